@@ -133,7 +133,6 @@ impl From<ConflictCopyError> for CommandError {
         match error {
             ConflictCopyError::Io(e) => e.into(),
             ConflictCopyError::Backup(e) => e.into(),
-            ConflictCopyError::State(e) => e.into(),
             ConflictCopyError::NotDownloaded(_) | ConflictCopyError::NoConversation(_) => {
                 Self::wrap(ErrorKind::Failed, &error)
                     .hint("sync first: codex-manager sync run --apply; nothing was changed")

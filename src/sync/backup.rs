@@ -287,6 +287,7 @@ pub(crate) fn prune(
             .and_then(TimeDelta::try_days),
         ..RetentionPolicy::default()
     };
+    // `max_backups` and `retention_days` of 0 keep all snapshots.
     if policy.is_empty() {
         return Ok((Vec::new(), None));
     }

@@ -88,6 +88,7 @@ pub(super) fn import_state(
         let last = SyncedFile {
             local: place(*local),
             remote: place(*cloud_file),
+            // codexSync records no digests, so the files are read when they differ.
             contents: None,
         };
         known.insert(key_of(&found.path), last);

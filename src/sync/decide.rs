@@ -4,19 +4,9 @@
 //! and only in the modes `mtime` and `mtime_hash_fallback`.
 
 use super::config::{Compare, ConflictPolicy, DecisionRules, DeletePolicy, EqualMtime};
+use super::file_kind::FileKind;
 use super::sides::Side;
 use crate::codex::rollout::Relation;
-
-/// The kind of a file, as far as it affects the decision.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum FileKind {
-    /// A conversation, which Codex only appends to.
-    Rollout,
-    /// A file whose lines can be merged.
-    Lines,
-    /// Any other file, replaced as a whole.
-    Plain,
-}
 
 /// The state of a file on one side, compared with the last sync.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -107,6 +107,7 @@ impl CodexIndex<'_> {
         named: &BTreeSet<String>,
     ) -> Result<Vec<String>, IndexUpdateError> {
         let mut notes = Vec::new();
+        // Rows first: names, modes and paths are columns of them.
         let rows = self.add_rows(home, updates)?;
         if rows > 0 {
             notes.push(format!("added to Codex's index: {rows}"));
@@ -250,6 +251,7 @@ fn moved_rollouts<'a>(home: &Path, updates: &'a [IndexUpdate]) -> Vec<RolloutMov
     let exists = |update: &&IndexUpdate| home.join(&update.path).is_file();
     let moved = updates.iter().filter(|update| update.moved).filter(exists);
     let moved = moved.map(|update| {
+        // Codex records the path without `.zst`, whichever file exists.
         let plain = update.path.strip_suffix(rollout::ZST);
         RolloutMove {
             id: &update.id,

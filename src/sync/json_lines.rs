@@ -5,7 +5,7 @@
 //! readers skip it. No line depends on an earlier one, so a lost line costs only what it says.
 
 use crate::io::flush;
-use crate::io::{IoContext, IoError, document, file_open, sharing};
+use crate::io::{IoContext, IoError, atomic, document, file_open, sharing};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fs::{File, OpenOptions};
@@ -63,6 +63,12 @@ impl JsonLines {
         }
         Ok(())
     }
+
+    /// Flushes the new lines to disk, and the name of the file, which may be new.
+    pub(super) fn sync_name(self) -> Result<(), IoError> {
+        flush::all(&self.file).at("fsync", &self.path)?;
+        atomic::sync_folder(atomic::parent_of(&self.path))
+    }
 }
 
 /// Reads the lines of this type, in their order; a missing file has none.
@@ -73,6 +79,7 @@ pub(super) fn read<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, IoError> 
         Err(e) => return Err(e).at("read", path),
     };
     let lines = text.split(|byte| *byte == b'\n');
+    // The pending updates have two types of lines in one file, so another type is no damage.
     let lines = lines.filter_map(|line| serde_json::from_slice(line).ok());
     Ok(lines.collect())
 }

@@ -21,6 +21,7 @@ pub(crate) mod conflict_copies;
 pub(crate) mod conflicting_versions;
 pub(crate) mod contents;
 pub(crate) mod decide;
+mod file_kind;
 pub(crate) mod identity;
 pub(crate) mod index_updates;
 mod json_lines;

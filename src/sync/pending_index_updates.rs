@@ -76,12 +76,10 @@ impl PendingIndexUpdates {
         if lines.is_empty() {
             return Ok(());
         }
-        let folder = atomic::parent_of(&self.path);
-        atomic::create_private_folder(folder)?;
+        atomic::create_private_folder(atomic::parent_of(&self.path))?;
         let mut file = JsonLines::open_or_create(self.path.clone())?;
         lines.iter().try_for_each(|line| file.push(line))?;
-        file.sync()?;
-        atomic::sync_folder(folder)
+        file.sync_name()
     }
 
     /// Returns the pending updates, one per conversation. Unreadable lines are skipped.
@@ -122,6 +120,7 @@ fn merge_updates(updates: impl IntoIterator<Item = IndexUpdate>) -> Vec<IndexUpd
             let known = &mut all[position];
             known.change = known.change.max(update.change);
             // Ids of rollouts begin with their time.
+            // A conversation with rewinds has several rollouts, and its row names the newest.
             let (old, new) = [&known.path, &update.path]
                 .map(|path| rollouts::key(path).and_then(|key| rollouts::rollout_id(&key)))
                 .into();

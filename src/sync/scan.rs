@@ -209,6 +209,7 @@ impl SideWalk<'_> {
                     self.folders.push((entry.path(), path));
                 }
             } else if kind.is_symlink() {
+                // The type of an entry is that of the link, so its target decides nothing here.
                 let is_taken = self.scope.classify(&path) == ScopeMatch::Synced;
                 if !is_taken || cloud_names::is_scratch(name) {
                     self.listing.unsynced_links.push(path);
@@ -248,6 +249,7 @@ impl SideWalk<'_> {
                     continue;
                 };
                 let path = rollouts::join(relative, name);
+                // The walk has listed the roots themselves.
                 if !starts.contains(&&*path) {
                     self.visit_beside(&entry, path, starts)?;
                 }

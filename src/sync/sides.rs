@@ -2,7 +2,6 @@
 
 use super::config::SyncConfig;
 use super::scope;
-use super::state::SyncedFile;
 use crate::io::{IoContext, IoError, OrdinaryPath};
 use serde::Deserialize;
 use std::fs::{self, File, Metadata};
@@ -107,16 +106,5 @@ impl SyncConfig {
         } else {
             full
         }
-    }
-}
-
-impl SyncedFile {
-    /// Returns true if size and mtime on both sides equal those of the last sync.
-    pub(crate) fn is_unchanged(&self, config: &SyncConfig) -> Result<bool, IoError> {
-        let stat = |side, path: &str| Stat::at(&config.file_path(side, path));
-        Ok(
-            stat(Side::Local, &self.local.path)? == Some(self.local.stat)
-                && stat(Side::Remote, &self.remote.path)? == Some(self.remote.stat),
-        )
     }
 }

@@ -9,7 +9,7 @@ use crate::io::IoContext;
 use crate::io::atomic::{self, TempFile};
 use crate::io::hash::Sha256Digest;
 use crate::io::sharing;
-use crate::sync::conflict_copies;
+use crate::sync::conflict_copies::{self, ConflictCopyFolders};
 use crate::sync::contents;
 use crate::sync::line_merge;
 use crate::sync::manifest::ManifestEntry;
@@ -21,6 +21,7 @@ use std::path::{Path, PathBuf};
 impl ApplyRun<'_> {
     pub(super) fn copy(&mut self, copy: &CopyOp) -> Result<(), StepFailure> {
         let target = prepare_target(self.request.config, self.plan, &copy.to)?;
+        // The copy is complete before the ledger names it: a line for a version that cannot exist would never go away.
         let staged = self.copier.stage(copy, target)?;
         self.record_in_ledger(copy, &staged.entry)?;
         self.record_name_changes(&staged)?;
@@ -48,6 +49,7 @@ impl ApplyRun<'_> {
                 return Err(changed_meanwhile(path));
             }
         }
+        // Not the time of this run: two machines that merge the same versions have to write the same file.
         let times = versions.iter().map(|(seen, _)| seen.stat.mtime_ns);
         let mtime_ns = times.max().unwrap_or(0);
         let mut staged = Vec::new();
@@ -69,6 +71,7 @@ impl ApplyRun<'_> {
             staged.push(StagedCopy::new(temp, target, place.clone(), entry, text)?);
         }
         recheck(self)?;
+        // Both sides are staged before the first one is replaced, so a merge that fails changes neither.
         for (staged, MergeTarget { place, over, .. }) in staged.into_iter().zip(to) {
             if place.0 == Side::Remote {
                 self.ledger.record(&place.1, &staged.entry)?;
@@ -165,6 +168,7 @@ impl ApplyRun<'_> {
             }
             Err(left) => return Err(left),
         };
+        // Its content is in another file or in the snapshot, so a file that a program has open may go, too.
         sharing::remove_file(&path).at("remove", &path)?;
         atomic::sync_folder(atomic::parent_of(&path))?;
         Ok(())
@@ -172,9 +176,9 @@ impl ApplyRun<'_> {
 }
 
 impl ApplyRun<'_> {
-    fn conflict_copy_path(&self, side: Side, name: &str) -> PathBuf {
-        let state = &self.request.replica.folder;
-        conflict_copies::full_path(side, name, state, &self.request.config.cloud)
+    fn conflict_copy_folders(&self) -> ConflictCopyFolders {
+        let request = self.request;
+        ConflictCopyFolders::of(&request.replica.folder, &request.config.cloud)
     }
 
     /// Stores a version as a conflict copy on both sides.
@@ -198,7 +202,7 @@ impl ApplyRun<'_> {
         from: Side,
         name: &str,
     ) -> Result<(), StepFailure> {
-        let source = self.conflict_copy_path(from, name);
+        let source = self.conflict_copy_folders().path(from, name);
         let to = match from {
             Side::Local => Side::Remote,
             Side::Remote => Side::Local,
@@ -228,7 +232,8 @@ impl ApplyRun<'_> {
         digest: &Sha256Digest,
         mtime_ns: i64,
     ) -> Result<(), StepFailure> {
-        let target = &self.conflict_copy_path(side, name);
+        let target = &self.conflict_copy_folders().path(side, name);
+        // A killed run may have written it on one side only.
         if contents::raw_digest(target).is_ok_and(|existing| existing == *digest) {
             return Ok(());
         }
@@ -257,12 +262,6 @@ impl ApplyRun<'_> {
 
     /// Removes a conflict copy; a missing file is no error.
     pub(super) fn drop_conflict_copy(&self, side: Side, name: &str) -> Result<(), StepFailure> {
-        let state = &self.request.replica.folder;
-        Ok(conflict_copies::remove(
-            side,
-            name,
-            state,
-            &self.request.config.cloud,
-        )?)
+        Ok(self.conflict_copy_folders().remove(side, name)?)
     }
 }

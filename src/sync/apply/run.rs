@@ -83,6 +83,7 @@ impl ApplyRun<'_> {
             }
             StateUpdate::None => {}
         }
+        // Only now: Codex's index must not name a file that the step did not write.
         report.index_updates.extend(index_update_of(step));
         Ok(())
     }
@@ -217,6 +218,7 @@ impl ApplyRun<'_> {
             let is_it = |file: &SnapshotFile| {
                 file.cloud == (seen.side == Side::Remote) && file.path == seen.path
             };
+            // Without its backup, a file that is overwritten could not be restored.
             if let Some((_, why)) = self.not_backed_up.iter().find(|(file, _)| is_it(file)) {
                 let path = self.request.config.file_path(seen.side, &seen.path);
                 return Err(StepFailure::Skip(format!("{why}: {}", path.display())));

@@ -73,6 +73,7 @@ pub(super) fn prepare_folder(
 /// Returns the full path of a target whose folders exist, and removes empty folders in its place.
 pub(super) fn prepare_place(config: &SyncConfig, to: &(Side, String)) -> PathBuf {
     let place = config.file_path(to.0, &to.1);
+    // A removal in the same run may have emptied it.
     if fs::symlink_metadata(&place).is_ok_and(|meta| meta.is_dir()) {
         // Removes empty folders only; one with files stays, and placing the file fails.
         tree::remove_empty_folders(&place);

@@ -3,7 +3,6 @@
 use super::facts::file_version::FileVersion;
 use super::sync_step::{Conflict, SyncStep};
 use crate::io::hash::Sha256Digest;
-use crate::sync::manifest::ManifestEntry;
 use crate::sync::notice::Notice;
 use crate::sync::state::{SideFile, SyncedFile};
 
@@ -12,8 +11,6 @@ pub(crate) struct FilePlan {
     pub(crate) outcome: FileOutcome,
     /// Reports about the file and about the copies that cloud clients made of it.
     pub(crate) notices: Vec<Notice>,
-    /// Remote file that this machine attests from now on: path and manifest entry.
-    pub(crate) attested: Option<(String, ManifestEntry)>,
     /// Resolutions to publish before the step: ids of deletions that it cancels because it creates the file again, and
     /// names of versions that no machine has to wait for any more.
     pub(crate) published_records: Vec<String>,

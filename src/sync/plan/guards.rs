@@ -9,7 +9,7 @@ use super::facts::obstacles::{Obstacle, Obstacles};
 use super::facts::undelivered::UndeliveredFiles;
 use super::file_plan::{FileOutcome, FilePlan};
 use super::request::PlanRequest;
-use super::scan::file_group::{FileGroup, key_of};
+use super::scan::groups::{FileGroup, key_of};
 use super::sync_plan::SyncPlan;
 use super::sync_step::{Op, SyncAction, SyncStep};
 use crate::io::quantity::pluralize;

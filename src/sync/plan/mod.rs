@@ -35,7 +35,7 @@ mod sync_step;
 
 pub use error::PlanError;
 pub use request::PlanRequest;
-pub(crate) use scan::cloud_check::{CloudContents, check_cloud_identity};
+pub(crate) use scan::sides::{CloudContents, check_cloud_identity};
 pub(crate) use sync_plan::SyncPlan;
 pub use sync_plan::UndeliveredVersion;
 pub(crate) use sync_step::{
@@ -45,7 +45,7 @@ pub(crate) use sync_step::{
 use self::facts::compared_file::FileReading;
 use self::facts::fact_reader::FactReader;
 use self::records::Records;
-use self::scan::file_group::display_path;
+use self::scan::groups::display_path;
 use self::scan::groups::group_files;
 use self::scan::sides::scan_sides;
 use self::steps::conflict_copies::plan_conflict_copies;
@@ -102,6 +102,7 @@ pub fn plan(request: &PlanRequest<'_>) -> Result<(SyncPlan, SyncState), PlanErro
 
     guards::hold_mass_deletions(&mut plan, missing.known, request, &records.state);
     guards::report_incomplete(&mut plan, undelivered, &groups.by_key);
+    // After the steps that are held back: only paths that this run creates can be blocked.
     let obstacles = reader.obstacles(&plan.steps);
     guards::drop_blocked_steps(&mut plan, &obstacles);
     plan.sort();

@@ -65,11 +65,6 @@ impl Records {
         self.manifests.entries(key).chain(self.own_versions(key))
     }
 
-    /// Returns true if other machines write manifests, or did.
-    pub(super) fn has_other_machines(&self) -> bool {
-        self.state.has_other_machines || self.manifests.machines > 0
-    }
-
     /// Returns the resolutions of this machine and of the others.
     pub(super) fn resolutions(&self) -> [&BTreeSet<String>; 2] {
         [&self.state.resolutions, &self.manifests.resolutions]

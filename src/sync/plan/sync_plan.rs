@@ -1,13 +1,12 @@
 //! The plan of a sync: its steps, and what it reports and records besides.
 
 use super::file_plan::{FileOutcome, FilePlan};
-use super::scan::cloud_check::CloudContents;
+use super::scan::sides::CloudContents;
 use super::steps::conflict_copies::ConflictCopyPlan;
 use super::sync_step::{Conflict, SyncAction, SyncStep};
 use crate::io::hash::{Hasher, Sha256Digest};
 use crate::io::quantity::pluralize;
 use crate::sync::config::ConflictPolicy;
-use crate::sync::manifest::ManifestEntry;
 use crate::sync::notice::{Notice, NoticeList};
 use crate::sync::state::SyncedFile;
 use std::collections::{BTreeMap, BTreeSet};
@@ -92,8 +91,6 @@ pub struct PlanRecords {
     pub lost_deletions: BTreeMap<String, String>,
     /// Resolutions to publish before the step of a file, by key.
     pub published_records: BTreeMap<String, Vec<String>>,
-    /// Remote files that this machine attests from now on: path and manifest entry.
-    pub attested: Vec<(String, ManifestEntry)>,
     /// Resolutions of conflict copies by other machines, to add to the state, in the form of
     /// [`resolutions`](crate::sync::resolutions).
     pub learned_resolutions: Vec<String>,
@@ -112,7 +109,6 @@ impl SyncPlan {
             FileOutcome::Conflict(conflict) => self.conflicts.push(conflict),
         }
         self.notices.extend(file.notices);
-        self.records.attested.extend(file.attested);
         if !file.published_records.is_empty() {
             self.records
                 .published_records

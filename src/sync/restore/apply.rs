@@ -98,6 +98,7 @@ impl StagedFile {
     /// Renames the file to its destination, if that still is as `over`.
     fn put(self, over: Option<Stat>) -> Result<(), SyncRestoreError> {
         let Self { temp, path } = self;
+        // Only what the safety snapshot has may be replaced.
         if Stat::at(&path)? != over {
             return Err(SyncRestoreError::Changed(path));
         }

@@ -61,6 +61,7 @@ pub(crate) fn plan(
     for kept in &files {
         check_path(&snapshot, &kept.path)?;
     }
+    // Before anything is written: half a snapshot must not be restored.
     let reasons = check_contents(&snapshot, target, &files)?;
     let (mut restorable, mut skipped) = (Vec::new(), Vec::new());
     for (kept, why) in files.into_iter().zip(reasons) {

@@ -79,6 +79,7 @@ pub(super) fn list_files(snapshot: &SyncSnapshot) -> Result<Vec<SnapshotFile>, S
     } else {
         list_folder(snapshot)?
     };
+    // Codex has renewed the login since; the old one would sign the user out.
     files.retain(|file| scope::never_synced(&file.path).is_none());
     Ok(files)
 }

@@ -54,6 +54,7 @@ pub(super) fn encode(local: &str, cloud: &str, state: &SyncState) -> io::Result<
     for key in keys {
         push_line(&mut bytes, &synced_line(key, &state.files[key]))?;
     }
+    // The keys are an interface: states that earlier versions wrote are read.
     if state.has_other_machines {
         push_line(&mut bytes, &serde_json::json!({ "peers": true }))?;
     }
@@ -97,6 +98,7 @@ pub(super) fn encode(local: &str, cloud: &str, state: &SyncState) -> io::Result<
 
 /// Adds the content of a line to `state`. Returns false for an unreadable one; its file is compared as new.
 pub(super) fn parse_line(state: &mut SyncState, line: &[u8]) -> bool {
+    // Nearly all lines are those of files, which are therefore arrays without keys.
     let parsed = if line.first() == Some(&b'[') {
         parse_file(state, line)
     } else {

@@ -18,12 +18,6 @@ pub(crate) enum FileReading<'a> {
     Compared(Box<ComparedFile<'a>>),
 }
 
-impl<'a> From<ComparedFile<'a>> for FileReading<'a> {
-    fn from(file: ComparedFile<'a>) -> Self {
-        Self::Compared(Box::new(file))
-    }
-}
-
 /// A file with the version that represents each side. No file has to be read again to decide about it or to plan its
 /// step.
 #[derive(Debug)]

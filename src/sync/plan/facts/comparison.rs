@@ -2,12 +2,13 @@
 //! machines have recorded.
 
 use super::compared_file::{ComparedFile, ConversationFacts};
-use super::fact_reader::{FactReader, is_login};
+use super::fact_reader::FactReader;
 use super::file_version::FileVersion;
 use crate::codex::rollout::{Relation, ZST};
 use crate::io::{IoContext, IoError};
-use crate::sync::config::{Compare, DeletePolicy};
-use crate::sync::decide::{FileFacts, FileKind, FormerVersion, Presence};
+use crate::sync::config::{Compare, DecisionRules, DeletePolicy};
+use crate::sync::decide::{FileFacts, FormerVersion, Presence};
+use crate::sync::file_kind::FileKind;
 use crate::sync::secrets::{self, FileSecret};
 use crate::sync::sides::Side;
 use crate::sync::state::SyncedFile;
@@ -58,6 +59,32 @@ impl<'a> FactReader<'a> {
         self.apply_deletions(&mut file)?;
         self.read_contents(&mut file)?;
         Ok(file)
+    }
+
+    /// Returns the decision rules for one path, with the policy that `sync resolve` gives for it.
+    fn rules_for(&self, path: &str, kind: FileKind) -> DecisionRules {
+        let mut rules = self.rules;
+        if let Some((resolved, policy)) = self.request.policy_override
+            && resolved == path
+        {
+            rules.conflict = policy;
+        }
+        if kind == FileKind::Lines {
+            rules.delete = DeletePolicy::Never;
+        }
+        rules
+    }
+
+    /// Returns the side with the newer time, or neither within the tolerance.
+    pub(super) fn newer(&self, local: &FileVersion, remote: &FileVersion) -> Option<Side> {
+        let apart = i128::from(local.mtime_ns) - i128::from(remote.mtime_ns);
+        if apart.abs() <= self.config.policy.tolerance_nanos {
+            None
+        } else if apart > 0 {
+            Some(Side::Local)
+        } else {
+            Some(Side::Remote)
+        }
     }
 
     /// Compares the two sides with each other.
@@ -159,7 +186,7 @@ impl<'a> FactReader<'a> {
         looks_older: bool,
     ) -> Result<FormerVersion, IoError> {
         let is_unlisted = remote.attested.is_none();
-        let has_other_machines = self.records.has_other_machines();
+        let has_other_machines = self.records.state.has_other_machines;
         // A user who returns to an old text writes it later than the one that it replaces.
         let is_earlier = remote.mtime_ns < local.mtime_ns;
         if is_replaced && is_unlisted && !has_other_machines {
@@ -220,6 +247,7 @@ impl<'a> FactReader<'a> {
             let is_known =
                 file.facts.is_unchanged() && (file.contents.is_some() || kind != FileKind::Rollout);
             if is_equal && !is_known {
+                // The state gets the digest, so that a later run recognizes this text whatever its time is.
                 file.contents = Some(local.text_digest()?);
             }
             if kind != FileKind::Rollout && !is_equal && file.facts.remote != Presence::Unchanged {
@@ -227,6 +255,7 @@ impl<'a> FactReader<'a> {
                 file.download_risk = self.download_risk(local, remote, kind, is_first)?;
             }
             if kind == FileKind::Plain && !is_equal {
+                // Whichever side loses: the state remembers the version, because a client may bring it back.
                 local.bytes = Some(local.raw_digest()?);
                 remote.bytes = Some(remote.raw_digest()?);
             }
@@ -234,9 +263,6 @@ impl<'a> FactReader<'a> {
         let is_allowed = self.request.allow_secrets.contains(&file.path);
         for version in [&mut file.local, &mut file.remote].into_iter().flatten() {
             let path = &version.full_path;
-            if is_login(path) {
-                file.logins.push(version.seen.clone());
-            }
             // Prompts and conversations are not searched: they quote what the user wrote, and skipping them would
             // lose that.
             if kind == FileKind::Plain && !is_equal {

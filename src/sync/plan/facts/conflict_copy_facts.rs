@@ -55,7 +55,7 @@ impl<'a> FactReader<'a> {
             _ => {}
         }
         let is_plausible = |side| {
-            let path = self.conflict_copy_path(side, &copy.name);
+            let path = self.records.conflict_copies.folders.path(side, &copy.name);
             contents::is_zero_filled(&path, true, false).is_ok_and(|is_zero_filled| !is_zero_filled)
         };
         // Two files with equal size and time are not read completely.
@@ -75,7 +75,7 @@ impl<'a> FactReader<'a> {
 
     /// Returns true if the file is readable, uncompressed and matches the digest in its name.
     fn is_intact(&self, side: Side, copy: &ConflictCopy) -> bool {
-        let path = self.conflict_copy_path(side, &copy.name);
+        let path = self.records.conflict_copies.folders.path(side, &copy.name);
         let file = file_open::open(&path);
         let is_uncompressed = file.and_then(|file| contents::is_uncompressed(&file));
         is_uncompressed.unwrap_or_default() && copy.matches(&path).unwrap_or_default()
@@ -116,7 +116,11 @@ impl<'a> FactReader<'a> {
     /// Returns true if a conversation contains all lines of the local file of a copy; false if it cannot be read, which
     /// is reported where it is planned.
     fn contains_all(&self, conversation: &Path, copy: &ConflictCopy) -> bool {
-        let path = self.conflict_copy_path(Side::Local, &copy.name);
+        let path = self
+            .records
+            .conflict_copies
+            .folders
+            .path(Side::Local, &copy.name);
         let relation = rollout::compare(conversation, &path);
         // A truncated copy is contained in its conversation, but its missing rest may not be.
         relation.is_ok_and(|r| matches!(r, Relation::Equal | Relation::FirstExtends))

@@ -5,18 +5,16 @@
 //! 2. Clients' copies are folded into the remote side in the same way.
 //! 3. The two main versions are compared.
 
-use super::compared_file::{ConversationFacts, FileReading, NewConflictCopy};
-use super::fact_reader::{FactReader, is_login};
-use super::file_version::{DownloadState, FileVersion};
+use super::compared_file::{ComparedFile, ConversationFacts, NewConflictCopy};
+use super::delivery::{ClientCopy, DeliveredFiles};
+use super::fact_reader::FactReader;
+use super::file_version::FileVersion;
 use crate::codex::rollout::{Relation, ZST};
 use crate::io::{IoContext, IoError};
 use crate::sync::conflict_copies;
 use crate::sync::conflicting_versions::ConflictingVersions;
-use crate::sync::decide::FileKind;
-use crate::sync::notice::read_failure;
+use crate::sync::file_kind::FileKind;
 use crate::sync::notice::{Notice, NoticeList};
-use crate::sync::plan::file_plan::{FileOutcome, FilePlan};
-use crate::sync::plan::scan::file_group::{FileGroup, display_path};
 use crate::sync::rollouts;
 use crate::sync::sides::Side;
 
@@ -34,45 +32,23 @@ impl<'a> FactReader<'a> {
     pub(super) fn read_conversation(
         &self,
         key: &'a str,
-        group: &FileGroup,
-    ) -> Result<FileReading<'a>, IoError> {
-        let kind = FileKind::Rollout;
-        let path = display_path(key, group);
-        for found in &group.local {
-            if let Some(notice) = self.zero_filled_notice(key, found, kind)? {
-                return Ok(FileReading::Settled(notice.into()));
-            }
-        }
-        if let Some(plan) = self.equal_conversation_by_stat(key, group) {
-            return Ok(FileReading::Settled(plan));
-        }
-        let local = group.local.iter();
-        let local: Vec<_> = local
-            .map(|found| self.version(Side::Local, found))
-            .collect();
-        let mut remote = Vec::new();
-        for found in &group.remote {
-            match self.usable_version(key, group, found, kind)? {
-                DownloadState::Complete(version) => remote.push(version),
-                // Any decision now could make a conflict of a version that is only half delivered.
-                DownloadState::Incomplete(why) => {
-                    let notice = NoticeList::WaitingUnlisted.notice(&found.path, why);
-                    return Ok(FileReading::Settled(notice.into()));
-                }
-            }
-        }
+        path: String,
+        files: DeliveredFiles,
+    ) -> Result<ComparedFile<'a>, IoError> {
         let policy = self.request.policy_override;
         let mut fold = ConversationFold {
             key,
             is_resolved: policy.is_some_and(|(resolved, _)| resolved == path),
             facts: ConversationFacts::default(),
-            notices: Vec::new(),
+            notices: files.notices,
         };
-        let local = self.fold_side(&mut fold, local)?;
-        let remote = self.fold_side(&mut fold, remote)?;
+        let local = self.fold_side(&mut fold, files.local)?;
+        let remote = self.fold_side(&mut fold, files.remote)?;
+        // Other machines read this file, not a client's copy of it.
         fold.facts.canonical = remote.as_ref().map(|version| version.seen.clone());
-        let remote = self.fold_client_copies(&mut fold, local.as_ref(), remote, group)?;
-        let mut file = self.compare(key, path, kind, local, remote)?;
+        let copies = files.client_copies;
+        let remote = self.fold_client_copies(&mut fold, local.as_ref(), remote, copies)?;
+        let mut file = self.compare(key, path, FileKind::Rollout, local, remote)?;
         if let (Some(local), Some(remote)) = (&file.local, &file.remote) {
             match file.facts.relation {
                 Some(Relation::Diverged) => {
@@ -92,28 +68,10 @@ impl<'a> FactReader<'a> {
                 _ => {}
             }
         }
-        let sources = fold.facts.diverged.iter().map(|copy| &copy.from);
-        let logins = sources.filter(|seen| is_login(&seen.full_path(self.config)));
-        file.logins.extend(logins.cloned());
+        file.logins = files.logins;
         file.conversation = fold.facts;
         file.notices = fold.notices;
-        Ok(file.into())
-    }
-
-    /// Shortcut of a first sync with `compare = "mtime"`: a conversation is equal without reading it if both sides have
-    /// one file with equal path, size and time.
-    fn equal_conversation_by_stat(&self, key: &str, group: &FileGroup) -> Option<FilePlan> {
-        let ([local], [remote], []) = (&*group.local, &*group.remote, &*group.client_copies) else {
-            return None;
-        };
-        // Without the tolerance for times: two diverged conversations can have equal size and almost equal times.
-        // Only times equal to the nanosecond show that one file is a copy of the other.
-        let is_equal = local.path == remote.path && local.stat == remote.stat;
-        let is_first = self.records.last(key).is_none();
-        let local = self.version(Side::Local, local);
-        let remote = self.version(Side::Remote, remote);
-        let outcome = FileOutcome::equal(None, &local, &remote, None);
-        (is_equal && is_first && self.trusts_mtime()).then(|| outcome.into())
+        Ok(file)
     }
 
     /// Chooses the main version among the files of one side. The others become duplicates; of those that diverged, a
@@ -162,23 +120,14 @@ impl<'a> FactReader<'a> {
         fold: &mut ConversationFold<'_>,
         local: Option<&FileVersion>,
         mut remote: Option<FileVersion>,
-        group: &FileGroup,
+        copies: Vec<ClientCopy>,
     ) -> Result<Option<FileVersion>, IoError> {
-        for found in &group.client_copies {
-            let copy = self.version(Side::Remote, found);
-            let digest = match copy.text_digest() {
-                Ok((_, digest)) => digest,
-                Err(e) => {
-                    let why = read_failure(&e.source);
-                    let notice = NoticeList::Waiting.notice(&found.path, why);
-                    fold.notices.push(notice);
-                    continue;
-                }
-            };
+        for copy in copies {
+            let version = copy.version;
             let mut extends_remote = remote.is_none();
             let mut is_contained = false;
             for main in [local, remote.as_ref()].into_iter().flatten() {
-                match main.relation_to(&copy)?.relation {
+                match main.relation_to(&version)?.relation {
                     Relation::Equal | Relation::FirstExtends => is_contained = true,
                     Relation::SecondExtends if main.seen.side == Side::Remote => {
                         extends_remote = true;
@@ -186,22 +135,20 @@ impl<'a> FactReader<'a> {
                     _ => {}
                 }
             }
-            let name = conflict_copies::file_name(fold.key, &digest);
+            let name = conflict_copies::file_name(fold.key, &copy.digest);
             if is_contained || fold.makes(&name) || self.is_kept_or_resolved(&name) {
                 continue;
             }
-            match self.download_state(fold.key, found, FileKind::Rollout, None)? {
-                // A client can copy a version that no machine will ever attest. If its lines are complete, it is kept
-                // now; a longer version that arrives later gets a conflict copy of its own.
-                DownloadState::Incomplete(why)
-                    if extends_remote || !copy.has_complete_lines()? =>
-                {
-                    let notice = NoticeList::WaitingUnlisted.notice(&found.path, why);
+            match copy.problem {
+                Some(why) if extends_remote || !copy.is_whole => {
+                    let notice = NoticeList::WaitingUnlisted.notice(&version.seen.path, why);
                     fold.notices.push(notice);
                 }
-                DownloadState::Complete(version) if extends_remote => remote = Some(version),
+                None if extends_remote => remote = Some(version),
+                // If its lines are complete, it is kept now; a longer version that arrives later gets a conflict copy
+                // of its own.
                 _ => {
-                    let copy = self.conflict_copy(fold, &copy)?;
+                    let copy = self.conflict_copy(fold, &version)?;
                     fold.facts.diverged.extend(copy);
                 }
             }
@@ -241,9 +188,7 @@ impl<'a> FactReader<'a> {
     ) -> Result<Vec<String>, IoError> {
         let mut names = Vec::new();
         for listed in self.records.attested_versions(key) {
-            if listed.size > new.seen.stat.size
-                && old.text(Some(listed.size))?.prefix_digest == Some(listed.digest)
-            {
+            if listed.size > new.seen.stat.size && old.begins_with(listed.size, &listed.digest)? {
                 names.push(conflict_copies::file_name(key, &listed.digest));
             }
         }

@@ -4,85 +4,236 @@
 //! last sync left it, or if a machine attests its digest. Only without any such evidence does its content decide.
 
 use super::fact_reader::FactReader;
-use super::file_version::{DownloadState, FileVersion};
+use super::file_version::FileVersion;
 use crate::codex::rollout::{self, Relation};
+use crate::io::hash::Sha256Digest;
 use crate::io::{IoContext, IoError};
+use crate::sync::cloud_names;
+use crate::sync::config::Compare;
 use crate::sync::contents;
-use crate::sync::decide::FileKind;
-use crate::sync::notice::{Notice, NoticeList};
-use crate::sync::plan::scan::file_group::{FileGroup, is_as_last_synced};
+use crate::sync::file_kind::FileKind;
+use crate::sync::notice::{Notice, NoticeList, read_failure};
+use crate::sync::plan::file_plan::{FileOutcome, FilePlan};
+use crate::sync::plan::scan::groups::FileGroup;
+use crate::sync::plan::sync_step::ObservedFile;
 use crate::sync::scan::ListedFile;
+use crate::sync::secrets;
 use crate::sync::sides::Side;
 use crate::sync::state::SyncedFile;
 
 /// Reason to wait for a file whose text was replaced by zeros; `--accept-unlisted` does not use it either.
 pub(crate) const ZERO_FILLED: &str = "has zeros where its text was";
 
+/// The files of one group after their delivery was checked.
+pub(super) enum Delivery {
+    /// The files are equal by size and time, or cannot be used.
+    Settled(FilePlan),
+    Files(DeliveredFiles),
+}
+
+/// Files that may be used.
+pub(super) struct DeliveredFiles {
+    pub(super) local: Vec<FileVersion>,
+    pub(super) remote: Vec<FileVersion>,
+    /// Copies that cloud clients made of conversations and line-based files.
+    pub(super) client_copies: Vec<ClientCopy>,
+    /// Files that are a login and nothing else, under another name.
+    pub(super) logins: Vec<ObservedFile>,
+    pub(super) notices: Vec<Notice>,
+}
+
+/// A copy that a cloud client made of a conflict.
+pub(super) struct ClientCopy {
+    pub(super) version: FileVersion,
+    /// Digest of the uncompressed text.
+    pub(super) digest: Sha256Digest,
+    /// The reason to wait for the copy.
+    pub(super) problem: Option<&'static str>,
+    /// True if all its lines are complete. A client can copy a version that no machine will ever attest; using its lines
+    /// loses nothing.
+    pub(super) is_whole: bool,
+}
+
 impl FactReader<'_> {
-    /// Checks whether the remote file of a group may be used: it was delivered completely, or it adds nothing to what
-    /// this machine has.
-    pub(super) fn usable_version(
+    /// Checks the files of one group: none has zeros instead of its text, and all remote ones arrived completely, or
+    /// add nothing to what this machine has. `path` is for output.
+    pub(super) fn delivered_files(
         &self,
         key: &str,
+        path: &str,
         group: &FileGroup,
-        found: &ListedFile,
         kind: FileKind,
-    ) -> Result<DownloadState, IoError> {
-        let state = self.download_state(key, found, kind, self.records.last(key))?;
-        if matches!(state, DownloadState::Incomplete(_)) {
-            let remote = self.version(Side::Remote, found);
-            if self.adds_nothing(key, group, &remote, kind)? {
-                return Ok(DownloadState::Complete(remote));
+    ) -> Result<Delivery, IoError> {
+        let versions = |side, files: &[ListedFile]| -> Vec<_> {
+            let versions = files.iter().map(|found| self.version(side, found));
+            versions.collect()
+        };
+        let mut files = DeliveredFiles {
+            local: versions(Side::Local, &group.local),
+            remote: versions(Side::Remote, &group.remote),
+            client_copies: Vec::new(),
+            logins: Vec::new(),
+            notices: Vec::new(),
+        };
+        let copies = versions(Side::Remote, &group.client_copies);
+        for local in &files.local {
+            if let Some(notice) = self.zero_filled_notice(key, local, kind)? {
+                return Ok(Delivery::Settled(notice.into()));
             }
         }
-        Ok(state)
+        if let Some(plan) = self.equal_by_stat(key, &files, &copies, kind) {
+            return Ok(Delivery::Settled(plan));
+        }
+        let last = self.records.last(key);
+        for index in 0..files.remote.len() {
+            let mut version = files.remote[index].clone();
+            if let Some(why) = self.problem(key, &mut version, kind, last)?
+                && !self.adds_nothing(key, &files, &copies, &version, kind)?
+            {
+                let is_new = files.local.is_empty() && last.is_none();
+                let name = &version.seen.path;
+                // Any decision now could make a conflict of a version that is only half delivered.
+                let notice = match kind {
+                    FileKind::Rollout => NoticeList::WaitingUnlisted.notice(name, why),
+                    _ if is_new && self.is_beside_original(name) => {
+                        let why = "looks like a copy that a cloud client made; it is not synced";
+                        NoticeList::Note.notice(path, why)
+                    }
+                    _ => NoticeList::WaitingUnlisted.notice(path, why),
+                };
+                return Ok(Delivery::Settled(notice.into()));
+            }
+            files.remote[index] = version;
+        }
+        // A login is not copied under any name. If the file cannot be read, copying it fails with the reason.
+        let is_login = |v: &&FileVersion| secrets::is_login(&v.full_path).unwrap_or_default();
+        let all = files.local.iter().chain(&files.remote).chain(&copies);
+        files.logins = all.filter(is_login).map(|v| v.seen.clone()).collect();
+        if kind != FileKind::Plain {
+            for copy in copies {
+                self.add_client_copy(&mut files, key, copy, kind)?;
+            }
+        }
+        Ok(Delivery::Files(files))
     }
 
-    /// Checks whether a remote file was delivered completely. Files that are as the last sync left them or that a
-    /// machine attests are complete. If other machines write manifests, all other files are incomplete, except lines
-    /// appended to an attested version; without other machines, files are complete unless they look torn.
-    pub(super) fn download_state(
+    /// Returns a version that is used without a check of its attestation.
+    fn version(&self, side: Side, found: &ListedFile) -> FileVersion {
+        FileVersion {
+            full_path: self.config.file_path(side, &found.path),
+            mtime_ns: found.stat.mtime_ns,
+            seen: ObservedFile::of(side, found),
+            attested: None,
+            bytes: None,
+            secret: None,
+        }
+    }
+
+    /// Shortcut of a first sync with `compare = "mtime"`: files that are equal by size and time need neither attestation
+    /// nor reading.
+    fn equal_by_stat(
         &self,
         key: &str,
-        found: &ListedFile,
+        files: &DeliveredFiles,
+        copies: &[FileVersion],
+        kind: FileKind,
+    ) -> Option<FilePlan> {
+        let ([local], [remote]) = (&*files.local, &*files.remote) else {
+            return None;
+        };
+        let (here, there) = (&local.seen, &remote.seen);
+        let is_equal = match kind {
+            FileKind::Lines => false,
+            // Two diverged conversations can have equal size and almost equal times. Only times equal to the
+            // nanosecond show that one file is a copy of the other.
+            FileKind::Rollout => {
+                copies.is_empty() && here.path == there.path && here.stat == there.stat
+            }
+            FileKind::Plain => {
+                here.stat.size == there.stat.size && self.newer(local, remote).is_none()
+            }
+        };
+        let is_trusted = self.rules.compare == Compare::Mtime && self.records.last(key).is_none();
+        (is_equal && is_trusted).then(|| FileOutcome::equal(None, local, remote, None).into())
+    }
+
+    /// Returns true if a file's name looks like a client's copy and the original is beside it.
+    fn is_beside_original(&self, path: &str) -> bool {
+        cloud_names::maybe_copy_of(path)
+            .is_some_and(|real| self.config.root(Side::Remote).join(real).exists())
+    }
+
+    fn add_client_copy(
+        &self,
+        files: &mut DeliveredFiles,
+        key: &str,
+        mut version: FileVersion,
+        kind: FileKind,
+    ) -> Result<(), IoError> {
+        let digest = match version.text_digest() {
+            Ok((_, digest)) => digest,
+            Err(e) => {
+                let why = read_failure(&e.source);
+                let notice = NoticeList::Waiting.notice(&version.seen.path, why);
+                files.notices.push(notice);
+                return Ok(());
+            }
+        };
+        let problem = self.problem(key, &mut version, kind, None)?;
+        let has_text = kind == FileKind::Rollout || problem != Some(ZERO_FILLED);
+        files.client_copies.push(ClientCopy {
+            is_whole: problem.is_none() || has_text && version.has_complete_lines()?,
+            version,
+            digest,
+            problem,
+        });
+        Ok(())
+    }
+
+    /// Returns the reason to wait for a remote file; `None` if it was delivered completely. Files that are as the last
+    /// sync left them or that a machine attests are complete; `version` then gets what is recorded of it. If other
+    /// machines write manifests, all other files are incomplete, except lines appended to an attested version; without
+    /// other machines, files are complete unless they look torn.
+    fn problem(
+        &self,
+        key: &str,
+        version: &mut FileVersion,
         kind: FileKind,
         last: Option<&SyncedFile>,
-    ) -> Result<DownloadState, IoError> {
-        let mut version = self.version(Side::Remote, found);
+    ) -> Result<Option<&'static str>, IoError> {
+        let ObservedFile { path, stat, .. } = &version.seen;
         if let Some(last) = last
-            && is_as_last_synced(found, &last.remote)
+            && last.remote.is(path, *stat)
         {
             version.mtime_ns = last.local.stat.mtime_ns;
-            return Ok(DownloadState::Complete(version));
+            return Ok(None);
         }
         let path = &version.full_path;
         // Before the manifests: a machine that read the zeros after a power cut may even attest them.
         let is_line_file = kind != FileKind::Plain;
         if contents::is_zero_filled(path, is_line_file, true).at("read", path)? {
-            return Ok(DownloadState::Incomplete(ZERO_FILLED));
+            return Ok(Some(ZERO_FILLED));
         }
         let replaced = self.records.state.replaced_by(key);
         let mut attested = self.records.attested_versions(key);
         // Reads the file only if a version of its size is attested.
-        if attested.any(|listed| listed.size == found.stat.size) || !replaced.is_empty() {
+        if attested.any(|listed| listed.size == stat.size) || !replaced.is_empty() {
             let digest = version.raw_digest()?;
             let mut attested = self.records.attested_versions(key);
             if let Some(listed) = attested.find(|listed| listed.digest == digest) {
                 version.mtime_ns = listed.mtime_ns;
                 version.attested = Some(digest);
-                return Ok(DownloadState::Complete(version));
+                return Ok(None);
             }
             // A complete version that this machine had before.
             if replaced.contains(&digest) {
-                return Ok(DownloadState::Complete(version));
+                return Ok(None);
             }
         }
-        if !self.request.accept_unlisted
-            && let Some(why) = self.incompleteness(key, &version, is_line_file, last)?
-        {
-            return Ok(DownloadState::Incomplete(why));
+        if self.request.accept_unlisted {
+            return Ok(None);
         }
-        Ok(DownloadState::Complete(version))
+        self.incompleteness(key, version, is_line_file, last)
     }
 
     /// Returns the reason to wait for a file that no machine attests; `None` if its content shows that it is complete.
@@ -103,7 +254,7 @@ impl FactReader<'_> {
         if size == 0 && had_content {
             return Ok(Some("is empty, but was not before"));
         }
-        if !self.records.has_other_machines() {
+        if !self.records.state.has_other_machines {
             // No other machine uses codex-manager: the file comes from codexSync, another mirror tool or the user, and
             // no manifest will ever attest it.
             return if is_line_file {
@@ -135,12 +286,12 @@ impl FactReader<'_> {
     fn adds_nothing(
         &self,
         key: &str,
-        group: &FileGroup,
+        files: &DeliveredFiles,
+        copies: &[FileVersion],
         remote: &FileVersion,
         kind: FileKind,
     ) -> Result<bool, IoError> {
-        for own in &group.local {
-            let own = self.version(Side::Local, own);
+        for own in &files.local {
             let is_contained = if kind == FileKind::Plain {
                 own.seen.stat.size == remote.seen.stat.size
                     && own.raw_digest()? == remote.raw_digest()?
@@ -150,10 +301,10 @@ impl FactReader<'_> {
                         Relation::Equal => true,
                         Relation::FirstExtends => {
                             // Clients' copies are versions too.
-                            let beside = group.remote.iter().chain(&group.client_copies);
-                            let beside = beside.filter(|file| file.path != remote.seen.path);
-                            let beside = beside.map(|file| self.version(Side::Remote, file));
-                            self.contain_all_attested(key, std::iter::once(own).chain(beside))?
+                            let beside = files.remote.iter().chain(copies);
+                            let beside = beside.filter(|file| file.seen != remote.seen);
+                            let beside: Vec<_> = std::iter::once(own).chain(beside).collect();
+                            self.contain_all_attested(key, &beside)?
                         }
                         Relation::SecondExtends | Relation::Diverged => false,
                     }
@@ -168,15 +319,10 @@ impl FactReader<'_> {
     /// Returns true if each version that other machines attest equals one of these files or is a prefix of one.
     /// Manifests list compressed files by the digest of their compressed bytes, which prefixes cannot match; such a
     /// version is recognized only if it is the one of the last sync, whose uncompressed digest the state knows.
-    fn contain_all_attested(
-        &self,
-        key: &str,
-        files: impl Iterator<Item = FileVersion>,
-    ) -> Result<bool, IoError> {
-        let files: Vec<_> = files.collect();
+    fn contain_all_attested(&self, key: &str, files: &[&FileVersion]) -> Result<bool, IoError> {
         let begins_with = |len, digest| {
-            for file in &files {
-                if file.text(Some(len))?.prefix_digest == Some(digest) {
+            for file in files {
+                if file.begins_with(len, &digest)? {
                     return Ok::<_, IoError>(true);
                 }
             }
@@ -202,24 +348,24 @@ impl FactReader<'_> {
 
     /// Returns the notice that skips a local file which changed to zeros since the last sync, as a power cut leaves it;
     /// `None` for all other files.
-    pub(super) fn zero_filled_notice(
+    fn zero_filled_notice(
         &self,
         key: &str,
-        found: &ListedFile,
+        local: &FileVersion,
         kind: FileKind,
     ) -> Result<Option<Notice>, IoError> {
+        let (seen, path) = (&local.seen, &local.full_path);
         let last = self.records.last(key);
-        if last.is_some_and(|last| is_as_last_synced(found, &last.local)) {
+        if last.is_some_and(|last| last.local.is(&seen.path, seen.stat)) {
             return Ok(None);
         }
-        let path = &self.config.file_path(Side::Local, &found.path);
         // Not thorough on a first sync, which would read the whole home twice: the copy reads every byte anyway.
         let is_line_file = kind != FileKind::Plain;
         let is_zero_filled =
             contents::is_zero_filled(path, is_line_file, last.is_some()).at("read", path)?;
         let why = "has zeros where its text was, as after a power cut; remove or repair it on this machine \
                    to sync it again";
-        Ok(is_zero_filled.then(|| NoticeList::Skipped.notice(&found.path, why)))
+        Ok(is_zero_filled.then(|| NoticeList::Skipped.notice(&seen.path, why)))
     }
 
     /// Returns the reason not to copy a remote version over the local one yet, although it looks complete.

@@ -28,15 +28,6 @@ pub(crate) struct FileVersion {
     pub(crate) secret: Option<FileSecret>,
 }
 
-/// Result of checking whether a remote file was delivered completely.
-#[derive(Debug)]
-pub(crate) enum DownloadState {
-    /// The file may be used.
-    Complete(FileVersion),
-    /// The sync waits for the file, for this reason.
-    Incomplete(&'static str),
-}
-
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct VersionRelation {
     pub(crate) relation: Relation,
@@ -59,15 +50,15 @@ impl FileVersion {
         })
     }
 
-    /// Reads the uncompressed text, with the digest of its first `prefix` bytes.
-    pub(crate) fn text(&self, prefix: Option<u64>) -> Result<FileContents, IoError> {
-        contents::read(&self.full_path, prefix).at("read", &self.full_path)
-    }
-
     /// Returns the length and the digest of the uncompressed text.
     pub(crate) fn text_digest(&self) -> Result<(u64, Sha256Digest), IoError> {
-        let text = self.text(None)?;
+        let text = contents::read(&self.full_path, None).at("read", &self.full_path)?;
         Ok((text.len, text.digest))
+    }
+
+    /// Returns true if the uncompressed text begins with `len` bytes of this digest.
+    pub(crate) fn begins_with(&self, len: u64, digest: &Sha256Digest) -> Result<bool, IoError> {
+        contents::begins_with(&self.full_path, len, digest).at("read", &self.full_path)
     }
 
     /// Reads the bytes, without decompression, with the digest of the first `prefix` ones.

@@ -1,21 +1,20 @@
 //! Selects the files to plan, and reads each by the rules of its kind.
 
-use super::compared_file::{FileReading, LineMergeFacts, MergedSide};
-use super::fact_reader::{FactReader, is_login};
-use super::file_version::{DownloadState, FileVersion};
+use super::compared_file::{ComparedFile, FileReading, LineMergeFacts, MergedSide};
+use super::delivery::{DeliveredFiles, Delivery};
+use super::fact_reader::FactReader;
+use super::file_version::FileVersion;
 use crate::codex::config::CodexConfig;
 use crate::codex::rollout::Relation;
-use crate::io::{IoContext, IoError};
-use crate::sync::cloud_names;
+use crate::io::IoError;
 use crate::sync::config::SessionMode;
-use crate::sync::contents;
-use crate::sync::decide::FileKind;
+use crate::sync::file_kind::FileKind;
 use crate::sync::line_merge;
 use crate::sync::manager_folder;
 use crate::sync::notice::NoticeList;
 use crate::sync::notice::read_failure;
 use crate::sync::plan::file_plan::{FileOutcome, FilePlan};
-use crate::sync::plan::scan::file_group::{FileGroup, display_path};
+use crate::sync::plan::scan::groups::{FileGroup, display_path};
 use crate::sync::rollouts;
 use crate::sync::scan::ListedFile;
 use crate::sync::sides::Side;
@@ -107,132 +106,80 @@ impl<'a> FactReader<'a> {
 
     fn read_group(&self, key: &'a str, group: &FileGroup) -> Result<FileReading<'a>, IoError> {
         let last = self.records.last(key);
-        let is_line_file = line_merge::is_mergeable(key);
+        let kind = FileKind::of(key);
         let settled = |plan: FilePlan| Ok(FileReading::Settled(plan));
         // Merges on two machines can have equal size and time but different lines, so line-based files are always read.
-        if last.is_some_and(|last| group.matches_last_sync(last)) && !is_line_file {
+        if last.is_some_and(|last| group.matches_last_sync(last)) && kind != FileKind::Lines {
             return settled(FileOutcome::Equal(None).into());
         }
         if group.is_blocked {
             return settled(FilePlan::default());
         }
+        let path = match kind {
+            FileKind::Lines => key.to_owned(),
+            _ => display_path(key, group),
+        };
         if group.has_placeholder {
             let why = "is not downloaded to this machine";
-            let path = display_path(key, group);
             return settled(NoticeList::Waiting.notice(path, why).into());
         }
-        if rollouts::is_key(key) {
-            self.read_conversation(key, group)
-        } else if is_line_file {
-            self.read_line_file(key, group)
-        } else {
-            self.read_plain_file(key, group)
-        }
-    }
-
-    /// Reads a plain file. Skips it if one side has two names for it; copies made by cloud clients are only reported.
-    fn read_plain_file(&self, key: &'a str, group: &FileGroup) -> Result<FileReading<'a>, IoError> {
-        let path = display_path(key, group);
-        if group.local.len() > 1 || group.remote.len() > 1 {
+        let is_plain = kind == FileKind::Plain;
+        if is_plain && (group.local.len() > 1 || group.remote.len() > 1) {
             let why = "has two names on one side that are one name on another system; rename one of the files";
-            let notice = NoticeList::Skipped.notice(path, why);
-            return Ok(FileReading::Settled(notice.into()));
+            return settled(NoticeList::Skipped.notice(path, why).into());
         }
-        let notices = group.client_copies.iter().map(|copy| {
+        let copies = group.client_copies.iter().filter(|_| is_plain);
+        let notices = copies.map(|copy| {
             let why = "a copy that a cloud client made of a conflict; it is not synced";
             NoticeList::Note.notice(&copy.path, why)
         });
-        let mut reading = self.read_pair(key, path, FileKind::Plain, group)?;
-        match &mut reading {
-            FileReading::Settled(plan) => plan.notices.extend(notices),
-            FileReading::Compared(file) => file.notices.extend(notices),
-        }
-        Ok(reading)
+        let mut file = match self.delivered_files(key, &path, group, kind)? {
+            Delivery::Settled(mut plan) => {
+                plan.notices.extend(notices);
+                return settled(plan);
+            }
+            Delivery::Files(files) if kind == FileKind::Rollout => {
+                self.read_conversation(key, path, files)?
+            }
+            Delivery::Files(files) => self.read_pair(key, path, kind, files)?,
+        };
+        file.notices.extend(notices);
+        Ok(FileReading::Compared(Box::new(file)))
     }
 
-    /// Reads a file that each side has at most once.
+    /// Reads a file that each side has at most once, and merges the copies that cloud clients made of lines.
     fn read_pair(
         &self,
         key: &'a str,
         path: String,
         kind: FileKind,
-        group: &FileGroup,
-    ) -> Result<FileReading<'a>, IoError> {
-        let settled = |plan: FilePlan| Ok(FileReading::Settled(plan));
-        let local = group.local.first();
-        if let Some(found) = local
-            && let Some(notice) = self.zero_filled_notice(key, found, kind)?
-        {
-            return settled(notice.into());
-        }
-        let local = local.map(|found| self.version(Side::Local, found));
-        let Some(found) = group.remote.first() else {
-            return Ok(self.compare(key, path, kind, local, None)?.into());
-        };
-        let is_first = self.records.last(key).is_none();
-        if let Some(local) = local
-            .as_ref()
-            .filter(|_| is_first && kind == FileKind::Plain)
-        {
-            let remote = self.version(Side::Remote, found);
-            // Files that are equal by size and time need no attestation.
-            let is_equal = local.seen.stat.size == remote.seen.stat.size
-                && self.trusts_mtime()
-                && self.newer(local, &remote).is_none();
-            if is_equal {
-                return settled(FileOutcome::equal(None, local, &remote, None).into());
-            }
-        }
-        match self.usable_version(key, group, found, kind)? {
-            DownloadState::Complete(remote) => {
-                Ok(self.compare(key, path, kind, local, Some(remote))?.into())
-            }
-            DownloadState::Incomplete(_)
-                if local.is_none() && is_first && self.is_beside_original(found) =>
-            {
-                let why = "looks like a copy that a cloud client made; it is not synced";
-                settled(NoticeList::Note.notice(path, why).into())
-            }
-            DownloadState::Incomplete(why) => {
-                settled(NoticeList::WaitingUnlisted.notice(path, why).into())
-            }
-        }
-    }
-
-    /// Returns true if a file's name looks like a client's copy and the original is beside it.
-    fn is_beside_original(&self, found: &ListedFile) -> bool {
-        cloud_names::maybe_copy_of(&found.path)
-            .is_some_and(|real| self.config.root(Side::Remote).join(real).exists())
-    }
-
-    /// Reads a line-based file, and merges the copies that cloud clients made of it.
-    fn read_line_file(&self, key: &'a str, group: &FileGroup) -> Result<FileReading<'a>, IoError> {
-        let mut file = match self.read_pair(key, key.to_owned(), FileKind::Lines, group)? {
-            FileReading::Compared(file) => file,
-            settled @ FileReading::Settled(_) => return Ok(settled),
-        };
+        files: DeliveredFiles,
+    ) -> Result<ComparedFile<'a>, IoError> {
+        // The other files of one key would have two names on one side, and were refused.
+        let (local, remote) = (
+            files.local.into_iter().next(),
+            files.remote.into_iter().next(),
+        );
+        let mut file = self.compare(key, path, kind, local, remote)?;
+        file.logins = files.logins;
+        file.notices = files.notices;
         let mut copies = Vec::new();
-        for found in &group.client_copies {
-            let copy = self.version(Side::Remote, found);
-            match self.download_state(key, found, FileKind::Lines, None)? {
-                DownloadState::Complete(version) => copies.push(version),
-                // A client can copy a version that no machine will ever attest. If all its lines are complete, merging
-                // them loses nothing.
-                DownloadState::Incomplete(_) if is_complete_text(&copy)? => copies.push(copy),
-                DownloadState::Incomplete(why) => {
-                    let notice = NoticeList::WaitingUnlisted.notice(&found.path, why);
-                    file.notices.push(notice);
+        for copy in files.client_copies {
+            match copy.problem {
+                Some(why) if !copy.is_whole => {
+                    let path = &copy.version.seen.path;
+                    file.notices
+                        .push(NoticeList::WaitingUnlisted.notice(path, why));
                 }
+                _ => copies.push(copy.version),
             }
         }
-        let logins = copies.iter().filter(|copy| is_login(&copy.full_path));
-        file.logins.extend(logins.map(|copy| copy.seen.clone()));
-        if !copies.is_empty() || file.facts.relation == Some(Relation::Diverged) {
+        let is_diverged = file.facts.relation == Some(Relation::Diverged);
+        if kind == FileKind::Lines && (is_diverged || !copies.is_empty()) {
             let sides: Vec<_> = file.local.iter().chain(&file.remote).collect();
-            let merge = self.merge_lines(key, &sides, &copies)?;
-            file.merge = Some(merge);
+            file.merge = Some(self.merge_lines(key, &sides, &copies)?);
         }
-        Ok(FileReading::Compared(file))
+        Ok(file)
     }
 
     /// Merges the lines of the files of the `sides` and of the clients' `copies`.
@@ -275,11 +222,4 @@ impl<'a> FactReader<'a> {
             is_outdated,
         })
     }
-}
-
-/// Returns true if all lines of a client's copy are complete.
-fn is_complete_text(copy: &FileVersion) -> Result<bool, IoError> {
-    let path = &copy.full_path;
-    let is_zero_filled = || contents::is_zero_filled(path, true, true).at("read", path);
-    Ok(copy.has_complete_lines()? && !is_zero_filled()?)
 }

@@ -4,7 +4,7 @@ use super::fact_reader::FactReader;
 use crate::io::IoError;
 use crate::sync::config::DeletePolicy;
 use crate::sync::identity;
-use crate::sync::plan::scan::file_group::FileGroup;
+use crate::sync::plan::scan::groups::FileGroup;
 use crate::sync::scope::ScopeMatch;
 use crate::sync::sides::{Side, Stat};
 use crate::sync::state::SyncedFile;
@@ -40,6 +40,7 @@ impl FactReader<'_> {
         let records = self.records;
         let own_manifest = identity::own_manifest_path(self.config, &records.state);
         let mut files = MissingFiles {
+            // Under a new name, the manifest does not exist yet.
             has_own_manifest: is_renamed || own_manifest.exists(),
             ..MissingFiles::default()
         };

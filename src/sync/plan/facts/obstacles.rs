@@ -65,6 +65,7 @@ impl FactReader<'_> {
         let full = self.config.root(side).join(folder);
         let is_followed =
             side == Side::Local && scope::follows_link(folder, &self.config.scope.roots);
+        // A folder of the home that the user replaced by a link is on another disk.
         let metadata = if is_followed {
             fs::metadata(full)
         } else {

@@ -12,10 +12,9 @@ use crate::sync::cloud_names::{self, CloudName};
 use crate::sync::config::SessionMode;
 use crate::sync::conflict_copies;
 use crate::sync::contents;
-use crate::sync::line_merge;
+use crate::sync::file_kind::FileKind;
 use crate::sync::manifest::ManifestEntry;
-use crate::sync::plan::scan::file_group::{FileGroup, is_as_last_synced};
-use crate::sync::plan::scan::groups::Groups;
+use crate::sync::plan::scan::groups::{FileGroup, Groups};
 use crate::sync::plan::sync_plan::UndeliveredVersion;
 use crate::sync::remote_manifests::ListedVersion;
 use crate::sync::resolutions;
@@ -113,9 +112,12 @@ impl FactReader<'_> {
         }
         let mut copies = copies.values().filter(|copy| copy.belongs_to(&key));
         copies.any(|copy| {
-            let path = self.conflict_copy_path(copy.side(), &copy.name);
-            let beginning = contents::read(&path, Some(*size)).ok();
-            beginning.and_then(|read| read.prefix_digest) == Some(*digest)
+            let path = self
+                .records
+                .conflict_copies
+                .folders
+                .path(copy.side(), &copy.name);
+            contents::begins_with(&path, *size, digest).unwrap_or_default()
         })
     }
 }
@@ -142,16 +144,19 @@ impl FileOnSides<'_> {
             is_certain: true,
         };
         let versions = listed.iter();
-        let mut newer: Vec<_> = if rollouts::is_key(self.key) {
+        let mut newer: Vec<_> = match FileKind::of(self.key) {
             // An unreadable file is reported when its group is planned.
-            self.longer_conversation_versions(listed)
-                .unwrap_or_default()
-        } else if line_merge::is_mergeable(self.key) {
-            let longer = versions.filter(|version| self.is_longer(&version.entry));
-            longer.map(certain).collect()
-        } else {
-            let newer = versions.filter(|version| self.is_newer_plain_version(&version.entry));
-            newer.map(certain).collect()
+            FileKind::Rollout => self
+                .longer_conversation_versions(listed)
+                .unwrap_or_default(),
+            FileKind::Lines => {
+                let longer = versions.filter(|version| self.is_longer(&version.entry));
+                longer.map(certain).collect()
+            }
+            FileKind::Plain => {
+                let newer = versions.filter(|version| self.is_newer_plain_version(&version.entry));
+                newer.map(certain).collect()
+            }
         };
         if !newer.is_empty() {
             let records = self.reader.records;
@@ -208,7 +213,7 @@ impl FileOnSides<'_> {
         former: bool,
     ) -> Option<(&'i ListedVersion, BTreeSet<&'i str>)> {
         let manifests = &self.reader.records.manifests;
-        let grows = rollouts::is_key(self.key) || line_merge::is_mergeable(self.key);
+        let grows = FileKind::of(self.key) != FileKind::Plain;
         let order = |version: &ListedVersion| {
             let size = if grows { version.entry.size } else { 0 };
             (size, version.entry.mtime_ns)
@@ -228,7 +233,7 @@ impl FileOnSides<'_> {
 
     /// Returns true for a remote file that is not as the last sync left it.
     fn is_new_remote(&self, side: Side, found: &ListedFile) -> bool {
-        let is_known = |last: &SyncedFile| is_as_last_synced(found, &last.remote);
+        let is_known = |last: &SyncedFile| last.remote.is(&found.path, found.stat);
         side == Side::Remote && !self.last.is_some_and(is_known)
     }
 

@@ -1,9 +1,8 @@
 //! The step of a conversation: both sides get the same version, in one file each, in the same folder (archived or not).
 //! Versions that diverged become conflict copies, and duplicates are removed.
 
-use super::file::attested_equal;
 use crate::codex::rollout::{Relation, ZST};
-use crate::sync::decide::{CopyReason, FileDecision, Presence, conflict_reason, winner};
+use crate::sync::decide::{CopyReason, FileDecision, conflict_reason, winner};
 use crate::sync::index_updates::ContentChange;
 use crate::sync::plan::facts::compared_file::{ComparedFile, NewConflictCopy};
 use crate::sync::plan::facts::file_version::FileVersion;
@@ -44,7 +43,13 @@ pub(super) fn conversation_plan(file: &ComparedFile<'_>, decision: FileDecision)
     }
     draft.remove_duplicates();
     if draft.ops.is_empty() {
-        return equal_plan(file);
+        // Both sides are equal.
+        return match (&file.local, &file.remote) {
+            (Some(local), Some(remote)) => {
+                FileOutcome::equal(file.last, local, remote, file.contents).into()
+            }
+            _ => FilePlan::default(),
+        };
     }
     let (action, reason) = draft.action(chosen.as_ref());
     let step = SyncStep {
@@ -60,20 +65,6 @@ pub(super) fn conversation_plan(file: &ComparedFile<'_>, decision: FileDecision)
     FilePlan {
         outcome: FileOutcome::Step(step),
         published_records,
-        ..FilePlan::default()
-    }
-}
-
-/// Returns the plan for a conversation without ops: both sides are equal, and this machine attests the remote file if
-/// no machine does.
-fn equal_plan(file: &ComparedFile<'_>) -> FilePlan {
-    let (Some(local), Some(remote)) = (&file.local, &file.remote) else {
-        return FilePlan::default();
-    };
-    let is_new = file.facts.remote != Presence::Unchanged;
-    FilePlan {
-        outcome: FileOutcome::equal(file.last, local, remote, file.contents),
-        attested: attested_equal(file).filter(|_| is_new),
         ..FilePlan::default()
     }
 }
@@ -199,6 +190,7 @@ impl<'a> ConversationDraft<'a> {
             expect: from.attested,
             replaced: None,
         }));
+        // A file at the same path is replaced by the copy.
         let old = old.filter(|old| old.path != to);
         self.ops.extend(old.map(|old| Op::Remove(old.clone())));
         Placement::written(to)

@@ -2,9 +2,8 @@
 //! prompts, settings) are copied completely or not at all; lines are merged.
 
 use super::conversation::conversation_plan;
-use crate::codex::rollout;
-use crate::sync::decide::{CopyReason, FileDecision, FileKind, conflict_reason, decide, winner};
-use crate::sync::manifest::ManifestEntry;
+use crate::sync::decide::{CopyReason, FileDecision, conflict_reason, decide, winner};
+use crate::sync::file_kind::FileKind;
 use crate::sync::notice::NoticeList;
 use crate::sync::plan::facts::compared_file::{ComparedFile, LineMergeFacts};
 use crate::sync::plan::facts::file_version::FileVersion;
@@ -18,6 +17,7 @@ use crate::sync::sides::Side;
 /// Plans a file from all that is known of it.
 pub(crate) fn plan_file(mut file: ComparedFile<'_>) -> FilePlan {
     let notices = std::mem::take(&mut file.notices);
+    // After the decision: the login may be a version that no step reads.
     let mut plan = without_login(&file, decided_plan(&file));
     plan.notices.extend(notices);
     plan
@@ -40,14 +40,9 @@ fn decided_plan(file: &ComparedFile<'_>) -> FilePlan {
         }
         (FileDecision::Conflict, ..) => FileOutcome::Conflict(conflict(file)).into(),
         _ if file.facts.kind == FileKind::Rollout => conversation_plan(file, decision),
-        (FileDecision::Nothing, Some(local), Some(remote)) => {
+        (FileDecision::Nothing | FileDecision::RecordEqual, Some(local), Some(remote)) => {
             FileOutcome::equal(file.last, local, remote, file.contents).into()
         }
-        (FileDecision::RecordEqual, Some(local), Some(remote)) => FilePlan {
-            outcome: FileOutcome::equal(file.last, local, remote, file.contents),
-            attested: attested_equal(file),
-            ..FilePlan::default()
-        },
         (FileDecision::CopyToCloud(why), Some(from), over)
         | (FileDecision::CopyToLocal(why), over, Some(from)) => {
             copy_plan(file, from, over.as_ref(), why)
@@ -64,21 +59,6 @@ fn decided_plan(file: &ComparedFile<'_>) -> FilePlan {
         }
         _ => FilePlan::default(),
     }
-}
-
-/// Returns path and manifest entry of a remote file that was found equal to the local one, unless a machine attests it.
-/// Compressed files are never attested this way: the digest is that of the text, and a manifest lists the bytes.
-pub(super) fn attested_equal(file: &ComparedFile<'_>) -> Option<(String, ManifestEntry)> {
-    let remote = file.remote.as_ref()?;
-    if remote.attested.is_some() || remote.seen.path.ends_with(rollout::ZST) {
-        return None;
-    }
-    let entry = ManifestEntry {
-        size: remote.seen.stat.size,
-        mtime_ns: remote.mtime_ns,
-        digest: file.contents?.1,
-    };
-    Some((remote.seen.path.clone(), entry))
 }
 
 /// Returns the conflict of a file, for the user to decide. Nothing of the file changes before that.
