@@ -218,7 +218,8 @@ pub(super) fn report_incomplete(
         if machines.is_empty() && group.is_some_and(|group| !group.local.is_empty()) {
             machines.insert("this machine".to_owned());
         }
-        add_newest_machine(why, machines.into_iter().collect());
+        let machines: Vec<_> = machines.into_iter().collect();
+        add_newest_machine(why, &machines.join(" or "));
     }
     undelivered.retain(|key, _| !reported.contains(key));
     for file in undelivered.into_values() {
@@ -249,13 +250,12 @@ fn reported_keys(plan: &SyncPlan) -> HashSet<String> {
 }
 
 /// Adds to the reason for waiting where the newest version is.
-fn add_newest_machine(why: &mut String, machines: Vec<String>) {
-    let newest_on = machines.join(" or ");
+fn add_newest_machine(why: &mut String, newest_on: &str) {
     if why == ZERO_FILLED {
         let on = if newest_on.is_empty() {
             "the machine that has it"
         } else {
-            &newest_on
+            newest_on
         };
         let _ = write!(
             why,

@@ -83,7 +83,7 @@ pub fn plan(request: &PlanRequest<'_>) -> Result<(SyncPlan, SyncState), PlanErro
     for (key, group) in reader.groups_to_plan(&groups.by_key) {
         progress::check_interrupt().at("plan", key)?;
         let file = match reader.read_file(key, group)? {
-            FileReading::Settled(file) => file,
+            FileReading::Settled(file) => *file,
             FileReading::Compared(file) => plan_file(*file),
         };
         plan.add(key, file);

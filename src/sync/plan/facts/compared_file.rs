@@ -14,7 +14,7 @@ use crate::sync::state::SyncedFile;
 /// A group of files after its contents were read.
 pub(crate) enum FileReading<'a> {
     /// The files are equal by size and time, or cannot be used.
-    Settled(FilePlan),
+    Settled(Box<FilePlan>),
     Compared(Box<ComparedFile<'a>>),
 }
 

@@ -86,7 +86,7 @@ impl<'a> FactReader<'a> {
             return reading;
         };
         let notice = NoticeList::Skipped.notice(path, read_failure(&error.source));
-        Ok(FileReading::Settled(notice.into()))
+        Ok(FileReading::Settled(Box::new(notice.into())))
     }
 
     /// Returns the path of the synced file that cannot be read, relative to its side; `None` for other files.
@@ -107,7 +107,7 @@ impl<'a> FactReader<'a> {
     fn read_group(&self, key: &'a str, group: &FileGroup) -> Result<FileReading<'a>, IoError> {
         let last = self.records.last(key);
         let kind = FileKind::of(key);
-        let settled = |plan: FilePlan| Ok(FileReading::Settled(plan));
+        let settled = |plan: FilePlan| Ok(FileReading::Settled(Box::new(plan)));
         // Merges on two machines can have equal size and time but different lines, so line-based files are always read.
         if last.is_some_and(|last| group.matches_last_sync(last)) && kind != FileKind::Lines {
             return settled(FileOutcome::Equal(None).into());

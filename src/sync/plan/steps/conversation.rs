@@ -123,16 +123,14 @@ impl<'a> ConversationDraft<'a> {
     fn keep_loser(&mut self, chosen: &ChosenVersion<'_>) -> Vec<String> {
         let conversation = &self.file.conversation;
         let winner = chosen.from.seen.side;
+        if chosen.why.is_some() && self.is_diverged {
+            let losers = conversation.losers.iter();
+            self.keep(losers.filter(|copy| copy.from.side != winner));
+        }
         match chosen.why {
-            None => Vec::new(),
-            Some(_) if self.is_diverged => {
-                let losers = conversation.losers.iter();
-                self.keep(losers.filter(|copy| copy.from.side != winner));
-                Vec::new()
-            }
-            Some(CopyReason::Rewritten) => conversation.given_up.clone(),
+            Some(CopyReason::Rewritten) if !self.is_diverged => conversation.given_up.clone(),
             Some(_) if winner == Side::Local => self.file.cancelled_deletions.clone(),
-            Some(_) => Vec::new(),
+            _ => Vec::new(),
         }
     }
 
@@ -283,13 +281,16 @@ impl<'a> ConversationDraft<'a> {
 
     /// Returns the effect of the step on the text of the local conversation.
     fn local_change(&self, chosen: &ChosenVersion<'_>) -> ContentChange {
-        match chosen.why {
-            Some(_) if chosen.from.seen.side == Side::Local => ContentChange::Unchanged,
-            None => ContentChange::Unchanged,
-            Some(_) if self.file.local.is_none() => ContentChange::New,
-            Some(CopyReason::Rewritten) => ContentChange::Replaced,
-            Some(_) if self.is_diverged => ContentChange::Replaced,
-            Some(_) => ContentChange::Extended,
+        let is_download = chosen.from.seen.side == Side::Remote;
+        let Some(why) = chosen.why.filter(|_| is_download) else {
+            return ContentChange::Unchanged;
+        };
+        if self.file.local.is_none() {
+            ContentChange::New
+        } else if self.is_diverged || why == CopyReason::Rewritten {
+            ContentChange::Replaced
+        } else {
+            ContentChange::Extended
         }
     }
 }
