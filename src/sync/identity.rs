@@ -66,7 +66,7 @@ pub(crate) fn rename_if_cloned(
     if end.is_none() && is_own_remainder(&path, state, config, replica)? {
         return Ok(None);
     }
-    // It is not waited for: this machine itself wrote it before it was restored.
+    // Sync never waits for its machine, which may be this one before it was restored.
     state.own.former.extend(end);
     state.take_new_name();
     let relative = path.strip_prefix(&config.cloud).unwrap_or(&path);

@@ -1,6 +1,5 @@
 //! The open files of a run, and what it records of each step in the state, the ledger and the report.
 
-use super::batch;
 use super::copying::{Copier, PlacedFile, StagedCopy};
 use super::error::{ApplyError, StepFailure};
 use super::report::ApplyReport;
@@ -185,69 +184,4 @@ pub(super) fn index_update_of(step: &SyncStep) -> Option<IndexUpdate> {
         .then(|| rollouts::id(&step.key))
         .flatten()
         .map(|id| IndexUpdate::new(id, local.path.clone(), step.change, moved))
-}
-
-impl ApplyRun<'_> {
-    /// Applies all steps. Stops at the first failure that ends the run.
-    pub(super) fn apply_all(
-        &mut self,
-        steps: &[SyncStep],
-        report: &mut ApplyReport,
-    ) -> Result<(), ApplyError> {
-        let mut index = 0;
-        while let Some(step) = steps.get(index) {
-            let batch = batch::batch_prefix(&steps[index..]);
-            if batch.is_empty() {
-                let result = self.apply_step(step, report);
-                if result.is_err() {
-                    self.withdraw_deletion(step);
-                }
-                report.add(index, step, result)?;
-                index += 1;
-            } else {
-                self.apply_batch(index, batch, report)?;
-                index += batch.len();
-            }
-        }
-        Ok(())
-    }
-
-    fn apply_step(&mut self, step: &SyncStep, report: &mut ApplyReport) -> Result<(), StepFailure> {
-        self.placed.clear();
-        for seen in step.ops.iter().flat_map(Op::victims) {
-            let is_it = |file: &SnapshotFile| {
-                file.cloud == (seen.side == Side::Remote) && file.path == seen.path
-            };
-            // Without its backup, a file that is overwritten could not be restored.
-            if let Some((_, why)) = self.not_backed_up.iter().find(|(file, _)| is_it(file)) {
-                let path = self.request.config.file_path(seen.side, &seen.path);
-                return Err(StepFailure::Skip(format!("{why}: {}", path.display())));
-            }
-        }
-        self.publish_records_of(step)?;
-        for op in &step.ops {
-            self.check_interrupt()?;
-            self.apply_op(op)?;
-        }
-        self.check_interrupt()?;
-        self.record_step(step, report)
-    }
-
-    fn apply_op(&mut self, op: &Op) -> Result<(), StepFailure> {
-        match op {
-            Op::Copy(copy) => self.copy(copy),
-            Op::Merge {
-                versions,
-                to,
-                is_one_text,
-            } => self.merge(versions, to, *is_one_text),
-            Op::Rename { from, to } => self.rename(from, to),
-            Op::KeepConflictCopy { from, name, digest } => {
-                self.keep_conflict_copy(from, name, digest)
-            }
-            Op::ReplicateConflictCopy { from, name } => self.replicate_conflict_copy(*from, name),
-            Op::DropConflictCopy { side, name } => self.drop_conflict_copy(*side, name),
-            Op::Remove(seen) => self.remove(seen),
-        }
-    }
 }

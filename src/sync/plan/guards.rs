@@ -1,5 +1,5 @@
-//! What a plan holds back or reports, from data alone: steps that must not be applied, many changes at once, and files
-//! that have not arrived.
+//! Guards over a plan, from data alone. They hold back or report steps that must not be applied, many changes at once,
+//! and files that have not arrived.
 
 use super::error::PlanError;
 use super::facts::compared_file::ComparedFile;

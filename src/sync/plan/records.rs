@@ -1,4 +1,4 @@
-//! What machines have recorded about files: the state of the last sync, the ledger, the manifests and the conflict
+//! The records of all machines about files: the state of the last sync, the ledger, the manifests and the conflict
 //! copies. Read before any file is compared, and the same for the whole plan.
 
 use super::request::PlanRequest;

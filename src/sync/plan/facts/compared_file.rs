@@ -44,7 +44,7 @@ pub(crate) struct ComparedFile<'a> {
     /// The merge of a line-based file whose versions diverged.
     pub(crate) merge: Option<LineMergeFacts>,
     /// Known only for conversations.
-    pub(crate) conversation: ConversationFacts,
+    pub(crate) conversation: ConversationVersions,
     pub(crate) notices: Vec<Notice>,
 }
 
@@ -82,7 +82,7 @@ pub(crate) struct MergedSide {
 
 /// The other files and versions of a conversation.
 #[derive(Debug, Default)]
-pub(crate) struct ConversationFacts {
+pub(crate) struct ConversationVersions {
     /// Files to remove: the main version or a conflict copy contains all their lines.
     pub(crate) duplicates: Vec<ObservedFile>,
     /// Diverged versions beside the main ones that get a conflict copy.

@@ -1,7 +1,7 @@
 //! Compares the versions of a file: each side with the last sync, the two sides with each other, and both with what
 //! machines have recorded.
 
-use super::compared_file::{ComparedFile, ConversationFacts};
+use super::compared_file::{ComparedFile, ConversationVersions};
 use super::fact_reader::FactReader;
 use super::file_version::FileVersion;
 use crate::codex::rollout::{Relation, ZST};
@@ -44,7 +44,7 @@ impl<'a> FactReader<'a> {
             logins: Vec::new(),
             download_risk: None,
             merge: None,
-            conversation: ConversationFacts::default(),
+            conversation: ConversationVersions::default(),
             notices: Vec::new(),
             key,
             path,

@@ -10,7 +10,7 @@ use crate::sync::plan::sync_step::{Op, SyncStep};
 use crate::sync::sides::Side;
 use std::path::Path;
 
-/// What to do about a conflict copy.
+/// The result of comparing a conflict copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ConflictCopyState {
     /// It was resolved, or the local conversation contains all its lines.

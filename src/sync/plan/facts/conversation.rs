@@ -5,7 +5,7 @@
 //! 2. Clients' copies are folded into the remote side in the same way.
 //! 3. The two main versions are compared.
 
-use super::compared_file::{ComparedFile, ConversationFacts, NewConflictCopy};
+use super::compared_file::{ComparedFile, ConversationVersions, NewConflictCopy};
 use super::delivery::{ClientCopy, DeliveredFiles};
 use super::fact_reader::FactReader;
 use super::file_version::FileVersion;
@@ -23,7 +23,7 @@ struct ConversationFold<'a> {
     key: &'a str,
     /// True while `sync resolve` decides about it.
     is_resolved: bool,
-    facts: ConversationFacts,
+    facts: ConversationVersions,
     notices: Vec<Notice>,
 }
 
@@ -39,7 +39,7 @@ impl<'a> FactReader<'a> {
         let mut fold = ConversationFold {
             key,
             is_resolved: policy.is_some_and(|(resolved, _)| resolved == path),
-            facts: ConversationFacts::default(),
+            facts: ConversationVersions::default(),
             notices: files.notices,
         };
         let local = self.fold_side(&mut fold, files.local)?;

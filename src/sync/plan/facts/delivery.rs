@@ -1,4 +1,4 @@
-//! Which remote versions arrived completely, and which listed ones have not arrived.
+//! Checks that remote files arrived completely. The hazards of a cloud folder are known here.
 //!
 //! A cloud folder can show partial files, old files and files full of zeros. A remote file is trusted if it is as the
 //! last sync left it, or if a machine attests its digest. Only without any such evidence does its content decide.

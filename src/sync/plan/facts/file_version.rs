@@ -24,7 +24,7 @@ pub(crate) struct FileVersion {
     pub(crate) attested: Option<Sha256Digest>,
     /// Digest of the bytes of a plain file that differs from the one of the other side.
     pub(crate) bytes: Option<Sha256Digest>,
-    /// What keeps a plain file from being copied.
+    /// The secret that keeps a plain file from being copied.
     pub(crate) secret: Option<FileSecret>,
 }
 

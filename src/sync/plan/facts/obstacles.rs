@@ -1,4 +1,4 @@
-//! What is in the place of the files that a plan creates.
+//! Finds what is in the place of the files that a plan creates.
 
 use super::fact_reader::FactReader;
 use crate::io::tree;
