@@ -1,5 +1,5 @@
-//! Append-only files of JSON lines in the folder of a state: the ledger, the state during a run, and the pending updates
-//! of Codex's index.
+//! Append-only files of JSON lines in the folder of a state: the ledger, the state during a run, and the pending
+//! updates of Codex's index.
 //!
 //! A kill or a power cut can tear the last line. An appender ends it, so that the next line is not lost with it, and
 //! readers skip it. No line depends on an earlier one, so a lost line costs only what it says.

@@ -105,7 +105,8 @@ impl<'a> DecidedCopy<'a> {
         }
     }
 
-    /// Compares the conflict copy with its conversation; `None` if one of them is not on this machine or cannot be read.
+    /// Compares the conflict copy with its conversation; `None` if one of them is not on this machine or cannot be
+    /// read.
     pub(crate) fn versions(&self) -> Option<ConflictingVersions> {
         let id = self.copy.session_id()?.to_owned();
         let home = &self.config.local;

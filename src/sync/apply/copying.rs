@@ -72,8 +72,8 @@ impl Copier<'_> {
         }
     }
 
-    /// Creates a temp file beside `target`. If the user's link leads the target out of the side's folder, for example to
-    /// read-only settings, a failure concerns this step only; inside the folder it ends the run.
+    /// Creates a temp file beside `target`. If the user's link leads the target out of the side's folder, for example
+    /// to read-only settings, a failure concerns this step only; inside the folder it ends the run.
     pub(super) fn create_temp(&self, side: Side, target: &Path) -> Result<TempFile, StepFailure> {
         TempFile::beside(target).map_err(|e| {
             if target.starts_with(self.config.root(side)) {
@@ -155,7 +155,8 @@ pub(super) fn copy_mode(file: &File, source: &Path, replaced: Option<&Path>) -> 
         use std::fs;
         use std::os::unix::fs::PermissionsExt;
         let like = replaced.unwrap_or(source);
-        // Sharing files of the home is the user's decision on each machine; some cloud folders report 0777 for all files.
+        // Sharing files of the home is the user's decision on each machine; some cloud folders report 0777 for all
+        // files.
         let mode = match fs::metadata(like) {
             Ok(meta) => meta.permissions().mode() & 0o755 | 0o600,
             Err(_) => 0o600,

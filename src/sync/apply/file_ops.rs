@@ -132,8 +132,8 @@ impl ApplyRun<'_> {
         }
     }
 
-    /// Moves a file to another disk by a copy and a removal: `sessions` or `archived_sessions` can be a link or a mount.
-    /// A run killed in between leaves two files of one conversation, which the next plan folds into one.
+    /// Moves a file to another disk by a copy and a removal: `sessions` or `archived_sessions` can be a link or a
+    /// mount. A run killed in between leaves two files of one conversation, which the next plan folds into one.
     fn move_across_disks(
         &mut self,
         from: &ObservedFile,

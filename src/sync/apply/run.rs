@@ -48,8 +48,8 @@ impl ApplyRun<'_> {
         }
     }
 
-    /// Records the resolutions that a step publishes. The journal is durable before the file is written: once both sides
-    /// have it, no later run would find a reason to record them.
+    /// Records the resolutions that a step publishes. The journal is durable before the file is written: once both
+    /// sides have it, no later run would find a reason to record them.
     pub(super) fn publish_records_of(&mut self, step: &SyncStep) -> Result<(), IoError> {
         let ids = self
             .plan

@@ -91,8 +91,8 @@ pub(super) fn check_target_unchanged(path: &Path, over: Option<Stat>) -> Result<
     }
 }
 
-/// Gives a durable file its name, and fails if a file exists there. The plan found the path free, so a file that a cloud
-/// client created at the last moment is in no backup and must not be replaced.
+/// Gives a durable file its name, and fails if a file exists there. The plan found the path free, so a file that a
+/// cloud client created at the last moment is in no backup and must not be replaced.
 pub(super) fn rename_new(file: TempFile, target: &Path) -> Result<(), StepFailure> {
     file.publish_unsynced(target)
         .map_err(|e| match e.source.kind() {

@@ -215,9 +215,9 @@ impl<'a> FactReader<'a> {
         let last_contents = file.last.and_then(|last| last.contents);
         match (&file.local, &file.remote) {
             (None, Some(remote)) if file.facts.remote == Presence::Unchanged => {
-                // If the home was restored from an archive, which may never have contained the file, that is no deletion.
-                // If equality was inferred from mtimes only, the deleted content is unknown, so the remote file is
-                // kept.
+                // If the home was restored from an archive, which may never have contained the file, that is no
+                // deletion. If equality was inferred from mtimes only, the deleted content is unknown, so the remote
+                // file is kept.
                 let is_restored = self.records.state.restore_marker.is_some();
                 let is_deleted = match last_contents.filter(|_| !is_restored) {
                     Some((_, digest)) => remote.text_digest()?.1 == digest,

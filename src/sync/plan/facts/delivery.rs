@@ -49,8 +49,8 @@ pub(super) struct ClientCopy {
     pub(super) digest: Sha256Digest,
     /// The reason to wait for the copy.
     pub(super) problem: Option<&'static str>,
-    /// True if all its lines are complete. A client can copy a version that no machine will ever attest; using its lines
-    /// loses nothing.
+    /// True if all its lines are complete. A client can copy a version that no machine will ever attest; using its
+    /// lines loses nothing.
     pub(super) is_whole: bool,
 }
 
@@ -129,8 +129,8 @@ impl FactReader<'_> {
         }
     }
 
-    /// Shortcut of a first sync with `compare = "mtime"`: files that are equal by size and time need neither attestation
-    /// nor reading.
+    /// Shortcut of a first sync with `compare = "mtime"`: files that are equal by size and time need neither
+    /// attestation nor reading.
     fn equal_by_stat(
         &self,
         key: &str,
