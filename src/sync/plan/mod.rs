@@ -10,8 +10,7 @@
 //!    table, the `guards` check it, and `steps` carries it out.
 //! 5. `steps`: replicates or removes the conflict copies of conversations.
 //! 6. `guards` over all steps: holds back many deletions, drops steps that are blocked, and reports files that the
-//! cloud
-//!    client has not delivered.
+//!    cloud client has not delivered.
 //!
 //! A file that cannot be planned (unreadable, incomplete, ambiguous) is listed in `skipped` or `waiting` and does not
 //! stop the others. Only a problem that makes all decisions unreliable is a [`PlanError`].
