@@ -124,7 +124,6 @@ impl Advised for ConflictCopyError {
         match self {
             Self::Io(e) => e.advice(),
             Self::Backup(e) => e.advice(),
-            Self::State(e) => e.advice(),
             Self::NotDownloaded(_) | Self::NoConversation(_) => {
                 self.unchanged(Failed, "sync first: codex-manager sync run --apply")
             }

@@ -5,7 +5,7 @@
 //! once it is complete. Retention removes only snapshots with such a list.
 
 use super::config::SyncConfig;
-use super::scan::Stat;
+use super::sides::Stat;
 use crate::io::disk_clock::{self, ClockDoubt, Dated};
 use crate::io::document::{self, Document, DocumentError, DocumentState};
 use crate::io::file_open;
@@ -287,6 +287,7 @@ pub(crate) fn prune(
             .and_then(TimeDelta::try_days),
         ..RetentionPolicy::default()
     };
+    // `max_backups` and `retention_days` of 0 keep all snapshots.
     if policy.is_empty() {
         return Ok((Vec::new(), None));
     }

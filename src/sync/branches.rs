@@ -6,7 +6,7 @@
 use super::index_updates::ContentChange;
 use super::plan::{Op, StateUpdate, SyncPlan, SyncStep};
 use super::rollouts;
-use super::scan::Side;
+use super::sides::Side;
 use crate::history::files;
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;

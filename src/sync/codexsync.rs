@@ -4,7 +4,8 @@
 //! The format is that of codexSync 0.1.2: `{"data_version": 1, "files": {"path": {"local": {"mtime_ns",
 //! "size"}, "cloud": …}}}`. The file is never written.
 
-use super::scan::{SideListing, Stat};
+use super::scan::SideListing;
+use super::sides::Stat;
 use super::state::{SideFile, SyncedFile};
 use crate::io::file_open;
 use crate::io::{IoContext, IoError};
@@ -87,6 +88,7 @@ pub(super) fn import_state(
         let last = SyncedFile {
             local: place(*local),
             remote: place(*cloud_file),
+            // codexSync records no digests, so the files are read when they differ.
             contents: None,
         };
         known.insert(key_of(&found.path), last);

@@ -9,7 +9,8 @@ use super::cloud_names;
 use super::contents;
 use super::manager_folder::{self, CONFLICT_COPIES_FOLDER};
 use super::rollouts;
-use super::scan::{self, Side, Stat};
+use super::scan;
+use super::sides::{Side, Stat};
 use super::state::{SyncState, SyncedFile};
 use crate::codex::rollout;
 use crate::io::hash::Sha256Digest;
@@ -88,33 +89,51 @@ impl ConflictCopy {
     }
 }
 
+/// The folders of the conflict copies of one replica.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct ConflictCopyFolders {
+    local: PathBuf,
+    remote: PathBuf,
+}
+
+impl ConflictCopyFolders {
+    /// `state` is the folder of the state.
+    pub(crate) fn of(state: &Path, cloud: &Path) -> Self {
+        Self {
+            local: state.join(CONFLICT_COPIES_FOLDER),
+            remote: manager_folder::conflict_copies(cloud),
+        }
+    }
+
+    fn side(&self, side: Side) -> &Path {
+        match side {
+            Side::Local => &self.local,
+            Side::Remote => &self.remote,
+        }
+    }
+
+    /// Returns the full path of a conflict copy on a side.
+    pub(crate) fn path(&self, side: Side, name: &str) -> PathBuf {
+        self.side(side).join(name)
+    }
+
+    /// Removes a conflict copy from a side; a missing file is no error.
+    pub(crate) fn remove(&self, side: Side, name: &str) -> Result<(), IoError> {
+        let path = self.path(side, name);
+        match sharing::remove_file(&path) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e).at("remove", &path),
+            _ => Ok(()),
+        }
+    }
+}
+
 /// All conflict copies of one replica.
 #[derive(Debug, Default)]
 pub(crate) struct ConflictCopies {
+    pub folders: ConflictCopyFolders,
     /// Conflict copies by file name. The key is not the digest, because two conversations may have the same
     /// text.
     pub all: BTreeMap<String, ConflictCopy>,
-}
-
-fn folder(side: Side, state: &Path, cloud: &Path) -> PathBuf {
-    match side {
-        Side::Local => state.join(CONFLICT_COPIES_FOLDER),
-        Side::Remote => manager_folder::conflict_copies(cloud),
-    }
-}
-
-/// Returns the full path of a conflict copy on one side; `state` is the folder of the state.
-pub(crate) fn full_path(side: Side, name: &str, state: &Path, cloud: &Path) -> PathBuf {
-    folder(side, state, cloud).join(name)
-}
-
-/// Removes a conflict copy from a side; a missing file is no error.
-pub(crate) fn remove(side: Side, name: &str, state: &Path, cloud: &Path) -> Result<(), IoError> {
-    let path = full_path(side, name, state, cloud);
-    match sharing::remove_file(&path) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e).at("remove", &path),
-        _ => Ok(()),
-    }
 }
 
 /// Returns the first 16 hex digits of a digest, as used in file names.
@@ -154,6 +173,7 @@ pub(crate) fn is_file_name(name: &str) -> bool {
 
 fn parse(name: &str) -> Option<(&str, &str)> {
     let (conversation, prefix) = name.strip_suffix(EXTENSION)?.rsplit_once('.')?;
+    // Only lower case: on a case-insensitive disk, two spellings would be one file.
     let fits = prefix.len() == DIGEST_PREFIX_CHARS
         && prefix
             .bytes()
@@ -166,21 +186,25 @@ fn parse(name: &str) -> Option<(&str, &str)> {
 impl ConflictCopies {
     /// Lists the conflict copies of both sides. Names that do not follow the grammar are skipped.
     pub(crate) fn read(state: &Path, cloud: &Path) -> Result<Self, IoError> {
-        let mut copies = Self::default();
+        let mut copies = Self {
+            folders: ConflictCopyFolders::of(state, cloud),
+            all: BTreeMap::new(),
+        };
         for side in [Side::Local, Side::Remote] {
-            let folder = folder(side, state, cloud);
-            let entries = match std::fs::read_dir(&folder) {
+            let folder = copies.folders.side(side);
+            let entries = match std::fs::read_dir(folder) {
                 Ok(entries) => entries,
                 Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
-                Err(e) => return Err(e).at("list", &folder),
+                Err(e) => return Err(e).at("list", folder),
             };
             for entry in entries {
-                let entry = entry.at("list", &folder)?;
+                let entry = entry.at("list", folder)?;
                 let name = entry.file_name().to_string_lossy().into_owned();
                 let target =
                     cloud_names::placeholder_target(&name).filter(|_| side == Side::Remote);
                 let is_client_placeholder = target.is_some();
                 let name = target.unwrap_or(name);
+                // Anyone can write into the cloud folder; a name outside the grammar could lead elsewhere.
                 if parse(&name).is_none() {
                     continue;
                 }

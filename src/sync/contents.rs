@@ -33,6 +33,7 @@ pub(crate) fn read(path: &Path, prefix: Option<u64>) -> io::Result<FileContents>
 /// Reads a text from `reader`, without decompression.
 pub(crate) fn read_from(reader: &mut dyn Read, prefix: Option<u64>) -> io::Result<FileContents> {
     let mut hasher = Hasher::default();
+    // Conversations can have gigabytes, so no file is read as a whole.
     let mut buffer = vec![0; 64 * 1024];
     let mut len = 0;
     let mut prefix_digest = None;
@@ -62,6 +63,11 @@ pub(crate) fn read_from(reader: &mut dyn Read, prefix: Option<u64>) -> io::Resul
         digest: hasher.digest(),
         prefix_digest,
     })
+}
+
+/// Returns true if the text begins with `len` bytes of this digest.
+pub(crate) fn begins_with(path: &Path, len: u64, digest: &Sha256Digest) -> io::Result<bool> {
+    Ok(read(path, Some(len))?.prefix_digest.as_ref() == Some(digest))
 }
 
 /// Returns the digest of the file's bytes, without decompression.
@@ -155,6 +161,7 @@ pub(crate) fn is_zero_filled(path: &Path, of_lines: bool, thorough: bool) -> io:
         .iter()
         .rposition(|b| *b != 0)
         .map_or(0, |last| last + 1);
+    // A program's own file, such as a tar archive, may end in zeros.
     let is_text = !head[..text].contains(&0);
     Ok(is_text && (zeros >= 64 || zeros * 2 >= tail.len()))
 }
@@ -208,6 +215,7 @@ pub(crate) fn truncation_reason(path: &Path) -> io::Result<Option<&'static str>>
     let is_unterminated = if has_extension("json") {
         let reader = BufReader::new(file_open::open(path)?);
         let value: Result<IgnoredAny, _> = serde_json::from_reader(reader);
+        // Other errors are the user's: JSON with comments is complete.
         value.is_err_and(|e| e.is_eof())
     } else if has_extension("toml") && !has_end && size <= MAX_PARSED_TOML_BYTES {
         let text = file_open::read_to_string(path)?;

@@ -4,19 +4,9 @@
 //! and only in the modes `mtime` and `mtime_hash_fallback`.
 
 use super::config::{Compare, ConflictPolicy, DecisionRules, DeletePolicy, EqualMtime};
-use super::scan::Side;
+use super::file_kind::FileKind;
+use super::sides::Side;
 use crate::codex::rollout::Relation;
-
-/// The kind of a file, as far as it affects the decision.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum FileKind {
-    /// A conversation, which Codex only appends to.
-    Rollout,
-    /// A file whose lines can be merged.
-    Lines,
-    /// Any other file, replaced as a whole.
-    Plain,
-}
 
 /// The state of a file on one side, compared with the last sync.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,6 +54,11 @@ pub(crate) enum FormerVersion {
 }
 
 impl FileFacts {
+    /// Returns true if both sides equal the last sync.
+    pub(crate) fn is_unchanged(self) -> bool {
+        (self.local, self.remote) == (Presence::Unchanged, Presence::Unchanged)
+    }
+
     /// Returns the reason for copying the version that continues the other one.
     fn growth(self) -> CopyReason {
         if self.is_rewritten {

@@ -30,14 +30,6 @@ pub(crate) fn read_remote_manifests(
     RemoteManifests::read(&config.cloud, &own, &state.own.former, &MANIFEST_LIMITS)
 }
 
-/// Returns true if any other machine has ever written a manifest, complete or not.
-pub(crate) fn has_remote_manifests(config: &SyncConfig, state: &SyncState) -> bool {
-    let own = own_manifest_path(config, state);
-    let end = |path: &PathBuf| manifest::end_digest(path).ok().flatten();
-    let is_former = |path: &PathBuf| end(path).is_some_and(|end| state.own.former.contains(&end));
-    manifest::all_paths(&config.cloud).any(|path| path != own && !is_former(&path))
-}
-
 /// Takes a new name if another machine wrote the manifest under this machine's name. Returns the path of that
 /// manifest, relative to the cloud folder, and the warning for it.
 ///
@@ -67,12 +59,14 @@ pub(crate) fn rename_if_cloned(
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(e).at("read", &path),
     };
+    // A state that has recorded no manifest cannot tell a foreign one, so the manifest counts as its own.
     if state.own.published.is_empty() || end.is_some_and(|end| state.own.published.contains(&end)) {
         return Ok(None);
     }
     if end.is_none() && is_own_remainder(&path, state, config, replica)? {
         return Ok(None);
     }
+    // Sync never waits for its machine, which may be this one before it was restored.
     state.own.former.extend(end);
     state.take_new_name();
     let relative = path.strip_prefix(&config.cloud).unwrap_or(&path);

@@ -114,6 +114,7 @@ impl CodexIndex<'_> {
             .into_iter()
             .map(|(_, file)| file.path(home))
             .collect();
+        // Rows first: names, modes and paths are columns of them.
         let rows = self.add_rows(home, rollouts)?;
         if rows > 0 {
             notes.push(format!("added to Codex's index: {rows}"));
@@ -285,6 +286,7 @@ fn moved_rollouts<'a>(
     let moved = updates.iter().filter(|update| update.moved);
     let moved = moved.filter(is_newest);
     let moved = moved.map(|update| {
+        // Codex records the path without `.zst`, whichever file exists.
         let plain = update.path.strip_suffix(rollout::ZST);
         RolloutMove {
             id: &update.id,

@@ -3,13 +3,12 @@
 //! A line is appended before each file is put into the cloud folder, so that a killed run leaves no file
 //! there that no machine attests. Lines have the form of a manifest's, or record a download.
 
+use super::json_lines::{self, JsonLines};
 use super::manifest::ManifestEntry;
-use crate::io::flush;
-use crate::io::{IoContext, IoError, atomic, document, file_open, sharing};
+use crate::io::{IoContext, IoError, atomic, document, file_open};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 const LEDGER_FILE: &str = "written.jsonl";
 
@@ -25,33 +24,20 @@ enum LedgerLine {
 /// The ledger of one replica, open for appending.
 #[derive(Debug)]
 pub(crate) struct Ledger {
-    file: std::fs::File,
-    path: PathBuf,
-    /// Encoded lines that are not written yet.
-    unwritten: Vec<u8>,
+    lines: JsonLines,
 }
 
 impl Ledger {
-    /// Opens the ledger in the folder of a state, which must exist. Ends a torn last line, so that the next
-    /// line is not lost with it.
+    /// Opens the ledger in the folder of a state, which must exist.
     pub(crate) fn open(folder: &Path) -> Result<Self, IoError> {
-        let path = folder.join(LEDGER_FILE);
-        let mut options = std::fs::OpenOptions::new();
-        options.read(true).append(true);
-        let mut file = sharing::open_or_create(&mut options, &path).at("open", &path)?;
-        if file_open::ends_in_partial_line(&mut file).at("read", &path)? {
-            file.write_all(b"\n").at("write", &path)?;
-        }
-        Ok(Self {
-            file,
-            path,
-            unwritten: Vec::new(),
-        })
+        let lines = JsonLines::open_or_create(folder.join(LEDGER_FILE))?;
+        Ok(Self { lines })
     }
 
     /// Adds a version that is about to be put into the cloud folder. Durable after [`Ledger::sync`].
     pub(crate) fn record(&mut self, path: &str, entry: &ManifestEntry) -> Result<(), IoError> {
-        self.push(&LedgerLine::File(path.to_owned(), entry.clone()))
+        let line = LedgerLine::File(path.to_owned(), entry.clone());
+        self.lines.push(&line)
     }
 
     /// Adds a remote version that is about to be put into the home. If the run is killed before the state
@@ -61,41 +47,26 @@ impl Ledger {
         path: &str,
         entry: &ManifestEntry,
     ) -> Result<(), IoError> {
-        self.push(&LedgerLine::Taken(path.to_owned(), entry.clone()))
+        let line = LedgerLine::Taken(path.to_owned(), entry.clone());
+        self.lines.push(&line)
     }
 
-    fn push(&mut self, line: &LedgerLine) -> Result<(), IoError> {
-        document::push_line(&mut self.unwritten, line).at("encode", &self.path)
-    }
-
-    /// Writes and flushes the added lines to disk.
+    /// Makes the added lines durable.
     pub(crate) fn sync(&mut self) -> Result<(), IoError> {
-        if self.unwritten.is_empty() {
-            return Ok(());
-        }
-        let unwritten = std::mem::take(&mut self.unwritten);
-        self.file.write_all(&unwritten).at("write", &self.path)?;
-        flush::data(&self.file).at("fsync", &self.path)
+        self.lines.sync()
     }
 
-    /// Reads the ledger; a missing one is empty, and a torn line is ignored.
+    /// Reads the ledger; a missing one is empty.
     pub(crate) fn read(folder: &Path) -> Result<LedgerContents, IoError> {
-        let path = folder.join(LEDGER_FILE);
         let mut contents = LedgerContents::default();
-        let bytes = match file_open::read(&path) {
-            Ok(bytes) => bytes,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(contents),
-            Err(e) => return Err(e).at("read", &path),
-        };
-        for line in bytes.split(|b| *b == b'\n') {
-            match serde_json::from_slice(line) {
-                Ok(LedgerLine::File(path, entry)) => {
+        for line in json_lines::read(&folder.join(LEDGER_FILE))? {
+            match line {
+                LedgerLine::File(path, entry) => {
                     if let Some(before) = contents.files.insert(path.clone(), entry) {
                         contents.earlier.push((path, before));
                     }
                 }
-                Ok(LedgerLine::Taken(path, entry)) => contents.downloaded.push((path, entry)),
-                _ => {}
+                LedgerLine::Taken(path, entry) => contents.downloaded.push((path, entry)),
             }
         }
         Ok(contents)
@@ -152,8 +123,11 @@ mod tests {
         ledger.record("a", &version("1")).unwrap();
         ledger.record("a", &version("12")).unwrap();
         ledger.sync().unwrap();
-        ledger.file.write_all(b"{\"file\":[\"a\",{\"si").unwrap();
         drop(ledger);
+        let path = folder.path().join(LEDGER_FILE);
+        let mut torn = std::fs::read(&path).unwrap();
+        torn.extend(b"{\"file\":[\"a\",{\"si");
+        std::fs::write(&path, torn).unwrap();
         let mut ledger = Ledger::open(folder.path()).unwrap();
         ledger.record("a", &version("123")).unwrap();
         ledger.sync().unwrap();

@@ -72,6 +72,7 @@ pub(crate) fn merge(versions: &[PathBuf]) -> Result<Merge, IoError> {
         }
     }
     let mut lines: Vec<MergeLine> = all.into_values().flatten().collect();
+    // The digest orders lines of equal times in the same way on all machines.
     lines.sort_by_key(|line| (line.time, line.digest));
     let bytes = lines.iter().map(|line| line.len + 1).sum();
     Ok(Merge {
@@ -126,6 +127,7 @@ impl Merge {
             file.seek(SeekFrom::Start(line.offset))?;
             text.clear();
             file.take(line.len).read_to_end(&mut text)?;
+            // The lines were read before; Codex may have truncated the file since.
             if Sha256Digest::of(&text).beginning() != line.digest {
                 let why = "one of its lines changed while it was read";
                 return Err(io::Error::new(io::ErrorKind::InvalidData, why));

@@ -20,7 +20,7 @@ use unicode_normalization::UnicodeNormalization;
 
 /// A version of a file, as a manifest lists it. Manifests of 0.1.0 have a further key, `history`, for plain files.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ManifestEntry {
+pub(crate) struct ManifestEntry {
     /// Size in bytes, compressed if the file is.
     pub size: u64,
     /// Mtime on the machine of origin, in nanoseconds since 1970. Clients round mtimes or set new ones.
@@ -124,6 +124,7 @@ impl EncodedManifest {
     /// Writes the manifest durably, unless `path` already has these bytes. The cloud folder has to exist.
     pub(crate) fn write(&self, cloud: &Path, path: &Path) -> Result<(), IoError> {
         let size = path.metadata().map(|meta| meta.len());
+        // A manifest that did not change keeps its time, so that clients do not upload it again.
         let is_as_large = size.is_ok_and(|size| size == self.bytes.len() as u64);
         if is_as_large && file_open::read(path).is_ok_and(|old| old == self.bytes) {
             return Ok(());
@@ -141,6 +142,7 @@ impl EncodedManifest {
 /// Returns true if the remainder of a torn manifest has no line that is in none of `manifests`. The last line
 /// may be cut; zeros are ignored.
 pub(crate) fn contains_only(torn: &[u8], manifests: &[EncodedManifest]) -> bool {
+    // After a power cut, the rest of the file reads as zeros.
     let end = torn.iter().position(|byte| *byte == 0);
     let mut left = torn[..end.unwrap_or(torn.len())].split(|byte| *byte == b'\n');
     let cut = left.next_back().unwrap_or_default();
@@ -157,6 +159,7 @@ pub(crate) fn end_digest(path: &Path) -> io::Result<Option<Sha256Digest>> {
     const LINE: u64 = 128;
     let mut file = file_open::open(path)?;
     let size = file.metadata()?.len();
+    // Only the end: a manifest can have many megabytes, and this runs for each of them.
     file.seek(SeekFrom::Start(size.saturating_sub(LINE)))?;
     let mut tail = Vec::new();
     file.take(LINE).read_to_end(&mut tail)?;
@@ -198,6 +201,7 @@ pub(crate) fn encode(
     for digest in &state.resolutions {
         push(&ManifestLine::Resolved(digest.clone()))?;
     }
+    // Without the end line itself, which has the digest.
     let end = Sha256Digest::of(&bytes);
     document::push_line(&mut bytes, &ManifestLine::End(end))?;
     Ok(EncodedManifest { bytes, end })
@@ -284,6 +288,7 @@ pub(crate) fn fold_name(key: &str) -> String {
     if key.is_ascii() {
         key.to_ascii_lowercase()
     } else {
+        // Lower case can decompose a character, so it is composed again.
         key.nfc().flat_map(char::to_lowercase).nfc().collect()
     }
 }

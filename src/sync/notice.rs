@@ -1,5 +1,7 @@
 //! Reports about files: a path with a reason, and the list of the plan that shows them.
 
+use std::io;
+
 /// A reason that output prints after the path.
 #[derive(Debug)]
 pub(crate) struct Notice {
@@ -33,5 +35,15 @@ impl NoticeList {
             path: path.into(),
             why: why.into(),
         }
+    }
+}
+
+/// Returns the reason printed for a file that a run leaves alone because reading it failed. Cloud clients
+/// remove and replace files at any moment, so "not found" does not indicate a disk error.
+pub(super) fn read_failure(error: &io::Error) -> String {
+    if error.kind() == io::ErrorKind::NotFound {
+        "it was removed while the sync was running; the next run looks again".to_owned()
+    } else {
+        format!("it cannot be read ({error})")
     }
 }

@@ -6,15 +6,13 @@
 //! check the file.
 
 use super::index_updates::IndexUpdate;
+use super::json_lines::{self, JsonLines};
 use super::state::Replica;
 use crate::history::session_index::ThreadNameIndex;
-use crate::io::flush;
-use crate::io::{IoContext, IoError, atomic, document, file_open, sharing};
-use serde::de::DeserializeOwned;
+use crate::io::{IoContext, IoError, atomic, sharing};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeSet, HashMap};
-use std::fs::OpenOptions;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 const PENDING_FILE: &str = "arrived.jsonl";
@@ -77,19 +75,10 @@ impl PendingIndexUpdates {
         if lines.is_empty() {
             return Ok(());
         }
-        // Starts with a newline to end a line that a kill may have torn.
-        let mut bytes = vec![b'\n'];
-        for line in lines {
-            document::push_line(&mut bytes, line).at("encode", &self.path)?;
-        }
-        let folder = atomic::parent_of(&self.path);
-        atomic::create_private_folder(folder)?;
-        let mut options = OpenOptions::new();
-        let file = sharing::open_or_create(options.append(true), &self.path);
-        let mut file = file.at("open", &self.path)?;
-        file.write_all(&bytes).at("write", &self.path)?;
-        flush::all(&file).at("fsync", &self.path)?;
-        atomic::sync_folder(folder)
+        atomic::create_private_folder(atomic::parent_of(&self.path))?;
+        let mut file = JsonLines::open_or_create(self.path.clone())?;
+        lines.iter().try_for_each(|line| file.push(line))?;
+        file.sync_name()
     }
 
     /// Returns the pending updates, one per rollout. Unreadable lines are skipped.
@@ -97,7 +86,7 @@ impl PendingIndexUpdates {
     /// # Errors
     /// The file exists but cannot be read.
     pub(crate) fn read(&self) -> Result<Vec<IndexUpdate>, IoError> {
-        Ok(merge_updates(self.lines()?))
+        Ok(merge_updates(json_lines::read::<IndexUpdate>(&self.path)?))
     }
 
     /// Returns the ids of conversations that were renamed on another machine.
@@ -105,19 +94,8 @@ impl PendingIndexUpdates {
     /// # Errors
     /// The file exists but cannot be read.
     pub(crate) fn renamed_ids(&self) -> Result<BTreeSet<String>, IoError> {
-        let lines = self.lines()?.into_iter();
-        Ok(lines.map(|line: RenamedConversation| line.named).collect())
-    }
-
-    fn lines<T: DeserializeOwned>(&self) -> Result<Vec<T>, IoError> {
-        let text = match file_open::read(&self.path) {
-            Ok(text) => text,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(e) => return Err(e).at("read", &self.path),
-        };
-        let lines = text.split(|byte| *byte == b'\n');
-        let noted = lines.filter_map(|line| serde_json::from_slice(line).ok());
-        Ok(noted.collect())
+        let lines = json_lines::read::<RenamedConversation>(&self.path)?;
+        Ok(lines.into_iter().map(|line| line.named).collect())
     }
 
     /// Removes the file after Codex's index was updated.

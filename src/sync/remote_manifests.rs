@@ -166,6 +166,7 @@ impl RemoteManifests {
         self.sources.push(ManifestSource { machine, end });
         for (path, entry) in manifest.files {
             let versions = self.files.entry(key_of(&path)).or_default();
+            // Most machines list the same version, so entries are shared.
             if let Some(known) = versions.iter_mut().find(|known| known.entry == entry) {
                 known.listed_by.push(source);
             } else if versions.len() >= limit {
@@ -252,6 +253,7 @@ fn read_manifest(path: &Path, remaining: &mut ManifestLimits) -> ManifestRead {
         let read = manifest::parse(reader, remaining.lines, remaining.line_bytes)?;
         Ok((read, size))
     };
+    // A client may remove or lock the file at any moment; the next run reads it.
     let Ok((read, size)) = read() else {
         return ManifestRead::Unusable;
     };
@@ -280,6 +282,7 @@ fn list_manifests(cloud: &Path, limit: usize) -> Result<(Vec<ManifestFile>, bool
             continue;
         };
         let stands_for = cloud_names::placeholder_target(&name);
+        // Temp files of this program and of clients begin with a dot.
         if stands_for.is_none() && name.starts_with('.') {
             continue;
         }

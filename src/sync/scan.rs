@@ -4,80 +4,15 @@ use super::cloud_names::{self, CloudName};
 use super::notice::{Notice, NoticeList};
 use super::rollouts;
 use super::scope::{self, Scope, ScopeMatch};
+use super::sides::{Side, Stat, is_absent};
 use crate::codex::home::{self, HomeEntryKind, kind_of};
 use crate::io::atomic;
 use crate::io::temp_name::TEMP_PREFIX;
 use crate::io::{IoContext, IoError, OrdinaryPath, progress, tree};
-use serde::Deserialize;
 use std::collections::BTreeSet;
 use std::fs::{self, Metadata};
 use std::io;
 use std::path::{Path, PathBuf};
-
-/// The two copies that a sync compares.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, clap::ValueEnum)]
-pub enum Side {
-    /// The Codex home of this machine
-    Local,
-    /// Path of the cloud folder
-    #[value(name = "cloud")]
-    Remote,
-}
-
-/// Size and mtime of a regular file. The names of the fields are those of codexSync.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-pub struct Stat {
-    /// Length in bytes, as `stat` reports it.
-    pub size: u64,
-    /// Modification time in nanoseconds since 1970.
-    pub mtime_ns: i64,
-}
-
-impl Stat {
-    /// Mtime that no file has; marks an unknown one.
-    pub(crate) const NEVER: i64 = i64::MIN;
-
-    /// Returns size and mtime from existing metadata.
-    pub(crate) fn of(meta: &Metadata) -> Self {
-        Self {
-            size: meta.len(),
-            mtime_ns: mtime_ns(meta),
-        }
-    }
-
-    /// Returns size and mtime of the regular file at `path`, without following a link; `None` if there is
-    /// none.
-    pub(crate) fn at(path: &Path) -> Result<Option<Self>, IoError> {
-        match fs::symlink_metadata(path) {
-            Ok(meta) if meta.is_file() => Ok(Some(Self::of(&meta))),
-            Ok(_) => Ok(None),
-            Err(e) if is_absent(&e) => Ok(None),
-            Err(e) => Err(e).at("look at", path),
-        }
-    }
-}
-
-fn is_absent(e: &io::Error) -> bool {
-    matches!(
-        e.kind(),
-        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
-    )
-}
-
-#[cfg(unix)]
-fn mtime_ns(meta: &Metadata) -> i64 {
-    use std::os::unix::fs::MetadataExt;
-    meta.mtime()
-        .saturating_mul(1_000_000_000)
-        .saturating_add(meta.mtime_nsec())
-}
-
-#[cfg(not(unix))]
-fn mtime_ns(meta: &Metadata) -> i64 {
-    let since = |at: std::time::SystemTime| at.duration_since(std::time::UNIX_EPOCH).ok();
-    let at = meta.modified().ok().and_then(since).unwrap_or_default();
-    i64::try_from(at.as_nanos()).unwrap_or(i64::MAX)
-}
 
 /// Returns true if the file at `path` exists only as a placeholder.
 pub(crate) fn is_placeholder(path: &Path) -> bool {
@@ -274,6 +209,7 @@ impl SideWalk<'_> {
                     self.folders.push((entry.path(), path));
                 }
             } else if kind.is_symlink() {
+                // The type of an entry is that of the link, so its target decides nothing here.
                 let is_taken = self.scope.classify(&path) == ScopeMatch::Synced;
                 if !is_taken || cloud_names::is_scratch(name) {
                     self.listing.unsynced_links.push(path);
@@ -313,6 +249,7 @@ impl SideWalk<'_> {
                     continue;
                 };
                 let path = rollouts::join(relative, name);
+                // The walk has listed the roots themselves.
                 if !starts.contains(&&*path) {
                     self.visit_beside(&entry, path, starts)?;
                 }

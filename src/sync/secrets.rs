@@ -146,7 +146,7 @@ fn is_environment(name: &str) -> bool {
 
 /// A reason not to sync a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum FileSecret {
+pub(crate) enum FileSecret {
     /// The whole file is a login or a key.
     Whole(&'static str),
     InText(SecretInText),

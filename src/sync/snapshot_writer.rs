@@ -5,9 +5,9 @@ use super::backup::{
     UNFINISHED_PREFIX, next_number,
 };
 use super::config::{SnapshotCompression, SyncConfig};
-use super::mtime::set_mtime;
 use super::plan::{ObservedFile, Op, SyncPlan};
-use super::scan::Side;
+use super::sides::Side;
+use super::sides::set_mtime;
 use crate::io::atomic::{self, TempFile};
 use crate::io::document;
 use crate::io::file_open;
@@ -109,6 +109,7 @@ fn back_up_readable(
         files: Vec::new(),
     };
     let base = format!("{}-{}", config.machine_id, now.format(TIMESTAMP_FORMAT));
+    // In a folder of its own, so that a killed run leaves no snapshot that looks complete.
     let (path, end) = match config.backup.compression {
         SnapshotCompression::None => (unfinished.path().join("snapshot"), ""),
         SnapshotCompression::Zip => (unfinished.path().join("snapshot.zip"), ".zip"),
@@ -193,6 +194,7 @@ fn copy_bytes(source: &mut File, target: &mut dyn Write, path: &Path) -> Result<
                 size += n as u64;
             }
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            // The file may be on a failing disk or in a cloud folder that is offline.
             Err(e) => return Err(CopyFailure::not_copied(&e)),
         }
     }

@@ -18,7 +18,7 @@ use crate::sync::identity;
 use crate::sync::manifest;
 use crate::sync::plan::{self, Conflict, ObservedFile, PlanRequest, SyncPlan};
 use crate::sync::resolutions;
-use crate::sync::resolve::{self, KeepChoice};
+use crate::sync::resolve::{DecidedCopy, KeepChoice};
 use crate::sync::state::{Replica, SyncState};
 use crate::ui::Style;
 use crate::ui::table::{Cell, Column, Table};
@@ -99,7 +99,8 @@ impl ResolveArgs {
         let copies = kept.all.into_values();
         let copies = copies.filter(|copy| !resolutions::is_dropped(&copy.name, records));
         let copies = copies.map(|copy| {
-            let versions = resolve::versions_of(&copy, &config, &replica, &state);
+            let decided = DecidedCopy::of(copy.clone(), &config, &replica, &state);
+            let versions = decided.versions();
             OpenDecision::ConflictCopy(copy, versions)
         });
         let open: Vec<OpenDecision> = conflicts.chain(copies).collect();
@@ -343,12 +344,13 @@ impl ReplicaContext<'_> {
         choice: KeepChoice,
         mut decided: DecisionOutcome,
     ) -> Result<DecisionOutcome, CommandError> {
-        let (config, replica, now) = (self.config, self.replica, self.context.now());
-        if decided.snapshot.is_none() {
-            decided.snapshot = resolve::back_up_dropped(name, choice, config, replica, now)?;
-        }
+        let (config, replica) = (self.config, self.replica);
         let mut state = replica.read()?;
-        decided.new_id = resolve::apply_choice(name, choice, config, replica, &mut state)?;
+        let copy = DecidedCopy::find(name, config, replica, &state)?;
+        if decided.snapshot.is_none() {
+            decided.snapshot = copy.back_up_dropped(choice, self.context.now())?;
+        }
+        decided.new_id = copy.apply(choice, &mut state)?;
         update_codex_index(self.context, config, replica)?;
         Ok(decided)
     }

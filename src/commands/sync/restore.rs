@@ -14,7 +14,7 @@ use crate::sync::index_updates::{ContentChange, IndexUpdate};
 use crate::sync::pending_index_updates::PendingIndexUpdates;
 use crate::sync::restore::{self, SyncRestorePlan};
 use crate::sync::rollouts;
-use crate::sync::scan::Side;
+use crate::sync::sides::Side;
 use crate::ui::time::bytes;
 use crate::views::sync_plan::{PathJson, with_reasons};
 use clap::Args;

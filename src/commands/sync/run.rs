@@ -19,7 +19,7 @@ use crate::sync::apply::{self, ApplyError, ApplyReport, ApplyRequest};
 use crate::sync::branches::branched;
 use crate::sync::config::SyncConfig;
 use crate::sync::plan::{self, Op, PlanRequest, SyncAction, SyncPlan, SyncStep};
-use crate::sync::scan::Side;
+use crate::sync::sides::Side;
 use crate::sync::state::SyncState;
 use crate::ui::Ui;
 use crate::ui::time::bytes;

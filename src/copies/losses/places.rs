@@ -14,8 +14,8 @@ use crate::inventory::{store, trash};
 use crate::io::parallel;
 use crate::io::progress::is_interrupted;
 use crate::storage;
-use crate::sync::conflict_copies::{self, ConflictCopies};
-use crate::sync::scan::Side;
+use crate::sync::conflict_copies::ConflictCopies;
+use crate::sync::sides::Side;
 use crate::sync::state::Replica;
 use chrono::{DateTime, Utc};
 use std::collections::BTreeSet;
@@ -156,7 +156,7 @@ pub(crate) fn add_files(search: &mut LossSearch, context: &Context) -> Result<()
         // The copies in the cloud folder are there too, or belong to other machines.
         let copies = ConflictCopies::read(&folder, &folder)?;
         for copy in copies.all.values().filter(|copy| copy.local.is_some()) {
-            let path = conflict_copies::full_path(Side::Local, &copy.name, &folder, &folder);
+            let path = copies.folders.path(Side::Local, &copy.name);
             let name = PathBuf::from(format!("{}.jsonl", copy.conversation()));
             if let Some(file) = RolloutName::of(&name) {
                 search.add_file(

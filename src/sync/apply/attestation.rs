@@ -13,10 +13,9 @@ use crate::sync::contents;
 use crate::sync::identity;
 use crate::sync::line_merge;
 use crate::sync::manifest::{self, ManifestEntry};
-use crate::sync::plan::SyncPlan;
 use crate::sync::remote_manifests::RemoteManifests;
 use crate::sync::rollouts;
-use crate::sync::scan::{Side, Stat};
+use crate::sync::sides::{Side, Stat};
 use crate::sync::state::{SyncState, SyncedFile};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -49,6 +48,7 @@ pub(super) fn attest_unlisted(
         // unchanged since the previous run, sync stops waiting, because its machine may be gone.
         return Ok(());
     }
+    // In the order of their names, so that an interrupted run continues where it was.
     unattested.sort();
     for key in unattested {
         let Some(last) = state.files.get_mut(&key) else {
@@ -73,27 +73,6 @@ pub(super) fn attest_unlisted(
     Ok(())
 }
 
-/// Removes the entries of files that neither side has any more, because other machines would wait for them.
-/// Entries of deleted files stay: they identify older versions.
-pub(super) fn remove_forgotten(
-    files: &mut BTreeMap<String, ManifestEntry>,
-    plan: &SyncPlan,
-    state: &SyncState,
-    cloud: &Path,
-) {
-    let gone = plan
-        .records
-        .forgotten
-        .iter()
-        .filter(|key| !state.deleted.contains_key(*key));
-    let gone: BTreeSet<String> = gone.map(|key| manifest::fold_name(key)).collect();
-    if !gone.is_empty() {
-        files.retain(|path, _| {
-            !gone.contains(&manifest::key_of(path)) || cloud.join(path).symlink_metadata().is_ok()
-        });
-    }
-}
-
 /// Removes the entries of plain files of which this machine has another version by now. Other machines would take them
 /// for versions that have not arrived.
 pub(super) fn remove_replaced(files: &mut BTreeMap<String, ManifestEntry>, state: &SyncState) {
@@ -105,9 +84,10 @@ pub(super) fn remove_replaced(files: &mut BTreeMap<String, ManifestEntry>, state
     });
 }
 
-/// Returns the entries of `files` to publish. Leaves out a file that is missing in the cloud folder and that no
-/// machine synced or deleted: a run that was killed before the upload recorded it, the user then deleted the local
-/// file, and other machines would wait for it forever. Entries of deleted files stay: they identify older versions.
+/// Returns the entries of `files` to publish. Leaves out files that are missing in the cloud folder and that no machine
+/// synced or deleted, because other machines would wait for them forever: neither side has the file any more, or a run
+/// that was killed before the upload recorded it and the user then deleted the local file. Entries of deleted files
+/// stay: they identify older versions.
 pub(super) fn entries_to_publish(
     files: &BTreeMap<String, ManifestEntry>,
     state: &SyncState,
@@ -175,6 +155,7 @@ pub(super) fn match_cloud_folder(
             continue;
         }
         let any = has_size(last) || versions.iter().any(has_size);
+        // Sizes tell most cases apart; only equal ones need the content.
         let digest = any.then(|| contents::raw_digest(&full).ok()).flatten();
         if Some(last.digest) == digest {
             continue;

@@ -31,6 +31,7 @@ const COPY_THREADS: usize = 16;
 /// Returns the first steps of `steps` that can be one batch: each creates exactly one new file.
 pub(super) fn batch_prefix(steps: &[SyncStep]) -> &[SyncStep] {
     let mut bytes = 0_u64;
+    // A step of a large first sync would otherwise fail with EMFILE: each staged copy keeps its file open.
     let max_files = (limits::open_files() / 2).clamp(MAX_FEW_FILES, MAX_BATCH_FILES);
     let fit = steps.iter().take(max_files).enumerate();
     let fit = fit.take_while(|(index, step)| {
@@ -71,7 +72,9 @@ impl ApplyRun<'_> {
         if !are_few && !tree::sync_file_systems(temps) {
             staged = sync_each(staged);
         }
+        // A full disk ends the run, but copies that are complete by then keep their names.
         let staged = take_until_abort(staged, &mut outcome);
+        // All ledger lines are durable before the first name: a file that no machine attests would stop other machines.
         for ((step, copy), staged) in steps.iter().zip(&copies).zip(&staged) {
             if let Ok(staged) = staged {
                 self.publish_records_of(step)?;
@@ -178,6 +181,7 @@ impl ApplyRun<'_> {
                 folders.entry(folder.to_path_buf()).or_default().push(index);
             }
         }
+        // A folder that cannot be flushed may lose these names in a power cut, so they are not recorded as synced.
         for (folder, indexes) in folders {
             let Err(error) = atomic::sync_folder(&folder) else {
                 continue;

@@ -8,10 +8,10 @@ use crate::io::{IoContext, Progress};
 use crate::sync::config::SyncConfig;
 use crate::sync::contents;
 use crate::sync::manifest::ManifestEntry;
-use crate::sync::mtime::set_mtime;
 use crate::sync::plan::{CopyOp, ObservedFile};
 use crate::sync::rollouts;
-use crate::sync::scan::{Side, Stat};
+use crate::sync::sides::set_mtime;
+use crate::sync::sides::{Side, Stat};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -72,8 +72,8 @@ impl Copier<'_> {
         }
     }
 
-    /// Creates a temp file beside `target`. If the user's link leads the target out of the side's folder, for example to
-    /// read-only settings, a failure concerns this step only; inside the folder it ends the run.
+    /// Creates a temp file beside `target`. If the user's link leads the target out of the side's folder, for example
+    /// to read-only settings, a failure concerns this step only; inside the folder it ends the run.
     pub(super) fn create_temp(&self, side: Side, target: &Path) -> Result<TempFile, StepFailure> {
         TempFile::beside(target).map_err(|e| {
             if target.starts_with(self.config.root(side)) {
@@ -86,6 +86,7 @@ impl Copier<'_> {
 
     /// Copies a file beside `target`, with its mode and time. Not durable yet.
     pub(super) fn stage(&self, copy: &CopyOp, target: PathBuf) -> Result<StagedCopy, StepFailure> {
+        // A writer that changed the file while it was read left a copy of neither version.
         let source = self.check_unchanged(&copy.from)?;
         let mut temp = self.create_temp(copy.to.0, &target)?;
         let mut reader = file_open::open(&source).at("open", &source)?;
@@ -100,9 +101,11 @@ impl Copier<'_> {
             );
             return Err(StepFailure::Skip(why));
         }
+        // A replaced file keeps the mode that its user gave it.
         let replaced = copy.over.map(|_| target.as_path());
         copy_mode(temp.file(), &source, replaced).at("set mode", &target)?;
         let text = if contents::is_uncompressed(temp.file()).at("read", &target)? {
+            // The text of an uncompressed file is its bytes, so it is not read again.
             Some((size, digest))
         } else {
             match contents::read(temp.path(), None) {
@@ -152,6 +155,8 @@ pub(super) fn copy_mode(file: &File, source: &Path, replaced: Option<&Path>) -> 
         use std::fs;
         use std::os::unix::fs::PermissionsExt;
         let like = replaced.unwrap_or(source);
+        // Sharing files of the home is the user's decision on each machine; some cloud folders report 0777 for all
+        // files.
         let mode = match fs::metadata(like) {
             Ok(meta) => meta.permissions().mode() & 0o755 | 0o600,
             Err(_) => 0o600,

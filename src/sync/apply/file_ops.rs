@@ -1,24 +1,27 @@
-//! File operations on synced files: copy, merge, rename, remove.
+//! File operations on synced files: copy, merge, rename, remove; on conflict copies: write, replicate, remove.
 
 use super::copying::{StagedCopy, copy_mode};
-use super::error::{StepFailure, changed_meanwhile};
+use super::error::{ApplyError, StepFailure, changed_meanwhile};
 use super::run::ApplyRun;
-use super::targets::{check_target_unchanged, prepare_target, rename_new};
+use super::targets::{check_mounted_quickly, check_target_unchanged, prepare_target, rename_new};
+use crate::codex::rollout;
 use crate::io::IoContext;
-use crate::io::atomic;
+use crate::io::atomic::{self, TempFile};
 use crate::io::hash::Sha256Digest;
 use crate::io::sharing;
+use crate::sync::conflict_copies::{self, ConflictCopyFolders};
 use crate::sync::contents;
 use crate::sync::line_merge;
 use crate::sync::manifest::ManifestEntry;
 use crate::sync::plan::{CopyOp, MergeTarget, ObservedFile};
-use crate::sync::scan::{Side, Stat};
+use crate::sync::sides::{Side, Stat, set_mtime};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 impl ApplyRun<'_> {
     pub(super) fn copy(&mut self, copy: &CopyOp) -> Result<(), StepFailure> {
         let target = prepare_target(self.request.config, self.plan, &copy.to)?;
+        // The copy is complete before the ledger names it: a line for a version that cannot exist would never go away.
         let staged = self.copier.stage(copy, target)?;
         self.record_in_ledger(copy, &staged.entry)?;
         self.record_name_changes(&staged)?;
@@ -46,6 +49,7 @@ impl ApplyRun<'_> {
                 return Err(changed_meanwhile(path));
             }
         }
+        // Not the time of this run: two machines that merge the same versions have to write the same file.
         let times = versions.iter().map(|(seen, _)| seen.stat.mtime_ns);
         let mtime_ns = times.max().unwrap_or(0);
         let mut staged = Vec::new();
@@ -67,6 +71,7 @@ impl ApplyRun<'_> {
             staged.push(StagedCopy::new(temp, target, place.clone(), entry, text)?);
         }
         recheck(self)?;
+        // Both sides are staged before the first one is replaced, so a merge that fails changes neither.
         for (staged, MergeTarget { place, over, .. }) in staged.into_iter().zip(to) {
             if place.0 == Side::Remote {
                 self.ledger.record(&place.1, &staged.entry)?;
@@ -127,8 +132,8 @@ impl ApplyRun<'_> {
         }
     }
 
-    /// Moves a file to another disk by a copy and a removal: `sessions` or `archived_sessions` can be a link or a mount.
-    /// A run killed in between leaves two files of one conversation, which the next plan folds into one.
+    /// Moves a file to another disk by a copy and a removal: `sessions` or `archived_sessions` can be a link or a
+    /// mount. A run killed in between leaves two files of one conversation, which the next plan folds into one.
     fn move_across_disks(
         &mut self,
         from: &ObservedFile,
@@ -163,8 +168,100 @@ impl ApplyRun<'_> {
             }
             Err(left) => return Err(left),
         };
+        // Its content is in another file or in the snapshot, so a file that a program has open may go, too.
         sharing::remove_file(&path).at("remove", &path)?;
         atomic::sync_folder(atomic::parent_of(&path))?;
         Ok(())
+    }
+}
+
+impl ApplyRun<'_> {
+    fn conflict_copy_folders(&self) -> ConflictCopyFolders {
+        let request = self.request;
+        ConflictCopyFolders::of(&request.replica.folder, &request.config.cloud)
+    }
+
+    /// Stores a version as a conflict copy on both sides.
+    pub(super) fn keep_conflict_copy(
+        &mut self,
+        from: &ObservedFile,
+        name: &str,
+        digest: &Sha256Digest,
+    ) -> Result<(), StepFailure> {
+        let source = self.copier.check_unchanged(from)?;
+        for side in [Side::Local, Side::Remote] {
+            self.check_interrupt()?;
+            self.write_conflict_copy(&source, (side, name), digest, from.stat.mtime_ns)?;
+        }
+        Ok(())
+    }
+
+    /// Copies a conflict copy to the other side, if it matches the digest in its name.
+    pub(super) fn replicate_conflict_copy(
+        &mut self,
+        from: Side,
+        name: &str,
+    ) -> Result<(), StepFailure> {
+        let source = self.conflict_copy_folders().path(from, name);
+        let to = match from {
+            Side::Local => Side::Remote,
+            Side::Remote => Side::Local,
+        };
+        let Some(stat) = Stat::at(&source)? else {
+            return Err(StepFailure::Skip(format!(
+                "removed meanwhile: {}",
+                source.display()
+            )));
+        };
+        let digest = contents::raw_digest(&source).at("read", &source)?;
+        if !name.contains(&conflict_copies::digest_prefix(&digest)) {
+            let why = format!(
+                "does not match the digest in its name: {}",
+                source.display()
+            );
+            return Err(StepFailure::Skip(why));
+        }
+        self.write_conflict_copy(&source, (to, name), &digest, stat.mtime_ns)
+    }
+
+    /// Writes the uncompressed text of a version as a conflict copy, unless the file has it already.
+    fn write_conflict_copy(
+        &self,
+        source: &Path,
+        (side, name): (Side, &str),
+        digest: &Sha256Digest,
+        mtime_ns: i64,
+    ) -> Result<(), StepFailure> {
+        let target = &self.conflict_copy_folders().path(side, name);
+        // A killed run may have written it on one side only.
+        if contents::raw_digest(target).is_ok_and(|existing| existing == *digest) {
+            return Ok(());
+        }
+        let root = match side {
+            Side::Local => &self.request.replica.folder,
+            Side::Remote => {
+                let cloud = &self.request.config.cloud;
+                check_mounted_quickly(self.plan, cloud).map_err(ApplyError::from)?;
+                cloud
+            }
+        };
+        atomic::create_durable_below(root, atomic::parent_of(target))?;
+        let mut temp = TempFile::beside(target)?;
+        let mut reader = rollout::open_plain(source).at("open", source)?;
+        let (copied, _) = self
+            .copier
+            .copy_bytes(&mut *reader, temp.file())
+            .at("copy", source)?;
+        if copied != *digest {
+            return Err(changed_meanwhile(source));
+        }
+        set_mtime(temp.file(), mtime_ns).at("set time", target)?;
+        temp.replace(target)?;
+        Ok(())
+    }
+
+    /// Removes a conflict copy; a missing file is no error.
+    pub(super) fn drop_conflict_copy(&self, side: Side, name: &str) -> Result<(), StepFailure> {
+        Ok(self.conflict_copy_folders().remove(side, name)?)
     }
 }

@@ -11,7 +11,6 @@
 
 mod attestation;
 mod batch;
-mod conflict_copies;
 mod copying;
 mod error;
 mod file_ops;
@@ -30,7 +29,6 @@ use self::copying::Copier;
 use self::run::{ApplyRun, index_update_of};
 use self::targets::{check_mounted, create_at_first_sync};
 use super::backup;
-use super::identity;
 use super::ledger::Ledger;
 use super::pending_index_updates::PendingIndexUpdates;
 use super::plan::SyncPlan;
@@ -65,14 +63,11 @@ fn apply_steps(
     request: &ApplyRequest<'_>,
     report: &mut ApplyReport,
 ) -> Result<(), ApplyError> {
+    // Compared at the end: a run that learned nothing leaves the state file alone.
     let before = state.clone();
     create_at_first_sync(plan, &state, &request.config.cloud)?;
     check_mounted(plan, &request.config.cloud)?;
-    // Recorded before anything else, even if this run is killed: from now on files without attestation are not trusted.
-    let found_other_machines =
-        !state.has_other_machines && identity::has_remote_manifests(request.config, &state);
-    state.has_other_machines |= found_other_machines;
-    if state.file.needs_rewrite || found_other_machines {
+    if state.file.needs_rewrite {
         request.replica.write(&mut state)?;
     }
     let mut not_backed_up = Vec::new();
@@ -81,6 +76,7 @@ fn apply_steps(
         (report.snapshot, not_backed_up) = (snapshot.name, snapshot.not_copied);
     }
     publish::publish_deletions(plan, &mut state, request)?;
+    // Before the first file: after a kill, the next run finds both sides equal and would not know what to tell Codex.
     let updates: Vec<_> = plan.steps.iter().filter_map(index_update_of).collect();
     PendingIndexUpdates::of(request.replica).record(&updates)?;
     {

@@ -73,9 +73,7 @@ pub(super) fn publish_manifest(
     let LedgerContents {
         mut files, earlier, ..
     } = Ledger::read(&request.replica.folder)?;
-    files.extend(plan.records.attested.iter().cloned());
     let earlier = attestation::match_cloud_folder(&mut files, earlier, &request.config.cloud);
-    attestation::remove_forgotten(&mut files, plan, &state, &request.config.cloud);
     attestation::remove_replaced(&mut files, &state);
     attestation::attest_unlisted(&mut state, &mut files, request)?;
     let changed = !plan.steps.is_empty() || has_changed(before, &state);
@@ -92,11 +90,13 @@ pub(super) fn publish_manifest(
     if !(request.keep_going)() {
         return Err(ApplyError::Interrupted);
     }
+    // Copying many files takes long enough for a disk to be unmounted; the manifest must not go into its mount point.
     check_mounted(plan, &request.config.cloud)?;
     encoded.write(
         &request.config.cloud,
         &identity::own_manifest_path(request.config, &state),
     )?;
+    // Last, because nothing depends on it.
     remove_leftover_temps(plan, request);
     Ok(())
 }

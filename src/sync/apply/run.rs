@@ -13,7 +13,7 @@ use crate::sync::manifest::ManifestEntry;
 use crate::sync::pending_index_updates::{self, PendingIndexUpdates};
 use crate::sync::plan::{CopyOp, Op, Placement, StateUpdate, SyncPlan, SyncStep};
 use crate::sync::rollouts;
-use crate::sync::scan::Side;
+use crate::sync::sides::Side;
 use crate::sync::state::{SideFile, StateJournal, SyncState, SyncedFile};
 
 /// A run with its open files, which the steps share.
@@ -48,8 +48,8 @@ impl ApplyRun<'_> {
         }
     }
 
-    /// Records the resolutions that a step publishes. The journal is durable before the file is written: once both sides
-    /// have it, no later run would find a reason to record them.
+    /// Records the resolutions that a step publishes. The journal is durable before the file is written: once both
+    /// sides have it, no later run would find a reason to record them.
     pub(super) fn publish_records_of(&mut self, step: &SyncStep) -> Result<(), IoError> {
         let ids = self
             .plan
@@ -82,6 +82,7 @@ impl ApplyRun<'_> {
             }
             StateUpdate::None => {}
         }
+        // Only now: Codex's index must not name a file that the step did not write.
         report.index_updates.extend(index_update_of(step));
         Ok(())
     }

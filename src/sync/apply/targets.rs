@@ -7,8 +7,8 @@ use crate::io::tree;
 use crate::sync::config::SyncConfig;
 use crate::sync::manager_folder;
 use crate::sync::plan::{CloudContents, PlanError, SyncPlan};
-use crate::sync::scan::{Side, Stat};
 use crate::sync::scope;
+use crate::sync::sides::{Side, Stat};
 use crate::sync::state::SyncState;
 use std::fs;
 use std::io;
@@ -73,6 +73,7 @@ pub(super) fn prepare_folder(
 /// Returns the full path of a target whose folders exist, and removes empty folders in its place.
 pub(super) fn prepare_place(config: &SyncConfig, to: &(Side, String)) -> PathBuf {
     let place = config.file_path(to.0, &to.1);
+    // A removal in the same run may have emptied it.
     if fs::symlink_metadata(&place).is_ok_and(|meta| meta.is_dir()) {
         // Removes empty folders only; one with files stays, and placing the file fails.
         tree::remove_empty_folders(&place);
@@ -90,8 +91,8 @@ pub(super) fn check_target_unchanged(path: &Path, over: Option<Stat>) -> Result<
     }
 }
 
-/// Gives a durable file its name, and fails if a file exists there. The plan found the path free, so a file that a cloud
-/// client created at the last moment is in no backup and must not be replaced.
+/// Gives a durable file its name, and fails if a file exists there. The plan found the path free, so a file that a
+/// cloud client created at the last moment is in no backup and must not be replaced.
 pub(super) fn rename_new(file: TempFile, target: &Path) -> Result<(), StepFailure> {
     file.publish_unsynced(target)
         .map_err(|e| match e.source.kind() {

@@ -1,9 +1,8 @@
 //! The table of all settings of `sync.toml`. Names and defaults are those of codexSync.
 
-use super::choices::{
-    Compare, ConflictPolicy, DeletePolicy, EqualMtime, SessionMode, SnapshotCompression,
+use super::settings::{
+    Compare, ConflictPolicy, DeletePolicy, EqualMtime, PathRule, SessionMode, SnapshotCompression,
 };
-use super::settings::PathRule;
 use crate::io::settings::{SettingKey, ValueKind, parse_structure};
 use crate::logging::{LogArchiving, LogFormat, Severity};
 use crate::shutdown::PromptChannel;

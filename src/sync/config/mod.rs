@@ -8,18 +8,15 @@
 //! connects. I want another rule for folders → `overlap`. I want another type of value →
 //! [`crate::io::settings`].
 
-mod choices;
-mod error;
 mod keys;
 mod overlap;
 mod parse;
 mod paths;
 mod settings;
 
-pub use choices::{
-    Compare, ConflictPolicy, DeletePolicy, EqualMtime, SessionMode, SnapshotCompression,
-};
-pub use error::SyncConfigError;
 pub use parse::machine_name;
 pub use paths::ConfigContext;
-pub use settings::{DecisionRules, PathRule, SyncConfig};
+pub use settings::{
+    Compare, ConflictPolicy, DecisionRules, DeletePolicy, EqualMtime, PathRule, SessionMode,
+    SnapshotCompression, SyncConfig, SyncConfigError,
+};

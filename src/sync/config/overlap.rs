@@ -3,8 +3,7 @@
 //!
 //! Paths are compared after resolving links, as far as they exist.
 
-use super::error::SyncConfigError;
-use super::settings::SyncConfig;
+use super::settings::{SyncConfig, SyncConfigError};
 use crate::io::{file_id, tree};
 use crate::sync::cloud_names;
 use crate::sync::scope::{self, Scope, ScopeMatch};

@@ -1,11 +1,11 @@
 //! Reads and validates a configuration.
 
-use super::error::SyncConfigError;
 use super::keys::KEYS;
 use super::overlap;
 use super::paths::{ConfigContext, PathBase};
 use super::settings::{
-    BackupOptions, DecisionRules, SafetyOptions, ScopeOptions, SyncConfig, SyncPolicy,
+    BackupOptions, DecisionRules, SafetyOptions, ScopeOptions, SyncConfig, SyncConfigError,
+    SyncPolicy,
 };
 use crate::codex::process::ProgramNames;
 use crate::io::IoError;

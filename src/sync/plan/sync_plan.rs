@@ -1,13 +1,12 @@
 //! The plan of a sync: its steps, and what it reports and records besides.
 
-use super::scan::cloud_check::CloudContents;
+use super::file_plan::{FileOutcome, FilePlan};
+use super::scan::sides::CloudContents;
 use super::steps::conflict_copies::ConflictCopyPlan;
-use super::steps::file_plan::{FileOutcome, FilePlan};
 use super::sync_step::{Conflict, SyncAction, SyncStep};
-use super::undelivered_version::UndeliveredVersion;
 use crate::io::hash::{Hasher, Sha256Digest};
+use crate::io::quantity::pluralize;
 use crate::sync::config::ConflictPolicy;
-use crate::sync::manifest::ManifestEntry;
 use crate::sync::notice::{Notice, NoticeList};
 use crate::sync::state::SyncedFile;
 use std::collections::{BTreeMap, BTreeSet};
@@ -92,8 +91,6 @@ pub struct PlanRecords {
     pub lost_deletions: BTreeMap<String, String>,
     /// Resolutions to publish before the step of a file, by key.
     pub published_records: BTreeMap<String, Vec<String>>,
-    /// Remote files that this machine attests from now on: path and manifest entry.
-    pub attested: Vec<(String, ManifestEntry)>,
     /// Resolutions of conflict copies by other machines, to add to the state, in the form of
     /// [`resolutions`](crate::sync::resolutions).
     pub learned_resolutions: Vec<String>,
@@ -112,7 +109,6 @@ impl SyncPlan {
             FileOutcome::Conflict(conflict) => self.conflicts.push(conflict),
         }
         self.notices.extend(file.notices);
-        self.records.attested.extend(file.attested);
         if !file.published_records.is_empty() {
             self.records
                 .published_records
@@ -127,7 +123,6 @@ impl SyncPlan {
         self.steps.extend(copies.steps);
         self.notices.extend(copies.notices);
         self.notices.conflict_copies = copies.pending;
-        self.records.learned_resolutions = copies.learned_resolutions;
     }
 
     /// Returns a digest of the notes and of the excluded files, or `None` if there are none. A run prints them only
@@ -184,5 +179,53 @@ impl SyncPlan {
     /// Returns true if a conflict stops the whole run, as `manual_abort`, the default of codexSync, does.
     pub fn is_stopped(&self, policy: ConflictPolicy) -> bool {
         !self.conflicts.is_empty() && policy == ConflictPolicy::ManualAbort
+    }
+}
+
+/// A version that another machine lists and that the cloud client has not delivered to this machine.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct UndeliveredVersion {
+    /// Name of the machine that lists the version.
+    pub machine: String,
+    /// Relative path in the cloud folder.
+    pub path: String,
+    /// True for conversations, false for other files.
+    pub is_conversation: bool,
+    /// True if this machine has no version of the file.
+    pub is_new: bool,
+}
+
+impl UndeliveredVersion {
+    /// Returns the reason that output prints after the path.
+    pub(crate) fn reason(&self) -> String {
+        let what = if self.is_new {
+            "has it"
+        } else {
+            "has a newer version"
+        };
+        format!("{} {what}, which has not arrived yet", self.machine)
+    }
+
+    /// Returns one line for each machine: "desk has 3 conversations that have not arrived yet".
+    pub(crate) fn by_machine(all: &[Self]) -> Vec<String> {
+        let machines: BTreeSet<&str> = all.iter().map(|file| &*file.machine).collect();
+        let lines = machines.into_iter().map(|machine| {
+            let on_machine = all.iter().filter(|file| file.machine == machine);
+            let (conversations, files): (Vec<_>, Vec<_>) =
+                on_machine.partition(|file| file.is_conversation);
+            let counts = [(conversations.len(), "conversation"), (files.len(), "file")];
+            let counts = counts.into_iter().filter(|(count, _)| *count > 0);
+            let counts: Vec<_> = counts.map(|(count, noun)| pluralize(count, noun)).collect();
+            let verb = if conversations.len() + files.len() == 1 {
+                "has"
+            } else {
+                "have"
+            };
+            format!(
+                "{machine} has {} that {verb} not arrived yet",
+                counts.join(" and ")
+            )
+        });
+        lines.collect()
     }
 }

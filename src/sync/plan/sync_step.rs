@@ -7,7 +7,8 @@ use crate::io::hash::Sha256Digest;
 use crate::sync::config::SyncConfig;
 use crate::sync::conflicting_versions::ConflictingVersions;
 use crate::sync::index_updates::ContentChange;
-use crate::sync::scan::{ListedFile, Side, Stat};
+use crate::sync::scan::ListedFile;
+use crate::sync::sides::{Side, Stat};
 use std::path::PathBuf;
 
 /// A file with the size and time that the plan observed. An op skips it if these have changed since.
@@ -234,7 +235,7 @@ impl SyncAction {
 /// All changes for one file, applied as a unit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SyncStep {
-    /// Key of the file in the state; see `key_of` in `plan::scan::file_group`.
+    /// Key of the file in the state; see `key_of` in `plan::scan::groups`.
     pub key: String,
     /// Relative path for output.
     pub path: String,
@@ -255,6 +256,37 @@ pub struct SyncStep {
 }
 
 impl SyncStep {
+    /// Creates a step without changes.
+    pub(crate) fn new(key: &str, path: &str, action: SyncAction, reason: &str) -> Self {
+        Self {
+            key: key.to_owned(),
+            path: path.to_owned(),
+            action,
+            reason: reason.to_owned(),
+            bytes: 0,
+            ops: Vec::new(),
+            state_update: StateUpdate::None,
+            change: ContentChange::Unchanged,
+            conflict: None,
+        }
+    }
+
+    /// Returns the paths at which the step creates files.
+    pub(crate) fn new_targets(&self) -> impl Iterator<Item = (Side, &str)> {
+        self.ops.iter().flat_map(|op| {
+            let targets: Vec<(Side, &str)> = match op {
+                Op::Copy(CopyOp { to, over: None, .. }) => vec![(to.0, &*to.1)],
+                Op::Merge { to, .. } => {
+                    let new = to.iter().filter(|to| to.over.is_none());
+                    new.map(|to| (to.place.0, &*to.place.1)).collect()
+                }
+                Op::Rename { from, to } => vec![(from.side, &**to)],
+                _ => Vec::new(),
+            };
+            targets
+        })
+    }
+
     /// Returns the size of the files that the step deletes.
     pub(crate) fn removed_bytes(&self) -> u64 {
         let sizes = self.ops.iter().map(|op| match op {

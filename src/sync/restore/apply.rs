@@ -14,11 +14,11 @@ use crate::sync::contents;
 use crate::sync::identity;
 use crate::sync::ledger::Ledger;
 use crate::sync::manifest::ManifestEntry;
-use crate::sync::mtime::set_mtime;
 use crate::sync::plan::PlanError;
 use crate::sync::resolutions;
 use crate::sync::rollouts;
-use crate::sync::scan::{Side, Stat};
+use crate::sync::sides::set_mtime;
+use crate::sync::sides::{Side, Stat};
 use crate::sync::snapshot_writer;
 use crate::sync::state::{Replica, StateJournal, SyncState};
 use chrono::{DateTime, Utc};
@@ -98,6 +98,7 @@ impl StagedFile {
     /// Renames the file to its destination, if that still is as `over`.
     fn put(self, over: Option<Stat>) -> Result<(), SyncRestoreError> {
         let Self { temp, path } = self;
+        // Only what the safety snapshot has may be replaced.
         if Stat::at(&path)? != over {
             return Err(SyncRestoreError::Changed(path));
         }

@@ -7,9 +7,9 @@ use crate::sync::config::SyncConfig;
 use crate::sync::line_merge;
 use crate::sync::plan::check_cloud_identity;
 use crate::sync::rollouts;
-use crate::sync::scan::Side;
 use crate::sync::scope;
 use crate::sync::secrets;
+use crate::sync::sides::Side;
 use crate::sync::state::Replica;
 use std::fs;
 use std::io;
@@ -61,6 +61,7 @@ pub(crate) fn plan(
     for kept in &files {
         check_path(&snapshot, &kept.path)?;
     }
+    // Before anything is written: half a snapshot must not be restored.
     let reasons = check_contents(&snapshot, target, &files)?;
     let (mut restorable, mut skipped) = (Vec::new(), Vec::new());
     for (kept, why) in files.into_iter().zip(reasons) {

@@ -4,8 +4,8 @@ use super::error::SyncRestoreError;
 use crate::io::file_open;
 use crate::io::{IoContext, IoError};
 use crate::sync::backup::{self, BackupError, SnapshotFile, SyncSnapshot};
-use crate::sync::scan::Stat;
 use crate::sync::scope;
+use crate::sync::sides::Stat;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -79,6 +79,7 @@ pub(super) fn list_files(snapshot: &SyncSnapshot) -> Result<Vec<SnapshotFile>, S
     } else {
         list_folder(snapshot)?
     };
+    // Codex has renewed the login since; the old one would sign the user out.
     files.retain(|file| scope::never_synced(&file.path).is_none());
     Ok(files)
 }

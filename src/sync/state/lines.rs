@@ -1,14 +1,17 @@
-//! The lines of `state.jsonl`: a header, a line for each file, and a line for each other fact.
+//! The lines of `state.jsonl`: a header, a line for each file, and a line for each other fact. A run appends lines.
 
 use super::sync_state::{Deletion, SideFile, SyncState, SyncedFile};
+use crate::io::IoError;
 use crate::io::document::push_line;
 use crate::io::hash::Sha256Digest;
-use crate::sync::scan::Stat;
+use crate::sync::json_lines::JsonLines;
+use crate::sync::sides::Stat;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io;
+use std::path::PathBuf;
 
 /// Newest schema of the state file that this program reads.
 pub(super) const STATE_SCHEMA: u64 = 1;
@@ -51,6 +54,7 @@ pub(super) fn encode(local: &str, cloud: &str, state: &SyncState) -> io::Result<
     for key in keys {
         push_line(&mut bytes, &synced_line(key, &state.files[key]))?;
     }
+    // The keys are an interface: states that earlier versions wrote are read.
     if state.has_other_machines {
         push_line(&mut bytes, &serde_json::json!({ "peers": true }))?;
     }
@@ -94,6 +98,7 @@ pub(super) fn encode(local: &str, cloud: &str, state: &SyncState) -> io::Result<
 
 /// Adds the content of a line to `state`. Returns false for an unreadable one; its file is compared as new.
 pub(super) fn parse_line(state: &mut SyncState, line: &[u8]) -> bool {
+    // Nearly all lines are those of files, which are therefore arrays without keys.
     let parsed = if line.first() == Some(&b'[') {
         parse_file(state, line)
     } else {
@@ -172,7 +177,7 @@ fn parse_digest(value: &Value) -> Option<Sha256Digest> {
     Sha256Digest::deserialize(value).ok()
 }
 
-pub(super) fn synced_line<'a>(key: &'a str, last: &'a SyncedFile) -> impl Serialize {
+fn synced_line<'a>(key: &'a str, last: &'a SyncedFile) -> impl Serialize {
     let path = |place: &'a SideFile| {
         if place.path == key {
             Cow::Borrowed("")
@@ -192,14 +197,61 @@ pub(super) fn synced_line<'a>(key: &'a str, last: &'a SyncedFile) -> impl Serial
     )
 }
 
-pub(super) fn replaced_line(key: &str, replaced: &[Sha256Digest]) -> impl Serialize {
+fn replaced_line(key: &str, replaced: &[Sha256Digest]) -> impl Serialize {
     serde_json::json!({ "history": key, "over": replaced })
 }
 
-pub(super) fn resolved_line(resolution: &str) -> impl Serialize {
+fn gone_line(key: &str) -> impl Serialize {
+    serde_json::json!({ "gone": key })
+}
+
+fn resolved_line(resolution: &str) -> impl Serialize {
     serde_json::json!({ "resolved": resolution })
 }
 
-pub(super) fn deletion_line(key: &str, Deletion { digest, id }: &Deletion) -> impl Serialize {
+fn deletion_line(key: &str, Deletion { digest, id }: &Deletion) -> impl Serialize {
     serde_json::json!({ "deleted": key, "digest": digest, "id": id })
+}
+
+/// The state file, open for appending.
+#[derive(Debug)]
+pub(crate) struct StateJournal {
+    lines: JsonLines,
+}
+
+impl StateJournal {
+    /// Opens the state file, which must exist: its first line is the header.
+    pub(super) fn open(path: PathBuf) -> Result<Self, IoError> {
+        let lines = JsonLines::open(path)?;
+        Ok(Self { lines })
+    }
+
+    /// Records the version of a file on both sides, with the contents that it replaced. Durable after
+    /// [`StateJournal::sync`].
+    pub(crate) fn record(
+        &mut self,
+        key: &str,
+        last: &SyncedFile,
+        replaced: &[Sha256Digest],
+    ) -> Result<(), IoError> {
+        if !replaced.is_empty() {
+            self.lines.push(&replaced_line(key, replaced))?;
+        }
+        self.lines.push(&synced_line(key, last))
+    }
+
+    /// Records that neither side has the file any more.
+    pub(crate) fn record_gone(&mut self, key: &str) -> Result<(), IoError> {
+        self.lines.push(&gone_line(key))
+    }
+
+    /// Records an entry of the resolutions.
+    pub(crate) fn record_resolution(&mut self, resolution: &str) -> Result<(), IoError> {
+        self.lines.push(&resolved_line(resolution))
+    }
+
+    /// Flushes the recorded lines to disk.
+    pub(crate) fn sync(&mut self) -> Result<(), IoError> {
+        self.lines.sync()
+    }
 }

@@ -4,11 +4,10 @@
 //! `state.jsonl` has a header and a line for each file; a later line of a file replaces an earlier one. A run
 //! appends what it has done, so a kill loses only the line that it tore. The end of a run rewrites the file.
 
-mod journal;
 mod lines;
 mod replica;
 mod sync_state;
 
-pub(crate) use journal::StateJournal;
+pub(crate) use lines::StateJournal;
 pub use replica::{Replica, StateError};
 pub(crate) use sync_state::{Deletion, SideFile, StateDamage, SyncState, SyncedFile};

@@ -1,7 +1,6 @@
 //! The folder of a state: finds it, reads and writes its file.
 
-use super::journal::StateJournal;
-use super::lines::{self, STATE_SCHEMA, StateHeader};
+use super::lines::{self, STATE_SCHEMA, StateHeader, StateJournal};
 use super::sync_state::{OwnManifests, StateDamage, StateFile, SyncState};
 use crate::io::hash::Sha256Digest;
 use crate::io::{IoContext, IoError, atomic, file_open, tree};
@@ -47,6 +46,7 @@ impl Replica {
         let (local, cloud) = (text(local), text(cloud));
         let id = Sha256Digest::of(format!("{local}\n{cloud}").as_bytes()).to_string();
         Self {
+            // 64 bits distinguish the few pairs of one user, and keep paths short on Windows.
             folder: manager_home.join("sync").join(&id[..16]),
             local,
             cloud,
@@ -118,6 +118,7 @@ impl Replica {
             state.has_gaps = true;
             return Ok(state);
         };
+        // Overwriting it would lose what the newer program recorded.
         if header.schema > STATE_SCHEMA {
             return Err(StateError::Newer {
                 path,
@@ -134,6 +135,7 @@ impl Replica {
                 exists: true,
                 ..StateFile::default()
             },
+            // By the usual length of a line: a map of half a million files that grows by doubling is copied many times.
             files: HashMap::with_capacity(usize::try_from(size / 330).unwrap_or(0)),
             ..SyncState::default()
         };
@@ -184,7 +186,7 @@ impl Replica {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sync::scan::Stat;
+    use crate::sync::sides::Stat;
     use crate::sync::state::{Deletion, SideFile, SyncedFile};
     use std::fs::OpenOptions;
     use std::io::Write;

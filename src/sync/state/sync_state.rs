@@ -1,10 +1,11 @@
 //! The content of a state: the files of the last sync, and the facts that later runs need.
 
+use crate::io::IoError;
 use crate::io::hash::Sha256Digest;
 use crate::io::random_id::random_id;
-use crate::sync::line_merge;
-use crate::sync::rollouts;
-use crate::sync::scan::Stat;
+use crate::sync::config::SyncConfig;
+use crate::sync::file_kind::FileKind;
+use crate::sync::sides::{Side, Stat};
 use std::collections::{BTreeSet, HashMap};
 
 /// Number of published manifests that the state remembers: one that was not written before a kill, and those that a
@@ -22,6 +23,13 @@ pub struct SideFile {
     pub stat: Stat,
 }
 
+impl SideFile {
+    /// Returns true if path, size and mtime are those of the last sync.
+    pub(crate) fn is(&self, path: &str, stat: Stat) -> bool {
+        self.stat == stat && self.path == path
+    }
+}
+
 /// A file as both sides had it after the last sync.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SyncedFile {
@@ -31,6 +39,17 @@ pub struct SyncedFile {
     pub remote: SideFile,
     /// Length and digest of the text; `None` if it was not read.
     pub contents: Option<(u64, Sha256Digest)>,
+}
+
+impl SyncedFile {
+    /// Returns true if size and mtime on both sides equal those of the last sync.
+    pub(crate) fn is_unchanged(&self, config: &SyncConfig) -> Result<bool, IoError> {
+        let stat = |side, path: &str| Stat::at(&config.file_path(side, path));
+        Ok(
+            stat(Side::Local, &self.local.path)? == Some(self.local.stat)
+                && stat(Side::Remote, &self.remote.path)? == Some(self.remote.stat),
+        )
+    }
 }
 
 /// The state of one replica.
@@ -135,7 +154,7 @@ impl SyncState {
         let present = digest(&file);
         self.deleted.remove(key);
         let before = self.files.insert(key.to_owned(), file);
-        if rollouts::is_key(key) || line_merge::is_mergeable(key) {
+        if FileKind::of(key) != FileKind::Plain {
             return;
         }
         let former = before.as_ref().and_then(digest);

@@ -1,261 +1,394 @@
-//! Checks whether a file arrived completely.
+//! Checks that remote files arrived completely. The hazards of a cloud folder are known here.
 //!
 //! A cloud folder can show partial files, old files and files full of zeros. A remote file is trusted if it is as the
 //! last sync left it, or if a machine attests its digest. Only without any such evidence does its content decide.
 
-use super::file_version::{FileVersion, has_complete_lines, raw_digest, relation};
+use super::fact_reader::FactReader;
+use super::file_version::FileVersion;
 use crate::codex::rollout::{self, Relation};
-use crate::io::file_open;
+use crate::io::hash::Sha256Digest;
 use crate::io::{IoContext, IoError};
+use crate::sync::cloud_names;
+use crate::sync::config::Compare;
 use crate::sync::contents;
-use crate::sync::manifest::ManifestEntry;
-use crate::sync::notice::{Notice, NoticeList};
-use crate::sync::plan::inputs::Inputs;
-use crate::sync::plan::scan::file_group::{FileGroup, is_as_last_synced};
+use crate::sync::file_kind::FileKind;
+use crate::sync::notice::{Notice, NoticeList, read_failure};
+use crate::sync::plan::file_plan::{FileOutcome, FilePlan};
+use crate::sync::plan::scan::groups::FileGroup;
 use crate::sync::plan::sync_step::ObservedFile;
-use crate::sync::scan::{ListedFile, Side};
+use crate::sync::scan::ListedFile;
+use crate::sync::secrets;
+use crate::sync::sides::Side;
 use crate::sync::state::SyncedFile;
-use std::path::Path;
-
-/// Result of checking whether a remote file was delivered completely.
-#[derive(Debug)]
-pub(crate) enum DownloadState {
-    /// The file may be used.
-    Complete(FileVersion),
-    /// The sync waits for the file, for this reason.
-    Incomplete(&'static str),
-}
 
 /// Reason to wait for a file whose text was replaced by zeros; `--accept-unlisted` does not use it either.
 pub(crate) const ZERO_FILLED: &str = "has zeros where its text was";
 
-/// Checks whether the remote file of a group may be used: it was delivered completely, or it adds nothing to what this
-/// machine has.
-pub(crate) fn usable_version(
-    inputs: &Inputs<'_>,
-    key: &str,
-    group: &FileGroup,
-    found: &ListedFile,
-    is_line_file: bool,
-    last: Option<&SyncedFile>,
-) -> Result<DownloadState, IoError> {
-    let state = download_state(inputs, key, found, is_line_file, last)?;
-    let is_incomplete = matches!(state, DownloadState::Incomplete(_));
-    if is_incomplete && adds_nothing(inputs, key, group, found, is_line_file)? {
-        return Ok(DownloadState::Complete(FileVersion::of(
-            Side::Remote,
-            found,
-        )));
-    }
-    Ok(state)
+/// The files of one group after their delivery was checked.
+pub(super) enum Delivery {
+    /// The files are equal by size and time, or cannot be used.
+    Settled(FilePlan),
+    Files(DeliveredFiles),
 }
 
-/// Checks whether a remote file was delivered completely. Files that are as the last sync left them or that a
-/// machine attests are complete. If other machines write manifests, all other files are incomplete, except lines
-/// appended to an attested version; without other machines, files are complete unless they look torn.
-/// With `is_line_file`, the file is a conversation or a line-based file: its lines are complete or torn.
-pub(crate) fn download_state(
-    inputs: &Inputs<'_>,
-    key: &str,
-    found: &ListedFile,
-    is_line_file: bool,
-    last: Option<&SyncedFile>,
-) -> Result<DownloadState, IoError> {
-    let seen = ObservedFile::of(Side::Remote, found);
-    let complete = |mtime_ns, digest| {
-        Ok(DownloadState::Complete(FileVersion {
-            seen: seen.clone(),
-            mtime_ns,
-            digest,
-        }))
-    };
-    if let Some(last) = last
-        && is_as_last_synced(found, &last.remote)
-    {
-        return complete(last.local.stat.mtime_ns, None);
-    }
-    let path = seen.full_path(inputs.config);
-    // Before the manifests: a machine that read the zeros after a power cut may even attest them.
-    if contents::is_zero_filled(&path, is_line_file, true).at("read", &path)? {
-        return Ok(DownloadState::Incomplete(ZERO_FILLED));
-    }
-    // Reads the file only if a version of its size is attested.
-    let mut attested = inputs.attested_versions(key);
-    if attested.any(|version| version.size == found.stat.size) {
-        let digest = contents::raw_digest(&path).at("read", &path)?;
-        let mut attested = inputs.attested_versions(key);
-        if let Some(version) = attested.find(|version| version.digest == digest) {
-            return complete(version.mtime_ns, Some(digest));
-        }
-    }
-    let replaced = inputs.state.replaced_by(key);
-    if !replaced.is_empty() {
-        let digest = contents::raw_digest(&path).at("read", &path)?;
-        // A complete version that this machine had before.
-        if replaced.contains(&digest) {
-            return complete(found.stat.mtime_ns, None);
-        }
-    }
-    if inputs.request.accept_unlisted {
-        return complete(found.stat.mtime_ns, None);
-    }
-    match incompleteness(inputs, key, found, is_line_file, last)? {
-        Some(why) => Ok(DownloadState::Incomplete(why)),
-        None => complete(found.stat.mtime_ns, None),
-    }
+/// Files that may be used.
+pub(super) struct DeliveredFiles {
+    pub(super) local: Vec<FileVersion>,
+    pub(super) remote: Vec<FileVersion>,
+    /// Copies that cloud clients made of conversations and line-based files.
+    pub(super) client_copies: Vec<ClientCopy>,
+    /// Files that are a login and nothing else, under another name.
+    pub(super) logins: Vec<ObservedFile>,
+    pub(super) notices: Vec<Notice>,
 }
 
-/// Returns the reason to wait for a file that no machine attests; `None` if its content shows that it is complete.
-fn incompleteness(
-    inputs: &Inputs<'_>,
-    key: &str,
-    found: &ListedFile,
-    is_line_file: bool,
-    last: Option<&SyncedFile>,
-) -> Result<Option<&'static str>, IoError> {
-    let path = ObservedFile::of(Side::Remote, found).full_path(inputs.config);
-    let why = contents::torn_reason(&path, is_line_file).at("read", &path)?;
-    if why.is_some() {
-        return Ok(why);
-    }
-    let is_listed = !inputs.manifests.versions(key).is_empty();
-    let had_content = last.is_some_and(|last| last.remote.stat.size > 0) || is_listed;
-    if found.stat.size == 0 && had_content {
-        return Ok(Some("is empty, but was not before"));
-    }
-    if !inputs.has_other_machines() {
-        // No other machine uses codex-manager: the file comes from codexSync, another mirror tool or the user, and
-        // no manifest will ever attest it.
-        return if is_line_file {
-            Ok(None)
-        } else {
-            contents::truncation_reason(&path).at("read", &path)
+/// A copy that a cloud client made of a conflict.
+pub(super) struct ClientCopy {
+    pub(super) version: FileVersion,
+    /// Digest of the uncompressed text.
+    pub(super) digest: Sha256Digest,
+    /// The reason to wait for the copy.
+    pub(super) problem: Option<&'static str>,
+    /// True if all its lines are complete. A client can copy a version that no machine will ever attest; using its
+    /// lines loses nothing.
+    pub(super) is_whole: bool,
+}
+
+impl FactReader<'_> {
+    /// Checks the files of one group: none has zeros instead of its text, and all remote ones arrived completely, or
+    /// add nothing to what this machine has. `path` is for output.
+    pub(super) fn delivered_files(
+        &self,
+        key: &str,
+        path: &str,
+        group: &FileGroup,
+        kind: FileKind,
+    ) -> Result<Delivery, IoError> {
+        let versions = |side, files: &[ListedFile]| -> Vec<_> {
+            let versions = files.iter().map(|found| self.version(side, found));
+            versions.collect()
         };
-    }
-    let known = inputs.attested_versions(key);
-    if is_line_file && extends_attested_version(&path, found.stat.size, known)? {
-        return Ok(None);
-    }
-    Ok(Some(if is_listed {
-        "the cloud copy is not the version that another machine published"
-    } else {
-        "no machine has published this version yet"
-    }))
-}
-
-/// Returns true if an incomplete remote file has nothing that the local file lacks, so that using it cannot lose
-/// anything and there is no reason to wait. A prefix of a local conversation or line-based file counts only if the
-/// local file, or another remote file, also has everything that other machines attest: then a client restored an
-/// earlier version.
-/// Otherwise the prefix may be the beginning of a newer version that is being delivered.
-fn adds_nothing(
-    inputs: &Inputs<'_>,
-    key: &str,
-    group: &FileGroup,
-    found: &ListedFile,
-    is_line_file: bool,
-) -> Result<bool, IoError> {
-    let remote = ObservedFile::of(Side::Remote, found);
-    for own in group
-        .local
-        .iter()
-        .map(|own| ObservedFile::of(Side::Local, own))
-    {
-        let is_contained = if is_line_file {
-            has_complete_lines(inputs.config, &remote)?
-                && match relation(inputs.config, &own, &remote)?.relation {
-                    Relation::Equal => true,
-                    Relation::FirstExtends => {
-                        // Clients' copies are versions too.
-                        let beside = group.remote.iter().chain(&group.client_copies);
-                        let beside = beside.filter(|file| file.path != found.path);
-                        let beside = beside.map(|file| ObservedFile::of(Side::Remote, file));
-                        let files: Vec<_> = std::iter::once(own).chain(beside).collect();
-                        contain_all_attested(inputs, key, &files)?
+        let mut files = DeliveredFiles {
+            local: versions(Side::Local, &group.local),
+            remote: versions(Side::Remote, &group.remote),
+            client_copies: Vec::new(),
+            logins: Vec::new(),
+            notices: Vec::new(),
+        };
+        let copies = versions(Side::Remote, &group.client_copies);
+        for local in &files.local {
+            if let Some(notice) = self.zero_filled_notice(key, local, kind)? {
+                return Ok(Delivery::Settled(notice.into()));
+            }
+        }
+        if let Some(plan) = self.equal_by_stat(key, &files, &copies, kind) {
+            return Ok(Delivery::Settled(plan));
+        }
+        let last = self.records.last(key);
+        for index in 0..files.remote.len() {
+            let mut version = files.remote[index].clone();
+            if let Some(why) = self.problem(key, &mut version, kind, last)?
+                && !self.adds_nothing(key, &files, &copies, &version, kind)?
+            {
+                let is_new = files.local.is_empty() && last.is_none();
+                let name = &version.seen.path;
+                // Any decision now could make a conflict of a version that is only half delivered.
+                let notice = match kind {
+                    FileKind::Rollout => NoticeList::WaitingUnlisted.notice(name, why),
+                    _ if is_new && self.is_beside_original(name) => {
+                        let why = "looks like a copy that a cloud client made; it is not synced";
+                        NoticeList::Note.notice(path, why)
                     }
-                    Relation::SecondExtends | Relation::Diverged => false,
-                }
-        } else {
-            own.stat.size == remote.stat.size
-                && raw_digest(inputs.config, &own)? == raw_digest(inputs.config, &remote)?
-        };
-        if is_contained {
-            return Ok(true);
+                    _ => NoticeList::WaitingUnlisted.notice(path, why),
+                };
+                return Ok(Delivery::Settled(notice.into()));
+            }
+            files.remote[index] = version;
+        }
+        // A login is not copied under any name. If the file cannot be read, copying it fails with the reason.
+        let is_login = |v: &&FileVersion| secrets::is_login(&v.full_path).unwrap_or_default();
+        let all = files.local.iter().chain(&files.remote).chain(&copies);
+        files.logins = all.filter(is_login).map(|v| v.seen.clone()).collect();
+        if kind != FileKind::Plain {
+            for copy in copies {
+                self.add_client_copy(&mut files, key, copy, kind)?;
+            }
+        }
+        Ok(Delivery::Files(files))
+    }
+
+    /// Returns a version that is used without a check of its attestation.
+    fn version(&self, side: Side, found: &ListedFile) -> FileVersion {
+        FileVersion {
+            full_path: self.config.file_path(side, &found.path),
+            mtime_ns: found.stat.mtime_ns,
+            seen: ObservedFile::of(side, found),
+            attested: None,
+            bytes: None,
+            secret: None,
         }
     }
-    Ok(false)
-}
 
-/// Returns true if each version that other machines attest equals one of these files or is a prefix of one.
-/// Manifests list compressed files by the digest of their compressed bytes, which prefixes cannot match; such a
-/// version is recognized only if it is the one of the last sync, whose uncompressed digest the state knows.
-fn contain_all_attested(
-    inputs: &Inputs<'_>,
-    key: &str,
-    files: &[ObservedFile],
-) -> Result<bool, IoError> {
-    let begins_with = |len, digest| {
-        for path in files.iter().map(|seen| seen.full_path(inputs.config)) {
-            let contents = contents::read(&path, Some(len)).at("read", &path)?;
-            if contents.prefix_digest == Some(digest) {
-                return Ok::<_, IoError>(true);
+    /// Shortcut of a first sync with `compare = "mtime"`: files that are equal by size and time need neither
+    /// attestation nor reading.
+    fn equal_by_stat(
+        &self,
+        key: &str,
+        files: &DeliveredFiles,
+        copies: &[FileVersion],
+        kind: FileKind,
+    ) -> Option<FilePlan> {
+        let ([local], [remote]) = (&*files.local, &*files.remote) else {
+            return None;
+        };
+        let (here, there) = (&local.seen, &remote.seen);
+        let is_equal = match kind {
+            FileKind::Lines => false,
+            // Two diverged conversations can have equal size and almost equal times. Only times equal to the
+            // nanosecond show that one file is a copy of the other.
+            FileKind::Rollout => {
+                copies.is_empty() && here.path == there.path && here.stat == there.stat
+            }
+            FileKind::Plain => {
+                here.stat.size == there.stat.size && self.newer(local, remote).is_none()
+            }
+        };
+        let is_trusted = self.rules.compare == Compare::Mtime && self.records.last(key).is_none();
+        (is_equal && is_trusted).then(|| FileOutcome::equal(None, local, remote, None).into())
+    }
+
+    /// Returns true if a file's name looks like a client's copy and the original is beside it.
+    fn is_beside_original(&self, path: &str) -> bool {
+        cloud_names::maybe_copy_of(path)
+            .is_some_and(|real| self.config.root(Side::Remote).join(real).exists())
+    }
+
+    fn add_client_copy(
+        &self,
+        files: &mut DeliveredFiles,
+        key: &str,
+        mut version: FileVersion,
+        kind: FileKind,
+    ) -> Result<(), IoError> {
+        let digest = match version.text_digest() {
+            Ok((_, digest)) => digest,
+            Err(e) => {
+                let why = read_failure(&e.source);
+                let notice = NoticeList::Waiting.notice(&version.seen.path, why);
+                files.notices.push(notice);
+                return Ok(());
+            }
+        };
+        let problem = self.problem(key, &mut version, kind, None)?;
+        let has_text = kind == FileKind::Rollout || problem != Some(ZERO_FILLED);
+        files.client_copies.push(ClientCopy {
+            is_whole: problem.is_none() || has_text && version.has_complete_lines()?,
+            version,
+            digest,
+            problem,
+        });
+        Ok(())
+    }
+
+    /// Returns the reason to wait for a remote file; `None` if it was delivered completely. Files that are as the last
+    /// sync left them or that a machine attests are complete; `version` then gets what is recorded of it. If other
+    /// machines write manifests, all other files are incomplete, except lines appended to an attested version; without
+    /// other machines, files are complete unless they look torn.
+    fn problem(
+        &self,
+        key: &str,
+        version: &mut FileVersion,
+        kind: FileKind,
+        last: Option<&SyncedFile>,
+    ) -> Result<Option<&'static str>, IoError> {
+        let ObservedFile { path, stat, .. } = &version.seen;
+        if let Some(last) = last
+            && last.remote.is(path, *stat)
+        {
+            version.mtime_ns = last.local.stat.mtime_ns;
+            return Ok(None);
+        }
+        let path = &version.full_path;
+        // Before the manifests: a machine that read the zeros after a power cut may even attest them.
+        let is_line_file = kind != FileKind::Plain;
+        if contents::is_zero_filled(path, is_line_file, true).at("read", path)? {
+            return Ok(Some(ZERO_FILLED));
+        }
+        let replaced = self.records.state.replaced_by(key);
+        let mut attested = self.records.attested_versions(key);
+        // Reads the file only if a version of its size is attested.
+        if attested.any(|listed| listed.size == stat.size) || !replaced.is_empty() {
+            let digest = version.raw_digest()?;
+            let mut attested = self.records.attested_versions(key);
+            if let Some(listed) = attested.find(|listed| listed.digest == digest) {
+                version.mtime_ns = listed.mtime_ns;
+                version.attested = Some(digest);
+                return Ok(None);
+            }
+            // A complete version that this machine had before.
+            if replaced.contains(&digest) {
+                return Ok(None);
+            }
+        }
+        if self.request.accept_unlisted {
+            return Ok(None);
+        }
+        self.incompleteness(key, version, is_line_file, last)
+    }
+
+    /// Returns the reason to wait for a file that no machine attests; `None` if its content shows that it is complete.
+    fn incompleteness(
+        &self,
+        key: &str,
+        version: &FileVersion,
+        is_line_file: bool,
+        last: Option<&SyncedFile>,
+    ) -> Result<Option<&'static str>, IoError> {
+        let (path, size) = (&version.full_path, version.seen.stat.size);
+        let why = contents::torn_reason(path, is_line_file).at("read", path)?;
+        if why.is_some() {
+            return Ok(why);
+        }
+        let is_listed = !self.records.manifests.versions(key).is_empty();
+        let had_content = last.is_some_and(|last| last.remote.stat.size > 0) || is_listed;
+        if size == 0 && had_content {
+            return Ok(Some("is empty, but was not before"));
+        }
+        if !self.records.state.has_other_machines {
+            // No other machine uses codex-manager: the file comes from codexSync, another mirror tool or the user, and
+            // no manifest will ever attest it.
+            return if is_line_file {
+                Ok(None)
+            } else {
+                contents::truncation_reason(path).at("read", path)
+            };
+        }
+        if is_line_file {
+            // A program without manifests appended lines to an attested version.
+            let known = self.records.attested_versions(key);
+            for listed in known.filter(|listed| listed.size > 0 && listed.size < size) {
+                if version.raw(Some(listed.size))?.prefix_digest == Some(listed.digest) {
+                    return Ok(None);
+                }
+            }
+        }
+        Ok(Some(if is_listed {
+            "the cloud copy is not the version that another machine published"
+        } else {
+            "no machine has published this version yet"
+        }))
+    }
+
+    /// Returns true if an incomplete remote file has nothing that the local file lacks, so that using it cannot lose
+    /// anything and there is no reason to wait. A prefix of a local conversation or line-based file counts only if the
+    /// local file, or another remote file, also has everything that other machines attest: then a client restored an
+    /// earlier version. Otherwise the prefix may be the beginning of a newer version that is being delivered.
+    fn adds_nothing(
+        &self,
+        key: &str,
+        files: &DeliveredFiles,
+        copies: &[FileVersion],
+        remote: &FileVersion,
+        kind: FileKind,
+    ) -> Result<bool, IoError> {
+        for own in &files.local {
+            let is_contained = if kind == FileKind::Plain {
+                own.seen.stat.size == remote.seen.stat.size
+                    && own.raw_digest()? == remote.raw_digest()?
+            } else {
+                remote.has_complete_lines()?
+                    && match own.relation_to(remote)?.relation {
+                        Relation::Equal => true,
+                        Relation::FirstExtends => {
+                            // Clients' copies are versions too.
+                            let beside = files.remote.iter().chain(copies);
+                            let beside = beside.filter(|file| file.seen != remote.seen);
+                            let beside: Vec<_> = std::iter::once(own).chain(beside).collect();
+                            self.contain_all_attested(key, &beside)?
+                        }
+                        Relation::SecondExtends | Relation::Diverged => false,
+                    }
+            };
+            if is_contained {
+                return Ok(true);
             }
         }
         Ok(false)
-    };
-    let last = inputs.state.files.get(key);
-    for version in inputs.manifests.entries(key) {
-        if begins_with(version.size, version.digest)? {
-            continue;
-        }
-        let last_synced = last
-            .filter(|last| last.remote.path.ends_with(rollout::ZST))
-            .filter(|last| last.remote.stat.size == version.size)
-            .and_then(|last| last.contents);
-        let is_contained = match last_synced {
-            Some((len, digest)) => begins_with(len, digest)?,
-            None => false,
+    }
+
+    /// Returns true if each version that other machines attest equals one of these files or is a prefix of one.
+    /// Manifests list compressed files by the digest of their compressed bytes, which prefixes cannot match; such a
+    /// version is recognized only if it is the one of the last sync, whose uncompressed digest the state knows.
+    fn contain_all_attested(&self, key: &str, files: &[&FileVersion]) -> Result<bool, IoError> {
+        let begins_with = |len, digest| {
+            for file in files {
+                if file.begins_with(len, &digest)? {
+                    return Ok::<_, IoError>(true);
+                }
+            }
+            Ok(false)
         };
-        if !is_contained {
-            return Ok(false);
+        let last = self.records.last(key);
+        let compressed = last.filter(|last| last.remote.path.ends_with(rollout::ZST));
+        for version in self.records.manifests.entries(key) {
+            let last_text = compressed
+                .filter(|last| last.remote.stat.size == version.size)
+                .and_then(|last| last.contents);
+            let is_contained = begins_with(version.size, version.digest)?
+                || match last_text {
+                    Some((len, digest)) => begins_with(len, digest)?,
+                    None => false,
+                };
+            if !is_contained {
+                return Ok(false);
+            }
         }
+        Ok(true)
     }
-    Ok(true)
-}
 
-/// Returns the notice that skips a local file which changed to zeros since the last sync, as a power cut leaves it;
-/// `None` for all other files.
-pub(crate) fn zero_filled_notice(
-    inputs: &Inputs<'_>,
-    found: &ListedFile,
-    is_line_file: bool,
-    last: Option<&SyncedFile>,
-) -> Result<Option<Notice>, IoError> {
-    if last.is_some_and(|last| is_as_last_synced(found, &last.local)) {
-        return Ok(None);
-    }
-    let path = inputs.config.root(Side::Local).join(&found.path);
-    // Not thorough on a first sync, which would read the whole home twice: the copy reads every byte anyway.
-    let is_zero_filled =
-        contents::is_zero_filled(&path, is_line_file, last.is_some()).at("read", &path)?;
-    let why = "has zeros where its text was, as after a power cut; remove or repair it on this machine \
-               to sync it again";
-    Ok(is_zero_filled.then(|| NoticeList::Skipped.notice(&found.path, why)))
-}
-
-/// Returns true if the file is an attested version with more lines appended. Then a program without manifests appended
-/// them, and the file is complete.
-fn extends_attested_version<'a>(
-    path: &Path,
-    size: u64,
-    known: impl Iterator<Item = &'a ManifestEntry>,
-) -> Result<bool, IoError> {
-    for version in known.filter(|version| version.size > 0 && version.size < size) {
-        let mut file = file_open::open(path).at("open", path)?;
-        let contents = contents::read_from(&mut file, Some(version.size)).at("read", path)?;
-        if contents.prefix_digest == Some(version.digest) {
-            return Ok(true);
+    /// Returns the notice that skips a local file which changed to zeros since the last sync, as a power cut leaves it;
+    /// `None` for all other files.
+    fn zero_filled_notice(
+        &self,
+        key: &str,
+        local: &FileVersion,
+        kind: FileKind,
+    ) -> Result<Option<Notice>, IoError> {
+        let (seen, path) = (&local.seen, &local.full_path);
+        let last = self.records.last(key);
+        if last.is_some_and(|last| last.local.is(&seen.path, seen.stat)) {
+            return Ok(None);
         }
+        // Not thorough on a first sync, which would read the whole home twice: the copy reads every byte anyway.
+        let is_line_file = kind != FileKind::Plain;
+        let is_zero_filled =
+            contents::is_zero_filled(path, is_line_file, last.is_some()).at("read", path)?;
+        let why = "has zeros where its text was, as after a power cut; remove or repair it on this machine \
+                   to sync it again";
+        Ok(is_zero_filled.then(|| NoticeList::Skipped.notice(&seen.path, why)))
     }
-    Ok(false)
+
+    /// Returns the reason not to copy a remote version over the local one yet, although it looks complete.
+    pub(super) fn download_risk(
+        &self,
+        local: &FileVersion,
+        remote: &FileVersion,
+        kind: FileKind,
+        is_first: bool,
+    ) -> Result<Option<&'static str>, IoError> {
+        if remote.attested.is_some() {
+            return Ok(None);
+        }
+        // Clients create a file empty before they fill it.
+        let is_empty = remote.seen.stat.size == 0 && local.seen.stat.size > 0;
+        if is_empty && is_first && !self.request.accept_unlisted {
+            return Ok(Some("is empty, and no machine lists it so"));
+        }
+        // Not even `--accept-unlisted` uses a truncated file, because the rest may still be on its way;
+        // `sync resolve` for this file does.
+        let may_be_truncated = kind == FileKind::Plain && self.request.policy_override.is_none();
+        let why = "is the beginning of the local file, cut off within a line; remove it from the cloud folder \
+                   to copy the local file there again";
+        Ok((may_be_truncated && remote.is_truncated(local)?).then_some(why))
+    }
 }

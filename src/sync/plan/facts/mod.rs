@@ -1,11 +1,20 @@
-//! The facts about files, which [`decide`](crate::sync::decide) maps to decisions.
+//! The facts about files: all that a plan has to know, read once. Decisions, steps and guards get them as data and read
+//! nothing.
 //!
-//! `delivery` checks that a remote file arrived completely. [`collect_facts`](file_facts::collect_facts) compares
-//! each side with the last sync and with the other side. `deletions` adds which deletions other
-//! machines request. `undelivered` finds the versions of other machines' manifests that have not arrived.
+//! [`FactReader`](fact_reader::FactReader) reads them. `files` and `conversation` return a
+//! [`ComparedFile`](compared_file::ComparedFile) for each group of files; `comparison` compares its versions.
+//! `delivery` knows the hazards of a cloud folder: which remote files may be used. `undelivered` finds the listed
+//! versions that have not arrived, `missing_files` what is gone since the last sync. `conflict_copy_facts` and
+//! `obstacles` look at what the planned steps concern.
 
-pub(super) mod deletions;
+pub(super) mod compared_file;
+mod comparison;
+pub(super) mod conflict_copy_facts;
+mod conversation;
 pub(super) mod delivery;
-pub(super) mod file_facts;
+pub(super) mod fact_reader;
 pub(super) mod file_version;
+mod files;
+pub(super) mod missing_files;
+pub(super) mod obstacles;
 pub(super) mod undelivered;

@@ -2,92 +2,129 @@
 //! files, and files that neither side has. Manifests are small, so cloud clients often deliver them first.
 //!
 //! A manifest keeps listing the last version that its machine wrote, even after another machine has written a newer
-//! one. Conversations and files of lines only grow, so there the longer version is newer. Of plain files, the one with the later mtime is.
+//! one. Conversations and files of lines only grow, so there the longer version is newer. Of plain files, the one with
+//! the later mtime is.
 
-use super::deletions;
+use super::fact_reader::FactReader;
 use crate::codex::rollout::ZST;
 use crate::io::hash::Sha256Digest;
+use crate::sync::cloud_names::{self, CloudName};
+use crate::sync::config::SessionMode;
 use crate::sync::conflict_copies;
 use crate::sync::contents;
-use crate::sync::line_merge;
+use crate::sync::file_kind::FileKind;
 use crate::sync::manifest::ManifestEntry;
-use crate::sync::plan::inputs::Inputs;
-use crate::sync::plan::scan::file_group::{FileGroup, is_as_last_synced};
-use crate::sync::plan::sync_step::ObservedFile;
+use crate::sync::plan::scan::groups::{FileGroup, Groups};
+use crate::sync::plan::sync_plan::UndeliveredVersion;
 use crate::sync::remote_manifests::ListedVersion;
 use crate::sync::resolutions;
 use crate::sync::rollouts;
-use crate::sync::scan::{ListedFile, Side};
+use crate::sync::scan::ListedFile;
+use crate::sync::scope::ScopeMatch;
+use crate::sync::sides::Side;
 use crate::sync::state::SyncedFile;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 
-/// A version that other machines list and that may not have arrived.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct MissingVersion<'i> {
-    pub(crate) listed: &'i ListedVersion,
-    /// True if the version certainly has not arrived; false if a new remote file could be this version, which is
-    /// read only when it is planned.
-    pub(crate) is_certain: bool,
-}
-
-/// Versions of one file that other machines list and that may not have arrived.
+/// A file of which other machines list a version that may not have arrived.
 #[derive(Debug)]
-pub(crate) struct UndeliveredFile<'i> {
-    pub(crate) versions: Vec<MissingVersion<'i>>,
-    /// True if this machine has no version of the file.
-    pub(crate) is_new: bool,
-    /// True if the cloud folder has no version of the file either.
-    pub(crate) is_absent: bool,
+pub(crate) struct UndeliveredFile {
+    /// The newest version that certainly has not arrived.
+    pub(crate) missing: Option<UndeliveredVersion>,
+    /// True if only manifests list it that their machines have replaced by one under another name.
+    pub(crate) is_former: bool,
+    /// The machines that list the newest version, also if a remote file may be that version.
+    pub(crate) machines: BTreeSet<String>,
 }
 
 /// Undelivered files by the key that manifests use, which ignores letter case.
-pub(crate) type UndeliveredFiles<'i> = HashMap<&'i str, UndeliveredFile<'i>>;
+pub(crate) type UndeliveredFiles = HashMap<String, UndeliveredFile>;
 
-/// Finds all listed versions that have not arrived. `lost_deletions` are the deletions that this plan publishes of
-/// files that neither side has any more.
-pub(crate) fn find_undelivered<'i>(
-    inputs: &'i Inputs<'_>,
-    groups: &HashMap<String, FileGroup>,
-    lost_deletions: &BTreeMap<String, String>,
-) -> UndeliveredFiles<'i> {
-    let manifests = &inputs.manifests;
-    let state = inputs.state;
-    let keys = state.files.keys().chain(state.deleted.keys());
-    // The keys of groups come last, because they are those of existing files.
-    let keys = keys.chain(groups.keys());
-    let by_listed = keys.filter_map(|key| Some((manifests.listed_key(key)?, &**key)));
-    let by_listed: HashMap<&str, &str> = by_listed.collect();
-    let mut all = UndeliveredFiles::new();
-    for (listed_as, listed) in manifests.files() {
-        let key = by_listed.get(listed_as).copied().unwrap_or(listed_as);
-        let group = groups.get(key);
-        if group.is_some_and(|group| group.files().all(|found| found.companion)) {
-            continue;
-        }
-        let file = FileOnSides {
-            inputs,
-            key,
-            group,
-            last: state.files.get(key),
-        };
-        let lost = lost_deletions.get(key).filter(|_| group.is_none());
-        let versions = file.newer_listed(listed, lost.map(String::as_str));
-        if !versions.is_empty() {
-            let file = UndeliveredFile {
-                versions,
-                is_new: group.is_none_or(|group| group.local.is_empty()),
-                is_absent: group.is_none(),
+/// A listed version that may not have arrived.
+#[derive(Clone, Copy)]
+struct MissingVersion<'i> {
+    listed: &'i ListedVersion,
+    /// True if the version certainly has not arrived; false if a new remote file could be this version, which is
+    /// read only when it is planned.
+    is_certain: bool,
+}
+
+impl FactReader<'_> {
+    /// Finds all listed versions that have not arrived. `lost_deletions` are the deletions that this plan publishes of
+    /// files that neither side has any more.
+    pub(crate) fn undelivered_files(
+        &self,
+        groups: &Groups,
+        lost_deletions: &BTreeMap<String, String>,
+    ) -> UndeliveredFiles {
+        let (manifests, state) = (&self.records.manifests, &self.records.state);
+        let keys = state.files.keys().chain(state.deleted.keys());
+        // The keys of groups come last, because they are those of existing files.
+        let keys = keys.chain(groups.by_key.keys());
+        let by_listed = keys.filter_map(|key| Some((manifests.listed_key(key)?, &**key)));
+        let by_listed: HashMap<&str, &str> = by_listed.collect();
+        let mut all = UndeliveredFiles::new();
+        for (listed_as, listed) in manifests.files() {
+            let key = by_listed.get(listed_as).copied().unwrap_or(listed_as);
+            let group = groups.by_key.get(key);
+            if group.is_some_and(|group| group.files().all(|found| found.companion)) {
+                continue;
+            }
+            let file = FileOnSides {
+                reader: self,
+                key,
+                group,
+                last: state.files.get(key),
             };
-            all.insert(listed_as, file);
+            let lost = lost_deletions.get(key).filter(|_| group.is_none());
+            let versions = file.newer_listed(listed, lost.map(String::as_str));
+            if !versions.is_empty() {
+                let latest_date = groups.latest_date.as_deref();
+                let file = file.undelivered(&versions, latest_date);
+                all.insert(listed_as.to_owned(), file);
+            }
         }
+        all
     }
-    all
+
+    /// Returns true if a file that neither side has would be synced once it is in the cloud folder.
+    fn would_be_downloaded(&self, path: &str, latest_date: Option<&str>) -> bool {
+        let is_synced = self.scope.classify(path) == ScopeMatch::Synced
+            && cloud_names::classify(path) == CloudName::Plain;
+        let of_day = rollouts::date(path);
+        let is_of_other_day = self.config.scope.session_mode == SessionMode::LastDateOnly
+            && of_day.is_some_and(|day| Some(&*day) < latest_date);
+        let exists = || self.config.cloud.join(path).symlink_metadata().is_ok();
+        is_synced && !is_of_other_day && !exists()
+    }
+
+    /// Returns true if a version of a conversation is, or once was, a conflict copy, or is a prefix of one.
+    fn is_conflict_copy(&self, version: &ListedVersion) -> bool {
+        // Keys of manifests ignore letter case; names of conflict copies do not, so the key comes from the path.
+        let Some(key) = rollouts::key(&version.path) else {
+            return false;
+        };
+        let ManifestEntry { size, digest, .. } = &version.entry;
+        let name = conflict_copies::file_name(&key, digest);
+        let copies = &self.records.conflict_copies.all;
+        if copies.contains_key(&name) || resolutions::is_known(&name, self.records.resolutions()) {
+            return true;
+        }
+        let mut copies = copies.values().filter(|copy| copy.belongs_to(&key));
+        copies.any(|copy| {
+            let path = self
+                .records
+                .conflict_copies
+                .folders
+                .path(copy.side(), &copy.name);
+            contents::begins_with(&path, *size, digest).unwrap_or_default()
+        })
+    }
 }
 
 /// A file as both sides have it.
 struct FileOnSides<'a> {
-    inputs: &'a Inputs<'a>,
+    reader: &'a FactReader<'a>,
     key: &'a str,
     /// `None` if neither side has the file.
     group: Option<&'a FileGroup>,
@@ -102,36 +139,89 @@ impl FileOnSides<'_> {
         listed: &'i [ListedVersion],
         lost_deletion: Option<&str>,
     ) -> Vec<MissingVersion<'i>> {
-        let (inputs, key) = (self.inputs, self.key);
-        let mut newer = if rollouts::is_key(key) {
+        let certain = |listed| MissingVersion {
+            listed,
+            is_certain: true,
+        };
+        let versions = listed.iter();
+        let mut newer: Vec<_> = match FileKind::of(self.key) {
             // An unreadable file is reported when its group is planned.
-            self.longer_conversation_versions(listed)
-                .unwrap_or_default()
-        } else {
-            let is_newer = |version: &&ListedVersion| {
-                if line_merge::is_mergeable(key) {
-                    self.is_longer(&version.entry)
-                } else {
-                    self.is_newer_plain_version(&version.entry)
-                }
-            };
-            let newer = listed.iter().filter(is_newer);
-            let certain = newer.map(|listed| MissingVersion {
-                listed,
-                is_certain: true,
-            });
-            certain.collect()
+            FileKind::Rollout => self
+                .longer_conversation_versions(listed)
+                .unwrap_or_default(),
+            FileKind::Lines => {
+                let longer = versions.filter(|version| self.is_longer(&version.entry));
+                longer.map(certain).collect()
+            }
+            FileKind::Plain => {
+                let newer = versions.filter(|version| self.is_newer_plain_version(&version.entry));
+                newer.map(certain).collect()
+            }
         };
         if !newer.is_empty() {
-            let mut gone = deletions::deleted_versions(inputs, key);
+            let records = self.reader.records;
+            let mut gone = records.deleted_versions(self.key);
             gone.extend(lost_deletion.and_then(Sha256Digest::parse));
             newer.retain(|version| {
                 let entry = &version.listed.entry;
                 let mut gone = gone.iter();
-                !gone.any(|deleted| deletions::is_deleted(inputs, key, entry, *deleted))
+                !gone.any(|deleted| records.is_deleted(self.key, entry, *deleted))
             });
         }
         newer
+    }
+
+    /// Chooses the newest of these versions.
+    fn undelivered(
+        &self,
+        versions: &[MissingVersion<'_>],
+        latest_date: Option<&str>,
+    ) -> UndeliveredFile {
+        let certain = || versions.iter().filter(|version| version.is_certain);
+        let live = self.newest(certain(), false);
+        let is_former = live.is_none();
+        let newest = live.or_else(|| self.newest(certain(), true));
+        let missing = newest.filter(|(version, _)| {
+            let path = &*version.path;
+            let is_wanted =
+                self.group.is_some() || self.reader.would_be_downloaded(path, latest_date);
+            // Paths of manifests are untrusted: control characters in a path could manipulate the terminal.
+            is_wanted && !path.chars().any(char::is_control)
+        });
+        let missing = missing.and_then(|(version, machines)| {
+            Some(UndeliveredVersion {
+                machine: (*machines.first()?).to_owned(),
+                path: version.path.clone(),
+                is_conversation: rollouts::key(&version.path).is_some(),
+                is_new: self.group.is_none_or(|group| group.local.is_empty()),
+            })
+        });
+        let newest = self.newest(versions.iter(), false);
+        let machines = newest.into_iter().flat_map(|(_, machines)| machines);
+        UndeliveredFile {
+            missing,
+            is_former,
+            machines: machines.map(str::to_owned).collect(),
+        }
+    }
+
+    /// Returns the newest of these versions, with the machines that list it; only of manifests that were replaced with
+    /// `former`, else only of the others.
+    fn newest<'i>(
+        &'i self,
+        versions: impl Iterator<Item = &'i MissingVersion<'i>>,
+        former: bool,
+    ) -> Option<(&'i ListedVersion, BTreeSet<&'i str>)> {
+        let manifests = &self.reader.records.manifests;
+        let grows = FileKind::of(self.key) != FileKind::Plain;
+        let order = |version: &ListedVersion| {
+            let size = if grows { version.entry.size } else { 0 };
+            (size, version.entry.mtime_ns)
+        };
+        let listed = versions.map(|version| version.listed);
+        let listed = listed.map(|version| (version, manifests.machines_with(version, former)));
+        let listed = listed.filter(|(_, machines)| !machines.is_empty());
+        listed.max_by_key(|(version, _)| order(version))
     }
 
     fn files(&self) -> impl Iterator<Item = (Side, &ListedFile)> {
@@ -143,7 +233,7 @@ impl FileOnSides<'_> {
 
     /// Returns true for a remote file that is not as the last sync left it.
     fn is_new_remote(&self, side: Side, found: &ListedFile) -> bool {
-        let is_known = |last: &SyncedFile| is_as_last_synced(found, &last.remote);
+        let is_known = |last: &SyncedFile| last.remote.is(&found.path, found.stat);
         side == Side::Remote && !self.last.is_some_and(is_known)
     }
 
@@ -170,37 +260,30 @@ impl FileOnSides<'_> {
         let comparable = listed
             .iter()
             .filter(|version| has_none || !version.is_compressed());
-        let comparable: Vec<_> = comparable.collect();
-        if comparable
-            .iter()
-            .all(|version| version.entry.size <= longest)
-        {
+        let mut longer: Vec<_> = comparable
+            .filter(|version| version.entry.size > longest)
+            .collect();
+        if longer.is_empty() {
             return Ok(Vec::new());
         }
         // Reading compressed files to get the length of their text is expensive, so only after the check above.
         for (side, found) in known {
             if found.path.ends_with(ZST) {
-                let path = ObservedFile::of(side, found).full_path(self.inputs.config);
+                let path = self.reader.config.file_path(side, &found.path);
                 longest = longest.max(contents::read(&path, None)?.len);
             }
         }
-        let copies = self
-            .group
-            .into_iter()
-            .flat_map(|group| &group.client_copies);
-        let new: Vec<_> = new
-            .into_iter()
-            .map(|(_, found)| found)
-            .chain(copies)
-            .collect();
+        longer.retain(|version| {
+            version.entry.size > longest && !self.reader.is_conflict_copy(version)
+        });
+        let copies = self.group.map_or(&[][..], |group| &group.client_copies);
+        let new = new.into_iter().map(|(_, found)| found).chain(copies);
+        let new: Vec<_> = new.collect();
         let may_be_in = |version: &ManifestEntry| {
             let mut new = new.iter();
             new.any(|found| found.path.ends_with(ZST) || found.stat.size >= version.size)
         };
-        let longer = comparable.into_iter().filter(|version| {
-            version.entry.size > longest && !is_conflict_copy(self.inputs, self.key, &version.entry)
-        });
-        let longer = longer.map(|listed| MissingVersion {
+        let longer = longer.into_iter().map(|listed| MissingVersion {
             listed,
             is_certain: !may_be_in(&listed.entry),
         });
@@ -221,39 +304,16 @@ impl FileOnSides<'_> {
     fn is_newer_plain_version(&self, version: &ManifestEntry) -> bool {
         let local = self.group.into_iter().flat_map(|group| &group.local);
         let times = local.map(|found| found.stat.mtime_ns);
-        let latest = times
-            .chain(self.last.map(|last| last.local.stat.mtime_ns))
-            .max();
-        let last_digest = self
-            .last
-            .and_then(|last| last.contents)
-            .map(|(_, digest)| digest);
-        let replaced = self.inputs.state.replaced_by(self.key);
+        let last_time = self.last.map(|last| last.local.stat.mtime_ns);
+        let last_contents = self.last.and_then(|last| last.contents);
+        let replaced = self.reader.records.state.replaced_by(self.key);
         // A new remote file of this size may be the version; it is read when it is planned.
         let has_arrived = self.files().any(|(side, found)| {
             found.stat.size == version.size && self.is_new_remote(side, found)
         });
-        Some(version.mtime_ns) > latest
-            && last_digest != Some(version.digest)
+        Some(version.mtime_ns) > times.chain(last_time).max()
+            && last_contents.is_none_or(|(_, digest)| digest != version.digest)
             && !replaced.contains(&version.digest)
             && !has_arrived
     }
-}
-
-/// Returns true if a version of a conversation is, or once was, a conflict copy, or is a prefix of one.
-pub(crate) fn is_conflict_copy(inputs: &Inputs<'_>, key: &str, version: &ManifestEntry) -> bool {
-    let name = conflict_copies::file_name(key, &version.digest);
-    if inputs.conflict_copies.all.contains_key(&name)
-        || resolutions::is_known(&name, inputs.resolutions())
-    {
-        return true;
-    }
-    let label = conflict_copies::conversation_label(key);
-    let copies = inputs.conflict_copies.all.values();
-    let mut copies = copies.filter(|copy| copy.conversation() == label);
-    copies.any(|copy| {
-        let path = inputs.conflict_copy_path(copy.side(), &copy.name);
-        let beginning = contents::read(&path, Some(version.size)).ok();
-        beginning.and_then(|read| read.prefix_digest) == Some(version.digest)
-    })
 }

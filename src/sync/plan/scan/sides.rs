@@ -1,21 +1,24 @@
 //! The scan: checks that both sides may be used, and lists them.
 
-use super::cloud_check::{CloudContents, check_cloud, check_own_manifest};
-use super::file_group::key_of;
+use super::groups::key_of;
 use super::stat_cache;
 use crate::io::parallel;
+use crate::io::{IoContext, IoError};
 use crate::sync::codexsync;
-use crate::sync::config::DeletePolicy;
+use crate::sync::config::{DeletePolicy, SyncConfig};
 use crate::sync::identity;
+use crate::sync::manager_folder;
 use crate::sync::manifest;
 use crate::sync::notice::{Notice, NoticeList};
 use crate::sync::plan::error::PlanError;
 use crate::sync::plan::request::PlanRequest;
 use crate::sync::remote_manifests::RemoteManifests;
-use crate::sync::scan::{self, Side, SideListing};
+use crate::sync::scan::{self, SideListing};
 use crate::sync::scope::{self, Scope};
-use crate::sync::state::{StateDamage, SyncState};
+use crate::sync::sides::Side;
+use crate::sync::state::{Replica, StateDamage, SyncState};
 use std::path::Path;
+use std::{fs, io};
 
 /// Both sides as the scan found them, and the state of the last sync.
 pub(crate) struct ScannedSides {
@@ -56,12 +59,19 @@ pub(crate) fn scan_sides(request: &PlanRequest<'_>) -> Result<ScannedSides, Plan
         state.files = codexsync::import_state(manifest, &local, &remote, key_of)?;
     }
     let manifests = identity::read_remote_manifests(config, &state)?;
+    if manifests.machines > 0 && !state.has_other_machines {
+        state.has_other_machines = true;
+        // Written before a run changes anything, even if it is killed: from now on files without attestation are not
+        // trusted.
+        state.file.needs_rewrite = true;
+    }
     stat_cache::recheck_stats(&mut state, &remote, &manifests, config);
     let is_renamed = renamed.is_some();
     let warnings = renamed.into_iter().chain(scope::misspelled_roots(config));
     let warnings = warnings.map(|(path, why)| NoticeList::Warning.notice(path, why));
     let notices = warnings
-        .chain(damage_notice(request, &state)?)
+        .chain(manifest_notices(&manifests))
+        .chain(damage_notice(request, &state, cloud_contents)?)
         .chain(restored_home_notice(request, &state))
         .collect();
     Ok(ScannedSides {
@@ -76,18 +86,32 @@ pub(crate) fn scan_sides(request: &PlanRequest<'_>) -> Result<ScannedSides, Plan
     })
 }
 
+/// Returns the notices about manifests that cannot be used.
+fn manifest_notices(manifests: &RemoteManifests) -> Vec<Notice> {
+    let refused = manifests.refused.iter();
+    let refused = refused.map(|(path, why)| NoticeList::Skipped.notice(path, why));
+    let placeholders = manifests.not_downloaded.iter();
+    let placeholders = placeholders.map(|name| {
+        let why =
+            "the manifest of another machine is not downloaded; have the cloud client download it";
+        NoticeList::Waiting.notice(manager_folder::display_name(name), why)
+    });
+    refused.chain(placeholders).collect()
+}
+
 /// Returns the warning about a damaged state. If it is lost completely, missing files cannot reveal an unmounted cloud
 /// folder any more, so the folder must contain at least one manifest.
 fn damage_notice(
     request: &PlanRequest<'_>,
     state: &SyncState,
+    cloud_contents: CloudContents,
 ) -> Result<Option<Notice>, PlanError> {
     let Some(damage) = state.file.damage else {
         return Ok(None);
     };
     let cloud = &request.config.cloud;
-    let has_manifest = || manifest::all_paths(cloud).next().is_some();
-    if damage == StateDamage::All && !request.refill && !has_manifest() {
+    let has_manifest = cloud_contents == CloudContents::Manifests;
+    if damage == StateDamage::All && !request.refill && !has_manifest {
         return Err(PlanError::NoManifest(cloud.clone()));
     }
     let file = request.replica.state_file();
@@ -112,4 +136,94 @@ fn restored_home_notice(request: &PlanRequest<'_>, state: &SyncState) -> Option<
     let home = request.config.root(Side::Local).to_string_lossy();
     let why = "was restored from an archive: files that it lacks are copied back and not deleted";
     is_restored.then(|| NoticeList::Note.notice(home, why))
+}
+
+/// Content of a cloud folder, as far as it distinguishes a mounted folder from a bare mount point. A later value in
+/// this order is stronger evidence of a mounted folder.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum CloudContents {
+    /// The folder is empty or does not exist.
+    #[default]
+    Empty,
+    /// The folder has entries, but no manifest of any machine.
+    Files,
+    /// The folder has at least one manifest.
+    Manifests,
+}
+
+impl CloudContents {
+    /// Examines the folder as it is now.
+    pub(crate) fn read(cloud: &Path) -> Result<Self, IoError> {
+        if manifest::all_paths(cloud).next().is_some() {
+            return Ok(Self::Manifests);
+        }
+        match fs::read_dir(cloud) {
+            Ok(mut entries) => Ok(entries.next().map_or(Self::Empty, |_| Self::Files)),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Self::Empty),
+            Err(e) => Err(e).at("list", cloud),
+        }
+    }
+}
+
+/// Checks that the cloud folder exists and that the folders of codex-manager in it are real folders. With
+/// `may_create`, the cloud folder may be absent, because a first sync creates it.
+///
+/// # Errors
+/// [`PlanError::NoCloud`], [`PlanError::LinkInCloud`], [`PlanError::NotAFolder`].
+pub(crate) fn check_cloud(config: &SyncConfig, may_create: bool) -> Result<(), PlanError> {
+    let cloud = &config.cloud;
+    // A dangling link counts as taken: it probably leads to an unmounted disk, and creating its target would be wrong.
+    let is_free = || cloud.symlink_metadata().is_err();
+    if !(cloud.is_dir() || may_create && is_free()) {
+        return Err(PlanError::NoCloud(cloud.clone()));
+    }
+    match manager_folder::unusable_folder(cloud) {
+        Some(link) if link.is_symlink() => Err(PlanError::LinkInCloud(link)),
+        Some(taken) => Err(PlanError::NotAFolder(taken)),
+        None => Ok(()),
+    }
+}
+
+/// Checks that the cloud folder is mounted and is the one synced last, using this machine's manifest. For callers
+/// that write to the cloud folder without a plan, as `sync restore` does.
+///
+/// # Errors
+/// Those of [`check_cloud`], [`PlanError::NoManifest`], [`PlanError::MostFilesMissing`].
+pub(crate) fn check_cloud_identity(
+    config: &SyncConfig,
+    replica: &Replica,
+) -> Result<(), PlanError> {
+    check_cloud(config, false)?;
+    let cloud = &config.cloud;
+    let state = replica.read()?;
+    if state.file.damage == Some(StateDamage::All)
+        && CloudContents::read(cloud)? != CloudContents::Manifests
+    {
+        return Err(PlanError::NoManifest(cloud.clone()));
+    }
+    check_own_manifest(config, &state)?;
+    if identity::own_manifest_path(config, &state).exists() {
+        return Ok(());
+    }
+    let known = state.files.values();
+    let missing = known.filter(|last| !cloud.join(&last.remote.path).exists());
+    match missing.count() {
+        0 => Ok(()),
+        missing => Err(PlanError::MostFilesMissing {
+            missing,
+            known: state.files.len(),
+            cloud: cloud.clone(),
+        }),
+    }
+}
+
+/// Fails if this machine's manifest is a placeholder. A clone of this machine may have written it, which only its
+/// content shows, so it must not be overwritten; and it is not absent either, which would look like an unmounted
+/// folder.
+pub(crate) fn check_own_manifest(config: &SyncConfig, state: &SyncState) -> Result<(), PlanError> {
+    let own = identity::own_manifest_path(config, state);
+    if scan::is_placeholder(&own) {
+        return Err(PlanError::ManifestNotDownloaded(own));
+    }
+    Ok(())
 }

@@ -2,7 +2,7 @@
 //! keep the size. Size and time are only a cache that saves reading. If another machine attests a version of equal
 //! size that is neither that of the last sync nor older, the file is read.
 
-use super::file_group::{is_as_last_synced, key_of};
+use super::groups::key_of;
 use crate::codex::rollout;
 use crate::io::hash::Sha256Digest;
 use crate::sync::config::{Compare, SyncConfig};
@@ -10,7 +10,8 @@ use crate::sync::contents;
 use crate::sync::line_merge;
 use crate::sync::manifest::ManifestEntry;
 use crate::sync::remote_manifests::RemoteManifests;
-use crate::sync::scan::{Side, SideListing, Stat};
+use crate::sync::scan::SideListing;
+use crate::sync::sides::{Side, Stat};
 use crate::sync::state::{SyncState, SyncedFile};
 
 /// Result of reading a file again.
@@ -38,7 +39,7 @@ pub(crate) fn recheck_stats(
             continue;
         }
         if let Some(last) = state.files.get(&key)
-            && is_as_last_synced(file, &last.remote)
+            && last.remote.is(&file.path, file.stat)
             && let Some(result) = recheck(state, &key, last, manifests, config)
         {
             rechecked.push((key, result));

@@ -1,196 +1,331 @@
-//! Plans for conversations. One conversation can have several files on each side (plain or compressed, archived or
-//! not), and cloud clients make copies of them.
-//!
-//! 1. The files of one side are folded into one main version; what diverged becomes a conflict copy.
-//! 2. Clients' copies are folded into the remote side in the same way.
-//! 3. `conversation_step` compares the two main versions and decides about them.
-//! 4. Duplicates are removed, and the file moves to the folder that both sides should have (archived or not).
+//! The step of a conversation: both sides get the same version, in one file each, in the same folder (archived or not).
+//! Versions that diverged become conflict copies, and duplicates are removed.
 
-use super::conversation_draft::ConversationDraft;
-use super::conversation_step::{SideVersions, plan_conversation_sync};
-use super::file_plan::{FileOutcome, FilePlan, equal};
 use crate::codex::rollout::{Relation, ZST};
-use crate::sync::contents;
-use crate::sync::notice::NoticeList;
-use crate::sync::plan::error::PlanError;
-use crate::sync::plan::facts::delivery::{
-    DownloadState, download_state, usable_version, zero_filled_notice,
+use crate::sync::decide::{CopyReason, FileDecision, conflict_reason, winner};
+use crate::sync::index_updates::ContentChange;
+use crate::sync::plan::facts::compared_file::{ComparedFile, NewConflictCopy};
+use crate::sync::plan::facts::file_version::FileVersion;
+use crate::sync::plan::file_plan::{FileOutcome, FilePlan};
+use crate::sync::plan::sync_step::{
+    CopyOp, ObservedFile, Op, Placement, StateUpdate, SyncAction, SyncStep,
 };
-use crate::sync::plan::facts::file_version::{
-    FileVersion, has_complete_lines, relation, text_digest,
-};
-use crate::sync::plan::inputs::Inputs;
-use crate::sync::plan::scan::file_group::{FileGroup, display_path};
-use crate::sync::plan::sync_step::ObservedFile;
-use crate::sync::read_failure;
 use crate::sync::rollouts;
-use crate::sync::scan::{ListedFile, Side};
+use crate::sync::sides::{Side, Stat};
 
-/// Plans a conversation from all its files on both sides.
-pub(crate) fn plan_conversation(
-    inputs: &Inputs<'_>,
-    key: &str,
-    group: &FileGroup,
-) -> Result<FilePlan, PlanError> {
-    let path = display_path(key, group);
+/// Reason for a conflict copy of a second file of the conversation.
+const DIVERGED_COPY: &str = "was continued differently in a second file";
+/// Reason for a conflict copy of the version that both sides had at the last sync.
+const REWRITTEN: &str = "was rewritten since the last sync instead of continued";
+
+/// The version that both sides get, in one file each.
+struct ChosenVersion<'a> {
+    from: &'a FileVersion,
+    /// The reason to copy it to the other side; `None` if both sides have it.
+    why: Option<CopyReason>,
+    folder: String,
+}
+
+/// Returns the plan that carries out a decision, except for conflicts and deletions.
+pub(super) fn conversation_plan(file: &ComparedFile<'_>, decision: FileDecision) -> FilePlan {
     let mut draft = ConversationDraft {
-        key,
-        path: &path,
-        last: inputs.state.files.get(key),
+        file,
+        is_diverged: file.facts.relation == Some(Relation::Diverged),
         ops: Vec::new(),
-        new_copies: Vec::new(),
-        notices: Vec::new(),
-        published_records: Vec::new(),
     };
-    for found in &group.local {
-        if let Some(notice) = zero_filled_notice(inputs, found, true, draft.last)? {
-            return Ok(notice.into());
-        }
+    draft.keep(file.conversation.diverged.iter());
+    let chosen = ChosenVersion::of(file, decision);
+    let mut state_update = StateUpdate::None;
+    let mut published_records = Vec::new();
+    if let Some(chosen) = &chosen {
+        published_records = draft.keep_loser(chosen);
+        state_update = draft.add_copies_and_moves(chosen);
     }
-    if let Some(outcome) = equal_by_stat(inputs, &draft, group) {
-        return Ok(outcome.into());
-    }
-    let local = group.local.iter();
-    let local = local.map(|found| FileVersion::of(Side::Local, found));
-    let local: Vec<_> = local.collect();
-    let mut remote = Vec::new();
-    for found in &group.remote {
-        match usable_version(inputs, key, group, found, true, draft.last)? {
-            DownloadState::Complete(version) => remote.push(version),
-            // Any decision now could make a conflict of a version that is only half delivered.
-            DownloadState::Incomplete(why) => {
-                return Ok(NoticeList::WaitingUnlisted.notice(&found.path, why).into());
+    draft.remove_duplicates();
+    if draft.ops.is_empty() {
+        // Both sides are equal.
+        return match (&file.local, &file.remote) {
+            (Some(local), Some(remote)) => {
+                FileOutcome::equal(file.last, local, remote, file.contents).into()
             }
-        }
-    }
-    let local = fold_side(inputs, &mut draft, local)?;
-    let mut remote = fold_side(inputs, &mut draft, remote)?;
-    let canonical = remote.main.as_ref().map(|version| version.seen.clone());
-    fold_client_copies(
-        inputs,
-        &mut draft,
-        &local,
-        &mut remote,
-        &group.client_copies,
-    )?;
-    plan_conversation_sync(inputs, draft, local, remote, canonical.as_ref())
-}
-
-/// Shortcut of a first sync with `compare = "mtime"`: a conversation is equal without reading it if both sides have one
-/// file with equal path, size and time.
-fn equal_by_stat(
-    inputs: &Inputs<'_>,
-    draft: &ConversationDraft<'_>,
-    group: &FileGroup,
-) -> Option<FileOutcome> {
-    let ([local], [remote], []) = (&*group.local, &*group.remote, &*group.client_copies) else {
-        return None;
-    };
-    if draft.last.is_some() || local.path != remote.path || !inputs.trusts_mtime() {
-        return None;
-    }
-    let local = FileVersion::of(Side::Local, local);
-    let remote = FileVersion::of(Side::Remote, remote);
-    // Without the tolerance for times: two diverged conversations can have equal size and almost equal times.
-    // Only times equal to the nanosecond show that one file is a copy of the other.
-    let is_equal = local.seen.stat == remote.seen.stat;
-    is_equal.then(|| equal(inputs.state, draft.key, &local, &remote, None))
-}
-
-/// Chooses the main version among the files of one side. The others become duplicates; of those that diverged, a
-/// conflict copy is kept.
-fn fold_side(
-    inputs: &Inputs<'_>,
-    draft: &mut ConversationDraft<'_>,
-    mut versions: Vec<FileVersion>,
-) -> Result<SideVersions, PlanError> {
-    // Codex reads the plain file if a compressed one exists beside it. A killed move leaves two files; then the one
-    // in the new folder counts.
-    versions.sort_by_key(|version| {
-        let path = &version.seen.path;
-        let place = draft.last.map(|last| match version.seen.side {
-            Side::Local => &last.local,
-            Side::Remote => &last.remote,
-        });
-        let is_old = place.is_some_and(|p| rollouts::folder(&p.path) == rollouts::folder(path));
-        (path.ends_with(ZST), is_old, path.clone())
-    });
-    let mut side = SideVersions::default();
-    for version in versions {
-        let Some(main) = &side.main else {
-            side.main = Some(version);
-            continue;
+            _ => FilePlan::default(),
         };
-        match relation(inputs.config, &main.seen, &version.seen)?.relation {
-            Relation::Equal | Relation::FirstExtends => {
-                side.duplicates.push(version.seen);
+    }
+    let (action, reason) = draft.action(chosen.as_ref());
+    let step = SyncStep {
+        bytes: draft.copied_bytes().unwrap_or(0),
+        conflict: draft.conflict_note(decision),
+        change: chosen.map_or(ContentChange::Unchanged, |chosen| {
+            draft.local_change(&chosen)
+        }),
+        ops: draft.ops,
+        state_update,
+        ..SyncStep::new(file.key, &file.path, action, reason)
+    };
+    FilePlan {
+        outcome: FileOutcome::Step(step),
+        published_records,
+        ..FilePlan::default()
+    }
+}
+
+impl<'a> ChosenVersion<'a> {
+    fn of(file: &'a ComparedFile<'_>, decision: FileDecision) -> Option<Self> {
+        let (from, why) = match (decision, &file.local, &file.remote) {
+            (FileDecision::CopyToCloud(why), Some(local), _) => (local, Some(why)),
+            (FileDecision::CopyToLocal(why), _, Some(remote)) => (remote, Some(why)),
+            (FileDecision::RecordEqual | FileDecision::Nothing, Some(local), Some(_)) => {
+                (local, None)
             }
-            Relation::SecondExtends => {
-                side.duplicates.push(main.seen.clone());
-                side.main = Some(version);
+            _ => return None,
+        };
+        let canonical = file.conversation.canonical.as_ref();
+        let own = match from.seen.side {
+            Side::Local => &from.seen,
+            Side::Remote => canonical.unwrap_or(&from.seen),
+        };
+        let folder = target_folder(file).unwrap_or(rollouts::folder(&own.path));
+        Some(Self {
+            from,
+            why,
+            folder: folder.to_owned(),
+        })
+    }
+
+    /// Returns the file of a side that has the version; `None` if it has to be copied there.
+    fn file_on(&self, side: Side, file: &'a ComparedFile<'_>) -> Option<&'a ObservedFile> {
+        let seen = &file.version(side)?.seen;
+        let has_version = self.why.is_none() || side == self.from.seen.side;
+        let is_own_file = side == Side::Local || Some(seen) == file.conversation.canonical.as_ref();
+        (has_version && is_own_file).then_some(seen)
+    }
+}
+
+/// The step in the making.
+struct ConversationDraft<'a> {
+    file: &'a ComparedFile<'a>,
+    is_diverged: bool,
+    ops: Vec<Op>,
+}
+
+impl<'a> ConversationDraft<'a> {
+    /// Adds ops that store versions as conflict copies.
+    fn keep(&mut self, copies: impl Iterator<Item = &'a NewConflictCopy>) {
+        self.ops.extend(copies.map(|copy| Op::KeepConflictCopy {
+            from: copy.from.clone(),
+            name: copy.name.clone(),
+            digest: copy.digest,
+        }));
+    }
+
+    /// Adds an op that keeps the version that the chosen one replaces, if it has lines of its own. Returns the records
+    /// to publish, of what no machine has to wait for any more.
+    fn keep_loser(&mut self, chosen: &ChosenVersion<'_>) -> Vec<String> {
+        let conversation = &self.file.conversation;
+        let winner = chosen.from.seen.side;
+        if chosen.why.is_some() && self.is_diverged {
+            let losers = conversation.losers.iter();
+            self.keep(losers.filter(|copy| copy.from.side != winner));
+        }
+        match chosen.why {
+            Some(CopyReason::Rewritten) if !self.is_diverged => conversation.given_up.clone(),
+            Some(_) if winner == Side::Local => self.file.cancelled_deletions.clone(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Adds the ops that give each side the chosen version under the conversation's own name in the common folder.
+    fn add_copies_and_moves(&mut self, chosen: &ChosenVersion<'_>) -> StateUpdate {
+        // The copied file moves last: a copy reads it under the name that the plan observed.
+        let (local, remote) = if chosen.from.seen.side == Side::Local {
+            let remote = self.place(chosen, Side::Remote);
+            (self.place(chosen, Side::Local), remote)
+        } else {
+            let local = self.place(chosen, Side::Local);
+            (local, self.place(chosen, Side::Remote))
+        };
+        StateUpdate::Synced { local, remote }
+    }
+
+    fn place(&mut self, chosen: &ChosenVersion<'_>, side: Side) -> Placement {
+        let file = self.file;
+        if let Some(seen) = chosen.file_on(side, file) {
+            let to = rollouts::in_folder(&chosen.folder, &seen.path);
+            if to != seen.path {
+                self.ops.push(Op::Rename {
+                    from: seen.clone(),
+                    to: to.clone(),
+                });
             }
-            Relation::Diverged => {
-                draft.keep_conflict_copy(inputs, &version.seen)?;
-                side.duplicates.push(version.seen);
+            return Placement::existing(to, seen);
+        }
+        let old = match side {
+            Side::Local => file.local.as_ref().map(|local| &local.seen),
+            Side::Remote => file.conversation.canonical.as_ref(),
+        };
+        self.add_copy(chosen, side, old)
+    }
+
+    /// Adds ops that copy the chosen version to `side`, with the same compression, and that remove `old`, the former
+    /// file of that side. Returns the resulting placement.
+    fn add_copy(
+        &mut self,
+        chosen: &ChosenVersion<'_>,
+        side: Side,
+        old: Option<&ObservedFile>,
+    ) -> Placement {
+        let from = chosen.from;
+        let mut name = rollouts::file_name(self.file.key).to_owned();
+        if is_compressed_copy(&from.seen) {
+            name.push_str(ZST);
+        }
+        let to = rollouts::join(&chosen.folder, &name);
+        self.ops.push(Op::Copy(CopyOp {
+            from: from.seen.clone(),
+            to: (side, to.clone()),
+            over: self.stat_of(side, &to),
+            mtime_ns: from.mtime_ns,
+            expect: from.attested,
+            replaced: None,
+        }));
+        // A file at the same path is replaced by the copy.
+        let old = old.filter(|old| old.path != to);
+        self.ops.extend(old.map(|old| Op::Remove(old.clone())));
+        Placement::written(to)
+    }
+
+    /// Returns size and time of the file of the conversation at this path.
+    fn stat_of(&self, side: Side, path: &str) -> Option<Stat> {
+        let conversation = &self.file.conversation;
+        let main = self.file.version(side).map(|version| &version.seen);
+        let mut files = main
+            .into_iter()
+            .chain(&conversation.canonical)
+            .chain(&conversation.duplicates);
+        let found = files.find(|seen| seen.side == side && seen.path == path);
+        found.map(|seen| seen.stat)
+    }
+
+    /// Adds ops that remove the duplicates of both sides. Their lines are in the main version or in a conflict copy.
+    fn remove_duplicates(&mut self) {
+        for seen in &self.file.conversation.duplicates {
+            let removal = Op::Remove(seen.clone());
+            match self.ops.iter().position(|op| op.occupies(seen)) {
+                None => self.ops.push(removal),
+                // A rename never replaces a file, so the duplicate has to go first.
+                Some(at) if matches!(self.ops[at], Op::Rename { .. }) => {
+                    self.ops.insert(at, removal);
+                }
+                Some(_) => {}
             }
         }
     }
-    Ok(side)
-}
 
-/// Treats the copies that cloud clients made of conflicts as remote versions: a copy that extends the remote main
-/// version becomes the main version, a diverged one gets a conflict copy, and one without new lines is ignored. The
-/// clients' files themselves stay, because their client may still track them.
-fn fold_client_copies(
-    inputs: &Inputs<'_>,
-    draft: &mut ConversationDraft<'_>,
-    local: &SideVersions,
-    remote: &mut SideVersions,
-    copies: &[ListedFile],
-) -> Result<(), PlanError> {
-    for found in copies {
-        let seen = ObservedFile::of(Side::Remote, found);
-        let path = seen.full_path(inputs.config);
-        if let Err(e) = contents::read(&path, None) {
-            let why = read_failure::reason(&e);
-            draft
-                .notices
-                .push(NoticeList::Waiting.notice(&found.path, why));
-            continue;
-        }
-        let mains = [&local.main, &remote.main];
-        let mut extends_remote = remote.main.is_none();
-        let mut is_contained = false;
-        for main in mains.into_iter().flatten() {
-            match relation(inputs.config, &main.seen, &seen)?.relation {
-                Relation::Equal | Relation::FirstExtends => is_contained = true,
-                Relation::SecondExtends if main.seen.side == Side::Remote => {
-                    extends_remote = true;
+    fn copied_bytes(&self) -> Option<u64> {
+        self.ops.iter().find_map(|op| match op {
+            Op::Copy(copy) => Some(copy.from.stat.size),
+            _ => None,
+        })
+    }
+
+    fn new_copies(&self) -> usize {
+        let is_new = |op: &&Op| matches!(op, Op::KeepConflictCopy { .. });
+        self.ops.iter().filter(is_new).count()
+    }
+
+    /// Returns the action and the reason of the step.
+    fn action(&self, chosen: Option<&ChosenVersion<'_>>) -> (SyncAction, &'static str) {
+        if let Some(chosen) = chosen {
+            let side = chosen.from.seen.side;
+            match (chosen.why, side) {
+                (Some(why), Side::Local) => return (SyncAction::CopyToCloud, why.text(side)),
+                (Some(why), Side::Remote) => return (SyncAction::CopyToLocal, why.text(side)),
+                (None, _) if self.copied_bytes().is_some() => {
+                    return (SyncAction::CopyToCloud, "the cloud client had renamed it");
                 }
                 _ => {}
             }
         }
-        let (_, digest) = text_digest(inputs.config, &seen)?;
-        if is_contained || draft.is_kept_or_resolved(inputs, &digest) {
-            continue;
-        }
-        match download_state(inputs, draft.key, found, true, None)? {
-            // A client can copy a version that no machine will ever attest. If its lines are complete, it is kept
-            // now; a longer version that arrives later gets a conflict copy of its own.
-            DownloadState::Incomplete(_)
-                if !extends_remote && has_complete_lines(inputs.config, &seen)? =>
-            {
-                draft.keep_conflict_copy(inputs, &seen)?;
-            }
-            DownloadState::Incomplete(why) => {
-                let notice = NoticeList::WaitingUnlisted.notice(&found.path, why);
-                draft.notices.push(notice);
-            }
-            DownloadState::Complete(version) if extends_remote => remote.main = Some(version),
-            DownloadState::Complete(version) => {
-                draft.keep_conflict_copy(inputs, &version.seen)?;
-            }
+        let moves = self.ops.iter().find_map(|op| match op {
+            Op::Rename { from, .. } => Some(from.side),
+            _ => None,
+        });
+        match moves {
+            Some(Side::Local) => (SyncAction::MoveLocal, "moved in the cloud folder"),
+            Some(Side::Remote) => (SyncAction::MoveCloud, "moved on this machine"),
+            None if self.new_copies() > 0 => (SyncAction::KeepConflictCopy, DIVERGED_COPY),
+            None => (
+                SyncAction::RemoveDuplicate,
+                "a second file of one conversation",
+            ),
         }
     }
-    Ok(())
+
+    /// Explains why the step makes conflict copies and which version wins; `None` if it makes none.
+    fn conflict_note(&self, decision: FileDecision) -> Option<String> {
+        let (why, winner) = match decision.copied_side() {
+            Some((side, CopyReason::Policy)) => (conflict_reason(self.file.facts), winner(side)),
+            Some((side, _)) if self.is_diverged => (REWRITTEN.to_owned(), winner(side)),
+            _ => (
+                DIVERGED_COPY.to_owned(),
+                "the version under the conversation's own name wins",
+            ),
+        };
+        let kept = match self.new_copies() {
+            0 => return None,
+            1 => "the other one is kept until you decide".to_owned(),
+            n => format!("{n} others are kept until you decide"),
+        };
+        Some(format!("{why}: {winner}, {kept}"))
+    }
+
+    /// Returns the effect of the step on the text of the local conversation.
+    fn local_change(&self, chosen: &ChosenVersion<'_>) -> ContentChange {
+        let is_download = chosen.from.seen.side == Side::Remote;
+        let Some(why) = chosen.why.filter(|_| is_download) else {
+            return ContentChange::Unchanged;
+        };
+        if self.file.local.is_none() {
+            ContentChange::New
+        } else if self.is_diverged || why == CopyReason::Rewritten {
+            ContentChange::Replaced
+        } else {
+            ContentChange::Extended
+        }
+    }
+}
+
+impl Op {
+    /// Returns true if the op writes to or removes the path of `seen`, so that the duplicate must not be removed
+    /// after it.
+    fn occupies(&self, seen: &ObservedFile) -> bool {
+        match self {
+            Self::Copy(CopyOp { to, .. }) => to.0 == seen.side && to.1 == seen.path,
+            Self::Rename { from, to } => from.side == seen.side && *to == seen.path,
+            Self::Remove(other) => other == seen,
+            _ => false,
+        }
+    }
+}
+
+/// Returns the folder for a conversation that the sides have in different folders: the one it was moved to since
+/// the last sync, else the one that is not the archive. `None` if both sides agree.
+fn target_folder<'a>(file: &'a ComparedFile<'_>) -> Option<&'a str> {
+    let local = rollouts::folder(&file.local.as_ref()?.seen.path);
+    let remote = rollouts::folder(&file.conversation.canonical.as_ref()?.path);
+    let last = file.last.map(|last| rollouts::folder(&last.local.path));
+    match last {
+        _ if local == remote => None,
+        Some(last) if last == remote => Some(local),
+        Some(last) if last == local => Some(remote),
+        // `is_archived` needs a path below the archive; `local` can be the archive folder itself.
+        _ if rollouts::is_archived(local) || local == "archived_sessions" => Some(remote),
+        _ => Some(local),
+    }
+}
+
+/// Returns true for compressed conversations. Clients append their mark to the complete name, so `.zst` can be in
+/// the middle.
+fn is_compressed_copy(seen: &ObservedFile) -> bool {
+    seen.path.contains(&format!(".jsonl{ZST}")) || seen.path.ends_with(ZST)
 }

@@ -1,0 +1,29 @@
+//! The kinds of synced files, which are compared, merged and replaced in different ways.
+
+use super::line_merge;
+use super::rollouts;
+
+/// The kind of a file. Only the lines of the first two kinds can be compared: of plain files, nothing but times tells
+/// which version is newer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FileKind {
+    /// A conversation, which Codex only appends to.
+    Rollout,
+    /// A file whose lines can be merged.
+    Lines,
+    /// Any other file, replaced as a whole.
+    Plain,
+}
+
+impl FileKind {
+    /// Returns the kind of the file with this key.
+    pub(crate) fn of(key: &str) -> Self {
+        if rollouts::is_key(key) {
+            Self::Rollout
+        } else if line_merge::is_mergeable(key) {
+            Self::Lines
+        } else {
+            Self::Plain
+        }
+    }
+}

@@ -1,0 +1,304 @@
+//! Compares the versions of a file: each side with the last sync, the two sides with each other, and both with what
+//! machines have recorded.
+
+use super::compared_file::{ComparedFile, ConversationVersions};
+use super::fact_reader::FactReader;
+use super::file_version::FileVersion;
+use crate::codex::rollout::{Relation, ZST};
+use crate::io::{IoContext, IoError};
+use crate::sync::config::{Compare, DecisionRules, DeletePolicy};
+use crate::sync::decide::{FileFacts, FormerVersion, Presence};
+use crate::sync::file_kind::FileKind;
+use crate::sync::secrets::{self, FileSecret};
+use crate::sync::sides::Side;
+use crate::sync::state::SyncedFile;
+
+impl<'a> FactReader<'a> {
+    /// Compares the version that represents each side.
+    pub(super) fn compare(
+        &self,
+        key: &'a str,
+        path: String,
+        kind: FileKind,
+        local: Option<FileVersion>,
+        remote: Option<FileVersion>,
+    ) -> Result<ComparedFile<'a>, IoError> {
+        let last = self.records.last(key);
+        let deletions = self.records.pending_deletions(key);
+        let cancelled = deletions.filter(|_| remote.is_none());
+        let mut file = ComparedFile {
+            facts: FileFacts {
+                kind,
+                local: presence(local.as_ref(), last)?,
+                remote: presence(remote.as_ref(), last)?,
+                relation: None,
+                is_rewritten: false,
+                newer: None,
+                former: FormerVersion::No,
+                deletion_requested: false,
+            },
+            rules: self.rules_for(&path, kind),
+            cancelled_deletions: cancelled.map(|deletion| deletion.id.clone()).collect(),
+            is_backed_up: self.config.backup.before_overwrite,
+            contents: last.and_then(|last| last.contents),
+            logins: Vec::new(),
+            download_risk: None,
+            merge: None,
+            conversation: ConversationVersions::default(),
+            notices: Vec::new(),
+            key,
+            path,
+            last,
+            local,
+            remote,
+        };
+        self.compare_sides(&mut file)?;
+        if kind == FileKind::Plain {
+            self.apply_known_versions(&mut file)?;
+        }
+        self.apply_deletions(&mut file)?;
+        self.read_contents(&mut file)?;
+        Ok(file)
+    }
+
+    /// Returns the decision rules for one path, with the policy that `sync resolve` gives for it.
+    fn rules_for(&self, path: &str, kind: FileKind) -> DecisionRules {
+        let mut rules = self.rules;
+        if let Some((resolved, policy)) = self.request.policy_override
+            && resolved == path
+        {
+            rules.conflict = policy;
+        }
+        if kind == FileKind::Lines {
+            rules.delete = DeletePolicy::Never;
+        }
+        rules
+    }
+
+    /// Returns the side with the newer time, or neither within the tolerance.
+    pub(super) fn newer(&self, local: &FileVersion, remote: &FileVersion) -> Option<Side> {
+        let apart = i128::from(local.mtime_ns) - i128::from(remote.mtime_ns);
+        if apart.abs() <= self.config.policy.tolerance_nanos {
+            None
+        } else if apart > 0 {
+            Some(Side::Local)
+        } else {
+            Some(Side::Remote)
+        }
+    }
+
+    /// Compares the two sides with each other.
+    fn compare_sides(&self, file: &mut ComparedFile<'_>) -> Result<(), IoError> {
+        if self.is_interrupted_download(file)? {
+            (file.facts.local, file.facts.remote) = (Presence::Unchanged, Presence::Changed);
+        }
+        let (Some(local), Some(remote)) = (&file.local, &file.remote) else {
+            return Ok(());
+        };
+        let facts = &mut file.facts;
+        facts.newer = self.newer(local, remote);
+        let is_unchanged = facts.is_unchanged();
+        let is_line_file = facts.kind == FileKind::Lines;
+        if is_line_file || (!is_unchanged && self.must_read(*facts, local, remote)) {
+            let compared = local.relation_to(remote)?;
+            facts.relation = Some(compared.relation);
+            facts.is_rewritten = compared.is_rewritten;
+        }
+        // Merges on two machines can leave equal size and time with different lines.
+        if is_line_file && is_unchanged && facts.relation != Some(Relation::Equal) {
+            (facts.local, facts.remote) = (Presence::Changed, Presence::Changed);
+        }
+        Ok(())
+    }
+
+    /// Returns true if an interrupted run downloaded the local file. It counts as synced, not as a local edit: then
+    /// only the remote side has changed.
+    fn is_interrupted_download(&self, file: &ComparedFile<'_>) -> Result<bool, IoError> {
+        let is_changed = |presence| matches!(presence, Presence::New | Presence::Changed);
+        let is_candidate = is_changed(file.facts.local) && is_changed(file.facts.remote);
+        let Some(local) = file.local.as_ref().filter(|_| is_candidate) else {
+            return Ok(false);
+        };
+        let downloads = self.records.downloaded_versions(file.key);
+        let size = local.seen.stat.size;
+        if downloads.iter().all(|entry| entry.size != size) {
+            return Ok(false);
+        }
+        let digest = local.raw_digest()?;
+        Ok(downloads.iter().any(|entry| entry.digest == digest))
+    }
+
+    /// Returns true if the contents have to be compared. On the first sync of a plain file, `sync.compare` can say that
+    /// size and time suffice.
+    fn must_read(&self, facts: FileFacts, local: &FileVersion, remote: &FileVersion) -> bool {
+        let is_first_sync_of_plain_file =
+            facts.kind == FileKind::Plain && facts.local == Presence::New;
+        let same_size = local.seen.stat.size == remote.seen.stat.size;
+        match self.rules.compare {
+            _ if !is_first_sync_of_plain_file => true,
+            Compare::ThreeWay => true,
+            Compare::Mtime => false,
+            Compare::MtimeHashFallback => same_size && facts.newer.is_none(),
+        }
+    }
+
+    /// Corrects the facts about a plain file by what this machine knows of the remote version: a killed run of its own
+    /// uploaded it, or it had the version before.
+    fn apply_known_versions(&self, file: &mut ComparedFile<'_>) -> Result<(), IoError> {
+        use Presence::{Absent, Changed, Unchanged};
+        let facts = file.facts;
+        let (Some(local), Some(remote)) = (&file.local, &file.remote) else {
+            return Ok(());
+        };
+        if matches!(facts.remote, Absent | Unchanged) || facts.relation == Some(Relation::Equal) {
+            return Ok(());
+        }
+        let replaced = self.records.state.replaced_by(file.key);
+        let own = self.records.own_versions(file.key);
+        let mut is_replaced = false;
+        // Without any known version, the file is not read here.
+        if !replaced.is_empty() || !own.is_empty() {
+            let digest = remote.raw_digest()?;
+            is_replaced = replaced.contains(&digest);
+            let last = file.last.and_then(|last| last.contents);
+            let is_recorded = is_replaced || last.is_some_and(|(_, last)| last == digest);
+            let is_own = own.iter().any(|own| own.digest == digest);
+            if facts.local != Unchanged && !is_recorded && is_own {
+                // The local file was edited after that.
+                (file.facts.local, file.facts.remote) = (Changed, Unchanged);
+                return Ok(());
+            }
+        }
+        if file.last.is_some() {
+            let looks_older = facts.newer == Some(Side::Local);
+            file.facts.former = self.former_version(local, remote, is_replaced, looks_older)?;
+        }
+        Ok(())
+    }
+
+    /// Returns the evidence that the remote version is older than the local one. `is_replaced` is true if this machine
+    /// had the remote version before.
+    fn former_version(
+        &self,
+        local: &FileVersion,
+        remote: &FileVersion,
+        is_replaced: bool,
+        looks_older: bool,
+    ) -> Result<FormerVersion, IoError> {
+        let is_unlisted = remote.attested.is_none();
+        let has_other_machines = self.records.state.has_other_machines;
+        // A user who returns to an old text writes it later than the one that it replaces.
+        let is_earlier = remote.mtime_ns < local.mtime_ns;
+        if is_replaced && is_unlisted && !has_other_machines {
+            return Ok(FormerVersion::Unlisted);
+        }
+        // A machine may list a partial file that it found before any manifest had arrived.
+        let is_cut = || remote.is_truncated(local);
+        if is_replaced && is_unlisted || is_earlier && (is_replaced || !is_unlisted && is_cut()?) {
+            return Ok(FormerVersion::Older);
+        }
+        // `--accept-unlisted` uses versions that no machine lists.
+        let looks_older = looks_older && self.request.accept_unlisted;
+        Ok(if is_unlisted && looks_older && has_other_machines {
+            FormerVersion::Unlisted
+        } else {
+            FormerVersion::No
+        })
+    }
+
+    /// Corrects the facts about a file that one side lacks, with `delete_policy = "propagate"`, so that a deletion is
+    /// copied only for exactly the deleted text. A re-created or edited file stays.
+    fn apply_deletions(&self, file: &mut ComparedFile<'_>) -> Result<(), IoError> {
+        if self.rules.delete != DeletePolicy::Propagate {
+            return Ok(());
+        }
+        let last_contents = file.last.and_then(|last| last.contents);
+        match (&file.local, &file.remote) {
+            (None, Some(remote)) if file.facts.remote == Presence::Unchanged => {
+                // If the home was restored from an archive, which may never have contained the file, that is no
+                // deletion. If equality was inferred from mtimes only, the deleted content is unknown, so the remote
+                // file is kept.
+                let is_restored = self.records.state.restore_marker.is_some();
+                let is_deleted = match last_contents.filter(|_| !is_restored) {
+                    Some((_, digest)) => remote.text_digest()?.1 == digest,
+                    None => false,
+                };
+                if !is_deleted {
+                    file.facts.remote = Presence::Changed;
+                }
+            }
+            (Some(local), None) if file.facts.local == Presence::Unchanged => {
+                let mut asked = self.records.pending_deletions(file.key).peekable();
+                if asked.peek().is_some() {
+                    let text = local.text_digest()?.1.to_string();
+                    file.facts.deletion_requested = asked.any(|asked| asked.digest == text);
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Reads what the steps need of the contents.
+    fn read_contents(&self, file: &mut ComparedFile<'_>) -> Result<(), IoError> {
+        let FileFacts { kind, relation, .. } = file.facts;
+        let is_equal = file.facts.is_unchanged() || relation == Some(Relation::Equal);
+        if let (Some(local), Some(remote)) = (&mut file.local, &mut file.remote) {
+            let is_known =
+                file.facts.is_unchanged() && (file.contents.is_some() || kind != FileKind::Rollout);
+            if is_equal && !is_known {
+                // The state gets the digest, so that a later run recognizes this text whatever its time is.
+                file.contents = Some(local.text_digest()?);
+            }
+            if kind != FileKind::Rollout && !is_equal && file.facts.remote != Presence::Unchanged {
+                let is_first = file.last.is_none();
+                file.download_risk = self.download_risk(local, remote, kind, is_first)?;
+            }
+            if kind == FileKind::Plain && !is_equal {
+                // Whichever side loses: the state remembers the version, because a client may bring it back.
+                local.bytes = Some(local.raw_digest()?);
+                remote.bytes = Some(remote.raw_digest()?);
+            }
+        }
+        let is_allowed = self.request.allow_secrets.contains(&file.path);
+        for version in [&mut file.local, &mut file.remote].into_iter().flatten() {
+            let path = &version.full_path;
+            // Prompts and conversations are not searched: they quote what the user wrote, and skipping them would
+            // lose that.
+            if kind == FileKind::Plain && !is_equal {
+                let found = secrets::find_in_file(path).at("read", path)?;
+                let is_held =
+                    |found: &FileSecret| !is_allowed || matches!(found, FileSecret::Whole(_));
+                version.secret = found.filter(is_held);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Compares one side with the last sync: by size and time, and by content if these differ.
+fn presence(version: Option<&FileVersion>, last: Option<&SyncedFile>) -> Result<Presence, IoError> {
+    let Some(version) = version else {
+        return Ok(Presence::Absent);
+    };
+    let Some(last) = last else {
+        return Ok(Presence::New);
+    };
+    let stat = version.seen.stat;
+    let place = match version.seen.side {
+        Side::Local => &last.local,
+        Side::Remote => &last.remote,
+    };
+    if stat == place.stat {
+        return Ok(Presence::Unchanged);
+    }
+    if let Some((len, digest)) = last.contents {
+        // Another length is another content, so the file need not be read. The length of a compressed file says
+        // nothing about its text.
+        let may_be_equal = stat.size == len || version.seen.path.ends_with(ZST);
+        if may_be_equal && version.text_digest()?.1 == digest {
+            return Ok(Presence::Unchanged);
+        }
+    }
+    Ok(Presence::Changed)
+}

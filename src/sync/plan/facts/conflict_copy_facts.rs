@@ -1,0 +1,129 @@
+//! Compares the conflict copies of both sides with each other and with their conversations.
+
+use super::fact_reader::FactReader;
+use crate::codex::rollout::{self, Relation};
+use crate::io::file_open;
+use crate::sync::conflict_copies::ConflictCopy;
+use crate::sync::contents;
+use crate::sync::index_updates::ContentChange;
+use crate::sync::plan::sync_step::{Op, SyncStep};
+use crate::sync::sides::Side;
+use std::path::Path;
+
+/// The result of comparing a conflict copy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ConflictCopyState {
+    /// It was resolved, or the local conversation contains all its lines.
+    Obsolete,
+    /// The step of this index downloads a version that contains all its lines.
+    ObsoleteAfter(usize),
+    /// Both sides have it, or nothing shows a difference.
+    Replicated,
+    /// This side has the only intact file.
+    OnlyOn(Side),
+    /// The cloud folder has only its placeholder.
+    NotDownloaded,
+    /// Neither side has an intact file.
+    Damaged,
+}
+
+impl<'a> FactReader<'a> {
+    /// Returns all conflict copies. `steps` are those of the conversations, which can make copies obsolete.
+    pub(crate) fn conflict_copies(
+        &self,
+        steps: &[SyncStep],
+    ) -> Vec<(&'a ConflictCopy, ConflictCopyState)> {
+        let copies = self.records.conflict_copies.all.values();
+        let states = copies.map(|copy| (copy, self.conflict_copy_state(copy, steps)));
+        states.collect()
+    }
+
+    fn conflict_copy_state(&self, copy: &ConflictCopy, steps: &[SyncStep]) -> ConflictCopyState {
+        if self.records.may_drop(&copy.name) {
+            return ConflictCopyState::Obsolete;
+        }
+        if let Some(step) = self.containing_step(copy, steps) {
+            return ConflictCopyState::ObsoleteAfter(step);
+        }
+        if self.is_contained(copy, steps) {
+            return ConflictCopyState::Obsolete;
+        }
+        // `sync resolve` on this machine needs the content.
+        match (copy.is_placeholder, copy.local) {
+            (true, None) => return ConflictCopyState::NotDownloaded,
+            (true, Some(_)) => return ConflictCopyState::Replicated,
+            _ => {}
+        }
+        let is_plausible = |side| {
+            let path = self.records.conflict_copies.folders.path(side, &copy.name);
+            contents::is_zero_filled(&path, true, false).is_ok_and(|is_zero_filled| !is_zero_filled)
+        };
+        // Two files with equal size and time are not read completely.
+        let stats_are_equal = copy.local.is_some() && copy.local == copy.remote;
+        if stats_are_equal && is_plausible(Side::Local) && is_plausible(Side::Remote) {
+            return ConflictCopyState::Replicated;
+        }
+        let local = copy.local.is_some() && self.is_intact(Side::Local, copy);
+        let remote = copy.remote.is_some() && self.is_intact(Side::Remote, copy);
+        match (local, remote) {
+            (true, true) => ConflictCopyState::Replicated,
+            (true, false) => ConflictCopyState::OnlyOn(Side::Local),
+            (false, true) => ConflictCopyState::OnlyOn(Side::Remote),
+            (false, false) => ConflictCopyState::Damaged,
+        }
+    }
+
+    /// Returns true if the file is readable, uncompressed and matches the digest in its name.
+    fn is_intact(&self, side: Side, copy: &ConflictCopy) -> bool {
+        let path = self.records.conflict_copies.folders.path(side, &copy.name);
+        let file = file_open::open(&path);
+        let is_uncompressed = file.and_then(|file| contents::is_uncompressed(&file));
+        is_uncompressed.unwrap_or_default() && copy.matches(&path).unwrap_or_default()
+    }
+
+    /// Returns the index of the step that downloads a version containing all lines of the copy.
+    fn containing_step(&self, copy: &ConflictCopy, steps: &[SyncStep]) -> Option<usize> {
+        copy.local?;
+        let contains_copy = |op: &Op| match op {
+            Op::Copy(op) if op.to.0 == Side::Local => {
+                self.contains_all(&op.from.full_path(self.config), copy)
+            }
+            _ => false,
+        };
+        steps
+            .iter()
+            .position(|step| copy.belongs_to(&step.key) && step.ops.iter().any(contains_copy))
+    }
+
+    /// Returns true if the local conversation contains all lines of the copy, for example because the user continued
+    /// the copy.
+    fn is_contained(&self, copy: &ConflictCopy, steps: &[SyncStep]) -> bool {
+        // A local conversation that was never synced exists on this machine only; dropping the copy could leave the
+        // other machines without its lines.
+        let Some(last) = copy
+            .local
+            .and_then(|_| copy.last_synced(&self.records.state))
+        else {
+            return false;
+        };
+        let main = self.config.local.join(&last.local.path);
+        // A step that replaces the conversation removes the lines that it has now.
+        let is_replaced =
+            |step: &SyncStep| step.change == ContentChange::Replaced && copy.belongs_to(&step.key);
+        !steps.iter().any(is_replaced) && main.is_file() && self.contains_all(&main, copy)
+    }
+
+    /// Returns true if a conversation contains all lines of the local file of a copy; false if it cannot be read, which
+    /// is reported where it is planned.
+    fn contains_all(&self, conversation: &Path, copy: &ConflictCopy) -> bool {
+        let path = self
+            .records
+            .conflict_copies
+            .folders
+            .path(Side::Local, &copy.name);
+        let relation = rollout::compare(conversation, &path);
+        // A truncated copy is contained in its conversation, but its missing rest may not be.
+        relation.is_ok_and(|r| matches!(r, Relation::Equal | Relation::FirstExtends))
+            && self.is_intact(Side::Local, copy)
+    }
+}

@@ -1,0 +1,216 @@
+//! Reads a conversation. It can have several files on each side (plain or compressed, archived or not), and cloud
+//! clients make copies of them.
+//!
+//! 1. The files of one side are folded into one main version; what diverged becomes a conflict copy.
+//! 2. Clients' copies are folded into the remote side in the same way.
+//! 3. The two main versions are compared.
+
+use super::compared_file::{ComparedFile, ConversationVersions, NewConflictCopy};
+use super::delivery::{ClientCopy, DeliveredFiles};
+use super::fact_reader::FactReader;
+use super::file_version::FileVersion;
+use crate::codex::rollout::{Relation, ZST};
+use crate::io::{IoContext, IoError};
+use crate::sync::conflict_copies;
+use crate::sync::conflicting_versions::ConflictingVersions;
+use crate::sync::file_kind::FileKind;
+use crate::sync::notice::{Notice, NoticeList};
+use crate::sync::rollouts;
+use crate::sync::sides::Side;
+
+/// A conversation while its files are folded.
+struct ConversationFold<'a> {
+    key: &'a str,
+    /// True while `sync resolve` decides about it.
+    is_resolved: bool,
+    facts: ConversationVersions,
+    notices: Vec<Notice>,
+}
+
+impl<'a> FactReader<'a> {
+    /// Reads a conversation from all its files on both sides.
+    pub(super) fn read_conversation(
+        &self,
+        key: &'a str,
+        path: String,
+        files: DeliveredFiles,
+    ) -> Result<ComparedFile<'a>, IoError> {
+        let policy = self.request.policy_override;
+        let mut fold = ConversationFold {
+            key,
+            is_resolved: policy.is_some_and(|(resolved, _)| resolved == path),
+            facts: ConversationVersions::default(),
+            notices: files.notices,
+        };
+        let local = self.fold_side(&mut fold, files.local)?;
+        let remote = self.fold_side(&mut fold, files.remote)?;
+        // Other machines read this file, not a client's copy of it.
+        fold.facts.canonical = remote.as_ref().map(|version| version.seen.clone());
+        let copies = files.client_copies;
+        let remote = self.fold_client_copies(&mut fold, local.as_ref(), remote, copies)?;
+        let mut file = self.compare(key, path, FileKind::Rollout, local, remote)?;
+        if let (Some(local), Some(remote)) = (&file.local, &file.remote) {
+            match file.facts.relation {
+                Some(Relation::Diverged) => {
+                    for version in [local, remote] {
+                        fold.facts
+                            .losers
+                            .extend(self.conflict_copy(&fold, version)?);
+                    }
+                    fold.facts.versions = self.conflicting_versions(key, local, remote)?;
+                }
+                Some(Relation::FirstExtends) if file.facts.is_rewritten => {
+                    fold.facts.given_up = self.given_up(key, remote, local)?;
+                }
+                Some(Relation::SecondExtends) if file.facts.is_rewritten => {
+                    fold.facts.given_up = self.given_up(key, local, remote)?;
+                }
+                _ => {}
+            }
+        }
+        file.logins = files.logins;
+        file.conversation = fold.facts;
+        file.notices = fold.notices;
+        Ok(file)
+    }
+
+    /// Chooses the main version among the files of one side. The others become duplicates; of those that diverged, a
+    /// conflict copy is kept.
+    fn fold_side(
+        &self,
+        fold: &mut ConversationFold<'_>,
+        mut versions: Vec<FileVersion>,
+    ) -> Result<Option<FileVersion>, IoError> {
+        // Codex reads the plain file if a compressed one exists beside it. A killed move leaves two files; then the one
+        // in the new folder counts.
+        let last = self.records.last(fold.key);
+        versions.sort_by_key(|version| {
+            let path = &version.seen.path;
+            let place = last.map(|last| match version.seen.side {
+                Side::Local => &last.local,
+                Side::Remote => &last.remote,
+            });
+            let is_old = place.is_some_and(|p| rollouts::folder(&p.path) == rollouts::folder(path));
+            (path.ends_with(ZST), is_old, path.clone())
+        });
+        let mut versions = versions.into_iter();
+        let Some(mut main) = versions.next() else {
+            return Ok(None);
+        };
+        for version in versions {
+            let duplicate = match main.relation_to(&version)?.relation {
+                Relation::Equal | Relation::FirstExtends => version,
+                Relation::SecondExtends => std::mem::replace(&mut main, version),
+                Relation::Diverged => {
+                    let copy = self.conflict_copy(fold, &version)?;
+                    fold.facts.diverged.extend(copy);
+                    version
+                }
+            };
+            fold.facts.duplicates.push(duplicate.seen);
+        }
+        Ok(Some(main))
+    }
+
+    /// Treats the copies that cloud clients made of conflicts as remote versions: a copy that extends the remote main
+    /// version becomes the main version, a diverged one gets a conflict copy, and one without new lines is ignored. The
+    /// clients' files themselves stay, because their client may still track them.
+    fn fold_client_copies(
+        &self,
+        fold: &mut ConversationFold<'_>,
+        local: Option<&FileVersion>,
+        mut remote: Option<FileVersion>,
+        copies: Vec<ClientCopy>,
+    ) -> Result<Option<FileVersion>, IoError> {
+        for copy in copies {
+            let version = copy.version;
+            let mut extends_remote = remote.is_none();
+            let mut is_contained = false;
+            for main in [local, remote.as_ref()].into_iter().flatten() {
+                match main.relation_to(&version)?.relation {
+                    Relation::Equal | Relation::FirstExtends => is_contained = true,
+                    Relation::SecondExtends if main.seen.side == Side::Remote => {
+                        extends_remote = true;
+                    }
+                    _ => {}
+                }
+            }
+            let name = conflict_copies::file_name(fold.key, &copy.digest);
+            if is_contained || fold.makes(&name) || self.is_kept_or_resolved(&name) {
+                continue;
+            }
+            match copy.problem {
+                Some(why) if extends_remote || !copy.is_whole => {
+                    let notice = NoticeList::WaitingUnlisted.notice(&version.seen.path, why);
+                    fold.notices.push(notice);
+                }
+                None if extends_remote => remote = Some(version),
+                // If its lines are complete, it is kept now; a longer version that arrives later gets a conflict copy
+                // of its own.
+                _ => {
+                    let copy = self.conflict_copy(fold, &version)?;
+                    fold.facts.diverged.extend(copy);
+                }
+            }
+        }
+        Ok(remote)
+    }
+
+    /// Returns true if a version has a conflict copy, or the user has decided to drop it.
+    fn is_kept_or_resolved(&self, name: &str) -> bool {
+        self.records.conflict_copies.all.contains_key(name) || self.records.may_drop(name)
+    }
+
+    /// Returns the conflict copy that stores a version, unless it has one or was dropped. While `sync resolve` decides
+    /// about this conversation, earlier decisions do not count, so the losing version always gets a copy.
+    fn conflict_copy(
+        &self,
+        fold: &ConversationFold<'_>,
+        version: &FileVersion,
+    ) -> Result<Option<NewConflictCopy>, IoError> {
+        let (_, digest) = version.text_digest()?;
+        let name = conflict_copies::file_name(fold.key, &digest);
+        let is_known = fold.makes(&name) || !fold.is_resolved && self.is_kept_or_resolved(&name);
+        Ok((!is_known).then(|| NewConflictCopy {
+            from: version.seen.clone(),
+            name,
+            digest,
+        }))
+    }
+
+    /// Returns the names of the listed versions that are beginnings of `old`, which Codex rewrote as `new`, and longer
+    /// than `new`.
+    fn given_up(
+        &self,
+        key: &str,
+        old: &FileVersion,
+        new: &FileVersion,
+    ) -> Result<Vec<String>, IoError> {
+        let mut names = Vec::new();
+        for listed in self.records.attested_versions(key) {
+            if listed.size > new.seen.stat.size && old.begins_with(listed.size, &listed.digest)? {
+                names.push(conflict_copies::file_name(key, &listed.digest));
+            }
+        }
+        Ok(names)
+    }
+
+    /// Returns the messages that only one of two diverged versions has, if the file name has an id.
+    fn conflicting_versions(
+        &self,
+        key: &str,
+        local: &FileVersion,
+        remote: &FileVersion,
+    ) -> Result<Option<ConflictingVersions>, IoError> {
+        let (local, remote) = (&local.full_path, &remote.full_path);
+        let read = |id| ConflictingVersions::read(&self.config.local, id, local, remote);
+        rollouts::id(key).map(read).transpose().at("read", local)
+    }
+}
+
+impl ConversationFold<'_> {
+    /// Returns true if the step makes the conflict copy of this name already.
+    fn makes(&self, name: &str) -> bool {
+        self.facts.diverged.iter().any(|copy| copy.name == name)
+    }
+}

@@ -1,0 +1,225 @@
+//! Selects the files to plan, and reads each by the rules of its kind.
+
+use super::compared_file::{ComparedFile, FileReading, LineMergeFacts, MergedSide};
+use super::delivery::{DeliveredFiles, Delivery};
+use super::fact_reader::FactReader;
+use super::file_version::FileVersion;
+use crate::codex::config::CodexConfig;
+use crate::codex::rollout::Relation;
+use crate::io::IoError;
+use crate::sync::config::SessionMode;
+use crate::sync::file_kind::FileKind;
+use crate::sync::line_merge;
+use crate::sync::manager_folder;
+use crate::sync::notice::NoticeList;
+use crate::sync::notice::read_failure;
+use crate::sync::plan::file_plan::{FileOutcome, FilePlan};
+use crate::sync::plan::scan::groups::{FileGroup, display_path};
+use crate::sync::rollouts;
+use crate::sync::scan::ListedFile;
+use crate::sync::sides::Side;
+use std::collections::HashMap;
+use std::path::Path;
+
+/// The line-based file that Codex truncates to `history.max_bytes`.
+const PROMPT_HISTORY: &str = "history.jsonl";
+
+impl<'a> FactReader<'a> {
+    /// Returns the groups to plan: those inside the roots, and the conversations that they continue.
+    pub(crate) fn groups_to_plan(
+        &self,
+        groups: &'a HashMap<String, FileGroup>,
+    ) -> Vec<(&'a str, &'a FileGroup)> {
+        let all_days = self.config.scope.session_mode == SessionMode::All;
+        let groups = groups.iter().map(|(key, group)| (key.as_str(), group));
+        // A companion is a conversation outside of the roots or of another day; see `ListedFile::companion`. If all
+        // days are synced, one that was synced before stays synced.
+        let (mut planned, outside): (Vec<_>, Vec<_>) = groups.partition(|(key, group)| {
+            group.files().any(|found| !found.companion)
+                || (all_days && self.records.last(key).is_some())
+        });
+        // A conversation cannot be resumed without those that it continues, so these are synced too, recursively, even
+        // if they are companions.
+        let with_id = outside.into_iter();
+        let with_id =
+            with_id.filter_map(|(key, group)| Some((rollouts::rollout_id(key)?, (key, group))));
+        let mut by_id: HashMap<String, _> = with_id.collect();
+        let mut next = 0;
+        while let Some((key, group)) = planned.get(next).filter(|_| !by_id.is_empty()) {
+            let parents = self.parents(key, group);
+            planned.extend(parents.iter().filter_map(|id| by_id.remove(id)));
+            next += 1;
+        }
+        planned
+    }
+
+    /// Returns the ids of the rollouts that a changed one continues.
+    fn parents(&self, key: &str, group: &FileGroup) -> Vec<String> {
+        let last = self.records.last(key);
+        let is_unchanged = last.is_some_and(|last| group.matches_last_sync(last));
+        if is_unchanged || group.is_blocked || group.has_placeholder || !rollouts::is_key(key) {
+            return Vec::new();
+        }
+        let sides = [(Side::Local, &group.local), (Side::Remote, &group.remote)];
+        let paths = sides.into_iter().flat_map(|(side, files)| {
+            let root = self.config.root(side);
+            files.iter().map(move |found| root.join(&found.path))
+        });
+        paths.filter_map(|path| rollouts::parent(&path)).collect()
+    }
+
+    /// Reads one file, and skips it if that is not possible.
+    ///
+    /// # Errors
+    /// A file cannot be read that all decisions depend on, such as a manifest.
+    pub(crate) fn read_file(
+        &self,
+        key: &'a str,
+        group: &FileGroup,
+    ) -> Result<FileReading<'a>, IoError> {
+        let reading = self.read_group(key, group);
+        let Err(error) = &reading else {
+            return reading;
+        };
+        // Without the manifests no decision is reliable.
+        let Some(path) = self.unreadable_file(group, error) else {
+            return reading;
+        };
+        let notice = NoticeList::Skipped.notice(path, read_failure(&error.source));
+        Ok(FileReading::Settled(Box::new(notice.into())))
+    }
+
+    /// Returns the path of the synced file that cannot be read, relative to its side; `None` for other files.
+    fn unreadable_file(&self, group: &FileGroup, error: &IoError) -> Option<String> {
+        let roots = [Side::Local, Side::Remote].map(|side| self.config.root(side));
+        let mut of_side = roots.iter();
+        let of_side = of_side.find_map(|root| error.path.strip_prefix(root).ok());
+        // The user may have linked a top-level folder to a place outside of the home: then the error names the target.
+        let is_link_target =
+            |found: &&ListedFile| self.config.file_path(Side::Local, &found.path) == error.path;
+        let linked = || group.local.iter().find(is_link_target);
+        let of_side = of_side.or_else(|| linked().map(|found| Path::new(&found.path)))?;
+        let manager_folder = self.config.cloud.join(manager_folder::MANAGER_FOLDER);
+        let is_synced = !error.path.starts_with(manager_folder);
+        is_synced.then(|| of_side.to_string_lossy().replace('\\', "/"))
+    }
+
+    fn read_group(&self, key: &'a str, group: &FileGroup) -> Result<FileReading<'a>, IoError> {
+        let last = self.records.last(key);
+        let kind = FileKind::of(key);
+        let settled = |plan: FilePlan| Ok(FileReading::Settled(Box::new(plan)));
+        // Merges on two machines can have equal size and time but different lines, so line-based files are always read.
+        if last.is_some_and(|last| group.matches_last_sync(last)) && kind != FileKind::Lines {
+            return settled(FileOutcome::Equal(None).into());
+        }
+        if group.is_blocked {
+            return settled(FilePlan::default());
+        }
+        let path = match kind {
+            FileKind::Lines => key.to_owned(),
+            _ => display_path(key, group),
+        };
+        if group.has_placeholder {
+            let why = "is not downloaded to this machine";
+            return settled(NoticeList::Waiting.notice(path, why).into());
+        }
+        let is_plain = kind == FileKind::Plain;
+        if is_plain && (group.local.len() > 1 || group.remote.len() > 1) {
+            let why = "has two names on one side that are one name on another system; rename one of the files";
+            return settled(NoticeList::Skipped.notice(path, why).into());
+        }
+        let copies = group.client_copies.iter().filter(|_| is_plain);
+        let notices = copies.map(|copy| {
+            let why = "a copy that a cloud client made of a conflict; it is not synced";
+            NoticeList::Note.notice(&copy.path, why)
+        });
+        let mut file = match self.delivered_files(key, &path, group, kind)? {
+            Delivery::Settled(mut plan) => {
+                plan.notices.extend(notices);
+                return settled(plan);
+            }
+            Delivery::Files(files) if kind == FileKind::Rollout => {
+                self.read_conversation(key, path, files)?
+            }
+            Delivery::Files(files) => self.read_pair(key, path, kind, files)?,
+        };
+        file.notices.extend(notices);
+        Ok(FileReading::Compared(Box::new(file)))
+    }
+
+    /// Reads a file that each side has at most once, and merges the copies that cloud clients made of lines.
+    fn read_pair(
+        &self,
+        key: &'a str,
+        path: String,
+        kind: FileKind,
+        files: DeliveredFiles,
+    ) -> Result<ComparedFile<'a>, IoError> {
+        // The other files of one key would have two names on one side, and were refused.
+        let (local, remote) = (
+            files.local.into_iter().next(),
+            files.remote.into_iter().next(),
+        );
+        let mut file = self.compare(key, path, kind, local, remote)?;
+        file.logins = files.logins;
+        file.notices = files.notices;
+        let mut copies = Vec::new();
+        for copy in files.client_copies {
+            match copy.problem {
+                Some(why) if !copy.is_whole => {
+                    let path = &copy.version.seen.path;
+                    file.notices
+                        .push(NoticeList::WaitingUnlisted.notice(path, why));
+                }
+                _ => copies.push(copy.version),
+            }
+        }
+        let is_diverged = file.facts.relation == Some(Relation::Diverged);
+        if kind == FileKind::Lines && (is_diverged || !copies.is_empty()) {
+            let sides: Vec<_> = file.local.iter().chain(&file.remote).collect();
+            file.merge = Some(self.merge_lines(key, &sides, &copies)?);
+        }
+        Ok(file)
+    }
+
+    /// Merges the lines of the files of the `sides` and of the clients' `copies`.
+    fn merge_lines(
+        &self,
+        key: &str,
+        sides: &[&FileVersion],
+        copies: &[FileVersion],
+    ) -> Result<LineMergeFacts, IoError> {
+        let versions: Vec<_> = sides.iter().copied().chain(copies).collect();
+        let paths: Vec<_> = versions.iter().map(|v| v.full_path.clone()).collect();
+        let merge = line_merge::merge(&paths)?;
+        let at = |side| sides.iter().position(|version| version.seen.side == side);
+        let limit = (key == PROMPT_HISTORY).then(|| CodexConfig::read(&self.config.local));
+        let limit = limit.and_then(|config| config.history_max_bytes.ok().flatten());
+        let local_first_line = match (limit, at(Side::Local)) {
+            (Some(limit), Some(version)) => merge.first_within(limit, version),
+            _ => 0,
+        };
+        let changed = [(Side::Local, local_first_line), (Side::Remote, 0)].into_iter();
+        let changed = changed.filter(|(side, first)| {
+            at(*side).is_none_or(|version| !merge.matches_version(*first, version))
+        });
+        let changed = changed.map(|(side, first)| MergedSide {
+            side,
+            first,
+            bytes: merge.bytes_from(first),
+        });
+        let mut read = versions.iter().zip(&merge.digests);
+        let is_outdated = read.any(|(version, read)| {
+            let attested = version.attested;
+            attested.is_some_and(|attested| attested != *read)
+        });
+        let read = versions.iter().zip(&merge.digests);
+        Ok(LineMergeFacts {
+            changed: changed.collect(),
+            versions: read.map(|(v, read)| (v.seen.clone(), *read)).collect(),
+            is_one_text: local_first_line == 0,
+            has_client_copies: !copies.is_empty(),
+            is_outdated,
+        })
+    }
+}

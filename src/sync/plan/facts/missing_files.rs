@@ -1,0 +1,94 @@
+//! Files of the last sync that a side no longer has, or that the configuration no longer includes.
+
+use super::fact_reader::FactReader;
+use crate::io::IoError;
+use crate::sync::config::DeletePolicy;
+use crate::sync::identity;
+use crate::sync::plan::scan::groups::FileGroup;
+use crate::sync::scope::ScopeMatch;
+use crate::sync::sides::{Side, Stat};
+use crate::sync::state::SyncedFile;
+use std::collections::{BTreeMap, HashMap};
+
+#[derive(Debug, Default)]
+pub(crate) struct MissingFiles {
+    /// Number of known files that the cloud folder lacks. Files that a machine deleted or that the configuration no
+    /// longer includes are not missing.
+    pub(crate) count: usize,
+    /// Number of files of the last sync that the configuration still includes.
+    pub(crate) known: usize,
+    pub(crate) has_own_manifest: bool,
+    /// Keys of the state whose files are forgotten.
+    pub(crate) forgotten: Vec<String>,
+    /// Number of files that neither side has any more and that no machine reports as deleted.
+    pub(crate) lost: usize,
+    /// Deletions of these files to publish, because a machine that still has them would restore them: digest of the
+    /// deleted text in hex, by key.
+    pub(crate) lost_deletions: BTreeMap<String, String>,
+    /// Number of files that the configuration no longer includes and that both sides have.
+    pub(crate) out_of_scope: usize,
+}
+
+impl FactReader<'_> {
+    /// Compares the files of the last sync with those of both sides. `is_renamed` is true if this machine gets a new
+    /// manifest name in this run, so its manifest does not exist yet.
+    pub(crate) fn missing_files(
+        &self,
+        groups: &HashMap<String, FileGroup>,
+        is_renamed: bool,
+    ) -> Result<MissingFiles, IoError> {
+        let records = self.records;
+        let own_manifest = identity::own_manifest_path(self.config, &records.state);
+        let mut files = MissingFiles {
+            // Under a new name, the manifest does not exist yet.
+            has_own_manifest: is_renamed || own_manifest.exists(),
+            ..MissingFiles::default()
+        };
+        // With a state that may be out of date, another machine may have re-created the lost files.
+        let publishes =
+            self.rules.delete == DeletePolicy::Propagate && !is_renamed && !records.state.has_gaps;
+        for (key, last) in &records.state.files {
+            match groups.get(key) {
+                Some(group)
+                    if !group.remote.is_empty() || group.has_placeholder || group.is_blocked => {}
+                // If another machine deleted it, its manifest is in the folder, so the folder is mounted.
+                Some(_) if records.has_deletion(key) => {}
+                Some(_) => files.count += 1,
+                // Its state is kept, in case it is included again. If a side lost the file meanwhile, the state is
+                // forgotten, so that the loss never counts as a deletion.
+                None if self.is_out_of_scope(last) && self.both_sides_have(last)? => {
+                    files.out_of_scope += 1;
+                }
+                // Both sides lack the file, and its deletion is published: two users deleted it, or a killed run did.
+                None if self.is_out_of_scope(last) || records.has_deletion(key) => {
+                    files.forgotten.push(key.clone());
+                }
+                None => {
+                    files.count += 1;
+                    files.lost += 1;
+                    files.forgotten.push(key.clone());
+                    let text = last.contents.filter(|_| publishes);
+                    let text = text.map(|(_, digest)| digest.to_string());
+                    files
+                        .lost_deletions
+                        .extend(text.map(|text| (key.clone(), text)));
+                }
+            }
+        }
+        files.known = records.state.files.len() - files.out_of_scope;
+        Ok(files)
+    }
+
+    /// Returns true if the configuration no longer includes the file on either side.
+    fn is_out_of_scope(&self, last: &SyncedFile) -> bool {
+        [&last.local, &last.remote]
+            .into_iter()
+            .all(|place| self.scope.classify(&place.path) == ScopeMatch::Excluded)
+    }
+
+    fn both_sides_have(&self, last: &SyncedFile) -> Result<bool, IoError> {
+        let local = Stat::at(&self.config.file_path(Side::Local, &last.local.path))?;
+        let remote = Stat::at(&self.config.file_path(Side::Remote, &last.remote.path))?;
+        Ok(local.is_some() && remote.is_some())
+    }
+}

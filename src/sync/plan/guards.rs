@@ -1,0 +1,267 @@
+//! Guards over a plan, from data alone. They hold back or report steps that must not be applied, many changes at once,
+//! and files that have not arrived.
+
+use super::error::PlanError;
+use super::facts::compared_file::ComparedFile;
+use super::facts::delivery::ZERO_FILLED;
+use super::facts::missing_files::MissingFiles;
+use super::facts::obstacles::{Obstacle, Obstacles};
+use super::facts::undelivered::UndeliveredFiles;
+use super::file_plan::{FileOutcome, FilePlan};
+use super::request::PlanRequest;
+use super::scan::groups::{FileGroup, key_of};
+use super::sync_plan::SyncPlan;
+use super::sync_step::{Op, SyncAction, SyncStep};
+use crate::io::quantity::pluralize;
+use crate::sync::decide::FileDecision;
+use crate::sync::manifest;
+use crate::sync::notice::{Notice, NoticeList};
+use crate::sync::secrets::FileSecret;
+use crate::sync::sides::Side;
+use crate::sync::state::SyncState;
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::fmt::Write as _;
+
+/// Lower bound of the number of deletions that need no consent, unless that is more than half of all files.
+const MIN_DELETION_LIMIT: usize = 5;
+/// Upper bound of the number of deletions that need no consent.
+const MAX_DELETION_LIMIT: usize = 20;
+/// Number of missing files that never count as an unmounted folder while this machine's manifest exists.
+const ALLOWED_MISSING: usize = 20;
+
+/// The end of the reason if `--allow-secrets` syncs the file.
+const ALLOWS_SECRET: &str = "--allow-secrets syncs it once";
+
+/// Returns the reason to leave a file as it is although `decision` would change it; `None` to carry the decision out.
+pub(super) fn reason_to_leave(file: &ComparedFile<'_>, decision: FileDecision) -> Option<Notice> {
+    if let FileDecision::CopyToLocal(_) = decision
+        && let Some(why) = file.download_risk
+    {
+        return Some(NoticeList::Waiting.notice(&file.path, why));
+    }
+    // In a conflict the user can choose either version.
+    let sources = match decision.copied_side() {
+        Some((Side::Local, _)) => [&file.local, &None],
+        Some((Side::Remote, _)) => [&None, &file.remote],
+        None if decision == FileDecision::Conflict => [&file.local, &file.remote],
+        None => return None,
+    };
+    let mut secrets = sources.into_iter().flatten().filter_map(|v| v.secret);
+    let found = secrets.next()?;
+    let mut why = format!("is not synced: it contains what looks like {found}");
+    if let FileSecret::InText(_) = found {
+        let _ = write!(why, "; {ALLOWS_SECRET}");
+    }
+    Some(NoticeList::Warning.notice(&file.path, why))
+}
+
+/// Returns the error for a path of `--allow-secrets` without a file.
+pub(super) fn no_file_to_allow(path: &str, plan: &SyncPlan) -> PlanError {
+    let warnings = plan.notices.warnings.iter();
+    let held = warnings.filter(|(_, why)| why.ends_with(ALLOWS_SECRET));
+    let mut held: Vec<_> = held.map(|(path, _)| path.clone()).collect();
+    held.sort();
+    let path = path.to_owned();
+    PlanError::NoFileToAllow { path, held }
+}
+
+/// Drops the step that would copy a login under the name of another file. Logins are never copied, also if their file
+/// is not searched for secrets or the user allowed those.
+pub(super) fn without_login(file: &ComparedFile<'_>, plan: FilePlan) -> FilePlan {
+    let FileOutcome::Step(step) = &plan.outcome else {
+        return plan;
+    };
+    let mut sources = step.ops.iter().flat_map(Op::sources);
+    match sources.find(|seen| file.logins.contains(seen)) {
+        None => plan,
+        Some(login) => {
+            let why = "is not synced: it is a login under another name";
+            NoticeList::Warning.notice(&login.path, why).into()
+        }
+    }
+}
+
+/// Fails if the cloud folder lacks more than a quarter of the known files and more than [`ALLOWED_MISSING`], or any
+/// known file together with this machine's manifest: it is probably not mounted or not downloaded. Withdraws the
+/// deletions of files that neither side has any more if these are many.
+pub(super) fn refuse_unmounted(
+    missing: &mut MissingFiles,
+    request: &PlanRequest<'_>,
+) -> Result<(), PlanError> {
+    let is_many = missing.count > (missing.known / 4).max(ALLOWED_MISSING);
+    let seems_unmounted = missing.count > 0 && (is_many || !missing.has_own_manifest);
+    if seems_unmounted && !request.refill {
+        return Err(PlanError::MostFilesMissing {
+            missing: missing.count,
+            known: missing.known,
+            cloud: request.config.cloud.clone(),
+        });
+    }
+    let lost_many = missing.lost > deletion_limit(missing.known) && !request.delete_many;
+    if request.refill || lost_many {
+        missing.lost_deletions.clear();
+    }
+    Ok(())
+}
+
+/// Returns the note about files that the configuration no longer includes.
+pub(super) fn out_of_scope_note(out_of_scope: usize) -> Option<Notice> {
+    let files = match out_of_scope {
+        0 => return None,
+        1 => "1 file is".to_owned(),
+        n => format!("{n} files are"),
+    };
+    let why = format!("{files} no longer synced; both sides stay as they are");
+    Some(NoticeList::Note.notice("include_roots, exclude_globs", why))
+}
+
+/// Returns the number of deletions that are copied without `--delete-many`: a tenth of the known files, at least
+/// [`MIN_DELETION_LIMIT`] or half of them, whichever is less, at least 1, and at most [`MAX_DELETION_LIMIT`].
+fn deletion_limit(known: usize) -> usize {
+    let floor = MIN_DELETION_LIMIT.min(known / 2).max(1);
+    (known / 10).clamp(floor, MAX_DELETION_LIMIT)
+}
+
+/// Holds back all deletions if there are more than [`deletion_limit`], until the user confirms them with
+/// `--delete-many`: the user more likely lost a folder.
+pub(super) fn hold_mass_deletions(
+    plan: &mut SyncPlan,
+    known: usize,
+    request: &PlanRequest<'_>,
+    state: &SyncState,
+) {
+    // A published deletion belongs to a killed run, and the user confirmed it then.
+    let is_under_way = |step: &SyncStep| state.deleted.contains_key(&step.key);
+    let is_deletion = |step: &SyncStep| match step.action {
+        SyncAction::DeleteLocal => true,
+        SyncAction::DeleteCloud => !is_under_way(step),
+        _ => false,
+    };
+    let count = plan.steps.iter().filter(|step| is_deletion(step)).count();
+    let limit = deletion_limit(known);
+    if request.delete_many || count <= limit {
+        return;
+    }
+    let steps = std::mem::take(&mut plan.steps);
+    let (held, steps): (Vec<SyncStep>, _) = steps.into_iter().partition(is_deletion);
+    plan.steps = steps;
+    plan.notices.held_deletions = held.len();
+    plan.notices.extend(held.into_iter().map(|step| {
+        let side = match step.action {
+            SyncAction::DeleteCloud => "on this machine",
+            _ => "on another machine",
+        };
+        let why = format!(
+            "deleted {side}, but not on the other side: {} at once (at most {limit})",
+            pluralize(count, "deletion")
+        );
+        NoticeList::Skipped.notice(step.path, why)
+    }));
+}
+
+/// Drops the steps whose target path is blocked: it is a folder on one side and a file on the other, or a special file.
+/// A file that another step removes does not block.
+pub(super) fn drop_blocked_steps(plan: &mut SyncPlan, obstacles: &Obstacles) {
+    let removed = plan.steps.iter().flat_map(|step| &step.ops);
+    let removed: HashSet<(Side, String)> = removed
+        .filter_map(|op| match op {
+            Op::Remove(seen) => Some((seen.side, seen.path.clone())),
+            _ => None,
+        })
+        .collect();
+    let reason = |(side, path): (Side, &str)| {
+        let on_side = match side {
+            Side::Local => "on this machine",
+            Side::Remote => "in the cloud folder",
+        };
+        let is_removed = |path: &String| removed.contains(&(side, path.clone()));
+        let remedy = "rename or remove one of the two";
+        match obstacles.get(&(side, path.to_owned()))? {
+            Obstacle::NotAFolder(above) if is_removed(above) => None,
+            Obstacle::NotAFolder(above) => Some(format!(
+                "{above} is not a folder {on_side}, but is one on the other side; {remedy}"
+            )),
+            Obstacle::Folder(files) if files.iter().all(is_removed) => None,
+            Obstacle::Folder(_) => Some(format!(
+                "is a folder {on_side}, but a file on the other side; {remedy}"
+            )),
+            Obstacle::SpecialFile => Some(format!(
+                "a special file is in its place {on_side}; remove that file"
+            )),
+        }
+    };
+    let mut notices = Vec::new();
+    plan.steps.retain(|step| {
+        let why = step.new_targets().find_map(reason);
+        let is_free = why.is_none();
+        notices.extend(why.map(|why| NoticeList::Skipped.notice(&step.path, why)));
+        is_free
+    });
+    plan.notices.extend(notices);
+}
+
+/// Completes the notices: undelivered versions, and for each waiting file the machine that has its newest version.
+/// Offers `--accept-unlisted` only for files without a newer version in any manifest: otherwise it could replace a
+/// version that is still being delivered by an older one.
+pub(super) fn report_incomplete(
+    plan: &mut SyncPlan,
+    mut undelivered: UndeliveredFiles,
+    groups: &HashMap<String, FileGroup>,
+) {
+    let reported = reported_keys(plan);
+    let notices = &mut plan.notices;
+    for (path, why) in &mut notices.waiting {
+        let file = undelivered.get(&manifest::key_of(path));
+        let mut machines = file.map_or_else(BTreeSet::new, |file| file.machines.clone());
+        notices.may_accept_unlisted |= machines.is_empty() && notices.unlisted.contains(path);
+        let group = groups.get(&key_of(path));
+        if machines.is_empty() && group.is_some_and(|group| !group.local.is_empty()) {
+            machines.insert("this machine".to_owned());
+        }
+        let machines: Vec<_> = machines.into_iter().collect();
+        add_newest_machine(why, &machines.join(" or "));
+    }
+    undelivered.retain(|key, _| !reported.contains(key));
+    for file in undelivered.into_values() {
+        match file.missing {
+            Some(version) if file.is_former => {
+                let why = format!(
+                    "{} listed a version before it was put back from a backup or copied; no machine lists that \
+                     version now, so sync does not wait for it",
+                    version.machine
+                );
+                notices.notes.push((version.path, why));
+            }
+            missing => notices.undelivered.extend(missing),
+        }
+    }
+    notices.undelivered.sort();
+}
+
+/// Returns the files whose reason not to be synced is in the plan already, by the key that manifests use.
+fn reported_keys(plan: &SyncPlan) -> HashSet<String> {
+    let notices = &plan.notices;
+    let lists = [&notices.waiting, &notices.skipped, &notices.warnings];
+    let paths = lists.into_iter().flatten().map(|(path, _)| path);
+    let paths = paths.chain(plan.conflicts.iter().map(|conflict| &conflict.path));
+    paths
+        .map(|path| manifest::fold_name(&key_of(path)))
+        .collect()
+}
+
+/// Adds to the reason for waiting where the newest version is.
+fn add_newest_machine(why: &mut String, newest_on: &str) {
+    if why == ZERO_FILLED {
+        let on = if newest_on.is_empty() {
+            "the machine that has it"
+        } else {
+            newest_on
+        };
+        let _ = write!(
+            why,
+            "; remove it from the cloud folder, then run on {on}: codex-manager sync run --apply"
+        );
+    } else if !newest_on.is_empty() {
+        let _ = write!(why, "; {newest_on} has the newest version");
+    }
+}

@@ -1,0 +1,134 @@
+//! The records of all machines about files: the state of the last sync, the ledger, the manifests and the conflict
+//! copies. Read before any file is compared, and the same for the whole plan.
+
+use super::request::PlanRequest;
+use crate::io::IoError;
+use crate::io::hash::Sha256Digest;
+use crate::sync::conflict_copies::ConflictCopies;
+use crate::sync::ledger::Ledger;
+use crate::sync::manifest::{self, ManifestEntry};
+use crate::sync::remote_manifests::RemoteManifests;
+use crate::sync::resolutions;
+use crate::sync::rollouts;
+use crate::sync::state::{Deletion, SyncState, SyncedFile};
+use std::collections::{BTreeSet, HashMap};
+
+/// Versions by key as in manifests, the newest one last.
+type VersionsByKey = HashMap<String, Vec<ManifestEntry>>;
+
+pub(super) struct Records {
+    pub(super) state: SyncState,
+    pub(super) conflict_copies: ConflictCopies,
+    /// Manifests of the other machines.
+    pub(super) manifests: RemoteManifests,
+    /// Versions in the ledger that this machine attests.
+    own: VersionsByKey,
+    /// Versions in the ledger that a killed run may have downloaded without recording them in the state.
+    downloaded: VersionsByKey,
+}
+
+impl Records {
+    /// Reads the conflict copies and the ledger. `manifests` are those of the other machines.
+    pub(super) fn read(
+        request: &PlanRequest<'_>,
+        state: SyncState,
+        manifests: RemoteManifests,
+    ) -> Result<Self, IoError> {
+        let folder = &request.replica.folder;
+        let ledger = Ledger::read(folder)?;
+        Ok(Self {
+            state,
+            conflict_copies: ConflictCopies::read(folder, &request.config.cloud)?,
+            manifests,
+            own: by_key(ledger.earlier.into_iter().chain(ledger.files)),
+            downloaded: by_key(ledger.downloaded),
+        })
+    }
+
+    /// Returns the file at the last sync.
+    pub(super) fn last(&self, key: &str) -> Option<&SyncedFile> {
+        self.state.files.get(key)
+    }
+
+    /// Returns the versions of a file that this machine attests.
+    pub(super) fn own_versions(&self, key: &str) -> &[ManifestEntry] {
+        versions_of(&self.own, key)
+    }
+
+    /// Returns the versions of a file that a killed run may have downloaded.
+    pub(super) fn downloaded_versions(&self, key: &str) -> &[ManifestEntry] {
+        versions_of(&self.downloaded, key)
+    }
+
+    /// Returns the versions of a file that other machines or this one attest.
+    pub(super) fn attested_versions(&self, key: &str) -> impl Iterator<Item = &ManifestEntry> {
+        self.manifests.entries(key).chain(self.own_versions(key))
+    }
+
+    /// Returns the resolutions of this machine and of the others.
+    pub(super) fn resolutions(&self) -> [&BTreeSet<String>; 2] {
+        [&self.state.resolutions, &self.manifests.resolutions]
+    }
+
+    /// Returns true if the user decided on any machine that a version may be dropped.
+    pub(super) fn may_drop(&self, name: &str) -> bool {
+        resolutions::is_dropped(name, self.resolutions())
+    }
+
+    /// Returns the deletions of a file that other machines publish and that are not cancelled.
+    pub(super) fn pending_deletions(&self, key: &str) -> impl Iterator<Item = &Deletion> {
+        let asked = self.manifests.deletions(key);
+        asked.filter(|deletion| !self.state.resolutions.contains(&deletion.id))
+    }
+
+    /// Returns true if this machine or another one published the deletion of a file.
+    pub(super) fn has_deletion(&self, key: &str) -> bool {
+        self.state.deleted.contains_key(key) || self.pending_deletions(key).next().is_some()
+    }
+
+    /// Returns the digests of the deleted versions of a file, whose deletions are published and not cancelled.
+    pub(super) fn deleted_versions(&self, key: &str) -> Vec<Sha256Digest> {
+        // The records of resolutions also hold the ids of cancelled deletions.
+        let own = self.state.deleted.get(key).filter(|deletion| {
+            let mut records = self.resolutions().into_iter();
+            !records.any(|records| records.contains(&deletion.id))
+        });
+        let known = self.pending_deletions(key).chain(own);
+        let digests = known.filter_map(|deletion| Sha256Digest::parse(&deletion.digest));
+        digests.collect()
+    }
+
+    /// Returns true if a listed version was `deleted`, or is no longer than the deleted one, so that no machine has to
+    /// wait for it. Of plain files, nothing tells which version is newer.
+    pub(super) fn is_deleted(
+        &self,
+        key: &str,
+        version: &ManifestEntry,
+        deleted: Sha256Digest,
+    ) -> bool {
+        let mut attested = self.attested_versions(key);
+        match attested.find(|attested| attested.digest == deleted) {
+            Some(of) if rollouts::is_key(key) && version.digest != deleted => {
+                version.size <= of.size
+            }
+            _ => true,
+        }
+    }
+}
+
+fn by_key(entries: impl IntoIterator<Item = (String, ManifestEntry)>) -> VersionsByKey {
+    let mut versions = VersionsByKey::new();
+    for (path, entry) in entries {
+        versions
+            .entry(manifest::key_of(&path))
+            .or_default()
+            .push(entry);
+    }
+    versions
+}
+
+fn versions_of<'v>(versions: &'v VersionsByKey, key: &str) -> &'v [ManifestEntry] {
+    versions
+        .get(&manifest::fold_name(key))
+        .map_or(&[], Vec::as_slice)
+}

@@ -1,0 +1,201 @@
+//! The plan for one file: the decision, the guard over it, and the step that carries it out. Plain files (skills,
+//! prompts, settings) are copied completely or not at all; lines are merged.
+
+use super::conversation::conversation_plan;
+use crate::sync::decide::{CopyReason, FileDecision, conflict_reason, decide, winner};
+use crate::sync::file_kind::FileKind;
+use crate::sync::notice::NoticeList;
+use crate::sync::plan::facts::compared_file::{ComparedFile, LineMergeFacts};
+use crate::sync::plan::facts::file_version::FileVersion;
+use crate::sync::plan::file_plan::{FileOutcome, FilePlan};
+use crate::sync::plan::guards::{reason_to_leave, without_login};
+use crate::sync::plan::sync_step::{
+    Conflict, CopyOp, MergeTarget, Op, Placement, StateUpdate, SyncAction, SyncStep,
+};
+use crate::sync::sides::Side;
+
+/// Plans a file from all that is known of it.
+pub(crate) fn plan_file(mut file: ComparedFile<'_>) -> FilePlan {
+    let notices = std::mem::take(&mut file.notices);
+    // After the decision: the login may be a version that no step reads.
+    let mut plan = without_login(&file, decided_plan(&file));
+    plan.notices.extend(notices);
+    plan
+}
+
+fn decided_plan(file: &ComparedFile<'_>) -> FilePlan {
+    // Clients' copies are versions too: what they add decides before the two sides do.
+    if let Some(merge) = file.merge.as_ref().filter(|merge| merge.has_client_copies)
+        && let Some(plan) = merge_plan(file, merge)
+    {
+        return plan;
+    }
+    let decision = decide(file.facts, file.rules);
+    if let Some(notice) = reason_to_leave(file, decision) {
+        return notice.into();
+    }
+    match (decision, &file.local, &file.remote) {
+        (FileDecision::DeleteCloud | FileDecision::DeleteLocal, ..) => {
+            deletion_step(file, decision).into()
+        }
+        (FileDecision::Conflict, ..) => FileOutcome::Conflict(conflict(file)).into(),
+        _ if file.facts.kind == FileKind::Rollout => conversation_plan(file, decision),
+        (FileDecision::Nothing | FileDecision::RecordEqual, Some(local), Some(remote)) => {
+            FileOutcome::equal(file.last, local, remote, file.contents).into()
+        }
+        (FileDecision::CopyToCloud(why), Some(from), over)
+        | (FileDecision::CopyToLocal(why), over, Some(from)) => {
+            copy_plan(file, from, over.as_ref(), why)
+        }
+        (FileDecision::Merge, Some(local), Some(remote)) => {
+            // Without a merge, Codex dropped the lines that only the remote file has, because of `history.max_bytes`.
+            let merge = file.merge.as_ref();
+            let merge = merge.and_then(|merge| merge_plan(file, merge));
+            merge.unwrap_or_else(|| FileOutcome::equal(file.last, local, remote, None).into())
+        }
+        (FileDecision::Skip, ..) => {
+            let why = "differs, and equal_mtime_action is skip";
+            NoticeList::Skipped.notice(&file.path, why).into()
+        }
+        _ => FilePlan::default(),
+    }
+}
+
+/// Returns the conflict of a file, for the user to decide. Nothing of the file changes before that.
+fn conflict(file: &ComparedFile<'_>) -> Conflict {
+    let seen = |version: &Option<FileVersion>| version.as_ref().map(|v| v.seen.clone());
+    Conflict {
+        path: file.path.clone(),
+        reason: conflict_reason(file.facts),
+        versions: file.conversation.versions.clone(),
+        local: seen(&file.local),
+        remote: seen(&file.remote),
+    }
+}
+
+/// Returns the step that copies a deletion to the other side.
+fn deletion_step(file: &ComparedFile<'_>, decision: FileDecision) -> FileOutcome {
+    // A deletion applies to exactly the text of the last sync.
+    let (action, victim, state_update, reason) = match (decision, &file.local, &file.remote) {
+        (FileDecision::DeleteCloud, _, Some(remote)) => {
+            let Some((_, digest)) = file.contents else {
+                return FileOutcome::Left;
+            };
+            let update = StateUpdate::PublishDeletion(digest);
+            let why = "deleted on this machine, and delete_policy is propagate";
+            (SyncAction::DeleteCloud, remote, update, why)
+        }
+        (FileDecision::DeleteLocal, Some(local), _) => {
+            let why = "deleted on another machine, and delete_policy is propagate";
+            (SyncAction::DeleteLocal, local, StateUpdate::Forget, why)
+        }
+        _ => return FileOutcome::Left,
+    };
+    FileOutcome::Step(SyncStep {
+        ops: vec![Op::Remove(victim.seen.clone())],
+        state_update,
+        ..SyncStep::new(file.key, &file.path, action, reason)
+    })
+}
+
+/// Returns the plan that copies a version to the other side, `over` the version that this side has.
+fn copy_plan(
+    file: &ComparedFile<'_>,
+    from: &FileVersion,
+    over: Option<&FileVersion>,
+    why: CopyReason,
+) -> FilePlan {
+    let over_plain = over.filter(|_| file.facts.kind == FileKind::Plain);
+    let path = &over.unwrap_or(from).seen.path;
+    let source = Placement::existing(from.seen.path.clone(), &from.seen);
+    let target = Placement::written(path.clone());
+    let mut mtime_ns = from.mtime_ns;
+    let mut published_records = Vec::new();
+    let (action, to, local, remote) = match from.seen.side {
+        Side::Remote => (SyncAction::CopyToLocal, Side::Local, target, source),
+        Side::Local => {
+            published_records.clone_from(&file.cancelled_deletions);
+            // A change is later than what it replaces, whatever the clock of this machine says: machines take the
+            // earlier one of two versions for the older.
+            if let Some(remote) = over_plain.filter(|_| why != CopyReason::OlderCloud) {
+                mtime_ns = mtime_ns.max(remote.mtime_ns.saturating_add(1));
+            }
+            (SyncAction::CopyToCloud, Side::Remote, source, target)
+        }
+    };
+    let outcome = FileOutcome::Step(SyncStep {
+        bytes: from.seen.stat.size,
+        ops: vec![Op::Copy(CopyOp {
+            from: from.seen.clone(),
+            to: (to, path.clone()),
+            over: over.map(|version| version.seen.stat),
+            mtime_ns,
+            expect: from.attested,
+            replaced: over_plain.and_then(|version| version.bytes),
+        })],
+        state_update: StateUpdate::Synced { local, remote },
+        conflict: policy_note(file, why, from.seen.side),
+        ..SyncStep::new(file.key, &file.path, action, why.text(from.seen.side))
+    });
+    FilePlan {
+        outcome,
+        published_records,
+        ..FilePlan::default()
+    }
+}
+
+/// Describes the conflict that `conflict.policy` decides in favour of the version on `from`, if it does.
+fn policy_note(file: &ComparedFile<'_>, why: CopyReason, from: Side) -> Option<String> {
+    if why != CopyReason::Policy {
+        return None;
+    }
+    let loser = if file.is_backed_up {
+        "the other one is in the snapshot"
+    } else {
+        "the other one is overwritten"
+    };
+    let (why, winner) = (conflict_reason(file.facts), winner(from));
+    Some(format!("{why}: {winner}, {loser}"))
+}
+
+/// Returns the plan that writes the merge to the sides that lack lines; `None` if both sides have all lines. If an
+/// attested file changed between its check and the merge, the sync waits for it.
+fn merge_plan(file: &ComparedFile<'_>, merge: &LineMergeFacts) -> Option<FilePlan> {
+    if merge.changed.is_empty() {
+        return None;
+    }
+    if merge.is_outdated {
+        let why = "changed while it was read";
+        return Some(NoticeList::Waiting.notice(file.key, why).into());
+    }
+    let over = |side| {
+        let seen = file.version(side).map(|version| &version.seen);
+        let under_own_name = seen.filter(|seen| seen.path == file.key);
+        under_own_name.map(|seen| seen.stat)
+    };
+    let placement = |side| Placement {
+        path: file.key.to_owned(),
+        stat: over(side).filter(|_| merge.changed.iter().all(|changed| changed.side != side)),
+    };
+    let targets = merge.changed.iter().map(|changed| MergeTarget {
+        place: (changed.side, file.key.to_owned()),
+        over: over(changed.side),
+        first: changed.first,
+    });
+    let op = Op::Merge {
+        versions: merge.versions.clone(),
+        to: targets.collect(),
+        is_one_text: merge.is_one_text,
+    };
+    let reason = "lines of all versions, in order of time";
+    let step = SyncStep {
+        bytes: merge.changed.iter().map(|changed| changed.bytes).sum(),
+        ops: vec![op],
+        state_update: StateUpdate::Synced {
+            local: placement(Side::Local),
+            remote: placement(Side::Remote),
+        },
+        ..SyncStep::new(file.key, file.key, SyncAction::Merge, reason)
+    };
+    Some(FileOutcome::Step(step).into())
+}

@@ -1,0 +1,110 @@
+//! The two sides of a sync: paths, sizes and times of their files.
+
+use super::config::SyncConfig;
+use super::scope;
+use crate::io::{IoContext, IoError, OrdinaryPath};
+use serde::Deserialize;
+use std::fs::{self, File, Metadata};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, UNIX_EPOCH};
+
+/// The two copies that a sync compares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, clap::ValueEnum)]
+pub enum Side {
+    /// The Codex home of this machine
+    Local,
+    /// Path of the cloud folder
+    #[value(name = "cloud")]
+    Remote,
+}
+
+/// Size and mtime of a regular file. The names of the fields are those of codexSync.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub struct Stat {
+    /// Length in bytes, as `stat` reports it.
+    pub size: u64,
+    /// Modification time in nanoseconds since 1970.
+    pub mtime_ns: i64,
+}
+
+impl Stat {
+    /// Mtime that no file has; marks an unknown one.
+    pub(crate) const NEVER: i64 = i64::MIN;
+
+    /// Returns size and mtime from existing metadata.
+    pub(crate) fn of(meta: &Metadata) -> Self {
+        Self {
+            size: meta.len(),
+            mtime_ns: mtime_ns(meta),
+        }
+    }
+
+    /// Returns size and mtime of the regular file at `path`, without following a link; `None` if there is
+    /// none.
+    pub(crate) fn at(path: &Path) -> Result<Option<Self>, IoError> {
+        match fs::symlink_metadata(path) {
+            Ok(meta) if meta.is_file() => Ok(Some(Self::of(&meta))),
+            Ok(_) => Ok(None),
+            Err(e) if is_absent(&e) => Ok(None),
+            Err(e) => Err(e).at("look at", path),
+        }
+    }
+}
+
+pub(super) fn is_absent(e: &io::Error) -> bool {
+    matches!(
+        e.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+    )
+}
+
+#[cfg(unix)]
+fn mtime_ns(meta: &Metadata) -> i64 {
+    use std::os::unix::fs::MetadataExt;
+    meta.mtime()
+        .saturating_mul(1_000_000_000)
+        .saturating_add(meta.mtime_nsec())
+}
+
+#[cfg(not(unix))]
+fn mtime_ns(meta: &Metadata) -> i64 {
+    let since = |at: std::time::SystemTime| at.duration_since(std::time::UNIX_EPOCH).ok();
+    let at = meta.modified().ok().and_then(since).unwrap_or_default();
+    i64::try_from(at.as_nanos()).unwrap_or(i64::MAX)
+}
+
+/// Sets the modification time in nanoseconds since 1970.
+pub(super) fn set_mtime(file: &File, ns: i64) -> io::Result<()> {
+    let span = Duration::from_nanos(ns.unsigned_abs());
+    file.set_modified(if ns >= 0 {
+        UNIX_EPOCH + span
+    } else {
+        UNIX_EPOCH - span
+    })
+}
+
+impl SyncConfig {
+    /// Returns the root folder of a side.
+    pub(crate) fn root(&self, side: Side) -> &Path {
+        match side {
+            Side::Local => &self.local,
+            Side::Remote => &self.cloud,
+        }
+    }
+
+    /// Returns the path of a file on a side, whether it exists or not. A followed link at the top of the home
+    /// is resolved, so that replacing the file keeps the link.
+    pub(crate) fn file_path(&self, side: Side, path: &str) -> PathBuf {
+        let full = self.root(side).join(path);
+        let may_lead = side == Side::Local && scope::follows_link(path, &self.scope.roots);
+        if may_lead
+            && fs::symlink_metadata(&full).is_ok_and(|meta| meta.is_symlink())
+            && scope::link_refusal(self.root(side), &full).is_none()
+        {
+            full.canonical().unwrap_or(full)
+        } else {
+            full
+        }
+    }
+}
