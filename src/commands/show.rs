@@ -7,7 +7,7 @@ use crate::codex::redaction::redact_found;
 use crate::context::Context;
 use crate::conversations::markdown::MarkdownWriter;
 use crate::conversations::named_conversation::NamedConversation;
-use crate::conversations::reader::RawLines;
+use crate::conversations::raw_lines::RawLines;
 use crate::conversations::transcript::TranscriptOptions;
 use crate::error::{Outcome, Result};
 use crate::ui::object;

@@ -2,7 +2,8 @@
 //!
 //! The plain and the compressed form of a rollout, and its legacy and its paginated form, have the same messages.
 
-use super::reader::{self, EventReader};
+use super::reader::EventReader;
+use super::reader_state::digest;
 use crate::codex::rollout_lines::{EventKind, LineParts, Role};
 use chrono::{DateTime, Utc};
 use std::collections::HashMap;
@@ -63,7 +64,7 @@ impl Message {
     /// Returns a digest of the message and its time, in which equal messages at different times differ.
     pub(crate) fn dated_digest(&self) -> u64 {
         let dated = format!("{} {}", self.digest, self.at_millis());
-        reader::digest(b't', &dated)
+        digest(b't', &dated)
     }
 
     /// The time in milliseconds since 1970; zero if it is unknown.
@@ -95,7 +96,7 @@ pub(crate) fn read(path: &Path) -> io::Result<Vec<Message>> {
             b'a'
         };
         messages.push(Message {
-            digest: reader::digest(role, message.text.trim()),
+            digest: digest(role, message.text.trim()),
             at: message.at,
             offset: message.offset,
         });

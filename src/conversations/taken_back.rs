@@ -3,7 +3,8 @@
 //! Codex up to 0.150, and newer versions for legacy conversations, write `thread_rolled_back` behind the turns and leave
 //! them in the file. Codex 0.169 begins a new rollout instead (`history_base`), and drops such turns when it migrates.
 
-use super::reader::{RawLines, ReaderState};
+use super::raw_lines::RawLines;
+use super::reader_state::ReaderState;
 use crate::codex::rollout_lines::{self, EventKind, LineParts};
 use crate::history::thread_rollouts::RolloutSlice;
 use std::io;

@@ -4,7 +4,7 @@ use super::error::IndexError;
 use super::store::{IndexStore, Place};
 use crate::codex::rollout::{RolloutName, is_plain};
 use crate::codex::threads::ListedThread;
-use crate::conversations::reader::ReaderState;
+use crate::conversations::reader_state::ReaderState;
 use crate::history::rollout::{self, SessionMeta};
 use crate::history::thread_rollouts::{RewoundThreads, RolloutSlice};
 use crate::io::{file_id, file_open, position};

@@ -4,7 +4,7 @@ use crate::codex::rollout;
 use crate::codex::rollout_lines;
 use crate::codex::rollout_lines::{LineParts, Role};
 use crate::conversations::index::searched_part;
-use crate::conversations::reader::RawLines;
+use crate::conversations::raw_lines::RawLines;
 use crate::history::lines::{JsonlLine, LineReader};
 use crate::io::file_open;
 use std::fs::File;

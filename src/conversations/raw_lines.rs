@@ -1,0 +1,90 @@
+//! The complete lines of a rollout, plain or compressed.
+
+use crate::codex::rollout;
+use crate::history::lines::{JsonlLine, LineReader};
+use crate::io::file_open;
+use crate::io::progress::is_interrupted;
+use serde::de::IgnoredAny;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::Path;
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RawLine<'a> {
+    /// The offset in the plain text of the rollout.
+    pub offset: u64,
+    /// The line without its newline; empty if it is too long.
+    pub bytes: &'a [u8],
+}
+
+/// Reads the complete lines of a rollout.
+pub(crate) struct RawLines {
+    lines: LineReader<Box<dyn Read + Send>>,
+    base: u64,
+    is_compressed: bool,
+    end: u64,
+    count: u32,
+}
+
+impl RawLines {
+    /// Opens a rollout, plain or compressed, at an offset of its plain text.
+    pub(crate) fn open(path: &Path, from: u64) -> io::Result<Self> {
+        let is_compressed = !rollout::is_plain(path);
+        let reader: Box<dyn Read + Send> = if is_compressed {
+            let mut reader = rollout::open_plain(path)?;
+            io::copy(&mut reader.by_ref().take(from), &mut io::sink())?;
+            reader
+        } else {
+            let mut file = file_open::open(path)?;
+            file.seek(SeekFrom::Start(from))?;
+            Box::new(file)
+        };
+        Ok(Self {
+            lines: LineReader::new(reader),
+            base: from,
+            is_compressed,
+            end: from,
+            count: 0,
+        })
+    }
+
+    /// Returns the offset behind the last complete line.
+    pub(crate) fn end(&self) -> u64 {
+        self.end
+    }
+
+    /// Returns the next complete line, or `None` at the end.
+    ///
+    /// # Errors
+    /// The file cannot be read, or the user interrupts ([`io::ErrorKind::Interrupted`]).
+    pub(crate) fn next(&mut self) -> io::Result<Option<RawLine<'_>>> {
+        self.count = self.count.wrapping_add(1);
+        if self.count.is_multiple_of(256) && is_interrupted() {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
+        let placed = match self.lines.next_placed() {
+            Ok(Some(placed)) => placed,
+            Ok(None) => return Ok(None),
+            // A truncated compressed rollout: the lines before the end are good.
+            Err(e)
+                if self.is_compressed
+                    && self.end > self.base
+                    && e.kind() != io::ErrorKind::Interrupted =>
+            {
+                return Ok(None);
+            }
+            Err(e) => return Err(e),
+        };
+        let bytes = match placed.line {
+            JsonlLine::Whole(bytes) => bytes,
+            JsonlLine::TooLong { .. } => &[],
+        };
+        if !placed.is_terminated && serde_json::from_slice::<IgnoredAny>(bytes).is_err() {
+            return Ok(None);
+        }
+        self.end = self.base + placed.end;
+        Ok(Some(RawLine {
+            offset: self.base + placed.offset,
+            bytes,
+        }))
+    }
+}

@@ -1,0 +1,175 @@
+//! The state after reading the beginning of a rollout: which texts and calls were recorded already.
+
+use crate::codex::rollout_lines::{EventKind, ItemOrigin, LineItem, LineItems, RolloutEvent};
+use std::collections::VecDeque;
+
+/// The number of recent texts among which copies are recognized. Codex writes them within a few lines.
+const MAX_RECENT_TEXTS: usize = 64;
+
+/// The number of recent tool calls whose completed items are recognized as copies.
+const MAX_RECENT_CALLS: usize = 256;
+
+/// The number of recent texts and calls of a stored state.
+const MAX_STORED_TEXTS: usize = 4;
+const MAX_STORED_CALLS: usize = 8;
+
+/// The state after reading the beginning of a rollout, for reading on.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct ReaderState {
+    pub turn: u32,
+    texts: VecDeque<RecentText>,
+    /// Digests of the ids of tool calls.
+    calls: VecDeque<u64>,
+}
+
+/// A text and how often each origin has recorded it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct RecentText {
+    digest: u64,
+    returned: u32,
+    seen: [u32; 3],
+}
+
+impl ReaderState {
+    /// Encodes the state in at most 130 bytes. Copies are a few lines apart, so the last texts and calls do.
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = self.turn.to_le_bytes().to_vec();
+        let texts = self.texts.len().saturating_sub(MAX_STORED_TEXTS);
+        let texts = self.texts.range(texts..);
+        bytes.push(u8::try_from(texts.len()).unwrap_or(0));
+        for text in texts {
+            bytes.extend(text.digest.to_le_bytes());
+            let counts = [text.returned, text.seen[0], text.seen[1], text.seen[2]];
+            // Only the differences of the counts matter.
+            let least = counts[1..].iter().min().copied().unwrap_or(0);
+            bytes.extend(counts.map(|n| u8::try_from(n - least).unwrap_or(u8::MAX)));
+        }
+        let calls = self.calls.len().saturating_sub(MAX_STORED_CALLS);
+        bytes.extend(
+            self.calls
+                .range(calls..)
+                .flat_map(|call| call.to_le_bytes()),
+        );
+        bytes
+    }
+
+    /// Decodes a state. Returns the empty state if the bytes are damaged.
+    pub(crate) fn of_bytes(bytes: &[u8]) -> Self {
+        Self::decode(bytes).unwrap_or_default()
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let (turn, bytes) = bytes.split_first_chunk()?;
+        let (count, mut bytes) = bytes.split_first()?;
+        let mut texts = VecDeque::new();
+        for _ in 0..*count {
+            let (digest, rest) = bytes.split_first_chunk()?;
+            let (counts, rest) = rest.split_first_chunk::<4>()?;
+            bytes = rest;
+            let [returned, seen @ ..] = counts.map(u32::from);
+            texts.push_back(RecentText {
+                digest: u64::from_le_bytes(*digest),
+                returned,
+                seen,
+            });
+        }
+        let (calls, _) = bytes.as_chunks();
+        Some(Self {
+            turn: u32::from_le_bytes(*turn),
+            texts,
+            calls: calls.iter().map(|call| u64::from_le_bytes(*call)).collect(),
+        })
+    }
+
+    /// Turns the items of the line at `offset` into events, without copies of recent ones. The item at an
+    /// index of the result came from the item with that index in `items`; `None` marks a copy.
+    pub(super) fn accept(&mut self, line: LineItems, offset: u64) -> Vec<Option<RolloutEvent>> {
+        let LineItems { at, items } = line;
+        let event = |item: LineItem| {
+            if !self.is_new(&item) {
+                return None;
+            }
+            match item.kind {
+                EventKind::User(_) => self.turn += 1,
+                EventKind::RolledBack(turns) => self.turn = self.turn.saturating_sub(turns),
+                _ => {}
+            }
+            Some(RolloutEvent {
+                turn: self.turn,
+                at,
+                offset,
+                kind: item.kind,
+            })
+        };
+        items.into_iter().map(event).collect()
+    }
+
+    fn is_new(&mut self, item: &LineItem) -> bool {
+        let (kind, text) = match &item.kind {
+            EventKind::User(text) => (b'u', text),
+            EventKind::Assistant(text) => (b'a', text),
+            EventKind::Reasoning(text) => (b'r', text),
+            EventKind::ToolCall { .. } | EventKind::ToolOutput(_) => {
+                return self.is_new_call(item);
+            }
+            EventKind::FilesTouched(_)
+            | EventKind::Injected(_)
+            | EventKind::Meta(_)
+            | EventKind::Image(_)
+            | EventKind::Compaction(_)
+            | EventKind::TurnContext(_)
+            | EventKind::Tokens(_)
+            | EventKind::Request(_)
+            | EventKind::RolledBack(_) => return true,
+        };
+        let text = text.trim();
+        if text.is_empty() {
+            return false;
+        }
+        let digest = digest(kind, text);
+        let found = self.texts.iter().position(|recent| recent.digest == digest);
+        let mut recent = found
+            .and_then(|i| self.texts.remove(i))
+            .unwrap_or(RecentText {
+                digest,
+                returned: 0,
+                seen: [0; 3],
+            });
+        // Each origin records every text once, so a text is new if no origin has recorded it as often yet.
+        let seen = &mut recent.seen[item.origin as usize];
+        *seen += 1;
+        let is_new = *seen > recent.returned;
+        recent.returned = recent.returned.max(*seen);
+        self.texts.push_back(recent);
+        if self.texts.len() > MAX_RECENT_TEXTS {
+            self.texts.pop_front();
+        }
+        is_new
+    }
+
+    /// Returns false for a completed item whose call was recorded as an item of the model.
+    fn is_new_call(&mut self, item: &LineItem) -> bool {
+        let Some(id) = &item.call_id else {
+            return true;
+        };
+        let digest = digest(b'c', id);
+        if item.origin != ItemOrigin::Item {
+            return !self.calls.contains(&digest);
+        }
+        if matches!(item.kind, EventKind::ToolCall { .. }) {
+            self.calls.push_back(digest);
+            if self.calls.len() > MAX_RECENT_CALLS {
+                self.calls.pop_front();
+            }
+        }
+        true
+    }
+}
+
+/// FNV-1a, which stays the same between versions of Rust: states are stored.
+pub(super) fn digest(kind: u8, text: &str) -> u64 {
+    let bytes = std::iter::once(kind).chain(text.bytes());
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
