@@ -444,7 +444,7 @@ fn an_archive_of_before_a_rewind_gives_back_the_conversation_of_then() {
     lab.resume(&home, &fork, "six");
     let refused = lab
         .manager(["restore", &archive, "--session", &id, "--yes"])
-        .code(4);
+        .code(5);
     assert!(refused.stderr.contains(&fork), "{}", refused.stderr);
     assert_eq!(resumed(&lab, &home, &id), ["one", "five"]);
 }
@@ -564,7 +564,7 @@ fn what_needs_no_codex_is_repaired_without_it() {
     let _ = repair(6);
     assert_eq!(row_path(&home, &other), right);
     let _ = lab.manager(["history", "repair"]).code(0);
-    assert_eq!(lab.user_messages(&home, &id), ["one", "two", "six"]);
+    assert_eq!(resumed(&lab, &home, &id), ["one", "two", "six"]);
 }
 
 #[test]
@@ -578,7 +578,7 @@ fn a_projection_stays_while_an_archive_has_what_its_rollout_lost() {
     lab.back_up();
     let path = newest(&home, &id);
     let text = fs::read_to_string(&path).unwrap();
-    let turn = text.find("two").unwrap();
+    let turn = text.find("\"two\"").unwrap();
     fs::write(&path, &text[..=text[..turn].rfind('\n').unwrap()]).unwrap();
     let checked = lab.manager(["history", "check", "--json"]).code(5).json();
     let found = &checked["unreadable"][0];

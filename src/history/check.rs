@@ -309,7 +309,7 @@ impl CheckReport {
         self.missing.is_empty()
             && self.stale_path.is_empty()
             && self.names_missing.is_empty()
-            && !unreadable.any(|one| one.is_repairable())
+            && !unreadable.any(UnreadableConversation::is_repairable)
     }
 
     /// The number of differences that a repair does not touch.

@@ -196,7 +196,10 @@ impl RepairPlan {
     }
 
     fn add_unreadable(&mut self, unreadable: Vec<UnreadableConversation>) {
-        for one in unreadable.into_iter().filter(|one| one.is_repairable()) {
+        for one in unreadable
+            .into_iter()
+            .filter(UnreadableConversation::is_repairable)
+        {
             let turns = || pluralize(one.turns_on_disk, "turn");
             let (action, from, to) = match one.cause {
                 UnreadableCause::Mode => (

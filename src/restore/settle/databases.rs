@@ -212,7 +212,7 @@ impl DatabaseAdapter<'_> {
             if let Some(now) = self.stage.rollouts.get(id)
                 && without_zst(now.as_path()) != without_zst(was.as_path())
             {
-                moved.insert(&id, &now);
+                moved.insert(id, &now);
             }
         }
         moved
