@@ -3,19 +3,14 @@
 use crate::archive::entry::FileEntry;
 use crate::archive::reader::ArchiveReader;
 use crate::codex::rollout::rollout_id_of;
-use crate::codex::threads;
 use crate::context::Context;
 use crate::copies::archived::rollouts;
-use crate::copies::losses::place::CopyPlace;
-use crate::copies::losses::places;
 use crate::copies::source::ConversationSource as _;
 use crate::error::CommandError;
-use crate::history::check::compare;
 use crate::history::rollout;
 use crate::history::unreadable::{UnreadableCause, UnreadableConversation};
 use crate::inventory::archive_names::{numbered, typed_name};
 use crate::inventory::store;
-use crate::io::progress::is_interrupted;
 
 /// Sets the command of each conversation that `history repair` cannot repair: that which restores it from the newest
 /// archive with its turns. Archives that cannot be read are left out.
@@ -56,47 +51,12 @@ fn needs_archive(one: &UnreadableConversation) -> bool {
     one.fix.is_none() || is_shortened && one.is_repairable()
 }
 
-/// Returns the ids of the conversations whose turns a migration hid, with the places that have them shown, the newest
-/// first. Archives that cannot be read are left out.
-///
-/// # Errors
-/// The home or the archives cannot be listed, or the user interrupts.
-pub(crate) fn hidden_turns(
-    context: &Context,
-) -> Result<Vec<(String, Vec<CopyPlace>)>, CommandError> {
-    let home = &context.settings.codex_home;
-    let database = threads::find_state_database(home, &context.env);
-    let unreadable = compare(home, database.as_deref(), None)?.report.unreadable;
-    let mut hidden: Vec<_> = unreadable
-        .into_iter()
-        .filter(|one| one.cause == UnreadableCause::Boundary)
-        .map(|one| (one, Vec::new()))
-        .collect();
-    if hidden.is_empty() {
-        return Ok(Vec::new());
-    }
-    for file in places::archived_copies(context)? {
-        if is_interrupted() {
-            return Err(CommandError::interrupted());
-        }
-        let Ok(archive) = ArchiveReader::open(&file.path) else {
-            continue;
-        };
-        for (one, places) in &mut hidden {
-            if restored_id(&archive, one).unwrap_or_default().is_some() {
-                places.push(file.place.clone());
-            }
-        }
-    }
-    let hidden = hidden.into_iter();
-    Ok(hidden
-        .map(|(one, places)| (one.id.to_string(), places))
-        .collect())
-}
-
 /// Returns the id of the conversation to restore from an archive that has the missing rollout, a longer copy of a
 /// shortened one, or the conversation without the boundary that hides it.
-fn restored_id(
+///
+/// # Errors
+/// The archive cannot be read.
+pub(crate) fn restored_id(
     archive: &ArchiveReader,
     one: &UnreadableConversation,
 ) -> Result<Option<String>, CommandError> {

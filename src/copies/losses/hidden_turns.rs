@@ -1,0 +1,50 @@
+//! The archives with turns that a migration of Codex hid. Their messages are not lost: the rollouts have them.
+
+use crate::archive::reader::ArchiveReader;
+use crate::codex::threads;
+use crate::context::Context;
+use crate::copies::losses::place::CopyPlace;
+use crate::copies::losses::places;
+use crate::copies::unreadable_fixes::restored_id;
+use crate::error::CommandError;
+use crate::history::check::compare;
+use crate::history::unreadable::UnreadableCause;
+use crate::io::progress::is_interrupted;
+
+/// Returns the ids of the conversations whose turns a migration hid, with the places that have them shown, the newest
+/// first. Archives that cannot be read are left out.
+///
+/// # Errors
+/// The home or the archives cannot be listed, or the user interrupts.
+pub(crate) fn hidden_turns(
+    context: &Context,
+) -> Result<Vec<(String, Vec<CopyPlace>)>, CommandError> {
+    let home = &context.settings.codex_home;
+    let database = threads::find_state_database(home, &context.env);
+    let unreadable = compare(home, database.as_deref(), None)?.report.unreadable;
+    let mut hidden: Vec<_> = unreadable
+        .into_iter()
+        .filter(|one| one.cause == UnreadableCause::Boundary)
+        .map(|one| (one, Vec::new()))
+        .collect();
+    if hidden.is_empty() {
+        return Ok(Vec::new());
+    }
+    for file in places::archived_copies(context)? {
+        if is_interrupted() {
+            return Err(CommandError::interrupted());
+        }
+        let Ok(archive) = ArchiveReader::open(&file.path) else {
+            continue;
+        };
+        for (one, places) in &mut hidden {
+            if restored_id(&archive, one).unwrap_or_default().is_some() {
+                places.push(file.place.clone());
+            }
+        }
+    }
+    let hidden = hidden.into_iter();
+    Ok(hidden
+        .map(|(one, places)| (one.id.to_string(), places))
+        .collect())
+}
