@@ -11,7 +11,7 @@ use crate::support::real_codex::RealCodex;
 use crate::support::restic;
 use crate::support::variables;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -609,6 +609,8 @@ struct Oracle {
     archives: Vec<Archived>,
     /// The bases of forks by the name of the rollout, also of deleted ones.
     bases: BTreeMap<String, Base>,
+    /// The threads whose archived copies may have other offsets.
+    rewritten: BTreeSet<u32>,
     texts: u64,
 }
 
@@ -759,6 +761,7 @@ impl Oracle {
                 format!("rewind {number}")
             }
             4 if !self.is_base(number) => {
+                self.rewritten.insert(number);
                 let thread = self.threads.get_mut(&number).unwrap();
                 thread.is_paginated = !thread.is_paginated;
                 for place in 0..=last {
@@ -803,9 +806,10 @@ impl Oracle {
                 fs::remove_file(path).unwrap();
                 format!("lose a rollout of {number} with {texts:?}")
             }
-            10 | 11 => self.fork_with_base(number, place),
+            10 | 11 if !self.rewritten.contains(&number) => self.fork_with_base(number, place),
             _ if self.is_base(number) => "nothing".into(),
             _ => {
+                self.rewritten.insert(number);
                 // Two, so that the roles of the others stay.
                 let len = self.threads[&number].rollouts[place].1.len() as u64;
                 let at = usize::try_from(self.dice.below(len / 2) * 2).unwrap();
@@ -959,6 +963,7 @@ fn run_sequence(seed: u64) {
         threads: BTreeMap::new(),
         archives: Vec::new(),
         bases: BTreeMap::new(),
+        rewritten: BTreeSet::new(),
         texts: 0,
     };
     fs::create_dir_all(oracle.env.codex_home()).unwrap();
