@@ -37,7 +37,7 @@ pub fn main() -> ExitCode {
     }
     let (cli, is_dry_run) = match parsing::parse() {
         Ok(parsed) => parsed,
-        Err(e) => return parsing::usage_exit(&e),
+        Err(e) => return parsing::print_parse_error(&e),
     };
     if !cli.command.runs_in_prompt() {
         interrupt::install_handler(&cli, &env);

@@ -85,5 +85,5 @@ fn demo_keeps_its_folder_on_request() {
     let run = env.run(["demo", "--keep"]).code(0);
     let kept: Vec<_> = std::fs::read_dir(env.path("tmp")).unwrap().collect();
     assert_eq!(kept.len(), 1, "{run}");
-    assert!(run.stderr.contains("the sample is in"), "{run}");
+    assert!(run.stderr.contains("kept the folder of the demo:"), "{run}");
 }

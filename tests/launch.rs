@@ -543,7 +543,7 @@ fn what_the_launched_codex_did_not_open_is_not_bound() {
 }
 
 #[test]
-fn a_rollout_that_names_no_account_is_not_bound_without_open_files() {
+fn a_rollout_without_account_that_codex_did_not_open_is_unbound() {
     let env = world();
     let script = write_rollout(&env.path("."), "acct-bob", 1).replace("creator_", "no_");
     codex(&env, &script);

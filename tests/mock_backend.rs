@@ -248,7 +248,7 @@ fn the_backend_stops_with_pending_turns_delays_and_blackholes() {
 }
 
 #[test]
-fn a_blackhole_ends_when_it_is_removed() {
+fn clearing_a_blackhole_closes_the_held_request() {
     let backend = MockBackend::start();
     let alice = backend.account("acct-alice");
     alice.set(|alice| alice.blackhole = vec![USAGE]);

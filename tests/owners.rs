@@ -70,7 +70,7 @@ fn i2_a_switch_killed_at_any_point_never_duplicates_a_login() {
 }
 
 #[test]
-fn i5_a_live_login_without_profile_is_saved_with_its_age() {
+fn i5_a_saved_live_login_without_profile_is_refused_only_if_it_is_outdated() {
     let env = alice_and_bob();
     write_auth(&env.codex_home(), &alice(3));
     let _ = env.run(["profile", "save", "work"]).code(0);

@@ -250,7 +250,7 @@ fn the_user_may_name_the_account_of_the_text() {
 }
 
 #[test]
-fn text_that_powershell_saved_keeps_its_account() {
+fn utf16_status_text_from_powershell_is_read() {
     let env = without_codex();
     let text = PASTED.trim_start().replace("Alice@", "bob@");
     let units = "\u{feff}".encode_utf16().chain(text.encode_utf16());

@@ -196,7 +196,7 @@ fn a_chart_that_does_not_fit_its_report_is_refused() {
     for (args, message) in [
         (
             &["weekly", "--chart", "calendar"][..],
-            "a calendar has days as rows",
+            "--chart calendar needs daily rows",
         ),
         (&["--chart", "models", "--csv"], "cannot be used with"),
         (

@@ -119,7 +119,7 @@ fn the_pace_of_the_week_is_that_of_the_last_figures() {
     assert!(!explained.stdout.contains("pace"), "{explained}");
     write_auth(&env.codex_home(), &SignIn::new("acct-a", "a@x.com"));
     let explained = env.run(["recommend", "--explain"]).code(0);
-    let hint = "at this pace exhausted on Sat 21 Nov";
+    let hint = "at this pace, the weekly quota runs out on Sat 21 Nov";
     assert!(explained.stdout.contains(hint), "{explained}");
     let cooldown = env.run(["cooldown"]).code(0);
     assert!(

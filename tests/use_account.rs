@@ -154,7 +154,7 @@ fn use_notes_hidden_conversations_and_how_to_resume_them() {
     let again = env.run(["use", "bob"]).code(0);
     assert_eq!(
         again.stdout,
-        "home is already the live account; nothing was changed\n"
+        "home is already the live account; no login was changed\n"
     );
     assert_eq!(again.stderr, "");
 }

@@ -345,7 +345,7 @@ impl Profiles {
             return Err(LeaseError::Moved(name()));
         }
         // The files before the record: after a kill, auth.json shows the truth.
-        if let Some(home) = profile.live_in(codex_home) {
+        if let Some(home) = profile.find_live_home(codex_home) {
             let profile = name();
             if let Some(isolated) = self.isolation_of(&profile, &home) {
                 return Err(isolated);

@@ -266,8 +266,8 @@ pub(crate) fn save_new(
             Err(e) => return Err(e),
         }
     }
-    let live_in = own.and_then(|own| own.live_in(codex_home));
-    let owner = live_in
+    let find_live_home = own.and_then(|own| own.find_live_home(codex_home));
+    let owner = find_live_home
         .as_deref()
         .map_or(OwnerLocation::Profile, OwnerLocation::Live);
     let saved = profiles.save_back(snapshot, login, owner, now)?;

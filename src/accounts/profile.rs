@@ -195,9 +195,8 @@ impl Profile {
         (!noted.is_same(login)).then_some(login)
     }
 
-    /// The Codex home in which this account is signed in: `home`, else the one recorded in
-    /// `profile.json`. Reads the auth.json of both, because a crash may leave a wrong record.
-    pub(crate) fn live_in(&self, home: &Path) -> Option<PathBuf> {
+    /// Returns the Codex home in which this account is signed in: `home` if so, else the one recorded in `profile.json`.
+    pub(crate) fn find_live_home(&self, home: &Path) -> Option<PathBuf> {
         let identity = self.identity()?;
         let noted = self.file.live_home.as_deref();
         [Some(home), noted].into_iter().flatten().find_map(|home| {
@@ -223,7 +222,7 @@ impl Profile {
     pub(crate) fn live_apart_from(&self, home: Option<&Path>) -> Option<&Path> {
         let noted = self.file.live_home.as_deref()?;
         let is_it = home.is_some_and(|home| canonical(home) == noted);
-        let may_have_it = || self.live_in(noted).is_some() || self.unreadable_home().is_some();
+        let may_have_it = || self.find_live_home(noted).is_some() || self.unreadable_home().is_some();
         (self.file.owner == LoginOwner::Live && !is_it && may_have_it()).then_some(noted)
     }
 

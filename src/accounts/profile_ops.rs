@@ -189,8 +189,8 @@ impl Profiles {
         let found = own.or_else(|| self.remembered(name, login));
         // If the account is live, the Codex home owns a login that comes from a file.
         let probe = found.clone().unwrap_or_else(|| Profile::of(name, login));
-        let live_in = probe.live_in(codex_home);
-        let owner = match live_in.as_deref() {
+        let find_live_home = probe.find_live_home(codex_home);
+        let owner = match find_live_home.as_deref() {
             Some(home) if is_owner => OwnerLocation::AssertedLive(home),
             Some(home) => OwnerLocation::Live(home),
             None if is_owner => OwnerLocation::AssertedProfile,
@@ -286,7 +286,7 @@ impl Profiles {
         let profile = self.named(name)?;
         self.check_version(&profile.name)?;
         let name = profile.name.clone();
-        if let Some(home) = profile.live_in(codex_home) {
+        if let Some(home) = profile.find_live_home(codex_home) {
             return Err(ProfileError::IsLive { name, home });
         }
         let mut usable = self.history(&name)?;

@@ -50,7 +50,7 @@ pub(crate) fn read(path: &Path) -> Result<AuthSnapshot, SourceError> {
 
 fn archived(path: &Path) -> Result<AuthFile, SourceError> {
     let archive = ArchiveReader::open(path)?;
-    let mut file = file_extract::extract_unnamed(&archive, HomeEntryKind::Auth)?;
+    let mut file = file_extract::extract_to_temp_file(&archive, HomeEntryKind::Auth)?;
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes).at("read", path)?;
     if bytes.is_empty() {

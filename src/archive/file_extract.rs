@@ -11,12 +11,9 @@ use std::fs::{File, OpenOptions};
 use std::io::Seek;
 use std::path::PathBuf;
 
-/// Returns the content of the file of this kind, of which a home has one, such as `auth.json`. It is empty if the
-/// archive has no such file. The temp file has no name and is gone when it is closed.
-///
-/// # Errors
-/// The archive or the temp file cannot be read or written.
-pub(crate) fn extract_unnamed(
+/// Extracts the only file of this kind, such as `auth.json`, to a temp file without a name. The temp file is empty if
+/// the archive has no such file.
+pub(crate) fn extract_to_temp_file(
     archive: &ArchiveReader,
     kind: HomeEntryKind,
 ) -> Result<File, ArchiveError> {

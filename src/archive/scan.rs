@@ -186,7 +186,7 @@ struct HomeWalk<'a> {
 }
 
 impl HomeWalk<'_> {
-    fn top(&mut self, path: &Path, relative: &Path) {
+    fn scan_top_level(&mut self, path: &Path, relative: &Path) {
         let meta = match path.symlink_metadata() {
             Ok(meta) => meta,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return,
@@ -200,7 +200,7 @@ impl HomeWalk<'_> {
         }
         // `visit` calls `takes` again, so an excluded link must end here or it would be listed
         // twice.
-        if !self.takes(relative, &meta) {
+        if !self.note_and_take(relative, &meta) {
             return;
         }
         let Ok(target) = path.canonical() else {
@@ -223,7 +223,7 @@ impl HomeWalk<'_> {
 
     /// Returns true if the scope captures `relative`. Adds excluded paths to the scan, a folder
     /// once for all of its content.
-    fn takes(&mut self, relative: &Path, meta: &Metadata) -> bool {
+    fn note_and_take(&mut self, relative: &Path, meta: &Metadata) -> bool {
         if !self.scope.selects(relative) {
             return false;
         }
@@ -262,7 +262,7 @@ impl HomeWalk<'_> {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return,
             Err(e) => return self.skip(relative, e.to_string()),
         };
-        if !self.takes(relative, &meta) {
+        if !self.note_and_take(relative, &meta) {
             return;
         }
         let name = match EntryName::of_path(relative) {
@@ -339,7 +339,7 @@ impl HomeWalk<'_> {
         }
     }
 
-    fn outside_databases(&mut self, folder: &Path) {
+    fn add_outside_databases(&mut self, folder: &Path) {
         if !self.scope.captures(HomeEntryKind::Database) {
             return;
         }

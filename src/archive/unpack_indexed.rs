@@ -217,7 +217,7 @@ impl Unpacker<'_> {
             MemberContents::Files(first, count) => {
                 let listed = self.files(first, count);
                 member_content::read_small_files(&bytes, listed, |file, text| {
-                    Ok(self.small_file(file, text)?)
+                    Ok(self.unpack_small_file(file, text)?)
                 })?;
             }
             MemberContents::Head(file) => {
@@ -253,7 +253,7 @@ impl Unpacker<'_> {
     }
 
     /// Passes a complete small file to the sink.
-    fn small_file(&self, file: &FileEntry, text: &[u8]) -> Result<(), ArchiveError> {
+    fn unpack_small_file(&self, file: &FileEntry, text: &[u8]) -> Result<(), ArchiveError> {
         self.progress.add_bytes(file.size);
         if self.sink.wants(file) {
             self.sink.write_chunk(file, 0, text)?;

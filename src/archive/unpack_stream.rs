@@ -24,7 +24,7 @@ pub(super) fn unpack(
     let mut list = Checklist::new(manifest, is_python);
     progress.expect_bytes(manifest.files.bytes());
     read_archive(path, &mut |entry, content| match list.take(&entry)? {
-        Some(file) => stream_file(&file, content, sink, progress),
+        Some(file) => unpack_file(&file, content, sink, progress),
         None => Ok(()),
     })?;
     match list.first_missing() {
@@ -33,7 +33,7 @@ pub(super) fn unpack(
     }
 }
 
-fn stream_file(
+fn unpack_file(
     file: &FileEntry,
     content: &mut EntryContent<'_>,
     sink: &dyn Sink,

@@ -58,7 +58,7 @@ pub(crate) fn position(accounts: &[Account], text: &str, context: &Context) -> R
 }
 
 /// Lets the user choose a profile from a list with the remaining weekly quota, the recommended account first.
-/// The first one other than the current account is selected.
+/// The first one other than the current account is preselected.
 ///
 /// # Errors
 /// The user cancelled. Without a terminal, the message is the question.
@@ -83,7 +83,7 @@ pub(crate) fn profile_name(name: Option<String>, context: &Context) -> Result<St
 }
 
 /// Lets the user choose among the accounts with a profile, the recommended one first. The first one that
-/// `is_default` accepts is selected.
+/// `is_default` accepts is preselected.
 fn choose(
     question: &str,
     is_default: impl Fn(&Account) -> bool,

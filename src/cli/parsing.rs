@@ -77,8 +77,8 @@ fn is_dry_run(matches: &ArgMatches) -> bool {
     flag.copied().unwrap_or(false)
 }
 
-/// Prints clap's message. Returns 0 for help and version, else [`ErrorKind::Usage`].
-pub(super) fn usage_exit(error: &clap::Error) -> ExitCode {
+/// Prints clap's message. Returns 0 for help and version, else 4; with `--json` prints the error as JSON.
+pub(super) fn print_parse_error(error: &clap::Error) -> ExitCode {
     if !error.use_stderr() {
         if !ui::print_narrow_help(&error.to_string()) {
             let _ = error.print();

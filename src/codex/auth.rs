@@ -268,7 +268,7 @@ fn login_of(auth: &Value) -> Option<Login> {
 /// in which Codex 0.169 chooses without a mode.
 fn secrets_of(auth: &Value) -> Vec<(LoginKind, &'static str, String)> {
     use LoginKind::{AccessToken, Agent, ApiKey, BedrockKey};
-    let text = |name: &str| text(auth, name);
+    let text = |name: &str| text_at(auth, name);
     let inside = |key: &str, name: &str| auth.get(key).and_then(|value| self::text(value, name));
     // Of the record of an agent, the id of its task changes.
     let agent = || inside("agent_identity", "agent_runtime_id");
@@ -277,7 +277,7 @@ fn secrets_of(auth: &Value) -> Vec<(LoginKind, &'static str, String)> {
         (
             AccessToken,
             "personalAccessToken",
-            text("personal_access_token"),
+            text_at("personal_access_token"),
         ),
         (
             BedrockKey,
@@ -285,11 +285,11 @@ fn secrets_of(auth: &Value) -> Vec<(LoginKind, &'static str, String)> {
             inside("bedrock_api_key", "api_key"),
         ),
         (BedrockKey, "bedrockAccessKeys", access_key),
-        (ApiKey, "apikey", text("OPENAI_API_KEY")),
+        (ApiKey, "apikey", text_at("OPENAI_API_KEY")),
         (
             Agent,
             "agentIdentity",
-            text("agent_identity").or_else(agent),
+            text_at("agent_identity").or_else(agent),
         ),
     ];
     let present = secrets.into_iter();
@@ -301,28 +301,28 @@ fn secrets_of(auth: &Value) -> Vec<(LoginKind, &'static str, String)> {
 /// Returns the login of tokens whose id token names the account.
 fn named_login(auth: &Value, tokens: &Value) -> Option<Login> {
     let token = |name| tokens.get(name).and_then(Value::as_str);
-    let id = token("id_token").and_then(claims)?;
-    let access = token("access_token").and_then(claims);
+    let id = token("id_token").and_then(decode_claims)?;
+    let access = token("access_token").and_then(decode_claims);
     let access = access.unwrap_or(Value::Null);
     Some(Login {
         identity: identity_of(auth, token("account_id"), &id, &access)?,
-        plan: text(openai_claims(&id), "chatgpt_plan_type"),
+        plan: text_at(openai_claims(&id), "chatgpt_plan_type"),
         freshness: freshness_of(auth, &access, &id),
     })
 }
 
 /// Returns the login of tokens whose id token names no account.
 fn undecoded_login(auth: &Value, tokens: &Value) -> Option<Login> {
-    let access = text(tokens, "access_token").and_then(|token| claims(&token));
+    let access = text_at(tokens, "access_token").and_then(|token| decode_claims(&token));
     let access = access.unwrap_or(Value::Null);
     let openai = openai_claims(&access);
-    let user = text(openai, "chatgpt_user_id").or_else(|| text(&access, "sub"));
+    let user = text_at(openai, "chatgpt_user_id").or_else(|| text_at(&access, "sub"));
     // The ids stay the same when Codex renews the tokens. One of them alone does not identify an account.
-    let ids = text(tokens, "account_id").zip(user);
+    let ids = text_at(tokens, "account_id").zip(user);
     let ids = ids.map(|(account, user)| format!("{account}\n{user}"));
     let token = || {
         let names = ["refresh_token", "access_token", "id_token"];
-        names.into_iter().find_map(|name| text(tokens, name))
+        names.into_iter().find_map(|name| text_at(tokens, name))
     };
     Some(Login {
         identity: Identity::of_secret(LoginKind::UndecodedToken, ids.or_else(token)?.as_bytes()),
@@ -336,7 +336,7 @@ fn freshness_of(auth: &Value, access: &Value, id: &Value) -> Freshness {
         let seconds = claims.get(name).and_then(Value::as_i64);
         seconds.and_then(|seconds| DateTime::from_timestamp(seconds, 0))
     };
-    let refreshed = text(auth, "last_refresh");
+    let refreshed = text_at(auth, "last_refresh");
     let refreshed = refreshed.and_then(|at| DateTime::parse_from_rfc3339(&at).ok());
     Freshness {
         last_refresh: refreshed.map(|at| at.to_utc()),
@@ -354,21 +354,21 @@ fn identity_of(
     let profile = |claims: &Value| {
         claims
             .get("https://api.openai.com/profile")
-            .and_then(|p| text(p, "email"))
+            .and_then(|p| text_at(p, "email"))
     };
-    let email = text(id, "email")
+    let email = text_at(id, "email")
         .or_else(|| profile(id))
         .or_else(|| profile(access))
-        .or_else(|| text(access, "email"))
-        .or_else(|| text(auth, "email"))?;
+        .or_else(|| text_at(access, "email"))
+        .or_else(|| text_at(auth, "email"))?;
     let openai = openai_claims(id);
     Some(Identity {
         email: Email::new(email),
         account_id: account_id
             .filter(|a| !a.is_empty())
             .map(Into::into)
-            .or_else(|| text(openai, "chatgpt_account_id")),
-        user_id: text(openai, "chatgpt_user_id").or_else(|| text(openai, "user_id")),
+            .or_else(|| text_at(openai, "chatgpt_account_id")),
+        user_id: text_at(openai, "chatgpt_user_id").or_else(|| text_at(openai, "user_id")),
         kind: LoginKind::Chatgpt,
     })
 }
@@ -380,7 +380,7 @@ fn openai_claims(claims: &Value) -> &Value {
 }
 
 /// Returns the text of a field, unless it is empty.
-pub(super) fn text(value: &Value, key: &str) -> Option<String> {
+pub(super) fn text_at(value: &Value, key: &str) -> Option<String> {
     value
         .get(key)
         .and_then(Value::as_str)
@@ -390,7 +390,7 @@ pub(super) fn text(value: &Value, key: &str) -> Option<String> {
 
 /// Decodes the claims of a JWT without checking its signature. Codex does not check it either, because
 /// the file belongs to the user.
-pub(crate) fn claims(token: &str) -> Option<Value> {
+pub(crate) fn decode_claims(token: &str) -> Option<Value> {
     let payload = token.split('.').nth(1)?;
     // JWTs have no padding, but some programs that write them add it.
     let bytes = URL_SAFE_NO_PAD.decode(payload.trim_end_matches('=')).ok()?;

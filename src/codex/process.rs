@@ -214,7 +214,7 @@ pub fn running_daemon_turns(home: &Path) -> Vec<String> {
     let home = canonical(home);
     let table = ProcessTable::read();
     let daemon = daemon::find(&home).and_then(|daemon| table.get(daemon.pid));
-    let open = daemon.map(|daemon| daemon.open_beneath(&[&home]));
+    let open = daemon.map(|daemon| daemon.open_files_beneath(&[&home]));
     let open = open.unwrap_or_default();
     held_thread_locks(&home)
         .iter()
@@ -262,7 +262,7 @@ pub(crate) fn inspect_home(home: &Path, outside: &[PathBuf], names: &ProgramName
     for process in table.iter().filter(|process| process.pid() != this) {
         // Zombies, kernel threads and processes of other users show no program name.
         let Some(name) = process.name() else { continue };
-        let open = process.open_beneath(&folders);
+        let open = process.open_files_beneath(&folders);
         let role = if daemon == Some(process.pid()) {
             ProcessRole::Daemon
         } else if is_named(&name, &names.background) && home_of(process).is_none_or(|of| of == home)

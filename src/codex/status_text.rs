@@ -96,9 +96,9 @@ struct Slot {
 }
 
 impl StatusReader {
-    fn field(&mut self, field: &StatusField) -> Result<(), StatusTextError> {
+    fn read_field(&mut self, field: &StatusField) -> Result<(), StatusTextError> {
         match &field.label {
-            Label::Account => self.account(field),
+            Label::Account => self.read_account(field),
             Label::Plan => {
                 self.status.plan = Some(field.value()).filter(|plan| !plan.is_empty());
                 Ok(())
@@ -109,13 +109,13 @@ impl StatusReader {
                     minutes: Some(WEEKLY_MINUTES),
                     is_secondary: false,
                 };
-                self.window(slot, field)
+                self.read_window(slot, field)
             }
-            Label::Limit(limit) => self.limit(limit, field),
+            Label::Limit(limit) => self.read_limit(limit, field),
         }
     }
 
-    fn account(&mut self, field: &StatusField) -> Result<(), StatusTextError> {
+    fn read_account(&mut self, field: &StatusField) -> Result<(), StatusTextError> {
         // The account line is the first of a screen.
         self.heading = CODEX_LIMIT.into();
         self.earlier = self.status.windows.len();
@@ -134,7 +134,7 @@ impl StatusReader {
         Ok(())
     }
 
-    fn limit(&mut self, limit: &LimitLabel, field: &StatusField) -> Result<(), StatusTextError> {
+    fn read_limit(&mut self, limit: &LimitLabel, field: &StatusField) -> Result<(), StatusTextError> {
         if field.lines.is_empty() {
             // A heading; its windows follow.
             if limit.is_window() || limit.name.is_empty() {
@@ -171,10 +171,10 @@ impl StatusReader {
             minutes: limit.minutes,
             is_secondary: limit.is_secondary,
         };
-        self.window(slot, field)
+        self.read_window(slot, field)
     }
 
-    fn window(&mut self, slot: Slot, field: &StatusField) -> Result<(), StatusTextError> {
+    fn read_window(&mut self, slot: Slot, field: &StatusField) -> Result<(), StatusTextError> {
         let WindowFigure {
             used_percent,
             resets_at,

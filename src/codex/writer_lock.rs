@@ -30,7 +30,7 @@ impl WriterLock {
     pub(crate) fn take(home: &Path, id: &str) -> Result<Option<Self>, IoError> {
         let folder = home.join(THREAD_LOCKS);
         atomic::create_private_folder(&folder)?;
-        let Some(_coordination) = coordination(&folder)? else {
+        let Some(_coordination) = lock_coordination(&folder)? else {
             return Ok(None);
         };
         let path = folder.join(format!("{id}.lock"));
@@ -43,13 +43,13 @@ impl Drop for WriterLock {
     fn drop(&mut self) {
         let folder = atomic::parent_of(&self.path);
         // A lock file that stays is harmless: Codex removes unlocked ones when it starts.
-        if let Ok(Some(_coordination)) = coordination(folder) {
+        if let Ok(Some(_coordination)) = lock_coordination(folder) {
             let _ = tree::remove(&self.path);
         }
     }
 }
 
-fn coordination(folder: &Path) -> Result<Option<FileLock>, IoError> {
+fn lock_coordination(folder: &Path) -> Result<Option<FileLock>, IoError> {
     let path = folder.join(COORDINATION);
     held_as_none(FileLock::exclusive_within(&path, COORDINATION_LIMIT))
 }

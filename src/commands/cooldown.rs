@@ -33,8 +33,8 @@ Examples:
 ///
 /// Uses the last known figures and makes no query. An account is in cooldown while one of Codex's own
 /// quota windows or a spending limit is exhausted, or while you hold it back. Bars show what is left.
-/// NEXT is the time until the account is ready again, or for a ready one until its next reset. * marks
-/// the live account, ! one without a working saved login.
+/// NEXT is the time until the account is ready again; for a ready one until its weekly reset, or until its
+/// next reset if no weekly one is known. * marks the live account, ! one without a working saved login.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct CooldownArgs {
@@ -60,8 +60,7 @@ pub(crate) struct CooldownArgs {
 impl CooldownArgs {
     /// # Errors
     /// No account or several match, the time is invalid or in the past, or `cooldown.json` cannot be
-    /// read or
-    /// written.
+    /// read or written.
     pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
         let context = &self.table.apply(context)?;
         let change = change_of(&self, context)?;

@@ -43,7 +43,7 @@ const COUNT: ValueKind = ValueKind::Count { min: 0 };
 /// A duration above zero, such as `14d`.
 const SPAN: ValueKind = ValueKind::Text {
     expected: "a duration such as \"14d\" or \"1d 12h\"",
-    is_valid: |text| span(text).is_some(),
+    is_valid: |text| parse_span_value(text).is_some(),
 };
 
 const GLOBS: ValueKind = ValueKind::Texts {
@@ -58,7 +58,7 @@ const PROFILE: ValueKind = ValueKind::Text {
 };
 
 /// Parses a duration; zero is refused.
-pub(super) fn span(text: &str) -> Option<Duration> {
+pub(super) fn parse_span_value(text: &str) -> Option<Duration> {
     time_format::parse_span(text).filter(|span| *span > Duration::zero())
 }
 
@@ -86,7 +86,7 @@ pub(crate) const KEYS: [SettingKey; 24] = [
         .about("the Codex home")
         .variable("CODEX_HOME"),
     key("codex.bin", PROGRAM, "codex").about("the Codex program"),
-    choice::<BeforeNewCodex>("backup.before_new_codex").about("archive before a new Codex starts"),
+    choice::<BeforeNewCodex>("backup.before_new_codex").about("archive before a new version of Codex starts"),
     choice::<Compression>("backup.compression").about("compression level of archives"),
     key("backup.exclude", GLOBS, "[]").about("globs of paths that backup excludes"),
     flag("backup.include_tmp").about("archive tmp/ and .tmp/ too"),

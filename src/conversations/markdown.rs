@@ -67,7 +67,7 @@ impl<F: Fn(&DateTime<Utc>) -> String> MarkdownWriter<F> {
             EntryKind::ToolCall => {
                 let tool = entry.tool.as_deref().unwrap_or("tool");
                 if self.whole_calls && entry.text.trim().contains('\n') {
-                    let _ = writeln!(text, "- {tool}:\n\n{}", fenced(&entry.text));
+                    let _ = writeln!(text, "- {tool}:\n\n{}", fence_code(&entry.text));
                 } else {
                     let _ = writeln!(text, "- {tool}: {}", code(&one_line(&entry.text)));
                 }
@@ -77,13 +77,13 @@ impl<F: Fn(&DateTime<Utc>) -> String> MarkdownWriter<F> {
                 let _ = writeln!(text, "- changed: {}", files.join(", "));
             }
             EntryKind::ToolOutput => {
-                let _ = writeln!(text, "\n{}", fenced(&entry.text));
+                let _ = writeln!(text, "\n{}", fence_code(&entry.text));
             }
             EntryKind::Image => text.push_str("*image*\n"),
             EntryKind::Compaction => {
                 text.push_str("*Codex replaced the messages above by a summary here.*\n");
                 if !entry.text.trim().is_empty() {
-                    let _ = writeln!(text, "\n{}", quoted(entry.text.trim()));
+                    let _ = writeln!(text, "\n{}", quote_lines(entry.text.trim()));
                 }
             }
         }
@@ -112,12 +112,12 @@ fn code(text: &str) -> String {
     format!("{ticks}{pad}{text}{pad}{ticks}")
 }
 
-fn fenced(text: &str) -> String {
+fn fence_code(text: &str) -> String {
     let fence = "`".repeat((longest_backticks(text) + 1).max(3));
     format!("{fence}text\n{}\n{fence}", text.trim_end())
 }
 
-fn quoted(text: &str) -> String {
+fn quote_lines(text: &str) -> String {
     let lines: Vec<_> = text.lines().map(|line| format!("> {line}")).collect();
     lines.join("\n")
 }

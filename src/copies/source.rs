@@ -58,7 +58,7 @@ impl ConversationSource for ArchiveReader {
     }
 
     fn session_index(&self) -> Result<File, CommandError> {
-        Ok(file_extract::extract_unnamed(
+        Ok(file_extract::extract_to_temp_file(
             self,
             HomeEntryKind::SessionIndex,
         )?)

@@ -254,7 +254,7 @@ fn profile_fault(
     };
     let fault = format!("the auth.json of {name} is {reason}");
     // If the account is live, the newest login is the one in the Codex home.
-    let fix = if profile.live_in(codex_home).is_some() {
+    let fix = if profile.find_live_home(codex_home).is_some() {
         Remedy::Command(format!("codex-manager profile save {word}"))
     } else if profiles
         .restore_login(name, None, codex_home, Timestamp::default(), true)

@@ -43,7 +43,7 @@ pub(super) fn run_checks(context: &Context) -> Vec<Check> {
         why: "newer conversations are not in the vault",
         fix: "codex-manager vault backup",
     };
-    let checks = [backup.run(context.now()), drill(&state, context.now())];
+    let checks = [backup.run(context.now()), last_drill(&state, context.now())];
     checks.into_iter().chain(password).collect()
 }
 
@@ -103,7 +103,7 @@ fn password(context: &Context, settings: &VaultSettings) -> Option<Check> {
     })
 }
 
-fn drill(state: &VaultState, now: DateTime<Utc>) -> Check {
+fn last_drill(state: &VaultState, now: DateTime<Utc>) -> Check {
     const ID: &str = "vault.drill";
     if let Some(last) = &state.drill
         && let Some(problem) = last.problems.first()

@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn a_chain_follows_rewinds_and_forks_back_to_their_places() {
+    fn a_chain_has_each_ancestor_rollout_up_to_its_rewind_or_fork() {
         let folder = tempfile::tempdir().unwrap();
         let home = folder.path();
         let first = write(home, FIRST, FIRST, None);

@@ -135,13 +135,13 @@ impl<'a> ReadabilityCheck<'a> {
     }
 
     /// Returns the problem of a listed conversation, given the rollout that its row names.
-    pub(super) fn problem(
+    pub(super) fn find_problem(
         &self,
         row: &ThreadRow,
         leaf: &ConversationRollout,
     ) -> Option<UnreadableConversation> {
-        let cause = self.cause(row, leaf)?;
-        let (base, chain) = self.chain(leaf);
+        let cause = self.find_cause(row, leaf)?;
+        let (base, chain) = self.follow_chain(leaf);
         let leaf_turns = count_turns(&leaf.file.path(self.home), None);
         let turns = |wanted: &dyn Fn(&ContinuedRollout) -> bool| -> usize {
             let rollouts = chain.iter().filter(|rollout| wanted(rollout));
@@ -172,7 +172,7 @@ impl<'a> ReadabilityCheck<'a> {
         })
     }
 
-    fn cause(&self, row: &ThreadRow, leaf: &ConversationRollout) -> Option<UnreadableCause> {
+    fn find_cause(&self, row: &ThreadRow, leaf: &ConversationRollout) -> Option<UnreadableCause> {
         if !leaf.is_paginated {
             return None;
         }
@@ -181,7 +181,7 @@ impl<'a> ReadabilityCheck<'a> {
         if leaf.subagent_start.is_some_and(is_hidden) {
             return Some(UnreadableCause::Boundary);
         }
-        let (missing, chain) = self.chain(leaf);
+        let (missing, chain) = self.follow_chain(leaf);
         if let Some(missing) = missing {
             return Some(UnreadableCause::MissingBase(missing));
         }
@@ -203,7 +203,7 @@ impl<'a> ReadabilityCheck<'a> {
 
     /// Follows a rollout back to the first one. Returns the id of one that is not on disk, and those that are, the
     /// newest first.
-    fn chain(&self, leaf: &ConversationRollout) -> (Option<String>, Vec<ContinuedRollout>) {
+    fn follow_chain(&self, leaf: &ConversationRollout) -> (Option<String>, Vec<ContinuedRollout>) {
         let mut chain = Vec::new();
         let mut next = leaf.base.as_deref();
         while let Some(cut) = next.filter(|_| chain.len() < MAX_ROLLOUTS) {

@@ -17,13 +17,13 @@ pub(crate) fn file_name(path: &Path) -> String {
 pub(crate) fn kind(metadata: &Metadata) -> String {
     match metadata.mode.name() {
         _ if metadata.is_safety() => "safety".into(),
-        mode if metadata.is_single_login() => partial(mode),
+        mode if metadata.is_single_login() => partial_label(mode),
         mode => mode.into(),
     }
 }
 
 /// Labels the kind of an archive that holds a single login.
-pub(crate) fn partial(kind: &str) -> String {
+pub(crate) fn partial_label(kind: &str) -> String {
     format!("{kind} (partial)")
 }
 

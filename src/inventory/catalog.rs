@@ -23,7 +23,7 @@ pub(crate) fn list(
 ) -> Result<Vec<ArchiveRecord>, IoError> {
     // `known` runs on this thread: the heap of another thread would have to grow page by page for
     // it.
-    let (pairs, mut known) = parallel::both(|| pairs(backups), known);
+    let (pairs, mut known) = parallel::both(|| list_pairs(backups), known);
     let pairs = pairs?;
     let mut records = Vec::with_capacity(pairs.len());
     // Both lists have one order. `inventory.json` is written in it, so this moves nothing.
@@ -80,11 +80,11 @@ struct Pair {
 
 /// Lists the pairs by the archive's path below `backups`, in the order in which `inventory.json` is
 /// sorted and searched.
-fn pairs(backups: &Path) -> Result<BTreeMap<String, Pair>, IoError> {
+fn list_pairs(backups: &Path) -> Result<BTreeMap<String, Pair>, IoError> {
     let mut pairs: BTreeMap<String, Pair> = BTreeMap::new();
     let entries = match fs::read_dir(backups) {
         Ok(entries) => entries,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(pairs),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(list_pairs),
         Err(e) => return Err(e).at("list", backups),
     };
     for entry in entries {
@@ -107,7 +107,7 @@ fn pairs(backups: &Path) -> Result<BTreeMap<String, Pair>, IoError> {
         };
         pairs.insert(relative_name(backups, &archive), pair);
     }
-    Ok(pairs)
+    Ok(list_pairs)
 }
 
 /// Like [`stamp`], for a directory entry: resolves no path.
@@ -205,7 +205,7 @@ fn archive(
 /// # Errors
 /// The folder cannot be listed. A missing folder counts as empty.
 pub(crate) fn archive_paths(backups: &Path) -> Result<Vec<String>, IoError> {
-    let pairs = pairs(backups)?.into_iter();
+    let pairs = list_pairs(backups)?.into_iter();
     let archives = pairs.filter(|(_, pair)| pair.archive.is_some());
     Ok(archives.map(|(path, _)| path).collect())
 }

@@ -88,7 +88,7 @@ pub(crate) fn targets(
         .iter()
         .filter_map(|profile| {
             let identity = profile.identity()?.clone();
-            let place = match profile.live_in(codex_home) {
+            let place = match profile.find_live_home(codex_home) {
                 Some(_) if live.is_some_and(|live| live.is_same(&identity)) => ProbeLocation::Live,
                 Some(home) => ProbeLocation::Elsewhere(home),
                 None => ProbeLocation::Scratch,

@@ -46,7 +46,7 @@ pub(crate) fn parse(
     }
     if let Some(active) = object.get(ACTIVE).and_then(Value::as_object) {
         let email = active.get("email").and_then(Value::as_str).unwrap_or("");
-        if let (false, Some(at)) = (email.is_empty(), time(active, "updated_at", zone)) {
+        if let (false, Some(at)) = (email.is_empty(), parse_isoformat(active, "updated_at", zone)) {
             file.used(&Identity::of_email(email), at.min(zone.at(now)));
         }
     }
@@ -79,9 +79,9 @@ fn add(
         return;
     };
     let left = left.as_f64().filter(|left| (0.0..=100.0).contains(left));
-    match (left, time(value, "updated_at", zone)) {
+    match (left, parse_isoformat(value, "updated_at", zone)) {
         (Some(left), Some(observed_at)) => {
-            let weekly = Window::weekly(100.0 - left, time(value, "reset_at", zone));
+            let weekly = Window::weekly(100.0 - left, parse_isoformat(value, "reset_at", zone));
             // A clock that was ahead must not make a later figure look older.
             let observed_at = observed_at.min(zone.at(now));
             let observation = Observation::new(QuotaSource::Python, observed_at, vec![weekly]);
@@ -94,7 +94,7 @@ fn add(
 }
 
 /// Parses a time in the format of Python's `isoformat`. Without an offset it is local time.
-fn time(value: &Map<String, Value>, key: &str, zone: Zone) -> Option<Timestamp> {
+fn parse_isoformat(value: &Map<String, Value>, key: &str, zone: Zone) -> Option<Timestamp> {
     let text = value.get(key)?.as_str()?;
     if let Ok(at) = DateTime::parse_from_rfc3339(text) {
         return Some(zone.at(&at));

@@ -29,15 +29,15 @@ fn is_invisible(c: char) -> bool {
 /// Returns the text with U+FFFD for each character that steers a terminal or deceives the reader. Line ends and tabs
 /// stay.
 pub(crate) fn printable(text: &str) -> Cow<'_, str> {
-    replaced(text, |c| matches!(c, '\n' | '\t'))
+    replace_controls(text, |c| matches!(c, '\n' | '\t'))
 }
 
 /// Like [`printable`], also for line ends and tabs.
 pub(crate) fn printable_line(text: &str) -> Cow<'_, str> {
-    replaced(text, |_| false)
+    replace_controls(text, |_| false)
 }
 
-fn replaced(text: &str, stays: impl Fn(char) -> bool) -> Cow<'_, str> {
+fn replace_controls(text: &str, stays: impl Fn(char) -> bool) -> Cow<'_, str> {
     let is_bad = |c: char| (steers_terminal(c) || is_invisible(c)) && !stays(c);
     if text.is_ascii() && !text.contains(is_bad) {
         return Cow::Borrowed(text);

@@ -319,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reached_name_stays_in_the_folder_that_it_had() {
+    fn a_reached_path_stays_in_its_folder_after_a_link_replaces_it() {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
         fs::create_dir_all(at("root/below")).unwrap();

@@ -113,7 +113,7 @@ pub(crate) fn modified_ns(meta: &Metadata) -> i64 {
     }
     #[cfg(not(unix))]
     {
-        since_1970(meta.modified())
+        unix_nanos(meta.modified())
     }
 }
 
@@ -127,7 +127,7 @@ pub(crate) fn changed_ns(meta: &Metadata) -> i64 {
     }
     #[cfg(not(unix))]
     {
-        since_1970(meta.modified()).max(since_1970(meta.created()))
+        unix_nanos(meta.modified()).max(unix_nanos(meta.created()))
     }
 }
 
@@ -136,8 +136,9 @@ fn nanoseconds(seconds: i64, more: i64) -> i64 {
     seconds.saturating_mul(1_000_000_000).saturating_add(more)
 }
 
+/// Returns nanoseconds since 1970; 0 if the time is unknown or earlier.
 #[cfg(not(unix))]
-fn since_1970(at: std::io::Result<std::time::SystemTime>) -> i64 {
+fn unix_nanos(at: std::io::Result<std::time::SystemTime>) -> i64 {
     at.map_or(0, |at| match at.duration_since(std::time::UNIX_EPOCH) {
         Ok(after) => i64::try_from(after.as_nanos()).unwrap_or(i64::MAX),
         Err(before) => i64::try_from(before.duration().as_nanos()).map_or(i64::MIN, |n| -n),

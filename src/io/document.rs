@@ -50,7 +50,7 @@ impl<T> DocumentState<T> {
 #[derive(Debug, thiserror::Error)]
 pub enum DocumentError {
     /// Written by a newer version of this program.
-    #[error("written by a newer codex-manager (schema {found}, this one knows {known}): {}", path.display())]
+    #[error("written by a newer codex-manager (schema {found}, this version reads up to {known}): {}", path.display())]
     Newer {
         path: PathBuf,
         /// The schema number it carries.

@@ -169,14 +169,14 @@ where
             _ => {
                 // The consumer ends, if it still runs.
                 drop((jobs, order));
-                here(&work, &take, produce)
+                run_here(&work, &take, produce)
             }
         }
     })
 }
 
 /// [`ordered`] without a thread besides the caller's.
-fn here<J, R, P, E>(
+fn run_here<J, R, P, E>(
     work: &impl Fn(J) -> R,
     take: &Mutex<impl FnMut(R) -> Result<(), E>>,
     produce: impl FnOnce(&Submitter<'_, J, R>) -> Result<P, E>,

@@ -40,20 +40,20 @@ pub(crate) fn parse(text: &str) -> Option<WallTime> {
     let (mut time, mut month_number, mut day_number) = (None, None, None);
     let (mut year, mut week, mut iso) = (None, None, None);
     while let Some(word) = words.next() {
-        let half = words.peek().and_then(|next| half_of_day(next));
-        if let Some(found) = clock(word, half) {
+        let half = words.peek().and_then(|next| parse_half_of_day(next));
+        if let Some(found) = parse_clock(word, half) {
             if half.is_some() {
                 words.next();
             }
             set(&mut time, found)?;
-        } else if let Some(found) = month(word) {
+        } else if let Some(found) = parse_month(word) {
             set(&mut month_number, found)?;
-        } else if let Some(found) = weekday(word) {
+        } else if let Some(found) = parse_weekday(word) {
             set(&mut week, found)?;
-        } else if let Some((date, rest)) = iso_date(word) {
+        } else if let Some((date, rest)) = parse_iso_date(word) {
             set(&mut iso, date)?;
             if !rest.is_empty() {
-                set(&mut time, clock(rest, None)?)?;
+                set(&mut time, parse_clock(rest, None)?)?;
             }
         } else {
             let digits = ["st", "nd", "rd", "th", "."]
@@ -69,7 +69,7 @@ pub(crate) fn parse(text: &str) -> Option<WallTime> {
     }
     let day = match (iso, month_number, day_number, week) {
         (Some(date), None, None, _) if year.is_none() => Some(date),
-        (None, Some(month), Some(day), _) => Some(Day::Date { year, month, day }),
+        (None, Some(parse_month), Some(day), _) => Some(Day::Date { year, month, day }),
         (None, None, None, Some(day)) if year.is_none() => Some(Day::Weekday(day)),
         (None, None, None, None) if year.is_none() => None,
         _ => return None,
@@ -122,7 +122,7 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, &'static str> {
 }
 
 /// The number of a month: "nov", "November".
-pub(crate) fn month(text: &str) -> Option<u32> {
+pub(crate) fn parse_month(text: &str) -> Option<u32> {
     const MONTHS: &str =
         "january february march april may june july august september october november december";
     let name = text.trim_end_matches('.').to_lowercase();
@@ -133,7 +133,7 @@ pub(crate) fn month(text: &str) -> Option<u32> {
 }
 
 /// A day of the week: "tue", "Tuesday".
-pub(crate) fn weekday(text: &str) -> Option<Weekday> {
+pub(crate) fn parse_weekday(text: &str) -> Option<Weekday> {
     let name = text.trim_end_matches('.');
     (name.len() >= 3).then(|| name.parse().ok()).flatten()
 }
@@ -149,7 +149,7 @@ enum HalfOfDay {
     Pm,
 }
 
-fn half_of_day(word: &str) -> Option<HalfOfDay> {
+fn parse_half_of_day(word: &str) -> Option<HalfOfDay> {
     match word {
         "am" | "a.m." => Some(HalfOfDay::Am),
         "pm" | "p.m." => Some(HalfOfDay::Pm),
@@ -158,7 +158,7 @@ fn half_of_day(word: &str) -> Option<HalfOfDay> {
 }
 
 /// "15:55", "9:08:30", "3:05pm", "3pm"; `half` is the word after it.
-fn clock(word: &str, half: Option<HalfOfDay>) -> Option<NaiveTime> {
+fn parse_clock(word: &str, half: Option<HalfOfDay>) -> Option<NaiveTime> {
     let (digits, half) = match (word.strip_suffix("am"), word.strip_suffix("pm")) {
         (Some(digits), _) => (digits, Some(HalfOfDay::Am)),
         (_, Some(digits)) => (digits, Some(HalfOfDay::Pm)),
@@ -185,7 +185,7 @@ fn clock(word: &str, half: Option<HalfOfDay>) -> Option<NaiveTime> {
 }
 
 /// "2026-11-24" or "2026-11-24t15:55", and the text after the date.
-fn iso_date(word: &str) -> Option<(Day, &str)> {
+fn parse_iso_date(word: &str) -> Option<(Day, &str)> {
     let (head, rest) = word.split_at_checked(10)?;
     let mut parts = head.split('-');
     let mut part = |width: usize| parts.next().filter(|p| p.len() == width).and_then(number);

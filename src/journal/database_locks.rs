@@ -76,7 +76,7 @@ impl DatabaseLocks {
         let mut others = table.iter().filter(|process| process.pid() != own);
         !cfg!(target_os = "linux")
             || others.any(|process| {
-                let open = process.open_beneath(&folders);
+                let open = process.open_files_beneath(&folders);
                 open.iter().any(|path| is_database(path))
             })
     }

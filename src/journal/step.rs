@@ -182,8 +182,8 @@ impl Step {
         move_to_free_path(&self.live, &self.staged)
     }
 
-    /// Moves the staged entry to the live path, which must be free. Half of an exchange of files
-    /// replaces the other file.
+    /// Moves the staged entry to the live path, which must be free. Two exceptions for one half of an exchange of files: it
+    /// replaces its partner, and if the live path already is this file, only the staged name is removed.
     fn move_here(&self) -> Result<(), IoError> {
         let live = look(&self.live)?;
         let is_partner = |(id, _): &(FileId, _)| self.partner_id.is_some_and(|p| p.is(*id));

@@ -46,7 +46,7 @@ impl OpenRollouts {
         // Without the folder no rollout is open.
         let real = sessions.canonical().unwrap_or_else(|_| sessions.clone());
         // Only files open for writing: at its start Codex reads other rollouts to fill its database.
-        let open = process.written_beneath(&[&real])?.into_iter();
+        let open = process.files_open_for_writing(&[&real])?.into_iter();
         let rollouts = open
             .filter(|path| RolloutName::of(path).is_some_and(|file| file.id().is_some()))
             .filter_map(|path| Some(sessions.join(path.strip_prefix(&real).ok()?)));
@@ -118,7 +118,7 @@ pub(crate) fn created_during(
         })
         .filter(|path| {
             let meta = rollout::head(path).ok().flatten();
-            meta.is_some_and(|meta| is_main_thread(&meta) && fits(&meta, record))
+            meta.is_some_and(|meta| is_main_thread(&meta) && fits_launch(&meta, record))
         })
         .filter_map(|path| conversation(&path, 0))
         .collect();
@@ -162,7 +162,7 @@ fn is_by_account(meta: &SessionMeta, record: &LaunchRecord) -> bool {
 
 /// Returns true if a rollout was created in the folder of the launch, and by its account if it names
 /// one.
-fn fits(meta: &SessionMeta, record: &LaunchRecord) -> bool {
+fn fits_launch(meta: &SessionMeta, record: &LaunchRecord) -> bool {
     let is_same_folder = match (&record.run.working_root, meta.text("cwd")) {
         (Some(root), Some(cwd)) => file_id::is_same_folder(Path::new(root), Path::new(cwd)),
         _ => true,
@@ -235,7 +235,7 @@ fn try_read_usage(conversation: &mut BoundConversation, since: DateTime<Utc>) ->
 }
 
 /// Returns the user id and workspace id of the creator of a conversation, if its rollout has them.
-pub(crate) fn creator(path: &Path) -> Option<(Option<String>, Option<String>)> {
+pub(crate) fn read_creator(path: &Path) -> Option<(Option<String>, Option<String>)> {
     let meta = rollout::head(path).ok().flatten()?;
     let id = |key| meta.text(key).map(str::to_owned);
     let (user, account) = (id("creator_user_id"), id("creator_account_id"));

@@ -30,9 +30,9 @@ pub(crate) struct FolderAccounts {
 impl FolderAccounts {
     /// Returns true if the user allows logins in `home`, which others can read.
     pub(crate) fn allow_logins_in(&self, home: &Path, home_dir: Option<&Path>) -> bool {
-        let settings = resolved(&self.shared_logins, home_dir);
-        let chains = chains(home);
-        let found = chains.iter().filter_map(|chain| nearest(chain, &settings));
+        let settings = resolve_folders(&self.shared_logins, home_dir);
+        let ancestor_chains = ancestor_chains(home);
+        let found = ancestor_chains.iter().filter_map(|chain| find_nearest(chain, &settings));
         let found = found.min_by_key(|(steps, _)| *steps);
         found.is_some_and(|(_, found)| *found.value)
     }
@@ -135,16 +135,16 @@ pub(crate) fn account_of(
     home_dir: Option<&Path>,
     accounts: &FolderAccounts,
 ) -> Result<FolderChoice, AccountFileError> {
-    let settings = resolved(&accounts.folders, home_dir);
-    let mut trusted = resolved(&accounts.trusted, home_dir);
+    let settings = resolve_folders(&accounts.folders, home_dir);
+    let mut trusted = resolve_folders(&accounts.trusted, home_dir);
     // If two spellings of one folder disagree, it is not trusted: `false` sorts first.
     trusted.sort_by_key(|entry| *entry.value);
-    let chains = chains(cwd);
-    let by_chain = chains.iter().map(|chain| nearest(chain, &settings));
+    let ancestor_chains = ancestor_chains(cwd);
+    let by_chain = ancestor_chains.iter().map(|chain| find_nearest(chain, &settings));
     let setting = by_chain.flatten().min_by_key(|(steps, _)| *steps);
     // A file in the folder of the setting is not nearer than the setting.
     let limit = setting.map_or(usize::MAX, |(steps, _)| steps);
-    let mut files: Vec<_> = chains
+    let mut files: Vec<_> = ancestor_chains
         .iter()
         .flat_map(|chain| chain.iter().enumerate().take(limit))
         .map(|(steps, folder)| (steps, folder.join(FILE_NAME)))
@@ -168,25 +168,25 @@ pub(crate) fn account_of(
     Ok(FolderChoice { account, ignored })
 }
 
-/// Returns `cwd` and the folders above it, nearest first: once as given, and once with symbolic links
-/// resolved if that differs.
-fn chains(cwd: &Path) -> Vec<Vec<PathBuf>> {
+/// Returns `cwd` and the folders above it, nearest first: once as given, unless it contains `..`, and once with symbolic
+/// links resolved, if that differs. Empty for a relative path.
+fn ancestor_chains(cwd: &Path) -> Vec<Vec<PathBuf>> {
     let above = |path: &Path| path.ancestors().map(Path::to_path_buf).collect::<Vec<_>>();
     let has_parent_dir = cwd.components().any(|part| part == Component::ParentDir);
     if !cwd.is_absolute() {
         return Vec::new();
     }
-    let mut chains = Vec::new();
+    let mut ancestor_chains = Vec::new();
     // `Path::ancestors` would take `a` for the parent of `a/..`.
     if !has_parent_dir {
-        chains.push(above(cwd));
+        ancestor_chains.push(above(cwd));
     }
     if let Ok(real) = cwd.canonical()
         && real != cwd
     {
-        chains.push(above(&real));
+        ancestor_chains.push(above(&real));
     }
-    chains
+    ancestor_chains
 }
 
 /// A setting with one value per folder.
@@ -198,7 +198,7 @@ struct FolderSetting<'a, T> {
     value: &'a T,
 }
 
-fn resolved<'a, T>(
+fn resolve_folders<'a, T>(
     settings: &'a BTreeMap<String, T>,
     home_dir: Option<&Path>,
 ) -> Vec<FolderSetting<'a, T>> {
@@ -216,7 +216,7 @@ fn resolved<'a, T>(
 }
 
 /// Finds the entry for the first folder of `chain` that has one, with the number of folders before it.
-fn nearest<'e, 'a, T>(
+fn find_nearest<'e, 'a, T>(
     chain: &[PathBuf],
     entries: &'e [FolderSetting<'a, T>],
 ) -> Option<(usize, &'e FolderSetting<'a, T>)> {
@@ -233,7 +233,7 @@ fn is_trusted(file: &Path, trusted: &[FolderSetting<'_, bool>]) -> bool {
         return false;
     };
     let chain: Vec<_> = folder.ancestors().map(Path::to_path_buf).collect();
-    nearest(&chain, trusted).is_some_and(|(_, found)| *found.value)
+    find_nearest(&chain, trusted).is_some_and(|(_, found)| *found.value)
 }
 
 /// Reads the profile name in `file`: its first line that is not blank.

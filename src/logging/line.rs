@@ -12,7 +12,7 @@ pub enum LogFormat {
     Text,
     /// One JSON object per line.
     Json,
-    /// `key=value` pairs only (logfmt).
+    /// `key=value` pairs only (format_logfmt).
     Logfmt,
 }
 
@@ -58,14 +58,14 @@ pub(super) struct LogRecord<'a> {
 pub(super) fn render(record: &LogRecord<'_>, format: LogFormat) -> String {
     let mut line = match format {
         LogFormat::Text => text(record),
-        LogFormat::Json => json(record),
-        LogFormat::Logfmt => logfmt(record),
+        LogFormat::Json => format_json(record),
+        LogFormat::Logfmt => format_logfmt(record),
     };
     line.push('\n');
     line
 }
 
-fn time(record: &LogRecord<'_>) -> String {
+fn format_time(record: &LogRecord<'_>) -> String {
     record
         .at
         .to_rfc3339_opts(chrono::SecondsFormat::Millis, false)
@@ -74,7 +74,7 @@ fn time(record: &LogRecord<'_>) -> String {
 fn text(record: &LogRecord<'_>) -> String {
     let mut line = format!(
         "{} {:<7} [{} {}] {}",
-        time(record),
+        format_time(record),
         record.severity.name(),
         record.machine,
         record.pid,
@@ -86,10 +86,10 @@ fn text(record: &LogRecord<'_>) -> String {
     line
 }
 
-fn logfmt(record: &LogRecord<'_>) -> String {
+fn format_logfmt(record: &LogRecord<'_>) -> String {
     let mut line = format!(
         "time={} level={} machine={} pid={} msg={}",
-        time(record),
+        format_time(record),
         record.severity.name(),
         quoted(&FieldValue::Text(record.machine.to_owned())),
         record.pid,
@@ -101,10 +101,10 @@ fn logfmt(record: &LogRecord<'_>) -> String {
     line
 }
 
-fn json(record: &LogRecord<'_>) -> String {
+fn format_json(record: &LogRecord<'_>) -> String {
     use serde_json::{Map, Value as Json};
     let mut object = Map::new();
-    object.insert("time".into(), time(record).into());
+    object.insert("time".into(), format_time(record).into());
     object.insert("level".into(), record.severity.name().into());
     object.insert("machine".into(), record.machine.into());
     object.insert("pid".into(), record.pid.into());

@@ -126,7 +126,7 @@ impl JobDefinition {
     /// # Errors
     /// A path is not UTF-8, or contains a character that the scheduler's format cannot represent.
     pub fn new(options: JobOptions, context: &JobContext<'_>) -> Result<Self, ScheduleError> {
-        let path = |path: &Path| text(path.as_os_str(), context.scheduler);
+        let path = |path: &Path| representable_text(path.as_os_str(), context.scheduler);
         let mut command = vec![path(&context.program)?];
         // A Windows task has no variables of its own.
         let environment = if context.scheduler == Scheduler::Windows {
@@ -161,7 +161,7 @@ fn environment(
     options: &JobOptions,
     context: &JobContext<'_>,
 ) -> Result<Vec<(String, String)>, ScheduleError> {
-    let path = |path: &Path| text(path.as_os_str(), context.scheduler);
+    let path = |path: &Path| representable_text(path.as_os_str(), context.scheduler);
     let mut variables = vec![
         ("CODEX_HOME".into(), path(&context.codex_home)?),
         ("CODEX_MANAGER_HOME".into(), path(&context.manager_home)?),
@@ -172,11 +172,11 @@ fn environment(
         variables.push(("CODEX_SQLITE_HOME".into(), path(&folder)?));
     }
     if let Some(folders) = &options.search_path {
-        variables.push(("PATH".into(), text(folders.as_ref(), context.scheduler)?));
+        variables.push(("PATH".into(), representable_text(folders.as_ref(), context.scheduler)?));
     }
     if let Some(zone) = context.env.get("TZ") {
         // Schedulers start jobs without it, and names of archives have local times.
-        variables.push(("TZ".into(), text(zone, context.scheduler)?));
+        variables.push(("TZ".into(), representable_text(zone, context.scheduler)?));
     }
     Ok(variables)
 }
@@ -188,7 +188,7 @@ fn arguments(options: &JobOptions, scheduler: Scheduler) -> Result<Vec<String>, 
         JobKind::Sync => {
             words.extend(["sync".into(), "run".into()]);
             if let Some(config) = &options.config {
-                words.extend(["--config".into(), text(config.as_os_str(), scheduler)?]);
+                words.extend(["--config".into(), representable_text(config.as_os_str(), scheduler)?]);
             }
             let mode = if options.apply {
                 "--apply"
@@ -237,14 +237,14 @@ pub fn search_path(
         return Ok(None);
     }
     match std::env::join_paths(env.program_folders()) {
-        Ok(folders) => text(&folders, scheduler).map(Some),
+        Ok(folders) => representable_text(&folders, scheduler).map(Some),
         // Does not happen: the folders come from splitting.
         Err(_) => Ok(None),
     }
 }
 
 /// Converts `text` to UTF-8, and checks that the scheduler's format can represent it.
-fn text(text: &std::ffi::OsStr, scheduler: Scheduler) -> Result<String, ScheduleError> {
+fn representable_text(text: &std::ffi::OsStr, scheduler: Scheduler) -> Result<String, ScheduleError> {
     let unwritable = |why| ScheduleError::Unwritable {
         format: scheduler.name(),
         why,

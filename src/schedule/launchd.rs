@@ -34,14 +34,14 @@ pub(super) fn render(definition: &JobDefinition, context: &JobContext<'_>) -> St
         definition.marker()
     );
     let job = definition.options.job;
-    pair(&mut text, 1, "Label", &label(job));
+    push_pair(&mut text, 1, "Label", &label(job));
     text.push_str("\t<key>ProgramArguments</key>\n\t<array>\n");
     for word in &definition.command {
         let _ = writeln!(text, "\t\t<string>{}</string>", escaped(word));
     }
     text.push_str("\t</array>\n\t<key>EnvironmentVariables</key>\n\t<dict>\n");
     for (variable, value) in &definition.environment {
-        pair(&mut text, 2, variable, value);
+        push_pair(&mut text, 2, variable, value);
     }
     text.push_str("\t</dict>\n");
     match definition.options.when {
@@ -65,7 +65,7 @@ pub(super) fn render(definition: &JobDefinition, context: &JobContext<'_>) -> St
         .manager_home
         .join(logging::FOLDER)
         .join(format!("schedule-{}.err", job.name()));
-    pair(&mut text, 1, "StandardErrorPath", &errors.to_string_lossy());
+    push_pair(&mut text, 1, "StandardErrorPath", &errors.to_string_lossy());
     text.push_str(
         "\t<key>ProcessType</key>\n\t<string>Background</string>\n\
          \t<key>Umask</key>\n\t<integer>63</integer>\n\
@@ -74,7 +74,7 @@ pub(super) fn render(definition: &JobDefinition, context: &JobContext<'_>) -> St
     text
 }
 
-fn pair(text: &mut String, depth: usize, key: &str, value: &str) {
+fn push_pair(text: &mut String, depth: usize, key: &str, value: &str) {
     let tabs = "\t".repeat(depth);
     let _ = write!(
         text,

@@ -1,4 +1,4 @@
-//! Makes an archive before a new Codex starts.
+//! Makes an archive before a new version of Codex starts.
 
 use crate::config::BeforeNewCodex;
 use crate::context::Context;

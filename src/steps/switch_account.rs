@@ -287,7 +287,7 @@ fn show_json(
 fn show_current(plan: &SwitchPlan, to: &Identity, daemon: &'static str, context: &Context) {
     show_json(plan, to, daemon, &SwitchResult::default(), context);
     context.ui.report(format_args!(
-        "{} is already the live account; nothing was changed",
+        "{} is already the live account; no login was changed",
         printable(target_name(plan, to))
     ));
     if daemon == "stopped" {

@@ -321,7 +321,7 @@ impl OpenFiles {
         let table = ProcessTable::read();
         let open = table
             .iter()
-            .flat_map(|process| process.open_beneath(&folders));
+            .flat_map(|process| process.open_files_beneath(&folders));
         Self(open.collect())
     }
 

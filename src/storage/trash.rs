@@ -230,10 +230,11 @@ impl ConversationTrash {
         })
     }
 
-    /// Puts a conversation back as it was. Durable on return. Repeated safely.
+    /// Restores the rollouts, the row and the names of a conversation. Durable on return; safe to repeat after a kill.
     ///
     /// # Errors
-    /// The unit stays in the trash.
+    /// Another process writes the conversation, one of its paths is occupied, or a file cannot be written. The unit stays in
+    /// the trash.
     pub(crate) fn put_back(&self, unit: &Unit) -> Result<(), TrashError> {
         let conversation = &unit.conversation;
         let home = &conversation.home.0;

@@ -102,7 +102,9 @@ impl VacuumPlan {
     /// Rewrites the databases, all or none. Returns the folder with the originals. Durable on return.
     ///
     /// # Errors
-    /// A process uses the home, or a database cannot be copied. Nothing was changed.
+    /// A process uses the home, the clock cannot be trusted, or a database cannot be copied: nothing was changed. The exchange
+    /// was interrupted: the next command finishes or undoes it. The originals of the run before cannot be removed: the
+    /// databases are rewritten.
     pub(crate) fn apply(
         &mut self,
         home: &Path,
@@ -190,8 +192,8 @@ pub(crate) fn undo(
     Ok((items, Some(folder)))
 }
 
-/// Exchanges databases of `home` for the ones that `stage` stages, which returns their paths. Moves
-/// them to the trash, and removes the ones of the run before. Returns their folder.
+/// Replaces databases of `home` by the copies that `stage` prepares, keeps the originals in the trash, removes those of the
+/// run before, and returns the folder of the originals.
 fn replace(
     home: &Path,
     manager_home: &Path,

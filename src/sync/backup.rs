@@ -213,7 +213,7 @@ pub(crate) fn read_list(snapshot: &SyncSnapshot) -> Result<Option<SnapshotList>,
         Ok(DocumentState::Absent) => Ok(None),
         Ok(DocumentState::Damaged(reason)) => Err(unusable(reason)),
         Err(DocumentError::Newer { found, known, .. }) => Err(unusable(format!(
-            "written by a newer codex-manager: schema {found}, this one knows {known}"
+            "written by a newer codex-manager: schema {found}, this version reads up to {known}"
         ))),
         Err(DocumentError::Io(e)) => Err(unusable(e.source.to_string())),
     }

@@ -144,14 +144,15 @@ impl RemoteManifests {
             }
         }
         if !is_all {
-            all.refuse("", "there are more files than the limit");
+            let why = "it has more files than the limit; the rest is ignored. Remove those that none of your machines wrote";
+            all.refused.push((manager_folder::display_name(""), why.to_owned()));
         }
         Ok(all)
     }
 
     fn refuse(&mut self, name: &str, why: &str) {
         let why = format!(
-            "{why}; it is ignored. If none of your machines wrote it, remove it from the cloud folder"
+            "{why}; the file is ignored. If none of your machines wrote it, remove it from the cloud folder"
         );
         self.refused.push((manager_folder::display_name(name), why));
     }

@@ -177,7 +177,7 @@ impl SideWalk<'_> {
         Ok(false)
     }
 
-    fn folder(&mut self, folder: &Path, relative: &str) -> Result<(), IoError> {
+    fn scan_folder(&mut self, folder: &Path, relative: &str) -> Result<(), IoError> {
         progress::check_interrupt().at("list", folder)?;
         let entries = match fs::read_dir(folder) {
             // A cloud client removed the folder after its parent was listed. If the root is gone too, that is
@@ -202,7 +202,7 @@ impl SideWalk<'_> {
             let kind = entry.file_type().at("look at", folder)?;
             if kind.is_dir() {
                 if cloud_names::is_scratch(name) {
-                    self.scratch(&path, &entry.path());
+                    self.note_temp_file(&path, &entry.path());
                 } else if tree::is_too_deep(Path::new(&path)) {
                     self.note(&path, tree::TOO_DEEP);
                 } else if self.scope.may_enter(&path) {
@@ -306,7 +306,7 @@ impl SideWalk<'_> {
         let named = cloud_names::classify(&path);
         if named == CloudName::Scratch {
             if self.side == Side::Local {
-                self.scratch(&path, &full());
+                self.note_temp_file(&path, &full());
             }
             return;
         }
@@ -359,7 +359,7 @@ impl SideWalk<'_> {
 
     /// Reports a user's file whose name looks like a client's scratch file: in the cloud folder it would be
     /// ignored. Files that operating systems and clients put into any folder are not reported.
-    fn scratch(&mut self, path: &str, full: &Path) {
+    fn note_temp_file(&mut self, path: &str, full: &Path) {
         if self.side == Side::Local
             && self.scope.classify(path) == ScopeMatch::Synced
             && !cloud_names::is_junk(full)

@@ -395,7 +395,7 @@ fn write_files(
 ) -> Result<(), TransferError> {
     let mut tar = tar::Builder::new(output);
     let manifest = document::encode(place, &plan.manifest)?;
-    let mut head = head(manifest.len() as u64);
+    let mut head = tar_header(manifest.len() as u64);
     tar.append_data(&mut head, NAME, manifest.as_slice())
         .at("write", place)?;
     for (file, content) in plan.manifest.files.iter().zip(&plan.contents) {
@@ -428,7 +428,7 @@ fn write_files(
     Ok(())
 }
 
-fn head(size: u64) -> tar::Header {
+fn tar_header(size: u64) -> tar::Header {
     let mut header = tar::Header::new_gnu();
     header.set_entry_type(tar::EntryType::Regular);
     header.set_size(size);

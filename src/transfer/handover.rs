@@ -53,7 +53,7 @@ pub(crate) fn obstacle(profile: &Profile, codex_home: &Path) -> Option<String> {
     if profile.damaged.is_some() {
         return Some("its profile.json is damaged".into());
     }
-    if let Some(home) = profile.live_in(codex_home) {
+    if let Some(home) = profile.find_live_home(codex_home) {
         return Some(format!(
             "its account is the live account of {}",
             home.display()

@@ -85,7 +85,7 @@ impl LocalAccount {
         let is_own = |p: &&Profile| p.identity().is_some_and(|own| own.is_same(identity));
         let own = all.iter().find(is_own).cloned();
         let home = match &own {
-            Some(own) => own.live_in(options.codex_home),
+            Some(own) => own.find_live_home(options.codex_home),
             None => Some(options.codex_home.to_path_buf()),
         };
         let live = home.and_then(|home| AuthFile::read(&home.join(AUTH_JSON)).ok());
@@ -282,8 +282,8 @@ pub(super) fn apply(
         }
         profiles.learn(identity, &packed.file.superseded)?;
     } else {
-        let live_in = known.own.as_ref().and_then(|own| own.live_in(home));
-        let keeper = live_in.as_deref();
+        let find_live_home = known.own.as_ref().and_then(|own| own.find_live_home(home));
+        let keeper = find_live_home.as_deref();
         let keeper = keeper.map_or(OwnerLocation::AssertedProfile, OwnerLocation::AssertedLive);
         profiles.save_back(snapshot, login, keeper, now)?;
     }

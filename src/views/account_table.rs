@@ -153,7 +153,7 @@ fn next_cells(entry: &AccountEntry, verdict: &Verdict, context: &Context) -> [Ce
     }
 }
 
-/// Returns the end of a cooldown, or the next reset of the quota of a ready account.
+/// Returns the end of a cooldown. For any other account: the weekly reset if it is ahead, else the earliest reset that is.
 pub(crate) fn next_change(
     entry: &AccountEntry,
     verdict: &Verdict,

@@ -26,7 +26,7 @@ pub(crate) fn short_pace(entry: &AccountEntry, context: &Context) -> String {
     }
 }
 
-/// Returns `at this pace exhausted on Fri 27 Nov` if the weekly window of the live account will be used up before
+/// Returns `at this pace, the weekly quota runs out on Fri 27 Nov` if the weekly window of the live account will be used up before
 /// its reset. Other accounts are not in use, so they do not keep their pace.
 pub(crate) fn exhaustion_hint(
     account: &Account,
@@ -40,5 +40,5 @@ pub(crate) fn exhaustion_hint(
         return None;
     };
     let day = context.zone().at(&at).format("%a %-d %b");
-    Some(format!("at this pace exhausted on {day}"))
+    Some(format!("at this pace, the weekly quota runs out on {day}"))
 }

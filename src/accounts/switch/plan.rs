@@ -134,7 +134,7 @@ fn check_other_homes(
         request.codex_home
     };
     let profile = target.name.clone();
-    if let Some(home) = target.live_in(first_home)
+    if let Some(home) = target.find_live_home(first_home)
         // The outdated login in this home is replaced by this switch.
         && !(is_outdated && canonical(&home) == canonical(request.codex_home))
     {

@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_unchanged_file_keeps_a_stamp_that_counts() {
+    fn a_stamp_is_stable_until_the_file_changes() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");
         crate::io::atomic::write(&path, b"text").unwrap();

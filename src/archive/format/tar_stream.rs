@@ -45,7 +45,7 @@ pub(crate) struct EntryContent<'a> {
 
 impl EntryContent<'_> {
     /// Returns the next bytes, or `None` at the end.
-    pub(crate) fn chunk(&mut self) -> Result<Option<&[u8]>, ContentError> {
+    pub(crate) fn next_chunk(&mut self) -> Result<Option<&[u8]>, ContentError> {
         if is_interrupted() {
             return Err(ArchiveError::Interrupted.into());
         }
@@ -60,14 +60,14 @@ impl EntryContent<'_> {
 
     /// Reads and discards the rest of the content.
     fn drain(&mut self) -> Result<(), ContentError> {
-        while self.chunk()?.is_some() {}
+        while self.next_chunk()?.is_some() {}
         Ok(())
     }
 
     /// Returns the complete content, or `None` if it is longer than `limit` bytes.
     pub(crate) fn read_all(&mut self, limit: u64) -> Result<Option<Vec<u8>>, ContentError> {
         let mut all = Vec::new();
-        while let Some(bytes) = self.chunk()? {
+        while let Some(bytes) = self.next_chunk()? {
             if (all.len() + bytes.len()) as u64 > limit {
                 return Ok(None);
             }
@@ -178,8 +178,8 @@ impl PendingExtensions {
         entry.read_to_end(&mut value)?;
         match kind {
             // GNU tar ends the text with a NUL byte.
-            EntryType::GNULongName => self.path = Some(until_nul(value)),
-            EntryType::GNULongLink => self.link = Some(until_nul(value)),
+            EntryType::GNULongName => self.path = Some(cut_at_nul(value)),
+            EntryType::GNULongLink => self.link = Some(cut_at_nul(value)),
             EntryType::XHeader => {
                 let records = pax_records(&value)
                     .ok_or_else(|| ContentError::damaged("malformed pax extension"))?;
@@ -193,7 +193,7 @@ impl PendingExtensions {
                         // The tar crate finds the next entry by the size in the header. With
                         // another size, content would be read as headers.
                         b"size" => {
-                            let what = "a size outside the header is not supported";
+                            let what = "its pax record `size` is not supported";
                             return Err(ContentError::damaged(what));
                         }
                         _ => {}
@@ -287,7 +287,7 @@ fn parse_mtime(text: &str) -> Option<i64> {
     seconds.checked_mul(1_000_000_000)?.checked_add(nanos)
 }
 
-fn until_nul(mut bytes: Vec<u8>) -> Vec<u8> {
+fn cut_at_nul(mut bytes: Vec<u8>) -> Vec<u8> {
     if let Some(end) = bytes.iter().position(|b| *b == 0) {
         bytes.truncate(end);
     }

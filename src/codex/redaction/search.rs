@@ -64,7 +64,7 @@ struct SecretForm {
     place: FormPlace,
     check: FormCheck,
     pattern_text: &'static str,
-    /// Compiled at the first keyword. All patterns are tested, so none is `None`.
+    /// Compiled when one of its keywords first occurs. `None` for an invalid pattern, which a unit test excludes.
     pattern: OnceLock<Option<Regex>>,
 }
 
@@ -74,7 +74,7 @@ struct FormTable {
     form_of: Vec<usize>,
 }
 
-/// All lines of `forms.txt` are tested, so it is not `None`.
+/// `None` if a line of `forms.txt` is malformed, which a unit test excludes.
 static TABLE: LazyLock<Option<FormTable>> = LazyLock::new(|| {
     let mut forms = Vec::new();
     let mut keywords: Vec<String> = Vec::new();

@@ -32,7 +32,7 @@ pub(crate) fn rollout_paths(path: &Path) -> Result<Vec<(String, String)>, Databa
         return Ok(Vec::new());
     }
     let mut rows = Vec::new();
-    each_thread(&connection, |id, path| {
+    for_each_thread(&connection, |id, path| {
         rows.push((id.to_owned(), path.to_owned()));
         Ok(())
     })
@@ -81,7 +81,7 @@ pub(crate) fn rewrite_rollout_paths(
     if !has_table(&connection, "threads").on("read", database)? {
         return Ok(0);
     }
-    each_thread(&connection, |id, old| {
+    for_each_thread(&connection, |id, old| {
         is_needed |= update(id, old).is_some();
         Ok(())
     })
@@ -94,7 +94,7 @@ pub(crate) fn rewrite_rollout_paths(
         let schema = Schema::of(transaction)?;
         let mut changed = 0;
         // Updating rows during the walk is safe: neither their key nor the order of the walk changes.
-        each_thread(transaction, |id, old| {
+        for_each_thread(transaction, |id, old| {
             let Some((new, archived)) = update(id, old) else {
                 return Ok(());
             };
@@ -112,7 +112,7 @@ pub(crate) fn rewrite_rollout_paths(
 }
 
 /// Calls `visit` with the id and rollout path of each thread.
-fn each_thread(
+fn for_each_thread(
     connection: &Connection,
     mut visit: impl FnMut(&str, &str) -> rusqlite::Result<()>,
 ) -> rusqlite::Result<()> {
@@ -260,7 +260,7 @@ fn copy_rows_into(
             // If the staged schema rejects a row, Codex creates it again from the rollout.
             let rows_of_id = insert.execute([id]).unwrap_or(0);
             if rows == RowGroup::Threads && rows_of_id > 0 {
-                complete_times(&transaction);
+                fill_missing_times(&transaction);
             }
             copied += rows_of_id;
         }
@@ -275,7 +275,7 @@ fn copy_rows_into(
 
 /// Fills in the times of the row that was added last, as triggers of Codex (0.169) do: no trigger fires on a
 /// connection of this program.
-pub(super) fn complete_times(connection: &Connection) {
+pub(super) fn fill_missing_times(connection: &Connection) {
     for change in [
         "created_at_ms=created_at*1000 WHERE created_at_ms IS NULL",
         "updated_at_ms=updated_at*1000 WHERE updated_at_ms IS NULL",

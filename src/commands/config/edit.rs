@@ -114,7 +114,7 @@ fn open_editor(editor: &str, file: &Path, env: &Environment) -> Result<()> {
         Ok(())
     } else {
         Err(
-            CommandError::failed(format!("the editor ended with {status}: {editor}"))
+            CommandError::failed(format!("the editor failed ({status}): {editor}"))
                 .hint("the settings were not changed"),
         )
     }

@@ -112,7 +112,7 @@ pub(super) fn list(context: &Context, args: &ConfigListArgs) -> Result<Outcome> 
             _ => Style::Plain,
         };
         let value = printable(&to_text(&setting.value));
-        let cell = in_table(&value);
+        let cell = shorten_for_table(&value);
         if cell != value {
             long.push((key.name.to_owned(), value.clone()));
         }
@@ -285,8 +285,8 @@ fn to_json(value: &Value) -> Json {
     }
 }
 
-/// Shortens a value to the width of its column. The end is kept, because most long values are paths.
-fn in_table(value: &str) -> String {
+/// Shortens a value to 16 characters by dropping its beginning, because most long values are paths.
+fn shorten_for_table(value: &str) -> String {
     const MAX_CHARS: usize = 16;
     match value.chars().count().checked_sub(MAX_CHARS) {
         None | Some(0) => value.to_owned(),

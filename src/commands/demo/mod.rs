@@ -57,7 +57,7 @@ impl DemoArgs {
         let result = Demo::new(context, temp_home.path()).run_steps();
         if self.keep {
             let kept = temp_home.keep();
-            context.note(format_args!("the sample is in {}", kept.display()));
+            context.note(format_args!("kept the folder of the demo: {}", kept.display()));
         }
         result
     }

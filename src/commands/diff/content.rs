@@ -58,7 +58,7 @@ type Versions<T> = BTreeMap<(ContentKind, String), T>;
 /// One of the files cannot be read or parsed.
 pub(super) fn compare_settings(archive: &ArchiveReader, home: &Path) -> Result<Vec<DiffedContent>> {
     let mut text = String::new();
-    let mut archived = file_extract::extract_unnamed(archive, HomeEntryKind::Config)?;
+    let mut archived = file_extract::extract_to_temp_file(archive, HomeEntryKind::Config)?;
     archived
         .read_to_string(&mut text)
         .at("read the archived", CONFIG_TOML)?;

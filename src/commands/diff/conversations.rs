@@ -47,7 +47,7 @@ pub(super) fn compare(
         let presence = Change::between(old.map(|_| ()), new.map(|_| ()));
         let old = old.map(Vec::as_slice).unwrap_or_default();
         let new = new.map(Vec::as_slice).unwrap_or_default();
-        if stamps(old) == stamps(new) {
+        if rollout_stamps(old) == rollout_stamps(new) {
             continue;
         }
         let (messages_gained, messages_lost) = count(old, new, archive, home)?;
@@ -66,15 +66,16 @@ pub(super) fn compare(
     Ok(changed)
 }
 
-/// Returns what two equal rollouts have in common. A moved rollout is the same file.
-fn stamps(files: &[FileEntry]) -> Vec<(Option<OsString>, u64, i64)> {
-    let stamps = files.iter().map(|file| {
+/// Returns file name, size and mtime of each file, sorted. Equal lists mean equal rollouts, also after a move to another
+/// folder.
+fn rollout_stamps(files: &[FileEntry]) -> Vec<(Option<OsString>, u64, i64)> {
+    let rollout_stamps = files.iter().map(|file| {
         let name = file.path.as_path().file_name().map(ToOwned::to_owned);
         (name, file.size, file.mtime)
     });
-    let mut stamps: Vec<_> = stamps.collect();
-    stamps.sort();
-    stamps
+    let mut rollout_stamps: Vec<_> = rollout_stamps.collect();
+    rollout_stamps.sort();
+    rollout_stamps
 }
 
 /// Returns the number of messages that only the home has, and of those that only the archive has.

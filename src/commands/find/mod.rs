@@ -320,7 +320,7 @@ fn print(hit: &Hit, archive: Option<&String>, context: &Context) {
         about.push("archived".to_owned());
     }
     if archive.is_some() {
-        about.push("not on disk".to_owned());
+        about.push("only in an archive".to_owned());
     }
     let title = match &*conversation.title {
         "" => "(no title)".to_owned(),

@@ -228,10 +228,10 @@ impl HookArgs {
                 (FISH, format!("'{text}'"))
             }
             HookShell::Powershell => (POWERSHELL, format!("'{}'", text.replace('\'', "''"))),
-            HookShell::Starship => (STARSHIP, in_quotes(&shell::quoted(text))),
+            HookShell::Starship => (STARSHIP, escape_double_quotes(&shell::quoted(text))),
             // tmux parses the line before the shell does: it expands `#`, and `$` in double quotes.
             HookShell::Tmux => {
-                let text = in_quotes(&shell::quoted(text));
+                let text = escape_double_quotes(&shell::quoted(text));
                 (TMUX, text.replace('$', "\\$").replace('#', "##"))
             }
         };
@@ -242,6 +242,6 @@ impl HookArgs {
 }
 
 /// Escapes `text` for double quotes.
-fn in_quotes(text: &str) -> String {
+fn escape_double_quotes(text: &str) -> String {
     text.replace('\\', "\\\\").replace('"', "\\\"")
 }

@@ -250,7 +250,8 @@ fn belongs_to(metadata: &Metadata, record: &LegacyRecord) -> bool {
         && metadata.session_start_at == record.metadata.session_start_at
 }
 
-/// Returns the names of missing sidecars that no new archive comes with.
+/// Returns the sidecars to write on their own, each as name and legacy record: those that are missing and are not written
+/// with an archive of this run.
 fn sidecar_jobs<'a>(
     merged: &'a LegacyMerge,
     archives: &[&LegacyRecord],

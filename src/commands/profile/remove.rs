@@ -104,7 +104,7 @@ fn consent(
     let home = profiles
         .named(profile)
         .ok()
-        .and_then(|p| p.live_in(context.codex_home()));
+        .and_then(|p| p.find_live_home(context.codex_home()));
     let live = home.and_then(|home| AuthFile::read(&home.join(AUTH_JSON)).ok());
     let is_live = live.as_ref().and_then(AuthFile::login).is_some_and(|live| {
         logins.iter().all(|login| {

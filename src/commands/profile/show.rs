@@ -36,10 +36,10 @@ impl ProfileShowArgs {
             let choices = Vec::new();
             return Err(ProfileError::Unknown { name, choices }.into());
         };
-        let live_in = row.profile.live_in(context.codex_home());
+        let find_live_home = row.profile.find_live_home(context.codex_home());
         let history = profiles.history(&name)?;
-        show_json(&row, &history, live_in.as_deref(), context);
-        show(&row, live_in.as_deref(), context);
+        show_json(&row, &history, find_live_home.as_deref(), context);
+        show(&row, find_live_home.as_deref(), context);
         for kept in &history {
             print_fact("history", &printable(&kept.name), context);
         }
@@ -54,7 +54,7 @@ impl ProfileShowArgs {
 fn show_json(
     row: &AccountRow,
     history: &[HistoryLogin],
-    live_in: Option<&Path>,
+    find_live_home: Option<&Path>,
     context: &Context,
 ) {
     let (profile, account) = (&row.profile, &row.account);
@@ -74,7 +74,7 @@ fn show_json(
         .with("user_id", &account.entry.identity.user_id)
         .with("plan", &account.entry.plan)
         .with("current", account.current)
-        .with("owner", owner_name(profile, live_in))
+        .with("owner", owner_name(profile, find_live_home))
         .with("saved_at", saved_at)
         .with("last_refresh", renewed(profile.login()))
         .with("newest_seen", time(signed_in_at(&profile.newest())))
@@ -83,9 +83,9 @@ fn show_json(
     context.ui.document("profile show", &json);
 }
 
-/// Names the owner of a profile's login; `live_in` is the home in which it is live.
-fn owner_name(profile: &Profile, live_in: Option<&Path>) -> &'static str {
-    match (profile.file.owner, live_in) {
+/// Names the owner of a profile's login; `find_live_home` is the home in which it is live.
+fn owner_name(profile: &Profile, find_live_home: Option<&Path>) -> &'static str {
+    match (profile.file.owner, find_live_home) {
         (_, Some(_)) => "live",
         (LoginOwner::Moved, None) if profile.file.moving.is_some() => "moving",
         (LoginOwner::Moved, None) => "moved",
@@ -94,7 +94,7 @@ fn owner_name(profile: &Profile, live_in: Option<&Path>) -> &'static str {
     }
 }
 
-fn show(row: &AccountRow, live_in: Option<&Path>, context: &Context) {
+fn show(row: &AccountRow, find_live_home: Option<&Path>, context: &Context) {
     let ui = &context.ui;
     let (profile, account, state) = (&row.profile, &row.account, row.verdict.state);
     let title = ui.paint(style_of(state), printable(&profile.name));
@@ -116,7 +116,7 @@ fn show(row: &AccountRow, live_in: Option<&Path>, context: &Context) {
     }
     line(
         "location",
-        &match (live_in, owner_name(profile, live_in)) {
+        &match (find_live_home, owner_name(profile, find_live_home)) {
             (Some(home), _) => format!("the live home {}", home.display()),
             (None, "moved") => "another machine".into(),
             (None, "moving") => "an interrupted export".into(),

@@ -178,7 +178,7 @@ impl UsageArgs {
             return Err(CommandError::usage("--csv and --json exclude each other"));
         }
         if self.chart == Some(ChartKind::Calendar) && self.by != Grouping::Daily {
-            return Err(CommandError::usage("a calendar has days as rows")
+            return Err(CommandError::usage("--chart calendar needs daily rows")
                 .hint("draw it: codex-manager usage daily --chart calendar"));
         }
         if self.by.is_of_time() && self.limit.is_some() {

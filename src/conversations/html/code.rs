@@ -205,7 +205,7 @@ impl CodeScanner<'_> {
     fn push_to(mut self, html: &mut String) {
         let mut before = '\n';
         while let Some(first) = self.code.chars().next() {
-            let (len, class) = self.token(first, before);
+            let (len, class) = self.scan_token(first, before);
             let (token, rest) = self.code.split_at(len);
             if class.is_empty() {
                 push_escaped(html, token);
@@ -218,7 +218,7 @@ impl CodeScanner<'_> {
     }
 
     /// Returns the length of the next token and its class.
-    fn token(&self, first: char, before: char) -> (usize, &'static str) {
+    fn scan_token(&self, first: char, before: char) -> (usize, &'static str) {
         let (code, language) = (self.code, self.language);
         if let Some((begin, end)) = language.block_comment
             && let Some(inner) = code.strip_prefix(begin)
@@ -240,10 +240,10 @@ impl CodeScanner<'_> {
             .iter()
             .find(|quote| code.starts_with(**quote))
         {
-            return self.string(quote, true);
+            return self.scan_string(quote, true);
         }
         if language.quotes.contains(first) {
-            return self.string(&code[..first.len_utf8()], false);
+            return self.scan_string(&code[..first.len_utf8()], false);
         }
         if first == '\'' && language.names.starts_with("rust") {
             return (
@@ -260,12 +260,12 @@ impl CodeScanner<'_> {
             return (code.find(|c| !is_number(c)).unwrap_or(code.len()), "number");
         }
         if is_word(first) || first == '$' {
-            return self.word(first);
+            return self.scan_word(first);
         }
         (first.len_utf8(), "")
     }
 
-    fn string(&self, quote: &str, has_lines: bool) -> (usize, &'static str) {
+    fn scan_string(&self, quote: &str, has_lines: bool) -> (usize, &'static str) {
         let mut is_escaped = false;
         let mut end = self.code.len();
         for (at, c) in self.code.char_indices().skip(quote.chars().count()) {
@@ -282,7 +282,7 @@ impl CodeScanner<'_> {
         (end, if self.is_key(end) { "key" } else { "string" })
     }
 
-    fn word(&self, first: char) -> (usize, &'static str) {
+    fn scan_word(&self, first: char) -> (usize, &'static str) {
         let code = self.code;
         // Keys may have hyphens.
         let is_part = |c: char| is_word(c) || c == '-' && !self.language.key_marks.is_empty();

@@ -110,7 +110,7 @@ impl<F: Fn(&DateTime<Utc>) -> String> HtmlWriter<F> {
                 let files = files.collect::<Vec<_>>().join(", ");
                 writeln!(page, "<p class=\"note\">changed {files}</p>")
             }
-            EntryKind::Compaction => writeln!(page, "{}", compaction(text)),
+            EntryKind::Compaction => writeln!(page, "{}", format_compaction(text)),
             _ => writeln!(
                 page,
                 "<div class=\"assistant\">\n{}</div>",
@@ -140,7 +140,7 @@ impl<F: Fn(&DateTime<Utc>) -> String> HtmlWriter<F> {
     }
 }
 
-fn compaction(summary: &str) -> String {
+fn format_compaction(summary: &str) -> String {
     let text = "Codex replaced the messages above by a summary";
     if summary.is_empty() {
         return format!("<p class=\"compaction\">{text}</p>");

@@ -10,7 +10,7 @@ const KINDS: [&str; 4] = ["png", "jpeg", "gif", "webp"];
 /// ever loaded.
 pub(super) fn image_html(url: &str, is_shown: bool) -> String {
     let mut html = String::new();
-    let _ = match data(url) {
+    let _ = match parse_data_url(url) {
         Some((kind, data)) if is_shown => writeln!(
             html,
             "<figure><img alt=\"image\" src=\"data:image/{kind};base64,{data}\"></figure>"
@@ -29,7 +29,7 @@ pub(super) fn image_html(url: &str, is_shown: bool) -> String {
 }
 
 /// Returns the kind and the base64 text of an image in a URL.
-fn data(url: &str) -> Option<(&'static str, &str)> {
+fn parse_data_url(url: &str) -> Option<(&'static str, &str)> {
     let (kind, data) = url.strip_prefix("data:image/")?.split_once(";base64,")?;
     let kind = KINDS.into_iter().find(|known| *known == kind)?;
     let is_base64 = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'=');

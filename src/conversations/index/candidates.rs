@@ -54,7 +54,7 @@ pub(super) fn names_bytes(home: &Path) -> i64 {
 
 /// Returns the conversations with names in `session_index.jsonl` from `offset` on, and the offset to read on from.
 /// An unreadable file has no names.
-fn named_since(home: &Path, offset: i64) -> (Vec<String>, i64) {
+fn read_names_since(home: &Path, offset: i64) -> (Vec<String>, i64) {
     let from = u64::try_from(offset).unwrap_or(0);
     let Ok((ids, end)) = session_index::ids_since(home, from) else {
         return (Vec::new(), offset);
@@ -63,7 +63,7 @@ fn named_since(home: &Path, offset: i64) -> (Vec<String>, i64) {
     (ids, i64::try_from(end).unwrap_or(offset))
 }
 
-fn threads(
+fn list_threads(
     source: IndexSource<'_>,
     filter: &ThreadFilter,
 ) -> Result<Vec<ListedThread>, IndexError> {
@@ -72,7 +72,7 @@ fn threads(
     };
     let mut threads = threads::list(database, filter)?;
     apply_names(source.home, &mut threads);
-    Ok(threads)
+    Ok(list_threads)
 }
 
 /// Returns the conversations of all rollouts.
@@ -81,7 +81,7 @@ pub(super) fn all_candidates(
     source: IndexSource<'_>,
 ) -> Result<Candidates, IndexError> {
     // The names that are appended meanwhile are read by the next update too.
-    let (_, names_end) = named_since(source.home, 0);
+    let (_, names_end) = read_names_since(source.home, 0);
     let titles = ThreadTitles::read(source.home);
     let threads = match source.database {
         Some(database) => threads::list_as(database, &ThreadFilter::default(), |mut thread| {
@@ -113,7 +113,7 @@ pub(super) fn all_candidates(
             .iter()
             .any(|folder| Path::new(path).starts_with(&folder.path))
     };
-    let gone = sessions(store)?.into_iter();
+    let gone = list_indexed(store)?.into_iter();
     let gone = gone.filter(|(id, path)| !known.contains(id) && !is_unlistable(path));
     Ok(Candidates {
         on_disk: candidates,
@@ -125,7 +125,7 @@ pub(super) fn all_candidates(
 }
 
 /// Returns the ids of the conversations in the index, with the paths of their rollouts.
-fn sessions(store: &IndexStore) -> Result<Vec<(String, String)>, IndexError> {
+fn list_indexed(store: &IndexStore) -> Result<Vec<(String, String)>, IndexError> {
     store.rows("SELECT session, path FROM conversation", [], |row| {
         Ok((row.get(0)?, row.get(1)?))
     })
@@ -141,22 +141,22 @@ pub(super) fn changed_candidates(
         since_ms: newest.map(|newest| newest - OVERLAP_MS),
         ..ThreadFilter::default()
     };
-    let mut changed = threads(source, &filter)?;
+    let mut changed = list_threads(source, &filter)?;
     // A new name of an older conversation changes nothing else.
-    let (named, names_end) = named_since(source.home, store.meta(NAMES_END)?.unwrap_or(0));
+    let (named, names_end) = read_names_since(source.home, store.meta(NAMES_END)?.unwrap_or(0));
     if !named.is_empty() {
         let known: HashSet<_> = changed.iter().map(|thread| thread.id.clone()).collect();
         let named = ThreadFilter {
             ids: Some(named),
             ..ThreadFilter::default()
         };
-        let named = threads(source, &named)?.into_iter();
+        let named = list_threads(source, &named)?.into_iter();
         changed.extend(named.filter(|thread| !known.contains(&thread.id)));
     }
     let mut gone = Vec::new();
     // Only now the whole list is read, which takes most of the time of an update of a large home.
     if has_other_changes(store, source, &changed)? {
-        let all = threads(source, &ThreadFilter::default())?;
+        let all = list_threads(source, &ThreadFilter::default())?;
         let ids: HashSet<_> = all.iter().map(|thread| thread.id.to_lowercase()).collect();
         let indexed = plan::indexed(store, None)?;
         let is_gone = |(id, old): &(&String, &plan::IndexedConversation)| {
@@ -206,7 +206,7 @@ fn has_other_changes(
         .collect();
     let ids: Vec<_> = ids.iter().map(String::as_str).collect();
     let known = plan::indexed(store, Some(&ids))?;
-    let mut expected = listed(store)?;
+    let mut expected = count_listed(store)?;
     expected.all += store.meta(MISSING)?.unwrap_or(0);
     expected.archived += store.meta(MISSING_ARCHIVED)?.unwrap_or(0);
     for thread in changed {
@@ -220,7 +220,7 @@ fn has_other_changes(
 }
 
 /// Counts the conversations of the index with a row in Codex's database.
-pub(super) fn listed(store: &IndexStore) -> Result<ThreadCounts, IndexError> {
+pub(super) fn count_listed(store: &IndexStore) -> Result<ThreadCounts, IndexError> {
     let sql = "SELECT count(*), coalesce(sum(archived), 0) FROM conversation WHERE listed=1";
     store.run(|connection| {
         connection.query_row(sql, [], |row| {
@@ -252,7 +252,7 @@ pub(super) fn orphaned_copies(
         ids: Some(ids.collect()),
         ..ThreadFilter::default()
     };
-    let mut rows = threads(source, &filter)?;
+    let mut rows = list_threads(source, &filter)?;
     let candidate = |(session, path, archived): (String, String, bool)| {
         let row = rows
             .iter()

@@ -89,7 +89,7 @@ pub(super) fn ingest(
         |step| writer.take(step, progress),
         |submitter| {
             for task in tasks {
-                if !produce(task, &|step| submitter.submit(step).is_ok())? {
+                if !read_rollouts(task, &|step| submitter.submit(step).is_ok())? {
                     break;
                 }
             }
@@ -103,7 +103,7 @@ pub(super) fn ingest(
 type SubmitStep<'a> = dyn Fn(IngestStep<LineBlock>) -> bool + 'a;
 
 /// Reads the rollouts of a task. Returns false if the consumer failed.
-fn produce(task: IngestTask, submit: &SubmitStep<'_>) -> Result<bool, IndexError> {
+fn read_rollouts(task: IngestTask, submit: &SubmitStep<'_>) -> Result<bool, IndexError> {
     let (from, path, number) = (task.from, task.candidate.path.clone(), task.number);
     let earlier = task.earlier.clone();
     if !submit(IngestStep::Begin(Box::new(task))) {
@@ -197,7 +197,7 @@ fn parse_block(block: &LineBlock) -> ParsedBlock {
         if block.shown.is_some_and(|shown| *offset >= shown) {
             items.items.retain(|item| item.kind.is_figure());
         }
-        let words = items.items.iter().map(|item| words(&item.kind)).collect();
+        let words = items.items.iter().map(|item| searched_words(&item.kind)).collect();
         lines.push(ParsedLine {
             place: Place {
                 rollout: block.rollout,
@@ -213,7 +213,7 @@ fn parse_block(block: &LineBlock) -> ParsedBlock {
     }
 }
 
-fn words(kind: &EventKind) -> Option<(Role, String)> {
+fn searched_words(kind: &EventKind) -> Option<(Role, String)> {
     let (role, text) = kind.text()?;
     Some((role, index_text(searched_part(kind, text))))
 }
@@ -275,7 +275,7 @@ impl<'a> Writer<'a> {
         }
     }
 
-    fn sql(&self, sql: &str) -> Result<(), IndexError> {
+    fn execute_batch(&self, sql: &str) -> Result<(), IndexError> {
         let done = self.store.connection.execute_batch(sql);
         done.of_index(&self.store.path)
     }
@@ -283,15 +283,15 @@ impl<'a> Writer<'a> {
     fn begin_transaction(&self) -> Result<(), IndexError> {
         // The lock is taken now. A transaction that reads first cannot wait for another writer
         // later on.
-        self.sql("BEGIN IMMEDIATE")
+        self.execute_batch("BEGIN IMMEDIATE")
     }
 
     fn finish(self, result: Result<(), IndexError>) -> Result<IngestReport, IndexError> {
-        match result.and_then(|()| self.sql("COMMIT")) {
+        match result.and_then(|()| self.execute_batch("COMMIT")) {
             Ok(()) => Ok(self.report),
             Err(e) => {
                 // SQLite may have rolled back already.
-                let _ = self.sql("ROLLBACK");
+                let _ = self.execute_batch("ROLLBACK");
                 Err(e)
             }
         }
@@ -422,7 +422,7 @@ impl<'a> Writer<'a> {
         at: Option<i64>,
         offset: Option<i64>,
     ) -> rusqlite::Result<()> {
-        let sql = "INSERT INTO words(rowid, text) VALUES(?1, ?2)";
+        let sql = "INSERT INTO searched_words(rowid, text) VALUES(?1, ?2)";
         self.store.execute(sql, params![row, words])?;
         let sql = "INSERT INTO message VALUES(?1, ?2, ?3, ?4)";
         self.store.execute(sql, params![row, turn, at, offset])
@@ -531,7 +531,7 @@ impl<'a> Writer<'a> {
         // Between conversations only. An interrupted first update keeps what it has done so far.
         if self.uncommitted >= COMMIT_BYTES {
             self.uncommitted = 0;
-            self.sql("COMMIT")?;
+            self.execute_batch("COMMIT")?;
             self.begin_transaction()?;
         }
         Ok(())

@@ -178,7 +178,7 @@ impl HomeRollouts<'_> {
         Some(PathBuf::from(&found.get(id)?.path))
     }
 
-    fn earlier(&self, candidate: &IndexCandidate) -> Vec<RolloutSlice> {
+    fn earlier_rollouts(&self, candidate: &IndexCandidate) -> Vec<RolloutSlice> {
         let rewound = self.rewound.get_or_init(|| RewoundThreads::read(self.home));
         rewound.earlier(&candidate.session, &candidate.path)
     }
@@ -252,7 +252,8 @@ pub(super) fn task(
     })
 }
 
-/// Returns true if lines were appended to a plain rollout, and nothing else was changed as far as can be seen.
+/// Returns true if a plain rollout has at most been appended to: same file, not shorter, and the same last bytes before
+/// the indexed end.
 fn grew(old: &IndexedConversation, now: &RolloutStamp, path: &Path) -> bool {
     if old.stamp.size == NOT_INDEXED
         || now.size < old.stamp.size

@@ -115,7 +115,7 @@ fn add_sum(
     models: &HashMap<i64, Rc<str>>,
 ) -> rusqlite::Result<()> {
     let model = models.get(&row.get(2)?).cloned().unwrap_or_default();
-    let (requests, tokens) = (number(row, 3)?, tokens(row, 4)?);
+    let (requests, tokens) = (read_count(row, 3)?, tokens(row, 4)?);
     match sums[start..].iter_mut().find(|sum| sum.model == model) {
         Some(sum) => {
             sum.requests = sum.requests.saturating_add(requests);
@@ -143,11 +143,11 @@ pub(crate) fn requests(
     let models = models(store)?;
     let sql = "SELECT conversation, at, model, input, cached, output, reasoning FROM request \
                WHERE at>=?1 AND at<?2 ORDER BY at";
-    store.rows(sql, millis(period), |row| {
+    store.rows(sql, millis_range(period), |row| {
         let model = models.get(&row.get(2)?).cloned();
         Ok(UsageRequest {
             conversation: row.get(0)?,
-            at: time(row.get(1)?),
+            at: time_of_millis(row.get(1)?),
             model: model.unwrap_or_default(),
             tokens: tokens(row, 3)?,
         })
@@ -163,13 +163,13 @@ pub(crate) fn quotas(
     period: &Range<DateTime<Utc>>,
     minutes: u32,
 ) -> Result<Vec<UsageQuota>, IndexError> {
-    let [from, until] = millis(period);
+    let [from, until] = millis_range(period);
     let sql = "SELECT conversation, at, used, resets FROM quota WHERE at>=?1 AND at<?2 AND minutes=?3 \
                ORDER BY at";
     store.rows(sql, (from, until, minutes), |row| {
         Ok(UsageQuota {
             conversation: row.get(0)?,
-            at: time(row.get(1)?),
+            at: time_of_millis(row.get(1)?),
             window: usage_store::window(minutes, row.get(2)?, row.get(3)?),
         })
     })
@@ -202,23 +202,23 @@ fn models(store: &IndexStore) -> Result<HashMap<i64, Rc<str>>, IndexError> {
     })
 }
 
-fn millis(period: &Range<DateTime<Utc>>) -> [i64; 2] {
+fn millis_range(period: &Range<DateTime<Utc>>) -> [i64; 2] {
     [period.start, period.end].map(|at| at.timestamp_millis())
 }
 
-fn time(millis: i64) -> DateTime<Utc> {
-    DateTime::from_timestamp_millis(millis).unwrap_or_default()
+fn time_of_millis(millis: i64) -> DateTime<Utc> {
+    DateTime::from_timestamp_millis(millis_range).unwrap_or_default()
 }
 
 fn tokens(row: &Row<'_>, first: usize) -> rusqlite::Result<TokenUsage> {
     let mut parts = [0; 4];
     for (i, part) in parts.iter_mut().enumerate() {
-        *part = number(row, first + i)?;
+        *part = read_count(row, first + i)?;
     }
     Ok(TokenUsage::of_parts(parts))
 }
 
-fn number(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
+fn read_count(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
     let number: i64 = row.get(column)?;
-    Ok(u64::try_from(number).unwrap_or_default())
+    Ok(u64::try_from(read_count).unwrap_or_default())
 }

@@ -290,7 +290,7 @@ impl Search<'_> {
         found.truncate(self.options.limit);
         found
             .into_iter()
-            .map(|(candidate, conversation)| self.hit(&candidate, conversation))
+            .map(|(candidate, conversation)| self.make_hit(&candidate, conversation))
             .collect()
     }
 
@@ -331,7 +331,7 @@ impl Search<'_> {
         Ok(true)
     }
 
-    fn hit(
+    fn make_hit(
         &self,
         candidate: &Candidate,
         conversation: FoundConversation,
@@ -459,7 +459,7 @@ impl<'a> ConversationTexts<'a> {
         };
         let reader = match self.reader.take() {
             Some((rollout, reader)) if rollout == line.rollout => Some(reader),
-            _ => TextReader::open(&self.rollout(line.rollout)?).ok(),
+            _ => TextReader::open(&self.rollout_path(line.rollout)?).ok(),
         };
         let mut texts = Vec::new();
         if let Some(mut reader) = reader {
@@ -469,7 +469,7 @@ impl<'a> ConversationTexts<'a> {
         Ok((place, texts))
     }
 
-    fn rollout(&self, number: usize) -> Result<PathBuf, IndexError> {
+    fn rollout_path(&self, number: usize) -> Result<PathBuf, IndexError> {
         let sql = "SELECT rollouts FROM conversation WHERE id=?1";
         let store = self.search.store;
         let list: Option<Option<String>> = store.row(sql, [self.number], |row| row.get(0))?;

@@ -159,7 +159,7 @@ pub(super) fn gather(
     include_orphans: bool,
     skipped: &mut Vec<SkippedFile>,
 ) -> Result<ConversationSet, HistoryError> {
-    let (conversations, archived) = by_state(table);
+    let (conversations, archived) = split_archived(table);
     let mut set = ConversationSet {
         source: if conversations.is_empty() {
             RebuildSource::Rollouts
@@ -201,8 +201,8 @@ pub(super) fn gather(
     Ok(set)
 }
 
-/// Returns the conversations of the rows in the order of their ids, and the ids of those that are archived.
-fn by_state(table: Option<ThreadTable>) -> (Vec<RebuildConversation>, HashSet<ConversationId>) {
+/// Returns the conversations of the unarchived rows, sorted by id without duplicates, and the ids of the archived rows.
+fn split_archived(table: Option<ThreadTable>) -> (Vec<RebuildConversation>, HashSet<ConversationId>) {
     let (mut conversations, mut archived) = (Vec::new(), HashSet::new());
     for row in table.map_or(Vec::new(), |table| table.rows) {
         if row.archived {

@@ -145,7 +145,7 @@ struct TablePass {
 }
 
 impl TablePass {
-    fn row(
+    fn add_row(
         &mut self,
         set: &ConversationSet,
         index: &ThreadNameIndex,

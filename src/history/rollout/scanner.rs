@@ -98,7 +98,7 @@ impl Scanner {
                     self.observe(&timestamp);
                 }
                 for item in items {
-                    self.item(item);
+                    self.note_item(item);
                 }
             }
             LineContent::Skipped { .. } | LineContent::Damaged => self.scan.bad_lines += 1,
@@ -115,12 +115,12 @@ impl Scanner {
         self.last_at = Some(at);
     }
 
-    fn item(&mut self, item: LineItem) {
+    fn note_item(&mut self, item: LineItem) {
         match item.kind {
             EventKind::Meta(meta) if self.scan.meta.is_none() => {
                 self.scan.meta = session_meta(*meta);
             }
-            EventKind::User(text) if item.origin == ItemOrigin::Item => self.item_text(text),
+            EventKind::User(text) if item.origin == ItemOrigin::Item => self.note_text(text),
             EventKind::Injected(text) => {
                 self.injected.get_or_insert(text);
             }
@@ -143,7 +143,7 @@ impl Scanner {
         }
     }
 
-    fn item_text(&mut self, text: String) {
+    fn note_text(&mut self, text: String) {
         if text.trim().is_empty() {
             return;
         }

@@ -95,7 +95,7 @@ pub(crate) fn observe(options: &StatusOptions) -> Result<StatusReport, StatusErr
     let or_none =
         |auth: Result<AuthFile, IoError>| auth.unwrap_or_else(|e| AuthFile::from_read_error(&e));
     let before = read();
-    let problem = obstacle(&path, config.store, before.as_ref());
+    let problem = find_obstacle(&path, config.store, before.as_ref());
     let before = or_none(before);
     check_text(text.as_ref(), config.store, &before)?;
 
@@ -234,7 +234,7 @@ fn notes(config: &CodexConfig, env: &Environment) -> Vec<String> {
 }
 
 /// Returns the reason why Codex must not be started.
-fn obstacle(
+fn find_obstacle(
     path: &Path,
     store: CredentialStore,
     auth: Result<&AuthFile, &IoError>,

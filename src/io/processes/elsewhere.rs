@@ -127,12 +127,12 @@ impl Process {
     }
 
     /// The regular files beneath `folders` that it has open: not known on this system.
-    pub(crate) fn open_beneath(&self, _folders: &[&Path]) -> Vec<PathBuf> {
+    pub(crate) fn open_files_beneath(&self, _folders: &[&Path]) -> Vec<PathBuf> {
         Vec::new()
     }
 
     /// The regular files beneath `folders` that it has open for writing: not known on this system.
-    pub(crate) fn written_beneath(&self, _folders: &[&Path]) -> Option<Vec<PathBuf>> {
+    pub(crate) fn files_open_for_writing(&self, _folders: &[&Path]) -> Option<Vec<PathBuf>> {
         None
     }
 }

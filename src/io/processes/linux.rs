@@ -135,14 +135,14 @@ impl Process {
         fs::read_link(self.folder.join("cwd")).ok()
     }
 
-    /// The regular files beneath `folders` that it has open.
-    pub(crate) fn open_beneath(&self, folders: &[&Path]) -> Vec<PathBuf> {
+    /// Returns the regular files below `folders` that the process has open; empty if the system does not show them.
+    pub(crate) fn open_files_beneath(&self, folders: &[&Path]) -> Vec<PathBuf> {
         self.open_files(folders, |_| true).unwrap_or_default()
     }
 
     /// The regular files beneath `folders` that it has open for writing; `None` if the system does not show
     /// them.
-    pub(crate) fn written_beneath(&self, folders: &[&Path]) -> Option<Vec<PathBuf>> {
+    pub(crate) fn files_open_for_writing(&self, folders: &[&Path]) -> Option<Vec<PathBuf>> {
         self.open_files(folders, |number| {
             let info = fs::read_to_string(self.folder.join("fdinfo").join(number));
             info.is_ok_and(|info| is_writable(&info))

@@ -174,7 +174,7 @@ impl RestorePlan {
         }
     }
 
-    /// Removes the live files that the archive covers but lacks, and, if it is a safety
+    /// Plans the removal of the live files that the archive covers but lacks, and, if it is a safety
     /// backup, those that its restore added.
     fn add_removals(&mut self, archive: &ArchiveReader, live: &LiveFiles) {
         let (contents, manifest) = (archive.contents(), archive.manifest());

@@ -18,7 +18,7 @@ const DAMAGED_SUFFIX: &str = ".damaged";
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
     /// The file was written by a newer version of this program.
-    #[error("written by a newer codex-manager (schema {found}, this one knows {STATE_SCHEMA}): {}", path.display())]
+    #[error("written by a newer codex-manager (schema {found}, this version reads up to {STATE_SCHEMA}): {}", path.display())]
     Newer {
         path: PathBuf,
         /// Schema found in the file.
