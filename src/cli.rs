@@ -73,7 +73,7 @@ fn run(cli: Cli, is_dry_run: bool, env: Environment) -> ExitCode {
     progress::on_wait(move || {
         waiting_ui.note("waiting for another codex-manager to finish");
     });
-    let after_interrupt = command.after_interrupt();
+    let interrupt_hint = command.interrupt_hint();
     let result = settings
         .and_then(|settings| Ok((settings, context::clock(&env)?)))
         .and_then(|(settings, clock)| {
@@ -105,7 +105,7 @@ fn run(cli: Cli, is_dry_run: bool, env: Environment) -> ExitCode {
                 error = CommandError::interrupted().after(&error);
             }
             if error.kind == ErrorKind::Interrupted && error.hints.is_empty() {
-                error.hints.push(after_interrupt.into());
+                error.hints.push(interrupt_hint.into());
             }
             if !error.is_silent || ui.is_verbose() {
                 ui.error(&error);

@@ -84,7 +84,7 @@ fn set_and_unset_keep_the_rest_of_the_file() {
     let run = env.run(["config", "unset", "prune.keep_last"]).code(0);
     assert_eq!(
         run.stdout,
-        "prune.keep_last is the default already; nothing was changed\n"
+        "prune.keep_last is already the default; nothing was changed\n"
     );
 }
 

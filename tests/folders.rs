@@ -80,7 +80,7 @@ fn an_account_of_a_folder_is_set_shown_and_removed() {
     let run = env.run(["config", "unset", "trusted.~/code"]).code(0);
     assert_eq!(
         run.stdout,
-        "trusted.~/code is not set already; nothing was changed\n"
+        "trusted.~/code is already not set; nothing was changed\n"
     );
 }
 

@@ -222,7 +222,8 @@ impl Profile {
     pub(crate) fn live_apart_from(&self, home: Option<&Path>) -> Option<&Path> {
         let noted = self.file.live_home.as_deref()?;
         let is_it = home.is_some_and(|home| canonical(home) == noted);
-        let may_have_it = || self.find_live_home(noted).is_some() || self.unreadable_home().is_some();
+        let may_have_it =
+            || self.find_live_home(noted).is_some() || self.unreadable_home().is_some();
         (self.file.owner == LoginOwner::Live && !is_it && may_have_it()).then_some(noted)
     }
 

@@ -122,11 +122,11 @@ pub(crate) fn scan(scope: &CaptureScope, names: &Arc<NameTable>) -> Result<HomeS
                 "differs from a name of Codex only in letter case",
             );
         } else {
-            walk.top(&entry.path(), Path::new(&name));
+            walk.scan_top_level(&entry.path(), Path::new(&name));
         }
     }
     if let Some(folder) = &scope.sqlite_home {
-        walk.outside_databases(folder);
+        walk.add_outside_databases(folder);
     }
     add_newly_archived(scope, &canonical, &mut scan);
     let (copies, dropped) = duplicates::drop_duplicates(&mut scan.files, &scan.places);
@@ -150,7 +150,7 @@ fn add_newly_archived(scope: &CaptureScope, canonical: &Path, scan: &mut HomeSca
         home: canonical,
         scan: &mut again,
     };
-    walk.top(&canonical.join(relative), relative);
+    walk.scan_top_level(&canonical.join(relative), relative);
     again.files.remove_all(&scan.files.name_set());
     if !again.files.is_empty() {
         scan.files.extend(again.files.iter());

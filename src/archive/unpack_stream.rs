@@ -45,7 +45,7 @@ fn unpack_file(
     if wanted && file.size == 0 {
         sink.write_chunk(file, 0, &[])?;
     }
-    while let Some(bytes) = content.chunk()? {
+    while let Some(bytes) = content.next_chunk()? {
         hasher.update(bytes);
         if wanted {
             sink.write_chunk(file, position, bytes)?;

@@ -14,14 +14,14 @@ use crate::views::account::{
 };
 
 /// Returns the account that `text` names: a profile, an email, or a unique prefix of one.
-pub(crate) fn named(text: &str, context: &Context) -> Result<Identity> {
-    Ok(account_named(text, context)?.entry.identity)
+pub(crate) fn find_identity(text: &str, context: &Context) -> Result<Identity> {
+    Ok(find_account(text, context)?.entry.identity)
 }
 
-/// As [`named`], with all that is known of the account.
-pub(crate) fn account_named(text: &str, context: &Context) -> Result<Account> {
+/// Returns all known facts about the account that `text` names.
+pub(crate) fn find_account(text: &str, context: &Context) -> Result<Account> {
     let (mut accounts, _) = accounts_and_profiles(context)?;
-    let position = position(&accounts, text, context)?;
+    let position = find_position(&accounts, text, context)?;
     Ok(accounts.swap_remove(position))
 }
 
@@ -29,18 +29,18 @@ pub(crate) fn account_named(text: &str, context: &Context) -> Result<Account> {
 ///
 /// # Errors
 /// None or several match, or no account is live.
-pub(crate) fn named_or_live(
+pub(crate) fn find_account_or_live(
     text: Option<&str>,
     example: &str,
     context: &Context,
 ) -> Result<Account> {
     if let Some(text) = text {
-        return account_named(text, context);
+        return find_account(text, context);
     }
     let (accounts, _) = accounts_and_profiles(context)?;
     let live = accounts.into_iter().find(|account| account.current);
     live.ok_or_else(|| {
-        CommandError::failed("no account is signed in here")
+        CommandError::failed("no account is signed in to the Codex home")
             .hint(format!("name an account: {example}"))
     })
 }
@@ -49,7 +49,7 @@ pub(crate) fn named_or_live(
 ///
 /// # Errors
 /// There is none, or several match. On a machine without accounts, the hint is how to get the first one.
-pub(crate) fn position(accounts: &[Account], text: &str, context: &Context) -> Result<usize> {
+pub(crate) fn find_position(accounts: &[Account], text: &str, context: &Context) -> Result<usize> {
     if accounts.is_empty() {
         let message = format!("no account or profile named {text:?}");
         return Err(CommandError::failed(message).hint(first_login(context)));
@@ -62,7 +62,7 @@ pub(crate) fn position(accounts: &[Account], text: &str, context: &Context) -> R
 ///
 /// # Errors
 /// The user cancelled. Without a terminal, the message is the question.
-pub(crate) fn pick(question: &str, context: &Context) -> Result<Identity> {
+pub(crate) fn pick_account(question: &str, context: &Context) -> Result<Identity> {
     let is_free = |account: &Account| !account.current && account.login == LoginState::Ok;
     let hint = "name an account; list the accounts: codex-manager list";
     Ok(choose(question, is_free, hint, context)?.identity)
@@ -71,7 +71,7 @@ pub(crate) fn pick(question: &str, context: &Context) -> Result<Identity> {
 /// Returns the name of a profile: `name`, or without one the choice of the user.
 ///
 /// # Errors
-/// As [`pick`].
+/// As [`pick_account`].
 pub(crate) fn profile_name(name: Option<String>, context: &Context) -> Result<String> {
     if let Some(name) = name {
         return Ok(name);
@@ -104,7 +104,7 @@ fn choose(
         question,
         items: (0..)
             .zip(&ranked)
-            .map(|(i, ranked)| item(i, ranked.account, context))
+            .map(|(i, ranked)| picker_item(i, ranked.account, context))
             .collect(),
         default: default.unwrap_or(0),
         options: PickerOptions::default(),
@@ -116,7 +116,7 @@ fn choose(
     chosen.ok_or_else(|| CommandError::usage(question.to_owned()).hint(hint))
 }
 
-fn item(id: usize, account: &Account, context: &Context) -> PickerItem {
+fn picker_item(id: usize, account: &Account, context: &Context) -> PickerItem {
     let (account, verdict) = with_verdict(account.clone(), context);
     let weekly = account.entry.observation.as_ref().and_then(|o| o.weekly());
     let left = weekly.map(|weekly| state::left(weekly, &context.now()));

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 ///
 /// # Errors
 /// There is none. The message says whether there are other archives.
-pub(crate) fn latest<'r>(
+pub(crate) fn find_latest<'r>(
     records: &'r [ArchiveRecord],
     offset: usize,
     context: &Context,
@@ -42,15 +42,15 @@ pub(crate) fn latest<'r>(
         CommandError::failed("latest: no archive is undamaged")
             .hint("list the problems with: codex-manager list-backups")
     } else {
-        no_archives(context)
+        no_archives_error(context)
     })
 }
 
 /// Returns the only archive in `backups/` whose name begins with `text`.
 ///
 /// # Errors
-/// Several names do.
-pub(crate) fn by_beginning<'r>(
+/// Several names begin with it.
+pub(crate) fn find_by_prefix<'r>(
     records: &'r [ArchiveRecord],
     text: &str,
 ) -> Result<Option<&'r ArchiveRecord>> {
@@ -72,7 +72,7 @@ pub(crate) fn by_beginning<'r>(
 
 /// Creates the error for a text that denotes no archive, with the nearest of the names that it could be:
 /// archives and `others`.
-pub(crate) fn unknown(
+pub(crate) fn unknown_archive_error(
     message: String,
     text: &str,
     records: &[ArchiveRecord],
@@ -98,7 +98,7 @@ pub(crate) fn unknown(
 }
 
 /// Creates the error for a folder without archives.
-pub(crate) fn no_archives(context: &Context) -> CommandError {
+pub(crate) fn no_archives_error(context: &Context) -> CommandError {
     let backups = context.backups();
     CommandError::failed(format!("no archives in {}", backups.display()))
         .hint(account::first_archive(context))
@@ -109,7 +109,7 @@ pub(crate) fn no_archives(context: &Context) -> CommandError {
 /// limits what `latest` denotes.
 ///
 /// # Errors
-/// There is none, or several names begin so.
+/// There is none, or several names begin with `name`.
 pub(crate) fn find_archive(
     context: &Context,
     name: &Path,
@@ -125,15 +125,15 @@ pub(crate) fn find_archive(
     }
     let records = context.archives()?;
     let found = match offset {
-        Some(offset) => Some(latest(&records, offset, context, accepts)?),
+        Some(offset) => Some(find_latest(&records, offset, context, accepts)?),
         None => match by_number(&records, &text) {
             Some(record) => Some(record),
-            None => by_beginning(&records, &text)?,
+            None => find_by_prefix(&records, &text)?,
         },
     };
     found.map(|r| backups.join(&r.path)).ok_or_else(|| {
         let message = format!("no such archive: {}", name.display());
-        unknown(message, &text, &records, &[], context)
+        unknown_archive_error(message, &text, &records, &[], context)
     })
 }
 
@@ -142,7 +142,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn latest_can_be_followed_by_the_number_of_archives_before_it() {
+    fn latest_offset_parses_latest_and_latest_tilde_number() {
         assert_eq!(latest_offset("latest"), Some(0));
         assert_eq!(latest_offset("latest~2"), Some(2));
         for other in ["lates", "latest~", "latest~x", "latest2", "Latest"] {

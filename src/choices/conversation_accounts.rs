@@ -19,13 +19,15 @@ pub(crate) struct ConversationAccount {
 /// Finds the accounts of conversations: that of the newest launch, else the creator.
 pub(crate) struct ConversationAccounts {
     launches: Launches,
-    /// The accounts of all launched conversations, if they were read.
+    /// The accounts of launched conversations by id; `None` if each is looked up in `launches`.
     launched: Option<HashMap<String, ConversationAccount>>,
     /// The known accounts with the names of their profiles.
     known: Vec<(Identity, Option<String>)>,
 }
 
 impl ConversationAccounts {
+    /// Reads the launch registry, the profiles and the live login.
+    ///
     /// # Errors
     /// The launch registry or the profiles cannot be read.
     pub(crate) fn read(context: &Context) -> Result<Self> {
@@ -57,7 +59,7 @@ impl ConversationAccounts {
         let mut accounts = Self::read(context)?;
         let mut launched = HashMap::new();
         for record in accounts.launches.newest() {
-            let account = of_launch(&record);
+            let account = launch_account(&record);
             for conversation in record.binding.conversations {
                 // The newest launch of a conversation decides.
                 let account = account.clone();
@@ -73,7 +75,11 @@ impl ConversationAccounts {
         let launched = match &self.launched {
             Some(launched) => launched.get(&thread.id).cloned(),
             None if self.launches.is_empty() => None,
-            None => self.launches.of_session(&thread.id).as_ref().map(of_launch),
+            None => self
+                .launches
+                .of_session(&thread.id)
+                .as_ref()
+                .map(launch_account),
         };
         if let Some(account) = launched {
             return account;
@@ -98,7 +104,7 @@ impl ConversationAccounts {
     }
 }
 
-fn of_launch(record: &LaunchRecord) -> ConversationAccount {
+fn launch_account(record: &LaunchRecord) -> ConversationAccount {
     ConversationAccount {
         profile: Some(record.profile.clone()),
         email: Some(record.identity.email.to_string()),

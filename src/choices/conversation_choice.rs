@@ -39,9 +39,9 @@ impl<'r> ChosenConversation<'r> {
         }
         let message = format!("no conversation has this id or title: {}", printable(text));
         let mut error = CommandError::failed(message);
-        error.hints.extend(suggestion(rows, text));
+        error.hints.extend(suggest_names(rows, text));
         Err(if home.is_dir() {
-            with_list_hints(error)
+            add_list_hints(error)
         } else {
             error.hint(first_login(context))
         })
@@ -56,7 +56,7 @@ impl<'r> ChosenConversation<'r> {
     }
 }
 
-fn with_list_hints(error: CommandError) -> CommandError {
+fn add_list_hints(error: CommandError) -> CommandError {
     error
         .hint("list conversations: codex-manager sessions --archived")
         .hint("find unlisted conversations: codex-manager history check")
@@ -67,7 +67,7 @@ fn with_list_hints(error: CommandError) -> CommandError {
 /// # Errors
 /// No conversation or several match, it has no rollout, or Codex's list cannot be read.
 pub(crate) fn session_named(text: &str, context: &Context) -> Result<NamedConversation> {
-    let rows = rows(context)?;
+    let rows = list_rows(context)?;
     let ChosenConversation { id, row, rollout } = ChosenConversation::named(&rows, text, context)?;
     let title = row.map(|row| row.given_name().unwrap_or(&row.title));
     let title = title.and_then(|title| title.lines().next());
@@ -77,7 +77,7 @@ pub(crate) fn session_named(text: &str, context: &Context) -> Result<NamedConver
     let rollout = named.or(rollout).ok_or_else(|| {
         let recorded = row.map_or("", |row| &row.rollout_path);
         let message = format!("the home has no rollout of the conversation: {recorded}");
-        with_list_hints(CommandError::failed(message))
+        add_list_hints(CommandError::failed(message))
     })?;
     Ok(NamedConversation {
         title: title.unwrap_or_default().to_owned(),
@@ -88,7 +88,7 @@ pub(crate) fn session_named(text: &str, context: &Context) -> Result<NamedConver
 
 /// Returns all conversations that Codex lists, or without its database those of the search index: archived ones
 /// last, otherwise by the time of the last change, newest first.
-pub(crate) fn rows(context: &Context) -> Result<Vec<ThreadRow>> {
+pub(crate) fn list_rows(context: &Context) -> Result<Vec<ThreadRow>> {
     let home = context.codex_home();
     let mut rows = match context.state_database() {
         Some(database) => threads::fold_rows(&database, Vec::new, Vec::push)
@@ -101,7 +101,7 @@ pub(crate) fn rows(context: &Context) -> Result<Vec<ThreadRow>> {
     // Codex resumes by these names too. Without them, ids still name conversations.
     let names = ThreadNameIndex::read(home).unwrap_or_else(|e| {
         context.warn(format_args!(
-            "names of conversations are not known: {}",
+            "cannot read the names of conversations: {}",
             CommandError::from(e).in_one_line()
         ));
         ThreadNameIndex::default()
@@ -131,7 +131,7 @@ fn rows_without_database(context: &Context) -> Result<Vec<ThreadRow>> {
 }
 
 /// Returns the hint that suggests names of conversations similar to `text`, ready to paste.
-fn suggestion(rows: &[ThreadRow], text: &str) -> Option<String> {
+fn suggest_names(rows: &[ThreadRow], text: &str) -> Option<String> {
     let names = rows.iter().filter_map(ThreadRow::given_name);
     let nearest = similar::nearest(text, names);
     let quoted: Vec<_> = nearest
@@ -153,7 +153,7 @@ fn find<'a>(rows: &'a [ThreadRow], text: &str) -> Result<Option<&'a ThreadRow>> 
             printable(text),
             several.len()
         ))
-        .hint("give more of the id")),
+        .hint("give a longer prefix of the id")),
     }
 }
 
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn a_session_is_an_id_a_prefix_or_a_name() {
+    fn find_accepts_an_id_a_prefix_or_a_name() {
         let rows = [row("01ab", ""), row("01ac", "Fix it"), row("02", "01ab")];
         let found = |text: &str| {
             let found = find(&rows, text).map_err(|e| e.to_string());

@@ -69,8 +69,8 @@ impl<'a> IndexAccess<'a> {
     /// written, for example on a full disk, it is used as it is.
     ///
     /// # Errors
-    /// There is no index that could be used, or the user interrupts.
-    pub(crate) fn updated(
+    /// The index can be neither updated nor opened as it is, or the user interrupts.
+    pub(crate) fn open_updated(
         &self,
         thoroughness: Thoroughness,
     ) -> Result<(IndexStore, RefreshReport)> {
@@ -103,7 +103,7 @@ impl<'a> IndexAccess<'a> {
 
     /// Opens the index and brings it up to date, unless another process does; without a message. `None` if
     /// there is no index, or it is damaged.
-    pub(crate) fn updated_quietly(&self) -> Option<IndexStore> {
+    pub(crate) fn open_updated_quietly(&self) -> Option<IndexStore> {
         let mut store = self.existing().ok()??;
         if let Ok(_lock) = FileLock::try_exclusive(&lock_path(&self.path)) {
             // If the update fails, the existing index is searched.

@@ -14,8 +14,8 @@ use crate::io::progress::is_interrupted;
 use std::collections::HashSet;
 use std::path::Path;
 
-/// Returns the conversations that `filter` selects; none if Codex has no database. Names that stand only in
-/// `session_index.jsonl` are titles too; SQLite orders by the titles without them.
+/// Returns the conversations that `filter` selects; none if Codex has no database. Replaces titles by the names in
+/// `session_index.jsonl`, but an order by title is that of the database.
 ///
 /// # Errors
 /// The database cannot be read.
@@ -23,7 +23,7 @@ pub(crate) fn listed_threads(
     filter: &ThreadFilter,
     context: &Context,
 ) -> Result<Vec<ListedThread>> {
-    let mut threads = listed_as(filter, context, |thread| thread)?;
+    let mut threads = list_threads_as(filter, context, |thread| thread)?;
     apply_names(context.codex_home(), &mut threads);
     Ok(threads)
 }
@@ -33,7 +33,7 @@ pub(crate) fn listed_threads(
 ///
 /// # Errors
 /// The database cannot be read.
-pub(crate) fn listed_as<T>(
+pub(crate) fn list_threads_as<T>(
     filter: &ThreadFilter,
     context: &Context,
     convert: impl Fn(ListedThread) -> T,
@@ -45,9 +45,8 @@ pub(crate) fn listed_as<T>(
         .map_err(|e| CommandError::failed("cannot read Codex's list of conversations").because(e))
 }
 
-/// Returns the conversations that Codex does not list and `filter` selects by folder and time, if there is an index.
-/// A damaged index has none; the next `find` creates it again. In a home without Codex's database, the index is
-/// created.
+/// Returns the conversations of the search index that Codex does not list and `filter` selects by folder and time.
+/// Returns none if the index is missing or damaged. Only in a home without Codex's database, the index is created.
 ///
 /// # Errors
 /// The database cannot be read, or the user interrupts.
@@ -57,7 +56,7 @@ pub(crate) fn unlisted(filter: &ThreadFilter, context: &Context) -> Result<Vec<L
     }
     let access = IndexAccess::new(context);
     let store = if access.is_only_list() {
-        match access.updated(Thoroughness::All) {
+        match access.open_updated(Thoroughness::All) {
             Ok((store, _)) => Some(store),
             Err(e) if is_interrupted() => return Err(e),
             Err(e) => {
@@ -86,13 +85,13 @@ pub(crate) fn unlisted(filter: &ThreadFilter, context: &Context) -> Result<Vec<L
         ids: Some(ids.collect()),
         ..ThreadFilter::default()
     };
-    let listed = listed_as(&filter, context, |row| row.id.to_lowercase())?;
+    let listed = list_threads_as(&filter, context, |row| row.id.to_lowercase())?;
     let listed: HashSet<_> = listed.into_iter().collect();
     found.retain(|conversation| !listed.contains(&conversation.session));
-    Ok(found.into_iter().map(as_thread).collect())
+    Ok(found.into_iter().map(to_thread).collect())
 }
 
-fn as_thread(found: FoundConversation) -> ListedThread {
+fn to_thread(found: FoundConversation) -> ListedThread {
     ListedThread {
         id: found.session,
         title: found.title,

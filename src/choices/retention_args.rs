@@ -68,5 +68,5 @@ fn parse_positive_duration(text: &str) -> Result<Duration, &'static str> {
     let is_positive = |span: &Duration| *span > Duration::zero();
     Some(parse_duration(text)?)
         .filter(is_positive)
-        .ok_or("not longer than nothing")
+        .ok_or("must be longer than zero")
 }

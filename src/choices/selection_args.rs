@@ -1,6 +1,6 @@
 //! The filters of `sessions` and of the commands that search conversations.
 
-use crate::choices::account_choice::named;
+use crate::choices::account_choice::find_identity;
 use crate::codex::identity::Identity;
 use crate::codex::threads::{AccountFilter, ThreadFilter};
 use crate::context::Context;
@@ -40,7 +40,7 @@ pub(crate) struct FilterArgs {
     until: Option<String>,
 }
 
-/// The end of a period that a text names.
+/// The bound of a period that a date sets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum PeriodEnd {
     /// A day means its beginning.
@@ -72,7 +72,7 @@ impl SelectionArgs {
     pub(crate) fn resolve(&self, context: &Context) -> Result<ThreadFilter> {
         let folder = self.folder(context);
         let account = self.account.as_deref();
-        let account = account.map(|text| account_filter(named(text, context)?, context));
+        let account = account.map(|text| account_filter(find_identity(text, context)?, context));
         Ok(ThreadFilter {
             folder: folder.map(|folder| folder.to_string_lossy().into_owned()),
             account: account.transpose()?,
@@ -89,7 +89,8 @@ impl FilterArgs {
     pub(crate) fn resolve(&self, context: &Context) -> Result<ThreadFilter> {
         let time = |text: &Option<String>, end| {
             let text = text.as_deref();
-            text.map(|text| millis(text, end, context)).transpose()
+            text.map(|text| parse_unix_millis(text, end, context))
+                .transpose()
         };
         Ok(ThreadFilter {
             since_ms: time(&self.since, PeriodEnd::First)?,
@@ -134,7 +135,7 @@ pub(crate) fn account_filter(identity: Identity, context: &Context) -> Result<Ac
 }
 
 /// Parses a duration before now, a date, or a time with an offset, to milliseconds since 1970.
-pub(crate) fn millis(text: &str, end: PeriodEnd, context: &Context) -> Result<i64> {
+pub(crate) fn parse_unix_millis(text: &str, end: PeriodEnd, context: &Context) -> Result<i64> {
     if let Some(span) = time_format::parse_span(text) {
         return Ok((context.now() - span).timestamp_millis());
     }

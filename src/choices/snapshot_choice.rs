@@ -29,7 +29,7 @@ pub(crate) fn find_snapshot(context: &Context, restic: &Restic, name: &str) -> R
     }
     let wanted = match name {
         LATEST => None,
-        _ => Some(account_named(context, &snapshots, name)?),
+        _ => Some(find_account(context, &snapshots, name)?),
     };
     let state = state::read(context.manager_home()).unwrap_or_default();
     let place = SnapshotPlace {
@@ -46,7 +46,7 @@ pub(crate) fn find_snapshot(context: &Context, restic: &Restic, name: &str) -> R
 }
 
 /// Finds an account among the known ones and those of the snapshots.
-fn account_named(context: &Context, snapshots: &[Snapshot], name: &str) -> Result<Identity> {
+fn find_account(context: &Context, snapshots: &[Snapshot], name: &str) -> Result<Identity> {
     let known = account::known_accounts(context)?;
     let identities = snapshots
         .iter()

@@ -15,7 +15,7 @@ pub(crate) fn config_path(context: &Context, given: Option<&Path>) -> PathBuf {
 }
 
 /// Returns the command line `codex-manager sync …` for the configuration at `path`.
-pub(crate) fn command(context: &Context, path: &Path, rest: &str) -> String {
+pub(crate) fn sync_command_line(context: &Context, path: &Path, rest: &str) -> String {
     if path == config_path(context, None) {
         format!("codex-manager sync {rest}")
     } else {
@@ -26,7 +26,7 @@ pub(crate) fn command(context: &Context, path: &Path, rest: &str) -> String {
 
 /// Reads the configuration and prints its warnings to stderr.
 pub(crate) fn read_config(context: &Context, path: &Path) -> Result<SyncConfig, CommandError> {
-    let config = read_quietly(context, path)?;
+    let config = read_config_quietly(context, path)?;
     for warning in &config.warnings {
         context.ui.warn(warning);
     }
@@ -34,7 +34,10 @@ pub(crate) fn read_config(context: &Context, path: &Path) -> Result<SyncConfig, 
 }
 
 /// Reads the configuration without printing its warnings.
-pub(crate) fn read_quietly(context: &Context, path: &Path) -> Result<SyncConfig, CommandError> {
+pub(crate) fn read_config_quietly(
+    context: &Context,
+    path: &Path,
+) -> Result<SyncConfig, CommandError> {
     Ok(SyncConfig::read(path, &config_context(context))?)
 }
 
@@ -58,5 +61,5 @@ pub(crate) fn replica(context: &Context, config: &SyncConfig) -> Replica {
 /// It is missing or invalid.
 pub(crate) fn check_config(context: &Context, given: Option<&Path>) -> Result<(), CommandError> {
     let path = config_path(context, given);
-    read_quietly(context, &path).map(drop)
+    read_config_quietly(context, &path).map(drop)
 }

@@ -110,7 +110,7 @@ impl ConnectionArgs {
     }
 
     /// Prepares restic for `url` with `password`.
-    pub(crate) fn restic(
+    pub(crate) fn open_restic(
         &self,
         context: &Context,
         url: String,
@@ -134,8 +134,8 @@ impl ConnectionArgs {
         secs.map_or(default, Duration::from_secs)
     }
 
-    /// The same connection with the limit of a drill, unless the user gave another one.
-    pub(crate) fn for_drill(&self) -> (Self, Duration) {
+    /// Returns the connection with the timeout of a drill, unless the user gave another one, and that timeout.
+    pub(crate) fn with_drill_timeout(&self) -> (Self, Duration) {
         let timeout = self.timeout_or(DRILL_TIMEOUT);
         let mut connection = self.clone();
         connection.timeout = u32::try_from(timeout.as_secs()).ok();
@@ -157,7 +157,7 @@ impl ConnectionArgs {
                 .map(Password::Typed),
         };
         let password = password.ok_or(VaultError::NoPassword)?;
-        self.restic(context, url, password)
+        self.open_restic(context, url, password)
     }
 }
 
@@ -192,13 +192,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_drill_waits_a_minute_unless_the_user_says_otherwise() {
+    fn drill_timeout_defaults_to_one_minute() {
         let seconds = |timeout| {
             let args = ConnectionArgs {
                 timeout,
                 ..ConnectionArgs::default()
             };
-            let (args, limit) = args.for_drill();
+            let (args, limit) = args.with_drill_timeout();
             (args.timeout, limit.as_secs())
         };
         assert_eq!(seconds(None), (Some(60), 60));

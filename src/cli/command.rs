@@ -146,7 +146,7 @@ impl Command {
     }
 
     /// Returns the hint for an interrupted command: the state that it leaves.
-    pub(super) fn after_interrupt(&self) -> &'static str {
+    pub(super) fn interrupt_hint(&self) -> &'static str {
         match self {
             Self::Backup(_) => "no archive was written, and the Codex home is unchanged",
             Self::Restore(_) => "the Codex home is unchanged",
@@ -221,7 +221,7 @@ mod tests {
             let words = std::iter::once("codex-manager").chain(name.split(' '));
             let command = Cli::try_parse_from(words).expect("a command").command;
             assert_eq!(
-                command.after_interrupt(),
+                command.interrupt_hint(),
                 "the conversations are unchanged",
                 "{name}"
             );

@@ -78,14 +78,14 @@ pub fn tree() -> Command {
         let is_global = arg.is_global_set();
         arg.hide_short_help(is_global).hide_long_help(is_global)
     });
-    with_template(command, &inner).help_template(top)
+    apply_template(command, &inner).help_template(top)
 }
 
-fn with_template(command: Command, template: &str) -> Command {
+fn apply_template(command: Command, template: &str) -> Command {
     let template = template.to_owned();
     command
         .help_template(template.clone())
-        .mut_subcommands(move |inner| with_template(inner, &template))
+        .mut_subcommands(move |inner| apply_template(inner, &template))
 }
 
 /// Returns the complete help of the global options.

@@ -14,7 +14,7 @@ use std::time::Duration;
 pub(super) fn install_handler(cli: &Cli, env: &Environment) {
     let ends_at_once = cli.command.hands_over_terminal();
     let only_reads = cli.command.only_reads();
-    let error = CommandError::interrupted().hint(cli.command.after_interrupt());
+    let error = CommandError::interrupted().hint(cli.command.interrupt_hint());
     let ui = Ui::new(cli.global.json, Verbosity::Normal, ColorChoice::Never, env);
     let end = Arc::new(move || {
         std::thread::sleep(READING_END_TIMEOUT);

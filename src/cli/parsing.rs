@@ -43,7 +43,7 @@ pub(super) fn parse() -> Result<(Cli, bool), clap::Error> {
     let matches = match parsed {
         Err(e) if e.kind() == clap::error::ErrorKind::UnknownArgument => {
             let words: Vec<_> = std::env::args_os().collect();
-            with_marked_negations(words)
+            mark_negations(words)
                 .and_then(|words| tree().try_get_matches_from(words).ok())
                 .ok_or(e)
         }
@@ -55,7 +55,7 @@ pub(super) fn parse() -> Result<(Cli, bool), clap::Error> {
 
 /// Replaces `-word` behind `find` by `!word`, which clap does not take for flags. Returns `None` for other
 /// commands.
-fn with_marked_negations(words: Vec<OsString>) -> Option<Vec<OsString>> {
+fn mark_negations(words: Vec<OsString>) -> Option<Vec<OsString>> {
     let find = words.iter().position(|word| word == "find")?;
     let end = words.iter().position(|word| word == "--");
     let mark = |(i, word): (usize, OsString)| {
@@ -68,7 +68,7 @@ fn with_marked_negations(words: Vec<OsString>) -> Option<Vec<OsString>> {
     Some(words.into_iter().enumerate().map(mark).collect())
 }
 
-/// Returns true if the command has the flag `--dry-run`.
+/// Returns true if `--dry-run` is given.
 fn is_dry_run(matches: &ArgMatches) -> bool {
     if let Some((_, inner)) = matches.subcommand() {
         return is_dry_run(inner);

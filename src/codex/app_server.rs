@@ -13,7 +13,7 @@ mod rate_limits;
 
 pub use self::rate_limits::AccountLimits;
 
-use super::auth::{AuthFile, text};
+use super::auth::{AuthFile, text_at};
 use super::home::AUTH_JSON;
 use super::identity::{Email, Identity, LoginKind};
 use super::program::{Program, ProgramError};
@@ -380,12 +380,12 @@ fn account_of(result: &Value) -> Option<ProbedAccount> {
             Some("apiKey") => Some(LoginKind::ApiKey),
             _ => None,
         },
-        email: text(account, "email"),
-        plan: text(account, "planType"),
-        user_id: text(result, "userId"),
+        email: text_at(account, "email"),
+        plan: text_at(account, "planType"),
+        user_id: text_at(result, "userId"),
         account_id: result
             .get("workspaceRouting")
-            .and_then(|routing| text(routing, "chatgptAccountId")),
+            .and_then(|routing| text_at(routing, "chatgptAccountId")),
     })
 }
 

@@ -269,7 +269,7 @@ fn login_of(auth: &Value) -> Option<Login> {
 fn secrets_of(auth: &Value) -> Vec<(LoginKind, &'static str, String)> {
     use LoginKind::{AccessToken, Agent, ApiKey, BedrockKey};
     let text = |name: &str| text_at(auth, name);
-    let inside = |key: &str, name: &str| auth.get(key).and_then(|value| self::text(value, name));
+    let inside = |key: &str, name: &str| auth.get(key).and_then(|value| text_at(value, name));
     // Of the record of an agent, the id of its task changes.
     let agent = || inside("agent_identity", "agent_runtime_id");
     let access_key = inside("bedrock_access_keys", "access_key_id");
@@ -277,7 +277,7 @@ fn secrets_of(auth: &Value) -> Vec<(LoginKind, &'static str, String)> {
         (
             AccessToken,
             "personalAccessToken",
-            text_at("personal_access_token"),
+            text("personal_access_token"),
         ),
         (
             BedrockKey,
@@ -285,11 +285,11 @@ fn secrets_of(auth: &Value) -> Vec<(LoginKind, &'static str, String)> {
             inside("bedrock_api_key", "api_key"),
         ),
         (BedrockKey, "bedrockAccessKeys", access_key),
-        (ApiKey, "apikey", text_at("OPENAI_API_KEY")),
+        (ApiKey, "apikey", text("OPENAI_API_KEY")),
         (
             Agent,
             "agentIdentity",
-            text_at("agent_identity").or_else(agent),
+            text("agent_identity").or_else(agent),
         ),
     ];
     let present = secrets.into_iter();

@@ -2,7 +2,7 @@
 //! `{"id","method","params"}`, replies `{"id","result"}` or `{"id","error":{"code","message"}}`, and notifications
 //! in between.
 
-use super::auth::text;
+use super::auth::text_at;
 use super::program::Program;
 use super::redaction::printable;
 use crate::io::child::{ChildGroup, ChildOutput};
@@ -174,7 +174,7 @@ fn reply_of(line: &[u8]) -> Option<(u64, Reply)> {
         return None;
     }
     if let Some(error) = message.get("error").filter(|error| !error.is_null()) {
-        let text = text(error, "message");
+        let text = text_at(error, "message");
         let reply = RpcError {
             code: error.get("code").and_then(Value::as_i64).unwrap_or(0),
             message: text.unwrap_or_else(|| error.to_string()),

@@ -66,7 +66,7 @@ pub fn parse(text: &str, now: DateTime<Utc>, zone: Zone) -> Result<StatusText, S
         context: ResetContext { now, zone },
     };
     for field in fields::split(&ansi::strip(text)) {
-        reader.field(&field)?;
+        reader.read_field(&field)?;
     }
     let status = reader.status;
     if status.email.is_none() && status.windows.is_empty() && status.spend_cap.is_none() {
@@ -134,7 +134,11 @@ impl StatusReader {
         Ok(())
     }
 
-    fn read_limit(&mut self, limit: &LimitLabel, field: &StatusField) -> Result<(), StatusTextError> {
+    fn read_limit(
+        &mut self,
+        limit: &LimitLabel,
+        field: &StatusField,
+    ) -> Result<(), StatusTextError> {
         if field.lines.is_empty() {
             // A heading; its windows follow.
             if limit.is_window() || limit.name.is_empty() {

@@ -28,14 +28,15 @@ pub(crate) struct CompletionsArgs {
 }
 
 impl CompletionsArgs {
-    /// Prints the script. Fails only if clap cannot write it.
+    /// Prints the script.
     ///
     /// # Errors
-    /// None that is known.
+    /// clap cannot generate the script.
     pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
         let shell = self.shell.to_string();
-        let script = script(self.shell)
-            .map_err(|e| CommandError::failed(format!("no script for {shell}")).because(e))?;
+        let script = generate_script(self.shell).map_err(|e| {
+            CommandError::failed(format!("cannot generate the script for {shell}")).because(e)
+        })?;
         context.ui.line(script.trim_end());
         context
             .ui
@@ -44,7 +45,7 @@ impl CompletionsArgs {
     }
 }
 
-fn script(shell: Shell) -> std::io::Result<String> {
+fn generate_script(shell: Shell) -> std::io::Result<String> {
     const NAME: &str = "codex-manager";
     let mut script = Vec::new();
     // The script calls the program for each completion, so it stays right after an update of the program.

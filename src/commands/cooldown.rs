@@ -1,6 +1,6 @@
 //! `cooldown`: shows which accounts are ready and when the others will be, and holds accounts back.
 
-use crate::choices::account_choice::position;
+use crate::choices::account_choice::find_position;
 use crate::codex::identity::Identity;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
@@ -11,8 +11,8 @@ use crate::quota::reset_time;
 use crate::quota::state::Verdict;
 use crate::ui::object;
 use crate::views::account::{
-    account_json, accounts_and_profiles, accounts_with_live, first_login, full, label, local,
-    warn_all, with_verdict,
+    account_json, accounts_and_profiles, accounts_with_live, first_login, full_time, label,
+    local_rfc3339, warn_all, with_verdict,
 };
 use crate::views::account_table;
 use crate::views::table_format::TableArgs;
@@ -63,7 +63,7 @@ impl CooldownArgs {
     /// read or written.
     pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
         let context = &self.table.apply(context)?;
-        let change = change_of(&self, context)?;
+        let change = parse_change(&self, context)?;
         let (accounts, changed) = match &change {
             None => (accounts_and_profiles(context)?.0, None),
             Some(change) => {
@@ -82,7 +82,7 @@ struct HoldChange {
     until: Option<Timestamp>,
 }
 
-fn change_of(args: &CooldownArgs, context: &Context) -> Result<Option<HoldChange>> {
+fn parse_change(args: &CooldownArgs, context: &Context) -> Result<Option<HoldChange>> {
     let change = |account: &String, until| {
         let account = account.clone();
         Ok(Some(HoldChange { account, until }))
@@ -96,7 +96,7 @@ fn change_of(args: &CooldownArgs, context: &Context) -> Result<Option<HoldChange
     let until = reset_time::parse(text, &context.now(), context.zone())
         .map_err(|e| CommandError::usage(format!("--until: {e}")))?;
     if until <= context.now() {
-        let until = full(&until, context);
+        let until = full_time(&until, context);
         return Err(CommandError::usage(format!(
             "--until is in the past: {until}"
         )));
@@ -138,7 +138,7 @@ fn change_entry(
 ) -> Result<(String, Identity)> {
     // The live account can be held before it has an entry in cooldown.json.
     let accounts = accounts_with_live(context, file.clone());
-    let account = &accounts[position(&accounts, &change.account, context)?];
+    let account = &accounts[find_position(&accounts, &change.account, context)?];
     let name = label(account);
     let identity = account.entry.identity.clone();
     let entry = file.entry(&identity);
@@ -146,7 +146,7 @@ fn change_entry(
     entry.held_until = change.until;
     entry.held_since = change.until.map(|_| context.local_now());
     let note = match change.until {
-        Some(until) => format!("{name} is held back until {}", full(&until, context)),
+        Some(until) => format!("{name} is held back until {}", full_time(&until, context)),
         None if was_held => format!("{name} is no longer held back"),
         None => format!("{name} was not held back"),
     };
@@ -158,7 +158,7 @@ fn show_json(rows: &[(Account, Verdict)], context: &Context) {
     let accounts = rows.iter();
     let accounts = accounts.map(|(account, verdict)| account_json(account, verdict, context));
     let json = object()
-        .with("now", local(&context.local_now(), context))
+        .with("now", local_rfc3339(&context.local_now(), context))
         .with("accounts", accounts.collect::<Vec<_>>());
     context.ui.document("cooldown", &json);
 }
@@ -190,7 +190,7 @@ fn show(accounts: Vec<Account>, changed: Option<&Identity>, as_timeline: bool, c
         timeline::draw(&rows, context);
         return;
     }
-    account_table::show(
+    account_table::print_accounts(
         rows.iter().map(|(account, verdict)| (account, verdict)),
         context,
     );

@@ -17,9 +17,9 @@ use crate::quota::state::judge;
 use crate::steps::refresh;
 use crate::ui::{Style, object, windows};
 use crate::views::account::{
-    accounts_and_profiles, entry_label, local, printable, quota_json, sign_in, source_of,
+    accounts_and_profiles, entry_label, local_rfc3339, printable, quota_json, sign_in, source_of,
 };
-use crate::views::conversation_usage::{LaunchedUsages, sentence, usage_json};
+use crate::views::conversation_usage::{LaunchedUsages, usage_json, usage_sentence};
 use clap::Args;
 use serde::Serialize;
 
@@ -72,7 +72,7 @@ impl CurrentArgs {
         } else {
             AccountHistory::default()
         };
-        let (daemon, processes) = programs(&account_history, &accounts, live, context);
+        let (daemon, processes) = find_programs(&account_history, &accounts, live, context);
         let entry = live.map(|live| &live.entry);
         let usage = entry.and_then(|entry| usages.of(entry));
         let usage_view = usage.as_ref().map(|usage| usage_json(usage, context));
@@ -93,7 +93,10 @@ impl CurrentArgs {
             .with("processes", &processes)
             .and(quota_json(seen, context))
             .with("source", source)
-            .with("observed_at", observed_at.map(|at| local(&at, context)))
+            .with(
+                "observed_at",
+                observed_at.map(|at| local_rfc3339(&at, context)),
+            )
             .with("session", usage_view)
             .with("problem", &problem);
         context.ui.document("current", &json);
@@ -102,7 +105,7 @@ impl CurrentArgs {
         if uses_auth_json && matches!(auth, AuthFile::Missing) {
             context.note(sign_in(context));
         }
-        if let Some(sentence) = usage.and_then(|usage| sentence(&usage, context)) {
+        if let Some(sentence) = usage.and_then(|usage| usage_sentence(&usage, context)) {
             context.ui.prose(context.ui.paint(Style::Dim, sentence));
         }
         Ok(if live.is_none() {
@@ -131,7 +134,7 @@ fn problem(store: CredentialStore, auth: &AuthFile) -> Option<String> {
 }
 
 /// Returns Codex's background daemon, and the other programs that use the home.
-fn programs(
+fn find_programs(
     account_history: &AccountHistory,
     accounts: &[Account],
     live: Option<&Account>,
@@ -168,7 +171,7 @@ fn process_view(
         pid: holder.pid,
         name: holder.name,
         why: holder.why,
-        started_at: started.map(|time| local(&at(time), context)),
+        started_at: started.map(|time| local_rfc3339(&at(time), context)),
         email: has.map(|has| has.email.to_string()),
         account_id: has.and_then(|has| has.account_id.clone()),
         profile: known.and_then(|a| a.entry.profile.clone()),

@@ -49,7 +49,7 @@ impl DoctorArgs {
             checks = fix(context, self.dry_run);
         }
         checks.extend(doctor::run_checks(context));
-        checks.extend(sync_checks(context));
+        checks.extend(run_sync_checks(context));
         for check in &checks {
             show(&context.ui, check);
         }
@@ -64,12 +64,12 @@ impl DoctorArgs {
 }
 
 /// Returns the findings of `sync preflight` if a sync is set up.
-fn sync_checks(context: &Context) -> Vec<Check> {
+fn run_sync_checks(context: &Context) -> Vec<Check> {
     let path = context.manager_path("sync.toml");
     if !path.exists() {
         return Vec::new();
     }
-    let mut checks = match sync_checks::checks(context, &path, &ShutdownArgs::default()) {
+    let mut checks = match sync_checks::run_checks(context, &path, &ShutdownArgs::default()) {
         Ok(checks) => checks,
         Err(e) => vec![
             Check::fail("sync.config", e.in_one_line())

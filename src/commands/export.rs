@@ -17,7 +17,7 @@ use crate::steps::new_file::publish_new;
 use crate::ui::time;
 use crate::views::conversation_parts::ConversationParts;
 use crate::views::export_formatter::{ExportFormatter, JsonWriter};
-use crate::views::transcript_text::{minutes, read_error};
+use crate::views::transcript_text::{minute_format, read_error};
 use chrono::{DateTime, Utc};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
@@ -95,7 +95,7 @@ impl ExportArgs {
                 .hint("name a file, or for several conversations a folder: --out FILE"));
         }
         let picked = if self.sessions.is_empty() {
-            Some(pick(context)?)
+            Some(pick_conversation(context)?)
         } else {
             None
         };
@@ -205,7 +205,7 @@ impl ExportArgs {
             redacted += count;
             text
         };
-        let parts = ConversationParts::of(session, context);
+        let parts = ConversationParts::find(session, context);
         let mut format = self.formatter(context);
         to(&format.head(session, &parts, context, &mut safe))?;
         let mut written = Ok(());
@@ -222,7 +222,7 @@ impl ExportArgs {
         &self,
         context: &Context,
     ) -> ExportFormatter<impl Fn(&DateTime<Utc>) -> String + use<>> {
-        let format_time = minutes(context);
+        let format_time = minute_format(context);
         match self.format {
             ExportFormat::Md => {
                 ExportFormatter::Markdown(MarkdownWriter::new(self.tools, format_time))
@@ -240,7 +240,7 @@ fn check_interrupt() -> Result<()> {
         .map_err(|_| CommandError::interrupted().hint("the files listed above are complete"))
 }
 
-fn pick(context: &Context) -> Result<String> {
+fn pick_conversation(context: &Context) -> Result<String> {
     let picker = ConversationPicker {
         enter: "export",
         usage: &["name it: codex-manager export SESSION"],

@@ -1,6 +1,6 @@
 //! `launch`: starts Codex under a chosen account and records the conversation.
 
-use crate::choices::account_choice::{named, pick};
+use crate::choices::account_choice::{find_identity, pick_account};
 use crate::codex::arguments::{Arguments, InvocationMode, asks_for_information};
 use crate::codex::identity::Identity;
 use crate::context::Context;
@@ -55,11 +55,11 @@ impl LaunchArgs {
             return self.start.run_directly(&self.args, context);
         }
         let account = match &self.profile {
-            Some(text) => named(text, context)?,
+            Some(text) => find_identity(text, context)?,
             None if self.recommended => best_login(context)?.entry.identity,
-            None => match self.folder_account(context)? {
+            None => match self.find_folder_account(context)? {
                 Some(account) => account,
-                None => pick("which account?", context)?,
+                None => pick_account("which account?", context)?,
             },
         };
         self.start.start(&account, &self.args, None, context)
@@ -70,20 +70,20 @@ impl LaunchArgs {
     fn run_for_folder(self, context: &Context) -> Result<Outcome> {
         let runs_conversation =
             Arguments::parse(&self.args).mode() != InvocationMode::Administrative;
-        if runs_conversation && let Some(account) = self.folder_account(context)? {
+        if runs_conversation && let Some(account) = self.find_folder_account(context)? {
             return self
                 .start
                 .isolated_if_supported()
                 .start(&account, &self.args, None, context);
         }
         if runs_conversation && !self.start.is_dry_run() {
-            before_new_codex::archive(context)?;
+            before_new_codex::archive_if_codex_changed(context)?;
         }
         self.start.run_directly(&self.args, context)
     }
 
     /// Returns the account of the folder in which Codex will work, if it has one.
-    fn folder_account(&self, context: &Context) -> Result<Option<Identity>> {
+    fn find_folder_account(&self, context: &Context) -> Result<Option<Identity>> {
         let env = &context.env;
         // The shell shows the folder with its links, and settings name it so.
         let current = folders::logical_dir(&env.current_dir, env.get("PWD"));
@@ -101,7 +101,7 @@ impl LaunchArgs {
             AccountSource::Setting(path) => format!("the setting folders.{path}"),
             AccountSource::File(path) => path.display().to_string(),
         };
-        let found = named(&profile, context)
+        let found = find_identity(&profile, context)
             .map_err(|e| e.hint(format!("this account comes from {}", printable(&origin))))?;
         Ok(Some(found))
     }

@@ -13,7 +13,7 @@ use crate::quota::state::{AccountState, Verdict};
 use crate::transfer::python_home;
 use crate::ui::object;
 use crate::ui::{Cell, Column, Style, Table, bytes, problem};
-use crate::views::account::{self, absolute, local, printable, style_of};
+use crate::views::account::{self, absolute_time, local_rfc3339, printable, style_of};
 use crate::views::account_table::AccountNames;
 use crate::views::archive_json::archive_json;
 use crate::views::table_format::TableArgs;
@@ -191,7 +191,7 @@ fn row<'r>(
             archive.map(|_| context.backups().join(&record.path)),
         )
         .and(archive_json(metadata, context))
-        .with("created_at", local(&metadata.created_at, context))
+        .with("created_at", local_rfc3339(&metadata.created_at, context))
         .with("archive_bytes", archive.map(|archive| archive.bytes))
         .with("files", metadata.files)
         .with("label", &metadata.label)
@@ -225,7 +225,7 @@ fn show(
     let mut table = Table::new(ui, COLUMNS);
     let known = accounts.iter().map(|(account, _)| account);
     let names = AccountNames::of(&entries_of(known, records.iter().copied()));
-    for group in by_account(records) {
+    for group in group_by_account(records) {
         let identity = group[0].metadata.identity();
         let who = identity.map_or("signed out".into(), |identity| names.name(&identity));
         let state = state_of(&group[0].metadata, accounts);
@@ -274,7 +274,7 @@ fn offer_import(context: &Context) {
 }
 
 /// Groups records by account, in the order of each account's first record.
-fn by_account<'r>(records: &[&'r ArchiveRecord]) -> Vec<Vec<&'r ArchiveRecord>> {
+fn group_by_account<'r>(records: &[&'r ArchiveRecord]) -> Vec<Vec<&'r ArchiveRecord>> {
     let mut groups: Vec<(Option<Identity>, Vec<&ArchiveRecord>)> = Vec::new();
     let mut group_of = HashMap::new();
     for record in records {
@@ -298,7 +298,7 @@ fn by_account<'r>(records: &[&'r ArchiveRecord]) -> Vec<Vec<&'r ArchiveRecord>> 
 
 fn row_cells(context: &Context, record: &ArchiveRecord, number: Option<usize>) -> [Cell; 8] {
     let metadata = &record.metadata;
-    let made = absolute(&metadata.created_at, context);
+    let made = absolute_time(&metadata.created_at, context);
     let size = record.archive.as_ref().map(|a| a.bytes);
     let kind = match &record.archive {
         Some(_) => archive_names::kind(metadata),
@@ -323,7 +323,9 @@ fn row_cells(context: &Context, record: &ArchiveRecord, number: Option<usize>) -
     [
         Cell::plain(number.map_or_else(String::new, |n| n.to_string())),
         Cell::plain(metadata.email.clone().unwrap_or_default()),
-        with_value(Cell::plain(made), &|| local(&metadata.created_at, context)),
+        with_value(Cell::plain(made), &|| {
+            local_rfc3339(&metadata.created_at, context)
+        }),
         Cell::plain(kind),
         with_value(Cell::plain(size.map_or("record".into(), bytes)), &|| {
             size.map_or(String::new(), |size| size.to_string())

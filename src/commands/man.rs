@@ -37,7 +37,7 @@ impl ManArgs {
     /// A page cannot be written.
     pub(crate) fn run(self, context: &Context, tree: Command) -> Result<Outcome> {
         let Some(dir) = self.dir else {
-            let page = String::from_utf8_lossy(&render(tree)?).into_owned();
+            let page = String::from_utf8_lossy(&render_page(tree)?).into_owned();
             if context.ui.writes_to_terminal() && open_in_pager(&page, context) {
                 return Ok(Outcome::Done);
             }
@@ -49,7 +49,7 @@ impl ManArgs {
         let mut tree = tree;
         tree.build();
         let mut pages = Vec::new();
-        collect(&tree, &mut pages)?;
+        collect_pages(&tree, &mut pages)?;
         if !self.dry_run {
             std::fs::create_dir_all(&dir).at("create folder", &dir)?;
             for (name, page) in &pages {
@@ -95,16 +95,16 @@ fn open_in_pager(page: &str, context: &Context) -> bool {
     status.is_ok_and(|status| status.success())
 }
 
-fn collect(command: &Command, pages: &mut Vec<(String, Vec<u8>)>) -> Result<()> {
+fn collect_pages(command: &Command, pages: &mut Vec<(String, Vec<u8>)>) -> Result<()> {
     let man = Man::new(command.clone());
-    pages.push((man.get_filename(), render(command.clone())?));
+    pages.push((man.get_filename(), render_page(command.clone())?));
     for inner in command.get_subcommands().filter(|c| c.get_name() != "help") {
-        collect(inner, pages)?;
+        collect_pages(inner, pages)?;
     }
     Ok(())
 }
 
-fn render(command: Command) -> Result<Vec<u8>> {
+fn render_page(command: Command) -> Result<Vec<u8>> {
     let mut page = Vec::new();
     Man::new(command)
         .render(&mut page)

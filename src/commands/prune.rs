@@ -110,7 +110,7 @@ impl PruneArgs {
             store::note_verified_locked(manager, &checks.findings(), &lock)?;
             Some(lock)
         };
-        let moved = sum(&plan.drop);
+        let moved = sum_bytes(&plan.drop);
         let mut is_recorded = true;
         retention_table::show(context, &plan, RetentionSubject::Archives);
         if let Some(lock) = lock.filter(|_| !plan.drop.is_empty()) {
@@ -121,7 +121,7 @@ impl PruneArgs {
                 .collect();
             trash::discard(manager, &names, &context.now(), &lock)?;
             drop(lock);
-            is_recorded = refresh(context, &[]);
+            is_recorded = refresh_inventory(context, &[]);
         }
         self.show_outcome(plan.drop.len(), moved, context)?;
         let keep = rows_json(plan.keep, context);
@@ -180,7 +180,7 @@ impl PruneArgs {
             let lock = FileLock::exclusive_unless_interrupted(&manager.join(LOCK_NAME))?;
             let restored = trash::undo(manager, &lock)?;
             drop(lock);
-            is_recorded = refresh(context, &restored);
+            is_recorded = refresh_inventory(context, &restored);
             restored
         };
         if restored.is_empty() {
@@ -237,7 +237,7 @@ fn trash_bytes(context: &Context) -> Result<u64> {
 }
 
 /// Updates `inventory.json` after the moves. Returns true on success.
-fn refresh(context: &Context, restored: &[RestoredArchive]) -> bool {
+fn refresh_inventory(context: &Context, restored: &[RestoredArchive]) -> bool {
     let manager = context.manager_home();
     let renamed = restored.iter().filter(|r| r.archive != r.name);
     let renamed: Vec<_> = renamed
@@ -371,6 +371,6 @@ fn check_structure(path: &Path) -> Result<Soundness> {
     }
 }
 
-fn sum(decisions: &[RetentionDecision]) -> u64 {
+fn sum_bytes(decisions: &[RetentionDecision]) -> u64 {
     decisions.iter().map(|d| d.candidate.bytes).sum()
 }

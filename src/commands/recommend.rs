@@ -9,13 +9,13 @@ use crate::io::signals;
 use crate::quota::account::{Account, LoginState};
 use crate::quota::recommend::{RankedAccount, Ranking, Strategy, rank};
 use crate::quota::state::AccountState;
-use crate::steps::best_login::{missing_login, note_passed_over, recheck_best};
-use crate::steps::home_checks::check_store;
+use crate::steps::best_login::{describe_missing_login, note_passed_over, recheck_best};
+use crate::steps::home_checks::check_credential_store;
 use crate::steps::recommend_template::{Template, reason};
 use crate::steps::switch_account::SwitchArgs;
 use crate::ui::{Style, object};
 use crate::views::account::{
-    account_json, first_login, full, known_accounts, label, printable, style_of,
+    account_json, first_login, full_time, known_accounts, label, printable, style_of,
 };
 use crate::views::week_pace::exhaustion_hint;
 use clap::Args;
@@ -121,8 +121,8 @@ impl RecommendArgs {
                 label(best.account),
                 reason(best, &ranking, context)
             ));
-            check_store(context)?;
-            let switch_args = SwitchArgs::of_recommend(self.stop_daemon, self.dry_run);
+            check_credential_store(context)?;
+            let switch_args = SwitchArgs::for_recommend(self.stop_daemon, self.dry_run);
             return switch_args.run(&best.account.entry.identity, context);
         }
         // Built only for --json: most of the time beyond reading would go into it.
@@ -153,7 +153,7 @@ impl RecommendArgs {
 }
 
 /// Returns why an account ranks below one with a saved login.
-fn login_rank(account: &Account) -> Option<&'static str> {
+fn login_rank_note(account: &Account) -> Option<&'static str> {
     match account.login {
         LoginState::Archived => Some("login only in an archive or in an old login file"),
         LoginState::None => Some("no saved login"),
@@ -183,7 +183,11 @@ fn no_account_error(
         Some(best) => {
             let next = best.verdict.next_available_at.filter(|_| args.ready_only);
             let when = next.map_or(String::new(), |at| {
-                format!("; next: {}, {}", label(best.account), full(&at, context))
+                format!(
+                    "; next: {}, {}",
+                    label(best.account),
+                    full_time(&at, context)
+                )
             });
             CommandError::refused(format!("no account is ready{when}"))
                 .hint("list all accounts: codex-manager cooldown")
@@ -233,7 +237,7 @@ fn show(best: &RankedAccount<'_>, ranking: &Ranking<'_>, context: &Context) {
             "switch to it: codex-manager use {}",
             label(best.account)
         )),
-        _ => ui.note(missing_login(best.account)),
+        _ => ui.note(describe_missing_login(best.account)),
     }
 }
 
@@ -260,7 +264,7 @@ fn explain(ranking: &Ranking<'_>, context: &Context) {
             ("-".into(), Style::Dim)
         };
         let mut notes = vec![reason(candidate, ranking, context)];
-        notes.extend(login_rank(candidate.account).map(str::to_owned));
+        notes.extend(login_rank_note(candidate.account).map(str::to_owned));
         notes.extend(exhaustion_hint(
             candidate.account,
             &candidate.verdict,

@@ -54,7 +54,7 @@ impl RestoreArgs {
         let path = self.resolve(context)?;
         let archive = ArchiveReader::open(&path)?;
         context.note(describe(context, &archive, "archive"));
-        let selection = self.options.selection(&archive, context)?;
+        let selection = self.options.resolve_selection(&archive, context)?;
         self.options.dry_run |= self.diff;
         self.options
             .restore(context, &archive, selection, "restore", self.diff)
@@ -83,7 +83,7 @@ impl RestoreArgs {
         let records = context.archives()?;
         if let Some(offset) = latest_offset(what) {
             let latest =
-                archive_choice::latest(&records, offset, context, ArchiveRecord::is_usable)?;
+                archive_choice::find_latest(&records, offset, context, ArchiveRecord::is_usable)?;
             if offset == 0 {
                 warn_if_damaged_is_newer(context, &records, latest);
             }
@@ -96,15 +96,15 @@ impl RestoreArgs {
         }
         let record = match archive_names::by_number(&records, what) {
             Some(record) => record,
-            None => by_account_or_beginning(&records, what, context)?,
+            None => find_by_account_or_prefix(&records, what, context)?,
         };
         Ok(backups.join(&record.path))
     }
 }
 
 /// Returns the preferred archive of the account that `what` denotes, else the only archive whose name
-/// begins so.
-fn by_account_or_beginning<'r>(
+/// begins with `what`.
+fn find_by_account_or_prefix<'r>(
     records: &'r [ArchiveRecord],
     what: &str,
     context: &Context,
@@ -127,14 +127,14 @@ fn by_account_or_beginning<'r>(
         Err(e @ AccountResolveError::Ambiguous { .. }) => return Err(e.into()),
         Err(AccountResolveError::Unknown { choices, .. }) => choices,
     };
-    archive_choice::by_beginning(records, what)?.ok_or_else(|| {
+    archive_choice::find_by_prefix(records, what)?.ok_or_else(|| {
         let message = format!("no archive or account named {what:?}");
-        archive_choice::unknown(message, what, records, &accounts, context)
+        archive_choice::unknown_archive_error(message, what, records, &accounts, context)
     })
 }
 
-/// Lets the user choose at a terminal; the latest archive is selected first. Elsewhere the archive has to
-/// be an argument.
+/// Lets the user choose on a terminal; the latest archive is preselected. Without a terminal, fails and asks for an
+/// argument.
 fn pick_archive(context: &Context) -> Result<PathBuf> {
     let records = context.archives()?;
     let latest = store::latest_first(&records, ArchiveRecord::is_usable);
@@ -146,7 +146,7 @@ fn pick_archive(context: &Context) -> Result<PathBuf> {
         .collect();
     if offered.is_empty() {
         // Fails with the reason, because there is no archive to restore.
-        let _ = archive_choice::latest(&records, 0, context, ArchiveRecord::is_usable)?;
+        let _ = archive_choice::find_latest(&records, 0, context, ArchiveRecord::is_usable)?;
     }
     let is_latest = |(r, _): &(&ArchiveRecord, usize)| Some(&r.path) == latest.as_ref();
     let picker = Picker {
@@ -154,7 +154,7 @@ fn pick_archive(context: &Context) -> Result<PathBuf> {
         default: offered.iter().position(is_latest).unwrap_or(0),
         items: offered
             .iter()
-            .map(|(record, number)| item(record, *number, context))
+            .map(|(record, number)| picker_item(record, *number, context))
             .collect(),
         options: PickerOptions::default(),
     };
@@ -166,7 +166,7 @@ fn pick_archive(context: &Context) -> Result<PathBuf> {
     }
 }
 
-fn item(record: &ArchiveRecord, number: usize, context: &Context) -> PickerItem {
+fn picker_item(record: &ArchiveRecord, number: usize, context: &Context) -> PickerItem {
     let metadata = &record.metadata;
     let email = metadata.email.as_deref().unwrap_or("signed out");
     PickerItem::new(
@@ -175,7 +175,7 @@ fn item(record: &ArchiveRecord, number: usize, context: &Context) -> PickerItem 
             (Style::Dim, number.to_string()),
             (
                 Style::Plain,
-                account::absolute(&metadata.created_at, context),
+                account::absolute_time(&metadata.created_at, context),
             ),
             (Style::Plain, archive_names::kind(metadata)),
             (Style::Plain, account::printable(email)),

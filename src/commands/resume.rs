@@ -1,8 +1,8 @@
 //! `resume`: continues a conversation under the account to which it belongs.
 
 use crate::accounts::profile::Profile;
-use crate::choices::account_choice::{named, pick};
-use crate::choices::conversation_choice::{ChosenConversation, rows};
+use crate::choices::account_choice::{find_identity, pick_account};
+use crate::choices::conversation_choice::{ChosenConversation, list_rows};
 use crate::choices::conversation_picker::export_page;
 use crate::choices::conversation_picker::{ConversationPicker, PickedAction};
 use crate::codex::config::read_login;
@@ -67,25 +67,24 @@ enum ConversationOwner {
 impl ResumeArgs {
     /// # Errors
     /// No conversation or several match, its account has no profile, or `--profile` names another
-    /// account;
-    /// see [`StartArgs::start`].
+    /// account; see [`StartArgs::start`].
     pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
         if self.session.is_none() && !self.last {
             return self.pick(context);
         }
-        let rows = rows(context)?;
+        let rows = list_rows(context)?;
         let conversation = match &self.session {
             Some(text) => ChosenConversation::named(&rows, text, context)?,
-            None => last_of_folder(&rows, context)?,
+            None => find_last_of_folder(&rows, context)?,
         };
         let args = resume_args(&conversation.id, &self.args);
         if self.untracked {
             return self.start.run_directly(&args, context);
         }
-        let owner = owner(&conversation, context)?;
+        let owner = find_owner(&conversation, context)?;
         let account = match (&self.profile, owner) {
             (Some(text), owner) => {
-                let wanted = named(text, context)?;
+                let wanted = find_identity(text, context)?;
                 if !self.rebind {
                     check_same(&wanted, &owner)?;
                 }
@@ -101,7 +100,7 @@ impl ResumeArgs {
             }
             (None, ConversationOwner::Unnamed) => {
                 let question = "the account of this conversation is unknown";
-                pick(question, context).map_err(|e| {
+                pick_account(question, context).map_err(|e| {
                     e.hint("name the account with --profile NAME, or continue without a record: --untracked")
                 })?
             }
@@ -130,7 +129,10 @@ impl ResumeArgs {
     }
 }
 
-fn last_of_folder<'r>(rows: &'r [ThreadRow], context: &Context) -> Result<ChosenConversation<'r>> {
+fn find_last_of_folder<'r>(
+    rows: &'r [ThreadRow],
+    context: &Context,
+) -> Result<ChosenConversation<'r>> {
     check_conversations(context)?;
     // `codex resume --last` skips conversations of other accounts, and begins a new one without a word (0.169).
     let here = &context.env.current_dir;
@@ -155,13 +157,20 @@ fn check_conversations(context: &Context) -> Result<()> {
 }
 
 /// Returns the account of a conversation: that of its launch, else the creator named in its rollout.
-fn owner(conversation: &ChosenConversation<'_>, context: &Context) -> Result<ConversationOwner> {
+fn find_owner(
+    conversation: &ChosenConversation<'_>,
+    context: &Context,
+) -> Result<ConversationOwner> {
     let manager_home = context.manager_home();
     let launches = LaunchRegistry::of(manager_home).read()?;
     if let Some(record) = launches.of_session(&conversation.id) {
         return Ok(ConversationOwner::Known(record.identity));
     }
-    let Some((user, account)) = conversation.rollout.as_deref().and_then(binding::creator) else {
+    let Some((user, account)) = conversation
+        .rollout
+        .as_deref()
+        .and_then(binding::read_creator)
+    else {
         return Ok(ConversationOwner::Unnamed);
     };
     // Codex may record the user or the workspace alone.

@@ -13,7 +13,7 @@ use crate::error::{Outcome, Result};
 use crate::ui::object;
 use crate::views::conversation_parts::{ConversationParts, TranscriptPiece};
 use crate::views::export_formatter::entry_json;
-use crate::views::transcript_text::{head, minutes, read_error};
+use crate::views::transcript_text::{head, minute_format, read_error};
 use clap::{Args, ValueEnum};
 use serde::ser::{Error as _, SerializeSeq as _};
 use serde::{Serialize, Serializer};
@@ -80,7 +80,7 @@ impl Serialize for TurnsView<'_> {
         let mut failed = None;
         let read = self
             .parts
-            .read(self.options, &mut |text| self.args.safe(text), |piece| {
+            .read(self.options, &mut |text| self.args.redact(text), |piece| {
                 if let TranscriptPiece::Entry(id, entry) = piece {
                     failed = list.serialize_element(&entry_json(id, &entry, zone)).err();
                 }
@@ -112,7 +112,7 @@ impl ShowArgs {
             turn: self.turn,
         };
         // A turn is one of the conversation itself, as in the results of `find`.
-        let mut parts = ConversationParts::of(&session, context);
+        let mut parts = ConversationParts::find(&session, context);
         if self.turn.is_some() {
             parts = parts.without_bases();
         }
@@ -125,21 +125,21 @@ impl ShowArgs {
             };
             let view = object()
                 .with("id", &session.id)
-                .with("title", self.safe(&session.title))
+                .with("title", self.redact(&session.title))
                 .with("missing_parent", &parts.missing_parent)
                 .with("turns", turns);
             context.ui.document("show", &view);
             Ok(())
         } else if self.raw {
-            raw(&session, context)
+            print_raw(&session, context)
         } else {
-            self.markdown(&session, &parts, options, context)
+            self.print_markdown(&session, &parts, options, context)
         };
         result.map_err(|e| read_error(&session, e))?;
         Ok(Outcome::Done)
     }
 
-    fn safe(&self, text: &str) -> String {
+    fn redact(&self, text: &str) -> String {
         if self.no_redact {
             text.to_owned()
         } else {
@@ -147,7 +147,7 @@ impl ShowArgs {
         }
     }
 
-    fn markdown(
+    fn print_markdown(
         &self,
         session: &NamedConversation,
         parts: &ConversationParts,
@@ -160,7 +160,7 @@ impl ShowArgs {
         let left = Cell::new(self.max_bytes.unwrap_or(usize::MAX));
         let mut write = |text: &str| {
             if let Some(pager) = &mut pager {
-                return pager.write(&ui.rendered_markdown(text));
+                return pager.write(&ui.render_markdown(text));
             }
             let mut end = text.len().min(left.get());
             while !text.is_char_boundary(end) {
@@ -170,13 +170,13 @@ impl ShowArgs {
             left.set(left.get() - end);
             end == text.len()
         };
-        if !write(&self.safe(&head(session, parts))) {
+        if !write(&self.redact(&head(session, parts))) {
             return Ok(());
         }
         let mut was_cut = false;
         let mut has_entries = false;
-        let mut writer = MarkdownWriter::new(self.tools, minutes(context));
-        parts.read(options, &mut |text| self.safe(text), |piece| {
+        let mut writer = MarkdownWriter::new(self.tools, minute_format(context));
+        parts.read(options, &mut |text| self.redact(text), |piece| {
             let text = match piece {
                 TranscriptPiece::Mark(mark) => writer.mark(&mark),
                 TranscriptPiece::Entry(_, entry) => {
@@ -190,7 +190,7 @@ impl ShowArgs {
         drop(pager);
         if was_cut && !is_rendered {
             ui.part("\n");
-            ui.note("cut at --max-bytes; later turns: --turn N");
+            ui.note("the output was cut at --max-bytes; show later turns with: --turn N");
         }
         if !has_entries {
             ui.note(match self.turn {
@@ -212,7 +212,7 @@ fn pick(context: &Context) -> Result<(String, PickedAction)> {
     picker.run(context)
 }
 
-fn raw(session: &NamedConversation, context: &Context) -> io::Result<()> {
+fn print_raw(session: &NamedConversation, context: &Context) -> io::Result<()> {
     let mut lines = RawLines::open(&session.rollout, 0)?;
     while let Some(line) = lines.next()? {
         context.ui.raw(&[line.bytes, b"\n"].concat());

@@ -1,14 +1,14 @@
 //! `use`: switches the Codex home to another account.
 
 use crate::accounts::switch::{self};
-use crate::choices::account_choice::{named, pick};
+use crate::choices::account_choice::{find_identity, pick_account};
 use crate::codex::identity::Identity;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
 use crate::quota::state::AccountState;
-use crate::steps::home_checks::check_store;
+use crate::steps::home_checks::check_credential_store;
 use crate::steps::switch_account::SwitchArgs;
-use crate::views::account::{accounts_and_profiles, full, label, with_verdict};
+use crate::views::account::{accounts_and_profiles, full_time, label, with_verdict};
 use clap::Args;
 
 /// Switch the Codex home to another account; only auth.json changes
@@ -34,8 +34,8 @@ impl UseArgs {
     /// See [`switch::SwitchError`]; no account or several match; the daemon is running. Nothing was
     /// changed.
     pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
-        check_store(context)?;
-        let to = self.target(context)?;
+        check_credential_store(context)?;
+        let to = self.resolve_target(context)?;
         self.confirm_exhausted(&to, context)?;
         self.switch.run(&to, context)
     }
@@ -54,7 +54,7 @@ impl UseArgs {
         self.switch.check(to, context)?;
         let until = verdict.next_available_at;
         let until = until.map_or("; no reset known".into(), |at| {
-            format!(" until {}", full(&at, context))
+            format!(" until {}", full_time(&at, context))
         });
         context.warn(format_args!("{} is in cooldown{until}", label(&account)));
         let is_asked = !self.switch.dry_run && !context.settings.assume_yes;
@@ -65,7 +65,7 @@ impl UseArgs {
         Ok(())
     }
 
-    fn target(&self, context: &Context) -> Result<Identity> {
+    fn resolve_target(&self, context: &Context) -> Result<Identity> {
         if self.account.as_deref() == Some("-") {
             let previous = switch::previous(context.manager_home(), context.codex_home())?;
             return previous.ok_or_else(|| {
@@ -74,8 +74,8 @@ impl UseArgs {
             });
         }
         match &self.account {
-            Some(text) => named(text, context),
-            None => pick("which account?", context),
+            Some(text) => find_identity(text, context),
+            None => pick_account("which account?", context),
         }
     }
 }

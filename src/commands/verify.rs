@@ -1,7 +1,7 @@
 //! `verify`: checks archives, every byte against its digest.
 
 use crate::archive::verify::VerifyReport;
-use crate::choices::archive_choice::{find_archive, no_archives};
+use crate::choices::archive_choice::{find_archive, no_archives_error};
 use crate::context::Context;
 use crate::error::{ErrorKind, Outcome, Result};
 use crate::inventory::archive_names::{LATEST, file_name};
@@ -89,7 +89,7 @@ impl VerifyArgs {
         results: &mut Vec<VerifiedArchiveJson>,
         findings: &mut Vec<VerifyFinding>,
     ) -> Result<()> {
-        for path in self.paths(context)? {
+        for path in self.resolve_paths(context)? {
             // Taken before the read: a file that changes meanwhile is not the one that was found good.
             let stamp = catalog::stamp(&path);
             let mut report = verify_archive(context, &path, self.dry_run)?;
@@ -110,7 +110,7 @@ impl VerifyArgs {
         Ok(())
     }
 
-    fn paths(&self, context: &Context) -> Result<Vec<PathBuf>> {
+    fn resolve_paths(&self, context: &Context) -> Result<Vec<PathBuf>> {
         if !self.archives.is_empty() {
             return self
                 .archives
@@ -130,7 +130,7 @@ impl VerifyArgs {
             .map(|r| backups.join(&r.path))
             .collect();
         if paths.is_empty() {
-            return Err(no_archives(context));
+            return Err(no_archives_error(context));
         }
         Ok(paths)
     }

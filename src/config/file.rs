@@ -1,6 +1,6 @@
 //! The settings of `config.toml` as written in the file. Invalid values are never written.
 
-use super::key::{FOLDER_KEYS, KEYS, span};
+use super::key::{FOLDER_KEYS, KEYS, parse_span_value};
 use super::setting::{KeyError, Setting, find};
 use super::values::{ConfigValues, Preferences, VaultSettings};
 use crate::io::retention::RetentionPolicy;
@@ -162,7 +162,7 @@ impl ConfigValues {
                 include_api_key: values.flag("recommend.include_api_key"),
                 keep: RetentionPolicy {
                     last: values.count("prune.keep_last"),
-                    within: values.text("prune.keep_within").and_then(span),
+                    within: values.text("prune.keep_within").and_then(parse_span_value),
                     daily: values.count("prune.keep_daily"),
                     weekly: values.count("prune.keep_weekly"),
                     monthly: values.count("prune.keep_monthly"),
@@ -170,7 +170,7 @@ impl ConfigValues {
                 },
                 keep_trash: values
                     .text("storage.keep_trash")
-                    .and_then(span)
+                    .and_then(parse_span_value)
                     .unwrap_or(KEEP_TRASH),
                 prices: path("usage.prices"),
                 folders,

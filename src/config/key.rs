@@ -86,7 +86,8 @@ pub(crate) const KEYS: [SettingKey; 24] = [
         .about("the Codex home")
         .variable("CODEX_HOME"),
     key("codex.bin", PROGRAM, "codex").about("the Codex program"),
-    choice::<BeforeNewCodex>("backup.before_new_codex").about("archive before a new version of Codex starts"),
+    choice::<BeforeNewCodex>("backup.before_new_codex")
+        .about("archive before a new version of Codex starts"),
     choice::<Compression>("backup.compression").about("compression level of archives"),
     key("backup.exclude", GLOBS, "[]").about("globs of paths that backup excludes"),
     flag("backup.include_tmp").about("archive tmp/ and .tmp/ too"),

@@ -34,13 +34,13 @@ pub(super) fn has_archive(context: &Context) -> bool {
 
 /// Checks the archives of the manager home, and the trash.
 pub(super) fn run_checks(context: &Context) -> Vec<Check> {
-    let mut checks = archives(context);
-    checks.extend(foreign_archives(context.manager_home()));
-    checks.extend(trash_size(context.manager_home()));
+    let mut checks = check_archives(context);
+    checks.extend(check_foreign_entries(context.manager_home()));
+    checks.extend(check_trash(context.manager_home()));
     checks
 }
 
-fn archives(context: &Context) -> Vec<Check> {
+fn check_archives(context: &Context) -> Vec<Check> {
     let folder = context.backups();
     if folder.symlink_metadata().is_ok() && !folder.is_dir() {
         let message = format!("not a folder, or a dangling link: {}", folder.display());
@@ -59,12 +59,12 @@ fn archives(context: &Context) -> Vec<Check> {
             return vec![check];
         }
     };
-    let mut checks: Vec<_> = records.iter().filter_map(problem).collect();
-    checks.extend(archive_ages(&records, context));
+    let mut checks: Vec<_> = records.iter().filter_map(check_record).collect();
+    checks.extend(check_archive_ages(&records, context));
     checks
 }
 
-fn problem(record: &ArchiveRecord) -> Option<Check> {
+fn check_record(record: &ArchiveRecord) -> Option<Check> {
     let problem = record.problem()?;
     let message = format!("{}: {}", record.path, words::problem(problem));
     let of_archive = || Check::fail("archives.damaged", message.clone());
@@ -100,7 +100,7 @@ fn problem(record: &ArchiveRecord) -> Option<Check> {
 }
 
 /// Checks the age of the newest full archive and of the last verification.
-fn archive_ages(records: &[ArchiveRecord], context: &Context) -> Vec<Check> {
+fn check_archive_ages(records: &[ArchiveRecord], context: &Context) -> Vec<Check> {
     if store::newest(records, |_| true).is_none() {
         let none = Check::warn("archives", "there is no archive")
             .because("there is no backup to restore")
@@ -116,22 +116,22 @@ fn archive_ages(records: &[ArchiveRecord], context: &Context) -> Vec<Check> {
         .map(|r| r.metadata.created_at.to_utc())
         .min();
     let mut checks = vec![
-        age_of_backup(count, newest_full(records, context.now()), context.now()),
-        age_of_verify(last, first, context.now()),
+        check_backup_age(count, newest_full(records, context.now()), context.now()),
+        check_verify_age(last, first, context.now()),
     ];
-    checks.extend(archives_in_the_future(records, context.now()));
-    checks.extend(new_codex(records, context));
+    checks.extend(check_future_archives(records, context.now()));
+    checks.extend(check_new_codex(records, context));
     checks
 }
 
-/// A new Codex may rewrite conversations when it starts.
-fn new_codex(records: &[ArchiveRecord], context: &Context) -> Option<Check> {
+/// Warns if Codex changed since the last archive: a new Codex may rewrite conversations when it starts.
+fn check_new_codex(records: &[ArchiveRecord], context: &Context) -> Option<Check> {
     // No Codex is started: that takes long, and 0.98 writes into the home. The file of the program decides.
     let program = context.find_codex().ok()?;
     let change = CodexChange::since_last_archive(records, context.codex_home(), &program)?;
     Some(
         Check::warn("archives.codex", change.to_string())
-            .because("no archive shows the home as the earlier Codex left it, if the new one has not started yet")
+            .because("a new Codex may rewrite conversations when it starts")
             .fixed_by("codex-manager backup --if-codex-changed"),
     )
 }
@@ -147,7 +147,7 @@ fn is_ahead(metadata: &Metadata, now: DateTime<Utc>) -> bool {
     metadata.created_at.to_utc() - now > Duration::minutes(MAX_CLOCK_SKEW_MINUTES)
 }
 
-fn archives_in_the_future(records: &[ArchiveRecord], now: DateTime<Utc>) -> Option<Check> {
+fn check_future_archives(records: &[ArchiveRecord], now: DateTime<Utc>) -> Option<Check> {
     let ahead: Vec<_> = records
         .iter()
         .filter(|r| r.archive.is_some() && is_ahead(&r.metadata, now))
@@ -161,7 +161,7 @@ fn archives_in_the_future(records: &[ArchiveRecord], now: DateTime<Utc>) -> Opti
     })
 }
 
-fn age_of_backup(count: usize, full: Option<DateTime<Utc>>, now: DateTime<Utc>) -> Check {
+fn check_backup_age(count: usize, full: Option<DateTime<Utc>>, now: DateTime<Utc>) -> Check {
     let archives = pluralize(count, "archive");
     let message = match full {
         Some(made) => format!(
@@ -179,7 +179,7 @@ fn age_of_backup(count: usize, full: Option<DateTime<Utc>>, now: DateTime<Utc>) 
     }
 }
 
-fn age_of_verify(
+fn check_verify_age(
     last: Option<DateTime<Utc>>,
     first_made: Option<DateTime<Utc>>,
     now: DateTime<Utc>,
@@ -213,7 +213,7 @@ fn age(at: DateTime<Utc>, now: DateTime<Utc>) -> String {
 }
 
 /// Names unknown entries of `backups/`. They are neither listed nor pruned.
-fn foreign_archives(home: &Path) -> Option<Check> {
+fn check_foreign_entries(home: &Path) -> Option<Check> {
     let is_known = |name: &str| {
         names::is_archive_name(name)
             || names::is_sidecar_name(name)
@@ -230,7 +230,7 @@ fn foreign_archives(home: &Path) -> Option<Check> {
     })
 }
 
-fn trash_size(home: &Path) -> Option<Check> {
+fn check_trash(home: &Path) -> Option<Check> {
     let content = trash::content(home).ok()?;
     (content.archives > 0).then(|| {
         let archives = pluralize(content.archives, "pruned archive");
@@ -250,15 +250,21 @@ mod tests {
 
     #[test]
     fn old_archives_and_old_verifications_are_warnings() {
-        assert_eq!(age_of_backup(1, Some(day(0)), day(14)).status, Status::Ok);
-        assert_eq!(age_of_backup(1, Some(day(0)), day(15)).status, Status::Warn);
-        assert_eq!(age_of_backup(1, None, day(0)).status, Status::Warn);
-        let verified = |last, now| age_of_verify(last, Some(day(0)), day(now)).status;
+        assert_eq!(
+            check_backup_age(1, Some(day(0)), day(14)).status,
+            Status::Ok
+        );
+        assert_eq!(
+            check_backup_age(1, Some(day(0)), day(15)).status,
+            Status::Warn
+        );
+        assert_eq!(check_backup_age(1, None, day(0)).status, Status::Warn);
+        let verified = |last, now| check_verify_age(last, Some(day(0)), day(now)).status;
         assert_eq!(verified(None, 60), Status::Ok);
         assert_eq!(verified(None, 61), Status::Warn);
         assert_eq!(verified(Some(day(50)), 61), Status::Ok);
         assert_eq!(verified(Some(day(50)), 111), Status::Warn);
-        let now = age_of_verify(Some(day(3)), None, day(3));
+        let now = check_verify_age(Some(day(3)), None, day(3));
         assert_eq!(now.message, "last verification of an archive: just now");
     }
 }

@@ -29,29 +29,29 @@ const VERSION_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Checks the program and the home. Stops after the checks of the home itself if it cannot be read.
 pub(super) fn run_checks(context: &Context) -> Vec<Check> {
-    let (program, version) = program(context);
+    let (program, version) = check_program(context);
     let mut checks = vec![program];
     let home = context.codex_home();
     if let Some(unusable) = unusable_home(context) {
         checks.push(unusable);
         return checks;
     }
-    checks.push(access_to_home(home));
+    checks.push(check_access(home));
     let config = CodexConfig::read(home);
-    checks.push(config_file(context, &config));
-    checks.push(credential_store(&config));
-    checks.extend(login(context, config.store.reads_auth_json()));
-    checks.extend(other_files(home));
+    checks.push(check_config_file(context, &config));
+    checks.push(check_store_setting(&config));
+    checks.extend(check_login(context, config.store.reads_auth_json()));
+    checks.extend(check_other_files(home));
     checks.extend(databases::run_checks(context, &config));
-    checks.push(conversations(context));
-    checks.extend(lost_messages(context));
-    checks.extend(compressed(home, version.as_deref()));
+    checks.push(check_conversations(context));
+    checks.extend(check_losses(context));
+    checks.extend(check_compressed(home, version.as_deref()));
     checks.extend(check_daemon(context));
     checks
 }
 
 /// Checks the recorded losses. Returns no check if no loss was ever recorded.
-fn lost_messages(context: &Context) -> Option<Check> {
+fn check_losses(context: &Context) -> Option<Check> {
     const ID: &str = "home.losses";
     let home = context.codex_home().display().to_string();
     let mut record = match losses::read(context.manager_home()) {
@@ -113,7 +113,7 @@ fn unusable_home(context: &Context) -> Option<Check> {
     )
 }
 
-fn access_to_home(home: &Path) -> Check {
+fn check_access(home: &Path) -> Check {
     let path_text = home.display().to_string();
     match removable_mode(home) {
         Some(mode) => Check::warn(
@@ -126,7 +126,7 @@ fn access_to_home(home: &Path) -> Check {
     }
 }
 
-fn config_file(context: &Context, config: &CodexConfig) -> Check {
+fn check_config_file(context: &Context, config: &CodexConfig) -> Check {
     let Some(problem) = &config.problem else {
         return Check::ok("home.config", "config.toml is valid");
     };
@@ -145,7 +145,7 @@ fn config_file(context: &Context, config: &CodexConfig) -> Check {
     }
 }
 
-fn credential_store(config: &CodexConfig) -> Check {
+fn check_store_setting(config: &CodexConfig) -> Check {
     if config.store.reads_auth_json() {
         return Check::ok("home.store", "Codex stores the login in auth.json");
     }
@@ -192,7 +192,7 @@ fn check_daemon(context: &Context) -> Option<Check> {
 }
 
 /// Checks the Codex program. Also returns its version, if it is known.
-fn program(context: &Context) -> (Check, Option<String>) {
+fn check_program(context: &Context) -> (Check, Option<String>) {
     const ID: &str = "codex.binary";
     const WHY: &str = "live quota is not available";
     let program = match context.find_codex() {
@@ -223,7 +223,7 @@ fn program(context: &Context) -> (Check, Option<String>) {
 const STORE_FIX: &str =
     "set cli_auth_credentials_store = \"file\" in config.toml, then codex login";
 
-fn login(context: &Context, reads_auth_json: bool) -> Option<Check> {
+fn check_login(context: &Context, reads_auth_json: bool) -> Option<Check> {
     const ID: &str = "home.login";
     let path = context.codex_home().join(AUTH_JSON);
     let path_text = path.display();
@@ -283,7 +283,7 @@ fn login(context: &Context, reads_auth_json: bool) -> Option<Check> {
 
 /// Finds folders, pipes and devices in place of Codex's files. The login, the configuration and the
 /// databases have their own checks.
-fn other_files(home: &Path) -> Vec<Check> {
+fn check_other_files(home: &Path) -> Vec<Check> {
     let names = [
         "history.jsonl",
         "session_index.jsonl",
@@ -304,7 +304,7 @@ fn other_files(home: &Path) -> Vec<Check> {
 }
 
 /// Checks that Codex's database lists any conversations at all. `history check` compares them one by one.
-fn conversations(context: &Context) -> Check {
+fn check_conversations(context: &Context) -> Check {
     const ID: &str = "home.conversations";
     let home = context.codex_home();
     let folders = [SESSIONS, ARCHIVED_SESSIONS].map(|folder| home.join(folder));
@@ -360,7 +360,7 @@ fn rollouts(home: &Path) -> impl Iterator<Item = (PathBuf, RolloutName)> {
 }
 
 /// Reports compressed conversations if the installed Codex does not read them.
-fn compressed(home: &Path, version: Option<&str>) -> Option<Check> {
+fn check_compressed(home: &Path, version: Option<&str>) -> Option<Check> {
     let version = version.filter(|version| !rollout::reads_zst(version))?;
     let (path, _) = rollouts(home).find(|(_, rollout)| rollout.compressed)?;
     let path = path.display();

@@ -42,12 +42,13 @@ pub(crate) fn run_checks(context: &Context) -> Vec<Check> {
     let mut checks = Vec::new();
     for (cloud, disk, home) in homes {
         let real = home.canonical().unwrap_or_else(|_| home.to_path_buf());
-        checks.extend(synced(cloud, &real));
+        checks.extend(check_sync_service(cloud, &real));
         // FAT, exFAT and most mounts of Windows disks have one mode for all files.
         if modes::is_shared(&real) {
-            checks.push(without_modes(disk, &real));
+            checks.push(modes_warning(disk, &real));
         } else {
-            checks.extend(space::network_kind(&real).map(|kind| on_network(disk, &real, kind)));
+            checks
+                .extend(space::network_kind(&real).map(|kind| network_warning(disk, &real, kind)));
         }
     }
     let modified = |name: &str| context.codex_home().join(name).metadata()?.modified();
@@ -66,14 +67,14 @@ pub(crate) fn run_checks(context: &Context) -> Vec<Check> {
     let live = live.as_ref().and_then(AuthFile::login);
     // Codex stamps a login by the clock of the machine, the server its tokens by its own.
     let ahead = live.is_some_and(|login| login.freshness.has_clock_skew());
-    checks.push(clock(system, newest, ahead));
+    checks.push(check_clock(system, newest, ahead));
     // A zone set by flag or configuration takes precedence over TZ.
     let tz = context
         .env
         .text("TZ")
         .filter(|_| !context.settings.zone_is_set);
-    checks.push(zone(tz, context.zone()));
-    checks.extend(space_for_next_archive(context));
+    checks.push(check_zone(tz, context.zone()));
+    checks.extend(check_free_space(context));
     checks
 }
 
@@ -86,7 +87,7 @@ pub(crate) fn sync_service(path: &Path) -> Option<(&OsStr, &'static str)> {
     })
 }
 
-fn synced(id: &'static str, path: &Path) -> Option<Check> {
+fn check_sync_service(id: &'static str, path: &Path) -> Option<Check> {
     let (part, service) = sync_service(path)?;
     Some(
         Check::warn(
@@ -102,7 +103,7 @@ fn synced(id: &'static str, path: &Path) -> Option<Check> {
     )
 }
 
-fn on_network(id: &'static str, path: &Path, kind: &str) -> Check {
+fn network_warning(id: &'static str, path: &Path, kind: &str) -> Check {
     Check::warn(
         id,
         format!("on a network file system ({kind}): {}", path.display()),
@@ -111,7 +112,7 @@ fn on_network(id: &'static str, path: &Path, kind: &str) -> Check {
     .advised("move it to a local disk")
 }
 
-fn without_modes(id: &'static str, path: &Path) -> Check {
+fn modes_warning(id: &'static str, path: &Path) -> Check {
     let kind = space::disk_kind(path).map_or(String::new(), |kind| format!(" ({kind})"));
     let setting = shell::word(&format!("shared_logins.{}", path.display()));
     Check::warn(
@@ -125,7 +126,7 @@ fn without_modes(id: &'static str, path: &Path) -> Check {
 }
 
 /// Checks that the clock is later than the release of this program and not behind recent files.
-fn clock(now: DateTime<Utc>, newest_file: Option<DateTime<Utc>>, login_ahead: bool) -> Check {
+fn check_clock(now: DateTime<Utc>, newest_file: Option<DateTime<Utc>>, login_ahead: bool) -> Check {
     const ID: &str = "clock";
     let release = Utc.with_ymd_and_hms(2026, 1, 1, 0, 0, 0).single();
     let too_far = |ahead: &Duration| *ahead > Duration::minutes(MAX_CLOCK_SKEW_MINUTES);
@@ -148,7 +149,7 @@ fn clock(now: DateTime<Utc>, newest_file: Option<DateTime<Utc>>, login_ahead: bo
         .advised("set the clock: timedatectl set-ntp true, or in the system's settings")
 }
 
-fn zone(tz: Option<&str>, zone: Zone) -> Check {
+fn check_zone(tz: Option<&str>, zone: Zone) -> Check {
     const ID: &str = "zone";
     // /etc/localtime is the system's zone, which applies without TZ too.
     let is_known = |tz: &&str| {
@@ -164,7 +165,7 @@ fn zone(tz: Option<&str>, zone: Zone) -> Check {
 
 /// Compares the free space with the size of the newest full archive, or with an estimate from the size of
 /// the home if there is none.
-fn space_for_next_archive(context: &Context) -> Option<Check> {
+fn check_free_space(context: &Context) -> Option<Check> {
     let records = context.archives().ok()?;
     let is_full = |m: &Metadata| m.mode == BackupMode::Full && !m.is_safety();
     let newest = store::newest(&records, is_full);
@@ -223,15 +224,18 @@ mod tests {
             "C:/Users/me/OneDrive/.codex",
             "/home/me/Dropbox (Personal)/.codex",
         ] {
-            assert!(synced("home.cloud", Path::new(path)).is_some(), "{path}");
+            assert!(
+                check_sync_service("home.cloud", Path::new(path)).is_some(),
+                "{path}"
+            );
         }
-        assert!(synced("home.cloud", Path::new("/home/me/.codex")).is_none());
+        assert!(check_sync_service("home.cloud", Path::new("/home/me/.codex")).is_none());
     }
 
     #[test]
     fn a_clock_behind_the_files_is_a_warning() {
         let now = Utc.with_ymd_and_hms(2026, 11, 20, 12, 0, 0).unwrap();
-        let status = |now, file| clock(now, file, false).status;
+        let status = |now, file| check_clock(now, file, false).status;
         assert_eq!(status(now, None), Status::Ok);
         assert_eq!(status(now, Some(now + Duration::minutes(9))), Status::Ok);
         assert_eq!(status(now, Some(now + Duration::hours(2))), Status::Warn);
@@ -240,7 +244,7 @@ mod tests {
 
     #[test]
     fn an_unknown_zone_is_a_warning() {
-        let status = |tz| zone(tz, Zone::UTC).status;
+        let status = |tz| check_zone(tz, Zone::UTC).status;
         assert_eq!(status(None), Status::Ok);
         assert_eq!(
             status(Some(":/usr/share/zoneinfo/Europe/Berlin")),

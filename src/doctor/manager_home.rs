@@ -32,15 +32,15 @@ use std::time::SystemTime;
 pub(crate) fn run_checks(context: &Context) -> Vec<Check> {
     let mut checks = Vec::new();
     let home = context.manager_home();
-    checks.push(settings(home));
+    checks.push(check_config_file(home));
     if home.is_dir() {
-        checks.push(permissions_of_files(context));
-        checks.extend(writable(home));
-        checks.push(inventory(home));
-        checks.push(cooldown_file(context));
-        checks.extend(profiles(context));
-        checks.extend(launches(context));
-        checks.extend(foreign(home));
+        checks.push(check_permissions(context));
+        checks.extend(check_writable(home));
+        checks.push(check_inventory(home));
+        checks.push(check_cooldown_file(context));
+        checks.extend(check_profiles(context));
+        checks.extend(check_launches(context));
+        checks.extend(check_foreign_files(home));
     } else if home.symlink_metadata().is_ok() {
         let path_text = home.display();
         let message = format!("not a folder, or a dangling link: {path_text}");
@@ -57,13 +57,13 @@ pub(crate) fn run_checks(context: &Context) -> Vec<Check> {
                 .fixed_by_backup(context.codex_home()),
         );
     }
-    checks.extend(python_home(context));
+    checks.extend(check_python_home(context));
     checks.extend(archives::run_checks(context));
-    checks.extend(leftovers(context));
+    checks.extend(check_leftovers(context));
     checks
 }
 
-fn settings(home: &Path) -> Check {
+fn check_config_file(home: &Path) -> Check {
     const ID: &str = "manager.config";
     let read = ConfigFile::read(home).and_then(|file| file.values().map(|_| file));
     match read {
@@ -75,7 +75,7 @@ fn settings(home: &Path) -> Check {
             let check = Check::fail(ID, message).because("other commands fail on it");
             match e.source.kind() {
                 ErrorKind::PermissionDenied => check.fixed_by_chmod("u+rw", &e.path),
-                // Its text is nothing that an editor of ours could begin with.
+                // `config edit` cannot open such a file.
                 _ => check.fixed_by(remedies::put_aside(&e.path)),
             }
         }
@@ -91,7 +91,7 @@ fn settings(home: &Path) -> Check {
     }
 }
 
-fn permissions_of_files(context: &Context) -> Check {
+fn check_permissions(context: &Context) -> Check {
     let home = context.manager_home();
     if permissions::homes_overlap(context.codex_home(), home) {
         let message = format!(
@@ -121,7 +121,7 @@ fn permissions_of_files(context: &Context) -> Check {
 }
 
 /// Checks that the manager home and `backups/` are writable.
-fn writable(home: &Path) -> Option<Check> {
+fn check_writable(home: &Path) -> Option<Check> {
     let folders = [home.to_path_buf(), store::backups(home)];
     let folder = folders
         .iter()
@@ -139,7 +139,7 @@ fn writable(home: &Path) -> Option<Check> {
     })
 }
 
-fn inventory(home: &Path) -> Check {
+fn check_inventory(home: &Path) -> Check {
     const ID: &str = "manager.inventory";
     match document::read::<InventoryFile>(&home.join(store::FILE_NAME)) {
         Err(e) => with_document_fix(Check::fail(ID, e.to_string()), &e)
@@ -153,7 +153,7 @@ fn inventory(home: &Path) -> Check {
     }
 }
 
-fn cooldown_file(context: &Context) -> Check {
+fn check_cooldown_file(context: &Context) -> Check {
     const ID: &str = "manager.cooldown";
     match cooldown::load(context.manager_home(), &context.now(), context.zone()) {
         Err(e) => with_document_fix(Check::fail(ID, e.to_string()), &e)
@@ -165,7 +165,7 @@ fn cooldown_file(context: &Context) -> Check {
     }
 }
 
-fn profiles(context: &Context) -> Vec<Check> {
+fn check_profiles(context: &Context) -> Vec<Check> {
     const ID: &str = "manager.profiles";
     const WHY: &str = "its login cannot be used";
     let home = context.manager_home();
@@ -284,7 +284,7 @@ const UPGRADE: &str = "upgrade codex-manager: a newer version wrote it; the file
 
 /// Checks the launch registry: damaged lines, and running Codex programs whose account is no longer the live one.
 /// Returns `None` if no launch is recorded.
-fn launches(context: &Context) -> Option<Check> {
+fn check_launches(context: &Context) -> Option<Check> {
     const ID: &str = "manager.launches";
     let launches = match LaunchRegistry::of(context.manager_home()).read() {
         Ok(launches) => launches,
@@ -334,7 +334,7 @@ fn launches(context: &Context) -> Option<Check> {
 }
 
 /// Names unknown entries of the manager home. They are never changed.
-fn foreign(home: &Path) -> Option<Check> {
+fn check_foreign_files(home: &Path) -> Option<Check> {
     let found = unknown_entries(home, is_manager_file);
     (!found.is_empty()).then(|| {
         let message = format!("unknown file, left unchanged: {}", first_of(&found));
@@ -343,7 +343,7 @@ fn foreign(home: &Path) -> Option<Check> {
 }
 
 /// Finds archives of the Python codex-manager 1.x or 2.0, which used a separate home.
-fn python_home(context: &Context) -> Option<Check> {
+fn check_python_home(context: &Context) -> Option<Check> {
     let (folder, archives) = find_unimported(&context.env, context.manager_home())?;
     let archives = pluralize(archives, "archive");
     let check = Check::warn(
@@ -358,7 +358,7 @@ fn python_home(context: &Context) -> Option<Check> {
 }
 
 /// Reports a staging folder that stayed after a restore.
-fn kept_folder(folder: &Path, kept: KeptAs) -> Check {
+fn kept_folder_warning(folder: &Path, kept: KeptAs) -> Check {
     let folder = folder.display();
     match kept {
         KeptAs::Leftover => Check::warn(
@@ -376,7 +376,7 @@ fn kept_folder(folder: &Path, kept: KeptAs) -> Check {
     }
 }
 
-fn leftovers(context: &Context) -> Vec<Check> {
+fn check_leftovers(context: &Context) -> Vec<Check> {
     let folders = pending::candidate_folders(context.codex_home(), context.manager_home());
     let mut folders = folders.iter().map(|(folder, _)| folder);
     let pending = folders.find(|folder| folder.exists());
@@ -390,7 +390,7 @@ fn leftovers(context: &Context) -> Vec<Check> {
             .because("it is about to replace the home")
             .advised("wait until it has finished")
     } else if let Some((folder, kept)) = pending::kept_folders(context.codex_home()).first() {
-        kept_folder(folder, *kept)
+        kept_folder_warning(folder, *kept)
     } else {
         Check::ok("restore", "no interrupted restore")
     };

@@ -237,8 +237,8 @@ pub(crate) fn belongs_to_other_user(path: &Path) -> bool {
     }
 }
 
-/// Removes the permissions of others from a manager home in which they could replace files, such as logins. Leaves a
-/// folder alone that has something else in it, or is for everybody (`/tmp`). Returns true if the mode was changed.
+/// Removes the permissions of other users from a manager home in which they could replace files, such as logins. A
+/// folder that is sticky (`/tmp`) or has files of other programs stays unchanged. Returns true if the mode was changed.
 ///
 /// # Errors
 /// Another user owns the folder, or its mode cannot be set.

@@ -25,7 +25,7 @@ pub(super) fn run_checks(context: &Context) -> Vec<Check> {
     if settings.repository.is_none() {
         return Vec::new();
     }
-    let password = password(context, &settings);
+    let password = check_password_file(context, &settings);
     let state = match state::read(context.manager_home()) {
         Ok(state) => state,
         Err(e) => {
@@ -73,7 +73,7 @@ impl AgeCheck {
 }
 
 /// Checks the mode of the password file. Returns no check if the password has another source.
-fn password(context: &Context, settings: &VaultSettings) -> Option<Check> {
+fn check_password_file(context: &Context, settings: &VaultSettings) -> Option<Check> {
     const ID: &str = "vault.password";
     let configured = NamedPassword {
         file: settings.password_file.clone(),

@@ -399,7 +399,7 @@ impl Differences {
         let check = sides.readability.as_ref();
         self.report
             .unreadable
-            .extend(check.and_then(|check| check.problem(row, rollout)));
+            .extend(check.and_then(|check| check.find_problem(row, rollout)));
         match lost_name(row, sides.index, &id) {
             Ok(None) => {}
             Ok(Some(name)) => self.report.names_missing.push(LostName {

@@ -84,7 +84,7 @@ fn list_pairs(backups: &Path) -> Result<BTreeMap<String, Pair>, IoError> {
     let mut pairs: BTreeMap<String, Pair> = BTreeMap::new();
     let entries = match fs::read_dir(backups) {
         Ok(entries) => entries,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(list_pairs),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(pairs),
         Err(e) => return Err(e).at("list", backups),
     };
     for entry in entries {
@@ -107,7 +107,7 @@ fn list_pairs(backups: &Path) -> Result<BTreeMap<String, Pair>, IoError> {
         };
         pairs.insert(relative_name(backups, &archive), pair);
     }
-    Ok(list_pairs)
+    Ok(pairs)
 }
 
 /// Like [`stamp`], for a directory entry: resolves no path.

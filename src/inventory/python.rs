@@ -46,7 +46,10 @@ pub(crate) fn parse(
     }
     if let Some(active) = object.get(ACTIVE).and_then(Value::as_object) {
         let email = active.get("email").and_then(Value::as_str).unwrap_or("");
-        if let (false, Some(at)) = (email.is_empty(), parse_isoformat(active, "updated_at", zone)) {
+        if let (false, Some(at)) = (
+            email.is_empty(),
+            parse_isoformat(active, "updated_at", zone),
+        ) {
             file.used(&Identity::of_email(email), at.min(zone.at(now)));
         }
     }

@@ -69,7 +69,7 @@ pub(crate) fn parse(text: &str) -> Option<WallTime> {
     }
     let day = match (iso, month_number, day_number, week) {
         (Some(date), None, None, _) if year.is_none() => Some(date),
-        (None, Some(parse_month), Some(day), _) => Some(Day::Date { year, month, day }),
+        (None, Some(month), Some(day), _) => Some(Day::Date { year, month, day }),
         (None, None, None, Some(day)) if year.is_none() => Some(Day::Weekday(day)),
         (None, None, None, None) if year.is_none() => None,
         _ => return None,

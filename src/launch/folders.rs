@@ -32,7 +32,9 @@ impl FolderAccounts {
     pub(crate) fn allow_logins_in(&self, home: &Path, home_dir: Option<&Path>) -> bool {
         let settings = resolve_folders(&self.shared_logins, home_dir);
         let ancestor_chains = ancestor_chains(home);
-        let found = ancestor_chains.iter().filter_map(|chain| find_nearest(chain, &settings));
+        let found = ancestor_chains
+            .iter()
+            .filter_map(|chain| find_nearest(chain, &settings));
         let found = found.min_by_key(|(steps, _)| *steps);
         found.is_some_and(|(_, found)| *found.value)
     }
@@ -140,7 +142,9 @@ pub(crate) fn account_of(
     // If two spellings of one folder disagree, it is not trusted: `false` sorts first.
     trusted.sort_by_key(|entry| *entry.value);
     let ancestor_chains = ancestor_chains(cwd);
-    let by_chain = ancestor_chains.iter().map(|chain| find_nearest(chain, &settings));
+    let by_chain = ancestor_chains
+        .iter()
+        .map(|chain| find_nearest(chain, &settings));
     let setting = by_chain.flatten().min_by_key(|(steps, _)| *steps);
     // A file in the folder of the setting is not nearer than the setting.
     let limit = setting.map_or(usize::MAX, |(steps, _)| steps);

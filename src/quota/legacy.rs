@@ -41,7 +41,7 @@ impl<'a> LegacyName<'a> {
     /// invalid.
     fn month_and_day(&self) -> Option<(u32, u32)> {
         let (day, month) = self.token.split_at(self.token.len() - 3);
-        Some((time_format::month(month)?, day.parse().ok()?))
+        Some((time_format::parse_month(month)?, day.parse().ok()?))
     }
 
     fn date_in(&self, year: i32) -> Option<NaiveDate> {

@@ -172,7 +172,10 @@ fn environment(
         variables.push(("CODEX_SQLITE_HOME".into(), path(&folder)?));
     }
     if let Some(folders) = &options.search_path {
-        variables.push(("PATH".into(), representable_text(folders.as_ref(), context.scheduler)?));
+        variables.push((
+            "PATH".into(),
+            representable_text(folders.as_ref(), context.scheduler)?,
+        ));
     }
     if let Some(zone) = context.env.get("TZ") {
         // Schedulers start jobs without it, and names of archives have local times.
@@ -188,7 +191,10 @@ fn arguments(options: &JobOptions, scheduler: Scheduler) -> Result<Vec<String>, 
         JobKind::Sync => {
             words.extend(["sync".into(), "run".into()]);
             if let Some(config) = &options.config {
-                words.extend(["--config".into(), representable_text(config.as_os_str(), scheduler)?]);
+                words.extend([
+                    "--config".into(),
+                    representable_text(config.as_os_str(), scheduler)?,
+                ]);
             }
             let mode = if options.apply {
                 "--apply"
@@ -244,7 +250,10 @@ pub fn search_path(
 }
 
 /// Converts `text` to UTF-8, and checks that the scheduler's format can represent it.
-fn representable_text(text: &std::ffi::OsStr, scheduler: Scheduler) -> Result<String, ScheduleError> {
+fn representable_text(
+    text: &std::ffi::OsStr,
+    scheduler: Scheduler,
+) -> Result<String, ScheduleError> {
     let unwritable = |why| ScheduleError::Unwritable {
         format: scheduler.name(),
         why,

@@ -18,7 +18,7 @@ use crate::quota::reset_time;
 use crate::quota::window::Observation;
 use crate::steps::capture_args::CaptureArgs;
 use crate::steps::home_checks::{refusal_reason, refuses_logins, require_codex_home};
-use crate::steps::refresh::{inquiry, read_text};
+use crate::steps::refresh::{inquiry, read_status_text};
 use crate::ui::time::duration;
 use crate::views::account::load_cooldown;
 use chrono::Duration;
@@ -49,7 +49,7 @@ impl BackupPlan {
         may_query: bool,
     ) -> Result<Self> {
         require_codex_home(context)?;
-        let scope = scope(context, capture)?;
+        let scope = resolve_scope(context, capture)?;
         let may_query = may_query && !quota.no_status;
         let report = quota.observe(context, may_query)?;
         warn_of_missing_quota(context, &report, !may_query);
@@ -97,7 +97,11 @@ pub(crate) struct QuotaArgs {
 impl QuotaArgs {
     fn observe(&self, context: &Context, may_query: bool) -> Result<StatusReport> {
         let now = context.now();
-        let text = self.status_file.as_deref().map(read_text).transpose()?;
+        let text = self
+            .status_file
+            .as_deref()
+            .map(read_status_text)
+            .transpose()?;
         let reset_at = match &self.reset_at {
             None => None,
             Some(text) => Some(
@@ -116,7 +120,7 @@ impl QuotaArgs {
     }
 }
 
-fn scope(context: &Context, capture: &CaptureArgs) -> Result<CaptureScope> {
+fn resolve_scope(context: &Context, capture: &CaptureArgs) -> Result<CaptureScope> {
     let settings = &context.settings;
     let home = &settings.codex_home;
     let mut scope = CaptureScope::new(home, capture.mode);
@@ -129,7 +133,7 @@ fn scope(context: &Context, capture: &CaptureArgs) -> Result<CaptureScope> {
             refusal_reason(&settings.manager_home)
         ));
     }
-    scope.sqlite_home = sqlite_home(home, context);
+    scope.sqlite_home = find_separate_sqlite_home(home, context);
     scope.exclude_manager_home(&settings.manager_home);
     let configured = settings.preferences.exclude.iter();
     let globs: Vec<_> = configured.chain(&capture.exclude).cloned().collect();
@@ -191,14 +195,15 @@ fn metadata_and_stem(
         }
         None => names::SIGNED_OUT.into(),
     };
-    metadata.quota_end_detected_at = quota_end(context, report, weekly.and_then(|w| w.resets_at));
+    metadata.quota_end_detected_at =
+        find_quota_end(context, report, weekly.and_then(|w| w.resets_at));
     let stem = names::stem(&session_start_at.unwrap_or(now), &label);
     (metadata, stem)
 }
 
 /// Returns the folder of the databases if it is not the home itself: `sqlite_home` of Codex's
 /// config, else `CODEX_SQLITE_HOME`.
-fn sqlite_home(home: &Path, context: &Context) -> Option<PathBuf> {
+fn find_separate_sqlite_home(home: &Path, context: &Context) -> Option<PathBuf> {
     let configured = CodexConfig::read(home).database_folder(home, &context.env)?;
     // The variable may lead to the home by a link. The databases would be captured twice.
     let real = |p: &Path| p.canonical().unwrap_or_else(|_| p.to_path_buf());
@@ -207,7 +212,7 @@ fn sqlite_home(home: &Path, context: &Context) -> Option<PathBuf> {
 
 /// Returns the time at which the weekly window was first observed to be exhausted, according to
 /// `cooldown.json` or the current observation.
-fn quota_end(
+fn find_quota_end(
     context: &Context,
     report: &StatusReport,
     reset_at: Option<Timestamp>,

@@ -7,7 +7,8 @@ use crate::quota::account::{Account, LoginState};
 use crate::quota::recommend::{RankedAccount, Ranking, rank};
 use crate::views::account::{known_accounts, label};
 
-/// Checks the login of the best account, until the check changes nothing. `best` returns its index.
+/// Rechecks the saved login of the account whose index `best` returns, and repeats until a recheck changes nothing.
+/// Returns that index; `None` if there is no best account.
 pub(crate) fn recheck_best(
     accounts: &mut [Account],
     context: &Context,
@@ -59,13 +60,13 @@ pub(crate) fn note_passed_over(
         context.note(format_args!(
             "{} ranks first, but {}",
             label(first.account),
-            missing_login(first.account)
+            describe_missing_login(first.account)
         ));
     }
 }
 
-/// Explains for an account without a saved login where its login is, with the command that fixes it.
-pub(crate) fn missing_login(account: &Account) -> &'static str {
+/// Returns the place of a login that is not saved in a profile, with the command that fixes it.
+pub(crate) fn describe_missing_login(account: &Account) -> &'static str {
     // Reading the archives to find the file would take longer than everything else that `recommend` does.
     if account.login == LoginState::Archived {
         "its login is in an archive or in an old login file; save it to a profile: codex-manager profile save NAME --from FILE"

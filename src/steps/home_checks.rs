@@ -9,6 +9,8 @@ use crate::restore::pending;
 use crate::views::account::printable;
 use std::path::Path;
 
+/// Checks that the Codex home is a folder.
+///
 /// # Errors
 /// There is no Codex home.
 pub(crate) fn require_codex_home(context: &Context) -> Result<()> {
@@ -21,10 +23,10 @@ pub(crate) fn require_codex_home(context: &Context) -> Result<()> {
         .hint("start codex once, or name the folder with --codex-home DIR"))
 }
 
-/// Checks that no restore of the home runs: its files would be those of two states.
+/// Fails during a restore of the home, when its files are a mixture of two states.
 ///
 /// # Errors
-/// One runs.
+/// Another process is restoring the home.
 pub(crate) fn refuse_during_restore(context: &Context) -> Result<()> {
     if pending::is_in_progress(context.codex_home()) {
         return Err(
@@ -40,14 +42,14 @@ pub(crate) fn refuse_during_restore(context: &Context) -> Result<()> {
 ///
 /// # Errors
 /// Codex uses another credential store, or its `config.toml` cannot be parsed.
-pub(crate) fn check_store(context: &Context) -> Result<()> {
+pub(crate) fn check_credential_store(context: &Context) -> Result<()> {
     let home = context.codex_home();
     let config = CodexConfig::read(home);
     if let Some(problem) = config.problem {
         return Err(CommandError::usage(format!(
             "cannot parse config.toml of the Codex home: {problem}"
         ))
-        .hint("fix the file, with which Codex does not start either; nothing was changed"));
+        .hint("fix the file, because Codex does not start with it either; nothing was changed"));
     }
     // Codex with a keyring deletes auth.json when it stores a login, so a switch by file would do nothing.
     if config.store.reads_auth_json() {
@@ -95,7 +97,7 @@ pub(crate) fn refusal_reason(home: &Path) -> String {
 ///
 /// # Errors
 /// A home is on a disk without file modes, and the user has not allowed logins there.
-pub(crate) fn check_keeps_modes(context: &Context, homes: &[&Path]) -> Result<()> {
+pub(crate) fn check_logins_allowed(context: &Context, homes: &[&Path]) -> Result<()> {
     let refusing = homes.iter().find(|home| refuses_logins(context, home));
     let Some(home) = refusing else {
         return Ok(());

@@ -1,6 +1,6 @@
 //! The list of launches, for `launches` and `sessions --launched`.
 
-use crate::choices::account_choice::named;
+use crate::choices::account_choice::find_identity;
 use crate::codex::config::read_login;
 use crate::codex::identity::Identity;
 use crate::context::Context;
@@ -9,8 +9,8 @@ use crate::history::thread_titles::titles_of;
 use crate::io::clock::Timestamp;
 use crate::launch::record::{LaunchRecord, LaunchState};
 use crate::ui::{Cell, Column, Style, Table, object};
-use crate::views::account::{first_login, local, printable, relative, short_id};
-use crate::views::conversation_usage::settled_launches;
+use crate::views::account::{first_login, local_rfc3339, printable, relative_time, short_id};
+use crate::views::conversation_usage::settle_launches;
 use serde::Serialize;
 use std::collections::HashMap;
 use std::path::Path;
@@ -25,8 +25,10 @@ pub(crate) fn show_launches(
     all: bool,
     context: &Context,
 ) -> Result<Outcome> {
-    let launches = settled_launches(context)?;
-    let account = profile.map(|text| named(text, context)).transpose()?;
+    let launches = settle_launches(context)?;
+    let account = profile
+        .map(|text| find_identity(text, context))
+        .transpose()?;
     let matches_account = |record: &LaunchRecord| {
         account
             .as_ref()
@@ -117,7 +119,7 @@ impl ListedLaunch {
     fn json(&self, context: &Context) -> impl Serialize {
         let LaunchRecord { run, identity, .. } = &self.record;
         let last = self.record.conversation();
-        let time = |at: Option<Timestamp>| at.map(|at| local(&at, context));
+        let time = |at: Option<Timestamp>| at.map(|at| local_rfc3339(&at, context));
         let earlier = self.record.binding.conversations.iter().rev().skip(1);
         let earlier: Vec<_> = earlier.map(|earlier| &earlier.session_id).collect();
         object()
@@ -125,7 +127,7 @@ impl ListedLaunch {
             .with("profile", &self.record.profile)
             .with("email", identity.email.as_str())
             .with("account_id", &identity.account_id)
-            .with("started_at", local(&run.started_at, context))
+            .with("started_at", local_rfc3339(&run.started_at, context))
             .with("ended_at", time(run.ended_at))
             .with("cwd", &run.cwd)
             .with("args", &run.args)
@@ -169,8 +171,8 @@ impl ListedLaunch {
         [
             Cell::new(style, format!("{}{isolated}", self.state.name())),
             Cell::plain(&self.record.profile),
-            Cell::new(Style::Dim, relative(&run.started_at, context))
-                .value(local(&run.started_at, context)),
+            Cell::new(Style::Dim, relative_time(&run.started_at, context))
+                .value(local_rfc3339(&run.started_at, context)),
             Cell::plain(folder).value(printable(&run.cwd)),
             Cell::plain(short_id(id)).value(id),
             Cell::plain(self.title.clone().unwrap_or_default()),

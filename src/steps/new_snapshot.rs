@@ -15,7 +15,7 @@ use crate::views::account::warn_not_recorded;
 /// Makes a snapshot after `backup` has made an archive. Returns its id.
 ///
 /// # Errors
-/// As `vault backup`.
+/// See [`NewSnapshot::make`].
 pub(crate) fn add_snapshot(context: &Context, plan: &BackupPlan) -> Result<String> {
     let made = NewSnapshot::make(context, &ConnectionArgs::default(), plan)?;
     Ok(made.report.short_id().to_owned())
@@ -54,7 +54,7 @@ impl NewSnapshot {
         check_account_unchanged(plan, tree.login.as_ref())?;
         let host = host(context);
         let machine = state::machine_id(manager);
-        let profile = profile_of(context, tree.manifest.metadata.identity().as_ref());
+        let profile = find_profile_name(context, tree.manifest.metadata.identity().as_ref());
         let bar = context.ui.bar("backing up", 0);
         let origin = Origin {
             host: &host,
@@ -83,7 +83,8 @@ impl NewSnapshot {
         })
     }
 
-    /// Returns the partial outcome if files are missing or the result is not recorded.
+    /// Returns the partial outcome if files are missing, damaged or changed during the capture, or if the result is not
+    /// recorded.
     pub(crate) fn outcome(&self) -> Outcome {
         let is_whole = self.tree.skipped.is_empty() && self.tree.damaged.is_empty();
         let is_clean = self.report.superseded.is_empty();
@@ -91,7 +92,7 @@ impl NewSnapshot {
     }
 }
 
-fn profile_of(context: &Context, identity: Option<&Identity>) -> Option<String> {
+fn find_profile_name(context: &Context, identity: Option<&Identity>) -> Option<String> {
     let profiles = context.profiles();
     let found = profiles.find(identity?).ok().flatten()?;
     Some(found.name.clone())

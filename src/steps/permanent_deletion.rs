@@ -3,7 +3,7 @@
 use crate::context::Context;
 use crate::error::{CommandError, Result};
 
-/// Asks whether `what` is to be deleted from the trash. `--yes` agrees.
+/// Asks for confirmation before `what` is deleted from the trash; `--yes` skips the question.
 ///
 /// # Errors
 /// The user did not agree, or there is no terminal.

@@ -1,4 +1,4 @@
-//! The prices that a run uses.
+//! Reads the token prices of a run.
 
 use crate::context::Context;
 use crate::error::{CommandError, Result};
@@ -9,7 +9,7 @@ use std::path::Path;
 /// The limit on the size of a file of prices, in bytes.
 const MAX_PRICES_BYTES: u64 = 1 << 20;
 
-/// Reads the prices: those in the program, and those of the first of `flag`, the setting `usage.prices`, and
+/// Reads the built-in prices, then overrides them with one file: `flag`, else the setting `usage.prices`, else
 /// `prices.toml` in the manager home if it exists.
 ///
 /// # Errors
@@ -26,6 +26,6 @@ pub(crate) fn read(flag: Option<&Path>, context: &Context) -> Result<Prices> {
     let text = file_open::read_small_to_string(&path, MAX_PRICES_BYTES)
         .map_err(|e| CommandError::usage(format!("cannot read {}", path.display())).because(e))?;
     prices.with(&text).map_err(|e| {
-        CommandError::usage(format!("not a file of prices: {}", path.display())).because(e)
+        CommandError::usage(format!("not a valid price file: {}", path.display())).because(e)
     })
 }

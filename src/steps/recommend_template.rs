@@ -8,10 +8,10 @@ use crate::error::{CommandError, Result};
 use crate::quota::recommend::{RankedAccount, Ranking};
 use crate::quota::state::{self, AccountState};
 use crate::steps::price_file;
-use crate::usage::figures::{cost, short};
+use crate::usage::figures::{format_cost, short_count};
 use crate::usage::period::{Period, start_of};
 use crate::usage::report;
-use crate::views::account::{full, label, local, printable, relative};
+use crate::views::account::{full_time, label, local_rfc3339, printable, relative_time};
 use crate::views::week_pace::short_pace;
 use chrono::Days;
 use clap::ValueEnum;
@@ -25,8 +25,8 @@ pub(crate) fn reason(
 ) -> String {
     ranking.reason(
         candidate,
-        |at| relative(at, context),
-        |at| full(at, context),
+        |at| relative_time(at, context),
+        |at| full_time(at, context),
     )
 }
 
@@ -152,9 +152,9 @@ impl TemplateField {
             Self::State => best.verdict.state.name().into(),
             Self::Login => best.account.login.name().into(),
             Self::Reason => reason(best, ranking, context),
-            Self::NextAvailableAt => next.map_or(String::new(), |at| local(&at, context)),
+            Self::NextAvailableAt => next.map_or(String::new(), |at| local_rfc3339(&at, context)),
             Self::NextIn => match (next, best.verdict.state) {
-                (Some(at), _) => relative(&at, context),
+                (Some(at), _) => relative_time(&at, context),
                 (None, AccountState::Ready) => "now".into(),
                 (None, _) => String::new(),
             },
@@ -197,7 +197,7 @@ impl UsageToday {
         let rows = self.rows.as_ref();
         rows.map_or(String::new(), |rows| {
             let tokens = rows.iter().map(|row| row.tokens);
-            short(
+            short_count(
                 tokens
                     .map(|t| t.input_tokens.saturating_add(t.output_tokens))
                     .sum(),
@@ -218,7 +218,9 @@ impl UsageToday {
         };
         let usage = rows.iter().map(|row| ((), row));
         let totals = report::report(usage, &prices).totals.sum;
-        totals.cost_usd.map_or(String::new(), |_| cost(&totals))
+        totals
+            .cost_usd
+            .map_or(String::new(), |_| format_cost(&totals))
     }
 }
 
@@ -227,7 +229,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn doubled_braces_are_braces_and_fields_are_found() {
+    fn parse_template_unescapes_braces_and_finds_fields() {
         assert_eq!(
             Template::parse("{{{email}}} {5h_left}%").unwrap(),
             Template(vec![

@@ -132,7 +132,7 @@ pub(crate) fn refresh_all(context: &Context) -> Result<bool> {
 /// The limit on the size of a status text, in bytes. Real ones are below 4 kB.
 const MAX_STATUS_TEXT_BYTES: u64 = 1024 * 1024;
 
-pub(crate) fn read_text(path: &Path) -> Result<String> {
+pub(crate) fn read_status_text(path: &Path) -> Result<String> {
     let mut bytes = Vec::new();
     let read = if path == Path::new("-") {
         let stdin = std::io::stdin().lock();

@@ -84,7 +84,7 @@ impl RestoreOptions {
     ) -> Result<Outcome> {
         let mut request = self.request(context, archive, selection)?;
         let target = request.target;
-        let leaves_login = self.leaves_login(context, &request);
+        let leaves_login = self.warn_if_logins_left_out(context, &request);
         let plan = match apply::plan(&request) {
             Err(RestoreError::AnotherAccount { archive, live })
                 if !self.dry_run && Self::confirm_account_switch(context, &archive, &live) =>
@@ -106,7 +106,7 @@ impl RestoreOptions {
         if self.dry_run {
             let holders = apply::holders(&request);
             let changes =
-                diff.then(|| restore_diff::conversations(archive, &plan, &request.folder));
+                diff.then(|| restore_diff::compare_conversations(archive, &plan, &request.folder));
             let notes = replaced_note.as_slice();
             show_plan(context, command, (archive, &request), &plan, changes, notes);
             for holder in holders {
@@ -148,7 +148,7 @@ impl RestoreOptions {
     }
 
     /// Warns if logins of the archive are left out because others could read them. Returns true then.
-    fn leaves_login(&self, context: &Context, request: &RestoreRequest<'_>) -> bool {
+    fn warn_if_logins_left_out(&self, context: &Context, request: &RestoreRequest<'_>) -> bool {
         let is_left = request.auth == AuthPolicy::Skip && self.auth != Some(AuthPolicy::Skip);
         let mut logins = request.archive.contents().files.iter();
         let is_left = is_left && logins.any(|file| kind_of(file.path.as_path()).is_login());
@@ -165,8 +165,8 @@ impl RestoreOptions {
         is_left
     }
 
-    /// Fails if [`RestoreOptions::restore`] would, as far as the list of files in `archive` tells. For
-    /// an archive whose content is downloaded later.
+    /// Makes the checks of [`RestoreOptions::restore`] that need only the list of files in `archive`, before
+    /// its content is downloaded.
     ///
     /// # Errors
     /// The target is not empty or in use, or the selection has no file.
@@ -254,7 +254,7 @@ impl RestoreOptions {
     ///
     /// # Errors
     /// A path is not relative to the home, or no conversation or several match.
-    pub(crate) fn selection(
+    pub(crate) fn resolve_selection(
         &self,
         source: &dyn ConversationSource,
         context: &Context,

@@ -22,7 +22,7 @@ impl RunLog {
     ) -> Result<Outcome> {
         let log = Self::begin(context, settings, machine);
         let result = work();
-        log.end(context, &result);
+        log.finish(context, &result);
         result
     }
 
@@ -53,7 +53,7 @@ impl RunLog {
     }
 
     /// Records the result of the run. Warns if parts of the log could not be written.
-    fn end(self, context: &Context, result: &Result<Outcome>) {
+    fn finish(self, context: &Context, result: &Result<Outcome>) {
         match result {
             Ok(Outcome::Done) => events::info!(exit_code = Outcome::Done.code(), "ends"),
             Ok(outcome) => events::warn!(exit_code = outcome.code(), "ends"),

@@ -43,7 +43,7 @@ impl ShutdownArgs {
     /// Plans the shutdown without waiting, asking or ending any process.
     pub fn plan(&self, context: &Context, request: &ShutdownRequest<'_>) -> ShutdownPlan {
         let seen = request.scan();
-        list(context, &seen);
+        print_home_usage(context, &seen);
         let asks = shutdown::must_ask(
             request.settings,
             self.confirmation(context),
@@ -73,7 +73,7 @@ impl ShutdownArgs {
 }
 
 /// Prints the processes that use the home; visible with `--verbose` only.
-pub fn list(context: &Context, seen: &HomeUsage) {
+pub fn print_home_usage(context: &Context, seen: &HomeUsage) {
     if seen.holders().is_empty() {
         context.ui.detail("no Codex program uses this home");
     }
@@ -104,7 +104,7 @@ struct UserPrompter<'a> {
 
 impl Prompter for UserPrompter<'_> {
     fn show(&mut self, seen: &HomeUsage) {
-        list(self.context, seen);
+        print_home_usage(self.context, seen);
     }
 
     fn ask(&mut self, targets: &ShutdownTargets) -> Option<bool> {

@@ -23,7 +23,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek};
 use std::path::Path;
 
-/// The number of bytes of a rollout in which its first line is searched. It has 10–25 kB.
+/// The number of bytes that are read from a rollout to find its first line, which has 10–25 kB.
 const MAX_BEGINNING_BYTES: u64 = 4 << 20;
 
 /// Adds the snapshots in the vault that this machine made of the Codex home, the newest first.

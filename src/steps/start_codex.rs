@@ -6,7 +6,7 @@ use crate::error::{CommandError, Outcome, Result};
 use crate::io::attached::{self, AttachedExit};
 use crate::launch::session::{self, Launch, LaunchPlan, LaunchRequest};
 use crate::steps::before_new_codex;
-use crate::steps::home_checks::{check_keeps_modes, check_not_isolated, check_store};
+use crate::steps::home_checks::{check_credential_store, check_logins_allowed, check_not_isolated};
 use crate::ui::object;
 use crate::views::account::{printable, warn_all};
 use clap::Args;
@@ -52,7 +52,7 @@ impl StartArgs {
         session_id: Option<&str>,
         context: &Context,
     ) -> Result<Outcome> {
-        check_store(context)?;
+        check_credential_store(context)?;
         check_not_isolated(context)?;
         let request = LaunchRequest {
             codex_home: context.codex_home(),
@@ -82,9 +82,9 @@ impl StartArgs {
         if plan.switch.is_some() || plan.isolated_home.is_some() {
             let isolated = plan.isolated_home.as_deref();
             let home = isolated.unwrap_or(request.codex_home);
-            check_keeps_modes(context, &[home, request.manager_home])?;
+            check_logins_allowed(context, &[home, request.manager_home])?;
         }
-        before_new_codex::archive(context)?;
+        before_new_codex::archive_if_codex_changed(context)?;
         let launch = session::prepare(request, &|step| context.ui.detail(step))?;
         announce(&plan, &launch, context);
         let report = launch.run(context.zone(), &|| context.local_now())?;
@@ -176,7 +176,7 @@ fn announce(plan: &LaunchPlan, launch: &Launch<'_>, context: &Context) {
     }
 }
 
-/// Prints a plan in JSON. Its keys are an interface. A start under the live account, whichever that is, has none.
+/// Prints a plan in JSON. The keys are an interface. `plan` is `None` for an unrecorded start under the live account.
 fn show_json(command: &str, plan: Option<&LaunchPlan>, command_line: &[String], context: &Context) {
     let from = plan.and_then(|plan| plan.switch.as_ref()?.from.as_ref());
     let json = object()

@@ -16,7 +16,7 @@ use crate::inventory::cooldown::CooldownFile;
 use crate::inventory::store;
 use crate::io::quantity::pluralize;
 use crate::quota::account::LoginState;
-use crate::steps::home_checks::{check_keeps_modes, check_not_isolated, warn_if_live_elsewhere};
+use crate::steps::home_checks::{check_logins_allowed, check_not_isolated, warn_if_live_elsewhere};
 use crate::ui::text_width::without_end;
 use crate::ui::{Style, object, windows};
 use crate::views::account::{known_accounts, printable, warn_all};
@@ -42,7 +42,7 @@ pub(crate) struct SwitchArgs {
 
 impl SwitchArgs {
     /// Returns the flags with which `recommend --use` switches.
-    pub(crate) fn of_recommend(stop_daemon: bool, dry_run: bool) -> Self {
+    pub(crate) fn for_recommend(stop_daemon: bool, dry_run: bool) -> Self {
         Self {
             stop_daemon,
             force: false,
@@ -67,7 +67,7 @@ impl SwitchArgs {
         let request = self.request(to, context);
         let plan = switch::plan(&request)?;
         if !plan.is_current {
-            check_keeps_modes(context, &[request.codex_home, request.manager_home])?;
+            check_logins_allowed(context, &[request.codex_home, request.manager_home])?;
         }
         if self.dry_run {
             if !plan.is_current {
@@ -76,7 +76,7 @@ impl SwitchArgs {
             show_plan(&plan, to, context);
             return Ok(Outcome::Done);
         }
-        let link = ReplacedLink::at(&context.codex_home().join(AUTH_JSON));
+        let link = ReplacedLink::read(&context.codex_home().join(AUTH_JSON));
         let nothing_to_do = plan.is_current && (!self.stop_daemon || daemon_is_absent(context));
         if nothing_to_do {
             show_current(&plan, to, daemon_state(false, context), context);
@@ -133,7 +133,7 @@ struct ReplacedLink {
 }
 
 impl ReplacedLink {
-    fn at(auth_json: &Path) -> Option<Self> {
+    fn read(auth_json: &Path) -> Option<Self> {
         // Codex follows the link when it renews a login (0.169). A switch must not: the file may be that of a profile.
         if !auth_json.is_symlink() {
             return None;
@@ -163,18 +163,18 @@ impl ReplacedLink {
 /// the last query.
 fn record_use(to: &Identity, context: &Context) -> Result<bool> {
     let mut is_refused = false;
-    note_profiles(context, |file| {
+    update_cooldown_file(context, |file| {
         file.used(to, context.local_now());
         is_refused = file.entry(to).login == LoginState::Expired;
     })?;
     Ok(is_refused)
 }
 
-/// Updates the profiles in `cooldown.json` with another change, and prints the warnings of that.
+/// Updates the profiles in `cooldown.json` and applies `change` in the same write. Prints the warnings.
 ///
 /// # Errors
 /// The file cannot be read or written, or is of a newer version.
-pub(crate) fn note_profiles(
+pub(crate) fn update_cooldown_file(
     context: &Context,
     change: impl FnOnce(&mut CooldownFile),
 ) -> Result<()> {
@@ -239,7 +239,7 @@ fn daemon_state(stopped: bool, context: &Context) -> &'static str {
     }
 }
 
-/// The result of a switch, as far as it is not in its plan.
+/// The part of a switch's result that its plan does not have.
 #[derive(Default)]
 struct SwitchResult<'a> {
     saved_back: Option<PlannedSave>,

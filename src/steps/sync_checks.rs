@@ -1,6 +1,6 @@
 //! Checks whether a sync could run, for `sync preflight` and `doctor`.
 
-use crate::choices::sync_config::{read_quietly, replica};
+use crate::choices::sync_config::{read_config_quietly, replica};
 use crate::context::Context;
 use crate::doctor::{Check, machine};
 use crate::error::CommandError;
@@ -27,26 +27,30 @@ use std::path::Path;
 ///
 /// # Errors
 /// The configuration is missing or invalid.
-pub(crate) fn checks(
+pub(crate) fn run_checks(
     context: &Context,
     path: &Path,
     args: &ShutdownArgs,
 ) -> Result<Vec<Check>, CommandError> {
-    let config = read_quietly(context, path)?;
+    let config = read_config_quietly(context, path)?;
     let message = format!("configuration: {}", path.display());
     let mut checks = vec![Check::ok("sync.config", message)];
-    for warning in config.warnings.iter().chain(&misspelled(&config)) {
+    for warning in config
+        .warnings
+        .iter()
+        .chain(&misspelled_root_warnings(&config))
+    {
         checks.push(Check::warn("sync.config", warning.clone()));
     }
-    folders(&config, &mut checks);
+    check_folders(&config, &mut checks);
     checks.push(sync_shutdown::check(context, &config, path, args));
-    state(context, &config, &mut checks);
-    undelivered(context, &config, &mut checks);
+    check_state(context, &config, &mut checks);
+    check_undelivered(context, &config, &mut checks);
     Ok(checks)
 }
 
 /// Warns of newer versions that other machines list and that have not arrived.
-fn undelivered(context: &Context, config: &SyncConfig, checks: &mut Vec<Check>) {
+fn check_undelivered(context: &Context, config: &SyncConfig, checks: &mut Vec<Check>) {
     // If the plan fails, a run reports the reason and the remedy.
     let replica = replica(context, config);
     let Ok((plan, _)) = plan::plan(&PlanRequest::new(config, &replica)) else {
@@ -58,12 +62,12 @@ fn undelivered(context: &Context, config: &SyncConfig, checks: &mut Vec<Check>) 
     }
 }
 
-pub(crate) fn misspelled(config: &SyncConfig) -> Vec<String> {
+pub(crate) fn misspelled_root_warnings(config: &SyncConfig) -> Vec<String> {
     let found = scope::misspelled_roots(config).into_iter();
     found.map(|(key, why)| format!("{key} {why}")).collect()
 }
 
-fn folders(config: &SyncConfig, checks: &mut Vec<Check>) {
+fn check_folders(config: &SyncConfig, checks: &mut Vec<Check>) {
     let (id, local) = ("sync.local", &config.local);
     if local.is_dir() {
         let message = format!("Codex home: {}", local.display());
@@ -79,7 +83,7 @@ fn folders(config: &SyncConfig, checks: &mut Vec<Check>) {
         let message = format!("the cloud folder does not exist: {}", cloud.display());
         let fix = "mount it, start its cloud client, or create it with mkdir";
         checks.push(Check::fail(id, message).advised(fix));
-    } else if let Err(e) = is_writable(cloud) {
+    } else if let Err(e) = check_writable(cloud) {
         let message = format!("the cloud folder is not usable: {e}: {}", e.source);
         checks.push(Check::fail(id, message));
     } else {
@@ -90,7 +94,7 @@ fn folders(config: &SyncConfig, checks: &mut Vec<Check>) {
     // The path itself decides if it exists, even as a file or a broken link, and not a folder above it.
     let mut above = backups.ancestors();
     let existing = above.find(|path| path.symlink_metadata().is_ok());
-    if let Some(Ok(())) = existing.map(is_writable) {
+    if let Some(Ok(())) = existing.map(check_writable) {
         let message = format!("backup folder: {}", backups.display());
         checks.push(Check::ok(id, message));
     } else {
@@ -105,7 +109,7 @@ fn folders(config: &SyncConfig, checks: &mut Vec<Check>) {
 }
 
 /// Checks the state of the last sync, the manifests, the conflict copies and the temp files.
-fn state(context: &Context, config: &SyncConfig, checks: &mut Vec<Check>) {
+fn check_state(context: &Context, config: &SyncConfig, checks: &mut Vec<Check>) {
     let replica = replica(context, config);
     let mut state = match replica.read() {
         Ok(state) => state,
@@ -229,7 +233,7 @@ fn check_remote_manifests(
 
 /// Checks that a folder can be listed and that its permissions allow writing. Writes nothing, because cloud
 /// clients would replicate a test file.
-fn is_writable(folder: &Path) -> Result<(), IoError> {
+fn check_writable(folder: &Path) -> Result<(), IoError> {
     #[cfg(unix)]
     {
         use rustix::fs::{Access, access};

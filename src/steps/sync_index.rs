@@ -11,12 +11,12 @@ use crate::sync::pending_index_updates::PendingIndexUpdates;
 use crate::sync::state::Replica;
 use std::time::Duration;
 
-/// Time to wait for a lock that is not held by a run: a process that forks holds it until the child calls
-/// `exec`.
+/// The time to wait for the lock. A forked child inherits it until it calls `exec`, so it can be held although no sync
+/// runs.
 pub(crate) const LOCK_WAIT: Duration = Duration::from_millis(300);
 
 /// Locks the replica, because two runs at once would each undo what the other one plans.
-pub(crate) fn lock(replica: &Replica) -> Result<FileLock, CommandError> {
+pub(crate) fn lock_replica(replica: &Replica) -> Result<FileLock, CommandError> {
     atomic::create_private_folder(&replica.folder)?;
     FileLock::exclusive_within(&replica.lock_file(), LOCK_WAIT).map_err(|e| match e {
         LockError::Held(_) => CommandError::failed("another sync of this folder is running")

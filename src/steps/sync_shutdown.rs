@@ -1,13 +1,13 @@
 //! Detects programs that use the Codex home and ends them before a sync, as `[process_detection]` and the
 //! flags allow.
 
-use crate::choices::sync_config::command;
+use crate::choices::sync_config::sync_command_line;
 use crate::codex::process;
 use crate::context::Context;
 use crate::doctor::Check;
 use crate::error::CommandError;
 use crate::shutdown::{self, ShutdownError, ShutdownPlan, ShutdownRequest, ShutdownTargets};
-use crate::steps::shutdown::{ShutdownArgs, can_ask, list};
+use crate::steps::shutdown::{ShutdownArgs, can_ask, print_home_usage};
 use crate::sync::config::SyncConfig;
 use crate::sync::plan::SyncPlan;
 use std::path::Path;
@@ -53,8 +53,8 @@ pub(crate) fn shut_down_codex(
         .map(|_| ())
 }
 
-/// Checks that `sync run --apply` with the flags `args` could use the Codex home alone. Fails if such a run
-/// would be refused whatever the user answers.
+/// Checks that no other program would use the Codex home during `sync run --apply` with the flags `args`. The
+/// finding is a failure if such a run would be refused whatever the user answers.
 pub(crate) fn check(
     context: &Context,
     config: &SyncConfig,
@@ -76,7 +76,7 @@ pub(crate) fn check(
             Check::warn(ID, UNKNOWN)
         };
     }
-    let command = command(context, path, "run --apply");
+    let command = sync_command_line(context, path, "run --apply");
     match plan_shutdown(context, config, args) {
         None | Some(ShutdownPlan::Nothing) => Check::ok(ID, "the Codex home is not in use"),
         Some(ShutdownPlan::Refuse(refusal)) => {
@@ -93,16 +93,16 @@ pub(crate) fn check(
                 "end Codex, or let the sync end it: {command} --auto-terminate-without-confirmation"
             ))
         }
-        Some(ShutdownPlan::Ask(closing)) => in_use(&closing).because(WHY).advised(format!(
-            "end Codex, or answer yes when this asks: {command}"
-        )),
-        Some(ShutdownPlan::Terminate(closing)) => in_use(&closing)
+        Some(ShutdownPlan::Ask(closing)) => home_in_use_warning(&closing).because(WHY).advised(
+            format!("end Codex, or answer yes when this asks: {command}"),
+        ),
+        Some(ShutdownPlan::Terminate(closing)) => home_in_use_warning(&closing)
             .because(WHY)
             .advised(format!("with the same flags, this ends it: {command}")),
     }
 }
 
-fn in_use(closing: &ShutdownTargets) -> Check {
+fn home_in_use_warning(closing: &ShutdownTargets) -> Check {
     let processes = shutdown::named(&closing.processes);
     Check::warn(
         "sync.codex",
@@ -119,11 +119,11 @@ pub(crate) fn plan_shutdown(
     with_shutdown_request(context, config, |request| args.plan(context, request))
 }
 
-/// Returns true if a program uses the home that has to end first; lists all of them under `--verbose`.
+/// Returns true if a program that has to end first uses the home. Prints all such programs under `--verbose`.
 pub(crate) fn is_home_in_use(context: &Context, config: &SyncConfig) -> bool {
     with_shutdown_request(context, config, |request| {
         let seen = request.scan();
-        list(context, &seen);
+        print_home_usage(context, &seen);
         !seen.is_unused()
     })
     .unwrap_or_default()
@@ -144,7 +144,7 @@ pub(crate) fn warn_of_new_users(context: &Context, config: &SyncConfig) {
     let holders = home_users(context, config);
     if !holders.is_empty() {
         context.ui.warn(format_args!(
-            "these started to use the Codex home during the sync; end and restart them: {}",
+            "these programs started to use the Codex home during the sync; restart them: {}",
             holders.join(", ")
         ));
     }

@@ -145,7 +145,8 @@ impl RemoteManifests {
         }
         if !is_all {
             let why = "it has more files than the limit; the rest is ignored. Remove those that none of your machines wrote";
-            all.refused.push((manager_folder::display_name(""), why.to_owned()));
+            all.refused
+                .push((manager_folder::display_name(""), why.to_owned()));
         }
         Ok(all)
     }

@@ -91,7 +91,7 @@ pub(crate) fn scan(root: &Path, scope: &Scope, side: Side) -> Result<SideListing
         walk.start(root, start)?;
     }
     while let Some((folder, relative)) = walk.folders.pop() {
-        walk.folder(&folder, &relative)?;
+        walk.scan_folder(&folder, &relative)?;
     }
     if side == Side::Remote {
         walk.scan_beside_roots(root, &scope.walk_roots())?;

@@ -399,7 +399,7 @@ fn write_files(
     tar.append_data(&mut head, NAME, manifest.as_slice())
         .at("write", place)?;
     for (file, content) in plan.manifest.files.iter().zip(&plan.contents) {
-        let mut head = self::head(file.size);
+        let mut head = tar_header(file.size);
         match content {
             ExportContent::Bytes(bytes) => tar
                 .append_data(&mut head, file.path.as_path(), bytes.expose())

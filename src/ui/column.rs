@@ -144,7 +144,7 @@ pub(super) struct ShownColumn {
 
 impl ShownColumn {
     /// Returns the width that the column gets before columns of the rank `rank` are taken; 0 if it asks for none.
-    fn widened(&self, rank: u8) -> usize {
+    fn requested_width(&self, rank: u8) -> usize {
         match self.column.widened {
             Some((width, before)) if before <= rank => width.min(self.natural),
             _ => 0,
@@ -155,8 +155,8 @@ impl ShownColumn {
 /// Returns a width for each column so that all fit into `width`; 0 for those that disappear. `None` if
 /// rows have to become blocks.
 ///
-/// In the order of their importance, columns are taken that fit in their least widths, and those that ask
-/// for it become wider in between. What remains goes to them in the same order.
+/// Takes the columns by rank, each at its least width, and drops those that do not fit. Before each column, the
+/// earlier ones grow to the widths that they request. The remaining width is distributed in the same order.
 pub(super) fn fit(shown: &[ShownColumn], width: usize, is_narrow: bool) -> Option<Vec<usize>> {
     let mut by_rank: Vec<_> = (0..shown.len()).collect();
     by_rank.sort_by_key(|i| shown[*i].column.rank);
@@ -166,7 +166,7 @@ pub(super) fn fit(shown: &[ShownColumn], width: usize, is_narrow: bool) -> Optio
         let rank = shown[i].column.rank;
         for &earlier in &by_rank[..position] {
             if widths[earlier] > 0 {
-                let wanted = shown[earlier].widened(rank);
+                let wanted = shown[earlier].requested_width(rank);
                 let more = wanted.saturating_sub(widths[earlier]).min(spare);
                 widths[earlier] += more;
                 spare -= more;

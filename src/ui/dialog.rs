@@ -71,8 +71,8 @@ impl DialogProgram {
         };
     }
 
-    /// The answer that an exit code means, given the output of the program; `None` if the user did
-    /// not answer.
+    /// Returns the answer that an exit code and the output of the program mean; `None` if the user did not
+    /// answer.
     fn answer(self, code: i32, output: &str) -> Option<bool> {
         match (self, code) {
             // Without a display they end with the code of a "no".
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_given_answer_counts() {
+    fn only_yes_and_no_exit_codes_are_answers() {
         assert_eq!(DialogProgram::Zenity.answer(0, ""), Some(true));
         assert_eq!(DialogProgram::KDialog.answer(1, ""), Some(false));
         assert_eq!(DialogProgram::Zenity.answer(5, ""), None);

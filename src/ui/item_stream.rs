@@ -22,6 +22,8 @@ impl<F, T> ItemStream<F, T> {
         }
     }
 
+    /// Returns the error of `items`, if it failed during serialization.
+    ///
     /// # Errors
     /// The items could not be read to their end.
     pub(super) fn into_result(self) -> Result<()> {

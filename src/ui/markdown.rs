@@ -4,7 +4,7 @@ use super::{Style, Ui};
 
 impl Ui {
     /// Renders complete lines of Markdown for stdout, wrapped at the terminal's width.
-    pub(crate) fn rendered_markdown(&self, text: &str) -> String {
+    pub(crate) fn render_markdown(&self, text: &str) -> String {
         let mut rendered = String::with_capacity(text.len() + 64);
         let mut fence: Option<String> = None;
         for line in text.lines() {
@@ -27,14 +27,14 @@ impl Ui {
                     rendered.push_str("    ");
                     rendered.push_str(&self.paint(Style::Dim, line));
                 }
-                None => rendered.push_str(&self.rendered_line(line)),
+                None => rendered.push_str(&self.render_line(line)),
             }
             rendered.push('\n');
         }
         rendered
     }
 
-    fn rendered_line(&self, line: &str) -> String {
+    fn render_line(&self, line: &str) -> String {
         let level = line.chars().take_while(|c| *c == '#').count();
         if (1..=6).contains(&level)
             && let Some(heading) = line[level..].strip_prefix(' ')
@@ -59,11 +59,11 @@ impl Ui {
             Some(_) => blanks + 2,
             None => blanks,
         };
-        self.wrapped(hang, self.rendered_spans(line))
+        self.wrapped(hang, self.render_spans(line))
     }
 
     /// Renders `code` and **bold** text. A mark without its end stays.
-    fn rendered_spans(&self, line: &str) -> String {
+    fn render_spans(&self, line: &str) -> String {
         let mut rendered = String::new();
         let mut rest = line;
         while let Some(at) = rest.find(['`', '*']) {
@@ -107,7 +107,7 @@ mod tests {
         let text = "## Turn 1\n\nA **bold** `` a`b `` word, 2 * 3\n```rust\nfn **x**\n```\n- open `code\n\
              *From `x`:*\n* item\n**\n";
         assert_eq!(
-            ui.rendered_markdown(text),
+            ui.render_markdown(text),
             "Turn 1\n\nA bold a`b word, 2 * 3\n    fn **x**\n- open `code\nFrom x:\n* item\n**\n"
         );
     }

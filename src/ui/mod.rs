@@ -1,6 +1,6 @@
-//! Everything that a person or a script sees. The only place that prints.
+//! Output and questions. No other module prints.
 //!
-//! stdout is data: tables, or exactly one JSON document. stderr is talk: notes, warnings, progress,
+//! stdout has the data: tables, or exactly one JSON document. stderr has notes, warnings, progress,
 //! prompts and errors.
 
 mod column;
@@ -106,7 +106,7 @@ fn write_document(document: &impl Serialize) -> io::Result<()> {
 }
 
 impl Ui {
-    /// Decides from the flags, the environment and what the streams are.
+    /// Creates a printer from the flags, the environment and the kinds of stdin, stdout and stderr.
     pub fn new(json: bool, verbosity: Verbosity, color: ColorChoice, env: &Environment) -> Self {
         let out = io::stdout().is_terminal();
         let err = io::stderr().is_terminal();
@@ -149,8 +149,8 @@ impl Ui {
         self.json
     }
 
-    /// The same printer for a command that runs inside another: silent where the whole is to be one
-    /// JSON document.
+    /// Returns a printer for a command that runs inside another one. It is silent if the outer command prints
+    /// JSON.
     #[must_use]
     pub fn without_json(&self) -> Self {
         Self {
@@ -214,7 +214,7 @@ impl Ui {
         self.terminal_out
     }
 
-    /// `text` in the colour of its meaning, for stdout.
+    /// Returns `text` in the colour of `style`, if stdout shows colours.
     pub fn paint(&self, style: Style, text: impl Display) -> String {
         paint(self.color_out, style, text)
     }
@@ -258,13 +258,12 @@ impl Ui {
         }
     }
 
-    /// Text in lines that are as long as a table may be wide; those after the first begin with `indent`
-    /// blanks.
+    /// Wraps `text` at the width of stdout. Lines after the first begin with `indent` blanks.
     pub fn wrapped(&self, indent: usize, text: impl Display) -> String {
         wrap::wrap(&text.to_string(), indent, self.width)
     }
 
-    /// A line on stdout that tells what was done, which `--quiet` has no use for.
+    /// Prints what was done as a line on stdout, except under `--quiet`.
     pub fn report(&self, text: impl Display) {
         if self.verbosity >= Verbosity::Normal {
             self.prose(text);
@@ -293,7 +292,7 @@ impl Ui {
         wrap::with_commands_apart(&text.to_string(), indent, self.width)
     }
 
-    /// The JSON document of a command: `{"schema":1,"command":…,…}`. Nothing unless it is wanted.
+    /// Prints the JSON document of a command, `{"schema":1,"command":…,…}`, in JSON mode.
     pub fn document(&self, command: &str, body: &impl Serialize) {
         if !self.json {
             return;
@@ -310,7 +309,7 @@ impl Ui {
         }
     }
 
-    /// The JSON document of a command that lists: `{"schema":1,"command":…,"<key>":[…]}`.
+    /// Prints the JSON document of a list, `{"schema":1,"command":…,"<key>":[…]}`, in JSON mode.
     pub fn list_document(&self, command: &str, key: &str, items: &[impl Serialize]) {
         self.document(command, &BTreeMap::from([(key, items)]));
     }
@@ -340,7 +339,7 @@ impl Ui {
         Ok(())
     }
 
-    /// A JSON value without the envelope: `null` where a command has nothing to name.
+    /// Prints a JSON value without the envelope in JSON mode, such as `null` for an empty result.
     pub fn bare_json(&self, value: &serde_json::Value) {
         if self.json {
             keep_error(writeln!(io::stdout().lock(), "{value}"));
@@ -370,11 +369,11 @@ impl Ui {
 
     /// Prints a line on stderr.
     fn say(&self, indent: usize, text: &str) {
-        err(format_args!("{}\n", self.broken(indent, text)));
+        err(format_args!("{}\n", self.wrap_for_stderr(indent, text)));
     }
 
     /// A line for stderr: wrapped on a terminal, whole in a pipe.
-    fn broken(&self, indent: usize, text: &str) -> String {
+    fn wrap_for_stderr(&self, indent: usize, text: &str) -> String {
         if self.terminal_err {
             wrap::with_commands_apart(text, indent, self.width_err)
         } else {
@@ -388,7 +387,7 @@ impl Ui {
             return print_json_error(error);
         }
         let word = |style, word| paint(self.color_err, style, word);
-        let mut lines = vec![self.broken(
+        let mut lines = vec![self.wrap_for_stderr(
             2,
             &format!(
                 "{} {}",
@@ -397,14 +396,15 @@ impl Ui {
             ),
         )];
         for cause in error.causes() {
-            lines.push(self.broken(4, &format!("  caused by: {}", ansi::printable(cause))));
+            lines
+                .push(self.wrap_for_stderr(4, &format!("  caused by: {}", ansi::printable(cause))));
         }
         if !error.hints.is_empty() {
             lines.push(String::new());
         }
         for hint in &error.hints {
             let hint = format!("{} {}", word(Style::Strong, "hint:"), ansi::printable(hint));
-            lines.push(self.broken(2, &hint));
+            lines.push(self.wrap_for_stderr(2, &hint));
         }
         // In one piece: half of an error says something else.
         err(format_args!("{}\n", lines.join("\n")));
@@ -493,19 +493,19 @@ fn keep_error(result: io::Result<()>) {
 fn out(text: std::fmt::Arguments<'_>) {
     let written = io::stdout()
         .lock()
-        .write_all(tame(&text.to_string()).as_bytes());
+        .write_all(sanitize(&text.to_string()).as_bytes());
     keep_error(written);
 }
 
 fn err(text: std::fmt::Arguments<'_>) {
     let _ = io::stderr()
         .lock()
-        .write_all(tame(&text.to_string()).as_bytes());
+        .write_all(sanitize(&text.to_string()).as_bytes());
 }
 
 /// Makes every character printable, except the colours of this program: each text passes here on its way to the
 /// terminal, so no command can forget that file, account and machine names come from outside.
-fn tame(text: &str) -> Cow<'_, str> {
+fn sanitize(text: &str) -> Cow<'_, str> {
     let mut rest = text;
     let mut tamed = String::new();
     while let Some(at) = rest.find('\x1b') {
@@ -560,13 +560,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_steers_the_terminal_but_our_own_colours() {
+    fn only_own_colour_codes_reach_the_terminal() {
         HAS_COLORS.store(true, Ordering::Relaxed);
         let ours = paint(true, Style::Good, "ready\n");
-        assert_eq!(tame(&ours), ours);
-        assert_eq!(tame("a\tb\n"), "a\tb\n");
+        assert_eq!(sanitize(&ours), ours);
+        assert_eq!(sanitize("a\tb\n"), "a\tb\n");
         let theirs = "\x1b]0;title\x07 \x1b[8mhidden \x1b[2J\r\u{9b}K";
-        let tamed = tame(theirs);
+        let tamed = sanitize(theirs);
         assert!(!tamed.contains(|c: char| c.is_control()), "{tamed:?}");
         assert!(tamed.contains("title") && tamed.contains("hidden"));
     }

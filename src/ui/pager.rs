@@ -1,6 +1,6 @@
 //! Long text in a pager on a terminal, and on stdout anywhere else.
 
-use super::{Ui, tame};
+use super::{Ui, sanitize};
 use crate::io::environment::Environment;
 use std::io::Write;
 use std::process::{Child, Stdio};
@@ -35,7 +35,7 @@ impl Pager<'_> {
             self.ui.part(text);
             return true;
         };
-        stdin.write_all(tame(text).as_bytes()).is_ok()
+        stdin.write_all(sanitize(text).as_bytes()).is_ok()
     }
 }
 

@@ -35,7 +35,7 @@ impl Ui {
         let width = self.width_err.saturating_sub(ANSWER_COLUMNS);
         let mut answer = String::new();
         // The question appears only when Ctrl-C ends the process: nothing else ends the read.
-        let read = self.while_open(|| {
+        let read = self.with_open_question(|| {
             err(format_args!("{} ", wrap::wrap(question, 2, width)));
             io::stdin().lock().read_line(&mut answer)
         });
@@ -52,7 +52,7 @@ impl Ui {
             return Ok(None);
         }
         let ask = || err(format_args!("{question} "));
-        let answer = self.while_open(|| secret::read_line(ask));
+        let answer = self.with_open_question(|| secret::read_line(ask));
         err(format_args!("\n"));
         answer.map_err(|secret::Cancelled| CommandError::cancelled())
     }
@@ -77,7 +77,7 @@ impl Ui {
         Ok(second)
     }
 
-    fn while_open<T>(&self, read: impl FnOnce() -> T) -> T {
+    fn with_open_question<T>(&self, read: impl FnOnce() -> T) -> T {
         set_open(Some(self.clone()));
         let answer = waiting_for_input(read);
         set_open(None);

@@ -78,7 +78,7 @@ enum Line {
 }
 
 /// Returns a text that no spreadsheet computes: one that begins like a formula gets an apostrophe in front.
-pub(crate) fn not_computed(text: &str) -> Cow<'_, str> {
+pub(crate) fn escape_formula(text: &str) -> Cow<'_, str> {
     // Excel and LibreOffice compute such cells when they open the file, and titles of conversations come from others.
     let is_number = text.parse::<f64>().is_ok();
     if text.starts_with(['=', '+', '-', '@', '\t', '\r']) && !is_number && text != "-" {
@@ -175,7 +175,7 @@ impl Table {
             let cells = self.columns.iter().zip(cells);
             let values: Vec<_> = cells
                 .filter(|(column, _)| is_shown(column))
-                .map(|(_, cell)| not_computed(cell.value.as_ref().unwrap_or(&cell.text)))
+                .map(|(_, cell)| escape_formula(cell.value.as_ref().unwrap_or(&cell.text)))
                 .collect();
             text.push('\n');
             text.push_str(&values.join("\t"));
@@ -191,7 +191,7 @@ impl Table {
             Some(width) => fit(&shown, width.saturating_sub(self.indent()), width < NARROW),
         };
         let lines = match (widths, self.width) {
-            (Some(widths), _) => self.aligned(&shown, &widths),
+            (Some(widths), _) => self.aligned_lines(&shown, &widths),
             (None, width) => self.blocks(&shown, width.unwrap_or(usize::MAX)),
         };
         lines.join("\n")
@@ -227,7 +227,7 @@ impl Table {
             .collect()
     }
 
-    fn aligned(&self, shown: &[ShownColumn], widths: &[usize]) -> Vec<String> {
+    fn aligned_lines(&self, shown: &[ShownColumn], widths: &[usize]) -> Vec<String> {
         let kept: Vec<_> = shown.iter().zip(widths).filter(|(_, w)| **w > 0).collect();
         let heads = kept
             .iter()
@@ -275,7 +275,7 @@ impl Table {
             } else {
                 line.push_str(&" ".repeat(blanks + before));
                 let text = match column.fit {
-                    Fit::Wrap(_) => Cow::Owned(hanging(&text, start, width)),
+                    Fit::Wrap(_) => Cow::Owned(wrap_hanging(&text, start, width)),
                     _ => text,
                 };
                 // A list of 50,000 rows is printed without a copy of each cell.
@@ -335,7 +335,7 @@ impl Table {
 }
 
 /// Wraps `text` to lines of `width` columns; those after the first begin after `start` blanks.
-fn hanging(text: &str, start: usize, width: usize) -> String {
+fn wrap_hanging(text: &str, start: usize, width: usize) -> String {
     wrap::wrap(text, 0, width).replace('\n', &format!("\n{}", " ".repeat(start)))
 }
 

@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn dates_carry_the_weekday_and_the_year_only_when_it_is_another() {
+    fn absolute_times_show_the_year_only_if_it_is_not_the_current_one() {
         let now = at("2026-11-21T11:50:00Z");
         assert_eq!(
             full(&at("2026-11-24T15:55:00Z"), Zone::UTC, &now),
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_have_one_digit_behind_the_point() {
+    fn sizes_have_one_decimal_place() {
         assert_eq!(bytes(999), "999 B");
         assert_eq!(bytes(1_500_000), "1.5 MB");
         assert_eq!(bytes(999_999), "1.0 MB");

@@ -38,7 +38,7 @@ pub(crate) fn quota_json(seen: Option<&Observation>) -> JsonObject<impl JsonFiel
         .with("spend_cap", cap)
 }
 
-/// A line for each window (label, bar, percentage, reset), and one for a spend cap.
+/// Returns a line for each window (label, bar, percentage, reset), and one for a spend cap.
 pub(crate) fn lines(
     ui: &Ui,
     observation: &Observation,
@@ -71,7 +71,7 @@ fn cap_line(ui: &Ui, cap: SpendCap, zone: Zone, now: &DateTime<Utc>) -> String {
     }
 }
 
-/// "source: live, seen Fri 20 Nov 12:00, 5 min ago": where figures come from and how old they are.
+/// Returns "source: live, recorded Fri 20 Nov 12:00, 5 min ago".
 pub(crate) fn origin(observation: &Observation, zone: Zone, now: &DateTime<Utc>) -> String {
     format!(
         "source: {}, recorded {}",
@@ -137,7 +137,7 @@ pub(crate) fn bar(left: f64) -> String {
     format!("{}{}", "█".repeat(full), "░".repeat(BAR_CELLS - full))
 }
 
-/// Whole where it is whole, else with one digit behind the point.
+/// Formats a number with one decimal place, or with none if it is whole.
 fn percent(value: f64) -> String {
     let text = format!("{value:.1}");
     text.strip_suffix(".0").map_or(text.clone(), Into::into)

@@ -89,7 +89,10 @@ fn wrap_line(line: &str, indent: usize, width: usize) -> String {
     let mut wrapped = String::with_capacity(line.len() + 16);
     let mut used = 0;
     let mut has_words = false;
-    for (i, unit) in units(line, width.saturating_sub(indent)).iter().enumerate() {
+    for (i, unit) in split_units(line, width.saturating_sub(indent))
+        .iter()
+        .enumerate()
+    {
         let needed = columns(unit);
         if has_words && used + 1 + needed > width {
             if needed == 0 {
@@ -120,9 +123,9 @@ fn is_quantity(number: &str, unit: &str) -> bool {
     is_number && UNITS.contains(&unit)
 }
 
-/// Words; a command is one, as far as it goes, where that is at most `longest` columns, and so are a
-/// setting with its value and a number with its unit.
-fn units(line: &str, longest: usize) -> Vec<String> {
+/// Splits a line into units that are not broken: commands of at most `longest` columns, settings with their
+/// values, numbers with their units, and words.
+fn split_units(line: &str, longest: usize) -> Vec<String> {
     let words: Vec<_> = line.split(' ').collect();
     let mut units = Vec::new();
     let mut at = 0;

@@ -1,7 +1,7 @@
 //! A report as one self-contained HTML page: a calendar, and a table with a bar for each row.
 
 use super::calendar::{Calendar, WEEKDAYS};
-use super::figures::{cost, short};
+use super::figures::{format_cost, short_count};
 use super::report::{ModelSum, ReportRow, UsageSum};
 use super::stack::Stack;
 use crate::conversations::html::escape::escaped;
@@ -36,7 +36,7 @@ impl UsagePage<'_> {
         let stack = Stack::new(self.totals);
         page.push_str("<h2>Models</h2>\n<ul class=\"legend\">\n");
         for (i, (name, tokens)) in stack.named_parts(&self.totals.models).enumerate() {
-            let meaning = format!("{} {}", escaped(&name), short(tokens));
+            let meaning = format!("{} {}", escaped(&name), short_count(tokens));
             push_entry(&mut page, &format!("p{i}"), &meaning);
         }
         page.push_str("</ul>\n");
@@ -73,8 +73,8 @@ fn push_row(page: &mut String, name: &str, bar: &str, sum: &UsageSum) {
         sum.output_tokens,
         sum.total_tokens,
     ]
-    .map(short);
-    let cost = escaped(&cost(sum));
+    .map(short_count);
+    let cost = escaped(&format_cost(sum));
     let _ = writeln!(
         page,
         "<tr><td>{name}</td><td class=\"bar\">{bar}</td><td class=\"more\">{input}</td>\
@@ -96,7 +96,7 @@ fn bar_svg(parts: impl Iterator<Item = (String, u64)>, most: u64) -> String {
                 length(start),
                 length(tokens).max(1.0),
                 escaped(&name),
-                short(tokens)
+                short_count(tokens)
             );
         }
         start = start.saturating_add(tokens);
@@ -143,14 +143,16 @@ fn calendar_svg(calendar: &Calendar) -> String {
                 svg,
                 "<rect class=\"l{level}\" x=\"{x}\" y=\"{y}\" width=\"{DAY}\" height=\"{DAY}\" rx=\"2\">\
                  <title>{day}: {} tokens</title></rect>",
-                short(*tokens)
+                short_count(*tokens)
             );
         }
     }
     svg.push_str("</svg></div>\n<ul class=\"legend\">\n");
     push_entry(&mut svg, "l0", "none");
     for (level, limit) in calendar.levels() {
-        let meaning = limit.map_or("more".to_owned(), |limit| format!("up to {}", short(limit)));
+        let meaning = limit.map_or("more".to_owned(), |limit| {
+            format!("up to {}", short_count(limit))
+        });
         push_entry(&mut svg, &format!("l{level}"), &meaning);
     }
     svg.push_str("</ul>\n");

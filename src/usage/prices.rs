@@ -67,7 +67,7 @@ impl Prices {
     /// Returns the prices in the program.
     ///
     /// # Errors
-    /// Never, as a test shows.
+    /// The built-in `prices.toml` is invalid, which a test rules out.
     pub(crate) fn built_in() -> Result<Self, PricesError> {
         let file = parse(BUILT_IN)?;
         Ok(Self {
@@ -90,10 +90,10 @@ impl Prices {
     ///
     /// A price in the program is also that of the versions of its model (`gpt-5-2025-08-07`), but not that of
     /// another model (`gpt-5.9`). A user's own price is that of every name that begins so.
-    pub(crate) fn of(&self, model: &str) -> Option<Price> {
-        let own = longest(&self.own, |name| model.starts_with(name));
+    pub(crate) fn price_of(&self, model: &str) -> Option<Price> {
+        let own = find_longest(&self.own, |name| model.starts_with(name));
         own.or_else(|| {
-            longest(&self.built_in, |name| {
+            find_longest(&self.built_in, |name| {
                 model
                     .strip_prefix(name)
                     .is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
@@ -102,7 +102,7 @@ impl Prices {
     }
 }
 
-fn longest(prices: &BTreeMap<String, Price>, matches: impl Fn(&str) -> bool) -> Option<Price> {
+fn find_longest(prices: &BTreeMap<String, Price>, matches: impl Fn(&str) -> bool) -> Option<Price> {
     let found = prices.iter().filter(|(name, _)| matches(name));
     let found = found.max_by_key(|(name, _)| name.len());
     found.map(|(_, price)| *price)
@@ -125,7 +125,7 @@ mod tests {
     use super::*;
 
     fn cost(prices: &Prices, model: &str, parts: [u64; 4]) -> Option<f64> {
-        Some(prices.of(model)?.cost(TokenUsage::of_parts(parts)))
+        Some(prices.price_of(model)?.cost(TokenUsage::of_parts(parts)))
     }
 
     #[test]
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn files_of_another_form_are_refused() {
+    fn invalid_price_files_are_refused() {
         let prices = Prices::built_in().unwrap();
         for text in [
             "x",

@@ -86,12 +86,12 @@ pub(crate) fn report<'a, K: Ord + Clone>(
         // Searched once for each model: a year of use has 100,000 rows.
         let price = *known
             .entry(Rc::clone(&usage.model))
-            .or_insert_with(|| prices.of(&usage.model));
+            .or_insert_with(|| prices.price_of(&usage.model));
         let cost = price.map(|price| price.cost(usage.tokens));
         let models = by_key.entry(key).or_default();
         for models in [models, &mut all] {
             models
-                .of(&usage.model)
+                .sum_mut(&usage.model)
                 .add(usage.requests, usage.tokens, cost);
         }
     }
@@ -111,7 +111,7 @@ pub(crate) fn report<'a, K: Ord + Clone>(
 struct Models(Vec<(Rc<str>, UsageSum)>);
 
 impl Models {
-    fn of(&mut self, model: &Rc<str>) -> &mut UsageSum {
+    fn sum_mut(&mut self, model: &Rc<str>) -> &mut UsageSum {
         let known = self.0.iter().position(|(name, _)| name == model);
         let at = known.unwrap_or_else(|| {
             self.0.push((Rc::clone(model), UsageSum::default()));

@@ -44,7 +44,7 @@ pub(crate) fn divide(
     requests: &[WeighedRequest],
     observations: &[UsedPercent],
 ) -> WindowParts {
-    let rises = rises(start, requests, observations);
+    let rises = find_rises(start, requests, observations);
     // The median, because a day on another machine is one large rise.
     let usual = usual_rate(&rises);
     let mut parts = WindowParts {
@@ -74,7 +74,7 @@ struct Rise {
     requests: Range<usize>,
 }
 
-fn rises(
+fn find_rises(
     start: DateTime<Utc>,
     requests: &[WeighedRequest],
     observations: &[UsedPercent],
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn what_rises_without_requests_was_used_elsewhere() {
+    fn rises_without_requests_are_unattributed() {
         // Nothing is known of the time before the first observation.
         let requests = [request(1, 1.0)];
         let parts = divide(minute(0), &requests, &[used(1, 90.0)]);

@@ -25,7 +25,7 @@ pub(crate) fn account_json<'a>(
 ) -> JsonObject<impl JsonFields + use<'a>> {
     let entry = &account.entry;
     let (source, observed_at) = source_of(entry, verdict);
-    let time = |at: Option<Timestamp>| at.map(|at| local(&at, context));
+    let time = |at: Option<Timestamp>| at.map(|at| local_rfc3339(&at, context));
     object()
         .with("email", entry.identity.email.as_str())
         .with("account_id", &entry.identity.account_id)
@@ -74,29 +74,29 @@ fn in_zone(observation: &Observation, zone: Zone) -> Observation {
 }
 
 /// Formats a time as RFC 3339 with the local offset.
-pub(crate) fn local<Z: TimeZone>(at: &DateTime<Z>, context: &Context) -> String {
+pub(crate) fn local_rfc3339<Z: TimeZone>(at: &DateTime<Z>, context: &Context) -> String {
     time::rfc3339(&at.to_utc(), context.zone())
 }
 
 /// Formats a time as "Tue 24 Nov 15:55, in 3 d 4 h".
-pub(crate) fn full<Z: TimeZone>(at: &DateTime<Z>, context: &Context) -> String {
+pub(crate) fn full_time<Z: TimeZone>(at: &DateTime<Z>, context: &Context) -> String {
     time::full(&at.to_utc(), context.zone(), &context.now())
 }
 
 /// Formats a time as "Tue 24 Nov 15:55".
-pub(crate) fn absolute<Z: TimeZone>(at: &DateTime<Z>, context: &Context) -> String {
+pub(crate) fn absolute_time<Z: TimeZone>(at: &DateTime<Z>, context: &Context) -> String {
     time::absolute(&at.to_utc(), context.zone(), &context.now())
 }
 
 /// Formats a time as "in 3 d 4 h", "5 min ago" or "now".
-pub(crate) fn relative<Z: TimeZone>(at: &DateTime<Z>, context: &Context) -> String {
+pub(crate) fn relative_time<Z: TimeZone>(at: &DateTime<Z>, context: &Context) -> String {
     time::relative(&at.to_utc(), &context.now())
 }
 
-/// Returns the time of a number of milliseconds since 1970, formatted by [`local`].
+/// Returns the time of a number of milliseconds since 1970, formatted by [`local_rfc3339`].
 pub(crate) fn local_ms(ms: Option<i64>, context: &Context) -> Option<String> {
     let at = DateTime::from_timestamp_millis(ms?)?;
-    Some(local(&at, context))
+    Some(local_rfc3339(&at, context))
 }
 
 /// Returns the name of the account for people: its profile, else its email.

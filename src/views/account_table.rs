@@ -9,7 +9,7 @@ use crate::quota::account::{Account, AccountEntry, LoginState};
 use crate::quota::state::{self, AccountState, Cause, Verdict};
 use crate::quota::window::Observation;
 use crate::ui::{Cell, Column, Style, Table, time, windows};
-use crate::views::account::{absolute, local, printable, relative, style_of};
+use crate::views::account::{absolute_time, local_rfc3339, printable, relative_time, style_of};
 
 /// The length of Codex's short window in minutes.
 const SHORT_WINDOW_MINUTES: u32 = 300;
@@ -39,7 +39,10 @@ const COLUMNS: [Column; 15] = [
 ];
 
 /// Prints the accounts in the given order.
-pub(crate) fn show<'a>(rows: impl Iterator<Item = (&'a Account, &'a Verdict)>, context: &Context) {
+pub(crate) fn print_accounts<'a>(
+    rows: impl Iterator<Item = (&'a Account, &'a Verdict)>,
+    context: &Context,
+) {
     let rows: Vec<_> = rows.collect();
     // One email can have several workspaces, each with its own quota.
     let names = AccountNames::of(rows.iter().map(|(account, _)| &account.entry));
@@ -80,7 +83,7 @@ fn cells(
     [
         mark_cell(account),
         Cell::new(name_style, entry.profile.clone().unwrap_or_default()),
-        Cell::new(name_style, names.of_account(entry)).value(printable(email)),
+        Cell::new(name_style, names.name_beside_profile(entry)).value(printable(email)),
         Cell::plain(entry.plan.clone().unwrap_or_default()),
         Cell::new(style_of(verdict.state), state_text(verdict)).value(verdict.state.name()),
         weekly_cell(entry, context),
@@ -89,7 +92,8 @@ fn cells(
         short_window_cell(entry, context),
         Cell::plain(note(entry, verdict, context)),
         login_cell(account),
-        seen_cell(entry, context).value(figures_at.map_or(String::new(), |at| local(at, context))),
+        seen_cell(entry, context)
+            .value(figures_at.map_or(String::new(), |at| local_rfc3339(at, context))),
         time_cell(entry.last_used_at.as_ref(), context),
         Cell::plain(entry.identity.account_id.clone().unwrap_or_default()),
         Cell::plain(account.current.to_string()),
@@ -143,8 +147,9 @@ fn short_window_cell(entry: &AccountEntry, context: &Context) -> Cell {
 fn next_cells(entry: &AccountEntry, verdict: &Verdict, context: &Context) -> [Cell; 2] {
     match next_change(entry, verdict, context) {
         Some(at) => [
-            Cell::plain(time::duration(at.to_utc() - context.now())).value(local(&at, context)),
-            Cell::plain(absolute(&at, context)),
+            Cell::plain(time::duration(at.to_utc() - context.now()))
+                .value(local_rfc3339(&at, context)),
+            Cell::plain(absolute_time(&at, context)),
         ],
         None if verdict.state == AccountState::Cooldown => {
             [Cell::plain("unknown").value(""), Cell::plain("")]
@@ -181,7 +186,7 @@ fn note(entry: &AccountEntry, verdict: &Verdict, context: &Context) -> String {
         .held_since
         .filter(|_| verdict.cause == Some(Cause::Held))
     {
-        notes.push(format!("set {}", relative(&since, context)));
+        notes.push(format!("set {}", relative_time(&since, context)));
     }
     let Some(seen) = &entry.observation else {
         notes.push("no figures yet".into());
@@ -213,15 +218,15 @@ fn login_cell(account: &Account) -> Cell {
 
 fn seen_cell(entry: &AccountEntry, context: &Context) -> Cell {
     let text = entry.observation.as_ref().map(|seen| {
-        let age = relative(&seen.observed_at, context);
+        let age = relative_time(&seen.observed_at, context);
         format!("{}, {age}", seen.source.name())
     });
     Cell::new(Style::Dim, text.unwrap_or_default())
 }
 
 fn time_cell(at: Option<&Timestamp>, context: &Context) -> Cell {
-    let text = at.map(|at| relative(at, context));
-    let value = at.map(|at| local(at, context));
+    let text = at.map(|at| relative_time(at, context));
+    let value = at.map(|at| local_rfc3339(at, context));
     Cell::new(Style::Dim, text.unwrap_or_default()).value(value.unwrap_or_default())
 }
 
@@ -239,7 +244,7 @@ impl AccountNames {
     }
 
     /// Returns the name of an account in a list that has its profile in a column of its own.
-    pub(crate) fn of_account(&self, entry: &AccountEntry) -> String {
+    pub(crate) fn name_beside_profile(&self, entry: &AccountEntry) -> String {
         let email = printable(entry.identity.email.as_str());
         match &entry.profile {
             Some(_) => email,
@@ -247,7 +252,7 @@ impl AccountNames {
         }
     }
 
-    /// Returns the name of an account in a list that has nothing else of it.
+    /// Returns the name of an account in a list without a column of profiles.
     pub(crate) fn name(&self, identity: &Identity) -> String {
         let email = printable(identity.email.as_str());
         let is_shared = |known: &&AccountEntry| {

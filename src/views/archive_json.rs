@@ -4,14 +4,14 @@ use crate::archive::metadata::Metadata;
 use crate::context::Context;
 use crate::io::clock::Timestamp;
 use crate::ui::{JsonFields, JsonObject, object};
-use crate::views::account::local;
+use crate::views::account::local_rfc3339;
 
 /// Returns the mode, the account and the weekly window of an archive. The keys are an interface.
 pub(crate) fn archive_json<'a>(
     metadata: &'a Metadata,
     context: &Context,
 ) -> JsonObject<impl JsonFields + use<'a>> {
-    let time = |at: Option<Timestamp>| at.map(|at| local(&at, context));
+    let time = |at: Option<Timestamp>| at.map(|at| local_rfc3339(&at, context));
     object()
         .with("mode", metadata.mode)
         .with("email", &metadata.email)

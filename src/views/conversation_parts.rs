@@ -27,7 +27,7 @@ pub(crate) enum TranscriptPiece<'a> {
 
 impl ConversationParts {
     /// Finds the parts of a conversation.
-    pub(crate) fn of(session: &NamedConversation, context: &Context) -> Self {
+    pub(crate) fn find(session: &NamedConversation, context: &Context) -> Self {
         let home = context.codex_home();
         let chain = ThreadChain::of(home, &session.id, &session.rollout);
         Self {
@@ -48,7 +48,7 @@ impl ConversationParts {
         rollout::head(&first.path).ok().flatten()
     }
 
-    /// Returns the conversation that this one continues, as a reader may name it.
+    /// Returns the id of the conversation that this one continues.
     pub(crate) fn continued(&self) -> Option<String> {
         let parent = self.list.iter().rev().nth(1);
         let parent = parent.map(|part| printable(&part.id));

@@ -11,14 +11,14 @@ use crate::quota::session_usage::SessionUsage;
 use crate::quota::window::QuotaSource;
 use crate::ui::object;
 use crate::ui::windows::window_json;
-use crate::views::account::{local, relative, short_id, warn_all};
+use crate::views::account::{local_rfc3339, relative_time, short_id, warn_all};
 use serde::Serialize;
 
 /// Completes launches whose codex-manager was killed, and returns all launches.
 ///
 /// # Errors
 /// The registry cannot be read or completed.
-pub(crate) fn settled_launches(context: &Context) -> Result<Launches, DocumentError> {
+pub(crate) fn settle_launches(context: &Context) -> Result<Launches, DocumentError> {
     let (env, now) = (&context.env, context.local_now());
     let settled = settle::settle_ended(context.manager_home(), env, now, context.zone());
     let (launches, warnings) = settled?;
@@ -36,7 +36,7 @@ impl LaunchedUsages {
     /// Completes launches whose codex-manager was killed, and reads the newest figures of running ones.
     /// Rollouts of completed launches are not opened. Read errors are warnings.
     pub(crate) fn read(context: &Context) -> Self {
-        match settled_launches(context) {
+        match settle_launches(context) {
             Ok(launches) => {
                 let mut running: Vec<_> = launches.unsettled().collect();
                 for record in &mut running {
@@ -72,14 +72,14 @@ pub(crate) fn usage_json(usage: &SessionUsage, context: &Context) -> impl Serial
     object()
         .with("rollout_path", usage.rollout_path.clone())
         .with("session_id", usage.session_id.clone())
-        .with("captured_at", local(&usage.captured_at, context))
+        .with("captured_at", local_rfc3339(&usage.captured_at, context))
         .with("source", QuotaSource::LaunchWrapper)
         .with("windows", windows)
 }
 
 /// Formats usage as "launched conversation 01a1fd3e, 5 min ago: weekly 9 % left". Returns `None` without
 /// windows.
-pub(crate) fn sentence(usage: &SessionUsage, context: &Context) -> Option<String> {
+pub(crate) fn usage_sentence(usage: &SessionUsage, context: &Context) -> Option<String> {
     let windows: Vec<_> = usage
         .windows
         .iter()
@@ -92,7 +92,7 @@ pub(crate) fn sentence(usage: &SessionUsage, context: &Context) -> Option<String
         })
         .collect();
     let short = short_id(&usage.session_id);
-    let when = relative(&usage.captured_at, context);
+    let when = relative_time(&usage.captured_at, context);
     (!windows.is_empty()).then(|| {
         format!(
             "launched conversation {short}, {when}: {}",

@@ -46,7 +46,7 @@ pub(crate) fn show_left_out(
     }
 }
 
-/// Returns the words about the account of a backup, which follow its kind.
+/// Returns ` of EMAIL` or `, no account`, to append to the kind of a backup.
 pub(crate) fn owner_text(metadata: &Metadata) -> String {
     let email = metadata.email.as_ref();
     email.map_or(", no account".to_owned(), |email| format!(" of {email}"))

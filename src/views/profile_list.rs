@@ -10,7 +10,7 @@ use crate::views::account::{
     accounts_and_profiles, first_login, printable, quota_json, with_verdict,
 };
 use crate::views::account_table;
-use crate::views::conversation_usage::{LaunchedUsages, sentence, usage_json};
+use crate::views::conversation_usage::{LaunchedUsages, usage_json, usage_sentence};
 use serde::Serialize;
 
 /// A profile with its account and the account's current state.
@@ -22,7 +22,7 @@ pub(crate) struct AccountRow {
 }
 
 /// Returns all profiles, sorted by name.
-pub(crate) fn rows(context: &Context) -> Result<Vec<AccountRow>> {
+pub(crate) fn account_rows(context: &Context) -> Result<Vec<AccountRow>> {
     let (accounts, profiles) = accounts_and_profiles(context)?;
     let row = |profile: Profile| {
         let account = accounts
@@ -41,7 +41,7 @@ pub(crate) fn rows(context: &Context) -> Result<Vec<AccountRow>> {
 pub(crate) fn show(command: &str, context: &Context) -> Result<Outcome> {
     // Read first: completing launches can add figures of accounts.
     let usages = LaunchedUsages::read(context);
-    let rows = rows(context)?;
+    let rows = account_rows(context)?;
     let json = |row| json(row, &usages, context);
     let ui = &context.ui;
     ui.list_document(
@@ -55,16 +55,16 @@ pub(crate) fn show(command: &str, context: &Context) -> Result<Outcome> {
         return Ok(Outcome::Done);
     }
     let shown = rows.iter().map(|row| (&row.account, &row.verdict));
-    account_table::show(shown, context);
+    account_table::print_accounts(shown, context);
     for row in &rows {
         let usage = usages.of(&row.account.entry);
-        if let Some(sentence) = usage.and_then(|usage| sentence(&usage, context)) {
+        if let Some(sentence) = usage.and_then(|usage| usage_sentence(&usage, context)) {
             let name = printable(&row.profile.name);
             ui.prose(ui.paint(Style::Dim, format_args!("{name}: {sentence}")));
         }
     }
     for row in &rows {
-        if let Some(problem) = problem(&row.profile) {
+        if let Some(problem) = login_problem(&row.profile) {
             ui.warn(format_args!(
                 "profile {}: {problem}",
                 printable(&row.profile.name)
@@ -96,7 +96,7 @@ fn json<'a>(
 }
 
 /// Describes the damage of a profile's login; `None` if it is usable or on another machine.
-pub(crate) fn problem(profile: &Profile) -> Option<String> {
+pub(crate) fn login_problem(profile: &Profile) -> Option<String> {
     use crate::codex::auth::AuthFile;
     if let Some(other) = profile.other_account() {
         return Some(format!("its auth.json contains the login of {other}"));

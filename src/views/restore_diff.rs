@@ -63,7 +63,7 @@ pub(crate) struct ConversationChange {
 
 /// Compares the conversations of `home` with those of the archive that the plan writes. Conversations only
 /// grow, so those of equal size are the same.
-pub(crate) fn conversations(
+pub(crate) fn compare_conversations(
     archive: &ArchiveReader,
     plan: &RestorePlan,
     home: &Path,
@@ -147,7 +147,7 @@ pub(crate) fn show(changes: &[ConversationChange], home: &Path, context: &Contex
         return;
     }
     let ids: Vec<_> = changes.iter().map(|change| change.id.clone()).collect();
-    let titles = titles(&ids, home, context);
+    let titles = read_titles(&ids, home, context);
     let size = |bytes_of: Option<u64>| bytes_of.map_or("-".into(), bytes);
     let rows = changes.iter().map(|change| {
         let title = titles.get(&change.id).cloned().unwrap_or_default();
@@ -167,7 +167,11 @@ pub(crate) fn show(changes: &[ConversationChange], home: &Path, context: &Contex
 }
 
 /// Returns the titles of conversations in the database of the home, by id.
-pub(crate) fn titles(ids: &[String], home: &Path, context: &Context) -> HashMap<String, String> {
+pub(crate) fn read_titles(
+    ids: &[String],
+    home: &Path,
+    context: &Context,
+) -> HashMap<String, String> {
     let Some(database) = threads::find_state_database(home, &context.env) else {
         return HashMap::new();
     };

@@ -24,7 +24,7 @@ pub(crate) fn describe(context: &Context, archive: &ArchiveReader, noun: &str) -
         account::printable(&file_name(archive.path())),
         archive_names::kind(metadata),
         account::printable(metadata.email.as_deref().unwrap_or("a signed-out home")),
-        account::full(&metadata.created_at, context)
+        account::full_time(&metadata.created_at, context)
     )
 }
 

@@ -8,7 +8,7 @@ use crate::inventory::retention::{RetentionDecision, RetentionPlan};
 use crate::quota::account::AccountEntry;
 use crate::ui::{Cell, Column, Style, Table, bytes, object};
 use crate::vault::snapshot::short_id;
-use crate::views::account::{self, absolute, local, printable};
+use crate::views::account::{self, absolute_time, local_rfc3339, printable};
 use crate::views::account_table::AccountNames;
 use serde::Serialize;
 
@@ -90,7 +90,7 @@ fn cells(
     let candidate = &decision.candidate;
     let made = candidate.made_at;
     let kind = match candidate.class.name() {
-        class if candidate.is_single_login => archive_names::partial(class),
+        class if candidate.is_single_login => archive_names::partial_label(class),
         class => class.to_owned(),
     };
     let (style, word) = if kept {
@@ -109,8 +109,8 @@ fn cells(
     [
         Cell::plain(email.unwrap_or_default()),
         Cell::new(style, word),
-        Cell::plain(made.map_or("unknown".into(), |at| absolute(&at, context)))
-            .value(made.map_or(String::new(), |at| local(&at, context))),
+        Cell::plain(made.map_or("unknown".into(), |at| absolute_time(&at, context)))
+            .value(made.map_or(String::new(), |at| local_rfc3339(&at, context))),
         Cell::plain(kind),
         Cell::plain(bytes(candidate.bytes)).value(candidate.bytes),
         name,
@@ -130,7 +130,7 @@ pub(crate) fn rows_json(
             .with("reason", reason)
             .with("email", candidate.identity.map(|i| i.email.to_string()))
             .with("kind", candidate.class.name())
-            .with("created_at", made_at.map(|at| local(&at, context)))
+            .with("created_at", made_at.map(|at| local_rfc3339(&at, context)))
             .with("archive_bytes", candidate.bytes)
     };
     decisions.into_iter().map(row).collect()

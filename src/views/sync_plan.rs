@@ -70,7 +70,7 @@ pub(crate) struct Summary {
     forks: usize,
 }
 
-pub(crate) fn with_reasons(list: &[(String, String)]) -> Vec<PathJson<'_>> {
+pub(crate) fn to_paths_json(list: &[(String, String)]) -> Vec<PathJson<'_>> {
     list.iter()
         .map(|(path, why)| PathJson::of(path, why))
         .collect()
@@ -191,7 +191,7 @@ pub(crate) fn document<'a>(
     let forks = conflict_copies_of(plan, steps());
     let undelivered = plan.notices.undelivered.iter();
     let undelivered = undelivered.map(|file| PathJson::of(&file.path, file.reason()));
-    let mut waiting = with_reasons(&plan.notices.waiting);
+    let mut waiting = to_paths_json(&plan.notices.waiting);
     waiting.extend(undelivered);
     PlanJson {
         summary: Summary {
@@ -213,10 +213,10 @@ pub(crate) fn document<'a>(
             .collect(),
         conflicts,
         waiting,
-        skipped: with_reasons(&plan.notices.skipped),
-        warnings: with_reasons(&plan.notices.warnings),
-        notes: with_reasons(&plan.notices.notes),
-        left_out: with_reasons(&plan.notices.excluded),
+        skipped: to_paths_json(&plan.notices.skipped),
+        warnings: to_paths_json(&plan.notices.warnings),
+        notes: to_paths_json(&plan.notices.notes),
+        left_out: to_paths_json(&plan.notices.excluded),
         forks,
         dry_run: true,
         snapshot: None,
@@ -246,7 +246,7 @@ pub(crate) fn show_steps(context: &Context, plan: &SyncPlan) {
     for step in plan.steps.iter().take(shown) {
         let size = step.bytes.max(step.removed_bytes());
         let path = if ui.writes_to_terminal() {
-            short(&step.path)
+            short_path(&step.path)
         } else {
             step.path.clone()
         };
@@ -267,7 +267,7 @@ pub(crate) fn show_steps(context: &Context, plan: &SyncPlan) {
 }
 
 /// Shortens a long path to its end, or to the id of a conversation.
-fn short(path: &str) -> String {
+fn short_path(path: &str) -> String {
     let name = path.rsplit('/').next().unwrap_or(path);
     if path.chars().count() <= 32 {
         path.to_owned()
@@ -295,7 +295,7 @@ pub(crate) fn print_unsynced<'a>(
     for (path, why) in &plan.notices.warnings {
         ui.warn(format_args!("{path} {why}"));
     }
-    for (path, why) in limited(&plan.notices.waiting) {
+    for (path, why) in first_rows(&plan.notices.waiting) {
         ui.warn(format_args!(
             "not synced until it is complete: {path}: {why}"
         ));
@@ -321,7 +321,7 @@ pub(crate) fn print_unsynced<'a>(
              conflict; before you start Codex on this machine run: codex-manager sync run --apply",
         );
     }
-    for (path, why) in limited(&plan.notices.skipped) {
+    for (path, why) in first_rows(&plan.notices.skipped) {
         ui.warn(format_args!("not synced: {path}: {why}"));
     }
     if plan.notices.held_deletions > 0 {
@@ -346,7 +346,7 @@ pub(crate) fn print_unsynced<'a>(
 /// Prints files that are left alone and need no action. A run prints them if they differ from what the last
 /// run printed, or under `--verbose`.
 pub(crate) fn print_notes(context: &Context, plan: &SyncPlan) {
-    for (path, why) in limited(&plan.notices.notes) {
+    for (path, why) in first_rows(&plan.notices.notes) {
         context.ui.note(format_args!("note: {path}: {why}"));
     }
     print_left_out(context, &plan.notices.excluded);
@@ -365,7 +365,7 @@ fn print_left_out(context: &Context, left_out: &[(String, String)]) {
     }
 }
 
-fn limited(list: &[(String, String)]) -> impl Iterator<Item = &(String, String)> {
+fn first_rows(list: &[(String, String)]) -> impl Iterator<Item = &(String, String)> {
     list.iter().take(MAX_TABLE_ROWS)
 }
 
@@ -382,8 +382,8 @@ pub(crate) fn unchanged_summary(plan: &SyncPlan) -> String {
 }
 
 /// Returns the error for conflicts of a plan, or of a run that they stopped.
-pub(crate) fn undecided(plan: &SyncPlan, config: &SyncConfig) -> CommandError {
-    let error = in_conflict(plan)
+pub(crate) fn undecided_error(plan: &SyncPlan, config: &SyncConfig) -> CommandError {
+    let error = conflict_error(plan)
         .hint("list and resolve them with: codex-manager sync resolve; nothing was changed");
     if plan.is_stopped(config.policy.rules.conflict) {
         error
@@ -394,13 +394,13 @@ pub(crate) fn undecided(plan: &SyncPlan, config: &SyncConfig) -> CommandError {
 }
 
 /// Returns the error for conflicts of a run that synced all other files.
-pub(crate) fn undecided_files(plan: &SyncPlan) -> CommandError {
-    in_conflict(plan).hint(
+pub(crate) fn undecided_files_error(plan: &SyncPlan) -> CommandError {
+    conflict_error(plan).hint(
         "list and resolve them with: codex-manager sync resolve; these files are unchanged on both sides",
     )
 }
 
-fn in_conflict(plan: &SyncPlan) -> CommandError {
+fn conflict_error(plan: &SyncPlan) -> CommandError {
     let count = plan.conflicts.len();
     CommandError::conflict(format!("{} in conflict", pluralize(count, "file")))
 }

@@ -1,4 +1,4 @@
-//! The timeline of `cooldown`: one line per account, one character per some hours.
+//! The timeline of `cooldown`: one line per account, one character per few hours.
 
 use crate::context::Context;
 use crate::io::clock::Timestamp;

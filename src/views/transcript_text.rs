@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 use std::io;
 
 /// Returns the format of times in transcripts.
-pub(crate) fn minutes(context: &Context) -> impl Fn(&DateTime<Utc>) -> String + use<> {
+pub(crate) fn minute_format(context: &Context) -> impl Fn(&DateTime<Utc>) -> String + use<> {
     let zone = context.zone();
     move |at| zone.at(at).format("%Y-%m-%d %H:%M").to_string()
 }

@@ -13,14 +13,14 @@ use std::sync::Arc;
 /// The shortest filter for which contents are searched, in characters.
 const MIN_QUERY_CHARS: usize = 2;
 
-/// The shortest last word that is taken as the beginning of a word, in characters.
+/// The shortest last word that is searched as a prefix, in characters.
 const MIN_PREFIX_CHARS: usize = 3;
 
 /// The largest number of conversations that are found by their contents.
 const MAX_MATCHES: usize = 50;
 
-/// Returns the search in the index. It is brought up to date once, at the first search; without an index,
-/// nothing is found, because creating one may take minutes.
+/// Returns the task that searches the index. The first search updates the index. Without an index, searches find
+/// nothing, because creating one may take minutes.
 pub(crate) fn content_search(
     rows: &Arc<Vec<OfferedConversation>>,
     scopes: &[PickerScope],
@@ -43,7 +43,7 @@ pub(crate) fn content_search(
         if wanted.text.trim().chars().count() < MIN_QUERY_CHARS {
             return Vec::new();
         }
-        let store = store.get_or_insert_with(|| IndexAccess::new(&context).updated_quietly());
+        let store = store.get_or_insert_with(|| IndexAccess::new(&context).open_updated_quietly());
         let (Some(store), Some(scope)) = (store, scopes.get(wanted.scope)) else {
             return Vec::new();
         };
@@ -61,7 +61,7 @@ pub(crate) fn content_search(
 
 /// Searches the conversations of a scope. An incomplete query, such as an open quotation mark, finds nothing.
 fn search(store: &IndexStore, text: &str, scope: &HashSet<String>) -> Vec<Hit> {
-    let text = with_open_end(text);
+    let text = add_prefix_wildcard(text);
     let words: Vec<_> = if text.contains('"') {
         vec![text]
     } else {
@@ -80,7 +80,7 @@ fn search(store: &IndexStore, text: &str, scope: &HashSet<String>) -> Vec<Hit> {
 }
 
 /// Marks the last word as the beginning of one, because the user may still be typing it.
-fn with_open_end(text: &str) -> String {
+fn add_prefix_wildcard(text: &str) -> String {
     let last = text.rsplit(char::is_whitespace).next().unwrap_or_default();
     let is_word = last.chars().all(char::is_alphanumeric);
     if is_word && last.chars().count() >= MIN_PREFIX_CHARS {

@@ -2,7 +2,7 @@
 
 use crate::choices::conversation_picker::content_search::content_search;
 use crate::choices::conversation_picker::preview::preview;
-use crate::choices::conversation_picker::rows::{QUESTION, refuse, rows, scopes};
+use crate::choices::conversation_picker::rows::{QUESTION, offered_conversations, refuse, scopes};
 use crate::codex::threads::ThreadFilter;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
@@ -55,7 +55,7 @@ impl ConversationPicker {
     /// and the error asks for an argument.
     pub(crate) fn run(self, context: &Context) -> Result<(String, PickedAction)> {
         let is_restricted = self.filter.is_restricted();
-        let rows = rows(self.filter, context)?;
+        let rows = offered_conversations(self.filter, context)?;
         if !context.ui.can_pick() {
             let error = refuse(&rows, self.usage, context);
             return Err(error.hint("list conversations: codex-manager sessions"));
@@ -99,8 +99,8 @@ impl ConversationPicker {
     }
 }
 
-/// Returns each account that has a profile with what is left of its weekly window, the current one first.
-/// Without readable records there are none: they are no reason not to choose a conversation.
+/// Returns the accounts that have a profile, each with the rest of its weekly window, the current one first. Returns
+/// none if the records cannot be read, because the picker works without them.
 fn account_facts(context: &Context) -> Vec<(Style, String)> {
     let Ok((mut accounts, _)) = accounts_and_profiles(context) else {
         return Vec::new();

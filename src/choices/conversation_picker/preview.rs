@@ -38,8 +38,8 @@ fn describe(
     let rollout = recorded_rollout(home, &thread.rollout_path);
     let size = rollout.as_deref().and_then(|path| path.metadata().ok());
     let size = size.map(|meta| time::bytes(meta.len()));
-    let place = joined([Some(thread.cwd.clone()), Some(thread.git_branch.clone())]);
-    let facts = joined([
+    let place = join_facts([Some(thread.cwd.clone()), Some(thread.git_branch.clone())]);
+    let facts = join_facts([
         row.account.clone(),
         Some(thread.model.clone()),
         size,
@@ -49,7 +49,7 @@ fn describe(
         let at = DateTime::from_timestamp_millis(millis?)?;
         Some(format!("{word} {}", time::absolute(&at, zone, now)))
     };
-    let times = joined([
+    let times = join_facts([
         at(thread.created_ms, "created"),
         at(thread.updated_ms, "changed"),
     ]);
@@ -70,7 +70,7 @@ fn describe(
     paragraphs
 }
 
-fn joined<const N: usize>(facts: [Option<String>; N]) -> String {
+fn join_facts<const N: usize>(facts: [Option<String>; N]) -> String {
     let facts = facts.into_iter().flatten().filter(|fact| !fact.is_empty());
     let facts: Vec<_> = facts.map(|fact| printable(&fact)).collect();
     facts.join(" · ")

@@ -17,7 +17,7 @@ use std::cmp::Reverse;
 use std::collections::HashSet;
 use std::path::Path;
 
-/// The question, also of the error without a terminal.
+/// The question of the picker, and the message of the error without a terminal.
 pub(crate) const QUESTION: &str = "which conversation?";
 
 /// The number of conversations in the plain list.
@@ -42,7 +42,10 @@ pub(crate) struct OfferedConversation {
 
 /// Returns the conversations that `filter` selects, archived ones too, but none of subagents. The most
 /// recently changed comes first.
-pub(crate) fn rows(filter: ThreadFilter, context: &Context) -> Result<Vec<OfferedConversation>> {
+pub(crate) fn offered_conversations(
+    filter: ThreadFilter,
+    context: &Context,
+) -> Result<Vec<OfferedConversation>> {
     let filter = ThreadFilter {
         without_subagents: true,
         ..filter
@@ -92,7 +95,7 @@ impl OfferedConversation {
         name.map_or(String::new(), |name| printable(&name))
     }
 
-    /// Returns what is special about it.
+    /// Returns its states, such as `running, archived`; empty if it has none.
     pub(crate) fn badges(&self) -> String {
         let badges = [
             (self.is_running, "running"),
@@ -129,7 +132,7 @@ impl OfferedConversation {
     }
 
     /// Returns its line in a plain list.
-    fn plain(&self, context: &Context) -> String {
+    fn plain_line(&self, context: &Context) -> String {
         let age = age_text(self.thread.updated_ms, context).unwrap_or_default();
         let id = short_id(&self.thread.id);
         let title = self.title();
@@ -147,7 +150,7 @@ pub(crate) fn refuse(
 ) -> CommandError {
     if !context.ui.wants_json() {
         for row in rows.iter().take(PLAIN_ROWS) {
-            context.note(row.plain(context));
+            context.note(row.plain_line(context));
         }
         let more = rows.len().saturating_sub(PLAIN_ROWS);
         if more > 0 {

@@ -1,7 +1,7 @@
 //! Parses the answer to `account/rateLimits/read`.
 
 use super::ProbeFailure;
-use crate::codex::auth::text;
+use crate::codex::auth::text_at;
 use crate::codex::window::{CODEX_LIMIT, CapKind, SpendCap, Window};
 use crate::io::clock::{Timestamp, Zone};
 use chrono::{DateTime, Duration, Utc};
@@ -47,8 +47,8 @@ impl AccountLimits {
         let main = answer.get("rateLimits").filter(|limit| limit.is_object());
         let mut limits = Self {
             usage_allowed: answer.get("ordinaryUsageAllowed").and_then(Value::as_bool),
-            plan: main.and_then(|limit| text(limit, "planType")),
-            account_id: text(result, "accountId"),
+            plan: main.and_then(|limit| text_at(limit, "planType")),
+            account_id: text_at(result, "accountId"),
             ..Self::default()
         };
         let mut seen = Vec::new();
@@ -59,7 +59,7 @@ impl AccountLimits {
             .into_iter()
             .chain(others.map(|(id, limit)| (id.as_str(), limit)));
         for (id, limit) in all {
-            let id = text(limit, "limitId").unwrap_or_else(|| id.to_owned());
+            let id = text_at(limit, "limitId").unwrap_or_else(|| id.to_owned());
             // `rateLimitsByLimitId` repeats the limit in `rateLimits`.
             if seen.contains(&id) {
                 continue;
@@ -67,7 +67,7 @@ impl AccountLimits {
             limits.add_windows(&id, limit, now, zone);
             if id == CODEX_LIMIT {
                 limits.spend_cap = spend_cap(limit, zone);
-                if text(limit, "rateLimitReachedType").as_deref() == Some(WINDOWS_REACHED) {
+                if text_at(limit, "rateLimitReachedType").as_deref() == Some(WINDOWS_REACHED) {
                     limits.usage_allowed = Some(false);
                 }
             }
@@ -119,7 +119,7 @@ fn window_of(limit_id: &str, part: &Value, now: DateTime<Utc>, zone: Zone) -> Op
 /// Returns the used-up limit on spending, if any. `individualLimit` is the maximum that an
 /// administrator or the user has set. Bought credits have no reset.
 fn spend_cap(limit: &Value, zone: Zone) -> Option<SpendCap> {
-    let reached = text(limit, "rateLimitReachedType").unwrap_or_default();
+    let reached = text_at(limit, "rateLimitReachedType").unwrap_or_default();
     let individual = limit.get("individualLimit");
     let left = individual.and_then(|it| it.get("remainingPercent")?.as_f64());
     let is_capped = left.is_some_and(|left| left <= 0.0)

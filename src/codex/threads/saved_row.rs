@@ -50,7 +50,7 @@ pub(crate) fn delete(path: &Path, id: &str) -> Result<(), DatabaseError> {
 pub(crate) fn insert(path: &Path, row: &RowValues) -> Result<(), DatabaseError> {
     database::in_transaction(open(path)?, path, |transaction| {
         if row.insert_into(transaction, &Schema::of(transaction)?)? > 0 {
-            staged::complete_times(transaction);
+            staged::fill_missing_times(transaction);
         }
         Ok(())
     })

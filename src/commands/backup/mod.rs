@@ -84,7 +84,7 @@ impl BackupArgs {
     /// be written. No existing file is changed.
     pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
         self.capture.check_label()?;
-        if let Some(recent) = self.recent_archive(context)? {
+        if let Some(recent) = self.find_recent_archive(context)? {
             return Ok(show_up_to_date(context, &recent));
         }
         let plan = BackupPlan::make(context, &self.capture, &self.quota, !self.dry_run)?;
@@ -127,7 +127,7 @@ impl BackupArgs {
             store::note_archive(manager, &published, &context.now(), context.zone());
         warn_all(&context.ui, &recorded_archive.warnings);
         let is_recorded = warn_not_recorded(&context.ui, recorded_archive.failures);
-        outcome.losses = losses_since(
+        outcome.losses = find_losses_since(
             previous,
             &published.archive,
             &captured.packed.manifest,
@@ -202,7 +202,7 @@ impl BackupArgs {
 
     /// Returns the newest archive of this home, mode and account, if it is younger than `--if-older` and made with
     /// this version of Codex.
-    fn recent_archive(&self, context: &Context) -> Result<Option<PublishedArchive>> {
+    fn find_recent_archive(&self, context: &Context) -> Result<Option<PublishedArchive>> {
         if self.if_older.is_none() && !self.if_codex_changed {
             return Ok(None);
         }
@@ -269,7 +269,7 @@ fn add_to_vault(context: &Context, plan: &BackupPlan) -> Option<String> {
         Err(e) => {
             let hints = e.hints.join("; ");
             context.warn(format_args!(
-                "the archive was made, but no snapshot in the vault: {}; {hints}",
+                "the archive was made, but there is no snapshot in the vault: {}; {hints}",
                 e.in_one_line()
             ));
             None
@@ -279,7 +279,7 @@ fn add_to_vault(context: &Context, plan: &BackupPlan) -> Option<String> {
 
 /// Returns the conversations that lost messages since they were archived before. The archive is made, so a failure is a
 /// warning.
-fn losses_since(
+fn find_losses_since(
     previous: Option<ArchiveReader>,
     path: &Path,
     new: &ArchiveManifest,

@@ -15,7 +15,7 @@ use crate::io::shell;
 use crate::steps::backup_plan::BackupPlan;
 use crate::ui::time::duration;
 use crate::ui::{Style, bytes, object};
-use crate::views::account::full;
+use crate::views::account::full_time;
 use crate::views::archive_json::archive_json;
 use crate::views::left_out::{owner_text, show_left_out};
 
@@ -101,7 +101,7 @@ pub(super) fn show_done(
         let source = report.observation.as_ref().map_or("", |s| s.source.name());
         ui.report(format_args!(
             "weekly window resets {} (source: {source})",
-            full(&reset_at, context)
+            full_time(&reset_at, context)
         ));
     }
     if done.reused_bytes > 0 {

@@ -98,7 +98,7 @@ fn keep_rejected(path: &Path, copy: &Path, error: CommandError) -> Result<Comman
 
 /// Runs the editor on `file`. On Unix the shell runs it, because `EDITOR` is a command of the shell.
 fn open_editor(editor: &str, file: &Path, env: &Environment) -> Result<()> {
-    let cannot_run = || CommandError::failed(format!("cannot run: {editor}"));
+    let cannot_run = || CommandError::failed(format!("cannot run the editor: {editor}"));
     // EDITOR may have flags and quotes, such as `code --wait`, which only a shell splits as the user means it.
     let mut command = if cfg!(windows) {
         env.command_in(editor).ok_or_else(cannot_run)?

@@ -4,7 +4,7 @@ use crate::archive::names::ARCHIVE_SUFFIX;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
 use crate::io::quantity::pluralize;
-use crate::steps::home_checks::check_keeps_modes;
+use crate::steps::home_checks::check_logins_allowed;
 use crate::transfer::merge::ArchiveOutcome;
 use crate::transfer::python_home::{self, CopyPlan, CopyTarget};
 use crate::ui::{Cell, Column, Table, Ui, bytes};
@@ -58,7 +58,7 @@ impl ImportPythonArgs {
                 CommandError::usage("cannot find your home folder")
                     .hint("name the source folder: codex-manager config import-python DIR")
             })?;
-        check_keeps_modes(context, &[context.manager_home()])?;
+        check_logins_allowed(context, &[context.manager_home()])?;
         let target = CopyTarget {
             manager_home: context.manager_home(),
             now: context.now(),

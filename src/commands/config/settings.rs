@@ -102,7 +102,7 @@ pub(super) fn list(context: &Context, args: &ConfigListArgs) -> Result<Outcome> 
     let settings: Vec<_> = keys
         .iter()
         .chain(&folders)
-        .map(|key| effective(key, &file, context))
+        .map(|key| effective_setting(key, &file, context))
         .collect();
     let mut table = Table::new(ui, COLUMNS);
     let mut long = Vec::new();
@@ -144,7 +144,7 @@ pub(super) fn get(context: &Context, args: &ConfigGetArgs) -> Result<Outcome> {
     let key = config::find(&args.key)?;
     let file = ConfigFile::read(context.manager_home())?;
     let key = file.as_spelled(key, context.env.home_dir.as_deref());
-    let setting = effective(&key, &file, context);
+    let setting = effective_setting(&key, &file, context);
     context.ui.line(printable(&to_text(&setting.value)));
     context.ui.document("config get", &setting);
     Ok(Outcome::Done)
@@ -211,7 +211,7 @@ fn change(
     let name = printable(&key);
     let now = describe(&after);
     context.ui.prose(if before == after {
-        format!("{name} is {now} already; nothing was changed")
+        format!("{name} is already {now}; nothing was changed")
     } else {
         format!("{name}: {} → {now}", describe(&before))
     });
@@ -227,7 +227,7 @@ fn change(
 }
 
 /// Returns the effective value of a setting and its source.
-fn effective(setting: &Setting, file: &ConfigFile, context: &Context) -> SettingJson {
+fn effective_setting(setting: &Setting, file: &ConfigFile, context: &Context) -> SettingJson {
     let settings = &context.settings;
     let flags = &settings.flags;
     let key = setting.key;

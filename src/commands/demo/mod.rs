@@ -57,7 +57,10 @@ impl DemoArgs {
         let result = Demo::new(context, temp_home.path()).run_steps();
         if self.keep {
             let kept = temp_home.keep();
-            context.note(format_args!("kept the folder of the demo: {}", kept.display()));
+            context.note(format_args!(
+                "kept the folder of the demo: {}",
+                kept.display()
+            ));
         }
         result
     }
@@ -99,31 +102,31 @@ impl<'a> Demo<'a> {
         let home = self.inner.settings.codex_home.clone();
         let dumps = self.folder.join("old-dumps");
         let now = self.context.now();
-        self.heading(
+        self.print_heading(
             "A sample Codex home with three conversations, and files of three old logins.",
         );
-        sample::codex_home(&home, now)?;
-        sample::legacy_dumps(&dumps, now)?;
+        sample::write_codex_home(&home, now)?;
+        sample::write_legacy_dumps(&dumps, now)?;
 
-        self.heading("Import the old logins: when does each account have quota again?");
-        self.step("normalize", &[dumps.into_os_string()])?;
-        self.step("cooldown", &[])?;
-        self.heading("Which account should be used now?");
-        self.step("recommend", &["--explain".into()])?;
-        self.heading("Back up the whole home into one archive.");
-        self.step("backup", &["--no-status".into()])?;
+        self.print_heading("Import the old logins: when does each account have quota again?");
+        self.run_step("normalize", &[dumps.into_os_string()])?;
+        self.run_step("cooldown", &[])?;
+        self.print_heading("Which account should be used now?");
+        self.run_step("recommend", &["--explain".into()])?;
+        self.print_heading("Back up the whole home into one archive.");
+        self.run_step("backup", &["--no-status".into()])?;
 
         let before = conversations(&home)?;
-        self.heading("Disaster: conversations, settings and the database are deleted.");
+        self.print_heading("Disaster: conversations, settings and the database are deleted.");
         for name in ["sessions", "config.toml", "state_5.sqlite"] {
             tree::remove(&home.join(name))?;
             self.context.ui.line(format_args!("  removed {name}"));
         }
-        self.heading("Restore the newest archive.");
-        self.step("restore", &["latest".into()])?;
-        self.step("verify", &["--all".into()])?;
+        self.print_heading("Restore the newest archive.");
+        self.run_step("restore", &["latest".into()])?;
+        self.run_step("verify", &["--all".into()])?;
         let is_restored = conversations(&home)? == before && home.join("config.toml").exists();
-        self.verdict(
+        self.print_verdict(
             is_restored,
             "All conversations are restored, byte for byte.",
         );
@@ -132,10 +135,10 @@ impl<'a> Demo<'a> {
         self.sync()?;
         let second_home = &self.inner.settings.codex_home;
         let is_synced = conversations(second_home)? == before;
-        self.verdict(is_synced, "The second machine has all conversations.");
-        self.heading("Search in all conversations:");
-        self.step("find", &["flaky".into(), "test".into()])?;
-        self.heading("Next, with your own home:");
+        self.print_verdict(is_synced, "The second machine has all conversations.");
+        self.print_heading("Search in all conversations:");
+        self.run_step("find", &["flaky".into(), "test".into()])?;
+        self.print_heading("Next, with your own home:");
         for command in NEXT {
             self.context.ui.line(format_args!("  {command}"));
         }
@@ -149,13 +152,13 @@ impl<'a> Demo<'a> {
 
     /// Saves two logins as profiles and switches to the first one.
     fn switch(&mut self, home: &Path) -> Result<()> {
-        self.heading("Two accounts: name each login, then switch.");
+        self.print_heading("Two accounts: name each login, then switch.");
         let save = |name: &str| ["save".into(), name.into()];
-        self.step("profile", &save("personal"))?;
+        self.run_step("profile", &save("personal"))?;
         sample::sign_in(home, "work", self.context.now())?;
-        self.heading("Codex signs in as work@example.com.");
-        self.step("profile", &save("work"))?;
-        self.step("use", &["personal".into()])
+        self.print_heading("Codex signs in as work@example.com.");
+        self.run_step("profile", &save("work"))?;
+        self.run_step("use", &["personal".into()])
     }
 
     /// Syncs the home to a second one through a shared folder. The later steps use the second one.
@@ -163,20 +166,20 @@ impl<'a> Demo<'a> {
         let cloud = self.folder.join("shared-folder");
         let init = ["init".into(), "--cloud".into(), cloud.into_os_string()];
         let run = ["run".into(), "--apply".into()];
-        self.heading("Another machine: sync through a shared folder.");
-        self.step("sync", &init)?;
-        self.step("sync", &run)?;
-        self.heading("On the second machine:");
+        self.print_heading("Another machine: sync through a shared folder.");
+        self.run_step("sync", &init)?;
+        self.run_step("sync", &run)?;
+        self.print_heading("On the second machine:");
         let settings = &mut self.inner.settings;
         settings.codex_home = self.folder.join("second-codex-home");
         settings.manager_home = self.folder.join("second-manager-home");
         atomic::create_private_folder(&settings.codex_home)?;
-        self.step("sync", &init)?;
-        self.step("sync", &run)
+        self.run_step("sync", &init)?;
+        self.run_step("sync", &run)
     }
 
     /// Prints `success`, or that the comparison failed.
-    fn verdict(&self, is_equal: bool, success: &str) {
+    fn print_verdict(&self, is_equal: bool, success: &str) {
         let ui = &self.context.ui;
         let verdict = if is_equal {
             ui.paint(Style::Good, success)
@@ -186,12 +189,12 @@ impl<'a> Demo<'a> {
         ui.hanging(0, format_args!("\n{verdict}"));
     }
 
-    fn heading(&self, text: &str) {
+    fn print_heading(&self, text: &str) {
         let ui = &self.context.ui;
         ui.hanging(0, format_args!("\n{}", ui.paint(Style::Strong, text)));
     }
 
-    fn step(&mut self, verb: &str, args: &[OsString]) -> Result<()> {
+    fn run_step(&mut self, verb: &str, args: &[OsString]) -> Result<()> {
         let words: Vec<OsString> = std::iter::once(verb.into()).chain(args.to_vec()).collect();
         let shown: Vec<_> = words.iter().map(|word| word.to_string_lossy()).collect();
         let command = format!("codex-manager {}", shown.join(" "));

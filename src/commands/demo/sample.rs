@@ -17,7 +17,7 @@ pub(super) const CONVERSATION: &str = "0199a213-81c0-7800-8aa1-bbab2a035a53";
 
 /// Writes a Codex home like that of Codex 0.169: login, settings, three conversations, the database of
 /// threads.
-pub(super) fn codex_home(home: &Path, now: DateTime<Utc>) -> Result<(), IoError> {
+pub(super) fn write_codex_home(home: &Path, now: DateTime<Utc>) -> Result<(), IoError> {
     let put = |name: &str, text: &str| write(&home.join(name), text.as_bytes());
     sign_in(home, "you", now - Duration::hours(3))?;
     put(
@@ -47,14 +47,14 @@ pub(super) fn codex_home(home: &Path, now: DateTime<Utc>) -> Result<(), IoError>
             at.format("%Y/%m/%d"),
             at.format("%Y-%m-%dT%H-%M-%S")
         );
-        put(&relative, &rollout(&id, topic, at))?;
+        put(&relative, &rollout_text(&id, topic, at))?;
         set_time(&home.join(&relative), at)?;
         let entry = json!({"session_id": id, "ts": at.timestamp(), "text": topic});
         let _ = writeln!(history, "{entry}");
         rows.push((id, home.join(relative), topic, at));
     }
     put("history.jsonl", &history)?;
-    threads(&home.join("state_5.sqlite"), &rows)
+    write_thread_database(&home.join("state_5.sqlite"), &rows)
 }
 
 /// Replaces the login by that of `<user>@example.com`.
@@ -68,7 +68,7 @@ pub(super) fn sign_in(home: &Path, user: &str, at: DateTime<Utc>) -> Result<(), 
 
 /// Writes login files as users created them by hand: `21apr_me@x.com_auth.json`. The date in the name
 /// is the day of the next quota; the mtime is the time at which the quota was exhausted.
-pub(super) fn legacy_dumps(folder: &Path, now: DateTime<Utc>) -> Result<(), IoError> {
+pub(super) fn write_legacy_dumps(folder: &Path, now: DateTime<Utc>) -> Result<(), IoError> {
     let dumps = [
         ("work@example.com", Duration::days(6), "work"),
         ("client@example.com", Duration::hours(20), "client"),
@@ -131,7 +131,7 @@ fn auth_json(email: &str, user: &str, refreshed: DateTime<Utc>) -> String {
     format!("{auth:#}\n")
 }
 
-fn rollout(id: &str, topic: &str, at: DateTime<Utc>) -> String {
+fn rollout_text(id: &str, topic: &str, at: DateTime<Utc>) -> String {
     let mut text = String::new();
     let mut line = |ordinal: i64, kind: &str, payload: Value| {
         let timestamp = (at + Duration::seconds(ordinal)).to_rfc3339();
@@ -160,7 +160,10 @@ fn rollout(id: &str, topic: &str, at: DateTime<Utc>) -> String {
     text
 }
 
-fn threads(path: &Path, rows: &[(String, PathBuf, &str, DateTime<Utc>)]) -> Result<(), IoError> {
+fn write_thread_database(
+    path: &Path,
+    rows: &[(String, PathBuf, &str, DateTime<Utc>)],
+) -> Result<(), IoError> {
     let fill = || -> rusqlite::Result<()> {
         let connection = connection::open(path, Access::Create)?;
         // With a WAL, as Codex has it: the file alone may lack every table.

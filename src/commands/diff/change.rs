@@ -3,7 +3,7 @@
 use crate::ui::{Cell, Style, variant_name};
 use serde::Serialize;
 
-/// The effect of the time since the archive.
+/// The kind of a change since the archive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Change {

@@ -49,7 +49,7 @@ pub(super) struct DiffedContent {
     pub change: Change,
 }
 
-/// The versions of everything that has a name.
+/// Versions by kind and name.
 type Versions<T> = BTreeMap<(ContentKind, String), T>;
 
 /// Compares the settings in `config.toml`.
@@ -69,7 +69,7 @@ pub(super) fn compare_settings(archive: &ArchiveReader, home: &Path) -> Result<V
         text => text.unwrap_or_default(),
     };
     let current = settings(&text, &path.display().to_string())?;
-    Ok(differences(&archived, &current))
+    Ok(compare_versions(&archived, &current))
 }
 
 /// Compares skills, prompts and other files of the user.
@@ -81,23 +81,23 @@ pub(super) fn compare_files(
     live: &HomeScan,
     home: &Path,
 ) -> Result<Vec<DiffedContent>> {
-    let archived = files(archive.contents().files.iter());
-    let current = files(live.files.iter());
+    let archived = content_files(archive.contents().files.iter());
+    let current = content_files(live.files.iter());
     let of_archive = |file: &FileEntry| Ok((file.size, file.sha256));
     let of_home = |file: &FileEntry| {
         let known = archived.iter().find(|known| known.path == file.path);
-        version(file, known, &home.join(file.path.as_path()))
+        read_version(file, known, &home.join(file.path.as_path()))
     };
-    Ok(differences(
-        &by_name(&archived, of_archive)?,
-        &by_name(&current, of_home)?,
+    Ok(compare_versions(
+        &group_by_name(&archived, of_archive)?,
+        &group_by_name(&current, of_home)?,
     ))
 }
 
 /// The size and the digest of a file. Archives of the Python tool have no digests: there the size decides.
 type DiffedVersion = (u64, Option<Sha256Digest>);
 
-fn version(file: &FileEntry, known: Option<&FileEntry>, path: &Path) -> Result<DiffedVersion> {
+fn read_version(file: &FileEntry, known: Option<&FileEntry>, path: &Path) -> Result<DiffedVersion> {
     let digest = match known {
         Some(known) if known.sha256.is_none() || is_untouched(known, file) => known.sha256,
         _ => {
@@ -113,7 +113,10 @@ fn is_untouched(known: &FileEntry, file: &FileEntry) -> bool {
     (known.size, known.mtime) == (file.size, file.mtime)
 }
 
-fn differences<T: PartialEq>(archived: &Versions<T>, live: &Versions<T>) -> Vec<DiffedContent> {
+fn compare_versions<T: PartialEq>(
+    archived: &Versions<T>,
+    live: &Versions<T>,
+) -> Vec<DiffedContent> {
     let names: BTreeSet<_> = archived.keys().chain(live.keys()).collect();
     let changes = names.into_iter().filter_map(|key| {
         let change = Change::between(archived.get(key), live.get(key))?;
@@ -153,7 +156,7 @@ fn add_settings(found: &mut Versions<String>, name: &str, item: &Item) {
     }
 }
 
-fn files(all: impl Iterator<Item = FileEntry>) -> Vec<FileEntry> {
+fn content_files(all: impl Iterator<Item = FileEntry>) -> Vec<FileEntry> {
     let is_content = |file: &FileEntry| {
         let kind = kind_of(file.path.as_path());
         matches!(kind, HomeEntryKind::UserContent | HomeEntryKind::Rules)
@@ -161,8 +164,8 @@ fn files(all: impl Iterator<Item = FileEntry>) -> Vec<FileEntry> {
     all.filter(is_content).collect()
 }
 
-/// Groups files by what they belong to: a skill has several.
-fn by_name(
+/// Groups files by skill, prompt or path, because a skill has several files.
+fn group_by_name(
     files: &[FileEntry],
     version: impl Fn(&FileEntry) -> Result<DiffedVersion>,
 ) -> Result<Versions<BTreeMap<String, DiffedVersion>>> {

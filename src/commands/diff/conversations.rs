@@ -50,7 +50,7 @@ pub(super) fn compare(
         if rollout_stamps(old) == rollout_stamps(new) {
             continue;
         }
-        let (messages_gained, messages_lost) = count(old, new, archive, home)?;
+        let (messages_gained, messages_lost) = count_messages(old, new, archive, home)?;
         let has_other_messages = messages_gained + messages_lost > 0;
         if let Some(change) = presence.or(has_other_messages.then_some(Change::Changed)) {
             changed.push(ConversationDiff {
@@ -79,7 +79,7 @@ fn rollout_stamps(files: &[FileEntry]) -> Vec<(Option<OsString>, u64, i64)> {
 }
 
 /// Returns the number of messages that only the home has, and of those that only the archive has.
-fn count(
+fn count_messages(
     old: &[FileEntry],
     new: &[FileEntry],
     archive: &ArchiveReader,

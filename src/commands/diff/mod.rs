@@ -19,7 +19,7 @@ use crate::inventory::records::ArchiveRecord;
 use crate::io::quantity::pluralize;
 use crate::ui::{Cell, Column, Style, Table};
 use crate::views::account::{printable, short_id};
-use crate::views::restore_diff::titles;
+use crate::views::restore_diff::read_titles;
 use clap::Args;
 use serde::Serialize;
 use std::path::PathBuf;
@@ -63,7 +63,7 @@ impl DiffArgs {
             .iter()
             .map(|row| row.session_id.clone())
             .collect();
-        let titles = titles(&ids, home, context);
+        let titles = read_titles(&ids, home, context);
         for row in &mut conversations {
             row.title = titles.get(&row.session_id).cloned().unwrap_or_default();
         }

@@ -119,12 +119,12 @@ impl FindArgs {
         Ok(Outcome::partial_if(found.is_partial))
     }
 
-    fn limit(&self) -> usize {
+    fn max_hits(&self) -> usize {
         self.limit.unwrap_or(DEFAULT_LIMIT)
     }
 
     fn search(&self, filter: &ConversationFilter, context: &Context) -> Result<Found> {
-        let query = self.query()?;
+        let query = self.parse_query()?;
         let access = IndexAccess::new(context);
         if self.no_refresh {
             let store = access.existing()?.ok_or_else(|| {
@@ -137,7 +137,7 @@ impl FindArgs {
                 ..Found::default()
             });
         }
-        let (mut store, mut report) = access.updated(Thoroughness::Changes)?;
+        let (mut store, mut report) = access.open_updated(Thoroughness::Changes)?;
         let mut hits = match self.evaluate(&store, &query, filter) {
             Ok(hits) => hits,
             Err(e) if e.is_cured_by_rebuild() => {
@@ -150,7 +150,7 @@ impl FindArgs {
             // The text may be in a conversation that Codex's database does not list.
             let read = report.read;
             drop(store);
-            (store, report) = access.updated(Thoroughness::All)?;
+            (store, report) = access.open_updated(Thoroughness::All)?;
             report.read += read;
             hits = self.evaluate(&store, &query, filter)?;
         }
@@ -181,7 +181,7 @@ impl FindArgs {
         let options = SearchOptions {
             role: self.role,
             order: self.sort,
-            limit: self.limit(),
+            limit: self.max_hits(),
             accepts: &|conversation| filter.accepts(conversation),
         };
         evaluate::search(store, query, &options)
@@ -245,7 +245,7 @@ impl FindArgs {
                 HitOrder::Newest => newest,
             }
         });
-        hits.truncate(self.limit());
+        hits.truncate(self.max_hits());
     }
 
     /// Adds the conversations that are only in archives.
@@ -261,7 +261,7 @@ impl FindArgs {
                     self.scan_home(home.folder, home.database, home.filter, context)?;
                 return Ok(report.hits);
             }
-            let query = self.query()?;
+            let query = self.parse_query()?;
             let source = IndexSource {
                 home: home.folder,
                 database: home.database,
@@ -278,7 +278,7 @@ impl FindArgs {
         Ok(())
     }
 
-    fn query(&self) -> Result<Query> {
+    fn parse_query(&self) -> Result<Query> {
         query::parse(&self.words).map_err(|e| {
             CommandError::usage(e.to_string())
                 .hint("search for text as it is written: codex-manager find --exact TEXT")
@@ -337,7 +337,7 @@ fn print(hit: &Hit, archive: Option<&String>, context: &Context) {
         Some(turn) => format!("turn {turn}, {author}:"),
         None => format!("{author}:"),
     };
-    let text = marked(&hit.snippet, context);
+    let text = highlight_matches(&hit.snippet, context);
     ui.hanging(
         4,
         format_args!("    {} {text}", ui.paint(Style::Dim, place)),
@@ -353,7 +353,7 @@ fn print(hit: &Hit, archive: Option<&String>, context: &Context) {
 }
 
 /// Returns the snippet with its matches in colour.
-fn marked(snippet: &Snippet, context: &Context) -> String {
+fn highlight_matches(snippet: &Snippet, context: &Context) -> String {
     let mut text = String::new();
     let mut at = 0;
     for found in &snippet.matches {

@@ -1,7 +1,7 @@
 //! `history check`: prints the differences and changes nothing.
 
 use crate::codex::home::{ARCHIVED_SESSIONS, SESSIONS};
-use crate::commands::history::home::findings;
+use crate::commands::history::home::find_differences;
 use crate::context::Context;
 use crate::error::{Outcome, Result};
 use crate::history::check::CheckReport;
@@ -39,7 +39,7 @@ impl CheckArgs {
     /// The home, its index or its database cannot be read.
     pub(super) fn run(self, context: &Context) -> Result<Outcome> {
         require_codex_home(context)?;
-        let report = findings(context)?.report;
+        let report = find_differences(context)?.report;
         show(context, &report, self.all);
         context.ui.document("history check", &report);
         Ok(if report.is_consistent() {
@@ -110,11 +110,11 @@ struct FindingList<'a> {
 impl FindingList<'_> {
     fn show(&self, report: &CheckReport) {
         self.group(Style::Warn, "on disk, not listed", &report.missing, |m| {
-            format!("{}  {}", m.id, self.folder(&m.path))
+            format!("{}  {}", m.id, self.short_folder(&m.path))
         });
         let what = "listed with a wrong path";
         self.group(Style::Warn, what, &report.stale_path, |s| {
-            format!("{}  in {}", s.id, self.recorded(&s.recorded))
+            format!("{}  in {}", s.id, self.recorded_folder(&s.recorded))
         });
         let what = "whose name is only in session_index.jsonl";
         self.group(Style::Warn, what, &report.names_missing, |n| {
@@ -129,14 +129,14 @@ impl FindingList<'_> {
         self.group(Style::Warn, what, &report.duplicates, |d| {
             let id = d.id.to_string();
             let paths = d.paths.iter().map(|path| {
-                let path = self.short(path);
+                let path = self.short_path(path);
                 format!("\n    {}", path.replace(&id, "…"))
             });
             format!("{id}{}", paths.collect::<String>())
         });
         self.group(Style::Bad, "damaged", &report.damaged, |d| {
             let name = d.path.file_name().unwrap_or_default().to_string_lossy();
-            let folder = self.folder(&d.path);
+            let folder = self.short_folder(&d.path);
             let name = printable(&name);
             format!("in {folder}: {}\n    {name}", printable(&d.reason))
         });
@@ -166,7 +166,7 @@ impl FindingList<'_> {
         ui.line(format_args!("\n{} {what}", ui.paint(style, found.len())));
         for one in found.iter().take(self.shown) {
             for line in format!("  {}", text(one)).lines() {
-                ui.line(fit(line, ui.width()));
+                ui.line(truncate_line(line, ui.width()));
             }
         }
         if found.len() > self.shown {
@@ -178,19 +178,19 @@ impl FindingList<'_> {
     }
 
     /// Formats a path relative to the home.
-    fn short(&self, path: &Path) -> String {
+    fn short_path(&self, path: &Path) -> String {
         let home = &self.context.codex_home();
         let short = path.strip_prefix(home).unwrap_or(path);
         printable(&short.to_string_lossy())
     }
 
-    fn folder(&self, path: &Path) -> String {
-        self.short(path.parent().unwrap_or(path))
+    fn short_folder(&self, path: &Path) -> String {
+        self.short_path(path.parent().unwrap_or(path))
     }
 
     /// Formats the folder of a recorded path: relative to this home, else the other home.
-    fn recorded(&self, recorded: &str) -> String {
-        let in_home = self.folder(Path::new(recorded));
+    fn recorded_folder(&self, recorded: &str) -> String {
+        let in_home = self.short_folder(Path::new(recorded));
         if !in_home.starts_with('/') {
             return in_home;
         }
@@ -201,7 +201,7 @@ impl FindingList<'_> {
 }
 
 /// Truncates a line to the width of the terminal.
-fn fit(line: &str, width: usize) -> Cow<'_, str> {
+fn truncate_line(line: &str, width: usize) -> Cow<'_, str> {
     if line.chars().nth(width).is_none() {
         return line.into();
     }

@@ -20,7 +20,7 @@ pub(super) fn repair_context(context: &Context) -> RepairContext<'_> {
 ///
 /// # Errors
 /// See [`compare`].
-pub(super) fn findings(context: &Context) -> Result<Findings, HistoryError> {
+pub(super) fn find_differences(context: &Context) -> Result<Findings, HistoryError> {
     let home = context.codex_home();
     let database = context.state_database();
     let auth = AuthFile::read(&home.join(AUTH_JSON)).ok();

@@ -138,7 +138,7 @@ fn show(losses: &[LossJson], context: &Context) {
     }
     let messages = losses.iter().map(|loss| loss.lost_messages).sum::<usize>();
     ui.prose(format_args!(
-        "{} of {} in copies only:",
+        "{} of {} exist only in copies:",
         pluralize(messages, "message"),
         pluralize(losses.len(), "conversation")
     ));
@@ -155,5 +155,5 @@ fn show(losses: &[LossJson], context: &Context) {
             ui.line(format_args!("  {command}"));
         }
     }
-    ui.note("\nif a loss was meant: codex-manager history losses --accept ID");
+    ui.note("\nif a loss was intended, accept it: codex-manager history losses --accept ID");
 }

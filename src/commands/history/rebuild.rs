@@ -89,9 +89,9 @@ impl RebuildArgs {
             only: self.only,
             max_threads: Some(max_threads).filter(|n| *n > 0),
             include_orphans: self.include_orphans,
-            max_bytes: self.max_bytes(context),
+            max_bytes: self.resolve_max_bytes(context),
         };
-        let table = table(context);
+        let table = read_table_or_warn(context);
         let bar = context.ui.bar("reading conversations", 0);
         let mut plan = rebuild::plan(target.home, table, options, &bar)?;
         drop(bar);
@@ -120,7 +120,7 @@ impl RebuildArgs {
         Ok(Outcome::partial_if(!plan.skipped.is_empty()))
     }
 
-    fn max_bytes(&self, context: &Context) -> Option<u64> {
+    fn resolve_max_bytes(&self, context: &Context) -> Option<u64> {
         if self.ignore_history_max_bytes || self.only == RebuildTarget::SessionIndex {
             return None;
         }
@@ -269,7 +269,7 @@ fn require_consent(context: &Context, plan: &RebuildPlan, files: &[RebuiltFile])
 }
 
 /// Reads Codex's table. Warns and returns `None` if the database cannot be used.
-fn table(context: &Context) -> Option<ThreadTable> {
+fn read_table_or_warn(context: &Context) -> Option<ThreadTable> {
     let database = context.state_database()?;
     match rebuild::read_table(&database) {
         Ok(table) => table,

@@ -2,7 +2,7 @@
 
 use crate::codex::program::Program;
 use crate::commands::history::check;
-use crate::commands::history::home::{findings, repair_context};
+use crate::commands::history::home::{find_differences, repair_context};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
 use crate::history::repair;
@@ -43,9 +43,9 @@ impl RepairArgs {
         let provider = crate::codex::config::CodexConfig::read(target.home).model_provider;
         // The provider of Codex without the key. A row must have one.
         let provider = provider.as_deref().unwrap_or("openai");
-        let mut plan = repair_plan::plan(findings(context)?, provider)?;
+        let mut plan = repair_plan::plan(find_differences(context)?, provider)?;
         if plan.changes.is_empty() || self.dry_run {
-            say_skipped(context, &plan);
+            warn_of_skipped(context, &plan);
             return Ok(self.show_plan(context, &plan));
         }
         let mut program = None;
@@ -63,12 +63,12 @@ impl RepairArgs {
             context.note(if plan.recreates_database {
                 "Codex creates its list of conversations again; this may take minutes"
             } else {
-                "Codex reads the conversations again of which it shows too few turns"
+                "Codex reads the conversations again that it shows without some turns"
             });
         }
         let snapshot = repair::apply(&target, &mut plan, program.as_ref(), context.now())?;
-        say_skipped(context, &plan);
-        let after = findings(context)?.report;
+        warn_of_skipped(context, &plan);
+        let after = find_differences(context)?.report;
         let remaining = after.unrepairable() + usize::from(!after.needs_no_repair());
         show_changes(context, &plan.changes);
         if !after.is_consistent() {
@@ -142,7 +142,7 @@ fn show_json(
     context.ui.document("history repair", &json);
 }
 
-fn say_skipped(context: &Context, plan: &RepairPlan) {
+fn warn_of_skipped(context: &Context, plan: &RepairPlan) {
     for skipped in &plan.skipped {
         let path = printable(&skipped.path.to_string_lossy());
         context.warn(format_args!("cannot read ({}): {path}", skipped.reason));
@@ -158,7 +158,7 @@ fn without_codex(
     provider: &str,
     error: CommandError,
 ) -> Result<RepairPlan, CommandError> {
-    let mut findings = findings(context)?;
+    let mut findings = find_differences(context)?;
     let is_unprojected =
         |one: &UnreadableConversation| matches!(one.cause, UnreadableCause::Unprojected(_));
     findings
@@ -179,10 +179,10 @@ fn without_codex(
 fn find_program(context: &Context, recreates_database: bool) -> Result<Program> {
     context
         .find_codex()
-        .map_err(|error| no_program(error, recreates_database))
+        .map_err(|error| missing_program_error(error, recreates_database))
 }
 
-fn no_program(
+fn missing_program_error(
     error: crate::codex::program::ProgramError,
     recreates_database: bool,
 ) -> CommandError {

@@ -7,7 +7,7 @@ use crate::history::repair;
 use crate::history::snapshot;
 use crate::steps::home_checks::require_codex_home;
 use crate::ui::object;
-use crate::views::account::full;
+use crate::views::account::full_time;
 use crate::views::dry_run::would_be;
 use clap::Args;
 
@@ -52,7 +52,7 @@ impl UndoArgs {
         let changed: Vec<_> = files.filter(is_affected).map(|f| f.path.clone()).collect();
         let undo = || repair::undo(&target, &mut snapshot, context.now());
         let kept = (!self.dry_run).then(undo).transpose()?;
-        let at = full(&snapshot.document.created_at, context);
+        let at = full_time(&snapshot.document.created_at, context);
         for path in &changed {
             context.ui.line(path.display());
         }

@@ -177,13 +177,12 @@ Use other words before you give up. Do not quote tokens or keys that you find.
 impl HookArgs {
     /// # Errors
     /// --every is not a duration of at least one minute, --format is invalid, or --wrap is given for
-    /// tmux or
-    /// starship.
+    /// tmux or starship.
     pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
         let snippet = if self.wrap {
-            self.function()?
+            self.wrap_function()?
         } else {
-            self.prompt()?
+            self.prompt_code()?
         };
         let shell = self.shell.to_possible_value();
         let shell = shell.map(|value| value.get_name().to_owned());
@@ -195,7 +194,7 @@ impl HookArgs {
     }
 
     /// Returns the shell function `codex` of `--wrap`.
-    fn function(&self) -> Result<String> {
+    fn wrap_function(&self) -> Result<String> {
         match self.shell {
             HookShell::Bash => Ok(wrap::BASH.to_owned()),
             HookShell::Fish => Ok(wrap::FISH.to_owned()),
@@ -210,7 +209,7 @@ impl HookArgs {
     }
 
     /// Returns the code that shows the account in the prompt, or the instructions for agents.
-    fn prompt(&self) -> Result<String> {
+    fn prompt_code(&self) -> Result<String> {
         if self.every < Duration::minutes(1) {
             return Err(CommandError::usage("--every is less than one minute"));
         }

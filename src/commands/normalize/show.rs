@@ -8,7 +8,7 @@ use crate::io::quantity::pluralize;
 use crate::quota::legacy::ValidationStatus;
 use crate::ui::object;
 use crate::ui::{Column, Style, Table, Ui};
-use crate::views::account::{absolute, local, printable};
+use crate::views::account::{absolute_time, local_rfc3339, printable};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -56,7 +56,7 @@ pub(super) fn document(
 fn record_json<'r>(record: &'r LegacyRecord, context: &Context) -> impl Serialize + use<'r> {
     let metadata = &record.metadata;
     let text = |text: &'r Option<String>| text.as_deref().unwrap_or_default();
-    let time = |at: Option<Timestamp>| at.map(|at| local(&at, context));
+    let time = |at: Option<Timestamp>| at.map(|at| local_rfc3339(&at, context));
     let duration = metadata.inferred_session_duration_seconds;
     object()
         .with("legacy_auth_filename", text(&metadata.legacy_auth_filename))
@@ -115,7 +115,7 @@ fn show_records(records: &[LegacyRecord], context: &Context) {
     let mut table = Table::new(ui, COLUMNS);
     for record in records {
         let metadata = &record.metadata;
-        let time = |at: Option<Timestamp>| at.map_or("-".into(), |at| absolute(&at, context));
+        let time = |at: Option<Timestamp>| at.map_or("-".into(), |at| absolute_time(&at, context));
         let token = metadata.legacy_quota_day_token.as_deref().unwrap_or("-");
         let (style, token) = match metadata.validation_status {
             Some(ValidationStatus::Mismatch) => (Style::Warn, format!("{token} mismatch")),

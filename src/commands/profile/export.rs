@@ -8,7 +8,7 @@ use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
 use crate::io::atomic;
 use crate::io::quantity::pluralize;
-use crate::steps::home_checks::check_store;
+use crate::steps::home_checks::check_credential_store;
 use crate::transfer::TransferError;
 use crate::transfer::export::{self, ExportOptions, ExportPlan};
 use crate::transfer::handover::{self, MoveOutcome};
@@ -55,10 +55,10 @@ impl ProfileExportArgs {
     pub(super) fn run(self, context: &Context) -> Result<Outcome> {
         if self.with_logins {
             // With a keyring, the live login cannot be determined.
-            check_store(context)?;
+            check_credential_store(context)?;
         }
         let file = self.destination(context)?;
-        let encryption = self.encryption(context)?;
+        let encryption = self.choose_encryption(context)?;
         let options = ExportOptions {
             manager_home: context.manager_home(),
             codex_home: context.codex_home(),
@@ -119,7 +119,7 @@ impl ProfileExportArgs {
         Ok(file)
     }
 
-    fn encryption(&self, context: &Context) -> Result<Encryption> {
+    fn choose_encryption(&self, context: &Context) -> Result<Encryption> {
         if !self.recipient.is_empty() {
             let keys = self.recipient.iter().map(|text| RecipientKey::parse(text));
             return Ok(Encryption::Recipients(keys.collect::<Result<_, _>>()?));

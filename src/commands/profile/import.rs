@@ -5,7 +5,7 @@ use crate::commands::profile::passphrase::read_passphrase;
 use crate::context::Context;
 use crate::error::{Outcome, Result};
 use crate::io::staging::{self, Staging};
-use crate::steps::home_checks::check_keeps_modes;
+use crate::steps::home_checks::check_logins_allowed;
 use crate::transfer::TransferError;
 use crate::transfer::merge::{self, ArchiveOutcome, ConfigOutcome, ImportPlan};
 use crate::transfer::profiles::{ImportOptions, LoginOutcome};
@@ -55,10 +55,10 @@ struct ImportView<'a> {
 
 impl ProfileImportArgs {
     pub(super) fn run(self, context: &Context) -> Result<Outcome> {
-        check_keeps_modes(context, &[context.manager_home()])?;
+        check_logins_allowed(context, &[context.manager_home()])?;
         let path = context.env.absolute(&self.file);
         let found = ExportInput::open(&path)?;
-        let key = self.opener(&found, &path, context)?;
+        let key = self.read_decryption_key(&found, &path, context)?;
         let opened = found.unlock(&path, key.as_ref())?;
         let home = context.manager_home();
         let tmp = home.join("tmp");
@@ -100,7 +100,7 @@ impl ProfileImportArgs {
         ))
     }
 
-    fn opener(
+    fn read_decryption_key(
         &self,
         found: &ExportInput,
         path: &Path,

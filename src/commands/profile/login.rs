@@ -10,9 +10,9 @@ use crate::commands::profile::records::update_cooldown;
 use crate::context::Context;
 use crate::error::{CommandError, ErrorKind, Outcome, Result};
 use crate::io::foreground::ForegroundExit;
-use crate::steps::home_checks::{check_keeps_modes, check_store};
+use crate::steps::home_checks::{check_credential_store, check_logins_allowed};
 use crate::ui::{Style, object};
-use crate::views::account::{local, printable, relative};
+use crate::views::account::{local_rfc3339, printable, relative_time};
 use clap::Args;
 use std::ffi::OsString;
 
@@ -41,7 +41,7 @@ pub(super) struct LoginArgs {
 impl LoginArgs {
     pub(super) fn run(self, context: &Context) -> Result<Outcome> {
         check_name(&self.name)?;
-        check_keeps_modes(context, &[context.manager_home()])?;
+        check_logins_allowed(context, &[context.manager_home()])?;
         let program = context.find_codex().map_err(|e| {
             CommandError::failed("cannot sign in without Codex")
                 .because(e)
@@ -118,7 +118,7 @@ impl LoginArgs {
                 "account_id",
                 login.and_then(|l| l.identity.account_id.as_ref()),
             )
-            .with("last_refresh", at.map(|at| local(&at, context)))
+            .with("last_refresh", at.map(|at| local_rfc3339(&at, context)))
             .with("live", adopted.map(|adopted| adopted.live))
             .with("dry_run", adopted.is_none());
         context.ui.document("profile login", &json);
@@ -158,10 +158,10 @@ fn show_saved(adopted: &AdoptedLogin, context: &Context) {
     if let Some(at) = signed_in_at(&adopted.login.freshness) {
         ui.prose(format_args!(
             "  signed in {}",
-            relative(&zone.at(&at), context)
+            relative_time(&zone.at(&at), context)
         ));
     }
-    let store = check_store(context).err();
+    let store = check_credential_store(context).err();
     match adopted.live {
         // No hint to `use`, which refuses while Codex does not read auth.json.
         LiveHomeUpdate::No if store.is_some() => {

@@ -2,7 +2,7 @@
 
 use crate::codex::auth::Freshness;
 use crate::context::Context;
-use crate::views::account::relative;
+use crate::views::account::relative_time;
 use chrono::{DateTime, Utc};
 
 /// Returns the time of the sign-in or the last renewal, as recorded in the login.
@@ -24,7 +24,7 @@ pub(super) fn future_last_refresh(freshness: &Freshness) -> Option<DateTime<Utc>
 pub(super) fn describe_age(at: Option<DateTime<Utc>>, context: &Context) -> String {
     match at {
         Some(at) => {
-            let ago = relative(&context.zone().at(&at), context);
+            let ago = relative_time(&context.zone().at(&at), context);
             format!("  signed in or renewed {ago}")
         }
         None => "  its age is unknown".into(),

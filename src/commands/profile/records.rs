@@ -7,11 +7,11 @@ use crate::codex::login_lock;
 use crate::context::Context;
 use crate::error::Result;
 use crate::quota::account::LoginState;
-use crate::steps::switch_account::note_profiles;
+use crate::steps::switch_account::update_cooldown_file;
 
 /// Updates the profiles in `cooldown.json`; `renewed` is a login that was just saved.
 pub(super) fn update_cooldown(context: &Context, renewed: Option<&Login>) -> Result<()> {
-    note_profiles(context, |file| {
+    update_cooldown_file(context, |file| {
         if let Some(login) = renewed {
             let entry = file.entry(&login.identity);
             if entry.login != LoginState::Moved {

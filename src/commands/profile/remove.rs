@@ -55,7 +55,7 @@ impl ProfileRemoveArgs {
                     account_list(&logins)
                 ));
             } else {
-                consent(&profile, context, &profiles, &logins)?;
+                confirm_purge(&profile, context, &profiles, &logins)?;
                 purged = profiles.purge(&profile)?;
                 ui.prose(format_args!(
                     "deleted {name} permanently: {}",
@@ -70,7 +70,8 @@ impl ProfileRemoveArgs {
             let question = format!("move the profile {name} to the trash?");
             // Off a terminal there is no question, because the command can be undone.
             if !context.settings.assume_yes && ui.confirm(question) == Some(false) {
-                return Err(CommandError::refused("not removed").hint("nothing was changed"));
+                return Err(CommandError::refused("the profile was not removed")
+                    .hint("nothing was changed"));
             }
             let place = profiles.remove(&profile, context.local_now())?;
             ui.prose(format_args!("moved {name} to the trash"));
@@ -95,7 +96,7 @@ impl ProfileRemoveArgs {
 
 /// Asks before the only copy of a login is deleted. No question is needed if all logins belong to
 /// the live account and none is newer than the live login.
-fn consent(
+fn confirm_purge(
     profile: &str,
     context: &Context,
     profiles: &Profiles,

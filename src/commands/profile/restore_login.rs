@@ -7,7 +7,7 @@ use crate::commands::profile::records::lock_account;
 use crate::context::Context;
 use crate::error::{Outcome, Result};
 use crate::ui::object;
-use crate::views::account::{local, printable};
+use crate::views::account::{local_rfc3339, printable};
 use crate::views::dry_run::verb;
 use clap::Args;
 
@@ -66,7 +66,10 @@ impl RestoreLoginArgs {
         let json = object()
             .with("profile", profile)
             .with("login", login)
-            .with("last_refresh", made_at.map(|at| local(&at, context)))
+            .with(
+                "last_refresh",
+                made_at.map(|at| local_rfc3339(&at, context)),
+            )
             .with("is_stale", is_stale)
             .with("dry_run", self.dry_run);
         ui.document("profile restore-login", &json);

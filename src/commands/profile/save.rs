@@ -13,9 +13,11 @@ use crate::commands::profile::login_age::{
 use crate::commands::profile::records::update_cooldown;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
-use crate::steps::home_checks::{check_keeps_modes, check_store, warn_if_live_elsewhere};
+use crate::steps::home_checks::{
+    check_credential_store, check_logins_allowed, warn_if_live_elsewhere,
+};
 use crate::ui::{Style, object};
-use crate::views::account::{local, printable};
+use crate::views::account::{local_rfc3339, printable};
 use crate::views::dry_run::verb;
 use clap::Args;
 use std::path::{Path, PathBuf};
@@ -47,9 +49,9 @@ const OTHER_FILE: &str =
 
 impl SaveArgs {
     pub(super) fn run(self, context: &Context) -> Result<Outcome> {
-        check_keeps_modes(context, &[context.manager_home()])?;
+        check_logins_allowed(context, &[context.manager_home()])?;
         let profiles = context.profiles();
-        let (mut snapshot, mut login) = self.login(context)?;
+        let (mut snapshot, mut login) = self.read_source_login(context)?;
         let is_owner = match &self.from {
             Some(from) => profiles.is_own_file(&context.env.absolute(from), &login.identity)?,
             None => false,
@@ -64,7 +66,7 @@ impl SaveArgs {
             let (now, patience) = (context.local_now(), login_lock::REFRESH_TIMEOUT);
             let held = profiles.lock_accounts(&[&login.identity], now, patience)?;
             let before = login.identity;
-            (snapshot, login) = self.login(context)?;
+            (snapshot, login) = self.read_source_login(context)?;
             if !login.identity.is_same(&before) {
                 return Err(CommandError::failed(format!(
                     "the live account changed from {before} to {}",
@@ -91,18 +93,18 @@ impl SaveArgs {
             .with("outcome", plan.outcome)
             .with("email", login.identity.email.as_str())
             .with("account_id", &login.identity.account_id)
-            .with("last_refresh", at.map(|at| local(&at, context)))
+            .with("last_refresh", at.map(|at| local_rfc3339(&at, context)))
             .with("dry_run", self.dry_run);
         context.ui.document("profile save", &json);
         self.show(&plan, &login, context);
         Ok(Outcome::Done)
     }
 
-    fn login(&self, context: &Context) -> Result<(AuthSnapshot, Login)> {
+    fn read_source_login(&self, context: &Context) -> Result<(AuthSnapshot, Login)> {
         let path = match &self.from {
             None => {
                 // With the keyring, Codex deletes auth.json. A file that is there is of an earlier login.
-                check_store(context)?;
+                check_credential_store(context)?;
                 context.codex_home().join(AUTH_JSON)
             }
             Some(from) if from.to_string_lossy().ends_with(".tar.gz") => {
@@ -154,7 +156,7 @@ impl SaveArgs {
             ui.warn(format_args!(
                 "the clock was ahead when Codex wrote this login: last_refresh is {}; its age was taken \
                 from its tokens",
-                local(&written, context)
+                local_rfc3339(&written, context)
             ));
         }
         if self.from.is_none() {

@@ -8,8 +8,10 @@ use crate::commands::profile::login_age::{renewed_at, signed_in_at};
 use crate::context::Context;
 use crate::error::{Outcome, Result};
 use crate::ui::object;
-use crate::views::account::{absolute, account_json, local, printable, relative, style_of};
-use crate::views::profile_list::{self, AccountRow, problem};
+use crate::views::account::{
+    absolute_time, account_json, local_rfc3339, printable, relative_time, style_of,
+};
+use crate::views::profile_list::{self, AccountRow, login_problem};
 use chrono::{DateTime, Utc};
 use clap::Args;
 use std::path::Path;
@@ -29,7 +31,7 @@ impl ProfileShowArgs {
         let profiles = context.profiles();
         let name = profile_name(self.name, context)?;
         let name = profiles.named(&name)?.name;
-        let Some(row) = profile_list::rows(context)?
+        let Some(row) = profile_list::account_rows(context)?
             .into_iter()
             .find(|row| row.profile.name == name)
         else {
@@ -43,7 +45,7 @@ impl ProfileShowArgs {
         for kept in &history {
             print_fact("history", &printable(&kept.name), context);
         }
-        if let Some(problem) = problem(&row.profile) {
+        if let Some(problem) = login_problem(&row.profile) {
             context.warn(problem);
         }
         Ok(Outcome::Done)
@@ -58,7 +60,7 @@ fn show_json(
     context: &Context,
 ) {
     let (profile, account) = (&row.profile, &row.account);
-    let time = |at: Option<DateTime<Utc>>| at.map(|at| local(&at, context));
+    let time = |at: Option<DateTime<Utc>>| at.map(|at| local_rfc3339(&at, context));
     let renewed = |login: Option<&Login>| time(login.and_then(|l| signed_in_at(&l.freshness)));
     let old_login = |kept: &HistoryLogin| {
         let login = kept.auth.login();
@@ -67,7 +69,7 @@ fn show_json(
             .with("last_refresh", renewed(login))
             .with("problem", login.is_none().then_some("no login"))
     };
-    let saved_at = profile.file.saved_at.map(|at| local(&at, context));
+    let saved_at = profile.file.saved_at.map(|at| local_rfc3339(&at, context));
     let json = object()
         .with("name", &profile.name)
         .and(account_json(account, &row.verdict, context))
@@ -79,7 +81,7 @@ fn show_json(
         .with("last_refresh", renewed(profile.login()))
         .with("newest_seen", time(signed_in_at(&profile.newest())))
         .with("history", history.iter().map(old_login).collect::<Vec<_>>())
-        .with("problem", problem(profile));
+        .with("problem", login_problem(profile));
     context.ui.document("profile show", &json);
 }
 
@@ -111,7 +113,7 @@ fn show(row: &AccountRow, find_live_home: Option<&Path>, context: &Context) {
     line("login", account.login.name());
     if let Some(at) = profile.login().and_then(|l| renewed_at(&l.freshness)) {
         let at = context.zone().at(&at);
-        let (at, ago) = (absolute(&at, context), relative(&at, context));
+        let (at, ago) = (absolute_time(&at, context), relative_time(&at, context));
         line("renewed", &format!("{at}, {ago}"));
     }
     line(

@@ -3,9 +3,9 @@
 use crate::choices::sync_config::check_config;
 use crate::choices::vault_connection::warn_of_unattended;
 use crate::commands::schedule::job_change::{
-    CommonArgs, JobChangeJson, show_files, show_steps, shown_when,
+    CommonArgs, JobChangeJson, describe_trigger, show_files, show_steps,
 };
-use crate::commands::schedule::place::{codex_bin, current_place};
+use crate::commands::schedule::place::{codex_bin, current_job_context};
 use crate::commands::schedule::scheduler_commands::run_all;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
@@ -59,9 +59,9 @@ pub(super) struct InstallArgs {
 
 impl InstallArgs {
     pub(super) fn run(self, context: &Context) -> Result<Outcome> {
-        let options = self.options(context)?;
+        let options = self.resolve_options(context)?;
         let (job, when) = (options.job, options.when);
-        let place = current_place(context, self.common.scheduler(), codex_bin(context)?)?;
+        let place = current_job_context(context, self.common.scheduler(), codex_bin(context)?)?;
         let entry = JobDefinition::new(options, &place)?;
         let files = schedule::plan_install(&entry, &place)?;
         let steps = schedule::enable_commands(job, &place)?;
@@ -93,7 +93,11 @@ impl InstallArgs {
         let ui = &context.ui;
         show_files(context, &files, dry_run);
         let done = if dry_run { "would run" } else { "runs" };
-        ui.note(format_args!("{} {done} {}", job.name(), shown_when(when)));
+        ui.note(format_args!(
+            "{} {done} {}",
+            job.name(),
+            describe_trigger(when)
+        ));
         if job == JobKind::Sync
             && let Err(e) = check_config(context, entry.options.config.as_deref())
         {
@@ -120,7 +124,7 @@ impl InstallArgs {
         Ok(Outcome::Done)
     }
 
-    fn options(&self, context: &Context) -> Result<JobOptions> {
+    fn resolve_options(&self, context: &Context) -> Result<JobOptions> {
         if self.job != JobKind::Sync && (self.apply || self.config.is_some()) {
             return Err(CommandError::usage(
                 "--apply and --config are only for schedule install sync",
@@ -143,7 +147,7 @@ impl InstallArgs {
             .map_err(|e| CommandError::usage(e.to_string()).because(e))?;
         Ok(JobOptions {
             job: self.job,
-            when: self.when()?,
+            when: self.parse_trigger()?,
             apply: self.apply,
             if_codex_changed: self.if_codex_changed,
             config,
@@ -151,7 +155,7 @@ impl InstallArgs {
         })
     }
 
-    fn when(&self) -> Result<Trigger> {
+    fn parse_trigger(&self) -> Result<Trigger> {
         if let Some(text) = &self.daily {
             let time = time_format::parse(text)
                 .filter(|time| time.day.is_none())

@@ -70,7 +70,7 @@ pub(super) fn show_steps(context: &Context, steps: &[SchedulerCommand], schedule
     }
 }
 
-pub(super) fn shown_when(when: Trigger) -> String {
+pub(super) fn describe_trigger(when: Trigger) -> String {
     match when {
         Trigger::Every(secs) => {
             let span = chrono::Duration::seconds(i64::from(secs));

@@ -23,7 +23,7 @@ pub(super) fn codex_bin(context: &Context) -> Result<Option<PathBuf>> {
     Ok(program.map(|program| program.path().to_path_buf()))
 }
 
-pub(super) fn current_place(
+pub(super) fn current_job_context(
     context: &Context,
     scheduler: Scheduler,
     codex_bin: Option<PathBuf>,

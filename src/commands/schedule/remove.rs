@@ -1,7 +1,7 @@
 //! `schedule remove`: deactivates a job and removes its files.
 
 use crate::commands::schedule::job_change::{CommonArgs, JobChangeJson, show_files};
-use crate::commands::schedule::place::{codex_bin, current_place};
+use crate::commands::schedule::place::{codex_bin, current_job_context};
 use crate::commands::schedule::scheduler_commands::run_all;
 use crate::context::Context;
 use crate::error::{Outcome, Result};
@@ -24,7 +24,7 @@ impl ScheduleRemoveArgs {
     pub(super) fn run(self, context: &Context) -> Result<Outcome> {
         // A job can be removed after Codex was uninstalled.
         let bin = codex_bin(context).unwrap_or_default();
-        let place = current_place(context, self.common.scheduler(), bin)?;
+        let place = current_job_context(context, self.common.scheduler(), bin)?;
         let files = schedule::plan_remove(self.job, &place)?;
         let is_installed = files.iter().any(|file| file.action == FileAction::Remove);
         let steps = if is_installed {

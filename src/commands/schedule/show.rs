@@ -1,7 +1,7 @@
 //! `schedule show`: shows the installed jobs and their next runs.
 
-use crate::commands::schedule::job_change::shown_when;
-use crate::commands::schedule::place::{codex_bin, current_place};
+use crate::commands::schedule::job_change::describe_trigger;
+use crate::commands::schedule::place::{codex_bin, current_job_context};
 use crate::commands::schedule::scheduler_commands::run;
 use crate::context::Context;
 use crate::error::{Outcome, Result};
@@ -9,7 +9,7 @@ use crate::io::clock::from_unix_nanos;
 use crate::io::shell;
 use crate::schedule::{self, InstalledJob, JobKind, Scheduler, Trigger, systemd};
 use crate::ui::{Cell, Column, Style, Table, object};
-use crate::views::account::{full, local};
+use crate::views::account::{full_time, local_rfc3339};
 use crate::views::table_format::TableArgs;
 use chrono::{DateTime, Utc};
 use clap::Args;
@@ -38,7 +38,7 @@ impl ScheduleShowArgs {
         let context = &self.table.apply(context)?;
         // Without Codex the jobs are still shown; a job with another program is out of date.
         let bin = codex_bin(context).unwrap_or_default();
-        let place = current_place(context, Scheduler::of_this_build(), bin)?;
+        let place = current_job_context(context, Scheduler::of_this_build(), bin)?;
         let jobs = self.job.map_or(JobKind::ALL.to_vec(), |job| vec![job]);
         let ui = &context.ui;
         let mut table = Table::new(ui, COLUMNS);
@@ -54,14 +54,14 @@ impl ScheduleShowArgs {
             let runs = found.as_ref().map_or("-".into(), |job| {
                 let is_dry = job.options.job == JobKind::Sync && !job.options.apply;
                 let dry = if is_dry { ", dry run" } else { "" };
-                format!("{}{dry}", shown_when(job.options.when))
+                format!("{}{dry}", describe_trigger(job.options.when))
             });
             table.row([
                 Cell::new(Style::Strong, job.name()),
                 Cell::new(style, state),
                 Cell::plain(runs),
-                Cell::plain(next.map_or("-".into(), |at| full(&at, context)))
-                    .value(next.map_or(String::new(), |at| local(&at, context))),
+                Cell::plain(next.map_or("-".into(), |at| full_time(&at, context)))
+                    .value(next.map_or(String::new(), |at| local_rfc3339(&at, context))),
             ]);
             let options = found.as_ref().map(|job| &job.options);
             documents.push(
@@ -72,7 +72,7 @@ impl ScheduleShowArgs {
                     .with("enabled", found.as_ref().and_then(|job| job.is_enabled))
                     .with("when", options.map(|options| options.when))
                     .with("apply", options.map(|options| options.apply))
-                    .with("next_run", next.map(|at| local(&at, context)))
+                    .with("next_run", next.map(|at| local_rfc3339(&at, context)))
                     .with("files", schedule::paths(job, &place)?),
             );
         }

@@ -18,7 +18,7 @@ pub(super) struct Children {
 
 impl Children {
     /// Counts the children of `parents`.
-    pub(super) fn counted(
+    pub(super) fn count_children(
         parents: Vec<String>,
         read: impl Fn(&ThreadFilter) -> Result<Vec<ListedThread>>,
     ) -> Result<Self> {
@@ -34,7 +34,7 @@ impl Children {
 
     /// Reads all descendants of `parents` that are not `known`, and makes them known: damaged rows could be
     /// parents of each other.
-    pub(super) fn below(
+    pub(super) fn read_descendants(
         mut parents: Vec<String>,
         known: &mut HashSet<String>,
         read: impl Fn(&ThreadFilter) -> Result<Vec<ListedThread>>,
@@ -58,12 +58,12 @@ impl Children {
     }
 
     /// Returns the number of children of a conversation that are not shown.
-    pub(super) fn folded(&self, id: &str) -> usize {
+    pub(super) fn folded_count(&self, id: &str) -> usize {
         self.folded.get(id).copied().unwrap_or_default()
     }
 
     /// Returns the descendants of a conversation in the order of display, with their depths.
-    pub(super) fn of(&self, id: &str) -> Vec<(usize, &ListedThread)> {
+    pub(super) fn descendants_of(&self, id: &str) -> Vec<(usize, &ListedThread)> {
         let mut ordered = Vec::new();
         let mut open: Vec<(usize, &ListedThread)> = self.children(id, 1).collect();
         while let Some((depth, child)) = open.pop() {

@@ -10,7 +10,7 @@ use crate::history::thread_rollouts::ThreadChain;
 use crate::io::lock;
 use crate::io::quantity::pluralize;
 use crate::ui::{Cell, Column, Style, object, time};
-use crate::views::account::{local, local_ms, short_id};
+use crate::views::account::{local_ms, local_rfc3339, short_id};
 use crate::views::age::age_text;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -43,7 +43,7 @@ pub(super) struct ConversationRow {
 
 impl ConversationRow {
     /// Returns the row of a conversation; without `accounts`, of one that Codex does not list.
-    pub(super) fn of(
+    pub(super) fn read(
         thread: ListedThread,
         accounts: Option<&ConversationAccounts>,
         context: &Context,
@@ -97,7 +97,7 @@ impl ConversationRow {
             .or(self.account.email.as_deref());
         [
             Cell::plain(short_id(&self.thread.id)).value(&self.thread.id),
-            age(self.thread.updated_ms, context),
+            age_cell(self.thread.updated_ms, context),
             Cell::plain(folder_name(&self.thread.cwd)).value(&self.thread.cwd),
             Cell::plain(account.unwrap_or("–")).value(account.unwrap_or_default()),
             Cell::plain(self.bytes.map_or("–".to_owned(), time::bytes))
@@ -178,10 +178,10 @@ fn folder_name(path: &str) -> &str {
     name.unwrap_or(path)
 }
 
-fn age(updated_ms: Option<i64>, context: &Context) -> Cell {
+fn age_cell(updated_ms: Option<i64>, context: &Context) -> Cell {
     let at = updated_ms.and_then(DateTime::<Utc>::from_timestamp_millis);
     let (Some(at), Some(text)) = (at, age_text(updated_ms, context)) else {
         return Cell::plain("–").value("");
     };
-    Cell::new(Style::Dim, text).value(local(&at, context))
+    Cell::new(Style::Dim, text).value(local_rfc3339(&at, context))
 }

@@ -91,7 +91,7 @@ impl SessionsArgs {
         }
         let filter = self.filter.resolve(context)?;
         if self.pick {
-            return pick(filter, self.archived, context);
+            return pick_conversation(filter, self.archived, context);
         }
         self.list(filter, &self.table.apply(context)?)
     }
@@ -138,7 +138,7 @@ impl SessionsArgs {
     }
 }
 
-fn pick(filter: ThreadFilter, archived: bool, context: &Context) -> Result<Outcome> {
+fn pick_conversation(filter: ThreadFilter, archived: bool, context: &Context) -> Result<Outcome> {
     let picker = ConversationPicker {
         enter: "resume",
         usage: &["name it: codex-manager resume SESSION"],

@@ -4,7 +4,7 @@
 //! all rows: Codex's list may have 50,000 of them.
 
 use crate::choices::conversation_accounts::ConversationAccounts;
-use crate::choices::listed::{listed_as, listed_threads, unlisted};
+use crate::choices::listed::{list_threads_as, listed_threads, unlisted};
 use crate::codex::threads::{ListedThread, ThreadFilter, ThreadOrder};
 use crate::commands::sessions::children::Children;
 use crate::commands::sessions::conversation_row::{ConversationRow, rollout_size};
@@ -34,7 +34,7 @@ pub(super) enum SortOrder {
     Project,
 }
 
-/// The use of conversations of subagents.
+/// The treatment of conversations of subagents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Subagents {
     /// Each follows the conversation that started it.
@@ -106,7 +106,7 @@ impl<'a> ConversationList<'a> {
         };
         let home = context.codex_home();
         let mut titles = (sort == SortOrder::Title).then(|| ThreadTitles::read(home));
-        let mut entries = listed_as(&filter, context, |mut thread| {
+        let mut entries = list_threads_as(&filter, context, |mut thread| {
             if let Some(titles) = &titles {
                 titles.apply(&mut thread);
             }
@@ -158,13 +158,13 @@ impl<'a> ConversationList<'a> {
     ) -> Result<()> {
         let read = |filter: &ThreadFilter| match &self.titles {
             None => listed_threads(filter, self.context),
-            Some(titles) => listed_as(filter, self.context, |mut thread| {
+            Some(titles) => list_threads_as(filter, self.context, |mut thread| {
                 titles.apply(&mut thread);
                 thread
             }),
         };
-        let row = |thread| ConversationRow::of(thread, Some(&self.accounts), self.context);
-        let unlisted = |thread| ConversationRow::of(thread, None, self.context);
+        let row = |thread| ConversationRow::read(thread, Some(&self.accounts), self.context);
+        let unlisted = |thread| ConversationRow::read(thread, None, self.context);
         let mut known = HashSet::new();
         if subagents == Subagents::Listed {
             known.extend(self.entries.iter().map(|entry| entry.id.clone()));
@@ -183,8 +183,8 @@ impl<'a> ConversationList<'a> {
             let rows = rows.into_iter().map(|row| (row.id.clone(), row));
             let mut rows: HashMap<_, _> = rows.collect();
             let children = match subagents {
-                Subagents::Listed => Children::below(ids, &mut known, read)?,
-                Subagents::Counted => Children::counted(ids, read)?,
+                Subagents::Listed => Children::read_descendants(ids, &mut known, read)?,
+                Subagents::Counted => Children::count_children(ids, read)?,
                 Subagents::Omitted => Children::default(),
             };
             for entry in part {
@@ -193,8 +193,8 @@ impl<'a> ConversationList<'a> {
                 let Some(mut own) = own.or_else(listed) else {
                     continue;
                 };
-                own.folded = children.folded(&entry.id);
-                let below = children.of(&entry.id).into_iter();
+                own.folded = children.folded_count(&entry.id);
+                let below = children.descendants_of(&entry.id).into_iter();
                 let below = below.map(|(depth, child)| {
                     let mut child = row(child.clone());
                     child.depth = depth;

@@ -1,6 +1,6 @@
 //! `status --account` and `status --all`: queries accounts that need not be live.
 
-use crate::choices::account_choice::named;
+use crate::choices::account_choice::find_identity;
 use crate::commands::status::report::{show, status_json};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
@@ -17,8 +17,8 @@ use crate::views::account_table;
 ///
 /// # Errors
 /// No account or several match, the account has no saved login, or the figures cannot be recorded.
-pub(super) fn one(text: &str, dry_run: bool, context: &Context) -> Result<Outcome> {
-    let identity = named(text, context)?;
+pub(super) fn show_one(text: &str, dry_run: bool, context: &Context) -> Result<Outcome> {
+    let identity = find_identity(text, context)?;
     let mut targets = probe_targets(context)?;
     targets.retain(|target| target.identity.is_same(&identity));
     let probes = probe(&targets, dry_run, context)?;
@@ -30,7 +30,7 @@ pub(super) fn one(text: &str, dry_run: bool, context: &Context) -> Result<Outcom
         );
     };
     show(context, &probe.report, probe.target.profile.as_deref());
-    warn_of(probe, context);
+    warn_of_probe(probe, context);
     Ok(outcome(&probes, dry_run))
 }
 
@@ -38,7 +38,7 @@ pub(super) fn one(text: &str, dry_run: bool, context: &Context) -> Result<Outcom
 ///
 /// # Errors
 /// The figures cannot be recorded, or a document was written by a newer version.
-pub(super) fn all(dry_run: bool, context: &Context) -> Result<Outcome> {
+pub(super) fn show_all(dry_run: bool, context: &Context) -> Result<Outcome> {
     let probes = probe(&probe_targets(context)?, dry_run, context)?;
     let row = |probe: &AccountProbe| {
         object()
@@ -89,11 +89,11 @@ fn show_table(probes: &[AccountProbe], context: &Context) -> Result<()> {
         })
         .collect();
     let rows = rows.iter().map(|(account, verdict)| (account, verdict));
-    account_table::show(rows, context);
+    account_table::print_accounts(rows, context);
     Ok(())
 }
 
-fn warn_of(probe: &AccountProbe, context: &Context) {
+fn warn_of_probe(probe: &AccountProbe, context: &Context) {
     warn_all(&context.ui, &probe.warnings);
     if let Some(obstacle) = &probe.obstacle {
         context.warn(format_args!("no live figures: {obstacle}"));

@@ -1,6 +1,6 @@
 //! `status --history`: shows the recorded windows of an account over time, and resets that moved.
 
-use crate::choices::account_choice::named_or_live;
+use crate::choices::account_choice::find_account_or_live;
 use crate::codex::window::Window;
 use crate::context::Context;
 use crate::error::{Outcome, Result};
@@ -9,7 +9,7 @@ use crate::inventory::status::StatusReport;
 use crate::io::clock::Timestamp;
 use crate::quota::reset_history::{ResetShift, WindowChange, WindowHistory, WindowSample};
 use crate::ui::{Cell, Column, JsonFields, JsonObject, Style, Table, object, windows};
-use crate::views::account::{absolute, local, printable};
+use crate::views::account::{absolute_time, local_rfc3339, printable};
 use serde::Serialize;
 
 /// The number of points shown per window; `--json` contains all.
@@ -29,7 +29,7 @@ const COLUMNS: [Column; 5] = [
 /// No account or several match, there is no live account, or a document was written by a newer version.
 pub(super) fn show(text: Option<&str>, context: &Context) -> Result<Outcome> {
     let example = "codex-manager status --history --account ACCOUNT";
-    let entry = named_or_live(text, example, context)?.entry;
+    let entry = find_account_or_live(text, example, context)?.entry;
     let file = observations::load(context.manager_home(), &entry.identity)?;
     let courses = file.courses();
     let all_moved: Vec<_> = courses
@@ -72,7 +72,7 @@ pub(super) fn show(text: Option<&str>, context: &Context) -> Result<Outcome> {
 
 /// Returns a window in JSON with its name; `None` if it has no observations.
 fn course_json(course: &WindowHistory, context: &Context) -> Option<impl Serialize + use<>> {
-    let time = |at: &Timestamp| local(at, context);
+    let time = |at: &Timestamp| local_rfc3339(at, context);
     let point = |sample: &WindowSample| {
         object()
             .with("observed_at", time(&sample.observed_at))
@@ -93,7 +93,7 @@ fn name_json(window: &Window) -> JsonObject<impl JsonFields + use<>> {
 }
 
 fn moved_json(moved: &ResetShift, context: &Context) -> impl Serialize + use<> {
-    let time = |at: &Timestamp| local(at, context);
+    let time = |at: &Timestamp| local_rfc3339(at, context);
     name_json(&moved.after)
         .with("from", moved.before.resets_at.as_ref().map(time))
         .with("to", moved.after.resets_at.as_ref().map(time))
@@ -118,15 +118,15 @@ fn add_rows(table: &mut Table, course: &WindowHistory, context: &Context) {
         };
         table.row([
             Cell::plain(&label),
-            Cell::plain(absolute(&point.observed_at, context))
-                .value(local(&point.observed_at, context)),
+            Cell::plain(absolute_time(&point.observed_at, context))
+                .value(local_rfc3339(&point.observed_at, context)),
             Cell::new(
                 windows::style_of(left),
                 format!("{} {left:>3.0} %", windows::bar(left)),
             )
             .value(left),
-            Cell::plain(resets.map_or(String::new(), |at| absolute(at, context)))
-                .value(resets.map_or(String::new(), |at| local(at, context))),
+            Cell::plain(resets.map_or(String::new(), |at| absolute_time(at, context)))
+                .value(resets.map_or(String::new(), |at| local_rfc3339(at, context))),
             Cell::new(note_style, note),
         ]);
     }
@@ -140,18 +140,18 @@ fn add_rows(table: &mut Table, course: &WindowHistory, context: &Context) {
 /// yesterday".
 fn describe_moved_reset(moved: &ResetShift, context: &Context) -> String {
     let zone = context.zone();
-    let time = |at: Option<&Timestamp>| at.map_or("-".into(), |at| absolute(at, context));
+    let time = |at: Option<&Timestamp>| at.map_or("-".into(), |at| absolute_time(at, context));
     let day = |at: &Timestamp| zone.at(at).date_naive();
     let today = zone.at(&context.now()).date_naive();
     let since = match (today - day(&moved.seen_before)).num_days() {
         0 => format!("since {}", zone.at(&moved.seen_before).format("%H:%M")),
         1 => "since yesterday".into(),
-        _ => format!("since {}", absolute(&moved.seen_before, context)),
+        _ => format!("since {}", absolute_time(&moved.seen_before, context)),
     };
     let seen = if day(&moved.seen_after) == today {
         String::new()
     } else {
-        format!(", seen {}", absolute(&moved.seen_after, context))
+        format!(", seen {}", absolute_time(&moved.seen_after, context))
     };
     format!(
         "{} reset moved from {} to {} {since}{seen}",

@@ -5,7 +5,7 @@ mod history;
 mod report;
 
 use self::report::show;
-use crate::choices::account_choice::account_named;
+use crate::choices::account_choice::find_account;
 use crate::codex::auth::AuthFile;
 use crate::codex::config::read_login;
 use crate::context::Context;
@@ -13,7 +13,7 @@ use crate::error::{CommandError, Outcome, Result};
 use crate::inventory::cooldown::CooldownFile;
 use crate::inventory::status;
 use crate::io::time_format::parse_duration;
-use crate::steps::refresh::{self, read_text};
+use crate::steps::refresh::{self, read_status_text};
 use crate::views::account::load_cooldown;
 use crate::views::table_format::TableArgs;
 use chrono::Duration;
@@ -68,15 +68,19 @@ impl StatusArgs {
             return history::show(self.account.as_deref(), context);
         }
         if self.all {
-            return accounts::all(self.dry_run, context);
+            return accounts::show_all(self.dry_run, context);
         }
         if context.ui.wants_tsv() {
             return Err(CommandError::usage("--format needs --all or --history"));
         }
-        let text = self.status_file.as_deref().map(read_text).transpose()?;
+        let text = self
+            .status_file
+            .as_deref()
+            .map(read_status_text)
+            .transpose()?;
         match (&self.account, &text) {
             (Some(account), Some(text)) => self.run_on_text_of(account, text, context),
-            (Some(account), None) => accounts::one(account, self.dry_run, context),
+            (Some(account), None) => accounts::show_one(account, self.dry_run, context),
             (None, _) => self.run_on_live(text.as_deref(), context),
         }
     }
@@ -98,7 +102,7 @@ impl StatusArgs {
     }
 
     fn run_on_text_of(&self, account: &str, text: &str, context: &Context) -> Result<Outcome> {
-        let entry = account_named(account, context)?.entry;
+        let entry = find_account(account, context)?.entry;
         let known = load_cooldown(context)?;
         let report = status::observe_text(
             text,

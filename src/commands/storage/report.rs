@@ -51,7 +51,7 @@ pub(super) fn run(table: TableArgs, context: &Context) -> Result<(Outcome, Optio
         return Err(CommandError::interrupted().hint("nothing was changed"));
     }
     show(context, &report);
-    forecast(context, &report);
+    show_forecast(context, &report);
     context.ui.document("storage", &report);
     let outcome = Outcome::partial_if(report.unreadable > 0);
     Ok((outcome, choose_command(context, &report)?))
@@ -115,10 +115,10 @@ fn show(context: &Context, report: &StorageReport) {
     if ui.wants_tsv() {
         return;
     }
-    shares(context, "PROJECT", &report.projects, false);
-    shares(context, "MONTH", &report.months, true);
+    show_shares(context, "PROJECT", &report.projects, false);
+    show_shares(context, "MONTH", &report.months, true);
     if report.accounts.len() > 1 {
-        shares(context, "ACCOUNT", &report.accounts, false);
+        show_shares(context, "ACCOUNT", &report.accounts, false);
     }
     show_largest(context, report);
     show_manager(context, report);
@@ -199,7 +199,7 @@ fn show_manager(context: &Context, report: &StorageReport) {
     ));
 }
 
-fn shares(context: &Context, head: &'static str, shares: &[UsageShare], newest_last: bool) {
+fn show_shares(context: &Context, head: &'static str, shares: &[UsageShare], newest_last: bool) {
     let ui = &context.ui;
     if shares.is_empty() {
         return;
@@ -227,7 +227,7 @@ fn shares(context: &Context, head: &'static str, shares: &[UsageShare], newest_l
     ui.more(hidden);
 }
 
-fn forecast(context: &Context, report: &StorageReport) {
+fn show_forecast(context: &Context, report: &StorageReport) {
     let Some(growth) = report.growth else { return };
     let free = report
         .free_bytes

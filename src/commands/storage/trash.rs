@@ -133,15 +133,15 @@ impl TrashArgs {
     /// Nothing is chosen, or a fork needs a chosen conversation. Nothing is changed then.
     pub(super) fn run(self, context: &Context) -> Result<Outcome> {
         if self.empty_trash {
-            return self.empty(context);
+            return self.delete_trash(context);
         }
         let filter = self.filter(context)?;
         require_codex_home(context)?;
         let home = context.codex_home();
         let state = context.state_database();
-        let mut selection = select(home, &filter, context)?;
+        let mut selection = select_conversations(home, &filter, context)?;
         let mut items = already_in_trash(&mut selection, home, context)?;
-        check(&selection)?;
+        check_selection(&selection)?;
         let mut removed = Vec::new();
         if self.dry_run {
             let chosen = selection.conversations.iter();
@@ -218,7 +218,7 @@ impl TrashArgs {
         Ok(filter)
     }
 
-    fn empty(&self, context: &Context) -> Result<Outcome> {
+    fn delete_trash(&self, context: &Context) -> Result<Outcome> {
         let manager_home = context.manager_home();
         let units = trash::units(manager_home)?;
         let size = units.iter().map(Unit::bytes).sum();
@@ -250,8 +250,8 @@ impl UndeleteArgs {
     /// Brings the conversations back, or lists the trash.
     ///
     /// # Errors
-    /// A name matches no conversation in the trash, or several, or one of another home. Or the home has
-    /// all of them again. Nothing is changed then.
+    /// A name matches no conversation in the trash, several, or one of another home, or the home already has
+    /// all of them. Nothing is changed then.
     pub(super) fn run(self, context: &Context) -> Result<Outcome> {
         let manager_home = context.manager_home();
         let units = trash::units(manager_home)?;
@@ -312,7 +312,7 @@ impl UndeleteArgs {
     ) -> Result<Vec<&'a Unit>> {
         let mut chosen = Vec::new();
         for wanted in &self.sessions {
-            match find(units, wanted, home) {
+            match find_unit(units, wanted, home) {
                 Ok(unit) => chosen.push(unit),
                 Err(_) if is_back(units, wanted, home, context)? => {
                     let note = format!("the home already has this conversation: {wanted}");
@@ -326,7 +326,7 @@ impl UndeleteArgs {
 }
 
 /// Returns the unit of `home` that `wanted` names; the newest, if the conversation was moved there twice.
-fn find<'a>(units: &'a [Unit], wanted: &str, home: &Path) -> Result<&'a Unit> {
+fn find_unit<'a>(units: &'a [Unit], wanted: &str, home: &Path) -> Result<&'a Unit> {
     let has_title = |unit: &Unit, fits: &dyn Fn(&str) -> bool| fits(&unit.conversation.title);
     let id = |unit: &Unit| unit.conversation.id.clone();
     let mut found = thread_choice::named(&units.iter(), wanted, id, has_title);
@@ -369,7 +369,7 @@ fn already_in_trash(
     let units = trash::units(context.manager_home())?;
     let mut items = Vec::new();
     selection.unknown.retain(|wanted| {
-        let Ok(unit) = find(&units, wanted, home) else {
+        let Ok(unit) = find_unit(&units, wanted, home) else {
             return true;
         };
         let id = &unit.conversation.id;
@@ -392,10 +392,17 @@ fn is_back(units: &[Unit], wanted: &str, home: &Path, context: &Context) -> Resu
         sessions: vec![wanted.to_owned()],
         ..TrashFilter::default()
     };
-    Ok(select(home, &filter, context)?.conversations.len() == 1)
+    Ok(select_conversations(home, &filter, context)?
+        .conversations
+        .len()
+        == 1)
 }
 
-fn select(home: &Path, filter: &TrashFilter, context: &Context) -> Result<ShrinkSelection> {
+fn select_conversations(
+    home: &Path,
+    filter: &TrashFilter,
+    context: &Context,
+) -> Result<ShrinkSelection> {
     let state = context.state_database();
     let selection = ShrinkSelection::new(home, state.as_deref(), filter, context.now());
     Ok(selection.map_err(TrashError::from)?)
@@ -430,7 +437,7 @@ fn remove_expired(trash: &ConversationTrash, context: &Context) -> Result<Vec<Tr
 }
 
 /// Fails if a name is unknown or ambiguous, or if a fork that stays needs a chosen conversation.
-fn check(selection: &ShrinkSelection) -> Result<()> {
+fn check_selection(selection: &ShrinkSelection) -> Result<()> {
     if let Some(unknown) = selection.unknown.first() {
         return Err(unknown_conversation(unknown));
     }

@@ -1,6 +1,6 @@
 //! `sync init`: writes a commented configuration.
 
-use crate::choices::sync_config::{command, config_context};
+use crate::choices::sync_config::{config_context, sync_command_line};
 use crate::config::file_access;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
@@ -60,7 +60,7 @@ impl SyncInitArgs {
             atomic::create_private_folder(atomic::parent_of(&path))?;
             file_access::write(&path, &text)?;
             context.ui.prose(format_args!("wrote {}", path.display()));
-            let preflight = command(context, &path, "preflight");
+            let preflight = sync_command_line(context, &path, "preflight");
             context.ui.note(format_args!("check it with: {preflight}"));
             context.ui.note(
                 "conversations are copied as they are, with the secrets that were typed or printed in them; \

@@ -8,7 +8,7 @@ mod resolve;
 mod restore;
 mod run;
 
-use crate::choices::sync_config::{config_path, read_quietly};
+use crate::choices::sync_config::{config_path, read_config_quietly};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::steps::shutdown::ShutdownArgs;
@@ -74,7 +74,7 @@ impl SyncArgs {
     /// something.
     pub(crate) fn keeps_log(&self, context: &Context) -> bool {
         let path = config_path(context, self.config.as_deref());
-        read_quietly(context, &path).is_ok_and(|config| match &self.command {
+        read_config_quietly(context, &path).is_ok_and(|config| match &self.command {
             SyncCommand::Run(args) => args.applies(&config),
             SyncCommand::Restore(args) => args.applies(&config),
             _ => false,

@@ -12,7 +12,8 @@ use crate::sync::plan::{self, PlanRequest};
 use crate::sync::state::Replica;
 use crate::ui::time::bytes;
 use crate::views::sync_plan::{
-    document, nothing_to_do, print_notes, print_unsynced, show_steps, unchanged_summary, undecided,
+    document, nothing_to_do, print_notes, print_unsynced, show_steps, unchanged_summary,
+    undecided_error,
 };
 use crate::views::table_format::TableArgs;
 use clap::Args;
@@ -113,7 +114,7 @@ pub(super) fn show(
     print_notes(context, &plan);
     print_unsynced(context, &plan, config, plan.steps.iter());
     if !plan.conflicts.is_empty() {
-        return Err(undecided(&plan, config));
+        return Err(undecided_error(&plan, config));
     }
     Ok(Outcome::partial_if(plan.is_partial()))
 }

@@ -5,7 +5,7 @@ use crate::context::Context;
 use crate::doctor::Status;
 use crate::error::{CommandError, Outcome};
 use crate::steps::shutdown::ShutdownArgs;
-use crate::steps::sync_checks::{checks, misspelled};
+use crate::steps::sync_checks::{misspelled_root_warnings, run_checks};
 use crate::sync::scope::Scope;
 use crate::views::check_output;
 use serde::Serialize;
@@ -21,7 +21,7 @@ struct ValidateJson<'a> {
 pub(super) fn validate(context: &Context, path: &Path) -> Result<Outcome, CommandError> {
     let config = read_config(context, path)?;
     Scope::of(&config).map_err(|e| CommandError::usage(format!("filters.exclude_globs: {e}")))?;
-    let misspelled = misspelled(&config);
+    let misspelled = misspelled_root_warnings(&config);
     for warning in &misspelled {
         context.ui.warn(warning);
     }
@@ -43,7 +43,7 @@ pub(super) fn preflight(
     path: &Path,
     flags: &ShutdownArgs,
 ) -> Result<Outcome, CommandError> {
-    let checks = checks(context, path, flags)?;
+    let checks = run_checks(context, path, flags)?;
     let ui = &context.ui;
     ui.list_document("sync preflight", "checks", &checks);
     for check in &checks {

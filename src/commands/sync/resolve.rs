@@ -8,7 +8,7 @@ use crate::io::IoContext;
 use crate::io::hash::Sha256Digest;
 use crate::io::progress::is_interrupted;
 use crate::steps::shutdown::ShutdownArgs;
-use crate::steps::sync_index::{lock, update_codex_index};
+use crate::steps::sync_index::{lock_replica, update_codex_index};
 use crate::steps::sync_shutdown::shut_down_codex;
 use crate::sync::apply::{self, ApplyReport, ApplyRequest};
 use crate::sync::config::{ConflictPolicy, SyncConfig};
@@ -109,7 +109,7 @@ impl ResolveArgs {
             if self.dry_run {
                 return Ok(self.say(context, what, keep, DecisionOutcome::default()));
             }
-            let _lock = lock(&replica)?;
+            let _lock = lock_replica(&replica)?;
             shut_down_codex(context, &config, closing)?;
             let sync = ReplicaContext {
                 context,

@@ -7,7 +7,7 @@ use crate::io::events;
 use crate::io::quantity::pluralize;
 use crate::steps::run_log::RunLog;
 use crate::steps::shutdown::ShutdownArgs;
-use crate::steps::sync_index::{lock, update_codex_index};
+use crate::steps::sync_index::{lock_replica, update_codex_index};
 use crate::steps::sync_shutdown::{self, shut_down_codex, warn_of_new_users};
 use crate::sync::config::SyncConfig;
 use crate::sync::index_updates::{ContentChange, IndexUpdate};
@@ -16,7 +16,7 @@ use crate::sync::restore::{self, SyncRestorePlan};
 use crate::sync::rollouts;
 use crate::sync::sides::Side;
 use crate::ui::time::bytes;
-use crate::views::sync_plan::{PathJson, with_reasons};
+use crate::views::sync_plan::{PathJson, to_paths_json};
 use clap::Args;
 use serde::Serialize;
 use std::path::Path;
@@ -102,7 +102,7 @@ impl SyncRestoreArgs {
         flags: &ShutdownArgs,
     ) -> Result<Outcome, CommandError> {
         let replica = replica(context, config);
-        let _lock = lock(&replica)?;
+        let _lock = lock_replica(&replica)?;
         let plan = self.plan(context, config)?;
         let side = plan.target;
         if side == Side::Local {
@@ -161,7 +161,7 @@ impl SyncRestoreArgs {
             snapshot: &plan.snapshot.name,
             target,
             files: plan.files.iter().map(|kept| &*kept.path).collect(),
-            skipped: with_reasons(&plan.skipped),
+            skipped: to_paths_json(&plan.skipped),
             bytes: total,
             safety_snapshot,
             dry_run,

@@ -11,7 +11,7 @@ use crate::io::shell;
 use crate::steps::run_log::RunLog;
 use crate::steps::shutdown::ShutdownArgs;
 use crate::steps::sync_index::{
-    flush_pending_index_updates, has_pending_index_updates, lock, update_codex_index,
+    flush_pending_index_updates, has_pending_index_updates, lock_replica, update_codex_index,
 };
 use crate::steps::sync_shutdown::needs_shutdown;
 use crate::steps::sync_shutdown::{home_users, is_home_in_use, shut_down_codex, warn_of_new_users};
@@ -24,7 +24,8 @@ use crate::sync::state::SyncState;
 use crate::ui::Ui;
 use crate::ui::time::bytes;
 use crate::views::sync_plan::{
-    document, nothing_to_do, print_notes, print_unsynced, undecided, undecided_files, with_reasons,
+    document, nothing_to_do, print_notes, print_unsynced, to_paths_json, undecided_error,
+    undecided_files_error,
 };
 use clap::Args;
 use std::iter;
@@ -85,7 +86,7 @@ impl RunArgs {
         shutdown_args: &ShutdownArgs,
     ) -> Result<Outcome, CommandError> {
         let replica = replica(context, config);
-        let _lock = lock(&replica)?;
+        let _lock = lock_replica(&replica)?;
         let request = self.plan_flags.request(config, &replica);
         let (plan, state, had_to_end_codex) = final_plan(context, &request, shutdown_args)?;
         for conflict in &plan.conflicts {
@@ -100,7 +101,7 @@ impl RunArgs {
                 .ui
                 .document("sync run", &document(context, &plan, |_| false));
             print_unsynced(context, &plan, config, iter::empty());
-            return Err(undecided(&plan, config));
+            return Err(undecided_error(&plan, config));
         }
         let total = plan.steps.iter().map(|step| step.bytes).sum();
         let bar = context.ui.bar("syncing", total);
@@ -129,7 +130,7 @@ impl RunArgs {
         show_report(context, config, &plan, &report);
         warn_of_branches(context, config, &plan);
         if !plan.conflicts.is_empty() {
-            return Err(undecided_files(&plan));
+            return Err(undecided_files_error(&plan));
         }
         let partial = plan.is_partial() || !report.skipped.is_empty();
         Ok(Outcome::partial_if(partial))
@@ -184,7 +185,7 @@ fn show_report(context: &Context, config: &SyncConfig, plan: &SyncPlan, report: 
     });
     json.dry_run = false;
     json.snapshot = report.snapshot.as_deref();
-    json.skipped.extend(with_reasons(&report.skipped));
+    json.skipped.extend(to_paths_json(&report.skipped));
     context.ui.document("sync run", &json);
     for (path, why) in &report.skipped {
         context

@@ -5,7 +5,7 @@ use crate::context::Context;
 use crate::ui::Style;
 use crate::ui::text_width::{columns, without_middle};
 use crate::usage::calendar::{Calendar, WEEKDAYS, YEAR_WEEKS};
-use crate::usage::figures::{cost, short};
+use crate::usage::figures::{format_cost, short_count};
 use crate::usage::report::{Report, ReportRow, UsageSum};
 use crate::usage::stack::{self, MAX_PARTS, Stack};
 use crate::views::account::printable;
@@ -59,13 +59,15 @@ pub(super) fn print_calendar(days: &Report<RowKey>, is_open: bool, context: &Con
             if at > 0 {
                 line.push(' ');
             }
-            line.push_str(&cell(calendar.level(*tokens), context));
+            line.push_str(&day_cell(calendar.level(*tokens), context));
         }
         ui.line(line);
     }
     let mut entries = vec![(Style::Dim, MARKS[0], "none".to_owned())];
     entries.extend(calendar.levels().into_iter().map(|(level, limit)| {
-        let meaning = limit.map_or("more".to_owned(), |limit| format!("to {}", short(limit)));
+        let meaning = limit.map_or("more".to_owned(), |limit| {
+            format!("to {}", short_count(limit))
+        });
         (Style::Good, MARKS[level], meaning)
     }));
     print_legend(&entries, MARGIN, context);
@@ -74,7 +76,7 @@ pub(super) fn print_calendar(days: &Report<RowKey>, is_open: bool, context: &Con
     }
 }
 
-fn cell(level: usize, context: &Context) -> String {
+fn day_cell(level: usize, context: &Context) -> String {
     let style = if level == 0 { Style::Dim } else { Style::Good };
     context.ui.paint(style, MARKS[level])
 }
@@ -116,14 +118,14 @@ pub(super) fn print_models(report: &Report<RowKey>, context: &Context) {
     for (row, label) in report.rows.iter().zip(&labels) {
         let label = without_middle(label, label_width);
         let blanks = " ".repeat(label_width - columns(&label) + 2);
-        let bar = bar(row, &stack, most.unwrap_or(0), bar_width, context);
+        let bar = draw_bar(row, &stack, most.unwrap_or(0), bar_width, context);
         let figures = figures_of(&row.sum, with_cost);
         ui.line(format_args!("{label}{blanks}{bar}{figures}"));
     }
-    print_legend(&entries(report, &stack), 0, context);
+    print_legend(&legend_entries(report, &stack), 0, context);
 }
 
-fn bar(
+fn draw_bar(
     row: &ReportRow<RowKey>,
     stack: &Stack,
     most: u64,
@@ -141,15 +143,15 @@ fn bar(
 }
 
 fn figures_of(sum: &UsageSum, with_cost: bool) -> String {
-    let tokens = format!("{:>TOKENS$}", short(sum.total_tokens));
+    let tokens = format!("{:>TOKENS$}", short_count(sum.total_tokens));
     if with_cost {
-        format!("{tokens}{:>COST$}", cost(sum))
+        format!("{tokens}{:>COST$}", format_cost(sum))
     } else {
         tokens
     }
 }
 
-fn entries(report: &Report<RowKey>, stack: &Stack) -> Vec<(Style, char, String)> {
+fn legend_entries(report: &Report<RowKey>, stack: &Stack) -> Vec<(Style, char, String)> {
     let all = u128::from(report.totals.sum.total_tokens.max(1));
     let parts = stack.named_parts(&report.totals.models).enumerate();
     let entry = |(i, (name, tokens)): (usize, (String, u64))| {

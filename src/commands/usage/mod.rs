@@ -7,7 +7,7 @@ mod show;
 mod window;
 
 use crate::choices::index_access::{IndexAccess, warn_skipped};
-use crate::choices::selection_args::{PeriodEnd, SelectionArgs, millis};
+use crate::choices::selection_args::{PeriodEnd, SelectionArgs, parse_unix_millis};
 use crate::context::Context;
 use crate::conversations::index::usage_query::SLOT_MS;
 use crate::conversations::index::{IndexStore, Thoroughness};
@@ -99,7 +99,7 @@ impl UsageArgs {
         require_codex_home(context)?;
         let prices = price_file::read(self.prices.as_deref(), context)?;
         let access = IndexAccess::new(context);
-        let (store, report) = access.updated(Thoroughness::Changes)?;
+        let (store, report) = access.open_updated(Thoroughness::Changes)?;
         warn_skipped(&report.skipped, context);
         if let Some(problem) = access.problem.take() {
             let problem = CommandError::from(problem).in_one_line();
@@ -111,7 +111,7 @@ impl UsageArgs {
             let at = self
                 .at
                 .as_deref()
-                .map(|text| window::time_of(text, context));
+                .map(|text| window::parse_at(text, context));
             window::run(&store, account, at.transpose()?, &prices, context)?;
             return Ok(outcome);
         }
@@ -120,7 +120,7 @@ impl UsageArgs {
     }
 
     fn show_report(&self, store: &IndexStore, prices: &Prices, context: &Context) -> Result<()> {
-        let slots = self.slots(context)?;
+        let slots = self.parse_slots(context)?;
         let read = |by| {
             let found = rows::read_selected(store, &self.selection, slots.clone(), by, context)?;
             Ok::<_, CommandError>(rows::report(&found, by, prices, context))
@@ -200,9 +200,9 @@ impl UsageArgs {
     }
 
     /// Returns the slots of `--since` and `--until`.
-    fn slots(&self, context: &Context) -> Result<Range<i64>> {
+    fn parse_slots(&self, context: &Context) -> Result<Range<i64>> {
         let slot = |text: &Option<String>, end, default| match text {
-            Some(text) => millis(text, end, context).map(|at| at.div_euclid(SLOT_MS)),
+            Some(text) => parse_unix_millis(text, end, context).map(|at| at.div_euclid(SLOT_MS)),
             None => Ok(default),
         };
         let since = slot(&self.since, PeriodEnd::First, i64::MIN)?;

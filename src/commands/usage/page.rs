@@ -11,7 +11,7 @@ use crate::io::atomic::TempFile;
 use crate::steps::new_file::publish_new;
 use crate::ui::time;
 use crate::usage::calendar::YEAR_WEEKS;
-use crate::usage::figures::{cost, short};
+use crate::usage::figures::{format_cost, short_count};
 use crate::usage::html_page::UsagePage;
 use crate::usage::prices::Prices;
 use crate::usage::report::Report;
@@ -62,8 +62,8 @@ impl UsagePageSource<'_> {
             };
             facts.push(("Days", days));
         }
-        facts.push(("Tokens", short(totals.sum.total_tokens)));
-        facts.push(("Estimated cost", cost(&totals.sum)));
+        facts.push(("Tokens", short_count(totals.sum.total_tokens)));
+        facts.push(("Estimated cost", format_cost(&totals.sum)));
         let rows = self.report.rows.iter();
         let row = rows.map(|row| (self.name_of(&row.key), &row.sum, &*row.models));
         UsagePage {

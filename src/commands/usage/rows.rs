@@ -1,7 +1,7 @@
 //! The rows of a report: what they are, the usage that they sum, and their names.
 
 use crate::choices::conversation_accounts::{ConversationAccount, ConversationAccounts};
-use crate::choices::listed::{listed_as, listed_threads};
+use crate::choices::listed::{list_threads_as, listed_threads};
 use crate::choices::selection_args::SelectionArgs;
 use crate::codex::threads::{ListedThread, ThreadFilter};
 use crate::context::Context;
@@ -15,7 +15,7 @@ use crate::ui::object;
 use crate::usage::period::{Blocks, Period, start_of};
 use crate::usage::prices::Prices;
 use crate::usage::report::{self, Report, ReportRow};
-use crate::views::account::{absolute, local, printable};
+use crate::views::account::{absolute_time, local_rfc3339, printable};
 use chrono::{DateTime, Utc};
 use clap::ValueEnum;
 use serde::{Serialize, Serializer};
@@ -64,7 +64,7 @@ pub(super) fn report(
     let mut rows: Vec<_> = found.rows.iter().collect();
     rows.sort_by_key(|row| row.slot);
     let usage = rows.into_iter().map(|row| {
-        let key = key(row, by, found, &mut blocks, context);
+        let key = row_key(row, by, found, &mut blocks, context);
         (key, row)
     });
     let mut report = report::report(usage, prices);
@@ -76,7 +76,7 @@ pub(super) fn report(
     report
 }
 
-fn key(
+fn row_key(
     row: &UsageRow,
     by: Grouping,
     found: &SelectedUsage,
@@ -105,8 +105,8 @@ fn key(
             let start = blocks.of(at);
             RowKey {
                 start: start.timestamp_millis(),
-                key: local(&start, context),
-                shown: Some(absolute(&start, context)),
+                key: local_rfc3339(&start, context),
+                shown: Some(absolute_time(&start, context)),
             }
         }
         Grouping::Models => named(&row.model),
@@ -231,16 +231,16 @@ pub(super) fn read_selected(
         rows,
         conversations,
         accounts: match by {
-            Grouping::Accounts => accounts(context)?,
+            Grouping::Accounts => read_accounts(context)?,
             _ => HashMap::new(),
         },
     })
 }
 
 /// Returns the accounts of all listed conversations, by the ids of these in lower case.
-fn accounts(context: &Context) -> Result<HashMap<String, ConversationAccount>> {
+fn read_accounts(context: &Context) -> Result<HashMap<String, ConversationAccount>> {
     let known = ConversationAccounts::read_all(context)?;
     let account = |thread: ListedThread| (thread.id.to_lowercase(), known.of(&thread));
-    let accounts = listed_as(&ThreadFilter::default(), context, account)?;
+    let accounts = list_threads_as(&ThreadFilter::default(), context, account)?;
     Ok(accounts.into_iter().collect())
 }

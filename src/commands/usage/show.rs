@@ -3,9 +3,9 @@
 use crate::commands::usage::rows::{Grouping, RowKey};
 use crate::context::Context;
 use crate::io::ansi;
-use crate::ui::table::not_computed;
+use crate::ui::table::escape_formula;
 use crate::ui::{Cell, Column, Style, Table};
-use crate::usage::figures::{cost, short};
+use crate::usage::figures::{format_cost, short_count};
 use crate::usage::prices::Prices;
 use crate::usage::report::{Report, ReportRow};
 use crate::views::account::{printable, short_id};
@@ -60,15 +60,19 @@ pub(super) fn print_totals(report: &Report<RowKey>, prices: &Prices, context: &C
     let ui = &context.ui;
     let totals = &report.totals.sum;
     let estimate = match totals.cost_usd {
-        Some(_) => format!("; about {} at API prices of {}", cost(totals), prices.date),
+        Some(_) => format!(
+            "; about {} at API prices of {}",
+            format_cost(totals),
+            prices.date
+        ),
         None => String::new(),
     };
     ui.report(format_args!(
         "total: {} tokens, {} input ({} cached), {} output{estimate}",
-        short(totals.total_tokens),
-        short(totals.input_tokens),
-        short(totals.cached_input_tokens),
-        short(totals.output_tokens),
+        short_count(totals.total_tokens),
+        short_count(totals.input_tokens),
+        short_count(totals.cached_input_tokens),
+        short_count(totals.output_tokens),
     ));
     let names = report.unknown_models.iter().map(|name| printable(name));
     let names: Vec<_> = names.collect();
@@ -85,7 +89,7 @@ fn cells(row: &ReportRow<RowKey>, has_titles: bool, most: u64, is_exact: bool) -
     let sum = &row.sum;
     let key = &row.key;
     let number = |number: u64| {
-        let cell = Cell::plain(short(number));
+        let cell = Cell::plain(short_count(number));
         if is_exact { cell.value(number) } else { cell }
     };
     let name = match (&key.shown, has_titles) {
@@ -99,7 +103,7 @@ fn cells(row: &ReportRow<RowKey>, has_titles: bool, most: u64, is_exact: bool) -
         cells.push(Cell::plain(key.shown.clone().unwrap_or_default()));
     }
     let exact_cost = || sum.cost_usd.map_or_else(String::new, |c| format!("{c:.6}"));
-    let cost = Cell::plain(cost(sum));
+    let cost = Cell::plain(format_cost(sum));
     cells.extend([
         number(sum.input_tokens),
         number(sum.cached_input_tokens),
@@ -159,7 +163,7 @@ pub(super) fn print_csv(report: &Report<RowKey>, by: Grouping, context: &Context
 
 /// Quotes a field if it needs it. A field that a spreadsheet would compute becomes text.
 fn quoted(field: &str) -> String {
-    let field = not_computed(field);
+    let field = escape_formula(field);
     let field = ansi::printable(&field);
     if field.contains([',', '"', '\n', '\r']) {
         format!("\"{}\"", field.replace('"', "\"\""))
@@ -173,7 +177,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_use_has_a_bar() {
+    fn nonzero_usage_has_a_visible_bar() {
         assert_eq!(bar(0, 10), "");
         assert_eq!(bar(1, 1_000_000).chars().count(), 1);
         assert_eq!(bar(10, 10).chars().count(), BAR);

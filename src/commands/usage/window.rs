@@ -1,8 +1,8 @@
 //! `usage --window`: what used up a weekly window of an account.
 
-use crate::choices::account_choice::named_or_live;
-use crate::choices::listed::listed_as;
-use crate::choices::selection_args::{PeriodEnd, account_filter, millis};
+use crate::choices::account_choice::find_account_or_live;
+use crate::choices::listed::list_threads_as;
+use crate::choices::selection_args::{PeriodEnd, account_filter, parse_unix_millis};
 use crate::codex::identity::Identity;
 use crate::codex::threads::ThreadFilter;
 use crate::codex::window::{WEEKLY_MINUTES, Window};
@@ -14,10 +14,10 @@ use crate::inventory::observations;
 use crate::quota::account::Account;
 use crate::quota::window::{Observation, SAME_WINDOW};
 use crate::ui::{Cell, Column, Style, Table, object};
-use crate::usage::figures::short;
+use crate::usage::figures::short_count;
 use crate::usage::prices::Prices;
 use crate::usage::window::{self, UsedPercent, WeighedRequest, WindowParts};
-use crate::views::account::{full, label, local, printable, short_id};
+use crate::views::account::{full_time, label, local_rfc3339, printable, short_id};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
@@ -41,9 +41,9 @@ struct PartView {
 ///
 /// # Errors
 /// The text is neither a duration nor a date, or the time is in the future.
-pub(super) fn time_of(text: &str, context: &Context) -> Result<DateTime<Utc>> {
-    let first = millis(text, PeriodEnd::First, context)?;
-    let last = millis(text, PeriodEnd::Last, context)?;
+pub(super) fn parse_at(text: &str, context: &Context) -> Result<DateTime<Utc>> {
+    let first = parse_unix_millis(text, PeriodEnd::First, context)?;
+    let last = parse_unix_millis(text, PeriodEnd::Last, context)?;
     let now = context.now().timestamp_millis();
     if first > now {
         return Err(CommandError::usage(format!(
@@ -65,16 +65,16 @@ pub(super) fn run(
     prices: &Prices,
     context: &Context,
 ) -> Result<()> {
-    let account = named_or_live(account, "codex-manager usage --window ACCOUNT", context)?;
+    let account = find_account_or_live(account, "codex-manager usage --window ACCOUNT", context)?;
     let conversations = conversations_of(store, &account.entry.identity, context)?;
     let used = WindowUse::read(store, &account, &conversations, at, prices, context)?;
     let rows = part_rows(&used, &conversations);
     let is_open = context.now() < used.span.end;
     let exhausted_at = window::exhausted_at(&used.span, used.last).filter(|_| is_open);
     let span = object()
-        .with("start_at", local(&used.span.start, context))
-        .with("resets_at", local(&used.span.end, context));
-    let forecast = exhausted_at.map(|at| local(&at, context));
+        .with("start_at", local_rfc3339(&used.span.start, context))
+        .with("resets_at", local_rfc3339(&used.span.end, context));
+    let forecast = exhausted_at.map(|at| local_rfc3339(&at, context));
     let json = object()
         .with("account", account.entry.identity.email.as_str())
         .with("window", span)
@@ -133,7 +133,7 @@ fn show(
     context: &Context,
 ) {
     let ui = &context.ui;
-    let at = |at: &DateTime<Utc>| full(at, context);
+    let at = |at: &DateTime<Utc>| full_time(at, context);
     ui.report(format_args!(
         "{}: {:.0} % of the weekly window used, which began {}",
         label(account),
@@ -178,7 +178,7 @@ fn table_of(used: &WindowUse, rows: &[PartView], context: &Context) -> Table {
             percent(row.percent_of_window),
             Cell::plain(row.kind),
             Cell::plain(name).value(&row.key),
-            Cell::plain(short(row.tokens)).value(row.tokens),
+            Cell::plain(short_count(row.tokens)).value(row.tokens),
         ]);
     }
     table.row([
@@ -221,7 +221,7 @@ impl WindowUse {
         let period = around - WEEK * 2..around.min(context.now());
         let mut quotas = usage_query::quotas(store, &period, WEEKLY_MINUTES)?;
         quotas.retain(|quota| conversations.contains_key(&quota.conversation));
-        quotas.extend(probed(account, &period, context)?);
+        quotas.extend(read_probes(account, &period, context)?);
         quotas.sort_by_key(|quota| quota.at);
         let end = match at {
             Some(at) => end_at(&quotas, at),
@@ -252,8 +252,8 @@ impl WindowUse {
     }
 }
 
-/// Returns the observations of probes, which tell also what was used elsewhere.
-fn probed(
+/// Returns the recorded observations of quota queries, which include usage on other machines.
+fn read_probes(
     account: &Account,
     period: &Range<DateTime<Utc>>,
     context: &Context,
@@ -298,7 +298,7 @@ fn unknown_window(account: &Account, at: Option<DateTime<Utc>>, context: &Contex
         return CommandError::failed(format!("nothing is known of the weekly window of {name}"))
             .hint("query it: codex-manager status");
     };
-    let when = full(&at, context);
+    let when = full_time(&at, context);
     CommandError::failed(format!(
         "nothing is known of the weekly window of {name} at {when}"
     ))
@@ -318,7 +318,7 @@ pub(super) fn conversations_of(
         account: Some(account_filter(identity.clone(), context)?),
         ..ThreadFilter::default()
     };
-    let listed = listed_as(&filter, context, |thread| {
+    let listed = list_threads_as(&filter, context, |thread| {
         (thread.id.to_lowercase(), thread.parent_id.is_some())
     })?;
     let of_account: HashMap<_, _> = listed.into_iter().collect();
@@ -332,7 +332,7 @@ pub(super) fn conversations_of(
 
 /// Weighs requests by their cost, or by their tokens if the price of a model is not known.
 fn weigh(requests: &[UsageRequest], prices: &Prices) -> Vec<WeighedRequest> {
-    let cost = |request: &UsageRequest| Some(prices.of(&request.model)?.cost(request.tokens));
+    let cost = |request: &UsageRequest| Some(prices.price_of(&request.model)?.cost(request.tokens));
     let costs: Option<Vec<f64>> = requests.iter().map(cost).collect();
     #[allow(clippy::cast_precision_loss, reason = "a weight")]
     let weights = costs.unwrap_or_else(|| {

@@ -9,7 +9,7 @@ use crate::error::{CommandError, Outcome, Result};
 use crate::ui::{Cell, Column, Table, object};
 use crate::vault::contents::{SnapshotNode, for_each_node};
 use crate::vault::snapshot::Snapshot;
-use crate::views::account::local;
+use crate::views::account::local_rfc3339;
 use crate::views::table_format::TableArgs;
 use clap::Args;
 use std::path::{Path, PathBuf};
@@ -86,7 +86,7 @@ fn show(context: &Context, snapshot: &Snapshot, files: &[SnapshotNode]) {
             .with("bytes", file.size)
             .with(
                 "modified_at",
-                file.mtime.map(|at| local(&at.to_utc(), context)),
+                file.mtime.map(|at| local_rfc3339(&at.to_utc(), context)),
             )
     };
     let json = object()

@@ -33,7 +33,7 @@ pub(super) struct DrillArgs {
 impl DrillArgs {
     pub(super) fn run(self, context: &Context, connection: &ConnectionArgs) -> Result<Outcome> {
         let what = self.what.unwrap_or_else(|| LATEST.into());
-        let (snapshot, report, outcome) = drill(context, connection, &what)?;
+        let (snapshot, report, outcome) = run_drill(context, connection, &what)?;
         let json = object()
             .with("snapshot", snapshot.id)
             .with("ok", report.problems.is_empty())
@@ -55,15 +55,15 @@ pub(super) fn is_due(context: &Context, limit: Duration) -> Result<bool> {
 
 /// Runs a drill of the newest snapshot without printing a JSON document.
 pub(super) fn run_newest(context: &Context, connection: &ConnectionArgs) -> Result<Outcome> {
-    drill(context, connection, LATEST).map(|(.., outcome)| outcome)
+    run_drill(context, connection, LATEST).map(|(.., outcome)| outcome)
 }
 
-fn drill(
+fn run_drill(
     context: &Context,
     connection: &ConnectionArgs,
     what: &str,
 ) -> Result<(Snapshot, DrillReport, Outcome)> {
-    let (connection, timeout) = connection.for_drill();
+    let (connection, timeout) = connection.with_drill_timeout();
     let restic = connection.open(context)?;
     let snapshot = find_snapshot(context, &restic, what)?;
     let manager = context.manager_home();
@@ -129,7 +129,7 @@ fn show(context: &Context, snapshot: &Snapshot, report: &DrillReport, has_codex:
         ui.report(format_args!("Codex lists {conversations} in it"));
     }
     if !has_codex {
-        ui.note("Codex is not installed, so it was not asked for the conversations");
+        ui.note("Codex is not installed, so its list of conversations was not checked");
     }
     for problem in &report.problems {
         ui.prose(format_args!(

@@ -84,12 +84,12 @@ impl VaultInitArgs {
         let (password, typed) = if let Some(password) = found {
             (password, None)
         } else {
-            let typed = ask_twice(context)?;
+            let typed = ask_new_password(context)?;
             (Password::Typed(typed.clone()), Some(typed))
         };
         let source = source_of(Some(&password));
         warn_of_readable_file(context, &password);
-        let restic = connection.restic(context, url.clone(), password)?;
+        let restic = connection.open_restic(context, url.clone(), password)?;
         let created = create_unless_exists(&restic)?;
         // Checks the password: an existing repository may have another one.
         let snapshots = snapshot::list(&restic)?.len();
@@ -146,8 +146,8 @@ fn warn_of_readable_file(context: &Context, password: &Password) {
     }
 }
 
-/// Refuses a folder in the Codex home, of which every snapshot would contain the vault, and in the manager
-/// home, of which a backup removes unknown files.
+/// Refuses a folder in the Codex home, because every snapshot would contain the vault, and a folder in the manager
+/// home, because a backup removes unknown files there.
 fn refuse_inside_homes(context: &Context, url: &str) -> Result<()> {
     let folder = Path::new(url);
     if !folder.is_absolute() {
@@ -204,19 +204,19 @@ fn save_settings(context: &Context, connection: &ConnectionArgs, url: String) ->
     })
 }
 
-fn unusable(reason: &str) -> CommandError {
+fn unusable_password_error(reason: &str) -> CommandError {
     CommandError::usage(format!("the password {reason}"))
         .hint("run the same command again with another password; nothing was changed")
 }
 
-fn ask_twice(context: &Context) -> Result<SecretBytes> {
+fn ask_new_password(context: &Context) -> Result<SecretBytes> {
     let questions = ["vault password:", "repeat the password:"];
     let secret = context.ui.ask_new_secret("password", questions)?;
     let secret = secret.ok_or(VaultError::NoPassword)?;
     match std::str::from_utf8(secret.expose()) {
         // restic removes such spaces from a password that it reads from a file.
         Ok(text) if text.trim() == text => Ok(secret),
-        Ok(_) => Err(unusable("begins or ends with a space")),
-        Err(_) => Err(unusable("is not UTF-8")),
+        Ok(_) => Err(unusable_password_error("begins or ends with a space")),
+        Err(_) => Err(unusable_password_error("is not UTF-8")),
     }
 }

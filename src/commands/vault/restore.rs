@@ -51,7 +51,7 @@ impl VaultRestoreArgs {
             snapshot,
             contents,
         };
-        let selection = self.options.selection(&source, context)?;
+        let selection = self.options.resolve_selection(&source, context)?;
         source.check_paths(&selection)?;
         if self.options.auth.is_none() && !is_from_this_machine(context, &source.snapshot) {
             self.options.auth = Some(AuthPolicy::Skip);

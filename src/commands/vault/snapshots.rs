@@ -5,7 +5,7 @@ use crate::context::Context;
 use crate::error::{Outcome, Result};
 use crate::ui::{Cell, Column, Table, object};
 use crate::vault::snapshot::{self, Snapshot};
-use crate::views::account::local;
+use crate::views::account::local_rfc3339;
 use crate::views::table_format::TableArgs;
 use clap::Args;
 use serde::Serialize;
@@ -61,7 +61,7 @@ fn row<'a>(context: &Context, snapshot: &'a Snapshot) -> impl Serialize + use<'a
     let metadata = tags.map(|tags| &tags.metadata);
     object()
         .with("id", &snapshot.id)
-        .with("time", local(&snapshot.time, context))
+        .with("time", local_rfc3339(&snapshot.time, context))
         .with("host", &snapshot.host)
         .with("email", metadata.and_then(|made| made.email.as_ref()))
         .with(

@@ -72,7 +72,7 @@ fn list_threads(
     };
     let mut threads = threads::list(database, filter)?;
     apply_names(source.home, &mut threads);
-    Ok(list_threads)
+    Ok(threads)
 }
 
 /// Returns the conversations of all rollouts.

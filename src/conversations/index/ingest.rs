@@ -197,7 +197,11 @@ fn parse_block(block: &LineBlock) -> ParsedBlock {
         if block.shown.is_some_and(|shown| *offset >= shown) {
             items.items.retain(|item| item.kind.is_figure());
         }
-        let words = items.items.iter().map(|item| searched_words(&item.kind)).collect();
+        let words = items
+            .items
+            .iter()
+            .map(|item| searched_words(&item.kind))
+            .collect();
         lines.push(ParsedLine {
             place: Place {
                 rollout: block.rollout,

@@ -206,7 +206,7 @@ pub(super) fn task(
         _ => Some(0),
     };
     let earlier = if from == Some(0) && is_rewind {
-        disk.earlier(&candidate)
+        disk.earlier_rollouts(&candidate)
     } else {
         Vec::new()
     };

@@ -6,7 +6,7 @@
 
 use super::candidates::{
     IndexSource, MISSING, MISSING_ARCHIVED, NAMES_END, NEWEST_CHANGE, all_candidates,
-    changed_candidates, listed, names_bytes, orphaned_copies,
+    changed_candidates, count_listed, names_bytes, orphaned_copies,
 };
 use super::error::{IndexContext as _, IndexError};
 use super::ingest::{self, IngestReport, delete_texts};
@@ -116,7 +116,7 @@ pub(crate) fn refresh(
     // After the ingestion: an update that was interrupted looks at the same changes again.
     store.set_meta(NAMES_END, found.names_end)?;
     if let Some(database) = source.database {
-        let (rows, listed) = (threads::count(database)?, listed(store)?);
+        let (rows, listed) = (threads::count(database)?, count_listed(store)?);
         store.set_meta(MISSING, rows.all - listed.all)?;
         store.set_meta(MISSING_ARCHIVED, rows.archived - listed.archived)?;
     }

@@ -207,7 +207,7 @@ fn millis_range(period: &Range<DateTime<Utc>>) -> [i64; 2] {
 }
 
 fn time_of_millis(millis: i64) -> DateTime<Utc> {
-    DateTime::from_timestamp_millis(millis_range).unwrap_or_default()
+    DateTime::from_timestamp_millis(millis).unwrap_or_default()
 }
 
 fn tokens(row: &Row<'_>, first: usize) -> rusqlite::Result<TokenUsage> {
@@ -220,5 +220,5 @@ fn tokens(row: &Row<'_>, first: usize) -> rusqlite::Result<TokenUsage> {
 
 fn read_count(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
     let number: i64 = row.get(column)?;
-    Ok(u64::try_from(read_count).unwrap_or_default())
+    Ok(u64::try_from(number).unwrap_or_default())
 }

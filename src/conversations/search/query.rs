@@ -277,7 +277,7 @@ mod tests {
         ]);
         let all: Vec<_> = terms
             .iter()
-            .map(|term| (words(compile_term), term.is_negated))
+            .map(|term| (words(term), term.is_negated))
             .collect();
         let of = |list: &[&str]| list.iter().map(ToString::to_string).collect::<Vec<_>>();
         assert_eq!(
@@ -323,7 +323,7 @@ mod tests {
         assert_eq!(words(&parsed(&["日本"])[0]), ["日本*"]);
         assert_eq!(words(&parsed(&["日本語"])[0]), ["日本語"]);
         let term = &parsed(&["日本語版"])[0];
-        assert_eq!(words(compile_term), ["日本語", "本語版"]);
+        assert_eq!(words(term), ["日本語", "本語版"]);
         assert!(CheckedText::new("新日本語版は").fulfils(term.check.as_ref().unwrap()));
     }
 

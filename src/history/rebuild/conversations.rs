@@ -202,7 +202,9 @@ pub(super) fn gather(
 }
 
 /// Returns the conversations of the unarchived rows, sorted by id without duplicates, and the ids of the archived rows.
-fn split_archived(table: Option<ThreadTable>) -> (Vec<RebuildConversation>, HashSet<ConversationId>) {
+fn split_archived(
+    table: Option<ThreadTable>,
+) -> (Vec<RebuildConversation>, HashSet<ConversationId>) {
     let (mut conversations, mut archived) = (Vec::new(), HashSet::new());
     for row in table.map_or(Vec::new(), |table| table.rows) {
         if row.archived {

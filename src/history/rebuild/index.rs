@@ -53,7 +53,7 @@ impl IndexLines {
         let with_rows = database.map(|path| {
             threads::fold_rows(path, new, |pass, row| {
                 if pass.problem.is_none() {
-                    pass.problem = pass.row(set, index, &row).err();
+                    pass.problem = pass.add_row(set, index, &row).err();
                 }
             })
         });

@@ -62,7 +62,7 @@ struct Workers {
     contents: Option<Worker<ContentQuery, Vec<ContentMatch>>>,
 }
 
-/// The reason for which an open picker goes on.
+/// An event that an open picker waits for.
 enum Wake {
     Interrupted,
     Terminal(Event),
@@ -100,7 +100,7 @@ impl Picker<'_> {
         event::poll(Duration::ZERO)?;
         loop {
             state.show_rows(usize::from(area.height.saturating_sub(FRAME_HEIGHT)));
-            workers.request(&mut state, view::has_preview(area, has_preview));
+            workers.request(&mut state, view::fits_preview(area, has_preview));
             let view = PickerView {
                 state: &state,
                 question: self.question,
@@ -189,7 +189,7 @@ impl Workers {
     }
 }
 
-/// Returns the lines and columns for `items` entries in the terminal of now.
+/// Returns the area for `items` entries at the current size of the terminal.
 fn area_for(items: usize, has_preview: bool) -> io::Result<Rect> {
     let (columns, lines) = crossterm::terminal::size()?;
     let wanted = u16::try_from(items).unwrap_or(u16::MAX);

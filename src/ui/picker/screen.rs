@@ -70,16 +70,16 @@ impl InlineScreen {
         let (mut column, mut line) = (u16::MAX, 0);
         for (x, y, cell) in self.shown.diff(&frame) {
             if (x, y) != (column, line) {
-                text.push_str(&vertical(line, y));
-                text.push_str(&horizontal(x));
+                text.push_str(&move_vertically(line, y));
+                text.push_str(&move_to_column(x));
             }
             text.push_str(&sgr(cell));
             text.push_str(&printable_line(cell.symbol()));
             (column, line) = (x + 1, y);
         }
         text.push_str("\x1b[0m");
-        text.push_str(&vertical(line, 0));
-        text.push_str(&horizontal(cursor));
+        text.push_str(&move_vertically(line, 0));
+        text.push_str(&move_to_column(cursor));
         text.push_str("\x1b[?25h");
         self.shown = frame;
         write(&text)
@@ -156,10 +156,14 @@ pub(super) fn wait_for_input(limit: Duration) -> io::Result<()> {
 /// Scrolls until there are `height` lines from the cursor on, and returns to the first.
 fn reserve(height: u16) -> String {
     let below = height.saturating_sub(1);
-    format!("\r{}{}", "\n".repeat(below.into()), vertical(below, 0))
+    format!(
+        "\r{}{}",
+        "\n".repeat(below.into()),
+        move_vertically(below, 0)
+    )
 }
 
-fn vertical(from: u16, to: u16) -> String {
+fn move_vertically(from: u16, to: u16) -> String {
     match to.cmp(&from) {
         std::cmp::Ordering::Less => format!("\x1b[{}A", from - to),
         std::cmp::Ordering::Equal => String::new(),
@@ -167,7 +171,7 @@ fn vertical(from: u16, to: u16) -> String {
     }
 }
 
-fn horizontal(column: u16) -> String {
+fn move_to_column(column: u16) -> String {
     if column == 0 {
         "\r".into()
     } else {

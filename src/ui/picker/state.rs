@@ -99,7 +99,7 @@ impl PickerState {
     }
 
     /// Returns the number of entries of the scope.
-    pub(super) fn in_scope(&self) -> usize {
+    pub(super) fn scope_len(&self) -> usize {
         self.scopes[self.scope].items.len()
     }
 
@@ -193,7 +193,7 @@ impl PickerState {
                 .iter()
                 .find(|own| key.code == KeyCode::Char(own.letter));
             if let Some(own) = own {
-                return self.press_own(own);
+                return self.press_command_key(own);
             }
             match key.code {
                 KeyCode::Char('c' | 'g' | 'd') => return PickerAction::Cancel,
@@ -239,7 +239,7 @@ impl PickerState {
         PickerAction::Stay
     }
 
-    fn press_own(&mut self, key: &PickerKey) -> PickerAction {
+    fn press_command_key(&mut self, key: &PickerKey) -> PickerAction {
         let Some(item) = self.selected() else {
             return PickerAction::Stay;
         };
@@ -353,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn the_filter_is_fuzzy_and_ranks_and_the_default_returns_without_it() {
+    fn fuzzy_filter_ranks_matches_and_clearing_it_restores_the_default() {
         let mut state = state(&["a_l_i_c_e", "bob", "alice"]);
         assert_eq!(shown(&state), [("a_l_i_c_e", false), ("bob", true)]);
         for c in "alic".chars() {
@@ -387,7 +387,7 @@ mod tests {
     }
 
     #[test]
-    fn the_selection_stays_in_the_list_and_in_sight() {
+    fn the_selection_stays_in_the_list_and_visible() {
         let mut state = state(&["a", "b", "c", "d", "e"]);
         for (code, expected) in [
             (KeyCode::Down, "c"),
@@ -414,7 +414,7 @@ mod tests {
     }
 
     #[test]
-    fn matches_in_contents_come_last_and_move_nothing() {
+    fn content_matches_come_last_and_keep_the_selection() {
         let mut state = state(&["parser", "other", "p-a-r-s", "more", "no parser"]);
         for c in "pars".chars() {
             press(&mut state, KeyCode::Char(c));

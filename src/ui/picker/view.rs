@@ -4,7 +4,7 @@ use super::item::PickerItem;
 use super::options::PickerOptions;
 use super::state::PickerState;
 use crate::ui::Style;
-use crate::ui::text_width::{beginning, without_end};
+use crate::ui::text_width::{prefix_within, without_end};
 use crate::ui::wrap::wrap;
 use ratatui_core::buffer::Buffer;
 use ratatui_core::layout::Rect;
@@ -45,7 +45,7 @@ pub(super) struct PickerView<'a> {
 }
 
 /// Returns true if a preview is shown in `area`.
-pub(super) fn has_preview(area: Rect, has_preview: bool) -> bool {
+pub(super) fn fits_preview(area: Rect, has_preview: bool) -> bool {
     has_preview && area.width + 1 >= MIN_PREVIEW_TERMINAL
 }
 
@@ -55,7 +55,7 @@ impl PickerView<'_> {
         let mut frame = Buffer::empty(self.area);
         let cursor = self.draw_filter(&mut frame);
         let width = self.area.width;
-        let list_width = if has_preview(self.area, self.has_preview) {
+        let list_width = if fits_preview(self.area, self.has_preview) {
             let preview_width = width * PREVIEW_PERCENT / 100;
             self.draw_preview(&mut frame, preview_width);
             width - preview_width - 3
@@ -80,7 +80,7 @@ impl PickerView<'_> {
             (cursor, _) = frame.set_stringn(cursor + 1, 0, state.query(), width, CellStyle::new());
         }
         let more = if self.is_searching { "…" } else { "" };
-        let count = format!("{}/{}{more}", state.fitting(), state.in_scope());
+        let count = format!("{}/{}{more}", state.fitting(), state.scope_len());
         let count = match state.scope_name() {
             "" => count,
             name => format!("{name} {count}"),
@@ -250,7 +250,7 @@ fn lines_within(text: &str, width: usize) -> Vec<String> {
     for line in wrap(text, 0, width).lines() {
         let mut rest = line;
         loop {
-            let first = beginning(rest, width);
+            let first = prefix_within(rest, width);
             lines.push(first.to_owned());
             rest = &rest[first.len()..];
             if rest.is_empty() || first.is_empty() {
@@ -340,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wide_character_counts_twice_when_a_cell_is_shortened() {
+    fn shortened_cells_measure_wide_characters_as_two_columns() {
         assert_eq!(without_end("漢字漢字", 8), "漢字漢字");
         assert_eq!(without_end("漢字漢字", 7), "漢字漢…");
         assert_eq!(without_end("漢字漢字", 6), "漢字…");
