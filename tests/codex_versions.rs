@@ -9,9 +9,11 @@
 use crate::old_codex::said;
 use crate::support::lab::{Lab, messages, rollout, rollouts};
 use crate::support::launched::{launches, turns};
+use crate::support::pauses::wait_until;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+use std::thread;
 use std::time::Instant;
 
 const YES: &str = "yes";
@@ -111,10 +113,23 @@ impl Home {
     /// Launches Codex as `account`. Returns what became of the conversation.
     fn launch(&self, account: &str, options: &[&str]) -> String {
         let prompt = format!("{account} {options:?}");
+        let before = launches(&self.lab).len();
         let exec = ["--", "exec", "--skip-git-repo-check", &prompt];
-        let run = self
-            .lab
-            .manager([&["launch", account], options, &exec].concat());
+        let args = [&["launch", account], options, &exec].concat();
+        let backend = self.lab.backend.account(&format!("acct-{account}"));
+        // The answer comes when the conversation is bound. Without an account in its rollout, it is bound only while
+        // Codex has it open.
+        backend.hold_turns();
+        let run = thread::scope(|scope| {
+            let running = scope.spawn(|| self.lab.manager(args));
+            wait_until("the conversation is bound", || {
+                let newest = launches(&self.lab).into_iter().next();
+                let is_bound = newest.is_some_and(|launch| launch["session_id"].is_string());
+                running.is_finished() || is_bound && launches(&self.lab).len() > before
+            });
+            backend.release_turns();
+            running.join().expect("a run")
+        });
         assert_eq!(run.code, 0, "{run}");
         let row = launches(&self.lab).remove(0);
         assert_eq!(turns(&self.lab).last(), Some(&format!("acct-{account}")));

@@ -207,7 +207,7 @@ fn compare_space(subject: &str, needed: u64, free: u64) -> Check {
     check
         .because("the next backup may run out of disk space")
         .advised(
-            "free space: codex-manager prune --keep-last 3, then codex-manager prune --empty-trash",
+            "free space: codex-manager prune --keep-last 3; then: codex-manager prune --empty-trash",
         )
 }
 

@@ -426,7 +426,7 @@ impl<'a> Writer<'a> {
         at: Option<i64>,
         offset: Option<i64>,
     ) -> rusqlite::Result<()> {
-        let sql = "INSERT INTO searched_words(rowid, text) VALUES(?1, ?2)";
+        let sql = "INSERT INTO words(rowid, text) VALUES(?1, ?2)";
         self.store.execute(sql, params![row, words])?;
         let sql = "INSERT INTO message VALUES(?1, ?2, ?3, ?4)";
         self.store.execute(sql, params![row, turn, at, offset])
