@@ -12,7 +12,7 @@ pub enum LogFormat {
     Text,
     /// One JSON object per line.
     Json,
-    /// `key=value` pairs only (format_logfmt).
+    /// `key=value` pairs only (logfmt).
     Logfmt,
 }
 
