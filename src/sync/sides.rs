@@ -69,7 +69,7 @@ fn mtime_ns(meta: &Metadata) -> i64 {
 
 #[cfg(not(unix))]
 fn mtime_ns(meta: &Metadata) -> i64 {
-    let since = |at: std::time::SystemTime| at.duration_since(std::time::UNIX_EPOCH).ok();
+    let since = |at: std::time::SystemTime| at.duration_since(UNIX_EPOCH).ok();
     let at = meta.modified().ok().and_then(since).unwrap_or_default();
     i64::try_from(at.as_nanos()).unwrap_or(i64::MAX)
 }

@@ -4,7 +4,9 @@
 use crate::archive::{ArchiveReader, FileEntry, file_extract};
 use crate::codex::database;
 use crate::history::{ConversationId, ThreadNameIndex, session_index};
-use crate::io::{IoContext, IoError, Silent, atomic, file_open};
+#[cfg(unix)]
+use crate::io::IoContext;
+use crate::io::{IoError, Silent, atomic, file_open};
 use crate::restore::plan::needed_paths::newest_state_database;
 use crate::restore::{RestoreError, RestorePlan, RestoreTarget, Stage};
 use std::collections::HashSet;
