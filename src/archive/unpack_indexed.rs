@@ -244,8 +244,7 @@ impl Unpacker<'_> {
             Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Err(bad("ends early")),
             other => other.at("read", self.path).map_err(ArchiveError::from)?,
         }
-        // Before decompression, so that a decoder never sees bytes that the manifest does not vouch
-        // for.
+        // Before decompression: a decoder never gets bytes with another digest than in the manifest.
         if Sha256Digest::of(&packed) != member.sha256 {
             return Err(bad("does not match its digest"));
         }

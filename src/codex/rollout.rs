@@ -153,7 +153,7 @@ pub(crate) fn is_idle(path: &Path) -> bool {
         file.take(TURN_TAIL_BYTES).read_to_end(&mut bytes)?;
         Ok(bytes)
     };
-    // What cannot be read counts as running, so that it is left alone.
+    // A file that cannot be read counts as running. Callers leave running conversations alone.
     let tail = tail().unwrap_or_default();
     let last = tail.rsplit(|byte| *byte == b'\n').find_map(|line| {
         let line: serde_json::Value = serde_json::from_slice(line).ok()?;

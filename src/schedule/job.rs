@@ -204,8 +204,8 @@ fn arguments(options: &JobOptions, scheduler: Scheduler) -> Result<Vec<String>, 
             words.push(mode.into());
         }
         JobKind::Backup => {
-            // Half the time between two archives: a run that starts a little early still makes one, and an archive
-            // that the user made shortly before is enough.
+            // Half the time between two archives: a run that starts a little early still makes one. A recent archive
+            // of the user is enough.
             let minutes = (options.archive_period_seconds() / 120).max(1);
             words.extend([
                 "backup".into(),

@@ -129,8 +129,8 @@ pub(crate) fn check_names(
 pub(crate) fn check_case_collisions(
     names: impl IntoIterator<Item = EntryName>,
 ) -> Result<(), ContentError> {
-    // Hashes, because half a million names twice would take more memory than the rest of a restore. Their seed is random, so
-    // that no archive can have names whose hashes are equal.
+    // Hashes, because half a million names twice would take more memory than the rest of a restore. With a random seed,
+    // nobody can choose names of equal hashes.
     let hashes = RandomState::new();
     let mut spellings: HashMap<u64, u64> = HashMap::new();
     let mut last = PathBuf::new();

@@ -62,8 +62,8 @@ pub(crate) trait RolloutLocations {
 /// of changed rows.
 ///
 /// The part of a path from `sessions/` or `archived_sessions/` on is kept if `rollouts` has that file.
-/// Otherwise, or if a rewind began a later one, the rollout is found by the thread's id, and its folder decides
-/// whether the thread is archived.
+/// Otherwise, or if a rewind began a later one, the rollout is found by the thread's id. A thread in
+/// `archived_sessions/` becomes archived, any other unarchived.
 pub(crate) fn rewrite_rollout_paths(
     database: &Path,
     home: &Path,

@@ -85,9 +85,9 @@ pub(super) fn remove_replaced(files: &mut BTreeMap<String, ManifestEntry>, state
 }
 
 /// Returns the entries of `files` to publish. Leaves out files that are missing in the cloud folder and that no machine
-/// synced or deleted, because other machines would wait for them forever: neither side has the file any more, or a run
-/// that was killed before the upload recorded it and the user then deleted the local file. Entries of deleted files
-/// stay: they identify older versions.
+/// synced or deleted: other machines would wait for them forever. Such an entry remains if both sides lost the file, or if a run was
+/// killed before the upload was recorded and the user then deleted the file. Entries of deleted files stay: they
+/// identify older versions.
 pub(super) fn entries_to_publish(
     files: &BTreeMap<String, ManifestEntry>,
     state: &SyncState,
