@@ -7,7 +7,7 @@ mod parsing;
 mod unfinished;
 
 pub use self::command::Cli;
-pub use self::help::{COMMANDS, GLOBAL_OPTIONS, global_options, tree};
+pub use self::help::{COMMANDS, GLOBAL_OPTIONS, render_global_options, tree};
 
 use self::command::Command;
 use crate::commands;
@@ -25,14 +25,14 @@ use std::process::ExitCode;
 
 /// Parses the arguments of the process, runs the command and returns the exit code.
 pub fn main() -> ExitCode {
-    let env = Environment::of_process();
+    let env = Environment::from_process();
     if env.get(commands::completions::VARIABLE).is_some() {
-        return complete(&env);
+        return print_completions(&env);
     }
-    signals::survive_large_files();
+    signals::ignore_sigxfsz();
     // The `help` of clap takes the names of commands only.
     if std::env::args_os().skip(1).eq(["help", "global"]) {
-        ui::print_help(&global_options());
+        ui::print_help(&render_global_options());
         return ExitCode::SUCCESS;
     }
     let (cli, is_dry_run) = match parsing::parse() {
@@ -61,7 +61,7 @@ fn run(cli: Cli, is_dry_run: bool, env: Environment) -> ExitCode {
         assume_yes: global.yes,
     };
     let settings = match Settings::resolve(flags.clone(), &env) {
-        Err(_) if command.tolerates_invalid_config() => Settings::without_file(flags, &env),
+        Err(_) if command.tolerates_invalid_config() => Settings::resolve_without_file(flags, &env),
         decided => decided,
     };
     let color = match &settings {
@@ -70,12 +70,12 @@ fn run(cli: Cli, is_dry_run: bool, env: Environment) -> ExitCode {
     };
     let ui = Ui::new(global.json, verbosity, color, &env);
     let waiting_ui = ui.clone();
-    progress::on_wait(move || {
+    progress::set_wait_callback(move || {
         waiting_ui.note("waiting for another codex-manager to finish");
     });
     let interrupt_hint = command.interrupt_hint();
     let result = settings
-        .and_then(|settings| Ok((settings, context::clock(&env)?)))
+        .and_then(|settings| Ok((settings, context::read_clock(&env)?)))
         .and_then(|(settings, clock)| {
             let context = Context {
                 settings,
@@ -115,7 +115,7 @@ fn run(cli: Cli, is_dry_run: bool, env: Environment) -> ExitCode {
     }
 }
 
-/// Runs the command that `words` are.
+/// Parses `words` like a command line and runs the command.
 fn run_words(words: &[OsString], context: &Context) -> Result<Outcome> {
     let program = std::iter::once(OsStr::new("codex-manager"));
     let words = program.chain(words.iter().map(OsString::as_os_str));
@@ -139,13 +139,14 @@ fn run_logged(command: Command, context: &Context, log: bool) -> Result<Outcome>
         command.run(context, tree)
     };
     if log && !keeps_own_log {
-        RunLog::around(context, &LogSettings::default(), None, work)
+        RunLog::run_with_log(context, &LogSettings::default(), None, work)
     } else {
         work()
     }
 }
 
-/// Closes a manager home that others can write to, before a login gets there. `doctor` reports it.
+/// Takes write access to the manager home from other users, before a login is stored there. Only `doctor` and other
+/// commands that run with an invalid `config.toml` leave it as it is.
 fn tighten_manager_home(context: &Context, command: &Command) -> Result<()> {
     let home = &context.settings.manager_home;
     if command.tolerates_invalid_config() {
@@ -187,7 +188,7 @@ fn print_steps(context: &Context, has_log: bool) {
 }
 
 /// Prints completion candidates for a shell.
-fn complete(env: &Environment) -> ExitCode {
+fn print_completions(env: &Environment) -> ExitCode {
     let answered = CompleteEnv::with_factory(|| crate::choices::candidates::attach(tree()))
         .var(commands::completions::VARIABLE)
         .try_complete(std::env::args_os(), Some(&env.current_dir));

@@ -108,7 +108,7 @@ impl Context {
     /// Finds the Codex program of the settings.
     ///
     /// # Errors
-    /// None is installed, or the named file is no program.
+    /// No Codex is installed, or the named file is not a program.
     pub(crate) fn find_codex(&self) -> Result<Program, ProgramError> {
         Program::find(self.settings.codex_bin.as_deref(), &self.env)
     }
@@ -124,15 +124,15 @@ impl Context {
 
     /// Returns the folder of the archives.
     pub(crate) fn backups(&self) -> PathBuf {
-        store::backups(&self.settings.manager_home)
+        store::backups_folder(&self.settings.manager_home)
     }
 
-    /// Lists the archives; see [`store::archives`].
+    /// Lists the archives; see [`store::list_archives`].
     ///
     /// # Errors
     /// The folder of the archives cannot be read.
     pub(crate) fn archives(&self) -> Result<Vec<ArchiveRecord>, IoError> {
-        store::archives(&self.settings.manager_home)
+        store::list_archives(&self.settings.manager_home)
     }
 
     /// Returns the path of `name` in the manager home.
@@ -165,10 +165,10 @@ impl Settings {
     /// # Errors
     /// An unknown time zone, an unreadable or malformed `config.toml`, or no home folder at all.
     pub fn resolve(flags: Flags, env: &Environment) -> Result<Self> {
-        let manager_home = manager_home(&flags, env)?;
+        let manager_home = resolve_manager_home(&flags, env)?;
         let file = ConfigFile::read(&manager_home)?;
         let unknown_keys = file.unknown().iter().map(ToString::to_string).collect();
-        let resolved = Self::with(flags, env, file.values()?)?;
+        let resolved = Self::merge(flags, env, file.values()?)?;
         Ok(Self {
             unknown_keys,
             ..resolved
@@ -179,12 +179,12 @@ impl Settings {
     ///
     /// # Errors
     /// An unknown time zone, or no home folder at all.
-    pub fn without_file(flags: Flags, env: &Environment) -> Result<Self> {
-        Self::with(flags, env, ConfigValues::default())
+    pub fn resolve_without_file(flags: Flags, env: &Environment) -> Result<Self> {
+        Self::merge(flags, env, ConfigValues::default())
     }
 
-    fn with(flags: Flags, env: &Environment, file: ConfigValues) -> Result<Self> {
-        let manager_home = manager_home(&flags, env)?;
+    fn merge(flags: Flags, env: &Environment, file: ConfigValues) -> Result<Self> {
+        let manager_home = resolve_manager_home(&flags, env)?;
         let codex_home = resolve_home(
             flags.codex_home.as_ref(),
             "CODEX_HOME",
@@ -201,7 +201,7 @@ impl Settings {
                 CommandError::usage(format!("unknown time zone: {name}"))
                     .hint("give an IANA name such as --timezone Europe/Berlin")
             })?,
-            None => system_zone(env),
+            None => find_system_zone(env),
         };
         let codex_bin = flags
             .codex_bin
@@ -235,7 +235,7 @@ impl Settings {
     }
 }
 
-fn manager_home(flags: &Flags, env: &Environment) -> Result<PathBuf> {
+fn resolve_manager_home(flags: &Flags, env: &Environment) -> Result<PathBuf> {
     let flag = flags.manager_home.as_ref();
     resolve_home(flag, "CODEX_MANAGER_HOME", None, ".codex-manager", env)
 }
@@ -261,7 +261,7 @@ fn resolve_home(
 ///
 /// # Errors
 /// `CODEX_MANAGER_NOW` is not an RFC 3339 time.
-pub(crate) fn clock(env: &Environment) -> Result<Clock> {
+pub(crate) fn read_clock(env: &Environment) -> Result<Clock> {
     match env.text("CODEX_MANAGER_NOW") {
         None => Ok(Clock::System),
         Some(text) => DateTime::parse_from_rfc3339(text)
@@ -274,12 +274,12 @@ pub(crate) fn clock(env: &Environment) -> Result<Clock> {
 }
 
 /// Returns the zone named by `TZ`, if the variable is set and the zone is known.
-pub(crate) fn zone_of_tz(env: &Environment) -> Option<Zone> {
-    zone_named_by(env.text("TZ")?)
+pub(crate) fn read_tz(env: &Environment) -> Option<Zone> {
+    parse_tz(env.text("TZ")?)
 }
 
 /// Parses a value of `TZ`: an IANA name, or the path of a zone file, which may be a symbolic link.
-pub(crate) fn zone_named_by(tz: &str) -> Option<Zone> {
+pub(crate) fn parse_tz(tz: &str) -> Option<Zone> {
     // POSIX allows a colon before the name of a zone file.
     let name = tz.trim_start_matches(':');
     let of_file = |path: &str| {
@@ -294,8 +294,8 @@ pub(crate) fn zone_named_by(tz: &str) -> Option<Zone> {
 }
 
 /// Returns the zone named by `TZ`, else the system's, else UTC.
-fn system_zone(env: &Environment) -> Zone {
-    if let Some(zone) = zone_of_tz(env) {
+fn find_system_zone(env: &Environment) -> Zone {
+    if let Some(zone) = read_tz(env) {
         return zone;
     }
     iana_time_zone::get_timezone()

@@ -17,7 +17,7 @@ mod transfer;
 mod vault;
 
 use self::ErrorKind::{Failed, Refused, Usage};
-use crate::io::causes_of;
+use crate::io::list_causes;
 use std::error::Error;
 use std::fmt;
 
@@ -61,12 +61,12 @@ impl Outcome {
         }
     }
 
-    /// [`Outcome::Partial`] if `partial`, else [`Outcome::Done`].
+    /// Returns [`Outcome::Partial`] if `partial` is true, else [`Outcome::Done`].
     pub fn partial_if(partial: bool) -> Self {
         if partial { Self::Partial } else { Self::Done }
     }
 
-    /// [`Outcome::Done`] if `passed`, else [`Outcome::CheckFailed`].
+    /// Returns [`Outcome::Done`] if `passed` is true, else [`Outcome::CheckFailed`].
     pub(crate) fn passed_if(passed: bool) -> Self {
         if passed {
             Self::Done
@@ -142,7 +142,7 @@ impl CommandError {
     #[must_use]
     pub fn because(mut self, source: impl Error) -> Self {
         self.causes = vec![source.to_string()];
-        self.causes.extend(causes_of(&source));
+        self.causes.extend(list_causes(&source));
         self
     }
 
@@ -161,7 +161,7 @@ impl CommandError {
         self
     }
 
-    /// Adds a hint, and that nothing was changed.
+    /// Adds a hint, followed by "nothing was changed".
     fn unchanged(self, hint: impl fmt::Display) -> Self {
         self.hint(format!("{hint}; nothing was changed"))
     }
@@ -169,7 +169,7 @@ impl CommandError {
     /// Silences the error for shell prompts, where it would repeat with every line. Usage errors stay
     /// visible.
     #[must_use]
-    pub fn silent(mut self) -> Self {
+    pub fn silence(mut self) -> Self {
         self.is_silent = !matches!(self.kind, Usage);
         self
     }
@@ -180,16 +180,16 @@ impl CommandError {
     }
 
     /// Returns the message and its causes joined by ": ", for use inside another message.
-    pub fn in_one_line(&self) -> String {
+    pub fn to_one_line(&self) -> String {
         let mut text = vec![self.to_string()];
         text.extend_from_slice(&self.causes);
         text.join(": ")
     }
 
-    /// Converts an error of the domain, keeping its message and its causes.
+    /// Converts an error of another room, with its message and its causes.
     pub fn wrap(kind: ErrorKind, error: &dyn Error) -> Self {
         Self {
-            causes: causes_of(error),
+            causes: list_causes(error),
             ..Self::new(kind, error.to_string())
         }
     }
@@ -201,7 +201,7 @@ impl fmt::Display for CommandError {
     }
 }
 
-/// An error of the domain whose exit code and hints this module knows.
+/// An error of another room, with its exit code and its hints.
 trait Advised: Error + Sized {
     /// Returns the error of the command, with the hints for the user.
     fn advice(&self) -> CommandError;
@@ -210,7 +210,7 @@ trait Advised: Error + Sized {
         CommandError::wrap(kind, self).hint(hint)
     }
 
-    /// Adds to the hint that nothing was changed.
+    /// Returns the error of the command with a hint, followed by "nothing was changed".
     fn unchanged(&self, kind: ErrorKind, hint: impl fmt::Display) -> CommandError {
         CommandError::wrap(kind, self).unchanged(hint)
     }
@@ -257,7 +257,7 @@ impl Advised for crate::io::settings::SettingsError {
             Self::Io(e) if e.action == "read" => CommandError::wrap(Usage, e),
             Self::Io(e) => CommandError::wrap(Failed, e),
             Self::Value { key, .. } => {
-                let key = crate::io::shell::word(key);
+                let key = crate::io::shell::quote_if_needed(key);
                 self.hint(
                     Usage,
                     format!("reset it to the default: codex-manager config unset {key}"),

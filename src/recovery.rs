@@ -58,7 +58,7 @@ pub(crate) enum RecoveryError {
     Io(#[from] IoError),
 }
 
-/// Recovers every interrupted command. Costs a few listings if there is none.
+/// Recovers every interrupted command. If there is none, it only lists a few folders.
 pub(crate) fn recover_all(
     codex_home: &Path,
     manager_home: &Path,

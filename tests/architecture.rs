@@ -69,7 +69,7 @@ fn rust_files(folder: &Path, files: &mut Vec<PathBuf>) {
 }
 
 #[test]
-fn a_room_uses_only_rooms_below_it() {
+fn modules_import_only_modules_of_lower_layers() {
     let imports = Imports::read(&source());
     assert!(
         imports.all().count() > 500,
@@ -89,7 +89,7 @@ fn a_room_uses_only_rooms_below_it() {
 }
 
 #[test]
-fn files_do_not_import_each_other_in_circles() {
+fn files_have_no_circular_imports() {
     let imports = Imports::read(&source());
     let circles = imports.circles();
     assert!(circles.is_empty(), "import circles: {circles:#?}");
@@ -111,7 +111,7 @@ fn a_command_imports_no_other_command() {
 }
 
 #[test]
-fn the_name_of_a_type_is_unique_and_no_file_is_named_after_its_users() {
+fn type_names_are_unique_and_file_names_are_specific() {
     let declaration =
         Regex::new(r"(?m)^(?:pub(?:\([^)]*\))? )?(?:struct|enum|trait|type|union) ([A-Z]\w*)")
             .expect("a pattern");
@@ -171,7 +171,7 @@ fn imports_are_followed_through_re_exports_and_use_trees() {
 }
 
 #[test]
-fn one_function_opens_databases() {
+fn only_codex_connection_opens_databases() {
     let mut files = Vec::new();
     rust_files(&source(), &mut files);
     let mut opening = BTreeSet::new();

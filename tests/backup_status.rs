@@ -209,7 +209,7 @@ fn a_pasted_status_or_a_given_reset_time_replaces_codex() {
 }
 
 #[test]
-fn a_spent_login_is_not_treated_as_signed_out() {
+fn a_backup_with_a_revoked_login_is_named_by_its_account() {
     let Some(lab) = Lab::new() else { return };
     lab.backend
         .account("acct-alice")
@@ -230,7 +230,7 @@ fn a_spent_login_is_not_treated_as_signed_out() {
 }
 
 #[test]
-fn the_label_of_safety_archives_is_reserved() {
+fn backup_refuses_the_label_safety() {
     let env = crate::support::env::TestEnv::new();
     crate::support::sample::sample_home(&env);
     let args = ["backup", "--no-status", "--label", "safety"];
@@ -299,7 +299,7 @@ fn a_dry_run_does_not_ask_codex_and_writes_nothing() {
 }
 
 #[test]
-fn files_that_codex_creates_again_are_left_out_and_listed() {
+fn files_that_codex_recreates_are_excluded_and_listed() {
     let Some(lab) = Lab::new() else { return };
     for path in [
         "packages/app-server-daemon/current",

@@ -206,7 +206,7 @@ fn unpack(archive: &Path, into: &Path) {
 }
 
 #[test]
-fn backups_under_constant_writes_lose_and_tear_nothing() {
+fn backups_during_constant_writes_are_complete_and_consistent() {
     let Some(lab) = Lab::new() else { return };
     let home = lab.home();
     let id = lab.say("one");

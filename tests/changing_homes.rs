@@ -93,7 +93,7 @@ fn an_unreadable_file_is_reported_and_all_others_are_archived() {
 }
 
 #[test]
-fn a_rollout_that_always_ends_early_is_reported_and_all_others_are_archived() {
+fn a_rollout_with_short_reads_is_reported_and_all_others_are_archived() {
     if !can_inject() {
         return;
     }
@@ -247,7 +247,7 @@ fn a_conversation_moved_through_a_link_inside_the_home_is_archived_at_its_real_p
 }
 
 #[test]
-fn a_conversation_moved_to_an_uncaptured_folder_is_reported() {
+fn a_conversation_moved_out_of_the_archived_folders_is_reported() {
     let env = TestEnv::new();
     let home = env.codex_home();
     let path = put(&env, rollout(FIRST), "{}\n");

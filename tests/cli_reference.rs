@@ -45,7 +45,7 @@ fn the_cli_reference_matches_help() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/cli-reference.md");
     let mut text = HEAD.to_owned();
     describe(&codex_manager::cli::tree(), "", &mut text);
-    let global = codex_manager::cli::global_options();
+    let global = codex_manager::cli::render_global_options();
     write!(text, "\n## Global options\n\n```text\n{global}\n```\n").unwrap();
     if std::env::var_os("UPDATE_DOCS").is_some() {
         fs::write(&path, &text).unwrap();
@@ -109,7 +109,7 @@ fn the_overview_lists_every_command_with_its_summary_in_one_line() {
 }
 
 #[test]
-fn global_options_follow_the_examples_and_have_a_page_of_their_own() {
+fn help_ends_with_global_options_and_help_global_describes_them() {
     let env = TestEnv::new();
     let options = codex_manager::cli::GLOBAL_OPTIONS;
     let page = env.run(["help", "global"]).code(0).stdout;
@@ -134,7 +134,7 @@ fn global_options_follow_the_examples_and_have_a_page_of_their_own() {
 }
 
 #[test]
-fn other_names_of_commands_work() {
+fn aliases_behave_like_their_commands() {
     let env = TestEnv::new();
     for (alias, name) in [
         ("ls", "list"),

@@ -91,7 +91,7 @@ fn a_wrong_clock_deletes_nothing_in_the_trash() {
 }
 
 #[test]
-fn a_disk_that_had_a_wrong_clock_makes_nothing_old() {
+fn items_trashed_under_a_wrong_clock_are_not_deleted() {
     for wrong in [DateTime::UNIX_EPOCH, in_days(-4000)] {
         let mut env = home();
         trash_then(&mut env, 1, wrong);
@@ -108,7 +108,7 @@ fn a_disk_that_had_a_wrong_clock_makes_nothing_old() {
 }
 
 #[test]
-fn a_conversation_is_deleted_after_its_time_in_the_trash_and_named() {
+fn conversations_in_the_trash_for_over_30_days_are_deleted_and_listed() {
     let mut env = home();
     trash_then(&mut env, 1, in_days(-50));
     trash_then(&mut env, 2, in_days(-31));
@@ -129,7 +129,7 @@ fn a_conversation_is_deleted_after_its_time_in_the_trash_and_named() {
 }
 
 #[test]
-fn a_clock_that_is_ahead_removes_no_snapshot_of_sync() {
+fn a_clock_that_is_ahead_removes_no_sync_snapshot() {
     let mut pair = Pair::new();
     pair.configure("b", "[backup]\nretention_days = 30\nmax_backups = 3\n");
     pair.0.unset("CODEX_MANAGER_NOW");
@@ -186,7 +186,7 @@ fn a_wrong_clock_deletes_no_entries_of_the_log_database() {
 }
 
 #[test]
-fn a_wrong_clock_forgets_no_snapshot_by_its_age() {
+fn vault_forget_by_age_is_refused_under_a_wrong_clock() {
     let Some(mut env) = vault_env() else { return };
     env.unset("CODEX_MANAGER_NOW");
     // The first one is more than a second older than the last one.

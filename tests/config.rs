@@ -136,7 +136,7 @@ fn an_invalid_value_stops_all_commands_but_those_that_fix_it() {
 }
 
 #[test]
-fn unknown_keys_are_warned_of_except_in_prompts() {
+fn unknown_keys_cause_a_warning_except_in_shell_prompts() {
     let env = TestEnv::new();
     env.write(FILE, "recomend.strategy = 'lru'\n");
     let warning = "warning: config.toml: unknown setting \"recomend.strategy\"; did you mean recommend.strategy?\n";
@@ -156,7 +156,7 @@ fn unknown_keys_are_warned_of_except_in_prompts() {
 }
 
 #[test]
-fn commands_use_the_settings() {
+fn backup_normalize_and_recommend_use_their_settings() {
     let env = TestEnv::new();
     sample_home(&env);
     env.write(

@@ -135,7 +135,7 @@ c@x.com                    █████████████████�
 }
 
 #[test]
-fn times_are_local() {
+fn times_are_printed_in_the_given_time_zone() {
     let env = TestEnv::new();
     let mut seen = entry("a@x.com", 100.0, "2026-11-24T15:55:00+00:00");
     seen["quota_end"] =
@@ -172,7 +172,7 @@ fn without_data_the_list_is_empty_and_nothing_is_written() {
 }
 
 #[test]
-fn a_login_is_ok_while_it_is_live_or_in_a_profile() {
+fn a_login_that_is_live_or_in_a_profile_is_shown_as_ok() {
     let env = TestEnv::new();
     write_auth(&env.codex_home(), &SignIn::new("acct-a", "A@x.com"));
     let bobs = auth_json(&SignIn::new("acct-b", "b@x.com"));
@@ -233,7 +233,7 @@ fn a_hold_lasts_until_it_is_cleared_despite_observations() {
 }
 
 #[test]
-fn times_have_many_forms_and_must_be_in_the_future() {
+fn until_accepts_several_formats_and_only_future_times() {
     let env = TestEnv::new();
     know(&env, &[json!({"email": "a@x.com"})]);
     for (text, expected) in [
@@ -270,7 +270,7 @@ fn times_have_many_forms_and_must_be_in_the_future() {
 }
 
 #[test]
-fn an_unknown_or_ambiguous_account_is_exit_1_and_lists_the_choices() {
+fn an_unknown_or_ambiguous_account_exits_with_1_and_lists_the_choices() {
     let env = TestEnv::new();
     know(
         &env,
@@ -357,7 +357,7 @@ fn i11_dry_run_writes_nothing() {
 }
 
 #[test]
-fn i13_a_damaged_file_is_a_warning_and_a_write_keeps_a_copy() {
+fn i13_a_damaged_cooldown_file_is_a_warning_and_is_copied_before_a_write() {
     for damage in [
         "{\"schema\":1,\"accounts\":[{",
         "[]",
@@ -420,7 +420,7 @@ fn i13_a_newer_schema_is_refused_and_left_untouched() {
 }
 
 #[test]
-fn a_lost_file_is_rebuilt_from_inventory_and_sidecars() {
+fn a_deleted_cooldown_file_is_rebuilt_from_inventory_and_sidecars() {
     let mut env = TestEnv::new();
     env.set("CODEX_MANAGER_NOW", "2026-11-20T12:00:00Z");
     let path = env.write("dumps/27nov_a@x.com_auth.json", "{}");
@@ -438,7 +438,7 @@ fn a_lost_file_is_rebuilt_from_inventory_and_sidecars() {
 }
 
 #[test]
-fn a_lost_file_is_rebuilt_from_the_profiles() {
+fn a_deleted_cooldown_file_is_rebuilt_from_the_profiles() {
     let env = TestEnv::new();
     let login = auth_json(&SignIn::new("acct-a", "a@x.com"));
     env.write("home/.codex-manager/profiles/work/auth.json", login);

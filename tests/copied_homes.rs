@@ -126,7 +126,7 @@ fn archive(env: &TestEnv) -> String {
 }
 
 #[test]
-fn i2_a_restore_makes_no_login_live_that_another_home_uses() {
+fn i2_a_restore_leaves_out_a_login_that_another_home_uses() {
     for only in [&[][..], &["--only", "auth.json"]] {
         for is_lost in [false, true] {
             let env = world();
@@ -158,7 +158,7 @@ fn i2_a_home_that_was_restored_beside_the_first_does_not_own_its_login() {
 }
 
 #[test]
-fn a_restore_calls_a_login_newer_only_if_it_is() {
+fn a_restore_without_a_live_login_reports_no_newer_one() {
     let env = world();
     let archive = archive(&env);
     fs::remove_file(env.codex_home().join("auth.json")).expect("lose the login");
@@ -168,7 +168,7 @@ fn a_restore_calls_a_login_newer_only_if_it_is() {
 }
 
 #[test]
-fn i5_a_restore_respects_the_records_of_a_removed_profile() {
+fn i5_a_restore_leaves_out_a_moved_or_spent_login_of_a_removed_profile() {
     for removal in [&["--yes"][..], &["--purge", "--yes"]] {
         let remove = [&["profile", "remove", "work"], removal].concat();
         // The login has moved away.
@@ -193,7 +193,7 @@ fn i5_a_restore_respects_the_records_of_a_removed_profile() {
 }
 
 #[test]
-fn i5_a_login_dated_in_the_future_does_not_beat_the_next_one() {
+fn i5_a_login_dated_in_the_future_is_replaced_by_its_renewal() {
     let env = world();
     let ahead = alice(1).last_refresh(Some(RENEWED + 90 * 86_400));
     write_auth(&env.codex_home(), &ahead);
@@ -219,12 +219,12 @@ fn i5_a_login_dated_in_the_future_does_not_beat_the_next_one() {
 
 #[test]
 fn i5_a_clock_ahead_during_a_renewal_loses_no_login() {
-    let Some(lab) = Lab::of_two(&SignIn::alice().due(), &SignIn::bob()) else {
+    let Some(lab) = Lab::of_two(&SignIn::alice().with_expired_token(), &SignIn::bob()) else {
         return;
     };
     let home = lab.home();
     let ahead = SignIn::alice()
-        .due()
+        .with_expired_token()
         .last_refresh(Some(unix_now() + 86_400));
     write_auth(&home, &ahead);
     let _ = lab.manager(["profile", "save", "alice"]).code(0);
@@ -240,7 +240,7 @@ fn i5_a_clock_ahead_during_a_renewal_loses_no_login() {
 }
 
 #[test]
-fn i5_a_copy_does_not_revive_a_moved_login() {
+fn i5_a_copy_of_a_moved_login_does_not_become_its_owner() {
     let env = world();
     let archive = archive(&env);
     move_away(&env);

@@ -30,7 +30,7 @@ fn current(env: &TestEnv) -> Value {
 }
 
 #[test]
-fn a_running_codex_keeps_the_account_of_its_start() {
+fn a_running_codex_is_listed_with_the_account_at_its_start() {
     let Some(lab) = Lab::signed_in(&SignIn::bob()) else {
         return;
     };

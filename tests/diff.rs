@@ -57,7 +57,7 @@ fn changed_home() -> TestEnv {
 }
 
 #[test]
-fn settings_that_cannot_be_read_are_not_removed_ones() {
+fn invalid_settings_are_reported_and_not_listed_as_removed() {
     let env = changed_home();
     put(&env, "config.toml", "model = 'b'\nmodel = = 'c'\n");
     let run = env.run(["diff", "--json"]).code(6);
@@ -114,7 +114,7 @@ fn every_kind_of_change_is_named_once() {
 }
 
 #[test]
-fn nothing_changes_by_migration_compression_or_archiving() {
+fn a_compressed_and_archived_conversation_is_unchanged_in_a_diff() {
     let env = TestEnv::new();
     write(&env, &conversation(1, "kept"));
     let _ = env.run(["backup", "--no-status"]).code(0);

@@ -2,7 +2,7 @@
 
 use crate::support::env::{Run, TestEnv, Tree, assert_same_tree};
 use crate::support::faults::{Dice, Mount};
-use crate::support::injection::{RENAME, can_inject, ended_before_call, sample_of};
+use crate::support::injection::{RENAME, can_inject, run_ends_before_call, sample_evenly};
 use crate::support::lab::{Lab, rollout};
 use crate::support::profiles::live_login;
 use crate::support::restic;
@@ -155,7 +155,7 @@ fn kill_restores(kind: &str, remount: bool) {
         return;
     }
     let renames: Vec<usize> = (1..40).collect();
-    let numbers = sample_of(KILLS, &renames, &mut Dice::new());
+    let numbers = sample_evenly(KILLS, &renames, &mut Dice::new());
     // A restore waits for the clock of exFAT, which has steps of two seconds.
     let killed: Option<Vec<bool>> = thread::scope(|scope| {
         let halves = numbers.chunks(KILLS / 4).map(|numbers| {
@@ -183,7 +183,7 @@ fn kill_restore(kind: &str, remount: bool, number: usize) -> Option<bool> {
     put(&env, "skills/new/SKILL.md", "new");
     let changed = env.tree("home/.codex");
     let args = ["restore", &archive, "--yes"];
-    if ended_before_call(&env, &args, RENAME, number) {
+    if run_ends_before_call(&env, &args, RENAME, number) {
         return Some(false);
     }
     if remount {
@@ -307,7 +307,7 @@ fn a_codex_home_on_a_disk_without_modes_gets_no_login_from_elsewhere() {
 
 /// Anyone can write such a folder to a disk before it is plugged in.
 #[test]
-fn a_staging_folder_that_came_with_a_disk_without_modes_is_not_trusted() {
+fn a_staging_folder_found_on_a_disk_without_modes_is_not_trusted() {
     let env = TestEnv::new();
     let disk = env.path("disk");
     let Some(_mount) = Mount::without_modes("exfat", &disk) else {
@@ -348,7 +348,7 @@ fn a_staging_folder_that_came_with_a_disk_without_modes_is_not_trusted() {
 }
 
 #[test]
-fn a_manager_home_alone_on_a_disk_without_modes_serves_a_home_elsewhere() {
+fn a_manager_home_on_a_disk_without_modes_works_with_a_codex_home_elsewhere() {
     for kind in ["exfat", "ntfs"] {
         let mut env = TestEnv::new();
         let Some(_mount) = Mount::without_modes(kind, &env.manager_home()) else {

@@ -42,7 +42,7 @@ fn findings(document: &Value) -> Vec<String> {
 }
 
 #[test]
-fn a_sound_home_without_codex_has_one_finding_and_passes() {
+fn a_healthy_home_without_codex_has_one_warning_and_passes() {
     let env = TestEnv::new();
     backed_up(&env);
     let run = env.run(["doctor", "--json"]).code(0);
@@ -182,7 +182,7 @@ fn doctor_never_changes_the_codex_home() {
 }
 
 #[test]
-fn the_history_of_a_profile_is_suggested_only_if_it_has_a_login() {
+fn the_history_of_a_damaged_profile_is_suggested_only_if_it_has_a_login() {
     let env = TestEnv::new();
     backed_up(&env);
     env.write("home/.codex-manager/profiles/work/profile.json", "{");
@@ -293,7 +293,7 @@ fn a_daemon_of_another_account_is_reported_with_the_command_to_stop_it() {
     write_auth(&env.codex_home(), &SignIn::bob());
     // This process acts as the daemon, which was started before the recorded switch.
     let pid = std::process::id();
-    let started = processes::started(pid).expect("a start");
+    let started = processes::start_time(pid).expect("a start");
     let note = json!({"pid": pid, "processIdentity": {"startTicks": started}});
     env.write("home/.codex/app-server-daemon/daemon.pid", note.to_string());
     note_switch(&env, unix_now() + 60, None);
@@ -414,7 +414,7 @@ fn temp_files_of_killed_commands_are_found_in_every_folder() {
 }
 
 #[test]
-fn a_broken_setting_and_a_broken_codex_are_named_exactly() {
+fn an_invalid_config_toml_and_a_failing_codex_are_reported() {
     let env = TestEnv::new();
     home(&env);
     env.write(

@@ -67,13 +67,13 @@ fn assert_leads_to_sign_in(env: &TestEnv, first: &str) {
 }
 
 #[test]
-fn without_codex_each_command_leads_to_its_installation_and_a_sign_in() {
+fn without_codex_each_command_suggests_its_installation_and_a_sign_in() {
     let env = TestEnv::new();
     assert_leads_to_sign_in(&env, "install Codex");
 }
 
 #[test]
-fn with_codex_each_command_leads_to_a_sign_in() {
+fn with_codex_each_command_suggests_a_sign_in() {
     let env = TestEnv::new();
     let codex = env.write("bin/codex", "#!/bin/sh\nexit 1\n");
     fs::set_permissions(codex, fs::Permissions::from_mode(0o755)).unwrap();

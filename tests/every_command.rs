@@ -232,22 +232,25 @@ fn verbose_prints_steps_and_json_errors_are_json_in_every_command() {
     assert!(!hints.is_empty() && run.stdout.is_empty(), "{run}");
     // Commands name each file that they read or write.
     let run = env.run(["backup", "--no-status", "-v"]).code(0);
-    let of_home = |verb: &str, name: &str| format!("{verb} [ROOT]/home/.codex/{name}");
+    let require_in_home = |verb: &str, name: &str| format!("{verb} [ROOT]/home/.codex/{name}");
     let wrote = |line: &str| line.starts_with("wrote ") && line.ends_with("-codex.tar.gz");
     assert!(run.stderr.lines().any(wrote), "{run}");
     assert!(
-        run.stderr.contains(&of_home("read", "config.toml")),
+        run.stderr.contains(&require_in_home("read", "config.toml")),
         "{run}"
     );
     let run = env.run(["verify", "latest", "-v"]).code(0);
     let read = |line: &str| line.starts_with("read ") && line.ends_with("-codex.tar.gz");
     assert!(run.stderr.lines().any(read), "{run}");
     let run = env.run(["history", "check", "-v"]);
-    assert!(run.stderr.contains(&of_home("opened", "state_")), "{run}");
+    assert!(
+        run.stderr.contains(&require_in_home("opened", "state_")),
+        "{run}"
+    );
 }
 
 #[test]
-fn every_dry_run_has_the_short_flag() {
+fn every_dry_run_option_has_the_short_form_n() {
     for leaf in leaves().iter().filter(|leaf| leaf.takes("dry-run")) {
         let flag = leaf
             .command

@@ -11,7 +11,7 @@
 
 use crate::late_turns::{assert_databases_whole, rollout_text};
 use crate::sequences::expire;
-use crate::support::aftermath::debris;
+use crate::support::aftermath::stray_files;
 use crate::support::env::Run;
 use crate::support::faults::Dice;
 use crate::support::lab::{Lab, messages_in, rollouts};
@@ -77,7 +77,10 @@ struct Machines {
 
 impl Machines {
     fn new(seed: u64) -> Option<Self> {
-        let mut lab = Lab::of_two(&SignIn::alice().due(), &SignIn::bob().due())?;
+        let mut lab = Lab::of_two(
+            &SignIn::alice().with_expired_token(),
+            &SignIn::bob().with_expired_token(),
+        )?;
         lab.backend.revoke_family_on_reuse(true);
         let world = &mut lab.world;
         for (name, home) in [("a", world.codex_home()), ("b", world.path("b"))] {
@@ -374,7 +377,7 @@ impl Machines {
         let _ = self.lab.manager(["backup", "--no-status"]).code(0);
         // A sync clears the temp files of a killed one in both folders.
         let _ = self.lab.manager(["sync", "-c", "a.toml", "run", "--apply"]);
-        let left = debris(&self.lab.world);
+        let left = stray_files(&self.lab.world);
         let is_kept = |path: &PathBuf| path.to_string_lossy().contains(".kept-");
         let left: Vec<_> = left.into_iter().filter(|path| !is_kept(path)).collect();
         assert!(left.is_empty(), "{left:?}");
@@ -485,7 +488,7 @@ impl Drop for Machines {
 }
 
 #[test]
-fn i2_i5_i10_everything_at_once_loses_no_message_and_no_login() {
+fn i2_i5_i10_random_concurrent_commands_lose_no_message_and_no_login() {
     for seed in variables::seeds(SEQUENCES) {
         let began = Instant::now();
         let mut dice = Dice::seeded(seed);

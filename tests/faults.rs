@@ -10,13 +10,13 @@
 )]
 
 use crate::support::aftermath::{
-    TwoHomes, archives, check_archives, debris, home, prepare, remove_leftovers, report,
+    TwoHomes, archives, check_archives, home, prepare, remove_leftovers, report, stray_files,
 };
 use crate::support::env::{TestEnv, assert_same_tree};
 use crate::support::faults::Dice;
 use crate::support::injection::{
-    Fault, Point, RENAME, can_inject, ended_before_call_without_exchange, points, run_with_fault,
-    sample,
+    Fault, Point, RENAME, can_inject, points, run_ends_before_call_without_exchange,
+    run_with_fault, sample,
 };
 use crate::support::sample::{FIRST, backup, line, put, rollout, sample_home, text};
 use std::fs;
@@ -94,7 +94,7 @@ fn sample_all_faults(points: &[Point], dice: &mut Dice) -> Vec<(Point, Fault)> {
 }
 
 #[test]
-fn i2_i3_i14_a_backup_with_any_call_failing_loses_nothing_and_promises_nothing() {
+fn i2_i3_i14_a_failed_system_call_in_a_backup_loses_nothing_and_causes_no_false_report() {
     if !can_inject() {
         return;
     }
@@ -129,14 +129,14 @@ fn i2_i3_i14_a_backup_with_any_call_failing_loses_nothing_and_promises_nothing()
         if i % 8 == 7 || i + 1 == tried.len() {
             let _ = backup(&env, &[]);
             check_archives(&env, &known, &context);
-            assert_eq!(debris(&env), Vec::<PathBuf>::new(), "{context}");
+            assert_eq!(stray_files(&env), Vec::<PathBuf>::new(), "{context}");
         }
     }
     report(points.len(), tried.len(), &missed);
 }
 
 #[test]
-fn i2_i3_i14_a_restore_with_any_call_failing_leaves_the_old_or_the_new_home() {
+fn i2_i3_i14_a_failed_system_call_in_a_restore_leaves_the_old_or_the_new_home() {
     if !can_inject() {
         return;
     }
@@ -168,7 +168,7 @@ fn i2_i3_i14_a_restore_with_any_call_failing_leaves_the_old_or_the_new_home() {
             let _ = backup(&env, &[]);
             check_archives(&env, &known, &context);
             remove_leftovers(&env);
-            assert_eq!(debris(&env), Vec::<PathBuf>::new(), "{context}");
+            assert_eq!(stray_files(&env), Vec::<PathBuf>::new(), "{context}");
         }
     }
     println!("{old} runs ended with the old home, {new} with the new one");
@@ -176,7 +176,7 @@ fn i2_i3_i14_a_restore_with_any_call_failing_leaves_the_old_or_the_new_home() {
 }
 
 #[test]
-fn i2_a_restore_killed_at_any_rename_without_an_exchange_call_leaves_one_state() {
+fn i2_without_renameat2_exchange_a_killed_restore_leaves_the_old_or_the_new_home() {
     if !can_inject() {
         return;
     }
@@ -188,16 +188,16 @@ fn i2_a_restore_killed_at_any_rename_without_an_exchange_call_leaves_one_state()
     for call in ["linkat", RENAME] {
         for number in 1.. {
             let args = ["restore", both.other(), "--no-safety-backup"];
-            let ended = ended_before_call_without_exchange(&env, &args, call, number);
+            let ended = run_ends_before_call_without_exchange(&env, &args, call, number);
             // In most rounds the command that finishes the restore is killed too.
             let again = usize::try_from(dice.below(4)).expect("in range");
             if again > 0 {
-                let _ = ended_before_call_without_exchange(&env, &["recommend"], call, again);
+                let _ = run_ends_before_call_without_exchange(&env, &["recommend"], call, again);
             }
             let context = format!("killed at {call} {number}, then {again}");
             let run = env.run(["recommend"]);
             assert!(!run.stderr.contains("error: cannot"), "{context}: {run}");
-            assert_eq!(debris(&env), Vec::<PathBuf>::new(), "{context}");
+            assert_eq!(stray_files(&env), Vec::<PathBuf>::new(), "{context}");
             if both.check_home(&env, &context) {
                 new += 1;
             } else {
@@ -213,7 +213,7 @@ fn i2_a_restore_killed_at_any_rename_without_an_exchange_call_leaves_one_state()
 }
 
 #[test]
-fn i2_conversations_behind_a_link_survive_a_kill_at_any_rename_without_an_exchange_call() {
+fn i2_without_renameat2_exchange_a_killed_restore_keeps_linked_conversations() {
     if !can_inject() {
         return;
     }
@@ -233,10 +233,10 @@ fn i2_conversations_behind_a_link_survive_a_kill_at_any_rename_without_an_exchan
     let mut times = [0, 0];
     for number in 1.. {
         let args = ["restore", &states[1 - now].0, "--no-safety-backup"];
-        let ended = ended_before_call_without_exchange(&env, &args, RENAME, number);
+        let ended = run_ends_before_call_without_exchange(&env, &args, RENAME, number);
         let _ = env.run(["recommend"]);
         let found = both();
-        assert_eq!(debris(&env), Vec::<PathBuf>::new(), "rename {number}");
+        assert_eq!(stray_files(&env), Vec::<PathBuf>::new(), "rename {number}");
         if found == states[1 - now].1 {
             now = 1 - now;
             times[1] += 1;

@@ -45,7 +45,7 @@ fn append(path: &PathBuf, lines: &[Value]) {
 }
 
 #[test]
-fn all_words_have_to_occur_in_a_conversation_and_one_message_with_all_is_best() {
+fn hits_have_all_words_and_rank_higher_if_one_message_has_them() {
     let env = TestEnv::new();
     write(
         &env,
@@ -73,7 +73,7 @@ fn all_words_have_to_occur_in_a_conversation_and_one_message_with_all_is_best() 
 }
 
 #[test]
-fn code_accents_and_scripts_without_blanks_are_found() {
+fn code_accented_letters_and_scripts_without_spaces_are_found() {
     let env = TestEnv::new();
     write(
         &env,
@@ -134,7 +134,7 @@ fn hits_name_the_turn_the_author_and_the_text() {
 }
 
 #[test]
-fn a_conversation_that_grew_is_read_from_where_it_ended() {
+fn only_new_lines_of_a_grown_conversation_are_read() {
     let env = TestEnv::new();
     let mut conversation = Conversation::new(1, 60, "First question", "The pearl");
     let path = write(&env, &conversation);
@@ -235,7 +235,7 @@ fn a_conversation_that_codex_does_not_list_is_found() {
 }
 
 #[test]
-fn a_damaged_or_foreign_index_is_created_again() {
+fn a_damaged_or_foreign_index_is_recreated() {
     let env = TestEnv::new();
     write(&env, &Conversation::new(1, 60, "needle", "x"));
     assert_eq!(found(&env, &["needle"]), [id(1)]);
@@ -302,7 +302,7 @@ fn the_index_is_private_and_can_be_removed_and_rebuilt() {
 }
 
 #[test]
-fn copies_and_replaced_histories_are_not_found_again() {
+fn messages_copied_into_forks_and_compactions_are_found_once() {
     let env = TestEnv::new();
     let original = Conversation::new(1, 60, "The question", "The needle");
     write(&env, &original);
@@ -402,7 +402,7 @@ fn an_index_whose_creation_was_killed_is_completed() {
 #[test]
 fn a_full_disk_only_prevents_an_update_of_the_index() {
     let mut env = TestEnv::new();
-    let Some(_mount) = Mount::small(&env.manager_home(), 1024) else {
+    let Some(_mount) = Mount::tmpfs(&env.manager_home(), 1024) else {
         return;
     };
     write(&env, &Conversation::new(900, 60, "needle", "x"));
@@ -427,7 +427,7 @@ fn a_full_disk_only_prevents_an_update_of_the_index() {
 }
 
 #[test]
-fn names_that_only_the_index_of_names_has_are_found() {
+fn names_only_in_session_index_are_found() {
     let mut env = TestEnv::new();
     write(&env, &Conversation::new(1, 30, "Hello", "Done."));
     write(&env, &Conversation::new(2, 20, "Hello again", "Done."));

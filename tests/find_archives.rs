@@ -109,7 +109,7 @@ fn the_printed_command_restores_the_conversation() {
 }
 
 #[test]
-fn filters_select_archived_conversations_by_the_list_of_the_archive() {
+fn filters_select_conversations_by_the_database_of_the_archive() {
     let env = home();
     let found = |args: &[&str]| {
         let all = [&["find", "--archives", "--json", "borrow"], args].concat();
@@ -215,7 +215,7 @@ fn the_snippet_for_agents_has_ten_lines_and_its_commands_work() {
 /// The search of many archives uses little memory, because it stages contents on disk.
 #[test]
 fn the_memory_of_a_search_does_not_grow_with_the_conversations() {
-    use crate::support::memory::peak_of;
+    use crate::support::memory::run_measuring_memory;
     let mut env = TestEnv::new();
     save_alice_and_bob(&env);
     let text = "word and another one ".repeat(50_000);
@@ -229,7 +229,7 @@ fn the_memory_of_a_search_does_not_grow_with_the_conversations() {
     for number in 1..=60 {
         delete(&env, number);
     }
-    let (run, peak) = peak_of(
+    let (run, peak) = run_measuring_memory(
         &env,
         &["find", "--archives", "--json", "--limit", "100", "needle"],
     );
@@ -238,7 +238,7 @@ fn the_memory_of_a_search_does_not_grow_with_the_conversations() {
 }
 
 #[test]
-fn names_that_only_the_index_of_names_of_an_archive_has_are_found() {
+fn names_only_in_an_archived_session_index_are_found() {
     let mut env = TestEnv::new();
     save_alice_and_bob(&env);
     write(&env, &Conversation::new(1, 60, "Hello", "Done."));

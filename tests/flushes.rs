@@ -8,7 +8,8 @@ use crate::support::profiles::alice_and_bob;
 use crate::support::sample::{alice, backup, bob, put, sample_home};
 use crate::support::sign_in::write_auth;
 use crate::support::write_program;
-use std::collections::BTreeSet;
+use regex::Regex;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -19,14 +20,29 @@ const CODEX: &str = "#!/bin/sh\ncase \"$1\" in --help) echo '  --no-daemon  alon
 
 /// Returns the folders that a run of the command created, that still exist, and whose names were not flushed.
 fn unflushed_folders(env: &TestEnv, args: &[&str]) -> BTreeSet<PathBuf> {
-    let options = ["-y", "-e", "trace=mkdir,fsync,syncfs,rename,renameat2"].map(str::to_owned);
+    let options = [
+        "-y",
+        "-e",
+        "trace=mkdir,openat2,fsync,syncfs,rename,renameat2",
+    ]
+    .map(str::to_owned);
     let (output, log) = traced(env, &options, args);
     assert!(output.status.success(), "{args:?}: {output:?}");
+    let opened_folder = Regex::new(r"openat2.* = (\d+)<(.*)>$").expect("a pattern");
+    let mut open_folders: BTreeMap<String, PathBuf> = BTreeMap::new();
     let mut pending = BTreeSet::new();
     for line in log.lines() {
-        if line.contains("mkdir(") && line.ends_with("= 0") {
-            let path = line.split('"').nth(1).expect("a path");
-            pending.insert(env.path("").join(path));
+        if let Some(opened) = opened_folder.captures(line) {
+            open_folders.insert(opened[1].to_owned(), PathBuf::from(&opened[2]));
+        } else if line.contains("mkdir(") && line.ends_with("= 0") {
+            let path = Path::new(line.split('"').nth(1).expect("a path"));
+            // A folder that others can write to is reached by its descriptor.
+            let by_descriptor = path.strip_prefix("/proc/self/fd").ok().map(|below| {
+                let mut parts = below.iter().map(|part| part.to_string_lossy());
+                let folder = &open_folders[&*parts.next().expect("a descriptor")];
+                folder.join(parts.collect::<Vec<_>>().join("/"))
+            });
+            pending.insert(by_descriptor.unwrap_or_else(|| env.path("").join(path)));
         } else if line.contains("syncfs(") {
             pending.clear();
         } else if let Some((_, flushed)) = line.split_once("fsync(") {

@@ -85,7 +85,7 @@ fn an_account_of_a_folder_is_set_shown_and_removed() {
 }
 
 #[test]
-fn a_folder_has_one_entry_in_any_spelling() {
+fn spellings_of_the_same_folder_share_one_entry() {
     let env = TestEnv::new();
     let home = env.path("home");
     let whole = format!("folders.{}/code/", home.display());
@@ -180,7 +180,7 @@ fn wrap_is_refused_for_unsupported_shells_and_prompt_options() {
 }
 
 #[test]
-fn folder_keys_complete_to_configured_and_existing_folders() {
+fn shell_completion_of_folder_keys_offers_configured_and_existing_folders() {
     let mut env = TestEnv::new();
     env.write(
         FILE,

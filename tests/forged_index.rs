@@ -657,7 +657,7 @@ fn files_larger_than_their_member_are_refused() {
 }
 
 #[test]
-fn void_entries_must_be_listed() {
+fn void_entries_that_the_manifest_does_not_list_are_refused() {
     let world = world();
     let large = |parts: &Parts, entry: &Entry| {
         let (head, chunks) = entry.head_and_chunks();

@@ -29,7 +29,7 @@ fn home_and_manager_home(env: &TestEnv) -> Tree {
 #[test]
 fn i3_a_backup_onto_a_full_disk_changes_nothing() {
     let env = TestEnv::new();
-    let Some(_mount) = Mount::small(&env.manager_home(), 4096) else {
+    let Some(_mount) = Mount::tmpfs(&env.manager_home(), 4096) else {
         return;
     };
     sample_home(&env);
@@ -74,7 +74,7 @@ fn i3_a_restore_onto_a_full_disk_changes_nothing() {
     put(&env, "sessions/big.bin", noise(3 << 20));
     let archive = text(&backup(&env, &[]));
     fs::remove_dir_all(env.codex_home()).expect("remove");
-    let Some(_mount) = Mount::small(&env.codex_home(), 4096) else {
+    let Some(_mount) = Mount::tmpfs(&env.codex_home(), 4096) else {
         return;
     };
     sample_home_at(&env.codex_home());
@@ -101,7 +101,7 @@ fn i3_a_restore_onto_a_full_disk_changes_nothing() {
 #[test]
 fn i3_without_space_for_the_safety_backup_nothing_is_restored() {
     let env = TestEnv::new();
-    let Some(_mount) = Mount::small(&env.manager_home(), 2048) else {
+    let Some(_mount) = Mount::tmpfs(&env.manager_home(), 2048) else {
         return;
     };
     sample_home(&env);
@@ -125,7 +125,7 @@ fn i3_without_space_for_the_safety_backup_nothing_is_restored() {
 fn each_disk_of_a_home_needs_enough_space() {
     let env = TestEnv::new();
     let home = sample_home(&env);
-    let Some(_disk) = Mount::small(&env.path("disk"), 1024) else {
+    let Some(_disk) = Mount::tmpfs(&env.path("disk"), 1024) else {
         return;
     };
     put(&env, "skills/big.bin", noise(3 << 20));
@@ -151,7 +151,7 @@ fn each_disk_of_a_home_needs_enough_space() {
 /// Moves the databases of the sample home onto a disk of `kib` KiB. `None` if mounting is not
 /// permitted.
 fn databases_on_a_disk(env: &TestEnv, kib: u64) -> Option<Mount> {
-    let mount = Mount::small(&env.path("disk"), kib)?;
+    let mount = Mount::tmpfs(&env.path("disk"), kib)?;
     let home = sample_home(env);
     fs::remove_file(home.join("state_5.sqlite")).expect("remove");
     let place = env.path("disk/databases");
@@ -234,7 +234,7 @@ fn a_database_without_disk_space_is_not_treated_as_damaged() {
 }
 
 #[test]
-fn i3_a_limit_on_file_size_changes_nothing() {
+fn i3_a_command_that_exceeds_the_file_size_limit_changes_nothing() {
     let env = TestEnv::new();
     sample_home(&env);
     let archive = text(&backup(&env, &[]));
@@ -309,17 +309,17 @@ fn i3_a_limit_on_file_size_changes_nothing() {
 }
 
 #[test]
-fn holes_need_no_disk_space() {
+fn holes_of_sparse_files_need_no_disk_space() {
     let env = TestEnv::new();
     sample_home(&env);
     let size = 64 << 20;
     let sparse = put(&env, "skills/sparse.bin", "");
     let file = fs::File::options().write(true).open(&sparse).expect("open");
     file.set_len(size).expect("a hole");
-    let Some(_mount) = Mount::small(&env.manager_home(), 4096) else {
+    let Some(_mount) = Mount::tmpfs(&env.manager_home(), 4096) else {
         return;
     };
-    let Some(_other) = Mount::small(&env.path("other"), 4096) else {
+    let Some(_other) = Mount::tmpfs(&env.path("other"), 4096) else {
         return;
     };
     let archive = text(&backup(&env, &[]));

@@ -329,7 +329,7 @@ fn unrepairable_differences_are_reported_and_left_alone() {
 }
 
 #[test]
-fn conversations_of_another_account_are_listed_but_no_difference() {
+fn conversations_of_another_account_are_listed_as_hidden_not_as_differences() {
     let home = Home::new();
     home.put(&relative(3), &rollout(3, "acct-bob"));
     let document = home.check(0);

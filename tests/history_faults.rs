@@ -5,7 +5,7 @@ use crate::history_check::{Home, id};
 use crate::support::env::Tree;
 use crate::support::faults::Dice;
 use crate::support::injection::{
-    Fault, Point, can_inject, ended_before_call, points, run_with_fault, sample_of,
+    Fault, Point, can_inject, points, run_ends_before_call, run_with_fault, sample_evenly,
 };
 use crate::support::lab::conversation_rows;
 use rusqlite::Connection;
@@ -70,7 +70,7 @@ fn all_faults(home: &Home, args: &[&str]) -> Vec<(Point, Fault)> {
     let mut dice = Dice::new();
     let mut chosen = Vec::new();
     for way in [Fault::Killed, Fault::FromThenOn("ENOSPC")] {
-        let some = sample_of(POINTS, &points, &mut dice);
+        let some = sample_evenly(POINTS, &points, &mut dice);
         chosen.extend(some.into_iter().map(|point| (point, way)));
     }
     // A commit whose flush fails may be complete.
@@ -80,7 +80,7 @@ fn all_faults(home: &Home, args: &[&str]) -> Vec<(Point, Fault)> {
 }
 
 /// Returns the temporary folders and files that a completed command must not leave.
-fn debris(home: &Home) -> Vec<String> {
+fn stray_files(home: &Home) -> Vec<String> {
     let tree = home.env.tree("home").0;
     let names = tree.into_keys().map(|path| path.display().to_string());
     names
@@ -161,7 +161,7 @@ fn i2_i3_a_repair_that_fails_anywhere_leaves_the_old_or_the_new_state_and_can_be
         // The next repair completes and leaves nothing of the failed one.
         let _ = home.env.run(args).code(0);
         let _ = home.env.run(["history", "check"]).code(0);
-        assert_eq!(debris(&home), Vec::<String>::new(), "{context}");
+        assert_eq!(stray_files(&home), Vec::<String>::new(), "{context}");
     }
 }
 
@@ -202,7 +202,7 @@ fn i2_i3_an_undo_that_fails_anywhere_is_completed_or_has_no_effect() {
             let _ = home.env.run(args).code(0);
         }
         assert_eq!(rows(&home), before, "{context}");
-        assert_eq!(debris(&home), Vec::<String>::new(), "{context}");
+        assert_eq!(stray_files(&home), Vec::<String>::new(), "{context}");
     }
 }
 
@@ -248,7 +248,7 @@ fn i2_i3_a_rebuild_that_fails_anywhere_leaves_each_file_old_or_new() {
         assert_eq!(read(&home), new, "{context}");
         let again = home.env.run(args).code(0);
         assert!(!again.stdout.contains("written"), "{context}: {again}");
-        assert_eq!(debris(&home), Vec::<String>::new(), "{context}");
+        assert_eq!(stray_files(&home), Vec::<String>::new(), "{context}");
     }
 }
 
@@ -276,7 +276,7 @@ fn i2_a_database_that_codex_changes_after_a_killed_undo_stays_sound() {
     let mut kept_since = 0;
     for number in 1.. {
         kept.restore(&home);
-        let ended = ended_before_call(&home.env, &["history", "undo"], "renameat2", number);
+        let ended = run_ends_before_call(&home.env, &["history", "undo"], "renameat2", number);
         home.env.tick();
         // Codex is started before the next command.
         let codex = Connection::open(home.path(NAMES[0])).unwrap();

@@ -137,7 +137,7 @@ fn a_garbage_database_is_recreated() {
 }
 
 #[test]
-fn a_home_that_was_moved_is_listed_again() {
+fn conversations_of_a_moved_home_are_listed_again() {
     let Some(context) = context() else { return };
     let home = context.lab.home();
     let elsewhere = context.lab.world.path("elsewhere");
@@ -211,7 +211,7 @@ fn conversations_copied_from_another_machine_are_listed() {
 }
 
 #[test]
-fn a_deleted_index_is_rebuilt_and_the_name_still_resumes() {
+fn a_deleted_session_index_is_rebuilt_and_its_name_can_be_resumed() {
     let Some(context) = context() else { return };
     let (lab, home) = (&context.lab, context.lab.home());
     fs::remove_file(home.join("session_index.jsonl")).unwrap();
@@ -252,7 +252,7 @@ fn a_deleted_index_is_rebuilt_and_the_name_still_resumes() {
 }
 
 #[test]
-fn an_old_conversation_keeps_the_name_in_the_index() {
+fn the_name_of_a_legacy_conversation_stays_in_session_index() {
     let Some(context) = context() else { return };
     let (lab, home) = (&context.lab, context.lab.home());
     let id = "0199a213-81c0-7800-8aa1-bbab2a035a53";

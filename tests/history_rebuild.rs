@@ -139,7 +139,7 @@ fn a_negative_limit_is_a_usage_error() {
 }
 
 #[test]
-fn the_report_counts_what_was_left_out_and_suggests_the_next_step() {
+fn the_rebuild_report_counts_omitted_entries_and_suggests_the_next_step() {
     let env = prepare(&fixtures().join("limit"));
     let run = env
         .run(["history", "rebuild", "--max-threads", "2", "--yes"])
@@ -175,7 +175,7 @@ fn neither_rollouts_nor_the_database_are_touched() {
 }
 
 #[test]
-fn rows_in_the_wal_are_read_and_no_sidecars_are_left() {
+fn rows_in_the_wal_are_read_and_no_database_side_files_are_left() {
     for with_index in [true, false] {
         let env = prepare(&fixtures().join("limit"));
         let database = env.codex_home().join("state_5.sqlite");

@@ -100,7 +100,7 @@ impl HostileTest {
 }
 
 #[test]
-fn parsing_and_packing_again_keeps_an_archive_valid() {
+fn a_parsed_and_repacked_archive_is_valid() {
     let world = HostileTest::new();
     let path = text(&world.env.write(NAME, world.parts().pack()));
     let _ = world.env.run(["restore", &path]).code(0);
@@ -257,7 +257,7 @@ fn i12_a_foreign_journal_in_the_home_is_ignored() {
 }
 
 #[test]
-fn i12_a_journal_beside_a_database_removes_nothing() {
+fn i12_an_archived_rollback_journal_removes_no_file() {
     let world = HostileTest::new();
     let env = &world.env;
     // SQLite removes the file that a rollback journal beside a database names.
@@ -529,7 +529,7 @@ fn control_characters_in_entry_names_are_not_printed() {
 }
 
 #[test]
-fn i12_settings_in_an_archive_do_not_choose_where_databases_go() {
+fn i12_an_archived_sqlite_home_outside_the_home_is_refused() {
     let world = HostileTest::new();
     let env = &world.env;
     let outside = env.path("elsewhere");
@@ -552,7 +552,7 @@ fn i12_settings_in_an_archive_do_not_choose_where_databases_go() {
 }
 
 #[test]
-fn i5_an_archive_names_its_account_by_its_bytes() {
+fn i5_the_archived_login_not_the_manifest_identifies_the_account() {
     let world = HostileTest::new();
     // The manifest names Alice, but the archived login is Bob's.
     let mut parts = world.parts();
@@ -606,7 +606,7 @@ fn very_many_empty_entries_are_refused_early() {
 }
 
 #[test]
-fn void_entries_must_occur_as_often_as_listed() {
+fn void_entries_that_are_missing_or_repeated_are_refused() {
     let world = HostileTest::new();
     let void = |parts: &mut Parts, names: serde_json::Value| parts.manifest_mut()["void"] = names;
     let mut missing = world.parts();

@@ -2,14 +2,14 @@
 //! undoes the operation, and leaves no temp files.
 
 use crate::support::aftermath::{
-    TwoHomes, archives, check_archives, debris, home, prepare, report,
+    TwoHomes, archives, check_archives, home, prepare, report, stray_files,
 };
 use crate::support::conversations::{Conversation, id, write};
 use crate::support::env::{TestEnv, assert_same_tree};
 use crate::support::faults::Dice;
 use crate::support::held_lock::HeldLock;
 use crate::support::injection::{
-    Fault, can_inject, interrupted_in, points, run_with_fault, sample,
+    Fault, can_inject, points, run_interrupted_in, run_with_fault, sample,
 };
 use crate::support::pair::{ID, META, Pair, ROLLOUT};
 use crate::support::sample::{backup, put, sample_home, text};
@@ -67,7 +67,7 @@ fn an_interrupted_backup_leaves_no_temp_files() {
             continue;
         };
         let marker = format!("{marker} {output:?}");
-        assert_eq!(debris(&env), Vec::<PathBuf>::new(), "{marker}");
+        assert_eq!(stray_files(&env), Vec::<PathBuf>::new(), "{marker}");
         let new = archives(&env).len() - known.len();
         // A command that is interrupted too late completes and reports success.
         assert_eq!(was_stopped(&output, &marker), new == 0, "{marker}");
@@ -135,7 +135,7 @@ fn an_interrupted_restore_leaves_no_temp_files() {
             continue;
         };
         let marker = format!("{point:?} {output:?}");
-        assert_eq!(debris(&env), Vec::<PathBuf>::new(), "{marker}");
+        assert_eq!(stray_files(&env), Vec::<PathBuf>::new(), "{marker}");
         let is_done = both.check_home(&env, &marker);
         assert_eq!(was_stopped(&output, &marker), !is_done, "{marker}");
         stopped += usize::from(!is_done);
@@ -158,7 +158,7 @@ fn many_conversations(env: &TestEnv) {
 /// Asserts that the command obeys one SIGINT that it gets while it opens files with `marker` in their paths.
 #[track_caller]
 fn assert_obeyed(env: &TestEnv, args: &[&str], marker: &str) {
-    let Some(output) = interrupted_in(env, args, marker) else {
+    let Some(output) = run_interrupted_in(env, args, marker) else {
         panic!("{args:?} does not open {marker}");
     };
     let text = String::from_utf8_lossy(&output.stderr);
@@ -192,7 +192,7 @@ fn one_ctrl_c_ends_every_command_that_reads_many_conversations() {
     }
     let left = fs::read_dir(env.path("exported")).map_or(0, Iterator::count);
     assert!(left < MANY as usize, "{left}");
-    assert_eq!(debris(&env), Vec::<PathBuf>::new());
+    assert_eq!(stray_files(&env), Vec::<PathBuf>::new());
 }
 
 #[test]
@@ -213,7 +213,7 @@ fn one_ctrl_c_ends_a_restore_and_a_search_of_archives() {
     fs::create_dir(env.codex_home()).expect("create");
     let search = ["find", "nothing", "--archives", "--regex"];
     assert_obeyed(&env, &search, "/home/sessions");
-    assert_eq!(debris(&env), Vec::<PathBuf>::new());
+    assert_eq!(stray_files(&env), Vec::<PathBuf>::new());
 }
 
 #[test]

@@ -112,7 +112,7 @@ fn a_damaged_database_is_kept_on_a_disk_without_hard_links() {
 }
 
 #[test]
-fn a_home_known_only_from_the_wal_counts_as_sharing_the_database() {
+fn a_home_with_rows_only_in_the_wal_is_detected_as_sharing_the_database() {
     let env = TestEnv::new();
     let folder = home_with_databases_apart(&env);
     let archive = text(&backup(&env, &[]));
@@ -145,7 +145,7 @@ fn a_home_known_only_from_the_wal_counts_as_sharing_the_database() {
 }
 
 #[test]
-fn a_merge_accepts_a_conversation_with_two_live_files() {
+fn a_merge_accepts_a_conversation_in_plain_and_compressed_form() {
     let env = TestEnv::new();
     let home = sample_home(&env);
     let archive = text(&backup(&env, &[]));
@@ -185,7 +185,7 @@ fn a_conversation_gets_its_row_from_the_newest_database_of_the_archive() {
 }
 
 #[test]
-fn a_restore_without_a_list_of_mounts_replaces_nothing() {
+fn a_restore_that_cannot_list_the_mounts_replaces_nothing() {
     let env = TestEnv::new();
     sample_home(&env);
     let archive = text(&backup(&env, &[]));

@@ -38,7 +38,7 @@ fn world(store: &str) -> (TestEnv, String) {
 }
 
 #[test]
-fn every_command_reports_another_credential_store() {
+fn each_command_refuses_or_reports_a_credential_store_other_than_file() {
     use Expected::{NamesStore, Refuses, Works};
     for store in ["keyring", "auto", "ephemeral"] {
         let table: &[(&[&str], Expected)] = &[
@@ -107,7 +107,7 @@ fn every_command_reports_another_credential_store() {
 }
 
 #[test]
-fn an_ignored_auth_json_makes_no_account_live() {
+fn an_auth_json_that_codex_ignores_is_not_shown_as_live() {
     for store in ["keyring", "auto", "ephemeral"] {
         let (env, _) = world(store);
         // Without Codex, the account in the store is unknown.

@@ -7,9 +7,9 @@
     reason = "how often each state was met is shown when a test fails, or with --nocapture"
 )]
 
-use crate::support::aftermath::{debris, home};
+use crate::support::aftermath::{home, stray_files};
 use crate::support::env::{TestEnv, assert_same_tree};
-use crate::support::faults::{Dice, Mount, ended_before_kill};
+use crate::support::faults::{Dice, Mount, run_ends_before_kill};
 use crate::support::pauses::vary;
 use crate::support::sample::{
     FIRST, backup, line, put, rollout, sample_home, sample_home_at, text,
@@ -31,7 +31,7 @@ fn grow(env: &TestEnv, dice: &mut Dice, mib: u64) {
 }
 
 #[test]
-fn i2_a_killed_backup_loses_nothing_and_leaves_nothing() {
+fn i2_a_killed_backup_loses_nothing_and_its_temp_files_are_removed() {
     let mut dice = Dice::new();
     let env = TestEnv::new();
     sample_home(&env);
@@ -42,7 +42,7 @@ fn i2_a_killed_backup_loses_nothing_and_leaves_nothing() {
     let whole = u64::try_from(began.elapsed().as_micros()).expect("short");
     for _ in 0..KILLS {
         let delay = Duration::from_micros(dice.below(whole * 11 / 10));
-        let _ = ended_before_kill(&env, &["backup", "--no-status"], delay);
+        let _ = run_ends_before_kill(&env, &["backup", "--no-status"], delay);
         let _ = env.run(["recommend"]);
     }
     assert_same_tree(&before, &home(&env));
@@ -59,7 +59,7 @@ fn i2_a_killed_backup_loses_nothing_and_leaves_nothing() {
     }
     let _ = env.run(["verify", "--all", "--repair"]).code(0);
     let _ = backup(&env, &[]);
-    assert_eq!(debris(&env), Vec::<PathBuf>::new());
+    assert_eq!(stray_files(&env), Vec::<PathBuf>::new());
 }
 
 /// Kills restores of `archive` and of the current state alternately, at random moments.
@@ -82,7 +82,7 @@ fn kill_restores(env: &TestEnv, dice: &mut Dice, archive: &str, kills: usize, al
     for i in 0..kills {
         let target = if is_archived { &undo } else { archive };
         let delay = Duration::from_micros(whole / 3 + dice.below(whole));
-        let _ = ended_before_kill(env, &["restore", target, "--no-safety-backup"], delay);
+        let _ = run_ends_before_kill(env, &["restore", target, "--no-safety-backup"], delay);
         // Any command finishes or undoes it, even one that only reads.
         let command = [
             &["recommend"][..],
@@ -101,7 +101,7 @@ fn kill_restores(env: &TestEnv, dice: &mut Dice, archive: &str, kills: usize, al
             assert_same_tree(&changed.1, &now.1);
             seen.1 += 1;
         }
-        assert_eq!(debris(env), Vec::<PathBuf>::new(), "after {command:?}");
+        assert_eq!(stray_files(env), Vec::<PathBuf>::new(), "after {command:?}");
     }
     println!(
         "{} runs ended with the archive's state, {} with the other one",
@@ -112,7 +112,7 @@ fn kill_restores(env: &TestEnv, dice: &mut Dice, archive: &str, kills: usize, al
     let _ = env.run(["restore", archive]).code(0);
     assert_eq!(both(env), archived);
     let _ = backup(env, &[]);
-    assert_eq!(debris(env), Vec::<PathBuf>::new());
+    assert_eq!(stray_files(env), Vec::<PathBuf>::new());
 }
 
 fn change(env: &TestEnv) {
@@ -134,7 +134,7 @@ fn i2_a_killed_restore_leaves_the_old_or_the_new_home() {
 }
 
 #[test]
-fn i2_a_killed_restore_through_a_link_leaves_one_state_on_both_disks() {
+fn i2_a_killed_restore_through_a_link_leaves_the_old_or_the_new_state_on_both_disks() {
     let mut dice = Dice::new();
     let env = TestEnv::new();
     let home = sample_home(&env);
@@ -148,7 +148,7 @@ fn i2_a_killed_restore_through_a_link_leaves_one_state_on_both_disks() {
 }
 
 #[test]
-fn i2_a_killed_restore_of_a_mounted_home_leaves_one_state() {
+fn i2_a_killed_restore_of_a_mounted_home_leaves_the_old_or_the_new_home() {
     for kind in ["tmpfs", "bind"] {
         let mut dice = Dice::new();
         let env = TestEnv::new();
@@ -157,7 +157,7 @@ fn i2_a_killed_restore_of_a_mounted_home_leaves_one_state() {
             fs::create_dir(env.path("volume")).expect("folder");
             Mount::bind(&env.path("volume"), &home)
         } else {
-            Mount::small(&home, 200 << 10)
+            Mount::tmpfs(&home, 200 << 10)
         };
         let Some(_mount) = mount else { return };
         sample_home_at(&home);
@@ -184,7 +184,7 @@ fn i2_a_killed_restore_into_mounted_conversations_keeps_the_mount() {
 }
 
 #[test]
-fn i2_databases_outside_the_home_are_replaced_with_it() {
+fn i2_a_killed_restore_leaves_home_and_outside_databases_in_the_same_state() {
     let mut dice = Dice::new();
     let env = TestEnv::new();
     let home = sample_home(&env);
@@ -231,11 +231,11 @@ fn i2_databases_outside_the_home_are_replaced_with_it() {
     for _ in 0..12 {
         let target = if titles(&env) == new { &undo } else { &archive };
         let delay = Duration::from_micros(5_000 + dice.below(60_000));
-        let _ = ended_before_kill(&env, &["restore", target, "--no-safety-backup"], delay);
+        let _ = run_ends_before_kill(&env, &["restore", target, "--no-safety-backup"], delay);
         let _ = env.run(["recommend"]);
         let now = titles(&env);
         assert!(now == old || now == new, "{now:?}");
-        assert_eq!(debris(&env), Vec::<PathBuf>::new());
+        assert_eq!(stray_files(&env), Vec::<PathBuf>::new());
     }
 }
 
@@ -277,6 +277,6 @@ fn i2_a_killed_restore_is_finished_before_another_begins() {
         let _ = second.wait();
         let _ = env.run(["restore", &undo, "--no-safety-backup"]).code(0);
         assert_same_tree(&changed, &home(&env));
-        assert_eq!(debris(&env), Vec::<PathBuf>::new());
+        assert_eq!(stray_files(&env), Vec::<PathBuf>::new());
     }
 }

@@ -10,7 +10,7 @@
 use crate::support::conversations::state;
 use crate::support::env::TestEnv;
 use crate::support::faults::Dice;
-use crate::support::injection::{Point, can_inject, points, sample_of, stopped_at};
+use crate::support::injection::{Point, can_inject, points, run_stopped_at, sample_evenly};
 use crate::support::lab::{Lab, rollouts};
 use crate::support::mock_backend::ToolCall;
 use crate::support::pauses::{poll, wait_until};
@@ -140,7 +140,7 @@ impl Scene {
         let mut is_acknowledged = false;
         let mut is_planned = false;
         let at = (point.call.as_str(), point.number);
-        let output = stopped_at(&self.lab.world, args, at, || {
+        let output = run_stopped_at(&self.lab.world, args, at, || {
             is_planned = self.lab.world.path(STAGING).exists();
             let is_locked = is_database_locked(&self.lab.home());
             let limit = if is_locked { LIMIT_IF_LOCKED } else { LIMIT };
@@ -282,7 +282,7 @@ fn chosen(all: &[Point]) -> Vec<(usize, Point)> {
             let [from, to]: [usize; 2] = [from, to].map(|end| end.parse().expect("a number"));
             all[from.min(all.len())..to.min(all.len())].to_vec()
         }
-        None => sample_of(POINTS, all, &mut Dice::new()),
+        None => sample_evenly(POINTS, all, &mut Dice::new()),
     };
     points.into_iter().map(|p| (numbered(&p), p)).collect()
 }
@@ -436,7 +436,7 @@ fn a_database_opened_during_a_restore_is_never_combined_with_the_log_of_another(
         let mut writer = None;
         let end = Arc::new(AtomicBool::new(false));
         let has_ended = Arc::clone(&end);
-        let output = stopped_at(&env, &args, ("renameat2", number), || {
+        let output = run_stopped_at(&env, &args, ("renameat2", number), || {
             writer = Some(std::thread::spawn(move || {
                 write_as_codex(&database, &opened, &is_going)
             }));

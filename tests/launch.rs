@@ -76,7 +76,7 @@ fn launch_switches_to_the_profile_and_passes_arguments_and_exit_code() {
 }
 
 #[test]
-fn the_flag_follows_the_subcommand_and_exec_gets_none() {
+fn no_daemon_follows_the_subcommand_and_is_not_passed_to_exec() {
     let env = world();
     codex(&env, RECORD);
     for (args, expected) in [
@@ -213,7 +213,7 @@ fn a_missing_account_is_an_error_and_a_dry_run_writes_nothing() {
 }
 
 #[test]
-fn a_program_that_cannot_start_leaves_a_settled_record_and_returns_the_login() {
+fn a_failed_start_of_codex_ends_the_record_and_returns_the_login() {
     let env = world();
     // An executable file that cannot run: its interpreter is missing.
     write_program(&env.path("bin/codex"), "#!/nonexistent/interpreter\n");
@@ -227,7 +227,7 @@ fn a_program_that_cannot_start_leaves_a_settled_record_and_returns_the_login() {
 }
 
 #[test]
-fn recommended_uses_the_account_of_recommend() {
+fn launch_recommended_uses_the_account_that_recommend_names() {
     let env = world();
     codex(&env, RECORD);
     let named = env.run(["recommend", "--json"]).code(0).json();
@@ -424,7 +424,7 @@ fn write_rollout(cwd: &Path, account: &str, count: usize) -> String {
 }
 
 #[test]
-fn a_conversation_is_bound_by_folder_and_account_and_its_usage_belongs_to_that_profile() {
+fn a_conversation_is_bound_by_folder_and_account_and_its_usage_is_listed_with_the_profile() {
     let env = world();
     codex(&env, &write_rollout(&env.path("."), "acct-bob", 1));
     let run = env.run(["launch", "home", "--", "exec", "x"]).code(0);
@@ -517,7 +517,7 @@ fn write_rollout_now(env: &TestEnv, creator: &Value) {
 }
 
 #[test]
-fn what_the_launched_codex_did_not_open_is_not_bound() {
+fn a_rollout_that_the_launched_codex_did_not_open_is_not_bound() {
     let own = json!({"creator_account_id": "acct-bob", "creator_user_id": "user-bob"});
     for creator in [json!({}), own] {
         let env = world();
@@ -543,7 +543,7 @@ fn what_the_launched_codex_did_not_open_is_not_bound() {
 }
 
 #[test]
-fn a_rollout_without_account_that_codex_did_not_open_is_unbound() {
+fn a_new_rollout_without_an_account_leaves_the_launch_unbound() {
     let env = world();
     let script = write_rollout(&env.path("."), "acct-bob", 1).replace("creator_", "no_");
     codex(&env, &script);
@@ -565,7 +565,7 @@ fn a_conversation_from_before_the_launch_is_not_bound() {
 }
 
 #[test]
-fn other_folders_and_accounts_are_not_bound_nor_one_of_two_candidates() {
+fn rollouts_of_other_folders_or_accounts_and_ambiguous_ones_are_not_bound() {
     for (cwd, account, count, state) in [
         ("elsewhere", "acct-bob", 1, "ended"),
         (".", "acct-alice", 1, "ended"),
@@ -742,7 +742,7 @@ pub(crate) fn opened(env: &TestEnv, args: &[&str]) -> Vec<String> {
 }
 
 #[test]
-fn listing_opens_only_bound_rollouts_and_binds_once() {
+fn listing_commands_open_only_bound_rollouts_and_bind_once() {
     let env = world();
     let folder = env.path("home/.codex/sessions/2026/01/02");
     fs::create_dir_all(&folder).unwrap();
@@ -821,7 +821,7 @@ fn signing_in_to_another_account_in_an_isolated_home_loses_neither_login() {
 }
 
 #[test]
-fn the_account_of_a_folder_applies_without_changing_the_live_login() {
+fn launch_if_folder_uses_the_account_of_the_folder_and_keeps_the_live_login() {
     let env = world();
     codex(&env, RECORD);
     let folder = env.path("clients/acme/web");

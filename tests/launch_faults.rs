@@ -170,14 +170,14 @@ fn try_all(args: &[&str], after: impl Fn(&TestEnv)) {
 }
 
 #[test]
-fn i2_i3_an_isolated_launch_with_any_call_failing_loses_no_login() {
+fn i2_i3_a_failed_system_call_in_an_isolated_launch_loses_no_login() {
     if can_inject() {
         try_all(&["launch", "bob", "--isolated", "--", "exec"], |_| ());
     }
 }
 
 #[test]
-fn i2_i3_a_launch_with_any_call_failing_loses_no_login() {
+fn i2_i3_a_failed_system_call_in_a_launch_loses_no_login() {
     if can_inject() {
         try_all(&["launch", "bob", "--", "exec"], |env| {
             let _ = env.run(["use", "alice"]).code(0);
@@ -188,12 +188,12 @@ fn i2_i3_a_launch_with_any_call_failing_loses_no_login() {
 /// Creates a manager home on its own small disk; `None` if mounting is not permitted.
 fn on_a_disk(kib: u64) -> Option<(World, Mount)> {
     let env = TestEnv::new();
-    let mount = Mount::small(&env.manager_home(), kib)?;
+    let mount = Mount::tmpfs(&env.manager_home(), kib)?;
     Some((World::new(env), mount))
 }
 
 #[test]
-fn i3_no_login_is_moved_to_a_disk_without_space_for_its_renewal() {
+fn i3_an_isolated_launch_is_refused_without_space_for_a_renewed_login() {
     let Some((mut world, _mount)) = on_a_disk(40 << 10) else {
         return;
     };

@@ -2,7 +2,7 @@
 //! registry is readable and correct.
 
 use crate::support::env::assert_same_tree;
-use crate::support::injection::{can_inject, ended_before_call, points};
+use crate::support::injection::{can_inject, points, run_ends_before_call};
 use crate::support::lab::{Lab, rollout};
 use crate::support::launched::{
     EXEC, LIMIT, Running, isolated_homes, isolated_logins, launches, registry, turns,
@@ -51,7 +51,7 @@ fn a_launch_whose_wrapper_is_killed_keeps_running_and_is_bound_once() {
         let Some(lab) = lab() else { return };
         let account = args[1];
         let id = format!("acct-{account}");
-        let mut running = Running::held(&lab, &id, args);
+        let mut running = Running::start_held(&lab, &id, args);
         let codex = running.codex();
         running.kill_wrapper();
         let row = launches(&lab).remove(0);
@@ -90,7 +90,7 @@ fn a_killed_launcher_or_codex_ends_the_launch_when_codex_ends() {
             lab.world.set("PATH", lab.codex.through_npm().search_path());
             let account = args[1];
             let id = format!("acct-{account}");
-            let mut running = Running::held(&lab, &id, args);
+            let mut running = Running::start_held(&lab, &id, args);
             if is_launcher {
                 // A Node that executes Codex in its own process leaves no launcher.
                 let Some(node) = running.launcher() else {
@@ -137,7 +137,7 @@ fn a_wrapper_killed_while_writing_leaves_a_correct_registry() {
         for number in 1..=writes {
             lab.backend.forget_requests();
             let before = launches(&lab).len();
-            let _ = ended_before_call(&lab.world, &args, "write", number);
+            let _ = run_ends_before_call(&lab.world, &args, "write", number);
             let at_once = launches(&lab).into_iter().next();
             wait_for_codex(&lab);
             let later = launches(&lab);

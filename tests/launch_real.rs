@@ -289,7 +289,10 @@ fn an_idle_launch_is_not_bound_to_the_conversation_of_another_account() {
 
 #[test]
 fn a_login_due_for_renewal_is_renewed_once_and_saved() {
-    let Some(lab) = Lab::of_two(&SignIn::alice().due(), &SignIn::bob().due()) else {
+    let Some(lab) = Lab::of_two(
+        &SignIn::alice().with_expired_token(),
+        &SignIn::bob().with_expired_token(),
+    ) else {
         return;
     };
     for isolated in [false, true] {

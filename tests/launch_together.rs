@@ -51,9 +51,9 @@ fn three_accounts_run_concurrently_in_separate_conversations() {
     let Some(lab) = lab_of_three() else { return };
     lab.backend.forget_requests();
     let mut running = [
-        Running::held(&lab, "acct-bob", &isolated("bob")),
-        Running::held(&lab, "acct-carol", &isolated("carol")),
-        Running::held(&lab, "acct-alice", &["launch", "alice"]),
+        Running::start_held(&lab, "acct-bob", &isolated("bob")),
+        Running::start_held(&lab, "acct-carol", &isolated("carol")),
+        Running::start_held(&lab, "acct-alice", &["launch", "alice"]),
     ];
     let accounts = ["acct-bob", "acct-carol", "acct-alice"];
     assert_eq!(turns(&lab), accounts);
@@ -113,7 +113,7 @@ fn a_conversation_written_in_an_isolated_home_is_locked_in_the_real_one() {
     let Some(lab) = Lab::of_two(&SignIn::alice(), &SignIn::bob()) else {
         return;
     };
-    let mut running = Running::held(&lab, "acct-bob", &isolated("bob"));
+    let mut running = Running::start_held(&lab, "acct-bob", &isolated("bob"));
     let row = launches(&lab).remove(0);
     let id = row["session_id"].as_str().expect("a bound conversation");
     let args = ["exec", "resume", "--skip-git-repo-check", id, "go on"];
@@ -129,10 +129,10 @@ fn a_conversation_written_in_an_isolated_home_is_locked_in_the_real_one() {
 
 #[test]
 fn a_second_launch_joins_the_isolated_home_and_the_last_one_returns_the_login() {
-    let Some(lab) = Lab::of_two(&SignIn::alice(), &SignIn::bob().due()) else {
+    let Some(lab) = Lab::of_two(&SignIn::alice(), &SignIn::bob().with_expired_token()) else {
         return;
     };
-    let mut first = Running::held(&lab, "acct-bob", &isolated("bob"));
+    let mut first = Running::start_held(&lab, "acct-bob", &isolated("bob"));
     let home = only_isolated_home(&lab);
     let renewed = read_refresh_token(&home);
     assert_ne!(renewed, SignIn::bob().refresh_token());
@@ -228,7 +228,7 @@ fn commands_that_would_take_an_isolated_login_are_refused() {
     lab.world.write("a.toml", config);
     let sync = ["sync", "-c", "a.toml", "run", "--apply"];
     let ending = [&sync[..], &["--auto-terminate-without-confirmation"]].concat();
-    let mut running = Running::held(&lab, "acct-bob", &isolated("bob"));
+    let mut running = Running::start_held(&lab, "acct-bob", &isolated("bob"));
     let pid = format!("PID {}", running.codex());
     let before = world(&lab);
     for args in [
@@ -253,7 +253,7 @@ fn profiles_can_be_managed_while_their_account_runs_isolated() {
     let Some(lab) = Lab::of_two(&SignIn::alice(), &SignIn::bob()) else {
         return;
     };
-    let mut running = Running::held(&lab, "acct-bob", &isolated("bob"));
+    let mut running = Running::start_held(&lab, "acct-bob", &isolated("bob"));
     let home = only_isolated_home(&lab);
     // A login that a running Codex uses is not probed.
     lab.backend.forget_requests();
@@ -290,10 +290,10 @@ fn profiles_can_be_managed_while_their_account_runs_isolated() {
 
 #[test]
 fn a_profile_whose_account_runs_isolated_is_not_removed() {
-    let Some(lab) = Lab::of_two(&SignIn::alice(), &SignIn::bob().due()) else {
+    let Some(lab) = Lab::of_two(&SignIn::alice(), &SignIn::bob().with_expired_token()) else {
         return;
     };
-    let mut running = Running::held(&lab, "acct-bob", &isolated("bob"));
+    let mut running = Running::start_held(&lab, "acct-bob", &isolated("bob"));
     let home = only_isolated_home(&lab);
     let renewed = read_refresh_token(&home);
     let pid = format!("PID {}", running.codex());
@@ -322,7 +322,7 @@ fn a_daemon_of_an_isolated_home_keeps_the_login_until_it_is_stopped() {
     let Some(lab) = Lab::of_two(&SignIn::alice(), &SignIn::bob()) else {
         return;
     };
-    let mut running = Running::held(&lab, "acct-bob", &isolated("bob"));
+    let mut running = Running::start_held(&lab, "acct-bob", &isolated("bob"));
     let home = only_isolated_home(&lab);
     let daemon = lab.codex.start_daemon(&home, &lab.backend);
     let pid = daemon.pid().expect("a daemon");
@@ -404,7 +404,7 @@ fn a_conversation_of_another_account_is_not_bound_to_the_launch() {
 }
 
 #[test]
-fn a_home_without_any_codex_run_can_be_isolated() {
+fn an_isolated_launch_works_before_the_first_codex_run_in_the_home() {
     let Some(lab) = Lab::of_two(&SignIn::alice(), &SignIn::bob()) else {
         return;
     };
@@ -420,11 +420,11 @@ fn a_home_without_any_codex_run_can_be_isolated() {
 }
 
 #[test]
-fn commands_inside_an_isolated_codex_do_not_switch_its_home() {
+fn commands_inside_an_isolated_home_do_not_switch_its_account() {
     let Some(mut lab) = lab_of_three() else {
         return;
     };
-    let mut running = Running::held(&lab, "acct-bob", &isolated("bob"));
+    let mut running = Running::start_held(&lab, "acct-bob", &isolated("bob"));
     lab.world.set("CODEX_HOME", only_isolated_home(&lab));
     let before = world(&lab);
     for args in [

@@ -6,7 +6,7 @@
     reason = "what was skipped is shown when a test fails, or with --nocapture"
 )]
 
-use crate::support::aftermath::{debris, home};
+use crate::support::aftermath::{home, stray_files};
 use crate::support::env::{Run, TestEnv, assert_same_tree};
 use crate::support::faults::Mount;
 use crate::support::injection::{can_inject, traced};
@@ -94,7 +94,7 @@ fn read_only_folders_are_replaced_and_removed() {
     put(&env, "AGENTS.md", "changed");
     for _ in 0..2 {
         let _ = env.run_unprivileged(&["restore", "latest"]).code(0);
-        assert_eq!(debris(&env), Vec::<PathBuf>::new());
+        assert_eq!(stray_files(&env), Vec::<PathBuf>::new());
     }
     let agents = Path::new("AGENTS.md");
     assert_eq!(home(&env).0[agents], before.0[agents]);
@@ -133,7 +133,7 @@ fn an_unreadable_unlinkable_file_stays_and_the_others_are_restored() {
         let _ = fs::remove_dir(env.codex_home().join("rules"));
         assert_same_tree(&before, &home(&env));
         assert_eq!(theirs.metadata().expect("stat").uid(), 12_345);
-        assert_eq!(debris(&env), Vec::<PathBuf>::new());
+        assert_eq!(stray_files(&env), Vec::<PathBuf>::new());
     }
     // The safety backup cannot read the file that would be replaced.
     let run = powerless(&["restore", &whole]).code(5);
@@ -168,7 +168,7 @@ fn folders_deeper_than_the_descriptor_limit_are_restored_and_removed() {
     put(&env, "AGENTS.md", "changed");
     let _ = run_with_files(&env, FILES, &["restore", "latest"]).code(0);
     assert_same_tree(&before, &home(&env));
-    assert_eq!(debris(&env), Vec::<PathBuf>::new());
+    assert_eq!(stray_files(&env), Vec::<PathBuf>::new());
 }
 
 #[test]
@@ -196,7 +196,7 @@ fn a_low_descriptor_limit_is_reported_and_leaves_no_files() {
             }
             let context = format!("{files} files, {args:?}\n{run}");
             assert!(!run.stderr.contains("panicked"), "{context}");
-            assert_eq!(debris(&env), Vec::<PathBuf>::new(), "{context}");
+            assert_eq!(stray_files(&env), Vec::<PathBuf>::new(), "{context}");
             if run.code == 0 {
                 done += 1;
             } else {
@@ -219,7 +219,7 @@ fn a_low_descriptor_limit_is_reported_and_leaves_no_files() {
 }
 
 #[test]
-fn leftovers_in_mounted_conversations_are_not_conversations() {
+fn restore_leftovers_in_mounted_sessions_are_not_archived() {
     let env = TestEnv::new();
     let sessions = env.codex_home().join("sessions");
     fs::create_dir_all(env.path("volume")).expect("folder");
@@ -254,7 +254,7 @@ fn leftovers_in_mounted_conversations_are_not_conversations() {
     fs::remove_dir_all(&remains).expect("remove");
     let _ = with_second(&[]);
     assert_same_tree(&before, &home(&env));
-    assert_eq!(debris(&env), Vec::<PathBuf>::new());
+    assert_eq!(stray_files(&env), Vec::<PathBuf>::new());
 }
 
 #[test]
@@ -274,7 +274,7 @@ fn two_links_of_a_home_to_one_folder_are_restored() {
     let _ = env.run(["restore", &archive]).code(0);
     assert_same_tree(&before, &home(&env));
     assert_same_tree(&there, &env.tree("disk"));
-    assert_eq!(debris(&env), Vec::<PathBuf>::new());
+    assert_eq!(stray_files(&env), Vec::<PathBuf>::new());
 }
 
 #[test]
@@ -298,12 +298,12 @@ fn linked_conversations_are_restored_if_their_parent_is_read_only() {
     assert_same_tree(&before, &home(&env));
     assert_same_tree(&there, &env.tree("disk"));
     assert_eq!(fs::read_link(&sessions).expect("a link"), place);
-    assert_eq!(debris(&env), Vec::<PathBuf>::new());
+    assert_eq!(stray_files(&env), Vec::<PathBuf>::new());
 }
 
 /// Mounts an overlay at `merged` over `lower`.
 fn mount_overlay(env: &TestEnv) -> Option<Mount> {
-    Mount::layers(&env.path(""), &env.path("merged"))
+    Mount::overlay(&env.path(""), &env.path("merged"))
 }
 
 /// Returns the number of exchange calls that the command makes in `merged`.
@@ -311,16 +311,16 @@ fn count_exchanges(env: &TestEnv, args: &[&str]) -> usize {
     let options = ["-e", "trace=renameat2"].map(str::to_owned);
     let (output, log) = traced(env, &options, args);
     assert!(output.status.success(), "{output:?}");
-    let of_home = |line: &&str| {
+    let require_in_home = |line: &&str| {
         // strace splits the line of a call if another thread does something meanwhile.
         let is_done = line.ends_with("= 0") || line.ends_with("<unfinished ...>");
         line.contains("RENAME_EXCHANGE") && is_done && !line.contains("try-")
     };
-    log.lines().filter(of_home).count()
+    log.lines().filter(require_in_home).count()
 }
 
 #[test]
-fn a_home_created_in_a_container_is_exchanged_as_a_whole() {
+fn a_home_in_the_upper_overlay_layer_is_exchanged_as_a_whole() {
     if !can_inject() {
         return;
     }
@@ -348,7 +348,7 @@ fn a_home_created_in_a_container_is_exchanged_as_a_whole() {
 }
 
 #[test]
-fn a_home_with_folders_of_both_layers_is_restored() {
+fn a_home_in_both_overlay_layers_is_restored() {
     let mut env = TestEnv::on_disk();
     sample_home_at(&env.path("lower/.codex"));
     fs::create_dir_all(env.path("lower/.codex/skills/theirs")).expect("folder");
@@ -386,7 +386,7 @@ fn a_home_with_folders_of_both_layers_is_restored() {
 }
 
 #[test]
-fn a_home_in_a_lower_layer_is_restored() {
+fn a_home_in_the_lower_overlay_layer_is_restored() {
     let mut env = TestEnv::on_disk();
     sample_home_at(&env.path("lower/.codex"));
     let Some(_mount) = mount_overlay(&env) else {

@@ -105,7 +105,7 @@ fn assert_no_archive_leaks(env: &TestEnv) {
 }
 
 #[test]
-fn a_sync_stays_in_the_cloud_folder() {
+fn a_sync_during_link_swaps_writes_nothing_outside_the_cloud_folder() {
     let pair = Pair::new();
     for name in names() {
         pair.put("a", &format!("{FOLDER}/{name}"), "first");
@@ -135,7 +135,7 @@ fn a_sync_stays_in_the_cloud_folder() {
 }
 
 #[test]
-fn a_backup_has_no_file_from_outside() {
+fn a_backup_during_link_swaps_contains_no_file_from_outside() {
     let env = TestEnv::new();
     sample_home(&env);
     for name in names() {
@@ -153,7 +153,7 @@ fn a_backup_has_no_file_from_outside() {
 }
 
 #[test]
-fn a_restore_changes_nothing_outside() {
+fn a_restore_during_link_swaps_changes_nothing_outside() {
     let env = TestEnv::new();
     sample_home(&env);
     for name in names() {
@@ -178,7 +178,7 @@ fn a_restore_changes_nothing_outside() {
 }
 
 #[test]
-fn neither_the_index_nor_the_trash_takes_a_conversation_from_outside() {
+fn the_index_and_the_trash_take_no_conversation_from_outside_during_link_swaps() {
     let env = TestEnv::new();
     let conversation = Conversation::new(1, 60, "one", "two");
     let path = write(&env, &conversation);

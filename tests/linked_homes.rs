@@ -114,7 +114,7 @@ fn outside_databases_are_restored_inside_a_separate_home() {
 }
 
 #[test]
-fn databases_named_by_the_environment_are_archived_and_the_risk_of_to_is_reported() {
+fn databases_in_codex_sqlite_home_are_archived_and_restore_to_reports_the_risk() {
     let Some(mut lab) = Lab::new() else { return };
     let (home, databases) = (lab.home(), lab.world.path("databases"));
     fs::create_dir(&databases).expect("a folder");
@@ -214,7 +214,7 @@ fn linked_conversations_are_restored_through_the_link() {
 }
 
 #[test]
-fn a_linked_home_stays_linked() {
+fn a_restore_keeps_the_link_to_a_home() {
     let Some(lab) = Lab::new() else { return };
     let (home, real) = (lab.home(), lab.world.path("disk/codex"));
     fs::create_dir_all(lab.world.path("disk")).expect("a folder");
@@ -248,7 +248,7 @@ fn sample_with_databases_in(home: &Path, folder: &Path) -> PathBuf {
 }
 
 #[test]
-fn databases_outside_the_home_count_as_files() {
+fn a_backup_counts_outside_databases_as_files() {
     let env = TestEnv::new();
     let home = env.codex_home();
     sample_with_databases_in(&home, &env.path("databases"));

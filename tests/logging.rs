@@ -103,7 +103,7 @@ fn every_format_has_the_same_fields_and_no_token() {
 }
 
 #[test]
-fn only_events_from_the_level_on_are_logged() {
+fn events_below_the_level_are_not_logged() {
     for (level, expected) in [
         (Severity::Debug, 4),
         (Severity::Info, 3),
@@ -127,7 +127,7 @@ fn only_events_from_the_level_on_are_logged() {
 }
 
 #[test]
-fn a_new_day_and_a_full_file_begin_a_new_file() {
+fn a_new_day_or_a_full_file_starts_a_new_log_file() {
     for format in [LogFormat::Text, LogFormat::Json, LogFormat::Logfmt] {
         let root = tempfile::tempdir().expect("a folder");
         let settings = LogSettings {
@@ -272,9 +272,9 @@ fn a_clock_that_is_ahead_removes_no_log() {
 }
 
 #[test]
-fn file_names_are_parsed_as_written() {
+fn log_file_names_round_trip() {
     let root = tempfile::tempdir().expect("a folder");
-    let place = LogLocation::of(&LogSettings::default(), &world(root.path(), "2026-11-20"));
+    let place = LogLocation::new(&LogSettings::default(), &world(root.path(), "2026-11-20"));
     for number in [0, 1, 27] {
         for is_zip in [false, true] {
             let date = chrono::NaiveDate::from_ymd_opt(2026, 11, 20).expect("a day");

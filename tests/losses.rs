@@ -130,7 +130,7 @@ fn an_acceptance_ends_when_the_messages_are_back() {
 }
 
 #[test]
-fn an_acceptance_is_for_one_home() {
+fn an_acceptance_applies_to_one_home() {
     let mut env = TestEnv::new();
     write(&env, &sample(1));
     back_up_at(&mut env, "08:00");
@@ -166,7 +166,7 @@ fn an_acceptance_is_for_one_home() {
 
 /// An acceptance of an earlier version has no home and no times.
 #[test]
-fn an_acceptance_of_an_earlier_version_counts() {
+fn an_acceptance_recorded_by_an_earlier_version_still_applies() {
     let mut env = TestEnv::new();
     write(&env, &sample(1));
     back_up_at(&mut env, "08:00");
@@ -180,7 +180,7 @@ fn an_acceptance_of_an_earlier_version_counts() {
 }
 
 #[test]
-fn a_backup_compares_with_the_last_archive_that_has_a_conversation() {
+fn a_backup_compares_each_conversation_with_the_last_archive_that_has_it() {
     let mut env = TestEnv::new();
     write(&env, &sample(1));
     write(&env, &sample(2));
@@ -199,7 +199,7 @@ fn a_backup_compares_with_the_last_archive_that_has_a_conversation() {
 }
 
 #[test]
-fn a_restore_takes_the_fullest_copy_and_says_which() {
+fn restore_session_takes_the_most_complete_archived_copy_and_names_it() {
     let mut env = TestEnv::new();
     write(&env, &sample(1));
     back_up_at(&mut env, "09:00");
@@ -328,7 +328,7 @@ fn messages_of_a_trashed_conversation_are_found() {
 }
 
 #[test]
-fn forget_keeps_the_last_snapshot_that_the_check_named() {
+fn vault_forget_keeps_the_snapshot_that_a_loss_check_named() {
     if restic::program().is_none() {
         return;
     }
@@ -360,7 +360,7 @@ fn forget_keeps_the_last_snapshot_that_the_check_named() {
 }
 
 #[test]
-fn forget_keeps_the_last_snapshot_without_a_check_before() {
+fn vault_forget_keeps_the_last_copy_without_an_earlier_loss_check() {
     if restic::program().is_none() {
         return;
     }
@@ -386,7 +386,7 @@ fn forget_keeps_the_last_snapshot_without_a_check_before() {
 
 /// Messages that were added after a loss are replaced by the restore.
 #[test]
-fn a_restore_says_where_the_messages_that_it_replaces_are() {
+fn a_restore_names_the_archive_of_the_messages_that_it_replaces() {
     let mut env = TestEnv::new();
     write(&env, &sample(1));
     back_up_at(&mut env, "08:00");
@@ -416,7 +416,7 @@ fn a_restore_says_where_the_messages_that_it_replaces_are() {
 }
 
 #[test]
-fn doctor_knows_that_a_restore_brought_the_messages_back() {
+fn doctor_reports_no_loss_after_a_restore_of_the_messages() {
     let mut env = TestEnv::new();
     write(&env, &sample(1));
     back_up_at(&mut env, "08:00");
@@ -451,7 +451,7 @@ fn cut_from(path: &Path, text: &str) {
 }
 
 #[test]
-fn rewinds_forks_and_growth_of_the_real_codex_lose_nothing_and_a_compaction_does() {
+fn with_real_codex_compactions_are_losses_and_rewinds_forks_and_growth_are_not() {
     let Some(lab) = Lab::new() else { return };
     let home = lab.home();
     let id = lab.say("one");
@@ -494,7 +494,7 @@ fn rewinds_forks_and_growth_of_the_real_codex_lose_nothing_and_a_compaction_does
 }
 
 #[test]
-fn a_migration_loses_nothing_and_half_a_migration_does() {
+fn a_complete_migration_is_no_loss_and_a_partial_one_is() {
     let Some(lab) = Lab::of_version("0.98.0") else {
         return;
     };
@@ -528,7 +528,7 @@ fn a_migration_loses_nothing_and_half_a_migration_does() {
 
 /// Equal messages are different ones: those of a lost rollout are missing, whatever the other rollouts have.
 #[test]
-fn the_messages_of_a_lost_rewind_are_missed_though_the_base_has_equal_ones() {
+fn a_deleted_rewind_is_a_loss_even_if_its_base_has_equal_messages() {
     let Some(lab) = Lab::new() else { return };
     let home = lab.home();
     let id = lab.say("continue");
@@ -559,7 +559,7 @@ fn the_messages_of_a_lost_rewind_are_missed_though_the_base_has_equal_ones() {
 
 /// A fork of Codex 0.169 has no turns of its base, only the place at which it leaves it.
 #[test]
-fn i16_the_turns_of_a_missing_base_are_missed_by_the_fork_and_kept() {
+fn i16_a_missing_base_is_a_loss_of_its_fork_and_its_last_copy_is_kept() {
     let Some(lab) = Lab::new() else { return };
     let home = lab.home();
     let base = lab.say("one");
@@ -629,7 +629,7 @@ fn name_of(path: &Path) -> String {
     name.strip_suffix(".zst").unwrap_or(name).to_owned()
 }
 
-fn rollout_id_of(path: &Path) -> String {
+fn parse_rollout_id(path: &Path) -> String {
     let name = name_of(path);
     let stem = name.strip_suffix(".jsonl").unwrap();
     stem[stem.len() - 36..].to_owned()
@@ -842,7 +842,7 @@ impl Oracle {
         let fork = u32::try_from(self.texts).unwrap() + 5000;
         let own = vec![self.message(), self.message()];
         let (path, texts) = self.threads[&number].rollouts[place].clone();
-        let base = rollout_id_of(&path);
+        let base = parse_rollout_id(&path);
         let json = json!({"thread_id": base, "end_ordinal_exclusive": 1,
             "end_byte_offset": self.text(number, &path, &texts).len()});
         let name = format!("rollout-2026-11-20T08-00-00-{}.jsonl", id(fork));
@@ -983,7 +983,7 @@ fn run_sequence(seed: u64) {
 }
 
 #[test]
-fn every_dropped_message_is_found_and_nothing_else_is_a_loss() {
+fn in_random_sequences_exactly_the_dropped_messages_are_losses() {
     for seed in variables::seeds(6) {
         run_sequence(seed);
     }

@@ -1,7 +1,7 @@
 //! Memory use is bounded for homes of any size.
 
 use crate::support::env::TestEnv;
-use crate::support::memory::peak_of;
+use crate::support::memory::run_measuring_memory;
 use crate::support::sample::{put, sample_home};
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -21,7 +21,7 @@ fn assert_memory_stays_below_limit(env: &TestEnv, file: &str) {
         &["restore", "latest"],
     ];
     for args in works {
-        let (run, peak) = peak_of(env, args);
+        let (run, peak) = run_measuring_memory(env, args);
         assert_eq!(run.code, 0, "{run}");
         assert!(peak < MEMORY_LIMIT_BYTES, "{args:?} used {peak} bytes");
     }
@@ -110,7 +110,7 @@ fn lines_larger_than_the_limit_are_merged_in_parts() {
     lines.extend_from_slice(b"\"}\n{\"text\":\"three\"}");
     let path = put(&env, "history.jsonl", &lines);
     let args = ["restore", "latest", "--merge", "--no-safety-backup"];
-    let (run, peak) = peak_of(&env, &args);
+    let (run, peak) = run_measuring_memory(&env, &args);
     assert_eq!(run.code, 0, "{run}");
     assert!(peak < MEMORY_LIMIT_BYTES, "{peak} bytes");
     // The lines of the archive precede those that only the home had.

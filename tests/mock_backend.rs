@@ -145,7 +145,7 @@ fn auth_json_is_deterministic_and_has_the_claims_of_codex() {
 }
 
 #[test]
-fn rfc3339_knows_leap_days_and_centuries() {
+fn rfc3339_handles_leap_days_and_centuries() {
     assert_eq!(rfc3339(0), "1970-01-01T00:00:00.000000000Z");
     assert_eq!(rfc3339(951_782_400), "2000-02-29T00:00:00.000000000Z");
     assert_eq!(rfc3339(1_709_164_799), "2024-02-28T23:59:59.000000000Z");
@@ -324,7 +324,7 @@ fn real_codex_runs_and_resumes_a_session() {
 }
 
 #[test]
-fn real_codex_reads_the_figures_of_the_backend() {
+fn real_codex_reports_the_rate_limits_of_the_backend() {
     let Some(lab) = Lab::new() else { return };
     let at = unix_now() + 5_000;
     lab.backend.account("acct-bob").set(|bob| {
@@ -360,7 +360,7 @@ fn real_codex_reads_the_figures_of_the_backend() {
 }
 
 #[test]
-fn real_codex_rotates_an_expired_sign_in_and_loses_its_copy() {
+fn real_codex_renews_an_expired_login_and_its_copy_becomes_invalid() {
     let Some(lab) = Lab::new() else { return };
     let stale = SignIn::alice().family("demo").ttl_seconds(-60);
     let home = lab.signed_in(&stale);
@@ -391,7 +391,7 @@ fn real_codex_rotates_an_expired_sign_in_and_loses_its_copy() {
 }
 
 #[test]
-fn real_codex_treats_a_revoked_sign_in_as_none() {
+fn real_codex_treats_a_revoked_login_as_signed_out() {
     let Some(lab) = Lab::new() else { return };
     lab.backend
         .account("acct-alice")
@@ -450,7 +450,7 @@ fn real_codex_reports_a_reached_usage_limit() {
 }
 
 #[test]
-fn real_codex_needs_the_workspace_check() {
+fn real_codex_fails_if_the_workspace_check_fails() {
     let Some(lab) = Lab::new() else { return };
     lab.signed_in(&SignIn::alice());
     lab.backend

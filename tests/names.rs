@@ -99,7 +99,7 @@ hint: they are: 2026-11-20-100000-alice@example.com, 2026-11-19-100000-alice@exa
 }
 
 #[test]
-fn an_archive_is_a_number_of_the_list_a_beginning_or_one_before_the_latest() {
+fn an_archive_is_chosen_by_list_number_name_prefix_or_offset_from_latest() {
     let (env, names) = three_archives();
     let listed = env.run(["list-backups", "--json"]).code(0).json();
     for backup in listed["backups"].as_array().unwrap() {
@@ -133,7 +133,7 @@ fn an_archive_is_a_number_of_the_list_a_beginning_or_one_before_the_latest() {
 }
 
 #[test]
-fn a_mistyped_conflict_or_snapshot_is_named_before_anything_else() {
+fn a_mistyped_conflict_or_snapshot_is_reported_before_other_errors() {
     let env = world();
     let run = env.run(["sync", "resolve", "typo"]).code(1);
     assert!(
@@ -147,7 +147,7 @@ fn a_mistyped_conflict_or_snapshot_is_named_before_anything_else() {
 }
 
 #[test]
-fn an_account_without_a_profile_is_suggested_by_a_name_that_can_be_typed() {
+fn an_account_without_a_profile_is_suggested_by_its_email() {
     let env = TestEnv::new();
     write_auth(&env.codex_home(), &alice(1));
     let run = env

@@ -30,7 +30,7 @@ fn archives(env: &TestEnv) -> usize {
 }
 
 #[test]
-fn a_backup_on_condition_is_made_only_after_an_update_of_codex() {
+fn backup_if_codex_changed_runs_only_after_an_update_of_codex() {
     let mut env = alice_and_bob();
     let args = ["backup", "--no-status", "--if-codex-changed", "--json"];
     install(&env, "0.169.0");
@@ -77,7 +77,7 @@ fn a_scheduled_backup_archives_once_a_day_and_after_an_update_of_codex() {
 }
 
 #[test]
-fn a_replaced_binary_is_another_build() {
+fn a_replaced_binary_without_a_version_counts_as_an_update_of_codex() {
     let mut env = alice_and_bob();
     let args = ["backup", "--no-status", "--if-codex-changed", "--json"];
     write_program(&env.path("bin/codex"), "#!/bin/sh\n");
@@ -89,7 +89,7 @@ fn a_replaced_binary_is_another_build() {
 }
 
 #[test]
-fn launch_archives_before_a_new_codex_starts_if_it_is_told_to() {
+fn launch_backs_up_before_a_new_codex_starts_if_configured() {
     let mut env = alice_and_bob();
     install(&env, "0.169.0");
     let _ = env.run(["launch", "home"]).code(0);

@@ -225,7 +225,7 @@ fn i11_dry_run_writes_nothing_and_prints_the_same() {
 }
 
 #[test]
-fn impossible_days_are_mismatches_and_still_counted() {
+fn impossible_dates_in_file_names_are_recorded_as_mismatches() {
     let env = example();
     let mtime = "2026-04-14T17:55:00+05:30";
     let names = [
@@ -255,7 +255,7 @@ fn impossible_days_are_mismatches_and_still_counted() {
 }
 
 #[test]
-fn damaged_files_are_records_without_an_account() {
+fn damaged_login_files_get_records_without_an_account() {
     let env = example();
     let mtime = "2026-04-14T17:55:00+05:30";
     let login = auth_json(&SignIn::new("acct-a", "a@x.com"));
@@ -298,7 +298,7 @@ fn damaged_files_are_records_without_an_account() {
 }
 
 #[test]
-fn other_names_are_skipped_and_files_that_cannot_be_read_change_the_exit_code() {
+fn other_file_names_are_skipped_and_unreadable_files_change_the_exit_code() {
     let env = example();
     let mtime = "2026-04-14T17:55:00+05:30";
     dump(&env, "notes.txt", "", mtime);
@@ -375,7 +375,7 @@ fn a_link_is_followed_and_keeps_its_own_name() {
 }
 
 #[test]
-fn folders_files_and_subfolders_can_be_named_and_repeated() {
+fn folders_files_and_subfolders_can_be_given_repeatedly() {
     let env = example();
     dump(
         &env,
@@ -475,7 +475,7 @@ fn archives_hold_the_login_verbatim_and_their_sidecars_describe_them() {
 }
 
 #[test]
-fn sidecars_repeat_the_record_and_overwrite_nothing() {
+fn sidecars_contain_the_record_and_overwrite_no_file() {
     let env = example();
     let taken = env.write(
         "home/.codex-manager/backups/2026-04-14-155500-drdpsbose023@gmail.com-codex.metadata.json",
@@ -513,7 +513,7 @@ fn the_duration_is_a_setting_and_may_be_fractional() {
 }
 
 #[test]
-fn the_year_is_the_current_the_matching_or_the_given_one() {
+fn the_year_is_given_or_matches_the_mtime_or_is_the_current_one() {
     let mut env = TestEnv::new();
     env.set("CODEX_MANAGER_NOW", "2027-01-02T12:00:00Z");
     dump(&env, "31dec_a@x.com_auth.json", "", "2026-12-24T12:00:00Z");

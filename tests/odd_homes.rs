@@ -1,6 +1,6 @@
 //! Unusual homes: links, names that are not Unicode, unreadable files, extreme times.
 
-use crate::support::aftermath::{debris, home};
+use crate::support::aftermath::{home, stray_files};
 use crate::support::archives::{create_archive, restore_archive, restore_archive_onto};
 use crate::support::create_pipe;
 use crate::support::env::{TestEnv, assert_same_tree};
@@ -228,7 +228,7 @@ fn archived_files_with_any_name_can_be_restored() {
 }
 
 #[test]
-fn foreign_files_at_codexs_paths_are_named_and_kept() {
+fn unexpected_files_at_paths_of_codex_are_named_and_kept() {
     let env = TestEnv::new();
     let home = sample_home(&env);
     let before = text(&backup(&env, &[]));
@@ -291,7 +291,7 @@ fn foreign_files_at_codexs_paths_are_named_and_kept() {
 }
 
 #[test]
-fn a_name_that_is_not_unicode_is_protected_like_others() {
+fn an_unreadable_file_with_a_non_unicode_name_is_named_and_kept() {
     let env = TestEnv::new();
     let home = sample_home(&env);
     let odd = home
@@ -341,7 +341,7 @@ fn a_read_only_folder_can_be_unpacked_by_any_tar() {
 }
 
 #[test]
-fn an_archive_with_very_many_similar_names_can_be_read() {
+fn an_archive_with_a_manifest_of_17_mib_can_be_read() {
     let env = TestEnv::new();
     let folders = vec!["n".repeat(240); 15].join("/");
     let folder = env.codex_home().join("skills").join(folders);
@@ -458,7 +458,7 @@ fn an_auth_json_that_is_no_login_is_quarantined_by_a_restore() {
         let notes = run.json()["notes"].to_string();
         assert!(notes.contains(because), "{what}: {run}");
         assert_same_tree(&before, &home(&env));
-        assert_eq!(debris(&env), Vec::<PathBuf>::new(), "{what}");
+        assert_eq!(stray_files(&env), Vec::<PathBuf>::new(), "{what}");
         let aside = env.tree("home/.codex-manager/profiles/.unreadable").0;
         let is_kept = match what {
             "folder" => aside.keys().any(|path| path.ends_with("x")),
@@ -553,7 +553,7 @@ fn a_damaged_database_is_named_and_kept() {
 }
 
 #[test]
-fn archives_contain_no_archives() {
+fn a_manager_home_inside_the_codex_home_is_not_archived() {
     let mut env = TestEnv::new();
     let home = sample_home(&env);
     env.set("CODEX_MANAGER_HOME", home.join("manager"));
@@ -654,7 +654,7 @@ fn a_home_that_is_a_dangling_link_is_not_replaced() {
 }
 
 #[test]
-fn a_restore_into_or_around_a_home_is_refused() {
+fn restore_to_a_folder_inside_or_above_a_home_is_refused() {
     let env = TestEnv::new();
     let home = sample_home(&env);
     let archive = text(&backup(&env, &[]));

@@ -22,7 +22,7 @@ pub(crate) fn said(lab: &Lab, prompt: &str) -> String {
 }
 
 #[test]
-fn repair_says_at_once_that_an_old_codex_keeps_no_list() {
+fn repair_reports_quickly_that_an_old_codex_has_no_list_of_conversations() {
     for version in VERSIONS {
         let Some(lab) = Lab::of_version(version) else {
             return;
@@ -40,7 +40,7 @@ fn repair_says_at_once_that_an_old_codex_keeps_no_list() {
 }
 
 #[test]
-fn conversations_without_a_database_are_listed_named_and_resumed_at_once() {
+fn conversations_without_a_database_are_listed_with_titles_and_resumed() {
     for version in VERSIONS {
         let Some(lab) = Lab::of_version(version) else {
             return;

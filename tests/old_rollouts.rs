@@ -71,7 +71,7 @@ fn conversations_of_2025_are_found_shown_and_exported() {
 }
 
 #[test]
-fn a_check_counts_them_and_calls_none_damaged() {
+fn history_check_counts_old_rollouts_and_reports_none_as_damaged() {
     let env = old_home();
     write(&env, &Conversation::new(1, 60, "A question", "An answer."));
     let checked = env.run(["history", "check", "--json"]).code(0).json();
@@ -89,7 +89,7 @@ fn a_check_counts_them_and_calls_none_damaged() {
 }
 
 #[test]
-fn a_conversation_of_the_old_form_has_the_name_in_the_index() {
+fn a_legacy_conversation_takes_its_name_from_session_index() {
     let env = TestEnv::new();
     write(&env, &Conversation::new(1, 60, "A question", "An answer."));
     let sql = "UPDATE threads SET name = 'earlier name', history_mode = 'legacy' WHERE id = ?1";

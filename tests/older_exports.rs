@@ -182,7 +182,7 @@ fn i5_a_moved_login_comes_back_only_with_the_export_that_took_it() {
 }
 
 #[test]
-fn i5_an_undecided_import_keeps_the_local_login() {
+fn i5_an_import_of_a_login_of_unclear_age_keeps_the_local_login() {
     let (_first, file) = exported(&alice(0));
     let other = machine();
     save(&other, &alice(0).family("another"));
@@ -202,7 +202,7 @@ fn i5_an_undecided_import_keeps_the_local_login() {
 }
 
 #[test]
-fn i5_facts_about_a_login_survive_the_removal_of_its_profile() {
+fn i5_the_records_of_a_login_survive_the_removal_of_its_profile() {
     let (_first, file) = exported(&alice(0));
     for removal in [&["--yes"][..], &["--purge", "--yes"]] {
         let other = machine();
@@ -230,7 +230,7 @@ fn i5_facts_about_a_login_survive_the_removal_of_its_profile() {
 }
 
 #[test]
-fn a_live_login_newer_than_the_exported_one_becomes_the_profile() {
+fn a_live_login_newer_than_the_imported_one_is_saved_in_the_profile() {
     let (_first, file) = exported(&alice(0));
     let other = machine();
     write_auth(&other.codex_home(), &alice(3));

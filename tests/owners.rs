@@ -94,7 +94,7 @@ fn i5_a_saved_live_login_without_profile_is_refused_only_if_it_is_outdated() {
 }
 
 #[test]
-fn an_older_live_login_does_not_revive_a_moved_one() {
+fn a_moved_login_stays_moved_despite_an_older_live_login() {
     let env = alice_and_bob();
     let _ = env.run(["use", "home"]).code(0);
     let key = write_age_key(&env);
@@ -147,7 +147,7 @@ fn status_of_all_names_a_login_that_may_be_in_a_keyring() {
 }
 
 #[test]
-fn an_old_switch_record_without_a_home_still_works() {
+fn a_switch_record_of_an_older_version_is_accepted() {
     let env = alice_and_bob();
     let _ = env.run(["use", "home"]).code(0);
     let path = env.manager_home().join("profiles/.switch.json");
@@ -176,7 +176,7 @@ fn an_older_live_login_under_renewal_is_left_unchanged() {
     let newer = SignIn::alice().family("f2").issued_at(unix_now() - 500);
     write_auth(&home, &newer);
     let _ = lab.manager(["profile", "save", "alice"]).code(0);
-    write_auth(&home, &SignIn::alice().due());
+    write_auth(&home, &SignIn::alice().with_expired_token());
     let alice = lab.backend.account("acct-alice");
     alice.set(|account| account.refresh_delay_ms = 1_500);
     let running = lab.codex.spawn_exec(&home, &lab.backend, &["hello"]);

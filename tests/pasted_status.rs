@@ -44,7 +44,7 @@ fn pasted_status_text_replaces_a_query_of_codex() {
 }
 
 #[test]
-fn figures_replace_those_that_a_wrong_clock_recorded_for_later() {
+fn pasted_figures_replace_those_recorded_by_a_clock_that_was_ahead() {
     let mut env = without_codex();
     env.write("full.txt", PASTED.replace("9% left", "0% left"));
     env.set("CODEX_MANAGER_NOW", "2027-11-20T12:00:00Z");
@@ -155,7 +155,7 @@ fn accounts(env: &TestEnv) -> Vec<Value> {
 }
 
 #[test]
-fn the_screen_of_a_narrow_terminal_names_the_archive_and_the_end_of_the_cooldown() {
+fn a_status_pasted_from_a_narrow_terminal_is_read_unless_it_is_cut() {
     let env = without_codex();
     let args = ["backup", "--json", "--status-file", "-"];
     let printed = env.run_with_input(args, NARROW).code(0).json();
@@ -266,7 +266,7 @@ fn utf16_status_text_from_powershell_is_read() {
 }
 
 #[test]
-fn windows_of_unusual_length_decide_and_are_not_followed_as_one() {
+fn windows_without_a_known_length_set_the_cooldown_and_report_no_moved_reset() {
     let mut env = without_codex();
     let look = |env: &TestEnv| {
         let text = "Usage limit: [░░] 0% left (resets 12:36 on 22 Nov)\n\

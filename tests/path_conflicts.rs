@@ -1,6 +1,6 @@
 //! Restores of a folder over a file or link, and of a file over a folder.
 
-use crate::support::aftermath::debris;
+use crate::support::aftermath::stray_files;
 use crate::support::env::{TestEnv, assert_same_tree};
 use crate::support::faults::Mount;
 use crate::support::sample::{backup, comparable, put, sample_home, sample_home_at, text};
@@ -30,7 +30,7 @@ fn remove(place: &Path) {
 }
 
 #[test]
-fn a_selected_folder_replaces_a_file_and_back() {
+fn partial_restores_replace_a_file_by_a_folder_and_vice_versa() {
     let env = TestEnv::new();
     let place = sample_home(&env).join("skills/a");
     put(&env, "skills/a/f", "in a folder");
@@ -48,7 +48,7 @@ fn a_selected_folder_replaces_a_file_and_back() {
         assert_eq!(fs::read(place.join("f")).expect("read"), b"in a folder");
         let _ = env.run(["restore", &file, "--only", "skills/a"]).code(0);
         assert_same_tree(&as_file, &env.tree("home/.codex/skills"));
-        assert_eq!(debris(&env), Vec::<PathBuf>::new());
+        assert_eq!(stray_files(&env), Vec::<PathBuf>::new());
     }
     remove(&place);
     symlink("mine", &place).expect("link");
@@ -58,7 +58,7 @@ fn a_selected_folder_replaces_a_file_and_back() {
 }
 
 #[test]
-fn a_folder_replaces_a_file_and_back_in_a_lower_layer() {
+fn restores_exchange_a_file_and_a_folder_in_a_lower_overlay_layer() {
     let mut env = TestEnv::on_disk();
     sample_home_at(&env.path("lower/.codex"));
     for name in ["skills/a/f", "skills/a/deep/g"] {
@@ -66,7 +66,7 @@ fn a_folder_replaces_a_file_and_back_in_a_lower_layer() {
         fs::create_dir_all(path.parent().expect("a folder")).expect("folder");
         fs::write(path, name).expect("write");
     }
-    let Some(_mount) = Mount::layers(&env.path(""), &env.path("merged")) else {
+    let Some(_mount) = Mount::overlay(&env.path(""), &env.path("merged")) else {
         return;
     };
     let home = env.path("merged/.codex");
@@ -126,13 +126,13 @@ fn files_at_the_path_of_an_empty_folder_are_not_lost() {
                     "{context}"
                 );
             }
-            assert_eq!(debris(&env), Vec::<PathBuf>::new(), "{context}");
+            assert_eq!(stray_files(&env), Vec::<PathBuf>::new(), "{context}");
         }
     }
 }
 
 #[test]
-fn a_link_out_of_the_home_stays_at_the_path_of_empty_folders() {
+fn a_link_at_the_path_of_an_archived_empty_folder_is_kept() {
     let env = TestEnv::new();
     let home = sample_home(&env);
     fs::create_dir_all(home.join("mine/empty/deeper")).expect("folder");

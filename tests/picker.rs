@@ -39,7 +39,7 @@ fn selected(picture: &str) -> &str {
 }
 
 #[test]
-fn the_list_has_one_line_each_and_the_latest_is_selected() {
+fn each_archive_has_one_line_and_the_latest_is_selected() {
     let env = three_archives();
     let terminal = ask(&env);
     let picture = terminal.wait_until(WIDE, LIMIT, |picture| picture.contains("enter choose"));
@@ -117,7 +117,7 @@ fn a_list_of_a_thousand_is_paged_and_filtered() {
 }
 
 #[test]
-fn a_narrow_or_changed_terminal_keeps_one_line_each() {
+fn each_archive_has_one_line_after_a_resize() {
     let env = three_archives();
     let mut terminal = ask(&env);
     terminal.wait_until(WIDE, LIMIT, |picture| picture.contains("enter choose"));
@@ -179,7 +179,7 @@ fn three_profiles() -> TestEnv {
 }
 
 #[test]
-fn accounts_are_listed_as_recommended_with_what_is_left() {
+fn accounts_are_listed_in_order_of_recommendation_with_the_quota_left() {
     let env = three_profiles();
     let terminal = Terminal::start(&mut env.command(["use", "--dry-run"]));
     let picture = terminal.wait_until(WIDE, LIMIT, |picture| picture.contains("enter choose"));
@@ -253,7 +253,7 @@ fn a_panic_restores_the_terminal() {
 }
 
 #[test]
-fn without_a_capable_terminal_the_choice_is_an_argument() {
+fn without_a_capable_terminal_an_archive_argument_is_required() {
     let mut env = three_archives();
     let run = env.run(["restore", "--dry-run"]).code(4);
     assert!(run.stderr.contains("which archive?"), "{run}");

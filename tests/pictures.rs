@@ -140,7 +140,7 @@ fn accounts() -> TestEnv {
 }
 
 #[test]
-fn the_moving_picture_matches_the_output() {
+fn the_animated_picture_matches_the_output() {
     let env = accounts();
     env.write("home/.codex/config.toml", "model = \"gpt-5-codex\"\n");
     for n in 1..=9 {

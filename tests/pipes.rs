@@ -4,7 +4,7 @@ use crate::every_command::{Leaf, assert_orderly_exit, leaves, world};
 use crate::support::create_pipe;
 use crate::support::env::TestEnv;
 use crate::support::faults::Dice;
-use crate::support::injection::sample_of;
+use crate::support::injection::sample_evenly;
 use crate::support::sample::{FIRST, rollout};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -92,7 +92,7 @@ fn prepared() -> TestEnv {
 
 /// Runs a third of the commands with the pipe.
 fn each_command_ends(env: &TestEnv, pipe: &Path, leaves: &[Leaf]) {
-    let some = sample_of(leaves.len().div_ceil(3), leaves, &mut Dice::new());
+    let some = sample_evenly(leaves.len().div_ceil(3), leaves, &mut Dice::new());
     for leaf in some.iter().filter(|leaf| leaf.words != ["demo"]) {
         put_pipe(pipe);
         let what = format!("{} {}", leaf.words.join(" "), pipe.display());

@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 fn ask(fake: &FakeCodex, deadline: Duration) -> ProbeReport {
     let home = tempfile::tempdir().expect("a home");
     write_auth(home.path(), &SignIn::alice());
-    let env = Environment::of_process();
+    let env = Environment::from_process();
     let program = Program::find(Some(&fake.path()), &env).expect("find the fake");
     let started = Instant::now();
     let report = probe(&ProbeOptions {
@@ -84,7 +84,7 @@ fn the_account_and_its_windows_are_read() {
 }
 
 #[test]
-fn only_the_reply_to_the_request_counts() {
+fn unrelated_output_between_answers_is_ignored() {
     for behaviour in [
         Behaviour::GarbageBetweenAnswers,
         Behaviour::AnswersToOthers,
@@ -148,7 +148,7 @@ fn a_codex_that_ends_early_is_reported_with_its_reason() {
 }
 
 #[test]
-fn a_repeated_limit_counts_once() {
+fn a_limit_that_the_answer_repeats_is_listed_once() {
     let mut answer = rate_limits_read("acct-alice", 12, 91);
     answer["rateLimitsByLimitId"]["codex_other"] = json!({
         "limitId": "codex_other",
@@ -246,7 +246,7 @@ fn an_unexpected_answer_is_a_failure_not_a_panic() {
 }
 
 #[test]
-fn kinds_of_failure_are_distinguished() {
+fn failures_of_the_rate_limit_request_are_distinguished() {
     let failure = |code, message: &str| {
         let folder = tempfile::tempdir().expect("a folder");
         let fake = fake(&folder).error("account/rateLimits/read", code, message);
@@ -357,7 +357,7 @@ fn a_login_that_is_being_renewed_gets_more_time() {
         fake.path().display()
     );
     crate::support::write_program(&script, &text);
-    let env = Environment::of_process();
+    let env = Environment::from_process();
     let program = Program::find(Some(&script), &env).expect("a program");
     let ask = |sign_in: &SignIn| {
         let home = tempfile::tempdir().expect("a home");
@@ -430,7 +430,10 @@ fn real_codex_is_not_killed_while_it_renews_the_login() {
     let to = backend.base_url().replace("http://", "");
     let slow = delay_answers(to, Duration::from_secs(3));
     let mut env = Environment::default()
-        .with("PATH", Environment::of_process().get("PATH").expect("PATH"))
+        .with(
+            "PATH",
+            Environment::from_process().get("PATH").expect("PATH"),
+        )
         .with("HOME", folder.path());
     for (name, value) in codex_env(&backend) {
         env = env.with(&name, value);
@@ -468,7 +471,10 @@ fn real_codex_that_renews_for_too_long_keeps_running() {
     let home = folder.path().join("home");
     signed_in_home(&home, &backend, &SignIn::alice().ttl_seconds(-60));
     let mut env = Environment::default()
-        .with("PATH", Environment::of_process().get("PATH").expect("PATH"))
+        .with(
+            "PATH",
+            Environment::from_process().get("PATH").expect("PATH"),
+        )
         .with("HOME", folder.path());
     for (name, value) in codex_env(&backend) {
         env = env.with(&name, value);

@@ -5,7 +5,7 @@ use crate::support::pauses::{EVENT_LIMIT, poll};
 use crate::support::real_codex::RealCodex;
 use crate::support::sign_in::{SignIn, signed_in_home};
 use codex_manager::testing::codex::home::THREAD_LOCKS;
-use codex_manager::testing::codex::process::{Holder, find_holders, outside_folders};
+use codex_manager::testing::codex::process::{Holder, find_holders, find_outside_folders};
 use codex_manager::testing::context::Environment;
 use codex_manager::testing::io::lock;
 use std::path::Path;
@@ -143,7 +143,7 @@ fn a_process_with_a_file_of_the_home_open_is_a_holder() {
     let rollout = holding(&disk.join("rollout.jsonl"));
     let neighbour = holding(&root.path().join("home-2"));
 
-    let folders = outside_folders(&home, &Environment::default());
+    let folders = find_outside_folders(&home, &Environment::default());
     assert_eq!(folders, [disk.canonicalize().unwrap()]);
     let look = |process: &Running| until(|| process.found(&find_holders(&home, &folders)));
     let named = look(&database).unwrap();
@@ -158,11 +158,11 @@ fn a_process_with_a_file_of_the_home_open_is_a_holder() {
 }
 
 #[test]
-fn a_held_conversation_counts_even_without_a_visible_process() {
+fn the_holder_of_a_conversation_lock_is_found_without_a_visible_process() {
     let home = tempfile::tempdir().unwrap();
     let folder = home.path().join(THREAD_LOCKS);
     std::fs::create_dir(&folder).unwrap();
-    let lock = |name: &str| lock::FileLock::try_exclusive(&folder.join(name)).unwrap();
+    let lock = |name: &str| lock::FileLock::try_acquire(&folder.join(name)).unwrap();
     let _held = (lock("abc.lock"), lock(".coordination.lock"));
     drop(lock("free.lock"));
     // A child that another test has just forked holds our files open for a moment.

@@ -116,7 +116,7 @@ fn current_names_the_live_account_or_the_reason_why_there_is_none() {
 }
 
 #[test]
-fn an_account_has_one_profile_with_its_newest_login() {
+fn saving_an_account_under_another_name_renames_its_profile_and_keeps_the_newest_login() {
     let env = world();
     let outcome = |args: &[&str]| {
         let output = save(&env, args).code(0).json();
@@ -580,7 +580,7 @@ fn a_profile_of_a_newer_version_hides_no_other_and_is_unchanged() {
 }
 
 #[test]
-fn a_file_without_a_login_leads_to_another_file() {
+fn save_from_a_file_without_a_login_suggests_list_backups() {
     let env = TestEnv::new();
     env.write("junk.json", "not json");
     for file in ["junk.json", "missing.json"] {

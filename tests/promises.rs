@@ -294,7 +294,7 @@ fn a_successful_quiet_command_prints_nothing() {
 }
 
 #[test]
-fn no_name_controls_the_terminal() {
+fn control_characters_in_file_names_are_not_printed() {
     let env = TestEnv::on_disk();
     sample_home(&env);
     put(&env, "notes\u{1b}[8m\u{1b}]0;title\u{7}.txt", "x");

@@ -199,7 +199,7 @@ fn prose_has_no_banned_openings_or_words() {
 }
 
 #[test]
-fn the_prose_check_finds_what_it_is_for() {
+fn the_prose_check_finds_banned_words_and_openings() {
     let mut check = Check::new();
     check.code(
         "example.rs",

@@ -1,7 +1,7 @@
 //! `prune` drops archives by rules, can move them back, and keeps the last good one.
 
 use crate::support::env::{TestEnv, assert_same_tree};
-use crate::support::injection::{can_inject, ended_before_call};
+use crate::support::injection::{can_inject, run_ends_before_call};
 use crate::support::sample::{backup, bob, put, sample_home, sample_home_at, text};
 use crate::support::sign_in::write_auth;
 use std::fs;
@@ -47,7 +47,7 @@ fn listed(document: &serde_json::Value, list: &str) -> Vec<String> {
 }
 
 #[test]
-fn archives_with_exclusions_count_apart() {
+fn archives_with_exclusions_are_counted_separately() {
     let mut env = TestEnv::new();
     let made = archives(&mut env, &DAYS[..1]);
     let part = backup(&env, &["--exclude", "sessions"]);
@@ -66,7 +66,7 @@ fn archives_with_exclusions_count_apart() {
 }
 
 #[test]
-fn archives_lacking_unreadable_files_count_apart() {
+fn archives_with_skipped_files_are_counted_separately() {
     let mut env = TestEnv::new();
     let made = archives(&mut env, &DAYS[..1]);
     // A link out of the home cannot be archived, and the user did not exclude it.
@@ -88,7 +88,7 @@ fn archives_lacking_unreadable_files_count_apart() {
 }
 
 #[test]
-fn the_plan_is_shown_with_the_reason_for_each() {
+fn the_plan_shows_the_reason_for_each_archive() {
     let mut env = TestEnv::new();
     archives(
         &mut env,
@@ -187,7 +187,7 @@ fn undo_moves_archives_back_unchanged() {
 }
 
 #[test]
-fn an_archive_that_an_undo_renames_keeps_its_result_of_verify() {
+fn an_archive_that_undo_renames_keeps_its_verify_result() {
     let mut env = TestEnv::new();
     let made = archives(&mut env, &DAYS[..2]);
     let _ = env.run(["verify", "--all"]).code(0);
@@ -224,7 +224,7 @@ fn a_quiet_prune_prints_no_table() {
 }
 
 #[test]
-fn undo_keeps_the_results_of_verify() {
+fn undo_keeps_verify_results() {
     let mut env = TestEnv::new();
     let made = archives(&mut env, &DAYS[..3]);
     damage(&made[2]);
@@ -309,7 +309,7 @@ fn a_damaged_archive_satisfies_no_rule_and_the_last_verified_one_is_kept() {
 }
 
 #[test]
-fn safety_archives_and_other_modes_count_apart() {
+fn safety_archives_and_other_modes_are_counted_separately() {
     let mut env = TestEnv::new();
     let made = archives(&mut env, &["2026-11-19T10:00:00Z", "2026-11-20T10:00:00Z"]);
     backup(&env, &["--mode", "auth"]);
@@ -366,7 +366,7 @@ fn i2_a_prune_or_its_undo_killed_at_any_rename_never_separates_archive_and_sidec
     let mut moved = [0; 2];
     for args in [&["prune", "--keep-last", "1"][..], &["prune", "--undo"]] {
         for number in 1.. {
-            let ended = ended_before_call(&env, args, "renameat2", number);
+            let ended = run_ends_before_call(&env, args, "renameat2", number);
             let list = env.run(["list-backups", "--json"]).code(0).json();
             let listed = list["backups"].as_array().expect("a list");
             let is_whole = |row: &serde_json::Value| row["problem"].is_null();
@@ -442,7 +442,7 @@ fn each_rule_can_be_a_flag_or_a_setting() {
 }
 
 #[test]
-fn rules_apply_to_each_account() {
+fn rules_apply_to_each_account_separately() {
     let mut env = TestEnv::new();
     archives(&mut env, &["2026-11-17T10:00:00Z", "2026-11-18T10:00:00Z"]);
     write_auth(&env.codex_home(), &bob());
@@ -482,7 +482,7 @@ fn the_newest_archive_is_chosen_by_instant_across_time_zones() {
 }
 
 #[test]
-fn rules_apply_to_each_kind() {
+fn rules_apply_to_each_backup_mode_separately() {
     let mut env = TestEnv::new();
     archives(&mut env, &["2026-11-19T10:00:00Z"]);
     for (mode, at) in [
@@ -567,7 +567,7 @@ fn the_only_good_archive_survives_a_newer_one_with_damaged_content() {
 }
 
 #[test]
-fn a_prune_that_cannot_be_recorded_is_partial_and_not_failed() {
+fn a_backup_or_prune_that_cannot_be_recorded_exits_with_6() {
     let mut env = TestEnv::new();
     let made = archives(&mut env, &["2026-11-19T10:00:00Z"]);
     let newer = "{\"schema\":99,\"archives\":[]}";
@@ -641,7 +641,7 @@ fn foreign_files_in_tmp_stop_no_backup() {
 }
 
 #[test]
-fn the_only_archive_of_another_home_survives_newer_ones_of_this() {
+fn prune_keeps_the_only_archive_of_another_home() {
     let mut env = TestEnv::new();
     let other = env.path("home/work");
     sample_home_at(&other);

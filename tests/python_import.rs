@@ -188,7 +188,7 @@ fn an_expired_login_is_not_recommended_unless_there_is_another() {
 }
 
 #[test]
-fn every_archive_of_a_later_version_is_copied_to_its_place() {
+fn every_archive_of_a_later_python_version_is_imported() {
     let mut env = TestEnv::new();
     let home = later_python_home(&env, "old-manager");
     let source = env.tree("old-manager");
@@ -319,7 +319,7 @@ fn an_unreadable_file_is_reported_and_the_others_are_copied() {
 }
 
 #[test]
-fn legacy_records_of_version_1_are_left_to_normalize() {
+fn legacy_records_of_version_1_are_not_copied_and_are_reported() {
     let env = TestEnv::new();
     python_home(&env, "home/.codexmgr");
     // The format of version 1.0.1, without some keys.

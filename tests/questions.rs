@@ -65,7 +65,7 @@ fn assert_cancelled_by(cancel: Cancel, env: &TestEnv, args: &[&str], question: &
 }
 
 #[test]
-fn control_c_at_a_question_says_that_nothing_was_changed() {
+fn control_c_at_a_question_reports_that_nothing_was_changed() {
     let mut env = TestEnv::new();
     archives(&mut env, &["2026-11-19T10:00:00Z", "2026-11-20T10:00:00Z"]);
     put(&env, "notes.txt", "changed");
@@ -101,7 +101,7 @@ fn a_signal_at_a_passphrase_turns_echo_on_again() {
 }
 
 #[test]
-fn control_c_before_prompts_are_removed_says_that_nothing_was_changed() {
+fn control_c_before_prompts_are_removed_reports_that_nothing_was_changed() {
     let env = home_of(103);
     let question = "remove 3 prompts from history.jsonl? [y/N]";
     assert_cancelled(&env, &["history", "rebuild"], question);

@@ -91,7 +91,7 @@ const FIRST_MINUTE: [(&str, i32, &str); 12] = [
 ];
 
 #[test]
-fn every_readme_line_runs_on_an_empty_machine() {
+fn every_readme_command_runs_on_an_empty_machine() {
     let text = readme();
     let mut missing: Vec<_> = FIRST_MINUTE.iter().map(|first| first.0).collect();
     for section in text.split("\n## ") {
@@ -131,7 +131,7 @@ fn codex_that_signs_in() -> String {
 }
 
 #[test]
-fn every_readme_line_runs_on_a_home_in_order() {
+fn every_readme_command_runs_on_a_healthy_home() {
     let env = world();
     sample_home(&env);
     fs::create_dir(env.path("home/old-dumps")).unwrap();

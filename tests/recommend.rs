@@ -44,7 +44,7 @@ fn the_least_recently_used_ready_account_is_named() {
 }
 
 #[test]
-fn stay_names_the_current_account_while_it_is_ready() {
+fn the_strategy_stay_names_the_current_account_while_it_is_ready() {
     let env = three();
     write_auth(&env.codex_home(), &SignIn::new("acct-used", "used@x.com"));
     assert_eq!(email(&env, &["--strategy", "stay"]), "used@x.com");
@@ -57,7 +57,7 @@ fn stay_names_the_current_account_while_it_is_ready() {
 }
 
 #[test]
-fn the_json_is_the_accounts_in_order_with_the_reason_of_each() {
+fn the_json_lists_the_accounts_in_order_with_their_reasons() {
     let env = three();
     let document = env.run(["recommend", "--json"]).code(0).json();
     assert_eq!(document["strategy"], "lru");
@@ -116,7 +116,7 @@ exit 0
 }
 
 #[test]
-fn an_account_in_cooldown_is_named_unless_only_a_ready_one_will_do() {
+fn an_account_in_cooldown_is_recommended_except_with_ready_only() {
     let env = TestEnv::new();
     know(
         &env,
@@ -161,7 +161,7 @@ fn without_a_known_account_recommend_exits_with_5_and_null() {
 }
 
 #[test]
-fn the_live_account_is_known_before_any_figure_is() {
+fn the_live_account_is_recommended_without_recorded_figures() {
     let env = TestEnv::new();
     write_auth(&env.codex_home(), &SignIn::new("acct-a", "a@x.com"));
     assert_eq!(email(&env, &[]), "a@x.com");
@@ -202,7 +202,7 @@ fn an_api_key_is_named_on_request_or_if_there_is_no_other_account() {
 }
 
 #[test]
-fn accounts_of_legacy_files_alone_are_recommended_like_any_other() {
+fn accounts_known_only_from_legacy_files_are_recommended() {
     let env = TestEnv::new();
     env.write("dumps/21apr_me@x.com_auth.json", "{}");
     let path = env.path("dumps/21apr_me@x.com_auth.json");
@@ -242,7 +242,7 @@ fn a_template_is_filled_in_and_an_invalid_one_exits_with_4() {
 }
 
 #[test]
-fn nothing_is_written_and_no_other_folder_is_read() {
+fn recommend_writes_nothing_and_reads_no_archives_and_no_rollouts() {
     use std::os::unix::fs::PermissionsExt;
     let env = three();
     // Unreadable folders with damaged files, at which a scan would fail.
@@ -303,7 +303,7 @@ fn an_account_without_a_login_is_named_only_if_no_other_is_ready() {
 }
 
 #[test]
-fn a_login_in_an_old_file_is_explained_and_the_suggested_command_saves_it() {
+fn the_command_suggested_for_an_account_of_a_legacy_file_saves_its_login() {
     let env = TestEnv::new();
     let old = SignIn::new("acct-old", "old@example.com");
     let text = auth_json(&old);

@@ -264,7 +264,7 @@ fn texts_of_crates(max_bytes: usize) -> Vec<(String, String)> {
 }
 
 #[test]
-fn exports_of_the_sources_of_crates_lose_less_than_one_word_per_megabyte() {
+fn exports_redact_less_than_one_word_per_megabyte_of_crate_sources() {
     let files = texts_of_crates(8_000_000);
     let bytes: usize = files.iter().map(|(_, text)| text.len()).sum();
     assert!(bytes > 7_000_000, "{bytes}");

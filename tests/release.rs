@@ -144,7 +144,7 @@ fn make_packages(env: &TestEnv, options: &[&str]) -> Output {
 }
 
 #[test]
-fn every_target_is_in_every_package() {
+fn every_package_contains_every_target() {
     if !has_npm() {
         return;
     }
@@ -243,7 +243,7 @@ fn cargo_binstall_finds_every_archive() {
 }
 
 #[test]
-fn the_workflow_builds_the_list_and_publishes_what_the_readme_names() {
+fn the_release_workflow_builds_all_targets_and_publishes_all_packages_of_the_readme() {
     let workflow = text(".github/workflows/release.yml");
     for step in [
         "release/targets.json)",
@@ -536,7 +536,7 @@ fn actionlint_finds_nothing_in_the_workflows() {
 }
 
 #[test]
-fn the_slowest_tests_of_a_long_log_are_printed() {
+fn the_ten_slowest_tests_of_a_log_are_printed() {
     let env = TestEnv::new();
     let mut log = String::from("running 100000 tests\n");
     for n in 0..100_000 {

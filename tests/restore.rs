@@ -51,7 +51,7 @@ fn i8_rollouts_are_restored_to_the_byte_and_the_nanosecond() {
 }
 
 #[test]
-fn absence_from_the_archive_removes_captured_files_only() {
+fn only_files_of_captured_kinds_are_removed_if_the_archive_lacks_them() {
     let (env, archive) = sample_with_archive();
     let extra = format!(
         "sessions/2026/11/19/rollout-2026-11-19T10-00-00-{}.jsonl",
@@ -131,7 +131,7 @@ fn restoring_the_safety_backup_undoes_a_restore() {
 }
 
 #[test]
-fn no_safety_backup_makes_no_archive() {
+fn the_option_no_safety_backup_creates_no_archive() {
     let (env, archive) = sample_with_archive();
     put(&env, "AGENTS.md", "changed");
     let backups = env.tree("home/.codex-manager/backups");
@@ -172,7 +172,7 @@ fn merge_keeps_local_files_and_the_longer_version() {
 }
 
 #[test]
-fn only_and_session_change_nothing_else() {
+fn restore_only_and_session_change_no_other_file() {
     let (env, archive) = sample_with_archive();
     put(&env, "config.toml", "model = \"other\"\n");
     put(&env, "AGENTS.md", "other");
@@ -209,7 +209,7 @@ fn only_and_session_change_nothing_else() {
 }
 
 #[test]
-fn an_archive_may_follow_the_path_of_only() {
+fn the_archive_argument_may_follow_the_path_of_only() {
     let (env, archive) = sample_with_archive();
     put(&env, "config.toml", "model = \"other\"\n");
     put(&env, "AGENTS.md", "other");
@@ -238,7 +238,7 @@ fn an_archive_may_follow_the_path_of_only() {
 }
 
 #[test]
-fn a_session_restores_the_conversations_it_continues() {
+fn restore_session_also_restores_the_conversations_that_it_continues() {
     let third = "01a1f7a0-0000-7000-8000-0000000000bb";
     let meta = |id: &str, base: Option<&str>| {
         let base = base.map(|id| json!({"thread_id": id, "end_ordinal_exclusive": 4}));
@@ -405,7 +405,7 @@ fn unrecognized_bytes_in_auth_json_are_kept_before_replacement() {
 }
 
 #[test]
-fn i1_a_legacy_original_is_never_replaced() {
+fn i1_a_legacy_login_file_is_never_replaced() {
     let (env, archive) = sample_with_archive();
     let name = "21apr_old@example.com_auth.json";
     put(&env, name, "changed since");
@@ -422,7 +422,7 @@ fn i1_a_legacy_original_is_never_replaced() {
 }
 
 #[test]
-fn an_auth_archive_does_not_change_conversations() {
+fn restoring_an_archive_of_mode_auth_changes_no_conversation() {
     let (env, _) = sample_with_archive();
     let archive = text(&backup(&env, &["--mode", "auth"]));
     put(&env, "config.toml", "changed");

@@ -3,7 +3,9 @@
 use crate::support::env::{TestEnv, assert_same_tree};
 use crate::support::faults::{Dice, Mount};
 use crate::support::hostile::Parts;
-use crate::support::injection::{can_inject, ended_before_call, kill_numbers, stopped_at, traced};
+use crate::support::injection::{
+    can_inject, kill_numbers, run_ends_before_call, run_stopped_at, traced,
+};
 use crate::support::sample::{
     FIRST, SECOND, backup, comparable, line, put, rollout, sample_home, sample_home_at, set_time,
     text,
@@ -89,7 +91,7 @@ fn a_rollout_with_silent_corruption_is_replaced_by_the_archived_one() {
 }
 
 #[test]
-fn a_rollout_with_another_time_or_mode_gets_the_archived_one() {
+fn an_equal_rollout_gets_the_archived_mtime_and_mode() {
     let env = TestEnv::new();
     let home = sample_home(&env);
     let archive = text(&backup(&env, &[]));
@@ -148,7 +150,7 @@ fn wrong_content_of_members_that_are_not_written_is_found() {
 #[test]
 fn equal_rollouts_need_no_disk_space() {
     let env = TestEnv::new();
-    let Some(_mount) = Mount::small(&env.codex_home(), 8192) else {
+    let Some(_mount) = Mount::tmpfs(&env.codex_home(), 8192) else {
         return;
     };
     let home = sample_home(&env);
@@ -214,7 +216,7 @@ fn i1_a_turn_added_after_a_killed_restore_survives_its_recovery() {
         for number in kill_numbers(40) {
             // Each restore has another file to replace.
             put(&env, "AGENTS.md", format!("{call} {number}"));
-            if ended_before_call(&env, &args, call, number) {
+            if run_ends_before_call(&env, &args, call, number) {
                 break;
             }
             kills += 1;
@@ -248,16 +250,16 @@ fn i1_a_turn_added_after_a_killed_restore_survives_its_recovery() {
 
 /// On an overlay over two file systems, a link has another identity than the file that it links.
 #[test]
-fn a_home_in_a_lower_layer_on_another_disk_is_restored() {
+fn a_home_in_a_lower_overlay_layer_on_another_disk_is_restored() {
     let mut env = TestEnv::on_disk();
     sample_home_at(&env.path("below/.codex"));
-    let Some(_memory) = Mount::small(&env.path("layers"), 16 << 10) else {
+    let Some(_memory) = Mount::tmpfs(&env.path("layers"), 16 << 10) else {
         return;
     };
     let Some(_lower) = Mount::bind(&env.path("below"), &env.path("layers/lower")) else {
         return;
     };
-    let Some(_mount) = Mount::layers(&env.path("layers"), &env.path("merged")) else {
+    let Some(_mount) = Mount::overlay(&env.path("layers"), &env.path("merged")) else {
         return;
     };
     let home = env.path("merged/.codex");
@@ -288,7 +290,7 @@ fn rollouts_below_two_links_to_one_folder_are_not_linked() {
     let before = env.tree("shared");
     let args = ["restore", &archive, "--no-safety-backup"];
     assert!(
-        !ended_before_call(&env, &args, "utimensat", 1),
+        !run_ends_before_call(&env, &args, "utimensat", 1),
         "not killed"
     );
     assert_same_tree(&before, &env.tree("shared"));
@@ -327,7 +329,7 @@ fn a_rollout_written_between_comparison_and_exchange_stops_the_restore() {
     put(&env, "AGENTS.md", "changed");
     let path = home.join(rollout(FIRST));
     // The second call gives the safety backup its name.
-    let output = stopped_at(&env, &["restore", &archive], ("renameat2", 2), || {
+    let output = run_stopped_at(&env, &["restore", &archive], ("renameat2", 2), || {
         let file = fs::OpenOptions::new().write(true).open(&path);
         file.and_then(|file| file.set_len(5)).expect("cut");
     });

@@ -2,7 +2,7 @@
 
 use crate::support::env::assert_same_tree;
 use crate::support::held_lock::HeldLock;
-use crate::support::injection::{can_inject, ended_before_call};
+use crate::support::injection::{can_inject, run_ends_before_call};
 use crate::support::lab::{Lab, messages, rollout};
 use crate::support::processes;
 use crate::support::profiles::folder;
@@ -25,7 +25,7 @@ fn notes(document: &Value) -> String {
 
 #[test]
 fn a_login_that_codex_renewed_is_kept_unless_auth_is_archive() {
-    let Some(lab) = Lab::signed_in(&SignIn::alice().due()) else {
+    let Some(lab) = Lab::signed_in(&SignIn::alice().with_expired_token()) else {
         return;
     };
     let home = lab.home();
@@ -73,7 +73,7 @@ fn a_login_that_codex_renewed_is_kept_unless_auth_is_archive() {
 
 #[test]
 fn a_login_renewed_by_the_probe_of_a_backup_is_the_one_archived() {
-    let Some(lab) = Lab::signed_in(&SignIn::alice().due()) else {
+    let Some(lab) = Lab::signed_in(&SignIn::alice().with_expired_token()) else {
         return;
     };
     let home = lab.home();
@@ -197,7 +197,7 @@ fn link_count(path: &Path) -> u64 {
 
 #[test]
 fn a_restore_unlinks_a_hard_linked_login_so_that_codex_can_renew_it() {
-    let Some(lab) = Lab::signed_in(&SignIn::alice().due()) else {
+    let Some(lab) = Lab::signed_in(&SignIn::alice().with_expired_token()) else {
         return;
     };
     let (home, store) = (lab.home(), lab.world.path("store.json"));
@@ -259,7 +259,7 @@ fn i5_a_login_renewed_after_a_restore_was_killed_survives_its_recovery() {
     if !can_inject() {
         return;
     }
-    let Some(lab) = Lab::signed_in(&SignIn::alice().due()) else {
+    let Some(lab) = Lab::signed_in(&SignIn::alice().with_expired_token()) else {
         return;
     };
     let home = lab.home();
@@ -267,7 +267,7 @@ fn i5_a_login_renewed_after_a_restore_was_killed_survives_its_recovery() {
     let restore = ["restore", "latest", "--yes", "--no-safety-backup"];
     for number in 1..20 {
         // The journal is written; the exchange is not reached.
-        if ended_before_call(&lab.world, &restore, "renameat2", number) {
+        if run_ends_before_call(&lab.world, &restore, "renameat2", number) {
             assert!(number > 1, "the restore ended before the exchange");
             break;
         }

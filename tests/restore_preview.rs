@@ -171,7 +171,7 @@ fn the_restore_of_a_lost_conversation_can_be_undone() {
 }
 
 #[test]
-fn the_list_explains_the_dates_in_names_once_and_marks_partial_archives() {
+fn list_backups_explains_the_dates_in_names_once_and_marks_partial_archives() {
     let mut env = TestEnv::new();
     archives(&mut env, &["2026-11-19T10:00:00Z", "2026-11-20T10:00:00Z"]);
     put(&env, "notes.txt", "changed");

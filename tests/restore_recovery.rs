@@ -1,8 +1,8 @@
 //! Recovery of a killed restore after the home was used again.
 
-use crate::support::aftermath::{debris, home};
+use crate::support::aftermath::{home, stray_files};
 use crate::support::env::{Run, TestEnv, assert_same_tree};
-use crate::support::injection::{can_inject, ended_before_call};
+use crate::support::injection::{can_inject, run_ends_before_call};
 use crate::support::sample::{backup, put, sample_home, text};
 use std::ffi::OsStr;
 use std::fs;
@@ -28,7 +28,7 @@ fn kill_restore_halfway() -> Option<TestEnv> {
     for number in 1..20 {
         put(&env, AGENTS, "live");
         put(&env, PROMPTS, "{\"live\":1}\n");
-        let ended = ended_before_call(&env, &args, "renameat2", number);
+        let ended = run_ends_before_call(&env, &args, "renameat2", number);
         assert!(!ended, "no kill happened between the two files");
         let read = |name: &str| fs::read_to_string(env.codex_home().join(name)).expect("read");
         if read(AGENTS) == "archived" && read(PROMPTS).contains("live") {
@@ -75,7 +75,7 @@ fn files_written_after_a_killed_restore_are_kept_and_reported() {
 }
 
 #[test]
-fn nothing_is_exchanged_while_a_process_uses_the_home() {
+fn a_killed_restore_is_not_completed_while_a_process_uses_the_home() {
     let Some(env) = kill_restore_halfway() else {
         return;
     };
@@ -106,7 +106,7 @@ fn nothing_is_exchanged_while_a_process_uses_the_home() {
     drop(held);
     let run = env.run(["recommend"]);
     check_finished(&env, &run);
-    assert_eq!(debris(&env), Vec::<std::path::PathBuf>::new());
+    assert_eq!(stray_files(&env), Vec::<std::path::PathBuf>::new());
 }
 
 #[test]

@@ -43,7 +43,7 @@ fn a_conversation_restored_alone_shows_only_turns_of_its_file() {
 }
 
 #[test]
-fn a_conversation_archived_since_is_restored_as_one_file() {
+fn a_conversation_archived_since_the_backup_is_restored_as_one_file() {
     let Some(lab) = Lab::new() else { return };
     let home = lab.home();
     let id = lab.say("one");
@@ -70,7 +70,7 @@ fn a_conversation_archived_since_is_restored_as_one_file() {
 }
 
 #[test]
-fn a_conversation_unarchived_since_is_archived_again() {
+fn a_conversation_unarchived_since_the_backup_is_archived_again() {
     let Some(lab) = Lab::new() else { return };
     let home = lab.home();
     let id = lab.say("one");
@@ -205,7 +205,7 @@ fn a_backup_taken_during_a_turn_resumes_after_a_restore() {
 }
 
 #[test]
-fn codex_catches_up_a_conversation_longer_than_its_projection() {
+fn codex_completes_a_projection_shorter_than_its_rollout() {
     let Some(lab) = Lab::new() else { return };
     let home = lab.home();
     let id = lab.say("one");

@@ -111,7 +111,7 @@ fn a_small_change_writes_few_new_members() {
 }
 
 #[test]
-fn members_of_files_with_new_inodes_are_compared_and_copied() {
+fn members_of_recreated_files_are_compared_and_reused() {
     let env = TestEnv::new();
     for n in 0..100 {
         let path = format!("sessions/2026/11/{:02}/{n}.jsonl", n % 10);
@@ -157,7 +157,7 @@ fn members_of_files_with_new_inodes_are_compared_and_copied() {
 }
 
 #[test]
-fn a_damaged_member_of_files_with_new_inodes_is_not_copied_unchecked() {
+fn a_damaged_member_of_a_recreated_file_is_not_reused() {
     let env = TestEnv::new();
     put(&env, "sessions/2026/11/03/3.jsonl", lines(60 * KIB, 3));
     let (first, full) =
@@ -350,7 +350,7 @@ fn reported_by_verify(env: &TestEnv, archive: &Path) {
 }
 
 #[test]
-fn a_sample_checks_an_eighth_of_the_members_and_verify_the_rest() {
+fn reuse_checks_an_eighth_of_the_members_and_verify_the_rest() {
     let env = TestEnv::new();
     put(&env, ROLLOUT, lines(40 * MIB, 6));
     env.tick();
@@ -425,7 +425,7 @@ fn a_recompressed_archive_is_not_reused() {
 }
 
 #[test]
-fn backups_copy_at_once_from_an_archive_that_is_removed_meanwhile() {
+fn concurrent_backups_reuse_an_archive_that_is_removed_meanwhile() {
     let env = TestEnv::new();
     sample_home(&env);
     put(&env, ROLLOUT, lines(9 * MIB, 10));

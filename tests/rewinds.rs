@@ -55,7 +55,7 @@ fn user_texts(shown: &Value) -> Vec<String> {
 }
 
 #[test]
-fn show_export_and_find_have_the_turns_that_codex_shows() {
+fn show_export_and_find_omit_rewound_turns_like_codex() {
     let Some(lab) = Lab::new() else { return };
     let id = rewound(&lab);
     let shown = lab.manager(["show", &id, "--json"]).code(0).json();
@@ -97,7 +97,7 @@ fn show_export_and_find_have_the_turns_that_codex_shows() {
 }
 
 #[test]
-fn every_request_counts_whether_it_is_shown_or_not() {
+fn usage_counts_the_requests_of_rewound_turns() {
     let Some(lab) = Lab::new() else { return };
     let alone = lab.say("alone");
     let id = rewound(&lab);
@@ -114,7 +114,7 @@ fn every_request_counts_whether_it_is_shown_or_not() {
 }
 
 #[test]
-fn lists_and_checks_know_one_conversation() {
+fn a_rewound_conversation_is_listed_and_checked_as_one() {
     let Some(lab) = Lab::new() else { return };
     let id = rewound(&lab);
     let listed = lab.manager(["sessions", "--json"]).code(0).json();
@@ -140,7 +140,7 @@ fn lists_and_checks_know_one_conversation() {
 }
 
 #[test]
-fn an_archive_gives_back_the_whole_conversation() {
+fn a_restore_recreates_all_rollouts_of_a_rewound_conversation() {
     let Some(lab) = Lab::new() else { return };
     let id = rewound(&lab);
     let home = lab.home();
@@ -158,7 +158,7 @@ fn an_archive_gives_back_the_whole_conversation() {
 }
 
 #[test]
-fn the_trash_takes_and_returns_all_rollouts() {
+fn trash_and_undelete_move_all_rollouts_of_a_rewound_conversation() {
     let Some(lab) = Lab::new() else { return };
     let id = rewound(&lab);
     let home = lab.home();
@@ -189,7 +189,7 @@ fn a_fork_of_a_rewound_conversation_needs_it() {
 }
 
 #[test]
-fn codex_archives_all_rollouts_and_shows_those_of_its_table_of_turns() {
+fn codex_archives_all_rollouts_and_shows_turns_by_its_projection() {
     let Some(lab) = Lab::new() else { return };
     let id = rewound(&lab);
     let home = lab.home();
@@ -240,7 +240,7 @@ fn sent(lab: &Lab) -> Vec<String> {
 }
 
 #[test]
-fn a_rewind_travels_with_all_its_rollouts() {
+fn a_sync_copies_all_rollouts_of_a_rewound_conversation() {
     for was_synced_before in [false, true] {
         let Some(two) = TwoMachines::new() else {
             return;
@@ -301,7 +301,7 @@ fn a_rewind_travels_with_all_its_rollouts() {
 }
 
 #[test]
-fn find_shows_the_texts_of_a_rewound_conversation_that_codex_moved() {
+fn find_shows_snippets_of_a_rewound_conversation_that_codex_archived() {
     let Some(lab) = Lab::new() else { return };
     let id = rewound(&lab);
     let snippet = || {
@@ -317,7 +317,7 @@ fn find_shows_the_texts_of_a_rewound_conversation_that_codex_moved() {
 }
 
 #[test]
-fn shrink_takes_all_rollouts_of_a_rewound_conversation_and_sessions_adds_their_sizes() {
+fn shrink_compresses_all_rollouts_of_a_rewound_conversation_and_sessions_sums_their_sizes() {
     let Some(lab) = Lab::new() else { return };
     let id = rewound(&lab);
     let own = || {
@@ -375,7 +375,7 @@ fn row_path(home: &Path, id: &str) -> Option<PathBuf> {
 }
 
 #[test]
-fn the_newest_rollout_counts_if_only_a_part_is_archived() {
+fn a_partly_archived_conversation_is_shown_from_its_newest_rollout() {
     let Some(lab) = Lab::new() else { return };
     let home = lab.home();
     let id = lab.say("one");
@@ -395,7 +395,7 @@ fn the_newest_rollout_counts_if_only_a_part_is_archived() {
 }
 
 #[test]
-fn a_restore_leaves_the_projections_of_equal_rollouts() {
+fn a_restore_keeps_the_projections_of_equal_rollouts() {
     let Some(lab) = Lab::new() else { return };
     let id = rewound(&lab);
     let home = lab.home();
@@ -415,7 +415,7 @@ fn a_restore_leaves_the_projections_of_equal_rollouts() {
 }
 
 #[test]
-fn an_archive_of_before_a_rewind_gives_back_the_conversation_of_then() {
+fn an_archive_made_before_a_rewind_restores_the_conversation_without_it() {
     let Some(lab) = Lab::new() else { return };
     let home = lab.home();
     let id = lab.say("one");
@@ -480,7 +480,7 @@ fn a_synced_rewind_hides_no_turn_of_its_base() {
 }
 
 #[test]
-fn a_base_that_arrives_after_its_rewind_is_not_what_codex_continues() {
+fn a_base_synced_after_its_rewind_is_not_continued_by_codex() {
     let Some(two) = TwoMachines::new() else {
         return;
     };
@@ -502,7 +502,7 @@ fn a_base_that_arrives_after_its_rewind_is_not_what_codex_continues() {
 }
 
 #[test]
-fn two_branches_are_named_and_both_machines_show_the_newest_one() {
+fn diverged_rewinds_are_reported_and_both_machines_show_the_newest_one() {
     for is_rewound_on_both in [false, true] {
         let Some(two) = TwoMachines::new() else {
             return;
@@ -537,7 +537,7 @@ fn two_branches_are_named_and_both_machines_show_the_newest_one() {
 }
 
 #[test]
-fn what_needs_no_codex_is_repaired_without_it() {
+fn repair_without_codex_fixes_what_needs_no_codex() {
     let Some(lab) = Lab::new() else { return };
     let home = lab.home();
     let other = lab.say("other");
@@ -568,7 +568,7 @@ fn what_needs_no_codex_is_repaired_without_it() {
 }
 
 #[test]
-fn a_projection_stays_while_an_archive_has_what_its_rollout_lost() {
+fn a_projection_is_kept_while_an_archive_has_the_lost_turns_of_its_rollout() {
     let Some(lab) = Lab::new() else { return };
     let home = lab.home();
     let id = lab.say("one");

@@ -38,7 +38,7 @@ fn turns_found(env: &TestEnv, words: &[&str]) -> Vec<u64> {
 }
 
 #[test]
-fn turns_that_were_taken_back_are_neither_shown_nor_found() {
+fn rolled_back_turns_are_neither_shown_nor_found() {
     let env = TestEnv::new();
     let made = sample();
     let mut begun = made.clone();
@@ -72,7 +72,7 @@ fn turns_that_were_taken_back_are_neither_shown_nor_found() {
 }
 
 #[test]
-fn a_migration_that_drops_turns_that_were_taken_back_is_no_loss() {
+fn a_migration_that_drops_rolled_back_turns_is_no_loss() {
     let Some(lab) = Lab::of_version("0.98.0") else {
         return;
     };

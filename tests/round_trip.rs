@@ -116,7 +116,7 @@ fn assert_rows_within(home: &Path) {
 }
 
 #[test]
-fn a_second_home_beside_the_original_never_writes_into_it() {
+fn codex_in_a_restored_second_home_never_writes_into_the_original() {
     let Some(lab) = Lab::new() else { return };
     let home = lab.home();
     let (id, archived) = (lab.say("one"), lab.say("to be archived"));
@@ -206,7 +206,7 @@ fn an_archive_is_restored_on_another_machine() {
 }
 
 #[test]
-fn one_conversation_or_all_are_merged_into_another_machine() {
+fn one_conversation_or_all_are_merged_into_the_home_of_another_machine() {
     let Some(lab) = Lab::new() else { return };
     let (id, second) = (lab.say("one"), lab.say("second"));
     let carried = lab.world.path("usb-stick.tar.gz");

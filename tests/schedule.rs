@@ -194,7 +194,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 
     #[test]
-    fn systemd_parses_the_intended_words(words in names(), when in when()) {
+    fn a_systemd_unit_is_parsed_into_the_original_arguments(words in names(), when in when()) {
         let env = environment(Path::new("/home/me"));
         let place = place(Scheduler::Systemd, &words, &env);
         let entry = entry(&words, when, &place);
@@ -222,7 +222,7 @@ proptest! {
     }
 
     #[test]
-    fn launchd_parses_the_intended_words(words in names(), when in when()) {
+    fn a_launchd_job_is_parsed_into_the_original_arguments(words in names(), when in when()) {
         let env = environment(Path::new("/home/me"));
         let place = place(Scheduler::Launchd, &words, &env);
         let entry = entry(&words, when, &place);
@@ -251,7 +251,7 @@ proptest! {
     }
 
     #[test]
-    fn the_task_scheduler_parses_the_intended_words_or_installing_is_refused(
+    fn a_task_scheduler_job_is_parsed_into_the_original_arguments_or_refused(
         words in names(),
         when in when(),
     ) {
@@ -313,7 +313,7 @@ proptest! {
 }
 
 #[test]
-fn text_that_no_format_can_represent_is_refused() {
+fn paths_with_newlines_control_characters_or_invalid_utf8_are_refused() {
     use std::os::unix::ffi::OsStringExt;
     let env = environment(Path::new("/home/me"));
     for bytes in [&b"/a\nb"[..], b"/a\x7fb", b"/a\xffb"] {
@@ -648,7 +648,7 @@ fn a_failing_scheduler_command_is_shown_in_the_error() {
 }
 
 #[test]
-fn flags_without_an_effect_are_refused() {
+fn invalid_times_and_options_of_other_jobs_are_refused() {
     let env = world();
     for words in [
         &["--every", "soon"][..],

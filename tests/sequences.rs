@@ -51,7 +51,7 @@ struct Sequence {
 
 impl Sequence {
     fn begin(seed: u64, dice: &mut Dice) -> Option<Self> {
-        let lab = Lab::signed_in(&SignIn::bob().due())?;
+        let lab = Lab::signed_in(&SignIn::bob().with_expired_token())?;
         lab.backend.revoke_family_on_reuse(true);
         for account in ACCOUNTS {
             let delay_ms = dice.below(2) * 150;
@@ -67,7 +67,7 @@ impl Sequence {
             took: HashMap::new(),
         };
         sequence.manage(&["profile", "save", "bob"], &[0]);
-        write_auth(&sequence.lab.home(), &SignIn::alice().due());
+        write_auth(&sequence.lab.home(), &SignIn::alice().with_expired_token());
         sequence.manage(&["profile", "save", "alice"], &[0]);
         sequence.manage(&["backup", "--no-status", "--json"], &[0]);
         Some(sequence)

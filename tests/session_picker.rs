@@ -120,7 +120,7 @@ enter resume · tab scope · ctrl-e export · ctrl-y copy id · ↑↓ move · e
 }
 
 #[test]
-fn the_first_line_shows_what_is_left_of_each_account() {
+fn the_first_line_shows_the_quota_left_of_each_account() {
     let env = home();
     let account = |name: &str, used| {
         let mut account = entry(&format!("{name}@example.com"), used, "2026-11-24T15:55:00Z");
@@ -201,7 +201,7 @@ fn typing_filters_titles_and_contents_in_a_stable_order() {
 }
 
 #[test]
-fn contents_of_a_conversation_written_after_the_last_find_are_found() {
+fn typing_finds_contents_written_after_the_last_index_update() {
     let env = home();
     let _ = env.run(["find", "parser"]).code(0);
     let newer = Conversation {
@@ -414,7 +414,7 @@ fn without_a_capable_terminal_some_conversations_are_listed_and_the_exit_code_is
 }
 
 #[test]
-fn without_colours_the_picker_has_none() {
+fn no_color_disables_the_colours_of_the_picker() {
     let mut env = home();
     env.set("NO_COLOR", "1");
     let terminal = ask(&env, &["resume"]);

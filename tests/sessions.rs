@@ -2,7 +2,7 @@
 
 use crate::support::conversations::{Conversation, id, state, write};
 use crate::support::env::TestEnv;
-use crate::support::memory::peak_of;
+use crate::support::memory::run_measuring_memory;
 use crate::support::profiles::save_alice_and_bob;
 use rustix::fs::{FlockOperation, flock};
 use serde_json::Value;
@@ -132,7 +132,7 @@ fn badges_mark_archived_and_compressed_conversations() {
 }
 
 #[test]
-fn a_home_without_a_list_is_no_error() {
+fn a_home_without_a_database_is_no_error() {
     let env = TestEnv::new();
     let run = env.run(["sessions"]).code(0);
     assert!(run.stderr.contains("no conversations yet"), "{run}");
@@ -143,7 +143,7 @@ fn a_home_without_a_list_is_no_error() {
 }
 
 #[test]
-fn the_document_has_these_keys() {
+fn the_json_of_a_session_has_the_documented_keys() {
     let env = home();
     let document = env.run(["sessions", "--json"]).code(0).json();
     let first = document["sessions"][0].as_object().expect("an object");
@@ -172,7 +172,7 @@ fn the_document_has_these_keys() {
 }
 
 #[test]
-fn here_is_the_current_folder_and_those_below_it() {
+fn the_option_here_selects_the_current_folder_and_its_subfolders() {
     let env = home();
     for (number, folder) in [(7, ""), (8, "below")] {
         let cwd = env.path(folder).to_str().expect("text").to_owned();
@@ -208,7 +208,7 @@ fn a_conversation_that_codex_has_open_is_running() {
 }
 
 #[test]
-fn launched_conversations_are_those_of_launches() {
+fn sessions_launched_lists_the_conversations_of_launches() {
     let env = home();
     let launches = env.run(["launches", "--json"]).code(0).json();
     let listed = env.run(["sessions", "--launched", "--json"]).code(0).json();
@@ -218,7 +218,7 @@ fn launched_conversations_are_those_of_launches() {
 }
 
 #[test]
-fn every_order_sorts() {
+fn every_value_of_sort_orders_the_conversations() {
     let env = home();
     let connection = state(&env);
     for (number, tokens) in [(1, 5), (2, 500)] {
@@ -277,7 +277,7 @@ fn subagents_of_subagents_are_below_them() {
 }
 
 #[test]
-fn a_name_that_only_the_index_has_is_a_title_and_names_the_conversation() {
+fn a_name_only_in_session_index_is_the_title_and_selects_the_conversation() {
     let env = home();
     let line = |number, name: &str| {
         format!(
@@ -314,7 +314,7 @@ fn a_name_that_only_the_index_has_is_a_title_and_names_the_conversation() {
 const LIST_MEMORY_BYTES: u64 = 50 << 20;
 
 #[test]
-fn a_document_of_50_000_conversations_is_not_held_in_memory() {
+fn the_json_of_50_000_conversations_is_streamed() {
     let env = TestEnv::new();
     let connection = state(&env);
     connection
@@ -326,7 +326,7 @@ fn a_document_of_50_000_conversations_is_not_held_in_memory() {
         )
         .expect("rows");
     for sort in ["updated", "size"] {
-        let (run, peak) = peak_of(&env, &["sessions", "--json", "--sort", sort]);
+        let (run, peak) = run_measuring_memory(&env, &["sessions", "--json", "--sort", sort]);
         let document = run.code(0).json();
         assert_eq!(document["command"], "sessions");
         let sessions = document["sessions"].as_array().expect("a list");

@@ -112,7 +112,7 @@ fn bash_shows_the_account_and_refreshes_in_the_background() {
 }
 
 #[test]
-fn a_settings_file_that_is_read_again_keeps_the_account_in_the_prompt() {
+fn a_shell_startup_file_that_is_sourced_twice_shows_the_account_once() {
     let env = world();
     let once = |shell: &str, setting: &str| {
         format!("{setting}; eval \"$(codex-manager hook {shell} --format '{{label}}%')\"\n")
@@ -228,7 +228,7 @@ fn tmux_accepts_the_snippet_and_its_command_prints_the_account() {
 }
 
 #[test]
-fn starship_is_given_a_module_that_is_toml() {
+fn the_starship_hook_is_valid_toml_and_its_command_works() {
     let env = world();
     let snippet = env
         .run(["hook", "starship", "--format", "{label} \"it's\" \\"])
@@ -276,7 +276,7 @@ fn a_prompt_waits_no_longer_than_a_second() {
 }
 
 #[test]
-fn a_recent_figure_is_not_queried_again() {
+fn status_if_older_does_not_query_a_recent_figure_again() {
     let env = world();
     // The figure is an hour old. Codex is not installed, so a query would fail.
     let run = env.run(["status", "--if-older", "2h"]).code(0);
@@ -346,7 +346,7 @@ complete -C 'codex-manager verify 2026'";
 }
 
 #[test]
-fn zsh_accepts_the_script_and_the_program_answers_it() {
+fn zsh_loads_the_completion_script_and_gets_candidates() {
     if !has("zsh") {
         return;
     }
@@ -364,7 +364,7 @@ _CLAP_COMPLETE_INDEX=3 CODEX_MANAGER_COMPLETE=zsh codex-manager -- codex-manager
 }
 
 #[test]
-fn unreadable_files_complete_to_nothing_without_a_message() {
+fn completion_with_damaged_files_offers_nothing_and_prints_no_message() {
     let mut env = TestEnv::new();
     env.write("home/.codex-manager/cooldown.json", "]");
     env.write("home/.codex-manager/config.toml", "= broken");
@@ -524,7 +524,7 @@ fn assert_snippets(page: &str, shells: &[&str], args: &[&str]) {
 }
 
 #[test]
-fn the_snippets_of_the_documentation_are_what_hook_prints() {
+fn the_documented_snippets_match_the_output_of_hook() {
     let tree = codex_manager::cli::tree();
     let hook = tree.find_subcommand("hook").expect("the command");
     let shell = hook.get_positionals().next().expect("an argument");

@@ -65,7 +65,7 @@ fn show_prints_markdown_with_folded_tools_and_marked_compactions() {
 }
 
 #[test]
-fn show_cuts_at_a_number_of_bytes_and_prints_lines_as_they_are() {
+fn show_limits_bytes_and_prints_raw_lines_unchanged() {
     let env = home();
     let run = env
         .run(["show", "01a1", "--format", "md", "--max-bytes", "100"])
@@ -104,7 +104,7 @@ fn show_cuts_at_a_number_of_bytes_and_prints_lines_as_they_are() {
 }
 
 #[test]
-fn escape_sequences_of_texts_do_not_reach_the_terminal() {
+fn escape_sequences_in_conversations_are_not_printed() {
     let env = TestEnv::new();
     let steering = "\u{1b}[31mred\u{1b}]0;title\u{7}\u{1b}[2J\u{9b}8mhidden";
     let mut conversation = Conversation::new(1, 60, steering, steering);

@@ -340,7 +340,7 @@ fn a_codex_of_another_user_is_never_ended() {
 }
 
 #[test]
-fn another_program_is_never_ended_and_a_codex_child_has_to_end() {
+fn another_program_is_never_ended_and_a_child_of_codex_is_awaited() {
     let lab = Lab::new();
     let holding = "exec 9>>\"$CODEX_HOME/file\"; echo; read line";
     let stranger = lab.start("editor", &lab.home(), holding);
@@ -397,7 +397,7 @@ fn context(lab: &Lab, dialog: &str) -> Context {
         ..context::Flags::default()
     };
     Context {
-        settings: Settings::without_file(flags, &env).expect("settings"),
+        settings: Settings::resolve_without_file(flags, &env).expect("settings"),
         clock: Clock::System,
         ui: Ui::new(false, Verbosity::Quiet, ColorChoice::Never, &env),
         env,
@@ -406,7 +406,7 @@ fn context(lab: &Lab, dialog: &str) -> Context {
 }
 
 #[test]
-fn the_question_can_be_a_window() {
+fn the_question_can_be_a_dialog_window() {
     let lab = Lab::new();
     let codex = lab.codex();
     let settings = ShutdownSettings {

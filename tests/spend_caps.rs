@@ -80,7 +80,7 @@ fn all_commands_show_an_account_at_its_spend_limit_in_cooldown() {
 }
 
 #[test]
-fn a_cap_without_a_reset_has_no_known_end() {
+fn a_spend_cap_without_a_reset_has_no_known_end() {
     let Some(lab) = Lab::new() else { return };
     let cases = [
         (false, Some("workspace_owner_credits_depleted"), "credits"),
@@ -130,7 +130,7 @@ fn with_server(answer: &Value) -> (TestEnv, FakeCodex) {
 }
 
 #[test]
-fn a_reached_window_of_an_old_server_counts() {
+fn a_window_reported_as_reached_by_an_old_server_is_exhausted() {
     let reset = chrono::DateTime::parse_from_rfc3339("2026-11-24T15:55:00Z").expect("a time");
     let weekly = json!({
         "usedPercent": 99, "windowDurationMins": 10_080, "resetsAt": reset.timestamp(),
@@ -146,7 +146,7 @@ fn a_reached_window_of_an_old_server_counts() {
 }
 
 #[test]
-fn a_time_span_of_an_old_server_gives_a_reset() {
+fn resets_in_seconds_of_an_old_server_is_converted_to_a_time() {
     let (env, _fake) = with_old_server(&json!({
         "primary": {"usedPercent": 12.5, "windowDurationMins": 300, "resetsInSeconds": 3_600},
         "secondary": {"usedPercent": 40, "windowDurationMins": 10_080, "resetsInSeconds": -1},
@@ -162,7 +162,7 @@ fn a_time_span_of_an_old_server_gives_a_reset() {
 }
 
 #[test]
-fn a_cap_of_another_limit_is_ignored() {
+fn a_spend_cap_of_another_limit_is_ignored() {
     let mut answer = rate_limits_read("acct-alice", 12, 33);
     answer["rateLimitsByLimitId"]["codex_other"] =
         json!({"limitId": "codex_other", "spendControlReached": true});
@@ -173,7 +173,7 @@ fn a_cap_of_another_limit_is_ignored() {
 }
 
 #[test]
-fn documents_with_and_without_caps_round_trip() {
+fn cooldown_records_with_and_without_spend_caps_round_trip() {
     let env = TestEnv::new();
     let account = |email: &str, cap: Option<Value>| {
         let mut account = entry(email, 12.0, "2026-11-21T12:00:00Z");

@@ -514,7 +514,7 @@ pub(crate) fn window(used: f64, minutes: u32, resets_at: &str) -> Value {
 }
 
 #[test]
-fn each_window_is_a_bar_with_reset_and_source() {
+fn each_window_is_shown_as_a_bar_with_reset_and_source() {
     let (env, _fake) = with_fake(
         &window(100.0, 300, "2026-11-20T15:55:00Z"),
         &window(91.0, 10_080, "2026-11-24T15:55:00Z"),

@@ -27,7 +27,10 @@ fn has_no_scratch_homes(lab: &Lab) -> bool {
 
 #[test]
 fn each_account_is_probed_in_its_home_and_renewed_logins_are_saved() {
-    let Some(lab) = Lab::of_two(&SignIn::alice().due(), &SignIn::bob().due()) else {
+    let Some(lab) = Lab::of_two(
+        &SignIn::alice().with_expired_token(),
+        &SignIn::bob().with_expired_token(),
+    ) else {
         return;
     };
     let run = lab.manager(["status", "--all", "--json"]).code(0).json();
@@ -95,7 +98,7 @@ fn i2_a_probe_that_is_killed_while_the_server_rotates_loses_nothing() {
 
 /// Kills a probe whose server has already renewed the login, and runs a command that needs it.
 fn kill_a_probe_before(wanted: &[&str]) {
-    let Some(lab) = Lab::of_two(&SignIn::alice(), &SignIn::bob().due()) else {
+    let Some(lab) = Lab::of_two(&SignIn::alice(), &SignIn::bob().with_expired_token()) else {
         return;
     };
     let _ = lab.manager(["use", "bob"]).code(0);
@@ -152,7 +155,7 @@ fn kill_a_probe_before(wanted: &[&str]) {
 
 #[test]
 fn ctrl_c_waits_until_a_renewed_login_is_saved() {
-    let Some(lab) = Lab::of_two(&SignIn::alice(), &SignIn::bob().due()) else {
+    let Some(lab) = Lab::of_two(&SignIn::alice(), &SignIn::bob().with_expired_token()) else {
         return;
     };
     let bob = lab.backend.account("acct-bob");
@@ -181,7 +184,7 @@ fn ctrl_c_waits_until_a_renewed_login_is_saved() {
 fn i3_without_disk_space_for_a_renewed_login_codex_is_not_asked() {
     let env = world();
     let full = env.path("full");
-    let Some(_mount) = Mount::small(&full, 1_024) else {
+    let Some(_mount) = Mount::tmpfs(&full, 1_024) else {
         return;
     };
     let full = full.to_str().expect("text");
@@ -195,7 +198,7 @@ fn i3_without_disk_space_for_a_renewed_login_codex_is_not_asked() {
 
 #[test]
 fn i10_a_probe_and_a_switch_at_once_lose_nothing() {
-    let Some(lab) = Lab::of_two(&SignIn::alice(), &SignIn::bob().due()) else {
+    let Some(lab) = Lab::of_two(&SignIn::alice(), &SignIn::bob().with_expired_token()) else {
         return;
     };
     let bob = lab.backend.account("acct-bob");
@@ -218,7 +221,7 @@ fn i10_a_probe_and_a_switch_at_once_lose_nothing() {
 
 #[test]
 fn an_expired_login_is_reported_and_never_recommended() {
-    let Some(lab) = Lab::of_two(&SignIn::alice(), &SignIn::bob().due()) else {
+    let Some(lab) = Lab::of_two(&SignIn::alice(), &SignIn::bob().with_expired_token()) else {
         return;
     };
     let bob = lab.backend.account("acct-bob");
@@ -275,7 +278,7 @@ fn an_account_whose_login_is_elsewhere_is_not_probed() {
 }
 
 #[test]
-fn without_codex_the_last_observation_is_shown_and_an_api_key_is_complete() {
+fn without_codex_the_last_observation_is_shown_and_an_api_key_needs_no_query() {
     let env = world();
     let run = env.run(["status", "--all", "--json"]).code(6).json();
     for account in run["accounts"].as_array().expect("accounts") {
@@ -294,7 +297,7 @@ fn without_codex_the_last_observation_is_shown_and_an_api_key_is_complete() {
 
 #[test]
 fn a_profile_is_not_removed_while_a_probe_has_its_login() {
-    let Some(lab) = Lab::of_two(&SignIn::alice(), &SignIn::bob().due()) else {
+    let Some(lab) = Lab::of_two(&SignIn::alice(), &SignIn::bob().with_expired_token()) else {
         return;
     };
     let bob = lab.backend.account("acct-bob");

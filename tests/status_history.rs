@@ -66,7 +66,7 @@ fn a_moved_reset_is_reported_at_once_and_in_the_history() {
 }
 
 #[test]
-fn a_window_that_rolled_over_is_no_drift() {
+fn a_new_window_is_not_reported_as_a_moved_reset() {
     let mut env = world();
     let _ = record_figures(&mut env, "18T09:00", 10, "15:55 on 18 Nov");
     let output = record_figures(&mut env, "19T09:00", 99, "15:55 on 25 Nov");
@@ -95,7 +95,7 @@ fn fill(path: &Path) {
 }
 
 #[test]
-fn histories_are_kept_apart_and_small_and_cooldown_json_stays_so() {
+fn histories_are_files_per_account_of_limited_size_and_cooldown_json_stays_small() {
     let mut env = world();
     let _ = record_figures(&mut env, "01T00:00", 90, "15:55 on 24 Nov");
     let folder = env.manager_home().join("observations");
@@ -130,7 +130,7 @@ fn histories_are_kept_apart_and_small_and_cooldown_json_stays_so() {
 }
 
 #[test]
-fn a_dry_run_adds_nothing() {
+fn a_dry_run_adds_no_observation_to_the_history() {
     let mut env = world();
     let _ = record_figures(&mut env, "18T09:00", 90, "15:55 on 24 Nov");
     env.write(

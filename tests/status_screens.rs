@@ -244,7 +244,7 @@ fn check(case: &Case, columns: usize, screen: &str) -> Result<(), String> {
 }
 
 #[test]
-fn at_every_width_the_account_and_its_windows_are_read() {
+fn status_screens_of_every_width_are_parsed() {
     let Some(codex) = RealCodex::get() else {
         return;
     };

@@ -3,7 +3,7 @@
 use crate::support::env::{Run, TestEnv, assert_same_tree};
 use crate::support::fake_codex::FakeCodex;
 use crate::support::faults::Mount;
-use crate::support::injection::{can_inject, stopped_at};
+use crate::support::injection::{can_inject, run_stopped_at};
 use crate::support::sample::{put, set_time};
 use serde_json::Value;
 use std::ffi::OsStr;
@@ -100,7 +100,7 @@ fn a_file_that_grows_while_it_is_compressed_stays() {
             let mut file = fs::OpenOptions::new().append(true).open(&path).unwrap();
             file.write_all(more).unwrap();
         };
-        let Some(output) = stopped_at(&env, &args, (call, 1), grow) else {
+        let Some(output) = run_stopped_at(&env, &args, (call, 1), grow) else {
             panic!("{call} is not called");
         };
         let run = Run::of_output(output);
@@ -150,7 +150,7 @@ fn a_linked_folder_of_conversations_works_and_a_linked_rollout_is_left_alone() {
 }
 
 #[test]
-fn another_link_to_a_rollout_keeps_its_text() {
+fn a_hard_link_to_a_shrunk_or_trashed_rollout_keeps_its_content() {
     let (env, _codex, path, text) = home();
     let other = env.path("copy.jsonl");
     fs::hard_link(&path, &other).unwrap();
@@ -218,7 +218,7 @@ fn a_time_in_the_future_is_not_old_and_is_kept() {
 }
 
 #[test]
-fn a_home_that_cannot_be_written_is_left_alone() {
+fn shrink_in_a_read_only_home_fails_and_changes_nothing() {
     let (env, _codex, path, text) = home();
     let home = env.codex_home();
     let Some(_mount) = Mount::bind(&home, &home) else {

@@ -8,7 +8,7 @@
 
 use crate::support::env::Run;
 use crate::support::fake_codex::FakeCodex;
-use crate::support::faults::{Dice, ended_before_kill};
+use crate::support::faults::{Dice, run_ends_before_kill};
 use crate::support::pair::Pair;
 use crate::support::variables;
 use codex_manager::testing::codex::rollout::open_plain;
@@ -94,7 +94,7 @@ impl Machines {
         let delay = Duration::from_micros(dice.below(60_000));
         let all = self.arguments(machine, args);
         let all: Vec<&str> = all.iter().map(String::as_str).collect();
-        let ended = ended_before_kill(&self.pair.0, &all, delay);
+        let ended = run_ends_before_kill(&self.pair.0, &all, delay);
         self.steps.push(format!(
             "{machine}: {args:?} killed after {delay:?}: ended {ended}"
         ));

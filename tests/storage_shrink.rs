@@ -4,7 +4,7 @@ use crate::support::env::{Run, TestEnv, Tree, assert_same_tree};
 use crate::support::fake_codex::FakeCodex;
 use crate::support::faults::{Dice, Mount};
 use crate::support::held_lock::HeldLock;
-use crate::support::injection::{Fault, can_inject, points, run_with_fault, sample_of};
+use crate::support::injection::{Fault, can_inject, points, run_with_fault, sample_evenly};
 use crate::support::sample::{put, set_time};
 use codex_manager::testing::codex::rollout::open_plain;
 use serde_json::Value;
@@ -251,7 +251,7 @@ fn conversations_in_use_are_skipped() {
 }
 
 #[test]
-fn a_codex_that_cannot_read_it_is_refused() {
+fn shrink_is_refused_if_codex_cannot_read_compressed_rollouts() {
     for version in ["0.136.0", "dev"] {
         let (env, _codex) = with_codex(version);
         let path = rollout(&env, 1, "/one", 100_000, OLD);
@@ -288,7 +288,7 @@ fn doctor_reports_compressed_conversations_that_codex_does_not_read() {
 }
 
 #[test]
-fn the_superfluous_form_of_a_conversation_is_removed() {
+fn an_equal_or_partial_duplicate_form_of_a_rollout_is_removed() {
     let (env, _codex) = with_codex("0.169.0");
     let compress = |path: &Path, bytes: &[u8]| {
         fs::write(zst(path), zstd::encode_all(bytes, 1).unwrap()).unwrap();
@@ -322,7 +322,7 @@ fn the_superfluous_form_of_a_conversation_is_removed() {
 }
 
 #[test]
-fn damaged_and_incompressible_files_stay() {
+fn damaged_and_incompressible_files_are_not_compressed() {
     let (env, _codex) = with_codex("0.169.0");
     let noise = put(
         &env,
@@ -348,7 +348,7 @@ fn damaged_and_incompressible_files_stay() {
 #[test]
 fn i3_a_full_disk_loses_nothing() {
     let (env, _codex) = with_codex("0.169.0");
-    let Some(_mount) = Mount::small(&env.codex_home(), 1500) else {
+    let Some(_mount) = Mount::tmpfs(&env.codex_home(), 1500) else {
         return;
     };
     let path = rollout(&env, 1, "/one", 400_000, OLD);
@@ -409,7 +409,7 @@ fn i2_i3_a_conversion_that_fails_anywhere_leaves_a_whole_file() {
         ];
         let mut tried = 0;
         for fault in faults {
-            for point in sample_of(POINTS, &all, &mut dice) {
+            for point in sample_evenly(POINTS, &all, &mut dice) {
                 reset();
                 let context = format!("{command} {point:?} {fault:?}");
                 let Some(output) = run_with_fault(&env, &args, &point, fault) else {

@@ -1,7 +1,7 @@
 //! The real Codex with conversations that `storage shrink` has compressed.
 
 use crate::support::held_lock::HeldLock;
-use crate::support::injection::{can_inject, stopped_at};
+use crate::support::injection::{can_inject, run_stopped_at};
 use crate::support::lab::{Lab, messages, rollout};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -202,8 +202,8 @@ fn changes_by_codex_between_plan_and_compression_are_detected() {
         // The first folder that it creates is for the lock of the conversation.
         std::fs::remove_dir_all(lab.home().join("thread-writer-locks")).expect("remove");
         let meanwhile = || drop(ask(&lab, method, json!({"threadId": id})));
-        let output =
-            stopped_at(&lab.world, &args, ("mkdir", 1), meanwhile).expect("the call is reached");
+        let output = run_stopped_at(&lab.world, &args, ("mkdir", 1), meanwhile)
+            .expect("the call is reached");
         let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
         assert_eq!(report["items"][0]["action"], "skip", "{method}: {report}");
         assert_eq!(

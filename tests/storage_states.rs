@@ -346,12 +346,12 @@ fn is_of(path: &Path, id: &str) -> bool {
 }
 
 #[test]
-fn codex_does_the_same_with_every_state_after_each_command() {
+fn codex_treats_conversations_in_every_state_alike_before_and_after_each_command() {
     const SHRINK: [&str; 6] = ["storage", "shrink", "--older-than", "0s", "--min-size", "0"];
     let Some(all) = Conversations::new() else {
         return;
     };
-    let original = FolderSnapshot::of(&all.lab.home());
+    let original = FolderSnapshot::take(&all.lab.home());
     let ids: Vec<&str> = all.ids.values().map(String::as_str).collect();
     let trash = [&["storage", "trash"], &ids[..]].concat();
     let undelete = [&["storage", "undelete"], &ids[..]].concat();
@@ -376,7 +376,7 @@ fn codex_does_the_same_with_every_state_after_each_command() {
             if is_packed { STATES.len() } else { 0 },
             "{case}"
         );
-        let after = all.observe(&FolderSnapshot::of(&all.lab.home()));
+        let after = all.observe(&FolderSnapshot::take(&all.lab.home()));
         assert_eq!(
             (&after.lines, &after.times),
             (&before.lines, &before.times),

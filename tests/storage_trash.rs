@@ -4,7 +4,9 @@ use crate::support::env::{Run, TestEnv, assert_same_tree};
 use crate::support::faults::Dice;
 use crate::support::folder_snapshot::FolderSnapshot;
 use crate::support::held_lock::HeldLock;
-use crate::support::injection::{Fault, can_inject, points, run_with_fault, sample_of, stopped_at};
+use crate::support::injection::{
+    Fault, can_inject, points, run_stopped_at, run_with_fault, sample_evenly,
+};
 use crate::support::lab::{Lab, conversation_rows, rollouts};
 use crate::support::sample::{put, set_time};
 use rusqlite::Connection;
@@ -162,7 +164,7 @@ fn a_trashed_conversation_is_restored_completely() {
 }
 
 #[test]
-fn filters_choose_conversations_and_nothing_is_chosen_without_one() {
+fn trash_filters_select_conversations_and_a_filter_or_id_is_required() {
     let env = home();
     let before = env.tree("home");
     let chosen = |args: &[&str]| -> Vec<String> {
@@ -212,7 +214,7 @@ fn a_conversation_in_use_is_skipped() {
 }
 
 #[test]
-fn a_command_repeated_after_a_partial_failure_goes_on_with_the_rest() {
+fn trash_and_undelete_can_be_repeated_after_a_partial_failure() {
     let env = home();
     let before = rows(&env.codex_home());
     for (command, action) in [("trash", "trash"), ("undelete", "undelete")] {
@@ -294,7 +296,7 @@ fn i2_i3_a_move_that_fails_anywhere_is_finished_or_undone() {
             let trash: Vec<String> = with_ids("trash", &chosen);
             let _ = env.run(trash).code(0);
         }
-        let kept = FolderSnapshot::of(&env.path("home"));
+        let kept = FolderSnapshot::take(&env.path("home"));
         let args: Vec<String> = with_ids(command, &chosen);
         let args: Vec<&str> = args.iter().map(String::as_str).collect();
         let all = points(&env, &args);
@@ -304,7 +306,7 @@ fn i2_i3_a_move_that_fails_anywhere_is_finished_or_undone() {
             Fault::FromThenOn("ENOSPC"),
             Fault::Once("EIO"),
         ] {
-            for point in sample_of(POINTS, &all, &mut dice) {
+            for point in sample_evenly(POINTS, &all, &mut dice) {
                 kept.restore();
                 let context = format!("{args:?} {point:?} {fault:?}");
                 let Some(output) = run_with_fault(&env, &args, &point, fault) else {
@@ -355,7 +357,7 @@ fn i2_a_turn_between_a_killed_move_and_its_recovery_is_kept() {
     let path = format!("sessions/2026/10/01/rollout-2026-10-01T00-00-00-{conversation}.jsonl");
     let path = env.codex_home().join(path);
     let args = ["storage", "trash", &conversation];
-    let kept = FolderSnapshot::of(&env.path("home"));
+    let kept = FolderSnapshot::take(&env.path("home"));
     let mut continued = 0;
     for point in points(&env, &args) {
         kept.restore();
@@ -374,7 +376,7 @@ fn i2_a_turn_between_a_killed_move_and_its_recovery_is_kept() {
 }
 
 #[test]
-fn codex_lists_and_resumes_what_came_back() {
+fn codex_lists_and_resumes_undeleted_conversations() {
     let Some(lab) = Lab::new() else { return };
     let home = lab.home();
     let ids = ["first", "second", "third"].map(|prompt| lab.say(prompt));
@@ -451,7 +453,7 @@ fn changes_by_codex_between_choice_and_move_are_detected() {
         lab.resume(&home, &continued, "more");
     };
     let output =
-        stopped_at(&lab.world, &args, ("mkdir", 1), meanwhile).expect("the call is reached");
+        run_stopped_at(&lab.world, &args, ("mkdir", 1), meanwhile).expect("the call is reached");
     assert_eq!(output.status.code(), Some(6), "{output:?}");
     let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
     for item in report["items"].as_array().expect("items") {
@@ -466,7 +468,7 @@ fn changes_by_codex_between_choice_and_move_are_detected() {
 }
 
 #[test]
-fn the_trash_of_another_home_stays_in_the_trash() {
+fn undelete_refuses_conversations_of_another_home() {
     let env = home();
     let _ = env.run(["storage", "trash", &id(3)]).code(0);
     fs::rename(env.codex_home(), env.path("home/other")).unwrap();
@@ -519,7 +521,7 @@ fn a_unit_that_names_files_outside_of_the_home_is_ignored() {
 }
 
 #[test]
-fn undelete_takes_ids_and_names_and_refuses_what_is_ambiguous() {
+fn undelete_accepts_ids_and_names_and_refuses_ambiguous_ones() {
     let env = home();
     let _ = env.run(["storage", "trash", &id(2), &id(3)]).code(0);
     let run = env.run(["storage", "undelete", "01a1"]).code(1);

@@ -3,7 +3,7 @@
 use crate::support::env::{TestEnv, assert_same_tree};
 use crate::support::faults::Dice;
 use crate::support::folder_snapshot::FolderSnapshot;
-use crate::support::injection::{Fault, can_inject, points, run_with_fault, sample_of};
+use crate::support::injection::{Fault, can_inject, points, run_with_fault, sample_evenly};
 use crate::support::lab::Lab;
 use rusqlite::Connection;
 use serde_json::Value;
@@ -256,7 +256,7 @@ fn i2_i3_a_vacuum_that_fails_anywhere_loses_no_row() {
     let expected = rows(&env.codex_home());
     let mut dice = Dice::new();
     for args in [&["storage", "vacuum"][..], &["storage", "vacuum", "--undo"]] {
-        let kept = FolderSnapshot::of(&env.path("home"));
+        let kept = FolderSnapshot::take(&env.path("home"));
         let all = points(&env, args);
         let mut tried = 0;
         for fault in [
@@ -265,7 +265,7 @@ fn i2_i3_a_vacuum_that_fails_anywhere_loses_no_row() {
             Fault::Once("EIO"),
             Fault::Interrupted,
         ] {
-            for point in sample_of(POINTS, &all, &mut dice) {
+            for point in sample_evenly(POINTS, &all, &mut dice) {
                 kept.restore();
                 let context = format!("{point:?} {fault:?}");
                 let Some(output) = run_with_fault(&env, args, &point, fault) else {

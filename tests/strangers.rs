@@ -22,7 +22,7 @@ const ENDLESS_VIEW: &str =
      SELECT 'x' || id AS id, '' AS rollout_path, '' AS title, 0 AS updated_at FROM n WHERE id < 0;";
 
 #[test]
-fn a_list_that_is_an_endless_view_is_reported_by_every_reader() {
+fn every_reading_command_reports_a_threads_table_replaced_by_an_endless_view() {
     let env = TestEnv::new();
     sample_home(&env);
     let path = env.codex_home().join("state_5.sqlite");
@@ -91,7 +91,7 @@ fn no_command_fires_a_trigger_of_the_database() {
 }
 
 #[test]
-fn no_row_and_no_link_shows_another_file() {
+fn rows_and_links_that_lead_to_other_files_are_not_shown() {
     let env = TestEnv::new();
     let secret = "the-secret-of-another-file";
     let line = format!(
@@ -232,7 +232,7 @@ fn evil_world() -> (TestEnv, FakeCodex) {
 }
 
 #[test]
-fn no_text_of_a_stranger_deceives_the_reader_of_a_terminal() {
+fn untrusted_text_is_printed_without_control_or_bidi_characters() {
     let (env, _codex) = evil_world();
     let _ = env.run(["backup"]);
     let _ = env
@@ -303,7 +303,7 @@ fn restic_gets_no_key_of_openai() {
 }
 
 #[test]
-fn a_drill_ends_a_codex_that_makes_no_progress() {
+fn a_drill_reports_a_codex_that_makes_no_progress() {
     let Some(mut env) = vault_env() else { return };
     let _ = env.run(["vault", "backup"]).code(0);
     let codex = FakeCodex::new(&env.path("codex")).behaviour(Behaviour::NeverAnswers);
@@ -315,7 +315,7 @@ fn a_drill_ends_a_codex_that_makes_no_progress() {
 }
 
 #[test]
-fn a_drill_ends_a_restic_that_makes_no_progress() {
+fn a_drill_reports_a_restic_that_makes_no_progress() {
     let Some(env) = vault_env() else { return };
     let _ = env.run(["vault", "backup"]).code(0);
     let script =
@@ -351,7 +351,7 @@ fn mode(path: &Path) -> u32 {
 }
 
 #[test]
-fn a_manager_home_that_others_can_write_to_is_closed_first() {
+fn a_manager_home_that_others_can_write_to_is_made_private_first() {
     let env = TestEnv::new();
     sample_home(&env);
     let home = env.manager_home();
@@ -409,7 +409,7 @@ fn deep_folder(top: &Path, name: &str, levels: usize) {
 }
 
 #[test]
-fn a_very_deep_folder_is_one_skipped_item() {
+fn a_too_deeply_nested_folder_is_skipped_and_reported_once() {
     let Some(env) = vault_env() else { return };
     let _ = env.write("home/cloud/README", "");
     let _ = env

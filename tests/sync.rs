@@ -327,7 +327,7 @@ fn many_deletions_are_held_back_and_the_rest_is_synced() {
 }
 
 #[test]
-fn many_files_deleted_on_both_machines_are_not_missing() {
+fn many_files_deleted_on_both_machines_do_not_stop_a_sync() {
     let pair = Pair::new();
     for name in ["a", "b"] {
         pair.configure(name, "[sync]\ndelete_policy = \"propagate\"\n");
@@ -405,7 +405,7 @@ fn init_asks_for_the_cloud_folder_on_a_terminal() {
 }
 
 #[test]
-fn init_warns_that_conversations_travel_as_they_are_and_names_the_encrypted_way() {
+fn init_warns_that_conversations_are_copied_unencrypted_and_suggests_vault() {
     let env = TestEnv::new();
     let run = env.run(["sync", "init", "--cloud", "home/cloud"]).code(0);
     let warning = "conversations are copied as they are, with the secrets that were typed or printed in them; \
@@ -475,7 +475,7 @@ fn init_writes_a_valid_configuration() {
 }
 
 #[test]
-fn lines_of_client_copies_are_merged() {
+fn conflicted_copies_of_cloud_clients_are_merged_by_line() {
     let pair = Pair::new();
     pair.put("a", ROLLOUT, META);
     pair.apply("a");
@@ -492,7 +492,7 @@ fn lines_of_client_copies_are_merged() {
 }
 
 #[test]
-fn last_date_only_includes_parents() {
+fn last_date_only_includes_the_parents_of_forks() {
     let pair = Pair::new();
     pair.configure(
         "a",
@@ -655,7 +655,7 @@ fn make_unreadable(path: &Path) {
 }
 
 #[test]
-fn prompts_dropped_by_max_bytes_stay_elsewhere_and_do_not_come_back() {
+fn prompts_dropped_by_max_bytes_are_neither_deleted_elsewhere_nor_copied_back() {
     let line = |n: u8| format!("{{\"session_id\":\"x\",\"ts\":{n},\"text\":\"{n}\"}}\n");
     let lines = |from: u8, to: u8| (from..=to).map(line).collect::<String>();
     let pair = Pair::new();

@@ -17,7 +17,7 @@ fn manifest_of(pair: &Pair, name: &str) -> PathBuf {
 }
 
 #[test]
-fn a_folder_filled_by_other_means_reaches_further_machines() {
+fn files_copied_to_the_cloud_folder_by_hand_reach_further_machines() {
     for compare in ["mtime", "mtime_hash_fallback", "three_way"] {
         let pair = Pair::new();
         for name in ["a", "b"] {
@@ -146,7 +146,7 @@ fn a_partial_or_newer_manifest_attests_nothing() {
 }
 
 #[test]
-fn sync_does_not_wait_for_this_machines_own_forgotten_files() {
+fn files_placed_on_both_sides_by_hand_are_synced_without_waiting() {
     let longer = format!("{META}{{\"n\":1}}\n");
     for (here, action) in [(META, None), (&*longer, Some("copy-to-cloud"))] {
         let pair = Pair::new();

@@ -165,7 +165,7 @@ fn project_folders_are_mapped_only_in_the_index() {
 }
 
 #[test]
-fn in_a_mapped_folder_codex_finds_conversations_by_id_and_with_all() {
+fn codex_resumes_conversations_of_a_mapped_folder_by_id_and_with_all() {
     let Some(two) = TwoMachines::new() else {
         return;
     };

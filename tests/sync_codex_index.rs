@@ -1,6 +1,6 @@
 //! Updates of the local Codex index by a sync, also after a killed run.
 
-use crate::support::injection::{can_inject, ended_before_call, kill_numbers};
+use crate::support::injection::{can_inject, kill_numbers, run_ends_before_call};
 use crate::support::pair::{Pair, actions};
 use crate::sync_shutdown::a_codex;
 use rusqlite::{Connection, OptionalExtension};
@@ -126,7 +126,7 @@ fn named(n: u8, name: &str, minute: u8) -> String {
 }
 
 #[test]
-fn a_later_name_reaches_the_lists_of_the_other_machine() {
+fn a_later_name_is_indexed_on_the_other_machine() {
     let pair = Pair::new();
     pair.sync(&[
         (&path(1), &text(1, "")),
@@ -186,7 +186,7 @@ fn the_next_run_indexes_files_of_a_killed_run() {
             pair.put("a", &path(3), &text(3, "{\"n\":3}\n"));
             pair.put("a", NAMES, &named(2, "two", 1));
             pair.apply("a");
-            let ended = ended_before_call(&pair.0, &RUN, call, number);
+            let ended = run_ends_before_call(&pair.0, &RUN, call, number);
             pair.apply("b");
             let label = format!("{call} {number}");
             assert_eq!(index.row(1), Some((archived, true)), "{label}");
@@ -240,7 +240,7 @@ fn a_failed_index_update_is_repeated_by_the_next_run() {
 }
 
 #[test]
-fn the_next_run_indexes_files_of_a_killed_decision() {
+fn the_next_run_indexes_files_of_a_killed_resolve() {
     if !can_inject() {
         return;
     }
@@ -256,7 +256,7 @@ fn the_next_run_indexes_files_of_a_killed_decision() {
         let args = ["--manager-home", "manager-b", "sync", "-c", "b.toml"];
         let what = id(1);
         let args = [&args[..], &["resolve", &what, "--keep", "both"]].concat();
-        let _ = ended_before_call(&pair.0, &args, call, number);
+        let _ = run_ends_before_call(&pair.0, &args, call, number);
         pair.apply("b");
         let folder = pair.home("b").join("sessions/2026/11/18");
         let files = fs::read_dir(folder).unwrap();

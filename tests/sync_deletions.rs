@@ -1,6 +1,6 @@
 //! Deletions with `delete_policy = "propagate"`, also in killed runs.
 
-use crate::support::injection::{can_inject, ended_before_call, kill_numbers};
+use crate::support::injection::{can_inject, kill_numbers, run_ends_before_call};
 use crate::support::pair::{Pair, actions};
 use std::fs;
 
@@ -61,7 +61,7 @@ fn i2_a_few_deletions_of_a_killed_run_are_completed() {
                 }
                 let args = run_of("a", &[]);
                 let args: Vec<&str> = args.iter().map(String::as_str).collect();
-                let ended = ended_before_call(&pair.0, &args, call, number);
+                let ended = run_ends_before_call(&pair.0, &args, call, number);
                 for name in names.iter().chain(&names) {
                     pair.apply(name);
                 }
@@ -92,7 +92,7 @@ fn i2_many_confirmed_deletions_of_a_killed_run_are_completed() {
         let args = run_of("a", &["--delete-many"]);
         let args: Vec<&str> = args.iter().map(String::as_str).collect();
         assert!(
-            !ended_before_call(&pair.0, &args, "unlink", number),
+            !run_ends_before_call(&pair.0, &args, "unlink", number),
             "{number}"
         );
         let is_gone = |n: &usize| !is_there(&pair, "cloud", *n);
@@ -178,7 +178,7 @@ fn i2_a_recreated_file_cancels_its_deletion_even_if_the_run_is_killed() {
             pair.put("c", &gone, "one");
             let args = run_of("c", &[]);
             let args: Vec<&str> = args.iter().map(String::as_str).collect();
-            let ended = ended_before_call(&pair.0, &args, call, number);
+            let ended = run_ends_before_call(&pair.0, &args, call, number);
             pair.apply("c");
             pair.apply("a");
             // `b` is off, and the file is missing in the cloud folder for a while.

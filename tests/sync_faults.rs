@@ -2,7 +2,7 @@
 
 use crate::support::faults::Mount;
 use crate::support::injection::{
-    Fault, Point, can_inject, ended_before_call, kill_numbers, run_with_fault, traced,
+    Fault, Point, can_inject, kill_numbers, run_ends_before_call, run_with_fault, traced,
 };
 use crate::support::pair::{META, Pair, ROLLOUT, SKILL};
 use codex_manager::testing::io::hash::Sha256Digest;
@@ -51,7 +51,7 @@ fn i2_a_killed_sync_leaves_complete_files_and_continues() {
                 "run",
                 "--apply",
             ];
-            let ended = ended_before_call(&pair.0, &args, call, number);
+            let ended = run_ends_before_call(&pair.0, &args, call, number);
             for name in ["a", "b", "cloud"] {
                 assert_whole(&pair, name, ROLLOUT, &[META, &longer]);
                 assert_whole(&pair, name, SKILL, &["one", "two, longer"]);
@@ -86,7 +86,7 @@ fn i2_a_killed_sync_restore_leaves_complete_files_and_can_be_repeated() {
             }
             let from = ["restore", "--from", "b-20261101T000000Z", "--apply"];
             let args = ["--manager-home", "manager-b", "sync", "-c", "b.toml"];
-            let ended = ended_before_call(&pair.0, &[&args[..], &from].concat(), call, number);
+            let ended = run_ends_before_call(&pair.0, &[&args[..], &from].concat(), call, number);
             for path in [SKILL, "AGENTS.md"] {
                 let text = pair.text("b", path);
                 assert!(text == "old" || text == "new", "{call} {number}: {text:?}");
@@ -103,7 +103,7 @@ fn i2_a_killed_sync_restore_leaves_complete_files_and_can_be_repeated() {
 #[test]
 fn i3_a_sync_into_a_full_folder_changes_no_existing_file() {
     let pair = Pair::new();
-    let Some(_mount) = Mount::small(&pair.cloud(), 256) else {
+    let Some(_mount) = Mount::tmpfs(&pair.cloud(), 256) else {
         return;
     };
     pair.put("a", SKILL, "one");
@@ -140,7 +140,7 @@ fn i2_a_killed_first_sync_of_many_files_continues() {
             pair.put("b", of_b.0, of_b.1);
             let run = ["sync", "-c", "b.toml", "run", "--apply"];
             let args = [&["--manager-home", "manager-b"], &run[..]].concat();
-            let ended = ended_before_call(&pair.0, &args, call, number);
+            let ended = run_ends_before_call(&pair.0, &args, call, number);
             for name in ["b", "cloud"] {
                 for (path, text) in of_a.into_iter().chain([of_b]) {
                     assert_whole(&pair, name, path, &[text]);
@@ -227,7 +227,7 @@ fn i2_a_killed_sync_of_many_files_leaves_complete_files_and_continues() {
         let pair = Pair::new();
         let paths = many_files(&pair);
         assert!(
-            !ended_before_call(&pair.0, &RUN_OF_A, call, number),
+            !run_ends_before_call(&pair.0, &RUN_OF_A, call, number),
             "{call}"
         );
         for path in &paths {
@@ -267,7 +267,7 @@ fn i3_many_files_on_a_disk_that_cannot_sync_as_a_whole_are_synced_one_by_one() {
 #[test]
 fn i3_a_folder_that_fills_up_contains_only_complete_files() {
     let pair = Pair::new();
-    let Some(_mount) = Mount::small(&pair.cloud(), 256) else {
+    let Some(_mount) = Mount::tmpfs(&pair.cloud(), 256) else {
         return;
     };
     let large = "x".repeat(60 * 1024);
@@ -300,7 +300,7 @@ fn i3_a_sync_restore_onto_a_full_disk_leaves_complete_files_and_names_the_snapsh
         } else {
             pair.cloud()
         };
-        let Some(_mount) = Mount::small(&full, 256) else {
+        let Some(_mount) = Mount::tmpfs(&full, 256) else {
             return;
         };
         let name = if target == "local" { "b" } else { "cloud" };
@@ -362,7 +362,7 @@ fn file_systems_without_renameat2_noreplace_work() {
 #[test]
 fn a_run_that_fails_names_the_snapshot_of_what_it_overwrote() {
     let pair = Pair::new();
-    let Some(_mount) = Mount::small(&pair.cloud(), 256) else {
+    let Some(_mount) = Mount::tmpfs(&pair.cloud(), 256) else {
         return;
     };
     pair.put("a", SKILL, "one");

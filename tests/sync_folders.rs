@@ -7,7 +7,7 @@
 
 use crate::support::env::assert_same_tree;
 use crate::support::faults::Mount;
-use crate::support::injection::{can_inject, ended_before_call, kill_numbers};
+use crate::support::injection::{can_inject, kill_numbers, run_ends_before_call};
 use crate::support::pair::{META, Pair, ROLLOUT, SKILL, actions, set_mtime};
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -297,7 +297,7 @@ fn a_link_above_a_root_in_the_cloud_folder_is_not_followed() {
 #[test]
 fn archiving_is_synced_across_two_disks() {
     let pair = Pair::new();
-    let Some(_mount) = Mount::small(&pair.0.path("disk"), 1024) else {
+    let Some(_mount) = Mount::tmpfs(&pair.0.path("disk"), 1024) else {
         return;
     };
     symlink(pair.0.path("disk"), pair.home("b").join("sessions")).unwrap();
@@ -440,7 +440,7 @@ fn i2_a_killed_move_to_another_disk_is_completed() {
     for call in ["rename", "renameat2", "fsync", "unlink"] {
         for number in kill_numbers(KILLS) {
             let pair = Pair::new();
-            let Some(_mount) = Mount::small(&pair.0.path("disk"), 1024) else {
+            let Some(_mount) = Mount::tmpfs(&pair.0.path("disk"), 1024) else {
                 return;
             };
             symlink(pair.0.path("disk"), pair.home("b").join("sessions")).unwrap();
@@ -450,7 +450,7 @@ fn i2_a_killed_move_to_another_disk_is_completed() {
             pair.apply("a");
             let run = ["sync", "-c", "b.toml", "run", "--apply"];
             let args = [&["--manager-home", "manager-b"], &run[..]].concat();
-            let ended = ended_before_call(&pair.0, &args, call, number);
+            let ended = run_ends_before_call(&pair.0, &args, call, number);
             let places = [ROLLOUT, &archived].map(|path| pair.home("b").join(path));
             let texts = places.each_ref().map(|path| fs::read_to_string(path).ok());
             assert!(texts.iter().any(Option::is_some), "{call} {number}");
@@ -470,7 +470,7 @@ fn i2_a_killed_move_to_another_disk_is_completed() {
 fn a_link_to_read_only_settings_does_not_stop_the_run() {
     let pair = Pair::new();
     let store = pair.0.path("store");
-    let Some(_mount) = Mount::small(&store, 64) else {
+    let Some(_mount) = Mount::tmpfs(&store, 64) else {
         return;
     };
     fs::write(store.join("AGENTS.md"), "of the store").unwrap();
@@ -514,7 +514,7 @@ fn settings_that_run_commands_are_never_written_through_links() {
 }
 
 #[test]
-fn a_file_against_a_folder_is_reported_and_the_rest_is_synced() {
+fn a_path_that_is_a_file_on_one_side_and_a_folder_on_the_other_is_reported() {
     for (here, there) in [
         ("skills/x", "skills/x/f"),
         ("skills/x/f", "skills/x"),
@@ -804,7 +804,7 @@ fn preflight_fails_if_the_backup_folder_is_blocked() {
 }
 
 #[test]
-fn a_link_stays_if_another_name_differs_in_letter_case() {
+fn a_local_link_stays_if_a_remote_name_differs_only_in_letter_case() {
     let pair = Pair::new();
     let theirs = pair.put("cloud", "skills/s/Note.md", "of another, and longer");
     set_mtime(&theirs, 1_900_000_000);
@@ -861,7 +861,7 @@ fn a_codex_file_in_another_letter_case_is_not_merged() {
 }
 
 #[test]
-fn a_git_repository_does_not_travel() {
+fn git_repositories_are_not_synced() {
     let pair = Pair::new();
     let hook = "skills/mine/.git/hooks/pre-commit";
     pair.sync(&[(SKILL, "one"), (hook, "x"), ("prompts/.GIT/config", "x")]);

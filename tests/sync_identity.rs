@@ -278,7 +278,7 @@ fn an_unmounted_folder_is_refused_even_with_a_damaged_state() {
 }
 
 #[test]
-fn files_removed_from_the_roots_stay_and_keep_their_state() {
+fn files_of_a_root_removed_from_the_configuration_stay_and_keep_their_state() {
     let pair = Pair::new();
     let all = "[targets]\ninclude_roots = [\"sessions\", \"skills\"]\n";
     pair.configure("a", all);
@@ -338,7 +338,7 @@ fn an_old_manifest_that_comes_back_is_not_another_machine() {
 }
 
 #[test]
-fn of_edits_of_a_machine_and_its_clone_the_replaced_one_is_in_the_snapshot() {
+fn an_edit_replaced_by_that_of_a_cloned_machine_is_in_the_snapshot() {
     let pair = acquainted();
     copy_machine(&pair);
     let day = pair.copy_cloud();

@@ -1,7 +1,7 @@
 //! Manifests of other machines that are not downloaded, too large, or do not match the folder, and the
 //! messages about them.
 
-use crate::support::memory::peak_of;
+use crate::support::memory::run_measuring_memory;
 use crate::support::pair::{META, Pair, ROLLOUT, SKILL, actions};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -117,7 +117,7 @@ fn oversized_manifests_are_ignored_with_little_memory() {
         fs::write(folder.join(format!("many-{n:08x}.jsonl")), "x\n").unwrap();
     }
     let run = ["--manager-home", "manager-b", "sync", "-c", "b.toml", "run"];
-    let (run, peak) = peak_of(&pair.0, &[&run[..], &["--apply", "--json"]].concat());
+    let (run, peak) = run_measuring_memory(&pair.0, &[&run[..], &["--apply", "--json"]].concat());
     let run = run.code(6);
     let skipped = run.json()["skipped"].to_string();
     assert!(skipped.contains("huge-00000001.jsonl"), "{skipped}");

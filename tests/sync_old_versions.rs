@@ -53,7 +53,7 @@ fn an_old_text_that_is_still_attested_does_not_replace_a_newer_one() {
 }
 
 #[test]
-fn an_old_text_that_comes_back_early_does_not_replace_a_newer_one() {
+fn an_old_text_in_the_cloud_folder_waits_for_a_newer_version_of_another_machine() {
     let pair = Pair::new();
     write_and_sync(&pair, "one", 1_795_000_000, &["b", "a", "b"]);
     write_and_sync(&pair, "two", 1_795_000_010, &["a"]);
@@ -81,7 +81,7 @@ fn an_old_text_is_replaced_by_a_local_edit_of_the_newer_one() {
 }
 
 #[test]
-fn an_unattested_old_text_is_recognized() {
+fn an_unattested_old_text_is_recognized_as_outdated() {
     let pair = Pair::new();
     write_and_sync(&pair, "one", 1_795_000_000, &["a", "b"]);
     for n in 2..8 {
@@ -132,7 +132,7 @@ fn a_text_that_is_restored_into_the_cloud_folder_reaches_all_machines() {
 }
 
 #[test]
-fn a_folder_rolled_back_to_an_earlier_day_is_updated() {
+fn a_cloud_folder_rolled_back_to_an_earlier_day_is_updated() {
     // The machine may or may not remember its own manifest of that day.
     for versions in [3, 12] {
         for more in [&[][..], &["--accept-unlisted"]] {
@@ -280,7 +280,7 @@ fn without_other_machines_an_old_text_is_a_conflict() {
 }
 
 #[test]
-fn of_concurrent_versions_the_replaced_one_is_in_the_snapshot() {
+fn a_replaced_concurrent_version_is_in_the_snapshot() {
     let pair = Pair::new();
     write_and_sync(&pair, "one", 1_795_000_000, &["a", "b", "a"]);
     let before = pair.copy_cloud();

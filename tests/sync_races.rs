@@ -1,6 +1,6 @@
 //! Changes between the plan of a sync and its application.
 
-use crate::support::injection::{can_inject, stopped_at};
+use crate::support::injection::{can_inject, run_stopped_at};
 use crate::support::pair::{META, Pair, ROLLOUT, SKILL, actions};
 use codex_manager::testing::context::Environment;
 use codex_manager::testing::sync::apply::{self, ApplyError, ApplyReport, ApplyRequest};
@@ -99,7 +99,7 @@ fn a_conversation_truncated_before_the_copy_is_not_copied() {
 }
 
 #[test]
-fn a_clients_replacement_right_after_a_copy_is_a_change() {
+fn a_file_that_the_client_replaces_right_after_a_copy_counts_as_changed() {
     let pair = Pair::synced(&[(SKILL, "one")]);
     pair.apply("a");
     pair.put("a", SKILL, "two, of a");
@@ -291,7 +291,7 @@ fn a_cloud_folder_that_disappears_is_not_created_again() {
 const STOPS: usize = 16;
 
 #[test]
-fn a_clients_replacement_during_the_flush_stays() {
+fn a_file_that_the_client_replaces_during_the_flush_is_kept() {
     if !can_inject() {
         return;
     }
@@ -302,7 +302,7 @@ fn a_clients_replacement_during_the_flush_stays() {
         let args = ["--manager-home", "manager-a", "sync", "-c", "a.toml"];
         let args = [&args[..], &["run", "--apply"]].concat();
         let client = || drop(pair.put("cloud", SKILL, of_client));
-        let Some(output) = stopped_at(&pair.0, &args, ("fsync", number), client) else {
+        let Some(output) = run_stopped_at(&pair.0, &args, ("fsync", number), client) else {
             assert!(number > 2, "no run was stopped");
             break;
         };
@@ -311,7 +311,7 @@ fn a_clients_replacement_during_the_flush_stays() {
 }
 
 #[test]
-fn a_write_during_a_restore_stays() {
+fn a_file_written_during_a_sync_restore_is_kept() {
     if !can_inject() {
         return;
     }
@@ -335,7 +335,7 @@ fn a_write_during_a_restore_stays() {
                     pair.put(side, path, "of another process");
                 }
             };
-            let Some(output) = stopped_at(&pair.0, &args, ("fsync", number), client) else {
+            let Some(output) = run_stopped_at(&pair.0, &args, ("fsync", number), client) else {
                 assert!(number > 2, "no run was stopped");
                 break;
             };

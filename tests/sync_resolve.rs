@@ -1,6 +1,6 @@
 //! Decisions about versions of conversations: their scope and duration. A decision drops no other version.
 
-use crate::support::injection::{can_inject, ended_before_call, kill_numbers};
+use crate::support::injection::{can_inject, kill_numbers, run_ends_before_call};
 use crate::support::pair::{ID, META, Pair, ROLLOUT};
 use std::fs;
 use std::path::Path;
@@ -74,7 +74,7 @@ fn a_third_version_needs_its_own_decision() {
 }
 
 #[test]
-fn a_piped_plan_has_whole_paths() {
+fn a_piped_plan_shows_full_paths() {
     let pair = Pair::new();
     pair.put("a", ROLLOUT, META);
     let run = pair.run("a", &["plan"]).code(0);
@@ -143,7 +143,7 @@ fn i2_a_killed_keep_both_drops_no_version() {
             pair.put("b", ROLLOUT, &format!("{other}{}", line("more")));
             let args = ["--manager-home", "manager-b", "sync", "-c", "b.toml"];
             let both = ["resolve", ROLLOUT, "--keep", "both"];
-            let ended = ended_before_call(&pair.0, &[&args[..], &both].concat(), call, number);
+            let ended = run_ends_before_call(&pair.0, &[&args[..], &both].concat(), call, number);
             for name in ["b", "a", "b"] {
                 let _ = pair.run(name, &["run", "--apply"]);
             }
@@ -180,7 +180,7 @@ fn i2_a_killed_keep_fork_leaves_the_conversation_undecided() {
             pair.apply("a");
             let args = ["--manager-home", "manager-b", "sync", "-c", "b.toml"];
             let fork = ["resolve", ID, "--keep", "fork"];
-            let ended = ended_before_call(&pair.0, &[&args[..], &fork].concat(), call, number);
+            let ended = run_ends_before_call(&pair.0, &[&args[..], &fork].concat(), call, number);
             if ended || pair.text("b", ROLLOUT) != living {
                 break;
             }

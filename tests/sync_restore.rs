@@ -58,7 +58,7 @@ fn overwritten_files_are_backed_up_and_restored() {
 }
 
 #[test]
-fn overwritten_cloud_files_are_restored_as_the_hint_says() {
+fn the_suggested_command_restores_overwritten_cloud_files() {
     let pair = Pair::new();
     pair.put("b", SKILL, "one");
     pair.apply("b");
@@ -311,7 +311,7 @@ fn an_unmounted_cloud_folder_is_not_restored_to() {
 }
 
 #[test]
-fn a_snapshot_with_a_blocked_destination_restores_nothing() {
+fn a_sync_restore_with_a_blocked_destination_restores_nothing() {
     let kept = "backups-b/b-20261101T000000Z";
     for (there, expected) in [
         ("skills/x", "a file blocks"),
@@ -409,7 +409,7 @@ fn a_conversation_that_quotes_a_token_is_restored() {
 }
 
 #[test]
-fn a_conversation_of_a_killed_decision_is_not_created_twice() {
+fn a_conversation_created_by_a_killed_resolve_is_not_created_twice() {
     let pair = Pair::new();
     pair.configure("b", "[conflict]\npolicy = \"prefer_cloud\"\n");
     let _ = pair.diverge();
@@ -599,7 +599,7 @@ fn conflict_copies_of_two_files_with_one_name_are_distinct() {
 }
 
 #[test]
-fn a_wrong_clock_makes_no_snapshot_old() {
+fn a_wrong_clock_removes_no_sync_snapshot_by_age() {
     for (off, right) in [
         ("1996-11-27T12:00:00Z", "2026-11-20T12:00:00Z"),
         ("2056-11-12T12:00:00Z", "2026-11-20T12:00:00Z"),

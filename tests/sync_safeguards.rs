@@ -113,7 +113,7 @@ fn a_text_with_a_token_is_not_synced_but_prompts_are() {
 }
 
 #[test]
-fn each_kind_of_text_with_a_secret_stays_until_it_is_allowed_once() {
+fn each_kind_of_file_with_a_secret_is_held_back_until_it_is_allowed() {
     let tail = "aB3dE6gH9jK2mN5pQ8rS1tU4vW7xY0zaB3dE6gH9";
     let texts = [
         (
@@ -689,7 +689,7 @@ fn a_plan_of_many_files_uses_little_memory() {
         "plan",
         "--json",
     ];
-    let (run, peak) = memory::peak_of(&pair.0, &args);
+    let (run, peak) = memory::run_measuring_memory(&pair.0, &args);
     assert_eq!(run.code, 0, "{}", run.stderr);
     assert_eq!(run.json()["actions"].as_array().unwrap().len(), FILES);
     assert!(peak < BOUND, "{} MB", peak >> 20);

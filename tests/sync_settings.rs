@@ -42,7 +42,7 @@ fn mtimes_within_the_tolerance_are_equal() {
 }
 
 #[test]
-fn contents_of_equal_stat_are_read_only_with_the_hash_fallback() {
+fn the_setting_compare_decides_if_files_of_equal_size_and_mtime_are_read() {
     for (compare, expected) in [("mtime", 0), ("mtime_hash_fallback", 6), ("three_way", 2)] {
         let more = format!("[sync]\ncompare = \"{compare}\"\n");
         let (code, done) = first_sync(&more, ("one", T), ("two", T));
@@ -107,7 +107,7 @@ fn last_date_only_without_date_folders_syncs_all_with_a_note() {
 }
 
 #[test]
-fn the_manifest_of_codexsync_shows_which_side_changed() {
+fn the_manifest_of_codexsync_identifies_the_changed_side() {
     let pair = Pair::new();
     let manifest = pair.0.path("manifest.json");
     let manifest_of = |version: u32| {
@@ -184,7 +184,7 @@ fn a_preflight_writes_nothing_into_the_cloud_folder() {
 }
 
 #[test]
-fn the_next_step_for_a_mapped_folder_finds_the_conversation() {
+fn a_sync_with_mapped_folders_suggests_codex_resume_with_an_id() {
     let pair = Pair::new();
     pair.configure(
         "b",

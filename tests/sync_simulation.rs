@@ -39,7 +39,7 @@ fn no_line_is_lost_and_all_machines_agree_whatever_the_cloud_does() {
 }
 
 #[test]
-fn no_machine_waits_after_decisions_an_image_and_an_emptied_folder() {
+fn in_random_schedules_with_decisions_and_clones_no_machine_keeps_waiting() {
     run_schedules(Decisions::KeepBoth, DEFAULT_SCHEDULES / 2, &[]);
 }
 

@@ -108,7 +108,7 @@ fn a_torn_conflict_copy_is_completed_from_the_other_side() {
 }
 
 #[test]
-fn a_partial_conflict_copy_is_not_redundant() {
+fn a_partial_conflict_copy_is_completed_or_kept() {
     let (pair, there, here) = with_conflict_copy();
     let whole = fs::read_to_string(&there).unwrap();
     assert!(whole.starts_with(META) && whole.len() > META.len());

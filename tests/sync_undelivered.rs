@@ -262,7 +262,7 @@ fn kept_both() -> Pair {
 }
 
 #[test]
-fn the_beginning_of_a_version_that_was_decided_about_is_not_awaited() {
+fn after_keep_both_a_prefix_of_a_resolved_version_is_not_awaited() {
     settle(&kept_both(), &["a", "b", "c"], "kept both");
 }
 

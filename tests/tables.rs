@@ -58,7 +58,7 @@ fn thirty_accounts() -> TestEnv {
 
 /// At 80 columns there may be no room for the column of the short window.
 #[test]
-fn a_cooldown_of_the_short_window_names_it() {
+fn a_cooldown_caused_by_the_short_window_names_that_window() {
     let env = TestEnv::new();
     let mut account = entry("me@x.com", 20.0, "2026-11-24T15:55:00Z");
     let short = json!({"limit_id": "codex", "minutes": 300, "used_percent": 100, "resets_at": "2026-11-20T14:00:00Z"});
@@ -80,7 +80,7 @@ fn a_cooldown_of_the_short_window_names_it() {
 }
 
 #[test]
-fn each_piped_row_is_one_line_with_the_whole_address() {
+fn each_piped_row_is_one_line_with_the_full_email() {
     let env = thirty_accounts();
     for args in [
         &["cooldown"][..],
@@ -119,7 +119,7 @@ fn accounts_of_one_client() -> TestEnv {
 }
 
 #[test]
-fn accounts_that_begin_alike_differ_at_every_width() {
+fn shortened_emails_with_equal_beginnings_differ_at_every_width() {
     let env = accounts_of_one_client();
     for columns in WIDTHS {
         let text = shown(&env, &["cooldown"], columns);
@@ -146,7 +146,7 @@ fn reasons_of_a_recommendation_are_not_a_narrow_column() {
 }
 
 #[test]
-fn thirty_accounts_fit_thirty_lines_and_one_layout_with_the_plan() {
+fn thirty_accounts_are_thirty_aligned_rows_with_the_plan() {
     let env = thirty_accounts();
     let list = shown(&env, &["list"], 80);
     assert_eq!(list.trim_end().lines().count(), 31, "{list}");
@@ -171,7 +171,7 @@ fn thirty_accounts_fit_thirty_lines_and_one_layout_with_the_plan() {
 }
 
 #[test]
-fn no_width_breaks_an_address() {
+fn emails_are_shortened_but_never_wrapped_at_any_width() {
     let env = thirty_accounts();
     for columns in WIDTHS {
         let text = shown(&env, &["cooldown"], columns);
@@ -213,7 +213,7 @@ alice.of.the.first.department@example.c…
 }
 
 #[test]
-fn names_of_archives_are_whole_at_80_columns() {
+fn archive_names_are_shown_in_full_at_80_columns() {
     let mut env = TestEnv::new();
     archives(&mut env, &["2026-11-19T10:00:00Z", "2026-11-20T10:00:00Z"]);
     let _ = env.run(["restore", "latest", "--yes"]).code(0);
@@ -298,7 +298,7 @@ fn the_kind_of_an_archive_is_shown_at_80_columns() {
 }
 
 #[test]
-fn whole_names_of_profiles_come_before_further_columns() {
+fn profile_names_are_shown_in_full_before_optional_columns() {
     let env = accounts_of_one_client();
     let text = shown(&env, &["list"], 100);
     for i in 0..10 {
@@ -309,7 +309,7 @@ fn whole_names_of_profiles_come_before_further_columns() {
 }
 
 #[test]
-fn the_address_of_a_recommendation_is_whole_at_80_columns() {
+fn the_email_of_a_recommendation_is_shown_in_full_at_80_columns() {
     let env = accounts_of_one_client();
     let text = shown(&env, &["recommend"], 80);
     let address = "  (contractor-daniel.novak0@very-long-client-company.example)";
@@ -384,7 +384,7 @@ fn commands_that_list_have_tab_separated_values() {
 }
 
 #[test]
-fn values_for_programs_are_exact() {
+fn tab_separated_values_are_exact() {
     let env = TestEnv::new();
     let mut ready = entry("a@x.com", 62.0, "2026-11-24T15:55:00Z");
     ready["account_id"] = json!("acct-a");
@@ -419,7 +419,7 @@ fn accounts_with_one_email_are_distinguished() {
 }
 
 #[test]
-fn bars_show_what_is_left_with_the_number_everywhere() {
+fn bars_and_numbers_show_the_quota_left_in_every_command() {
     let env = TestEnv::new();
     let login = SignIn::new("acct-a", "alice@example.com");
     write_auth(&env.codex_home(), &login);

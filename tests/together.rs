@@ -46,7 +46,7 @@ fn i10_eight_backups_at_once_are_eight_archives() {
 }
 
 #[test]
-fn i10_eight_accounts_at_once_are_all_known() {
+fn i10_eight_accounts_recorded_concurrently_are_all_known() {
     let env = TestEnv::new();
     let homes: Vec<_> = (0..8)
         .map(|i| {
@@ -118,7 +118,7 @@ fn i10_one_of_two_concurrent_restores_wins_and_the_other_reports_it() {
 }
 
 #[test]
-fn i10_a_backup_during_a_restore_is_of_one_state_or_none() {
+fn i10_a_backup_during_a_restore_contains_one_state_or_is_refused() {
     let (env, archive) = slow_restore();
     let (mut made, mut refused) = (0, 0);
     for i in 0..6 {

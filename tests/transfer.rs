@@ -7,7 +7,7 @@
 
 use crate::support::env::{Run, TestEnv, Tree, assert_same_tree};
 use crate::support::faults::Dice;
-use crate::support::injection::{Fault, can_inject, points, run_with_fault, sample, sample_of};
+use crate::support::injection::{Fault, can_inject, points, run_with_fault, sample, sample_evenly};
 use crate::support::profiles::{alice_and_bob, folder, owner, write_age_key};
 use crate::support::sample::{alice, backup, bob, comparable, put, sample_home, text};
 use crate::support::sign_in::{SignIn, auth_json, write_auth};
@@ -68,7 +68,7 @@ pub(crate) fn state(env: &TestEnv) -> Tree {
 }
 
 #[test]
-fn logins_move_to_the_other_machine_and_are_refused_here() {
+fn exported_logins_work_on_the_other_machine_and_are_refused_locally() {
     let env = env_with_profiles();
     let key = write_age_key(&env);
     let args = ["out.age", "--with-logins", "--recipient", &key];
@@ -149,7 +149,7 @@ fn a_live_login_is_not_exported_and_is_reported() {
 }
 
 #[test]
-fn a_profile_whose_login_stayed_on_the_other_machine_is_no_warning() {
+fn a_profile_imported_without_its_login_causes_no_warning() {
     let env = env_with_profiles();
     let _ = export(&env, &["out.export"]).code(0);
     let other = other_machine(&env);
@@ -203,7 +203,7 @@ fn logins_are_exported_only_on_request_and_only_encrypted() {
 }
 
 #[test]
-fn i9_a_second_import_changes_nothing_and_newer_data_stays() {
+fn i9_a_second_import_changes_nothing_and_keeps_newer_data() {
     let env = env_with_profiles();
     sample_home(&env);
     write_auth(&env.codex_home(), &carol());
@@ -564,7 +564,7 @@ fn i2_a_recovery_of_an_export_that_is_killed_anywhere_leaves_one_owner() {
         assert!(!unfinished.exists());
         kill_export();
         let all = points(&env, &["profile", "list"]);
-        for point in sample_of(12, &all, &mut dice) {
+        for point in sample_evenly(12, &all, &mut dice) {
             kill_export();
             let _ = run_with_fault(&env, &["profile", "list"], &point, Fault::Killed);
             for name in ["work", "home"] {

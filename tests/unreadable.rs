@@ -89,7 +89,7 @@ fn codex_shows_all_turns_of_a_rewound_conversation_after_a_repair() {
 }
 
 #[test]
-fn a_row_of_the_old_form_over_a_migrated_rollout_gets_its_mode() {
+fn a_legacy_row_of_a_migrated_rollout_gets_the_correct_history_mode() {
     let Some(lab) = Lab::new() else { return };
     let (home, id) = (lab.home(), lab.say("one"));
     lab.resume(&home, &id, "two");
@@ -111,7 +111,7 @@ fn a_row_of_the_old_form_over_a_migrated_rollout_gets_its_mode() {
 }
 
 #[test]
-fn a_rollout_that_became_shorter_is_read_again() {
+fn a_truncated_rollout_is_readable_after_a_repair() {
     let Some(lab) = Lab::new() else { return };
     let (home, id) = (lab.home(), lab.say("one"));
     let path = rollout(&home, &id);
@@ -153,7 +153,7 @@ fn a_missing_rollout_is_restored_from_the_archive_that_is_named() {
 }
 
 #[test]
-fn a_migrated_subagent_is_read_from_an_archive_of_before() {
+fn a_migrated_subagent_is_readable_from_an_archive_made_before() {
     const CHILD: &str = "01a00000-0000-7000-8000-000000000001";
     let Some(lab) = Lab::new() else { return };
     let (home, id) = (lab.home(), lab.say("one"));

@@ -113,7 +113,7 @@ fn a_fork_counts_only_its_own_requests() {
 }
 
 #[test]
-fn a_conversation_that_grew_is_read_from_where_it_ended() {
+fn only_new_lines_of_a_grown_conversation_are_read() {
     let mut env = TestEnv::new();
     let (a, b) = ([100, 20, 10, 5], [200, 100, 20, 0]);
     let first = [context(at(0), "gpt-5"), count(at(1), a, a, None)];
@@ -210,7 +210,7 @@ fn costs_are_estimates_and_unknown_models_are_named() {
 }
 
 #[test]
-fn the_real_codex_is_counted_as_its_server_answered() {
+fn the_usage_of_real_codex_equals_the_answers_of_its_server() {
     let Some(lab) = Lab::new() else {
         return;
     };
@@ -279,7 +279,7 @@ fn random_lines(dice: &mut Dice, number: u32) -> (Vec<String>, Tokens) {
 }
 
 #[test]
-fn random_conversations_are_counted_as_they_were_made() {
+fn the_usage_of_random_conversations_equals_their_token_counts() {
     let sequences = u32::try_from(variables::sequences(SEQUENCES)).unwrap();
     let mut dice = Dice::new();
     let env = TestEnv::new();

@@ -101,7 +101,7 @@ fn counted_twice() -> Vec<String> {
 }
 
 #[test]
-fn totals_are_equal_where_both_have_the_same_rule() {
+fn totals_equal_those_of_ccusage_where_the_rules_agree() {
     let Some(program) = ccusage() else {
         return;
     };
@@ -173,7 +173,7 @@ fn fork_head(number: u32, more: &Value) -> String {
 
 /// The examples of docs/usage.md.
 #[test]
-fn every_difference_is_counted_by_hand() {
+fn documented_differences_from_ccusage_match_manual_counts() {
     let Some(program) = ccusage() else {
         return;
     };
@@ -251,7 +251,7 @@ fn sum_only(minute: i64, total: Tokens) -> String {
 }
 
 #[test]
-fn the_real_codex_is_counted_equally_except_for_forks() {
+fn the_usage_of_real_codex_equals_that_of_ccusage_except_for_forks() {
     let (Some(program), Some(lab)) = (ccusage(), Lab::new()) else {
         return;
     };

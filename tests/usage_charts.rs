@@ -62,7 +62,7 @@ fn world() -> TestEnv {
 }
 
 #[test]
-fn a_calendar_has_as_many_weeks_as_fit() {
+fn a_calendar_chart_has_as_many_weeks_as_fit_the_width() {
     let env = world();
     let calendar = |columns| shown(&env, &["usage", "--chart", "calendar"], columns);
     insta::assert_snapshot!(calendar(100), @r#"
@@ -191,7 +191,7 @@ there are more: codex-manager usage sessions --limit 9
 }
 
 #[test]
-fn a_chart_that_does_not_fit_its_report_is_refused() {
+fn a_chart_that_the_report_does_not_support_is_refused() {
     let env = world();
     for (args, message) in [
         (

@@ -40,7 +40,7 @@ fn index_of(env: &TestEnv) -> PathBuf {
 }
 
 #[test]
-fn the_usage_of_the_day_is_that_of_the_last_update() {
+fn the_prompt_shows_the_usage_of_the_day_as_last_indexed() {
     let (env, path) = world();
     let before = env.tree("home");
     assert_eq!(shown(&env), "[||on pace]");
@@ -62,7 +62,7 @@ fn the_usage_of_the_day_is_that_of_the_last_update() {
 }
 
 #[test]
-fn the_day_is_that_of_the_time_zone() {
+fn the_day_of_the_prompt_begins_at_local_midnight() {
     let (mut env, _) = world();
     let _ = env.run(["usage"]).code(0);
     env.set("CODEX_MANAGER_NOW", "2026-11-21T03:00:00Z");
@@ -72,7 +72,7 @@ fn the_day_is_that_of_the_time_zone() {
 }
 
 #[test]
-fn a_damaged_or_older_index_is_no_usage_and_no_error() {
+fn with_a_damaged_or_older_index_the_prompt_shows_no_usage_and_no_error() {
     let (env, _) = world();
     let _ = env.run(["usage"]).code(0);
     let index = index_of(&env);
@@ -100,7 +100,7 @@ fn a_prompt_does_not_wait_for_a_process_that_writes_the_index() {
 }
 
 #[test]
-fn the_pace_of_the_week_is_that_of_the_last_figures() {
+fn the_weekly_pace_is_computed_from_the_last_figures() {
     let env = TestEnv::new();
     let pace = |env: &TestEnv, used: f64| {
         know(env, &[entry("a@x.com", used, "2026-11-24T15:55:00Z")]);
@@ -139,7 +139,7 @@ fn the_pace_of_the_week_is_that_of_the_last_figures() {
 }
 
 #[test]
-fn shells_show_a_cost_as_it_is() {
+fn shell_prompts_show_the_dollar_sign_of_a_cost() {
     let (env, _) = world();
     let _ = env.run(["usage"]).code(0);
     std::os::unix::fs::symlink(

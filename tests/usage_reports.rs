@@ -81,7 +81,7 @@ fn every_filter_selects_in_every_report() {
 }
 
 #[test]
-fn options_that_do_not_fit_are_refused() {
+fn usage_refuses_options_that_do_not_fit_together() {
     let env = TestEnv::new();
     add(&env, &conversation(1), 0, 1);
     for (args, message) in [

@@ -58,7 +58,7 @@ fn conversations(window: &Value) -> Vec<&str> {
 }
 
 #[test]
-fn a_past_window_is_named_by_a_time_in_it() {
+fn a_past_window_is_selected_by_a_time_in_it() {
     let env = world();
     let now = window(&env, &[]);
     assert_eq!(conversations(&now), [id(2)]);
@@ -92,7 +92,7 @@ fn a_past_window_is_named_by_a_time_in_it() {
 }
 
 #[test]
-fn an_unknown_window_is_no_empty_one() {
+fn an_unknown_window_is_an_error_not_an_empty_report() {
     let env = world();
     let run = |at: &str| env.run(["usage", "--window", "alice@x.com", "--at", at]);
     let unknown = run("2026-10-01").code(1);

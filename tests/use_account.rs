@@ -1,7 +1,7 @@
 //! `use` loses no login, never restores an older one, and reports only switches that happened.
 
 use crate::support::env::{Run, TestEnv, assert_same_tree};
-use crate::support::faults::{Dice, ended_before_kill};
+use crate::support::faults::{Dice, run_ends_before_kill};
 use crate::support::held_lock::HeldLock;
 use crate::support::injection::{can_inject, traced};
 use crate::support::lab::Lab;
@@ -81,7 +81,7 @@ fn the_choice_of_accounts_shows_the_quota_left_as_a_number() {
 }
 
 #[test]
-fn a_switch_that_would_be_refused_is_not_asked_about() {
+fn no_question_is_asked_about_a_switch_that_would_be_refused() {
     let env = alice_and_bob();
     let other = env.path("other");
     let other = other.to_str().expect("text");
@@ -455,7 +455,7 @@ fn a_login_live_in_another_home_is_refused() {
 }
 
 #[test]
-fn an_older_login_in_a_second_home_does_not_take_over_from_the_first() {
+fn an_older_login_in_a_second_home_leaves_the_owner_in_the_first() {
     let env = alice_and_bob();
     let other = env.path("other");
     write_auth(&other, &alice(-1));
@@ -596,7 +596,7 @@ fn i2_a_killed_switch_leaves_the_old_or_the_new_login_and_loses_none() {
             .issued_at(now.issued_at + 60);
         write_auth(&env.codex_home(), now);
         let to = if is_alice { "bob" } else { "alice" };
-        let _ = ended_before_kill(
+        let _ = run_ends_before_kill(
             &env,
             &["use", to],
             Duration::from_micros(dice.below(whole * 11 / 10)),
@@ -678,7 +678,7 @@ fn use_refuses_until_the_daemon_is_stopped() {
 
 #[test]
 fn running_programs_are_named_and_a_renewal_is_awaited() {
-    let Some(lab) = Lab::of_two(&SignIn::alice().due(), &SignIn::bob()) else {
+    let Some(lab) = Lab::of_two(&SignIn::alice().with_expired_token(), &SignIn::bob()) else {
         return;
     };
     let home = lab.home();
@@ -703,7 +703,7 @@ fn running_programs_are_named_and_a_renewal_is_awaited() {
 }
 
 #[test]
-fn hints_to_sign_in_name_profile_login() {
+fn hints_to_sign_in_suggest_profile_login() {
     let env = alice_and_bob();
     let _ = switch(&env, &["home"]).code(0);
     write_auth(&env.codex_home(), &alice(3));
@@ -758,7 +758,7 @@ fn use_dash_switches_back_in_the_given_home() {
 fn a_dry_run_under_a_daemon_exits_like_the_switch() {
     let env = alice_and_bob();
     let pid = std::process::id();
-    let started = processes::started(pid).expect("a start");
+    let started = processes::start_time(pid).expect("a start");
     let note = json!({"pid": pid, "processIdentity": {"startTicks": started}}).to_string();
     env.write("home/.codex/app-server-daemon/daemon.pid", note);
     let before = env.tree("");

@@ -11,7 +11,7 @@ use crate::support::sign_in::{
     SignIn, expired_auth, read_refresh_token, write_auth, write_auth_text,
 };
 use crate::support::terminal::{LINES, Terminal};
-use codex_manager::testing::codex::process::running_daemon_turns;
+use codex_manager::testing::codex::process::find_daemon_turns;
 use std::fs;
 use std::io::Write as _;
 use std::path::Path;
@@ -101,7 +101,7 @@ fn the_daemon_of_the_interface_keeps_its_account_until_it_is_stopped() {
     assert_same_tree(&before, &lab.world.tree("home/.codex-manager"));
     // The manager sees a turn only after Codex has recorded its beginning.
     wait_until("a turn of the daemon is recorded", || {
-        !running_daemon_turns(&home).is_empty()
+        !find_daemon_turns(&home).is_empty()
     });
     let refused = lab.manager(["use", "bob", "--stop-daemon"]).code(3);
     assert!(refused.stderr.contains("at work on"), "{refused}");
@@ -175,7 +175,7 @@ fn the_daemon_is_stopped_only_after_all_locks_and_the_final_plan() {
     if !cfg!(target_os = "linux") {
         return;
     }
-    let Some(lab) = Lab::of_two(&SignIn::alice().due(), &SignIn::bob()) else {
+    let Some(lab) = Lab::of_two(&SignIn::alice().with_expired_token(), &SignIn::bob()) else {
         return;
     };
     let home = lab.home().canonicalize().expect("the home");
@@ -205,7 +205,7 @@ fn the_daemon_is_stopped_only_after_all_locks_and_the_final_plan() {
 
 #[test]
 fn use_waits_for_a_slow_renewal() {
-    let Some(lab) = Lab::of_two(&SignIn::alice().due(), &SignIn::bob()) else {
+    let Some(lab) = Lab::of_two(&SignIn::alice().with_expired_token(), &SignIn::bob()) else {
         return;
     };
     let home = lab.home();
@@ -226,7 +226,10 @@ fn use_waits_for_a_slow_renewal() {
 
 #[test]
 fn a_codex_started_during_a_switch_loses_no_login() {
-    let Some(lab) = Lab::of_two(&SignIn::alice().due(), &SignIn::bob().due()) else {
+    let Some(lab) = Lab::of_two(
+        &SignIn::alice().with_expired_token(),
+        &SignIn::bob().with_expired_token(),
+    ) else {
         return;
     };
     let mut dice = Dice::new();

@@ -330,7 +330,7 @@ fn the_password_is_in_no_argument() {
 }
 
 #[test]
-fn import_keeps_the_time_of_the_archive_and_export_its_content() {
+fn vault_import_keeps_the_time_of_an_archive_and_vault_export_its_content() {
     let Some(env) = vault_env() else { return };
     let made = env.run(["backup", "--no-status", "--json"]).code(0).json();
     let path = made["path"].as_str().unwrap();
@@ -379,7 +379,7 @@ fn import_keeps_the_time_of_the_archive_and_export_its_content() {
 }
 
 #[test]
-fn forget_applies_the_rules_and_leaves_other_programs_alone() {
+fn forget_applies_the_rules_and_keeps_snapshots_of_other_programs() {
     let Some(mut env) = vault_env() else { return };
     // Snapshots have the time of the system.
     env.unset("CODEX_MANAGER_NOW");
@@ -474,7 +474,7 @@ fn a_vault_in_a_home_and_a_url_without_a_kind_are_refused() {
 }
 
 #[test]
-fn a_foreign_folder_is_left_alone() {
+fn vault_init_refuses_a_foreign_folder_and_changes_nothing() {
     let Some(env) = vault_env() else { return };
     env.write("foreign/config", "[core]\n");
     env.write("foreign/keys/key", "x");

@@ -150,7 +150,7 @@ fn i3_a_full_storage_keeps_the_earlier_snapshots() {
     }
     let mut env = TestEnv::new();
     sample_home(&env);
-    let Some(_disk) = Mount::small(&env.path("small"), 2048) else {
+    let Some(_disk) = Mount::tmpfs(&env.path("small"), 2048) else {
         return;
     };
     restic::new_repository(&env.path("small/vault"));
@@ -167,9 +167,9 @@ fn i3_a_full_storage_keeps_the_earlier_snapshots() {
 }
 
 #[test]
-fn i3_a_full_disk_of_the_manager_makes_no_snapshot() {
+fn i3_a_vault_backup_with_a_full_manager_disk_makes_no_snapshot() {
     let Some(mut env) = vault_env() else { return };
-    let Some(_disk) = Mount::small(&env.path("small"), 1024) else {
+    let Some(_disk) = Mount::tmpfs(&env.path("small"), 1024) else {
         return;
     };
     let manager = env.path("small/manager");
@@ -201,7 +201,7 @@ fn i3_a_restore_with_a_full_disk_changes_nothing() {
     let Some(mut env) = vault_env() else { return };
     put_noise(&env, 4 << 20);
     let _ = env.run(["vault", "backup"]).code(0);
-    let Some(_disk) = Mount::small(&env.path("small"), 1024) else {
+    let Some(_disk) = Mount::tmpfs(&env.path("small"), 1024) else {
         return;
     };
     let manager = env.path("small/manager");

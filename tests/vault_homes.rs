@@ -195,7 +195,7 @@ fn a_password_file_that_others_can_read_is_reported() {
 }
 
 #[test]
-fn binary_files_are_printed_unchanged() {
+fn vault_cat_prints_binary_files_unchanged() {
     let Some(env) = vault_env() else { return };
     let bytes: Vec<u8> = (0..=255).cycle().take(300_000).collect();
     put(&env, "skills/mine/image.png", &bytes);

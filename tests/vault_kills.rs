@@ -1,7 +1,7 @@
 //! Vault commands that are killed at random moments, and concurrent ones. The tests print the seed.
 
 use crate::support::env::TestEnv;
-use crate::support::faults::{Dice, ended_before_kill};
+use crate::support::faults::{Dice, run_ends_before_kill};
 use crate::support::pauses::{EVENT_LIMIT, poll};
 use crate::support::restic;
 use crate::support::sample::{put, sample_home, sample_home_at};
@@ -66,8 +66,8 @@ fn assert_no_leftovers(env: &TestEnv) {
         let text = path.to_string_lossy();
         text.contains("staging-") || text.contains("vault/import") || text.ends_with("auth.json")
     };
-    let debris: Vec<_> = left.0.keys().filter(is_debris).collect();
-    assert!(debris.is_empty(), "{debris:?}");
+    let stray_files: Vec<_> = left.0.keys().filter(is_debris).collect();
+    assert!(stray_files.is_empty(), "{stray_files:?}");
 }
 
 /// Runs the command. Returns the time that it takes, in microseconds.
@@ -87,7 +87,7 @@ fn kill_at_random(
     for i in 0..variables::sequences(KILLS) {
         before(dice, i);
         let delay = Duration::from_micros(dice.below(whole));
-        let _ = ended_before_kill(env, args, delay);
+        let _ = run_ends_before_kill(env, args, delay);
     }
 }
 
@@ -132,7 +132,7 @@ fn i2_a_killed_import_loses_no_snapshot_and_leaves_no_files() {
     let whole = run_time(&env, &["vault", "drill"]);
     for _ in 0..variables::sequences(KILLS) {
         let delay = Duration::from_micros(dice.below(whole));
-        let _ = ended_before_kill(&env, &["vault", "import", &archive], delay);
+        let _ = run_ends_before_kill(&env, &["vault", "import", &archive], delay);
     }
     let _ = env.run(["vault", "import", &archive]).code(0);
     assert_intact(&env, 2);

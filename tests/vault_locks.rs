@@ -211,7 +211,7 @@ fn the_next_command_removes_the_secrets_that_a_killed_backup_left() {
 }
 
 #[test]
-fn the_restic_of_a_killed_manager_keeps_its_files() {
+fn files_of_a_restic_that_outlives_a_killed_manager_are_kept() {
     let Some(env) = vault_env() else { return };
     // This restic reads late, and does not end by SIGPIPE.
     let script = "touch \"$HOME/begun\"\nwhile [ ! -e \"$HOME/go\" ]; do sleep 0.05; done\n\

@@ -509,7 +509,7 @@ fn a_sidecar_time_at_the_end_of_the_calendar_stops_no_command() {
 }
 
 #[test]
-fn doctor_knows_the_damaged_sidecar_that_a_repair_replaced() {
+fn doctor_accepts_the_damaged_sidecar_that_a_repair_kept() {
     let env = TestEnv::new();
     sample_home(&env);
     let made = backup(&env, &[]);
@@ -525,7 +525,7 @@ fn doctor_knows_the_damaged_sidecar_that_a_repair_replaced() {
 }
 
 #[test]
-fn a_damaged_archive_leads_to_a_new_one() {
+fn verify_suggests_a_new_backup_for_a_damaged_archive() {
     let env = TestEnv::new();
     sample_home(&env);
     let made = backup(&env, &[]);

@@ -74,7 +74,7 @@ fn a_restore_keeps_the_checkouts_of_the_home() {
 }
 
 #[test]
-fn a_restore_puts_archived_checkouts_back_and_saves_what_it_replaces() {
+fn a_restore_recreates_archived_checkouts_and_saves_what_it_replaces() {
     let env = TestEnv::new();
     sample_home(&env);
     add_checkout(&env);

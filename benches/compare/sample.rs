@@ -289,7 +289,7 @@ fn identity(number: u32) -> Identity {
     Identity {
         account_id: Some(format!("00000000-0000-4000-8000-{number:012}")),
         user_id: Some(format!("user-{number:08x}")),
-        ..Identity::of_email(format!("user{number}@example.com"))
+        ..Identity::from_email(format!("user{number}@example.com"))
     }
 }
 
@@ -321,7 +321,7 @@ pub(crate) fn write_manager(
     archives: u32,
 ) -> Result<(), Box<dyn std::error::Error>> {
     let now = Timestamp::parse_from_rfc3339(NOW)?;
-    let backups = store::backups(manager);
+    let backups = store::backups_folder(manager);
     fs::create_dir_all(&backups)?;
     let file = CooldownFile {
         accounts: (1..=accounts)

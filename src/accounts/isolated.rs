@@ -7,7 +7,7 @@
 //! and finds no Codex on the home returns the login to the profile. [`Profiles::lock_accounts`] does that
 //! first for every account that it locks, so a killed launch needs no recovery of its own.
 
-use super::lease::{AccountLocks, LeaseError, key};
+use super::lease::{AccountLocks, LeaseError, account_key};
 use super::owner::OwnerLocation;
 use super::profile::{LoginOwner, Profile, ProfileError, Profiles, canonical};
 use super::save::{LoginToKeep, SaveReport};
@@ -67,7 +67,7 @@ fn is_beneath(home: &Path, folder: &Path) -> bool {
 }
 
 /// The Codex programs that run on an isolated home, its background daemon included.
-fn users_of(home: &Path) -> Vec<Holder> {
+fn find_users(home: &Path) -> Vec<Holder> {
     let mut users = find_codex(home);
     users.extend(daemon::find(home).map(|daemon| Holder {
         pid: Some(daemon.pid),
@@ -84,31 +84,31 @@ impl Profiles {
     /// # Errors
     /// The profiles cannot be read.
     pub(crate) fn isolated_home(&self, account: &Identity) -> Result<PathBuf, ProfileError> {
-        Ok(self.home_of(&self.recorded_identity(account)?))
+        Ok(self.protected_home(&self.recorded_identity(account)?))
     }
 
-    fn home_of(&self, noted: &Identity) -> PathBuf {
+    fn protected_home(&self, noted: &Identity) -> PathBuf {
         let home = self.isolated_folder(noted).join("home");
         beneath::protect(&home, FollowedLinks::AT_TOP);
         home
     }
 
     /// The error for a login of `profile` that is in `home`, where that is an isolated home.
-    pub(super) fn isolation_of(&self, profile: &str, home: &Path) -> Option<LeaseError> {
+    pub(super) fn isolation_error(&self, profile: &str, home: &Path) -> Option<LeaseError> {
         let is_isolated = is_beneath(home, &self.folder.join(ISOLATED));
         is_isolated.then(|| LeaseError::Isolated {
             profile: profile.to_owned(),
             home: home.to_path_buf(),
-            holders: users_of(home),
+            holders: find_users(home),
         })
     }
 
     /// The profile as the next lock on its account makes it: the owner of a login that is in an
     /// isolated home where no Codex runs. Its bytes stay those that were seen last.
-    pub(super) fn without_isolation(&self, mut profile: Profile) -> Profile {
+    pub(super) fn simulate_isolation_return(&self, mut profile: Profile) -> Profile {
         let home = profile.file.live_home.as_deref();
         if home.is_some_and(|home| {
-            is_beneath(home, &self.folder.join(ISOLATED)) && users_of(home).is_empty()
+            is_beneath(home, &self.folder.join(ISOLATED)) && find_users(home).is_empty()
         }) {
             profile.file.live_home = None;
             profile.file.owner = LoginOwner::Profile;
@@ -122,19 +122,19 @@ impl Profiles {
     /// # Errors
     /// [`LeaseError::Isolated`].
     pub(crate) fn check_not_isolated(&self, name: &str) -> Result<(), LeaseError> {
-        let Ok(profile) = self.named(name) else {
+        let Ok(profile) = self.find_by_name(name) else {
             return Ok(());
         };
-        let profile = self.without_isolation(profile);
-        let home = profile.live_apart_from(None);
-        match home.and_then(|home| self.isolation_of(&profile.name, home)) {
+        let profile = self.simulate_isolation_return(profile);
+        let home = profile.other_live_home(None);
+        match home.and_then(|home| self.isolation_error(&profile.name, home)) {
             Some(isolated) => Err(isolated),
             None => Ok(()),
         }
     }
 
     fn isolated_folder(&self, account: &Identity) -> PathBuf {
-        self.folder.join(ISOLATED).join(key(account))
+        self.folder.join(ISOLATED).join(account_key(account))
     }
 
     /// Checks, without the lock on the account, that [`Profiles::isolate`] can use the login of
@@ -173,14 +173,14 @@ impl Profiles {
         now: Timestamp,
     ) -> Result<IsolatedLogin, LeaseError> {
         let account = &self.recorded_identity(account)?;
-        let home = self.home_of(account);
+        let home = self.protected_home(account);
         atomic::create_private_folder(&home)?;
         // Shared: several launches of one account use one login, which Codex allows within one home.
-        let running = FileLock::shared(&self.isolated_folder(account).join(LAUNCH_LOCK))?;
+        let running = FileLock::acquire_shared(&self.isolated_folder(account).join(LAUNCH_LOCK))?;
         // What is there belongs to a launch that runs: `lock_accounts` would have returned it otherwise.
         let snapshot = match AuthFile::read(&home.join(AUTH_JSON))? {
-            AuthFile::Missing => self.move_into(account, &home, codex_home, now)?,
-            AuthFile::Present(snapshot) if is_of(&snapshot, account) => snapshot,
+            AuthFile::Missing => self.move_login_into(account, &home, codex_home, now)?,
+            AuthFile::Present(snapshot) if is_login_of(&snapshot, account) => snapshot,
             _ => return Err(LeaseError::OtherAccountSignedIn(home)),
         };
         Ok(IsolatedLogin {
@@ -191,7 +191,7 @@ impl Profiles {
         })
     }
 
-    fn move_into(
+    fn move_login_into(
         &self,
         account: &Identity,
         home: &Path,
@@ -210,29 +210,29 @@ impl Profiles {
         Ok(snapshot)
     }
 
-    /// Returns what an isolated home holds to the profiles, when no launch and no Codex uses it. The
+    /// Moves the login of an isolated home back to its profile, unless a launch or a Codex uses the home. The
     /// caller holds the lock on `account`.
     pub(super) fn return_from_isolation(
         &self,
         account: &Identity,
         now: Timestamp,
     ) -> Result<Option<SaveReport>, LeaseError> {
-        let home = self.home_of(account);
+        let home = self.protected_home(account);
         if !home.is_dir() {
             return Ok(None);
         }
         // The processes alone are no proof: a launch takes the lock before its Codex starts.
         let lock = self.isolated_folder(account).join(LAUNCH_LOCK);
-        let _unused = match FileLock::try_exclusive(&lock) {
+        let _unused = match FileLock::try_acquire(&lock) {
             Ok(lock) => lock,
             Err(LockError::Held(_)) => return Ok(None),
             Err(LockError::Io(e)) => return Err(e.into()),
         };
-        if !users_of(&home).is_empty() {
+        if !find_users(&home).is_empty() {
             return Ok(None);
         }
         let path = home.join(AUTH_JSON);
-        let saved = match self.login_to_keep(&AuthFile::read(&path)?)? {
+        let saved = match self.keep_login_or_quarantine(&AuthFile::read(&path)?)? {
             LoginToKeep::Missing => None,
             LoginToKeep::Quarantined(_) => {
                 remove_login(&path)?;
@@ -278,7 +278,7 @@ impl Profiles {
     }
 }
 
-fn is_of(snapshot: &AuthSnapshot, account: &Identity) -> bool {
+fn is_login_of(snapshot: &AuthSnapshot, account: &Identity) -> bool {
     let login = snapshot.login.as_ref();
     login.is_some_and(|login| login.identity.is_same(account))
 }

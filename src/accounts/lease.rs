@@ -38,7 +38,7 @@ const CODEX_EXIT_GRACE: Duration = Duration::from_secs(2);
 /// The interval at which the exit of Codex is checked.
 const EXIT_POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// The reason why a login cannot be leased or its account locked. Nothing was changed.
+/// The reason why a login cannot be leased or returned, or its account cannot be locked.
 #[derive(Debug, thiserror::Error)]
 pub enum LeaseError {
     /// A profile cannot be read or written.
@@ -75,7 +75,7 @@ pub enum LeaseError {
     #[error("the login of the profile {profile} is live in a Codex home: {}", home.display())]
     Live { profile: String, home: PathBuf },
     /// The owner copy is in the isolated home of the account, where Codex runs.
-    #[error("the login of the profile {profile} is in use in an isolated home{}", listed(.holders))]
+    #[error("the login of the profile {profile} is in use in an isolated home{}", format_holders(.holders))]
     Isolated {
         profile: String,
         home: PathBuf,
@@ -105,7 +105,7 @@ pub enum LeaseError {
     Interrupted,
 }
 
-fn listed(holders: &[Holder]) -> String {
+fn format_holders(holders: &[Holder]) -> String {
     if holders.is_empty() {
         return String::new();
     }
@@ -170,7 +170,7 @@ impl Profiles {
             .map(|who| self.recorded_identity(who))
             .collect::<Result<_, _>>()?;
         // Lock in one order, so that two processes that need the same accounts do not deadlock.
-        let mut wanted: Vec<_> = accounts.iter().map(|who| (key(who), who)).collect();
+        let mut wanted: Vec<_> = accounts.iter().map(|who| (account_key(who), who)).collect();
         wanted.sort_by(|a, b| a.0.cmp(&b.0));
         wanted.dedup_by(|a, b| a.0 == b.0);
         if !wanted.is_empty() {
@@ -179,7 +179,7 @@ impl Profiles {
         let mut locks = Vec::new();
         for (key, who) in wanted {
             let path = self.folder.join(PROBE_HOMES).join(format!("{key}.lock"));
-            let lock = FileLock::exclusive_within(&path, rest()).map_err(|e| match e {
+            let lock = FileLock::acquire_within(&path, rest()).map_err(|e| match e {
                 LockError::Held(_) => LeaseError::InUse(who.clone()),
                 LockError::Io(e) => e.into(),
             })?;
@@ -208,7 +208,7 @@ impl Profiles {
         now: Timestamp,
         patience: Duration,
     ) -> Result<Option<AccountLocks>, LeaseError> {
-        let Ok(profile) = self.named(name) else {
+        let Ok(profile) = self.find_by_name(name) else {
             return Ok(None);
         };
         let identity = profile.identity();
@@ -236,7 +236,7 @@ impl Profiles {
         // This lock is short, that on the account lasts as long as the lease: other accounts can be saved
         // meanwhile.
         let bytes = {
-            let _lock = FileLock::exclusive(&self.lock)?;
+            let _lock = FileLock::acquire(&self.lock)?;
             let Some(profile) = self.find(account)? else {
                 return Err(LeaseError::NoLogin(account.to_string()));
             };
@@ -244,7 +244,7 @@ impl Profiles {
                 return Err(LeaseError::NoLogin(profile.name));
             };
             // Created before the lease is recorded: recovery looks for this folder.
-            atomic::create_private_folder(&self.scratch(account))?;
+            atomic::create_private_folder(&self.scratch_home(account))?;
             // Recorded before Codex can renew the login.
             let mut file = profile.file.clone();
             // A killed probe may leave a scratch home without a login. The record still tells that an older
@@ -255,10 +255,10 @@ impl Profiles {
             write_profile_json(&self.folder.join(&profile.name), &file)?;
             bytes
         };
-        let home = self.scratch(account);
+        let home = self.scratch_home(account);
         atomic::write(
             &home.join(CONFIG_TOML),
-            config::scratch_config(codex_home).as_bytes(),
+            config::build_scratch_config(codex_home).as_bytes(),
         )?;
         // Reuse the installation id, so that the servers do not see a new installation per probe.
         if let Ok(id) = file_open::read(codex_home.join(INSTALLATION_ID)) {
@@ -283,8 +283,8 @@ impl Profiles {
     }
 
     /// The scratch home of an account. It exists only during a lease.
-    fn scratch(&self, account: &Identity) -> PathBuf {
-        self.folder.join(PROBE_HOMES).join(key(account))
+    fn scratch_home(&self, account: &Identity) -> PathBuf {
+        self.folder.join(PROBE_HOMES).join(account_key(account))
     }
 
     /// Moves the login in the scratch home of an account back into the profile; `None` if there is
@@ -295,12 +295,12 @@ impl Profiles {
         now: Timestamp,
         patience: Duration,
     ) -> Result<Option<SaveReport>, LeaseError> {
-        let home = self.scratch(account);
+        let home = self.scratch_home(account);
         if !home.is_dir() {
             return Ok(None);
         }
         wait_until_idle(&home, account, now, patience)?;
-        let saved = match self.login_to_keep(&AuthFile::read(&home.join(AUTH_JSON))?)? {
+        let saved = match self.keep_login_or_quarantine(&AuthFile::read(&home.join(AUTH_JSON))?)? {
             LoginToKeep::Login(snapshot, login) => {
                 Some(self.save_back(snapshot, login, OwnerLocation::Profile, now)?)
             }
@@ -318,7 +318,7 @@ impl Profiles {
     /// Records the profile as the owner of its login again if `profile.json` names a probe: the
     /// lease ended before the login was in the scratch home.
     fn mark_as_owner(&self, account: &Identity) -> Result<(), LeaseError> {
-        let _lock = FileLock::exclusive(&self.lock)?;
+        let _lock = FileLock::acquire(&self.lock)?;
         if let Some(profile) = self.find(account)?
             && profile.file.owner == LoginOwner::Probe
         {
@@ -347,10 +347,10 @@ impl Profiles {
         // The files before the record: after a kill, auth.json shows the truth.
         if let Some(home) = profile.find_live_home(codex_home) {
             let profile = name();
-            if let Some(isolated) = self.isolation_of(&profile, &home) {
+            if let Some(isolated) = self.isolation_error(&profile, &home) {
                 return Err(isolated);
             }
-            return Err(if CredentialStore::of(&home).reads_auth_json() {
+            return Err(if CredentialStore::read(&home).reads_auth_json() {
                 LeaseError::Live { profile, home }
             } else {
                 LeaseError::InKeyring { profile, home }
@@ -411,7 +411,7 @@ fn wait_until_idle(
 }
 
 /// The file name for an account: a hash of its ids, which stay the same when its email changes.
-pub(super) fn key(account: &Identity) -> String {
+pub(super) fn account_key(account: &Identity) -> String {
     let id = |id: &Option<String>| id.clone().unwrap_or_default();
     let mut text = format!("{}\n{}", id(&account.account_id), id(&account.user_id));
     if text == "\n" {
@@ -491,7 +491,7 @@ mod tests {
     }
 
     #[test]
-    fn a_probe_that_was_killed_before_it_had_the_login_gives_it_back() {
+    fn a_probe_killed_before_it_had_the_login_leaves_the_login_to_the_profile() {
         let fixture = fixture();
         let lease = fixture.lease().unwrap();
         fs::remove_file(lease.home().join(AUTH_JSON)).unwrap();
@@ -505,7 +505,7 @@ mod tests {
     }
 
     #[test]
-    fn an_account_of_which_less_is_known_is_the_same_login() {
+    fn an_account_with_fewer_known_ids_takes_the_same_lock() {
         let fixture = fixture();
         let known_by_half = Identity {
             user_id: None,
@@ -527,7 +527,7 @@ mod tests {
     }
 
     #[test]
-    fn a_login_whose_home_cannot_be_looked_at_may_be_live_there() {
+    fn a_login_recorded_in_an_unreadable_home_cannot_be_leased() {
         let fixture = fixture();
         let home = fixture.folder.path().join("disk/codex");
         fixture.note(|file| {

@@ -73,13 +73,13 @@ pub(crate) fn choose(policy: AuthPolicy, candidates: &LoginCandidates<'_>) -> Lo
         // A spent login is the oldest, even if its timestamp is newer.
         Freshness::default()
     } else {
-        freshness(candidates.archive.login.as_ref())
+        freshness_or_default(candidates.archive.login.as_ref())
     };
     let age = |snapshot: &AuthSnapshot| {
         if snapshot.bytes == candidates.archive.bytes {
             of_archive
         } else {
-            freshness(snapshot.login.as_ref())
+            freshness_or_default(snapshot.login.as_ref())
         }
     };
     let choice = match policy {
@@ -129,7 +129,7 @@ pub(crate) fn choose(policy: AuthPolicy, candidates: &LoginCandidates<'_>) -> Lo
     }
 }
 
-fn freshness(login: Option<&Login>) -> Freshness {
+fn freshness_or_default(login: Option<&Login>) -> Freshness {
     login.map(|l| l.freshness).unwrap_or_default()
 }
 
@@ -143,7 +143,7 @@ mod tests {
         AuthSnapshot {
             bytes: SecretBytes::new(vec![u8::try_from(day).unwrap()]),
             login: Some(Login {
-                identity: Identity::of_email("a@x.com"),
+                identity: Identity::from_email("a@x.com"),
                 plan: None,
                 freshness: fresh(day),
             }),

@@ -104,14 +104,14 @@ impl LoginHome {
         let parent = manager_home.join("tmp");
         atomic::create_private_folder(&parent)?;
         // Under the parent's lock, so that `recover` never finds a folder before its own lock is taken.
-        let _creating = FileLock::exclusive(&parent.join(".lock"))?;
+        let _creating = FileLock::acquire(&parent.join(".lock"))?;
         let folder = tempfile::Builder::new()
             .prefix(LOGIN_HOME_PREFIX)
             .tempdir_in(&parent)
             .at("create a folder in", &parent)?
             .keep();
         owner::inherit_folder(&folder);
-        let lock = FileLock::exclusive(&folder.join(".lock"))?;
+        let lock = FileLock::acquire(&folder.join(".lock"))?;
         let note = LoginNote {
             profile: name.to_owned(),
             codex_home: codex_home.to_path_buf(),
@@ -136,7 +136,7 @@ impl LoginHome {
     ///
     /// # Errors
     /// The file cannot be read.
-    pub(crate) fn auth(&self) -> Result<AuthFile, IoError> {
+    pub(crate) fn read_auth(&self) -> Result<AuthFile, IoError> {
         AuthFile::read(&self.codex_home().join(AUTH_JSON))
     }
 
@@ -153,7 +153,7 @@ impl LoginHome {
         patience: Duration,
     ) -> Result<Option<RecoveredLogin>, LeaseError> {
         let profiles = Profiles::of(manager_home);
-        let found = match profiles.login_to_keep(&self.auth()?)? {
+        let found = match profiles.keep_login_or_quarantine(&self.read_auth()?)? {
             LoginToKeep::Missing => None,
             LoginToKeep::Quarantined(path) => Some(RecoveredLogin::Kept(path)),
             LoginToKeep::Login(snapshot, login) => {
@@ -178,10 +178,10 @@ pub(crate) fn recover(
 ) -> Result<Vec<RecoveredLogin>, LeaseError> {
     let parent = manager_home.join("tmp");
     let mut recovered = Vec::new();
-    for folder in left_behind(&parent) {
+    for folder in list_abandoned_homes(&parent) {
         // Against `LoginHome::new`, which creates the folder and its lock in two calls.
-        let _looking = FileLock::exclusive(&parent.join(".lock"))?;
-        let Ok(lock) = FileLock::try_exclusive(&folder.join(".lock")) else {
+        let _looking = FileLock::acquire(&parent.join(".lock"))?;
+        let Ok(lock) = FileLock::try_acquire(&folder.join(".lock")) else {
             continue;
         };
         let note = document::read::<LoginNote>(&folder.join(NOTE))
@@ -193,7 +193,7 @@ pub(crate) fn recover(
             _lock: lock,
         };
         // The user may still be in the browser.
-        if matches!(home.auth()?, AuthFile::Missing) && home.may_be_in_use(now) {
+        if matches!(home.read_auth()?, AuthFile::Missing) && home.may_be_in_use(now) {
             continue;
         }
         recovered.extend(home.finish(manager_home, now, patience)?);
@@ -213,7 +213,7 @@ impl LoginHome {
     }
 }
 
-fn left_behind(parent: &Path) -> Vec<PathBuf> {
+fn list_abandoned_homes(parent: &Path) -> Vec<PathBuf> {
     let entries = tree::list(parent).unwrap_or_default().into_iter();
     let is_login_home = |name: &OsStr| name.to_string_lossy().starts_with(LOGIN_HOME_PREFIX);
     let homes = entries.filter(|(name, kind)| kind.is_dir() && is_login_home(name));

@@ -84,7 +84,7 @@ impl ProfileFile {
     }
 
     /// Adds superseded fingerprints that another machine recorded for the same account.
-    pub(crate) fn learn(&mut self, superseded: &[String]) {
+    pub(crate) fn merge_superseded(&mut self, superseded: &[String]) {
         let own = std::mem::take(&mut self.superseded);
         for fingerprint in superseded.iter().chain(&own) {
             self.supersede(fingerprint.clone());
@@ -112,8 +112,8 @@ pub(crate) struct PendingMove {
 impl PendingMove {
     /// Returns true if the file at `path` is the export. False if it cannot be read.
     pub(crate) fn is_export(&self, path: &Path) -> bool {
-        let of_inode = |(_, ino)| FileId::of_inode(ino);
-        let recorded = self.id.or_else(|| self.inode.map(of_inode));
+        let from_inode = |(_, ino)| FileId::from_inode(ino);
+        let recorded = self.id.or_else(|| self.inode.map(from_inode));
         let found = file_id::look(path).ok().flatten();
         found
             .zip(recorded)
@@ -219,7 +219,7 @@ impl Profile {
 
     /// The recorded Codex home of the owner copy if it differs from `home` and has, or may have,
     /// the login.
-    pub(crate) fn live_apart_from(&self, home: Option<&Path>) -> Option<&Path> {
+    pub(crate) fn other_live_home(&self, home: Option<&Path>) -> Option<&Path> {
         let noted = self.file.live_home.as_deref()?;
         let is_it = home.is_some_and(|home| canonical(home) == noted);
         let may_have_it =
@@ -229,8 +229,8 @@ impl Profile {
 
     /// Returns true if another Codex home than that of `owner` may have the login. An asserted
     /// owner overrides a home that cannot be read.
-    pub(super) fn is_live_apart_from(&self, owner: OwnerLocation<'_>) -> bool {
-        let is_apart = self.live_apart_from(owner.home()).is_some();
+    pub(super) fn may_be_live_elsewhere(&self, owner: OwnerLocation<'_>) -> bool {
+        let is_apart = self.other_live_home(owner.home()).is_some();
         is_apart && !(owner.is_asserted() && self.unreadable_home().is_some())
     }
 
@@ -349,17 +349,17 @@ impl Profiles {
 
     /// Adds superseded fingerprints from another machine to the profile of `account`, if it has
     /// one.
-    pub(crate) fn learn(
+    pub(crate) fn merge_superseded(
         &self,
         account: &Identity,
         superseded: &[String],
     ) -> Result<(), ProfileError> {
-        let _held = FileLock::exclusive(&self.lock)?;
+        let _held = FileLock::acquire(&self.lock)?;
         if let Some(profile) = self.find(account)?
             && profile.damaged.is_none()
         {
             let mut file = profile.file.clone();
-            file.learn(superseded);
+            file.merge_superseded(superseded);
             if file != profile.file {
                 self.write_note(&profile.name, &file)?;
             }
@@ -375,7 +375,7 @@ impl Profiles {
     }
 
     /// The profiles whose account is unknown because `profile.json` or `auth.json` is damaged.
-    pub(crate) fn unidentified(&self) -> Result<Vec<Profile>, ProfileError> {
+    pub(crate) fn list_unidentified(&self) -> Result<Vec<Profile>, ProfileError> {
         let mut profiles = self.read_all()?;
         profiles.retain(|profile| {
             let is_unreadable = matches!(profile.auth, AuthFile::Unreadable { .. });
@@ -402,7 +402,7 @@ impl Profiles {
 
     /// The profile of an account, or `None`. Fails if a newer version of the program wrote it.
     pub(crate) fn find(&self, identity: &Identity) -> Result<Option<Profile>, ProfileError> {
-        let found = own_profile(&self.list()?, identity)?.cloned();
+        let found = find_own_profile(&self.list()?, identity)?.cloned();
         if let Some(profile) = &found {
             self.check_version(&profile.name)?;
         }
@@ -413,7 +413,9 @@ impl Profiles {
         let folder = self.folder.join(&name);
         let file = match document::read::<ProfileFile>(&folder.join(PROFILE_JSON)) {
             // One profile that cannot be used is no reason not to use the others.
-            Err(e @ DocumentError::Newer { .. }) => return Ok(newer_profile(name, &folder, &e)),
+            Err(e @ DocumentError::Newer { .. }) => {
+                return Ok(read_newer_profile(name, &folder, &e));
+            }
             found => found?,
         };
         // One profile that cannot be read is no reason not to show the others.
@@ -440,7 +442,7 @@ impl Profiles {
 
     /// The profiles that a newer version wrote, each with the error. They are listed but never
     /// changed.
-    pub(crate) fn newer(&self, profiles: &[Profile]) -> Vec<(String, DocumentError)> {
+    pub(crate) fn list_newer(&self, profiles: &[Profile]) -> Vec<(String, DocumentError)> {
         let wrong = |profile: &Profile| {
             let error = self.check_version(&profile.name).err()?;
             Some((profile.name.clone(), error))
@@ -459,7 +461,7 @@ impl Profiles {
 ///
 /// # Errors
 /// Several profiles of different accounts fit the ids that are known of `account`.
-pub(crate) fn own_profile<'a>(
+pub(crate) fn find_own_profile<'a>(
     profiles: &'a [Profile],
     account: &Identity,
 ) -> Result<Option<&'a Profile>, ProfileError> {
@@ -500,7 +502,7 @@ pub(crate) fn is_unfinished(folder: &Path) -> bool {
 
 /// A profile that a newer version wrote: with its account, as far as that can be read, and without
 /// a login.
-fn newer_profile(name: String, folder: &Path, why: &DocumentError) -> Profile {
+fn read_newer_profile(name: String, folder: &Path, why: &DocumentError) -> Profile {
     let noted = || {
         let bytes = file_open::read(folder.join(PROFILE_JSON)).ok()?;
         let mut note: serde_json::Value = serde_json::from_slice(&bytes).ok()?;

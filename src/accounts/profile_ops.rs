@@ -2,11 +2,13 @@
 
 use super::owner::OwnerLocation;
 use super::profile::{
-    HISTORY, LoginOwner, Profile, ProfileError, Profiles, canonical, is_unfinished, own_profile,
-    write_profile_json,
+    HISTORY, LoginOwner, Profile, ProfileError, Profiles, canonical, find_own_profile,
+    is_unfinished, write_profile_json,
 };
-use super::save::{SaveOutcome, SaveReport, history_names, keep_in_history, save_outcome};
-use crate::archive::safe_label;
+use super::save::{
+    SaveOutcome, SaveReport, keep_in_history, list_history_names, predict_save_outcome,
+};
+use crate::archive::encode_label;
 use crate::codex::{AUTH_JSON, AuthFile, AuthSnapshot, Freshness, Identity, Login};
 use crate::io::{FileLock, IoContext, IoError, Timestamp, atomic, tree};
 use serde::Serialize;
@@ -69,7 +71,7 @@ pub(crate) fn name_problem(name: &str) -> Option<&'static str> {
         Some("it begins with a dot or a hyphen")
     } else if name == "latest" {
         Some("restore uses it for the newest archive")
-    } else if safe_label(name) != name {
+    } else if encode_label(name) != name {
         Some("only letters, digits and @ . _ + - are allowed")
     } else {
         None
@@ -90,14 +92,14 @@ pub(crate) fn plan_save(
     is_owner: bool,
 ) -> Result<SavePlan, ProfileError> {
     check_name(name)?;
-    let own = own_profile(profiles, &login.identity)?;
-    check_free(profiles, name, own)?;
+    let own = find_own_profile(profiles, &login.identity)?;
+    check_name_free(profiles, name, own)?;
     check_no_email(profiles, name, &login.identity)?;
     let has_left = |p: &&Profile| {
         let kept = p.snapshot().map(AuthSnapshot::fingerprint);
         p.file.owner == LoginOwner::Moved && kept.is_some_and(|kept| kept == snapshot.fingerprint())
     };
-    let outcome = save_outcome(own, snapshot, login);
+    let outcome = predict_save_outcome(own, snapshot, login);
     if let Some(moved) = own.filter(has_left)
         && outcome != SaveOutcome::KeptNewer
         && !is_owner
@@ -131,7 +133,7 @@ pub(crate) fn check_no_email(
 
 /// Fails if another profile than `own` is called `name`. Names that differ in letter case only are
 /// the same, as on macOS and Windows disks.
-pub(super) fn check_free(
+pub(super) fn check_name_free(
     profiles: &[Profile],
     name: &str,
     own: Option<&Profile>,
@@ -170,7 +172,7 @@ impl Profiles {
     ) -> Result<(SavePlan, SaveReport), ProfileError> {
         check_name(name)?;
         atomic::create_private_folder(&self.folder)?;
-        let _held = FileLock::exclusive(&self.lock)?;
+        let _held = FileLock::acquire(&self.lock)?;
         let profiles = self.list()?;
         let plan = plan_save(&profiles, name, (snapshot, login), is_owner)?;
         let old = plan.renamed_from.as_deref().unwrap_or(name);
@@ -179,14 +181,14 @@ impl Profiles {
             self.check_version(&own.name)?;
         }
         if let Some(old) = &plan.renamed_from {
-            self.move_to(old, name)?;
+            self.rename_folder(old, name)?;
         } else if own.is_none() {
-            self.check_absent(name)?;
+            self.ensure_absent(name)?;
         }
         if let Some(own) = &mut own {
             name.clone_into(&mut own.name);
         }
-        let found = own.or_else(|| self.remembered(name, login));
+        let found = own.or_else(|| self.recall_removed(name, login));
         // If the account is live, the Codex home owns a login that comes from a file.
         let probe = found.clone().unwrap_or_else(|| Profile::of(name, login));
         let find_live_home = probe.find_live_home(codex_home);
@@ -220,30 +222,30 @@ impl Profiles {
     /// There is no profile `old`, or `new` is invalid or taken.
     pub(crate) fn rename(&self, old: &str, new: &str, dry_run: bool) -> Result<(), ProfileError> {
         check_name(new)?;
-        let _held = self.hold(dry_run)?;
+        let _held = self.lock_unless_dry_run(dry_run)?;
         let profiles = self.list()?;
         let own = find_named(&profiles, old)?;
-        check_free(&profiles, new, Some(own))?;
+        check_name_free(&profiles, new, Some(own))?;
         if let Some(identity) = own.identity() {
             check_no_email(&profiles, new, identity)?;
         }
         if own.name == new || dry_run {
             return Ok(());
         }
-        self.move_to(&own.name, new)
+        self.rename_folder(&own.name, new)
     }
 
     /// Adds a login of the profile's account to its history, unless it is already there.
     ///
     /// # Errors
     /// An I/O error.
-    pub(crate) fn keep_as_history(
+    pub(crate) fn add_to_history(
         &self,
         name: &str,
         snapshot: &AuthSnapshot,
         now: Timestamp,
     ) -> Result<(), ProfileError> {
-        let _held = self.hold(false)?;
+        let _held = self.lock_unless_dry_run(false)?;
         Ok(keep_in_history(
             &self.folder.join(name),
             &snapshot.bytes,
@@ -255,9 +257,9 @@ impl Profiles {
     ///
     /// # Errors
     /// An I/O error.
-    pub(crate) fn history(&self, name: &str) -> Result<Vec<HistoryLogin>, ProfileError> {
+    pub(crate) fn read_history(&self, name: &str) -> Result<Vec<HistoryLogin>, ProfileError> {
         let folder = self.folder.join(name).join(HISTORY);
-        let names = history_names(&folder).unwrap_or_default();
+        let names = list_history_names(&folder).unwrap_or_default();
         names
             .into_iter()
             .rev()
@@ -282,14 +284,14 @@ impl Profiles {
         now: Timestamp,
         dry_run: bool,
     ) -> Result<RestoredLogin, ProfileError> {
-        let _held = self.hold(dry_run)?;
-        let profile = self.named(name)?;
+        let _held = self.lock_unless_dry_run(dry_run)?;
+        let profile = self.find_by_name(name)?;
         self.check_version(&profile.name)?;
         let name = profile.name.clone();
         if let Some(home) = profile.find_live_home(codex_home) {
             return Err(ProfileError::IsLive { name, home });
         }
-        let mut usable = self.history(&name)?;
+        let mut usable = self.read_history(&name)?;
         usable.retain(|kept| {
             let own = |login: &Login| {
                 profile
@@ -333,28 +335,28 @@ impl Profiles {
     ///
     /// # Errors
     /// There is none, or an I/O error.
-    pub(crate) fn named(&self, name: &str) -> Result<Profile, ProfileError> {
+    pub(crate) fn find_by_name(&self, name: &str) -> Result<Profile, ProfileError> {
         find_named(&self.list()?, name).cloned()
     }
 
-    pub(super) fn hold(&self, dry_run: bool) -> Result<Option<FileLock>, IoError> {
+    pub(super) fn lock_unless_dry_run(&self, dry_run: bool) -> Result<Option<FileLock>, IoError> {
         // A dry run must not create a lock file, and without profiles there is nothing to lock.
         if dry_run || !self.folder.is_dir() {
             return Ok(None);
         }
-        FileLock::exclusive(&self.lock).map(Some)
+        FileLock::acquire(&self.lock).map(Some)
     }
 
-    fn move_to(&self, old: &str, new: &str) -> Result<(), ProfileError> {
+    fn rename_folder(&self, old: &str, new: &str) -> Result<(), ProfileError> {
         // On some disks the folder of a name that differs in case alone is the same one.
         if old.to_lowercase() != new.to_lowercase() {
-            self.check_absent(new)?;
+            self.ensure_absent(new)?;
         }
         atomic::rename(&self.folder.join(old), &self.folder.join(new))?;
         Ok(())
     }
 
-    fn check_absent(&self, name: &str) -> Result<(), ProfileError> {
+    fn ensure_absent(&self, name: &str) -> Result<(), ProfileError> {
         let place = self.folder.join(name);
         match place.symlink_metadata() {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
@@ -372,10 +374,10 @@ pub(super) fn find_named<'a>(
     profiles
         .iter()
         .find(|p| p.name.to_lowercase() == name.to_lowercase())
-        .ok_or_else(|| unknown(profiles, name))
+        .ok_or_else(|| unknown_profile_error(profiles, name))
 }
 
-pub(super) fn unknown(profiles: &[Profile], name: &str) -> ProfileError {
+pub(super) fn unknown_profile_error(profiles: &[Profile], name: &str) -> ProfileError {
     ProfileError::Unknown {
         name: name.to_owned(),
         choices: profiles.iter().map(|p| p.name.clone()).collect(),
@@ -392,7 +394,7 @@ mod tests {
         Identity {
             account_id: Some("team".into()),
             user_id: Some(user.into()),
-            ..Identity::of_email("a@x.com")
+            ..Identity::from_email("a@x.com")
         }
     }
 
@@ -447,7 +449,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_one_that_every_disk_takes() {
+    fn a_profile_name_must_be_valid_on_every_disk() {
         for good in ["work", "me@example.com", "a+b_c-1.2"] {
             assert!(check_name(good).is_ok(), "{good}");
         }

@@ -3,10 +3,10 @@
 //! The freshness of an account's logins is remembered beyond the removal, so that an old copy that
 //! turns up later is recognised as old.
 
-use super::lease::key;
+use super::lease::account_key;
 use super::profile::{HISTORY, Profile, ProfileError, ProfileFile, Profiles};
-use super::profile_ops::{check_free, find_named, unknown};
-use super::save::stamp;
+use super::profile_ops::{check_name_free, find_named, unknown_profile_error};
+use super::save::format_stamp;
 use crate::codex::{AUTH_JSON, AuthFile, Freshness, Identity, Login};
 use crate::io::{Document, DocumentState, Timestamp, atomic, document, tree};
 use serde::{Deserialize, Serialize};
@@ -42,21 +42,21 @@ pub(crate) struct PurgedLogin {
 impl Profiles {
     /// A new profile `name` for `login`, with the records of an earlier, removed profile of the
     /// account; `None` if there was none.
-    pub(crate) fn remembered(&self, name: &str, login: &Login) -> Option<Profile> {
+    pub(crate) fn recall_removed(&self, name: &str, login: &Login) -> Option<Profile> {
         let mut profile = Profile::of(name, login);
-        profile.file = self.removed_note(&login.identity)?;
+        profile.file = self.read_removed_record(&login.identity)?;
         Some(profile)
     }
 
     /// The last `profile.json` of an account whose profile was removed, merged from the trash and
     /// the record of deleted profiles.
-    pub(crate) fn removed_note(&self, identity: &Identity) -> Option<ProfileFile> {
+    pub(crate) fn read_removed_record(&self, identity: &Identity) -> Option<ProfileFile> {
         let entries = fs::read_dir(self.folder.join(TRASH)).into_iter().flatten();
         let mut notes: Vec<_> = entries
             .flatten()
             .filter_map(|entry| {
                 let name = entry.file_name().into_string().ok()?;
-                let stamp = name.strip_prefix(trashed_name(&name)?)?.to_owned();
+                let stamp = name.strip_prefix(parse_trashed_name(&name)?)?.to_owned();
                 let profile = self.read(format!("{TRASH}/{name}")).ok()?;
                 let is_own = profile.identity()?.is_same(identity);
                 let newest = profile.newest();
@@ -69,7 +69,7 @@ impl Profiles {
             .collect();
         let deleted = document::read::<DeletedFile>(&self.folder.join(DELETED)).ok();
         let deleted = deleted.and_then(DocumentState::good).unwrap_or_default();
-        let deleted = deleted.accounts.get(&key(identity)).cloned();
+        let deleted = deleted.accounts.get(&account_key(identity)).cloned();
         // Names of folders are stamps: before all of them.
         notes.extend(deleted.map(|note| (String::new(), note)));
         notes.sort_by(|(a, x), (b, y)| x.newest.compare(&y.newest).then_with(|| a.cmp(b)));
@@ -78,7 +78,7 @@ impl Profiles {
             .flat_map(|(_, n)| n.superseded.clone())
             .collect();
         let (_, mut note) = notes.pop()?;
-        note.learn(&known);
+        note.merge_superseded(&known);
         note.identity = Some(identity.clone());
         Some(note)
     }
@@ -88,12 +88,12 @@ impl Profiles {
     /// # Errors
     /// There is no profile of that name, or an I/O error.
     pub(crate) fn remove(&self, name: &str, now: Timestamp) -> Result<PathBuf, ProfileError> {
-        let _held = self.hold(false)?;
+        let _held = self.lock_unless_dry_run(false)?;
         let profiles = self.list()?;
         let name = &find_named(&profiles, name)?.name;
         let trash = self.folder.join(TRASH);
         atomic::create_private_folder(&trash)?;
-        let place = atomic::free_path(&trash.join(format!("{name}-{}", stamp(now))));
+        let place = atomic::find_free_path(&trash.join(format!("{name}-{}", format_stamp(now))));
         atomic::rename(&self.folder.join(name), &place)?;
         atomic::sync_folder(&self.folder)?;
         Ok(place)
@@ -109,13 +109,13 @@ impl Profiles {
         name: Option<&str>,
         dry_run: bool,
     ) -> Result<Option<(String, PathBuf)>, ProfileError> {
-        let _held = self.hold(dry_run)?;
+        let _held = self.lock_unless_dry_run(dry_run)?;
         let trash = self.folder.join(TRASH);
         let entries = fs::read_dir(&trash).into_iter().flatten().flatten();
         let last = entries
             .filter_map(|entry| {
                 let folder = entry.file_name().into_string().ok()?;
-                let of = trashed_name(&folder)?.to_owned();
+                let of = parse_trashed_name(&folder)?.to_owned();
                 // By the stamp, not by the time of the folder, which a copy of the manager home does not keep.
                 let stamp = folder[of.len()..].to_owned();
                 let is_wanted = name.is_none_or(|name| name.to_lowercase() == of.to_lowercase());
@@ -126,7 +126,7 @@ impl Profiles {
             return Ok(None);
         };
         let profiles = self.list()?;
-        check_free(&profiles, &of, None)?;
+        check_name_free(&profiles, &of, None)?;
         let removed = self.read(format!("{TRASH}/{folder}"))?;
         if let Some(identity) = removed.identity() {
             let is_same = |p: &&Profile| p.identity().is_some_and(|other| other.is_same(identity));
@@ -153,10 +153,10 @@ impl Profiles {
     /// # Errors
     /// There is nothing of that name, or an I/O error.
     pub(crate) fn purge(&self, name: &str) -> Result<usize, ProfileError> {
-        let _held = self.hold(false)?;
-        let places = self.places_of(name)?;
+        let _held = self.lock_unless_dry_run(false)?;
+        let places = self.list_folders_of(name)?;
         // Before the removal: after a kill in between, an old copy must still be recognized as old.
-        self.remember_deleted(&places)?;
+        self.record_deleted(&places)?;
         for place in &places {
             tree::remove(place)?;
         }
@@ -165,7 +165,7 @@ impl Profiles {
     }
 
     /// Records the freshness of the logins that are about to be deleted, without tokens or names.
-    fn remember_deleted(&self, places: &[PathBuf]) -> Result<(), ProfileError> {
+    fn record_deleted(&self, places: &[PathBuf]) -> Result<(), ProfileError> {
         let path = self.folder.join(DELETED);
         let found = document::read::<DeletedFile>(&path)?;
         if matches!(found, DocumentState::Damaged(_)) {
@@ -187,12 +187,12 @@ impl Profiles {
                 saved_at: None,
                 ..profile.file.clone()
             };
-            let known = deleted.accounts.entry(key(identity)).or_default();
+            let known = deleted.accounts.entry(account_key(identity)).or_default();
             let superseded = std::mem::take(&mut known.superseded);
             if !known.newest.is_newer_than(&note.newest) {
                 *known = note;
             }
-            known.learn(&superseded);
+            known.merge_superseded(&superseded);
         }
         document::write(&path, &deleted)?;
         Ok(())
@@ -202,7 +202,7 @@ impl Profiles {
     ///
     /// # Errors
     /// There is none, or an I/O error.
-    pub(crate) fn places_of(&self, name: &str) -> Result<Vec<PathBuf>, ProfileError> {
+    pub(crate) fn list_folders_of(&self, name: &str) -> Result<Vec<PathBuf>, ProfileError> {
         let profiles = self.list()?;
         let mut places: Vec<_> = find_named(&profiles, name)
             .map(|p| self.folder.join(&p.name))
@@ -211,13 +211,13 @@ impl Profiles {
         let trash = self.folder.join(TRASH);
         for entry in fs::read_dir(&trash).into_iter().flatten().flatten() {
             let removed = entry.file_name();
-            let stem = removed.to_str().and_then(trashed_name);
+            let stem = removed.to_str().and_then(parse_trashed_name);
             if stem.is_some_and(|stem| stem.to_lowercase() == name.to_lowercase()) {
                 places.push(entry.path());
             }
         }
         if places.is_empty() {
-            return Err(unknown(&profiles, name));
+            return Err(unknown_profile_error(&profiles, name));
         }
         places.sort();
         Ok(places)
@@ -227,9 +227,12 @@ impl Profiles {
     ///
     /// # Errors
     /// There is no such folder, or an I/O error.
-    pub(crate) fn purged_logins(&self, name: &str) -> Result<Vec<PurgedLogin>, ProfileError> {
+    pub(crate) fn read_logins_to_purge(
+        &self,
+        name: &str,
+    ) -> Result<Vec<PurgedLogin>, ProfileError> {
         let mut logins = Vec::new();
-        for place in self.places_of(name)? {
+        for place in self.list_folders_of(name)? {
             let history = fs::read_dir(place.join(HISTORY)).into_iter().flatten();
             let files = history.flatten().map(|entry| entry.path());
             for path in std::iter::once(place.join(AUTH_JSON)).chain(files) {
@@ -249,7 +252,7 @@ impl Profiles {
 }
 
 /// The former profile name of a folder in the trash.
-fn trashed_name(folder: &str) -> Option<&str> {
+fn parse_trashed_name(folder: &str) -> Option<&str> {
     const STAMP_BYTES: usize = "20261120T120000000000Z".len();
     folder.match_indices('-').find_map(|(at, _)| {
         let stamp = folder[at + 1..].split('-').next()?;
@@ -263,9 +266,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_trash_tells_names_that_look_alike_apart() {
-        assert_eq!(trashed_name("work-20261120T120000000000Z"), Some("work"));
-        assert_eq!(trashed_name("a-b-20261120T120000000000Z-2"), Some("a-b"));
-        assert_eq!(trashed_name("work"), None);
+    fn similar_profile_names_in_the_trash_are_distinguished() {
+        assert_eq!(
+            parse_trashed_name("work-20261120T120000000000Z"),
+            Some("work")
+        );
+        assert_eq!(
+            parse_trashed_name("a-b-20261120T120000000000Z-2"),
+            Some("a-b")
+        );
+        assert_eq!(parse_trashed_name("work"), None);
     }
 }

@@ -31,20 +31,20 @@ impl AccountHistory {
     ///
     /// # Errors
     /// The record of the last switch is unreadable or was written by a newer version.
-    pub(crate) fn of(
+    pub(crate) fn read(
         manager_home: &Path,
         codex_home: &Path,
         live: &AuthFile,
     ) -> Result<Self, ProfileError> {
         Ok(Self {
             live: live.login().map(|login| login.identity.clone()),
-            replaced_at: replaced_at(&codex_home.join(AUTH_JSON)),
-            switch: switch::last(manager_home, codex_home)?,
+            replaced_at: read_replaced_at(&codex_home.join(AUTH_JSON)),
+            switch: switch::read_last(manager_home, codex_home)?,
         })
     }
 
     /// The account of a Codex that started at `start`; `None` if unknown. Pure.
-    pub(crate) fn at(&self, start: &DateTime<Utc>) -> Option<&Identity> {
+    pub(crate) fn account_at(&self, start: &DateTime<Utc>) -> Option<&Identity> {
         let live = self.live.as_ref()?;
         let after = |time: DateTime<Utc>| *start > time + START_TIME_TOLERANCE;
         let before = |time: DateTime<Utc>| *start < time - START_TIME_TOLERANCE;
@@ -69,7 +69,7 @@ impl AccountHistory {
 
 /// The time of the last rename to `path` or change of the file there. Follows a link, as Codex
 /// does.
-fn replaced_at(path: &Path) -> Option<DateTime<Utc>> {
+fn read_replaced_at(path: &Path) -> Option<DateTime<Utc>> {
     // A file can be put there with an old modification time; the ctime cannot be set.
     let changed_ns = disk_clock::changed_ns(&path.metadata().ok()?);
     Some(clock::from_unix_nanos(i128::from(changed_ns)))
@@ -85,17 +85,17 @@ mod tests {
 
     fn who(start: i64, replaced: i64, switched: Option<(i64, Option<i64>)>) -> Option<String> {
         let accounts = AccountHistory {
-            live: Some(Identity::of_email("new@x.com")),
+            live: Some(Identity::from_email("new@x.com")),
             replaced_at: Some(at(replaced)),
             switch: switched.map(|(minute, before)| SwitchFile {
-                previous: Some(Identity::of_email("old@x.com")),
-                current: Some(Identity::of_email("new@x.com")),
+                previous: Some(Identity::from_email("old@x.com")),
+                current: Some(Identity::from_email("new@x.com")),
                 at: Some(at(minute).fixed_offset()),
                 before: before.map(|minute| at(minute).fixed_offset()),
                 ..SwitchFile::default()
             }),
         };
-        accounts.at(&at(start)).map(ToString::to_string)
+        accounts.account_at(&at(start)).map(ToString::to_string)
     }
 
     #[test]
@@ -109,12 +109,12 @@ mod tests {
         assert_eq!(who(3, 5, Some((5, Some(4)))), None, "before two switches");
         assert_eq!(who(5, 5, Some((5, None))), None, "in the very moment");
         let mut other = AccountHistory {
-            live: Some(Identity::of_email("third@x.com")),
+            live: Some(Identity::from_email("third@x.com")),
             replaced_at: Some(at(9)),
             switch: None,
         };
-        assert_eq!(other.at(&at(3)), None);
+        assert_eq!(other.account_at(&at(3)), None);
         other.live = None;
-        assert_eq!(other.at(&at(99)), None);
+        assert_eq!(other.account_at(&at(99)), None);
     }
 }

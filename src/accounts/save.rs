@@ -5,7 +5,7 @@ use super::profile::{
     HISTORY, LoginOwner, Profile, ProfileError, ProfileFile, Profiles, canonical, is_unfinished,
     write_profile_json,
 };
-use crate::archive::safe_label;
+use crate::archive::encode_label;
 use crate::codex::{AUTH_JSON, AuthFile, AuthSnapshot, Identity, Login};
 use crate::io::{
     FileLock, IoContext, IoError, SecretBytes, Timestamp, atomic, hash, sharing, tree,
@@ -65,13 +65,13 @@ impl Profiles {
     ) -> Result<SaveReport, ProfileError> {
         atomic::create_private_folder(&self.folder)?;
         // One lock for all profiles: the search for the profile of an account and its creation are one step.
-        let _held = FileLock::exclusive(&self.lock)?;
+        let _held = FileLock::acquire(&self.lock)?;
         let found = self.find(&login.identity)?;
         let name = match &found {
             Some(profile) => profile.name.clone(),
-            None => self.free_name(&login.identity),
+            None => self.find_free_name(&login.identity),
         };
-        let found = found.or_else(|| self.remembered(&name, login));
+        let found = found.or_else(|| self.recall_removed(&name, login));
         self.save_into(&name, found.as_ref(), (snapshot, login), owner, now)
     }
 
@@ -89,18 +89,18 @@ impl Profiles {
         atomic::create_private_folder(&folder)?;
         // A temp file of a killed save has a whole login in it.
         atomic::remove_stale_temps(&folder);
-        let outcome = save_outcome(found, snapshot, login);
+        let outcome = predict_save_outcome(found, snapshot, login);
         let kept = found.and_then(Profile::snapshot);
         match (outcome, kept) {
             // An older login may be the only one that works, if the newer one was signed out.
             (SaveOutcome::KeptNewer, _) => keep_in_history(&folder, &snapshot.bytes, now)?,
             (SaveOutcome::Updated, Some(kept)) => keep_in_history(&folder, &kept.bytes, now)?,
             (SaveOutcome::Created, _) if folder.join(AUTH_JSON).exists() => {
-                self.set_aside(&folder.join(AUTH_JSON), now)?;
+                self.move_to_quarantine(&folder.join(AUTH_JSON), now)?;
             }
             _ => {}
         }
-        let note = note_after(outcome, found, (snapshot, login), owner, now);
+        let note = record_after_save(outcome, found, (snapshot, login), owner, now);
         // An older login says nothing of where the newer one is.
         let is_told =
             outcome != SaveOutcome::KeptNewer || found.is_none_or(|p| p.damaged.is_none());
@@ -132,30 +132,33 @@ impl Profiles {
     }
 
     /// Moves an auth.json that is no login from a profile into quarantine.
-    fn set_aside(&self, path: &Path, now: Timestamp) -> Result<(), IoError> {
+    fn move_to_quarantine(&self, path: &Path, now: Timestamp) -> Result<(), IoError> {
         let folder = self.folder.join(UNREADABLE);
         atomic::create_private_folder(&folder)?;
-        atomic::rename(path, &folder.join(format!("profile-{}.json", stamp(now))))
+        atomic::rename(
+            path,
+            &folder.join(format!("profile-{}.json", format_stamp(now))),
+        )
     }
 
     /// Copies whatever occupies the place of an auth.json and cannot be a login, such as a folder
     /// or a huge file, into quarantine before it is replaced. Returns the path of the copy; `None`
     /// for pipes, sockets and devices, which have no content to keep.
-    pub(crate) fn quarantine(
+    pub(crate) fn quarantine_copy(
         &self,
         path: &Path,
         now: Timestamp,
     ) -> Result<Option<PathBuf>, IoError> {
-        let kind = path.symlink_metadata().at("look at", path)?.file_type();
+        let kind = path.symlink_metadata().at("inspect", path)?.file_type();
         if !(kind.is_dir() || kind.is_file()) {
             return Ok(None);
         }
         let folder = self.folder.join(UNREADABLE);
         atomic::create_private_folder(&folder)?;
-        let kept = atomic::free_path(&folder.join(format!("auth-{}", stamp(now))));
-        tree::share(path, &kept)?;
+        let kept = atomic::find_free_path(&folder.join(format!("auth-{}", format_stamp(now))));
+        tree::link_or_copy_tree(path, &kept)?;
         // There may be a login in it.
-        tree::close_to_others(&kept)?;
+        tree::make_private(&kept)?;
         tree::sync(&kept)?;
         atomic::sync_folder(&folder)?;
         Ok(Some(kept))
@@ -173,7 +176,10 @@ impl Profiles {
 
     /// Returns the login in an auth.json that is about to be removed or replaced. Content that is no login goes
     /// to quarantine.
-    pub(super) fn login_to_keep<'a>(&self, auth: &'a AuthFile) -> Result<LoginToKeep<'a>, IoError> {
+    pub(super) fn keep_login_or_quarantine<'a>(
+        &self,
+        auth: &'a AuthFile,
+    ) -> Result<LoginToKeep<'a>, IoError> {
         let bytes = match auth {
             AuthFile::Missing => return Ok(LoginToKeep::Missing),
             AuthFile::Unreadable { bytes, .. } => bytes,
@@ -186,8 +192,8 @@ impl Profiles {
     }
 
     /// The email as a safe folder name, with a number if the name is taken.
-    fn free_name(&self, identity: &Identity) -> String {
-        let base = safe_label(identity.email.as_str());
+    fn find_free_name(&self, identity: &Identity) -> String {
+        let base = encode_label(identity.email.as_str());
         let mut name = base.clone();
         let mut number = 1;
         while self.folder.join(&name).exists() && !is_unfinished(&self.folder.join(&name)) {
@@ -199,13 +205,13 @@ impl Profiles {
 }
 
 /// Formats an instant for a file name, in UTC with microseconds.
-pub(super) fn stamp(now: Timestamp) -> impl std::fmt::Display {
+pub(super) fn format_stamp(now: Timestamp) -> impl std::fmt::Display {
     now.to_utc().format("%Y%m%dT%H%M%S%6fZ")
 }
 
 /// The content of `profile.json` after a save. Pure, except that it reads the auth.json of the
 /// recorded Codex home.
-fn note_after(
+fn record_after_save(
     outcome: SaveOutcome,
     found: Option<&Profile>,
     (snapshot, login): (&AuthSnapshot, &Login),
@@ -275,19 +281,19 @@ fn keeps_recorded_owner(
 ) -> bool {
     let is_moved = profile.file.owner == LoginOwner::Moved;
     match outcome {
-        SaveOutcome::KeptNewer => is_moved || profile.is_live_apart_from(owner),
+        SaveOutcome::KeptNewer => is_moved || profile.may_be_live_elsewhere(owner),
         // Of a profile that was removed.
         SaveOutcome::Created => is_moved && !is_newer && owner == OwnerLocation::Profile,
         SaveOutcome::Updated | SaveOutcome::Unchanged => {
             let is_taken_back = is_moved && is_same && !owner.is_asserted();
             is_taken_back
-                || profile.is_live_apart_from(owner) && !profile.is_superseded_by(login, is_same)
+                || profile.may_be_live_elsewhere(owner) && !profile.is_superseded_by(login, is_same)
         }
     }
 }
 
 /// Predicts the effect of saving `login` to its account's profile. Pure.
-pub(crate) fn save_outcome(
+pub(crate) fn predict_save_outcome(
     found: Option<&Profile>,
     snapshot: &AuthSnapshot,
     login: &Login,
@@ -306,7 +312,7 @@ pub(crate) fn save_outcome(
             };
             // Keys have no age: the one in use is the one that counts.
             if kept.is_newer_than(&login.freshness)
-                && login.identity.kind.is_renewed()
+                && login.identity.kind.is_renewable()
                 && !is_known_spent()
             {
                 SaveOutcome::KeptNewer
@@ -318,7 +324,7 @@ pub(crate) fn save_outcome(
 }
 
 /// Returns the sorted names of the logins in a `history/`.
-pub(super) fn history_names(history: &Path) -> Result<Vec<String>, IoError> {
+pub(super) fn list_history_names(history: &Path) -> Result<Vec<String>, IoError> {
     let entries = tree::list_if_exists(history)?.into_iter();
     let names = entries.filter_map(|(name, _)| name.into_string().ok());
     Ok(names
@@ -336,12 +342,12 @@ pub(super) fn keep_in_history(
     let history = folder.join(HISTORY);
     atomic::create_private_folder(&history)?;
     let digest = &hash::sha256(bytes.expose())[..12];
-    let kept = history_names(&history)?;
+    let kept = list_history_names(&history)?;
     // The name has the digest, so that no file of the history is read.
     if kept.iter().any(|name| name.contains(digest)) {
         return Ok(());
     }
-    let name = format!("{}-{digest}.json", stamp(now));
+    let name = format!("{}-{digest}.json", format_stamp(now));
     atomic::write(&history.join(&name), bytes.expose())?;
     let surplus = (kept.len() + 1).saturating_sub(MAX_HISTORY_LOGINS);
     if surplus == 0 {

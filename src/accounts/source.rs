@@ -34,7 +34,7 @@ pub(crate) enum SourceError {
 pub(crate) fn read(path: &Path) -> Result<AuthSnapshot, SourceError> {
     let is_archive = path.to_string_lossy().ends_with(".tar.gz");
     let found = if is_archive {
-        archived(path)?
+        read_archived(path)?
     } else {
         AuthFile::read(path)?
     };
@@ -48,7 +48,7 @@ pub(crate) fn read(path: &Path) -> Result<AuthSnapshot, SourceError> {
     }
 }
 
-fn archived(path: &Path) -> Result<AuthFile, SourceError> {
+fn read_archived(path: &Path) -> Result<AuthFile, SourceError> {
     let archive = ArchiveReader::open(path)?;
     let mut file = file_extract::extract_to_temp_file(&archive, HomeEntryKind::Auth)?;
     let mut bytes = Vec::new();

@@ -40,9 +40,9 @@ pub struct CapturedHome {
     pub excluded: Vec<PathNote>,
     /// Paths that could not be archived.
     pub skipped: Vec<PathNote>,
-    /// Skipped databases that may be sound: they could not be read, rather than failed the check.
+    /// Skipped databases that could not be read. They may be sound, unlike those that failed the integrity check.
     pub unreadable: HashSet<PathBuf>,
-    /// Files that are archived although their content is not what their name says.
+    /// Archived files whose content does not match their name, such as a database without a SQLite header.
     pub damaged: Vec<PathNote>,
 }
 
@@ -70,10 +70,10 @@ pub fn capture(
     mut metadata: Metadata,
     progress: &dyn Progress,
 ) -> Result<CapturedHome, ArchiveError> {
-    let staging = Staging::inside(options.tmp)?;
+    let staging = Staging::create_in(options.tmp)?;
     // Compared again at the end: a restore exchanges whole folders, and files from before and after
     // it are of different states.
-    let folders = folder_ids(&scope.home);
+    let folders = read_folder_ids(&scope.home);
     // The table of the previous archive has most names of the home already.
     let names = options.source.and_then(PreviousArchive::names);
     let names = names.map(Arc::clone).unwrap_or_default();
@@ -82,7 +82,7 @@ pub fn capture(
     metadata.captured_files = scan.top_entries();
     progress.expect_bytes(scan.bytes());
     let files = take_files(&mut scan, &databases, &names);
-    let mut file = TempFile::inside(options.backups)?;
+    let mut file = TempFile::create_in(options.backups)?;
     let path = file.path().to_path_buf();
     let out = file.file().try_clone().at("write", &path)?;
     // The clock of the file system, which on a network disk is not that of this machine.
@@ -105,7 +105,7 @@ pub fn capture(
         packer.add_databases(&databases.snapshots)?;
         packer.add_files(files)?;
         let auth = packer.add_login(scope, scan.login.as_ref())?;
-        if folder_ids(&scope.home) != folders {
+        if read_folder_ids(&scope.home) != folders {
             return Err(ArchiveError::Replaced(scope.home.clone()));
         }
         skipped = packer.into_skipped();
@@ -155,8 +155,8 @@ pub(super) fn scan_with_snapshots(
     Ok((scan, databases))
 }
 
-/// Takes the files of `scan` without those that are in a snapshot: a file that was a database at the
-/// first scan may not be one now.
+/// Moves the files out of `scan`, without those that a database snapshot has captured: a database of the first
+/// scan may be a plain file in the second one.
 pub(super) fn take_files(
     scan: &mut HomeScan,
     databases: &DatabaseSnapshots,
@@ -181,7 +181,7 @@ pub(super) fn new_manifest(
 ) -> ArchiveManifest {
     metadata.skipped = skipped.len() as u64;
     metadata.limit_size();
-    let names = skipped.iter().map(|s| EntryName::of_path(&s.path).ok());
+    let names = skipped.iter().map(|s| EntryName::from_path(&s.path).ok());
     ArchiveManifest {
         metadata,
         account_auth,
@@ -196,14 +196,14 @@ pub(super) fn new_manifest(
 
 /// Returns the identity of the home and of its `sessions/`. Codex never replaces these folders, a
 /// restore does.
-pub(super) fn folder_ids(home: &Path) -> Vec<Option<(u64, u64)>> {
+pub(super) fn read_folder_ids(home: &Path) -> Vec<Option<(u64, u64)>> {
     [Path::new(""), Path::new(crate::codex::home::SESSIONS)]
-        .map(|name| file_id::numbers_of(&home.join(name)))
+        .map(|name| file_id::read_device_and_inode(&home.join(name)))
         .into()
 }
 
-/// Refuses early if the archive would fill the disk. Assumes that stored content compresses by
-/// eight; an archive that compresses worse fails later, at the write, and leaves no file behind.
+/// Fails early if the archive would fill the disk. Assumes that content compresses to an eighth;
+/// an archive that compresses worse fails later, at the write, and leaves no file behind.
 fn check_space(scan: &HomeScan, options: &CaptureOptions<'_>) -> Result<(), ArchiveError> {
     let databases: u64 = scan.databases.iter().map(|f| f.size).sum();
     let needs = [

@@ -1,4 +1,4 @@
-//! The attempts to capture a file that Codex may be writing, for archives and for trees.
+//! Captures files that Codex may be writing, each with several attempts, for archives and for trees.
 
 use super::error::ArchiveError;
 use super::format::{EntryName, FileEntry};
@@ -25,8 +25,8 @@ pub(super) trait CaptureTarget {
 
     fn skip(&mut self, name: &EntryName, reason: String);
 
-    /// Returns true if a listed file needs no reading.
-    fn has_captured(&mut self, planned: &FileEntry) -> Result<bool, ArchiveError>;
+    /// Returns true if a listed file needs no reading, because an earlier step or capture has it. Records that.
+    fn record_if_captured(&mut self, planned: &FileEntry) -> Result<bool, ArchiveError>;
 
     /// Adds the stable prefix of an open file. Returns the reason if it is not captured.
     fn add_opened(
@@ -36,13 +36,13 @@ pub(super) trait CaptureTarget {
         prefix: StablePrefix,
     ) -> Result<Option<SkipReason>, ArchiveError>;
 
-    /// Captures or skips a file. Returns false if its last line is incomplete and `may_defer`: it is to be tried
-    /// again after all others.
-    fn try_file(&mut self, planned: &FileEntry, may_defer: bool) -> Result<bool, ArchiveError> {
+    /// Captures or skips a file. Returns false if its last line is incomplete and `may_defer` is true: the caller
+    /// tries the file again after all others.
+    fn try_capture(&mut self, planned: &FileEntry, may_defer: bool) -> Result<bool, ArchiveError> {
         if is_interrupted() {
             return Err(ArchiveError::Interrupted);
         }
-        if self.has_captured(planned)? {
+        if self.record_if_captured(planned)? {
             return Ok(true);
         }
         let mut opened = match self.locator().open(&planned.path) {
@@ -78,13 +78,13 @@ pub(super) trait CaptureTarget {
         }
     }
 
-    /// Captures the files that were to be tried again.
-    fn add_deferred(&mut self, deferred: Vec<FileEntry>) -> Result<(), ArchiveError> {
+    /// Captures the files that [`CaptureTarget::try_capture`] deferred.
+    fn capture_deferred(&mut self, deferred: Vec<FileEntry>) -> Result<(), ArchiveError> {
         // A file that does not change for a while has a line that was cut off; one that grew is
         // being written and is cut at its last newline.
         for planned in deferred {
-            wait_for_growth(&planned, &self.locator().listed(&planned.path));
-            self.try_file(&planned, false)?;
+            wait_for_growth(&planned, &self.locator().listed_path(&planned.path));
+            self.try_capture(&planned, false)?;
         }
         Ok(())
     }

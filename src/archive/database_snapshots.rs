@@ -24,7 +24,7 @@ pub(super) struct DatabaseSnapshot {
 pub(super) struct DatabaseSnapshots {
     pub(super) snapshots: Vec<DatabaseSnapshot>,
     pub(super) skipped: Vec<PathNote>,
-    /// The skipped databases that may be sound: they could not be read, rather than failed the
+    /// The skipped databases that could not be read. They may be sound, unlike those that failed the integrity
     /// check.
     pub(super) unreadable: HashSet<PathBuf>,
 }
@@ -57,7 +57,7 @@ impl DatabaseSnapshots {
             }
             let copy = staging.path(&format!("{}.sqlite", self.snapshots.len()));
             let source = scan.places.source(&planned.path);
-            match database::snapshot(&source, &copy) {
+            match database::write_snapshot(&source, &copy) {
                 Ok(()) => self.snapshots.push(DatabaseSnapshot {
                     planned: planned.clone(),
                     copy,

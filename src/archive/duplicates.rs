@@ -16,13 +16,13 @@ pub(super) fn drop_duplicates(
     files: &mut FileList,
     places: &SourcePaths,
 ) -> (DuplicateConversations, Vec<PathNote>) {
-    let conversations = DuplicateConversations::among(files);
+    let conversations = DuplicateConversations::find(files);
     let mut dropped = NameSet::with_names(files.names());
-    for copies in copies_by_conversation(files, &conversations).into_values() {
+    for copies in group_by_conversation(files, &conversations).into_values() {
         // Files that diverged from the best one stay; others are compared with it alone.
         let mut best = copies[0].clone();
         for other in &copies[1..] {
-            let superseded = less_complete(&best, other, places);
+            let superseded = find_superseded(&best, other, places);
             if superseded == Some(&best) {
                 dropped.insert(&best);
                 best = other.clone();
@@ -39,7 +39,7 @@ pub(super) fn drop_duplicates(
 }
 
 /// Returns the files of each duplicate conversation, at least two each, in the order of `files`.
-fn copies_by_conversation(
+fn group_by_conversation(
     files: &FileList,
     conversations: &DuplicateConversations,
 ) -> HashMap<String, Vec<EntryName>> {
@@ -48,7 +48,7 @@ fn copies_by_conversation(
         return by_name;
     }
     for name in (0..files.len()).filter_map(|place| files.name(place)) {
-        if let Some(found) = of(name.as_path())
+        if let Some(found) = parse_rollout_name(name.as_path())
             && conversations.has_name(&found.name)
         {
             by_name.entry(found.name).or_default().push(name);
@@ -59,13 +59,14 @@ fn copies_by_conversation(
     by_name
 }
 
-/// Returns the file that adds nothing to the other. `None` if they diverged or cannot be compared.
-fn less_complete<'a>(
+/// Returns the file whose content the other one has completely; `None` if they diverged or cannot be compared.
+fn find_superseded<'a>(
     first: &'a EntryName,
     second: &'a EntryName,
     places: &SourcePaths,
 ) -> Option<&'a EntryName> {
-    let is_compressed = |name: &EntryName| of(name.as_path()).is_some_and(|c| c.compressed);
+    let is_compressed =
+        |name: &EntryName| parse_rollout_name(name.as_path()).is_some_and(|c| c.compressed);
     match rollout::compare(&places.source(first), &places.source(second)) {
         // For equal texts Codex uses the plain file.
         Ok(Relation::Equal) if is_compressed(first) && !is_compressed(second) => Some(first),
@@ -87,12 +88,12 @@ pub(super) struct DuplicateConversations {
 }
 
 impl DuplicateConversations {
-    fn among(files: &FileList) -> Self {
+    fn find(files: &FileList) -> Self {
         // Compares hashes first: a table of all names would need as much memory as the file list.
         let hashes = RandomState::new();
         let hash = |place: usize| {
             let name = files.name(place)?;
-            Some(hashes.hash_one(of(name.as_path())?.name))
+            Some(hashes.hash_one(parse_rollout_name(name.as_path())?.name))
         };
         let mut all: Vec<u64> = Vec::with_capacity(files.len());
         all.extend((0..files.len()).filter_map(hash));
@@ -109,7 +110,9 @@ impl DuplicateConversations {
         if stamp.ino == 0 || self.twice.is_empty() {
             return None;
         }
-        let hash = self.hashes.hash_one(of(file.path.as_path())?.name);
+        let hash = self
+            .hashes
+            .hash_one(parse_rollout_name(file.path.as_path())?.name);
         let is_known = self.twice.contains(&hash);
         is_known.then_some((hash, stamp.dev, stamp.ino))
     }
@@ -119,7 +122,7 @@ impl DuplicateConversations {
     }
 }
 
-fn of(path: &Path) -> Option<RolloutName> {
+fn parse_rollout_name(path: &Path) -> Option<RolloutName> {
     let is_rollout = kind_of(path).is_rollout_folder();
-    is_rollout.then(|| RolloutName::of(path)).flatten()
+    is_rollout.then(|| RolloutName::parse(path)).flatten()
 }

@@ -31,7 +31,7 @@ pub enum ArchiveError {
         /// The rule that the entry breaks, in lower case.
         reason: &'static str,
     },
-    /// The file is an archive neither of this program nor of the Python codex-manager.
+    /// The file is not an archive of this program or of the Python codex-manager.
     #[error("not an archive of codex-manager: {}", .0.display())]
     Foreign(PathBuf),
     /// A newer version wrote the archive.
@@ -57,7 +57,7 @@ impl ArchiveError {
     pub(crate) fn is_environmental(&self) -> bool {
         match self {
             Self::Io(_) | Self::Interrupted | Self::NoSpace(_) => true,
-            Self::Database(e) => e.is_of_machine(),
+            Self::Database(e) => e.is_caused_by_machine(),
             _ => false,
         }
     }
@@ -92,8 +92,8 @@ impl ContentError {
         Self::Unsafe { entry, reason }
     }
 
-    /// Returns the error of the archive at `path`.
-    pub(crate) fn of(self, path: &Path) -> ArchiveError {
+    /// Adds the path of the archive to the error.
+    pub(crate) fn with_path(self, path: &Path) -> ArchiveError {
         match self {
             Self::Damaged(detail) => ArchiveError::damaged(path, detail),
             Self::Unsafe { entry, reason } => ArchiveError::Unsafe {
@@ -106,8 +106,8 @@ impl ContentError {
     }
 }
 
-/// Decoders report invalid bytes as errors of a read. [`ArchiveFile`](super::format::archive_file::ArchiveFile) keeps
-/// the errors of the disk apart.
+/// Decoders report invalid bytes as read errors. [`ArchiveFile`](super::format::archive_file::ArchiveFile) records
+/// the read errors of the disk, so what arrives here is damage.
 impl From<io::Error> for ContentError {
     fn from(error: io::Error) -> Self {
         Self::Damaged(error.to_string())

@@ -11,8 +11,8 @@ use std::fs::{File, OpenOptions};
 use std::io::Seek;
 use std::path::PathBuf;
 
-/// Extracts the only file of this kind, such as `auth.json`, to a temp file without a name. The temp file is empty if
-/// the archive has no such file.
+/// Extracts the file of a kind of which a home has at most one, such as `auth.json`, to an unnamed temp file. The temp
+/// file is empty if the archive has no such file.
 pub(crate) fn extract_to_temp_file(
     archive: &ArchiveReader,
     kind: HomeEntryKind,
@@ -67,7 +67,7 @@ impl<F: Fn(&FileEntry) -> bool + Sync> Sink for SingleFileSink<'_, F> {
     }
 }
 
-/// Extracts the files to which `place` gives a path. Their folders have to exist, and be private. Chunks are
+/// Extracts the files for which `place` returns a path. Their folders must exist and be private. Chunks are
 /// written as they come, so memory holds only those in flight.
 ///
 /// # Errors

@@ -84,12 +84,12 @@ impl HomePacker<'_, '_> {
                 files.drop_front(reused);
             } else if let Some(planned) = files.pop_front() {
                 self.pending.remove(planned.path.as_path());
-                if !self.try_file(&planned, true)? {
+                if !self.try_capture(&planned, true)? {
                     deferred.push(planned);
                 }
             }
         }
-        self.add_deferred(deferred)
+        self.capture_deferred(deferred)
     }
 
     /// Copies unchanged members from the previous archive. Returns the number of files, from the
@@ -121,7 +121,7 @@ impl HomePacker<'_, '_> {
 
     /// Returns the paths that could not be archived, sorted, each once.
     pub(super) fn into_skipped(self) -> Vec<PathNote> {
-        PathNote::sorted(self.skipped)
+        PathNote::sort_and_dedup(self.skipped)
     }
 
     /// Writes a file of `size` bytes to the archive. Returns the reason if it is not in the
@@ -185,7 +185,7 @@ impl CaptureTarget for HomePacker<'_, '_> {
     }
 
     /// Returns true for a file that was archived under its new name.
-    fn has_captured(&mut self, planned: &FileEntry) -> Result<bool, ArchiveError> {
+    fn record_if_captured(&mut self, planned: &FileEntry) -> Result<bool, ArchiveError> {
         Ok(self.moved.contains(&planned.path))
     }
 
@@ -214,11 +214,11 @@ impl CaptureTarget for HomePacker<'_, '_> {
             // A file that was cut keeps changing, so it must not count as unchanged in the next
             // backup.
             stamp: if size == meta.len() {
-                InodeStamp::of(&meta).if_unambiguous(self.started_at)
+                InodeStamp::of(&meta).discard_if_ambiguous(self.started_at)
             } else {
                 InodeStamp::default()
             },
-            ..scan::entry_of(name.clone(), &meta)
+            ..scan::entry_from_metadata(name.clone(), &meta)
         };
         let skip_reason = self.write_entry(&entry, size, &mut opened.file)?;
         if skip_reason.is_none() {

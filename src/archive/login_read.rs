@@ -52,7 +52,7 @@ pub(super) fn read_login(
     // Codex may have renewed the login since the scan listed it.
     let listed = meta.map_or_else(
         |_| planned.clone(),
-        |meta| scan::entry_of(planned.path.clone(), &meta),
+        |meta| scan::entry_from_metadata(planned.path.clone(), &meta),
     );
     Ok(Some(LoginFile {
         entry: FileEntry {

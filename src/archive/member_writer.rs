@@ -136,7 +136,7 @@ impl MemberJob {
                     .map(|source| source.read(&old, buffers))
                     .transpose()?;
                 Ok(CompressedMember {
-                    bytes: bytes.unwrap_or_else(|| buffers.aligned(0)),
+                    bytes: bytes.unwrap_or_else(|| buffers.take_aligned(0)),
                     size: old.member.size,
                     sha256: old.member.sha256,
                     holds,
@@ -179,7 +179,7 @@ impl<'a> MemberSink<'a> {
         }
     }
 
-    pub(super) fn take(&mut self, done: CompressedMember) -> Result<(), ArchiveError> {
+    pub(super) fn write_member(&mut self, done: CompressedMember) -> Result<(), ArchiveError> {
         let len = done.bytes.len() as u64;
         self.members.push(Member {
             offset: self.written,
@@ -244,7 +244,7 @@ impl<'a> MemberSink<'a> {
         let path = self.path;
         // Applies the checks of a reader: an archive that cannot be restored must not be published
         // as a good one.
-        check_manifest(&manifest).map_err(|e| e.of(path))?;
+        check_manifest(&manifest).map_err(|e| e.with_path(path))?;
         manifest_members::write(path, &manifest, compression, self.written, &mut |bytes| {
             self.put(bytes)
         })?;

@@ -40,7 +40,7 @@ pub mod verify;
 
 pub(crate) use attributes::{copy_attributes, set_attributes};
 pub(crate) use manifest::EXTERNAL_DATABASES_FOLDER;
-pub(crate) use names::safe_label;
+pub(crate) use names::encode_label;
 
 pub(crate) use capture::{CaptureOptions, CapturedHome};
 pub(crate) use entry::{FileEntry, FolderEntry};

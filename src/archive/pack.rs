@@ -7,9 +7,9 @@
 use super::error::ArchiveError;
 use super::format::sizes::{
     BLOCK_BYTES, CHUNK_BYTES, GROUP_BYTES, LARGE_BYTES, MAX_MEMBERS_IN_FLIGHT, chunk_sizes,
-    padding_of,
+    padding_bytes,
 };
-use super::format::tar_head::{file_head, folder_head, link_head};
+use super::format::tar_head::{encode_file_head, encode_folder_head, encode_link_head};
 use super::format::{
     ArchiveManifest, Compression, EntryName, FileEntry, FileList, FolderEntry, LinkEntry,
     MemberContents, NameTable,
@@ -30,9 +30,9 @@ use std::sync::{Arc, Mutex};
 
 /// Writes an archive into the empty file `out`. On return the archive is complete, but not durable.
 ///
-/// `fill` adds the entries and returns the manifest without its lists. It runs on the calling thread while other threads compress and write.
-/// `path` is the path of `out` for error messages. `source` is a previous archive whose members may
-/// be copied. `names` stores the names of the manifest.
+/// `fill` adds the entries and returns the manifest without its lists. It runs on the calling thread while other
+/// threads compress and write. `path` is the path of `out` for error messages. `source` is a previous archive whose
+/// members may be copied. `names` stores the names of the manifest.
 ///
 /// # Errors
 /// Returns the error of `fill`, or that of compressing, copying or writing.
@@ -50,8 +50,8 @@ pub(crate) fn pack<E: From<ArchiveError> + Send>(
     let work = |job: MemberJob| job.run(path, compression, source, &buffers);
     let filled = {
         let sink = &mut sink;
-        let take = |done: Result<CompressedMember, ArchiveError>| Ok(sink.take(done?)?);
-        parallel::ordered(MAX_MEMBERS_IN_FLIGHT, work, take, |jobs| {
+        let take = |done: Result<CompressedMember, ArchiveError>| Ok(sink.write_member(done?)?);
+        parallel::run_ordered(MAX_MEMBERS_IN_FLIGHT, work, take, |jobs| {
             let mut writer = PackWriter::new(jobs, path, source, &files, &buffers);
             let manifest = fill(&mut writer)?;
             writer.flush()?;
@@ -119,14 +119,14 @@ impl<'a> PackWriter<'a> {
 
     /// Adds a folder. All folders must be added before links, and all links before files.
     pub(crate) fn add_folder(&mut self, folder: FolderEntry) -> Result<(), ArchiveError> {
-        let bytes = folder_head(&folder).at("write", self.path)?;
+        let bytes = encode_folder_head(&folder).at("write", self.path)?;
         self.entries.folders.push(folder);
         self.add_structure(&bytes)
     }
 
     /// Adds a symbolic link, after all folders and before all files.
     pub(crate) fn add_link(&mut self, link: LinkEntry) -> Result<(), ArchiveError> {
-        let bytes = link_head(&link).at("write", self.path)?;
+        let bytes = encode_link_head(&link).at("write", self.path)?;
         self.entries.links.push(link);
         self.add_structure(&bytes)
     }
@@ -157,18 +157,18 @@ impl<'a> PackWriter<'a> {
         if entry.size >= LARGE_BYTES {
             self.add_large_file(entry, content)
         } else {
-            self.add_small(&entry, content)
+            self.add_small_file(&entry, content)
         }
     }
 
-    fn add_small(
+    fn add_small_file(
         &mut self,
         entry: &FileEntry,
         content: &mut dyn Read,
     ) -> Result<bool, ArchiveError> {
         self.open_group(&entry.path)?;
         let before = self.group.bytes.len();
-        let head = self.head_of(entry)?;
+        let head = self.encode_head(entry)?;
         self.group.bytes.extend_from_slice(&head);
         let start = self.group.bytes.len();
         content
@@ -181,7 +181,7 @@ impl<'a> PackWriter<'a> {
             self.group.bytes.truncate(before);
             return Ok(false);
         }
-        let padding = usize::try_from(padding_of(entry.size)).unwrap_or(0);
+        let padding = usize::try_from(padding_bytes(entry.size)).unwrap_or(0);
         self.group.bytes.resize(end + padding, 0);
         let mut files = lock_files(self.files);
         self.group.files.push((files.len(), start..end));
@@ -205,7 +205,7 @@ impl<'a> PackWriter<'a> {
             self.group.kind = EntryGroupKind::FilesOf(folder.to_path_buf());
         }
         if self.group.count == 0 {
-            self.group.first = self.count();
+            self.group.first = self.file_count();
         }
         Ok(())
     }
@@ -216,11 +216,11 @@ impl<'a> PackWriter<'a> {
         content: &mut dyn Read,
     ) -> Result<bool, ArchiveError> {
         self.flush()?;
-        let number = self.count();
+        let number = self.file_count();
         let from = self.submitted;
-        let old = self.source.and_then(|s| s.large_file(&entry.path));
+        let old = self.source.and_then(|s| s.find_large_file(&entry.path));
         let mut head = self.buffers.empty();
-        head.extend_from_slice(&self.head_of(&entry)?);
+        head.extend_from_slice(&self.encode_head(&entry)?);
         self.submit_part(head, MemberContents::Head(number))?;
         let mut hasher = Hasher::default();
         let mut is_short = false;
@@ -249,7 +249,7 @@ impl<'a> PackWriter<'a> {
             }
             // If the file is short, its tar header already has the old size. Zeros fill the rest and
             // the entry becomes void.
-            let padded = len + padding_of(len);
+            let padded = len + padding_bytes(len);
             bytes.resize(usize::try_from(padded).unwrap_or(0), 0);
             self.submit_part(bytes, holds)?;
         }
@@ -265,11 +265,12 @@ impl<'a> PackWriter<'a> {
         Ok(true)
     }
 
-    fn head_of(&self, entry: &FileEntry) -> Result<Vec<u8>, IoError> {
-        file_head(entry.path.as_path(), entry.size, entry.mode, entry.mtime).at("write", self.path)
+    fn encode_head(&self, entry: &FileEntry) -> Result<Vec<u8>, IoError> {
+        encode_file_head(entry.path.as_path(), entry.size, entry.mode, entry.mtime)
+            .at("write", self.path)
     }
 
-    fn count(&self) -> u64 {
+    fn file_count(&self) -> u64 {
         lock_files(self.files).len() as u64
     }
 
@@ -285,18 +286,21 @@ impl<'a> PackWriter<'a> {
     /// copied.
     pub(crate) fn count_reusable(&self, file: impl Fn(usize) -> Option<FileEntry>) -> usize {
         self.source
-            .and_then(|s| s.reusable_files(file))
+            .and_then(|s| s.find_reusable_files(file))
             .map_or(0, |reuse| reuse.digests.len())
     }
 
     /// Copies the members with the first of `files`, as counted by [`PackWriter::count_reusable`],
     /// from the previous archive. Their files are not read.
     pub(crate) fn reuse(&mut self, files: &FileList) -> Result<(), ArchiveError> {
-        let Some(reuse) = self.source.and_then(|s| s.reusable_files(|i| files.get(i))) else {
+        let Some(reuse) = self
+            .source
+            .and_then(|s| s.find_reusable_files(|i| files.get(i)))
+        else {
             return Ok(());
         };
         self.flush()?;
-        let first = self.count();
+        let first = self.file_count();
         for (file, sha256) in files.iter().zip(reuse.digests) {
             lock_files(self.files).push(&FileEntry {
                 sha256: Some(sha256),
@@ -335,7 +339,7 @@ impl<'a> PackWriter<'a> {
 
     fn submit(&mut self, job: MemberJob) -> Result<(), ArchiveError> {
         self.submitted += 1;
-        // The writing thread has failed. `parallel::ordered` returns its error instead of this one.
+        // The writing thread has failed. `parallel::run_ordered` returns its error instead of this one.
         self.jobs.submit(job).map_err(|ConsumerFailed| {
             ArchiveError::Io(IoError {
                 action: "write",
@@ -363,7 +367,7 @@ impl<'a> PackWriter<'a> {
         let previous = self.source.and_then(|source| {
             let list = lock_files(self.files);
             let entries = files.iter().map(|(place, _)| list.get(*place));
-            source.equal_files(&entries.collect::<Option<Vec<_>>>()?)
+            source.find_equal_files(&entries.collect::<Option<Vec<_>>>()?)
         });
         self.submit(MemberJob::Fresh {
             bytes,

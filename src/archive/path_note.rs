@@ -1,6 +1,6 @@
 //! A path of a home with the reason why it is not archived as usual.
 
-use crate::io::json_path::as_shown;
+use crate::io::json_path::serialize_displayed;
 use crate::io::tree::FolderSize;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 /// A path that is excluded, skipped or damaged, with the reason.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct PathNote {
-    /// Path relative to the home. It may be no valid [`super::format::entry_name::EntryName`]; JSON has its displayed form.
-    #[serde(serialize_with = "as_shown")]
+    /// Path relative to the home. It need not be a valid entry name; JSON has its displayed form.
+    #[serde(serialize_with = "serialize_displayed")]
     pub path: PathBuf,
     /// The reason for the user, in lower case.
     pub reason: String,
@@ -27,8 +27,8 @@ impl PathNote {
         }
     }
 
-    /// Returns the notes ordered by path, the first one of each path.
-    pub(super) fn sorted(mut notes: Vec<Self>) -> Vec<Self> {
+    /// Returns the notes ordered by path and reason, only the first one of each path.
+    pub(super) fn sort_and_dedup(mut notes: Vec<Self>) -> Vec<Self> {
         notes.sort();
         notes.dedup_by(|again, first| again.path == first.path);
         notes

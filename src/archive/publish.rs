@@ -36,13 +36,13 @@ pub(crate) fn publish(
     flush::all(file.file()).at("fsync", file.path())?;
     // The sidecar is written to a temporary file first, so that a full disk fails before the
     // archive has its name.
-    let mut described = TempFile::inside(backups)?;
+    let mut described = TempFile::create_in(backups)?;
     let bytes = document::encode(described.path(), &metadata)?;
     described
         .file()
         .write_all(&bytes)
         .at("write", described.path())?;
-    let _held = FileLock::exclusive(lock)?;
+    let _held = FileLock::acquire(lock)?;
     for number in 1.. {
         let archive = backups.join(names::archive_name(stem, number));
         let Some(sidecar) = names::sidecar_path(&archive) else {

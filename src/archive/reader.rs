@@ -43,7 +43,7 @@ impl ArchiveReader {
             Some((manifest, end)) => {
                 let checked =
                     check_manifest(&manifest).and_then(|()| index_check::check(&manifest, end));
-                checked.map_err(|e| e.of(path))?;
+                checked.map_err(|e| e.with_path(path))?;
                 (manifest, ArchiveOrigin::Indexed)
             }
             // Compressed again by another program, or written by the Python tool: only a complete
@@ -59,7 +59,7 @@ impl ArchiveReader {
 
     /// Returns a reader of a checked manifest without an archive, for plans. [`ArchiveReader::read`]
     /// fails.
-    pub(crate) fn of_manifest(name: &Path, manifest: ArchiveManifest) -> Self {
+    pub(crate) fn from_manifest(name: &Path, manifest: ArchiveManifest) -> Self {
         Self {
             path: name.to_path_buf(),
             manifest,
@@ -112,7 +112,7 @@ impl ArchiveReader {
     ) -> Result<(), ArchiveError> {
         match self.origin {
             ArchiveOrigin::Indexed => {
-                unpack_indexed::by_index(&self.path, &self.manifest, extent, sink, progress)
+                unpack_indexed::unpack_by_index(&self.path, &self.manifest, extent, sink, progress)
             }
             ArchiveOrigin::Recompressed | ArchiveOrigin::Python => {
                 unpack_stream::unpack(&self.path, &self.manifest, self.is_python(), sink, progress)
@@ -121,14 +121,14 @@ impl ArchiveReader {
     }
 }
 
-/// Reads an archive without a footer to its end, to find out its origin.
+/// Reads an archive without a footer to its end. Returns its manifest and its origin.
 fn scan_for_manifest(path: &Path) -> Result<(ArchiveManifest, ArchiveOrigin), ArchiveError> {
     let packed = std::fs::metadata(path).at("read", path)?.len();
     let mut manifest = None;
     let mut python = PythonScan::new(packed);
     tar_stream::read_archive(path, &mut |entry, content| {
         if entry.name.as_path() != Path::new(MANIFEST_NAME) {
-            return python.entry(&entry, content);
+            return python.add_entry(&entry, content);
         }
         if manifest.is_some() {
             let what = "twice in the archive";
@@ -145,5 +145,5 @@ fn scan_for_manifest(path: &Path) -> Result<(ArchiveManifest, ArchiveOrigin), Ar
             .finish(path)
             .map(|manifest| (manifest, ArchiveOrigin::Python)),
     };
-    found.map_err(|e| e.of(path))
+    found.map_err(|e| e.with_path(path))
 }

@@ -43,7 +43,7 @@ impl<'a> FileLocator<'a> {
     }
 
     /// Returns the path at which a file was listed.
-    pub(super) fn listed(&self, name: &EntryName) -> PathBuf {
+    pub(super) fn listed_path(&self, name: &EntryName) -> PathBuf {
         self.places.source(name)
     }
 
@@ -65,11 +65,11 @@ impl<'a> FileLocator<'a> {
             Err(e) => return Err(e).at("read", &source),
         };
         let is_rollout = kind_of(planned.as_path()).is_rollout_folder();
-        let conversation = is_rollout.then(|| RolloutName::of(&source)).flatten();
+        let conversation = is_rollout.then(|| RolloutName::parse(&source)).flatten();
         let Some(conversation) = conversation else {
             return Ok(None);
         };
-        let places = other_places(planned.as_path(), &conversation.name);
+        let places = candidate_paths(planned.as_path(), &conversation.name);
         // Three rounds, because the rollout may move again during the search.
         let rounds = std::iter::repeat_n(&places, 3).flatten();
         for relative in rounds {
@@ -84,13 +84,13 @@ impl<'a> FileLocator<'a> {
         let source = self.scope.home.join(relative);
         // A link in its place could lead out of the home.
         let file = file_open::open_no_link(&source).ok()?;
-        let name = EntryName::of_path(&self.beside_links(relative)?).ok()?;
+        let name = EntryName::from_path(&self.resolve_archive_links(relative)?).ok()?;
         Some(OpenedFile { file, name })
     }
 
     /// Returns the name of a file without symbolic links in its path, because no entry may be below
     /// a link of the archive. Returns `None` if the scope does not capture the file.
-    fn beside_links(&self, relative: &Path) -> Option<PathBuf> {
+    fn resolve_archive_links(&self, relative: &Path) -> Option<PathBuf> {
         let name = if self.links.contains_ancestor_of(relative) {
             let real = self.scope.home.join(relative).canonical().ok()?;
             let home = self.scope.home.canonical().ok()?;
@@ -108,7 +108,7 @@ impl<'a> FileLocator<'a> {
 
 /// Returns the paths to which Codex may have moved the rollout at `path`. `name` is the file name
 /// without `.zst`.
-fn other_places(path: &Path, name: &str) -> Vec<PathBuf> {
+fn candidate_paths(path: &Path, name: &str) -> Vec<PathBuf> {
     let zst = format!("{name}{}", rollout::ZST);
     let mut places = vec![path.with_file_name(name), path.with_file_name(&zst)];
     for name in [name, &zst] {
@@ -135,7 +135,7 @@ mod tests {
         fs::create_dir(home.path().join(home::ARCHIVED_SESSIONS)).unwrap();
         let moved = home.path().join(home::ARCHIVED_SESSIONS).join(name);
         fs::write(moved, "x").unwrap();
-        let planned = EntryName::of_path(&Path::new("sessions/2026/11/18").join(name)).unwrap();
+        let planned = EntryName::from_path(&Path::new("sessions/2026/11/18").join(name)).unwrap();
         let mut scope = CaptureScope::new(home.path(), BackupMode::Full);
         let places = SourcePaths::default();
         let open = |scope: &CaptureScope| {

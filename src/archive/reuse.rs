@@ -83,7 +83,7 @@ impl<'a> PreviousArchive<'a> {
 
     /// Like [`PreviousArchive::open`], for an archive that is already open. `equal` are the files of the home whose
     /// contents were compared with those in the archive.
-    pub(crate) fn borrow(
+    pub(crate) fn with_reader(
         archive: &'a ArchiveReader,
         options: ReuseOptions,
         equal: NameSet,
@@ -133,7 +133,7 @@ impl<'a> PreviousArchive<'a> {
         self.archive.indexed()
     }
 
-    /// Returns the archive, if it was opened here.
+    /// Returns the archive if [`PreviousArchive::open`] opened it.
     pub(crate) fn into_reader(self) -> Option<ArchiveReader> {
         match self.archive {
             Cow::Owned(archive) => Some(archive),
@@ -147,7 +147,7 @@ impl<'a> PreviousArchive<'a> {
 
     /// Returns the members that hold the first file and the files after it in the same member, if
     /// all of these are unchanged. `file` returns the file of the home at a position.
-    pub(super) fn reusable_files(
+    pub(super) fn find_reusable_files(
         &self,
         file: impl Fn(usize) -> Option<FileEntry>,
     ) -> Option<ReusableFiles> {
@@ -195,7 +195,7 @@ impl<'a> PreviousArchive<'a> {
     /// Returns the member that holds exactly these small files, whatever their inodes are: a restored home has new
     /// ones. The caller compares the contents with the digests; the member itself is always checked before it is
     /// copied.
-    pub(super) fn equal_files(&self, files: &[FileEntry]) -> Option<ReusableFiles> {
+    pub(super) fn find_equal_files(&self, files: &[FileEntry]) -> Option<ReusableFiles> {
         let manifest = self.manifest()?;
         let (place, number) = self.locate(&files.first()?.path)?;
         let expected = MemberContents::Files(place as u64, files.len() as u64);
@@ -215,14 +215,14 @@ impl<'a> PreviousArchive<'a> {
         })
     }
 
-    /// Returns true if a file is certainly unchanged.
+    /// Returns true if the stamp, or a comparison of the contents, proves that a file is unchanged.
     fn is_unchanged(&self, old: &FileEntry, now: &FileEntry) -> bool {
         let has_equal_stamp = old.stamp == now.stamp && now.stamp.ctime != 0;
         has_equal_head(old, now) && (has_equal_stamp || self.equal.contains(now.path.as_path()))
     }
 
     /// Returns the chunks of a large file.
-    pub(super) fn large_file(&self, name: &EntryName) -> Option<PreviousLargeFile<'_>> {
+    pub(super) fn find_large_file(&self, name: &EntryName) -> Option<PreviousLargeFile<'_>> {
         let (place, number) = self.locate(name)?;
         let manifest = self.manifest()?;
         matches!(manifest.members.get(number)?.holds, MemberContents::Head(_)).then_some(
@@ -265,7 +265,7 @@ impl<'a> PreviousArchive<'a> {
     ) -> Result<AlignedBuffer, ArchiveError> {
         let len = usize::try_from(old.member.len)
             .map_err(|_| ArchiveError::damaged(self.path(), "an oversized member"))?;
-        let mut bytes = buffers.aligned(len);
+        let mut bytes = buffers.take_aligned(len);
         // An unreadable previous archive counts as damaged: the home is still complete, so the
         // backup goes on without copying.
         position::read_exact_at(&self.file, &mut bytes, old.member.offset)

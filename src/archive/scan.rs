@@ -2,7 +2,7 @@
 //! read their header.
 
 use super::duplicates::{self, DuplicateConversations};
-use super::format::path_checks::{misplaced_folder, misplaced_link, portable_target};
+use super::format::path_checks::{folder_problem, link_problem, relativize_target};
 use super::format::{
     EXTERNAL_DATABASES_FOLDER, EntryName, FileEntry, FileList, FolderEntry, InodeStamp, LinkEntry,
     NameTable,
@@ -43,7 +43,7 @@ pub(crate) struct HomeScan {
     pub excluded: Vec<PathNote>,
     /// Paths that could not be archived.
     pub skipped: Vec<PathNote>,
-    /// Files that are archived although their content is not what their name says.
+    /// Archived files whose content does not match their name, such as a database without a SQLite header.
     pub damaged: Vec<PathNote>,
     /// Conversations with more than one file.
     pub(super) copies: DuplicateConversations,
@@ -108,7 +108,7 @@ pub(crate) fn scan(scope: &CaptureScope, names: &Arc<NameTable>) -> Result<HomeS
     // Always in the same order, so that members hold the same files in every backup and can be
     // copied.
     tops.sort_by_key(fs::DirEntry::file_name);
-    let second = case_variants(&tops);
+    let second = find_case_variants(&tops);
     let mut walk = HomeWalk {
         scope,
         home: &canonical,
@@ -160,7 +160,7 @@ fn add_newly_archived(scope: &CaptureScope, canonical: &Path, scan: &mut HomeSca
 
 /// Returns the top-level names that equal a name of Codex when case is ignored, except Codex's own
 /// spelling or, if that is missing, the first one. A disk that ignores case could not restore both.
-fn case_variants(tops: &[fs::DirEntry]) -> HashSet<OsString> {
+fn find_case_variants(tops: &[fs::DirEntry]) -> HashSet<OsString> {
     let mut spellings: HashMap<String, Vec<OsString>> = HashMap::new();
     for name in tops.iter().map(fs::DirEntry::file_name) {
         if let Some(text) = name.to_str().filter(|_| home::is_codex_name(&name)) {
@@ -198,9 +198,9 @@ impl HomeWalk<'_> {
         if !meta.is_symlink() {
             return self.visit(path, relative);
         }
-        // `visit` calls `takes` again, so an excluded link must end here or it would be listed
+        // `visit` applies the scope again, so an excluded link must end here or it would be listed
         // twice.
-        if !self.note_and_take(relative, &meta) {
+        if !self.apply_scope(relative, &meta) {
             return;
         }
         let Ok(target) = path.canonical() else {
@@ -209,9 +209,9 @@ impl HomeWalk<'_> {
         // A folder of the home is archived at its own path already.
         let can_be_link = kind_of(relative).can_be_link() || target.is_dir();
         if target.starts_with(self.home) && can_be_link {
-            return self.link(path, relative);
+            return self.add_link(path, relative);
         }
-        if let Ok(name) = EntryName::of_path(relative) {
+        if let Ok(name) = EntryName::from_path(relative) {
             self.scan.linked.push(name);
         }
         let places = &mut self.scan.places;
@@ -221,9 +221,9 @@ impl HomeWalk<'_> {
         self.visit(&target, relative);
     }
 
-    /// Returns true if the scope captures `relative`. Adds excluded paths to the scan, a folder
-    /// once for all of its content.
-    fn note_and_take(&mut self, relative: &Path, meta: &Metadata) -> bool {
+    /// Returns true if the scope captures `relative`. Adds an excluded path to the scan; a folder stands for all of
+    /// its content.
+    fn apply_scope(&mut self, relative: &Path, meta: &Metadata) -> bool {
         if !self.scope.selects(relative) {
             return false;
         }
@@ -262,16 +262,16 @@ impl HomeWalk<'_> {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return,
             Err(e) => return self.skip(relative, e.to_string()),
         };
-        if !self.note_and_take(relative, &meta) {
+        if !self.apply_scope(relative, &meta) {
             return;
         }
-        let name = match EntryName::of_path(relative) {
+        let name = match EntryName::from_path(relative) {
             Ok(name) => name,
             Err(reason) => return self.skip(relative, reason),
         };
         if meta.is_dir() {
             let too_deep = || tree::is_too_deep(relative).then_some(tree::TOO_DEEP);
-            if let Some(reason) = misplaced_folder(relative).or_else(too_deep) {
+            if let Some(reason) = folder_problem(relative).or_else(too_deep) {
                 return self.skip(relative, reason);
             }
             self.scan.folders.push(FolderEntry {
@@ -288,9 +288,9 @@ impl HomeWalk<'_> {
                 Err(e) => self.skip(relative, e.to_string()),
             }
         } else if meta.is_symlink() {
-            self.link(path, relative);
+            self.add_link(path, relative);
         } else if meta.is_file() {
-            self.file(path, name, &meta);
+            self.add_file(path, name, &meta);
         } else if kind_of(relative).is_expected_file() {
             // A file of Codex is missing from the archive, and no rule excludes it.
             self.skip(relative, "a socket, pipe or device");
@@ -299,15 +299,15 @@ impl HomeWalk<'_> {
         }
     }
 
-    fn file(&mut self, source: &Path, name: EntryName, meta: &Metadata) {
+    fn add_file(&mut self, source: &Path, name: EntryName, meta: &Metadata) {
         let kind = kind_of(name.as_path());
-        let file = entry_of(name, meta);
+        let file = entry_from_metadata(name, meta);
         self.scan.stored_bytes += space::stored_bytes(meta);
         match kind {
             // A database is recognized by its header, not by its name: an empty or foreign file is
             // archived as a plain file. A file with a name of Codex's databases is reported,
             // because otherwise a backup of a destroyed database would look complete.
-            HomeEntryKind::Database => match database::begins_as_sqlite(source) {
+            HomeEntryKind::Database => match database::has_sqlite_header(source) {
                 Ok(true) => self.scan.databases.push(file),
                 Ok(false) => {
                     if meta.len() > 0 && home::is_versioned_database(file.path.as_path()) {
@@ -324,13 +324,13 @@ impl HomeWalk<'_> {
         }
     }
 
-    fn link(&mut self, path: &Path, relative: &Path) {
+    fn add_link(&mut self, path: &Path, relative: &Path) {
         let target = fs::read_link(path);
-        let (Ok(name), Ok(target)) = (EntryName::of_path(relative), target) else {
+        let (Ok(name), Ok(target)) = (EntryName::from_path(relative), target) else {
             return self.skip(relative, "an unreadable link");
         };
-        let kept = portable_target(self.home, relative, &target);
-        match misplaced_link(relative, &kept) {
+        let kept = relativize_target(self.home, relative, &target);
+        match link_problem(relative, &kept) {
             None => self.scan.links.push(LinkEntry {
                 path: name,
                 target: kept,
@@ -357,18 +357,18 @@ impl HomeWalk<'_> {
             if !named || !self.scope.selects(&relative) {
                 continue;
             }
-            if !database::is_sqlite(&path) {
+            if !database::may_be_sqlite(&path) {
                 let is_empty = path.metadata().is_ok_and(|meta| meta.len() == 0);
                 if !is_empty && path.exists() && home::is_versioned_database(&path) {
                     self.skip(&relative, "not a database: it has no SQLite header");
                 }
                 continue;
             }
-            if let (Ok(name), Ok(meta)) = (EntryName::of_path(&relative), path.metadata()) {
+            if let (Ok(name), Ok(meta)) = (EntryName::from_path(&relative), path.metadata()) {
                 self.scan.stored_bytes += space::stored_bytes(&meta);
                 self.scan.databases.push(FileEntry {
                     stamp: InodeStamp::default(),
-                    ..entry_of(name, &meta)
+                    ..entry_from_metadata(name, &meta)
                 });
             }
         }
@@ -384,7 +384,7 @@ impl HomeWalk<'_> {
 }
 
 /// Returns the entry of a listed file, without a digest.
-pub(super) fn entry_of(name: EntryName, meta: &Metadata) -> FileEntry {
+pub(super) fn entry_from_metadata(name: EntryName, meta: &Metadata) -> FileEntry {
     FileEntry {
         path: name,
         size: meta.len(),

@@ -44,8 +44,8 @@ impl CaptureScope {
 
     /// Excludes the manager home if it is inside the Codex home.
     pub(crate) fn exclude_manager_home(&mut self, manager_home: &Path) {
-        let inside = tree::real(manager_home);
-        let inside = inside.strip_prefix(tree::real(&self.home)).ok();
+        let inside = tree::resolve_links(manager_home);
+        let inside = inside.strip_prefix(tree::resolve_links(&self.home)).ok();
         let inside = inside.filter(|path| !path.as_os_str().is_empty());
         self.manager_home = inside.map(Path::to_path_buf);
     }
@@ -62,7 +62,8 @@ impl CaptureScope {
         }
     }
 
-    /// Returns why a backup leaves files of this kind out, and a restore unchanged; `None` if it does not.
+    /// Returns the reason why a backup leaves out files of this kind, and a restore leaves them unchanged; `None` if
+    /// they are captured.
     pub(super) fn exclusion_reason(&self, kind: HomeEntryKind) -> Option<&'static str> {
         match kind {
             HomeEntryKind::DatabaseSidecar => Some("included in the database's snapshot"),
@@ -79,8 +80,7 @@ impl CaptureScope {
         }
     }
 
-    /// Returns true if `only` is unset, or names `relative`, one of its parents, or a path below
-    /// it.
+    /// Returns true if `only` is unset, or contains `relative`, one of its parents, or a path below `relative`.
     pub(super) fn selects(&self, relative: &Path) -> bool {
         self.only
             .as_ref()
@@ -107,7 +107,7 @@ impl HomeSubset {
             if folders().next() == Some(&last) {
                 continue;
             }
-            above.extend(folders().filter_map(|folder| EntryName::of_path(folder).ok()));
+            above.extend(folders().filter_map(|folder| EntryName::from_path(folder).ok()));
             last = folders().next().unwrap_or(Path::new("")).to_path_buf();
         }
         Self { named, above }
@@ -137,9 +137,9 @@ impl Excludes {
         let mut builder = GlobSetBuilder::new();
         for glob in globs {
             let anchored = glob.trim_start_matches('/').trim_end_matches('/');
-            builder.add(glob_of(anchored)?);
+            builder.add(build_glob(anchored)?);
             if !glob.trim_end_matches('/').contains('/') {
-                builder.add(glob_of(&format!("**/{anchored}"))?);
+                builder.add(build_glob(&format!("**/{anchored}"))?);
             }
         }
         Ok(Self {
@@ -176,7 +176,7 @@ impl Excludes {
     }
 }
 
-fn glob_of(text: &str) -> Result<Glob, globset::Error> {
+fn build_glob(text: &str) -> Result<Glob, globset::Error> {
     GlobBuilder::new(text).literal_separator(true).build()
 }
 

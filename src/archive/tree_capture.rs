@@ -10,7 +10,7 @@
 //! recognizes unchanged files. Databases and the login are always copies, removed after each run.
 
 use super::ArchiveError;
-use super::capture::{folder_ids, new_manifest, scan_with_snapshots, take_files};
+use super::capture::{new_manifest, read_folder_ids, scan_with_snapshots, take_files};
 use super::database_snapshots::DatabaseSnapshots;
 use super::format::{ArchiveManifest, FileEntry, FileList, MANIFEST_NAME, Metadata, NameSet};
 use super::login_read::{self, LoginFile};
@@ -40,7 +40,7 @@ pub(crate) struct CapturedTree {
     pub(crate) excluded: Vec<PathNote>,
     /// Paths that could not be captured.
     pub(crate) skipped: Vec<PathNote>,
-    /// Files that are captured although their content is not what their name says.
+    /// Captured files whose content does not match their name, such as a database without a SQLite header.
     pub(crate) damaged: Vec<PathNote>,
     linked: NameSet,
 }
@@ -58,8 +58,8 @@ pub(crate) fn capture_tree(
     tmp: &Path,
     mut metadata: Metadata,
 ) -> Result<CapturedTree, ArchiveError> {
-    let staging = Staging::inside(tmp)?;
-    let folders = folder_ids(&scope.home);
+    let staging = Staging::create_in(tmp)?;
+    let folders = read_folder_ids(&scope.home);
     let names = Arc::default();
     let (mut scan, databases) = scan_with_snapshots(scope, &names, &staging, |_| Ok(()))?;
     metadata.captured_files = scan.top_entries();
@@ -76,8 +76,8 @@ pub(crate) fn capture_tree(
         ..
     } = writer;
     skipped.append(&mut scan.skipped);
-    let skipped = PathNote::sorted(skipped);
-    let manifest = manifest(scope, &mut scan, files, &skipped, login.as_ref(), metadata);
+    let skipped = PathNote::sort_and_dedup(skipped);
+    let manifest = build_manifest(scope, &mut scan, files, &skipped, login.as_ref(), metadata);
     let tree = CapturedTree {
         root: root.to_path_buf(),
         manifest,
@@ -88,14 +88,14 @@ pub(crate) fn capture_tree(
         linked,
     };
     // From here on an error removes the copy of the login, by dropping `tree`.
-    if folder_ids(&scope.home) != folders {
+    if read_folder_ids(&scope.home) != folders {
         return Err(ArchiveError::Replaced(scope.home.clone()));
     }
     tree.write_manifest()?;
     Ok(tree)
 }
 
-/// Adds everything; the login last.
+/// Adds all entries of the scan and removes what earlier captures left. The login is last.
 fn fill(
     writer: &mut TreeWriter<'_>,
     scope: &CaptureScope,
@@ -109,7 +109,7 @@ fn fill(
     }
     writer.add_files(files)?;
     writer.add_folder(atomic::parent_of(Path::new(MANIFEST_NAME)))?;
-    writer.remove_others()?;
+    writer.remove_unplaced()?;
     let login = login_read::read_login(&scope.home, scan.login.as_ref(), &mut writer.skipped)?;
     if let Some(file) = &login {
         writer.add_login(&file.entry, file.bytes.expose())?;
@@ -117,7 +117,7 @@ fn fill(
     Ok(login)
 }
 
-fn manifest(
+fn build_manifest(
     scope: &CaptureScope,
     scan: &mut HomeScan,
     files: FileList,
@@ -144,8 +144,8 @@ impl CapturedTree {
     }
 
     /// Replaces links to files that changed since the capture by copies up to the last complete
-    /// line. Returns the number of these files. A backup made before has content that this capture
-    /// never had.
+    /// line. Returns the number of these files. If it is not zero, a backup of the tree made before has content that
+    /// does not belong to this capture.
     ///
     /// # Errors
     /// A file cannot be copied.

@@ -52,7 +52,7 @@ impl<'a> TreeWriter<'a> {
         names: &Arc<NameTable>,
     ) -> Result<Self, IoError> {
         // The clock of the file system decides on the age of files, not the clock of this machine.
-        let mut probe = TempFile::inside(root)?;
+        let mut probe = TempFile::create_in(root)?;
         let started = probe.file().metadata().at("read", root)?;
         Ok(Self {
             root,
@@ -86,7 +86,7 @@ impl<'a> TreeWriter<'a> {
     }
 
     /// Creates the parents of `name`, and returns the path of `name` in the tree.
-    fn prepare(&mut self, name: &EntryName) -> Result<PathBuf, IoError> {
+    fn prepare_path(&mut self, name: &EntryName) -> Result<PathBuf, IoError> {
         let path = name.as_path();
         self.add_folder(path.parent().unwrap_or(Path::new("")))?;
         Ok(self.root.join(path))
@@ -101,7 +101,7 @@ impl<'a> TreeWriter<'a> {
             self.add_folder(folder.path.as_path())?;
         }
         for link in links {
-            let path = self.prepare(&link.path)?;
+            let path = self.prepare_path(&link.path)?;
             if fs::read_link(&path).ok().as_ref() != Some(&link.target) {
                 remove_existing(&path)?;
                 tree::make_link(&link.target, &path)?;
@@ -117,7 +117,7 @@ impl<'a> TreeWriter<'a> {
         planned: &FileEntry,
         snapshot: &Path,
     ) -> Result<(), IoError> {
-        let path = self.prepare(&planned.path)?;
+        let path = self.prepare_path(&planned.path)?;
         remove_existing(&path)?;
         // The file keeps the time of the snapshot. With the time of the database, of which only the
         // write-ahead log may have changed, a backup program could take it for its predecessor.
@@ -132,7 +132,7 @@ impl<'a> TreeWriter<'a> {
 
     /// Writes the bytes of the login, with mode 0600.
     pub(super) fn add_login(&mut self, entry: &FileEntry, bytes: &[u8]) -> Result<(), IoError> {
-        let path = self.prepare(&entry.path)?;
+        let path = self.prepare_path(&entry.path)?;
         remove_existing(&path)?;
         let private = FileEntry {
             mode: 0o600,
@@ -147,22 +147,22 @@ impl<'a> TreeWriter<'a> {
     pub(super) fn add_files(&mut self, files: &FileList) -> Result<(), ArchiveError> {
         let mut deferred = Vec::new();
         for planned in files.iter() {
-            if !self.try_file(&planned, true)? {
+            if !self.try_capture(&planned, true)? {
                 deferred.push(planned);
             }
         }
-        self.add_deferred(deferred)
+        self.capture_deferred(deferred)
     }
 
     /// Links or copies an open file. Returns false if it became shorter.
-    fn place(
+    fn place_file(
         &mut self,
         opened: &mut OpenedFile,
         entry: &FileEntry,
         is_whole: bool,
     ) -> Result<bool, IoError> {
-        let path = self.prepare(&entry.path)?;
-        if is_whole && self.may_link(entry) && self.link(opened, &path)? {
+        let path = self.prepare_path(&entry.path)?;
+        if is_whole && self.may_link(entry) && self.try_link(opened, &path)? {
             self.linked.insert(&entry.path);
         } else {
             match copy_prefix(&path, &mut opened.file, entry) {
@@ -176,7 +176,7 @@ impl<'a> TreeWriter<'a> {
 
     /// Makes `path` a hard link to the open file. Returns false if that is impossible, as between
     /// file systems.
-    fn link(&self, opened: &OpenedFile, path: &Path) -> Result<bool, IoError> {
+    fn try_link(&self, opened: &OpenedFile, path: &Path) -> Result<bool, IoError> {
         let wanted = InodeStamp::of(&opened.file.metadata().at("read", path)?);
         // Without inode numbers a link cannot be verified.
         if wanted.ino == 0 {
@@ -192,7 +192,7 @@ impl<'a> TreeWriter<'a> {
             return Ok(true);
         }
         remove_existing(path)?;
-        if sharing::hard_link(&self.locator.listed(&opened.name), path).is_err() {
+        if sharing::hard_link(&self.locator.listed_path(&opened.name), path).is_err() {
             return Ok(false);
         }
         // Another file may have been renamed to this name after the file was opened.
@@ -203,8 +203,8 @@ impl<'a> TreeWriter<'a> {
         Ok(false)
     }
 
-    /// Returns true if the tree has a link to exactly this version of a rollout, from a capture
-    /// before. It is not opened again: half a million files would take long.
+    /// Returns true if the tree has a link to exactly this version of a rollout, from an earlier capture. Such a
+    /// rollout is not opened again, because opening half a million files takes long.
     fn is_linked_rollout(&self, planned: &FileEntry) -> bool {
         let path = planned.path.as_path();
         kind_of(path).is_rollout_folder()
@@ -231,16 +231,16 @@ impl<'a> TreeWriter<'a> {
     }
 
     /// Removes everything from the tree that this capture did not place.
-    pub(super) fn remove_others(&self) -> Result<(), IoError> {
-        self.remove_others_in(Path::new(""))
+    pub(super) fn remove_unplaced(&self) -> Result<(), IoError> {
+        self.remove_unplaced_in(Path::new(""))
     }
 
-    fn remove_others_in(&self, folder: &Path) -> Result<(), IoError> {
+    fn remove_unplaced_in(&self, folder: &Path) -> Result<(), IoError> {
         let path = self.root.join(folder);
         for (name, kind) in tree::list(&path).at("list", &path)? {
             let relative = folder.join(name);
             if kind.is_dir() && self.folders.contains(&relative) {
-                self.remove_others_in(&relative)?;
+                self.remove_unplaced_in(&relative)?;
             } else if !self.placed.contains(&relative) {
                 tree::remove(&self.root.join(relative))?;
             }
@@ -258,8 +258,8 @@ impl CaptureTarget for TreeWriter<'_> {
         self.skipped.push(PathNote::new(name.as_path(), reason));
     }
 
-    /// Records a rollout whose link is from a capture before.
-    fn has_captured(&mut self, planned: &FileEntry) -> Result<bool, ArchiveError> {
+    /// Records a rollout whose link an earlier capture made.
+    fn record_if_captured(&mut self, planned: &FileEntry) -> Result<bool, ArchiveError> {
         if !self.is_linked_rollout(planned) {
             return Ok(false);
         }
@@ -288,9 +288,9 @@ impl CaptureTarget for TreeWriter<'_> {
         }
         let entry = FileEntry {
             size,
-            ..scan::entry_of(opened.name.clone(), &meta)
+            ..scan::entry_from_metadata(opened.name.clone(), &meta)
         };
-        if !self.place(opened, &entry, size == meta.len())? {
+        if !self.place_file(opened, &entry, size == meta.len())? {
             return Ok(Some(SkipReason::Shorter));
         }
         self.rollouts.extend(rollout);

@@ -34,7 +34,7 @@ enum UnpackedMember {
 }
 
 /// Unpacks an archive whose index was checked.
-pub(super) fn by_index(
+pub(super) fn unpack_by_index(
     path: &Path,
     manifest: &ArchiveManifest,
     extent: Extent,
@@ -60,7 +60,7 @@ pub(super) fn by_index(
         begun_voids: 0,
         void_bytes_left: 0,
     };
-    let read = parallel::ordered_on(
+    let read = parallel::run_ordered_on(
         // One thread more than processors, because a thread may wait for the disk.
         parallel::threads() + 1,
         MAX_MEMBERS_IN_FLIGHT,
@@ -78,7 +78,7 @@ pub(super) fn by_index(
         Extent::All => in_order.check_end(),
         Extent::Wanted => Ok(()),
     });
-    checked.map_err(|e| e.of(path))
+    checked.map_err(|e| e.with_path(path))
 }
 
 /// Checks that span several members, applied in the order of the archive.
@@ -224,7 +224,7 @@ impl Unpacker<'_> {
                 member_content::check_head(&bytes, &self.file_at(file)?)?;
             }
             MemberContents::Chunk(file, digest_so_far) => {
-                return self.chunk(bytes, file, digest_so_far, offset);
+                return self.unpack_chunk(bytes, file, digest_so_far, offset);
             }
             MemberContents::Void => return Ok(UnpackedMember::Void(bytes)),
         }
@@ -239,7 +239,7 @@ impl Unpacker<'_> {
         else {
             return Err(bad("is too large"));
         };
-        let mut packed = self.buffers.aligned(len);
+        let mut packed = self.buffers.take_aligned(len);
         match position::read_exact_at(self.file, &mut packed, member.offset) {
             Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Err(bad("ends early")),
             other => other.at("read", self.path).map_err(ArchiveError::from)?,
@@ -261,7 +261,7 @@ impl Unpacker<'_> {
         Ok(())
     }
 
-    fn chunk(
+    fn unpack_chunk(
         &self,
         bytes: AlignedBuffer,
         file: u64,
@@ -269,7 +269,7 @@ impl Unpacker<'_> {
         offset: u64,
     ) -> Result<UnpackedMember, ContentError> {
         let entry = self.file_at(file)?;
-        let content = member_content::chunk_content(&bytes, &entry, offset)?;
+        let content = member_content::read_chunk_content(&bytes, &entry, offset)?;
         self.progress.add_bytes(content.len() as u64);
         // Before the digest of the whole file is known: the receiver publishes nothing until
         // `finish_file`.

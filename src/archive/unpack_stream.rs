@@ -23,11 +23,11 @@ pub(super) fn unpack(
 ) -> Result<(), ArchiveError> {
     let mut list = Checklist::new(manifest, is_python);
     progress.expect_bytes(manifest.files.bytes());
-    read_archive(path, &mut |entry, content| match list.take(&entry)? {
+    read_archive(path, &mut |entry, content| match list.check_off(&entry)? {
         Some(file) => unpack_file(&file, content, sink, progress),
         None => Ok(()),
     })?;
-    match list.first_missing() {
+    match list.find_missing() {
         Some(name) => Err(ArchiveError::damaged(path, format!("{name} is missing"))),
         None => Ok(()),
     }
@@ -98,7 +98,7 @@ impl<'a> Checklist<'a> {
     }
 
     /// Removes an entry from the list. Returns it if it is a file with content to check.
-    fn take(&mut self, entry: &RawEntry) -> Result<Option<FileEntry>, ContentError> {
+    fn check_off(&mut self, entry: &RawEntry) -> Result<Option<FileEntry>, ContentError> {
         let unexpected_entry = |reason| Err(ContentError::unsafe_entry(&entry.name, reason));
         match &entry.kind {
             RawKind::File if self.take_void(&entry.name) => Ok(None),
@@ -139,7 +139,7 @@ impl<'a> Checklist<'a> {
     }
 
     /// Returns a listed entry that the archive lacks. The Python tool lists no folders.
-    fn first_missing(self) -> Option<EntryName> {
+    fn find_missing(self) -> Option<EntryName> {
         let files = self.missing.into_values();
         let folders = self.folders.into_iter().filter(|_| !self.is_python);
         let void = self.void.into_iter().filter(|(_, left)| *left > 0);

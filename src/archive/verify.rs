@@ -77,7 +77,7 @@ fn read_completely(
     report: &mut VerifyReport,
 ) -> Result<(), ArchiveError> {
     let archive = ArchiveReader::open(path)?;
-    let checker = Checker::new(&archive, Staging::inside(tmp)?);
+    let checker = Checker::new(&archive, Staging::create_in(tmp)?);
     // A full disk would look like a damaged database.
     space::require(tmp, database_bytes(&archive), space::free_bytes(tmp))?;
     for journal in &checker.journals {
@@ -90,7 +90,7 @@ fn read_completely(
     // Runs at the same time as the archive is read, so that both use the same cached disk blocks.
     let place = |entry: &FileEntry| checker.places.get(&entry.path).cloned();
     let sink = PlaceSink { place };
-    let (sidecar, read) = parallel::both(
+    let (sidecar, read) = parallel::run_both(
         || (!archive.is_python()).then(|| compare_with_sidecar(path)),
         || archive.read(Extent::All, &sink, progress),
     );
@@ -99,8 +99,8 @@ fn read_completely(
         Err(e) => report.problems.push(e.to_string()),
         Ok(()) => {}
     }
-    for (name, copy) in checker.databases() {
-        let listed = || digest_of(&archive, name);
+    for (name, copy) in checker.find_databases() {
+        let listed = || find_digest(&archive, name);
         match check_database(copy, listed)? {
             Ok(()) => {}
             Err(e) => report.problems.push(format!("{name}: {e}")),
@@ -124,13 +124,13 @@ fn database_bytes(archive: &ArchiveReader) -> u64 {
     databases.map(|f| f.size).fold(0, u64::saturating_add)
 }
 
-fn digest_of(archive: &ArchiveReader, name: &EntryName) -> Option<Sha256Digest> {
+fn find_digest(archive: &ArchiveReader, name: &EntryName) -> Option<Sha256Digest> {
     let files = &archive.contents().files;
     files.iter().find(|f| f.path == *name)?.sha256
 }
 
 /// Checks an unpacked database. `listed` returns its digest in the archive. A `-wal` beside it,
-/// which archives of the Python tool can have, is folded in first.
+/// which archives of the Python tool can have, is checkpointed first.
 ///
 /// # Errors
 /// The copy could not be checked, which proves nothing about the archive.
@@ -145,12 +145,12 @@ fn check_database(
         Ok(())
     };
     match folded.and_then(|()| database::check(copy)) {
-        Err(e) if e.is_of_machine() => Err(e.into()),
+        Err(e) if e.is_caused_by_machine() => Err(e.into()),
         Err(e) if !has_wal => {
             // The unpacked bytes matched their digest. If the copy differs now, the disk is at
             // fault and not the archive.
             let file = file_open::open(copy).at("read", copy)?;
-            let (digest, _) = hash::sha256_of(&mut BufReader::new(file)).at("read", copy)?;
+            let (digest, _) = hash::hash_reader(&mut BufReader::new(file)).at("read", copy)?;
             if listed().is_some_and(|listed| listed.to_string() != digest) {
                 let other = std::io::Error::other("the content differs from what was written");
                 return Err(other).at("read back", copy)?;
@@ -172,7 +172,7 @@ fn compare_with_sidecar(path: &Path) -> Result<Option<SidecarProblem>, ArchiveEr
         Err(problem) => return Ok(Some(problem)),
     };
     let file = file_open::open(path).at("read", path)?;
-    let (digest, bytes) = hash::sha256_of(&mut BufReader::new(file)).at("read", path)?;
+    let (digest, bytes) = hash::hash_reader(&mut BufReader::new(file)).at("read", path)?;
     let same = metadata.archive_bytes == bytes && metadata.archive_sha256 == digest;
     Ok((!same).then_some(SidecarProblem::OfAnother))
 }
@@ -225,7 +225,7 @@ impl Checker {
 
     /// Returns the unpacked databases. Where other content is allowed, only files with a SQLite
     /// header.
-    fn databases(&self) -> Vec<(&EntryName, &Path)> {
+    fn find_databases(&self) -> Vec<(&EntryName, &Path)> {
         let mut databases: Vec<_> = self
             .places
             .iter()
@@ -233,7 +233,7 @@ impl Checker {
             .filter(|(_, copy)| {
                 let is_empty = || copy.metadata().is_ok_and(|meta| meta.len() == 0);
                 copy.extension().is_some_and(|e| e == "sqlite")
-                    && (database::is_sqlite(copy) || !(self.allows_non_databases || is_empty()))
+                    && (database::may_be_sqlite(copy) || !(self.allows_non_databases || is_empty()))
             })
             .collect();
         databases.sort();
@@ -264,7 +264,7 @@ mod tests {
     use std::fs;
 
     #[test]
-    fn only_wrong_content_counts_as_damage() {
+    fn only_wrong_content_is_reported_as_damage() {
         let folder = tempfile::tempdir().unwrap();
         let copy = folder.path().join("0.sqlite");
         let listed = |bytes: &[u8]| {

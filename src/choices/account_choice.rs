@@ -10,7 +10,7 @@ use crate::quota::state;
 use crate::ui::picker::{Picker, PickerItem, PickerOptions};
 use crate::ui::{Style, windows};
 use crate::views::account::{
-    accounts_and_profiles, first_login, label, printable, style_of, with_verdict,
+    first_login, label, printable, read_accounts_and_profiles, style_of, with_verdict,
 };
 
 /// Returns the account that `text` names: a profile, an email, or a unique prefix of one.
@@ -20,7 +20,7 @@ pub(crate) fn find_identity(text: &str, context: &Context) -> Result<Identity> {
 
 /// Returns all known facts about the account that `text` names.
 pub(crate) fn find_account(text: &str, context: &Context) -> Result<Account> {
-    let (mut accounts, _) = accounts_and_profiles(context)?;
+    let (mut accounts, _) = read_accounts_and_profiles(context)?;
     let position = find_position(&accounts, text, context)?;
     Ok(accounts.swap_remove(position))
 }
@@ -37,7 +37,7 @@ pub(crate) fn find_account_or_live(
     if let Some(text) = text {
         return find_account(text, context);
     }
-    let (accounts, _) = accounts_and_profiles(context)?;
+    let (accounts, _) = read_accounts_and_profiles(context)?;
     let live = accounts.into_iter().find(|account| account.current);
     live.ok_or_else(|| {
         CommandError::failed("no account is signed in to the Codex home")
@@ -65,32 +65,32 @@ pub(crate) fn find_position(accounts: &[Account], text: &str, context: &Context)
 pub(crate) fn pick_account(question: &str, context: &Context) -> Result<Identity> {
     let is_free = |account: &Account| !account.current && account.login == LoginState::Ok;
     let hint = "name an account; list the accounts: codex-manager list";
-    Ok(choose(question, is_free, hint, context)?.identity)
+    Ok(choose_account(question, is_free, hint, context)?.identity)
 }
 
 /// Returns the name of a profile: `name`, or without one the choice of the user.
 ///
 /// # Errors
 /// As [`pick_account`].
-pub(crate) fn profile_name(name: Option<String>, context: &Context) -> Result<String> {
+pub(crate) fn choose_profile_name(name: Option<String>, context: &Context) -> Result<String> {
     if let Some(name) = name {
         return Ok(name);
     }
     let question = "which profile?";
     let hint = "name a profile; list the profiles: codex-manager list";
-    let chosen = choose(question, |_| true, hint, context)?;
+    let chosen = choose_account(question, |_| true, hint, context)?;
     chosen.profile.ok_or_else(|| CommandError::usage(question))
 }
 
 /// Lets the user choose among the accounts with a profile, the recommended one first. The first one that
 /// `is_default` accepts is preselected.
-fn choose(
+fn choose_account(
     question: &str,
     is_default: impl Fn(&Account) -> bool,
     hint: &str,
     context: &Context,
 ) -> Result<AccountEntry> {
-    let (mut accounts, _) = accounts_and_profiles(context)?;
+    let (mut accounts, _) = read_accounts_and_profiles(context)?;
     accounts.retain(|a| a.entry.profile.is_some());
     if accounts.is_empty() {
         return Err(CommandError::failed("there are no profiles yet").hint(first_login(context)));
@@ -104,7 +104,7 @@ fn choose(
         question,
         items: (0..)
             .zip(&ranked)
-            .map(|(i, ranked)| picker_item(i, ranked.account, context))
+            .map(|(i, ranked)| build_picker_item(i, ranked.account, context))
             .collect(),
         default: default.unwrap_or(0),
         options: PickerOptions::default(),
@@ -116,10 +116,10 @@ fn choose(
     chosen.ok_or_else(|| CommandError::usage(question.to_owned()).hint(hint))
 }
 
-fn picker_item(id: usize, account: &Account, context: &Context) -> PickerItem {
+fn build_picker_item(id: usize, account: &Account, context: &Context) -> PickerItem {
     let (account, verdict) = with_verdict(account.clone(), context);
     let weekly = account.entry.observation.as_ref().and_then(|o| o.weekly());
-    let left = weekly.map(|weekly| state::left(weekly, &context.now()));
+    let left = weekly.map(|weekly| state::percent_left(weekly, &context.now()));
     let left = left.map_or((Style::Plain, String::new()), |left| {
         (windows::style_of(left), format!("{left:>3.0} %"))
     });

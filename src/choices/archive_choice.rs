@@ -3,7 +3,7 @@
 use crate::context::Context;
 use crate::error::{CommandError, Result};
 use crate::inventory::archive_names::{
-    LATEST, by_number, find_file, latest_offset, numbered, typed_name,
+    LATEST, find_by_number, find_file, latest_offset, numbered, shortest_name,
 };
 use crate::inventory::records::ArchiveRecord;
 use crate::inventory::store;
@@ -37,7 +37,7 @@ pub(crate) fn find_latest<'r>(
     } else if records.iter().any(accepts) {
         CommandError::failed("latest: there are only safety and partial archives")
             .hint("name one of them: codex-manager list-backups")
-            .hint(account::first_archive(context))
+            .hint(account::suggest_first_archive(context))
     } else if records.iter().any(|r| r.archive.is_some()) {
         CommandError::failed("latest: no archive is undamaged")
             .hint("list the problems with: codex-manager list-backups")
@@ -60,12 +60,12 @@ pub(crate) fn find_by_prefix<'r>(
         [] => Ok(None),
         [one] => Ok(Some(one)),
         several => {
-            let names: Vec<_> = several.iter().map(|r| typed_name(r)).collect();
+            let names: Vec<_> = several.iter().map(|r| shortest_name(r)).collect();
             let error = CommandError::failed(format!(
                 "{text:?} is the beginning of {}",
                 pluralize(names.len(), "archive name")
             ));
-            Err(error.hint(format!("they are: {}", similar::first_of(&names))))
+            Err(error.hint(format!("they are: {}", similar::join_first(&names))))
         }
     }
 }
@@ -84,7 +84,7 @@ pub(crate) fn unknown_archive_error(
     let latest = has_archives.then(|| LATEST.to_owned());
     let names: Vec<_> = latest
         .into_iter()
-        .chain(archives.into_iter().map(typed_name))
+        .chain(archives.into_iter().map(shortest_name))
         .chain(others.iter().cloned())
         .collect();
     let mut error = CommandError::failed(message);
@@ -93,7 +93,7 @@ pub(crate) fn unknown_archive_error(
     error.hint(if has_archives {
         "list archives with: codex-manager list-backups".to_owned()
     } else {
-        account::first_archive(context)
+        account::suggest_first_archive(context)
     })
 }
 
@@ -101,7 +101,7 @@ pub(crate) fn unknown_archive_error(
 pub(crate) fn no_archives_error(context: &Context) -> CommandError {
     let backups = context.backups();
     CommandError::failed(format!("no archives in {}", backups.display()))
-        .hint(account::first_archive(context))
+        .hint(account::suggest_first_archive(context))
 }
 
 /// Finds the archive that `name` denotes: `latest`, `latest~N`, a path, a name in `backups/` with or
@@ -126,7 +126,7 @@ pub(crate) fn find_archive(
     let records = context.archives()?;
     let found = match offset {
         Some(offset) => Some(find_latest(&records, offset, context, accepts)?),
-        None => match by_number(&records, &text) {
+        None => match find_by_number(&records, &text) {
             Some(record) => Some(record),
             None => find_by_prefix(&records, &text)?,
         },

@@ -62,7 +62,7 @@ fn value_name(arg: &Arg) -> String {
 /// considered.
 fn resolve_settings() -> Option<Settings> {
     // The shell calls the program without its flags.
-    let env = Environment::of_process();
+    let env = Environment::from_process();
     Settings::resolve(Flags::default(), &env).ok()
 }
 
@@ -101,12 +101,12 @@ fn complete_accounts(typed: &OsStr) -> Vec<CompletionCandidate> {
 
 fn complete_profiles(typed: &OsStr) -> Vec<CompletionCandidate> {
     let is_profile = |folder: &Path| folder.join("profile.json").is_file();
-    let names = names_in("profiles", is_profile);
+    let names = list_names_in("profiles", is_profile);
     matching_candidates(typed, names.into_iter().map(|name| (name, None)))
 }
 
 /// Returns the names in a folder of the manager home that `accepts` takes, sorted.
-fn names_in(folder: &str, accepts: impl Fn(&Path) -> bool) -> Vec<String> {
+fn list_names_in(folder: &str, accepts: impl Fn(&Path) -> bool) -> Vec<String> {
     let folder = resolve_settings().map(|settings| settings.manager_home.join(folder));
     let entries = folder.and_then(|folder| fs::read_dir(folder).ok());
     let entries = entries.into_iter().flatten().flatten();
@@ -120,7 +120,7 @@ fn names_in(folder: &str, accepts: impl Fn(&Path) -> bool) -> Vec<String> {
 
 /// Archive names without the suffix, newest first.
 fn complete_archives(typed: &OsStr) -> Vec<CompletionCandidate> {
-    let names = names_in("backups", Path::is_file).into_iter().rev();
+    let names = list_names_in("backups", Path::is_file).into_iter().rev();
     let names = names.filter(|name| names::is_archive_name(name));
     let short = |name: String| Some((name.strip_suffix(ARCHIVE_SUFFIX)?.to_owned(), None));
     matching_candidates(typed, names.filter_map(short))

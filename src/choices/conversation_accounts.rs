@@ -71,13 +71,13 @@ impl ConversationAccounts {
     }
 
     /// Returns the account of a conversation; empty if it is unknown.
-    pub(crate) fn of(&self, thread: &ListedThread) -> ConversationAccount {
+    pub(crate) fn find(&self, thread: &ListedThread) -> ConversationAccount {
         let launched = match &self.launched {
             Some(launched) => launched.get(&thread.id).cloned(),
             None if self.launches.is_empty() => None,
             None => self
                 .launches
-                .of_session(&thread.id)
+                .find_by_session(&thread.id)
                 .as_ref()
                 .map(launch_account),
         };

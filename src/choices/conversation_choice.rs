@@ -1,13 +1,13 @@
 //! The conversation that the user names.
 
-use crate::choices::listed::unlisted;
+use crate::choices::listed::list_unlisted;
 use crate::codex::rollout::RolloutName;
 use crate::codex::threads::{self, ThreadFilter, ThreadRow};
 use crate::context::Context;
 use crate::conversations::named_conversation::NamedConversation;
 use crate::error::{CommandError, Result};
 use crate::history::id::ConversationId;
-use crate::history::rollout::{of_home, recorded_rollout};
+use crate::history::rollout::{recorded_rollout, require_in_home};
 use crate::history::session_index::ThreadNameIndex;
 use crate::history::{thread_choice, thread_rollouts};
 use crate::io::{shell, similar};
@@ -23,17 +23,17 @@ pub(crate) struct ChosenConversation<'r> {
 }
 
 impl<'r> ChosenConversation<'r> {
-    /// Returns the conversation that `text` names; see [`thread_choice::named`].
+    /// Returns the conversation that `text` names; see [`thread_choice::find_named`].
     ///
     /// # Errors
     /// No conversation or several match.
-    pub(crate) fn named(rows: &'r [ThreadRow], text: &str, context: &Context) -> Result<Self> {
+    pub(crate) fn find(rows: &'r [ThreadRow], text: &str, context: &Context) -> Result<Self> {
         let home = context.codex_home();
-        if let Some(row) = find(rows, text)? {
-            return Ok(Self::of(row, home));
+        if let Some(row) = find_row(rows, text)? {
+            return Ok(Self::from_row(row, home));
         }
-        let id = thread_choice::id_in_path(text).unwrap_or_else(|| text.to_owned());
-        if let Some(rollout) = rollout_of(home, &id, "") {
+        let id = thread_choice::parse_id_in_path(text).unwrap_or_else(|| text.to_owned());
+        if let Some(rollout) = locate_rollout(home, &id, "") {
             let (row, rollout) = (None, Some(rollout));
             return Ok(Self { id, row, rollout });
         }
@@ -47,11 +47,11 @@ impl<'r> ChosenConversation<'r> {
         })
     }
 
-    pub(crate) fn of(row: &'r ThreadRow, home: &Path) -> Self {
+    pub(crate) fn from_row(row: &'r ThreadRow, home: &Path) -> Self {
         Self {
             id: row.id.clone(),
             row: Some(row),
-            rollout: rollout_of(home, &row.id, &row.rollout_path),
+            rollout: locate_rollout(home, &row.id, &row.rollout_path),
         }
     }
 }
@@ -62,18 +62,19 @@ fn add_list_hints(error: CommandError) -> CommandError {
         .hint("find unlisted conversations: codex-manager history check")
 }
 
-/// Returns the conversation that `text` names, to read its rollout; see [`ChosenConversation::named`].
+/// Returns the conversation that `text` names, to read its rollout; see [`ChosenConversation::find`].
 ///
 /// # Errors
 /// No conversation or several match, it has no rollout, or Codex's list cannot be read.
-pub(crate) fn session_named(text: &str, context: &Context) -> Result<NamedConversation> {
+pub(crate) fn find_conversation(text: &str, context: &Context) -> Result<NamedConversation> {
     let rows = list_rows(context)?;
-    let ChosenConversation { id, row, rollout } = ChosenConversation::named(&rows, text, context)?;
+    let ChosenConversation { id, row, rollout } = ChosenConversation::find(&rows, text, context)?;
     let title = row.map(|row| row.given_name().unwrap_or(&row.title));
     let title = title.and_then(|title| title.lines().next());
     // A path names one rollout of a conversation that was rewound, maybe one that Codex does not show.
     let named = context.env.absolute(Path::new(text));
-    let named = RolloutName::of(&named).and_then(|_| of_home(&context.settings.codex_home, named));
+    let named = RolloutName::parse(&named)
+        .and_then(|_| require_in_home(&context.settings.codex_home, named));
     let rollout = named.or(rollout).ok_or_else(|| {
         let recorded = row.map_or("", |row| &row.rollout_path);
         let message = format!("the home has no rollout of the conversation: {recorded}");
@@ -96,13 +97,13 @@ pub(crate) fn list_rows(context: &Context) -> Result<Vec<ThreadRow>> {
                 CommandError::failed("cannot read Codex's list of conversations").because(e)
             })?
             .unwrap_or_default(),
-        None => rows_without_database(context)?,
+        None => list_rows_without_database(context)?,
     };
     // Codex resumes by these names too. Without them, ids still name conversations.
     let names = ThreadNameIndex::read(home).unwrap_or_else(|e| {
         context.warn(format_args!(
             "cannot read the names of conversations: {}",
-            CommandError::from(e).in_one_line()
+            CommandError::from(e).to_one_line()
         ));
         ThreadNameIndex::default()
     });
@@ -116,8 +117,8 @@ pub(crate) fn list_rows(context: &Context) -> Result<Vec<ThreadRow>> {
     Ok(rows)
 }
 
-fn rows_without_database(context: &Context) -> Result<Vec<ThreadRow>> {
-    let found = unlisted(&ThreadFilter::default(), context)?;
+fn list_rows_without_database(context: &Context) -> Result<Vec<ThreadRow>> {
+    let found = list_unlisted(&ThreadFilter::default(), context)?;
     let rows = found.into_iter().map(|session| ThreadRow {
         id: session.id,
         rollout_path: session.rollout_path,
@@ -136,15 +137,15 @@ fn suggest_names(rows: &[ThreadRow], text: &str) -> Option<String> {
     let nearest = similar::nearest(text, names);
     let quoted: Vec<_> = nearest
         .iter()
-        .map(|name| shell::word(&printable(name)))
+        .map(|name| shell::quote_if_needed(&printable(name)))
         .collect();
     (!quoted.is_empty()).then(|| format!("did you mean: {}", quoted.join(", ")))
 }
 
-/// Finds the conversation that `text` names; see [`thread_choice::named`].
-fn find<'a>(rows: &'a [ThreadRow], text: &str) -> Result<Option<&'a ThreadRow>> {
+/// Finds the conversation that `text` names; see [`thread_choice::find_named`].
+fn find_row<'a>(rows: &'a [ThreadRow], text: &str) -> Result<Option<&'a ThreadRow>> {
     let has_title = |row: &ThreadRow, fits: &dyn Fn(&str) -> bool| row.titles().any(fits);
-    let found = thread_choice::named(&rows.iter(), text, |row| row.id.clone(), has_title);
+    let found = thread_choice::find_named(&rows.iter(), text, |row| row.id.clone(), has_title);
     match found.as_slice() {
         [] => Ok(None),
         [row] => Ok(Some(row)),
@@ -158,8 +159,10 @@ fn find<'a>(rows: &'a [ThreadRow], text: &str) -> Result<Option<&'a ThreadRow>> 
 }
 
 /// Returns the rollout of a conversation: at the path that Codex recorded, else by its id.
-fn rollout_of(home: &Path, id: &str, recorded: &str) -> Option<PathBuf> {
-    let by_id = || thread_rollouts::newest_rollout(home, id).and_then(|path| of_home(home, path));
+fn locate_rollout(home: &Path, id: &str, recorded: &str) -> Option<PathBuf> {
+    let by_id = || {
+        thread_rollouts::find_newest_rollout(home, id).and_then(|path| require_in_home(home, path))
+    };
     recorded_rollout(home, recorded).or_else(by_id)
 }
 
@@ -180,7 +183,7 @@ mod tests {
     fn find_accepts_an_id_a_prefix_or_a_name() {
         let rows = [row("01ab", ""), row("01ac", "Fix it"), row("02", "01ab")];
         let found = |text: &str| {
-            let found = find(&rows, text).map_err(|e| e.to_string());
+            let found = find_row(&rows, text).map_err(|e| e.to_string());
             found.map(|row| row.map(|row| row.id.clone()))
         };
         assert_eq!(

@@ -24,7 +24,7 @@ pub(crate) struct IndexAccess<'a> {
     context: &'a Context,
     pub path: PathBuf,
     database: Option<PathBuf>,
-    /// The problem because of which the index is not up to date.
+    /// The error that kept the index from being updated.
     pub problem: RefCell<Option<IndexError>>,
 }
 
@@ -49,7 +49,7 @@ impl<'a> IndexAccess<'a> {
     /// Takes the lock that keeps two processes from updating the index at the same time.
     fn lock(&self) -> Result<FileLock, IoError> {
         atomic::create_private_folder(atomic::parent_of(&self.path))?;
-        FileLock::exclusive_unless_interrupted(&lock_path(&self.path))
+        FileLock::acquire_unless_interrupted(&lock_path(&self.path))
     }
 
     fn source(&self) -> IndexSource<'_> {
@@ -61,7 +61,7 @@ impl<'a> IndexAccess<'a> {
     }
 
     /// Opens the index as it is; `None` if there is none of this version.
-    pub(crate) fn existing(&self) -> Result<Option<IndexStore>> {
+    pub(crate) fn open_existing(&self) -> Result<Option<IndexStore>> {
         Ok(IndexStore::open_existing(&self.path)?)
     }
 
@@ -104,8 +104,8 @@ impl<'a> IndexAccess<'a> {
     /// Opens the index and brings it up to date, unless another process does; without a message. `None` if
     /// there is no index, or it is damaged.
     pub(crate) fn open_updated_quietly(&self) -> Option<IndexStore> {
-        let mut store = self.existing().ok()??;
-        if let Ok(_lock) = FileLock::try_exclusive(&lock_path(&self.path)) {
+        let mut store = self.open_existing().ok()??;
+        if let Ok(_lock) = FileLock::try_acquire(&lock_path(&self.path)) {
             // If the update fails, the existing index is searched.
             let _ = index::refresh(&mut store, self.source(), Thoroughness::Changes, &Silent);
         }
@@ -116,7 +116,7 @@ impl<'a> IndexAccess<'a> {
     ///
     /// # Errors
     /// It cannot be written, or the user interrupts.
-    pub(crate) fn rebuilt(&self) -> Result<(IndexStore, RefreshReport)> {
+    pub(crate) fn rebuild(&self) -> Result<(IndexStore, RefreshReport)> {
         let _lock = self.lock()?;
         let bar = LateBar::new(self.context);
         Ok(index::rebuild(&self.path, self.source(), &bar)?)

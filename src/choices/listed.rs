@@ -19,16 +19,13 @@ use std::path::Path;
 ///
 /// # Errors
 /// The database cannot be read.
-pub(crate) fn listed_threads(
-    filter: &ThreadFilter,
-    context: &Context,
-) -> Result<Vec<ListedThread>> {
+pub(crate) fn list_threads(filter: &ThreadFilter, context: &Context) -> Result<Vec<ListedThread>> {
     let mut threads = list_threads_as(filter, context, |thread| thread)?;
     apply_names(context.codex_home(), &mut threads);
     Ok(threads)
 }
 
-/// Like [`listed_threads`], but without the names of `session_index.jsonl`, and keeps only what `convert` makes of
+/// Like [`list_threads`], but without the names of `session_index.jsonl`, and keeps only what `convert` makes of
 /// each conversation.
 ///
 /// # Errors
@@ -50,7 +47,7 @@ pub(crate) fn list_threads_as<T>(
 ///
 /// # Errors
 /// The database cannot be read, or the user interrupts.
-pub(crate) fn unlisted(filter: &ThreadFilter, context: &Context) -> Result<Vec<ListedThread>> {
+pub(crate) fn list_unlisted(filter: &ThreadFilter, context: &Context) -> Result<Vec<ListedThread>> {
     if filter.account.is_some() {
         return Ok(Vec::new());
     }
@@ -60,16 +57,16 @@ pub(crate) fn unlisted(filter: &ThreadFilter, context: &Context) -> Result<Vec<L
             Ok((store, _)) => Some(store),
             Err(e) if is_interrupted() => return Err(e),
             Err(e) => {
-                let why = e.in_one_line();
+                let why = e.to_one_line();
                 let ui = &context.ui;
-                ui.warn(format_args!("conversations cannot be listed: {why}"));
+                ui.warn(format_args!("cannot list conversations: {why}"));
                 None
             }
         }
     } else {
-        access.existing().ok().flatten()
+        access.open_existing().ok().flatten()
     };
-    let found = store.and_then(|store| evaluate::unlisted(&store).ok());
+    let found = store.and_then(|store| evaluate::list_unlisted(&store).ok());
     let mut found = found.unwrap_or_default();
     found.retain(|conversation| {
         !(filter.without_archived && conversation.archived)

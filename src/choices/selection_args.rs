@@ -72,7 +72,8 @@ impl SelectionArgs {
     pub(crate) fn resolve(&self, context: &Context) -> Result<ThreadFilter> {
         let folder = self.folder(context);
         let account = self.account.as_deref();
-        let account = account.map(|text| account_filter(find_identity(text, context)?, context));
+        let account =
+            account.map(|text| read_account_filter(find_identity(text, context)?, context));
         Ok(ThreadFilter {
             folder: folder.map(|folder| folder.to_string_lossy().into_owned()),
             account: account.transpose()?,
@@ -104,7 +105,7 @@ impl FilterArgs {
 ///
 /// # Errors
 /// `launches.jsonl` cannot be read.
-pub(crate) fn account_filter(identity: Identity, context: &Context) -> Result<AccountFilter> {
+pub(crate) fn read_account_filter(identity: Identity, context: &Context) -> Result<AccountFilter> {
     let launches = LaunchRegistry::of(context.manager_home()).read()?;
     let mut filter = AccountFilter::default();
     let mut known = std::collections::HashSet::new();
@@ -151,6 +152,6 @@ pub(crate) fn parse_unix_millis(text: &str, end: PeriodEnd, context: &Context) -
         CommandError::usage(format!("not a duration or a date: {text}"))
             .hint("give a duration such as 7d or 12h, or a date such as 2026-11-20")
     })?;
-    let (midnight, _) = context.zone().instants(day.and_time(NaiveTime::MIN));
+    let (midnight, _) = context.zone().resolve_local(day.and_time(NaiveTime::MIN));
     Ok(midnight.timestamp_millis())
 }

@@ -5,7 +5,7 @@ use crate::codex::identity::Identity;
 use crate::context::Context;
 use crate::error::Result;
 use crate::inventory::archive_names::LATEST;
-use crate::inventory::resolve::{entries_with, resolve};
+use crate::inventory::resolve::{merge_entries, resolve};
 use crate::vault::VaultError;
 use crate::vault::restic::Restic;
 use crate::vault::snapshot::{self, Snapshot, SnapshotPlace};
@@ -22,7 +22,7 @@ pub(crate) fn find_snapshot(context: &Context, restic: &Restic, name: &str) -> R
     let is_id = name.len() >= 4 && name.chars().all(|c| c.is_ascii_hexdigit());
     // A name can look like an id, such as `dead`, so an unknown id may still be an account.
     if is_id {
-        match snapshot::by_id(&snapshots, name) {
+        match snapshot::find_by_id(&snapshots, name) {
             Err(VaultError::NoSnapshot(_)) => {}
             found => return Ok(found?.clone()),
         }
@@ -37,7 +37,7 @@ pub(crate) fn find_snapshot(context: &Context, restic: &Restic, name: &str) -> R
         host: &host(context),
         home: &context.settings.codex_home.to_string_lossy(),
     };
-    let newest = snapshot::newest(&snapshots, place, |made| match &wanted {
+    let newest = snapshot::find_newest(&snapshots, place, |made| match &wanted {
         None => true,
         Some(wanted) => made.identity().is_some_and(|found| found.is_same(wanted)),
     });
@@ -47,11 +47,11 @@ pub(crate) fn find_snapshot(context: &Context, restic: &Restic, name: &str) -> R
 
 /// Finds an account among the known ones and those of the snapshots.
 fn find_account(context: &Context, snapshots: &[Snapshot], name: &str) -> Result<Identity> {
-    let known = account::known_accounts(context)?;
+    let known = account::read_known_accounts(context)?;
     let identities = snapshots
         .iter()
         .filter_map(|s| s.tags.as_ref()?.metadata.identity());
-    let mut entries = entries_with(&known, identities);
+    let mut entries = merge_entries(&known, identities);
     let position = resolve(&entries, name)?;
     Ok(entries.swap_remove(position).identity)
 }

@@ -19,7 +19,7 @@ pub(crate) fn sync_command_line(context: &Context, path: &Path, rest: &str) -> S
     if path == config_path(context, None) {
         format!("codex-manager sync {rest}")
     } else {
-        let config = shell::word(&path.to_string_lossy());
+        let config = shell::quote_if_needed(&path.to_string_lossy());
         format!("codex-manager sync -c {config} {rest}")
     }
 }

@@ -89,7 +89,7 @@ fn apply_template(command: Command, template: &str) -> Command {
 }
 
 /// Returns the complete help of the global options.
-pub fn global_options() -> String {
+pub fn render_global_options() -> String {
     let command = GlobalArgs::augment_args(Command::new("codex-manager"))
         .disable_help_flag(true)
         .max_term_width(100)

@@ -1,4 +1,4 @@
-//! The handler of Ctrl-C and SIGTERM, and the time a command has to end.
+//! The handler of Ctrl-C and SIGTERM, and the time limit for a command to end after that.
 
 use super::command::Cli;
 use crate::config::ColorChoice;
@@ -24,7 +24,7 @@ pub(super) fn install_handler(cli: &Cli, env: &Environment) {
         std::process::exit(ErrorKind::Interrupted as i32);
     });
     // If the handler cannot be installed, a signal ends the process at once. All files survive that.
-    let _ = signals::on_end_request(move || {
+    let _ = signals::handle_end_requests(move || {
         if progress::is_handed_over() {
             return;
         }
@@ -32,7 +32,7 @@ pub(super) fn install_handler(cli: &Cli, env: &Environment) {
             clippy::exit,
             reason = "no operation is running, or this is the second signal"
         )]
-        if progress::ends_at_once() || (ends_at_once && !picker::is_open()) {
+        if progress::should_end_at_once() || (ends_at_once && !picker::is_open()) {
             picker::restore_terminal();
             ui::report_cancelled();
             std::process::exit(ErrorKind::Interrupted as i32);
@@ -45,5 +45,5 @@ pub(super) fn install_handler(cli: &Cli, env: &Environment) {
     });
 }
 
-/// The time in which a command that only reads reaches a safe point after Ctrl-C. Then it is ended.
+/// The time after Ctrl-C in which a command that only reads has to reach a safe point. Then the process exits.
 const READING_END_TIMEOUT: Duration = Duration::from_secs(2);

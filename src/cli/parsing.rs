@@ -23,7 +23,7 @@ enum PromptCommand {
     Recommend(commands::recommend::RecommendArgs),
 }
 
-/// Parses the arguments of the process. Returns also whether they ask for a dry run.
+/// Parses the arguments of the process. Also returns true if they contain `--dry-run`.
 ///
 /// `recommend` is first parsed alone, because building the tree of all commands takes longer than
 /// `recommend` itself. Help and usage errors always come from the full tree.
@@ -53,7 +53,7 @@ pub(super) fn parse() -> Result<(Cli, bool), clap::Error> {
     Ok((cli, is_dry_run(&matches)))
 }
 
-/// Replaces `-word` behind `find` by `!word`, which clap does not take for flags. Returns `None` for other
+/// Replaces `-word` after `find` by `!word`, which clap does not parse as flags. Returns `None` for other
 /// commands.
 fn mark_negations(words: Vec<OsString>) -> Option<Vec<OsString>> {
     let find = words.iter().position(|word| word == "find")?;

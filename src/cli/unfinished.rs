@@ -16,14 +16,14 @@ pub(super) fn recover(context: &Context, command: &Command) -> Result<()> {
     let settings = &context.settings;
     let (home, manager) = (&settings.codex_home, &settings.manager_home);
     for recovered in recovery::recover_all(home, manager, &context.env, context.local_now()) {
-        let what = name_of(recovered.interrupted);
+        let what = describe(recovered.interrupted);
         let is_restore = recovered.interrupted == Interrupted::Restore;
         let is_of_databases = matches!(
             recovered.interrupted,
             Interrupted::History | Interrupted::Vacuum
         );
         let is_of_home = |obstacle: &RecoveryObstacle| {
-            let is_home = |changed| tree::real(changed) == tree::real(home);
+            let is_home = |changed| tree::resolve_links(changed) == tree::resolve_links(home);
             is_restore || is_of_databases && obstacle.home().is_none_or(is_home)
         };
         match recovered.result {
@@ -60,7 +60,7 @@ pub(super) fn recover(context: &Context, command: &Command) -> Result<()> {
     Ok(())
 }
 
-fn name_of(interrupted: Interrupted) -> &'static str {
+fn describe(interrupted: Interrupted) -> &'static str {
     match interrupted {
         Interrupted::Restore => "restore",
         Interrupted::OtherRestore => "restore of another home",

@@ -13,7 +13,7 @@ mod rate_limits;
 
 pub use self::rate_limits::AccountLimits;
 
-use super::auth::{AuthFile, text_at};
+use super::auth::{AuthFile, text_field};
 use super::home::AUTH_JSON;
 use super::identity::{Email, Identity, LoginKind};
 use super::program::{Program, ProgramError};
@@ -70,7 +70,7 @@ pub struct ProbeReport {
 }
 
 impl ProbeReport {
-    fn failed(failure: ProbeFailure) -> Self {
+    fn from_failure(failure: ProbeFailure) -> Self {
         Self {
             account: Err(failure.clone()),
             limits: Err(failure),
@@ -142,7 +142,7 @@ pub enum ProbeFailure {
     #[error("no answer within {} s", .0.as_secs_f64())]
     TimedOut(Duration),
     /// Codex ended without an answer.
-    #[error("codex app-server ended without an answer{}", after_colon(.0))]
+    #[error("codex app-server ended without an answer{}", detail_suffix(.0))]
     Crashed(String),
     /// An answer that this program cannot parse.
     #[error("codex app-server gave an unexpected answer: {0}")]
@@ -151,7 +151,7 @@ pub enum ProbeFailure {
     Interrupted,
 }
 
-fn after_colon(text: &str) -> String {
+fn detail_suffix(text: &str) -> String {
     if text.is_empty() {
         String::new()
     } else {
@@ -168,7 +168,9 @@ pub fn probe(options: &ProbeOptions) -> ProbeReport {
     let started = Instant::now();
     let server = match AppServer::start(options.program, options.home, options.env) {
         Ok(server) => server,
-        Err(e) => return ProbeReport::failed(ProbeFailure::Crashed(printable(&e.to_string()))),
+        Err(e) => {
+            return ProbeReport::from_failure(ProbeFailure::Crashed(printable(&e.to_string())));
+        }
     };
     let mut session = ProbeSession {
         server,
@@ -199,9 +201,9 @@ pub fn probe(options: &ProbeOptions) -> ProbeReport {
         (None, None) => Err(ProbeFailure::Protocol("no answer".into())),
     };
     ProbeReport {
-        account: answer(session.account).map(|result| account_of(&result)),
+        account: answer(session.account).map(|result| parse_account(&result)),
         limits: answer(session.limits)
-            .and_then(|result| AccountLimits::read(&result, options.now, options.zone)),
+            .and_then(|result| AccountLimits::parse(&result, options.now, options.zone)),
     }
 }
 
@@ -226,7 +228,7 @@ struct ProbeSession {
 impl ProbeSession {
     fn run(&mut self) -> Result<(), ProbeFailure> {
         let initialize = self.server.initialize();
-        let initialize = self.sent(initialize)?;
+        let initialize = self.map_send_error(initialize)?;
         if self.is_renewing {
             // From the request on, because Codex renews before it answers it.
             self.deadline = self.deadline.max(Instant::now() + self.renewal_timeout);
@@ -244,13 +246,13 @@ impl ProbeSession {
             self.deadline = Instant::now() + self.timeout;
         }
         let confirmed = self.server.confirm();
-        self.sent(confirmed)?;
+        self.map_send_error(confirmed)?;
         // No renewal beyond the one at the start: it would happen outside of the longer time limit.
         let params = json!({ "refreshToken": false });
         let account = self.server.request("account/read", &params);
-        let account = self.sent(account)?;
+        let account = self.map_send_error(account)?;
         let limits = self.server.request("account/rateLimits/read", &Value::Null);
-        let limits = self.sent(limits)?;
+        let limits = self.map_send_error(limits)?;
         while self.account.is_none() || self.limits.is_none() {
             match self.next_reply()? {
                 (id, reply) if id == account => self.account = Some(reply),
@@ -262,8 +264,8 @@ impl ProbeSession {
     }
 
     /// Codex has ended if it accepts no request.
-    fn sent<T>(&mut self, result: io::Result<T>) -> Result<T, ProbeFailure> {
-        result.map_err(|_| self.crashed())
+    fn map_send_error<T>(&mut self, result: io::Result<T>) -> Result<T, ProbeFailure> {
+        result.map_err(|_| self.finish_crashed())
     }
 
     /// Waits for the next reply to any request. Other lines are skipped.
@@ -282,14 +284,14 @@ impl ProbeSession {
             }
             match self.server.receive(limit) {
                 Received::Nothing => {}
-                Received::Closed => return Err(self.crashed()),
+                Received::Closed => return Err(self.finish_crashed()),
                 Received::Reply(id, reply) => return Ok((id, reply)),
             }
         }
     }
 
     /// Returns the failure of a Codex that has ended, with the reason on its standard error.
-    fn crashed(&mut self) -> ProbeFailure {
+    fn finish_crashed(&mut self) -> ProbeFailure {
         self.server
             .child
             .finish(self.deadline.min(Instant::now() + EXIT_TIMEOUT));
@@ -370,7 +372,7 @@ fn classify(error: &RpcError) -> ProbeFailure {
     }
 }
 
-fn account_of(result: &Value) -> Option<ProbedAccount> {
+fn parse_account(result: &Value) -> Option<ProbedAccount> {
     let account = result
         .get("account")
         .filter(|account| account.is_object())?;
@@ -380,12 +382,12 @@ fn account_of(result: &Value) -> Option<ProbedAccount> {
             Some("apiKey") => Some(LoginKind::ApiKey),
             _ => None,
         },
-        email: text_at(account, "email"),
-        plan: text_at(account, "planType"),
-        user_id: text_at(result, "userId"),
+        email: text_field(account, "email"),
+        plan: text_field(account, "planType"),
+        user_id: text_field(result, "userId"),
         account_id: result
             .get("workspaceRouting")
-            .and_then(|routing| text_at(routing, "chatgptAccountId")),
+            .and_then(|routing| text_field(routing, "chatgptAccountId")),
     })
 }
 

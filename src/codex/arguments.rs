@@ -37,7 +37,8 @@ pub(crate) enum InvocationMode {
 
 /// Returns true if the arguments only ask for the help or the version.
 pub(crate) fn asks_for_information(all: &[OsString]) -> bool {
-    options(all).any(|option| matches!(option.to_str(), Some("-h" | "--help" | "-V" | "--version")))
+    iter_options(all)
+        .any(|option| matches!(option.to_str(), Some("-h" | "--help" | "-V" | "--version")))
 }
 
 /// The arguments of one invocation, without the program name.
@@ -55,7 +56,7 @@ impl<'a> Arguments<'a> {
     /// Parses the arguments as clap does in Codex: the first positional argument selects the mode if it
     /// is a subcommand, and is a prompt otherwise.
     pub(crate) fn parse(all: &'a [OsString]) -> Self {
-        let positional = positional(all);
+        let positional = find_positionals(all);
         let word = |at: usize| positional.get(at).and_then(|i| all[*i].to_str());
         let (mode, subcommands) = match word(0) {
             _ if asks_for_information(all) => (InvocationMode::Administrative, 0),
@@ -93,10 +94,10 @@ impl<'a> Arguments<'a> {
 
     /// Returns the id or name of the conversation that `resume` or `exec resume` names. `None` for
     /// `--last` and the picker, where Codex itself chooses one.
-    pub(crate) fn resumed(&self) -> Option<&'a str> {
+    pub(crate) fn resumed_conversation(&self) -> Option<&'a str> {
         let last = self.subcommands.checked_sub(1)?;
         let is_resume = self.all[*self.positional.get(last)?] == *"resume";
-        let is_chosen_by_codex = options(self.all).any(|option| option == "--last");
+        let is_chosen_by_codex = iter_options(self.all).any(|option| option == "--last");
         let session = self.positional.get(self.subcommands)?;
         (is_resume && !is_chosen_by_codex)
             .then(|| self.all[*session].to_str())
@@ -126,7 +127,7 @@ impl<'a> Arguments<'a> {
 
     /// Returns true if the arguments contain this option, with or without `=value`.
     pub(crate) fn has(&self, option: &str) -> bool {
-        options(self.all).any(|given| {
+        iter_options(self.all).any(|given| {
             let text = given.to_string_lossy();
             text.split_once('=').map_or(&*text, |(name, _)| name) == option
         })
@@ -146,14 +147,14 @@ impl<'a> Arguments<'a> {
 }
 
 /// Returns the options before a `--`.
-fn options(all: &[OsString]) -> impl Iterator<Item = &OsStr> {
+fn iter_options(all: &[OsString]) -> impl Iterator<Item = &OsStr> {
     all.iter()
         .map(OsString::as_os_str)
         .take_while(|argument| *argument != "--")
         .filter(|argument| argument.as_encoded_bytes().starts_with(b"-"))
 }
 
-fn positional(all: &[OsString]) -> Vec<usize> {
+fn find_positionals(all: &[OsString]) -> Vec<usize> {
     let mut found = Vec::new();
     let mut at = 0;
     while at < all.len() {
@@ -212,12 +213,12 @@ mod tests {
             let words = words(line);
             let parsed = Arguments::parse(&words);
             assert_eq!(parsed.mode(), mode, "{line}");
-            assert_eq!(parsed.resumed(), resumed, "{line}");
+            assert_eq!(parsed.resumed_conversation(), resumed, "{line}");
         }
     }
 
     #[test]
-    fn a_flag_goes_behind_the_subcommand_and_before_a_prompt() {
+    fn a_flag_is_inserted_between_subcommand_and_prompt() {
         for (line, with_flag) in [
             ("", "--no-daemon"),
             ("fix it", "--no-daemon fix it"),
@@ -232,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn the_working_root_is_the_last_one_named() {
+    fn the_last_cd_option_sets_the_working_root() {
         let words = words("--cd=/a exec -C b");
         let parsed = Arguments::parse(&words);
         assert_eq!(parsed.working_root(), Some("b".into()));

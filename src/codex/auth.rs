@@ -100,7 +100,7 @@ impl Login {
     /// Returns true if Codex will renew the login at its next start, or is renewing it now.
     pub(crate) fn is_renewal_due(&self, now: &DateTime<Utc>) -> bool {
         let ends_soon = |at: DateTime<Utc>| at - now < RENEWAL_MARGIN;
-        self.identity.kind.is_renewed() && self.freshness.expires_at.is_none_or(ends_soon)
+        self.identity.kind.is_renewable() && self.freshness.expires_at.is_none_or(ends_soon)
     }
 }
 
@@ -152,10 +152,10 @@ impl AuthFile {
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Self::Missing),
             Err(e) => return Err(e).at("read", path),
             Ok(meta) if !meta.is_file() => {
-                return Err(invalid_data("not a regular file")).at("read", path);
+                return Err(invalid_data_error("not a regular file")).at("read", path);
             }
             Ok(meta) if meta.len() > MAX_BYTES => {
-                return Err(invalid_data("too large for a login")).at("read", path);
+                return Err(invalid_data_error("too large for a login")).at("read", path);
             }
             Ok(_) => file_open::read(path).at("read", path)?,
         };
@@ -185,7 +185,7 @@ impl AuthFile {
     }
 }
 
-fn invalid_data(why: &'static str) -> std::io::Error {
+fn invalid_data_error(why: &'static str) -> std::io::Error {
     std::io::Error::new(ErrorKind::InvalidData, why)
 }
 
@@ -199,7 +199,7 @@ impl AuthSnapshot {
         } else {
             match serde_json::from_slice::<Value>(&bytes) {
                 Ok(Value::Object(object)) => {
-                    let login = login_of(&Value::Object(object));
+                    let login = choose_login(&Value::Object(object));
                     return Ok(Self {
                         bytes: SecretBytes::new(bytes),
                         login,
@@ -214,7 +214,7 @@ impl AuthSnapshot {
         Err((SecretBytes::new(bytes), reason.to_owned()))
     }
 
-    /// Returns true if every field is empty, so that there is no login of any kind.
+    /// Returns true if every field is null, so that there is no login of any kind.
     pub(crate) fn is_signed_out(&self) -> bool {
         let auth: Value = serde_json::from_slice(self.bytes.expose()).unwrap_or_default();
         let fields = auth.as_object();
@@ -241,14 +241,14 @@ impl AuthSnapshot {
 
 /// Chooses the login as Codex 0.169 does: by `auth_mode`, else a token or Bedrock key before the tokens. An
 /// API key comes after them: a browser login of older versions stores one beside its tokens.
-fn login_of(auth: &Value) -> Option<Login> {
+fn choose_login(auth: &Value) -> Option<Login> {
     let secret = |(kind, _, secret): &(LoginKind, &str, String)| Login {
-        identity: Identity::of_secret(*kind, secret.as_bytes()),
+        identity: Identity::from_secret(*kind, secret.as_bytes()),
         plan: None,
         freshness: Freshness::default(),
     };
     let mode = auth.get("auth_mode").and_then(Value::as_str);
-    let secrets = secrets_of(auth);
+    let secrets = list_secrets(auth);
     let precedes_tokens = |(kind, of_mode, _): &&(LoginKind, &str, String)| match mode {
         Some(mode) => mode == *of_mode && *kind != LoginKind::ApiKey,
         None => matches!(kind, LoginKind::AccessToken | LoginKind::BedrockKey),
@@ -257,19 +257,19 @@ fn login_of(auth: &Value) -> Option<Login> {
         return Some(secret(first));
     }
     let tokens = auth.get("tokens").filter(|tokens| tokens.is_object());
-    let named = tokens.and_then(|tokens| named_login(auth, tokens));
+    let named = tokens.and_then(|tokens| parse_named_login(auth, tokens));
     let other = || secrets.first().filter(|_| mode != Some("chatgpt"));
     named
         .or_else(|| other().map(secret))
-        .or_else(|| undecoded_login(auth, tokens?))
+        .or_else(|| parse_undecoded_login(auth, tokens?))
 }
 
 /// Returns the secrets that are logins by themselves, each with its kind and its `auth_mode`, in the order
 /// in which Codex 0.169 chooses without a mode.
-fn secrets_of(auth: &Value) -> Vec<(LoginKind, &'static str, String)> {
+fn list_secrets(auth: &Value) -> Vec<(LoginKind, &'static str, String)> {
     use LoginKind::{AccessToken, Agent, ApiKey, BedrockKey};
-    let text = |name: &str| text_at(auth, name);
-    let inside = |key: &str, name: &str| auth.get(key).and_then(|value| text_at(value, name));
+    let text = |name: &str| text_field(auth, name);
+    let inside = |key: &str, name: &str| auth.get(key).and_then(|value| text_field(value, name));
     // Of the record of an agent, the id of its task changes.
     let agent = || inside("agent_identity", "agent_runtime_id");
     let access_key = inside("bedrock_access_keys", "access_key_id");
@@ -299,44 +299,44 @@ fn secrets_of(auth: &Value) -> Vec<(LoginKind, &'static str, String)> {
 }
 
 /// Returns the login of tokens whose id token names the account.
-fn named_login(auth: &Value, tokens: &Value) -> Option<Login> {
+fn parse_named_login(auth: &Value, tokens: &Value) -> Option<Login> {
     let token = |name| tokens.get(name).and_then(Value::as_str);
     let id = token("id_token").and_then(decode_claims)?;
     let access = token("access_token").and_then(decode_claims);
     let access = access.unwrap_or(Value::Null);
     Some(Login {
-        identity: identity_of(auth, token("account_id"), &id, &access)?,
-        plan: text_at(openai_claims(&id), "chatgpt_plan_type"),
-        freshness: freshness_of(auth, &access, &id),
+        identity: parse_identity(auth, token("account_id"), &id, &access)?,
+        plan: text_field(openai_claims(&id), "chatgpt_plan_type"),
+        freshness: parse_freshness(auth, &access, &id),
     })
 }
 
 /// Returns the login of tokens whose id token names no account.
-fn undecoded_login(auth: &Value, tokens: &Value) -> Option<Login> {
-    let access = text_at(tokens, "access_token").and_then(|token| decode_claims(&token));
+fn parse_undecoded_login(auth: &Value, tokens: &Value) -> Option<Login> {
+    let access = text_field(tokens, "access_token").and_then(|token| decode_claims(&token));
     let access = access.unwrap_or(Value::Null);
     let openai = openai_claims(&access);
-    let user = text_at(openai, "chatgpt_user_id").or_else(|| text_at(&access, "sub"));
+    let user = text_field(openai, "chatgpt_user_id").or_else(|| text_field(&access, "sub"));
     // The ids stay the same when Codex renews the tokens. One of them alone does not identify an account.
-    let ids = text_at(tokens, "account_id").zip(user);
+    let ids = text_field(tokens, "account_id").zip(user);
     let ids = ids.map(|(account, user)| format!("{account}\n{user}"));
     let token = || {
         let names = ["refresh_token", "access_token", "id_token"];
-        names.into_iter().find_map(|name| text_at(tokens, name))
+        names.into_iter().find_map(|name| text_field(tokens, name))
     };
     Some(Login {
-        identity: Identity::of_secret(LoginKind::UndecodedToken, ids.or_else(token)?.as_bytes()),
+        identity: Identity::from_secret(LoginKind::UndecodedToken, ids.or_else(token)?.as_bytes()),
         plan: None,
-        freshness: freshness_of(auth, &access, &Value::Null),
+        freshness: parse_freshness(auth, &access, &Value::Null),
     })
 }
 
-fn freshness_of(auth: &Value, access: &Value, id: &Value) -> Freshness {
+fn parse_freshness(auth: &Value, access: &Value, id: &Value) -> Freshness {
     let time = |claims: &Value, name: &str| {
         let seconds = claims.get(name).and_then(Value::as_i64);
         seconds.and_then(|seconds| DateTime::from_timestamp(seconds, 0))
     };
-    let refreshed = text_at(auth, "last_refresh");
+    let refreshed = text_field(auth, "last_refresh");
     let refreshed = refreshed.and_then(|at| DateTime::parse_from_rfc3339(&at).ok());
     Freshness {
         last_refresh: refreshed.map(|at| at.to_utc()),
@@ -345,7 +345,7 @@ fn freshness_of(auth: &Value, access: &Value, id: &Value) -> Freshness {
     }
 }
 
-fn identity_of(
+fn parse_identity(
     auth: &Value,
     account_id: Option<&str>,
     id: &Value,
@@ -354,21 +354,21 @@ fn identity_of(
     let profile = |claims: &Value| {
         claims
             .get("https://api.openai.com/profile")
-            .and_then(|p| text_at(p, "email"))
+            .and_then(|p| text_field(p, "email"))
     };
-    let email = text_at(id, "email")
+    let email = text_field(id, "email")
         .or_else(|| profile(id))
         .or_else(|| profile(access))
-        .or_else(|| text_at(access, "email"))
-        .or_else(|| text_at(auth, "email"))?;
+        .or_else(|| text_field(access, "email"))
+        .or_else(|| text_field(auth, "email"))?;
     let openai = openai_claims(id);
     Some(Identity {
         email: Email::new(email),
         account_id: account_id
             .filter(|a| !a.is_empty())
             .map(Into::into)
-            .or_else(|| text_at(openai, "chatgpt_account_id")),
-        user_id: text_at(openai, "chatgpt_user_id").or_else(|| text_at(openai, "user_id")),
+            .or_else(|| text_field(openai, "chatgpt_account_id")),
+        user_id: text_field(openai, "chatgpt_user_id").or_else(|| text_field(openai, "user_id")),
         kind: LoginKind::Chatgpt,
     })
 }
@@ -380,7 +380,7 @@ fn openai_claims(claims: &Value) -> &Value {
 }
 
 /// Returns the text of a field, unless it is empty.
-pub(super) fn text_at(value: &Value, key: &str) -> Option<String> {
+pub(super) fn text_field(value: &Value, key: &str) -> Option<String> {
     value
         .get(key)
         .and_then(Value::as_str)
@@ -412,7 +412,7 @@ mod tests {
     }
 
     #[test]
-    fn each_kind_of_login_is_an_account_of_its_own() {
+    fn each_kind_of_login_has_its_own_identity() {
         let bedrock = json!({"api_key": "ABSK", "region": "us-east-1"});
         let keys =
             json!({"access_key_id": "AKIA", "secret_access_key": "s", "region": "us-east-1"});
@@ -459,7 +459,7 @@ mod tests {
     }
 
     #[test]
-    fn an_undecoded_login_stays_the_same_account_when_its_tokens_are_renewed() {
+    fn an_undecoded_login_keeps_its_identity_when_its_tokens_are_renewed() {
         let access = |time: u32| {
             let claims = json!({"sub": "user", "iat": time});
             let claims = URL_SAFE_NO_PAD.encode(claims.to_string());

@@ -16,7 +16,7 @@ pub(crate) const STORE_KEY: &str = "cli_auth_credentials_store";
 const MAX_BYTES: u64 = 1024 * 1024;
 
 /// Returns the message of a syntax error with the number of its line.
-fn with_line(error: &toml_edit::TomlError, text: &str) -> String {
+fn format_toml_error(error: &toml_edit::TomlError, text: &str) -> String {
     let before = error.span().and_then(|span| text.get(..span.start));
     match before {
         Some(before) => format!(
@@ -67,7 +67,7 @@ impl CredentialStore {
     }
 
     /// Reads the store of a home. A missing key and an unreadable file mean the default.
-    pub(crate) fn of(home: &Path) -> Self {
+    pub(crate) fn read(home: &Path) -> Self {
         let text = read_text(&home.join("config.toml"));
         // Shell prompts wait for this, and most files do not contain the key: skip the TOML parser.
         if text.is_ok_and(|text| text.contains(STORE_KEY)) {
@@ -85,7 +85,7 @@ impl CredentialStore {
 /// See [`AuthFile::read`].
 pub(crate) fn read_login(home: &Path) -> Result<AuthFile, IoError> {
     let auth = AuthFile::read(&home.join(AUTH_JSON))?;
-    Ok(if CredentialStore::of(home).reads_auth_json() {
+    Ok(if CredentialStore::read(home).reads_auth_json() {
         auth
     } else {
         AuthFile::Missing
@@ -105,19 +105,19 @@ const SIGN_IN_KEYS: &str = "chatgpt_base_url forced_chatgpt_workspace_id forced_
 ///
 /// Keys with effects outside of the scratch home are left out: the folder of the databases, rules for
 /// signing in, tools.
-pub(crate) fn scratch_config(home: &Path) -> String {
-    with_keys_of(home, SERVER_KEYS)
+pub(crate) fn build_scratch_config(home: &Path) -> String {
+    copy_config_keys(home, SERVER_KEYS)
 }
 
 /// Returns a `config.toml` for a scratch home in which Codex opens conversations of `home` without asking a model.
-pub(crate) fn config_for_reading(home: &Path) -> String {
+pub(crate) fn build_reading_config(home: &Path) -> String {
     // Codex opens no conversation of a provider that it does not know.
-    with_keys_of(home, "model_providers")
+    copy_config_keys(home, "model_providers")
 }
 
 /// Returns a `config.toml` with these keys of the one in `home`, and with the login in auth.json. A
 /// missing or invalid file contributes no keys.
-fn with_keys_of(home: &Path, keys: &str) -> String {
+fn copy_config_keys(home: &Path, keys: &str) -> String {
     let text = read_text(&home.join("config.toml")).unwrap_or_default();
     let known = text.parse::<toml_edit::DocumentMut>().unwrap_or_default();
     let mut config = toml_edit::DocumentMut::new();
@@ -159,8 +159,8 @@ impl CodexConfig {
 
     /// Returns a `config.toml` with which Codex signs in as in `home`, but always into auth.json. An
     /// invalid file contributes no keys.
-    pub(crate) fn for_sign_in(home: &Path) -> String {
-        with_keys_of(home, SIGN_IN_KEYS)
+    pub(crate) fn build_sign_in_config(home: &Path) -> String {
+        copy_config_keys(home, SIGN_IN_KEYS)
     }
 
     /// Reads `config.toml` of `home`. A missing file means the defaults. So does an invalid one, with
@@ -169,11 +169,11 @@ impl CodexConfig {
         let text = match read_text(&home.join("config.toml")) {
             Ok(text) => text,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Self::default(),
-            Err(e) => return Self::unreadable(e.to_string()),
+            Err(e) => return Self::with_problem(e.to_string()),
         };
         let document: toml_edit::DocumentMut = match text.parse() {
             Ok(document) => document,
-            Err(e) => return Self::unreadable(with_line(&e, &text)),
+            Err(e) => return Self::with_problem(format_toml_error(&e, &text)),
         };
         let text = |key: &str| document.get(key).and_then(|item| item.as_str());
         Self {
@@ -188,12 +188,12 @@ impl CodexConfig {
                 .filter(|folder| !folder.is_empty())
                 .map(PathBuf::from),
             model_provider: text("model_provider").map(str::to_owned),
-            history_max_bytes: history_max_bytes(&document),
+            history_max_bytes: parse_history_max_bytes(&document),
             problem: None,
         }
     }
 
-    fn unreadable(problem: String) -> Self {
+    fn with_problem(problem: String) -> Self {
         Self {
             problem: Some(problem),
             ..Self::default()
@@ -201,7 +201,7 @@ impl CodexConfig {
     }
 }
 
-fn history_max_bytes(document: &toml_edit::DocumentMut) -> Result<Option<u64>, String> {
+fn parse_history_max_bytes(document: &toml_edit::DocumentMut) -> Result<Option<u64>, String> {
     let set = document.get("history").and_then(|t| t.get("max_bytes"));
     let Some(set) = set else { return Ok(None) };
     let limit = set.as_integer().and_then(|n| u64::try_from(n).ok());
@@ -225,7 +225,7 @@ mod tests {
             forced_login_method = \"api\"\ncli_auth_credentials_store = \"keyring\"\n\
             [model_providers.p]\nbase_url = \"https://y\"\n[mcp_servers.z]\ncommand = \"z\"\n";
         crate::io::atomic::write(&home.path().join("config.toml"), text.as_bytes()).unwrap();
-        let servers = scratch_config(home.path());
+        let servers = build_scratch_config(home.path());
         for kept in [
             "model_provider = \"p\"",
             "https://x",
@@ -240,7 +240,7 @@ mod tests {
         let scratch = tempfile::tempdir().unwrap();
         crate::io::atomic::write(&scratch.path().join("config.toml"), servers.as_bytes()).unwrap();
         assert!(CodexConfig::read(scratch.path()).problem.is_none());
-        assert!(scratch_config(Path::new("/nonexistent")).contains("file"));
+        assert!(build_scratch_config(Path::new("/nonexistent")).contains("file"));
     }
 
     #[test]
@@ -249,14 +249,14 @@ mod tests {
         let text = "model = \"x\"\ncli_auth_credentials_store = \"keyring\"\n\
             chatgpt_base_url = \"http://127.0.0.1:1\"\n[analytics]\nenabled = false\n[tui]\na = 1\n";
         std::fs::write(home.path().join("config.toml"), text).unwrap();
-        let config = CodexConfig::for_sign_in(home.path());
+        let config = CodexConfig::build_sign_in_config(home.path());
         assert_eq!(
             config,
             "cli_auth_credentials_store = \"file\"\nchatgpt_base_url = \"http://127.0.0.1:1\"\n\
              [analytics]\nenabled = false\n"
         );
         std::fs::write(home.path().join("config.toml"), "= broken").unwrap();
-        let config = CodexConfig::for_sign_in(home.path());
+        let config = CodexConfig::build_sign_in_config(home.path());
         assert_eq!(config, "cli_auth_credentials_store = \"file\"\n");
     }
 }

@@ -45,7 +45,7 @@ impl Access {
         }
     }
 
-    fn is_reading(self) -> bool {
+    fn is_read_only(self) -> bool {
         !matches!(self, Self::Write | Self::Create)
     }
 }
@@ -64,7 +64,7 @@ const MAX_READING: u64 = 1_000_000;
 pub(crate) fn open(path: &Path, access: Access) -> rusqlite::Result<Connection> {
     if access == Access::Create {
         // SQLite reports what is wrong with the path.
-        let _ = owner::create_for(path);
+        let _ = owner::create_if_missing(path);
     } else {
         check_is_file(path)?;
     }
@@ -84,14 +84,14 @@ pub(crate) fn open(path: &Path, access: Access) -> rusqlite::Result<Connection> 
     ] {
         connection.set_db_config(setting, is_on)?;
     }
-    if access.is_reading() {
-        limit_reading(&mut connection, MAX_READING)?;
+    if access.is_read_only() {
+        limit_query_steps(&mut connection, MAX_READING)?;
     }
     events::trace!("opened {}", path.display());
     Ok(connection)
 }
 
-fn limit_reading(connection: &mut Connection, max: u64) -> rusqlite::Result<()> {
+fn limit_query_steps(connection: &mut Connection, max: u64) -> rusqlite::Result<()> {
     let mut left = max;
     let should_end = move || {
         left = left.saturating_sub(1);
@@ -101,7 +101,7 @@ fn limit_reading(connection: &mut Connection, max: u64) -> rusqlite::Result<()> 
 }
 
 fn check_is_file(path: &Path) -> rusqlite::Result<()> {
-    file_open::check(path).map_err(|e| failure(ffi::SQLITE_CANTOPEN, e.to_string()))
+    file_open::check(path).map_err(|e| sqlite_error(ffi::SQLITE_CANTOPEN, e.to_string()))
 }
 
 /// Fails with [`ffi::SQLITE_AUTH`] if the list of conversations is not an ordinary table, as Codex creates it.
@@ -115,13 +115,13 @@ pub(super) fn check_threads(connection: &Connection) -> rusqlite::Result<()> {
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         if let Some(form) = row.get::<_, Option<String>>(0)? {
-            return Err(failure(ffi::SQLITE_AUTH, format!("threads is {form}")));
+            return Err(sqlite_error(ffi::SQLITE_AUTH, format!("threads is {form}")));
         }
     }
     Ok(())
 }
 
-fn failure(code: i32, message: String) -> rusqlite::Error {
+fn sqlite_error(code: i32, message: String) -> rusqlite::Error {
     rusqlite::Error::SqliteFailure(ffi::Error::new(code), Some(message))
 }
 
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn views_extensions_and_the_schema_are_out_of_reach() {
+    fn views_extensions_and_schema_changes_are_refused() {
         let (_folder, path) = database("CREATE TABLE t(x); CREATE VIEW v AS SELECT 1 AS x;");
         let connection = open(&path, Access::Write).unwrap();
         for sql in [
@@ -193,10 +193,10 @@ mod tests {
     }
 
     #[test]
-    fn a_query_that_does_not_end_is_ended() {
+    fn an_endless_query_is_interrupted() {
         let (_folder, path) = database("CREATE TABLE t(x);");
         let mut connection = open(&path, Access::ReadImmutable).unwrap();
-        limit_reading(&mut connection, 100).unwrap();
+        limit_query_steps(&mut connection, 100).unwrap();
         let sql = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n";
         let ended = connection.query_row(sql, [], |row| row.get::<_, i64>(0));
         let code = ended.unwrap_err().sqlite_error_code();

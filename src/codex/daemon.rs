@@ -122,12 +122,12 @@ pub fn stop(
         None => Ok(true),
         Some(left) => Err(DaemonError::StillRunning {
             pid: left.pid,
-            answer: answer_text(&answer, &child.stderr()),
+            answer: format_answer(&answer, &child.stderr()),
         }),
     }
 }
 
-fn answer_text(answer: &[u8], stderr: &str) -> String {
+fn format_answer(answer: &[u8], stderr: &str) -> String {
     let status = serde_json::from_slice::<Value>(answer)
         .ok()
         .and_then(|answer| Some(answer.get("status")?.as_str()?.to_owned()));
@@ -137,7 +137,7 @@ fn answer_text(answer: &[u8], stderr: &str) -> String {
 impl Daemon {
     fn is_alive(&self) -> bool {
         if cfg!(target_os = "linux") {
-            let started = processes::started(self.pid);
+            let started = processes::start_time(self.pid);
             return started.is_some() && started == self.start_ticks;
         }
         // A process that is younger than the file got a reused id.

@@ -81,8 +81,8 @@ impl DatabaseError {
 
     /// Returns true if the machine is the cause (disk, memory, permissions, another process), so that
     /// the error proves nothing about the database.
-    pub(crate) fn is_of_machine(&self) -> bool {
-        matches!(self, Self::Sqlite { source, .. } if is_of_machine(source))
+    pub(crate) fn is_caused_by_machine(&self) -> bool {
+        matches!(self, Self::Sqlite { source, .. } if is_caused_by_machine(source))
     }
 
     /// Returns true if the disk of the written file is full.
@@ -93,7 +93,7 @@ impl DatabaseError {
 }
 
 /// Returns true if the machine is the cause of an error of SQLite.
-pub(crate) fn is_of_machine(error: &rusqlite::Error) -> bool {
+pub(crate) fn is_caused_by_machine(error: &rusqlite::Error) -> bool {
     use rusqlite::ErrorCode as Code;
     matches!(
         error.sqlite_error_code(),
@@ -113,11 +113,11 @@ pub(crate) fn is_of_machine(error: &rusqlite::Error) -> bool {
 }
 
 pub(super) trait SqliteContext<T> {
-    fn on(self, action: &'static str, path: &Path) -> Result<T, DatabaseError>;
+    fn sqlite_context(self, action: &'static str, path: &Path) -> Result<T, DatabaseError>;
 }
 
 impl<T> SqliteContext<T> for rusqlite::Result<T> {
-    fn on(self, action: &'static str, path: &Path) -> Result<T, DatabaseError> {
+    fn sqlite_context(self, action: &'static str, path: &Path) -> Result<T, DatabaseError> {
         use rusqlite::ErrorCode as Code;
         self.map_err(|source| match source.sqlite_error_code() {
             Some(Code::DatabaseCorrupt | Code::NotADatabase) => DatabaseError::Damaged {
@@ -146,12 +146,12 @@ impl<T> SqliteContext<T> for rusqlite::Result<T> {
 
 /// Returns true if the file begins like a SQLite database, or cannot be read: the caller then opens it
 /// as a database and gets the error.
-pub(crate) fn is_sqlite(path: &Path) -> bool {
-    begins_as_sqlite(path).unwrap_or(true)
+pub(crate) fn may_be_sqlite(path: &Path) -> bool {
+    has_sqlite_header(path).unwrap_or(true)
 }
 
 /// Returns true if the file begins like a SQLite database; false if it does not exist.
-pub(crate) fn begins_as_sqlite(path: &Path) -> std::io::Result<bool> {
+pub(crate) fn has_sqlite_header(path: &Path) -> std::io::Result<bool> {
     use std::io::ErrorKind::{IsADirectory, NotFound, UnexpectedEof};
     let mut magic = [0; 16];
     match file_open::open(path).and_then(|mut f| f.read_exact(&mut magic)) {
@@ -166,17 +166,17 @@ pub(crate) fn begins_as_sqlite(path: &Path) -> std::io::Result<bool> {
 ///
 /// Creates no file beside `source`: a database without a `-wal` is read as immutable, and the copy is
 /// repeated if a writer appeared meanwhile.
-pub(crate) fn snapshot(source: &Path, target: &Path) -> Result<(), DatabaseError> {
+pub(crate) fn write_snapshot(source: &Path, target: &Path) -> Result<(), DatabaseError> {
     const ATTEMPTS: u32 = 5;
     for attempt in 1.. {
         // An immutable database is read without locks and without a `-shm`, which matters in a
         // read-only folder. The last attempt takes the locks, so it ends also beside a busy writer.
-        let quiet = state_without_wal(source).filter(|_| attempt < ATTEMPTS);
+        let quiet = stat_if_quiet(source).filter(|_| attempt < ATTEMPTS);
         let connection = open_source(source, quiet.is_some())?;
         let result = copy_pages(&connection, source, target);
         drop(connection);
         // A writer that appeared meanwhile was not kept out, so the copy may mix two states.
-        if quiet.is_some() && quiet != state_without_wal(source) {
+        if quiet.is_some() && quiet != stat_if_quiet(source) {
             continue;
         }
         return match result.and_then(|()| check(target)) {
@@ -196,13 +196,13 @@ fn open_source(source: &Path, is_quiet: bool) -> Result<Connection, DatabaseErro
     } else {
         Access::Read
     };
-    connection::open(source, access).on("open", source)
+    connection::open(source, access).sqlite_context("open", source)
 }
 
 /// Finds the cause of a damaged copy of `source`: damage of the source, or an error of copying.
 fn diagnose_damaged_copy(source: &Path, detail: &str) -> DatabaseError {
-    let opened = open_source(source, state_without_wal(source).is_some());
-    match opened.and_then(|connection| check_open(&connection, source)) {
+    let opened = open_source(source, stat_if_quiet(source).is_some());
+    match opened.and_then(|connection| check_integrity_of(&connection, source)) {
         Ok(()) => DatabaseError::Sqlite {
             action: "copy",
             path: source.to_path_buf(),
@@ -218,7 +218,7 @@ fn diagnose_damaged_copy(source: &Path, detail: &str) -> DatabaseError {
 }
 
 /// Returns size and time of a database without a WAL or journal; `None` if one of them has content.
-pub(super) fn state_without_wal(path: &Path) -> Option<(u64, Option<std::time::SystemTime>)> {
+pub(super) fn stat_if_quiet(path: &Path) -> Option<(u64, Option<std::time::SystemTime>)> {
     let busy = home::database_sidecars(path)
         .iter()
         .any(|p| p.symlink_metadata().is_ok_and(|m| m.len() > 0));
@@ -227,45 +227,49 @@ pub(super) fn state_without_wal(path: &Path) -> Option<(u64, Option<std::time::S
 }
 
 fn copy_pages(from: &Connection, source: &Path, target: &Path) -> Result<(), DatabaseError> {
-    from.busy_timeout(WRITER_TIMEOUT).on("open", source)?;
-    let mut to = connection::open(target, Access::Create).on("create", target)?;
+    from.busy_timeout(WRITER_TIMEOUT)
+        .sqlite_context("open", source)?;
+    let mut to = connection::open(target, Access::Create).sqlite_context("create", target)?;
     // No other process sees the copy before it is renamed into place, so it needs no journal on the disk.
     to.execute_batch("PRAGMA journal_mode=MEMORY; PRAGMA synchronous=OFF;")
-        .on("create", target)?;
-    let backup = Backup::new(from, &mut to).on("copy", source)?;
+        .sqlite_context("create", target)?;
+    let backup = Backup::new(from, &mut to).sqlite_context("copy", source)?;
     let deadline = std::time::Instant::now() + WRITER_TIMEOUT;
     loop {
         // All pages in one step are one read transaction, so the copy shows one moment in time.
-        match backup.step(-1).on("copy", source)? {
+        match backup.step(-1).sqlite_context("copy", source)? {
             StepResult::Done => break,
             StepResult::Busy | StepResult::Locked if std::time::Instant::now() < deadline => {
                 std::thread::sleep(Duration::from_millis(50));
             }
             _ => {
                 let busy = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY);
-                return Err(rusqlite::Error::SqliteFailure(busy, None)).on("copy", source);
+                return Err(rusqlite::Error::SqliteFailure(busy, None))
+                    .sqlite_context("copy", source);
             }
         }
     }
     drop(backup);
-    to.close().map_err(|(_, e)| e).on("close", target)
+    to.close()
+        .map_err(|(_, e)| e)
+        .sqlite_context("close", target)
 }
 
 /// Runs SQLite's full integrity check on a database that no other process uses.
 pub(crate) fn check(path: &Path) -> Result<(), DatabaseError> {
-    check_open(&open_immutable(path)?, path)
+    check_integrity_of(&open_immutable(path)?, path)
 }
 
 /// Opens a database that no other process uses, for reading.
 pub(super) fn open_immutable(path: &Path) -> Result<Connection, DatabaseError> {
-    connection::open(path, Access::ReadImmutable).on("open", path)
+    connection::open(path, Access::ReadImmutable).sqlite_context("open", path)
 }
 
-fn check_open(connection: &Connection, path: &Path) -> Result<(), DatabaseError> {
+fn check_integrity_of(connection: &Connection, path: &Path) -> Result<(), DatabaseError> {
     let detail: String = connection
         // The first error is enough to refuse a database.
         .query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))
-        .on("check", path)?;
+        .sqlite_context("check", path)?;
     if detail == "ok" {
         Ok(())
     } else {
@@ -276,14 +280,17 @@ fn check_open(connection: &Connection, path: &Path) -> Result<(), DatabaseError>
     }
 }
 
-/// Writes the logs of a private database into the database, and removes its sidecar files.
+/// Applies the WAL or rollback journal of a private database, and removes its sidecar files.
 pub(crate) fn checkpoint_wal(path: &Path) -> Result<(), DatabaseError> {
-    let connection = connection::open(path, Access::Write).on("open", path)?;
+    let connection = connection::open(path, Access::Write).sqlite_context("open", path)?;
     connection
         // A read applies a rollback journal.
         .execute_batch("PRAGMA schema_version; PRAGMA wal_checkpoint(TRUNCATE);")
-        .on("checkpoint", path)?;
-    connection.close().map_err(|(_, e)| e).on("close", path)?;
+        .sqlite_context("checkpoint", path)?;
+    connection
+        .close()
+        .map_err(|(_, e)| e)
+        .sqlite_context("close", path)?;
     for sidecar in home::database_sidecars(path) {
         let _ = sharing::remove_file(sidecar);
     }
@@ -291,7 +298,7 @@ pub(crate) fn checkpoint_wal(path: &Path) -> Result<(), DatabaseError> {
 }
 
 /// Returns the tables of a database that no other process uses, with the number of their rows.
-pub(crate) fn row_counts(path: &Path) -> Result<Vec<(String, u64)>, DatabaseError> {
+pub(crate) fn count_rows(path: &Path) -> Result<Vec<(String, u64)>, DatabaseError> {
     let connection = open_immutable(path)?;
     let counts = || -> rusqlite::Result<Vec<(String, u64)>> {
         let sql = "SELECT name FROM sqlite_master WHERE type = 'table' AND rootpage > 0 AND name NOT LIKE 'sqlite_%'
@@ -305,11 +312,11 @@ pub(crate) fn row_counts(path: &Path) -> Result<Vec<(String, u64)>, DatabaseErro
         };
         names.map(|name| count(name?)).collect()
     };
-    counts().on("read", path)
+    counts().sqlite_context("read", path)
 }
 
-/// Rewrites a private (staged) database without unused pages. Deletes the rows of a table whose
-/// column is below a number first, if that is given; returns how many.
+/// Rewrites a private (staged) database without unused pages. `below` is a table, a column and a number: the rows
+/// whose column is below the number are deleted first. Returns the number of deleted rows.
 pub(crate) fn compact(path: &Path, below: Option<(&str, &str, i64)>) -> Result<u64, DatabaseError> {
     let connection = open_private(path)?;
     let deleted = match below {
@@ -318,33 +325,43 @@ pub(crate) fn compact(path: &Path, below: Option<(&str, &str, i64)>) -> Result<u
             let sql = format!("DELETE FROM {table} WHERE {column} < ?1");
             connection
                 .execute(&sql, [number])
-                .on("delete rows of", path)?
+                .sqlite_context("delete rows of", path)?
         }
     };
     // Outside of a transaction, as SQLite requires.
-    connection.execute_batch("VACUUM").on("compact", path)?;
-    connection.close().map_err(|(_, e)| e).on("close", path)?;
+    connection
+        .execute_batch("VACUUM")
+        .sqlite_context("compact", path)?;
+    connection
+        .close()
+        .map_err(|(_, e)| e)
+        .sqlite_context("close", path)?;
     Ok(deleted as u64)
 }
 
 /// Opens a database for writing to its list of conversations, and waits for another process that locks it.
 pub(super) fn open_for_changes(path: &Path) -> Result<Connection, DatabaseError> {
-    let connection = connection::open(path, Access::Write).on("open", path)?;
-    connection.busy_timeout(LOCK_TIMEOUT).on("open", path)?;
-    connection::check_threads(&connection).on("open", path)?;
+    let connection = connection::open(path, Access::Write).sqlite_context("open", path)?;
+    connection
+        .busy_timeout(LOCK_TIMEOUT)
+        .sqlite_context("open", path)?;
+    connection::check_threads(&connection).sqlite_context("open", path)?;
     Ok(connection)
 }
 
 /// Runs `change` in one transaction of `connection`, commits it and closes the database.
-pub(super) fn in_transaction<T>(
+pub(super) fn run_in_transaction<T>(
     mut connection: Connection,
     path: &Path,
     change: impl FnOnce(&Connection) -> rusqlite::Result<T>,
 ) -> Result<T, DatabaseError> {
-    let transaction = connection.transaction().on("change", path)?;
-    let result = change(&transaction).on("change", path)?;
-    transaction.commit().on(COMMIT, path)?;
-    connection.close().map_err(|(_, e)| e).on(COMMIT, path)?;
+    let transaction = connection.transaction().sqlite_context("change", path)?;
+    let result = change(&transaction).sqlite_context("change", path)?;
+    transaction.commit().sqlite_context(COMMIT, path)?;
+    connection
+        .close()
+        .map_err(|(_, e)| e)
+        .sqlite_context(COMMIT, path)?;
     Ok(result)
 }
 
@@ -355,7 +372,7 @@ pub(super) fn open_private(path: &Path) -> Result<Connection, DatabaseError> {
     // the file out of WAL mode; Codex sets WAL mode again when it opens the database.
     connection
         .execute_batch("PRAGMA journal_mode=MEMORY; PRAGMA synchronous=OFF;")
-        .on("open", path)?;
+        .sqlite_context("open", path)?;
     Ok(connection)
 }
 
@@ -379,7 +396,7 @@ mod tests {
             .execute_batch("PRAGMA journal_mode=WAL; CREATE TABLE t(x); INSERT INTO t VALUES(1)")
             .unwrap();
         connection.close().unwrap();
-        snapshot(&source, &folder.path().join("copy")).unwrap();
+        write_snapshot(&source, &folder.path().join("copy")).unwrap();
         let mut names: Vec<_> = fs::read_dir(folder.path())
             .unwrap()
             .map(|e| e.unwrap().file_name())
@@ -397,7 +414,7 @@ mod tests {
         let wal = fs::read(home::database_sidecars(&source)[0].clone()).unwrap();
         assert!(!wal.is_empty());
         let copy = folder.path().join("copy");
-        snapshot(&source, &copy).unwrap();
+        write_snapshot(&source, &copy).unwrap();
         let value: i64 = open_immutable(&copy)
             .unwrap()
             .query_row("SELECT x FROM t", [], |r| r.get(0))
@@ -413,7 +430,7 @@ mod tests {
         let mut bytes = b"SQLite format 3\0".to_vec();
         bytes.extend([0xAA; 8192]);
         fs::write(&source, bytes).unwrap();
-        let error = snapshot(&source, &folder.path().join("copy")).unwrap_err();
+        let error = write_snapshot(&source, &folder.path().join("copy")).unwrap_err();
         assert!(matches!(error, DatabaseError::Damaged { .. }), "{error:?}");
     }
 }

@@ -1,7 +1,7 @@
 //! Reads a live database in place, without creating or changing any file.
 
 use super::connection::{self, Access, check_threads};
-use super::database::{DatabaseError, SqliteContext, state_without_wal};
+use super::database::{DatabaseError, SqliteContext, stat_if_quiet};
 use super::home;
 use crate::io::file_open;
 use rusqlite::Connection;
@@ -29,14 +29,14 @@ pub(crate) fn read<T>(
         query(connection)
     };
     for attempt in 1.. {
-        let quiet = state_without_wal(path).filter(|_| attempt < MAX_IMMUTABLE_READS);
+        let quiet = stat_if_quiet(path).filter(|_| attempt < MAX_IMMUTABLE_READS);
         if quiet.is_some() {
             let result = connection::open(path, Access::ReadImmutable)
                 .and_then(|connection| query(&connection));
-            if quiet != state_without_wal(path) {
+            if quiet != stat_if_quiet(path) {
                 continue;
             }
-            return result.on("read", path);
+            return result.sqlite_context("read", path);
         }
         let result = connection::open(path, Access::ReadInPlace).and_then(|connection| {
             connection.busy_timeout(LOCK_TIMEOUT)?;
@@ -51,25 +51,25 @@ pub(crate) fn read<T>(
         // Without `-shm` SQLite has to build the index of the WAL, and a connection that reads in
         // place must not.
         if !has_no_index || shm.exists() || !wal.exists() {
-            return result.on("read", path);
+            return result.sqlite_context("read", path);
         }
         // A process with the WAL open would have created its index or locked the whole database, which
         // is another error. So no process uses this WAL, and copying both files is safe.
-        let folder = copy_unused(path, &wal).map_err(|e| DatabaseError::Sqlite {
+        let folder = copy_to_temp_folder(path, &wal).map_err(|e| DatabaseError::Sqlite {
             action: "copy",
             path: path.to_path_buf(),
             source: rusqlite::Error::ToSqlConversionFailure(Box::new(e)),
         })?;
         return connection::open(&folder.path().join("database"), Access::Read)
             .and_then(|connection| query(&connection))
-            .on("read", path);
+            .sqlite_context("read", path);
     }
     unreachable!("the loop above has no end")
 }
 
 /// Returns the names of all tables. Fails with [`DatabaseError::Damaged`] if SQLite cannot parse the
 /// schema. Creates no file beside the database.
-pub(crate) fn table_names(path: &Path) -> Result<Vec<String>, DatabaseError> {
+pub(crate) fn read_table_names(path: &Path) -> Result<Vec<String>, DatabaseError> {
     read(path, |connection| {
         connection
             .prepare("SELECT name FROM sqlite_master WHERE type = 'table'")?
@@ -79,7 +79,7 @@ pub(crate) fn table_names(path: &Path) -> Result<Vec<String>, DatabaseError> {
 }
 
 /// Copies the database and its `-wal` to a temporary folder.
-fn copy_unused(path: &Path, wal: &Path) -> io::Result<tempfile::TempDir> {
+fn copy_to_temp_folder(path: &Path, wal: &Path) -> io::Result<tempfile::TempDir> {
     let folder = tempfile::tempdir()?;
     for (from, to) in [(path, "database"), (wal, "database-wal")] {
         let mut target = File::create(folder.path().join(to))?;

@@ -101,7 +101,7 @@ impl HomeEntryKind {
         matches!(self, Self::Auth | Self::AccountSessions | Self::LegacyAuth)
     }
 
-    /// Returns true if losing the path would lose user data, and it can only be a file or folder.
+    /// Returns true if the path holds user data, so a socket, pipe or device at its place is reported.
     pub(crate) fn is_expected_file(self) -> bool {
         self.is_account() || self.is_conversation() || self == Self::LegacyAuth
     }
@@ -189,10 +189,10 @@ pub(crate) fn kind_of(relative: &Path) -> HomeEntryKind {
             | "tui-thread-reference-capabilities",
             _,
         ) => HomeEntryKind::Transient,
-        (SQLITE_FOLDER, Some(name)) if parts.next().is_none() => {
-            name.to_str().map_or(HomeEntryKind::Unknown, database_kind)
-        }
-        (name, None) => top_level_file(name),
+        (SQLITE_FOLDER, Some(name)) if parts.next().is_none() => name
+            .to_str()
+            .map_or(HomeEntryKind::Unknown, classify_database),
+        (name, None) => classify_top_level(name),
         _ => HomeEntryKind::Unknown,
     }
 }
@@ -216,8 +216,8 @@ pub(crate) fn is_manager_name(top: &OsStr) -> bool {
         .is_some_and(|start| start.eq_ignore_ascii_case(OURS))
 }
 
-fn top_level_file(name: &str) -> HomeEntryKind {
-    let database = database_kind(name);
+fn classify_top_level(name: &str) -> HomeEntryKind {
+    let database = classify_database(name);
     if database != HomeEntryKind::Unknown {
         return database;
     }
@@ -245,7 +245,7 @@ fn top_level_file(name: &str) -> HomeEntryKind {
     }
 }
 
-fn database_kind(name: &str) -> HomeEntryKind {
+fn classify_database(name: &str) -> HomeEntryKind {
     if name.ends_with(".sqlite") {
         HomeEntryKind::Database
     } else if SIDECAR_SUFFIXES.iter().any(|suffix| {

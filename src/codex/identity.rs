@@ -69,8 +69,8 @@ impl LoginKind {
         (Self::UndecodedToken, "undecoded-token-"),
     ];
 
-    /// Returns the kind of the account with this label: an email, or what [`Identity::of_secret`] made.
-    pub(crate) fn of_label(label: &str) -> Self {
+    /// Returns the kind of the account with this label: an email, or what [`Identity::from_secret`] made.
+    pub(crate) fn from_label(label: &str) -> Self {
         let has_beginning = |(_, beginning): &&(Self, &str)| {
             // An email may begin with the same words.
             let digest = label.strip_prefix(beginning);
@@ -87,7 +87,7 @@ impl LoginKind {
 
     /// Returns true if Codex renews the login, so that only its newest copy works. Other secrets work in
     /// any number of copies, and have no age.
-    pub(crate) fn is_renewed(self) -> bool {
+    pub(crate) fn is_renewable(self) -> bool {
         matches!(self, Self::Chatgpt | Self::UndecodedToken)
     }
 
@@ -117,7 +117,7 @@ pub struct Identity {
 
 impl Identity {
     /// Creates the identity of an account of which only the email is known.
-    pub fn of_email(email: impl Into<String>) -> Self {
+    pub fn from_email(email: impl Into<String>) -> Self {
         Self {
             email: Email::new(email),
             account_id: None,
@@ -128,12 +128,12 @@ impl Identity {
 
     /// Creates the identity of a login that only its secret tells from others: the label has the kind and
     /// the first six hex digits of the SHA-256 of `secret`.
-    pub(crate) fn of_secret(kind: LoginKind, secret: &[u8]) -> Self {
+    pub(crate) fn from_secret(kind: LoginKind, secret: &[u8]) -> Self {
         let beginning = LoginKind::LABELS.iter().find(|(of, _)| *of == kind);
         let beginning = beginning.map_or("", |(_, beginning)| beginning);
         Self {
             kind,
-            ..Self::of_email(format!("{beginning}{}", &hash::sha256(secret)[..6]))
+            ..Self::from_email(format!("{beginning}{}", &hash::sha256(secret)[..6]))
         }
     }
 
@@ -145,7 +145,7 @@ impl Identity {
     /// Returns true if both are certainly the same account: both ids are equal. If an id is missing on
     /// one side, the other id and the email have to be equal.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
-        fn agree(a: Option<&String>, b: Option<&String>) -> Option<bool> {
+        fn both_equal(a: Option<&String>, b: Option<&String>) -> Option<bool> {
             Some(a? == b?)
         }
         if self.kind != other.kind {
@@ -155,8 +155,8 @@ impl Identity {
             return self.email == other.email;
         }
         let ids = [
-            agree(self.account_id.as_ref(), other.account_id.as_ref()),
-            agree(self.user_id.as_ref(), other.user_id.as_ref()),
+            both_equal(self.account_id.as_ref(), other.account_id.as_ref()),
+            both_equal(self.user_id.as_ref(), other.user_id.as_ref()),
         ];
         match ids {
             // A user can have several workspaces, and a workspace several users.
@@ -181,7 +181,7 @@ mod tests {
         Identity {
             account_id: account.map(Into::into),
             user_id: user.map(Into::into),
-            ..Identity::of_email(email)
+            ..Identity::from_email(email)
         }
     }
 
@@ -202,13 +202,13 @@ mod tests {
     #[test]
     fn a_label_has_the_kind_of_its_login() {
         for (kind, _) in LoginKind::LABELS {
-            let identity = Identity::of_secret(kind, b"secret");
-            assert_eq!(LoginKind::of_label(identity.email.as_str()), kind);
-            assert!(identity.is_same(&Identity::of_secret(kind, b"secret")));
-            assert!(!identity.is_same(&Identity::of_secret(kind, b"other")));
+            let identity = Identity::from_secret(kind, b"secret");
+            assert_eq!(LoginKind::from_label(identity.email.as_str()), kind);
+            assert!(identity.is_same(&Identity::from_secret(kind, b"secret")));
+            assert!(!identity.is_same(&Identity::from_secret(kind, b"other")));
         }
         for email in ["a@x.com", "agent-smith@x.com", "agent"] {
-            assert_eq!(LoginKind::of_label(email), LoginKind::Chatgpt, "{email}");
+            assert_eq!(LoginKind::from_label(email), LoginKind::Chatgpt, "{email}");
         }
     }
 

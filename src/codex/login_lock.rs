@@ -23,11 +23,11 @@ impl LoginLock {
     /// files are created, and stay, as Codex leaves them.
     pub(crate) fn acquire(home: &Path, timeout: Duration) -> Result<Self, LockError> {
         let started = std::time::Instant::now();
-        let auth_lock = FileLock::exclusive_within(&home.join("auth.lock"), timeout)?;
+        let auth_lock = FileLock::acquire_within(&home.join("auth.lock"), timeout)?;
         // In the order of Codex: two programs that take them in different orders could wait for
         // each other.
         let remaining = timeout.saturating_sub(started.elapsed());
-        let auth_json_lock = FileLock::exclusive_within(&home.join("auth.json.lock"), remaining)?;
+        let auth_json_lock = FileLock::acquire_within(&home.join("auth.json.lock"), remaining)?;
         Ok(Self {
             _auth_json_lock: auth_json_lock,
             _auth_lock: auth_lock,

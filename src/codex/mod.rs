@@ -46,7 +46,7 @@ pub(crate) use home::{
     is_versioned_database, kind_of,
 };
 pub(crate) use process::find_codex;
-pub(crate) use rollout::{ZST, rollout_id_of};
+pub(crate) use rollout::{ZST, parse_rollout_id};
 
 pub(crate) use app_server::{
     AccountLimits, ProbeFailure, ProbeOptions, ProbeReport, ProbedAccount,

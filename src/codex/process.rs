@@ -96,7 +96,7 @@ impl fmt::Display for ProcessRole {
 pub struct HomeProcess {
     /// The process id, which the system may reuse; `started` tells two processes apart.
     pub pid: u32,
-    /// The start time, in the unit of [`processes::started`].
+    /// The start time, in the unit of [`processes::start_time`].
     #[serde(skip)]
     pub started: Option<u64>,
     /// True if it runs for the same user as this program.
@@ -110,11 +110,11 @@ pub struct HomeProcess {
     #[serde(skip)]
     pub program: Option<PathBuf>,
     /// The relation to the home; in JSON the text of its `Display`.
-    #[serde(serialize_with = "as_text")]
+    #[serde(serialize_with = "serialize_role")]
     pub role: ProcessRole,
 }
 
-fn as_text<S: Serializer>(role: &ProcessRole, to: S) -> Result<S::Ok, S::Error> {
+fn serialize_role<S: Serializer>(role: &ProcessRole, to: S) -> Result<S::Ok, S::Error> {
     to.collect_str(role)
 }
 
@@ -166,14 +166,14 @@ impl HomeUsage {
 
 /// Returns the folders outside `home` that hold its data: the targets of a linked `sessions/` or
 /// `archived_sessions/`, and the folder of the databases.
-pub fn outside_folders(home: &Path, env: &Environment) -> Vec<PathBuf> {
+pub fn find_outside_folders(home: &Path, env: &Environment) -> Vec<PathBuf> {
     let databases = CodexConfig::read(home).database_folder(home, env);
-    let home = canonical(home);
+    let home = canonicalize_or_keep(home);
     [SESSIONS, ARCHIVED_SESSIONS]
         .map(|name| home.join(name))
         .into_iter()
         .chain(databases)
-        .map(|folder| canonical(&folder))
+        .map(|folder| canonicalize_or_keep(&folder))
         .filter(|folder| !folder.starts_with(&home))
         .collect()
 }
@@ -188,14 +188,15 @@ pub fn find_holders(home: &Path, outside: &[PathBuf]) -> Vec<Holder> {
 /// Finds the Codex programs that were started on `home`, without its daemon and the daemon's update
 /// loop. The npm launcher counts while it runs, because it may be about to start Codex.
 pub fn find_codex(home: &Path) -> Vec<Holder> {
-    let home = canonical(home);
+    let home = canonicalize_or_keep(home);
     let daemon = daemon::find(&home).map(|daemon| daemon.pid);
     let mut found: Vec<_> = ProcessTable::read()
         .iter()
         .filter(|process| daemon != Some(process.pid()))
         .filter_map(|process| {
             let name = process.name()?;
-            let counts = is_codex(process) && home_of(process)? == home && !is_update_loop(process);
+            let counts =
+                is_codex(process) && read_codex_home(process)? == home && !is_update_loop(process);
             counts.then(|| Holder {
                 pid: Some(process.pid()),
                 name: name.to_string_lossy().into_owned(),
@@ -210,19 +211,19 @@ pub fn find_codex(home: &Path) -> Vec<Holder> {
 /// Returns the ids of the conversations in which the daemon of `home` runs a turn: their locks are
 /// held and their rollouts show a turn without an end. The lock alone proves nothing, because the
 /// daemon also keeps the locks of conversations that wait for the user (0.169).
-pub fn running_daemon_turns(home: &Path) -> Vec<String> {
-    let home = canonical(home);
+pub fn find_daemon_turns(home: &Path) -> Vec<String> {
+    let home = canonicalize_or_keep(home);
     let table = ProcessTable::read();
     let daemon = daemon::find(&home).and_then(|daemon| table.get(daemon.pid));
     let open = daemon.map(|daemon| daemon.open_files_beneath(&[&home]));
     let open = open.unwrap_or_default();
-    held_thread_locks(&home)
+    find_held_thread_locks(&home)
         .iter()
-        .map(|lock| conversation_of(lock))
+        .map(|lock| locked_conversation_id(lock))
         .filter(|id| {
             let rollout = open
                 .iter()
-                .find(|path| RolloutName::of(path).is_some_and(|c| c.id() == Some(id)));
+                .find(|path| RolloutName::parse(path).is_some_and(|c| c.id() == Some(id)));
             !rollout.is_some_and(|path| rollout::is_idle(path))
         })
         .collect()
@@ -244,13 +245,13 @@ pub(crate) fn kill(holder: &Holder) {
 /// Returns true if the system lets this program list processes. The test is whether its own process is
 /// listed: some sandboxes show an empty table.
 pub(crate) fn can_list_processes() -> bool {
-    processes::started(std::process::id()).is_some()
+    processes::start_time(std::process::id()).is_some()
 }
 
 /// Finds the other processes that use `home`: programs with these names and that home, and processes
 /// with an open file in `home` or in one of the `outside` folders.
 pub(crate) fn inspect_home(home: &Path, outside: &[PathBuf], names: &ProgramNames) -> HomeUsage {
-    let home = canonical(home);
+    let home = canonicalize_or_keep(home);
     let table = ProcessTable::read();
     let this = std::process::id();
     let daemon = daemon::find(&home).map(|daemon| daemon.pid);
@@ -265,10 +266,13 @@ pub(crate) fn inspect_home(home: &Path, outside: &[PathBuf], names: &ProgramName
         let open = process.open_files_beneath(&folders);
         let role = if daemon == Some(process.pid()) {
             ProcessRole::Daemon
-        } else if is_named(&name, &names.background) && home_of(process).is_none_or(|of| of == home)
+        } else if is_named(&name, &names.background)
+            && read_codex_home(process).is_none_or(|of| of == home)
         {
             ProcessRole::Background
-        } else if is_named(&name, &names.codex) && home_of(process).is_some_and(|of| of == home) {
+        } else if is_named(&name, &names.codex)
+            && read_codex_home(process).is_some_and(|of| of == home)
+        {
             ProcessRole::Codex
         } else if let Some(file) = open.first() {
             let relative = folders.iter().find_map(|f| file.strip_prefix(f).ok());
@@ -286,10 +290,10 @@ pub(crate) fn inspect_home(home: &Path, outside: &[PathBuf], names: &ProgramName
         found.push(describe(process, &name, role));
     }
     if let Some(pid) = daemon.filter(|pid| found.iter().all(|process| process.pid != *pid)) {
-        found.push(daemon_from_pid_file(pid));
+        found.push(describe_daemon(pid));
     }
     assign_relations(&table, &mut found);
-    let writing = held_thread_locks(&home);
+    let writing = find_held_thread_locks(&home);
     let around = table.ancestors(this);
     HomeUsage {
         codex_ancestor: around.into_iter().find(|pid| {
@@ -297,11 +301,14 @@ pub(crate) fn inspect_home(home: &Path, outside: &[PathBuf], names: &ProgramName
                 |p: &HomeProcess| matches!(p.role, ProcessRole::Codex | ProcessRole::Daemon);
             found.iter().any(|p| p.pid == *pid && is_codex(p))
         }),
-        conversations: writing.iter().map(|lock| conversation_of(lock)).collect(),
+        conversations: writing
+            .iter()
+            .map(|lock| locked_conversation_id(lock))
+            .collect(),
         unexplained: writing
             .iter()
             .filter(|lock| !locks.contains(*lock))
-            .map(|lock| conversation_of(lock))
+            .map(|lock| locked_conversation_id(lock))
             .collect(),
         processes: found,
     }
@@ -361,7 +368,7 @@ fn is_update_loop(process: &Process) -> bool {
 }
 
 /// Returns the id of the conversation that a lock file protects.
-fn conversation_of(lock: &Path) -> String {
+fn locked_conversation_id(lock: &Path) -> String {
     let name = lock.file_stem().unwrap_or_default();
     name.to_string_lossy().into_owned()
 }
@@ -369,20 +376,20 @@ fn conversation_of(lock: &Path) -> String {
 fn describe(process: &Process, name: &OsStr, role: ProcessRole) -> HomeProcess {
     HomeProcess {
         pid: process.pid(),
-        started: process.started(),
+        started: process.start_time(),
         is_own: process.is_own(),
         name: name.to_string_lossy().into_owned(),
-        command_line: redaction::command_line(&process.arguments()),
+        command_line: redaction::format_command_line(&process.arguments()),
         program: process.program(),
         role,
     }
 }
 
 /// Describes a daemon that is known from its pid file only.
-fn daemon_from_pid_file(pid: u32) -> HomeProcess {
+fn describe_daemon(pid: u32) -> HomeProcess {
     HomeProcess {
         pid,
-        started: processes::started(pid),
+        started: processes::start_time(pid),
         is_own: true,
         name: "codex".into(),
         command_line: String::new(),
@@ -399,20 +406,20 @@ fn is_named(name: &OsStr, names: &[String]) -> bool {
 
 /// Returns the Codex home of a process: its `CODEX_HOME`, else `.codex` in its home folder. `None` if
 /// its environment cannot be read.
-fn home_of(process: &Process) -> Option<PathBuf> {
+fn read_codex_home(process: &Process) -> Option<PathBuf> {
     let default_home = || {
         let home = process.variable(if cfg!(windows) { "USERPROFILE" } else { "HOME" });
         home.map(|home| Path::new(&home).join(".codex").into_os_string())
     };
     let home: OsString = process.variable("CODEX_HOME").or_else(default_home)?;
     let folder = process.working_folder().unwrap_or_default();
-    Some(canonical(&folder.join(home)))
+    Some(canonicalize_or_keep(&folder.join(home)))
 }
 
 /// Returns the paths of the held locks on conversations, sorted.
-fn held_thread_locks(home: &Path) -> Vec<PathBuf> {
+fn find_held_thread_locks(home: &Path) -> Vec<PathBuf> {
     let folder = home.join(THREAD_LOCKS);
-    let mut locks: Vec<_> = tree::entries(&folder)
+    let mut locks: Vec<_> = tree::list_entries(&folder)
         .map(|entry| entry.file_name())
         // Codex holds `.coordination.lock` only briefly, for no conversation in particular.
         .filter(|name| !name.as_encoded_bytes().starts_with(b"."))
@@ -425,7 +432,7 @@ fn held_thread_locks(home: &Path) -> Vec<PathBuf> {
 }
 
 /// Resolves the links in `path`; returns it unchanged if it does not exist.
-fn canonical(path: &Path) -> PathBuf {
+fn canonicalize_or_keep(path: &Path) -> PathBuf {
     path.canonical().unwrap_or_else(|_| path.to_path_buf())
 }
 

@@ -73,18 +73,20 @@ impl Program {
     /// Returns a text that differs between versions of the program: the version of its npm package, else the size and
     /// the time of its file. Starts nothing, because a start takes long and 0.98 writes into the home. `None` if the
     /// file cannot be read.
-    pub(crate) fn build(&self) -> Option<String> {
+    pub(crate) fn build_id(&self) -> Option<String> {
         let file = self.path.canonical().ok()?;
         let above = file.ancestors().skip(1).take(3).map(Path::to_path_buf);
         // The script for Windows is beside `node_modules`.
         let beside = file.parent()?.join("node_modules").join(NPM_PACKAGE);
         let mut folders = above.chain([beside]);
-        folders.find_map(|folder| npm_version(&folder)).or_else(|| {
-            let meta = file.metadata().ok()?;
-            let modified: DateTime<Utc> = meta.modified().ok()?.into();
-            let time = modified.to_rfc3339_opts(SecondsFormat::Secs, true);
-            Some(format!("{} bytes of {time}", meta.len()))
-        })
+        folders
+            .find_map(|folder| read_npm_version(&folder))
+            .or_else(|| {
+                let meta = file.metadata().ok()?;
+                let modified: DateTime<Utc> = meta.modified().ok()?.into();
+                let time = modified.to_rfc3339_opts(SecondsFormat::Secs, true);
+                Some(format!("{} bytes of {time}", meta.len()))
+            })
     }
 
     /// Returns the version that the program prints, such as "0.169.0"; `None` if it prints none within
@@ -112,7 +114,7 @@ const NPM_PACKAGE: &str = "@openai/codex";
 /// The largest `package.json` that is read.
 const MAX_PACKAGE_BYTES: u64 = 64 * 1024;
 
-fn npm_version(folder: &Path) -> Option<String> {
+fn read_npm_version(folder: &Path) -> Option<String> {
     #[derive(Deserialize)]
     struct Package {
         name: String,
@@ -126,7 +128,7 @@ fn npm_version(folder: &Path) -> Option<String> {
 
 /// Returns true if a version of Codex, such as "0.169.0", is earlier than `first`, given by its first two
 /// numbers. A text that is no version is earlier than any.
-pub(crate) fn is_before(version: &str, first: (u32, u32)) -> bool {
+pub(crate) fn is_version_before(version: &str, first: (u32, u32)) -> bool {
     let mut numbers = version.split(['.', '-']).map(|part| part.parse().ok());
     let mut next = || numbers.next().flatten();
     let version: Option<(u32, u32)> = next().zip(next());

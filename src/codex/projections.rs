@@ -11,7 +11,7 @@ use rusqlite::params;
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
-/// The place in a rollout at which another one leaves it (`history_base`).
+/// The position in a rollout at which its continuation branches off (`history_base`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct RolloutCut {
     /// The id of the rollout, in lower case.
@@ -33,18 +33,18 @@ pub(crate) struct Projections {
 impl Projections {
     /// Reads the projections beside a state database. Creates and changes no file. A database that cannot be read
     /// has none: Codex creates it again.
-    pub(crate) fn beside(state: &Path) -> Self {
-        Self::in_folder(state.parent().unwrap_or(Path::new(".")))
+    pub(crate) fn read_beside(state: &Path) -> Self {
+        Self::read_folder(state.parent().unwrap_or(Path::new(".")))
     }
 
-    /// Like [`Projections::beside`], for the folder of the databases.
-    pub(crate) fn in_folder(folder: &Path) -> Self {
-        let database = tree::entries(folder)
+    /// Like [`Projections::read_beside`], for the folder of the databases.
+    pub(crate) fn read_folder(folder: &Path) -> Self {
+        let database = tree::list_entries(folder)
             .map(|entry| entry.path())
             .filter(|path| home::is_database_named(path, home::HISTORY_DATABASE_PREFIX))
-            .filter(|path| database::is_sqlite(path))
+            .filter(|path| database::may_be_sqlite(path))
             .max();
-        let ends = database.as_deref().and_then(|path| ends(path).ok());
+        let ends = database.as_deref().and_then(|path| read_ends(path).ok());
         Self {
             database,
             ends: ends.unwrap_or_default(),
@@ -69,7 +69,7 @@ pub(crate) fn count_turns(database: &Path, rollout_id: &str) -> usize {
         .unwrap_or(0)
 }
 
-fn ends(path: &Path) -> Result<HashMap<String, u64>, DatabaseError> {
+fn read_ends(path: &Path) -> Result<HashMap<String, u64>, DatabaseError> {
     database_view::read(path, |connection| {
         let sql = "SELECT lower(thread_id), next_rollout_byte_offset FROM thread_history_projection_state";
         let mut select = connection.prepare(sql)?;
@@ -92,15 +92,22 @@ pub(crate) fn cut(database: &Path, cuts: &[RolloutCut]) -> Result<(), DatabaseEr
         let set = "UPDATE thread_history_projection_state SET next_rollout_byte_offset=?2, \
                    next_rollout_ordinal=?3 WHERE thread_id=?1";
         let values = params![cut.rollout_id, offset, cut.ordinal];
-        connection.execute(set, values).on("change", database)?;
+        connection
+            .execute(set, values)
+            .sqlite_context("change", database)?;
         // Rows behind the cut show turns that the rollout does not have.
         for table in ["thread_turns", "thread_items", "thread_realtime_items"] {
             let delete = format!("DELETE FROM {table} WHERE thread_id=?1 AND rollout_ordinal>=?2");
             let values = params![cut.rollout_id, cut.ordinal];
-            connection.execute(&delete, values).on("change", database)?;
+            connection
+                .execute(&delete, values)
+                .sqlite_context("change", database)?;
         }
     }
-    connection.close().map_err(|(_, e)| e).on("close", database)
+    connection
+        .close()
+        .map_err(|(_, e)| e)
+        .sqlite_context("close", database)
 }
 
 /// Adds the projections of these rollouts in `from` to the database of a home that no process uses; they replace

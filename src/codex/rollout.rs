@@ -5,7 +5,7 @@
 //! A compressed rollout has `.zst` behind its name. Both forms are the same rollout; if both exist, the plain
 //! file counts, as in Codex.
 
-use super::program::is_before;
+use super::program::is_version_before;
 use crate::io::file_open;
 use std::ffi::OsStr;
 use std::fs::File;
@@ -29,8 +29,8 @@ pub(crate) fn is_plain(path: &Path) -> bool {
 pub(crate) const FIRST_VERSION_WITH_ZST: (u32, u32) = (0, 137);
 
 /// Returns true if this version of Codex, such as "0.169.0", reads compressed rollouts.
-pub(crate) fn reads_zst(version: &str) -> bool {
-    !is_before(version, FIRST_VERSION_WITH_ZST)
+pub(crate) fn supports_zst(version: &str) -> bool {
+    !is_version_before(version, FIRST_VERSION_WITH_ZST)
 }
 
 /// The name of a rollout, which identifies its conversation.
@@ -48,7 +48,7 @@ const UUID_BYTES: usize = 36;
 
 impl RolloutName {
     /// Parses the file name of `path`; `None` if it is not that of a rollout.
-    pub(crate) fn of(path: &Path) -> Option<Self> {
+    pub(crate) fn parse(path: &Path) -> Option<Self> {
         let name = path.file_name().and_then(OsStr::to_str)?;
         let (plain, compressed) = match name.strip_suffix(ZST) {
             Some(plain) => (plain, true),
@@ -63,7 +63,7 @@ impl RolloutName {
 
     /// Parses the file name of a conversation of the first Codex, in TypeScript: one JSON document. Newer versions
     /// do not list or open them.
-    pub(crate) fn of_document(path: &Path) -> Option<Self> {
+    pub(crate) fn parse_document(path: &Path) -> Option<Self> {
         let name = path.file_name().and_then(OsStr::to_str)?;
         let is_document = name.starts_with("rollout-") && name.ends_with(DOCUMENT);
         is_document.then(|| Self {
@@ -72,9 +72,9 @@ impl RolloutName {
         })
     }
 
-    /// The name of a rollout in either form.
-    pub(crate) fn of_any(path: &Path) -> Option<Self> {
-        Self::of(path).or_else(|| Self::of_document(path))
+    /// Parses the file name of a rollout or of a document of the first Codex.
+    pub(crate) fn parse_any(path: &Path) -> Option<Self> {
+        Self::parse(path).or_else(|| Self::parse_document(path))
     }
 
     /// Returns the id of the thread that the rollout belongs to.
@@ -105,21 +105,21 @@ impl RolloutName {
 
 /// Returns the id in the name of a rollout, in lower case. Ids begin with their time, so their order is that of their
 /// creation.
-pub(crate) fn rollout_id_of(path: &Path) -> Option<String> {
-    let file = RolloutName::of(path)?;
+pub(crate) fn parse_rollout_id(path: &Path) -> Option<String> {
+    let file = RolloutName::parse(path)?;
     file.rollout_id().map(str::to_lowercase)
 }
 
 /// Returns true if `path` is a later rollout of the same thread than `other`.
 pub(crate) fn is_later_rollout(path: &Path, other: &Path) -> bool {
-    let [path, other] = [path, other].map(RolloutName::of);
+    let [path, other] = [path, other].map(RolloutName::parse);
     path.zip(other).is_some_and(|(path, other)| {
         path.id() == other.id() && path.rollout_id() > other.rollout_id()
     })
 }
 
 /// Returns the time in an id, in milliseconds since 1970; `None` if its UUID is not of version 7.
-pub(crate) fn created_ms(id: &str) -> Option<i64> {
+pub(crate) fn uuid_time_ms(id: &str) -> Option<i64> {
     let is_of_version_7 = id.as_bytes().get(14) == Some(&b'7');
     let time = id.get(..13).filter(|_| is_of_version_7)?.replace('-', "");
     i64::from_str_radix(&time, 16).ok()
@@ -169,9 +169,9 @@ pub(crate) fn is_idle(path: &Path) -> bool {
 /// Opens a plain or compressed rollout for reading as plain text. The first bytes decide the form, not
 /// the name: other programs may have appended something to it. A JSON document is read as lines.
 pub fn open_plain(path: &Path) -> io::Result<Box<dyn Read + Send>> {
-    if RolloutName::of_document(path).is_some() {
+    if RolloutName::parse_document(path).is_some() {
         let text = file_open::read_small_to_string(path, MIN_UNPACKED_LIMIT)?;
-        return Ok(Box::new(io::Cursor::new(document_lines(&text)?)));
+        return Ok(Box::new(io::Cursor::new(convert_document(&text)?)));
     }
     let file = file_open::open(path)?;
     let size = file.metadata()?.len();
@@ -189,7 +189,7 @@ pub fn open_plain(path: &Path) -> io::Result<Box<dyn Read + Send>> {
 }
 
 /// Returns the lines that Codex before 0.32 would have written for a document: the metadata, then the items.
-fn document_lines(text: &str) -> io::Result<Vec<u8>> {
+fn convert_document(text: &str) -> io::Result<Vec<u8>> {
     #[derive(serde::Deserialize)]
     struct Document {
         session: serde_json::Value,
@@ -320,24 +320,24 @@ mod tests {
     use std::io::Write;
 
     #[test]
-    fn plain_and_compressed_names_mean_the_same_conversation() {
+    fn plain_and_compressed_names_identify_one_conversation() {
         let id = "01a1f78b-4d30-7ef3-b0ee-5caab8d3b455";
-        let plain = RolloutName::of(Path::new(&format!(
+        let plain = RolloutName::parse(Path::new(&format!(
             "a/rollout-2026-11-20T01-02-03-{id}.jsonl"
         )))
         .unwrap();
-        let zst = RolloutName::of(Path::new(&format!(
+        let zst = RolloutName::parse(Path::new(&format!(
             "rollout-2026-11-20T01-02-03-{id}.jsonl.zst"
         )))
         .unwrap();
         assert_eq!(plain.name, zst.name);
         assert_eq!(plain.id(), Some(id));
         assert!(zst.compressed && !plain.compressed);
-        assert_eq!(RolloutName::of(Path::new("notes.jsonl")), None);
+        assert_eq!(RolloutName::parse(Path::new("notes.jsonl")), None);
     }
 
     #[test]
-    fn a_rewind_names_its_thread_and_itself() {
+    fn a_rewind_name_has_the_ids_of_thread_and_rollout() {
         let (thread, own) = (
             "01a1f78b-4d30-7ef3-b0ee-5caab8d3b455",
             "01a20471-e6dd-7613-9612-d0b77e1e1a66",
@@ -360,7 +360,7 @@ mod tests {
             ),
             (format!("rollout-x_{own}"), Some((own, own)), false),
         ] {
-            let file = RolloutName::of(Path::new(&format!("{name}.jsonl.zst"))).unwrap();
+            let file = RolloutName::parse(Path::new(&format!("{name}.jsonl.zst"))).unwrap();
             assert_eq!(file.ids(), ids, "{name}");
             assert_eq!(file.is_rewind(), is_rewind, "{name}");
         }
@@ -369,10 +369,10 @@ mod tests {
     #[test]
     fn versions_are_compared_as_numbers() {
         for version in ["0.137.0", "0.169.0-alpha.1", "1.0.0"] {
-            assert!(reads_zst(version), "{version}");
+            assert!(supports_zst(version), "{version}");
         }
         for version in ["0.136.9", "0.99.0", "", "dev"] {
-            assert!(!reads_zst(version), "{version}");
+            assert!(!supports_zst(version), "{version}");
         }
     }
 

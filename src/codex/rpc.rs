@@ -2,7 +2,7 @@
 //! `{"id","method","params"}`, replies `{"id","result"}` or `{"id","error":{"code","message"}}`, and notifications
 //! in between.
 
-use super::auth::text_at;
+use super::auth::text_field;
 use super::program::Program;
 use super::redaction::printable;
 use crate::io::child::{ChildGroup, ChildOutput};
@@ -38,7 +38,7 @@ pub(crate) enum AppServerError {
     Interrupted,
 }
 
-fn failed(reason: &str) -> AppServerError {
+fn sanitized_failure(reason: &str) -> AppServerError {
     AppServerError::Failed(printable(reason))
 }
 
@@ -73,11 +73,13 @@ impl AppServer {
         // The variable would name the databases of another home.
         let env = env.without("CODEX_SQLITE_HOME");
         let started = Self::start(program, home, &env);
-        let mut server = started.map_err(|e| failed(&e.to_string()))?;
-        let id = server.initialize().map_err(|e| failed(&e.to_string()))?;
-        server.result_of(id, problem)?;
+        let mut server = started.map_err(|e| sanitized_failure(&e.to_string()))?;
+        let id = server
+            .initialize()
+            .map_err(|e| sanitized_failure(&e.to_string()))?;
+        server.wait_for_result(id, problem)?;
         let confirmed = server.confirm();
-        confirmed.map_err(|e| failed(&e.to_string()))?;
+        confirmed.map_err(|e| sanitized_failure(&e.to_string()))?;
         Ok(server)
     }
 
@@ -115,14 +117,13 @@ impl AppServer {
         match self.child.read_line(limit.min(next_check)) {
             ChildOutput::TimedOut => Received::Nothing,
             ChildOutput::Closed => Received::Closed,
-            ChildOutput::Line(line) => {
-                reply_of(&line).map_or(Received::Nothing, |(id, reply)| Received::Reply(id, reply))
-            }
+            ChildOutput::Line(line) => parse_reply(&line)
+                .map_or(Received::Nothing, |(id, reply)| Received::Reply(id, reply)),
         }
     }
 
-    /// Sends a request and returns its result. `problem` is asked again and again, and ends the wait by the reason
-    /// why it is useless.
+    /// Sends a request and returns its result. While it waits, it polls `problem`; a returned text
+    /// ends the wait and becomes the error.
     pub(crate) fn call(
         &mut self,
         method: &str,
@@ -130,11 +131,11 @@ impl AppServer {
         problem: &mut dyn FnMut() -> Option<String>,
     ) -> Result<Value, AppServerError> {
         let sent = self.request(method, params);
-        let id = sent.map_err(|e| failed(&e.to_string()))?;
-        self.result_of(id, problem)
+        let id = sent.map_err(|e| sanitized_failure(&e.to_string()))?;
+        self.wait_for_result(id, problem)
     }
 
-    fn result_of(
+    fn wait_for_result(
         &mut self,
         id: u64,
         problem: &mut dyn FnMut() -> Option<String>,
@@ -144,16 +145,16 @@ impl AppServer {
                 return Err(AppServerError::Interrupted);
             }
             if let Some(problem) = problem() {
-                return Err(failed(&problem));
+                return Err(sanitized_failure(&problem));
             }
             match self.receive(Instant::now() + INTERRUPT_POLL_INTERVAL) {
                 Received::Reply(of, reply) if of == id => {
-                    return reply.map_err(|error| failed(&error.message));
+                    return reply.map_err(|error| sanitized_failure(&error.message));
                 }
                 Received::Reply(..) | Received::Nothing => {}
                 Received::Closed => {
                     self.finish();
-                    return Err(failed(self.child.stderr().trim()));
+                    return Err(sanitized_failure(self.child.stderr().trim()));
                 }
             }
         }
@@ -166,7 +167,7 @@ impl AppServer {
 }
 
 /// Parses a reply: an object with a number as `id`, no `method`, and a `result` or `error`.
-fn reply_of(line: &[u8]) -> Option<(u64, Reply)> {
+fn parse_reply(line: &[u8]) -> Option<(u64, Reply)> {
     let mut message: Value = serde_json::from_slice(line).ok()?;
     let id = message.get("id")?.as_u64()?;
     // A request of Codex itself, whose ids can be the same numbers.
@@ -174,7 +175,7 @@ fn reply_of(line: &[u8]) -> Option<(u64, Reply)> {
         return None;
     }
     if let Some(error) = message.get("error").filter(|error| !error.is_null()) {
-        let text = text_at(error, "message");
+        let text = text_field(error, "message");
         let reply = RpcError {
             code: error.get("code").and_then(Value::as_i64).unwrap_or(0),
             message: text.unwrap_or_else(|| error.to_string()),

@@ -17,7 +17,7 @@ use std::path::Path;
 /// The folder or its `config.toml` cannot be created.
 pub(crate) fn prepare(home: &Path, like: &Path) -> Result<(), IoError> {
     atomic::create_private_folder(home)?;
-    let config = CodexConfig::for_sign_in(like);
+    let config = CodexConfig::build_sign_in_config(like);
     atomic::write(&home.join("config.toml"), config.as_bytes())
 }
 

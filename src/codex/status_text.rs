@@ -120,7 +120,7 @@ impl StatusReader {
         self.heading = CODEX_LIMIT.into();
         self.earlier = self.status.windows.len();
         self.status.spend_cap = None;
-        let Some((email, plan)) = address(&field.lines) else {
+        let Some((email, plan)) = parse_account_value(&field.lines) else {
             self.status.unreadable_account = Some(excerpt(&field.value()));
             return Ok(());
         };
@@ -144,7 +144,7 @@ impl StatusReader {
             if limit.is_window() || limit.name.is_empty() {
                 return Err(StatusTextError::CutOff(excerpt(field.text)));
             }
-            self.heading = limit_id(&limit.name);
+            self.heading = build_limit_id(&limit.name);
             return Ok(());
         }
         let is_remark = if limit.is_window() {
@@ -168,7 +168,7 @@ impl StatusReader {
         let limit_id = if limit.name.is_empty() {
             self.heading.clone()
         } else {
-            limit_id(&limit.name)
+            build_limit_id(&limit.name)
         };
         let slot = Slot {
             limit_id,
@@ -208,7 +208,7 @@ impl StatusReader {
 ///
 /// Codex breaks a long email at any character. Its end is certain only if the plan follows, so an email
 /// on several lines needs one. The plan of such a value is not returned.
-fn address(lines: &[&str]) -> Option<(String, Option<String>)> {
+fn parse_account_value(lines: &[&str]) -> Option<(String, Option<String>)> {
     let [line] = lines else {
         let value: String = lines.concat().split_whitespace().collect();
         let (email, plan) = value.split_once('(')?;
@@ -233,7 +233,7 @@ fn is_email(word: &str) -> bool {
             .is_some_and(|(name, host)| !name.is_empty() && !host.is_empty() && !host.contains('@'))
 }
 
-fn limit_id(words: &[&str]) -> String {
+fn build_limit_id(words: &[&str]) -> String {
     let name = words.join(" ");
     if name.eq_ignore_ascii_case(CODEX_LIMIT) {
         CODEX_LIMIT.into()

@@ -27,12 +27,12 @@ pub(crate) fn count_conversations(
 ) -> Result<usize, AppServerError> {
     let mut progress = DatabaseProgress {
         // Codex replies to nothing while it indexes rollouts, but its databases grow.
-        folder: threads::state_folder(home, &env.without("CODEX_SQLITE_HOME")),
+        folder: threads::find_state_folder(home, &env.without("CODEX_SQLITE_HOME")),
         sizes: Vec::new(),
         limit,
         deadline: Instant::now() + limit,
     };
-    let mut server = AppServer::open(program, home, env, &mut || progress.problem())?;
+    let mut server = AppServer::open(program, home, env, &mut || progress.check_progress())?;
     let count = count_pages(&mut server, false, &mut progress)?
         + count_pages(&mut server, true, &mut progress)?;
     server.finish();
@@ -48,13 +48,13 @@ struct DatabaseProgress {
 }
 
 impl DatabaseProgress {
-    fn mark(&mut self) {
+    fn restart_timeout(&mut self) {
         self.deadline = Instant::now() + self.limit;
     }
 
-    /// Returns the problem of a Codex that has made no progress within the limit.
-    fn problem(&mut self) -> Option<String> {
-        let mut sizes: Vec<_> = tree::entries(&self.folder)
+    /// Returns an error text if the databases have not changed within the limit.
+    fn check_progress(&mut self) -> Option<String> {
+        let mut sizes: Vec<_> = tree::list_entries(&self.folder)
             .filter(|entry| entry.file_name().to_string_lossy().contains(".sqlite"))
             .filter_map(|entry| entry.metadata().ok())
             .map(|meta| (meta.len(), meta.modified().ok()))
@@ -62,7 +62,7 @@ impl DatabaseProgress {
         sizes.sort_unstable();
         if sizes != self.sizes {
             self.sizes = sizes;
-            self.mark();
+            self.restart_timeout();
         }
         let is_over = Instant::now() >= self.deadline;
         is_over.then(|| format!("no progress within {} s", self.limit.as_secs()))
@@ -81,8 +81,8 @@ fn count_pages(
     });
     let mut count = 0;
     loop {
-        progress.mark();
-        let page = server.call("thread/list", &params, &mut || progress.problem())?;
+        progress.restart_timeout();
+        let page = server.call("thread/list", &params, &mut || progress.check_progress())?;
         count += page
             .get("data")
             .and_then(Value::as_array)

@@ -68,11 +68,13 @@ pub(crate) fn parse(line: &[u8]) -> Option<TokenCount> {
     }
     let at = DateTime::parse_from_rfc3339(&line.timestamp).ok()?;
     let limits = line.payload.rate_limits;
-    let windows = limits.map(|limits| windows(limits, at)).unwrap_or_default();
+    let windows = limits
+        .map(|limits| convert_windows(limits, at))
+        .unwrap_or_default();
     Some(TokenCount { at, windows })
 }
 
-fn windows(limits: RateLimits, at: Timestamp) -> Vec<Window> {
+fn convert_windows(limits: RateLimits, at: Timestamp) -> Vec<Window> {
     let limit_id = limits
         .limit_id
         .unwrap_or_else(|| super::window::CODEX_LIMIT.to_owned());
@@ -99,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn windows_are_read_from_a_token_count_and_from_nothing_else() {
+    fn only_token_count_lines_have_windows() {
         let line = br#"{"timestamp":"2026-11-21T08:00:00.000Z","ordinal":16,"type":"event_msg","payload":{"type":"token_count","info":null,"rate_limits":{"limit_id":"codex","primary":{"used_percent":12.0,"window_minutes":300,"resets_at":1795161384},"secondary":{"used_percent":91.0,"window_minutes":10080,"resets_in_seconds":60},"credits":null}}}"#;
         let count = parse(line).unwrap();
         assert_eq!(count.windows.len(), 2);

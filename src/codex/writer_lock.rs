@@ -34,7 +34,7 @@ impl WriterLock {
             return Ok(None);
         };
         let path = folder.join(format!("{id}.lock"));
-        let lock = held_as_none(FileLock::try_exclusive(&path))?;
+        let lock = none_if_held(FileLock::try_acquire(&path))?;
         Ok(lock.map(|lock| Self { path, _lock: lock }))
     }
 }
@@ -51,10 +51,10 @@ impl Drop for WriterLock {
 
 fn lock_coordination(folder: &Path) -> Result<Option<FileLock>, IoError> {
     let path = folder.join(COORDINATION);
-    held_as_none(FileLock::exclusive_within(&path, COORDINATION_LIMIT))
+    none_if_held(FileLock::acquire_within(&path, COORDINATION_LIMIT))
 }
 
-fn held_as_none(lock: Result<FileLock, LockError>) -> Result<Option<FileLock>, IoError> {
+fn none_if_held(lock: Result<FileLock, LockError>) -> Result<Option<FileLock>, IoError> {
     match lock {
         Ok(lock) => Ok(Some(lock)),
         Err(LockError::Held(_)) => Ok(None),
@@ -68,7 +68,7 @@ mod tests {
     use crate::io::lock;
 
     #[test]
-    fn a_conversation_has_one_writer() {
+    fn a_held_writer_lock_cannot_be_taken_again() {
         let home = tempfile::tempdir().unwrap();
         let file = home.path().join(THREAD_LOCKS).join("a.lock");
         let take = |id| WriterLock::take(home.path(), id).unwrap();
@@ -78,6 +78,6 @@ mod tests {
         assert!(take("b").is_some());
         drop(first);
         assert!(!file.exists());
-        assert!(lock::once_free(|| take("a"), Option::is_none).is_some());
+        assert!(lock::retry_until_free(|| take("a"), Option::is_none).is_some());
     }
 }

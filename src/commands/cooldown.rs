@@ -11,8 +11,8 @@ use crate::quota::reset_time;
 use crate::quota::state::Verdict;
 use crate::ui::object;
 use crate::views::account::{
-    account_json, accounts_and_profiles, accounts_with_live, first_login, full_time, label,
-    local_rfc3339, warn_all, with_verdict,
+    account_json, first_login, full_time, label, list_with_live_account, local_rfc3339,
+    read_accounts_and_profiles, warn_all, with_verdict,
 };
 use crate::views::account_table;
 use crate::views::table_format::TableArgs;
@@ -65,10 +65,10 @@ impl CooldownArgs {
         let context = &self.table.apply(context)?;
         let change = parse_change(&self, context)?;
         let (accounts, changed) = match &change {
-            None => (accounts_and_profiles(context)?.0, None),
+            None => (read_accounts_and_profiles(context)?.0, None),
             Some(change) => {
                 let (file, changed) = apply(change, self.dry_run, context)?;
-                (accounts_with_live(context, file), Some(changed))
+                (list_with_live_account(context, file), Some(changed))
             }
         };
         show(accounts, changed.as_ref(), self.timeline, context);
@@ -137,7 +137,7 @@ fn change_entry(
     context: &Context,
 ) -> Result<(String, Identity)> {
     // The live account can be held before it has an entry in cooldown.json.
-    let accounts = accounts_with_live(context, file.clone());
+    let accounts = list_with_live_account(context, file.clone());
     let account = &accounts[find_position(&accounts, &change.account, context)?];
     let name = label(account);
     let identity = account.entry.identity.clone();
@@ -163,7 +163,7 @@ fn show_json(rows: &[(Account, Verdict)], context: &Context) {
     context.ui.document("cooldown", &json);
 }
 
-/// Prints all accounts; as text only `changed`, if a hold was changed.
+/// Prints the accounts. If a hold was changed, the text output has only the account `changed`.
 fn show(accounts: Vec<Account>, changed: Option<&Identity>, as_timeline: bool, context: &Context) {
     let mut rows: Vec<_> = accounts
         .into_iter()
@@ -174,7 +174,7 @@ fn show(accounts: Vec<Account>, changed: Option<&Identity>, as_timeline: bool, c
         let Identity {
             email, account_id, ..
         } = &account.entry.identity;
-        (verdict.order(), email.key(), account_id.clone())
+        (verdict.sort_key(), email.key(), account_id.clone())
     });
     show_json(&rows, context);
     if rows.is_empty() {

@@ -17,9 +17,10 @@ use crate::quota::state::judge;
 use crate::steps::refresh;
 use crate::ui::{Style, object, windows};
 use crate::views::account::{
-    accounts_and_profiles, entry_label, local_rfc3339, printable, quota_json, sign_in, source_of,
+    entry_label, local_rfc3339, printable, quota_json, read_accounts_and_profiles, source_of,
+    suggest_sign_in,
 };
-use crate::views::conversation_usage::{LaunchedUsages, usage_json, usage_sentence};
+use crate::views::conversation_usage::{LaunchedUsages, format_usage, usage_json};
 use clap::Args;
 use serde::Serialize;
 
@@ -64,23 +65,23 @@ impl CurrentArgs {
         let auth =
             AuthFile::read(&home.join(AUTH_JSON)).unwrap_or_else(|e| AuthFile::from_read_error(&e));
         let usages = LaunchedUsages::read(context);
-        let (accounts, _) = accounts_and_profiles(context)?;
+        let (accounts, _) = read_accounts_and_profiles(context)?;
         let uses_auth_json = store.reads_auth_json();
         let live = accounts.iter().find(|a| a.current && uses_auth_json);
         let account_history = if uses_auth_json {
-            AccountHistory::of(context.manager_home(), home, &auth)?
+            AccountHistory::read(context.manager_home(), home, &auth)?
         } else {
             AccountHistory::default()
         };
         let (daemon, processes) = find_programs(&account_history, &accounts, live, context);
         let entry = live.map(|live| &live.entry);
-        let usage = entry.and_then(|entry| usages.of(entry));
+        let usage = entry.and_then(|entry| usages.newest_usage(entry));
         let usage_view = usage.as_ref().map(|usage| usage_json(usage, context));
         let (source, observed_at) = entry.map_or((None, None), |entry| {
             source_of(entry, &judge(entry, &context.now()))
         });
         let seen = entry.and_then(|entry| entry.observation.as_ref());
-        let problem = problem(store, &auth);
+        let problem = explain_unknown_account(store, &auth);
         let json = object()
             .with("email", entry.map(|entry| entry.identity.email.as_str()))
             .with(
@@ -103,9 +104,9 @@ impl CurrentArgs {
         show(entry, problem, context);
         show_processes(entry, daemon.as_ref(), &processes, context);
         if uses_auth_json && matches!(auth, AuthFile::Missing) {
-            context.note(sign_in(context));
+            context.note(suggest_sign_in(context));
         }
-        if let Some(sentence) = usage.and_then(|usage| usage_sentence(&usage, context)) {
+        if let Some(sentence) = usage.and_then(|usage| format_usage(&usage, context)) {
             context.ui.prose(context.ui.paint(Style::Dim, sentence));
         }
         Ok(if live.is_none() {
@@ -117,7 +118,7 @@ impl CurrentArgs {
 }
 
 /// Returns the reason why the live account is unknown; `None` if it is known.
-fn problem(store: CredentialStore, auth: &AuthFile) -> Option<String> {
+fn explain_unknown_account(store: CredentialStore, auth: &AuthFile) -> Option<String> {
     // With another credential store, Codex ignores auth.json, so its content proves nothing.
     if !store.reads_auth_json() {
         return Some(format!(
@@ -164,7 +165,7 @@ fn process_view(
     let has: Option<&Identity> = started
         .as_ref()
         .filter(|_| is_codex)
-        .and_then(|at| account_history.at(at));
+        .and_then(|at| account_history.account_at(at));
     let known = has.and_then(|has| accounts.iter().find(|a| a.entry.identity.is_same(has)));
     let at = |at: chrono::DateTime<chrono::Utc>| -> Timestamp { context.zone().at(&at) };
     ProcessView {
@@ -201,10 +202,10 @@ fn show(live: Option<&AccountEntry>, problem: Option<String>, context: &Context)
     }
     if let Some(seen) = live.and_then(|entry| entry.observation.as_ref()) {
         let (zone, now) = (context.zone(), context.now());
-        for line in windows::lines(ui, seen, zone, &now) {
+        for line in windows::format_lines(ui, seen, zone, &now) {
             ui.prose(line);
         }
-        ui.prose(ui.paint(Style::Dim, windows::origin(seen, zone, &now)));
+        ui.prose(ui.paint(Style::Dim, windows::format_origin(seen, zone, &now)));
     }
 }
 

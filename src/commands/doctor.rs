@@ -1,7 +1,7 @@
 //! `doctor`: runs all checks, and with `--fix` applies the safe fixes first.
 
 use crate::context::Context;
-use crate::doctor::manager_home::stale_temp_files;
+use crate::doctor::manager_home::find_stale_temp_files;
 use crate::doctor::permissions;
 use crate::doctor::{self, Check, Status};
 use crate::error::{Outcome, Result};
@@ -72,7 +72,7 @@ fn run_sync_checks(context: &Context) -> Vec<Check> {
     let mut checks = match sync_checks::run_checks(context, &path, &ShutdownArgs::default()) {
         Ok(checks) => checks,
         Err(e) => vec![
-            Check::fail("sync.config", e.in_one_line())
+            Check::fail("sync.config", e.to_one_line())
                 .because("no sync can run")
                 .advised("fix sync.toml, and check it with: codex-manager sync validate"),
         ],
@@ -118,7 +118,7 @@ impl FixRun<'_> {
     fn add(&mut self, id: &'static str, result: Result<String>) {
         self.findings.push(match result {
             Ok(message) => Check::ok(id, message),
-            Err(e) => Check::fail(id, format!("cannot fix: {}", e.in_one_line()))
+            Err(e) => Check::fail(id, format!("cannot fix: {}", e.to_one_line()))
                 .because("the problem remains")
                 .advised("make the path writable"),
         });
@@ -132,7 +132,7 @@ impl FixRun<'_> {
     fn restrict_permissions(&mut self) {
         let settings = &self.context.settings;
         let (codex_home, home) = (&settings.codex_home, &settings.manager_home);
-        let open = permissions::accessible_to_others(codex_home, home);
+        let open = permissions::find_accessible_to_others(codex_home, home);
         let done = "restricted to your user";
         self.fix_each("manager.home", &open, done, permissions::restrict_to_owner);
     }
@@ -140,7 +140,7 @@ impl FixRun<'_> {
     fn remove_temp_files(&mut self) {
         let settings = &self.context.settings;
         let (codex_home, home) = (&settings.codex_home, &settings.manager_home);
-        let stale = stale_temp_files(codex_home, home, &self.context.env);
+        let stale = find_stale_temp_files(codex_home, home, &self.context.env);
         self.fix_each("temp", &stale, "removed", tree::remove);
     }
 
@@ -161,12 +161,12 @@ impl FixRun<'_> {
     fn repair_sidecars(&mut self) {
         let home = &self.context.manager_home();
         // A backups/ that cannot be listed is reported by the checks themselves.
-        for record in store::archives(home).unwrap_or_default() {
+        for record in store::list_archives(home).unwrap_or_default() {
             let is_damaged = matches!(record.problem(), Some(ArchiveProblem::Sidecar(_)));
             if record.archive.is_none() || !is_damaged {
                 continue;
             }
-            let path = store::backups(home).join(&record.path);
+            let path = store::backups_folder(home).join(&record.path);
             let done = self.would_be();
             let message = format!("sidecar {done}written again: {}", record.path);
             match repair_sidecar(&path, self.dry_run) {

@@ -1,8 +1,8 @@
 //! `export`: writes conversations as Markdown, HTML or JSON.
 
-use crate::choices::conversation_choice::session_named;
+use crate::choices::conversation_choice::find_conversation;
 use crate::choices::conversation_picker::ConversationPicker;
-use crate::codex::redaction::redact_found;
+use crate::codex::redaction::redact_and_count;
 use crate::context::Context;
 use crate::conversations::html::HtmlWriter;
 use crate::conversations::markdown::MarkdownWriter;
@@ -102,7 +102,7 @@ impl ExportArgs {
         let sessions = self.sessions.iter().chain(&picked);
         let sessions = sessions.map(|text| {
             check_interrupt()?;
-            session_named(text, context)
+            find_conversation(text, context)
         });
         let sessions: Vec<_> = sessions.collect::<Result<_, _>>()?;
         let mut files = Vec::new();
@@ -148,7 +148,7 @@ impl ExportArgs {
         context: &Context,
     ) -> Result<ExportedFile> {
         // An interrupted export leaves no half of a conversation behind.
-        let mut temp = TempFile::beside(path)?;
+        let mut temp = TempFile::create_beside(path)?;
         let mut bytes = 0;
         // Errors of reading and of writing come the same way, so that of the file is kept apart.
         let mut failed: Option<IoError> = None;
@@ -201,20 +201,20 @@ impl ExportArgs {
             if self.no_redact {
                 return text.to_owned();
             }
-            let (text, count) = redact_found(text);
+            let (text, count) = redact_and_count(text);
             redacted += count;
             text
         };
         let parts = ConversationParts::find(session, context);
         let mut format = self.formatter(context);
-        to(&format.head(session, &parts, context, &mut safe))?;
+        to(&format.format_head(session, &parts, context, &mut safe))?;
         let mut written = Ok(());
         parts.read(options, &mut safe, |piece| {
-            written = to(&format.piece(piece));
+            written = to(&format.format_piece(piece));
             written.is_ok()
         })?;
         written?;
-        to(&format.end(redacted))?;
+        to(&format.format_end(redacted))?;
         Ok(redacted)
     }
 

@@ -90,7 +90,7 @@ impl LaunchArgs {
         let root = Arguments::parse(&self.args).working_root();
         let folder = root.map_or_else(|| current.clone(), |root| current.join(root));
         let accounts = &context.settings.preferences.folders;
-        let choice = folders::account_of(&folder, env.home_dir.as_deref(), accounts)?;
+        let choice = folders::find_account(&folder, env.home_dir.as_deref(), accounts)?;
         if let Some(hint) = choice.hint() {
             context.note(hint);
         }

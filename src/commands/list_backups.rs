@@ -6,7 +6,7 @@ use crate::context::Context;
 use crate::error::{Outcome, Result};
 use crate::inventory::archive_names;
 use crate::inventory::records::ArchiveRecord;
-use crate::inventory::resolve::{self, entries_of, identity_fields};
+use crate::inventory::resolve::{self, identity_fields, merge_archived_accounts};
 use crate::io::quantity::pluralize;
 use crate::quota::account::Account;
 use crate::quota::state::{AccountState, Verdict};
@@ -83,7 +83,7 @@ impl ListBackupsArgs {
         let context = &self.table.apply(context)?;
         let all = context.archives()?;
         let is_empty = all.is_empty();
-        let accounts: Vec<_> = account::known_accounts(context)?
+        let accounts: Vec<_> = account::read_known_accounts(context)?
             .into_iter()
             .map(|a| account::with_verdict(a, context))
             .collect();
@@ -93,14 +93,14 @@ impl ListBackupsArgs {
         // A record is large, so references are sorted.
         let mut records: Vec<&ArchiveRecord> = all.iter().collect();
         if let Some(text) = &self.account {
-            let entries = entries_of(accounts.iter().map(|(a, _)| a), &all);
+            let entries = merge_archived_accounts(accounts.iter().map(|(a, _)| a), &all);
             let wanted = &entries[resolve::resolve(&entries, text)?].identity;
             records.retain(|r| r.metadata.identity().is_some_and(|i| i.is_same(wanted)));
         }
         if self.ready {
             records.retain(|r| state_of(&r.metadata, &accounts) == AccountState::Ready);
         }
-        self.order(&mut records);
+        self.sort_records(&mut records);
         if self.latest {
             keep_latest(&mut records);
         }
@@ -109,7 +109,7 @@ impl ListBackupsArgs {
                 .iter()
                 .map(|r| {
                     let state = state_of(&r.metadata, &accounts);
-                    row(r, numbers.get(&*r.path).copied(), state, context)
+                    record_json(r, numbers.get(&*r.path).copied(), state, context)
                 })
                 .collect();
             context.ui.list_document("list-backups", "backups", &rows);
@@ -122,7 +122,7 @@ impl ListBackupsArgs {
         Ok(Outcome::Done)
     }
 
-    fn order(&self, records: &mut [&ArchiveRecord]) {
+    fn sort_records(&self, records: &mut [&ArchiveRecord]) {
         let newest_first = |m: &Metadata| std::cmp::Reverse(m.created_at);
         match self.sort {
             Sort::CreatedAt => records.sort_by_key(|r| newest_first(&r.metadata)),
@@ -175,7 +175,7 @@ fn keep_latest(records: &mut Vec<&ArchiveRecord>) {
 }
 
 /// Returns an archive in JSON. The keys are a contract.
-fn row<'r>(
+fn record_json<'r>(
     record: &'r ArchiveRecord,
     number: Option<usize>,
     state: AccountState,
@@ -201,10 +201,10 @@ fn row<'r>(
             metadata.is_single_login() || metadata.is_safety(),
         )
         .with("state", state)
-        .with("problem", record.problem().map(problem::problem))
+        .with("problem", record.problem().map(problem::describe_problem))
 }
 
-/// Prints the selected records. `is_empty` is true if there are no others either.
+/// Prints the selected records. `is_empty` is true if there are no archives at all.
 fn show(
     context: &Context,
     records: &[&ArchiveRecord],
@@ -215,7 +215,7 @@ fn show(
     let ui = &context.ui;
     if records.is_empty() {
         ui.note(if is_empty {
-            format!("no archives; {}", account::first_archive(context))
+            format!("no archives; {}", account::suggest_first_archive(context))
         } else {
             "no archive matches; list all archives with: codex-manager list-backups".into()
         });
@@ -224,14 +224,15 @@ fn show(
     // One table for all accounts, so that columns align across accounts.
     let mut table = Table::new(ui, COLUMNS);
     let known = accounts.iter().map(|(account, _)| account);
-    let names = AccountNames::of(&entries_of(known, records.iter().copied()));
+    let names =
+        AccountNames::from_entries(&merge_archived_accounts(known, records.iter().copied()));
     for group in group_by_account(records) {
         let identity = group[0].metadata.identity();
         let who = identity.map_or("signed out".into(), |identity| names.name(&identity));
         let state = state_of(&group[0].metadata, accounts);
-        table.group(who, Some(Cell::new(style_of(state), state.name())));
+        table.add_group(who, Some(Cell::new(style_of(state), state.name())));
         for record in group {
-            table.row(row_cells(
+            table.add_row(row_cells(
                 context,
                 record,
                 numbers.get(&*record.path).copied(),
@@ -241,7 +242,7 @@ fn show(
     table.print(ui);
     let mut problems = records
         .iter()
-        .filter_map(|r| r.problem().map(|p| (&r.path, problem::problem(p))))
+        .filter_map(|r| r.problem().map(|p| (&r.path, problem::describe_problem(p))))
         .peekable();
     if problems.peek().is_some() {
         ui.line("");
@@ -301,12 +302,12 @@ fn row_cells(context: &Context, record: &ArchiveRecord, number: Option<usize>) -
     let made = absolute_time(&metadata.created_at, context);
     let size = record.archive.as_ref().map(|a| a.bytes);
     let kind = match &record.archive {
-        Some(_) => archive_names::kind(metadata),
+        Some(_) => archive_names::kind_label(metadata),
         None => metadata.mode.name().to_owned(),
     };
     let label = metadata.label.as_deref().filter(|_| !metadata.is_safety());
-    let name = archive_names::typed_name(record);
-    let problem = record.problem().map(problem::problem);
+    let name = archive_names::shortest_name(record);
+    let problem = record.problem().map(problem::describe_problem);
     let style = if problem.is_some() {
         Style::Bad
     } else {

@@ -3,7 +3,7 @@
 use crate::codex::program::Program;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
-use crate::io::progress::waiting_for_input;
+use crate::io::progress::block_on_input;
 use crate::io::quantity::pluralize;
 use crate::io::{IoContext, atomic};
 use crate::views::account::printable;
@@ -91,7 +91,7 @@ fn open_in_pager(page: &str, context: &Context) -> bool {
     let mut command = context.env.command(program.path());
     command.arg(file.path());
     // Ctrl-C is for the pager while it is open.
-    let status = waiting_for_input(|| command.status());
+    let status = block_on_input(|| command.status());
     status.is_ok_and(|status| status.success())
 }
 

@@ -103,7 +103,7 @@ impl PruneArgs {
             needed.keep(&mut plan);
             None
         } else {
-            let lock = FileLock::exclusive_unless_interrupted(&manager.join(LOCK_NAME))?;
+            let lock = FileLock::acquire_unless_interrupted(&manager.join(LOCK_NAME))?;
             trash::recover(manager)?;
             plan = self::plan(context, &rules, &mut checks, self.dry_run)?;
             needed.keep(&mut plan);
@@ -119,7 +119,7 @@ impl PruneArgs {
                 .iter()
                 .map(|d| d.candidate.archive.clone())
                 .collect();
-            trash::discard(manager, &names, &context.now(), &lock)?;
+            trash::move_to_trash(manager, &names, &context.now(), &lock)?;
             drop(lock);
             is_recorded = refresh_inventory(context, &[]);
         }
@@ -177,7 +177,7 @@ impl PruneArgs {
         let restored = if self.dry_run || !trash::folder(manager).is_dir() {
             trash::plan_undo(manager)?
         } else {
-            let lock = FileLock::exclusive_unless_interrupted(&manager.join(LOCK_NAME))?;
+            let lock = FileLock::acquire_unless_interrupted(&manager.join(LOCK_NAME))?;
             let restored = trash::undo(manager, &lock)?;
             drop(lock);
             is_recorded = refresh_inventory(context, &restored);
@@ -206,7 +206,7 @@ impl PruneArgs {
     fn delete_trash(&self, context: &Context) -> Result<Outcome> {
         let manager = context.manager_home();
         let ui = &context.ui;
-        let trashed = trash::content(manager)?;
+        let trashed = trash::read_content(manager)?;
         let size = trashed.bytes;
         let what = format!(
             "{}, {}",
@@ -218,7 +218,7 @@ impl PruneArgs {
         } else if size > 0 {
             refuse_last_copy_in_trash(context)?;
             permanent_deletion::confirm(context, &what)?;
-            let lock = FileLock::exclusive_unless_interrupted(&manager.join(LOCK_NAME))?;
+            let lock = FileLock::acquire_unless_interrupted(&manager.join(LOCK_NAME))?;
             trash::remove(manager, &trashed, &lock)?;
             ui.prose(format_args!("deleted permanently: {what}"));
         } else {
@@ -233,7 +233,7 @@ impl PruneArgs {
 const NO_ROWS: &[()] = &[];
 
 fn trash_bytes(context: &Context) -> Result<u64> {
-    Ok(trash::content(context.manager_home())?.bytes)
+    Ok(trash::read_content(context.manager_home())?.bytes)
 }
 
 /// Updates `inventory.json` after the moves. Returns true on success.
@@ -243,7 +243,7 @@ fn refresh_inventory(context: &Context, restored: &[RestoredArchive]) -> bool {
     let renamed: Vec<_> = renamed
         .map(|r| (r.archive.clone(), r.name.clone()))
         .collect();
-    let refreshed = trash::archive_names(manager)
+    let refreshed = trash::list_archive_names(manager)
         .map_err(DocumentError::from)
         .and_then(|in_trash| store::refresh_with_trash(manager, &in_trash, &renamed));
     warn_not_recorded(&context.ui, refreshed.err())
@@ -304,7 +304,7 @@ fn plan(
             .collect();
         let opened_all = unchecked.is_empty();
         let names = if opened_all {
-            retention::needs_full_read(&plan, &context.now())
+            retention::archives_to_read_fully(&plan, &context.now())
         } else {
             unchecked
         };
@@ -364,7 +364,7 @@ fn check_structure(path: &Path) -> Result<Soundness> {
     match ArchiveReader::open(path) {
         Ok(_) => Ok(Soundness::Sound),
         Err(ArchiveError::Interrupted) => Err(CommandError::interrupted()),
-        Err(e) => Ok(match catalog::problem_of(&e) {
+        Err(e) => Ok(match catalog::classify_open_error(&e) {
             ArchiveProblem::Damaged(detail) => Soundness::Damaged(detail),
             _ => Soundness::Unreadable(e.to_string()),
         }),

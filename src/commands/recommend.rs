@@ -15,7 +15,7 @@ use crate::steps::recommend_template::{Template, reason};
 use crate::steps::switch_account::SwitchArgs;
 use crate::ui::{Style, object};
 use crate::views::account::{
-    account_json, first_login, full_time, known_accounts, label, printable, style_of,
+    account_json, first_login, full_time, label, printable, read_known_accounts, style_of,
 };
 use crate::views::week_pace::exhaustion_hint;
 use clap::Args;
@@ -88,11 +88,11 @@ impl RecommendArgs {
         // A home on a network disk may hang, and the shell would show no prompt.
         signals::end_within(PROMPT_TIMEOUT_SECONDS);
         self.recommend(Some(&template), context)
-            .map_err(CommandError::silent)
+            .map_err(CommandError::silence)
     }
 
     fn recommend(self, template: Option<&Template>, context: &Context) -> Result<Outcome> {
-        let mut accounts = known_accounts(context)?;
+        let mut accounts = read_known_accounts(context)?;
         let preferences = &context.settings.preferences;
         let strategy = self.strategy.unwrap_or(preferences.strategy);
         let include_api_key = self.include_api_key || preferences.include_api_key;
@@ -128,9 +128,11 @@ impl RecommendArgs {
         // Built only for --json: most of the time beyond reading would go into it.
         if context.ui.wants_json() {
             let candidates = ranking.candidates.iter();
-            let candidates: Vec<_> = candidates.map(|c| json(c, &ranking, context)).collect();
+            let candidates: Vec<_> = candidates
+                .map(|c| candidate_json(c, &ranking, context))
+                .collect();
             let document = object()
-                .with("recommended", json(best, &ranking, context))
+                .with("recommended", candidate_json(best, &ranking, context))
                 .with("candidates", candidates)
                 .with("strategy", strategy);
             context.ui.document("recommend", &document);
@@ -207,7 +209,7 @@ fn is_ready(candidate: &RankedAccount<'_>) -> bool {
 }
 
 /// Returns a candidate in JSON: its account, and the reason for its rank.
-fn json<'a>(
+fn candidate_json<'a>(
     candidate: &RankedAccount<'a>,
     ranking: &Ranking<'_>,
     context: &Context,
@@ -226,7 +228,7 @@ fn show(best: &RankedAccount<'_>, ranking: &Ranking<'_>, context: &Context) {
     };
     ui.prose(ui.paint(style_of(best.verdict.state), name));
     ui.prose(format_args!("  {}", reason(best, ranking, context)));
-    let store = CredentialStore::of(context.codex_home());
+    let store = CredentialStore::read(context.codex_home());
     match best.account.login {
         LoginState::Ok if best.account.current => ui.note("it is already the live account"),
         LoginState::Ok if !store.reads_auth_json() => ui.note(format_args!(

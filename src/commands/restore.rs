@@ -7,7 +7,7 @@ use crate::copies::losses::fullest;
 use crate::error::{CommandError, Outcome, Result};
 use crate::inventory::archive_names::{self, latest_offset};
 use crate::inventory::records::ArchiveRecord;
-use crate::inventory::resolve::{self, AccountResolveError, entries_of};
+use crate::inventory::resolve::{self, AccountResolveError, merge_archived_accounts};
 use crate::inventory::store;
 use crate::steps::restore_options::{CHOOSE_SESSION, RestoreOptions};
 use crate::ui::picker::{Picker, PickerItem, PickerOptions};
@@ -71,7 +71,9 @@ impl RestoreArgs {
                 )));
             }
             return match session {
-                Some(wanted) if wanted != CHOOSE_SESSION => fullest::archive_with(wanted, context),
+                Some(wanted) if wanted != CHOOSE_SESSION => {
+                    fullest::find_fullest_archive(wanted, context)
+                }
                 _ => pick_archive(context),
             };
         };
@@ -94,7 +96,7 @@ impl RestoreArgs {
         {
             return Ok(path);
         }
-        let record = match archive_names::by_number(&records, what) {
+        let record = match archive_names::find_by_number(&records, what) {
             Some(record) => record,
             None => find_by_account_or_prefix(&records, what, context)?,
         };
@@ -109,16 +111,16 @@ fn find_by_account_or_prefix<'r>(
     what: &str,
     context: &Context,
 ) -> Result<&'r ArchiveRecord> {
-    let entries = entries_of(&account::known_accounts(context)?, records);
+    let entries = merge_archived_accounts(&account::read_known_accounts(context)?, records);
     let accounts = match resolve::resolve(&entries, what) {
         Ok(i) => {
             let wanted = &entries[i].identity;
             let is_of_account =
                 |r: &ArchiveRecord| r.metadata.identity().is_some_and(|i| i.is_same(wanted));
-            let found = store::preferred(records, |r| r.is_usable() && is_of_account(r));
+            let found = store::find_preferred(records, |r| r.is_usable() && is_of_account(r));
             return found.ok_or_else(|| {
                 CommandError::failed(format!("no archive of {what}")).hint(if records.is_empty() {
-                    account::first_archive(context)
+                    account::suggest_first_archive(context)
                 } else {
                     "list archives with: codex-manager list-backups; nothing was changed".into()
                 })
@@ -177,11 +179,11 @@ fn picker_item(record: &ArchiveRecord, number: usize, context: &Context) -> Pick
                 Style::Plain,
                 account::absolute_time(&metadata.created_at, context),
             ),
-            (Style::Plain, archive_names::kind(metadata)),
+            (Style::Plain, archive_names::kind_label(metadata)),
             (Style::Plain, account::printable(email)),
             (
                 Style::Dim,
-                account::printable(&archive_names::typed_name(record)),
+                account::printable(&archive_names::shortest_name(record)),
             ),
         ],
     )
@@ -196,7 +198,7 @@ fn warn_if_damaged_is_newer(context: &Context, records: &[ArchiveRecord], latest
         context.warn(format_args!(
             "{} is newer, but {}; the latest undamaged archive is {}",
             account::printable(&newest.path),
-            account::printable(&problem::problem(problem)),
+            account::printable(&problem::describe_problem(problem)),
             account::printable(&latest.path)
         ));
     }

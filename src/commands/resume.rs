@@ -70,11 +70,11 @@ impl ResumeArgs {
     /// account; see [`StartArgs::start`].
     pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
         if self.session.is_none() && !self.last {
-            return self.pick(context);
+            return self.pick_and_resume(context);
         }
         let rows = list_rows(context)?;
         let conversation = match &self.session {
-            Some(text) => ChosenConversation::named(&rows, text, context)?,
+            Some(text) => ChosenConversation::find(&rows, text, context)?,
             None => find_last_of_folder(&rows, context)?,
         };
         let args = resume_args(&conversation.id, &self.args);
@@ -86,7 +86,7 @@ impl ResumeArgs {
             (Some(text), owner) => {
                 let wanted = find_identity(text, context)?;
                 if !self.rebind {
-                    check_same(&wanted, &owner)?;
+                    check_same_account(&wanted, &owner)?;
                 }
                 wanted
             }
@@ -109,7 +109,7 @@ impl ResumeArgs {
             .start(&account, &args, Some(&conversation.id), context)
     }
 
-    fn pick(mut self, context: &Context) -> Result<Outcome> {
+    fn pick_and_resume(mut self, context: &Context) -> Result<Outcome> {
         check_conversations(context)?;
         let picker = ConversationPicker {
             enter: "resume",
@@ -142,7 +142,7 @@ fn find_last_of_folder<'r>(
         CommandError::failed(message).hint("choose one on a terminal: codex-manager resume")
     })?;
     let home = context.codex_home();
-    Ok(ChosenConversation::of(last, home))
+    Ok(ChosenConversation::from_row(last, home))
 }
 
 /// Refuses a home in which Codex was never used, with the way to begin.
@@ -163,7 +163,7 @@ fn find_owner(
 ) -> Result<ConversationOwner> {
     let manager_home = context.manager_home();
     let launches = LaunchRegistry::of(manager_home).read()?;
-    if let Some(record) = launches.of_session(&conversation.id) {
+    if let Some(record) = launches.find_by_session(&conversation.id) {
         return Ok(ConversationOwner::Known(record.identity));
     }
     let Some((user, account)) = conversation
@@ -194,7 +194,7 @@ fn find_owner(
     })
 }
 
-fn check_same(wanted: &Identity, owner: &ConversationOwner) -> Result<()> {
+fn check_same_account(wanted: &Identity, owner: &ConversationOwner) -> Result<()> {
     let of = match owner {
         ConversationOwner::Unnamed => return Ok(()),
         ConversationOwner::Known(owner) if owner.is_same(wanted) => return Ok(()),

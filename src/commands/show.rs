@@ -1,9 +1,9 @@
 //! `show`: prints a conversation to read.
 
-use crate::choices::conversation_choice::session_named;
+use crate::choices::conversation_choice::find_conversation;
 use crate::choices::conversation_picker::export_page;
 use crate::choices::conversation_picker::{ConversationPicker, PickedAction};
-use crate::codex::redaction::redact_found;
+use crate::codex::redaction::redact_and_count;
 use crate::context::Context;
 use crate::conversations::markdown::MarkdownWriter;
 use crate::conversations::named_conversation::NamedConversation;
@@ -13,7 +13,7 @@ use crate::error::{Outcome, Result};
 use crate::ui::object;
 use crate::views::conversation_parts::{ConversationParts, TranscriptPiece};
 use crate::views::export_formatter::entry_json;
-use crate::views::transcript_text::{head, minute_format, read_error};
+use crate::views::transcript_text::{format_head, minute_format, read_error};
 use clap::{Args, ValueEnum};
 use serde::ser::{Error as _, SerializeSeq as _};
 use serde::{Serialize, Serializer};
@@ -99,10 +99,10 @@ impl ShowArgs {
     /// No conversation or several match, or the rollout cannot be read.
     pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
         let session = match &self.session {
-            Some(text) => session_named(text, context)?,
+            Some(text) => find_conversation(text, context)?,
             None => match pick(context)? {
                 (id, PickedAction::Export) => return export_page(id, context),
-                (id, PickedAction::Enter) => session_named(&id, context)?,
+                (id, PickedAction::Enter) => find_conversation(&id, context)?,
             },
         };
         let options = TranscriptOptions {
@@ -143,7 +143,7 @@ impl ShowArgs {
         if self.no_redact {
             text.to_owned()
         } else {
-            redact_found(text).0
+            redact_and_count(text).0
         }
     }
 
@@ -170,7 +170,7 @@ impl ShowArgs {
             left.set(left.get() - end);
             end == text.len()
         };
-        if !write(&self.redact(&head(session, parts))) {
+        if !write(&self.redact(&format_head(session, parts))) {
             return Ok(());
         }
         let mut was_cut = false;
@@ -178,10 +178,10 @@ impl ShowArgs {
         let mut writer = MarkdownWriter::new(self.tools, minute_format(context));
         parts.read(options, &mut |text| self.redact(text), |piece| {
             let text = match piece {
-                TranscriptPiece::Mark(mark) => writer.mark(&mark),
+                TranscriptPiece::Mark(mark) => writer.begin_part(&mark),
                 TranscriptPiece::Entry(_, entry) => {
                     has_entries = true;
-                    writer.entry(&entry)
+                    writer.format_entry(&entry)
                 }
             };
             was_cut = !write(&text);

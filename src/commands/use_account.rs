@@ -8,7 +8,7 @@ use crate::error::{CommandError, Outcome, Result};
 use crate::quota::state::AccountState;
 use crate::steps::home_checks::check_credential_store;
 use crate::steps::switch_account::SwitchArgs;
-use crate::views::account::{accounts_and_profiles, full_time, label, with_verdict};
+use crate::views::account::{full_time, label, read_accounts_and_profiles, with_verdict};
 use clap::Args;
 
 /// Switch the Codex home to another account; only auth.json changes
@@ -42,7 +42,7 @@ impl UseArgs {
 
     /// Warns of an account in cooldown, and asks on a terminal whether to switch to it.
     fn confirm_exhausted(&self, to: &Identity, context: &Context) -> Result<()> {
-        let (accounts, _) = accounts_and_profiles(context)?;
+        let (accounts, _) = read_accounts_and_profiles(context)?;
         let account = accounts.into_iter().find(|a| a.entry.identity.is_same(to));
         let Some((account, verdict)) = account.map(|account| with_verdict(account, context)) else {
             return Ok(());
@@ -67,7 +67,7 @@ impl UseArgs {
 
     fn resolve_target(&self, context: &Context) -> Result<Identity> {
         if self.account.as_deref() == Some("-") {
-            let previous = switch::previous(context.manager_home(), context.codex_home())?;
+            let previous = switch::read_previous(context.manager_home(), context.codex_home())?;
             return previous.ok_or_else(|| {
                 CommandError::failed("there is no previous account")
                     .hint("name an account; list them: codex-manager list")

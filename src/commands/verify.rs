@@ -91,7 +91,7 @@ impl VerifyArgs {
     ) -> Result<()> {
         for path in self.resolve_paths(context)? {
             // Taken before the read: a file that changes meanwhile is not the one that was found good.
-            let stamp = catalog::stamp(&path);
+            let stamp = catalog::file_stamp(&path);
             let mut report = verify_archive(context, &path, self.dry_run)?;
             let mut repaired = false;
             if self.repair && report.is_archive_good() {
@@ -161,7 +161,7 @@ fn show(
     };
     let mut problems = report.problems;
     problems.extend(report.unread.map(|e| format!("{e}: {}", e.source)));
-    problems.extend(report.sidecar.as_ref().map(problem::sidecar));
+    problems.extend(report.sidecar.as_ref().map(problem::describe_sidecar));
     let note = report.notes.first().map(|n| format!(" ({n})"));
     ui.prose(format_args!(
         "{} {name}{}",

@@ -37,7 +37,7 @@ impl ConfigFile {
     /// The text is not TOML, or has a newer schema.
     pub(crate) fn parse(path: PathBuf, text: &str) -> Result<Self, SettingsError> {
         let file = SettingsFile::parse(path, text)?;
-        file.with_known_schema().map(Self)
+        file.check_schema().map(Self)
     }
 
     /// Returns the value of `setting`, unvalidated; `None` if the file does not set it.
@@ -61,7 +61,11 @@ impl ConfigFile {
     }
 
     /// Returns `setting` with its folder spelled as in the file, if the file contains that folder.
-    pub(crate) fn as_spelled(&self, setting: Setting, home_dir: Option<&Path>) -> Setting {
+    pub(crate) fn with_spelling_of_file(
+        &self,
+        setting: Setting,
+        home_dir: Option<&Path>,
+    ) -> Setting {
         if self.get(&setting).is_some() {
             return setting;
         }
@@ -82,12 +86,15 @@ impl ConfigFile {
     /// # Errors
     /// A known setting has an invalid value.
     pub(crate) fn values(&self) -> Result<ConfigValues, SettingsError> {
-        let values = SettingValues::of(&self.0, &KEYS)?;
-        Ok(ConfigValues::of(&values, self.folder_accounts()?))
+        let values = SettingValues::validate(&self.0, &KEYS)?;
+        Ok(ConfigValues::from_settings(
+            &values,
+            self.read_folder_accounts()?,
+        ))
     }
 
     /// Validates and returns the tables of [`FOLDER_KEYS`].
-    fn folder_accounts(&self) -> Result<FolderAccounts, SettingsError> {
+    fn read_folder_accounts(&self) -> Result<FolderAccounts, SettingsError> {
         for key in &FOLDER_KEYS {
             self.0.table(key.name)?;
         }
@@ -137,12 +144,12 @@ impl ConfigFile {
 
 impl Default for ConfigValues {
     fn default() -> Self {
-        Self::of(&SettingValues::defaults(&KEYS), FolderAccounts::default())
+        Self::from_settings(&SettingValues::defaults(&KEYS), FolderAccounts::default())
     }
 }
 
 impl ConfigValues {
-    fn of(values: &SettingValues<'_>, folders: FolderAccounts) -> Self {
+    fn from_settings(values: &SettingValues<'_>, folders: FolderAccounts) -> Self {
         let path = |name: &str| values.text(name).map(PathBuf::from);
         let text = |name: &str| values.text(name).map(str::to_owned);
         Self {
@@ -266,7 +273,7 @@ keep_last = 7
 
     #[cfg(unix)]
     #[test]
-    fn an_invalid_value_is_refused_with_its_name() {
+    fn invalid_values_are_refused() {
         for text in [
             "color = 'blue'",
             "codex = 1",
@@ -358,7 +365,7 @@ keep_last = 7
     fn a_folder_keeps_the_spelling_of_the_file() {
         let file = parsed("folders.'~/code/' = 'client-a'");
         let home = Some(Path::new("/home/me"));
-        let spelled = |name: &str| file.as_spelled(find(name).unwrap(), home).name();
+        let spelled = |name: &str| file.with_spelling_of_file(find(name).unwrap(), home).name();
         assert_eq!(spelled("folders./home/me/code"), "folders.~/code/");
         assert_eq!(spelled("folders./home/me"), "folders./home/me");
         assert_eq!(spelled("trusted.~/code"), "trusted.~/code");

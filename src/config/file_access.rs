@@ -33,8 +33,7 @@ pub(crate) fn update<R, E: From<SettingsError>>(
 ) -> Result<R, E> {
     let io = |e: IoError| E::from(SettingsError::Io(e));
     atomic::create_private_folder(manager_home).map_err(io)?;
-    let _held =
-        FileLock::exclusive_unless_interrupted(&manager_home.join(LOCK_NAME)).map_err(io)?;
+    let _held = FileLock::acquire_unless_interrupted(&manager_home.join(LOCK_NAME)).map_err(io)?;
     let mut file = ConfigFile::read(manager_home)?;
     let before = file.text();
     let result = change(&mut file)?;
@@ -49,13 +48,13 @@ pub(crate) fn update<R, E: From<SettingsError>>(
 ///
 /// # Errors
 /// The file cannot be read or written. It is unchanged then.
-pub(crate) fn replace(
+pub(crate) fn replace_if_unchanged(
     manager_home: &Path,
     before: &str,
     after: &ConfigFile,
 ) -> Result<bool, IoError> {
     atomic::create_private_folder(manager_home)?;
-    let _held = FileLock::exclusive_unless_interrupted(&manager_home.join(LOCK_NAME))?;
+    let _held = FileLock::acquire_unless_interrupted(&manager_home.join(LOCK_NAME))?;
     if read_text(after.path())? != before {
         return Ok(false);
     }
@@ -78,7 +77,7 @@ pub(crate) fn read_text(path: &Path) -> Result<String, IoError> {
 ///
 /// # Errors
 /// The link is dangling. Its target may be on a disk that is not mounted, so it is not replaced.
-pub(crate) fn target(path: &Path) -> Result<PathBuf, IoError> {
+pub(crate) fn resolve_link(path: &Path) -> Result<PathBuf, IoError> {
     if path.is_symlink() {
         return path.canonical().at("follow the link", path);
     }
@@ -90,9 +89,9 @@ pub(crate) fn target(path: &Path) -> Result<PathBuf, IoError> {
 /// # Errors
 /// The link is dangling, or the file cannot be written. It is unchanged then.
 pub(crate) fn write(path: &Path, text: &str) -> Result<(), IoError> {
-    let target = target(path)?;
+    let target = resolve_link(path)?;
     if path.is_symlink() {
-        atomic::write_as_it_was(&target, text.as_bytes())
+        atomic::write_keeping_mode(&target, text.as_bytes())
     } else {
         atomic::write(&target, text.as_bytes())
     }

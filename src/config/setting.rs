@@ -28,7 +28,7 @@ impl Setting {
     /// Returns true if both are the same setting, even if the folder is spelled differently (`~/code`
     /// and `/home/me/code/`). Symbolic links are not resolved.
     pub(crate) fn is_same(&self, other: &Self, home_dir: Option<&Path>) -> bool {
-        let absolute = |folder: &str| folders::absolute(folder, home_dir);
+        let absolute = |folder: &str| folders::expand_home(folder, home_dir);
         let is_same_folder = match (&self.folder, &other.folder) {
             (Some(a), Some(b)) => a == b || absolute(a).is_some_and(|a| Some(a) == absolute(b)),
             (a, b) => a == b,
@@ -109,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_typo_names_the_nearest_setting() {
+    fn a_typo_suggests_the_nearest_setting() {
         let nearest = |name: &str| match find(name) {
             Err(KeyError::Unknown { nearest, .. }) => nearest,
             other => panic!("{other:?}"),

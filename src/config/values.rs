@@ -31,10 +31,10 @@ impl ColorChoice {
     }
 }
 
-/// The use of an archive before a new version of Codex starts.
+/// Decides whether a new version of Codex starts only after an archive was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub(crate) enum BeforeNewCodex {
-    /// On a terminal the user is asked for an archive.
+    /// On a terminal, the user is asked whether to make one.
     #[default]
     Ask,
     /// An archive is made.
@@ -47,7 +47,7 @@ pub(crate) enum BeforeNewCodex {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Preferences {
     pub(crate) color: ColorChoice,
-    /// The use of an archive before `launch` and `resume` start a new version of Codex.
+    /// The archive before `launch` and `resume` start a new version of Codex.
     pub(crate) before_new_codex: BeforeNewCodex,
     pub(crate) compression: Compression,
     pub(crate) exclude: Vec<String>,

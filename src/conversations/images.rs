@@ -7,9 +7,9 @@ use serde::de::IgnoredAny;
 /// The kind of a part of a message or output that is an image.
 const IMAGE_PART: &str = "input_image";
 
-/// Returns the URLs of the images in a message or in the output of a tool, mostly with the image in the URL itself.
-/// Instructions and replaced histories have none.
-pub(super) fn image_urls(line: &[u8]) -> Vec<String> {
+/// Returns the image URLs of a message or tool output, mostly data URLs. Other lines of a rollout, such as replaced
+/// histories, have none.
+pub(super) fn parse_image_urls(line: &[u8]) -> Vec<String> {
     #[derive(Deserialize)]
     struct Line {
         #[serde(rename = "type")]
@@ -73,16 +73,16 @@ mod tests {
     fn images_of_messages_and_outputs_are_found() {
         let message = r#"{"type":"response_item","payload":{"type":"message","role":"user","content":[
             {"type":"input_text","text":"x"},{"type":"input_image","image_url":"data:a","detail":"auto"}]}}"#;
-        assert_eq!(image_urls(message.as_bytes()), ["data:a"]);
+        assert_eq!(parse_image_urls(message.as_bytes()), ["data:a"]);
         let output = r#"{"type":"response_item","payload":{"type":"function_call_output","call_id":"c",
             "output":[{"type":"input_image","image_url":"data:b"},{"type":"input_image"}]}}"#;
-        assert_eq!(image_urls(output.as_bytes()), ["data:b"]);
+        assert_eq!(parse_image_urls(output.as_bytes()), ["data:b"]);
         for none in [
             r#"{"type":"response_item","payload":{"type":"message","content":"input_image"}}"#,
             r#"{"type":"compacted","payload":{"content":[{"type":"input_image","image_url":"data:a"}]}}"#,
             r#"{"type":"input_image""#,
         ] {
-            assert!(image_urls(none.as_bytes()).is_empty(), "{none}");
+            assert!(parse_image_urls(none.as_bytes()).is_empty(), "{none}");
         }
     }
 }

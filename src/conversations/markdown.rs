@@ -2,7 +2,7 @@
 
 use super::part_mark::PartMark;
 use super::transcript::{EntryKind, TranscriptEntry};
-use crate::io::ansi::without_escapes;
+use crate::io::ansi::strip_escapes;
 use chrono::{DateTime, Utc};
 use std::fmt::Write as _;
 
@@ -29,15 +29,15 @@ impl<F: Fn(&DateTime<Utc>) -> String> MarkdownWriter<F> {
         }
     }
 
-    /// Returns the mark before the next part of a fork, whose turns have their own numbers.
-    pub(crate) fn mark(&mut self, mark: &PartMark) -> String {
+    /// Begins a part of a fork and returns its heading. The turns of each part have their own numbers.
+    pub(crate) fn begin_part(&mut self, mark: &PartMark) -> String {
         self.turn = None;
-        format!("\n---\n\n*{}*\n", mark.text(code))
+        format!("\n---\n\n*{}*\n", mark.text(format_code))
     }
 
     /// Returns the Markdown of the next entry, without escape sequences: outputs of tools have colours, and a text
     /// must not steer the terminal that shows it.
-    pub(crate) fn entry(&mut self, entry: &TranscriptEntry) -> String {
+    pub(crate) fn format_entry(&mut self, entry: &TranscriptEntry) -> String {
         let mut text = String::new();
         if self.turn != Some(entry.turn) {
             self.turn = Some(entry.turn);
@@ -69,11 +69,15 @@ impl<F: Fn(&DateTime<Utc>) -> String> MarkdownWriter<F> {
                 if self.whole_calls && entry.text.trim().contains('\n') {
                     let _ = writeln!(text, "- {tool}:\n\n{}", fence_code(&entry.text));
                 } else {
-                    let _ = writeln!(text, "- {tool}: {}", code(&one_line(&entry.text)));
+                    let _ = writeln!(
+                        text,
+                        "- {tool}: {}",
+                        format_code(&shorten_to_line(&entry.text))
+                    );
                 }
             }
             EntryKind::Files => {
-                let files = entry.text.lines().map(code).collect::<Vec<_>>();
+                let files = entry.text.lines().map(format_code).collect::<Vec<_>>();
                 let _ = writeln!(text, "- changed: {}", files.join(", "));
             }
             EntryKind::ToolOutput => {
@@ -87,12 +91,12 @@ impl<F: Fn(&DateTime<Utc>) -> String> MarkdownWriter<F> {
                 }
             }
         }
-        without_escapes(&text).into_owned()
+        strip_escapes(&text).into_owned()
     }
 }
 
 /// Returns the first words of a text in one line.
-pub(crate) fn one_line(text: &str) -> String {
+pub(crate) fn shorten_to_line(text: &str) -> String {
     let mut line = text.split_whitespace().collect::<Vec<_>>().join(" ");
     if let Some((end, _)) = line.char_indices().nth(CALL_CHARS) {
         line.truncate(end);
@@ -101,19 +105,19 @@ pub(crate) fn one_line(text: &str) -> String {
     line
 }
 
-fn longest_backticks(text: &str) -> usize {
+fn max_backtick_run(text: &str) -> usize {
     let runs = text.split(|c| c != '`').map(str::len);
     runs.max().unwrap_or(0)
 }
 
-fn code(text: &str) -> String {
-    let ticks = "`".repeat(longest_backticks(text) + 1);
+fn format_code(text: &str) -> String {
+    let ticks = "`".repeat(max_backtick_run(text) + 1);
     let pad = if ticks.len() > 1 { " " } else { "" };
     format!("{ticks}{pad}{text}{pad}{ticks}")
 }
 
 fn fence_code(text: &str) -> String {
-    let fence = "`".repeat((longest_backticks(text) + 1).max(3));
+    let fence = "`".repeat((max_backtick_run(text) + 1).max(3));
     format!("{fence}text\n{}\n{fence}", text.trim_end())
 }
 
@@ -147,7 +151,10 @@ mod tests {
             entry(1, EntryKind::Compaction, "Sum"),
             entry(2, EntryKind::User, "Thanks"),
         ];
-        let text: String = entries.iter().map(|entry| writer.entry(entry)).collect();
+        let text: String = entries
+            .iter()
+            .map(|entry| writer.format_entry(entry))
+            .collect();
         assert_eq!(
             text,
             "\n## Turn 1\n\n### User\n\nFix it\n\n- exec_command: `` ls -la `x` ``\n\n````text\na ``` b\n````\n\

@@ -11,7 +11,7 @@ use chrono::{DateTime, Utc};
 use std::io;
 use std::path::Path;
 
-/// The messages that one version has behind those that both begin with.
+/// The numbers of messages that one version has behind the common beginning.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct OwnMessages {
     pub prompts: usize,
@@ -78,7 +78,7 @@ pub(crate) fn compare_messages(first: &Path, second: &Path) -> io::Result<Messag
     }
 }
 
-/// The version that may replace the other one, of two of which neither continues the other.
+/// The version that may replace the other one if neither continues the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RewrittenVersion {
     First,
@@ -90,12 +90,12 @@ pub(crate) enum RewrittenVersion {
 
 /// Returns the version that is the other one as Codex rewrote it, possibly continued: a paginated rollout that begins
 /// with all messages of the other, at the same times. `None` if a message of the other would be lost.
-pub(crate) fn rewritten_version(
+pub(crate) fn find_rewritten_version(
     first: &Path,
     second: &Path,
 ) -> io::Result<Option<RewrittenVersion>> {
     use RewrittenVersion::{Both, First, Second};
-    let (Some(first_form), Some(second_form)) = (form(first)?, form(second)?) else {
+    let (Some(first_form), Some(second_form)) = (read_form(first)?, read_form(second)?) else {
         return Ok(None);
     };
     if (first_form, second_form) == (MessageForm::Legacy, MessageForm::Legacy) {
@@ -125,8 +125,8 @@ enum MessageForm {
 
 /// Returns the form of a rollout; `None` for one that a migration must not replace: Codex 0.169 shows no turn of a
 /// migrated subagent.
-fn form(path: &Path) -> io::Result<Option<MessageForm>> {
-    let Some(meta) = rollout::head(path)? else {
+fn read_form(path: &Path) -> io::Result<Option<MessageForm>> {
+    let Some(meta) = rollout::read_head(path)? else {
         return Ok(None);
     };
     let source = meta.payload.get("source");

@@ -119,9 +119,9 @@ impl MessageCounts {
         }
     }
 
-    /// Returns the messages of `copy` that are not among these. Of a message that `copy` has more often, those at
-    /// other times, and of these the last ones.
-    pub(crate) fn missing(&self, copy: &[Message]) -> Vec<Message> {
+    /// Returns the messages of `copy` that are not among these. If `copy` has a message more often, returns the
+    /// occurrences at times that are missing here, and of these the last ones.
+    pub(crate) fn find_missing(&self, copy: &[Message]) -> Vec<Message> {
         let mut left = self.clone();
         let mut missing: Vec<Message> = copy.to_vec();
         missing.retain(|message| {
@@ -135,7 +135,7 @@ impl MessageCounts {
     }
 }
 
-/// Counts one less of `key`. Returns false if there is none left.
+/// Decrements the count of `key`. Returns false if it is zero.
 fn take_one<K: Eq + Hash>(counts: &mut HashMap<K, u32>, key: &K) -> bool {
     let count = counts.get_mut(key).filter(|count| **count > 0);
     count.map(|count| *count -= 1).is_some()

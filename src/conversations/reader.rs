@@ -5,7 +5,7 @@
 //! [`MAX_LINE_BYTES`](crate::history::lines::MAX_LINE_BYTES) are skipped. An incomplete last line is not
 //! consumed: Codex may still be writing it.
 
-use super::images::image_urls;
+use super::images::parse_image_urls;
 use super::raw_lines::{RawLine, RawLines};
 use super::reader_state::ReaderState;
 use super::taken_back;
@@ -44,7 +44,7 @@ impl EventReader {
         let (first, next) = slices.split_first().ok_or(io::ErrorKind::NotFound)?;
         let mut reader = Self::open_at(&first.path, 0, selection)?;
         reader.end = first.end;
-        reader.taken_back = taken_back::ranges(first)?;
+        reader.taken_back = taken_back::find_ranges(first)?;
         reader.next = next.iter().cloned().collect();
         Ok(reader)
     }
@@ -80,7 +80,7 @@ impl EventReader {
                 };
                 self.lines = RawLines::open(&next.path, 0)?;
                 self.end = next.end;
-                self.taken_back = taken_back::ranges(&next)?;
+                self.taken_back = taken_back::find_ranges(&next)?;
                 continue;
             };
             let is_taken_back = self.taken_back.iter().any(|part| part.contains(&offset));
@@ -89,7 +89,7 @@ impl EventReader {
             let events = self.state.accept(items, offset);
             let events = events.into_iter().flatten();
             self.queue
-                .extend(events.filter(|event| !is_taken_back || event.kind.is_figure()));
+                .extend(events.filter(|event| !is_taken_back || event.kind.is_usage_event()));
             if self.selection == LineParts::TEXTS_AND_IMAGES && !is_taken_back {
                 let turn = self.state.turn;
                 let image = |url| RolloutEvent {
@@ -98,7 +98,8 @@ impl EventReader {
                     offset,
                     kind: EventKind::Image(url),
                 };
-                self.queue.extend(image_urls(bytes).into_iter().map(image));
+                self.queue
+                    .extend(parse_image_urls(bytes).into_iter().map(image));
             }
         }
     }
@@ -235,12 +236,15 @@ mod tests {
         let mut reader = EventReader::open(&path, LineParts::TEXTS).unwrap();
         while reader.next_event().unwrap().is_some() {}
         let stored = reader.state.to_bytes();
-        let mut state = ReaderState::of_bytes(&stored);
+        let mut state = ReaderState::from_bytes(&stored);
         assert_eq!(state, reader.state);
         let copy = completed("AgentMessage", "Done.").to_string();
         let copy = rollout_lines::parse(copy.as_bytes(), LineParts::TEXTS).unwrap();
         assert_eq!(state.accept(copy, 0), [None]);
-        assert_eq!(ReaderState::of_bytes(&stored[..7]), ReaderState::default());
+        assert_eq!(
+            ReaderState::from_bytes(&stored[..7]),
+            ReaderState::default()
+        );
     }
 
     #[test]

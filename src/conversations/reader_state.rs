@@ -31,7 +31,7 @@ struct RecentText {
 }
 
 impl ReaderState {
-    /// Encodes the state in at most 130 bytes. Copies are a few lines apart, so the last texts and calls do.
+    /// Encodes the state in at most 130 bytes: the last texts and calls, because copies are a few lines apart.
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = self.turn.to_le_bytes().to_vec();
         let texts = self.texts.len().saturating_sub(MAX_STORED_TEXTS);
@@ -54,7 +54,7 @@ impl ReaderState {
     }
 
     /// Decodes a state. Returns the empty state if the bytes are damaged.
-    pub(crate) fn of_bytes(bytes: &[u8]) -> Self {
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Self {
         Self::decode(bytes).unwrap_or_default()
     }
 
@@ -86,7 +86,7 @@ impl ReaderState {
     pub(super) fn accept(&mut self, line: LineItems, offset: u64) -> Vec<Option<RolloutEvent>> {
         let LineItems { at, items } = line;
         let event = |item: LineItem| {
-            if !self.is_new(&item) {
+            if !self.record_item(&item) {
                 return None;
             }
             match item.kind {
@@ -104,13 +104,13 @@ impl ReaderState {
         items.into_iter().map(event).collect()
     }
 
-    fn is_new(&mut self, item: &LineItem) -> bool {
+    fn record_item(&mut self, item: &LineItem) -> bool {
         let (kind, text) = match &item.kind {
             EventKind::User(text) => (b'u', text),
             EventKind::Assistant(text) => (b'a', text),
             EventKind::Reasoning(text) => (b'r', text),
             EventKind::ToolCall { .. } | EventKind::ToolOutput(_) => {
-                return self.is_new_call(item);
+                return self.record_call(item);
             }
             EventKind::FilesTouched(_)
             | EventKind::Injected(_)
@@ -147,8 +147,8 @@ impl ReaderState {
         is_new
     }
 
-    /// Returns false for a completed item whose call was recorded as an item of the model.
-    fn is_new_call(&mut self, item: &LineItem) -> bool {
+    /// Records a tool call. Returns false for a completed item whose call was recorded as an item of the model.
+    fn record_call(&mut self, item: &LineItem) -> bool {
         let Some(id) = &item.call_id else {
             return true;
         };
@@ -166,7 +166,7 @@ impl ReaderState {
     }
 }
 
-/// FNV-1a, which stays the same between versions of Rust: states are stored.
+/// Returns the FNV-1a hash of a text and its kind. It is the same in all versions of Rust, because states are stored.
 pub(super) fn digest(kind: u8, text: &str) -> u64 {
     let bytes = std::iter::once(kind).chain(text.bytes());
     bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {

@@ -10,14 +10,14 @@ use crate::history::thread_rollouts::RolloutSlice;
 use std::io;
 use std::ops::Range;
 
-/// Returns the parts of a rollout that hold such turns, as offsets of its plain text.
+/// Returns the parts of a rollout that the user took back, as ranges of offsets in its plain text.
 ///
 /// # Errors
 /// The file cannot be read, or the user interrupts ([`io::ErrorKind::Interrupted`]).
-pub(super) fn ranges(slice: &RolloutSlice) -> io::Result<Vec<Range<u64>>> {
+pub(super) fn find_ranges(slice: &RolloutSlice) -> io::Result<Vec<Range<u64>>> {
     let mut ranges = Vec::new();
     // Nearly no rollout has such a line, and looking for it is much cheaper than parsing all messages.
-    if !has_mark(slice)? {
+    if !has_rollback(slice)? {
         return Ok(ranges);
     }
     let mut state = ReaderState::default();
@@ -40,7 +40,7 @@ pub(super) fn ranges(slice: &RolloutSlice) -> io::Result<Vec<Range<u64>>> {
     Ok(ranges)
 }
 
-fn has_mark(slice: &RolloutSlice) -> io::Result<bool> {
+fn has_rollback(slice: &RolloutSlice) -> io::Result<bool> {
     let mut is_found = false;
     for_each_line(slice, |_, line| {
         is_found = rollout_lines::may_have(line, LineParts::ROLLBACKS);

@@ -35,13 +35,13 @@ impl Tally {
             // Codex up to 0.150 begins at zero again when a conversation is resumed. A sum of one request is such a
             // beginning, unless it repeats the sum before.
             Some(previous) if previous != total && total == last => last,
-            Some(previous) => total.since(previous).unwrap_or(last),
+            Some(previous) => total.checked_sub(previous).unwrap_or(last),
             None => last,
         }
     }
 
     /// Returns the tokens of a request; zero for the copy of a request of `thread_id`'s original.
-    pub(crate) fn request(&mut self, record: &RequestRecord, thread_id: &str) -> TokenUsage {
+    pub(crate) fn count_request(&mut self, record: &RequestRecord, thread_id: &str) -> TokenUsage {
         // The sum in the record is no sum of the conversation: in one that an older Codex began it starts at zero (0.169).
         self.is_recorded = true;
         if record.thread_id.eq_ignore_ascii_case(thread_id) {
@@ -51,12 +51,12 @@ impl Tally {
         }
     }
 
-    /// Notes the sum of an event that was copied from another conversation.
+    /// Stores the sum of an event that was copied from another conversation, without counting it.
     pub(crate) fn skip(&mut self, event: &TokenEvent) {
         self.total = event.total.or(self.total);
     }
 
-    /// Encodes the tally for [`Tally::of_bytes`].
+    /// Encodes the tally for [`Tally::from_bytes`].
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
         let total = self.total.unwrap_or_default();
         let mut bytes = vec![u8::from(self.total.is_some()) | u8::from(self.is_recorded) << 1];
@@ -65,7 +65,7 @@ impl Tally {
     }
 
     /// Decodes a tally. Returns an empty one if the bytes are damaged.
-    pub(crate) fn of_bytes(bytes: &[u8]) -> Self {
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Self {
         let mut tally = Self::default();
         if bytes.len() != Self::STORED_BYTES {
             return tally;
@@ -75,7 +75,7 @@ impl Tally {
             let (numbers, _) = bytes[1..].as_chunks::<8>();
             let mut numbers = numbers.iter().map(|bytes| u64::from_le_bytes(*bytes));
             let mut next = || numbers.next().unwrap_or_default();
-            tally.total = Some(TokenUsage::of_parts([next(), next(), next(), next()]));
+            tally.total = Some(TokenUsage::from_parts([next(), next(), next(), next()]));
         }
         tally
     }
@@ -94,7 +94,7 @@ impl TokenUsage {
 
     /// Returns the tokens with these parts. The sum is computed: Codex also writes sums without parts, which
     /// are estimates of the context and no use of it.
-    pub(crate) fn of_parts([input, cached, output, reasoning]: [u64; 4]) -> Self {
+    pub(crate) fn from_parts([input, cached, output, reasoning]: [u64; 4]) -> Self {
         Self {
             input_tokens: input,
             cached_input_tokens: cached,
@@ -110,17 +110,17 @@ impl TokenUsage {
         for (part, more) in parts.iter_mut().zip(more) {
             *part = part.saturating_add(more);
         }
-        Self::of_parts(parts)
+        Self::from_parts(parts)
     }
 
     /// Returns the difference of two sums; `None` if any part became less.
-    fn since(self, previous: Self) -> Option<Self> {
+    fn checked_sub(self, previous: Self) -> Option<Self> {
         let (now, before) = (self.parts(), previous.parts());
         let mut parts = [0; 4];
         for (part, (now, before)) in parts.iter_mut().zip(now.into_iter().zip(before)) {
             *part = now.checked_sub(before)?;
         }
-        Some(Self::of_parts(parts))
+        Some(Self::from_parts(parts))
     }
 }
 
@@ -131,7 +131,7 @@ mod tests {
     use chrono::DateTime;
 
     fn usage(input: u64, cached: u64, output: u64) -> TokenUsage {
-        TokenUsage::of_parts([input, cached, output, 0])
+        TokenUsage::from_parts([input, cached, output, 0])
     }
 
     fn event(total: Option<TokenUsage>, last: Option<TokenUsage>) -> TokenEvent {
@@ -144,14 +144,14 @@ mod tests {
     fn counted(events: &[(Option<TokenUsage>, Option<TokenUsage>)]) -> Vec<u64> {
         let mut tally = Tally::default();
         let counted = events.iter().map(|(total, last)| {
-            tally = Tally::of_bytes(&tally.to_bytes());
+            tally = Tally::from_bytes(&tally.to_bytes());
             tally.count(&event(*total, *last)).total_tokens
         });
         counted.collect()
     }
 
     #[test]
-    fn requests_are_differences_of_sums_and_repeated_sums_count_nothing() {
+    fn requests_are_differences_of_sums_and_repeated_sums_add_nothing() {
         let (a, b) = (usage(100, 20, 10), usage(300, 120, 25));
         let events = [
             (Some(a), Some(a)),
@@ -163,14 +163,14 @@ mod tests {
     }
 
     #[test]
-    fn a_sum_that_begins_again_counts_whole_even_if_it_is_not_lower() {
+    fn a_restarted_sum_is_counted_in_full_even_if_it_is_not_lower() {
         let (first, second) = (usage(100, 0, 10), usage(300, 0, 30));
         let events = [(Some(first), Some(first)), (Some(second), Some(second))];
         assert_eq!(counted(&events), [110, 330]);
     }
 
     #[test]
-    fn the_first_sum_of_a_fork_counts_its_last_request() {
+    fn only_the_last_request_of_the_first_sum_of_a_fork_is_counted() {
         let events = [
             (Some(usage(900, 0, 90)), Some(usage(100, 0, 10))),
             (Some(usage(1000, 0, 100)), Some(usage(100, 0, 10))),
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sum_that_is_set_back_counts_its_last_request() {
+    fn only_the_last_request_of_a_sum_that_decreased_is_counted() {
         let estimate = TokenUsage {
             total_tokens: 258_400,
             ..TokenUsage::default()
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn records_count_once_and_only_in_their_own_conversation() {
+    fn request_records_are_counted_once_and_only_in_their_own_conversation() {
         let mut tally = Tally::default();
         let record = |thread: &str, used: TokenUsage| RequestRecord {
             thread_id: thread.to_owned(),
@@ -211,15 +211,18 @@ mod tests {
         };
         let (a, b) = (usage(100, 0, 10), usage(200, 0, 20));
         let of_parent = record("parent", a);
-        assert_eq!(tally.request(&of_parent, "Own"), TokenUsage::default());
-        assert_eq!(tally.request(&record("own", a), "Own"), a);
+        assert_eq!(
+            tally.count_request(&of_parent, "Own"),
+            TokenUsage::default()
+        );
+        assert_eq!(tally.count_request(&record("own", a), "Own"), a);
         // Codex writes the same request as a sum behind the record.
         assert_eq!(tally.count(&event(Some(b), Some(a))).total_tokens, 0);
-        assert_eq!(Tally::of_bytes(b"x"), Tally::default());
+        assert_eq!(Tally::from_bytes(b"x"), Tally::default());
     }
 
     #[test]
-    fn records_in_a_conversation_that_an_older_codex_began_count_once() {
+    fn request_records_are_counted_once_in_a_conversation_of_an_older_codex() {
         let request = RequestRecord {
             thread_id: "own".into(),
             usage: usage(100, 0, 10),
@@ -228,7 +231,7 @@ mod tests {
         let mut tally = Tally::default();
         assert_eq!(tally.count(&old).total_tokens, 9090);
         for n in 1..=3 {
-            assert_eq!(tally.request(&request, "own"), request.usage);
+            assert_eq!(tally.count_request(&request, "own"), request.usage);
             // The quota is written again with the old sum, then the new sum of the whole conversation.
             let before = event(Some(usage(8900 + 100 * n, 0, 80 + 10 * n)), None);
             let sum = event(
@@ -236,7 +239,7 @@ mod tests {
                 Some(request.usage),
             );
             for count in [&before, &sum, &sum] {
-                tally = Tally::of_bytes(&tally.to_bytes());
+                tally = Tally::from_bytes(&tally.to_bytes());
                 assert_eq!(tally.count(count), TokenUsage::default());
             }
         }

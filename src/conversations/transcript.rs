@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use std::io;
 use std::path::Path;
 
-/// The part of a rollout that [`last_turn`] reads, in bytes.
+/// The part of a rollout that [`read_last_turn`] reads, in bytes.
 const MAX_TAIL_BYTES: u64 = 256 * 1024;
 
 #[derive(Debug, Clone, PartialEq)]
@@ -92,7 +92,9 @@ pub(crate) fn read(
         if options.turn.is_some_and(|turn| event.turn != turn) {
             continue;
         }
-        let Some(entry) = entry(event) else { continue };
+        let Some(entry) = convert_event(event) else {
+            continue;
+        };
         let is_shown = match entry.kind {
             EntryKind::ToolOutput => options.outputs,
             EntryKind::Reasoning => options.reasoning,
@@ -105,13 +107,13 @@ pub(crate) fn read(
     Ok(())
 }
 
-/// Returns the last question with what follows it. Of a plain rollout, only the last [`MAX_TAIL_BYTES`] are read,
-/// so the numbers of turns are not those of [`read`]; a compressed one has to be read whole, so its first
-/// [`MAX_TAIL_BYTES`] are taken instead.
+/// Returns the last message of the user and all entries behind it. Of a plain rollout, only the last
+/// [`MAX_TAIL_BYTES`] are read, so the numbers of turns are not those of [`read`]; a compressed one would have to be
+/// read whole, so its first [`MAX_TAIL_BYTES`] are taken instead.
 ///
 /// # Errors
 /// The rollout cannot be read, or the user interrupts ([`io::ErrorKind::Interrupted`]).
-pub(crate) fn last_turn(path: &Path) -> io::Result<Vec<TranscriptEntry>> {
+pub(crate) fn read_last_turn(path: &Path) -> io::Result<Vec<TranscriptEntry>> {
     let bytes = path.metadata()?.len();
     let from = if is_plain(path) {
         bytes.saturating_sub(MAX_TAIL_BYTES)
@@ -127,12 +129,12 @@ pub(crate) fn last_turn(path: &Path) -> io::Result<Vec<TranscriptEntry>> {
         if matches!(event.kind, EventKind::User(_)) {
             entries.clear();
         }
-        entries.extend(entry(event));
+        entries.extend(convert_event(event));
     }
     Ok(entries)
 }
 
-fn entry(event: RolloutEvent) -> Option<TranscriptEntry> {
+fn convert_event(event: RolloutEvent) -> Option<TranscriptEntry> {
     let (kind, tool, text) = match event.kind {
         EventKind::User(text) => (EntryKind::User, None, text),
         EventKind::Assistant(text) => (EntryKind::Assistant, None, text),

@@ -11,7 +11,7 @@ use std::path::Path;
 
 /// Returns the rollouts by the id of their conversation, in lower case, the oldest first; of two forms, the plain
 /// one. A conversation that was rewound has several.
-pub(crate) fn rollouts(files: &FileList) -> BTreeMap<String, Vec<FileEntry>> {
+pub(crate) fn group_rollouts(files: &FileList) -> BTreeMap<String, Vec<FileEntry>> {
     let mut rollouts: BTreeMap<(String, String), FileEntry> = BTreeMap::new();
     for (name, file) in rollout_files(files) {
         if let (Some(id), Some(rollout)) = (name.id(), name.rollout_id()) {
@@ -32,9 +32,9 @@ pub(crate) fn rollouts(files: &FileList) -> BTreeMap<String, Vec<FileEntry>> {
 ///
 /// # Errors
 /// A folder cannot be listed.
-pub(crate) fn on_disk(home: &Path) -> Result<HashSet<String>, IoError> {
+pub(crate) fn list_ids_on_disk(home: &Path) -> Result<HashSet<String>, IoError> {
     let files = files::find(home)?.into_iter();
-    let names = files.filter_map(|file| RolloutName::of(&file.relative));
+    let names = files.filter_map(|file| RolloutName::parse(&file.relative));
     Ok(names
         .filter_map(|name| name.id().map(str::to_lowercase))
         .collect())
@@ -42,7 +42,7 @@ pub(crate) fn on_disk(home: &Path) -> Result<HashSet<String>, IoError> {
 
 /// Returns Codex's list of conversations in a source. Without a readable one it is empty: the rollouts are
 /// there anyway.
-pub(crate) fn threads(source: &dyn ConversationSource) -> Vec<ListedThread> {
+pub(crate) fn read_threads(source: &dyn ConversationSource) -> Vec<ListedThread> {
     let read = || {
         let entry = newest_state_database(source.files())?;
         let database = tempfile::NamedTempFile::new().ok()?;

@@ -21,7 +21,7 @@ pub(crate) trait ConversationSource {
     ///
     /// # Errors
     /// The file cannot be read.
-    fn beginning(&self, rollout: &FileEntry) -> Result<Vec<u8>, CommandError>;
+    fn read_beginning(&self, rollout: &FileEntry) -> Result<Vec<u8>, CommandError>;
 
     /// Writes the content of a file into `to`.
     ///
@@ -33,7 +33,7 @@ pub(crate) trait ConversationSource {
     ///
     /// # Errors
     /// The file cannot be read.
-    fn session_index(&self) -> Result<File, CommandError>;
+    fn open_session_index(&self) -> Result<File, CommandError>;
 
     /// Returns the error for a conversation that the source does not have.
     fn not_found(&self, wanted: &str) -> CommandError;
@@ -44,7 +44,7 @@ impl ConversationSource for ArchiveReader {
         &self.contents().files
     }
 
-    fn beginning(&self, rollout: &FileEntry) -> Result<Vec<u8>, CommandError> {
+    fn read_beginning(&self, rollout: &FileEntry) -> Result<Vec<u8>, CommandError> {
         let head = RolloutHeadSink {
             entry: rollout,
             beginning: Mutex::default(),
@@ -57,7 +57,7 @@ impl ConversationSource for ArchiveReader {
         Ok(file_extract::extract_entry(self, entry, to)?)
     }
 
-    fn session_index(&self) -> Result<File, CommandError> {
+    fn open_session_index(&self) -> Result<File, CommandError> {
         Ok(file_extract::extract_to_temp_file(
             self,
             HomeEntryKind::SessionIndex,
@@ -73,21 +73,24 @@ impl ConversationSource for ArchiveReader {
 pub(crate) fn rollout_files(files: &FileList) -> impl Iterator<Item = (RolloutName, FileEntry)> {
     files.iter().filter_map(|file| {
         let path = file.path.as_path();
-        let name = RolloutName::of(path).filter(|_| kind_of(path).is_rollout_folder());
+        let name = RolloutName::parse(path).filter(|_| kind_of(path).is_rollout_folder());
         Some((name?, file))
     })
 }
 
-/// Returns the file names of the rollouts of one conversation, chosen as by [`thread_choice::named`] with the names in
-/// the session index of `source`; and of the rollouts that it continues.
-pub(crate) fn conversations(
+/// Returns the file names of the rollouts of one conversation and of the rollouts that it continues. Chooses the
+/// conversation as [`thread_choice::find_named`] does, by the names in the session index of `source`.
+///
+/// # Errors
+/// No conversation or several match, or a file of `source` cannot be read.
+pub(crate) fn require_rollouts(
     source: &dyn ConversationSource,
     wanted: &str,
 ) -> Result<Vec<String>, CommandError> {
     find(source, wanted)?.ok_or_else(|| source.not_found(wanted))
 }
 
-/// Like [`conversations`]; `None` if `source` does not have the conversation. Its own rollouts come first.
+/// Like [`require_rollouts`]; `None` if `source` does not have the conversation. Its own rollouts come first.
 pub(crate) fn find(
     source: &dyn ConversationSource,
     wanted: &str,
@@ -98,14 +101,14 @@ pub(crate) fn find(
     let files = rollout_files(source.files()).map(|(name, _)| name);
     let files: Vec<_> = files.filter(|name| name.id().is_some()).collect();
     let id_of = |file: &RolloutName| file.id().unwrap_or_default().to_owned();
-    let mut found = thread_choice::named(&files.iter(), wanted, id_of, |_, _| false);
+    let mut found = thread_choice::find_named(&files.iter(), wanted, id_of, |_, _| false);
     if found.is_empty() {
         // Names are read only now: they are far back in an archive.
-        let names = names(source)?;
+        let names = read_names(source)?;
         let has_title = |file: &RolloutName, fits: &dyn Fn(&str) -> bool| {
             names.get(&id_of(file)).is_some_and(|name| fits(name))
         };
-        found = thread_choice::named(&files.iter(), wanted, id_of, has_title);
+        found = thread_choice::find_named(&files.iter(), wanted, id_of, has_title);
     }
     let ids: BTreeSet<_> = found.iter().map(|file| id_of(file)).collect();
     let rollouts: BTreeSet<_> = found.iter().map(|file| file.name.clone()).collect();
@@ -113,7 +116,7 @@ pub(crate) fn find(
     match rollouts.as_slice() {
         [] => Ok(None),
         // A conversation that was rewound has several.
-        _ if ids.len() == 1 => with_parents(source, rollouts).map(Some),
+        _ if ids.len() == 1 => add_parents(source, rollouts).map(Some),
         ambiguous => {
             let listed = &ambiguous[..ambiguous.len().min(MAX_LISTED_CONVERSATIONS)];
             let more = if listed.len() < ambiguous.len() {
@@ -130,14 +133,14 @@ pub(crate) fn find(
 }
 
 /// Adds the rollouts that these continue (`history_base`), if `source` has them.
-fn with_parents(
+fn add_parents(
     source: &dyn ConversationSource,
     mut names: Vec<String>,
 ) -> Result<Vec<String>, CommandError> {
     let mut next = 0;
     // The list grows in the loop: a rollout that is continued may continue another one.
     while next < names.len() {
-        let parent = parent_of(source, &names[next])?;
+        let parent = read_parent(source, &names[next])?;
         let mut rollouts = rollout_files(source.files());
         let found = parent.and_then(|id| rollouts.find(|(c, _)| c.rollout_id() == Some(&id)));
         let found = found.map(|(file, _)| file.name);
@@ -148,14 +151,17 @@ fn with_parents(
 }
 
 /// Returns the id of the rollout that the rollout `name` continues.
-fn parent_of(source: &dyn ConversationSource, name: &str) -> Result<Option<String>, CommandError> {
+fn read_parent(
+    source: &dyn ConversationSource,
+    name: &str,
+) -> Result<Option<String>, CommandError> {
     let mut rollouts = rollout_files(source.files());
     let Some((_, entry)) = rollouts.find(|(file, _)| file.name == name) else {
         return Ok(None);
     };
-    let beginning = source.beginning(&entry)?;
+    let beginning = source.read_beginning(&entry)?;
     // An unreadable rollout continues nothing. It is restored as it is.
-    let meta = rollout::head_in(&beginning, entry.path.as_path()).unwrap_or_default();
+    let meta = rollout::read_head_in(&beginning, entry.path.as_path()).unwrap_or_default();
     Ok(meta.and_then(|meta| meta.parent()))
 }
 
@@ -189,8 +195,8 @@ impl Sink for RolloutHeadSink<'_> {
 const MAX_LISTED_CONVERSATIONS: usize = 8;
 
 /// Returns the names in `session_index.jsonl` by id. The last line of an id counts.
-fn names(source: &dyn ConversationSource) -> Result<HashMap<String, String>, CommandError> {
-    let mut lines = LineReader::new(source.session_index()?);
+fn read_names(source: &dyn ConversationSource) -> Result<HashMap<String, String>, CommandError> {
+    let mut lines = LineReader::new(source.open_session_index()?);
     let mut names = HashMap::new();
     while let Some(line) = lines.next_line().at("read", session_index::FILE_NAME)? {
         if let JsonlLine::Whole(line) = line

@@ -2,14 +2,14 @@
 
 use crate::archive::entry::FileEntry;
 use crate::archive::reader::ArchiveReader;
-use crate::codex::rollout::rollout_id_of;
+use crate::codex::rollout::parse_rollout_id;
 use crate::context::Context;
-use crate::copies::archived::rollouts;
+use crate::copies::archived::group_rollouts;
 use crate::copies::source::ConversationSource as _;
 use crate::error::CommandError;
 use crate::history::rollout;
 use crate::history::unreadable::{UnreadableCause, UnreadableConversation};
-use crate::inventory::archive_names::{numbered, typed_name};
+use crate::inventory::archive_names::{numbered, shortest_name};
 use crate::inventory::store;
 
 /// Sets the command of each conversation that `history repair` cannot repair: that which restores it from the newest
@@ -19,7 +19,7 @@ pub(crate) fn find_fixes(unreadable: &mut [UnreadableConversation], context: &Co
     if !unreadable.iter().any(needs_archive) {
         return;
     }
-    let records = store::archives(&settings.manager_home).unwrap_or_default();
+    let records = store::list_archives(&settings.manager_home).unwrap_or_default();
     let home = settings.codex_home.display().to_string();
     for record in numbered(&records) {
         let mut open = unreadable
@@ -32,13 +32,13 @@ pub(crate) fn find_fixes(unreadable: &mut [UnreadableConversation], context: &Co
         if record.metadata.source_codex_home != home || !record.is_usable() {
             continue;
         }
-        let path = store::backups(&settings.manager_home).join(&record.path);
+        let path = store::backups_folder(&settings.manager_home).join(&record.path);
         let Ok(archive) = ArchiveReader::open(&path) else {
             continue;
         };
         for one in open {
-            if let Some(id) = restored_id(&archive, one).unwrap_or_default() {
-                let name = typed_name(record);
+            if let Some(id) = find_restored_id(&archive, one).unwrap_or_default() {
+                let name = shortest_name(record);
                 one.fix = Some(format!("codex-manager restore {name} --session {id}"));
             }
         }
@@ -56,11 +56,11 @@ fn needs_archive(one: &UnreadableConversation) -> bool {
 ///
 /// # Errors
 /// The archive cannot be read.
-pub(crate) fn restored_id(
+pub(crate) fn find_restored_id(
     archive: &ArchiveReader,
     one: &UnreadableConversation,
 ) -> Result<Option<String>, CommandError> {
-    let rollouts = rollouts(archive.files());
+    let rollouts = group_rollouts(archive.files());
     let id = one.id.to_string();
     match &one.cause {
         UnreadableCause::MissingBase(base) => {
@@ -87,8 +87,8 @@ pub(crate) fn restored_id(
             let Some(entry) = entry else {
                 return Ok(None);
             };
-            let beginning = archive.beginning(entry)?;
-            let meta = rollout::head_in(&beginning, entry.path.as_path()).unwrap_or_default();
+            let beginning = archive.read_beginning(entry)?;
+            let meta = rollout::read_head_in(&beginning, entry.path.as_path()).unwrap_or_default();
             Ok(meta
                 .is_some_and(|meta| meta.subagent_start().is_none())
                 .then_some(id))
@@ -98,5 +98,5 @@ pub(crate) fn restored_id(
 }
 
 fn is_rollout(entry: &FileEntry, id: &str) -> bool {
-    rollout_id_of(entry.path.as_path()).is_some_and(|own| own.eq_ignore_ascii_case(id))
+    parse_rollout_id(entry.path.as_path()).is_some_and(|own| own.eq_ignore_ascii_case(id))
 }

@@ -1,7 +1,7 @@
 //! Checks of the archives below the manager home.
 
 use super::check::Check;
-use super::folders::{advice_to_make_readable, first_of, unknown_entries};
+use super::folders::{advice_to_make_readable, summarize_paths, unknown_entries};
 use super::machine::MAX_CLOCK_SKEW_MINUTES;
 use crate::archive::metadata::{BackupMode, Metadata};
 use crate::archive::names;
@@ -66,7 +66,7 @@ fn check_archives(context: &Context) -> Vec<Check> {
 
 fn check_record(record: &ArchiveRecord) -> Option<Check> {
     let problem = record.problem()?;
-    let message = format!("{}: {}", record.path, words::problem(problem));
+    let message = format!("{}: {}", record.path, words::describe_problem(problem));
     let of_archive = || Check::fail("archives.damaged", message.clone());
     Some(match problem {
         ArchiveProblem::Sidecar(sidecar) => {
@@ -90,7 +90,7 @@ fn check_record(record: &ArchiveRecord) -> Option<Check> {
                 .because("it cannot be restored")
                 .advised(format!(
                     "make it readable, then check it: codex-manager verify {}",
-                    shell::word(&record.path)
+                    shell::quote_if_needed(&record.path)
                 ))
         }
         ArchiveProblem::Damaged(_) | ArchiveProblem::FoundDamaged => of_archive()
@@ -101,7 +101,7 @@ fn check_record(record: &ArchiveRecord) -> Option<Check> {
 
 /// Checks the age of the newest full archive and of the last verification.
 fn check_archive_ages(records: &[ArchiveRecord], context: &Context) -> Vec<Check> {
-    if store::newest(records, |_| true).is_none() {
+    if store::find_newest(records, |_| true).is_none() {
         let none = Check::warn("archives", "there is no archive")
             .because("there is no backup to restore")
             .fixed_by_backup(context.codex_home());
@@ -116,7 +116,11 @@ fn check_archive_ages(records: &[ArchiveRecord], context: &Context) -> Vec<Check
         .map(|r| r.metadata.created_at.to_utc())
         .min();
     let mut checks = vec![
-        check_backup_age(count, newest_full(records, context.now()), context.now()),
+        check_backup_age(
+            count,
+            find_newest_full(records, context.now()),
+            context.now(),
+        ),
         check_verify_age(last, first, context.now()),
     ];
     checks.extend(check_future_archives(records, context.now()));
@@ -128,7 +132,7 @@ fn check_archive_ages(records: &[ArchiveRecord], context: &Context) -> Vec<Check
 fn check_new_codex(records: &[ArchiveRecord], context: &Context) -> Option<Check> {
     // No Codex is started: that takes long, and 0.98 writes into the home. The file of the program decides.
     let program = context.find_codex().ok()?;
-    let change = CodexChange::since_last_archive(records, context.codex_home(), &program)?;
+    let change = CodexChange::compare_with_last_archive(records, context.codex_home(), &program)?;
     Some(
         Check::warn("archives.codex", change.to_string())
             .because("a new Codex may rewrite conversations when it starts")
@@ -137,10 +141,10 @@ fn check_new_codex(records: &[ArchiveRecord], context: &Context) -> Option<Check
 }
 
 /// Returns the creation time of the newest full archive, ignoring archives dated in the future.
-fn newest_full(records: &[ArchiveRecord], now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+fn find_newest_full(records: &[ArchiveRecord], now: DateTime<Utc>) -> Option<DateTime<Utc>> {
     let is_candidate =
         |m: &Metadata| m.mode == BackupMode::Full && !m.is_safety() && !is_ahead(m, now);
-    store::newest(records, is_candidate).map(|record| record.metadata.created_at.to_utc())
+    store::find_newest(records, is_candidate).map(|record| record.metadata.created_at.to_utc())
 }
 
 fn is_ahead(metadata: &Metadata, now: DateTime<Utc>) -> bool {
@@ -154,7 +158,7 @@ fn check_future_archives(records: &[ArchiveRecord], now: DateTime<Utc>) -> Optio
         .map(|r| PathBuf::from(&r.path))
         .collect();
     (!ahead.is_empty()).then(|| {
-        let message = format!("dated in the future: {}", first_of(&ahead));
+        let message = format!("dated in the future: {}", summarize_paths(&ahead));
         Check::warn("archives", message)
             .because("until then, restore latest and prune treat it as the newest")
             .advised("set the clock; if the clock is correct, remove the archive by hand")
@@ -166,7 +170,7 @@ fn check_backup_age(count: usize, full: Option<DateTime<Utc>>, now: DateTime<Utc
     let message = match full {
         Some(made) => format!(
             "{archives}, the newest full archive is {} old",
-            age(made, now)
+            format_age(made, now)
         ),
         None => format!("{archives}, none of them of the whole home"),
     };
@@ -186,7 +190,7 @@ fn check_verify_age(
 ) -> Check {
     const ID: &str = "archives.verified";
     let message = match last {
-        Some(at) => match age(at, now).as_str() {
+        Some(at) => match format_age(at, now).as_str() {
             "0 min" => "last verification of an archive: just now".to_owned(),
             age => format!("last verification of an archive: {age} ago"),
         },
@@ -203,7 +207,7 @@ fn check_verify_age(
     }
 }
 
-fn age(at: DateTime<Utc>, now: DateTime<Utc>) -> String {
+fn format_age(at: DateTime<Utc>, now: DateTime<Utc>) -> String {
     let span = (now - at).max(Duration::zero());
     match (span.num_days(), span.num_hours(), span.num_minutes()) {
         (0, 0, minutes) => format!("{minutes} min"),
@@ -223,15 +227,18 @@ fn check_foreign_entries(home: &Path) -> Option<Check> {
             // The trash, and the folders of the Python codex-manager.
             || [".trash", "auth", "sessions"].contains(&name)
     };
-    let found = unknown_entries(&store::backups(home), is_known);
+    let found = unknown_entries(&store::backups_folder(home), is_known);
     (!found.is_empty()).then(|| {
-        let message = format!("not an archive, left unchanged: {}", first_of(&found));
+        let message = format!(
+            "not an archive, left unchanged: {}",
+            summarize_paths(&found)
+        );
         Check::ok("archives.foreign", message)
     })
 }
 
 fn check_trash(home: &Path) -> Option<Check> {
-    let content = trash::content(home).ok()?;
+    let content = trash::read_content(home).ok()?;
     (content.archives > 0).then(|| {
         let archives = pluralize(content.archives, "pruned archive");
         let message = format!("in the trash: {archives}, {}", time::bytes(content.bytes));

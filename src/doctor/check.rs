@@ -155,7 +155,7 @@ impl Check {
     /// `chown` if another user owns `path`.
     #[must_use]
     pub(super) fn fixed_by_chmod(self, mode: &str, path: &Path) -> Self {
-        let quoted = shell::word(&path.to_string_lossy());
+        let quoted = shell::quote_if_needed(&path.to_string_lossy());
         if permissions::belongs_to_other_user(path) {
             self.advised(format!(
                 "another user owns it; take ownership: sudo chown -R \"$USER\" {quoted}"

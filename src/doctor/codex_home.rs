@@ -12,7 +12,7 @@ use crate::codex::home::{ARCHIVED_SESSIONS, AUTH_JSON, SESSIONS};
 use crate::codex::rollout::{self, RolloutName};
 use crate::codex::threads;
 use crate::context::Context;
-use crate::history::check::with_cause;
+use crate::history::check::format_with_cause;
 use crate::inventory::losses;
 use crate::inventory::remedies;
 use crate::io::file_id;
@@ -32,7 +32,7 @@ pub(super) fn run_checks(context: &Context) -> Vec<Check> {
     let (program, version) = check_program(context);
     let mut checks = vec![program];
     let home = context.codex_home();
-    if let Some(unusable) = unusable_home(context) {
+    if let Some(unusable) = check_home_usable(context) {
         checks.push(unusable);
         return checks;
     }
@@ -81,7 +81,7 @@ fn check_losses(context: &Context) -> Option<Check> {
 }
 
 /// Returns the finding about a home that is missing or cannot be read.
-fn unusable_home(context: &Context) -> Option<Check> {
+fn check_home_usable(context: &Context) -> Option<Check> {
     let home = context.codex_home();
     let path_text = home.display();
     if !home.is_dir() && home.symlink_metadata().is_ok() {
@@ -135,7 +135,7 @@ fn check_config_file(context: &Context, config: &CodexConfig) -> Check {
     let path_text = path.display();
     let check = Check::fail("home.config", message).because("Codex does not start");
     if file_open::check(&path).is_err() {
-        check.fixed_by(remedies::put_aside(&path))
+        check.fixed_by(remedies::rename_aside_command(&path))
     } else if has_archive(context) {
         check.advised(format!(
             "fix the line: {path_text}; or restore the file from an archive: codex-manager restore latest --only config.toml"
@@ -169,9 +169,11 @@ fn check_daemon(context: &Context) -> Option<Check> {
     let live = AuthFile::read(&home.join(AUTH_JSON)).ok()?;
     // Codex tells no other process its account, so the start time decides.
     let account_history =
-        AccountHistory::of(context.manager_home(), home, &live).unwrap_or_default();
+        AccountHistory::read(context.manager_home(), home, &live).unwrap_or_default();
     let started = processes::started_at(pid);
-    let has = started.as_ref().and_then(|at| account_history.at(at));
+    let has = started
+        .as_ref()
+        .and_then(|at| account_history.account_at(at));
     let signed_in = live.login().map(|login| &login.identity);
     Some(match (has, signed_in) {
         (Some(has), Some(live)) if !has.is_same(live) => Check::warn(
@@ -213,7 +215,7 @@ fn check_program(context: &Context) -> (Check, Option<String>) {
             .because(WHY)
             .advised(format!(
                 "reinstall it; see the error with: {} --version",
-                shell::word(&path.to_string())
+                shell::quote_if_needed(&path.to_string())
             )),
     };
     (check, version)
@@ -227,7 +229,7 @@ fn check_login(context: &Context, reads_auth_json: bool) -> Option<Check> {
     const ID: &str = "home.login";
     let path = context.codex_home().join(AUTH_JSON);
     let path_text = path.display();
-    let saved = || remedies::saved_login(context.codex_home(), context.manager_home());
+    let saved = || remedies::saved_login_command(context.codex_home(), context.manager_home());
     Some(match AuthFile::read(&path) {
         Err(e) => {
             let check =
@@ -235,7 +237,7 @@ fn check_login(context: &Context, reads_auth_json: bool) -> Option<Check> {
             // Only errors of the system have a number. Without one the path is not a regular file.
             match e.source.raw_os_error() {
                 Some(_) => check.fixed_by_chmod("u+rw", &path),
-                None => check.fixed_by(remedies::put_aside(&path)),
+                None => check.fixed_by(remedies::rename_aside_command(&path)),
             }
         }
         Ok(AuthFile::Missing) if reads_auth_json => {
@@ -265,7 +267,7 @@ fn check_login(context: &Context, reads_auth_json: bool) -> Option<Check> {
             if file_id::has_second_link(&path) {
                 Check::fail(ID, "auth.json has a second hard link")
                     .because("when Codex renews the login, the other path keeps an old copy or overwrites the new one")
-                    .fixed_by(remedies::make_its_own(&path))
+                    .fixed_by(remedies::unlink_copy_command(&path))
             } else if let Some(mode) = removable_mode(&path) {
                 let message = format!("auth.json is accessible to other users (mode {mode:o})");
                 Check::warn(ID, message)
@@ -298,7 +300,7 @@ fn check_other_files(home: &Path) -> Vec<Check> {
             let message = format!("not a regular file: {}", path.display());
             Check::fail("home.files", message)
                 .because("Codex blocks or fails on it, and backups skip it")
-                .fixed_by(remedies::put_aside(&path))
+                .fixed_by(remedies::rename_aside_command(&path))
         })
         .collect()
 }
@@ -318,7 +320,7 @@ fn check_conversations(context: &Context) -> Check {
             .because("its conversations are not listed and not backed up")
             .advised("mount its disk, or make it readable");
     }
-    if rollouts(home).next().is_none() {
+    if find_rollouts(home).next().is_none() {
         return Check::ok(ID, "there are no conversations");
     }
     let Some(database) = context.state_database() else {
@@ -339,12 +341,12 @@ fn check_conversations(context: &Context) -> Check {
         )),
         Err(e) => unlisted(format!(
             "cannot read the list of conversations: {}",
-            with_cause(&e)
+            format_with_cause(&e)
         )),
     }
 }
 
-fn rollouts(home: &Path) -> impl Iterator<Item = (PathBuf, RolloutName)> {
+fn find_rollouts(home: &Path) -> impl Iterator<Item = (PathBuf, RolloutName)> {
     let folders = [SESSIONS, ARCHIVED_SESSIONS].map(|folder| home.join(folder));
     let entries = folders
         .into_iter()
@@ -354,15 +356,15 @@ fn rollouts(home: &Path) -> impl Iterator<Item = (PathBuf, RolloutName)> {
         .flatten()
         .filter(|entry| entry.file_type().is_file());
     files.filter_map(|entry| {
-        let rollout = RolloutName::of(entry.path())?;
+        let rollout = RolloutName::parse(entry.path())?;
         Some((entry.into_path(), rollout))
     })
 }
 
 /// Reports compressed conversations if the installed Codex does not read them.
 fn check_compressed(home: &Path, version: Option<&str>) -> Option<Check> {
-    let version = version.filter(|version| !rollout::reads_zst(version))?;
-    let (path, _) = rollouts(home).find(|(_, rollout)| rollout.compressed)?;
+    let version = version.filter(|version| !rollout::supports_zst(version))?;
+    let (path, _) = find_rollouts(home).find(|(_, rollout)| rollout.compressed)?;
     let path = path.display();
     let message = format!("Codex {version} does not read compressed conversations: {path}");
     let check = Check::fail("home.compressed", message);

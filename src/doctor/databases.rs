@@ -42,10 +42,10 @@ enum DatabaseFault {
 /// Checks all databases of the Codex home.
 pub(super) fn run_checks(context: &Context, config: &CodexConfig) -> Vec<Check> {
     const ID: &str = "home.databases";
-    let files = database_files(context, config);
+    let files = find_database_files(context, config);
     let damaged: Vec<_> = files
         .iter()
-        .filter_map(|path| Some((path, database_fault(path)?)))
+        .filter_map(|path| Some((path, find_fault(path)?)))
         .collect();
     if damaged.is_empty() {
         let message = match files.len() {
@@ -63,7 +63,7 @@ pub(super) fn run_checks(context: &Context, config: &CodexConfig) -> Vec<Check> 
             DatabaseFault::NotAFile
             | DatabaseFault::MissingTable(_)
             | DatabaseFault::NotOfCodex(_) => {
-                check.fixed_by(remedies::put_aside(path))
+                check.fixed_by(remedies::rename_aside_command(path))
             }
             // Finding the archive with an intact copy would mean reading all of them.
             _ if has_archive(context) => check.advised(format!(
@@ -76,7 +76,7 @@ pub(super) fn run_checks(context: &Context, config: &CodexConfig) -> Vec<Check> 
 }
 
 /// Returns the paths of all databases in the home and in the configured database folder, sorted.
-fn database_files(context: &Context, config: &CodexConfig) -> Vec<PathBuf> {
+fn find_database_files(context: &Context, config: &CodexConfig) -> Vec<PathBuf> {
     let home = context.codex_home();
     let mut folders = vec![home.to_path_buf(), home.join("sqlite")];
     folders.extend(config.database_folder(home, &context.env));
@@ -93,7 +93,7 @@ fn database_files(context: &Context, config: &CodexConfig) -> Vec<PathBuf> {
 }
 
 /// Returns the damage of a database file, as far as its header, length and tables show it.
-fn database_fault(path: &Path) -> Option<DatabaseFault> {
+fn find_fault(path: &Path) -> Option<DatabaseFault> {
     let mut head = [0; 100];
     let read = file_open::open(path).and_then(|mut file| {
         let bytes = file.metadata()?.len();
@@ -106,9 +106,9 @@ fn database_fault(path: &Path) -> Option<DatabaseFault> {
     let damaged = |detail: &str| Some(DatabaseFault::Damaged(detail.to_owned()));
     match read {
         Ok(0) => None,
-        Ok(bytes) => match header_fault(&head, bytes) {
+        Ok(bytes) => match find_header_fault(&head, bytes) {
             Some(fault) => damaged(fault),
-            None => schema_fault(path),
+            None => find_schema_fault(path),
         },
         Err(e) if e.kind() == ErrorKind::UnexpectedEof => damaged("truncated"),
         Err(e) if matches!(e.kind(), ErrorKind::InvalidInput | ErrorKind::NotFound) => {
@@ -119,7 +119,7 @@ fn database_fault(path: &Path) -> Option<DatabaseFault> {
 }
 
 /// Checks the first 100 bytes of a database and its length in bytes.
-fn header_fault(head: &[u8; 100], bytes: u64) -> Option<&'static str> {
+fn find_header_fault(head: &[u8; 100], bytes: u64) -> Option<&'static str> {
     if !head.starts_with(b"SQLite format 3\0") {
         return Some("not an SQLite database");
     }
@@ -135,11 +135,11 @@ fn header_fault(head: &[u8; 100], bytes: u64) -> Option<&'static str> {
 }
 
 /// Reads the schema of a database with the rows of its `-wal`, as Codex does when it starts.
-fn schema_fault(path: &Path) -> Option<DatabaseFault> {
-    match database_view::table_names(path) {
+fn find_schema_fault(path: &Path) -> Option<DatabaseFault> {
+    match database_view::read_table_names(path) {
         Ok(tables) => {
             let is_state = home::is_database_named(path, home::STATE_DATABASE_PREFIX);
-            let missing = missing_table(&tables).filter(|_| is_state);
+            let missing = find_missing_table(&tables).filter(|_| is_state);
             missing.map(DatabaseFault::MissingTable)
         }
         Err(DatabaseError::Damaged { detail, .. }) => Some(DatabaseFault::Damaged(detail)),
@@ -150,7 +150,7 @@ fn schema_fault(path: &Path) -> Option<DatabaseFault> {
 }
 
 /// Returns a table without which Codex does not start on a state database with these tables.
-fn missing_table(tables: &[String]) -> Option<&'static str> {
+fn find_missing_table(tables: &[String]) -> Option<&'static str> {
     let has = |table: &str| tables.iter().any(|name| name == table);
     if has(MIGRATIONS) {
         MIGRATED.into_iter().find(|table| !has(table))
@@ -168,7 +168,7 @@ mod tests {
     fn a_state_database_needs_the_tables_that_migrations_rely_on() {
         let missing = |tables: &[&str]| {
             let tables: Vec<_> = tables.iter().map(|&table| table.to_owned()).collect();
-            missing_table(&tables)
+            find_missing_table(&tables)
         };
         let [threads, backfill] = MIGRATED;
         assert_eq!(missing(&[]), None);
@@ -183,16 +183,19 @@ mod tests {
     #[test]
     fn a_damaged_database_is_found_by_header_and_length() {
         let mut head = [0; 100];
-        assert_eq!(header_fault(&head, 4096), Some("not an SQLite database"));
+        assert_eq!(
+            find_header_fault(&head, 4096),
+            Some("not an SQLite database")
+        );
         head[..16].copy_from_slice(b"SQLite format 3\0");
         assert_eq!(
-            header_fault(&head, 4096),
+            find_header_fault(&head, 4096),
             Some("invalid page size in the header")
         );
         head[16..18].copy_from_slice(&4096_u16.to_be_bytes());
-        assert_eq!(header_fault(&head, 8192), None);
-        assert_eq!(header_fault(&head, 8191), Some("truncated"));
+        assert_eq!(find_header_fault(&head, 8192), None);
+        assert_eq!(find_header_fault(&head, 8191), Some("truncated"));
         head[16..18].copy_from_slice(&1_u16.to_be_bytes());
-        assert_eq!(header_fault(&head, 65_536), None);
+        assert_eq!(find_header_fault(&head, 65_536), None);
     }
 }

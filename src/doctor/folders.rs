@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// Returns the advice for a folder that cannot be listed.
 pub(super) fn advice_to_make_readable(path: &Path) -> String {
-    let word = shell::word(&path.to_string_lossy());
+    let word = shell::quote_if_needed(&path.to_string_lossy());
     if permissions::belongs_to_other_user(path) {
         return format!("another user owns it; take ownership: sudo chown -R \"$USER\" {word}");
     }
@@ -21,7 +21,7 @@ pub(super) fn unknown_entries(folder: &Path, is_known: impl Fn(&str) -> bool) ->
 }
 
 /// Returns "3, first PATH", or the only path, for a message.
-pub(super) fn first_of(paths: &[PathBuf]) -> String {
+pub(super) fn summarize_paths(paths: &[PathBuf]) -> String {
     let first = paths.first().map(|p| p.display().to_string());
     let first = first.unwrap_or_default();
     match paths.len() {

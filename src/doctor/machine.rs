@@ -79,7 +79,7 @@ pub(crate) fn run_checks(context: &Context) -> Vec<Check> {
 }
 
 /// Returns the component of `path` that is named after a sync service, and the name of the service.
-pub(crate) fn sync_service(path: &Path) -> Option<(&OsStr, &'static str)> {
+pub(crate) fn find_sync_service(path: &Path) -> Option<(&OsStr, &'static str)> {
     path.iter().find_map(|part| {
         let lower = part.to_string_lossy().to_lowercase();
         let found = SYNC_SERVICES.iter().find(|(name, _)| lower.contains(name));
@@ -88,7 +88,7 @@ pub(crate) fn sync_service(path: &Path) -> Option<(&OsStr, &'static str)> {
 }
 
 fn check_sync_service(id: &'static str, path: &Path) -> Option<Check> {
-    let (part, service) = sync_service(path)?;
+    let (part, service) = find_sync_service(path)?;
     Some(
         Check::warn(
             id,
@@ -114,7 +114,7 @@ fn network_warning(id: &'static str, path: &Path, kind: &str) -> Check {
 
 fn modes_warning(id: &'static str, path: &Path) -> Check {
     let kind = space::disk_kind(path).map_or(String::new(), |kind| format!(" ({kind})"));
-    let setting = shell::word(&format!("shared_logins.{}", path.display()));
+    let setting = shell::quote_if_needed(&format!("shared_logins.{}", path.display()));
     Check::warn(
         id,
         format!("on a disk without file modes{kind}: {}", path.display()),
@@ -153,7 +153,7 @@ fn check_zone(tz: Option<&str>, zone: Zone) -> Check {
     const ID: &str = "zone";
     // /etc/localtime is the system's zone, which applies without TZ too.
     let is_known = |tz: &&str| {
-        tz.trim_start_matches(':') == "/etc/localtime" || context::zone_named_by(tz).is_some()
+        tz.trim_start_matches(':') == "/etc/localtime" || context::parse_tz(tz).is_some()
     };
     match tz.filter(|tz| !is_known(tz)) {
         Some(name) => Check::warn(ID, format!("TZ is not a known time zone: {name}"))
@@ -168,7 +168,7 @@ fn check_zone(tz: Option<&str>, zone: Zone) -> Check {
 fn check_free_space(context: &Context) -> Option<Check> {
     let records = context.archives().ok()?;
     let is_full = |m: &Metadata| m.mode == BackupMode::Full && !m.is_safety();
-    let newest = store::newest(&records, is_full);
+    let newest = store::find_newest(&records, is_full);
     let backups = context.backups();
     let existing = backups.ancestors().find(|folder| folder.is_dir())?;
     let free = space::free_bytes(existing)?;
@@ -176,7 +176,7 @@ fn check_free_space(context: &Context) -> Option<Check> {
     Some(if let Some(archive) = archive {
         compare_space("the newest full archive takes", archive.bytes, free)
     } else {
-        let first = home_bytes(context.codex_home()) / TYPICAL_COMPRESSION_RATIO;
+        let first = measure_home(context.codex_home()) / TYPICAL_COMPRESSION_RATIO;
         compare_space("a full archive takes about", first, free)
     })
 }
@@ -184,7 +184,7 @@ fn check_free_space(context: &Context) -> Option<Check> {
 /// The size of a home divided by that of its archive, as a rough estimate.
 const TYPICAL_COMPRESSION_RATIO: u64 = 4;
 
-fn home_bytes(home: &Path) -> u64 {
+fn measure_home(home: &Path) -> u64 {
     walkdir::WalkDir::new(home)
         .into_iter()
         .flatten()

@@ -1,7 +1,7 @@
 //! Checks of the manager home: permissions, documents, profiles, leftovers and unknown files.
 
 use super::check::{Check, Remedy};
-use super::folders::{advice_to_make_readable, first_of, unknown_entries};
+use super::folders::{advice_to_make_readable, summarize_paths, unknown_entries};
 use super::permissions::is_manager_file;
 use super::{archives, permissions};
 use crate::accounts::profile::{Profile, Profiles};
@@ -76,7 +76,7 @@ fn check_config_file(home: &Path) -> Check {
             match e.source.kind() {
                 ErrorKind::PermissionDenied => check.fixed_by_chmod("u+rw", &e.path),
                 // `config edit` cannot open such a file.
-                _ => check.fixed_by(remedies::put_aside(&e.path)),
+                _ => check.fixed_by(remedies::rename_aside_command(&e.path)),
             }
         }
         Err(e) => Check::fail(ID, e.to_string())
@@ -104,11 +104,11 @@ fn check_permissions(context: &Context) -> Check {
                 "use a separate folder: move codex-manager's files there and set CODEX_MANAGER_HOME",
             );
     }
-    let open = permissions::accessible_to_others(context.codex_home(), home);
+    let open = permissions::find_accessible_to_others(context.codex_home(), home);
     if open.is_empty() {
         return Check::ok("manager.home", home.display().to_string());
     }
-    let message = format!("accessible to other users: {}", first_of(&open));
+    let message = format!("accessible to other users: {}", summarize_paths(&open));
     let check =
         Check::fail("manager.home", message).because("archives and profiles contain logins");
     match open
@@ -122,11 +122,11 @@ fn check_permissions(context: &Context) -> Check {
 
 /// Checks that the manager home and `backups/` are writable.
 fn check_writable(home: &Path) -> Option<Check> {
-    let folders = [home.to_path_buf(), store::backups(home)];
+    let folders = [home.to_path_buf(), store::backups_folder(home)];
     let folder = folders
         .iter()
         .find(|folder| folder.is_dir() && !permissions::is_writable(folder))?;
-    let word = shell::word(&folder.to_string_lossy());
+    let word = shell::quote_if_needed(&folder.to_string_lossy());
     let message = format!("not writable: {}", folder.display());
     let check =
         Check::warn("manager.home", message).because("no backup can be created and no login saved");
@@ -177,7 +177,7 @@ fn check_profiles(context: &Context) -> Vec<Check> {
             return vec![check.advised(advice_to_make_readable(&home.join("profiles")))];
         }
     };
-    let newer = profiles.newer(&all);
+    let newer = profiles.list_newer(&all);
     let mut checks: Vec<_> = newer
         .iter()
         .map(|(_, e)| with_document_fix(Check::fail(ID, e.to_string()), e).because(WHY))
@@ -186,14 +186,14 @@ fn check_profiles(context: &Context) -> Vec<Check> {
         if newer.iter().any(|(name, _)| *name == profile.name) {
             continue;
         }
-        if let Some((fault, fix)) = profile_fault(profile, &profiles, context.codex_home()) {
+        if let Some((fault, fix)) = find_profile_fault(profile, &profiles, context.codex_home()) {
             checks.push(Check {
                 fix: Some(fix),
                 ..Check::fail(ID, fault).because(WHY)
             });
         }
     }
-    for profile in profiles.unidentified().unwrap_or_default() {
+    for profile in profiles.list_unidentified().unwrap_or_default() {
         let folder = profiles.folder_of(&profile.name);
         checks.push(
             Check::fail(
@@ -217,32 +217,32 @@ fn check_profiles(context: &Context) -> Vec<Check> {
 /// Returns the advice for a profile whose account is unknown. Only points to logins that exist.
 fn advice_for_unidentified(name: &str, profiles: &Profiles) -> String {
     let has_login = profiles
-        .history(name)
+        .read_history(name)
         .is_ok_and(|logins| logins.iter().any(|old| old.auth.login().is_some()));
     if has_login {
         "save a login from its history/: codex-manager profile save NAME --from FILE; then move the folder away".into()
     } else {
         format!(
             "move the folder away, then sign in again: codex-manager profile login {}",
-            shell::word(name)
+            shell::quote_if_needed(name)
         )
     }
 }
 
 /// Returns the damage of a profile and its fix; `None` if the profile is usable.
-fn profile_fault(
+fn find_profile_fault(
     profile: &Profile,
     profiles: &Profiles,
     codex_home: &Path,
 ) -> Option<(String, Remedy)> {
     let name = &profile.name;
-    let word = shell::word(name);
+    let word = shell::quote_if_needed(name);
     let sign_in = || Remedy::Command(format!("codex-manager profile login {word}"));
     if let Some(reason) = &profile.damaged {
         let fault = format!("the profile.json of {name} is damaged: {reason}");
         let login = profiles.folder_of(name).join(AUTH_JSON);
         let fix = if profile.login().is_some() {
-            let login = shell::word(&login.to_string_lossy());
+            let login = shell::quote_if_needed(&login.to_string_lossy());
             Remedy::Command(format!("codex-manager profile save {word} --from {login}"))
         } else {
             sign_in()
@@ -272,7 +272,7 @@ fn with_document_fix(check: Check, error: &DocumentError) -> Check {
     match error {
         DocumentError::Newer { .. } => check.advised(UPGRADE),
         DocumentError::Io(e) if e.source.raw_os_error().is_none() => {
-            check.fixed_by(remedies::put_aside(&e.path))
+            check.fixed_by(remedies::rename_aside_command(&e.path))
         }
         DocumentError::Io(e) => check.fixed_by_chmod("u+rw", &e.path),
     }
@@ -337,7 +337,7 @@ fn check_launches(context: &Context) -> Option<Check> {
 fn check_foreign_files(home: &Path) -> Option<Check> {
     let found = unknown_entries(home, is_manager_file);
     (!found.is_empty()).then(|| {
-        let message = format!("unknown file, left unchanged: {}", first_of(&found));
+        let message = format!("unknown file, left unchanged: {}", summarize_paths(&found));
         Check::ok("manager.foreign", message)
     })
 }
@@ -377,7 +377,7 @@ fn kept_folder_warning(folder: &Path, kept: KeptAs) -> Check {
 }
 
 fn check_leftovers(context: &Context) -> Vec<Check> {
-    let folders = pending::candidate_folders(context.codex_home(), context.manager_home());
+    let folders = pending::find_candidate_folders(context.codex_home(), context.manager_home());
     let mut folders = folders.iter().map(|(folder, _)| folder);
     let pending = folders.find(|folder| folder.exists());
     let restore = if let Some(folder) = pending.filter(|folder| !journal::is_in_progress(folder)) {
@@ -389,16 +389,16 @@ fn check_leftovers(context: &Context) -> Vec<Check> {
         Check::warn("restore", "another process is running a restore")
             .because("it is about to replace the home")
             .advised("wait until it has finished")
-    } else if let Some((folder, kept)) = pending::kept_folders(context.codex_home()).first() {
+    } else if let Some((folder, kept)) = pending::list_kept_folders(context.codex_home()).first() {
         kept_folder_warning(folder, *kept)
     } else {
         Check::ok("restore", "no interrupted restore")
     };
-    let stale = stale_temp_files(context.codex_home(), context.manager_home(), &context.env);
+    let stale = find_stale_temp_files(context.codex_home(), context.manager_home(), &context.env);
     let temp = if stale.is_empty() {
         Check::ok("temp", "no stale temp files")
     } else {
-        let message = format!("stale temp files or folders: {}", first_of(&stale));
+        let message = format!("stale temp files or folders: {}", summarize_paths(&stale));
         Check::warn("temp", message)
             .because("a killed command left them; they only take disk space")
             .fixed_by("codex-manager doctor --fix")
@@ -407,7 +407,7 @@ fn check_leftovers(context: &Context) -> Vec<Check> {
 }
 
 /// Returns temp files and folders of killed commands that no process uses.
-pub(crate) fn stale_temp_files(
+pub(crate) fn find_stale_temp_files(
     codex_home: &Path,
     manager_home: &Path,
     env: &Environment,
@@ -421,7 +421,7 @@ pub(crate) fn stale_temp_files(
     // own folder: temp files lie beside each of them.
     let others = [
         codex_home.to_path_buf(),
-        threads::state_folder(codex_home, env),
+        threads::find_state_folder(codex_home, env),
     ];
-    cleanup::stale(manager_home, &others, now)
+    cleanup::find_leftovers(manager_home, &others, now)
 }

@@ -59,7 +59,7 @@ pub(crate) fn homes_overlap(codex_home: &Path, manager_home: &Path) -> bool {
 /// sorted.
 ///
 /// Backups of a sync keep the modes that a restore gives back, so only their folder is checked.
-pub(crate) fn accessible_to_others(codex_home: &Path, manager_home: &Path) -> Vec<PathBuf> {
+pub(crate) fn find_accessible_to_others(codex_home: &Path, manager_home: &Path) -> Vec<PathBuf> {
     if homes_overlap(codex_home, manager_home) {
         return Vec::new();
     }
@@ -71,7 +71,7 @@ pub(crate) fn accessible_to_others(codex_home: &Path, manager_home: &Path) -> Ve
     let Ok(home) = manager_home.canonical() else {
         return Vec::new();
     };
-    let backups = store::backups(&home).canonical().ok();
+    let backups = store::backups_folder(&home).canonical().ok();
     // On Windows everything else inherits the access of these.
     #[cfg(windows)]
     let roots: Vec<_> = [Some(&home), backups.as_ref()]
@@ -80,24 +80,30 @@ pub(crate) fn accessible_to_others(codex_home: &Path, manager_home: &Path) -> Ve
         .cloned()
         .collect();
     let mut own = vec![home.clone()];
-    own.extend(matching_entries(&home, is_manager_file));
+    own.extend(list_matching_entries(&home, is_manager_file));
     if let Some(backups) = backups.filter(|backups| !homes_overlap(codex_home, backups)) {
         own.push(backups.clone());
         let trash = backups.join(trash::FOLDER);
-        own.extend(matching_entries(&backups, is_archive_file));
-        for discarded in matching_entries(&trash, |_| true) {
-            own.extend(matching_entries(&discarded, is_archive_file));
+        own.extend(list_matching_entries(&backups, is_archive_file));
+        for discarded in list_matching_entries(&trash, |_| true) {
+            own.extend(list_matching_entries(&discarded, is_archive_file));
             own.push(discarded);
         }
     }
-    own.extend(matching_entries(&home.join(observations::FOLDER), |_| true));
-    own.extend(matching_entries(&home.join(index::FOLDER), |_| true));
+    own.extend(list_matching_entries(
+        &home.join(observations::FOLDER),
+        |_| true,
+    ));
+    own.extend(list_matching_entries(&home.join(index::FOLDER), |_| true));
     let is_password = |name: &str| name == vault::password::FILE_NAME;
-    own.extend(matching_entries(&home.join(vault::FOLDER), is_password));
-    for profile in matching_entries(&home.join("profiles"), |_| true) {
-        own.extend(matching_entries(&profile, is_profile_file));
+    own.extend(list_matching_entries(
+        &home.join(vault::FOLDER),
+        is_password,
+    ));
+    for profile in list_matching_entries(&home.join("profiles"), |_| true) {
+        own.extend(list_matching_entries(&profile, is_profile_file));
         let is_login = |name: &str| Path::new(name).extension().is_some_and(|e| e == "json");
-        own.extend(matching_entries(&profile.join("history"), is_login));
+        own.extend(list_matching_entries(&profile.join("history"), is_login));
         own.push(profile);
     }
     own.retain(|path| {
@@ -114,7 +120,7 @@ pub(crate) fn accessible_to_others(codex_home: &Path, manager_home: &Path) -> Ve
 }
 
 /// Returns the entries of a folder whose names `accepts` takes; nothing if `folder` is a link.
-fn matching_entries(folder: &Path, accepts: impl Fn(&str) -> bool) -> Vec<PathBuf> {
+fn list_matching_entries(folder: &Path, accepts: impl Fn(&str) -> bool) -> Vec<PathBuf> {
     if !folder.symlink_metadata().is_ok_and(|meta| meta.is_dir()) {
         return Vec::new();
     }

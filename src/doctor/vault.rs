@@ -43,7 +43,10 @@ pub(super) fn run_checks(context: &Context) -> Vec<Check> {
         why: "newer conversations are not in the vault",
         fix: "codex-manager vault backup",
     };
-    let checks = [backup.run(context.now()), last_drill(&state, context.now())];
+    let checks = [
+        backup.run(context.now()),
+        check_last_drill(&state, context.now()),
+    ];
     checks.into_iter().chain(password).collect()
 }
 
@@ -62,7 +65,7 @@ struct AgeCheck {
 impl AgeCheck {
     fn run(self, now: DateTime<Utc>) -> Check {
         let age = self.at.map(|at| now.signed_duration_since(at.to_utc()));
-        let message = age.map(|age| (self.message)(time::duration(age)));
+        let message = age.map(|age| (self.message)(time::format_duration(age)));
         let message = message.unwrap_or_else(|| self.never.to_owned());
         if age.is_some_and(|age| age < Duration::days(self.max_days)) {
             return Check::ok(self.id, message);
@@ -103,7 +106,7 @@ fn check_password_file(context: &Context, settings: &VaultSettings) -> Option<Ch
     })
 }
 
-fn last_drill(state: &VaultState, now: DateTime<Utc>) -> Check {
+fn check_last_drill(state: &VaultState, now: DateTime<Utc>) -> Check {
     const ID: &str = "vault.drill";
     if let Some(last) = &state.drill
         && let Some(problem) = last.problems.first()

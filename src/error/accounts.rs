@@ -77,7 +77,7 @@ impl Advised for crate::accounts::lease::LeaseError {
                 profile,
                 home,
                 holders,
-            } => self.hint(CodexRunning, isolation_hint(profile, home, holders)),
+            } => self.hint(CodexRunning, hint_for_isolated(profile, home, holders)),
             Self::Damaged { profile, .. } => self.unchanged(Refused, format!("if its auth.json is valid, rewrite profile.json: codex-manager profile save {profile} --from FILE, with the auth.json of the profile")),
             Self::HomeUnreadable { profile, .. } => self.unchanged(Refused, format!("mount its disk; if the home is gone for good: codex-manager use --force-stale {profile}")),
             Self::NoLogin(profile)
@@ -90,13 +90,13 @@ impl Advised for crate::accounts::lease::LeaseError {
 }
 
 /// Returns the way to get back a login that is in the isolated home of a running Codex.
-fn isolation_hint(profile: &str, home: &Path, holders: &[Holder]) -> String {
+fn hint_for_isolated(profile: &str, home: &Path, holders: &[Holder]) -> String {
     let daemon = ProcessRole::Daemon.to_string();
     if holders.iter().any(|holder| holder.why == daemon) {
         return format!(
             "the login returns to the profile when the daemon is stopped: CODEX_HOME={} codex \
              app-server daemon stop; nothing was changed",
-            shell::word(&home.to_string_lossy())
+            shell::quote_if_needed(&home.to_string_lossy())
         );
     }
     format!(

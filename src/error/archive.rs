@@ -81,7 +81,7 @@ impl Advised for crate::journal::RecoveryObstacle {
     }
 }
 
-/// Returns the hint for a change that was undone, with the folders that have later writes.
+/// Returns the hint for a change that was undone: the folders with files written meanwhile, and the next step.
 fn hint_for_undone(next: &str, kept: &[std::path::PathBuf]) -> String {
     let places: Vec<_> = kept.iter().map(|p| p.display().to_string()).collect();
     match places.join(" and ") {
@@ -123,8 +123,8 @@ impl Advised for crate::restore::RestoreError {
             Self::NotEmpty(_) => self.unchanged(Refused, "choose a new or empty folder"),
             Self::NotFound(_) => self.unchanged(Failed, "list the files of the archive: tar tzf FILE")
                 .hint("choose one of its conversations: codex-manager restore ARCHIVE --session"),
-            Self::BackupIncomplete { can_skip_backup: true, .. } => self.unchanged(Refused, "fix these, or restore without a safety backup: --no-safety-backup"),
-            Self::BackupIncomplete { .. } => self.unchanged(Refused, "make these readable"),
+            Self::BackupIncomplete { can_skip_backup: true, .. } => self.unchanged(Refused, "make these files readable, or restore without a safety backup: --no-safety-backup"),
+            Self::BackupIncomplete { .. } => self.unchanged(Refused, "make these files readable, then run the same command again"),
             Self::OtherCredentialStore(_) => self.unchanged(Refused, "set cli_auth_credentials_store = \"file\" in config.toml of the Codex home"),
         }
     }

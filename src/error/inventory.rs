@@ -16,7 +16,10 @@ impl Advised for crate::inventory::resolve::AccountResolveError {
                 suggestion.into_iter().chain([list]).collect()
             }
             Self::Unknown { choices, .. } | Self::Ambiguous { choices, .. } => {
-                vec![format!("the accounts are: {}", similar::first_of(choices))]
+                vec![format!(
+                    "the accounts are: {}",
+                    similar::join_first(choices)
+                )]
             }
         };
         let wrapped = CommandError::wrap(Failed, self);

@@ -30,10 +30,10 @@ impl Advised for VaultError {
             Self::NotRestic(_) => self.hint(Usage, "name restic with --restic-bin FILE, for all commands with: codex-manager config set vault.program FILE"),
             Self::NotConfigured => self.hint(Usage, "set one up: codex-manager vault init URL"),
             Self::NoPassword => self.hint(Usage, "give --password-file FILE or --password-command COMMAND, or set RESTIC_PASSWORD_FILE"),
-            Self::Restic { fault, .. } => of_fault(*fault, self),
+            Self::Restic { fault, .. } => advise_on_fault(*fault, self),
             Self::NoProgress(_) => self.hint(Failed, "run the same command again; --timeout SECONDS allows longer pauses; earlier snapshots are unaffected"),
             Self::NoSnapshot(_) => self.hint(Failed, "list them: codex-manager vault snapshots"),
-            Self::Ambiguous(..) => self.hint(Failed, "give more of the id, from: codex-manager vault snapshots"),
+            Self::Ambiguous(..) => self.hint(Failed, "give more characters of the id; list the ids: codex-manager vault snapshots"),
             Self::NoPath { .. } => self.hint(Failed, "list its files: codex-manager vault ls SNAPSHOT"),
             Self::DamagedSnapshot { .. } => self.unchanged(Refused, "check the vault: codex-manager vault check --read-data"),
             Self::Changing(_) => self.hint(Failed, "run the same command again when Codex is less busy; earlier snapshots are unaffected"),
@@ -42,7 +42,7 @@ impl Advised for VaultError {
     }
 }
 
-fn of_fault(fault: Fault, error: &VaultError) -> CommandError {
+fn advise_on_fault(fault: Fault, error: &VaultError) -> CommandError {
     let wrapped = CommandError::wrap(Failed, error);
     match fault {
         Fault::NoRepository => wrapped.hint("create it: codex-manager vault init URL"),
@@ -52,7 +52,7 @@ fn of_fault(fault: Fault, error: &VaultError) -> CommandError {
         }
         Fault::Locked => wrapped.hint("wait for the other process to end, then run the same command again; if it was killed, its lock expires after 30 minutes, or remove it: restic unlock"),
         Fault::Network => wrapped.hint("check the connection, then run the same command again; earlier snapshots are unaffected"),
-        Fault::Credentials => wrapped.unchanged("check the credentials of the storage, for S3 AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"),
+        Fault::Credentials => wrapped.unchanged("check the credentials of the storage; for S3: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"),
         Fault::NoBucket => wrapped.unchanged("create the bucket first"),
         Fault::NoSpace => wrapped.hint("free some space at the storage, then run the same command again; earlier snapshots are unaffected"),
         Fault::Permission => wrapped.hint("check the owner and mode of the folder"),

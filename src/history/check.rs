@@ -43,7 +43,7 @@ pub(crate) fn compare(
     database: Option<&Path>,
     live_account: Option<&str>,
 ) -> Result<Findings, HistoryError> {
-    let projections = database.map(Projections::beside);
+    let projections = database.map(Projections::read_beside);
     compare_with(
         home,
         database,
@@ -77,7 +77,7 @@ fn compare_with(
 ) -> Result<Findings, HistoryError> {
     let mut damaged = Vec::new();
     let mut old_format = 0;
-    let conversations = on_disk(home, &files, &mut damaged, &mut old_format)?;
+    let conversations = read_conversations(home, &files, &mut damaged, &mut old_format)?;
     // A home may have half a million rollouts, and the comparison needs memory of its own.
     drop(files);
     damaged.sort_by(|a, b| a.path.cmp(&b.path));
@@ -104,7 +104,7 @@ fn compare_with(
     };
     let has_table = rows.is_some();
     let rows = rows.unwrap_or_else(|| Differences::new(conversations.files.len()));
-    let mut report = rows.report(&sides, live_account)?;
+    let mut report = rows.into_report(&sides, live_account)?;
     report.damaged = damaged;
     report.old_format = old_format;
     report.database = database.map(Path::to_path_buf);
@@ -131,7 +131,7 @@ struct HeadFacts {
     subagent_start: Option<u64>,
 }
 
-fn on_disk(
+fn read_conversations(
     home: &Path,
     files: &[RolloutFile],
     damaged: &mut Vec<SkippedFile>,
@@ -142,7 +142,7 @@ fn on_disk(
     let mut accounts: HashSet<Arc<str>> = HashSet::new();
     let mut without_meta = Vec::new();
     let read = |path: &Path| {
-        Ok(rollout::head(path)?.map(|meta| HeadFacts {
+        Ok(rollout::read_head(path)?.map(|meta| HeadFacts {
             has_envelope: meta.has_envelope,
             account: meta.account().map(str::to_owned),
             is_paginated: meta.is_paginated(),
@@ -177,7 +177,7 @@ fn on_disk(
         Ok(())
     })?;
     damaged.extend(without_meta.into_iter().map(|path| {
-        let reason = damage_of(&path);
+        let reason = describe_damage(&path);
         SkippedFile { path, reason }
     }));
     conversations.sort();
@@ -185,14 +185,14 @@ fn on_disk(
 }
 
 /// Formats an error and its cause in one line.
-pub(crate) fn with_cause(error: &dyn std::error::Error) -> String {
+pub(crate) fn format_with_cause(error: &dyn std::error::Error) -> String {
     match error.source() {
         Some(source) => format!("{error}: {source}"),
         None => error.to_string(),
     }
 }
 
-fn damage_of(path: &Path) -> String {
+fn describe_damage(path: &Path) -> String {
     match path.metadata() {
         Ok(meta) if meta.len() == 0 => "it is empty".into(),
         _ => "its first lines do not name a conversation".into(),
@@ -258,11 +258,11 @@ pub(crate) struct LostName {
 pub(crate) struct HiddenConversation {
     pub id: ConversationId,
     /// The workspace account that created it.
-    #[serde(serialize_with = "as_text")]
+    #[serde(serialize_with = "serialize_text")]
     pub account_id: Arc<str>,
 }
 
-fn as_text<S: serde::Serializer>(text: &Arc<str>, serializer: S) -> Result<S::Ok, S::Error> {
+fn serialize_text<S: serde::Serializer>(text: &Arc<str>, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(text)
 }
 
@@ -312,7 +312,7 @@ impl CheckReport {
             && !unreadable.any(UnreadableConversation::is_repairable)
     }
 
-    /// The number of differences that a repair does not touch.
+    /// Returns the number of differences that a repair does not touch.
     pub(crate) fn unrepairable(&self) -> usize {
         let unreadable = self.unreadable.iter();
         let unreadable = unreadable.filter(|one| !one.is_repairable());
@@ -350,7 +350,7 @@ impl Differences {
 
     fn add(&mut self, sides: &CheckInput<'_>, row: &ThreadRow) {
         let id = ConversationId::of(&row.id);
-        let range = sides.conversations.range(&id);
+        let range = sides.conversations.index_range(&id);
         let Some(rollout_of_row) = self
             .rollout_of_row
             .get_mut(range.start)
@@ -400,7 +400,7 @@ impl Differences {
         self.report
             .unreadable
             .extend(check.and_then(|check| check.find_problem(row, rollout)));
-        match lost_name(row, sides.index, &id) {
+        match find_lost_name(row, sides.index, &id) {
             Ok(None) => {}
             Ok(Some(name)) => self.report.names_missing.push(LostName {
                 row_id: row_id(),
@@ -413,7 +413,7 @@ impl Differences {
 
     /// Sorts the differences by id and adds those that need no row: missing rows, duplicates, and
     /// conversations of other accounts.
-    fn report(
+    fn into_report(
         self,
         sides: &CheckInput<'_>,
         live_account: Option<&str>,
@@ -473,7 +473,7 @@ impl Differences {
 
 /// Returns the given name in the index of a conversation whose row has none. Codex 0.169 lists
 /// conversations that are not paginated under the name in the index, so those have lost nothing.
-fn lost_name(
+fn find_lost_name(
     row: &ThreadRow,
     index: &ThreadNameIndex,
     id: &ConversationId,

@@ -2,7 +2,7 @@
 
 use super::files::RolloutFile;
 use super::id::ConversationId;
-use crate::codex::{RolloutCut, RolloutName, rollout_id_of};
+use crate::codex::{RolloutCut, RolloutName, parse_rollout_id};
 use std::cmp::Reverse;
 use std::ops::Range;
 use std::sync::Arc;
@@ -27,12 +27,12 @@ pub(crate) struct ConversationRollout {
 impl ConversationRollout {
     /// Returns the id of the rollout in lower case; `None` if its name has none.
     pub(crate) fn rollout_id(&self) -> Option<String> {
-        rollout_id_of(&self.file.relative)
+        parse_rollout_id(&self.file.relative)
     }
 
-    /// The same for a rollout that a rewind began.
+    /// Returns the id of the rollout if a rewind began it.
     pub(super) fn rewind_id(&self) -> Option<String> {
-        let file = RolloutName::of(&self.file.relative)?;
+        let file = RolloutName::parse(&self.file.relative)?;
         self.rollout_id().filter(|_| file.is_rewind())
     }
 }
@@ -58,11 +58,11 @@ impl Conversations {
     }
 
     /// Returns the rollouts of a conversation, the one that Codex uses first.
-    pub(crate) fn of(&self, id: &ConversationId) -> &[ConversationRollout] {
-        &self.files[self.range(id)]
+    pub(crate) fn rollouts_of(&self, id: &ConversationId) -> &[ConversationRollout] {
+        &self.files[self.index_range(id)]
     }
 
-    pub(super) fn range(&self, id: &ConversationId) -> Range<usize> {
+    pub(super) fn index_range(&self, id: &ConversationId) -> Range<usize> {
         let start = self.files.partition_point(|c| c.id < *id);
         let len = self.files[start..]
             .iter()

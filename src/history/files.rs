@@ -70,7 +70,7 @@ pub(crate) fn find_with_documents(home: &Path) -> (Vec<RolloutFile>, Vec<Skipped
         .flatten()
         .flatten();
     let names = entries.map(|entry| Path::new(SESSIONS).join(entry.file_name()));
-    let documents = names.filter(|path| RolloutName::of_document(path).is_some());
+    let documents = names.filter(|path| RolloutName::parse_document(path).is_some());
     found.extend(documents.map(|path| RolloutFile {
         relative: path.into(),
         is_archived: false,
@@ -106,7 +106,7 @@ fn walk(home: &Path) -> (Vec<RolloutFile>, Vec<IoError>) {
                 }
             };
             let path = entry.path();
-            if entry.file_type().is_file() && RolloutName::of(path).is_some() {
+            if entry.file_type().is_file() && RolloutName::parse(path).is_some() {
                 found.push(RolloutFile {
                     relative: path.strip_prefix(home).unwrap_or(path).into(),
                     is_archived: top == ARCHIVED_SESSIONS,

@@ -23,7 +23,7 @@ impl ConversationId {
     /// Parses an id. Any text is a valid id.
     pub(crate) fn of(text: &str) -> Self {
         let other = || Id::Other(text.into());
-        Self(parse(text.as_bytes()).map_or_else(other, Id::Uuid))
+        Self(parse_uuid(text.as_bytes()).map_or_else(other, Id::Uuid))
     }
 
     /// Calls `use_text` with the id's text. Does not allocate.
@@ -31,14 +31,14 @@ impl ConversationId {
         match &self.0 {
             Id::Other(text) => use_text(text),
             Id::Uuid(bytes) => {
-                let text = uuid_text(bytes);
+                let text = format_uuid(bytes);
                 use_text(std::str::from_utf8(&text).unwrap_or_default())
             }
         }
     }
 }
 
-fn parse(text: &[u8]) -> Option<[u8; 16]> {
+fn parse_uuid(text: &[u8]) -> Option<[u8; 16]> {
     if text.len() != UUID_TEXT_LEN || [8, 13, 18, 23].iter().any(|i| text[*i] != b'-') {
         return None;
     }
@@ -51,7 +51,7 @@ fn parse(text: &[u8]) -> Option<[u8; 16]> {
     digits.next().is_none().then_some(bytes)
 }
 
-fn uuid_text(bytes: &[u8; 16]) -> [u8; UUID_TEXT_LEN] {
+fn format_uuid(bytes: &[u8; 16]) -> [u8; UUID_TEXT_LEN] {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let mut text = [b'-'; UUID_TEXT_LEN];
     let mut at = 0;

@@ -13,7 +13,7 @@ const MAX_PARSED_BYTES: usize = 512;
 /// not parsed.
 pub(crate) fn is_complete(line: &[u8]) -> bool {
     if line.len() > MAX_PARSED_BYTES && line.ends_with(b"}}") {
-        let bytes = ByteClasses::of(line);
+        let bytes = ByteClasses::scan(line);
         if !bytes.control {
             return !bytes.other || std::str::from_utf8(line).is_ok();
         }
@@ -30,7 +30,7 @@ struct ByteClasses {
 }
 
 impl ByteClasses {
-    fn of(line: &[u8]) -> Self {
+    fn scan(line: &[u8]) -> Self {
         // No early exit: the compiler vectorizes this loop to 32 bytes at a time.
         let (mut lowest, mut all) = (u8::MAX, 0);
         for byte in line {

@@ -62,12 +62,12 @@ pub(crate) struct LineReader<R> {
 
 impl<R: Read> LineReader<R> {
     pub(crate) fn new(reader: R) -> Self {
-        Self::in_chunks(reader, READ_BYTES)
+        Self::with_chunk_size(reader, READ_BYTES)
     }
 
     /// Like [`new`](Self::new), but reads `chunk` bytes at a time: for callers that want only the
     /// first lines and know their typical length.
-    pub(crate) fn in_chunks(reader: R, chunk: usize) -> Self {
+    pub(crate) fn with_chunk_size(reader: R, chunk: usize) -> Self {
         Self {
             reader,
             buffer: vec![0; chunk],
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_have_offsets_and_tell_whether_they_ended() {
+    fn lines_have_offsets_and_a_flag_for_their_newline() {
         let mut lines = LineReader::new(&b"one\n\ntw"[..]);
         let mut places = Vec::new();
         while let Some(placed) = lines.next_placed().unwrap() {

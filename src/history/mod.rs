@@ -128,10 +128,10 @@ impl From<JournalError> for HistoryError {
 /// The name of the journal of `history undo`, and of a repair that recreates the database.
 const JOURNAL: &str = "history";
 
-/// A rollout that was left out because it cannot be read.
+/// A rollout or folder that was left out because it cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct SkippedFile {
-    /// The absolute path of the rollout.
+    /// The absolute path of the rollout or folder.
     pub path: PathBuf,
     /// The error, as a sentence fragment.
     pub reason: String,
@@ -148,7 +148,7 @@ fn for_each_file<T: Send>(
 ) -> Result<(), HistoryError> {
     let mut number = 0;
     let is_begun = |_: &PathBuf| !is_interrupted();
-    parallel::ordered_each(
+    parallel::run_each_ordered(
         MAX_OPEN_FILES,
         paths.take_while(is_begun),
         |path: PathBuf| (work(&path), path),

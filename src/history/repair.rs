@@ -11,8 +11,8 @@ use super::row::{self, RowFacts};
 use super::scratch_database::{self, ScratchDatabase};
 use super::scratch_projection;
 use super::snapshot::{self, RepairSnapshot, RepairSnapshots, SnapshotReason};
-use super::thread_rollouts::{ThreadChain, newest_of_each};
-use super::unreadable::{ContinuedRollout, unprojected_bases};
+use super::thread_rollouts::{ThreadChain, select_newest_of_each};
+use super::unreadable::{ContinuedRollout, find_unprojected_bases};
 use super::{HistoryError, JOURNAL, SkippedFile, for_each_file};
 use crate::codex::threads::live;
 use crate::codex::{
@@ -27,12 +27,12 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 /// Returns the processes that have files of the home, or of its databases, open.
-pub(crate) fn holders(context: &RepairContext<'_>) -> Vec<Holder> {
+pub(crate) fn find_holders(context: &RepairContext<'_>) -> Vec<Holder> {
     IdleHome { env: context.env }.holders(context.home, &[])
 }
 
 fn require_unused_home(context: &RepairContext<'_>) -> Result<(), HistoryError> {
-    match holders(context) {
+    match find_holders(context) {
         holders if holders.is_empty() => Ok(()),
         holders => Err(HistoryError::Busy(holders)),
     }
@@ -42,8 +42,9 @@ fn require_unused_home(context: &RepairContext<'_>) -> Result<(), HistoryError> 
 /// more is removed from the plan and its rollout added to `skipped`.
 ///
 /// # Errors
-/// A process uses the home, Codex fails to recreate the database, or SQLite fails. Then nothing was
-/// changed and no snapshot remains, unless the commit failed.
+/// A process uses the home, Codex fails to recreate the database, or SQLite fails. The state database
+/// is then unchanged and no snapshot remains, with two exceptions: the snapshot stays if the commit
+/// failed, and the state database stays changed if only the projections cannot be written.
 pub(crate) fn apply(
     context: &RepairContext<'_>,
     plan: &mut RepairPlan,
@@ -52,7 +53,7 @@ pub(crate) fn apply(
 ) -> Result<RepairSnapshot, HistoryError> {
     require_unused_home(context)?;
     // Remove temp files of killed commands.
-    atomic::remove_stale_temps(&threads::state_folder(context.home, context.env));
+    atomic::remove_stale_temps(&threads::find_state_folder(context.home, context.env));
     if plan.recreates_database {
         return recreate_database(context, plan, program, now);
     }
@@ -61,13 +62,13 @@ pub(crate) fn apply(
         .clone()
         .ok_or_else(|| HistoryError::NotRebuilt("there is none".into()))?;
     // Before the snapshot: Codex may take minutes for a large home, and if it fails there is nothing to undo.
-    let projected = project(context, plan, program)?;
+    let projected = project_rollouts(context, plan, program)?;
     let mut files = database_files(&database);
     if projected.is_some() || !plan.shortened.is_empty() {
         files.extend(database_files(&plan.projections_path(context)));
     }
     let snapshots = RepairSnapshots::lock(context.manager_home)?;
-    let files = unrewritten(files);
+    let files = without_rewrites(files);
     let snapshot = snapshots.create(context.home, SnapshotReason::Repair, files, now)?;
     // Again, because Codex may have been started meanwhile.
     let changed = require_unused_home(context)
@@ -88,7 +89,7 @@ pub(crate) fn apply(
 }
 
 /// Has Codex project the rollouts of the plan in a scratch home.
-fn project(
+fn project_rollouts(
     context: &RepairContext<'_>,
     plan: &RepairPlan,
     program: Option<&Program>,
@@ -129,28 +130,30 @@ fn add_projections(
         let target = new_projections_path(context);
         return snapshot::copy_file(&scratch.database, &target, |_| Ok(()));
     };
-    let known = Projections::beside(database);
+    let known = Projections::read_beside(database);
     let is_new = |cut: &&RolloutCut| known.end(&cut.rollout_id).is_none_or(|e| e < cut.offset);
     let new: Vec<_> = cuts.iter().filter(is_new).cloned().collect();
     Ok(projections::add(database, &scratch.database, &new)?)
 }
 
-/// Returns the rollouts that these conversations continue and that Codex has not projected, and the number of the
-/// conversations. What cannot be read is left out.
-pub(crate) fn unprojected(
+/// Returns the rollouts that these conversations continue and that Codex has not projected, and the number of
+/// conversations that continue them. Leaves out what it cannot read.
+pub(crate) fn find_unprojected(
     context: &RepairContext<'_>,
     threads: &BTreeSet<String>,
 ) -> (Vec<ContinuedRollout>, usize) {
     if threads.is_empty() {
         return (Vec::new(), 0);
     }
-    let folder = threads::state_folder(context.home, context.env);
-    let projections = Projections::in_folder(&folder);
+    let folder = threads::find_state_folder(context.home, context.env);
+    let projections = Projections::read_folder(&folder);
     let (files, _) = files::find_readable(context.home);
-    let newest = newest_of_each(files).into_iter();
+    let newest = select_newest_of_each(files).into_iter();
     let chains = newest
         .filter(|(id, _)| threads.contains(id))
-        .map(|(_, file)| unprojected_bases(context.home, &file.path(context.home), &projections));
+        .map(|(_, file)| {
+            find_unprojected_bases(context.home, &file.path(context.home), &projections)
+        });
     let chains: Vec<_> = chains.filter(|chain| !chain.is_empty()).collect();
     let count = chains.len();
     (chains.into_iter().flatten().collect(), count)
@@ -168,8 +171,8 @@ pub(crate) fn project_continued(
 ) -> Result<(), HistoryError> {
     let (scratch, cuts) = scratch_projection::create(context, program, rollouts)?;
     require_unused_home(context)?;
-    let folder = threads::state_folder(context.home, context.env);
-    let database = Projections::in_folder(&folder).database;
+    let folder = threads::find_state_folder(context.home, context.env);
+    let database = Projections::read_folder(&folder).database;
     add_projections(database.as_deref(), context, &scratch, &cuts)
 }
 
@@ -189,7 +192,7 @@ fn change(database: &Path, plan: &mut RepairPlan) -> Result<(), HistoryError> {
                         failed.insert(change.id.clone());
                     }
                     None => {
-                        if let Some(change) = change.of_row() {
+                        if let Some(change) = change.to_row_change() {
                             apply(&change)?;
                         }
                     }
@@ -215,14 +218,14 @@ fn build_rows(
     let added: Vec<_> = (0..changes.len()).filter(adds_row).collect();
     // Codex records the path of the plain form, also of a compressed rollout (0.169).
     let recorded = |i: usize| Path::new(&changes[i].to);
-    let paths = added.iter().map(|i| existing_file(recorded(*i)));
+    let paths = added.iter().map(|i| existing_form(recorded(*i)));
     let read = |path: &Path| {
         let modified = path.metadata()?.modified()?;
         let since = modified.duration_since(SystemTime::UNIX_EPOCH);
         let millis = since.map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(0));
         let mut scan = rollout::scan(path, Depth::Turns, |_| ())?;
         // The title is the first message of the conversation, which a rewound one has in its first rollout.
-        if let Some(first) = first_rollout(home, path) {
+        if let Some(first) = find_first_rollout(home, path) {
             let first = rollout::scan(&first, Depth::Turns, |_| ())?;
             scan.turn.first_message = first.turn.first_message;
         }
@@ -246,19 +249,19 @@ fn build_rows(
 }
 
 /// Returns the first rollout of a thread that was rewound, given its newest one.
-fn first_rollout(home: &Path, newest: &Path) -> Option<PathBuf> {
-    let name = RolloutName::of(newest)?;
+fn find_first_rollout(home: &Path, newest: &Path) -> Option<PathBuf> {
+    let name = RolloutName::parse(newest)?;
     if !name.is_rewind() {
         return None;
     }
-    let chain = ThreadChain::of(home, name.id()?, newest);
+    let chain = ThreadChain::read(home, name.id()?, newest);
     let first = chain.own().first()?;
     (first.path != newest).then(|| first.path.clone())
 }
 
 /// Returns the plain or the compressed file of a rollout, given the recorded path of the plain
 /// form.
-fn existing_file(recorded: &Path) -> PathBuf {
+fn existing_form(recorded: &Path) -> PathBuf {
     let mut compressed = recorded.as_os_str().to_owned();
     compressed.push(ZST);
     if recorded.exists() {
@@ -310,10 +313,10 @@ fn recreate_database(
     // Codex itself creates the tables: their schema changes with its version.
     let created = scratch_database::create(context, &plan.home, program, &plan.conversations)?;
     threads::apply_changes(&created.database, |apply| {
-        let mut changes = plan.changes.iter().filter_map(RepairChange::of_row);
+        let mut changes = plan.changes.iter().filter_map(RepairChange::to_row_change);
         changes.try_for_each(|change| apply(&change))
     })?;
-    let folder = threads::state_folder(context.home, context.env);
+    let folder = threads::find_state_folder(context.home, context.env);
     let target = folder.join(created.database.file_name().unwrap_or_default());
     // With its logs, because an old database is complete only with them.
     let mut kept = database_files(&target);
@@ -325,8 +328,12 @@ fn recreate_database(
     let snapshots = RepairSnapshots::lock(context.manager_home)?;
     let policy = &IdleHome { env: context.env };
     let exchange = snapshots.begin_exchange(context.home, policy)?;
-    let snapshot =
-        snapshots.create(context.home, SnapshotReason::Repair, unrewritten(kept), now)?;
+    let snapshot = snapshots.create(
+        context.home,
+        SnapshotReason::Repair,
+        without_rewrites(kept),
+        now,
+    )?;
     install(exchange, &created.database, &target, policy).inspect_err(|_| {
         if !FileExchange::is_pending(context.manager_home, JOURNAL) {
             snapshot.discard();
@@ -361,7 +368,7 @@ pub(crate) fn undo(
     require_unused_home(context)?;
     let snapshots = RepairSnapshots::lock(context.manager_home)?;
     let files = snapshot.document.files.iter();
-    let paths = unrewritten(files.map(|f| f.path.clone()).collect());
+    let paths = without_rewrites(files.map(|f| f.path.clone()).collect());
     let policy = &IdleHome { env: context.env };
     let exchange = snapshots.begin_exchange(&snapshot.document.codex_home, policy)?;
     let present = snapshots.create(context.home, SnapshotReason::Undo, paths, now)?;
@@ -375,7 +382,7 @@ pub(crate) fn undo(
 }
 
 /// Returns files for a snapshot that restores them exactly.
-fn unrewritten(paths: Vec<PathBuf>) -> impl Iterator<Item = (PathBuf, Option<FileRewrite>)> {
+fn without_rewrites(paths: Vec<PathBuf>) -> impl Iterator<Item = (PathBuf, Option<FileRewrite>)> {
     paths.into_iter().map(|path| (path, None))
 }
 

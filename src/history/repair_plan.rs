@@ -22,7 +22,7 @@ pub(crate) enum RepairAction {
     Name,
     /// Sets the mode of a row to that of its rollout.
     Mode,
-    /// Has Codex read the rollouts of a conversation again that it shows without some turns.
+    /// Has Codex read the rollouts of a conversation again, because it shows the conversation without some turns.
     Turns,
     /// Has Codex recreate the whole database.
     Database,
@@ -59,7 +59,7 @@ impl RepairChange {
     }
 
     /// Returns the change of the table, unless it needs the content of a rollout.
-    pub(super) fn of_row(&self) -> Option<RowChange> {
+    pub(super) fn to_row_change(&self) -> Option<RowChange> {
         let id = match &self.row_id {
             Some(id) => id.clone().into_string(),
             None => self.id.to_string(),
@@ -118,7 +118,7 @@ pub(crate) struct RepairContext<'a> {
 
 /// Returns the path at which Codex creates its database of projections.
 pub(super) fn new_projections_path(context: &RepairContext<'_>) -> PathBuf {
-    let folder = threads::state_folder(context.home, context.env);
+    let folder = threads::find_state_folder(context.home, context.env);
     folder.join(format!("{HISTORY_DATABASE_PREFIX}1.sqlite"))
 }
 
@@ -168,7 +168,7 @@ pub(crate) fn plan(findings: Findings, provider: &str) -> Result<RepairPlan, His
         let change = RepairChange::new(id, RepairAction::Database, report.problem, to);
         plan.changes.push(change);
     }
-    let names = names(&report.missing, &index, &mut plan.skipped)?;
+    let names = find_given_names(&report.missing, &index, &mut plan.skipped)?;
     let mut names = names.into_iter().peekable();
     for (i, missing) in report.missing.into_iter().enumerate() {
         if !plan.recreates_database {
@@ -238,7 +238,7 @@ impl RepairPlan {
         path: &Path,
     ) -> String {
         let found = conversations
-            .of(id)
+            .rollouts_of(id)
             .iter()
             .find(|c| path.ends_with(&c.file.relative));
         let path = found.map_or_else(|| path.to_path_buf(), |c| c.file.plain_path(&self.home));
@@ -248,7 +248,7 @@ impl RepairPlan {
 
 /// Returns the given names of conversations without a row, with their indices in `missing`. Reads
 /// only the rollouts of those that have a line in the index.
-fn names(
+fn find_given_names(
     missing: &[MissingRow],
     index: &ThreadNameIndex,
     skipped: &mut Vec<SkippedFile>,

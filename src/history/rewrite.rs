@@ -27,12 +27,12 @@ pub(super) struct AppendedLines {
 impl FileRewrite {
     /// Returns the appended lines of the file at `path`; `None` if there are none, or if the file
     /// does not begin with the new text.
-    pub(super) fn appended(&self, path: &Path) -> Result<Option<AppendedLines>, HistoryError> {
+    pub(super) fn find_appended(&self, path: &Path) -> Result<Option<AppendedLines>, HistoryError> {
         if path.metadata().map_or(0, |m| m.len()) <= self.new_bytes {
             return Ok(None);
         }
         let mut text = file_open::open(path).at("read", path)?.take(self.new_bytes);
-        let (sha256, _) = hash::sha256_of(&mut text).at("read", path)?;
+        let (sha256, _) = hash::hash_reader(&mut text).at("read", path)?;
         Ok((sha256 == self.new_sha256).then(|| AppendedLines {
             path: path.to_path_buf(),
             rewrite: self.clone(),
@@ -49,7 +49,7 @@ impl AppendedLines {
         } else {
             atomic::create_private(staged)?
         };
-        let old = file.metadata().at("look at", staged)?.len();
+        let old = file.metadata().at("inspect", staged)?.len();
         // The copy may have lines that were appended before it was made: they are in the new file.
         let kept = old.min(self.rewrite.old_bytes);
         file.set_len(kept).at("write", staged)?;

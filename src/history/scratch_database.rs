@@ -9,7 +9,7 @@ use super::HistoryError;
 use super::conversations::Conversations;
 use super::id::ConversationId;
 use super::repair_plan::RepairContext;
-use crate::codex::program::is_before;
+use crate::codex::program::is_version_before;
 use crate::codex::threads::staged;
 use crate::codex::{
     ARCHIVED_SESSIONS, AppServer, Program, SESSIONS, UnmatchedRows, database, database_view,
@@ -50,7 +50,7 @@ struct DiskRollouts<'a> {
 
 impl staged::RolloutLocations for DiskRollouts<'_> {
     fn path_of(&self, id: &str) -> Option<PathBuf> {
-        let files = self.conversations.of(&ConversationId::of(id));
+        let files = self.conversations.rollouts_of(&ConversationId::of(id));
         files.first().map(|c| c.file.relative.to_path_buf())
     }
 
@@ -72,13 +72,15 @@ pub(crate) fn create(
     conversations: &Conversations,
 ) -> Result<ScratchDatabase, HistoryError> {
     let RepairContext { home, env, .. } = *context;
-    let staging = Staging::inside(&context.manager_home.join("tmp"))?;
+    let staging = Staging::create_in(&context.manager_home.join("tmp"))?;
     let scratch = staging.path("home");
     atomic::create_private_folder(&scratch)?;
     // Even `codex --version` writes into its home (0.98).
     let scratch_env = env.clone().with("CODEX_HOME", &scratch);
     let version = program.version(&scratch_env, VERSION_TIMEOUT);
-    if let Some(version) = version.filter(|version| is_before(version, FIRST_VERSION_WITH_LIST)) {
+    if let Some(version) =
+        version.filter(|version| is_version_before(version, FIRST_VERSION_WITH_LIST))
+    {
         return Err(HistoryError::NoList(version));
     }
     for name in [SESSIONS, ARCHIVED_SESSIONS] {
@@ -109,7 +111,7 @@ fn run(scratch: &Path, program: &Program, env: &Environment) -> Result<(), Histo
     run_app_server(scratch, program, env, |ask| {
         let (mut seen, mut changed_at, mut is_first) = (None, Instant::now(), true);
         loop {
-            let state = backfill_state(scratch);
+            let state = read_backfill_state(scratch);
             if state.as_ref().is_some_and(BackfillState::is_complete) {
                 return Ok(());
             }
@@ -175,7 +177,7 @@ impl BackfillState {
     }
 }
 
-fn backfill_state(scratch: &Path) -> Option<BackfillState> {
+fn read_backfill_state(scratch: &Path) -> Option<BackfillState> {
     let database = threads::find_state_database(scratch, &Environment::default())?;
     let state = database_view::read(&database, |connection| {
         let sql = "SELECT status, (SELECT count(*) FROM threads) FROM backfill_state";

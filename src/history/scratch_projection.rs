@@ -10,7 +10,7 @@ use super::repair_plan::RepairContext;
 use super::rollout;
 use super::scratch_database::{ScratchDatabase, run_app_server};
 use super::unreadable::ContinuedRollout;
-use crate::codex::config::config_for_reading;
+use crate::codex::config::build_reading_config;
 use crate::codex::rollout::open_plain;
 use crate::codex::{
     Program, Projections, RolloutCut, RolloutName, SESSIONS, database, projections, threads,
@@ -33,14 +33,14 @@ pub(crate) fn create(
     program: &Program,
     rollouts: &[ContinuedRollout],
 ) -> Result<(ScratchDatabase, Vec<RolloutCut>), HistoryError> {
-    let staging = Staging::inside(&context.manager_home.join("tmp"))?;
+    let staging = Staging::create_in(&context.manager_home.join("tmp"))?;
     let scratch = staging.path("home");
     let folder = scratch.join(SESSIONS);
     for folder in [&scratch, &folder] {
         atomic::create_private_folder(folder)?;
     }
     let config = scratch.join("config.toml");
-    atomic::write(&config, config_for_reading(context.home).as_bytes())?;
+    atomic::write(&config, build_reading_config(context.home).as_bytes())?;
     // Several conversations may continue one rollout, at different places.
     let mut last: HashMap<&str, &ContinuedRollout> = HashMap::new();
     for rollout in rollouts {
@@ -65,8 +65,8 @@ pub(crate) fn create(
         Ok(())
     })?;
     let state = threads::find_state_database(&scratch, &Environment::default());
-    let made = state.and_then(|state| Projections::beside(&state).database);
-    let made = made.ok_or_else(|| HistoryError::NotRebuilt("it has no turns".into()))?;
+    let made = state.and_then(|state| Projections::read_beside(&state).database);
+    let made = made.ok_or_else(|| HistoryError::NotRebuilt("it recorded no turns".into()))?;
     // Codex leaves its log behind when it ends (0.169), and the database file alone is copied.
     database::checkpoint_wal(&made)?;
     projections::cut(&made, &cuts)?;
@@ -81,8 +81,9 @@ pub(crate) fn create(
 /// Copies a rollout up to its cut, as the only one of a conversation with its own id.
 fn copy_as_own(rollout: &ContinuedRollout, folder: &Path) -> Result<(), HistoryError> {
     let source = &rollout.path;
-    let unusable = || HistoryError::NotRebuilt(format!("unusable: {}", source.display()));
-    let name = RolloutName::of(source).ok_or_else(unusable)?;
+    let unusable =
+        || HistoryError::NotRebuilt(format!("cannot use the rollout {}", source.display()));
+    let name = RolloutName::parse(source).ok_or_else(unusable)?;
     let (own, thread) = (&rollout.cut.rollout_id, name.id().ok_or_else(unusable)?);
     let time = name.name.find(thread).ok_or_else(unusable)?;
     let target = folder.join(format!("{}{own}.jsonl", &name.name[..time]));
@@ -94,7 +95,7 @@ fn copy_as_own(rollout: &ContinuedRollout, folder: &Path) -> Result<(), HistoryE
         .read_until(b'\n', &mut first)
         .at("read", source)?;
     let text = std::str::from_utf8(&first).map_err(|_| unusable())?;
-    let base = rollout::head_in(&first, Path::new("head.jsonl")).at("read", source)?;
+    let base = rollout::read_head_in(&first, Path::new("head.jsonl")).at("read", source)?;
     let base = base.and_then(|meta| meta.base());
     let mut renamed = text.to_owned();
     for key in ["id", "session_id"] {
@@ -107,7 +108,7 @@ fn copy_as_own(rollout: &ContinuedRollout, folder: &Path) -> Result<(), HistoryE
         return Err(unusable());
     }
     let rest = rollout.cut.offset.saturating_sub(first.len() as u64);
-    let mut file = atomic::TempFile::beside(&target)?;
+    let mut file = atomic::TempFile::create_beside(&target)?;
     let written = file
         .file()
         .write_all(renamed.as_bytes())

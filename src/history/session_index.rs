@@ -59,7 +59,7 @@ impl ThreadNameIndex {
     /// they are few, because other lines that Codex wrote are not parsed.
     pub(crate) fn read_some(home: &Path, ids: &HashSet<ConversationId>) -> Result<Self, IoError> {
         Self::open_where(&home.join(FILE_NAME), |line| {
-            leading_id(line).is_none_or(|id| ids.contains(&ConversationId::of(id)))
+            parse_leading_id(line).is_none_or(|id| ids.contains(&ConversationId::of(id)))
         })
     }
 
@@ -136,7 +136,7 @@ impl ThreadNameIndex {
 
 /// Returns the conversations that have lines from `offset` on, and the offset behind the last complete line. A
 /// missing file has none.
-pub(crate) fn ids_since(
+pub(crate) fn read_ids_since(
     home: &Path,
     offset: u64,
 ) -> Result<(HashSet<ConversationId>, u64), IoError> {
@@ -162,7 +162,7 @@ pub(crate) fn ids_since(
 }
 
 /// Returns the id of a line that begins with it, as Codex writes it (0.169).
-fn leading_id(line: &[u8]) -> Option<&str> {
+fn parse_leading_id(line: &[u8]) -> Option<&str> {
     let rest = line.strip_prefix(b"{\"id\":\"")?;
     let end = memchr(b'"', rest)?;
     // An escape is not decoded here.
@@ -189,17 +189,17 @@ impl IndexEntry {
 
 /// Appends lines under Codex's lock, for conversations that are restored with their names.
 pub fn append(home: &Path, entries: &[IndexEntry]) -> Result<(), HistoryError> {
-    let _held = FileLock::exclusive_within(&home.join(LOCK_NAME), LOCK_TIMEOUT)?;
+    let _held = FileLock::acquire_within(&home.join(LOCK_NAME), LOCK_TIMEOUT)?;
     let path = home.join(FILE_NAME);
     let bytes = file_open::read_if_exists(&path)?.unwrap_or_default();
-    Ok(atomic::write(&path, &extended(bytes, entries))?)
+    Ok(atomic::write(&path, &append_entries(bytes, entries))?)
 }
 
 /// Takes the lines of a conversation out of the index, under Codex's lock, and returns them as they
 /// were.
 pub(crate) fn take_lines(home: &Path, id: &ConversationId) -> Result<Vec<String>, HistoryError> {
     change_lines(home, |lines| {
-        let (taken, kept) = lines.into_iter().partition(|line| is_of(line, id));
+        let (taken, kept) = lines.into_iter().partition(|line| is_line_of(line, id));
         (kept, taken)
     })
 }
@@ -211,20 +211,20 @@ pub(crate) fn put_lines(
     taken: &[String],
 ) -> Result<(), HistoryError> {
     change_lines(home, |mut lines| {
-        if !lines.iter().any(|line| is_of(line, id)) {
+        if !lines.iter().any(|line| is_line_of(line, id)) {
             lines.extend(taken.iter().cloned());
         }
         (lines, ())
     })
 }
 
-pub(crate) fn lines_of(home: &Path, id: &ConversationId) -> Result<Vec<String>, HistoryError> {
+pub(crate) fn read_lines_of(home: &Path, id: &ConversationId) -> Result<Vec<String>, HistoryError> {
     let text = read_text(&home.join(FILE_NAME))?;
-    let lines = text.lines().filter(|line| is_of(line, id));
+    let lines = text.lines().filter(|line| is_line_of(line, id));
     Ok(lines.map(Into::into).collect())
 }
 
-fn is_of(line: &str, id: &ConversationId) -> bool {
+fn is_line_of(line: &str, id: &ConversationId) -> bool {
     serde_json::from_str::<IndexEntry>(line).is_ok_and(|entry| ConversationId::of(&entry.id) == *id)
 }
 
@@ -233,7 +233,7 @@ fn change_lines<T>(
     change: impl FnOnce(Vec<String>) -> (Vec<String>, T),
 ) -> Result<T, HistoryError> {
     // The whole file is written again, so a line that Codex appends meanwhile would be lost without its lock.
-    let _held = FileLock::exclusive_within(&home.join(LOCK_NAME), LOCK_TIMEOUT)?;
+    let _held = FileLock::acquire_within(&home.join(LOCK_NAME), LOCK_TIMEOUT)?;
     let path = home.join(FILE_NAME);
     let before: Vec<String> = read_text(&path)?.lines().map(Into::into).collect();
     let (after, result) = change(before.clone());
@@ -245,7 +245,7 @@ fn change_lines<T>(
         if before.is_empty() {
             atomic::write(&path, text.as_bytes())?;
         } else {
-            atomic::write_as_it_was(&path, text.as_bytes())?;
+            atomic::write_keeping_mode(&path, text.as_bytes())?;
         }
     }
     Ok(result)
@@ -260,7 +260,7 @@ fn read_text(path: &Path) -> Result<String, IoError> {
 }
 
 /// Returns `bytes` with `entries` appended, adding a newline if the last line has none.
-pub(crate) fn extended(mut bytes: Vec<u8>, entries: &[IndexEntry]) -> Vec<u8> {
+pub(crate) fn append_entries(mut bytes: Vec<u8>, entries: &[IndexEntry]) -> Vec<u8> {
     if bytes.last().is_some_and(|last| *last != b'\n') {
         bytes.push(b'\n');
     }
@@ -347,12 +347,12 @@ mod tests {
     #[test]
     fn ids_since_an_offset_are_those_of_the_lines_behind_it() {
         let home = tempfile::tempdir().unwrap();
-        assert_eq!(ids_since(home.path(), 0).unwrap(), (HashSet::new(), 0));
+        assert_eq!(read_ids_since(home.path(), 0).unwrap(), (HashSet::new(), 0));
         let line = |id: &str| format!("{{\"id\":\"{id}\",\"thread_name\":\"x\"}}\n");
         let first = line("a") + "broken\n";
         let text = first.clone() + &line("b") + line("c").trim_end();
         fs::write(home.path().join(FILE_NAME), &text).unwrap();
-        let (ids, end) = ids_since(home.path(), first.len() as u64).unwrap();
+        let (ids, end) = read_ids_since(home.path(), first.len() as u64).unwrap();
         assert_eq!(ids, HashSet::from(["b", "c"].map(ConversationId::of)));
         assert_eq!(end, (first + &line("b")).len() as u64, "c is not complete");
     }

@@ -103,7 +103,7 @@ impl RepairSnapshots {
     pub(crate) fn lock(manager_home: &Path) -> Result<Self, HistoryError> {
         let folder = manager_home.join(FOLDER);
         atomic::create_private_folder(&folder)?;
-        let lock = FileLock::exclusive(&folder.join(".lock"))?;
+        let lock = FileLock::acquire(&folder.join(".lock"))?;
         let snapshots = Self {
             folder,
             _lock: lock,
@@ -151,7 +151,7 @@ impl RepairSnapshots {
         now: DateTime<Utc>,
     ) -> Result<RepairSnapshot, HistoryError> {
         let name = now.format("%Y%m%dT%H%M%SZ").to_string();
-        let folder = atomic::free_path(&self.folder.join(name));
+        let folder = atomic::find_free_path(&self.folder.join(name));
         atomic::make_folder(&folder).at("create folder", &folder)?;
         let mut snapshot = RepairSnapshot {
             folder,
@@ -184,7 +184,7 @@ pub(super) fn restore(
     snapshot.document.undone_at = Some(now);
     let (folder, document) = (&snapshot.folder, &snapshot.document);
     for file in &document.files {
-        let appended = file.rewrite.as_ref().map(|by| by.appended(&file.path));
+        let appended = file.rewrite.as_ref().map(|by| by.find_appended(&file.path));
         let appended = appended.transpose()?.flatten();
         match (&file.content, &appended) {
             (Some(content), _) if !is_sidecar(&file.path) => {
@@ -260,7 +260,7 @@ pub(crate) fn find(
         Some(name) => snapshot.name() == name,
         None => can_be_undone(&snapshot.document),
     });
-    // In one second `free_path` numbers the folders, and `-10` comes after `-9`.
+    // In one second `find_free_path` numbers the folders, and `-10` comes after `-9`.
     let newest = |s: &RepairSnapshot| (s.document.created_at, s.name().len(), s.name());
     let missing = || {
         name.unwrap_or("no repair or rebuild of this home to undo")
@@ -278,7 +278,7 @@ fn verify(snapshot: &RepairSnapshot) -> Result<(), HistoryError> {
         if let Some(content) = &file.content {
             let source_path = snapshot.folder.join(&content.name);
             let mut opened = file_open::open(&source_path).at("read", &source_path)?;
-            let (digest, _) = hash::sha256_of(&mut opened).at("read", &source_path)?;
+            let (digest, _) = hash::hash_reader(&mut opened).at("read", &source_path)?;
             if digest != content.sha256 {
                 return Err(HistoryError::DamagedSnapshot {
                     path: source_path,
@@ -359,7 +359,7 @@ pub(super) fn copy_file(
     finish: impl FnOnce(&File) -> io::Result<()>,
 ) -> Result<(), HistoryError> {
     let mut source = file_open::open(from).at("read", from)?;
-    let mut temp = atomic::TempFile::beside(target)?;
+    let mut temp = atomic::TempFile::create_beside(target)?;
     io::copy(&mut source, temp.file()).at("write", target)?;
     finish(temp.file()).at("write", target)?;
     Ok(temp.replace(target)?)
@@ -385,11 +385,11 @@ fn copy_into(
     };
     let meta = source.metadata().at("read", path)?;
     let target = folder.join(name);
-    let mut temp = atomic::TempFile::inside(folder)?;
+    let mut temp = atomic::TempFile::create_in(folder)?;
     io::copy(&mut source, temp.file()).at("write", &target)?;
     temp.file().rewind().at("read", &target)?;
     // The digest of the copy, because another program may write the original meanwhile.
-    let (sha256, _) = hash::sha256_of(temp.file()).at("read", &target)?;
+    let (sha256, _) = hash::hash_reader(temp.file()).at("read", &target)?;
     temp.replace(&target)?;
     let modified = meta.modified().ok();
     let since = modified.and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH).ok());

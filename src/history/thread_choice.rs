@@ -3,14 +3,14 @@
 use crate::codex::RolloutName;
 use std::path::Path;
 
-/// The least number of characters that name a conversation by the beginning of its title. One letter is rather a typing
-/// error, and `storage trash` acts on what it names.
+/// The least number of characters that select a conversation by the beginning of its title. A shorter text is rather a
+/// typing error, and `storage trash` acts on the selected conversation.
 const MIN_TITLE_CHARS: usize = 3;
 
 /// Returns those of `all` that `wanted` names: by an id or the path of a rollout, else by the beginning of an id,
 /// else by a title, else by the beginning of a title. Ids and beginnings are compared without regard to case.
 /// `has_title` returns true if a title of the conversation passes the test.
-pub(crate) fn named<T: Copy>(
+pub(crate) fn find_named<T: Copy>(
     all: &(impl Iterator<Item = T> + Clone),
     wanted: &str,
     id: impl Fn(T) -> String,
@@ -19,7 +19,7 @@ pub(crate) fn named<T: Copy>(
     if wanted.trim().is_empty() {
         return Vec::new();
     }
-    let of_path = id_in_path(wanted);
+    let of_path = parse_id_in_path(wanted);
     let lower = of_path.unwrap_or_else(|| wanted.to_owned()).to_lowercase();
     let is_long = lower.chars().count() >= MIN_TITLE_CHARS;
     let begins = |title: &str| title.to_lowercase().starts_with(&lower);
@@ -36,8 +36,8 @@ pub(crate) fn named<T: Copy>(
 }
 
 /// Returns the id in the path or the name of a rollout.
-pub(crate) fn id_in_path(text: &str) -> Option<String> {
-    let file = RolloutName::of_any(Path::new(text))?;
+pub(crate) fn parse_id_in_path(text: &str) -> Option<String> {
+    let file = RolloutName::parse_any(Path::new(text))?;
     file.id().map(str::to_owned)
 }
 
@@ -55,7 +55,7 @@ mod tests {
             ("03", "fix it"),
         ];
         let found = |wanted: &str| {
-            let found = named(
+            let found = find_named(
                 &all.iter(),
                 wanted,
                 |one| one.0.into(),

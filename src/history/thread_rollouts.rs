@@ -8,7 +8,7 @@
 use super::files::{self, RolloutFile};
 use super::id::ConversationId;
 use super::rollout::{self, SessionMeta};
-use crate::codex::{ARCHIVED_SESSIONS, RolloutName, SESSIONS, rollout_id_of};
+use crate::codex::{ARCHIVED_SESSIONS, RolloutName, SESSIONS, parse_rollout_id};
 use chrono::{DateTime, Days, NaiveDate, TimeDelta, Utc};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -59,18 +59,19 @@ pub(crate) struct ThreadChain {
 
 impl ThreadChain {
     /// Follows the rollouts of the thread `id` back from `newest`, the one that Codex continues.
-    pub(crate) fn of(home: &Path, id: &str, newest: &Path) -> Self {
+    pub(crate) fn read(home: &Path, id: &str, newest: &Path) -> Self {
         let mut parts = vec![ThreadPart {
             id: id.to_owned(),
             slices: vec![RolloutSlice::whole(newest)],
         }];
         let mut missing = None;
-        let mut head = rollout::head(newest).ok().flatten();
+        let mut head = rollout::read_head(newest).ok().flatten();
         let mut known = vec![newest.to_path_buf()];
-        while let Some((base, end)) = head.as_ref().and_then(base) {
-            let found = find_rollout(home, &base).and_then(|path| rollout::of_home(home, path));
+        while let Some((base, end)) = head.as_ref().and_then(parse_base) {
+            let found =
+                find_rollout(home, &base).and_then(|path| rollout::require_in_home(home, path));
             // A rollout that cannot be read is as good as missing, and the newer ones can still be shown.
-            let found = found.filter(|path| rollout::head(path).is_ok());
+            let found = found.filter(|path| rollout::read_head(path).is_ok());
             let Some(path) = found else {
                 missing = Some(base);
                 break;
@@ -78,9 +79,9 @@ impl ThreadChain {
             if known.len() >= MAX_ROLLOUTS || known.contains(&path) {
                 break;
             }
-            let file = RolloutName::of(&path);
+            let file = RolloutName::parse(&path);
             let thread = file.as_ref().and_then(RolloutName::id).unwrap_or(&base);
-            head = rollout::head(&path).ok().flatten();
+            head = rollout::read_head(&path).ok().flatten();
             known.push(path.clone());
             let slice = RolloutSlice { path, end };
             match parts.last_mut() {
@@ -104,7 +105,7 @@ impl ThreadChain {
     }
 }
 
-fn base(head: &SessionMeta) -> Option<(String, Option<u64>)> {
+fn parse_base(head: &SessionMeta) -> Option<(String, Option<u64>)> {
     Some((head.parent()?, head.parent_end()))
 }
 
@@ -119,7 +120,7 @@ impl RewoundThreads {
         let mut threads: HashMap<ConversationId, Vec<PathBuf>> = HashMap::new();
         let mut others = HashMap::new();
         for file in files {
-            let Some(name) = RolloutName::of(&file.relative) else {
+            let Some(name) = RolloutName::parse(&file.relative) else {
                 continue;
             };
             let Some(id) = name.id().map(ConversationId::of) else {
@@ -134,15 +135,15 @@ impl RewoundThreads {
         for (id, rollouts) in &mut threads {
             rollouts.extend(others.remove(id).map(|file| file.path(home)));
             // The ids are UUIDs of version 7, so they sort by the time of creation.
-            rollouts.sort_by_key(|path| rollout_id_of(path));
-            rollouts.dedup_by_key(|path| rollout_id_of(path));
+            rollouts.sort_by_key(|path| parse_rollout_id(path));
+            rollouts.dedup_by_key(|path| parse_rollout_id(path));
         }
         Self(threads)
     }
 
     /// Returns the rollouts of a thread besides `newest`, the one that Codex continues, each with the end of what
     /// Codex shows of it; an end of zero if it shows nothing.
-    pub(crate) fn earlier(&self, id: &str, newest: &Path) -> Vec<RolloutSlice> {
+    pub(crate) fn find_earlier(&self, id: &str, newest: &Path) -> Vec<RolloutSlice> {
         let all = self.0.get(&ConversationId::of(id)).into_iter().flatten();
         let mut earlier: Vec<_> = all
             .filter(|path| *path != newest)
@@ -154,13 +155,13 @@ impl RewoundThreads {
         let mut next = newest.to_path_buf();
         // Each rollout is continued at most once.
         for _ in 0..earlier.len() {
-            let head = rollout::head(&next).ok().flatten();
-            let Some((base, end)) = head.as_ref().and_then(base) else {
+            let head = rollout::read_head(&next).ok().flatten();
+            let Some((base, end)) = head.as_ref().and_then(parse_base) else {
                 break;
             };
             let found = earlier
                 .iter_mut()
-                .find(|slice| rollout_id_of(&slice.path).as_ref() == Some(&base));
+                .find(|slice| parse_rollout_id(&slice.path).as_ref() == Some(&base));
             let Some(slice) = found else { break };
             slice.end = end;
             next.clone_from(&slice.path);
@@ -172,13 +173,13 @@ impl RewoundThreads {
 /// Returns each thread, by its id in lower case, with the rollout that Codex continues if no row names it: the
 /// newest one, and of two files of it the one that is not archived. In the order of the paths. Files without an id are
 /// left out.
-pub(crate) fn newest_of_each(files: Vec<RolloutFile>) -> Vec<(String, RolloutFile)> {
+pub(crate) fn select_newest_of_each(files: Vec<RolloutFile>) -> Vec<(String, RolloutFile)> {
     // A killed Codex or a sync leaves one rollout of a thread archived and another one not.
-    let rank = |file: &RolloutFile| (rollout_id_of(&file.relative), !file.is_archived);
+    let rank = |file: &RolloutFile| (parse_rollout_id(&file.relative), !file.is_archived);
     let mut places: HashMap<ConversationId, usize> = HashMap::new();
     let mut newest: Vec<(String, RolloutFile)> = Vec::new();
     for file in files {
-        let name = RolloutName::of_any(&file.relative);
+        let name = RolloutName::parse_any(&file.relative);
         let Some(id) = name.as_ref().and_then(RolloutName::id) else {
             continue;
         };
@@ -199,13 +200,13 @@ pub(crate) fn newest_of_each(files: Vec<RolloutFile>) -> Vec<(String, RolloutFil
 }
 
 /// Returns the rollout of a thread that Codex continues, if no row names it.
-pub(crate) fn newest_rollout(home: &Path, id: &str) -> Option<PathBuf> {
+pub(crate) fn find_newest_rollout(home: &Path, id: &str) -> Option<PathBuf> {
     let (mut files, _) = files::find_with_documents(home);
     files.retain(|file| {
-        let name = RolloutName::of_any(&file.relative);
+        let name = RolloutName::parse_any(&file.relative);
         name.is_some_and(|name| name.id().is_some_and(|own| own.eq_ignore_ascii_case(id)))
     });
-    let (_, newest) = newest_of_each(files).pop()?;
+    let (_, newest) = select_newest_of_each(files).pop()?;
     Some(newest.path(home))
 }
 
@@ -222,7 +223,7 @@ pub(crate) fn find_rollout(home: &Path, rollout_id: &str) -> Option<PathBuf> {
         .flatten()
         .map(|entry| entry.path());
     files.find(|path| {
-        let id = rollout_id_of(path);
+        let id = parse_rollout_id(path);
         id.is_some_and(|id| id.eq_ignore_ascii_case(rollout_id))
     })
 }
@@ -300,7 +301,7 @@ mod tests {
             path: path.to_path_buf(),
             end,
         };
-        let chain = ThreadChain::of(home, FORK, &fork);
+        let chain = ThreadChain::read(home, FORK, &fork);
         let parent = ThreadPart {
             id: FIRST.to_owned(),
             slices: vec![slice(&first, Some(10)), slice(&third, Some(30))],
@@ -308,22 +309,22 @@ mod tests {
         assert_eq!(chain.parts[0], parent, "the second rollout is hidden");
         assert_eq!(chain.own(), [slice(&fork, None)]);
         assert_eq!(chain.missing, None);
-        assert_eq!(newest_rollout(home, FIRST).as_ref(), Some(&third));
+        assert_eq!(find_newest_rollout(home, FIRST).as_ref(), Some(&third));
         let rewound = RewoundThreads::read(home);
         let shown = [slice(&first, Some(10)), slice(&second, Some(0))];
-        assert_eq!(rewound.earlier(FIRST, &third), shown);
-        assert!(rewound.earlier(FORK, &fork).is_empty());
+        assert_eq!(rewound.find_earlier(FIRST, &third), shown);
+        assert!(rewound.find_earlier(FORK, &fork).is_empty());
         fs::remove_file(first).unwrap();
-        let chain = ThreadChain::of(home, FORK, &fork);
+        let chain = ThreadChain::read(home, FORK, &fork);
         assert_eq!(chain.missing.as_deref(), Some(FIRST));
     }
 
     #[test]
-    fn rollouts_that_continue_each_other_end() {
+    fn following_rollouts_that_continue_each_other_terminates() {
         let folder = tempfile::tempdir().unwrap();
         let home = folder.path();
         let first = write(home, FIRST, FIRST, Some((SECOND, 1)));
         write(home, &format!("{FIRST}_{SECOND}"), FIRST, Some((FIRST, 1)));
-        assert_eq!(ThreadChain::of(home, FIRST, &first).own().len(), 2);
+        assert_eq!(ThreadChain::read(home, FIRST, &first).own().len(), 2);
     }
 }

@@ -1,5 +1,5 @@
-//! The titles of conversations, with the names that stand only in `session_index.jsonl`: Codex keeps the names of
-//! older conversations nowhere else (0.169).
+//! The titles of conversations, including the names in `session_index.jsonl`: Codex keeps the names of older
+//! conversations nowhere else (0.169).
 
 use super::id::ConversationId;
 use super::session_index::ThreadNameIndex;
@@ -48,7 +48,7 @@ pub(crate) fn apply_names(home: &Path, threads: &mut [ListedThread]) {
 }
 
 /// Returns the titles of the conversations with these ids, by id in lower case. Those that cannot be read have none.
-pub(crate) fn titles_of(
+pub(crate) fn read_titles(
     home: &Path,
     env: &Environment,
     ids: Vec<String>,

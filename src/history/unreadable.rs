@@ -1,8 +1,8 @@
 //! Conversations that Codex lists, but cannot open or shows without some of their turns.
 //!
 //! Codex shows a paginated conversation from its projections of the rollouts, and does not say when they lack
-//! turns (0.169). Only what a look at first lines, sizes and the projections shows is found; the turns of the few
-//! conversations with a problem are counted in their rollouts.
+//! turns (0.169). The check reads only first lines, sizes and the projections, and counts turns only in the rollouts
+//! of conversations with a problem.
 
 use super::conversations::{ConversationRollout, Conversations};
 use super::id::ConversationId;
@@ -177,7 +177,8 @@ impl<'a> ReadabilityCheck<'a> {
             return None;
         }
         let path = leaf.file.path(self.home);
-        let is_hidden = |start: u64| rollout::last_ordinal(&path).is_some_and(|last| last < start);
+        let is_hidden =
+            |start: u64| rollout::read_last_ordinal(&path).is_some_and(|last| last < start);
         if leaf.subagent_start.is_some_and(is_hidden) {
             return Some(UnreadableCause::Boundary);
         }
@@ -224,17 +225,22 @@ impl<'a> ReadabilityCheck<'a> {
 
 /// Returns the rollouts that `leaf` continues, the newest first, if Codex has not projected all of them. None if one of
 /// them is missing: Codex cannot open the conversation.
-pub(super) fn unprojected_bases(
+pub(super) fn find_unprojected_bases(
     home: &Path,
     leaf: &Path,
     projections: &Projections,
 ) -> Vec<ContinuedRollout> {
-    let base_of = |path: &Path| rollout::head(path).ok().flatten().and_then(|m| m.base());
+    let base_of = |path: &Path| {
+        rollout::read_head(path)
+            .ok()
+            .flatten()
+            .and_then(|m| m.base())
+    };
     let mut chain = Vec::new();
     let mut next = base_of(leaf);
     while let Some(cut) = next.filter(|_| chain.len() < MAX_ROLLOUTS) {
         let found = find_rollout(home, &cut.rollout_id);
-        let Some(path) = found.and_then(|path| rollout::of_home(home, path)) else {
+        let Some(path) = found.and_then(|path| rollout::require_in_home(home, path)) else {
             return Vec::new();
         };
         next = base_of(&path);
@@ -253,7 +259,7 @@ pub(super) fn unprojected_bases(
 
 fn is_compressed(path: &Path) -> bool {
     let name = path.to_string_lossy();
-    name.ends_with(ZST) || RolloutName::of(path).is_none()
+    name.ends_with(ZST) || RolloutName::parse(path).is_none()
 }
 
 /// Returns the number of turns in a rollout up to an offset; zero if it cannot be read.

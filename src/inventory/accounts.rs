@@ -126,7 +126,7 @@ mod tests {
             identity: Identity {
                 account_id: Some("acct".into()),
                 user_id: Some("user".into()),
-                ..Identity::of_email(email)
+                ..Identity::from_email(email)
             },
             plan: None,
             freshness: Freshness::default(),
@@ -145,7 +145,7 @@ mod tests {
 
     #[test]
     fn the_live_account_is_listed_without_any_entry() {
-        let entry = AccountEntry::new(Identity::of_email("a@x.com"));
+        let entry = AccountEntry::new(Identity::from_email("a@x.com"));
         assert_eq!(
             states(Some(&login("b@x.com")), entry.clone()),
             [
@@ -164,7 +164,7 @@ mod tests {
         let entry = AccountEntry {
             login: LoginState::Ok,
             profile: Some("work".into()),
-            ..AccountEntry::new(Identity::of_email("a@x.com"))
+            ..AccountEntry::new(Identity::from_email("a@x.com"))
         };
         assert_eq!(states(None, entry)[0].1, LoginState::Unknown);
     }
@@ -181,7 +181,7 @@ mod tests {
                 spend_cap: None,
                 windows: vec![],
             }),
-            ..AccountEntry::new(Identity::of_email("a@x.com"))
+            ..AccountEntry::new(Identity::from_email("a@x.com"))
         };
         let mut live = login("a@x.com");
         assert_eq!(states(Some(&live), entry.clone())[0].1, LoginState::Expired);

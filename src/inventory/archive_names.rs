@@ -14,16 +14,16 @@ pub(crate) fn file_name(path: &Path) -> String {
 
 /// Returns the kind of an archive for lists: its mode, "safety" for one that `restore` made, or with
 /// "partial" one that holds a single login.
-pub(crate) fn kind(metadata: &Metadata) -> String {
+pub(crate) fn kind_label(metadata: &Metadata) -> String {
     match metadata.mode.name() {
         _ if metadata.is_safety() => "safety".into(),
-        mode if metadata.is_single_login() => partial_label(mode),
+        mode if metadata.is_single_login() => single_login_label(mode),
         mode => mode.into(),
     }
 }
 
 /// Labels the kind of an archive that holds a single login.
-pub(crate) fn partial_label(kind: &str) -> String {
+pub(crate) fn single_login_label(kind: &str) -> String {
     format!("{kind} (partial)")
 }
 
@@ -35,12 +35,12 @@ pub(crate) fn numbered(records: &[ArchiveRecord]) -> Vec<&ArchiveRecord> {
 }
 
 /// Returns the shortest name of an archive that commands accept.
-pub(crate) fn typed_name(record: &ArchiveRecord) -> String {
-    without_suffix(&record.path).to_owned()
+pub(crate) fn shortest_name(record: &ArchiveRecord) -> String {
+    strip_archive_suffix(&record.path).to_owned()
 }
 
 /// Returns the name of an archive as commands accept it: without the suffix that all archives have.
-pub(crate) fn without_suffix(name: &str) -> &str {
+pub(crate) fn strip_archive_suffix(name: &str) -> &str {
     name.strip_suffix(names::ARCHIVE_SUFFIX).unwrap_or(name)
 }
 
@@ -57,7 +57,10 @@ pub(crate) fn latest_offset(text: &str) -> Option<usize> {
 }
 
 /// Returns the archive with the number `text` in `list-backups`.
-pub(crate) fn by_number<'r>(records: &'r [ArchiveRecord], text: &str) -> Option<&'r ArchiveRecord> {
+pub(crate) fn find_by_number<'r>(
+    records: &'r [ArchiveRecord],
+    text: &str,
+) -> Option<&'r ArchiveRecord> {
     let index = text.parse::<usize>().ok()?.checked_sub(1)?;
     numbered(records).get(index).copied()
 }

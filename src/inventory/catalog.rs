@@ -23,7 +23,7 @@ pub(crate) fn list(
 ) -> Result<Vec<ArchiveRecord>, IoError> {
     // `known` runs on this thread: the heap of another thread would have to grow page by page for
     // it.
-    let (pairs, mut known) = parallel::both(|| list_pairs(backups), known);
+    let (pairs, mut known) = parallel::run_both(|| list_pairs(backups), known);
     let pairs = pairs?;
     let mut records = Vec::with_capacity(pairs.len());
     // Both lists have one order. `inventory.json` is written in it, so this moves nothing.
@@ -47,9 +47,9 @@ pub(crate) fn list(
             Some(r) if r.archive == pair.archive && r.sidecar == pair.sidecar && is_known(&r) => r,
             before => {
                 let before = before.filter(|r| r.archive == pair.archive);
-                let now = read(backups, relative, pair);
+                let now = read_pair(backups, relative, pair);
                 ArchiveRecord {
-                    verified: before.and_then(|before| still_verified(before, &now)),
+                    verified: before.and_then(|before| reuse_verify_result(before, &now)),
                     ..now
                 }
             }
@@ -62,7 +62,7 @@ pub(crate) fn list(
 /// rewritten sidecar, unless that describes another archive. A result "damaged" is dropped if the
 /// archive could not be read at the time: older versions recorded a read error or a lost sidecar as
 /// damage.
-fn still_verified(before: ArchiveRecord, now: &ArchiveRecord) -> Option<VerifyRecord> {
+fn reuse_verify_result(before: ArchiveRecord, now: &ArchiveRecord) -> Option<VerifyRecord> {
     let digests = [&before.metadata, &now.metadata].map(|m| &m.archive_sha256);
     let is_other = digests[0] != digests[1] && digests.iter().all(|digest| !digest.is_empty());
     let is_doubtful = matches!(before.listed_problem, Some(ArchiveProblem::Unreadable(_)));
@@ -93,28 +93,28 @@ fn list_pairs(backups: &Path) -> Result<BTreeMap<String, Pair>, IoError> {
             continue;
         };
         if names::is_archive_name(&name) {
-            pairs.entry(name).or_default().archive = stamp_in(&entry);
+            pairs.entry(name).or_default().archive = entry_stamp(&entry);
         } else if names::is_sidecar_name(&name) {
             let base = name.strip_suffix(".metadata.json").unwrap_or(&name);
             let pair = pairs.entry(format!("{base}.tar.gz")).or_default();
-            pair.sidecar = stamp_in(&entry);
+            pair.sidecar = entry_stamp(&entry);
         }
     }
-    for (archive, sidecar) in python::nested_archives(backups) {
+    for (archive, sidecar) in python::list_nested_archives(backups) {
         let pair = Pair {
-            archive: stamp(&archive),
-            sidecar: stamp(&sidecar),
+            archive: file_stamp(&archive),
+            sidecar: file_stamp(&sidecar),
         };
         pairs.insert(relative_name(backups, &archive), pair);
     }
     Ok(pairs)
 }
 
-/// Like [`stamp`], for a directory entry: resolves no path.
-fn stamp_in(entry: &fs::DirEntry) -> Option<FileStamp> {
+/// Like [`file_stamp`], for a directory entry: resolves no path.
+fn entry_stamp(entry: &fs::DirEntry) -> Option<FileStamp> {
     match entry.metadata() {
         Ok(meta) if !meta.is_symlink() => meta.is_file().then(|| FileStamp::of(&meta)),
-        _ => stamp(&entry.path()),
+        _ => file_stamp(&entry.path()),
     }
 }
 
@@ -126,20 +126,20 @@ pub(crate) fn relative_name(backups: &Path, path: &Path) -> String {
 }
 
 /// Returns size and mtime of a regular file; `None` for anything else.
-pub(crate) fn stamp(path: &Path) -> Option<FileStamp> {
+pub(crate) fn file_stamp(path: &Path) -> Option<FileStamp> {
     let meta = fs::metadata(path).ok().filter(fs::Metadata::is_file)?;
     Some(FileStamp::of(&meta))
 }
 
 /// Reads a pair: the sidecar if it is good, else the archive itself.
-fn read(backups: &Path, path: String, pair: Pair) -> ArchiveRecord {
+fn read_pair(backups: &Path, path: String, pair: Pair) -> ArchiveRecord {
     let archive_path = backups.join(&path);
     let sidecar = names::sidecar_path(&archive_path)
         .filter(|_| pair.sidecar.is_some())
         .map_or(Err(SidecarProblem::Missing), |path| sidecar::read(&path));
     let (metadata, listed_problem) = match &pair.archive {
-        None => record_alone(sidecar),
-        Some(stamp) => archive(&archive_path, stamp, sidecar),
+        None => evaluate_lone_sidecar(sidecar),
+        Some(stamp) => evaluate_archive(&archive_path, stamp, sidecar),
     };
     ArchiveRecord {
         path,
@@ -153,7 +153,9 @@ fn read(backups: &Path, path: String, pair: Pair) -> ArchiveRecord {
 
 /// Evaluates a sidecar without an archive. This is no problem for a normalized legacy file, which
 /// never had an archive.
-fn record_alone(sidecar: Result<Metadata, SidecarProblem>) -> (Metadata, Option<ArchiveProblem>) {
+fn evaluate_lone_sidecar(
+    sidecar: Result<Metadata, SidecarProblem>,
+) -> (Metadata, Option<ArchiveProblem>) {
     match sidecar {
         Ok(metadata) => {
             let had_archive = !metadata.archive_sha256.is_empty();
@@ -163,7 +165,7 @@ fn record_alone(sidecar: Result<Metadata, SidecarProblem>) -> (Metadata, Option<
     }
 }
 
-fn archive(
+fn evaluate_archive(
     path: &Path,
     stamp: &FileStamp,
     sidecar: Result<Metadata, SidecarProblem>,
@@ -187,7 +189,7 @@ fn archive(
             Some(ArchiveProblem::Sidecar(problem)),
         ),
         (Err(e), described) => {
-            let problem = match (problem_of(&e), &described) {
+            let problem = match (classify_open_error(&e), &described) {
                 (ArchiveProblem::Damaged(_), Some(described)) => ArchiveProblem::Damaged(format!(
                     "{} bytes, the sidecar says {}",
                     stamp.bytes, described.archive_bytes
@@ -211,7 +213,7 @@ pub(crate) fn archive_paths(backups: &Path) -> Result<Vec<String>, IoError> {
 }
 
 /// Classifies the error of opening an archive as damage or as a failed read.
-pub(crate) fn problem_of(error: &ArchiveError) -> ArchiveProblem {
+pub(crate) fn classify_open_error(error: &ArchiveError) -> ArchiveProblem {
     match error {
         ArchiveError::Damaged { detail, .. } => ArchiveProblem::Damaged(detail.clone()),
         ArchiveError::Foreign(_) => {

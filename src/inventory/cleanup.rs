@@ -28,7 +28,7 @@ const TEMP_FILE_FOLDERS: [(&str, usize); 10] = [
 const DEFAULT_SYNC_BACKUPS: &str = "sync-backups";
 
 /// Returns the existing folders of [`TEMP_FILE_FOLDERS`].
-fn folders(manager_home: &Path) -> Vec<PathBuf> {
+fn temp_file_folders(manager_home: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for (name, levels) in TEMP_FILE_FOLDERS {
         collect_folders(manager_home.join(name), levels, &mut found);
@@ -51,13 +51,17 @@ fn collect_folders(folder: PathBuf, levels: usize, found: &mut Vec<PathBuf>) {
 
 /// Lists leftovers in the manager home and, for temp files, in `others`. Changes nothing. `now` is
 /// the system time, which is compared with mtimes.
-pub(crate) fn stale(manager_home: &Path, others: &[PathBuf], now: SystemTime) -> Vec<PathBuf> {
-    let mut found = staging::stale(&manager_home.join("tmp"));
+pub(crate) fn find_leftovers(
+    manager_home: &Path,
+    others: &[PathBuf],
+    now: SystemTime,
+) -> Vec<PathBuf> {
+    let mut found = staging::find_stale(&manager_home.join("tmp"));
     found.extend(
         backup::list_unfinished(&manager_home.join(DEFAULT_SYNC_BACKUPS), now).unwrap_or_default(),
     );
-    for folder in folders(manager_home).iter().chain(others) {
-        found.extend(atomic::stale(folder, Some(now)));
+    for folder in temp_file_folders(manager_home).iter().chain(others) {
+        found.extend(atomic::find_stale_temps(folder, Some(now)));
     }
     found.sort();
     found.dedup();
@@ -65,9 +69,9 @@ pub(crate) fn stale(manager_home: &Path, others: &[PathBuf], now: SystemTime) ->
 }
 
 /// Removes leftovers from the manager home and returns the failures.
-pub(crate) fn remove_stale_temps(manager_home: &Path) -> Vec<IoError> {
+pub(crate) fn remove_leftovers(manager_home: &Path) -> Vec<IoError> {
     let failures = staging::remove_stale_temps(&manager_home.join("tmp"));
-    for folder in folders(manager_home) {
+    for folder in temp_file_folders(manager_home) {
         atomic::remove_stale_temps(&folder);
     }
     failures
@@ -110,9 +114,12 @@ mod tests {
         expected.sort();
         let later = fs::metadata(&others[0]).unwrap().modified().unwrap()
             + std::time::Duration::from_secs(61);
-        assert_eq!(stale(home.path(), &[], later), expected);
-        assert!(remove_stale_temps(home.path()).is_empty());
-        assert_eq!(stale(home.path(), &[], later), Vec::<PathBuf>::new());
+        assert_eq!(find_leftovers(home.path(), &[], later), expected);
+        assert!(remove_leftovers(home.path()).is_empty());
+        assert_eq!(
+            find_leftovers(home.path(), &[], later),
+            Vec::<PathBuf>::new()
+        );
         assert!(others[0].exists() && others[1].exists());
     }
 }

@@ -17,14 +17,14 @@ pub(crate) struct CodexChange {
 
 impl CodexChange {
     /// Compares a program with the last full archive of a home. `None` without an archive that records the build.
-    pub(crate) fn since_last_archive(
+    pub(crate) fn compare_with_last_archive(
         records: &[ArchiveRecord],
         home: &Path,
         program: &Program,
     ) -> Option<Self> {
-        let last = store::last_of(records, home, BackupMode::Full)?;
+        let last = store::find_last_of_home(records, home, BackupMode::Full)?;
         let archived = last.metadata.codex_build.clone()?;
-        let current = program.build()?;
+        let current = program.build_id()?;
         (archived != current).then_some(Self { archived, current })
     }
 }

@@ -8,8 +8,8 @@ use crate::archive::{
 };
 use crate::codex::{AUTH_JSON, AuthSnapshot, Email, Identity};
 use crate::io::{
-    FileLock, IoContext, IoError, OrdinaryPath, TempFile, Timestamp, Zone, as_shown, atomic,
-    document, file_open, hash,
+    FileLock, IoContext, IoError, OrdinaryPath, TempFile, Timestamp, Zone, atomic, document,
+    file_open, hash, serialize_displayed,
 };
 use crate::quota::{LegacyName, LegacyOptions, legacy};
 use chrono::{DateTime, Utc};
@@ -32,7 +32,7 @@ const INFERENCE_BASIS: &str =
 /// A file without a record.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub(crate) struct SkippedLegacyFile {
-    #[serde(serialize_with = "as_shown")]
+    #[serde(serialize_with = "serialize_displayed")]
     pub path: PathBuf,
     /// The reason, as a sentence fragment.
     pub reason: String,
@@ -62,7 +62,7 @@ pub(crate) fn scan(places: &[PathBuf], recursive: bool) -> Result<LegacyScan, Io
     for place in places {
         let is_folder = fs::metadata(place).at("read", place)?.is_dir();
         if !is_folder {
-            classify(resolved(place), &mut files, &mut skipped);
+            classify(canonicalize_parent(place), &mut files, &mut skipped);
             continue;
         }
         let folder = place.canonical().at("read", place)?;
@@ -93,7 +93,7 @@ pub(crate) fn scan(places: &[PathBuf], recursive: bool) -> Result<LegacyScan, Io
 }
 
 /// Canonicalizes the folder of a path but not the last component, so that a link keeps its name.
-fn resolved(path: &Path) -> PathBuf {
+fn canonicalize_parent(path: &Path) -> PathBuf {
     match (path.parent().map(OrdinaryPath::canonical), path.file_name()) {
         (Some(Ok(folder)), Some(name)) => folder.join(name),
         _ => path.to_path_buf(),
@@ -101,10 +101,10 @@ fn resolved(path: &Path) -> PathBuf {
 }
 
 fn is_legacy_name(path: &Path) -> bool {
-    name_of(path).and_then(LegacyName::parse).is_some()
+    file_name_str(path).and_then(LegacyName::parse).is_some()
 }
 
-fn name_of(path: &Path) -> Option<&str> {
+fn file_name_str(path: &Path) -> Option<&str> {
     path.file_name()?.to_str()
 }
 
@@ -126,7 +126,7 @@ fn classify(
             Err(e) => e.to_string(),
         }
     } else {
-        unrecognized(name_of(&path)).into()
+        explain_unrecognized_name(file_name_str(&path)).into()
     };
     skipped.insert(SkippedLegacyFile {
         path,
@@ -136,7 +136,7 @@ fn classify(
 }
 
 /// Returns the reason why a file with this name is no legacy file.
-fn unrecognized(name: Option<&str>) -> &'static str {
+fn explain_unrecognized_name(name: Option<&str>) -> &'static str {
     match name {
         None => "a name that is not UTF-8",
         Some("auth.json") => {
@@ -155,7 +155,7 @@ fn read_bounded(path: &Path) -> Result<(FileStamp, String, Option<Vec<u8>>), IoE
     let meta = file.metadata().at("read", path)?;
     let stamp = FileStamp::of(&meta);
     if stamp.bytes > MAX_PARSED_BYTES {
-        let (digest, _) = hash::sha256_of(&mut file).at("read", path)?;
+        let (digest, _) = hash::hash_reader(&mut file).at("read", path)?;
         return Ok((stamp, digest, None));
     }
     let mut bytes = Vec::new();
@@ -175,18 +175,18 @@ pub(crate) fn write_archive(
     lock: &Path,
     created_at: Timestamp,
 ) -> Result<Option<PublishedArchive>, ArchiveError> {
-    let Some((snapshot, identity)) = unchanged_login(record)? else {
+    let Some((snapshot, identity)) = read_unchanged_login(record)? else {
         return Ok(None);
     };
     let (Some(sidecar), Ok(name)) = (
         names::sidecar_path(path),
-        EntryName::of_path(Path::new(AUTH_JSON)),
+        EntryName::from_path(Path::new(AUTH_JSON)),
     ) else {
         return Ok(None);
     };
     let backups = atomic::parent_of(path);
     atomic::create_private_folder(backups)?;
-    let mut file = TempFile::inside(backups)?;
+    let mut file = TempFile::create_in(backups)?;
     let out = file.file().try_clone().at("write", file.path())?;
     let entry = FileEntry {
         path: name.clone(),
@@ -208,7 +208,7 @@ pub(crate) fn write_archive(
         },
     )?;
     let metadata = packed.sidecar();
-    let _held = FileLock::exclusive(lock)?;
+    let _held = FileLock::acquire(lock)?;
     if file.publish(path)?.is_err() {
         return Ok(None);
     }
@@ -222,7 +222,9 @@ pub(crate) fn write_archive(
 
 /// Returns the login of a recorded legacy file; `None` if the file changed since it was recorded, or holds no
 /// login of the account in its name.
-fn unchanged_login(record: &LegacyRecord) -> Result<Option<(AuthSnapshot, Identity)>, IoError> {
+fn read_unchanged_login(
+    record: &LegacyRecord,
+) -> Result<Option<(AuthSnapshot, Identity)>, IoError> {
     let (_, sha256, bytes) = read_bounded(Path::new(&record.source_path))?;
     let snapshot = bytes.and_then(|bytes| AuthSnapshot::parse(bytes).ok());
     let email = record.metadata.email.as_deref().map(Email::new);
@@ -258,7 +260,7 @@ fn login_only_manifest(
 }
 
 /// Returns the account of a login, or the reason why there is none.
-fn account_in(bytes: Option<Vec<u8>>) -> Result<Identity, String> {
+fn parse_account(bytes: Option<Vec<u8>>) -> Result<Identity, String> {
     let bytes = bytes.ok_or_else(|| "too large for an auth.json".to_owned())?;
     let snapshot = AuthSnapshot::parse(bytes).map_err(|(_, reason)| reason)?;
     let login = snapshot.login.ok_or_else(|| "no login in it".to_owned())?;
@@ -270,28 +272,28 @@ fn account_in(bytes: Option<Vec<u8>>) -> Result<Identity, String> {
 ///
 /// # Errors
 /// The file cannot be read.
-pub(crate) fn record(
+pub(crate) fn read_record(
     path: &Path,
     options: &LegacyOptions,
     now: &DateTime<Utc>,
     zone: Zone,
 ) -> Result<Option<LegacyRecord>, IoError> {
     let Some((filename, name)) =
-        name_of(path).and_then(|name| Some((name, LegacyName::parse(name)?)))
+        file_name_str(path).and_then(|name| Some((name, LegacyName::parse(name)?)))
     else {
         return Ok(None);
     };
     let (stamp, sha256, bytes) = read_bounded(path)?;
     let inference = legacy::infer(&name, &stamp.modified_at(), options, now, zone);
     // A file may be misnamed: a login of another account is never recorded under this one.
-    let login = account_in(bytes);
+    let login = parse_account(bytes);
     let (identity, problem) = match &login {
         Ok(identity) if identity.email == Email::new(name.email) => (Some(identity), None),
         Ok(identity) => (None, Some(format!("holds a login of {identity}"))),
         Err(reason) => (None, Some(reason.clone())),
     };
     let observation =
-        legacy::observation(inference.quota_end_detected_at, inference.next_available_at);
+        legacy::exhausted_observation(inference.quota_end_detected_at, inference.next_available_at);
     let folder = path.parent().unwrap_or(Path::new(""));
     Ok(Some(LegacyRecord {
         source_path: path.to_string_lossy().into_owned(),
@@ -360,9 +362,9 @@ pub(crate) fn merge(
         .collect();
     for mut record in records {
         let known = places.get(&record.source_path).copied();
-        let stem = stem_of(&record);
+        let stem = archive_stem(&record);
         match known.map(|i| &inventory.legacy[i]) {
-            Some(known) if is_number_of(&stem, &known.archive_name) => {
+            Some(known) if is_archive_name_of(&stem, &known.archive_name) => {
                 record.archive_name.clone_from(&known.archive_name);
             }
             _ => {
@@ -399,7 +401,7 @@ pub(crate) fn merge(
     merged
 }
 
-fn stem_of(record: &LegacyRecord) -> String {
+fn archive_stem(record: &LegacyRecord) -> String {
     let metadata = &record.metadata;
     names::stem(
         &metadata.session_start_at.unwrap_or(metadata.created_at),
@@ -408,7 +410,7 @@ fn stem_of(record: &LegacyRecord) -> String {
 }
 
 /// Returns true if `name` is the archive name of `stem`, with or without a number.
-fn is_number_of(stem: &str, name: &str) -> bool {
+fn is_archive_name_of(stem: &str, name: &str) -> bool {
     let Some(rest) = name
         .strip_prefix(stem)
         .and_then(|rest| rest.strip_suffix(names::ARCHIVE_SUFFIX))

@@ -11,14 +11,14 @@ use std::path::Path;
 /// The name of the document below the manager home.
 pub(crate) const FILE_NAME: &str = "losses.json";
 
-/// The digests of messages that the user does not miss, by the id of the conversation. The digests include the times;
+/// The digests of messages whose loss the user accepted, by the id of the conversation. The digests include the times;
 /// those of earlier versions did not.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct AcceptedLosses(BTreeMap<String, BTreeSet<u64>>);
 
 impl AcceptedLosses {
     /// Returns true if the loss of this message was accepted.
-    pub(crate) fn has(&self, id: &str, digest: u64) -> bool {
+    pub(crate) fn contains(&self, id: &str, digest: u64) -> bool {
         self.0.get(id).is_some_and(|known| known.contains(&digest))
     }
 
@@ -42,7 +42,7 @@ impl AcceptedLosses {
     /// Removes what `others` has.
     pub(crate) fn remove_all(&mut self, others: &Self) {
         self.0.retain(|id, digests| {
-            digests.retain(|digest| !others.has(id, *digest));
+            digests.retain(|digest| !others.contains(id, *digest));
             !digests.is_empty()
         });
     }
@@ -61,7 +61,7 @@ pub(crate) struct KnownLoss {
     pub session_id: String,
     pub title: String,
     pub lost_messages: usize,
-    /// The ids of snapshots: sets of which each must keep one, so that no message is gone from the vault.
+    /// Sets of snapshot ids. One snapshot of each set must be kept, so that the vault keeps every lost message.
     pub snapshots: Vec<Vec<String>>,
 }
 

@@ -3,7 +3,7 @@
 //! Separate from `cooldown.json`, which every shell prompt reads and which has to stay small.
 
 use super::cooldown::LOCK_NAME;
-use crate::archive::safe_label;
+use crate::archive::encode_label;
 use crate::codex::{Identity, Window};
 use crate::io::{Document, DocumentError, Timestamp, atomic, document, hash};
 use crate::quota::window::SAME_WINDOW;
@@ -43,7 +43,7 @@ pub(crate) struct ObservationSpan {
 
 impl ObservationsFile {
     /// Returns the course of each window over time.
-    pub(crate) fn courses(&self) -> Vec<WindowHistory> {
+    pub(crate) fn window_histories(&self) -> Vec<WindowHistory> {
         reset_history::window_histories(
             self.spans
                 .iter()
@@ -101,7 +101,7 @@ fn is_same(a: &Observation, b: &Observation) -> bool {
 /// Returns true if `name` has the form of [`file_name`].
 pub(crate) fn is_file_name(name: &str) -> bool {
     name.strip_suffix(".json")
-        .is_some_and(|stem| !stem.is_empty() && safe_label(stem) == stem)
+        .is_some_and(|stem| !stem.is_empty() && encode_label(stem) == stem)
 }
 
 /// Returns the name of an account's file: `<email>-<hash of its ids>.json`.
@@ -111,7 +111,7 @@ pub(crate) fn file_name(identity: &Identity) -> String {
         identity.account_id.as_deref().unwrap_or_default(),
         identity.user_id.as_deref().unwrap_or_default()
     );
-    let email = safe_label(&identity.email.key());
+    let email = encode_label(&identity.email.key());
     format!("{email}-{}.json", &hash::sha256(ids.as_bytes())[..8])
 }
 
@@ -164,7 +164,7 @@ pub(crate) fn add(
 ///
 /// # Errors
 /// Those of [`add`].
-pub(crate) fn note(
+pub(crate) fn add_observation(
     manager_home: &Path,
     identity: &Identity,
     observation: &Observation,

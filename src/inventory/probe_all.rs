@@ -78,7 +78,7 @@ impl AccountProbe {
 
 /// Returns every account with an available login: that of the live home first, then the profiles by
 /// name.
-pub(crate) fn targets(
+pub(crate) fn list_targets(
     live: &AuthFile,
     profiles: &[Profile],
     codex_home: &Path,
@@ -123,7 +123,7 @@ pub(crate) fn probe_all(
     targets: &[ProbeTarget],
 ) -> Result<Vec<AccountProbe>, StatusError> {
     let mut probes = Vec::new();
-    parallel::ordered_each(
+    parallel::run_each_ordered(
         MAX_CONCURRENT_PROBES,
         targets,
         |target: &ProbeTarget| probe(options, target),
@@ -217,5 +217,5 @@ pub(crate) fn load_targets(
     // An unreadable live login belongs to no known account; `status` reports the problem.
     let live = read_login(codex_home).unwrap_or(AuthFile::Missing);
     let profiles = Profiles::of(manager_home).list()?;
-    Ok(targets(&live, &profiles, codex_home))
+    Ok(list_targets(&live, &profiles, codex_home))
 }

@@ -36,8 +36,11 @@ pub(crate) fn parse(
     for (email, value) in object.iter().filter(|(key, _)| *key != ACTIVE) {
         match value {
             Value::Object(entry) if !email.is_empty() => {
-                add(&mut file, email, entry, now, zone, &mut warnings);
-                file.found_login(&Identity::of_email(email), has_archive(manager_home, email));
+                add_entry(&mut file, email, entry, now, zone, &mut warnings);
+                file.record_login(
+                    &Identity::from_email(email),
+                    has_archive(manager_home, email),
+                );
             }
             _ => warnings.push(format!(
                 "ignored in cooldown.json: the entry of {email:?} is not an account"
@@ -50,13 +53,13 @@ pub(crate) fn parse(
             email.is_empty(),
             parse_isoformat(active, "updated_at", zone),
         ) {
-            file.used(&Identity::of_email(email), at.min(zone.at(now)));
+            file.record_use(&Identity::from_email(email), at.min(zone.at(now)));
         }
     }
     Some((file, warnings))
 }
 
-fn add(
+fn add_entry(
     file: &mut CooldownFile,
     email: &str,
     value: &Map<String, Value>,
@@ -64,7 +67,7 @@ fn add(
     zone: Zone,
     warnings: &mut Vec<String>,
 ) {
-    let identity = Identity::of_email(email);
+    let identity = Identity::from_email(email);
     let entry = file.entry(&identity);
     entry.plan = value
         .get("plan_type")
@@ -84,7 +87,7 @@ fn add(
     let left = left.as_f64().filter(|left| (0.0..=100.0).contains(left));
     match (left, parse_isoformat(value, "updated_at", zone)) {
         (Some(left), Some(observed_at)) => {
-            let weekly = Window::weekly(100.0 - left, parse_isoformat(value, "reset_at", zone));
+            let weekly = Window::new_weekly(100.0 - left, parse_isoformat(value, "reset_at", zone));
             // A clock that was ahead must not make a later figure look older.
             let observed_at = observed_at.min(zone.at(now));
             let observation = Observation::new(QuotaSource::Python, observed_at, vec![weekly]);
@@ -103,7 +106,7 @@ fn parse_isoformat(value: &Map<String, Value>, key: &str, zone: Zone) -> Option<
         return Some(zone.at(&at));
     }
     let local: NaiveDateTime = text.parse().ok()?;
-    Some(zone.instants(local).0)
+    Some(zone.resolve_local(local).0)
 }
 
 fn has_archive(manager_home: &Path, email: &str) -> bool {

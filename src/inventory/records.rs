@@ -46,7 +46,7 @@ pub(crate) struct ArchiveRecord {
     /// The metadata from the sidecar, else from the archive.
     pub metadata: Metadata,
     /// The problem found when both files were listed; see [`ArchiveRecord::problem`].
-    #[serde(default, rename = "problem", deserialize_with = "problem_or_text")]
+    #[serde(default, rename = "problem", deserialize_with = "deserialize_problem")]
     pub listed_problem: Option<ArchiveProblem>,
     /// The result of the last `verify` of exactly this file.
     #[serde(default)]
@@ -101,7 +101,9 @@ impl ArchiveProblem {
 
 /// Reads a problem. Older versions stored a text, without distinguishing damage from a failed read,
 /// so a text becomes [`ArchiveProblem::Unreadable`] and the archive is opened again.
-fn problem_or_text<'de, D: Deserializer<'de>>(from: D) -> Result<Option<ArchiveProblem>, D::Error> {
+fn deserialize_problem<'de, D: Deserializer<'de>>(
+    from: D,
+) -> Result<Option<ArchiveProblem>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
     enum StoredProblem {

@@ -9,23 +9,23 @@ use std::path::Path;
 
 /// Returns the command that makes a saved login live in `codex_home`: the newest of the profiles,
 /// else that of the newest archive.
-pub(crate) fn saved_login(codex_home: &Path, manager_home: &Path) -> Option<String> {
+pub(crate) fn saved_login_command(codex_home: &Path, manager_home: &Path) -> Option<String> {
     let profiles = Profiles::of(manager_home).list().unwrap_or_default();
     let usable = profiles.iter().filter(|p| may_go_live(p, codex_home));
     if let Some(profile) = usable.max_by(|a, b| a.newest().compare(&b.newest())) {
-        let name = shell::word(&profile.name);
+        let name = shell::quote_if_needed(&profile.name);
         return Some(format!("codex-manager use {name}"));
     }
-    let records = store::archives(manager_home).ok()?;
-    let archive = store::newest(&records, |metadata| {
+    let records = store::list_archives(manager_home).ok()?;
+    let archive = store::find_newest(&records, |metadata| {
         metadata.mode != BackupMode::Sessions && metadata.identity().is_some()
     })?;
-    let name = shell::word(&archive.path);
+    let name = shell::quote_if_needed(&archive.path);
     Some(format!("codex-manager restore {name} --only auth.json"))
 }
 
 /// Returns how to get the first profile: by saving the live login, else by signing in, which needs Codex.
-pub(crate) fn first_login(
+pub(crate) fn first_login_advice(
     codex_home: &Path,
     codex_bin: Option<&Path>,
     env: &Environment,
@@ -50,18 +50,18 @@ fn may_go_live(profile: &Profile, codex_home: &Path) -> bool {
         && profile.login().is_some_and(is_newest)
         && !profile.is_superseded()
         && matches!(profile.file.owner, LoginOwner::Live | LoginOwner::Profile)
-        && profile.live_apart_from(Some(codex_home)).is_none()
+        && profile.other_live_home(Some(codex_home)).is_none()
 }
 
 /// Returns the command that gives a file with a second hard link its own copy.
-pub(crate) fn make_its_own(path: &Path) -> String {
-    let word = shell::word(&path.to_string_lossy());
+pub(crate) fn unlink_copy_command(path: &Path) -> String {
+    let word = shell::quote_if_needed(&path.to_string_lossy());
     format!("cp -p {word} {word}.new && mv {word}.new {word}")
 }
 
 /// Returns the command that renames whatever is at `path` to a free name beside it.
-pub(crate) fn put_aside(path: &Path) -> String {
-    let word = |path: &Path| shell::word(&path.to_string_lossy());
-    let free = atomic::free_path(&atomic::with_suffix(path, ".aside"));
+pub(crate) fn rename_aside_command(path: &Path) -> String {
+    let word = |path: &Path| shell::quote_if_needed(&path.to_string_lossy());
+    let free = atomic::find_free_path(&atomic::with_suffix(path, ".aside"));
     format!("mv {} {}", word(path), word(&free))
 }

@@ -40,7 +40,10 @@ pub(crate) fn resolve<'a>(
         },
     ];
     let choices = |entries: &[&AccountEntry]| {
-        let mut names: Vec<_> = entries.iter().map(|e| choice(e, &accounts)).collect();
+        let mut names: Vec<_> = entries
+            .iter()
+            .map(|e| format_choice(e, &accounts))
+            .collect();
         names.sort();
         names
     };
@@ -65,7 +68,7 @@ pub(crate) fn resolve<'a>(
 }
 
 /// Formats an account as it can be typed, with what distinguishes it from others of the same email.
-fn choice(entry: &AccountEntry, accounts: &[&AccountEntry]) -> String {
+fn format_choice(entry: &AccountEntry, accounts: &[&AccountEntry]) -> String {
     let email = &entry.identity.email;
     let same_email = accounts
         .iter()
@@ -78,7 +81,7 @@ fn choice(entry: &AccountEntry, accounts: &[&AccountEntry]) -> String {
 }
 
 /// Returns the known accounts, followed by the `others` that are not among them.
-pub(crate) fn entries_with<'a>(
+pub(crate) fn merge_entries<'a>(
     accounts: impl IntoIterator<Item = &'a Account>,
     others: impl IntoIterator<Item = Identity>,
 ) -> Vec<AccountEntry> {
@@ -93,7 +96,7 @@ pub(crate) fn entries_with<'a>(
 }
 
 /// Returns the known accounts, followed by those that only archives have.
-pub(crate) fn entries_of<'r>(
+pub(crate) fn merge_archived_accounts<'r>(
     accounts: impl IntoIterator<Item = &'r Account>,
     records: impl IntoIterator<Item = &'r ArchiveRecord>,
 ) -> Vec<AccountEntry> {
@@ -104,7 +107,7 @@ pub(crate) fn entries_of<'r>(
         .collect::<Vec<_>>();
     metadata.retain(|metadata| seen.insert(identity_fields(metadata)));
     let identities = metadata.into_iter().filter_map(Metadata::identity);
-    entries_with(accounts, identities)
+    merge_entries(accounts, identities)
 }
 
 /// Returns the fields that decide [`Metadata::identity`], to compare many records without copies.
@@ -120,7 +123,7 @@ mod tests {
     fn accounts() -> Vec<AccountEntry> {
         let entry = |email: &str, profile: Option<&str>| AccountEntry {
             profile: profile.map(Into::into),
-            ..AccountEntry::new(Identity::of_email(email))
+            ..AccountEntry::new(Identity::from_email(email))
         };
         vec![
             entry("Alice@example.com", Some("work")),

@@ -127,7 +127,7 @@ pub(crate) fn plan(
     zone: Zone,
 ) -> RetentionPlan {
     let mut plan = RetentionPlan::default();
-    let groups = groups(candidates);
+    let groups = group_candidates(candidates);
     for (i, group) in groups.iter().enumerate() {
         if policy.is_empty() {
             for candidate in group.iter().copied() {
@@ -137,7 +137,7 @@ pub(crate) fn plan(
         }
         let beside = [i.checked_sub(1), Some(i + 1)].into_iter().flatten();
         let beside = beside.filter_map(|i| groups.get(i)).map(|group| group[0]);
-        let counted_apart = counted_apart(group[0], beside);
+        let counted_apart = group_suffix(group[0], beside);
         plan.add_group(group, &counted_apart, policy, now, zone);
     }
     plan
@@ -146,12 +146,12 @@ pub(crate) fn plan(
 /// Returns the properties of a group, for its reasons, without which a rule would seem to keep too many:
 /// the home if a group `beside` it is the same account and class with another home, and what its archives
 /// lack.
-fn counted_apart<'a>(
+fn group_suffix<'a>(
     group: &RetentionCandidate,
     mut beside: impl Iterator<Item = &'a RetentionCandidate>,
 ) -> String {
     let names_home = !group.home.is_empty() && beside.any(|other| is_of_another_home(group, other));
-    let of_home = if names_home {
+    let require_in_home = if names_home {
         format!(" of {}", group.home)
     } else {
         String::new()
@@ -162,7 +162,7 @@ fn counted_apart<'a>(
         (false, true) => " that lack files",
         (true, true) => " with --exclude that lack files",
     };
-    of_home + less
+    require_in_home + less
 }
 
 fn is_of_another_home(one: &RetentionCandidate, other: &RetentionCandidate) -> bool {
@@ -181,12 +181,12 @@ fn is_same_account(one: Option<&Identity>, other: Option<&Identity>) -> bool {
 
 /// Returns the archives that must be read completely before anything in `plan` is dropped: for each
 /// account, class and home that loses an archive and keeps no verified one, the newest that counts.
-pub(crate) fn needs_full_read(plan: &RetentionPlan, now: &DateTime<Utc>) -> Vec<String> {
+pub(crate) fn archives_to_read_fully(plan: &RetentionPlan, now: &DateTime<Utc>) -> Vec<String> {
     let kept: Vec<_> = plan.keep.iter().map(|d| &d.candidate).collect();
     let is_kept = |candidate: &RetentionCandidate| kept.contains(&candidate);
     let all = plan.keep.iter().chain(&plan.drop);
     let all: Vec<_> = all.map(|d| d.candidate.clone()).collect();
-    let newest = groups(&all).into_iter().filter_map(|group| {
+    let newest = group_candidates(&all).into_iter().filter_map(|group| {
         let (stay, go): (Vec<&RetentionCandidate>, Vec<_>) =
             group.into_iter().partition(|c| is_kept(c));
         let is_proved = stay.iter().any(|c| c.soundness == Soundness::Verified);
@@ -199,7 +199,7 @@ pub(crate) fn needs_full_read(plan: &RetentionPlan, now: &DateTime<Utc>) -> Vec<
 }
 
 /// Groups archives by account, class and home, each group newest first.
-fn groups(candidates: &[RetentionCandidate]) -> Vec<Vec<&RetentionCandidate>> {
+fn group_candidates(candidates: &[RetentionCandidate]) -> Vec<Vec<&RetentionCandidate>> {
     let mut accounts: Vec<(Option<&Identity>, Vec<&RetentionCandidate>)> = Vec::new();
     let mut ordered: Vec<_> = candidates.iter().collect();
     // Archives with complete identities first: those that know only the email are matched to them.

@@ -16,26 +16,26 @@ use std::path::{Path, PathBuf};
 pub(crate) const FILE_NAME: &str = "inventory.json";
 
 /// Returns the folder of archives in a manager home.
-pub fn backups(manager_home: &Path) -> PathBuf {
+pub fn backups_folder(manager_home: &Path) -> PathBuf {
     manager_home.join("backups")
 }
 
 /// Lists the archives and records below `backups/`, using `inventory.json` for unchanged files.
 /// Takes no lock and writes nothing. A damaged inventory only costs time.
-pub(crate) fn archives(manager_home: &Path) -> Result<Vec<ArchiveRecord>, IoError> {
+pub(crate) fn list_archives(manager_home: &Path) -> Result<Vec<ArchiveRecord>, IoError> {
     let known = || {
         let file = document::read::<InventoryFile>(&manager_home.join(FILE_NAME)).ok();
         let file = file.and_then(DocumentState::good);
         file.map(|f| f.archives).unwrap_or_default()
     };
-    catalog::list(&backups(manager_home), known)
+    catalog::list(&backups_folder(manager_home), known)
 }
 
 /// Updates `inventory.json` from `backups/`. Returns where a damaged document was moved to.
 pub fn refresh(manager_home: &Path) -> Result<Option<PathBuf>, DocumentError> {
     update_inventory(manager_home, |inventory| {
         let known = inventory.archives.clone();
-        inventory.archives = catalog::list(&backups(manager_home), || known)?;
+        inventory.archives = catalog::list(&backups_folder(manager_home), || known)?;
         Ok(())
     })
 }
@@ -61,7 +61,7 @@ pub(crate) fn refresh_with_trash(
                 known.push(record.clone());
             }
         }
-        inventory.archives = catalog::list(&backups(manager_home), || known.clone())?;
+        inventory.archives = catalog::list(&backups_folder(manager_home), || known.clone())?;
         let listed: BTreeSet<_> = inventory.archives.iter().map(|r| &r.path).collect();
         known.retain(|r| {
             r.verified.is_some() && in_trash.contains(&r.path) && !listed.contains(&r.path)
@@ -113,8 +113,8 @@ pub(crate) fn note_archive(
     }
     let used = cooldown::update(manager_home, now, zone, |file| {
         if let Some(identity) = published.metadata.identity() {
-            file.used(&identity, published.metadata.created_at);
-            file.found_login(&identity, published.metadata.mode != BackupMode::Sessions);
+            file.record_use(&identity, published.metadata.created_at);
+            file.record_login(&identity, published.metadata.mode != BackupMode::Sessions);
         }
         Ok::<(), DocumentError>(())
     });
@@ -133,9 +133,9 @@ fn note_record(
     published: &PublishedArchive,
 ) -> Result<Option<PathBuf>, DocumentError> {
     let record = ArchiveRecord {
-        path: catalog::relative_name(&backups(manager_home), &published.archive),
-        archive: catalog::stamp(&published.archive),
-        sidecar: catalog::stamp(&published.sidecar),
+        path: catalog::relative_name(&backups_folder(manager_home), &published.archive),
+        archive: catalog::file_stamp(&published.archive),
+        sidecar: catalog::file_stamp(&published.sidecar),
         metadata: published.metadata.clone(),
         listed_problem: None,
         verified: None,
@@ -147,7 +147,7 @@ fn note_record(
             Err(i) => known.insert(i, record.clone()),
         }
         // An error here must not lose the record of the new archive.
-        if let Ok(listed) = catalog::list(&backups(manager_home), || known.clone()) {
+        if let Ok(listed) = catalog::list(&backups_folder(manager_home), || known.clone()) {
             inventory.archives = listed;
         }
         Ok(())
@@ -174,11 +174,11 @@ pub(crate) fn note_verified(
     manager_home: &Path,
     results: &[VerifyFinding],
 ) -> Result<bool, DocumentError> {
-    let backups = backups(manager_home);
+    let backups = backups_folder(manager_home);
     if !results.iter().any(|f| f.archive.starts_with(&backups)) {
         return Ok(true);
     }
-    let held = match FileLock::try_exclusive(&manager_home.join(LOCK_NAME)) {
+    let held = match FileLock::try_acquire(&manager_home.join(LOCK_NAME)) {
         Ok(held) => held,
         Err(LockError::Held(_)) => return Ok(false),
         Err(LockError::Io(e)) => return Err(e.into()),
@@ -192,7 +192,7 @@ pub(crate) fn note_verified_locked(
     results: &[VerifyFinding],
     _held: &FileLock,
 ) -> Result<bool, DocumentError> {
-    let backups = backups(manager_home);
+    let backups = backups_folder(manager_home);
     let inside: Vec<_> = results
         .iter()
         .filter(|finding| finding.archive.starts_with(&backups))
@@ -242,7 +242,7 @@ pub(crate) fn note_profiles_and(
 }
 
 /// Returns the newest usable archive that satisfies `wanted`, by its time of creation.
-pub(crate) fn newest(
+pub(crate) fn find_newest(
     records: &[ArchiveRecord],
     wanted: impl Fn(&Metadata) -> bool,
 ) -> Option<&ArchiveRecord> {
@@ -263,23 +263,23 @@ pub(crate) fn latest_first(
     let mut archives: Vec<_> = records.iter().filter(is_of_home).collect();
     // Of archives of the same time, the last one in the list is the latest.
     archives.reverse();
-    archives.sort_by_key(|r| std::cmp::Reverse(preference(r)));
+    archives.sort_by_key(|r| std::cmp::Reverse(preference_key(r)));
     archives
 }
 
 /// Returns the accepted archive that a restore prefers: a full one, else one of a home, else a single
 /// login, and of these the newest. Never a safety backup: these are restored by name only.
-pub(crate) fn preferred(
+pub(crate) fn find_preferred(
     records: &[ArchiveRecord],
     accepts: impl Fn(&ArchiveRecord) -> bool,
 ) -> Option<&ArchiveRecord> {
     records
         .iter()
         .filter(|r| !r.metadata.is_safety() && accepts(r))
-        .max_by_key(|r| preference(r))
+        .max_by_key(|r| preference_key(r))
 }
 
-fn preference(record: &ArchiveRecord) -> (bool, bool, Timestamp, bool) {
+fn preference_key(record: &ArchiveRecord) -> (bool, bool, Timestamp, bool) {
     let metadata = &record.metadata;
     (
         metadata.mode == BackupMode::Full,
@@ -291,12 +291,16 @@ fn preference(record: &ArchiveRecord) -> (bool, bool, Timestamp, bool) {
 
 /// Returns the newest archive of `home` in this mode, from which the next backup copies unchanged
 /// parts. Skips archives with known damage, and safety backups, which may hold few files.
-pub(crate) fn previous(records: &[ArchiveRecord], home: &Path, mode: BackupMode) -> Option<String> {
-    last_of(records, home, mode).map(|record| record.path.clone())
+pub(crate) fn find_previous(
+    records: &[ArchiveRecord],
+    home: &Path,
+    mode: BackupMode,
+) -> Option<String> {
+    find_last_of_home(records, home, mode).map(|record| record.path.clone())
 }
 
 /// Returns the newest archive of a home and a mode, without safety backups and single logins.
-pub(crate) fn last_of<'a>(
+pub(crate) fn find_last_of_home<'a>(
     records: &'a [ArchiveRecord],
     home: &Path,
     mode: BackupMode,
@@ -305,7 +309,7 @@ pub(crate) fn last_of<'a>(
     let same = |m: &Metadata| {
         m.mode == mode && m.source_codex_home == home && !m.is_single_login() && !m.is_safety()
     };
-    newest(records, same)
+    find_newest(records, same)
 }
 
 #[cfg(test)]
@@ -358,10 +362,10 @@ mod tests {
                 r.archive = None;
             }),
         ];
-        let found = previous(&records, Path::new("/home"), BackupMode::Full);
+        let found = find_previous(&records, Path::new("/home"), BackupMode::Full);
         assert_eq!(found.as_deref(), Some("good"));
         assert_eq!(
-            previous(&records[2..], Path::new("/home"), BackupMode::Full),
+            find_previous(&records[2..], Path::new("/home"), BackupMode::Full),
             None
         );
     }

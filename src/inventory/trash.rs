@@ -45,7 +45,7 @@ pub(crate) struct RestoredArchive {
 }
 
 pub(crate) fn folder(manager_home: &Path) -> PathBuf {
-    store::backups(manager_home).join(FOLDER)
+    store::backups_folder(manager_home).join(FOLDER)
 }
 
 /// Moves archives, given by their names below `backups/`, with their sidecars into a new batch of
@@ -53,18 +53,20 @@ pub(crate) fn folder(manager_home: &Path) -> PathBuf {
 ///
 /// # Errors
 /// A file could not be moved. Then all moves were undone.
-pub(crate) fn discard(
+pub(crate) fn move_to_trash(
     manager_home: &Path,
     archives: &[String],
     now: &DateTime<Utc>,
     _held: &FileLock,
 ) -> Result<PathBuf, JournalError> {
     let transaction = begin(manager_home)?;
-    let backups = store::backups(manager_home);
+    let backups = store::backups_folder(manager_home);
     let trash = folder(manager_home);
     let stamp = now.format(BATCH_NAME_FORMAT).to_string();
     // The new batch must sort last, even if the clock was ahead before: undo takes the last one.
-    let newest = batches(manager_home)?.last().and_then(|b| batch_key(b));
+    let newest = list_batches(manager_home)?
+        .last()
+        .and_then(|b| parse_batch_name(b));
     let name = match newest {
         Some((last, number)) if last >= stamp => format!("{last}-{:03}", number + 1),
         _ => stamp,
@@ -96,14 +98,14 @@ pub(crate) fn discard(
 /// # Errors
 /// The trash cannot be listed.
 pub(crate) fn plan_undo(manager_home: &Path) -> Result<Vec<RestoredArchive>, IoError> {
-    Ok(match newest_batch(manager_home)? {
+    Ok(match find_newest_batch(manager_home)? {
         Some((_, archives)) => plan_restore(manager_home, archives),
         None => Vec::new(),
     })
 }
 
 fn plan_restore(manager_home: &Path, archives: Vec<String>) -> Vec<RestoredArchive> {
-    let backups = store::backups(manager_home);
+    let backups = store::backups_folder(manager_home);
     let mut taken = BTreeSet::new();
     let mut back = Vec::new();
     for archive in archives {
@@ -133,12 +135,12 @@ pub(crate) fn undo(
     _held: &FileLock,
 ) -> Result<Vec<RestoredArchive>, JournalError> {
     let transaction = begin(manager_home)?;
-    let Some((batch, archives)) = newest_batch(manager_home)? else {
+    let Some((batch, archives)) = find_newest_batch(manager_home)? else {
         return Ok(Vec::new());
     };
     // Planned again under the lock: another command may have taken a name since it was shown.
     let back = plan_restore(manager_home, archives);
-    let backups = store::backups(manager_home);
+    let backups = store::backups_folder(manager_home);
     let mut moves = Vec::new();
     for RestoredArchive { archive, name } in &back {
         let sidecars = (names::sidecar_name(archive), names::sidecar_name(name));
@@ -170,9 +172,9 @@ pub(crate) struct TrashContent {
 ///
 /// # Errors
 /// A folder of the trash cannot be listed.
-pub(crate) fn content(manager_home: &Path) -> Result<TrashContent, IoError> {
+pub(crate) fn read_content(manager_home: &Path) -> Result<TrashContent, IoError> {
     let mut content = TrashContent::default();
-    for batch in batches(manager_home)? {
+    for batch in list_batches(manager_home)? {
         // Another process may empty the trash meanwhile.
         for (name, _) in tree::list_if_exists(&batch)? {
             if let Some((_, meta)) = file_id::look(&batch.join(&name))? {
@@ -189,10 +191,10 @@ pub(crate) fn content(manager_home: &Path) -> Result<TrashContent, IoError> {
 ///
 /// # Errors
 /// A folder of the trash cannot be listed.
-pub(crate) fn archive_names(manager_home: &Path) -> Result<BTreeSet<String>, IoError> {
+pub(crate) fn list_archive_names(manager_home: &Path) -> Result<BTreeSet<String>, IoError> {
     let mut names = BTreeSet::new();
-    for batch in batches(manager_home)? {
-        names.extend(archives_in(&batch)?);
+    for batch in list_batches(manager_home)? {
+        names.extend(list_archives_in(&batch)?);
     }
     Ok(names)
 }
@@ -201,10 +203,10 @@ pub(crate) fn archive_names(manager_home: &Path) -> Result<BTreeSet<String>, IoE
 ///
 /// # Errors
 /// A folder of the trash cannot be listed.
-pub(crate) fn archives(manager_home: &Path) -> Result<Vec<PathBuf>, IoError> {
+pub(crate) fn list_archives(manager_home: &Path) -> Result<Vec<PathBuf>, IoError> {
     let mut archives = Vec::new();
-    for batch in batches(manager_home)?.iter().rev() {
-        let names = archives_in(batch)?;
+    for batch in list_batches(manager_home)?.iter().rev() {
+        let names = list_archives_in(batch)?;
         archives.extend(names.into_iter().rev().map(|name| batch.join(name)));
     }
     Ok(archives)
@@ -232,12 +234,12 @@ pub(crate) fn remove(
 }
 
 fn journal_folder(manager_home: &Path) -> PathBuf {
-    journal::folder_of_command(manager_home, "prune")
+    journal::journal_folder_of_command(manager_home, "prune")
 }
 
 fn begin(manager_home: &Path) -> Result<Transaction, JournalError> {
     finish_old_moves(manager_home)?;
-    let backups = store::backups(manager_home);
+    let backups = store::backups_folder(manager_home);
     Transaction::begin(&journal_folder(manager_home), &backups, &NoPolicy)
 }
 
@@ -258,7 +260,7 @@ fn finish_old_moves(manager_home: &Path) -> Result<bool, JournalError> {
     if path.symlink_metadata().is_err() {
         return Ok(false);
     }
-    let backups = store::backups(manager_home);
+    let backups = store::backups_folder(manager_home);
     let transaction = Transaction::begin(&journal_folder(manager_home), &backups, &NoPolicy)?;
     let moves = match document::read::<OldJournal>(&path)? {
         DocumentState::Good(journal) => journal.moves,
@@ -282,14 +284,14 @@ fn finish_old_moves(manager_home: &Path) -> Result<bool, JournalError> {
 }
 
 /// Returns the folders of the trash, oldest first.
-fn batches(manager_home: &Path) -> Result<Vec<PathBuf>, IoError> {
+fn list_batches(manager_home: &Path) -> Result<Vec<PathBuf>, IoError> {
     let mut batches = tree::list_folders(&folder(manager_home))?;
-    batches.sort_by_key(|batch| (batch_key(batch), batch.clone()));
+    batches.sort_by_key(|batch| (parse_batch_name(batch), batch.clone()));
     Ok(batches)
 }
 
 /// Parses a batch's folder name into time and number, by which batches are sorted.
-fn batch_key(batch: &Path) -> Option<(String, u32)> {
+fn parse_batch_name(batch: &Path) -> Option<(String, u32)> {
     let name = batch.file_name()?.to_str()?;
     let (stamp, number) = match name.split_once('-') {
         Some((stamp, number)) => (stamp, number.parse().ok()?),
@@ -301,9 +303,9 @@ fn batch_key(batch: &Path) -> Option<(String, u32)> {
 
 /// Returns the newest batch with an archive, and its archives. A failed prune may leave a batch
 /// without any.
-fn newest_batch(manager_home: &Path) -> Result<Option<(PathBuf, Vec<String>)>, IoError> {
-    for batch in batches(manager_home)?.into_iter().rev() {
-        let archives = archives_in(&batch)?;
+fn find_newest_batch(manager_home: &Path) -> Result<Option<(PathBuf, Vec<String>)>, IoError> {
+    for batch in list_batches(manager_home)?.into_iter().rev() {
+        let archives = list_archives_in(&batch)?;
         if !archives.is_empty() {
             return Ok(Some((batch, archives)));
         }
@@ -311,7 +313,7 @@ fn newest_batch(manager_home: &Path) -> Result<Option<(PathBuf, Vec<String>)>, I
     Ok(None)
 }
 
-fn archives_in(batch: &Path) -> Result<Vec<String>, IoError> {
+fn list_archives_in(batch: &Path) -> Result<Vec<String>, IoError> {
     let entries = tree::list(batch).at("list", batch)?.into_iter();
     let names = entries.filter_map(|(name, _)| name.into_string().ok());
     Ok(names.filter(|name| names::is_archive_name(name)).collect())
@@ -333,7 +335,7 @@ mod tests {
 
     fn home() -> tempfile::TempDir {
         let home = tempfile::tempdir().unwrap();
-        let backups = store::backups(home.path());
+        let backups = store::backups_folder(home.path());
         fs::create_dir(&backups).unwrap();
         fs::write(backups.join(NAME), "archive").unwrap();
         fs::write(backups.join(SIDECAR), "sidecar").unwrap();
@@ -341,7 +343,7 @@ mod tests {
     }
 
     fn lock(home: &Path) -> FileLock {
-        FileLock::exclusive(&home.join(super::super::cooldown::LOCK_NAME)).unwrap()
+        FileLock::acquire(&home.join(super::super::cooldown::LOCK_NAME)).unwrap()
     }
 
     fn now() -> DateTime<Utc> {
@@ -361,8 +363,8 @@ mod tests {
     fn undo_does_not_overwrite_an_archive_of_the_same_name() {
         let home = home();
         let held = lock(home.path());
-        let backups = store::backups(home.path());
-        discard(home.path(), &[NAME.into()], &now(), &held).unwrap();
+        let backups = store::backups_folder(home.path());
+        move_to_trash(home.path(), &[NAME.into()], &now(), &held).unwrap();
         fs::write(backups.join(NAME), "another").unwrap();
         let back = undo(home.path(), &held).unwrap();
         assert_eq!(back[0].name, "2026-11-20-100000-a@x.com-2-codex.tar.gz");
@@ -375,7 +377,7 @@ mod tests {
     fn the_last_prune_is_undone_first_even_if_the_clock_was_ahead() {
         let home = home();
         let held = lock(home.path());
-        let backups = store::backups(home.path());
+        let backups = store::backups_folder(home.path());
         let ahead = now() + TimeDelta::days(30);
         let archives: Vec<_> = (0..4)
             .map(|n| format!("2026-11-20-11000{n}-a@x.com-codex.tar.gz"))
@@ -383,7 +385,7 @@ mod tests {
         for (i, name) in archives.iter().enumerate() {
             fs::write(backups.join(name), "other").unwrap();
             let at = if i == 0 { ahead } else { now() };
-            discard(home.path(), std::slice::from_ref(name), &at, &held).unwrap();
+            move_to_trash(home.path(), std::slice::from_ref(name), &at, &held).unwrap();
         }
         for name in archives.iter().rev() {
             assert_eq!(&undo(home.path(), &held).unwrap()[0].archive, name);
@@ -394,15 +396,15 @@ mod tests {
     fn undo_skips_an_empty_batch() {
         let home = home();
         let held = lock(home.path());
-        let backups = store::backups(home.path());
-        discard(home.path(), &[NAME.into()], &now(), &held).unwrap();
+        let backups = store::backups_folder(home.path());
+        move_to_trash(home.path(), &[NAME.into()], &now(), &held).unwrap();
         let other = "2026-11-20-110000-a@x.com-codex.tar.gz";
         fs::write(backups.join(other), "other").unwrap();
         // Listed twice.
         let twice = [other.to_owned(), other.to_owned()];
-        discard(home.path(), &twice, &(now() + TimeDelta::days(1)), &held).unwrap();
+        move_to_trash(home.path(), &twice, &(now() + TimeDelta::days(1)), &held).unwrap();
         assert_eq!(undo(home.path(), &held).unwrap().len(), 1);
-        assert_eq!(batches(home.path()).unwrap().len(), 1);
+        assert_eq!(list_batches(home.path()).unwrap().len(), 1);
         // A prune that was killed before its first move.
         fs::create_dir(folder(home.path()).join("20990101T000000Z")).unwrap();
         let expected = [RestoredArchive {
@@ -418,24 +420,24 @@ mod tests {
     fn a_batch_added_after_listing_is_not_deleted() {
         let home = home();
         let held = lock(home.path());
-        let backups = store::backups(home.path());
-        discard(home.path(), &[NAME.into()], &now(), &held).unwrap();
-        let seen = content(home.path()).unwrap();
+        let backups = store::backups_folder(home.path());
+        move_to_trash(home.path(), &[NAME.into()], &now(), &held).unwrap();
+        let seen = read_content(home.path()).unwrap();
         assert_eq!((seen.bytes, seen.archives), (14, 1));
         // Another prune, in the same second.
         let other = "2026-11-20-110000-a@x.com-codex.tar.gz";
         fs::write(backups.join(other), "other").unwrap();
-        discard(home.path(), &[other.into()], &now(), &held).unwrap();
+        move_to_trash(home.path(), &[other.into()], &now(), &held).unwrap();
         remove(home.path(), &seen, &held).unwrap();
-        let left = content(home.path()).unwrap();
+        let left = read_content(home.path()).unwrap();
         assert_eq!((left.bytes, left.archives), (5, 1));
         assert_eq!(undo(home.path(), &held).unwrap()[0].name, other);
     }
 
     /// Writes the journal of an earlier version that moves the archive and its sidecar to
     /// `.trash/t/`, and does the first `done` moves. Returns that folder.
-    fn killed_by_an_earlier_version(home: &Path, done: usize) -> PathBuf {
-        let backups = store::backups(home);
+    fn journal_of_an_earlier_version(home: &Path, done: usize) -> PathBuf {
+        let backups = store::backups_folder(home);
         let trash = folder(home);
         let batch = trash.join("20261120T100000Z");
         fs::create_dir_all(&batch).unwrap();
@@ -455,7 +457,7 @@ mod tests {
     fn moves_of_an_earlier_version_are_finished() {
         for done in 0..=2 {
             let home = home();
-            let batch = killed_by_an_earlier_version(home.path(), done);
+            let batch = journal_of_an_earlier_version(home.path(), done);
             let finished = Recovery::Finished(Vec::new());
             assert_eq!(recover(home.path()).unwrap(), finished);
             assert_eq!(names(&batch), [SIDECAR, NAME]);
@@ -468,7 +470,7 @@ mod tests {
         type TrashOperation = fn(&Path, &FileLock);
         let works: [TrashOperation; 3] = [
             |home, held| {
-                discard(home, &["other".into()], &now(), held).unwrap();
+                move_to_trash(home, &["other".into()], &now(), held).unwrap();
             },
             |home, held| {
                 undo(home, held).unwrap();
@@ -477,8 +479,8 @@ mod tests {
         ];
         for (work, is_back) in works.into_iter().zip([false, true, false]) {
             let home = home();
-            let backups = store::backups(home.path());
-            let batch = killed_by_an_earlier_version(home.path(), 1);
+            let backups = store::backups_folder(home.path());
+            let batch = journal_of_an_earlier_version(home.path(), 1);
             work(home.path(), &lock(home.path()));
             let folder = if is_back { &backups } else { &batch };
             assert!(folder.join(NAME).exists() && folder.join(SIDECAR).exists());
@@ -489,7 +491,7 @@ mod tests {
     #[test]
     fn a_journal_with_paths_outside_of_the_folder_moves_nothing() {
         let home = home();
-        let backups = store::backups(home.path());
+        let backups = store::backups_folder(home.path());
         fs::create_dir_all(backups.join(FOLDER)).unwrap();
         let moves = [
             ("../secret", "x"),

@@ -1,6 +1,6 @@
 //! Access of other users to folders on Windows, where an access control list takes the place of a mode.
 //!
-//! Files and folders inherit the list of their folder, so only the topmost folder is looked at and
+//! Files and folders inherit the list of their folder, so only the topmost folder is checked and
 //! restricted. Below the user's profile that is already restricted.
 
 #[cfg(windows)]
@@ -32,7 +32,7 @@ pub(crate) fn is_open_to_others(folder: &Path) -> bool {
     else {
         return false;
     };
-    let ran = icacls(folder, |command| command.arg("/save").arg(&saved));
+    let ran = run_icacls(folder, |command| command.arg("/save").arg(&saved));
     let bytes = ran.and_then(|()| super::file_open::read(&saved));
     bytes.is_ok_and(|bytes| {
         let units = bytes
@@ -50,7 +50,7 @@ pub(crate) fn is_open_to_others(folder: &Path) -> bool {
 pub(crate) fn restrict_to_owner(folder: &Path) -> std::io::Result<()> {
     // By number, because the names of groups are translated.
     let trusted = ["*S-1-3-4", "*S-1-5-18", "*S-1-5-32-544"];
-    icacls(folder, |command| {
+    run_icacls(folder, |command| {
         let grants = trusted.map(|trustee| format!("{trustee}:(OI)(CI)F"));
         // Without inheritance first: an entry of the folder above would stay in force beside the
         // new ones.
@@ -61,7 +61,7 @@ pub(crate) fn restrict_to_owner(folder: &Path) -> std::io::Result<()> {
 /// Restricts a new private folder, unless the user's profile restricts it already. Failing that, the
 /// folder keeps the list that it has inherited, which `doctor` reports.
 #[cfg(windows)]
-pub(super) fn restrict_new(folder: &Path) {
+pub(super) fn restrict_new_folder(folder: &Path) {
     let profile = dirs::home_dir().and_then(|profile| profile.canonical().ok());
     let is_in_profile = |folder: std::path::PathBuf| profile.is_some_and(|p| folder.starts_with(p));
     if !folder.canonical().is_ok_and(is_in_profile) {
@@ -70,7 +70,7 @@ pub(super) fn restrict_new(folder: &Path) {
 }
 
 #[cfg(windows)]
-fn icacls(
+fn run_icacls(
     folder: &Path,
     options: impl FnOnce(&mut std::process::Command) -> &mut std::process::Command,
 ) -> std::io::Result<()> {

@@ -4,9 +4,9 @@ use std::borrow::Cow;
 use std::iter::Peekable;
 use std::str::Chars;
 
-/// The text without ANSI escapes and other control characters; line ends stay, and blanks are plain ones.
+/// Removes ANSI escapes and other control characters. Keeps line ends; tabs and other blanks become spaces.
 pub(crate) fn strip(text: &str) -> String {
-    plain(text, |c| match c {
+    strip_with(text, |c| match c {
         '\n' | '\r' | '\u{2028}' | '\u{2029}' | '\x0b' | '\x0c' => Some('\n'),
         '\t' | '\u{a0}' | '\u{202f}' => Some(' '),
         c => (!steers_terminal(c) && c != '\u{feff}').then_some(c),
@@ -33,7 +33,7 @@ pub(crate) fn printable(text: &str) -> Cow<'_, str> {
 }
 
 /// Like [`printable`], also for line ends and tabs.
-pub(crate) fn printable_line(text: &str) -> Cow<'_, str> {
+pub(crate) fn to_printable_line(text: &str) -> Cow<'_, str> {
     replace_controls(text, |_| false)
 }
 
@@ -61,17 +61,17 @@ fn replace_controls(text: &str, stays: impl Fn(char) -> bool) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
-/// The text without ANSI escapes and other control characters; line ends and tabs stay.
-pub(crate) fn without_escapes(text: &str) -> Cow<'_, str> {
+/// Removes ANSI escapes and other control characters. Keeps line ends and tabs.
+pub(crate) fn strip_escapes(text: &str) -> Cow<'_, str> {
     let stays = |c: char| !steers_terminal(c) || matches!(c, '\n' | '\t');
     if text.chars().all(stays) {
         return Cow::Borrowed(text);
     }
-    Cow::Owned(plain(text, |c| stays(c).then_some(c)))
+    Cow::Owned(strip_with(text, |c| stays(c).then_some(c)))
 }
 
-/// Returns the text without ANSI escapes, with what `replace` returns for each other character.
-fn plain(text: &str, replace: impl Fn(char) -> Option<char>) -> String {
+/// Removes ANSI escapes, and replaces each other character by the result of `replace`.
+fn strip_with(text: &str, replace: impl Fn(char) -> Option<char>) -> String {
     let mut plain = String::with_capacity(text.len());
     let mut chars = text.chars().peekable();
     while let Some(c) = chars.next() {
@@ -114,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn colours_titles_and_odd_blanks_go_and_lines_stay() {
+    fn strip_removes_escapes_and_odd_blanks_but_no_line_ends() {
         assert_eq!(strip("\x1b[1mone\x1b[0m\ttwo\r\n"), "one two\n\n");
         assert_eq!(strip("\x1b]0;title\x07a\u{a0}b"), "a b");
         assert_eq!(strip("a\x1b]8;;link\x1b\\b\u{9b}31mc"), "abc");
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_that_reverses_or_hides_text_is_printable() {
+    fn printable_replaces_characters_that_reverse_or_hide_text() {
         for c in [
             '\x1b',
             '\u{9b}',
@@ -146,17 +146,17 @@ mod tests {
             assert_eq!(printable(&format!("a{c}b")), "a\u{fffd}b", "{c:?}");
         }
         assert_eq!(printable("a\tb\nc"), "a\tb\nc");
-        assert_eq!(printable_line("a\tb\nc"), "a\u{fffd}b\u{fffd}c");
+        assert_eq!(to_printable_line("a\tb\nc"), "a\u{fffd}b\u{fffd}c");
         let joined = "می\u{200c}خواهم 👩\u{200d}💻";
         assert_eq!(printable(joined), joined);
         assert_eq!(printable("é\u{200d}\u{200d}é"), "é\u{fffd}\u{fffd}é");
     }
 
     #[test]
-    fn escapes_go_and_tabs_and_lines_stay() {
+    fn strip_escapes_keeps_tabs_and_line_ends() {
         let text = "\x1b[1mone\x1b[0m\ttwo\u{a0}\r\n\x1b]0;no end\nthree\0\u{9b}2J";
-        assert_eq!(without_escapes(text), "one\ttwo\u{a0}\n\nthree");
-        assert!(matches!(without_escapes("a\tb\n"), Cow::Borrowed(_)));
-        assert_eq!(without_escapes("a\u{202e}b\u{2066}c"), "abc");
+        assert_eq!(strip_escapes(text), "one\ttwo\u{a0}\n\nthree");
+        assert!(matches!(strip_escapes("a\tb\n"), Cow::Borrowed(_)));
+        assert_eq!(strip_escapes("a\u{202e}b\u{2066}c"), "abc");
     }
 }

@@ -20,8 +20,8 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), IoError> {
 
 /// Replaces `path` with `bytes` like [`write()`], keeping its permissions, for files of other
 /// programs.
-pub(crate) fn write_as_it_was(path: &Path, bytes: &[u8]) -> Result<(), IoError> {
-    let old = path.metadata().at("look at", path)?;
+pub(crate) fn write_keeping_mode(path: &Path, bytes: &[u8]) -> Result<(), IoError> {
+    let old = path.metadata().at("inspect", path)?;
     write_with(path, bytes, Some(old.permissions()))
 }
 
@@ -37,7 +37,7 @@ pub(crate) fn write_shared(path: &Path, bytes: &[u8]) -> Result<(), IoError> {
 
 fn write_with(path: &Path, bytes: &[u8], mode: Option<fs::Permissions>) -> Result<(), IoError> {
     // In the same folder, because a rename does not cross file systems.
-    let mut temp = TempFile::beside(path)?;
+    let mut temp = TempFile::create_beside(path)?;
     temp.file().write_all(bytes).at("write", path)?;
     if let Some(mode) = mode {
         modes::ignore_refusal(temp.file().set_permissions(mode)).at("set the mode of", path)?;
@@ -50,13 +50,13 @@ fn write_with(path: &Path, bytes: &[u8], mode: Option<fs::Permissions>) -> Resul
 pub struct TempFile(tempfile::NamedTempFile);
 
 impl TempFile {
-    /// A new file (0600) in the folder of `path`.
-    pub(crate) fn beside(path: &Path) -> Result<Self, IoError> {
-        Self::inside(parent_of(path))
+    /// Creates a temp file (0600) in the folder of `path`.
+    pub(crate) fn create_beside(path: &Path) -> Result<Self, IoError> {
+        Self::create_in(parent_of(path))
     }
 
-    /// A new file (0600) in `folder`.
-    pub(crate) fn inside(folder: &Path) -> Result<Self, IoError> {
+    /// Creates a temp file (0600) in `folder`.
+    pub(crate) fn create_in(folder: &Path) -> Result<Self, IoError> {
         loop {
             let mut builder = tempfile::Builder::new();
             let builder = builder.prefix(TEMP_PREFIX);
@@ -78,7 +78,7 @@ impl TempFile {
         }
     }
 
-    /// The open file, for reading and writing.
+    /// Returns the open file, for reading and writing.
     pub(crate) fn file(&mut self) -> &mut File {
         self.0.as_file_mut()
     }
@@ -88,14 +88,14 @@ impl TempFile {
         self.0.path()
     }
 
-    /// fsyncs, then renames over `path`, then fsyncs the folder.
+    /// Syncs the file, renames it to `path`, replacing what is there, and syncs the folder.
     pub fn replace(self, path: &Path) -> Result<(), IoError> {
         self.sync()?;
         self.replace_synced(path)
     }
 
-    /// Renames over `path`, then fsyncs the folder. The caller has called [`TempFile::sync`], which may
-    /// take long, and has checked again what it replaces.
+    /// Renames the file to `path`, replacing what is there, and syncs the folder. The caller must have called
+    /// [`TempFile::sync`], which may take long.
     pub(crate) fn replace_synced(mut self, path: &Path) -> Result<(), IoError> {
         // The content was synced before. Otherwise a file system may write the rename first, and a
         // power loss leaves an empty file.
@@ -107,8 +107,8 @@ impl TempFile {
 
     /// Replaces `path` like [`TempFile::replace`], whose `lock` may be on the file itself.
     ///
-    /// Windows replaces an open file only on NTFS. Elsewhere the lock is closed right before, so that a
-    /// line that another process appends in between is lost.
+    /// Windows replaces an open file only on NTFS. On its other file systems the lock is closed right before, so a line
+    /// that another process appends in between is lost.
     pub(crate) fn replace_locked(
         mut self,
         path: &Path,
@@ -245,7 +245,7 @@ pub(crate) fn sync_folder(folder: &Path) -> Result<(), IoError> {
     #[cfg(unix)]
     #[allow(clippy::disallowed_methods, reason = "a folder, and no file")]
     File::open(folder)
-        .and_then(|f| flush::folder(&f))
+        .and_then(|f| flush::sync_folder(&f))
         .at("fsync folder", folder)?;
     #[cfg(not(unix))]
     let _ = folder;
@@ -257,7 +257,7 @@ pub(crate) fn create_private(path: &Path) -> Result<File, IoError> {
     open_new(File::options().write(true), path).at("create", path)
 }
 
-/// Creates a file with mode 0600 for an access that `options` have.
+/// Creates a file with mode 0600 and opens it with the access of `options`.
 fn open_new(options: &mut fs::OpenOptions, path: &Path) -> std::io::Result<File> {
     options.create_new(true);
     #[cfg(unix)]
@@ -294,7 +294,7 @@ fn create_unsynced(folder: &Path) -> Result<Vec<PathBuf>, IoError> {
     let made = create_missing(folder, Path::is_dir)?;
     #[cfg(windows)]
     if let Some(outermost) = made.first() {
-        super::access::restrict_new(outermost);
+        super::access::restrict_new_folder(outermost);
     }
     Ok(made)
 }
@@ -308,7 +308,7 @@ pub(crate) fn create_private_folder(folder: &Path) -> Result<(), IoError> {
     Ok(())
 }
 
-/// The folder that holds `path`; the current one for a bare name.
+/// Returns the folder that contains `path`; the current folder for a bare name.
 pub(crate) fn parent_of(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -323,7 +323,7 @@ pub(crate) fn rename(from: &Path, to: &Path) -> Result<(), IoError> {
     sync_folder(parent_of(to))
 }
 
-/// Renames `from` to `to` if that does not exist; else an error of the kind
+/// Renames `from` to `to`. If `to` exists, returns an error of the kind
 /// [`std::io::ErrorKind::AlreadyExists`]. Where the system has no such rename, checks right before,
 /// so a file created in between is replaced.
 pub(crate) fn rename_new(from: &Path, to: &Path) -> Result<(), IoError> {
@@ -400,15 +400,15 @@ pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
 }
 
 /// Returns the first of `path`, `path`+`-2`, `path`+`-3`, … that does not exist.
-pub(crate) fn free_path(path: &Path) -> PathBuf {
+pub(crate) fn find_free_path(path: &Path) -> PathBuf {
     let is_free = |path: &PathBuf| path.symlink_metadata().is_err();
     let numbered = (2_u64..).map(|n| with_suffix(path, &format!("-{n}")));
     let mut all = std::iter::once(path.to_path_buf()).chain(numbered);
     all.find(is_free).unwrap_or_else(|| path.to_path_buf())
 }
 
-/// A copy of `path` under the first free name of `path`+suffix, `path`+suffix+`-2`, …
-/// Returns the name it got. The copy is durable before this returns.
+/// Copies `path` to the first free name of `path`+suffix, `path`+suffix+`-2`, … Returns that name. The copy is durable
+/// on return.
 pub(crate) fn keep_copy(path: &Path, suffix: &str) -> Result<PathBuf, IoError> {
     let mut source = file_open::open(path).at("read", path)?;
     for n in 1.. {
@@ -418,7 +418,7 @@ pub(crate) fn keep_copy(path: &Path, suffix: &str) -> Result<PathBuf, IoError> {
             String::new()
         };
         let candidate = with_suffix(path, &format!("{suffix}{number}"));
-        let mut temp = TempFile::beside(&candidate)?;
+        let mut temp = TempFile::create_beside(&candidate)?;
         source.rewind().at("read", path)?;
         std::io::copy(&mut source, temp.file()).at("write", &candidate)?;
         match temp.try_publish(&candidate) {
@@ -439,7 +439,7 @@ pub(crate) fn keep_copy(path: &Path, suffix: &str) -> Result<PathBuf, IoError> {
 }
 
 /// Returns the temp files in `folder`.
-fn temps(folder: &Path) -> impl Iterator<Item = fs::DirEntry> {
+fn list_temps(folder: &Path) -> impl Iterator<Item = fs::DirEntry> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     entries.filter(|entry| is_temp_name(&entry.file_name()))
 }
@@ -451,18 +451,21 @@ pub(crate) fn remove_stale_temps(folder: &Path) -> usize {
         let file = file_open::open(&path);
         file.is_ok_and(|file| lock::try_lock(&file).is_ok() && sharing::remove_file(path).is_ok())
     };
-    temps(folder).filter(|temp| remove(temp.path())).count()
+    list_temps(folder)
+        .filter(|temp| remove(temp.path()))
+        .count()
 }
 
-/// Temp files in `folder` of killed processes. With `now`, leaves out files younger than a minute, which may
+/// Returns the temp files in `folder` that killed processes left. With
+/// `now`, leaves out files younger than a minute, which may
 /// not be locked yet.
-pub(crate) fn stale(folder: &Path, now: Option<SystemTime>) -> Vec<PathBuf> {
+pub(crate) fn find_stale_temps(folder: &Path, now: Option<SystemTime>) -> Vec<PathBuf> {
     const YOUNG: Duration = Duration::from_secs(60);
     let is_old = |temp: &fs::DirEntry, now: SystemTime| {
         let at = temp.metadata().and_then(|m| m.modified());
         at.is_ok_and(|at| now.duration_since(at).is_ok_and(|age| age >= YOUNG))
     };
-    temps(folder)
+    list_temps(folder)
         .filter(|temp| now.is_none_or(|now| is_old(temp, now)))
         .map(|temp| temp.path())
         .filter(|path| lock::is_free(path))
@@ -474,7 +477,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_temp_file_of_the_future_is_not_taken_for_stale() {
+    fn a_temp_file_with_a_future_mtime_is_not_stale() {
         use crate::io::clock::Clock;
         use std::time::Duration;
         let folder = tempfile::tempdir().unwrap();
@@ -484,17 +487,20 @@ mod tests {
         let hour = Duration::from_secs(3600);
         for (at, is_stale) in [(now - hour, true), (now, false), (now + hour, false)] {
             file.set_modified(at).unwrap();
-            assert_eq!(!stale(folder.path(), Some(now)).is_empty(), is_stale);
-            assert_eq!(stale(folder.path(), None).len(), 1);
+            assert_eq!(
+                !find_stale_temps(folder.path(), Some(now)).is_empty(),
+                is_stale
+            );
+            assert_eq!(find_stale_temps(folder.path(), None).len(), 1);
         }
     }
 
     #[test]
-    fn a_new_name_takes_the_place_of_nothing_that_came_meanwhile() {
+    fn publish_unsynced_and_rename_new_replace_no_existing_file() {
         let folder = tempfile::tempdir().unwrap();
         let place = folder.path().join("place");
         let make = |text: &str| {
-            let mut temp = TempFile::beside(&place).unwrap();
+            let mut temp = TempFile::create_beside(&place).unwrap();
             temp.file().write_all(text.as_bytes()).unwrap();
             temp.sync().unwrap();
             temp

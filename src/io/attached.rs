@@ -28,7 +28,7 @@ pub(crate) enum AttachedExit {
 }
 
 impl AttachedExit {
-    /// The exit code that a shell reports: 128 + signal number for a signal.
+    /// Returns the exit code that a shell reports: 128 + signal number for a signal.
     pub(crate) fn code(self) -> u8 {
         match self {
             Self::Code(code) => code,
@@ -63,12 +63,12 @@ mod system {
         pub(crate) fn start(command: &mut Command) -> io::Result<Self> {
             // Before the child exists: a Ctrl-C that ends this process would orphan the child.
             let mut signals = Signals::new([SIGHUP, SIGINT, SIGQUIT, SIGTERM])?;
-            progress::hand_over();
+            progress::hand_over_signals();
             let handle = signals.handle();
             let child = command.spawn()?;
             events::debug!("started {}", command.get_program().to_string_lossy());
             RUNNING.store(true, Ordering::SeqCst);
-            let pid = processes::pid_of(child.id());
+            let pid = processes::to_pid(child.id());
             let pid = pid.ok_or_else(|| io::Error::other("no process id"))?;
             let forwarder = std::thread::Builder::new().spawn(move || {
                 for signal in signals.forever() {
@@ -100,7 +100,7 @@ mod system {
             let exit = loop {
                 match waitpid(Some(self.pid), WaitOptions::UNTRACED) {
                     Ok(Some((_, status))) if status.stopped() => self.stop_with_child(),
-                    Ok(Some((_, status))) => break exit_of(status),
+                    Ok(Some((_, status))) => break exit_from_status(status),
                     Ok(None) | Err(rustix::io::Errno::INTR) => {}
                     Err(e) => return Err(e.into()),
                 }
@@ -125,7 +125,7 @@ mod system {
         }
     }
 
-    fn exit_of(status: WaitStatus) -> AttachedExit {
+    fn exit_from_status(status: WaitStatus) -> AttachedExit {
         match (status.exit_status(), status.terminating_signal()) {
             (Some(code), _) => AttachedExit::Code(u8::try_from(code).unwrap_or(u8::MAX)),
             (None, Some(signal)) => AttachedExit::Signal(signal),
@@ -135,7 +135,7 @@ mod system {
 
     /// Ends this process by the signal that ended the child, so that a shell sees the same. Returns
     /// if that is not possible.
-    pub(crate) fn end_by(signal: i32) {
+    pub(crate) fn end_by_signal(signal: i32) {
         let _ = signal_hook::low_level::emulate_default_handler(signal);
     }
 
@@ -163,7 +163,7 @@ mod system {
         /// It cannot be started.
         pub(crate) fn start(command: &mut Command) -> io::Result<Self> {
             // Ctrl-C goes to the whole console group; the handler keeps this process alive for the child.
-            progress::hand_over();
+            progress::hand_over_signals();
             let child = command.spawn()?;
             RUNNING.store(true, Ordering::SeqCst);
             Ok(Self(child))
@@ -185,12 +185,12 @@ mod system {
         }
     }
 
-    /// There are no signals here.
-    pub(crate) fn end_by(_signal: i32) {}
+    /// Does nothing, because this system has no signals.
+    pub(crate) fn end_by_signal(_signal: i32) {}
 
     /// Runs `command` to its end and exits with its code. Returns only the error.
     pub(crate) fn replace(command: &mut Command) -> io::Error {
-        progress::hand_over();
+        progress::hand_over_signals();
         match command.status() {
             #[allow(clippy::exit, reason = "stands in for the process that was replaced")]
             Ok(status) => std::process::exit(status.code().unwrap_or(1)),
@@ -199,4 +199,4 @@ mod system {
     }
 }
 
-pub(crate) use system::{Attached, end_by, replace};
+pub(crate) use system::{Attached, end_by_signal, replace};

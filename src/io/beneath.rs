@@ -24,7 +24,7 @@ pub(crate) struct FollowedLinks {
 }
 
 impl FollowedLinks {
-    /// For folders that others can write to.
+    /// For folders that other users can write to.
     pub(crate) const NONE: Self = Self {
         at_top: false,
         to_files: false,
@@ -164,7 +164,7 @@ mod linux {
     }
 
     /// Returns the innermost protected folder that contains `path`.
-    fn find(path: &Path) -> Option<PlaceBelow<'_>> {
+    fn find_root(path: &Path) -> Option<PlaceBelow<'_>> {
         let roots = ROOTS.read().unwrap_or_else(PoisonError::into_inner);
         let shortest = |way: fn(&ProtectedRoot) -> &Path| {
             let inside = roots.iter().filter_map(|root| {
@@ -231,7 +231,7 @@ mod linux {
     }
 
     pub(super) fn reach(path: &Path) -> io::Result<Option<(File, PathBuf)>> {
-        let Some(place) = find(path).filter(|place| !place.is_at_top()) else {
+        let Some(place) = find_root(path).filter(|place| !place.is_at_top()) else {
             return Ok(None);
         };
         let real = place.root.real().join(place.relative);
@@ -258,7 +258,7 @@ mod linux {
 
     pub(super) fn open(path: &Path, flags: OFlags) -> io::Result<Option<File>> {
         let Some(place) =
-            find(path).filter(|place| !(place.is_at_top() && place.root.links.at_top))
+            find_root(path).filter(|place| !(place.is_at_top() && place.root.links.at_top))
         else {
             return Ok(None);
         };

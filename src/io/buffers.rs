@@ -19,7 +19,7 @@ impl BufferPool {
 
     /// Takes a buffer of `len` bytes, aligned to [`ALIGNMENT`]. Its content is arbitrary and must
     /// be overwritten.
-    pub(crate) fn aligned(&self, len: usize) -> AlignedBuffer {
+    pub(crate) fn take_aligned(&self, len: usize) -> AlignedBuffer {
         let mut buffer = self.take();
         // Never shortened: to grow again would fill it with zeros first.
         if buffer.len() < len + ALIGNMENT {
@@ -104,17 +104,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_buffer_goes_round() {
+    fn a_dropped_buffer_is_reused() {
         let buffers = BufferPool::default();
-        let mut first = buffers.aligned(1000);
+        let mut first = buffers.take_aligned(1000);
         first[999] = 7;
         let at = first.as_ptr();
         drop(first);
-        let again = buffers.aligned(10);
+        let again = buffers.take_aligned(10);
         assert_eq!((again.as_ptr(), again.len()), (at, 10));
         drop(again);
         // The pool does not clear buffers.
-        let mut again = buffers.aligned(1000);
+        let mut again = buffers.take_aligned(1000);
         assert_eq!(again[999], 7);
         again.truncate(900);
         assert_eq!(again.len(), 900);
@@ -125,10 +125,10 @@ mod tests {
     }
 
     #[test]
-    fn room_begins_where_a_page_may() {
+    fn aligned_buffers_begin_at_a_page_boundary() {
         let buffers = BufferPool::default();
         for len in [0, 1, 5000, 100_000, 3] {
-            let mut buffer = buffers.aligned(len);
+            let mut buffer = buffers.take_aligned(len);
             buffer.fill(7);
             assert_eq!(buffer.len(), len);
             assert!(buffer.as_ptr().addr().is_multiple_of(ALIGNMENT));

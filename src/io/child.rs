@@ -6,7 +6,7 @@
 
 use super::child_streams::{self, StderrTail};
 #[cfg(unix)]
-use super::processes::pid_of;
+use super::processes::to_pid;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
@@ -109,17 +109,17 @@ impl ChildGroup {
         }
     }
 
-    /// The end of standard error so far. Complete once the child has ended, unless a process that
+    /// Returns the end of standard error so far. It is complete once the child has ended, unless a process that
     /// it started holds the stream open.
     pub fn stderr(&self) -> String {
         match self.status {
-            Some(_) => self.stderr.to_end(STDERR_DRAIN_TIMEOUT),
-            None => self.stderr.so_far(),
+            Some(_) => self.stderr.wait_for_end(STDERR_DRAIN_TIMEOUT),
+            None => self.stderr.read_so_far(),
         }
     }
 
     /// Closes the child's input, waits until `deadline` for it to end, then kills its process
-    /// group. `None` if it had to be killed.
+    /// group. Returns `None` if the child had not ended by then.
     pub fn finish(&mut self, deadline: Instant) -> Option<ExitStatus> {
         self.close_input();
         let mut ended = self.has_ended();
@@ -152,7 +152,7 @@ impl ChildGroup {
             use rustix::process::{WaitId, WaitIdOptions, waitid};
             // Reaped, its id could become another process's before the group is killed.
             let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-            pid_of(self.child.id())
+            to_pid(self.child.id())
                 .is_none_or(|id| !matches!(waitid(WaitId::Pid(id), options), Ok(None)))
         }
         #[cfg(not(unix))]
@@ -171,7 +171,7 @@ impl ChildGroup {
             return;
         }
         #[cfg(unix)]
-        if let Some(group) = pid_of(self.child.id()) {
+        if let Some(group) = to_pid(self.child.id()) {
             let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
         }
         let _ = self.child.kill();
@@ -194,8 +194,8 @@ impl Drop for ChildGroup {
     }
 }
 
-/// The next line without its end; those longer than [`MAX_LINE_BYTES`] are skipped. `None` at the
-/// end of the stream; a last line without an end counts.
+/// Returns the next line without its newline, also a last line that has none. Skips lines longer than
+/// [`MAX_LINE_BYTES`]. `None` at the end of the stream.
 fn read_line(reader: &mut impl BufRead) -> io::Result<Option<Vec<u8>>> {
     loop {
         let mut line = Vec::new();
@@ -216,7 +216,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn long_lines_are_dropped_and_the_next_one_is_whole() {
+    fn read_line_skips_lines_that_are_too_long() {
         let mut text = vec![b'x'; MAX_LINE_BYTES + 1];
         text.extend_from_slice(b"\nshort\nlast");
         let mut reader = BufReader::new(&text[..]);
@@ -228,7 +228,7 @@ mod tests {
     #[cfg(windows)]
     #[test]
     fn the_end_of_a_child_ends_what_it_started_unless_it_was_left() {
-        use crate::io::processes::{Process, ProcessTable, kill, started};
+        use crate::io::processes::{Process, ProcessTable, kill, start_time};
         let deadline = Instant::now() + Duration::from_secs(60);
         let started_child = || {
             let mut command = Command::new("cmd");
@@ -245,9 +245,9 @@ mod tests {
         let (mut group, inner) = started_child();
         // Its input stays open, so that it does not end by itself.
         let input = group.stdin.take();
-        assert!(started(inner).is_some());
+        assert!(start_time(inner).is_some());
         drop(group);
-        while started(inner).is_some() {
+        while start_time(inner).is_some() {
             assert!(Instant::now() < deadline, "it still runs");
         }
         drop(input);
@@ -256,10 +256,10 @@ mod tests {
         let input = group.stdin.take();
         group.leave();
         drop(group);
-        assert!(started(inner).is_some());
+        assert!(start_time(inner).is_some());
         kill(inner);
         drop(input);
-        while started(inner).is_some() {
+        while start_time(inner).is_some() {
             assert!(Instant::now() < deadline, "it was not killed");
         }
     }

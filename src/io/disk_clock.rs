@@ -24,7 +24,7 @@ pub enum ClockDoubt {
         /// The time that a new file got.
         disk: String,
     },
-    /// The newest item is of the future.
+    /// The newest item has a date in the future.
     #[error("dated in the future: {}", .0.display())]
     Future(PathBuf),
     /// No file can be written or read.
@@ -35,7 +35,7 @@ pub enum ClockDoubt {
 /// An item of a series that is deleted by its age.
 #[derive(Debug)]
 pub(crate) struct Dated {
-    /// A file or folder that was last written when the item was made.
+    /// A file or folder whose mtime is the time at which the item was made.
     pub(crate) path: PathBuf,
     /// The recorded time, by the clock of that run.
     pub(crate) at: DateTime<Utc>,
@@ -46,7 +46,7 @@ pub(crate) struct Dated {
 /// # Errors
 /// They differ, or the folder is not writable.
 pub(crate) fn check(folder: &Path, now: DateTime<Utc>) -> Result<(), ClockDoubt> {
-    let disk = clock::from_unix_nanos(filesystem_clock_ns(folder)?.into());
+    let disk = clock::from_unix_nanos(read_filesystem_clock_ns(folder)?.into());
     if (now - disk).abs() <= TOLERANCE {
         return Ok(());
     }
@@ -60,9 +60,9 @@ pub(crate) fn check(folder: &Path, now: DateTime<Utc>) -> Result<(), ClockDoubt>
 /// Returns the ages of `items`, which are in the order of their creation, the newest first. An age below
 /// `limit` deletes nothing and need not be exact.
 ///
-/// An item is as old as its recorded time and its mtime both say, and at most as old as the plausible times
-/// between the items add up to. So a clock that was years off for a while, also that of the disk, makes
-/// nothing old.
+/// The age of an item is the lesser of the ages by its recorded time and by its mtime, and at most the sum of the
+/// plausible intervals between the items. So a clock that was years ahead for a while, also that of the disk, does not
+/// make an item old.
 ///
 /// # Errors
 /// An item seems to be older than `limit`, but the clock cannot be trusted.
@@ -80,7 +80,7 @@ pub(crate) fn confirmed_ages(
     let (mut sum, mut next) = (TimeDelta::zero(), now);
     let mut ages = Vec::with_capacity(items.len());
     for Dated { path, at } in items {
-        let meta = path.symlink_metadata().at("look at", path)?;
+        let meta = path.symlink_metadata().at("inspect", path)?;
         // The later of the two times: one of the clocks may have been behind.
         let at = clock::from_unix_nanos(modified_ns(&meta).into()).max(*at);
         if ages.is_empty() && at - now > TOLERANCE {
@@ -98,9 +98,9 @@ pub(crate) fn confirmed_ages(
 
 /// Returns the time of the clock of `folder`'s file system, in nanoseconds since 1970. Creates a
 /// file for it, because that clock may differ from the system's.
-pub(crate) fn filesystem_clock_ns(folder: &Path) -> Result<i64, IoError> {
-    let mut probe = atomic::TempFile::inside(folder)?;
-    let meta = probe.file().metadata().at("look at", folder)?;
+pub(crate) fn read_filesystem_clock_ns(folder: &Path) -> Result<i64, IoError> {
+    let mut probe = atomic::TempFile::create_in(folder)?;
+    let meta = probe.file().metadata().at("inspect", folder)?;
     Ok(modified_ns(&meta))
 }
 
@@ -109,7 +109,7 @@ pub(crate) fn modified_ns(meta: &Metadata) -> i64 {
     #[cfg(unix)]
     {
         use std::os::unix::fs::MetadataExt;
-        nanoseconds(meta.mtime(), meta.mtime_nsec())
+        to_nanoseconds(meta.mtime(), meta.mtime_nsec())
     }
     #[cfg(not(unix))]
     {
@@ -123,7 +123,7 @@ pub(crate) fn changed_ns(meta: &Metadata) -> i64 {
     #[cfg(unix)]
     {
         use std::os::unix::fs::MetadataExt;
-        nanoseconds(meta.ctime(), meta.ctime_nsec())
+        to_nanoseconds(meta.ctime(), meta.ctime_nsec())
     }
     #[cfg(not(unix))]
     {
@@ -132,11 +132,11 @@ pub(crate) fn changed_ns(meta: &Metadata) -> i64 {
 }
 
 #[cfg(unix)]
-fn nanoseconds(seconds: i64, more: i64) -> i64 {
+fn to_nanoseconds(seconds: i64, more: i64) -> i64 {
     seconds.saturating_mul(1_000_000_000).saturating_add(more)
 }
 
-/// Returns nanoseconds since 1970; 0 if the time is unknown or earlier.
+/// Returns nanoseconds since 1970, negative for an earlier time; 0 if the time is unknown.
 #[cfg(not(unix))]
 fn unix_nanos(at: std::io::Result<std::time::SystemTime>) -> i64 {
     at.map_or(0, |at| match at.duration_since(std::time::UNIX_EPOCH) {

@@ -37,7 +37,7 @@ pub enum DocumentState<T> {
 }
 
 impl<T> DocumentState<T> {
-    /// The document, unless it is absent or damaged.
+    /// Returns the document, or `None` if it is absent or damaged.
     pub fn good(self) -> Option<T> {
         match self {
             Self::Good(document) => Some(document),
@@ -55,7 +55,7 @@ pub enum DocumentError {
         path: PathBuf,
         /// The schema number it carries.
         found: u64,
-        /// The newest one known here.
+        /// The newest schema number that this program reads.
         known: u64,
     },
     /// An operation on a file failed.
@@ -80,7 +80,7 @@ pub(crate) fn read_bytes<T: Document>(path: &Path) -> Result<Option<Vec<u8>>, Io
     }
 }
 
-/// Parses the bytes of a document; `path` is for the error alone.
+/// Parses the bytes of a document; `path` is used in the error only.
 pub fn parse<T: Document>(path: &Path, bytes: &[u8]) -> Result<DocumentState<T>, DocumentError> {
     #[derive(serde::Deserialize)]
     struct Versioned {
@@ -91,7 +91,7 @@ pub fn parse<T: Document>(path: &Path, bytes: &[u8]) -> Result<DocumentState<T>,
     }
     // Documents begin with the schema number, so most are parsed only once. UTF-8 is checked for the whole text,
     // which is faster than for each string.
-    if begins_with_schema(bytes).is_some_and(|found| found <= T::SCHEMA)
+    if parse_leading_schema(bytes).is_some_and(|found| found <= T::SCHEMA)
         && let Ok(text) = std::str::from_utf8(bytes)
         && let Ok(document) = serde_json::from_str(text)
     {
@@ -118,7 +118,7 @@ pub(crate) fn parse_stream<T: Document>(
     let mut bytes = Vec::new();
     // Enough for the schema number, which this program writes first.
     let begun = content.by_ref().take(64).read_to_end(&mut bytes);
-    let state = match begun.map(|_| begins_with_schema(&bytes)) {
+    let state = match begun.map(|_| parse_leading_schema(&bytes)) {
         Ok(Some(found)) if found > T::SCHEMA => return Err(newer::<T>(path, found)),
         Ok(Some(_)) => {
             let text = BufReader::new(bytes.chain(&mut content));
@@ -150,8 +150,8 @@ fn newer<T: Document>(path: &Path, found: u64) -> DocumentError {
     }
 }
 
-/// The number in `{"schema":1,…`.
-fn begins_with_schema(bytes: &[u8]) -> Option<u64> {
+/// Returns the schema number of a text that begins with it: `{"schema":1,…`.
+fn parse_leading_schema(bytes: &[u8]) -> Option<u64> {
     let rest = bytes.trim_ascii_start().strip_prefix(b"{")?;
     let rest = rest.trim_ascii_start().strip_prefix(b"\"schema\"")?;
     let rest = rest
@@ -169,7 +169,7 @@ pub fn write<T: Document>(path: &Path, document: &T) -> Result<(), IoError> {
     atomic::write(path, &encode(path, document)?)
 }
 
-/// The bytes of the document as it is written; `path` is for the error alone.
+/// Encodes a document as the bytes of its file; `path` is used in the error only.
 pub fn encode<T: Document>(path: &Path, document: &T) -> Result<Vec<u8>, IoError> {
     let mut bytes = Vec::new();
     encode_to(&mut bytes, document).at("encode", path)?;
@@ -208,7 +208,7 @@ pub(crate) struct DocumentUpdate<R> {
 /// Appends `line` as JSON with a newline.
 ///
 /// # Errors
-/// It cannot be JSON; then nothing was appended.
+/// `line` cannot be serialized. `bytes` is unchanged then.
 pub(crate) fn push_line(bytes: &mut Vec<u8>, line: &(impl Serialize + ?Sized)) -> io::Result<()> {
     let start = bytes.len();
     if let Err(e) = serde_json::to_writer(&mut *bytes, line) {
@@ -221,7 +221,7 @@ pub(crate) fn push_line(bytes: &mut Vec<u8>, line: &(impl Serialize + ?Sized)) -
 
 /// Reads, changes and writes the document at `path` under the lock `lock`.
 ///
-/// A missing or damaged document is an empty one; the damaged one is moved aside first. An unchanged
+/// A missing or damaged document is treated as an empty one; a damaged one is moved aside first. An unchanged
 /// document is not written.
 pub(crate) fn update<T: Document + Default + PartialEq + Clone, R>(
     path: &Path,
@@ -230,7 +230,7 @@ pub(crate) fn update<T: Document + Default + PartialEq + Clone, R>(
 ) -> Result<DocumentUpdate<R>, DocumentError> {
     // Before the read: two processes that read the same state would each drop the change of the
     // other.
-    let _held = FileLock::exclusive_unless_interrupted(lock)?;
+    let _held = FileLock::acquire_unless_interrupted(lock)?;
     let (before, moved_aside) = match read::<T>(path)? {
         DocumentState::Good(document) => (Some(document), None),
         DocumentState::Absent => (None, None),

@@ -15,7 +15,7 @@ pub struct Environment {
 }
 
 impl Environment {
-    pub fn of_process() -> Self {
+    pub fn from_process() -> Self {
         Self {
             variables: std::env::vars_os().collect(),
             current_dir: std::env::current_dir().unwrap_or_default(),
@@ -23,7 +23,7 @@ impl Environment {
         }
     }
 
-    /// The value of a variable; an empty one counts as unset.
+    /// Returns the value of a variable. An empty variable counts as unset.
     pub fn get(&self, name: &str) -> Option<&OsStr> {
         self.variables
             .get(self.stored_name(name))
@@ -31,7 +31,7 @@ impl Environment {
             .filter(|v| !v.is_empty())
     }
 
-    /// The spelling of a variable's name. Windows ignores case, and calls `PATH` `Path`.
+    /// Returns the stored spelling of a variable's name: Windows ignores case, and calls `PATH` `Path`.
     fn stored_name<'a>(&'a self, name: &'a str) -> &'a OsStr {
         let mut names = self.variables.keys();
         let stored = names.find(|stored| cfg!(windows) && stored.eq_ignore_ascii_case(name));
@@ -43,7 +43,7 @@ impl Environment {
         self.get(name).and_then(OsStr::to_str)
     }
 
-    /// Every variable, as a child process is given them.
+    /// Returns all variables, as a child process gets them.
     pub(crate) fn variables(&self) -> impl Iterator<Item = (&OsStr, &OsStr)> {
         self.variables
             .iter()
@@ -59,11 +59,11 @@ impl Environment {
     }
 
     /// Returns the paths of the command line as [`Environment::absolute`] does.
-    pub(crate) fn all_absolute(&self, paths: &[PathBuf]) -> Vec<PathBuf> {
+    pub(crate) fn make_all_absolute(&self, paths: &[PathBuf]) -> Vec<PathBuf> {
         paths.iter().map(|path| self.absolute(path)).collect()
     }
 
-    /// `path` with a leading `~` replaced by the home folder, made absolute.
+    /// Returns `path` as an absolute path, with a leading `~` replaced by the home folder.
     pub(crate) fn absolute(&self, path: &Path) -> PathBuf {
         match (path.strip_prefix("~"), &self.home_dir) {
             (Ok(rest), Some(home)) => home.join(rest),
@@ -101,7 +101,9 @@ impl Environment {
             let folders = self.program_folders();
             folders.iter().map(|folder| folder.join(wanted)).collect()
         };
-        let mut files = places.into_iter().flat_map(|place| self.file_names(place));
+        let mut files = places
+            .into_iter()
+            .flat_map(|place| self.candidate_files(place));
         files.find(|path| is_executable(path))
     }
 
@@ -114,13 +116,13 @@ impl Environment {
 
     #[cfg(not(windows))]
     #[allow(clippy::unused_self, reason = "Windows reads a variable")]
-    fn file_names(&self, path: PathBuf) -> Vec<PathBuf> {
+    fn candidate_files(&self, path: PathBuf) -> Vec<PathBuf> {
         vec![path]
     }
 
     /// The files that a program's path without an extension may stand for, in the order of `PATHEXT`.
     #[cfg(windows)]
-    fn file_names(&self, path: PathBuf) -> Vec<PathBuf> {
+    fn candidate_files(&self, path: PathBuf) -> Vec<PathBuf> {
         // `PATHEXT` also lists scripts, which only a shell can start. A file without an extension is
         // none: npm installs a script for Unix as `codex`, beside `codex.cmd`.
         const STARTABLE: [&str; 4] = ["com", "exe", "bat", "cmd"];
@@ -143,8 +145,8 @@ impl Environment {
             .collect()
     }
 
-    /// A command that gets this environment, with the absolute folders of `PATH` only: the program may
-    /// be a script that searches its interpreter there.
+    /// Returns a command with this environment, but only the absolute folders of `PATH`: the program may be a script
+    /// whose interpreter is searched there.
     pub(crate) fn command(&self, program: &Path) -> Command {
         let mut command = Command::new(program);
         // Only what this value holds: in tests it differs from the environment of the process.
@@ -157,14 +159,14 @@ impl Environment {
         command
     }
 
-    /// The command that a variable such as `PAGER` contains: a program, or a program and arguments, with
-    /// blanks in double quotes. `None` if the program is not found.
-    pub(crate) fn command_in(&self, text: &str) -> Option<Command> {
+    /// Parses the value of a variable such as `PAGER`: a program, with arguments or without. Words with blanks are in
+    /// double quotes. `None` if the program is not found.
+    pub(crate) fn parse_command(&self, text: &str) -> Option<Command> {
         // Windows' installers write paths with blanks and without quotes.
         if let Some(program) = self.find_program(Path::new(text)) {
             return Some(self.command(&program));
         }
-        let mut words = quoted_words(text).into_iter();
+        let mut words = split_quoted_words(text).into_iter();
         let program = self.find_program(Path::new(&words.next()?))?;
         let mut command = self.command(&program);
         command.args(words);
@@ -173,7 +175,7 @@ impl Environment {
 }
 
 /// Splits `text` at blanks outside of double quotes, and removes the quotes.
-fn quoted_words(text: &str) -> Vec<String> {
+fn split_quoted_words(text: &str) -> Vec<String> {
     let mut is_quoted = false;
     let is_blank = |c: char| {
         is_quoted ^= c == '"';
@@ -270,7 +272,7 @@ mod tests {
         let text = program.to_str().unwrap();
         let env = with_path(&[folder.path()]);
         let parts = |text: &str| {
-            let command = env.command_in(text)?;
+            let command = env.parse_command(text)?;
             let args = command.get_args().map(|arg| arg.to_str().unwrap());
             let args: Vec<_> = args.map(str::to_owned).collect();
             Some((PathBuf::from(command.get_program()), args))
@@ -320,6 +322,6 @@ mod tests {
     #[cfg(windows)]
     #[test]
     fn temporary_files_are_in_an_existing_folder() {
-        assert!(Environment::of_process().temp_dir().is_dir());
+        assert!(Environment::from_process().temp_dir().is_dir());
     }
 }

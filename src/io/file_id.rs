@@ -22,18 +22,18 @@ pub(crate) struct FileId {
 }
 
 impl FileId {
-    /// The identity of the file at `path`, for later comparison; `None` if there is none. Does not
+    /// Reads the identity of the file at `path`, to recognize it later; `None` if there is no file. Does not
     /// follow a link.
     ///
     /// # Errors
     /// The metadata cannot be read.
-    pub(crate) fn note(path: &Path) -> Result<Option<Self>, IoError> {
+    pub(crate) fn read(path: &Path) -> Result<Option<Self>, IoError> {
         let Some((id, _)) = look(path)? else {
             return Ok(None);
         };
         // On an overlay, a file moved out of a lower layer is copied and keeps its inode number.
         let parent = atomic::parent_of(path);
-        let is_copied = space::has_layers(parent);
+        let is_copied = space::is_overlay(parent);
         Ok(Some(Self {
             born: id.born.filter(|_| !is_copied),
             ..id
@@ -41,7 +41,7 @@ impl FileId {
     }
 
     /// The identity of a file of which only the inode number was recorded.
-    pub(crate) fn of_inode(ino: u64) -> Self {
+    pub(crate) fn from_inode(ino: u64) -> Self {
         Self {
             volume: None,
             ino,
@@ -49,7 +49,7 @@ impl FileId {
         }
     }
 
-    /// Returns true if both are the same file, as far as both are known.
+    /// Returns true if both identities are of the same file. Birth times are compared only if both have one.
     pub(crate) fn is(self, other: Self) -> bool {
         let agree = |(a, b)| a == b;
         self.ino == other.ino
@@ -58,23 +58,22 @@ impl FileId {
     }
 }
 
-/// The identity and metadata of the file at `path`; `None` if there is none. Does not follow a
-/// link.
+/// Reads the identity and metadata of the file at `path`; `None` if there is no file. Does not follow a link.
 ///
 /// # Errors
 /// The metadata cannot be read.
 pub(crate) fn look(path: &Path) -> Result<Option<(FileId, Metadata)>, IoError> {
     let meta = path.symlink_metadata();
-    match meta.and_then(|meta| Ok((id_of(path, &meta)?, meta))) {
+    match meta.and_then(|meta| Ok((read_id(path, &meta)?, meta))) {
         Ok(found) => Ok(Some(found)),
         Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
-        Err(e) => Err(e).at("look at", path),
+        Err(e) => Err(e).at("inspect", path),
     }
 }
 
 #[cfg(unix)]
 #[allow(clippy::unnecessary_wraps, reason = "elsewhere it may fail")]
-fn id_of(_path: &Path, meta: &Metadata) -> std::io::Result<FileId> {
+fn read_id(_path: &Path, meta: &Metadata) -> std::io::Result<FileId> {
     use std::os::unix::fs::MetadataExt;
     // On other systems, programs can set this time, or it changes with the file.
     let born = cfg!(target_os = "linux").then(|| meta.created().ok());
@@ -89,7 +88,7 @@ fn id_of(_path: &Path, meta: &Metadata) -> std::io::Result<FileId> {
 }
 
 #[cfg(windows)]
-fn id_of(path: &Path, _meta: &Metadata) -> std::io::Result<FileId> {
+fn read_id(path: &Path, _meta: &Metadata) -> std::io::Result<FileId> {
     let found = information(path, true)?;
     // No times: a new file inherits those of a file that just had its name.
     Ok(FileId {
@@ -101,7 +100,7 @@ fn id_of(path: &Path, _meta: &Metadata) -> std::io::Result<FileId> {
 
 /// Returns the numbers of the device and of the file or folder, which are valid until the next
 /// restart; `None` if they cannot be read. Follows links.
-pub(crate) fn numbers_of(path: &Path) -> Option<(u64, u64)> {
+pub(crate) fn read_device_and_inode(path: &Path) -> Option<(u64, u64)> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::MetadataExt;
@@ -163,7 +162,7 @@ mod tests {
     use std::fs;
 
     #[test]
-    fn a_file_keeps_what_it_is_under_another_name_and_a_new_one_is_another() {
+    fn a_file_id_survives_a_rename_and_differs_for_a_new_file() {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
         let is_noted = |noted: FileId, name: &str| {
@@ -171,23 +170,29 @@ mod tests {
             found.is_some_and(|(id, _)| noted.is(id))
         };
         atomic::write(&at("a"), b"one").unwrap();
-        let one = FileId::note(&at("a")).unwrap().unwrap();
+        let one = FileId::read(&at("a")).unwrap().unwrap();
         fs::hard_link(at("a"), at("second")).unwrap();
         atomic::rename(&at("a"), &at("b")).unwrap();
         assert!(is_noted(one, "b"));
         assert!(is_noted(one, "second"));
         assert!(!is_noted(one, "a"));
-        assert_eq!(FileId::note(&at("a")).unwrap(), None);
+        assert_eq!(FileId::read(&at("a")).unwrap(), None);
         // A new file at the same name may have the times of the first.
         atomic::write(&at("a"), b"two").unwrap();
         assert!(!is_noted(one, "a"));
         fs::create_dir(at("folder")).unwrap();
-        let within = FileId::note(&at("folder")).unwrap().unwrap();
+        let within = FileId::read(&at("folder")).unwrap().unwrap();
         assert!(!is_noted(within, ""));
         assert!(is_noted(within, "folder"));
-        assert_eq!(numbers_of(&at("b")), numbers_of(&at("second")));
-        assert_ne!(numbers_of(&at("a")), numbers_of(&at("b")));
-        assert_eq!(numbers_of(&at("none")), None);
+        assert_eq!(
+            read_device_and_inode(&at("b")),
+            read_device_and_inode(&at("second"))
+        );
+        assert_ne!(
+            read_device_and_inode(&at("a")),
+            read_device_and_inode(&at("b"))
+        );
+        assert_eq!(read_device_and_inode(&at("none")), None);
         let other_spelling = at("folder").join("../folder");
         assert!(is_same_folder(&at("folder"), &other_spelling));
         assert!(!is_same_folder(&at("folder"), folder.path()));

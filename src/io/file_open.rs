@@ -21,7 +21,7 @@ pub(crate) fn open(path: impl AsRef<Path>) -> io::Result<File> {
     Ok(open_with(path.as_ref(), false)?.0)
 }
 
-/// Opens a file that was seen to be a regular one, without following a link that has replaced it.
+/// Opens a regular file, without following a link.
 ///
 /// # Errors
 /// Those of [`open`]; the path is a link.
@@ -38,7 +38,7 @@ pub(crate) fn append_no_link(path: impl AsRef<Path>) -> io::Result<File> {
     let path = path.as_ref();
     #[cfg(windows)]
     refuse_link(path)?;
-    let options = with_flags(options.append(true), true);
+    let options = set_flags(options.append(true), true);
     let file = sharing::open(options, &beneath::reach(path)?)?;
     check_kind(&file.metadata()?)?;
     events::trace!("appended to {}", path.display());
@@ -88,7 +88,7 @@ pub(crate) fn read(path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
 /// # Errors
 /// See [`open`].
 pub(crate) fn open_if_exists(path: &Path) -> Result<Option<File>, IoError> {
-    if_exists(open(path), path)
+    none_if_missing(open(path), path)
 }
 
 /// Reads a whole regular file; `None` if it does not exist.
@@ -96,10 +96,10 @@ pub(crate) fn open_if_exists(path: &Path) -> Result<Option<File>, IoError> {
 /// # Errors
 /// See [`open`].
 pub(crate) fn read_if_exists(path: &Path) -> Result<Option<Vec<u8>>, IoError> {
-    if_exists(read(path), path)
+    none_if_missing(read(path), path)
 }
 
-fn if_exists<T>(found: io::Result<T>, path: &Path) -> Result<Option<T>, IoError> {
+fn none_if_missing<T>(found: io::Result<T>, path: &Path) -> Result<Option<T>, IoError> {
     match found {
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
         found => found.map(Some).at("read", path),
@@ -167,8 +167,8 @@ pub(crate) fn check(path: &Path) -> io::Result<()> {
 
 /// Sets `O_NONBLOCK`, so that opening a pipe does not wait for its other end. No effect on regular
 /// files.
-pub(super) fn without_waiting(options: &mut OpenOptions) -> &mut OpenOptions {
-    with_flags(options, false)
+pub(super) fn set_nonblocking(options: &mut OpenOptions) -> &mut OpenOptions {
+    set_flags(options, false)
 }
 
 fn open_with(path: &Path, no_link: bool) -> io::Result<(File, Metadata)> {
@@ -182,7 +182,7 @@ fn open_with(path: &Path, no_link: bool) -> io::Result<(File, Metadata)> {
     #[cfg(not(target_os = "linux"))]
     let beneath = None;
     let file =
-        beneath.unwrap_or_else(|| sharing::open(with_flags(options.read(true), no_link), path));
+        beneath.unwrap_or_else(|| sharing::open(set_flags(options.read(true), no_link), path));
     #[cfg(unix)]
     let file = file.map_err(|e| {
         // The error of opening a socket.
@@ -219,7 +219,7 @@ fn wait_free_flags(no_link: bool) -> rustix::fs::OFlags {
     flags
 }
 
-fn with_flags(options: &mut OpenOptions, no_link: bool) -> &mut OpenOptions {
+fn set_flags(options: &mut OpenOptions, no_link: bool) -> &mut OpenOptions {
     #[cfg(unix)]
     {
         use std::os::unix::fs::OpenOptionsExt;
@@ -251,7 +251,7 @@ fn check_kind(meta: &Metadata) -> io::Result<()> {
     }
 }
 
-/// The initial buffer size for reading a file: its size, but at most 1 MiB, since the reported size
+/// Returns the initial buffer size for reading a file: its size, at most 1 MiB, because the reported size
 /// may be wrong.
 fn capacity_for(meta: &Metadata) -> usize {
     const MOST: u64 = 1 << 20;
@@ -288,7 +288,7 @@ mod tests {
     /// Windows has no pipes, sockets and devices among its files.
     #[cfg(unix)]
     #[test]
-    fn only_files_are_opened_and_nothing_is_waited_for() {
+    fn pipes_sockets_and_folders_are_refused_without_waiting() {
         use std::fs;
         use std::os::unix::fs::symlink;
         use std::os::unix::net::UnixListener;

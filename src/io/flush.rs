@@ -6,27 +6,28 @@ use std::io;
 /// Makes the content and the attributes of `file` durable.
 #[allow(clippy::disallowed_methods, reason = "the flush itself")]
 pub(crate) fn all(file: &File) -> io::Result<()> {
-    or_fsync(file, file.sync_all())
+    fall_back_to_fsync(file, file.sync_all())
 }
 
 /// Makes the content of `file` durable, and of its attributes only what is needed to read it.
 #[allow(clippy::disallowed_methods, reason = "the flush itself")]
 pub(crate) fn data(file: &File) -> io::Result<()> {
-    or_fsync(file, file.sync_data())
+    fall_back_to_fsync(file, file.sync_data())
 }
 
-/// Makes the names in a folder durable. A disk that cannot flush folders, as some network disks, has nothing beyond.
+/// Makes the names in a folder durable. Succeeds without effect on a disk that cannot flush folders, as some network
+/// disks.
 #[cfg(unix)]
-pub(crate) fn folder(folder: &File) -> io::Result<()> {
+pub(crate) fn sync_folder(folder: &File) -> io::Result<()> {
     match all(folder) {
         Err(e) if is_refusal(&e) => Ok(()),
         flushed => flushed,
     }
 }
 
-/// On macOS the standard library asks the drive to empty its cache too (`F_FULLFSYNC`). The disks that
-/// refuse this, SMB and exFAT among them, offer nothing beyond fsync(2).
-fn or_fsync(file: &File, flushed: io::Result<()>) -> io::Result<()> {
+/// Calls fsync(2) if the disk refused `flushed`: on macOS the standard library asks the drive to empty its cache too
+/// (`F_FULLFSYNC`), which SMB and exFAT refuse.
+fn fall_back_to_fsync(file: &File, flushed: io::Result<()>) -> io::Result<()> {
     #[cfg(target_vendor = "apple")]
     if flushed.as_ref().is_err_and(is_refusal) {
         return Ok(rustix::fs::fsync(file)?);
@@ -49,7 +50,7 @@ mod tests {
     use rustix::io::Errno;
 
     #[test]
-    fn a_failed_write_is_no_refusal_to_flush() {
+    fn is_refusal_is_false_for_write_errors() {
         for (errno, expected) in [
             (Errno::NOTSUP, true),
             (Errno::NOTTY, true),

@@ -38,7 +38,7 @@ impl Sha256Digest {
 
 impl fmt::Display for Sha256Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex(&self.0))
+        f.write_str(&to_hex(&self.0))
     }
 }
 
@@ -83,25 +83,25 @@ impl Hasher {
         self.0.update(bytes);
     }
 
-    /// The digest as 64 lower-case hex characters.
+    /// Returns the digest as 64 lower-case hex characters.
     pub(crate) fn finish(self) -> String {
-        hex(&self.0.finalize())
+        to_hex(&self.0.finalize())
     }
 
-    /// The digest of the input so far. More input may follow.
+    /// Returns the digest of the input so far. More input may follow.
     pub(crate) fn digest(&self) -> Sha256Digest {
         // A copy of the state, which is a hundred bytes, so that hashing can go on.
         Sha256Digest(self.0.clone().finalize().into())
     }
 }
 
-/// The digest of `bytes` as 64 lower-case hex characters.
+/// Returns the digest of `bytes` as 64 lower-case hex characters.
 pub(crate) fn sha256(bytes: &[u8]) -> String {
-    hex(&Sha256::digest(bytes))
+    to_hex(&Sha256::digest(bytes))
 }
 
 /// Returns the digest of all bytes of `reader`, and their number.
-pub(crate) fn sha256_of(reader: &mut impl Read) -> io::Result<(String, u64)> {
+pub(crate) fn hash_reader(reader: &mut impl Read) -> io::Result<(String, u64)> {
     let mut hasher = Hasher::default();
     let mut buffer = vec![0; 128 * 1024];
     let mut total = 0;
@@ -115,7 +115,7 @@ pub(crate) fn sha256_of(reader: &mut impl Read) -> io::Result<(String, u64)> {
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
+fn to_hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
     digits

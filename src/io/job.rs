@@ -19,11 +19,11 @@ impl ChildJob {
         let child = command.spawn()?;
         // Microseconds after the start, and a program needs milliseconds to start another one. A child that is started
         // suspended has no such gap, but only unsafe code can resume it.
-        let job = Self::of(&child).ok();
+        let job = Self::create_for(&child).ok();
         Ok((child, job))
     }
 
-    fn of(child: &Child) -> io::Result<Self> {
+    fn create_for(child: &Child) -> io::Result<Self> {
         let mut limits = ExtendedLimitInfo::new();
         // A daemon that the child starts may leave the job, as it leaves a process group on Unix.
         limits.limit_kill_on_job_close().limit_breakaway_ok();

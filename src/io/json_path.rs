@@ -33,13 +33,16 @@ pub(crate) fn serialize<S: Serializer>(path: &Path, serializer: S) -> Result<S::
 
 /// Serialises a path as it is displayed, so that one that is not Unicode is no error. For reports, which
 /// are not read back.
-pub(crate) fn as_shown<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn serialize_displayed<S: Serializer>(
+    path: &Path,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&path.display())
 }
 
 /// Deserialises a path. Does not check where it leads.
 pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<PathBuf, D::Error> {
-    path_of(read_bytes(from)?).map_err(D::Error::custom)
+    path_from_bytes(read_bytes(from)?).map_err(D::Error::custom)
 }
 
 /// Returns the path with these bytes.
@@ -50,7 +53,7 @@ pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<PathBuf,
     clippy::unnecessary_wraps,
     reason = "elsewhere a path may be no Unicode"
 )]
-pub(crate) fn path_of(bytes: Vec<u8>) -> Result<PathBuf, &'static str> {
+pub(crate) fn path_from_bytes(bytes: Vec<u8>) -> Result<PathBuf, &'static str> {
     #[cfg(unix)]
     {
         use std::os::unix::ffi::OsStringExt;

@@ -1,8 +1,8 @@
 //! Limits that the system puts on this process.
 
-/// Returns the number of files that this process may have open. On Windows, a number that is always
+/// Returns the number of files that this process may have open at a time. On Windows, a number that is always
 /// possible.
-pub(crate) fn open_files() -> usize {
+pub(crate) fn max_open_files() -> usize {
     #[cfg(unix)]
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
     #[cfg(not(unix))]

@@ -53,17 +53,17 @@ impl LockError {
 impl FileLock {
     /// Takes the exclusive lock on `path` and waits without a limit, for work that must be
     /// completed. Reports a long wait.
-    pub fn exclusive(path: &Path) -> Result<Self, IoError> {
-        Self::wait_unless(path, || false)
+    pub fn acquire(path: &Path) -> Result<Self, IoError> {
+        Self::wait_and_report(path, || false)
     }
 
     /// Takes the exclusive lock on `path`, waiting until Ctrl-C. The error is then of the kind
     /// [`std::io::ErrorKind::Interrupted`].
-    pub(crate) fn exclusive_unless_interrupted(path: &Path) -> Result<Self, IoError> {
-        Self::wait_unless(path, progress::is_interrupted)
+    pub(crate) fn acquire_unless_interrupted(path: &Path) -> Result<Self, IoError> {
+        Self::wait_and_report(path, progress::is_interrupted)
     }
 
-    fn wait_unless(path: &Path, is_over: impl Fn() -> bool) -> Result<Self, IoError> {
+    fn wait_and_report(path: &Path, is_over: impl Fn() -> bool) -> Result<Self, IoError> {
         let lock = Self::wait(path, |waited| {
             if waited >= LONG {
                 progress::report_wait();
@@ -89,18 +89,18 @@ impl FileLock {
     }
 
     /// Takes the exclusive lock on `path`, waiting at most `limit`.
-    pub(crate) fn exclusive_within(path: &Path, limit: Duration) -> Result<Self, LockError> {
+    pub(crate) fn acquire_within(path: &Path, limit: Duration) -> Result<Self, LockError> {
         let lock = Self::wait(path, |waited| waited >= limit)?;
         lock.ok_or_else(|| LockError::Held(path.to_path_buf()))
     }
 
     /// Takes the exclusive lock on `path` if it is free.
-    pub fn try_exclusive(path: &Path) -> Result<Self, LockError> {
-        Self::exclusive_within(path, Duration::ZERO)
+    pub fn try_acquire(path: &Path) -> Result<Self, LockError> {
+        Self::acquire_within(path, Duration::ZERO)
     }
 
     /// Takes the shared lock on `path`, waiting while a process holds it exclusively.
-    pub(crate) fn shared(path: &Path) -> Result<Self, IoError> {
+    pub(crate) fn acquire_shared(path: &Path) -> Result<Self, IoError> {
         let file = open(path)?;
         lock_shared(&file).at("lock", path)?;
         Ok(Self { file })
@@ -156,7 +156,7 @@ pub(crate) fn is_free(path: &Path) -> bool {
 fn open(path: &Path) -> Result<File, IoError> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).truncate(false);
-    let file = sharing::open_or_create(file_open::without_waiting(&mut options), path);
+    let file = sharing::open_or_create(file_open::set_nonblocking(&mut options), path);
     file.at("open lock file", path)
 }
 
@@ -228,7 +228,7 @@ use system::{lock_shared, try_lock_shared};
 /// Repeats `look` while `is_held` returns true, for tests of calls that do not wait for a lock.
 /// Other tests fork, and until exec such a child holds every lock.
 #[cfg(test)]
-pub(crate) fn once_free<T>(mut look: impl FnMut() -> T, is_held: impl Fn(&T) -> bool) -> T {
+pub(crate) fn retry_until_free<T>(mut look: impl FnMut() -> T, is_held: impl Fn(&T) -> bool) -> T {
     let deadline = Instant::now() + Duration::from_secs(60);
     loop {
         let seen = look();
@@ -247,7 +247,7 @@ mod tests {
     fn a_locked_file_can_be_read_and_written_through_other_handles() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");
-        let lock = FileLock::exclusive(&path).unwrap();
+        let lock = FileLock::acquire(&path).unwrap();
         lock.fill(b"text").unwrap();
         assert_eq!(file_open::read(&path).unwrap(), b"text");
         std::io::Write::write_all(&mut file_open::append_no_link(&path).unwrap(), b"+").unwrap();
@@ -255,19 +255,19 @@ mod tests {
         assert!(lock.is_current(&path));
         assert!(is_held(&path) && !is_free(&path));
         assert!(matches!(
-            FileLock::try_exclusive(&path),
+            FileLock::try_acquire(&path),
             Err(LockError::Held(_))
         ));
         drop(lock);
-        once_free(|| is_held(&path), |held| *held);
-        let first = FileLock::shared(&path).unwrap();
-        let second = FileLock::shared(&path).unwrap();
+        retry_until_free(|| is_held(&path), |held| *held);
+        let first = FileLock::acquire_shared(&path).unwrap();
+        let second = FileLock::acquire_shared(&path).unwrap();
         assert!(matches!(
-            FileLock::try_exclusive(&path),
+            FileLock::try_acquire(&path),
             Err(LockError::Held(_))
         ));
         drop((first, second));
-        let again = || FileLock::try_exclusive(&path);
-        assert!(once_free(again, Result::is_err).is_ok());
+        let again = || FileLock::try_acquire(&path);
+        assert!(retry_until_free(again, Result::is_err).is_ok());
     }
 }

@@ -2,7 +2,7 @@
 
 use super::environment::Environment;
 
-/// The name that the system gives this machine, without its domain.
+/// Returns the host name of this machine, without its domain.
 pub(crate) fn name(env: &Environment) -> Option<String> {
     let full = system_name(env)?;
     let first = full.split('.').next().unwrap_or_default();

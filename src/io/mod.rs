@@ -55,7 +55,7 @@ pub(crate) mod tree;
 
 pub(crate) use atomic::with_suffix;
 pub(crate) use disk_clock::{changed_ns, modified_ns};
-pub(crate) use json_path::as_shown;
+pub(crate) use json_path::serialize_displayed;
 pub(crate) use progress::is_interrupted;
 pub(crate) use quantity::pluralize;
 pub(crate) use random_id::random_id;
@@ -165,7 +165,7 @@ impl<T> IoContext<T> for std::io::Result<T> {
 }
 
 /// Returns the messages of the causes of an error, nearest first.
-pub(crate) fn causes_of(error: &dyn std::error::Error) -> Vec<String> {
+pub(crate) fn list_causes(error: &dyn std::error::Error) -> Vec<String> {
     std::iter::successors(error.source(), |cause| cause.source())
         .map(ToString::to_string)
         .collect()

@@ -16,7 +16,7 @@ pub(crate) fn are_kept(folder: &Path) -> Result<bool, IoError> {
         use super::IoContext;
         use std::os::unix::fs::MetadataExt;
         let file = probe_file(folder).at("create a file in", folder)?;
-        let meta = file.metadata().at("look at", folder)?;
+        let meta = file.metadata().at("inspect", folder)?;
         Ok(!is_open(meta.mode()))
     }
     #[cfg(not(unix))]

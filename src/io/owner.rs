@@ -90,13 +90,13 @@ fn give_folder(path: &Path) {
     }
 }
 
-/// Creates the file `path` (0600) with the owner of its folder, if root runs this process and nothing has that name,
-/// for an open that creates a file only if there is none. Not after that open: the file could be one that another
-/// user has linked there.
+/// Creates the file `path` (0600) with the owner of its folder, if this process runs as root and the name is free. Call
+/// it before an open that creates the file: after that open, changing the owner could change a file that another user
+/// has linked there.
 ///
 /// # Errors
-/// A folder on the way is a link that is not followed.
-pub(crate) fn create_for(path: &Path) -> io::Result<()> {
+/// A folder of the path is a link that must not be followed.
+pub(crate) fn create_if_missing(path: &Path) -> io::Result<()> {
     #[cfg(unix)]
     if is_root() && path.symlink_metadata().is_err() {
         use std::os::unix::fs::OpenOptionsExt;

@@ -15,7 +15,10 @@ pub(crate) fn threads() -> usize {
 
 /// Runs `other` on another thread and `own` on this one. If no thread can be started, runs `other`
 /// afterwards.
-pub(crate) fn both<A: Send, B>(other: impl Fn() -> A + Sync, own: impl FnOnce() -> B) -> (A, B) {
+pub(crate) fn run_both<A: Send, B>(
+    other: impl Fn() -> A + Sync,
+    own: impl FnOnce() -> B,
+) -> (A, B) {
     thread::scope(|scope| {
         let beside = thread::Builder::new().spawn_scoped(scope, &other);
         let own = own();
@@ -29,7 +32,7 @@ pub(crate) fn both<A: Send, B>(other: impl Fn() -> A + Sync, own: impl FnOnce() 
     })
 }
 
-/// Accepts jobs; see [`ordered`].
+/// Accepts jobs; see [`run_ordered`].
 pub(crate) struct Submitter<'a, J, R>(SubmitTo<'a, J, R>);
 
 enum SubmitTo<'a, J, R> {
@@ -74,9 +77,8 @@ impl<J, R> Submitter<'_, J, R> {
 /// If the system starts fewer threads, the jobs run on those; if it starts none, on the caller's thread.
 ///
 /// # Errors
-/// Returns the error of `take`, else that of `produce`, which gets [`ConsumerFailed`] after an error of
-/// `take`.
-pub(crate) fn ordered<J, R, P, E>(
+/// Returns the error of `take`, else that of `produce`. After an error of `take`, `produce` gets [`ConsumerFailed`].
+pub(crate) fn run_ordered<J, R, P, E>(
     in_flight: usize,
     work: impl Fn(J) -> R + Sync,
     take: impl FnMut(R) -> Result<(), E> + Send,
@@ -87,14 +89,14 @@ where
     R: Send,
     E: Send,
 {
-    ordered_on(threads(), in_flight, work, take, produce)
+    run_ordered_on(threads(), in_flight, work, take, produce)
 }
 
-/// Like [`ordered`], for jobs that are known beforehand.
+/// Like [`run_ordered`], for jobs that are known beforehand.
 ///
 /// # Errors
-/// The error of `take`; further jobs are not begun then.
-pub(crate) fn ordered_each<J, R, E>(
+/// Returns the error of `take`. No further job begins then.
+pub(crate) fn run_each_ordered<J, R, E>(
     in_flight: usize,
     jobs: impl IntoIterator<Item = J>,
     work: impl Fn(J) -> R + Sync,
@@ -105,7 +107,7 @@ where
     R: Send,
     E: Send,
 {
-    ordered(in_flight, work, take, |submitter| {
+    run_ordered(in_flight, work, take, |submitter| {
         let mut jobs = jobs.into_iter();
         // The error of `take` is returned.
         let _ = jobs.try_for_each(|job| submitter.submit(job));
@@ -113,12 +115,12 @@ where
     })
 }
 
-/// Like [`ordered`], with a given number of threads, for work that waits for disks more than it
+/// Like [`run_ordered`], with a given number of threads, for work that waits for disks more than it
 /// computes.
 ///
 /// # Errors
-/// As [`ordered`].
-pub(crate) fn ordered_on<J, R, P, E>(
+/// As [`run_ordered`].
+pub(crate) fn run_ordered_on<J, R, P, E>(
     threads: usize,
     in_flight: usize,
     work: impl Fn(J) -> R + Sync,
@@ -169,14 +171,14 @@ where
             _ => {
                 // The consumer ends, if it still runs.
                 drop((jobs, order));
-                run_here(&work, &take, produce)
+                run_on_caller(&work, &take, produce)
             }
         }
     })
 }
 
-/// [`ordered`] without a thread besides the caller's.
-fn run_here<J, R, P, E>(
+/// Like [`run_ordered`], but runs everything on the calling thread.
+fn run_on_caller<J, R, P, E>(
     work: &impl Fn(J) -> R,
     take: &Mutex<impl FnMut(R) -> Result<(), E>>,
     produce: impl FnOnce(&Submitter<'_, J, R>) -> Result<P, E>,
@@ -208,7 +210,7 @@ mod tests {
             let mut taken = Vec::new();
             let work =
                 |n: u64| (0..(n * 7919) % 5000).fold(n * 2, |sum, _| std::hint::black_box(sum));
-            let sum = ordered_on(
+            let sum = run_ordered_on(
                 threads,
                 4,
                 work,
@@ -224,9 +226,9 @@ mod tests {
     }
 
     #[test]
-    fn a_taker_that_fails_stops_the_producer() {
+    fn a_failing_consumer_stops_the_producer() {
         for threads in [8, 1, 0] {
-            let result = ordered_on(
+            let result = run_ordered_on(
                 threads,
                 4,
                 |n: u64| n,

@@ -7,7 +7,7 @@
 
 use super::child_streams::{self, StderrTail};
 #[cfg(unix)]
-use super::processes::pid_of;
+use super::processes::to_pid;
 use super::progress::is_interrupted;
 use std::io::{self, Read};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
@@ -69,7 +69,7 @@ pub(crate) struct PipedChild {
     _job: Option<super::job::ChildJob>,
 }
 
-/// A limit that counts until the first progress, if standard error shows that the child fails.
+/// A time limit until the first progress, for a child whose standard error shows that it fails.
 #[derive(Debug)]
 struct StartLimit {
     limit: Duration,
@@ -136,7 +136,7 @@ impl PipedChild {
         self.start_limit = None;
     }
 
-    /// Waits for the child to end and returns its end. Unread output is discarded.
+    /// Waits for the child to end and returns its status and standard error. Discards unread output.
     pub(crate) fn finish(mut self) -> ChildEnd {
         let mut rest = [0; 8192];
         // A child that writes into a full pipe would never end.
@@ -148,7 +148,7 @@ impl PipedChild {
         self.end();
         ChildEnd {
             status: self.status,
-            stderr: self.stderr.to_end(STDERR_DRAIN_TIMEOUT),
+            stderr: self.stderr.wait_for_end(STDERR_DRAIN_TIMEOUT),
             stop: self.stop,
         }
     }
@@ -166,7 +166,7 @@ impl PipedChild {
     fn fails_to_start(&self) -> bool {
         let elapsed = self.last_progress.elapsed();
         let limit = self.start_limit.as_ref();
-        limit.is_some_and(|l| elapsed >= l.limit && (l.is_failing)(&self.stderr.so_far()))
+        limit.is_some_and(|l| elapsed >= l.limit && (l.is_failing)(&self.stderr.read_so_far()))
     }
 
     fn poll_status(&mut self) -> Option<ExitStatus> {
@@ -182,7 +182,7 @@ impl PipedChild {
             return;
         }
         #[cfg(unix)]
-        if let Some(pid) = pid_of(self.child.id()) {
+        if let Some(pid) = to_pid(self.child.id()) {
             // restic 0.14 cleans up on SIGINT only. The id is the child's: it is not reaped yet.
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::INT);
             let deadline = Instant::now() + END_TIMEOUT;
@@ -201,7 +201,7 @@ impl Read for PipedChild {
     /// The next bytes of standard output.
     ///
     /// # Errors
-    /// The user interrupted this process, or the limit has passed; [`PipedChild::finish`] tells which.
+    /// The user interrupted this process, or the limit has passed. [`PipedChild::finish`] returns which.
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         while self.position == self.chunk.len() {
             self.check_stop();
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn output_is_read_to_its_end_and_errors_are_kept() {
+    fn stdout_and_stderr_are_returned_completely() {
         let mut child = shell("echo out; echo err >&2; exit 3", Duration::from_secs(60));
         let mut text = String::new();
         child.read_to_string(&mut text).unwrap();
@@ -288,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn repeated_output_alone_is_no_progress_where_marks_are_expected() {
+    fn output_is_no_progress_after_expect_marks() {
         let mut child = shell(
             "while :; do echo same; sleep 0.01; done",
             Duration::from_millis(200),

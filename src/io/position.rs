@@ -150,7 +150,7 @@ mod tests {
             (20 * page, ALIGNMENT + 1, 1),
             (page, 100, 0),
         ] {
-            let mut buffer = BufferPool::default().aligned(len);
+            let mut buffer = BufferPool::default().take_aligned(len);
             for (byte, value) in buffer.iter_mut().zip((0..251).cycle()) {
                 *byte = value;
             }

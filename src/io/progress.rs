@@ -29,7 +29,7 @@ pub(crate) struct Phases<'a> {
 
 impl<'a> Phases<'a> {
     /// Passes the progress of all phases to `progress`.
-    pub(crate) fn of(progress: &'a dyn Progress) -> Self {
+    pub(crate) fn new(progress: &'a dyn Progress) -> Self {
         Self {
             progress,
             done: AtomicU64::new(0),
@@ -94,12 +94,12 @@ static ON_WAIT: OnceLock<WaitCallback> = OnceLock::new();
 static WAIT_REPORTED: AtomicBool = AtomicBool::new(false);
 
 /// Sets the callback of [`report_wait`]. Only the first call has an effect.
-pub(crate) fn on_wait(tell: impl Fn() + Send + Sync + 'static) {
+pub(crate) fn set_wait_callback(tell: impl Fn() + Send + Sync + 'static) {
     // Every caller sets the same callback.
     let _ = ON_WAIT.set(Box::new(tell));
 }
 
-/// Reports, once per process, that it waits for a lock of another process.
+/// Reports, once per process, that this process waits for a lock of another one.
 pub(crate) fn report_wait() {
     if let Some(tell) = ON_WAIT.get()
         && !WAIT_REPORTED.swap(true, Ordering::Relaxed)
@@ -110,7 +110,7 @@ pub(crate) fn report_wait() {
 
 /// Runs `read`, which may block on user input. Ctrl-C ends the process at once during the call: no
 /// operation is under way, and the read would not return on a signal.
-pub(crate) fn waiting_for_input<T>(read: impl FnOnce() -> T) -> T {
+pub(crate) fn block_on_input<T>(read: impl FnOnce() -> T) -> T {
     WAITING_FOR_INPUT.store(true, Ordering::SeqCst);
     let result = read();
     WAITING_FOR_INPUT.store(false, Ordering::SeqCst);
@@ -118,17 +118,17 @@ pub(crate) fn waiting_for_input<T>(read: impl FnOnce() -> T) -> T {
 }
 
 /// Leaves all signals to a program that takes over the terminal.
-pub(crate) fn hand_over() {
+pub(crate) fn hand_over_signals() {
     HANDED_OVER.store(true, Ordering::SeqCst);
 }
 
-/// Returns true after [`hand_over`].
+/// Returns true after [`hand_over_signals`].
 pub(crate) fn is_handed_over() -> bool {
     HANDED_OVER.load(Ordering::SeqCst)
 }
 
 /// Returns true if Ctrl-C should end the process at once: it waits for input, or this is the second
 /// Ctrl-C.
-pub(crate) fn ends_at_once() -> bool {
+pub(crate) fn should_end_at_once() -> bool {
     WAITING_FOR_INPUT.load(Ordering::SeqCst) || is_interrupted()
 }

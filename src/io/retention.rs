@@ -4,8 +4,8 @@ use chrono::{Datelike, NaiveDate, TimeDelta, Weekday};
 
 /// The rules for a series. 0 or `None` is no rule.
 ///
-/// With a keep rule, only the items that a keep rule names stay. An item over a limit is dropped,
-/// even if a keep rule names it.
+/// If there is a keep rule, only items that a keep rule selects stay. An item over a limit is dropped, even if a keep
+/// rule selects it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct RetentionPolicy {
     /// Keep this many of the newest.
@@ -39,7 +39,7 @@ impl RetentionPolicy {
         *self == Self::default()
     }
 
-    /// Returns for each of `items`, the newest first, the names of the keep rules that name it, or
+    /// Returns for each of `items`, the newest first, the names of the keep rules that select it, or
     /// `None` if it is dropped. Without keep rules the text is empty.
     pub(crate) fn apply(&self, items: &[RetentionItem]) -> Vec<Option<String>> {
         let limits_only = Self {
@@ -48,7 +48,11 @@ impl RetentionPolicy {
             ..Self::default()
         };
         let keeps_all = *self == limits_only;
-        let rules = self.keep_rules(items).into_iter().zip(items).enumerate();
+        let rules = self
+            .match_keep_rules(items)
+            .into_iter()
+            .zip(items)
+            .enumerate();
         rules
             .map(|(i, (rules, item))| {
                 let is_excess = self.max_count > 0 && i >= self.max_count;
@@ -59,8 +63,8 @@ impl RetentionPolicy {
             .collect()
     }
 
-    /// Returns for each item the names of the keep rules that name it.
-    fn keep_rules(&self, items: &[RetentionItem]) -> Vec<Vec<String>> {
+    /// Returns for each item the names of the keep rules that select it.
+    fn match_keep_rules(&self, items: &[RetentionItem]) -> Vec<Vec<String>> {
         let mut rules = vec![Vec::new(); items.len()];
         for rules in rules.iter_mut().take(self.last as usize) {
             rules.push(format!("last {}", self.last));

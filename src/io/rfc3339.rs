@@ -13,14 +13,14 @@ pub(crate) struct Rfc3339Time {
 
 impl Rfc3339Time {
     pub(crate) fn parse(text: &str) -> Option<Self> {
-        instant(text).map(|at| Self {
+        parse_instant(text).map(|at| Self {
             text: text.to_owned(),
             at,
         })
     }
 
     /// Formats milliseconds since 1970 in UTC, with milliseconds and `Z`.
-    pub(crate) fn of_millis(millis: i64) -> Option<Self> {
+    pub(crate) fn from_millis(millis: i64) -> Option<Self> {
         let at = DateTime::from_timestamp_millis(millis)?;
         Some(Self {
             text: at.to_rfc3339_opts(SecondsFormat::Millis, true),
@@ -33,7 +33,7 @@ impl Rfc3339Time {
     }
 
     /// Returns the later of two times, the first if they are equal.
-    pub(crate) fn later(first: Option<Self>, second: Option<Self>) -> Option<Self> {
+    pub(crate) fn later_of(first: Option<Self>, second: Option<Self>) -> Option<Self> {
         match (first, second) {
             (Some(a), Some(b)) if b.at > a.at => Some(b),
             (Some(a), _) => Some(a),
@@ -44,14 +44,14 @@ impl Rfc3339Time {
 
 /// Parses an RFC 3339 time. The form that Codex writes, `2026-11-20T10:48:02.323Z`, has a fast
 /// path, because every line of every rollout has one.
-pub(crate) fn instant(text: &str) -> Option<DateTime<Utc>> {
-    plain(text.as_bytes()).or_else(|| {
+pub(crate) fn parse_instant(text: &str) -> Option<DateTime<Utc>> {
+    parse_codex_form(text.as_bytes()).or_else(|| {
         let at = DateTime::parse_from_rfc3339(text).ok()?;
         Some(at.to_utc())
     })
 }
 
-fn plain(text: &[u8]) -> Option<DateTime<Utc>> {
+fn parse_codex_form(text: &[u8]) -> Option<DateTime<Utc>> {
     let (head, tail) = text.split_at_checked(19)?;
     let separators = [head[4], head[7], head[10], head[13], head[16]];
     if &separators != b"--T::" {
@@ -95,22 +95,22 @@ mod tests {
             "2024-02-29T00:00:00.1Z",
         ] {
             let slow = DateTime::parse_from_rfc3339(text).unwrap().to_utc();
-            assert_eq!(plain(text.as_bytes()), Some(slow), "{text}");
+            assert_eq!(parse_codex_form(text.as_bytes()), Some(slow), "{text}");
         }
         assert_eq!(
-            instant("2026-11-20T12:48:02.5+02:00"),
-            instant("2026-11-20T10:48:02.5Z")
+            parse_instant("2026-11-20T12:48:02.5+02:00"),
+            parse_instant("2026-11-20T10:48:02.5Z")
         );
         for text in ["2026-02-29T00:00:00Z", "yesterday", "", "2026-11-20"] {
-            assert_eq!(instant(text), None, "{text}");
+            assert_eq!(parse_instant(text), None, "{text}");
         }
     }
 
     #[test]
-    fn of_equal_times_the_first_keeps_its_text() {
+    fn later_returns_the_first_of_equal_times() {
         let a = Rfc3339Time::parse("2026-11-20T10:00:00Z");
-        let b = Rfc3339Time::of_millis(1_795_168_800_000);
+        let b = Rfc3339Time::from_millis(1_795_168_800_000);
         assert_eq!(b.clone().unwrap().text, "2026-11-20T10:00:00.000Z");
-        assert_eq!(Rfc3339Time::later(a.clone(), b), a);
+        assert_eq!(Rfc3339Time::later_of(a.clone(), b), a);
     }
 }

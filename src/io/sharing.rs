@@ -41,8 +41,9 @@ pub(super) fn is_busy(error: &io::Error) -> bool {
     is_in_use(error) || cfg!(windows) && error.kind() == io::ErrorKind::PermissionDenied
 }
 
-/// Replaces an "access denied" by its cause if another process has the file open.
-fn name_cause(error: io::Error, path: &Path) -> io::Error {
+/// Returns [`FileInUse`] instead of `error` if another process has the file open: Windows reports that as "access
+/// denied".
+fn detect_file_in_use(error: io::Error, path: &Path) -> io::Error {
     #[cfg(windows)]
     if is_busy(&error) {
         use std::os::windows::fs::OpenOptionsExt;
@@ -88,14 +89,14 @@ pub(crate) fn open_or_create(options: &mut fs::OpenOptions, path: &Path) -> io::
         use std::os::unix::fs::OpenOptionsExt;
         options.mode(0o600);
     }
-    super::owner::create_for(path)?;
+    super::owner::create_if_missing(path)?;
     open_to_write(options, path)
 }
 
 /// Renames `from` to `to`, replacing it, also if it is read-only. Makes nothing durable.
 pub(crate) fn rename(from: &Path, to: &Path) -> io::Result<()> {
     let renamed = retry(is_busy, || rename_at_once(from, to));
-    renamed.map_err(|e| name_cause(e, to))
+    renamed.map_err(|e| detect_file_in_use(e, to))
 }
 
 /// Like [`rename`], but does not wait.
@@ -113,7 +114,7 @@ pub(crate) fn remove_file(path: impl AsRef<Path>) -> io::Result<()> {
     let removed = retry(is_busy, || {
         fs::remove_file(beneath::reach(path)?).inspect_err(|_| make_writable(path))
     });
-    removed.map_err(|e| name_cause(e, path))
+    removed.map_err(|e| detect_file_in_use(e, path))
 }
 
 /// Gives a file a second name, which must be free.
@@ -126,8 +127,7 @@ pub(crate) fn remove_dir(path: impl AsRef<Path>) -> io::Result<()> {
     fs::remove_dir(beneath::reach(path.as_ref())?)
 }
 
-/// Asks the question of Windows on Linux, in builds for tests: is the file that is replaced open in any
-/// process, also this one?
+/// Emulates Windows on Linux, in test builds: refuses to replace a file that is open in any process, also in this one.
 #[cfg(all(debug_assertions, target_os = "linux"))]
 mod emulation {
     use super::{FileInUse, Path, fs, io};

@@ -1,17 +1,17 @@
 //! Quoting for a Unix shell, for commands that people copy.
 
 /// Returns `word` quoted, if a shell would split or expand it.
-pub(crate) fn word(word: &str) -> String {
+pub(crate) fn quote_if_needed(word: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,".contains(c);
     if !word.is_empty() && word.chars().all(is_plain) {
         word.to_owned()
     } else {
-        quoted(word)
+        single_quote(word)
     }
 }
 
 /// Returns `text` in single quotes.
-pub(crate) fn quoted(text: &str) -> String {
+pub(crate) fn single_quote(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }
 
@@ -21,9 +21,9 @@ mod tests {
 
     #[test]
     fn shell_metacharacters_are_quoted() {
-        assert_eq!(word("/home/a/.codex"), "/home/a/.codex");
-        assert_eq!(word("a b"), "'a b'");
-        assert_eq!(word("o'b$(id)"), r"'o'\''b$(id)'");
-        assert_eq!(word(""), "''");
+        assert_eq!(quote_if_needed("/home/a/.codex"), "/home/a/.codex");
+        assert_eq!(quote_if_needed("a b"), "'a b'");
+        assert_eq!(quote_if_needed("o'b$(id)"), r"'o'\''b$(id)'");
+        assert_eq!(quote_if_needed(""), "''");
     }
 }

@@ -1,4 +1,4 @@
-//! Signals to this process. `io::attached` passes on those that a child with the terminal shall get.
+//! Signals to this process. `io::attached` passes on those for a child that has the terminal.
 
 use std::io;
 
@@ -8,7 +8,7 @@ use std::io;
 /// # Errors
 /// The system refuses the handler or the thread.
 #[cfg(unix)]
-pub(crate) fn on_end_request(mut handler: impl FnMut() + Send + 'static) -> io::Result<()> {
+pub(crate) fn handle_end_requests(mut handler: impl FnMut() + Send + 'static) -> io::Result<()> {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
     let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP])?;
     std::thread::Builder::new().spawn(move || signals.forever().for_each(|_| handler()))?;
@@ -21,7 +21,7 @@ pub(crate) fn on_end_request(mut handler: impl FnMut() + Send + 'static) -> io::
 /// # Errors
 /// The system refuses the handler or the thread.
 #[cfg(not(unix))]
-pub(crate) fn on_end_request(handler: impl FnMut() + Send + 'static) -> io::Result<()> {
+pub(crate) fn handle_end_requests(handler: impl FnMut() + Send + 'static) -> io::Result<()> {
     ctrlc::set_handler(handler).map_err(io::Error::other)
 }
 
@@ -45,7 +45,7 @@ pub(crate) fn end_within(seconds: u64) {
 
 /// Handles SIGXFSZ by doing nothing, so that exceeding `ulimit -f` is reported as a write error instead
 /// of ending the process. Child processes are not affected: a new program begins with the default.
-pub(crate) fn survive_large_files() {
+pub(crate) fn ignore_sigxfsz() {
     #[cfg(unix)]
     {
         use signal_hook::consts::signal::SIGXFSZ;

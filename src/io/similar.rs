@@ -50,7 +50,7 @@ pub(crate) fn suggestion<'a>(
 }
 
 /// Joins the first names of a list and counts the others: "a, b, c and 27 more".
-pub(crate) fn first_of(names: &[String]) -> String {
+pub(crate) fn join_first(names: &[String]) -> String {
     let listed = &names[..names.len().min(MAX_SUGGESTIONS)];
     match names.len() - listed.len() {
         0 => listed.join(", "),
@@ -81,7 +81,7 @@ mod tests {
     #[test]
     fn a_long_list_is_counted_instead_of_printed() {
         let names: Vec<_> = ["a", "b", "c", "d"].map(String::from).into();
-        assert_eq!(first_of(&names[..3]), "a, b, c");
-        assert_eq!(first_of(&names), "a, b, c and 1 more");
+        assert_eq!(join_first(&names[..3]), "a, b, c");
+        assert_eq!(join_first(&names), "a, b, c and 1 more");
     }
 }

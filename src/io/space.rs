@@ -64,7 +64,7 @@ pub(crate) fn stored_bytes(meta: &Metadata) -> u64 {
     }
 }
 
-/// The network file system that `path` is on; `None` for a local disk, or if the system does not
+/// Returns the network file system that `path` is on; `None` for a local disk, or if the system does not
 /// report it.
 pub(crate) fn network_kind(path: &Path) -> Option<&'static str> {
     #[cfg(target_os = "linux")]
@@ -136,7 +136,7 @@ pub(crate) fn disk_kind(path: &Path) -> Option<String> {
 }
 
 /// Returns true if `folder` is on an overlay file system.
-pub(crate) fn has_layers(folder: &Path) -> bool {
+pub(crate) fn is_overlay(folder: &Path) -> bool {
     #[cfg(target_os = "linux")]
     {
         /// From the kernel's `magic.h`.
@@ -153,7 +153,7 @@ pub(crate) fn has_layers(folder: &Path) -> bool {
 
 /// Returns the id of the file system of an existing path; `None` where the system reports none. The id
 /// is valid until the next restart.
-pub(crate) fn disk_of(path: &Path) -> Option<u64> {
+pub(crate) fn read_disk_id(path: &Path) -> Option<u64> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::MetadataExt;
@@ -168,8 +168,8 @@ pub(crate) fn disk_of(path: &Path) -> Option<u64> {
 }
 
 /// Returns true if two existing paths are on one file system.
-pub(crate) fn same_file_system(a: &Path, b: &Path) -> bool {
-    matches!((disk_of(a), disk_of(b)), (Some(a), Some(b)) if a == b)
+pub(crate) fn is_same_file_system(a: &Path, b: &Path) -> bool {
+    matches!((read_disk_id(a), read_disk_id(b)), (Some(a), Some(b)) if a == b)
 }
 
 #[cfg(test)]
@@ -182,15 +182,15 @@ mod tests {
         let file = folder.path().join("file");
         std::fs::write(&file, b"text").unwrap();
         assert!(free_bytes(folder.path()).is_some_and(|bytes| bytes > 0));
-        assert!(same_file_system(folder.path(), &file));
-        assert!(!same_file_system(
+        assert!(is_same_file_system(folder.path(), &file));
+        assert!(!is_same_file_system(
             folder.path(),
             &folder.path().join("missing")
         ));
     }
 
     #[test]
-    fn names_of_file_systems_tell_network_disks() {
+    fn network_kind_of_name_recognizes_network_file_systems() {
         assert_eq!(network_kind_of_name(b"smbfs"), Some("SMB"));
         assert_eq!(network_kind_of_name(b"apfs"), None);
         assert_eq!(network_kind_of_name(b"smbfs2"), None);

@@ -20,26 +20,26 @@ const LOCK: &str = ".lock";
 #[derive(Debug)]
 pub(crate) struct Staging {
     folder: PathBuf,
-    /// An open descriptor without a use. Closing it allows the cleanup to open one, even if the
-    /// process may open no more.
+    /// A spare open descriptor. Closing it lets the cleanup open a file even if the process is at its limit of open
+    /// files.
     spare: Option<File>,
     lock: Option<FileLock>,
 }
 
 impl Staging {
     /// Creates a folder in `parent`, which is created if it is missing.
-    pub(crate) fn inside(parent: &Path) -> Result<Self, IoError> {
+    pub(crate) fn create_in(parent: &Path) -> Result<Self, IoError> {
         atomic::create_private_folder(parent)?;
         // Under the parent's lock, so that a cleanup never sees a folder whose own lock is not yet
         // taken.
-        let _creating = FileLock::exclusive(&parent.join(".lock"))?;
+        let _creating = FileLock::acquire(&parent.join(".lock"))?;
         let folder = tempfile::Builder::new()
             .prefix(STAGING_PREFIX)
             .tempdir_in(parent)
             .at("create a folder in", parent)?
             .keep();
         owner::inherit_folder(&folder);
-        let locked = FileLock::exclusive(&folder.join(LOCK));
+        let locked = FileLock::acquire(&folder.join(LOCK));
         let opened = locked.and_then(|lock| {
             let spare = file_open::open(folder.join(LOCK)).at("open", &folder)?;
             Ok((lock, spare))
@@ -77,26 +77,26 @@ impl Drop for Staging {
     }
 }
 
-/// The staging folders in `parent` whose process is gone.
-pub(crate) fn stale(parent: &Path) -> Vec<PathBuf> {
-    tree::entries(parent)
+/// Returns the staging folders in `parent` whose process has ended.
+pub(crate) fn find_stale(parent: &Path) -> Vec<PathBuf> {
+    tree::list_entries(parent)
         .filter(|e| is_staging_name(&e.file_name()))
         .map(|e| e.path())
         .filter(|folder| super::lock::is_free(&folder.join(LOCK)))
         .collect()
 }
 
-/// Removes the staging folders in `parent` whose process is gone. Returns the errors of those that
-/// could not be removed.
+/// Removes the staging folders in `parent` whose process has ended. Returns an error for each that could not be
+/// removed.
 pub(crate) fn remove_stale_temps(parent: &Path) -> Vec<IoError> {
-    if stale(parent).is_empty() {
+    if find_stale(parent).is_empty() {
         return Vec::new();
     }
-    match FileLock::exclusive(&parent.join(".lock")) {
+    match FileLock::acquire(&parent.join(".lock")) {
         Err(e) => vec![e],
         Ok(_sweeping) => {
             // Listed again under the lock.
-            let removed = stale(parent)
+            let removed = find_stale(parent)
                 .into_iter()
                 .map(|folder| tree::remove(&folder));
             removed.filter_map(Result::err).collect()
@@ -111,9 +111,9 @@ mod tests {
     #[test]
     fn a_folder_is_removed_with_its_lock() {
         let parent = tempfile::tempdir().unwrap();
-        let staging = Staging::inside(parent.path()).unwrap();
+        let staging = Staging::create_in(parent.path()).unwrap();
         atomic::write(&staging.path("file"), b"text").unwrap();
-        assert!(stale(parent.path()).is_empty());
+        assert!(find_stale(parent.path()).is_empty());
         drop(staging);
         let left = tree::list(parent.path()).unwrap();
         assert!(left.iter().all(|(name, _)| name == LOCK), "{left:?}");

@@ -30,7 +30,7 @@ pub(crate) struct WallTime {
     pub time: Option<NaiveTime>,
 }
 
-/// Reads a time; `None` where any part of the text is not understood.
+/// Parses a time; `None` if any part of the text is not understood.
 pub(crate) fn parse(text: &str) -> Option<WallTime> {
     let lower = text.to_lowercase();
     let mut words = lower
@@ -60,7 +60,7 @@ pub(crate) fn parse(text: &str) -> Option<WallTime> {
                 .iter()
                 .find_map(|ending| word.strip_suffix(ending))
                 .unwrap_or(word);
-            match (digits.len(), number(digits)?) {
+            match (digits.len(), parse_number(digits)?) {
                 (1 | 2, n) => set(&mut day_number, n)?,
                 (4, n) => set(&mut year, i32::try_from(n).ok()?)?,
                 _ => return None,
@@ -82,7 +82,7 @@ fn set<T>(slot: &mut Option<T>, value: T) -> Option<()> {
     slot.replace(value).is_none().then_some(())
 }
 
-/// "3d 4h", "90m", "1w", "2.5 hours"; `None` for anything else, and for more than ten years.
+/// Parses a span such as "3d 4h", "90m", "1w" or "2.5 hours". `None` for anything else, and for more than ten years.
 pub(crate) fn parse_span(text: &str) -> Option<Duration> {
     let lower = text.trim().to_lowercase();
     let mut rest = lower.as_str();
@@ -121,7 +121,7 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, &'static str> {
     parse_span(text).ok_or("not a duration; use a form like 30min, 12h, 14d or \"1d 12h\"")
 }
 
-/// The number of a month: "nov", "November".
+/// Parses the name of a month, such as "nov" or "November", into its number.
 pub(crate) fn parse_month(text: &str) -> Option<u32> {
     const MONTHS: &str =
         "january february march april may june july august september october november december";
@@ -132,13 +132,13 @@ pub(crate) fn parse_month(text: &str) -> Option<u32> {
     u32::try_from(position + 1).ok()
 }
 
-/// A day of the week: "tue", "Tuesday".
+/// Parses a day of the week, such as "tue" or "Tuesday".
 pub(crate) fn parse_weekday(text: &str) -> Option<Weekday> {
     let name = text.trim_end_matches('.');
     (name.len() >= 3).then(|| name.parse().ok()).flatten()
 }
 
-/// The date of a year, month and day, if there is one.
+/// Returns the date; `None` if the calendar has no such day.
 pub(crate) fn date(year: i32, month: u32, day: u32) -> Option<NaiveDate> {
     NaiveDate::from_ymd_opt(year, month, day)
 }
@@ -157,7 +157,7 @@ fn parse_half_of_day(word: &str) -> Option<HalfOfDay> {
     }
 }
 
-/// "15:55", "9:08:30", "3:05pm", "3pm"; `half` is the word after it.
+/// Parses a time of day, such as "15:55", "9:08:30", "3:05pm" or "3pm"; `half` is the word after it.
 fn parse_clock(word: &str, half: Option<HalfOfDay>) -> Option<NaiveTime> {
     let (digits, half) = match (word.strip_suffix("am"), word.strip_suffix("pm")) {
         (Some(digits), _) => (digits, Some(HalfOfDay::Am)),
@@ -165,10 +165,11 @@ fn parse_clock(word: &str, half: Option<HalfOfDay>) -> Option<NaiveTime> {
         _ => (word, half),
     };
     let mut parts = digits.split(':');
-    let hour = number(parts.next()?).filter(|_| digits.find(':').unwrap_or(digits.len()) <= 2)?;
+    let hour =
+        parse_number(parts.next()?).filter(|_| digits.find(':').unwrap_or(digits.len()) <= 2)?;
     let mut small = || match parts.next() {
         None => Some(None),
-        Some(part) if part.len() == 2 => number(part).map(Some),
+        Some(part) if part.len() == 2 => parse_number(part).map(Some),
         Some(_) => None,
     };
     let (minute, second) = (small()?, small()?);
@@ -184,11 +185,16 @@ fn parse_clock(word: &str, half: Option<HalfOfDay>) -> Option<NaiveTime> {
     NaiveTime::from_hms_opt(hour, minute.unwrap_or(0), second.unwrap_or(0))
 }
 
-/// "2026-11-24" or "2026-11-24t15:55", and the text after the date.
+/// Parses the date in "2026-11-24" or "2026-11-24t15:55". Returns it with the text after the `t`.
 fn parse_iso_date(word: &str) -> Option<(Day, &str)> {
     let (head, rest) = word.split_at_checked(10)?;
     let mut parts = head.split('-');
-    let mut part = |width: usize| parts.next().filter(|p| p.len() == width).and_then(number);
+    let mut part = |width: usize| {
+        parts
+            .next()
+            .filter(|p| p.len() == width)
+            .and_then(parse_number)
+    };
     let (year, month, day) = (part(4)?, part(2)?, part(2)?);
     let rest = if rest.is_empty() {
         rest
@@ -203,7 +209,7 @@ fn parse_iso_date(word: &str) -> Option<(Day, &str)> {
     Some((day, rest))
 }
 
-fn number(digits: &str) -> Option<u32> {
+fn parse_number(digits: &str) -> Option<u32> {
     (!digits.is_empty() && digits.len() <= 6 && digits.bytes().all(|b| b.is_ascii_digit()))
         .then(|| digits.parse().ok())
         .flatten()

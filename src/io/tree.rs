@@ -37,7 +37,7 @@ pub(crate) fn list(folder: &Path) -> std::io::Result<Vec<(OsString, FileType)>> 
 }
 
 /// Returns the entries of a folder in any order; none if it cannot be listed.
-pub(crate) fn entries(folder: &Path) -> impl Iterator<Item = fs::DirEntry> + use<> {
+pub(crate) fn list_entries(folder: &Path) -> impl Iterator<Item = fs::DirEntry> + use<> {
     fs::read_dir(folder).into_iter().flatten().flatten()
 }
 
@@ -98,8 +98,7 @@ fn remove_all(folder: &Path) -> std::io::Result<()> {
     fs::remove_dir_all(beneath::reach(folder)?)
 }
 
-/// Removes a folder that cannot be removed the fast way: each folder in it is made writable, and one
-/// is open at a time.
+/// Removes a folder, also if folders in it are read-only: makes each of them writable, and has one open at a time.
 fn remove_level_by_level(folder: &Path) -> std::io::Result<()> {
     let mut folders = vec![folder.to_path_buf()];
     let mut next = 0;
@@ -126,25 +125,25 @@ fn remove_level_by_level(folder: &Path) -> std::io::Result<()> {
 
 /// Copies `from` and everything in it to `to`. Folders and links are created anew; files are
 /// hard-linked, or copied if that is impossible.
-pub(crate) fn share(from: &Path, to: &Path) -> Result<(), IoError> {
-    let meta = from.symlink_metadata().at("look at", from)?;
+pub(crate) fn link_or_copy_tree(from: &Path, to: &Path) -> Result<(), IoError> {
+    let meta = from.symlink_metadata().at("inspect", from)?;
     if !meta.is_dir() {
-        return share_file(from, &meta, to);
+        return link_or_copy_entry(from, &meta, to);
     }
     atomic::create_unsynced_folder(to)?;
     for (name, _) in list(from).at("list", from)? {
-        share(&from.join(&name), &to.join(&name))?;
+        link_or_copy_tree(&from.join(&name), &to.join(&name))?;
     }
     Ok(())
 }
 
 /// Restricts `path` and everything in it to its owner. No effect on systems without file modes.
 #[cfg_attr(not(unix), allow(unused_variables, reason = "there are no modes"))]
-pub(crate) fn close_to_others(path: &Path) -> Result<(), IoError> {
+pub(crate) fn make_private(path: &Path) -> Result<(), IoError> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
-        let meta = path.symlink_metadata().at("look at", path)?;
+        let meta = path.symlink_metadata().at("inspect", path)?;
         if meta.is_symlink() {
             return Ok(());
         }
@@ -154,15 +153,15 @@ pub(crate) fn close_to_others(path: &Path) -> Result<(), IoError> {
         set.at("set the mode of", path)?;
         if meta.is_dir() {
             for (name, _) in list(path).at("list", path)? {
-                close_to_others(&path.join(name))?;
+                make_private(&path.join(name))?;
             }
         }
     }
     Ok(())
 }
 
-/// Like [`share`], for anything but a folder.
-pub(crate) fn share_file(from: &Path, meta: &Metadata, to: &Path) -> Result<(), IoError> {
+/// Like [`link_or_copy_tree`], for anything but a folder.
+pub(crate) fn link_or_copy_entry(from: &Path, meta: &Metadata, to: &Path) -> Result<(), IoError> {
     if meta.is_symlink() {
         let target = fs::read_link(from).at("read", from)?;
         return make_link(&target, to);
@@ -189,7 +188,7 @@ pub(crate) fn publish_copy(from: &Path, to: &Path) -> Result<bool, IoError> {
         Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => return Ok(false),
         Err(_) => {}
     }
-    let mut copy = atomic::TempFile::beside(to)?;
+    let mut copy = atomic::TempFile::create_beside(to)?;
     copy_content(from, copy.file()).at("copy", from)?;
     Ok(copy.publish(to)?.is_ok())
 }
@@ -260,14 +259,14 @@ pub(crate) fn make_link(target: &Path, path: &Path) -> Result<(), IoError> {
 #[cfg(windows)]
 const ERROR_PRIVILEGE_NOT_HELD: i32 = 1314;
 
-/// Adds to the reason for which Windows created no link what the user can do.
+/// Adds a remedy for the user to the reason why Windows created no link.
 #[cfg(any(windows, test))]
 fn with_link_remedy(reason: &std::io::Error) -> std::io::Error {
     let remedy = "turn on Developer Mode in the settings of Windows, or use a disk with NTFS";
     std::io::Error::new(reason.kind(), format!("{reason}; {remedy}"))
 }
 
-/// Creates what works like a link without a privilege; `None` if nothing does.
+/// Creates a junction, a hard link or a copy, which need no privilege; `None` if none of them is possible.
 #[cfg(windows)]
 fn link_without_privilege(
     real: &Path,
@@ -345,7 +344,7 @@ pub(crate) fn sync_file_systems<'a>(paths: impl IntoIterator<Item = &'a Path>) -
 
 /// Syncs the files and folders one by one, several in parallel.
 fn sync_entries(folder: &Path) -> Result<(), IoError> {
-    parallel::ordered(
+    parallel::run_ordered(
         FEW_FILES,
         |(path, kind): (PathBuf, FileType)| {
             if kind.is_dir() {
@@ -424,7 +423,7 @@ pub(crate) fn measure(folder: &Path) -> FolderSize {
 /// Calls `visit` for everything below `path`, then for `path`, until it returns false. Returns false
 /// then.
 fn walk(path: &Path, visit: &mut dyn FnMut(&Path, FileType) -> bool) -> Result<bool, IoError> {
-    let meta = path.symlink_metadata().at("look at", path)?;
+    let meta = path.symlink_metadata().at("inspect", path)?;
     walk_below(path, meta.file_type(), visit)
 }
 
@@ -446,17 +445,17 @@ fn walk_below(
 /// Returns true if the absolute path `path` is `folder` or below it, after resolving links. Neither
 /// need exist.
 pub(crate) fn lies_in(path: &Path, folder: &Path) -> bool {
-    real(path).starts_with(real(folder))
+    resolve_links(path).starts_with(resolve_links(folder))
 }
 
 /// Returns the absolute path without links. A link to a missing path is resolved too, so that the
 /// result does not depend on whether a disk is mounted.
-pub(crate) fn real(path: &Path) -> PathBuf {
+pub(crate) fn resolve_links(path: &Path) -> PathBuf {
     const LINKS: u32 = 40;
     follow(path, LINKS)
 }
 
-/// The largest number of links to missing paths that are followed.
+/// Resolves the links of `path`; of the links to missing paths at most `links`.
 fn follow(path: &Path, links: u32) -> PathBuf {
     let mut real = PathBuf::new();
     for part in path.components() {
@@ -487,7 +486,7 @@ mod tests {
         let root = folder.path().canonical().unwrap();
         assert!(!root.as_os_str().as_encoded_bytes().starts_with(br"\\"));
         let missing = folder.path().join("a").join("..").join("b");
-        assert_eq!(real(&missing), root.join("b"));
+        assert_eq!(resolve_links(&missing), root.join("b"));
         assert!(lies_in(&missing, folder.path()));
         assert!(!lies_in(folder.path(), &missing));
     }
@@ -511,7 +510,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_link_is_an_error_with_its_path_and_what_to_do() {
+    fn a_refused_link_reports_its_path_and_a_remedy() {
         let refused = std::io::Error::from(std::io::ErrorKind::Unsupported);
         let linked: std::io::Result<()> = Err(with_link_remedy(&refused));
         let error = linked.at("create link", Path::new("link")).unwrap_err();
@@ -531,7 +530,7 @@ mod tests {
         fs::write(at("taken"), "other").unwrap();
         let link = |to: &str, name: &str| link_without_privilege(&at(to), &at(name), false);
         link("file", "link").unwrap().unwrap();
-        let numbers = crate::io::file_id::numbers_of;
+        let numbers = crate::io::file_id::read_device_and_inode;
         assert_eq!(numbers(&at("file")), numbers(&at("link")));
         let taken = link("file", "taken").unwrap().unwrap_err();
         assert_eq!(taken.kind(), std::io::ErrorKind::AlreadyExists);
@@ -554,7 +553,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn a_folder_lies_in_another_by_links_and_before_it_exists() {
+    fn lies_in_resolves_links_and_accepts_missing_paths() {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
         fs::create_dir_all(at("home/sessions")).unwrap();

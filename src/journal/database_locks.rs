@@ -34,12 +34,12 @@ impl DatabaseLocks {
     /// those on file systems without locks.
     ///
     /// # Errors
-    /// The database that another process uses.
+    /// Returns the database that another process uses.
     pub(super) fn acquire<'a>(steps: impl Iterator<Item = &'a Step>) -> Result<Self, PathBuf> {
         let mut locks = Self::default();
         let until = Instant::now() + LOCK_TIMEOUT;
         for step in steps {
-            let databases = [databases_at(&step.live), databases_at(&step.staged)].concat();
+            let databases = [list_databases(&step.live), list_databases(&step.staged)].concat();
             if !databases.is_empty() {
                 locks.staged.push(step.staged.clone());
             }
@@ -49,7 +49,7 @@ impl DatabaseLocks {
                 };
                 // Kept before it is locked: closing any descriptor of a file drops its locks.
                 locks.files.push(file);
-                while locks.files.last().is_some_and(is_locked_by_another) {
+                while locks.files.last().is_some_and(fails_to_lock) {
                     if Instant::now() > until {
                         return Err(database);
                     }
@@ -83,7 +83,7 @@ impl DatabaseLocks {
 }
 
 /// Returns the databases at `path`, or in it, if it is a home or a folder of databases.
-fn databases_at(path: &Path) -> Vec<PathBuf> {
+fn list_databases(path: &Path) -> Vec<PathBuf> {
     if is_database(path) {
         return vec![path.to_path_buf()];
     }
@@ -100,7 +100,7 @@ fn is_database(path: &Path) -> bool {
     path.extension().is_some_and(|e| e == "sqlite")
 }
 
-/// Opens a regular file for a lock. Changes no time of it.
+/// Opens a regular file to lock it. Does not change its times.
 #[cfg(unix)]
 fn open(path: &Path) -> Option<File> {
     let is_file = path.metadata().is_ok_and(|meta| meta.is_file());
@@ -114,9 +114,8 @@ fn open(_path: &Path) -> Option<File> {
     None
 }
 
-/// Locks the file unless another process has locked it, and returns true then. The lock covers the bytes that
-/// SQLite locks.
-fn is_locked_by_another(file: &File) -> bool {
+/// Tries to lock the file. Returns true if another process has locked it. The lock covers the bytes that SQLite locks.
+fn fails_to_lock(file: &File) -> bool {
     #[cfg(unix)]
     {
         use rustix::fs::{FlockOperation, fcntl_lock};

@@ -1,7 +1,7 @@
 //! The document `journal.json` of a transaction.
 
 use super::error::Direction;
-use super::folder::subject_of;
+use super::folder::home_of_staging;
 use super::step::Step;
 use crate::io::{Document, ListedPath};
 use serde::{Deserialize, Serialize};
@@ -61,7 +61,7 @@ impl Document for JournalFile {
 
 impl JournalFile {
     /// Returns a journal without steps.
-    pub(super) fn prepared(folders: Vec<ListedPath>, home: Option<ListedPath>) -> Self {
+    pub(super) fn without_steps(folders: Vec<ListedPath>, home: Option<ListedPath>) -> Self {
         Self {
             folders,
             home,
@@ -78,12 +78,12 @@ impl JournalFile {
         let recorded = self.home.as_ref().map(|home| home.0.clone());
         // The staging folder of a restore is named after the home.
         recorded
-            .or_else(|| self.folders.first().and_then(|own| subject_of(&own.0)))
+            .or_else(|| self.folders.first().and_then(|own| home_of_staging(&own.0)))
             .unwrap_or_default()
     }
 
     /// Returns the index of the innermost staging folder of a step, or that of the journal.
-    fn folder_of(&self, step: &Step) -> usize {
+    fn staging_index(&self, step: &Step) -> usize {
         let folders = self.folders.iter().enumerate();
         let around = folders.filter(|(_, folder)| step.staged.starts_with(&folder.0));
         let nearest = around.max_by_key(|(_, folder)| folder.0.as_os_str().len());
@@ -92,7 +92,7 @@ impl JournalFile {
 
     /// Returns the staging folder of a step.
     pub(super) fn staging_of(&self, step: &Step) -> &Path {
-        &self.folders[self.folder_of(step)].0
+        &self.folders[self.staging_index(step)].0
     }
 
     /// Returns true if the staged side of a step is in a staging folder, which is removed at the end.
@@ -114,6 +114,6 @@ impl JournalFile {
 
     /// Returns the one of `times` that is for the file system of a step. There is one for each folder.
     pub(super) fn time_of(&self, step: &Step, times: &[i64]) -> Option<i64> {
-        times.get(self.folder_of(step)).copied()
+        times.get(self.staging_index(step)).copied()
     }
 }

@@ -4,7 +4,7 @@ use crate::codex::Holder;
 use crate::io::{DocumentError, IoError};
 use std::path::{Path, PathBuf};
 
-/// The state that a recovery leads to: back to the old one, or forward to the new one.
+/// The direction of a recovery: back to the old state, or forward to the new one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Direction {
     Back,
@@ -38,14 +38,14 @@ pub enum JournalError {
         /// The problem with its content.
         detail: String,
     },
-    /// One step would move away what another puts in place. Nothing was changed.
+    /// One step would move away what another step puts in place. Nothing was changed.
     #[error("two steps change the same path: {}", .0.display())]
     ConflictingSteps(PathBuf),
     /// Processes use the folder whose files would be exchanged. Nothing was changed.
     #[error("the Codex home is in use by {}", join_holders(.0))]
     Busy(Vec<Holder>),
     /// Files of the replaced state were written while the new one was prepared. The old state is live.
-    #[error("files were written during the command: {}", name_some(files))]
+    #[error("files were written during the command: {}", join_first_paths(files))]
     Written {
         /// The live paths of the files.
         files: Vec<PathBuf>,
@@ -89,7 +89,7 @@ pub enum RecoveryObstacle {
         folder: PathBuf,
     },
     /// A staging folder is missing, because its disk is not mounted, for example.
-    #[error("an interrupted command cannot be finished: missing folder {}", .folder.display())]
+    #[error("an interrupted command cannot be finished: its staging folder is missing: {}", .folder.display())]
     MissingFolder {
         /// The staging folder that is missing.
         folder: PathBuf,
@@ -116,7 +116,7 @@ impl RecoveryObstacle {
 }
 
 /// Returns the first paths as a list for a message, with the number of the others.
-fn name_some(paths: &[PathBuf]) -> String {
+fn join_first_paths(paths: &[PathBuf]) -> String {
     const NAMED: usize = 5;
     let named = paths.iter().take(NAMED).map(|p| p.display().to_string());
     let named = named.collect::<Vec<_>>().join(", ");

@@ -29,7 +29,7 @@ impl FileExchange {
         home: &Path,
         policy: &dyn RecoveryPolicy,
     ) -> Result<Self, JournalError> {
-        let folder = folder::folder_of_command(manager_home, command);
+        let folder = folder::journal_folder_of_command(manager_home, command);
         Ok(Self {
             transaction: Transaction::begin(&folder, home, policy)?,
             folders: BTreeSet::new(),
@@ -41,7 +41,7 @@ impl FileExchange {
 
     /// Returns true if an exchange by `command` was interrupted and is not recovered yet.
     pub(crate) fn is_pending(manager_home: &Path, command: &str) -> bool {
-        let folder = folder::folder_of_command(manager_home, command);
+        let folder = folder::journal_folder_of_command(manager_home, command);
         folder.symlink_metadata().is_ok()
     }
 
@@ -51,25 +51,28 @@ impl FileExchange {
         command: &str,
         policy: &dyn RecoveryPolicy,
     ) -> Result<Recovery, JournalError> {
-        recovery::recover(&folder::folder_of_command(manager_home, command), policy)
+        recovery::recover(
+            &folder::journal_folder_of_command(manager_home, command),
+            policy,
+        )
     }
 
-    /// Removes the file at `live`, if there is one.
+    /// Adds the removal of the file at `live` to the exchange, if there is such a file.
     pub(crate) fn remove(&mut self, live: &Path) -> Result<(), JournalError> {
         if live.symlink_metadata().is_ok() {
-            let staged = self.stage(live)?;
+            let staged = self.allocate_staging_path(live)?;
             self.removals.push(Step::new(live.to_path_buf(), staged)?);
         }
         Ok(())
     }
 
-    /// Replaces the file at `live`, which may be missing, by the one that `write` writes.
+    /// Adds the replacement of the file at `live`, which may be missing, by the file that `write` writes.
     pub(crate) fn replace<E: From<JournalError>>(
         &mut self,
         live: &Path,
         write: impl FnOnce(&Path) -> Result<(), E>,
     ) -> Result<(), E> {
-        let staged = self.stage(live)?;
+        let staged = self.allocate_staging_path(live)?;
         write(&staged)?;
         let step = Step::new(live.to_path_buf(), staged).map_err(JournalError::from)?;
         self.files.push(step);
@@ -87,12 +90,12 @@ impl FileExchange {
         self.transaction.commit(steps, policy).map(drop)
     }
 
-    /// Returns a free staging path on the file system of `live`.
-    fn stage(&mut self, live: &Path) -> Result<PathBuf, JournalError> {
+    /// Returns a free staging path on the file system of `live`. Creates its folder if it is missing.
+    fn allocate_staging_path(&mut self, live: &Path) -> Result<PathBuf, JournalError> {
         let parent = atomic::parent_of(live);
         atomic::create_private_folder(parent)?;
         // One folder for all spellings.
-        let parent = parent.canonical().at("look at", parent)?;
+        let parent = parent.canonical().at("inspect", parent)?;
         let folder = folder::staging_in(&parent);
         if self.folders.insert(folder.clone()) {
             self.transaction.add_folder(&folder)?;

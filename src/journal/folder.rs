@@ -25,7 +25,7 @@ pub(crate) enum KeptAs {
 }
 
 impl KeptAs {
-    /// The suffix of its name, before `-N`.
+    /// Returns the suffix of the folder's name, before `-N`.
     fn suffix(self) -> &'static str {
         match self {
             Self::Leftover => ".old",
@@ -35,32 +35,32 @@ impl KeptAs {
 }
 
 /// Returns the staging folder beside the file or folder `live`, on the same file system.
-pub(crate) fn folder_beside(live: &Path) -> PathBuf {
+pub(crate) fn staging_beside(live: &Path) -> PathBuf {
     let name = live.file_name().unwrap_or_default().to_string_lossy();
     live.with_file_name(format!(".{name}{FOLDER_SUFFIX}"))
 }
 
 /// Returns the staging folder within `live`, for a folder beside which nothing can be created.
-pub(crate) fn folder_within(live: &Path) -> PathBuf {
+pub(crate) fn staging_within(live: &Path) -> PathBuf {
     live.join(FOLDER_SUFFIX)
 }
 
 /// Returns the folder in the manager home for the journal of the command `command`. The same for all
 /// spellings of the manager home.
-pub(crate) fn folder_of_command(manager_home: &Path, command: &str) -> PathBuf {
+pub(crate) fn journal_folder_of_command(manager_home: &Path, command: &str) -> PathBuf {
     let home = manager_home.canonical();
     // Before the first command there is no manager home, and so no journal that another spelling could miss.
     let home = home.unwrap_or_else(|_| manager_home.to_path_buf());
     home.join("tmp").join(format!(".{command}{OTHER_SUFFIX}"))
 }
 
-/// Returns the staging folder of such a transaction for files in `folder`.
+/// Returns the staging folder in `folder`, for a transaction whose journal is in the manager home.
 pub(crate) fn staging_in(folder: &Path) -> PathBuf {
     folder.join(OTHER_SUFFIX)
 }
 
 /// Returns the home that the staging folder of a restore belongs to, judged by its name.
-pub(super) fn subject_of(folder: &Path) -> Option<PathBuf> {
+pub(super) fn home_of_staging(folder: &Path) -> Option<PathBuf> {
     let name = folder.file_name()?;
     if name == OsStr::new(FOLDER_SUFFIX) {
         return folder.parent().map(Path::to_path_buf);
@@ -89,7 +89,7 @@ pub(crate) fn is_real_folder(folder: &Path) -> Result<bool, IoError> {
         {
             Ok(false)
         }
-        Err(e) => Err(e).at("look at", folder),
+        Err(e) => Err(e).at("inspect", folder),
     }
 }
 
@@ -116,7 +116,7 @@ pub(super) fn has_staging_suffix(folder: &Path) -> bool {
 }
 
 /// Returns a free name for a staging folder that stays.
-pub(super) fn free_name(folder: &Path, kept: KeptAs) -> PathBuf {
+pub(super) fn find_free_name(folder: &Path, kept: KeptAs) -> PathBuf {
     let suffix = kept.suffix();
     let mut names = (1_u64..).map(|n| with_suffix(folder, &format!("{suffix}-{n}")));
     // Two commands cannot take one name: the caller holds the lock of the staging folder.
@@ -124,8 +124,8 @@ pub(super) fn free_name(folder: &Path, kept: KeptAs) -> PathBuf {
     free.unwrap_or_else(|| folder.to_path_buf())
 }
 
-/// Returns what the folder was kept as, if this is the name of a kept staging folder.
-pub(crate) fn kept_as(folder: &Path) -> Option<KeptAs> {
+/// Returns the reason why the folder stays, if it has the name of a kept staging folder.
+pub(crate) fn parse_kept_name(folder: &Path) -> Option<KeptAs> {
     let name = folder.file_name()?.to_string_lossy();
     let mut rests = [FOLDER_SUFFIX, OTHER_SUFFIX].into_iter();
     let (_, rest) = rests.find_map(|suffix| name.rsplit_once(suffix))?;
@@ -145,13 +145,18 @@ pub(crate) fn list_kept(folder: &Path) -> Vec<(PathBuf, KeptAs)> {
     let mut kept: Vec<_> = entries
         .into_iter()
         .filter(|(name, _)| name.as_encoded_bytes().starts_with(begin))
-        .filter_map(|(name, _)| Some((folder.with_file_name(&name), kept_as(Path::new(&name))?)))
+        .filter_map(|(name, _)| {
+            Some((
+                folder.with_file_name(&name),
+                parse_kept_name(Path::new(&name))?,
+            ))
+        })
         .collect();
     kept.sort_by(|a, b| a.0.cmp(&b.0));
     kept
 }
 
-/// Removes what earlier transactions could not remove beside their staging folder `folder`, as far as it works now.
+/// Tries again to remove the folders beside `folder` that earlier transactions could not remove.
 pub(super) fn remove_leftovers(folder: &Path) {
     for (path, kept) in list_kept(folder) {
         if kept == KeptAs::Leftover {
@@ -168,7 +173,7 @@ mod tests {
     #[test]
     fn kept_folders_are_listed_by_name() {
         let root = tempfile::tempdir().unwrap();
-        let folder = folder_beside(&root.path().join("x"));
+        let folder = staging_beside(&root.path().join("x"));
         let name = |suffix: &str| with_suffix(&folder, suffix);
         for suffix in [".old-17", ".kept-2", ".old-mine", ".kept-", ""] {
             fs::create_dir(name(suffix)).unwrap();
@@ -178,7 +183,7 @@ mod tests {
             (name(".old-17"), KeptAs::Leftover),
         ];
         assert_eq!(list_kept(&folder), listed);
-        assert_eq!(free_name(&folder, KeptAs::Evidence), name(".kept-1"));
-        assert_eq!(free_name(&folder, KeptAs::Leftover), name(".old-1"));
+        assert_eq!(find_free_name(&folder, KeptAs::Evidence), name(".kept-1"));
+        assert_eq!(find_free_name(&folder, KeptAs::Leftover), name(".old-1"));
     }
 }

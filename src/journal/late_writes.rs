@@ -8,7 +8,7 @@ use crate::io::{FileId, IoContext, IoError, changed_ns, modified_ns, tree};
 use std::fs::Metadata;
 use std::path::{Path, PathBuf};
 
-/// The side of a step that is removed.
+/// The side of a step whose files are removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum WriteSide {
     /// The live side, before the step is done.
@@ -29,8 +29,8 @@ pub(super) struct LateWrites<'a> {
 
 impl LateWrites<'_> {
     /// Adds to `found` the live paths of the files at this side of `step` that were written, or moved
-    /// there, later.
-    pub(super) fn add(
+    /// there, after `since_ns`.
+    pub(super) fn collect(
         &self,
         step: &Step,
         side: WriteSide,
@@ -47,7 +47,7 @@ impl LateWrites<'_> {
             return Ok(());
         };
         if meta.is_dir() {
-            return self.add_below(removed, kept, live, found);
+            return self.collect_below(removed, kept, live, found);
         }
         // The step itself changes the ctime of this file, and so does a second link to it.
         let time_ns = match side {
@@ -65,7 +65,7 @@ impl LateWrites<'_> {
     }
 
     /// Adds the files below the folder `removed`, which has the path `live`.
-    fn add_below(
+    fn collect_below(
         &self,
         removed: &Path,
         kept: &Path,
@@ -93,7 +93,7 @@ impl LateWrites<'_> {
                 // Files in a folder that was moved here have no new ctime themselves.
                 found.push(live);
             } else {
-                self.add_below(&removed, &kept, &live, found)?;
+                self.collect_below(&removed, &kept, &live, found)?;
             }
         }
         Ok(())

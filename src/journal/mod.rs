@@ -55,11 +55,11 @@ pub(crate) use error::join_holders;
 pub(crate) use error::{JournalError, RecoveryObstacle};
 pub(crate) use file_exchange::FileExchange;
 pub(crate) use folder::{
-    KeptAs, folder_beside, folder_of_command, folder_within, is_real_folder, kept_as, list_kept,
-    staging_in,
+    KeptAs, is_real_folder, journal_folder_of_command, list_kept, parse_kept_name, staging_beside,
+    staging_in, staging_within,
 };
 pub(crate) use policy::{IdleHome, NoPolicy, RecoveryPolicy, find_holders, is_recreated};
 pub(crate) use recovery::{Recovery, is_in_progress, recover};
 pub(crate) use step::Step;
 pub(crate) use transaction::Transaction;
-pub(crate) use write_times::next_tick;
+pub(crate) use write_times::wait_for_next_tick;

@@ -13,7 +13,7 @@ impl RecoveryPolicy for NoPolicy {}
 
 /// Exchanges files only while no process uses the Codex home.
 pub(crate) struct IdleHome<'a> {
-    /// The environment, which may say where Codex has its databases.
+    /// The environment, which may name the folder of Codex's databases.
     pub env: &'a Environment,
 }
 
@@ -31,7 +31,7 @@ impl RecoveryPolicy for IdleHome<'_> {
 pub(crate) fn find_holders(home: &Path, staging: &[PathBuf], env: &Environment) -> Vec<Holder> {
     // Codex keeps a descriptor of a file that was exchanged, and the path of that descriptor is in the staging
     // folder.
-    let outside = [&process::outside_folders(home, env), staging].concat();
+    let outside = [&process::find_outside_folders(home, env), staging].concat();
     let mut seen = process::inspect_home(home, &outside, &ProgramNames::default());
     // Other codex-manager commands open these files to look for an interrupted change. They do not use the home.
     let is_recovery_check = |role: &ProcessRole| {

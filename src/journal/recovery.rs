@@ -58,7 +58,7 @@ pub(crate) fn recover(
     }
     check_own_folder(folder, policy)?;
     beneath::protect(folder, FollowedLinks::AT_TOP);
-    let lock = match FileLock::try_exclusive(&folder.join(LOCK)) {
+    let lock = match FileLock::try_acquire(&folder.join(LOCK)) {
         Ok(lock) if lock.is_current(&folder.join(LOCK)) => lock,
         // Another process removed the folder first.
         Ok(_) => return Ok(Recovery::None),
@@ -74,8 +74,8 @@ pub(crate) fn recover(
 }
 
 impl Transaction {
-    /// Begins a transaction that changes `home`, with the journal in `folder` (created, 0700). First
-    /// recovers a killed one there.
+    /// Begins a transaction that changes `home`, with the journal in `folder`, which it creates (0700). First
+    /// recovers a killed transaction whose journal is there.
     pub(crate) fn begin(
         folder: &Path,
         home: &Path,
@@ -85,7 +85,7 @@ impl Transaction {
         let lock = loop {
             atomic::create_private_folder(folder)?;
             check_own_folder(folder, policy)?;
-            match FileLock::exclusive_within(&folder.join(LOCK), LOCK_TIMEOUT) {
+            match FileLock::acquire_within(&folder.join(LOCK), LOCK_TIMEOUT) {
                 // The process that held the lock has removed the folder, and perhaps a third one has created it
                 // again.
                 Ok(lock) if !lock.is_current(&folder.join(LOCK)) => {}
@@ -127,14 +127,14 @@ fn recover_locked(
     policy: &dyn RecoveryPolicy,
 ) -> Result<Recovery, JournalError> {
     let journal = read_journal(folder)?;
-    let mut transaction = Transaction::of_journal(folder, journal, lock);
+    let mut transaction = Transaction::from_journal(folder, journal, lock);
     // Dropping the transaction after an error must leave everything for the next recovery.
     transaction.ended = true;
     // The state that is live now: the new one after `Forward`, the old one after `Back`.
     let reached = match transaction.journal.state {
         JournalState::Prepared => Direction::Back,
-        JournalState::Committing => transaction.complete(Direction::Forward, policy)?,
-        JournalState::Undoing => transaction.complete(Direction::Back, policy)?,
+        JournalState::Committing => transaction.finish_or_undo(Direction::Forward, policy)?,
+        JournalState::Undoing => transaction.finish_or_undo(Direction::Back, policy)?,
         JournalState::Committed => Direction::Forward,
     };
     let kept = if transaction.journal.keeps_replaced {
@@ -163,7 +163,7 @@ fn read_journal(folder: &Path) -> Result<JournalFile, JournalError> {
         }
         // Killed before the first journal was written, or after the journal was removed.
         DocumentState::Absent => {
-            JournalFile::prepared(vec![ListedPath(folder.to_path_buf())], None)
+            JournalFile::without_steps(vec![ListedPath(folder.to_path_buf())], None)
         }
     };
     journal.keeps_replaced = journal.keeps_replaced();
@@ -190,7 +190,7 @@ fn read_journal(folder: &Path) -> Result<JournalFile, JournalError> {
 
 impl Transaction {
     /// Finishes or undoes the steps of a killed process. Removes nothing. Returns `Back` if the old state is live.
-    fn complete(
+    fn finish_or_undo(
         &mut self,
         direction: Direction,
         policy: &dyn RecoveryPolicy,
@@ -208,7 +208,7 @@ impl Transaction {
         }
         self.settle_old_asides()?;
         let home = self.journal.home();
-        let statuses = self.statuses()?;
+        let statuses = self.read_statuses()?;
         if self.is_unrecognized(&statuses, &home, policy) {
             let folder = self.folder().to_path_buf();
             return Err(RecoveryObstacle::Unrecognized { home, folder }.into());
@@ -221,7 +221,7 @@ impl Transaction {
             self.reset_journal()?;
             return Ok(Direction::Back);
         }
-        let remaining = self.remaining(direction)?;
+        let remaining = self.list_remaining_steps(direction)?;
         let mut locks = DatabaseLocks::default();
         if !remaining.is_empty() || self.journal.keeps_replaced {
             let steps = remaining.iter().map(|number| &self.journal.steps[*number]);
@@ -245,7 +245,7 @@ impl Transaction {
     /// stands in.
     fn fill_missing_start_times(&mut self) -> Result<(), IoError> {
         let path = self.folder().join(JOURNAL);
-        let meta = path.symlink_metadata().at("look at", &path)?;
+        let meta = path.symlink_metadata().at("inspect", &path)?;
         self.journal.since_ns = vec![modified_ns(&meta); self.journal.folders.len()];
         Ok(())
     }
@@ -254,14 +254,14 @@ impl Transaction {
     fn settle_old_asides(&self) -> Result<(), IoError> {
         for (number, step) in self.journal.steps.iter().enumerate() {
             let asides = self.journal.staging_of(step).join("aside");
-            step.adopt_aside(&asides.join(format!("{number}.linked")))?;
-            step.adopt_aside(&asides.join(format!("{number}.moved")))?;
-            step.adopt_aside(&with_suffix(&step.staged, ".aside"))?;
+            step.settle_aside(&asides.join(format!("{number}.linked")))?;
+            step.settle_aside(&asides.join(format!("{number}.moved")))?;
+            step.settle_aside(&with_suffix(&step.staged, ".aside"))?;
         }
         Ok(())
     }
 
-    fn statuses(&self) -> Result<Vec<StepStatus>, IoError> {
+    fn read_statuses(&self) -> Result<Vec<StepStatus>, IoError> {
         self.journal.steps.iter().map(Step::status).collect()
     }
 
@@ -279,13 +279,13 @@ impl Transaction {
         })
     }
 
-    /// Returns true if a file that would be removed, after the steps went in this direction, was written.
+    /// Returns true if another process wrote a file that is removed once the steps have gone in this direction.
     pub(super) fn has_late_writes(
         &self,
         direction: Direction,
         policy: &dyn RecoveryPolicy,
     ) -> Result<bool, IoError> {
-        let files = self.late_writes(direction, policy, WriteSide::Staged, &[])?;
+        let files = self.find_late_writes(direction, policy, WriteSide::Staged, &[])?;
         Ok(!files.is_empty())
     }
 }

@@ -14,7 +14,7 @@ type StepsOfPaths = BTreeMap<PathBuf, Vec<usize>>;
 
 impl Transaction {
     /// Returns the numbers of the steps to exchange, in the order of the journal.
-    pub(super) fn remaining(&self, direction: Direction) -> Result<Vec<usize>, IoError> {
+    pub(super) fn list_remaining_steps(&self, direction: Direction) -> Result<Vec<usize>, IoError> {
         let mut numbers = Vec::new();
         for (number, step) in self.journal.steps.iter().enumerate() {
             let is_remaining = match (direction, step.status()?) {
@@ -38,7 +38,7 @@ impl Transaction {
         home: &Path,
         policy: &dyn RecoveryPolicy,
     ) -> Result<(), JournalError> {
-        let prepared = self.prepare(remaining, direction, home, policy)?;
+        let prepared = self.prepare_steps(remaining, direction, home, policy)?;
         let mut steps = prepared.into_iter().map(|n| &self.journal.steps[n]);
         match direction {
             Direction::Forward => steps.try_for_each(Step::apply)?,
@@ -49,9 +49,9 @@ impl Transaction {
         Ok(self.sync_parents()?)
     }
 
-    /// Lets the policy look at what is replaced, and adapts the steps to files that other programs
+    /// Calls the policy for each entry that is replaced, and adapts the steps to files that other programs
     /// have replaced since the kill. Returns the numbers of the steps to exchange.
-    fn prepare(
+    fn prepare_steps(
         &mut self,
         remaining: &[usize],
         direction: Direction,
@@ -99,7 +99,7 @@ impl Transaction {
         foreign: &BTreeSet<PathBuf>,
         direction: Direction,
     ) -> Result<Vec<usize>, IoError> {
-        let mut asides = self.asides();
+        let mut asides = self.new_asides();
         let mut prepared = Vec::new();
         // The journal is written before the first of these steps, since a step whose ids are not recorded
         // cannot be recognized after another kill.
@@ -113,10 +113,10 @@ impl Transaction {
                     adapted[0].record_live_entry(direction)?;
                 } else {
                     if is_foreign || step.has_foreign_staged_entry()? {
-                        step.record_again(direction)?;
+                        step.record_current_ids(direction)?;
                     }
                     // Earlier versions recorded exchanges also where there is no call for them.
-                    let moves = asides.two_moves(&self.journal, &step, direction)?;
+                    let moves = asides.plan_two_moves(&self.journal, &step, direction)?;
                     adapted = moves.map_or_else(|| vec![step], Vec::from);
                 }
                 let first = self.journal.steps.len();

@@ -51,8 +51,8 @@ impl Step {
     /// An entry cannot be examined.
     pub(crate) fn new(live: PathBuf, staged: PathBuf) -> Result<Self, IoError> {
         Ok(Self {
-            live_id: FileId::note(&live)?,
-            staged_id: FileId::note(&staged)?,
+            live_id: FileId::read(&live)?,
+            staged_id: FileId::read(&staged)?,
             partner_id: None,
             live,
             staged,
@@ -112,11 +112,12 @@ impl Step {
                 Some(_) => EntryIdentity::Foreign,
             })
         };
-        Ok(self.status_of(identity(&self.live)?, identity(&self.staged)?))
+        Ok(self.derive_status(identity(&self.live)?, identity(&self.staged)?))
     }
 
-    /// The staged path is the better evidence, because no other program works there.
-    fn status_of(&self, live: EntryIdentity, staged: EntryIdentity) -> StepStatus {
+    /// Derives the status from the entries at both paths. The staged path is the better evidence, because no other
+    /// program works there.
+    fn derive_status(&self, live: EntryIdentity, staged: EntryIdentity) -> StepStatus {
         use EntryIdentity::{Absent, Foreign, New, Old};
         match (self.live_id, self.staged_id) {
             (Some(_), Some(_)) => match (staged, live) {
@@ -145,8 +146,8 @@ impl Step {
         match (self.live_id, self.staged_id) {
             (Some(_), Some(_)) if exists(&self.live)? => self.exchange(),
             // Another program has removed the live file.
-            (_, Some(_)) => self.move_here(),
-            (_, None) => self.move_away(),
+            (_, Some(_)) => self.move_to_live(),
+            (_, None) => self.move_to_staged(),
         }
     }
 
@@ -158,8 +159,8 @@ impl Step {
         let (live, staged) = (exists(&self.live)?, exists(&self.staged)?);
         match (self.live_id, self.staged_id) {
             (Some(_), Some(_)) if live && staged => self.exchange(),
-            (Some(_), _) if staged => self.move_here(),
-            (None, Some(_)) if live => self.move_away(),
+            (Some(_), _) if staged => self.move_to_live(),
+            (None, Some(_)) if live => self.move_to_staged(),
             // The old or the new file is gone, so nothing can be moved back.
             _ => Ok(()),
         }
@@ -173,7 +174,7 @@ impl Step {
     }
 
     /// Moves the live entry to the staged path. Half of an exchange of files keeps it live as well.
-    fn move_away(&self) -> Result<(), IoError> {
+    fn move_to_staged(&self) -> Result<(), IoError> {
         // A rename would leave the live path empty until the other half is moved here, and a Codex that starts
         // in between would create the file anew. A file system without hard links leaves no other way.
         if self.partner_id.is_some() && sharing::hard_link(&self.live, &self.staged).is_ok() {
@@ -184,7 +185,7 @@ impl Step {
 
     /// Moves the staged entry to the live path, which must be free. Two exceptions for one half of an exchange of files: it
     /// replaces its partner, and if the live path already is this file, only the staged name is removed.
-    fn move_here(&self) -> Result<(), IoError> {
+    fn move_to_live(&self) -> Result<(), IoError> {
         let live = look(&self.live)?;
         let is_partner = |(id, _): &(FileId, _)| self.partner_id.is_some_and(|p| p.is(*id));
         let is_linked = |(id, _): &(FileId, _)| self.live_id.is_some_and(|old| old.is(*id));
@@ -235,8 +236,8 @@ impl Step {
 
     /// Records the current ids at both paths, for a step that still has to be exchanged in
     /// `direction`: other programs may have replaced files since.
-    pub(super) fn record_again(&mut self, direction: Direction) -> Result<(), IoError> {
-        let (live, staged) = (FileId::note(&self.live)?, FileId::note(&self.staged)?);
+    pub(super) fn record_current_ids(&mut self, direction: Direction) -> Result<(), IoError> {
+        let (live, staged) = (FileId::read(&self.live)?, FileId::read(&self.staged)?);
         (self.live_id, self.staged_id) = match direction {
             Direction::Forward => (live, staged),
             Direction::Back => (staged, live),
@@ -249,7 +250,7 @@ impl Step {
     pub(super) fn record_live_entry(&mut self, direction: Direction) -> Result<(), IoError> {
         let live = look(&self.live)?;
         let is_file = live.is_some_and(|(_, meta)| !meta.is_dir());
-        let found = FileId::note(&self.live)?;
+        let found = FileId::read(&self.live)?;
         let is_outgoing = match direction {
             Direction::Forward => self.live_id.is_some(),
             Direction::Back => self.staged_id.is_some(),
@@ -265,8 +266,8 @@ impl Step {
     }
 
     /// Completes or reverts an exchange of three renames, as earlier versions made them, that was
-    /// killed in between: `aside` was the path of one side meanwhile.
-    pub(super) fn adopt_aside(&self, aside: &Path) -> Result<(), IoError> {
+    /// killed in between: `aside` was the path of one of the two entries meanwhile.
+    pub(super) fn settle_aside(&self, aside: &Path) -> Result<(), IoError> {
         let Some((id, _)) = look(aside)? else {
             return Ok(());
         };

@@ -9,7 +9,7 @@ use super::policy::{NoPolicy, RecoveryPolicy};
 use super::step::Step;
 use super::write_times::BeginTime;
 use crate::codex::Holder;
-use crate::io::disk_clock::filesystem_clock_ns;
+use crate::io::disk_clock::read_filesystem_clock_ns;
 use crate::io::{
     FileLock, IoContext, IoError, ListedPath, atomic, document, exchange, file_open, sharing, tree,
 };
@@ -20,8 +20,8 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-/// Times that are further ahead of the clock are in the future, in nanoseconds: more than a search for late writes
-/// takes.
+/// The nanoseconds by which a write may be ahead of the clock that was read before the search for late writes. Later
+/// times were set by programs.
 const FUTURE_NS: i64 = 600_000_000_000;
 
 /// A transaction that is being prepared. Dropping it before [`Transaction::commit`] removes its
@@ -31,8 +31,8 @@ pub(crate) struct Transaction {
     pub(super) journal: JournalFile,
     path: PathBuf,
     pub(super) ended: bool,
-    /// An open descriptor without a use. Closing it allows removing the folders even if the process
-    /// may open no more files.
+    /// A spare open descriptor. Closing it lets the folders be removed even if the process is at its limit of open
+    /// files.
     reserve_descriptor: Option<File>,
     /// `None` for a transaction that is recovered.
     pub(super) begun: Option<BeginTime>,
@@ -46,10 +46,10 @@ impl Transaction {
             .inspect_err(|_| remove_lock(folder))
             .at("open", folder.join(LOCK))?;
         let folders = vec![ListedPath(folder.to_path_buf())];
-        let journal = JournalFile::prepared(folders, Some(ListedPath(home.to_path_buf())));
-        let mut transaction = Self::of_journal(folder, journal, lock);
+        let journal = JournalFile::without_steps(folders, Some(ListedPath(home.to_path_buf())));
+        let mut transaction = Self::from_journal(folder, journal, lock);
         transaction.reserve_descriptor = Some(reserve_descriptor);
-        let begun = BeginTime::note(folder)?;
+        let begun = BeginTime::read_after_tick(folder)?;
         transaction.journal.begun_ns.push(begun.clock_ns);
         transaction.begun = Some(begun);
         transaction.write_journal()?;
@@ -58,7 +58,7 @@ impl Transaction {
     }
 
     /// Returns the transaction of a journal that was read from `folder`.
-    pub(super) fn of_journal(folder: &Path, journal: JournalFile, lock: FileLock) -> Self {
+    pub(super) fn from_journal(folder: &Path, journal: JournalFile, lock: FileLock) -> Self {
         Self {
             journal,
             path: folder.join(JOURNAL),
@@ -69,9 +69,9 @@ impl Transaction {
         }
     }
 
-    /// Makes writes to the old state late that were made since `planned`, before the transaction began. Call it before
-    /// folders are added.
-    pub(crate) fn count_writes_since(&mut self, planned: Instant) {
+    /// Treats writes to the old state since `planned`, which is before the transaction began, as late too. Call it
+    /// before folders are added.
+    pub(crate) fn include_writes_since(&mut self, planned: Instant) {
         if let Some(begun) = &mut self.begun {
             begun.move_back(planned);
             self.journal.begun_ns = vec![begun.clock_ns];
@@ -90,13 +90,13 @@ impl Transaction {
         self.write_journal()?;
         let created = folder::create(folder);
         if created.is_err() {
-            // It does not exist, or is not ours: it needs no fsync and no removal.
+            // It does not exist, or is that of another transaction: it needs no fsync and no removal.
             self.journal.folders.pop();
         }
         folder::remove_leftovers(folder);
         created?;
         if let Some(begun) = &self.begun {
-            let begun_ns = begun.clock_ns_on(folder, self.folder())?;
+            let begun_ns = begun.read_clock_ns_on(folder, self.folder())?;
             self.journal.begun_ns.push(begun_ns);
         }
         Ok(())
@@ -122,7 +122,7 @@ impl Transaction {
         drop_duplicate_steps(&mut steps);
         check_disjoint(steps.iter().map(Step::live))?;
         check_disjoint(steps.iter().map(|step| step.staged.as_path()))?;
-        let in_journal = self.without_unsupported_exchanges(steps.clone())?;
+        let in_journal = self.replace_unsupported_exchanges(steps.clone())?;
         // The check compares both sides of a step, which two moves do not have.
         self.journal.steps = steps;
         // Durable before the journal says `committing`: after a power failure, a recovery exchanges
@@ -137,7 +137,7 @@ impl Transaction {
         let locks = self.lock_idle_home(self.journal.steps.iter(), policy);
         let locks = locks.map_err(JournalError::Busy)?;
         // As late as possible. A recovery takes every later write for one of another process.
-        self.journal.since_ns = self.clocks_ns()?;
+        self.journal.since_ns = self.read_clocks_ns()?;
         if let Err(e) = self.set_state(JournalState::Committing) {
             // No step is done, so the staged files may be removed.
             self.reset_journal()?;
@@ -185,9 +185,9 @@ impl Transaction {
     }
 
     /// Returns the time of the clock of each folder's file system, in nanoseconds since 1970.
-    fn clocks_ns(&self) -> Result<Vec<i64>, IoError> {
+    fn read_clocks_ns(&self) -> Result<Vec<i64>, IoError> {
         let folders = self.journal.folders.iter();
-        let clocks = folders.map(|folder| filesystem_clock_ns(&folder.0));
+        let clocks = folders.map(|folder| read_filesystem_clock_ns(&folder.0));
         clocks.collect()
     }
 
@@ -220,11 +220,11 @@ impl Transaction {
         }
         // The clock was not set back since, so a file with a time in the future had it before. It would stop every
         // command until then.
-        let mut latest_ns = self.clocks_ns()?;
+        let mut latest_ns = self.read_clocks_ns()?;
         for clock in &mut latest_ns {
             *clock += FUTURE_NS;
         }
-        let files = self.late_writes(Direction::Forward, policy, side, &latest_ns)?;
+        let files = self.find_late_writes(Direction::Forward, policy, side, &latest_ns)?;
         if files.is_empty() {
             return Ok(());
         }
@@ -234,7 +234,7 @@ impl Transaction {
 
     /// Returns the live paths of the late writes at `side`, for an exchange in this direction. `latest_ns` has the
     /// latest possible time for each folder, or is empty.
-    pub(super) fn late_writes(
+    pub(super) fn find_late_writes(
         &self,
         direction: Direction,
         policy: &dyn RecoveryPolicy,
@@ -250,13 +250,13 @@ impl Transaction {
                 until_ns: self.journal.time_of(step, latest_ns).unwrap_or(i64::MAX),
                 is_disposable: &|live| policy.is_disposable(&home, live),
             };
-            writes.add(step, side, &mut files)?;
+            writes.collect(step, side, &mut files)?;
         }
         Ok(files)
     }
 
-    /// Undoes the steps because of `cause`. Returns it with the folders that the new state is kept in, because it
-    /// may have been written.
+    /// Undoes the steps because of `cause`. Returns `cause`; if the new state may have been written, with the folders
+    /// that now have it.
     fn revert(
         &mut self,
         mut cause: JournalError,
@@ -280,14 +280,14 @@ impl Transaction {
     }
 
     /// Replaces exchanges by two moves where the file system has no call for an exchange.
-    pub(super) fn without_unsupported_exchanges(
+    pub(super) fn replace_unsupported_exchanges(
         &self,
         steps: Vec<Step>,
     ) -> Result<Vec<Step>, IoError> {
-        let mut asides = self.asides();
+        let mut asides = self.new_asides();
         let mut all = Vec::with_capacity(steps.len());
         for step in steps {
-            match asides.two_moves(&self.journal, &step, Direction::Forward)? {
+            match asides.plan_two_moves(&self.journal, &step, Direction::Forward)? {
                 Some(moves) => all.extend(moves),
                 None => all.push(step),
             }
@@ -295,8 +295,8 @@ impl Transaction {
         Ok(all)
     }
 
-    /// Returns the paths for entries on their way, apart from those of the recorded steps.
-    pub(super) fn asides(&self) -> Asides {
+    /// Returns a source of paths for entries between two moves, which are not those of the recorded steps.
+    pub(super) fn new_asides(&self) -> Asides {
         let steps = self.journal.steps.iter();
         Asides {
             supported: HashMap::new(),
@@ -311,7 +311,7 @@ impl Transaction {
         // complete state too.
         let _ = self.set_state(JournalState::Undoing);
         let home = self.journal.home();
-        let remaining = self.remaining(Direction::Back)?;
+        let remaining = self.list_remaining_steps(Direction::Back)?;
         self.exchange_remaining(&remaining, Direction::Back, &home, &NoPolicy)
     }
 
@@ -319,7 +319,7 @@ impl Transaction {
     pub(super) fn record_committed(&mut self) -> Result<(), JournalError> {
         // A full disk takes no new journal, but lets the old one be removed, which means the same.
         self.set_state(JournalState::Committed)
-            .or_else(|_| self.forget_journal())
+            .or_else(|_| self.remove_journal())
     }
 
     /// Replaces the journal by one without steps, after all steps were undone. Until then the
@@ -327,14 +327,14 @@ impl Transaction {
     pub(super) fn reset_journal(&mut self) -> Result<(), JournalError> {
         let (folders, home) = (self.journal.folders.clone(), self.journal.home.clone());
         let keeps_replaced = self.journal.keeps_replaced;
-        self.journal = JournalFile::prepared(folders, home);
+        self.journal = JournalFile::without_steps(folders, home);
         self.journal.keeps_replaced = keeps_replaced;
-        self.write_journal().or_else(|_| self.forget_journal())
+        self.write_journal().or_else(|_| self.remove_journal())
     }
 
     /// Removes the journal, which needs no disk space. Afterwards a recovery knows only the first
     /// folder and removes it, so the others, and what is kept, go first.
-    fn forget_journal(&mut self) -> Result<(), JournalError> {
+    fn remove_journal(&mut self) -> Result<(), JournalError> {
         if self.journal.keeps_replaced {
             // A later process finds every step done.
             return Ok(());
@@ -388,12 +388,12 @@ impl Transaction {
     /// staging folders.
     ///
     /// # Errors
-    /// It cannot be moved. The journal stays, and the next command tries again.
+    /// A file or folder cannot be moved. The journal stays, and the next command tries again.
     pub(super) fn keep_staged(&mut self) -> Result<Vec<PathBuf>, IoError> {
         self.ended = true;
         let mut all = Vec::new();
         for ListedPath(folder) in &self.journal.folders {
-            let kept = folder::free_name(folder, KeptAs::Evidence);
+            let kept = folder::find_free_name(folder, KeptAs::Evidence);
             let own = [LOCK, JOURNAL].map(OsStr::new);
             // An earlier process may have kept and removed it.
             let entries = tree::list_if_exists(folder)?.into_iter();
@@ -418,7 +418,7 @@ impl Transaction {
     }
 }
 
-/// The free paths for entries on their way, on file systems without a call for an exchange.
+/// Free paths for entries between two moves, on file systems without a call for an exchange.
 pub(super) struct Asides {
     /// For each staging folder that was probed, true if its file system has the call.
     supported: HashMap<PathBuf, bool>,
@@ -429,7 +429,7 @@ pub(super) struct Asides {
 
 impl Asides {
     /// Returns the two moves that replace an exchange; `None` if the step needs none.
-    pub(super) fn two_moves(
+    pub(super) fn plan_two_moves(
         &mut self,
         journal: &JournalFile,
         step: &Step,
@@ -465,7 +465,7 @@ fn remove_or_rename(folder: &Path) -> Option<PathBuf> {
     if remove_with_lock(folder).is_ok() {
         return None;
     }
-    let kept = folder::free_name(folder, KeptAs::Leftover);
+    let kept = folder::find_free_name(folder, KeptAs::Leftover);
     // Needs no fsync: the folder is found under either name.
     let place = match sharing::rename(folder, &kept) {
         Ok(()) => kept,

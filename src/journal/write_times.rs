@@ -1,16 +1,16 @@
 //! The times of writes, by the clock of the file system that they were made on.
 
-use crate::io::disk_clock::filesystem_clock_ns;
+use crate::io::disk_clock::read_filesystem_clock_ns;
 use crate::io::{IoContext, IoError, changed_ns, modified_ns, space};
 use std::fs::Metadata;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// Waits for the next tick of the clock of `folder`'s file system, then returns the time for
-/// [`Transaction::count_writes_since`]. All earlier writes, such as those of a recovery, have an earlier time.
+/// [`Transaction::include_writes_since`]. All earlier writes, such as those of a recovery, have an earlier time.
 ///
-/// [`Transaction::count_writes_since`]: super::transaction::Transaction::count_writes_since
-pub(crate) fn next_tick(folder: &Path) -> Instant {
+/// [`Transaction::include_writes_since`]: super::transaction::Transaction::include_writes_since
+pub(crate) fn wait_for_next_tick(folder: &Path) -> Instant {
     let meta = folder.symlink_metadata();
     std::thread::sleep(match meta {
         Ok(meta) if has_whole_seconds(changed_ns(&meta)) => LONGEST_TICK,
@@ -60,18 +60,19 @@ impl ClockProbes {
         self.last = clock_ns;
     }
 
-    /// Returns true if the tick is known. After a longer one, another probe may show that the machine was busy.
+    /// Returns true if the tick is known. A long tick may only show that the machine was busy: then another probe is
+    /// needed.
     fn are_enough(&self) -> bool {
-        let longest = nanoseconds_of(LINUX_TICK);
+        let longest = to_nanoseconds(LINUX_TICK);
         let is_short = |tick_ns| tick_ns <= longest || has_whole_seconds(self.first);
         self.tick.is_some_and(is_short)
     }
 
     /// Returns the value of the clock at the monotonic time 0, or up to a tick less.
     fn first_value(&self) -> i64 {
-        let longest = nanoseconds_of(LONGEST_TICK);
+        let longest = to_nanoseconds(LONGEST_TICK);
         let tick_ns = self.tick.filter(|_| !has_whole_seconds(self.first));
-        let tick_ns = tick_ns.map_or(longest, |ns| ns.max(nanoseconds_of(LINUX_TICK)));
+        let tick_ns = tick_ns.map_or(longest, |ns| ns.max(to_nanoseconds(LINUX_TICK)));
         self.offset - tick_ns
     }
 }
@@ -79,8 +80,8 @@ impl ClockProbes {
 /// The time at which a transaction began.
 #[derive(Debug)]
 pub(super) struct BeginTime {
-    /// By the clock of the file system with the journal, in nanoseconds since 1970. Later writes there have later
-    /// times, earlier ones have none that is later.
+    /// By the clock of the file system with the journal, in nanoseconds since 1970. Writes after the begin have later
+    /// times, writes before it do not.
     pub(super) clock_ns: i64,
     begun: Instant,
     /// The monotonic times count from `begun`.
@@ -88,13 +89,13 @@ pub(super) struct BeginTime {
 }
 
 impl BeginTime {
-    /// Notes the time in `folder`. Waits for the next tick of the clock, a few milliseconds, because a write in the
+    /// Reads the time in `folder`. Waits for the next tick of the clock, a few milliseconds, because a write in the
     /// same tick has the same time. On FAT and exFAT that takes up to two seconds.
-    pub(super) fn note(folder: &Path) -> Result<Self, IoError> {
+    pub(super) fn read_after_tick(folder: &Path) -> Result<Self, IoError> {
         let begun = Instant::now();
         let probe = || {
-            let clock_ns = filesystem_clock_ns(folder)?;
-            Ok::<_, IoError>((clock_ns, nanoseconds_of(begun.elapsed())))
+            let clock_ns = read_filesystem_clock_ns(folder)?;
+            Ok::<_, IoError>((clock_ns, to_nanoseconds(begun.elapsed())))
         };
         let (first_ns, read_ns) = probe()?;
         let mut probes = ClockProbes::new(first_ns, read_ns);
@@ -115,18 +116,18 @@ impl BeginTime {
     /// Moves the time back to `earlier`, or by up to a tick more.
     pub(super) fn move_back(&mut self, earlier: Instant) {
         let before = self.begun.saturating_duration_since(earlier);
-        self.probes.offset -= nanoseconds_of(before);
+        self.probes.offset -= to_nanoseconds(before);
         self.begun = earlier;
         self.clock_ns = self.probes.first_value();
     }
 
     /// Returns the same time by the clock of the file system of `folder`, or an earlier one. `own` is the folder
     /// of the journal.
-    pub(super) fn clock_ns_on(&self, folder: &Path, own: &Path) -> Result<i64, IoError> {
-        if space::same_file_system(folder, own) {
+    pub(super) fn read_clock_ns_on(&self, folder: &Path, own: &Path) -> Result<i64, IoError> {
+        if space::is_same_file_system(folder, own) {
             return Ok(self.clock_ns);
         }
-        let mut there = Self::note(folder)?;
+        let mut there = Self::read_after_tick(folder)?;
         there.move_back(self.begun);
         Ok(there.clock_ns)
     }
@@ -136,8 +137,8 @@ impl BeginTime {
         let passed = self.begun.elapsed();
         // For ticks of seconds, and for clocks that are slowed down.
         let tolerated = Duration::from_secs(3) + passed / 1000;
-        let expected = nanoseconds_of(passed.saturating_sub(tolerated));
-        if filesystem_clock_ns(folder)? < self.clock_ns.saturating_add(expected) {
+        let expected = to_nanoseconds(passed.saturating_sub(tolerated));
+        if read_filesystem_clock_ns(folder)? < self.clock_ns.saturating_add(expected) {
             let why = "the clock was set back during the command";
             return Err(std::io::Error::other(why)).at("compare times in", folder);
         }
@@ -145,7 +146,7 @@ impl BeginTime {
     }
 }
 
-fn nanoseconds_of(duration: Duration) -> i64 {
+fn to_nanoseconds(duration: Duration) -> i64 {
     i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
 }
 
@@ -162,7 +163,7 @@ mod tests {
     const MILLISECOND: i64 = 1_000_000;
 
     #[test]
-    fn a_busy_machine_does_not_move_the_begin_by_more_than_a_tick() {
+    fn delayed_probes_move_the_begin_time_by_at_most_a_tick() {
         // A clock with ticks of 4 ms that is 1,000 ms ahead. The machine delays three of the probes.
         let clock = |at_ms: i64| (1_001 + at_ms / 4 * 4) * MILLISECOND;
         for delays in [[0, 0, 0, 0], [80, 0, 90, 300], [0, 200, 500, 1]] {

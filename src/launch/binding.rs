@@ -25,7 +25,7 @@ pub(crate) struct OpenRollouts {
 
 impl OpenRollouts {
     /// Observes `child`, the started process, or the Codex below it.
-    pub(crate) fn of(child: ProcessId, codex_home: &Path) -> Self {
+    pub(crate) fn observe(child: ProcessId, codex_home: &Path) -> Self {
         Self {
             child,
             codex: None,
@@ -48,7 +48,7 @@ impl OpenRollouts {
         // Only files open for writing: at its start Codex reads other rollouts to fill its database.
         let open = process.files_open_for_writing(&[&real])?.into_iter();
         let rollouts = open
-            .filter(|path| RolloutName::of(path).is_some_and(|file| file.id().is_some()))
+            .filter(|path| RolloutName::parse(path).is_some_and(|file| file.id().is_some()))
             .filter_map(|path| Some(sessions.join(path.strip_prefix(&real).ok()?)));
         Some(rollouts.collect())
     }
@@ -69,7 +69,7 @@ fn find_codex(table: &ProcessTable, child: ProcessId) -> Option<ProcessId> {
     let distance = |pid: u32| table.ancestors(pid).iter().position(|at| *at == child.pid);
     let all = table.iter().map(Process::pid).filter(|pid| is_codex(*pid));
     let below = all.filter_map(|pid| Some((distance(pid)?, pid)));
-    below.min().map(|(_, pid)| ProcessId::now(pid))
+    below.min().map(|(_, pid)| ProcessId::identify(pid))
 }
 
 /// Returns true if a rollout is a conversation of the user, and not one of a subagent.
@@ -81,14 +81,17 @@ fn is_main_thread(meta: &SessionMeta) -> bool {
 
 /// Describes the open rollout at `path` as a conversation that begins at `start_offset`. `None` for a
 /// subagent, and while the first line is incomplete.
-pub(crate) fn conversation_at(path: &Path, start_offset: u64) -> Option<BoundConversation> {
-    let meta = rollout::head(path).ok().flatten()?;
-    is_main_thread(&meta).then(|| conversation(path, start_offset))?
+pub(crate) fn describe_open_conversation(
+    path: &Path,
+    start_offset: u64,
+) -> Option<BoundConversation> {
+    let meta = rollout::read_head(path).ok().flatten()?;
+    is_main_thread(&meta).then(|| build_conversation(path, start_offset))?
 }
 
-fn conversation(path: &Path, start_offset: u64) -> Option<BoundConversation> {
+fn build_conversation(path: &Path, start_offset: u64) -> Option<BoundConversation> {
     Some(BoundConversation {
-        session_id: RolloutName::of(path)?.id()?.to_owned(),
+        session_id: RolloutName::parse(path)?.id()?.to_owned(),
         rollout_path: path.to_string_lossy().into_owned(),
         start_offset,
         ..BoundConversation::default()
@@ -97,7 +100,7 @@ fn conversation(path: &Path, start_offset: u64) -> Option<BoundConversation> {
 
 /// Finds the rollouts that were created between the start of a launch and `until`, in its folder and by
 /// its account. Opens only rollouts with a creation time in that range, according to their id.
-pub(crate) fn created_during(
+pub(crate) fn find_created_during(
     record: &LaunchRecord,
     until: DateTime<Utc>,
 ) -> Vec<BoundConversation> {
@@ -110,17 +113,17 @@ pub(crate) fn created_during(
         .flatten()
         .map(|entry| entry.path())
         .filter(|path| {
-            let file = RolloutName::of(path);
+            let file = RolloutName::parse(path);
             // The id of the rollout: a rewind of an older thread is new too.
             let id = file.as_ref().and_then(RolloutName::rollout_id);
             let created = id.and_then(thread_rollouts::created_at);
             created.is_some_and(|at| at >= from && at <= until)
         })
         .filter(|path| {
-            let meta = rollout::head(path).ok().flatten();
+            let meta = rollout::read_head(path).ok().flatten();
             meta.is_some_and(|meta| is_main_thread(&meta) && fits_launch(&meta, record))
         })
-        .filter_map(|path| conversation(&path, 0))
+        .filter_map(|path| build_conversation(&path, 0))
         .collect();
     found.sort_by(|a, b| a.session_id.cmp(&b.session_id));
     // A rewind during the launch makes another rollout of the same conversation.
@@ -130,8 +133,8 @@ pub(crate) fn created_during(
 
 /// Returns the account that created the rollout at `path`, if it is not the account of the launch. The
 /// user may have signed in to another account while Codex ran, or before it read the login.
-pub(crate) fn other_creator(path: &Path, record: &LaunchRecord) -> Option<String> {
-    let meta = rollout::head(path).ok().flatten()?;
+pub(crate) fn find_other_creator(path: &Path, record: &LaunchRecord) -> Option<String> {
+    let meta = rollout::read_head(path).ok().flatten()?;
     let written = meta.account().or_else(|| meta.text("creator_user_id"));
     (!is_by_account(&meta, record)).then(|| written.unwrap_or_default().to_owned())
 }
@@ -139,7 +142,7 @@ pub(crate) fn other_creator(path: &Path, record: &LaunchRecord) -> Option<String
 /// Returns true if the rollout at `path` names the account of the launch as its creator. Codex up to 0.150
 /// writes no creator, so that any Codex may have made the rollout.
 pub(crate) fn names_account(path: &Path, record: &LaunchRecord) -> bool {
-    let meta = rollout::head(path).ok().flatten();
+    let meta = rollout::read_head(path).ok().flatten();
     meta.is_some_and(|meta| {
         let account = meta.account().zip(record.identity.account_id.as_deref());
         let user = meta.text("creator_user_id");
@@ -171,17 +174,17 @@ fn fits_launch(meta: &SessionMeta, record: &LaunchRecord) -> bool {
 }
 
 /// Describes the conversation `session_id` before it is resumed. `None` if it has no rollout.
-pub(crate) fn resumed_conversation(
+pub(crate) fn find_resumed_conversation(
     codex_home: &Path,
     session_id: &str,
 ) -> Option<BoundConversation> {
-    let path = thread_rollouts::newest_rollout(codex_home, session_id)?;
+    let path = thread_rollouts::find_newest_rollout(codex_home, session_id)?;
     // To resume a compressed rollout, Codex first writes the plain file. So offsets cannot separate its
     // old bytes from new ones, but the times of the token counts can.
     let is_plain = path.extension().is_none_or(|e| e != "zst");
     let length = path.metadata().map_or(0, |meta| meta.len());
-    let plain = path.with_file_name(RolloutName::of(&path)?.name);
-    conversation(&plain, if is_plain { length } else { 0 })
+    let plain = path.with_file_name(RolloutName::parse(&path)?.name);
+    build_conversation(&plain, if is_plain { length } else { 0 })
 }
 
 /// Reads the token counts of a launch: those between its offsets and after its start. Leaves
@@ -236,7 +239,7 @@ fn try_read_usage(conversation: &mut BoundConversation, since: DateTime<Utc>) ->
 
 /// Returns the user id and workspace id of the creator of a conversation, if its rollout has them.
 pub(crate) fn read_creator(path: &Path) -> Option<(Option<String>, Option<String>)> {
-    let meta = rollout::head(path).ok().flatten()?;
+    let meta = rollout::read_head(path).ok().flatten()?;
     let id = |key| meta.text(key).map(str::to_owned);
     let (user, account) = (id("creator_user_id"), id("creator_account_id"));
     (user.is_some() || account.is_some()).then_some((user, account))
@@ -262,7 +265,7 @@ mod tests {
         let before = line(1, 10);
         let own = format!("{}{}", line(10, 20), line(11, 30));
         fs::write(&path, format!("{before}{own}{}", line(20, 90))).unwrap();
-        let mut bound = conversation(&path, before.len() as u64).unwrap();
+        let mut bound = build_conversation(&path, before.len() as u64).unwrap();
         bound.end_offset = Some((before.len() + own.len()) as u64);
         read_usage(&mut bound, "2026-11-21T08:09:00Z".parse().unwrap());
         let minute = |at: Option<crate::io::clock::Timestamp>| at.unwrap().format("%M").to_string();

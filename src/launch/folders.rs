@@ -29,7 +29,7 @@ pub(crate) struct FolderAccounts {
 
 impl FolderAccounts {
     /// Returns true if the user allows logins in `home`, which others can read.
-    pub(crate) fn allow_logins_in(&self, home: &Path, home_dir: Option<&Path>) -> bool {
+    pub(crate) fn allows_logins_in(&self, home: &Path, home_dir: Option<&Path>) -> bool {
         let settings = resolve_folders(&self.shared_logins, home_dir);
         let ancestor_chains = ancestor_chains(home);
         let found = ancestor_chains
@@ -58,7 +58,7 @@ pub(crate) enum AccountSource {
     File(PathBuf),
 }
 
-/// The answer of [`account_of`].
+/// The answer of [`find_account`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct FolderChoice {
     /// The account of the folder, if it has one.
@@ -77,7 +77,7 @@ impl FolderChoice {
         let Some(folder) = folder.to_str().filter(is_plain) else {
             return Some(format!("ignored {FILE_NAME}: its folder is not trusted"));
         };
-        let setting = shell::word(&format!("trusted.{folder}"));
+        let setting = shell::quote_if_needed(&format!("trusted.{folder}"));
         Some(format!(
             "ignored {FILE_NAME}: {folder} is not trusted; to use the file: \
              codex-manager config set {setting} true"
@@ -106,7 +106,7 @@ pub(crate) fn is_absolute(folder: &str) -> bool {
 }
 
 /// Replaces a leading `~` of `folder`; `None` if it is relative, or the home folder is unknown.
-pub(crate) fn absolute(folder: &str, home_dir: Option<&Path>) -> Option<PathBuf> {
+pub(crate) fn expand_home(folder: &str, home_dir: Option<&Path>) -> Option<PathBuf> {
     let folder = Path::new(folder);
     match folder.strip_prefix("~") {
         Ok(rest) => Some(home_dir?.join(rest)),
@@ -132,7 +132,7 @@ pub(crate) fn logical_dir(current_dir: &Path, pwd: Option<&OsStr>) -> PathBuf {
 ///
 /// # Errors
 /// The deciding file names no profile. The caller must not continue with another account.
-pub(crate) fn account_of(
+pub(crate) fn find_account(
     cwd: &Path,
     home_dir: Option<&Path>,
     accounts: &FolderAccounts,
@@ -207,7 +207,7 @@ fn resolve_folders<'a, T>(
     home_dir: Option<&Path>,
 ) -> Vec<FolderSetting<'a, T>> {
     let entry = |(folder, value): (&'a String, &'a T)| {
-        let path = absolute(folder, home_dir)?;
+        let path = expand_home(folder, home_dir)?;
         let real = path.canonical().ok();
         let paths = [Some(path), real].into_iter().flatten().collect();
         Some(FolderSetting {
@@ -308,7 +308,7 @@ mod tests {
                 .collect(),
             ..FolderAccounts::default()
         };
-        let choice = account_of(&under(cwd), Some(&under("~")), &accounts).unwrap();
+        let choice = find_account(&under(cwd), Some(&under("~")), &accounts).unwrap();
         let relative = |path: &Path| {
             let path = path.strip_prefix(root).unwrap().display().to_string();
             path.replace('\\', "/")
@@ -349,7 +349,7 @@ mod tests {
             let expected = (profile.to_owned(), String::new());
             assert_eq!(found(&root, cwd, &settings), expected, "{cwd}");
         }
-        let unknown_home = account_of(&root, None, &settings).unwrap();
+        let unknown_home = find_account(&root, None, &settings).unwrap();
         assert_eq!(unknown_home, FolderChoice::default());
     }
 
@@ -457,7 +457,7 @@ mod tests {
         let trusted = accounts(&[("/", "work")], &[("/", true)]);
         let choice = |text: &[u8]| {
             fs::write(&file, text).unwrap();
-            account_of(&root, None, &trusted).map(|choice| choice.account.unwrap().profile)
+            find_account(&root, None, &trusted).map(|choice| choice.account.unwrap().profile)
         };
         assert_eq!(
             choice("\u{feff}client-a\r\n".as_bytes()).unwrap(),
@@ -480,7 +480,7 @@ mod tests {
         // A path that is no regular file is ignored and not opened.
         fs::remove_file(&file).unwrap();
         fs::create_dir(&file).unwrap();
-        let choice = account_of(&root, None, &trusted).unwrap();
+        let choice = find_account(&root, None, &trusted).unwrap();
         assert_eq!(
             (choice.account.unwrap().profile.as_str(), choice.ignored),
             ("work", None)
@@ -538,7 +538,7 @@ mod tests {
             let matching = folders.keys().filter(|f| here.starts_with(&components(f)));
             let longest = matching.map(|f| components(f)).max_by_key(Vec::len);
             let settings = FolderAccounts { folders: folders.clone(), ..FolderAccounts::default() };
-            let choice = account_of(Path::new(&cwd), None, &settings).unwrap();
+            let choice = find_account(Path::new(&cwd), None, &settings).unwrap();
             let folder = choice.account.map(|account| match account.source {
                 AccountSource::Setting(folder) => {
                     assert_eq!(folders[&folder], account.profile);

@@ -89,7 +89,7 @@ pub(crate) fn prepare(isolated: &Path, real: &Path) -> Result<(), IsolationError
     if !cfg!(unix) {
         return Err(IsolationError::Unsupported);
     }
-    let real = &real.canonical().at("look at", real)?;
+    let real = &real.canonical().at("inspect", real)?;
     atomic::create_private_folder(isolated)?;
     if isolated.join(AUTH_JSON).exists()
         && let Ok(linked) = fs::read_link(isolated.join(SESSIONS))

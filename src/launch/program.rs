@@ -32,7 +32,7 @@ impl Document for CachedProgram {
 }
 
 /// Returns the cached answer whether `program` has `--no-daemon`. Runs nothing.
-pub(crate) fn cached_no_daemon(program: &Program, manager_home: &Path) -> Option<bool> {
+pub(crate) fn read_cached_no_daemon(program: &Program, manager_home: &Path) -> Option<bool> {
     let current = stamp(program.path())?;
     let known = document::read::<CachedProgram>(&manager_home.join(FILE_NAME)).ok()?;
     let known = known.good()?;
@@ -46,10 +46,10 @@ pub(crate) fn cached_no_daemon(program: &Program, manager_home: &Path) -> Option
 /// Returns true if the terminal interface of `program` has `--no-daemon`. Runs `codex --help` if the
 /// program file has changed. A failure to store the answer is ignored.
 pub(crate) fn has_no_daemon(program: &Program, env: &Environment, manager_home: &Path) -> bool {
-    if let Some(known) = cached_no_daemon(program, manager_home) {
+    if let Some(known) = read_cached_no_daemon(program, manager_home) {
         return known;
     }
-    let has_no_daemon = help_names(NO_DAEMON, program, env);
+    let has_no_daemon = help_lists_flag(NO_DAEMON, program, env);
     if let Some(current) = stamp(program.path()) {
         let known = CachedProgram {
             has_no_daemon,
@@ -71,7 +71,7 @@ fn stamp(path: &Path) -> Option<CachedProgram> {
     })
 }
 
-fn help_names(flag: &str, program: &Program, env: &Environment) -> bool {
+fn help_lists_flag(flag: &str, program: &Program, env: &Environment) -> bool {
     let mut command = env.command(program.path());
     command.arg("--help");
     let Ok(mut child) = ChildGroup::spawn(&mut command) else {

@@ -18,22 +18,22 @@ pub(crate) const LAUNCH_VARIABLE: &str = "CODEX_MANAGER_LAUNCH";
 pub(crate) struct ProcessId {
     /// The id that the system assigned.
     pub pid: u32,
-    /// The start time, in the unit of [`processes::started`].
+    /// The start time, in the unit of [`processes::start_time`].
     pub started: Option<u64>,
 }
 
 impl ProcessId {
     /// Returns the process that has this id now.
-    pub(crate) fn now(pid: u32) -> Self {
+    pub(crate) fn identify(pid: u32) -> Self {
         Self {
             pid,
-            started: processes::started(pid),
+            started: processes::start_time(pid),
         }
     }
 
     /// Returns true if this very process still runs.
     pub(crate) fn is_alive(self) -> bool {
-        let started = processes::started(self.pid);
+        let started = processes::start_time(self.pid);
         started.is_some() && started == self.started
     }
 }

@@ -87,7 +87,7 @@ impl LaunchRegistry {
 
     fn lock(&self) -> Result<FileLock, IoError> {
         atomic::create_private_folder(atomic::parent_of(&self.path))?;
-        FileLock::exclusive(&self.lock)
+        FileLock::acquire(&self.lock)
     }
 
     fn append_locked(&self, records: &[LaunchRecord]) -> Result<(), IoError> {
@@ -131,7 +131,7 @@ impl LaunchRegistry {
         if !needs_compaction(&self.read()?) {
             return Ok(());
         }
-        let _lock = FileLock::exclusive(&self.lock)?;
+        let _lock = FileLock::acquire(&self.lock)?;
         let launches = self.read()?;
         let mut kept: Vec<_> = launches.lines.iter().map(|line| &line.range).collect();
         kept.extend(&launches.damaged);
@@ -189,7 +189,7 @@ impl Launches {
                 continue;
             }
             total += 1;
-            match own_head(line).or_else(|| foreign_head(line)) {
+            match parse_own_head(line).or_else(|| parse_foreign_head(line)) {
                 Some((id, is_settled)) => {
                     last.insert(id, IndexedLine { range, is_settled });
                 }
@@ -235,7 +235,7 @@ impl Launches {
     }
 
     /// Returns the newest launch that ran the conversation with this id.
-    pub(crate) fn of_session(&self, session_id: &str) -> Option<LaunchRecord> {
+    pub(crate) fn find_by_session(&self, session_id: &str) -> Option<LaunchRecord> {
         // Most lines name other conversations, and a search in the bytes is much cheaper than the parser.
         let finder = memmem::Finder::new(session_id.as_bytes());
         let mut newest = self.lines.iter().rev();
@@ -248,7 +248,7 @@ impl Launches {
 }
 
 /// Returns the launch id and `settled` of a line that this program has written, without parsing the rest.
-fn own_head(line: &[u8]) -> Option<(Cow<'_, [u8]>, bool)> {
+fn parse_own_head(line: &[u8]) -> Option<(Cow<'_, [u8]>, bool)> {
     let rest = line.strip_prefix(LINE_START)?;
     let end = memchr(b'"', rest)?;
     let (id, rest) = rest.split_at(end);
@@ -262,7 +262,7 @@ fn own_head(line: &[u8]) -> Option<(Cow<'_, [u8]>, bool)> {
 }
 
 /// Returns the same of a line with another order of fields, which another program has written.
-fn foreign_head(line: &[u8]) -> Option<(Cow<'_, [u8]>, bool)> {
+fn parse_foreign_head(line: &[u8]) -> Option<(Cow<'_, [u8]>, bool)> {
     #[derive(Deserialize)]
     struct LineHead {
         launch_id: String,
@@ -289,7 +289,7 @@ mod tests {
             settled,
             schema: SCHEMA,
             profile: "work".into(),
-            identity: Identity::of_email("a@x.com"),
+            identity: Identity::from_email("a@x.com"),
             run: CodexRun {
                 started_at: "2026-11-21T08:00:00+00:00".parse().unwrap(),
                 ended_at: None,
@@ -415,14 +415,14 @@ mod tests {
     fn own_lines_are_indexed_without_a_json_parser() {
         let line = serde_json::to_vec(&record("20260101-a", false)).unwrap();
         assert_eq!(
-            own_head(&line),
+            parse_own_head(&line),
             Some((Cow::Borrowed(&b"20260101-a"[..]), false))
         );
         let line = serde_json::to_vec(&record("20260101-a", true)).unwrap();
         assert_eq!(
-            own_head(&line),
+            parse_own_head(&line),
             Some((Cow::Borrowed(&b"20260101-a"[..]), true))
         );
-        assert_eq!(own_head(&line[..line.len() - 1]), None);
+        assert_eq!(parse_own_head(&line[..line.len() - 1]), None);
     }
 }

@@ -65,7 +65,7 @@ impl Launch<'_> {
             }
         };
         let mut warnings = Vec::new();
-        let codex = ProcessId::now(child.id());
+        let codex = ProcessId::identify(child.id());
         self.record.run.child = Some(codex);
         warn_on_error(registry.append(&self.record), &mut warnings);
         // From now on the running Codex itself shows that the isolated home is in use, so other commands
@@ -75,7 +75,7 @@ impl Launch<'_> {
         let started = self.record.run.started_at;
         let noted =
             store::note_profiles_and(self.request.manager_home, &started.to_utc(), zone, |file| {
-                file.used(&self.record.identity, started);
+                file.record_use(&self.record.identity, started);
             });
         warn_on_error(noted, &mut warnings);
         let exit = child.wait().at("wait for", &program)?;
@@ -127,7 +127,7 @@ impl Launch<'_> {
         if is_over {
             // An unreadable registry counts as empty here; the append below reports the error.
             let launches = registry.read().unwrap_or_default();
-            let others = OtherLaunches::of(&launches, &self.record);
+            let others = OtherLaunches::select(&launches, &self.record);
             settle::complete_record(&mut self.record, end, &others);
             warn_on_error(
                 settle::rebase_isolated_rollouts(&self.record, self.request.env),
@@ -197,7 +197,7 @@ impl Watcher {
         let mut record = record.clone();
         let watch = move || {
             let mut saw_files = false;
-            let mut open = OpenRollouts::of(codex, Path::new(&record.run.codex_home));
+            let mut open = OpenRollouts::observe(codex, Path::new(&record.run.codex_home));
             let mut polls = 0;
             loop {
                 let is_found = !record.binding.conversations.is_empty();
@@ -246,7 +246,7 @@ fn add_opened(record: &mut LaunchRecord, open: Vec<PathBuf>) -> bool {
             Some(resumed) => resumed.start_offset,
             // A conversation that is older than the launch is resumed at its current end.
             None if is_older(&path, record) => path.metadata().map_or(0, |meta| meta.len()),
-            None => match binding::other_creator(&path, record) {
+            None => match binding::find_other_creator(&path, record) {
                 Some(other) => {
                     record.binding.unbound_because =
                         Some(format!("another account started the conversation: {other}"));
@@ -255,14 +255,14 @@ fn add_opened(record: &mut LaunchRecord, open: Vec<PathBuf>) -> bool {
                 None => 0,
             },
         };
-        let found = binding::conversation_at(&path, start);
+        let found = binding::describe_open_conversation(&path, start);
         record.binding.conversations.extend(found);
     }
     record.binding.conversations.len() > before
 }
 
 fn is_older(path: &Path, record: &LaunchRecord) -> bool {
-    let name = RolloutName::of(path);
+    let name = RolloutName::parse(path);
     let id = name.as_ref().and_then(RolloutName::rollout_id);
     let created = id.and_then(thread_rollouts::created_at);
     created.is_none_or(|at| at < record.run.started_at.to_utc())

@@ -128,11 +128,11 @@ impl Launch<'_> {
 /// The launch is not possible; see [`LaunchError`].
 pub(crate) fn plan(request: &LaunchRequest<'_>) -> Result<LaunchPlan, LaunchError> {
     let program = Program::find(request.codex_bin, request.env)?;
-    let knows_flag = program::cached_no_daemon(&program, request.manager_home);
-    plan_with(request, &program, knows_flag.unwrap_or(true))
+    let knows_flag = program::read_cached_no_daemon(&program, request.manager_home);
+    plan_with_program(request, &program, knows_flag.unwrap_or(true))
 }
 
-fn plan_with(
+fn plan_with_program(
     request: &LaunchRequest<'_>,
     program: &Program,
     knows_no_daemon: bool,
@@ -229,7 +229,7 @@ pub(crate) fn prepare<'a>(
     let arguments = Arguments::parse(request.args);
     let knows_flag = arguments.mode() == InvocationMode::Interactive
         && program::has_no_daemon(&program, request.env, request.manager_home);
-    let plan = plan_with(&request, &program, knows_flag)?;
+    let plan = plan_with_program(&request, &program, knows_flag)?;
     let args = codex_args(&arguments, request.args, knows_flag);
     let (mut isolated, mut account_locks, mut report) = (None, None, None);
     let fingerprint = if plan.isolated_home.is_some() {
@@ -319,8 +319,10 @@ fn new_record(
     let cwd = &request.env.current_dir;
     let root = arguments.working_root();
     let root = root.map_or_else(|| cwd.clone(), |root| cwd.join(root));
-    let named = request.session_id.or_else(|| arguments.resumed());
-    let resumed = named.and_then(|id| binding::resumed_conversation(request.codex_home, id));
+    let named = request
+        .session_id
+        .or_else(|| arguments.resumed_conversation());
+    let resumed = named.and_then(|id| binding::find_resumed_conversation(request.codex_home, id));
     LaunchRecord {
         launch_id,
         settled: false,
@@ -340,7 +342,7 @@ fn new_record(
                 .collect(),
             codex_home: text(request.codex_home),
             isolated_home: plan.isolated_home.as_deref().map(text),
-            wrapper: ProcessId::now(std::process::id()),
+            wrapper: ProcessId::identify(std::process::id()),
             child: None,
         },
         auth_fingerprint,

@@ -31,7 +31,7 @@ pub(crate) struct OtherLaunches<'a> {
 
 impl<'a> OtherLaunches<'a> {
     /// Selects the launches in `launches` other than `record`.
-    pub(crate) fn of(launches: &'a Launches, record: &LaunchRecord) -> Self {
+    pub(crate) fn select(launches: &'a Launches, record: &LaunchRecord) -> Self {
         let unsettled = launches.unsettled().filter(|other| {
             other.launch_id != record.launch_id
                 && other.run.codex_home == record.run.codex_home
@@ -46,12 +46,14 @@ impl<'a> OtherLaunches<'a> {
 
     /// Returns true if the registry records that another launch started the conversation.
     fn have_started(&self, session_id: &str) -> bool {
-        self.launches.of_session(session_id).is_some_and(|other| {
-            let mut bound = other.binding.conversations.iter();
-            other.launch_id != self.launch_id
+        self.launches
+            .find_by_session(session_id)
+            .is_some_and(|other| {
+                let mut bound = other.binding.conversations.iter();
+                other.launch_id != self.launch_id
                 // Another launch that only resumed it began at a later offset.
                 && bound.any(|bound| bound.session_id == session_id && bound.start_offset == 0)
-        })
+            })
     }
 
     /// Returns true if another launch ran at the creation of the conversation, so that it may have
@@ -103,7 +105,7 @@ fn bind_created(record: &mut LaunchRecord, end: LaunchEnd, others: &OtherLaunche
     if record.binding.resumed.is_some() || record.binding.unbound_because.is_some() {
         return;
     }
-    let mut created = binding::created_during(record, end.at.to_utc());
+    let mut created = binding::find_created_during(record, end.at.to_utc());
     created.retain(|conversation| !others.have_started(&conversation.session_id));
     let may_be_anothers = |c: &BoundConversation| others.may_have_started(&c.session_id);
     let reason = match created.as_slice() {
@@ -164,7 +166,7 @@ pub(crate) fn rebase_isolated_rollouts(
 }
 
 /// Returns the newest usage of a launch.
-pub(crate) fn usage_of(record: &LaunchRecord) -> Option<SessionUsage> {
+pub(crate) fn newest_usage(record: &LaunchRecord) -> Option<SessionUsage> {
     let all = record.binding.conversations.iter();
     let newest = all.max_by_key(|conversation| conversation.last_token_count_at)?;
     Some(SessionUsage {
@@ -177,11 +179,11 @@ pub(crate) fn usage_of(record: &LaunchRecord) -> Option<SessionUsage> {
 
 /// Records the time of use of a launch's account, and its newest usage.
 pub(crate) fn note_usage(file: &mut CooldownFile, record: &LaunchRecord) {
-    file.used(&record.identity, record.run.started_at);
-    let Some(usage) = usage_of(record) else {
+    file.record_use(&record.identity, record.run.started_at);
+    let Some(usage) = newest_usage(record) else {
         return;
     };
-    file.used(&record.identity, usage.captured_at);
+    file.record_use(&record.identity, usage.captured_at);
     let entry = file.entry(&record.identity);
     let is_newer = |known: &SessionUsage| usage.captured_at > known.captured_at;
     if entry.session.as_ref().is_none_or(is_newer) {
@@ -214,7 +216,7 @@ pub(crate) fn settle_ended(
             exit_code: None,
             was_watched: false,
         };
-        let others = OtherLaunches::of(&launches, &record);
+        let others = OtherLaunches::select(&launches, &record);
         complete_record(&mut record, end, &others);
         if let Err(e) = rebase_isolated_rollouts(&record, env) {
             warnings.push(format!(

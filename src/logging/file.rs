@@ -35,7 +35,7 @@ pub struct LogName {
 
 impl LogLocation {
     /// Returns the location of the log with these settings.
-    pub fn of(settings: &LogSettings, context: &LogContext) -> Self {
+    pub fn new(settings: &LogSettings, context: &LogContext) -> Self {
         let default = || {
             let name = format!("{DEFAULT_STEM}.{DEFAULT_EXTENSION}");
             context.manager_home.join(FOLDER).join(name)
@@ -45,13 +45,13 @@ impl LogLocation {
             part.map_or(default.to_owned(), |p| p.to_string_lossy().into_owned())
         };
         let stem = part(file.file_stem(), DEFAULT_STEM);
-        let machine = file_name_part(&context.machine);
+        let machine = sanitize_file_name(&context.machine);
         Self {
             folder: atomic::parent_of(&file).to_path_buf(),
-            prefix: format!("{}-{machine}-", file_name_part(&stem)),
+            prefix: format!("{}-{machine}-", sanitize_file_name(&stem)),
             suffix: format!(
                 ".{}",
-                file_name_part(&part(file.extension(), DEFAULT_EXTENSION))
+                sanitize_file_name(&part(file.extension(), DEFAULT_EXTENSION))
             ),
         }
     }
@@ -104,7 +104,7 @@ impl LogLocation {
 
     /// Lists the files of this log in the folder, the oldest first. Links and folders are skipped.
     pub(super) fn list(&self) -> Vec<LogName> {
-        let mut names: Vec<_> = tree::entries(&self.folder)
+        let mut names: Vec<_> = tree::list_entries(&self.folder)
             .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file()))
             .filter_map(|entry| self.parse(entry.file_name().to_str()?))
             .collect();
@@ -113,7 +113,7 @@ impl LogLocation {
     }
 
     /// Returns the next free number of that day.
-    pub(super) fn free_number(&self, date: NaiveDate) -> u32 {
+    pub(super) fn next_free_number(&self, date: NaiveDate) -> u32 {
         let taken = self.list().into_iter().filter(|name| name.date == date);
         // Zipped logs count as well: a number is never given twice on a day.
         taken.map(|name| name.number).max().unwrap_or(0) + 1
@@ -146,7 +146,7 @@ impl LogLocation {
 }
 
 /// Makes `text` valid as part of a file name on every system: other characters become `-`.
-fn file_name_part(text: &str) -> String {
+fn sanitize_file_name(text: &str) -> String {
     let name: String = text
         .chars()
         .map(|c| {

@@ -35,7 +35,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for LogLayer {
         let at = self.context.zone.at(&self.context.clock.now());
         let record = line::LogRecord {
             at,
-            severity: Severity::of(*event.metadata().level()),
+            severity: Severity::from_level(*event.metadata().level()),
             machine: &self.context.machine,
             pid: std::process::id(),
             message: &fields.message,
@@ -54,7 +54,7 @@ struct EventFields {
 }
 
 impl EventFields {
-    fn take(&mut self, field: &Field, value: FieldValue) {
+    fn store(&mut self, field: &Field, value: FieldValue) {
         if field.name() == "message" {
             self.message = value.into_text();
         } else {
@@ -65,24 +65,24 @@ impl EventFields {
 
 impl Visit for EventFields {
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.take(field, FieldValue::text(field.name(), value));
+        self.store(field, FieldValue::text(field.name(), value));
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {
-        self.take(field, FieldValue::Integer(value.into()));
+        self.store(field, FieldValue::Integer(value.into()));
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
-        self.take(field, FieldValue::Integer(value.into()));
+        self.store(field, FieldValue::Integer(value.into()));
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {
-        self.take(field, FieldValue::Boolean(value));
+        self.store(field, FieldValue::Boolean(value));
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
         let text = format!("{value:?}");
-        self.take(field, FieldValue::text(field.name(), &text));
+        self.store(field, FieldValue::text(field.name(), &text));
     }
 }
 

@@ -24,7 +24,7 @@ pub(super) enum FieldValue {
 }
 
 impl FieldValue {
-    /// Creates a text value without possible tokens and control characters, of limited length.
+    /// Creates a text value of limited length. Redacts possible tokens and control characters.
     pub(super) fn text(name: &str, text: &str) -> Self {
         // The name may mark the value as secret, as in `token=…`.
         let prefix = format!("{name}=");
@@ -57,7 +57,7 @@ pub(super) struct LogRecord<'a> {
 /// Formats a line, with its newline.
 pub(super) fn render(record: &LogRecord<'_>, format: LogFormat) -> String {
     let mut line = match format {
-        LogFormat::Text => text(record),
+        LogFormat::Text => format_text(record),
         LogFormat::Json => format_json(record),
         LogFormat::Logfmt => format_logfmt(record),
     };
@@ -71,7 +71,7 @@ fn format_time(record: &LogRecord<'_>) -> String {
         .to_rfc3339_opts(chrono::SecondsFormat::Millis, false)
 }
 
-fn text(record: &LogRecord<'_>) -> String {
+fn format_text(record: &LogRecord<'_>) -> String {
     let mut line = format!(
         "{} {:<7} [{} {}] {}",
         format_time(record),
@@ -81,7 +81,7 @@ fn text(record: &LogRecord<'_>) -> String {
         record.message
     );
     for (name, value) in record.fields {
-        let _ = write!(line, " {name}={}", quoted(value));
+        let _ = write!(line, " {name}={}", quote_value(value));
     }
     line
 }
@@ -91,12 +91,17 @@ fn format_logfmt(record: &LogRecord<'_>) -> String {
         "time={} level={} machine={} pid={} msg={}",
         format_time(record),
         record.severity.name(),
-        quoted(&FieldValue::Text(record.machine.to_owned())),
+        quote_value(&FieldValue::Text(record.machine.to_owned())),
         record.pid,
-        quoted(&FieldValue::Text(record.message.to_owned()))
+        quote_value(&FieldValue::Text(record.message.to_owned()))
     );
     for (name, value) in record.fields {
-        let _ = write!(line, " {}={}", unreserved_name(name, "msg"), quoted(value));
+        let _ = write!(
+            line,
+            " {}={}",
+            unreserved_name(name, "msg"),
+            quote_value(value)
+        );
     }
     line
 }
@@ -131,7 +136,7 @@ fn unreserved_name(name: &str, message: &str) -> String {
     }
 }
 
-fn quoted(value: &FieldValue) -> String {
+fn quote_value(value: &FieldValue) -> String {
     match value {
         FieldValue::Text(text) => {
             let is_plain = |c: char| !c.is_whitespace() && !c.is_control() && !"\"=\\".contains(c);

@@ -66,14 +66,14 @@ impl LogHandle {
 
 /// Opens the log and cleans up old ones. Errors become warnings and do not stop the job.
 pub fn start(settings: &LogSettings, context: LogContext) -> Log {
-    let location = LogLocation::of(settings, &context);
+    let location = LogLocation::new(settings, &context);
     let today = context.zone.at(&context.clock.now()).date_naive();
     let mut warnings = Vec::new();
     match location.create_folder() {
         Err(e) => warnings.push(format!("this run is not logged: {e}")),
         Ok(()) => {
             // If another process holds the lock, it is cleaning up already.
-            if let Ok(_lock) = FileLock::try_exclusive(&location.retention_lock()) {
+            if let Ok(_lock) = FileLock::try_acquire(&location.retention_lock()) {
                 let days = settings.retention_days;
                 let mut actions = retention::plan(&location.list(), today, days, settings.archive);
                 let confirmed =

@@ -5,7 +5,7 @@ use super::settings::{LogArchiving, LogContext};
 use super::writer::WRITE_LOCK_TIMEOUT;
 use crate::io::disk_clock::{self, ClockDoubt, Dated};
 use crate::io::file_open;
-use crate::io::hash::sha256_of;
+use crate::io::hash::hash_reader;
 use crate::io::lock::{FileLock, LockError};
 use crate::io::retention::{RetentionItem, RetentionPolicy};
 use crate::io::{IoContext, IoError, atomic, tree};
@@ -82,7 +82,7 @@ pub(crate) fn confirm_removals(
         path: location.path(*log),
         at: context
             .zone
-            .instants(log.date.and_time(NaiveTime::MIN))
+            .resolve_local(log.date.and_time(NaiveTime::MIN))
             .0
             .to_utc(),
     });
@@ -101,7 +101,7 @@ pub(crate) fn confirm_removals(
 pub(crate) fn apply(actions: &[RetentionAction], location: &LogLocation) -> Vec<String> {
     let results = actions.iter().map(|action| match action {
         RetentionAction::Remove(log) => tree::remove(&location.path(*log)),
-        RetentionAction::Compress(log) => pack(*log, location),
+        RetentionAction::Compress(log) => compress_log(*log, location),
     });
     results
         .filter_map(Result::err)
@@ -110,9 +110,9 @@ pub(crate) fn apply(actions: &[RetentionAction], location: &LogLocation) -> Vec<
 }
 
 /// Compresses a log. Removes it only after the complete zip file is on disk.
-fn pack(log: LogName, location: &LogLocation) -> Result<(), IoError> {
+fn compress_log(log: LogName, location: &LogLocation) -> Result<(), IoError> {
     // A process may still append a line to yesterday's log at midnight.
-    let _lock = match FileLock::exclusive_within(&location.write_lock(), WRITE_LOCK_TIMEOUT) {
+    let _lock = match FileLock::acquire_within(&location.write_lock(), WRITE_LOCK_TIMEOUT) {
         Ok(lock) => lock,
         // The next run compresses it.
         Err(LockError::Held(_)) => return Ok(()),
@@ -123,7 +123,7 @@ fn pack(log: LogName, location: &LogLocation) -> Result<(), IoError> {
         is_zip: true,
         ..log
     });
-    let mut temp = atomic::TempFile::beside(&zip)?;
+    let mut temp = atomic::TempFile::create_beside(&zip)?;
     compress(&path, temp.file()).at("pack", &path)?;
     // It is as old as the log.
     let written = path.metadata().and_then(|meta| meta.modified());
@@ -136,7 +136,7 @@ fn pack(log: LogName, location: &LogLocation) -> Result<(), IoError> {
         // log. Otherwise the log got new lines after its compression, and is kept under a new number.
         Err(_) if is_packed(&path, &zip) => tree::remove(&path),
         Err(_) => {
-            let number = location.free_number(log.date);
+            let number = location.next_free_number(log.date);
             let free = location.path(LogName { number, ..log });
             atomic::rename(&path, &free)
         }
@@ -161,7 +161,7 @@ fn is_packed(path: &Path, zip: &Path) -> bool {
     let compare = || -> io::Result<bool> {
         let mut zip = zip::ZipArchive::new(file_open::open(zip)?)?;
         let mut entry = zip.by_index(0)?;
-        Ok(sha256_of(&mut file_open::open(path)?)? == sha256_of(&mut entry)?)
+        Ok(hash_reader(&mut file_open::open(path)?)? == hash_reader(&mut entry)?)
     };
     compare().unwrap_or(false)
 }

@@ -27,7 +27,7 @@ impl Severity {
         }
     }
 
-    pub(super) fn of(level: Level) -> Self {
+    pub(super) fn from_level(level: Level) -> Self {
         match level {
             Level::ERROR => Self::Error,
             Level::WARN => Self::Warning,

@@ -59,14 +59,14 @@ impl LogWriter {
         };
         let path = self.location.path(name);
         // Open the file only under the lock: before, another process may rename it.
-        let _lock = FileLock::exclusive_within(&self.location.write_lock(), WRITE_LOCK_TIMEOUT)?;
+        let _lock = FileLock::acquire_within(&self.location.write_lock(), WRITE_LOCK_TIMEOUT)?;
         let mut file = LogLocation::open(&path)?;
-        let size = file.metadata().at("look at", &path)?.len();
+        let size = file.metadata().at("inspect", &path)?.len();
         let line = line.as_bytes();
         // One line that is longer than the limit gets a file of its own.
         let is_full = size > 0 && size.saturating_add(line.len() as u64) > self.max_bytes;
         if self.max_bytes > 0 && is_full {
-            let number = self.location.free_number(date);
+            let number = self.location.next_free_number(date);
             atomic::rename(&path, &self.location.path(LogName { number, ..name }))?;
             file = LogLocation::open(&path)?;
         }

@@ -61,7 +61,7 @@ pub struct WeeklyEvidence {
 impl WeeklyEvidence {
     /// Returns `None` if the observation does not show whether quota is left: it has no weekly window
     /// and no explicit permission, or the window is exhausted without a reset.
-    fn of(observation: &Observation) -> Option<Self> {
+    fn from_observation(observation: &Observation) -> Option<Self> {
         let exhausted_until = match observation.weekly() {
             Some(window) if window.used_percent >= 100.0 => Some(window.resets_at?),
             Some(_) => None,
@@ -157,7 +157,7 @@ impl From<EntryOnDisk> for AccountEntry {
                 exhausted_until: Some(end.resets_at),
             })
         };
-        let of_observation = || WeeklyEvidence::of(read.observation.as_ref()?);
+        let of_observation = || WeeklyEvidence::from_observation(read.observation.as_ref()?);
         Self {
             weekly: read.weekly.or_else(of_observation).or_else(of_quota_end),
             identity: Identity {
@@ -199,7 +199,7 @@ impl AccountEntry {
     /// Records an observation. One that is older than the recorded one can only change the evidence
     /// about the weekly window.
     pub(crate) fn observe(&mut self, observation: Observation) {
-        if let Some(evidence) = WeeklyEvidence::of(&observation) {
+        if let Some(evidence) = WeeklyEvidence::from_observation(&observation) {
             self.add_evidence(evidence);
         }
         let newer = self
@@ -285,7 +285,7 @@ mod tests {
     }
 
     fn observed(observations: &[(&str, f64, &str)]) -> AccountEntry {
-        let mut entry = AccountEntry::new(Identity::of_email("a@x.com"));
+        let mut entry = AccountEntry::new(Identity::from_email("a@x.com"));
         for (observed_at, used, resets_at) in observations {
             entry.observe(observation(observed_at, *used, resets_at));
         }
@@ -358,6 +358,9 @@ mod tests {
         let text = serde_json::to_string(&entry).unwrap();
         assert_eq!(serde_json::from_str::<AccountEntry>(&text).unwrap(), entry);
         let only_email = serde_json::from_str::<AccountEntry>(r#"{"email":"a@x.com"}"#).unwrap();
-        assert_eq!(only_email, AccountEntry::new(Identity::of_email("a@x.com")));
+        assert_eq!(
+            only_email,
+            AccountEntry::new(Identity::from_email("a@x.com"))
+        );
     }
 }

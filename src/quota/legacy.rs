@@ -121,8 +121,11 @@ pub(crate) fn infer(
 }
 
 /// Returns the observation that a legacy file stands for: an exhausted weekly window.
-pub(crate) fn observation(detected_at: Timestamp, next_available_at: Timestamp) -> Observation {
-    let exhausted = Window::weekly(100.0, Some(next_available_at));
+pub(crate) fn exhausted_observation(
+    detected_at: Timestamp,
+    next_available_at: Timestamp,
+) -> Observation {
+    let exhausted = Window::new_weekly(100.0, Some(next_available_at));
     Observation::new(QuotaSource::Legacy, detected_at, vec![exhausted])
 }
 

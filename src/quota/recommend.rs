@@ -86,18 +86,18 @@ impl RankedAccount<'_> {
             AccountState::Ready | AccountState::Unknown => by_login(),
         };
         let by_turn = || match (self.verdict.state, strategy) {
-            (AccountState::Cooldown, _) => self.verdict.order().cmp(&other.verdict.order()),
-            (_, Strategy::Lru) => self.by_last_use(other),
+            (AccountState::Cooldown, _) => self.verdict.sort_key().cmp(&other.verdict.sort_key()),
+            (_, Strategy::Lru) => self.compare_last_use(other),
             (AccountState::Ready, Strategy::Stay) => {
                 let is_current = |c: &Self| c.account.current;
                 is_current(other)
                     .cmp(&is_current(self))
-                    .then_with(|| self.by_expiry(other, now))
+                    .then_with(|| self.compare_expiry(other, now))
             }
-            (_, Strategy::ExpiringFirst | Strategy::Stay) => self.by_expiry(other, now),
+            (_, Strategy::ExpiringFirst | Strategy::Stay) => self.compare_expiry(other, now),
             (_, Strategy::MostLeft) => self
-                .by_weekly_left(other)
-                .then_with(|| self.by_last_use(other)),
+                .compare_weekly_left(other)
+                .then_with(|| self.compare_last_use(other)),
         };
         let label = |c: &Self| {
             let identity = &c.account.entry.identity;
@@ -112,7 +112,7 @@ impl RankedAccount<'_> {
             .then_with(by_login_first)
             .then_with(by_turn)
             .then_with(by_login)
-            .then_with(|| self.by_weekly_left(other))
+            .then_with(|| self.compare_weekly_left(other))
             .then_with(|| label(self).cmp(&label(other)))
     }
 
@@ -126,21 +126,24 @@ impl RankedAccount<'_> {
         }
     }
 
-    fn by_last_use(&self, other: &Self) -> Ordering {
+    fn compare_last_use(&self, other: &Self) -> Ordering {
         // `None` sorts before any time, so accounts that were never used come first.
         let used = |c: &Self| c.account.entry.last_used_at;
         used(self).cmp(&used(other))
     }
 
-    fn by_expiry(&self, other: &Self, now: &DateTime<Utc>) -> Ordering {
+    fn compare_expiry(&self, other: &Self, now: &DateTime<Utc>) -> Ordering {
         // Accounts without expiring quota come last.
-        let expiry = |c: &Self| c.loses_at(now).map_or((1, None), |at| (0, Some(at)));
+        let expiry = |c: &Self| {
+            c.quota_expires_at(now)
+                .map_or((1, None), |at| (0, Some(at)))
+        };
         expiry(self)
             .cmp(&expiry(other))
-            .then_with(|| self.by_last_use(other))
+            .then_with(|| self.compare_last_use(other))
     }
 
-    fn by_weekly_left(&self, other: &Self) -> Ordering {
+    fn compare_weekly_left(&self, other: &Self) -> Ordering {
         // Servers report with jitter, so the figures are compared as they are shown: in whole percent.
         #[allow(clippy::cast_possible_truncation, reason = "0 to 100")]
         let left = |c: &Self| Reverse(c.weekly_left.map(|left| left.round() as i32));
@@ -148,7 +151,7 @@ impl RankedAccount<'_> {
     }
 
     /// Returns the time at which the remaining weekly quota expires.
-    fn loses_at(&self, now: &DateTime<Utc>) -> Option<Timestamp> {
+    fn quota_expires_at(&self, now: &DateTime<Utc>) -> Option<Timestamp> {
         let observation = self.account.entry.observation.as_ref()?;
         observation
             .weekly()?
@@ -193,7 +196,7 @@ impl Ranking<'_> {
         ago: impl Fn(&Timestamp) -> String,
         when: impl Fn(&Timestamp) -> String,
     ) -> String {
-        if let Some(exclusion) = self.exclusion(candidate) {
+        if let Some(exclusion) = self.exclusion_reason(candidate) {
             return exclusion.into();
         }
         let entry = &candidate.account.entry;
@@ -212,7 +215,7 @@ impl Ranking<'_> {
     }
 
     /// Explains why an account is not among the candidates; `None` if it is one.
-    fn exclusion(&self, candidate: &RankedAccount<'_>) -> Option<&'static str> {
+    fn exclusion_reason(&self, candidate: &RankedAccount<'_>) -> Option<&'static str> {
         match candidate.account.login {
             LoginState::Expired => return Some("never recommended: its login has expired"),
             LoginState::Moved => {
@@ -286,7 +289,7 @@ mod tests {
                     }],
                 }),
                 last_used_at: last_use.map(at),
-                ..AccountEntry::new(Identity::of_email(email))
+                ..AccountEntry::new(Identity::from_email(email))
             },
             login: LoginState::Ok,
             current: false,

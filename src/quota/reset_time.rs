@@ -41,7 +41,7 @@ pub(crate) fn parse(
             let years = year.map_or(this_year..=this_year + 8, |year| year..=year);
             years
                 .filter_map(|year| time_format::date(year, month, day))
-                .map(|date| zone.instants(date.and_time(midnight_or)).0)
+                .map(|date| zone.resolve_local(date.and_time(midnight_or)).0)
                 .find(|at| year.is_some() || at >= now)
                 .ok_or_else(fail)
         }

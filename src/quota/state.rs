@@ -63,7 +63,7 @@ pub(crate) struct Verdict {
 impl Verdict {
     /// Returns a sort key: accounts that can be used earlier come first, cooldowns without a known end
     /// last.
-    pub(crate) fn order(&self) -> impl Ord + use<> {
+    pub(crate) fn sort_key(&self) -> impl Ord + use<> {
         let next = self.next_available_at;
         let is_open = self.state == AccountState::Cooldown && next.is_none();
         (self.state, is_open, next)
@@ -112,7 +112,7 @@ pub(crate) fn judge(entry: &AccountEntry, now: &DateTime<Utc>) -> Verdict {
         .filter(|_| observation.is_none_or(|observation| observation.weekly().is_none()));
     let unseen_reset = unseen.and_then(|evidence| evidence.exhausted_until);
     let mut blockers =
-        observation.map_or_else(Vec::new, |observation| blockers_of(observation, now));
+        observation.map_or_else(Vec::new, |observation| find_blockers(observation, now));
     if let Some(resets_at) = unseen_reset.filter(ahead) {
         let cause = Cause::Exhausted(WEEKLY_LABEL.into());
         blockers.push(Blocker::until(resets_at, cause));
@@ -150,11 +150,11 @@ pub(crate) fn judge(entry: &AccountEntry, now: &DateTime<Utc>) -> Verdict {
 
 /// Returns the remaining weekly quota in percent; 100 once its reset has passed.
 pub(crate) fn weekly_left(entry: &AccountEntry, now: &DateTime<Utc>) -> Option<f64> {
-    left(entry.observation.as_ref()?.weekly()?, now).into()
+    percent_left(entry.observation.as_ref()?.weekly()?, now).into()
 }
 
 /// Returns the remaining quota of a window at `now`, in percent from 0 to 100.
-pub(crate) fn left(window: &Window, now: &DateTime<Utc>) -> f64 {
+pub(crate) fn percent_left(window: &Window, now: &DateTime<Utc>) -> f64 {
     if window.is_over(now) {
         100.0
     } else {
@@ -170,7 +170,7 @@ fn codex_windows(observation: &Observation) -> impl Iterator<Item = &Window> {
 }
 
 /// Returns the reasons in an observation why the account is not ready at `now`.
-fn blockers_of(observation: &Observation, now: &DateTime<Utc>) -> Vec<Blocker> {
+fn find_blockers(observation: &Observation, now: &DateTime<Utc>) -> Vec<Blocker> {
     let of_window = |window: &Window| Blocker {
         cause: Cause::Exhausted(window.label()),
         ends_at: window.resets_at,
@@ -246,7 +246,7 @@ mod tests {
     }
 
     fn seen(observations: Vec<Observation>) -> AccountEntry {
-        let mut entry = AccountEntry::new(Identity::of_email("a@x.com"));
+        let mut entry = AccountEntry::new(Identity::from_email("a@x.com"));
         for observation in observations {
             entry.observe(observation);
         }
@@ -320,7 +320,8 @@ mod tests {
 
     #[test]
     fn only_a_newer_observation_overrides_a_legacy_file() {
-        let ended = legacy::observation(at("2026-11-18T12:00:00Z"), at("2026-11-25T10:00:00Z"));
+        let ended =
+            legacy::exhausted_observation(at("2026-11-18T12:00:00Z"), at("2026-11-25T10:00:00Z"));
         let free = |observed_at| {
             observation(
                 observed_at,
@@ -343,7 +344,8 @@ mod tests {
 
     #[test]
     fn an_observation_without_the_weekly_window_keeps_its_exhaustion() {
-        let ended = legacy::observation(at("2026-11-18T12:00:00Z"), at("2026-11-25T10:00:00Z"));
+        let ended =
+            legacy::exhausted_observation(at("2026-11-18T12:00:00Z"), at("2026-11-25T10:00:00Z"));
         let short = observation(
             "2026-11-20T11:00:00Z",
             vec![window(300, 10.0, Some("2026-11-20T14:00:00Z"))],
@@ -501,7 +503,7 @@ mod tests {
     #[test]
     fn an_account_without_observed_windows_is_unknown() {
         assert_eq!(
-            state(&AccountEntry::new(Identity::of_email("a@x.com"))),
+            state(&AccountEntry::new(Identity::from_email("a@x.com"))),
             (AccountState::Unknown, None)
         );
         let empty = observation("2026-11-20T11:00:00Z", vec![]);

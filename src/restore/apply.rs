@@ -54,8 +54,8 @@ pub fn plan(request: &RestoreRequest<'_>) -> Result<RestorePlan, RestoreError> {
 }
 
 /// Returns the processes that use the home that would be replaced.
-pub fn holders(request: &RestoreRequest<'_>) -> Vec<Holder> {
-    target::holders(request)
+pub fn find_holders(request: &RestoreRequest<'_>) -> Vec<Holder> {
+    target::find_holders(request)
 }
 
 /// Restores the archive. Checks, saves and stages everything before it touches a live file, then
@@ -65,7 +65,7 @@ pub fn apply(
     request: &RestoreRequest<'_>,
     progress: &dyn Progress,
 ) -> Result<RestoreReport, RestoreError> {
-    let progress = &Phases::of(progress);
+    let progress = &Phases::new(progress);
     check_idle(request)?;
     let mut work = Workspace::open(request, progress)?;
     let mut notes = Vec::new();
@@ -99,7 +99,7 @@ pub fn apply(
     let replaces_home = mode == ExchangeMode::WholeHome;
     // Last of all that is staged, because from here on Codex cannot renew its login.
     let login = login::stage_login(request, plan, stage, replaces_home, &mut notes)?;
-    let steps = exchange_steps::steps(plan, stage, &outside, mode, work.transaction.folder())?;
+    let steps = exchange_steps::plan_steps(plan, stage, &outside, mode, work.transaction.folder())?;
     equal_rollouts::check_unchanged(contents, plan, stage)?;
     exchange(request, work.transaction, steps, &mut notes)?;
     // The exchange is done, so later errors are reported but do not fail the restore.
@@ -129,7 +129,7 @@ fn merge_home(work: &mut Workspace) -> Result<MergeResult, RestoreError> {
 
 /// Fails if processes use the home.
 fn check_idle(request: &RestoreRequest<'_>) -> Result<(), RestoreError> {
-    let busy = holders(request);
+    let busy = find_holders(request);
     if busy.is_empty() {
         Ok(())
     } else {
@@ -155,7 +155,7 @@ fn unpack(
     let extract = ExtractSink::new(stage, plan);
     archive.read(extent, &extract, progress)?;
     stage.login = extract.into_login();
-    stage.rollouts = RolloutIndex::of_files(&plan.writes);
+    stage.rollouts = RolloutIndex::from_files(&plan.writes);
     stage.create_links_and_folders(archive.contents(), plan)?;
     notes.extend(stage.blocking_entries.iter().map(|kept| {
         let kept = kept.display();
@@ -177,7 +177,7 @@ fn exchange(
     steps: Vec<Step>,
     notes: &mut Vec<String>,
 ) -> Result<(), RestoreError> {
-    let leftovers = match transaction.commit(steps, &LoginGuard::of(request)) {
+    let leftovers = match transaction.commit(steps, &LoginGuard::from_request(request)) {
         // The request has a hint of its own for this.
         Err(JournalError::Busy(holders)) => return Err(RestoreError::Busy(holders)),
         committed => committed?,

@@ -6,7 +6,7 @@
 //! `tmp/`.
 //!
 //! 1. **Plan.** [`plan`] compares the list of the archive with the list of the home
-//!    (`plan::live_files`) and decides which files are written, removed and kept. It is pure.
+//!    (`plan::live_files`) and decides which files are written, removed and kept. It writes nothing.
 //!    *After a kill*: nothing is left.
 //! 2. **Stage.** `workspace` opens a journal in the staging folder ([`crate::journal`]) and writes a pointer to
 //!    it into the manager home (`recover::pending`). `equal_rollouts` links the rollouts that the home already has.

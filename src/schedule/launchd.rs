@@ -3,7 +3,7 @@
 use super::error::ScheduleError;
 use super::job::{JobContext, JobDefinition, JobKind, Trigger};
 use super::scheduler::SchedulerCommand;
-use super::xml::escaped;
+use super::xml::escape;
 use crate::logging;
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -12,13 +12,13 @@ use std::path::PathBuf;
 /// progress". `launchctl bootout` returns at once, and launchd gives a program five seconds to end.
 const ENDING: &[i32] = &[5, 37];
 
-fn label(job: JobKind) -> String {
+fn job_label(job: JobKind) -> String {
     format!("codex-manager.{}", job.name())
 }
 
 pub(super) fn paths(job: JobKind, context: &JobContext<'_>) -> Result<Vec<PathBuf>, ScheduleError> {
     let home = context.env.home_dir.as_ref().ok_or(ScheduleError::NoHome)?;
-    let name = format!("{}.plist", label(job));
+    let name = format!("{}.plist", job_label(job));
     Ok(vec![home.join("Library/LaunchAgents").join(name)])
 }
 
@@ -34,10 +34,10 @@ pub(super) fn render(definition: &JobDefinition, context: &JobContext<'_>) -> St
         definition.marker()
     );
     let job = definition.options.job;
-    push_pair(&mut text, 1, "Label", &label(job));
+    push_pair(&mut text, 1, "Label", &job_label(job));
     text.push_str("\t<key>ProgramArguments</key>\n\t<array>\n");
     for word in &definition.command {
-        let _ = writeln!(text, "\t\t<string>{}</string>", escaped(word));
+        let _ = writeln!(text, "\t\t<string>{}</string>", escape(word));
     }
     text.push_str("\t</array>\n\t<key>EnvironmentVariables</key>\n\t<dict>\n");
     for (variable, value) in &definition.environment {
@@ -79,8 +79,8 @@ fn push_pair(text: &mut String, depth: usize, key: &str, value: &str) {
     let _ = write!(
         text,
         "{tabs}<key>{}</key>\n{tabs}<string>{}</string>\n",
-        escaped(key),
-        escaped(value)
+        escape(key),
+        escape(value)
     );
 }
 
@@ -102,7 +102,7 @@ pub(super) fn enable_commands(
 }
 
 pub(super) fn disable_commands(job: JobKind, context: &JobContext<'_>) -> Vec<SchedulerCommand> {
-    let target = format!("gui/{}/{}", context.user_id, label(job));
+    let target = format!("gui/{}/{}", context.user_id, job_label(job));
     vec![SchedulerCommand::may_fail(&[
         "launchctl",
         "bootout",

@@ -8,11 +8,11 @@ use super::scheduler::SchedulerCommand;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
-fn unit(job: JobKind, kind: &str) -> String {
+fn unit_name(job: JobKind, kind: &str) -> String {
     format!("codex-manager-{}.{kind}", job.name())
 }
 
-fn folder(context: &JobContext<'_>) -> Result<PathBuf, ScheduleError> {
+fn unit_folder(context: &JobContext<'_>) -> Result<PathBuf, ScheduleError> {
     let config = match context.env.get("XDG_CONFIG_HOME") {
         Some(folder) if Path::new(folder).is_absolute() => PathBuf::from(folder),
         _ => context
@@ -26,17 +26,17 @@ fn folder(context: &JobContext<'_>) -> Result<PathBuf, ScheduleError> {
 }
 
 pub(super) fn paths(job: JobKind, context: &JobContext<'_>) -> Result<Vec<PathBuf>, ScheduleError> {
-    let folder = folder(context)?;
+    let folder = unit_folder(context)?;
     Ok(["service", "timer"]
-        .map(|kind| folder.join(unit(job, kind)))
+        .map(|kind| folder.join(unit_name(job, kind)))
         .into())
 }
 
 /// Returns true if the timer is enabled: the link in `timers.target.wants` exists.
 pub(super) fn is_enabled(job: JobKind, context: &JobContext<'_>) -> Result<bool, ScheduleError> {
-    let link = folder(context)?
+    let link = unit_folder(context)?
         .join("timers.target.wants")
-        .join(unit(job, "timer"));
+        .join(unit_name(job, "timer"));
     Ok(link.symlink_metadata().is_ok())
 }
 
@@ -58,10 +58,14 @@ pub(super) fn render(definition: &JobDefinition) -> Vec<String> {
         let _ = writeln!(
             service,
             "Environment={}",
-            quoted(&format!("{variable}={value}"))
+            quote(&format!("{variable}={value}"))
         );
     }
-    let _ = writeln!(service, "ExecStart={}", exec_start(&definition.command));
+    let _ = writeln!(
+        service,
+        "ExecStart={}",
+        format_exec_start(&definition.command)
+    );
     let when = match definition.options.when {
         Trigger::Every(secs) => {
             format!("OnStartupSec=120\nOnUnitActiveSec={secs}\nAccuracySec=60\n")
@@ -87,20 +91,20 @@ pub(super) fn render(definition: &JobDefinition) -> Vec<String> {
 }
 
 /// Formats the command for `ExecStart=`.
-fn exec_start(command: &[String]) -> String {
+fn format_exec_start(command: &[String]) -> String {
     let (program, arguments) = command.split_first().map_or(("", &[][..]), |(p, a)| (p, a));
     let mut words = Vec::new();
     // systemd rejects a program path with one of these characters, even escaped, so a shell runs it.
     if program.contains(['"', '\'', '\\']) {
         words.extend([
-            quoted("/bin/sh"),
-            quoted("-c"),
+            quote("/bin/sh"),
+            quote("-c"),
             argument("exec \"$0\" \"$@\""),
         ]);
         words.push(argument(program));
     } else {
         // systemd does not expand `$` in the program path.
-        words.push(quoted(program));
+        words.push(quote(program));
     }
     words.extend(arguments.iter().map(|word| argument(word)));
     words.join(" ")
@@ -108,11 +112,11 @@ fn exec_start(command: &[String]) -> String {
 
 /// Quotes an argument, and escapes `$`, which would begin a variable.
 fn argument(text: &str) -> String {
-    quoted(text).replace('$', "$$")
+    quote(text).replace('$', "$$")
 }
 
 /// Quotes a word with double quotes, and escapes `%`, which would begin a specifier.
-fn quoted(text: &str) -> String {
+fn quote(text: &str) -> String {
     let escaped = text
         .replace('\\', "\\\\")
         .replace('"', "\\\"")
@@ -121,7 +125,7 @@ fn quoted(text: &str) -> String {
 }
 
 pub(super) fn enable_commands(job: JobKind) -> Vec<SchedulerCommand> {
-    let timer = unit(job, "timer");
+    let timer = unit_name(job, "timer");
     vec![
         SchedulerCommand::new(&["systemctl", "--user", "daemon-reload"]),
         SchedulerCommand::new(&["systemctl", "--user", "enable", &timer]),
@@ -131,7 +135,7 @@ pub(super) fn enable_commands(job: JobKind) -> Vec<SchedulerCommand> {
 }
 
 pub(super) fn disable_commands(job: JobKind) -> Vec<SchedulerCommand> {
-    let timer = unit(job, "timer");
+    let timer = unit_name(job, "timer");
     vec![SchedulerCommand::new(&[
         "systemctl",
         "--user",
@@ -143,7 +147,7 @@ pub(super) fn disable_commands(job: JobKind) -> Vec<SchedulerCommand> {
 
 /// Returns the command that prints the next run of the timer as JSON.
 pub(crate) fn next_run_query(job: JobKind) -> Vec<String> {
-    let timer = unit(job, "timer");
+    let timer = unit_name(job, "timer");
     let words = [
         "systemctl",
         "--user",

@@ -2,7 +2,7 @@
 
 use super::job::{JobContext, JobDefinition, JobKind, Trigger};
 use super::scheduler::SchedulerCommand;
-use super::xml::escaped;
+use super::xml::escape;
 use std::path::PathBuf;
 
 fn task(job: JobKind) -> String {
@@ -19,8 +19,8 @@ pub(super) fn render(definition: &JobDefinition) -> String {
         .command
         .split_first()
         .map_or(("", &[][..]), |(p, a)| (p.as_str(), a));
-    let arguments: Vec<_> = arguments.iter().map(|word| quoted(word)).collect();
-    let trigger = trigger(definition.options.when);
+    let arguments: Vec<_> = arguments.iter().map(|word| quote(word)).collect();
+    let trigger = render_trigger(definition.options.when);
     format!(
         "<?xml version=\"1.0\" encoding=\"UTF-16\"?>\n\
          <!-- {marker} -->\n\
@@ -54,12 +54,12 @@ pub(super) fn render(definition: &JobDefinition) -> String {
          </Task>\n",
         marker = definition.marker(),
         name = definition.options.job.name(),
-        program = escaped(program),
-        arguments = escaped(&arguments.join(" ")),
+        program = escape(program),
+        arguments = escape(&arguments.join(" ")),
     )
 }
 
-fn trigger(when: Trigger) -> String {
+fn render_trigger(when: Trigger) -> String {
     // The start is in the past: the interval and the time of day count from there.
     match when {
         Trigger::Every(secs) => format!(
@@ -84,7 +84,7 @@ fn trigger(when: Trigger) -> String {
 }
 
 /// Quotes an argument by the rules with which Windows programs split their command line.
-fn quoted(word: &str) -> String {
+fn quote(word: &str) -> String {
     if !word.is_empty() && !word.contains([' ', '\t', '"']) {
         return word.to_owned();
     }

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 /// The interval at which Ctrl-C is checked during a wait.
 const INTERRUPT_POLL_INTERVAL: Duration = Duration::from_millis(250);
 
-/// The home to free of processes, and the means.
+/// The home whose processes are to end, and the settings for that.
 #[derive(Debug)]
 pub struct ShutdownRequest<'a> {
     /// The Codex home to free.
@@ -57,7 +57,7 @@ pub(super) fn wait_grace_period(
     if seen.is_unused() || grace.is_zero() {
         return Ok(seen);
     }
-    wait(&seen.processes, |_| false, Instant::now() + grace)?;
+    terminate_and_wait(&seen.processes, |_| false, Instant::now() + grace)?;
     Ok(request.scan())
 }
 
@@ -125,7 +125,7 @@ pub(super) fn apply(
         .into_iter()
         .partition(|process| matches!(process.role, ProcessRole::Codex | ProcessRole::Launcher));
     let not_gone = |left: Vec<String>| ShutdownError::NotGone { left, limit };
-    let left = wait(
+    let left = terminate_and_wait(
         &clients,
         |process| process.role == ProcessRole::Codex,
         deadline,
@@ -134,9 +134,9 @@ pub(super) fn apply(
         return Err(not_gone(left));
     }
     for process in &daemons {
-        stop(request, process, deadline)?;
+        stop_daemon(request, process, deadline)?;
     }
-    let left = wait(&offspring, |_| false, deadline)?;
+    let left = terminate_and_wait(&offspring, |_| false, deadline)?;
     if !left.is_empty() {
         return Err(not_gone(left));
     }
@@ -153,7 +153,7 @@ pub(super) fn apply(
     }
 }
 
-fn stop(
+fn stop_daemon(
     request: &ShutdownRequest<'_>,
     process: &HomeProcess,
     deadline: Instant,
@@ -176,7 +176,7 @@ fn stop(
 
 /// Sends SIGTERM to the selected processes and waits. Returns those that remain at the deadline,
 /// one text each.
-fn wait(
+fn terminate_and_wait(
     processes: &[HomeProcess],
     send_sigterm: fn(&HomeProcess) -> bool,
     deadline: Instant,

@@ -12,7 +12,7 @@ use crate::codex::{DaemonError, HomeProcess, HomeUsage, ProcessRole, ProgramErro
 use serde::Serialize;
 use std::time::Duration;
 
-/// The place of the question whether Codex may be ended.
+/// The place where the user is asked whether Codex may be ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum PromptChannel {
     /// A dialog window if a program for that is installed; else the terminal.
@@ -84,7 +84,7 @@ pub(crate) enum TargetOs {
 }
 
 impl TargetOs {
-    /// The system that this program was built for.
+    /// Returns the system that this program was built for.
     pub(crate) fn of_this_build() -> Self {
         if cfg!(windows) {
             Self::Windows
@@ -95,7 +95,7 @@ impl TargetOs {
         }
     }
 
-    /// The name in `background_process_names`.
+    /// Returns the name in `background_process_names`.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Windows => "windows",
@@ -105,7 +105,7 @@ impl TargetOs {
     }
 }
 
-/// The default list of Codex background programs that are never ended.
+/// Returns the default list of Codex background programs, which are never ended.
 pub(crate) fn default_background_names(system: TargetOs) -> Vec<String> {
     match system {
         TargetOs::Windows => vec!["codex-windows-sandbox".into()],
@@ -194,7 +194,7 @@ pub enum RefusalReason {
 }
 
 impl RefusalReason {
-    /// The hint for the user. No flag overrides a refusal.
+    /// Returns the hint for the user. No flag overrides a refusal.
     pub(crate) fn remedy(self) -> &'static str {
         match self {
             Self::Background => "wait for it to end, or end Codex yourself",
@@ -214,7 +214,7 @@ pub(crate) fn plan(seen: &HomeUsage, settings: &ShutdownSettings, must_ask: bool
     if seen.is_unused() {
         return ShutdownPlan::Nothing;
     }
-    if let Some(reason) = reason_against(seen, settings) {
+    if let Some(reason) = find_refusal_reason(seen, settings) {
         let holders = seen.holders().iter().map(ToString::to_string).collect();
         return ShutdownPlan::Refuse(Refusal { reason, holders });
     }
@@ -229,7 +229,7 @@ pub(crate) fn plan(seen: &HomeUsage, settings: &ShutdownSettings, must_ask: bool
     }
 }
 
-fn reason_against(seen: &HomeUsage, settings: &ShutdownSettings) -> Option<RefusalReason> {
+fn find_refusal_reason(seen: &HomeUsage, settings: &ShutdownSettings) -> Option<RefusalReason> {
     let any = |of: fn(&HomeProcess) -> bool| seen.processes.iter().any(of);
     let is_told = |p: &HomeProcess| {
         matches!(
@@ -258,13 +258,13 @@ fn reason_against(seen: &HomeUsage, settings: &ShutdownSettings) -> Option<Refus
 #[derive(Debug, thiserror::Error)]
 pub enum ShutdownError {
     /// At least one process cannot or must not be ended.
-    #[error("{}: {}", refused(.0.reason), .0.holders.join(", "))]
+    #[error("{}: {}", describe_refusal(.0.reason), .0.holders.join(", "))]
     Refused(Refusal),
     /// The user answered no.
-    #[error("codex is running, and you chose not to end it: {}", named(.0))]
+    #[error("codex is running, and you chose not to end it: {}", join_processes(.0))]
     Declined(Vec<HomeProcess>),
     /// Consent was needed, but there is neither a terminal nor a dialog to ask in.
-    #[error("codex is running, and there is no terminal to ask whether to end it: {}", named(.0))]
+    #[error("codex is running, and there is no terminal to ask whether to end it: {}", join_processes(.0))]
     NoPrompter(Vec<HomeProcess>),
     /// Processes did not end within the time limit.
     #[error("codex was asked to end and is still running after {} s: {}", limit.as_secs(), left.join(", "))]
@@ -290,7 +290,7 @@ pub enum ShutdownError {
     Interrupted,
 }
 
-fn refused(reason: RefusalReason) -> &'static str {
+fn describe_refusal(reason: RefusalReason) -> &'static str {
     match reason {
         RefusalReason::Background => {
             "a background process of Codex is running, and it is never ended"
@@ -304,7 +304,7 @@ fn refused(reason: RefusalReason) -> &'static str {
 }
 
 /// Joins the processes into one line.
-pub(crate) fn named(processes: &[HomeProcess]) -> String {
+pub(crate) fn join_processes(processes: &[HomeProcess]) -> String {
     let lines: Vec<_> = processes.iter().map(ToString::to_string).collect();
     lines.join(", ")
 }
@@ -348,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unused_home_needs_nothing_and_a_codex_needs_consent() {
+    fn plan_does_nothing_for_an_unused_home_and_asks_before_ending_codex() {
         let settings = ShutdownSettings::default();
         assert_eq!(plan(&seen(vec![]), &settings, true), ShutdownPlan::Nothing);
         // A launcher whose program has ended holds nothing.

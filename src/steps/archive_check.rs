@@ -31,7 +31,7 @@ pub(crate) fn verify_archive(
     // Databases are unpacked there for the check. The folder may exist without being writable, so a staging folder is
     // created to find out.
     let own = context.manager_path("tmp");
-    if !dry_run && Staging::inside(&own).is_ok() {
+    if !dry_run && Staging::create_in(&own).is_ok() {
         return Ok(verify::verify(path, &own, &bar)?);
     }
     let parent = context.env.temp_dir();
@@ -82,7 +82,7 @@ pub(crate) fn repair_sidecar(path: &Path, dry_run: bool) -> Result<bool> {
     }
     let file = file_open::open(path).at("read", path)?;
     let (archive_sha256, archive_bytes) =
-        hash::sha256_of(&mut BufReader::new(file)).at("read", path)?;
+        hash::hash_reader(&mut BufReader::new(file)).at("read", path)?;
     let mut metadata = Metadata {
         archive_bytes,
         archive_sha256,

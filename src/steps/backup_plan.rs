@@ -19,7 +19,7 @@ use crate::quota::window::Observation;
 use crate::steps::capture_args::CaptureArgs;
 use crate::steps::home_checks::{refusal_reason, refuses_logins, require_codex_home};
 use crate::steps::refresh::{inquiry, read_status_text};
-use crate::ui::time::duration;
+use crate::ui::time::format_duration;
 use crate::views::account::load_cooldown;
 use chrono::Duration;
 use clap::Args;
@@ -42,7 +42,7 @@ impl BackupPlan {
     ///
     /// # Errors
     /// There is no Codex home, or an option is not valid.
-    pub(crate) fn make(
+    pub(crate) fn create(
         context: &Context,
         capture: &CaptureArgs,
         quota: &QuotaArgs,
@@ -180,7 +180,7 @@ fn metadata_and_stem(
         codex_build: context
             .find_codex()
             .ok()
-            .and_then(|program| program.build()),
+            .and_then(|program| program.build_id()),
         status_source: observation.map_or("none", |s| s.source.name()).into(),
         windows: observation.map(|s| s.windows.clone()).unwrap_or_default(),
         windows_observed_at: observation.map(|s| s.observed_at),
@@ -237,7 +237,7 @@ fn warn_of_missing_quota(context: &Context, report: &StatusReport, not_asked: bo
                 let source = observation.source.name();
                 format!(
                     "using the quota figures from {} ago (source: {source})",
-                    duration(age)
+                    format_duration(age)
                 )
             }
             None => "the archive is named after its creation time, because the start of the weekly window is unknown".into(),
@@ -264,8 +264,8 @@ pub(crate) fn check_account_unchanged(plan: &BackupPlan, captured: Option<&Login
 /// Removes leftovers of killed processes from the manager home. A failure is a warning: leftovers
 /// only take space.
 pub(crate) fn remove_stale_temps(context: &Context, manager: &Path) {
-    for e in cleanup::remove_stale_temps(manager) {
-        let message = CommandError::from(e).in_one_line();
+    for e in cleanup::remove_leftovers(manager) {
+        let message = CommandError::from(e).to_one_line();
         context.warn(format_args!(
             "cannot remove leftovers in {}: {message}",
             manager.join("tmp").display()

@@ -23,7 +23,7 @@ pub(crate) fn archive_if_codex_changed(context: &Context) -> Result<()> {
     };
     let records = context.archives()?;
     let home = context.codex_home();
-    let Some(change) = CodexChange::since_last_archive(&records, home, &program) else {
+    let Some(change) = CodexChange::compare_with_last_archive(&records, home, &program) else {
         return Ok(());
     };
     // A new Codex may migrate conversations at its start, and keeps no copy of them (openai/codex#46713).

@@ -5,7 +5,7 @@ use crate::error::{CommandError, Result};
 use crate::inventory::accounts::recheck_profile_logins;
 use crate::quota::account::{Account, LoginState};
 use crate::quota::recommend::{RankedAccount, Ranking, rank};
-use crate::views::account::{known_accounts, label};
+use crate::views::account::{label, read_known_accounts};
 
 /// Rechecks the saved login of the account whose index `best` returns, and repeats until a recheck changes nothing.
 /// Returns that index; `None` if there is no best account.
@@ -28,7 +28,7 @@ pub(crate) fn recheck_best(
 /// # Errors
 /// No account has a saved login, or `cooldown.json` cannot be read.
 pub(crate) fn best_login(context: &Context) -> Result<Account> {
-    let mut accounts = known_accounts(context)?;
+    let mut accounts = read_known_accounts(context)?;
     let preferences = &context.settings.preferences;
     let (strategy, include_api_key) = (preferences.strategy, preferences.include_api_key);
     let best = recheck_best(&mut accounts, context, |accounts| {

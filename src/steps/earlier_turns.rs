@@ -17,7 +17,7 @@ pub(crate) fn project_continued(context: &Context, home: &Path, threads: &BTreeS
         manager_home: &context.settings.manager_home,
         env: &context.env,
     };
-    let (rollouts, count) = repair::unprojected(&target, threads);
+    let (rollouts, count) = repair::find_unprojected(&target, threads);
     if rollouts.is_empty() {
         return;
     }
@@ -34,7 +34,7 @@ pub(crate) fn project_continued(context: &Context, home: &Path, threads: &BTreeS
         context.ui.warn(format_args!(
             "Codex does not show the earlier turns of {conversations} yet ({}); with Codex closed: codex-manager history \
              repair",
-            error.in_one_line()
+            error.to_one_line()
         ));
     }
 }

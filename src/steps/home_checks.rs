@@ -81,12 +81,12 @@ pub(crate) fn check_not_isolated(context: &Context) -> Result<()> {
 /// Returns true if others can read the files in `home`, and the user has not allowed logins there.
 pub(crate) fn refuses_logins(context: &Context, home: &Path) -> bool {
     let folders = &context.settings.preferences.folders;
-    modes::is_shared(home) && !folders.allow_logins_in(home, context.env.home_dir.as_deref())
+    modes::is_shared(home) && !folders.allows_logins_in(home, context.env.home_dir.as_deref())
 }
 
 /// Returns why a home refuses logins, with the command that allows them.
 pub(crate) fn refusal_reason(home: &Path) -> String {
-    let setting = shell::word(&format!("shared_logins.{}", home.display()));
+    let setting = shell::quote_if_needed(&format!("shared_logins.{}", home.display()));
     format!(
         "others can read {}, on a disk without file modes; to allow logins there: codex-manager config set {setting} true",
         home.display()
@@ -111,10 +111,10 @@ pub(crate) fn check_logins_allowed(context: &Context, homes: &[&Path]) -> Result
 
 /// Warns if the account of a profile is signed in in another Codex home, which then owns the login.
 pub(crate) fn warn_if_live_elsewhere(profile: &str, context: &Context) {
-    let Ok(profile) = context.profiles().named(profile) else {
+    let Ok(profile) = context.profiles().find_by_name(profile) else {
         return;
     };
-    let Some(home) = profile.live_apart_from(Some(context.codex_home())) else {
+    let Some(home) = profile.other_live_home(Some(context.codex_home())) else {
         return;
     };
     let (name, shown) = (printable(&profile.name), home.display());

@@ -5,7 +5,7 @@ use crate::codex::config::read_login;
 use crate::codex::identity::Identity;
 use crate::context::Context;
 use crate::error::{Outcome, Result};
-use crate::history::thread_titles::titles_of;
+use crate::history::thread_titles::read_titles;
 use crate::io::clock::Timestamp;
 use crate::launch::record::{LaunchRecord, LaunchState};
 use crate::ui::{Cell, Column, Style, Table, object};
@@ -55,8 +55,8 @@ pub(crate) fn show_launches(
     let ids = shown
         .iter()
         .filter_map(|record| Some(record.conversation()?.session_id.to_lowercase()));
-    let titles = titles_of(context.codex_home(), &context.env, ids.collect());
-    let listed = |record| ListedLaunch::of(record, live, &titles);
+    let titles = read_titles(context.codex_home(), &context.env, ids.collect());
+    let listed = |record| ListedLaunch::new(record, live, &titles);
     let sessions: Vec<_> = shown.into_iter().map(listed).collect();
     let json: Vec<_> = sessions.iter().map(|launch| launch.json(context)).collect();
     context.ui.list_document(command, "sessions", &json);
@@ -91,7 +91,11 @@ struct ListedLaunch {
 }
 
 impl ListedLaunch {
-    fn of(record: LaunchRecord, live: Option<&Identity>, titles: &HashMap<String, String>) -> Self {
+    fn new(
+        record: LaunchRecord,
+        live: Option<&Identity>,
+        titles: &HashMap<String, String>,
+    ) -> Self {
         let state = record.state(record.is_running());
         let is_other = record.run.isolated_home.is_none()
             && live.is_none_or(|live| !live.is_same(&record.identity));
@@ -193,7 +197,7 @@ fn show(launches: &[ListedLaunch], total: usize, context: &Context) {
         return;
     }
     let rows = launches.iter().map(|launch| launch.cells(context));
-    Table::of(ui, COLUMNS, rows).print(ui);
+    Table::with_rows(ui, COLUMNS, rows).print(ui);
     for launch in launches {
         if let Some(warning) = &launch.warning {
             let pid = launch

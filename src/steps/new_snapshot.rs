@@ -53,7 +53,7 @@ impl NewSnapshot {
         refuse_during_restore(context)?;
         check_account_unchanged(plan, tree.login.as_ref())?;
         let host = host(context);
-        let machine = state::machine_id(manager);
+        let machine = state::ensure_machine_id(manager);
         let profile = find_profile_name(context, tree.manifest.metadata.identity().as_ref());
         let bar = context.ui.bar("backing up", 0);
         let origin = Origin {

@@ -25,7 +25,7 @@ pub(crate) fn read(flag: Option<&Path>, context: &Context) -> Result<Prices> {
     };
     let text = file_open::read_small_to_string(&path, MAX_PRICES_BYTES)
         .map_err(|e| CommandError::usage(format!("cannot read {}", path.display())).because(e))?;
-    prices.with(&text).map_err(|e| {
+    prices.with_user_prices(&text).map_err(|e| {
         CommandError::usage(format!("not a valid price file: {}", path.display())).because(e)
     })
 }

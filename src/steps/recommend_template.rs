@@ -8,11 +8,11 @@ use crate::error::{CommandError, Result};
 use crate::quota::recommend::{RankedAccount, Ranking};
 use crate::quota::state::{self, AccountState};
 use crate::steps::price_file;
-use crate::usage::figures::{format_cost, short_count};
-use crate::usage::period::{Period, start_of};
+use crate::usage::figures::{format_cost, format_count};
+use crate::usage::period::{Period, start_of_day};
 use crate::usage::report;
 use crate::views::account::{full_time, label, local_rfc3339, printable, relative_time};
-use crate::views::week_pace::short_pace;
+use crate::views::week_pace::format_pace;
 use chrono::Days;
 use clap::ValueEnum;
 use std::cell::LazyCell;
@@ -160,13 +160,13 @@ impl TemplateField {
             },
             Self::WeeklyLeft => percent(best.weekly_left),
             Self::WeeklyUsed => percent(best.weekly_left.map(|left| 100.0 - left)),
-            Self::WeekPace => short_pace(entry, context),
+            Self::WeekPace => format_pace(entry, context),
             Self::TodayTokens | Self::TodayCost => String::new(),
             Self::FiveHoursLeft => {
                 let is_short = |w: &&Window| w.limit_id == CODEX_LIMIT && w.minutes == Some(300);
                 let observation = entry.observation.as_ref();
                 let window = observation.and_then(|o| o.windows.iter().find(is_short));
-                percent(window.map(|window| state::left(window, &context.now())))
+                percent(window.map(|window| state::percent_left(window, &context.now())))
             }
         }
     }
@@ -182,12 +182,12 @@ impl UsageToday {
     /// Reads the sums from the index. Opens no rollout and changes nothing.
     fn read(context: &Context) -> Self {
         let path = index::path_of(context.manager_home(), context.codex_home());
-        let today = Period::Day.of(&context.now(), context.zone());
-        let slot_of = |day| start_of(day, context.zone()).timestamp_millis() / SLOT_MS;
+        let today = Period::Day.first_day(&context.now(), context.zone());
+        let slot_of = |day| start_of_day(day, context.zone()).timestamp_millis() / SLOT_MS;
         let read = || {
             let store = IndexStore::open_read_only(&path).ok()??;
             let slots = slot_of(today)..slot_of(today + Days::new(1));
-            usage_query::sums(&store, slots, UsageDetail::Slots).ok()
+            usage_query::read_sums(&store, slots, UsageDetail::Slots).ok()
         };
         Self { rows: read() }
     }
@@ -197,7 +197,7 @@ impl UsageToday {
         let rows = self.rows.as_ref();
         rows.map_or(String::new(), |rows| {
             let tokens = rows.iter().map(|row| row.tokens);
-            short_count(
+            format_count(
                 tokens
                     .map(|t| t.input_tokens.saturating_add(t.output_tokens))
                     .sum(),
@@ -217,7 +217,7 @@ impl UsageToday {
             return String::new();
         };
         let usage = rows.iter().map(|row| ((), row));
-        let totals = report::report(usage, &prices).totals.sum;
+        let totals = report::sum_by_key(usage, &prices).totals.sum;
         totals
             .cost_usd
             .map_or(String::new(), |_| format_cost(&totals))

@@ -9,7 +9,7 @@ use crate::inventory::probe_all::{self, AccountProbe, ProbeAllOptions, ProbeTarg
 use crate::inventory::status::{self, Inquiry, StatusOptions, StatusReport};
 use crate::io::IoContext;
 use crate::io::file_open;
-use crate::io::progress::waiting_for_input;
+use crate::io::progress::block_on_input;
 use crate::views::account::{load_cooldown, printable, warn_all};
 use std::io::Read;
 use std::path::Path;
@@ -136,7 +136,7 @@ pub(crate) fn read_status_text(path: &Path) -> Result<String> {
     let mut bytes = Vec::new();
     let read = if path == Path::new("-") {
         let stdin = std::io::stdin().lock();
-        waiting_for_input(|| stdin.take(MAX_STATUS_TEXT_BYTES).read_to_end(&mut bytes))
+        block_on_input(|| stdin.take(MAX_STATUS_TEXT_BYTES).read_to_end(&mut bytes))
     } else {
         file_open::open_given(path)
             .and_then(|file| file.take(MAX_STATUS_TEXT_BYTES).read_to_end(&mut bytes))

@@ -2,7 +2,7 @@
 
 use crate::archive::reader::ArchiveReader;
 use crate::codex::home::kind_of;
-use crate::codex::rollout::{RolloutName, rollout_id_of};
+use crate::codex::rollout::{RolloutName, parse_rollout_id};
 use crate::context::Context;
 use crate::conversations::messages::{self, MessageCounts};
 use crate::copies::losses::archived::check_restored;
@@ -32,7 +32,7 @@ impl ReplacedMessages {
         let replaced = plan.writes.without(&plan.added);
         for name in replaced.iter().chain(plan.removed.iter()) {
             let is_rollout = kind_of(name.as_path()).is_rollout_folder();
-            if is_rollout && RolloutName::of(name.as_path()).is_some() {
+            if is_rollout && RolloutName::parse(name.as_path()).is_some() {
                 let path = request.folder.join(name.as_path());
                 count += count_missing(request.archive, &path).unwrap_or_default();
             }
@@ -45,7 +45,7 @@ impl ReplacedMessages {
     }
 
     /// Describes them for the plan of a restore.
-    pub(crate) fn planned(self, has_safety_backup: bool) -> Option<String> {
+    pub(crate) fn describe_planned(self, has_safety_backup: bool) -> Option<String> {
         let count = pluralize(self.0, "message");
         let verb = if self.0 == 1 { "is" } else { "are" };
         let kept = if has_safety_backup {
@@ -69,9 +69,9 @@ impl ReplacedMessages {
 /// Counts the messages of a live rollout that the archive does not have.
 fn count_missing(archive: &ArchiveReader, path: &Path) -> Result<usize, CommandError> {
     let live = messages::read(path).at("read", path)?;
-    let id = rollout_id_of(path);
+    let id = parse_rollout_id(path);
     let mut archived = rollout_files(archive.files());
-    let entry = archived.find(|(_, entry)| rollout_id_of(entry.path.as_path()) == id);
+    let entry = archived.find(|(_, entry)| parse_rollout_id(entry.path.as_path()) == id);
     let mut counts = MessageCounts::default();
     if let Some((_, entry)) = entry {
         let folder = tempfile::tempdir().at("create a folder in", std::env::temp_dir())?;
@@ -81,7 +81,7 @@ fn count_missing(archive: &ArchiveReader, path: &Path) -> Result<usize, CommandE
         archive.extract(&entry, &file)?;
         counts.add(&messages::read(&copy).at("read", &copy)?);
     }
-    Ok(counts.missing(&live).len())
+    Ok(counts.find_missing(&live).len())
 }
 
 /// Compares restored conversations with all archives again, so that `doctor` knows what is still lost. A failure is a
@@ -89,11 +89,11 @@ fn count_missing(archive: &ArchiveReader, path: &Path) -> Result<usize, CommandE
 pub(crate) fn update_losses(selection: &Selection, replaced: ReplacedMessages, context: &Context) {
     let names = selection.conversations.iter();
     let ids = names.filter_map(|name| {
-        let file = RolloutName::of(Path::new(name))?;
+        let file = RolloutName::parse(Path::new(name))?;
         file.id().map(str::to_lowercase)
     });
     if let Err(e) = check_restored(ids.collect(), !replaced.is_empty(), context) {
-        let problem = e.in_one_line();
+        let problem = e.to_one_line();
         context.ui.warn(format_args!(
             "the record of losses is not updated: {problem}"
         ));

@@ -9,7 +9,7 @@ use crate::codex::home::kind_of;
 use crate::context::Context;
 use crate::copies::source::{self, ConversationSource};
 use crate::error::{CommandError, Outcome, Result};
-use crate::inventory::archive_names::{file_name, without_suffix};
+use crate::inventory::archive_names::{file_name, strip_archive_suffix};
 use crate::inventory::store;
 use crate::io::quantity::pluralize;
 use crate::io::shell;
@@ -17,7 +17,7 @@ use crate::io::tree;
 use crate::journal::{self, JournalError};
 use crate::restore::RestoreError;
 use crate::restore::apply::{self, RestoreReport};
-use crate::restore::plan::rollout_index::conversation_of;
+use crate::restore::plan::rollout_index::parse_rollout_name;
 use crate::restore::plan::{RestorePlan, RestoreTarget, Selection};
 use crate::restore::request::RestoreRequest;
 use crate::steps::earlier_turns::project_continued;
@@ -102,9 +102,9 @@ impl RestoreOptions {
             other => other?,
         };
         let replaced = ReplacedMessages::count(&request, &plan);
-        let replaced_note = replaced.planned(request.safety_backup);
+        let replaced_note = replaced.describe_planned(request.safety_backup);
         if self.dry_run {
-            let holders = apply::holders(&request);
+            let holders = apply::find_holders(&request);
             let changes =
                 diff.then(|| restore_diff::compare_conversations(archive, &plan, &request.folder));
             let notes = replaced_note.as_slice();
@@ -118,7 +118,7 @@ impl RestoreOptions {
             let preview = match command {
                 "restore" => format!(
                     "show what would change: codex-manager restore {} --diff",
-                    shell::word(&name_for_commands(archive.path(), context))
+                    shell::quote_if_needed(&name_for_commands(archive.path(), context))
                 ),
                 _ => "see what would change with --dry-run".to_owned(),
             };
@@ -128,12 +128,12 @@ impl RestoreOptions {
         if self.stop_daemon && target == RestoreTarget::Home {
             stop_daemon(context)?;
             // The daemon writes its databases when it ends.
-            request.planned = journal::next_tick(&request.folder);
+            request.planned = journal::wait_for_next_tick(&request.folder);
         }
         let mut report = apply_marked(&request, &plan, context)?;
         // A restore of the whole home has the projections of the archive.
         if target == RestoreTarget::Home && plan.partial {
-            project_continued(context, &request.folder, &restored_threads(&plan));
+            project_continued(context, &request.folder, &restored_thread_ids(&plan));
         }
         let is_recorded = record_result(context, target, &mut report);
         let safety = report.safety.as_ref();
@@ -182,7 +182,7 @@ impl RestoreOptions {
             Ok(_) | Err(RestoreError::AnotherAccount { .. }) => {}
             Err(e) => return Err(e.into()),
         }
-        let holders = apply::holders(&request);
+        let holders = apply::find_holders(&request);
         if holders.is_empty() || self.stop_daemon {
             Ok(())
         } else {
@@ -220,7 +220,7 @@ impl RestoreOptions {
             manager_home: context.manager_home(),
             env: &context.env,
             now: context.local_now(),
-            planned: journal::next_tick(context.codex_home()),
+            planned: journal::wait_for_next_tick(context.codex_home()),
         })
     }
 
@@ -261,7 +261,7 @@ impl RestoreOptions {
     ) -> Result<Selection> {
         let mut selection = Selection::default();
         for path in &self.only {
-            let name = EntryName::of_path(path).map_err(|reason| {
+            let name = EntryName::from_path(path).map_err(|reason| {
                 CommandError::usage(format!(
                     "--only takes paths relative to the Codex home ({reason}): {}",
                     path.display()
@@ -274,16 +274,16 @@ impl RestoreOptions {
                 CHOOSE_SESSION => pick_archived(source, context)?,
                 wanted => wanted.to_owned(),
             };
-            selection.conversations = source::conversations(source, &wanted)?;
+            selection.conversations = source::require_rollouts(source, &wanted)?;
         }
         Ok(selection)
     }
 }
 
 /// Returns the ids of the conversations with files that the plan writes or removes.
-fn restored_threads(plan: &RestorePlan) -> BTreeSet<String> {
+fn restored_thread_ids(plan: &RestorePlan) -> BTreeSet<String> {
     let names = plan.writes.iter().chain(plan.removed.iter());
-    let rollouts = names.filter_map(|name| conversation_of(name.as_path()));
+    let rollouts = names.filter_map(|name| parse_rollout_name(name.as_path()));
     rollouts
         .filter_map(|file| file.id().map(str::to_lowercase))
         .collect()
@@ -317,7 +317,7 @@ pub(crate) fn confirm_replacement(
 pub(crate) fn name_for_commands(path: &Path, context: &Context) -> String {
     let backups = context.backups();
     if path.parent() == Some(&*backups) {
-        without_suffix(&file_name(path)).to_owned()
+        strip_archive_suffix(&file_name(path)).to_owned()
     } else {
         path.to_string_lossy().into_owned()
     }
@@ -332,9 +332,12 @@ pub(crate) fn apply_marked(
 ) -> Result<RestoreReport> {
     let bar = context.ui.bar("restoring", plan.bytes);
     let marks = match request.target {
-        RestoreTarget::Home if !plan.partial || !plan.removed.is_empty() => Some(
-            RestoreMarkers::write(&Replica::folders_of(request.manager_home, &request.folder)?)?,
-        ),
+        RestoreTarget::Home if !plan.partial || !plan.removed.is_empty() => {
+            Some(RestoreMarkers::write(&Replica::find_folders(
+                request.manager_home,
+                &request.folder,
+            )?)?)
+        }
         _ => None,
     };
     let applied = apply::apply(request, &bar);

@@ -14,7 +14,7 @@ pub(crate) struct RunLog {
 
 impl RunLog {
     /// Runs `work` with a log; see [`Self::begin`].
-    pub(crate) fn around(
+    pub(crate) fn run_with_log(
         context: &Context,
         settings: &LogSettings,
         machine: Option<&str>,
@@ -46,7 +46,7 @@ impl RunLog {
         // A command that another one started writes into the same log.
         if is_first {
             let arguments: Vec<_> = std::env::args_os().collect();
-            let command = redaction::command_line(&arguments);
+            let command = redaction::format_command_line(&arguments);
             events::info!(command, version = env!("CARGO_PKG_VERSION"), "begins");
         }
         Self { handle }

@@ -65,7 +65,7 @@ impl ShutdownArgs {
         let mut prompter = UserPrompter { context, request };
         let report = shutdown::shut_down(request, self.confirmation(context), &mut prompter)?;
         if !report.ended.is_empty() {
-            let ended = shutdown::named(&report.ended);
+            let ended = shutdown::join_processes(&report.ended);
             context.note(format_args!("ended: {ended}"));
         }
         Ok(report)

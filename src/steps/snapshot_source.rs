@@ -82,10 +82,10 @@ pub(crate) struct SnapshotSource {
 impl SnapshotSource {
     /// Fails if the snapshot has nothing at a path of `--only`.
     pub(crate) fn check_paths(&self, selection: &Selection) -> Result<()> {
-        let mut missing = selection.only.iter().filter(|p| !self.contents.has(p));
+        let mut missing = selection.only.iter().filter(|p| !self.contents.has_path(p));
         match missing.next() {
             None => Ok(()),
-            Some(path) => Err(self.snapshot.no_path(path.display()).into()),
+            Some(path) => Err(self.snapshot.no_path_error(path.display()).into()),
         }
     }
 
@@ -115,7 +115,7 @@ impl SnapshotSource {
         path: &Path,
         read: impl FnMut(&mut dyn Read) -> Result<T, VaultError>,
     ) -> Result<T> {
-        let place = self.contents.rooted(path);
+        let place = self.contents.restic_path(path);
         Ok(self.restic.dump(&self.snapshot, &place, read)?)
     }
 }
@@ -125,7 +125,7 @@ impl ConversationSource for SnapshotSource {
         &self.contents.manifest.files
     }
 
-    fn beginning(&self, rollout: &FileEntry) -> Result<Vec<u8>> {
+    fn read_beginning(&self, rollout: &FileEntry) -> Result<Vec<u8>> {
         let path = rollout.path.as_path();
         self.dump(path, |stream| {
             let mut beginning = Vec::new();
@@ -143,10 +143,10 @@ impl ConversationSource for SnapshotSource {
         })
     }
 
-    fn session_index(&self) -> Result<File> {
+    fn open_session_index(&self) -> Result<File> {
         let name = Path::new(session_index::FILE_NAME);
         let mut file = tempfile::tempfile().at("create a temp file in", std::env::temp_dir())?;
-        if self.contents.has(name) {
+        if self.contents.has_path(name) {
             self.dump(name, |mut stream| {
                 Ok(io::copy(&mut stream, &mut file).at("read", name)?)
             })?;
@@ -156,7 +156,7 @@ impl ConversationSource for SnapshotSource {
     }
 
     fn not_found(&self, wanted: &str) -> CommandError {
-        self.snapshot.no_path(wanted).into()
+        self.snapshot.no_path_error(wanted).into()
     }
 }
 

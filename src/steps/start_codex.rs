@@ -96,7 +96,7 @@ impl StartArgs {
         }
         if let AttachedExit::Signal(signal) = report.exit {
             // The shell has to see the signal: after Ctrl-C a loop around Codex ends too.
-            attached::end_by(signal);
+            attached::end_by_signal(signal);
         }
         Ok(Outcome::Codex(report.exit.code()))
     }

@@ -19,7 +19,7 @@ use crate::quota::account::LoginState;
 use crate::steps::home_checks::{check_logins_allowed, check_not_isolated, warn_if_live_elsewhere};
 use crate::ui::text_width::without_end;
 use crate::ui::{Style, object, windows};
-use crate::views::account::{known_accounts, printable, warn_all};
+use crate::views::account::{printable, read_known_accounts, warn_all};
 use clap::Args;
 use std::path::{Path, PathBuf};
 
@@ -164,7 +164,7 @@ impl ReplacedLink {
 fn record_use(to: &Identity, context: &Context) -> Result<bool> {
     let mut is_refused = false;
     update_cooldown_file(context, |file| {
-        file.used(to, context.local_now());
+        file.record_use(to, context.local_now());
         is_refused = file.entry(to).login == LoginState::Expired;
     })?;
     Ok(is_refused)
@@ -354,16 +354,19 @@ fn show_quota(to: &Identity, context: &Context) {
         return;
     }
     // The switch is done, so figures that cannot be read are only missing.
-    let accounts = known_accounts(context).unwrap_or_default();
+    let accounts = read_known_accounts(context).unwrap_or_default();
     let account = accounts.iter().find(|a| a.entry.identity.is_same(to));
     let seen = account.and_then(|account| account.entry.observation.as_ref());
     match seen {
         Some(seen) => {
             let (zone, now) = (context.zone(), context.now());
-            for line in windows::lines(ui, seen, zone, &now) {
+            for line in windows::format_lines(ui, seen, zone, &now) {
                 ui.report(format_args!("  {line}"));
             }
-            ui.report(format_args!("  {}", windows::origin(seen, zone, &now)));
+            ui.report(format_args!(
+                "  {}",
+                windows::format_origin(seen, zone, &now)
+            ));
         }
         None => ui.note("its quota is not known yet; query it: codex-manager status"),
     }

@@ -56,14 +56,14 @@ fn check_undelivered(context: &Context, config: &SyncConfig, checks: &mut Vec<Ch
     let Ok((plan, _)) = plan::plan(&PlanRequest::new(config, &replica)) else {
         return;
     };
-    for message in UndeliveredVersion::by_machine(&plan.notices.undelivered) {
+    for message in UndeliveredVersion::summarize_by_machine(&plan.notices.undelivered) {
         let fix = "wait for the cloud client, and before you start Codex here run: codex-manager sync run --apply";
         checks.push(Check::warn("sync.arrival", message).advised(fix));
     }
 }
 
 pub(crate) fn misspelled_root_warnings(config: &SyncConfig) -> Vec<String> {
-    let found = scope::misspelled_roots(config).into_iter();
+    let found = scope::find_misspelled_roots(config).into_iter();
     found.map(|(key, why)| format!("{key} {why}")).collect()
 }
 
@@ -101,7 +101,7 @@ fn check_folders(config: &SyncConfig, checks: &mut Vec<Check>) {
         let message = format!("the backup folder is not writable: {}", backups.display());
         checks.push(Check::fail(id, message).advised("set paths.backup_dir"));
     }
-    if let Some((_, service)) = machine::sync_service(local) {
+    if let Some((_, service)) = machine::find_sync_service(local) {
         let message = format!("the Codex home is inside a folder of {service}");
         let fix = "move it out: replicated databases and logins break";
         checks.push(Check::warn("sync.local", message).advised(fix));
@@ -123,7 +123,7 @@ fn check_state(context: &Context, config: &SyncConfig, checks: &mut Vec<Check>) 
             return;
         }
     };
-    checks.push(state_check(&state, &replica));
+    checks.push(check_last_sync(&state, &replica));
     check_own_manifest(config, &replica, &mut state, checks);
     let others = identity::read_remote_manifests(config, &state);
     if let Ok(manifests) = &others {
@@ -141,7 +141,7 @@ fn check_state(context: &Context, config: &SyncConfig, checks: &mut Vec<Check>) 
         let fix = "decide with: codex-manager sync resolve";
         checks.push(Check::warn("sync.forks", message).advised(fix));
     }
-    let stale_files = atomic::stale(&config.local, None);
+    let stale_files = atomic::find_stale_temps(&config.local, None);
     if !stale_files.is_empty() {
         let count = pluralize(stale_files.len(), "temp file");
         let message = format!("{count} of killed runs");
@@ -154,7 +154,7 @@ fn check_state(context: &Context, config: &SyncConfig, checks: &mut Vec<Check>) 
 const STATE_ID: &str = "sync.state";
 
 /// Returns the finding about the state of the last sync.
-fn state_check(state: &SyncState, replica: &Replica) -> Check {
+fn check_last_sync(state: &SyncState, replica: &Replica) -> Check {
     let file = replica.state_file();
     let file = file.display();
     let damage = match state.file.damage {
@@ -202,8 +202,8 @@ fn check_remote_manifests(
 ) {
     for name in &manifests.incomplete {
         let path = manifest::path_of_name(&config.cloud, name);
-        let machine = manifest::machine_name(name).unwrap_or(name);
-        let at = Stat::at(&path).ok().flatten().map(|stat| stat.mtime_ns);
+        let machine = manifest::parse_machine_name(name).unwrap_or(name);
+        let at = Stat::read(&path).ok().flatten().map(|stat| stat.mtime_ns);
         let since = at.map_or_else(String::new, |ns| {
             let at = DateTime::from_timestamp_nanos(ns);
             format!(" since {}", at.format("%Y-%m-%d %H:%M UTC"))

@@ -18,7 +18,7 @@ pub(crate) const LOCK_WAIT: Duration = Duration::from_millis(300);
 /// Locks the replica, because two runs at once would each undo what the other one plans.
 pub(crate) fn lock_replica(replica: &Replica) -> Result<FileLock, CommandError> {
     atomic::create_private_folder(&replica.folder)?;
-    FileLock::exclusive_within(&replica.lock_file(), LOCK_WAIT).map_err(|e| match e {
+    FileLock::acquire_within(&replica.lock_file(), LOCK_WAIT).map_err(|e| match e {
         LockError::Held(_) => CommandError::failed("another sync of this folder is running")
             .hint("wait for it to end; nothing was changed"),
         LockError::Io(e) => e.into(),
@@ -32,12 +32,12 @@ pub(crate) fn update_codex_index(
     config: &SyncConfig,
     replica: &Replica,
 ) -> Result<(), CommandError> {
-    let pending = PendingIndexUpdates::of(replica);
+    let pending = PendingIndexUpdates::new(replica);
     let codex_index = CodexIndex {
         env: &context.env,
         rules: &config.path_rules,
     };
-    let (updates, renamed) = (pending.read()?, pending.renamed_ids()?);
+    let (updates, renamed) = (pending.read()?, pending.read_renamed_ids()?);
     for note in codex_index.update_index(&config.local, &updates, &renamed)? {
         context.ui.note(note);
     }
@@ -51,9 +51,9 @@ pub(crate) fn update_codex_index(
 
 /// Returns true if an earlier run ended before it updated Codex's index.
 pub(crate) fn has_pending_index_updates(replica: &Replica) -> bool {
-    let left = PendingIndexUpdates::of(replica);
+    let left = PendingIndexUpdates::new(replica);
     left.read().is_ok_and(|left| !left.is_empty())
-        || left.renamed_ids().is_ok_and(|named| !named.is_empty())
+        || left.read_renamed_ids().is_ok_and(|named| !named.is_empty())
 }
 
 /// Updates Codex's index with the updates of earlier runs, before anything can end this run. A failure is

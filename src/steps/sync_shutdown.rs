@@ -24,7 +24,7 @@ fn with_shutdown_request<T>(
     if !config.safety.require_codex_stopped {
         return None;
     }
-    let outside_folders = process::outside_folders(&config.local, &context.env);
+    let outside_folders = process::find_outside_folders(&config.local, &context.env);
     Some(work(&ShutdownRequest {
         home: &config.local,
         outside: &outside_folders,
@@ -87,7 +87,7 @@ pub(crate) fn check(
         Some(ShutdownPlan::Ask(closing)) if !can_ask(context, &config.safety.shutdown) => {
             let message = format!(
                 "Codex is running, and the user cannot be asked whether to end it: {}",
-                shutdown::named(&closing.processes)
+                shutdown::join_processes(&closing.processes)
             );
             Check::fail(ID, message).because(WHY).advised(format!(
                 "end Codex, or let the sync end it: {command} --auto-terminate-without-confirmation"
@@ -103,7 +103,7 @@ pub(crate) fn check(
 }
 
 fn home_in_use_warning(closing: &ShutdownTargets) -> Check {
-    let processes = shutdown::named(&closing.processes);
+    let processes = shutdown::join_processes(&closing.processes);
     Check::warn(
         "sync.codex",
         format!("the Codex home is in use: {processes}"),
@@ -156,11 +156,11 @@ pub(crate) fn print_shutdown_plan(context: &Context, plan: Option<&ShutdownPlan>
         None | Some(ShutdownPlan::Nothing) => {}
         Some(ShutdownPlan::Ask(closing)) => context.ui.note(format_args!(
             "Codex is running; a run would end these processes with your consent: {}",
-            shutdown::named(&closing.processes)
+            shutdown::join_processes(&closing.processes)
         )),
         Some(ShutdownPlan::Terminate(closing)) => context.ui.note(format_args!(
             "Codex is running; a run would end these processes: {}",
-            shutdown::named(&closing.processes)
+            shutdown::join_processes(&closing.processes)
         )),
         Some(ShutdownPlan::Refuse(refusal)) => context.ui.warn(format_args!(
             "the Codex home is in use; a run would be refused: {}",

@@ -94,12 +94,12 @@ pub(super) fn read(
         }
     }
     let read = |i: usize| {
-        let meta = rollout::head(&rollouts[i].path).ok().flatten()?;
+        let meta = rollout::read_head(&rollouts[i].path).ok().flatten()?;
         let text = |key| meta.text(key).unwrap_or_default().to_owned();
         Some((i, text("cwd"), text("creator_account_id")))
     };
     // Incomplete if the user interrupts; the caller discards it.
-    let _ = parallel::ordered_each(MAX_OPEN_ROLLOUTS, unknown, read, |result| {
+    let _ = parallel::run_each_ordered(MAX_OPEN_ROLLOUTS, unknown, read, |result| {
         if let Some((i, project, account)) = result {
             facts[i] = (known.names.intern(&project), known.names.intern(&account));
         }

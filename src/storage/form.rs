@@ -82,14 +82,14 @@ pub(crate) fn convert(
 ) -> Result<u64, ConversionError> {
     // Codex takes the same lock before it opens a rollout to append.
     let _lock = WriterLock::take(home, id)?.ok_or(ConversionError::Busy)?;
-    let before = FileState::of(source)?.ok_or(ConversionError::Changed)?;
+    let before = FileState::read(source)?.ok_or(ConversionError::Changed)?;
     let target = to.path_of(source);
     if target.symlink_metadata().is_ok()
         && let Some(bytes) = merge_forms(source, &target, &before, to)?
     {
         return Ok(bytes);
     }
-    let mut temp = TempFile::beside(&target)?;
+    let mut temp = TempFile::create_beside(&target)?;
     if to == Form::Plain && before.meta.len() == 0 {
         // No frame at all, which the decoder accepts.
         return Err(io::Error::new(ErrorKind::InvalidData, "the file is empty"))
@@ -105,7 +105,7 @@ pub(crate) fn convert(
         Form::Compressed => compress(&mut reader, before.meta.len(), temp.file(), workers),
         Form::Plain => io::copy(&mut reader, temp.file()).map(drop),
     };
-    written.map_err(|e| failure(e, source, &before))?;
+    written.map_err(|e| conversion_error(e, source, &before))?;
     let file = temp.file();
     let bytes = file.metadata().at("read", &target)?.len();
     if to == Form::Compressed && bytes >= before.meta.len() {
@@ -164,7 +164,7 @@ fn merge_forms(
 /// # Errors
 /// It was not removed.
 fn remove_old_form(source: &Path, before: &FileState) -> Result<(), ConversionError> {
-    match FileState::of(source)? {
+    match FileState::read(source)? {
         Some(now) if now.is_same(before) => {}
         _ => return Err(ConversionError::Changed),
     }
@@ -179,7 +179,7 @@ struct FileState {
 
 impl FileState {
     /// Returns the state of a regular file; `None` if there is none.
-    fn of(path: &Path) -> Result<Option<Self>, IoError> {
+    fn read(path: &Path) -> Result<Option<Self>, IoError> {
         let found = file_id::look(path)?.filter(|(_, meta)| meta.is_file());
         Ok(found.map(|(id, meta)| Self { id, meta }))
     }
@@ -192,11 +192,11 @@ impl FileState {
 }
 
 /// Returns the error of reading `source`, which may have changed meanwhile.
-fn failure(error: io::Error, source: &Path, before: &FileState) -> ConversionError {
+fn conversion_error(error: io::Error, source: &Path, before: &FileState) -> ConversionError {
     if progress::is_interrupted() {
         return ConversionError::Interrupted;
     }
-    match FileState::of(source) {
+    match FileState::read(source) {
         Ok(Some(now)) if now.is_same(before) => ConversionError::Io(IoError {
             action: "convert",
             path: source.to_path_buf(),

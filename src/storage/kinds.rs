@@ -35,7 +35,7 @@ pub(super) const LOG_DAYS: i64 = 7;
 impl Usage {
     /// Adds a file to the sums of its kind.
     pub(super) fn add(&mut self, kind: HomeEntryKind, relative: &Path, path: &Path, bytes: u64) {
-        let name = name_of(kind, relative);
+        let name = kind_name(kind, relative);
         let (sum, files) = self.kinds.entry(name).or_default();
         *sum += bytes;
         *files += 1;
@@ -57,8 +57,12 @@ impl Usage {
         now: DateTime<Utc>,
     ) -> Vec<KindUsage> {
         let since = now - TimeDelta::days(LOG_DAYS);
-        let vacuum_gain =
-            |paths: &[PathBuf]| -> u64 { paths.iter().map(|path| vacuum::gain(path, since)).sum() };
+        let vacuum_gain = |paths: &[PathBuf]| -> u64 {
+            paths
+                .iter()
+                .map(|path| vacuum::estimate_gain(path, since))
+                .sum()
+        };
         let command = |command: String| Some(format!("codex-manager storage {command}"));
         let mut kinds: Vec<_> = self
             .kinds
@@ -66,7 +70,7 @@ impl Usage {
             .map(|(kind, (bytes, files))| {
                 let remove = |names: &[&str]| {
                     let paths = names.iter().map(|n| home.join(n).display().to_string());
-                    let paths: Vec<_> = paths.map(|path| shell::word(&path)).collect();
+                    let paths: Vec<_> = paths.map(|path| shell::quote_if_needed(&path)).collect();
                     Some(format!("rm -rf {}", paths.join(" ")))
                 };
                 let (reclaimable_bytes, command) = match kind {
@@ -95,7 +99,7 @@ impl Usage {
     }
 }
 
-fn name_of(kind: HomeEntryKind, relative: &Path) -> &'static str {
+fn kind_name(kind: HomeEntryKind, relative: &Path) -> &'static str {
     let top = relative.iter().next().and_then(|top| top.to_str());
     let name = relative.file_name().and_then(|name| name.to_str());
     match kind {

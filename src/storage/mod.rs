@@ -50,8 +50,8 @@ pub(crate) fn measure(
             )
         });
     }
-    let shrink_gain = shrink::gain(&walk.rollouts, now);
-    let growth = report::growth_of(&walk.rollouts, now);
+    let shrink_gain = shrink::estimate_gain(&walk.rollouts, now);
+    let growth = report::measure_growth(&walk.rollouts, now);
     let free_bytes = space::free_bytes(home);
     let bytes_per_day = growth.map_or(0, |growth| growth.bytes_per_day);
     let mut report = StorageReport {
@@ -65,7 +65,7 @@ pub(crate) fn measure(
         growth,
         unreadable: walk.unreadable,
         free_bytes,
-        manager: report::manager_usage(manager_home),
+        manager: report::measure_manager_home(manager_home),
         full_in_days: free_bytes.and_then(|free| free.checked_div(bytes_per_day)),
     };
     report::add_shares(walk.rollouts, state, &mut report);

@@ -27,7 +27,7 @@ impl Document for Originals {
 }
 
 /// Returns the folder of all originals.
-pub(super) fn root(manager_home: &Path) -> PathBuf {
+pub(super) fn root_folder(manager_home: &Path) -> PathBuf {
     manager_home.join(FOLDER)
 }
 
@@ -43,7 +43,7 @@ pub(super) fn keep(
     now: DateTime<Utc>,
 ) -> Result<PathBuf, IoError> {
     // It sorts after all earlier ones.
-    let folder = atomic::free_path(&root.join(now.format("%Y%m%dT%H%M%SZ").to_string()));
+    let folder = atomic::find_free_path(&root.join(now.format("%Y%m%dT%H%M%SZ").to_string()));
     atomic::create_private_folder(&folder)?;
     let mut files = Vec::new();
     for (n, database) in databases.iter().enumerate() {
@@ -76,7 +76,10 @@ pub(super) fn keep(
 ///
 /// # Errors
 /// The folder cannot be read.
-pub(super) fn newest(root: &Path, home: &Path) -> Result<Vec<(PathBuf, PathBuf)>, DocumentError> {
+pub(super) fn find_newest(
+    root: &Path,
+    home: &Path,
+) -> Result<Vec<(PathBuf, PathBuf)>, DocumentError> {
     // The names are times, so the last one is the newest.
     for folder in tree::list_folders(root)?.into_iter().rev() {
         let DocumentState::Good(originals) = document::read::<Originals>(&folder.join(DOCUMENT))?

@@ -85,7 +85,7 @@ pub(crate) struct Growth {
 
 /// Measures the conversations that began in the last 30 days. Returns `None` if there are no
 /// conversations, or all are of today.
-pub(super) fn growth_of(rollouts: &[RolloutUsage], now: DateTime<Utc>) -> Option<Growth> {
+pub(super) fn measure_growth(rollouts: &[RolloutUsage], now: DateTime<Utc>) -> Option<Growth> {
     let today = now.date_naive();
     let first = today - TimeDelta::days(GROWTH_DAYS);
     let recent: Vec<_> = rollouts
@@ -112,7 +112,7 @@ pub(super) fn growth_of(rollouts: &[RolloutUsage], now: DateTime<Utc>) -> Option
 
 /// The usage of the manager home by top-level entry, largest first. The trash of archives is an entry
 /// of its own.
-pub(super) fn manager_usage(manager_home: &Path) -> Vec<ManagerUsage> {
+pub(super) fn measure_manager_home(manager_home: &Path) -> Vec<ManagerUsage> {
     let trash = Path::new("backups/.trash");
     let mut sums: BTreeMap<String, u64> = BTreeMap::new();
     for entry in WalkDir::new(manager_home)
@@ -154,12 +154,12 @@ pub(super) fn add_shares(
     let (mut projects, mut months, mut accounts) =
         (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
     for (i, (found, (project, account))) in rollouts.into_iter().zip(facts).enumerate() {
-        add(&mut projects, &project, found.bytes);
-        add(&mut accounts, &account, found.bytes);
+        add_to_share(&mut projects, &project, found.bytes);
+        add_to_share(&mut accounts, &account, found.bytes);
         let changed = found.changed.map(|at| at.date_naive());
         let month = found.began.or(changed);
         let month = month.map_or("unknown".into(), |day| day.format("%Y-%m").to_string());
-        add(&mut months, &month, found.bytes);
+        add_to_share(&mut months, &month, found.bytes);
         if i < MAX_LARGEST {
             let title = found.id.as_ref().and_then(|id| titles.remove(id));
             report.largest.push(LargeConversation {
@@ -172,19 +172,19 @@ pub(super) fn add_shares(
             });
         }
     }
-    report.projects = largest_first(projects);
-    report.accounts = largest_first(accounts);
+    report.projects = sort_largest_first(projects);
+    report.accounts = sort_largest_first(accounts);
     report.months = months.into_values().collect();
 }
 
-fn add(to: &mut BTreeMap<String, UsageShare>, name: &str, bytes: u64) {
+fn add_to_share(to: &mut BTreeMap<String, UsageShare>, name: &str, bytes: u64) {
     let share = to.entry(name.to_owned()).or_default();
     name.clone_into(&mut share.name);
     share.bytes += bytes;
     share.conversations += 1;
 }
 
-fn largest_first(shares: BTreeMap<String, UsageShare>) -> Vec<UsageShare> {
+fn sort_largest_first(shares: BTreeMap<String, UsageShare>) -> Vec<UsageShare> {
     let mut shares: Vec<_> = shares.into_values().collect();
     shares.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.name.cmp(&b.name)));
     shares

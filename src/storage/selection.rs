@@ -2,7 +2,7 @@
 
 use super::facts::{self, title_of};
 use super::walk::{RolloutUsage, UsageWalk};
-use crate::codex::{DatabaseError, ThreadRow, rollout_id_of, threads};
+use crate::codex::{DatabaseError, ThreadRow, parse_rollout_id, threads};
 use crate::history::{ConversationId, Depth, rollout, thread_choice};
 use chrono::{DateTime, TimeDelta, Utc};
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -56,7 +56,7 @@ impl ShrinkSelection {
         filter: &TrashFilter,
         now: DateTime<Utc>,
     ) -> Result<Self, DatabaseError> {
-        let mut rollouts = UsageWalk::of_rollouts(home).rollouts;
+        let mut rollouts = UsageWalk::find_rollouts(home).rollouts;
         rollouts.retain(|rollout| rollout.id.is_some());
         let rows = read_rows(state)?;
         let mut selection = Self::default();
@@ -64,7 +64,7 @@ impl ShrinkSelection {
         let subagents: Option<HashSet<ConversationId>> = match (&filter.subagents_of, state) {
             (None, _) => None,
             (Some(parent), Some(state)) => {
-                let ids = threads::subagents_of(state, parent)?;
+                let ids = threads::find_subagents(state, parent)?;
                 Some(ids.iter().map(|id| ConversationId::of(id)).collect())
             }
             (Some(_), None) => Some(HashSet::new()),
@@ -93,7 +93,7 @@ impl ShrinkSelection {
             selected.rollouts.push(rollout.path.to_path_buf());
         }
         selection.conversations = chosen.into_values().collect();
-        selection.needed_by = needed_by(&rollouts, &selection.conversations);
+        selection.needed_by = find_dependent_forks(&rollouts, &selection.conversations);
         Ok(selection)
     }
 
@@ -113,7 +113,7 @@ impl ShrinkSelection {
             let has_title = |id: &ConversationId, fits: &dyn Fn(&str) -> bool| {
                 rows.get(id).is_some_and(|row| row.titles().any(fits))
             };
-            let found = thread_choice::named(&ids, wanted, ToString::to_string, has_title);
+            let found = thread_choice::find_named(&ids, wanted, ToString::to_string, has_title);
             let found: HashSet<_> = found.into_iter().collect();
             match found.len() {
                 0 => self.unknown.push(wanted.clone()),
@@ -147,7 +147,7 @@ fn has_no_turn(row: &ThreadRow, path: &Path) -> bool {
 }
 
 /// Returns the forks that are not chosen but begin with the history of a chosen conversation.
-fn needed_by(rollouts: &[RolloutUsage], chosen: &[Selected]) -> Vec<(String, String)> {
+fn find_dependent_forks(rollouts: &[RolloutUsage], chosen: &[Selected]) -> Vec<(String, String)> {
     if chosen.is_empty() {
         return Vec::new();
     }
@@ -155,7 +155,7 @@ fn needed_by(rollouts: &[RolloutUsage], chosen: &[Selected]) -> Vec<(String, Str
     let mut bases: HashMap<ConversationId, &str> = HashMap::new();
     for selected in chosen {
         for path in &selected.rollouts {
-            let id = rollout_id_of(path).map(|id| ConversationId::of(&id));
+            let id = parse_rollout_id(path).map(|id| ConversationId::of(&id));
             bases.extend(id.map(|id| (id, &*selected.id)));
         }
     }
@@ -165,7 +165,7 @@ fn needed_by(rollouts: &[RolloutUsage], chosen: &[Selected]) -> Vec<(String, Str
     let all = all.filter_map(|rollout| Some((rollout.id.as_ref()?, &rollout.path)));
     let others = all.filter(|(id, _)| !chosen.contains(id));
     let children = others.filter_map(|(id, path)| {
-        let parent = rollout::head(path).ok().flatten()?.parent()?;
+        let parent = rollout::read_head(path).ok().flatten()?.parent()?;
         let needed = bases.get(&ConversationId::of(&parent))?;
         Some((id.to_string(), (*needed).to_owned()))
     });

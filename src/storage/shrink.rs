@@ -5,7 +5,9 @@ use super::form::{self, ConversionError, Form};
 use super::walk::{RolloutUsage, UsageWalk};
 use crate::codex::{ARCHIVED_SESSIONS, SESSIONS};
 use crate::history::ConversationId;
-use crate::io::{OrdinaryPath, ProcessTable, Progress, as_shown, atomic, parallel, progress};
+use crate::io::{
+    OrdinaryPath, ProcessTable, Progress, atomic, parallel, progress, serialize_displayed,
+};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -50,7 +52,7 @@ pub(crate) struct ShrinkFilter {
 pub(crate) struct ShrinkItem {
     pub session_id: ConversationId,
     /// The path of the rollout before the conversion.
-    #[serde(serialize_with = "as_shown")]
+    #[serde(serialize_with = "serialize_displayed")]
     pub path: PathBuf,
     /// Its size before the conversion.
     pub before_bytes: u64,
@@ -96,9 +98,9 @@ impl ShrinkPlan {
         filter: &ShrinkFilter,
         now: DateTime<Utc>,
     ) -> Self {
-        let walk = UsageWalk::of_rollouts(home);
+        let walk = UsageWalk::find_rollouts(home);
         let mut rollouts = walk.rollouts;
-        let unknown_sessions = unknown_sessions(&rollouts, &filter.sessions);
+        let unknown_sessions = find_unknown_sessions(&rollouts, &filter.sessions);
         rollouts.retain(|rollout| filter.matches(rollout, now));
         rollouts.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.path.cmp(&b.path)));
         let (facts, _) = facts::read(&rollouts, state);
@@ -191,7 +193,7 @@ impl ShrinkPlan {
             item.finish(result);
         }
         let mut results = Vec::with_capacity(small.len());
-        let Ok(()) = parallel::ordered_each::<_, _, std::convert::Infallible>(
+        let Ok(()) = parallel::run_each_ordered::<_, _, std::convert::Infallible>(
             2 * workers,
             small.iter(),
             |item: &ShrinkItem| work(item, 1),
@@ -262,7 +264,7 @@ impl ShrinkFilter {
 }
 
 /// Returns the bytes that compressing the rollouts at rest would free, from a sample.
-pub(super) fn gain(rollouts: &[RolloutUsage], now: DateTime<Utc>) -> u64 {
+pub(super) fn estimate_gain(rollouts: &[RolloutUsage], now: DateTime<Utc>) -> u64 {
     let filter = ShrinkFilter {
         to: Form::Compressed,
         older_than: TimeDelta::days(DEFAULT_DAYS),
@@ -303,7 +305,7 @@ fn has_prefix(id: &ConversationId, prefix: &str) -> bool {
     id.with_text(|text| text.starts_with(&prefix.to_lowercase()))
 }
 
-fn unknown_sessions(rollouts: &[RolloutUsage], sessions: &[String]) -> Vec<String> {
+fn find_unknown_sessions(rollouts: &[RolloutUsage], sessions: &[String]) -> Vec<String> {
     let ids = || rollouts.iter().filter_map(|rollout| rollout.id.as_ref());
     let is_unknown = |session: &&String| !ids().any(|id| has_prefix(id, session));
     sessions.iter().filter(is_unknown).cloned().collect()
@@ -339,7 +341,7 @@ pub(crate) struct ProjectSum {
 }
 
 /// Returns the sums of the converted rollouts by project, the largest gain first.
-pub(crate) fn by_project(items: &[ShrinkItem]) -> Vec<(String, ProjectSum)> {
+pub(crate) fn sum_by_project(items: &[ShrinkItem]) -> Vec<(String, ProjectSum)> {
     let mut sums: BTreeMap<&str, ProjectSum> = BTreeMap::new();
     for item in items.iter().filter(|item| item.action.converts()) {
         let sum = sums.entry(&item.project).or_default();

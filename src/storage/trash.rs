@@ -158,7 +158,7 @@ impl ConversationTrash {
     pub(crate) fn lock(manager_home: &Path) -> Result<Self, IoError> {
         let folder = manager_home.join(FOLDER);
         atomic::create_private_folder(&folder)?;
-        let lock = FileLock::exclusive_unless_interrupted(&folder.join(".lock"))?;
+        let lock = FileLock::acquire_unless_interrupted(&folder.join(".lock"))?;
         Ok(Self {
             folder,
             _lock: lock,
@@ -193,7 +193,7 @@ impl ConversationTrash {
             Some(database) => saved_row::read(database, id)?,
             None => None,
         };
-        let names = session_index::lines_of(home, &ConversationId::of(id))?;
+        let names = session_index::read_lines_of(home, &ConversationId::of(id))?;
         let conversation = TrashedConversation {
             id: id.to_owned(),
             title: discarded.title.to_owned(),
@@ -205,7 +205,11 @@ impl ConversationTrash {
             row,
             names,
             files: discarded.files(),
-            modes: discarded.rollouts.iter().map(|path| mode(path)).collect(),
+            modes: discarded
+                .rollouts
+                .iter()
+                .map(|path| read_mode(path))
+                .collect(),
         };
         let name = format!("{}-{id}", now.format(NAME_FORMAT));
         let pending = self.folder.join(format!("{PENDING}{name}"));
@@ -244,7 +248,7 @@ impl ConversationTrash {
             unit.check_free(&path.0)?;
         }
         // The rollouts before the row, for the same reason as in `take_out_rest`.
-        unit.put_in()?;
+        unit.restore_into_home()?;
         tree::remove(&unit.folder)?;
         Ok(atomic::sync_folder(&self.folder)?)
     }
@@ -253,7 +257,7 @@ impl ConversationTrash {
     ///
     /// # Errors
     /// The clock cannot be trusted, or the trash cannot be listed.
-    pub(crate) fn expired(
+    pub(crate) fn list_expired(
         &self,
         age: TimeDelta,
         now: DateTime<Utc>,
@@ -289,7 +293,7 @@ impl ConversationTrash {
 ///
 /// # Errors
 /// The trash cannot be listed.
-pub(crate) fn units(manager_home: &Path) -> Result<Vec<Unit>, TrashError> {
+pub(crate) fn list_units(manager_home: &Path) -> Result<Vec<Unit>, TrashError> {
     list(&manager_home.join(FOLDER), |name| !name.starts_with(b"."))
 }
 
@@ -297,8 +301,8 @@ pub(crate) fn units(manager_home: &Path) -> Result<Vec<Unit>, TrashError> {
 ///
 /// # Errors
 /// The trash cannot be listed.
-pub(crate) fn rollouts(manager_home: &Path, home: &Path) -> Result<Vec<PathBuf>, TrashError> {
-    let units = units(manager_home)?.into_iter().rev();
+pub(crate) fn list_rollouts(manager_home: &Path, home: &Path) -> Result<Vec<PathBuf>, TrashError> {
+    let units = list_units(manager_home)?.into_iter().rev();
     let units = units.filter(|unit| file_id::is_same_folder(&unit.conversation.home.0, home));
     let rollouts = units.flat_map(|unit| {
         let names = unit.conversation.files.into_iter().map(|(_, name)| name);
@@ -401,7 +405,7 @@ impl Unit {
     }
 
     /// Puts the rollouts, the row and the names into the home, if they are not there.
-    fn put_in(&self) -> Result<(), TrashError> {
+    fn restore_into_home(&self) -> Result<(), TrashError> {
         let conversation = &self.conversation;
         let mut modes = conversation.modes.iter();
         for (path, name) in &conversation.files {
@@ -446,7 +450,7 @@ impl Unit {
             return self.publish(&trash.join(name.trim_start_matches(PENDING)));
         }
         if is_whole {
-            self.put_in()?;
+            self.restore_into_home()?;
         }
         tree::remove(&self.folder)?;
         Ok(atomic::sync_folder(trash)?)
@@ -459,7 +463,7 @@ impl Unit {
 
     /// Fails if the home has another rollout of this conversation, in any form, at `path`.
     fn check_free(&self, path: &Path) -> Result<(), TrashError> {
-        let Some(file) = RolloutName::of(path) else {
+        let Some(file) = RolloutName::parse(path) else {
             return Ok(());
         };
         let plain = path.with_file_name(&file.name);
@@ -479,7 +483,7 @@ impl Unit {
     }
 }
 
-fn mode(path: &Path) -> u32 {
+fn read_mode(path: &Path) -> u32 {
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;

@@ -9,8 +9,8 @@ use crate::codex::{
     is_versioned_database, threads,
 };
 use crate::io::{
-    ClockDoubt, DocumentError, Environment, FileLock, IoContext, IoError, as_shown, atomic,
-    disk_clock, modes, tree,
+    ClockDoubt, DocumentError, Environment, FileLock, IoContext, IoError, atomic, disk_clock,
+    modes, serialize_displayed, tree,
 };
 use crate::journal::{FileExchange, IdleHome, JournalError, Recovery, RecoveryPolicy};
 use chrono::{DateTime, TimeDelta, Utc};
@@ -53,7 +53,7 @@ pub(crate) enum VacuumError {
 /// A database, and the space that a vacuum frees.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct VacuumItem {
-    #[serde(serialize_with = "as_shown")]
+    #[serde(serialize_with = "serialize_displayed")]
     pub path: PathBuf,
     /// Its size with its write-ahead log.
     pub before_bytes: u64,
@@ -87,7 +87,7 @@ impl VacuumPlan {
             logs_since: keep_logs.map(|age| now - age),
             ..Self::default()
         };
-        for path in databases(home, env) {
+        for path in find_databases(home, env) {
             match examine(&path, plan.logs_since) {
                 Ok(item) if item.after_bytes < item.before_bytes => plan.items.push(item),
                 Ok(_) => {}
@@ -155,9 +155,9 @@ pub(crate) fn undo(
     now: DateTime<Utc>,
     dry_run: bool,
 ) -> Result<(Vec<VacuumItem>, Option<PathBuf>), VacuumError> {
-    let root = originals::root(manager_home);
+    let root = originals::root_folder(manager_home);
     let plan = || -> Result<Vec<(PathBuf, PathBuf)>, VacuumError> {
-        let files = originals::newest(&root, home)?;
+        let files = originals::find_newest(&root, home)?;
         if files.is_empty() {
             return Err(VacuumError::NothingKept);
         }
@@ -179,7 +179,7 @@ pub(crate) fn undo(
         for (path, original) in &files {
             exchange.replace(path, |staged| -> Result<(), VacuumError> {
                 // A copy, not a link: Codex would write into the original, which another undo needs.
-                database::snapshot(original, staged)?;
+                database::write_snapshot(original, staged)?;
                 copy_permissions(original, staged)
             })?;
         }
@@ -206,9 +206,9 @@ fn replace(
     if !holders.is_empty() {
         return Err(JournalError::Busy(holders).into());
     }
-    let root = originals::root(manager_home);
+    let root = originals::root_folder(manager_home);
     atomic::create_private_folder(&root)?;
-    let _lock = FileLock::exclusive_unless_interrupted(&root.join(".lock"))?;
+    let _lock = FileLock::acquire_unless_interrupted(&root.join(".lock"))?;
     let mut exchange = FileExchange::begin(manager_home, JOURNAL, home, &policy)?;
     let databases = stage(&mut exchange)?;
     for database in &databases {
@@ -242,9 +242,9 @@ pub(crate) fn recover(manager_home: &Path, env: &Environment) -> Result<Recovery
 }
 
 /// Returns the databases in the folders that Codex uses. A link stays as it is, so it is left out.
-fn databases(home: &Path, env: &Environment) -> Vec<PathBuf> {
+fn find_databases(home: &Path, env: &Environment) -> Vec<PathBuf> {
     let mut folders = vec![
-        threads::state_folder(home, env),
+        threads::find_state_folder(home, env),
         home.to_path_buf(),
         home.join(SQLITE_FOLDER),
     ];
@@ -254,7 +254,7 @@ fn databases(home: &Path, env: &Environment) -> Vec<PathBuf> {
         .flat_map(|folder| fs::read_dir(folder).into_iter().flatten().flatten())
         .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file()))
         .map(|entry| entry.path())
-        .filter(|path| is_versioned_database(path) && database::is_sqlite(path))
+        .filter(|path| is_versioned_database(path) && database::may_be_sqlite(path))
         .collect();
     found.sort();
     found.dedup();
@@ -291,7 +291,7 @@ fn examine(path: &Path, logs_since: Option<DateTime<Utc>>) -> Result<VacuumItem,
 
 /// Returns the bytes that a vacuum of a database frees, if log entries from before `logs_since` are
 /// deleted; 0 if it cannot be read.
-pub(super) fn gain(path: &Path, logs_since: DateTime<Utc>) -> u64 {
+pub(super) fn estimate_gain(path: &Path, logs_since: DateTime<Utc>) -> u64 {
     let item = examine(path, Some(logs_since));
     item.map_or(0, |item| item.before_bytes - item.after_bytes)
 }
@@ -303,12 +303,12 @@ fn write_compact(
     staged: &Path,
     since: Option<DateTime<Utc>>,
 ) -> Result<(u64, u64), VacuumError> {
-    database::snapshot(source, staged)?;
-    let before = database::row_counts(staged)?;
+    database::write_snapshot(source, staged)?;
+    let before = database::count_rows(staged)?;
     let deleted = database::compact(staged, since.map(|since| ("logs", "ts", since.timestamp())))?;
     // Also after SQLite itself wrote it: the disk may be full or faulty.
     database::check(staged)?;
-    let after = database::row_counts(staged)?;
+    let after = database::count_rows(staged)?;
     let is_complete = before.len() == after.len()
         && before
             .iter()

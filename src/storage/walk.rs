@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use walkdir::WalkDir;
 
 /// Walks through a folder until its end, or until the user interrupts.
-fn interruptible(folder: &Path) -> impl Iterator<Item = walkdir::Result<walkdir::DirEntry>> {
+fn walk_interruptibly(folder: &Path) -> impl Iterator<Item = walkdir::Result<walkdir::DirEntry>> {
     let walk = WalkDir::new(folder).follow_root_links(true);
     walk.into_iter().take_while(|_| !progress::is_interrupted())
 }
@@ -30,7 +30,7 @@ pub(super) struct UsageWalk {
 
 impl UsageWalk {
     /// Finds all rollouts of `home`.
-    pub(super) fn of_rollouts(home: &Path) -> Self {
+    pub(super) fn find_rollouts(home: &Path) -> Self {
         let mut walk = Self::default();
         walk.add_rollouts(&home.join(SESSIONS), HomeEntryKind::Sessions);
         walk.add_rollouts(
@@ -42,7 +42,7 @@ impl UsageWalk {
 
     /// Adds the rollouts in `folder`, which is of this kind.
     fn add_rollouts(&mut self, folder: &Path, kind: HomeEntryKind) {
-        for entry in interruptible(folder) {
+        for entry in walk_interruptibly(folder) {
             let Ok(entry) = entry else { continue };
             if temp_name::is_temp_name(entry.file_name()) {
                 let folder = atomic::parent_of(entry.path());
@@ -51,7 +51,7 @@ impl UsageWalk {
             if entry.file_type().is_file()
                 && let Ok(meta) = entry.metadata()
             {
-                let found = RolloutUsage::of(entry.path(), kind, &meta);
+                let found = RolloutUsage::from_file(entry.path(), kind, &meta);
                 self.rollouts.extend(found);
             }
         }
@@ -59,7 +59,7 @@ impl UsageWalk {
 
     /// Adds the files below `top` whose kind `accepts` takes.
     pub(super) fn add_folder(&mut self, top: &Path, accepts: impl Fn(HomeEntryKind) -> bool) {
-        for entry in interruptible(top) {
+        for entry in walk_interruptibly(top) {
             let Ok(entry) = entry else {
                 self.unreadable += 1;
                 continue;
@@ -80,7 +80,8 @@ impl UsageWalk {
             self.files += 1;
             self.total_bytes += meta.len();
             self.usage.add(kind, relative, path, meta.len());
-            self.rollouts.extend(RolloutUsage::of(path, kind, &meta));
+            self.rollouts
+                .extend(RolloutUsage::from_file(path, kind, &meta));
         }
     }
 }
@@ -98,14 +99,14 @@ pub(super) struct RolloutUsage {
 
 impl RolloutUsage {
     /// Returns `None` for a file that is no rollout.
-    pub(super) fn of(path: &Path, kind: HomeEntryKind, meta: &Metadata) -> Option<Self> {
+    pub(super) fn from_file(path: &Path, kind: HomeEntryKind, meta: &Metadata) -> Option<Self> {
         if !kind.is_rollout_folder() {
             return None;
         }
-        let conversation = RolloutName::of(path)?;
+        let conversation = RolloutName::parse(path)?;
         Some(Self {
             id: conversation.id().map(ConversationId::of),
-            began: day_of(&conversation.name),
+            began: parse_day(&conversation.name),
             changed: meta.modified().ok().map(Into::into),
             bytes: meta.len(),
             archived: kind == HomeEntryKind::ArchivedSessions,
@@ -116,7 +117,7 @@ impl RolloutUsage {
 }
 
 /// Parses the day in `rollout-2026-11-20T10-48-02-….jsonl`.
-fn day_of(name: &str) -> Option<NaiveDate> {
+fn parse_day(name: &str) -> Option<NaiveDate> {
     let day = name.strip_prefix("rollout-")?.get(..10)?;
     NaiveDate::parse_from_str(day, "%Y-%m-%d").ok()
 }

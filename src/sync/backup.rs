@@ -89,7 +89,7 @@ pub(crate) struct SnapshotFile {
 
 impl SnapshotFile {
     /// Returns its path in the snapshot.
-    pub(crate) fn inside(&self) -> String {
+    pub(crate) fn path_in_snapshot(&self) -> String {
         if self.cloud {
             format!("{CLOUD_FOLDER}/{}", self.path)
         } else {
@@ -100,7 +100,7 @@ impl SnapshotFile {
 
 /// Returns the number of the next snapshot of this machine.
 pub(super) fn next_number(config: &SyncConfig) -> Result<u64, IoError> {
-    let own = own_snapshots(config)?.into_iter();
+    let own = list_own_snapshots(config)?.into_iter();
     Ok(own.map(|own| own.number).max().unwrap_or(0) + 1)
 }
 
@@ -115,7 +115,7 @@ struct OwnSnapshot {
 
 /// Returns the snapshots of this machine that have a list, the newest first. One whose list cannot be read is
 /// skipped, so that it is never removed.
-fn own_snapshots(config: &SyncConfig) -> Result<Vec<OwnSnapshot>, IoError> {
+fn list_own_snapshots(config: &SyncConfig) -> Result<Vec<OwnSnapshot>, IoError> {
     let mut own = Vec::new();
     for snapshot in list(&config.backup.folder)? {
         if let Some(made_at) = parse_timestamp(&config.machine_id, &snapshot.name)
@@ -164,7 +164,7 @@ pub(crate) fn list(folder: &Path) -> Result<Vec<SyncSnapshot>, IoError> {
         let Ok(name) = entry.file_name().into_string() else {
             continue;
         };
-        let kind = entry.file_type().at("look at", entry.path())?;
+        let kind = entry.file_type().at("inspect", entry.path())?;
         let is_zip = name.to_lowercase().ends_with(".zip");
         if name.starts_with('.') || kind.is_symlink() || kind.is_dir() == is_zip {
             continue;
@@ -173,12 +173,12 @@ pub(crate) fn list(folder: &Path) -> Result<Vec<SyncSnapshot>, IoError> {
             Ok(meta) => meta,
             // Another run removed it in the meantime.
             Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
-            Err(e) => return Err(e).at("look at", entry.path()),
+            Err(e) => return Err(e).at("inspect", entry.path()),
         };
         found.push(SyncSnapshot {
             name,
             path: entry.path(),
-            modified_ns: Stat::of(&meta).mtime_ns,
+            modified_ns: Stat::from_metadata(&meta).mtime_ns,
         });
     }
     found.sort_by(|a, b| (b.modified_ns, &b.name).cmp(&(a.modified_ns, &a.name)));
@@ -291,7 +291,7 @@ pub(crate) fn prune(
     if policy.is_empty() {
         return Ok((Vec::new(), None));
     }
-    let own = own_snapshots(config)?;
+    let own = list_own_snapshots(config)?;
     let dated = own.iter().map(|own| Dated {
         path: own.snapshot.path.clone(),
         at: own.made_at.and_utc(),

@@ -37,7 +37,7 @@ pub(crate) fn classify(path: &str) -> CloudName {
         return CloudName::Placeholder(join(&real));
     }
     if rollouts::is_below_sessions(path)
-        && let Some((real, is_exact)) = conversation(name)
+        && let Some((real, is_exact)) = parse_conversation(name)
     {
         return if is_exact {
             CloudName::Plain
@@ -46,7 +46,7 @@ pub(crate) fn classify(path: &str) -> CloudName {
         };
     }
     if folder.is_empty()
-        && let Some(real) = lines_file(name)
+        && let Some(real) = match_line_file(name)
     {
         return if real == name {
             CloudName::Plain
@@ -152,7 +152,7 @@ pub(super) fn placeholder_target(name: &str) -> Option<String> {
 }
 
 /// Returns the possible placeholders of the file at `path`.
-pub(super) fn placeholders_of(path: &Path) -> impl Iterator<Item = PathBuf> {
+pub(super) fn possible_placeholders(path: &Path) -> impl Iterator<Item = PathBuf> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let names = [
         format!(".{name}.icloud"),
@@ -163,8 +163,8 @@ pub(super) fn placeholders_of(path: &Path) -> impl Iterator<Item = PathBuf> {
 }
 
 /// Returns the file name of the conversation that `name` belongs to, and whether it is exactly that name.
-fn conversation(name: &str) -> Option<(String, bool)> {
-    let stem = rollouts::stem(name)?;
+fn parse_conversation(name: &str) -> Option<(String, bool)> {
+    let stem = rollouts::parse_stem(name)?;
     let rest = &name[stem.len()..];
     if rest == ".jsonl" || rest == ".jsonl.zst" {
         return Some((name.to_owned(), true));
@@ -174,7 +174,7 @@ fn conversation(name: &str) -> Option<(String, bool)> {
 }
 
 /// Returns which of `history.jsonl` and `session_index.jsonl` the name is, or is a copy of.
-fn lines_file(name: &str) -> Option<&'static str> {
+fn match_line_file(name: &str) -> Option<&'static str> {
     ["history.jsonl", "session_index.jsonl"]
         .into_iter()
         .find(|file| {
@@ -192,8 +192,8 @@ fn lines_file(name: &str) -> Option<&'static str> {
 
 /// Returns the path that a weakly marked name may be a copy of: `NAME (1).EXT`, `NAME 2.EXT`,
 /// `NAME-COMPUTER.EXT`, and `NAME.EXT.WORD1`, `NAME.WORD1.EXT` of `rclone --conflict-suffix WORD`. Users name
-/// files like that too, so this alone decides nothing.
-pub(crate) fn maybe_copy_of(path: &str) -> Option<String> {
+/// files like that too, so a match alone proves nothing.
+pub(crate) fn guess_original(path: &str) -> Option<String> {
     let name_at = path.rfind('/').map_or(0, |at| at + 1);
     let (stem, end) = match path[name_at..].rfind('.') {
         Some(dot) if dot > 0 => path.split_at(name_at + dot),
@@ -240,7 +240,7 @@ fn is_numbered_word(suffix: &str) -> bool {
 }
 
 /// Returns the rows of `cloud_clients.txt`: client, pattern, example.
-fn client_rows() -> impl Iterator<Item = Vec<&'static str>> {
+fn parse_client_table() -> impl Iterator<Item = Vec<&'static str>> {
     let lines = include_str!("cloud_clients.txt").lines();
     let rows = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
     rows.map(|row| {
@@ -253,7 +253,7 @@ fn client_rows() -> impl Iterator<Item = Vec<&'static str>> {
 fn is_conflict_copy(name: &str) -> bool {
     // All lines of the table are tested, so it is not `None`.
     static PATTERNS: LazyLock<Option<Regex>> = LazyLock::new(|| {
-        let patterns: Vec<_> = client_rows()
+        let patterns: Vec<_> = parse_client_table()
             .filter_map(|row| row.get(1).copied())
             .collect();
         Regex::new(&format!("(?i-u){}", patterns.join("|"))).ok()
@@ -269,7 +269,7 @@ mod tests {
     #[test]
     fn every_client_has_a_pattern_that_its_example_in_the_docs_matches() {
         let docs = include_str!("../../docs/sync-protocol.md");
-        for row in client_rows() {
+        for row in parse_client_table() {
             let [client, pattern, example] = row[..] else {
                 panic!("{row:?}");
             };
@@ -378,7 +378,7 @@ mod tests {
                 "{path}"
             );
             assert!(
-                placeholders_of(Path::new(real))
+                possible_placeholders(Path::new(real))
                     .any(|placeholder_target| placeholder_target == Path::new(path))
             );
         }
@@ -399,7 +399,7 @@ mod tests {
             ("skills/ (1).md", None),
             ("x (12)", Some("x")),
         ] {
-            assert_eq!(maybe_copy_of(path).as_deref(), real, "{path}");
+            assert_eq!(guess_original(path).as_deref(), real, "{path}");
         }
     }
 

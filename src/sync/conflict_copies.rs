@@ -68,7 +68,7 @@ impl ConflictCopy {
 
     /// Returns the id of its conversation, if the file name has one.
     pub(crate) fn session_id(&self) -> Option<&str> {
-        let (_, id) = rollout::split_uuid(rollouts::stem(self.conversation())?)?;
+        let (_, id) = rollout::split_uuid(rollouts::parse_stem(self.conversation())?)?;
         Some(id)
     }
 
@@ -80,7 +80,7 @@ impl ConflictCopy {
 
     /// Returns true if the bytes of a file match the digest in the name of the copy.
     pub(crate) fn matches(&self, file: &Path) -> io::Result<bool> {
-        Ok(digest_prefix(&contents::raw_digest(file)?) == self.digest_prefix())
+        Ok(digest_prefix(&contents::read_raw_digest(file)?) == self.digest_prefix())
     }
 
     /// Returns the name of another version of the same conversation.
@@ -208,7 +208,7 @@ impl ConflictCopies {
                 if parse(&name).is_none() {
                     continue;
                 }
-                let Some(stat) = Stat::at(&entry.path())? else {
+                let Some(stat) = Stat::read(&entry.path())? else {
                     continue;
                 };
                 let copy = copies.all.entry(name.clone()).or_insert(ConflictCopy {

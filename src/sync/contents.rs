@@ -71,7 +71,7 @@ pub(crate) fn begins_with(path: &Path, len: u64, digest: &Sha256Digest) -> io::R
 }
 
 /// Returns the digest of the file's bytes, without decompression.
-pub(crate) fn raw_digest(path: &Path) -> io::Result<Sha256Digest> {
+pub(crate) fn read_raw_digest(path: &Path) -> io::Result<Sha256Digest> {
     let mut file = file_open::open(path)?;
     Ok(read_from(&mut file, None)?.digest)
 }
@@ -96,7 +96,7 @@ impl Ends {
     }
 }
 
-fn trailing_zeros(tail: &[u8]) -> usize {
+fn count_trailing_zeros(tail: &[u8]) -> usize {
     tail.iter().rev().take_while(|b| **b == 0).count()
 }
 
@@ -109,7 +109,7 @@ pub(crate) fn torn_reason(path: &Path, of_lines: bool) -> io::Result<Option<&'st
     if size == 0 {
         return Ok(None);
     }
-    let zeros = trailing_zeros(&tail);
+    let zeros = count_trailing_zeros(&tail);
     // Complete binary files may end in a few zeros.
     if zeros >= 64 || zeros == tail.len() || (of_lines && zeros > 0 && !is_zstd(&head)) {
         return Ok(Some("ends in zeros"));
@@ -137,8 +137,8 @@ pub(crate) fn ends_with_newline(path: &Path) -> io::Result<bool> {
     Ok(ends.tail.last() == Some(&b'\n'))
 }
 
-/// Returns true if zeros are where a power cut or a client leaves them instead of text: in the whole file, or
-/// after its text. Compressed and binary files may end in zeros.
+/// Returns true if the file consists of zeros, or has zeros after its text, as a power cut or a client leaves them.
+/// Compressed and binary files may end in zeros.
 ///
 /// With `thorough`, a file of lines is searched completely, because no line contains a zero.
 pub(crate) fn is_zero_filled(path: &Path, of_lines: bool, thorough: bool) -> io::Result<bool> {
@@ -147,7 +147,7 @@ pub(crate) fn is_zero_filled(path: &Path, of_lines: bool, thorough: bool) -> io:
     if size == 0 {
         return Ok(false);
     }
-    let zeros = trailing_zeros(&tail);
+    let zeros = count_trailing_zeros(&tail);
     if zeros == tail.len() && head.iter().all(|b| *b == 0) {
         return Ok(true);
     }
@@ -251,7 +251,7 @@ mod tests {
     use std::fs;
 
     #[test]
-    fn a_prefix_has_a_digest_wherever_it_ends() {
+    fn the_prefix_digest_is_correct_at_every_prefix_length() {
         let bytes: Vec<u8> = (0..200_000u32).map(|n| (n % 251) as u8).collect();
         for mark in [0, 1, 65_535, 65_536, 65_537, 200_000] {
             let contents = read_from(&mut &bytes[..], Some(mark)).unwrap();

@@ -60,7 +60,7 @@ impl FileFacts {
     }
 
     /// Returns the reason for copying the version that continues the other one.
-    fn growth(self) -> CopyReason {
+    fn growth_reason(self) -> CopyReason {
         if self.is_rewritten {
             CopyReason::Rewritten
         } else {
@@ -188,10 +188,10 @@ fn decide_both_present(facts: FileFacts, rules: DecisionRules) -> FileDecision {
     let may_grow = facts.kind != FileKind::Plain || unknown;
     match facts.relation {
         Some(Relation::FirstExtends) if may_grow => {
-            return FileDecision::CopyToCloud(facts.growth());
+            return FileDecision::CopyToCloud(facts.growth_reason());
         }
         Some(Relation::SecondExtends) if may_grow => {
-            return FileDecision::CopyToLocal(facts.growth());
+            return FileDecision::CopyToLocal(facts.growth_reason());
         }
         _ if facts.kind == FileKind::Lines => return FileDecision::Merge,
         _ => {}
@@ -204,7 +204,7 @@ fn decide_both_present(facts: FileFacts, rules: DecisionRules) -> FileDecision {
         (Unchanged, Changed) if facts.former == FormerVersion::No => {
             FileDecision::CopyToLocal(CopyReason::ChangedOneSide)
         }
-        _ => conflict(facts, rules),
+        _ => decide_conflict(facts, rules),
     }
 }
 
@@ -217,12 +217,12 @@ fn decide_by_mtime(facts: FileFacts, rules: DecisionRules) -> FileDecision {
             EqualMtime::Skip => FileDecision::Skip,
             EqualMtime::PreferLocal => FileDecision::CopyToCloud(CopyReason::EqualTimes),
             EqualMtime::PreferCloud => FileDecision::CopyToLocal(CopyReason::EqualTimes),
-            EqualMtime::ManualAbort => conflict(facts, rules),
+            EqualMtime::ManualAbort => decide_conflict(facts, rules),
         },
     }
 }
 
-fn conflict(facts: FileFacts, rules: DecisionRules) -> FileDecision {
+fn decide_conflict(facts: FileFacts, rules: DecisionRules) -> FileDecision {
     match (rules.conflict, facts.newer) {
         (ConflictPolicy::PreferLocal, _)
         | (ConflictPolicy::PreferNewerMtime, Some(Side::Local)) => {

@@ -17,7 +17,7 @@ pub(crate) enum FileKind {
 
 impl FileKind {
     /// Returns the kind of the file with this key.
-    pub(crate) fn of(key: &str) -> Self {
+    pub(crate) fn from_key(key: &str) -> Self {
         if rollouts::is_key(key) {
             Self::Rollout
         } else if line_merge::is_mergeable(key) {

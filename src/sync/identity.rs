@@ -49,12 +49,12 @@ pub(crate) fn rename_if_cloned(
             let rest = name.strip_prefix(&prefix);
             rest.is_some_and(|rest| !rest.contains('-'))
         };
-        let paths = manifest::all_paths(&config.cloud).filter(has_machine_id);
-        let ends = paths.filter_map(|path| manifest::end_digest(&path).ok().flatten());
+        let paths = manifest::list_paths(&config.cloud).filter(has_machine_id);
+        let ends = paths.filter_map(|path| manifest::read_end_digest(&path).ok().flatten());
         state.own.former.extend(ends);
     }
     let path = own_manifest_path(config, state);
-    let end = match manifest::end_digest(&path) {
+    let end = match manifest::read_end_digest(&path) {
         Ok(end) => end,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(e).at("read", &path),
@@ -85,7 +85,7 @@ pub(crate) fn is_own_manifest_torn(
     replica: &Replica,
 ) -> Result<bool, IoError> {
     let path = own_manifest_path(config, state);
-    match manifest::end_digest(&path) {
+    match manifest::read_end_digest(&path) {
         Ok(None) => is_own_remainder(&path, state, config, replica),
         _ => Ok(false),
     }

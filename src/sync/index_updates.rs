@@ -16,7 +16,7 @@ use crate::history::id::ConversationId;
 use crate::history::repair;
 use crate::history::repair_plan::RepairAction;
 use crate::history::session_index::ThreadNameIndex;
-use crate::history::thread_rollouts::newest_of_each;
+use crate::history::thread_rollouts::select_newest_of_each;
 use crate::history::{self, HistoryError, check};
 use crate::io::environment::Environment;
 use crate::io::quantity::pluralize;
@@ -65,7 +65,7 @@ pub struct IndexUpdate {
 impl IndexUpdate {
     /// Returns the update for a conversation written to `path`, relative to the Codex home; `None` for other
     /// files.
-    pub(crate) fn of(path: &str, change: ContentChange) -> Option<Self> {
+    pub(crate) fn from_path(path: &str, change: ContentChange) -> Option<Self> {
         let id = rollouts::id(&rollouts::key(path)?)?;
         Some(Self::new(id, path.to_owned(), change, false))
     }
@@ -109,8 +109,8 @@ impl CodexIndex<'_> {
         named: &BTreeSet<String>,
     ) -> Result<Vec<String>, IndexUpdateError> {
         let mut notes = Vec::new();
-        let rollouts = rollouts_of(home, updates);
-        let newest: HashSet<PathBuf> = newest_of_each(rollouts.clone())
+        let rollouts = find_rollouts_of(home, updates);
+        let newest: HashSet<PathBuf> = select_newest_of_each(rollouts.clone())
             .into_iter()
             .map(|(_, file)| file.path(home))
             .collect();
@@ -164,9 +164,9 @@ impl CodexIndex<'_> {
         Ok(rows.count())
     }
 
-    /// Records in the rows of replaced and rewound conversations which form their file has. Codex shows no turn of a migrated file
-    /// if the row says that it is legacy (0.169). Returns the ids of the changed rows, whose names Codex reads from
-    /// another place now.
+    /// Records the form of the files of replaced and rewound conversations in their rows. Codex shows no turn of a
+    /// migrated file if the row says that it is legacy (0.169). Returns the ids of the changed rows, whose names Codex
+    /// then reads from another place.
     fn update_modes(
         &self,
         home: &Path,
@@ -175,8 +175,8 @@ impl CodexIndex<'_> {
         let mut modes = Vec::new();
         let rewound = |update: &&IndexUpdate| rollouts::is_rewind(&update.path);
         let rewound = updates.iter().filter(rewound);
-        for update in replaced(updates).chain(rewound) {
-            let meta = history::rollout::head(&home.join(&update.path))
+        for update in filter_replaced(updates).chain(rewound) {
+            let meta = history::rollout::read_head(&home.join(&update.path))
                 .ok()
                 .flatten();
             let mode = meta.map(|meta| meta.history_mode().to_owned());
@@ -200,7 +200,7 @@ impl CodexIndex<'_> {
         newest: &HashSet<PathBuf>,
     ) -> Result<Vec<String>, IndexUpdateError> {
         let mut notes = Vec::new();
-        let moved = moved_rollouts(home, updates, newest);
+        let moved = collect_moves(home, updates, newest);
         if moved.is_empty() && self.rules.is_empty() {
             return Ok(notes);
         }
@@ -237,7 +237,7 @@ impl CodexIndex<'_> {
         home: &Path,
         updates: &[IndexUpdate],
     ) -> Result<(), IndexUpdateError> {
-        let replaced: Vec<_> = replaced(updates)
+        let replaced: Vec<_> = filter_replaced(updates)
             .map(|update| update.rollout_id().unwrap_or_else(|| update.id.clone()))
             .collect();
         let replaced: Vec<_> = replaced.iter().map(String::as_str).collect();
@@ -251,14 +251,14 @@ impl CodexIndex<'_> {
     }
 }
 
-fn replaced(updates: &[IndexUpdate]) -> impl Iterator<Item = &IndexUpdate> {
+fn filter_replaced(updates: &[IndexUpdate]) -> impl Iterator<Item = &IndexUpdate> {
     let all = updates.iter();
     all.filter(|update| update.change == ContentChange::Replaced)
 }
 
-/// Returns all rollouts of these conversations on disk. Of those that this run wrote alone, none may be the one that
-/// Codex continues.
-fn rollouts_of(home: &Path, updates: &[IndexUpdate]) -> Vec<RolloutFile> {
+/// Finds all rollouts of the updated conversations on disk, because Codex may continue one that this run did not
+/// write.
+fn find_rollouts_of(home: &Path, updates: &[IndexUpdate]) -> Vec<RolloutFile> {
     if updates.is_empty() {
         return Vec::new();
     }
@@ -268,7 +268,7 @@ fn rollouts_of(home: &Path, updates: &[IndexUpdate]) -> Vec<RolloutFile> {
         .collect();
     let (mut files, _) = files::find_readable(home);
     files.retain(|file| {
-        let name = RolloutName::of(&file.relative);
+        let name = RolloutName::parse(&file.relative);
         let id = name.as_ref().and_then(RolloutName::id);
         id.is_some_and(|id| threads.contains(&id.to_lowercase()))
     });
@@ -276,7 +276,7 @@ fn rollouts_of(home: &Path, updates: &[IndexUpdate]) -> Vec<RolloutFile> {
 }
 
 /// Returns the new paths of moved conversations, which are those of their newest rollouts.
-fn moved_rollouts<'a>(
+fn collect_moves<'a>(
     home: &Path,
     updates: &'a [IndexUpdate],
     newest: &HashSet<PathBuf>,

@@ -26,17 +26,17 @@ impl JsonLines {
     pub(super) fn open(path: PathBuf) -> Result<Self, IoError> {
         let mut options = OpenOptions::new();
         let file = sharing::open_to_write(options.read(true).append(true), &path);
-        Self::of(file.at("open", &path)?, path)
+        Self::from_file(file.at("open", &path)?, path)
     }
 
     /// Opens a file, or creates it. Its folder must exist.
     pub(super) fn open_or_create(path: PathBuf) -> Result<Self, IoError> {
         let mut options = OpenOptions::new();
         let file = sharing::open_or_create(options.read(true).append(true), &path);
-        Self::of(file.at("open", &path)?, path)
+        Self::from_file(file.at("open", &path)?, path)
     }
 
-    fn of(mut file: File, path: PathBuf) -> Result<Self, IoError> {
+    fn from_file(mut file: File, path: PathBuf) -> Result<Self, IoError> {
         if file_open::ends_in_partial_line(&mut file).at("read", &path)? {
             file.write_all(b"\n").at("write", &path)?;
         }

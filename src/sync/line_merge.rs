@@ -89,7 +89,7 @@ impl Merge {
     /// Returns the index of the first line for a home in which Codex limits the file to `max_bytes`. If the
     /// merge exceeds the limit, lines older than all lines of `version`, the one of that home, are left out.
     /// Lines of the home itself stay, because Codex drops the excess.
-    pub(crate) fn first_within(&self, max_bytes: u64, version: usize) -> usize {
+    pub(crate) fn first_line_within(&self, max_bytes: u64, version: usize) -> usize {
         if self.bytes <= max_bytes {
             return 0;
         }
@@ -155,7 +155,7 @@ fn read_lines(path: &Path, version: usize) -> io::Result<(Vec<MergeLine>, u64, S
         let line = text.strip_suffix(b"\n").unwrap_or(&text);
         if !line.is_empty() {
             lines.push(MergeLine {
-                time: time_in(line).unwrap_or(i128::MIN),
+                time: parse_time_ns(line).unwrap_or(i128::MIN),
                 digest: Sha256Digest::of(line).beginning(),
                 version,
                 offset,
@@ -167,7 +167,7 @@ fn read_lines(path: &Path, version: usize) -> io::Result<(Vec<MergeLine>, u64, S
 }
 
 /// Parses the time in a line, in nanoseconds since 1970: `ts` in seconds, or `updated_at` as RFC 3339.
-fn time_in(line: &[u8]) -> Option<i128> {
+fn parse_time_ns(line: &[u8]) -> Option<i128> {
     #[derive(serde::Deserialize)]
     struct Times<'a> {
         ts: Option<f64>,
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_dropped_by_max_bytes_do_not_come_back() {
+    fn lines_dropped_by_max_bytes_are_not_copied_back() {
         let line = |n: u8| format!("{{\"ts\":{n}}}\n");
         let all: String = (1..=6).map(line).collect();
         let own: String = [3, 5].map(line).concat();
@@ -248,7 +248,7 @@ mod tests {
         let merge = merge(&paths).unwrap();
         let size = all.len() as u64;
         for (max_bytes, first) in [(size, 0), (size - 1, 2), (1, 2)] {
-            assert_eq!(merge.first_within(max_bytes, 0), first, "{max_bytes}");
+            assert_eq!(merge.first_line_within(max_bytes, 0), first, "{max_bytes}");
         }
         let mut kept = Vec::new();
         merge.write(2, &mut kept).unwrap();

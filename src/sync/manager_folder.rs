@@ -34,7 +34,7 @@ pub(super) fn folders(cloud: &Path) -> [PathBuf; 3] {
 
 /// Returns the first of the program's folders in the cloud folder that is a link or a file. Writing through a
 /// link would put files elsewhere.
-pub(super) fn unusable_folder(cloud: &Path) -> Option<PathBuf> {
+pub(super) fn find_unusable_folder(cloud: &Path) -> Option<PathBuf> {
     let is_other = |path: &PathBuf| path.symlink_metadata().is_ok_and(|meta| !meta.is_dir());
     folders(cloud).into_iter().find(is_other)
 }

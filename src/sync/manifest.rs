@@ -91,7 +91,7 @@ enum ManifestLine {
 }
 
 /// Returns the paths of all manifests, complete or not, including those that exist only as placeholders.
-pub(crate) fn all_paths(cloud: &Path) -> impl Iterator<Item = PathBuf> {
+pub(crate) fn list_paths(cloud: &Path) -> impl Iterator<Item = PathBuf> {
     let folder = manager_folder::manifests(cloud);
     let entries = std::fs::read_dir(&folder);
     let entries = entries.into_iter().flatten().flatten();
@@ -155,7 +155,7 @@ pub(crate) fn contains_only(torn: &[u8], manifests: &[EncodedManifest]) -> bool 
 ///
 /// # Errors
 /// The file does not exist or cannot be read.
-pub(crate) fn end_digest(path: &Path) -> io::Result<Option<Sha256Digest>> {
+pub(crate) fn read_end_digest(path: &Path) -> io::Result<Option<Sha256Digest>> {
     const LINE: u64 = 128;
     let mut file = file_open::open(path)?;
     let size = file.metadata()?.len();
@@ -248,7 +248,7 @@ pub(super) fn parse(
             return Ok(ManifestRead::OverLimit(why));
         }
         if count == 0 {
-            let Some(header) = readable_header(text) else {
+            let Some(header) = parse_header(text) else {
                 break;
             };
             manifest.former = header.former;
@@ -272,7 +272,7 @@ pub(super) fn parse(
 }
 
 /// Parses the first line; `None` if it is not that of a manifest of a known schema.
-fn readable_header(text: &[u8]) -> Option<ManifestHeader> {
+fn parse_header(text: &[u8]) -> Option<ManifestHeader> {
     document::parse(Path::new(""), text).ok()?.good()
 }
 
@@ -295,11 +295,11 @@ pub(crate) fn fold_name(key: &str) -> String {
 
 /// Returns true for the name of a manifest. A name with a client's suffix is not one.
 pub(super) fn is_manifest_name(name: &str) -> bool {
-    machine_name(name).is_some()
+    parse_machine_name(name).is_some()
 }
 
 /// Returns the machine of a name `<machine>-<8 hex>.jsonl`.
-pub(crate) fn machine_name(name: &str) -> Option<&str> {
+pub(crate) fn parse_machine_name(name: &str) -> Option<&str> {
     let (machine, writer) = name.strip_suffix(".jsonl")?.rsplit_once('-')?;
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     let hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
@@ -330,7 +330,7 @@ mod tests {
         MachineManifest {
             end: None,
             files: BTreeMap::from([("sessions/a.jsonl".to_owned(), entry)]),
-            deleted: BTreeMap::from([("x".to_owned(), Deletion::of("d".to_owned()))]),
+            deleted: BTreeMap::from([("x".to_owned(), Deletion::new("d".to_owned()))]),
             resolved: BTreeSet::from(["r".to_owned()]),
             former: vec![Sha256Digest::of(b"former")],
             lines: 3,
@@ -351,7 +351,7 @@ mod tests {
         assert_eq!(parsed(&bytes), Some(sample));
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("m");
-        assert!(end_digest(&path).is_err());
+        assert!(read_end_digest(&path).is_err());
         for (bytes, found) in [
             (&bytes[..], Some(end)),
             (&bytes[..bytes.len() - 1], None),
@@ -359,7 +359,7 @@ mod tests {
             (b"", None),
         ] {
             std::fs::write(&path, bytes).unwrap();
-            assert_eq!(end_digest(&path).unwrap(), found, "{}", bytes.len());
+            assert_eq!(read_end_digest(&path).unwrap(), found, "{}", bytes.len());
         }
         for cut in 0..bytes.len() {
             assert_eq!(parsed(&bytes[..cut]), None, "{cut}");
@@ -370,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn exceeding_a_limit_differs_from_being_incomplete() {
+    fn a_manifest_over_a_limit_is_not_reported_as_incomplete() {
         let sample = sample();
         let EncodedManifest { bytes, .. } =
             encode("desk", &sample.files, &SyncState::default()).unwrap();
@@ -435,7 +435,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clients_copy_of_a_manifest_is_not_a_machine() {
+    fn a_clients_copy_of_a_manifest_has_no_machine_name() {
         for (name, is_manifest) in [
             ("desk-1-0123abcd.jsonl", true),
             ("desk-0123abcd (1).jsonl", false),

@@ -28,7 +28,7 @@ struct RenamedConversation {
 ///
 /// # Errors
 /// A file cannot be read.
-pub(crate) fn changed_names(old: &Path, new: &Path) -> Result<Vec<String>, IoError> {
+pub(crate) fn find_renamed_ids(old: &Path, new: &Path) -> Result<Vec<String>, IoError> {
     let (old, new) = (ThreadNameIndex::open(old)?, ThreadNameIndex::open(new)?);
     let mut ids = Vec::new();
     for id in new.ids() {
@@ -49,7 +49,7 @@ pub(crate) struct PendingIndexUpdates {
 
 impl PendingIndexUpdates {
     /// Returns the pending updates beside this state.
-    pub(crate) fn of(replica: &Replica) -> Self {
+    pub(crate) fn new(replica: &Replica) -> Self {
         Self {
             path: replica.folder.join(PENDING_FILE),
         }
@@ -93,7 +93,7 @@ impl PendingIndexUpdates {
     ///
     /// # Errors
     /// The file exists but cannot be read.
-    pub(crate) fn renamed_ids(&self) -> Result<BTreeSet<String>, IoError> {
+    pub(crate) fn read_renamed_ids(&self) -> Result<BTreeSet<String>, IoError> {
         let lines = json_lines::read::<RenamedConversation>(&self.path)?;
         Ok(lines.into_iter().map(|line| line.named).collect())
     }
@@ -139,7 +139,7 @@ mod tests {
     fn updates_are_pending_until_cleared_even_after_a_torn_line() {
         let home = tempfile::tempdir().unwrap();
         let replica = Replica::of(home.path(), Path::new("/a"), Path::new("/b"));
-        let updates = PendingIndexUpdates::of(&replica);
+        let updates = PendingIndexUpdates::new(&replica);
         let one = |id: &str, path: &str, change| IndexUpdate {
             id: id.into(),
             path: path.into(),
@@ -170,10 +170,10 @@ mod tests {
         };
         let y = one("y", "sessions/y", ContentChange::New);
         assert_eq!(updates.read().unwrap(), [moved, y]);
-        let named = updates.renamed_ids().unwrap();
+        let named = updates.read_renamed_ids().unwrap();
         assert!(named.iter().eq(["x", "z"]), "{named:?}");
         updates.clear().unwrap();
         assert_eq!(updates.read().unwrap(), []);
-        assert!(updates.renamed_ids().unwrap().is_empty());
+        assert!(updates.read_renamed_ids().unwrap().is_empty());
     }
 }

@@ -120,7 +120,7 @@ impl RemoteManifests {
             } else {
                 ManifestRead::NotDownloaded
             };
-            let machine = manifest::machine_name(&file.name).map(str::to_owned);
+            let machine = manifest::parse_machine_name(&file.name).map(str::to_owned);
             let end = match &read {
                 ManifestRead::Complete(manifest) => manifest.end,
                 _ => None,
@@ -132,7 +132,7 @@ impl RemoteManifests {
             }
             match read {
                 ManifestRead::Complete(manifest) => {
-                    if !all.take(*manifest, machine, limits.versions) {
+                    if !all.add_manifest(*manifest, machine, limits.versions) {
                         all.refuse(&file.name, "it lists too many versions of one file");
                     }
                 }
@@ -160,7 +160,12 @@ impl RemoteManifests {
 
     /// Adds a manifest. A client's copy under another name (no `machine`) still attests files, but its requests may be
     /// outdated, so they are dropped. Returns false if a file had more versions than `limit`.
-    fn take(&mut self, manifest: MachineManifest, machine: Option<String>, limit: usize) -> bool {
+    fn add_manifest(
+        &mut self,
+        manifest: MachineManifest,
+        machine: Option<String>,
+        limit: usize,
+    ) -> bool {
         let mut fits = true;
         let is_current = machine.is_some();
         let source = self.sources.len();
@@ -403,7 +408,7 @@ mod tests {
             assert_eq!(all.not_downloaded, expected);
             assert_eq!(all.machines, expected.len());
             assert_eq!(scan::is_placeholder(&own), !is_other);
-            assert_eq!(manifest::all_paths(cloud.path()).count(), 1);
+            assert_eq!(manifest::list_paths(cloud.path()).count(), 1);
             // Once the manifest is downloaded, its placeholder is ignored.
             let remote = manager_folder::manifests(cloud.path()).join(name);
             fs::write(&remote, encoded(&["skills/a"])).unwrap();

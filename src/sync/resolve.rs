@@ -136,7 +136,7 @@ impl<'a> DecidedCopy<'a> {
     fn path(&self) -> String {
         self.current.clone().unwrap_or_else(|| {
             let name = self.copy.conversation();
-            let date = rollouts::stem(name).and_then(|stem| stem.get(8..18));
+            let date = rollouts::parse_stem(name).and_then(|stem| stem.get(8..18));
             let folder = date.map(|date| format!("{}/", date.replace('-', "/")));
             format!("sessions/{}{name}.jsonl", folder.unwrap_or_default())
         })
@@ -169,7 +169,7 @@ impl<'a> DecidedCopy<'a> {
                 (file, plain.to_owned())
             }
         };
-        let Some(stat) = Stat::at(&file)? else {
+        let Some(stat) = Stat::read(&file)? else {
             return Ok(None);
         };
         let kept = SnapshotFile {
@@ -275,8 +275,8 @@ impl<'a> DecidedCopy<'a> {
 
     /// Records the index update before the file is written, so that Codex's index is completed even after a kill.
     fn record_update(&self, path: &str, change: ContentChange) -> Result<(), IoError> {
-        let update = IndexUpdate::of(path, change);
-        PendingIndexUpdates::of(self.replica).record(update.as_slice())
+        let update = IndexUpdate::from_path(path, change);
+        PendingIndexUpdates::new(self.replica).record(update.as_slice())
     }
 
     /// Creates a conversation of its own from the conflict copy; returns its id.
@@ -328,9 +328,9 @@ fn new_path(current: &str, name: &str, id: &str) -> String {
     let folder = if rollouts::is_archived(current) {
         format!("sessions/{date}")
     } else {
-        rollouts::folder(current).to_owned()
+        rollouts::parent_folder(current).to_owned()
     };
-    let stem = rollouts::stem(name).unwrap_or_default();
+    let stem = rollouts::parse_stem(name).unwrap_or_default();
     format!("{folder}/{}{id}.jsonl", &stem[..stem.len() - 36])
 }
 
@@ -341,11 +341,11 @@ fn stage_copy(
     from: &mut dyn Read,
     to: &Path,
 ) -> Result<TempFile, IoError> {
-    let mut temp = TempFile::beside(to)?;
+    let mut temp = TempFile::create_beside(to)?;
     temp.file().write_all(first).at("write", to)?;
     io::copy(from, temp.file()).at("copy", source)?;
     let time = fs::metadata(source).and_then(|meta| meta.modified());
-    let time = time.at("look at", source)?;
+    let time = time.at("inspect", source)?;
     temp.file().set_modified(time).at("set time", to)?;
     Ok(temp)
 }

@@ -22,7 +22,7 @@ const KEY_PREFIX: &str = "conversation:";
 
 /// Returns the `rollout-<time>-<uuid>` or `rollout-<time>-<uuid>_<uuid>` at the start of `name`, if it matches
 /// exactly.
-pub(crate) fn stem(name: &str) -> Option<&str> {
+pub(crate) fn parse_stem(name: &str) -> Option<&str> {
     let stem = name.get(..STEM_BYTES)?;
     let rewind = name
         .get(..STEM_BYTES + REWIND_BYTES)
@@ -59,7 +59,7 @@ pub(crate) fn key(path: &str) -> Option<String> {
     }
     let plain = path.strip_suffix(rollout::ZST).unwrap_or(path);
     plain.strip_suffix(".jsonl")?;
-    Some(match RolloutName::of(Path::new(path)) {
+    Some(match RolloutName::parse(Path::new(path)) {
         Some(file) if file.id().is_some() => format!("{KEY_PREFIX}{}", file.name),
         _ => format!("{KEY_PREFIX}{plain}"),
     })
@@ -78,22 +78,22 @@ pub(crate) fn file_name(key: &str) -> &str {
 
 /// Returns the id of a conversation, from its key.
 pub(crate) fn id(key: &str) -> Option<String> {
-    RolloutName::of(Path::new(file_name(key))).and_then(|file| file.id().map(str::to_owned))
+    RolloutName::parse(Path::new(file_name(key))).and_then(|file| file.id().map(str::to_owned))
 }
 
 /// Returns the id of a rollout, by which others continue it, from its key.
 pub(crate) fn rollout_id(key: &str) -> Option<String> {
-    let file = RolloutName::of(Path::new(file_name(key)))?;
+    let file = RolloutName::parse(Path::new(file_name(key)))?;
     file.rollout_id().map(str::to_lowercase)
 }
 
 /// Returns true if a path is that of a rollout that a rewind began.
 pub(crate) fn is_rewind(path: &str) -> bool {
-    RolloutName::of(Path::new(path)).is_some_and(|file| file.is_rewind())
+    RolloutName::parse(Path::new(path)).is_some_and(|file| file.is_rewind())
 }
 
 /// Returns the path of the containing folder, or an empty string.
-pub(crate) fn folder(path: &str) -> &str {
+pub(crate) fn parent_folder(path: &str) -> &str {
     path.rsplit_once('/').map_or("", |(folder, _)| folder)
 }
 
@@ -113,13 +113,13 @@ pub(crate) fn join(folder: &str, name: &str) -> String {
 }
 
 /// Returns the path of the same file name in another folder.
-pub(crate) fn in_folder(folder: &str, path: &str) -> String {
+pub(crate) fn with_folder(folder: &str, path: &str) -> String {
     let name = path.rsplit('/').next().unwrap_or(path);
     format!("{folder}/{name}")
 }
 
 /// Returns the date of the folder below `sessions/`: `2026-11-20` for `2026-11-20/` and for `2026/11/20/`.
-pub(crate) fn date(path: &str) -> Option<String> {
+pub(crate) fn parse_date(path: &str) -> Option<String> {
     let rest = path.strip_prefix("sessions/")?;
     let mut parts = rest.split('/');
     let (first, second, third) = (parts.next()?, parts.next(), parts.next());
@@ -141,12 +141,12 @@ pub(crate) fn date(path: &str) -> Option<String> {
 
 /// Returns the id of the rollout that this one continues (`history_base`), if any.
 pub(crate) fn parent(path: &Path) -> Option<String> {
-    let meta = first_line(path).ok()?;
+    let meta = read_first_line(path).ok()?;
     let base = meta.get("payload")?.get("history_base")?;
     Some(base.get("thread_id")?.as_str()?.to_lowercase())
 }
 
-fn first_line(path: &Path) -> io::Result<Value> {
+fn read_first_line(path: &Path) -> io::Result<Value> {
     let mut reader = BufReader::new(rollout::open_plain(path)?.take(MAX_FIRST_LINE_BYTES));
     let mut line = Vec::new();
     reader.read_until(b'\n', &mut line)?;
@@ -213,13 +213,13 @@ mod tests {
     fn a_stem_is_found_only_in_exact_names() {
         let id = "01a1f78b-4d30-7ef3-b0ee-5caab8d3b455";
         let good = format!("rollout-2026-11-18T10-00-00-{id}");
-        assert_eq!(stem(&good), Some(&*good));
+        assert_eq!(parse_stem(&good), Some(&*good));
         for at in 0..good.len() {
             for letter in ["é", "\u{1f600}", "\0"] {
                 let mut odd = format!("{}{letter}{}", &good[..at], &good[at + 1..]);
-                assert_eq!(stem(&odd), None, "{odd}");
+                assert_eq!(parse_stem(&odd), None, "{odd}");
                 odd.pop();
-                assert_eq!(stem(&odd), None, "{odd}");
+                assert_eq!(parse_stem(&odd), None, "{odd}");
             }
         }
     }
@@ -242,12 +242,12 @@ mod tests {
         );
         assert_eq!(key("sessions/a/notes.md"), None);
         assert_eq!(key("skills/rollout.jsonl"), None);
-        assert_eq!(stem(&name), Some(&name[..64]));
+        assert_eq!(parse_stem(&name), Some(&name[..64]));
         let rewind = format!("{}_{ID}.jsonl", &name[..64]);
-        assert_eq!(stem(&rewind), Some(&rewind[..101]));
+        assert_eq!(parse_stem(&rewind), Some(&rewind[..101]));
         let copy = format!("{}_laptop.jsonl", &name[..64]);
-        assert_eq!(stem(&copy), Some(&name[..64]));
-        assert_eq!(stem("rollout-1.jsonl"), None);
+        assert_eq!(parse_stem(&copy), Some(&name[..64]));
+        assert_eq!(parse_stem("rollout-1.jsonl"), None);
     }
 
     #[test]
@@ -260,7 +260,7 @@ mod tests {
             ("sessions/misc/a.jsonl", None),
             ("archived_sessions/a.jsonl", None),
         ] {
-            assert_eq!(date(path).as_deref(), expected, "{path}");
+            assert_eq!(parse_date(path).as_deref(), expected, "{path}");
         }
     }
 

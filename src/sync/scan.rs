@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 pub(crate) fn is_placeholder(path: &Path) -> bool {
     let meta = path.symlink_metadata();
     meta.as_ref().is_ok_and(is_dataless)
-        || meta.is_err() && cloud_names::placeholders_of(path).any(|path| path.exists())
+        || meta.is_err() && cloud_names::possible_placeholders(path).any(|path| path.exists())
 }
 
 /// Returns true if the file's content is not on this machine, so that opening the file would download it.
@@ -125,8 +125,8 @@ impl SideWalk<'_> {
             path = root.join(relative);
             match fs::symlink_metadata(&path) {
                 Err(e) if is_absent(&e) => return Ok(()),
-                Err(e) => return Err(e).at("look at", &path),
-                Ok(meta) if meta.is_symlink() && !self.follows_link(&path, relative)? => {
+                Err(e) => return Err(e).at("inspect", &path),
+                Ok(meta) if meta.is_symlink() && !self.accept_link(&path, relative)? => {
                     return Ok(());
                 }
                 Ok(_) => {}
@@ -139,17 +139,17 @@ impl SideWalk<'_> {
     fn visit(&mut self, path: PathBuf, relative: String) -> Result<(), IoError> {
         match fs::metadata(&path) {
             Ok(meta) if meta.is_dir() => self.folders.push((path, relative)),
-            Ok(meta) => self.file(relative, || path, &meta),
+            Ok(meta) => self.add_file(relative, || path, &meta),
             Err(e) if is_absent(&e) => {}
-            Err(e) => return Err(e).at("look at", &path),
+            Err(e) => return Err(e).at("inspect", &path),
         }
         Ok(())
     }
 
     /// Returns true if the walk follows this link. In the user's home, `sessions` may be on another disk and
     /// AGENTS.md may be a link into a settings repository. In the cloud folder, other machines can create
-    /// links to anywhere, so none is followed.
-    fn follows_link(&mut self, path: &Path, relative: &str) -> Result<bool, IoError> {
+    /// links to anywhere, so none is followed. Records each link that is not followed.
+    fn accept_link(&mut self, path: &Path, relative: &str) -> Result<bool, IoError> {
         let why = if self.side == Side::Remote || !self.scope.follows_link(relative) {
             NOT_FOLLOWED
         } else if let Some(why) = scope::link_refusal(atomic::parent_of(path), path) {
@@ -161,14 +161,14 @@ impl SideWalk<'_> {
                     // The replacement is written beside the target of the link, so temp files have to be
                     // searched there.
                     if let Ok(real) = path.canonical() {
-                        let temp_files = atomic::stale(atomic::parent_of(&real), None);
+                        let temp_files = atomic::find_stale_temps(atomic::parent_of(&real), None);
                         self.listing.temp_files.extend(temp_files);
                     }
                     return Ok(true);
                 }
                 Ok(_) => "a link to something that is neither a file nor a folder is not followed",
                 Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
-                    return Err(e).at("look at", path);
+                    return Err(e).at("inspect", path);
                 }
                 Err(_) => "a broken link",
             }
@@ -199,7 +199,7 @@ impl SideWalk<'_> {
                 continue;
             }
             let path = rollouts::join(relative, name);
-            let kind = entry.file_type().at("look at", folder)?;
+            let kind = entry.file_type().at("inspect", folder)?;
             if kind.is_dir() {
                 if cloud_names::is_scratch(name) {
                     self.note_temp_file(&path, &entry.path());
@@ -213,11 +213,11 @@ impl SideWalk<'_> {
                 let is_taken = self.scope.classify(&path) == ScopeMatch::Synced;
                 if !is_taken || cloud_names::is_scratch(name) {
                     self.listing.unsynced_links.push(path);
-                } else if self.follows_link(&entry.path(), &path)? {
+                } else if self.accept_link(&entry.path(), &path)? {
                     self.visit(entry.path(), path)?;
                 }
             } else if kind.is_file() {
-                self.entry(&entry, path)?;
+                self.add_entry(&entry, path)?;
             }
             // Sockets, pipes and devices are skipped.
         }
@@ -228,7 +228,9 @@ impl SideWalk<'_> {
     /// temp files of this program.
     fn scan_beside_roots(&mut self, root: &Path, starts: &[&str]) -> Result<(), IoError> {
         let folders = starts.iter().filter(|start| !start.is_empty());
-        let folders: BTreeSet<&str> = folders.map(|start| rollouts::folder(start)).collect();
+        let folders: BTreeSet<&str> = folders
+            .map(|start| rollouts::parent_folder(start))
+            .collect();
         for relative in folders {
             let real =
                 |part: &Path| fs::symlink_metadata(root.join(part)).is_ok_and(|m| m.is_dir());
@@ -264,18 +266,18 @@ impl SideWalk<'_> {
         path: String,
         starts: &[&str],
     ) -> Result<(), IoError> {
-        let kind = entry.file_type().at("look at", entry.path())?;
+        let kind = entry.file_type().at("inspect", entry.path())?;
         let named = cloud_names::classify(&path);
         let is_ours = entry.file_name().to_string_lossy().starts_with(TEMP_PREFIX);
         let is_client_entry = matches!(named, CloudName::ClientCopy(_) | CloudName::Placeholder(_));
         if kind.is_file() && (is_ours || is_client_entry) {
-            return self.entry(entry, path);
+            return self.add_entry(entry, path);
         }
         let begins = |start: &&str| {
             let stem = start.rsplit_once('.').map_or(*start, |(stem, _)| stem);
             !stem.is_empty() && path.starts_with(stem)
         };
-        let maybe = cloud_names::maybe_copy_of(&path);
+        let maybe = cloud_names::guess_original(&path);
         let is_copy = (named == CloudName::OtherCopy && starts.iter().any(begins))
             || maybe.is_some_and(|real| starts.contains(&&*real));
         if is_copy && !kind.is_symlink() {
@@ -287,17 +289,17 @@ impl SideWalk<'_> {
         Ok(())
     }
 
-    fn entry(&mut self, entry: &fs::DirEntry, path: String) -> Result<(), IoError> {
+    fn add_entry(&mut self, entry: &fs::DirEntry, path: String) -> Result<(), IoError> {
         match entry.metadata() {
-            Ok(meta) => self.file(path, || entry.path(), &meta),
+            Ok(meta) => self.add_file(path, || entry.path(), &meta),
             // The file was removed between the listing and `stat`.
             Err(e) if is_absent(&e) => {}
-            Err(e) => return Err(e).at("look at", entry.path()),
+            Err(e) => return Err(e).at("inspect", entry.path()),
         }
         Ok(())
     }
 
-    fn file(&mut self, path: String, full: impl FnOnce() -> PathBuf, meta: &Metadata) {
+    fn add_file(&mut self, path: String, full: impl FnOnce() -> PathBuf, meta: &Metadata) {
         let name = path.rsplit('/').next().unwrap_or(&path);
         if name.starts_with(TEMP_PREFIX) {
             self.listing.temp_files.push(full());
@@ -321,21 +323,21 @@ impl SideWalk<'_> {
             if self.side == Side::Remote
                 && let Some(why) = self.scope.exclusion_reason(real)
             {
-                let why = if scope::never_synced(real).is_some() {
+                let why = if scope::never_synced_reason(real).is_some() {
                     "it is never synced, and does not belong in this folder"
                 } else {
                     why
                 };
                 self.note(&path, why);
             } else if kind_of(Path::new(real)) == HomeEntryKind::UserContent
-                && let Some(why) = scope::never_synced(real)
+                && let Some(why) = scope::never_synced_reason(real)
             {
                 self.note(&path, why);
             }
             return;
         }
         let found = ListedFile {
-            stat: Stat::of(meta),
+            stat: Stat::from_metadata(meta),
             companion: take == ScopeMatch::Companion,
             path,
         };

@@ -11,7 +11,7 @@ use std::path::{Component, Path};
 ///
 /// `path` is relative to the Codex home, with `/`. Letter case is ignored, because on many disks `Auth.JSON`
 /// is auth.json.
-pub(crate) fn never_synced(path: &str) -> Option<&'static str> {
+pub(crate) fn never_synced_reason(path: &str) -> Option<&'static str> {
     let lower = path.to_lowercase();
     let name = lower.rsplit('/').next().unwrap_or(&lower);
     if let Some(why) = secrets::refuse_by_name(&lower) {
@@ -82,7 +82,9 @@ pub(crate) fn normalize_root(entry: &str) -> Result<Option<String>, String> {
     }
     // A folder of databases or locks is recognized by the files inside.
     let inside = format!("{root}/x");
-    match never_synced(&root).or_else(|| never_synced(&inside).filter(|_| !root.contains('.'))) {
+    match never_synced_reason(&root)
+        .or_else(|| never_synced_reason(&inside).filter(|_| !root.contains('.')))
+    {
         Some(why) => Err(format!("must not contain {entry:?}: {why}")),
         None => Ok(Some(root)),
     }
@@ -124,7 +126,7 @@ pub(crate) fn link_refusal(root: &Path, link: &Path) -> Option<&'static str> {
         Err(_) => Path::new(real.file_name()?),
     };
     let name = name.to_string_lossy().replace('\\', "/");
-    let never_synced = never_synced(&name).is_some() || runs_commands(&name);
+    let never_synced = never_synced_reason(&name).is_some() || runs_commands(&name);
     never_synced.then_some("a link to a file that is never synced is not followed")
 }
 
@@ -135,7 +137,7 @@ pub(crate) fn contains_root(folder: &str, roots: &[String]) -> bool {
 
 /// Returns the entries of `include_roots` that exist, on either side or as a name of Codex, only in another
 /// letter case, each with a warning.
-pub(crate) fn misspelled_roots(config: &SyncConfig) -> Vec<(String, String)> {
+pub(crate) fn find_misspelled_roots(config: &SyncConfig) -> Vec<(String, String)> {
     let sides = [&config.local, &config.cloud];
     let other_case = |root: &String| {
         if sides
@@ -199,11 +201,11 @@ impl Scope {
     ///
     /// # Errors
     /// The message for the first invalid glob.
-    pub(crate) fn of(config: &SyncConfig) -> Result<Self, String> {
+    pub(crate) fn build(config: &SyncConfig) -> Result<Self, String> {
         let mut set = GlobSetBuilder::new();
         let mut folders = GlobSetBuilder::new();
         for pattern in &config.scope.exclude {
-            if let Some(glob) = glob(pattern) {
+            if let Some(glob) = translate_glob(pattern) {
                 let names_folders = !pattern.trim().trim_end_matches('/').contains('/');
                 let glob = GlobBuilder::new(&glob)
                     .literal_separator(true)
@@ -253,7 +255,7 @@ impl Scope {
                 .iter()
                 .any(|root| root.eq_ignore_ascii_case(path))
         };
-        never_synced(path).or_else(|| {
+        never_synced_reason(path).or_else(|| {
             (runs_commands(path) && !named(path))
                 .then_some("it can run commands; it is synced only if include_roots names it")
         })
@@ -294,7 +296,7 @@ impl Scope {
     /// Returns true if a folder may contain synced files.
     pub(crate) fn may_enter(&self, folder: &str) -> bool {
         let name = folder.rsplit('/').next().unwrap_or(folder);
-        !self.is_excluded_folder(name) && never_synced(&format!("{folder}/x")).is_none()
+        !self.is_excluded_folder(name) && never_synced_reason(&format!("{folder}/x")).is_none()
     }
 }
 
@@ -314,7 +316,7 @@ fn is_below(path: &str, root: &str) -> bool {
 
 /// Translates a pattern. codexSync matches from the right, as Python's `PurePath.match` does. There `**`
 /// matches one folder; here it matches any number of folders, which is what users mean.
-fn glob(pattern: &str) -> Option<String> {
+fn translate_glob(pattern: &str) -> Option<String> {
     let pattern = pattern.trim();
     if pattern.is_empty() || pattern.starts_with('/') {
         // An absolute pattern matches no relative path.
@@ -374,9 +376,9 @@ mod tests {
         ] {
             assert_eq!(normalize_root(entry), Ok(Some(root.to_owned())), "{entry}");
         }
-        assert_eq!(never_synced("skills/mine/yarn.lock"), None);
-        assert_eq!(never_synced("history.jsonl"), None);
-        assert!(never_synced("skills/.system/x").is_some());
+        assert_eq!(never_synced_reason("skills/mine/yarn.lock"), None);
+        assert_eq!(never_synced_reason("history.jsonl"), None);
+        assert!(never_synced_reason("skills/.system/x").is_some());
     }
 
     #[test]
@@ -392,7 +394,7 @@ mod tests {
             ("[!a]*.md", "x/b.md", true),
         ] {
             let mut set = GlobSetBuilder::new();
-            if let Some(glob) = glob(pattern) {
+            if let Some(glob) = translate_glob(pattern) {
                 let glob = GlobBuilder::new(&glob).literal_separator(true).build();
                 set.add(glob.unwrap());
             }

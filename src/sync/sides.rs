@@ -33,7 +33,7 @@ impl Stat {
     pub(crate) const NEVER: i64 = i64::MIN;
 
     /// Returns size and mtime from existing metadata.
-    pub(crate) fn of(meta: &Metadata) -> Self {
+    pub(crate) fn from_metadata(meta: &Metadata) -> Self {
         Self {
             size: meta.len(),
             mtime_ns: mtime_ns(meta),
@@ -42,12 +42,12 @@ impl Stat {
 
     /// Returns size and mtime of the regular file at `path`, without following a link; `None` if there is
     /// none.
-    pub(crate) fn at(path: &Path) -> Result<Option<Self>, IoError> {
+    pub(crate) fn read(path: &Path) -> Result<Option<Self>, IoError> {
         match fs::symlink_metadata(path) {
-            Ok(meta) if meta.is_file() => Ok(Some(Self::of(&meta))),
+            Ok(meta) if meta.is_file() => Ok(Some(Self::from_metadata(&meta))),
             Ok(_) => Ok(None),
             Err(e) if is_absent(&e) => Ok(None),
-            Err(e) => Err(e).at("look at", path),
+            Err(e) => Err(e).at("inspect", path),
         }
     }
 }

@@ -103,7 +103,7 @@ fn back_up_readable(
         .at("create a folder in", folder)?;
     owner::inherit_folder(unfinished.path());
     // The lock shows other processes that the snapshot is being written. It ends with this process.
-    let _lock = FileLock::exclusive(&unfinished.path().join(UNFINISHED_LOCK))?;
+    let _lock = FileLock::acquire(&unfinished.path().join(UNFINISHED_LOCK))?;
     let list = SnapshotList {
         number: next_number(config)?,
         files: Vec::new(),
@@ -227,9 +227,9 @@ fn copy_into_folder(
         .metadata()
         .map_err(|e| CopyFailure::not_copied(&e))?
         .permissions();
-    let target = root.join(file_entry.inside());
+    let target = root.join(file_entry.path_in_snapshot());
     atomic::create_private_folder(atomic::parent_of(&target))?;
-    let mut to = TempFile::beside(&target)?;
+    let mut to = TempFile::create_beside(&target)?;
     let size = copy_bytes(&mut from, to.file(), source)?;
     set_mtime(to.file(), file_entry.mtime_ns).at("set time", &target)?;
     modes::ignore_refusal(to.file().set_permissions(mode)).at("set mode", &target)?;
@@ -248,7 +248,7 @@ fn write_zip(
         reason: e.to_string(),
         path: path.to_path_buf(),
     };
-    let mut temp = TempFile::beside(path)?;
+    let mut temp = TempFile::create_beside(path)?;
     let not_copied;
     {
         let mut zip = zip::ZipWriter::new(temp.file());
@@ -277,7 +277,7 @@ fn copy_into_zip(
     let mut from = file_open::open(source).map_err(|e| CopyFailure::not_copied(&e))?;
     let meta = from.metadata().map_err(|e| CopyFailure::not_copied(&e))?;
     let fatal = |e| CopyFailure::Fatal(failed(e));
-    zip.start_file(file_entry.inside(), with_mode(options, &meta))
+    zip.start_file(file_entry.path_in_snapshot(), with_mode(options, &meta))
         .map_err(fatal)?;
     let copied = copy_bytes(&mut from, zip, source);
     if matches!(copied, Err(CopyFailure::Left(_))) {

@@ -19,7 +19,7 @@ pub(super) struct ExportEntries<'a, 'b, R: Read> {
 
 impl<'b, R: Read> ExportEntries<'_, 'b, R> {
     /// Returns the next entry. Fails unless it is a regular file of this name and size.
-    pub(super) fn expect(
+    pub(super) fn read_entry(
         &mut self,
         name: &str,
         size: Option<u64>,
@@ -62,7 +62,7 @@ pub(super) fn read_manifest<R: Read>(
     entries: &mut ExportEntries<'_, '_, R>,
 ) -> Result<(ExportManifest, String), PackageError> {
     let foreign = |reason: String| Err(PackageError::Foreign(reason));
-    let mut entry = match entries.expect(NAME, None) {
+    let mut entry = match entries.read_entry(NAME, None) {
         Err(PackageError::Damaged(_)) => {
             return foreign(format!("it does not begin with {NAME}"));
         }
@@ -77,7 +77,7 @@ pub(super) fn read_manifest<R: Read>(
     if manifest.product != PRODUCT {
         return foreign("its manifest names another product".into());
     }
-    Ok((manifest, manifest::id_of(&bytes)))
+    Ok((manifest, manifest::export_id(&bytes)))
 }
 
 /// Fails if anything but the end of a tar follows. Reading to the end also checks the authenticity

@@ -90,7 +90,7 @@ impl PackageError {
     }
 
     /// Returns the error of the export at `path`.
-    pub(super) fn of(self, path: &Path) -> TransferError {
+    pub(super) fn at_path(self, path: &Path) -> TransferError {
         let path = path.to_path_buf();
         match self {
             Self::Damaged(detail) => TransferError::Damaged { path, detail },

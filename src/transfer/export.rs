@@ -82,7 +82,7 @@ impl ExportPlan {
 
     fn add(&mut self, path: &Path, bytes: Vec<u8>) -> Result<(), TransferError> {
         let file = ExportFile {
-            path: name_of(path)?,
+            path: entry_name(path)?,
             size: bytes.len() as u64,
             sha256: Sha256Digest::of(&bytes),
         };
@@ -92,7 +92,7 @@ impl ExportPlan {
         Ok(())
     }
 
-    fn leave(&mut self, name: impl Into<String>, reason: impl Into<String>) {
+    fn skip(&mut self, name: impl Into<String>, reason: impl Into<String>) {
         self.left.push(NotTransferred {
             name: name.into(),
             reason: reason.into(),
@@ -100,8 +100,8 @@ impl ExportPlan {
     }
 }
 
-fn name_of(path: &Path) -> Result<EntryName, TransferError> {
-    EntryName::of_path(path).map_err(|reason| {
+fn entry_name(path: &Path) -> Result<EntryName, TransferError> {
+    EntryName::from_path(path).map_err(|reason| {
         IoError {
             action: "export",
             path: path.to_path_buf(),
@@ -134,10 +134,10 @@ pub(crate) fn plan(
     let profiles = Profiles::of(home);
     let all = profiles.list()?;
     // Fields that a newer version added to profile.json would be lost.
-    let newer: BTreeMap<_, _> = profiles.newer(&all).into_iter().collect();
+    let newer: BTreeMap<_, _> = profiles.list_newer(&all).into_iter().collect();
     for profile in all {
         match newer.get(&profile.name) {
-            Some(why) => plan.leave(&profile.name, why.to_string()),
+            Some(why) => plan.skip(&profile.name, why.to_string()),
             None => add_profile(&mut plan, &profile, options)?,
         }
     }
@@ -187,8 +187,8 @@ fn add_profile(
     if !options.with_logins {
         return Ok(());
     }
-    if let Some(reason) = handover::obstacle(profile, options.codex_home) {
-        plan.leave(&profile.name, reason);
+    if let Some(reason) = handover::find_obstacle(profile, options.codex_home) {
+        plan.skip(&profile.name, reason);
         return Ok(());
     }
     let (Some(snapshot), Some(login)) = (profile.snapshot(), profile.login()) else {
@@ -219,11 +219,11 @@ fn add_document<T: Document>(
 /// Adds a small file verbatim, if it exists.
 fn add_file(plan: &mut ExportPlan, home: &Path, name: &Path) -> Result<(), TransferError> {
     let path = home.join(name);
-    let limit = ExportPart::of(&name_of(name)?).map_or(0, |part| part.max_bytes());
+    let limit = ExportPart::from_path(&entry_name(name)?).map_or(0, |part| part.max_bytes());
     match fs::metadata(&path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
         Ok(meta) if !meta.is_file() || meta.len() > limit => {
-            plan.leave(
+            plan.skip(
                 name.to_string_lossy(),
                 "it is too large, or not a regular file",
             );
@@ -242,8 +242,8 @@ fn add_backups(
     options: &ExportOptions<'_>,
     progress: &dyn Progress,
 ) -> Result<(), TransferError> {
-    let backups = store::backups(options.manager_home);
-    let records = store::archives(options.manager_home)?;
+    let backups = store::backups_folder(options.manager_home);
+    let records = store::list_archives(options.manager_home)?;
     if options.with_archives {
         let sizes = records.iter().filter_map(|r| r.archive.as_ref());
         progress.expect_bytes(sizes.map(|stamp| stamp.bytes).sum());
@@ -258,21 +258,21 @@ fn add_backups(
                 continue;
             }
             if !names::is_archive_name(&record.path) {
-                plan.leave(
+                plan.skip(
                     &record.path,
                     "it is in a folder of the Python codex-manager",
                 );
                 continue;
             }
             let path = backups.join(&record.path);
-            let (sha256, size) = digest_of(&path, progress)?;
+            let (sha256, size) = compute_digest(&path, progress)?;
             let noted = &record.metadata.archive_sha256;
             if size != stamp.bytes || (!noted.is_empty() && *noted != sha256.to_string()) {
-                plan.leave(&record.path, "it is damaged: it does not match its sidecar");
+                plan.skip(&record.path, "it is damaged: it does not match its sidecar");
                 continue;
             }
             plan.manifest.files.push(ExportFile {
-                path: name_of(&folder.join(&record.path))?,
+                path: entry_name(&folder.join(&record.path))?,
                 size,
                 sha256,
             });
@@ -283,7 +283,7 @@ fn add_backups(
             // The import would refuse the whole export because of it. The archive carries the same
             // metadata.
             if matches!(record.problem(), Some(ArchiveProblem::Sidecar(_))) {
-                plan.leave(sidecar, "it does not describe its archive");
+                plan.skip(sidecar, "it does not describe its archive");
                 continue;
             }
             let path = backups.join(&sidecar);
@@ -297,9 +297,12 @@ fn add_backups(
     Ok(())
 }
 
-fn digest_of(path: &Path, progress: &dyn Progress) -> Result<(Sha256Digest, u64), TransferError> {
+fn compute_digest(
+    path: &Path,
+    progress: &dyn Progress,
+) -> Result<(Sha256Digest, u64), TransferError> {
     let mut hasher = Hasher::default();
-    let size = copy(path, progress, |bytes| {
+    let size = read_chunks(path, progress, |bytes| {
         hasher.update(bytes);
         Ok(())
     })?;
@@ -307,7 +310,7 @@ fn digest_of(path: &Path, progress: &dyn Progress) -> Result<(Sha256Digest, u64)
 }
 
 /// Passes the content of a file in chunks to `to` and returns its length.
-fn copy(
+fn read_chunks(
     path: &Path,
     progress: &dyn Progress,
     mut to: impl FnMut(&[u8]) -> io::Result<()>,
@@ -347,7 +350,7 @@ pub(crate) fn write(
     }
     let folder = atomic::parent_of(target);
     atomic::remove_stale_temps(folder);
-    let mut file = TempFile::beside(target)?;
+    let mut file = TempFile::create_beside(target)?;
     let place = target.to_path_buf();
     let output = BufWriter::with_capacity(256 * 1024, file.file());
     let mut sealed = SealedWriter::new(output, encryption).at("write", &place)?;
@@ -368,7 +371,7 @@ pub(crate) fn write(
             .file_name()
             .ok_or_else(|| TransferError::Exists(target.to_path_buf()))?,
     );
-    let id = manifest::id_of(&document::encode(&place, &plan.manifest)?);
+    let id = manifest::export_id(&document::encode(&place, &plan.manifest)?);
     let logins = LoginMove {
         moving_logins: &plan.moving_logins,
         export: &id,
@@ -409,7 +412,7 @@ fn write_files(
                 tar.append_data(&mut head, file.path.as_path(), io::empty())
                     .at("write", place)?;
                 let mut hasher = Hasher::default();
-                let size = copy(path, progress, |bytes| {
+                let size = read_chunks(path, progress, |bytes| {
                     hasher.update(bytes);
                     tar.get_mut().write_all(bytes)
                 })?;

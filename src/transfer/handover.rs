@@ -46,7 +46,7 @@ pub(crate) struct LoginMove<'a> {
 }
 
 /// Returns the reason why the login of a profile cannot move; `None` if it can.
-pub(crate) fn obstacle(profile: &Profile, codex_home: &Path) -> Option<String> {
+pub(crate) fn find_obstacle(profile: &Profile, codex_home: &Path) -> Option<String> {
     if profile.snapshot().is_none() || profile.login().is_none() {
         return Some("it has no login".into());
     }
@@ -97,9 +97,9 @@ pub(crate) fn publish(
     // Lock order: the login lock before the lock on profiles, as in every command that makes a
     // login live.
     let _live = lock_live_login(codex_home)?;
-    let _held = FileLock::exclusive(&profiles.lock_path())?;
-    let before = unchanged_profiles(profiles, moving_logins, codex_home)?;
-    let id = FileId::note(file.path())?;
+    let _held = FileLock::acquire(&profiles.lock_path())?;
+    let before = load_unchanged_profiles(profiles, moving_logins, codex_home)?;
+    let id = FileId::read(file.path())?;
     let missing = || io::Error::from(ErrorKind::NotFound);
     let id = id.ok_or_else(missing).at("find", file.path())?;
     let note = PendingMove {
@@ -110,7 +110,7 @@ pub(crate) fn publish(
         since: now,
     };
     let noted = before.iter().try_for_each(|profile| {
-        let moving = moving_file(profile, &note, export);
+        let moving = moving_record(profile, &note, export);
         profiles.write_note(&profile.name, &moving)
     });
     if let Err(e) = noted {
@@ -121,7 +121,7 @@ pub(crate) fn publish(
 }
 
 /// Returns the `profile.json` of a profile whose login is moving.
-fn moving_file(profile: &Profile, note: &PendingMove, export: &str) -> ProfileFile {
+fn moving_record(profile: &Profile, note: &PendingMove, export: &str) -> ProfileFile {
     ProfileFile {
         owner: LoginOwner::Moved,
         live_home: None,
@@ -149,7 +149,7 @@ fn rename_export(
     let Some(file) = file else {
         return Err(error.into());
     };
-    match outcome_of(note) {
+    match determine_outcome(note) {
         // A network file system renamed the file, but lost the reply.
         MoveOutcome::Moved(_) => record_moved(profiles, before, note, export).map(|()| true),
         MoveOutcome::Returned => {
@@ -182,16 +182,16 @@ fn lock_live_login(codex_home: &Path) -> Result<Option<LoginLock>, TransferError
 ///
 /// # Errors
 /// A login changed since it was written to the export, or can no longer move.
-fn unchanged_profiles(
+fn load_unchanged_profiles(
     profiles: &Profiles,
     moving_logins: &[MovingLogin],
     codex_home: &Path,
 ) -> Result<Vec<Profile>, TransferError> {
     let profile_of = |login: &MovingLogin| {
-        let profile = profiles.named(&login.profile)?;
+        let profile = profiles.find_by_name(&login.profile)?;
         // A login that was renewed since is newer than the one in the file, which could not renew any more.
         let is_same = profile.snapshot().is_some_and(|s| s.bytes == login.bytes);
-        if !is_same || obstacle(&profile, codex_home).is_some() {
+        if !is_same || find_obstacle(&profile, codex_home).is_some() {
             return Err(TransferError::Changed(login.profile.clone()));
         }
         Ok(profile)
@@ -225,7 +225,7 @@ fn record_moved(
     for profile in before {
         let moved = ProfileFile {
             moving: None,
-            ..moving_file(profile, note, export)
+            ..moving_record(profile, note, export)
         };
         profiles.write_note(&profile.name, &moved)?;
     }
@@ -256,14 +256,14 @@ pub(crate) fn finish_interrupted(
     }
     // A running export holds this lock; after acquiring it, all pending moves are of killed
     // exports.
-    let _held = FileLock::exclusive(&profiles.lock_path())?;
+    let _held = FileLock::acquire(&profiles.lock_path())?;
     let open: Vec<_> = profiles.list()?.into_iter().filter(is_open).collect();
     let mut settled = Vec::new();
     for profile in &open {
         let Some(note) = &profile.file.moving else {
             continue;
         };
-        let end = outcome_of(note);
+        let end = determine_outcome(note);
         let owner = match &end {
             MoveOutcome::Moved(_) => LoginOwner::Moved,
             MoveOutcome::Returned => LoginOwner::Profile,
@@ -291,7 +291,7 @@ pub(crate) fn finish_interrupted(
     Ok(settled)
 }
 
-fn outcome_of(note: &PendingMove) -> MoveOutcome {
+fn determine_outcome(note: &PendingMove) -> MoveOutcome {
     if note.is_export(&note.file) {
         let synced = atomic::sync_folder(atomic::parent_of(&note.file));
         // The final name counts only once it is durable: otherwise a power failure could bring the temporary

@@ -48,7 +48,7 @@ impl Document for ExportManifest {
 
 /// Returns the id of an export: 32 hex digits of the digest of its manifest, which contains the
 /// time and the digests of all files.
-pub(crate) fn id_of(manifest: &[u8]) -> String {
+pub(crate) fn export_id(manifest: &[u8]) -> String {
     hash::sha256(manifest)[..32].to_owned()
 }
 
@@ -88,7 +88,7 @@ pub(crate) enum ExportPart {
 impl ExportPart {
     /// Returns the kind of the file at this path of a manager home, or `None` if an export may not
     /// hold it.
-    pub(crate) fn of(path: &EntryName) -> Option<Self> {
+    pub(crate) fn from_path(path: &EntryName) -> Option<Self> {
         let parts: Vec<&str> = path
             .as_path()
             .components()
@@ -136,7 +136,7 @@ mod tests {
         let part = |path: &str| {
             EntryName::parse(path.as_bytes())
                 .ok()
-                .and_then(|n| ExportPart::of(&n))
+                .and_then(|n| ExportPart::from_path(&n))
         };
         let archive = "2026-11-17-155500-me@x.com-codex.tar.gz";
         assert_eq!(part("cooldown.json"), Some(ExportPart::Cooldown));

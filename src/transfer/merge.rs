@@ -96,11 +96,15 @@ pub(crate) fn plan(
     Ok(ImportPlan {
         profiles,
         left,
-        accounts: changed_accounts(&cooldown, &package.cooldown),
-        archives: plan_archives(package, &store::archives(home)?, &store::backups(home))?,
-        records: new_records(package, &inventory.good().unwrap_or_default()).len(),
+        accounts: list_changed_accounts(&cooldown, &package.cooldown),
+        archives: plan_archives(
+            package,
+            &store::list_archives(home)?,
+            &store::backups_folder(home),
+        )?,
+        records: select_new_records(package, &inventory.good().unwrap_or_default()).len(),
         observations: spans,
-        launches: new_launches(package, &launches).len(),
+        launches: select_new_launches(package, &launches).len(),
         config: match (&package.config, &config) {
             (None, _) => ConfigOutcome::None,
             (Some(_), None) => ConfigOutcome::Added,
@@ -118,13 +122,13 @@ fn plan_archives(
     let mut used_names: BTreeSet<String> = local.iter().map(|r| r.path.to_lowercase()).collect();
     let mut plans = Vec::new();
     for archive in &package.archives {
-        let present = same_archive(local, archive, backups)?;
+        let present = find_same_archive(local, archive, backups)?;
         let outcome = match present {
             Some(_) => ArchiveOutcome::Present,
             None => ArchiveOutcome::Added,
         };
         let saved_as = present.unwrap_or_else(|| {
-            let stem = names::stem_of_name(&archive.name);
+            let stem = names::strip_archive_suffix(&archive.name);
             let free = (1..).map(|number| match number {
                 1 => archive.name.clone(),
                 number => names::archive_name(stem, number),
@@ -144,7 +148,7 @@ fn plan_archives(
 }
 
 /// Returns the name of the local archive with the same bytes.
-fn same_archive(
+fn find_same_archive(
     archives: &[ArchiveRecord],
     archive: &ExportedArchive,
     backups: &Path,
@@ -161,7 +165,7 @@ fn same_archive(
         let is_same = if noted.is_empty() {
             let path = backups.join(&record.path);
             let mut file = file_open::open(&path).at("open", &path)?;
-            hash::sha256_of(&mut file).at("read", &path)?.0 == digest
+            hash::hash_reader(&mut file).at("read", &path)?.0 == digest
         } else {
             *noted == digest
         };
@@ -172,7 +176,7 @@ fn same_archive(
     Ok(None)
 }
 
-fn new_records<'a>(package: &'a Package, local: &InventoryFile) -> Vec<&'a LegacyRecord> {
+fn select_new_records<'a>(package: &'a Package, local: &InventoryFile) -> Vec<&'a LegacyRecord> {
     let known: HashSet<&str> = local
         .legacy
         .iter()
@@ -187,7 +191,7 @@ fn new_records<'a>(package: &'a Package, local: &InventoryFile) -> Vec<&'a Legac
 }
 
 /// Returns the launches of the export that are new here, in their order.
-fn new_launches<'a>(package: &'a Package, local: &[u8]) -> Vec<&'a [u8]> {
+fn select_new_launches<'a>(package: &'a Package, local: &[u8]) -> Vec<&'a [u8]> {
     let lines = |text: &'a [u8]| text.split(|byte| *byte == b'\n').filter(|l| !l.is_empty());
     let id = |line: &[u8]| {
         let value: serde_json::Value = serde_json::from_slice(line).ok()?;
@@ -200,7 +204,7 @@ fn new_launches<'a>(package: &'a Package, local: &[u8]) -> Vec<&'a [u8]> {
         .collect()
 }
 
-fn changed_accounts(local: &CooldownFile, exported: &CooldownFile) -> Vec<String> {
+fn list_changed_accounts(local: &CooldownFile, exported: &CooldownFile) -> Vec<String> {
     let mut merged = local.clone();
     let mut changed = Vec::new();
     for entry in &exported.accounts {
@@ -220,7 +224,7 @@ pub(super) fn merge_entry(file: &mut CooldownFile, exported: &AccountEntry) {
         file.observe(who, observation.clone());
     }
     if let Some(at) = exported.last_used_at {
-        file.used(who, at);
+        file.record_use(who, at);
     }
     let local = file.entry(who);
     if local.plan.is_none() {
@@ -269,7 +273,7 @@ pub(crate) fn apply(
     // Remove temp files of killed imports.
     for folder in [
         home,
-        &store::backups(home),
+        &store::backups_folder(home),
         &home.join(observations::FOLDER),
     ] {
         atomic::remove_stale_temps(folder);
@@ -325,11 +329,11 @@ fn apply_cooldown(
         for entry in &package.cooldown.accounts {
             merge_entry(file, entry);
         }
-        for archive in store::archives(home)? {
+        for archive in store::list_archives(home)? {
             if let Some(identity) = archive.metadata.identity()
                 && archive.archive.is_some()
             {
-                file.found_login(&identity, true);
+                file.record_login(&identity, true);
             }
         }
         file.set_profiles(&profiles);
@@ -343,7 +347,7 @@ fn apply_archives(
     package: &Package,
     home: &Path,
 ) -> Result<(), TransferError> {
-    let backups = store::backups(home);
+    let backups = store::backups_folder(home);
     let staged: BTreeMap<_, _> = package.archives.iter().map(|a| (&a.name, a)).collect();
     atomic::create_private_folder(&backups)?;
     for plan in planned {
@@ -384,12 +388,12 @@ fn apply_records(package: &Package, home: &Path) -> Result<(), TransferError> {
     if package.inventory.legacy.is_empty() {
         return Ok(());
     }
-    let backups = store::backups(home);
+    let backups = store::backups_folder(home);
     document::update(
         &home.join(store::FILE_NAME),
         &home.join(LOCK_NAME),
         |inventory: &mut InventoryFile| {
-            let new = new_records(package, inventory);
+            let new = select_new_records(package, inventory);
             let new = new.into_iter().cloned().collect();
             legacy::merge(inventory, new, |_, name| backups.join(name).exists());
         },
@@ -402,9 +406,9 @@ fn apply_launches(package: &Package, home: &Path) -> Result<(), TransferError> {
         return Ok(());
     }
     let path = home.join(LAUNCHES);
-    let _held = FileLock::exclusive(&home.join(LOCK_NAME))?;
+    let _held = FileLock::acquire(&home.join(LOCK_NAME))?;
     let mut text = file_open::read_if_exists(&path)?.unwrap_or_default();
-    let new = new_launches(package, &text.clone());
+    let new = select_new_launches(package, &text.clone());
     if new.is_empty() {
         return Ok(());
     }

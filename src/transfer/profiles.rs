@@ -96,12 +96,12 @@ impl LocalAccount {
         });
         let removed = match &own {
             Some(_) => None,
-            None => Profiles::of(options.manager_home).removed_note(identity),
+            None => Profiles::of(options.manager_home).read_removed_record(identity),
         };
         Self { own, removed, live }
     }
 
-    fn note(&self) -> Option<&ProfileFile> {
+    fn known_record(&self) -> Option<&ProfileFile> {
         let own = self.own.as_ref().map(|own| &own.file);
         own.or(self.removed.as_ref())
     }
@@ -121,7 +121,7 @@ impl LocalAccount {
     }
 
     /// Decides the effect on the login. `export` is the id of the export. Pure.
-    fn outcome(&self, packed: &ExportedProfile, export: &str) -> LoginOutcome {
+    fn decide_outcome(&self, packed: &ExportedProfile, export: &str) -> LoginOutcome {
         let Some((snapshot, login)) = &packed.login else {
             return LoginOutcome::None;
         };
@@ -130,7 +130,7 @@ impl LocalAccount {
         let local = kept.map(AuthSnapshot::fingerprint);
         let is_same = local.as_ref() == Some(&exported);
         // Unlike a refresh token, a key can be used on several machines.
-        if !login.identity.kind.is_renewed() {
+        if !login.identity.kind.is_renewable() {
             return match kept {
                 _ if is_same => LoginOutcome::Same,
                 Some(_) => LoginOutcome::Newer,
@@ -140,7 +140,7 @@ impl LocalAccount {
         let is_damaged = self.own.as_ref().is_some_and(|own| own.damaged.is_some());
         let newest = self.newest();
         let is_newer = login.freshness.is_newer_than(&newest);
-        let has_left = self.note().is_some_and(|note| {
+        let has_left = self.known_record().is_some_and(|note| {
             // A profile created by an import without logins also has the owner `Moved`, but its
             // login never was here.
             let was_here = note.moved_with.is_some() || note.newest != Freshness::default();
@@ -155,7 +155,7 @@ impl LocalAccount {
             };
         }
         let is_noted = |fingerprint: &String| {
-            let note = self.note();
+            let note = self.known_record();
             note.is_some_and(|note| note.superseded.contains(fingerprint))
         };
         if is_noted(&exported) {
@@ -192,7 +192,7 @@ pub(super) fn plan(
 ) -> Result<(Vec<ProfileImport>, Vec<NotTransferred>), TransferError> {
     let profiles = Profiles::of(options.manager_home);
     let all = profiles.list()?;
-    let newer = profiles.newer(&all);
+    let newer = profiles.list_newer(&all);
     let entries = fs::read_dir(profiles.folder_of(""));
     let taken = entries.into_iter().flatten().flatten();
     // Names in use. Lower case, because some file systems ignore case.
@@ -234,7 +234,7 @@ pub(super) fn plan(
             email: identity.email.to_string(),
             account_id: identity.account_id.clone(),
             created: own.is_none(),
-            login: known.outcome(packed, &package.id),
+            login: known.decide_outcome(packed, &package.id),
         });
     }
     Ok((plans, left))
@@ -263,16 +263,16 @@ pub(super) fn apply(
     let known = LocalAccount::find(identity, &profiles.list()?, options);
     if matches!(planned.login, LoginOutcome::Older | LoginOutcome::Unclear) {
         if planned.created {
-            remember_instead(name, &known, &profiles, options)?;
+            create_without_exported_login(name, &known, &profiles, options)?;
         }
         let saved = known.own.as_ref().and_then(Profile::snapshot);
         if saved.is_none_or(|kept| kept.bytes != snapshot.bytes) {
-            profiles.keep_as_history(name, snapshot, now)?;
+            profiles.add_to_history(name, snapshot, now)?;
         }
         return Ok(LiveHomeUpdate::No);
     }
     // Before the copy is saved: after a kill it must not be taken for the newest login.
-    profiles.learn(identity, &packed.file.superseded)?;
+    profiles.merge_superseded(identity, &packed.file.superseded)?;
     if planned.created {
         profiles.save_as(name, (snapshot, login), home, false, now)?;
         let is_this_export = |note: &ProfileFile| note.moved_with.as_deref() == Some(export);
@@ -280,7 +280,7 @@ pub(super) fn apply(
             // The login had left with this same export, so it comes back.
             profiles.save_back(snapshot, login, OwnerLocation::AssertedProfile, now)?;
         }
-        profiles.learn(identity, &packed.file.superseded)?;
+        profiles.merge_superseded(identity, &packed.file.superseded)?;
     } else {
         let find_live_home = known.own.as_ref().and_then(|own| own.find_live_home(home));
         let keeper = find_live_home.as_deref();
@@ -303,7 +303,7 @@ fn create_without_login(
     exported: &ProfileFile,
     profiles: &Profiles,
 ) -> Result<(), TransferError> {
-    let _held = FileLock::exclusive(&profiles.lock_path())?;
+    let _held = FileLock::acquire(&profiles.lock_path())?;
     let note = ProfileFile {
         owner: LoginOwner::Moved,
         live_home: None,
@@ -319,7 +319,7 @@ fn create_without_login(
 
 /// Creates the profile of an account whose exported login must not be used: with the live login if
 /// there is one, else with the document of the removed profile.
-fn remember_instead(
+fn create_without_exported_login(
     name: &str,
     known: &LocalAccount,
     profiles: &Profiles,
@@ -331,7 +331,7 @@ fn remember_instead(
         let (home, now) = (options.codex_home, options.now);
         profiles.save_as(name, (live, login), home, false, now)?;
     } else if let Some(note) = &known.removed {
-        let _held = FileLock::exclusive(&profiles.lock_path())?;
+        let _held = FileLock::acquire(&profiles.lock_path())?;
         profiles.write_note(name, note)?;
     }
     Ok(())

@@ -99,9 +99,9 @@ pub(crate) fn default_folder(env: &Environment) -> Option<PathBuf> {
 /// manager home has none of them. Compares only names.
 pub(crate) fn find_unimported(env: &Environment, manager_home: &Path) -> Option<(PathBuf, usize)> {
     let folder = default_folder(env)?;
-    refuse(&folder, manager_home).ok()?;
-    let archives = catalog::archive_paths(&store::backups(&folder)).ok()?;
-    let backups = store::backups(manager_home);
+    check_source(&folder, manager_home).ok()?;
+    let archives = catalog::archive_paths(&store::backups_folder(&folder)).ok()?;
+    let backups = store::backups_folder(manager_home);
     let is_imported = |path: &String| backups.join(path).symlink_metadata().is_ok();
     let is_new = !archives.is_empty() && !archives.iter().any(is_imported);
     is_new.then_some((folder, archives.len()))
@@ -112,8 +112,8 @@ pub(crate) fn find_unimported(env: &Environment, manager_home: &Path) -> Option<
 /// # Errors
 /// `folder` is no such home, is or contains the manager home, or cannot be read.
 pub(crate) fn read(folder: &Path, target: &CopyTarget<'_>) -> Result<PythonHome, TransferError> {
-    refuse(folder, target.manager_home)?;
-    let records = catalog::list(&store::backups(folder), Vec::new)?;
+    check_source(folder, target.manager_home)?;
+    let records = catalog::list(&store::backups_folder(folder), Vec::new)?;
     let (cooldown, warnings) = read_cooldown(folder, target)?;
     if records.is_empty() && cooldown.accounts.is_empty() {
         return Err(PythonHomeError::Empty(folder.to_path_buf()).into());
@@ -138,7 +138,7 @@ fn count_legacy_files(folder: &Path) -> usize {
 }
 
 /// Fails if `folder` cannot be the source of an import.
-fn refuse(folder: &Path, manager_home: &Path) -> Result<(), PythonHomeError> {
+fn check_source(folder: &Path, manager_home: &Path) -> Result<(), PythonHomeError> {
     let real = match folder.canonical() {
         Ok(real) if real.is_dir() => real,
         _ => return Err(PythonHomeError::Missing(folder.to_path_buf())),
@@ -192,11 +192,11 @@ pub(crate) fn plan(home: &PythonHome, target: &CopyTarget<'_>) -> Result<CopyPla
     let manager_home = target.manager_home;
     document::read::<InventoryFile>(&manager_home.join(store::FILE_NAME))?;
     let local = cooldown::load(manager_home, &target.now, target.zone)?.file;
-    let source = store::backups(&home.folder);
-    let backups = store::backups(manager_home);
+    let source = store::backups_folder(&home.folder);
+    let backups = store::backups_folder(manager_home);
     let mut plan = CopyPlan::default();
     for record in &home.records {
-        match find_place(record, &source, &backups) {
+        match find_copy_name(record, &source, &backups) {
             Ok((saved_as, outcome)) => plan.archives.push(ArchiveCopy {
                 archive: record.path.clone(),
                 saved_as,
@@ -224,7 +224,7 @@ pub(crate) fn plan(home: &PythonHome, target: &CopyTarget<'_>) -> Result<CopyPla
 
 /// Finds the name for a copy of `record` below `backups`: that of a file with the same bytes, else
 /// the first free one. An error is the reason why there is none.
-fn find_place(
+fn find_copy_name(
     record: &ArchiveRecord,
     source: &Path,
     backups: &Path,
@@ -254,7 +254,7 @@ fn find_place(
             // Archives in folders of the Python tool have no numbered names.
             return Err("another archive has this name in the manager home".into());
         }
-        name = names::archive_name(names::stem_of_name(&record.path), number);
+        name = names::archive_name(names::strip_archive_suffix(&record.path), number);
     }
     unreachable!("the loop above has no end")
 }
@@ -266,7 +266,7 @@ fn file_pair(backups: &Path, name: &str) -> [PathBuf; 2] {
 }
 
 fn has_same_content(one: &Path, other: &Path) -> std::io::Result<bool> {
-    let digest = |path: &Path| hash::sha256_of(&mut BufReader::new(file_open::open(path)?));
+    let digest = |path: &Path| hash::hash_reader(&mut BufReader::new(file_open::open(path)?));
     let has_same_len = fs::metadata(one)?.len() == fs::metadata(other)?.len();
     Ok(has_same_len && digest(one)? == digest(other)?)
 }
@@ -280,7 +280,7 @@ fn add_figures(file: &mut CooldownFile, home: &PythonHome, plan: &CopyPlan) {
     });
     for imported in &home.cooldown.accounts {
         merge_entry(file, imported);
-        file.found_login(&imported.identity, false);
+        file.record_login(&imported.identity, false);
         let entry = file.entry(&imported.identity);
         // A profile or the live home may have a newer login than the one that expired for the
         // Python tool.
@@ -312,8 +312,8 @@ pub(crate) fn apply(
 ) -> Result<CopyReport, TransferError> {
     let manager_home = target.manager_home;
     let plan = plan(home, target)?;
-    let source = store::backups(&home.folder);
-    let backups = store::backups(manager_home);
+    let source = store::backups_folder(&home.folder);
+    let backups = store::backups_folder(manager_home);
     atomic::create_private_folder(&backups)?;
     // Remove temp files of killed imports.
     for folder in [manager_home, &backups] {
@@ -358,7 +358,7 @@ fn copy_new(
     // Not a hard link, which would share the mode of the source.
     let mut source = file_open::open(from).at("open", from)?;
     // Not in a subfolder: only this folder is searched for temp files of killed commands.
-    let mut temp = TempFile::inside(backups)?;
+    let mut temp = TempFile::create_in(backups)?;
     let mut buffer = vec![0; BUFFER_BYTES];
     loop {
         let len = source.read(&mut buffer).at("read", from)?;

@@ -66,7 +66,7 @@ pub(crate) fn read(
     staging: Option<&Staging>,
     progress: &dyn Progress,
 ) -> Result<Package, TransferError> {
-    read_package(content, staging, progress).map_err(|e| e.of(path))
+    read_package(content, staging, progress).map_err(|e| e.at_path(path))
 }
 
 fn read_package(
@@ -82,7 +82,7 @@ fn read_package(
     };
     let (manifest, id) = read_manifest(&mut reader)?;
     let parts = check_files(&manifest)?;
-    let archive_bytes = archive_bytes(&parts);
+    let archive_bytes = sum_archive_bytes(&parts);
     progress.expect_bytes(archive_bytes);
     if let Some(staging) = staging {
         let folder = staging.path("");
@@ -94,7 +94,8 @@ fn read_package(
     };
     let mut logins = BTreeMap::new();
     for (number, (part, file)) in parts.into_iter().enumerate() {
-        let mut entry = reader.expect(&file.path.as_path().to_string_lossy(), Some(file.size))?;
+        let mut entry =
+            reader.read_entry(&file.path.as_path().to_string_lossy(), Some(file.size))?;
         if let ExportPart::Archive(name) = part {
             let place = staging.map(|staging| staging.path(&number.to_string()));
             extract(&mut entry, &file, place.as_deref(), progress)?;
@@ -119,7 +120,7 @@ fn read_package(
     }
     // `tar` stops at the first empty block, so bytes behind it would go unchecked.
     check_end(tar.into_inner())?;
-    take_logins(&mut package, logins)?;
+    assign_logins(&mut package, logins)?;
     check_sidecars(&package)?;
     Ok(package)
 }
@@ -129,17 +130,17 @@ fn read_content(entry: &mut impl Read, file: &ExportFile) -> Result<Vec<u8>, Pac
     let mut bytes = Vec::new();
     entry.read_to_end(&mut bytes)?;
     if bytes.len() as u64 != file.size || Sha256Digest::of(&bytes) != file.sha256 {
-        return Err(mismatch(file));
+        return Err(mismatch_error(file));
     }
     Ok(bytes)
 }
 
-fn mismatch(file: &ExportFile) -> PackageError {
+fn mismatch_error(file: &ExportFile) -> PackageError {
     PackageError::damaged(format!("{} does not match the manifest", file.path))
 }
 
 /// Returns the size of the archives together, in bytes.
-fn archive_bytes(parts: &[(ExportPart, ExportFile)]) -> u64 {
+fn sum_archive_bytes(parts: &[(ExportPart, ExportFile)]) -> u64 {
     let archives = parts
         .iter()
         .filter(|(part, _)| matches!(part, ExportPart::Archive(_)));
@@ -187,11 +188,11 @@ fn check_files(manifest: &ExportManifest) -> Result<Vec<(ExportPart, ExportFile)
             let text = format!("{what}: {}", file.path);
             Err(PackageError::damaged(text))
         };
-        let Some(part) = ExportPart::of(&file.path) else {
+        let Some(part) = ExportPart::from_path(&file.path) else {
             return wrong("not a file of an export");
         };
         // Two names that differ in case alone are one file on macOS and Windows.
-        if !seen.insert(file.path.case_folded()) {
+        if !seen.insert(file.path.fold_case()) {
             return wrong("a duplicate name");
         }
         if file.size > part.max_bytes() {
@@ -246,7 +247,7 @@ fn extract(
         progress.add_bytes(n as u64);
     }
     if size != file.size || hasher.digest() != file.sha256 {
-        return Err(mismatch(file));
+        return Err(mismatch_error(file));
     }
     if let Some((output, place)) = output {
         flush::all(&output).at("fsync", place)?;
@@ -255,7 +256,7 @@ fn extract(
 }
 
 /// Assigns each login to its profile. Fails if it is of another account.
-fn take_logins(
+fn assign_logins(
     package: &mut Package,
     logins: BTreeMap<String, SecretBytes>,
 ) -> Result<(), PackageError> {

@@ -40,7 +40,7 @@ impl Passphrase {
     ///
     /// # Errors
     /// The line is empty, or not UTF-8.
-    pub(crate) fn of(bytes: &SecretBytes) -> Result<Self, TransferError> {
+    pub(crate) fn from_bytes(bytes: &SecretBytes) -> Result<Self, TransferError> {
         let text = std::str::from_utf8(bytes.expose())
             .map_err(|_| TransferError::BadKey("the passphrase is not UTF-8".into()))?;
         let line = text.lines().next().unwrap_or_default();
@@ -55,7 +55,7 @@ impl Passphrase {
     /// # Errors
     /// The file cannot be read, or its first line is empty.
     pub(crate) fn read(path: &Path) -> Result<Self, TransferError> {
-        Self::of(&read_key_file(path)?)
+        Self::from_bytes(&read_key_file(path)?)
     }
 }
 

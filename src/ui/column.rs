@@ -114,7 +114,7 @@ impl Column {
     }
 
     /// Returns the smallest width to which cells of the width `natural` can be shortened.
-    fn least(&self, natural: usize) -> usize {
+    fn min_width(&self, natural: usize) -> usize {
         match self.fit {
             Fit::Whole => natural,
             Fit::End(least) | Fit::Middle(least) | Fit::Wrap(least) => {
@@ -124,7 +124,7 @@ impl Column {
     }
 
     /// Returns `text` in at most `width` columns, if the column may be shortened.
-    pub(super) fn shortened<'t>(&self, text: &'t str, width: usize) -> Cow<'t, str> {
+    pub(super) fn shorten_text<'t>(&self, text: &'t str, width: usize) -> Cow<'t, str> {
         match self.fit {
             Fit::End(_) => without_end(text, width),
             Fit::Middle(_) => without_middle(text, width),
@@ -157,7 +157,11 @@ impl ShownColumn {
 ///
 /// Takes the columns by rank, each at its least width, and drops those that do not fit. Before each column, the
 /// earlier ones grow to the widths that they request. The remaining width is distributed in the same order.
-pub(super) fn fit(shown: &[ShownColumn], width: usize, is_narrow: bool) -> Option<Vec<usize>> {
+pub(super) fn distribute_widths(
+    shown: &[ShownColumn],
+    width: usize,
+    is_narrow: bool,
+) -> Option<Vec<usize>> {
     let mut by_rank: Vec<_> = (0..shown.len()).collect();
     by_rank.sort_by_key(|i| shown[*i].column.rank);
     let mut widths = vec![0; shown.len()];
@@ -172,7 +176,7 @@ pub(super) fn fit(shown: &[ShownColumn], width: usize, is_narrow: bool) -> Optio
                 spare -= more;
             }
         }
-        let least = shown[i].column.least(shown[i].natural);
+        let least = shown[i].column.min_width(shown[i].natural);
         match spare.checked_sub(least + GAP) {
             Some(rest) => (widths[i], spare) = (least, rest),
             None if rank == 0 => return None,
@@ -211,7 +215,7 @@ mod tests {
                 natural,
             })
             .collect();
-        let widths = |width| fit(&shown, width, false).unwrap();
+        let widths = |width| distribute_widths(&shown, width, false).unwrap();
         assert_eq!(widths(10), [4, 4, 0]);
         assert_eq!(widths(16), [10, 4, 0]);
         assert_eq!(widths(19), [12, 4, 0]);

@@ -5,7 +5,7 @@
 use crate::codex::program::Program;
 use crate::io::child::{ChildGroup, ChildOutput};
 use crate::io::environment::Environment;
-use crate::io::progress::waiting_for_input;
+use crate::io::progress::block_on_input;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -43,7 +43,7 @@ impl DialogProgram {
         }
     }
 
-    fn prepare(self, command: &mut Command, question: &str) {
+    fn add_arguments(self, command: &mut Command, question: &str) {
         match self {
             Self::Zenity => command
                 // Paths and command lines may have `<` and `&`. Enter must not end Codex.
@@ -73,7 +73,7 @@ impl DialogProgram {
 
     /// Returns the answer that an exit code and the output of the program mean; `None` if the user did not
     /// answer.
-    fn answer(self, code: i32, output: &str) -> Option<bool> {
+    fn interpret_answer(self, code: i32, output: &str) -> Option<bool> {
         match (self, code) {
             // Without a display they end with the code of a "no".
             (Self::Zenity | Self::KDialog, 1) if output.to_lowercase().contains("display") => None,
@@ -110,7 +110,7 @@ fn dialog_programs(env: &Environment) -> &'static [DialogProgram] {
 }
 
 /// Finds the first program that can show a question.
-fn find(env: &Environment) -> Option<(DialogProgram, Program)> {
+fn find_program(env: &Environment) -> Option<(DialogProgram, Program)> {
     dialog_programs(env).iter().find_map(|kind| {
         let program = Program::find(Some(Path::new(kind.program())), env).ok()?;
         Some((*kind, program))
@@ -119,23 +119,23 @@ fn find(env: &Environment) -> Option<(DialogProgram, Program)> {
 
 /// Returns true if [`confirm`] has a program to ask with.
 pub(crate) fn is_available(env: &Environment) -> bool {
-    find(env).is_some()
+    find_program(env).is_some()
 }
 
 /// Asks in a window; `None` if no window can be shown or the user does not answer within two
 /// minutes.
 pub(crate) fn confirm(question: &str, env: &Environment) -> Option<bool> {
-    let (kind, program) = find(env)?;
+    let (kind, program) = find_program(env)?;
     let mut command = env.command(program.path());
-    kind.prepare(&mut command, question);
+    kind.add_arguments(&mut command, question);
     let deadline = Instant::now() + ANSWER_TIMEOUT;
-    waiting_for_input(|| {
+    block_on_input(|| {
         let mut child = ChildGroup::spawn(&mut command).ok()?;
         child.close_input();
         // GTK and Qt print warnings; a full pipe would stop the dialog.
         while matches!(child.read_line(deadline), ChildOutput::Line(_)) {}
         let status = child.finish(deadline)?;
-        kind.answer(status.code()?, &child.stderr())
+        kind.interpret_answer(status.code()?, &child.stderr())
     })
 }
 
@@ -148,11 +148,11 @@ mod tests {
         let question = "end \"it\"; `rm` $(x) 'y' <b>?";
         for kind in [DialogProgram::Zenity, DialogProgram::OsaScript] {
             let mut command = Command::new("x");
-            kind.prepare(&mut command, question);
+            kind.add_arguments(&mut command, question);
             assert!(command.get_args().any(|arg| arg == question), "{kind:?}");
         }
         let mut command = Command::new("x");
-        DialogProgram::PowerShell.prepare(&mut command, question);
+        DialogProgram::PowerShell.add_arguments(&mut command, question);
         assert!(
             command
                 .get_args()
@@ -165,15 +165,21 @@ mod tests {
 
     #[test]
     fn only_yes_and_no_exit_codes_are_answers() {
-        assert_eq!(DialogProgram::Zenity.answer(0, ""), Some(true));
-        assert_eq!(DialogProgram::KDialog.answer(1, ""), Some(false));
-        assert_eq!(DialogProgram::Zenity.answer(5, ""), None);
-        assert_eq!(DialogProgram::PowerShell.answer(6, ""), Some(true));
-        assert_eq!(DialogProgram::PowerShell.answer(7, ""), Some(false));
-        assert_eq!(DialogProgram::PowerShell.answer(0, ""), None);
+        assert_eq!(DialogProgram::Zenity.interpret_answer(0, ""), Some(true));
+        assert_eq!(DialogProgram::KDialog.interpret_answer(1, ""), Some(false));
+        assert_eq!(DialogProgram::Zenity.interpret_answer(5, ""), None);
+        assert_eq!(
+            DialogProgram::PowerShell.interpret_answer(6, ""),
+            Some(true)
+        );
+        assert_eq!(
+            DialogProgram::PowerShell.interpret_answer(7, ""),
+            Some(false)
+        );
+        assert_eq!(DialogProgram::PowerShell.interpret_answer(0, ""), None);
         let gtk = "Gtk-WARNING **: cannot open display: :9";
-        assert_eq!(DialogProgram::Zenity.answer(1, gtk), None);
+        assert_eq!(DialogProgram::Zenity.interpret_answer(1, gtk), None);
         let qt = "qt.qpa.xcb: could not connect to display :9";
-        assert_eq!(DialogProgram::KDialog.answer(1, qt), None);
+        assert_eq!(DialogProgram::KDialog.interpret_answer(1, qt), None);
     }
 }

@@ -222,14 +222,14 @@ impl Ui {
     /// Prints a line of data on stdout. Prints nothing if stdout is JSON or tab-separated values.
     pub fn line(&self, text: impl Display) {
         if !self.json && !self.tsv && !self.silent {
-            out(format_args!("{text}\n"));
+            write_stdout(format_args!("{text}\n"));
         }
     }
 
     /// Prints a part of the data on stdout, without a newline. Prints nothing in JSON mode.
     pub(crate) fn part(&self, text: &str) {
         if !self.json && !self.silent {
-            out(format_args!("{text}"));
+            write_stdout(format_args!("{text}"));
         }
     }
 
@@ -239,7 +239,7 @@ impl Ui {
             // A carriage return would be shown as an unknown character, since it lets text overwrite a line.
             self.part(&String::from_utf8_lossy(bytes).replace("\r\n", "\n"));
         } else if !self.json && !self.silent {
-            keep_error(io::stdout().lock().write_all(bytes));
+            record_output_error(io::stdout().lock().write_all(bytes));
         }
     }
 
@@ -304,8 +304,8 @@ impl Ui {
         };
         // A document may be long, so it is not held; half of one must not be printed.
         match serde_json::to_writer(io::sink(), &document) {
-            Ok(()) => keep_error(write_document(&document)),
-            Err(e) => out(format_args!("{{\"schema\":1,\"error\":\"{e}\"}}\n")),
+            Ok(()) => record_output_error(write_document(&document)),
+            Err(e) => write_stdout(format_args!("{{\"schema\":1,\"error\":\"{e}\"}}\n")),
         }
     }
 
@@ -335,28 +335,28 @@ impl Ui {
             body: &BTreeMap::from([(key, &stream)]),
         });
         stream.into_result()?;
-        keep_error(written);
+        record_output_error(written);
         Ok(())
     }
 
     /// Prints a JSON value without the envelope in JSON mode, such as `null` for an empty result.
     pub fn bare_json(&self, value: &serde_json::Value) {
         if self.json {
-            keep_error(writeln!(io::stdout().lock(), "{value}"));
+            record_output_error(writeln!(io::stdout().lock(), "{value}"));
         }
     }
 
     /// Prints a note on stderr: what was done, what to do next.
     pub fn note(&self, text: impl Display) {
         if self.verbosity >= Verbosity::Normal && !self.silent {
-            self.say(2, &text.to_string());
+            self.print_to_stderr(2, &text.to_string());
         }
     }
 
     /// Prints a step on stderr under `--verbose`.
     pub fn detail(&self, text: impl Display) {
         if self.verbosity >= Verbosity::Verbose {
-            self.say(2, &paint(self.color_err, Style::Dim, text));
+            self.print_to_stderr(2, &paint(self.color_err, Style::Dim, text));
         }
     }
 
@@ -364,11 +364,11 @@ impl Ui {
     /// the user can rely on.
     pub fn warn(&self, text: impl Display) {
         let word = paint(self.color_err, Style::Warn, "warning:");
-        self.say(2, &format!("{word} {text}"));
+        self.print_to_stderr(2, &format!("{word} {text}"));
     }
 
     /// Prints a line on stderr.
-    fn say(&self, indent: usize, text: &str) {
+    fn print_to_stderr(&self, indent: usize, text: &str) {
         err(format_args!("{}\n", self.wrap_for_stderr(indent, text)));
     }
 
@@ -433,7 +433,7 @@ pub(crate) fn print_json_error(error: &CommandError) {
 }
 
 pub(crate) fn print_help(text: &str) {
-    out(format_args!("{text}\n"));
+    write_stdout(format_args!("{text}\n"));
 }
 
 /// Prints help on a terminal that is too narrow for its lists of fixed width, with their lines wrapped.
@@ -474,7 +474,7 @@ static OUT_ERROR: Mutex<Option<io::Error>> = Mutex::new(None);
 /// Flushes stdout and returns its write error, if any output is missing.
 pub(crate) fn take_output_error() -> Option<io::Error> {
     let flushed = io::stdout().lock().flush();
-    keep_error(flushed);
+    record_output_error(flushed);
     OUT_ERROR
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
@@ -482,7 +482,7 @@ pub(crate) fn take_output_error() -> Option<io::Error> {
 }
 
 // A closed pipe is the reader's choice, not our failure: `codex-manager list-backups | head -1`.
-fn keep_error(result: io::Result<()>) {
+fn record_output_error(result: io::Result<()>) {
     if let Err(e) = result
         && e.kind() != io::ErrorKind::BrokenPipe
     {
@@ -490,11 +490,11 @@ fn keep_error(result: io::Result<()>) {
     }
 }
 
-fn out(text: std::fmt::Arguments<'_>) {
+fn write_stdout(text: std::fmt::Arguments<'_>) {
     let written = io::stdout()
         .lock()
         .write_all(sanitize(&text.to_string()).as_bytes());
-    keep_error(written);
+    record_output_error(written);
 }
 
 fn err(text: std::fmt::Arguments<'_>) {

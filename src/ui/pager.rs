@@ -22,7 +22,7 @@ impl Ui {
         let wanted = env.text("PAGER").unwrap_or(DEFAULT_PAGER);
         // Without a terminal the text is data for another program.
         let is_shown = self.terminal_out && !self.json;
-        let command = is_shown.then(|| env.command_in(wanted)).flatten();
+        let command = is_shown.then(|| env.parse_command(wanted)).flatten();
         let child = command.and_then(|mut command| command.stdin(Stdio::piped()).spawn().ok());
         Pager { ui: self, child }
     }

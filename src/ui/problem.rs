@@ -4,9 +4,9 @@ use crate::archive::sidecar::SidecarProblem;
 use crate::inventory::records::ArchiveProblem;
 
 /// Describes a problem of an archive or its sidecar.
-pub(crate) fn problem(problem: &ArchiveProblem) -> String {
+pub(crate) fn describe_problem(problem: &ArchiveProblem) -> String {
     match problem {
-        ArchiveProblem::Sidecar(problem) => sidecar(problem),
+        ArchiveProblem::Sidecar(problem) => describe_sidecar(problem),
         ArchiveProblem::NoArchive => "the archive is missing".into(),
         ArchiveProblem::Damaged(detail) => format!("damaged: {detail}"),
         ArchiveProblem::FoundDamaged => "damaged, as found by codex-manager verify".into(),
@@ -15,7 +15,7 @@ pub(crate) fn problem(problem: &ArchiveProblem) -> String {
 }
 
 /// Describes a problem of a sidecar.
-pub(crate) fn sidecar(problem: &SidecarProblem) -> String {
+pub(crate) fn describe_sidecar(problem: &SidecarProblem) -> String {
     match problem {
         SidecarProblem::Missing => "no sidecar; create it with: codex-manager verify --repair".into(),
         SidecarProblem::Damaged(detail) => format!(

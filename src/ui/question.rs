@@ -2,7 +2,7 @@
 
 use super::{Ui, err, secret, wrap};
 use crate::error::{CommandError, Result};
-use crate::io::progress::waiting_for_input;
+use crate::io::progress::block_on_input;
 use crate::io::secret::SecretBytes;
 use std::fmt::Display;
 use std::io::{self, BufRead};
@@ -79,7 +79,7 @@ impl Ui {
 
     fn with_open_question<T>(&self, read: impl FnOnce() -> T) -> T {
         set_open(Some(self.clone()));
-        let answer = waiting_for_input(read);
+        let answer = block_on_input(read);
         set_open(None);
         answer
     }

@@ -4,10 +4,10 @@
 //! shorter or disappear, and where even the important ones do not fit, each row becomes a block of
 //! lines. In a pipe each row is one line with all of its columns. No cell is ever broken inside a word.
 
-use super::column::{ColumnScope, Fit, GAP, NARROW, ShownColumn, fit};
+use super::column::{ColumnScope, Fit, GAP, NARROW, ShownColumn, distribute_widths};
 use super::text_width::{columns as width_of, without_end};
-use super::{Style, Ui, Verbosity, out, paint, time, wrap};
-use crate::io::ansi::printable_line;
+use super::{Style, Ui, Verbosity, paint, time, wrap, write_stdout};
+use crate::io::ansi::to_printable_line;
 use crate::io::clock::Zone;
 use chrono::{DateTime, Utc};
 use std::borrow::Cow;
@@ -25,7 +25,7 @@ pub(crate) struct Cell {
 impl Cell {
     /// A cell with the meaning of its text. Characters that steer a terminal are replaced.
     pub(crate) fn new(style: Style, text: impl Into<String>) -> Self {
-        let text = printable_line(&text.into()).into_owned();
+        let text = to_printable_line(&text.into()).into_owned();
         Self {
             style,
             text,
@@ -40,7 +40,7 @@ impl Cell {
 
     /// A time: short on a terminal, RFC 3339 in tab-separated values, empty for `None`.
     pub(crate) fn time(at: Option<DateTime<Utc>>, zone: Zone, now: &DateTime<Utc>) -> Self {
-        let short = at.map(|at| time::absolute(&at, zone, now));
+        let short = at.map(|at| time::format_absolute(&at, zone, now));
         let exact = at.map(|at| time::rfc3339(&at, zone));
         Self::plain(short.unwrap_or_default()).value(exact.unwrap_or_default())
     }
@@ -53,7 +53,7 @@ impl Cell {
     /// Sets the form in tab-separated values: an RFC 3339 time, a number of bytes, a plain percentage.
     #[must_use]
     pub(crate) fn value(self, value: impl Display) -> Self {
-        let value = Some(printable_line(&value.to_string()).into_owned());
+        let value = Some(to_printable_line(&value.to_string()).into_owned());
         Self { value, ..self }
     }
 }
@@ -110,29 +110,29 @@ impl Table {
     }
 
     /// A table with these columns and rows.
-    pub(crate) fn of<C: Into<Cell>, R: IntoIterator<Item = C>>(
+    pub(crate) fn with_rows<C: Into<Cell>, R: IntoIterator<Item = C>>(
         ui: &Ui,
         columns: impl IntoIterator<Item = Column>,
         rows: impl IntoIterator<Item = R>,
     ) -> Self {
         let mut table = Self::new(ui, columns);
-        rows.into_iter().for_each(|row| table.row(row));
+        rows.into_iter().for_each(|row| table.add_row(row));
         table
     }
 
     /// Adds a row with a cell for each column.
-    pub(crate) fn row<C: Into<Cell>>(&mut self, cells: impl IntoIterator<Item = C>) {
+    pub(crate) fn add_row<C: Into<Cell>>(&mut self, cells: impl IntoIterator<Item = C>) {
         let cells = cells.into_iter().map(Into::into).collect();
         self.lines.push(Line::Row(cells));
     }
 
     /// Adds a heading for the rows that follow: a name, and a word on it. Tab-separated values have none.
-    pub(crate) fn group(&mut self, name: impl Into<String>, word: Option<Cell>) {
+    pub(crate) fn add_group(&mut self, name: impl Into<String>, word: Option<Cell>) {
         let name = Cell::new(Style::Strong, name);
         self.lines.push(Line::Group(name, word));
     }
 
-    fn heading(&self, line: &Line) -> Option<String> {
+    fn format_heading(&self, line: &Line) -> Option<String> {
         let Line::Group(name, word) = line else {
             return None;
         };
@@ -152,9 +152,9 @@ impl Table {
     /// Prints the table on stdout: for people, or as tab-separated values.
     pub(crate) fn print(&self, ui: &Ui) {
         if ui.tsv && !ui.silent {
-            out(format_args!("{}\n", self.tsv()));
+            write_stdout(format_args!("{}\n", self.format_tsv()));
         } else {
-            ui.line(self.text());
+            ui.line(self.format_text());
         }
     }
 
@@ -166,7 +166,7 @@ impl Table {
     }
 
     /// The tab-separated values: a line of heads, then one of values for each row.
-    fn tsv(&self) -> String {
+    fn format_tsv(&self) -> String {
         let is_shown = |column: &Column| column.scope != ColumnScope::Text;
         let heads = self.columns.iter().filter(|column| is_shown(column));
         let heads: Vec<_> = heads.map(|column| column.head).collect();
@@ -184,15 +184,17 @@ impl Table {
     }
 
     /// The lines for people, at the width of the terminal.
-    fn text(&self) -> String {
-        let shown = self.shown();
+    fn format_text(&self) -> String {
+        let shown = self.shown_columns();
         let widths = match self.width {
             None => Some(shown.iter().map(|s| s.natural).collect()),
-            Some(width) => fit(&shown, width.saturating_sub(self.indent()), width < NARROW),
+            Some(width) => {
+                distribute_widths(&shown, width.saturating_sub(self.indent()), width < NARROW)
+            }
         };
         let lines = match (widths, self.width) {
-            (Some(widths), _) => self.aligned_lines(&shown, &widths),
-            (None, width) => self.blocks(&shown, width.unwrap_or(usize::MAX)),
+            (Some(widths), _) => self.format_aligned_lines(&shown, &widths),
+            (None, width) => self.format_blocks(&shown, width.unwrap_or(usize::MAX)),
         };
         lines.join("\n")
     }
@@ -211,7 +213,7 @@ impl Table {
     }
 
     /// Returns the columns for people: those that are not empty, with their natural widths.
-    fn shown(&self) -> Vec<ShownColumn> {
+    fn shown_columns(&self) -> Vec<ShownColumn> {
         let columns = self.columns.iter().enumerate();
         columns
             .filter(|(_, column)| column.scope != ColumnScope::Tsv)
@@ -227,16 +229,16 @@ impl Table {
             .collect()
     }
 
-    fn aligned_lines(&self, shown: &[ShownColumn], widths: &[usize]) -> Vec<String> {
+    fn format_aligned_lines(&self, shown: &[ShownColumn], widths: &[usize]) -> Vec<String> {
         let kept: Vec<_> = shown.iter().zip(widths).filter(|(_, w)| **w > 0).collect();
         let heads = kept
             .iter()
             .map(|(s, w)| (s.column, **w, Style::Dim, Cow::Borrowed(s.column.head)));
         let indent = self.indent();
-        let mut lines = vec![self.line(indent, heads)];
+        let mut lines = vec![self.format_line(indent, heads)];
         for line in &self.lines {
             let Line::Row(cells) = line else {
-                lines.extend(self.heading(line));
+                lines.extend(self.format_heading(line));
                 continue;
             };
             let cells = kept.iter().filter_map(|(s, w)| {
@@ -245,16 +247,16 @@ impl Table {
                     s.column,
                     **w,
                     cell.style,
-                    s.column.shortened(&cell.text, **w),
+                    s.column.shorten_text(&cell.text, **w),
                 ))
             });
-            lines.push(self.line(indent, cells));
+            lines.push(self.format_line(indent, cells));
         }
         lines
     }
 
     /// Returns a row as a line, or as several where its last cell is wrapped.
-    fn line<'c>(
+    fn format_line<'c>(
         &self,
         indent: usize,
         cells: impl Iterator<Item = (Column, usize, Style, Cow<'c, str>)>,
@@ -293,7 +295,7 @@ impl Table {
 
     /// Returns each row as a block of lines: the most important cell with the marks, then the others with
     /// their heads.
-    fn blocks(&self, shown: &[ShownColumn], width: usize) -> Vec<String> {
+    fn format_blocks(&self, shown: &[ShownColumn], width: usize) -> Vec<String> {
         let title = shown.iter().min_by_key(|s| s.column.rank).map(|s| s.index);
         let is_mark = |s: &ShownColumn| s.column.head.is_empty();
         let in_title = |s: &&ShownColumn| Some(s.index) == title || is_mark(s);
@@ -305,7 +307,7 @@ impl Table {
         let head_width = others().map(|s| width_of(s.column.head)).max().unwrap_or(0);
         for line in &self.lines {
             let Line::Row(cells) = line else {
-                lines.extend(self.heading(line));
+                lines.extend(self.format_heading(line));
                 continue;
             };
             let cell = |s: &ShownColumn| cells.get(s.index).filter(|cell| !cell.text.is_empty());
@@ -316,7 +318,7 @@ impl Table {
                     heading = format!("{} ", cell.text);
                 } else {
                     let free = width.saturating_sub(width_of(&heading));
-                    heading.push_str(&s.column.shortened(&cell.text, free));
+                    heading.push_str(&s.column.shorten_text(&cell.text, free));
                 }
             }
             lines.push(paint(self.is_colored, Style::Strong, heading));
@@ -324,7 +326,9 @@ impl Table {
                 let Some(cell) = cell(s) else { continue };
                 let head = format!("  {:head_width$}", s.column.head);
                 let indent = width_of(&head) + GAP;
-                let text = s.column.shortened(&cell.text, width.saturating_sub(indent));
+                let text = s
+                    .column
+                    .shorten_text(&cell.text, width.saturating_sub(indent));
                 let text = paint(self.is_colored, cell.style, text);
                 let head = paint(self.is_colored, Style::Dim, head);
                 lines.push(wrap::wrap(&format!("{head}  {text}"), indent, width));
@@ -366,7 +370,7 @@ mod tests {
             ),
             ("me@x.com", "", "12 B", "kept"),
         ] {
-            table.row([
+            table.add_row([
                 Cell::plain(account),
                 Cell::plain(plan),
                 Cell::plain(size).value(7),
@@ -379,7 +383,7 @@ mod tests {
     #[test]
     fn a_pipe_gets_all_of_each_row_in_one_line() {
         assert_eq!(
-            table(None).text(),
+            table(None).format_text(),
             "ACCOUNT               PLAN    SIZE  WHY\n\
              another1@example.com  plus  1.5 MB  the newest of the day\n\
              me@x.com                      12 B  kept"
@@ -389,14 +393,14 @@ mod tests {
     #[test]
     fn columns_wrap_shorten_and_disappear_by_their_rank() {
         assert_eq!(
-            table(Some(60)).text(),
+            table(Some(60)).format_text(),
             "ACCOUNT               PLAN    SIZE  WHY\n\
              another1@example.com  plus  1.5 MB  the newest of the day\n\
              me@x.com                      12 B  kept"
         );
         let mut wide = table(Some(60));
-        wide.group("others", None);
-        wide.row(
+        wide.add_group("others", None);
+        wide.add_row(
             [
                 "an.address.of.thirty.characters@example.com",
                 "pro",
@@ -406,7 +410,7 @@ mod tests {
             .map(Cell::plain),
         );
         assert_eq!(
-            wide.text(),
+            wide.format_text(),
             [
                 "  ACCOUNT                               PLAN  SIZE  WHY",
                 "  another1@example.com                  plus  1.5…  the",
@@ -433,7 +437,7 @@ mod tests {
             }
         }
         assert_eq!(
-            narrow.text(),
+            narrow.format_text(),
             "ACCOUNT\n* another1@example.com\n  PLAN  plus\n  SIZE  1.5 MB\n  WHY   the newest of the day\n\
              me@x.com\n  SIZE  12 B\n  WHY   kept"
         );
@@ -444,9 +448,9 @@ mod tests {
         let mut table = table(Some(80));
         table.columns = vec![Column::new("NAME"), Column::new("SIZE")];
         table.lines.clear();
-        table.row(["n".repeat(90), "1 B".into()].map(Cell::plain));
+        table.add_row(["n".repeat(90), "1 B".into()].map(Cell::plain));
         assert_eq!(
-            table.text(),
+            table.format_text(),
             format!("NAME\n{}\n  SIZE  1 B", "n".repeat(90))
         );
     }
@@ -455,10 +459,10 @@ mod tests {
     fn values_for_programs_are_exact_and_free_of_separators() {
         let mut table = table(None);
         table.columns[1] = Column::new("PLAN").only_text();
-        table.group("others", None);
-        table.row(["a\tb", "c", "d", "e\nf"].map(Cell::plain));
+        table.add_group("others", None);
+        table.add_row(["a\tb", "c", "d", "e\nf"].map(Cell::plain));
         assert_eq!(
-            table.tsv(),
+            table.format_tsv(),
             "ACCOUNT\tSIZE\tWHY\n\
              another1@example.com\t7\tthe newest of the day\n\
              me@x.com\t7\tkept\n\

@@ -24,7 +24,7 @@ pub(crate) fn columns(text: &str) -> usize {
 }
 
 /// Returns the longest beginning of `text` that is at most `width` columns wide.
-pub(super) fn prefix_within(text: &str, width: usize) -> &str {
+pub(super) fn fitting_prefix(text: &str, width: usize) -> &str {
     let mut used = 0;
     let too_far = text.char_indices().find(|(_, c)| {
         used += c.width().unwrap_or(0);
@@ -34,7 +34,7 @@ pub(super) fn prefix_within(text: &str, width: usize) -> &str {
 }
 
 /// Returns the longest end of `text` that is at most `width` columns wide.
-fn suffix_within(text: &str, width: usize) -> &str {
+fn fitting_suffix(text: &str, width: usize) -> &str {
     let mut used = 0;
     let too_far = text.char_indices().rev().find(|(_, c)| {
         used += c.width().unwrap_or(0);
@@ -48,7 +48,7 @@ pub(crate) fn without_end(text: &str, width: usize) -> Cow<'_, str> {
     if columns(text) <= width {
         return Cow::Borrowed(text);
     }
-    let kept = prefix_within(text, width.saturating_sub(1)).trim_end();
+    let kept = fitting_prefix(text, width.saturating_sub(1)).trim_end();
     Cow::Owned(format!("{kept}{ELLIPSIS}"))
 }
 
@@ -58,8 +58,8 @@ pub(crate) fn without_middle(text: &str, width: usize) -> Cow<'_, str> {
         return Cow::Borrowed(text);
     }
     let kept = width.saturating_sub(1);
-    let head = prefix_within(text, kept / 2);
-    let tail = suffix_within(text, kept - columns(head));
+    let head = fitting_prefix(text, kept / 2);
+    let tail = fitting_suffix(text, kept - columns(head));
     Cow::Owned(format!("{head}{ELLIPSIS}{tail}"))
 }
 

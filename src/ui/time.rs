@@ -4,7 +4,7 @@ use crate::io::clock::{Timestamp, Zone};
 use chrono::{DateTime, Datelike, Duration, Utc};
 
 /// "Tue 24 Nov 15:55", with the year where it is not the current one.
-pub(crate) fn absolute(at: &DateTime<Utc>, zone: Zone, now: &DateTime<Utc>) -> String {
+pub(crate) fn format_absolute(at: &DateTime<Utc>, zone: Zone, now: &DateTime<Utc>) -> String {
     let (at, now) = (zone.at(at), zone.at(now));
     let format = if at.year() == now.year() {
         "%a %-d %b %H:%M"
@@ -15,7 +15,7 @@ pub(crate) fn absolute(at: &DateTime<Utc>, zone: Zone, now: &DateTime<Utc>) -> S
 }
 
 /// "in 3 d 4 h", "5 min ago", "just now": the two largest units.
-pub(crate) fn relative(at: &DateTime<Utc>, now: &DateTime<Utc>) -> String {
+pub(crate) fn format_relative(at: &DateTime<Utc>, now: &DateTime<Utc>) -> String {
     let delta = *at - *now;
     if delta.abs() < Duration::seconds(60) {
         let text = if delta > Duration::zero() {
@@ -25,7 +25,7 @@ pub(crate) fn relative(at: &DateTime<Utc>, now: &DateTime<Utc>) -> String {
         };
         return text.into();
     }
-    let text = duration(delta.abs());
+    let text = format_duration(delta.abs());
     if delta > Duration::zero() {
         format!("in {text}")
     } else {
@@ -34,12 +34,16 @@ pub(crate) fn relative(at: &DateTime<Utc>, now: &DateTime<Utc>) -> String {
 }
 
 /// "Tue 24 Nov 15:55, in 3 d 4 h".
-pub(crate) fn full(at: &DateTime<Utc>, zone: Zone, now: &DateTime<Utc>) -> String {
-    format!("{}, {}", absolute(at, zone, now), relative(at, now))
+pub(crate) fn format_full(at: &DateTime<Utc>, zone: Zone, now: &DateTime<Utc>) -> String {
+    format!(
+        "{}, {}",
+        format_absolute(at, zone, now),
+        format_relative(at, now)
+    )
 }
 
 /// "3 d 4 h", "4 h 5 min", "12 min", "30 s".
-pub(crate) fn duration(span: Duration) -> String {
+pub(crate) fn format_duration(span: Duration) -> String {
     let minutes = span.num_minutes();
     let (d, h, m) = (minutes / 1440, minutes / 60 % 24, minutes % 60);
     match (d, h, m) {
@@ -91,18 +95,24 @@ mod tests {
     fn absolute_times_show_the_year_only_if_it_is_not_the_current_one() {
         let now = at("2026-11-21T11:50:00Z");
         assert_eq!(
-            full(&at("2026-11-24T15:55:00Z"), Zone::UTC, &now),
+            format_full(&at("2026-11-24T15:55:00Z"), Zone::UTC, &now),
             "Tue 24 Nov 15:55, in 3 d 4 h"
         );
         assert_eq!(
-            absolute(&at("2027-01-02T00:00:00Z"), Zone::UTC, &now),
+            format_absolute(&at("2027-01-02T00:00:00Z"), Zone::UTC, &now),
             "Sat 2 Jan 2027 00:00"
         );
-        assert_eq!(relative(&at("2026-11-21T11:45:00Z"), &now), "5 min ago");
-        assert_eq!(relative(&now, &now), "just now");
-        assert_eq!(relative(&at("2026-11-21T11:49:01Z"), &now), "just now");
+        assert_eq!(
+            format_relative(&at("2026-11-21T11:45:00Z"), &now),
+            "5 min ago"
+        );
+        assert_eq!(format_relative(&now, &now), "just now");
+        assert_eq!(
+            format_relative(&at("2026-11-21T11:49:01Z"), &now),
+            "just now"
+        );
         let soon = at("2026-11-21T11:50:59Z");
-        assert_eq!(relative(&soon, &now), "in less than 1 min");
+        assert_eq!(format_relative(&soon, &now), "in less than 1 min");
     }
 
     #[test]

@@ -39,7 +39,7 @@ pub(crate) fn quota_json(seen: Option<&Observation>) -> JsonObject<impl JsonFiel
 }
 
 /// Returns a line for each window (label, bar, percentage, reset), and one for a spend cap.
-pub(crate) fn lines(
+pub(crate) fn format_lines(
     ui: &Ui,
     observation: &Observation,
     zone: Zone,
@@ -52,18 +52,18 @@ pub(crate) fn lines(
     labels
         .iter()
         .zip(windows)
-        .map(|(label, window)| format!("{label:<width$}  {}", line(ui, window, zone, now)))
+        .map(|(label, window)| format!("{label:<width$}  {}", format_line(ui, window, zone, now)))
         .chain(
             observation
                 .spend_cap
-                .map(|cap| cap_line(ui, cap, zone, now)),
+                .map(|cap| format_cap(ui, cap, zone, now)),
         )
         .collect()
 }
 
-fn cap_line(ui: &Ui, cap: SpendCap, zone: Zone, now: &DateTime<Utc>) -> String {
+fn format_cap(ui: &Ui, cap: SpendCap, zone: Zone, now: &DateTime<Utc>) -> String {
     let what = cap.describe();
-    let when = |at: Timestamp| time::full(&at.to_utc(), zone, now);
+    let when = |at: Timestamp| time::format_full(&at.to_utc(), zone, now);
     match cap.resets_at {
         Some(at) if cap.is_over(now) => format!("{what}; reset since {}", when(at)),
         Some(at) => format!("{}, resets {}", ui.paint(Style::Bad, what), when(at)),
@@ -72,11 +72,11 @@ fn cap_line(ui: &Ui, cap: SpendCap, zone: Zone, now: &DateTime<Utc>) -> String {
 }
 
 /// Returns "source: live, recorded Fri 20 Nov 12:00, 5 min ago".
-pub(crate) fn origin(observation: &Observation, zone: Zone, now: &DateTime<Utc>) -> String {
+pub(crate) fn format_origin(observation: &Observation, zone: Zone, now: &DateTime<Utc>) -> String {
     format!(
         "source: {}, recorded {}",
         observation.source.name(),
-        time::full(&observation.observed_at.to_utc(), zone, now)
+        time::format_full(&observation.observed_at.to_utc(), zone, now)
     )
 }
 
@@ -89,24 +89,24 @@ pub(crate) fn label(window: &Window) -> String {
     }
 }
 
-fn line(ui: &Ui, window: &Window, zone: Zone, now: &DateTime<Utc>) -> String {
+fn format_line(ui: &Ui, window: &Window, zone: Zone, now: &DateTime<Utc>) -> String {
     let when = window
         .resets_at
-        .map(|at| time::full(&at.to_utc(), zone, now));
+        .map(|at| time::format_full(&at.to_utc(), zone, now));
     let left = (100.0 - window.used_percent).clamp(0.0, 100.0);
     // Codex reports a new window only with the next request, so an ended one is shown as free, with its last figure.
     if window.is_over(now) {
-        let bar = ui.paint(Style::Dim, bar(100.0));
+        let bar = ui.paint(Style::Dim, draw_bar(100.0));
         let when = when.unwrap_or_default();
         return format!(
             "{bar} 100 % left, reset {when}; before: {} % left",
-            percent(left)
+            format_percent(left)
         );
     }
     let word = if left <= 0.0 { ", exhausted" } else { "" };
-    let bar = ui.paint(style_of(left), bar(left));
+    let bar = ui.paint(style_of(left), draw_bar(left));
     let when = when.map_or(String::new(), |when| format!(", resets {when}"));
-    format!("{bar} {:>3} % left{word}{when}", percent(left))
+    format!("{bar} {:>3} % left{word}{when}", format_percent(left))
 }
 
 /// Returns the style of what is left of a window, in percent.
@@ -119,7 +119,7 @@ pub(crate) fn style_of(left: f64) -> Style {
 }
 
 /// Draws what is left of a window, in percent.
-pub(crate) fn bar(left: f64) -> String {
+pub(crate) fn draw_bar(left: f64) -> String {
     #[allow(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
@@ -138,7 +138,7 @@ pub(crate) fn bar(left: f64) -> String {
 }
 
 /// Formats a number with one decimal place, or with none if it is whole.
-fn percent(value: f64) -> String {
+fn format_percent(value: f64) -> String {
     let text = format!("{value:.1}");
     text.strip_suffix(".0").map_or(text.clone(), Into::into)
 }

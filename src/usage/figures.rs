@@ -3,7 +3,7 @@
 use super::report::UsageSum;
 
 /// Formats a number of tokens: `950`, `12.3k`, `4.56M`, `1.20G`.
-pub(crate) fn short_count(tokens: u64) -> String {
+pub(crate) fn format_count(tokens: u64) -> String {
     #[allow(clippy::cast_precision_loss, reason = "three digits are shown")]
     let number = tokens as f64;
     match tokens {
@@ -29,7 +29,7 @@ mod tests {
 
     #[test]
     fn numbers_of_tokens_have_three_digits() {
-        let shown = [0, 999, 1_000, 999_949, 999_950, 12_345_678, 999_995_000].map(short_count);
+        let shown = [0, 999, 1_000, 999_949, 999_950, 12_345_678, 999_995_000].map(format_count);
         assert_eq!(
             shown,
             ["0", "999", "1.0k", "999.9k", "1.00M", "12.35M", "1.00G"]

@@ -1,11 +1,11 @@
 //! A report as one self-contained HTML page: a calendar, and a table with a bar for each row.
 
 use super::calendar::{Calendar, WEEKDAYS};
-use super::figures::{format_cost, short_count};
+use super::figures::{format_cost, format_count};
 use super::report::{ModelSum, ReportRow, UsageSum};
 use super::stack::Stack;
-use crate::conversations::html::escape::escaped;
-use crate::conversations::html::{PageHead, page_end, page_start};
+use crate::conversations::html::escape::escape_html;
+use crate::conversations::html::{PageHead, format_page_end, format_page_start};
 use std::fmt::Write as _;
 
 const STYLE: &str = include_str!("usage_page.css");
@@ -27,22 +27,22 @@ pub(crate) struct UsagePage<'a> {
 }
 
 impl UsagePage<'_> {
-    pub(crate) fn html(&self) -> String {
-        let mut page = page_start(&self.head, STYLE);
+    pub(crate) fn render(&self) -> String {
+        let mut page = format_page_start(&self.head, STYLE);
         if let Some(calendar) = &self.calendar {
             page.push_str("<h2>Days</h2>\n");
-            page.push_str(&calendar_svg(calendar));
+            page.push_str(&draw_calendar(calendar));
         }
         let stack = Stack::new(self.totals);
         page.push_str("<h2>Models</h2>\n<ul class=\"legend\">\n");
         for (i, (name, tokens)) in stack.named_parts(&self.totals.models).enumerate() {
-            let meaning = format!("{} {}", escaped(&name), short_count(tokens));
+            let meaning = format!("{} {}", escape_html(&name), format_count(tokens));
             push_entry(&mut page, &format!("p{i}"), &meaning);
         }
         page.push_str("</ul>\n");
         self.push_table(&mut page, &stack);
-        let _ = writeln!(page, "<p class=\"note\">{}</p>", escaped(&self.note));
-        page + &page_end("")
+        let _ = writeln!(page, "<p class=\"note\">{}</p>", escape_html(&self.note));
+        page + &format_page_end("")
     }
 
     fn push_table(&self, page: &mut String, stack: &Stack) {
@@ -56,7 +56,7 @@ impl UsagePage<'_> {
         let totals = self.rows.iter().map(|(_, sum, _)| sum.total_tokens);
         let most = totals.max().unwrap_or(0);
         for (name, sum, models) in &self.rows {
-            let bar = bar_svg(stack.named_parts(models), most);
+            let bar = draw_bar(stack.named_parts(models), most);
             push_row(page, name, &bar, sum);
         }
         page.push_str("</tbody>\n<tfoot>\n");
@@ -66,15 +66,15 @@ impl UsagePage<'_> {
 }
 
 fn push_row(page: &mut String, name: &str, bar: &str, sum: &UsageSum) {
-    let name = escaped(name);
+    let name = escape_html(name);
     let [input, cached, output, total] = [
         sum.input_tokens,
         sum.cached_input_tokens,
         sum.output_tokens,
         sum.total_tokens,
     ]
-    .map(short_count);
-    let cost = escaped(&format_cost(sum));
+    .map(format_count);
+    let cost = escape_html(&format_cost(sum));
     let _ = writeln!(
         page,
         "<tr><td>{name}</td><td class=\"bar\">{bar}</td><td class=\"more\">{input}</td>\
@@ -83,7 +83,7 @@ fn push_row(page: &mut String, name: &str, bar: &str, sum: &UsageSum) {
 }
 
 /// Returns a bar with a part for each model: `most` tokens are as long as the column.
-fn bar_svg(parts: impl Iterator<Item = (String, u64)>, most: u64) -> String {
+fn draw_bar(parts: impl Iterator<Item = (String, u64)>, most: u64) -> String {
     #[allow(clippy::cast_precision_loss, reason = "a length in a drawing")]
     let length = |tokens: u64| 1000.0 * tokens as f64 / most.max(1) as f64;
     let mut svg = String::from("<svg viewBox=\"0 0 1000 10\" preserveAspectRatio=\"none\">");
@@ -95,8 +95,8 @@ fn bar_svg(parts: impl Iterator<Item = (String, u64)>, most: u64) -> String {
                 "<rect class=\"p{i}\" x=\"{:.1}\" width=\"{:.1}\" height=\"10\"><title>{}: {}</title></rect>",
                 length(start),
                 length(tokens).max(1.0),
-                escaped(&name),
-                short_count(tokens)
+                escape_html(&name),
+                format_count(tokens)
             );
         }
         start = start.saturating_add(tokens);
@@ -114,7 +114,7 @@ const LEFT: usize = 30;
 const TOP: usize = 16;
 
 /// Returns the drawing, with the tokens of each day as its tooltip, and its legend.
-fn calendar_svg(calendar: &Calendar) -> String {
+fn draw_calendar(calendar: &Calendar) -> String {
     let weeks = calendar.weeks();
     let width = LEFT + weeks.len() * STEP;
     let height = TOP + WEEKDAYS.len() * STEP;
@@ -143,7 +143,7 @@ fn calendar_svg(calendar: &Calendar) -> String {
                 svg,
                 "<rect class=\"l{level}\" x=\"{x}\" y=\"{y}\" width=\"{DAY}\" height=\"{DAY}\" rx=\"2\">\
                  <title>{day}: {} tokens</title></rect>",
-                short_count(*tokens)
+                format_count(*tokens)
             );
         }
     }
@@ -151,7 +151,7 @@ fn calendar_svg(calendar: &Calendar) -> String {
     push_entry(&mut svg, "l0", "none");
     for (level, limit) in calendar.levels() {
         let meaning = limit.map_or("more".to_owned(), |limit| {
-            format!("up to {}", short_count(limit))
+            format!("up to {}", format_count(limit))
         });
         push_entry(&mut svg, &format!("l{level}"), &meaning);
     }

@@ -18,7 +18,7 @@ pub(crate) enum Period {
 
 impl Period {
     /// Returns the first day of the period of an instant.
-    pub(crate) fn of(self, at: &DateTime<Utc>, zone: Zone) -> NaiveDate {
+    pub(crate) fn first_day(self, at: &DateTime<Utc>, zone: Zone) -> NaiveDate {
         let day = zone.at(at).date_naive();
         match self {
             Self::Day => day,
@@ -37,8 +37,8 @@ impl Period {
 }
 
 /// Returns the instant at which a day begins.
-pub(crate) fn start_of(day: NaiveDate, zone: Zone) -> Timestamp {
-    zone.instants(day.and_time(NaiveTime::MIN)).0
+pub(crate) fn start_of_day(day: NaiveDate, zone: Zone) -> Timestamp {
+    zone.resolve_local(day.and_time(NaiveTime::MIN)).0
 }
 
 /// The blocks of five hours: each begins with the full hour of the first use after the previous one.
@@ -48,8 +48,9 @@ pub(crate) struct Blocks {
 }
 
 impl Blocks {
-    /// Returns the start of the block of an instant. Instants come in their order.
-    pub(crate) fn of(&mut self, at: DateTime<Utc>) -> DateTime<Utc> {
+    /// Returns the start of the block of an instant, and begins a new block if needed. Has to be called in the order
+    /// of the instants.
+    pub(crate) fn find_start(&mut self, at: DateTime<Utc>) -> DateTime<Utc> {
         match self.current {
             Some(start) if at - start < BLOCK => start,
             _ => {
@@ -79,21 +80,24 @@ mod tests {
             (Period::Week, "2026-11-30"),
             (Period::Month, "2026-12"),
         ] {
-            assert_eq!(period.name(period.of(&late, berlin)), expected);
+            assert_eq!(period.name(period.first_day(&late, berlin)), expected);
         }
         assert_eq!(
-            Period::Month.name(Period::Month.of(&late, Zone::UTC)),
+            Period::Month.name(Period::Month.first_day(&late, Zone::UTC)),
             "2026-11"
         );
-        let first = Period::Month.of(&late, berlin);
-        assert_eq!(start_of(first, berlin).to_utc(), at("2026-11-30T23:00:00Z"));
+        let first = Period::Month.first_day(&late, berlin);
+        assert_eq!(
+            start_of_day(first, berlin).to_utc(),
+            at("2026-11-30T23:00:00Z")
+        );
     }
 
     #[test]
     fn a_block_begins_with_the_hour_of_the_first_use() {
         let mut blocks = Blocks::default();
         let starts: Vec<_> = ["08:20", "12:59", "13:00", "23:59"]
-            .map(|time| blocks.of(at(&format!("2026-11-21T{time}:00Z"))))
+            .map(|time| blocks.find_start(at(&format!("2026-11-21T{time}:00Z"))))
             .map(|start| start.format("%H:%M").to_string())
             .into();
         assert_eq!(starts, ["08:00", "08:00", "13:00", "23:00"]);

@@ -81,7 +81,7 @@ impl Prices {
     ///
     /// # Errors
     /// The text is not of the form of `prices.toml`.
-    pub(crate) fn with(mut self, text: &str) -> Result<Self, PricesError> {
+    pub(crate) fn with_user_prices(mut self, text: &str) -> Result<Self, PricesError> {
         self.own.extend(parse(text)?.models);
         Ok(self)
     }
@@ -90,7 +90,7 @@ impl Prices {
     ///
     /// A price in the program is also that of the versions of its model (`gpt-5-2025-08-07`), but not that of
     /// another model (`gpt-5.9`). A user's own price is that of every name that begins so.
-    pub(crate) fn price_of(&self, model: &str) -> Option<Price> {
+    pub(crate) fn find_price(&self, model: &str) -> Option<Price> {
         let own = find_longest(&self.own, |name| model.starts_with(name));
         own.or_else(|| {
             find_longest(&self.built_in, |name| {
@@ -125,7 +125,11 @@ mod tests {
     use super::*;
 
     fn cost(prices: &Prices, model: &str, parts: [u64; 4]) -> Option<f64> {
-        Some(prices.price_of(model)?.cost(TokenUsage::of_parts(parts)))
+        Some(
+            prices
+                .find_price(model)?
+                .cost(TokenUsage::from_parts(parts)),
+        )
     }
 
     #[test]
@@ -138,7 +142,7 @@ mod tests {
         assert_eq!(cost(&prices, "gpt-5.9", million), None);
         assert_eq!(cost(&prices, "unknown", million), None);
         let own = "[models.\"gpt-5\"]\ninput = 7\noutput = 0\n[models.\"gpt-5.9\"]\ninput = 8\noutput = 0";
-        let prices = prices.with(own).unwrap();
+        let prices = prices.with_user_prices(own).unwrap();
         assert_eq!(cost(&prices, "gpt-5-mini", million), Some(7.0));
         assert_eq!(cost(&prices, "gpt-5.9-codex", million), Some(8.0));
         assert_eq!(cost(&prices, "o3", million), Some(2.0));
@@ -167,7 +171,7 @@ mod tests {
             "[models.a]\ninput = nan\noutput = 1",
             "[models.a]\ninput = 1\noutput = 1\nreasoning = 1",
         ] {
-            assert!(prices.clone().with(text).is_err(), "{text}");
+            assert!(prices.clone().with_user_prices(text).is_err(), "{text}");
         }
     }
 }

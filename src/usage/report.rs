@@ -75,7 +75,7 @@ pub(crate) struct Report<K> {
 }
 
 /// Sums rows of the index by the keys that come with them.
-pub(crate) fn report<'a, K: Ord + Clone>(
+pub(crate) fn sum_by_key<'a, K: Ord + Clone>(
     usage: impl IntoIterator<Item = (K, &'a UsageRow)>,
     prices: &Prices,
 ) -> Report<K> {
@@ -86,7 +86,7 @@ pub(crate) fn report<'a, K: Ord + Clone>(
         // Searched once for each model: a year of use has 100,000 rows.
         let price = *known
             .entry(Rc::clone(&usage.model))
-            .or_insert_with(|| prices.price_of(&usage.model));
+            .or_insert_with(|| prices.find_price(&usage.model));
         let cost = price.map(|price| price.cost(usage.tokens));
         let models = by_key.entry(key).or_default();
         for models in [models, &mut all] {
@@ -123,7 +123,7 @@ impl Models {
     fn into_row<K>(self, key: K) -> ReportRow<K> {
         let mut total = UsageSum::default();
         for (_, sum) in &self.0 {
-            let tokens = TokenUsage::of_parts([
+            let tokens = TokenUsage::from_parts([
                 sum.input_tokens,
                 sum.cached_input_tokens,
                 sum.output_tokens,
@@ -158,14 +158,14 @@ mod tests {
             slot: 0,
             model: model.into(),
             requests: 1,
-            tokens: TokenUsage::of_parts([input, 0, 1, 0]),
+            tokens: TokenUsage::from_parts([input, 0, 1, 0]),
         }
     }
 
     #[test]
     fn rows_and_totals_are_the_same_sums() {
         let prices = Prices::built_in().unwrap();
-        let report = report(
+        let report = sum_by_key(
             [
                 (2, &usage("gpt-5", 1_000_000)),
                 (1, &usage("gpt-5", 10)),

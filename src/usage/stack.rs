@@ -53,7 +53,7 @@ impl Stack {
 
 /// Divides a bar: `most` tokens are `width` cells long. Returns the cells of each part: those that are whole,
 /// and the rest by the largest remainders. A bar with tokens has a cell.
-pub(crate) fn cells(parts: &[u64], most: u64, width: usize) -> Vec<usize> {
+pub(crate) fn divide_bar(parts: &[u64], most: u64, width: usize) -> Vec<usize> {
     let most = u128::from(most.max(1));
     let scaled = |tokens: u128| tokens * width as u128;
     let count = |cells: u128| usize::try_from(cells).unwrap_or(width).min(width);
@@ -115,11 +115,11 @@ mod tests {
 
     #[test]
     fn the_parts_of_a_bar_are_as_long_as_the_bar() {
-        assert_eq!(cells(&[50, 25, 25], 100, 20), [10, 5, 5]);
-        assert_eq!(cells(&[1, 1, 1], 3, 10), [4, 3, 3]);
-        assert_eq!(cells(&[4, 2, 2], 80, 10), [1, 0, 0]);
-        assert_eq!(cells(&[0, 1, 0], 1_000_000, 10), [0, 1, 0]);
-        assert_eq!(cells(&[0, 0], 100, 10), [0, 0]);
-        assert_eq!(cells(&[], 0, 10), [0; 0]);
+        assert_eq!(divide_bar(&[50, 25, 25], 100, 20), [10, 5, 5]);
+        assert_eq!(divide_bar(&[1, 1, 1], 3, 10), [4, 3, 3]);
+        assert_eq!(divide_bar(&[4, 2, 2], 80, 10), [1, 0, 0]);
+        assert_eq!(divide_bar(&[0, 1, 0], 1_000_000, 10), [0, 1, 0]);
+        assert_eq!(divide_bar(&[0, 0], 100, 10), [0, 0]);
+        assert_eq!(divide_bar(&[], 0, 10), [0; 0]);
     }
 }

@@ -46,7 +46,7 @@ pub(crate) fn divide(
 ) -> WindowParts {
     let rises = find_rises(start, requests, observations);
     // The median, because a day on another machine is one large rise.
-    let usual = usual_rate(&rises);
+    let usual = median_rate(&rises);
     let mut parts = WindowParts {
         of_requests: vec![0.0; requests.len()],
         unattributed: 0.0,
@@ -69,7 +69,7 @@ pub(crate) fn divide(
 struct Rise {
     percent: f64,
     weight: f64,
-    /// True if nothing is known of the time before it, so that it tells nothing of the usual rate.
+    /// True if the use before it is unknown, so that it is left out of the usual rate.
     is_first: bool,
     requests: Range<usize>,
 }
@@ -106,7 +106,7 @@ fn find_rises(
 }
 
 /// Returns the median rise per weight; `None` if none is known.
-fn usual_rate(rises: &[Rise]) -> Option<f64> {
+fn median_rate(rises: &[Rise]) -> Option<f64> {
     let with_requests = rises
         .iter()
         .filter(|rise| rise.weight > 0.0 && !rise.is_first);
@@ -118,7 +118,7 @@ fn usual_rate(rises: &[Rise]) -> Option<f64> {
 }
 
 /// Returns the time at which the window is used up at the pace since its start; `None` if it is reset before.
-pub(crate) fn exhausted_at(
+pub(crate) fn forecast_exhaustion(
     window: &Range<DateTime<Utc>>,
     used: UsedPercent,
 ) -> Option<DateTime<Utc>> {
@@ -148,7 +148,7 @@ pub(crate) enum Pace {
 
 /// Returns the forecast of a window that was observed at `observed_at`. `None` if the window has ended, if its
 /// start is not known, or if the observation is older than the time that it forecasts.
-pub(crate) fn pace(
+pub(crate) fn forecast_pace(
     window: &Window,
     observed_at: DateTime<Utc>,
     now: DateTime<Utc>,
@@ -165,7 +165,7 @@ pub(crate) fn pace(
         at: observed_at,
         percent: window.used_percent,
     };
-    match exhausted_at(&(start..end), used) {
+    match forecast_exhaustion(&(start..end), used) {
         None => Some(Pace::Lasts),
         Some(at) => (at > now).then_some(Pace::ExhaustedAt(at)),
     }
@@ -233,10 +233,16 @@ mod tests {
     #[test]
     fn a_forecast_follows_the_pace_since_the_start() {
         let window = minute(0)..minute(100);
-        assert_eq!(exhausted_at(&window, used(20, 40.0)), Some(minute(50)));
-        assert_eq!(exhausted_at(&window, used(20, 10.0)), None);
-        assert_eq!(exhausted_at(&window, used(20, 100.0)), Some(minute(20)));
-        assert_eq!(exhausted_at(&window, used(0, 5.0)), None);
+        assert_eq!(
+            forecast_exhaustion(&window, used(20, 40.0)),
+            Some(minute(50))
+        );
+        assert_eq!(forecast_exhaustion(&window, used(20, 10.0)), None);
+        assert_eq!(
+            forecast_exhaustion(&window, used(20, 100.0)),
+            Some(minute(20))
+        );
+        assert_eq!(forecast_exhaustion(&window, used(0, 5.0)), None);
     }
 
     #[test]
@@ -247,7 +253,7 @@ mod tests {
             used_percent,
             resets_at: Some(minute(100).fixed_offset()),
         };
-        let pace = |used, seen, now| pace(&window(used), minute(seen), minute(now));
+        let pace = |used, seen, now| forecast_pace(&window(used), minute(seen), minute(now));
         assert_eq!(pace(10.0, 20, 30), Some(Pace::Lasts));
         assert_eq!(pace(40.0, 20, 30), Some(Pace::ExhaustedAt(minute(50))));
         assert_eq!(pace(40.0, 20, 50), None);
@@ -255,7 +261,7 @@ mod tests {
         assert_eq!(pace(100.0, 20, 100), None);
         assert_eq!(pace(10.0, 0, 5), None);
         assert_eq!(
-            super::pace(
+            forecast_pace(
                 &Window {
                     resets_at: None,
                     ..window(1.0)

@@ -180,7 +180,7 @@ pub(super) fn run_backup(
         shown_bytes: 0,
         last: BackupStatus::default(),
     };
-    restic.lines(folder, &args, |line| {
+    restic.run_lines(folder, &args, |line| {
         match serde_json::from_slice::<BackupLine>(line) {
             Ok(BackupLine::Status(status)) => meter.update(status),
             Ok(BackupLine::Summary(summary)) => {

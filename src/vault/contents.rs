@@ -44,13 +44,13 @@ impl SnapshotContents {
     /// program holds no Codex home.
     pub(crate) fn read(restic: &Restic, snapshot: &Snapshot) -> Result<Self, VaultError> {
         if snapshot.tags.is_none() {
-            return Self::of_plain_backup(restic, snapshot);
+            return Self::read_plain_backup(restic, snapshot);
         }
         let path = format!("/{MANIFEST_NAME}");
         let manifest = restic.dump(snapshot, path.as_ref(), |stream| {
             let id = Path::new(snapshot.short_id());
             let manifest = manifest_members::parse(id, stream, MAX_PACKED_MANIFEST_BYTES)?;
-            check_entries(&manifest).map_err(|e| e.of(id))?;
+            check_entries(&manifest).map_err(|e| e.with_path(id))?;
             Ok(manifest)
         });
         let manifest = manifest.map_err(|e| e.about_snapshot(snapshot.short_id()))?;
@@ -82,7 +82,7 @@ impl SnapshotContents {
     }
 
     /// Returns true if a file, folder or link is at `path` or below it.
-    pub(crate) fn has(&self, path: &Path) -> bool {
+    pub(crate) fn has_path(&self, path: &Path) -> bool {
         let manifest = &self.manifest;
         let folders = manifest.folders.iter().map(|folder| folder.path.clone());
         let links = manifest.links.iter().map(|link| link.path.clone());
@@ -92,7 +92,7 @@ impl SnapshotContents {
     }
 
     /// Returns the argument of restic for a path of the home: absolute, with slashes.
-    pub(crate) fn rooted(&self, path: &Path) -> OsString {
+    pub(crate) fn restic_path(&self, path: &Path) -> OsString {
         let mut rooted = OsString::new();
         for name in &self.home.join(path) {
             rooted.push("/");
@@ -104,11 +104,11 @@ impl SnapshotContents {
         rooted
     }
 
-    fn of_plain_backup(restic: &Restic, snapshot: &Snapshot) -> Result<Self, VaultError> {
+    fn read_plain_backup(restic: &Restic, snapshot: &Snapshot) -> Result<Self, VaultError> {
         let mut nodes = Vec::new();
         for_each_node(restic, &snapshot.id, |node| nodes.push(node))?;
         let root = find_home(&nodes).ok_or_else(|| {
-            snapshot.no_path("a folder with sessions, history.jsonl or auth.json")
+            snapshot.no_path_error("a folder with sessions, history.jsonl or auth.json")
         })?;
         let mut contents = Self {
             manifest: ArchiveManifest {
@@ -123,7 +123,7 @@ impl SnapshotContents {
         let scope = CaptureScope::new(&root, BackupMode::Full);
         for node in &nodes {
             let name = Path::new(&node.path).strip_prefix(&root);
-            if let Some(name) = name.ok().and_then(|name| EntryName::of_path(name).ok()) {
+            if let Some(name) = name.ok().and_then(|name| EntryName::from_path(name).ok()) {
                 contents.add(node, name, &scope);
             }
         }

@@ -57,7 +57,7 @@ impl Progress for ThreePasses<'_> {
 ///
 /// # Errors
 /// restic fails, the snapshot differs from its manifest, or the disk is full.
-pub(crate) fn drill(
+pub(crate) fn run_drill(
     restic: &Restic,
     snapshot: &Snapshot,
     options: &DrillOptions<'_>,

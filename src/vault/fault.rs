@@ -90,7 +90,7 @@ const RETRY: &str = "returned error, retrying after ";
 
 impl Fault {
     /// Returns the fault of a restic that ended with `code`, or by a signal, and wrote `stderr`.
-    pub(crate) fn of(code: Option<i32>, stderr: &str) -> Self {
+    pub(crate) fn classify(code: Option<i32>, stderr: &str) -> Self {
         let text = stderr.to_lowercase();
         let by_text = MESSAGES
             .iter()
@@ -126,8 +126,8 @@ impl fmt::Display for Fault {
 }
 
 /// Returns the message of restic in one line, without its advice and without secrets.
-pub(crate) fn reason(stderr: &str) -> String {
-    let lines: Vec<String> = stderr.lines().map(plain_message).collect();
+pub(crate) fn extract_reason(stderr: &str) -> String {
+    let lines: Vec<String> = stderr.lines().map(parse_message).collect();
     let is_advice = |line: &str| {
         line.is_empty()
             || line.starts_with("Is there a repository")
@@ -153,7 +153,7 @@ pub(crate) fn is_unreachable(stderr: &str) -> bool {
 }
 
 /// Returns the reason of the last attempt that restic retries, without secrets.
-pub(crate) fn retry_reason(stderr: &str) -> Option<String> {
+pub(crate) fn last_retry_reason(stderr: &str) -> Option<String> {
     let mut attempts = stderr.lines().rev().filter_map(|line| {
         let (_, rest) = line.split_once(RETRY)?;
         Some(rest.split_once(": ")?.1)
@@ -162,7 +162,7 @@ pub(crate) fn retry_reason(stderr: &str) -> Option<String> {
 }
 
 /// Returns the message in a line of standard error. With `--json`, restic 0.17 and newer print JSON there.
-fn plain_message(line: &str) -> String {
+fn parse_message(line: &str) -> String {
     let json: Option<serde_json::Value> = serde_json::from_str(line).ok();
     let message = json.as_ref().and_then(|json| {
         let message = json
@@ -235,36 +235,39 @@ mod tests {
             ),
             ("Fatal: something new\n", Fault::Other),
         ] {
-            assert_eq!(Fault::of(Some(1), text), fault, "{text}");
+            assert_eq!(Fault::classify(Some(1), text), fault, "{text}");
         }
-        assert_eq!(Fault::of(Some(12), "Fatal: nope"), Fault::WrongPassword);
+        assert_eq!(
+            Fault::classify(Some(12), "Fatal: nope"),
+            Fault::WrongPassword
+        );
     }
 
     #[test]
     fn a_reason_is_one_line_without_advice_and_without_secrets() {
         let text = "unable to create lock\nlock was created at 2026\nstorage ID d9\nthe `unlock` command can be used\n";
-        assert_eq!(reason(text), "unable to create lock");
+        assert_eq!(extract_reason(text), "unable to create lock");
         let text = "Fatal: unable to open config file: Head \"http://me:secret@host/config\": refused\nIs there a repository at the following location?\nrest:http://me:secret@host/\n";
         assert_eq!(
-            reason(text),
+            extract_reason(text),
             "unable to open config file: Head \"http://[redacted]@host/config\": refused"
         );
         // As printed by restic 0.19.1.
         let text = "Stat(<config/>) returned error, retrying after 739.8ms: Head \"http://:***@h:9/config\": dial tcp 127.0.0.1:9: connect: connection refused\n";
         assert!(!is_unreachable(&text.repeat(3)) && is_unreachable(&text.repeat(4)));
-        let retried = retry_reason(text).unwrap();
+        let retried = last_retry_reason(text).unwrap();
         assert_eq!(
             retried,
             "Head \"http://[redacted]@h:9/config\": dial tcp 127.0.0.1:9: connect: connection refused"
         );
-        assert_eq!(Fault::of(Some(1), &retried), Fault::Network);
-        assert_eq!(retry_reason("Fatal: wrong password"), None);
+        assert_eq!(Fault::classify(Some(1), &retried), Fault::Network);
+        assert_eq!(last_retry_reason("Fatal: wrong password"), None);
         let text = "Fatal: unable to open repository at rest:https://a-token-without-a-name-9f8e7d@h/: OPENAI_API_KEY=sk-abcdefghijklmnopqrstuvwxyz012345";
         assert_eq!(
-            reason(text),
+            extract_reason(text),
             "unable to open repository at rest:https://[redacted]@h/: OPENAI_API_KEY=[redacted]"
         );
         let json = r#"{"message_type":"exit_error","code":12,"message":"Fatal: wrong password or no key found"}"#;
-        assert_eq!(reason(json), "wrong password or no key found");
+        assert_eq!(extract_reason(json), "wrong password or no key found");
     }
 }

@@ -25,5 +25,5 @@ pub(crate) fn staging_folder(manager_home: &Path) -> PathBuf {
 pub(crate) fn create_staging(manager_home: &Path) -> Result<Staging, IoError> {
     atomic::create_private_folder(manager_home)?;
     atomic::create_private_folder(&folder(manager_home))?;
-    Staging::inside(&staging_folder(manager_home))
+    Staging::create_in(&staging_folder(manager_home))
 }

@@ -40,7 +40,7 @@ pub(crate) fn import(
 ) -> Result<ImportOutcome, VaultError> {
     let archive = ArchiveReader::open(path)?;
     let mut file = file_open::open(path).at("read", path)?;
-    let (digest, _) = hash::sha256_of(&mut file).at("read", path)?;
+    let (digest, _) = hash::hash_reader(&mut file).at("read", path)?;
     let is_same = |snapshot: &&Snapshot| {
         let tags = snapshot.tags.as_ref();
         tags.is_some_and(|tags| tags.imported.as_deref() == Some(&digest))
@@ -127,13 +127,13 @@ struct FolderSink<'a> {
 }
 
 impl FolderSink<'_> {
-    fn open_files(&self) -> MutexGuard<'_, HashMap<PathBuf, File>> {
+    fn lock_open_files(&self) -> MutexGuard<'_, HashMap<PathBuf, File>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns a handle on the file at `path`; creates it for the first chunk.
-    fn file(&self, path: &Path) -> Result<File, ArchiveError> {
-        let mut open = self.open_files();
+    fn open_file(&self, path: &Path) -> Result<File, ArchiveError> {
+        let mut open = self.lock_open_files();
         if let Some(file) = open.get(path) {
             return Ok(file.try_clone().at("write", path)?);
         }
@@ -158,13 +158,13 @@ impl Sink for FolderSink<'_> {
         bytes: &[u8],
     ) -> Result<(), ArchiveError> {
         let path = self.folder.join(entry.path.as_path());
-        let file = self.file(&path)?;
+        let file = self.open_file(&path)?;
         Ok(position::write_all_at(&file, bytes, offset).at("write", &path)?)
     }
 
     fn finish_file(&self, entry: &FileEntry) -> Result<(), ArchiveError> {
         let path = self.folder.join(entry.path.as_path());
-        if let Some(file) = self.open_files().remove(&path) {
+        if let Some(file) = self.lock_open_files().remove(&path) {
             drop(file);
             set_attributes(&path, entry.mode, entry.mtime)?;
         }

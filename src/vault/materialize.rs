@@ -32,7 +32,7 @@ pub(crate) fn materialize(
 ) -> Result<(TempFile, FinishedArchive), VaultError> {
     progress.expect_bytes(contents.manifest.files.bytes());
     let names = contents.manifest.files.names();
-    let mut file = TempFile::inside(folder)?;
+    let mut file = TempFile::create_in(folder)?;
     let path = file.path().to_path_buf();
     let out = file.file().try_clone().at("write", &path)?;
     let packed = pack::pack(out, &path, compression, None, names, |writer| {
@@ -98,7 +98,7 @@ impl Repacker<'_, '_, '_> {
         Ok(())
     }
 
-    fn damaged(&self, detail: String) -> ArchiveError {
+    fn damage_error(&self, detail: String) -> ArchiveError {
         ArchiveError::damaged(Path::new(self.id), detail)
     }
 
@@ -111,10 +111,10 @@ impl Repacker<'_, '_, '_> {
         root: &Path,
         archive: &Path,
     ) -> Result<(), VaultError> {
-        let place = self.contents.rooted(root);
-        let listed = EntryName::of_path(root)
+        let place = self.contents.restic_path(root);
+        let listed = EntryName::from_path(root)
             .ok()
-            .and_then(|name| self.take(&name));
+            .and_then(|name| self.take_listed(&name));
         if let Some(listed) = listed {
             restic.dump(snapshot, &place, |content| {
                 Ok(self.add_file(&listed, content)?)
@@ -124,14 +124,14 @@ impl Repacker<'_, '_, '_> {
                 let mut add = |entry: RawEntry, content: &mut EntryContent<'_>| {
                     Ok(self.add_entry(&entry, content)?)
                 };
-                for_each_entry(stream, &mut add).map_err(|e| e.of(archive))?;
+                for_each_entry(stream, &mut add).map_err(|e| e.with_path(archive))?;
                 Ok(())
             })
         }
     }
 
     /// Returns the entry of a file that the manifest names and that was not added yet.
-    fn take(&mut self, name: &EntryName) -> Option<FileEntry> {
+    fn take_listed(&mut self, name: &EntryName) -> Option<FileEntry> {
         let position = self.missing.remove(name)?;
         self.contents.manifest.files.get(position)
     }
@@ -147,12 +147,12 @@ impl Repacker<'_, '_, '_> {
             .as_path()
             .strip_prefix(&self.contents.home)
             .ok()
-            .and_then(|path| EntryName::of_path(path).ok())
-            .and_then(|name| self.take(&name));
+            .and_then(|path| EntryName::from_path(path).ok())
+            .and_then(|name| self.take_listed(&name));
         match listed {
             None => Ok(()),
             Some(listed) if matches!(entry.kind, RawKind::File) => self.add_file(&listed, content),
-            Some(listed) => Err(self.damaged(format!("{} is not a file", listed.path))),
+            Some(listed) => Err(self.damage_error(format!("{} is not a file", listed.path))),
         }
     }
 
@@ -164,7 +164,7 @@ impl Repacker<'_, '_, '_> {
         };
         if !self.writer.add_file(file, content)? {
             let name = &listed.path;
-            return Err(self.damaged(format!("{name} is shorter than in the manifest")));
+            return Err(self.damage_error(format!("{name} is shorter than in the manifest")));
         }
         self.progress.add_bytes(listed.size);
         Ok(())
@@ -173,7 +173,7 @@ impl Repacker<'_, '_, '_> {
     /// Returns the manifest without its lists of entries.
     fn finish(self) -> Result<ArchiveManifest, ArchiveError> {
         if let Some(name) = self.missing.keys().min() {
-            return Err(self.damaged(format!("{name} is missing")));
+            return Err(self.damage_error(format!("{name} is missing")));
         }
         let manifest = &self.contents.manifest;
         Ok(ArchiveManifest {

@@ -97,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn flags_precede_variables_precede_settings_precede_the_stored_file() {
+    fn password_sources_are_flags_then_variables_then_settings_then_the_stored_file() {
         let folder = tempfile::tempdir().unwrap();
         let env = Environment::default();
         let (mut flags, mut configured) = (NamedPassword::default(), NamedPassword::default());

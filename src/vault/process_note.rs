@@ -97,7 +97,7 @@ impl ProcessNote {
 }
 
 /// Returns the notes in `folder`, with the time of the start of each process.
-fn notes(folder: &Path) -> impl Iterator<Item = (PathBuf, DateTime<Utc>)> {
+fn list_notes(folder: &Path) -> impl Iterator<Item = (PathBuf, DateTime<Utc>)> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     entries.filter_map(|entry| {
         let started = entry.metadata().and_then(|meta| meta.modified()).ok()?;
@@ -107,7 +107,7 @@ fn notes(folder: &Path) -> impl Iterator<Item = (PathBuf, DateTime<Utc>)> {
 
 fn remove_old_notes(folder: &Path) {
     let oldest = Clock::System.now() - MAX_NOTE_AGE;
-    for (path, started) in notes(folder) {
+    for (path, started) in list_notes(folder) {
         if started < oldest && is_free(&path) {
             let _ = sharing::remove_file(path);
         }
@@ -116,7 +116,7 @@ fn remove_old_notes(folder: &Path) {
 
 /// Returns true if a noted `restic backup` runs, also one whose codex-manager was killed.
 pub(super) fn is_backup_running(vault_folder: &Path) -> bool {
-    notes(&vault_folder.join(FOLDER)).any(|(path, _)| {
+    list_notes(&vault_folder.join(FOLDER)).any(|(path, _)| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         name.starts_with(BACKUP_PREFIX) && !is_free(&path)
     })
@@ -125,7 +125,7 @@ pub(super) fn is_backup_running(vault_folder: &Path) -> bool {
 /// Returns true if a process that is noted in `vault_folder`, with the id `pid`, made a lock or refreshed it at
 /// `locked_at`, and is dead.
 fn is_of_dead_process(vault_folder: &Path, pid: u32, locked_at: DateTime<Utc>) -> bool {
-    notes(&vault_folder.join(FOLDER)).any(|(path, started)| {
+    list_notes(&vault_folder.join(FOLDER)).any(|(path, started)| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let age = locked_at - started;
         let is_maker = match name.trim_start_matches(BACKUP_PREFIX).split_once('-') {
@@ -175,7 +175,7 @@ fn may_be_of_this_host(lock: &RepositoryLock) -> bool {
 #[cfg(all(test, unix))]
 mod tests {
     use super::*;
-    use crate::io::lock::once_free;
+    use crate::io::lock::retry_until_free;
     use std::os::unix::process::ExitStatusExt;
     use std::process::{Child, Command, ExitStatus, Stdio};
 
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn only_locks_of_noted_dead_processes_are_dead() {
+    fn a_lock_is_dead_only_if_its_noted_process_has_ended() {
         let vault = tempfile::tempdir().unwrap();
         let is_dead = |pid: u32, minutes: i64| {
             let locked_at = Clock::System.now() + TimeDelta::minutes(minutes);
@@ -211,7 +211,7 @@ mod tests {
         child.kill().unwrap();
         let status = child.wait().unwrap();
         note.close(&end(status));
-        let dead = once_free(|| is_dead(pid, 0), |dead| !dead);
+        let dead = retry_until_free(|| is_dead(pid, 0), |dead| !dead);
         assert!(dead, "the note of a killed process remains");
         assert!(!is_backup_running(vault.path()));
         assert!(is_dead(pid, 120), "refreshed");
@@ -229,14 +229,14 @@ mod tests {
         let (_note, input) = ProcessNote::create(vault.path(), false).unwrap();
         assert!(!is_dead(0), "it runs");
         drop(input);
-        assert!(once_free(|| is_dead(0), |dead| !dead));
+        assert!(retry_until_free(|| is_dead(0), |dead| !dead));
         assert!(!is_dead(5));
     }
 
     #[test]
     fn notes_of_processes_that_ended_by_themselves_are_removed() {
         let vault = tempfile::tempdir().unwrap();
-        let count = || notes(&vault.path().join(FOLDER)).count();
+        let count = || list_notes(&vault.path().join(FOLDER)).count();
         // Exit codes 0, 1 and 130 as wait statuses.
         for (status, left) in [(0, 0), (1 << 8, 0), (INTERRUPTED << 8, 1)] {
             let (note, _input) = ProcessNote::create(vault.path(), false).unwrap();

@@ -106,7 +106,7 @@ impl Restic {
         // A signal is no evidence about the program, unlike output that is not that of restic.
         let is_killed = end.status.is_some_and(|status| status.code().is_none());
         if end.stop.is_some() || is_killed {
-            return Err(self.failure(&end));
+            return Err(self.end_error(&end));
         }
         let Some((found, version)) = read.ok().and_then(|_| parse_version(&text)) else {
             return Err(VaultError::NotRestic(self.program.clone()));
@@ -195,7 +195,7 @@ impl Restic {
         Ok((child, note))
     }
 
-    fn stopped(&self, stop: Stop) -> VaultError {
+    fn stop_error(&self, stop: Stop) -> VaultError {
         match stop {
             Stop::Interrupted => VaultError::Interrupted,
             Stop::NoProgress => VaultError::NoProgress(self.timeout.as_secs()),
@@ -203,20 +203,20 @@ impl Restic {
     }
 
     /// Returns the error of a restic that failed or was ended.
-    pub(super) fn failure(&self, end: &ChildEnd) -> VaultError {
-        match (end.stop, fault::retry_reason(&end.stderr)) {
+    pub(super) fn end_error(&self, end: &ChildEnd) -> VaultError {
+        match (end.stop, fault::last_retry_reason(&end.stderr)) {
             (Some(Stop::NoProgress), Some(reason)) => {
-                return self.error(Fault::of(Some(1), &reason), reason);
+                return self.error(Fault::classify(Some(1), &reason), reason);
             }
-            (Some(stop), _) => return self.stopped(stop),
+            (Some(stop), _) => return self.stop_error(stop),
             (None, _) => {}
         }
         let code = end.status.and_then(|status| status.code());
         let reason = match (code, end.stderr.trim()) {
             (None, "") => "ended by a signal".to_owned(),
-            _ => fault::reason(&end.stderr),
+            _ => fault::extract_reason(&end.stderr),
         };
-        self.error(Fault::of(code, &end.stderr), reason)
+        self.error(Fault::classify(code, &end.stderr), reason)
     }
 
     /// Returns an error about the repository.

@@ -31,11 +31,11 @@ impl Restic {
     /// # Errors
     /// restic fails or makes no progress, or the user interrupts.
     pub(crate) fn run(&self, args: &[&str]) -> Result<Vec<u8>, VaultError> {
-        self.retry_while_locked(|| self.output(args))
+        self.retry_while_locked(|| self.run_once(args))
     }
 
     /// As [`Restic::run`], but fails if the repository is locked.
-    fn output(&self, args: &[&str]) -> Result<Vec<u8>, VaultError> {
+    fn run_once(&self, args: &[&str]) -> Result<Vec<u8>, VaultError> {
         let (mut child, note) = self.start_noted(args, &mut self.command(args))?;
         let mut stdout = Vec::new();
         let read = (&mut child).take(MAX_OUTPUT_BYTES).read_to_end(&mut stdout);
@@ -45,7 +45,7 @@ impl Restic {
         }
         match end.status {
             Some(status) if status.success() && read.is_ok() => Ok(stdout),
-            _ => Err(self.failure(&end)),
+            _ => Err(self.end_error(&end)),
         }
     }
 
@@ -53,7 +53,7 @@ impl Restic {
     ///
     /// # Errors
     /// As [`Restic::run`], and output that is not such a document.
-    pub(crate) fn json<T: DeserializeOwned>(
+    pub(crate) fn run_json<T: DeserializeOwned>(
         &self,
         verb: &'static str,
         args: &[&str],
@@ -67,7 +67,7 @@ impl Restic {
     ///
     /// # Errors
     /// As [`Restic::run`]. A backup that could not read every file fails too.
-    pub(super) fn lines(
+    pub(super) fn run_lines(
         &self,
         folder: &Path,
         args: &[&str],
@@ -92,9 +92,9 @@ impl Restic {
             match end.status.and_then(|status| status.code()) {
                 Some(0) if end.stop.is_none() => Ok(()),
                 Some(INCOMPLETE) if end.stop.is_none() => {
-                    Err(self.error(Fault::Other, fault::reason(&end.stderr)))
+                    Err(self.error(Fault::Other, fault::extract_reason(&end.stderr)))
                 }
-                _ => Err(self.failure(&end)),
+                _ => Err(self.end_error(&end)),
             }
         })
     }
@@ -147,9 +147,9 @@ impl Restic {
             let end = child.finish();
             let is_success = end.status.is_some_and(|status| status.success());
             match (result, end.stop) {
-                (_, Some(_)) => Err(self.failure(&end)),
-                (Ok(_), None) if !is_success => Err(self.failure(&end)),
-                (Err(_), None) if is_at_end && !is_success => Err(self.failure(&end)),
+                (_, Some(_)) => Err(self.end_error(&end)),
+                (Ok(_), None) if !is_success => Err(self.end_error(&end)),
+                (Err(_), None) if is_at_end && !is_success => Err(self.end_error(&end)),
                 (result, None) => result,
             }
         })
@@ -158,9 +158,9 @@ impl Restic {
     /// Removes the locks of dead processes that this program started, and those that were not refreshed
     /// for half an hour. Removes none if another process with the host name of this machine may hold one.
     fn remove_dead_locks(&self) -> Result<(), VaultError> {
-        let listed = self.output(&["list", "locks", "--no-lock", "--quiet"])?;
+        let listed = self.run_once(&["list", "locks", "--no-lock", "--quiet"])?;
         for id in String::from_utf8_lossy(&listed).split_whitespace() {
-            let json = match self.output(&["cat", "lock", "--no-lock", "--quiet", id]) {
+            let json = match self.run_once(&["cat", "lock", "--no-lock", "--quiet", id]) {
                 Ok(json) => json,
                 Err(e @ (VaultError::Interrupted | VaultError::NoProgress(_))) => return Err(e),
                 // It was removed meanwhile.
@@ -173,7 +173,7 @@ impl Restic {
         }
         // restic removes only locks of this host whose process is dead, and stale ones. All of them were
         // checked above.
-        self.output(&["unlock"]).map(drop)
+        self.run_once(&["unlock"]).map(drop)
     }
 
     /// Runs `work`, and repeats it while another process holds a lock on the repository, until the

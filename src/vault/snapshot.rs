@@ -36,7 +36,7 @@ impl Snapshot {
     }
 
     /// Returns the error that the snapshot has nothing at `path`.
-    pub(crate) fn no_path(&self, path: impl Display) -> VaultError {
+    pub(crate) fn no_path_error(&self, path: impl Display) -> VaultError {
         VaultError::NoPath {
             snapshot: self.short_id().to_owned(),
             path: path.to_string(),
@@ -44,7 +44,7 @@ impl Snapshot {
     }
 
     /// Returns the snapshot for the retention rules, or `None` for a snapshot of another program.
-    pub(crate) fn candidate(&self) -> Option<RetentionCandidate> {
+    pub(crate) fn retention_candidate(&self) -> Option<RetentionCandidate> {
         let tags = self.tags.as_ref()?;
         let metadata = &tags.metadata;
         Some(RetentionCandidate {
@@ -75,7 +75,7 @@ pub(crate) fn short_id(id: &str) -> &str {
 /// restic fails.
 pub(crate) fn list(restic: &Restic) -> Result<Vec<Snapshot>, VaultError> {
     let listed: Option<Vec<Snapshot>> =
-        restic.json("snapshots", &["snapshots", "--json", "--no-lock"])?;
+        restic.run_json("snapshots", &["snapshots", "--json", "--no-lock"])?;
     let mut snapshots = listed.unwrap_or_default();
     snapshots.sort_by(|a, b| (a.time, &a.id).cmp(&(b.time, &b.id)));
     Ok(snapshots)
@@ -85,7 +85,7 @@ pub(crate) fn list(restic: &Restic) -> Result<Vec<Snapshot>, VaultError> {
 ///
 /// # Errors
 /// No snapshot or several snapshots match.
-pub(crate) fn by_id<'a>(
+pub(crate) fn find_by_id<'a>(
     snapshots: &'a [Snapshot],
     prefix: &str,
 ) -> Result<&'a Snapshot, VaultError> {
@@ -109,7 +109,7 @@ pub(crate) struct SnapshotPlace<'a> {
 
 /// Returns the newest snapshot of this program that `is_wanted` accepts, without safety backups. Prefers
 /// snapshots of the machine, then of its name, then of the home, then full ones.
-pub(crate) fn newest<'a>(
+pub(crate) fn find_newest<'a>(
     snapshots: &'a [Snapshot],
     place: SnapshotPlace<'_>,
     is_wanted: impl Fn(&Metadata) -> bool,
@@ -172,7 +172,7 @@ mod tests {
                 host: "vm",
                 home,
             };
-            newest(&all, place, |_| true).unwrap().id.clone()
+            find_newest(&all, place, |_| true).unwrap().id.clone()
         };
         assert_eq!(id(Some("a"), "/home"), "1");
         assert_eq!(id(Some("a"), "/third"), "2");
@@ -196,13 +196,22 @@ mod tests {
                 host,
                 ..SnapshotPlace::default()
             };
-            newest(&all, place, |_| true).unwrap().id.clone()
+            find_newest(&all, place, |_| true).unwrap().id.clone()
         };
         assert_eq!(id("laptop"), "aa1");
         assert_eq!(id("server"), "ab3");
-        assert_eq!(by_id(&all, "ab").unwrap().id, "ab3");
-        assert!(matches!(by_id(&all, "a"), Err(VaultError::Ambiguous(_, 3))));
-        assert!(matches!(by_id(&all, ""), Err(VaultError::Ambiguous(_, 4))));
-        assert!(matches!(by_id(&all, "x"), Err(VaultError::NoSnapshot(_))));
+        assert_eq!(find_by_id(&all, "ab").unwrap().id, "ab3");
+        assert!(matches!(
+            find_by_id(&all, "a"),
+            Err(VaultError::Ambiguous(_, 3))
+        ));
+        assert!(matches!(
+            find_by_id(&all, ""),
+            Err(VaultError::Ambiguous(_, 4))
+        ));
+        assert!(matches!(
+            find_by_id(&all, "x"),
+            Err(VaultError::NoSnapshot(_))
+        ));
     }
 }

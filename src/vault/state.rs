@@ -34,7 +34,7 @@ impl Document for VaultState {
     const SCHEMA: u64 = 1;
 }
 
-fn path(manager_home: &Path) -> PathBuf {
+fn state_path(manager_home: &Path) -> PathBuf {
     folder(manager_home).join("state.json")
 }
 
@@ -43,7 +43,7 @@ fn path(manager_home: &Path) -> PathBuf {
 /// # Errors
 /// The document cannot be read, or is of a newer version.
 pub(crate) fn read(manager_home: &Path) -> Result<VaultState, DocumentError> {
-    Ok(document::read(&path(manager_home))?
+    Ok(document::read(&state_path(manager_home))?
         .good()
         .unwrap_or_default())
 }
@@ -52,7 +52,7 @@ pub(crate) fn read(manager_home: &Path) -> Result<VaultState, DocumentError> {
 ///
 /// # Errors
 /// As [`update`].
-pub(crate) fn machine_id(manager_home: &Path) -> Result<String, DocumentError> {
+pub(crate) fn ensure_machine_id(manager_home: &Path) -> Result<String, DocumentError> {
     if let Some(id) = read(manager_home)?.machine {
         return Ok(id);
     }
@@ -72,5 +72,5 @@ pub(crate) fn update(
     change: impl FnOnce(&mut VaultState),
 ) -> Result<(), DocumentError> {
     let lock = folder(manager_home).join(".state.lock");
-    document::update(&path(manager_home), &lock, change).map(drop)
+    document::update(&state_path(manager_home), &lock, change).map(drop)
 }

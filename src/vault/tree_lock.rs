@@ -41,7 +41,7 @@ impl TreeLock {
         let folder = folder(manager_home);
         atomic::create_private_folder(manager_home)?;
         atomic::create_private_folder(&folder)?;
-        let lock = FileLock::exclusive_unless_interrupted(&folder.join(LOCK))?;
+        let lock = FileLock::acquire_unless_interrupted(&folder.join(LOCK))?;
         let since = Instant::now();
         // The lock of a killed codex-manager is free, but its restic runs on.
         while is_backup_running(&folder) {
@@ -81,20 +81,22 @@ pub(crate) fn remove_leftovers(manager_home: &Path) -> Result<(), IoError> {
     let unremoved = staging::remove_stale_temps(&staging_folder(manager_home));
     unremoved.into_iter().next().map_or(Ok(()), Err)?;
     let folder = folder(manager_home);
-    if find(&folder).is_empty() {
+    if find_removable(&folder).is_empty() {
         return Ok(());
     }
-    let Ok(_lock) = FileLock::try_exclusive(&folder.join(LOCK)) else {
+    let Ok(_lock) = FileLock::try_acquire(&folder.join(LOCK)) else {
         return Ok(());
     };
     if is_backup_running(&folder) {
         return Ok(());
     }
     // A backup may have ended meanwhile.
-    find(&folder).iter().try_for_each(|path| tree::remove(path))
+    find_removable(&folder)
+        .iter()
+        .try_for_each(|path| tree::remove(path))
 }
 
-fn find(folder: &Path) -> Vec<PathBuf> {
+fn find_removable(folder: &Path) -> Vec<PathBuf> {
     let root = folder.join(TREE);
     let entries = fs::read_dir(&root).into_iter().flatten().flatten();
     let copies = entries.filter(|entry| {

@@ -8,7 +8,7 @@ use crate::error::{CommandError, Result};
 use crate::inventory::accounts;
 use crate::inventory::cooldown::{self, CooldownFile};
 use crate::inventory::remedies;
-use crate::io::ansi::printable_line;
+use crate::io::ansi::to_printable_line;
 use crate::io::clock::{Timestamp, Zone};
 use crate::quota::account::{Account, AccountEntry};
 use crate::quota::state::{self, AccountState, Cause, Verdict};
@@ -58,12 +58,12 @@ pub(crate) fn quota_json(
     seen: Option<&Observation>,
     context: &Context,
 ) -> JsonObject<impl JsonFields + use<>> {
-    let seen = seen.map(|seen| in_zone(seen, context.zone()));
+    let seen = seen.map(|seen| convert_to_zone(seen, context.zone()));
     windows::quota_json(seen.as_ref())
 }
 
 /// Returns an observation with the offset of `zone`: stored resets may have that of another zone.
-fn in_zone(observation: &Observation, zone: Zone) -> Observation {
+fn convert_to_zone(observation: &Observation, zone: Zone) -> Observation {
     let mut local = observation.clone();
     let windows = local.windows.iter_mut().map(|window| &mut window.resets_at);
     let cap = local.spend_cap.iter_mut().map(|cap| &mut cap.resets_at);
@@ -80,21 +80,21 @@ pub(crate) fn local_rfc3339<Z: TimeZone>(at: &DateTime<Z>, context: &Context) ->
 
 /// Formats a time as "Tue 24 Nov 15:55, in 3 d 4 h".
 pub(crate) fn full_time<Z: TimeZone>(at: &DateTime<Z>, context: &Context) -> String {
-    time::full(&at.to_utc(), context.zone(), &context.now())
+    time::format_full(&at.to_utc(), context.zone(), &context.now())
 }
 
 /// Formats a time as "Tue 24 Nov 15:55".
 pub(crate) fn absolute_time<Z: TimeZone>(at: &DateTime<Z>, context: &Context) -> String {
-    time::absolute(&at.to_utc(), context.zone(), &context.now())
+    time::format_absolute(&at.to_utc(), context.zone(), &context.now())
 }
 
 /// Formats a time as "in 3 d 4 h", "5 min ago" or "now".
 pub(crate) fn relative_time<Z: TimeZone>(at: &DateTime<Z>, context: &Context) -> String {
-    time::relative(&at.to_utc(), &context.now())
+    time::format_relative(&at.to_utc(), &context.now())
 }
 
 /// Returns the time of a number of milliseconds since 1970, formatted by [`local_rfc3339`].
-pub(crate) fn local_ms(ms: Option<i64>, context: &Context) -> Option<String> {
+pub(crate) fn format_local_ms(ms: Option<i64>, context: &Context) -> Option<String> {
     let at = DateTime::from_timestamp_millis(ms?)?;
     Some(local_rfc3339(&at, context))
 }
@@ -111,7 +111,7 @@ pub(crate) fn entry_label(entry: &AccountEntry) -> String {
 
 /// Replaces characters that steer the terminal, because the text is from a file.
 pub(crate) fn printable(text: &str) -> String {
-    printable_line(text).into_owned()
+    to_printable_line(text).into_owned()
 }
 
 /// Returns the first 13 characters of a conversation's id (a `UUIDv7`), which encode its creation time in
@@ -133,8 +133,8 @@ pub(crate) fn style_of(state: AccountState) -> Style {
 ///
 /// # Errors
 /// `cooldown.json` was written by a newer version or cannot be read.
-pub(crate) fn known_accounts(context: &Context) -> Result<Vec<Account>> {
-    Ok(accounts_with_live(context, load_cooldown(context)?))
+pub(crate) fn read_known_accounts(context: &Context) -> Result<Vec<Account>> {
+    Ok(list_with_live_account(context, load_cooldown(context)?))
 }
 
 /// Reads the last known figures from `cooldown.json`, and prints the warnings of that.
@@ -152,15 +152,17 @@ pub(crate) fn load_cooldown(context: &Context) -> Result<CooldownFile> {
 ///
 /// # Errors
 /// A document was written by a newer version or cannot be read.
-pub(crate) fn accounts_and_profiles(context: &Context) -> Result<(Vec<Account>, Vec<Profile>)> {
+pub(crate) fn read_accounts_and_profiles(
+    context: &Context,
+) -> Result<(Vec<Account>, Vec<Profile>)> {
     let mut file = load_cooldown(context)?;
     let profiles = context.profiles().list()?;
     file.set_profiles(&profiles);
-    Ok((accounts_with_live(context, file), profiles))
+    Ok((list_with_live_account(context, file), profiles))
 }
 
 /// Returns the accounts of a loaded `cooldown.json`, and the live one.
-pub(crate) fn accounts_with_live(context: &Context, file: CooldownFile) -> Vec<Account> {
+pub(crate) fn list_with_live_account(context: &Context, file: CooldownFile) -> Vec<Account> {
     let live = read_login(context.codex_home()).unwrap_or_else(|e| {
         context.warn(format_args!("{e}: {}", e.source));
         AuthFile::Missing
@@ -170,7 +172,7 @@ pub(crate) fn accounts_with_live(context: &Context, file: CooldownFile) -> Vec<A
 
 /// Returns how to get the first archive: by a backup, or without a Codex home, where a backup fails, by
 /// signing in.
-pub(crate) fn first_archive(context: &Context) -> String {
+pub(crate) fn suggest_first_archive(context: &Context) -> String {
     if context.codex_home().is_dir() {
         "create one with: codex-manager backup".into()
     } else {
@@ -178,15 +180,15 @@ pub(crate) fn first_archive(context: &Context) -> String {
     }
 }
 
-/// Returns how to get the first profile on this machine; see [`remedies::first_login`].
+/// Returns how to get the first profile on this machine; see [`remedies::first_login_advice`].
 pub(crate) fn first_login(context: &Context) -> String {
     let program = context.settings.codex_bin.as_deref();
-    remedies::first_login(context.codex_home(), program, &context.env)
+    remedies::first_login_advice(context.codex_home(), program, &context.env)
 }
 
 /// Returns how to sign in to the Codex home: through Codex, or with the last saved login.
-pub(crate) fn sign_in(context: &Context) -> String {
-    let saved = remedies::saved_login(context.codex_home(), context.manager_home());
+pub(crate) fn suggest_sign_in(context: &Context) -> String {
+    let saved = remedies::saved_login_command(context.codex_home(), context.manager_home());
     match saved {
         Some(command) => format!("sign in: codex login; or restore the last login: {command}"),
         None if context.find_codex().is_err() => {
@@ -208,7 +210,7 @@ pub(crate) fn warn_not_recorded(
     ui: &Ui,
     failures: impl IntoIterator<Item: Into<CommandError>>,
 ) -> bool {
-    let messages = failures.into_iter().map(|e| e.into().in_one_line());
+    let messages = failures.into_iter().map(|e| e.into().to_one_line());
     let mut messages: Vec<String> = messages.collect();
     // Two records can fail on the same file.
     messages.dedup();

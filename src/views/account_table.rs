@@ -45,10 +45,10 @@ pub(crate) fn print_accounts<'a>(
 ) {
     let rows: Vec<_> = rows.collect();
     // One email can have several workspaces, each with its own quota.
-    let names = AccountNames::of(rows.iter().map(|(account, _)| &account.entry));
+    let names = AccountNames::from_entries(rows.iter().map(|(account, _)| &account.entry));
     let mut table = Table::new(&context.ui, COLUMNS);
     for (account, verdict) in &rows {
-        table.row(cells(account, verdict, &names, context));
+        table.add_row(build_row(account, verdict, &names, context));
     }
     table.print(&context.ui);
     if rows.iter().any(|(account, _)| lacks_login(account)) {
@@ -65,7 +65,7 @@ fn lacks_login(account: &Account) -> bool {
     !account.current && !matches!(account.login, Ok | Unknown | Moved)
 }
 
-fn cells(
+fn build_row(
     account: &Account,
     verdict: &Verdict,
     names: &AccountNames,
@@ -90,7 +90,7 @@ fn cells(
         next,
         at,
         short_window_cell(entry, context),
-        Cell::plain(note(entry, verdict, context)),
+        Cell::plain(format_note(entry, verdict, context)),
         login_cell(account),
         seen_cell(entry, context)
             .value(figures_at.map_or(String::new(), |at| local_rfc3339(at, context))),
@@ -125,8 +125,8 @@ fn weekly_cell(entry: &AccountEntry, context: &Context) -> Cell {
     let Some(window) = weekly else {
         return Cell::plain("");
     };
-    let left = state::left(window, &context.now());
-    let text = format!("{} {left:>3.0} %", windows::bar(left));
+    let left = state::percent_left(window, &context.now());
+    let text = format!("{} {left:>3.0} %", windows::draw_bar(left));
     Cell::new(windows::style_of(left), text).value(format_args!("{left:.0}"))
 }
 
@@ -137,7 +137,7 @@ fn short_window_cell(entry: &AccountEntry, context: &Context) -> Cell {
     let Some(window) = seen.and_then(|seen| seen.windows.iter().find(is_short)) else {
         return Cell::plain("");
     };
-    let left = state::left(window, &context.now());
+    let left = state::percent_left(window, &context.now());
     let style = windows::style_of(left);
     Cell::new(style, format!("{left:.0} %")).value(format_args!("{left:.0}"))
 }
@@ -147,7 +147,7 @@ fn short_window_cell(entry: &AccountEntry, context: &Context) -> Cell {
 fn next_cells(entry: &AccountEntry, verdict: &Verdict, context: &Context) -> [Cell; 2] {
     match next_change(entry, verdict, context) {
         Some(at) => [
-            Cell::plain(time::duration(at.to_utc() - context.now()))
+            Cell::plain(time::format_duration(at.to_utc() - context.now()))
                 .value(local_rfc3339(&at, context)),
             Cell::plain(absolute_time(&at, context)),
         ],
@@ -158,7 +158,8 @@ fn next_cells(entry: &AccountEntry, verdict: &Verdict, context: &Context) -> [Ce
     }
 }
 
-/// Returns the end of a cooldown. For any other account: the weekly reset if it is ahead, else the earliest reset that is.
+/// Returns the end of a cooldown. For any other account, returns the next weekly reset, else the earliest reset of
+/// another window that is ahead.
 pub(crate) fn next_change(
     entry: &AccountEntry,
     verdict: &Verdict,
@@ -177,7 +178,7 @@ pub(crate) fn next_change(
 }
 
 /// Returns what is unusual: a spending limit, a hold, other limits, figures of an ended window.
-fn note(entry: &AccountEntry, verdict: &Verdict, context: &Context) -> String {
+fn format_note(entry: &AccountEntry, verdict: &Verdict, context: &Context) -> String {
     let mut notes = Vec::new();
     if let Some(Cause::Capped(cap)) = &verdict.cause {
         notes.push(cap.describe().to_owned());
@@ -201,13 +202,13 @@ fn note(entry: &AccountEntry, verdict: &Verdict, context: &Context) -> String {
         w.limit_id != CODEX_LIMIT || !is_shown
     });
     notes.extend(others.map(|window| {
-        let left = state::left(window, &now);
+        let left = state::percent_left(window, &now);
         format!("{} {left:.0} %", windows::label(window))
     }));
     notes.join(", ")
 }
 
-/// Returns the state of a login that is not at hand.
+/// Returns the state of a login, empty if it is usable or unknown.
 fn login_cell(account: &Account) -> Cell {
     let text = match account.login {
         LoginState::Ok | LoginState::Unknown => "",
@@ -239,7 +240,7 @@ pub(crate) struct AccountNames(Vec<AccountEntry>);
 
 impl AccountNames {
     /// Collects the accounts that are listed together.
-    pub(crate) fn of<'a>(entries: impl IntoIterator<Item = &'a AccountEntry>) -> Self {
+    pub(crate) fn from_entries<'a>(entries: impl IntoIterator<Item = &'a AccountEntry>) -> Self {
         Self(entries.into_iter().cloned().collect())
     }
 

@@ -29,7 +29,7 @@ impl ConversationParts {
     /// Finds the parts of a conversation.
     pub(crate) fn find(session: &NamedConversation, context: &Context) -> Self {
         let home = context.codex_home();
-        let chain = ThreadChain::of(home, &session.id, &session.rollout);
+        let chain = ThreadChain::read(home, &session.id, &session.rollout);
         Self {
             list: chain.parts,
             missing_parent: chain.missing.map(|id| printable(&id)),
@@ -42,14 +42,14 @@ impl ConversationParts {
         self
     }
 
-    /// Returns the metadata of the first rollout of the conversation itself.
-    pub(crate) fn head(&self) -> Option<SessionMeta> {
+    /// Reads the metadata of the first rollout of the conversation itself. `None` if it cannot be read.
+    pub(crate) fn read_head(&self) -> Option<SessionMeta> {
         let first = self.list.last()?.slices.first()?;
-        rollout::head(&first.path).ok().flatten()
+        rollout::read_head(&first.path).ok().flatten()
     }
 
     /// Returns the id of the conversation that this one continues.
-    pub(crate) fn continued(&self) -> Option<String> {
+    pub(crate) fn continued_id(&self) -> Option<String> {
         let parent = self.list.iter().rev().nth(1);
         let parent = parent.map(|part| printable(&part.id));
         parent.or_else(|| self.missing_parent.clone())
@@ -69,7 +69,7 @@ impl ConversationParts {
         let missing = self.missing_parent.clone().map(PartMark::Missing);
         let mut goes_on = missing.is_none_or(|mark| each(TranscriptPiece::Mark(mark)));
         for part in &self.list {
-            let mark = self.mark(part).filter(|_| goes_on);
+            let mark = self.part_mark(part).filter(|_| goes_on);
             goes_on = goes_on && mark.is_none_or(|mark| each(TranscriptPiece::Mark(mark)));
             if !goes_on {
                 break;
@@ -84,7 +84,7 @@ impl ConversationParts {
     }
 
     /// Returns the mark before a part; `None` if it is the only one.
-    fn mark(&self, part: &ThreadPart) -> Option<PartMark> {
+    fn part_mark(&self, part: &ThreadPart) -> Option<PartMark> {
         let is_own = self.list.last() == Some(part);
         let mark = if is_own {
             PartMark::Own

@@ -56,11 +56,11 @@ impl LaunchedUsages {
     }
 
     /// Returns the newest usage of an account.
-    pub(crate) fn of(&self, entry: &AccountEntry) -> Option<SessionUsage> {
+    pub(crate) fn newest_usage(&self, entry: &AccountEntry) -> Option<SessionUsage> {
         self.running
             .iter()
             .filter(|record| record.identity.is_same(&entry.identity))
-            .filter_map(settle::usage_of)
+            .filter_map(settle::newest_usage)
             .chain(entry.session.clone())
             .max_by_key(|usage| usage.captured_at)
     }
@@ -79,7 +79,7 @@ pub(crate) fn usage_json(usage: &SessionUsage, context: &Context) -> impl Serial
 
 /// Formats usage as "launched conversation 01a1fd3e, 5 min ago: weekly 9 % left". Returns `None` without
 /// windows.
-pub(crate) fn usage_sentence(usage: &SessionUsage, context: &Context) -> Option<String> {
+pub(crate) fn format_usage(usage: &SessionUsage, context: &Context) -> Option<String> {
     let windows: Vec<_> = usage
         .windows
         .iter()

@@ -1,7 +1,7 @@
 //! The formats of an export.
 
 use crate::context::Context;
-use crate::conversations::html::{HtmlWriter, PageHead, page_start};
+use crate::conversations::html::{HtmlWriter, PageHead, format_page_start};
 use crate::conversations::markdown::MarkdownWriter;
 use crate::conversations::named_conversation::NamedConversation;
 use crate::conversations::transcript::TranscriptEntry;
@@ -21,8 +21,8 @@ pub(crate) enum ExportFormatter<F> {
 }
 
 impl<F: Fn(&DateTime<Utc>) -> String> ExportFormatter<F> {
-    /// `safe` redacts a text.
-    pub(crate) fn head(
+    /// Returns the beginning of the document. `safe` redacts a text.
+    pub(crate) fn format_head(
         &self,
         session: &NamedConversation,
         parts: &ConversationParts,
@@ -30,37 +30,37 @@ impl<F: Fn(&DateTime<Utc>) -> String> ExportFormatter<F> {
         safe: &mut dyn FnMut(&str) -> String,
     ) -> String {
         match self {
-            Self::Markdown(_) => safe(&transcript_text::head(session, parts)),
+            Self::Markdown(_) => safe(&transcript_text::format_head(session, parts)),
             Self::Html(_) => {
-                let mut head = page_head(session, parts, context);
+                let mut head = build_page_head(session, parts, context);
                 head.title = safe(&head.title);
                 for (_, value) in &mut head.facts {
                     *value = safe(value);
                 }
-                page_start(&head, "")
+                format_page_start(&head, "")
             }
-            Self::Json(_) => json_head(session, parts, safe),
+            Self::Json(_) => format_json_head(session, parts, safe),
         }
     }
 
-    /// Returns a piece of the conversation.
-    pub(crate) fn piece(&mut self, piece: TranscriptPiece<'_>) -> String {
+    /// Formats the next piece of the conversation.
+    pub(crate) fn format_piece(&mut self, piece: TranscriptPiece<'_>) -> String {
         use TranscriptPiece::{Entry, Mark};
         match (self, piece) {
-            (Self::Markdown(writer), Mark(mark)) => writer.mark(&mark),
-            (Self::Markdown(writer), Entry(_, entry)) => writer.entry(&entry),
-            (Self::Html(writer), Mark(mark)) => writer.mark(&mark),
-            (Self::Html(writer), Entry(_, entry)) => writer.entry(entry),
+            (Self::Markdown(writer), Mark(mark)) => writer.begin_part(&mark),
+            (Self::Markdown(writer), Entry(_, entry)) => writer.format_entry(&entry),
+            (Self::Html(writer), Mark(mark)) => writer.begin_part(&mark),
+            (Self::Html(writer), Entry(_, entry)) => writer.format_entry(entry),
             (Self::Json(_), Mark(_)) => String::new(),
-            (Self::Json(writer), Entry(id, entry)) => writer.entry(id, &entry),
+            (Self::Json(writer), Entry(id, entry)) => writer.format_entry(id, &entry),
         }
     }
 
-    /// `redacted` is the number of redacted tokens.
-    pub(crate) fn end(&mut self, redacted: usize) -> String {
+    /// Returns the end of the document. `redacted` is the number of redacted tokens.
+    pub(crate) fn format_end(&mut self, redacted: usize) -> String {
         match self {
             Self::Markdown(_) => String::new(),
-            Self::Html(writer) => writer.end(redacted),
+            Self::Html(writer) => writer.finish_page(redacted),
             Self::Json(_) => "\n]}\n".to_owned(),
         }
     }
@@ -89,7 +89,7 @@ pub(crate) struct JsonWriter {
 }
 
 impl JsonWriter {
-    /// Times are written in `zone`.
+    /// Creates a writer that writes times in `zone`.
     pub(crate) fn new(zone: Zone) -> Self {
         Self {
             zone,
@@ -97,7 +97,7 @@ impl JsonWriter {
         }
     }
 
-    fn entry(&mut self, session_id: &str, entry: &TranscriptEntry) -> String {
+    fn format_entry(&mut self, session_id: &str, entry: &TranscriptEntry) -> String {
         let view = entry_json(session_id, entry, self.zone);
         let separator = if self.is_first { "\n" } else { ",\n" };
         self.is_first = false;
@@ -106,7 +106,7 @@ impl JsonWriter {
     }
 }
 
-fn json_head(
+fn format_json_head(
     session: &NamedConversation,
     parts: &ConversationParts,
     safe: &mut dyn FnMut(&str) -> String,
@@ -119,14 +119,14 @@ fn json_head(
 }
 
 /// Returns the title and the facts about a conversation.
-fn page_head(
+fn build_page_head(
     session: &NamedConversation,
     parts: &ConversationParts,
     context: &Context,
 ) -> PageHead {
     let title = Some(&session.title).filter(|title| !title.is_empty());
     let mut facts = Vec::new();
-    if let Some(meta) = parts.head() {
+    if let Some(meta) = parts.read_head() {
         let zone = context.zone();
         let text = |key: &str| meta.text(key).map(str::to_owned);
         let started = meta
@@ -139,7 +139,7 @@ fn page_head(
             ("Folder", text("cwd")),
             ("Branch", branch.map(str::to_owned)),
             ("Codex", text("cli_version")),
-            ("Continues", parts.continued()),
+            ("Continues", parts.continued_id()),
         ];
     }
     facts.push(("Session", Some(session.id.clone())));

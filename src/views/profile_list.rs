@@ -7,10 +7,10 @@ use crate::quota::account::Account;
 use crate::quota::state::Verdict;
 use crate::ui::{Style, object};
 use crate::views::account::{
-    accounts_and_profiles, first_login, printable, quota_json, with_verdict,
+    first_login, printable, quota_json, read_accounts_and_profiles, with_verdict,
 };
 use crate::views::account_table;
-use crate::views::conversation_usage::{LaunchedUsages, usage_json, usage_sentence};
+use crate::views::conversation_usage::{LaunchedUsages, format_usage, usage_json};
 use serde::Serialize;
 
 /// A profile with its account and the account's current state.
@@ -22,8 +22,8 @@ pub(crate) struct AccountRow {
 }
 
 /// Returns all profiles, sorted by name.
-pub(crate) fn account_rows(context: &Context) -> Result<Vec<AccountRow>> {
-    let (accounts, profiles) = accounts_and_profiles(context)?;
+pub(crate) fn list_account_rows(context: &Context) -> Result<Vec<AccountRow>> {
+    let (accounts, profiles) = read_accounts_and_profiles(context)?;
     let row = |profile: Profile| {
         let account = accounts
             .iter()
@@ -41,8 +41,8 @@ pub(crate) fn account_rows(context: &Context) -> Result<Vec<AccountRow>> {
 pub(crate) fn show(command: &str, context: &Context) -> Result<Outcome> {
     // Read first: completing launches can add figures of accounts.
     let usages = LaunchedUsages::read(context);
-    let rows = account_rows(context)?;
-    let json = |row| json(row, &usages, context);
+    let rows = list_account_rows(context)?;
+    let json = |row| row_json(row, &usages, context);
     let ui = &context.ui;
     ui.list_document(
         command,
@@ -57,14 +57,14 @@ pub(crate) fn show(command: &str, context: &Context) -> Result<Outcome> {
     let shown = rows.iter().map(|row| (&row.account, &row.verdict));
     account_table::print_accounts(shown, context);
     for row in &rows {
-        let usage = usages.of(&row.account.entry);
-        if let Some(sentence) = usage.and_then(|usage| usage_sentence(&usage, context)) {
+        let usage = usages.newest_usage(&row.account.entry);
+        if let Some(sentence) = usage.and_then(|usage| format_usage(&usage, context)) {
             let name = printable(&row.profile.name);
             ui.prose(ui.paint(Style::Dim, format_args!("{name}: {sentence}")));
         }
     }
     for row in &rows {
-        if let Some(problem) = login_problem(&row.profile) {
+        if let Some(problem) = describe_login_problem(&row.profile) {
             ui.warn(format_args!(
                 "profile {}: {problem}",
                 printable(&row.profile.name)
@@ -73,17 +73,17 @@ pub(crate) fn show(command: &str, context: &Context) -> Result<Outcome> {
     }
     let profiles: Vec<_> = rows.into_iter().map(|row| row.profile).collect();
     let all = context.profiles();
-    Ok(Outcome::partial_if(!all.newer(&profiles).is_empty()))
+    Ok(Outcome::partial_if(!all.list_newer(&profiles).is_empty()))
 }
 
 /// Returns a profile in JSON, with the usage of conversations launched under it. The keys are an interface.
-fn json<'a>(
+fn row_json<'a>(
     row: &'a AccountRow,
     usages: &LaunchedUsages,
     context: &Context,
 ) -> impl Serialize + use<'a> {
     let entry = &row.account.entry;
-    let usage = usages.of(entry);
+    let usage = usages.newest_usage(entry);
     object()
         .with("name", &row.profile.name)
         .with("email", entry.identity.email.as_str())
@@ -96,7 +96,7 @@ fn json<'a>(
 }
 
 /// Describes the damage of a profile's login; `None` if it is usable or on another machine.
-pub(crate) fn login_problem(profile: &Profile) -> Option<String> {
+pub(crate) fn describe_login_problem(profile: &Profile) -> Option<String> {
     use crate::codex::auth::AuthFile;
     if let Some(other) = profile.other_account() {
         return Some(format!("its auth.json contains the login of {other}"));

@@ -70,7 +70,7 @@ pub(crate) fn compare_conversations(
 ) -> Vec<ConversationChange> {
     let mut versions: BTreeMap<String, (Option<Version>, Option<Version>)> = BTreeMap::new();
     let id_of = |path: &Path| {
-        let file = RolloutName::of(path).filter(|_| kind_of(path).is_rollout_folder());
+        let file = RolloutName::parse(path).filter(|_| kind_of(path).is_rollout_folder());
         file.and_then(|file| file.id().map(str::to_owned))
     };
     let version = |path: &Path, bytes| Version {
@@ -108,7 +108,7 @@ pub(crate) fn compare_conversations(
         }
     }
     let changes = versions.into_iter().filter_map(|(id, (live, archived))| {
-        let change = effect(live, archived)?;
+        let change = classify_effect(live, archived)?;
         // A merge keeps the longer version.
         let is_kept = plan.merge && change == ConversationEffect::Shortened;
         (!is_kept).then_some(ConversationChange {
@@ -123,7 +123,7 @@ pub(crate) fn compare_conversations(
     changes
 }
 
-fn effect(live: Option<Version>, archived: Option<Version>) -> Option<ConversationEffect> {
+fn classify_effect(live: Option<Version>, archived: Option<Version>) -> Option<ConversationEffect> {
     match (live, archived) {
         (None, None) => None,
         (None, Some(_)) => Some(ConversationEffect::Added),
@@ -159,7 +159,7 @@ pub(crate) fn show(changes: &[ConversationChange], home: &Path, context: &Contex
             Cell::new(Style::Dim, title),
         ]
     });
-    Table::of(ui, COLUMNS, rows).print(ui);
+    Table::with_rows(ui, COLUMNS, rows).print(ui);
     ui.prose(format_args!(
         "{} would change",
         pluralize(changes.len(), "conversation")
@@ -176,7 +176,7 @@ pub(crate) fn read_titles(
         return HashMap::new();
     };
     // Titles are optional, so an unreadable database gives none.
-    let rows = threads::rows_of(&database, ids).unwrap_or_default();
+    let rows = threads::read_rows_by_id(&database, ids).unwrap_or_default();
     rows.into_iter()
         .map(|row| {
             let title = row.given_name().unwrap_or(&row.title);

@@ -5,7 +5,7 @@ use crate::archive::name_table::NameSet;
 use crate::archive::reader::ArchiveReader;
 use crate::codex::home::{HomeEntryKind, kind_of};
 use crate::context::Context;
-use crate::inventory::archive_names::{self, file_name, without_suffix};
+use crate::inventory::archive_names::{self, file_name, strip_archive_suffix};
 use crate::inventory::catalog;
 use crate::io::quantity::pluralize;
 use crate::io::shell;
@@ -22,7 +22,7 @@ pub(crate) fn describe(context: &Context, archive: &ArchiveReader, noun: &str) -
     format!(
         "{}: {} {noun} of {}, made {}",
         account::printable(&file_name(archive.path())),
-        archive_names::kind(metadata),
+        archive_names::kind_label(metadata),
         account::printable(metadata.email.as_deref().unwrap_or("a signed-out home")),
         account::full_time(&metadata.created_at, context)
     )
@@ -157,11 +157,11 @@ fn show_next(context: &Context, request: &RestoreRequest<'_>, safety: Option<&st
     match safety {
         Some(safety) => ui.note(format_args!(
             "undo with: codex-manager restore {}",
-            shell::word(without_suffix(safety))
+            shell::quote_if_needed(strip_archive_suffix(safety))
         )),
         None if request.target == RestoreTarget::Elsewhere => ui.note(format_args!(
             "use it with: CODEX_HOME={} codex",
-            shell::word(&request.folder.to_string_lossy())
+            shell::quote_if_needed(&request.folder.to_string_lossy())
         )),
         None => {}
     }

@@ -45,7 +45,7 @@ pub(crate) fn show(context: &Context, plan: &RetentionPlan, subject: RetentionSu
     }
     let mut rows: Vec<_> = plan.keep.iter().map(|d| (d, true)).collect();
     rows.extend(plan.drop.iter().map(|d| (d, false)));
-    let known = account::known_accounts(context).unwrap_or_default();
+    let known = account::read_known_accounts(context).unwrap_or_default();
     let entry_of = |identity: &Identity| {
         let known = known.iter().find(|a| a.entry.identity.is_same(identity));
         known.map_or_else(|| AccountEntry::new(identity.clone()), |a| a.entry.clone())
@@ -54,7 +54,7 @@ pub(crate) fn show(context: &Context, plan: &RetentionPlan, subject: RetentionSu
         .iter()
         .filter_map(|(d, _)| d.candidate.identity.as_ref());
     let entries: Vec<_> = identities.map(entry_of).collect();
-    let names = AccountNames::of(&entries);
+    let names = AccountNames::from_entries(&entries);
     let who = |d: &RetentionDecision| {
         let identity = d.candidate.identity.as_ref();
         identity.map_or("signed out".to_owned(), |identity| names.name(identity))
@@ -65,9 +65,9 @@ pub(crate) fn show(context: &Context, plan: &RetentionPlan, subject: RetentionSu
     });
     let mut table = Table::new(ui, columns(subject));
     for group in rows.chunk_by(|a, b| who(a.0) == who(b.0)) {
-        table.group(who(group[0].0), None);
+        table.add_group(who(group[0].0), None);
         for (decision, kept) in group {
-            table.row(cells(context, decision, *kept, subject));
+            table.add_row(build_row(context, decision, *kept, subject));
         }
     }
     table.report(ui);
@@ -81,7 +81,7 @@ pub(crate) fn show(context: &Context, plan: &RetentionPlan, subject: RetentionSu
     }
 }
 
-fn cells(
+fn build_row(
     context: &Context,
     decision: &RetentionDecision,
     kept: bool,
@@ -90,7 +90,7 @@ fn cells(
     let candidate = &decision.candidate;
     let made = candidate.made_at;
     let kind = match candidate.class.name() {
-        class if candidate.is_single_login => archive_names::partial_label(class),
+        class if candidate.is_single_login => archive_names::single_login_label(class),
         class => class.to_owned(),
     };
     let (style, word) = if kept {

@@ -140,12 +140,13 @@ pub(crate) fn describe_messages(
     other: &str,
     context: &Context,
 ) -> String {
-    let time = |at: &DateTime<Utc>| ui::time::absolute(at, context.settings.zone, &context.now());
+    let time =
+        |at: &DateTime<Utc>| ui::time::format_absolute(at, context.settings.zone, &context.now());
     versions.describe(other, time)
 }
 
 /// Returns the conflicts that need a decision, and those that these steps decide by `conflict.policy`.
-fn conflicts_of<'a>(
+fn collect_conflicts<'a>(
     context: &Context,
     plan: &'a SyncPlan,
     steps: impl Iterator<Item = &'a SyncStep>,
@@ -162,7 +163,7 @@ fn conflicts_of<'a>(
 }
 
 /// Returns the names of conflict copies that wait for a decision, with those that these steps create.
-fn conflict_copies_of<'a>(
+fn collect_conflict_copies<'a>(
     plan: &'a SyncPlan,
     steps: impl Iterator<Item = &'a SyncStep>,
 ) -> Vec<&'a str> {
@@ -187,8 +188,8 @@ pub(crate) fn document<'a>(
     for step in steps() {
         *actions.entry(step.action.name()).or_default() += 1;
     }
-    let conflicts = conflicts_of(context, plan, steps());
-    let forks = conflict_copies_of(plan, steps());
+    let conflicts = collect_conflicts(context, plan, steps());
+    let forks = collect_conflict_copies(plan, steps());
     let undelivered = plan.notices.undelivered.iter();
     let undelivered = undelivered.map(|file| PathJson::of(&file.path, file.reason()));
     let mut waiting = to_paths_json(&plan.notices.waiting);
@@ -250,7 +251,7 @@ pub(crate) fn show_steps(context: &Context, plan: &SyncPlan) {
         } else {
             step.path.clone()
         };
-        table.row([
+        table.add_row([
             Cell::new(Style::Strong, step.action.name()),
             Cell::plain(path).value(&step.path),
             Cell::new(Style::Dim, bytes(size)).value(size),
@@ -271,20 +272,20 @@ fn short_path(path: &str) -> String {
     let name = path.rsplit('/').next().unwrap_or(path);
     if path.chars().count() <= 32 {
         path.to_owned()
-    } else if rollout_id(name).is_some() {
-        let id = rollout_id(name).unwrap_or(name);
+    } else if parse_rollout_id(name).is_some() {
+        let id = parse_rollout_id(name).unwrap_or(name);
         format!("…{id}")
     } else {
         format!("…/{name}")
     }
 }
 
-fn rollout_id(name: &str) -> Option<&str> {
-    let stem = crate::sync::rollouts::stem(name)?;
+fn parse_rollout_id(name: &str) -> Option<&str> {
+    let stem = crate::sync::rollouts::parse_stem(name)?;
     stem.get(stem.len() - 36..)
 }
 
-/// Prints what has not arrived, what was left alone, and what needs a decision.
+/// Prints the files that are not synced: those that have not arrived, those that were skipped, and conflicts.
 pub(crate) fn print_unsynced<'a>(
     context: &Context,
     plan: &'a SyncPlan,
@@ -305,7 +306,7 @@ pub(crate) fn print_unsynced<'a>(
             "sync such files as they are with: --accept-unlisted (not if a machine has published a newer version)",
         );
     }
-    for message in UndeliveredVersion::by_machine(&plan.notices.undelivered) {
+    for message in UndeliveredVersion::summarize_by_machine(&plan.notices.undelivered) {
         ui.warn(message);
     }
     for file in &plan.notices.undelivered {
@@ -328,11 +329,11 @@ pub(crate) fn print_unsynced<'a>(
         ui.note("apply these deletions with: --delete-many; copy the files back with: sync.delete_policy = \"never\"");
     }
     if config.policy.report_conflicts {
-        for conflict in conflicts_of(context, plan, steps.clone()) {
+        for conflict in collect_conflicts(context, plan, steps.clone()) {
             ui.warn(format_args!("conflict: {}", conflict.describe(context)));
         }
     }
-    let forks = conflict_copies_of(plan, steps);
+    let forks = collect_conflict_copies(plan, steps);
     for name in &forks {
         ui.warn(format_args!(
             "a conflict copy of a conversation waits for your decision: {name}"

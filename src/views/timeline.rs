@@ -45,7 +45,7 @@ pub(crate) fn draw(rows: &[(Account, Verdict)], context: &Context) {
         ),
     ));
     for ((account, verdict), name) in rows.iter().zip(names) {
-        let line = line(account, verdict, &starts)
+        let line = build_line(account, verdict, &starts)
             .map(|(style, part)| ui.paint(style, part))
             .concat();
         ui.line(format_args!("{name:<name_width$}  {line}"));
@@ -81,7 +81,7 @@ fn day_names(starts: &[Timestamp], per_day: usize) -> String {
 }
 
 /// Returns the parts of the line of an account, with their styles.
-fn line(account: &Account, verdict: &Verdict, starts: &[Timestamp]) -> [(Style, String); 3] {
+fn build_line(account: &Account, verdict: &Verdict, starts: &[Timestamp]) -> [(Style, String); 3] {
     let cells = starts.len() - 1;
     let starts = &starts[..cells];
     if verdict.state == AccountState::Unknown {

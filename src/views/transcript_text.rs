@@ -3,7 +3,7 @@
 use crate::context::Context;
 use crate::conversations::named_conversation::NamedConversation;
 use crate::error::CommandError;
-use crate::io::ansi::without_escapes;
+use crate::io::ansi::strip_escapes;
 use crate::views::conversation_parts::ConversationParts;
 use chrono::{DateTime, Utc};
 use std::fmt::Write as _;
@@ -16,21 +16,21 @@ pub(crate) fn minute_format(context: &Context) -> impl Fn(&DateTime<Utc>) -> Str
 }
 
 /// Returns the title and the facts about a conversation as Markdown.
-pub(crate) fn head(session: &NamedConversation, parts: &ConversationParts) -> String {
+pub(crate) fn format_head(session: &NamedConversation, parts: &ConversationParts) -> String {
     let title = Some(&*session.title).filter(|title| !title.is_empty());
     let mut text = format!(
         "# {}\n\nSession `{}`",
         title.unwrap_or("Conversation"),
         session.id
     );
-    if let Some(cwd) = parts.head().as_ref().and_then(|meta| meta.text("cwd")) {
+    if let Some(cwd) = parts.read_head().as_ref().and_then(|meta| meta.text("cwd")) {
         let _ = write!(text, " in `{cwd}`");
     }
-    if let Some(parent) = parts.continued() {
+    if let Some(parent) = parts.continued_id() {
         let _ = write!(text, ", continues `{parent}`");
     }
     text.push('\n');
-    without_escapes(&text).into_owned()
+    strip_escapes(&text).into_owned()
 }
 
 /// Converts a failure to read a conversation.

@@ -3,21 +3,21 @@
 use crate::context::Context;
 use crate::quota::account::{Account, AccountEntry};
 use crate::quota::state::{AccountState, Verdict};
-use crate::usage::window::{Pace, pace};
+use crate::usage::window::{Pace, forecast_pace};
 use chrono::{DateTime, Utc};
 
-fn pace_of(entry: &AccountEntry, context: &Context) -> Option<Pace> {
+fn forecast_week(entry: &AccountEntry, context: &Context) -> Option<Pace> {
     let observation = entry.observation.as_ref()?;
     let observed_at = observation.observed_at.to_utc();
-    pace(observation.weekly()?, observed_at, context.now())
+    forecast_pace(observation.weekly()?, observed_at, context.now())
 }
 
 /// Returns the forecast in few words: `on pace`, `exhausted on Fri`, `exhausted today`, `exhausted`; empty if
 /// it is not known.
-pub(crate) fn short_pace(entry: &AccountEntry, context: &Context) -> String {
+pub(crate) fn format_pace(entry: &AccountEntry, context: &Context) -> String {
     let zone = context.zone();
     let day = |at: &DateTime<Utc>| zone.at(at).date_naive();
-    match pace_of(entry, context) {
+    match forecast_week(entry, context) {
         None => String::new(),
         Some(Pace::Lasts) => "on pace".into(),
         Some(Pace::Exhausted) => "exhausted".into(),
@@ -26,8 +26,8 @@ pub(crate) fn short_pace(entry: &AccountEntry, context: &Context) -> String {
     }
 }
 
-/// Returns `at this pace, the weekly quota runs out on Fri 27 Nov` if the weekly window of the live account will be used up before
-/// its reset. Other accounts are not in use, so they do not keep their pace.
+/// Returns `at this pace, the weekly quota runs out on Fri 27 Nov` if the weekly window of the live account will be
+/// used up before its reset. Returns `None` for other accounts: they are not in use, so the forecast does not apply.
 pub(crate) fn exhaustion_hint(
     account: &Account,
     verdict: &Verdict,
@@ -36,7 +36,7 @@ pub(crate) fn exhaustion_hint(
     if !account.current || verdict.state != AccountState::Ready {
         return None;
     }
-    let Pace::ExhaustedAt(at) = pace_of(&account.entry, context)? else {
+    let Pace::ExhaustedAt(at) = forecast_week(&account.entry, context)? else {
         return None;
     };
     let day = context.zone().at(&at).format("%a %-d %b");

@@ -56,7 +56,7 @@ fn codex_is_found_on_the_path_and_started() {
 }
 
 #[test]
-fn a_removed_profile_comes_back() {
+fn profile_undo_restores_a_removed_profile() {
     let machine = Machine::with_conversations();
     machine.succeed(&["profile", "save", "private"]);
     machine.succeed(&["profile", "rename", "private", "home"]);

@@ -4,7 +4,7 @@ use crate::machine::{Machine, id, rollout, text};
 use std::fs;
 
 #[test]
-fn restore_brings_back_what_was_deleted() {
+fn restore_recreates_deleted_files() {
     let machine = Machine::with_conversations();
     let before = machine.conversations();
     let rows = machine.rows();
@@ -110,7 +110,7 @@ fn a_damaged_archive_is_found_and_not_restored() {
 }
 
 #[test]
-fn pruned_archives_come_back() {
+fn prune_undo_restores_pruned_archives() {
     let machine = Machine::with_conversations();
     let names = || -> Vec<String> {
         let list = machine.succeed(&["list-backups", "--json"]).json();

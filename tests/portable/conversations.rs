@@ -38,7 +38,7 @@ fn a_conversation_is_shown_and_exported() {
 }
 
 #[test]
-fn tokens_are_counted_once() {
+fn monthly_usage_counts_each_token_once() {
     let machine = Machine::with_conversations();
     let usage = machine.succeed(&["usage", "monthly", "--json"]).json();
     assert_eq!(usage["totals"]["input_tokens"], 3000, "{usage}");

@@ -30,7 +30,7 @@ fn wrong_paths_are_repaired_and_the_repair_is_undone() {
 }
 
 #[test]
-fn lost_lists_are_rebuilt_from_the_conversations() {
+fn a_lost_prompt_history_is_rebuilt_from_the_conversations() {
     let machine = Machine::with_conversations();
     fs::remove_file(machine.home("history.jsonl")).unwrap();
     machine.succeed(&["history", "rebuild"]);

@@ -27,7 +27,7 @@ fn compressed_conversations_become_plain_again() {
 }
 
 #[test]
-fn trashed_conversations_come_back_with_their_rows() {
+fn trashed_conversations_are_restored_with_their_rows() {
     let machine = Machine::with_conversations();
     let (before, rows) = (machine.conversations(), machine.rows());
     machine.succeed(&["storage", "trash", &id(2)]);
@@ -43,7 +43,7 @@ fn trashed_conversations_come_back_with_their_rows() {
 }
 
 #[test]
-fn a_vacuum_is_smaller_and_can_be_undone() {
+fn a_vacuum_shrinks_the_database_and_can_be_undone() {
     let machine = Machine::with_conversations();
     let path = machine.home("state_5.sqlite");
     let size = || path.metadata().unwrap().len();

@@ -33,7 +33,7 @@ fn pair() -> (Machine, Machine, tempfile::TempDir) {
 }
 
 #[test]
-fn conversations_travel_to_the_other_machine_and_back() {
+fn conversations_are_synced_to_the_other_machine_and_back() {
     let (one, two, _cloud) = pair();
     assert_eq!(two.conversations(), one.conversations());
     assert_eq!(two.read("skills/review/SKILL.md"), "# Review\n");
@@ -46,7 +46,7 @@ fn conversations_travel_to_the_other_machine_and_back() {
 }
 
 #[test]
-fn compressed_conversations_travel() {
+fn compressed_conversations_are_synced() {
     let (one, two, _cloud) = pair();
     for machine in [&one, &two] {
         machine.install_codex();

@@ -36,7 +36,7 @@ pub(crate) fn home(env: &TestEnv) -> Tree {
 }
 
 /// Returns the temporary and staged files that a completed command must not leave.
-pub(crate) fn debris(env: &TestEnv) -> Vec<PathBuf> {
+pub(crate) fn stray_files(env: &TestEnv) -> Vec<PathBuf> {
     let tree = env.tree("").0;
     let is_debris = |path: &Path| {
         let path = path.display().to_string();
@@ -56,7 +56,7 @@ pub(crate) fn debris(env: &TestEnv) -> Vec<PathBuf> {
 
 /// Removes the replaced homes that a restore could not delete. Asserts that `doctor` reports them.
 pub(crate) fn remove_leftovers(env: &TestEnv) {
-    let folders = debris(env).into_iter();
+    let folders = stray_files(env).into_iter();
     let is_leftover = |path: &PathBuf| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         name.contains("codex-manager-restore.old-")

@@ -35,14 +35,14 @@ pub(crate) fn create_archive(
     compression: Compression,
     source: Option<&PreviousArchive>,
 ) -> Result<(PathBuf, FinishedArchive), ArchiveError> {
-    let (taken, backups) = captured(env, compression, source, &Silent)?;
+    let (taken, backups) = capture_home(env, compression, source, &Silent)?;
     let CapturedHome { file, packed, .. } = taken;
     let path = backups.join(name);
     file.replace(&path).expect("name");
     Ok((path, packed))
 }
 
-fn captured(
+fn capture_home(
     env: &TestEnv,
     compression: Compression,
     source: Option<&PreviousArchive>,
@@ -68,7 +68,7 @@ pub(crate) fn create_archive_with_progress(
     name: &str,
     progress: &dyn Progress,
 ) -> Result<(PathBuf, Vec<PathNote>), ArchiveError> {
-    let (taken, backups) = captured(env, Compression::Fast, None, progress)?;
+    let (taken, backups) = capture_home(env, Compression::Fast, None, progress)?;
     let path = backups.join(name);
     taken.file.replace(&path).expect("name");
     Ok((path, taken.skipped))
@@ -88,7 +88,7 @@ pub(crate) fn restore_archive_onto(
 ) -> Result<PathBuf, RestoreError> {
     let archive = ArchiveReader::open(archive).expect("opens");
     let folder = env.path(into);
-    let process = Environment::of_process().without("CODEX_SQLITE_HOME");
+    let process = Environment::from_process().without("CODEX_SQLITE_HOME");
     let manager_home = env.manager_home();
     fs::create_dir_all(&manager_home).expect("folder");
     let request = RestoreRequest {

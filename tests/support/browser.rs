@@ -96,10 +96,10 @@ impl Browser {
             let log = scope.spawn(move || text(stderr.as_mut().expect("stderr")));
             let mut connections = 0;
             wait_until("the browser ends", || {
-                connections += self.answer();
+                connections += self.answer_connections();
                 child.try_wait().expect("a state").is_some()
             });
-            connections += self.answer();
+            connections += self.answer_connections();
             (
                 elements.join().expect("elements"),
                 log.join().expect("log"),
@@ -116,7 +116,7 @@ impl Browser {
     }
 
     /// Answers the waiting connections, and returns their number.
-    fn answer(&self) -> usize {
+    fn answer_connections(&self) -> usize {
         let mut count = 0;
         loop {
             match self.server.accept() {

@@ -661,12 +661,12 @@ impl Machine {
         }
     }
 
-    fn tick(&mut self, rng: &mut Rng) -> SystemTime {
+    fn advance_clock(&mut self, rng: &mut Rng) -> SystemTime {
         self.clock += Duration::from_millis(1 + rng.below(90_000) as u64);
         self.clock
     }
 
-    fn line(&mut self) -> String {
+    fn next_line(&mut self) -> String {
         self.counter += 1;
         format!("{}-{}", self.name, self.counter)
     }
@@ -682,7 +682,7 @@ impl Machine {
 
     /// Performs a random action of the user with Codex.
     pub(crate) fn user_event(&mut self, rng: &mut Rng) {
-        let at = self.tick(rng);
+        let at = self.advance_clock(rng);
         let known = self.conversations();
         match rng.below(12) {
             0 | 1 => self.start_conversation(None, rng, at),
@@ -706,14 +706,14 @@ impl Machine {
                 }
             }
             9 => {
-                let line = self.line();
+                let line = self.next_line();
                 let secs = at.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
                 let text = format!("{{\"session_id\":\"x\",\"ts\":{secs},\"text\":\"{line}\"}}\n");
                 append(&self.home.join("history.jsonl"), &text, at);
                 self.written.insert(line);
             }
             10 => {
-                let line = self.line();
+                let line = self.next_line();
                 let time = chrono::DateTime::<chrono::Utc>::from(at).to_rfc3339();
                 let text = format!(
                     "{{\"id\":\"x\",\"thread_name\":\"{line}\",\"updated_at\":\"{time}\"}}\n"
@@ -756,12 +756,12 @@ impl Machine {
 
     /// Makes the user edit a skill, on a machine whose clock may be slow.
     pub(crate) fn edit_skill(&mut self, rng: &mut Rng) {
-        let at = self.tick(rng);
+        let at = self.advance_clock(rng);
         self.write_skill(rng, at);
     }
 
     fn write_skill(&mut self, rng: &mut Rng, at: SystemTime) {
-        let line = self.line();
+        let line = self.next_line();
         let name = ["a", "b"][rng.below(2)];
         let text = format!("skill {line}\n");
         let path = self.home.join(format!("skills/{name}/SKILL.md"));
@@ -776,7 +776,7 @@ impl Machine {
     }
 
     fn start_conversation(&mut self, parent: Option<PathBuf>, rng: &mut Rng, at: SystemTime) {
-        let line = self.line();
+        let line = self.next_line();
         let id = format!(
             "01a1f78b-{:04x}-7000-8000-{:012x}",
             rng.below(65536),
@@ -801,7 +801,7 @@ impl Machine {
     }
 
     fn continue_conversation(&mut self, path: &Path, at: SystemTime) {
-        let line = self.line();
+        let line = self.next_line();
         let text = message(&line, at);
         // Codex decompresses a conversation before it continues it.
         let plain = if path.extension().is_some_and(|e| e == "zst") {
@@ -819,7 +819,7 @@ impl Machine {
     /// Makes the user rewrite a conversation with Codex, without writing anything: rewind it, migrate it, or compact it
     /// in place. Returns the lines that the user gave up with that.
     pub(crate) fn rewrite_conversation(&mut self, rng: &mut Rng) -> Vec<String> {
-        let at = self.tick(rng);
+        let at = self.advance_clock(rng);
         let known = self.conversations();
         let Some(path) = rng.pick(&known).cloned() else {
             return Vec::new();
@@ -835,7 +835,7 @@ impl Machine {
     /// Begins another rollout of the conversation, as Codex 0.169 does.
     fn rewind(&mut self, path: &Path, rng: &mut Rng, at: SystemTime) {
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
-        let (thread, line) = (name[28..64].to_owned(), self.line());
+        let (thread, line) = (name[28..64].to_owned(), self.next_line());
         let id = format!(
             "01a1f78c-{:04x}-7000-8000-{:012x}",
             rng.below(65536),
@@ -892,7 +892,7 @@ impl Machine {
             .collect()
     }
 
-    /// Takes back what a user gave up.
+    /// Removes lines that the user gave up from those that must not be lost.
     pub(crate) fn give_up(&mut self, lines: &[String]) {
         self.written.retain(|line| !lines.contains(line));
     }

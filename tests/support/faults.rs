@@ -50,7 +50,7 @@ impl Dice {
 }
 
 /// Starts the command and kills it after `delay`. Returns true if the command ended earlier.
-pub(crate) fn ended_before_kill(env: &TestEnv, args: &[&str], delay: Duration) -> bool {
+pub(crate) fn run_ends_before_kill(env: &TestEnv, args: &[&str], delay: Duration) -> bool {
     let mut child = env
         .command(args)
         .stdout(Stdio::null())
@@ -70,7 +70,7 @@ pub(crate) struct Mount(PathBuf);
 impl Mount {
     /// Mounts a file system in memory of `kib` KiB. Without permission it skips the test and returns
     /// `None`.
-    pub(crate) fn small(at: &Path, kib: u64) -> Option<Self> {
+    pub(crate) fn tmpfs(at: &Path, kib: u64) -> Option<Self> {
         let size = format!("size={kib}k,mode=0700");
         Self::new(&["-t", "tmpfs", "-o", &size, "tmpfs"], at)
     }
@@ -113,7 +113,7 @@ impl Mount {
     }
 
     /// Mounts an overlay of the folders `lower` and `upper` in `of`. The kernel needs its folder `work`.
-    pub(crate) fn layers(of: &Path, at: &Path) -> Option<Self> {
+    pub(crate) fn overlay(of: &Path, at: &Path) -> Option<Self> {
         for folder in ["lower", "upper", "work"] {
             std::fs::create_dir_all(of.join(folder)).expect("folder");
         }

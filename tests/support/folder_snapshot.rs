@@ -13,7 +13,7 @@ pub(crate) struct FolderSnapshot {
 
 impl FolderSnapshot {
     /// Copies the current state of the folder.
-    pub(crate) fn of(folder: &Path) -> Self {
+    pub(crate) fn take(folder: &Path) -> Self {
         let snapshot = Self {
             folder: folder.to_path_buf(),
             copy: tempfile::tempdir().unwrap(),

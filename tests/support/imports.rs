@@ -66,7 +66,7 @@ impl Imports {
         for (module, paths) in &found {
             let targets = paths.used.iter().filter_map(|path| {
                 let target = imports.absolute(module, path)?;
-                let definer = imports.definer(&target)?;
+                let definer = imports.find_definer(&target)?;
                 (definer != **module).then(|| (definer, path.clone()))
             });
             let targets = targets.collect();
@@ -89,7 +89,7 @@ impl Imports {
         let reached: BTreeMap<_, _> = self
             .targets
             .keys()
-            .map(|module| (module, self.reached_from(module)))
+            .map(|module| (module, self.find_reachable(module)))
             .collect();
         let circle_of = |module| {
             let members = reached[module]
@@ -103,7 +103,7 @@ impl Imports {
         circles.filter(|circle| !circle.is_empty()).collect()
     }
 
-    fn reached_from(&self, module: &str) -> BTreeSet<&String> {
+    fn find_reachable(&self, module: &str) -> BTreeSet<&String> {
         let mut reached = BTreeSet::new();
         let mut open: Vec<_> = self.targets[module].keys().collect();
         while let Some(next) = open.pop() {
@@ -131,7 +131,7 @@ impl Imports {
     }
 
     /// Returns the module whose file defines the item at `target`.
-    fn definer(&self, target: &str) -> Option<String> {
+    fn find_definer(&self, target: &str) -> Option<String> {
         let mut module = target;
         let mut item = "";
         while !self.files.contains_key(module) {
@@ -144,7 +144,7 @@ impl Imports {
         let origin = self.re_exports.get(module).and_then(|own| own.get(item));
         match (origin, below) {
             (Some(origin), Some(below)) if origin != target => {
-                self.definer(&format!("{origin}{below}"))
+                self.find_definer(&format!("{origin}{below}"))
             }
             _ => Some(module.to_owned()),
         }

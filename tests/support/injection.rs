@@ -131,17 +131,17 @@ pub(crate) fn points(env: &TestEnv, args: &[&str]) -> Vec<Point> {
 
 /// Selects [`POINTS`] evenly distributed points.
 pub(crate) fn sample(points: &[Point], dice: &mut Dice) -> Vec<Point> {
-    sample_of(POINTS, points, dice)
+    sample_evenly(POINTS, points, dice)
 }
 
 /// Returns about a third of the numbers up to `last`, for a test that creates its homes again for each kill.
 pub(crate) fn kill_numbers(last: usize) -> Vec<usize> {
     let all: Vec<usize> = (1..=last).collect();
-    sample_of(last.div_ceil(3), &all, &mut Dice::new())
+    sample_evenly(last.div_ceil(3), &all, &mut Dice::new())
 }
 
 /// Selects `number` evenly distributed points. `CODEX_MANAGER_FAULT_POINTS` overrides the number.
-pub(crate) fn sample_of<T: Clone>(number: usize, points: &[T], dice: &mut Dice) -> Vec<T> {
+pub(crate) fn sample_evenly<T: Clone>(number: usize, points: &[T], dice: &mut Dice) -> Vec<T> {
     let wanted = variables::value("CODEX_MANAGER_FAULT_POINTS").unwrap_or(number);
     let step = points.len().div_ceil(wanted).max(1);
     let first = usize::try_from(dice.below(step as u64)).expect("in range");
@@ -179,7 +179,12 @@ pub(crate) fn run_with_fault(
 
 /// Runs the command and kills it at its `number`-th system call of this name, before the call is
 /// executed. Returns true if the command ended before that call.
-pub(crate) fn ended_before_call(env: &TestEnv, args: &[&str], call: &str, number: usize) -> bool {
+pub(crate) fn run_ends_before_call(
+    env: &TestEnv,
+    args: &[&str],
+    call: &str,
+    number: usize,
+) -> bool {
     run_killed(env, args, &[], call, number)
 }
 
@@ -190,8 +195,8 @@ pub(crate) const RENAME: &str = if cfg!(target_arch = "x86_64") {
     "renameat"
 };
 
-/// Like [`ended_before_call`], on a system that cannot exchange two files in one call.
-pub(crate) fn ended_before_call_without_exchange(
+/// Like [`run_ends_before_call`], on a system that cannot exchange two files in one call.
+pub(crate) fn run_ends_before_call_without_exchange(
     env: &TestEnv,
     args: &[&str],
     call: &str,
@@ -215,7 +220,7 @@ fn run_killed(env: &TestEnv, args: &[&str], also: &[&str], call: &str, number: u
 
 /// Runs the command with a delay before each open of a file, and sends one SIGINT when it has opened three whose paths
 /// contain `marker`. Returns `None` if the command opens fewer.
-pub(crate) fn interrupted_in(env: &TestEnv, args: &[&str], marker: &str) -> Option<Output> {
+pub(crate) fn run_interrupted_in(env: &TestEnv, args: &[&str], marker: &str) -> Option<Output> {
     let log = env.path("strace.log");
     let path = log.to_str().expect("UTF-8");
     let options = [
@@ -251,7 +256,7 @@ pub(crate) fn interrupted_in(env: &TestEnv, args: &[&str], marker: &str) -> Opti
 
 /// Runs the command and stops it after its `number`-th system call of this name, calls `meanwhile`,
 /// and continues it. Returns `None` if the command ended before that call.
-pub(crate) fn stopped_at(
+pub(crate) fn run_stopped_at(
     env: &TestEnv,
     args: &[&str],
     (call, number): (&str, usize),

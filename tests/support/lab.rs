@@ -45,12 +45,12 @@ impl Lab {
 
     /// Creates a machine without `~/.codex`.
     pub(crate) fn empty() -> Option<Self> {
-        Some(Self::with(RealCodex::get()?))
+        Some(Self::with_codex(RealCodex::get()?))
     }
 
     /// Signs Alice in to a Codex of another version, and saves the profiles `alice` and `bob`.
     pub(crate) fn of_version(version: &'static str) -> Option<Self> {
-        let lab = Self::with(RealCodex::of_version(version)?);
+        let lab = Self::with_codex(RealCodex::of_version(version)?);
         signed_in_home(&lab.home(), &lab.backend, &SignIn::bob());
         // Codex 0.98 asks the real server for its models, in each turn and for 9 s.
         let path = lab.home().join("config.toml");
@@ -63,7 +63,7 @@ impl Lab {
         Some(lab)
     }
 
-    fn with(codex: &'static RealCodex) -> Self {
+    fn with_codex(codex: &'static RealCodex) -> Self {
         let backend = MockBackend::start();
         let mut world = TestEnv::new();
         world.unset("CODEX_MANAGER_NOW");

@@ -50,7 +50,7 @@ impl Running {
 
     /// Starts `launch PROFILE -- exec …` and waits until the backend holds its turn.
     #[track_caller]
-    pub(crate) fn held(lab: &Lab, account: &str, args: &[&str]) -> Self {
+    pub(crate) fn start_held(lab: &Lab, account: &str, args: &[&str]) -> Self {
         let account = lab.backend.account(account);
         account.hold_turns();
         let running = Self::start(&lab.world, &[args, &EXEC].concat());

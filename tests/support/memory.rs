@@ -16,9 +16,9 @@ const JOB: &str = "CODEX_MANAGER_TEST_JOB";
 const MEASURER: &str = "support::memory::the_peak_of_a_command_excludes_the_memory_of_its_parent";
 const MIB: u64 = 1 << 20;
 
-/// Runs a command to its end. Returns its peak resident memory in bytes.
+/// Runs a command to its end. Also returns its peak resident memory in bytes.
 #[track_caller]
-pub(crate) fn peak_of(env: &TestEnv, args: &[&str]) -> (Run, u64) {
+pub(crate) fn run_measuring_memory(env: &TestEnv, args: &[&str]) -> (Run, u64) {
     peak_of_command(&env.command(args))
 }
 

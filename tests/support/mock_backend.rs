@@ -602,7 +602,7 @@ fn serve(stream: &TcpStream, shared: &Shared) -> io::Result<()> {
                     state
                         .accounts
                         .get(&account_id)
-                        .is_none_or(|account| !swallows(account, path))
+                        .is_none_or(|account| !is_blackholed(account, path))
                 });
                 return Ok(());
             }
@@ -675,7 +675,7 @@ fn route(head: &Head, body: &[u8], shared: &Shared) -> Routed {
     if head.method == "CONNECT" {
         return Routed::Answer(None, Answer::new(403, json!({"detail": "loopback only"})));
     }
-    if let Some(answer) = device_sign_in(head, body, shared) {
+    if let Some(answer) = answer_device_sign_in(head, body, shared) {
         return Routed::Answer(None, answer);
     }
     if path == "/oauth/token" || path == "/oauth/revoke" {
@@ -716,7 +716,7 @@ fn route(head: &Head, body: &[u8], shared: &Shared) -> Routed {
             None => return Routed::Answer(named, token_expired()),
         }
     };
-    if swallows(&account, path) {
+    if is_blackholed(&account, path) {
         return Routed::Blackhole(account.account_id);
     }
     if account.delay_ms > 0 {
@@ -732,7 +732,7 @@ fn route(head: &Head, body: &[u8], shared: &Shared) -> Routed {
         },
         "GET" if path.ends_with(ACCOUNTS_CHECK) => match account.check_status {
             Some(status) => Answer::new(status, json!({"detail": "mock failure"})),
-            None => Answer::new(200, workspaces(&account)),
+            None => Answer::new(200, workspaces_json(&account)),
         },
         // With some providers Codex tries a WebSocket first, and falls back to HTTP.
         "GET" if path.ends_with(RESPONSES) => {
@@ -760,12 +760,12 @@ fn route(head: &Head, body: &[u8], shared: &Shared) -> Routed {
     Routed::Answer(named, answer)
 }
 
-fn swallows(account: &Account, path: &str) -> bool {
+fn is_blackholed(account: &Account, path: &str) -> bool {
     account.blackhole.iter().any(|end| path.ends_with(end))
 }
 
 /// Answers the requests of `codex login --device-auth`: the code, its state, its tokens.
-fn device_sign_in(head: &Head, body: &[u8], shared: &Shared) -> Option<Answer> {
+fn answer_device_sign_in(head: &Head, body: &[u8], shared: &Shared) -> Option<Answer> {
     const CODE: &str = "code-of-";
     let path = head.path.as_str();
     if path.ends_with("/deviceauth/usercode") {
@@ -814,7 +814,7 @@ fn refresh(token: &str, shared: &Shared) -> Answer {
     let (answer, delay_ms) = shared.alter(|state| {
         let answer = try_refresh(token, state);
         state.refreshes.push((token.to_owned(), answer.status));
-        let account = token_parts(token).and_then(|(id, _, _)| state.accounts.get(id));
+        let account = parse_refresh_token(token).and_then(|(id, _, _)| state.accounts.get(id));
         (
             answer,
             account.map_or(0, |account| account.refresh_delay_ms),
@@ -825,8 +825,8 @@ fn refresh(token: &str, shared: &Shared) -> Answer {
 }
 
 fn try_refresh(token: &str, state: &mut State) -> Answer {
-    let invalidated = || refused("refresh_token_invalidated", "Your session has ended.");
-    let Some((account_id, family, generation)) = token_parts(token) else {
+    let invalidated = || refusal("refresh_token_invalidated", "Your session has ended.");
+    let Some((account_id, family, generation)) = parse_refresh_token(token) else {
         return invalidated();
     };
     let Some(account) = state.accounts.get(account_id) else {
@@ -837,14 +837,14 @@ fn try_refresh(token: &str, state: &mut State) -> Answer {
         return invalidated();
     }
     if account.refresh_expired {
-        return refused("refresh_token_expired", "Your refresh token has expired.");
+        return refusal("refresh_token_expired", "Your refresh token has expired.");
     }
     if !state.spent.insert(token.to_owned()) {
         state.reused.push(token.to_owned());
         if state.revoke_family_on_reuse {
             state.revoked_families.insert(family_key);
         }
-        return refused(
+        return refusal(
             "refresh_token_reused",
             "Your refresh token was used before.",
         );
@@ -869,7 +869,7 @@ fn try_refresh(token: &str, state: &mut State) -> Answer {
 fn revoke(token: &str, shared: &Shared) -> Answer {
     shared.alter(|state| {
         state.revocations.push(token.to_owned());
-        if let Some((account_id, family, _)) = token_parts(token) {
+        if let Some((account_id, family, _)) = parse_refresh_token(token) {
             state
                 .revoked_families
                 .insert(family_key(account_id, family));
@@ -878,7 +878,7 @@ fn revoke(token: &str, shared: &Shared) -> Answer {
     Answer::new(200, json!({}))
 }
 
-fn token_parts(token: &str) -> Option<(&str, &str, u64)> {
+fn parse_refresh_token(token: &str) -> Option<(&str, &str, u64)> {
     let mut parts = token.strip_prefix("rt.")?.split('.');
     let found = (parts.next()?, parts.next()?, parts.next()?.parse().ok()?);
     parts.next().is_none().then_some(found)
@@ -888,7 +888,7 @@ fn family_key(account_id: &str, family: &str) -> String {
     format!("{account_id}.{family}")
 }
 
-fn refused(code: &str, message: &str) -> Answer {
+fn refusal(code: &str, message: &str) -> Answer {
     let error = json!({
         "code": code,
         "message": message,
@@ -965,7 +965,7 @@ fn rate_limit(primary: Option<Window>, secondary: Option<Window>) -> Value {
 
 /// Returns the answer of the workspace check. Codex refuses every turn unless it lists the account
 /// ("workspace routing discovery failed").
-fn workspaces(account: &Account) -> Value {
+fn workspaces_json(account: &Account) -> Value {
     let row = json!({
         "id": account.account_id,
         "name": account.email,

@@ -40,7 +40,7 @@ pub(crate) fn vary(duration: Duration) {
 }
 
 #[test]
-fn no_test_sleeps_elsewhere() {
+fn tests_sleep_only_in_this_file() {
     let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
     let call = ["thread::", "sleep"].concat();
     for file in walkdir::WalkDir::new(tests).into_iter().flatten() {

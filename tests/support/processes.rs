@@ -44,7 +44,7 @@ pub(crate) fn alive(pid: u32) -> bool {
     if cfg!(target_os = "linux") {
         return Process::read(pid).is_some();
     }
-    !ps(pid, "state=").is_empty() && !ps(pid, "state=").starts_with('Z')
+    !read_ps_column(pid, "state=").is_empty() && !read_ps_column(pid, "state=").starts_with('Z')
 }
 
 /// Waits until all these processes have ended. Returns those that still run after `limit`. Polls,
@@ -78,25 +78,25 @@ pub(crate) fn command_line(pid: u32) -> String {
         let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         return OsStr::from_bytes(&line).to_string_lossy().into_owned();
     }
-    ps(pid, "args=")
+    read_ps_column(pid, "args=")
 }
 
 /// Sends a signal (`KILL`, `TERM`…) to a process. Ignores a missing process.
 pub(crate) fn signal(name: &str, pid: u32) {
-    let _ = kill_process(raw(pid), named(name));
+    let _ = kill_process(to_pid(pid), parse_signal(name));
 }
 
 /// Sends a signal to every process of a group.
 pub(crate) fn signal_group(name: &str, group: u32) {
-    let _ = kill_process_group(raw(group), named(name));
+    let _ = kill_process_group(to_pid(group), parse_signal(name));
 }
 
-fn raw(pid: u32) -> Pid {
+fn to_pid(pid: u32) -> Pid {
     let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
     pid.expect("a process id")
 }
 
-fn named(name: &str) -> Signal {
+fn parse_signal(name: &str) -> Signal {
     match name {
         "CONT" => Signal::CONT,
         "HUP" => Signal::HUP,
@@ -110,7 +110,7 @@ fn named(name: &str) -> Signal {
     }
 }
 
-fn ps(pid: u32, column: &str) -> String {
+fn read_ps_column(pid: u32, column: &str) -> String {
     let printed = Command::new("ps")
         .args(["-ww", "-o", column, "-p", &pid.to_string()])
         .output();

@@ -131,7 +131,7 @@ impl RealCodex {
     /// Returns a `PATH` on which `codex` is [`RealCodex::program`].
     pub(crate) fn search_path(&self) -> String {
         let folder = self.program.parent().expect("a folder");
-        let first = without_lsb_release().display();
+        let first = failing_lsb_release_folder().display();
         format!("{first}:{}:/usr/bin:/bin", folder.display())
     }
 
@@ -144,7 +144,7 @@ impl RealCodex {
     /// `CODEX_HOME` and [`codex_env`]. `user_home` becomes `HOME` and the working folder.
     pub(crate) fn command(&self, home: &Path, backend: &MockBackend, user_home: &Path) -> Command {
         let mut command = Command::new(&self.program);
-        let mut path = without_lsb_release().as_os_str().to_owned();
+        let mut path = failing_lsb_release_folder().as_os_str().to_owned();
         path.push(":");
         path.push(std::env::var_os("PATH").unwrap_or_default());
         command
@@ -225,7 +225,7 @@ impl RealCodex {
         args: &[A],
         alter: impl FnOnce(&mut Command),
     ) -> RunningCodex {
-        let user_home = user_home();
+        let user_home = new_user_home();
         // Files, because a full pipe would block Codex, and an inherited pipe would block the reader.
         let stdout = tempfile::tempfile().expect("create a file for  stdout");
         let stderr = tempfile::tempfile().expect("create a file for  stderr");
@@ -280,7 +280,7 @@ impl RealCodex {
                 .filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned())))
                 .collect(),
             started: Value::Null,
-            user_home: user_home(),
+            user_home: new_user_home(),
         }
     }
 }
@@ -312,7 +312,7 @@ impl RunningCodex {
 
     /// Returns true if the process has not ended.
     pub(crate) fn is_running(&self) -> bool {
-        self.group.ended(Duration::ZERO).is_none()
+        self.group.wait_for_exit(Duration::ZERO).is_none()
     }
 
     /// Waits for the end of the process and returns its output.
@@ -320,7 +320,7 @@ impl RunningCodex {
     /// # Panics
     /// The process still runs after `limit`. The group is killed first.
     pub(crate) fn finish(mut self, limit: Duration) -> Output {
-        let status = self.group.ended(limit);
+        let status = self.group.wait_for_exit(limit);
         if status.is_none() {
             self.group.kill();
         }
@@ -355,7 +355,7 @@ pub(crate) struct AppServer {
 
 impl AppServer {
     fn start(codex: &RealCodex, home: &Path, backend: &MockBackend) -> Self {
-        let user_home = user_home();
+        let user_home = new_user_home();
         let mut command = codex.command(home, backend, user_home.path());
         command.arg("app-server");
         command
@@ -447,7 +447,7 @@ impl AppServer {
     /// Closes the input and waits for the end of the app-server; `None` if it still runs after `limit`.
     pub(crate) fn close(mut self, limit: Duration) -> Option<ExitStatus> {
         self.stdin = None;
-        self.group.ended(limit)
+        self.group.wait_for_exit(limit)
     }
 
     fn send(&mut self, message: &Value) {
@@ -483,12 +483,12 @@ impl Daemon {
 
     /// Returns the process id in the pid file of the daemon; `None` after a stop.
     pub(crate) fn pid(&self) -> Option<u32> {
-        pid_file(&self.home.join("app-server-daemon/daemon.pid"))
+        read_pid_file(&self.home.join("app-server-daemon/daemon.pid"))
     }
 
     /// Returns the process id of the daemon's `pid-update-loop`, which survives `daemon stop`.
     pub(crate) fn updater_pid(&self) -> Option<u32> {
-        pid_file(&self.home.join("app-server-daemon/daemon-updater.pid"))
+        read_pid_file(&self.home.join("app-server-daemon/daemon-updater.pid"))
     }
 
     /// Runs `codex app-server daemon` with this word. Returns the JSON in its last line of output.
@@ -510,7 +510,7 @@ impl Daemon {
             .stdout(share(&stdout)?)
             .stderr(share(&stderr)?)
             .process_group(0);
-        let status = Group::spawn(&mut command).0.ended(EXEC_LIMIT);
+        let status = Group::spawn(&mut command).0.wait_for_exit(EXEC_LIMIT);
         let (out, err) = (read_back(&mut stdout), read_back(&mut stderr));
         let all = || format!("codex app-server daemon {word}: {status:?}\n{out}\n{err}");
         if !status.is_some_and(|status| status.success()) {
@@ -535,7 +535,7 @@ impl Daemon {
 impl Drop for Daemon {
     fn drop(&mut self) {
         // Codex puts the sockets into a shared folder under /tmp and links them from the home.
-        let sockets = linked_sockets(&self.home);
+        let sockets = find_linked_sockets(&self.home);
         let mut pids: BTreeSet<u32> = self.processes().into_iter().collect();
         if !cfg!(target_os = "linux") {
             pids.extend(self.pid().into_iter().chain(self.updater_pid()));
@@ -550,7 +550,7 @@ impl Drop for Daemon {
             processes::signal("KILL", *pid);
         }
         let left = processes::wait_for_end(&pids, GRACE);
-        for socket in sockets.into_iter().chain(linked_sockets(&self.home)) {
+        for socket in sockets.into_iter().chain(find_linked_sockets(&self.home)) {
             let mut lock = socket.clone().into_os_string();
             lock.push(".lock");
             let _ = fs::remove_file(&socket);
@@ -595,7 +595,7 @@ impl Group {
     }
 
     /// Waits at most `limit` for the end of the process. Returns its exit status.
-    fn ended(&self, limit: Duration) -> Option<ExitStatus> {
+    fn wait_for_exit(&self, limit: Duration) -> Option<ExitStatus> {
         if self.status.get().is_none()
             && let Ok(status) = self.end.recv_timeout(limit)
         {
@@ -619,12 +619,12 @@ impl Drop for Group {
     }
 }
 
-fn pid_file(path: &Path) -> Option<u32> {
+fn read_pid_file(path: &Path) -> Option<u32> {
     let doc: Value = serde_json::from_str(&fs::read_to_string(path).ok()?).ok()?;
     doc["pid"].as_u64()?.try_into().ok()
 }
 
-fn linked_sockets(home: &Path) -> Vec<PathBuf> {
+fn find_linked_sockets(home: &Path) -> Vec<PathBuf> {
     [
         "app-server-control/app-server-control.sock",
         "app-server-daemon/daemon-updater.sock",
@@ -636,7 +636,7 @@ fn linked_sockets(home: &Path) -> Vec<PathBuf> {
 
 /// Returns a folder with an `lsb_release` that fails. Codex (0.169) runs it twice at each start, and that of Debian is a
 /// script which starts ten processes. Without it, Codex reads `/etc/os-release`.
-fn without_lsb_release() -> &'static Path {
+fn failing_lsb_release_folder() -> &'static Path {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     FOLDER.get_or_init(|| {
         let program = |folder: &Path| folder.join("lsb_release");
@@ -652,7 +652,7 @@ fn without_lsb_release() -> &'static Path {
     })
 }
 
-fn user_home() -> TempDir {
+fn new_user_home() -> TempDir {
     tempfile::Builder::new()
         .prefix("user-home-")
         .tempdir()
@@ -670,16 +670,16 @@ fn read_back(file: &mut File) -> String {
 fn install(version: &str) -> Result<RealCodex, String> {
     let place = installed_once(
         &format!("codex-{version}"),
-        |prefix| installed(prefix).is_some(),
+        |prefix| find_installed(prefix).is_some(),
         |prefix| npm_install(prefix, &format!("@openai/codex@{version}")),
     )?;
-    installed(&place)
+    find_installed(&place)
         .ok_or_else(|| format!("no codex: {}", place.display()))?
         .check(version)
 }
 
 /// Returns the Codex below an npm prefix if both its launcher and its native binary exist.
-fn installed(prefix: &Path) -> Option<RealCodex> {
+fn find_installed(prefix: &Path) -> Option<RealCodex> {
     let modules = prefix.join("node_modules");
     let launcher = modules.join(".bin/codex");
     let packages = [
@@ -713,7 +713,7 @@ fn installed(prefix: &Path) -> Option<RealCodex> {
 impl RealCodex {
     /// Checks that the launcher runs on this machine, which needs `node`.
     fn check(self, wanted: &str) -> Result<Self, String> {
-        let home = user_home();
+        let home = new_user_home();
         let printed = Command::new(&self.launcher)
             .arg("--version")
             .env("HOME", home.path())

@@ -90,10 +90,10 @@ impl S3Server {
         let free = TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = free.local_addr().expect("a bound address").port();
         drop(free);
-        Some(Self::on(port, folder))
+        Some(Self::start_on(port, folder))
     }
 
-    fn on(port: u16, folder: &Path) -> Self {
+    fn start_on(port: u16, folder: &Path) -> Self {
         let child = Command::new(rclone().expect("installed"))
             .args(["serve", "s3", "--config", "/dev/null"])
             .arg("--auth-key")
@@ -138,7 +138,7 @@ impl S3Server {
     /// Starts the server again on the same port.
     pub(crate) fn restart(&mut self) {
         self.stop();
-        let mut again = Self::on(self.port, &self.folder);
+        let mut again = Self::start_on(self.port, &self.folder);
         std::mem::swap(&mut self.child, &mut again.child);
     }
 }

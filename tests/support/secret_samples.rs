@@ -62,7 +62,7 @@ impl Samples {
         usize::try_from(self.next() % end as u64).expect("below a usize")
     }
 
-    fn characters(&mut self, len: usize, class: &str) -> String {
+    fn random_characters(&mut self, len: usize, class: &str) -> String {
         let lower = "abcdefghijklmnopqrstuvwxyz";
         let upper = lower.to_uppercase();
         let digits = "0123456789";
@@ -89,17 +89,17 @@ impl Samples {
     /// Returns a secret of this kind.
     pub(crate) fn sample(&mut self, kind: &SecretKind) -> Sample {
         let mut parts = Vec::new();
-        let text = self.secret(&kind.shape, &mut parts);
+        let text = self.random_secret(&kind.shape, &mut parts);
         Sample { text, parts }
     }
 
     /// Returns a text of this shape.
     pub(crate) fn fill(&mut self, shape: &str) -> String {
-        self.secret(shape, &mut Vec::new())
+        self.random_secret(shape, &mut Vec::new())
     }
 
     /// Returns a secret of this shape, and appends the parts of it that are random.
-    fn secret(&mut self, shape: &str, parts: &mut Vec<String>) -> String {
+    fn random_secret(&mut self, shape: &str, parts: &mut Vec<String>) -> String {
         let mut secret = String::new();
         let mut rest = shape;
         while let Some((before, inside)) = rest.split_once('{') {
@@ -121,7 +121,7 @@ impl Samples {
             let end = end.expect("closed");
             let field = &inside[..end];
             rest = &inside[end + 1..];
-            let value = self.field(field);
+            let value = self.random_field(field);
             parts.extend(revealing_parts(&value));
             secret += &value;
         }
@@ -129,15 +129,17 @@ impl Samples {
     }
 
     /// Returns random text for a field of a shape.
-    fn field(&mut self, field: &str) -> String {
+    fn random_field(&mut self, field: &str) -> String {
         match field.split_once(':') {
             None => {
                 let lens = [8, 4, 4, 4, 12];
-                lens.map(|len| self.characters(len, "h")).join("-")
+                lens.map(|len| self.random_characters(len, "h")).join("-")
             }
-            Some(("b64", inner)) => STANDARD.encode(self.secret(inner, &mut Vec::new())),
-            Some(("b64url", inner)) => URL_SAFE_NO_PAD.encode(self.secret(inner, &mut Vec::new())),
-            Some((len, class)) => self.characters(len.parse().expect("length"), class),
+            Some(("b64", inner)) => STANDARD.encode(self.random_secret(inner, &mut Vec::new())),
+            Some(("b64url", inner)) => {
+                URL_SAFE_NO_PAD.encode(self.random_secret(inner, &mut Vec::new()))
+            }
+            Some((len, class)) => self.random_characters(len.parse().expect("length"), class),
         }
     }
 }

@@ -140,7 +140,7 @@ impl SignIn {
     }
 
     /// Makes the access token expired, so that the next Codex renews the login.
-    pub(crate) fn due(self) -> Self {
+    pub(crate) fn with_expired_token(self) -> Self {
         self.issued_at(unix_now() - 1_000).ttl_seconds(990)
     }
 

@@ -29,7 +29,7 @@ pub(crate) fn skip(what: &str, reason: &str) {
 }
 
 #[test]
-fn no_other_function_reports_a_skipped_test() {
+fn skipped_tests_are_reported_only_in_this_file() {
     let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
     let report = ["println!(\"SKIPPED", "println!(\"skipped"].map(str::to_owned);
     for file in walkdir::WalkDir::new(tests).into_iter().flatten() {

@@ -97,7 +97,7 @@ impl SharedFolder {
                 let status = node.get(&format!("/rest/db/status?folder={FOLDER}"));
                 status["state"] == "idle" && status["needTotalItems"] == 0
             };
-            let ignored = [a, b].map(Syncthing::ignored).concat();
+            let ignored = [a, b].map(Syncthing::read_ignore_patterns).concat();
             let files = |node: &Syncthing| {
                 let mut files = files_below(&node.folder);
                 files.retain(|path, _| !ignored.iter().any(|top| path.starts_with(top)));
@@ -157,7 +157,7 @@ impl Syncthing {
     }
 
     /// Returns the ignore patterns of the node.
-    fn ignored(&self) -> Vec<String> {
+    fn read_ignore_patterns(&self) -> Vec<String> {
         let answer = self.get(&format!("/rest/db/ignores?folder={FOLDER}"));
         let patterns = answer["ignore"].as_array().into_iter().flatten();
         patterns

@@ -38,7 +38,7 @@ impl Terminal {
     }
 
     fn open(command: &mut Command, columns: u16, is_attended: bool) -> Self {
-        let (keys, slave) = pair(columns);
+        let (keys, slave) = open_pty(columns);
         let share = || slave.try_clone().expect("duplicate the handle");
         command.stdout(share()).stderr(share());
         if is_attended {
@@ -80,7 +80,7 @@ impl Terminal {
     /// Starts the command in a terminal, closes the terminal as soon as it shows `wanted`, and waits for the
     /// command. The command gets no SIGHUP, because the terminal is not its controlling terminal.
     pub(crate) fn hang_up(command: &mut Command, wanted: &str) -> ExitStatus {
-        let (mut master, slave) = pair(120);
+        let (mut master, slave) = open_pty(120);
         let share = || slave.try_clone().expect("duplicate the handle");
         command.stdin(share()).stdout(share()).stderr(share());
         let mut child = command.process_group(0).spawn().expect("start");
@@ -90,7 +90,7 @@ impl Terminal {
             .stderr(std::process::Stdio::null());
         drop(slave);
         let (mut shown, mut buffer) = (Vec::new(), [0; 4096]);
-        while !plain(&shown).contains(wanted) {
+        while !strip_escapes(&shown).contains(wanted) {
             let n = master.read(&mut buffer).expect("read");
             shown.extend(&buffer[..n]);
         }
@@ -162,7 +162,7 @@ impl Terminal {
 
     /// Returns the output so far, without escape sequences.
     pub(crate) fn text(&self) -> String {
-        plain(&self.screen.0.lock().expect("the screen"))
+        strip_escapes(&self.screen.0.lock().expect("the screen"))
     }
 
     /// Returns the output so far, with escape sequences.
@@ -194,8 +194,8 @@ impl Terminal {
         let mut shown = self.screen.0.lock().expect("the screen");
         loop {
             let left = end.saturating_duration_since(Instant::now());
-            if plain(&shown).contains(wanted) || left.is_zero() {
-                return plain(&shown).contains(wanted);
+            if strip_escapes(&shown).contains(wanted) || left.is_zero() {
+                return strip_escapes(&shown).contains(wanted);
             }
             shown = self.screen.1.wait_timeout(shown, left).expect("wait").0;
         }
@@ -219,7 +219,7 @@ impl Drop for Terminal {
 }
 
 /// Opens a pseudo-terminal of this width. Returns the user's end and the program's end.
-fn pair(columns: u16) -> (File, File) {
+fn open_pty(columns: u16) -> (File, File) {
     let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a pseudo-terminal");
     // Not all systems can set this when they open it.
     fcntl_setfd(&master, FdFlags::CLOEXEC).expect("close on exec");
@@ -264,7 +264,7 @@ const ANSWERS: [(&[u8], &[u8]); 5] = [
 ];
 
 /// Removes escape sequences. A cursor movement becomes a blank.
-fn plain(bytes: &[u8]) -> String {
+fn strip_escapes(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
     let mut plain = String::new();
     let mut chars = text.chars().peekable();

@@ -55,7 +55,7 @@ fn text(relative: &str) -> String {
 }
 
 /// Returns the matches of `pattern` in the Rust files below `folder`.
-fn names_in(folder: &str, pattern: &str) -> BTreeSet<String> {
+fn find_names(folder: &str, pattern: &str) -> BTreeSet<String> {
     let pattern = Regex::new(pattern).expect("a valid pattern");
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
     let files = walkdir::WalkDir::new(root).into_iter().flatten();
@@ -77,9 +77,9 @@ fn contributing_lists_every_variable_of_the_tests_and_no_other() {
     let any = r"\b(CODEX_MANAGER_[A-Z0-9_]*[A-Z0-9]|UPDATE_DOCS)\b";
     // The program has no other variables that only tests set.
     let of_program = r"\bCODEX_MANAGER_TEST[A-Z0-9_]*[A-Z0-9]\b";
-    let emulations = names_in("src", of_program);
-    let ordinary: BTreeSet<_> = &names_in("src", any) - &emulations;
-    let expected: BTreeSet<_> = &(&names_in("tests", any) | &emulations) - &ordinary;
+    let emulations = find_names("src", of_program);
+    let ordinary: BTreeSet<_> = &find_names("src", any) - &emulations;
+    let expected: BTreeSet<_> = &(&find_names("tests", any) | &emulations) - &ordinary;
     let row = Regex::new(r"(?m)^\| `([A-Z][A-Z0-9_]*)[`=]").expect("a valid pattern");
     let guide = text("CONTRIBUTING.md");
     let listed: BTreeSet<_> = row

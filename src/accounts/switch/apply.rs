@@ -6,7 +6,7 @@ use super::plan::{SwitchPlan, plan};
 use super::request::{DaemonPolicy, SwitchRequest};
 use super::switch_record::remember;
 use crate::accounts::{LeaseError, LoginOwner, LoginToKeep, OwnerLocation, Profiles, SaveReport};
-use crate::codex::process::running_daemon_turns;
+use crate::codex::process::find_daemon_turns;
 use crate::codex::{AuthFile, AuthSnapshot, Daemon, Holder, Login, Program, daemon, find_codex};
 use crate::io::atomic;
 use std::path::PathBuf;
@@ -46,7 +46,7 @@ pub(crate) fn check_daemon(request: &SwitchRequest<'_>) -> Result<(), SwitchErro
         DaemonPolicy::Refuse => return Err(SwitchError::Daemon(pid)),
         DaemonPolicy::Stop { force, .. } => force,
     };
-    let turns = running_daemon_turns(request.codex_home);
+    let turns = find_daemon_turns(request.codex_home);
     if turns.is_empty() || force {
         Ok(())
     } else {
@@ -110,7 +110,7 @@ fn replace(
     report: &mut SwitchReport,
     on_step: &dyn Fn(&str),
 ) -> Result<bool, SwitchError> {
-    let (snapshot, login) = login_of_target(request, idle)?;
+    let (snapshot, login) = find_target_login(request, idle)?;
     save_back(request, profiles, &idle.live, report)?;
     if let Some(saved) = &report.saved_back {
         on_step(&format!(
@@ -145,7 +145,7 @@ fn replace(
 }
 
 /// Returns the login that goes live, from the profile that the plan names.
-fn login_of_target<'i>(
+fn find_target_login<'i>(
     request: &SwitchRequest<'_>,
     idle: &'i IdleLogin<'_>,
 ) -> Result<(&'i AuthSnapshot, &'i Login), SwitchError> {
@@ -188,7 +188,7 @@ fn save_back(
     live: &AuthFile,
     report: &mut SwitchReport,
 ) -> Result<(), SwitchError> {
-    match profiles.login_to_keep(live)? {
+    match profiles.keep_login_or_quarantine(live)? {
         LoginToKeep::Missing => {}
         LoginToKeep::Quarantined(path) => report.quarantined = Some(path),
         LoginToKeep::Login(old, login) => {
@@ -221,7 +221,7 @@ fn stop_daemon(request: &SwitchRequest<'_>, plan: &SwitchPlan) -> Result<bool, S
     else {
         return Err(SwitchError::Daemon(daemon.pid));
     };
-    let turns = running_daemon_turns(request.codex_home);
+    let turns = find_daemon_turns(request.codex_home);
     if !turns.is_empty() && !force {
         let pid = daemon.pid;
         return Err(SwitchError::DaemonAtWork { pid, turns });

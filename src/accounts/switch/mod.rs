@@ -15,4 +15,4 @@ pub(crate) use apply::{SwitchReport, apply, check_daemon};
 pub(crate) use error::SwitchError;
 pub(crate) use plan::{PlannedSave, SwitchPlan, plan};
 pub(crate) use request::{DaemonPolicy, SwitchRequest};
-pub(crate) use switch_record::{SwitchFile, last, previous};
+pub(crate) use switch_record::{SwitchFile, read_last, read_previous};

@@ -2,8 +2,8 @@
 
 use super::error::SwitchError;
 use super::request::SwitchRequest;
-use crate::accounts::profile::{canonical, own_profile};
-use crate::accounts::save::save_outcome;
+use crate::accounts::profile::{canonical, find_own_profile};
+use crate::accounts::save::predict_save_outcome;
 use crate::accounts::{LeaseError, LoginOwner, Profile, Profiles, SaveOutcome};
 use crate::codex::{AUTH_JSON, AuthFile, Identity, Login};
 use serde::Serialize;
@@ -48,7 +48,7 @@ pub(crate) fn plan_switch(
     profiles: &[Profile],
     request: &SwitchRequest<'_>,
 ) -> Result<SwitchPlan, SwitchError> {
-    let profile_of = |who: &Identity| own_profile(profiles, who);
+    let profile_of = |who: &Identity| find_own_profile(profiles, who);
     let from = live.login().map(|l| l.identity.clone());
     let target = profile_of(request.to)?;
     let is_current = from.as_ref().is_some_and(|from| from.is_same(request.to));
@@ -84,7 +84,7 @@ pub(crate) fn plan_switch(
         AuthFile::Present(snapshot) => match &snapshot.login {
             Some(login) => {
                 let own = profile_of(&login.identity)?;
-                let outcome = save_outcome(own, snapshot, login);
+                let outcome = predict_save_outcome(own, snapshot, login);
                 let profile = own.map(|p| p.name.clone());
                 plan.save_back = Some(PlannedSave { profile, outcome });
             }
@@ -139,7 +139,7 @@ fn check_other_homes(
         && !(is_outdated && canonical(&home) == canonical(request.codex_home))
     {
         let profiles = Profiles::of(request.manager_home);
-        return Err(match profiles.isolation_of(&profile, &home) {
+        return Err(match profiles.isolation_error(&profile, &home) {
             Some(isolated) => isolated.into(),
             None => SwitchError::LiveElsewhere { profile, home },
         });
@@ -165,7 +165,7 @@ pub(crate) fn plan(request: &SwitchRequest<'_>) -> Result<SwitchPlan, SwitchErro
     let live = AuthFile::read(&request.codex_home.join(AUTH_JSON))?;
     let profiles = Profiles::of(request.manager_home);
     let all = profiles.list()?.into_iter();
-    let all: Vec<_> = all.map(|p| profiles.without_isolation(p)).collect();
+    let all: Vec<_> = all.map(|p| profiles.simulate_isolation_return(p)).collect();
     plan_switch(&live, &all, request)
 }
 
@@ -184,7 +184,7 @@ mod tests {
         Identity {
             account_id: Some(name.into()),
             user_id: Some(name.into()),
-            ..Identity::of_email(format!("{name}@x.com"))
+            ..Identity::from_email(format!("{name}@x.com"))
         }
     }
 
@@ -294,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn a_login_whose_home_cannot_be_looked_at_needs_force() {
+    fn a_login_recorded_in_an_unreadable_home_needs_force() {
         let mut lost = profile("a", 2, 2);
         lost.file.owner = LoginOwner::Live;
         lost.file.live_home = Some("/nonexistent/disk".into());

@@ -36,7 +36,7 @@ pub(crate) struct SwitchFile {
 impl SwitchFile {
     /// Returns the account that was live in `home` before its last switch; `home` must be
     /// canonical.
-    fn previous_in(&self, home: &Path) -> Option<&Identity> {
+    fn previous_account_in(&self, home: &Path) -> Option<&Identity> {
         // Files of older versions have no `home` and describe a single one.
         let is_same_home = self.home.as_deref().is_none_or(|noted| noted == home);
         let last = self.previous.as_ref().filter(|_| is_same_home);
@@ -56,20 +56,20 @@ fn state_path(manager_home: &Path) -> PathBuf {
 ///
 /// # Errors
 /// The record is unreadable or was written by a newer version.
-pub(crate) fn previous(
+pub(crate) fn read_previous(
     manager_home: &Path,
     codex_home: &Path,
 ) -> Result<Option<Identity>, ProfileError> {
     let file = document::read::<SwitchFile>(&state_path(manager_home))?.good();
     let home = canonical(codex_home);
-    Ok(file.and_then(|file| file.previous_in(&home).cloned()))
+    Ok(file.and_then(|file| file.previous_account_in(&home).cloned()))
 }
 
 /// The last switch, if it was one of `codex_home`.
 ///
 /// # Errors
 /// The record is unreadable or was written by a newer version.
-pub(crate) fn last(
+pub(crate) fn read_last(
     manager_home: &Path,
     codex_home: &Path,
 ) -> Result<Option<SwitchFile>, ProfileError> {
@@ -92,7 +92,7 @@ pub(super) fn remember(
                 .or_insert_with(|| who.clone());
         }
         // After a switch without a login, the account before that stays the previous one.
-        file.previous = from.or(file.previous_in(&home)).cloned();
+        file.previous = from.or(file.previous_account_in(&home)).cloned();
         if let Some(previous) = &file.previous {
             file.homes.insert(home.clone(), previous.clone());
         }

@@ -48,7 +48,7 @@ pub(crate) fn read_with<T>(
     let done = work(&source);
     match source.refused.into_inner() {
         Some(refused) => Err(refused).at("read", path)?,
-        None => done.map_err(|e| e.of(path)),
+        None => done.map_err(|e| e.with_path(path)),
     }
 }
 

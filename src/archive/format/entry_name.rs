@@ -26,14 +26,14 @@ impl EntryName {
         if raw.contains(&0) {
             return Err("a NUL byte in the name");
         }
-        Self::of_path(&json_path::path_of(raw.to_vec())?)
+        Self::from_path(&json_path::path_from_bytes(raw.to_vec())?)
     }
 
     /// Validates a relative path.
     ///
     /// # Errors
     /// Returns the rule that the path breaks, for the user.
-    pub(crate) fn of_path(path: &Path) -> Result<Self, &'static str> {
+    pub(crate) fn from_path(path: &Path) -> Result<Self, &'static str> {
         let mut clean = PathBuf::new();
         for component in path.components() {
             match component {
@@ -83,15 +83,15 @@ impl EntryName {
         crate::codex::home::is_manager_name(self.top())
     }
 
-    /// Returns the name as [`case_folded`] does.
-    pub(crate) fn case_folded(&self) -> String {
-        case_folded(&self.0)
+    /// Returns the name in lower case and in Unicode NFC; see [`fold_case`].
+    pub(crate) fn fold_case(&self) -> String {
+        fold_case(&self.0)
     }
 }
 
 /// Returns a path in lower case and in Unicode NFC. Two paths with the same result collide on a disk that ignores
 /// case. The disks of macOS ignore the Unicode form too.
-pub(super) fn case_folded(path: &Path) -> String {
+pub(super) fn fold_case(path: &Path) -> String {
     path.to_string_lossy()
         .nfc()
         .collect::<String>()

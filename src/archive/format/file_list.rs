@@ -17,8 +17,7 @@ const HAS_DIGEST: u16 = 1 << 15;
 /// Mask of the permission bits in [`FileRow::mode`].
 const MODE: u16 = 0o7777;
 
-/// A list of files. Access returns [`FileEntry`] values. Of a mode only the permission bits are
-/// stored.
+/// A list of files. Its methods return [`FileEntry`] values. Only the permission bits of a mode are stored.
 #[derive(Clone, Default)]
 pub struct FileList {
     names: Arc<NameTable>,
@@ -57,7 +56,7 @@ impl FileList {
 
     /// Appends a file. Its stamp becomes the default if the list has more than 65,536 devices.
     pub(crate) fn push(&mut self, file: &FileEntry) {
-        let (device, stamp) = match self.device(file.stamp.dev) {
+        let (device, stamp) = match self.intern_device(file.stamp.dev) {
             Some(device) => (device, file.stamp),
             // Without its device a stamp proves nothing. The next backup reads the file again.
             None => (0, InodeStamp::default()),
@@ -75,8 +74,8 @@ impl FileList {
         });
     }
 
-    /// Returns the index of a device in `devices`. `None` if there are too many devices.
-    fn device(&mut self, dev: u64) -> Option<u16> {
+    /// Returns the index of a device in `devices`, and adds it if it is new. `None` if there are too many devices.
+    fn intern_device(&mut self, dev: u64) -> Option<u16> {
         let known = self.devices.iter().position(|d| *d == dev);
         let place = known.unwrap_or(self.devices.len());
         let number = u16::try_from(place).ok()?;
@@ -96,12 +95,12 @@ impl FileList {
 
     /// Returns the file at `place`.
     pub(crate) fn get(&self, place: usize) -> Option<FileEntry> {
-        self.rows.get(place).map(|row| self.entry(row))
+        self.rows.get(place).map(|row| self.decode_row(row))
     }
 
     /// Returns all files in the order of the list.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = FileEntry> + '_ {
-        self.rows.iter().map(|row| self.entry(row))
+        self.rows.iter().map(|row| self.decode_row(row))
     }
 
     /// Returns the files at `places`; fewer if the list ends before.
@@ -112,7 +111,7 @@ impl FileList {
         places.map_while(|place| self.get(place))
     }
 
-    /// Returns the names of all files as numbers of [`FileList::names`].
+    /// Returns the ids of the names of all files in [`FileList::names`], in the order of the list.
     pub(crate) fn name_ids(&self) -> impl Iterator<Item = NameId> + '_ {
         self.rows.iter().map(|row| row.name)
     }
@@ -149,7 +148,7 @@ impl FileList {
     pub(crate) fn pop_front(&mut self) -> Option<FileEntry> {
         let row = self.rows.pop_front()?;
         self.release_spare_capacity();
-        Some(self.entry(&row))
+        Some(self.decode_row(&row))
     }
 
     /// Removes the first `count` files.
@@ -181,7 +180,7 @@ impl FileList {
         rows.sort_by_key(|row| names.name(row.name));
     }
 
-    fn entry(&self, row: &FileRow) -> FileEntry {
+    fn decode_row(&self, row: &FileRow) -> FileEntry {
         let has_digest = row.mode & HAS_DIGEST != 0;
         let dev = self.devices.get(usize::from(row.device));
         FileEntry {

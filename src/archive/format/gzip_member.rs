@@ -44,9 +44,11 @@ pub(crate) fn compress(
     compression: Compression,
     buffers: &BufferPool,
 ) -> io::Result<AlignedBuffer> {
-    match effort_for(&packed_samples(bytes, buffers)?) {
+    match choose_effort(&compress_samples(bytes, buffers)?) {
         Effort::Store => store(bytes, buffers),
-        Effort::Fastest => with_fastest(|compressor| compress_with(compressor, bytes, buffers)),
+        Effort::Fastest => {
+            with_fastest_compressor(|compressor| compress_with(compressor, bytes, buffers))
+        }
         Effort::AsAsked => compress_as_asked(bytes, compression, buffers),
     }
 }
@@ -74,10 +76,10 @@ const SAMPLE_BYTES: usize = 4 << 10;
 /// The number of samples of a member, evenly distributed.
 const SAMPLES: usize = 8;
 
-/// The work that a member is worth.
+/// The compression effort that pays off for a member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Effort {
-    /// It is compressed already: zstd, PNG, encrypted text.
+    /// None: the content is compressed or encrypted already, as zstd and PNG are.
     Store,
     /// Most of it has no repetitions to find, such as base64 of an image: any level gives the same size.
     Fastest,
@@ -86,7 +88,7 @@ enum Effort {
 }
 
 /// Decides from the compressed sizes of the samples, each of [`SAMPLE_BYTES`].
-fn effort_for(packed: &[usize]) -> Effort {
+fn choose_effort(packed: &[usize]) -> Effort {
     // Base64 of random bytes shrinks to 76 %. Text is below 60 %.
     let is_dense = |size: &&usize| **size >= SAMPLE_BYTES * 7 / 10;
     let is_compressed = |size: &usize| *size >= SAMPLE_BYTES - SAMPLE_BYTES / 30;
@@ -101,23 +103,23 @@ fn effort_for(packed: &[usize]) -> Effort {
     }
 }
 
-/// Returns the compressed sizes of samples of `bytes`; none of a short member, which is not worth it. Takes
-/// 1 % of the time of compressing a full member.
-fn packed_samples(bytes: &[u8], buffers: &BufferPool) -> io::Result<Vec<usize>> {
+/// Returns the compressed sizes of samples of `bytes`; none for a short member, where sampling does not pay off.
+/// Takes 1 % of the time of compressing a full member.
+fn compress_samples(bytes: &[u8], buffers: &BufferPool) -> io::Result<Vec<usize>> {
     if bytes.len() < 2 * SAMPLES * SAMPLE_BYTES {
         return Ok(Vec::new());
     }
     // Distributed over all of it: a conversation can begin with text and go on with an image.
     let step = (bytes.len() - SAMPLE_BYTES) / (SAMPLES - 1);
     let sample = |i: usize| &bytes[i * step..][..SAMPLE_BYTES];
-    with_fastest(|compressor| {
+    with_fastest_compressor(|compressor| {
         (0..SAMPLES)
             .map(|i| Ok(compress_with(compressor, sample(i), buffers)?.len()))
             .collect()
     })
 }
 
-fn with_fastest<T>(work: impl FnOnce(&mut Compressor) -> T) -> T {
+fn with_fastest_compressor<T>(work: impl FnOnce(&mut Compressor) -> T) -> T {
     thread_local! {
         static FASTEST: RefCell<Compressor> =
             RefCell::new(Compressor::new(CompressionLvl::new(1).unwrap_or_default()));
@@ -136,7 +138,7 @@ fn compress_with(
     bytes: &[u8],
     buffers: &BufferPool,
 ) -> io::Result<AlignedBuffer> {
-    let mut packed = buffers.aligned(compressor.gzip_compress_bound(bytes.len()));
+    let mut packed = buffers.take_aligned(compressor.gzip_compress_bound(bytes.len()));
     let len = compressor
         .gzip_compress(bytes, &mut packed)
         .map_err(|e| io::Error::other(format!("deflate: {e:?}")))?;
@@ -158,7 +160,7 @@ pub(crate) fn decompress(
     }
     // libdeflate needs the exact size in advance. The index has it, and `index_check` has limited
     // it.
-    let mut bytes = buffers.aligned(size);
+    let mut bytes = buffers.take_aligned(size);
     let unpacked = DECOMPRESSOR.with_borrow_mut(|d| d.gzip_decompress(packed, &mut bytes));
     match unpacked {
         Ok(n) if n == size && is_exactly_one_stream(packed, &bytes) => Ok(bytes),
@@ -255,11 +257,11 @@ mod tests {
             let packed = compress(bytes, compression, &buffers).unwrap();
             assert_eq!(&*decompress(&packed, bytes.len(), &buffers).unwrap(), bytes);
         }
-        effort_for(&packed_samples(bytes, &buffers).unwrap())
+        choose_effort(&compress_samples(bytes, &buffers).unwrap())
     }
 
     #[test]
-    fn only_members_that_are_compressed_throughout_are_stored() {
+    fn only_incompressible_members_are_stored() {
         let random = random(LEN);
         let text = b"{\"type\":\"event_msg\"}\n".repeat(LEN / 22);
         assert_eq!(effort_of(&random), Effort::Store);
@@ -274,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn images_as_base64_take_the_fastest_level() {
+    fn base64_images_are_compressed_at_the_fastest_level() {
         use base64::Engine as _;
         let image = base64::engine::general_purpose::STANDARD.encode(random(LEN));
         let image = image.as_bytes();
@@ -298,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn the_effort_follows_from_the_samples() {
+    fn choose_effort_decides_by_the_share_of_dense_samples() {
         let (stored, dense, text) = (SAMPLE_BYTES, SAMPLE_BYTES * 3 / 4, SAMPLE_BYTES / 3);
         for (samples, effort) in [
             (&[][..], Effort::AsAsked),
@@ -309,7 +311,7 @@ mod tests {
             (&[dense, dense, text, text], Effort::AsAsked),
             (&[text; 8], Effort::AsAsked),
         ] {
-            assert_eq!(effort_for(samples), effort, "{samples:?}");
+            assert_eq!(choose_effort(samples), effort, "{samples:?}");
         }
     }
 }

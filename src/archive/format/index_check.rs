@@ -2,7 +2,7 @@
 //! manifest once and in order.
 
 use super::manifest::{ArchiveManifest, Member, MemberContents};
-use super::sizes::{BLOCK_BYTES, CHUNK_BYTES, padding_of};
+use super::sizes::{BLOCK_BYTES, CHUNK_BYTES, padding_bytes};
 use crate::archive::error::ContentError;
 
 /// Maximum unpacked size of a member: a chunk, or a group that ends with a file just below
@@ -25,7 +25,7 @@ fn check_members(manifest: &ArchiveManifest, end: u64) -> Result<(), &'static st
     for member in &manifest.members {
         // A gap could hold members that tar programs unpack and this program never checks.
         if member.offset != offset {
-            return Err("members do not follow each other");
+            return Err("members are not contiguous");
         }
         offset = offset.checked_add(member.len).ok_or("a length overflows")?;
         if member.len == 0 || member.size == 0 {
@@ -44,7 +44,7 @@ fn check_members(manifest: &ArchiveManifest, end: u64) -> Result<(), &'static st
     if is_complete {
         Ok(())
     } else {
-        Err("it does not match the entries of the manifest")
+        Err("the members do not hold all entries of the manifest")
     }
 }
 
@@ -72,7 +72,7 @@ impl CoveredEntries {
             }
             MemberContents::Files(first, count) if first == self.files && count > 0 => {
                 self.files = self.files.saturating_add(count);
-                let needed = bytes_of(manifest, first, self.files);
+                let needed = min_tar_bytes(manifest, first, self.files);
                 // The size of the member limits what its files can claim.
                 if needed.is_none_or(|bytes| bytes > member.size) {
                     return Err("files that are larger than their member");
@@ -93,7 +93,7 @@ impl CoveredEntries {
                 let content = self.missing_bytes.min(CHUNK_BYTES);
                 self.missing_bytes -= content;
                 let is_last = self.missing_bytes == 0;
-                let padding = if is_last { padding_of(content) } else { 0 };
+                let padding = if is_last { padding_bytes(content) } else { 0 };
                 if member.size != content + padding {
                     return Err("a chunk has the wrong size");
                 }
@@ -107,7 +107,7 @@ impl CoveredEntries {
 
 /// Returns the minimum tar size of the files `first..end`: a header each, the content and its
 /// padding. `None` if a file is not listed or the sum overflows.
-fn bytes_of(manifest: &ArchiveManifest, first: u64, end: u64) -> Option<u64> {
+fn min_tar_bytes(manifest: &ArchiveManifest, first: u64, end: u64) -> Option<u64> {
     let end = usize::try_from(end).ok()?;
     let mut bytes = 0_u64;
     for place in usize::try_from(first).ok()?..end {

@@ -49,7 +49,7 @@ impl InodeStamp {
     /// File systems take timestamps from a clock that advances only every few milliseconds. A file
     /// can change twice within one tick and keep its ctime.
     #[must_use]
-    pub(crate) fn if_unambiguous(self, began: i64) -> Self {
+    pub(crate) fn discard_if_ambiguous(self, began: i64) -> Self {
         const SECOND: i64 = 1_000_000_000;
         // A ctime of whole seconds can come from a file system with a resolution of one or two
         // seconds.
@@ -78,7 +78,7 @@ mod tests {
         let stamp = || InodeStamp::of(&path.metadata().unwrap());
         let first = stamp();
         assert_eq!(stamp(), first);
-        assert_eq!(first.if_unambiguous(i64::MAX), first);
+        assert_eq!(first.discard_if_ambiguous(i64::MAX), first);
         assert_ne!(first.ctime, 0);
         let file = std::fs::File::options().write(true).open(&path).unwrap();
         let later =

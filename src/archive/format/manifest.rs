@@ -71,7 +71,7 @@ pub struct ArchiveManifest {
     #[serde(default)]
     pub excluded_globs: Vec<String>,
     /// True if the archive holds only a part of what its mode captures, as the safety backup of a
-    /// partial restore does. A path that is missing from it proves nothing then.
+    /// partial restore does. The home may have had paths that are missing from such an archive.
     #[serde(default)]
     pub partial: bool,
     /// Files that a restore added, in the safety backup of that restore. Restoring the safety

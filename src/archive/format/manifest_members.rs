@@ -4,8 +4,8 @@ use super::archive_file;
 use super::footer::{self, Footer};
 use super::gzip_member::{self, Compression};
 use super::manifest::{ArchiveManifest, MANIFEST_NAME};
-use super::sizes::{BLOCK_BYTES, CHUNK_BYTES, max_manifest_bytes, min_packed_bytes, padding_of};
-use super::tar_head::file_head;
+use super::sizes::{BLOCK_BYTES, CHUNK_BYTES, max_manifest_bytes, min_packed_bytes, padding_bytes};
+use super::tar_head::encode_file_head;
 use crate::archive::error::{ArchiveError, ContentError};
 use crate::io::IoContext;
 use crate::io::buffers::BufferPool;
@@ -22,7 +22,7 @@ use tar::EntryType;
 /// bytes. So its text is never completely in memory.
 ///
 /// # Errors
-/// Readers would refuse a manifest that compresses so much, or `put` failed.
+/// The manifest compresses so well that readers would refuse it, or `put` failed.
 pub(crate) fn write(
     path: &Path,
     manifest: &ArchiveManifest,
@@ -53,13 +53,13 @@ fn write_members(
         put,
         compression,
         is_large: text_bytes > max_manifest_bytes(0),
-        member: file_head(Path::new(MANIFEST_NAME), text_bytes, 0o600, mtime)?,
+        member: encode_file_head(Path::new(MANIFEST_NAME), text_bytes, 0o600, mtime)?,
         buffers: BufferPool::default(),
         written: 0,
     };
     document::encode_to(&mut stream, manifest)?;
     // The padding of the entry, and the two zero blocks that end a tar.
-    let padding = padding_of(text_bytes) + 2 * BLOCK_BYTES;
+    let padding = padding_bytes(text_bytes) + 2 * BLOCK_BYTES;
     io::copy(&mut io::repeat(0).take(padding), &mut stream)?;
     stream.close()?;
     Ok(stream.written)
@@ -152,17 +152,20 @@ pub(crate) fn read(path: &Path) -> Result<Option<(ArchiveManifest, u64)>, Archiv
         .and_then(|end| end.checked_add(footer_len))
         != Some(len)
     {
-        return Err(ArchiveError::damaged(path, "the footer points nowhere"));
+        return Err(ArchiveError::damaged(
+            path,
+            "the footer does not fit the size of the file",
+        ));
     }
     file.seek(SeekFrom::Start(offset)).at("read", path)?;
     let manifest = archive_file::read_with(path, file, |source| {
-        read_member(path, source.take(packed), packed)
+        read_from_members(path, source.take(packed), packed)
     })?;
     Ok(Some((manifest, offset)))
 }
 
 /// Reads the manifest from its members, which have `packed` bytes and hold nothing else.
-fn read_member(
+fn read_from_members(
     path: &Path,
     member: impl Read,
     packed: u64,
@@ -175,7 +178,11 @@ fn read_member(
         {
             parse(path, entry, packed)?
         }
-        _ => return Err(ContentError::damaged("no manifest where the footer says")),
+        _ => {
+            return Err(ContentError::damaged(
+                "no manifest at the position in the footer",
+            ));
+        }
     };
     // Reads to the end, where the gzip CRC is, and where no other data may be.
     let mut rest = tar.into_inner().take(max_manifest_bytes(packed));

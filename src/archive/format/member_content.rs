@@ -6,7 +6,7 @@
 use super::entry::FileEntry;
 use super::entry_name::EntryName;
 use super::manifest::ArchiveManifest;
-use super::sizes::padding_of;
+use super::sizes::padding_bytes;
 use super::tar_stream::{RawEntry, RawKind, for_each_entry, read_head};
 use crate::archive::error::ContentError;
 use crate::io::hash::Sha256Digest;
@@ -65,7 +65,7 @@ pub(crate) fn read_small_files(
             return Err(wrong_digest(&file));
         }
         let content_end = entry.content_at + file.size;
-        read = content_end + padding_of(file.size);
+        read = content_end + padding_bytes(file.size);
         if !is_zero(bytes, content_end, read) {
             return Err(hidden_data(&file));
         }
@@ -87,9 +87,11 @@ pub(crate) fn check_head(bytes: &[u8], file: &FileEntry) -> Result<(), ContentEr
     }
 }
 
-/// Returns the part of a chunk of `file` that is content. `offset` is that of the chunk in the file.
-/// The padding after the content must be zero.
-pub(crate) fn chunk_content<'a>(
+/// Returns the content in a chunk of `file`, without the padding. `offset` is the position of the chunk in the file.
+///
+/// # Errors
+/// The padding is not zero.
+pub(crate) fn read_chunk_content<'a>(
     bytes: &'a [u8],
     file: &FileEntry,
     offset: u64,
@@ -131,7 +133,7 @@ fn expect_end(bytes: &[u8], end: u64) -> Result<(), ContentError> {
     }
 }
 
-/// Returns true if `bytes` has the range `from..to` and it is zero.
+/// Returns true if the bytes `from..to` exist and are zero.
 fn is_zero(bytes: &[u8], from: u64, to: u64) -> bool {
     let range = usize::try_from(from).ok().zip(usize::try_from(to).ok());
     range

@@ -63,7 +63,7 @@ pub struct Metadata {
     /// The product name, always "codex".
     #[default = "codex"]
     pub product: String,
-    /// Label of the account: the email, or that of a key. `None` if the home was signed out.
+    /// Label of the account: its email, or the label of an API key. `None` if the home was signed out.
     pub email: Option<String>,
     /// Id of the workspace (`chatgpt_account_id`).
     pub account_id: Option<String>,
@@ -107,7 +107,7 @@ pub struct Metadata {
     #[serde(default)]
     #[default(env!("CARGO_PKG_VERSION").into())]
     pub manager_version: String,
-    /// The build of Codex at that time, as [`crate::codex::program::Program`] identifies it.
+    /// The build of Codex when the archive was made, as [`crate::codex::program::Program`] identifies it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub codex_build: Option<String>,
     /// Source of the windows, or "none".
@@ -161,12 +161,12 @@ impl Metadata {
     /// Returns the account of the archive, or `None` if the home was signed out.
     pub(crate) fn identity(&self) -> Option<Identity> {
         let email = self.email.clone()?;
-        let kind = LoginKind::of_label(&email);
+        let kind = LoginKind::from_label(&email);
         Some(Identity {
             account_id: self.account_id.clone(),
             user_id: self.user_id.clone(),
             kind,
-            ..Identity::of_email(email)
+            ..Identity::from_email(email)
         })
     }
 

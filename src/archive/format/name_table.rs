@@ -11,8 +11,8 @@ use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
-/// Interval of names that are stored without prefix compression. Finding a name decodes half as
-/// many on average.
+/// Number of names in a block. The first name of a block is stored without prefix compression. A lookup decodes half
+/// a block on average.
 const BLOCK: usize = 16;
 
 /// Number of a name in a [`NameTable`], counted from 0.
@@ -77,7 +77,7 @@ struct NameTableInner {
 impl NameTableInner {
     fn find(&self, bytes: &[u8]) -> Option<NameId> {
         let mut scratch = Vec::with_capacity(bytes.len() + 64);
-        for slot in self.slots_of(bytes) {
+        for slot in self.probe_slots(bytes) {
             let id = NameId(self.slots[slot].checked_sub(1)?);
             self.decode(id.index(), &mut scratch);
             if scratch == bytes {
@@ -88,7 +88,7 @@ impl NameTableInner {
     }
 
     /// Returns the slots that can hold a name, in probing order.
-    fn slots_of(&self, bytes: &[u8]) -> impl Iterator<Item = usize> + use<> {
+    fn probe_slots(&self, bytes: &[u8]) -> impl Iterator<Item = usize> + use<> {
         let len = self.slots.len();
         let hash = self.hashes.hash_one(bytes);
         let first = usize::try_from(hash & (u64::MAX >> 1)).unwrap_or(0);
@@ -115,12 +115,12 @@ impl NameTableInner {
         self.last.clear();
         self.last.extend_from_slice(bytes);
         self.len += 1;
-        self.note(bytes, id);
+        self.insert_slot(bytes, id);
         NameId(id)
     }
 
-    fn note(&mut self, bytes: &[u8], id: u32) {
-        let free = self.slots_of(bytes).find(|slot| self.slots[*slot] == 0);
+    fn insert_slot(&mut self, bytes: &[u8], id: u32) {
+        let free = self.probe_slots(bytes).find(|slot| self.slots[*slot] == 0);
         if let Some(slot) = free {
             self.slots[slot] = id + 1;
         }
@@ -133,8 +133,8 @@ impl NameTableInner {
         // In the order of the numbers, each name needs only the one before it to be decoded.
         let (mut at, mut name) = (0, Vec::new());
         for id in 0..self.len {
-            at = self.step(at, &mut name);
-            self.note(&name, id);
+            at = self.decode_next(at, &mut name);
+            self.insert_slot(&name, id);
         }
     }
 
@@ -143,15 +143,15 @@ impl NameTableInner {
         name.clear();
         let mut at = self.blocks[index / BLOCK];
         for _ in 0..=index % BLOCK {
-            at = self.step(at, name);
+            at = self.decode_next(at, name);
         }
     }
 
-    /// Turns `name`, the name before the one at offset `at`, into that one. Returns the offset of
-    /// the next name.
-    fn step(&self, at: usize, name: &mut Vec<u8>) -> usize {
-        let (shared, at) = number(&self.text, at);
-        let (rest, at) = number(&self.text, at);
+    /// Decodes the name at offset `at`. `name` has the name before it, which is replaced. Returns the offset of the
+    /// next name.
+    fn decode_next(&self, at: usize, name: &mut Vec<u8>) -> usize {
+        let (shared, at) = read_number(&self.text, at);
+        let (rest, at) = read_number(&self.text, at);
         name.truncate(shared);
         name.extend_from_slice(&self.text[at..at + rest]);
         at + rest
@@ -168,7 +168,7 @@ fn put_number(text: &mut Vec<u8>, mut number: usize) {
     text.push(number as u8);
 }
 
-fn number(text: &[u8], mut at: usize) -> (usize, usize) {
+fn read_number(text: &[u8], mut at: usize) -> (usize, usize) {
     let (mut number, mut shift) = (0, 0);
     loop {
         let byte = text[at];
@@ -220,7 +220,7 @@ impl NameSet {
 
     /// Adds the name with number `id` of the same table. Returns false if the set already had it.
     pub(crate) fn insert_id(&mut self, id: NameId) -> bool {
-        let (word, bit) = place(id);
+        let (word, bit) = bit_position(id);
         if self.bits.len() <= word {
             self.bits.resize(word + 1, 0);
         }
@@ -233,7 +233,7 @@ impl NameSet {
     /// Removes a name, if the set has it.
     pub(crate) fn remove(&mut self, path: &Path) {
         if let Some(id) = self.names.find(path).filter(|id| self.has(*id)) {
-            let (word, bit) = place(id);
+            let (word, bit) = bit_position(id);
             self.bits[word] &= !bit;
             self.len -= 1;
         }
@@ -246,11 +246,11 @@ impl NameSet {
 
     /// Returns true if the set has the name with number `id` of the same table.
     pub(crate) fn has(&self, id: NameId) -> bool {
-        let (word, bit) = place(id);
+        let (word, bit) = bit_position(id);
         self.bits.get(word).is_some_and(|bits| bits & bit != 0)
     }
 
-    /// Returns the names in the order in which the table got them.
+    /// Returns the names in the order in which they were added to the table.
     pub(crate) fn iter(&self) -> impl Iterator<Item = EntryName> + '_ {
         self.ids().map(|id| self.names.name(id))
     }
@@ -285,7 +285,7 @@ impl NameSet {
     }
 }
 
-fn place(id: NameId) -> (usize, u64) {
+fn bit_position(id: NameId) -> (usize, u64) {
     (id.index() / 64, 1 << (id.0 % 64))
 }
 
@@ -314,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn names_longer_than_a_byte_can_count_survive() {
+    fn names_with_multi_byte_lengths_round_trip() {
         let table = NameTable::default();
         let long = name(&vec!["x".repeat(200); 15].join("/"));
         let longer = name(&format!("{long}/y"));

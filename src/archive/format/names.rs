@@ -39,7 +39,7 @@ const MAX_LABEL_BYTES: usize = 160;
 ///
 /// The time is the local time of `at`, by the offset that `at` carries.
 pub fn stem(at: &Timestamp, label: &str) -> String {
-    format!("{}-{}", at.format("%Y-%m-%d-%H%M%S"), safe_label(label))
+    format!("{}-{}", at.format("%Y-%m-%d-%H%M%S"), encode_label(label))
 }
 
 /// Returns the file name of archive `number` of `stem`. Number 1 is not written.
@@ -52,7 +52,7 @@ pub fn archive_name(stem: &str, number: u32) -> String {
 }
 
 /// Returns an archive's name without its suffix, so that [`archive_name`] can number it.
-pub(crate) fn stem_of_name(archive_name: &str) -> &str {
+pub(crate) fn strip_archive_suffix(archive_name: &str) -> &str {
     archive_name
         .strip_suffix(ARCHIVE_SUFFIX)
         .unwrap_or(archive_name)
@@ -98,7 +98,7 @@ fn has_pattern(name: &str, suffix: &str) -> bool {
 
 /// Returns `label` as part of a file name: unsafe characters are percent-encoded. The result is not
 /// empty, has no leading dot or dash, and is at most [`MAX_LABEL_BYTES`] long.
-pub(crate) fn safe_label(label: &str) -> String {
+pub(crate) fn encode_label(label: &str) -> String {
     // utf8_percent_encode escapes everything beyond ASCII. Letters of other scripts are safe in
     // file names and stay readable.
     let encode = |c: char| {

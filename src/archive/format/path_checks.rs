@@ -1,6 +1,6 @@
 //! Checks that the names and links of an archive are safe to restore.
 
-use super::entry_name::{EntryName, case_folded};
+use super::entry_name::{EntryName, fold_case};
 use super::manifest::{ArchiveManifest, EXTERNAL_DATABASES_FOLDER};
 use super::name_table::NameSet;
 use crate::archive::error::ContentError;
@@ -85,7 +85,7 @@ pub(crate) fn check_names(
     for name in manifest.names() {
         let is_top = name.as_path().components().count() == 1;
         if clash == CaseClashScope::AllNames || (is_top && home::is_codex_name(name.top())) {
-            match folded.insert(name.case_folded(), name.clone()) {
+            match folded.insert(name.fold_case(), name.clone()) {
                 Some(other) if other != name => {
                     return refuse(&name, "differs from another only in letter case");
                 }
@@ -107,9 +107,9 @@ pub(crate) fn check_names(
         let is_file = number < files.len();
         let link = number.checked_sub(files.len()).and_then(|i| links.get(i));
         let reason = match link {
-            Some(link) => misplaced_link(path, &link.target),
+            Some(link) => link_problem(path, &link.target),
             // The top of a longer name is a folder.
-            None => misplaced_folder(top).filter(|_| !is_file || path != top),
+            None => folder_problem(top).filter(|_| !is_file || path != top),
         };
         if let Some(reason) = reason {
             return refuse(&name, reason);
@@ -130,19 +130,19 @@ pub(crate) fn check_case_collisions(
     names: impl IntoIterator<Item = EntryName>,
 ) -> Result<(), ContentError> {
     // Hashes, because half a million names twice would take more memory than the rest of a restore. With a random seed,
-    // nobody can choose names of equal hashes.
+    // no archive can have names chosen for equal hashes.
     let hashes = RandomState::new();
     let mut spellings: HashMap<u64, u64> = HashMap::new();
     let mut last = PathBuf::new();
     for name in names {
         let path = name.as_path();
         let folder = path.parent().unwrap_or(Path::new(""));
-        // The parents that the name before has as well were compared with it.
+        // The parents that it shares with the previous name were compared with that name.
         let above = folder.ancestors().filter(|f| !f.as_os_str().is_empty());
         let above = above.take_while(|above| !last.starts_with(above));
         for path in std::iter::once(path).chain(above) {
             let exact = hashes.hash_one(path);
-            let spelling = spellings.entry(hashes.hash_one(case_folded(path)));
+            let spelling = spellings.entry(hashes.hash_one(fold_case(path)));
             if *spelling.or_insert(exact) != exact {
                 return Err(ContentError::Unsafe {
                     entry: path
@@ -201,7 +201,7 @@ impl<'a> AncestorLookup<'a> {
 
 /// Returns the reason if there must be no folder at `path` (relative to the home): it would replace
 /// a file of Codex. A folder whose name only ends like a database is allowed.
-pub(crate) fn misplaced_folder(path: &Path) -> Option<&'static str> {
+pub(crate) fn folder_problem(path: &Path) -> Option<&'static str> {
     let is_codex_file = match kind_of(path) {
         HomeEntryKind::Auth | HomeEntryKind::Config | HomeEntryKind::InstallationId => true,
         HomeEntryKind::Database => home::is_versioned_database(path),
@@ -213,7 +213,7 @@ pub(crate) fn misplaced_folder(path: &Path) -> Option<&'static str> {
 
 /// Returns the reason if there must be no symbolic link to `target` at `path` (relative to the
 /// home).
-pub(crate) fn misplaced_link(path: &Path, target: &Path) -> Option<&'static str> {
+pub(crate) fn link_problem(path: &Path, target: &Path) -> Option<&'static str> {
     if !kind_of(path).can_be_link() {
         return Some("a link in place of a login, settings, database or list of Codex");
     }
@@ -222,7 +222,7 @@ pub(crate) fn misplaced_link(path: &Path, target: &Path) -> Option<&'static str>
 
 /// Returns the target of the link at `path` (relative to the home) in archive form: an absolute
 /// target inside `home` becomes relative.
-pub(crate) fn portable_target(home: &Path, path: &Path, target: &Path) -> PathBuf {
+pub(crate) fn relativize_target(home: &Path, path: &Path, target: &Path) -> PathBuf {
     let Ok(rest) = target.strip_prefix(home) else {
         return target.to_path_buf();
     };
@@ -263,10 +263,10 @@ mod tests {
         let check = |names: &[&str]| {
             let names: Vec<_> = names
                 .iter()
-                .map(|name| EntryName::of_path(Path::new(name)).unwrap())
+                .map(|name| EntryName::from_path(Path::new(name)).unwrap())
                 .collect();
             let checked = check_case_collisions(names);
-            checked.map_err(|e| e.of(Path::new("x.tar.gz")))
+            checked.map_err(|e| e.with_path(Path::new("x.tar.gz")))
         };
         check(&["notes.txt", "skills/a/x", "skills/b/x"]).unwrap();
         // Two such folders would become one, with the files of both.

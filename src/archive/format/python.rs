@@ -56,7 +56,7 @@ impl PythonScan {
         }
     }
 
-    pub(crate) fn entry(
+    pub(crate) fn add_entry(
         &mut self,
         entry: &RawEntry,
         content: &mut EntryContent<'_>,
@@ -136,11 +136,11 @@ fn read_sidecar(path: &Path) -> Option<Metadata> {
 
 /// Returns the archives in the subfolders of `backups/` that the Python tool uses, as pairs of
 /// archive and sidecar. At least one file of each pair exists.
-pub(crate) fn nested_archives(backups: &Path) -> Vec<(PathBuf, PathBuf)> {
+pub(crate) fn list_nested_archives(backups: &Path) -> Vec<(PathBuf, PathBuf)> {
     let mut found = Vec::new();
     // Early versions kept one folder per account in each of these.
-    let accounts = ["auth", "sessions"].map(|folder| paths_in(&backups.join(folder)));
-    for path in accounts.iter().flatten().flat_map(|path| paths_in(path)) {
+    let accounts = ["auth", "sessions"].map(|folder| list_paths(&backups.join(folder)));
+    for path in accounts.iter().flatten().flat_map(|path| list_paths(path)) {
         let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
         let base = name
             .strip_suffix(".tar.gz")
@@ -159,7 +159,7 @@ pub(crate) fn nested_archives(backups: &Path) -> Vec<(PathBuf, PathBuf)> {
 }
 
 /// Returns the entries of a folder; none if it cannot be listed, or is no folder.
-fn paths_in(folder: &Path) -> Vec<PathBuf> {
+fn list_paths(folder: &Path) -> Vec<PathBuf> {
     let entries = tree::list(folder).unwrap_or_default().into_iter();
     entries.map(|(name, _)| folder.join(name)).collect()
 }

@@ -45,6 +45,6 @@ pub(crate) fn min_packed_bytes(part: usize) -> usize {
 }
 
 /// Returns the number of padding bytes after tar content of `size` bytes.
-pub(crate) fn padding_of(size: u64) -> u64 {
+pub(crate) fn padding_bytes(size: u64) -> u64 {
     size.next_multiple_of(BLOCK_BYTES) - size
 }

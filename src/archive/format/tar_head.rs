@@ -6,27 +6,32 @@ use std::io;
 use std::path::Path;
 use tar::{EntryType, Header};
 
-pub(crate) fn file_head(path: &Path, size: u64, mode: u32, mtime_ns: i64) -> io::Result<Vec<u8>> {
-    head_bytes(header(EntryType::Regular, size, mode, mtime_ns), path)
+pub(crate) fn encode_file_head(
+    path: &Path,
+    size: u64,
+    mode: u32,
+    mtime_ns: i64,
+) -> io::Result<Vec<u8>> {
+    encode_head(new_header(EntryType::Regular, size, mode, mtime_ns), path)
 }
 
-pub(crate) fn folder_head(folder: &FolderEntry) -> io::Result<Vec<u8>> {
+pub(crate) fn encode_folder_head(folder: &FolderEntry) -> io::Result<Vec<u8>> {
     // tar programs set the mode of a folder before they create files in it.
     let mode = folder.mode | OWNER_ACCESS_MODE;
     let mut path = folder.path.as_path().as_os_str().to_owned();
     path.push("/");
-    head_bytes(
-        header(EntryType::Directory, 0, mode, folder.mtime),
+    encode_head(
+        new_header(EntryType::Directory, 0, mode, folder.mtime),
         Path::new(&path),
     )
 }
 
-pub(crate) fn link_head(link: &LinkEntry) -> io::Result<Vec<u8>> {
-    let header = header(EntryType::Symlink, 0, 0o777, 0);
-    link_bytes(header, link.path.as_path(), &link.target)
+pub(crate) fn encode_link_head(link: &LinkEntry) -> io::Result<Vec<u8>> {
+    let header = new_header(EntryType::Symlink, 0, 0o777, 0);
+    encode_link(header, link.path.as_path(), &link.target)
 }
 
-fn header(kind: EntryType, size: u64, mode: u32, mtime_ns: i64) -> Header {
+fn new_header(kind: EntryType, size: u64, mode: u32, mtime_ns: i64) -> Header {
     // The GNU format: it has room for long names and for times before 1970, unlike the older ustar.
     let mut header = Header::new_gnu();
     header.set_entry_type(kind);
@@ -37,7 +42,7 @@ fn header(kind: EntryType, size: u64, mode: u32, mtime_ns: i64) -> Header {
     match u64::try_from(seconds) {
         Ok(seconds) => header.set_mtime(seconds),
         // GNU stores times before 1970 as a signed 96-bit number, marked by the first bit.
-        Err(_) => header.as_old_mut().mtime = negative(seconds),
+        Err(_) => header.as_old_mut().mtime = encode_negative(seconds),
     }
     // Owners mean nothing on another machine, and a restore does not use them.
     header.set_uid(0);
@@ -45,7 +50,7 @@ fn header(kind: EntryType, size: u64, mode: u32, mtime_ns: i64) -> Header {
     header
 }
 
-fn negative(number: i64) -> [u8; 12] {
+fn encode_negative(number: i64) -> [u8; 12] {
     // The bytes before the number extend its sign.
     let mut field = [0xff; 12];
     field[4..].copy_from_slice(&number.to_be_bytes());
@@ -53,15 +58,15 @@ fn negative(number: i64) -> [u8; 12] {
 }
 
 /// Returns the header blocks of an entry, with a GNU long name if the path needs one.
-fn head_bytes(mut header: Header, path: &Path) -> io::Result<Vec<u8>> {
+fn encode_head(mut header: Header, path: &Path) -> io::Result<Vec<u8>> {
     let mut builder = tar::Builder::new(Vec::new());
     builder.append_data(&mut header, path, io::empty())?;
-    Ok(without_end(builder))
+    Ok(strip_end_blocks(builder))
 }
 
 /// Writes the target unchanged; `tar::Builder` would normalize it.
 #[cfg(unix)]
-fn link_bytes(mut header: Header, path: &Path, target: &Path) -> io::Result<Vec<u8>> {
+fn encode_link(mut header: Header, path: &Path, target: &Path) -> io::Result<Vec<u8>> {
     use std::io::Read;
     // The name that GNU tar gives to an entry whose content is the target of the next one.
     const LONG_NAME: &[u8] = b"././@LongLink";
@@ -70,25 +75,25 @@ fn link_bytes(mut header: Header, path: &Path, target: &Path) -> io::Result<Vec<
     if header.set_link_name_literal(text).is_err() {
         // With the NUL byte that ends the text.
         let len = text.len() as u64 + 1;
-        let mut long = self::header(EntryType::GNULongLink, len, 0o644, 0);
+        let mut long = new_header(EntryType::GNULongLink, len, 0o644, 0);
         long.as_old_mut().name[..LONG_NAME.len()].copy_from_slice(LONG_NAME);
         long.set_cksum();
         builder.append(&long, text.chain(&[0][..]))?;
         header.set_link_name_literal(&text[..header.as_old().linkname.len().min(text.len())])?;
     }
     builder.append_data(&mut header, path, io::empty())?;
-    Ok(without_end(builder))
+    Ok(strip_end_blocks(builder))
 }
 
 #[cfg(not(unix))]
-fn link_bytes(mut header: Header, path: &Path, target: &Path) -> io::Result<Vec<u8>> {
+fn encode_link(mut header: Header, path: &Path, target: &Path) -> io::Result<Vec<u8>> {
     let mut builder = tar::Builder::new(Vec::new());
     builder.append_link(&mut header, path, target)?;
-    Ok(without_end(builder))
+    Ok(strip_end_blocks(builder))
 }
 
 /// Returns the appended blocks without the end-of-archive blocks of the builder.
-fn without_end(builder: tar::Builder<Vec<u8>>) -> Vec<u8> {
+fn strip_end_blocks(builder: tar::Builder<Vec<u8>>) -> Vec<u8> {
     // More entries follow in other members; only the members of the manifest end the tar.
     let len = builder.get_ref().len();
     let mut bytes = builder.into_inner().unwrap_or_default();

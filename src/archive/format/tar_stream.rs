@@ -115,7 +115,7 @@ pub(crate) fn for_each_entry<R: Read>(
     // The tar crate reads them without one.
     for entry in tar.entries()?.raw(true) {
         let mut entry = entry?;
-        if pending.take(&mut entry)? {
+        if pending.read_extension(&mut entry)? {
             continue;
         }
         let raw = std::mem::take(&mut pending).apply(&entry)?;
@@ -136,7 +136,7 @@ pub(crate) fn read_head(bytes: &[u8]) -> Result<RawEntry, ContentError> {
     let mut pending = PendingExtensions::default();
     for entry in tar.entries()?.raw(true) {
         let mut entry = entry?;
-        if pending.take(&mut entry)? {
+        if pending.read_extension(&mut entry)? {
             continue;
         }
         let head = pending.apply(&entry)?;
@@ -158,8 +158,11 @@ struct PendingExtensions {
 }
 
 impl PendingExtensions {
-    /// Reads an extension header. Returns false if `entry` is none.
-    fn take(&mut self, entry: &mut tar::Entry<'_, impl Read>) -> Result<bool, ContentError> {
+    /// Reads an extension header. Returns false if `entry` is not an extension header.
+    fn read_extension(
+        &mut self,
+        entry: &mut tar::Entry<'_, impl Read>,
+    ) -> Result<bool, ContentError> {
         let kind = entry.header().entry_type();
         let is_extension = matches!(
             kind,
@@ -181,7 +184,7 @@ impl PendingExtensions {
             EntryType::GNULongName => self.path = Some(cut_at_nul(value)),
             EntryType::GNULongLink => self.link = Some(cut_at_nul(value)),
             EntryType::XHeader => {
-                let records = pax_records(&value)
+                let records = parse_pax_records(&value)
                     .ok_or_else(|| ContentError::damaged("malformed pax extension"))?;
                 for (key, value) in records {
                     match key {
@@ -193,7 +196,7 @@ impl PendingExtensions {
                         // The tar crate finds the next entry by the size in the header. With
                         // another size, content would be read as headers.
                         b"size" => {
-                            let what = "its pax record `size` is not supported";
+                            let what = "the pax record `size` of an entry is not supported";
                             return Err(ContentError::damaged(what));
                         }
                         _ => {}
@@ -226,7 +229,7 @@ impl PendingExtensions {
                     .link
                     .or_else(|| header.link_name_bytes().map(std::borrow::Cow::into_owned));
                 let target = target.ok_or_else(|| named("a link without a target"))?;
-                let target = json_path::path_of(target);
+                let target = json_path::path_from_bytes(target);
                 RawKind::Link(target.map_err(|_| named("a link target that is not Unicode"))?)
             }
             // Its content is that of another entry, which a later one may have replaced.
@@ -254,7 +257,7 @@ impl PendingExtensions {
 
 /// Splits an extended header, records of the form `LENGTH KEY=VALUE\n`, into keys and values. Returns `None`
 /// if it is malformed.
-fn pax_records(mut rest: &[u8]) -> Option<Vec<(&[u8], &[u8])>> {
+fn parse_pax_records(mut rest: &[u8]) -> Option<Vec<(&[u8], &[u8])>> {
     let mut records = Vec::new();
     while !rest.is_empty() {
         let space = rest.iter().position(|byte| *byte == b' ')?;
@@ -301,7 +304,7 @@ mod tests {
     #[test]
     fn pax_values_may_have_line_breaks() {
         let text = b"12 path=a\nb\n22 SCHILY.xattr.x=\xff\n=\n";
-        let records = pax_records(text).unwrap();
+        let records = parse_pax_records(text).unwrap();
         let expected: [(&[u8], &[u8]); 2] = [(b"path", b"a\nb"), (b"SCHILY.xattr.x", b"\xff\n=")];
         assert_eq!(records, expected);
         for text in [
@@ -311,7 +314,7 @@ mod tests {
             b"x path=a\n",
             b"\n",
         ] {
-            assert_eq!(pax_records(text), None, "{text:?}");
+            assert_eq!(parse_pax_records(text), None, "{text:?}");
         }
     }
 

@@ -4,7 +4,7 @@ use crate::choices::conversation_picker::rows::{OfferedConversation, QUESTION, r
 use crate::codex::home::ARCHIVED_SESSIONS;
 use crate::codex::threads::ListedThread;
 use crate::context::Context;
-use crate::copies::archived::{on_disk, rollouts, threads};
+use crate::copies::archived::{group_rollouts, list_ids_on_disk, read_threads};
 use crate::copies::source::ConversationSource;
 use crate::error::{CommandError, Result};
 use crate::ui::picker::{Picker, PickerOptions, PickerScope};
@@ -19,7 +19,7 @@ const NANOS_PER_MILLI: i64 = 1_000_000;
 /// There is none, or the user cancelled. Without a terminal, some are listed on stderr, and the error asks for
 /// an argument.
 pub(crate) fn pick_archived(source: &dyn ConversationSource, context: &Context) -> Result<String> {
-    let rows = rows(source);
+    let rows = list_conversations(source);
     if rows.is_empty() {
         return Err(CommandError::failed("the archive has no conversations"));
     }
@@ -27,7 +27,7 @@ pub(crate) fn pick_archived(source: &dyn ConversationSource, context: &Context) 
         let usage = ["name it: --session ID", "nothing was changed"];
         return Err(refuse(&rows, &usage, context));
     }
-    let live = on_disk(context.codex_home())?;
+    let live = list_ids_on_disk(context.codex_home())?;
     let scope = |name, accepts: &dyn Fn(&OfferedConversation) -> bool| PickerScope {
         name,
         items: (0..rows.len()).filter(|row| accepts(&rows[*row])).collect(),
@@ -37,7 +37,7 @@ pub(crate) fn pick_archived(source: &dyn ConversationSource, context: &Context) 
     scopes.retain(|scope| !scope.items.is_empty());
     let picker = Picker {
         question: QUESTION,
-        items: rows.iter().map(|row| row.item(context)).collect(),
+        items: rows.iter().map(|row| row.to_picker_item(context)).collect(),
         default: 0,
         options: PickerOptions {
             enter: "restore",
@@ -52,9 +52,11 @@ pub(crate) fn pick_archived(source: &dyn ConversationSource, context: &Context) 
 }
 
 /// Returns the conversations with a rollout in `source`, without those of subagents, the newest first.
-fn rows(source: &dyn ConversationSource) -> Vec<OfferedConversation> {
-    let mut rollouts = rollouts(source.files());
-    let listed = threads(source).into_iter().map(|thread| (thread, false));
+fn list_conversations(source: &dyn ConversationSource) -> Vec<OfferedConversation> {
+    let mut rollouts = group_rollouts(source.files());
+    let listed = read_threads(source)
+        .into_iter()
+        .map(|thread| (thread, false));
     let listed: Vec<_> = listed
         .filter(|(thread, _)| rollouts.remove(&thread.id.to_lowercase()).is_some())
         .collect();

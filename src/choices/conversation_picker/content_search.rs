@@ -21,7 +21,7 @@ const MAX_MATCHES: usize = 50;
 
 /// Returns the task that searches the index. The first search updates the index. Without an index, searches find
 /// nothing, because creating one may take minutes.
-pub(crate) fn content_search(
+pub(crate) fn content_search_task(
     rows: &Arc<Vec<OfferedConversation>>,
     scopes: &[PickerScope],
     context: &Context,
@@ -49,7 +49,7 @@ pub(crate) fn content_search(
         };
         let hits = search(store, &wanted.text, scope).into_iter();
         hits.map(|hit| ContentMatch {
-            note: note(&hit),
+            note: format_note(&hit),
             id: originals
                 .get(&hit.conversation.session)
                 .cloned()
@@ -90,7 +90,7 @@ fn add_prefix_wildcard(text: &str) -> String {
     }
 }
 
-fn note(hit: &Hit) -> String {
+fn format_note(hit: &Hit) -> String {
     let author = hit.role.name();
     let text = crate::views::account::printable(&hit.snippet.text);
     match hit.turn {

@@ -1,7 +1,7 @@
 //! Lets the user choose a conversation on the terminal.
 //!
-//! [`rows`] are the conversations of Codex's list, [`archived`] those of an archive. [`preview`] and [`content_search`] run in threads of the
-//! picker, so they own what they use.
+//! [`rows`] are the conversations of Codex's list, [`archived`] those of an archive. [`preview`] and
+//! [`content_search`] run in threads of the picker, so they own what they use.
 
 mod archived;
 mod content_search;

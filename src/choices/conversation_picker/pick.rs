@@ -1,15 +1,17 @@
 //! Asks for a conversation.
 
-use crate::choices::conversation_picker::content_search::content_search;
-use crate::choices::conversation_picker::preview::preview;
-use crate::choices::conversation_picker::rows::{QUESTION, offered_conversations, refuse, scopes};
+use crate::choices::conversation_picker::content_search::content_search_task;
+use crate::choices::conversation_picker::preview::preview_task;
+use crate::choices::conversation_picker::rows::{
+    QUESTION, build_scopes, list_offered_conversations, refuse,
+};
 use crate::codex::threads::ThreadFilter;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
 use crate::quota::state;
 use crate::ui::picker::{KeyEffect, Picker, PickerKey, PickerOptions};
 use crate::ui::{Style, windows};
-use crate::views::account::{accounts_and_profiles, label, printable, short_id};
+use crate::views::account::{label, printable, read_accounts_and_profiles, short_id};
 use std::ffi::OsString;
 use std::sync::Arc;
 
@@ -55,7 +57,7 @@ impl ConversationPicker {
     /// and the error asks for an argument.
     pub(crate) fn run(self, context: &Context) -> Result<(String, PickedAction)> {
         let is_restricted = self.filter.is_restricted();
-        let rows = offered_conversations(self.filter, context)?;
+        let rows = list_offered_conversations(self.filter, context)?;
         if !context.ui.can_pick() {
             let error = refuse(&rows, self.usage, context);
             return Err(error.hint("list conversations: codex-manager sessions"));
@@ -69,11 +71,11 @@ impl ConversationPicker {
             .hint("find rollouts that Codex does not list: codex-manager history check"));
         }
         let rows = Arc::new(rows);
-        let scopes = scopes(&rows, &context.env.current_dir);
+        let scopes = build_scopes(&rows, &context.env.current_dir);
         let first = scopes.iter().position(|scope| scope.name == "archived");
         let picker = Picker {
             question: QUESTION,
-            items: rows.iter().map(|row| row.item(context)).collect(),
+            items: rows.iter().map(|row| row.to_picker_item(context)).collect(),
             default: 0,
             options: PickerOptions {
                 enter: self.enter,
@@ -81,11 +83,11 @@ impl ConversationPicker {
                     .into_iter()
                     .filter(|key| self.exports || key.letter != EXPORT.letter)
                     .collect(),
-                contents: Some(content_search(&rows, &scopes, context)),
+                contents: Some(content_search_task(&rows, &scopes, context)),
                 scope: first.filter(|_| self.archived).unwrap_or(0),
                 scopes,
                 facts: account_facts(context),
-                preview: Some(preview(rows, context)),
+                preview: Some(preview_task(rows, context)),
             },
         };
         let choice = picker.run(&context.ui)?;
@@ -102,7 +104,7 @@ impl ConversationPicker {
 /// Returns the accounts that have a profile, each with the rest of its weekly window, the current one first. Returns
 /// none if the records cannot be read, because the picker works without them.
 fn account_facts(context: &Context) -> Vec<(Style, String)> {
-    let Ok((mut accounts, _)) = accounts_and_profiles(context) else {
+    let Ok((mut accounts, _)) = read_accounts_and_profiles(context) else {
         return Vec::new();
     };
     accounts.retain(|account| account.entry.profile.is_some());
@@ -110,7 +112,7 @@ fn account_facts(context: &Context) -> Vec<(Style, String)> {
     let facts = accounts.iter().map(|account| {
         let weekly = account.entry.observation.as_ref().and_then(|o| o.weekly());
         let name = label(account);
-        match weekly.map(|weekly| state::left(weekly, &context.now())) {
+        match weekly.map(|weekly| state::percent_left(weekly, &context.now())) {
             Some(left) => (windows::style_of(left), format!("{name} {left:.0} %")),
             None => (Style::Dim, format!("{name} –")),
         }

@@ -15,8 +15,8 @@ use std::sync::Arc;
 /// The longest text of a message, in characters.
 const MESSAGE_CHARS: usize = 1500;
 
-/// Returns the description of a conversation by its id: facts, then its last turn.
-pub(crate) fn preview(
+/// Returns the task that describes a conversation by its id: facts, then its last turn.
+pub(crate) fn preview_task(
     rows: Arc<Vec<OfferedConversation>>,
     context: &Context,
 ) -> Task<String, Vec<(Style, String)>> {
@@ -47,7 +47,7 @@ fn describe(
     ]);
     let at = |millis: Option<i64>, word: &str| {
         let at = DateTime::from_timestamp_millis(millis?)?;
-        Some(format!("{word} {}", time::absolute(&at, zone, now)))
+        Some(format!("{word} {}", time::format_absolute(&at, zone, now)))
     };
     let times = join_facts([
         at(thread.created_ms, "created"),
@@ -66,7 +66,7 @@ fn describe(
         paragraphs.push((Style::Bad, missing));
         return paragraphs;
     };
-    paragraphs.extend(last_turn(&rollout));
+    paragraphs.extend(format_last_turn(&rollout));
     paragraphs
 }
 
@@ -77,8 +77,8 @@ fn join_facts<const N: usize>(facts: [Option<String>; N]) -> String {
 }
 
 /// Returns the messages of the last turn.
-fn last_turn(rollout: &Path) -> Vec<(Style, String)> {
-    let entries = match transcript::last_turn(rollout) {
+fn format_last_turn(rollout: &Path) -> Vec<(Style, String)> {
+    let entries = match transcript::read_last_turn(rollout) {
         Ok(entries) => entries,
         Err(e) => return vec![(Style::Bad, format!("cannot read the rollout: {e}"))],
     };
@@ -91,7 +91,7 @@ fn last_turn(rollout: &Path) -> Vec<(Style, String)> {
             _ => continue,
         };
         paragraphs.push((Style::Dim, format!("{author}:")));
-        paragraphs.push((Style::Plain, message(&entry)));
+        paragraphs.push((Style::Plain, truncate_message(&entry)));
     }
     if paragraphs.is_empty() {
         paragraphs.push((Style::Dim, "no messages".to_owned()));
@@ -100,7 +100,7 @@ fn last_turn(rollout: &Path) -> Vec<(Style, String)> {
 }
 
 /// Returns the beginning of a message, without empty lines.
-fn message(entry: &TranscriptEntry) -> String {
+fn truncate_message(entry: &TranscriptEntry) -> String {
     let text: String = entry.text.chars().take(MESSAGE_CHARS).collect();
     let lines = text.lines().map(|line| line.replace('\t', "    "));
     let lines: Vec<_> = lines

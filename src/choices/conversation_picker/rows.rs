@@ -1,7 +1,7 @@
 //! The conversations to choose from, in the picker and in the plain list without a terminal.
 
 use crate::choices::conversation_accounts::ConversationAccounts;
-use crate::choices::listed::{listed_threads, unlisted};
+use crate::choices::listed::{list_threads, list_unlisted};
 use crate::codex::home::THREAD_LOCKS;
 use crate::codex::threads::ListedThread;
 use crate::codex::threads::ThreadFilter;
@@ -42,7 +42,7 @@ pub(crate) struct OfferedConversation {
 
 /// Returns the conversations that `filter` selects, archived ones too, but none of subagents. The most
 /// recently changed comes first.
-pub(crate) fn offered_conversations(
+pub(crate) fn list_offered_conversations(
     filter: ThreadFilter,
     context: &Context,
 ) -> Result<Vec<OfferedConversation>> {
@@ -53,7 +53,7 @@ pub(crate) fn offered_conversations(
     let accounts = ConversationAccounts::read_all(context)?;
     let open = open_conversations(context.codex_home());
     let of_thread = |thread: ListedThread, is_unlisted| {
-        let account = accounts.of(&thread);
+        let account = accounts.find(&thread);
         OfferedConversation {
             account: account.profile.or(account.email),
             is_running: open.contains(&thread.id),
@@ -61,9 +61,9 @@ pub(crate) fn offered_conversations(
             thread,
         }
     };
-    let rows = listed_threads(&filter, context)?.into_iter();
+    let rows = list_threads(&filter, context)?.into_iter();
     let mut rows: Vec<_> = rows.map(|thread| of_thread(thread, false)).collect();
-    let found = unlisted(&filter, context)?.into_iter();
+    let found = list_unlisted(&filter, context)?.into_iter();
     rows.extend(found.map(|thread| of_thread(thread, true)));
     rows.sort_by_key(|row| Reverse(row.thread.updated_ms));
     Ok(rows)
@@ -109,7 +109,7 @@ impl OfferedConversation {
     }
 
     /// Returns its line in the picker.
-    pub(crate) fn item(&self, context: &Context) -> PickerItem {
+    pub(crate) fn to_picker_item(&self, context: &Context) -> PickerItem {
         let (title, project) = (self.title(), self.project());
         let account = self.account.as_deref().map(printable).unwrap_or_default();
         let style = if self.is_running {
@@ -132,7 +132,7 @@ impl OfferedConversation {
     }
 
     /// Returns its line in a plain list.
-    fn plain_line(&self, context: &Context) -> String {
+    fn format_plain_line(&self, context: &Context) -> String {
         let age = age_text(self.thread.updated_ms, context).unwrap_or_default();
         let id = short_id(&self.thread.id);
         let title = self.title();
@@ -150,7 +150,7 @@ pub(crate) fn refuse(
 ) -> CommandError {
     if !context.ui.wants_json() {
         for row in rows.iter().take(PLAIN_ROWS) {
-            context.note(row.plain_line(context));
+            context.note(row.format_plain_line(context));
         }
         let more = rows.len().saturating_sub(PLAIN_ROWS);
         if more > 0 {
@@ -162,7 +162,7 @@ pub(crate) fn refuse(
 }
 
 /// Returns the parts of the list that are not empty: the conversations of this folder, all, archived ones.
-pub(crate) fn scopes(rows: &[OfferedConversation], here: &Path) -> Vec<PickerScope> {
+pub(crate) fn build_scopes(rows: &[OfferedConversation], here: &Path) -> Vec<PickerScope> {
     let scope = |name, accepts: &dyn Fn(&ListedThread) -> bool| PickerScope {
         name,
         items: (0..rows.len())

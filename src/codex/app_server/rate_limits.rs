@@ -1,7 +1,7 @@
 //! Parses the answer to `account/rateLimits/read`.
 
 use super::ProbeFailure;
-use crate::codex::auth::text_at;
+use crate::codex::auth::text_field;
 use crate::codex::window::{CODEX_LIMIT, CapKind, SpendCap, Window};
 use crate::io::clock::{Timestamp, Zone};
 use chrono::{DateTime, Duration, Utc};
@@ -34,7 +34,7 @@ pub struct AccountLimits {
 
 impl AccountLimits {
     /// Parses an answer that arrived at `now`.
-    pub(super) fn read(
+    pub(super) fn parse(
         result: &Value,
         now: DateTime<Utc>,
         zone: Zone,
@@ -47,8 +47,8 @@ impl AccountLimits {
         let main = answer.get("rateLimits").filter(|limit| limit.is_object());
         let mut limits = Self {
             usage_allowed: answer.get("ordinaryUsageAllowed").and_then(Value::as_bool),
-            plan: main.and_then(|limit| text_at(limit, "planType")),
-            account_id: text_at(result, "accountId"),
+            plan: main.and_then(|limit| text_field(limit, "planType")),
+            account_id: text_field(result, "accountId"),
             ..Self::default()
         };
         let mut seen = Vec::new();
@@ -59,15 +59,15 @@ impl AccountLimits {
             .into_iter()
             .chain(others.map(|(id, limit)| (id.as_str(), limit)));
         for (id, limit) in all {
-            let id = text_at(limit, "limitId").unwrap_or_else(|| id.to_owned());
+            let id = text_field(limit, "limitId").unwrap_or_else(|| id.to_owned());
             // `rateLimitsByLimitId` repeats the limit in `rateLimits`.
             if seen.contains(&id) {
                 continue;
             }
             limits.add_windows(&id, limit, now, zone);
             if id == CODEX_LIMIT {
-                limits.spend_cap = spend_cap(limit, zone);
-                if text_at(limit, "rateLimitReachedType").as_deref() == Some(WINDOWS_REACHED) {
+                limits.spend_cap = parse_spend_cap(limit, zone);
+                if text_field(limit, "rateLimitReachedType").as_deref() == Some(WINDOWS_REACHED) {
                     limits.usage_allowed = Some(false);
                 }
             }
@@ -83,7 +83,7 @@ impl AccountLimits {
             if part.get("usedPercent").is_none() || part.get("windowDurationMins").is_none() {
                 continue;
             }
-            match window_of(limit_id, part, now, zone) {
+            match parse_window(limit_id, part, now, zone) {
                 Some(window) => self.windows.push(window),
                 None => self.unreadable_windows += 1,
             }
@@ -93,10 +93,10 @@ impl AccountLimits {
 
 /// Parses one window; `None` if a figure is no number or out of range. Slightly more than 100 % used is
 /// valid, because some servers report it. Times in milliseconds are out of range.
-fn window_of(limit_id: &str, part: &Value, now: DateTime<Utc>, zone: Zone) -> Option<Window> {
-    let minutes = optional(part, "windowDurationMins", 1.0..=5_256_000.0)?;
+fn parse_window(limit_id: &str, part: &Value, now: DateTime<Utc>, zone: Zone) -> Option<Window> {
+    let minutes = parse_optional_number(part, "windowDurationMins", 1.0..=5_256_000.0)?;
     // Codex 0.4x sends the time until the reset.
-    let in_seconds = optional(part, "resetsInSeconds", 0.0..=LAST_SECOND)?;
+    let in_seconds = parse_optional_number(part, "resetsInSeconds", 0.0..=LAST_SECOND)?;
     #[allow(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
@@ -109,7 +109,7 @@ fn window_of(limit_id: &str, part: &Value, now: DateTime<Utc>, zone: Zone) -> Op
             .get("usedPercent")
             .and_then(Value::as_f64)
             .filter(|used| (0.0..=10_000.0).contains(used))?,
-        resets_at: resets_at(part, zone)?.or_else(|| {
+        resets_at: parse_reset(part, zone)?.or_else(|| {
             let at = now.checked_add_signed(Duration::seconds(in_seconds? as i64))?;
             Some(zone.at(&at))
         }),
@@ -118,8 +118,8 @@ fn window_of(limit_id: &str, part: &Value, now: DateTime<Utc>, zone: Zone) -> Op
 
 /// Returns the used-up limit on spending, if any. `individualLimit` is the maximum that an
 /// administrator or the user has set. Bought credits have no reset.
-fn spend_cap(limit: &Value, zone: Zone) -> Option<SpendCap> {
-    let reached = text_at(limit, "rateLimitReachedType").unwrap_or_default();
+fn parse_spend_cap(limit: &Value, zone: Zone) -> Option<SpendCap> {
+    let reached = text_field(limit, "rateLimitReachedType").unwrap_or_default();
     let individual = limit.get("individualLimit");
     let left = individual.and_then(|it| it.get("remainingPercent")?.as_f64());
     let is_capped = left.is_some_and(|left| left <= 0.0)
@@ -128,7 +128,7 @@ fn spend_cap(limit: &Value, zone: Zone) -> Option<SpendCap> {
     if is_capped {
         return Some(SpendCap {
             kind: CapKind::SpendLimit,
-            resets_at: individual.and_then(|it| resets_at(it, zone)?),
+            resets_at: individual.and_then(|it| parse_reset(it, zone)?),
         });
     }
     reached.ends_with("_credits_depleted").then_some(SpendCap {
@@ -139,8 +139,8 @@ fn spend_cap(limit: &Value, zone: Zone) -> Option<SpendCap> {
 
 /// Parses `resetsAt`: `Some(None)` if it is absent, `None` if it is invalid.
 #[allow(clippy::option_option, reason = "absent, valid and invalid differ")]
-fn resets_at(part: &Value, zone: Zone) -> Option<Option<Timestamp>> {
-    let seconds = optional(part, "resetsAt", 1.0..=LAST_SECOND)?;
+fn parse_reset(part: &Value, zone: Zone) -> Option<Option<Timestamp>> {
+    let seconds = parse_optional_number(part, "resetsAt", 1.0..=LAST_SECOND)?;
     #[allow(
         clippy::cast_possible_truncation,
         reason = "the range is checked above"
@@ -152,7 +152,11 @@ fn resets_at(part: &Value, zone: Zone) -> Option<Option<Timestamp>> {
 /// Parses the number `key`: `Some(None)` if it is absent or null, `None` if it is no number within
 /// `range`.
 #[allow(clippy::option_option, reason = "absent, valid and invalid differ")]
-fn optional(part: &Value, key: &str, range: RangeInclusive<f64>) -> Option<Option<f64>> {
+fn parse_optional_number(
+    part: &Value,
+    key: &str,
+    range: RangeInclusive<f64>,
+) -> Option<Option<f64>> {
     match part.get(key) {
         None | Some(Value::Null) => Some(None),
         Some(value) => value.as_f64().filter(|v| range.contains(v)).map(Some),

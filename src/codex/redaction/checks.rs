@@ -55,8 +55,8 @@ impl FormCheck {
                     part.len() >= MIN_RANDOM_BYTES && Self::Varied.accepts(before, part, behind)
                 })
             }
-            Self::Human => is_human_password(last_part(value)),
-            Self::Url => is_url_password(last_part(value)),
+            Self::Human => is_human_password(password_part(value)),
+            Self::Url => is_url_password(password_part(value)),
             Self::Password | Self::Named | Self::Provider => {
                 NamedValue::new(before, value, behind).is_secret(self)
             }
@@ -65,14 +65,14 @@ impl FormCheck {
 }
 
 /// Returns the password of `user:password`.
-fn last_part(value: &[u8]) -> &[u8] {
+fn password_part(value: &[u8]) -> &[u8] {
     value.rsplit(|b| *b == b':').next().unwrap_or(value)
 }
 
 fn is_placeholder(value: &[u8]) -> bool {
     // A long random value contains such a word by chance.
     let beginning = &value[..value.len().min(MAX_PLACEHOLDER_BYTES)];
-    has_any(beginning, PLACEHOLDERS)
+    contains_any(beginning, PLACEHOLDERS)
         || contains_your(beginning)
         || value
             .chunk_by(|a, b| a == b)
@@ -166,7 +166,7 @@ fn is_token(value: &[u8]) -> bool {
         .all(|b| b.is_ascii_alphanumeric() || b"-_.+/=~:|%".contains(b))
 }
 
-/// Returns true for the password in a URL: nothing but a password has this place.
+/// Returns true unless the value is code, a placeholder or an example. In a URL only a password is at this place.
 fn is_url_password(value: &[u8]) -> bool {
     const EXAMPLES: &str =
         "password passwd pass pwd pw secret token user foo bar p *** %s tiger guest";
@@ -188,11 +188,11 @@ fn is_human_password(value: &[u8]) -> bool {
         && !is_number(value)
         && (has_mark || is_random(value))
         && !is_placeholder(value)
-        && !has_any(value, COMMON)
+        && !contains_any(value, COMMON)
 }
 
 /// Returns true if one of `words`, which are in lower case, is in the value.
-fn has_any(value: &[u8], words: &str) -> bool {
+fn contains_any(value: &[u8], words: &str) -> bool {
     let lower = value.to_ascii_lowercase();
     let mut words = words.split(' ');
     words.any(|word| memmem::find(&lower, word.as_bytes()).is_some())
@@ -206,7 +206,7 @@ fn is_code(value: &[u8]) -> bool {
         || value
             .iter()
             .any(|b| b"(){}[]<>$*`".contains(b) || b.is_ascii_whitespace())
-        || has_any(value, "// :: arn:")
+        || contains_any(value, "// :: arn:")
 }
 
 /// Returns true for the name of a constant: `WIN32_ERROR`.
@@ -241,7 +241,7 @@ struct NamedValue<'a> {
     /// The last character of the operator.
     operator: u8,
     is_quoted: bool,
-    /// There is an operator of one character and nothing else between name and value.
+    /// True if only an operator of one character is between name and value.
     is_tight: bool,
 }
 
@@ -262,10 +262,10 @@ impl<'a> NamedValue<'a> {
     }
 
     fn is_secret(&self, check: FormCheck) -> bool {
-        if self.is_other_name()
+        if self.is_harmless_name()
             || self.name.ends_with(self.value)
             || is_placeholder(self.value)
-            || has_any(self.value, ":// arn: ::")
+            || contains_any(self.value, ":// arn: ::")
         {
             return false;
         }
@@ -339,7 +339,7 @@ impl<'a> NamedValue<'a> {
     }
 
     /// Returns true if a name ends in a word that makes its value no secret: `token_type`, `secret_name`.
-    fn is_other_name(&self) -> bool {
+    fn is_harmless_name(&self) -> bool {
         const OTHER: &str = "hash digest key_id keyid name type url uri path file count len length checksum sha256 \
             integrity expires _at time date used publickeytoken commit version pubkey fingerprint public_key endpoint \
             encryption sha method author email fix manager class";

@@ -41,14 +41,14 @@ pub(super) struct UnescapedText<'a> {
 impl<'a> UnescapedText<'a> {
     /// Decodes backslashes, character references, percent signs and terminal colours, as far as they stand for
     /// ASCII, and leaves out characters without a width. Others stay.
-    pub(super) fn of(original: &'a str) -> Self {
+    pub(super) fn decode(original: &'a str) -> Self {
         let is_mark = |b: u8| matches!(b, b'\\' | b'&' | b'%' | b'\x1b' | 0xe2 | 0xef | 0xc2);
         let mut text = String::new();
         let mut breaks = Vec::new();
         let (mut copied, mut at) = (0, 0);
         while let Some(found) = original.as_bytes()[at..].iter().position(|b| is_mark(*b)) {
             at += found;
-            let Some((len, c)) = escape(&original.as_bytes()[at..]) else {
+            let Some((len, c)) = parse_escape(&original.as_bytes()[at..]) else {
                 at += 1;
                 continue;
             };
@@ -77,7 +77,7 @@ impl<'a> UnescapedText<'a> {
     }
 
     /// Returns the place of a part in the original.
-    pub(super) fn original(&self, part: &Range<usize>) -> Range<usize> {
+    pub(super) fn original_range(&self, part: &Range<usize>) -> Range<usize> {
         let start = self.breaks.partition_point(|(at, _)| *at <= part.start);
         let start = match start.checked_sub(1).map(|i| self.breaks[i]) {
             Some((at, original)) => original + part.start - at,
@@ -94,7 +94,7 @@ impl<'a> UnescapedText<'a> {
 }
 
 /// Returns the length of an escape at the beginning of a text, and its character, if it has one.
-fn escape(text: &[u8]) -> Option<(usize, Option<char>)> {
+fn parse_escape(text: &[u8]) -> Option<(usize, Option<char>)> {
     let ascii = |digits: &[u8], radix: u32| {
         let digits = std::str::from_utf8(digits).ok()?;
         let code = u8::from_str_radix(digits, radix).ok()?;
@@ -175,20 +175,20 @@ fn colour_len(parameters: &[u8]) -> Option<usize> {
 
 /// Returns the places of texts that may be base64, with what they stand for. It is unknown which of their first
 /// four characters begins the base64, so each of them is tried: `key=` may be a part of it or before it.
-pub(super) fn base64_texts(text: &str) -> impl Iterator<Item = (Range<usize>, Vec<u8>)> {
+pub(super) fn find_base64(text: &str) -> impl Iterator<Item = (Range<usize>, Vec<u8>)> {
     let mut at = 0;
     let places = std::iter::from_fn(move || {
         loop {
             let found = text.as_bytes()[at..].iter().position(|b| is_base64(*b))?;
             let start = at + found;
-            at = base64_end(text.as_bytes(), start);
+            at = find_base64_end(text.as_bytes(), start);
             if at - start >= MIN_BASE64_BYTES {
                 return Some(start..at);
             }
         }
     });
     places.flat_map(move |place| {
-        let decoded = decode(&text.as_bytes()[place.clone()]);
+        let decoded = decode_base64(&text.as_bytes()[place.clone()]);
         decoded.map(move |decoded| (place.clone(), decoded))
     })
 }
@@ -198,7 +198,7 @@ fn is_base64(byte: u8) -> bool {
 }
 
 /// Returns the end of a base64 text, which may have several lines.
-fn base64_end(text: &[u8], start: usize) -> usize {
+fn find_base64_end(text: &[u8], start: usize) -> usize {
     let line_end = |from: usize| {
         let len = text[from..].iter().position(|b| !is_base64(*b));
         len.map_or(text.len(), |len| from + len)
@@ -218,7 +218,7 @@ fn base64_end(text: &[u8], start: usize) -> usize {
     end
 }
 
-fn decode(encoded: &[u8]) -> impl Iterator<Item = Vec<u8>> + use<> {
+fn decode_base64(encoded: &[u8]) -> impl Iterator<Item = Vec<u8>> + use<> {
     let standard = |b: u8| match b {
         b'-' => b'+',
         b'_' => b'/',
@@ -241,7 +241,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn escapes_of_all_kinds_are_decoded_with_their_places() {
+    fn escapes_are_decoded_with_their_original_ranges() {
         for (original, plain) in [
             ("a", "a"),
             (r"sk\u002dx", "sk-x"),
@@ -258,14 +258,14 @@ mod tests {
                 "ü\\ü & &x; &#999; \\u00e4 \\",
             ),
         ] {
-            assert_eq!(UnescapedText::of(original).text, plain, "{original}");
+            assert_eq!(UnescapedText::decode(original).text, plain, "{original}");
         }
-        let text = UnescapedText::of(r"xü \u002db\u002d c");
+        let text = UnescapedText::decode(r"xü \u002db\u002d c");
         assert_eq!(text.text, "xü -b- c");
-        assert_eq!(text.original(&(0..3)), 0..3);
-        assert_eq!(text.original(&(5..6)), 10..11);
-        assert_eq!(text.original(&(5..7)), 10..17);
-        assert_eq!(text.original(&(7..9)), 17..19);
+        assert_eq!(text.original_range(&(0..3)), 0..3);
+        assert_eq!(text.original_range(&(5..6)), 10..11);
+        assert_eq!(text.original_range(&(5..7)), 10..17);
+        assert_eq!(text.original_range(&(7..9)), 17..19);
     }
 
     #[test]
@@ -281,10 +281,10 @@ mod tests {
             format!("/path/{encoded}/b"),
             lines,
         ] {
-            let mut found = base64_texts(&text);
+            let mut found = find_base64(&text);
             let has_it = |decoded: &[u8]| decoded.windows(plain.len()).any(|part| part == plain);
             assert!(found.any(|(_, decoded)| has_it(&decoded)), "{text}");
         }
-        assert_eq!(base64_texts("short words only").count(), 0);
+        assert_eq!(find_base64("short words only").count(), 0);
     }
 }

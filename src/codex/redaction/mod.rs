@@ -8,7 +8,7 @@ mod checks;
 mod encoded_text;
 mod search;
 
-use encoded_text::{UnescapedText, base64_texts};
+use encoded_text::{UnescapedText, find_base64};
 use regex::{Captures, Regex};
 use search::TextKind;
 use std::ffi::OsString;
@@ -41,7 +41,7 @@ pub(crate) struct SecretInText {
 
 /// Returns the first secret in a text. Escapes and base64 are not decoded.
 pub(crate) fn find_secret(text: &[u8]) -> Option<SecretInText> {
-    let found = search::secrets(text, TextKind::Document).next()?;
+    let found = search::find_secrets(text, TextKind::Document).next()?;
     let before = &text[..found.place.start];
     Some(SecretInText {
         kind: found.kind,
@@ -49,23 +49,23 @@ pub(crate) fn find_secret(text: &[u8]) -> Option<SecretInText> {
     })
 }
 
-/// Replaces the secrets in a text, also behind escapes and in base64, which a reader undoes easily. Returns the text
-/// and their number.
-pub(crate) fn redact_found(text: &str) -> (String, usize) {
+/// Replaces the secrets in a text, also those that escapes or base64 hide. Returns the text and the number of
+/// replacements.
+pub(crate) fn redact_and_count(text: &str) -> (String, usize) {
     let places = |text: &str| {
-        let found = search::secrets(text.as_bytes(), TextKind::Document);
+        let found = search::find_secrets(text.as_bytes(), TextKind::Document);
         found.map(|secret| secret.place).collect::<Vec<_>>()
     };
     let mut found = places(text);
-    let unescaped = UnescapedText::of(text);
-    let mut decoded: Vec<Range<usize>> = base64_texts(&unescaped.text)
+    let unescaped = UnescapedText::decode(text);
+    let mut decoded: Vec<Range<usize>> = find_base64(&unescaped.text)
         .filter(|(_, hidden)| find_secret(hidden).is_some())
         .map(|(place, _)| place)
         .collect();
     if !unescaped.is_original() {
         decoded.extend(places(&unescaped.text));
     }
-    found.extend(decoded.iter().map(|place| unescaped.original(place)));
+    found.extend(decoded.iter().map(|place| unescaped.original_range(place)));
     replace(text, found)
 }
 
@@ -89,7 +89,7 @@ fn replace(text: &str, mut places: Vec<Range<usize>>) -> (String, usize) {
 /// Replaces the secrets in a message of a program or server, of every form: a message has no reason to contain
 /// examples.
 pub(crate) fn redact_message(text: &str) -> String {
-    let found = search::secrets(text.as_bytes(), TextKind::Message);
+    let found = search::find_secrets(text.as_bytes(), TextKind::Message);
     replace(text, found.map(|secret| secret.place).collect()).0
 }
 
@@ -101,7 +101,7 @@ pub(crate) fn printable(text: &str) -> String {
         .map(|c| if c.is_control() { ' ' } else { c })
         .collect();
     let line = line.split_whitespace().collect::<Vec<_>>().join(" ");
-    let mut line = without_opaque_words(&redact_message(&line));
+    let mut line = redact_opaque_words(&redact_message(&line));
     let count = line.chars().count();
     if count > MAX_CHARS {
         let begin = line.chars().take(MAX_CHARS / 2);
@@ -111,7 +111,7 @@ pub(crate) fn printable(text: &str) -> String {
     line
 }
 
-fn without_opaque_words(line: &str) -> String {
+fn redact_opaque_words(line: &str) -> String {
     let replacement = |found: &Captures<'_>| {
         let harmless = HARMLESS_WORD.as_ref();
         if harmless.is_some_and(|word| word.is_match(&found[0])) {
@@ -135,7 +135,7 @@ static SECRET_WORD: LazyLock<Option<Regex>> = LazyLock::new(|| {
 
 /// Formats a command line without possible tokens. An argument of several words is likely a prompt, and
 /// is shown as `[text]`.
-pub(crate) fn command_line(arguments: &[OsString]) -> String {
+pub(crate) fn format_command_line(arguments: &[OsString]) -> String {
     let mut words: Vec<String> = Vec::new();
     let mut value_is_secret = false;
     for (i, argument) in arguments.iter().enumerate() {
@@ -186,8 +186,9 @@ mod tests {
 
     #[test]
     fn a_command_line_shows_neither_secrets_nor_prompts() {
-        let shown =
-            |words: &[&str]| command_line(&words.iter().map(OsString::from).collect::<Vec<_>>());
+        let shown = |words: &[&str]| {
+            format_command_line(&words.iter().map(OsString::from).collect::<Vec<_>>())
+        };
         assert_eq!(
             shown(&[
                 "/opt/my codex/codex",
@@ -260,7 +261,7 @@ mod tests {
         let key = format!("sk-proj-{}", random(40));
         let text = format!("a {key} b rt_{}.{} c", random(43), random(20));
         assert_eq!(
-            redact_found(&text),
+            redact_and_count(&text),
             ("a [redacted] b [redacted] c".to_owned(), 2)
         );
         let lines = format!("{}\n", random(64)).repeat(5);
@@ -268,7 +269,7 @@ mod tests {
             "x -----BEGIN PRIVATE KEY-----\n{lines}{}==\n-----END PRIVATE KEY----- y",
             random(22)
         );
-        let (redacted, count) = redact_found(&pem);
+        let (redacted, count) = redact_and_count(&pem);
         assert_eq!(count, 1);
         assert!(!redacted.contains(&random(20)), "{redacted}");
         assert!(
@@ -280,7 +281,7 @@ mod tests {
             "commit 3f786850e387550fdab836ed7e6dc881de23001b",
             "",
         ] {
-            assert_eq!(redact_found(text), (text.to_owned(), 0));
+            assert_eq!(redact_and_count(text), (text.to_owned(), 0));
         }
     }
 
@@ -308,7 +309,7 @@ mod tests {
             "密码 password=?，然后",
             "(password: ?)",
         ] {
-            let (redacted, _) = redact_found(&text.replace('?', &password));
+            let (redacted, _) = redact_and_count(&text.replace('?', &password));
             assert!(!redacted.contains(&password), "{redacted}");
         }
     }
@@ -321,7 +322,7 @@ mod tests {
             "o-tmu7l1-p_b3hyw95_1dloh_cgoo1v0",
             "suciiQgrudysyQ",
         ] {
-            let (redacted, _) = redact_found(&format!("sumo_api_key: {secret}"));
+            let (redacted, _) = redact_and_count(&format!("sumo_api_key: {secret}"));
             assert_eq!(redacted, "sumo_api_key: [redacted]");
         }
     }
@@ -346,7 +347,7 @@ mod tests {
             format!("/path/{base64}/b?key={base64}"),
             base64.replace('=', r"\u003d"),
         ] {
-            let (text, count) = redact_found(&format!("ü {{\"a\": \"{hidden}\"}} ü"));
+            let (text, count) = redact_and_count(&format!("ü {{\"a\": \"{hidden}\"}} ü"));
             let expected = hidden.matches(&base64).count().max(1);
             assert_eq!(count, expected, "{hidden}: {text}");
             assert!(!text.contains(&random(20)), "{hidden}: {text}");
@@ -365,7 +366,7 @@ mod tests {
             "aGVsbG8gd29ybGQsIGhlbGxvIHdvcmxkLCBoZWxsbyB3b3JsZA==",
             "\u{1b}[32mok\u{1b}[0m",
         ] {
-            assert_eq!(redact_found(text), (text.to_owned(), 0));
+            assert_eq!(redact_and_count(text), (text.to_owned(), 0));
         }
     }
 
@@ -420,11 +421,11 @@ mod tests {
             let text: String = lines
                 .map(|line| format!("{before}{line}{behind}\n"))
                 .concat();
-            let (redacted, count) = redact_found(&text);
+            let (redacted, count) = redact_and_count(&text);
             assert_eq!(count, 1, "{redacted}");
             assert!(!redacted.contains(&random(16)), "{redacted}");
             // A key that is cut.
-            let (redacted, _) = redact_found(text.split("xaB3d").next().unwrap());
+            let (redacted, _) = redact_and_count(text.split("xaB3d").next().unwrap());
             assert!(!redacted.contains(&random(16)), "{redacted}");
         }
     }
@@ -481,11 +482,11 @@ mod tests {
     }
 
     #[test]
-    fn time_is_linear() {
+    fn redaction_time_is_linear_in_the_text_size() {
         // Quadratic time would be hours for these texts.
         for part in ["a", "=", "\""] {
             let text = part.repeat(10 << 20);
-            assert_eq!(redact_found(&text).1, 0, "{part:?}");
+            assert_eq!(redact_and_count(&text).1, 0, "{part:?}");
         }
         for part in [
             "'",
@@ -517,7 +518,7 @@ mod tests {
             "--token ",
             "mysql -",
         ] {
-            redact_found(&part.repeat((1 << 18) / part.len()));
+            redact_and_count(&part.repeat((1 << 18) / part.len()));
         }
     }
 }

@@ -92,8 +92,8 @@ static TABLE: LazyLock<Option<FormTable>> = LazyLock::new(|| {
         }
         forms.push(SecretForm {
             kind,
-            place: variant(place)?,
-            check: variant(check)?,
+            place: parse_variant(place)?,
+            check: parse_variant(check)?,
             pattern_text,
             pattern: OnceLock::new(),
         });
@@ -111,14 +111,14 @@ static TABLE: LazyLock<Option<FormTable>> = LazyLock::new(|| {
 });
 
 /// Returns the variant of an enum with this name.
-fn variant<T: DeserializeOwned>(name: &str) -> Option<T> {
+fn parse_variant<T: DeserializeOwned>(name: &str) -> Option<T> {
     let name: StrDeserializer<'_, serde::de::value::Error> = name.into_deserializer();
     T::deserialize(name).ok()
 }
 
 /// Returns the secrets in a text, in the order of their ends. Their places are between characters, and may
 /// overlap.
-pub(crate) fn secrets(text: &[u8], of: TextKind) -> impl Iterator<Item = FoundSecret> {
+pub(crate) fn find_secrets(text: &[u8], of: TextKind) -> impl Iterator<Item = FoundSecret> {
     let table = TABLE.as_ref();
     // Without the table, everything is a secret.
     let all = (table.is_none() && !text.is_empty()).then_some(FoundSecret {
@@ -133,7 +133,7 @@ pub(crate) fn secrets(text: &[u8], of: TextKind) -> impl Iterator<Item = FoundSe
                 return None;
             }
             let form = &table.forms[table.form_of[hit.pattern().as_usize()]];
-            let place = form.secret_at(text, hit.start(), of)?;
+            let place = form.match_secret_at(text, hit.start(), of)?;
             end = place.end;
             Some(FoundSecret {
                 kind: form.kind,
@@ -150,11 +150,11 @@ impl SecretForm {
         Regex::new(&format!(r"\A(?-u:{})", text.replace("@VALUE", VALUE))).ok()
     }
 
-    fn secret_at(&self, text: &[u8], keyword: usize, of: TextKind) -> Option<Range<usize>> {
+    fn match_secret_at(&self, text: &[u8], keyword: usize, of: TextKind) -> Option<Range<usize>> {
         let start = match self.place {
             FormPlace::Start if is_inside_word(text, keyword) => return None,
             FormPlace::Name if continues_word(text, keyword) => return None,
-            FormPlace::Within => word_start(text, keyword)?,
+            FormPlace::Within => find_word_start(text, keyword)?,
             _ => keyword,
         };
         if self.check == FormCheck::Message && of != TextKind::Message {
@@ -174,10 +174,10 @@ impl SecretForm {
             return None;
         }
         if self.place == FormPlace::Block {
-            if is_last_line(&text[..start]) {
+            if is_key_footer(&text[..start]) {
                 return None;
             }
-            let end = key_block_end(text, start + secret.end)?;
+            let end = find_key_block_end(text, start + secret.end)?;
             return Some(start..end);
         }
         let before = &text[start.saturating_sub(MAX_BEFORE_KEYWORD_BYTES)..start + secret.start];
@@ -186,18 +186,18 @@ impl SecretForm {
         let value = value.strip_suffix(b"**").unwrap_or(value);
         let is_secret =
             of == TextKind::Message || self.check.accepts(before, value, &part[secret.end..]);
-        is_secret.then(|| start + secret.start..end_of_secret(text, start + secret.end))
+        is_secret.then(|| start + secret.start..find_secret_end(text, start + secret.end))
     }
 }
 
 /// Returns true if a text before `PRIVATE KEY-----` is that of the last line of a key, such as `-----END RSA `.
-fn is_last_line(before: &[u8]) -> bool {
+fn is_key_footer(before: &[u8]) -> bool {
     let line = &before[before.len().saturating_sub("-----END ENCRYPTED ".len())..];
     memchr::memmem::find(line, b"-END ").is_some()
 }
 
-/// Returns true if the word of a place begins before it. A hyphen that begins a word is none of it: `-token` in
-/// a diff.
+/// Returns true if the word at `at` begins before `at`. A hyphen at the beginning of a word is not part of it, as in
+/// the line `-token` of a diff.
 fn is_inside_word(text: &[u8], at: usize) -> bool {
     let is_alphanumeric = |at: usize| text.get(at).is_some_and(u8::is_ascii_alphanumeric);
     let before = at.checked_sub(1).map(|before| text[before]);
@@ -208,14 +208,14 @@ fn is_inside_word(text: &[u8], at: usize) -> bool {
     }
 }
 
-/// Returns true if the letters of a place begin before it, in `global` for `lob`, but not in `myLobKey`.
+/// Returns true if the letters at `at` continue a word: `lob` in `global`, but not in `myLobKey`.
 fn continues_word(text: &[u8], at: usize) -> bool {
     let before = at.checked_sub(1).map_or(b' ', |before| text[before]);
     before.is_ascii_alphabetic() && !(before.is_ascii_lowercase() && text[at].is_ascii_uppercase())
 }
 
 /// Returns the beginning of the word that a keyword is in.
-fn word_start(text: &[u8], keyword: usize) -> Option<usize> {
+fn find_word_start(text: &[u8], keyword: usize) -> Option<usize> {
     let before = text[..keyword].iter().rev().take(MAX_BEFORE_KEYWORD_BYTES);
     let len = before
         .take_while(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'~' | b'-'))
@@ -224,7 +224,7 @@ fn word_start(text: &[u8], keyword: usize) -> Option<usize> {
 }
 
 /// Returns the end of a secret of which a form matches only the beginning, as an offset between characters.
-fn end_of_secret(text: &[u8], end: usize) -> usize {
+fn find_secret_end(text: &[u8], end: usize) -> usize {
     let is_secret = |b: &&u8| b.is_ascii_alphanumeric() || b"-_.+/=~".contains(b);
     let end = end + text[end..].iter().take_while(is_secret).count();
     let is_inside_char = |b: &&u8| (0x80..0xc0).contains(*b);
@@ -234,7 +234,7 @@ fn end_of_secret(text: &[u8], end: usize) -> usize {
 /// Returns the end of a private key behind its first line: the last line, or the end of the last long line of a
 /// key that is cut. There may be line numbers, quotes, escapes, marks of comments and diffs between the lines, and
 /// PEM headers such as `Proc-Type: 4,ENCRYPTED` before them.
-fn key_block_end(text: &[u8], start: usize) -> Option<usize> {
+fn find_key_block_end(text: &[u8], start: usize) -> Option<usize> {
     const MIN_LINE_BYTES: usize = 40;
     const MAX_HEADER_BYTES: usize = 200;
     const MAX_MARK_BYTES: usize = 32;

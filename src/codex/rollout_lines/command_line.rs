@@ -32,7 +32,7 @@ impl CommandLine {
 }
 
 /// Returns the command in the JSON arguments of a tool, else the arguments themselves.
-pub(super) fn command_in(arguments: &str) -> String {
+pub(super) fn extract_command(arguments: &str) -> String {
     #[derive(Deserialize)]
     struct Arguments {
         #[serde(default)]

@@ -35,7 +35,7 @@ pub(super) struct ContentPart<'a> {
     pub(super) text: Option<Cow<'a, str>>,
 }
 
-pub(super) fn joined(parts: &[ContentPart<'_>]) -> String {
+pub(super) fn join_texts(parts: &[ContentPart<'_>]) -> String {
     let texts: Vec<_> = parts
         .iter()
         .filter_map(|part| part.text.as_deref())
@@ -52,7 +52,7 @@ fn is_image_mark(text: &str) -> bool {
 }
 
 /// Returns the text of an output: a string, JSON with the string in `output`, or a list of parts.
-pub(super) fn output_text(output: &RawValue) -> String {
+pub(super) fn extract_output(output: &RawValue) -> String {
     #[derive(Deserialize)]
     #[serde(untagged)]
     enum Output {

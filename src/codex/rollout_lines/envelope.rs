@@ -13,15 +13,15 @@ pub(super) struct Envelope<'a> {
 
 impl<'a> Envelope<'a> {
     /// Parses the beginning of a line; `None` if its fields are in another order.
-    pub(super) fn of(line: &'a [u8]) -> Option<Self> {
+    pub(super) fn parse(line: &'a [u8]) -> Option<Self> {
         let rest = line.strip_prefix(b"{\"timestamp\":\"")?;
-        let (timestamp, mut rest) = until_quote(rest, 40)?;
+        let (timestamp, mut rest) = split_at_quote(rest, 40)?;
         // Lines of paginated conversations are numbered (0.169).
         if let Some(numbered) = rest.strip_prefix(b",\"ordinal\":") {
             let digits = numbered.iter().take_while(|b| b.is_ascii_digit()).count();
             rest = &numbered[digits..];
         }
-        let (kind, rest) = until_quote(rest.strip_prefix(b",\"type\":\"")?, 40)?;
+        let (kind, rest) = split_at_quote(rest.strip_prefix(b",\"type\":\"")?, 40)?;
         Some(Self {
             timestamp: std::str::from_utf8(timestamp).ok()?,
             kind,
@@ -34,17 +34,17 @@ impl<'a> Envelope<'a> {
         /// Codex 0.169 puts a line's metadata in front of its payload.
         const NEAR: usize = 1 << 10;
         const PAYLOAD_PREFIX: &[u8] = b",\"payload\":{\"type\":\"";
-        let at = memmem::find(prefix(self.rest, NEAR), PAYLOAD_PREFIX)?;
-        until_quote(&self.rest[at + PAYLOAD_PREFIX.len()..], 64)
+        let at = memmem::find(limit_len(self.rest, NEAR), PAYLOAD_PREFIX)?;
+        split_at_quote(&self.rest[at + PAYLOAD_PREFIX.len()..], 64)
     }
 }
 
-fn prefix(bytes: &[u8], longest: usize) -> &[u8] {
+fn limit_len(bytes: &[u8], longest: usize) -> &[u8] {
     &bytes[..bytes.len().min(longest)]
 }
 
-fn until_quote(bytes: &[u8], longest: usize) -> Option<(&[u8], &[u8])> {
-    let at = prefix(bytes, longest)
+fn split_at_quote(bytes: &[u8], longest: usize) -> Option<(&[u8], &[u8])> {
+    let at = limit_len(bytes, longest)
         .iter()
         .position(|b| matches!(b, b'"' | b'\\'))?;
     // An escape needs the parser. Codex writes none in these fields.

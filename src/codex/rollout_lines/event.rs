@@ -65,21 +65,23 @@ pub(crate) struct TurnContext {
     /// The folder that Codex works in.
     pub cwd: Option<String>,
     /// The effort of reasoning.
-    #[serde(deserialize_with = "text_or_json")]
+    #[serde(deserialize_with = "deserialize_text_or_json")]
     pub effort: Option<String>,
     /// When Codex asks for approval.
-    #[serde(deserialize_with = "text_or_json")]
+    #[serde(deserialize_with = "deserialize_text_or_json")]
     pub approval_policy: Option<String>,
     /// The restrictions of commands.
-    #[serde(deserialize_with = "text_or_json")]
+    #[serde(deserialize_with = "deserialize_text_or_json")]
     pub sandbox_policy: Option<String>,
     /// The same in newer versions.
-    #[serde(deserialize_with = "text_or_json")]
+    #[serde(deserialize_with = "deserialize_text_or_json")]
     pub permission_profile: Option<String>,
 }
 
 /// Reads a string's text, any other value as the JSON that Codex wrote, and `None` for null.
-fn text_or_json<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+fn deserialize_text_or_json<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<String>, D::Error> {
     let raw: Box<RawValue> = Deserialize::deserialize(deserializer)?;
     Ok(match raw.get() {
         "null" => None,
@@ -153,8 +155,8 @@ impl Role {
 }
 
 impl EventKind {
-    /// Returns true for events that count what a turn used, whether Codex shows the turn or not.
-    pub(crate) fn is_figure(&self) -> bool {
+    /// Returns true for events that the usage is computed from. They count even if Codex hides their turn.
+    pub(crate) fn is_usage_event(&self) -> bool {
         matches!(
             self,
             Self::TurnContext(_) | Self::Tokens(_) | Self::Request(_)

@@ -1,9 +1,9 @@
 //! Parses `event_msg`: messages and executions, of older and newer versions, and counts of tokens.
 
 use super::command_line::CommandLine;
-use super::content::{ContentPart, PayloadText, joined};
+use super::content::{ContentPart, PayloadText, join_texts};
 use super::event::{EventKind, TokenEvent, TokenUsage};
-use super::line_item::{ItemOrigin, LineItem, call, item};
+use super::line_item::{ItemOrigin, LineItem, call_item, plain_item};
 use crate::codex::token_count;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -17,19 +17,21 @@ struct MessageEvent<'a> {
     message: Cow<'a, str>,
 }
 
-pub(super) fn user_message(payload: &PayloadText<'_>) -> serde_json::Result<Vec<LineItem>> {
+pub(super) fn parse_user_message(payload: &PayloadText<'_>) -> serde_json::Result<Vec<LineItem>> {
     let event: MessageEvent<'_> = serde_json::from_str(payload.json)?;
     let kind = EventKind::User(event.message.into_owned());
-    Ok(vec![item(ItemOrigin::Event, kind)])
+    Ok(vec![plain_item(ItemOrigin::Event, kind)])
 }
 
-pub(super) fn agent_message(payload: &PayloadText<'_>) -> serde_json::Result<Vec<LineItem>> {
+pub(super) fn parse_agent_message(payload: &PayloadText<'_>) -> serde_json::Result<Vec<LineItem>> {
     let event: MessageEvent<'_> = serde_json::from_str(payload.json)?;
     let kind = EventKind::Assistant(event.message.into_owned());
-    Ok(vec![item(ItemOrigin::Event, kind)])
+    Ok(vec![plain_item(ItemOrigin::Event, kind)])
 }
 
-pub(super) fn reasoning_event(payload: &PayloadText<'_>) -> serde_json::Result<Vec<LineItem>> {
+pub(super) fn parse_reasoning_event(
+    payload: &PayloadText<'_>,
+) -> serde_json::Result<Vec<LineItem>> {
     #[derive(Deserialize)]
     struct ReasoningEvent<'a> {
         #[serde(borrow, default)]
@@ -37,25 +39,27 @@ pub(super) fn reasoning_event(payload: &PayloadText<'_>) -> serde_json::Result<V
     }
     let event: ReasoningEvent<'_> = serde_json::from_str(payload.json)?;
     let kind = EventKind::Reasoning(event.text.into_owned());
-    Ok(vec![item(ItemOrigin::Event, kind)])
+    Ok(vec![plain_item(ItemOrigin::Event, kind)])
 }
 
-pub(super) fn rolled_back(payload: &PayloadText<'_>) -> serde_json::Result<Vec<LineItem>> {
+pub(super) fn parse_rollback(payload: &PayloadText<'_>) -> serde_json::Result<Vec<LineItem>> {
     #[derive(Deserialize)]
     struct RollbackEvent {
         num_turns: u32,
     }
     let event: RollbackEvent = serde_json::from_str(payload.json)?;
     let kind = EventKind::RolledBack(event.num_turns);
-    Ok(vec![item(ItemOrigin::Event, kind)])
+    Ok(vec![plain_item(ItemOrigin::Event, kind)])
 }
 
-pub(super) fn execution_event(payload: &PayloadText<'_>) -> serde_json::Result<Vec<LineItem>> {
-    execution(payload.json, ItemOrigin::Event)
+pub(super) fn parse_execution_event(
+    payload: &PayloadText<'_>,
+) -> serde_json::Result<Vec<LineItem>> {
+    parse_execution(payload.json, ItemOrigin::Event)
 }
 
 /// Parses the item of an `item_completed` event.
-pub(super) fn completed(payload: &PayloadText<'_>) -> serde_json::Result<Vec<LineItem>> {
+pub(super) fn parse_completed_item(payload: &PayloadText<'_>) -> serde_json::Result<Vec<LineItem>> {
     #[derive(Deserialize)]
     struct CompletedEvent<'a> {
         #[serde(borrow)]
@@ -76,24 +80,27 @@ pub(super) fn completed(payload: &PayloadText<'_>) -> serde_json::Result<Vec<Lin
     let text = || -> serde_json::Result<String> {
         let content = found.content.map_or("[]", RawValue::get);
         let parts: Vec<ContentPart<'_>> = serde_json::from_str(content)?;
-        Ok(joined(&parts))
+        Ok(join_texts(&parts))
     };
     Ok(match &*found.kind {
-        "UserMessage" => vec![item(ItemOrigin::Completed, EventKind::User(text()?))],
-        "AgentMessage" => vec![item(ItemOrigin::Completed, EventKind::Assistant(text()?))],
+        "UserMessage" => vec![plain_item(ItemOrigin::Completed, EventKind::User(text()?))],
+        "AgentMessage" => vec![plain_item(
+            ItemOrigin::Completed,
+            EventKind::Assistant(text()?),
+        )],
         "Reasoning" => found
             .summary_text
             .into_iter()
-            .map(|text| item(ItemOrigin::Completed, EventKind::Reasoning(text)))
+            .map(|text| plain_item(ItemOrigin::Completed, EventKind::Reasoning(text)))
             .collect(),
-        "CommandExecution" | "FileChange" => execution(payload, ItemOrigin::Completed)?,
+        "CommandExecution" | "FileChange" => parse_execution(payload, ItemOrigin::Completed)?,
         _ => Vec::new(),
     })
 }
 
 /// Parses a finished command or patch, with its output. Code mode runs commands that are recorded nowhere
 /// else (0.169).
-fn execution(payload: &str, origin: ItemOrigin) -> serde_json::Result<Vec<LineItem>> {
+fn parse_execution(payload: &str, origin: ItemOrigin) -> serde_json::Result<Vec<LineItem>> {
     #[allow(clippy::zero_sized_map_values, reason = "JSON has a map there")]
     #[derive(Deserialize)]
     struct Execution<'a> {
@@ -117,21 +124,25 @@ fn execution(payload: &str, origin: ItemOrigin) -> serde_json::Result<Vec<LineIt
             name: "exec_command".to_owned(),
             text: command.into_text(),
         };
-        items.push(call(origin, id.clone(), kind));
+        items.push(call_item(origin, id.clone(), kind));
         if let Some(output) = found.aggregated_output {
-            items.push(call(origin, id, EventKind::ToolOutput(output.into_owned())));
+            items.push(call_item(
+                origin,
+                id,
+                EventKind::ToolOutput(output.into_owned()),
+            ));
         }
     }
     if let Some(changes) = found.changes {
         let paths: Vec<_> = changes.into_keys().collect();
         // Without an id: the patch itself may name the files in another form.
         let kind = EventKind::FilesTouched(paths.join("\n"));
-        items.push(item(origin, kind));
+        items.push(plain_item(origin, kind));
     }
     Ok(items)
 }
 
-pub(super) fn tokens(payload: &PayloadText<'_>) -> serde_json::Result<Vec<LineItem>> {
+pub(super) fn parse_token_event(payload: &PayloadText<'_>) -> serde_json::Result<Vec<LineItem>> {
     #[derive(Deserialize)]
     struct Tokens {
         #[serde(default)]
@@ -152,7 +163,7 @@ pub(super) fn tokens(payload: &PayloadText<'_>) -> serde_json::Result<Vec<LineIt
         (info.total_token_usage, info.last_token_usage)
     });
     let tokens = TokenEvent { count, total, last };
-    Ok(vec![item(
+    Ok(vec![plain_item(
         ItemOrigin::Event,
         EventKind::Tokens(Box::new(tokens)),
     )])

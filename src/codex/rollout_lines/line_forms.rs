@@ -2,12 +2,15 @@
 
 use super::content::PayloadText;
 use super::event_message::{
-    agent_message, completed, execution_event, reasoning_event, rolled_back, tokens, user_message,
+    parse_agent_message, parse_completed_item, parse_execution_event, parse_reasoning_event,
+    parse_rollback, parse_token_event, parse_user_message,
 };
 use super::line_item::LineItem;
 use super::line_parts::LineParts;
-use super::response_item::{message, reasoning, tool_call, tool_result};
-use super::session_line::{compaction, request, session_meta, turn_context};
+use super::response_item::{parse_message, parse_reasoning, parse_tool_call, parse_tool_result};
+use super::session_line::{
+    parse_compaction, parse_request_record, parse_session_meta, parse_turn_context,
+};
 use memchr::memmem;
 
 /// The bytes of a payload behind its type in which the author of a message is found.
@@ -24,24 +27,24 @@ pub(super) struct LineForm {
 }
 
 const USER: LineParts = LineParts::USER_ITEMS
-    .and(LineParts::USER_EVENTS)
-    .and(LineParts::INJECTED);
+    .union(LineParts::USER_EVENTS)
+    .union(LineParts::INJECTED);
 
 impl LineForm {
     /// Returns true if a line of this form may have a part that is wanted. `rest` is what follows the type of the
     /// payload.
     pub(super) fn may_have(&self, wanted: LineParts, rest: &[u8]) -> bool {
-        let has_others = wanted.meets(self.yields.without(USER));
-        has_others || (wanted.meets(self.yields) && (self.may_be_user)(rest))
+        let has_others = wanted.intersects(self.yields.without(USER));
+        has_others || (wanted.intersects(self.yields) && (self.may_be_user)(rest))
     }
 
     /// Returns true if a line of this form records a part that is wanted.
     pub(super) fn yields(&self, wanted: LineParts) -> bool {
-        wanted.meets(self.yields)
+        wanted.intersects(self.yields)
     }
 }
 
-const fn plain(
+const fn untyped_form(
     kind: &'static str,
     yields: LineParts,
     parse: fn(&PayloadText<'_>) -> serde_json::Result<Vec<LineItem>>,
@@ -55,7 +58,7 @@ const fn plain(
     }
 }
 
-const fn typed(
+const fn typed_form(
     kind: &'static str,
     payload: &'static str,
     yields: LineParts,
@@ -63,7 +66,7 @@ const fn typed(
 ) -> LineForm {
     LineForm {
         payload: Some(payload),
-        ..plain(kind, yields, parse)
+        ..untyped_form(kind, yields, parse)
     }
 }
 
@@ -73,65 +76,94 @@ const EVENT: &str = "event_msg";
 
 /// All forms that this program uses. Lines of others are skipped.
 const FORMS: [LineForm; 20] = [
-    plain("session_meta", LineParts::META, session_meta),
-    plain("turn_context", LineParts::SETTINGS, turn_context),
-    plain("token_usage_record", LineParts::REQUESTS, request),
-    plain("compacted", LineParts::COMPACTIONS, compaction),
+    untyped_form("session_meta", LineParts::META, parse_session_meta),
+    untyped_form("turn_context", LineParts::SETTINGS, parse_turn_context),
+    untyped_form(
+        "token_usage_record",
+        LineParts::REQUESTS,
+        parse_request_record,
+    ),
+    untyped_form("compacted", LineParts::COMPACTIONS, parse_compaction),
     LineForm {
         may_be_user: is_by_user,
-        ..typed(
+        ..typed_form(
             ITEM,
             "message",
             LineParts::USER_ITEMS
-                .and(LineParts::INJECTED)
-                .and(LineParts::ASSISTANT),
-            message,
+                .union(LineParts::INJECTED)
+                .union(LineParts::ASSISTANT),
+            parse_message,
         )
     },
-    typed(ITEM, "reasoning", LineParts::ASSISTANT, reasoning),
-    typed(ITEM, "function_call", LineParts::TOOLS, tool_call),
-    typed(ITEM, "function_call_output", LineParts::TOOLS, tool_result),
-    typed(ITEM, "custom_tool_call", LineParts::TOOLS, tool_call),
-    typed(
+    typed_form(ITEM, "reasoning", LineParts::ASSISTANT, parse_reasoning),
+    typed_form(ITEM, "function_call", LineParts::TOOLS, parse_tool_call),
+    typed_form(
+        ITEM,
+        "function_call_output",
+        LineParts::TOOLS,
+        parse_tool_result,
+    ),
+    typed_form(ITEM, "custom_tool_call", LineParts::TOOLS, parse_tool_call),
+    typed_form(
         ITEM,
         "custom_tool_call_output",
         LineParts::TOOLS,
-        tool_result,
+        parse_tool_result,
     ),
-    typed(ITEM, "local_shell_call", LineParts::TOOLS, tool_call),
-    typed(ITEM, "web_search_call", LineParts::TOOLS, tool_call),
-    typed(EVENT, "user_message", LineParts::USER_EVENTS, user_message),
-    typed(EVENT, "agent_message", LineParts::ASSISTANT, agent_message),
-    typed(
+    typed_form(ITEM, "local_shell_call", LineParts::TOOLS, parse_tool_call),
+    typed_form(ITEM, "web_search_call", LineParts::TOOLS, parse_tool_call),
+    typed_form(
+        EVENT,
+        "user_message",
+        LineParts::USER_EVENTS,
+        parse_user_message,
+    ),
+    typed_form(
+        EVENT,
+        "agent_message",
+        LineParts::ASSISTANT,
+        parse_agent_message,
+    ),
+    typed_form(
         EVENT,
         "agent_reasoning",
         LineParts::ASSISTANT,
-        reasoning_event,
+        parse_reasoning_event,
     ),
     LineForm {
         may_be_user: is_completed_by_user,
-        ..typed(
+        ..typed_form(
             EVENT,
             "item_completed",
             LineParts::USER_EVENTS
-                .and(LineParts::ASSISTANT)
-                .and(LineParts::TOOLS),
-            completed,
+                .union(LineParts::ASSISTANT)
+                .union(LineParts::TOOLS),
+            parse_completed_item,
         )
     },
-    typed(EVENT, "exec_command_end", LineParts::TOOLS, execution_event),
-    typed(EVENT, "patch_apply_end", LineParts::TOOLS, execution_event),
-    typed(EVENT, "token_count", LineParts::TOKENS, tokens),
-    typed(
+    typed_form(
+        EVENT,
+        "exec_command_end",
+        LineParts::TOOLS,
+        parse_execution_event,
+    ),
+    typed_form(
+        EVENT,
+        "patch_apply_end",
+        LineParts::TOOLS,
+        parse_execution_event,
+    ),
+    typed_form(EVENT, "token_count", LineParts::TOKENS, parse_token_event),
+    typed_form(
         EVENT,
         "thread_rolled_back",
         LineParts::ROLLBACKS,
-        rolled_back,
+        parse_rollback,
     ),
 ];
 
 /// Returns the forms of a kind that fit the type of a payload; all of the kind if that type is unknown.
-pub(super) fn forms<'a>(
+pub(super) fn matching_forms<'a>(
     kind: &'a [u8],
     payload: Option<&'a [u8]>,
 ) -> impl Iterator<Item = &'static LineForm> + use<'a> {
@@ -147,13 +179,14 @@ pub(super) fn forms<'a>(
 
 fn is_by_user(rest: &[u8]) -> bool {
     const ROLE: &[u8] = b"\"role\":\"";
-    memmem::find(near(rest), ROLE).is_none_or(|at| rest[at + ROLE.len()..].starts_with(b"user\""))
+    memmem::find(author_prefix(rest), ROLE)
+        .is_none_or(|at| rest[at + ROLE.len()..].starts_with(b"user\""))
 }
 
 fn is_completed_by_user(rest: &[u8]) -> bool {
-    memmem::find(near(rest), b"\"UserMessage\"").is_some()
+    memmem::find(author_prefix(rest), b"\"UserMessage\"").is_some()
 }
 
-fn near(rest: &[u8]) -> &[u8] {
+fn author_prefix(rest: &[u8]) -> &[u8] {
     &rest[..rest.len().min(AUTHOR_BYTES)]
 }

@@ -31,11 +31,15 @@ pub(crate) struct LineItems {
     pub items: Vec<LineItem>,
 }
 
-pub(super) fn item(origin: ItemOrigin, kind: EventKind) -> LineItem {
-    call(origin, None, kind)
+pub(super) fn plain_item(origin: ItemOrigin, kind: EventKind) -> LineItem {
+    call_item(origin, None, kind)
 }
 
-pub(super) fn call(origin: ItemOrigin, call_id: Option<Cow<'_, str>>, kind: EventKind) -> LineItem {
+pub(super) fn call_item(
+    origin: ItemOrigin,
+    call_id: Option<Cow<'_, str>>,
+    kind: EventKind,
+) -> LineItem {
     LineItem {
         origin,
         call_id: call_id.map(Cow::into_owned),

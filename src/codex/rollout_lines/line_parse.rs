@@ -2,7 +2,7 @@
 
 use super::content::PayloadText;
 use super::envelope::Envelope;
-use super::line_forms::{ITEM, forms};
+use super::line_forms::{ITEM, matching_forms};
 use super::line_item::{LineItem, LineItems};
 use super::line_parts::LineParts;
 use crate::io::rfc3339;
@@ -42,7 +42,7 @@ pub(crate) enum LineContent<'a> {
 
 /// Returns false if a line surely has nothing that is wanted. Looks only at its beginning.
 pub(crate) fn may_have(line: &[u8], wanted: LineParts) -> bool {
-    match Envelope::of(line) {
+    match Envelope::parse(line) {
         Some(envelope) => envelope_may_have(&envelope, wanted),
         None => !line.is_empty(),
     }
@@ -51,14 +51,15 @@ pub(crate) fn may_have(line: &[u8], wanted: LineParts) -> bool {
 fn envelope_may_have(envelope: &Envelope<'_>, wanted: LineParts) -> bool {
     let payload = envelope.payload();
     let rest = payload.map_or(&b""[..], |(_, rest)| rest);
-    forms(envelope.kind, payload.map(|(kind, _)| kind)).any(|form| form.may_have(wanted, rest))
+    matching_forms(envelope.kind, payload.map(|(kind, _)| kind))
+        .any(|form| form.may_have(wanted, rest))
 }
 
 /// Parses a line. Returns `None` if it has no item that is wanted, or is damaged.
 pub(crate) fn parse(line: &[u8], wanted: LineParts) -> Option<LineItems> {
     match read(line, wanted) {
         LineContent::Read { timestamp, items } if !items.is_empty() => Some(LineItems {
-            at: timestamp.as_deref().and_then(rfc3339::instant),
+            at: timestamp.as_deref().and_then(rfc3339::parse_instant),
             items,
         }),
         _ => None,
@@ -67,7 +68,7 @@ pub(crate) fn parse(line: &[u8], wanted: LineParts) -> Option<LineItems> {
 
 /// Reads a line, without parsing it if nothing of it is wanted.
 pub(crate) fn read(line: &[u8], wanted: LineParts) -> LineContent<'_> {
-    if let Some(envelope) = Envelope::of(line)
+    if let Some(envelope) = Envelope::parse(line)
         && !envelope_may_have(&envelope, wanted)
     {
         let timestamp = envelope.timestamp;
@@ -99,14 +100,16 @@ pub(crate) fn read(line: &[u8], wanted: LineParts) -> LineContent<'_> {
         wanted,
         has_envelope: payload.is_some(),
     };
-    let items = kind.map(|kind| items(&kind, &payload)).unwrap_or_default();
+    let items = kind
+        .map(|kind| parse_items(&kind, &payload))
+        .unwrap_or_default();
     LineContent::Read { timestamp, items }
 }
 
-fn items(kind: &str, payload: &PayloadText<'_>) -> Vec<LineItem> {
+fn parse_items(kind: &str, payload: &PayloadText<'_>) -> Vec<LineItem> {
     let payload_type = payload.kind();
     let typed = payload_type.as_deref().unwrap_or_default();
-    let form = forms(kind.as_bytes(), Some(typed.as_bytes())).next();
+    let form = matching_forms(kind.as_bytes(), Some(typed.as_bytes())).next();
     let form = form.filter(|form| form.yields(payload.wanted));
     form.map(|form| (form.parse)(payload).unwrap_or_default())
         .unwrap_or_default()

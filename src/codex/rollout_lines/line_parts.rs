@@ -28,25 +28,25 @@ impl LineParts {
     pub(crate) const ROLLBACKS: Self = Self(1 << 11);
     /// Texts and compactions, without figures.
     pub(crate) const TEXTS: Self = Self::USER_ITEMS
-        .and(Self::USER_EVENTS)
-        .and(Self::ASSISTANT)
-        .and(Self::TOOLS)
-        .and(Self::COMPACTIONS)
-        .and(Self::ROLLBACKS);
-    pub(crate) const TEXTS_AND_IMAGES: Self = Self::TEXTS.and(Self::IMAGES);
+        .union(Self::USER_EVENTS)
+        .union(Self::ASSISTANT)
+        .union(Self::TOOLS)
+        .union(Self::COMPACTIONS)
+        .union(Self::ROLLBACKS);
+    pub(crate) const TEXTS_AND_IMAGES: Self = Self::TEXTS.union(Self::IMAGES);
     /// Texts, compactions, settings and tokens.
     pub(crate) const ALL: Self = Self::TEXTS
-        .and(Self::SETTINGS)
-        .and(Self::TOKENS)
-        .and(Self::REQUESTS);
+        .union(Self::SETTINGS)
+        .union(Self::TOKENS)
+        .union(Self::REQUESTS);
 
     /// Returns the union of two sets.
-    pub(crate) const fn and(self, other: Self) -> Self {
+    pub(crate) const fn union(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
 
     /// Returns true if the sets have a common part.
-    pub(crate) const fn meets(self, other: Self) -> bool {
+    pub(crate) const fn intersects(self, other: Self) -> bool {
         self.0 & other.0 != 0
     }
 

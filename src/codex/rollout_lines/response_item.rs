@@ -1,10 +1,10 @@
 //! Parses `response_item`: what the model got or wrote.
 
 use super::command_line::CommandLine;
-use super::command_line::command_in;
-use super::content::{ContentPart, PayloadText, is_injected, joined, output_text};
+use super::command_line::extract_command;
+use super::content::{ContentPart, PayloadText, extract_output, is_injected, join_texts};
 use super::event::EventKind;
-use super::line_item::{ItemOrigin, LineItem, call, item};
+use super::line_item::{ItemOrigin, LineItem, call_item, plain_item};
 use super::line_parts::LineParts;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -54,33 +54,33 @@ struct ToolResult<'a> {
     output: Option<&'a RawValue>,
 }
 
-pub(super) fn message(payload: &PayloadText<'_>) -> serde_json::Result<Vec<LineItem>> {
+pub(super) fn parse_message(payload: &PayloadText<'_>) -> serde_json::Result<Vec<LineItem>> {
     let message: MessageItem<'_> = serde_json::from_str(payload.json)?;
-    let text = joined(&message.content);
+    let text = join_texts(&message.content);
     Ok(match &*message.role {
-        "user" if !is_injected(&text) => vec![item(ItemOrigin::Item, EventKind::User(text))],
-        "user" if payload.wanted.meets(LineParts::INJECTED) => {
-            vec![item(ItemOrigin::Item, EventKind::Injected(text))]
+        "user" if !is_injected(&text) => vec![plain_item(ItemOrigin::Item, EventKind::User(text))],
+        "user" if payload.wanted.intersects(LineParts::INJECTED) => {
+            vec![plain_item(ItemOrigin::Item, EventKind::Injected(text))]
         }
-        "assistant" => vec![item(ItemOrigin::Item, EventKind::Assistant(text))],
+        "assistant" => vec![plain_item(ItemOrigin::Item, EventKind::Assistant(text))],
         _ => Vec::new(),
     })
 }
 
-pub(super) fn reasoning(payload: &PayloadText<'_>) -> serde_json::Result<Vec<LineItem>> {
+pub(super) fn parse_reasoning(payload: &PayloadText<'_>) -> serde_json::Result<Vec<LineItem>> {
     let reasoning: Reasoning<'_> = serde_json::from_str(payload.json)?;
     // The content itself is encrypted; only the summary can be read.
     let parts = reasoning.summary.into_iter().filter_map(|part| part.text);
     Ok(parts
-        .map(|text| item(ItemOrigin::Item, EventKind::Reasoning(text.into_owned())))
+        .map(|text| plain_item(ItemOrigin::Item, EventKind::Reasoning(text.into_owned())))
         .collect())
 }
 
-pub(super) fn tool_call(payload: &PayloadText<'_>) -> serde_json::Result<Vec<LineItem>> {
+pub(super) fn parse_tool_call(payload: &PayloadText<'_>) -> serde_json::Result<Vec<LineItem>> {
     let found: ToolCall<'_> = serde_json::from_str(payload.json)?;
     let text = match (found.arguments, found.input, found.action) {
         // JSON in a text, in which shell tools have the command.
-        (Some(arguments), _, _) => command_in(&arguments),
+        (Some(arguments), _, _) => extract_command(&arguments),
         (None, Some(input), _) => input.into_owned(),
         (None, None, Some(action)) => match (action.command, action.query) {
             (Some(command), _) => command.into_text(),
@@ -93,12 +93,12 @@ pub(super) fn tool_call(payload: &PayloadText<'_>) -> serde_json::Result<Vec<Lin
     let name = found.name.or_else(|| payload.kind());
     let name = name.unwrap_or_default().into_owned();
     let kind = EventKind::ToolCall { name, text };
-    Ok(vec![call(ItemOrigin::Item, found.call_id, kind)])
+    Ok(vec![call_item(ItemOrigin::Item, found.call_id, kind)])
 }
 
-pub(super) fn tool_result(payload: &PayloadText<'_>) -> serde_json::Result<Vec<LineItem>> {
+pub(super) fn parse_tool_result(payload: &PayloadText<'_>) -> serde_json::Result<Vec<LineItem>> {
     let found: ToolResult<'_> = serde_json::from_str(payload.json)?;
-    let text = found.output.map(output_text).unwrap_or_default();
+    let text = found.output.map(extract_output).unwrap_or_default();
     let kind = EventKind::ToolOutput(text);
-    Ok(vec![call(ItemOrigin::Item, found.call_id, kind)])
+    Ok(vec![call_item(ItemOrigin::Item, found.call_id, kind)])
 }

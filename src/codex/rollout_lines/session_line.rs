@@ -2,32 +2,35 @@
 
 use super::content::PayloadText;
 use super::event::{EventKind, SessionMetaLine};
-use super::line_item::{ItemOrigin, LineItem, item};
+use super::line_item::{ItemOrigin, LineItem, plain_item};
 use serde::Deserialize;
 use std::borrow::Cow;
 
-pub(super) fn session_meta(payload: &PayloadText<'_>) -> serde_json::Result<Vec<LineItem>> {
+pub(super) fn parse_session_meta(payload: &PayloadText<'_>) -> serde_json::Result<Vec<LineItem>> {
     let meta = Box::new(SessionMetaLine {
         payload: serde_json::from_str(payload.json)?,
         has_envelope: payload.has_envelope,
     });
-    Ok(vec![item(ItemOrigin::Item, EventKind::Meta(meta))])
+    Ok(vec![plain_item(ItemOrigin::Item, EventKind::Meta(meta))])
 }
 
-pub(super) fn turn_context(payload: &PayloadText<'_>) -> serde_json::Result<Vec<LineItem>> {
+pub(super) fn parse_turn_context(payload: &PayloadText<'_>) -> serde_json::Result<Vec<LineItem>> {
     let context = serde_json::from_str(payload.json)?;
-    Ok(vec![item(
+    Ok(vec![plain_item(
         ItemOrigin::Item,
         EventKind::TurnContext(context),
     )])
 }
 
-pub(super) fn request(payload: &PayloadText<'_>) -> serde_json::Result<Vec<LineItem>> {
+pub(super) fn parse_request_record(payload: &PayloadText<'_>) -> serde_json::Result<Vec<LineItem>> {
     let record = serde_json::from_str(payload.json)?;
-    Ok(vec![item(ItemOrigin::Item, EventKind::Request(record))])
+    Ok(vec![plain_item(
+        ItemOrigin::Item,
+        EventKind::Request(record),
+    )])
 }
 
-pub(super) fn compaction(payload: &PayloadText<'_>) -> serde_json::Result<Vec<LineItem>> {
+pub(super) fn parse_compaction(payload: &PayloadText<'_>) -> serde_json::Result<Vec<LineItem>> {
     #[derive(Deserialize)]
     struct Compacted<'a> {
         #[serde(borrow, default)]
@@ -36,5 +39,5 @@ pub(super) fn compaction(payload: &PayloadText<'_>) -> serde_json::Result<Vec<Li
     // The history that replaces the messages repeats them, so it is not read.
     let Compacted { message } = serde_json::from_str(payload.json)?;
     let kind = EventKind::Compaction(message.unwrap_or_default().into_owned());
-    Ok(vec![item(ItemOrigin::Item, kind)])
+    Ok(vec![plain_item(ItemOrigin::Item, kind)])
 }

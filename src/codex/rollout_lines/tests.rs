@@ -143,8 +143,8 @@ fn lines_before_0_32_have_no_envelope() {
 }
 
 #[test]
-fn a_line_is_skipped_by_its_beginning_unless_it_has_what_is_wanted() {
-    let user = LineParts::USER_ITEMS.and(LineParts::USER_EVENTS);
+fn a_line_without_wanted_parts_is_skipped() {
+    let user = LineParts::USER_ITEMS.union(LineParts::USER_EVENTS);
     for (kind, payload, of_user) in [
         ("response_item", r#"{"type":"message","role":"user""#, true),
         (

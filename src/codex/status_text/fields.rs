@@ -47,7 +47,7 @@ pub(super) fn split(text: &str) -> Vec<StatusField<'_>> {
     let mut may_continue = false;
     let mut after_blank = false;
     for line in text.lines() {
-        let (column, content) = content_of(line);
+        let (column, content) = strip_borders(line);
         if content.is_empty() {
             after_blank = true;
             continue;
@@ -56,7 +56,7 @@ pub(super) fn split(text: &str) -> Vec<StatusField<'_>> {
         if content.starts_with('⚠') {
             continue;
         }
-        if let Some((label, text, value)) = label_of(content) {
+        if let Some((label, text, value)) = parse_label(content) {
             fields.push(StatusField {
                 label,
                 text,
@@ -133,7 +133,7 @@ pub(super) fn strip_word<'a>(text: &'a str, word: &str) -> Option<&'a str> {
 }
 
 /// Returns the column in which the content of a line begins, and the content without borders.
-fn content_of(line: &str) -> (usize, &str) {
+fn strip_borders(line: &str) -> (usize, &str) {
     let is_border = |c: char| c.is_whitespace() || "│┃║|╭╮╰╯─━═>".contains(c);
     let line = line.trim_end_matches(is_border);
     let content = line.trim_start_matches(is_border);
@@ -142,12 +142,12 @@ fn content_of(line: &str) -> (usize, &str) {
 }
 
 /// Parses the label at the beginning of a line. Returns it, its original text, and the rest of the line.
-fn label_of(content: &str) -> Option<(Label<'_>, &str, &str)> {
+fn parse_label(content: &str) -> Option<(Label<'_>, &str, &str)> {
     // Marks of a list item. The rest of a broken word may begin with one, too.
     let content = content.trim_start_matches(['•', '*', '-', ' ']);
     let Some((text, value)) = content.split_once(':') else {
         // The usage page has no colons.
-        let label = limit_label(content)?;
+        let label = parse_limit_label(content)?;
         let is_of_page = label.is_usage && label.minutes.is_some() && label.name.is_empty();
         return is_of_page.then_some((Label::Limit(label), content, ""));
     };
@@ -156,7 +156,7 @@ fn label_of(content: &str) -> Option<(Label<'_>, &str, &str)> {
         "account" | "email" | "login" => Label::Account,
         "plan" => Label::Plan,
         "quota" => Label::Quota,
-        _ => Label::Limit(limit_label(text)?),
+        _ => Label::Limit(parse_limit_label(text)?),
     };
     Some((label, text, value.trim_start_matches(['*', ' ']).trim_end()))
 }
@@ -175,7 +175,7 @@ fn is_of_label(c: char) -> bool {
 
 /// Parses `5h limit`, `Weekly usage limit`, `GPT-5.3-Codex-Spark limit`. A sentence that ends in "limit"
 /// and contains a percentage or a comma is no label.
-fn limit_label(text: &str) -> Option<LimitLabel<'_>> {
+fn parse_limit_label(text: &str) -> Option<LimitLabel<'_>> {
     if !text.starts_with(char::is_alphanumeric) || !text.chars().all(is_of_label) {
         return None;
     }
@@ -190,7 +190,7 @@ fn limit_label(text: &str) -> Option<LimitLabel<'_>> {
     }
     let is_usage = ends_with(&mut name, "usage");
     let length = (1..=name.len().min(2)).find_map(|words| {
-        let minutes = window_minutes(&name[name.len() - words..].concat())?;
+        let minutes = parse_window_minutes(&name[name.len() - words..].concat())?;
         Some((minutes, words))
     });
     name.truncate(name.len() - length.map_or(0, |(_, words)| words));
@@ -204,7 +204,7 @@ fn limit_label(text: &str) -> Option<LimitLabel<'_>> {
 }
 
 /// Returns the length in minutes that a label names: "5h", "5hour", "Weekly", "3d".
-fn window_minutes(word: &str) -> Option<u32> {
+fn parse_window_minutes(word: &str) -> Option<u32> {
     match word.to_lowercase().as_str() {
         "weekly" => Some(WEEKLY_MINUTES),
         "daily" => Some(1_440),
@@ -283,7 +283,7 @@ on 24 Nov)
     }
 
     #[test]
-    fn an_unclosed_bracket_takes_at_most_the_longest_value() {
+    fn the_lines_of_an_unclosed_bracket_are_limited() {
         let text = format!("Weekly limit: (\n{}", "x\n".repeat(100_000));
         let fields = split(&text);
         assert_eq!((fields.len(), fields[0].lines.len()), (1, MAX_LINES));
@@ -292,7 +292,7 @@ on 24 Nov)
     #[test]
     fn limit_labels_are_parsed_into_name_and_window() {
         let read = |text: &str| {
-            let label = limit_label(text)?;
+            let label = parse_limit_label(text)?;
             let length = match (label.minutes, label.is_usage, label.is_secondary) {
                 (Some(minutes), ..) => minutes.to_string(),
                 (None, true, true) => "secondary".into(),

@@ -32,7 +32,7 @@ impl ResetContext {
         self.read_value(&lines.join(" "), minutes).or_else(|error| {
             let is_wrapped = lines.len() > 1;
             // A narrow terminal breaks lines within words.
-            let unbroken = is_wrapped.then(|| with_blanks(&lines.concat()));
+            let unbroken = is_wrapped.then(|| insert_blanks(&lines.concat()));
             unbroken
                 .and_then(|value| self.read_value(&value, minutes).ok())
                 .ok_or(error)
@@ -46,16 +46,19 @@ impl ResetContext {
     ) -> Result<WindowFigure, StatusTextError> {
         let bad_time = |text: &str| StatusTextError::BadTime(excerpt(text));
         let (used_percent, rest) =
-            used_percent(value).ok_or_else(|| StatusTextError::BadFigure(excerpt(value)))?;
-        let time = reset_time(rest).ok_or_else(|| bad_time(rest.trim()))?;
-        let instant = |time| self.instant(time, minutes).ok_or_else(|| bad_time(time));
+            parse_used_percent(value).ok_or_else(|| StatusTextError::BadFigure(excerpt(value)))?;
+        let time = parse_reset_time(rest).ok_or_else(|| bad_time(rest.trim()))?;
+        let instant = |time| {
+            self.resolve_reset(time, minutes)
+                .ok_or_else(|| bad_time(time))
+        };
         Ok(WindowFigure {
             used_percent,
             resets_at: time.map(instant).transpose()?,
         })
     }
 
-    fn instant(self, text: &str, minutes: Option<u32>) -> Option<Timestamp> {
+    fn resolve_reset(self, text: &str, minutes: Option<u32>) -> Option<Timestamp> {
         let Self { now, zone } = self;
         if let Some(span) = text.strip_prefix("in ").and_then(time_format::parse_span) {
             return now.checked_add_signed(span).map(|at| zone.at(&at));
@@ -81,7 +84,7 @@ impl ResetContext {
             (Some(Day::Date { year, month, day }), time) => {
                 let time = time.unwrap_or(NaiveTime::MIN);
                 let length = length.unwrap_or(Duration::days(31)).max(Duration::days(1));
-                date_instant(year, (month, day), time, length, &now, zone)
+                resolve_date(year, (month, day), time, length, &now, zone)
             }
             (None, None) => None,
         }
@@ -89,7 +92,7 @@ impl ResetContext {
 }
 
 /// Parses `[bar] 88% left` or `12 % used`. Returns the used percentage and the rest of the value.
-fn used_percent(value: &str) -> Option<(f64, &str)> {
+fn parse_used_percent(value: &str) -> Option<(f64, &str)> {
     let is_block = |c: char| c.is_whitespace() || ('\u{2580}'..='\u{259f}').contains(&c);
     let figure = match value.strip_prefix('[') {
         Some(bar) => bar.split_once(']')?.1.trim_start(),
@@ -114,7 +117,7 @@ fn used_percent(value: &str) -> Option<(f64, &str)> {
     clippy::option_option,
     reason = "no reset and no grammar are two cases"
 )]
-fn reset_time(rest: &str) -> Option<Option<&str>> {
+fn parse_reset_time(rest: &str) -> Option<Option<&str>> {
     let is_between = |c: char| !c.is_alphanumeric() && !"()".contains(c);
     let rest = rest.trim_start_matches(is_between);
     if rest.is_empty() {
@@ -134,7 +137,7 @@ fn reset_time(rest: &str) -> Option<Option<&str>> {
 
 /// Returns the instant of a date. Without a year it is the first such date on which the window can
 /// reset, else the last one before now.
-fn date_instant(
+fn resolve_date(
     year: Option<i32>,
     (month, day): (u32, u32),
     time: NaiveTime,
@@ -147,7 +150,7 @@ fn date_instant(
     let candidates: Vec<_> = years
         .filter_map(|year| time_format::date(year, month, day))
         .map(|date| {
-            let (first, second) = zone.instants(date.and_time(time));
+            let (first, second) = zone.resolve_local(date.and_time(time));
             second.filter(|_| first < *now).unwrap_or(first)
         })
         .collect();
@@ -164,7 +167,7 @@ fn date_instant(
 }
 
 /// Inserts blanks between letters and digits, as in `resets08:06on24Nov`.
-fn with_blanks(text: &str) -> String {
+fn insert_blanks(text: &str) -> String {
     let mut separated = String::with_capacity(text.len() * 2);
     let mut before = ' ';
     for c in text.chars() {

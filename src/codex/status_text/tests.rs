@@ -146,7 +146,7 @@ fn an_email_on_several_lines_is_joined_and_never_truncated() {
 }
 
 #[test]
-fn the_notice_in_the_footer_is_no_window() {
+fn the_notice_in_the_footer_is_ignored() {
     let status = parse_now(&format!(
         "⚠ Heads up, you have less than 10% of your weekly limit\n  left. Run /status for a breakdown.\n\
          {CURRENT}                 ⚠ weekly limit: 9% left · /status\n› Ask Codex to do anything\n"
@@ -274,7 +274,7 @@ fn truncated_and_garbled_text_is_refused() {
 }
 
 #[test]
-fn the_last_of_several_screens_counts() {
+fn the_last_of_several_screens_is_used() {
     let later = CURRENT.replace("88%", "70%").replace("9% left", "0% left");
     let both = parse_now(&format!("{CURRENT}\n› /status\n{later}")).unwrap();
     assert_eq!(shown(&both), shown(&parse_now(&later).unwrap()));
@@ -286,7 +286,7 @@ fn the_last_of_several_screens_counts() {
 }
 
 #[test]
-fn a_monthly_credit_limit_counts_only_when_it_is_used_up() {
+fn a_monthly_credit_limit_is_returned_only_if_used_up() {
     let text = |left: u8| {
         format!(
             "5h limit: 88% left\nCredits: 25 credits\n\
@@ -393,7 +393,7 @@ fn a_date_without_a_year_is_the_next_possible_reset() {
 }
 
 #[test]
-fn the_offset_is_the_one_at_the_reset() {
+fn a_reset_has_the_utc_offset_of_its_own_date() {
     let ny = "America/New_York";
     assert_eq!(
         reset("09:00 on 3 Nov", "2026-10-30T12:00:00-04:00", ny),

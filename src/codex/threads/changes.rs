@@ -45,11 +45,14 @@ pub(crate) fn apply_changes<E: From<DatabaseError>>(
         // The write lock is taken at the start: a transaction that first reads fails if another
         // process writes before it.
         .transaction_with_behavior(TransactionBehavior::Immediate)
-        .on("change", path)?;
-    let schema = Schema::of(&transaction).on("read", path)?;
-    changes(&mut |change| apply(&transaction, &schema, change).on("change", path))?;
-    transaction.commit().on(COMMIT, path)?;
-    connection.close().map_err(|(_, e)| e).on(COMMIT, path)?;
+        .sqlite_context("change", path)?;
+    let schema = Schema::read(&transaction).sqlite_context("read", path)?;
+    changes(&mut |change| apply(&transaction, &schema, change).sqlite_context("change", path))?;
+    transaction.commit().sqlite_context(COMMIT, path)?;
+    connection
+        .close()
+        .map_err(|(_, e)| e)
+        .sqlite_context(COMMIT, path)?;
     Ok(())
 }
 
@@ -94,7 +97,7 @@ pub(super) fn set_archived(
 }
 
 fn insert(connection: &Connection, schema: &Schema, row: &RowValues) -> rusqlite::Result<()> {
-    match schema.required().find(|name| !row.has(name)) {
+    match schema.required_columns().find(|name| !row.has(name)) {
         Some(missing) => Err(rusqlite::Error::InvalidColumnName(missing.to_owned())),
         None => row.insert_into(connection, schema).map(|_| ()),
     }

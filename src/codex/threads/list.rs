@@ -2,7 +2,7 @@
 //! rows is not read as a whole.
 
 use super::filter::ThreadFilter;
-use super::list_sql::few_in_folder;
+use super::list_sql::find_few_in_folder;
 use super::rows::PAGINATED;
 use super::schema::{Schema, Values};
 use crate::codex::database::DatabaseError;
@@ -62,18 +62,18 @@ pub(crate) fn list_as<T>(
 ) -> Result<Vec<T>, DatabaseError> {
     let names: Vec<_> = VALUES.split(' ').collect();
     database_view::read(path, |connection| {
-        let schema = Schema::of(connection)?;
+        let schema = Schema::read(connection)?;
         if !schema.has_threads() {
             return Ok(Vec::new());
         }
         let few = match &filter.folder {
-            Some(folder) => few_in_folder(connection, folder)?,
+            Some(folder) => find_few_in_folder(connection, folder)?,
             None => None,
         };
         let (sql, values) = schema.query(&names, filter, few.as_deref());
         let mut statement = connection.prepare(&sql)?;
         let rows = statement.query_map(params_from_iter(values), |row| {
-            Ok(convert(listed(&Values::new(&names, row))))
+            Ok(convert(build_listed_thread(&Values::new(&names, row))))
         })?;
         rows.collect()
     })
@@ -92,7 +92,7 @@ pub(crate) struct ThreadCounts {
 /// The database cannot be read.
 pub(crate) fn count(path: &Path) -> Result<ThreadCounts, DatabaseError> {
     database_view::read(path, |connection| {
-        let schema = Schema::of(connection)?;
+        let schema = Schema::read(connection)?;
         if !schema.has_threads() {
             return Ok(ThreadCounts::default());
         }
@@ -115,7 +115,7 @@ const VALUES: &str = "id rollout_path name title_line message_line history_mode 
     model source thread_source creator_account_id creator_user_id parent agent_nickname created_ms updated_ms \
     tokens_used archived";
 
-fn listed(values: &Values<'_>) -> ListedThread {
+fn build_listed_thread(values: &Values<'_>) -> ListedThread {
     let text = |name| values.text(name);
     let name = text("name");
     let is_paginated = text("history_mode") == PAGINATED;
@@ -125,7 +125,7 @@ fn listed(values: &Values<'_>) -> ListedThread {
         rollout_path: text("rollout_path"),
         // Codex takes the name of a conversation in the old form from its index of names only (0.169).
         has_name: is_paginated && !name.trim().is_empty(),
-        title: shown_title(
+        title: choose_title(
             &name,
             &text("title_line"),
             &text("message_line"),
@@ -136,8 +136,8 @@ fn listed(values: &Values<'_>) -> ListedThread {
         model: text("model"),
         parent_id: Some(text("parent"))
             .filter(|id| !id.is_empty())
-            .or_else(|| parent_in(&source)),
-        source: source_name(&source, &text("thread_source")),
+            .or_else(|| parse_parent_id(&source)),
+        source: normalize_source(&source, &text("thread_source")),
         account_id: text("creator_account_id"),
         user_id: text("creator_user_id"),
         nickname: text("agent_nickname"),
@@ -149,7 +149,7 @@ fn listed(values: &Values<'_>) -> ListedThread {
 }
 
 /// Returns the first line of the name, of the title, or of the first message, whichever is not blank.
-fn shown_title(name: &str, title: &str, first_message: &str, is_paginated: bool) -> String {
+fn choose_title(name: &str, title: &str, first_message: &str, is_paginated: bool) -> String {
     let texts = if is_paginated {
         [name, title, first_message]
     } else {
@@ -161,7 +161,7 @@ fn shown_title(name: &str, title: &str, first_message: &str, is_paginated: bool)
 }
 
 /// Codex records the source of a subagent as JSON, that of other conversations as a word (0.169).
-fn source_name(source: &str, kind: &str) -> String {
+fn normalize_source(source: &str, kind: &str) -> String {
     if kind == "subagent" || source.contains("\"subagent\"") {
         "subagent".to_owned()
     } else {
@@ -169,7 +169,7 @@ fn source_name(source: &str, kind: &str) -> String {
     }
 }
 
-fn parent_in(source: &str) -> Option<String> {
+fn parse_parent_id(source: &str) -> Option<String> {
     let value: serde_json::Value = serde_json::from_str(source).ok()?;
     let parent = value.pointer("/subagent/thread_spawn/parent_thread_id")?;
     parent.as_str().map(str::to_owned)
@@ -328,7 +328,7 @@ mod tests {
             (["", "", " \nfirst"], false, "first"),
         ] {
             let [name, shown, first] = texts;
-            assert_eq!(shown_title(name, shown, first, is_paginated), title);
+            assert_eq!(choose_title(name, shown, first, is_paginated), title);
         }
     }
 }

@@ -12,7 +12,7 @@ pub(super) const FOLDER_INDEX: &str = "idx_threads_archived_cwd_updated_at_ms";
 const MAX_LOOKUPS: usize = 2000;
 
 impl Schema {
-    fn is_subagent(&self) -> String {
+    fn subagent_condition(&self) -> String {
         let (source, kind) = (self.column("source"), self.column("thread_source"));
         format!(
             "(coalesce({kind}, '') = 'subagent' OR coalesce({source}, '') LIKE '%\"subagent\"%')"
@@ -27,14 +27,14 @@ impl Schema {
         filter: &ThreadFilter,
         in_folder: Option<&[String]>,
     ) -> (String, Vec<Value>) {
-        let mut clauses = self.conditions(filter, in_folder);
+        let mut clauses = self.build_conditions(filter, in_folder);
         let mut sql = self.select(values);
         if !clauses.sql.is_empty() {
             sql.push_str(" WHERE ");
             sql.push_str(&clauses.sql.join(" AND "));
         }
         sql.push_str(" ORDER BY ");
-        sql.push_str(&self.order(filter.order));
+        sql.push_str(&self.order_clause(filter.order));
         if let Some(limit) = filter.limit {
             sql.push_str(" LIMIT ?");
             let limit = i64::try_from(limit).unwrap_or(i64::MAX);
@@ -43,8 +43,8 @@ impl Schema {
         (sql, clauses.values)
     }
 
-    fn order(&self, order: ThreadOrder) -> String {
-        let (updated, created) = (self.updated().0, self.created().0);
+    fn order_clause(&self, order: ThreadOrder) -> String {
+        let (updated, created) = (self.updated_column().0, self.created_column().0);
         match order {
             ThreadOrder::Updated => format!("{updated} DESC, t.id DESC"),
             ThreadOrder::Created => format!("{created} DESC, t.id DESC"),
@@ -54,7 +54,7 @@ impl Schema {
         }
     }
 
-    fn conditions(&self, filter: &ThreadFilter, in_folder: Option<&[String]>) -> Clauses {
+    fn build_conditions(&self, filter: &ThreadFilter, in_folder: Option<&[String]>) -> Clauses {
         let mut clauses = Clauses::default();
         if let Some(ids) = &filter.ids {
             clauses.add_ids(ids);
@@ -71,7 +71,7 @@ impl Schema {
         if let Some(account) = &filter.account {
             self.add_account(&mut clauses, account);
         }
-        let (updated, unit) = self.updated();
+        let (updated, unit) = self.updated_column();
         for (time, sign) in [(filter.since_ms, ">="), (filter.until_ms, "<")] {
             if let Some(time) = time {
                 clauses.sql.push(format!("{updated} {sign} ?"));
@@ -83,7 +83,9 @@ impl Schema {
             clauses.sql.push(format!("coalesce({archived}, 0) = 0"));
         }
         if filter.without_subagents {
-            clauses.sql.push(format!("NOT {}", self.is_subagent()));
+            clauses
+                .sql
+                .push(format!("NOT {}", self.subagent_condition()));
         }
         clauses
     }
@@ -98,7 +100,7 @@ impl Schema {
         } else {
             format!("NULL IN {ids}")
         };
-        clauses.add(&condition, [json(parents)]);
+        clauses.add(&condition, [to_json_array(parents)]);
     }
 
     fn add_folder(&self, clauses: &mut Clauses, folder: &str) {
@@ -136,9 +138,9 @@ impl Schema {
             )
         };
         if !same.is_empty() {
-            values.push(json(&account.launched_by_others));
+            values.push(to_json_array(&account.launched_by_others));
         }
-        values.push(json(&account.launched));
+        values.push(to_json_array(&account.launched));
         clauses.add(
             &format!("({created} OR t.id IN (SELECT value FROM json_each(?)))"),
             values,
@@ -148,7 +150,7 @@ impl Schema {
 
 /// Returns the ids of the conversations in a folder or below it, from an index of Codex that has all of it.
 /// `None` if they are many, or without that index: reading the list in its order is faster then.
-pub(super) fn few_in_folder(
+pub(super) fn find_few_in_folder(
     connection: &Connection,
     folder: &str,
 ) -> rusqlite::Result<Option<Vec<String>>> {
@@ -181,7 +183,10 @@ struct Clauses {
 
 impl Clauses {
     fn add_ids(&mut self, ids: &[String]) {
-        self.add("t.id IN (SELECT value FROM json_each(?))", [json(ids)]);
+        self.add(
+            "t.id IN (SELECT value FROM json_each(?))",
+            [to_json_array(ids)],
+        );
     }
 
     fn add(&mut self, condition: &str, values: impl IntoIterator<Item = String>) {
@@ -190,6 +195,6 @@ impl Clauses {
     }
 }
 
-fn json(texts: &[String]) -> String {
+fn to_json_array(texts: &[String]) -> String {
     serde_json::to_string(texts).unwrap_or_else(|_| "[]".to_owned())
 }

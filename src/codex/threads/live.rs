@@ -11,11 +11,11 @@ use crate::codex::database::{self, DatabaseError};
 use rusqlite::{Connection, OptionalExtension, params};
 use std::path::{Path, PathBuf};
 
-fn change<T>(
+fn change_in_transaction<T>(
     database: &Path,
     change: impl FnOnce(&Connection) -> rusqlite::Result<T>,
 ) -> Result<T, DatabaseError> {
-    database::in_transaction(database::open_for_changes(database)?, database, change)
+    database::run_in_transaction(database::open_for_changes(database)?, database, change)
 }
 
 /// The new location of a conversation.
@@ -33,8 +33,8 @@ pub(crate) fn update_locations(
     database: &Path,
     moved: &[RolloutMove<'_>],
 ) -> Result<usize, DatabaseError> {
-    change(database, |transaction| {
-        let schema = Schema::of(transaction)?;
+    change_in_transaction(database, |transaction| {
+        let schema = Schema::read(transaction)?;
         let mut changed = 0;
         for conversation in moved {
             changed += transaction.execute(
@@ -59,7 +59,7 @@ pub(crate) fn rebase_rollout_paths(
 ) -> Result<usize, DatabaseError> {
     // With the separator, so that `/home/a` does not match `/home/ab`.
     let beginning = |folder: &Path| format!("{}/", folder.display());
-    change(database, |transaction| {
+    change_in_transaction(database, |transaction| {
         transaction.execute(
             "UPDATE threads SET rollout_path = ?2 || substr(rollout_path, length(?1) + 1) \
              WHERE substr(rollout_path, 1, length(?1)) = ?1",
@@ -76,7 +76,7 @@ pub(crate) fn set_names(
     names: &[(String, String)],
     is_given: impl Fn(&str, &str, [&str; 2]) -> bool,
 ) -> Result<usize, DatabaseError> {
-    change(database, |transaction| {
+    change_in_transaction(database, |transaction| {
         let known = "SELECT title, first_user_message FROM threads \
                      WHERE id=?1 AND history_mode='paginated' AND coalesce(name, '')<>?2";
         // On a schema without these columns Codex reads names from `session_index.jsonl` only.
@@ -101,7 +101,7 @@ pub(crate) fn set_history_modes(
     database: &Path,
     modes: &[(String, String)],
 ) -> Result<Vec<String>, DatabaseError> {
-    change(database, |transaction| {
+    change_in_transaction(database, |transaction| {
         let sql = "UPDATE threads SET history_mode=?2 WHERE id=?1 AND history_mode<>?2";
         // A schema without this column is that of a Codex that knows one form.
         let Ok(mut update) = transaction.prepare(sql) else {
@@ -119,7 +119,7 @@ pub(crate) fn set_history_modes(
 
 /// Deletes the projections of conversations whose rollouts were replaced.
 pub(crate) fn delete_projections(database: &Path, ids: &[&str]) -> Result<(), DatabaseError> {
-    change(database, |transaction| {
+    change_in_transaction(database, |transaction| {
         staged::delete_projections_in(transaction, ids)
     })
 }
@@ -133,7 +133,7 @@ pub(crate) fn map_project_folders(
 ) -> Result<usize, DatabaseError> {
     let from = from.trim_end_matches(['/', '\\']);
     let to = to.trim_end_matches(['/', '\\']);
-    change(database, |transaction| {
+    change_in_transaction(database, |transaction| {
         // The path may come from Windows: the rest gets the separators of this system.
         transaction.execute(
             "UPDATE threads SET cwd = ?2 || replace(substr(cwd, length(?1) + 1), '\\', '/') \

@@ -58,7 +58,7 @@ impl ThreadRow {
         is_name.then_some(&*self.title)
     }
 
-    /// Returns the name that the user chose and the first message, as far as there are.
+    /// Returns the name that the user chose, if there is one, then `title`.
     pub(crate) fn titles(&self) -> impl Iterator<Item = &str> {
         self.given_name().into_iter().chain([&*self.title])
     }
@@ -79,7 +79,10 @@ pub(crate) fn fold_rows<T>(
 ///
 /// # Errors
 /// The database cannot be read.
-pub(crate) fn rows_of(path: &Path, ids: &[String]) -> Result<Vec<ThreadRow>, DatabaseError> {
+pub(crate) fn read_rows_by_id(
+    path: &Path,
+    ids: &[String],
+) -> Result<Vec<ThreadRow>, DatabaseError> {
     if ids.is_empty() {
         return Ok(Vec::new());
     }
@@ -92,9 +95,9 @@ pub(crate) fn rows_of(path: &Path, ids: &[String]) -> Result<Vec<ThreadRow>, Dat
 ///
 /// # Errors
 /// The database cannot be read.
-pub(crate) fn subagents_of(path: &Path, id: &str) -> Result<Vec<String>, DatabaseError> {
+pub(crate) fn find_subagents(path: &Path, id: &str) -> Result<Vec<String>, DatabaseError> {
     database_view::read(path, |connection| {
-        if !Schema::of(connection)?.has_edges() {
+        if !Schema::read(connection)?.has_edges() {
             return Ok(Vec::new());
         }
         let sql = "WITH RECURSIVE children(id) AS (
@@ -120,7 +123,7 @@ fn fold_selected_rows<T>(
 ) -> Result<Option<T>, DatabaseError> {
     let names: Vec<_> = VALUES.split(' ').collect();
     database_view::read(path, |connection| {
-        let schema = Schema::of(connection)?;
+        let schema = Schema::read(connection)?;
         if !schema.has_threads() {
             return Ok(None);
         }
@@ -134,7 +137,7 @@ fn fold_selected_rows<T>(
         let mut rows = statement.query(params_from_iter(ids))?;
         let mut gathered = start();
         while let Some(row) = rows.next()? {
-            let row = thread_row(&Values::new(&names, row));
+            let row = build_thread_row(&Values::new(&names, row));
             if !row.id.is_empty() {
                 each(&mut gathered, row);
             }
@@ -143,7 +146,7 @@ fn fold_selected_rows<T>(
     })
 }
 
-fn thread_row(values: &Values<'_>) -> ThreadRow {
+fn build_thread_row(values: &Values<'_>) -> ThreadRow {
     ThreadRow {
         id: values.text("id"),
         rollout_path: values.text("rollout_path"),

@@ -38,8 +38,11 @@ pub(crate) fn read(path: &Path, id: &str) -> Result<Option<RowValues>, DatabaseE
 pub(crate) fn delete(path: &Path, id: &str) -> Result<(), DatabaseError> {
     let connection = open(path)?;
     let sql = "DELETE FROM threads WHERE id=?1 COLLATE NOCASE";
-    connection.execute(sql, [id]).on(COMMIT, path)?;
-    connection.close().map_err(|(_, e)| e).on(COMMIT, path)
+    connection.execute(sql, [id]).sqlite_context(COMMIT, path)?;
+    connection
+        .close()
+        .map_err(|(_, e)| e)
+        .sqlite_context(COMMIT, path)
 }
 
 /// Adds a row, unless the conversation has one. Columns that the table lacks by now are skipped.
@@ -48,8 +51,8 @@ pub(crate) fn delete(path: &Path, id: &str) -> Result<(), DatabaseError> {
 /// # Errors
 /// SQLite fails, or another process locks the database for more than five seconds.
 pub(crate) fn insert(path: &Path, row: &RowValues) -> Result<(), DatabaseError> {
-    database::in_transaction(open(path)?, path, |transaction| {
-        if row.insert_into(transaction, &Schema::of(transaction)?)? > 0 {
+    database::run_in_transaction(open(path)?, path, |transaction| {
+        if row.insert_into(transaction, &Schema::read(transaction)?)? > 0 {
             staged::fill_missing_times(transaction);
         }
         Ok(())
@@ -61,7 +64,7 @@ fn open(path: &Path) -> Result<Connection, DatabaseError> {
     // Rows of other tables that belong to the conversation must stay for its return.
     connection
         .execute_batch("PRAGMA foreign_keys=OFF; PRAGMA synchronous=FULL;")
-        .on("open", path)?;
+        .sqlite_context("open", path)?;
     Ok(connection)
 }
 
@@ -70,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_row_comes_back_with_every_value_and_keeps_what_belongs_to_it() {
+    fn a_restored_row_has_all_its_values_and_related_rows() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state_5.sqlite");
         let database = Connection::open(&path).unwrap();

@@ -12,7 +12,7 @@ pub(super) struct Schema {
 }
 
 impl Schema {
-    pub(super) fn of(connection: &Connection) -> rusqlite::Result<Self> {
+    pub(super) fn read(connection: &Connection) -> rusqlite::Result<Self> {
         let sql = "SELECT name, \"notnull\", dflt_value IS NULL, pk > 0 FROM pragma_table_info(?1)";
         let mut statement = connection.prepare(sql)?;
         let mut columns = |table: &str| {
@@ -46,7 +46,7 @@ impl Schema {
     }
 
     /// Returns the columns in which a new row needs a value.
-    pub(super) fn required(&self) -> impl Iterator<Item = &str> {
+    pub(super) fn required_columns(&self) -> impl Iterator<Item = &str> {
         let required = self.columns.iter().filter(|(_, is_required)| **is_required);
         required.map(|(name, _)| name.as_str())
     }
@@ -62,7 +62,7 @@ impl Schema {
 
     /// Returns a time column and its unit in milliseconds. The column itself and no expression, because only
     /// then SQLite uses Codex's index.
-    fn time(&self, millis: &str, seconds: &str) -> (String, i64) {
+    fn time_column(&self, millis: &str, seconds: &str) -> (String, i64) {
         if self.has(millis) {
             (self.column(millis), 1)
         } else {
@@ -70,12 +70,12 @@ impl Schema {
         }
     }
 
-    pub(super) fn updated(&self) -> (String, i64) {
-        self.time("updated_at_ms", "updated_at")
+    pub(super) fn updated_column(&self) -> (String, i64) {
+        self.time_column("updated_at_ms", "updated_at")
     }
 
-    pub(super) fn created(&self) -> (String, i64) {
-        self.time("created_at_ms", "created_at")
+    pub(super) fn created_column(&self) -> (String, i64) {
+        self.time_column("created_at_ms", "created_at")
     }
 
     /// Returns the beginning of a query for rows of the table, whose values [`Values`] reads.
@@ -85,7 +85,7 @@ impl Schema {
     }
 
     /// Returns a time in milliseconds. A row of an older version has it in seconds only.
-    fn millis(&self, millis: &str, seconds: &str) -> String {
+    fn millis_expression(&self, millis: &str, seconds: &str) -> String {
         let (millis, seconds) = (self.column(millis), self.column(seconds));
         format!("coalesce(nullif({millis}, 0), {seconds} * 1000)")
     }
@@ -93,8 +93,8 @@ impl Schema {
     /// Returns the expression of a value: most are columns, which not every version has.
     fn expression(&self, value: &str) -> String {
         match value {
-            "created_ms" => self.millis("created_at_ms", "created_at"),
-            "updated_ms" => self.millis("updated_at_ms", "updated_at"),
+            "created_ms" => self.millis_expression("created_at_ms", "created_at"),
+            "updated_ms" => self.millis_expression("updated_at_ms", "updated_at"),
             // Only first lines are shown, and a title may be a whole first message.
             "title_line" => format!("substr({}, 1, 500)", self.column("title")),
             "message_line" => format!("substr({}, 1, 500)", self.column("first_user_message")),

@@ -5,8 +5,8 @@ use super::changes::set_archived;
 use super::schema::Schema;
 use crate::codex::connection::check_threads;
 use crate::codex::database::{
-    DatabaseError, SqliteContext as _, in_transaction, open_for_changes, open_immutable,
-    open_private,
+    DatabaseError, SqliteContext as _, open_for_changes, open_immutable, open_private,
+    run_in_transaction,
 };
 use crate::codex::{home, rollout};
 use rusqlite::{Connection, params};
@@ -26,9 +26,9 @@ fn has_table(connection: &Connection, name: &str) -> rusqlite::Result<bool> {
 }
 
 /// Returns the id and rollout path of each thread in a state database. Empty if it has no such table.
-pub(crate) fn rollout_paths(path: &Path) -> Result<Vec<(String, String)>, DatabaseError> {
+pub(crate) fn read_rollout_paths(path: &Path) -> Result<Vec<(String, String)>, DatabaseError> {
     let connection = open_immutable(path)?;
-    if !has_table(&connection, "threads").on("read", path)? {
+    if !has_table(&connection, "threads").sqlite_context("read", path)? {
         return Ok(Vec::new());
     }
     let mut rows = Vec::new();
@@ -36,7 +36,7 @@ pub(crate) fn rollout_paths(path: &Path) -> Result<Vec<(String, String)>, Databa
         rows.push((id.to_owned(), path.to_owned()));
         Ok(())
     })
-    .on("read", path)?;
+    .sqlite_context("read", path)?;
     Ok(rows)
 }
 
@@ -71,27 +71,27 @@ pub(crate) fn rewrite_rollout_paths(
     unmatched: UnmatchedRows,
 ) -> Result<usize, DatabaseError> {
     let update = |id: &str, old: &str| {
-        let (relative, moved) = target_path(id, Path::new(old), rollouts, unmatched)?;
+        let (relative, moved) = choose_target_path(id, Path::new(old), rollouts, unmatched)?;
         let new = home.join(&relative);
         let archived = moved.then(|| relative.starts_with(home::ARCHIVED_SESSIONS));
         (Path::new(old) != new).then_some((new, archived))
     };
     let mut is_needed = false;
     let connection = open_immutable(database)?;
-    if !has_table(&connection, "threads").on("read", database)? {
+    if !has_table(&connection, "threads").sqlite_context("read", database)? {
         return Ok(0);
     }
     for_each_thread(&connection, |id, old| {
         is_needed |= update(id, old).is_some();
         Ok(())
     })
-    .on("read", database)?;
+    .sqlite_context("read", database)?;
     drop(connection);
     if !is_needed {
         return Ok(0);
     }
-    in_transaction(open_private(database)?, database, |transaction| {
-        let schema = Schema::of(transaction)?;
+    run_in_transaction(open_private(database)?, database, |transaction| {
+        let schema = Schema::read(transaction)?;
         let mut changed = 0;
         // Updating rows during the walk is safe: neither their key nor the order of the walk changes.
         for_each_thread(transaction, |id, old| {
@@ -127,7 +127,7 @@ fn for_each_thread(
 
 /// Returns the new rollout path of a row, relative to the home, and true if the rollout was found by the
 /// thread's id. `None` if the row stays unchanged.
-fn target_path(
+fn choose_target_path(
     id: &str,
     old: &Path,
     rollouts: &dyn RolloutLocations,
@@ -148,7 +148,7 @@ fn target_path(
         let newest = by_id.as_ref();
         newest.is_some_and(|newest| rollout::is_later_rollout(newest, tail))
     };
-    match (home_tail(old), rollouts.path_of(id)) {
+    match (path_within_home(old), rollouts.path_of(id)) {
         (Some(tail), by_id) if is_known(&tail) && !is_rewound(&tail, &by_id) => match unmatched {
             UnmatchedRows::Keep => None,
             UnmatchedRows::Rebase => Some((tail, false)),
@@ -158,13 +158,13 @@ fn target_path(
         (Some(tail), None) => Some((tail, false)),
         // A row without any rollout must not point outside of the home: it gets the name of no file.
         (None, None) => {
-            let name = format!("missing-{}.jsonl", file_safe(id));
+            let name = format!("missing-{}.jsonl", sanitize_for_file_name(id));
             Some((Path::new(home::SESSIONS).join(name), false))
         }
     }
 }
 
-fn file_safe(id: &str) -> String {
+fn sanitize_for_file_name(id: &str) -> String {
     id.chars()
         .filter(|c| c.is_ascii_alphanumeric() || *c == '-')
         .collect()
@@ -172,7 +172,7 @@ fn file_safe(id: &str) -> String {
 
 /// Returns the part of a rollout's path from `sessions/` or `archived_sessions/` on. The last such folder
 /// counts, because the home may itself be below a folder of that name.
-fn home_tail(path: &Path) -> Option<PathBuf> {
+fn path_within_home(path: &Path) -> Option<PathBuf> {
     let parts: Vec<_> = path.components().collect();
     let at = parts.iter().rposition(|part| {
         let name = part.as_os_str();
@@ -215,7 +215,7 @@ pub(in crate::codex) fn add_projections(
     let connection = open_for_changes(database)?;
     connection
         .execute_batch("PRAGMA synchronous=FULL")
-        .on("open", database)?;
+        .sqlite_context("open", database)?;
     copy_rows_into(connection, database, from, ids, RowGroup::Projections).map(|_| ())
 }
 
@@ -228,34 +228,34 @@ fn copy_rows_into(
 ) -> Result<usize, DatabaseError> {
     connection
         .execute("ATTACH DATABASE ?1 AS live", [&*live.to_string_lossy()])
-        .on("open", live)?;
-    let transaction = connection.transaction().on("change", staged)?;
+        .sqlite_context("open", live)?;
+    let transaction = connection.transaction().sqlite_context("change", staged)?;
     let (tables, key) = match rows {
         RowGroup::Threads => (vec!["threads".to_owned()], "id"),
         RowGroup::Projections => (
-            tables_of_threads(&transaction).on("read", staged)?,
+            tables_with_thread_id(&transaction).sqlite_context("read", staged)?,
             "thread_id",
         ),
     };
     let mut copied = 0;
     for table in tables {
-        let list = common_columns(&transaction, &table).on("read", staged)?;
-        if !list.contains(&quoted(key)) {
+        let list = common_columns(&transaction, &table).sqlite_context("read", staged)?;
+        if !list.contains(&quote_identifier(key)) {
             continue;
         }
-        let (table, list) = (quoted(&table), list.join(","));
+        let (table, list) = (quote_identifier(&table), list.join(","));
         let mut delete = transaction
             .prepare(&format!("DELETE FROM main.{table} WHERE \"{key}\"=?1"))
-            .on("change", staged)?;
+            .sqlite_context("change", staged)?;
         let mut insert = transaction
             .prepare(&format!(
                 "INSERT OR IGNORE INTO main.{table}({list}) \
                  SELECT {list} FROM live.{table} WHERE \"{key}\"=?1"
             ))
-            .on("change", staged)?;
+            .sqlite_context("change", staged)?;
         for id in ids {
             if rows == RowGroup::Projections {
-                delete.execute([id]).on("change", staged)?;
+                delete.execute([id]).sqlite_context("change", staged)?;
             }
             // If the staged schema rejects a row, Codex creates it again from the rollout.
             let rows_of_id = insert.execute([id]).unwrap_or(0);
@@ -265,11 +265,14 @@ fn copy_rows_into(
             copied += rows_of_id;
         }
     }
-    transaction.commit().on("change", staged)?;
+    transaction.commit().sqlite_context("change", staged)?;
     connection
         .execute_batch("DETACH DATABASE live")
-        .on("close", live)?;
-    connection.close().map_err(|(_, e)| e).on("close", staged)?;
+        .sqlite_context("close", live)?;
+    connection
+        .close()
+        .map_err(|(_, e)| e)
+        .sqlite_context("close", staged)?;
     Ok(copied)
 }
 
@@ -296,11 +299,11 @@ fn common_columns(connection: &Connection, table: &str) -> rusqlite::Result<Vec<
     };
     let (staged, live) = (columns("main")?, columns("live")?);
     let common = staged.iter().filter(|c| live.contains(c));
-    Ok(common.map(|c| quoted(c)).collect())
+    Ok(common.map(|c| quote_identifier(c)).collect())
 }
 
 /// Returns the names of the tables with a column `thread_id`.
-fn tables_of_threads(connection: &Connection) -> rusqlite::Result<Vec<String>> {
+fn tables_with_thread_id(connection: &Connection) -> rusqlite::Result<Vec<String>> {
     let mut statement = connection.prepare(
         "SELECT m.name FROM main.sqlite_master m WHERE m.type='table' AND EXISTS \
          (SELECT 1 FROM pragma_table_info(m.name, 'main') c WHERE c.name='thread_id')",
@@ -309,7 +312,7 @@ fn tables_of_threads(connection: &Connection) -> rusqlite::Result<Vec<String>> {
     rows.collect()
 }
 
-fn quoted(name: &str) -> String {
+fn quote_identifier(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
@@ -320,7 +323,7 @@ pub(crate) fn delete_projections(
     ids: &HashSet<String>,
 ) -> Result<(), DatabaseError> {
     let ids: Vec<_> = ids.iter().map(String::as_str).collect();
-    in_transaction(open_private(database)?, database, |transaction| {
+    run_in_transaction(open_private(database)?, database, |transaction| {
         delete_projections_in(transaction, &ids)
     })
 }
@@ -329,8 +332,11 @@ pub(super) fn delete_projections_in(
     transaction: &Connection,
     ids: &[&str],
 ) -> rusqlite::Result<()> {
-    for table in tables_of_threads(transaction)? {
-        let sql = format!("DELETE FROM {} WHERE thread_id=?1", quoted(&table));
+    for table in tables_with_thread_id(transaction)? {
+        let sql = format!(
+            "DELETE FROM {} WHERE thread_id=?1",
+            quote_identifier(&table)
+        );
         let mut delete = transaction.prepare(&sql)?;
         for id in ids {
             delete.execute([id])?;
@@ -358,7 +364,7 @@ mod tests {
             ("x", None),
         ] {
             assert_eq!(
-                home_tail(Path::new(path)),
+                path_within_home(Path::new(path)),
                 tail.map(PathBuf::from),
                 "{path}"
             );

@@ -9,18 +9,18 @@ use std::path::{Path, PathBuf};
 /// Finds the state database of `home`: the one with the highest number in the folder that Codex uses,
 /// else in the home's `sqlite/`.
 pub(crate) fn find_state_database(home: &Path, env: &Environment) -> Option<PathBuf> {
-    let folder = state_folder(home, env);
-    newest_state(&folder).or_else(|| newest_state(&home.join(home::SQLITE_FOLDER)))
+    let folder = find_state_folder(home, env);
+    find_newest_state(&folder).or_else(|| find_newest_state(&home.join(home::SQLITE_FOLDER)))
 }
 
 /// Returns the folder in which Codex keeps the databases of `home`.
-pub(crate) fn state_folder(home: &Path, env: &Environment) -> PathBuf {
+pub(crate) fn find_state_folder(home: &Path, env: &Environment) -> PathBuf {
     let configured = CodexConfig::read(home).database_folder(home, env);
     configured.unwrap_or_else(|| home.to_path_buf())
 }
 
-fn newest_state(folder: &Path) -> Option<PathBuf> {
-    tree::entries(folder)
+fn find_newest_state(folder: &Path) -> Option<PathBuf> {
+    tree::list_entries(folder)
         .map(|entry| entry.path())
         .filter(|path| home::is_database_named(path, home::STATE_DATABASE_PREFIX))
         .filter_map(|path| {
@@ -37,9 +37,9 @@ fn newest_state(folder: &Path) -> Option<PathBuf> {
 
 /// Returns the paths of the databases of a home whose names begin with `prefix`, sorted.
 pub(crate) fn find_databases(home: &Path, env: &Environment, prefix: &str) -> Vec<PathBuf> {
-    let mut found: Vec<_> = tree::entries(&state_folder(home, env))
+    let mut found: Vec<_> = tree::list_entries(&find_state_folder(home, env))
         .map(|entry| entry.path())
-        .filter(|path| home::is_database_named(path, prefix) && database::is_sqlite(path))
+        .filter(|path| home::is_database_named(path, prefix) && database::may_be_sqlite(path))
         .collect();
     found.sort();
     found

@@ -87,7 +87,7 @@ impl BackupArgs {
         if let Some(recent) = self.find_recent_archive(context)? {
             return Ok(show_up_to_date(context, &recent));
         }
-        let plan = BackupPlan::make(context, &self.capture, &self.quota, !self.dry_run)?;
+        let plan = BackupPlan::create(context, &self.capture, &self.quota, !self.dry_run)?;
         if self.dry_run {
             return show_plan(context, &plan);
         }
@@ -163,7 +163,7 @@ impl BackupArgs {
             rehash: self.rehash,
             compression,
         };
-        let previous = store::previous(&records, context.codex_home(), self.capture.mode);
+        let previous = store::find_previous(&records, context.codex_home(), self.capture.mode);
         let previous = previous.map(|path| backups.join(path));
         let mut source = previous
             .as_ref()
@@ -218,12 +218,12 @@ impl BackupArgs {
             .unwrap_or_else(|e| AuthFile::from_read_error(&e))
             .login()
             .map(|l| l.identity.clone());
-        let newest = store::newest(&records, |m| {
+        let newest = store::find_newest(&records, |m| {
             m.mode == self.capture.mode
                 && m.source_codex_home == home
                 && !m.is_single_login()
                 && !m.is_safety()
-                && same_account(m.identity().as_ref(), identity.as_ref())
+                && is_same_account(m.identity().as_ref(), identity.as_ref())
         });
         let Some(newest) = newest else {
             return Ok(None);
@@ -249,20 +249,20 @@ impl BackupArgs {
     }
 }
 
-/// Returns the build of Codex, for a comparison with that of an archive.
+/// Returns the installed build of Codex, to compare it with the build recorded in an archive.
 fn find_build(context: &Context) -> Result<String> {
     let message = "--if-codex-changed needs the Codex program";
     let program = context
         .find_codex()
         .map_err(|e| CommandError::failed(message).because(e))?;
     let build = program
-        .build()
+        .build_id()
         .ok_or_else(|| CommandError::failed(format!("cannot read {}", program.path().display())));
     build.map_err(|e| e.hint("pass the path of codex: --codex-bin FILE"))
 }
 
-/// Makes a snapshot of the home in the vault, and returns its id. A failure is a warning: the archive
-/// was made.
+/// Makes a snapshot of the home in the vault, and returns its id. A failure is only a warning, because the archive is
+/// complete.
 fn add_to_vault(context: &Context, plan: &BackupPlan) -> Option<String> {
     match add_snapshot(context, plan) {
         Ok(id) => Some(id),
@@ -270,31 +270,31 @@ fn add_to_vault(context: &Context, plan: &BackupPlan) -> Option<String> {
             let hints = e.hints.join("; ");
             context.warn(format_args!(
                 "the archive was made, but there is no snapshot in the vault: {}; {hints}",
-                e.in_one_line()
+                e.to_one_line()
             ));
             None
         }
     }
 }
 
-/// Returns the conversations that lost messages since they were archived before. The archive is made, so a failure is a
-/// warning.
+/// Returns the conversations that have lost messages since an earlier archive. A failure is only a warning, because the
+/// new archive is complete.
 fn find_losses_since(
     previous: Option<ArchiveReader>,
     path: &Path,
     new: &ArchiveManifest,
     context: &Context,
 ) -> Vec<LossJson> {
-    archived::lost_since(previous, &file_name(path), new, context).unwrap_or_else(|e| {
+    archived::find_lost_since(previous, &file_name(path), new, context).unwrap_or_else(|e| {
         context.ui.warn(format_args!(
             "not compared with the previous archives: {}",
-            e.in_one_line()
+            e.to_one_line()
         ));
         Vec::new()
     })
 }
 
-fn same_account(a: Option<&Identity>, b: Option<&Identity>) -> bool {
+fn is_same_account(a: Option<&Identity>, b: Option<&Identity>) -> bool {
     match (a, b) {
         (Some(a), Some(b)) => a.is_same(b),
         (None, None) => true,

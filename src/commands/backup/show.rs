@@ -8,12 +8,12 @@ use crate::archive::scope::Excludes;
 use crate::context::Context;
 use crate::copies::losses::report::LossJson;
 use crate::error::{Outcome, Result};
-use crate::inventory::archive_names::{file_name, without_suffix};
+use crate::inventory::archive_names::{file_name, strip_archive_suffix};
 use crate::inventory::status::StatusReport;
 use crate::io::quantity::pluralize;
 use crate::io::shell;
 use crate::steps::backup_plan::BackupPlan;
-use crate::ui::time::duration;
+use crate::ui::time::format_duration;
 use crate::ui::{Style, bytes, object};
 use crate::views::account::full_time;
 use crate::views::archive_json::archive_json;
@@ -120,7 +120,7 @@ pub(super) fn show_done(
     warn_of_losses(context, &done.losses);
     ui.note(format_args!(
         "restore it with: codex-manager restore {}",
-        shell::word(without_suffix(&name))
+        shell::quote_if_needed(strip_archive_suffix(&name))
     ));
 }
 
@@ -133,7 +133,7 @@ fn warn_of_losses(context: &Context, losses: &[LossJson]) {
         "{} lost {} since {}; list them with: codex-manager history losses",
         pluralize(losses.len(), "conversation"),
         pluralize(messages, "message"),
-        without_suffix(&first.place)
+        strip_archive_suffix(&first.place)
     ));
 }
 
@@ -164,7 +164,7 @@ pub(super) fn warn_of_unused_globs(context: &Context, globs: &[String], excluded
     for glob in globs {
         let left_out = excluded.iter().map(|item| item.path.as_path());
         if Excludes::matches_nothing(glob, left_out) {
-            let word = shell::word(glob);
+            let word = shell::quote_if_needed(glob);
             context.warn(format_args!("--exclude {word} matches nothing"));
         }
     }
@@ -184,7 +184,7 @@ pub(super) fn show_up_to_date(context: &Context, recent: &PublishedArchive) -> O
     context.note(format_args!(
         "nothing to do: {} is {} old",
         file_name(&recent.archive),
-        duration(age),
+        format_duration(age),
     ));
     Outcome::Done
 }

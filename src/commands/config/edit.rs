@@ -47,7 +47,7 @@ pub(super) fn edit(context: &Context, args: &ConfigEditArgs) -> Result<Outcome> 
                 ))
             }
         })?;
-    file_access::target(&path)?;
+    file_access::resolve_link(&path)?;
     let before = file_access::read_text(&path)?;
     let parent = context.env.temp_dir();
     let folder = tempfile::tempdir_in(&parent).at("create a folder in", &parent)?;
@@ -64,7 +64,7 @@ pub(super) fn edit(context: &Context, args: &ConfigEditArgs) -> Result<Outcome> 
         match checked {
             Ok(file) => {
                 warn_about_unknown(context, &file);
-                if !dry_run && !file_access::replace(home, &before, &file)? {
+                if !dry_run && !file_access::replace_if_unchanged(home, &before, &file)? {
                     let conflict = CommandError::conflict(
                         "another command changed the settings in the meantime",
                     );
@@ -101,7 +101,7 @@ fn open_editor(editor: &str, file: &Path, env: &Environment) -> Result<()> {
     let cannot_run = || CommandError::failed(format!("cannot run the editor: {editor}"));
     // EDITOR may have flags and quotes, such as `code --wait`, which only a shell splits as the user means it.
     let mut command = if cfg!(windows) {
-        env.command_in(editor).ok_or_else(cannot_run)?
+        env.parse_command(editor).ok_or_else(cannot_run)?
     } else {
         let shell = env.find_program(Path::new("sh"));
         let mut command = env.command(&shell.unwrap_or_else(|| "/bin/sh".into()));

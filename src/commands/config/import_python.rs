@@ -94,7 +94,7 @@ impl ImportPythonArgs {
         };
         ui.document("config import-python", &json);
         if !plan.archives.is_empty() {
-            table(ui, plan).report(ui);
+            plan_table(ui, plan).report(ui);
         }
         for left in &plan.left {
             ui.warn(format_args!(
@@ -129,7 +129,7 @@ impl ImportPythonArgs {
     }
 }
 
-fn table(ui: &Ui, plan: &CopyPlan) -> Table {
+fn plan_table(ui: &Ui, plan: &CopyPlan) -> Table {
     let short = |path: &str| printable(path.strip_suffix(ARCHIVE_SUFFIX).unwrap_or(path));
     let mut table = Table::new(ui, COLUMNS);
     for copy in &plan.archives {
@@ -145,7 +145,7 @@ fn table(ui: &Ui, plan: &CopyPlan) -> Table {
             size,
             outcome,
         ];
-        table.row(cells.map(Cell::plain));
+        table.add_row(cells.map(Cell::plain));
     }
     table
 }

@@ -116,7 +116,7 @@ pub(super) fn list(context: &Context, args: &ConfigListArgs) -> Result<Outcome> 
         if cell != value {
             long.push((key.name.to_owned(), value.clone()));
         }
-        table.row([
+        table.add_row([
             Cell::plain(key.name),
             Cell::new(style, cell).value(value),
             Cell::new(style, variant_name(setting.origin)),
@@ -143,7 +143,7 @@ pub(super) fn list(context: &Context, args: &ConfigListArgs) -> Result<Outcome> 
 pub(super) fn get(context: &Context, args: &ConfigGetArgs) -> Result<Outcome> {
     let key = config::find(&args.key)?;
     let file = ConfigFile::read(context.manager_home())?;
-    let key = file.as_spelled(key, context.env.home_dir.as_deref());
+    let key = file.with_spelling_of_file(key, context.env.home_dir.as_deref());
     let setting = effective_setting(&key, &file, context);
     context.ui.line(printable(&to_text(&setting.value)));
     context.ui.document("config get", &setting);
@@ -190,14 +190,14 @@ fn change(
 ) -> Result<Outcome> {
     let home = context.manager_home();
     let both = |file: &mut ConfigFile| {
-        let setting = file.as_spelled(setting, context.env.home_dir.as_deref());
+        let setting = file.with_spelling_of_file(setting, context.env.home_dir.as_deref());
         let before = file.get(&setting).map_or(Json::Null, to_json);
         work(file, &setting)?;
         let after = file.get(&setting).map_or(Json::Null, to_json);
         Ok::<_, SettingsError>((setting, before, after))
     };
     let (setting, before, after) = if dry_run {
-        file_access::target(&ConfigFile::path_in(home))?;
+        file_access::resolve_link(&ConfigFile::path_in(home))?;
         both(&mut ConfigFile::read(home)?)?
     } else {
         file_access::update(home, both)?
@@ -246,7 +246,7 @@ fn effective_setting(setting: &Setting, file: &ConfigFile, context: &Context) ->
     let origin = match (by_flag, variable, in_file) {
         (true, ..) => ValueOrigin::Flag,
         (_, _, Some(_)) if key.name == "timezone" => ValueOrigin::File,
-        (_, true, _) if key.name != "timezone" || context::zone_of_tz(&context.env).is_some() => {
+        (_, true, _) if key.name != "timezone" || context::read_tz(&context.env).is_some() => {
             ValueOrigin::Environment
         }
         (_, _, Some(_)) => ValueOrigin::File,

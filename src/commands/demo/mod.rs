@@ -116,7 +116,7 @@ impl<'a> Demo<'a> {
         self.print_heading("Back up the whole home into one archive.");
         self.run_step("backup", &["--no-status".into()])?;
 
-        let before = conversations(&home)?;
+        let before = read_conversations(&home)?;
         self.print_heading("Disaster: conversations, settings and the database are deleted.");
         for name in ["sessions", "config.toml", "state_5.sqlite"] {
             tree::remove(&home.join(name))?;
@@ -125,16 +125,16 @@ impl<'a> Demo<'a> {
         self.print_heading("Restore the newest archive.");
         self.run_step("restore", &["latest".into()])?;
         self.run_step("verify", &["--all".into()])?;
-        let is_restored = conversations(&home)? == before && home.join("config.toml").exists();
+        let is_restored = read_conversations(&home)? == before && home.join("config.toml").exists();
         self.print_verdict(
             is_restored,
             "All conversations are restored, byte for byte.",
         );
 
-        self.switch(&home)?;
+        self.save_and_switch(&home)?;
         self.sync()?;
         let second_home = &self.inner.settings.codex_home;
-        let is_synced = conversations(second_home)? == before;
+        let is_synced = read_conversations(second_home)? == before;
         self.print_verdict(is_synced, "The second machine has all conversations.");
         self.print_heading("Search in all conversations:");
         self.run_step("find", &["flaky".into(), "test".into()])?;
@@ -151,7 +151,7 @@ impl<'a> Demo<'a> {
     }
 
     /// Saves two logins as profiles and switches to the first one.
-    fn switch(&mut self, home: &Path) -> Result<()> {
+    fn save_and_switch(&mut self, home: &Path) -> Result<()> {
         self.print_heading("Two accounts: name each login, then switch.");
         let save = |name: &str| ["save".into(), name.into()];
         self.run_step("profile", &save("personal"))?;
@@ -210,7 +210,7 @@ impl<'a> Demo<'a> {
 }
 
 /// Returns the names and contents of all conversations.
-fn conversations(home: &Path) -> Result<Vec<(OsString, Vec<u8>)>, IoError> {
+fn read_conversations(home: &Path) -> Result<Vec<(OsString, Vec<u8>)>, IoError> {
     let mut found = Vec::new();
     for entry in walkdir::WalkDir::new(home.join("sessions")).sort_by_file_name() {
         let entry = entry.map_err(std::io::Error::from).at("walk", home)?;

@@ -1,4 +1,4 @@
-//! The settings and the files of the user in a home beside those of an archive.
+//! Compares the settings and the user's files of a home with those of an archive.
 
 use crate::archive::entry::FileEntry;
 use crate::archive::file_extract;
@@ -8,7 +8,7 @@ use crate::codex::config;
 use crate::codex::home::{CONFIG_TOML, HomeEntryKind, kind_of};
 use crate::commands::diff::change::Change;
 use crate::error::{CommandError, Result};
-use crate::io::hash::{Sha256Digest, sha256_of};
+use crate::io::hash::{Sha256Digest, hash_reader};
 use crate::io::{IoContext, file_open};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -62,13 +62,13 @@ pub(super) fn compare_settings(archive: &ArchiveReader, home: &Path) -> Result<V
     archived
         .read_to_string(&mut text)
         .at("read the archived", CONFIG_TOML)?;
-    let archived = settings(&text, "the archived config.toml")?;
+    let archived = parse_settings(&text, "the archived config.toml")?;
     let path = home.join(CONFIG_TOML);
     let text = match config::read_text(&path) {
         Err(e) if e.kind() != ErrorKind::NotFound => return Err(e).at("read", &path)?,
         text => text.unwrap_or_default(),
     };
-    let current = settings(&text, &path.display().to_string())?;
+    let current = parse_settings(&text, &path.display().to_string())?;
     Ok(compare_versions(&archived, &current))
 }
 
@@ -81,16 +81,16 @@ pub(super) fn compare_files(
     live: &HomeScan,
     home: &Path,
 ) -> Result<Vec<DiffedContent>> {
-    let archived = content_files(archive.contents().files.iter());
-    let current = content_files(live.files.iter());
+    let archived = select_content_files(archive.contents().files.iter());
+    let current = select_content_files(live.files.iter());
     let of_archive = |file: &FileEntry| Ok((file.size, file.sha256));
-    let of_home = |file: &FileEntry| {
+    let require_in_home = |file: &FileEntry| {
         let known = archived.iter().find(|known| known.path == file.path);
         read_version(file, known, &home.join(file.path.as_path()))
     };
     Ok(compare_versions(
         &group_by_name(&archived, of_archive)?,
-        &group_by_name(&current, of_home)?,
+        &group_by_name(&current, require_in_home)?,
     ))
 }
 
@@ -102,7 +102,7 @@ fn read_version(file: &FileEntry, known: Option<&FileEntry>, path: &Path) -> Res
         Some(known) if known.sha256.is_none() || is_untouched(known, file) => known.sha256,
         _ => {
             let mut reader = file_open::open(path).at("read", path)?;
-            let (digest, _) = sha256_of(&mut reader).at("read", path)?;
+            let (digest, _) = hash_reader(&mut reader).at("read", path)?;
             Sha256Digest::parse(&digest)
         }
     };
@@ -127,7 +127,7 @@ fn compare_versions<T: PartialEq>(
 }
 
 /// Returns the keys of a `config.toml` with their values. An MCP server is one value.
-fn settings(text: &str, name: &str) -> Result<Versions<String>> {
+fn parse_settings(text: &str, name: &str) -> Result<Versions<String>> {
     let document: DocumentMut = text.parse().map_err(|e: TomlError| {
         let problem = e.message().trim_end();
         CommandError::failed(format!("cannot parse {name}: {problem}"))
@@ -156,7 +156,7 @@ fn add_settings(found: &mut Versions<String>, name: &str, item: &Item) {
     }
 }
 
-fn content_files(all: impl Iterator<Item = FileEntry>) -> Vec<FileEntry> {
+fn select_content_files(all: impl Iterator<Item = FileEntry>) -> Vec<FileEntry> {
     let is_content = |file: &FileEntry| {
         let kind = kind_of(file.path.as_path());
         matches!(kind, HomeEntryKind::UserContent | HomeEntryKind::Rules)

@@ -6,7 +6,7 @@ use crate::archive::reader::ArchiveReader;
 use crate::archive::scan::HomeScan;
 use crate::commands::diff::change::Change;
 use crate::conversations::messages::{self, MessageCounts};
-use crate::copies::archived::rollouts;
+use crate::copies::archived::group_rollouts;
 use crate::copies::source::ConversationSource as _;
 use crate::error::{CommandError, Result};
 use crate::io::IoContext;
@@ -36,7 +36,7 @@ pub(super) fn compare(
     live: &HomeScan,
     home: &Path,
 ) -> Result<Vec<ConversationDiff>> {
-    let (archived, live) = (rollouts(archive.files()), rollouts(&live.files));
+    let (archived, live) = (group_rollouts(archive.files()), group_rollouts(&live.files));
     let ids: BTreeSet<_> = archived.keys().chain(live.keys()).collect();
     let mut changed = Vec::new();
     for id in ids {
@@ -103,7 +103,7 @@ fn count_messages(
     let missing = |of: &[_], from: &[_]| {
         let mut held = MessageCounts::default();
         held.add(of);
-        held.missing(from).len()
+        held.find_missing(from).len()
     };
     Ok((missing(&archived, &live), missing(&live, &archived)))
 }

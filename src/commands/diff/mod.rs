@@ -14,7 +14,7 @@ use crate::archive::scope::CaptureScope;
 use crate::choices::archive_choice::find_archive;
 use crate::context::Context;
 use crate::error::{Outcome, Result};
-use crate::inventory::archive_names::{LATEST, without_suffix};
+use crate::inventory::archive_names::{LATEST, strip_archive_suffix};
 use crate::inventory::records::ArchiveRecord;
 use crate::io::quantity::pluralize;
 use crate::ui::{Cell, Column, Style, Table};
@@ -70,7 +70,7 @@ impl DiffArgs {
         let name = archive.path().file_name().unwrap_or_default();
         let settings = content::compare_settings(&archive, home);
         if let Err(e) = &settings {
-            let problem = e.in_one_line();
+            let problem = e.to_one_line();
             context
                 .ui
                 .warn(format_args!("the settings are not compared: {problem}"));
@@ -79,7 +79,7 @@ impl DiffArgs {
         let mut changes = settings.unwrap_or_default();
         changes.extend(content::compare_files(&archive, &live, home)?);
         let document = DiffJson {
-            archive: without_suffix(&name.to_string_lossy()).to_owned(),
+            archive: strip_archive_suffix(&name.to_string_lossy()).to_owned(),
             conversations,
             content: changes,
         };
@@ -116,7 +116,7 @@ fn show(document: &DiffJson, context: &Context) {
                 Cell::new(Style::Dim, printable(&row.title)),
             ]
         });
-        Table::of(ui, CONVERSATION_COLUMNS, rows).print(ui);
+        Table::with_rows(ui, CONVERSATION_COLUMNS, rows).print(ui);
     }
     if !document.content.is_empty() {
         if !document.conversations.is_empty() {
@@ -126,7 +126,7 @@ fn show(document: &DiffJson, context: &Context) {
             let (kind, name) = (Cell::plain(row.kind.name()), printable(&row.name));
             [row.change.cell(), kind, Cell::plain(name)]
         });
-        Table::of(ui, ["CHANGE", "KIND", "NAME"].map(Column::new), rows).print(ui);
+        Table::with_rows(ui, ["CHANGE", "KIND", "NAME"].map(Column::new), rows).print(ui);
     }
     let sum =
         |of: fn(&ConversationDiff) -> usize| document.conversations.iter().map(of).sum::<usize>();

@@ -12,11 +12,11 @@ use crate::commands::find::found::Found;
 use crate::context::Context;
 use crate::conversations::search::conversation_filter::ConversationFilter;
 use crate::conversations::search::evaluate::Hit;
-use crate::copies::archived::{on_disk, rollouts};
+use crate::copies::archived::{group_rollouts, list_ids_on_disk};
 use crate::copies::source::ConversationSource as _;
 use crate::error::{CommandError, Result};
 use crate::history::session_index;
-use crate::inventory::archive_names::{numbered, typed_name};
+use crate::inventory::archive_names::{numbered, shortest_name};
 use crate::io::atomic;
 use crate::io::progress::{Progress as _, is_interrupted};
 use crate::io::staging::Staging;
@@ -45,7 +45,7 @@ pub(super) fn search_archives(
     context: &Context,
     search: impl Fn(&ExtractedHome<'_>) -> Result<Vec<Hit>>,
 ) -> Result<()> {
-    let mut known = on_disk(context.codex_home())?;
+    let mut known = list_ids_on_disk(context.codex_home())?;
     let records = context.archives()?;
     let home = context.codex_home().display().to_string();
     for record in numbered(&records) {
@@ -56,7 +56,7 @@ pub(super) fn search_archives(
             return Err(CommandError::interrupted());
         }
         let path = context.backups().join(&record.path);
-        let name = typed_name(record);
+        let name = shortest_name(record);
         match search_archive(&path, &mut known, filter, context, &search) {
             Ok((searched, hits)) => {
                 found.conversations += i64::try_from(searched.len()).unwrap_or(i64::MAX);
@@ -68,7 +68,7 @@ pub(super) fn search_archives(
             Err(_) if is_interrupted() => return Err(CommandError::interrupted()),
             Err(e) => {
                 found.is_partial = true;
-                let problem = e.in_one_line();
+                let problem = e.to_one_line();
                 let ui = &context.ui;
                 ui.warn(format_args!("not searched: {name}: {problem}"));
             }
@@ -86,12 +86,12 @@ fn search_archive(
     search: impl Fn(&ExtractedHome<'_>) -> Result<Vec<Hit>>,
 ) -> Result<(Vec<String>, Vec<Hit>)> {
     let archive = ArchiveReader::open(path)?;
-    let mut wanted = rollouts(archive.files());
+    let mut wanted = group_rollouts(archive.files());
     wanted.retain(|id, _| !known.contains(id));
     if wanted.is_empty() {
         return Ok((Vec::new(), Vec::new()));
     }
-    let staging = Staging::inside(&context.manager_path("tmp"))?;
+    let staging = Staging::create_in(&context.manager_path("tmp"))?;
     let folder = staging.path("home");
     for top in [SESSIONS, ARCHIVED_SESSIONS] {
         atomic::create_private_folder(&folder.join(top))?;

@@ -4,7 +4,7 @@ mod archives;
 mod found;
 
 use crate::choices::index_access::{IndexAccess, warn_skipped};
-use crate::choices::listed::listed_threads;
+use crate::choices::listed::list_threads;
 use crate::choices::selection_args::FilterArgs;
 use crate::codex::rollout_lines::Role;
 use crate::codex::threads::ThreadFilter;
@@ -23,7 +23,7 @@ use crate::io::shell;
 use crate::steps::home_checks::require_codex_home;
 use crate::ui::object;
 use crate::ui::{Style, time};
-use crate::views::account::{local_ms, printable, short_id};
+use crate::views::account::{format_local_ms, printable, short_id};
 use chrono::DateTime;
 use clap::Args;
 use regex::RegexBuilder;
@@ -85,7 +85,7 @@ impl FindArgs {
     pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
         require_codex_home(context)?;
         let threads = self.filter.resolve(context)?;
-        let read = |filter: &ThreadFilter| listed_threads(filter, context);
+        let read = |filter: &ThreadFilter| list_threads(filter, context);
         let filter = ConversationFilter::new(threads.clone(), read)?;
         let mut found = if self.regex || self.exact {
             self.scan(&filter, context)?
@@ -99,7 +99,7 @@ impl FindArgs {
         let hits = found
             .hits
             .iter()
-            .map(|hit| json(hit, archive(hit), context));
+            .map(|hit| hit_json(hit, archive(hit), context));
         let document = object()
             .with("hits", hits.collect::<Vec<_>>())
             .with("refreshed", found.refreshed)
@@ -127,13 +127,13 @@ impl FindArgs {
         let query = self.parse_query()?;
         let access = IndexAccess::new(context);
         if self.no_refresh {
-            let store = access.existing()?.ok_or_else(|| {
+            let store = access.open_existing()?.ok_or_else(|| {
                 CommandError::failed("there is no search index yet")
                     .hint("create it: leave out --no-refresh")
             })?;
             return Ok(Found {
                 hits: self.evaluate(&store, &query, filter)?,
-                conversations: store.conversations()?,
+                conversations: store.count_conversations()?,
                 ..Found::default()
             });
         }
@@ -141,7 +141,7 @@ impl FindArgs {
         let mut hits = match self.evaluate(&store, &query, filter) {
             Ok(hits) => hits,
             Err(e) if e.is_cured_by_rebuild() => {
-                (store, report) = access.rebuilt()?;
+                (store, report) = access.rebuild()?;
                 self.evaluate(&store, &query, filter)?
             }
             Err(e) => return Err(e.into()),
@@ -157,7 +157,7 @@ impl FindArgs {
         let problem = access.problem.borrow_mut().take();
         let is_stale = problem.is_some();
         if let Some(problem) = problem {
-            let problem = CommandError::from(problem).in_one_line();
+            let problem = CommandError::from(problem).to_one_line();
             context.warn(format_args!(
                 "the search index is not up to date: {problem}"
             ));
@@ -165,7 +165,7 @@ impl FindArgs {
         warn_skipped(&report.skipped, context);
         Ok(Found {
             refreshed: report.read,
-            conversations: store.conversations()?,
+            conversations: store.count_conversations()?,
             is_partial: !report.skipped.is_empty() || is_stale && hits.is_empty(),
             hits,
             ..Found::default()
@@ -223,7 +223,7 @@ impl FindArgs {
             .multi_line(true)
             .build()
             .map_err(|e| CommandError::usage("not a regular expression").because(e))?;
-        let (mut all, skipped) = scan::conversations(home, database)?;
+        let (mut all, skipped) = scan::list_conversations(home, database)?;
         all.retain(|conversation| filter.accepts(conversation));
         let bytes = |path: &Path| path.metadata().map_or(0, |meta| meta.len());
         let total = all.iter().map(|found| bytes(&found.path)).sum();
@@ -286,9 +286,9 @@ impl FindArgs {
     }
 }
 
-/// Returns a conversation in JSON. The keys are an interface. `archive` is the one from which to restore a
-/// conversation that is not on disk.
-fn json<'h>(
+/// Returns a hit in JSON. The keys are an interface. `archive` is the archive that has the conversation if it is not
+/// on disk.
+fn hit_json<'h>(
     hit: &'h Hit,
     archive: Option<&'h String>,
     context: &Context,
@@ -298,7 +298,7 @@ fn json<'h>(
         .with("title", &hit.conversation.title)
         .with("turn", hit.turn)
         .with("role", hit.role)
-        .with("at", local_ms(hit.at_ms, context))
+        .with("at", format_local_ms(hit.at_ms, context))
         .with("snippet", &hit.snippet.text)
         .with("score", hit.score)
         .with("archive", archive)
@@ -312,7 +312,7 @@ fn print(hit: &Hit, archive: Option<&String>, context: &Context) {
         .updated_ms
         .and_then(DateTime::from_timestamp_millis)
     {
-        about.push(time::relative(&at, &context.now()));
+        about.push(time::format_relative(&at, &context.now()));
     }
     let folder = Path::new(&conversation.cwd).file_name();
     about.extend(folder.map(|folder| printable(&folder.to_string_lossy())));
@@ -346,7 +346,7 @@ fn print(hit: &Hit, archive: Option<&String>, context: &Context) {
         // A line of its own, however long, so that it can be copied.
         ui.line(format_args!(
             "    codex-manager restore {} --session {}",
-            shell::word(&printable(archive)),
+            shell::quote_if_needed(&printable(archive)),
             printable(&conversation.session)
         ));
     }

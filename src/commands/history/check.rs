@@ -109,24 +109,24 @@ struct FindingList<'a> {
 
 impl FindingList<'_> {
     fn show(&self, report: &CheckReport) {
-        self.group(Style::Warn, "on disk, not listed", &report.missing, |m| {
+        self.print_group(Style::Warn, "on disk, not listed", &report.missing, |m| {
             format!("{}  {}", m.id, self.short_folder(&m.path))
         });
         let what = "listed with a wrong path";
-        self.group(Style::Warn, what, &report.stale_path, |s| {
+        self.print_group(Style::Warn, what, &report.stale_path, |s| {
             format!("{}  in {}", s.id, self.recorded_folder(&s.recorded))
         });
         let what = "whose name is only in session_index.jsonl";
-        self.group(Style::Warn, what, &report.names_missing, |n| {
+        self.print_group(Style::Warn, what, &report.names_missing, |n| {
             format!("{}  {}", n.id, printable(&n.name))
         });
         let what = "listed, but without a file";
-        self.group(Style::Bad, what, &report.orphan_rows, |o| {
+        self.print_group(Style::Bad, what, &report.orphan_rows, |o| {
             format!("{}  {}", printable(&o.id.to_string()), printable(&o.title))
         });
         // Codex never joins such files. A rewind makes a second file too, but its name has the id of the rollout.
         let what = "in more than one file; Codex uses the first";
-        self.group(Style::Warn, what, &report.duplicates, |d| {
+        self.print_group(Style::Warn, what, &report.duplicates, |d| {
             let id = d.id.to_string();
             let paths = d.paths.iter().map(|path| {
                 let path = self.short_path(path);
@@ -134,14 +134,14 @@ impl FindingList<'_> {
             });
             format!("{id}{}", paths.collect::<String>())
         });
-        self.group(Style::Bad, "damaged", &report.damaged, |d| {
+        self.print_group(Style::Bad, "damaged", &report.damaged, |d| {
             let name = d.path.file_name().unwrap_or_default().to_string_lossy();
             let folder = self.short_folder(&d.path);
             let name = printable(&name);
             format!("in {folder}: {}\n    {name}", printable(&d.reason))
         });
         let what = "listed, but not opened or not shown whole by Codex";
-        self.group(Style::Bad, what, &report.unreadable, |u| {
+        self.print_group(Style::Bad, what, &report.unreadable, |u| {
             let (title, reason) = (printable(&u.title), printable(&u.reason));
             let (shown, all) = (u.turns_shown, u.turns_on_disk);
             let fix = u.fix.as_deref().unwrap_or("no archive has these turns");
@@ -153,12 +153,12 @@ impl FindingList<'_> {
         });
         // Codex 0.169 compares the account in the first line of the rollout; the row does not count.
         let what = "of another account, hidden by Codex's picker";
-        self.group(Style::Dim, what, &report.hidden, |h| {
+        self.print_group(Style::Dim, what, &report.hidden, |h| {
             format!("{}  {}", h.id, printable(&h.account_id))
         });
     }
 
-    fn group<T>(&self, style: Style, what: &str, found: &[T], text: impl Fn(&T) -> String) {
+    fn print_group<T>(&self, style: Style, what: &str, found: &[T], text: impl Fn(&T) -> String) {
         let ui = &self.context.ui;
         if found.is_empty() {
             return;

@@ -56,7 +56,7 @@ impl LossesArgs {
         let found = search.run(&acceptance.accepted)?;
         for (id, e) in &found.failures {
             is_whole = false;
-            let problem = e.in_one_line();
+            let problem = e.to_one_line();
             context.warn(format_args!("not compared: {}: {problem}", printable(id)));
         }
         let mut listed = describe(&found.losses, &search.places, context);
@@ -95,7 +95,7 @@ impl LossesArgs {
         for text in &self.accept {
             let id = |loss: &LossJson| loss.session_id.clone();
             let has_title = |loss: &LossJson, fits: &dyn Fn(&str) -> bool| fits(&loss.title);
-            let named = thread_choice::named(&listed.iter(), text, id, has_title);
+            let named = thread_choice::find_named(&listed.iter(), text, id, has_title);
             match named.as_slice() {
                 [one] => accepted.push(one.session_id.clone()),
                 several => {

@@ -35,10 +35,6 @@ enum HistoryCommand {
 }
 
 impl HistoryArgs {
-    /// Runs the chosen subcommand.
-    ///
-    /// # Errors
-    /// See each subcommand.
     pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
         match self.command {
             HistoryCommand::Check(args) => args.run(context),

@@ -4,7 +4,7 @@ use crate::codex::config::CodexConfig;
 use crate::commands::history::home::repair_context;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
-use crate::history::check::with_cause;
+use crate::history::check::format_with_cause;
 use crate::history::prompts;
 use crate::history::rebuild::{
     self, ConversationCounts, PromptCounts, RebuildOptions, RebuildPlan, RebuildSource,
@@ -173,7 +173,7 @@ impl RebuildArgs {
         }
         if !self.dry_run && files.iter().any(|file| file.written) {
             let target = repair_context(context);
-            let holders = repair::holders(&target);
+            let holders = repair::find_holders(&target);
             for holder in &holders {
                 ui.warn(format_args!("{holder} still shows the old list"));
             }
@@ -248,7 +248,7 @@ fn require_consent(context: &Context, plan: &RebuildPlan, files: &[RebuiltFile])
     let replaces_history = |file: &RebuiltFile| {
         file.written && file.path.ends_with(prompts::FILE_NAME) && file.path.exists()
     };
-    let removed = plan.prompts.removed();
+    let removed = plan.prompts.max_removed();
     if removed == 0 || context.settings.assume_yes || !files.iter().any(replaces_history) {
         return Ok(());
     }
@@ -276,7 +276,7 @@ fn read_table_or_warn(context: &Context) -> Option<ThreadTable> {
         Err(e) => {
             context.warn(format_args!(
                 "{}; using only the conversations on disk",
-                printable(&with_cause(&e))
+                printable(&format_with_cause(&e))
             ));
             None
         }

@@ -54,7 +54,7 @@ impl RepairArgs {
             match find_program(context, plan.recreates_database) {
                 Ok(found) => program = Some(found),
                 Err(error) => {
-                    plan = without_codex(context, provider, error)?;
+                    plan = plan_without_codex(context, provider, error)?;
                     is_partial = true;
                 }
             }
@@ -105,7 +105,7 @@ impl RepairArgs {
                 "{} would be made; nothing was changed",
                 pluralize(plan.changes.len(), "change")
             ));
-            for holder in repair::holders(&repair_context(context)) {
+            for holder in repair::find_holders(&repair_context(context)) {
                 context.warn(format_args!("the home is in use by {holder}"));
             }
         }
@@ -153,7 +153,7 @@ fn warn_of_skipped(context: &Context, plan: &RepairPlan) {
 ///
 /// # Errors
 /// `error`, if there are no other changes or Codex has to recreate the database.
-fn without_codex(
+fn plan_without_codex(
     context: &Context,
     provider: &str,
     error: CommandError,
@@ -171,7 +171,7 @@ fn without_codex(
     }
     context.ui.warn(format_args!(
         "{}; the rest is repaired",
-        error.in_one_line()
+        error.to_one_line()
     ));
     Ok(plan)
 }

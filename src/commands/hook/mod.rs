@@ -220,17 +220,17 @@ impl HookArgs {
         let text = &self.format;
         let (code, format) = match self.shell {
             HookShell::Agents => return Ok(AGENTS.to_owned()),
-            HookShell::Bash => (BASH, shell::quoted(text)),
-            HookShell::Zsh => (ZSH, shell::quoted(text)),
+            HookShell::Bash => (BASH, shell::single_quote(text)),
+            HookShell::Zsh => (ZSH, shell::single_quote(text)),
             HookShell::Fish => {
                 let text = text.replace('\\', "\\\\").replace('\'', "\\'");
                 (FISH, format!("'{text}'"))
             }
             HookShell::Powershell => (POWERSHELL, format!("'{}'", text.replace('\'', "''"))),
-            HookShell::Starship => (STARSHIP, escape_double_quotes(&shell::quoted(text))),
+            HookShell::Starship => (STARSHIP, escape_double_quotes(&shell::single_quote(text))),
             // tmux parses the line before the shell does: it expands `#`, and `$` in double quotes.
             HookShell::Tmux => {
-                let text = escape_double_quotes(&shell::quoted(text));
+                let text = escape_double_quotes(&shell::single_quote(text));
                 (TMUX, text.replace('$', "\\$").replace('#', "##"))
             }
         };

@@ -86,7 +86,7 @@ impl NormalizeArgs {
                 context.ui.detail(format_args!("written: {path}"));
             }
         }
-        show::document(&merged, &skipped, &files, self.dry_run, context);
+        show::show_json(&merged, &skipped, &files, self.dry_run, context);
         if !self.dry_run && !merged.records.is_empty() {
             context.note("see which accounts are ready with: codex-manager cooldown");
         }
@@ -96,13 +96,13 @@ impl NormalizeArgs {
     /// Returns the records to merge and the skipped files. Writes nothing.
     fn plan(&self, context: &Context) -> Result<(Vec<LegacyRecord>, Vec<SkippedLegacyFile>)> {
         let options = LegacyOptions {
-            session_duration: session_duration(
+            session_duration: parse_session_duration(
                 self.session_duration_hours
                     .unwrap_or(context.settings.preferences.session_duration_hours),
             )?,
             year: self.year,
         };
-        let mut places = context.env.all_absolute(&self.places);
+        let mut places = context.env.make_all_absolute(&self.places);
         if places.is_empty() {
             places.push(context.codex_home().to_path_buf());
         }
@@ -118,7 +118,7 @@ impl NormalizeArgs {
         context: &Context,
     ) -> Result<WrittenFiles> {
         let archive_writes = if self.write_archives {
-            archive_jobs(merged, backups, skipped)
+            select_archive_jobs(merged, backups, skipped)
         } else {
             Vec::new()
         };
@@ -145,7 +145,7 @@ impl NormalizeArgs {
 }
 
 /// Converts the value of `--session-duration-hours`, which may be at most a week.
-fn session_duration(hours: f64) -> Result<Duration> {
+fn parse_session_duration(hours: f64) -> Result<Duration> {
     if !(0.0..=168.0).contains(&hours) {
         return Err(CommandError::usage(format!(
             "--session-duration-hours must be from 0 to 168: {hours}"
@@ -174,9 +174,9 @@ fn read_records(
     let mut skipped = scan.skipped;
     let mut records = Vec::new();
     for path in scan.files {
-        match legacy::record(&path, options, &now, zone) {
+        match legacy::read_record(&path, options, &now, zone) {
             Ok(record) => records.extend(record),
-            Err(e) => skipped.push(fault(path, e.source.to_string())),
+            Err(e) => skipped.push(skipped_file(path, e.source.to_string())),
         }
     }
     Ok((records, skipped))
@@ -276,7 +276,7 @@ fn write_sidecars(
     for (name, record) in archive_writes {
         let path = backups.join(name);
         atomic::create_private_folder(backups)?;
-        let mut temp = atomic::TempFile::beside(&path)?;
+        let mut temp = atomic::TempFile::create_beside(&path)?;
         let bytes = document::encode(&path, &record.metadata)?;
         temp.file().write_all(&bytes).at("write", &path)?;
         // Another process took the name; the next run chooses another one.
@@ -287,9 +287,8 @@ fn write_sidecars(
     Ok(written)
 }
 
-/// Returns the records whose archives are to be written. A file without a usable login gets none and is added to
-/// `skipped`.
-fn archive_jobs<'a>(
+/// Returns the records whose archives are to be written. Adds files without a usable login to `skipped`.
+fn select_archive_jobs<'a>(
     merged: &'a LegacyMerge,
     backups: &Path,
     skipped: &mut Vec<SkippedLegacyFile>,
@@ -298,7 +297,7 @@ fn archive_jobs<'a>(
     for record in &merged.records {
         if let Some(problem) = &record.problem {
             let reason = format!("no archive: {problem}");
-            skipped.push(fault(PathBuf::from(&record.source_path), reason));
+            skipped.push(skipped_file(PathBuf::from(&record.source_path), reason));
             continue;
         }
         let path = backups.join(&record.archive_name);
@@ -326,13 +325,13 @@ fn write_archives(
             written.push(file_name(&published.archive));
         } else {
             let reason = "no archive: the file changed while it was read".to_owned();
-            skipped.push(fault(PathBuf::from(&record.source_path), reason));
+            skipped.push(skipped_file(PathBuf::from(&record.source_path), reason));
         }
     }
     Ok(written)
 }
 
-fn fault(path: PathBuf, reason: String) -> SkippedLegacyFile {
+fn skipped_file(path: PathBuf, reason: String) -> SkippedLegacyFile {
     SkippedLegacyFile {
         path,
         reason,

@@ -29,7 +29,7 @@ pub(super) struct WrittenFiles {
 }
 
 /// Prints the JSON document of the merged records.
-pub(super) fn document(
+pub(super) fn show_json(
     merged: &LegacyMerge,
     skipped: &[SkippedLegacyFile],
     files: &WrittenFiles,
@@ -132,7 +132,7 @@ fn show_records(records: &[LegacyRecord], context: &Context) {
                 (Style::Warn, "none".to_owned())
             }
         };
-        table.row([
+        table.add_row([
             (Style::Plain, email),
             (style, token),
             (Style::Plain, time(metadata.session_start_at)),

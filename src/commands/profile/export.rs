@@ -57,7 +57,7 @@ impl ProfileExportArgs {
             // With a keyring, the live login cannot be determined.
             check_credential_store(context)?;
         }
-        let file = self.destination(context)?;
+        let file = self.resolve_destination(context)?;
         let encryption = self.choose_encryption(context)?;
         let options = ExportOptions {
             manager_home: context.manager_home(),
@@ -73,7 +73,7 @@ impl ProfileExportArgs {
         } else {
             Vec::new()
         };
-        let newer = profiles.newer(&all);
+        let newer = profiles.list_newer(&all);
         let is_newer = |p: &&Profile| newer.iter().any(|(name, _)| *name == p.name);
         let usable = all.iter().filter(|p| !is_newer(p));
         let accounts: Vec<_> = usable.filter_map(Profile::identity).collect();
@@ -103,8 +103,8 @@ impl ProfileExportArgs {
         Ok(Outcome::partial_if(!plan.left.is_empty()))
     }
 
-    /// Returns the path of the file to create, of which only the folder exists.
-    fn destination(&self, context: &Context) -> Result<PathBuf> {
+    /// Returns the absolute path of the file to create. Fails if the file exists or its folder does not.
+    fn resolve_destination(&self, context: &Context) -> Result<PathBuf> {
         let file = context.env.absolute(&self.file);
         if file.symlink_metadata().is_ok() {
             return Err(TransferError::Exists(file).into());
@@ -137,7 +137,7 @@ impl ProfileExportArgs {
             CommandError::usage("an export of logins or archives needs a passphrase or a recipient")
                 .hint("give --passphrase-file FILE or --recipient KEY; nothing was changed")
         })?;
-        Ok(Encryption::Passphrase(Passphrase::of(&secret)?))
+        Ok(Encryption::Passphrase(Passphrase::from_bytes(&secret)?))
     }
 
     fn show(
@@ -212,7 +212,7 @@ fn write(
 }
 
 /// Finishes or undoes exports that were killed while they moved logins, and prints the outcome.
-pub(super) fn settle(context: &Context) -> Result<()> {
+pub(super) fn recover_exports(context: &Context) -> Result<()> {
     let profiles = context.profiles();
     let settled = handover::finish_interrupted(&profiles)?;
     let mut changed = false;

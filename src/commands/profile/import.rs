@@ -67,7 +67,7 @@ impl ProfileImportArgs {
         } else {
             // A failure only wastes disk space, and the next backup reports it.
             let _ = staging::remove_stale_temps(&tmp);
-            Some(Staging::inside(&tmp)?)
+            Some(Staging::create_in(&tmp)?)
         };
         // The whole file is read before the first change, since its end may be missing.
         let package = {
@@ -121,7 +121,9 @@ impl ProfileImportArgs {
             Some(true) if context.ui.is_interactive() => {
                 let needed = || TransferError::NeedsKey(path.to_path_buf(), true);
                 let text = context.ui.ask_secret("passphrase:")?.ok_or_else(needed)?;
-                Ok(Some(DecryptionKey::Passphrase(Passphrase::of(&text)?)))
+                Ok(Some(DecryptionKey::Passphrase(Passphrase::from_bytes(
+                    &text,
+                )?)))
             }
             Some(by_passphrase) => {
                 Err(TransferError::NeedsKey(path.to_path_buf(), by_passphrase).into())

@@ -73,7 +73,7 @@ impl LoginArgs {
             sign_in::run(&program, &login_home, &context.env, &self.arguments).map_err(|e| {
                 CommandError::failed(format!("cannot run: {}", program.path().display())).because(e)
             });
-        let has_no_login = matches!(home.auth()?, AuthFile::Missing);
+        let has_no_login = matches!(home.read_auth()?, AuthFile::Missing);
         let found = home.finish(
             context.manager_home(),
             context.local_now(),
@@ -134,7 +134,7 @@ impl LoginArgs {
         self.show_json(Some(adopted), context);
         show_saved(adopted, context);
         if ended.code != Some(0) {
-            context.warn(format_args!("codex login {}", exit_description(ended)));
+            context.warn(format_args!("codex login {}", describe_exit(ended)));
         }
         warn_of_other_name(adopted, context);
         if adopted.taken_by.is_some() {
@@ -205,7 +205,7 @@ fn warn_of_other_name(adopted: &AdoptedLogin, context: &Context) {
     }
 }
 
-fn exit_description(ended: ForegroundExit) -> String {
+fn describe_exit(ended: ForegroundExit) -> String {
     match ended.code {
         Some(code) => format!("ended with exit code {code}"),
         None => "was ended by a signal".into(),
@@ -222,7 +222,7 @@ fn login_error(ended: ForegroundExit, has_no_login: bool) -> CommandError {
     }
     let message = match (ended.code, has_no_login) {
         (Some(0), _) => "codex login succeeded, but wrote no auth.json".into(),
-        _ => format!("codex login {}", exit_description(ended)),
+        _ => format!("codex login {}", describe_exit(ended)),
     };
     CommandError::failed(message)
         .hint("nothing was changed; see its arguments with: codex login --help")

@@ -56,8 +56,6 @@ pub(crate) struct TopLoginArgs {
 }
 
 impl TopLoginArgs {
-    /// # Errors
-    /// The errors of `profile login`.
     pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
         let command = ProfileCommand::Login(self.login);
         ProfileArgs { command }.run(context)
@@ -88,8 +86,6 @@ struct ProfileListArgs {
 }
 
 impl ProfileArgs {
-    /// # Errors
-    /// The errors of the subcommand. Nothing was changed then, unless the error says otherwise.
     pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
         use ProfileCommand as Verb;
         let is_read_only = match &self.command {
@@ -105,7 +101,7 @@ impl ProfileArgs {
         };
         if !is_read_only {
             login::recover(context)?;
-            export::settle(context)?;
+            export::recover_exports(context)?;
         }
         match self.command {
             Verb::Save(args) => args.run(context),

@@ -3,7 +3,7 @@
 use crate::context::Context;
 use crate::error::Result;
 use crate::io::IoContext;
-use crate::io::progress::waiting_for_input;
+use crate::io::progress::block_on_input;
 use crate::io::secret::SecretBytes;
 use crate::transfer::seal::Passphrase;
 use std::io::{BufRead, Read};
@@ -15,7 +15,8 @@ pub(super) fn read_passphrase(file: &Path, context: &Context) -> Result<Passphra
         return Ok(Passphrase::read(&context.env.absolute(file))?);
     }
     let mut line = String::new();
-    waiting_for_input(|| std::io::stdin().lock().take(1024).read_line(&mut line))
-        .at("read", file)?;
-    Ok(Passphrase::of(&SecretBytes::new(line.into_bytes()))?)
+    block_on_input(|| std::io::stdin().lock().take(1024).read_line(&mut line)).at("read", file)?;
+    Ok(Passphrase::from_bytes(&SecretBytes::new(
+        line.into_bytes(),
+    ))?)
 }

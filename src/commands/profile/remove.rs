@@ -2,7 +2,7 @@
 
 use crate::accounts::profile::Profiles;
 use crate::accounts::removed::PurgedLogin;
-use crate::choices::account_choice::profile_name;
+use crate::choices::account_choice::choose_profile_name;
 use crate::codex::auth::AuthFile;
 use crate::codex::home::AUTH_JSON;
 use crate::commands::profile::records::{lock_account, update_cooldown};
@@ -38,21 +38,21 @@ pub(super) struct ProfileRemoveArgs {
 impl ProfileRemoveArgs {
     pub(super) fn run(self, context: &Context) -> Result<Outcome> {
         let profiles = context.profiles();
-        let profile = profile_name(self.name, context)?;
+        let profile = choose_profile_name(self.name, context)?;
         let (mut trash, mut purged) = (None, 0);
         let _account_locks = lock_account(&profile, self.dry_run, &profiles, context)?;
         profiles.check_not_isolated(&profile)?;
         let ui = &context.ui;
         let name = printable(&profile);
         if self.purge {
-            let places = profiles.places_of(&profile)?;
-            let logins = profiles.purged_logins(&profile)?;
+            let places = profiles.list_folders_of(&profile)?;
+            let logins = profiles.read_logins_to_purge(&profile)?;
             if self.dry_run {
                 purged = places.len();
                 ui.prose(format_args!(
                     "would delete {name} permanently: {}, {}",
                     pluralize(places.len(), "folder"),
-                    account_list(&logins)
+                    format_accounts(&logins)
                 ));
             } else {
                 confirm_purge(&profile, context, &profiles, &logins)?;
@@ -63,10 +63,10 @@ impl ProfileRemoveArgs {
                 ));
             }
         } else if self.dry_run {
-            profiles.named(&profile)?;
+            profiles.find_by_name(&profile)?;
             ui.prose(format_args!("would move the profile {name} to the trash"));
         } else {
-            profiles.named(&profile)?;
+            profiles.find_by_name(&profile)?;
             let question = format!("move the profile {name} to the trash?");
             // Off a terminal there is no question, because the command can be undone.
             if !context.settings.assume_yes && ui.confirm(question) == Some(false) {
@@ -77,7 +77,7 @@ impl ProfileRemoveArgs {
             ui.prose(format_args!("moved {name} to the trash"));
             ui.note(format_args!(
                 "undo with: codex-manager profile undo {}",
-                shell::word(&profile)
+                shell::quote_if_needed(&profile)
             ));
             trash = Some(place);
         }
@@ -103,7 +103,7 @@ fn confirm_purge(
     logins: &[PurgedLogin],
 ) -> Result<()> {
     let home = profiles
-        .named(profile)
+        .find_by_name(profile)
         .ok()
         .and_then(|p| p.find_live_home(context.codex_home()));
     let live = home.and_then(|home| AuthFile::read(&home.join(AUTH_JSON)).ok());
@@ -117,7 +117,7 @@ fn confirm_purge(
         })
     });
     let name = printable(profile);
-    let accounts = account_list(logins);
+    let accounts = format_accounts(logins);
     let question = format!("delete {name} permanently: {accounts}? This may be the only copy");
     if is_live || context.settings.assume_yes || context.ui.confirm(question) == Some(true) {
         return Ok(());
@@ -129,7 +129,7 @@ fn confirm_purge(
 }
 
 /// Formats the accounts as "the logins of a@x.com, b@x.com".
-fn account_list(logins: &[PurgedLogin]) -> String {
+fn format_accounts(logins: &[PurgedLogin]) -> String {
     let label = |login: &PurgedLogin| match &login.of {
         Some(of) => printable(of.email.as_str()),
         None => "an unreadable login".into(),

@@ -28,7 +28,7 @@ impl RenameArgs {
     pub(super) fn run(self, context: &Context) -> Result<Outcome> {
         let profiles = context.profiles();
         let _account_locks = lock_account(&self.old, self.dry_run, &profiles, context)?;
-        let old = profiles.named(&self.old)?.name;
+        let old = profiles.find_by_name(&self.old)?.name;
         profiles.rename(&old, &self.new, self.dry_run)?;
         if !self.dry_run {
             update_cooldown(context, None)?;

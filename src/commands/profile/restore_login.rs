@@ -1,7 +1,7 @@
 //! `profile restore-login`: restores an older login from the history of a profile.
 
 use crate::accounts::profile_ops::RestoredLogin;
-use crate::choices::account_choice::profile_name;
+use crate::choices::account_choice::choose_profile_name;
 use crate::commands::profile::login_age::{describe_age, signed_in_at};
 use crate::commands::profile::records::lock_account;
 use crate::context::Context;
@@ -36,7 +36,7 @@ pub(super) struct RestoreLoginArgs {
 impl RestoreLoginArgs {
     pub(super) fn run(self, context: &Context) -> Result<Outcome> {
         let profiles = context.profiles();
-        let profile = profile_name(self.name, context)?;
+        let profile = choose_profile_name(self.name, context)?;
         let _account_locks = lock_account(&profile, self.dry_run, &profiles, context)?;
         let RestoredLogin {
             login,

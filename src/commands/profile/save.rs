@@ -148,7 +148,7 @@ impl SaveArgs {
                 word("would be added", "was added")
             ),
         });
-        if !login.identity.kind.is_renewed() {
+        if !login.identity.kind.is_renewable() {
             return;
         }
         ui.prose(describe_age(renewed_at(&login.freshness), context));

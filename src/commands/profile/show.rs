@@ -2,7 +2,7 @@
 
 use crate::accounts::profile::{LoginOwner, Profile, ProfileError};
 use crate::accounts::profile_ops::HistoryLogin;
-use crate::choices::account_choice::profile_name;
+use crate::choices::account_choice::choose_profile_name;
 use crate::codex::auth::Login;
 use crate::commands::profile::login_age::{renewed_at, signed_in_at};
 use crate::context::Context;
@@ -11,7 +11,7 @@ use crate::ui::object;
 use crate::views::account::{
     absolute_time, account_json, local_rfc3339, printable, relative_time, style_of,
 };
-use crate::views::profile_list::{self, AccountRow, login_problem};
+use crate::views::profile_list::{self, AccountRow, describe_login_problem};
 use chrono::{DateTime, Utc};
 use clap::Args;
 use std::path::Path;
@@ -29,23 +29,23 @@ pub(super) struct ProfileShowArgs {
 impl ProfileShowArgs {
     pub(super) fn run(self, context: &Context) -> Result<Outcome> {
         let profiles = context.profiles();
-        let name = profile_name(self.name, context)?;
-        let name = profiles.named(&name)?.name;
-        let Some(row) = profile_list::account_rows(context)?
+        let name = choose_profile_name(self.name, context)?;
+        let name = profiles.find_by_name(&name)?.name;
+        let Some(row) = profile_list::list_account_rows(context)?
             .into_iter()
             .find(|row| row.profile.name == name)
         else {
             let choices = Vec::new();
             return Err(ProfileError::Unknown { name, choices }.into());
         };
-        let find_live_home = row.profile.find_live_home(context.codex_home());
-        let history = profiles.history(&name)?;
-        show_json(&row, &history, find_live_home.as_deref(), context);
-        show(&row, find_live_home.as_deref(), context);
+        let live_home = row.profile.find_live_home(context.codex_home());
+        let history = profiles.read_history(&name)?;
+        show_json(&row, &history, live_home.as_deref(), context);
+        show(&row, live_home.as_deref(), context);
         for kept in &history {
             print_fact("history", &printable(&kept.name), context);
         }
-        if let Some(problem) = login_problem(&row.profile) {
+        if let Some(problem) = describe_login_problem(&row.profile) {
             context.warn(problem);
         }
         Ok(Outcome::Done)
@@ -56,7 +56,7 @@ impl ProfileShowArgs {
 fn show_json(
     row: &AccountRow,
     history: &[HistoryLogin],
-    find_live_home: Option<&Path>,
+    live_home: Option<&Path>,
     context: &Context,
 ) {
     let (profile, account) = (&row.profile, &row.account);
@@ -76,18 +76,18 @@ fn show_json(
         .with("user_id", &account.entry.identity.user_id)
         .with("plan", &account.entry.plan)
         .with("current", account.current)
-        .with("owner", owner_name(profile, find_live_home))
+        .with("owner", owner_name(profile, live_home))
         .with("saved_at", saved_at)
         .with("last_refresh", renewed(profile.login()))
         .with("newest_seen", time(signed_in_at(&profile.newest())))
         .with("history", history.iter().map(old_login).collect::<Vec<_>>())
-        .with("problem", login_problem(profile));
+        .with("problem", describe_login_problem(profile));
     context.ui.document("profile show", &json);
 }
 
-/// Names the owner of a profile's login; `find_live_home` is the home in which it is live.
-fn owner_name(profile: &Profile, find_live_home: Option<&Path>) -> &'static str {
-    match (profile.file.owner, find_live_home) {
+/// Returns the name of the location of a profile's login. `live_home` is the home in which it is live, if any.
+fn owner_name(profile: &Profile, live_home: Option<&Path>) -> &'static str {
+    match (profile.file.owner, live_home) {
         (_, Some(_)) => "live",
         (LoginOwner::Moved, None) if profile.file.moving.is_some() => "moving",
         (LoginOwner::Moved, None) => "moved",
@@ -96,7 +96,7 @@ fn owner_name(profile: &Profile, find_live_home: Option<&Path>) -> &'static str 
     }
 }
 
-fn show(row: &AccountRow, find_live_home: Option<&Path>, context: &Context) {
+fn show(row: &AccountRow, live_home: Option<&Path>, context: &Context) {
     let ui = &context.ui;
     let (profile, account, state) = (&row.profile, &row.account, row.verdict.state);
     let title = ui.paint(style_of(state), printable(&profile.name));
@@ -118,7 +118,7 @@ fn show(row: &AccountRow, find_live_home: Option<&Path>, context: &Context) {
     }
     line(
         "location",
-        &match (find_live_home, owner_name(profile, find_live_home)) {
+        &match (live_home, owner_name(profile, live_home)) {
             (Some(home), _) => format!("the live home {}", home.display()),
             (None, "moved") => "another machine".into(),
             (None, "moving") => "an interrupted export".into(),

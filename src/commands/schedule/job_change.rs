@@ -63,7 +63,7 @@ pub(super) fn show_steps(context: &Context, steps: &[SchedulerCommand], schedule
             .map(|word| match scheduler {
                 Scheduler::Windows if word.contains(' ') => format!("\"{word}\""),
                 Scheduler::Windows => word.clone(),
-                Scheduler::Systemd | Scheduler::Launchd => shell::word(word),
+                Scheduler::Systemd | Scheduler::Launchd => shell::quote_if_needed(word),
             })
             .collect();
         context.note(format_args!("  {}", words.join(" ")));
@@ -74,7 +74,7 @@ pub(super) fn describe_trigger(when: Trigger) -> String {
     match when {
         Trigger::Every(secs) => {
             let span = chrono::Duration::seconds(i64::from(secs));
-            format!("every {}", time::duration(span))
+            format!("every {}", time::format_duration(span))
         }
         Trigger::Daily(hour, minute) => format!("daily at {hour:02}:{minute:02}"),
     }

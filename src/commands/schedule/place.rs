@@ -30,7 +30,7 @@ pub(super) fn current_job_context(
 ) -> Result<JobContext<'_>> {
     Ok(JobContext {
         scheduler,
-        program: this_program(context)?,
+        program: find_this_program(context)?,
         codex_home: context.codex_home().to_path_buf().clone(),
         manager_home: context.manager_home().to_path_buf().clone(),
         codex_bin,
@@ -41,7 +41,7 @@ pub(super) fn current_job_context(
 
 /// Returns the path of this program: its entry on `PATH` if that leads to it, else its real path. An
 /// upgrade replaces the real file but keeps the entry.
-fn this_program(context: &Context) -> Result<PathBuf> {
+fn find_this_program(context: &Context) -> Result<PathBuf> {
     // The scheduler has no PATH of a shell, so the job gets a path.
     let exe = std::env::current_exe()
         .map_err(|e| CommandError::failed("cannot find the path of this program").because(e))?;

@@ -46,17 +46,17 @@ impl ScheduleShowArgs {
         let mut hints = Vec::new();
         for job in jobs {
             let found = schedule::find(job, &place)?;
-            let next = found.as_ref().and_then(|job| next_run(job, context));
+            let next = found.as_ref().and_then(|job| find_next_run(job, context));
             let (style, state) = state_of(found.as_ref());
             if let Some(found) = &found {
-                hints.extend(hint(found));
+                hints.extend(suggest_command(found));
             }
             let runs = found.as_ref().map_or("-".into(), |job| {
                 let is_dry = job.options.job == JobKind::Sync && !job.options.apply;
                 let dry = if is_dry { ", dry run" } else { "" };
                 format!("{}{dry}", describe_trigger(job.options.when))
             });
-            table.row([
+            table.add_row([
                 Cell::new(Style::Strong, job.name()),
                 Cell::new(style, state),
                 Cell::plain(runs),
@@ -104,7 +104,7 @@ fn state_of(found: Option<&InstalledJob>) -> (Style, &'static str) {
 }
 
 /// Returns the command that updates or activates a job, if it needs that.
-fn hint(found: &InstalledJob) -> Option<String> {
+fn suggest_command(found: &InstalledJob) -> Option<String> {
     let options = &found.options;
     if found.is_current && found.is_enabled != Some(false) {
         return None;
@@ -117,7 +117,12 @@ fn hint(found: &InstalledJob) -> Option<String> {
     let config = options
         .config
         .as_ref()
-        .map(|path| format!(" --config {}", shell::word(&path.to_string_lossy())))
+        .map(|path| {
+            format!(
+                " --config {}",
+                shell::quote_if_needed(&path.to_string_lossy())
+            )
+        })
         .unwrap_or_default();
     Some(format!(
         "update and activate it: codex-manager schedule install {} {when}{apply}{config} --enable",
@@ -126,7 +131,7 @@ fn hint(found: &InstalledJob) -> Option<String> {
 }
 
 /// Returns the time of the next run, if the scheduler reports it.
-fn next_run(found: &InstalledJob, context: &Context) -> Option<DateTime<Utc>> {
+fn find_next_run(found: &InstalledJob, context: &Context) -> Option<DateTime<Utc>> {
     if found.is_enabled != Some(true) {
         return None;
     }

@@ -23,7 +23,7 @@ impl Children {
         read: impl Fn(&ThreadFilter) -> Result<Vec<ListedThread>>,
     ) -> Result<Self> {
         let mut found = Self::default();
-        for parent in children_of(parents, read)?
+        for parent in read_children(parents, read)?
             .into_iter()
             .filter_map(|c| c.parent_id)
         {
@@ -32,8 +32,8 @@ impl Children {
         Ok(found)
     }
 
-    /// Reads all descendants of `parents` that are not `known`, and makes them known: damaged rows could be
-    /// parents of each other.
+    /// Reads all descendants of `parents` that are not in `known`, and adds them to it, because damaged rows may form a
+    /// cycle.
     pub(super) fn read_descendants(
         mut parents: Vec<String>,
         known: &mut HashSet<String>,
@@ -44,7 +44,7 @@ impl Children {
             if parents.is_empty() {
                 break;
             }
-            for child in children_of(std::mem::take(&mut parents), &read)? {
+            for child in read_children(std::mem::take(&mut parents), &read)? {
                 let Some(parent) = child.parent_id.clone() else {
                     continue;
                 };
@@ -80,7 +80,7 @@ impl Children {
     }
 }
 
-fn children_of(
+fn read_children(
     parents: Vec<String>,
     read: impl Fn(&ThreadFilter) -> Result<Vec<ListedThread>>,
 ) -> Result<Vec<ListedThread>> {

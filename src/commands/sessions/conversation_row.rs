@@ -10,7 +10,7 @@ use crate::history::thread_rollouts::ThreadChain;
 use crate::io::lock;
 use crate::io::quantity::pluralize;
 use crate::ui::{Cell, Column, Style, object, time};
-use crate::views::account::{local_ms, local_rfc3339, short_id};
+use crate::views::account::{format_local_ms, local_rfc3339, short_id};
 use crate::views::age::age_text;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -49,10 +49,10 @@ impl ConversationRow {
         context: &Context,
     ) -> Self {
         let (newest, compressed) = rollout_size(&thread.rollout_path);
-        let earlier = earlier_size(&thread, context.codex_home());
+        let earlier = earlier_rollouts_size(&thread, context.codex_home());
         let bytes = newest.map(|bytes| bytes + earlier);
         Self {
-            account: accounts.map_or_else(ConversationAccount::default, |all| all.of(&thread)),
+            account: accounts.map_or_else(ConversationAccount::default, |all| all.find(&thread)),
             bytes,
             compressed,
             is_unlisted: accounts.is_none(),
@@ -73,8 +73,8 @@ impl ConversationRow {
             .with("git_branch", known(thread.git_branch))
             .with("profile", self.account.profile)
             .with("email", self.account.email)
-            .with("created_at", local_ms(thread.created_ms, context))
-            .with("updated_at", local_ms(thread.updated_ms, context))
+            .with("created_at", format_local_ms(thread.created_ms, context))
+            .with("updated_at", format_local_ms(thread.updated_ms, context))
             .with("model", known(thread.model))
             .with("tokens", thread.tokens)
             .with("bytes", self.bytes)
@@ -157,15 +157,15 @@ pub(super) fn rollout_size(path: &str) -> (Option<u64>, bool) {
 }
 
 /// Returns the size of the rollouts before the newest one of a conversation that was rewound.
-fn earlier_size(thread: &ListedThread, home: &Path) -> u64 {
+fn earlier_rollouts_size(thread: &ListedThread, home: &Path) -> u64 {
     let newest = Path::new(&thread.rollout_path);
-    if !RolloutName::of(newest).is_some_and(|file| file.is_rewind()) {
+    if !RolloutName::parse(newest).is_some_and(|file| file.is_rewind()) {
         return 0;
     }
     let Some(newest) = recorded_rollout(home, &thread.rollout_path) else {
         return 0;
     };
-    let chain = ThreadChain::of(home, &thread.id, &newest);
+    let chain = ThreadChain::read(home, &thread.id, &newest);
     let earlier = chain.own().iter().filter(|slice| slice.path != newest);
     earlier
         .filter_map(|slice| slice.path.metadata().ok())

@@ -7,7 +7,7 @@ use crate::error::{Outcome, Result};
 use crate::io::quantity::pluralize;
 use crate::ui::object;
 use crate::ui::time;
-use crate::views::account::local_ms;
+use crate::views::account::format_local_ms;
 use clap::Args;
 
 /// Show, rebuild or remove the index of `find`
@@ -47,13 +47,13 @@ impl IndexArgs {
         }
         let mut skipped = Vec::new();
         let (store, action): (Option<IndexStore>, _) = if self.rebuild {
-            let (store, report) = access.rebuilt()?;
+            let (store, report) = access.rebuild()?;
             skipped = report.skipped;
             (Some(store), "rebuilt")
         } else {
-            (access.existing()?, "none")
+            (access.open_existing()?, "none")
         };
-        let status = store.as_ref().map(index::status).transpose()?;
+        let status = store.as_ref().map(index::read_status).transpose()?;
         print(&access, action, status.unwrap_or_default(), context);
         match status {
             None => ui.line("there is no index yet; find creates it"),
@@ -62,7 +62,7 @@ impl IndexArgs {
                     "{}, {} of rollouts: {} in {}",
                     pluralize(status.conversations, "conversation"),
                     time::bytes(u64::try_from(status.rollout_bytes).unwrap_or(0)),
-                    time::bytes(index::size(&access.path)),
+                    time::bytes(index::disk_size(&access.path)),
                     access.path.display()
                 ));
             }
@@ -76,10 +76,10 @@ fn print(access: &IndexAccess<'_>, action: &str, status: IndexStatus, context: &
     let view = object()
         .with("path", access.path.display().to_string())
         .with("action", action)
-        .with("bytes", index::size(&access.path))
+        .with("bytes", index::disk_size(&access.path))
         .with("conversations", status.conversations)
         .with("texts", status.texts)
         .with("rollout_bytes", status.rollout_bytes)
-        .with("updated_at", local_ms(status.last_walk_ms, context));
+        .with("updated_at", format_local_ms(status.last_walk_ms, context));
     context.ui.document("sessions index", &view);
 }

@@ -121,13 +121,13 @@ impl SessionsArgs {
         } else if !is_empty {
             let mut table = Table::new(ui, COLUMNS);
             list.for_each(subagents, |row| {
-                table.row(row.cells(context));
+                table.add_row(row.cells(context));
                 true
             })?;
             table.print(ui);
         }
         if is_empty {
-            ui.note(reason_for_none(&filter, context));
+            ui.note(explain_empty_list(&filter, context));
         } else if has_more {
             ui.note(format_args!(
                 "there are more: codex-manager sessions --limit {}",
@@ -152,7 +152,7 @@ fn pick_conversation(filter: ThreadFilter, archived: bool, context: &Context) ->
     }
 }
 
-fn reason_for_none(filter: &ThreadFilter, context: &Context) -> String {
+fn explain_empty_list(filter: &ThreadFilter, context: &Context) -> String {
     let home = context.codex_home();
     let has_list = context.state_database().is_some();
     let is_signed_out = || read_login(home).is_ok_and(|auth| auth.login().is_none());

@@ -4,7 +4,7 @@
 //! all rows: Codex's list may have 50,000 of them.
 
 use crate::choices::conversation_accounts::ConversationAccounts;
-use crate::choices::listed::{list_threads_as, listed_threads, unlisted};
+use crate::choices::listed::{list_threads, list_threads_as, list_unlisted};
 use crate::codex::threads::{ListedThread, ThreadFilter, ThreadOrder};
 use crate::commands::sessions::children::Children;
 use crate::commands::sessions::conversation_row::{ConversationRow, rollout_size};
@@ -116,7 +116,7 @@ impl<'a> ConversationList<'a> {
                 unlisted: None,
             }
         })?;
-        let found = unlisted(&filter, context)?.into_iter();
+        let found = list_unlisted(&filter, context)?.into_iter();
         entries.extend(found.map(|thread| ListEntry {
             key: SortKey::of(&thread, sort),
             id: thread.id.clone(),
@@ -157,7 +157,7 @@ impl<'a> ConversationList<'a> {
         mut each: impl FnMut(ConversationRow) -> bool,
     ) -> Result<()> {
         let read = |filter: &ThreadFilter| match &self.titles {
-            None => listed_threads(filter, self.context),
+            None => list_threads(filter, self.context),
             Some(titles) => list_threads_as(filter, self.context, |mut thread| {
                 titles.apply(&mut thread);
                 thread

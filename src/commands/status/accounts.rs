@@ -9,7 +9,7 @@ use crate::quota::account::Account;
 use crate::steps::refresh::{probe, probe_targets};
 use crate::ui::object;
 use crate::views::account::{
-    accounts_and_profiles, first_login, printable, warn_all, with_verdict,
+    first_login, printable, read_accounts_and_profiles, warn_all, with_verdict,
 };
 use crate::views::account_table;
 
@@ -74,7 +74,7 @@ pub(super) fn show_all(dry_run: bool, context: &Context) -> Result<Outcome> {
 }
 
 fn show_table(probes: &[AccountProbe], context: &Context) -> Result<()> {
-    let (accounts, _) = accounts_and_profiles(context)?;
+    let (accounts, _) = read_accounts_and_profiles(context)?;
     let rows: Vec<_> = probes
         .iter()
         .filter_map(|probe| {

@@ -31,7 +31,7 @@ pub(super) fn show(text: Option<&str>, context: &Context) -> Result<Outcome> {
     let example = "codex-manager status --history --account ACCOUNT";
     let entry = find_account_or_live(text, example, context)?.entry;
     let file = observations::load(context.manager_home(), &entry.identity)?;
-    let courses = file.courses();
+    let courses = file.window_histories();
     let all_moved: Vec<_> = courses
         .iter()
         .flat_map(WindowHistory::reset_shifts)
@@ -107,7 +107,7 @@ fn add_rows(table: &mut Table, course: &WindowHistory, context: &Context) {
     };
     let ui = &context.ui;
     let label = windows::label(&last.window);
-    table.group(&label, None);
+    table.add_group(&label, None);
     for point in course.samples.iter().rev().take(MAX_POINTS_SHOWN) {
         let left = (100.0 - point.window.used_percent).max(0.0);
         let resets = point.window.resets_at.as_ref();
@@ -116,13 +116,13 @@ fn add_rows(table: &mut Table, course: &WindowHistory, context: &Context) {
             WindowChange::NewWindow => (Style::Dim, "new window"),
             WindowChange::ResetMoved => (Style::Warn, "moved"),
         };
-        table.row([
+        table.add_row([
             Cell::plain(&label),
             Cell::plain(absolute_time(&point.observed_at, context))
                 .value(local_rfc3339(&point.observed_at, context)),
             Cell::new(
                 windows::style_of(left),
-                format!("{} {left:>3.0} %", windows::bar(left)),
+                format!("{} {left:>3.0} %", windows::draw_bar(left)),
             )
             .value(left),
             Cell::plain(resets.map_or(String::new(), |at| absolute_time(at, context)))
@@ -171,7 +171,7 @@ pub(super) fn note_moved_resets(report: &StatusReport, context: &Context) -> Res
         return Ok(());
     };
     let file = observations::load(context.manager_home(), identity)?;
-    for course in file.courses() {
+    for course in file.window_histories() {
         for moved in course
             .reset_shifts()
             .filter(|m| m.seen_after == seen.observed_at)

@@ -6,9 +6,9 @@ use crate::inventory::remedies;
 use crate::inventory::status::{StatusProblem, StatusReport};
 use crate::io::shell;
 use crate::quota::window::Observation;
-use crate::ui::time::{full, rfc3339_of};
+use crate::ui::time::{format_full, rfc3339_of};
 use crate::ui::{JsonFields, JsonObject, Style, Ui, object, windows};
-use crate::views::account::sign_in;
+use crate::views::account::suggest_sign_in;
 
 /// Returns one account in JSON. The keys are an interface.
 pub(super) fn status_json(
@@ -53,17 +53,17 @@ pub(super) fn show(context: &Context, report: &StatusReport, profile: Option<&st
         }
         None => ui.line("quota unknown"),
         Some(seen) => {
-            for line in windows::lines(ui, seen, zone, &now) {
+            for line in windows::format_lines(ui, seen, zone, &now) {
                 ui.prose(line);
             }
             if seen.windows.is_empty() && seen.spend_cap.is_none() {
                 ui.line("the server reports no quota windows");
             }
             if let Some(at) = next {
-                let when = full(&at.to_utc(), zone, &now);
+                let when = format_full(&at.to_utc(), zone, &now);
                 ui.line(format!("available again {when}"));
             }
-            ui.prose(ui.paint(Style::Dim, windows::origin(seen, zone, &now)));
+            ui.prose(ui.paint(Style::Dim, windows::format_origin(seen, zone, &now)));
         }
     }
     for note in &report.notes {
@@ -71,7 +71,7 @@ pub(super) fn show(context: &Context, report: &StatusReport, profile: Option<&st
     }
     if let Some(problem) = &report.problem {
         ui.warn(format!("no live figures: {problem}"));
-        if let Some(hint) = hint(problem, report, context) {
+        if let Some(hint) = suggest_fix(problem, report, context) {
             ui.note(format!("{} {hint}", ui.paint(Style::Strong, "hint:")));
         }
     }
@@ -94,17 +94,21 @@ fn account_line(ui: &Ui, report: &StatusReport) -> String {
 }
 
 /// Returns the fix for a problem, if there is one.
-fn hint(problem: &StatusProblem, report: &StatusReport, context: &Context) -> Option<String> {
+fn suggest_fix(
+    problem: &StatusProblem,
+    report: &StatusReport,
+    context: &Context,
+) -> Option<String> {
     let saved = || {
         // With another credential store Codex ignores auth.json, so restoring it would not help.
         let is_read = report.store.reads_auth_json();
         let homes = (context.codex_home(), context.manager_home());
-        is_read.then(|| remedies::saved_login(homes.0, homes.1))?
+        is_read.then(|| remedies::saved_login_command(homes.0, homes.1))?
     };
     Some(match problem {
         StatusProblem::SignedOut | StatusProblem::Probe(ProbeFailure::NotSignedIn) => {
             if report.store.reads_auth_json() {
-                sign_in(context)
+                suggest_sign_in(context)
             } else {
                 "sign in: codex login".into()
             }
@@ -114,22 +118,27 @@ fn hint(problem: &StatusProblem, report: &StatusReport, context: &Context) -> Op
             None => "sign in again: codex login".into(),
         },
         StatusProblem::NoFile { path, .. } => {
-            let aside = remedies::put_aside(path);
+            let aside = remedies::rename_aside_command(path);
             let then = saved().unwrap_or_else(|| "codex login".into());
             format!("move it aside: {aside}; then: {then}")
         }
         StatusProblem::Denied { path, .. } => {
-            let word = shell::word(&path.to_string_lossy());
+            let word = shell::quote_if_needed(&path.to_string_lossy());
             format!("make it readable: chmod u+rw {word}")
         }
         StatusProblem::HardLinked(path) => {
-            format!("make it a separate file: {}", remedies::make_its_own(path))
+            format!(
+                "make it a separate file: {}",
+                remedies::unlink_copy_command(path)
+            )
         }
         StatusProblem::Spent(_) => {
             let profiles = context.profiles();
             let who = report.identity.as_ref();
             let profile = who.and_then(|who| profiles.find(who).ok().flatten());
-            let name = profile.map_or("NAME".into(), |profile| shell::word(&profile.name));
+            let name = profile.map_or("NAME".into(), |profile| {
+                shell::quote_if_needed(&profile.name)
+            });
             format!("sign in again: codex-manager profile login {name}")
         }
         StatusProblem::Probe(ProbeFailure::NoProgram(_)) => {

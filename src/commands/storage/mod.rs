@@ -38,9 +38,6 @@ enum StorageCommand {
 impl StorageArgs {
     /// Runs the chosen subcommand; without one, prints the disk usage, and on a terminal runs the
     /// suggestion that the user chooses.
-    ///
-    /// # Errors
-    /// See each subcommand.
     pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
         match self.command {
             None => match report::run(self.table, context)? {

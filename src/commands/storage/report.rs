@@ -140,7 +140,7 @@ fn show_kinds(context: &Context, report: &StorageReport) {
         ]
     });
     ui.line("");
-    Table::of(ui, KIND_COLUMNS, rows).print(ui);
+    Table::with_rows(ui, KIND_COLUMNS, rows).print(ui);
 }
 
 fn show_largest(context: &Context, report: &StorageReport) {
@@ -158,7 +158,7 @@ fn show_largest(context: &Context, report: &StorageReport) {
         ]
     });
     ui.line("");
-    Table::of(ui, LARGEST_COLUMNS, rows).print(ui);
+    Table::with_rows(ui, LARGEST_COLUMNS, rows).print(ui);
 }
 
 /// Prints the commands that free disk space.
@@ -223,7 +223,7 @@ fn show_shares(context: &Context, head: &'static str, shares: &[UsageShare], new
         ]
     };
     ui.line("");
-    Table::of(ui, columns, shown.iter().map(row)).print(ui);
+    Table::with_rows(ui, columns, shown.iter().map(row)).print(ui);
     ui.more(hidden);
 }
 

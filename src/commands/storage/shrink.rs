@@ -120,7 +120,7 @@ impl ScopeArgs {
             to,
             older_than: TimeDelta::zero(),
             min_bytes: 0,
-            projects: context.env.all_absolute(&self.project),
+            projects: context.env.make_all_absolute(&self.project),
             sessions: self.session.clone(),
         }
     }
@@ -149,7 +149,7 @@ impl ScopeArgs {
         show_json(
             command,
             &plan.items,
-            sums(&plan.items),
+            sum_sizes(&plan.items),
             self.dry_run,
             context,
         );
@@ -169,7 +169,7 @@ impl ScopeArgs {
             ui.line(format_args!("no conversations to {}", to.infinitive()));
             return;
         }
-        let (before, after) = sums(items);
+        let (before, after) = sum_sizes(items);
         let done = would_be(self.dry_run);
         let about = verb(self.dry_run, "about ", "");
         ui.prose(format_args!(
@@ -209,7 +209,7 @@ impl Form {
 }
 
 /// Returns the sizes of the converted rollouts before and after.
-fn sums(items: &[ShrinkItem]) -> (u64, u64) {
+fn sum_sizes(items: &[ShrinkItem]) -> (u64, u64) {
     let items = items.iter().filter(|item| item.action.converts());
     items.fold((0, 0), |(before, after), item| {
         (before + item.before_bytes, after + item.after_bytes)
@@ -218,7 +218,7 @@ fn sums(items: &[ShrinkItem]) -> (u64, u64) {
 
 fn show_projects(context: &Context, items: &[ShrinkItem]) {
     let ui = &context.ui;
-    let projects = shrink::by_project(items);
+    let projects = shrink::sum_by_project(items);
     if projects.is_empty() {
         return;
     }
@@ -231,7 +231,7 @@ fn show_projects(context: &Context, items: &[ShrinkItem]) {
             Cell::bytes(sum.after_bytes),
         ]
     });
-    Table::of(ui, COLUMNS, rows).print(ui);
+    Table::with_rows(ui, COLUMNS, rows).print(ui);
     ui.more(projects.len() - shown);
 }
 
@@ -260,7 +260,7 @@ fn check_codex(context: &Context) -> Result<()> {
     })?;
     let version = program.version(&context.env, VERSION_TIMEOUT);
     match version.as_deref() {
-        Some(version) if rollout::reads_zst(version) => Ok(()),
+        Some(version) if rollout::supports_zst(version) => Ok(()),
         version => Err(CommandError::refused(format!(
             "Codex {} does not read compressed conversations",
             version.unwrap_or("of unknown version")

@@ -140,7 +140,7 @@ impl TrashArgs {
         let home = context.codex_home();
         let state = context.state_database();
         let mut selection = select_conversations(home, &filter, context)?;
-        let mut items = already_in_trash(&mut selection, home, context)?;
+        let mut items = take_already_trashed(&mut selection, home, context)?;
         check_selection(&selection)?;
         let mut removed = Vec::new();
         if self.dry_run {
@@ -180,7 +180,7 @@ impl TrashArgs {
         show(context, items);
         let moved = items.iter().filter(|item| item.action == "trash").count();
         if moved == 0 {
-            ui.line("no conversation moved");
+            ui.line("no conversation was moved");
             return;
         }
         let done = would_be(self.dry_run);
@@ -201,7 +201,7 @@ impl TrashArgs {
         let filter = TrashFilter {
             sessions: self.sessions.clone(),
             older_than: self.older_than,
-            projects: context.env.all_absolute(&self.project),
+            projects: context.env.make_all_absolute(&self.project),
             subagents_of: self.subagents_of.clone(),
             no_turns: self.no_turns,
         };
@@ -220,7 +220,7 @@ impl TrashArgs {
 
     fn delete_trash(&self, context: &Context) -> Result<Outcome> {
         let manager_home = context.manager_home();
-        let units = trash::units(manager_home)?;
+        let units = trash::list_units(manager_home)?;
         let size = units.iter().map(Unit::bytes).sum();
         let what = format!(
             "{}, {}",
@@ -254,7 +254,7 @@ impl UndeleteArgs {
     /// all of them. Nothing is changed then.
     pub(super) fn run(self, context: &Context) -> Result<Outcome> {
         let manager_home = context.manager_home();
-        let units = trash::units(manager_home)?;
+        let units = trash::list_units(manager_home)?;
         if self.sessions.is_empty() {
             let items: Vec<_> = units
                 .iter()
@@ -302,8 +302,8 @@ impl UndeleteArgs {
         Ok(Outcome::partial_if(is_partial))
     }
 
-    /// Returns the units that are named, without those that an earlier run brought back, so that a repeated
-    /// command goes on with the rest.
+    /// Returns the named units. Skips conversations that an earlier run restored, so that a command can be repeated
+    /// after a partial failure.
     fn choose<'a>(
         &self,
         units: &'a [Unit],
@@ -314,7 +314,7 @@ impl UndeleteArgs {
         for wanted in &self.sessions {
             match find_unit(units, wanted, home) {
                 Ok(unit) => chosen.push(unit),
-                Err(_) if is_back(units, wanted, home, context)? => {
+                Err(_) if is_already_restored(units, wanted, home, context)? => {
                     let note = format!("the home already has this conversation: {wanted}");
                     context.note(printable(&note));
                 }
@@ -329,7 +329,7 @@ impl UndeleteArgs {
 fn find_unit<'a>(units: &'a [Unit], wanted: &str, home: &Path) -> Result<&'a Unit> {
     let has_title = |unit: &Unit, fits: &dyn Fn(&str) -> bool| fits(&unit.conversation.title);
     let id = |unit: &Unit| unit.conversation.id.clone();
-    let mut found = thread_choice::named(&units.iter(), wanted, id, has_title);
+    let mut found = thread_choice::find_named(&units.iter(), wanted, id, has_title);
     let Some(newest) = found.pop() else {
         return Err(CommandError::failed(format!("not in the trash: {wanted}"))
             .hint("list the trash with: codex-manager storage undelete"));
@@ -356,9 +356,9 @@ fn ambiguous_name(name: &str) -> CommandError {
         .hint("give more of the id")
 }
 
-/// Removes the unknown names of conversations that an earlier run moved, so that a repeated command goes on
-/// with the rest. Returns their items.
-fn already_in_trash(
+/// Removes the names of conversations that are already in the trash from `selection.unknown`, so that a command can
+/// be repeated after a partial failure. Returns their items.
+fn take_already_trashed(
     selection: &mut ShrinkSelection,
     home: &Path,
     context: &Context,
@@ -366,7 +366,7 @@ fn already_in_trash(
     if selection.unknown.is_empty() {
         return Ok(Vec::new());
     }
-    let units = trash::units(context.manager_home())?;
+    let units = trash::list_units(context.manager_home())?;
     let mut items = Vec::new();
     selection.unknown.retain(|wanted| {
         let Ok(unit) = find_unit(&units, wanted, home) else {
@@ -381,7 +381,12 @@ fn already_in_trash(
 }
 
 /// Returns true if the trash has no conversation of this name, and the home has one.
-fn is_back(units: &[Unit], wanted: &str, home: &Path, context: &Context) -> Result<bool> {
+fn is_already_restored(
+    units: &[Unit],
+    wanted: &str,
+    home: &Path,
+    context: &Context,
+) -> Result<bool> {
     let lower = wanted.to_lowercase();
     let is_named =
         |unit: &Unit| unit.conversation.id.starts_with(&lower) || unit.conversation.title == wanted;
@@ -408,10 +413,10 @@ fn select_conversations(
     Ok(selection.map_err(TrashError::from)?)
 }
 
-/// Deletes what is in the trash for longer than `storage.keep_trash`. Returns its items.
+/// Deletes conversations that have been in the trash for longer than `storage.keep_trash`. Returns their items.
 fn remove_expired(trash: &ConversationTrash, context: &Context) -> Result<Vec<TrashItem>> {
     let keep = context.settings.preferences.keep_trash;
-    let expired = match trash.expired(keep, context.now()) {
+    let expired = match trash.list_expired(keep, context.now()) {
         Err(TrashError::Clock(doubt)) => {
             let why = format!("nothing in the trash was deleted because of its age: {doubt}");
             context.warn(printable(&why));
@@ -429,14 +434,14 @@ fn remove_expired(trash: &ConversationTrash, context: &Context) -> Result<Vec<Tr
     trash.remove(&expired)?;
     context.note(format_args!(
         "deleted permanently after {} in the trash: {}, {}",
-        time::duration(keep),
+        time::format_duration(keep),
         pluralize(items.len(), "conversation"),
         bytes(items.iter().map(|item| item.before_bytes).sum())
     ));
     Ok(items)
 }
 
-/// Fails if a name is unknown or ambiguous, or if a fork that stays needs a chosen conversation.
+/// Fails if a name is unknown or ambiguous, or if a fork that is not chosen needs a chosen conversation.
 fn check_selection(selection: &ShrinkSelection) -> Result<()> {
     if let Some(unknown) = selection.unknown.first() {
         return Err(unknown_conversation(unknown));
@@ -469,7 +474,7 @@ fn show(context: &Context, items: &[TrashItem]) {
             Cell::new(Style::Dim, &item.title),
         ]
     });
-    Table::of(ui, COLUMNS, rows).print(ui);
+    Table::with_rows(ui, COLUMNS, rows).print(ui);
     ui.more(items.len() - shown);
     for reason in items.iter().filter_map(|item| item.reason.as_ref()) {
         ui.warn(format_args!("skipped: {reason}"));

@@ -92,7 +92,7 @@ impl VacuumArgs {
     }
 
     fn report(&self, context: &Context, items: &[VacuumItem], originals: Option<&Path>) {
-        let (before_bytes, after_bytes) = sums(items);
+        let (before_bytes, after_bytes) = sum_sizes(items);
         let json = object()
             .with("items", items)
             .with("before_bytes", before_bytes)
@@ -112,7 +112,7 @@ impl VacuumArgs {
             return;
         }
         show_table(context, items);
-        let (before, after) = sums(items);
+        let (before, after) = sum_sizes(items);
         let (done, about) = verb(self.dry_run, ("would be ", "about "), ("", ""));
         ui.prose(format_args!(
             "{} {done}rewritten: {} → {about}{}",
@@ -142,10 +142,10 @@ fn show_table(context: &Context, items: &[VacuumItem]) {
             Cell::bytes(item.after_bytes),
         ]
     });
-    Table::of(&context.ui, COLUMNS, rows).print(&context.ui);
+    Table::with_rows(&context.ui, COLUMNS, rows).print(&context.ui);
 }
 
-fn sums(items: &[VacuumItem]) -> (u64, u64) {
+fn sum_sizes(items: &[VacuumItem]) -> (u64, u64) {
     items.iter().fold((0, 0), |(before, after), item| {
         (before + item.before_bytes, after + item.after_bytes)
     })

@@ -5,7 +5,7 @@ use crate::config::file_access;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::io::{atomic, machine};
-use crate::sync::config::{SyncConfig, machine_name};
+use crate::sync::config::{SyncConfig, sanitize_machine_name};
 use clap::Args;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -48,9 +48,11 @@ impl SyncInitArgs {
                 CommandError::usage(message).hint("replace it with --force; nothing was changed")
             );
         }
-        let text = template(
-            &self.cloud(context)?,
-            &machine_name(&machine::name(&context.env).unwrap_or_else(|| "this-machine".into())),
+        let text = configuration_text(
+            &self.resolve_cloud_folder(context)?,
+            &sanitize_machine_name(
+                &machine::name(&context.env).unwrap_or_else(|| "this-machine".into()),
+            ),
         );
         // Validates before writing, so that no invalid file is created.
         SyncConfig::parse(&path, &text, &config_context(context))?;
@@ -76,7 +78,7 @@ impl SyncInitArgs {
     }
 
     /// Returns the absolute path of the cloud folder, from the flag or from the user's answer.
-    fn cloud(&self, context: &Context) -> Result<PathBuf, CommandError> {
+    fn resolve_cloud_folder(&self, context: &Context) -> Result<PathBuf, CommandError> {
         let question = "folder that the cloud client replicates, such as ~/Dropbox/codex:";
         let answer = || context.ui.ask(question).map(PathBuf::from);
         match self.cloud.clone().or_else(answer) {
@@ -88,7 +90,7 @@ impl SyncInitArgs {
 }
 
 /// Returns the text of a new configuration.
-fn template(cloud: &Path, machine: &str) -> String {
+fn configuration_text(cloud: &Path, machine: &str) -> String {
     let cloud = cloud.to_string_lossy();
     let cloud = toml_edit::Value::from(&*cloud).to_string();
     let text = include_str!("template.toml");

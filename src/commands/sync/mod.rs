@@ -81,10 +81,6 @@ impl SyncArgs {
         })
     }
 
-    /// Runs the given subcommand.
-    ///
-    /// # Errors
-    /// Those of the subcommand.
     pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         let config = self.config.as_deref();
         let path = config_path(context, config);

@@ -121,7 +121,7 @@ pub(super) fn find<'a>(
                 .and_then(ConflictingVersions::title)
                 .is_some_and(fits)
         };
-        found = thread_choice::named(&open.iter(), what, id, has_title);
+        found = thread_choice::find_named(&open.iter(), what, id, has_title);
     }
     match &*found {
         [one] => Ok(one),
@@ -140,7 +140,10 @@ pub(super) fn find<'a>(
     }
 }
 
-pub(super) fn choice(found: &OpenDecision, keep: KeepArg) -> Result<KeepChoice, CommandError> {
+pub(super) fn resolve_choice(
+    found: &OpenDecision,
+    keep: KeepArg,
+) -> Result<KeepChoice, CommandError> {
     if !found.choices().contains(&keep) {
         return Err(CommandError::usage(match found {
             OpenDecision::Conflict(_) => {

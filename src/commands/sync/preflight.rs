@@ -20,7 +20,8 @@ struct ValidateJson<'a> {
 
 pub(super) fn validate(context: &Context, path: &Path) -> Result<Outcome, CommandError> {
     let config = read_config(context, path)?;
-    Scope::of(&config).map_err(|e| CommandError::usage(format!("filters.exclude_globs: {e}")))?;
+    Scope::build(&config)
+        .map_err(|e| CommandError::usage(format!("filters.exclude_globs: {e}")))?;
     let misspelled = misspelled_root_warnings(&config);
     for warning in &misspelled {
         context.ui.warn(warning);

@@ -1,7 +1,7 @@
 //! `sync resolve`: lists and decides conflicts.
 
 use crate::choices::sync_config::{read_config, replica};
-use crate::commands::sync::open_decision::{KeepArg, OpenDecision, choice, find, names_of};
+use crate::commands::sync::open_decision::{KeepArg, OpenDecision, find, names_of, resolve_choice};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::io::IoContext;
@@ -105,9 +105,9 @@ impl ResolveArgs {
         });
         let open: Vec<OpenDecision> = conflicts.chain(copies).collect();
         let apply = |what: &str, found: &OpenDecision, keep| {
-            let choice = choice(found, keep)?;
+            let choice = resolve_choice(found, keep)?;
             if self.dry_run {
-                return Ok(self.say(context, what, keep, DecisionOutcome::default()));
+                return Ok(self.print_result(context, what, keep, DecisionOutcome::default()));
             }
             let _lock = lock_replica(&replica)?;
             shut_down_codex(context, &config, closing)?;
@@ -117,12 +117,14 @@ impl ResolveArgs {
                 replica: &replica,
             };
             let resolved = match found {
-                OpenDecision::Conflict(conflict) => sync.decide(conflict, keep, choice)?,
+                OpenDecision::Conflict(conflict) => {
+                    sync.sync_decided_file(conflict, keep, choice)?
+                }
                 OpenDecision::ConflictCopy(copy, _) => {
-                    sync.settle(&copy.name, choice, DecisionOutcome::default())?
+                    sync.apply_to_conflict_copy(&copy.name, choice, DecisionOutcome::default())?
                 }
             };
-            Ok(self.say(context, what, keep, resolved))
+            Ok(self.print_result(context, what, keep, resolved))
         };
         if let Some(named) = &self.what {
             let found = find(named, &open)?;
@@ -142,7 +144,7 @@ impl ResolveArgs {
         Ok(Outcome::Done)
     }
 
-    fn say(
+    fn print_result(
         &self,
         context: &Context,
         what: &str,
@@ -214,7 +216,7 @@ impl ResolveArgs {
         }
         let mut table = Table::new(ui, COLUMNS);
         for decision in open {
-            table.row([
+            table.add_row([
                 Cell::new(Style::Strong, decision.name()),
                 Cell::new(Style::Dim, names_of(decision.choices())),
                 Cell::plain(decision.reason(context)),
@@ -251,10 +253,9 @@ struct ReplicaContext<'a> {
 }
 
 impl ReplicaContext<'_> {
-    /// Syncs one file as decided. The version of a conversation that was not kept is dropped or becomes a
-    /// conversation of its own at once. Further versions found on the way become conflict copies with a decision
-    /// of their own.
-    fn decide(
+    /// Syncs one file as decided. The version of a conversation that was not kept is dropped, or becomes a new
+    /// conversation. Other versions that the plan finds become conflict copies, each with its own decision.
+    fn sync_decided_file(
         &self,
         conflict: &Conflict,
         keep: KeepArg,
@@ -275,7 +276,7 @@ impl ReplicaContext<'_> {
         };
         let new_copies = new_conflict_copies(&plan);
         let dropped_copy = match not_kept {
-            Some(seen) if !new_copies.is_empty() => copy_of(seen, &new_copies, self.config)?,
+            Some(seen) if !new_copies.is_empty() => find_copy_of(seen, &new_copies, self.config)?,
             _ => None,
         };
         if choice == KeepChoice::Both && dropped_copy.is_none() {
@@ -288,7 +289,7 @@ impl ReplicaContext<'_> {
         let (snapshot, new_id) = (report.snapshot, None);
         let decided = DecisionOutcome { new_id, snapshot };
         if let Some(name) = dropped_copy {
-            return self.settle(&name, choice, decided);
+            return self.apply_to_conflict_copy(&name, choice, decided);
         }
         update_codex_index(self.context, self.config, self.replica)?;
         Ok(decided)
@@ -336,9 +337,9 @@ impl ReplicaContext<'_> {
         }
     }
 
-    /// Applies the choice to the conflict copy `name`, and updates Codex's index. A file that is dropped is in the
-    /// snapshot of `decided`, else in a new one.
-    fn settle(
+    /// Applies the choice to the conflict copy `name`, and updates Codex's index. Backs up a dropped version in a new
+    /// snapshot, unless `decided` already names one.
+    fn apply_to_conflict_copy(
         &self,
         name: &str,
         choice: KeepChoice,
@@ -378,7 +379,7 @@ fn new_conflict_copies(plan: &SyncPlan) -> Vec<(String, Sha256Digest)> {
 }
 
 /// Returns the name of the conflict copy that has the text of a file.
-fn copy_of(
+fn find_copy_of(
     seen: &ObservedFile,
     copies: &[(String, Sha256Digest)],
     config: &SyncConfig,

@@ -80,7 +80,7 @@ impl SyncRestoreArgs {
             return Ok(Outcome::partial_if(!plan.skipped.is_empty()));
         }
         let machine = Some(&*config.machine_id);
-        RunLog::around(context, &config.logging, machine, || {
+        RunLog::run_with_log(context, &config.logging, machine, || {
             self.apply(context, &config, flags)
         })
     }
@@ -111,10 +111,10 @@ impl SyncRestoreArgs {
         let arrivals: Vec<_> = plan
             .files
             .iter()
-            .filter_map(|kept| arrival(&kept.path))
+            .filter_map(|kept| index_update_for(&kept.path))
             .collect();
         if side == Side::Local {
-            PendingIndexUpdates::of(&replica).record(&arrivals)?;
+            PendingIndexUpdates::new(&replica).record(&arrivals)?;
         }
         let safety_snapshot = restore::apply(&plan, config, &replica, context.now())?;
         if side == Side::Local {
@@ -170,7 +170,7 @@ impl SyncRestoreArgs {
     }
 }
 
-fn arrival(path: &str) -> Option<IndexUpdate> {
+fn index_update_for(path: &str) -> Option<IndexUpdate> {
     let key = rollouts::key(path)?;
     Some(IndexUpdate {
         id: rollouts::id(&key)?,

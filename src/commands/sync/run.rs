@@ -74,7 +74,7 @@ impl RunArgs {
             );
         }
         let machine = Some(&*config.machine_id);
-        RunLog::around(context, &config.logging, machine, || {
+        RunLog::run_with_log(context, &config.logging, machine, || {
             self.apply(context, &config, shutdown_args)
         })
     }
@@ -88,7 +88,7 @@ impl RunArgs {
         let replica = replica(context, config);
         let _lock = lock_replica(&replica)?;
         let request = self.plan_flags.request(config, &replica);
-        let (plan, state, had_to_end_codex) = final_plan(context, &request, shutdown_args)?;
+        let (plan, state, had_to_end_codex) = end_codex_and_plan(context, &request, shutdown_args)?;
         for conflict in &plan.conflicts {
             let (path, why) = (&*conflict.path, &*conflict.reason);
             events::warn!(path, why, "conflict");
@@ -125,7 +125,7 @@ impl RunArgs {
         // A running Codex owns its rows, so rules for project folders wait until it has ended.
         if had_to_end_codex || home_users(context, config).is_empty() {
             update_codex_index(context, config, &replica)
-                .map_err(|error| hint_at_snapshot(context, &plan, &report, error))?;
+                .map_err(|error| add_snapshot_hint(context, &plan, &report, error))?;
         }
         show_report(context, config, &plan, &report);
         warn_of_branches(context, config, &plan);
@@ -138,8 +138,8 @@ impl RunArgs {
 }
 
 /// Plans, ends Codex with the user's consent, and plans again if Codex was running. Codex is not ended if there is
-/// nothing to do, or if a conflict stops the run. Returns also true if Codex had to end.
-fn final_plan(
+/// nothing to do, or if a conflict stops the run. The returned bool is true if the run needs Codex to be closed.
+fn end_codex_and_plan(
     context: &Context,
     request: &PlanRequest<'_>,
     shutdown_args: &ShutdownArgs,
@@ -162,8 +162,8 @@ fn final_plan(
     Ok((plan, state, must_shut_down))
 }
 
-/// Names the snapshot in the error of a run that could not update Codex's index.
-fn hint_at_snapshot(
+/// Adds the snapshot to the error of a run that could not update Codex's index.
+fn add_snapshot_hint(
     context: &Context,
     plan: &SyncPlan,
     report: &ApplyReport,
@@ -207,7 +207,7 @@ fn warn_of_branches(context: &Context, config: &SyncConfig, plan: &SyncPlan) {
         context.ui.warn(format_args!(
             "{id}: {why}; both branches are kept, and Codex shows the newest one; read the other one with: codex-manager \
              show {}",
-            shell::word(&path.to_string_lossy())
+            shell::quote_if_needed(&path.to_string_lossy())
         ));
     }
 }

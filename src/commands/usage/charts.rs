@@ -5,7 +5,7 @@ use crate::context::Context;
 use crate::ui::Style;
 use crate::ui::text_width::{columns, without_middle};
 use crate::usage::calendar::{Calendar, WEEKDAYS, YEAR_WEEKS};
-use crate::usage::figures::{format_cost, short_count};
+use crate::usage::figures::{format_cost, format_count};
 use crate::usage::report::{Report, ReportRow, UsageSum};
 use crate::usage::stack::{self, MAX_PARTS, Stack};
 use crate::views::account::printable;
@@ -66,7 +66,7 @@ pub(super) fn print_calendar(days: &Report<RowKey>, is_open: bool, context: &Con
     let mut entries = vec![(Style::Dim, MARKS[0], "none".to_owned())];
     entries.extend(calendar.levels().into_iter().map(|(level, limit)| {
         let meaning = limit.map_or("more".to_owned(), |limit| {
-            format!("to {}", short_count(limit))
+            format!("to {}", format_count(limit))
         });
         (Style::Good, MARKS[level], meaning)
     }));
@@ -132,7 +132,7 @@ fn draw_bar(
     width: usize,
     context: &Context,
 ) -> String {
-    let cells = stack::cells(&stack.parts(&row.models), most, width);
+    let cells = stack::divide_bar(&stack.parts(&row.models), most, width);
     let used: usize = cells.iter().sum();
     let parts = cells.iter().enumerate().filter(|(_, count)| **count > 0);
     let parts = parts.map(|(i, count)| {
@@ -143,7 +143,7 @@ fn draw_bar(
 }
 
 fn figures_of(sum: &UsageSum, with_cost: bool) -> String {
-    let tokens = format!("{:>TOKENS$}", short_count(sum.total_tokens));
+    let tokens = format!("{:>TOKENS$}", format_count(sum.total_tokens));
     if with_cost {
         format!("{tokens}{:>COST$}", format_cost(sum))
     } else {

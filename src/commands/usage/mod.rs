@@ -102,7 +102,7 @@ impl UsageArgs {
         let (store, report) = access.open_updated(Thoroughness::Changes)?;
         warn_skipped(&report.skipped, context);
         if let Some(problem) = access.problem.take() {
-            let problem = CommandError::from(problem).in_one_line();
+            let problem = CommandError::from(problem).to_one_line();
             context.warn(format_args!("the figures may be out of date: {problem}"));
         }
         let outcome = Outcome::partial_if(!report.skipped.is_empty());

@@ -1,6 +1,6 @@
 //! `usage --html`: the report with its charts as one page.
 
-use crate::codex::redaction::redact_found;
+use crate::codex::redaction::redact_and_count;
 use crate::commands::usage::charts::calendar_of;
 use crate::commands::usage::rows::{Grouping, RowKey};
 use crate::context::Context;
@@ -11,7 +11,7 @@ use crate::io::atomic::TempFile;
 use crate::steps::new_file::publish_new;
 use crate::ui::time;
 use crate::usage::calendar::YEAR_WEEKS;
-use crate::usage::figures::{format_cost, short_count};
+use crate::usage::figures::{format_cost, format_count};
 use crate::usage::html_page::UsagePage;
 use crate::usage::prices::Prices;
 use crate::usage::report::Report;
@@ -37,8 +37,8 @@ impl UsagePageSource<'_> {
     /// # Errors
     /// The file exists, or cannot be written.
     pub(super) fn write(self, path: &Path, context: &Context) -> Result<()> {
-        let html = self.page(context).html();
-        let mut temp = TempFile::beside(path)?;
+        let html = self.page(context).render();
+        let mut temp = TempFile::create_beside(path)?;
         temp.file().write_all(html.as_bytes()).at("write", path)?;
         publish_new(temp, path)?;
         let bytes = time::bytes(html.len() as u64);
@@ -62,7 +62,7 @@ impl UsagePageSource<'_> {
             };
             facts.push(("Days", days));
         }
-        facts.push(("Tokens", short_count(totals.sum.total_tokens)));
+        facts.push(("Tokens", format_count(totals.sum.total_tokens)));
         facts.push(("Estimated cost", format_cost(&totals.sum)));
         let rows = self.report.rows.iter();
         let row = rows.map(|row| (self.name_of(&row.key), &row.sum, &*row.models));
@@ -79,9 +79,9 @@ impl UsagePageSource<'_> {
         }
     }
 
-    /// Titles may contain keys, as messages may.
+    /// Returns the redacted name of a row, because titles of conversations may contain keys.
     fn name_of(&self, key: &RowKey) -> String {
-        let (name, _) = redact_found(&key.label());
+        let (name, _) = redact_and_count(&key.label());
         if self.by == Grouping::Sessions {
             format!("{} {name}", short_id(&key.key))
         } else {

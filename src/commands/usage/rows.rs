@@ -1,7 +1,7 @@
 //! The rows of a report: what they are, the usage that they sum, and their names.
 
 use crate::choices::conversation_accounts::{ConversationAccount, ConversationAccounts};
-use crate::choices::listed::{list_threads_as, listed_threads};
+use crate::choices::listed::{list_threads, list_threads_as};
 use crate::choices::selection_args::SelectionArgs;
 use crate::codex::threads::{ListedThread, ThreadFilter};
 use crate::context::Context;
@@ -12,7 +12,7 @@ use crate::conversations::index::usage_query::{
 use crate::conversations::search::conversation_filter::ConversationFilter;
 use crate::error::Result;
 use crate::ui::object;
-use crate::usage::period::{Blocks, Period, start_of};
+use crate::usage::period::{Blocks, Period, start_of_day};
 use crate::usage::prices::Prices;
 use crate::usage::report::{self, Report, ReportRow};
 use crate::views::account::{absolute_time, local_rfc3339, printable};
@@ -67,7 +67,7 @@ pub(super) fn report(
         let key = row_key(row, by, found, &mut blocks, context);
         (key, row)
     });
-    let mut report = report::report(usage, prices);
+    let mut report = report::sum_by_key(usage, prices);
     if !by.is_of_time() {
         report
             .rows
@@ -93,16 +93,16 @@ fn row_key(
         shown: None,
     };
     if let Some(period) = by.period() {
-        let first = period.of(&at, zone);
+        let first = period.first_day(&at, zone);
         return RowKey {
-            start: start_of(first, zone).timestamp_millis(),
+            start: start_of_day(first, zone).timestamp_millis(),
             key: period.name(first),
             shown: None,
         };
     }
     match by {
         Grouping::Blocks => {
-            let start = blocks.of(at);
+            let start = blocks.find_start(at);
             RowKey {
                 start: start.timestamp_millis(),
                 key: local_rfc3339(&start, context),
@@ -214,16 +214,16 @@ pub(super) fn read_selected(
         (true, true) => UsageDetail::Both,
         (false, _) => UsageDetail::Conversations,
     };
-    let mut rows = usage_query::sums(store, slots, detail)?;
+    let mut rows = usage_query::read_sums(store, slots, detail)?;
     if detail == UsageDetail::Slots {
         return Ok(SelectedUsage {
             rows,
             ..SelectedUsage::default()
         });
     }
-    let mut conversations = usage_query::conversations(store)?;
+    let mut conversations = usage_query::read_conversations(store)?;
     if is_filtered {
-        let filter = ConversationFilter::new(filter, |filter| listed_threads(filter, context))?;
+        let filter = ConversationFilter::new(filter, |filter| list_threads(filter, context))?;
         conversations.retain(|_, conversation| filter.accepts_usage(conversation));
         rows.retain(|row| conversations.contains_key(&row.conversation));
     }
@@ -237,10 +237,10 @@ pub(super) fn read_selected(
     })
 }
 
-/// Returns the accounts of all listed conversations, by the ids of these in lower case.
+/// Returns the account of each listed conversation, by the conversation's id in lower case.
 fn read_accounts(context: &Context) -> Result<HashMap<String, ConversationAccount>> {
     let known = ConversationAccounts::read_all(context)?;
-    let account = |thread: ListedThread| (thread.id.to_lowercase(), known.of(&thread));
+    let account = |thread: ListedThread| (thread.id.to_lowercase(), known.find(&thread));
     let accounts = list_threads_as(&ThreadFilter::default(), context, account)?;
     Ok(accounts.into_iter().collect())
 }

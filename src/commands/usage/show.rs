@@ -5,7 +5,7 @@ use crate::context::Context;
 use crate::io::ansi;
 use crate::ui::table::escape_formula;
 use crate::ui::{Cell, Column, Style, Table};
-use crate::usage::figures::{format_cost, short_count};
+use crate::usage::figures::{format_cost, format_count};
 use crate::usage::prices::Prices;
 use crate::usage::report::{Report, ReportRow};
 use crate::views::account::{printable, short_id};
@@ -21,7 +21,7 @@ pub(super) fn print(report: &Report<RowKey>, by: Grouping, prices: &Prices, cont
     let totals = report.rows.iter().map(|row| row.sum.total_tokens);
     let most = totals.max().unwrap_or(0);
     for row in &report.rows {
-        table.row(cells(row, has_titles, most, ui.wants_tsv()));
+        table.add_row(cells(row, has_titles, most, ui.wants_tsv()));
     }
     table.print(ui);
     if !ui.wants_tsv() {
@@ -69,10 +69,10 @@ pub(super) fn print_totals(report: &Report<RowKey>, prices: &Prices, context: &C
     };
     ui.report(format_args!(
         "total: {} tokens, {} input ({} cached), {} output{estimate}",
-        short_count(totals.total_tokens),
-        short_count(totals.input_tokens),
-        short_count(totals.cached_input_tokens),
-        short_count(totals.output_tokens),
+        format_count(totals.total_tokens),
+        format_count(totals.input_tokens),
+        format_count(totals.cached_input_tokens),
+        format_count(totals.output_tokens),
     ));
     let names = report.unknown_models.iter().map(|name| printable(name));
     let names: Vec<_> = names.collect();
@@ -89,7 +89,7 @@ fn cells(row: &ReportRow<RowKey>, has_titles: bool, most: u64, is_exact: bool) -
     let sum = &row.sum;
     let key = &row.key;
     let number = |number: u64| {
-        let cell = Cell::plain(short_count(number));
+        let cell = Cell::plain(format_count(number));
         if is_exact { cell.value(number) } else { cell }
     };
     let name = match (&key.shown, has_titles) {
@@ -143,9 +143,9 @@ pub(super) fn print_csv(report: &Report<RowKey>, by: Grouping, context: &Context
                 sum.reasoning_output_tokens,
                 sum.total_tokens,
             ];
-            text.push_str(&quoted(&row.key.key));
+            text.push_str(&quote_field(&row.key.key));
             text.push(',');
-            text.push_str(&quoted(&model.model));
+            text.push_str(&quote_field(&model.model));
             for number in numbers {
                 text.push(',');
                 text.push_str(&number.to_string());
@@ -162,7 +162,7 @@ pub(super) fn print_csv(report: &Report<RowKey>, by: Grouping, context: &Context
 }
 
 /// Quotes a field if it needs it. A field that a spreadsheet would compute becomes text.
-fn quoted(field: &str) -> String {
+fn quote_field(field: &str) -> String {
     let field = escape_formula(field);
     let field = ansi::printable(&field);
     if field.contains([',', '"', '\n', '\r']) {
@@ -185,11 +185,11 @@ mod tests {
 
     #[test]
     fn fields_are_quoted_and_never_computed() {
-        assert_eq!(quoted("/code/site"), "/code/site");
-        assert_eq!(quoted("a,\"b\""), "\"a,\"\"b\"\"\"");
+        assert_eq!(quote_field("/code/site"), "/code/site");
+        assert_eq!(quote_field("a,\"b\""), "\"a,\"\"b\"\"\"");
         for field in ["=1+1", "+A1", "-cmd", "@SUM(A1)"] {
-            assert_eq!(quoted(field), format!("'{field}"));
+            assert_eq!(quote_field(field), format!("'{field}"));
         }
-        assert_eq!(quoted("\t=1"), "'\t=1");
+        assert_eq!(quote_field("\t=1"), "'\t=1");
     }
 }

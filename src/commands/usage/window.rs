@@ -2,7 +2,7 @@
 
 use crate::choices::account_choice::find_account_or_live;
 use crate::choices::listed::list_threads_as;
-use crate::choices::selection_args::{PeriodEnd, account_filter, parse_unix_millis};
+use crate::choices::selection_args::{PeriodEnd, parse_unix_millis, read_account_filter};
 use crate::codex::identity::Identity;
 use crate::codex::threads::ThreadFilter;
 use crate::codex::window::{WEEKLY_MINUTES, Window};
@@ -14,7 +14,7 @@ use crate::inventory::observations;
 use crate::quota::account::Account;
 use crate::quota::window::{Observation, SAME_WINDOW};
 use crate::ui::{Cell, Column, Style, Table, object};
-use crate::usage::figures::short_count;
+use crate::usage::figures::format_count;
 use crate::usage::prices::Prices;
 use crate::usage::window::{self, UsedPercent, WeighedRequest, WindowParts};
 use crate::views::account::{full_time, label, local_rfc3339, printable, short_id};
@@ -68,9 +68,9 @@ pub(super) fn run(
     let account = find_account_or_live(account, "codex-manager usage --window ACCOUNT", context)?;
     let conversations = conversations_of(store, &account.entry.identity, context)?;
     let used = WindowUse::read(store, &account, &conversations, at, prices, context)?;
-    let rows = part_rows(&used, &conversations);
+    let rows = sum_parts(&used, &conversations);
     let is_open = context.now() < used.span.end;
-    let exhausted_at = window::exhausted_at(&used.span, used.last).filter(|_| is_open);
+    let exhausted_at = window::forecast_exhaustion(&used.span, used.last).filter(|_| is_open);
     let span = object()
         .with("start_at", local_rfc3339(&used.span.start, context))
         .with("resets_at", local_rfc3339(&used.span.end, context));
@@ -88,7 +88,7 @@ pub(super) fn run(
 }
 
 /// Sums the parts by conversation, project, model and subagent, the largest of each kind first.
-fn part_rows(used: &WindowUse, conversations: &AccountConversations) -> Vec<PartView> {
+fn sum_parts(used: &WindowUse, conversations: &AccountConversations) -> Vec<PartView> {
     let mut sums: BTreeMap<(u8, String), PartView> = BTreeMap::new();
     for (request, percent) in used.requests.iter().zip(&used.parts.of_requests) {
         let Some((conversation, is_subagent)) = conversations.get(&request.conversation) else {
@@ -174,14 +174,14 @@ fn table_of(used: &WindowUse, rows: &[PartView], context: &Context) -> Table {
             Some(title) => format!("{} {}", short_id(&row.key), printable(title)),
             None => row.key.clone(),
         };
-        table.row([
+        table.add_row([
             percent(row.percent_of_window),
             Cell::plain(row.kind),
             Cell::plain(name).value(&row.key),
-            Cell::plain(short_count(row.tokens)).value(row.tokens),
+            Cell::plain(format_count(row.tokens)).value(row.tokens),
         ]);
     }
-    table.row([
+    table.add_row([
         percent(used.parts.unattributed),
         Cell::new(Style::Dim, "elsewhere"),
         Cell::new(Style::Dim, "other machines, the web"),
@@ -219,19 +219,19 @@ impl WindowUse {
     ) -> Result<Self> {
         let around = at.map_or(context.now(), |at| at + WEEK);
         let period = around - WEEK * 2..around.min(context.now());
-        let mut quotas = usage_query::quotas(store, &period, WEEKLY_MINUTES)?;
+        let mut quotas = usage_query::read_quotas(store, &period, WEEKLY_MINUTES)?;
         quotas.retain(|quota| conversations.contains_key(&quota.conversation));
         quotas.extend(read_probes(account, &period, context)?);
         quotas.sort_by_key(|quota| quota.at);
         let end = match at {
-            Some(at) => end_at(&quotas, at),
+            Some(at) => window_end_at(&quotas, at),
             None => quotas.iter().rev().find_map(end_of),
         };
-        let end = end.ok_or_else(|| unknown_window(account, at, context))?;
+        let end = end.ok_or_else(|| unknown_window_error(account, at, context))?;
         // The server moves a reset by seconds from answer to answer.
         quotas.retain(|quota| end_of(quota).is_some_and(|at| (at - end).abs() <= SAME_WINDOW));
         let span = end - WEEK..end;
-        let mut requests = usage_query::requests(store, &span)?;
+        let mut requests = usage_query::read_requests(store, &span)?;
         requests.retain(|request| conversations.contains_key(&request.conversation));
         let observations = quotas.iter().map(|quota| UsedPercent {
             at: quota.at,
@@ -285,14 +285,18 @@ fn end_of(quota: &UsageQuota) -> Option<DateTime<Utc>> {
 }
 
 /// Returns the end of the window at a time: by the last observation until then, else by the first one after it.
-fn end_at(quotas: &[UsageQuota], at: DateTime<Utc>) -> Option<DateTime<Utc>> {
+fn window_end_at(quotas: &[UsageQuota], at: DateTime<Utc>) -> Option<DateTime<Utc>> {
     let end = |quota: &UsageQuota| end_of(quota).filter(|end| at < *end && *end - WEEK <= at);
     let later = quotas.partition_point(|quota| quota.at <= at);
     let before = quotas[..later].iter().rev().find_map(end);
     before.or_else(|| quotas[later..].iter().find_map(end))
 }
 
-fn unknown_window(account: &Account, at: Option<DateTime<Utc>>, context: &Context) -> CommandError {
+fn unknown_window_error(
+    account: &Account,
+    at: Option<DateTime<Utc>>,
+    context: &Context,
+) -> CommandError {
     let name = printable(account.entry.identity.email.as_str());
     let Some(at) = at else {
         return CommandError::failed(format!("nothing is known of the weekly window of {name}"))
@@ -315,14 +319,14 @@ pub(super) fn conversations_of(
     context: &Context,
 ) -> Result<AccountConversations> {
     let filter = ThreadFilter {
-        account: Some(account_filter(identity.clone(), context)?),
+        account: Some(read_account_filter(identity.clone(), context)?),
         ..ThreadFilter::default()
     };
     let listed = list_threads_as(&filter, context, |thread| {
         (thread.id.to_lowercase(), thread.parent_id.is_some())
     })?;
     let of_account: HashMap<_, _> = listed.into_iter().collect();
-    let known = usage_query::conversations(store)?.into_iter();
+    let known = usage_query::read_conversations(store)?.into_iter();
     let known = known.filter_map(|(number, found)| {
         let is_subagent = *of_account.get(&found.session)?;
         Some((number, (found, is_subagent)))
@@ -332,7 +336,8 @@ pub(super) fn conversations_of(
 
 /// Weighs requests by their cost, or by their tokens if the price of a model is not known.
 fn weigh(requests: &[UsageRequest], prices: &Prices) -> Vec<WeighedRequest> {
-    let cost = |request: &UsageRequest| Some(prices.price_of(&request.model)?.cost(request.tokens));
+    let cost =
+        |request: &UsageRequest| Some(prices.find_price(&request.model)?.cost(request.tokens));
     let costs: Option<Vec<f64>> = requests.iter().map(cost).collect();
     #[allow(clippy::cast_precision_loss, reason = "a weight")]
     let weights = costs.unwrap_or_else(|| {
@@ -376,7 +381,8 @@ mod tests {
     fn a_time_is_in_the_window_that_was_observed_last() {
         // The server ended the first window early.
         let quotas = [quota(12, 17), quota(13, 17), quota(15, 22), quota(25, 29)];
-        let end = |at| end_at(&quotas, day(at)).map(|end| (end - DateTime::UNIX_EPOCH).num_days());
+        let end =
+            |at| window_end_at(&quotas, day(at)).map(|end| (end - DateTime::UNIX_EPOCH).num_days());
         assert_eq!(end(10), Some(17));
         assert_eq!(end(14), Some(17));
         assert_eq!(end(16), Some(22));

@@ -40,7 +40,7 @@ pub(super) struct VaultBackupArgs {
 impl VaultBackupArgs {
     pub(super) fn run(self, context: &Context, connection: &ConnectionArgs) -> Result<Outcome> {
         self.capture.check_label()?;
-        let plan = BackupPlan::make(context, &self.capture, &QuotaArgs::default(), false)?;
+        let plan = BackupPlan::create(context, &self.capture, &QuotaArgs::default(), false)?;
         if self.dry_run {
             return show_plan(context, &plan);
         }

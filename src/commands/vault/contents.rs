@@ -60,7 +60,7 @@ impl LsArgs {
             }
         })?;
         if let (Some(path), true) = (&self.path, files.is_empty()) {
-            return Err(snapshot.no_path(path.display()).into());
+            return Err(snapshot.no_path_error(path.display()).into());
         }
         show(context, &snapshot, &files);
         Ok(Outcome::Done)
@@ -78,7 +78,7 @@ fn show(context: &Context, snapshot: &Snapshot, files: &[SnapshotNode]) {
                 Cell::plain(file.path.trim_start_matches('/')),
             ]
         });
-        Table::of(ui, COLUMNS, rows).print(ui);
+        Table::with_rows(ui, COLUMNS, rows).print(ui);
     }
     let row = |file: &SnapshotNode| {
         object()
@@ -133,7 +133,7 @@ impl CatArgs {
             }
         })?;
         let Some(node) = found else {
-            return Err(snapshot.no_path(shown).into());
+            return Err(snapshot.no_path_error(shown).into());
         };
         let ui = &context.ui;
         if ui.wants_json() && node.size > MAX_JSON_BYTES {

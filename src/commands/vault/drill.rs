@@ -76,7 +76,7 @@ fn run_drill(
         timeout,
     };
     let bar = context.ui.bar("restoring", 0);
-    let result = vault_drill::drill(&restic, &snapshot, &options, &bar);
+    let result = vault_drill::run_drill(&restic, &snapshot, &options, &bar);
     drop(bar);
     let report = match result {
         Ok(report) => report,

@@ -4,7 +4,7 @@ use crate::choices::retention_args::RetentionArgs;
 use crate::choices::vault_connection::ConnectionArgs;
 use crate::context::Context;
 use crate::copies::losses::acceptance::LossAcceptance;
-use crate::copies::losses::last_copy;
+use crate::copies::losses::describe_last_copy;
 use crate::copies::losses::live::LiveThreads;
 use crate::copies::losses::place::CopyPlaceKind;
 use crate::copies::losses::search::{Loss, LossSearch};
@@ -38,8 +38,8 @@ pub(super) struct ForgetArgs {
     dry_run: bool,
 }
 
-/// Keeps the last snapshot that has messages which a conversation lacks: of the Codex home, or of another home when
-/// `history losses --vault` ran there.
+/// Keeps the last snapshot that has the lost messages of a conversation. For conversations of other homes, uses the
+/// losses that `history losses --vault` recorded.
 fn keep_last_copies(
     plan: &mut RetentionPlan,
     restic: &Restic,
@@ -49,7 +49,7 @@ fn keep_last_copies(
     let home = context.settings.codex_home.display().to_string();
     let record = losses::read(&context.settings.manager_home)?;
     for loss in record.losses.iter().filter(|loss| loss.home != home) {
-        let reason = last_copy(&loss.session_id);
+        let reason = describe_last_copy(&loss.session_id);
         for names in &loss.snapshots {
             plan.keep_one_of(names, &reason);
         }
@@ -59,17 +59,17 @@ fn keep_last_copies(
         dropped.any(|decision| decision.candidate.archive == snapshot.id)
     };
     let dropped: Vec<_> = snapshots.iter().filter(is_dropped).cloned().collect();
-    let (_, losses) = compare(restic, dropped, context)?;
+    let (_, losses) = find_losses(restic, dropped, context)?;
     if losses.is_empty() {
         return Ok(());
     }
     // A snapshot that is kept anyway may have the messages too.
-    let (search, losses) = compare(restic, snapshots.to_vec(), context)?;
+    let (search, losses) = find_losses(restic, snapshots.to_vec(), context)?;
     for loss in losses {
         let is_snapshot = |kind: &CopyPlaceKind| *kind == CopyPlaceKind::Snapshot;
         for places in loss.needed_places(&search.places, is_snapshot) {
             let names: Vec<_> = places.into_iter().map(|place| place.name).collect();
-            plan.keep_one_of(&names, &last_copy(&loss.id));
+            plan.keep_one_of(&names, &describe_last_copy(&loss.id));
         }
     }
     Ok(())
@@ -79,7 +79,7 @@ fn keep_last_copies(
 ///
 /// # Errors
 /// A conversation or a snapshot cannot be read, or the user interrupts.
-fn compare(
+fn find_losses(
     restic: &Restic,
     snapshots: Vec<Snapshot>,
     context: &Context,
@@ -99,7 +99,10 @@ impl ForgetArgs {
         let rules = self.rules.rules(context, "vault forget")?;
         let restic = connection.open(context)?;
         let snapshots = snapshot::list(&restic)?;
-        let candidates: Vec<_> = snapshots.iter().filter_map(Snapshot::candidate).collect();
+        let candidates: Vec<_> = snapshots
+            .iter()
+            .filter_map(Snapshot::retention_candidate)
+            .collect();
         let mut plan = retention::plan(&candidates, &rules, &context.now(), context.settings.zone);
         keep_last_copies(&mut plan, &restic, &snapshots, context)?;
         let ui = &context.ui;

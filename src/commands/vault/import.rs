@@ -91,7 +91,7 @@ fn report(
         }
         Err(e) if !matches!(e, VaultError::Archive(_)) => Err(e.into()),
         Err(e) => {
-            let problem = CommandError::from(e).in_one_line();
+            let problem = CommandError::from(e).to_one_line();
             ui.warn(format_args!("not imported: {shown} ({problem})"));
             Ok(("failed", None, Some(problem)))
         }

@@ -141,7 +141,7 @@ fn warn_of_readable_file(context: &Context, password: &Password) {
         context.warn(format_args!(
             "other users can access the password file ({mode:o}): {shown}"
         ));
-        let quoted = shell::word(&path.to_string_lossy());
+        let quoted = shell::quote_if_needed(&path.to_string_lossy());
         context.note(format_args!("restrict it: chmod 600 {quoted}"));
     }
 }

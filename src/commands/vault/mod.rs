@@ -58,10 +58,6 @@ impl VaultArgs {
         )
     }
 
-    /// Runs the command.
-    ///
-    /// # Errors
-    /// Those of the subcommand.
     pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
         let connection = &self.connection;
         match self.command {

@@ -60,7 +60,7 @@ impl VaultRestoreArgs {
         warn_of_other_program(context, &source);
         let id = source.snapshot.short_id().to_owned();
         let manifest = source.contents.manifest.clone();
-        let listed = ArchiveReader::of_manifest(Path::new(&id), manifest);
+        let listed = ArchiveReader::from_manifest(Path::new(&id), manifest);
         context.note(describe(context, &listed, "snapshot"));
         if self.options.dry_run {
             // A plan needs no content, so nothing is downloaded and nothing written.
@@ -90,7 +90,7 @@ impl VaultRestoreArgs {
 /// Prints why the login is not restored, and how to sign in.
 fn explain_skipped_login(context: &Context, source: &SnapshotSource, selection: &Selection) {
     let login = Path::new(AUTH_JSON);
-    if !selection.wants(login) || !source.contents.has(login) {
+    if !selection.wants(login) || !source.contents.has_path(login) {
         return;
     }
     let snapshot = &source.snapshot;

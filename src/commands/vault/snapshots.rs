@@ -46,7 +46,10 @@ impl SnapshotsArgs {
             snapshots.retain(|snapshot| snapshot.host == *host);
         }
         show(context, &snapshots);
-        let rows: Vec<_> = snapshots.iter().map(|s| row(context, s)).collect();
+        let rows: Vec<_> = snapshots
+            .iter()
+            .map(|s| snapshot_json(context, s))
+            .collect();
         let json = object()
             .with("repository", restic.location())
             .with("snapshots", rows);
@@ -56,7 +59,7 @@ impl SnapshotsArgs {
 }
 
 /// Returns a snapshot in JSON. The keys are an interface.
-fn row<'a>(context: &Context, snapshot: &'a Snapshot) -> impl Serialize + use<'a> {
+fn snapshot_json<'a>(context: &Context, snapshot: &'a Snapshot) -> impl Serialize + use<'a> {
     let tags = snapshot.tags.as_ref();
     let metadata = tags.map(|tags| &tags.metadata);
     object()
@@ -103,6 +106,6 @@ fn show(context: &Context, snapshots: &[Snapshot]) {
             metadata.map_or(Cell::plain(""), |made| Cell::bytes(made.bytes)),
         ]
     });
-    Table::of(ui, COLUMNS, rows).print(ui);
+    Table::with_rows(ui, COLUMNS, rows).print(ui);
     ui.note("restore one: codex-manager vault restore ID");
 }

@@ -4,7 +4,7 @@
 //! worst that can happen. The libraries for it are large (syntect takes 40 MB and 0.3 s for the first block) or
 //! compile a parser in C for each language.
 
-use super::escape::{escaped, push_escaped, push_span};
+use super::escape::{escape_html, push_escape_html, push_span};
 use std::fmt::Write as _;
 
 struct Language {
@@ -152,15 +152,15 @@ pub(super) fn push_code_block(page: &mut String, code: &str, language: &str) {
     let language = language.to_ascii_lowercase();
     page.push_str("<pre><code");
     if !language.is_empty() && language != "text" {
-        let _ = write!(page, " data-language=\"{}\"", escaped(&language));
+        let _ = write!(page, " data-language=\"{}\"", escape_html(&language));
     }
     page.push('>');
-    page.push_str(&code_html(code, &language));
+    page.push_str(&highlight_code(code, &language));
     page.push_str("</code></pre>\n");
 }
 
 /// Returns code of a language as HTML; as plain text if the language is unknown.
-pub(super) fn code_html(code: &str, language: &str) -> String {
+pub(super) fn highlight_code(code: &str, language: &str) -> String {
     let mut html = String::with_capacity(code.len() * 2);
     let is_named = |known: &&Language| known.names.split(' ').any(|name| name == language);
     if matches!(language, "diff" | "patch") {
@@ -172,7 +172,7 @@ pub(super) fn code_html(code: &str, language: &str) -> String {
     {
         CodeScanner { language, code }.push_to(&mut html);
     } else {
-        push_escaped(&mut html, code);
+        push_escape_html(&mut html, code);
     }
     html
 }
@@ -188,7 +188,7 @@ fn push_diff(html: &mut String, diff: &str) {
             _ => "",
         };
         if class.is_empty() {
-            push_escaped(html, line);
+            push_escape_html(html, line);
         } else {
             push_span(html, class, line);
         }
@@ -208,7 +208,7 @@ impl CodeScanner<'_> {
             let (len, class) = self.scan_token(first, before);
             let (token, rest) = self.code.split_at(len);
             if class.is_empty() {
-                push_escaped(html, token);
+                push_escape_html(html, token);
             } else {
                 push_span(html, class, token);
             }
@@ -344,7 +344,7 @@ mod tests {
     use super::*;
 
     fn marked(code: &str, language: &str) -> String {
-        let html = code_html(code, language);
+        let html = highlight_code(code, language);
         html.replace("<span class=\"", "[")
             .replace("\">", ":")
             .replace("</span>", "]")
@@ -395,7 +395,7 @@ mod tests {
     }
 
     #[test]
-    fn marked_code_is_the_code() {
+    fn highlighting_leaves_the_text_of_the_code_unchanged() {
         let texts = [
             "'", "'\\", "'ü", "'ü'", "\"ü\\", "/*", "`", "\"\"\"", "$", "$ü", "#", "ü'''", "--[[",
             "<!--",
@@ -406,12 +406,12 @@ mod tests {
                 .flat_map(|language| language.names.split(' '))
             {
                 for code in [text.to_owned(), format!("x{text}\n{text}y")] {
-                    let html = code_html(&code, name);
+                    let html = highlight_code(&code, name);
                     let mut plain = String::new();
                     for part in html.split('<') {
                         plain.push_str(part.split_once('>').map_or(part, |(_, text)| text));
                     }
-                    assert_eq!(plain, escaped(&code), "{name}");
+                    assert_eq!(plain, escape_html(&code), "{name}");
                 }
             }
         }

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 /// Appends text to HTML. Control characters, which HTML forbids, become replacement characters.
-pub(crate) fn push_escaped(page: &mut String, text: &str) {
+pub(crate) fn push_escape_html(page: &mut String, text: &str) {
     page.reserve(text.len());
     for c in text.chars() {
         match c {
@@ -20,15 +20,15 @@ pub(crate) fn push_escaped(page: &mut String, text: &str) {
     }
 }
 
-pub(crate) fn escaped(text: &str) -> String {
+pub(crate) fn escape_html(text: &str) -> String {
     let mut html = String::new();
-    push_escaped(&mut html, text);
+    push_escape_html(&mut html, text);
     html
 }
 
 pub(super) fn push_span(page: &mut String, class: &str, text: &str) {
     let _ = write!(page, "<span class=\"{class}\">");
-    push_escaped(page, text);
+    push_escape_html(page, text);
     page.push_str("</span>");
 }
 
@@ -39,7 +39,7 @@ mod tests {
     #[test]
     fn text_is_never_markup() {
         assert_eq!(
-            escaped("</script><b a='\"'>&\u{1b}\u{0}\r\n\t"),
+            escape_html("</script><b a='\"'>&\u{1b}\u{0}\r\n\t"),
             "&lt;/script&gt;&lt;b a=&#39;&quot;&#39;&gt;&amp;\u{fffd}\u{fffd}\n\t"
         );
     }

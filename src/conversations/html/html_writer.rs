@@ -1,12 +1,12 @@
 //! Writes a page entry by entry, so that a conversation of any length fits into memory.
 
-use super::code::{code_html, push_code_block};
-use super::escape::{escaped, push_escaped};
-use super::image::image_html;
-use super::message::{markdown_html, typed_html};
-use super::page::page_end;
-use crate::conversations::index::tokens::beginning;
-use crate::conversations::markdown::one_line;
+use super::code::{highlight_code, push_code_block};
+use super::escape::{escape_html, push_escape_html};
+use super::image::format_image;
+use super::message::{render_markdown, render_typed_text};
+use super::page::format_page_end;
+use crate::conversations::index::tokens::truncate_bytes;
+use crate::conversations::markdown::shorten_to_line;
 use crate::conversations::part_mark::PartMark;
 use crate::conversations::transcript::{EntryKind, TranscriptEntry};
 use chrono::{DateTime, Utc};
@@ -21,7 +21,7 @@ pub(crate) struct HtmlWriter<F> {
     is_base: bool,
     /// The call that waits for its output.
     call: Option<TranscriptEntry>,
-    /// The number of calls whose output has not come.
+    /// The number of calls that have no output so far.
     open_calls: usize,
     with_images: bool,
     format_time: F,
@@ -40,25 +40,27 @@ impl<F: Fn(&DateTime<Utc>) -> String> HtmlWriter<F> {
         }
     }
 
-    /// Returns the mark before the next part of a fork. Only turns of the conversation itself have anchors.
-    pub(crate) fn mark(&mut self, mark: &PartMark) -> String {
+    /// Begins a part of a fork and returns its heading. Only turns of the conversation itself have anchors.
+    pub(crate) fn begin_part(&mut self, mark: &PartMark) -> String {
         let mut page = String::new();
         self.close_calls(&mut page);
         self.turn = None;
         self.is_base = matches!(mark, PartMark::Base(_));
-        let text = mark.text(|id| format!("<code>{}</code>", escaped(id)));
+        let text = mark.text(|id| format!("<code>{}</code>", escape_html(id)));
         let _ = writeln!(page, "<p class=\"part\">{text}</p>");
         page
     }
 
     /// Returns the HTML of the next entry. A call is returned with its output.
-    pub(crate) fn entry(&mut self, entry: TranscriptEntry) -> String {
+    pub(crate) fn format_entry(&mut self, entry: TranscriptEntry) -> String {
         let mut page = String::new();
         if self.turn != Some(entry.turn) {
             self.close_calls(&mut page);
             self.turn = Some(entry.turn);
             let at = entry.at.as_ref().map(&self.format_time);
-            let at = at.map_or(String::new(), |at| format!("<time>{}</time>", escaped(&at)));
+            let at = at.map_or(String::new(), |at| {
+                format!("<time>{}</time>", escape_html(&at))
+            });
             let turn = entry.turn;
             let _ = if self.is_base {
                 writeln!(page, "<h2>Turn {turn}{at}</h2>")
@@ -92,21 +94,25 @@ impl<F: Fn(&DateTime<Utc>) -> String> HtmlWriter<F> {
             }
             EntryKind::Image => {
                 self.flush_call(&mut page);
-                page.push_str(&image_html(text, self.with_images));
+                page.push_str(&format_image(text, self.with_images));
                 return page;
             }
             _ => self.close_calls(&mut page),
         }
         let _ = match entry.kind {
-            EntryKind::User => writeln!(page, "<div class=\"user\">\n{}</div>", typed_html(text)),
+            EntryKind::User => writeln!(
+                page,
+                "<div class=\"user\">\n{}</div>",
+                render_typed_text(text)
+            ),
             EntryKind::Reasoning => {
-                let text = markdown_html(text);
+                let text = render_markdown(text);
                 writeln!(page, "<div class=\"reasoning\">\n{text}</div>")
             }
             EntryKind::Files => {
                 let files = text
                     .lines()
-                    .map(|file| format!("<code>{}</code>", escaped(file)));
+                    .map(|file| format!("<code>{}</code>", escape_html(file)));
                 let files = files.collect::<Vec<_>>().join(", ");
                 writeln!(page, "<p class=\"note\">changed {files}</p>")
             }
@@ -114,17 +120,17 @@ impl<F: Fn(&DateTime<Utc>) -> String> HtmlWriter<F> {
             _ => writeln!(
                 page,
                 "<div class=\"assistant\">\n{}</div>",
-                markdown_html(text)
+                render_markdown(text)
             ),
         };
         page
     }
 
-    pub(crate) fn end(&mut self, redacted: usize) -> String {
+    pub(crate) fn finish_page(&mut self, redacted: usize) -> String {
         let mut page = String::new();
         self.close_calls(&mut page);
         let redacted = (redacted > 0).then(|| format!("{redacted} redacted"));
-        page.push_str(&page_end(&redacted.unwrap_or_default()));
+        page.push_str(&format_page_end(&redacted.unwrap_or_default()));
         page
     }
 
@@ -145,11 +151,11 @@ fn format_compaction(summary: &str) -> String {
     if summary.is_empty() {
         return format!("<p class=\"compaction\">{text}</p>");
     }
-    let summary = markdown_html(summary);
+    let summary = render_markdown(summary);
     format!("<details class=\"compaction\"><summary>{text}</summary>\n{summary}</details>")
 }
 
-fn call_language(tool: &str, text: &str) -> &'static str {
+fn detect_language(tool: &str, text: &str) -> &'static str {
     if text.starts_with('{') || text.starts_with('[') {
         "json"
     } else if text.starts_with("*** Begin Patch") {
@@ -164,8 +170,8 @@ fn call_language(tool: &str, text: &str) -> &'static str {
     }
 }
 
-/// Returns the line of a folded call: a patch is named by its files.
-fn call_line(text: &str) -> String {
+/// Returns the summary line of a collapsed call: for a patch, the names of its files.
+fn summarize_call(text: &str) -> String {
     let marks = ["*** Update File: ", "*** Add File: ", "*** Delete File: "];
     let file = |line: &str| {
         marks
@@ -178,22 +184,22 @@ fn call_line(text: &str) -> String {
         Vec::new()
     };
     if files.is_empty() {
-        one_line(text)
+        shorten_to_line(text)
     } else {
-        one_line(&files.join(", "))
+        shorten_to_line(&files.join(", "))
     }
 }
 
 fn push_call(page: &mut String, call: &TranscriptEntry, output: Option<&str>) {
     let text = call.text.trim();
     let tool = call.tool.as_deref().unwrap_or("tool");
-    let language = call_language(tool, text);
-    let line = call_line(text);
+    let language = detect_language(tool, text);
+    let line = summarize_call(text);
     page.push_str("<details class=\"tool\"><summary><b>");
-    push_escaped(page, tool);
+    push_escape_html(page, tool);
     page.push_str("</b> <code>");
     let shown = if language == "sh" { "sh" } else { "" };
-    page.push_str(&code_html(&line, shown));
+    page.push_str(&highlight_code(&line, shown));
     page.push_str("</code></summary>\n");
     if line != text {
         push_code_block(page, text, language);
@@ -206,7 +212,7 @@ fn push_call(page: &mut String, call: &TranscriptEntry, output: Option<&str>) {
 
 fn push_output(page: &mut String, output: &str) {
     let first = output.trim().lines().next().unwrap_or_default();
-    let line = escaped(&one_line(first));
+    let line = escape_html(&shorten_to_line(first));
     let _ = writeln!(
         page,
         "<details class=\"tool output\"><summary><b>output</b> <code>{line}</code></summary>"
@@ -217,7 +223,7 @@ fn push_output(page: &mut String, output: &str) {
 
 fn push_output_block(page: &mut String, output: &str) {
     let output = output.trim_matches(['\n', '\r']);
-    let shown = beginning(output, MAX_OUTPUT_BYTES);
+    let shown = truncate_bytes(output, MAX_OUTPUT_BYTES);
     let is_diff = shown.starts_with("diff --git ") || shown.starts_with("--- a/");
     push_code_block(page, shown, if is_diff { "diff" } else { "" });
     let left_out = output.len() - shown.len();
@@ -248,13 +254,13 @@ mod tests {
         let mut writer = HtmlWriter::new(true, |_| String::new());
         let mut page = String::new();
         for (kind, text) in entries {
-            page.push_str(&writer.entry(entry(*kind, text)));
+            page.push_str(&writer.format_entry(entry(*kind, text)));
         }
-        page + &writer.end(2)
+        page + &writer.finish_page(2)
     }
 
     #[test]
-    fn an_output_is_below_its_call_if_it_is_known_which_that_is() {
+    fn an_output_is_shown_below_its_call_unless_several_calls_are_open() {
         use EntryKind::{Assistant, ToolCall, ToolOutput};
         let one = page(&[(ToolCall, "ls"), (ToolOutput, "a.rs"), (ToolCall, "id")]);
         assert_eq!(one.matches("<details").count(), 2, "{one}");
@@ -274,14 +280,14 @@ mod tests {
         let mut call = entry(EntryKind::ToolCall, "x");
         call.tool = Some("<script>".into());
         let mut writer = HtmlWriter::new(true, |_| String::new());
-        let page = writer.entry(call) + &writer.end(0);
+        let page = writer.format_entry(call) + &writer.finish_page(0);
         assert!(!page.contains("<script"), "{page}");
     }
 
     #[test]
     fn patches_are_named_by_their_files_and_long_outputs_are_cut() {
         let patch = "*** Begin Patch\n*** Update File: a.rs\n@@\n-x\n+y\n*** Add File: b.rs\n+z\n*** End Patch";
-        assert_eq!(call_line(patch), "a.rs, b.rs");
+        assert_eq!(summarize_call(patch), "a.rs, b.rs");
         let output = "ü".repeat(MAX_OUTPUT_BYTES);
         let cut = page(&[(EntryKind::ToolOutput, &output)]);
         assert!(

@@ -1,14 +1,14 @@
 //! Images in a page.
 
-use super::escape::escaped;
+use super::escape::escape_html;
 use std::fmt::Write as _;
 
 /// The kinds of images that a page shows. SVG is not one of them: it may have scripts and links.
 const KINDS: [&str; 4] = ["png", "jpeg", "gif", "webp"];
 
-/// Returns an image of a conversation as HTML: itself if its data is in the conversation, else a note. Nothing is
-/// ever loaded.
-pub(super) fn image_html(url: &str, is_shown: bool) -> String {
+/// Returns the HTML of an image: the image itself if `is_shown` and its data is in the URL, else a note. A page never
+/// loads an image from elsewhere.
+pub(super) fn format_image(url: &str, is_shown: bool) -> String {
     let mut html = String::new();
     let _ = match parse_data_url(url) {
         Some((kind, data)) if is_shown => writeln!(
@@ -22,7 +22,11 @@ pub(super) fn image_html(url: &str, is_shown: bool) -> String {
         None => {
             let shown = if url.starts_with("http") { url } else { "" };
             let text = format!("image, not in the conversation {shown}");
-            writeln!(html, "<p class=\"note\">{}</p>", escaped(text.trim_end()))
+            writeln!(
+                html,
+                "<p class=\"note\">{}</p>",
+                escape_html(text.trim_end())
+            )
         }
     };
     html
@@ -43,8 +47,8 @@ mod tests {
     #[test]
     fn only_pictures_in_base64_are_shown() {
         let url = "data:image/png;base64,iVBORw0KGgo=";
-        assert!(image_html(url, true).contains("src=\"data:image/png;base64,iVBORw0KGgo=\""));
-        assert!(image_html(url, false).contains("image: png, 1 kB"));
+        assert!(format_image(url, true).contains("src=\"data:image/png;base64,iVBORw0KGgo=\""));
+        assert!(format_image(url, false).contains("image: png, 1 kB"));
         for url in [
             "data:image/svg+xml;base64,PHN2Zz4=",
             "data:text/html;base64,PHN2Zz4=",
@@ -52,7 +56,7 @@ mod tests {
             "javascript:alert(1)",
             "https://example.com/\"><script>.png",
         ] {
-            let html = image_html(url, true);
+            let html = format_image(url, true);
             assert!(
                 !html.contains("<img") && !html.contains("<script"),
                 "{html}"

@@ -1,17 +1,17 @@
 //! Converts messages: Markdown of the assistant, and text that the user typed.
 
 use super::code::push_code_block;
-use super::escape::{escaped, push_escaped};
+use super::escape::{escape_html, push_escape_html};
 use pulldown_cmark::{
     CodeBlockKind, CowStr, Event, HeadingLevel, Options, Parser, Tag, TagEnd, html,
 };
 
-/// The protocols of links that a page has. Others could run scripts or open programs.
+/// The URL schemes that become links. Others could run scripts or open programs.
 const PROTOCOLS: [&str; 3] = ["https://", "http://", "mailto:"];
 
 /// Converts Markdown. HTML in it is shown as text, and an image is a link.
-pub(super) fn markdown_html(text: &str) -> String {
-    let text = without_controls(text);
+pub(super) fn render_markdown(text: &str) -> String {
+    let text = replace_control_chars(text);
     let options =
         Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH | Options::ENABLE_TASKLISTS;
     let mut page = String::with_capacity(text.len() * 2);
@@ -26,13 +26,13 @@ pub(super) fn markdown_html(text: &str) -> String {
 }
 
 /// Converts a message of the user: text as it was typed, and fenced blocks of code.
-pub(super) fn typed_html(text: &str) -> String {
+pub(super) fn render_typed_text(text: &str) -> String {
     let mut page = String::with_capacity(text.len() * 2);
     let mut shown_to = 0;
     let push_text = |page: &mut String, part: &str| {
         if !part.trim().is_empty() {
             page.push_str("<p class=\"typed\">");
-            push_escaped(page, part.trim_matches('\n').trim_end());
+            push_escape_html(page, part.trim_matches('\n').trim_end());
             page.push_str("</p>\n");
         }
     };
@@ -41,7 +41,7 @@ pub(super) fn typed_html(text: &str) -> String {
     while let Some((event, range)) = events.next() {
         match event {
             Event::Start(Tag::CodeBlock(CodeBlockKind::Fenced(language))) if depth == 0 => {
-                let code = code_of(events.by_ref().map(|(event, _)| event));
+                let code = collect_code(events.by_ref().map(|(event, _)| event));
                 push_text(&mut page, &text[shown_to..range.start]);
                 shown_to = range.end;
                 push_code_block(&mut page, &code, &language);
@@ -56,7 +56,7 @@ pub(super) fn typed_html(text: &str) -> String {
 }
 
 /// Returns the text of a block of code up to its end.
-fn code_of<'a>(events: impl Iterator<Item = Event<'a>>) -> String {
+fn collect_code<'a>(events: impl Iterator<Item = Event<'a>>) -> String {
     let parts = events.map_while(|event| match event {
         Event::Text(part) => Some(part),
         _ => None,
@@ -64,7 +64,7 @@ fn code_of<'a>(events: impl Iterator<Item = Event<'a>>) -> String {
     parts.fold(String::new(), |code, part| code + &part)
 }
 
-fn without_controls(text: &str) -> String {
+fn replace_control_chars(text: &str) -> String {
     let shown = |c: char| match c {
         '\n' | '\t' => c,
         c if c.is_control() => '\u{fffd}',
@@ -73,7 +73,7 @@ fn without_controls(text: &str) -> String {
     text.replace("\r\n", "\n").chars().map(shown).collect()
 }
 
-/// Replaces events that could become foreign markup.
+/// Replaces events of which the HTML could contain markup of the message.
 struct SafeEvents<'a> {
     events: Parser<'a>,
     /// The ends of the open links.
@@ -91,28 +91,30 @@ impl<'a> Iterator for SafeEvents<'a> {
             // The lines of a message are those of its author.
             Event::SoftBreak => Event::HardBreak,
             Event::Start(Tag::Heading { level, .. }) => Event::Start(Tag::Heading {
-                level: below_turn(level),
+                level: demote_heading(level),
                 id: None,
                 classes: Vec::new(),
                 attrs: Vec::new(),
             }),
-            Event::End(TagEnd::Heading(level)) => Event::End(TagEnd::Heading(below_turn(level))),
+            Event::End(TagEnd::Heading(level)) => {
+                Event::End(TagEnd::Heading(demote_heading(level)))
+            }
             Event::Start(Tag::Link { dest_url, .. } | Tag::Image { dest_url, .. }) => {
-                self.link(&dest_url)
+                self.begin_link(&dest_url)
             }
             Event::End(TagEnd::Link | TagEnd::Image) => {
                 Event::InlineHtml(self.ends.pop().unwrap_or_default().into())
             }
-            Event::Start(Tag::CodeBlock(kind)) => self.code_block(&kind),
+            Event::Start(Tag::CodeBlock(kind)) => self.read_code_block(&kind),
             event => event,
         })
     }
 }
 
 impl<'a> SafeEvents<'a> {
-    fn link(&mut self, target: &str) -> Event<'a> {
+    fn begin_link(&mut self, target: &str) -> Event<'a> {
         let lower = target.trim_start().to_ascii_lowercase();
-        let target = escaped(target);
+        let target = escape_html(target);
         let (begin, end) = if PROTOCOLS.iter().any(|known| lower.starts_with(known)) {
             let begin = format!("<a href=\"{target}\" rel=\"noopener noreferrer nofollow\">");
             (begin, "</a>")
@@ -126,8 +128,8 @@ impl<'a> SafeEvents<'a> {
         Event::InlineHtml(begin.into())
     }
 
-    fn code_block(&mut self, kind: &CodeBlockKind<'_>) -> Event<'a> {
-        let code = code_of(self.events.by_ref());
+    fn read_code_block(&mut self, kind: &CodeBlockKind<'_>) -> Event<'a> {
+        let code = collect_code(self.events.by_ref());
         let language = match kind {
             CodeBlockKind::Fenced(language) => language,
             CodeBlockKind::Indented => "",
@@ -139,7 +141,7 @@ impl<'a> SafeEvents<'a> {
 }
 
 /// Returns the level of a heading of a message: the page's title has the first and turns the second.
-fn below_turn(level: HeadingLevel) -> HeadingLevel {
+fn demote_heading(level: HeadingLevel) -> HeadingLevel {
     match level {
         HeadingLevel::H1 => HeadingLevel::H3,
         HeadingLevel::H2 => HeadingLevel::H4,
@@ -155,19 +157,19 @@ mod tests {
     #[test]
     fn markdown_becomes_html() {
         assert_eq!(
-            markdown_html("# A\none\ntwo\n\n- **x** `<b>`\n- [ ] y\n\n```text\nlet <x>;\n```\n"),
+            render_markdown("# A\none\ntwo\n\n- **x** `<b>`\n- [ ] y\n\n```text\nlet <x>;\n```\n"),
             "<h3>A</h3>\n<p>one<br />\ntwo</p>\n<ul>\n<li><strong>x</strong> <code>&lt;b&gt;</code></li>\n\
              <li><input disabled=\"\" type=\"checkbox\"/>\ny</li>\n</ul>\n\
              <pre><code>let &lt;x&gt;;\n</code></pre>\n"
         );
-        let table = markdown_html("| a |\n| --- |\n| 1 |\n");
+        let table = render_markdown("| a |\n| --- |\n| 1 |\n");
         assert!(table.contains("<td>1</td>"), "{table}");
     }
 
     #[test]
     fn links_lead_only_to_the_web() {
         assert_eq!(
-            markdown_html("[a](https://x.org/?a=1&b=2 \"t\")"),
+            render_markdown("[a](https://x.org/?a=1&b=2 \"t\")"),
             "<p><a href=\"https://x.org/?a=1&amp;b=2\" rel=\"noopener noreferrer nofollow\">a</a></p>\n"
         );
         for text in [
@@ -181,13 +183,13 @@ mod tests {
             "![a](x.png)",
             "[a][b]\n\n[b]: vbscript:x",
         ] {
-            let html = markdown_html(text);
+            let html = render_markdown(text);
             assert!(
                 !html.contains("href") && !html.contains("src"),
                 "{text}: {html}"
             );
         }
-        let image = markdown_html("![a](https://x.org/a.png)");
+        let image = render_markdown("![a](https://x.org/a.png)");
         assert!(
             image.contains("<a href") && !image.contains("<img"),
             "{image}"
@@ -208,7 +210,7 @@ mod tests {
             "<!-- </body>",
             "<https://x.org/<script>>",
         ] {
-            for html in [markdown_html(text), typed_html(text)] {
+            for html in [render_markdown(text), render_typed_text(text)] {
                 for markup in [
                     "<script",
                     "<img",
@@ -227,7 +229,7 @@ mod tests {
     #[test]
     fn typed_text_keeps_its_marks_and_has_blocks_of_code() {
         assert_eq!(
-            typed_html("see __init__ and *x*\n  # y\n```sh\nls <x>\n```\nend"),
+            render_typed_text("see __init__ and *x*\n  # y\n```sh\nls <x>\n```\nend"),
             "<p class=\"typed\">see __init__ and *x*\n  # y</p>\n\
              <pre><code data-language=\"sh\">ls &lt;x&gt;\n</code></pre>\n<p class=\"typed\">end</p>\n"
         );

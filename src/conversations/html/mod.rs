@@ -12,4 +12,4 @@ mod message;
 mod page;
 
 pub(crate) use html_writer::HtmlWriter;
-pub(crate) use page::{PageHead, page_end, page_start};
+pub(crate) use page::{PageHead, format_page_end, format_page_start};

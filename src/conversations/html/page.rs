@@ -1,6 +1,6 @@
-//! The beginning and the end of a page that loads nothing: a policy forbids browsers to.
+//! The beginning and the end of an HTML page. Its content security policy forbids browsers to load anything.
 
-use super::escape::escaped;
+use super::escape::escape_html;
 use std::fmt::Write as _;
 
 /// The style of all pages, for light and dark displays and for print.
@@ -16,8 +16,8 @@ pub(crate) struct PageHead {
 }
 
 /// Returns the beginning of a page. `more_style` follows the style of all pages.
-pub(crate) fn page_start(head: &PageHead, more_style: &str) -> String {
-    let title = escaped(&head.title);
+pub(crate) fn format_page_start(head: &PageHead, more_style: &str) -> String {
+    let title = escape_html(&head.title);
     let mut page = format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
@@ -30,7 +30,7 @@ pub(crate) fn page_start(head: &PageHead, more_style: &str) -> String {
          <header>\n<h1>{title}</h1>\n<dl>\n"
     );
     for (name, value) in &head.facts {
-        let value = escaped(value);
+        let value = escape_html(value);
         let _ = writeln!(page, "<div><dt>{name}</dt><dd>{value}</dd></div>");
     }
     page.push_str("</dl>\n</header>\n<main>\n");
@@ -38,10 +38,10 @@ pub(crate) fn page_start(head: &PageHead, more_style: &str) -> String {
 }
 
 /// Returns the end of a page. A note that is not empty is shown in its last line.
-pub(crate) fn page_end(note: &str) -> String {
+pub(crate) fn format_page_end(note: &str) -> String {
     let mut page = String::from("</main>\n<footer>Exported by codex-manager");
     if !note.is_empty() {
-        let _ = write!(page, " · {}", escaped(note));
+        let _ = write!(page, " · {}", escape_html(note));
     }
     page.push_str("</footer>\n</body>\n</html>\n");
     page
@@ -57,7 +57,7 @@ mod tests {
             title: "</title><script>".into(),
             facts: vec![("Folder", "<b>".into())],
         };
-        let page = page_start(&head, "") + &page_end("<i>");
+        let page = format_page_start(&head, "") + &format_page_end("<i>");
         assert!(!page.contains("<script"), "{page}");
         assert!(!page.contains("<b>") && !page.contains("<i>"), "{page}");
     }

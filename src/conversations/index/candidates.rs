@@ -46,8 +46,8 @@ pub(super) struct Candidates {
     pub names_end: i64,
 }
 
-/// Returns the size of `session_index.jsonl`.
-pub(super) fn names_bytes(home: &Path) -> i64 {
+/// Returns the size of `session_index.jsonl` in bytes; 0 if there is none.
+pub(super) fn session_index_len(home: &Path) -> i64 {
     let meta = home.join(session_index::FILE_NAME).metadata();
     meta.map_or(0, |meta| i64::try_from(meta.len()).unwrap_or(i64::MAX))
 }
@@ -56,7 +56,7 @@ pub(super) fn names_bytes(home: &Path) -> i64 {
 /// An unreadable file has no names.
 fn read_names_since(home: &Path, offset: i64) -> (Vec<String>, i64) {
     let from = u64::try_from(offset).unwrap_or(0);
-    let Ok((ids, end)) = session_index::ids_since(home, from) else {
+    let Ok((ids, end)) = session_index::read_ids_since(home, from) else {
         return (Vec::new(), offset);
     };
     let ids = ids.iter().map(ToString::to_string).collect();
@@ -76,7 +76,7 @@ fn list_threads(
 }
 
 /// Returns the conversations of all rollouts.
-pub(super) fn all_candidates(
+pub(super) fn find_all_candidates(
     store: &IndexStore,
     source: IndexSource<'_>,
 ) -> Result<Candidates, IndexError> {
@@ -87,7 +87,7 @@ pub(super) fn all_candidates(
         Some(database) => threads::list_as(database, &ThreadFilter::default(), |mut thread| {
             titles.apply(&mut thread);
             let id = std::mem::take(&mut thread.id).to_lowercase();
-            (id, ShownFields::of(thread))
+            (id, ShownFields::from_thread(thread))
         })?,
         None => Vec::new(),
     };
@@ -96,7 +96,7 @@ pub(super) fn all_candidates(
     let mut known = HashSet::new();
     let mut candidates = Vec::new();
     let (files, unlistable) = files::find_with_documents(source.home);
-    for (session, file) in thread_rollouts::newest_of_each(files) {
+    for (session, file) in thread_rollouts::select_newest_of_each(files) {
         known.insert(session.clone());
         let thread = threads.remove(&session);
         candidates.push(IndexCandidate {
@@ -126,24 +126,25 @@ pub(super) fn all_candidates(
 
 /// Returns the ids of the conversations in the index, with the paths of their rollouts.
 fn list_indexed(store: &IndexStore) -> Result<Vec<(String, String)>, IndexError> {
-    store.rows("SELECT session, path FROM conversation", [], |row| {
+    store.query_rows("SELECT session, path FROM conversation", [], |row| {
         Ok((row.get(0)?, row.get(1)?))
     })
 }
 
 /// Returns the conversations that changed according to Codex's database.
-pub(super) fn changed_candidates(
+pub(super) fn find_changed_candidates(
     store: &IndexStore,
     source: IndexSource<'_>,
 ) -> Result<Candidates, IndexError> {
-    let newest = store.meta(NEWEST_CHANGE)?;
+    let newest = store.read_meta(NEWEST_CHANGE)?;
     let filter = ThreadFilter {
         since_ms: newest.map(|newest| newest - OVERLAP_MS),
         ..ThreadFilter::default()
     };
     let mut changed = list_threads(source, &filter)?;
     // A new name of an older conversation changes nothing else.
-    let (named, names_end) = read_names_since(source.home, store.meta(NAMES_END)?.unwrap_or(0));
+    let (named, names_end) =
+        read_names_since(source.home, store.read_meta(NAMES_END)?.unwrap_or(0));
     if !named.is_empty() {
         let known: HashSet<_> = changed.iter().map(|thread| thread.id.clone()).collect();
         let named = ThreadFilter {
@@ -158,7 +159,7 @@ pub(super) fn changed_candidates(
     if has_other_changes(store, source, &changed)? {
         let all = list_threads(source, &ThreadFilter::default())?;
         let ids: HashSet<_> = all.iter().map(|thread| thread.id.to_lowercase()).collect();
-        let indexed = plan::indexed(store, None)?;
+        let indexed = plan::read_indexed(store, None)?;
         let is_gone = |(id, old): &(&String, &plan::IndexedConversation)| {
             !ids.contains(*id) && matches!(Path::new(&old.path).try_exists(), Ok(false))
         };
@@ -175,10 +176,10 @@ pub(super) fn changed_candidates(
     let candidates = changed.into_iter().filter_map(|thread| {
         Some(IndexCandidate {
             session: thread.id.to_lowercase(),
-            path: rollout::existing_below(source.home, &thread.rollout_path)?,
+            path: rollout::find_existing_below(source.home, &thread.rollout_path)?,
             archived: thread.archived,
             name: None,
-            thread: Some(ShownFields::of(thread)),
+            thread: Some(ShownFields::from_thread(thread)),
         })
     });
     Ok(Candidates {
@@ -205,10 +206,10 @@ fn has_other_changes(
         .map(|thread| thread.id.to_lowercase())
         .collect();
     let ids: Vec<_> = ids.iter().map(String::as_str).collect();
-    let known = plan::indexed(store, Some(&ids))?;
+    let known = plan::read_indexed(store, Some(&ids))?;
     let mut expected = count_listed(store)?;
-    expected.all += store.meta(MISSING)?.unwrap_or(0);
-    expected.archived += store.meta(MISSING_ARCHIVED)?.unwrap_or(0);
+    expected.all += store.read_meta(MISSING)?.unwrap_or(0);
+    expected.archived += store.read_meta(MISSING_ARCHIVED)?.unwrap_or(0);
     for thread in changed {
         let old = known.get(&thread.id.to_lowercase());
         let old = old.filter(|old| old.shown.listed);
@@ -233,7 +234,7 @@ pub(super) fn count_listed(store: &IndexStore) -> Result<ThreadCounts, IndexErro
 }
 
 /// Returns the conversations that repeat a removed one, unless they are among the candidates.
-pub(super) fn orphaned_copies(
+pub(super) fn find_orphaned_copies(
     store: &IndexStore,
     source: IndexSource<'_>,
     found: &Candidates,
@@ -243,9 +244,10 @@ pub(super) fn orphaned_copies(
     }
     let known: HashSet<_> = found.on_disk.iter().map(|c| &c.session).collect();
     let sql = "SELECT session, path, archived FROM conversation WHERE size=?1";
-    let mut orphaned: Vec<(String, String, bool)> = store.rows(sql, [NOT_INDEXED], |row| {
-        Ok((row.get(0)?, row.get(1)?, row.get(2)?))
-    })?;
+    let mut orphaned: Vec<(String, String, bool)> =
+        store.query_rows(sql, [NOT_INDEXED], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+        })?;
     orphaned.retain(|(session, ..)| !known.contains(session));
     let ids = orphaned.iter().map(|(session, ..)| session.clone());
     let filter = ThreadFilter {
@@ -259,7 +261,7 @@ pub(super) fn orphaned_copies(
             .position(|row| row.id.eq_ignore_ascii_case(&session));
         IndexCandidate {
             name: None,
-            thread: row.map(|row| ShownFields::of(rows.swap_remove(row))),
+            thread: row.map(|row| ShownFields::from_thread(rows.swap_remove(row))),
             session,
             path: path.into(),
             archived,

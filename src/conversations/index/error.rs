@@ -26,17 +26,17 @@ impl IndexError {
     /// Returns true if creating the index again can help. False if the disk is full or read-only, if the file
     /// cannot be read, or if another process has it locked: a new index would fail the same way.
     pub(crate) fn is_cured_by_rebuild(&self) -> bool {
-        matches!(self, Self::Sqlite { source, .. } if !database::is_of_machine(source))
+        matches!(self, Self::Sqlite { source, .. } if !database::is_caused_by_machine(source))
     }
 }
 
 /// Adds the path of the index to an error of SQLite.
 pub(super) trait IndexContext<T> {
-    fn of_index(self, path: &Path) -> Result<T, IndexError>;
+    fn with_index_path(self, path: &Path) -> Result<T, IndexError>;
 }
 
 impl<T> IndexContext<T> for rusqlite::Result<T> {
-    fn of_index(self, path: &Path) -> Result<T, IndexError> {
+    fn with_index_path(self, path: &Path) -> Result<T, IndexError> {
         self.map_err(|source| IndexError::Sqlite {
             path: path.to_path_buf(),
             source,

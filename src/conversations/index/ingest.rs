@@ -6,7 +6,7 @@
 use super::error::{IndexContext as _, IndexError};
 use super::plan::{self, IngestTask, NOT_INDEXED};
 use super::store::{IndexStore, Place, TextId};
-use super::tokens::{index_text, output_beginning};
+use super::tokens::{index_text, truncate_output};
 use super::usage_ingest::ConversationUsage;
 use super::usage_store;
 use crate::codex::rollout_lines::{self, LineItems};
@@ -47,7 +47,7 @@ struct LineBlock {
     lines: Vec<(u64, usize)>,
     /// The number of the rollout among those of the conversation.
     rollout: usize,
-    /// The offset from which on Codex shows nothing, but counts requests.
+    /// The offset from which on texts are skipped, because Codex does not show them. Requests still count.
     shown: Option<u64>,
     /// The number of bytes of the rollout.
     read: u64,
@@ -74,8 +74,8 @@ pub(super) struct IngestReport {
     pub skipped: Vec<SkippedFile>,
 }
 
-/// Performs `tasks`. The index is consistent after an error: the conversations since the last commit are read
-/// again by the next update.
+/// Performs `tasks`. After an error the index is consistent, and the next update reads the conversations since the
+/// last commit again.
 pub(super) fn ingest(
     store: &mut IndexStore,
     tasks: Vec<IngestTask>,
@@ -83,10 +83,10 @@ pub(super) fn ingest(
 ) -> Result<IngestReport, IndexError> {
     let mut writer = Writer::new(store);
     writer.begin_transaction()?;
-    let result = parallel::ordered(
+    let result = parallel::run_ordered(
         MAX_BLOCKS,
         parse,
-        |step| writer.take(step, progress),
+        |step| writer.write_step(step, progress),
         |submitter| {
             for task in tasks {
                 if !read_rollouts(task, &|step| submitter.submit(step).is_ok())? {
@@ -134,7 +134,7 @@ fn read_rollouts(task: IngestTask, submit: &SubmitStep<'_>) -> Result<bool, Inde
             rollout: number,
             offset: end,
         };
-        Ok(Some((place, plan::tail(&path, end)?)))
+        Ok(Some((place, plan::read_tail(&path, end)?)))
     };
     let end = match read() {
         Ok(Some(end)) => Ok(end),
@@ -195,12 +195,12 @@ fn parse_block(block: &LineBlock) -> ParsedBlock {
             continue;
         };
         if block.shown.is_some_and(|shown| *offset >= shown) {
-            items.items.retain(|item| item.kind.is_figure());
+            items.items.retain(|item| item.kind.is_usage_event());
         }
         let words = items
             .items
             .iter()
-            .map(|item| searched_words(&item.kind))
+            .map(|item| extract_words(&item.kind))
             .collect();
         lines.push(ParsedLine {
             place: Place {
@@ -217,7 +217,7 @@ fn parse_block(block: &LineBlock) -> ParsedBlock {
     }
 }
 
-fn searched_words(kind: &EventKind) -> Option<(Role, String)> {
+fn extract_words(kind: &EventKind) -> Option<(Role, String)> {
     let (role, text) = kind.text()?;
     Some((role, index_text(searched_part(kind, text))))
 }
@@ -225,7 +225,7 @@ fn searched_words(kind: &EventKind) -> Option<(Role, String)> {
 /// Returns the part of a text that is searched: the beginning of an output, and all of any other text.
 pub(crate) fn searched_part<'a>(kind: &EventKind, text: &'a str) -> &'a str {
     match kind {
-        EventKind::ToolOutput(_) => output_beginning(text),
+        EventKind::ToolOutput(_) => truncate_output(text),
         _ => text,
     }
 }
@@ -238,8 +238,8 @@ struct CopiedBeginning {
 }
 
 impl CopiedBeginning {
-    /// Returns true while the texts of the conversation are those of its parent.
-    fn continues_with(&mut self, event: &RolloutEvent) -> bool {
+    /// Reads the next text of the parent. Returns true if the text of `event` is a copy of it.
+    fn consume_copy(&mut self, event: &RolloutEvent) -> bool {
         while let Ok(Some(original)) = self.reader.next_event() {
             if original.kind.text().is_some() {
                 let is_copy = original.kind == event.kind;
@@ -281,7 +281,7 @@ impl<'a> Writer<'a> {
 
     fn execute_batch(&self, sql: &str) -> Result<(), IndexError> {
         let done = self.store.connection.execute_batch(sql);
-        done.of_index(&self.store.path)
+        done.with_index_path(&self.store.path)
     }
 
     fn begin_transaction(&self) -> Result<(), IndexError> {
@@ -301,37 +301,37 @@ impl<'a> Writer<'a> {
         }
     }
 
-    fn take(
+    fn write_step(
         &mut self,
         step: IngestStep<ParsedBlock>,
         progress: &dyn Progress,
     ) -> Result<(), IndexError> {
         match step {
-            IngestStep::Begin(task) => self.begin(task),
+            IngestStep::Begin(task) => self.begin_conversation(task),
             IngestStep::Lines(ParsedBlock { lines, read }) => {
                 progress.add_bytes(read);
                 self.uncommitted += read;
-                lines.into_iter().try_for_each(|line| self.line(line))
+                lines.into_iter().try_for_each(|line| self.write_line(line))
             }
-            IngestStep::End(end) => self.end(end),
+            IngestStep::End(end) => self.finish_conversation(end),
         }
     }
 
-    fn begin(&mut self, task: Box<IngestTask>) -> Result<(), IndexError> {
+    fn begin_conversation(&mut self, task: Box<IngestTask>) -> Result<(), IndexError> {
         let path = self.store.path.clone();
         let id = match &task.indexed {
             Some(indexed) => indexed.id,
-            None => self.insert(&task).of_index(&path)?,
+            None => self.insert_conversation(&task).with_index_path(&path)?,
         };
         let Some(from) = task.from else {
-            return self.set_fields(id, &task).of_index(&path);
+            return self.set_fields(id, &task).with_index_path(&path);
         };
         let is_continued = from > 0 || task.indexed.as_ref().is_some_and(|old| old.end.offset > 0);
         let (next, state) = match &task.indexed {
             Some(old) if from > 0 => (old.next, old.state.clone()),
             _ => {
                 if is_continued {
-                    delete_texts(self.store, id).of_index(&path)?;
+                    delete_texts(self.store, id).with_index_path(&path)?;
                 }
                 (1, ReaderState::default())
             }
@@ -344,9 +344,9 @@ impl<'a> Writer<'a> {
             })
         });
         if from == 0 && (task.indexed.is_some() || !task.earlier.is_empty()) {
-            self.set_rollouts(id, &task).of_index(&path)?;
+            self.set_rollouts(id, &task).with_index_path(&path)?;
         }
-        let usage = ConversationUsage::begin(self.store, &task, id).of_index(&path)?;
+        let usage = ConversationUsage::begin(self.store, &task, id).with_index_path(&path)?;
         self.open = Some(OpenConversation {
             id,
             usage,
@@ -360,7 +360,7 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    fn insert(&self, task: &IngestTask) -> rusqlite::Result<i64> {
+    fn insert_conversation(&self, task: &IngestTask) -> rusqlite::Result<i64> {
         let candidate = &task.candidate;
         let path = candidate.path.to_string_lossy();
         // Without its file until it is read to its end, so that it is read again after a failure.
@@ -371,7 +371,7 @@ impl<'a> Writer<'a> {
         Ok(self.store.connection.last_insert_rowid())
     }
 
-    /// Stores the rollouts of a conversation that was rewound, for its places.
+    /// Stores the paths of the rollouts of a rewound conversation, to which its places refer by number.
     fn set_rollouts(&self, id: i64, task: &IngestTask) -> rusqlite::Result<()> {
         let newest = &task.candidate.path;
         let all = task.earlier.iter().map(|slice| &slice.path).chain([newest]);
@@ -406,7 +406,7 @@ impl<'a> Writer<'a> {
     }
 
     fn set_title(&self, id: i64, title: &str) -> rusqlite::Result<()> {
-        let TextId(row) = TextId::of_title(id);
+        let TextId(row) = TextId::for_title(id);
         self.store
             .execute("DELETE FROM words WHERE rowid=?1", [row])?;
         self.store
@@ -432,7 +432,7 @@ impl<'a> Writer<'a> {
         self.store.execute(sql, params![row, turn, at, offset])
     }
 
-    fn line(&mut self, line: ParsedLine) -> Result<(), IndexError> {
+    fn write_line(&mut self, line: ParsedLine) -> Result<(), IndexError> {
         let Some(mut open) = self.open.take() else {
             return Ok(());
         };
@@ -456,7 +456,7 @@ impl<'a> Writer<'a> {
             if let Some(mut copied) = open.copied.take() {
                 // A fork begins with all texts of its original. Without this a search would find
                 // each of them twice.
-                if copied.continues_with(&event) {
+                if copied.consume_copy(&event) {
                     open.copied = Some(copied);
                     continue;
                 }
@@ -483,10 +483,13 @@ impl<'a> Writer<'a> {
             }
         }
         self.open = Some(open);
-        result.of_index(&self.store.path)
+        result.with_index_path(&self.store.path)
     }
 
-    fn end(&mut self, end: Result<(Place, Vec<u8>), String>) -> Result<(), IndexError> {
+    fn finish_conversation(
+        &mut self,
+        end: Result<(Place, Vec<u8>), String>,
+    ) -> Result<(), IndexError> {
         let Some(mut open) = self.open.take() else {
             return Ok(());
         };
@@ -531,7 +534,7 @@ impl<'a> Writer<'a> {
                 ],
             )
         };
-        close().of_index(&self.store.path)?;
+        close().with_index_path(&self.store.path)?;
         // Between conversations only. An interrupted first update keeps what it has done so far.
         if self.uncommitted >= COMMIT_BYTES {
             self.uncommitted = 0;
@@ -548,13 +551,13 @@ pub(super) fn delete_texts(store: &IndexStore, conversation: i64) -> rusqlite::R
     delete_messages(store, conversation, "")
 }
 
-/// Deletes the texts of the turns behind this one, which the user took back.
+/// Deletes the texts of the turns after `turn`, which the user rolled back.
 fn delete_turns_after(store: &IndexStore, conversation: i64, turn: u32) -> rusqlite::Result<()> {
     delete_messages(store, conversation, &format!("AND turn > {turn}"))
 }
 
 fn delete_messages(store: &IndexStore, conversation: i64, which: &str) -> rusqlite::Result<()> {
-    let (first, last) = TextId::range(conversation);
+    let (first, last) = TextId::conversation_range(conversation);
     let connection = &store.connection;
     let all = format!("FROM message WHERE id BETWEEN ?1 AND ?2 {which}");
     let mut ids = connection.prepare(&format!("SELECT id {all}"))?;

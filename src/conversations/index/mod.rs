@@ -1,8 +1,8 @@
 //! The full-text index of the conversations of a Codex home: one SQLite database below the manager home.
 //!
-//! The index is derived data. It is created again if it is damaged, and holds neither texts nor tokens, but
-//! words are enough to learn what a conversation is about, so the file has mode 0600 and no archive, export
-//! or sync contains it.
+//! The index is derived data, and is created again if it is damaged. It has no login tokens, and of the texts only
+//! their words and the titles. These are enough to learn what a conversation is about, so the file has mode 0600, and
+//! no archive, export or sync contains it.
 
 mod candidates;
 mod error;
@@ -19,5 +19,5 @@ mod usage_tables;
 pub(crate) use candidates::IndexSource;
 pub(crate) use error::IndexError;
 pub(crate) use ingest::searched_part;
-pub(crate) use refresh::{IndexStatus, RefreshReport, Thoroughness, rebuild, refresh, status};
-pub(crate) use store::{FOLDER, IndexStore, Place, TextId, path_of, remove, size};
+pub(crate) use refresh::{IndexStatus, RefreshReport, Thoroughness, read_status, rebuild, refresh};
+pub(crate) use store::{FOLDER, IndexStore, Place, TextId, disk_size, path_of, remove};

@@ -36,7 +36,7 @@ pub(super) struct IndexCandidate {
     pub name: Option<String>,
 }
 
-/// The state of a file, which tells whether it was changed.
+/// The identity, size and time of a file. It is the same while the file is unchanged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct RolloutStamp {
     pub file: String,
@@ -46,7 +46,7 @@ pub(super) struct RolloutStamp {
 
 impl RolloutStamp {
     /// Returns the stamp of a file; `None` if there is none.
-    pub(super) fn of(path: &Path) -> Option<Self> {
+    pub(super) fn read(path: &Path) -> Option<Self> {
         let (id, meta) = file_id::look(path).ok().flatten()?;
         let mtime = meta.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
         meta.is_file().then(|| Self {
@@ -85,7 +85,7 @@ pub(super) struct ShownFields {
 
 impl ShownFields {
     /// Returns the fields of a row of Codex's list.
-    pub(super) fn of(thread: ListedThread) -> Self {
+    pub(super) fn from_thread(thread: ListedThread) -> Self {
         Self {
             title: thread.title,
             cwd: thread.cwd,
@@ -120,7 +120,7 @@ const COLUMNS: &str = "id, session, path, file, size, mtime, end, tail, next, st
                        updated, archived, listed, usage";
 
 /// Returns conversations of the index: those with these ids, or all of them.
-pub(super) fn indexed(
+pub(super) fn read_indexed(
     store: &IndexStore,
     sessions: Option<&[&str]>,
 ) -> Result<HashMap<String, IndexedConversation>, IndexError> {
@@ -130,9 +130,9 @@ pub(super) fn indexed(
     };
     let list = sessions.map(|list| serde_json::to_string(list).unwrap_or_default());
     let sql = format!("SELECT {COLUMNS} FROM conversation {filter}");
-    store.rows(&sql, [list], |row| {
+    store.query_rows(&sql, [list], |row| {
         let state: Option<Vec<u8>> = row.get(9)?;
-        let state = state.map(|state| ReaderState::of_bytes(&state));
+        let state = state.map(|state| ReaderState::from_bytes(&state));
         let conversation = IndexedConversation {
             id: row.get(0)?,
             path: row.get(2)?,
@@ -141,7 +141,7 @@ pub(super) fn indexed(
                 size: row.get(4)?,
                 mtime: row.get(5)?,
             },
-            end: Place::of_number(row.get(6)?),
+            end: Place::from_number(row.get(6)?),
             tail: row.get::<_, Option<Vec<u8>>>(7)?.unwrap_or_default(),
             next: row.get(8)?,
             state: state.unwrap_or_default(),
@@ -165,7 +165,7 @@ pub(super) struct HomeRollouts<'a> {
     pub home: &'a Path,
     /// The rollouts of an update that looks at all of them.
     pub paths: &'a HashMap<String, PathBuf>,
-    /// Listed at the first conversation that was rewound. Few are.
+    /// Read when the first rewound conversation is planned, because few homes have one.
     pub rewound: &'a OnceCell<RewoundThreads>,
 }
 
@@ -174,24 +174,24 @@ impl HomeRollouts<'_> {
         if let Some(path) = self.paths.get(id) {
             return Some(path.clone());
         }
-        let found = indexed(self.store, Some(&[id])).ok()?;
+        let found = read_indexed(self.store, Some(&[id])).ok()?;
         Some(PathBuf::from(&found.get(id)?.path))
     }
 
-    fn earlier_rollouts(&self, candidate: &IndexCandidate) -> Vec<RolloutSlice> {
+    fn find_earlier_rollouts(&self, candidate: &IndexCandidate) -> Vec<RolloutSlice> {
         let rewound = self.rewound.get_or_init(|| RewoundThreads::read(self.home));
-        rewound.earlier(&candidate.session, &candidate.path)
+        rewound.find_earlier(&candidate.session, &candidate.path)
     }
 }
 
-/// Returns what has to be done for a candidate; `None` if nothing has, or if its file is gone.
-pub(super) fn task(
+/// Returns the task for a candidate; `None` if the index is up to date or its file is gone.
+pub(super) fn plan_task(
     mut candidate: IndexCandidate,
     indexed: Option<IndexedConversation>,
     disk: &HomeRollouts<'_>,
 ) -> Option<IngestTask> {
-    let stamp = RolloutStamp::of(&candidate.path)?;
-    let is_rewind = RolloutName::of(&candidate.path).is_some_and(|file| file.is_rewind());
+    let stamp = RolloutStamp::read(&candidate.path)?;
+    let is_rewind = RolloutName::parse(&candidate.path).is_some_and(|file| file.is_rewind());
     // Codex moves all rollouts of a rewound conversation, and the index has the paths of all.
     let is_moved = |old: &IndexedConversation| Path::new(&old.path) != candidate.path;
     let is_unchanged = indexed
@@ -200,13 +200,15 @@ pub(super) fn task(
     let from = match &indexed {
         Some(_) if is_unchanged => None,
         // The usual case: Codex has appended turns, and only those are read.
-        Some(old) if !(is_rewind && is_moved(old)) && grew(old, &stamp, &candidate.path) => {
+        Some(old)
+            if !(is_rewind && is_moved(old)) && has_only_grown(old, &stamp, &candidate.path) =>
+        {
             Some(old.end.offset)
         }
         _ => Some(0),
     };
     let earlier = if from == Some(0) && is_rewind {
-        disk.earlier_rollouts(&candidate)
+        disk.find_earlier_rollouts(&candidate)
     } else {
         Vec::new()
     };
@@ -217,16 +219,16 @@ pub(super) fn task(
     // The head of a rollout never changes, so it is read only with the rest.
     let first = earlier.first().map_or(&candidate.path, |first| &first.path);
     let head = (from == Some(0))
-        .then(|| rollout::head(first).ok().flatten())
+        .then(|| rollout::read_head(first).ok().flatten())
         .flatten();
-    let shown = shown_fields(&candidate, &stamp, head.as_ref(), indexed.as_ref());
+    let shown = build_shown_fields(&candidate, &stamp, head.as_ref(), indexed.as_ref());
     let is_same = indexed.as_ref().is_some_and(|old| {
         is_unchanged && old.shown == shown && Path::new(&old.path) == candidate.path
     });
     if is_same {
         return None;
     }
-    let original = head.as_ref().and_then(copied_from);
+    let original = head.as_ref().and_then(parse_original_id);
     let created = head.as_ref().and_then(SessionMeta::created);
     // A conversation that continues another one by reference copies nothing.
     let is_copy = original.is_some() && head.as_ref().is_some_and(|head| head.parent().is_none());
@@ -254,7 +256,7 @@ pub(super) fn task(
 
 /// Returns true if a plain rollout has at most been appended to: same file, not shorter, and the same last bytes before
 /// the indexed end.
-fn grew(old: &IndexedConversation, now: &RolloutStamp, path: &Path) -> bool {
+fn has_only_grown(old: &IndexedConversation, now: &RolloutStamp, path: &Path) -> bool {
     if old.stamp.size == NOT_INDEXED
         || now.size < old.stamp.size
         || now.file != old.stamp.file
@@ -262,11 +264,11 @@ fn grew(old: &IndexedConversation, now: &RolloutStamp, path: &Path) -> bool {
     {
         return false;
     }
-    tail(path, old.end.offset).is_ok_and(|tail| tail == old.tail)
+    read_tail(path, old.end.offset).is_ok_and(|tail| tail == old.tail)
 }
 
 /// Returns the last bytes before an offset of a rollout; nothing for a compressed one.
-pub(super) fn tail(path: &Path, end: u64) -> io::Result<Vec<u8>> {
+pub(super) fn read_tail(path: &Path, end: u64) -> io::Result<Vec<u8>> {
     if !is_plain(path) {
         return Ok(Vec::new());
     }
@@ -277,7 +279,7 @@ pub(super) fn tail(path: &Path, end: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn shown_fields(
+fn build_shown_fields(
     candidate: &IndexCandidate,
     stamp: &RolloutStamp,
     head: Option<&SessionMeta>,
@@ -304,9 +306,9 @@ fn shown_fields(
     }
 }
 
-/// Returns the conversation whose beginning older versions of Codex copied into this one: the original of a
-/// fork, or the conversation that started a subagent.
-fn copied_from(head: &SessionMeta) -> Option<String> {
+/// Returns the id of the conversation whose beginning older versions of Codex copied into this one: the original of
+/// a fork, or the conversation that started a subagent.
+fn parse_original_id(head: &SessionMeta) -> Option<String> {
     let fork = head.text("forked_from_id").map(str::to_lowercase);
     fork.or_else(|| {
         let spawn = head.payload.pointer("/source/subagent/thread_spawn")?;

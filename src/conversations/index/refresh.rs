@@ -5,8 +5,8 @@
 //! tell, such as conversations that a sync made longer.
 
 use super::candidates::{
-    IndexSource, MISSING, MISSING_ARCHIVED, NAMES_END, NEWEST_CHANGE, all_candidates,
-    changed_candidates, count_listed, names_bytes, orphaned_copies,
+    IndexSource, MISSING, MISSING_ARCHIVED, NAMES_END, NEWEST_CHANGE, count_listed,
+    find_all_candidates, find_changed_candidates, find_orphaned_copies, session_index_len,
 };
 use super::error::{IndexContext as _, IndexError};
 use super::ingest::{self, IngestReport, delete_texts};
@@ -69,13 +69,13 @@ pub(crate) struct IndexStatus {
     pub last_walk_ms: Option<i64>,
 }
 
-pub(crate) fn status(store: &IndexStore) -> Result<IndexStatus, IndexError> {
+pub(crate) fn read_status(store: &IndexStore) -> Result<IndexStatus, IndexError> {
     Ok(IndexStatus {
-        conversations: store.number("SELECT count(*) FROM conversation")?,
-        texts: store.number("SELECT count(*) FROM message")?,
+        conversations: store.query_number("SELECT count(*) FROM conversation")?,
+        texts: store.query_number("SELECT count(*) FROM message")?,
         rollout_bytes: store
-            .number("SELECT coalesce(sum(end & 0xffffffffffff), 0) FROM conversation")?,
-        last_walk_ms: store.meta(LAST_WALK)?,
+            .query_number("SELECT coalesce(sum(end & 0xffffffffffff), 0) FROM conversation")?,
+        last_walk_ms: store.read_meta(LAST_WALK)?,
     })
 }
 
@@ -89,25 +89,25 @@ pub(crate) fn refresh(
     thoroughness: Thoroughness,
     progress: &dyn Progress,
 ) -> Result<RefreshReport, IndexError> {
-    let last_walk = store.meta(LAST_WALK)?;
+    let last_walk = store.read_meta(LAST_WALK)?;
     let is_recent = last_walk
         .and_then(DateTime::from_timestamp_millis)
         .is_some_and(|at| source.now - at < WALK_INTERVAL && at <= source.now);
-    let names_end = store.meta(NAMES_END)?.unwrap_or(0);
+    let names_end = store.read_meta(NAMES_END)?.unwrap_or(0);
     let is_complete = thoroughness == Thoroughness::All
         || !is_recent
         || source.database.is_none()
         // Codex only appends names. If the file is shorter, another program wrote it again.
-        || names_bytes(source.home) < names_end;
+        || session_index_len(source.home) < names_end;
     let mut found = if is_complete {
-        all_candidates(store, source)?
+        find_all_candidates(store, source)?
     } else {
-        changed_candidates(store, source)?
+        find_changed_candidates(store, source)?
     };
     remove(store, &found.gone)?;
     found
         .on_disk
-        .extend(orphaned_copies(store, source, &found)?);
+        .extend(find_orphaned_copies(store, source, &found)?);
     let (total, mut report) = ingest_all(store, source.home, found.on_disk, is_complete, progress)?;
     report.skipped.extend(found.unlistable);
     if let Some(newest) = found.newest {
@@ -123,7 +123,7 @@ pub(crate) fn refresh(
     if is_complete {
         store.set_meta(LAST_WALK, source.now.timestamp_millis())?;
     }
-    let is_erased = !found.gone.is_empty() && store::size(&store.path) <= MAX_ERASED_BYTES;
+    let is_erased = !found.gone.is_empty() && store::disk_size(&store.path) <= MAX_ERASED_BYTES;
     if total >= OPTIMIZE_BYTES || is_erased {
         // A first index has no deleted texts.
         compact(store, is_erased || last_walk.is_some())?;
@@ -191,7 +191,7 @@ fn compact(store: &IndexStore, erases: bool) -> Result<(), IndexError> {
         // SQLite leaves the content of freed pages in the file, and with it the words of a deleted
         // conversation.
         .pragma_update(None, "secure_delete", erases)
-        .of_index(&store.path)?;
+        .with_index_path(&store.path)?;
     // A negative number starts the merge of all parts, a positive one continues it.
     let mut pages = -MERGED_PAGES;
     loop {
@@ -204,7 +204,7 @@ fn compact(store: &IndexStore, erases: bool) -> Result<(), IndexError> {
                 "INSERT INTO words(words, rank) VALUES('merge', ?1)",
                 [pages],
             )
-            .of_index(&store.path)?;
+            .with_index_path(&store.path)?;
         // The statement itself is one change.
         if connection.total_changes() - before < 2 {
             break;
@@ -253,14 +253,14 @@ fn plan_tasks(
     disk: &HomeRollouts<'_>,
 ) -> Result<Vec<IngestTask>, IndexError> {
     let ids: Vec<_> = candidates.iter().map(|c| &*c.session).collect();
-    let mut indexed = plan::indexed(store, Some(&ids))?;
+    let mut indexed = plan::read_indexed(store, Some(&ids))?;
     let mut tasks = Vec::new();
     for candidate in candidates {
         if is_interrupted() {
             return Err(IndexError::Interrupted);
         }
         let old = indexed.remove(&candidate.session);
-        tasks.extend(plan::task(candidate, old, disk));
+        tasks.extend(plan::plan_task(candidate, old, disk));
     }
     Ok(tasks)
 }

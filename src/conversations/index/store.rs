@@ -104,8 +104,8 @@ impl TextId {
 
     /// Returns the row id of a title: the last of its conversation, because it is written last, and FTS5 writes a
     /// part of its index whenever a row id is smaller than the one before.
-    pub(crate) fn of_title(conversation: i64) -> Self {
-        Self(Self::range(conversation).1)
+    pub(crate) fn for_title(conversation: i64) -> Self {
+        Self(Self::conversation_range(conversation).1)
     }
 
     pub(crate) fn conversation(self) -> i64 {
@@ -123,7 +123,7 @@ impl TextId {
     }
 
     /// Returns the first and the last row id of a conversation.
-    pub(crate) fn range(conversation: i64) -> (i64, i64) {
+    pub(crate) fn conversation_range(conversation: i64) -> (i64, i64) {
         let bits = TEXT_BITS + ROLE_BITS;
         (conversation << bits, ((conversation + 1) << bits) - 1)
     }
@@ -143,7 +143,7 @@ pub(crate) struct Place {
 const OFFSET_BITS: u32 = 48;
 
 impl Place {
-    pub(crate) fn of_number(number: i64) -> Self {
+    pub(crate) fn from_number(number: i64) -> Self {
         let number = u64::try_from(number).unwrap_or(0);
         Self {
             rollout: usize::try_from(number >> OFFSET_BITS).unwrap_or(0),
@@ -175,7 +175,7 @@ pub(crate) fn path_of(manager_home: &Path, codex_home: &Path) -> PathBuf {
 }
 
 /// Returns the files that SQLite keeps beside the index.
-fn files(path: &Path) -> [PathBuf; 4] {
+fn index_files(path: &Path) -> [PathBuf; 4] {
     ["", "-wal", "-shm", "-journal"].map(|suffix| atomic::with_suffix(path, suffix))
 }
 
@@ -186,7 +186,7 @@ fn files(path: &Path) -> [PathBuf; 4] {
 pub(crate) fn remove(path: &Path) -> Result<u64, IoError> {
     let mut freed = 0;
     // The database last: logs without a database are ignored, a database without its logs would be damaged.
-    for file in files(path).iter().rev() {
+    for file in index_files(path).iter().rev() {
         let len = file.symlink_metadata().map_or(0, |meta| meta.len());
         match sharing::remove_file(file) {
             Ok(()) => freed += len,
@@ -198,8 +198,8 @@ pub(crate) fn remove(path: &Path) -> Result<u64, IoError> {
 }
 
 /// Returns the size of an index with the files that SQLite keeps beside it.
-pub(crate) fn size(path: &Path) -> u64 {
-    let sizes = files(path).map(|file| file.symlink_metadata().map_or(0, |meta| meta.len()));
+pub(crate) fn disk_size(path: &Path) -> u64 {
+    let sizes = index_files(path).map(|file| file.symlink_metadata().map_or(0, |meta| meta.len()));
     sizes.iter().sum()
 }
 
@@ -240,7 +240,7 @@ impl IndexStore {
             return Ok(None);
         }
         let store = Self::connect_as(path, access, wait)?;
-        let version = store.number("PRAGMA user_version")?;
+        let version = store.query_number("PRAGMA user_version")?;
         Ok((version == SCHEMA).then_some(store))
     }
 
@@ -253,8 +253,8 @@ impl IndexStore {
     }
 
     fn connect_as(path: &Path, access: Access, wait: Duration) -> Result<Self, IndexError> {
-        let connection = connection::open(path, access).of_index(path)?;
-        connection.busy_timeout(wait).of_index(path)?;
+        let connection = connection::open(path, access).with_index_path(path)?;
+        connection.busy_timeout(wait).with_index_path(path)?;
         // More than the default of 16: the ingestion alternates between more statements.
         connection.set_prepared_statement_cache_capacity(32);
         Ok(Self {
@@ -274,7 +274,7 @@ impl IndexStore {
         let created = store.connection.execute_batch(&format!(
             "PRAGMA auto_vacuum=INCREMENTAL; BEGIN IMMEDIATE; {TABLES} {USAGE_TABLES} PRAGMA user_version={SCHEMA}; COMMIT;"
         ));
-        created.of_index(path)?;
+        created.with_index_path(path)?;
         Ok(store)
     }
 
@@ -283,11 +283,11 @@ impl IndexStore {
         &'a self,
         query: impl FnOnce(&'a Connection) -> rusqlite::Result<T>,
     ) -> Result<T, IndexError> {
-        query(&self.connection).of_index(&self.path)
+        query(&self.connection).with_index_path(&self.path)
     }
 
     /// Returns what `read` makes of the rows of a query.
-    pub(crate) fn rows<T, B: FromIterator<T>>(
+    pub(crate) fn query_rows<T, B: FromIterator<T>>(
         &self,
         sql: &str,
         values: impl Params,
@@ -301,7 +301,7 @@ impl IndexStore {
     }
 
     /// Returns what `read` makes of the only row of a query, if it has one.
-    pub(crate) fn row<T>(
+    pub(crate) fn query_optional<T>(
         &self,
         sql: &str,
         values: impl Params,
@@ -322,44 +322,44 @@ impl IndexStore {
         &self.path
     }
 
-    /// Returns the largest number of a conversation.
-    pub(crate) fn last_conversation(&self) -> Result<i64, IndexError> {
-        self.number("SELECT coalesce(max(id), 0) FROM conversation")
+    /// Returns the largest row id of a conversation; 0 if there is none.
+    pub(crate) fn max_conversation_id(&self) -> Result<i64, IndexError> {
+        self.query_number("SELECT coalesce(max(id), 0) FROM conversation")
     }
 
-    pub(crate) fn conversations(&self) -> Result<i64, IndexError> {
-        self.number("SELECT count(*) FROM conversation")
+    pub(crate) fn count_conversations(&self) -> Result<i64, IndexError> {
+        self.query_number("SELECT count(*) FROM conversation")
     }
 
     /// Returns a number of the table `meta`.
-    pub(super) fn meta(&self, key: &str) -> Result<Option<i64>, IndexError> {
-        self.row("SELECT value FROM meta WHERE key=?1", [key], |row| {
+    pub(super) fn read_meta(&self, key: &str) -> Result<Option<i64>, IndexError> {
+        self.query_optional("SELECT value FROM meta WHERE key=?1", [key], |row| {
             row.get(0)
         })
     }
 
     pub(super) fn set_meta(&self, key: &str, value: i64) -> Result<(), IndexError> {
         let set = self.execute("INSERT OR REPLACE INTO meta VALUES(?1, ?2)", (key, value));
-        set.of_index(&self.path)
+        set.with_index_path(&self.path)
     }
 
     /// Sets how the parts of the index are merged. Stored with the index.
     pub(super) fn set_merging(&self, merging: Merging) -> Result<(), IndexError> {
         for (name, wanted) in merging.settings() {
             let sql = "SELECT v FROM words_config WHERE k=?1";
-            let old = self.row(sql, [name], |row| row.get::<_, i64>(0))?;
+            let old = self.query_optional(sql, [name], |row| row.get::<_, i64>(0))?;
             if old != Some(wanted) {
                 let sql = "INSERT INTO words(words, rank) VALUES(?1, ?2)";
                 let set = self.execute(sql, (name, wanted));
-                set.of_index(&self.path)?;
+                set.with_index_path(&self.path)?;
             }
         }
         Ok(())
     }
 
     /// Returns the result of a query with one number.
-    pub(super) fn number(&self, sql: &str) -> Result<i64, IndexError> {
+    pub(super) fn query_number(&self, sql: &str) -> Result<i64, IndexError> {
         let value = self.connection.query_row(sql, [], |row| row.get(0));
-        value.of_index(&self.path)
+        value.with_index_path(&self.path)
     }
 }

@@ -22,12 +22,12 @@ const MAX_OUTPUT_BYTES: usize = 16 << 10;
 const MIN_BASE64_BYTES: usize = 256;
 
 /// Returns the beginning of a tool's output that is indexed.
-pub(crate) fn output_beginning(text: &str) -> &str {
-    beginning(text, MAX_OUTPUT_BYTES)
+pub(crate) fn truncate_output(text: &str) -> &str {
+    truncate_bytes(text, MAX_OUTPUT_BYTES)
 }
 
-/// Returns the whole characters in the first bytes of a text.
-pub(crate) fn beginning(text: &str, max_bytes: usize) -> &str {
+/// Returns the beginning of a text, at most `max_bytes` long, cut at a character.
+pub(crate) fn truncate_bytes(text: &str, max_bytes: usize) -> &str {
     let mut end = text.len().min(max_bytes);
     while !text.is_char_boundary(end) {
         end -= 1;
@@ -89,7 +89,7 @@ enum CharClass {
     Symbol,
 }
 
-fn class(c: char) -> CharClass {
+fn classify(c: char) -> CharClass {
     match c {
         _ if c.is_ascii_alphanumeric() => CharClass::Word,
         // Skin tones and variation selectors only vary the symbol before them.
@@ -119,7 +119,7 @@ fn class(c: char) -> CharClass {
 
 /// Returns true if the character belongs to a word of several characters.
 pub(crate) fn is_word_char(c: char) -> bool {
-    class(c) == CharClass::Word
+    classify(c) == CharClass::Word
 }
 
 /// A run of characters of one class in a folded text.
@@ -132,15 +132,15 @@ pub(crate) enum TextRun<'a> {
 }
 
 /// Splits a folded text into its runs, without the separators between them.
-pub(crate) fn runs(folded: &str) -> impl Iterator<Item = TextRun<'_>> {
+pub(crate) fn split_runs(folded: &str) -> impl Iterator<Item = TextRun<'_>> {
     let mut rest = folded;
     std::iter::from_fn(move || {
-        let start = rest.find(|c| class(c) != CharClass::Separator)?;
+        let start = rest.find(|c| classify(c) != CharClass::Separator)?;
         rest = &rest[start..];
-        let first = class(rest.chars().next()?);
+        let first = classify(rest.chars().next()?);
         let end = match first {
             CharClass::Symbol => rest.chars().next().map_or(0, char::len_utf8),
-            _ => rest.find(|c| class(c) != first).unwrap_or(rest.len()),
+            _ => rest.find(|c| classify(c) != first).unwrap_or(rest.len()),
         };
         let (run, after) = rest.split_at(end);
         rest = after;
@@ -151,13 +151,13 @@ pub(crate) fn runs(folded: &str) -> impl Iterator<Item = TextRun<'_>> {
     })
 }
 
-pub(crate) fn indexed_word(word: &str) -> &str {
-    beginning(word, MAX_WORD_BYTES)
+pub(crate) fn truncate_word(word: &str) -> &str {
+    truncate_bytes(word, MAX_WORD_BYTES)
 }
 
 /// Returns the words with which a run of a script without blanks is indexed: three characters from each
 /// position on, fewer at its end.
-pub(crate) fn grams(run: &str) -> impl Iterator<Item = &str> {
+pub(crate) fn split_grams(run: &str) -> impl Iterator<Item = &str> {
     run.char_indices().map(move |(start, _)| {
         let rest = &run[start..];
         let end = rest.char_indices().nth(GRAM_CHARS).map(|(end, _)| end);
@@ -181,10 +181,10 @@ pub(crate) fn index_text(text: &str) -> String {
         }
         joined.push_str(word);
     };
-    for run in runs(&folded) {
+    for run in split_runs(&folded) {
         match run {
-            TextRun::Word(word) => push(indexed_word(word)),
-            TextRun::Unspaced(run) => grams(run).for_each(&mut push),
+            TextRun::Word(word) => push(truncate_word(word)),
+            TextRun::Unspaced(run) => split_grams(run).for_each(&mut push),
         }
     }
     joined
@@ -229,9 +229,9 @@ mod tests {
     #[test]
     fn outputs_are_cut_at_a_character() {
         let text = "ü".repeat(MAX_OUTPUT_BYTES);
-        assert_eq!(output_beginning(&text).len(), MAX_OUTPUT_BYTES);
+        assert_eq!(truncate_output(&text).len(), MAX_OUTPUT_BYTES);
         assert_eq!(
-            output_beginning(&format!("x{text}")).len(),
+            truncate_output(&format!("x{text}")).len(),
             MAX_OUTPUT_BYTES - 1
         );
     }

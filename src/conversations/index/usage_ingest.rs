@@ -8,7 +8,7 @@ use crate::conversations::reader::EventReader;
 use crate::conversations::tally::Tally;
 use chrono::{DateTime, TimeDelta, Utc};
 
-/// The name of a model that the rollout does not tell.
+/// The name of the model if the rollout does not record it.
 pub(crate) const UNKNOWN_MODEL: &str = "unknown";
 
 /// The longest time between two events that Codex writes when it copies a conversation. A request takes
@@ -26,7 +26,7 @@ pub(super) struct ConversationUsage {
 }
 
 impl ConversationUsage {
-    /// Begins at the start of a rollout, or behind the part that `state` describes.
+    /// Begins at the start of a rollout, or behind the part that is in the index.
     pub(super) fn begin(
         store: &IndexStore,
         task: &IngestTask,
@@ -41,9 +41,9 @@ impl ConversationUsage {
         let model = Some(String::from_utf8_lossy(model)).filter(|name| !name.is_empty());
         Ok(Self {
             session: task.candidate.session.clone(),
-            tally: Tally::of_bytes(tally),
+            tally: Tally::from_bytes(tally),
             model: model.map_or_else(|| UNKNOWN_MODEL.to_owned(), std::borrow::Cow::into_owned),
-            copied: task.copied_at.map(|at| CopiedCounts::of(task, at)),
+            copied: task.copied_at.map(|at| CopiedCounts::open(task, at)),
             writer: UsageWriter::begin(store, conversation)?,
         })
     }
@@ -57,17 +57,17 @@ impl ConversationUsage {
                 return Ok(());
             }
             (EventKind::Request(record), Some(at)) => {
-                (at, self.tally.request(record, &self.session))
+                (at, self.tally.count_request(record, &self.session))
             }
             (EventKind::Tokens(tokens), Some(at)) => {
                 if let Some(copied) = &mut self.copied {
-                    if copied.continues_with(tokens, at) {
+                    if copied.consume_copy(tokens, at) {
                         self.tally.skip(tokens);
                         return Ok(());
                     }
                     self.copied = None;
                 }
-                self.writer.quota(store, at, &tokens.count.windows)?;
+                self.writer.add_windows(store, at, &tokens.count.windows)?;
                 (at, self.tally.count(tokens))
             }
             _ => return Ok(()),
@@ -75,15 +75,15 @@ impl ConversationUsage {
         if used.parts() == [0; 4] {
             return Ok(());
         }
-        let model = usage_store::model(store, &self.model)?;
-        self.writer.request(store, at, model, used)
+        let model = usage_store::find_or_insert_model(store, &self.model)?;
+        self.writer.add_request(store, at, model, used)
     }
 
     /// Writes the sums. Returns the state for reading on.
     pub(super) fn end(self, store: &IndexStore) -> rusqlite::Result<Vec<u8>> {
         let mut state = self.tally.to_bytes();
         state.extend(self.model.bytes());
-        self.writer.end(store)?;
+        self.writer.write_sums(store)?;
         Ok(state)
     }
 }
@@ -104,7 +104,7 @@ impl std::fmt::Debug for CopiedCounts {
 }
 
 impl CopiedCounts {
-    fn of(task: &IngestTask, copied_at: DateTime<Utc>) -> Self {
+    fn open(task: &IngestTask, copied_at: DateTime<Utc>) -> Self {
         let original = task.parent.as_ref();
         let original = original.and_then(|(_, path)| EventReader::open(path, LineParts::ALL).ok());
         Self {
@@ -113,14 +113,15 @@ impl CopiedCounts {
         }
     }
 
-    /// Returns true while the counts are those of the original. Equal sums alone do not tell: a fork and its
-    /// original may both continue with a request of the same size. A copy is written at once.
-    fn continues_with(&mut self, tokens: &TokenEvent, at: DateTime<Utc>) -> bool {
+    /// Reads the next count of the original. Returns true if `tokens` is a copy of it. Equal sums alone prove
+    /// nothing: a fork and its original may both continue with a request of the same size. So the times are compared
+    /// too: Codex writes a copy at once.
+    fn consume_copy(&mut self, tokens: &TokenEvent, at: DateTime<Utc>) -> bool {
         if at > self.last + COPY_PAUSE {
             return false;
         }
         let is_copy = match &mut self.original {
-            Some(original) => next_count(original)
+            Some(original) => read_next_count(original)
                 .is_some_and(|found| found.total == tokens.total && found.last == tokens.last),
             None => true,
         };
@@ -129,7 +130,7 @@ impl CopiedCounts {
     }
 }
 
-fn next_count(reader: &mut EventReader) -> Option<TokenEvent> {
+fn read_next_count(reader: &mut EventReader) -> Option<TokenEvent> {
     while let Ok(Some(event)) = reader.next_event() {
         if let EventKind::Tokens(tokens) = event.kind {
             return Some(*tokens);

@@ -68,7 +68,7 @@ pub(crate) struct UsageConversation {
 ///
 /// # Errors
 /// The index cannot be read.
-pub(crate) fn sums(
+pub(crate) fn read_sums(
     store: &IndexStore,
     slots: Range<i64>,
     detail: UsageDetail,
@@ -85,7 +85,7 @@ pub(crate) fn sums(
         "SELECT {columns}, model, requests, input, cached, output, reasoning \
          FROM slot {index} WHERE slot>=?1 AND slot<?2 ORDER BY {order}"
     );
-    let models = models(store)?;
+    let models = read_models(store)?;
     store.run(|connection| {
         let mut statement = connection.prepare_cached(&sql)?;
         let mut rows = statement.query([slots.start, slots.end])?;
@@ -115,7 +115,7 @@ fn add_sum(
     models: &HashMap<i64, Rc<str>>,
 ) -> rusqlite::Result<()> {
     let model = models.get(&row.get(2)?).cloned().unwrap_or_default();
-    let (requests, tokens) = (read_count(row, 3)?, tokens(row, 4)?);
+    let (requests, tokens) = (read_count(row, 3)?, read_tokens(row, 4)?);
     match sums[start..].iter_mut().find(|sum| sum.model == model) {
         Some(sum) => {
             sum.requests = sum.requests.saturating_add(requests);
@@ -136,20 +136,20 @@ fn add_sum(
 ///
 /// # Errors
 /// The index cannot be read.
-pub(crate) fn requests(
+pub(crate) fn read_requests(
     store: &IndexStore,
     period: &Range<DateTime<Utc>>,
 ) -> Result<Vec<UsageRequest>, IndexError> {
-    let models = models(store)?;
+    let models = read_models(store)?;
     let sql = "SELECT conversation, at, model, input, cached, output, reasoning FROM request \
                WHERE at>=?1 AND at<?2 ORDER BY at";
-    store.rows(sql, millis_range(period), |row| {
+    store.query_rows(sql, to_millis(period), |row| {
         let model = models.get(&row.get(2)?).cloned();
         Ok(UsageRequest {
             conversation: row.get(0)?,
-            at: time_of_millis(row.get(1)?),
+            at: time_from_millis(row.get(1)?),
             model: model.unwrap_or_default(),
-            tokens: tokens(row, 3)?,
+            tokens: read_tokens(row, 3)?,
         })
     })
 }
@@ -158,19 +158,19 @@ pub(crate) fn requests(
 ///
 /// # Errors
 /// The index cannot be read.
-pub(crate) fn quotas(
+pub(crate) fn read_quotas(
     store: &IndexStore,
     period: &Range<DateTime<Utc>>,
     minutes: u32,
 ) -> Result<Vec<UsageQuota>, IndexError> {
-    let [from, until] = millis_range(period);
+    let [from, until] = to_millis(period);
     let sql = "SELECT conversation, at, used, resets FROM quota WHERE at>=?1 AND at<?2 AND minutes=?3 \
                ORDER BY at";
-    store.rows(sql, (from, until, minutes), |row| {
+    store.query_rows(sql, (from, until, minutes), |row| {
         Ok(UsageQuota {
             conversation: row.get(0)?,
-            at: time_of_millis(row.get(1)?),
-            window: usage_store::window(minutes, row.get(2)?, row.get(3)?),
+            at: time_from_millis(row.get(1)?),
+            window: usage_store::window_from_row(minutes, row.get(2)?, row.get(3)?),
         })
     })
 }
@@ -179,12 +179,12 @@ pub(crate) fn quotas(
 ///
 /// # Errors
 /// The index cannot be read.
-pub(crate) fn conversations(
+pub(crate) fn read_conversations(
     store: &IndexStore,
 ) -> Result<HashMap<i64, UsageConversation>, IndexError> {
     let sql = "SELECT id, session, title, cwd, listed FROM conversation \
                WHERE EXISTS (SELECT 1 FROM slot WHERE slot.conversation=conversation.id)";
-    store.rows(sql, [], |row| {
+    store.query_rows(sql, [], |row| {
         let conversation = UsageConversation {
             session: row.get(1)?,
             title: row.get(2)?,
@@ -195,27 +195,27 @@ pub(crate) fn conversations(
     })
 }
 
-fn models(store: &IndexStore) -> Result<HashMap<i64, Rc<str>>, IndexError> {
-    store.rows("SELECT id, name FROM model", [], |row| {
+fn read_models(store: &IndexStore) -> Result<HashMap<i64, Rc<str>>, IndexError> {
+    store.query_rows("SELECT id, name FROM model", [], |row| {
         let name: String = row.get(1)?;
         Ok((row.get(0)?, name.into()))
     })
 }
 
-fn millis_range(period: &Range<DateTime<Utc>>) -> [i64; 2] {
+fn to_millis(period: &Range<DateTime<Utc>>) -> [i64; 2] {
     [period.start, period.end].map(|at| at.timestamp_millis())
 }
 
-fn time_of_millis(millis: i64) -> DateTime<Utc> {
+fn time_from_millis(millis: i64) -> DateTime<Utc> {
     DateTime::from_timestamp_millis(millis).unwrap_or_default()
 }
 
-fn tokens(row: &Row<'_>, first: usize) -> rusqlite::Result<TokenUsage> {
+fn read_tokens(row: &Row<'_>, first: usize) -> rusqlite::Result<TokenUsage> {
     let mut parts = [0; 4];
     for (i, part) in parts.iter_mut().enumerate() {
         *part = read_count(row, first + i)?;
     }
-    Ok(TokenUsage::of_parts(parts))
+    Ok(TokenUsage::from_parts(parts))
 }
 
 fn read_count(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {

@@ -37,12 +37,12 @@ impl UsageWriter {
             conversation,
             next_request: statement.query_row([conversation], |row| row.get(0))?,
             slots: HashMap::new(),
-            windows: last_windows(store, conversation)?,
+            windows: read_last_windows(store, conversation)?,
         })
     }
 
     /// Adds a request, unless it used no tokens.
-    pub(super) fn request(
+    pub(super) fn add_request(
         &mut self,
         store: &IndexStore,
         at: DateTime<Utc>,
@@ -62,7 +62,7 @@ impl UsageWriter {
         for (sum, part) in sums.iter_mut().zip(parts) {
             *sum = sum.saturating_add(part);
         }
-        let [input, cached, output, reasoning] = parts.map(stored);
+        let [input, cached, output, reasoning] = parts.map(saturating_i64);
         let (id, number) = (self.conversation, self.next_request);
         let row = [id, number, at, model, input, cached, output, reasoning];
         store.execute(
@@ -73,8 +73,8 @@ impl UsageWriter {
         Ok(())
     }
 
-    /// Notes the windows of Codex's own limit that changed.
-    pub(super) fn quota(
+    /// Stores the windows of Codex's own limit that differ from the last stored ones.
+    pub(super) fn add_windows(
         &mut self,
         store: &IndexStore,
         at: DateTime<Utc>,
@@ -100,14 +100,14 @@ impl UsageWriter {
     }
 
     /// Adds the sums of this run to the stored ones.
-    pub(super) fn end(self, store: &IndexStore) -> rusqlite::Result<()> {
+    pub(super) fn write_sums(self, store: &IndexStore) -> rusqlite::Result<()> {
         let mut add = store.connection.prepare_cached(
             "INSERT INTO slot VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT DO UPDATE SET \
              requests=requests+?4, input=input+?5, cached=cached+?6, output=output+?7, \
              reasoning=reasoning+?8",
         )?;
         for ((slot, model), (requests, sums)) in self.slots {
-            let [input, cached, output, reasoning] = sums.map(stored);
+            let [input, cached, output, reasoning] = sums.map(saturating_i64);
             let id = self.conversation;
             add.execute([id, slot, model, requests, input, cached, output, reasoning])?;
         }
@@ -115,7 +115,8 @@ impl UsageWriter {
     }
 }
 
-/// Returns true if two observations tell the same. Resets jitter.
+/// Returns true if two observations are equal. Their resets may differ by [`SAME_WINDOW`], because Codex reports them
+/// with jitter.
 fn is_same(a: &Window, b: &Window) -> bool {
     let is_same_reset = match (a.resets_at, b.resets_at) {
         (Some(a), Some(b)) => (a - b).abs() <= SAME_WINDOW,
@@ -124,24 +125,27 @@ fn is_same(a: &Window, b: &Window) -> bool {
     is_same_reset && (a.used_percent - b.used_percent).abs() < f64::EPSILON
 }
 
-fn stored(number: u64) -> i64 {
+fn saturating_i64(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
 /// Returns the last observation of each window of a conversation.
-fn last_windows(store: &IndexStore, conversation: i64) -> rusqlite::Result<HashMap<u32, Window>> {
+fn read_last_windows(
+    store: &IndexStore,
+    conversation: i64,
+) -> rusqlite::Result<HashMap<u32, Window>> {
     let mut statement = store.connection.prepare_cached(
         "SELECT minutes, used, resets, max(at) FROM quota WHERE conversation=?1 GROUP BY minutes",
     )?;
     let windows = statement.query_map([conversation], |row| {
         let minutes = row.get(0)?;
-        Ok((minutes, window(minutes, row.get(1)?, row.get(2)?)))
+        Ok((minutes, window_from_row(minutes, row.get(1)?, row.get(2)?)))
     })?;
     windows.collect()
 }
 
 /// Returns a window as the table `quota` has it, with its reset in seconds since 1970.
-pub(super) fn window(minutes: u32, used_percent: f64, resets: Option<i64>) -> Window {
+pub(super) fn window_from_row(minutes: u32, used_percent: f64, resets: Option<i64>) -> Window {
     let resets_at = resets.and_then(|at| DateTime::from_timestamp(at, 0));
     Window {
         limit_id: CODEX_LIMIT.to_owned(),
@@ -151,8 +155,8 @@ pub(super) fn window(minutes: u32, used_percent: f64, resets: Option<i64>) -> Wi
     }
 }
 
-/// Returns the number of a model, and adds the model if it is new.
-pub(super) fn model(store: &IndexStore, name: &str) -> rusqlite::Result<i64> {
+/// Returns the row id of a model. Adds the model if it is new.
+pub(super) fn find_or_insert_model(store: &IndexStore, name: &str) -> rusqlite::Result<i64> {
     let connection = &store.connection;
     let mut find = connection.prepare_cached("SELECT id FROM model WHERE name=?1")?;
     if let Some(id) = find.query_row([name], |row| row.get(0)).optional()? {

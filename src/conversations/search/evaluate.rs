@@ -4,7 +4,7 @@
 //! so terms are joined by merging. Phrases and code are checked in the rollouts, in the order of the results
 //! and only until enough are found.
 
-use super::postings::{MAX_LOOKUPS, Posting, PostingReader, expression};
+use super::postings::{MAX_LOOKUPS, Posting, PostingReader, build_fts_query};
 use super::query::{CheckedText, Query, Term};
 use super::snippet::{self, Snippet};
 use super::texts::TextReader;
@@ -20,7 +20,7 @@ use std::path::PathBuf;
 const ONE_TEXT_FACTOR: f64 = 2.0;
 const TITLE_FACTOR: f64 = 1.5;
 
-/// A conversation as far as searching uses it.
+/// The fields of a conversation that a search needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct FoundConversation {
     /// The id in lower case.
@@ -73,7 +73,7 @@ pub(crate) struct SearchOptions<'a> {
 
 const COLUMNS: &str = "session, path, title, cwd, updated, archived, listed";
 
-fn found(row: &Row<'_>) -> rusqlite::Result<FoundConversation> {
+fn parse_conversation(row: &Row<'_>) -> rusqlite::Result<FoundConversation> {
     Ok(FoundConversation {
         session: row.get(0)?,
         path: PathBuf::from(row.get::<_, String>(1)?),
@@ -89,9 +89,9 @@ fn found(row: &Row<'_>) -> rusqlite::Result<FoundConversation> {
 ///
 /// # Errors
 /// The index cannot be read.
-pub(crate) fn unlisted(store: &IndexStore) -> Result<Vec<FoundConversation>, IndexError> {
+pub(crate) fn list_unlisted(store: &IndexStore) -> Result<Vec<FoundConversation>, IndexError> {
     let sql = format!("SELECT {COLUMNS} FROM conversation WHERE listed=0");
-    store.rows(&sql, [], found)
+    store.query_rows(&sql, [], parse_conversation)
 }
 
 /// Searches the index.
@@ -108,9 +108,9 @@ pub(crate) fn search(
         query,
         options,
     };
-    let mut candidates = search.candidates()?;
+    let mut candidates = search.find_candidates()?;
     search.sort(&mut candidates);
-    search.hits(candidates)
+    search.collect_hits(candidates)
 }
 
 struct Search<'a> {
@@ -141,13 +141,13 @@ impl Search<'_> {
     }
 
     /// Returns the conversations that have the words of all terms and pass the filter.
-    fn candidates(&self) -> Result<Vec<Candidate>, IndexError> {
-        let total = self.store.conversations()?;
+    fn find_candidates(&self) -> Result<Vec<Candidate>, IndexError> {
+        let total = self.store.count_conversations()?;
         let reader = self.reader();
         let positive: Vec<_> = self.terms(false).collect();
         let mut scored: Option<Vec<(Posting, f64)>> = None;
-        for list in reader.of_each(&positive)? {
-            let weight = weight(total, list.conversations);
+        for list in reader.read_each(&positive)? {
+            let weight = rarity_weight(total, list.conversations);
             let postings = list.postings.into_iter().map(|posting| {
                 let title = if posting.has_title { TITLE_FACTOR } else { 1.0 };
                 let score = weight * (1.0 + f64::from(posting.texts).ln()) * title;
@@ -155,7 +155,7 @@ impl Search<'_> {
             });
             scored = Some(match scored {
                 None => postings.collect(),
-                Some(all) => intersection(all, postings),
+                Some(all) => intersect(all, postings),
             });
         }
         let mut scored = scored.unwrap_or_default();
@@ -163,9 +163,9 @@ impl Search<'_> {
             let numbers: Vec<_> = scored.iter().map(|(p, _)| p.conversation).collect();
             // A term to exclude may be in most texts of the index.
             let with_term = if numbers.len() <= MAX_LOOKUPS {
-                reader.within(term, &numbers)?
+                reader.read_in_conversations(term, &numbers)?
             } else {
-                reader.of_all([term])?
+                reader.read_all([term])?
             };
             let excludes = |number: i64| {
                 with_term
@@ -177,7 +177,7 @@ impl Search<'_> {
         let in_one = match positive.len() {
             0 | 1 => HashMap::new(),
             _ => {
-                let in_one = reader.of_all(positive.iter().copied())?;
+                let in_one = reader.read_all(positive.iter().copied())?;
                 let best = in_one.into_iter().map(|p| (p.conversation, p.best));
                 best.collect()
             }
@@ -208,7 +208,9 @@ impl Search<'_> {
         if candidates.len() < MAX_LOOKUPS {
             let sql = "SELECT updated FROM conversation WHERE id=?1";
             for candidate in candidates {
-                let updated = self.store.row(sql, [candidate.number], |row| row.get(0))?;
+                let updated = self
+                    .store
+                    .query_optional(sql, [candidate.number], |row| row.get(0))?;
                 candidate.updated_ms = updated.flatten();
             }
             return Ok(());
@@ -235,16 +237,17 @@ impl Search<'_> {
         terms.filter(move |term| term.is_negated == is_negated)
     }
 
-    fn conversation(&self, number: i64) -> Result<Option<FoundConversation>, IndexError> {
+    fn read_conversation(&self, number: i64) -> Result<Option<FoundConversation>, IndexError> {
         let sql = format!("SELECT {COLUMNS} FROM conversation WHERE id=?1");
-        self.store.row(&sql, [number], found)
+        self.store
+            .query_optional(&sql, [number], parse_conversation)
     }
 
     fn sort(&self, candidates: &mut [Candidate]) {
-        candidates.sort_by(|a, b| self.order(a, b));
+        candidates.sort_by(|a, b| self.compare(a, b));
     }
 
-    fn order(&self, a: &Candidate, b: &Candidate) -> Ordering {
+    fn compare(&self, a: &Candidate, b: &Candidate) -> Ordering {
         let newest = b.updated_ms.cmp(&a.updated_ms);
         let best = || {
             b.is_one_text
@@ -258,8 +261,8 @@ impl Search<'_> {
         .then(b.number.cmp(&a.number))
     }
 
-    /// Checks the candidates in order and returns the first that match.
-    fn hits(&self, candidates: Vec<Candidate>) -> Result<Vec<Hit>, IndexError> {
+    /// Checks the candidates in order and returns the hits of the first that match, at most `limit`.
+    fn collect_hits(&self, candidates: Vec<Candidate>) -> Result<Vec<Hit>, IndexError> {
         let needs_check = self.query.terms.iter().any(|term| term.check.is_some());
         let mut found = Vec::new();
         let mut in_one_text = 0;
@@ -275,7 +278,7 @@ impl Search<'_> {
             if is_interrupted() {
                 return Err(IndexError::Interrupted);
             }
-            let Some(conversation) = self.conversation(candidate.number)? else {
+            let Some(conversation) = self.read_conversation(candidate.number)? else {
                 continue;
             };
             if !(self.options.accepts)(&conversation)
@@ -286,7 +289,7 @@ impl Search<'_> {
             in_one_text += usize::from(candidate.is_one_text);
             found.push((candidate, conversation));
         }
-        found.sort_by(|(a, _), (b, _)| self.order(a, b));
+        found.sort_by(|(a, _), (b, _)| self.compare(a, b));
         found.truncate(self.options.limit);
         found
             .into_iter()
@@ -303,13 +306,13 @@ impl Search<'_> {
         // Terms to exclude first: one match ends the check.
         let mut texts = ConversationTexts::new(self, candidate.number, conversation);
         for term in self.terms(true).filter(|term| term.check.is_some()) {
-            if texts.first_match(&[term])?.is_some() {
+            if texts.find_first_match(&[term])?.is_some() {
                 return Ok(false);
             }
         }
         let positive: Vec<_> = self.terms(false).collect();
         if candidate.is_one_text {
-            if let Some(best) = texts.first_match(&positive)? {
+            if let Some(best) = texts.find_first_match(&positive)? {
                 candidate.best = best;
                 return Ok(true);
             }
@@ -322,7 +325,7 @@ impl Search<'_> {
         }
         let mut best = None;
         for term in positive.iter().filter(|term| term.check.is_some()) {
-            match texts.first_match(&[term])? {
+            match texts.find_first_match(&[term])? {
                 Some(id) => best = best.or(Some(id)),
                 None => return Ok(false),
             }
@@ -337,10 +340,10 @@ impl Search<'_> {
         conversation: FoundConversation,
     ) -> Result<Hit, IndexError> {
         let mut texts = ConversationTexts::new(self, candidate.number, &conversation);
-        let (place, all) = texts.of(candidate.best)?;
+        let (place, all) = texts.read_texts(candidate.best)?;
         let text = all
             .into_iter()
-            .map(|text| snippet::snippet(&text, self.query))
+            .map(|text| snippet::make_snippet(&text, self.query))
             .max_by_key(|snippet| snippet.matches.len());
         Ok(Hit {
             turn: place.turn,
@@ -355,12 +358,12 @@ impl Search<'_> {
 
 /// Returns the weight of a word: the rarer, the higher.
 #[allow(clippy::cast_precision_loss, reason = "the score is an estimate")]
-fn weight(conversations: i64, with_word: usize) -> f64 {
+fn rarity_weight(conversations: i64, with_word: usize) -> f64 {
     (1.0 + conversations as f64 / (with_word as f64 + 1.0)).ln()
 }
 
 /// Joins two ordered lists by conversation and adds the scores.
-fn intersection(
+fn intersect(
     all: Vec<(Posting, f64)>,
     other: impl Iterator<Item = (Posting, f64)>,
 ) -> Vec<(Posting, f64)> {
@@ -408,12 +411,12 @@ impl<'a> ConversationTexts<'a> {
     }
 
     /// Returns the first text that has the words of all `terms` and fulfils their conditions.
-    fn first_match(&mut self, terms: &[&Term]) -> Result<Option<TextId>, IndexError> {
-        let ids = self.ids(terms)?;
+    fn find_first_match(&mut self, terms: &[&Term]) -> Result<Option<TextId>, IndexError> {
+        let ids = self.find_ids(terms)?;
         // A compressed rollout is read from its beginning, once for these texts.
         self.reader = None;
         for id in ids {
-            let (_, texts) = self.of(id)?;
+            let (_, texts) = self.read_texts(id)?;
             let fulfils = |text: &String| {
                 let mut checked = CheckedText::new(text);
                 let mut checks = terms.iter().filter_map(|term| term.check.as_ref());
@@ -427,30 +430,31 @@ impl<'a> ConversationTexts<'a> {
     }
 
     /// Returns the texts with the words of all `terms`: the title, then the others in the order of the rollout.
-    fn ids(&self, terms: &[&Term]) -> Result<Vec<TextId>, IndexError> {
+    fn find_ids(&self, terms: &[&Term]) -> Result<Vec<TextId>, IndexError> {
         let sql = "SELECT rowid FROM words WHERE words MATCH ?1 AND rowid BETWEEN ?2 AND ?3";
-        let expression = expression(terms.iter().copied());
-        let (first, last) = TextId::range(self.number);
+        let expression = build_fts_query(terms.iter().copied());
+        let (first, last) = TextId::conversation_range(self.number);
         let store = self.search.store;
-        let mut ids: Vec<TextId> = store.rows(sql, params![expression, first, last], |row| {
-            Ok(TextId(row.get(0)?))
-        })?;
+        let mut ids: Vec<TextId> =
+            store.query_rows(sql, params![expression, first, last], |row| {
+                Ok(TextId(row.get(0)?))
+            })?;
         ids.retain(|id| self.search.is_searched(*id));
         ids.sort_by_key(|id| id.role() != Role::Title);
         Ok(ids)
     }
 
     /// Returns the place of a text, and the texts there. Empty if the rollout cannot be read any more.
-    fn of(&mut self, id: TextId) -> Result<(TextPlace, Vec<String>), IndexError> {
+    fn read_texts(&mut self, id: TextId) -> Result<(TextPlace, Vec<String>), IndexError> {
         if id.role() == Role::Title {
             return Ok((TextPlace::default(), vec![self.title.clone()]));
         }
         let sql = "SELECT turn, at, offset FROM message WHERE id=?1";
-        let place = self.search.store.row(sql, [id.0], |row| {
+        let place = self.search.store.query_optional(sql, [id.0], |row| {
             Ok(TextPlace {
                 turn: row.get(0)?,
                 at: row.get(1)?,
-                line: row.get::<_, Option<i64>>(2)?.map(Place::of_number),
+                line: row.get::<_, Option<i64>>(2)?.map(Place::from_number),
             })
         })?;
         let place = place.unwrap_or_default();
@@ -459,20 +463,23 @@ impl<'a> ConversationTexts<'a> {
         };
         let reader = match self.reader.take() {
             Some((rollout, reader)) if rollout == line.rollout => Some(reader),
-            _ => TextReader::open(&self.rollout_path(line.rollout)?).ok(),
+            _ => TextReader::open(&self.read_rollout_path(line.rollout)?).ok(),
         };
         let mut texts = Vec::new();
         if let Some(mut reader) = reader {
-            texts = reader.texts(line.offset, id.role()).unwrap_or_default();
+            texts = reader
+                .read_texts(line.offset, id.role())
+                .unwrap_or_default();
             self.reader = Some((line.rollout, reader));
         }
         Ok((place, texts))
     }
 
-    fn rollout_path(&self, number: usize) -> Result<PathBuf, IndexError> {
+    fn read_rollout_path(&self, number: usize) -> Result<PathBuf, IndexError> {
         let sql = "SELECT rollouts FROM conversation WHERE id=?1";
         let store = self.search.store;
-        let list: Option<Option<String>> = store.row(sql, [self.number], |row| row.get(0))?;
+        let list: Option<Option<String>> =
+            store.query_optional(sql, [self.number], |row| row.get(0))?;
         let list = list
             .flatten()
             .and_then(|list| serde_json::from_str::<Vec<PathBuf>>(&list).ok());

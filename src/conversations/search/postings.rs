@@ -44,7 +44,7 @@ pub(super) struct PostingReader<'a> {
 }
 
 /// Returns the FTS5 query for texts with the words of all terms.
-pub(super) fn expression<'a>(terms: impl IntoIterator<Item = &'a Term>) -> String {
+pub(super) fn build_fts_query<'a>(terms: impl IntoIterator<Item = &'a Term>) -> String {
     let words = terms.into_iter().flat_map(|term| &term.words).map(|word| {
         // Words have no quotes: they are letters, digits and symbols.
         format!("\"{}\"{}", word.word, if word.is_prefix { "*" } else { "" })
@@ -53,7 +53,7 @@ pub(super) fn expression<'a>(terms: impl IntoIterator<Item = &'a Term>) -> Strin
 }
 
 /// Returns a larger number for texts that are better to show.
-fn preference(role: Role) -> u8 {
+fn display_preference(role: Role) -> u8 {
     match role {
         Role::Tool => 0,
         Role::Title => 1,
@@ -63,13 +63,13 @@ fn preference(role: Role) -> u8 {
 
 impl PostingReader<'_> {
     /// Returns the texts with the words of all `terms`.
-    pub(super) fn of_all<'t>(
+    pub(super) fn read_all<'t>(
         self,
         terms: impl IntoIterator<Item = &'t Term>,
     ) -> Result<Vec<Posting>, IndexError> {
-        let expression = expression(terms);
+        let expression = build_fts_query(terms);
         let mut postings = Vec::new();
-        if !self.begin(&expression, &mut postings)? {
+        if !self.read_first(&expression, &mut postings)? {
             self.read_rest(&expression, &mut postings)?;
         }
         Ok(postings)
@@ -77,11 +77,11 @@ impl PostingReader<'_> {
 
     /// Returns the texts with the words of each term. If one term is in few conversations, the lists of others may
     /// lack conversations without it.
-    pub(super) fn of_each(self, terms: &[&Term]) -> Result<Vec<PostingList>, IndexError> {
+    pub(super) fn read_each(self, terms: &[&Term]) -> Result<Vec<PostingList>, IndexError> {
         let mut lists = Vec::new();
         for term in terms {
             let mut postings = Vec::new();
-            let is_whole = self.begin(&expression([*term]), &mut postings)?;
+            let is_whole = self.read_first(&build_fts_query([*term]), &mut postings)?;
             lists.push((postings, is_whole));
         }
         let whole = lists.iter().filter(|(_, is_whole)| *is_whole);
@@ -94,9 +94,9 @@ impl PostingReader<'_> {
                 let mut conversations = postings.len();
                 match &few {
                     _ if is_whole => {}
-                    Some(few) => postings = self.within(term, few)?,
+                    Some(few) => postings = self.read_in_conversations(term, few)?,
                     None => {
-                        self.read_rest(&expression([*term]), &mut postings)?;
+                        self.read_rest(&build_fts_query([*term]), &mut postings)?;
                         conversations = postings.len();
                     }
                 }
@@ -109,12 +109,12 @@ impl PostingReader<'_> {
     }
 
     /// Returns the texts with the words of a term in these conversations, which are ordered by number.
-    pub(super) fn within(
+    pub(super) fn read_in_conversations(
         self,
         term: &Term,
         conversations: &[i64],
     ) -> Result<Vec<Posting>, IndexError> {
-        let expression = expression([term]);
+        let expression = build_fts_query([term]);
         let mut postings = Vec::new();
         for number in conversations {
             self.store.run(|connection| {
@@ -126,7 +126,7 @@ impl PostingReader<'_> {
     }
 
     /// Reads the beginning of a list. Returns true if that is all of it; else the last conversation may be incomplete.
-    fn begin(self, expression: &str, postings: &mut Vec<Posting>) -> Result<bool, IndexError> {
+    fn read_first(self, expression: &str, postings: &mut Vec<Posting>) -> Result<bool, IndexError> {
         self.store.run(|connection| {
             let sql = "SELECT rowid FROM words WHERE words MATCH ?1";
             let mut statement = connection.prepare_cached(sql)?;
@@ -141,13 +141,16 @@ impl PostingReader<'_> {
         })
     }
 
-    /// Reads the rest of a list that [`PostingReader::begin`] began, in several threads.
+    /// Reads the rest of a list that [`PostingReader::read_first`] began, in several threads.
     fn read_rest(self, expression: &str, postings: &mut Vec<Posting>) -> Result<(), IndexError> {
         // The last conversation may be incomplete, so it is read again as a whole.
         let from = postings.pop().map_or(0, |last| last.conversation);
-        let ranges = split(from..=self.store.last_conversation()?, parallel::threads());
+        let ranges = split(
+            from..=self.store.max_conversation_id()?,
+            parallel::threads(),
+        );
         let (path, role) = (self.store.path(), self.role);
-        parallel::ordered_each(
+        parallel::run_each_ordered(
             ranges.len(),
             ranges.iter().cloned(),
             |range| {
@@ -185,8 +188,8 @@ fn read(
 ) -> rusqlite::Result<()> {
     let sql = "SELECT rowid FROM words WHERE words MATCH ?1 AND rowid BETWEEN ?2 AND ?3";
     let mut statement = connection.prepare_cached(sql)?;
-    let (first, _) = TextId::range(*conversations.start());
-    let (_, last) = TextId::range(*conversations.end());
+    let (first, _) = TextId::conversation_range(*conversations.start());
+    let (_, last) = TextId::conversation_range(*conversations.end());
     let mut rows = statement.query(params![expression, first, last])?;
     while let Some(row) = rows.next()? {
         add(TextId(row.get(0)?), role, postings);
@@ -202,7 +205,7 @@ fn add(id: TextId, role: Option<Role>, postings: &mut Vec<Posting>) {
     match postings.last_mut() {
         Some(last) if last.conversation == id.conversation() => {
             last.texts += 1;
-            if preference(id.role()) > preference(last.best.role()) {
+            if display_preference(id.role()) > display_preference(last.best.role()) {
                 last.best = id;
             }
             last.has_title |= has_title;

@@ -5,7 +5,7 @@
 //! searched as it is written. Letter case and accents do not matter.
 
 use crate::conversations::index::tokens::{
-    self, TextRun, fold, indexed_word, is_word_char, without_base64,
+    self, TextRun, fold, is_word_char, truncate_word, without_base64,
 };
 
 /// A parsed query. Has at least one term that is not negated.
@@ -72,7 +72,7 @@ pub(crate) fn parse(arguments: &[String]) -> Result<Query, QueryError> {
         if argument.contains('"') || !argument.trim().contains(char::is_whitespace) {
             split(argument, &mut written);
         } else {
-            let (text, is_negated) = without_negation(argument.trim());
+            let (text, is_negated) = strip_negation(argument.trim());
             written.push(WrittenTerm {
                 text: text.to_owned(),
                 is_phrase: true,
@@ -91,7 +91,7 @@ pub(crate) fn parse(arguments: &[String]) -> Result<Query, QueryError> {
 fn split(argument: &str, to: &mut Vec<WrittenTerm>) {
     let mut rest = argument.trim_start();
     while !rest.is_empty() {
-        let (unsigned, is_negated) = without_negation(rest);
+        let (unsigned, is_negated) = strip_negation(rest);
         let (text, is_phrase, after) = if let Some(quoted) = unsigned.strip_prefix('"') {
             let (text, after) = quoted.split_once('"').unwrap_or((quoted, ""));
             (text, true, after)
@@ -112,7 +112,7 @@ fn split(argument: &str, to: &mut Vec<WrittenTerm>) {
 }
 
 /// Removes the mark of a negation: `-` or `!` before a word. `--flag` is a word of its own.
-fn without_negation(text: &str) -> (&str, bool) {
+fn strip_negation(text: &str) -> (&str, bool) {
     let rest = text
         .strip_prefix('-')
         .filter(|rest| !rest.starts_with('-'))
@@ -130,7 +130,7 @@ fn compile_term(written: &WrittenTerm) -> Result<Term, QueryError> {
         .filter(|_| !written.is_phrase);
     let is_prefix = stem.is_some();
     let folded = fold(stem.unwrap_or(&written.text));
-    let runs: Vec<_> = tokens::runs(&folded).collect();
+    let runs: Vec<_> = tokens::split_runs(&folded).collect();
     let Some(last) = runs.len().checked_sub(1) else {
         return Err(QueryError::NoWords(written.text.clone()));
     };
@@ -139,7 +139,7 @@ fn compile_term(written: &WrittenTerm) -> Result<Term, QueryError> {
     for (i, run) in runs.iter().enumerate() {
         match run {
             TextRun::Word(word) => {
-                let indexed = indexed_word(word);
+                let indexed = truncate_word(word);
                 is_exact &= indexed.len() == word.len();
                 words.push(IndexWord {
                     word: indexed.to_owned(),
@@ -150,7 +150,7 @@ fn compile_term(written: &WrittenTerm) -> Result<Term, QueryError> {
                 let chars = run.chars().count();
                 is_exact &= chars <= 3;
                 words.extend(
-                    tokens::grams(run)
+                    tokens::split_grams(run)
                         .take((chars.max(3)) - 2)
                         .map(|gram| IndexWord {
                             word: gram.to_owned(),
@@ -164,7 +164,7 @@ fn compile_term(written: &WrittenTerm) -> Result<Term, QueryError> {
         TextRun::Word(run) | TextRun::Unspaced(run) => run.len() == folded.len(),
     };
     let check = if written.is_phrase {
-        (!is_exact).then(|| TextCheck::Phrase(joined(&runs)))
+        (!is_exact).then(|| TextCheck::Phrase(join_runs(&runs)))
     } else {
         (!is_exact || !covers_all).then(|| TextCheck::Literal {
             text: folded.clone(),
@@ -179,7 +179,7 @@ fn compile_term(written: &WrittenTerm) -> Result<Term, QueryError> {
 }
 
 /// Joins runs by blanks. A blank at an end marks the boundary of a word.
-fn joined(runs: &[TextRun<'_>]) -> String {
+fn join_runs(runs: &[TextRun<'_>]) -> String {
     let mut text = String::new();
     for (i, run) in runs.iter().enumerate() {
         match run {
@@ -226,7 +226,7 @@ impl CheckedText {
                 let folded = &self.folded;
                 let joined = self.joined.get_or_insert_with(|| {
                     let mut joined = " ".to_owned();
-                    for run in tokens::runs(folded) {
+                    for run in tokens::split_runs(folded) {
                         let (TextRun::Word(run) | TextRun::Unspaced(run)) = run;
                         joined.push_str(run);
                         joined.push(' ');

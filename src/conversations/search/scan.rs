@@ -35,7 +35,7 @@ pub(crate) struct ScanReport {
 ///
 /// # Errors
 /// Codex's database cannot be read.
-pub(crate) fn conversations(
+pub(crate) fn list_conversations(
     home: &Path,
     database: Option<&Path>,
 ) -> Result<(Vec<FoundConversation>, Vec<SkippedFile>), IndexError> {
@@ -48,7 +48,7 @@ pub(crate) fn conversations(
     let titles = ThreadTitles::read(home);
     let mut found = Vec::new();
     let (files, skipped) = files::find_with_documents(home);
-    for (session, file) in thread_rollouts::newest_of_each(files) {
+    for (session, file) in thread_rollouts::select_newest_of_each(files) {
         let path = file.path(home);
         let row = rows.remove(&session);
         let listed = row.is_some();
@@ -87,11 +87,11 @@ pub(crate) fn scan(
     progress: &dyn Progress,
 ) -> io::Result<ScanReport> {
     let mut report = ScanReport::default();
-    parallel::ordered_each(
+    parallel::run_each_ordered(
         MAX_OPEN_ROLLOUTS,
         conversations,
         |conversation: FoundConversation| {
-            let found = first_match(home, &conversation, pattern, role);
+            let found = find_first_match(home, &conversation, pattern, role);
             (conversation, found)
         },
         |(conversation, found): (FoundConversation, io::Result<Option<Hit>>)| {
@@ -113,7 +113,7 @@ pub(crate) fn scan(
 }
 
 /// Returns the first match in a conversation; its score is the number of texts with a match.
-fn first_match(
+fn find_first_match(
     home: &Path,
     conversation: &FoundConversation,
     pattern: &Regex,
@@ -127,12 +127,12 @@ fn first_match(
             turn,
             role: author,
             at_ms,
-            snippet: snippet::around(text, &matches),
+            snippet: snippet::cut_around(text, &matches),
             score: 1.0,
         })
     };
     let mut first: Option<Hit> = None;
-    let chain = ThreadChain::of(home, &conversation.session, &conversation.path);
+    let chain = ThreadChain::read(home, &conversation.session, &conversation.path);
     let mut reader = EventReader::open_all(chain.own(), LineParts::TEXTS)?;
     while let Some(event) = reader.next_event()? {
         let Some((author, text)) = event.kind.text() else {

@@ -20,12 +20,12 @@ pub(crate) struct Snippet {
 }
 
 /// Returns the part of `text` around the first match of `query`.
-pub(crate) fn snippet(text: &str, query: &Query) -> Snippet {
-    around(text, &matches(text, query))
+pub(crate) fn make_snippet(text: &str, query: &Query) -> Snippet {
+    cut_around(text, &find_matches(text, query))
 }
 
 /// Returns the part of `text` around the first of `matches`, which are in order.
-pub(crate) fn around(text: &str, matches: &[Range<usize>]) -> Snippet {
+pub(crate) fn cut_around(text: &str, matches: &[Range<usize>]) -> Snippet {
     let first = matches.first().map_or(0, |first| first.start);
     let before = text[..first].char_indices().rev().take(CHARS_BEFORE).last();
     let start = before.map_or(first, |(at, _)| at);
@@ -83,7 +83,7 @@ pub(crate) fn around(text: &str, matches: &[Range<usize>]) -> Snippet {
 }
 
 /// Returns the byte ranges of the words of `text` that the query names, in order.
-fn matches(text: &str, query: &Query) -> Vec<Range<usize>> {
+fn find_matches(text: &str, query: &Query) -> Vec<Range<usize>> {
     let terms = query.terms.iter().filter(|term| !term.is_negated);
     let words: Vec<_> = terms.flat_map(|term| &term.words).collect();
     let mut found = Vec::new();
@@ -109,8 +109,8 @@ fn matches(text: &str, query: &Query) -> Vec<Range<usize>> {
                     .any(|word| run == word.word || word.is_prefix && run.starts_with(&word.word)),
                 TextRun::Unspaced(run) => words.iter().any(|word| run.contains(&word.word)),
             };
-            if tokens::runs(&folded).any(is_match) {
-                found.extend(narrowed(part, at, &words));
+            if tokens::split_runs(&folded).any(is_match) {
+                found.extend(narrow_match(part, at, &words));
             }
         }
         at += end;
@@ -118,8 +118,9 @@ fn matches(text: &str, query: &Query) -> Vec<Range<usize>> {
     found
 }
 
-/// Narrows a match in text without blanks to the characters that match.
-fn narrowed(part: &str, at: usize, words: &[&IndexWord]) -> Option<Range<usize>> {
+/// Narrows a match in text without blanks to the characters that match. Returns the whole part if folding changes its
+/// length, and `None` if no word is in it.
+fn narrow_match(part: &str, at: usize, words: &[&IndexWord]) -> Option<Range<usize>> {
     let whole = at..at + part.len();
     if part.chars().all(is_word_char) {
         return Some(whole);
@@ -148,7 +149,7 @@ mod tests {
 
     fn marked(text: &str, words: &[&str]) -> String {
         let words: Vec<_> = words.iter().map(ToString::to_string).collect();
-        let snippet = snippet(text, &query::parse(&words).unwrap());
+        let snippet = make_snippet(text, &query::parse(&words).unwrap());
         let mut marked = String::new();
         let mut at = 0;
         for found in &snippet.matches {

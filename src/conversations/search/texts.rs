@@ -30,13 +30,13 @@ impl TextReader {
         }
     }
 
-    /// Returns the texts of an author in the line at an offset, as far as they are searched. Empty if the
-    /// rollout was changed since it was indexed.
-    pub(super) fn texts(&mut self, offset: u64, role: Role) -> io::Result<Vec<String>> {
+    /// Returns the searched parts of the texts of an author in the line at an offset. Empty if the rollout was
+    /// changed since it was indexed.
+    pub(super) fn read_texts(&mut self, offset: u64, role: Role) -> io::Result<Vec<String>> {
         let items = match self {
             Self::Plain(file) => {
                 file.seek(SeekFrom::Start(offset))?;
-                let mut lines = LineReader::in_chunks(file.take(u64::MAX), READ_BYTES);
+                let mut lines = LineReader::with_chunk_size(file.take(u64::MAX), READ_BYTES);
                 match lines.next_line()? {
                     Some(JsonlLine::Whole(line)) => rollout_lines::parse(line, LineParts::TEXTS),
                     _ => None,

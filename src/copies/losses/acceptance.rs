@@ -29,7 +29,9 @@ impl LossAcceptance {
             let rollouts = live.0.get(id).into_iter().flatten();
             let messages = rollouts.flat_map(|one| messages::read(&one.path).unwrap_or_default());
             let digests = messages.flat_map(|one| [one.digest, one.dated_digest()]);
-            let live: BTreeSet<_> = digests.filter(|digest| accepted.has(id, *digest)).collect();
+            let live: BTreeSet<_> = digests
+                .filter(|digest| accepted.contains(id, *digest))
+                .collect();
             if !live.is_empty() {
                 returned.add(id, live);
             }
@@ -48,7 +50,7 @@ impl LossAcceptance {
         let home = settings.codex_home.display().to_string();
         let change = |record: &mut losses::LossRecord| record.withdraw(&home, &self.returned);
         if let Err(e) = losses::update(&settings.manager_home, change) {
-            let message = format_args!("losses that were accepted stay so: {e}");
+            let message = format_args!("cannot record that accepted messages are live again: {e}");
             context.ui.warn(message);
         }
     }

@@ -6,16 +6,16 @@ use crate::archive::reader::ArchiveReader;
 use crate::context::Context;
 use crate::copies::losses::acceptance::LossAcceptance;
 use crate::copies::losses::compare::Loss;
-use crate::copies::losses::hidden_turns::hidden_turns;
+use crate::copies::losses::hidden_turns::find_hidden_turns;
 use crate::copies::losses::live::LiveThreads;
 use crate::copies::losses::place::{CopyPlace, CopyPlaceKind};
 use crate::copies::losses::places;
 use crate::copies::losses::report::{CheckExtent, LossJson, describe, record};
 use crate::copies::losses::search::LossSearch;
-use crate::copies::losses::{last_copy, short_id};
+use crate::copies::losses::{describe_last_copy, short_id};
 use crate::copies::source::{ConversationSource as _, rollout_files};
 use crate::error::CommandError;
-use crate::inventory::archive_names::{file_name, without_suffix};
+use crate::inventory::archive_names::{file_name, strip_archive_suffix};
 use crate::inventory::losses;
 use crate::inventory::retention::RetentionPlan;
 use crate::inventory::trash;
@@ -79,14 +79,14 @@ impl NeededArchives {
             for places in loss.needed_places(&search.places, &is_wanted) {
                 needed.push(NeededCopy {
                     id: loss.id.clone(),
-                    reason: last_copy(&loss.id),
+                    reason: describe_last_copy(&loss.id),
                     places,
                     restored_id: loss.restored_id.clone(),
                     is_lost: true,
                 });
             }
         }
-        for (id, mut places) in hidden_turns(context)? {
+        for (id, mut places) in find_hidden_turns(context)? {
             places.retain(|place| is_wanted(&place.kind));
             needed.push(NeededCopy {
                 reason: format!("has turns of {} that Codex hides", short_id(&id)),
@@ -115,7 +115,7 @@ impl NeededArchives {
 pub(crate) fn refuse_last_copy_in_trash(context: &Context) -> Result<(), CommandError> {
     let is_trashed = |kind: &CopyPlaceKind| *kind == CopyPlaceKind::TrashedArchive;
     let is_archive = |kind: &CopyPlaceKind| matches!(kind, CopyPlaceKind::Archive(_));
-    let trashed = trash::archives(&context.settings.manager_home)?.into_iter();
+    let trashed = trash::list_archives(&context.settings.manager_home)?.into_iter();
     let trashed = trashed.filter_map(|path| ArchiveReader::open(&path).ok());
     let homes = trashed.map(|archive| PathBuf::from(&archive.metadata().source_codex_home));
     let is_either = |kind: &CopyPlaceKind| is_archive(kind) || is_trashed(kind);
@@ -155,24 +155,24 @@ pub(crate) fn refuse_last_copy_in_trash(context: &Context) -> Result<(), Command
 ///
 /// # Errors
 /// The user interrupts, or the record of accepted losses cannot be read.
-pub(crate) fn lost_since(
+pub(crate) fn find_lost_since(
     previous: Option<ArchiveReader>,
     name: &str,
     new: &ArchiveManifest,
     context: &Context,
 ) -> Result<Vec<LossJson>, CommandError> {
-    let live = LiveThreads::of_archive(&context.settings.codex_home, &new.files);
+    let live = LiveThreads::from_archive(&context.settings.codex_home, &new.files);
     let mut search = LossSearch::new(live);
-    let mut wanted = rollout_ids(&new.files);
+    let mut wanted = list_rollout_ids(&new.files);
     let mut known = vec![name.to_owned()];
     if let Some(previous) = previous {
-        for id in rollout_ids(previous.files()) {
+        for id in list_rollout_ids(previous.files()) {
             wanted.remove(&id);
         }
         let name = file_name(previous.path());
         known.push(name.clone());
         let place = CopyPlace {
-            kind: CopyPlaceKind::Archive(without_suffix(&name).to_owned()),
+            kind: CopyPlaceKind::Archive(strip_archive_suffix(&name).to_owned()),
             name,
         };
         search.add_source(place, Box::new(previous));
@@ -218,7 +218,7 @@ pub(crate) fn check_restored(
     Ok(())
 }
 
-fn rollout_ids(files: &FileList) -> BTreeSet<String> {
+fn list_rollout_ids(files: &FileList) -> BTreeSet<String> {
     let names = rollout_files(files).map(|(name, _)| name);
     let ids = names.filter_map(|name| name.rollout_id().map(str::to_lowercase));
     ids.collect()

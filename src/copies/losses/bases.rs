@@ -34,7 +34,7 @@ pub(super) fn find(
     let rollouts = rollouts.flat_map(|(id, rollouts)| rollouts.iter().map(move |one| (id, one)));
     // An unreadable rollout continues nothing.
     let read = |(id, rollout): (&String, &LiveRollout)| {
-        let meta = rollout::head(&rollout.path).unwrap_or_default();
+        let meta = rollout::read_head(&rollout.path).unwrap_or_default();
         (id.clone(), meta.and_then(|meta| meta.base()))
     };
     let take = |(id, base): (String, Option<RolloutCut>)| {
@@ -52,23 +52,23 @@ pub(super) fn find(
                 break;
             }
             *end = cut.offset;
-            next = copied_base(copy, sources);
+            next = read_copied_base(copy, sources);
         }
         Ok(())
     };
-    parallel::ordered_each(parallel::threads() * 2, rollouts, read, take)?;
+    parallel::run_each_ordered(parallel::threads() * 2, rollouts, read, take)?;
     Ok(bases)
 }
 
 /// Returns the base of a copied rollout.
-fn copied_base(copy: &RolloutCopy, sources: &[Option<CopyOrigin>]) -> Option<RolloutCut> {
+fn read_copied_base(copy: &RolloutCopy, sources: &[Option<CopyOrigin>]) -> Option<RolloutCut> {
     let meta = match &copy.content {
-        CopyContent::File(path) => rollout::head(path).ok()?,
+        CopyContent::File(path) => rollout::read_head(path).ok()?,
         CopyContent::Entry(entry) => {
             let mut sources = copy.places.iter().filter_map(|place| sources.get(*place));
             let source = sources.find_map(Option::as_ref)?;
-            let beginning = source.beginning(entry).ok()?;
-            rollout::head_in(&beginning, entry.path.as_path()).ok()?
+            let beginning = source.read_beginning(entry).ok()?;
+            rollout::read_head_in(&beginning, entry.path.as_path()).ok()?
         }
     };
     meta.and_then(|meta| meta.base())

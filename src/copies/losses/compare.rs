@@ -36,7 +36,7 @@ pub(crate) struct ComparedThread<'a> {
 }
 
 impl ComparedThread<'_> {
-    /// Returns the end of what counts of a copy, as an offset in its plain text.
+    /// Returns the offset in the plain text of a copy up to which its messages are compared.
     fn end_of(&self, copy: &RolloutCopy) -> u64 {
         let len = copy.text_len().unwrap_or(u64::MAX);
         let cut = self.bases.get(&copy.rollout_id());
@@ -73,8 +73,8 @@ pub(crate) struct Loss {
 }
 
 impl Loss {
-    /// Returns `None` if nothing is missed but what was accepted.
-    pub(crate) fn of(
+    /// Creates the loss of the messages in `lost` that the user did not accept. Returns `None` if there are none.
+    pub(crate) fn from_lost(
         id: String,
         mut lost: LostMessages,
         accepted: &AcceptedLosses,
@@ -82,7 +82,7 @@ impl Loss {
         for messages in lost.values_mut() {
             messages.retain(|lost| {
                 let digests = [lost.message.digest, lost.message.dated_digest()];
-                !digests.iter().any(|digest| accepted.has(&id, *digest))
+                !digests.iter().any(|digest| accepted.contains(&id, *digest))
             });
         }
         let (place, messages) = lost
@@ -124,7 +124,7 @@ impl Loss {
             .map(|(place, lost)| (&places[*place], lost));
         let wanted = wanted.filter(|(place, _)| is_wanted(&place.kind));
         let places: Vec<_> = wanted
-            .map(|(place, lost)| (place, occurrences(lost)))
+            .map(|(place, lost)| (place, number_occurrences(lost)))
             .collect();
         let mut missed: BTreeSet<LostOccurrence<'_>> =
             places.iter().flat_map(|(_, has)| has).copied().collect();
@@ -145,7 +145,7 @@ impl Loss {
     }
 }
 
-fn occurrences(messages: &[LostMessage]) -> BTreeSet<LostOccurrence<'_>> {
+fn number_occurrences(messages: &[LostMessage]) -> BTreeSet<LostOccurrence<'_>> {
     let mut occurrences = BTreeSet::new();
     let mut counts: HashMap<(&str, u64), usize> = HashMap::new();
     for lost in messages {
@@ -164,7 +164,7 @@ fn occurrences(messages: &[LostMessage]) -> BTreeSet<LostOccurrence<'_>> {
 ///
 /// # Errors
 /// A live rollout or a copy cannot be read, or the user interrupts.
-pub(crate) fn thread(
+pub(crate) fn find_lost_messages(
     thread: &ComparedThread<'_>,
     sources: &[Option<CopyOrigin>],
 ) -> Result<LostMessages, CommandError> {
@@ -181,14 +181,14 @@ pub(crate) fn thread(
             counts.insert(rollout_id.clone(), thread.count_live(&rollout_id)?);
         }
         let folder = tempfile::tempdir().at("create a folder in", std::env::temp_dir())?;
-        let path = content(copy, sources, folder.path())?;
+        let path = extract_copy(copy, sources, folder.path())?;
         let found = messages::read(&path).at("read", &path)?;
         // Shorter versions are not extracted.
         let shorter = take_beginnings(&mut left, &copy.file, &path)?;
         for copy in shorter.into_iter().chain([copy]) {
             let end = thread.end_of(copy);
             let end = found.partition_point(|message| message.offset < end);
-            let missing = counts[&rollout_id].missing(&found[..end]);
+            let missing = counts[&rollout_id].find_missing(&found[..end]);
             let missing = missing.into_iter().map(|message| LostMessage {
                 message,
                 rollout_id: rollout_id.clone(),
@@ -202,8 +202,8 @@ pub(crate) fn thread(
     Ok(lost)
 }
 
-/// Returns the path of a copy, which is extracted into `folder` if it is in an archive.
-fn content(
+/// Returns the path of a copy. Extracts it into `folder` if it is in an archive.
+fn extract_copy(
     copy: &RolloutCopy,
     sources: &[Option<CopyOrigin>],
     folder: &Path,
@@ -235,9 +235,9 @@ fn take_beginnings<'a>(
         same.filter_map(|copy| mark(copy)).collect()
     };
     // A rollout that cannot be decompressed to the end has the text before the damage.
-    let plain = prefix::in_text(path, marks(false)).unwrap_or_default();
+    let plain = prefix::match_text(path, marks(false)).unwrap_or_default();
     let compressed = if file.compressed {
-        prefix::in_bytes(path, marks(true)).at("read", path)?
+        prefix::match_bytes(path, marks(true)).at("read", path)?
     } else {
         Vec::new()
     };

@@ -6,7 +6,7 @@ use crate::context::Context;
 use crate::conversations::messages;
 use crate::copies::source::{self, ConversationSource, rollout_files};
 use crate::error::CommandError;
-use crate::inventory::archive_names::{numbered, typed_name};
+use crate::inventory::archive_names::{numbered, shortest_name};
 use crate::inventory::store;
 use crate::io::{IoContext, Sha256Digest, is_interrupted, pluralize};
 use std::collections::HashMap;
@@ -38,9 +38,9 @@ impl CopyCounts {
         };
         let own = names
             .first()
-            .and_then(|name| RolloutName::of(Path::new(name)));
+            .and_then(|name| RolloutName::parse(Path::new(name)));
         let own = own.as_ref().and_then(RolloutName::id);
-        let rollouts = rollouts_of(archive, own.unwrap_or_default());
+        let rollouts = list_rollouts_of(archive, own.unwrap_or_default());
         self.id = own.map(str::to_owned);
         self.archives += 1;
         let digests = rollouts
@@ -62,10 +62,13 @@ impl CopyCounts {
 ///
 /// # Errors
 /// No archive of the Codex home has it, several conversations match, or an archive cannot be read.
-pub(crate) fn archive_with(wanted: &str, context: &Context) -> Result<PathBuf, CommandError> {
+pub(crate) fn find_fullest_archive(
+    wanted: &str,
+    context: &Context,
+) -> Result<PathBuf, CommandError> {
     let settings = &context.settings;
     let home = settings.codex_home.display().to_string();
-    let records = store::archives(&settings.manager_home)?;
+    let records = store::list_archives(&settings.manager_home)?;
     let mut copies = CopyCounts::default();
     let mut best: Option<(usize, PathBuf, String)> = None;
     for record in numbered(&records) {
@@ -77,12 +80,12 @@ pub(crate) fn archive_with(wanted: &str, context: &Context) -> Result<PathBuf, C
         if is_interrupted() {
             return Err(CommandError::interrupted());
         }
-        let path = store::backups(&settings.manager_home).join(&record.path);
+        let path = store::backups_folder(&settings.manager_home).join(&record.path);
         let Some(count) = copies.count(&ArchiveReader::open(&path)?, wanted)? else {
             continue;
         };
         if best.as_ref().is_none_or(|(most, ..)| count > *most) {
-            best = Some((count, path, typed_name(record)));
+            best = Some((count, path, shortest_name(record)));
         }
     }
     let Some((count, path, name)) = best else {
@@ -100,8 +103,8 @@ pub(crate) fn archive_with(wanted: &str, context: &Context) -> Result<PathBuf, C
     Ok(path)
 }
 
-/// Returns the rollouts of a conversation itself.
-fn rollouts_of(archive: &ArchiveReader, id: &str) -> Vec<FileEntry> {
+/// Returns the rollouts of a conversation, without those of the conversations that it continues.
+fn list_rollouts_of(archive: &ArchiveReader, id: &str) -> Vec<FileEntry> {
     rollout_files(archive.files())
         .filter(|(file, _)| file.id().is_some_and(|own| own.eq_ignore_ascii_case(id)))
         .map(|(_, entry)| entry)

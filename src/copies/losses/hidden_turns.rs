@@ -5,7 +5,7 @@ use crate::codex::threads;
 use crate::context::Context;
 use crate::copies::losses::place::CopyPlace;
 use crate::copies::losses::places;
-use crate::copies::unreadable_fixes::restored_id;
+use crate::copies::unreadable_fixes::find_restored_id;
 use crate::error::CommandError;
 use crate::history::check::compare;
 use crate::history::unreadable::UnreadableCause;
@@ -16,7 +16,7 @@ use crate::io::progress::is_interrupted;
 ///
 /// # Errors
 /// The home or the archives cannot be listed, or the user interrupts.
-pub(crate) fn hidden_turns(
+pub(crate) fn find_hidden_turns(
     context: &Context,
 ) -> Result<Vec<(String, Vec<CopyPlace>)>, CommandError> {
     let home = &context.settings.codex_home;
@@ -30,7 +30,7 @@ pub(crate) fn hidden_turns(
     if hidden.is_empty() {
         return Ok(Vec::new());
     }
-    for file in places::archived_copies(context)? {
+    for file in places::list_archived_copies(context)? {
         if is_interrupted() {
             return Err(CommandError::interrupted());
         }
@@ -38,7 +38,10 @@ pub(crate) fn hidden_turns(
             continue;
         };
         for (one, places) in &mut hidden {
-            if restored_id(&archive, one).unwrap_or_default().is_some() {
+            if find_restored_id(&archive, one)
+                .unwrap_or_default()
+                .is_some()
+            {
                 places.push(file.place.clone());
             }
         }

@@ -42,7 +42,7 @@ impl LiveThreads {
     }
 
     /// Takes the rollouts of the files that an archive of the home has.
-    pub(crate) fn of_archive(home: &Path, files: &FileList) -> Self {
+    pub(crate) fn from_archive(home: &Path, files: &FileList) -> Self {
         let mut threads = Self::default();
         for (_, file) in rollout_files(files) {
             let path = home.join(file.path.as_path());
@@ -52,7 +52,7 @@ impl LiveThreads {
     }
 
     fn add(&mut self, path: PathBuf, twin: Option<PathBuf>, size: u64, mtime: i64) {
-        let Some(file) = RolloutName::of(&path) else {
+        let Some(file) = RolloutName::parse(&path) else {
             return;
         };
         let Some(id) = file.id().map(str::to_lowercase) else {

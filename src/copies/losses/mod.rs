@@ -18,7 +18,7 @@ mod rollout_copy;
 pub(crate) mod search;
 
 /// Returns the reason to keep the last copy of messages that a conversation lacks.
-pub(crate) fn last_copy(id: &str) -> String {
+pub(crate) fn describe_last_copy(id: &str) -> String {
     format!("has messages that {} lost", short_id(id))
 }
 

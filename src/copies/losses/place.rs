@@ -1,6 +1,6 @@
 //! A place that has copies of conversations, and the command that brings one back.
 
-use crate::inventory::archive_names::typed_name;
+use crate::inventory::archive_names::shortest_name;
 use crate::inventory::records::ArchiveRecord;
 use crate::io::shell;
 use crate::vault::snapshot::short_id;
@@ -29,7 +29,7 @@ impl CopyPlace {
     pub(crate) fn archive(record: &ArchiveRecord) -> Self {
         Self {
             name: record.path.clone(),
-            kind: CopyPlaceKind::Archive(typed_name(record)),
+            kind: CopyPlaceKind::Archive(shortest_name(record)),
         }
     }
 
@@ -51,8 +51,10 @@ impl CopyPlace {
     /// Returns the command that brings the messages of this conversation back.
     pub(crate) fn command(&self, id: &str) -> Option<String> {
         let restore = match &self.kind {
-            CopyPlaceKind::Archive(name) => format!("restore {}", shell::word(name)),
-            CopyPlaceKind::TrashedArchive => format!("restore {}", shell::word(&self.name)),
+            CopyPlaceKind::Archive(name) => format!("restore {}", shell::quote_if_needed(name)),
+            CopyPlaceKind::TrashedArchive => {
+                format!("restore {}", shell::quote_if_needed(&self.name))
+            }
             CopyPlaceKind::Snapshot => format!("vault restore {}", self.label()),
             CopyPlaceKind::ConflictCopy => return Some(format!("codex-manager sync resolve {id}")),
             CopyPlaceKind::File => return None,

@@ -32,11 +32,11 @@ fn may_have_copies(metadata: &Metadata, home: &str) -> bool {
 }
 
 /// Returns the usable archives of the Codex home with their times, the newest first.
-fn archives(context: &Context) -> Result<Vec<(ArchivedCopies, DateTime<Utc>)>, CommandError> {
+fn list_archives(context: &Context) -> Result<Vec<(ArchivedCopies, DateTime<Utc>)>, CommandError> {
     let manager = &context.settings.manager_home;
     let home = context.settings.codex_home.display().to_string();
-    let backups = store::backups(manager);
-    let records = store::archives(manager)?;
+    let backups = store::backups_folder(manager);
+    let records = store::list_archives(manager)?;
     let usable = numbered(&records).into_iter();
     let usable =
         usable.filter(|record| record.is_usable() && may_have_copies(&record.metadata, &home));
@@ -54,9 +54,9 @@ fn archives(context: &Context) -> Result<Vec<(ArchivedCopies, DateTime<Utc>)>, C
 ///
 /// # Errors
 /// The archives cannot be listed.
-pub(crate) fn archived_copies(context: &Context) -> Result<Vec<ArchivedCopies>, CommandError> {
-    let files = archives(context)?.into_iter().map(|(file, _)| file);
-    let trashed = trash::archives(&context.settings.manager_home)?;
+pub(crate) fn list_archived_copies(context: &Context) -> Result<Vec<ArchivedCopies>, CommandError> {
+    let files = list_archives(context)?.into_iter().map(|(file, _)| file);
+    let trashed = trash::list_archives(&context.settings.manager_home)?;
     let trashed = trashed.into_iter().map(|path| ArchivedCopies {
         place: CopyPlace::file(&path, CopyPlaceKind::TrashedArchive),
         path,
@@ -76,12 +76,12 @@ pub(crate) fn add_newest_copies(
     context: &Context,
 ) -> Result<(), CommandError> {
     let is_older = |id: &String, time: &DateTime<Utc>| {
-        rollout::created_ms(id).is_none_or(|created| created < time.timestamp_millis())
+        rollout::uuid_time_ms(id).is_none_or(|created| created < time.timestamp_millis())
     };
     if wanted.is_empty() {
         return Ok(());
     }
-    for (file, time) in archives(context)? {
+    for (file, time) in list_archives(context)? {
         if is_interrupted() {
             return Err(CommandError::interrupted());
         }
@@ -119,7 +119,7 @@ pub(crate) fn add_archives(
     context: &Context,
 ) -> Result<bool, CommandError> {
     let home = context.settings.codex_home.display().to_string();
-    let files = archived_copies(context)?;
+    let files = list_archived_copies(context)?;
     let mut is_whole = true;
     let take = |(file, opened): (ArchivedCopies, Result<ArchiveReader, _>)| {
         match opened {
@@ -130,7 +130,7 @@ pub(crate) fn add_archives(
             Ok(_) => {}
             Err(e) => {
                 is_whole = false;
-                let problem = CommandError::from(e).in_one_line();
+                let problem = CommandError::from(e).to_one_line();
                 context
                     .ui
                     .warn(format_args!("not searched: {}: {problem}", file.place.name));
@@ -142,7 +142,7 @@ pub(crate) fn add_archives(
         let opened = ArchiveReader::open(&file.path);
         (file, opened)
     };
-    parallel::ordered_each(parallel::threads(), files, open, take)?;
+    parallel::run_each_ordered(parallel::threads(), files, open, take)?;
     Ok(is_whole)
 }
 
@@ -152,13 +152,13 @@ pub(crate) fn add_archives(
 /// A folder cannot be listed.
 pub(crate) fn add_files(search: &mut LossSearch, context: &Context) -> Result<(), CommandError> {
     let settings = &context.settings;
-    for folder in Replica::folders_of(&settings.manager_home, &settings.codex_home)? {
+    for folder in Replica::find_folders(&settings.manager_home, &settings.codex_home)? {
         // The copies in the cloud folder are there too, or belong to other machines.
         let copies = ConflictCopies::read(&folder, &folder)?;
         for copy in copies.all.values().filter(|copy| copy.local.is_some()) {
             let path = copies.folders.path(Side::Local, &copy.name);
             let name = PathBuf::from(format!("{}.jsonl", copy.conversation()));
-            if let Some(file) = RolloutName::of(&name) {
+            if let Some(file) = RolloutName::parse(&name) {
                 search.add_file(
                     CopyPlace::file(&path, CopyPlaceKind::ConflictCopy),
                     file,
@@ -167,12 +167,12 @@ pub(crate) fn add_files(search: &mut LossSearch, context: &Context) -> Result<()
             }
         }
     }
-    let trashed = storage::trash::rollouts(&settings.manager_home, &settings.codex_home)?;
+    let trashed = storage::trash::list_rollouts(&settings.manager_home, &settings.codex_home)?;
     for path in search.twins().into_iter().chain(trashed) {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         // The trash numbers the further rollouts of a conversation.
         let name = name.trim_start_matches(|c: char| c.is_ascii_digit() || c == '-');
-        if let Some(file) = RolloutName::of(Path::new(name)) {
+        if let Some(file) = RolloutName::parse(Path::new(name)) {
             search.add_file(CopyPlace::file(&path, CopyPlaceKind::File), file, path);
         }
     }

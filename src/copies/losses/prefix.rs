@@ -9,16 +9,16 @@ use std::path::Path;
 pub(crate) type Mark = (u64, Sha256Digest);
 
 /// Returns the marks that the text of the rollout begins with. Reads up to the longest mark.
-pub(crate) fn in_text(path: &Path, marks: Vec<Mark>) -> io::Result<Vec<Mark>> {
-    matching(|| rollout::open_plain(path), marks)
+pub(crate) fn match_text(path: &Path, marks: Vec<Mark>) -> io::Result<Vec<Mark>> {
+    match_marks(|| rollout::open_plain(path), marks)
 }
 
 /// Returns the marks that the bytes of the file begin with.
-pub(crate) fn in_bytes(path: &Path, marks: Vec<Mark>) -> io::Result<Vec<Mark>> {
-    matching(|| file_open::open(path), marks)
+pub(crate) fn match_bytes(path: &Path, marks: Vec<Mark>) -> io::Result<Vec<Mark>> {
+    match_marks(|| file_open::open(path), marks)
 }
 
-fn matching<R: Read>(
+fn match_marks<R: Read>(
     open: impl FnOnce() -> io::Result<R>,
     mut marks: Vec<Mark>,
 ) -> io::Result<Vec<Mark>> {
@@ -58,7 +58,7 @@ mod tests {
     fn only_beginnings_match() {
         let mark = |text: &str| (text.len() as u64, Sha256Digest::of(text.as_bytes()));
         let marks = ["abcdef", "abc", "abx", "abcdefg", ""].map(mark).to_vec();
-        let found = matching(|| Ok("abcdef".as_bytes()), marks).unwrap();
+        let found = match_marks(|| Ok("abcdef".as_bytes()), marks).unwrap();
         assert_eq!(found, ["", "abc", "abcdef"].map(mark));
     }
 }

@@ -3,10 +3,10 @@
 use crate::context::Context;
 use crate::copies::losses::compare::Loss;
 use crate::copies::losses::place::{CopyPlace, CopyPlaceKind};
-use crate::history::thread_titles::titles_of;
+use crate::history::thread_titles::read_titles;
 use crate::inventory::{KnownLoss, losses};
 use crate::io::Timestamp;
-use crate::ui::time::{absolute, rfc3339};
+use crate::ui::time::{format_absolute, rfc3339};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use std::collections::BTreeSet;
@@ -30,12 +30,12 @@ pub(crate) struct LossJson {
 }
 
 impl LossJson {
-    /// Returns the time of the first missing message with a word before it; nothing if it is unknown.
+    /// Returns ` since `, followed by the time of the first missing message; empty if the time is unknown.
     pub(crate) fn first_lost_text(&self, context: &Context) -> String {
         let zone = context.settings.zone;
         let at = self.first_lost_at.as_ref();
         at.map_or_else(String::new, |at| {
-            format!(" since {}", absolute(at, zone, &context.now()))
+            format!(" since {}", format_absolute(at, zone, &context.now()))
         })
     }
 }
@@ -43,7 +43,7 @@ impl LossJson {
 /// Describes losses, with the titles of their conversations.
 pub(crate) fn describe(losses: &[Loss], places: &[CopyPlace], context: &Context) -> Vec<LossJson> {
     let ids = losses.iter().map(|loss| loss.id.clone()).collect();
-    let titles = titles_of(&context.settings.codex_home, &context.env, ids);
+    let titles = read_titles(&context.settings.codex_home, &context.env, ids);
     let describe = |loss: &Loss| {
         let place = &places[loss.place];
         let first_lost_at = loss.first_lost();
@@ -110,7 +110,7 @@ pub(crate) fn record(
         record.checked_at = Some(Timestamp::from(context.local_now()));
     });
     if let Err(e) = written {
-        let message = format_args!("the lost messages are not recorded: {e}");
+        let message = format_args!("cannot record the lost messages: {e}");
         context.ui.warn(message);
     }
 }

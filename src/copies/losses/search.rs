@@ -134,15 +134,18 @@ impl LossSearch {
         let mut found = FoundLosses::default();
         let bases = bases::find(&self.live, &self.copies, &self.sources)?;
         let compare = |id: &String| {
-            let thread = self.compared_thread(id, &bases);
-            (id.clone(), compare::thread(&thread, &self.sources))
+            let thread = self.collect_copies(id, &bases);
+            (
+                id.clone(),
+                compare::find_lost_messages(&thread, &self.sources),
+            )
         };
         let take = |(id, result): (String, Result<_, CommandError>)| {
             if is_interrupted() {
                 return Err(CommandError::interrupted());
             }
             match result {
-                Ok(lost) => found.losses.extend(Loss::of(id, lost, accepted)),
+                Ok(lost) => found.losses.extend(Loss::from_lost(id, lost, accepted)),
                 Err(e) => found.failures.push((id, e)),
             }
             Ok(())
@@ -154,20 +157,20 @@ impl LossSearch {
             .filter(|id| self.live.0.contains_key(*id));
         let ids = live.chain(bases.keys()).filter(|id| is_wanted(id));
         let ids: BTreeSet<&String> = ids.collect();
-        parallel::ordered_each(parallel::threads() * 2, ids, compare, take)?;
+        parallel::run_each_ordered(parallel::threads() * 2, ids, compare, take)?;
         for loss in &mut found.losses {
             let live = self.live.0.get(&loss.id).map_or(&[][..], Vec::as_slice);
             let newest = live.iter().max_by_key(|rollout| &rollout.file.name);
             loss.rollout_path = newest.map(|rollout| rollout.path.clone());
             if bases.contains_key(&loss.id) {
-                loss.restored_id = self.restored_id(loss);
+                loss.restored_id = self.find_restored_id(loss);
             }
         }
         Ok(found)
     }
 
     /// Returns a live thread with its copies and those of its missing bases.
-    fn compared_thread(&self, id: &String, bases: &MissingBases) -> ComparedThread<'_> {
+    fn collect_copies(&self, id: &String, bases: &MissingBases) -> ComparedThread<'_> {
         let live = self.live.0.get(id).map_or(&[][..], Vec::as_slice);
         let own = self.copies.get(id).into_iter().flatten();
         let bases = bases.get(id).cloned().unwrap_or_default();
@@ -185,7 +188,7 @@ impl LossSearch {
     }
 
     /// Returns the id of a conversation in the place with the fullest copy whose restore brings the messages back.
-    fn restored_id(&self, loss: &Loss) -> String {
+    fn find_restored_id(&self, loss: &Loss) -> String {
         let has_thread = |source: &CopyOrigin| {
             let mut rollouts = rollout_files(source.files());
             rollouts.any(|(file, _)| {

@@ -69,7 +69,7 @@ fn is_up_to_date(path: &Path, planned: &mut PlannedHistoryFile) -> Result<bool, 
     Ok(true)
 }
 
-fn length(path: &Path) -> u64 {
+fn file_len(path: &Path) -> u64 {
     path.metadata().map_or(0, |m| m.len())
 }
 
@@ -79,7 +79,7 @@ fn length(path: &Path) -> u64 {
 ///
 /// # Errors
 /// Codex holds a lock for more than 10 seconds, a file was replaced since the plan, or a write
-/// fails. The copy of that file is removed again; files written before stay, and their snapshot.
+/// fails. The copy of that file is removed again; files written before stay, and so does the snapshot.
 pub fn apply(
     home: &Path,
     plan: &mut RebuildPlan,
@@ -103,7 +103,8 @@ pub fn apply(
     written.map(|()| done)
 }
 
-/// Copies the files that the rebuild may replace, with what tells the lines that Codex appends later.
+/// Takes a snapshot of the files that the rebuild may replace. It records the length and digest of the new content, so
+/// that an undo keeps the lines that Codex appends later.
 fn take_snapshot(
     snapshots: &RepairSnapshots,
     home: &Path,
@@ -114,7 +115,8 @@ fn take_snapshot(
     for file in &mut plan.files {
         let path = home.join(file.name);
         file.text.rewind().at("read a temp file for", &path)?;
-        let (sha256, bytes) = hash::sha256_of(&mut file.text).at("read a temp file for", &path)?;
+        let (sha256, bytes) =
+            hash::hash_reader(&mut file.text).at("read a temp file for", &path)?;
         let rewrite = FileRewrite {
             old_bytes: file.read_bytes,
             new_bytes: bytes,
@@ -140,10 +142,10 @@ fn write_files(
             _ => path.exists().then(|| path.clone()),
         };
         let mut held = lock
-            .map(|lock| FileLock::exclusive_within(&lock, session_index::LOCK_TIMEOUT))
+            .map(|lock| FileLock::acquire_within(&lock, session_index::LOCK_TIMEOUT))
             .transpose()?;
         // Codex only appends to both files. A shorter one was replaced, and the offset means nothing in it.
-        if length(&path) < file.read_bytes {
+        if file_len(&path) < file.read_bytes {
             return Err(HistoryError::Changed(path));
         }
         // Again under the lock: Codex may have appended since the preview.
@@ -178,10 +180,10 @@ fn write(
     file: &mut PlannedHistoryFile,
     lock: &mut Option<FileLock>,
 ) -> Result<(), HistoryError> {
-    let mut temp = atomic::TempFile::beside(path)?;
+    let mut temp = atomic::TempFile::create_beside(path)?;
     file.text.rewind().at("read a temp file for", path)?;
     io::copy(&mut file.text, temp.file()).at("write", path)?;
-    if length(path) > file.read_bytes {
+    if file_len(path) > file.read_bytes {
         let mut present = file_open::open(path).at("read", path)?;
         present
             .seek(SeekFrom::Start(file.read_bytes))

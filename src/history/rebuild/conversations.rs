@@ -96,9 +96,9 @@ impl RebuildConversation {
     pub(super) fn set_updated(&mut self, last: Option<Rfc3339Time>) {
         let of_row = |millis: fn(&RowTimes) -> i64| {
             let millis = self.row.as_ref().map(millis).filter(|millis| *millis != 0);
-            millis.and_then(Rfc3339Time::of_millis)
+            millis.and_then(Rfc3339Time::from_millis)
         };
-        let updated = Rfc3339Time::later(last, of_row(|row| row.updated_ms));
+        let updated = Rfc3339Time::later_of(last, of_row(|row| row.updated_ms));
         self.updated = updated
             .or_else(|| of_row(|row| row.created_ms))
             .or_else(|| self.created.clone());
@@ -125,7 +125,7 @@ pub(super) struct ConversationSet {
 
 impl ConversationSet {
     pub(super) fn find(&self, id: &ConversationId) -> Option<&RebuildConversation> {
-        let place = self.place(id)?;
+        let place = self.position(id)?;
         self.conversations.get(place)
     }
 
@@ -134,7 +134,7 @@ impl ConversationSet {
         self.excluded.contains(id) || self.find(id).is_some_and(|c| !c.files.is_empty())
     }
 
-    pub(super) fn place(&self, id: &ConversationId) -> Option<usize> {
+    pub(super) fn position(&self, id: &ConversationId) -> Option<usize> {
         self.conversations.binary_search_by(|c| c.id.cmp(id)).ok()
     }
 
@@ -176,27 +176,27 @@ pub(super) fn gather(
     let mut files = files::find(home)?;
     // A file name has the id of its conversation, so archived rollouts are not read.
     for file in files.extract_if(.., |file| file.is_archived) {
-        let name = RolloutName::of(&file.relative);
+        let name = RolloutName::parse(&file.relative);
         let id = name.and_then(|name| name.id().map(ConversationId::of));
         set.excluded.extend(id);
     }
     let takes_orphans = include_orphans || set.source == RebuildSource::Rollouts;
     let mut found = Vec::new();
     let paths = files.iter().map(|file| file.path(home));
-    for_each_file(paths, skipped, rollout::head, |i, meta| {
+    for_each_file(paths, skipped, rollout::read_head, |i, meta| {
         match meta {
             None => set.without_id += 1,
             // Codex does not open those of before 0.32.
             Some(meta) if archived.contains(&meta.id) || !meta.has_envelope => {}
             Some(meta) => {
                 let file = u32::try_from(i).unwrap_or(u32::MAX);
-                found.extend(set.owned_rollout(file, meta, takes_orphans));
+                found.extend(set.claim_rollout(file, meta, takes_orphans));
             }
         }
         Ok(())
     })?;
     set.files = files;
-    set.assign(found);
+    set.assign_rollouts(found);
     set.excluded.extend(archived);
     Ok(set)
 }
@@ -221,14 +221,15 @@ fn split_archived(
 }
 
 impl ConversationSet {
-    /// Finds the conversation of a rollout by its metadata. `None` if the rebuild leaves it out, because it has no row.
-    fn owned_rollout(
+    /// Assigns a rollout to the conversation in its metadata. Returns `None`, and counts an orphan, if the rebuild
+    /// leaves the conversation out because it has no row.
+    fn claim_rollout(
         &mut self,
         file: u32,
         meta: SessionMeta,
         takes_orphans: bool,
     ) -> Option<OwnedRollout> {
-        let known = self.place(&meta.id);
+        let known = self.position(&meta.id);
         if known.is_none() && !takes_orphans {
             self.orphans += 1;
             self.excluded.insert(meta.id);
@@ -244,11 +245,11 @@ impl ConversationSet {
     }
 
     /// Adds the conversations without a row, and assigns the rollouts to their conversations.
-    fn assign(&mut self, mut owners: Vec<OwnedRollout>) {
+    fn assign_rollouts(&mut self, mut owners: Vec<OwnedRollout>) {
         owners.sort_unstable_by(|a, b| (&a.id, a.file).cmp(&(&b.id, b.file)));
         let new: Vec<_> = owners
             .chunk_by(|a, b| a.id == b.id)
-            .filter(|owners| self.place(&owners[0].id).is_none())
+            .filter(|owners| self.position(&owners[0].id).is_none())
             .map(|owners| RebuildConversation::new(owners[0].id.clone(), None))
             .collect();
         self.conversations.extend(new);
@@ -258,7 +259,7 @@ impl ConversationSet {
         for OwnedRollout { id, file, created } in owners {
             let end = u32::try_from(self.owned.len() + 1).unwrap_or(u32::MAX);
             self.owned.push(file);
-            if let Some(place) = self.place(&id) {
+            if let Some(place) = self.position(&id) {
                 let conversation = &mut self.conversations[place];
                 if conversation.files.is_empty() {
                     conversation.files.start = end - 1;

@@ -39,7 +39,7 @@ impl GivenNames {
 }
 
 impl IndexLines {
-    /// Adds a line for each selected conversation, and the given names of the others.
+    /// Collects a line for each selected conversation, and lines with the given names of the others.
     pub(super) fn gather(
         set: &ConversationSet,
         database: Option<&Path>,
@@ -64,11 +64,11 @@ impl IndexLines {
         for (place, conversation) in set.conversations.iter().enumerate() {
             if conversation.is_restored && !pass.done[place] {
                 pass.done[place] = true;
-                pass.lines.restored(conversation, None, index)?;
+                pass.lines.add_restored(conversation, None, index)?;
             }
         }
         for id in index.ids() {
-            let place = set.place(id);
+            let place = set.position(id);
             if place.is_some_and(|place| pass.done[place]) {
                 continue;
             }
@@ -83,7 +83,7 @@ impl IndexLines {
         Ok(pass.lines)
     }
 
-    fn restored(
+    fn add_restored(
         &mut self,
         conversation: &RebuildConversation,
         row: Option<&ThreadRow>,
@@ -92,11 +92,11 @@ impl IndexLines {
         let Some(time) = &conversation.updated else {
             return Ok(());
         };
-        let given = given_name(conversation, row, index)?;
+        let given = find_given_name(conversation, row, index)?;
         let is_given = given.is_some();
         let name = match given {
             Some(name) => name,
-            None => title(conversation, row),
+            None => derive_title(conversation, row),
         };
         self.push(&conversation.id, time, &name, is_given);
         Ok(())
@@ -151,14 +151,14 @@ impl TablePass {
         index: &ThreadNameIndex,
         row: &ThreadRow,
     ) -> Result<(), HistoryError> {
-        let found = set.place(&ConversationId::of(&row.id));
+        let found = set.position(&ConversationId::of(&row.id));
         let Some(place) = found.filter(|place| !self.done[*place] && !row.archived) else {
             return Ok(());
         };
         let conversation = &set.conversations[place];
         if conversation.is_restored {
             self.done[place] = true;
-            return self.lines.restored(conversation, Some(row), index);
+            return self.lines.add_restored(conversation, Some(row), index);
         }
         if let (Some(name), Some(time)) = (row.given_name(), &conversation.updated) {
             self.done[place] = true;
@@ -171,7 +171,7 @@ impl TablePass {
 
 /// Returns the name given by the user. A line of the index that equals the first message or the id
 /// was derived by a rebuild and is not a given name.
-fn given_name(
+fn find_given_name(
     conversation: &RebuildConversation,
     row: Option<&ThreadRow>,
     index: &ThreadNameIndex,
@@ -196,7 +196,7 @@ fn given_name(
 }
 
 /// Returns the derived title of a conversation without a given name, else its id.
-fn title(conversation: &RebuildConversation, row: Option<&ThreadRow>) -> String {
+fn derive_title(conversation: &RebuildConversation, row: Option<&ThreadRow>) -> String {
     let of_row = row.and_then(|row| {
         let title = Some(&row.title).filter(|title| !title.trim().is_empty());
         title

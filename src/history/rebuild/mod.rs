@@ -1,6 +1,6 @@
 //! Rebuilds `session_index.jsonl` and `history.jsonl` from the rollouts and the table `threads`.
 //!
-//! [`plan()`] reads and writes nothing. [`apply()`] keeps a copy of each file, and a snapshot of both
+//! [`plan()`] changes no file. [`apply()`] keeps a copy of each file, and a snapshot of both
 //! for `history undo`, and replaces each under the lock that Codex takes; lines that Codex appended
 //! since the plan are preserved.
 //!

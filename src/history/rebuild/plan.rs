@@ -18,10 +18,10 @@ pub enum RebuildTarget {
 }
 
 impl PromptCounts {
-    /// The number of lines that a rebuild removes from the current history, or more: a line that
-    /// `max_bytes` removes may be in a rollout only.
+    /// Returns an upper bound of the lines that a rebuild removes from the current history: a line
+    /// that `max_bytes` removes may be in a rollout only.
     #[must_use]
-    pub fn removed(&self) -> usize {
+    pub fn max_removed(&self) -> usize {
         self.dropped + self.beyond_limit + self.trimmed
     }
 }
@@ -92,7 +92,7 @@ impl PlannedHistoryFile {
         // Cannot fail: all fields of entries are strings and numbers.
         let mut line = serde_json::to_vec(entry).unwrap_or_default();
         line.push(b'\n');
-        temp_io(self.text.write_all(&line))?;
+        with_temp_folder(self.text.write_all(&line))?;
         self.bytes += line.len() as u64;
         self.lines += 1;
         Ok(line.len() as u64)
@@ -104,20 +104,20 @@ impl PlannedHistoryFile {
         if self.bytes <= target {
             return Ok(trimmed);
         }
-        temp_io(self.text.rewind())?;
+        with_temp_folder(self.text.rewind())?;
         let text = std::mem::replace(&mut self.text, SpooledTempFile::new(SPOOL_BYTES));
         let mut whole = BufReader::new(text);
         while self.bytes > target {
-            self.bytes -= temp_io(whole.skip_until(b'\n'))? as u64;
+            self.bytes -= with_temp_folder(whole.skip_until(b'\n'))? as u64;
             trimmed += 1;
         }
-        temp_io(io::copy(&mut whole, &mut self.text))?;
+        with_temp_folder(io::copy(&mut whole, &mut self.text))?;
         self.lines -= trimmed;
         Ok(trimmed)
     }
 }
 
-fn temp_io<T>(result: io::Result<T>) -> Result<T, IoError> {
+fn with_temp_folder<T>(result: io::Result<T>) -> Result<T, IoError> {
     result.at("use a temp file in", std::env::temp_dir())
 }
 

@@ -63,7 +63,7 @@ impl Prompts {
 
     /// Writes the lines, oldest first, without exact duplicates. Trims as Codex does: if the text
     /// exceeds `max_bytes`, the oldest lines go until four fifths of the limit, or one line,
-    /// remain. Returns the number of these lines.
+    /// remain. Returns the number of lines that it removed.
     pub(super) fn write(
         mut self,
         file: &mut PlannedHistoryFile,
@@ -78,13 +78,13 @@ impl Prompts {
             newest = file.push(&entry)?;
         }
         match max_bytes.filter(|max| file.bytes > *max) {
-            Some(max) => Ok(file.trim(four_fifths(max).max(newest))?),
+            Some(max) => Ok(file.trim(trim_target(max).max(newest))?),
             None => Ok(0),
         }
     }
 }
 
-fn four_fifths(bytes: u64) -> u64 {
+fn trim_target(bytes: u64) -> u64 {
     u64::try_from(u128::from(bytes) * 4 / 5).unwrap_or(u64::MAX)
 }
 
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn beyond_the_limit_the_oldest_lines_go_until_four_fifths_remain() {
+    fn beyond_the_limit_the_oldest_lines_are_removed_until_four_fifths_remain() {
         let whole = rendered(&ten(), None).0.bytes;
         let (file, text, trimmed) = rendered(&ten(), Some(whole - 1));
         // Four fifths of ten lines less a byte hold seven.

@@ -42,10 +42,10 @@ fn read_ends(
     places: &[usize],
     skipped: &mut Vec<SkippedFile>,
 ) -> Result<(), HistoryError> {
-    let owned = owned(set, places);
+    let owned = list_rollouts(set, places);
     let mut last: Vec<Option<(DateTime<Utc>, Box<str>)>> = vec![None; set.conversations.len()];
     let paths = owned.iter().map(|(_, owned)| set.path(home, *owned));
-    for_each_file(paths, skipped, rollout::last_time, |n, time| {
+    for_each_file(paths, skipped, rollout::read_last_time, |n, time| {
         let known = &mut last[owned[n].0];
         if let Some(time) = time
             && known.as_ref().is_none_or(|(at, _)| *at < time.at)
@@ -64,8 +64,9 @@ fn read_ends(
     Ok(())
 }
 
-/// Returns (conversation, index into `owned`) for every rollout of these conversations.
-fn owned(set: &ConversationSet, places: &[usize]) -> Vec<(usize, usize)> {
+/// Returns the position of the conversation and the index into `ConversationSet::owned` for every rollout of these
+/// conversations.
+fn list_rollouts(set: &ConversationSet, places: &[usize]) -> Vec<(usize, usize)> {
     let files = |place: &usize| {
         let place = *place;
         set.conversations[place]
@@ -96,7 +97,7 @@ impl Contents<'_> {
                 prompts.add(&conversation.id, message)?;
             }
         }
-        found.last = Rfc3339Time::later(found.last.take(), scan.last);
+        found.last = Rfc3339Time::later_of(found.last.take(), scan.last);
         if let Some(title) = scan.title.filter(|_| !found.has_title) {
             found.has_title = true;
             let line = self.index.get(&conversation.id)?;
@@ -127,7 +128,7 @@ pub(super) fn scan(
             ends.push(place);
         }
     }
-    let owned = owned(set, &whole);
+    let owned = list_rollouts(set, &whole);
     let length = |path: PathBuf| path.metadata().map_or(0, |m| m.len());
     let lengths = owned
         .iter()

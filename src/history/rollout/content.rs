@@ -1,4 +1,4 @@
-//! The content of a rollout, as far as this program uses it.
+//! The parts of a rollout that this program uses.
 
 use crate::codex::threads::PAGINATED;
 use crate::codex::{RolloutCut, TurnContext};
@@ -119,7 +119,7 @@ pub(crate) enum Depth {
 }
 
 /// Drops all fields of a `session_meta` that this program does not use.
-pub(super) fn used_fields(payload: Value) -> Value {
+pub(super) fn retain_used_fields(payload: Value) -> Value {
     const USED: [&str; 18] = [
         "timestamp",
         "cwd",

@@ -10,23 +10,23 @@ use std::path::{Path, PathBuf};
 const FORM_BYTES: u64 = 4096;
 
 /// Returns the rollout at the path that Codex recorded, plain or compressed (Codex may record either name), if it
-/// [is one of the home](of_home).
+/// [is one of the home](require_in_home).
 pub(crate) fn recorded_rollout(home: &Path, recorded: &str) -> Option<PathBuf> {
-    existing_below(home, recorded).filter(|path| is_conversation(path))
+    find_existing_below(home, recorded).filter(|path| is_conversation(path))
 }
 
-/// Returns the path if it is a conversation's in a folder of the home's conversations. The folder itself may be a
-/// link, which the user made; a link in it leads nowhere else.
-pub(crate) fn of_home(home: &Path, path: PathBuf) -> Option<PathBuf> {
+/// Returns `path` if it is a rollout in `sessions/` or `archived_sessions/` of the home, after resolving links. The
+/// two folders themselves may be links that the user made.
+pub(crate) fn require_in_home(home: &Path, path: PathBuf) -> Option<PathBuf> {
     (is_below(home, &path) && is_conversation(&path)).then_some(path)
 }
 
 /// Like [`recorded_rollout`], without reading the file.
-pub(crate) fn existing_below(home: &Path, recorded: &str) -> Option<PathBuf> {
+pub(crate) fn find_existing_below(home: &Path, recorded: &str) -> Option<PathBuf> {
     let plain = recorded.strip_suffix(ZST).unwrap_or(recorded);
     let forms = [plain.to_owned(), format!("{plain}{ZST}")];
     let mut forms = forms.into_iter().map(PathBuf::from);
-    forms.find(|path| RolloutName::of(path).is_some() && path.is_file() && is_below(home, path))
+    forms.find(|path| RolloutName::parse(path).is_some() && path.is_file() && is_below(home, path))
 }
 
 fn is_below(home: &Path, path: &Path) -> bool {
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_first_line_of_a_conversation_makes_a_rollout() {
+    fn a_rollout_is_recognized_by_the_first_line_of_a_conversation() {
         let (_folder, home) = home();
         let path = home.join(SESSIONS).join("rollout-1.jsonl");
         for (text, expected) in [

@@ -5,7 +5,7 @@ mod location;
 mod scanner;
 
 pub(crate) use content::{Depth, RolloutScan, SessionMeta, UserMessage, first_line};
-pub(crate) use location::{existing_below, of_home, recorded_rollout};
+pub(crate) use location::{find_existing_below, recorded_rollout, require_in_home};
 
 use super::lines::{JsonlLine, LineReader};
 use crate::codex::{EventKind, ItemOrigin, LineParts, rollout, rollout_lines};
@@ -34,7 +34,7 @@ pub(crate) fn scan(path: &Path, depth: Depth, progress: impl Fn(u64)) -> io::Res
             }
         }
         match lines.next_line() {
-            Ok(Some(line)) => scanner.line(line),
+            Ok(Some(line)) => scanner.scan_line(line),
             Ok(None) => break,
             // A truncated compressed rollout: the lines before the end are good.
             Err(e) if is_compressed(path) && e.kind() != io::ErrorKind::Interrupted => {
@@ -63,29 +63,29 @@ fn is_compressed(path: &Path) -> bool {
 
 /// Reads the metadata of a rollout, which is usually in its first line. Returns `None` if the first
 /// lines have none.
-pub(crate) fn head(path: &Path) -> io::Result<Option<SessionMeta>> {
-    head_of(open(path)?)
+pub(crate) fn read_head(path: &Path) -> io::Result<Option<SessionMeta>> {
+    parse_head(open(path)?)
 }
 
-/// Like [`head`], for the first bytes of a rollout. `name` decides whether they are compressed.
-pub(crate) fn head_in(prefix: &[u8], name: &Path) -> io::Result<Option<SessionMeta>> {
+/// Like [`read_head`], for the first bytes of a rollout. `name` decides whether they are compressed.
+pub(crate) fn read_head_in(prefix: &[u8], name: &Path) -> io::Result<Option<SessionMeta>> {
     if is_compressed(name) {
-        head_of(rollout::decompress(prefix)?)
+        parse_head(rollout::decompress(prefix)?)
     } else {
-        head_of(prefix)
+        parse_head(prefix)
     }
 }
 
-fn head_of(reader: impl Read) -> io::Result<Option<SessionMeta>> {
+fn parse_head(reader: impl Read) -> io::Result<Option<SessionMeta>> {
     /// Forked conversations may begin with a few other lines.
     const MAX_HEAD_LINES: usize = 64;
     /// Bytes per read. The first line holds the instructions, 10–25 kB.
     const HEAD_READ_BYTES: usize = 32 << 10;
     let mut scanner = Scanner::new(Depth::Messages);
-    let mut lines = LineReader::in_chunks(reader, HEAD_READ_BYTES);
+    let mut lines = LineReader::with_chunk_size(reader, HEAD_READ_BYTES);
     for _ in 0..MAX_HEAD_LINES {
         match lines.next_line()? {
-            Some(line) => scanner.line(line),
+            Some(line) => scanner.scan_line(line),
             None => break,
         }
         if scanner.has_meta() {
@@ -96,14 +96,14 @@ fn head_of(reader: impl Read) -> io::Result<Option<SessionMeta>> {
 }
 
 /// Returns the time of the last line that has a time. Reads a plain rollout from its end.
-pub(crate) fn last_time(path: &Path) -> io::Result<Option<Rfc3339Time>> {
+pub(crate) fn read_last_time(path: &Path) -> io::Result<Option<Rfc3339Time>> {
     if is_compressed(path) {
         return Ok(scan(path, Depth::Messages, |_| ())?.last);
     }
-    from_end(path, |lines| {
+    search_from_end(path, |lines| {
         let mut scanner = Scanner::new(Depth::Messages);
         while let Some(line) = lines.next_line()? {
-            scanner.line(line);
+            scanner.scan_line(line);
         }
         Ok(scanner.finish().last)
     })
@@ -111,14 +111,14 @@ pub(crate) fn last_time(path: &Path) -> io::Result<Option<Rfc3339Time>> {
 
 /// Returns the number of the last line that has one; `None` for a rollout of the old form, or an unreadable one.
 /// Reads a plain rollout from its end.
-pub(crate) fn last_ordinal(path: &Path) -> Option<u64> {
+pub(crate) fn read_last_ordinal(path: &Path) -> Option<u64> {
     if is_compressed(path) {
-        return last_number(&mut LineReader::new(open(path).ok()?)).ok()?;
+        return find_last_ordinal(&mut LineReader::new(open(path).ok()?)).ok()?;
     }
-    from_end(path, last_number).ok()?
+    search_from_end(path, find_last_ordinal).ok()?
 }
 
-fn last_number<R: Read>(lines: &mut LineReader<R>) -> io::Result<Option<u64>> {
+fn find_last_ordinal<R: Read>(lines: &mut LineReader<R>) -> io::Result<Option<u64>> {
     #[derive(serde::Deserialize)]
     struct Numbered {
         ordinal: u64,
@@ -133,7 +133,7 @@ fn last_number<R: Read>(lines: &mut LineReader<R>) -> io::Result<Option<u64>> {
 }
 
 /// Calls `find` with the last lines of a plain rollout, and with more of them until it finds something.
-fn from_end<T>(
+fn search_from_end<T>(
     path: &Path,
     find: impl Fn(&mut LineReader<io::Take<File>>) -> io::Result<Option<T>>,
 ) -> io::Result<Option<T>> {
@@ -143,7 +143,7 @@ fn from_end<T>(
     loop {
         let from = len.saturating_sub(span);
         file.seek(SeekFrom::Start(from))?;
-        let mut lines = LineReader::in_chunks(file.try_clone()?.take(len - from), 64 << 10);
+        let mut lines = LineReader::with_chunk_size(file.try_clone()?.take(len - from), 64 << 10);
         if from > 0 {
             // Most likely the middle of a line.
             let _ = lines.next_line()?;
@@ -160,7 +160,7 @@ fn from_end<T>(
 pub(crate) fn count_turns(path: &Path, end: Option<u64>) -> io::Result<usize> {
     let mut lines = LineReader::new(open(path)?);
     let (mut items, mut events) = (0, 0);
-    let wanted = LineParts::USER_ITEMS.and(LineParts::USER_EVENTS);
+    let wanted = LineParts::USER_ITEMS.union(LineParts::USER_EVENTS);
     while let Some(placed) = lines.next_placed()? {
         if end.is_some_and(|end| placed.offset >= end) {
             break;

@@ -3,7 +3,9 @@
 //! Most lines are long and carry nothing that is needed here. They are recognized by their beginnings, and only
 //! checked to be complete JSON.
 
-use super::content::{Depth, RolloutScan, SessionMeta, UserMessage, first_line, used_fields};
+use super::content::{
+    Depth, RolloutScan, SessionMeta, UserMessage, first_line, retain_used_fields,
+};
 use crate::codex::{
     EventKind, ItemOrigin, LineContent, LineItem, LineParts, SessionMetaLine, rollout_lines,
 };
@@ -64,21 +66,23 @@ impl Scanner {
         meta.is_some_and(|meta| !meta.has_envelope)
     }
 
-    fn wanted(&self) -> LineParts {
+    fn wanted_parts(&self) -> LineParts {
         let mut wanted = LineParts::USER_EVENTS;
         if self.scan.meta.is_none() {
-            wanted = wanted.and(LineParts::META);
+            wanted = wanted.union(LineParts::META);
         }
         if (self.first_item_text.is_none() && !self.has_event) || self.has_items_only() {
-            wanted = wanted.and(LineParts::USER_ITEMS).and(LineParts::INJECTED);
+            wanted = wanted
+                .union(LineParts::USER_ITEMS)
+                .union(LineParts::INJECTED);
         }
         if self.depth == Depth::Turns {
-            wanted = wanted.and(LineParts::SETTINGS).and(LineParts::TOKENS);
+            wanted = wanted.union(LineParts::SETTINGS).union(LineParts::TOKENS);
         }
         wanted
     }
 
-    pub(super) fn line(&mut self, line: JsonlLine<'_>) {
+    pub(super) fn scan_line(&mut self, line: JsonlLine<'_>) {
         let (bytes, is_complete) = match line {
             JsonlLine::Whole(bytes) => (bytes.trim_ascii(), None),
             // A message of the user is never that long.
@@ -87,7 +91,7 @@ impl Scanner {
         if bytes.is_empty() {
             return;
         }
-        match rollout_lines::read(bytes, self.wanted()) {
+        match rollout_lines::read(bytes, self.wanted_parts()) {
             LineContent::Skipped { timestamp }
                 if is_complete.unwrap_or_else(|| json::is_complete(bytes)) =>
             {
@@ -106,7 +110,7 @@ impl Scanner {
     }
 
     fn observe(&mut self, timestamp: &str) {
-        let Some(at) = rfc3339::instant(timestamp) else {
+        let Some(at) = rfc3339::parse_instant(timestamp) else {
             return;
         };
         self.newest = self.newest.max(Some(at));
@@ -118,7 +122,7 @@ impl Scanner {
     fn note_item(&mut self, item: LineItem) {
         match item.kind {
             EventKind::Meta(meta) if self.scan.meta.is_none() => {
-                self.scan.meta = session_meta(*meta);
+                self.scan.meta = parse_session_meta(*meta);
             }
             EventKind::User(text) if item.origin == ItemOrigin::Item => self.note_text(text),
             EventKind::Injected(text) => {
@@ -182,13 +186,13 @@ impl Scanner {
     }
 }
 
-fn session_meta(meta: SessionMetaLine) -> Option<SessionMeta> {
+fn parse_session_meta(meta: SessionMetaLine) -> Option<SessionMeta> {
     let id = meta.payload.get("id").and_then(Value::as_str)?.trim();
     let id = (!id.is_empty()).then(|| ConversationId::of(id))?;
     Some(SessionMeta {
         id,
         has_envelope: meta.has_envelope,
-        payload: used_fields(meta.payload),
+        payload: retain_used_fields(meta.payload),
     })
 }
 
@@ -210,7 +214,7 @@ mod tests {
     fn scanned(lines: &[&str]) -> RolloutScan {
         let mut scanner = Scanner::new(Depth::Messages);
         for line in lines {
-            scanner.line(JsonlLine::Whole(line.as_bytes()));
+            scanner.scan_line(JsonlLine::Whole(line.as_bytes()));
         }
         scanner.finish()
     }

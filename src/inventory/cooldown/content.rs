@@ -73,7 +73,7 @@ impl CooldownFile {
     }
 
     /// Records a use of `identity` at `at`.
-    pub(crate) fn used(&mut self, identity: &Identity, at: Timestamp) {
+    pub(crate) fn record_use(&mut self, identity: &Identity, at: Timestamp) {
         let entry = self.entry(identity);
         if entry.last_used_at.is_none_or(|known| at > known) {
             entry.last_used_at = Some(at);
@@ -82,7 +82,7 @@ impl CooldownFile {
 
     /// Records that an archive or a legacy file has a login of `identity` (`archived`), or that
     /// only a record of the account exists. A better known state stays.
-    pub(crate) fn found_login(&mut self, identity: &Identity, archived: bool) {
+    pub(crate) fn record_login(&mut self, identity: &Identity, archived: bool) {
         let entry = self.entry(identity);
         entry.archived |= archived;
         entry.login = match (entry.login, archived) {
@@ -141,7 +141,7 @@ impl CooldownFile {
             let Some(identity) = metadata.identity() else {
                 continue;
             };
-            self.found_login(&identity, record.problem.is_none());
+            self.record_login(&identity, record.problem.is_none());
             self.observe_legacy(&identity, metadata);
         }
         for record in &inventory.archives {
@@ -155,7 +155,7 @@ impl CooldownFile {
             (metadata.quota_end_detected_at, metadata.next_available_at)
             && implies_quota_end(metadata)
         {
-            self.observe(identity, legacy::observation(ended, next));
+            self.observe(identity, legacy::exhausted_observation(ended, next));
         }
     }
 
@@ -165,7 +165,7 @@ impl CooldownFile {
             return;
         };
         let exists = record.archive.is_some();
-        self.found_login(&identity, exists && metadata.mode != BackupMode::Sessions);
+        self.record_login(&identity, exists && metadata.mode != BackupMode::Sessions);
         if metadata.legacy_auth_filename.is_some() {
             return self.observe_legacy(&identity, metadata);
         }
@@ -177,7 +177,7 @@ impl CooldownFile {
         }
         if exists {
             // The home was signed in to the account when it was backed up.
-            self.used(&identity, metadata.created_at);
+            self.record_use(&identity, metadata.created_at);
         }
     }
 }
@@ -194,12 +194,12 @@ mod tests {
     #[test]
     fn an_account_known_by_email_adopts_the_ids_of_its_login() {
         let mut file = CooldownFile::default();
-        file.used(&Identity::of_email("A@x.com"), at("2026-11-20T10:00:00Z"));
+        file.record_use(&Identity::from_email("A@x.com"), at("2026-11-20T10:00:00Z"));
         let known = Identity {
             account_id: Some("acct".into()),
-            ..Identity::of_email("a@x.com")
+            ..Identity::from_email("a@x.com")
         };
-        file.used(&known, at("2026-11-19T10:00:00Z"));
+        file.record_use(&known, at("2026-11-19T10:00:00Z"));
         assert_eq!(file.accounts.len(), 1);
         assert_eq!(
             file.accounts[0].identity.account_id.as_deref(),
@@ -213,15 +213,15 @@ mod tests {
 
     #[test]
     fn a_login_in_an_archive_does_not_replace_a_better_state() {
-        let id = Identity::of_email("a@x.com");
+        let id = Identity::from_email("a@x.com");
         let mut file = CooldownFile::default();
-        file.found_login(&id, false);
+        file.record_login(&id, false);
         assert_eq!(file.entry(&id).login, LoginState::None);
-        file.found_login(&id, true);
-        file.found_login(&id, false);
+        file.record_login(&id, true);
+        file.record_login(&id, false);
         assert_eq!(file.entry(&id).login, LoginState::Archived);
         file.entry(&id).login = LoginState::Moved;
-        file.found_login(&id, true);
+        file.record_login(&id, true);
         assert_eq!(file.entry(&id).login, LoginState::Moved);
     }
 
@@ -230,7 +230,7 @@ mod tests {
         let whole = Identity {
             account_id: Some("acct".into()),
             user_id: Some("user".into()),
-            ..Identity::of_email("a@x.com")
+            ..Identity::from_email("a@x.com")
         };
         for missing in [
             Identity {

@@ -18,7 +18,7 @@ fn archive_made_at(text: &str) -> RetentionCandidate {
         incomplete: false,
         is_single_login: false,
         archive: format!("{text}-codex.tar.gz"),
-        identity: Some(Identity::of_email("a@x.com")),
+        identity: Some(Identity::from_email("a@x.com")),
         class: ArchiveClass::Full,
         home: "/home".into(),
         machine: None,
@@ -179,7 +179,7 @@ fn accounts_and_classes_count_separately_and_python_archives_are_kept() {
     ];
     all[1].class = ArchiveClass::Safety;
     all[2].class = ArchiveClass::Auth;
-    all[3].identity = Some(Identity::of_email("b@x.com"));
+    all[3].identity = Some(Identity::from_email("b@x.com"));
     all[4].archive = "auth/a@x.com/backup-1.tar.gz".into();
     let one = RetentionPolicy {
         last: 1,
@@ -294,7 +294,7 @@ fn dropping_requires_a_full_read_of_the_newest_kept_archive() {
     };
     let to_read = |all: &[RetentionCandidate]| {
         let plan = plan(all, &one, &now(), Zone::UTC);
-        needs_full_read(&plan, &now())
+        archives_to_read_fully(&plan, &now())
     };
     // The archive from the future does not count.
     assert_eq!(to_read(&all), [all[1].archive.clone()]);
@@ -326,7 +326,7 @@ fn candidates() -> impl Strategy<Value = Vec<RetentionCandidate>> {
                     incomplete: i % 7 == 6,
                     is_single_login: false,
                     archive: format!("{i}"),
-                    identity: (account > 0).then(|| Identity::of_email(format!("{account}@x"))),
+                    identity: (account > 0).then(|| Identity::from_email(format!("{account}@x"))),
                     class,
                     home: home.into(),
                     machine: (i % 3 == 2).then(|| "m".to_owned()),

@@ -9,7 +9,7 @@ mod sources;
 
 pub(crate) use self::report::{StatusProblem, StatusReport};
 
-use self::sources::{stored_observation, take_live, take_reset, take_text};
+use self::sources::{merge_answer, merge_text, override_reset, stored_observation};
 use super::cooldown::{self, CooldownFile, CooldownUpdate};
 use super::observations;
 use crate::codex::program::LOGIN_VARIABLES;
@@ -100,12 +100,12 @@ pub(crate) fn observe(options: &StatusOptions) -> Result<StatusReport, StatusErr
     check_text(text.as_ref(), config.store, &before)?;
 
     let mut report = StatusReport::new(None, config.store);
-    report.notes = notes(&config, inquiry.env);
+    report.notes = collect_notes(&config, inquiry.env);
     let mut answer = None;
     match problem {
         Some(problem) => report.problem = Some(problem),
         None if is_api_key(&before, config.store) || !inquiry.ask_codex || text.is_some() => {}
-        None => match ask(options) {
+        None => match probe_codex(options) {
             Ok(answered) => answer = Some(answered),
             Err(problem) => report.problem = Some(problem),
         },
@@ -123,16 +123,16 @@ pub(crate) fn observe(options: &StatusOptions) -> Result<StatusReport, StatusErr
         report.login = login_state(&auth);
     }
     if let Some(answer) = answer {
-        take_live(&mut report, answer, now, zone);
+        merge_answer(&mut report, answer, now, zone);
     }
     if let Some(text) = text {
-        take_text(&mut report, text, zone.at(&now));
+        merge_text(&mut report, text, zone.at(&now));
     }
     if report.observation.is_none() && !report.is_api_key() {
         report.observation = stored_observation(inquiry.known, report.identity.as_ref(), &now);
     }
     if let Some(reset_at) = options.reset_at.filter(|_| !report.is_api_key()) {
-        take_reset(&mut report, zone.at(&reset_at), zone.at(&now));
+        override_reset(&mut report, zone.at(&reset_at), zone.at(&now));
     }
     report.plan = report.plan.take().or_else(|| {
         let who = report.identity.as_ref()?;
@@ -162,8 +162,8 @@ pub(crate) fn observe_text(
             named: account.email.clone(),
         });
     }
-    let mut report = StatusReport::new(Some(account.clone()), CredentialStore::of(home));
-    take_text(&mut report, text, zone.at(&now));
+    let mut report = StatusReport::new(Some(account.clone()), CredentialStore::read(home));
+    merge_text(&mut report, text, zone.at(&now));
     let known = inquiry.known;
     if report.observation.is_none() {
         report.observation = stored_observation(known, Some(account), &now);
@@ -189,7 +189,7 @@ pub(crate) fn record(
     };
     if let Some(observation) = report.observation.as_ref().filter(|_| report.is_fresh) {
         atomic::create_private_folder(manager_home)?;
-        observations::note(manager_home, identity, observation)?;
+        observations::add_observation(manager_home, identity, observation)?;
     }
     cooldown::update(manager_home, now, zone, |known| {
         if let Some(observation) = report.observation.clone().filter(|_| report.is_fresh) {
@@ -211,7 +211,7 @@ pub(crate) fn record(
     .map(Some)
 }
 
-fn notes(config: &CodexConfig, env: &Environment) -> Vec<String> {
+fn collect_notes(config: &CodexConfig, env: &Environment) -> Vec<String> {
     let mut notes = Vec::new();
     if let Some(problem) = &config.problem {
         notes.push(format!(
@@ -287,7 +287,7 @@ const RENEWAL_TIMEOUT: Duration = Duration::from_secs(5);
 /// The interval at which auth.json is checked for a renewal.
 const RENEWAL_POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-fn ask(options: &StatusOptions) -> Result<ProbeReport, StatusProblem> {
+fn probe_codex(options: &StatusOptions) -> Result<ProbeReport, StatusProblem> {
     let inquiry = &options.inquiry;
     let program = Program::find(inquiry.codex_bin, inquiry.env).map_err(ProbeFailure::NoProgram)?;
     let end = Instant::now() + RENEWAL_TIMEOUT;

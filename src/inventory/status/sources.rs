@@ -12,7 +12,7 @@ use crate::quota::{LoginState, Observation, QuotaSource};
 use chrono::{DateTime, Utc};
 
 /// Merges Codex's answer, unless it is about another account than that of the home.
-pub(super) fn take_live(
+pub(super) fn merge_answer(
     report: &mut StatusReport,
     answer: ProbeReport,
     now: DateTime<Utc>,
@@ -25,11 +25,11 @@ pub(super) fn take_live(
         let limits_of = answer.limits.as_ref().ok();
         let limits_of = limits_of.and_then(|limits| limits.account_id.as_ref());
         if let Some(home) = &report.identity
-            && let Some(live) = contradiction(home, live.as_ref(), limits_of)
+            && let Some(live) = find_contradiction(home, live.as_ref(), limits_of)
         {
             report.problem = Some(StatusProblem::AnotherAccount {
                 live,
-                home: named(home),
+                home: describe_account(home),
             });
             return;
         }
@@ -45,7 +45,7 @@ pub(super) fn take_live(
         Ok(limits) if limits.windows.is_empty() && limits.unreadable_windows > 0 => {
             report.problem = Some(StatusProblem::NotUnderstood(limits.unreadable_windows));
         }
-        Ok(limits) => take_limits(report, limits, zone.at(&now)),
+        Ok(limits) => merge_limits(report, limits, zone.at(&now)),
         // If auth.json is `{}`, Codex 0.169 believes that it is signed in and asks without a token.
         Err(ProbeFailure::Unauthorized(_)) if report.identity.is_none() => {
             report.problem = Some(StatusProblem::SignedOut);
@@ -58,7 +58,7 @@ pub(super) fn take_live(
     }
 }
 
-fn take_limits(report: &mut StatusReport, limits: AccountLimits, now: Timestamp) {
+fn merge_limits(report: &mut StatusReport, limits: AccountLimits, now: Timestamp) {
     if limits.unreadable_windows > 0 {
         report.notes.push(format!(
             "ignored {} of the server without a valid use or reset",
@@ -80,7 +80,7 @@ fn take_limits(report: &mut StatusReport, limits: AccountLimits, now: Timestamp)
 
 /// Returns the account of Codex's answer if it is surely not `home`: an id differs, or, without ids
 /// to compare, the email differs.
-fn contradiction(
+fn find_contradiction(
     home: &Identity,
     live: Option<&Identity>,
     limits_of: Option<&String>,
@@ -95,7 +95,7 @@ fn contradiction(
         ];
         let differ = ids.contains(&Some(false));
         if differ || (ids == [None, None] && home.email != live.email) {
-            return Some(named(live));
+            return Some(describe_account(live));
         }
     }
     limits_of
@@ -103,16 +103,16 @@ fn contradiction(
         .map(|id| format!("account {id}"))
 }
 
-fn named(identity: &Identity) -> String {
+fn describe_account(identity: &Identity) -> String {
     match &identity.account_id {
         Some(id) => format!("{identity} ({id})"),
         None => identity.to_string(),
     }
 }
 
-pub(super) fn take_text(report: &mut StatusReport, text: StatusText, now: Timestamp) {
+pub(super) fn merge_text(report: &mut StatusReport, text: StatusText, now: Timestamp) {
     if report.identity.is_none() {
-        report.identity = text.email.map(Identity::of_email);
+        report.identity = text.email.map(Identity::from_email);
     }
     if report.identity.is_none() {
         report
@@ -155,7 +155,7 @@ pub(super) fn stored_observation(
 /// Replaces the weekly reset by the one that the user gave. The used percentage comes from a fresh
 /// observation, or from a stored one of the same window, else it is 0: an exhaustion is never
 /// invented.
-pub(super) fn take_reset(report: &mut StatusReport, reset_at: Timestamp, now: Timestamp) {
+pub(super) fn override_reset(report: &mut StatusReport, reset_at: Timestamp, now: Timestamp) {
     let weekly = report.observation.as_ref().and_then(Observation::weekly);
     let is_same = |at: Timestamp| (at - reset_at).abs() <= SAME_WINDOW;
     let known = weekly.filter(|known| report.is_fresh || known.resets_at.is_some_and(is_same));
@@ -165,7 +165,7 @@ pub(super) fn take_reset(report: &mut StatusReport, reset_at: Timestamp, now: Ti
     let mut observation = fresh.unwrap_or_else(empty);
     (observation.source, observation.observed_at) = (QuotaSource::Manual, now);
     observation.windows.retain(|window| !window.is_weekly());
-    let weekly = Window::weekly(used_percent, Some(reset_at));
+    let weekly = Window::new_weekly(used_percent, Some(reset_at));
     observation.windows.push(weekly);
     report.is_fresh = true;
     report.observation = Some(observation);
@@ -205,7 +205,7 @@ mod tests {
 
     fn report(observation: Option<Observation>, is_fresh: bool) -> StatusReport {
         StatusReport {
-            identity: Some(Identity::of_email("alice@example.com")),
+            identity: Some(Identity::from_email("alice@example.com")),
             plan: None,
             store: CredentialStore::File,
             observation,
@@ -217,7 +217,7 @@ mod tests {
     }
 
     fn with_reset(mut report: StatusReport, reset_at: &str) -> Observation {
-        take_reset(&mut report, at(reset_at), at(NOW));
+        override_reset(&mut report, at(reset_at), at(NOW));
         assert!(report.is_fresh);
         report.observation.unwrap()
     }
@@ -286,7 +286,7 @@ mod tests {
 
     #[test]
     fn a_stored_observation_holds_until_the_weekly_reset() {
-        let alice = Identity::of_email("alice@example.com");
+        let alice = Identity::from_email("alice@example.com");
         let mut known = CooldownFile::default();
         let both = observation(vec![
             window(300, 12.0, "2026-12-01T00:00:00Z"),
@@ -298,7 +298,7 @@ mod tests {
         };
         assert_eq!(at_time(&known, NOW), Some(both));
         assert_eq!(at_time(&known, MONDAY), None);
-        let bob = Identity::of_email("bob@example.com");
+        let bob = Identity::from_email("bob@example.com");
         assert_eq!(
             stored_observation(&known, Some(&bob), &at(NOW).to_utc()),
             None
@@ -318,17 +318,17 @@ mod tests {
         let who = |email: &str, account: Option<&str>, user: Option<&str>| Identity {
             account_id: account.map(Into::into),
             user_id: user.map(Into::into),
-            ..Identity::of_email(email)
+            ..Identity::from_email(email)
         };
         let home = who("a@x.com", Some("team"), Some("u1"));
-        let other = |live: &Identity| contradiction(&home, Some(live), None).is_some();
+        let other = |live: &Identity| find_contradiction(&home, Some(live), None).is_some();
         assert!(!other(&who("new@x.com", Some("team"), Some("u1"))));
         assert!(other(&who("a@x.com", Some("team"), Some("u2"))));
         assert!(other(&who("a@x.com", Some("personal"), None)));
         assert!(other(&who("b@x.com", None, None)));
         assert!(!other(&who("A@x.com", None, None)));
-        assert!(contradiction(&home, None, Some(&"personal".into())).is_some());
-        assert!(contradiction(&home, None, Some(&"team".into())).is_none());
+        assert!(find_contradiction(&home, None, Some(&"personal".into())).is_some());
+        assert!(find_contradiction(&home, None, Some(&"team".into())).is_none());
     }
 
     #[test]

@@ -18,7 +18,7 @@ pub(crate) struct Process {
     working_folder: Option<PathBuf>,
 }
 
-pub(super) fn all() -> Vec<Process> {
+pub(super) fn read_all() -> Vec<Process> {
     let mut system = System::new();
     let wanted = ProcessRefreshKind::nothing()
         .with_exe(UpdateKind::Always)
@@ -54,7 +54,7 @@ fn has_ended(process: &sysinfo::Process) -> bool {
     )
 }
 
-/// Reads start time and status of one process.
+/// Reads one process and returns `fact` of it.
 fn read_one<T>(pid: u32, fact: impl FnOnce(&sysinfo::Process) -> T) -> Option<T> {
     let mut system = System::new();
     let pid = Pid::from_u32(pid);
@@ -63,7 +63,7 @@ fn read_one<T>(pid: u32, fact: impl FnOnce(&sysinfo::Process) -> T) -> Option<T>
     system.process(pid).map(fact)
 }
 
-pub(super) fn started(pid: u32) -> Option<u64> {
+pub(super) fn start_time(pid: u32) -> Option<u64> {
     read_one(pid, |process| {
         (!has_ended(process)).then(|| process.start_time())
     })?
@@ -75,7 +75,7 @@ pub(super) fn is_stopped(pid: u32) -> bool {
 }
 
 pub(super) fn started_at(pid: u32) -> Option<DateTime<Utc>> {
-    DateTime::from_timestamp(i64::try_from(started(pid)?).ok()?, 0)
+    DateTime::from_timestamp(i64::try_from(start_time(pid)?).ok()?, 0)
 }
 
 impl Process {
@@ -87,8 +87,8 @@ impl Process {
         self.parent
     }
 
-    /// When it was started; see [`super::started`].
-    pub(crate) fn started(&self) -> Option<u64> {
+    /// Returns the start time; see [`super::start_time`].
+    pub(crate) fn start_time(&self) -> Option<u64> {
         Some(self.started)
     }
 

@@ -7,7 +7,7 @@ use std::time::Instant;
 pub(crate) struct EndTarget {
     /// The id of the process to end.
     pub pid: u32,
-    /// The start time; see [`super::started`].
+    /// The start time; see [`super::start_time`].
     pub started: u64,
     /// Send SIGTERM; otherwise only wait for it.
     pub send_sigterm: bool,
@@ -27,7 +27,7 @@ pub(crate) fn kill(pid: u32) {
     #[cfg(unix)]
     {
         use rustix::process::{Signal, kill_process};
-        if let Some(id) = super::pid_of(pid) {
+        if let Some(id) = super::to_pid(pid) {
             let _ = kill_process(id, Signal::KILL);
         }
     }
@@ -46,7 +46,7 @@ pub(crate) fn kill(pid: u32) {
 
 #[cfg(target_os = "linux")]
 mod system {
-    use super::super::{pid_of, started};
+    use super::super::{start_time, to_pid};
     use super::{EndTarget, Instant};
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
     use rustix::fd::OwnedFd;
@@ -78,7 +78,7 @@ mod system {
                 .map(|process| PollFd::new(&process.fd, PollFlags::IN))
                 .collect();
             let wait = Timespec::try_from(wait).ok();
-            // Interrupted by a signal, it is looked again.
+            // If a signal interrupts the call, the loop polls again.
             let _ = poll(&mut fds, wait.as_ref());
             let ended: Vec<bool> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
             let mut ended = ended.into_iter();
@@ -95,7 +95,7 @@ mod system {
     }
 
     fn open(ending: &EndTarget) -> OpenResult {
-        let Some(id) = pid_of(ending.pid) else {
+        let Some(id) = to_pid(ending.pid) else {
             return OpenResult::Ended;
         };
         let fd = match pidfd_open(id, PidfdFlags::empty()) {
@@ -103,8 +103,8 @@ mod system {
             Err(rustix::io::Errno::SRCH) => return OpenResult::Ended,
             Err(_) => return OpenResult::Refused,
         };
-        // Looked at after it is open_processes: from here on the id cannot become another's.
-        if started(ending.pid) != Some(ending.started) {
+        // Compared after the pidfd is open: from here on the id cannot become that of another process.
+        if start_time(ending.pid) != Some(ending.started) {
             return OpenResult::Ended;
         }
         if ending.send_sigterm {
@@ -123,7 +123,7 @@ mod system {
 
 #[cfg(not(target_os = "linux"))]
 mod system {
-    use super::super::started;
+    use super::super::start_time;
     use super::{EndTarget, Instant};
     use std::time::Duration;
 
@@ -131,7 +131,7 @@ mod system {
     const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
     pub(super) fn terminate_all(targets: &[EndTarget], deadline: Instant) -> Vec<u32> {
-        let is_alive = |ending: &EndTarget| started(ending.pid) == Some(ending.started);
+        let is_alive = |ending: &EndTarget| start_time(ending.pid) == Some(ending.started);
         let mut left: Vec<_> = targets.iter().copied().filter(is_alive).collect();
         for ending in left.iter().filter(|ending| ending.send_sigterm) {
             tell(ending.pid);
@@ -149,7 +149,7 @@ mod system {
     #[cfg(unix)]
     fn tell(pid: u32) {
         use rustix::process::{Signal, kill_process};
-        if let Some(id) = super::super::pid_of(pid) {
+        if let Some(id) = super::super::to_pid(pid) {
             // A process that cannot be signalled is reported at the deadline.
             let _ = kill_process(id, Signal::TERM);
         }
@@ -177,7 +177,7 @@ mod tests {
     }
 
     fn started_of(child: &Child) -> u64 {
-        super::super::started(child.id()).unwrap()
+        super::super::start_time(child.id()).unwrap()
     }
 
     #[test]
@@ -192,13 +192,13 @@ mod tests {
         assert_eq!(child.try_wait().unwrap(), None, "it was not meant");
         // Nobody has taken its exit status when this returns: a zombie has ended.
         assert_eq!(terminate_all(&[ending], soon()), Vec::<u32>::new());
-        assert_eq!(super::super::started(ending.pid), None);
+        assert_eq!(super::super::start_time(ending.pid), None);
         child.wait().unwrap();
         assert_eq!(terminate_all(&[ending], soon()), Vec::<u32>::new());
     }
 
     #[test]
-    fn one_that_is_only_waited_for_is_named_at_the_deadline() {
+    fn terminate_all_returns_running_processes_at_the_deadline() {
         let (mut child, ending) = child();
         let waited = EndTarget {
             send_sigterm: false,

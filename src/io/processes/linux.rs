@@ -18,7 +18,7 @@ pub(crate) struct Process {
     folder: PathBuf,
 }
 
-pub(super) fn all() -> Vec<Process> {
+pub(super) fn read_all() -> Vec<Process> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     entries
         .filter_map(|entry| {
@@ -30,7 +30,7 @@ pub(super) fn all() -> Vec<Process> {
         .collect()
 }
 
-pub(super) fn started(pid: u32) -> Option<u64> {
+pub(super) fn start_time(pid: u32) -> Option<u64> {
     ProcStat::read(Path::new(&format!("/proc/{pid}")))
         .filter(|stat| !stat.has_ended)?
         .started
@@ -43,7 +43,7 @@ pub(super) fn is_stopped(pid: u32) -> bool {
 pub(super) fn started_at(pid: u32) -> Option<DateTime<Utc>> {
     /// The unit of process times in `/proc`, the same on every processor that Codex supports.
     const TICKS_PER_SECOND: i64 = 100;
-    let ticks = i64::try_from(started(pid)?).ok()?;
+    let ticks = i64::try_from(start_time(pid)?).ok()?;
     let system = fs::read_to_string("/proc/stat").ok()?;
     let booted = system
         .lines()
@@ -87,9 +87,9 @@ impl Process {
         ProcStat::read(&self.folder)?.parent.filter(|pid| *pid > 0)
     }
 
-    /// When it was started; see [`super::started`].
-    pub(crate) fn started(&self) -> Option<u64> {
-        started(self.pid)
+    /// Returns the start time; see [`super::start_time`].
+    pub(crate) fn start_time(&self) -> Option<u64> {
+        start_time(self.pid)
     }
 
     /// Returns true if it runs for the current user.
@@ -101,7 +101,7 @@ impl Process {
 
     /// The path of the running program, even if the file was replaced since.
     pub(crate) fn program(&self) -> Option<PathBuf> {
-        Some(without_deleted(
+        Some(strip_deleted_suffix(
             fs::read_link(self.folder.join("exe")).ok()?,
         ))
     }
@@ -149,7 +149,7 @@ impl Process {
         })
     }
 
-    /// The open files in `folders` with a descriptor that `counts` accepts.
+    /// Returns the open regular files below `folders` with a descriptor that `counts` accepts.
     fn open_files(
         &self,
         folders: &[&Path],
@@ -163,7 +163,7 @@ impl Process {
                 let beneath = folders.iter().any(|folder| target.starts_with(folder));
                 let beneath = beneath && counts(&fd.file_name());
                 let is_file = beneath && fs::metadata(fd.path()).is_ok_and(|m| m.is_file());
-                is_file.then(|| without_deleted(target))
+                is_file.then(|| strip_deleted_suffix(target))
             })
             .collect();
         open.sort();
@@ -180,8 +180,8 @@ fn is_writable(info: &str) -> bool {
     flags.is_some_and(|flags| flags & ACCESS_MODE != 0)
 }
 
-/// The kernel marks files that have no name any more.
-fn without_deleted(path: PathBuf) -> PathBuf {
+/// Removes the mark of the kernel for a file that has no name any more.
+fn strip_deleted_suffix(path: PathBuf) -> PathBuf {
     let bytes = path.into_os_string().into_vec();
     let bytes = bytes.strip_suffix(b" (deleted)").unwrap_or(&bytes).to_vec();
     PathBuf::from(OsString::from_vec(bytes))

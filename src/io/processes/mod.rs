@@ -27,7 +27,7 @@ impl ProcessTable {
     /// Reads the processes that run now.
     pub(crate) fn read() -> Self {
         Self {
-            processes: table::all()
+            processes: table::read_all()
                 .into_iter()
                 .map(|process| (process.pid(), process))
                 .collect(),
@@ -43,7 +43,7 @@ impl ProcessTable {
         self.processes.get(&pid)
     }
 
-    /// The parent of `pid`, the parent's parent, and so on.
+    /// Returns the parent of `pid`, the parent of that, and so on.
     pub(crate) fn ancestors(&self, pid: u32) -> Vec<u32> {
         let mut line: Vec<u32> = Vec::new();
         let mut at = pid;
@@ -74,20 +74,20 @@ pub(crate) fn waiting_program() -> std::process::Command {
     command
 }
 
-/// The start time of a process in a unit of the system; `None` once it has ended, also for zombies.
+/// Returns the start time of a process in a unit of the system; `None` once it has ended, also for zombies.
 ///
 /// Ids are reused; id and start time together identify a process.
-pub fn started(pid: u32) -> Option<u64> {
-    table::started(pid)
+pub fn start_time(pid: u32) -> Option<u64> {
+    table::start_time(pid)
 }
 
-/// Returns a process id in the form of the system's calls; `None` for one that no process has.
+/// Converts a process id for system calls; `None` if no process can have this id.
 #[cfg(unix)]
-pub(crate) fn pid_of(id: u32) -> Option<rustix::process::Pid> {
+pub(crate) fn to_pid(id: u32) -> Option<rustix::process::Pid> {
     rustix::process::Pid::from_raw(i32::try_from(id).ok()?)
 }
 
-/// The start time of a process, to about a second.
+/// Returns the start time of a process, to about a second.
 pub(crate) fn started_at(pid: u32) -> Option<DateTime<Utc>> {
     table::started_at(pid)
 }

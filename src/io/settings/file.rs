@@ -69,7 +69,7 @@ impl SettingsFile {
     ///
     /// # Errors
     /// The file has a newer schema.
-    pub(crate) fn with_known_schema(self) -> Result<Self, SettingsError> {
+    pub(crate) fn check_schema(self) -> Result<Self, SettingsError> {
         match self.document.get(SCHEMA_KEY).map(Item::as_integer) {
             Some(None) => Err(self.invalid(SCHEMA_KEY, "must be a whole number")),
             Some(Some(found)) if found > SCHEMA => Err(SettingsError::Newer {
@@ -87,15 +87,15 @@ impl SettingsFile {
 
     /// Returns the value of a setting, unvalidated; `None` if the file does not set it.
     pub(crate) fn get(&self, name: &str) -> Option<&Value> {
-        self.item(name).ok()??.as_value()
+        self.find_item(name).ok()??.as_value()
     }
 
     /// Returns the value of a setting, unvalidated; tables count as values.
     pub(super) fn any_value(&self, name: &str) -> Option<Value> {
-        self.item(name).ok()??.clone().into_value().ok()
+        self.find_item(name).ok()??.clone().into_value().ok()
     }
 
-    fn item(&self, name: &str) -> Result<Option<&Item>, SettingsError> {
+    fn find_item(&self, name: &str) -> Result<Option<&Item>, SettingsError> {
         match name.split_once('.') {
             Some((table, key)) => Ok(self.table(table)?.and_then(|table| table.get(key))),
             None => Ok(self.document.get(name)),
@@ -105,7 +105,7 @@ impl SettingsFile {
     /// Returns a table of the file.
     ///
     /// # Errors
-    /// There is a value in its place.
+    /// The name is that of a value.
     pub(crate) fn table(&self, name: &str) -> Result<Option<&dyn TableLike>, SettingsError> {
         let Some(item) = self.document.get(name) else {
             return Ok(None);
@@ -119,7 +119,7 @@ impl SettingsFile {
     /// # Errors
     /// The value is invalid, or a value is in the place of the setting's table.
     pub(crate) fn check(&self, name: &str, kind: ValueKind) -> Result<(), SettingsError> {
-        let Some(item) = self.item(name)? else {
+        let Some(item) = self.find_item(name)? else {
             return Ok(());
         };
         match item.clone().into_value() {

@@ -9,7 +9,7 @@ pub(crate) struct SettingKey {
     /// The name, with a dot between table and key.
     pub(crate) name: &'static str,
     pub(crate) kind: ValueKind,
-    /// The default as typed on the command line; empty if there is none. Choices have that of their type.
+    /// The default as typed on the command line; empty if there is none, and for choices, whose type has a default.
     default: &'static str,
     /// The description, one line.
     pub(crate) about: &'static str,
@@ -78,7 +78,7 @@ pub(crate) enum ValueKind {
 }
 
 impl ValueKind {
-    /// Returns the kind of the command-line names of `T`.
+    /// Returns the kind whose values are the command-line names of `T`.
     pub(crate) const fn choice<T: ValueEnum + Default>() -> Self {
         Self::Choice {
             names: || T::value_variants().iter().map(name_of).collect(),

@@ -19,11 +19,11 @@ impl<'a> SettingValues<'a> {
         Self { file: None, keys }
     }
 
-    /// Validates a file.
+    /// Validates a file and returns its values.
     ///
     /// # Errors
     /// A setting has an invalid value, or a value is in the place of a table.
-    pub(crate) fn of(
+    pub(crate) fn validate(
         file: &'a SettingsFile,
         keys: &'static [SettingKey],
     ) -> Result<Self, SettingsError> {

@@ -131,7 +131,7 @@ fn a_write_to_a_file_of_both_states_needs_no_undo() {
 }
 
 #[test]
-fn a_new_state_that_was_written_before_the_undo_is_kept_and_named() {
+fn a_new_state_that_was_written_before_the_undo_is_kept_and_reported() {
     let fixture = Fixture::new();
     let (transaction, steps) = fixture.begin();
     let meanwhile = Meanwhile::after_exchange(|| {

@@ -1,14 +1,14 @@
 //! Kills transactions at every step and recovers them.
 
 use super::document::{JOURNAL, JournalState};
-use super::folder::{self, folder_beside};
+use super::folder::{self, staging_beside};
 use super::recovery::recover;
 use super::*;
 use crate::codex::process::Holder;
-use crate::io::disk_clock::filesystem_clock_ns;
+use crate::io::disk_clock::read_filesystem_clock_ns;
 use crate::io::exchange::tests::{UNSUPPORTED, is_always_off};
 use crate::io::json_path::ListedPath;
-use crate::io::lock::once_free;
+use crate::io::lock::retry_until_free;
 use crate::io::{IoContext, IoError, atomic};
 use std::cell::Cell;
 use std::collections::BTreeSet;
@@ -62,7 +62,7 @@ impl Fixture {
     }
 
     fn staging(&self) -> PathBuf {
-        folder_beside(&self.path("live"))
+        staging_beside(&self.path("live"))
     }
 
     fn begin(&self) -> (Transaction, Vec<Step>) {
@@ -86,8 +86,8 @@ impl Fixture {
         state: JournalState,
         done: usize,
     ) -> usize {
-        transaction.journal.since_ns = vec![filesystem_clock_ns(&self.staging()).unwrap()];
-        let steps = transaction.without_unsupported_exchanges(steps).unwrap();
+        transaction.journal.since_ns = vec![read_filesystem_clock_ns(&self.staging()).unwrap()];
+        let steps = transaction.replace_unsupported_exchanges(steps).unwrap();
         transaction.journal.steps = steps;
         transaction.set_state(state).unwrap();
         let steps = &transaction.journal.steps;
@@ -108,7 +108,7 @@ impl Fixture {
 
     fn recover_with(&self, policy: &dyn RecoveryPolicy) -> Recovery {
         let is_held = |recovery: &_| matches!(recovery, Ok(Recovery::InProgress));
-        once_free(|| recover(&self.staging(), policy), is_held).unwrap()
+        retry_until_free(|| recover(&self.staging(), policy), is_held).unwrap()
     }
 
     fn recover(&self) -> Recovery {
@@ -117,7 +117,7 @@ impl Fixture {
 
     /// Waits for the next tick of the file system's clock.
     fn wait_for_clock_tick(&self) {
-        let now = || filesystem_clock_ns(self.root.path()).unwrap();
+        let now = || read_filesystem_clock_ns(self.root.path()).unwrap();
         let before = now();
         while now() <= before {}
     }
@@ -377,7 +377,7 @@ fn a_refused_commit_is_undone_and_keeps_the_new_state() {
 fn a_transaction_removes_what_an_earlier_one_could_not_remove() {
     let fixture = Fixture::new();
     let [leftover, evidence] = [KeptAs::Leftover, KeptAs::Evidence].map(|kept| {
-        let folder = folder::free_name(&fixture.staging(), kept);
+        let folder = folder::find_free_name(&fixture.staging(), kept);
         fs::create_dir_all(folder.join("old")).unwrap();
         fs::write(folder.join("old/auth"), "old").unwrap();
         folder
@@ -416,7 +416,7 @@ fn a_refused_commit_keeps_files_that_appeared_meanwhile() {
 fn a_folder_is_added_once() {
     let fixture = Fixture::new();
     let (mut transaction, _) = fixture.begin();
-    let other = folder_beside(&fixture.path("y"));
+    let other = staging_beside(&fixture.path("y"));
     transaction.add_folder(&other).unwrap();
     transaction.add_folder(&other).unwrap();
     assert_eq!(transaction.journal.folders.len(), 2);
@@ -426,7 +426,7 @@ fn a_folder_is_added_once() {
 fn a_folder_that_was_removed_before_a_kill_is_not_kept() {
     let fixture = Fixture::new();
     let (mut transaction, steps) = fixture.begin();
-    let other = folder_beside(&fixture.path("y"));
+    let other = staging_beside(&fixture.path("y"));
     transaction.add_folder(&other).unwrap();
     transaction.journal.keeps_replaced = true;
     fixture.kill(transaction, steps, JournalState::Committed, 4);

@@ -14,7 +14,7 @@ fn files_that_codex_replaced_after_the_exchange_stay() {
 }
 
 #[test]
-fn a_removed_live_file_does_not_count_as_a_done_step() {
+fn a_kill_before_the_first_step_keeps_later_writes() {
     let fixture = Fixture::new();
     fixture.killed(JournalState::Committing, 0);
     fs::write(fixture.live("auth"), "since").unwrap();
@@ -151,7 +151,7 @@ fn copied_or_unmounted_folders_are_not_changed() {
 
     let fixture = Fixture::new();
     let (mut transaction, steps) = fixture.begin();
-    let other = folder_beside(&fixture.path("y"));
+    let other = staging_beside(&fixture.path("y"));
     transaction.add_folder(&other).unwrap();
     fixture.kill(transaction, steps, JournalState::Committing, 1);
     fs::remove_dir(&other).unwrap();
@@ -197,7 +197,7 @@ fn a_file_that_was_moved_to_a_live_path_is_kept() {
 }
 
 #[test]
-fn evidence_that_cannot_be_moved_stays_until_it_can() {
+fn late_writes_that_cannot_be_moved_stay_in_the_staging_folder() {
     let fixture = Fixture::new();
     fixture.killed(JournalState::Committing, in_journal(1));
     fixture.wait_for_clock_tick();
@@ -208,7 +208,7 @@ fn evidence_that_cannot_be_moved_stays_until_it_can() {
     fs::remove_dir_all(blocked(1).parent().unwrap()).unwrap();
     let long = fixture.path(&"h".repeat(228));
     fs::rename(fixture.path("live"), &long).unwrap();
-    let staging = folder_beside(&long);
+    let staging = staging_beside(&long);
     fs::rename(fixture.staging(), &staging).unwrap();
     let journal = staging.join(JOURNAL);
     let text = fs::read_to_string(&journal).unwrap();
@@ -236,7 +236,7 @@ fn evidence_that_cannot_be_moved_stays_until_it_can() {
 fn a_folder_of_another_transaction_is_not_used() {
     let fixture = Fixture::new();
     let (mut transaction, _) = fixture.begin();
-    let other = folder_beside(&fixture.path("y"));
+    let other = staging_beside(&fixture.path("y"));
     fs::create_dir(&other).unwrap();
     fs::write(other.join("staged"), "another's").unwrap();
     let refused = transaction.add_folder(&other).unwrap_err();
@@ -262,7 +262,7 @@ fn files_without_a_journal_are_not_mixed_into_the_next_transaction() {
 }
 
 #[test]
-fn a_file_is_never_missing_where_nothing_can_be_exchanged() {
+fn without_exchange_calls_a_live_file_is_never_missing() {
     UNSUPPORTED.set(true);
     for state in [JournalState::Committing, JournalState::Undoing] {
         for done in 0..=6 {

@@ -4,7 +4,7 @@ use super::single_files;
 use crate::codex::{database, home};
 use crate::io::{IoContext, IoError, atomic, tree};
 use crate::journal::{self, Step};
-use crate::restore::settle::unchanged::changed_top_names;
+use crate::restore::settle::unchanged::list_changed_top_names;
 use crate::restore::{
     ExchangeMode, OutsideDatabases, OutsideStaging, RestoreError, RestorePlan, Stage, StageRoot,
 };
@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 /// Returns the steps that exchange the staged paths with the live ones. `staging` is the staging
 /// folder of the home.
-pub(crate) fn steps(
+pub(crate) fn plan_steps(
     plan: &RestorePlan,
     stage: &Stage,
     outside: &OutsideDatabases,
@@ -22,27 +22,27 @@ pub(crate) fn steps(
     staging: &Path,
 ) -> Result<Vec<Step>, RestoreError> {
     if mode == ExchangeMode::SingleFiles {
-        return single_files::steps(plan, stage);
+        return single_files::plan_steps(plan, stage);
     }
     let mut steps = Vec::new();
     for root in &stage.roots[1..] {
-        steps.extend(steps_of_linked_root(root)?);
+        steps.extend(plan_linked_root(root)?);
     }
     if let Some(staging) = &outside.staging {
-        steps.extend(steps_outside(staging, &outside.removed)?);
+        steps.extend(plan_outside_databases(staging, &outside.removed)?);
     }
     let root = stage.home();
     if mode == ExchangeMode::WholeHome {
         steps.push(Step::new(root.live.clone(), root.staged.clone())?);
     } else {
-        let names = changed_top_names(plan, stage);
-        steps.extend(steps_by_entry(root, &names, &staging.join("old"))?);
+        let names = list_changed_top_names(plan, stage);
+        steps.extend(plan_entries(root, &names, &staging.join("old"))?);
     }
     Ok(steps)
 }
 
 /// Returns the steps for a linked folder or file. Without staged files, it is left as it is.
-fn steps_of_linked_root(root: &StageRoot) -> Result<Vec<Step>, RestoreError> {
+fn plan_linked_root(root: &StageRoot) -> Result<Vec<Step>, RestoreError> {
     if root.staged.symlink_metadata().is_err() {
         return Ok(Vec::new());
     }
@@ -50,21 +50,24 @@ fn steps_of_linked_root(root: &StageRoot) -> Result<Vec<Step>, RestoreError> {
         let step = Step::new(root.live.clone(), root.staged.clone())?;
         return Ok(vec![step]);
     }
-    let mut names = entry_names(&root.live)?;
-    names.extend(entry_names(&root.staged)?);
-    let within = journal::folder_within(&root.live);
+    let mut names = list_entry_names(&root.live)?;
+    names.extend(list_entry_names(&root.staged)?);
+    let within = journal::staging_within(&root.live);
     // The staging folder is within the linked folder, and an exchange would move the journal away.
     names.remove(within.file_name().unwrap_or_default());
-    names.retain(|name| journal::kept_as(Path::new(name)).is_none());
-    Ok(steps_by_entry(root, &names, &within.join("old"))?)
+    names.retain(|name| journal::parse_kept_name(Path::new(name)).is_none());
+    Ok(plan_entries(root, &names, &within.join("old"))?)
 }
 
 /// Returns the steps for databases outside of the home. `removed` are the live ones that are
 /// removed.
-fn steps_outside(staging: &OutsideStaging, removed: &[PathBuf]) -> Result<Vec<Step>, RestoreError> {
+fn plan_outside_databases(
+    staging: &OutsideStaging,
+    removed: &[PathBuf],
+) -> Result<Vec<Step>, RestoreError> {
     let mut steps = Vec::new();
     let removed_names = removed.iter().filter_map(|p| p.file_name());
-    let mut names = entry_names(&staging.staged)?;
+    let mut names = list_entry_names(&staging.staged)?;
     names.extend(removed_names.map(OsString::from));
     let old = staging.staged.join("old");
     for name in names {
@@ -81,7 +84,7 @@ fn steps_outside(staging: &OutsideStaging, removed: &[PathBuf]) -> Result<Vec<St
         if removed.contains(&live) {
             atomic::create_unsynced_folder(&old)?;
             steps.push(Step::new(live, old.join(&name))?);
-        } else if database::is_sqlite(&staging.staged.join(&name)) {
+        } else if database::may_be_sqlite(&staging.staged.join(&name)) {
             steps.push(Step::new(live, staging.staged.join(&name))?);
         }
     }
@@ -89,7 +92,7 @@ fn steps_outside(staging: &OutsideStaging, removed: &[PathBuf]) -> Result<Vec<St
 }
 
 /// Returns the steps that exchange the top-level entries of `root` one by one.
-fn steps_by_entry(
+fn plan_entries(
     root: &StageRoot,
     top_names: &BTreeSet<OsString>,
     old: &Path,
@@ -113,7 +116,7 @@ fn steps_by_entry(
     Ok(steps)
 }
 
-fn entry_names(folder: &Path) -> Result<BTreeSet<OsString>, IoError> {
+fn list_entry_names(folder: &Path) -> Result<BTreeSet<OsString>, IoError> {
     let entries = tree::list(folder).at("list", folder)?.into_iter();
     Ok(entries.map(|(name, _)| name).collect())
 }

@@ -14,7 +14,7 @@ fn is_folder(path: &Path) -> bool {
 }
 
 /// Returns a step for each file, for each new folder, and for each removed file. The login is last.
-pub(crate) fn steps(plan: &RestorePlan, stage: &Stage) -> Result<Vec<Step>, RestoreError> {
+pub(crate) fn plan_steps(plan: &RestorePlan, stage: &Stage) -> Result<Vec<Step>, RestoreError> {
     let own = stage.staging_folders();
     let mut steps = SingleFileSteps {
         linker: HardLinker::new(plan, &own),

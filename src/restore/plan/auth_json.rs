@@ -48,7 +48,7 @@ impl AuthJsonState {
     ) -> Result<Option<PathBuf>, IoError> {
         match (self, self.bytes()) {
             (_, Some(bytes)) => profiles.quarantine_bytes(bytes).map(Some),
-            (Self::NotAFile(_), None) => profiles.quarantine(path, now),
+            (Self::NotAFile(_), None) => profiles.quarantine_copy(path, now),
             (Self::File(_), None) => Ok(None),
         }
     }

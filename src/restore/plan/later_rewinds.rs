@@ -4,9 +4,9 @@
 use super::live_files::LiveFiles;
 use super::request::RestoreRequest;
 use super::restore_plan::{RestorePlan, RestoreTarget};
-use super::rollout_index::conversation_of;
+use super::rollout_index::parse_rollout_name;
 use crate::archive::entry_name::EntryName;
-use crate::codex::rollout::{RolloutName, rollout_id_of};
+use crate::codex::rollout::{RolloutName, parse_rollout_id};
 use crate::history::rollout;
 use crate::restore::error::RestoreError;
 use std::collections::HashSet;
@@ -16,14 +16,14 @@ use std::path::Path;
 ///
 /// # Errors
 /// [`RestoreError::Continued`] if a fork of the home continues one of them.
-pub(crate) fn remove(
+pub(crate) fn plan_removals(
     request: &RestoreRequest<'_>,
     plan: &mut RestorePlan,
     live: &LiveFiles,
 ) -> Result<(), RestoreError> {
     // The rollouts of the conversation come before those that it continues.
     let wanted = request.selection.conversations.first();
-    let wanted = wanted.and_then(|name| RolloutName::of(Path::new(name)));
+    let wanted = wanted.and_then(|name| RolloutName::parse(Path::new(name)));
     let Some(thread) = wanted.as_ref().and_then(RolloutName::id) else {
         return Ok(());
     };
@@ -31,12 +31,12 @@ pub(crate) fn remove(
         return Ok(());
     }
     let is_of_thread = |name: &EntryName| {
-        conversation_of(name.as_path()).is_some_and(|file| file.id() == Some(thread))
+        parse_rollout_name(name.as_path()).is_some_and(|file| file.id() == Some(thread))
     };
     let archived = plan.writes.iter().filter(is_of_thread);
-    let newest = archived.filter_map(|name| rollout_id_of(name.as_path()));
+    let newest = archived.filter_map(|name| parse_rollout_id(name.as_path()));
     let newest = newest.max();
-    let is_later = |name: &EntryName| rollout_id_of(name.as_path()) > newest;
+    let is_later = |name: &EntryName| parse_rollout_id(name.as_path()) > newest;
     let others = live.names.without(&plan.writes);
     let later: Vec<_> = others
         .iter()
@@ -48,11 +48,11 @@ pub(crate) fn remove(
     }
     let ids = later
         .iter()
-        .filter_map(|name| rollout_id_of(name.as_path()));
+        .filter_map(|name| parse_rollout_id(name.as_path()));
     let ids: HashSet<_> = ids.collect();
     let forks = live.names.iter().filter(|name| !is_of_thread(name));
-    for fork in forks.filter_map(|name| conversation_of(name.as_path()).map(|_| name)) {
-        let head = rollout::head(&request.folder.join(fork.as_path()));
+    for fork in forks.filter_map(|name| parse_rollout_name(name.as_path()).map(|_| name)) {
+        let head = rollout::read_head(&request.folder.join(fork.as_path()));
         let parent = head.ok().flatten().and_then(|meta| meta.parent());
         if parent.is_some_and(|parent| ids.contains(&parent.to_lowercase())) {
             return Err(RestoreError::Continued(fork.as_path().to_path_buf()));

@@ -1,6 +1,6 @@
 //! Lists the files of a home.
 
-use crate::archive::path_checks::{misplaced_link, portable_target};
+use crate::archive::path_checks::{link_problem, relativize_target};
 use crate::archive::{EntryName, NameSet, NameTable};
 use crate::codex::{HomeEntryKind, kind_of};
 use crate::io::{IoError, OrdinaryPath, tree};
@@ -20,7 +20,7 @@ pub struct LiveFiles {
 
 impl LiveFiles {
     /// Returns an empty list whose name table is `names`.
-    pub fn none(names: &Arc<NameTable>) -> Self {
+    pub fn empty(names: &Arc<NameTable>) -> Self {
         Self {
             names: NameSet::with_names(names),
             not_archivable: NameSet::with_names(names),
@@ -35,7 +35,7 @@ impl LiveFiles {
 /// # Errors
 /// A folder cannot be listed.
 pub(crate) fn list(home: &Path, names: &Arc<NameTable>) -> Result<LiveFiles, IoError> {
-    let mut files = LiveFiles::none(names);
+    let mut files = LiveFiles::empty(names);
     for (name, kind) in tree::list_if_exists(home)? {
         let path = home.join(&name);
         // Users keep `sessions` on another disk by a link at the top level, and a backup archives what it leads
@@ -72,7 +72,7 @@ fn visit(
         for (name, kind) in tree::list_if_exists(path)? {
             visit(&path.join(&name), &relative.join(&name), kind, files)?;
         }
-    } else if let Ok(name) = EntryName::of_path(relative) {
+    } else if let Ok(name) = EntryName::from_path(relative) {
         files.names.insert(&name);
         if !is_archivable(path, relative, kind) {
             files.not_archivable.insert(&name);
@@ -87,7 +87,7 @@ fn is_archivable(path: &Path, relative: &Path, kind: FileType) -> bool {
     }
     fs::read_link(path).is_ok_and(|target| {
         let home = path.ancestors().nth(relative.components().count());
-        let kept = home.map(|home| portable_target(home, relative, &target));
-        misplaced_link(relative, &kept.unwrap_or(target)).is_none()
+        let kept = home.map(|home| relativize_target(home, relative, &target));
+        link_problem(relative, &kept.unwrap_or(target)).is_none()
     })
 }

@@ -34,12 +34,12 @@ pub(crate) fn newest_state_database(files: &FileList) -> Option<FileEntry> {
     // Codex raises the version with the schema and leaves the older files behind (0.169).
     let states = files
         .iter()
-        .filter_map(|f| Some((state_version(f.path.as_path())?, f)));
+        .filter_map(|f| Some((parse_state_version(f.path.as_path())?, f)));
     states.max_by_key(|(version, _)| *version).map(|(_, f)| f)
 }
 
 /// Returns the version in the name of a state database; `None` for other files.
-fn state_version(name: &Path) -> Option<u64> {
+fn parse_state_version(name: &Path) -> Option<u64> {
     let is_outside = name.parent() == Some(Path::new(EXTERNAL_DATABASES_FOLDER));
     if !is_outside && kind_of(name) != HomeEntryKind::Database {
         return None;
@@ -63,7 +63,7 @@ mod tests {
             ("state_x.sqlite", None),
             ("logs_2.sqlite", None),
         ] {
-            assert_eq!(state_version(Path::new(name)), version, "{name}");
+            assert_eq!(parse_state_version(Path::new(name)), version, "{name}");
         }
     }
 }

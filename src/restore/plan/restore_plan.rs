@@ -2,7 +2,7 @@
 //! the home's list.
 
 use super::live_files::LiveFiles;
-use super::rollout_index::conversation_of;
+use super::rollout_index::parse_rollout_name;
 use crate::archive::{
     AncestorLookup, ArchiveManifest, ArchiveReader, BackupMode, EXTERNAL_DATABASES_FOLDER,
     EntryName, Excludes, NameSet,
@@ -33,7 +33,7 @@ impl Selection {
     pub(crate) fn wants(&self, path: &Path) -> bool {
         !self.is_partial()
             || self.only.iter().any(|p| path.starts_with(p))
-            || RolloutName::of(path).is_some_and(|c| self.conversations.contains(&c.name))
+            || RolloutName::parse(path).is_some_and(|c| self.conversations.contains(&c.name))
     }
 }
 
@@ -212,10 +212,10 @@ impl RestorePlan {
         }
     }
 
-    /// Removes live files of a restored conversation that have another name, because the
+    /// Plans the removal of live files of a restored conversation that have another name, because the
     /// conversation was archived or compressed since. A conversation has one file.
     fn remove_other_rollout_names(&mut self, live_names: &NameSet) {
-        let conversation = |name: &EntryName| Some(conversation_of(name.as_path())?.name);
+        let conversation = |name: &EntryName| Some(parse_rollout_name(name.as_path())?.name);
         // Compares hashes first: a set of all names would need more memory than the rest of the
         // plan.
         let hashes = RandomState::new();
@@ -241,20 +241,20 @@ impl RestorePlan {
         }
     }
 
-    /// Removes the `-wal`, `-shm` and `-journal` of every database that is replaced or removed.
+    /// Plans the removal of the `-wal`, `-shm` and `-journal` of every database that is replaced or removed.
     fn remove_database_sidecars(&mut self, live_names: &NameSet) {
         let changed = self.writes.iter().chain(self.removed.iter());
         let sidecars: Vec<_> = changed
             .filter(|name| kind_of(name.as_path()) == HomeEntryKind::Database)
             .flat_map(|name| home::database_sidecars(name.as_path()))
             .filter(|path| live_names.contains(path))
-            .filter_map(|path| EntryName::of_path(&path).ok())
+            .filter_map(|path| EntryName::from_path(&path).ok())
             .collect();
         self.removed.extend(sidecars);
     }
 
-    /// Removes live files at a path where the archive has a folder, and live files below a path
-    /// where the archive has a file. The safety backup saves them like everything that is replaced.
+    /// Plans the removal of live files at a path where the archive has a folder, and of live files
+    /// below a path where the archive has a file. The safety backup saves them like everything that is replaced.
     fn remove_path_conflicts(&mut self, live_names: &NameSet) {
         let (mut in_file, mut in_live) = (
             AncestorLookup::new(&self.writes),
@@ -267,7 +267,7 @@ impl RestorePlan {
         for name in self.writes.iter().filter(|n| in_live.is_below(n.as_path())) {
             let above = name.as_path().ancestors().skip(1);
             let live_files_above = above.filter(|path| live_names.contains(path));
-            conflicting.extend(live_files_above.filter_map(|path| EntryName::of_path(path).ok()));
+            conflicting.extend(live_files_above.filter_map(|path| EntryName::from_path(path).ok()));
         }
         self.removed.extend(conflicting);
     }

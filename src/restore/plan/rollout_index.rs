@@ -2,7 +2,7 @@
 //! million conversations.
 
 use crate::archive::{EntryName, NameId, NameSet, NameTable};
-use crate::codex::rollout::{is_later_rollout, rollout_id_of};
+use crate::codex::rollout::{is_later_rollout, parse_rollout_id};
 use crate::codex::threads::staged;
 use crate::codex::{RolloutName, kind_of};
 use std::collections::{HashMap, HashSet};
@@ -25,14 +25,14 @@ pub(crate) struct RolloutIndex {
 
 impl RolloutIndex {
     /// Indexes the rollouts among `files`.
-    pub(crate) fn of_files(files: &NameSet) -> Self {
+    pub(crate) fn from_files(files: &NameSet) -> Self {
         let mut rollouts = Self {
             names: Arc::clone(files.names()),
             files: NameSet::with_names(files.names()),
             ..Self::default()
         };
         for name in files.iter() {
-            let Some(file) = conversation_of(name.as_path()) else {
+            let Some(file) = parse_rollout_name(name.as_path()) else {
                 continue;
             };
             let Some(id) = file.id() else { continue };
@@ -54,7 +54,7 @@ impl RolloutIndex {
         let number = self.names.add(newest);
         self.by_id.insert(self.hashes.hash_one(id), number);
         if let Some(earlier) = earlier
-            && let Some(own) = rollout_id_of(earlier.as_path())
+            && let Some(own) = parse_rollout_id(earlier.as_path())
         {
             let number = self.names.add(earlier);
             self.earlier.insert(self.hashes.hash_one(own), number);
@@ -69,21 +69,21 @@ impl RolloutIndex {
     /// Returns the ids that are part of the files' names.
     pub(crate) fn ids(&self) -> HashSet<String> {
         let files = self.files.iter();
-        let ids = files.filter_map(|f| Some(conversation_of(f.as_path())?.id()?.to_owned()));
+        let ids = files.filter_map(|f| Some(parse_rollout_name(f.as_path())?.id()?.to_owned()));
         ids.collect()
     }
 
     /// Returns the file of a conversation by its id. A hash collision returns `None`.
     pub(crate) fn get(&self, id: &str) -> Option<EntryName> {
         let name = self.names.name(*self.by_id.get(&self.hashes.hash_one(id))?);
-        let is_it = RolloutName::of(name.as_path()).is_some_and(|c| c.id() == Some(id));
+        let is_it = RolloutName::parse(name.as_path()).is_some_and(|c| c.id() == Some(id));
         is_it.then_some(name)
     }
 
     /// Returns a rollout by the conversation's id and its own.
-    pub(crate) fn rollout(&self, file: &RolloutName) -> Option<EntryName> {
+    pub(crate) fn get_rollout(&self, file: &RolloutName) -> Option<EntryName> {
         let own = file.rollout_id()?.to_lowercase();
-        let is_it = |name: &EntryName| rollout_id_of(name.as_path()).as_ref() == Some(&own);
+        let is_it = |name: &EntryName| parse_rollout_id(name.as_path()).as_ref() == Some(&own);
         let newest = self.get(file.id()?).filter(is_it);
         newest.or_else(|| {
             let number = self.earlier.get(&self.hashes.hash_one(&own))?;
@@ -92,10 +92,10 @@ impl RolloutIndex {
     }
 }
 
-/// Returns the conversation of a rollout in the home; `None` for other files.
-pub(crate) fn conversation_of(path: &Path) -> Option<RolloutName> {
+/// Parses the name of a rollout in a folder of conversations; `None` for other files.
+pub(crate) fn parse_rollout_name(path: &Path) -> Option<RolloutName> {
     let is_rollout = kind_of(path).is_rollout_folder();
-    is_rollout.then(|| RolloutName::of(path)).flatten()
+    is_rollout.then(|| RolloutName::parse(path)).flatten()
 }
 
 /// Several indexes as one. The newest rollout of a conversation wins, in the first index that has it.

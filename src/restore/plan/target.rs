@@ -1,4 +1,4 @@
-//! The folder that a restore replaces, as it is now: its files, its users, and the plan for it.
+//! The folder that a restore replaces: its files, the processes that use it, and the plan for it.
 
 use super::account;
 use super::later_rewinds;
@@ -19,7 +19,7 @@ pub(crate) fn plan(request: &RestoreRequest<'_>) -> Result<(RestorePlan, LiveFil
         request.merge,
         &live,
     )?;
-    later_rewinds::remove(request, &mut plan, &live)?;
+    later_rewinds::plan_removals(request, &mut plan, &live)?;
     if request.auth == AuthPolicy::Skip {
         plan.skip_logins();
     }
@@ -28,10 +28,10 @@ pub(crate) fn plan(request: &RestoreRequest<'_>) -> Result<(RestorePlan, LiveFil
 }
 
 /// Returns the processes that use the home that would be replaced.
-pub(crate) fn holders(request: &RestoreRequest<'_>) -> Vec<Holder> {
+pub(crate) fn find_holders(request: &RestoreRequest<'_>) -> Vec<Holder> {
     match request.target {
         RestoreTarget::Home if request.folder.exists() => {
-            let outside = process::outside_folders(&request.folder, request.env);
+            let outside = process::find_outside_folders(&request.folder, request.env);
             process::find_holders(&request.folder, &outside)
         }
         _ => Vec::new(),
@@ -48,7 +48,7 @@ fn list_files(request: &RestoreRequest<'_>) -> Result<LiveFiles, RestoreError> {
         RestoreTarget::Home => Ok(live_files::list(&request.folder, names)?),
         RestoreTarget::Elsewhere => {
             if tree::list_if_exists(&request.folder)?.is_empty() {
-                Ok(LiveFiles::none(names))
+                Ok(LiveFiles::empty(names))
             } else {
                 Err(RestoreError::NotEmpty(request.folder.clone()))
             }

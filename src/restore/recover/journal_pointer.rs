@@ -40,7 +40,7 @@ impl JournalPointer {
         atomic::create_private_folder(&pointers)?;
         let path = path_of(manager_home, folder);
         loop {
-            let lock = match FileLock::exclusive_within(&path, LOCK_TIMEOUT) {
+            let lock = match FileLock::acquire_within(&path, LOCK_TIMEOUT) {
                 Ok(lock) => lock,
                 Err(LockError::Held(_)) => {
                     return Err(JournalError::InProgress(folder.to_path_buf()));
@@ -50,7 +50,7 @@ impl JournalPointer {
             // Another command may have removed the file as stale before it was locked.
             if lock.is_current(&path) {
                 // The folder of a killed restore keeps its marker.
-                let marker = marker_of(manager_home, folder).unwrap_or_else(random_id);
+                let marker = read_marker(manager_home, folder).unwrap_or_else(random_id);
                 // Dropping it removes the file if writing fails.
                 let folder = folder.to_path_buf();
                 let pointer = Self { path, folder, lock };
@@ -65,7 +65,7 @@ impl JournalPointer {
 
     /// Removes the pointer of a restore that has ended. Does nothing if a new restore holds it.
     pub(crate) fn remove(path: &Path, folder: &Path) -> Result<(), JournalError> {
-        match FileLock::try_exclusive(path) {
+        match FileLock::try_acquire(path) {
             // Its `Drop` removes the file while the lock is held, so that no new restore can lock it in
             // between.
             Ok(lock) => drop(Self {
@@ -92,7 +92,7 @@ impl Drop for JournalPointer {
 }
 
 /// Returns the folders that the pointers name, each with its pointer.
-pub(crate) fn pointed_folders(manager_home: &Path) -> Vec<(PathBuf, PathBuf)> {
+pub(crate) fn list_pointed_folders(manager_home: &Path) -> Vec<(PathBuf, PathBuf)> {
     let pointers = fs::read_dir(pointers_folder(manager_home));
     let paths = pointers.into_iter().flatten().flatten().map(|e| e.path());
     let named = paths.filter_map(|path| Some((read(&path)?.0, path)));
@@ -100,7 +100,7 @@ pub(crate) fn pointed_folders(manager_home: &Path) -> Vec<(PathBuf, PathBuf)> {
 }
 
 /// Returns the marker of the staging folder `folder`; `None` if no restore of this manager home created it.
-pub(crate) fn marker_of(manager_home: &Path, folder: &Path) -> Option<String> {
+pub(crate) fn read_marker(manager_home: &Path, folder: &Path) -> Option<String> {
     let (named, marker) = read(&path_of(manager_home, folder))?;
     marker.filter(|_| named == folder)
 }
@@ -115,7 +115,7 @@ fn read(pointer: &Path) -> Option<(PathBuf, Option<String>)> {
     let end = bytes.iter().position(|byte| *byte == SEPARATOR);
     let marker = end.map(|end| bytes.split_off(end).split_off(1));
     let marker = marker.and_then(|marker| String::from_utf8(marker).ok());
-    Some((json_path::path_of(bytes).ok()?, marker))
+    Some((json_path::path_from_bytes(bytes).ok()?, marker))
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ pub(crate) struct LoginGuard<'a> {
 }
 
 impl<'a> LoginGuard<'a> {
-    pub(crate) fn of(request: &'a RestoreRequest<'_>) -> Self {
+    pub(crate) fn from_request(request: &'a RestoreRequest<'_>) -> Self {
         Self {
             manager_home: request.manager_home,
             env: request.env,
@@ -46,7 +46,7 @@ impl RecoveryPolicy for LoginGuard<'_> {
     }
 
     fn marker(&self, folder: &Path) -> Option<String> {
-        journal_pointer::marker_of(self.manager_home, folder)
+        journal_pointer::read_marker(self.manager_home, folder)
     }
 
     fn holders(&self, home: &Path, staging: &[PathBuf]) -> Vec<Holder> {

@@ -3,7 +3,7 @@
 //! The journal lies beside the home that was being replaced. A [`JournalPointer`] names its folder, so that a command
 //! for another home finds it too. Both places are searched.
 
-use super::journal_pointer::{JournalPointer, pointed_folders};
+use super::journal_pointer::{JournalPointer, list_pointed_folders};
 use super::login_guard::LoginGuard;
 use crate::io::{Environment, OrdinaryPath, Timestamp, atomic, lock};
 use crate::journal::{self, JournalError, KeptAs, Recovery};
@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Returns the folders in which a restore may have been interrupted, with their pointers.
-pub(crate) fn candidate_folders(
+pub(crate) fn find_candidate_folders(
     codex_home: &Path,
     manager_home: &Path,
 ) -> Vec<(PathBuf, Option<PathBuf>)> {
@@ -20,7 +20,7 @@ pub(crate) fn candidate_folders(
         .filter(|folder| !matches!(journal::is_real_folder(folder), Ok(false)))
         .map(|folder| (folder, None))
         .collect();
-    let pointed = pointed_folders(manager_home).into_iter();
+    let pointed = list_pointed_folders(manager_home).into_iter();
     candidates.extend(pointed.map(|(folder, pointer)| (folder, Some(pointer))));
     candidates
 }
@@ -37,11 +37,14 @@ fn restore_folders(codex_home: &Path) -> [PathBuf; 2] {
     let home = codex_home
         .canonical()
         .unwrap_or_else(|_| codex_home.to_path_buf());
-    [journal::folder_beside(&home), journal::folder_within(&home)]
+    [
+        journal::staging_beside(&home),
+        journal::staging_within(&home),
+    ]
 }
 
 /// Returns the folders that ended restores of `codex_home`, and repairs of its databases, have left.
-pub(crate) fn kept_folders(codex_home: &Path) -> Vec<(PathBuf, KeptAs)> {
+pub(crate) fn list_kept_folders(codex_home: &Path) -> Vec<(PathBuf, KeptAs)> {
     let folders = restore_folders(codex_home).into_iter();
     let folders = folders.chain([journal::staging_in(codex_home)]);
     folders
@@ -74,7 +77,7 @@ pub(crate) fn recover_all(
     let mut recovered = Vec::new();
     // A restore with a pointer is found twice.
     let mut seen = BTreeSet::new();
-    for (folder, pointer) in candidate_folders(codex_home, manager_home) {
+    for (folder, pointer) in find_candidate_folders(codex_home, manager_home) {
         let mut result = journal::recover(&folder, &guard);
         // Between the pointer and the lock of the staging folder, a starting restore has only this lock.
         let is_running = pointer.as_deref().is_some_and(lock::is_held);

@@ -15,7 +15,7 @@ use crate::history::files::without_zst;
 use crate::io::quantity::pluralize;
 use crate::io::{IoContext, atomic, tree};
 use crate::journal::{self, Transaction};
-use crate::restore::plan::rollout_index::conversation_of;
+use crate::restore::plan::rollout_index::parse_rollout_name;
 use crate::restore::{
     MergeResult, RestoreError, RestorePlan, RestoreRequest, RestoreTarget, RolloutIndex,
     RolloutOverlay, Stage,
@@ -82,14 +82,14 @@ pub(crate) struct DatabaseAdapter<'a> {
 impl DatabaseAdapter<'_> {
     /// Adapts the databases. Returns those that go to a folder outside of the home.
     pub(crate) fn adapt(mut self) -> Result<OutsideDatabases, RestoreError> {
-        self.outside = outside_databases::place(
+        self.outside = outside_databases::move_databases(
             self.request,
             self.plan,
             self.stage,
             self.transaction,
             self.notes,
         )?;
-        for (name, path) in self.staged_databases() {
+        for (name, path) in self.list_staged_databases() {
             self.adapt_staged(&name, &path)?;
         }
         self.update_live_rows()?;
@@ -101,10 +101,10 @@ impl DatabaseAdapter<'_> {
 
     /// Returns the databases from the archive, for the home and outside of it, with their staged
     /// paths.
-    fn staged_databases(&self) -> Vec<(EntryName, PathBuf)> {
+    fn list_staged_databases(&self) -> Vec<(EntryName, PathBuf)> {
         let mut staged = self.stage.database_files(self.plan);
         staged.extend(self.outside.restored.iter().cloned());
-        staged.retain(|(_, path)| database::is_sqlite(path));
+        staged.retain(|(_, path)| database::may_be_sqlite(path));
         staged
     }
 
@@ -127,7 +127,7 @@ impl DatabaseAdapter<'_> {
             self.import_live_rows(name, path, &ids, RowGroup::Threads)?;
         }
         let live = if self.plan.partial {
-            RolloutIndex::of_files(&self.live.without(&self.plan.removed))
+            RolloutIndex::from_files(&self.live.without(&self.plan.removed))
         } else {
             RolloutIndex::default()
         };
@@ -162,8 +162,8 @@ impl DatabaseAdapter<'_> {
         if self.plan.target == RestoreTarget::Elsewhere {
             return Ok(());
         }
-        let moved = self.moved_rollouts();
-        let databases = self.live_databases(home::STATE_DATABASE_PREFIX);
+        let moved = self.find_moved_rollouts();
+        let databases = self.list_live_databases(home::STATE_DATABASE_PREFIX);
         let (archive, scratch) = (self.request.archive, self.transaction.folder());
         let reinstated = match databases.as_slice() {
             [] => None,
@@ -202,10 +202,10 @@ impl DatabaseAdapter<'_> {
     }
 
     /// Returns the restored rollouts of conversations of which a live file with another path is removed.
-    fn moved_rollouts(&self) -> RolloutIndex {
+    fn find_moved_rollouts(&self) -> RolloutIndex {
         let mut moved = RolloutIndex::default();
         for was in self.plan.removed.iter() {
-            let conversation = conversation_of(was.as_path());
+            let conversation = parse_rollout_name(was.as_path());
             let Some(id) = conversation.as_ref().and_then(|c| c.id()) else {
                 continue;
             };
@@ -219,7 +219,7 @@ impl DatabaseAdapter<'_> {
     }
 
     /// Returns the live databases with this name prefix that the archive does not replace.
-    fn live_databases(&self, prefix: &str) -> Vec<LiveDatabase> {
+    fn list_live_databases(&self, prefix: &str) -> Vec<LiveDatabase> {
         let mut found = Vec::new();
         for name in self.live.iter() {
             let path = name.as_path();
@@ -241,9 +241,9 @@ impl DatabaseAdapter<'_> {
         };
         let entries = fs::read_dir(folder).into_iter().flatten().flatten();
         for live in entries.map(|entry| entry.path()) {
-            let staged = journal::folder_within(folder).join(live.file_name().unwrap_or_default());
+            let staged = journal::staging_within(folder).join(live.file_name().unwrap_or_default());
             let matches_prefix =
-                home::is_database_named(&live, prefix) && database::is_sqlite(&live);
+                home::is_database_named(&live, prefix) && database::may_be_sqlite(&live);
             if matches_prefix && !staged.exists() {
                 found.push(LiveDatabase {
                     live,
@@ -280,7 +280,7 @@ impl DatabaseAdapter<'_> {
             .filter(|p| self.stage.home().live.join(p).exists());
         self.plan
             .removed
-            .extend(live_sidecars.filter_map(|p| EntryName::of_path(p).ok()));
+            .extend(live_sidecars.filter_map(|p| EntryName::from_path(p).ok()));
         if database.staged.exists() {
             self.plan.writes.insert(&name);
         } else {
@@ -314,7 +314,7 @@ impl DatabaseAdapter<'_> {
                 .join(name.as_path().file_name().unwrap_or_default()),
             _ => self.stage.home().live.join(name.as_path()),
         };
-        if ids.is_empty() || !database::is_sqlite(&live) {
+        if ids.is_empty() || !database::may_be_sqlite(&live) {
             return Ok(());
         }
         // Codex may write to the live database meanwhile. A snapshot by SQLite includes its `-wal`.
@@ -334,12 +334,12 @@ impl DatabaseAdapter<'_> {
         if self.plan.target == RestoreTarget::Elsewhere {
             return Ok(());
         }
-        let projections = self.live_databases(home::HISTORY_DATABASE_PREFIX);
+        let projections = self.list_live_databases(home::HISTORY_DATABASE_PREFIX);
         if projections.is_empty() {
             // Without projections the rollouts need no comparison.
             return Ok(());
         }
-        let stale = self.stale_projection_ids()?;
+        let stale = self.find_stale_projection_ids()?;
         if stale.is_empty() {
             return Ok(());
         }
@@ -355,11 +355,12 @@ impl DatabaseAdapter<'_> {
         Ok(())
     }
 
-    /// Returns the ids of these rollouts. A rewind begins another one, with a projection of its own.
-    fn stale_projection_ids(&self) -> Result<HashSet<String>, RestoreError> {
+    /// Returns the ids of the live rollouts that are removed, or replaced by anything but a continuation. These are
+    /// not ids of conversations: each rewind begins another rollout, with a projection of its own.
+    fn find_stale_projection_ids(&self) -> Result<HashSet<String>, RestoreError> {
         let mut stale = HashSet::new();
         for file in self.live.iter() {
-            let conversation = conversation_of(file.as_path());
+            let conversation = parse_rollout_name(file.as_path());
             let Some((conversation, id)) = conversation
                 .as_ref()
                 .and_then(|c| Some((c, c.rollout_id()?)))
@@ -370,7 +371,7 @@ impl DatabaseAdapter<'_> {
             let replaced_by = self
                 .stage
                 .rollouts
-                .rollout(conversation)
+                .get_rollout(conversation)
                 .map(|name| self.stage.staged_path(name.as_path()))
                 .filter(|path| path.exists());
             let continues = match replaced_by {
@@ -406,7 +407,7 @@ struct LiveDatabase {
 /// The copy cannot be written, for example because the disk is full. That proves nothing about the
 /// database.
 fn copy_unless_damaged(live: &Path, copy: &Path) -> Result<bool, RestoreError> {
-    match database::snapshot(live, copy) {
+    match database::write_snapshot(live, copy) {
         Ok(()) => Ok(true),
         Err(e) if e.is_source_defect(live) || !live.exists() => {
             tree::remove(copy)?;

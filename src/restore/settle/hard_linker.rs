@@ -73,7 +73,7 @@ impl<'a> HardLinker<'a> {
             || self.staging_folders.contains(relative)
             || relative == Path::new(home::AUTH_JSON)
             || (kind_of(relative) == HomeEntryKind::Transient
-                && journal::kept_as(relative) == Some(KeptAs::Leftover))
+                && journal::parse_kept_name(relative) == Some(KeptAs::Leftover))
     }
 
     /// Returns true if the live file `relative` is replaced or removed.
@@ -143,7 +143,7 @@ impl<'a> HardLinker<'a> {
             atomic::create_unsynced_folder(atomic::parent_of(staged))?;
             // A link takes no space and keeps a file that another process has open the same file in both
             // states.
-            return tree::share_file(live, &meta, staged);
+            return tree::link_or_copy_entry(live, &meta, staged);
         }
         let is_captured = self.drop_empty_folders
             && !matches!(

@@ -118,8 +118,8 @@ fn stage_login_elsewhere(
     })
 }
 
-/// Returns the decision, and the bytes of the chosen login if it is not the live one. `None` if the
-/// login is not restored at all; `notes` then has the reason.
+/// Returns the decision, and the bytes of the chosen login if it is not the live one. Returns `None` if the
+/// login is not restored at all.
 fn choose_login(
     request: &RestoreRequest<'_>,
     stage: &Stage,
@@ -127,7 +127,7 @@ fn choose_login(
     notes: &mut Vec<String>,
 ) -> Result<Option<(LoginDecision, Option<AuthSnapshot>)>, RestoreError> {
     let home = &stage.home().live;
-    let Some((archived, login)) = archived_login(stage, notes) else {
+    let Some((archived, login)) = parse_archived_login(stage, notes) else {
         return Ok(None);
     };
     check_same_account(request, live.login(), &login.identity)?;
@@ -135,7 +135,7 @@ fn choose_login(
     let profile = match profiles.find(&login.identity)? {
         Some(profile) => Some(profile),
         // Records about an account outlive its profile.
-        None => profiles.remembered(login.identity.email.as_str(), &login),
+        None => profiles.recall_removed(login.identity.email.as_str(), &login),
     };
     let profile = profile.as_ref();
     let same = |s: &&AuthSnapshot| {
@@ -158,7 +158,7 @@ fn choose_login(
         request.auth != AuthPolicy::Archive && decision.choice != LoginChoice::KeepLive;
     if let Some(obstacle) = profile
         .filter(|_| needs_owner)
-        .and_then(|profile| owned_elsewhere(profile, &login, home))
+        .and_then(|profile| describe_other_owner(profile, &login, home))
     {
         notes.push(format!("the login was not restored: {obstacle}"));
         return Ok(None);
@@ -171,10 +171,10 @@ fn choose_login(
     Ok(Some((decision, bytes)))
 }
 
-/// Returns the login in the archive, if there is one that Codex would read. Otherwise `notes` has the
-/// reason.
-fn archived_login(stage: &Stage, notes: &mut Vec<String>) -> Option<(AuthSnapshot, Login)> {
-    if let Some(store) = other_credential_store(stage) {
+/// Returns the login in the archive, if Codex would read it. Otherwise adds the reason to `notes`, unless the
+/// archive has no login.
+fn parse_archived_login(stage: &Stage, notes: &mut Vec<String>) -> Option<(AuthSnapshot, Login)> {
+    if let Some(store) = find_other_credential_store(stage) {
         notes.push(format!(
             "the login was not restored: Codex stores it with cli_auth_credentials_store = \"{store}\""
         ));
@@ -196,14 +196,14 @@ fn archived_login(stage: &Stage, notes: &mut Vec<String>) -> Option<(AuthSnapsho
 
 /// Returns the name of the credential store that the restored settings name, if Codex does not read
 /// auth.json with it.
-fn other_credential_store(stage: &Stage) -> Option<&'static str> {
+fn find_other_credential_store(stage: &Stage) -> Option<&'static str> {
     let store = CodexConfig::read(stage.settings_folder()).store;
     (!store.reads_auth_json()).then(|| store.name())
 }
 
-/// Returns the reason why the owner of the account's login is neither this home nor the profile.
-fn owned_elsewhere(profile: &Profile, login: &Login, home: &Path) -> Option<String> {
-    if let Some(other) = profile.live_apart_from(Some(home)) {
+/// Returns a sentence fragment about the owner of the account's login, if that is another home or machine.
+fn describe_other_owner(profile: &Profile, login: &Login, home: &Path) -> Option<String> {
+    if let Some(other) = profile.other_live_home(Some(home)) {
         return Some(format!(
             "{} is signed in to another Codex home: {}",
             profile.name,
@@ -306,7 +306,7 @@ fn copy_live_login(live: &Path, state: &AuthJsonState, staged: &Path) -> Result<
         Err(e) => return Err(e).at("read", live),
     };
     if meta.is_symlink() || matches!(state, AuthJsonState::NotAFile(_)) {
-        return tree::share(live, staged);
+        return tree::link_or_copy_tree(live, staged);
     }
     let mtime_ns = crate::io::disk_clock::modified_ns(&meta);
     write_login(

@@ -43,7 +43,7 @@ impl OutsideDatabases {
             return Ok(staging.staged.clone());
         }
         atomic::create_unsynced_folder(folder)?;
-        let staged = journal::folder_within(folder);
+        let staged = journal::staging_within(folder);
         transaction.add_folder(&staged)?;
         self.staging = Some(OutsideStaging {
             live: folder.to_path_buf(),
@@ -55,7 +55,7 @@ impl OutsideDatabases {
 
 /// Decides where databases go that were outside of the archived home, or that Codex expects outside
 /// of this one, and moves them there in the stage.
-pub(crate) fn place(
+pub(crate) fn move_databases(
     request: &RestoreRequest<'_>,
     plan: &mut RestorePlan,
     stage: &Stage,
@@ -78,7 +78,7 @@ pub(crate) fn place(
     };
     let databases = stage.database_files(plan).into_iter();
     let databases: Vec<_> = databases
-        .filter(|(_, path)| database::is_sqlite(path))
+        .filter(|(_, path)| database::may_be_sqlite(path))
         .filter(|(name, _)| !from_outside || name.is_reserved())
         .collect();
     if databases.is_empty() {
@@ -136,7 +136,8 @@ fn check_permission(
     let by_env = request.env.get("CODEX_SQLITE_HOME").map(PathBuf::from);
     let by_config = CodexConfig::read(home).sqlite_home;
     let mut own = by_config.into_iter().chain(by_env);
-    let is_own = own.any(|path| tree::real(&home.join(request.env.absolute(&path))) == folder);
+    let is_own =
+        own.any(|path| tree::resolve_links(&home.join(request.env.absolute(&path))) == folder);
     if is_own || request.may_write_outside {
         Ok(())
     } else {
@@ -176,15 +177,15 @@ fn is_shared(folder: &Path, home: &Path, scratch: &Path) -> Result<bool, Restore
     for (name, _) in tree::list_if_exists(folder)? {
         let path = folder.join(name);
         let is_state = home::is_database_named(&path, home::STATE_DATABASE_PREFIX);
-        if !is_state || !database::is_sqlite(&path) {
+        if !is_state || !database::may_be_sqlite(&path) {
             continue;
         }
-        let snapshot = database::snapshot(&path, &copy);
+        let snapshot = database::write_snapshot(&path, &copy);
         let is_foreign = match snapshot {
-            Ok(()) => has_foreign_rows(&staged::rollout_paths(&copy)?, home),
+            Ok(()) => has_foreign_rows(&staged::read_rollout_paths(&copy)?, home),
             // The readable rows of a damaged database decide.
             Err(DatabaseError::Damaged { .. }) => {
-                staged::rollout_paths(&path).is_ok_and(|rows| has_foreign_rows(&rows, home))
+                staged::read_rollout_paths(&path).is_ok_and(|rows| has_foreign_rows(&rows, home))
             }
             Err(e) => return Err(e.into()),
         };
@@ -209,7 +210,7 @@ fn move_outside_into_home(plan: &mut RestorePlan, stage: &Stage) -> Result<(), R
         }
         move_file(&staged, &inside)?;
         plan.writes.remove(name.as_path());
-        if let Ok(inside) = EntryName::of_path(Path::new(file_name)) {
+        if let Ok(inside) = EntryName::from_path(Path::new(file_name)) {
             if !stage.home().live.join(inside.as_path()).exists() {
                 plan.added.insert(&inside);
             }

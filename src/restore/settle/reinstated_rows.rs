@@ -49,7 +49,7 @@ pub(crate) fn unpack_rows(
     let database = scratch.join("archived.sqlite");
     unpack(archive, &entry, &database)?;
     // A copy made by the Python tool may be torn. Codex creates the rows again from the rollouts.
-    let is_sound = database::is_sqlite(&database) && database::check(&database).is_ok();
+    let is_sound = database::may_be_sqlite(&database) && database::check(&database).is_ok();
     Ok(is_sound.then_some(ReinstatedRows { database, ids }))
 }
 
@@ -89,7 +89,7 @@ pub(crate) fn reinstate_names(
     let is_new = live_bytes.is_none();
     atomic::write(
         &staged,
-        &session_index::extended(live_bytes.unwrap_or_default(), &entries),
+        &session_index::append_entries(live_bytes.unwrap_or_default(), &entries),
     )?;
     if is_new {
         plan.added.insert(&entry.path);

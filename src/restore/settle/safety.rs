@@ -15,8 +15,8 @@ use crate::restore::{
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-/// Makes the safety backup. `None` if the request does not want one or nothing live changes. That of
-/// selected files also lists the added ones, so that restoring it removes them.
+/// Makes the safety backup. Returns `None` if the request does not want one or nothing live changes. The
+/// backup also lists the files that the restore adds, so that restoring it removes them.
 pub(crate) fn make_backup(
     request: &RestoreRequest<'_>,
     plan: &RestorePlan,
@@ -31,7 +31,7 @@ pub(crate) fn make_backup(
         plan,
         home,
         outside,
-        replaced_outside: replaced_outside(outside)?,
+        replaced_outside: list_replaced_outside(outside)?,
         equal: &stage.equal,
         replaces_login: plan.wants_login && home.join(home::AUTH_JSON).exists(),
     };
@@ -42,8 +42,8 @@ pub(crate) fn make_backup(
     let manager = request.manager_home;
     let backups = manager.join("backups");
     atomic::create_private_folder(&backups)?;
-    let scope = safety.scope();
-    let (metadata, label) = safety.metadata(scope.mode)?;
+    let scope = safety.build_scope();
+    let (metadata, label) = safety.build_metadata(scope.mode)?;
     let mut captured = safety.capture(&scope, metadata, &backups, progress)?;
     let unsaved = std::mem::take(&mut captured.skipped);
     let damaged = safety.check_unsaved(unsaved, &captured.unreadable)?;
@@ -66,7 +66,7 @@ pub(crate) fn make_backup(
     Ok(Some(published))
 }
 
-/// A restore, as far as its safety backup has to know it.
+/// The parts of a restore that determine its safety backup.
 struct SafetyBackup<'a> {
     request: &'a RestoreRequest<'a>,
     plan: &'a RestorePlan,
@@ -91,7 +91,7 @@ impl SafetyBackup<'_> {
             || (self.plan.partial && !self.plan.added.is_empty())
     }
 
-    fn scope(&self) -> CaptureScope {
+    fn build_scope(&self) -> CaptureScope {
         let archive = self.request.archive;
         let mut scope = CaptureScope::new(self.home, archive.metadata().mode);
         let writes = |kind| {
@@ -110,14 +110,14 @@ impl SafetyBackup<'_> {
             let mut only = self.plan.changes();
             let login = self.replaces_login.then(|| PathBuf::from(home::AUTH_JSON));
             let others = login.into_iter().chain(self.replaced_outside.clone());
-            only.extend(others.filter_map(|path| EntryName::of_path(&path).ok()));
+            only.extend(others.filter_map(|path| EntryName::from_path(&path).ok()));
             scope.only = Some(HomeSubset::new(only));
         }
         scope
     }
 
     /// Returns the metadata of the backup, and the label of the account in its file name.
-    fn metadata(&self, mode: BackupMode) -> Result<(Metadata, String), RestoreError> {
+    fn build_metadata(&self, mode: BackupMode) -> Result<(Metadata, String), RestoreError> {
         let live = AuthJsonState::read(&self.home.join(home::AUTH_JSON))?;
         let mut metadata = Metadata {
             created_at: self.request.now,
@@ -149,7 +149,7 @@ impl SafetyBackup<'_> {
             rehash: false,
             compression: Compression::Fast,
         };
-        let source = PreviousArchive::borrow(archive, reuse, self.equal.clone());
+        let source = PreviousArchive::with_reader(archive, reuse, self.equal.clone());
         let mut options = CaptureOptions {
             backups,
             tmp: &self.request.manager_home.join("tmp"),
@@ -212,14 +212,14 @@ impl SafetyBackup<'_> {
         let is_not_sqlite = |name: &&PathBuf| {
             let path = self.live_path(name);
             path.metadata().is_ok_and(|m| m.len() > 0)
-                && database::begins_as_sqlite(&path).is_ok_and(|begins| !begins)
+                && database::has_sqlite_header(&path).is_ok_and(|begins| !begins)
         };
         damaged.extend(self.replaced_outside.iter().filter(is_not_sqlite).cloned());
         damaged
     }
 
-    /// Returns true if the restore would remove anything at `path`, which is not in the safety
-    /// backup.
+    /// Returns true if the restore would replace or remove anything at `path`, which the safety backup
+    /// lacks.
     fn would_be_lost(&self, path: &Path) -> bool {
         let changes = self.plan.changes();
         let mut changes = changes.iter();
@@ -244,7 +244,7 @@ impl SafetyBackup<'_> {
 
 /// Returns the databases outside of the home that are replaced or removed, by their names in an
 /// archive.
-fn replaced_outside(outside: &OutsideDatabases) -> Result<Vec<PathBuf>, RestoreError> {
+fn list_replaced_outside(outside: &OutsideDatabases) -> Result<Vec<PathBuf>, RestoreError> {
     let Some(OutsideStaging { live, staged }) = &outside.staging else {
         return Ok(Vec::new());
     };
@@ -291,7 +291,7 @@ fn keep_damaged_database(
 
 /// Copies a file, link or folder. Does not link files, because the exchange would take a link for a write.
 fn copy(from: &Path, to: &Path) -> Result<(), IoError> {
-    let meta = from.symlink_metadata().at("look at", from)?;
+    let meta = from.symlink_metadata().at("inspect", from)?;
     if meta.is_dir() {
         atomic::create_unsynced_folder(to)?;
         for (name, _) in tree::list(from).at("list", from)? {
@@ -300,9 +300,9 @@ fn copy(from: &Path, to: &Path) -> Result<(), IoError> {
         return Ok(());
     }
     if !meta.is_file() {
-        return tree::share_file(from, &meta, to);
+        return tree::link_or_copy_entry(from, &meta, to);
     }
-    let mut copied = atomic::TempFile::beside(to)?;
+    let mut copied = atomic::TempFile::create_beside(to)?;
     let mut source = file_open::open(from).at("open", from)?;
     std::io::copy(&mut source, copied.file()).at("write", to)?;
     copied.publish_unsynced(to)

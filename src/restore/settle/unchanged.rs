@@ -55,13 +55,13 @@ fn link_into_stage(work: &Workspace) -> Result<(), IoError> {
     if work.mode == ExchangeMode::WholeHome {
         return linker.link_root(stage.home());
     }
-    let names = changed_top_names(plan, stage);
+    let names = list_changed_top_names(plan, stage);
     let mut names = names.iter().map(Path::new);
     names.try_for_each(|name| linker.link_entry_of(stage.home(), name))
 }
 
 /// Returns the top-level names of the home that change.
-pub(crate) fn changed_top_names(plan: &RestorePlan, stage: &Stage) -> BTreeSet<OsString> {
+pub(crate) fn list_changed_top_names(plan: &RestorePlan, stage: &Stage) -> BTreeSet<OsString> {
     let linked = &stage.roots[1..];
     let mut tops: BTreeSet<OsString> = BTreeSet::new();
     for name in plan.writes.iter().chain(plan.removed.iter()) {
@@ -80,7 +80,7 @@ pub(crate) fn changed_top_names(plan: &RestorePlan, stage: &Stage) -> BTreeSet<O
 /// Tries to rename it over a folder with an entry. That fails either way, but with EXDEV instead of
 /// ENOTEMPTY for a folder of a lower layer.
 fn needs_single_files(root: &StageRoot) -> Result<bool, IoError> {
-    if !space::has_layers(&root.live) {
+    if !space::is_overlay(&root.live) {
         return Ok(false);
     }
     let occupied = atomic::parent_of(&root.staged).join("full");

@@ -12,14 +12,14 @@ pub(crate) fn can_exchange_whole(home: &Path, beside: &Path) -> Result<bool, IoE
     if !home.exists() {
         return Ok(true);
     }
-    Ok(space::same_file_system(home, beside)
-        && mounts_in(home)?.is_empty()
+    Ok(space::is_same_file_system(home, beside)
+        && list_mounts(home)?.is_empty()
         && exchange::is_supported(beside).at("probe", beside)?)
 }
 
 /// Returns true if the disk of `folder` ignores letter case. Probes it with a file: the system has
 /// no call for it, and folders of one disk may differ.
-pub(crate) fn ignores_case(folder: &Path) -> Result<bool, IoError> {
+pub(crate) fn probe_ignores_case(folder: &Path) -> Result<bool, IoError> {
     let probe = folder.join("case-probe");
     drop(atomic::create_private(&probe)?);
     let ignores = folder.join("CASE-PROBE").symlink_metadata().is_ok();
@@ -33,7 +33,7 @@ pub(crate) fn ignores_case(folder: &Path) -> Result<bool, IoError> {
 /// # Errors
 /// The list of mounts cannot be read. Then nothing may be removed.
 #[cfg(target_os = "linux")]
-pub(crate) fn mounts_in(folder: &Path) -> Result<Vec<PathBuf>, IoError> {
+pub(crate) fn list_mounts(folder: &Path) -> Result<Vec<PathBuf>, IoError> {
     use std::ffi::OsString;
     use std::os::unix::ffi::OsStringExt;
     // A bind mount has the device number of its parent, so only the list of mounts shows it.
@@ -61,17 +61,17 @@ fn unescape_octal(mut text: &[u8]) -> Vec<u8> {
 }
 
 #[cfg(not(target_os = "linux"))]
-pub(crate) fn mounts_in(folder: &Path) -> Result<Vec<PathBuf>, IoError> {
+pub(crate) fn list_mounts(folder: &Path) -> Result<Vec<PathBuf>, IoError> {
     // On Windows, a mounted volume is a link.
     if cfg!(windows) || !folder.exists() {
         return Ok(Vec::new());
     }
-    mounts_by_device(folder, &space::same_file_system)
+    find_mounts_by_device(folder, &space::is_same_file_system)
 }
 
 /// Finds mount points by the file systems of folders, for systems without a list of mounts in a file.
 #[cfg(any(test, not(target_os = "linux")))]
-fn mounts_by_device(
+fn find_mounts_by_device(
     folder: &Path,
     is_same_device: &dyn Fn(&Path, &Path) -> bool,
 ) -> Result<Vec<PathBuf>, IoError> {
@@ -100,7 +100,7 @@ mod tests {
         std::fs::write(at("home/skills/file"), "text").unwrap();
         let device = |path: &Path| path.starts_with(at("home/skills/disk"));
         let is_same = |a: &Path, b: &Path| device(a) == device(b);
-        let mounts = |path: &str| mounts_by_device(&at(path), &is_same).unwrap();
+        let mounts = |path: &str| find_mounts_by_device(&at(path), &is_same).unwrap();
         assert_eq!(mounts("home"), [at("home/skills/disk")]);
         assert_eq!(mounts("home/skills/disk"), [at("home/skills/disk")]);
         assert_eq!(mounts("home/skills/disk/inner"), [""; 0].map(PathBuf::from));

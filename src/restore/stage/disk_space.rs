@@ -17,7 +17,7 @@ pub(crate) struct Disks<'a> {
 }
 
 pub(crate) const SYSTEM_DISKS: Disks<'static> = Disks {
-    disk_of: &space::disk_of,
+    disk_of: &space::read_disk_id,
     free_bytes: &space::free_bytes,
 };
 
@@ -29,9 +29,9 @@ pub(crate) struct SpaceNeed {
     pub(crate) bytes: u64,
 }
 
-/// Returns the space that writing the files `written` of an archive needs: in `staging`, beside the targets of linked roots, and in
-/// the folder `outside` of the databases, if that is on another disk.
-pub(crate) fn needs(
+/// Returns the space that writing the files `written` of an archive needs: in `staging`, beside the targets of linked
+/// roots, and in the folder `outside` of the databases, if that is on another disk.
+pub(crate) fn compute_needs(
     archive: &ArchiveReader,
     written: &NameSet,
     staging: &Path,
@@ -74,7 +74,7 @@ pub(crate) fn needs(
             outside_bytes = outside_bytes.saturating_add(file.size);
         }
     }
-    for (path, bytes) in zero_chunks(archive) {
+    for (path, bytes) in find_zero_chunks(archive) {
         if written.contains(&path) {
             let needed = &mut needs[need_index(&path)].bytes;
             *needed = needed.saturating_sub(bytes);
@@ -103,8 +103,8 @@ pub(crate) fn outside_folder(
     home: &Path,
     env: &Environment,
 ) -> Option<PathBuf> {
-    let databases = tree::real(&config.database_folder(home, env)?);
-    Some(databases).filter(|databases| *databases != tree::real(home))
+    let databases = tree::resolve_links(&config.database_folder(home, env)?);
+    Some(databases).filter(|databases| *databases != tree::resolve_links(home))
 }
 
 /// Returns true if a file must be copied, not renamed, to get from `staging` to `folder`. False if
@@ -115,10 +115,10 @@ pub(crate) fn is_on_another_disk(folder: &Path, staging: &Path, disks: &Disks<'_
     one.is_some() && other.is_some() && one != other
 }
 
-/// Fails if a disk has too little space for the sum of the `needs` on it.
+/// Adds up the `needs` of each disk and compares the sums with the free space.
 ///
 /// # Errors
-/// Names the first folder on that disk.
+/// A disk has too little space. The error names the first folder on it.
 pub(crate) fn check(needs: &[SpaceNeed], disks: &Disks<'_>) -> Result<(), NoSpace> {
     let mut by_disk: Vec<(&Path, Option<u64>, u64)> = Vec::new();
     for need in needs.iter().filter(|need| need.bytes > 0) {
@@ -147,7 +147,7 @@ fn nearest_existing_folder(folder: &Path) -> &Path {
 
 /// Returns the chunks of large files that contain only zeros, judged by the size of their members:
 /// nothing else compresses by a factor of 900. They become holes and need no space.
-fn zero_chunks(archive: &ArchiveReader) -> impl Iterator<Item = (PathBuf, u64)> + '_ {
+fn find_zero_chunks(archive: &ArchiveReader) -> impl Iterator<Item = (PathBuf, u64)> + '_ {
     const MIN_ZERO_CHUNK_RATIO: u64 = 900;
     let manifest = archive.manifest();
     let members = manifest.into_iter().flat_map(|manifest| {
@@ -171,7 +171,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_disk_needs_space_for_the_sum_of_its_needs() {
+    fn needs_on_one_disk_are_added_up() {
         let root = tempfile::tempdir().unwrap();
         for name in ["home", "beside", "other"] {
             std::fs::create_dir(root.path().join(name)).unwrap();

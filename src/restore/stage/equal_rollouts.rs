@@ -34,7 +34,7 @@ pub(crate) fn link_equal(
     if plan.target != RestoreTarget::Home {
         return Ok(equal);
     }
-    let linkable = linkable_roots(stage);
+    let linkable = find_linkable_roots(stage);
     let is_candidate = |file: &FileEntry| {
         let path = file.path.as_path();
         kind_of(path).is_rollout_folder()
@@ -43,7 +43,7 @@ pub(crate) fn link_equal(
             && !plan.removed.contains(path)
             && linkable.contains(&stage.root_of(path).live.as_path())
     };
-    parallel::ordered_each(
+    parallel::run_each_ordered(
         MAX_WAITING,
         contents.files.iter().filter(is_candidate),
         |file: FileEntry| -> Result<Option<FileEntry>, ArchiveError> {
@@ -89,13 +89,13 @@ pub(crate) fn check_unchanged(
 /// Returns the live paths of the roots in which files can be linked. Not those on an overlay, where a link copies the
 /// file and the live name keeps another identity. Not a folder that several links of the home lead to, because the
 /// archive has its files once for each of them.
-fn linkable_roots(stage: &Stage) -> Vec<&Path> {
+fn find_linkable_roots(stage: &Stage) -> Vec<&Path> {
     let is_linkable = |root: &&StageRoot| {
         let sharing = stage
             .roots
             .iter()
             .filter(|other| other.staged == root.staged);
-        sharing.count() == 1 && !space::has_layers(&root.live)
+        sharing.count() == 1 && !space::is_overlay(&root.live)
     };
     let roots = stage.roots.iter().filter(is_linkable);
     roots.map(|root| root.live.as_path()).collect()
@@ -137,7 +137,7 @@ fn has_attributes(path: &Path, file: &FileEntry) -> bool {
 
 fn has_content(path: &Path, file: &FileEntry, progress: &dyn Progress) -> bool {
     let digest = file_open::open_no_link(path)
-        .and_then(|reader| hash::sha256_of(&mut ReportingReader { reader, progress }));
+        .and_then(|reader| hash::hash_reader(&mut ReportingReader { reader, progress }));
     digest.is_ok_and(|(digest, size)| {
         size == file.size && file.sha256.is_some_and(|of| of.to_string() == digest)
     })

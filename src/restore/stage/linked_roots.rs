@@ -12,12 +12,12 @@ use std::path::{Path, PathBuf};
 /// Returns the top-level links and mounts whose content the archive replaces: the target is
 /// replaced, the link stays. Logins, settings and databases are not among them, because there the
 /// link itself is replaced.
-pub(crate) fn linked_roots(
+pub(crate) fn find_linked_roots(
     folder: &Path,
     plan: &RestorePlan,
 ) -> Result<Vec<StageRoot>, RestoreError> {
     let mut roots = Vec::new();
-    let mounts = disk_probes::mounts_in(folder)?;
+    let mounts = disk_probes::list_mounts(folder)?;
     let Ok(entries) = fs::read_dir(folder) else {
         return Ok(roots);
     };
@@ -36,12 +36,12 @@ pub(crate) fn linked_roots(
         };
         if is_mount || !target.starts_with(folder) {
             // A mount point cannot be renamed, and a rename does not cross file systems.
-            let whole = disk_probes::mounts_in(&target)?.is_empty()
-                && space::same_file_system(&target, atomic::parent_of(&target));
+            let whole = disk_probes::list_mounts(&target)?.is_empty()
+                && space::is_same_file_system(&target, atomic::parent_of(&target));
             let staging = if whole {
-                journal::folder_beside(&target)
+                journal::staging_beside(&target)
             } else {
-                journal::folder_within(&target)
+                journal::staging_within(&target)
             };
             roots.push(StageRoot {
                 prefix,
@@ -64,7 +64,7 @@ pub(crate) fn add_root(
         // The user may write to the target of the link, but not to the folder above it, as on a shared disk.
         Err(JournalError::Io(e)) if e.is_access_denied() && root.whole && root.live.is_dir() => {
             root.whole = false;
-            root.staged = journal::folder_within(&root.live).join("new");
+            root.staged = journal::staging_within(&root.live).join("new");
             transaction.add_folder(atomic::parent_of(&root.staged))?;
         }
         added => added?,

@@ -12,7 +12,7 @@ use crate::io::hash::{Hasher, Sha256Digest};
 use crate::io::{IoContext, IoError, sharing};
 use crate::restore::error::RestoreError;
 use crate::restore::plan::restore_plan::RestorePlan;
-use crate::restore::plan::rollout_index::{RolloutIndex, conversation_of};
+use crate::restore::plan::rollout_index::{RolloutIndex, parse_rollout_name};
 use std::collections::{HashMap, HashSet};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::Path;
@@ -38,18 +38,18 @@ pub(crate) fn merge(
 ) -> Result<MergeResult, RestoreError> {
     let mut archived: HashMap<String, EntryName> = HashMap::new();
     for name in plan.writes.iter() {
-        if let Some(conversation) = conversation_of(name.as_path()) {
+        if let Some(conversation) = parse_rollout_name(name.as_path()) {
             archived.insert(conversation.name, name);
         }
     }
     let mut merged = MergeResult {
-        local_only: RolloutIndex::of_files(&NameSet::with_names(live.names())),
+        local_only: RolloutIndex::from_files(&NameSet::with_names(live.names())),
         ..MergeResult::default()
     };
     let mut diverged = Vec::new();
     for file in live.iter() {
         let path = file.as_path();
-        let Some(conversation) = conversation_of(path) else {
+        let Some(conversation) = parse_rollout_name(path) else {
             continue;
         };
         let id = conversation.id().unwrap_or(&conversation.name).to_owned();

@@ -116,7 +116,7 @@ impl Stage {
     pub(crate) fn staging_folders(&self) -> BTreeSet<PathBuf> {
         let roots = self.roots.iter();
         let own = roots.map(|root| {
-            let within = journal::folder_within(&root.live);
+            let within = journal::staging_within(&root.live);
             let name = within.file_name().unwrap_or_default();
             root.prefix.join(name)
         });
@@ -162,7 +162,7 @@ impl Stage {
             if plan.partial || !is_restorable(name) || path.symlink_metadata().is_ok() {
                 continue;
             }
-            if let Some(kept) = self.blocking_entry(name, plan, &mut last_clear)? {
+            if let Some(kept) = self.find_blocking_entry(name, plan, &mut last_clear)? {
                 self.blocking_entries.insert(kept);
             } else {
                 atomic::create_unsynced_folder(&path)?;
@@ -174,7 +174,7 @@ impl Stage {
     /// Returns the live file or link at `folder` or above it that the plan does not remove.
     /// `last_clear` is the previous folder without one; the folders are sorted, so its ancestors
     /// need no second check.
-    fn blocking_entry(
+    fn find_blocking_entry(
         &self,
         folder: &Path,
         plan: &RestorePlan,

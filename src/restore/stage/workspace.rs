@@ -3,7 +3,7 @@
 use super::disk_probes;
 use super::disk_space;
 use super::equal_rollouts;
-use super::linked_roots::{add_root, linked_roots};
+use super::linked_roots::{add_root, find_linked_roots};
 use super::staged_home::{ExchangeMode, Stage, StageRoot};
 use crate::archive::path_checks::check_case_collisions;
 use crate::archive::{ArchiveError, NameSet};
@@ -40,12 +40,12 @@ impl Workspace {
         atomic::create_private_folder(atomic::parent_of(&home))?;
         // The pointer is dropped last: it stays as long as the staging folder is there.
         let (pointer, mut transaction) = begin_transaction(request, &home)?;
-        transaction.count_writes_since(request.planned);
+        transaction.include_writes_since(request.planned);
         // Planned again: another restore may have ended between the first plan and the lock.
         let (plan, live) = target::plan(request)?;
         check_mounts(&home, &plan)?;
-        let linked = linked_roots(&home, &plan)?;
-        let is_beside = transaction.folder() == journal::folder_beside(&home);
+        let linked = find_linked_roots(&home, &plan)?;
+        let is_beside = transaction.folder() == journal::staging_beside(&home);
         // The manager writes its own home during a restore, so it must not be a part of what is exchanged.
         let whole = is_beside
             && !tree::lies_in(request.manager_home, &home)
@@ -79,7 +79,7 @@ fn check_space(
 ) -> Result<(), RestoreError> {
     let outside = disk_space::known_outside_folder(request, &stage.home().live);
     let disks = &disk_space::SYSTEM_DISKS;
-    let needs = disk_space::needs(
+    let needs = disk_space::compute_needs(
         request.archive,
         &plan.writes.without(&stage.equal),
         transaction.folder(),
@@ -128,7 +128,7 @@ fn check_case(
     let probe = || {
         let mut folders = roots.iter().map(|root| atomic::parent_of(&root.staged));
         folders.try_fold(false, |ignores, folder| {
-            Ok::<_, IoError>(ignores || disk_probes::ignores_case(folder)?)
+            Ok::<_, IoError>(ignores || disk_probes::probe_ignores_case(folder)?)
         })
     };
     if !request.ignores_case.map_or_else(probe, Ok)? {
@@ -139,13 +139,13 @@ fn check_case(
     let folders = folders.iter().filter(|_| !plan.partial);
     let folders = folders.map(|folder| folder.path.clone());
     let checked = check_case_collisions(plan.writes.iter().chain(folders).chain(kept.iter()));
-    Ok(checked.map_err(|e| e.of(request.archive.path()))?)
+    Ok(checked.map_err(|e| e.with_path(request.archive.path()))?)
 }
 
 /// Refuses to replace folders that contain mount points. A mount at the top of the home is replaced
 /// entry by entry; one below it cannot be.
 fn check_mounts(folder: &Path, plan: &RestorePlan) -> Result<(), RestoreError> {
-    for mount in disk_probes::mounts_in(folder)? {
+    for mount in disk_probes::list_mounts(folder)? {
         let Ok(relative) = mount.strip_prefix(folder) else {
             continue;
         };
@@ -165,13 +165,15 @@ fn begin_transaction(
 ) -> Result<(JournalPointer, Transaction), RestoreError> {
     // The pointer before the journal: a journal without a pointer would stay hidden from commands for
     // other homes. A pointer without a journal is harmless.
-    let beside = journal::folder_beside(folder);
-    let is_mount = disk_probes::mounts_in(folder)?.iter().any(|m| m == folder);
+    let beside = journal::staging_beside(folder);
+    let is_mount = disk_probes::list_mounts(folder)?
+        .iter()
+        .any(|m| m == folder);
     let pointer = JournalPointer::create(request.manager_home, &beside)?;
-    let guard = LoginGuard::of(request);
+    let guard = LoginGuard::from_request(request);
     match Transaction::begin(&beside, folder, &guard) {
         Ok(transaction)
-            if !folder.exists() || (space::same_file_system(folder, &beside) && !is_mount) =>
+            if !folder.exists() || (space::is_same_file_system(folder, &beside) && !is_mount) =>
         {
             return Ok((pointer, transaction));
         }
@@ -181,7 +183,7 @@ fn begin_transaction(
         Err(e) => return Err(e.into()),
     }
     drop(pointer);
-    let within = journal::folder_within(folder);
+    let within = journal::staging_within(folder);
     let pointer = JournalPointer::create(request.manager_home, &within)?;
     let transaction = Transaction::begin(&within, folder, &guard)?;
     Ok((pointer, transaction))

@@ -38,7 +38,7 @@ pub(super) fn attest_unlisted(
     }
     let config = request.config;
     let others = identity::read_remote_manifests(config, state)?;
-    let incomplete = incomplete_manifests(&others, config)?;
+    let incomplete = stat_incomplete_manifests(&others, config)?;
     let has_new_torn = incomplete
         .iter()
         .any(|name| !state.torn_manifests.contains(name));
@@ -88,7 +88,7 @@ pub(super) fn remove_replaced(files: &mut BTreeMap<String, ManifestEntry>, state
 /// synced or deleted: other machines would wait for them forever. Such an entry remains if both sides lost the file, or if a run was
 /// killed before the upload was recorded and the user then deleted the file. Entries of deleted files stay: they
 /// identify older versions.
-pub(super) fn entries_to_publish(
+pub(super) fn select_published_entries(
     files: &BTreeMap<String, ManifestEntry>,
     state: &SyncState,
     config: &SyncConfig,
@@ -115,14 +115,14 @@ pub(super) fn entries_to_publish(
 }
 
 /// Returns the incomplete manifests, each with its size and mtime.
-fn incomplete_manifests(
+fn stat_incomplete_manifests(
     others: &RemoteManifests,
     config: &SyncConfig,
 ) -> Result<Vec<String>, IoError> {
     let mut incomplete = Vec::new();
     for name in &others.incomplete {
         let path = manifest::path_of_name(&config.cloud, name);
-        if let Some(Stat { size, mtime_ns }) = Stat::at(&path)? {
+        if let Some(Stat { size, mtime_ns }) = Stat::read(&path)? {
             incomplete.push(format!("{name} {size} {mtime_ns}"));
         }
     }
@@ -149,14 +149,14 @@ pub(super) fn match_cloud_folder(
         };
         let full = cloud.join(&path);
         // A file that cannot be read matches no version.
-        let size = Stat::at(&full).ok().flatten().map(|stat| stat.size);
+        let size = Stat::read(&full).ok().flatten().map(|stat| stat.size);
         let has_size = |entry: &ManifestEntry| size == Some(entry.size);
         if has_size(last) && !versions.iter().any(has_size) {
             continue;
         }
         let any = has_size(last) || versions.iter().any(has_size);
         // Sizes tell most cases apart; only equal ones need the content.
-        let digest = any.then(|| contents::raw_digest(&full).ok()).flatten();
+        let digest = any.then(|| contents::read_raw_digest(&full).ok()).flatten();
         if Some(last.digest) == digest {
             continue;
         }
@@ -192,7 +192,7 @@ fn verify_remote(
     let is_packed = last.remote.path.ends_with(rollout::ZST);
     let raw = match last.contents {
         Some((len, digest)) if !is_packed && len == last.remote.stat.size => digest,
-        _ => contents::raw_digest(&remote).at("read", &remote)?,
+        _ => contents::read_raw_digest(&remote).at("read", &remote)?,
     };
     if last.contents.is_none() {
         let found = text(&remote)?;

@@ -29,10 +29,10 @@ const MAX_BATCH_BYTES: u64 = 64 * 1024 * 1024;
 const COPY_THREADS: usize = 16;
 
 /// Returns the first steps of `steps` that can be one batch: each creates exactly one new file.
-pub(super) fn batch_prefix(steps: &[SyncStep]) -> &[SyncStep] {
+pub(super) fn take_batch(steps: &[SyncStep]) -> &[SyncStep] {
     let mut bytes = 0_u64;
     // A step of a large first sync would otherwise fail with EMFILE: each staged copy keeps its file open.
-    let max_files = (limits::open_files() / 2).clamp(MAX_FEW_FILES, MAX_BATCH_FILES);
+    let max_files = (limits::max_open_files() / 2).clamp(MAX_FEW_FILES, MAX_BATCH_FILES);
     let fit = steps.iter().take(max_files).enumerate();
     let fit = fit.take_while(|(index, step)| {
         bytes = bytes.saturating_add(step.bytes);
@@ -55,7 +55,7 @@ struct NamedFile {
 }
 
 impl ApplyRun<'_> {
-    /// Applies the steps of one [`batch_prefix`]; `first` is the index of the first step in the plan. After an
+    /// Applies the steps of one [`take_batch`]; `first` is the index of the first step in the plan. After an
     /// interruption, all files with their final name are durable and recorded. After a failed folder sync or state
     /// write they may be unrecorded; the next run finds both sides equal.
     pub(super) fn apply_batch(
@@ -77,7 +77,7 @@ impl ApplyRun<'_> {
         // All ledger lines are durable before the first name: a file that no machine attests would stop other machines.
         for ((step, copy), staged) in steps.iter().zip(&copies).zip(&staged) {
             if let Ok(staged) = staged {
-                self.publish_records_of(step)?;
+                self.record_resolutions(step)?;
                 self.record_in_ledger(copy, &staged.entry)?;
                 self.record_name_changes(staged)?;
             }
@@ -130,7 +130,7 @@ impl ApplyRun<'_> {
             jobs.push((*copy, place));
         }
         let shared = self.copier;
-        Ok(in_threads(
+        Ok(run_in_threads(
             jobs,
             |(copy, place): (&CopyOp, Result<PathBuf, StepFailure>)| {
                 let staged = shared.stage(copy, place?)?;
@@ -205,7 +205,7 @@ type StageResult = Result<StagedCopy, StepFailure>;
 
 /// Makes the staged copies durable one by one; each that cannot be synced becomes a failure.
 fn sync_each(staged: Vec<StageResult>) -> Vec<StageResult> {
-    in_threads(staged, |staged| {
+    run_in_threads(staged, |staged| {
         let staged = staged?;
         staged.temp.sync()?;
         Ok(staged)
@@ -213,9 +213,9 @@ fn sync_each(staged: Vec<StageResult>) -> Vec<StageResult> {
 }
 
 /// Runs `work` for each job, in [`COPY_THREADS`] threads, and returns the results in the order of the jobs.
-fn in_threads<J: Send, R: Send>(jobs: Vec<J>, work: impl Fn(J) -> R + Sync) -> Vec<R> {
+fn run_in_threads<J: Send, R: Send>(jobs: Vec<J>, work: impl Fn(J) -> R + Sync) -> Vec<R> {
     let mut results = Vec::with_capacity(jobs.len());
-    let done = parallel::ordered_on(
+    let done = parallel::run_ordered_on(
         COPY_THREADS.min(jobs.len()),
         jobs.len(),
         work,

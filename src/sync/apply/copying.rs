@@ -1,6 +1,6 @@
 //! Copies files to temp files beside their targets. Used by several threads at once in a batch.
 
-use super::error::{StepFailure, changed_meanwhile};
+use super::error::{StepFailure, changed_file_failure};
 use crate::io::atomic::TempFile;
 use crate::io::file_open;
 use crate::io::hash::{Hasher, Sha256Digest};
@@ -51,7 +51,7 @@ impl StagedCopy {
     ) -> Result<Self, StepFailure> {
         let file = temp.file();
         set_mtime(file, entry.mtime_ns).at("set time", &target)?;
-        let stat = Stat::of(&file.metadata().at("look at", &target)?);
+        let stat = Stat::from_metadata(&file.metadata().at("inspect", &target)?);
         Ok(Self {
             temp,
             target,
@@ -65,17 +65,17 @@ impl Copier<'_> {
     /// Returns the full path of a file, or fails if it changed since the plan.
     pub(super) fn check_unchanged(&self, seen: &ObservedFile) -> Result<PathBuf, StepFailure> {
         let path = self.config.file_path(seen.side, &seen.path);
-        if Stat::at(&path)? == Some(seen.stat) {
+        if Stat::read(&path)? == Some(seen.stat) {
             Ok(path)
         } else {
-            Err(changed_meanwhile(&path))
+            Err(changed_file_failure(&path))
         }
     }
 
     /// Creates a temp file beside `target`. If the user's link leads the target out of the side's folder, for example
     /// to read-only settings, a failure concerns this step only; inside the folder it ends the run.
     pub(super) fn create_temp(&self, side: Side, target: &Path) -> Result<TempFile, StepFailure> {
-        TempFile::beside(target).map_err(|e| {
+        TempFile::create_beside(target).map_err(|e| {
             if target.starts_with(self.config.root(side)) {
                 e.into()
             } else {

@@ -58,6 +58,6 @@ impl From<IoError> for StepFailure {
 }
 
 /// The failure for a file that changed since the plan.
-pub(super) fn changed_meanwhile(path: &Path) -> StepFailure {
+pub(super) fn changed_file_failure(path: &Path) -> StepFailure {
     StepFailure::Skip(format!("changed meanwhile: {}", path.display()))
 }

@@ -1,7 +1,7 @@
 //! File operations on synced files: copy, merge, rename, remove; on conflict copies: write, replicate, remove.
 
 use super::copying::{StagedCopy, copy_mode};
-use super::error::{ApplyError, StepFailure, changed_meanwhile};
+use super::error::{ApplyError, StepFailure, changed_file_failure};
 use super::run::ApplyRun;
 use super::targets::{check_mounted_quickly, check_target_unchanged, prepare_target, rename_new};
 use crate::codex::rollout;
@@ -25,7 +25,7 @@ impl ApplyRun<'_> {
         let staged = self.copier.stage(copy, target)?;
         self.record_in_ledger(copy, &staged.entry)?;
         self.record_name_changes(&staged)?;
-        self.place(staged, copy.over)
+        self.publish_copy(staged, copy.over)
     }
 
     /// Merges lines. Fails before writing anything if a version has other bytes than the plan read, for example because
@@ -46,7 +46,7 @@ impl ApplyRun<'_> {
         let merge = line_merge::merge(&paths)?;
         for ((_, planned), (path, read)) in versions.iter().zip(paths.iter().zip(&merge.digests)) {
             if planned != read {
-                return Err(changed_meanwhile(path));
+                return Err(changed_file_failure(path));
             }
         }
         // Not the time of this run: two machines that merge the same versions have to write the same file.
@@ -62,7 +62,7 @@ impl ApplyRun<'_> {
             let entry = ManifestEntry {
                 size,
                 mtime_ns,
-                digest: contents::raw_digest(temp.path()).at("read", &target)?,
+                digest: contents::read_raw_digest(temp.path()).at("read", &target)?,
             };
             // A new merged file has no single source, so `copy_mode` finds no file and uses 0600.
             let like = over.map(|_| target.as_path());
@@ -77,13 +77,13 @@ impl ApplyRun<'_> {
                 self.ledger.record(&place.1, &staged.entry)?;
             }
             self.record_name_changes(&staged)?;
-            self.place(staged, *over)?;
+            self.publish_copy(staged, *over)?;
         }
         Ok(())
     }
 
     /// Gives a complete copy its name, after making the ledger and the copy durable.
-    fn place(&mut self, staged: StagedCopy, over: Option<Stat>) -> Result<(), StepFailure> {
+    fn publish_copy(&mut self, staged: StagedCopy, over: Option<Stat>) -> Result<(), StepFailure> {
         self.check_interrupt()?;
         self.ledger.sync()?;
         self.check_interrupt()?;
@@ -107,7 +107,7 @@ impl ApplyRun<'_> {
         check_target_unchanged(&target, None)?;
         if from.side == Side::Remote {
             // A rename keeps the key, so manifests list the file already. The entry attests its new path too.
-            let digest = contents::raw_digest(&source).at("read", &source)?;
+            let digest = contents::read_raw_digest(&source).at("read", &source)?;
             let entry = ManifestEntry {
                 size: from.stat.size,
                 mtime_ns: from.stat.mtime_ns,
@@ -122,7 +122,7 @@ impl ApplyRun<'_> {
                 self.move_across_disks(from, to, target)
             }
             Err(e) if e.source.kind() == io::ErrorKind::AlreadyExists => {
-                Err(changed_meanwhile(&target))
+                Err(changed_file_failure(&target))
             }
             renamed => {
                 renamed?;
@@ -149,7 +149,7 @@ impl ApplyRun<'_> {
             replaced: None,
         };
         let staged = self.copier.stage(&copy, target)?;
-        self.place(staged, None)?;
+        self.publish_copy(staged, None)?;
         self.remove(from)
     }
 
@@ -207,13 +207,13 @@ impl ApplyRun<'_> {
             Side::Local => Side::Remote,
             Side::Remote => Side::Local,
         };
-        let Some(stat) = Stat::at(&source)? else {
+        let Some(stat) = Stat::read(&source)? else {
             return Err(StepFailure::Skip(format!(
                 "removed meanwhile: {}",
                 source.display()
             )));
         };
-        let digest = contents::raw_digest(&source).at("read", &source)?;
+        let digest = contents::read_raw_digest(&source).at("read", &source)?;
         if !name.contains(&conflict_copies::digest_prefix(&digest)) {
             let why = format!(
                 "does not match the digest in its name: {}",
@@ -234,7 +234,7 @@ impl ApplyRun<'_> {
     ) -> Result<(), StepFailure> {
         let target = &self.conflict_copy_folders().path(side, name);
         // A killed run may have written it on one side only.
-        if contents::raw_digest(target).is_ok_and(|existing| existing == *digest) {
+        if contents::read_raw_digest(target).is_ok_and(|existing| existing == *digest) {
             return Ok(());
         }
         let root = match side {
@@ -246,14 +246,14 @@ impl ApplyRun<'_> {
             }
         };
         atomic::create_durable_below(root, atomic::parent_of(target))?;
-        let mut temp = TempFile::beside(target)?;
+        let mut temp = TempFile::create_beside(target)?;
         let mut reader = rollout::open_plain(source).at("open", source)?;
         let (copied, _) = self
             .copier
             .copy_bytes(&mut *reader, temp.file())
             .at("copy", source)?;
         if copied != *digest {
-            return Err(changed_meanwhile(source));
+            return Err(changed_file_failure(source));
         }
         set_mtime(temp.file(), mtime_ns).at("set time", target)?;
         temp.replace(target)?;

@@ -78,7 +78,7 @@ fn apply_steps(
     publish::publish_deletions(plan, &mut state, request)?;
     // Before the first file: after a kill, the next run finds both sides equal and would not know what to tell Codex.
     let updates: Vec<_> = plan.steps.iter().filter_map(index_update_of).collect();
-    PendingIndexUpdates::of(request.replica).record(&updates)?;
+    PendingIndexUpdates::new(request.replica).record(&updates)?;
     {
         let mut run = ApplyRun {
             request,
@@ -86,7 +86,7 @@ fn apply_steps(
                 config: request.config,
                 progress: request.progress,
             },
-            journal: request.replica.journal()?,
+            journal: request.replica.open_journal()?,
             ledger: Ledger::open(&request.replica.folder)?,
             state: &mut state,
             not_backed_up,

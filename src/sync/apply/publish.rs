@@ -38,14 +38,14 @@ pub(super) fn publish_deletions(
         let known = state.deleted.get(key);
         // A killed run published the same deletion; a second id would make it a second deletion.
         if known.is_none_or(|known| known.digest != digest) {
-            state.deleted.insert(key.clone(), Deletion::of(digest));
+            state.deleted.insert(key.clone(), Deletion::new(digest));
         }
     }
     let LedgerContents {
         mut files, earlier, ..
     } = Ledger::read(&request.replica.folder)?;
     attestation::match_cloud_folder(&mut files, earlier, &request.config.cloud);
-    let files = attestation::entries_to_publish(&files, state, request.config)?;
+    let files = attestation::select_published_entries(&files, state, request.config)?;
     let encoded = identity::encode_next_manifest(&files, state, request.config)?;
     // The state is durable before the manifest; see `publish_manifest`.
     if state.own.published != before {
@@ -77,7 +77,7 @@ pub(super) fn publish_manifest(
     attestation::remove_replaced(&mut files, &state);
     attestation::attest_unlisted(&mut state, &mut files, request)?;
     let changed = !plan.steps.is_empty() || has_changed(before, &state);
-    let published = attestation::entries_to_publish(&files, &state, request.config)?;
+    let published = attestation::select_published_entries(&files, &state, request.config)?;
     let encoded = identity::encode_next_manifest(&published, &mut state, request.config)?;
     if changed || state.own.published != before.own.published {
         request.replica.write(&mut state)?;
@@ -130,7 +130,7 @@ fn record_results(
         state.files.remove(key);
     }
     for (key, digest) in &plan.records.lost_deletions {
-        let deletion = Deletion::of(digest.clone());
+        let deletion = Deletion::new(digest.clone());
         state.deleted.insert(key.clone(), deletion);
     }
     for record in &plan.records.learned_resolutions {

@@ -50,7 +50,7 @@ impl ApplyRun<'_> {
 
     /// Records the resolutions that a step publishes. The journal is durable before the file is written: once both
     /// sides have it, no later run would find a reason to record them.
-    pub(super) fn publish_records_of(&mut self, step: &SyncStep) -> Result<(), IoError> {
+    pub(super) fn record_resolutions(&mut self, step: &SyncStep) -> Result<(), IoError> {
         let ids = self
             .plan
             .records
@@ -129,7 +129,7 @@ impl ApplyRun<'_> {
             _ => None,
         });
         self.state.record_synced(&step.key, last.clone(), replaced);
-        let replaced = self.state.replaced_by(&step.key);
+        let replaced = self.state.replaced_digests(&step.key);
         Ok(self.journal.record(&step.key, &last, replaced)?)
     }
 
@@ -140,8 +140,8 @@ impl ApplyRun<'_> {
         if *side == Side::Remote || path != session_index::FILE_NAME {
             return Ok(());
         }
-        let ids = pending_index_updates::changed_names(&staged.target, staged.temp.path())?;
-        PendingIndexUpdates::of(self.request.replica).record_renamed(ids)
+        let ids = pending_index_updates::find_renamed_ids(&staged.target, staged.temp.path())?;
+        PendingIndexUpdates::new(self.request.replica).record_renamed(ids)
     }
 
     /// Records a copy in the ledger before it gets its name: uploads are attested, downloads are remembered so that a

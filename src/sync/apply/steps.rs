@@ -17,7 +17,7 @@ impl ApplyRun<'_> {
     ) -> Result<(), ApplyError> {
         let mut index = 0;
         while let Some(step) = steps.get(index) {
-            let batch = batch::batch_prefix(&steps[index..]);
+            let batch = batch::take_batch(&steps[index..]);
             if batch.is_empty() {
                 let result = self.apply_step(step, report);
                 if result.is_err() {
@@ -45,7 +45,7 @@ impl ApplyRun<'_> {
                 return Err(StepFailure::Skip(format!("{why}: {}", path.display())));
             }
         }
-        self.publish_records_of(step)?;
+        self.record_resolutions(step)?;
         for op in &step.ops {
             self.check_interrupt()?;
             self.apply_op(op)?;

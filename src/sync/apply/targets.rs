@@ -1,7 +1,7 @@
 //! Target paths of file operations: their folders, the checks before a file gets its name, and the checks that the
 //! cloud folder is still mounted, so that no run writes into the bare mount point of an unmounted folder.
 
-use super::error::{ApplyError, StepFailure, changed_meanwhile};
+use super::error::{ApplyError, StepFailure, changed_file_failure};
 use crate::io::atomic::{self, TempFile};
 use crate::io::tree;
 use crate::sync::config::SyncConfig;
@@ -84,10 +84,10 @@ pub(super) fn prepare_place(config: &SyncConfig, to: &(Side, String)) -> PathBuf
 /// Fails if the target is not as the plan observed it.
 pub(super) fn check_target_unchanged(path: &Path, over: Option<Stat>) -> Result<(), StepFailure> {
     let is_special = fs::symlink_metadata(path).is_ok_and(|meta| !meta.is_file());
-    if !is_special && Stat::at(path)? == over {
+    if !is_special && Stat::read(path)? == over {
         Ok(())
     } else {
-        Err(changed_meanwhile(path))
+        Err(changed_file_failure(path))
     }
 }
 
@@ -96,7 +96,7 @@ pub(super) fn check_target_unchanged(path: &Path, over: Option<Stat>) -> Result<
 pub(super) fn rename_new(file: TempFile, target: &Path) -> Result<(), StepFailure> {
     file.publish_unsynced(target)
         .map_err(|e| match e.source.kind() {
-            io::ErrorKind::AlreadyExists => changed_meanwhile(target),
+            io::ErrorKind::AlreadyExists => changed_file_failure(target),
             _ => e.into(),
         })
 }

@@ -42,98 +42,98 @@ const RULES: ValueKind = ValueKind::Structure {
     },
 };
 
-const fn key(name: &'static str, kind: ValueKind, default: &'static str) -> SettingKey {
+const fn new_key(name: &'static str, kind: ValueKind, default: &'static str) -> SettingKey {
     SettingKey::new(name, kind, default)
 }
 
-const fn text(name: &'static str) -> SettingKey {
+const fn text_key(name: &'static str) -> SettingKey {
     let kind = ValueKind::Text {
         expected: "a string",
         is_valid: |_| true,
     };
-    key(name, kind, "")
+    new_key(name, kind, "")
 }
 
 /// A key that codexSync does not read itself, or that only concerns its implementation.
-const fn ignored(name: &'static str) -> SettingKey {
+const fn ignored_key(name: &'static str) -> SettingKey {
     let kind = ValueKind::Structure {
         expected: "any value",
         is_valid: |_| true,
     };
-    key(name, kind, "")
+    new_key(name, kind, "")
 }
 
 /// All flags of codexSync are true by default.
-const fn flag(name: &'static str) -> SettingKey {
-    key(name, ValueKind::Flag, "true")
+const fn flag_key(name: &'static str) -> SettingKey {
+    new_key(name, ValueKind::Flag, "true")
 }
 
-const fn count(name: &'static str, default: &'static str) -> SettingKey {
-    key(name, ValueKind::Count { min: 0 }, default)
+const fn count_key(name: &'static str, default: &'static str) -> SettingKey {
+    new_key(name, ValueKind::Count { min: 0 }, default)
 }
 
-const fn choice<T: clap::ValueEnum + Default>(name: &'static str) -> SettingKey {
-    key(name, ValueKind::choice::<T>(), "")
+const fn choice_key<T: clap::ValueEnum + Default>(name: &'static str) -> SettingKey {
+    new_key(name, ValueKind::choice::<T>(), "")
 }
 
 pub(super) const KEYS: [SettingKey; 47] = [
-    text("identity.machine_id"),
-    text("paths.workspace_root_dir"),
-    text("paths.local_state_dir"),
-    text("paths.cloud_root_dir"),
-    text("paths.backup_dir"),
-    ignored("paths.temp_dir"),
-    key("paths.map", RULES, ""),
-    key("targets.include_roots", TEXTS, ""),
-    key("filters.exclude_globs", TEXTS, ""),
-    key("sync.mode", COLD, ""),
-    key("sync.direction", BIDIRECTIONAL, ""),
-    flag("sync.dry_run_default"),
-    count("sync.time_tolerance_seconds", "0"),
-    choice::<Compare>("sync.compare"),
-    choice::<EqualMtime>("sync.equal_mtime_action"),
-    choice::<DeletePolicy>("sync.delete_policy"),
-    choice::<SessionMode>("sync.session_mode"),
-    choice::<ConflictPolicy>("conflict.policy"),
-    flag("conflict.report_conflicts"),
-    flag("backup.backup_before_overwrite"),
-    count("backup.retention_days", "30"),
-    count("backup.max_backups", "0"),
-    choice::<SnapshotCompression>("backup.compression"),
-    flag("safety.require_codex_stopped"),
-    flag("safety.fail_on_unknown"),
-    key(
+    text_key("identity.machine_id"),
+    text_key("paths.workspace_root_dir"),
+    text_key("paths.local_state_dir"),
+    text_key("paths.cloud_root_dir"),
+    text_key("paths.backup_dir"),
+    ignored_key("paths.temp_dir"),
+    new_key("paths.map", RULES, ""),
+    new_key("targets.include_roots", TEXTS, ""),
+    new_key("filters.exclude_globs", TEXTS, ""),
+    new_key("sync.mode", COLD, ""),
+    new_key("sync.direction", BIDIRECTIONAL, ""),
+    flag_key("sync.dry_run_default"),
+    count_key("sync.time_tolerance_seconds", "0"),
+    choice_key::<Compare>("sync.compare"),
+    choice_key::<EqualMtime>("sync.equal_mtime_action"),
+    choice_key::<DeletePolicy>("sync.delete_policy"),
+    choice_key::<SessionMode>("sync.session_mode"),
+    choice_key::<ConflictPolicy>("conflict.policy"),
+    flag_key("conflict.report_conflicts"),
+    flag_key("backup.backup_before_overwrite"),
+    count_key("backup.retention_days", "30"),
+    count_key("backup.max_backups", "0"),
+    choice_key::<SnapshotCompression>("backup.compression"),
+    flag_key("safety.require_codex_stopped"),
+    flag_key("safety.fail_on_unknown"),
+    new_key(
         "process_detection.process_names",
         PROGRAMS,
         "[\"codex.exe\", \"codex\"]",
     ),
-    key(
+    new_key(
         "process_detection.background_process_names",
         NAMES_OF_SYSTEMS,
         "",
     ),
-    count("process_detection.grace_period_seconds", "2"),
-    count("process_detection.terminate_timeout_seconds", "20"),
-    flag("process_detection.allow_terminate_if_running"),
-    flag("process_detection.manual_terminate_confirmation"),
-    choice::<PromptChannel>("process_detection.terminate_confirmation_mode"),
-    choice::<Severity>("logging.level"),
-    text("logging.file"),
-    choice::<LogFormat>("logging.format"),
-    count("logging.retention_days", "7"),
-    choice::<LogArchiving>("logging.archive_mode"),
-    key(
+    count_key("process_detection.grace_period_seconds", "2"),
+    count_key("process_detection.terminate_timeout_seconds", "20"),
+    flag_key("process_detection.allow_terminate_if_running"),
+    flag_key("process_detection.manual_terminate_confirmation"),
+    choice_key::<PromptChannel>("process_detection.terminate_confirmation_mode"),
+    choice_key::<Severity>("logging.level"),
+    text_key("logging.file"),
+    choice_key::<LogFormat>("logging.format"),
+    count_key("logging.retention_days", "7"),
+    choice_key::<LogArchiving>("logging.archive_mode"),
+    new_key(
         "logging.max_file_size_mb",
         ValueKind::Count { min: 1 },
         "10",
     ),
-    text("state.manifest_file"),
-    ignored("state.data_version"),
-    ignored("state.lease_file"),
-    ignored("state.history_dir"),
-    ignored("state.lease_ttl_seconds"),
-    ignored("scheduler.enabled"),
-    ignored("scheduler.kind"),
-    ignored("scheduler.interval_minutes"),
-    ignored("scheduler.jitter_seconds"),
+    text_key("state.manifest_file"),
+    ignored_key("state.data_version"),
+    ignored_key("state.lease_file"),
+    ignored_key("state.history_dir"),
+    ignored_key("state.lease_ttl_seconds"),
+    ignored_key("scheduler.enabled"),
+    ignored_key("scheduler.kind"),
+    ignored_key("scheduler.interval_minutes"),
+    ignored_key("scheduler.jitter_seconds"),
 ];

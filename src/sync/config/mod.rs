@@ -14,7 +14,7 @@ mod parse;
 mod paths;
 mod settings;
 
-pub use parse::machine_name;
+pub use parse::sanitize_machine_name;
 pub use paths::ConfigContext;
 pub use settings::{
     Compare, ConflictPolicy, DecisionRules, DeletePolicy, EqualMtime, PathRule, SessionMode,

@@ -23,7 +23,7 @@ impl NamedFolder {
         Self {
             name: name.to_owned(),
             path: path.to_path_buf(),
-            real: tree::real(path),
+            real: tree::resolve_links(path),
         }
     }
 
@@ -46,7 +46,10 @@ impl fmt::Display for NamedFolder {
 
 /// Returns true if two paths are the same folder, through a mount or on a case-insensitive disk.
 fn is_same_folder(a: &Path, b: &Path) -> bool {
-    let (a, b) = (file_id::numbers_of(a), file_id::numbers_of(b));
+    let (a, b) = (
+        file_id::read_device_and_inode(a),
+        file_id::read_device_and_inode(b),
+    );
     a.is_some() && a == b
 }
 
@@ -56,7 +59,7 @@ pub(super) fn check(config: &SyncConfig, manager_home: &Path) -> Result<(), Sync
     let cloud = NamedFolder::new("the cloud folder", &config.cloud);
     let backups = NamedFolder::new("the backup folder", &config.backup.folder);
     let manager = NamedFolder::new("the manager home", manager_home);
-    let roots = roots(config);
+    let roots = list_synced_entries(config);
     let pairs = [
         (&home, &cloud),
         (&cloud, &home),
@@ -90,7 +93,7 @@ pub(super) fn check(config: &SyncConfig, manager_home: &Path) -> Result<(), Sync
 }
 
 /// Returns the synced entries of the home, because each may be a link that leads out of it.
-fn roots(config: &SyncConfig) -> Vec<NamedFolder> {
+fn list_synced_entries(config: &SyncConfig) -> Vec<NamedFolder> {
     let roots: Vec<&str> = if config.scope.roots.is_empty() {
         scope::LINKABLE_NAMES.to_vec()
     } else {
@@ -114,7 +117,7 @@ fn is_synced(config: &SyncConfig, inner: &NamedFolder, home: &NamedFolder) -> bo
         return true;
     }
     // An invalid glob is reported elsewhere.
-    Scope::of(config).is_ok_and(|scope| {
+    Scope::build(config).is_ok_and(|scope| {
         scope.may_enter(&relative)
             && !cloud_names::is_scratch(&relative)
             && syncs_any_below(&scope, &relative)

@@ -48,7 +48,7 @@ impl SyncConfig {
         context: &ConfigContext<'_>,
     ) -> Result<Self, SyncConfigError> {
         let mut file = SettingsFile::parse(path.to_path_buf(), text)?;
-        let warnings = warnings(&file);
+        let warnings = collect_warnings(&file);
         for name in file.names() {
             // No setting is outside of a table: such a value has its warning, also if it has the name of a table.
             let is_unused = !name.contains('.');
@@ -66,8 +66,8 @@ impl SyncConfig {
         context: &ConfigContext<'_>,
         warnings: Vec<String>,
     ) -> Result<Self, SettingsError> {
-        let values = SettingValues::of(file, &KEYS)?;
-        let paths = PathBase::of(file.path(), values, context);
+        let values = SettingValues::validate(file, &KEYS)?;
+        let paths = PathBase::new(file.path(), values, context);
         let local = paths.path("paths.local_state_dir");
         let local = local.unwrap_or_else(|| context.codex_home.to_path_buf());
         let cloud = paths.path("paths.cloud_root_dir");
@@ -77,14 +77,16 @@ impl SyncConfig {
         let backups = paths.path("paths.backup_dir");
         Ok(Self {
             path: file.path().to_path_buf(),
-            machine_id: machine_name(values.text("identity.machine_id").unwrap_or(UNNAMED)),
+            machine_id: sanitize_machine_name(
+                values.text("identity.machine_id").unwrap_or(UNNAMED),
+            ),
             path_rules: values.structure("paths.map").unwrap_or_default(),
             scope: ScopeOptions {
-                roots: roots(file, values)?,
+                roots: parse_roots(file, values)?,
                 exclude: values.texts("filters.exclude_globs"),
                 session_mode: values.choice("sync.session_mode"),
             },
-            policy: policy(values),
+            policy: parse_policy(values),
             backup: BackupOptions {
                 before_overwrite: values.flag("backup.backup_before_overwrite"),
                 retention_days: values.count("backup.retention_days").into(),
@@ -96,9 +98,9 @@ impl SyncConfig {
                 dry_run_default: values.flag("sync.dry_run_default"),
                 require_codex_stopped: values.flag("safety.require_codex_stopped"),
                 fail_on_unknown: values.flag("safety.fail_on_unknown"),
-                shutdown: shutdown(values),
+                shutdown: parse_shutdown(values),
             },
-            logging: logging(values, paths.path("logging.file")),
+            logging: parse_logging(values, paths.path("logging.file")),
             codexsync_manifest: paths.path("state.manifest_file"),
             local,
             cloud,
@@ -120,7 +122,7 @@ fn is_blank_text(file: &SettingsFile, name: &str) -> bool {
 }
 
 /// Returns a warning for each key that has no effect.
-fn warnings(file: &SettingsFile) -> Vec<String> {
+fn collect_warnings(file: &SettingsFile) -> Vec<String> {
     let mut warnings = Vec::new();
     if file.get("paths.temp_dir").is_some() {
         // A rename replaces a file atomically only within one file system.
@@ -149,7 +151,7 @@ fn warnings(file: &SettingsFile) -> Vec<String> {
     warnings
 }
 
-fn policy(values: SettingValues<'_>) -> SyncPolicy {
+fn parse_policy(values: SettingValues<'_>) -> SyncPolicy {
     let tolerance = values.count("sync.time_tolerance_seconds");
     SyncPolicy {
         rules: DecisionRules {
@@ -163,8 +165,8 @@ fn policy(values: SettingValues<'_>) -> SyncPolicy {
     }
 }
 
-/// Replaces characters that are not allowed in file names on every system.
-pub fn machine_name(text: &str) -> String {
+/// Replaces characters that some systems do not allow in file names; at most 64 characters.
+pub fn sanitize_machine_name(text: &str) -> String {
     let mut name = String::new();
     for c in text.trim().chars() {
         let keep = c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
@@ -183,7 +185,10 @@ pub fn machine_name(text: &str) -> String {
     }
 }
 
-fn roots(file: &SettingsFile, values: SettingValues<'_>) -> Result<Vec<String>, SettingsError> {
+fn parse_roots(
+    file: &SettingsFile,
+    values: SettingValues<'_>,
+) -> Result<Vec<String>, SettingsError> {
     let mut roots = Vec::new();
     for root in values.texts("targets.include_roots") {
         let clean = scope::normalize_root(&root)
@@ -198,7 +203,7 @@ fn roots(file: &SettingsFile, values: SettingValues<'_>) -> Result<Vec<String>, 
     Ok(roots)
 }
 
-fn shutdown(values: SettingValues<'_>) -> ShutdownSettings {
+fn parse_shutdown(values: SettingValues<'_>) -> ShutdownSettings {
     let seconds = |name: &str| Duration::from_secs(values.count(name).into());
     let system = TargetOs::of_this_build();
     let background: Option<BTreeMap<String, Vec<String>>> =
@@ -207,10 +212,10 @@ fn shutdown(values: SettingValues<'_>) -> ShutdownSettings {
         background.map(|mut systems| systems.remove(system.name()).unwrap_or_default());
     ShutdownSettings {
         names: ProgramNames {
-            codex: normalized(&values.texts("process_detection.process_names")),
+            codex: normalize_names(&values.texts("process_detection.process_names")),
             background: background.map_or_else(
                 || default_background_names(system),
-                |names| normalized(&names),
+                |names| normalize_names(&names),
             ),
         },
         grace_period: seconds("process_detection.grace_period_seconds"),
@@ -230,7 +235,7 @@ fn shutdown(values: SettingValues<'_>) -> ShutdownSettings {
 }
 
 /// Returns names of programs in lower case, each once.
-fn normalized(names: &[String]) -> Vec<String> {
+fn normalize_names(names: &[String]) -> Vec<String> {
     let mut all: Vec<String> = Vec::new();
     for name in names {
         let name = name.trim().to_lowercase();
@@ -241,7 +246,7 @@ fn normalized(names: &[String]) -> Vec<String> {
     all
 }
 
-fn logging(values: SettingValues<'_>, file: Option<PathBuf>) -> LogSettings {
+fn parse_logging(values: SettingValues<'_>, file: Option<PathBuf>) -> LogSettings {
     LogSettings {
         level: values.choice("logging.level"),
         file,
@@ -304,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_blank_text_is_absent_and_values_in_place_of_tables_are_only_warned_of() {
+    fn only_blank_texts_are_absent_and_values_in_place_of_tables_cause_warnings() {
         let cloud = "[paths]\ncloud_root_dir = \"/c\"\n";
         assert!(read(&format!("{cloud}[targets]\ninclude_roots = \"\"")).is_err());
         assert!(read(&format!("{cloud}[safety]\nfail_on_unknown = \"\"")).is_err());

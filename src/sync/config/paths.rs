@@ -24,7 +24,7 @@ pub(super) struct PathBase<'a> {
 }
 
 impl<'a> PathBase<'a> {
-    pub(super) fn of(file: &Path, values: SettingValues<'a>, context: &ConfigContext<'a>) -> Self {
+    pub(super) fn new(file: &Path, values: SettingValues<'a>, context: &ConfigContext<'a>) -> Self {
         let folder = file.parent().unwrap_or(Path::new("."));
         let mut base = Self {
             values,
@@ -41,11 +41,11 @@ impl<'a> PathBase<'a> {
 
     /// Returns the absolute path in a setting, if it is set.
     pub(super) fn path(&self, name: &str) -> Option<PathBuf> {
-        self.values.text(name).map(|text| self.absolute(text))
+        self.values.text(name).map(|text| self.resolve(text))
     }
 
     /// Returns a path of the configuration as an absolute one.
-    fn absolute(&self, text: &str) -> PathBuf {
+    fn resolve(&self, text: &str) -> PathBuf {
         let text = match &self.workspace {
             Some(root) => text.replace("${workspace_root}", &root.to_string_lossy()),
             None => text.to_owned(),

@@ -31,7 +31,7 @@ pub(crate) enum FileOutcome {
 impl FileOutcome {
     /// Returns the outcome for a file of which both sides have the same version; `last` is its record, and `contents`
     /// the length and digest of its text, if known.
-    pub(crate) fn equal(
+    pub(crate) fn record_equal(
         last: Option<&SyncedFile>,
         local: &FileVersion,
         remote: &FileVersion,

@@ -67,7 +67,7 @@ pub(super) fn no_file_to_allow(path: &str, plan: &SyncPlan) -> PlanError {
 
 /// Drops the step that would copy a login under the name of another file. Logins are never copied, also if their file
 /// is not searched for secrets or the user allowed those.
-pub(super) fn without_login(file: &ComparedFile<'_>, plan: FilePlan) -> FilePlan {
+pub(super) fn drop_login_step(file: &ComparedFile<'_>, plan: FilePlan) -> FilePlan {
     let FileOutcome::Step(step) = &plan.outcome else {
         return plan;
     };
@@ -208,7 +208,7 @@ pub(super) fn report_incomplete(
     mut undelivered: UndeliveredFiles,
     groups: &HashMap<String, FileGroup>,
 ) {
-    let reported = reported_keys(plan);
+    let reported = collect_reported_keys(plan);
     let notices = &mut plan.notices;
     for (path, why) in &mut notices.waiting {
         let file = undelivered.get(&manifest::key_of(path));
@@ -239,7 +239,7 @@ pub(super) fn report_incomplete(
 }
 
 /// Returns the files whose reason not to be synced is in the plan already, by the key that manifests use.
-fn reported_keys(plan: &SyncPlan) -> HashSet<String> {
+fn collect_reported_keys(plan: &SyncPlan) -> HashSet<String> {
     let notices = &plan.notices;
     let lists = [&notices.waiting, &notices.skipped, &notices.warnings];
     let paths = lists.into_iter().flatten().map(|(path, _)| path);

@@ -63,9 +63,9 @@ pub fn plan(request: &PlanRequest<'_>) -> Result<(SyncPlan, SyncState), PlanErro
     let groups = group_files(request.config, &sides.state, sides.local, sides.remote);
     let records = Records::read(request, sides.state, sides.manifests)?;
     let reader = FactReader::new(request, &sides.scope, &records);
-    let mut missing = reader.missing_files(&groups.by_key, sides.is_renamed)?;
+    let mut missing = reader.find_missing_files(&groups.by_key, sides.is_renamed)?;
     guards::refuse_unmounted(&mut missing, request)?;
-    let undelivered = reader.undelivered_files(&groups, &missing.lost_deletions);
+    let undelivered = reader.find_undelivered(&groups, &missing.lost_deletions);
 
     let mut plan = SyncPlan {
         is_complete: true,
@@ -80,7 +80,7 @@ pub fn plan(request: &PlanRequest<'_>) -> Result<(SyncPlan, SyncState), PlanErro
     plan.notices.extend(out_of_scope);
     plan.records.forgotten = missing.forgotten;
     plan.records.lost_deletions = missing.lost_deletions;
-    for (key, group) in reader.groups_to_plan(&groups.by_key) {
+    for (key, group) in reader.select_groups(&groups.by_key) {
         progress::check_interrupt().at("plan", key)?;
         let file = match reader.read_file(key, group)? {
             FileReading::Settled(file) => *file,
@@ -97,13 +97,13 @@ pub fn plan(request: &PlanRequest<'_>) -> Result<(SyncPlan, SyncState), PlanErro
     }
     let [own, others] = records.resolutions();
     plan.records.learned_resolutions = resolutions::newer_records(own, others);
-    let copies = reader.conflict_copies(&plan.steps);
+    let copies = reader.compare_conflict_copies(&plan.steps);
     plan.add_conflict_copies(plan_conflict_copies(copies));
 
     guards::hold_mass_deletions(&mut plan, missing.known, request, &records.state);
     guards::report_incomplete(&mut plan, undelivered, &groups.by_key);
     // After the steps that are held back: only paths that this run creates can be blocked.
-    let obstacles = reader.obstacles(&plan.steps);
+    let obstacles = reader.find_obstacles(&plan.steps);
     guards::drop_blocked_steps(&mut plan, &obstacles);
     plan.sort();
     Ok((plan, records.state))

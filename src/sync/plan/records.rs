@@ -40,8 +40,8 @@ impl Records {
             state,
             conflict_copies: ConflictCopies::read(folder, &request.config.cloud)?,
             manifests,
-            own: by_key(ledger.earlier.into_iter().chain(ledger.files)),
-            downloaded: by_key(ledger.downloaded),
+            own: group_by_key(ledger.earlier.into_iter().chain(ledger.files)),
+            downloaded: group_by_key(ledger.downloaded),
         })
     }
 
@@ -116,7 +116,7 @@ impl Records {
     }
 }
 
-fn by_key(entries: impl IntoIterator<Item = (String, ManifestEntry)>) -> VersionsByKey {
+fn group_by_key(entries: impl IntoIterator<Item = (String, ManifestEntry)>) -> VersionsByKey {
     let mut versions = VersionsByKey::new();
     for (path, entry) in entries {
         versions

@@ -207,7 +207,7 @@ impl UndeliveredVersion {
     }
 
     /// Returns one line for each machine: "desk has 3 conversations that have not arrived yet".
-    pub(crate) fn by_machine(all: &[Self]) -> Vec<String> {
+    pub(crate) fn summarize_by_machine(all: &[Self]) -> Vec<String> {
         let machines: BTreeSet<&str> = all.iter().map(|file| &*file.machine).collect();
         let lines = machines.into_iter().map(|machine| {
             let on_machine = all.iter().filter(|file| file.machine == machine);

@@ -24,7 +24,7 @@ pub struct ObservedFile {
 
 impl ObservedFile {
     /// Returns the file that the scan of this side listed.
-    pub(crate) fn of(side: Side, listed: &ListedFile) -> Self {
+    pub(crate) fn from_listed(side: Side, listed: &ListedFile) -> Self {
         Self {
             side,
             path: listed.path.clone(),
@@ -156,12 +156,12 @@ pub struct Placement {
 }
 
 impl Placement {
-    /// A file that the step writes.
+    /// Creates the placement of a file that the step writes.
     pub(crate) fn written(path: String) -> Self {
         Self { path, stat: None }
     }
 
-    /// A file that the step leaves or only renames to `path`.
+    /// Creates the placement of a file that the step leaves in place or renames to `path`.
     pub(crate) fn existing(path: String, seen: &ObservedFile) -> Self {
         Self {
             path,

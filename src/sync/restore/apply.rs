@@ -43,7 +43,7 @@ pub(crate) fn apply(
     let mut over = Vec::with_capacity(plan.files.len());
     for kept in &plan.files {
         let path = target_path(plan, config, &kept.path)?;
-        let remote = Stat::at(&path)?;
+        let remote = Stat::read(&path)?;
         over.push(remote);
         if let Some(stat) = remote {
             let replaced = SnapshotFile {
@@ -63,7 +63,7 @@ pub(crate) fn apply(
             Side::Local => None,
             Side::Remote => Some(Ledger::open(&replica.folder)?),
         };
-        let mut recorder = ResolutionRecorder::of(config, replica)?;
+        let mut recorder = ResolutionRecorder::open(config, replica)?;
         for (kept, over) in plan.files.iter().zip(over) {
             let staged = stage(plan, config, &mut source, kept, ledger.as_mut())?;
             if let Some(recorder) = &mut recorder {
@@ -99,7 +99,7 @@ impl StagedFile {
     fn put(self, over: Option<Stat>) -> Result<(), SyncRestoreError> {
         let Self { temp, path } = self;
         // Only what the safety snapshot has may be replaced.
-        if Stat::at(&path)? != over {
+        if Stat::read(&path)? != over {
             return Err(SyncRestoreError::Changed(path));
         }
         if over.is_some() {
@@ -131,11 +131,11 @@ fn stage(
         Side::Local => atomic::create_private_folder(folder)?,
         Side::Remote => atomic::create_durable_below(&config.cloud, folder)?,
     }
-    let mut temp = TempFile::beside(&path)?;
-    let from = plan.snapshot.path.join(kept.inside());
+    let mut temp = TempFile::create_beside(&path)?;
+    let from = plan.snapshot.path.join(kept.path_in_snapshot());
     let file = temp.file();
     let size = source
-        .with(kept, |from, mode| {
+        .read_with(kept, |from, mode| {
             let size = io::copy(from, file)?;
             set_mode(file, mode)?;
             Ok(size)
@@ -144,8 +144,8 @@ fn stage(
     set_mtime(temp.file(), kept.mtime_ns).at("set time", &path)?;
     temp.sync()?;
     if let Some(ledger) = ledger {
-        let digest = contents::raw_digest(temp.path()).at("read", &path)?;
-        record_entry(ledger, kept, Stat::at(&path)?, size, digest)?;
+        let digest = contents::read_raw_digest(temp.path()).at("read", &path)?;
+        record_entry(ledger, kept, Stat::read(&path)?, size, digest)?;
     }
     Ok(StagedFile { temp, path })
 }
@@ -173,7 +173,7 @@ struct ResolutionRecorder {
 
 impl ResolutionRecorder {
     /// Returns `None` before the first sync.
-    fn of(config: &SyncConfig, replica: &Replica) -> Result<Option<Self>, SyncRestoreError> {
+    fn open(config: &SyncConfig, replica: &Replica) -> Result<Option<Self>, SyncRestoreError> {
         let mut state = replica.read().map_err(PlanError::from)?;
         if !state.file.exists {
             return Ok(None);
@@ -183,7 +183,7 @@ impl ResolutionRecorder {
             replica.write(&mut state)?;
         }
         Ok(Some(Self {
-            journal: replica.journal()?,
+            journal: replica.open_journal()?,
             state,
             others,
         }))

@@ -36,7 +36,7 @@ pub(crate) enum SyncRestoreError {
         why: String,
     },
     /// The restore ended after some files were in place.
-    #[error("{done} of {} restored, then: {cause}; {}", pluralize(*all, "file"), safety.as_ref().map_or_else(|| "no file was replaced".to_owned(), |name| format!("the replaced files are in {name}")))]
+    #[error("restored {done} of {}, then stopped: {cause}; {}", pluralize(*all, "file"), safety.as_ref().map_or_else(|| "no file was replaced".to_owned(), |name| format!("the replaced files are in {name}")))]
     Stopped {
         done: usize,
         /// Number of files to restore.
@@ -46,7 +46,7 @@ pub(crate) enum SyncRestoreError {
         cause: Box<SyncRestoreError>,
     },
     /// Another process wrote to a destination after its former content was backed up.
-    #[error("changed during the restore and left as it is: {}", .0.display())]
+    #[error("a file changed during the restore and was left as it is: {}", .0.display())]
     Changed(PathBuf),
     /// The cloud folder must not be written to.
     #[error(transparent)]

@@ -113,16 +113,16 @@ fn check_contents(
     let mut found = Vec::with_capacity(files.len());
     for kept in files {
         let damaged = |e: &dyn std::fmt::Display| SyncRestoreError::Damaged {
-            path: snapshot.path.join(kept.inside()),
+            path: snapshot.path.join(kept.path_in_snapshot()),
             why: e.to_string(),
         };
         let size = source
-            .with(kept, |from, _| io::copy(from, &mut io::sink()))
+            .read_with(kept, |from, _| io::copy(from, &mut io::sink()))
             .map_err(|e| damaged(&e))?;
         if size != kept.size && !snapshot.is_zip() {
             return Err(damaged(&"its size differs from the recorded one"));
         }
-        if let Some(why) = scope::never_synced(&kept.path) {
+        if let Some(why) = scope::never_synced_reason(&kept.path) {
             found.push(Some(why.to_owned()));
             continue;
         }
@@ -134,7 +134,7 @@ fn check_contents(
         // A text with a token may return to the user's home. Prompts may quote tokens anywhere.
         let may_quote_tokens = line_merge::is_mergeable(&kept.path);
         let secret = source
-            .with(kept, |from, _| match target {
+            .read_with(kept, |from, _| match target {
                 Side::Remote if !may_quote_tokens => secrets::find_in_text(from, size),
                 _ => secrets::find_whole_file(from, size),
             })

@@ -33,21 +33,23 @@ impl SnapshotReader {
     }
 
     /// Calls `read` with the content of a file and its mode, if known.
-    pub(super) fn with<T>(
+    pub(super) fn read_with<T>(
         &mut self,
         kept: &SnapshotFile,
         read: impl FnOnce(&mut dyn io::Read, Option<u32>) -> io::Result<T>,
     ) -> io::Result<T> {
         let root = match self {
             Self::Zip(zip) => {
-                let mut file = zip.by_name(&kept.inside()).map_err(io::Error::other)?;
+                let mut file = zip
+                    .by_name(&kept.path_in_snapshot())
+                    .map_err(io::Error::other)?;
                 let mode = file.unix_mode();
                 return read(&mut file, mode);
             }
             Self::Folder(root) => root,
         };
         let mut path = root.clone();
-        for part in Path::new(&kept.inside()).components() {
+        for part in Path::new(&kept.path_in_snapshot()).components() {
             path.push(part);
             if fs::symlink_metadata(&path)?.is_symlink() {
                 return Err(io::Error::other("a link in a snapshot is not followed"));
@@ -80,7 +82,7 @@ pub(super) fn list_files(snapshot: &SyncSnapshot) -> Result<Vec<SnapshotFile>, S
         list_folder(snapshot)?
     };
     // Codex has renewed the login since; the old one would sign the user out.
-    files.retain(|file| scope::never_synced(&file.path).is_none());
+    files.retain(|file| scope::never_synced_reason(&file.path).is_none());
     Ok(files)
 }
 
@@ -125,7 +127,8 @@ fn list_folder(snapshot: &SyncSnapshot) -> Result<Vec<SnapshotFile>, IoError> {
         if !entry.file_type().is_file() {
             continue;
         }
-        let stat = Stat::of(&fs::symlink_metadata(entry.path()).at("look at", entry.path())?);
+        let stat =
+            Stat::from_metadata(&fs::symlink_metadata(entry.path()).at("inspect", entry.path())?);
         let relative = entry.path().strip_prefix(root).unwrap_or(entry.path());
         if let Some(path) = relative.to_str() {
             files.push(SnapshotFile {

@@ -158,7 +158,7 @@ fn parse_fact(state: &mut SyncState, fact: &Value) -> Option<()> {
     } else if let (Some(path), Some(digest)) = (text("deleted"), text("digest")) {
         let deletion = match text("id") {
             Some(id) => Deletion { digest, id },
-            None => Deletion::of(digest),
+            None => Deletion::new(digest),
         };
         state.deleted.insert(path, deletion);
     } else if let Some(end) = fact.get("published") {

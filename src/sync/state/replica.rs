@@ -42,7 +42,7 @@ impl Replica {
     /// Returns the replica for this home and this cloud folder. Creates nothing.
     pub fn of(manager_home: &Path, local: &Path, cloud: &Path) -> Self {
         // Paths are resolved as far as they exist, so that an unmounted folder keeps its replica.
-        let text = |path: &Path| tree::real(path).to_string_lossy().into_owned();
+        let text = |path: &Path| tree::resolve_links(path).to_string_lossy().into_owned();
         let (local, cloud) = (text(local), text(cloud));
         let id = Sha256Digest::of(format!("{local}\n{cloud}").as_bytes()).to_string();
         Self {
@@ -54,9 +54,9 @@ impl Replica {
     }
 
     /// Returns the folders of all states of this home, including those whose header cannot be read.
-    pub(crate) fn folders_of(manager_home: &Path, local: &Path) -> Result<Vec<PathBuf>, IoError> {
+    pub(crate) fn find_folders(manager_home: &Path, local: &Path) -> Result<Vec<PathBuf>, IoError> {
         let all = manager_home.join("sync");
-        let local = tree::real(local).to_string_lossy().into_owned();
+        let local = tree::resolve_links(local).to_string_lossy().into_owned();
         let entries = match std::fs::read_dir(&all) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             entries => entries.at("list", &all)?,
@@ -108,7 +108,7 @@ impl Replica {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Self::new_state()),
             Err(e) => Err(e).at("open", &path)?,
         };
-        let size = file.metadata().at("look at", &path)?.len();
+        let size = file.metadata().at("inspect", &path)?.len();
         let mut reader = BufReader::with_capacity(128 * 1024, file);
         let mut line = Vec::new();
         reader.read_until(b'\n', &mut line).at("read", &path)?;
@@ -178,7 +178,7 @@ impl Replica {
     }
 
     /// Opens the state file for appending; it must exist.
-    pub(crate) fn journal(&self) -> Result<StateJournal, IoError> {
+    pub(crate) fn open_journal(&self) -> Result<StateJournal, IoError> {
         StateJournal::open(self.state_file())
     }
 }
@@ -217,7 +217,7 @@ mod tests {
         let mut state = replica.read().unwrap();
         state.files.insert("a \"b\".jsonl".into(), last(1));
         state.resolutions.insert("d".into());
-        let deletion = Deletion::of("d".into());
+        let deletion = Deletion::new("d".into());
         state.deleted.insert("p".into(), deletion.clone());
         // One file that is about to be deleted, and one that was created again.
         state.files.insert("gone".into(), last(3));
@@ -229,7 +229,7 @@ mod tests {
         let read = replica.read().unwrap();
         assert_eq!((read.files.len(), read.deleted.len()), (2, 3));
         assert!(!replica.read().unwrap().file.needs_rewrite);
-        let mut journal = replica.journal().unwrap();
+        let mut journal = replica.open_journal().unwrap();
         let replaced = vec![Sha256Digest::of(b"x")];
         journal.record("a \"b\".jsonl", &last(2), &[]).unwrap();
         journal.record("new", &last(3), &replaced).unwrap();

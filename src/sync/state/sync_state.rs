@@ -44,7 +44,7 @@ pub struct SyncedFile {
 impl SyncedFile {
     /// Returns true if size and mtime on both sides equal those of the last sync.
     pub(crate) fn is_unchanged(&self, config: &SyncConfig) -> Result<bool, IoError> {
-        let stat = |side, path: &str| Stat::at(&config.file_path(side, path));
+        let stat = |side, path: &str| Stat::read(&config.file_path(side, path));
         Ok(
             stat(Side::Local, &self.local.path)? == Some(self.local.stat)
                 && stat(Side::Remote, &self.remote.path)? == Some(self.remote.stat),
@@ -119,7 +119,7 @@ pub struct Deletion {
 
 impl Deletion {
     /// Returns a new deletion with a random id.
-    pub(crate) fn of(digest: String) -> Self {
+    pub(crate) fn new(digest: String) -> Self {
         Self {
             digest,
             id: random_id(),
@@ -138,7 +138,7 @@ pub enum StateDamage {
 
 impl SyncState {
     /// Returns the digests of the contents that this machine had of a plain file before the present one.
-    pub(crate) fn replaced_by(&self, key: &str) -> &[Sha256Digest] {
+    pub(crate) fn replaced_digests(&self, key: &str) -> &[Sha256Digest] {
         self.replaced.get(key).map_or(&[], Vec::as_slice)
     }
 
@@ -154,7 +154,7 @@ impl SyncState {
         let present = digest(&file);
         self.deleted.remove(key);
         let before = self.files.insert(key.to_owned(), file);
-        if FileKind::of(key) != FileKind::Plain {
+        if FileKind::from_key(key) != FileKind::Plain {
             return;
         }
         let former = before.as_ref().and_then(digest);

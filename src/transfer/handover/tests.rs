@@ -72,7 +72,7 @@ impl HandoverFixture {
     }
 
     fn unpublished(&self) -> TempFile {
-        TempFile::beside(&self.target()).unwrap()
+        TempFile::create_beside(&self.target()).unwrap()
     }
 
     fn publish(&self, file: TempFile) -> Result<bool, TransferError> {
@@ -102,13 +102,13 @@ impl HandoverFixture {
         let note = PendingMove {
             file: self.target(),
             unfinished: file.path().to_path_buf(),
-            id: FileId::note(file.path()).unwrap(),
+            id: FileId::read(file.path()).unwrap(),
             inode: None,
             since: now(),
         };
         let before = self.profiles.list().unwrap();
         for profile in &before[..noted] {
-            let moving = moving_file(profile, &note, "id");
+            let moving = moving_record(profile, &note, "id");
             self.profiles.write_note(&profile.name, &moving).unwrap();
         }
         (file, note, before)
@@ -137,7 +137,7 @@ impl HandoverFixture {
     }
 
     fn file_of(&self, name: &str) -> ProfileFile {
-        self.profiles.named(name).unwrap().file
+        self.profiles.find_by_name(name).unwrap().file
     }
 
     fn owners(&self) -> [LoginOwner; 2] {

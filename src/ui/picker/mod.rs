@@ -94,7 +94,7 @@ impl Picker<'_> {
         let scopes = std::mem::take(&mut self.options.scopes);
         let mut state = PickerState::new(self.items, self.default, scopes, self.options.scope);
         let total = state.total();
-        let mut area = area_for(total, has_preview)?;
+        let mut area = picker_area(total, has_preview)?;
         let mut screen = InlineScreen::open(area.height)?;
         // From here on, a change of the size is an event. Before the first call it would be lost.
         event::poll(Duration::ZERO)?;
@@ -128,7 +128,7 @@ impl Picker<'_> {
                     }
                 }
                 Event::Resize(..) => {
-                    area = area_for(total, has_preview)?;
+                    area = picker_area(total, has_preview)?;
                     screen.resize(area.height)?;
                 }
                 _ => {}
@@ -163,11 +163,11 @@ impl Workers {
             }
             screen::wait_for_input(Duration::ZERO)?;
             let mut has_answer = false;
-            if let Some(paragraphs) = self.preview.as_mut().and_then(Worker::answer) {
+            if let Some(paragraphs) = self.preview.as_mut().and_then(Worker::poll_answer) {
                 state.set_preview(paragraphs);
                 has_answer = true;
             }
-            if let Some(matches) = self.contents.as_mut().and_then(Worker::answer) {
+            if let Some(matches) = self.contents.as_mut().and_then(Worker::poll_answer) {
                 state.set_content_matches(matches);
                 has_answer = true;
             }
@@ -190,7 +190,7 @@ impl Workers {
 }
 
 /// Returns the area for `items` entries at the current size of the terminal.
-fn area_for(items: usize, has_preview: bool) -> io::Result<Rect> {
+fn picker_area(items: usize, has_preview: bool) -> io::Result<Rect> {
     let (columns, lines) = crossterm::terminal::size()?;
     let wanted = u16::try_from(items).unwrap_or(u16::MAX);
     let wanted = if has_preview {

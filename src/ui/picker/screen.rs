@@ -1,7 +1,7 @@
 //! A part of the terminal below the cursor. All movements are relative to its first line, because asking
 //! the terminal for the position of the cursor would need stdout, which may be a pipe.
 
-use crate::io::ansi::printable_line;
+use crate::io::ansi::to_printable_line;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use crossterm::terminal::{disable_raw_mode, enable_raw_mode};
@@ -74,7 +74,7 @@ impl InlineScreen {
                 text.push_str(&move_to_column(x));
             }
             text.push_str(&sgr(cell));
-            text.push_str(&printable_line(cell.symbol()));
+            text.push_str(&to_printable_line(cell.symbol()));
             (column, line) = (x + 1, y);
         }
         text.push_str("\x1b[0m");

@@ -4,7 +4,7 @@ use super::item::PickerItem;
 use super::options::PickerOptions;
 use super::state::PickerState;
 use crate::ui::Style;
-use crate::ui::text_width::{prefix_within, without_end};
+use crate::ui::text_width::{fitting_prefix, without_end};
 use crate::ui::wrap::wrap;
 use ratatui_core::buffer::Buffer;
 use ratatui_core::layout::Rect;
@@ -74,7 +74,7 @@ impl PickerView<'_> {
     /// Draws the question, the filter, the facts, and the number of entries.
     fn draw_filter(&self, frame: &mut Buffer) -> u16 {
         let (state, width) = (self.state, usize::from(self.area.width));
-        let (mut cursor, _) = frame.set_stringn(0, 0, self.question, width, strong());
+        let (mut cursor, _) = frame.set_stringn(0, 0, self.question, width, strong_style());
         let begin = cursor;
         if !state.query().is_empty() || width > usize::from(cursor) + 1 {
             (cursor, _) = frame.set_stringn(cursor + 1, 0, state.query(), width, CellStyle::new());
@@ -89,7 +89,7 @@ impl PickerView<'_> {
         if count_at <= usize::from(cursor) + 1 {
             return cursor;
         }
-        frame.set_stringn(column(count_at), 0, count, width, dim());
+        frame.set_stringn(to_column(count_at), 0, count, width, dim_style());
         let first = usize::from(cursor + 1).max(usize::from(begin) + FILTER_WIDTH);
         let mut room = count_at.saturating_sub(first);
         let mut shown = Vec::new();
@@ -104,7 +104,7 @@ impl PickerView<'_> {
         let mut x = first + room;
         for (style, text) in shown {
             let style = self.cell_style(style);
-            let (end, _) = frame.set_stringn(column(x), 0, text, width, style);
+            let (end, _) = frame.set_stringn(to_column(x), 0, text, width, style);
             x = usize::from(end) + GAP;
         }
         cursor
@@ -135,7 +135,7 @@ impl PickerView<'_> {
             let left = left.min(*needed);
             let style = base.patch(self.cell_style(*style));
             frame.set_stringn(x, y, without_end(text, left), left, style);
-            x = column(usize::from(x) + needed + GAP);
+            x = to_column(usize::from(x) + needed + GAP);
         }
         if is_selected {
             frame.set_style(Rect::new(0, y, list_width, 1), base);
@@ -147,7 +147,7 @@ impl PickerView<'_> {
         let x = self.area.width - width;
         let last = self.area.height - 1;
         for y in 1..last {
-            frame.set_stringn(x - 2, y, "│", 1, dim());
+            frame.set_stringn(x - 2, y, "│", 1, dim_style());
         }
         let note = self.state.content_note();
         let note = note.map(|note| (Style::Warn, note));
@@ -155,7 +155,7 @@ impl PickerView<'_> {
         let paragraphs = paragraphs.map(|(style, text)| (*style, text.as_str()));
         let mut y = 1;
         for (style, text) in note.into_iter().chain(paragraphs) {
-            for line in lines_within(text, width.into()) {
+            for line in wrap_within(text, width.into()) {
                 if y >= last {
                     return;
                 }
@@ -170,12 +170,12 @@ impl PickerView<'_> {
         let width = usize::from(self.area.width);
         let text = match self.state.notice() {
             Some(notice) => without_end(notice, width).into_owned(),
-            None => self.keys_within(width),
+            None => self.format_keys(width),
         };
-        frame.set_stringn(0, self.area.height - 1, text, width, dim());
+        frame.set_stringn(0, self.area.height - 1, text, width, dim_style());
     }
 
-    fn keys_within(&self, width: usize) -> String {
+    fn format_keys(&self, width: usize) -> String {
         let options = self.options;
         let enter = match options.enter {
             "" => "choose",
@@ -209,18 +209,18 @@ impl PickerView<'_> {
             Style::Good if self.colored => plain.fg(Color::Green),
             Style::Warn if self.colored => plain.fg(Color::Yellow),
             Style::Bad if self.colored => plain.fg(Color::Red),
-            Style::Dim => dim(),
-            Style::Strong => strong(),
+            Style::Dim => dim_style(),
+            Style::Strong => strong_style(),
             Style::Plain | Style::Good | Style::Warn | Style::Bad | Style::Part(_) => plain,
         }
     }
 }
 
-fn strong() -> CellStyle {
+fn strong_style() -> CellStyle {
     CellStyle::new().add_modifier(Modifier::BOLD)
 }
 
-fn dim() -> CellStyle {
+fn dim_style() -> CellStyle {
     CellStyle::new().add_modifier(Modifier::DIM)
 }
 
@@ -245,12 +245,12 @@ fn column_widths(needed: &[usize], width: usize) -> Vec<usize> {
 }
 
 /// Wraps `text` at `width` columns, between words where there are any.
-fn lines_within(text: &str, width: usize) -> Vec<String> {
+fn wrap_within(text: &str, width: usize) -> Vec<String> {
     let mut lines = Vec::new();
     for line in wrap(text, 0, width).lines() {
         let mut rest = line;
         loop {
-            let first = prefix_within(rest, width);
+            let first = fitting_prefix(rest, width);
             lines.push(first.to_owned());
             rest = &rest[first.len()..];
             if rest.is_empty() || first.is_empty() {
@@ -261,7 +261,7 @@ fn lines_within(text: &str, width: usize) -> Vec<String> {
     lines
 }
 
-fn column(at: usize) -> u16 {
+fn to_column(at: usize) -> u16 {
     u16::try_from(at).unwrap_or(u16::MAX)
 }
 

@@ -60,7 +60,7 @@ where
     }
 
     /// Returns the answer to the newest request once it is there. Older answers are dropped.
-    pub(super) fn answer(&mut self) -> Option<A> {
+    pub(super) fn poll_answer(&mut self) -> Option<A> {
         while self.is_waiting {
             let (request, answer) = self.answers.try_recv().ok()?;
             if self.newest.as_ref() == Some(&request) {
@@ -105,13 +105,13 @@ mod tests {
         release.send(()).unwrap();
         let answer = loop {
             assert!(worker.is_waiting());
-            if let Some(answer) = worker.answer() {
+            if let Some(answer) = worker.poll_answer() {
                 break answer;
             }
             thread::yield_now();
         };
         assert_eq!(answer, 30);
-        assert_eq!(worker.answer(), None);
+        assert_eq!(worker.poll_answer(), None);
         assert_eq!(*log.lock().unwrap(), [1, 3]);
     }
 }

@@ -29,8 +29,8 @@ impl<'a> FactReader<'a> {
         let mut file = ComparedFile {
             facts: FileFacts {
                 kind,
-                local: presence(local.as_ref(), last)?,
-                remote: presence(remote.as_ref(), last)?,
+                local: compare_with_last_sync(local.as_ref(), last)?,
+                remote: compare_with_last_sync(remote.as_ref(), last)?,
                 relation: None,
                 is_rewritten: false,
                 newer: None,
@@ -76,7 +76,7 @@ impl<'a> FactReader<'a> {
     }
 
     /// Returns the side with the newer time, or neither within the tolerance.
-    pub(super) fn newer(&self, local: &FileVersion, remote: &FileVersion) -> Option<Side> {
+    pub(super) fn newer_side(&self, local: &FileVersion, remote: &FileVersion) -> Option<Side> {
         let apart = i128::from(local.mtime_ns) - i128::from(remote.mtime_ns);
         if apart.abs() <= self.config.policy.tolerance_nanos {
             None
@@ -96,11 +96,11 @@ impl<'a> FactReader<'a> {
             return Ok(());
         };
         let facts = &mut file.facts;
-        facts.newer = self.newer(local, remote);
+        facts.newer = self.newer_side(local, remote);
         let is_unchanged = facts.is_unchanged();
         let is_line_file = facts.kind == FileKind::Lines;
         if is_line_file || (!is_unchanged && self.must_read(*facts, local, remote)) {
-            let compared = local.relation_to(remote)?;
+            let compared = local.compare_to(remote)?;
             facts.relation = Some(compared.relation);
             facts.is_rewritten = compared.is_rewritten;
         }
@@ -124,7 +124,7 @@ impl<'a> FactReader<'a> {
         if downloads.iter().all(|entry| entry.size != size) {
             return Ok(false);
         }
-        let digest = local.raw_digest()?;
+        let digest = local.read_raw_digest()?;
         Ok(downloads.iter().any(|entry| entry.digest == digest))
     }
 
@@ -153,12 +153,12 @@ impl<'a> FactReader<'a> {
         if matches!(facts.remote, Absent | Unchanged) || facts.relation == Some(Relation::Equal) {
             return Ok(());
         }
-        let replaced = self.records.state.replaced_by(file.key);
+        let replaced = self.records.state.replaced_digests(file.key);
         let own = self.records.own_versions(file.key);
         let mut is_replaced = false;
         // Without any known version, the file is not read here.
         if !replaced.is_empty() || !own.is_empty() {
-            let digest = remote.raw_digest()?;
+            let digest = remote.read_raw_digest()?;
             is_replaced = replaced.contains(&digest);
             let last = file.last.and_then(|last| last.contents);
             let is_recorded = is_replaced || last.is_some_and(|(_, last)| last == digest);
@@ -220,7 +220,7 @@ impl<'a> FactReader<'a> {
                 // file is kept.
                 let is_restored = self.records.state.restore_marker.is_some();
                 let is_deleted = match last_contents.filter(|_| !is_restored) {
-                    Some((_, digest)) => remote.text_digest()?.1 == digest,
+                    Some((_, digest)) => remote.read_text_digest()?.1 == digest,
                     None => false,
                 };
                 if !is_deleted {
@@ -230,7 +230,7 @@ impl<'a> FactReader<'a> {
             (Some(local), None) if file.facts.local == Presence::Unchanged => {
                 let mut asked = self.records.pending_deletions(file.key).peekable();
                 if asked.peek().is_some() {
-                    let text = local.text_digest()?.1.to_string();
+                    let text = local.read_text_digest()?.1.to_string();
                     file.facts.deletion_requested = asked.any(|asked| asked.digest == text);
                 }
             }
@@ -248,16 +248,16 @@ impl<'a> FactReader<'a> {
                 file.facts.is_unchanged() && (file.contents.is_some() || kind != FileKind::Rollout);
             if is_equal && !is_known {
                 // The state gets the digest, so that a later run recognizes this text whatever its time is.
-                file.contents = Some(local.text_digest()?);
+                file.contents = Some(local.read_text_digest()?);
             }
             if kind != FileKind::Rollout && !is_equal && file.facts.remote != Presence::Unchanged {
                 let is_first = file.last.is_none();
-                file.download_risk = self.download_risk(local, remote, kind, is_first)?;
+                file.download_risk = self.find_download_risk(local, remote, kind, is_first)?;
             }
             if kind == FileKind::Plain && !is_equal {
                 // Whichever side loses: the state remembers the version, because a client may bring it back.
-                local.bytes = Some(local.raw_digest()?);
-                remote.bytes = Some(remote.raw_digest()?);
+                local.bytes = Some(local.read_raw_digest()?);
+                remote.bytes = Some(remote.read_raw_digest()?);
             }
         }
         let is_allowed = self.request.allow_secrets.contains(&file.path);
@@ -277,7 +277,10 @@ impl<'a> FactReader<'a> {
 }
 
 /// Compares one side with the last sync: by size and time, and by content if these differ.
-fn presence(version: Option<&FileVersion>, last: Option<&SyncedFile>) -> Result<Presence, IoError> {
+fn compare_with_last_sync(
+    version: Option<&FileVersion>,
+    last: Option<&SyncedFile>,
+) -> Result<Presence, IoError> {
     let Some(version) = version else {
         return Ok(Presence::Absent);
     };
@@ -296,7 +299,7 @@ fn presence(version: Option<&FileVersion>, last: Option<&SyncedFile>) -> Result<
         // Another length is another content, so the file need not be read. The length of a compressed file says
         // nothing about its text.
         let may_be_equal = stat.size == len || version.seen.path.ends_with(ZST);
-        if may_be_equal && version.text_digest()?.1 == digest {
+        if may_be_equal && version.read_text_digest()?.1 == digest {
             return Ok(Presence::Unchanged);
         }
     }

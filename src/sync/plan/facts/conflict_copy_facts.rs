@@ -29,7 +29,7 @@ pub(crate) enum ConflictCopyState {
 
 impl<'a> FactReader<'a> {
     /// Returns all conflict copies. `steps` are those of the conversations, which can make copies obsolete.
-    pub(crate) fn conflict_copies(
+    pub(crate) fn compare_conflict_copies(
         &self,
         steps: &[SyncStep],
     ) -> Vec<(&'a ConflictCopy, ConflictCopyState)> {
@@ -42,7 +42,7 @@ impl<'a> FactReader<'a> {
         if self.records.may_drop(&copy.name) {
             return ConflictCopyState::Obsolete;
         }
-        if let Some(step) = self.containing_step(copy, steps) {
+        if let Some(step) = self.find_containing_step(copy, steps) {
             return ConflictCopyState::ObsoleteAfter(step);
         }
         if self.is_contained(copy, steps) {
@@ -82,7 +82,7 @@ impl<'a> FactReader<'a> {
     }
 
     /// Returns the index of the step that downloads a version containing all lines of the copy.
-    fn containing_step(&self, copy: &ConflictCopy, steps: &[SyncStep]) -> Option<usize> {
+    fn find_containing_step(&self, copy: &ConflictCopy, steps: &[SyncStep]) -> Option<usize> {
         copy.local?;
         let contains_copy = |op: &Op| match op {
             Op::Copy(op) if op.to.0 == Side::Local => {

@@ -55,15 +55,15 @@ impl<'a> FactReader<'a> {
                     for version in [local, remote] {
                         fold.facts
                             .losers
-                            .extend(self.conflict_copy(&fold, version)?);
+                            .extend(self.new_conflict_copy(&fold, version)?);
                     }
-                    fold.facts.versions = self.conflicting_versions(key, local, remote)?;
+                    fold.facts.versions = self.read_conflicting_versions(key, local, remote)?;
                 }
                 Some(Relation::FirstExtends) if file.facts.is_rewritten => {
-                    fold.facts.given_up = self.given_up(key, remote, local)?;
+                    fold.facts.given_up = self.find_given_up_versions(key, remote, local)?;
                 }
                 Some(Relation::SecondExtends) if file.facts.is_rewritten => {
-                    fold.facts.given_up = self.given_up(key, local, remote)?;
+                    fold.facts.given_up = self.find_given_up_versions(key, local, remote)?;
                 }
                 _ => {}
             }
@@ -90,7 +90,8 @@ impl<'a> FactReader<'a> {
                 Side::Local => &last.local,
                 Side::Remote => &last.remote,
             });
-            let is_old = place.is_some_and(|p| rollouts::folder(&p.path) == rollouts::folder(path));
+            let is_old = place
+                .is_some_and(|p| rollouts::parent_folder(&p.path) == rollouts::parent_folder(path));
             (path.ends_with(ZST), is_old, path.clone())
         });
         let mut versions = versions.into_iter();
@@ -98,11 +99,11 @@ impl<'a> FactReader<'a> {
             return Ok(None);
         };
         for version in versions {
-            let duplicate = match main.relation_to(&version)?.relation {
+            let duplicate = match main.compare_to(&version)?.relation {
                 Relation::Equal | Relation::FirstExtends => version,
                 Relation::SecondExtends => std::mem::replace(&mut main, version),
                 Relation::Diverged => {
-                    let copy = self.conflict_copy(fold, &version)?;
+                    let copy = self.new_conflict_copy(fold, &version)?;
                     fold.facts.diverged.extend(copy);
                     version
                 }
@@ -127,7 +128,7 @@ impl<'a> FactReader<'a> {
             let mut extends_remote = remote.is_none();
             let mut is_contained = false;
             for main in [local, remote.as_ref()].into_iter().flatten() {
-                match main.relation_to(&version)?.relation {
+                match main.compare_to(&version)?.relation {
                     Relation::Equal | Relation::FirstExtends => is_contained = true,
                     Relation::SecondExtends if main.seen.side == Side::Remote => {
                         extends_remote = true;
@@ -136,7 +137,7 @@ impl<'a> FactReader<'a> {
                 }
             }
             let name = conflict_copies::file_name(fold.key, &copy.digest);
-            if is_contained || fold.makes(&name) || self.is_kept_or_resolved(&name) {
+            if is_contained || fold.creates_copy(&name) || self.is_kept_or_resolved(&name) {
                 continue;
             }
             match copy.problem {
@@ -148,7 +149,7 @@ impl<'a> FactReader<'a> {
                 // If its lines are complete, it is kept now; a longer version that arrives later gets a conflict copy
                 // of its own.
                 _ => {
-                    let copy = self.conflict_copy(fold, &version)?;
+                    let copy = self.new_conflict_copy(fold, &version)?;
                     fold.facts.diverged.extend(copy);
                 }
             }
@@ -163,14 +164,15 @@ impl<'a> FactReader<'a> {
 
     /// Returns the conflict copy that stores a version, unless it has one or was dropped. While `sync resolve` decides
     /// about this conversation, earlier decisions do not count, so the losing version always gets a copy.
-    fn conflict_copy(
+    fn new_conflict_copy(
         &self,
         fold: &ConversationFold<'_>,
         version: &FileVersion,
     ) -> Result<Option<NewConflictCopy>, IoError> {
-        let (_, digest) = version.text_digest()?;
+        let (_, digest) = version.read_text_digest()?;
         let name = conflict_copies::file_name(fold.key, &digest);
-        let is_known = fold.makes(&name) || !fold.is_resolved && self.is_kept_or_resolved(&name);
+        let is_known =
+            fold.creates_copy(&name) || !fold.is_resolved && self.is_kept_or_resolved(&name);
         Ok((!is_known).then(|| NewConflictCopy {
             from: version.seen.clone(),
             name,
@@ -180,7 +182,7 @@ impl<'a> FactReader<'a> {
 
     /// Returns the names of the listed versions that are beginnings of `old`, which Codex rewrote as `new`, and longer
     /// than `new`.
-    fn given_up(
+    fn find_given_up_versions(
         &self,
         key: &str,
         old: &FileVersion,
@@ -196,7 +198,7 @@ impl<'a> FactReader<'a> {
     }
 
     /// Returns the messages that only one of two diverged versions has, if the file name has an id.
-    fn conflicting_versions(
+    fn read_conflicting_versions(
         &self,
         key: &str,
         local: &FileVersion,
@@ -209,8 +211,8 @@ impl<'a> FactReader<'a> {
 }
 
 impl ConversationFold<'_> {
-    /// Returns true if the step makes the conflict copy of this name already.
-    fn makes(&self, name: &str) -> bool {
+    /// Returns true if the step already creates the conflict copy of this name.
+    fn creates_copy(&self, name: &str) -> bool {
         self.facts.diverged.iter().any(|copy| copy.name == name)
     }
 }

@@ -57,7 +57,7 @@ pub(super) struct ClientCopy {
 impl FactReader<'_> {
     /// Checks the files of one group: none has zeros instead of its text, and all remote ones arrived completely, or
     /// add nothing to what this machine has. `path` is for output.
-    pub(super) fn delivered_files(
+    pub(super) fn check_delivery(
         &self,
         key: &str,
         path: &str,
@@ -65,7 +65,7 @@ impl FactReader<'_> {
         kind: FileKind,
     ) -> Result<Delivery, IoError> {
         let versions = |side, files: &[ListedFile]| -> Vec<_> {
-            let versions = files.iter().map(|found| self.version(side, found));
+            let versions = files.iter().map(|found| self.new_version(side, found));
             versions.collect()
         };
         let mut files = DeliveredFiles {
@@ -77,17 +77,17 @@ impl FactReader<'_> {
         };
         let copies = versions(Side::Remote, &group.client_copies);
         for local in &files.local {
-            if let Some(notice) = self.zero_filled_notice(key, local, kind)? {
+            if let Some(notice) = self.check_zero_filled(key, local, kind)? {
                 return Ok(Delivery::Settled(notice.into()));
             }
         }
-        if let Some(plan) = self.equal_by_stat(key, &files, &copies, kind) {
+        if let Some(plan) = self.plan_if_equal_by_stat(key, &files, &copies, kind) {
             return Ok(Delivery::Settled(plan));
         }
         let last = self.records.last(key);
         for index in 0..files.remote.len() {
             let mut version = files.remote[index].clone();
-            if let Some(why) = self.problem(key, &mut version, kind, last)?
+            if let Some(why) = self.find_delivery_problem(key, &mut version, kind, last)?
                 && !self.adds_nothing(key, &files, &copies, &version, kind)?
             {
                 let is_new = files.local.is_empty() && last.is_none();
@@ -118,11 +118,11 @@ impl FactReader<'_> {
     }
 
     /// Returns a version that is used without a check of its attestation.
-    fn version(&self, side: Side, found: &ListedFile) -> FileVersion {
+    fn new_version(&self, side: Side, found: &ListedFile) -> FileVersion {
         FileVersion {
             full_path: self.config.file_path(side, &found.path),
             mtime_ns: found.stat.mtime_ns,
-            seen: ObservedFile::of(side, found),
+            seen: ObservedFile::from_listed(side, found),
             attested: None,
             bytes: None,
             secret: None,
@@ -131,7 +131,7 @@ impl FactReader<'_> {
 
     /// Shortcut of a first sync with `compare = "mtime"`: files that are equal by size and time need neither
     /// attestation nor reading.
-    fn equal_by_stat(
+    fn plan_if_equal_by_stat(
         &self,
         key: &str,
         files: &DeliveredFiles,
@@ -150,16 +150,17 @@ impl FactReader<'_> {
                 copies.is_empty() && here.path == there.path && here.stat == there.stat
             }
             FileKind::Plain => {
-                here.stat.size == there.stat.size && self.newer(local, remote).is_none()
+                here.stat.size == there.stat.size && self.newer_side(local, remote).is_none()
             }
         };
         let is_trusted = self.rules.compare == Compare::Mtime && self.records.last(key).is_none();
-        (is_equal && is_trusted).then(|| FileOutcome::equal(None, local, remote, None).into())
+        (is_equal && is_trusted)
+            .then(|| FileOutcome::record_equal(None, local, remote, None).into())
     }
 
     /// Returns true if a file's name looks like a client's copy and the original is beside it.
     fn is_beside_original(&self, path: &str) -> bool {
-        cloud_names::maybe_copy_of(path)
+        cloud_names::guess_original(path)
             .is_some_and(|real| self.config.root(Side::Remote).join(real).exists())
     }
 
@@ -170,7 +171,7 @@ impl FactReader<'_> {
         mut version: FileVersion,
         kind: FileKind,
     ) -> Result<(), IoError> {
-        let digest = match version.text_digest() {
+        let digest = match version.read_text_digest() {
             Ok((_, digest)) => digest,
             Err(e) => {
                 let why = read_failure(&e.source);
@@ -179,7 +180,7 @@ impl FactReader<'_> {
                 return Ok(());
             }
         };
-        let problem = self.problem(key, &mut version, kind, None)?;
+        let problem = self.find_delivery_problem(key, &mut version, kind, None)?;
         let has_text = kind == FileKind::Rollout || problem != Some(ZERO_FILLED);
         files.client_copies.push(ClientCopy {
             is_whole: problem.is_none() || has_text && version.has_complete_lines()?,
@@ -194,7 +195,7 @@ impl FactReader<'_> {
     /// sync left them or that a machine attests are complete; `version` then gets what is recorded of it. If other
     /// machines write manifests, all other files are incomplete, except lines appended to an attested version; without
     /// other machines, files are complete unless they look torn.
-    fn problem(
+    fn find_delivery_problem(
         &self,
         key: &str,
         version: &mut FileVersion,
@@ -214,11 +215,11 @@ impl FactReader<'_> {
         if contents::is_zero_filled(path, is_line_file, true).at("read", path)? {
             return Ok(Some(ZERO_FILLED));
         }
-        let replaced = self.records.state.replaced_by(key);
+        let replaced = self.records.state.replaced_digests(key);
         let mut attested = self.records.attested_versions(key);
         // Reads the file only if a version of its size is attested.
         if attested.any(|listed| listed.size == stat.size) || !replaced.is_empty() {
-            let digest = version.raw_digest()?;
+            let digest = version.read_raw_digest()?;
             let mut attested = self.records.attested_versions(key);
             if let Some(listed) = attested.find(|listed| listed.digest == digest) {
                 version.mtime_ns = listed.mtime_ns;
@@ -233,11 +234,11 @@ impl FactReader<'_> {
         if self.request.accept_unlisted {
             return Ok(None);
         }
-        self.incompleteness(key, version, is_line_file, last)
+        self.find_incompleteness(key, version, is_line_file, last)
     }
 
     /// Returns the reason to wait for a file that no machine attests; `None` if its content shows that it is complete.
-    fn incompleteness(
+    fn find_incompleteness(
         &self,
         key: &str,
         version: &FileVersion,
@@ -267,7 +268,7 @@ impl FactReader<'_> {
             // A program without manifests appended lines to an attested version.
             let known = self.records.attested_versions(key);
             for listed in known.filter(|listed| listed.size > 0 && listed.size < size) {
-                if version.raw(Some(listed.size))?.prefix_digest == Some(listed.digest) {
+                if version.read_raw(Some(listed.size))?.prefix_digest == Some(listed.digest) {
                     return Ok(None);
                 }
             }
@@ -294,10 +295,10 @@ impl FactReader<'_> {
         for own in &files.local {
             let is_contained = if kind == FileKind::Plain {
                 own.seen.stat.size == remote.seen.stat.size
-                    && own.raw_digest()? == remote.raw_digest()?
+                    && own.read_raw_digest()? == remote.read_raw_digest()?
             } else {
                 remote.has_complete_lines()?
-                    && match own.relation_to(remote)?.relation {
+                    && match own.compare_to(remote)?.relation {
                         Relation::Equal => true,
                         Relation::FirstExtends => {
                             // Clients' copies are versions too.
@@ -348,7 +349,7 @@ impl FactReader<'_> {
 
     /// Returns the notice that skips a local file which changed to zeros since the last sync, as a power cut leaves it;
     /// `None` for all other files.
-    fn zero_filled_notice(
+    fn check_zero_filled(
         &self,
         key: &str,
         local: &FileVersion,
@@ -369,7 +370,7 @@ impl FactReader<'_> {
     }
 
     /// Returns the reason not to copy a remote version over the local one yet, although it looks complete.
-    pub(super) fn download_risk(
+    pub(super) fn find_download_risk(
         &self,
         local: &FileVersion,
         remote: &FileVersion,
@@ -382,7 +383,7 @@ impl FactReader<'_> {
         // Clients create a file empty before they fill it.
         let is_empty = remote.seen.stat.size == 0 && local.seen.stat.size > 0;
         if is_empty && is_first && !self.request.accept_unlisted {
-            return Ok(Some("is empty, and no machine lists it so"));
+            return Ok(Some("is empty, and no machine lists an empty version"));
         }
         // Not even `--accept-unlisted` uses a truncated file, because the rest may still be on its way;
         // `sync resolve` for this file does.

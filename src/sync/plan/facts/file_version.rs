@@ -37,7 +37,7 @@ pub(crate) struct VersionRelation {
 
 impl FileVersion {
     /// Compares two versions. A conversation that Codex rewrote extends the former version if it has all its messages.
-    pub(crate) fn relation_to(&self, other: &Self) -> Result<VersionRelation, IoError> {
+    pub(crate) fn compare_to(&self, other: &Self) -> Result<VersionRelation, IoError> {
         let (first, second) = (&*self.full_path, &*other.full_path);
         compare(first, second).map_err(|source| {
             // `compare` reads both files and its error has no path; reading one again tells which file failed.
@@ -51,7 +51,7 @@ impl FileVersion {
     }
 
     /// Returns the length and the digest of the uncompressed text.
-    pub(crate) fn text_digest(&self) -> Result<(u64, Sha256Digest), IoError> {
+    pub(crate) fn read_text_digest(&self) -> Result<(u64, Sha256Digest), IoError> {
         let text = contents::read(&self.full_path, None).at("read", &self.full_path)?;
         Ok((text.len, text.digest))
     }
@@ -62,14 +62,14 @@ impl FileVersion {
     }
 
     /// Reads the bytes, without decompression, with the digest of the first `prefix` ones.
-    pub(crate) fn raw(&self, prefix: Option<u64>) -> Result<FileContents, IoError> {
+    pub(crate) fn read_raw(&self, prefix: Option<u64>) -> Result<FileContents, IoError> {
         let path = &self.full_path;
         let mut file = file_open::open(path).at("open", path)?;
         contents::read_from(&mut file, prefix).at("read", path)
     }
 
-    pub(crate) fn raw_digest(&self) -> Result<Sha256Digest, IoError> {
-        Ok(self.raw(None)?.digest)
+    pub(crate) fn read_raw_digest(&self) -> Result<Sha256Digest, IoError> {
+        Ok(self.read_raw(None)?.digest)
     }
 
     /// Returns true if the file has at least one line and all its lines are complete.
@@ -90,14 +90,14 @@ impl FileVersion {
         if contents::ends_with_newline(path).at("read", path)? {
             return Ok(false);
         }
-        Ok(whole.raw(Some(size))?.prefix_digest == Some(self.raw_digest()?))
+        Ok(whole.read_raw(Some(size))?.prefix_digest == Some(self.read_raw_digest()?))
     }
 }
 
 fn compare(first: &Path, second: &Path) -> io::Result<VersionRelation> {
     let relation = rollout::compare(first, second)?;
     let rewritten = match relation {
-        Relation::Diverged => message_comparison::rewritten_version(first, second)?,
+        Relation::Diverged => message_comparison::find_rewritten_version(first, second)?,
         _ => None,
     };
     let relation = match rewritten {

@@ -26,7 +26,7 @@ const PROMPT_HISTORY: &str = "history.jsonl";
 
 impl<'a> FactReader<'a> {
     /// Returns the groups to plan: those inside the roots, and the conversations that they continue.
-    pub(crate) fn groups_to_plan(
+    pub(crate) fn select_groups(
         &self,
         groups: &'a HashMap<String, FileGroup>,
     ) -> Vec<(&'a str, &'a FileGroup)> {
@@ -46,7 +46,7 @@ impl<'a> FactReader<'a> {
         let mut by_id: HashMap<String, _> = with_id.collect();
         let mut next = 0;
         while let Some((key, group)) = planned.get(next).filter(|_| !by_id.is_empty()) {
-            let parents = self.parents(key, group);
+            let parents = self.read_parent_ids(key, group);
             planned.extend(parents.iter().filter_map(|id| by_id.remove(id)));
             next += 1;
         }
@@ -54,7 +54,7 @@ impl<'a> FactReader<'a> {
     }
 
     /// Returns the ids of the rollouts that a changed one continues.
-    fn parents(&self, key: &str, group: &FileGroup) -> Vec<String> {
+    fn read_parent_ids(&self, key: &str, group: &FileGroup) -> Vec<String> {
         let last = self.records.last(key);
         let is_unchanged = last.is_some_and(|last| group.matches_last_sync(last));
         if is_unchanged || group.is_blocked || group.has_placeholder || !rollouts::is_key(key) {
@@ -82,7 +82,7 @@ impl<'a> FactReader<'a> {
             return reading;
         };
         // Without the manifests no decision is reliable.
-        let Some(path) = self.unreadable_file(group, error) else {
+        let Some(path) = self.find_unreadable_file(group, error) else {
             return reading;
         };
         let notice = NoticeList::Skipped.notice(path, read_failure(&error.source));
@@ -90,7 +90,7 @@ impl<'a> FactReader<'a> {
     }
 
     /// Returns the path of the synced file that cannot be read, relative to its side; `None` for other files.
-    fn unreadable_file(&self, group: &FileGroup, error: &IoError) -> Option<String> {
+    fn find_unreadable_file(&self, group: &FileGroup, error: &IoError) -> Option<String> {
         let roots = [Side::Local, Side::Remote].map(|side| self.config.root(side));
         let mut of_side = roots.iter();
         let of_side = of_side.find_map(|root| error.path.strip_prefix(root).ok());
@@ -106,7 +106,7 @@ impl<'a> FactReader<'a> {
 
     fn read_group(&self, key: &'a str, group: &FileGroup) -> Result<FileReading<'a>, IoError> {
         let last = self.records.last(key);
-        let kind = FileKind::of(key);
+        let kind = FileKind::from_key(key);
         let settled = |plan: FilePlan| Ok(FileReading::Settled(Box::new(plan)));
         // Merges on two machines can have equal size and time but different lines, so line-based files are always read.
         if last.is_some_and(|last| group.matches_last_sync(last)) && kind != FileKind::Lines {
@@ -133,7 +133,7 @@ impl<'a> FactReader<'a> {
             let why = "a copy that a cloud client made of a conflict; it is not synced";
             NoticeList::Note.notice(&copy.path, why)
         });
-        let mut file = match self.delivered_files(key, &path, group, kind)? {
+        let mut file = match self.check_delivery(key, &path, group, kind)? {
             Delivery::Settled(mut plan) => {
                 plan.notices.extend(notices);
                 return settled(plan);
@@ -196,7 +196,7 @@ impl<'a> FactReader<'a> {
         let limit = (key == PROMPT_HISTORY).then(|| CodexConfig::read(&self.config.local));
         let limit = limit.and_then(|config| config.history_max_bytes.ok().flatten());
         let local_first_line = match (limit, at(Side::Local)) {
-            (Some(limit), Some(version)) => merge.first_within(limit, version),
+            (Some(limit), Some(version)) => merge.first_line_within(limit, version),
             _ => 0,
         };
         let changed = [(Side::Local, local_first_line), (Side::Remote, 0)].into_iter();

@@ -32,7 +32,7 @@ pub(crate) struct MissingFiles {
 impl FactReader<'_> {
     /// Compares the files of the last sync with those of both sides. `is_renamed` is true if this machine gets a new
     /// manifest name in this run, so its manifest does not exist yet.
-    pub(crate) fn missing_files(
+    pub(crate) fn find_missing_files(
         &self,
         groups: &HashMap<String, FileGroup>,
         is_renamed: bool,
@@ -87,8 +87,8 @@ impl FactReader<'_> {
     }
 
     fn both_sides_have(&self, last: &SyncedFile) -> Result<bool, IoError> {
-        let local = Stat::at(&self.config.file_path(Side::Local, &last.local.path))?;
-        let remote = Stat::at(&self.config.file_path(Side::Remote, &last.remote.path))?;
+        let local = Stat::read(&self.config.file_path(Side::Local, &last.local.path))?;
+        let remote = Stat::read(&self.config.file_path(Side::Remote, &last.remote.path))?;
         Ok(local.is_some() && remote.is_some())
     }
 }

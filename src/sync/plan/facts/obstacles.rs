@@ -25,18 +25,18 @@ pub(crate) type Obstacles = HashMap<(Side, String), Obstacle>;
 impl FactReader<'_> {
     /// Finds the obstacles of all files that the steps create. [`apply`](crate::sync::apply) checks again that the
     /// paths are as the plan observed them.
-    pub(crate) fn obstacles(&self, steps: &[SyncStep]) -> Obstacles {
+    pub(crate) fn find_obstacles(&self, steps: &[SyncStep]) -> Obstacles {
         let mut folders = HashMap::new();
         let targets = steps.iter().flat_map(SyncStep::new_targets);
         let found = targets.filter_map(|(side, path)| {
-            let obstacle = self.obstacle(side, path, &mut folders)?;
+            let obstacle = self.find_obstacle(side, path, &mut folders)?;
             Some(((side, path.to_owned()), obstacle))
         });
         found.collect()
     }
 
-    /// `folders` are the results for the folders above, because most files share them.
-    fn obstacle(
+    /// Finds the obstacle of one file. `folders` caches the results for its folders, because most files share them.
+    fn find_obstacle(
         &self,
         side: Side,
         path: &str,

@@ -52,7 +52,7 @@ struct MissingVersion<'i> {
 impl FactReader<'_> {
     /// Finds all listed versions that have not arrived. `lost_deletions` are the deletions that this plan publishes of
     /// files that neither side has any more.
-    pub(crate) fn undelivered_files(
+    pub(crate) fn find_undelivered(
         &self,
         groups: &Groups,
         lost_deletions: &BTreeMap<String, String>,
@@ -77,10 +77,10 @@ impl FactReader<'_> {
                 last: state.files.get(key),
             };
             let lost = lost_deletions.get(key).filter(|_| group.is_none());
-            let versions = file.newer_listed(listed, lost.map(String::as_str));
+            let versions = file.filter_newer(listed, lost.map(String::as_str));
             if !versions.is_empty() {
                 let latest_date = groups.latest_date.as_deref();
-                let file = file.undelivered(&versions, latest_date);
+                let file = file.choose_newest(&versions, latest_date);
                 all.insert(listed_as.to_owned(), file);
             }
         }
@@ -91,7 +91,7 @@ impl FactReader<'_> {
     fn would_be_downloaded(&self, path: &str, latest_date: Option<&str>) -> bool {
         let is_synced = self.scope.classify(path) == ScopeMatch::Synced
             && cloud_names::classify(path) == CloudName::Plain;
-        let of_day = rollouts::date(path);
+        let of_day = rollouts::parse_date(path);
         let is_of_other_day = self.config.scope.session_mode == SessionMode::LastDateOnly
             && of_day.is_some_and(|day| Some(&*day) < latest_date);
         let exists = || self.config.cloud.join(path).symlink_metadata().is_ok();
@@ -134,7 +134,7 @@ struct FileOnSides<'a> {
 impl FileOnSides<'_> {
     /// Returns the listed versions that are newer than both sides. `lost_deletion` is the digest of the last text if
     /// this plan publishes the deletion of the file.
-    fn newer_listed<'i>(
+    fn filter_newer<'i>(
         &self,
         listed: &'i [ListedVersion],
         lost_deletion: Option<&str>,
@@ -144,10 +144,10 @@ impl FileOnSides<'_> {
             is_certain: true,
         };
         let versions = listed.iter();
-        let mut newer: Vec<_> = match FileKind::of(self.key) {
+        let mut newer: Vec<_> = match FileKind::from_key(self.key) {
             // An unreadable file is reported when its group is planned.
             FileKind::Rollout => self
-                .longer_conversation_versions(listed)
+                .find_longer_conversation_versions(listed)
                 .unwrap_or_default(),
             FileKind::Lines => {
                 let longer = versions.filter(|version| self.is_longer(&version.entry));
@@ -172,15 +172,15 @@ impl FileOnSides<'_> {
     }
 
     /// Chooses the newest of these versions.
-    fn undelivered(
+    fn choose_newest(
         &self,
         versions: &[MissingVersion<'_>],
         latest_date: Option<&str>,
     ) -> UndeliveredFile {
         let certain = || versions.iter().filter(|version| version.is_certain);
-        let live = self.newest(certain(), false);
+        let live = self.select_newest(certain(), false);
         let is_former = live.is_none();
-        let newest = live.or_else(|| self.newest(certain(), true));
+        let newest = live.or_else(|| self.select_newest(certain(), true));
         let missing = newest.filter(|(version, _)| {
             let path = &*version.path;
             let is_wanted =
@@ -196,7 +196,7 @@ impl FileOnSides<'_> {
                 is_new: self.group.is_none_or(|group| group.local.is_empty()),
             })
         });
-        let newest = self.newest(versions.iter(), false);
+        let newest = self.select_newest(versions.iter(), false);
         let machines = newest.into_iter().flat_map(|(_, machines)| machines);
         UndeliveredFile {
             missing,
@@ -207,13 +207,13 @@ impl FileOnSides<'_> {
 
     /// Returns the newest of these versions, with the machines that list it; only of manifests that were replaced with
     /// `former`, else only of the others.
-    fn newest<'i>(
+    fn select_newest<'i>(
         &'i self,
         versions: impl Iterator<Item = &'i MissingVersion<'i>>,
         former: bool,
     ) -> Option<(&'i ListedVersion, BTreeSet<&'i str>)> {
         let manifests = &self.reader.records.manifests;
-        let grows = FileKind::of(self.key) != FileKind::Plain;
+        let grows = FileKind::from_key(self.key) != FileKind::Plain;
         let order = |version: &ListedVersion| {
             let size = if grows { version.entry.size } else { 0 };
             (size, version.entry.mtime_ns)
@@ -239,7 +239,7 @@ impl FileOnSides<'_> {
 
     /// Returns the listed versions of a conversation that are longer than those of both sides, except versions that
     /// are or were conflict copies.
-    fn longer_conversation_versions<'i>(
+    fn find_longer_conversation_versions<'i>(
         &self,
         listed: &'i [ListedVersion],
     ) -> io::Result<Vec<MissingVersion<'i>>> {
@@ -306,7 +306,7 @@ impl FileOnSides<'_> {
         let times = local.map(|found| found.stat.mtime_ns);
         let last_time = self.last.map(|last| last.local.stat.mtime_ns);
         let last_contents = self.last.and_then(|last| last.contents);
-        let replaced = self.reader.records.state.replaced_by(self.key);
+        let replaced = self.reader.records.state.replaced_digests(self.key);
         // A new remote file of this size may be the version; it is read when it is planned.
         let has_arrived = self.files().any(|(side, found)| {
             found.stat.size == version.size && self.is_new_remote(side, found)

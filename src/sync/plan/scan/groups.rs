@@ -113,7 +113,7 @@ pub(crate) fn group_files(
         links.extend(listing.links.into_iter().map(|link| (side, link)));
         other_links.extend(listing.unsynced_links.into_iter().map(|path| (side, path)));
     }
-    links.extend(blocking_links(other_links, &groups));
+    links.extend(select_blocking_links(other_links, &groups));
     if !links.is_empty() {
         notices.extend(check_links(links, &mut groups));
     }
@@ -141,7 +141,7 @@ fn limit_to_last_date(
     let dates = groups
         .values()
         .flat_map(FileGroup::files)
-        .filter_map(|found| rollouts::date(&found.path));
+        .filter_map(|found| rollouts::parse_date(&found.path));
     let Some(latest) = dates.max() else {
         let any = groups
             .values()
@@ -156,10 +156,10 @@ fn limit_to_last_date(
     for group in groups.values_mut() {
         let of_other_day = |found: &ListedFile| {
             found.path.starts_with("sessions/")
-                && rollouts::date(&found.path).as_deref() != Some(&*latest)
+                && rollouts::parse_date(&found.path).as_deref() != Some(&*latest)
         };
         let is_of_latest =
-            |found: &ListedFile| rollouts::date(&found.path).as_deref() == Some(&*latest);
+            |found: &ListedFile| rollouts::parse_date(&found.path).as_deref() == Some(&*latest);
         if group.files().any(of_other_day) && !group.files().any(is_of_latest) {
             let sides = group.local.iter_mut().chain(&mut group.remote);
             for found in sides.chain(&mut group.client_copies) {
@@ -262,7 +262,7 @@ fn resolve_case_clash(
 // follow the link, and counting those files as deleted would lose them.
 
 /// Selects, among links outside the scope, those that have a synced file below their path.
-fn blocking_links(
+fn select_blocking_links(
     links: Vec<(Side, String)>,
     groups: &HashMap<String, FileGroup>,
 ) -> Vec<(Side, (String, &'static str))> {

@@ -38,7 +38,7 @@ pub(crate) struct ScannedSides {
 /// Reads the state and lists both sides.
 pub(crate) fn scan_sides(request: &PlanRequest<'_>) -> Result<ScannedSides, PlanError> {
     let config = request.config;
-    let scope = Scope::of(config).map_err(PlanError::InvalidGlob)?;
+    let scope = Scope::build(config).map_err(PlanError::InvalidGlob)?;
     let mut state = request.replica.read()?;
     let parent_exists = config.cloud.parent().is_some_and(Path::is_dir);
     check_cloud(config, parent_exists && state.files.is_empty())?;
@@ -49,7 +49,7 @@ pub(crate) fn scan_sides(request: &PlanRequest<'_>) -> Result<ScannedSides, Plan
     check_own_manifest(config, &state)?;
     let renamed = identity::rename_if_cloned(&mut state, config, request.replica)?;
     // The two sides are often on two disks, and listing them uses two processors.
-    let (remote, local) = parallel::both(
+    let (remote, local) = parallel::run_both(
         || scan::scan(&config.cloud, &scope, Side::Remote),
         || scan::scan(&config.local, &scope, Side::Local),
     );
@@ -67,7 +67,9 @@ pub(crate) fn scan_sides(request: &PlanRequest<'_>) -> Result<ScannedSides, Plan
     }
     stat_cache::recheck_stats(&mut state, &remote, &manifests, config);
     let is_renamed = renamed.is_some();
-    let warnings = renamed.into_iter().chain(scope::misspelled_roots(config));
+    let warnings = renamed
+        .into_iter()
+        .chain(scope::find_misspelled_roots(config));
     let warnings = warnings.map(|(path, why)| NoticeList::Warning.notice(path, why));
     let notices = warnings
         .chain(manifest_notices(&manifests))
@@ -154,7 +156,7 @@ pub enum CloudContents {
 impl CloudContents {
     /// Examines the folder as it is now.
     pub(crate) fn read(cloud: &Path) -> Result<Self, IoError> {
-        if manifest::all_paths(cloud).next().is_some() {
+        if manifest::list_paths(cloud).next().is_some() {
             return Ok(Self::Manifests);
         }
         match fs::read_dir(cloud) {
@@ -177,7 +179,7 @@ pub(crate) fn check_cloud(config: &SyncConfig, may_create: bool) -> Result<(), P
     if !(cloud.is_dir() || may_create && is_free()) {
         return Err(PlanError::NoCloud(cloud.clone()));
     }
-    match manager_folder::unusable_folder(cloud) {
+    match manager_folder::find_unusable_folder(cloud) {
         Some(link) if link.is_symlink() => Err(PlanError::LinkInCloud(link)),
         Some(taken) => Err(PlanError::NotAFolder(taken)),
         None => Ok(()),

@@ -72,9 +72,11 @@ fn recheck(
 ) -> Option<Recheck> {
     let listed = manifests.entries(key);
     let mut same_size = listed.filter(|entry| entry.size == last.remote.stat.size);
-    let known = last_synced_bytes(state, key, last);
+    let known = last_synced_digest(state, key, last);
     let is_new = |entry: &ManifestEntry| match &known {
-        Some(known) => entry.digest != *known && !state.replaced_by(key).contains(&entry.digest),
+        Some(known) => {
+            entry.digest != *known && !state.replaced_digests(key).contains(&entry.digest)
+        }
         // With `compare = "mtime"` and no recorded digest, the user accepts equal size and time as proof.
         None => last.contents.is_some() || config.policy.rules.compare != Compare::Mtime,
     };
@@ -83,7 +85,7 @@ fn recheck(
     }
     // An unreadable file counts as unchanged; the plan for it reports the error if it needs the content.
     let path = config.file_path(Side::Remote, &last.remote.path);
-    let bytes = contents::raw_digest(&path).ok()?;
+    let bytes = contents::read_raw_digest(&path).ok()?;
     match (known, last.contents) {
         (Some(known), _) => (bytes != known).then_some(Recheck::Changed),
         (None, Some((_, text))) => {
@@ -99,7 +101,7 @@ fn recheck(
 }
 
 /// Returns the digest of the bytes that the last sync left in the cloud folder, if known.
-fn last_synced_bytes(state: &SyncState, key: &str, last: &SyncedFile) -> Option<Sha256Digest> {
+fn last_synced_digest(state: &SyncState, key: &str, last: &SyncedFile) -> Option<Sha256Digest> {
     let is_uncompressed = !last.remote.path.ends_with(rollout::ZST);
     let text = last
         .contents

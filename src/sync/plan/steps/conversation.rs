@@ -27,14 +27,14 @@ struct ChosenVersion<'a> {
 }
 
 /// Returns the plan that carries out a decision, except for conflicts and deletions.
-pub(super) fn conversation_plan(file: &ComparedFile<'_>, decision: FileDecision) -> FilePlan {
+pub(super) fn plan_conversation(file: &ComparedFile<'_>, decision: FileDecision) -> FilePlan {
     let mut draft = ConversationDraft {
         file,
         is_diverged: file.facts.relation == Some(Relation::Diverged),
         ops: Vec::new(),
     };
     draft.keep(file.conversation.diverged.iter());
-    let chosen = ChosenVersion::of(file, decision);
+    let chosen = ChosenVersion::choose(file, decision);
     let mut state_update = StateUpdate::None;
     let mut published_records = Vec::new();
     if let Some(chosen) = &chosen {
@@ -46,12 +46,12 @@ pub(super) fn conversation_plan(file: &ComparedFile<'_>, decision: FileDecision)
         // Both sides are equal.
         return match (&file.local, &file.remote) {
             (Some(local), Some(remote)) => {
-                FileOutcome::equal(file.last, local, remote, file.contents).into()
+                FileOutcome::record_equal(file.last, local, remote, file.contents).into()
             }
             _ => FilePlan::default(),
         };
     }
-    let (action, reason) = draft.action(chosen.as_ref());
+    let (action, reason) = draft.choose_action(chosen.as_ref());
     let step = SyncStep {
         bytes: draft.copied_bytes().unwrap_or(0),
         conflict: draft.conflict_note(decision),
@@ -70,7 +70,7 @@ pub(super) fn conversation_plan(file: &ComparedFile<'_>, decision: FileDecision)
 }
 
 impl<'a> ChosenVersion<'a> {
-    fn of(file: &'a ComparedFile<'_>, decision: FileDecision) -> Option<Self> {
+    fn choose(file: &'a ComparedFile<'_>, decision: FileDecision) -> Option<Self> {
         let (from, why) = match (decision, &file.local, &file.remote) {
             (FileDecision::CopyToCloud(why), Some(local), _) => (local, Some(why)),
             (FileDecision::CopyToLocal(why), _, Some(remote)) => (remote, Some(why)),
@@ -84,7 +84,7 @@ impl<'a> ChosenVersion<'a> {
             Side::Local => &from.seen,
             Side::Remote => canonical.unwrap_or(&from.seen),
         };
-        let folder = target_folder(file).unwrap_or(rollouts::folder(&own.path));
+        let folder = choose_folder(file).unwrap_or(rollouts::parent_folder(&own.path));
         Some(Self {
             from,
             why,
@@ -138,19 +138,19 @@ impl<'a> ConversationDraft<'a> {
     fn add_copies_and_moves(&mut self, chosen: &ChosenVersion<'_>) -> StateUpdate {
         // The copied file moves last: a copy reads it under the name that the plan observed.
         let (local, remote) = if chosen.from.seen.side == Side::Local {
-            let remote = self.place(chosen, Side::Remote);
-            (self.place(chosen, Side::Local), remote)
+            let remote = self.add_placement(chosen, Side::Remote);
+            (self.add_placement(chosen, Side::Local), remote)
         } else {
-            let local = self.place(chosen, Side::Local);
-            (local, self.place(chosen, Side::Remote))
+            let local = self.add_placement(chosen, Side::Local);
+            (local, self.add_placement(chosen, Side::Remote))
         };
         StateUpdate::Synced { local, remote }
     }
 
-    fn place(&mut self, chosen: &ChosenVersion<'_>, side: Side) -> Placement {
+    fn add_placement(&mut self, chosen: &ChosenVersion<'_>, side: Side) -> Placement {
         let file = self.file;
         if let Some(seen) = chosen.file_on(side, file) {
-            let to = rollouts::in_folder(&chosen.folder, &seen.path);
+            let to = rollouts::with_folder(&chosen.folder, &seen.path);
             if to != seen.path {
                 self.ops.push(Op::Rename {
                     from: seen.clone(),
@@ -234,7 +234,7 @@ impl<'a> ConversationDraft<'a> {
     }
 
     /// Returns the action and the reason of the step.
-    fn action(&self, chosen: Option<&ChosenVersion<'_>>) -> (SyncAction, &'static str) {
+    fn choose_action(&self, chosen: Option<&ChosenVersion<'_>>) -> (SyncAction, &'static str) {
         if let Some(chosen) = chosen {
             let side = chosen.from.seen.side;
             match (chosen.why, side) {
@@ -310,10 +310,12 @@ impl Op {
 
 /// Returns the folder for a conversation that the sides have in different folders: the one it was moved to since
 /// the last sync, else the one that is not the archive. `None` if both sides agree.
-fn target_folder<'a>(file: &'a ComparedFile<'_>) -> Option<&'a str> {
-    let local = rollouts::folder(&file.local.as_ref()?.seen.path);
-    let remote = rollouts::folder(&file.conversation.canonical.as_ref()?.path);
-    let last = file.last.map(|last| rollouts::folder(&last.local.path));
+fn choose_folder<'a>(file: &'a ComparedFile<'_>) -> Option<&'a str> {
+    let local = rollouts::parent_folder(&file.local.as_ref()?.seen.path);
+    let remote = rollouts::parent_folder(&file.conversation.canonical.as_ref()?.path);
+    let last = file
+        .last
+        .map(|last| rollouts::parent_folder(&last.local.path));
     match last {
         _ if local == remote => None,
         Some(last) if last == remote => Some(local),

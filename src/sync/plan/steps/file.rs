@@ -1,14 +1,14 @@
 //! The plan for one file: the decision, the guard over it, and the step that carries it out. Plain files (skills,
 //! prompts, settings) are copied completely or not at all; lines are merged.
 
-use super::conversation::conversation_plan;
+use super::conversation::plan_conversation;
 use crate::sync::decide::{CopyReason, FileDecision, conflict_reason, decide, winner};
 use crate::sync::file_kind::FileKind;
 use crate::sync::notice::NoticeList;
 use crate::sync::plan::facts::compared_file::{ComparedFile, LineMergeFacts};
 use crate::sync::plan::facts::file_version::FileVersion;
 use crate::sync::plan::file_plan::{FileOutcome, FilePlan};
-use crate::sync::plan::guards::{reason_to_leave, without_login};
+use crate::sync::plan::guards::{drop_login_step, reason_to_leave};
 use crate::sync::plan::sync_step::{
     Conflict, CopyOp, MergeTarget, Op, Placement, StateUpdate, SyncAction, SyncStep,
 };
@@ -18,15 +18,15 @@ use crate::sync::sides::Side;
 pub(crate) fn plan_file(mut file: ComparedFile<'_>) -> FilePlan {
     let notices = std::mem::take(&mut file.notices);
     // After the decision: the login may be a version that no step reads.
-    let mut plan = without_login(&file, decided_plan(&file));
+    let mut plan = drop_login_step(&file, plan_by_decision(&file));
     plan.notices.extend(notices);
     plan
 }
 
-fn decided_plan(file: &ComparedFile<'_>) -> FilePlan {
+fn plan_by_decision(file: &ComparedFile<'_>) -> FilePlan {
     // Clients' copies are versions too: what they add decides before the two sides do.
     if let Some(merge) = file.merge.as_ref().filter(|merge| merge.has_client_copies)
-        && let Some(plan) = merge_plan(file, merge)
+        && let Some(plan) = plan_merge(file, merge)
     {
         return plan;
     }
@@ -36,22 +36,23 @@ fn decided_plan(file: &ComparedFile<'_>) -> FilePlan {
     }
     match (decision, &file.local, &file.remote) {
         (FileDecision::DeleteCloud | FileDecision::DeleteLocal, ..) => {
-            deletion_step(file, decision).into()
+            plan_deletion(file, decision).into()
         }
-        (FileDecision::Conflict, ..) => FileOutcome::Conflict(conflict(file)).into(),
-        _ if file.facts.kind == FileKind::Rollout => conversation_plan(file, decision),
+        (FileDecision::Conflict, ..) => FileOutcome::Conflict(new_conflict(file)).into(),
+        _ if file.facts.kind == FileKind::Rollout => plan_conversation(file, decision),
         (FileDecision::Nothing | FileDecision::RecordEqual, Some(local), Some(remote)) => {
-            FileOutcome::equal(file.last, local, remote, file.contents).into()
+            FileOutcome::record_equal(file.last, local, remote, file.contents).into()
         }
         (FileDecision::CopyToCloud(why), Some(from), over)
         | (FileDecision::CopyToLocal(why), over, Some(from)) => {
-            copy_plan(file, from, over.as_ref(), why)
+            plan_copy(file, from, over.as_ref(), why)
         }
         (FileDecision::Merge, Some(local), Some(remote)) => {
             // Without a merge, Codex dropped the lines that only the remote file has, because of `history.max_bytes`.
             let merge = file.merge.as_ref();
-            let merge = merge.and_then(|merge| merge_plan(file, merge));
-            merge.unwrap_or_else(|| FileOutcome::equal(file.last, local, remote, None).into())
+            let merge = merge.and_then(|merge| plan_merge(file, merge));
+            merge
+                .unwrap_or_else(|| FileOutcome::record_equal(file.last, local, remote, None).into())
         }
         (FileDecision::Skip, ..) => {
             let why = "differs, and equal_mtime_action is skip";
@@ -62,7 +63,7 @@ fn decided_plan(file: &ComparedFile<'_>) -> FilePlan {
 }
 
 /// Returns the conflict of a file, for the user to decide. Nothing of the file changes before that.
-fn conflict(file: &ComparedFile<'_>) -> Conflict {
+fn new_conflict(file: &ComparedFile<'_>) -> Conflict {
     let seen = |version: &Option<FileVersion>| version.as_ref().map(|v| v.seen.clone());
     Conflict {
         path: file.path.clone(),
@@ -74,7 +75,7 @@ fn conflict(file: &ComparedFile<'_>) -> Conflict {
 }
 
 /// Returns the step that copies a deletion to the other side.
-fn deletion_step(file: &ComparedFile<'_>, decision: FileDecision) -> FileOutcome {
+fn plan_deletion(file: &ComparedFile<'_>, decision: FileDecision) -> FileOutcome {
     // A deletion applies to exactly the text of the last sync.
     let (action, victim, state_update, reason) = match (decision, &file.local, &file.remote) {
         (FileDecision::DeleteCloud, _, Some(remote)) => {
@@ -99,7 +100,7 @@ fn deletion_step(file: &ComparedFile<'_>, decision: FileDecision) -> FileOutcome
 }
 
 /// Returns the plan that copies a version to the other side, `over` the version that this side has.
-fn copy_plan(
+fn plan_copy(
     file: &ComparedFile<'_>,
     from: &FileVersion,
     over: Option<&FileVersion>,
@@ -134,7 +135,7 @@ fn copy_plan(
             replaced: over_plain.and_then(|version| version.bytes),
         })],
         state_update: StateUpdate::Synced { local, remote },
-        conflict: policy_note(file, why, from.seen.side),
+        conflict: describe_policy_conflict(file, why, from.seen.side),
         ..SyncStep::new(file.key, &file.path, action, why.text(from.seen.side))
     });
     FilePlan {
@@ -145,7 +146,11 @@ fn copy_plan(
 }
 
 /// Describes the conflict that `conflict.policy` decides in favour of the version on `from`, if it does.
-fn policy_note(file: &ComparedFile<'_>, why: CopyReason, from: Side) -> Option<String> {
+fn describe_policy_conflict(
+    file: &ComparedFile<'_>,
+    why: CopyReason,
+    from: Side,
+) -> Option<String> {
     if why != CopyReason::Policy {
         return None;
     }
@@ -160,7 +165,7 @@ fn policy_note(file: &ComparedFile<'_>, why: CopyReason, from: Side) -> Option<S
 
 /// Returns the plan that writes the merge to the sides that lack lines; `None` if both sides have all lines. If an
 /// attested file changed between its check and the merge, the sync waits for it.
-fn merge_plan(file: &ComparedFile<'_>, merge: &LineMergeFacts) -> Option<FilePlan> {
+fn plan_merge(file: &ComparedFile<'_>, merge: &LineMergeFacts) -> Option<FilePlan> {
     if merge.changed.is_empty() {
         return None;
     }
