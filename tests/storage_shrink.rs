@@ -165,6 +165,18 @@ fn age_size_project_and_session_choose_what_is_compressed() {
         ["4"]
     );
     assert_same_tree(&before, &env.tree("home"));
+    let database = env.path("home/.codex/state_5.sqlite");
+    let database = rusqlite::Connection::open(database).expect("create");
+    let sql = "CREATE TABLE threads(id TEXT PRIMARY KEY, rollout_path TEXT NOT NULL, title TEXT NOT NULL);";
+    database.execute_batch(sql).expect("create");
+    let row = "INSERT INTO threads VALUES(?1, '', 'release notes')";
+    assert_eq!(database.execute(row, [id(4)]), Ok(1));
+    assert_eq!(chosen(&["--session", "Release"]), ["4"]);
+    let run = env.run(["storage", "shrink", "--session", "01a1"]).code(1);
+    assert!(
+        run.stderr.contains("matches several conversations"),
+        "{run}"
+    );
     let run = env.run(["storage", "shrink", "--session", "ffff"]).code(1);
     assert!(run.stderr.contains("no such conversation"), "{run}");
     for bad in [

@@ -128,6 +128,24 @@ fn a_truncated_rollout_is_readable_after_a_repair() {
 }
 
 #[test]
+fn a_longer_copy_that_was_compressed_is_named() {
+    let Some(lab) = Lab::new() else { return };
+    let (home, id) = (lab.home(), lab.say("one"));
+    let path = rollout(&home, &id);
+    let older = fs::read(&path).unwrap();
+    lab.resume(&home, &id, "two");
+    let _ = lab.manager(["storage", "shrink", "--session", &id]).code(0);
+    lab.back_up();
+    let _ = lab.manager(["storage", "expand", "--session", &id]).code(0);
+    assert!(fs::read(&path).unwrap().starts_with(&older));
+    fs::write(&path, older).unwrap();
+    let one = unreadable(&lab);
+    run_fix(&lab, &one);
+    let _ = lab.manager(["history", "check"]).code(0);
+    assert_eq!(lab.user_messages(&home, &id), ["one", "two"]);
+}
+
+#[test]
 fn a_missing_rollout_is_restored_from_the_archive_that_is_named() {
     let Some(lab) = Lab::new() else { return };
     let (id, home) = (rewound(&lab), lab.home());

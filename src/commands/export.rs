@@ -21,6 +21,7 @@ use crate::views::transcript_text::{minute_format, read_error};
 use chrono::{DateTime, Utc};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
+use std::collections::HashSet;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
@@ -104,7 +105,10 @@ impl ExportArgs {
             check_interrupt()?;
             find_conversation(text, context)
         });
-        let sessions: Vec<_> = sessions.collect::<Result<_, _>>()?;
+        let mut sessions: Vec<_> = sessions.collect::<Result<_, _>>()?;
+        let mut rollouts = HashSet::new();
+        // An id and a title may name the same conversation.
+        sessions.retain(|session| rollouts.insert(session.rollout.clone()));
         let mut files = Vec::new();
         let mut redacted = 0;
         for session in &sessions {
@@ -114,7 +118,7 @@ impl ExportArgs {
                 continue;
             };
             let mut path = context.env.absolute(out);
-            if sessions.len() > 1 {
+            if self.sessions.len() > 1 {
                 std::fs::create_dir_all(&path).at("create folder", &path)?;
                 path = path.join(format!("{}.{}", session.id, self.format.extension()));
             }

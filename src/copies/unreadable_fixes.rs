@@ -2,7 +2,7 @@
 
 use crate::archive::entry::FileEntry;
 use crate::archive::reader::ArchiveReader;
-use crate::codex::rollout::parse_rollout_id;
+use crate::codex::rollout::{decompress, is_plain, parse_rollout_id};
 use crate::context::Context;
 use crate::copies::archived::group_rollouts;
 use crate::copies::source::ConversationSource as _;
@@ -11,6 +11,8 @@ use crate::history::rollout;
 use crate::history::unreadable::{UnreadableCause, UnreadableConversation};
 use crate::inventory::archive_names::{numbered, shortest_name};
 use crate::inventory::store;
+use crate::io::IoContext as _;
+use std::io::{self, Read as _, Seek as _};
 
 /// Sets the command of each conversation that `history repair` cannot repair: that which restores it from the newest
 /// archive with its turns. Archives that cannot be read are left out.
@@ -77,10 +79,13 @@ pub(crate) fn find_restored_id(
             }))
         }
         UnreadableCause::Shortened { rollout_id, bytes } => {
-            let mut entries = rollouts.values().flatten();
-            let is_longer =
-                |entry: &FileEntry| entry.size > *bytes && is_rollout(entry, rollout_id);
-            Ok(entries.any(is_longer).then_some(id))
+            let entries = rollouts.values().flatten();
+            for entry in entries.filter(|entry| is_rollout(entry, rollout_id)) {
+                if is_longer(archive, entry, *bytes)? {
+                    return Ok(Some(id));
+                }
+            }
+            Ok(None)
         }
         UnreadableCause::Boundary => {
             let entry = rollouts.get(&id).and_then(|all| all.last());
@@ -95,6 +100,20 @@ pub(crate) fn find_restored_id(
         }
         _ => Ok(None),
     }
+}
+
+/// Returns true if the plain text of an archived rollout has more than `bytes` bytes.
+fn is_longer(archive: &ArchiveReader, entry: &FileEntry, bytes: u64) -> Result<bool, CommandError> {
+    let path = entry.path.as_path();
+    if is_plain(path) || entry.size > bytes {
+        return Ok(entry.size > bytes);
+    }
+    let mut file = tempfile::tempfile().at("create a temp file in", std::env::temp_dir())?;
+    archive.extract(entry, &file)?;
+    file.rewind().at("read", path)?;
+    let text = decompress(file).at("read", path)?;
+    let read = io::copy(&mut text.take(bytes.saturating_add(1)), &mut io::sink());
+    Ok(read.at("read", path)? > bytes)
 }
 
 fn is_rollout(entry: &FileEntry, id: &str) -> bool {

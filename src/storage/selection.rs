@@ -37,12 +37,43 @@ pub(crate) struct Selected {
 #[derive(Debug, Default)]
 pub(crate) struct ShrinkSelection {
     pub(crate) conversations: Vec<Selected>,
-    /// Names that match no conversation.
-    pub(crate) unknown: Vec<String>,
-    pub(crate) ambiguous: Vec<String>,
+    pub(crate) names: ResolvedNames,
     /// Forks that stay and begin with the history of a chosen conversation: the id of each, and that
     /// of its parent.
     pub(crate) needed_by: Vec<(String, String)>,
+}
+
+/// The conversations that the user named.
+#[derive(Debug, Default)]
+pub(crate) struct ResolvedNames {
+    pub(super) ids: HashSet<ConversationId>,
+    /// Names that match no conversation.
+    pub(crate) unknown: Vec<String>,
+    pub(crate) ambiguous: Vec<String>,
+}
+
+impl ResolvedNames {
+    pub(super) fn resolve(
+        names: &[String],
+        rollouts: &[RolloutUsage],
+        rows: &HashMap<ConversationId, ThreadRow>,
+    ) -> Self {
+        let mut resolved = Self::default();
+        for wanted in names {
+            let ids = rollouts.iter().filter_map(|rollout| rollout.id.as_ref());
+            let has_title = |id: &ConversationId, fits: &dyn Fn(&str) -> bool| {
+                rows.get(id).is_some_and(|row| row.titles().any(fits))
+            };
+            let found = thread_choice::find_named(&ids, wanted, ToString::to_string, has_title);
+            let found: HashSet<_> = found.into_iter().collect();
+            match found.len() {
+                0 => resolved.unknown.push(wanted.clone()),
+                1 => resolved.ids.extend(found.into_iter().cloned()),
+                _ => resolved.ambiguous.push(wanted.clone()),
+            }
+        }
+        resolved
+    }
 }
 
 impl ShrinkSelection {
@@ -59,8 +90,7 @@ impl ShrinkSelection {
         let mut rollouts = UsageWalk::find_rollouts(home).rollouts;
         rollouts.retain(|rollout| rollout.id.is_some());
         let rows = read_rows(state)?;
-        let mut selection = Self::default();
-        let named = selection.resolve(filter, &rollouts, &rows);
+        let names = ResolvedNames::resolve(&filter.sessions, &rollouts, &rows);
         let subagents: Option<HashSet<ConversationId>> = match (&filter.subagents_of, state) {
             (None, _) => None,
             (Some(parent), Some(state)) => {
@@ -77,7 +107,7 @@ impl ShrinkSelection {
             let age = rollout.changed.map(|at| now - at);
             let is_old = |limit| age.is_some_and(|age| age >= limit);
             let is_below = |folder: &PathBuf| Path::new(&*project).starts_with(folder);
-            let passes = named.as_ref().is_none_or(|named| named.contains(id))
+            let passes = (filter.sessions.is_empty() || names.ids.contains(id))
                 && subagents.as_ref().is_none_or(|ids| ids.contains(id))
                 && filter.older_than.is_none_or(is_old)
                 && (filter.projects.is_empty() || filter.projects.iter().any(is_below))
@@ -92,40 +122,18 @@ impl ShrinkSelection {
             selected.bytes += rollout.bytes;
             selected.rollouts.push(rollout.path.to_path_buf());
         }
-        selection.conversations = chosen.into_values().collect();
-        selection.needed_by = find_dependent_forks(&rollouts, &selection.conversations);
-        Ok(selection)
-    }
-
-    /// Returns the ids that the filter names; `None` if it names none.
-    fn resolve(
-        &mut self,
-        filter: &TrashFilter,
-        rollouts: &[RolloutUsage],
-        rows: &HashMap<ConversationId, ThreadRow>,
-    ) -> Option<HashSet<ConversationId>> {
-        if filter.sessions.is_empty() {
-            return None;
-        }
-        let mut named = HashSet::new();
-        for wanted in &filter.sessions {
-            let ids = rollouts.iter().filter_map(|rollout| rollout.id.as_ref());
-            let has_title = |id: &ConversationId, fits: &dyn Fn(&str) -> bool| {
-                rows.get(id).is_some_and(|row| row.titles().any(fits))
-            };
-            let found = thread_choice::find_named(&ids, wanted, ToString::to_string, has_title);
-            let found: HashSet<_> = found.into_iter().collect();
-            match found.len() {
-                0 => self.unknown.push(wanted.clone()),
-                1 => named.extend(found.into_iter().cloned()),
-                _ => self.ambiguous.push(wanted.clone()),
-            }
-        }
-        Some(named)
+        let conversations: Vec<_> = chosen.into_values().collect();
+        Ok(Self {
+            needed_by: find_dependent_forks(&rollouts, &conversations),
+            conversations,
+            names,
+        })
     }
 }
 
-fn read_rows(state: Option<&Path>) -> Result<HashMap<ConversationId, ThreadRow>, DatabaseError> {
+pub(super) fn read_rows(
+    state: Option<&Path>,
+) -> Result<HashMap<ConversationId, ThreadRow>, DatabaseError> {
     let Some(state) = state else {
         return Ok(HashMap::new());
     };

@@ -2,6 +2,7 @@
 
 use super::facts;
 use super::form::{self, ConversionError, Form};
+use super::selection::{ResolvedNames, read_rows};
 use super::walk::{RolloutUsage, UsageWalk};
 use crate::codex::{ARCHIVED_SESSIONS, SESSIONS};
 use crate::history::ConversationId;
@@ -43,7 +44,7 @@ pub(crate) struct ShrinkFilter {
     pub min_bytes: u64,
     /// Folders that conversations work in; empty for any.
     pub projects: Vec<PathBuf>,
-    /// Ids, or beginnings of ids, of conversations; empty for any.
+    /// Ids, titles, or beginnings of either; empty for any.
     pub sessions: Vec<String>,
 }
 
@@ -83,8 +84,7 @@ pub(crate) enum ShrinkAction {
 pub(crate) struct ShrinkPlan {
     to: Form,
     pub(crate) items: Vec<ShrinkItem>,
-    /// Sessions of the filter that match no rollout.
-    pub(crate) unknown_sessions: Vec<String>,
+    pub(crate) names: ResolvedNames,
     /// The folders in which killed conversions left files.
     temp_folders: BTreeSet<PathBuf>,
 }
@@ -100,8 +100,11 @@ impl ShrinkPlan {
     ) -> Self {
         let walk = UsageWalk::find_rollouts(home);
         let mut rollouts = walk.rollouts;
-        let unknown_sessions = find_unknown_sessions(&rollouts, &filter.sessions);
-        rollouts.retain(|rollout| filter.matches(rollout, now));
+        // Without a readable database, ids still name conversations.
+        let rows = state.filter(|_| !filter.sessions.is_empty());
+        let rows = read_rows(rows).unwrap_or_default();
+        let names = ResolvedNames::resolve(&filter.sessions, &rollouts, &rows);
+        rollouts.retain(|rollout| filter.matches(rollout, &names, now));
         rollouts.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.path.cmp(&b.path)));
         let (facts, _) = facts::read(&rollouts, state);
         let open = OpenFiles::read(home);
@@ -133,7 +136,7 @@ impl ShrinkPlan {
         Self {
             to: filter.to,
             items,
-            unknown_sessions,
+            names,
             temp_folders: walk.temp_folders,
         }
     }
@@ -249,13 +252,13 @@ impl ShrinkAction {
 }
 
 impl ShrinkFilter {
-    fn matches(&self, rollout: &RolloutUsage, now: DateTime<Utc>) -> bool {
+    fn matches(&self, rollout: &RolloutUsage, names: &ResolvedNames, now: DateTime<Utc>) -> bool {
         let Some(id) = &rollout.id else { return false };
         if rollout.compressed != (self.to == Form::Plain) {
             return false;
         }
         if !self.sessions.is_empty() {
-            return self.sessions.iter().any(|session| has_prefix(id, session));
+            return names.ids.contains(id);
         }
         let age = rollout.changed.map(|at| now - at);
         let is_old = self.older_than.is_zero() || age.is_some_and(|age| age >= self.older_than);
@@ -274,7 +277,7 @@ pub(super) fn estimate_gain(rollouts: &[RolloutUsage], now: DateTime<Utc>) -> u6
     };
     let at_rest = rollouts
         .iter()
-        .filter(|rollout| filter.matches(rollout, now));
+        .filter(|rollout| filter.matches(rollout, &ResolvedNames::default(), now));
     let at_rest: Vec<_> = at_rest.collect();
     let paths: Vec<&Path> = at_rest.iter().map(|rollout| &*rollout.path).collect();
     let before: u64 = at_rest.iter().map(|rollout| rollout.bytes).sum();
@@ -299,16 +302,6 @@ fn sample(rollouts: &[&Path], to: Form, bytes: u64) -> Option<(u64, u64)> {
 fn scale(bytes: u64, into: u64, from: u64) -> u64 {
     let scaled = u128::from(bytes) * u128::from(into) / u128::from(from.max(1));
     u64::try_from(scaled).unwrap_or(u64::MAX)
-}
-
-fn has_prefix(id: &ConversationId, prefix: &str) -> bool {
-    id.with_text(|text| text.starts_with(&prefix.to_lowercase()))
-}
-
-fn find_unknown_sessions(rollouts: &[RolloutUsage], sessions: &[String]) -> Vec<String> {
-    let ids = || rollouts.iter().filter_map(|rollout| rollout.id.as_ref());
-    let is_unknown = |session: &&String| !ids().any(|id| has_prefix(id, session));
-    sessions.iter().filter(is_unknown).cloned().collect()
 }
 
 /// The files of conversations that processes have open. Complete on Linux only; elsewhere, the lock of

@@ -6,6 +6,7 @@ use crate::error::{CommandError, Outcome, Result};
 use crate::io::progress;
 use crate::io::quantity::pluralize;
 use crate::steps::home_checks::require_codex_home;
+use crate::storage::selection::ResolvedNames;
 use crate::storage::{self, KindUsage, StorageReport, UsageShare};
 use crate::ui::picker::{Picker, PickerItem, PickerOptions};
 use crate::ui::{Cell, Column, Style, Table, bytes, object};
@@ -92,9 +93,22 @@ fn suggestions(report: &StorageReport) -> impl Iterator<Item = (&str, &KindUsage
     kinds.filter_map(|kind| Some((kind.command.as_deref()?, kind)))
 }
 
-pub(super) fn unknown_conversation(name: &str) -> CommandError {
-    CommandError::failed(format!("no such conversation: {name:?}"))
-        .hint("list the largest ones with: codex-manager storage")
+/// Fails if a name is not that of exactly one conversation.
+pub(super) fn check_names(names: &ResolvedNames) -> Result<()> {
+    if let Some(unknown) = names.unknown.first() {
+        let message = format!("no such conversation: {unknown:?}");
+        let hint = "list the largest ones with: codex-manager storage";
+        return Err(CommandError::failed(message).hint(hint));
+    }
+    let mut ambiguous = names.ambiguous.iter();
+    ambiguous
+        .next()
+        .map_or(Ok(()), |name| Err(ambiguous_name(name)))
+}
+
+pub(super) fn ambiguous_name(name: &str) -> CommandError {
+    CommandError::failed(format!("{name:?} matches several conversations"))
+        .hint("give more of the id")
 }
 
 fn show(context: &Context, report: &StorageReport) {

@@ -1,7 +1,7 @@
 //! `storage shrink` and `storage expand`: compress the conversations at rest, and the reverse.
 
 use crate::codex::rollout;
-use crate::commands::storage::report::{show_json, unknown_conversation};
+use crate::commands::storage::report::{check_names, show_json};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
 use crate::io::quantity::pluralize;
@@ -66,8 +66,8 @@ struct ScopeArgs {
     /// Only conversations that work in this folder or below it; repeatable
     #[arg(long, value_name = "DIR")]
     project: Vec<PathBuf>,
-    /// Only this conversation, whatever its age and size: its id, or the beginning; repeatable
-    #[arg(long, value_name = "ID")]
+    /// Only this conversation, whatever its age and size: id, title, or the beginning of either; repeatable
+    #[arg(long, value_name = "SESSION")]
     session: Vec<String>,
     /// Begin no further conversation after this time: 10m, 1h
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
@@ -133,9 +133,7 @@ impl ScopeArgs {
             .map(|limit| Instant::now() + limit.to_std().unwrap_or_default());
         let state = context.state_database();
         let mut plan = ShrinkPlan::new(home, state.as_deref(), filter, context.now());
-        if let Some(unknown) = plan.unknown_sessions.first() {
-            return Err(unknown_conversation(unknown));
-        }
+        check_names(&plan.names)?;
         let completed = if self.dry_run {
             plan.estimate();
             true

@@ -1,6 +1,6 @@
 //! `storage trash` and `storage undelete`: conversations in the trash of the manager home.
 
-use crate::commands::storage::report::{show_json, unknown_conversation};
+use crate::commands::storage::report::{ambiguous_name, check_names, show_json};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
 use crate::history::thread_choice;
@@ -351,11 +351,6 @@ fn find_unit<'a>(units: &'a [Unit], wanted: &str, home: &Path) -> Result<&'a Uni
     Ok(newest)
 }
 
-fn ambiguous_name(name: &str) -> CommandError {
-    CommandError::failed(format!("{name:?} matches several conversations"))
-        .hint("give more of the id")
-}
-
 /// Removes the names of conversations that are already in the trash from `selection.unknown`, so that a command can
 /// be repeated after a partial failure. Returns their items.
 fn take_already_trashed(
@@ -363,12 +358,12 @@ fn take_already_trashed(
     home: &Path,
     context: &Context,
 ) -> Result<Vec<TrashItem>> {
-    if selection.unknown.is_empty() {
+    if selection.names.unknown.is_empty() {
         return Ok(Vec::new());
     }
     let units = trash::list_units(context.manager_home())?;
     let mut items = Vec::new();
-    selection.unknown.retain(|wanted| {
+    selection.names.unknown.retain(|wanted| {
         let Ok(unit) = find_unit(&units, wanted, home) else {
             return true;
         };
@@ -443,12 +438,7 @@ fn remove_expired(trash: &ConversationTrash, context: &Context) -> Result<Vec<Tr
 
 /// Fails if a name is unknown or ambiguous, or if a fork that is not chosen needs a chosen conversation.
 fn check_selection(selection: &ShrinkSelection) -> Result<()> {
-    if let Some(unknown) = selection.unknown.first() {
-        return Err(unknown_conversation(unknown));
-    }
-    if let Some(ambiguous) = selection.ambiguous.first() {
-        return Err(ambiguous_name(ambiguous));
-    }
+    check_names(&selection.names)?;
     if selection.needed_by.is_empty() {
         return Ok(());
     }
