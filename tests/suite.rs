@@ -142,6 +142,7 @@ mod strangers;
 mod support;
 mod sync;
 mod sync_attestation;
+mod sync_branches;
 mod sync_clients;
 mod sync_codex;
 mod sync_codex_index;

@@ -7,6 +7,7 @@
 use super::messages::{MessageReader, RecordedMessage};
 use crate::codex::rollout_lines::{Role, is_injected};
 use crate::history::rollout::{self, first_line};
+use crate::history::thread_rollouts::RolloutSlice;
 use chrono::{DateTime, Utc};
 use std::io;
 use std::path::Path;
@@ -57,8 +58,19 @@ pub(crate) struct MessageComparison {
 
 /// Compares the messages of two versions, in the memory of one message each.
 pub(crate) fn compare_messages(first: &Path, second: &Path) -> io::Result<MessageComparison> {
-    let mut first = MessageReader::open(first)?;
-    let mut second = MessageReader::open(second)?;
+    compare(MessageReader::open(first)?, MessageReader::open(second)?)
+}
+
+/// Compares the messages of two branches of a conversation, each with the rollouts that it continues.
+pub(crate) fn compare_branches(
+    first: &[RolloutSlice],
+    second: &[RolloutSlice],
+) -> io::Result<MessageComparison> {
+    let first = MessageReader::open_all(first)?;
+    compare(first, MessageReader::open_all(second)?)
+}
+
+fn compare(mut first: MessageReader, mut second: MessageReader) -> io::Result<MessageComparison> {
     let mut comparison = MessageComparison::default();
     loop {
         match (first.next_message()?, second.next_message()?) {

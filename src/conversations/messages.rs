@@ -5,6 +5,7 @@
 use super::reader::EventReader;
 use super::reader_state::digest;
 use crate::codex::rollout_lines::{EventKind, LineParts, Role};
+use crate::history::thread_rollouts::RolloutSlice;
 use chrono::{DateTime, Utc};
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -29,6 +30,11 @@ pub(super) struct MessageReader(EventReader);
 impl MessageReader {
     pub(super) fn open(path: &Path) -> io::Result<Self> {
         EventReader::open(path, LineParts::TEXTS).map(Self)
+    }
+
+    /// Opens rollouts that continue each other.
+    pub(super) fn open_all(slices: &[RolloutSlice]) -> io::Result<Self> {
+        EventReader::open_all(slices, LineParts::TEXTS).map(Self)
     }
 
     /// Returns the next message, or `None` at the end.

@@ -1,82 +1,196 @@
-//! Conversations that two machines continued from different places, because one of them was rewound.
+//! Branches of a conversation: two machines continued it from different messages, because one of them was rewound.
 //!
-//! A rewind begins another rollout, so the files do not conflict, and both branches are kept. Codex goes on with the
-//! newest rollout, and shows the other branch no more.
+//! A rewind begins another rollout, so the files do not conflict, and all of them stay. Codex goes on with the newest
+//! rollout and shows the other branch no more, as it does after any rewind. The rollouts alone do not tell a branch of
+//! another machine from one that its user left on purpose: a rewind on Monday and one on Tuesday look the same on one
+//! machine and on two. So the machine that brings two branches together records it among the [`resolutions`], which all
+//! machines publish: the branch that Codex does not show is kept until a user decides, and dropped by the decision.
+//! Dropping it removes no file.
 
-use super::index_updates::ContentChange;
-use super::plan::{Op, StateUpdate, SyncPlan, SyncStep};
+use super::conflict_copies;
+use super::conflicting_versions::ConflictingVersions;
+use super::index_updates::{ContentChange, IndexUpdate};
+use super::pending_index_updates::PendingIndexUpdates;
+use super::plan::{Conflict, SyncPlan};
+use super::resolutions;
+use super::resolve::KeepChoice;
 use super::rollouts;
-use super::sides::Side;
-use crate::history::files;
-use std::collections::{BTreeMap, HashSet};
-use std::path::Path;
+use super::state::{Replica, SyncState};
+use crate::codex::rollout::{open_plain, parse_rollout_id};
+use crate::history::rollout::{read_last_ordinal, require_in_home};
+use crate::history::thread_rollouts::{ThreadChain, created_at, find_newest_rollout, find_rollout};
+use crate::io::atomic::TempFile;
+use crate::io::hash::Sha256Digest;
+use crate::io::{IoContext, IoError};
+use chrono::{SecondsFormat, TimeDelta};
+use serde_json::json;
+use std::collections::BTreeSet;
+use std::io::{self, BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
 
-/// A rollout that a plan changes.
-struct ChangedRollout<'a> {
-    thread: String,
-    id: String,
-    /// The path relative to the Codex home.
-    path: &'a str,
+/// The end of a record of a branch. The zeros are in the place of a digest, because a branch may grow.
+const RECORD_SUFFIX: &str = ".0000000000000000.fork";
+
+/// The reason of the conflict, for output.
+pub(crate) const BRANCH_REASON: &str =
+    "continued on two machines from different messages, because of a rewind";
+
+/// A branch that Codex does not show.
+#[derive(Debug, Clone)]
+pub(crate) struct Branch {
+    record: String,
+    /// Its last rollout, below the Codex home.
+    pub(crate) file: PathBuf,
+    /// The rollout that Codex continues.
+    shown: PathBuf,
+    /// The path of `file`, relative to the home.
+    pub(crate) path: String,
+    pub(crate) versions: ConflictingVersions,
 }
 
-impl<'a> ChangedRollout<'a> {
-    fn of(step: &'a SyncStep) -> Option<Self> {
-        let StateUpdate::Synced { local, .. } = &step.state_update else {
-            return None;
+/// Returns the record of the branch that ends with the rollout of this key.
+pub(crate) fn record_name(key: &str) -> String {
+    format!(
+        "{}{RECORD_SUFFIX}",
+        conflict_copies::conversation_label(key)
+    )
+}
+
+/// Returns the records that a machine has once it has applied the plan.
+pub(crate) fn known_records(plan: &SyncPlan, state: &SyncState) -> BTreeSet<String> {
+    let published = plan.records.published_records.values().flatten();
+    let learned = plan.records.learned_resolutions.iter().chain(published);
+    learned.chain(&state.resolutions).cloned().collect()
+}
+
+/// Returns the branches of these records that wait for a decision, as conflicts.
+pub(crate) fn conflicts(home: &Path, records: &BTreeSet<String>) -> Vec<Conflict> {
+    let open = find(home, records, false).into_iter();
+    let conflicts = open.map(|branch| Conflict {
+        path: branch.path,
+        reason: BRANCH_REASON.to_owned(),
+        versions: Some(branch.versions),
+        local: None,
+        remote: None,
+    });
+    conflicts.collect()
+}
+
+/// Returns the branches of these records that have a message which Codex does not show: those that were decided about,
+/// or those that were not.
+pub(crate) fn find(home: &Path, records: &BTreeSet<String>, is_decided: bool) -> Vec<Branch> {
+    let names = records.iter().filter_map(|record| {
+        let (label, _) = record.split_once(RECORD_SUFFIX)?;
+        Some(format!("{label}{RECORD_SUFFIX}"))
+    });
+    let names: BTreeSet<_> = names.collect();
+    let wanted = names
+        .into_iter()
+        .filter(|name| resolutions::is_dropped(name, [records]) == is_decided);
+    wanted.filter_map(|name| Branch::read(home, name)).collect()
+}
+
+impl Branch {
+    /// Reads the branch of a record; `None` if it is not on this machine, or if Codex shows all of its messages.
+    fn read(home: &Path, record: String) -> Option<Self> {
+        let name = format!("{}.jsonl", record.strip_suffix(RECORD_SUFFIX)?);
+        let (thread, rollout) = (rollouts::id(&name)?, rollouts::rollout_id(&name)?);
+        let file = find_rollout(home, &rollout).and_then(|path| require_in_home(home, path))?;
+        let shown = find_newest_rollout(home, &thread)?;
+        let slices = |newest: &Path| -> Vec<_> {
+            let parts = ThreadChain::read(home, &thread, newest).parts.into_iter();
+            parts.flat_map(|part| part.slices).collect()
         };
-        Some(Self {
-            thread: rollouts::id(&step.key)?,
-            id: rollouts::rollout_id(&step.key)?,
-            path: &local.path,
+        let (first, second) = (slices(&shown), slices(&file));
+        let versions = ConflictingVersions::of_branches(home, &thread, &first, &second).ok()?;
+        let path = file.strip_prefix(home).ok()?.to_str()?.replace('\\', "/");
+        versions.has_hidden_messages().then_some(Self {
+            record,
+            file,
+            shown,
+            path,
+            versions,
         })
     }
-}
 
-/// Returns the conversations of which a plan brings together two branches, each with the path of the rollout with the
-/// turns that Codex does not show, relative to the Codex home.
-pub(crate) fn branched(plan: &SyncPlan, home: &Path) -> BTreeMap<String, String> {
-    let new = changed(plan, |step| step.change == ContentChange::New);
-    let arrived: Vec<_> = new
-        .into_iter()
-        .filter(|rollout| rollouts::is_rewind(rollout.path))
-        .collect();
-    let uploaded = changed(plan, is_uploaded);
-    let mut branched = BTreeMap::new();
-    for rewind in &arrived {
-        // Without this rewind, this machine continued another rollout.
-        let own = uploaded.iter().filter(|own| own.thread == rewind.thread);
-        let hidden = own.map(|own| if own.id < rewind.id { own } else { rewind });
-        branched.extend(hidden.map(|hidden| (hidden.thread.clone(), hidden.path.to_owned())));
+    /// Decides for the branch that Codex shows, or for this one. The next sync publishes the decision. The caller holds
+    /// the lock of the state and has made sure that Codex does not use the home.
+    pub(crate) fn decide(
+        &self,
+        choice: KeepChoice,
+        home: &Path,
+        replica: &Replica,
+        state: &mut SyncState,
+        others: &BTreeSet<String>,
+    ) -> Result<(), IoError> {
+        if choice == KeepChoice::ConflictCopy {
+            self.continue_it(home, replica)?;
+            // So that the user can return to the branch that Codex showed.
+            let shown = self.shown.strip_prefix(home).ok().and_then(Path::to_str);
+            if let Some(key) = shown.and_then(|path| rollouts::key(&path.replace('\\', "/"))) {
+                resolutions::record_drop(&record_name(&key), &mut state.resolutions, others);
+            }
+        }
+        resolutions::record_drop(&self.record, &mut state.resolutions, others);
+        replica.write(state)
     }
-    let mut extended = changed(plan, |step| step.change == ContentChange::Extended);
-    if !extended.is_empty() {
-        // Without the rewind of this machine, another one continued the rollout behind its place.
-        let left = left_by_rewinds(home, &arrived);
-        extended.retain(|rollout| left.contains(&rollout.id));
-        branched.extend(extended.into_iter().map(|r| (r.thread, r.path.to_owned())));
+
+    /// Has Codex go on with this branch: adds a rollout that continues it at its end, like a rewind that takes nothing
+    /// back. No rollout moves, so those that forks continue stay, and the new one travels like any other.
+    fn continue_it(&self, home: &Path, replica: &Replica) -> Result<(), IoError> {
+        let (name, line) = self.continuation().at("continue", &self.file)?;
+        let target = self.shown.with_file_name(name);
+        let path = target.strip_prefix(home).ok().and_then(Path::to_str);
+        let update = path
+            .and_then(|path| IndexUpdate::from_path(&path.replace('\\', "/"), ContentChange::New));
+        // Before the file is written, so that Codex's index is completed even after a kill.
+        PendingIndexUpdates::new(replica).record(update.as_slice())?;
+        let mut temp = TempFile::create_beside(&target)?;
+        temp.file().write_all(&line).at("write", &target)?;
+        // If a decision was killed before it was recorded, the file is there.
+        let _ = temp.publish(&target)?;
+        Ok(())
     }
-    branched
+
+    /// Returns the file name and the text of the rollout that continues this branch. Two machines that decide the same
+    /// create the same one.
+    fn continuation(&self) -> io::Result<(String, Vec<u8>)> {
+        let no_id = || io::Error::other("its name has no id");
+        let id = parse_rollout_id(&self.file).ok_or_else(no_id)?;
+        let shown = parse_rollout_id(&self.shown).ok_or_else(no_id)?;
+        let no_number = || io::Error::other("its lines have no numbers");
+        let ordinal = read_last_ordinal(&self.file).ok_or_else(no_number)? + 1;
+        let end = end_of_lines(&self.file)?;
+        // Codex continues the rollout with the greatest id, which begins with the time in milliseconds.
+        let time = created_at(&shown).ok_or_else(no_id)? + TimeDelta::milliseconds(1);
+        let digits = format!("{:012x}", time.timestamp_millis());
+        let base = Sha256Digest::of(format!("{id} {end} {shown}").as_bytes());
+        let new = rollouts::derive_id(&format!("{}-{}", &digits[..8], &digits[8..]), &base);
+        let name = self.shown.file_name().and_then(|name| name.to_str());
+        let stem = name.and_then(rollouts::thread_stem).ok_or_else(no_id)?;
+
+        let mut meta = rollouts::read_first_line(&self.file)?;
+        let time = json!(time.to_rfc3339_opts(SecondsFormat::Millis, true));
+        meta["ordinal"] = json!(ordinal);
+        meta["timestamp"] = time.clone();
+        meta["payload"]["timestamp"] = time;
+        meta["payload"]["history_base"] =
+            json!({"thread_id": id, "end_ordinal_exclusive": ordinal, "end_byte_offset": end});
+        let line = format!("{meta}\n").into_bytes();
+        Ok((format!("{stem}_{new}.jsonl"), line))
+    }
 }
 
-fn changed(plan: &SyncPlan, wanted: impl Fn(&SyncStep) -> bool) -> Vec<ChangedRollout<'_>> {
-    let steps = plan.steps.iter().filter(|step| wanted(step));
-    steps.filter_map(ChangedRollout::of).collect()
-}
-
-fn is_uploaded(step: &SyncStep) -> bool {
-    let sides = (Side::Local, Side::Remote);
-    let is_upload = |op: &Op| matches!(op, Op::Copy(copy) if (copy.from.side, copy.to.0) == sides);
-    step.ops.iter().any(is_upload)
-}
-
-/// Returns the ids of the rollouts that rewinds of the home continue, without those that `arrived`.
-fn left_by_rewinds(home: &Path, arrived: &[ChangedRollout<'_>]) -> HashSet<String> {
-    let (files, _) = files::find_readable(home);
-    let parents = files.iter().filter_map(|file| {
-        let path = file.relative.to_str()?;
-        let id = rollouts::rollout_id(&rollouts::key(path)?)?;
-        let is_known = rollouts::is_rewind(path) && arrived.iter().all(|new| new.id != id);
-        is_known.then(|| rollouts::parent(&file.path(home)))?
-    });
-    parents.collect()
+/// Returns the offset behind the last complete line of the plain text of a rollout.
+fn end_of_lines(path: &Path) -> io::Result<u64> {
+    let mut reader = BufReader::new(open_plain(path)?);
+    let (mut end, mut line) = (0, Vec::new());
+    loop {
+        line.clear();
+        let read = reader.read_until(b'\n', &mut line)?;
+        if !line.ends_with(b"\n") {
+            return Ok(end);
+        }
+        end += read as u64;
+    }
 }

@@ -1,6 +1,9 @@
 //! Two versions of a conversation that need a decision, as the user knows them: by title and messages.
 
-use crate::conversations::message_comparison::compare_messages;
+use crate::conversations::message_comparison::{
+    MessageComparison, compare_branches, compare_messages,
+};
+use crate::history::thread_rollouts::RolloutSlice;
 use crate::history::thread_titles::ThreadTitles;
 use crate::io::quantity::pluralize;
 use chrono::{DateTime, Utc};
@@ -21,21 +24,52 @@ pub struct ConflictingVersions {
     /// Time of the last message that both versions have.
     #[serde(skip)]
     since: Option<DateTime<Utc>>,
+    #[serde(skip)]
+    places: [&'static str; 2],
 }
 
 impl ConflictingVersions {
     /// Compares the local version of a conversation with another one, and reads its name from the Codex home.
-    pub(crate) fn read(home: &Path, id: String, local: &Path, other: &Path) -> io::Result<Self> {
+    /// `place` is that of the other version, for output.
+    pub(crate) fn read(
+        home: &Path,
+        id: &str,
+        local: &Path,
+        other: &Path,
+        place: &'static str,
+    ) -> io::Result<Self> {
         let messages = compare_messages(local, other)?;
-        Ok(Self {
-            title: ThreadTitles::read(home).name(&id).or(messages.title),
-            session_id: id,
+        Ok(Self::of(home, id, messages, ["on this machine", place]))
+    }
+
+    /// Compares the branch of a conversation that Codex shows with another one.
+    pub(crate) fn of_branches(
+        home: &Path,
+        id: &str,
+        shown: &[RolloutSlice],
+        other: &[RolloutSlice],
+    ) -> io::Result<Self> {
+        let places = ["in the branch that Codex shows", "in the other branch"];
+        let messages = compare_branches(shown, other)?;
+        Ok(Self::of(home, id, messages, places))
+    }
+
+    fn of(home: &Path, id: &str, messages: MessageComparison, places: [&'static str; 2]) -> Self {
+        Self {
+            title: ThreadTitles::read(home).name(id).or(messages.title),
+            session_id: id.to_owned(),
             local_prompts: messages.first.prompts,
             local_answers: messages.first.answers,
             remote_prompts: messages.second.prompts,
             remote_answers: messages.second.answers,
             since: messages.since,
-        })
+            places,
+        }
+    }
+
+    /// Returns true if only the other version has some messages.
+    pub(crate) fn has_hidden_messages(&self) -> bool {
+        self.remote_prompts + self.remote_answers > 0
     }
 
     pub(crate) fn session_id(&self) -> &str {
@@ -50,9 +84,8 @@ impl ConflictingVersions {
         self.since.as_ref()
     }
 
-    /// Returns "2 answers on this machine, 1 answer in the cloud folder since Tue 24 Nov 14:10"; `other` is the place
-    /// of the other version, and `time` formats a time.
-    pub(crate) fn describe(&self, other: &str, time: impl Fn(&DateTime<Utc>) -> String) -> String {
+    /// Returns "2 answers on this machine, 1 answer in the cloud folder since Tue 24 Nov 14:10"; `time` formats a time.
+    pub(crate) fn describe(&self, time: impl Fn(&DateTime<Utc>) -> String) -> String {
         let count = |prompts, answers| match (prompts, answers) {
             (0, 0) => "no message".to_owned(),
             (prompts, 0) => pluralize(prompts, "prompt"),
@@ -60,9 +93,10 @@ impl ConflictingVersions {
         };
         let local = count(self.local_prompts, self.local_answers);
         let remote = count(self.remote_prompts, self.remote_answers);
+        let [here, there] = self.places;
         let since = self.since().map(|at| format!(" since {}", time(at)));
         format!(
-            "{local} on this machine, {remote} {other}{}",
+            "{local} {here}, {remote} {there}{}",
             since.unwrap_or_default()
         )
     }

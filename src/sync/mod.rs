@@ -30,6 +30,7 @@ pub(crate) mod ledger;
 pub(crate) mod line_merge;
 mod manager_folder;
 pub(crate) mod manifest;
+pub(crate) mod new_branches;
 pub(crate) mod notice;
 pub(crate) mod pending_index_updates;
 pub mod plan;

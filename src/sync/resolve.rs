@@ -108,10 +108,11 @@ impl<'a> DecidedCopy<'a> {
     /// Compares the conflict copy with its conversation; `None` if one of them is not on this machine or cannot be
     /// read.
     pub(crate) fn versions(&self) -> Option<ConflictingVersions> {
-        let id = self.copy.session_id()?.to_owned();
+        let id = self.copy.session_id()?;
         let home = &self.config.local;
         let current = home.join(self.current.as_ref()?);
-        ConflictingVersions::read(home, id, &current, &self.file(self.copy.side())).ok()
+        let copy = self.file(self.copy.side());
+        ConflictingVersions::read(home, id, &current, &copy, "in the conflict copy").ok()
     }
 
     fn file(&self, side: Side) -> PathBuf {

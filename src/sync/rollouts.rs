@@ -37,6 +37,11 @@ pub(crate) fn parse_stem(name: &str) -> Option<&str> {
     fits.then_some(rewind.unwrap_or(stem))
 }
 
+/// Returns the `rollout-<time>-<uuid>` at the start of `name`, which all rollouts of a thread have.
+pub(super) fn thread_stem(name: &str) -> Option<&str> {
+    parse_stem(name)?.get(..STEM_BYTES)
+}
+
 fn ends_with_uuid(text: &str) -> bool {
     rollout::split_uuid(text).is_some()
 }
@@ -146,7 +151,7 @@ pub(crate) fn parent(path: &Path) -> Option<String> {
     Some(base.get("thread_id")?.as_str()?.to_lowercase())
 }
 
-fn read_first_line(path: &Path) -> io::Result<Value> {
+pub(super) fn read_first_line(path: &Path) -> io::Result<Value> {
     let mut reader = BufReader::new(rollout::open_plain(path)?.take(MAX_FIRST_LINE_BYTES));
     let mut line = Vec::new();
     reader.read_until(b'\n', &mut line)?;

@@ -4,6 +4,7 @@ use crate::context::Context;
 use crate::error::CommandError;
 use crate::io::quantity::pluralize;
 use crate::shutdown::ShutdownPlan;
+use crate::sync::branches::{BRANCH_REASON, Branch};
 use crate::sync::config::SyncConfig;
 use crate::sync::conflicting_versions::ConflictingVersions;
 use crate::sync::plan::{Conflict, SyncPlan, SyncStep, UndeliveredVersion};
@@ -111,6 +112,13 @@ impl<'a> ConflictJson<'a> {
         }
     }
 
+    pub(crate) fn of_branch(branch: &'a Branch, context: &Context) -> Self {
+        Self {
+            file: PathJson::of(&branch.path, BRANCH_REASON),
+            versions: Some(VersionsJson::of(&branch.versions, context)),
+        }
+    }
+
     /// Returns the conflict as printed: the title or the path, and why it is one.
     fn describe(&self, context: &Context) -> String {
         let PathJson { path, reason } = &self.file;
@@ -118,7 +126,7 @@ impl<'a> ConflictJson<'a> {
             None => format!("{path}: {reason}"),
             Some(VersionsJson { versions, .. }) => {
                 let name = name_of(versions);
-                let messages = describe_messages(versions, "in the cloud folder", context);
+                let messages = describe_messages(versions, context);
                 format!("{name}: {reason}: {messages}")
             }
         }
@@ -134,15 +142,11 @@ pub(crate) fn name_of(versions: &ConflictingVersions) -> String {
     }
 }
 
-/// Returns what each version of a conversation has of its own; `other` is the place of the other version.
-pub(crate) fn describe_messages(
-    versions: &ConflictingVersions,
-    other: &str,
-    context: &Context,
-) -> String {
+/// Returns what each version of a conversation has of its own.
+pub(crate) fn describe_messages(versions: &ConflictingVersions, context: &Context) -> String {
     let time =
         |at: &DateTime<Utc>| ui::time::format_absolute(at, context.settings.zone, &context.now());
-    versions.describe(other, time)
+    versions.describe(time)
 }
 
 /// Returns the conflicts that need a decision, and those that these steps decide by `conflict.policy`.

@@ -3,6 +3,7 @@
 use crate::context::Context;
 use crate::error::CommandError;
 use crate::history::thread_choice;
+use crate::sync::branches::{BRANCH_REASON, Branch};
 use crate::sync::conflict_copies::ConflictCopy;
 use crate::sync::conflicting_versions::ConflictingVersions;
 use crate::sync::plan::Conflict;
@@ -18,18 +19,19 @@ pub(super) enum KeepArg {
     Local,
     /// The version in the cloud folder
     Cloud,
-    /// The conflict copy, in place of the conversation
+    /// The conflict copy, or the other branch, in place of the conversation
     Fork,
     /// Both versions, one as a new conversation
     Both,
 }
 
-/// A conflict or a conflict copy that needs a decision.
+/// A conflict, a conflict copy or a branch that needs a decision.
 #[derive(Clone)]
 pub(super) enum OpenDecision {
     Conflict(Conflict),
     /// The conflict copy, compared with its conversation if both are on this machine.
     ConflictCopy(ConflictCopy, Option<ConflictingVersions>),
+    Branch(Branch),
 }
 
 impl OpenDecision {
@@ -38,6 +40,7 @@ impl OpenDecision {
         match self {
             Self::Conflict(conflict) => &conflict.path,
             Self::ConflictCopy(copy, _) => &copy.name,
+            Self::Branch(branch) => &branch.path,
         }
     }
 
@@ -45,6 +48,7 @@ impl OpenDecision {
         match self {
             Self::Conflict(conflict) => conflict.versions.as_ref(),
             Self::ConflictCopy(_, versions) => versions.as_ref(),
+            Self::Branch(branch) => Some(&branch.versions),
         }
     }
 
@@ -52,6 +56,7 @@ impl OpenDecision {
         match self {
             Self::Conflict(conflict) => Some(conflict.versions.as_ref()?.session_id()),
             Self::ConflictCopy(copy, _) => copy.session_id(),
+            Self::Branch(branch) => Some(branch.versions.session_id()),
         }
     }
 
@@ -69,23 +74,20 @@ impl OpenDecision {
                 &[KeepArg::Local, KeepArg::Cloud, KeepArg::Both]
             }
             Self::Conflict(_) => &[KeepArg::Local, KeepArg::Cloud],
+            Self::Branch(_) => &[KeepArg::Local, KeepArg::Fork],
         }
     }
 
     /// Returns the reason, with what each version has of its own.
     pub(super) fn reason(&self, context: &Context) -> String {
-        let (reason, other) = match self {
-            Self::Conflict(conflict) => (&*conflict.reason, "in the cloud folder"),
-            Self::ConflictCopy(..) => (
-                "continued differently on another machine",
-                "in the conflict copy",
-            ),
+        let reason = match self {
+            Self::Conflict(conflict) => &*conflict.reason,
+            Self::ConflictCopy(..) => "continued differently on another machine",
+            Self::Branch(_) => BRANCH_REASON,
         };
         match self.versions() {
             None => reason.to_owned(),
-            Some(versions) => {
-                format!("{reason}: {}", describe_messages(versions, other, context))
-            }
+            Some(versions) => format!("{reason}: {}", describe_messages(versions, context)),
         }
     }
 }
@@ -111,6 +113,7 @@ pub(super) fn find<'a>(
     let is_file = |decision: &OpenDecision| match decision {
         OpenDecision::Conflict(conflict) => conflict.path == what,
         OpenDecision::ConflictCopy(copy, _) => copy.name == what || copy.digest_prefix() == what,
+        OpenDecision::Branch(branch) => branch.path == what,
     };
     let mut found: Vec<&OpenDecision> = open.iter().filter(|decision| is_file(decision)).collect();
     if found.is_empty() {
@@ -151,6 +154,9 @@ pub(super) fn resolve_choice(
             }
             OpenDecision::ConflictCopy(..) => {
                 "a conflict copy needs --keep local, --keep fork or --keep both; nothing was changed"
+            }
+            OpenDecision::Branch(_) => {
+                "two branches of a conversation need --keep local or --keep fork; nothing was changed"
             }
         }));
     }

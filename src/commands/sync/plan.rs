@@ -7,6 +7,7 @@ use crate::io::quantity::pluralize;
 use crate::steps::shutdown::ShutdownArgs;
 use crate::steps::sync_shutdown;
 use crate::steps::sync_shutdown::needs_shutdown;
+use crate::sync::branches;
 use crate::sync::config::SyncConfig;
 use crate::sync::plan::{self, PlanRequest};
 use crate::sync::state::Replica;
@@ -88,7 +89,9 @@ pub(super) fn show(
     command: &str,
 ) -> Result<Outcome, CommandError> {
     let replica = replica(context, config);
-    let (plan, _) = plan::plan(&plan_flags.request(config, &replica))?;
+    let (mut plan, state) = plan::plan(&plan_flags.request(config, &replica))?;
+    let open = branches::conflicts(&config.local, &branches::known_records(&plan, &state));
+    plan.conflicts.extend(open);
     let ending = if needs_shutdown(&plan, config) {
         sync_shutdown::plan_shutdown(context, config, flags)
     } else {

@@ -7,10 +7,12 @@ use crate::error::{CommandError, Outcome};
 use crate::io::IoContext;
 use crate::io::hash::Sha256Digest;
 use crate::io::progress::is_interrupted;
+use crate::io::shell;
 use crate::steps::shutdown::ShutdownArgs;
 use crate::steps::sync_index::{lock_replica, update_codex_index};
 use crate::steps::sync_shutdown::shut_down_codex;
 use crate::sync::apply::{self, ApplyReport, ApplyRequest};
+use crate::sync::branches::{self, Branch};
 use crate::sync::config::{ConflictPolicy, SyncConfig};
 use crate::sync::conflict_copies::ConflictCopies;
 use crate::sync::contents;
@@ -25,6 +27,7 @@ use crate::ui::table::{Cell, Column, Table};
 use crate::views::sync_plan::{ConflictJson, VersionsJson};
 use clap::Args;
 use serde::Serialize;
+use std::collections::BTreeSet;
 use std::path::Path;
 
 const COLUMNS: [Column; 3] = [
@@ -37,7 +40,8 @@ const COLUMNS: [Column; 3] = [
 ///
 /// Without arguments it lists them, and asks on a terminal which versions to keep. For a file that changed on both sides, keep `local` or `cloud`. For a
 /// conflict copy of a conversation, keep `local` (the conversation as it is), `fork` (the conflict copy
-/// continues), or `both` (the conflict copy becomes a conversation of its own, with a new id).
+/// continues), or `both` (the conflict copy becomes a conversation of its own, with a new id). For two branches
+/// of a conversation, keep `local` (the one that Codex shows) or `fork` (the other one); the same command chooses again.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager sync resolve
@@ -95,6 +99,7 @@ impl ResolveArgs {
         let kept = ConflictCopies::read(&replica.folder, &config.cloud)?;
         let others = identity::read_remote_manifests(&config, &state)?.resolutions;
         let records = [&state.resolutions, &others];
+        let all = branches::known_records(&plan, &state);
         let conflicts = plan.conflicts.into_iter().map(OpenDecision::Conflict);
         let copies = kept.all.into_values();
         let copies = copies.filter(|copy| !resolutions::is_dropped(&copy.name, records));
@@ -103,7 +108,8 @@ impl ResolveArgs {
             let versions = decided.versions();
             OpenDecision::ConflictCopy(copy, versions)
         });
-        let open: Vec<OpenDecision> = conflicts.chain(copies).collect();
+        let branches = find_branches(&config.local, &all, false);
+        let open: Vec<OpenDecision> = conflicts.chain(copies).chain(branches).collect();
         let apply = |what: &str, found: &OpenDecision, keep| {
             let choice = resolve_choice(found, keep)?;
             if self.dry_run {
@@ -116,18 +122,13 @@ impl ResolveArgs {
                 config: &config,
                 replica: &replica,
             };
-            let resolved = match found {
-                OpenDecision::Conflict(conflict) => {
-                    sync.sync_decided_file(conflict, keep, choice)?
-                }
-                OpenDecision::ConflictCopy(copy, _) => {
-                    sync.apply_to_conflict_copy(&copy.name, choice, DecisionOutcome::default())?
-                }
-            };
+            let resolved = sync.apply(found, keep, choice)?;
             Ok(self.print_result(context, what, keep, resolved))
         };
         if let Some(named) = &self.what {
-            let found = find(named, &open)?;
+            let decided = find_branches(&config.local, &all, true);
+            let known = find(named, &open);
+            let found = known.or_else(|error| find(named, &decided).map_err(|_| error))?;
             let keep = self.keep.or_else(|| ask(context, found));
             let missing = || {
                 CommandError::usage("no version is chosen: --keep is missing")
@@ -195,6 +196,9 @@ impl ResolveArgs {
                 OpenDecision::Conflict(conflict) => {
                     conflicts.push(ConflictJson::of(conflict, context));
                 }
+                OpenDecision::Branch(branch) => {
+                    conflicts.push(ConflictJson::of_branch(branch, context));
+                }
                 OpenDecision::ConflictCopy(copy, versions) => forks.push(ConflictCopyJson {
                     name: copy.name.clone(),
                     conversation: copy.conversation().to_owned(),
@@ -223,7 +227,21 @@ impl ResolveArgs {
             ]);
         }
         table.print(ui);
+        for decision in open {
+            if let OpenDecision::Branch(branch) = decision {
+                let path = shell::quote_if_needed(&branch.file.to_string_lossy());
+                ui.note(format_args!(
+                    "read the branch that Codex does not show with: codex-manager show {path}"
+                ));
+            }
+        }
     }
+}
+
+/// Returns the branches that were decided about, or those that were not.
+fn find_branches(home: &Path, records: &BTreeSet<String>, is_decided: bool) -> Vec<OpenDecision> {
+    let found = branches::find(home, records, is_decided).into_iter();
+    found.map(OpenDecision::Branch).collect()
 }
 
 /// Asks which version to keep; `None` without a terminal, or if the user leaves it open.
@@ -253,6 +271,21 @@ struct ReplicaContext<'a> {
 }
 
 impl ReplicaContext<'_> {
+    fn apply(
+        &self,
+        found: &OpenDecision,
+        keep: KeepArg,
+        choice: KeepChoice,
+    ) -> Result<DecisionOutcome, CommandError> {
+        match found {
+            OpenDecision::Conflict(conflict) => self.sync_decided_file(conflict, keep, choice),
+            OpenDecision::ConflictCopy(copy, _) => {
+                self.apply_to_conflict_copy(&copy.name, choice, DecisionOutcome::default())
+            }
+            OpenDecision::Branch(branch) => self.choose_branch(branch, choice),
+        }
+    }
+
     /// Syncs one file as decided. The version of a conversation that was not kept is dropped, or becomes a new
     /// conversation. Other versions that the plan finds become conflict copies, each with its own decision.
     fn sync_decided_file(
@@ -335,6 +368,20 @@ impl ReplicaContext<'_> {
             }
             None => Ok(report),
         }
+    }
+
+    /// Applies the choice between two branches, and updates Codex's index.
+    fn choose_branch(
+        &self,
+        branch: &Branch,
+        choice: KeepChoice,
+    ) -> Result<DecisionOutcome, CommandError> {
+        let (config, replica) = (self.config, self.replica);
+        let mut state = replica.read()?;
+        let others = identity::read_remote_manifests(config, &state)?.resolutions;
+        branch.decide(choice, &config.local, replica, &mut state, &others)?;
+        update_codex_index(self.context, config, replica)?;
+        Ok(DecisionOutcome::default())
     }
 
     /// Applies the choice to the conflict copy `name`, and updates Codex's index. Backs up a dropped version in a new

@@ -7,7 +7,6 @@ use crate::error::{CommandError, Outcome};
 use crate::io::events;
 use crate::io::progress::is_interrupted;
 use crate::io::quantity::pluralize;
-use crate::io::shell;
 use crate::steps::run_log::RunLog;
 use crate::steps::shutdown::ShutdownArgs;
 use crate::steps::sync_index::{
@@ -16,9 +15,10 @@ use crate::steps::sync_index::{
 use crate::steps::sync_shutdown::needs_shutdown;
 use crate::steps::sync_shutdown::{home_users, is_home_in_use, shut_down_codex, warn_of_new_users};
 use crate::sync::apply::{self, ApplyError, ApplyReport, ApplyRequest};
-use crate::sync::branches::branched;
+use crate::sync::branches;
 use crate::sync::config::SyncConfig;
-use crate::sync::plan::{self, Op, PlanRequest, SyncAction, SyncPlan, SyncStep};
+use crate::sync::new_branches::record_new;
+use crate::sync::plan::{self, Conflict, Op, PlanRequest, SyncAction, SyncPlan, SyncStep};
 use crate::sync::sides::Side;
 use crate::sync::state::SyncState;
 use crate::ui::Ui;
@@ -88,11 +88,9 @@ impl RunArgs {
         let replica = replica(context, config);
         let _lock = lock_replica(&replica)?;
         let request = self.plan_flags.request(config, &replica);
-        let (plan, state, had_to_end_codex) = end_codex_and_plan(context, &request, shutdown_args)?;
-        for conflict in &plan.conflicts {
-            let (path, why) = (&*conflict.path, &*conflict.reason);
-            events::warn!(path, why, "conflict");
-        }
+        let (mut plan, state, had_to_end_codex) =
+            end_codex_and_plan(context, &request, shutdown_args)?;
+        log_conflicts(&plan.conflicts);
         if context.ui.is_verbose() || plan.notes_digest() != state.notes_digest {
             print_notes(context, &plan);
         }
@@ -103,6 +101,8 @@ impl RunArgs {
             print_unsynced(context, &plan, config, iter::empty());
             return Err(undecided_error(&plan, config));
         }
+        record_new(&mut plan, &state, config, &replica);
+        let records = branches::known_records(&plan, &state);
         let total = plan.steps.iter().map(|step| step.bytes).sum();
         let bar = context.ui.bar("syncing", total);
         let report = apply::apply(
@@ -127,8 +127,11 @@ impl RunArgs {
             update_codex_index(context, config, &replica)
                 .map_err(|error| add_snapshot_hint(context, &plan, &report, error))?;
         }
+        // Now both branches are on this machine.
+        let open = branches::conflicts(&config.local, &records);
+        log_conflicts(&open);
+        plan.conflicts.extend(open);
         show_report(context, config, &plan, &report);
-        warn_of_branches(context, config, &plan);
         if !plan.conflicts.is_empty() {
             return Err(undecided_files_error(&plan));
         }
@@ -197,18 +200,10 @@ fn show_report(context: &Context, config: &SyncConfig, plan: &SyncPlan, report: 
     print_done(context, config, plan, report);
 }
 
-/// Warns of conversations that two machines continued, of which Codex shows only the newest branch.
-fn warn_of_branches(context: &Context, config: &SyncConfig, plan: &SyncPlan) {
-    for (id, hidden) in branched(plan, &config.local) {
-        let why = "it was continued on two machines, on one of them after a rewind";
-        let path = &*hidden;
-        events::warn!(path, why, "two branches");
-        let path = config.local.join(path);
-        context.ui.warn(format_args!(
-            "{id}: {why}; both branches are kept, and Codex shows the newest one; read the other one with: codex-manager \
-             show {}",
-            shell::quote_if_needed(&path.to_string_lossy())
-        ));
+fn log_conflicts(conflicts: &[Conflict]) {
+    for conflict in conflicts {
+        let (path, why) = (&*conflict.path, &*conflict.reason);
+        events::warn!(path, why, "conflict");
     }
 }
 

@@ -176,9 +176,11 @@ impl SyncPlan {
             && self.notices.skipped.is_empty())
     }
 
-    /// Returns true if a conflict stops the whole run, as `manual_abort`, the default of codexSync, does.
+    /// Returns true if a conflict stops the whole run, as `manual_abort`, the default of codexSync, does. Two branches of
+    /// a conversation, which are no versions of a file, stop nothing.
     pub fn is_stopped(&self, policy: ConflictPolicy) -> bool {
-        !self.conflicts.is_empty() && policy == ConflictPolicy::ManualAbort
+        let is_of_file = |of: &Conflict| of.local.is_some() || of.remote.is_some();
+        policy == ConflictPolicy::ManualAbort && self.conflicts.iter().any(is_of_file)
     }
 }
 

@@ -205,7 +205,8 @@ impl<'a> FactReader<'a> {
         remote: &FileVersion,
     ) -> Result<Option<ConflictingVersions>, IoError> {
         let (local, remote) = (&local.full_path, &remote.full_path);
-        let read = |id| ConflictingVersions::read(&self.config.local, id, local, remote);
+        let (home, place) = (&self.config.local, "in the cloud folder");
+        let read = |id: String| ConflictingVersions::read(home, &id, local, remote, place);
         rollouts::id(key).map(read).transpose().at("read", local)
     }
 }

@@ -1,0 +1,229 @@
+//! Conversations that two machines continued from different messages, because one of them was rewound with the real
+//! Codex: two branches, of which Codex shows one.
+
+use crate::rewinds::{newest, resumed, rewind, user_texts};
+use crate::support::lab::rollouts;
+use crate::support::two_machines::TwoMachines;
+use serde_json::{Value, json};
+use std::fs;
+use std::path::PathBuf;
+
+/// The user of both machines continued the conversation of this id: `b` from its end, or from a rewind, and `a` from a
+/// later rewind. Neither has synced since.
+struct Branched {
+    two: TwoMachines,
+    id: String,
+    /// The messages of both branches; Codex shows that of `a`.
+    of_a: Vec<&'static str>,
+    of_b: Vec<&'static str>,
+    /// The last rollout of the branch of `b`.
+    hidden: PathBuf,
+}
+
+impl Branched {
+    fn new(is_rewound_on_both: bool) -> Option<Self> {
+        let two = TwoMachines::new()?;
+        let (lab, a, b) = (&two.lab, two.lab.home(), &two.b);
+        let id = lab.say("one");
+        for prompt in ["two", "three"] {
+            lab.resume(&a, &id, prompt);
+        }
+        two.sync(&["a", "b"]);
+        let mut of_b = vec!["one", "two", "three", "of b"];
+        if is_rewound_on_both {
+            rewind(lab, b, &id, 2);
+            of_b.remove(2);
+        }
+        lab.resume(b, &id, "of b");
+        let hidden = newest(b, &id);
+        rewind(lab, &a, &id, 1);
+        lab.resume(&a, &id, "of a");
+        Some(Self {
+            id,
+            of_a: vec!["one", "of a"],
+            of_b,
+            hidden,
+            two,
+        })
+    }
+
+    /// Checks that a machine lists the conflict.
+    #[track_caller]
+    fn assert_listed(&self, name: &str) {
+        let plan = self.two.run_sync(name, &["plan", "--json"]).code(2).json();
+        assert_eq!(plan["summary"]["conflicts"], 1, "{name}");
+        let list = self
+            .two
+            .run_sync(name, &["resolve", "--json"])
+            .code(0)
+            .json();
+        for document in [plan, list] {
+            let conflict = &document["conflicts"][0];
+            assert_eq!(conflict["title"], "one", "{name}");
+            assert_eq!(conflict["session_id"], Value::from(&*self.id));
+            assert_eq!(conflict["local_answers"], 1);
+            let own = self.of_b.len() - 1;
+            assert_eq!(conflict["remote_answers"], own, "{conflict}");
+            let path = conflict["path"].as_str().expect("a path");
+            assert!(self.hidden.ends_with(path), "{path}");
+        }
+    }
+
+    /// Chooses on a machine, syncs it and the other one, and checks that Codex shows the branch on both.
+    #[track_caller]
+    fn assert_decided(&self, names: [&str; 2], keep: &str, what: &str, shown: &[&str]) {
+        let two = &self.two;
+        let resolve = ["resolve", what, "--keep", keep];
+        let _ = two.run_sync(names[0], &resolve).code(0);
+        two.sync(&names);
+        for name in names {
+            let _ = two.run_sync(name, &["plan"]).code(0);
+            let list = two.run_sync(name, &["resolve", "--json"]).code(0).json();
+            assert_eq!(list["conflicts"], Value::Array(vec![]), "{name}");
+        }
+        for home in [&two.lab.home(), &two.b] {
+            assert_eq!(resumed(&two.lab, home, &self.id), shown);
+        }
+    }
+}
+
+#[test]
+fn two_branches_are_a_conflict_on_both_machines_until_one_decides() {
+    for (is_rewound_on_both, names, keep) in [
+        (false, ["a", "b"], "local"),
+        (false, ["b", "a"], "fork"),
+        (true, ["a", "b"], "fork"),
+        (true, ["b", "a"], "local"),
+    ] {
+        let Some(branched) = Branched::new(is_rewound_on_both) else {
+            return;
+        };
+        let two = &branched.two;
+        two.sync(&names[..1]);
+        for name in [names[1], names[0], names[1]] {
+            let run = two.run_sync(name, &["run", "--apply"]).code(2);
+            let described = "1 answer in the branch that Codex shows";
+            assert!(run.stderr.contains(described), "{}", run.stderr);
+            assert!(run.stderr.contains("\"one\""), "{}", run.stderr);
+        }
+        for name in names {
+            branched.assert_listed(name);
+        }
+        let (of_a, of_b) = (&branched.of_a, &branched.of_b);
+        let (shown, other) = if keep == "fork" {
+            (of_b, of_a)
+        } else {
+            (of_a, of_b)
+        };
+        branched.assert_decided(names, keep, "one", shown);
+        // The branch that was not kept is there on both machines, and the user may return to it on each.
+        let file = branched
+            .hidden
+            .strip_prefix(&two.b)
+            .expect("below the home");
+        for home in [&two.lab.home(), &two.b] {
+            let (file, home) = (home.join(file), home.to_string_lossy().into_owned());
+            let file = file.to_string_lossy().into_owned();
+            let shown = two
+                .lab
+                .manager(["--codex-home", &home, "show", &file, "--json"]);
+            let texts = user_texts(&shown.code(0).json());
+            assert_eq!(texts.last().map(String::as_str), Some("of b"), "{texts:?}");
+        }
+        branched.assert_decided([names[1], names[0]], "fork", &branched.id, other);
+        // Codex goes on with the chosen branch.
+        let mut longer = other.clone();
+        longer.push("more");
+        two.lab.resume(&two.b, &branched.id, "more");
+        two.sync(&["b", "a"]);
+        assert_eq!(resumed(&two.lab, &two.lab.home(), &branched.id), longer);
+    }
+}
+
+#[test]
+fn branches_that_cross_in_the_cloud_folder_are_a_conflict() {
+    let Some(branched) = Branched::new(false) else {
+        return;
+    };
+    let two = &branched.two;
+    two.sync(&["a"]);
+    let rewound = newest(&two.lab.world.path("cloud"), &branched.id);
+    let late = two.lab.world.path("late");
+    fs::rename(&rewound, &late).unwrap();
+    let _ = two.run_sync("b", &["run", "--apply"]).code(6);
+    fs::rename(&late, &rewound).unwrap();
+    for name in ["a", "b"] {
+        let _ = two.run_sync(name, &["run", "--apply"]).code(2);
+        branched.assert_listed(name);
+    }
+    // A fork of the branch that is not kept stays.
+    let (lab, a) = (&two.lab, two.lab.home());
+    let fork = lab
+        .codex
+        .app_server_request(
+            &a,
+            &lab.backend,
+            "thread/fork",
+            json!({"threadId": branched.id}),
+        )
+        .expect("a fork");
+    let fork = fork["thread"]["id"].as_str().expect("an id").to_owned();
+    lab.resume(&a, &fork, "of the fork");
+    branched.assert_decided(["b", "a"], "fork", &branched.id, &branched.of_b);
+    assert_eq!(resumed(lab, &a, &fork), ["one", "of a", "of the fork"]);
+}
+
+#[test]
+fn a_turn_after_the_decision_is_a_new_conflict() {
+    let Some(branched) = Branched::new(true) else {
+        return;
+    };
+    let two = &branched.two;
+    two.sync(&["b"]);
+    let _ = two.run_sync("a", &["run", "--apply"]).code(2);
+    let _ = two
+        .run_sync("a", &["resolve", "one", "--keep", "fork"])
+        .code(0);
+    // The other machine goes on with its branch, before it knows the decision.
+    two.lab.resume(&two.b, &branched.id, "late");
+    two.sync(&["a"]);
+    let _ = two.run_sync("b", &["run", "--apply"]).code(2);
+    let _ = two.run_sync("a", &["run", "--apply"]).code(2);
+    let mut late = branched.of_b.clone();
+    late.push("late");
+    branched.assert_decided(["a", "b"], "fork", "one", &late);
+}
+
+#[test]
+fn rewinds_of_one_machine_are_no_conflict() {
+    let Some(two) = TwoMachines::new() else {
+        return;
+    };
+    let (lab, a, b) = (&two.lab, two.lab.home(), &two.b);
+    let id = lab.say("one");
+    two.sync(&["a", "b"]);
+    for prompt in ["two", "three"] {
+        lab.resume(&a, &id, prompt);
+    }
+    rewind(lab, &a, &id, 2);
+    lab.resume(&a, &id, "four");
+    // Twice from the same rollout: the first rewind is left on purpose.
+    rewind(lab, &a, &id, 1);
+    lab.resume(&a, &id, "five");
+    two.sync(&["a"]);
+    // The rewinds arrive before the lines that they leave.
+    let base = rollouts(&two.lab.world.path("cloud")).remove(0);
+    let complete = fs::read(&base).unwrap();
+    fs::copy(rollouts(b).remove(0), &base).unwrap();
+    let _ = two.run_sync("b", &["run", "--apply"]).code(6);
+    fs::write(&base, complete).unwrap();
+    two.sync(&["b", "a"]);
+    rewind(lab, b, &id, 1);
+    lab.resume(b, &id, "six");
+    two.sync(&["b", "a", "b"]);
+    for (name, home) in [("a", &a), ("b", b)] {
+        let list = two.run_sync(name, &["resolve", "--json"]).code(0).json();
+        assert_eq!(list["conflicts"], Value::Array(vec![]));
+        assert_eq!(resumed(lab, home, &id), ["one", "six"]);
+    }
+}
