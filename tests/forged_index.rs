@@ -98,21 +98,25 @@ fn an_index_with_wrong_offsets_is_refused() {
     let world = world();
     let (parts, pieces) = (world.parts(), world.parts().pieces());
     let lies: [(&str, IndexForgery, &str); 18] = [
-        ("gap", |i| add(&mut i[3]["offset"], 1), "follow each other"),
+        (
+            "gap",
+            |i| add(&mut i[3]["offset"], 1),
+            "members are not contiguous",
+        ),
         (
             "overlap",
             |i| add(&mut i[3]["offset"], -1),
-            "follow each other",
+            "members are not contiguous",
         ),
         (
             "does not begin at 0",
             |i| add(&mut i[0]["offset"], 9),
-            "follow each other",
+            "members are not contiguous",
         ),
         (
             "far away",
             |i| i[3]["offset"] = u64::MAX.into(),
-            "follow each other",
+            "members are not contiguous",
         ),
         ("longer", |i| add(&mut i[3]["len"], 1), "the index is wrong"),
         (

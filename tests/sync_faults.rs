@@ -319,7 +319,7 @@ fn i3_a_sync_restore_onto_a_full_disk_leaves_complete_files_and_names_the_snapsh
             "--apply",
         ];
         let run = pair.run("b", &args).code(1);
-        assert!(run.stderr.contains("1 of 3 files restored"), "{run}");
+        assert!(run.stderr.contains("restored 1 of 3 files"), "{run}");
         let texts = paths.map(|path| pair.text(name, path));
         assert_eq!(texts, [&*large, small, small], "{run}");
         let (_, kept) = run.stderr.split_once("the replaced files are in ").unwrap();
