@@ -447,3 +447,35 @@ fn a_missing_home_is_an_error() {
         assert!(run.stderr.contains("no Codex home"), "{run}");
     }
 }
+
+#[test]
+fn a_repair_that_fails_between_the_two_databases_can_be_undone() {
+    let home = Home::new();
+    home.sql("UPDATE threads SET rollout_path='x'");
+    // A projection that is longer than its rollout, and that another table forbids to drop.
+    let name = "thread_history_1.sqlite";
+    let database = Connection::open(home.path(name)).unwrap();
+    let id = id(1);
+    let sql = format!(
+        "CREATE TABLE thread_history_projection_state(thread_id TEXT PRIMARY KEY,
+         next_rollout_byte_offset INTEGER);
+         CREATE TABLE thread_turns(thread_id TEXT);
+         CREATE TABLE others(of TEXT REFERENCES thread_history_projection_state(thread_id));
+         INSERT INTO thread_history_projection_state VALUES('{id}', 100000);
+         INSERT INTO others VALUES('{id}')"
+    );
+    database.execute_batch(&sql).unwrap();
+    database.close().unwrap();
+    let before = home.env.tree("home/.codex");
+    let repair = home.run(&["repair"]).code(1);
+    for part in [
+        "the previous state is kept as",
+        "FOREIGN KEY",
+        "codex-manager history undo",
+    ] {
+        assert!(repair.stderr.contains(part), "{repair}");
+    }
+    assert_ne!(home.row(1, "rollout_path"), "x");
+    let _ = home.run(&["undo"]).code(0);
+    assert_same_tree(&before, &home.env.tree("home/.codex"));
+}

@@ -48,6 +48,9 @@ impl Advised for crate::history::HistoryError {
                 "check the current state: codex-manager history check",
             ),
             Self::Lock(_) => self.hint(Failed, "Codex is writing it; run the same command again"),
+            Self::Unprojected { .. } => self
+                .hint(Failed, "run the same command again to repair the rest")
+                .hint("restore the previous state with: codex-manager history undo"),
             Self::Busy(_) => self.unchanged(
                 CodexRunning,
                 "end these programs first, the daemon with: codex app-server daemon stop",

@@ -100,6 +100,15 @@ pub enum HistoryError {
         "the prompts of the conversations are larger than 1 GB, so history.jsonl cannot be rebuilt"
     )]
     PromptsTooLarge,
+    /// A repair changed the rows of conversations, and then failed to change the projections.
+    #[error(
+        "the list was repaired, but not the turns that Codex shows; the previous state is kept as {snapshot}"
+    )]
+    Unprojected {
+        /// The name of the snapshot.
+        snapshot: String,
+        source: Box<HistoryError>,
+    },
     /// Codex could not be started, or did not create a database.
     #[error("Codex did not recreate its database: {0}")]
     NotRebuilt(String),

@@ -44,7 +44,7 @@ fn require_unused_home(context: &RepairContext<'_>) -> Result<(), HistoryError> 
 /// # Errors
 /// A process uses the home, Codex fails to recreate the database, or SQLite fails. The state database
 /// is then unchanged and no snapshot remains, with two exceptions: the snapshot stays if the commit
-/// failed, and the state database stays changed if only the projections cannot be written.
+/// failed, or if the rows were changed and the projections were not ([`HistoryError::Unprojected`]).
 pub(crate) fn apply(
     context: &RepairContext<'_>,
     plan: &mut RepairPlan,
@@ -71,12 +71,8 @@ pub(crate) fn apply(
     let files = without_rewrites(files);
     let snapshot = snapshots.create(context.home, SnapshotReason::Repair, files, now)?;
     // Again, because Codex may have been started meanwhile.
-    let changed = require_unused_home(context)
-        .and_then(|()| change(&database, plan))
-        // Two databases have no common transaction. A kill in between leaves old projections, and the next
-        // repair finds them.
-        .and_then(|()| change_projections(context, plan, projected.as_ref()));
-    changed.map(|()| snapshot.clone()).inspect_err(|error| {
+    let changed = require_unused_home(context).and_then(|()| change(&database, plan));
+    changed.inspect_err(|error| {
         // The transaction may be complete, so the snapshot stays for `history undo`.
         if matches!(error, HistoryError::Database(e) if e.is_failed_commit()) {
             return;
@@ -85,7 +81,16 @@ pub(crate) fn apply(
         if snapshot::remove_new_logs(&snapshot).is_ok() {
             snapshot.discard();
         }
-    })
+    })?;
+    // Two databases have no common transaction. A failure or a kill here leaves old projections, and the next
+    // repair finds them.
+    match change_projections(context, plan, projected.as_ref()) {
+        Ok(()) => Ok(snapshot),
+        Err(error) => Err(HistoryError::Unprojected {
+            snapshot: snapshot.name(),
+            source: error.into(),
+        }),
+    }
 }
 
 /// Has Codex project the rollouts of the plan in a scratch home.
