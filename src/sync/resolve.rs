@@ -301,7 +301,8 @@ impl<'a> DecidedCopy<'a> {
         let mut line = Vec::new();
         reader.read_until(b'\n', &mut line).at("read", copy)?;
         let first = rollouts::replace_id(&line, &old, &new).map_err(not_convertible)?;
-        let path = new_path(current, name, &new);
+        let path = new_path(current, name, &new)
+            .ok_or_else(|| not_convertible("the file name of its conversation has no date"))?;
         let target = self.config.local.join(&path);
         self.record_update(&path, ContentChange::New)?;
         atomic::create_private_folder(atomic::parent_of(&target))?;
@@ -323,16 +324,17 @@ impl<'a> DecidedCopy<'a> {
     }
 }
 
-/// Returns the path of a new conversation. It keeps the date of the original and is not archived.
-fn new_path(current: &str, name: &str, id: &str) -> String {
-    let date = name.get(8..18).unwrap_or_default().replace('-', "/");
+/// Returns the path of a new conversation, which keeps the date of the original and is not archived. `None` if `name`
+/// has no date.
+fn new_path(current: &str, name: &str, id: &str) -> Option<String> {
+    let stem = rollouts::parse_stem(name)?;
+    let date = stem.get(8..18)?.replace('-', "/");
     let folder = if rollouts::is_archived(current) {
         format!("sessions/{date}")
     } else {
         rollouts::parent_folder(current).to_owned()
     };
-    let stem = rollouts::parse_stem(name).unwrap_or_default();
-    format!("{folder}/{}{id}.jsonl", &stem[..stem.len() - 36])
+    Some(format!("{folder}/{}{id}.jsonl", stem.get(..28)?))
 }
 
 /// Copies the rest of `from` to a temp file beside `to`, after the line `first`, with the time of the file `source`.
@@ -349,4 +351,30 @@ fn stage_copy(
     let time = time.at("inspect", source)?;
     temp.file().set_modified(time).at("set time", to)?;
     Ok(temp)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_conversation_keeps_the_date_of_the_original() {
+        let id = "01a1f78b-4d30-7ef3-b0ee-5caab8d3b455";
+        for (folder, name, found) in [
+            (
+                "archived_sessions",
+                format!("rollout-2026-11-18T10-00-00-{id}.jsonl"),
+                Some("sessions/2026/11/18/rollout-2026-11-18T10-00-00-new.jsonl"),
+            ),
+            (
+                "sessions/x",
+                format!("rollout-2026-11-18T10-00-00-{id}.jsonl.zst"),
+                Some("sessions/x/rollout-2026-11-18T10-00-00-new.jsonl"),
+            ),
+            ("sessions/x", format!("rollout-x-{id}.jsonl"), None),
+        ] {
+            let path = new_path(&format!("{folder}/{name}"), &name, "new");
+            assert_eq!(path.as_deref(), found, "{name}");
+        }
+    }
 }
