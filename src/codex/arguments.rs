@@ -113,12 +113,13 @@ impl<'a> Arguments<'a> {
     /// Returns the folder of the last `-C` or `--cd`, as it was typed.
     pub(crate) fn working_root(&self) -> Option<PathBuf> {
         let mut found = None;
-        let mut rest = self.all.iter();
+        let mut rest = self.all.iter().take_while(|argument| *argument != "--");
         while let Some(argument) = rest.next() {
             let text = argument.to_string_lossy();
-            if argument == "-C" || argument == "--cd" {
+            let attached = ["--cd=", "-C=", "-C"];
+            if is_among("-C --cd", &text) {
                 found = rest.next().map(PathBuf::from);
-            } else if let Some(value) = text.strip_prefix("--cd=") {
+            } else if let Some(value) = attached.iter().find_map(|name| text.strip_prefix(name)) {
                 found = Some(PathBuf::from(value));
             }
         }
@@ -234,9 +235,21 @@ mod tests {
 
     #[test]
     fn the_last_cd_option_sets_the_working_root() {
-        let words = words("--cd=/a exec -C b");
+        for (line, root) in [
+            ("--cd=/a exec -C b", Some("b")),
+            ("-C b --cd=/a", Some("/a")),
+            ("--cd /a -C/b", Some("/b")),
+            ("exec -C=/b go", Some("/b")),
+            ("exec -C a -- -C b", Some("a")),
+            ("exec -- --cd=/a", None),
+            ("-c C=1", None),
+        ] {
+            let words = words(line);
+            let found = Arguments::parse(&words).working_root();
+            assert_eq!(found, root.map(PathBuf::from), "{line}");
+        }
+        let words = words("--cd=/a");
         let parsed = Arguments::parse(&words);
-        assert_eq!(parsed.working_root(), Some("b".into()));
         assert!(parsed.has("--cd") && !parsed.has("--worktree"));
     }
 }
