@@ -206,6 +206,21 @@ fn restore_only_and_session_change_no_other_file() {
     let _ = env
         .run(["restore", &archive, "--session", "nobody"])
         .code(1);
+    let kept = env
+        .run(["restore", &archive, "--only", "installation_id"])
+        .code(1);
+    let reason = "nothing to restore (the Codex home has its own, which stays): installation_id";
+    assert!(kept.stderr.contains(reason), "{kept}");
+    let _ = env
+        .run([
+            "restore",
+            &archive,
+            "--only",
+            "installation_id",
+            "--to",
+            "new",
+        ])
+        .code(0);
 }
 
 #[test]

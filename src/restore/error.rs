@@ -67,6 +67,9 @@ pub enum RestoreError {
     /// Nothing in the archive matches `--only` or `--session`.
     #[error("the archive has no file or conversation {0:?}")]
     NotFound(String),
+    /// The archive has the path of `--only`, but nothing there is restored.
+    #[error("nothing to restore ({reason}): {}", path.display())]
+    NothingToRestore { reason: &'static str, path: PathBuf },
     /// The safety backup cannot include files that would be replaced or removed.
     #[error("the safety backup cannot read {} that the restore would replace or remove; the first is {}: {}", pluralize(items.len(), "path"), items[0].path.display(), items[0].reason)]
     BackupIncomplete {

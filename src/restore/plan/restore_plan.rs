@@ -107,13 +107,24 @@ pub fn plan_restore(
         plan.remove_database_sidecars(&live.names);
     }
     let is_empty = plan.writes.is_empty() && plan.removed.is_empty() && !plan.wants_login;
-    if is_empty && selection.is_partial() {
-        let what = selection.conversations.first().cloned();
-        return Err(RestoreError::NotFound(
-            what.unwrap_or_else(|| "anything".into()),
-        ));
+    match (selection.conversations.first(), selection.only.first()) {
+        (Some(name), _) if is_empty => Err(RestoreError::NotFound(name.clone())),
+        (None, Some(path)) if is_empty => Err(RestoreError::NothingToRestore {
+            reason: find_reason(contents, path, &live.names),
+            path: path.clone(),
+        }),
+        _ => Ok(plan),
     }
-    Ok(plan)
+}
+
+/// Returns the reason why nothing of the archive at `only` is restored.
+fn find_reason(contents: &ArchiveManifest, only: &Path, live_names: &NameSet) -> &'static str {
+    let is_kept = |path: &Path| path.starts_with(only) && live_names.contains(path);
+    if contents.names().any(|name| is_kept(name.as_path())) {
+        "the Codex home has its own, which stays"
+    } else {
+        "the archive has only empty folders or temporary files there"
+    }
 }
 
 impl RestorePlan {
