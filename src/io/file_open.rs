@@ -130,7 +130,7 @@ pub(crate) fn read_to_string(path: impl AsRef<Path>) -> io::Result<String> {
 /// Reads a regular file of at most `limit` bytes as text.
 ///
 /// # Errors
-/// Those of [`read_to_string`]; the file is larger ([`ErrorKind::FileTooLarge`]).
+/// Those of [`read_to_string`]; the file is larger ([`ErrorKind::InvalidData`]).
 pub(crate) fn read_small_to_string(path: impl AsRef<Path>, limit: u64) -> io::Result<String> {
     let mut text = String::new();
     let (file, meta) = open_with(path.as_ref(), false)?;
@@ -142,7 +142,8 @@ pub(crate) fn read_small_to_string(path: impl AsRef<Path>, limit: u64) -> io::Re
         }
     }
     let why = format!("larger than {limit} bytes");
-    Err(io::Error::new(ErrorKind::FileTooLarge, why))
+    // `FileTooLarge` is the error of writing beyond a limit of the system.
+    Err(io::Error::new(ErrorKind::InvalidData, why))
 }
 
 /// Returns true if the last byte of a file of lines is no newline: a killed process or a full disk has left a
@@ -309,7 +310,7 @@ mod tests {
         assert_eq!(read(at("file-link")).unwrap(), b"text");
         assert_eq!(read_small_to_string(at("file"), 4).unwrap(), "text");
         let large = read_small_to_string(at("file"), 3).unwrap_err();
-        assert_eq!(large.kind(), ErrorKind::FileTooLarge);
+        assert_eq!(large.kind(), ErrorKind::InvalidData);
         assert!(open_no_link(at("file")).is_ok());
         assert!(open_no_link(at("file-link")).is_err());
         assert!(append_no_link(at("file")).is_ok());
