@@ -621,3 +621,17 @@ fn void_entries_that_are_missing_or_repeated_are_refused() {
     let path = text(&world.env.write(NAME, once.pack_stream()));
     let _ = world.env.run(["restore", &path, "--yes"]).code(0);
 }
+
+#[test]
+fn the_first_missing_entry_by_path_is_named() {
+    let world = HostileTest::new();
+    let mut parts = world.parts();
+    parts.entries.clear();
+    let files = parts.manifest_mut()["files"].as_array().expect("a list");
+    let paths = files
+        .iter()
+        .map(|file| file["path"].as_str().expect("text"));
+    let first = paths.min().expect("a file");
+    let because = format!("{first} is missing");
+    world.assert_refused("all", &parts.pack_stream(), &because);
+}

@@ -138,7 +138,7 @@ impl<'a> Checklist<'a> {
         }
     }
 
-    /// Returns a listed entry that the archive lacks. The Python tool lists no folders.
+    /// Returns the first listed entry, by path, that the archive lacks. The Python tool lists no folders.
     fn find_missing(self) -> Option<EntryName> {
         let files = self.missing.into_values();
         let folders = self.folders.into_iter().filter(|_| !self.is_python);
@@ -147,6 +147,6 @@ impl<'a> Checklist<'a> {
         files
             .filter_map(|place| self.files.name(place))
             .chain(others.chain(void.map(|(name, _)| name)).cloned())
-            .next()
+            .min()
     }
 }
