@@ -45,6 +45,8 @@ pub(crate) fn run(command: &mut Command, stop: impl Fn()) -> io::Result<Foregrou
             Some(since) if since.elapsed() >= SIGNAL_GRACE => {
                 stop();
                 let _ = child.kill();
+                // Once: `stop` searches the table of processes.
+                let _ = child.wait();
             }
             _ => {}
         }
