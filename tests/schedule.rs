@@ -691,3 +691,22 @@ fn a_job_can_be_shown_and_removed_without_codex() {
             .any(|p| p.to_string_lossy().contains("codex-manager"))
     );
 }
+
+#[test]
+fn the_suggested_command_installs_the_same_job() {
+    let env = world();
+    for options in [
+        &["backup", "--if-codex-changed"][..],
+        &["sync", "--every", "30min", "--apply"],
+    ] {
+        let install = ["schedule", "install"];
+        let _ = env.run([&install[..], options].concat()).code(0);
+        let shown = env.run(["schedule", "show", options[0]]).code(0);
+        let suggested = shown.stderr.split_once(": codex-manager ").expect("a hint");
+        let words: Vec<_> = suggested.1.split_whitespace().collect();
+        let again = env.run([&words[..], &["--json"]].concat()).code(0).json();
+        for file in again["files"].as_array().expect("files") {
+            assert_eq!(file["action"], "keep", "{shown}");
+        }
+    }
+}

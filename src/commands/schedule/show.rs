@@ -114,6 +114,11 @@ fn suggest_command(found: &InstalledJob) -> Option<String> {
         Trigger::Daily(hour, minute) => format!("--daily {hour:02}:{minute:02}"),
     };
     let apply = if options.apply { " --apply" } else { "" };
+    let changed = if options.if_codex_changed {
+        " --if-codex-changed"
+    } else {
+        ""
+    };
     let config = options
         .config
         .as_ref()
@@ -125,7 +130,7 @@ fn suggest_command(found: &InstalledJob) -> Option<String> {
         })
         .unwrap_or_default();
     Some(format!(
-        "update and activate it: codex-manager schedule install {} {when}{apply}{config} --enable",
+        "update and activate it: codex-manager schedule install {} {when}{changed}{apply}{config} --enable",
         options.job.name()
     ))
 }
