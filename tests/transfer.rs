@@ -234,6 +234,16 @@ fn i9_a_second_import_changes_nothing_and_keeps_newer_data() {
     let empty = other.tree("");
     let dry = take(&["--dry-run"]);
     assert_same_tree(&empty, &other.tree(""));
+    let file = text(&env.path("out.age"));
+    let args = ["profile", "import", &file, "--identity", "key.txt", "-n"];
+    let shown = other.run(args).code(0);
+    for line in [
+        "  1 archive\n",
+        "  1 record of legacy files\n",
+        "  1 launch\n",
+    ] {
+        assert!(shown.stdout.contains(line), "{shown}");
+    }
     let mut done = take(&[]);
     assert_eq!(done["dry_run"], false);
     done["dry_run"] = json!(true);

@@ -4,6 +4,7 @@ use crate::codex::login_lock;
 use crate::commands::profile::passphrase::read_passphrase;
 use crate::context::Context;
 use crate::error::{Outcome, Result};
+use crate::io::quantity::pluralize;
 use crate::io::staging::{self, Staging};
 use crate::steps::home_checks::check_logins_allowed;
 use crate::transfer::TransferError;
@@ -148,14 +149,14 @@ impl ProfileImportArgs {
             .filter(|a| a.outcome == ArchiveOutcome::Added)
             .collect();
         let counts = [
-            (plan.accounts.len(), "accounts with newer figures"),
-            (added.len(), "archives"),
-            (plan.records, "records of legacy files"),
-            (plan.observations, "recorded quota figures"),
-            (plan.launches, "launches"),
+            (plan.accounts.len(), "account", " with newer figures"),
+            (added.len(), "archive", ""),
+            (plan.records, "record", " of legacy files"),
+            (plan.observations, "recorded quota figure", ""),
+            (plan.launches, "launch", ""),
         ];
-        for (count, what) in counts.iter().filter(|(count, _)| *count > 0) {
-            ui.prose(format_args!("  {count} {what}"));
+        for (count, what, detail) in counts.into_iter().filter(|(count, ..)| *count > 0) {
+            ui.prose(format_args!("  {}{detail}", pluralize(count, what)));
         }
         for archive in added.iter().filter(|a| a.archive != a.saved_as) {
             ui.prose(format_args!(
@@ -183,7 +184,7 @@ impl ProfileImportArgs {
                 .profiles
                 .iter()
                 .all(|p| !p.created && matches!(p.login, LoginOutcome::Same | LoginOutcome::None))
-            && counts.iter().all(|(count, _)| *count == 0)
+            && counts.iter().all(|(count, ..)| *count == 0)
             && plan.config != ConfigOutcome::Added;
         if is_nothing {
             ui.line("nothing to import: everything is already present");
