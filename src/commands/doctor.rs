@@ -118,9 +118,12 @@ impl FixRun<'_> {
     fn add(&mut self, id: &'static str, result: Result<String>) {
         self.findings.push(match result {
             Ok(message) => Check::ok(id, message),
-            Err(e) => Check::fail(id, format!("cannot fix: {}", e.to_one_line()))
-                .because("the problem remains")
-                .advised("make the path writable"),
+            Err(e) => {
+                let advice = e.hints.first().map_or("make the path writable", |h| h);
+                Check::fail(id, format!("cannot fix: {}", e.to_one_line()))
+                    .because("the problem remains")
+                    .advised(advice)
+            }
         });
     }
 
