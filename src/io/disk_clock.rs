@@ -104,7 +104,7 @@ pub(crate) fn read_filesystem_clock_ns(folder: &Path) -> Result<i64, IoError> {
     Ok(modified_ns(&meta))
 }
 
-/// Returns the mtime in nanoseconds since 1970, 0 if it is unknown. Programs can set it.
+/// Returns the mtime in nanoseconds since 1970, negative for an earlier time, 0 if it is unknown. Programs can set it.
 pub(crate) fn modified_ns(meta: &Metadata) -> i64 {
     #[cfg(unix)]
     {
