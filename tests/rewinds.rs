@@ -72,6 +72,12 @@ fn show_export_and_find_omit_rewound_turns_like_codex() {
         exported.contains("six") && !exported.contains("five"),
         "{exported}"
     );
+    let own = rollouts(&lab.home()).into_iter();
+    let own = own.map(|path| path.to_string_lossy().into_owned());
+    let args = ["export", "--out", "exported"].map(String::from);
+    let _ = lab.manager(args.into_iter().chain(own)).code(0);
+    let files = fs::read_dir(lab.world.path("exported")).expect("a folder");
+    assert_eq!(files.count(), 3);
     for exact in [false, true] {
         for (word, turn) in [
             ("one", Some(1)),

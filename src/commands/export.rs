@@ -22,6 +22,7 @@ use chrono::{DateTime, Utc};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 use std::collections::HashSet;
+use std::ffi::OsStr;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
@@ -111,6 +112,7 @@ impl ExportArgs {
         sessions.retain(|session| rollouts.insert(session.rollout.clone()));
         let mut files = Vec::new();
         let mut redacted = 0;
+        let mut ids = HashSet::new();
         for session in &sessions {
             check_interrupt()?;
             let Some(out) = &self.out else {
@@ -120,7 +122,8 @@ impl ExportArgs {
             let mut path = context.env.absolute(out);
             if self.sessions.len() > 1 {
                 std::fs::create_dir_all(&path).at("create folder", &path)?;
-                path = path.join(format!("{}.{}", session.id, self.format.extension()));
+                let is_first = ids.insert(&session.id);
+                path = path.join(self.file_name(session, is_first));
             }
             let file = self.save(session, &path, context)?;
             redacted += file.redacted;
@@ -135,6 +138,13 @@ impl ExportArgs {
         }
         ui.list_document("export", "files", &files);
         Ok(Outcome::Done)
+    }
+
+    /// Returns the name of the file of a conversation in the folder. Another rollout of the same one has its own name.
+    fn file_name(&self, session: &NamedConversation, is_first: bool) -> String {
+        let rollout = session.rollout.file_stem().filter(|_| !is_first);
+        let stem = rollout.map_or_else(|| session.id.clone().into(), OsStr::to_string_lossy);
+        format!("{stem}.{}", self.format.extension())
     }
 
     fn print(&self, session: &NamedConversation, context: &Context) -> Result<usize> {
