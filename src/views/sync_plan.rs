@@ -406,6 +406,12 @@ pub(crate) fn undecided_files_error(plan: &SyncPlan) -> CommandError {
 }
 
 fn conflict_error(plan: &SyncPlan) -> CommandError {
-    let count = plan.conflicts.len();
-    CommandError::conflict(format!("{} in conflict", pluralize(count, "file")))
+    let are_conversations = plan.conflicts.iter().all(|c| c.versions.is_some());
+    let noun = if are_conversations {
+        "conversation"
+    } else {
+        "file"
+    };
+    let count = pluralize(plan.conflicts.len(), noun);
+    CommandError::conflict(format!("{count} in conflict"))
 }
