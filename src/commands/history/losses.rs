@@ -32,7 +32,7 @@ pub(super) struct LossesArgs {
     /// Compare with the snapshots in the vault too
     #[arg(long)]
     vault: bool,
-    /// Do not report again what this conversation lacks now: its id, or the beginning; repeatable
+    /// Do not report again what this conversation lacks now: id, title, or the beginning of either; repeatable
     #[arg(long, value_name = "SESSION")]
     accept: Vec<String>,
 }
