@@ -105,7 +105,7 @@ impl Snapshot {
     }
 }
 
-fn copy(from: &Path, to: &Path) {
+pub(crate) fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     let done = std::process::Command::new("cp")
         .arg("-a")

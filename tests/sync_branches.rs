@@ -1,7 +1,9 @@
 //! Conversations that two machines continued from different messages, because one of them was rewound with the real
 //! Codex: two branches, of which Codex shows one.
 
+use crate::history_faults::copy;
 use crate::rewinds::{newest, resumed, rewind, user_texts};
+use crate::support::injection::{can_inject, kill_numbers, run_ends_before_call};
 use crate::support::lab::rollouts;
 use crate::support::two_machines::TwoMachines;
 use serde_json::{Value, json};
@@ -105,6 +107,8 @@ fn two_branches_are_a_conflict_on_both_machines_until_one_decides() {
             let described = "1 answer in the branch that Codex shows";
             assert!(run.stderr.contains(described), "{}", run.stderr);
             assert!(run.stderr.contains("\"one\""), "{}", run.stderr);
+            let error = "1 conversation in conflict";
+            assert!(run.stderr.contains(error), "{}", run.stderr);
         }
         for name in names {
             branched.assert_listed(name);
@@ -225,5 +229,69 @@ fn rewinds_of_one_machine_are_no_conflict() {
         let list = two.run_sync(name, &["resolve", "--json"]).code(0).json();
         assert_eq!(list["conflicts"], Value::Array(vec![]));
         assert_eq!(resumed(lab, home, &id), ["one", "six"]);
+    }
+}
+
+/// The calls that create, remove and flush files.
+const CALLS: [&str; 4] = ["rename", "renameat2", "fsync", "unlink"];
+/// Number of calls of one kind at which a run is killed, at most.
+const KILLS: usize = 9;
+
+#[test]
+fn i2_a_killed_run_leaves_two_branches_a_conflict() {
+    if !can_inject() {
+        return;
+    }
+    let Some(branched) = Branched::new(false) else {
+        return;
+    };
+    let two = &branched.two;
+    two.sync(&["a"]);
+    for name in ["b", "a"] {
+        let kept = Snapshot::of(two);
+        for call in CALLS {
+            for number in kill_numbers(KILLS) {
+                kept.restore(two);
+                let (config, manager) = (format!("{name}.toml"), format!("manager-{name}"));
+                let first = ["--manager-home", &manager, "sync", "-c", &config];
+                let args = [&first[..], &["run", "--apply"]].concat();
+                let ended = run_ends_before_call(&two.lab.world, &args, call, number);
+                for name in ["b", "a", "b"] {
+                    let run = two.run_sync(name, &["run", "--apply"]);
+                    assert_eq!(run.code, 2, "{name}: {call} {number}: {run}");
+                }
+                branched.assert_listed("a");
+                branched.assert_listed("b");
+                if ended {
+                    break;
+                }
+            }
+        }
+        branched.assert_decided(["a", "b"], "fork", "one", &branched.of_b);
+        kept.restore(two);
+        let _ = two.run_sync(name, &["run", "--apply"]).code(2);
+    }
+}
+
+/// The files of both machines and of the cloud folder, so that each try starts from the same state.
+struct Snapshot(tempfile::TempDir);
+
+impl Snapshot {
+    const FOLDERS: [&str; 5] = ["home", "home-b", "manager-a", "manager-b", "cloud"];
+
+    fn of(two: &TwoMachines) -> Self {
+        let kept = Self(tempfile::tempdir().unwrap());
+        for folder in Self::FOLDERS {
+            copy(&two.lab.world.path(folder), &kept.0.path().join(folder));
+        }
+        kept
+    }
+
+    fn restore(&self, two: &TwoMachines) {
+        for folder in Self::FOLDERS {
+            let place = two.lab.world.path(folder);
+            let _ = fs::remove_dir_all(&place);
+            copy(&self.0.path().join(folder), &place);
+        }
     }
 }
