@@ -635,7 +635,7 @@ fn the_number_of_matches_and_the_account_of_each_are_told() {
     assert_eq!(&lines[0][..3], ["SESSION", "TURN", "ROLE"]);
     assert!(lines[1][0].starts_with("01a1f78b-") && lines[1][0].len() == 36);
     assert_eq!(lines[1][5], "work");
-    assert!(lines[1][10].ends_with(".jsonl"), "{table}");
+    assert!(lines[1][10].contains("/rollout-2026"), "{table}");
 }
 
 #[test]
