@@ -4,6 +4,8 @@ use crate::sessions::has_row;
 use crate::support::conversations::{Conversation, assistant, id, state, tool_output, user, write};
 use crate::support::env::TestEnv;
 use crate::support::faults::Mount;
+use crate::support::profiles::save_alice_and_bob;
+use crate::support::terminal::Terminal;
 use rusqlite::Connection;
 use serde_json::{Value, json};
 use std::fs::{self, OpenOptions};
@@ -105,11 +107,15 @@ fn hits_name_the_turn_the_author_and_the_text() {
         .push(tool_output("line\nwith the needle in it"));
     write(&env, &conversation);
     let document = env.run(["find", "needle", "--json"]).code(0).json();
+    let path = conversation.relative();
+    let path = format!("[ROOT]/home/.codex/{}", path.display());
     let expected = json!({"session_id": id(1), "title": "First question", "turn": 2,
-        "role": "tool", "at": "2026-11-20T06:00:03+00:00",
+        "cwd": "/home/alice/proj", "account": null, "path": path,
+        "role": "tool", "at": "2026-11-20T06:00:03+00:00", "nearby": [],
         "snippet": "line with the needle in it", "score": document["hits"][0]["score"],
         "archive": null});
     assert_eq!(document["hits"], json!([expected]));
+    assert_eq!(document["total"], 1);
     assert_eq!(document["refreshed"], 1);
     assert_eq!(document["conversations"], 1);
     let text = env.run(["find", "needle"]).code(0).stdout;
@@ -118,6 +124,8 @@ fn hits_name_the_turn_the_author_and_the_text() {
         "{text}"
     );
     assert!(text.contains("archived"), "{text}");
+    let command = format!("\n    codex-manager show {} --turn 2\n", &id(1)[..13]);
+    assert!(text.ends_with(&command), "{text}");
     let colored = env
         .run(["find", "needle", "--color", "always"])
         .code(0)
@@ -505,4 +513,174 @@ fn unreadable_conversations_are_named_and_the_rest_is_found() {
     let run = env.run_unprivileged(&["show", &id(1)]).code(0);
     assert!(run.stdout.contains("A needle"), "{run}");
     assert!(run.stderr.contains("names of conversations"), "{run}");
+}
+
+#[test]
+fn searches_are_limited_to_kinds_of_conversations() {
+    let env = TestEnv::new();
+    write(&env, &Conversation::new(1, 10, "needle", "x"));
+    let archived = Conversation {
+        archived: true,
+        ..Conversation::new(2, 20, "needle", "x")
+    };
+    write(&env, &archived);
+    let subagent = Conversation {
+        parent: Some(1),
+        ..Conversation::new(3, 30, "needle", "x")
+    };
+    write(&env, &subagent);
+    let unlisted = Conversation {
+        archived: true,
+        ..Conversation::new(4, 40, "needle", "x")
+    };
+    write(&env, &unlisted);
+    let change = "UPDATE threads SET git_branch='feature/checkout' WHERE id=?1";
+    state(&env).execute(change, [id(1)]).expect("a branch");
+    let delete = "DELETE FROM threads WHERE id=?1";
+    state(&env).execute(delete, [id(4)]).expect("delete");
+    let find = |option: &[&str]| {
+        let mut ids = found(&env, &[&["needle"], option].concat());
+        ids.sort();
+        ids
+    };
+    assert_eq!(find(&[]), [id(1), id(2), id(3), id(4)]);
+    assert_eq!(find(&["--archived"]), [id(2), id(4)]);
+    assert_eq!(find(&["--subagents"]), [id(3)]);
+    assert_eq!(find(&["--branch", "feature/checkout"]), [id(1)]);
+    assert_eq!(find(&["--branch", "main", "--archived"]), [id(2)]);
+    assert_eq!(find(&["--launched"]), [""; 0]);
+    let launch = json!({"launch_id": "1", "settled": true, "schema": 1, "profile": "work",
+        "identity": {"email": "alice@example.com"}, "started_at": "2026-11-20T06:00:00Z",
+        "cwd": "/p", "codex_home": env.codex_home(), "auth_fingerprint": "",
+        "wrapper": {"pid": 1, "started": null},
+        "conversations": [{"session_id": id(2), "rollout_path": "/p", "start_offset": 0}]});
+    let file = env.manager_home().join("launches.jsonl");
+    fs::write(file, format!("{launch}\n")).expect("write");
+    assert_eq!(find(&["--launched"]), [id(2)]);
+    let list = env.run(["sessions", "--branch", "feature/checkout", "--json"]);
+    let list = list.code(0).json();
+    assert_eq!(list["sessions"].as_array().expect("a list").len(), 1);
+    assert_eq!(list["sessions"][0]["id"], id(1));
+}
+
+#[test]
+fn lines_around_a_match_are_shown_also_of_the_messages_beside_it() {
+    let env = TestEnv::new();
+    let mut conversation = Conversation::new(1, 60, "The question", "one\ntwo\n\nthe needle");
+    conversation.lines.push(tool_output("three\nfour\nfive"));
+    write(&env, &conversation);
+    let text = env.run(["find", "needle", "-C", "2"]).code(0).stdout;
+    let command = format!("    codex-manager show {} --turn 1", &id(1)[..13]);
+    let lines: Vec<_> = text.lines().skip(1).collect();
+    let expected = [
+        "    turn 1, assistant:",
+        "      one",
+        "      two",
+        "      the needle",
+        "    turn 1, tool:",
+        "      three",
+        "      four",
+        &command,
+    ];
+    assert_eq!(lines, expected, "{text}");
+    for args in [&["find", "needle"][..], &["find", "--regex", "ne+dle"]] {
+        let document = env.run([args, &["-C", "1", "--json"]].concat()).code(0);
+        let nearby = &document.json()["hits"][0]["nearby"];
+        let texts = nearby.as_array().expect("lines").iter();
+        let texts: Vec<_> = texts.map(|line| line["text"].as_str()).collect();
+        assert_eq!(texts, [Some("two"), Some("the needle"), Some("three")]);
+        assert_eq!(nearby[2]["role"], "tool");
+    }
+    // A title is in no message.
+    let text = env.run(["find", "question", "--role", "user", "-C", "0"]);
+    assert!(text.code(0).stdout.contains("      The question\n"));
+}
+
+#[test]
+fn the_number_of_matches_and_the_account_of_each_are_told() {
+    let env = TestEnv::new();
+    save_alice_and_bob(&env);
+    for number in 1..=25 {
+        write(
+            &env,
+            &Conversation::new(number, 10, "needle", "a pin-point"),
+        );
+    }
+    let run = env.run(["find", "needle"]).code(0);
+    assert_eq!(
+        run.stdout.matches("codex-manager show").count(),
+        20,
+        "{run}"
+    );
+    let note = "20 of 25 conversations; for more: --limit 80";
+    assert!(run.stderr.contains(note), "{run}");
+    let run = env.run(["find", "needle", "--limit", "30"]).code(0);
+    assert_eq!(run.stderr, "", "{run}");
+    // Code is checked in the rollouts, so not all are counted.
+    let run = env.run(["find", "pin-point", "--limit", "3"]).code(0);
+    assert!(run.stderr.contains("the first 3 conversations"), "{run}");
+    let run = env.run(["find", "--exact", "pin-point", "--limit", "3"]);
+    assert!(run.code(0).stderr.contains("3 of 25 conversations"));
+    let document = env.run(["find", "needle", "--limit", "1", "--json"]);
+    let document = document.code(0).json();
+    assert_eq!(document["total"], 25);
+    assert_eq!(document["hits"][0]["account"], "work");
+    let table = env.run(["find", "needle", "--limit", "2", "--format", "tsv"]);
+    let table = table.code(0).stdout;
+    let lines: Vec<Vec<_>> = table
+        .lines()
+        .map(|line| line.split('\t').collect())
+        .collect();
+    assert_eq!(lines.len(), 3, "{table}");
+    assert_eq!(&lines[0][..3], ["SESSION", "TURN", "ROLE"]);
+    assert!(lines[1][0].starts_with("01a1f78b-") && lines[1][0].len() == 36);
+    assert_eq!(lines[1][5], "work");
+    assert!(lines[1][10].contains("/rollout-2026"), "{table}");
+}
+
+#[test]
+fn the_best_hits_stay_on_a_small_screen() {
+    let mut env = TestEnv::new();
+    for number in 1..=15 {
+        let title = format!("needle {number}");
+        write(&env, &Conversation::new(number, number.into(), &title, "x"));
+    }
+    // Like `less`, it shows the beginning.
+    env.set("PAGER", "head -n 10");
+    let mut terminal = Terminal::start(&mut env.command(["find", "needle", "--sort", "newest"]));
+    terminal.end();
+    let screen = terminal.picture(120, 20);
+    assert!(
+        screen.contains("needle 1 ") && screen.contains("needle 3 "),
+        "{screen}"
+    );
+    assert!(!screen.contains("needle 5 "), "{screen}");
+}
+
+#[test]
+fn a_search_without_a_hit_tells_of_matches_without_the_filters() {
+    let env = TestEnv::new();
+    for number in 1..=3 {
+        write(
+            &env,
+            &Conversation::new(number, 60, "needle", "a pin-point"),
+        );
+    }
+    let elsewhere = Conversation {
+        cwd: "/home/alice/other".into(),
+        ..Conversation::new(4, 60, "Hello", "x")
+    };
+    write(&env, &elsewhere);
+    let stderr = |args: &[&str]| env.run([&["find"], args].concat()).code(5).stderr;
+    let run = stderr(&["needle", "--project", "other"]);
+    assert!(
+        run.contains("no conversation matches; 3 without --project\n"),
+        "{run}"
+    );
+    let run = stderr(&["pin-point", "--project", "other", "--since", "1h"]);
+    assert!(run.contains("; 3 without --project and --since\n"), "{run}");
+    assert_eq!(
+        stderr(&["nothing", "--archived"]),
+        "no conversation matches\n"
+    );
 }

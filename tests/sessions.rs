@@ -90,11 +90,21 @@ fn filters_select_conversations() {
     assert_eq!(ids(&env, &["--limit", "1"]), [id(1)]);
     assert_eq!(ids(&env, &["--sort", "title"]), [id(1), id(2)]);
     assert_eq!(ids(&env, &["--sort", "project"]), [id(2), id(1)]);
+    assert_eq!(ids(&env, &["--since", "today"]), [id(1)]);
+    assert_eq!(ids(&env, &["--until", "yesterday"]), [id(2)]);
+    assert_eq!(ids(&env, &["--since", "2026-12"]), [""; 0]);
     let run = env.run(["sessions", "--since", "soon"]).code(4);
     assert!(
-        run.stderr.contains("not a duration or a date: soon"),
+        run.stderr.contains("not a time: \"soon\"; write 7d"),
         "{run}"
     );
+    assert_eq!(ids(&env, &["--project", "proj"]), [id(1)]);
+    let run = env.run(["sessions", "--project", "porj"]).code(4);
+    assert!(
+        run.stderr.contains("no project has this name: porj"),
+        "{run}"
+    );
+    assert!(run.stderr.contains("did you mean: proj"), "{run}");
 }
 
 /// Returns true if the conversation with this title has this state.

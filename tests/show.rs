@@ -3,6 +3,7 @@
 use crate::support::conversations::{Conversation, assistant, id, tool_output, user, write};
 use crate::support::env::TestEnv;
 use crate::support::lab::Lab;
+use crate::support::terminal::Terminal;
 use serde_json::{Value, json};
 use std::fs;
 
@@ -397,4 +398,48 @@ fn a_fork_begins_with_the_marked_turns_of_its_parent() {
     assert_eq!(document["missing_parent"], id(1));
     let turn = env.run(["show", &id(2), "--turn", "1"]).code(0).stdout;
     assert!(!turn.contains("missing"), "{turn}");
+}
+
+#[test]
+fn a_turn_beyond_the_end_and_an_ambiguous_or_trashed_id_are_explained() {
+    let mut env = TestEnv::new();
+    env.set("PAGER", "cat");
+    write(&env, &Conversation::new(1, 60, "First", "x"));
+    write(&env, &Conversation::new(2, 120, "Second", "x"));
+    for format in [&[][..], &["--json"]] {
+        let run = env.run([&["show", "First", "--turn", "99"], format].concat());
+        assert!(
+            run.code(1)
+                .stderr
+                .contains("the conversation has 1 turn, not 99")
+        );
+    }
+    for command in ["show", "resume", "export"] {
+        let run = env.run([command, "01a1f78b"]).code(1);
+        assert!(
+            run.stderr.contains("01a1f78b matches 2 conversations"),
+            "{run}"
+        );
+        for (number, age, title) in [(1, "1 h", "First"), (2, "2 h", "Second")] {
+            let line = format!("{}  {age}  {title}\n", id(number));
+            assert!(run.stderr.contains(&line), "{run}");
+        }
+    }
+    let mut terminal = Terminal::start(&mut env.command(["show", "01a1f78b"]));
+    let limit = std::time::Duration::from_secs(60);
+    terminal.wait_until((120, 40), limit, |picture| {
+        picture.contains("01a1f78b matches 2 conversations") && picture.contains("Second")
+    });
+    terminal.type_keys("\r");
+    terminal.wait_for("First", limit);
+    assert_eq!(terminal.end().code(), Some(0), "{}", terminal.text());
+    let _ = env.run(["storage", "trash", &id(2)]).code(0);
+    let run = env.run(["show", &id(2)[..13]]).code(1);
+    let undelete = format!("codex-manager storage undelete {}", id(2));
+    assert!(
+        run.stderr
+            .contains("the conversation is in the trash: Second"),
+        "{run}"
+    );
+    assert!(run.stderr.contains(&undelete), "{run}");
 }

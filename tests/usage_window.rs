@@ -108,6 +108,6 @@ fn an_unknown_window_is_an_error_not_an_empty_report() {
         run("soon")
             .code(4)
             .stderr
-            .contains("not a duration or a date")
+            .contains("not a time")
     );
 }

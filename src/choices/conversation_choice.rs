@@ -11,8 +11,15 @@ use crate::history::rollout::{recorded_rollout, require_in_home};
 use crate::history::session_index::ThreadNameIndex;
 use crate::history::{thread_choice, thread_rollouts};
 use crate::io::{shell, similar};
+use crate::storage::trash;
+use crate::ui::Style;
+use crate::ui::picker::{Picker, PickerItem, PickerOptions};
 use crate::views::account::{first_login, printable};
+use crate::views::age::age_text;
 use std::path::{Path, PathBuf};
+
+/// The number of conversations that an error names.
+const MAX_LISTED: usize = 10;
 
 /// A conversation that the user named.
 pub(crate) struct ChosenConversation<'r> {
@@ -26,16 +33,21 @@ impl<'r> ChosenConversation<'r> {
     /// Returns the conversation that `text` names; see [`thread_choice::find_named`].
     ///
     /// # Errors
-    /// No conversation or several match.
+    /// No conversation matches, or several, and the user does not choose one.
     pub(crate) fn find(rows: &'r [ThreadRow], text: &str, context: &Context) -> Result<Self> {
         let home = context.codex_home();
-        if let Some(row) = find_row(rows, text)? {
-            return Ok(Self::from_row(row, home));
+        match find_rows(rows, text).as_slice() {
+            [] => {}
+            [row] => return Ok(Self::from_row(row, home)),
+            several => return Ok(Self::from_row(choose_row(several, text, context)?, home)),
         }
         let id = thread_choice::parse_id_in_path(text).unwrap_or_else(|| text.to_owned());
         if let Some(rollout) = locate_rollout(home, &id, "") {
             let (row, rollout) = (None, Some(rollout));
             return Ok(Self { id, row, rollout });
+        }
+        if let Some(error) = explain_trashed(text, context) {
+            return Err(error);
         }
         let message = format!("no conversation has this id or title: {}", printable(text));
         let mut error = CommandError::failed(message);
@@ -142,20 +154,63 @@ fn suggest_names(rows: &[ThreadRow], text: &str) -> Option<String> {
     (!quoted.is_empty()).then(|| format!("did you mean: {}", quoted.join(", ")))
 }
 
-/// Finds the conversation that `text` names; see [`thread_choice::find_named`].
-fn find_row<'a>(rows: &'a [ThreadRow], text: &str) -> Result<Option<&'a ThreadRow>> {
+/// Finds the conversations that `text` names; see [`thread_choice::find_named`].
+fn find_rows<'a>(rows: &'a [ThreadRow], text: &str) -> Vec<&'a ThreadRow> {
     let has_title = |row: &ThreadRow, fits: &dyn Fn(&str) -> bool| row.titles().any(fits);
-    let found = thread_choice::find_named(&rows.iter(), text, |row| row.id.clone(), has_title);
-    match found.as_slice() {
-        [] => Ok(None),
-        [row] => Ok(Some(row)),
-        several => Err(CommandError::failed(format!(
-            "{} matches {} conversations",
-            printable(text),
-            several.len()
-        ))
-        .hint("give a longer prefix of the id")),
-    }
+    thread_choice::find_named(&rows.iter(), text, |row| row.id.clone(), has_title)
+}
+
+/// Lets the user choose one of the conversations that `text` names.
+///
+/// # Errors
+/// The user cancelled. Without a terminal, the hints of the error have the first of them.
+fn choose_row<'a>(rows: &[&'a ThreadRow], text: &str, context: &Context) -> Result<&'a ThreadRow> {
+    let question = format!("{} matches {} conversations", printable(text), rows.len());
+    let facts = |row: &ThreadRow| {
+        let title = row.given_name().unwrap_or(&row.title);
+        let title = printable(title.lines().next().unwrap_or_default());
+        let age = age_text(row.updated_ms, context).unwrap_or_default();
+        (printable(&row.id), age, title)
+    };
+    let items = rows.iter().enumerate().map(|(number, row)| {
+        let (id, age, title) = facts(row);
+        let cells = vec![(Style::Good, id), (Style::Dim, age), (Style::Plain, title)];
+        PickerItem::new(number.to_string(), cells)
+    });
+    let picker = Picker {
+        question: &question,
+        items: items.collect(),
+        default: 0,
+        options: PickerOptions::default(),
+    };
+    let chosen = picker.run(&context.ui)?;
+    let chosen = chosen.and_then(|picked| rows.get(picked.id.parse::<usize>().ok()?));
+    chosen.copied().ok_or_else(|| {
+        let mut error = CommandError::failed(question).hint("give more of the id:");
+        error.hints.extend(rows.iter().take(MAX_LISTED).map(|row| {
+            let (id, age, title) = facts(row);
+            format!("{id}  {age}  {title}")
+        }));
+        error
+    })
+}
+
+/// Returns the error for a conversation that is in the trash; `None` if it is not there.
+fn explain_trashed(text: &str, context: &Context) -> Option<CommandError> {
+    let units = trash::list_units(context.manager_home()).ok()?;
+    let found = thread_choice::find_named(
+        &units.iter(),
+        text,
+        |unit| unit.conversation.id.clone(),
+        |unit, fits| fits(&unit.conversation.title),
+    );
+    let conversation = &found.first()?.conversation;
+    let title = printable(&conversation.title);
+    let id = printable(&conversation.id);
+    let error = CommandError::failed(format!("the conversation is in the trash: {title}"));
+    Some(error.hint(format!(
+        "bring it back: codex-manager storage undelete {id}"
+    )))
 }
 
 /// Returns the rollout of a conversation: at the path that Codex recorded, else by its id.
@@ -183,18 +238,14 @@ mod tests {
     fn find_accepts_an_id_a_prefix_or_a_name() {
         let rows = [row("01ab", ""), row("01ac", "Fix it"), row("02", "01ab")];
         let found = |text: &str| {
-            let found = find_row(&rows, text).map_err(|e| e.to_string());
-            found.map(|row| row.map(|row| row.id.clone()))
+            let found = find_rows(&rows, text).into_iter();
+            found.map(|row| row.id.clone()).collect::<Vec<_>>()
         };
-        assert_eq!(
-            found("01AB"),
-            Ok(Some("01ab".into())),
-            "an id wins over a name"
-        );
-        assert_eq!(found("0"), Err("0 matches 3 conversations".into()));
-        assert_eq!(found("01a"), Err("01a matches 2 conversations".into()));
-        assert_eq!(found("Fix it"), Ok(Some("01ac".into())));
-        assert_eq!(found("nothing"), Ok(None));
-        assert_eq!(found(" "), Ok(None));
+        assert_eq!(found("01AB"), ["01ab"], "an id wins over a name");
+        assert_eq!(found("0"), ["01ab", "01ac", "02"]);
+        assert_eq!(found("01a"), ["01ab", "01ac"]);
+        assert_eq!(found("Fix it"), ["01ac"]);
+        assert_eq!(found("nothing"), [""; 0]);
+        assert_eq!(found(" "), [""; 0]);
     }
 }

@@ -1,13 +1,13 @@
 //! The filters of `sessions` and of the commands that search conversations.
 
 use crate::choices::account_choice::find_identity;
+use crate::choices::project_choice::find_project_folders;
 use crate::codex::identity::Identity;
 use crate::codex::threads::{AccountFilter, ThreadFilter};
 use crate::context::Context;
 use crate::error::{CommandError, Result};
-use crate::io::time_format;
+use crate::io::{TimeDirection, time_point};
 use crate::launch::registry::LaunchRegistry;
-use chrono::{DateTime, Days, NaiveDate, NaiveTime};
 use clap::Args;
 use std::path::PathBuf;
 
@@ -18,8 +18,8 @@ pub(crate) struct SelectionArgs {
     /// Only conversations in the current folder, or below it
     #[arg(long, conflicts_with = "project")]
     here: bool,
-    /// Only conversations in this folder, or below it
-    #[arg(long, value_name = "DIR")]
+    /// Only conversations in this folder or below it, or of the project with this name
+    #[arg(long, value_name = "DIR|NAME")]
     project: Option<PathBuf>,
     /// Only conversations of this account
     #[arg(long, value_name = "ACCOUNT")]
@@ -32,50 +32,71 @@ pub(crate) struct SelectionArgs {
 pub(crate) struct FilterArgs {
     #[command(flatten)]
     selection: SelectionArgs,
-    /// Only conversations changed since then: a duration such as `7d`, or a date such as `2026-11-20`
-    #[arg(long, value_name = "DUR|DATE")]
+    /// Only conversations changed since then: 7d, yesterday, monday, "last week", 2026-11, "2026-11-20 9:00"
+    #[arg(long, value_name = "TIME")]
     since: Option<String>,
-    /// Only conversations last changed before then; a date includes that day
-    #[arg(long, value_name = "DUR|DATE")]
+    /// Only conversations last changed before then; a day, a week or a month is included
+    #[arg(long, value_name = "TIME")]
     until: Option<String>,
+    /// Only conversations that began on this git branch
+    #[arg(long, value_name = "NAME")]
+    branch: Option<String>,
 }
 
-/// The bound of a period that a date sets.
+/// The filters by kind, for searches in all conversations.
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Filters")]
+pub(crate) struct KindArgs {
+    /// Only archived conversations
+    #[arg(long)]
+    archived: bool,
+    /// Only conversations of subagents
+    #[arg(long)]
+    subagents: bool,
+    /// Only conversations that codex-manager launched
+    #[arg(long)]
+    launched: bool,
+}
+
+/// The bound of a period that an option means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum PeriodEnd {
-    /// A day means its beginning.
+    /// A day, a week or a month means its beginning.
     First,
-    /// A day means its end.
+    /// A day, a week or a month means its end.
     Last,
 }
 
 impl SelectionArgs {
     /// Returns the names and values of the filters in use, for a report that has to name them.
     pub(crate) fn facts(&self, context: &Context) -> Vec<(&'static str, String)> {
-        let folder = self.folder(context);
+        let here = self.here.then_some(&context.env.current_dir);
+        let folder = self.project.as_ref().or(here);
         let folder = folder.map(|folder| ("Folder", folder.display().to_string()));
         let account = self.account.clone().map(|account| ("Account", account));
         folder.into_iter().chain(account).collect()
     }
 
-    fn folder(&self, context: &Context) -> Option<PathBuf> {
-        match (&self.project, self.here) {
-            (Some(project), _) => Some(context.env.absolute(project)),
-            (None, here) => here.then(|| context.env.current_dir.clone()),
-        }
-    }
-
     /// Returns the filter of the state database.
     ///
     /// # Errors
-    /// No account has this name, or `launches.jsonl` cannot be read.
+    /// No account or no project has this name, or `launches.jsonl` or Codex's list cannot be read.
     pub(crate) fn resolve(&self, context: &Context) -> Result<ThreadFilter> {
-        let folder = self.folder(context);
+        let here = self.here.then(|| vec![context.env.current_dir.clone()]);
+        let project = self.project.as_deref();
+        let project = project.map(|text| find_project_folders(text, context));
+        let folders = project.transpose()?.or(here);
+        let folders = folders.map(|folders| {
+            let folders = folders.into_iter();
+            folders
+                .map(|folder| folder.to_string_lossy().into_owned())
+                .collect()
+        });
         let account = self.account.as_deref();
         let account =
             account.map(|text| read_account_filter(find_identity(text, context)?, context));
         Ok(ThreadFilter {
-            folder: folder.map(|folder| folder.to_string_lossy().into_owned()),
+            folders,
             account: account.transpose()?,
             ..ThreadFilter::default()
         })
@@ -86,7 +107,7 @@ impl FilterArgs {
     /// Returns the filter of the state database.
     ///
     /// # Errors
-    /// A time cannot be parsed, no account has this name, or `launches.jsonl` cannot be read.
+    /// A time cannot be parsed; see [`SelectionArgs::resolve`] for the others.
     pub(crate) fn resolve(&self, context: &Context) -> Result<ThreadFilter> {
         let time = |text: &Option<String>, end| {
             let text = text.as_deref();
@@ -96,9 +117,73 @@ impl FilterArgs {
         Ok(ThreadFilter {
             since_ms: time(&self.since, PeriodEnd::First)?,
             until_ms: time(&self.until, PeriodEnd::Last)?,
+            branch: self.branch.clone(),
             ..self.selection.resolve(context)?
         })
     }
+}
+
+impl SelectionArgs {
+    fn used_options(&self) -> impl Iterator<Item = &'static str> {
+        select_used([
+            ("--here", self.here),
+            ("--project", self.project.is_some()),
+            ("--account", self.account.is_some()),
+        ])
+    }
+}
+
+impl FilterArgs {
+    /// Returns the names of the options in use.
+    pub(crate) fn used_options(&self) -> impl Iterator<Item = &'static str> {
+        self.selection.used_options().chain(select_used([
+            ("--since", self.since.is_some()),
+            ("--until", self.until.is_some()),
+            ("--branch", self.branch.is_some()),
+        ]))
+    }
+}
+
+fn select_used<const N: usize>(
+    options: [(&'static str, bool); N],
+) -> impl Iterator<Item = &'static str> {
+    let used = options.into_iter().filter(|(_, is_used)| *is_used);
+    used.map(|(name, _)| name)
+}
+
+impl KindArgs {
+    /// Returns the names of the options in use.
+    pub(crate) fn used_options(&self) -> impl Iterator<Item = &'static str> {
+        select_used([
+            ("--archived", self.archived),
+            ("--subagents", self.subagents),
+            ("--launched", self.launched),
+        ])
+    }
+
+    /// Restricts `filter` to these kinds.
+    ///
+    /// # Errors
+    /// `launches.jsonl` cannot be read.
+    pub(crate) fn restrict(&self, filter: ThreadFilter, context: &Context) -> Result<ThreadFilter> {
+        let launched = self.launched.then(|| read_launched_ids(context));
+        Ok(ThreadFilter {
+            ids: launched.transpose()?,
+            only_archived: self.archived,
+            only_subagents: self.subagents,
+            ..filter
+        })
+    }
+}
+
+fn read_launched_ids(context: &Context) -> Result<Vec<String>> {
+    let launches = LaunchRegistry::of(context.manager_home()).read()?;
+    let conversations = launches
+        .newest()
+        .flat_map(|record| record.binding.conversations);
+    Ok(conversations
+        .map(|conversation| conversation.session_id)
+        .collect())
 }
 
 /// Returns the filter for the conversations of an account.
@@ -135,23 +220,16 @@ pub(crate) fn read_account_filter(identity: Identity, context: &Context) -> Resu
     })
 }
 
-/// Parses a duration before now, a date, or a time with an offset, to milliseconds since 1970.
+/// Parses a time that has passed to milliseconds since 1970: the beginning or the end of the period that it means.
+///
+/// # Errors
+/// The text is no time.
 pub(crate) fn parse_unix_millis(text: &str, end: PeriodEnd, context: &Context) -> Result<i64> {
-    if let Some(span) = time_format::parse_span(text) {
-        return Ok((context.now() - span).timestamp_millis());
-    }
-    if let Ok(at) = DateTime::parse_from_rfc3339(text) {
-        return Ok(at.timestamp_millis());
-    }
-    // A date is a day of the local zone, as in the tables.
-    let day = text.parse::<NaiveDate>().ok().and_then(|day| match end {
-        PeriodEnd::First => Some(day),
-        PeriodEnd::Last => day.checked_add_days(Days::new(1)),
-    });
-    let day = day.ok_or_else(|| {
-        CommandError::usage(format!("not a duration or a date: {text}"))
-            .hint("give a duration such as 7d or 12h, or a date such as 2026-11-20")
-    })?;
-    let (midnight, _) = context.zone().resolve_local(day.and_time(NaiveTime::MIN));
-    Ok(midnight.timestamp_millis())
+    let period = time_point::parse(text, TimeDirection::Back, &context.now(), context.zone())
+        .map_err(|e| CommandError::usage(e.to_string()))?;
+    let at = match end {
+        PeriodEnd::First => period.start,
+        PeriodEnd::Last => period.end,
+    };
+    Ok(at.timestamp_millis())
 }

@@ -6,8 +6,8 @@ use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
 use crate::inventory::cooldown::{self, CooldownFile};
 use crate::io::clock::Timestamp;
+use crate::io::{TimeDirection, time_point};
 use crate::quota::account::Account;
-use crate::quota::reset_time;
 use crate::quota::state::Verdict;
 use crate::ui::object;
 use crate::views::account::{
@@ -44,7 +44,7 @@ pub(crate) struct CooldownArgs {
     /// Hold an account back until a time
     #[arg(long, value_name = "ACCOUNT", requires = "until")]
     set: Option<String>,
-    /// The time: 15:55, "tue 15:55", "2026-11-24 15:55", +3d, "3d 4h", or RFC 3339
+    /// The time: 15:55, "tomorrow 9:00", monday, "2026-11-24 15:55", +3d, "3d 4h", or RFC 3339
     #[arg(long, value_name = "TIME", requires = "set")]
     until: Option<String>,
     /// Stop holding an account back
@@ -93,8 +93,9 @@ fn parse_change(args: &CooldownArgs, context: &Context) -> Result<Option<HoldCha
     let (Some(account), Some(text)) = (&args.set, &args.until) else {
         return Ok(None);
     };
-    let until = reset_time::parse(text, &context.now(), context.zone())
-        .map_err(|e| CommandError::usage(format!("--until: {e}")))?;
+    let until = time_point::parse(text, TimeDirection::Ahead, &context.now(), context.zone())
+        .map_err(|e| CommandError::usage(format!("--until: {e}")))?
+        .start;
     if until <= context.now() {
         let until = full_time(&until, context);
         return Err(CommandError::usage(format!(

@@ -9,7 +9,8 @@ use crate::conversations::markdown::MarkdownWriter;
 use crate::conversations::named_conversation::NamedConversation;
 use crate::conversations::raw_lines::RawLines;
 use crate::conversations::transcript::TranscriptOptions;
-use crate::error::{Outcome, Result};
+use crate::error::{CommandError, Outcome, Result};
+use crate::io::quantity::pluralize;
 use crate::ui::object;
 use crate::views::conversation_parts::{ConversationParts, TranscriptPiece};
 use crate::views::export_formatter::entry_json;
@@ -96,7 +97,7 @@ impl Serialize for TurnsView<'_> {
 
 impl ShowArgs {
     /// # Errors
-    /// No conversation or several match, or the rollout cannot be read.
+    /// No conversation or several match, it has no such turn, or the rollout cannot be read.
     pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
         let session = match &self.session {
             Some(text) => find_conversation(text, context)?,
@@ -113,8 +114,9 @@ impl ShowArgs {
         };
         // A turn is one of the conversation itself, as in the results of `find`.
         let mut parts = ConversationParts::find(&session, context);
-        if self.turn.is_some() {
+        if let Some(turn) = self.turn {
             parts = parts.without_bases();
+            check_turn(&session, &parts, turn)?;
         }
         let result = if context.ui.wants_json() {
             let turns = TurnsView {
@@ -200,6 +202,31 @@ impl ShowArgs {
         }
         Ok(())
     }
+}
+
+/// Refuses a turn beyond the end of the conversation.
+fn check_turn(session: &NamedConversation, parts: &ConversationParts, turn: u32) -> Result<()> {
+    let options = TranscriptOptions {
+        outputs: false,
+        images: false,
+        reasoning: true,
+        turn: None,
+    };
+    let mut last = 0;
+    let read = parts.read(options, &mut |text| text.to_owned(), |piece| {
+        if let TranscriptPiece::Entry(_, entry) = piece {
+            last = last.max(entry.turn);
+        }
+        last < turn
+    });
+    read.map_err(|e| read_error(session, e))?;
+    if last >= turn {
+        return Ok(());
+    }
+    let count = pluralize(last, "turn");
+    Err(CommandError::failed(format!(
+        "the conversation has {count}, not {turn}"
+    )))
 }
 
 fn pick(context: &Context) -> Result<(String, PickedAction)> {

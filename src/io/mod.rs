@@ -51,6 +51,7 @@ pub(crate) mod space;
 pub(crate) mod staging;
 pub(crate) mod temp_name;
 pub(crate) mod time_format;
+pub(crate) mod time_point;
 pub(crate) mod tree;
 
 pub(crate) use atomic::with_suffix;
@@ -80,7 +81,7 @@ pub(crate) use rfc3339::Rfc3339Time;
 pub(crate) use secret::SecretBytes;
 pub(crate) use space::NoSpace;
 pub(crate) use staging::Staging;
-pub(crate) use time_format::{Day, WallTime};
+pub(crate) use time_point::TimeDirection;
 
 pub use progress::Progress;
 use std::path::{Path, PathBuf};

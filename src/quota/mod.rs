@@ -6,7 +6,6 @@ pub mod account;
 pub(crate) mod legacy;
 pub(crate) mod recommend;
 pub(crate) mod reset_history;
-pub(crate) mod reset_time;
 pub(crate) mod session_usage;
 pub(crate) mod state;
 pub mod window;

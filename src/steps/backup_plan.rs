@@ -14,7 +14,7 @@ use crate::inventory::cooldown::{self, CooldownFile};
 use crate::inventory::status::{self, StatusOptions, StatusReport};
 use crate::io::OrdinaryPath;
 use crate::io::clock::Timestamp;
-use crate::quota::reset_time;
+use crate::io::{TimeDirection, time_point};
 use crate::quota::window::Observation;
 use crate::steps::capture_args::CaptureArgs;
 use crate::steps::home_checks::{refusal_reason, refuses_logins, require_codex_home};
@@ -105,8 +105,9 @@ impl QuotaArgs {
         let reset_at = match &self.reset_at {
             None => None,
             Some(text) => Some(
-                reset_time::parse(text, &now, context.zone())
+                time_point::parse(text, TimeDirection::Ahead, &now, context.zone())
                     .map_err(|e| CommandError::usage("--reset-at is not a valid time").because(e))?
+                    .start
                     .to_utc(),
             ),
         };

@@ -24,8 +24,8 @@ pub(crate) struct ThreadFilter {
     pub ids: Option<Vec<String>>,
     /// Only children of these conversations.
     pub parents: Option<Vec<String>>,
-    /// Only conversations in this folder or below it.
-    pub folder: Option<String>,
+    /// Only conversations in one of these folders or below it.
+    pub folders: Option<Vec<String>>,
     /// Only conversations of these accounts.
     pub account: Option<AccountFilter>,
     /// Only conversations changed at or after this time, in milliseconds since 1970.
@@ -36,30 +36,43 @@ pub(crate) struct ThreadFilter {
     pub without_archived: bool,
     /// True to leave out conversations of subagents.
     pub without_subagents: bool,
+    /// Only archived conversations.
+    pub only_archived: bool,
+    /// Only conversations of subagents.
+    pub only_subagents: bool,
+    /// Only conversations that began on this git branch.
+    pub branch: Option<String>,
     pub order: ThreadOrder,
     /// The largest number of rows.
     pub limit: Option<usize>,
 }
 
 impl ThreadFilter {
-    /// Returns true if the filter leaves out conversations by their folder, account or time.
+    /// Returns true if the user restricted the conversations.
     pub(crate) fn is_restricted(&self) -> bool {
-        self.folder.is_some()
+        self.ids.is_some()
+            || self.branch.is_some()
+            || self.only_archived
+            || self.only_subagents
+            || self.folders.is_some()
             || self.account.is_some()
             || self.since_ms.is_some()
             || self.until_ms.is_some()
     }
 
-    /// Returns true if the filter selects a conversation without a row. Its account is unknown.
+    /// Returns true if the filter selects a conversation without a row. Its account, its branch and whether a subagent
+    /// has it are unknown.
     pub(crate) fn accepts_unlisted(&self, cwd: &Path, updated_ms: Option<i64>) -> bool {
         let updated = updated_ms.unwrap_or(0);
         self.account.is_none()
+            && self.branch.is_none()
+            && !self.only_subagents
             && self.since_ms.is_none_or(|since| updated >= since)
             && self.until_ms.is_none_or(|until| updated < until)
             && self
-                .folder
+                .folders
                 .as_ref()
-                .is_none_or(|folder| cwd.starts_with(folder))
+                .is_none_or(|folders| folders.iter().any(|folder| cwd.starts_with(folder)))
     }
 }
 

@@ -66,9 +66,9 @@ pub(crate) fn list_as<T>(
         if !schema.has_threads() {
             return Ok(Vec::new());
         }
-        let few = match &filter.folder {
-            Some(folder) => find_few_in_folder(connection, folder)?,
-            None => None,
+        let few = match filter.folders.as_deref() {
+            Some([folder]) => find_few_in_folder(connection, folder)?,
+            _ => None,
         };
         let (sql, values) = schema.query(&names, filter, few.as_deref());
         let mut statement = connection.prepare(&sql)?;
@@ -201,12 +201,12 @@ mod tests {
             .unwrap();
         assert_eq!(ids(&old, &ThreadFilter::default()), ["b", "c", "a"]);
         let below = ThreadFilter {
-            folder: Some("/w/p/".into()),
+            folders: Some(vec!["/w/p/".into()]),
             ..ThreadFilter::default()
         };
         assert_eq!(ids(&old, &below), ["c"]);
         let below = ThreadFilter {
-            folder: Some("/w/p".into()),
+            folders: Some(vec!["/w/p".into()]),
             ..ThreadFilter::default()
         };
         assert_eq!(ids(&old, &below), ["c", "a"]);
@@ -293,13 +293,13 @@ mod tests {
                 ("/none", &[]),
             ] {
                 let filter = ThreadFilter {
-                    folder: Some(folder.into()),
+                    folders: Some(vec![folder.into()]),
                     ..ThreadFilter::default()
                 };
                 assert_eq!(ids(&path, &filter), found, "{folder}, {indexed}");
             }
             let first = ThreadFilter {
-                folder: Some("/w/p".into()),
+                folders: Some(vec!["/w/p".into()]),
                 without_archived: true,
                 limit: Some(1),
                 ..ThreadFilter::default()
@@ -313,7 +313,7 @@ mod tests {
             )
             .unwrap();
         let many = ThreadFilter {
-            folder: Some("/many".into()),
+            folders: Some(vec!["/many".into()]),
             ..ThreadFilter::default()
         };
         assert_eq!(ids(&path, &many).len(), 5000);

@@ -62,10 +62,10 @@ impl Schema {
         if let Some(parents) = &filter.parents {
             self.add_parents(&mut clauses, parents);
         }
-        match (in_folder, &filter.folder) {
+        match (in_folder, &filter.folders) {
             // SQLite would choose the index of the order and check the folder of each row.
             (Some(ids), _) => clauses.add_ids(ids),
-            (None, Some(folder)) => self.add_folder(&mut clauses, folder),
+            (None, Some(folders)) => self.add_folders(&mut clauses, folders),
             (None, None) => {}
         }
         if let Some(account) = &filter.account {
@@ -81,6 +81,16 @@ impl Schema {
         if filter.without_archived {
             let archived = self.column("archived");
             clauses.sql.push(format!("coalesce({archived}, 0) = 0"));
+        }
+        if filter.only_archived {
+            clauses.sql.push(format!("{} = 1", self.column("archived")));
+        }
+        if filter.only_subagents {
+            clauses.sql.push(self.subagent_condition());
+        }
+        if let Some(branch) = &filter.branch {
+            let condition = format!("{} = ?", self.column("git_branch"));
+            clauses.add(&condition, [branch.clone()]);
         }
         if filter.without_subagents {
             clauses
@@ -103,12 +113,14 @@ impl Schema {
         clauses.add(&condition, [to_json_array(parents)]);
     }
 
-    fn add_folder(&self, clauses: &mut Clauses, folder: &str) {
+    fn add_folders(&self, clauses: &mut Clauses, folders: &[String]) {
         let cwd = self.column("cwd");
-        let below = format!("{}/", folder.trim_end_matches('/'));
         clauses.add(
-            &format!("({cwd} = ? OR substr({cwd}, 1, length(?)) = ?)"),
-            [folder.to_owned(), below.clone(), below],
+            &format!(
+                "EXISTS (SELECT 1 FROM json_each(?) AS folder WHERE {cwd} = folder.value \
+                 OR substr({cwd}, 1, length(rtrim(folder.value, '/')) + 1) = rtrim(folder.value, '/') || '/')"
+            ),
+            [to_json_array(folders)],
         );
     }
 

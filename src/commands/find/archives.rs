@@ -11,7 +11,7 @@ use crate::codex::threads::{self, ThreadFilter};
 use crate::commands::find::found::Found;
 use crate::context::Context;
 use crate::conversations::search::conversation_filter::ConversationFilter;
-use crate::conversations::search::evaluate::Hit;
+use crate::conversations::search::evaluate::SearchResult;
 use crate::copies::archived::{group_rollouts, list_ids_on_disk};
 use crate::copies::source::ConversationSource as _;
 use crate::error::{CommandError, Result};
@@ -24,11 +24,11 @@ use crate::restore::needed_paths::newest_state_database;
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
-/// A small Codex home with conversations of one archive.
-pub(super) struct ExtractedHome<'a> {
+/// A Codex home, or a small one with the conversations of one archive.
+pub(super) struct SearchedHome<'a> {
     /// The folder that Codex's folders of conversations are in.
     pub folder: &'a Path,
-    /// Codex's list of conversations of the archive.
+    /// Codex's list of conversations.
     pub database: Option<&'a Path>,
     pub filter: &'a ConversationFilter,
 }
@@ -43,7 +43,7 @@ pub(super) fn search_archives(
     found: &mut Found,
     filter: &ThreadFilter,
     context: &Context,
-    search: impl Fn(&ExtractedHome<'_>) -> Result<Vec<Hit>>,
+    search: impl Fn(&SearchedHome<'_>) -> Result<SearchResult>,
 ) -> Result<()> {
     let mut known = list_ids_on_disk(context.codex_home())?;
     let records = context.archives()?;
@@ -58,11 +58,12 @@ pub(super) fn search_archives(
         let path = context.backups().join(&record.path);
         let name = shortest_name(record);
         match search_archive(&path, &mut known, filter, context, &search) {
-            Ok((searched, hits)) => {
+            Ok((searched, SearchResult { hits, total })) => {
                 found.conversations += i64::try_from(searched.len()).unwrap_or(i64::MAX);
                 let ids = hits.iter().map(|hit| hit.conversation.session.clone());
                 found.archives.extend(ids.map(|id| (id, name.clone())));
                 found.hits.extend(hits);
+                found.total = found.total.zip(total).map(|(all, here)| all + here);
                 known.extend(searched);
             }
             Err(_) if is_interrupted() => return Err(CommandError::interrupted()),
@@ -83,13 +84,17 @@ fn search_archive(
     known: &mut HashSet<String>,
     filter: &ThreadFilter,
     context: &Context,
-    search: impl Fn(&ExtractedHome<'_>) -> Result<Vec<Hit>>,
-) -> Result<(Vec<String>, Vec<Hit>)> {
+    search: impl Fn(&SearchedHome<'_>) -> Result<SearchResult>,
+) -> Result<(Vec<String>, SearchResult)> {
     let archive = ArchiveReader::open(path)?;
     let mut wanted = group_rollouts(archive.files());
     wanted.retain(|id, _| !known.contains(id));
     if wanted.is_empty() {
-        return Ok((Vec::new(), Vec::new()));
+        let nothing = SearchResult {
+            total: Some(0),
+            ..SearchResult::default()
+        };
+        return Ok((Vec::new(), nothing));
     }
     let staging = Staging::create_in(&context.manager_path("tmp"))?;
     let folder = staging.path("home");
@@ -124,7 +129,7 @@ fn search_archive(
     drop(bar);
     // An archive of the Python tool may have a torn copy. Titles are missing then.
     let readable = threads::list(&database, filter).ok();
-    let home = ExtractedHome {
+    let home = SearchedHome {
         folder: &folder,
         database: readable.is_some().then_some(&*database),
         filter: &ConversationFilter::new(filter.clone(), |_| {

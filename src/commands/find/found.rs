@@ -6,6 +6,8 @@ use std::collections::HashMap;
 #[derive(Default)]
 pub(super) struct Found {
     pub hits: Vec<Hit>,
+    /// The number of conversations that match; `None` if they were not counted.
+    pub total: Option<usize>,
     /// The number of conversations that were read into the index.
     pub refreshed: usize,
     /// The number of conversations that were searched.

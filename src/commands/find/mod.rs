@@ -2,39 +2,42 @@
 
 mod archives;
 mod found;
+mod hit_row;
+mod matcher;
+mod nearby_lines;
 
+use crate::choices::conversation_accounts::ConversationAccounts;
 use crate::choices::index_access::{IndexAccess, warn_skipped};
-use crate::choices::listed::list_threads;
-use crate::choices::selection_args::FilterArgs;
+use crate::choices::listed::{list_threads, list_threads_as};
+use crate::choices::selection_args::{FilterArgs, KindArgs};
 use crate::codex::rollout_lines::Role;
 use crate::codex::threads::ThreadFilter;
-use crate::commands::find::archives::{ExtractedHome, search_archives};
+use crate::commands::find::archives::{SearchedHome, search_archives};
 use crate::commands::find::found::Found;
+use crate::commands::find::hit_row::{COLUMNS, HitRow};
+use crate::commands::find::matcher::Matcher;
+use crate::commands::find::nearby_lines::read_nearby_lines;
 use crate::context::Context;
 use crate::conversations::index::{self, IndexError, IndexSource, IndexStore, Thoroughness};
 use crate::conversations::search::conversation_filter::ConversationFilter;
-use crate::conversations::search::evaluate::{self, Hit, HitOrder, SearchOptions};
-use crate::conversations::search::query::{self, Query};
+use crate::conversations::search::evaluate::{self, Hit, HitOrder, SearchOptions, SearchResult};
+use crate::conversations::search::query::Query;
 use crate::conversations::search::scan::{self, ScanReport};
-use crate::conversations::search::snippet::Snippet;
 use crate::error::{CommandError, Outcome, Result};
-use crate::io::progress::{Progress as _, Silent};
-use crate::io::shell;
+use crate::io::progress::{Progress as _, Silent, is_interrupted};
 use crate::steps::home_checks::require_codex_home;
-use crate::ui::object;
-use crate::ui::{Style, time};
-use crate::views::account::{format_local_ms, printable, short_id};
-use chrono::DateTime;
+use crate::ui::{Table, object};
+use crate::views::table_format::TableArgs;
 use clap::Args;
-use regex::RegexBuilder;
-use serde::Serialize;
+use regex::Regex;
+use std::collections::HashMap;
 use std::path::Path;
 
 /// The number of hits without `--limit`.
 const DEFAULT_LIMIT: usize = 20;
 
-/// The largest size of a compiled regular expression, in bytes.
-const MAX_REGEX_BYTES: usize = 16 << 20;
+/// The number of hits up to which phrases and code are checked in a search without the filters.
+const MAX_UNFILTERED: usize = 20;
 
 /// Search the contents of conversations
 ///
@@ -48,6 +51,7 @@ const MAX_REGEX_BYTES: usize = 16 << 20;
   codex-manager find '\"borrow checker\" -tokio' --here
   codex-manager find E0499 --role assistant --since 30d
   codex-manager find --regex 'fn \\w+_test' --project ~/code
+  codex-manager find migration --branch feature/checkout -C 3
   codex-manager find migration --archives
   codex-manager find migration --json | jq -r '.hits[].session_id'")]
 pub(crate) struct FindArgs {
@@ -56,6 +60,8 @@ pub(crate) struct FindArgs {
     words: Vec<String>,
     #[command(flatten)]
     filter: FilterArgs,
+    #[command(flatten)]
+    kinds: KindArgs,
     /// Only messages of the user, of the assistant, or of tools
     #[arg(long, value_name = "ROLE")]
     role: Option<Role>,
@@ -65,6 +71,9 @@ pub(crate) struct FindArgs {
     /// The largest number of conversations [default: 20]
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
+    /// Show this many lines before and after each match, also of the messages beside it
+    #[arg(short = 'C', long = "context", value_name = "LINES")]
+    nearby: Option<usize>,
     /// Search for a regular expression; reads all conversations
     #[arg(long, conflicts_with = "exact")]
     regex: bool,
@@ -77,6 +86,8 @@ pub(crate) struct FindArgs {
     /// Search without bringing the index up to date
     #[arg(long, conflicts_with_all = ["regex", "exact"])]
     no_refresh: bool,
+    #[command(flatten)]
+    table: TableArgs,
 }
 
 impl FindArgs {
@@ -84,76 +95,180 @@ impl FindArgs {
     /// The query or a filter is invalid, the index cannot be used, or the user interrupts.
     pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
         require_codex_home(context)?;
+        let context = &self.table.apply(context)?;
+        let matcher = self.parse_matcher()?;
         let threads = self.filter.resolve(context)?;
+        let threads = self.kinds.restrict(threads, context)?;
         let read = |filter: &ThreadFilter| list_threads(filter, context);
         let filter = ConversationFilter::new(threads.clone(), read)?;
-        let mut found = if self.regex || self.exact {
-            self.scan(&filter, context)?
-        } else {
-            self.search(&filter, context)?
+        let mut found = match &matcher {
+            Matcher::Pattern(pattern) => self.scan(pattern, &filter, context)?,
+            Matcher::Query(query) => self.search(query, &filter, context)?,
         };
         if self.archives {
-            self.add_archives(&mut found, &threads, context)?;
+            self.add_archives(&mut found, &matcher, &threads, context)?;
         }
-        let archive = |hit: &Hit| found.archives.get(&hit.conversation.session);
-        let hits = found
-            .hits
-            .iter()
-            .map(|hit| hit_json(hit, archive(hit), context));
-        let document = object()
-            .with("hits", hits.collect::<Vec<_>>())
-            .with("refreshed", found.refreshed)
-            .with("conversations", found.conversations);
-        context.ui.document("find", &document);
-        for hit in &found.hits {
-            print(hit, archive(hit), context);
-        }
+        self.show(&found, &matcher, context)?;
         if found.hits.is_empty() {
             if found.is_partial {
                 context.note("no conversation matches in the part that could be searched");
                 return Ok(Outcome::Partial);
             }
-            context.note("no conversation matches");
+            let elsewhere = self.describe_unfiltered(&matcher, context);
+            context.note(format_args!("no conversation matches{elsewhere}"));
             return Ok(Outcome::CheckFailed);
         }
         Ok(Outcome::partial_if(found.is_partial))
+    }
+
+    /// Returns how many conversations match without the filters, for the message of a search without a hit. Empty if
+    /// none does.
+    fn describe_unfiltered(&self, matcher: &Matcher, context: &Context) -> String {
+        let options = self.filter.used_options().chain(self.kinds.used_options());
+        let options: Vec<_> = options.collect();
+        let Matcher::Query(query) = matcher else {
+            return String::new();
+        };
+        if options.is_empty() {
+            return String::new();
+        }
+        let search = SearchOptions {
+            role: self.role,
+            order: HitOrder::Newest,
+            limit: MAX_UNFILTERED,
+            accepts: &|_| true,
+        };
+        let store = IndexAccess::new(context).open_existing().ok().flatten();
+        let found = store.and_then(|store| evaluate::search(&store, query, &search).ok());
+        let found = found.unwrap_or_default();
+        let options = options.join(" and ");
+        match found.total.unwrap_or(found.hits.len()) {
+            0 => String::new(),
+            count if found.total.is_none() => {
+                format!("; at least {count} without {options}")
+            }
+            count => format!("; {count} without {options}"),
+        }
+    }
+
+    fn parse_matcher(&self) -> Result<Matcher> {
+        let text = || self.words.join(" ");
+        match (self.regex, self.exact) {
+            (true, _) => Matcher::parse_regex(&text()),
+            (_, true) => Matcher::parse_regex(&regex::escape(&text())),
+            _ => Matcher::parse_query(&self.words),
+        }
+    }
+
+    /// Prints the hits. On a terminal, the best ones stay on the screen, because the pager begins with them.
+    fn show(&self, found: &Found, matcher: &Matcher, context: &Context) -> Result<()> {
+        let ui = &context.ui;
+        let rows = self.make_rows(found, matcher, context)?;
+        if ui.wants_json() {
+            let hits = rows.iter().map(|row| row.to_json(context));
+            let document = object()
+                .with("hits", hits.collect::<Vec<_>>())
+                .with("total", found.total)
+                .with("refreshed", found.refreshed)
+                .with("conversations", found.conversations);
+            ui.document("find", &document);
+        } else if ui.wants_tsv() {
+            Table::with_rows(ui, COLUMNS, rows.iter().map(|row| row.cells(context))).print(ui);
+        } else if !rows.is_empty() {
+            let mut pager = ui.pager(&context.env);
+            let mut rows = rows.iter();
+            while rows
+                .next()
+                .is_some_and(|row| pager.write(&row.format_text(context)))
+            {}
+        }
+        let (shown, more) = (found.hits.len(), self.max_hits().saturating_mul(4));
+        match found.total {
+            Some(total) if total > shown => ui.note(format_args!(
+                "{shown} of {total} conversations; for more: --limit {more}"
+            )),
+            None if shown > 0 => ui.note(format_args!(
+                "the first {shown} conversations; for more: --limit {more}"
+            )),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn make_rows<'f>(
+        &self,
+        found: &'f Found,
+        matcher: &Matcher,
+        context: &Context,
+    ) -> Result<Vec<HitRow<'f>>> {
+        let ui = &context.ui;
+        let mut accounts = if ui.wants_json() || ui.wants_tsv() {
+            read_accounts(&found.hits, context)?
+        } else {
+            HashMap::new()
+        };
+        let row = |hit: &'f Hit| {
+            let id = &hit.conversation.session;
+            let archive = found.archives.get(id);
+            let count = self.nearby.filter(|_| archive.is_none());
+            let read = |count| read_nearby_lines(context.codex_home(), hit, count, matcher);
+            let nearby = match count.map(read) {
+                Some(Err(_)) if is_interrupted() => return Err(CommandError::interrupted()),
+                // Without the lines, the hit is shown as without `-C`.
+                lines => lines.and_then(Result::ok),
+            };
+            Ok(HitRow {
+                hit,
+                account: accounts.remove(id),
+                archive,
+                nearby,
+            })
+        };
+        found.hits.iter().map(row).collect()
     }
 
     fn max_hits(&self) -> usize {
         self.limit.unwrap_or(DEFAULT_LIMIT)
     }
 
-    fn search(&self, filter: &ConversationFilter, context: &Context) -> Result<Found> {
-        let query = self.parse_query()?;
+    fn search(
+        &self,
+        query: &Query,
+        filter: &ConversationFilter,
+        context: &Context,
+    ) -> Result<Found> {
         let access = IndexAccess::new(context);
         if self.no_refresh {
             let store = access.open_existing()?.ok_or_else(|| {
                 CommandError::failed("there is no search index yet")
                     .hint("create it: leave out --no-refresh")
             })?;
+            let SearchResult { hits, total } = self.evaluate(&store, query, filter)?;
             return Ok(Found {
-                hits: self.evaluate(&store, &query, filter)?,
+                hits,
+                total,
                 conversations: store.count_conversations()?,
                 ..Found::default()
             });
         }
         let (mut store, mut report) = access.open_updated(Thoroughness::Changes)?;
-        let mut hits = match self.evaluate(&store, &query, filter) {
-            Ok(hits) => hits,
+        let mut result = match self.evaluate(&store, query, filter) {
+            Ok(result) => result,
             Err(e) if e.is_cured_by_rebuild() => {
                 (store, report) = access.rebuild()?;
-                self.evaluate(&store, &query, filter)?
+                self.evaluate(&store, query, filter)?
             }
             Err(e) => return Err(e.into()),
         };
-        if hits.is_empty() && !report.is_complete && access.problem.borrow().is_none() {
+        if result.hits.is_empty() && !report.is_complete && access.problem.borrow().is_none() {
             // The text may be in a conversation that Codex's database does not list.
             let read = report.read;
             drop(store);
             (store, report) = access.open_updated(Thoroughness::All)?;
             report.read += read;
-            hits = self.evaluate(&store, &query, filter)?;
+            result = self.evaluate(&store, query, filter)?;
         }
+        let SearchResult { hits, total } = result;
         let problem = access.problem.borrow_mut().take();
         let is_stale = problem.is_some();
         if let Some(problem) = problem {
@@ -168,6 +283,7 @@ impl FindArgs {
             conversations: store.count_conversations()?,
             is_partial: !report.skipped.is_empty() || is_stale && hits.is_empty(),
             hits,
+            total,
             ..Found::default()
         })
     }
@@ -177,7 +293,7 @@ impl FindArgs {
         store: &IndexStore,
         query: &Query,
         filter: &ConversationFilter,
-    ) -> Result<Vec<Hit>, IndexError> {
+    ) -> Result<SearchResult, IndexError> {
         let options = SearchOptions {
             role: self.role,
             order: self.sort,
@@ -188,15 +304,26 @@ impl FindArgs {
     }
 
     /// Searches the rollouts without the index.
-    fn scan(&self, filter: &ConversationFilter, context: &Context) -> Result<Found> {
-        let home = context.codex_home();
+    fn scan(
+        &self,
+        pattern: &Regex,
+        filter: &ConversationFilter,
+        context: &Context,
+    ) -> Result<Found> {
         let database = context.state_database();
-        let (report, conversations) = self.scan_home(home, database.as_deref(), filter, context)?;
+        let home = SearchedHome {
+            folder: context.codex_home(),
+            database: database.as_deref(),
+            filter,
+        };
+        let (report, conversations) = self.scan_home(&home, pattern, context)?;
         let mut hits = report.hits;
+        let total = Some(hits.len());
         self.sort(&mut hits);
         warn_skipped(&report.skipped, context);
         Ok(Found {
             hits,
+            total,
             conversations: i64::try_from(conversations).unwrap_or(i64::MAX),
             is_partial: !report.skipped.is_empty(),
             ..Found::default()
@@ -206,31 +333,18 @@ impl FindArgs {
     /// Searches the rollouts of a home. Returns the number of searched conversations too.
     fn scan_home(
         &self,
-        home: &Path,
-        database: Option<&Path>,
-        filter: &ConversationFilter,
+        home: &SearchedHome<'_>,
+        pattern: &Regex,
         context: &Context,
     ) -> Result<(ScanReport, usize)> {
-        let text = self.words.join(" ");
-        let pattern = if self.regex {
-            text
-        } else {
-            regex::escape(&text)
-        };
-        let pattern = RegexBuilder::new(&pattern)
-            .size_limit(MAX_REGEX_BYTES)
-            // `^` and `$` are meant for the lines of a message.
-            .multi_line(true)
-            .build()
-            .map_err(|e| CommandError::usage("not a regular expression").because(e))?;
-        let (mut all, skipped) = scan::list_conversations(home, database)?;
-        all.retain(|conversation| filter.accepts(conversation));
+        let (mut all, skipped) = scan::list_conversations(home.folder, home.database)?;
+        all.retain(|conversation| home.filter.accepts(conversation));
         let bytes = |path: &Path| path.metadata().map_or(0, |meta| meta.len());
         let total = all.iter().map(|found| bytes(&found.path)).sum();
         let bar = context.ui.bar("searching", total);
         bar.expect_bytes(total);
         let conversations = all.len();
-        let mut report = scan::scan(home, all, &pattern, self.role, &bar)
+        let mut report = scan::scan(home.folder, all, pattern, self.role, &bar)
             .map_err(|_| CommandError::interrupted())?;
         report.skipped.extend(skipped);
         Ok((report, conversations))
@@ -252,16 +366,19 @@ impl FindArgs {
     fn add_archives(
         &self,
         found: &mut Found,
+        matcher: &Matcher,
         filter: &ThreadFilter,
         context: &Context,
     ) -> Result<()> {
-        let search = |home: &ExtractedHome<'_>| {
-            if self.regex || self.exact {
-                let (report, _) =
-                    self.scan_home(home.folder, home.database, home.filter, context)?;
-                return Ok(report.hits);
-            }
-            let query = self.parse_query()?;
+        let search = |home: &SearchedHome<'_>| {
+            let query = match matcher {
+                Matcher::Query(query) => query,
+                Matcher::Pattern(pattern) => {
+                    let hits = self.scan_home(home, pattern, context)?.0.hits;
+                    let total = Some(hits.len());
+                    return Ok(SearchResult { hits, total });
+                }
+            };
             let source = IndexSource {
                 home: home.folder,
                 database: home.database,
@@ -269,7 +386,7 @@ impl FindArgs {
             };
             let mut store = IndexStore::open(&home.folder.join("index.sqlite"))?;
             index::refresh(&mut store, source, Thoroughness::All, &Silent)?;
-            Ok(self.evaluate(&store, &query, home.filter)?)
+            Ok(self.evaluate(&store, query, home.filter)?)
         };
         search_archives(found, filter, context, search)?;
         if !found.archives.is_empty() {
@@ -277,91 +394,19 @@ impl FindArgs {
         }
         Ok(())
     }
-
-    fn parse_query(&self) -> Result<Query> {
-        query::parse(&self.words).map_err(|e| {
-            CommandError::usage(e.to_string())
-                .hint("search for text as it is written: codex-manager find --exact TEXT")
-        })
-    }
 }
 
-/// Returns a hit in JSON. The keys are an interface. `archive` is the archive that has the conversation if it is not
-/// on disk.
-fn hit_json<'h>(
-    hit: &'h Hit,
-    archive: Option<&'h String>,
-    context: &Context,
-) -> impl Serialize + use<'h> {
-    object()
-        .with("session_id", &hit.conversation.session)
-        .with("title", &hit.conversation.title)
-        .with("turn", hit.turn)
-        .with("role", hit.role)
-        .with("at", format_local_ms(hit.at_ms, context))
-        .with("snippet", &hit.snippet.text)
-        .with("score", hit.score)
-        .with("archive", archive)
-}
-
-fn print(hit: &Hit, archive: Option<&String>, context: &Context) {
-    let ui = &context.ui;
-    let conversation = &hit.conversation;
-    let mut about = Vec::new();
-    if let Some(at) = conversation
-        .updated_ms
-        .and_then(DateTime::from_timestamp_millis)
-    {
-        about.push(time::format_relative(&at, &context.now()));
-    }
-    let folder = Path::new(&conversation.cwd).file_name();
-    about.extend(folder.map(|folder| printable(&folder.to_string_lossy())));
-    if conversation.archived {
-        about.push("archived".to_owned());
-    }
-    if archive.is_some() {
-        about.push("only in an archive".to_owned());
-    }
-    let title = match &*conversation.title {
-        "" => "(no title)".to_owned(),
-        title => printable(title),
+/// Returns the accounts of the conversations of `hits` by id: the profile, else the email.
+fn read_accounts(hits: &[Hit], context: &Context) -> Result<HashMap<String, String>> {
+    let known = ConversationAccounts::read(context)?;
+    let ids = hits.iter().map(|hit| hit.conversation.session.clone());
+    let filter = ThreadFilter {
+        ids: Some(ids.collect()),
+        ..ThreadFilter::default()
     };
-    ui.prose(format_args!(
-        "{}  {}  {}",
-        ui.paint(Style::Good, short_id(&conversation.session)),
-        ui.paint(Style::Strong, title),
-        ui.paint(Style::Dim, about.join(", "))
-    ));
-    let author = hit.role.name();
-    let place = match hit.turn {
-        Some(turn) => format!("turn {turn}, {author}:"),
-        None => format!("{author}:"),
-    };
-    let text = highlight_matches(&hit.snippet, context);
-    ui.hanging(
-        4,
-        format_args!("    {} {text}", ui.paint(Style::Dim, place)),
-    );
-    if let Some(archive) = archive {
-        // A line of its own, however long, so that it can be copied.
-        ui.line(format_args!(
-            "    codex-manager restore {} --session {}",
-            shell::quote_if_needed(&printable(archive)),
-            printable(&conversation.session)
-        ));
-    }
-}
-
-/// Returns the snippet with its matches in colour.
-fn highlight_matches(snippet: &Snippet, context: &Context) -> String {
-    let mut text = String::new();
-    let mut at = 0;
-    for found in &snippet.matches {
-        text.push_str(&printable(&snippet.text[at..found.start]));
-        let part = printable(&snippet.text[found.clone()]);
-        text.push_str(&context.ui.paint(Style::Warn, part));
-        at = found.end;
-    }
-    text.push_str(&printable(&snippet.text[at..]));
-    text
+    let accounts = list_threads_as(&filter, context, |thread| {
+        let account = known.find(&thread);
+        Some((thread.id.to_lowercase(), account.profile.or(account.email)?))
+    })?;
+    Ok(accounts.into_iter().flatten().collect())
 }

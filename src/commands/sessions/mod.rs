@@ -61,7 +61,7 @@ pub(crate) struct SessionsArgs {
     #[arg(long, conflicts_with_all = ["subagents", "sort", "limit", "launched", "format"])]
     pick: bool,
     /// Show launches instead; the same as `launches`
-    #[arg(long, conflicts_with_all = ["here", "project", "account", "since", "until", "archived", "subagents", "sort", "limit"])]
+    #[arg(long, conflicts_with_all = ["here", "project", "account", "since", "until", "branch", "archived", "subagents", "sort", "limit"])]
     launched: bool,
     /// With --launched: only launches of this account
     #[arg(long, value_name = "PROFILE", requires = "launched")]

@@ -1,5 +1,6 @@
 //! `storage shrink` and `storage expand`: compress the conversations at rest, and the reverse.
 
+use crate::choices::project_choice::find_all_project_folders;
 use crate::codex::rollout;
 use crate::commands::storage::report::{check_names, show_json};
 use crate::context::Context;
@@ -63,8 +64,8 @@ pub(super) struct ExpandArgs {
 
 #[derive(Debug, Args)]
 struct ScopeArgs {
-    /// Only conversations that work in this folder or below it; repeatable
-    #[arg(long, value_name = "DIR")]
+    /// Only conversations that work in this folder or below it, or in the project with this name; repeatable
+    #[arg(long, value_name = "DIR|NAME")]
     project: Vec<PathBuf>,
     /// Only this conversation, whatever its age and size: id, title, or the beginning of either; repeatable
     #[arg(long, value_name = "SESSION")]
@@ -95,7 +96,7 @@ impl ShrinkArgs {
             to: Form::Compressed,
             older_than: self.older_than,
             min_bytes: self.min_size,
-            ..self.scope.filter(Form::Compressed, context)
+            ..self.scope.filter(Form::Compressed, context)?
         };
         require_codex_home(context)?;
         check_codex(context)?;
@@ -109,20 +110,20 @@ impl ExpandArgs {
     /// # Errors
     /// An option is invalid. Nothing is changed then.
     pub(super) fn run(self, context: &Context) -> Result<Outcome> {
-        let filter = self.scope.filter(Form::Plain, context);
+        let filter = self.scope.filter(Form::Plain, context)?;
         self.scope.run(context, &filter, "storage expand")
     }
 }
 
 impl ScopeArgs {
-    fn filter(&self, to: Form, context: &Context) -> ShrinkFilter {
-        ShrinkFilter {
+    fn filter(&self, to: Form, context: &Context) -> Result<ShrinkFilter> {
+        Ok(ShrinkFilter {
             to,
             older_than: TimeDelta::zero(),
             min_bytes: 0,
-            projects: context.env.make_all_absolute(&self.project),
+            projects: find_all_project_folders(&self.project, context)?,
             sessions: self.session.clone(),
-        }
+        })
     }
 
     fn run(&self, context: &Context, filter: &ShrinkFilter, command: &str) -> Result<Outcome> {

@@ -1,5 +1,6 @@
 //! `storage trash` and `storage undelete`: conversations in the trash of the manager home.
 
+use crate::choices::project_choice::find_all_project_folders;
 use crate::commands::storage::report::{ambiguous_name, check_names, show_json};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
@@ -42,8 +43,8 @@ pub(super) struct TrashArgs {
     /// Only conversations that are unchanged for this long: 180d, 12h
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     older_than: Option<TimeDelta>,
-    /// Only conversations that work in this folder or below it; repeatable
-    #[arg(long, value_name = "DIR")]
+    /// Only conversations that work in this folder or below it, or in the project with this name; repeatable
+    #[arg(long, value_name = "DIR|NAME")]
     project: Vec<PathBuf>,
     /// Only the subagents of this conversation, given by its id
     #[arg(long, value_name = "ID")]
@@ -201,7 +202,7 @@ impl TrashArgs {
         let filter = TrashFilter {
             sessions: self.sessions.clone(),
             older_than: self.older_than,
-            projects: context.env.make_all_absolute(&self.project),
+            projects: find_all_project_folders(&self.project, context)?,
             subagents_of: self.subagents_of.clone(),
             no_turns: self.no_turns,
         };

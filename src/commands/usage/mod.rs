@@ -49,17 +49,17 @@ pub(crate) struct UsageArgs {
     by: Grouping,
     #[command(flatten)]
     selection: SelectionArgs,
-    /// Only requests since then: a duration such as `7d`, or a date such as `2026-11-20`
-    #[arg(long, value_name = "DUR|DATE", help_heading = "Filters")]
+    /// Only requests since then: 7d, yesterday, monday, "last week", 2026-11, "2026-11-20 9:00"
+    #[arg(long, value_name = "TIME", help_heading = "Filters")]
     since: Option<String>,
-    /// Only requests before then; a date includes that day
-    #[arg(long, value_name = "DUR|DATE", help_heading = "Filters")]
+    /// Only requests before then; a day, a week or a month is included
+    #[arg(long, value_name = "TIME", help_heading = "Filters")]
     until: Option<String>,
     /// Show what used up the weekly window of an account [default: the live one]
     #[arg(long, value_name = "ACCOUNT", num_args = 0..=1, default_missing_value = "", conflicts_with_all = ["by", "here", "project", "account", "since", "until", "limit", "csv"])]
     window: Option<String>,
-    /// With --window: the window at this time, a duration such as `7d` or a date such as `2026-11-20`
-    #[arg(long, value_name = "DUR|DATE", requires = "window")]
+    /// With --window: the window at this time: 7d, yesterday, monday, 2026-11-20, "2026-11-20 9:00"
+    #[arg(long, value_name = "TIME", requires = "window")]
     at: Option<String>,
     /// The largest number of sessions, projects, models or accounts [default: 30 on a terminal, else all]
     #[arg(long, value_name = "N")]

@@ -37,10 +37,10 @@ struct PartView {
     percent_of_window: f64,
 }
 
-/// Parses the time of `--at`. A date means the end of that day, so that it names the window that began on it.
+/// Parses the time of `--at`. A day means its end, so that it names the window that began on it.
 ///
 /// # Errors
-/// The text is neither a duration nor a date, or the time is in the future.
+/// The text is no time, or the time is in the future.
 pub(super) fn parse_at(text: &str, context: &Context) -> Result<DateTime<Utc>> {
     let first = parse_unix_millis(text, PeriodEnd::First, context)?;
     let last = parse_unix_millis(text, PeriodEnd::Last, context)?;

@@ -35,7 +35,12 @@ impl ConversationFilter {
     pub(crate) fn accepts(&self, found: &FoundConversation) -> bool {
         match &self.listed {
             Some(listed) if found.listed => listed.contains(&found.session),
-            Some(_) => self.accepts_unlisted(&found.cwd, found.updated_ms),
+            Some(_) => {
+                let ids = self.filter.ids.as_ref();
+                (found.archived || !self.filter.only_archived)
+                    && ids.is_none_or(|ids| ids.contains(&found.session))
+                    && self.accepts_unlisted(&found.cwd, found.updated_ms)
+            }
             None => true,
         }
     }

@@ -4,7 +4,9 @@
 //! so terms are joined by merging. Phrases and code are checked in the rollouts, in the order of the results
 //! and only until enough are found.
 
-use super::postings::{MAX_LOOKUPS, Posting, PostingReader, build_fts_query};
+use super::postings::{
+    MAX_LOOKUPS, Posting, PostingReader, build_fts_query, intersect, rarity_weight,
+};
 use super::query::{CheckedText, Query, Term};
 use super::snippet::{self, Snippet};
 use super::texts::TextReader;
@@ -19,6 +21,9 @@ use std::path::PathBuf;
 /// The factor of the score if all terms are in one text, and of a term in the title.
 const ONE_TEXT_FACTOR: f64 = 2.0;
 const TITLE_FACTOR: f64 = 1.5;
+
+/// The number of conversations beyond the limit that are counted, a few milliseconds.
+const MAX_COUNTED: usize = 1000;
 
 /// The fields of a conversation that a search needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,6 +56,15 @@ pub(crate) struct Hit {
     pub snippet: Snippet,
     /// The relevance; only the order within one search has a meaning.
     pub score: f64,
+}
+
+/// The result of a search in an index.
+#[derive(Debug, Default)]
+pub(crate) struct SearchResult {
+    pub hits: Vec<Hit>,
+    /// The number of conversations that match; `None` if it is large, or if phrases or code would have to be checked in
+    /// the rollouts.
+    pub total: Option<usize>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -102,7 +116,7 @@ pub(crate) fn search(
     store: &IndexStore,
     query: &Query,
     options: &SearchOptions<'_>,
-) -> Result<Vec<Hit>, IndexError> {
+) -> Result<SearchResult, IndexError> {
     let search = Search {
         store,
         query,
@@ -237,10 +251,13 @@ impl Search<'_> {
         terms.filter(move |term| term.is_negated == is_negated)
     }
 
-    fn read_conversation(&self, number: i64) -> Result<Option<FoundConversation>, IndexError> {
+    /// Returns the conversation, if it passes the filter.
+    fn read_accepted(&self, number: i64) -> Result<Option<FoundConversation>, IndexError> {
         let sql = format!("SELECT {COLUMNS} FROM conversation WHERE id=?1");
-        self.store
-            .query_optional(&sql, [number], parse_conversation)
+        let found = self
+            .store
+            .query_optional(&sql, [number], parse_conversation)?;
+        Ok(found.filter(|found| (self.options.accepts)(found)))
     }
 
     fn sort(&self, candidates: &mut [Candidate]) {
@@ -262,14 +279,15 @@ impl Search<'_> {
     }
 
     /// Checks the candidates in order and returns the hits of the first that match, at most `limit`.
-    fn collect_hits(&self, candidates: Vec<Candidate>) -> Result<Vec<Hit>, IndexError> {
+    fn collect_hits(&self, candidates: Vec<Candidate>) -> Result<SearchResult, IndexError> {
         let needs_check = self.query.terms.iter().any(|term| term.check.is_some());
         let mut found = Vec::new();
         let mut in_one_text = 0;
-        for mut candidate in candidates {
+        let mut rest = candidates.into_iter().peekable();
+        while let Some(next) = rest.peek() {
             // A candidate may turn out to have its terms in several texts, and then comes after others.
             let before_it = match self.options.order {
-                HitOrder::Best if candidate.is_one_text => in_one_text,
+                HitOrder::Best if next.is_one_text => in_one_text,
                 HitOrder::Best | HitOrder::Newest => found.len(),
             };
             if before_it >= self.options.limit {
@@ -278,23 +296,42 @@ impl Search<'_> {
             if is_interrupted() {
                 return Err(IndexError::Interrupted);
             }
-            let Some(conversation) = self.read_conversation(candidate.number)? else {
+            let Some(mut candidate) = rest.next() else {
+                break;
+            };
+            let Some(conversation) = self.read_accepted(candidate.number)? else {
                 continue;
             };
-            if !(self.options.accepts)(&conversation)
-                || needs_check && !self.check(&mut candidate, &conversation)?
-            {
+            if needs_check && !self.check(&mut candidate, &conversation)? {
                 continue;
             }
             in_one_text += usize::from(candidate.is_one_text);
             found.push((candidate, conversation));
         }
+        let total = match rest.len() {
+            0 => Some(found.len()),
+            1..=MAX_COUNTED if !needs_check => Some(found.len() + self.count_accepted(rest)?),
+            _ => None,
+        };
         found.sort_by(|(a, _), (b, _)| self.compare(a, b));
         found.truncate(self.options.limit);
-        found
+        let hits = found
             .into_iter()
             .map(|(candidate, conversation)| self.make_hit(&candidate, conversation))
-            .collect()
+            .collect::<Result<_, _>>()?;
+        Ok(SearchResult { hits, total })
+    }
+
+    /// Returns the number of candidates that pass the filter.
+    fn count_accepted(
+        &self,
+        candidates: impl Iterator<Item = Candidate>,
+    ) -> Result<usize, IndexError> {
+        let mut count = 0;
+        for candidate in candidates {
+            count += usize::from(self.read_accepted(candidate.number)?.is_some());
+        }
+        Ok(count)
     }
 
     /// Returns true if a candidate fulfils the conditions on its texts. Corrects its best text.
@@ -354,33 +391,6 @@ impl Search<'_> {
             conversation,
         })
     }
-}
-
-/// Returns the weight of a word: the rarer, the higher.
-#[allow(clippy::cast_precision_loss, reason = "the score is an estimate")]
-fn rarity_weight(conversations: i64, with_word: usize) -> f64 {
-    (1.0 + conversations as f64 / (with_word as f64 + 1.0)).ln()
-}
-
-/// Joins two ordered lists by conversation and adds the scores.
-fn intersect(
-    all: Vec<(Posting, f64)>,
-    other: impl Iterator<Item = (Posting, f64)>,
-) -> Vec<(Posting, f64)> {
-    let mut other = other.peekable();
-    let mut both = Vec::new();
-    for (mut posting, score) in all {
-        let number = posting.conversation;
-        while other.next_if(|(p, _)| p.conversation < number).is_some() {}
-        if let Some((second, more)) = other.next_if(|(p, _)| p.conversation == number) {
-            // The rarer word is the better one to show.
-            if more > score {
-                posting.best = second.best;
-            }
-            both.push((posting, score + more));
-        }
-    }
-    both
 }
 
 #[derive(Debug, Clone, Copy, Default)]

@@ -32,7 +32,7 @@ fn searched(store: &IndexStore, typed: &[String], role: Option<Role>) -> BTreeSe
         limit: usize::MAX,
         accepts: &|_| true,
     };
-    let hits = evaluate::search(store, &query, &options).unwrap();
+    let hits = evaluate::search(store, &query, &options).unwrap().hits;
     for hit in &hits {
         assert!(!hit.snippet.text.is_empty(), "{typed:?}: {hit:?}");
     }

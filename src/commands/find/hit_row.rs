@@ -1,0 +1,198 @@
+//! A hit as it is printed: in JSON, for people, and as tab-separated values.
+
+use crate::commands::find::nearby_lines::NearbyLine;
+use crate::context::Context;
+use crate::conversations::search::evaluate::Hit;
+use crate::conversations::search::snippet::Snippet;
+use crate::io::shell;
+use crate::ui::{Cell, Column, Style, object, time};
+use crate::views::account::{format_local_ms, printable, short_id};
+use chrono::DateTime;
+use serde::Serialize;
+use std::path::Path;
+
+/// The columns of tab-separated values.
+pub(super) const COLUMNS: [Column; 11] = [
+    Column::new("SESSION"),
+    Column::new("TURN"),
+    Column::new("ROLE"),
+    Column::new("AT"),
+    Column::new("PROJECT"),
+    Column::new("ACCOUNT"),
+    Column::new("TITLE"),
+    Column::new("TEXT"),
+    Column::new("SCORE"),
+    Column::new("ARCHIVE"),
+    Column::new("PATH"),
+];
+
+pub(super) struct HitRow<'a> {
+    pub hit: &'a Hit,
+    /// The account of the conversation: its profile, else its email.
+    pub account: Option<String>,
+    /// The archive that has the conversation if it is not on disk.
+    pub archive: Option<&'a String>,
+    /// The lines around the match, if the user asks for them.
+    pub nearby: Option<Vec<NearbyLine>>,
+}
+
+impl HitRow<'_> {
+    /// The rollout; `None` if it is only in an archive.
+    fn path(&self) -> Option<String> {
+        let path = &self.hit.conversation.path;
+        self.archive.is_none().then(|| path.display().to_string())
+    }
+
+    /// Returns the hit in JSON. The keys are an interface.
+    pub(super) fn to_json(&self, context: &Context) -> impl Serialize + use<'_> {
+        let Hit {
+            conversation,
+            turn,
+            role,
+            at_ms,
+            snippet,
+            score,
+        } = self.hit;
+        let nearby = self.nearby.iter().flatten().map(|line| {
+            object()
+                .with("turn", line.turn)
+                .with("role", line.role)
+                .with("text", &line.text.text)
+        });
+        object()
+            .with("session_id", &conversation.session)
+            .with("title", &conversation.title)
+            .with("cwd", &conversation.cwd)
+            .with("account", &self.account)
+            .with("path", self.path())
+            .with("turn", turn)
+            .with("role", role)
+            .with("at", format_local_ms(*at_ms, context))
+            .with("snippet", &snippet.text)
+            .with("nearby", nearby.collect::<Vec<_>>())
+            .with("score", score)
+            .with("archive", self.archive)
+    }
+
+    pub(super) fn cells(&self, context: &Context) -> [Cell; 11] {
+        let Hit {
+            conversation, turn, ..
+        } = self.hit;
+        [
+            conversation.session.clone(),
+            turn.map_or_else(String::new, |turn| turn.to_string()),
+            self.hit.role.name().to_owned(),
+            format_local_ms(self.hit.at_ms, context).unwrap_or_default(),
+            conversation.cwd.clone(),
+            self.account.clone().unwrap_or_default(),
+            conversation.title.clone(),
+            self.hit.snippet.text.clone(),
+            self.hit.score.to_string(),
+            self.archive.cloned().unwrap_or_default(),
+            self.path().unwrap_or_default(),
+        ]
+        .map(Cell::plain)
+    }
+
+    /// Returns the lines for people. The last one is the command that opens the hit, or that restores the conversation.
+    pub(super) fn format_text(&self, context: &Context) -> String {
+        let ui = &context.ui;
+        let wrap = |indent, text: String| {
+            if ui.writes_to_terminal() {
+                ui.wrapped(indent, text)
+            } else {
+                text
+            }
+        };
+        let conversation = &self.hit.conversation;
+        let title = match &*conversation.title {
+            "" => "(no title)".to_owned(),
+            title => printable(title),
+        };
+        let id = short_id(&conversation.session);
+        let head = [
+            ui.paint(Style::Good, id),
+            ui.paint(Style::Strong, title),
+            ui.paint(Style::Dim, self.facts(context).join(", ")),
+        ];
+        let mut lines = vec![wrap(2, head.join("  "))];
+        match self.nearby.as_deref() {
+            None | Some([]) => {
+                let place = ui.paint(Style::Dim, Self::place(self.hit.turn, self.hit.role.name()));
+                let text = highlight_matches(&self.hit.snippet, context);
+                lines.push(wrap(4, format!("    {place} {text}")));
+            }
+            Some(nearby) => {
+                let mut last = None;
+                for line in nearby {
+                    let place = Self::place(Some(line.turn), line.role.name());
+                    if last.as_ref() != Some(&place) {
+                        lines.push(format!("    {}", ui.paint(Style::Dim, &place)));
+                        last = Some(place);
+                    }
+                    let text = highlight_matches(&line.text, context);
+                    lines.push(wrap(6, format!("      {text}")));
+                }
+            }
+        }
+        // A line of its own, however long, so that it can be copied.
+        lines.push(ui.command_line(4, &self.command()));
+        lines.join("\n") + "\n"
+    }
+
+    fn place(turn: Option<u32>, author: &str) -> String {
+        match turn {
+            Some(turn) => format!("turn {turn}, {author}:"),
+            None => format!("{author}:"),
+        }
+    }
+
+    /// Returns what is known of the conversation besides its title.
+    fn facts(&self, context: &Context) -> Vec<String> {
+        let conversation = &self.hit.conversation;
+        let mut facts = Vec::new();
+        if let Some(at) = conversation
+            .updated_ms
+            .and_then(DateTime::from_timestamp_millis)
+        {
+            facts.push(time::format_relative(&at, &context.now()));
+        }
+        let folder = Path::new(&conversation.cwd).file_name();
+        facts.extend(folder.map(|folder| printable(&folder.to_string_lossy())));
+        if conversation.archived {
+            facts.push("archived".to_owned());
+        }
+        if self.archive.is_some() {
+            facts.push("only in an archive".to_owned());
+        }
+        facts
+    }
+
+    fn command(&self) -> String {
+        let session = printable(&self.hit.conversation.session);
+        match (self.archive, self.hit.turn) {
+            (Some(archive), _) => format!(
+                "codex-manager restore {} --session {session}",
+                shell::quote_if_needed(&printable(archive)),
+            ),
+            (None, Some(turn)) => {
+                format!("codex-manager show {} --turn {turn}", short_id(&session))
+            }
+            (None, None) => format!("codex-manager show {}", short_id(&session)),
+        }
+    }
+}
+
+/// Returns the snippet with its matches in colour.
+fn highlight_matches(snippet: &Snippet, context: &Context) -> String {
+    let mut text = String::new();
+    let mut at = 0;
+    for found in &snippet.matches {
+        text.push_str(&printable(&snippet.text[at..found.start]));
+        let part = printable(&snippet.text[found.clone()]);
+        text.push_str(&context.ui.paint(Style::Warn, part));
+        at = found.end;
+    }
+    text.push_str(&printable(&snippet.text[at..]));
+    text
+}

@@ -1,0 +1,50 @@
+//! The condition of a search: a query of the index, or a pattern for the rollouts themselves.
+
+use crate::conversations::search::query::{self, Query};
+use crate::conversations::search::snippet::{self, Snippet};
+use crate::error::{CommandError, Result};
+use regex::{Regex, RegexBuilder};
+
+/// The largest size of a compiled regular expression, in bytes.
+const MAX_REGEX_BYTES: usize = 16 << 20;
+
+pub(super) enum Matcher {
+    Query(Query),
+    Pattern(Regex),
+}
+
+impl Matcher {
+    /// # Errors
+    /// The words are no query.
+    pub(super) fn parse_query(words: &[String]) -> Result<Self> {
+        let query = query::parse(words).map_err(|e| {
+            CommandError::usage(e.to_string())
+                .hint("search for text as it is written: codex-manager find --exact TEXT")
+        })?;
+        Ok(Self::Query(query))
+    }
+
+    /// # Errors
+    /// `pattern` is not a regular expression.
+    pub(super) fn parse_regex(pattern: &str) -> Result<Self> {
+        let pattern = RegexBuilder::new(pattern)
+            .size_limit(MAX_REGEX_BYTES)
+            // `^` and `$` are meant for the lines of a message.
+            .multi_line(true)
+            .build()
+            .map_err(|e| CommandError::usage("not a regular expression").because(e))?;
+        Ok(Self::Pattern(pattern))
+    }
+
+    /// Returns the part of a line around its first match; `None` if nothing in it matches.
+    pub(super) fn mark(&self, line: &str) -> Option<Snippet> {
+        let snippet = match self {
+            Self::Query(query) => snippet::make_snippet(line, query),
+            Self::Pattern(pattern) => {
+                let matches: Vec<_> = pattern.find_iter(line).map(|found| found.range()).collect();
+                snippet::cut_around(line, &matches)
+            }
+        };
+        (!snippet.matches.is_empty()).then_some(snippet)
+    }
+}

@@ -1,0 +1,83 @@
+//! The lines around a match (`-C`), also those of the messages before and after it.
+
+use crate::codex::rollout_lines::{LineParts, Role};
+use crate::commands::find::matcher::Matcher;
+use crate::conversations::reader::EventReader;
+use crate::conversations::search::evaluate::Hit;
+use crate::conversations::search::snippet::{self, Snippet};
+use crate::history::thread_rollouts::ThreadChain;
+use std::cmp::Reverse;
+use std::collections::VecDeque;
+use std::io;
+use std::path::Path;
+
+/// A line of a message.
+pub(super) struct NearbyLine {
+    pub turn: u32,
+    pub role: Role,
+    /// The line, cut if it is long; only the line of the match has matches.
+    pub text: Snippet,
+}
+
+/// Returns the line of a hit with up to `count` lines before and after it. Empty lines are left out. Returns none if
+/// the hit is a title, or its text is no longer in the rollout.
+///
+/// # Errors
+/// The rollout cannot be read, or the user interrupts.
+pub(super) fn read_nearby_lines(
+    home: &Path,
+    hit: &Hit,
+    count: usize,
+    matcher: &Matcher,
+) -> io::Result<Vec<NearbyLine>> {
+    if hit.turn.is_none() {
+        return Ok(Vec::new());
+    }
+    let chain = ThreadChain::read(home, &hit.conversation.session, &hit.conversation.path);
+    let mut reader = EventReader::open_all(chain.own(), LineParts::TEXTS)?;
+    let mut lines = VecDeque::new();
+    // The number of lines to read after that of the match.
+    let mut left: Option<usize> = None;
+    while let Some(event) = reader.next_event()? {
+        let Some((role, text)) = event.kind.text() else {
+            continue;
+        };
+        let at_ms = event.at.map(|at| at.timestamp_millis());
+        let is_place = (Some(event.turn), role, at_ms) == (hit.turn, hit.role, hit.at_ms);
+        let mut matching = (is_place && left.is_none())
+            .then(|| find_best_line(text, matcher))
+            .flatten();
+        for (number, line) in text.lines().enumerate() {
+            let found = matching.take_if(|(best, _)| *best == number);
+            let is_match = found.is_some();
+            if line.trim().is_empty() {
+                continue;
+            }
+            let text = found.map_or_else(|| snippet::cut_around(line, &[]), |(_, found)| found);
+            let turn = event.turn;
+            lines.push_back(NearbyLine { turn, role, text });
+            left = match left {
+                Some(left) => Some(left - 1),
+                None if is_match => Some(count),
+                None => {
+                    if lines.len() > count {
+                        lines.pop_front();
+                    }
+                    None
+                }
+            };
+            if left == Some(0) {
+                return Ok(lines.into());
+            }
+        }
+    }
+    Ok(left.map(|_| lines.into()).unwrap_or_default())
+}
+
+/// Returns the number of the line with the most matches, and the line.
+fn find_best_line(text: &str, matcher: &Matcher) -> Option<(usize, Snippet)> {
+    let lines = text.lines().enumerate();
+    let matching = lines.filter_map(|(number, line)| Some((number, matcher.mark(line)?)));
+    // The first of equal ones.
+    matching.min_by_key(|(_, line)| Reverse(line.matches.len()))
+}
