@@ -3,6 +3,7 @@
 mod archives;
 mod found;
 
+use crate::choices::conversation_picker::SearchScreen;
 use crate::choices::index_access::{IndexAccess, warn_skipped};
 use crate::choices::listed::list_threads;
 use crate::choices::selection_args::FilterArgs;
@@ -45,37 +46,38 @@ const MAX_REGEX_BYTES: usize = 16 << 20;
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager find parser error
+  codex-manager find                           # search as you type
   codex-manager find '\"borrow checker\" -tokio' --here
   codex-manager find E0499 --role assistant --since 30d
   codex-manager find --regex 'fn \\w+_test' --project ~/code
   codex-manager find migration --archives
   codex-manager find migration --json | jq -r '.hits[].session_id'")]
 pub(crate) struct FindArgs {
-    /// The words to search for
-    #[arg(value_name = "WORDS", required = true)]
+    /// The words to search for [default: a screen to search on]
+    #[arg(value_name = "WORDS")]
     words: Vec<String>,
     #[command(flatten)]
     filter: FilterArgs,
     /// Only messages of the user, of the assistant, or of tools
-    #[arg(long, value_name = "ROLE")]
+    #[arg(long, value_name = "ROLE", requires = "words")]
     role: Option<Role>,
     /// The order of the results
     #[arg(long, value_name = "ORDER", default_value = "best")]
     sort: HitOrder,
     /// The largest number of conversations [default: 20]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", requires = "words")]
     limit: Option<usize>,
     /// Search for a regular expression; reads all conversations
-    #[arg(long, conflicts_with = "exact")]
+    #[arg(long, conflicts_with = "exact", requires = "words")]
     regex: bool,
     /// Search for this exact text, with its letter case; reads all conversations
-    #[arg(long)]
+    #[arg(long, requires = "words")]
     exact: bool,
     /// Also search conversations that are only in archives of this home
-    #[arg(long)]
+    #[arg(long, requires = "words")]
     archives: bool,
     /// Search without bringing the index up to date
-    #[arg(long, conflicts_with_all = ["regex", "exact"])]
+    #[arg(long, conflicts_with_all = ["regex", "exact"], requires = "words")]
     no_refresh: bool,
 }
 
@@ -85,6 +87,14 @@ impl FindArgs {
     pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
         require_codex_home(context)?;
         let threads = self.filter.resolve(context)?;
+        if self.words.is_empty() {
+            let screen = SearchScreen {
+                usage: &["name words: codex-manager find WORDS"],
+                filter: threads,
+                ..SearchScreen::default()
+            };
+            return screen.run_and_resume(context);
+        }
         let read = |filter: &ThreadFilter| list_threads(filter, context);
         let filter = ConversationFilter::new(threads.clone(), read)?;
         let mut found = if self.regex || self.exact {
