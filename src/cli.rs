@@ -107,7 +107,9 @@ fn run(cli: Cli, is_dry_run: bool, env: Environment) -> ExitCode {
             if error.kind == ErrorKind::Interrupted && error.hints.is_empty() {
                 error.hints.push(interrupt_hint.into());
             }
-            if !error.is_silent || ui.is_verbose() {
+            // A program that reads JSON gets an error also when the user leaves a picker.
+            let is_cancelled = error.kind == ErrorKind::Interrupted && ui.wants_json();
+            if !error.is_silent || ui.is_verbose() || is_cancelled {
                 ui.error(&error);
             }
             ExitCode::from(error.kind as u8)

@@ -245,9 +245,8 @@ pub(crate) fn case(leaf: &Leaf, more: &[&str]) -> Case {
             let mut conversation = Conversation::new(1, 10, "one", "two");
             conversation.lines.push(tool_output("three"));
             write(&env, &conversation);
-            if row != "find" {
-                args.insert(1, id(1));
-            }
+            let wanted = if row == "find" { "two".into() } else { id(1) };
+            args.insert(1, wanted);
             if row == "export" {
                 args.extend(["--out".into(), "exported.md".into()]);
             }

@@ -89,7 +89,7 @@ fn the_picker_shows_accounts_conversations_a_preview_and_its_keys() {
     let picture = terminal.wait_until(START, LIMIT, |p| p.contains("The tokenizer was wrong."));
     let shown = picture.replace(&here(&env), "[HERE]");
     insta::assert_snapshot!(shown, @r"
-which conversation?                                                                            work –  home –  here 2/2
+which conversation?                                                                 work –  home –  here 2 · tab: all 3
 > 1 h     Fix the parser             proj   work                │ Fix the parser
   2 h     Write the docs             proj   work                │ [HERE] · main
                                                                 │ work · gpt-6 · 546 B
@@ -112,10 +112,15 @@ which conversation?                                                             
                                                                 │
                                                                 │
                                                                 │
-enter resume · tab scope · ctrl-e export · ctrl-y copy id · ↑↓ move · esc cancel · type to filter
+                                                                │
+                                                                │
+                                                                │
+                                                                │
+                                                                │
+                                                                │
+enter resume · tab scope · ^o open · ^e export · ^d trash · ^y copy · esc · ↑↓ move · type to search
 ");
-    // 60 % of the lines.
-    assert_eq!(picture.lines().count(), 24, "{picture}");
+    assert_eq!(picture.lines().count(), 30, "{picture}");
     leave(terminal);
 }
 
@@ -133,7 +138,7 @@ fn the_first_line_shows_the_quota_left_of_each_account() {
     let picture = terminal.picture(START.0, START.1);
     let first = picture.lines().next().expect("a line");
     assert!(
-        first.ends_with("  work 80 %  home 0 %  here 2/2"),
+        first.ends_with("  work 80 %  home 0 %  here 2 · tab: all 3"),
         "{picture}"
     );
     leave(terminal);
@@ -144,19 +149,19 @@ fn tab_goes_from_this_folder_to_all_and_to_archived_conversations() {
     let env = home();
     let before = env.tree("home");
     let mut terminal = ask(&env, &["sessions", "--pick"]);
-    terminal.wait_until(START, LIMIT, |p| p.contains("here 2/2"));
+    terminal.wait_until(START, LIMIT, |p| p.contains("here 2 ·"));
     terminal.type_keys("\t");
-    let all = terminal.wait_until(START, LIMIT, |p| p.contains("all 3/3"));
+    let all = terminal.wait_until(START, LIMIT, |p| p.contains("all 3 ·"));
     assert!(all.contains("Tune the parser elsewhere"), "{all}");
     assert!(selected(&all).contains("Fix the parser"), "{all}");
     terminal.type_keys("\t");
-    let archived = terminal.wait_until(START, LIMIT, |p| p.contains("archived 1/1"));
+    let archived = terminal.wait_until(START, LIMIT, |p| p.contains("archived 1 ·"));
     assert!(
         selected(&archived).contains("An old question"),
         "{archived}"
     );
     terminal.type_keys("\t");
-    terminal.wait_until(START, LIMIT, |p| p.contains("here 2/2"));
+    terminal.wait_until(START, LIMIT, |p| p.contains("here 2 ·"));
     leave(terminal);
     assert_same_tree(&before, &env.tree("home"));
 }
@@ -165,13 +170,12 @@ fn tab_goes_from_this_folder_to_all_and_to_archived_conversations() {
 fn typing_filters_titles_and_contents_in_a_stable_order() {
     let mut env = home();
     env.set("PAGER", "cat");
-    // Creates the index of contents; the picker does not create it.
-    let _ = env.run(["find", "parser"]).code(0);
-    let mut terminal = ask(&env, &["show"]);
+    // Without words, and without an index, which the first search creates.
+    let mut terminal = ask(&env, &["find"]);
     terminal.type_keys("\t");
-    terminal.wait_until(START, LIMIT, |p| p.contains("all 3/3"));
+    terminal.wait_until(START, LIMIT, |p| p.contains("all 3 ·"));
     terminal.type_keys("parser");
-    let picture = terminal.wait_until(START, LIMIT, |p| p.contains("all 2/3"));
+    let picture = terminal.wait_until(START, LIMIT, |p| p.contains("all 2 ·"));
     // Sorted by the time of the last change, not by the score.
     let titles: Vec<_> = picture
         .lines()
@@ -184,18 +188,16 @@ fn typing_filters_titles_and_contents_in_a_stable_order() {
     assert_eq!(titles[..2], ["Tune", "Fix"], "{picture}");
     // A word that only an answer has, typed in part.
     terminal.type_keys("\x15borrow che");
-    let picture = terminal.wait_until(START, LIMIT, |p| {
-        p.contains("all 1/3 ") || p.contains("all 1/3\n")
-    });
+    let picture = terminal.wait_until(START, LIMIT, |p| p.contains("all 1 ·") && !p.contains('…'));
     assert!(selected(&picture).contains("Write the docs"), "{picture}");
     let noted = terminal.wait_until(START, LIMIT, |p| p.contains("turn 1, assistant:"));
     assert!(noted.contains("borrow checker"), "{noted}");
     // An open quotation mark is no error.
     terminal.type_keys("\x15\"borrow");
     terminal.wait_until(START, LIMIT, |p| {
-        p.contains("\"borrow") && p.contains("all 1/3")
+        p.contains("\"borrow") && p.contains("all 1 ·")
     });
-    terminal.type_keys("\r");
+    terminal.type_keys("\x0f");
     assert!(terminal.end().success(), "{}", terminal.text());
     assert!(terminal.text().contains("They mention a borrow checker."));
 }
@@ -211,48 +213,166 @@ fn typing_finds_contents_written_after_the_last_index_update() {
     write(&env, &newer);
     let mut terminal = ask(&env, &["show"]);
     terminal.type_keys("zygohist");
-    let picture = terminal.wait_until(START, LIMIT, |p| p.contains("here 1/3"));
+    let picture = terminal.wait_until(START, LIMIT, |p| p.contains("here 1 ·"));
     assert!(selected(&picture).contains("Newer"), "{picture}");
     leave(terminal);
 }
 
 #[test]
-fn the_preview_is_hidden_below_100_columns_and_returns() {
+fn the_preview_moves_below_the_list_in_a_narrow_terminal_and_returns() {
     let env = home();
     let mut terminal = ask(&env, &["resume"]);
     terminal.wait_until(START, LIMIT, |p| p.contains("The tokenizer was wrong."));
-    for (size, shows_preview) in [
-        ((99, 30), false),
-        ((100, 30), true),
-        ((40, 12), false),
-        ((20, 6), false),
+    for (size, rule) in [
+        ((99, 30), Some('─')),
+        ((100, 30), Some('│')),
+        ((40, 12), Some('─')),
+        ((20, 6), None),
     ] {
         terminal.forget();
         terminal.resize(size.0, size.1);
         let picture = terminal.wait_until(size, LIMIT, |picture| {
-            let has_preview = picture.contains("tokenizer");
-            picture.lines().any(|line| line.starts_with("enter ")) && has_preview == shows_preview
+            let shown = ['─', '│'].into_iter().find(|rule| picture.contains(*rule));
+            let is_drawn = picture.lines().any(|line| line.starts_with("enter "));
+            is_drawn
+                && shown == rule
+                && (rule.is_none() || picture.contains("acct") || picture.contains("work"))
         });
         assert!(selected(&picture).contains("Fix"), "{size:?}\n{picture}");
         let height = picture.lines().count();
-        assert_eq!(
-            height,
-            usize::from(size.1 * 60 / 100),
-            "{size:?}\n{picture}"
-        );
-        if size.0 == 40 {
-            insta::assert_snapshot!(picture, @r"
-which conversation?            here 2/2
-> 1 h     Fix the parser
-  2 h     Write the docs
-
-
-
-enter resume · tab scope
-");
-        }
+        assert_eq!(height, usize::from(size.1), "{size:?}\n{picture}");
     }
     leave(terminal);
+}
+
+/// A conversation of another folder, with a rare word deep in a long answer.
+fn write_long_answer(env: &TestEnv) {
+    let filler = "Nothing of interest is here.\n".repeat(300);
+    let answer = format!("{filler}At last the zygohistomorphic part 漢字 🚀.\n{filler}");
+    let long = Conversation {
+        cwd: "/home/alice/other".into(),
+        ..Conversation::new(8, 10, "長い会話 🚀 about nothing", &answer)
+    };
+    write(env, &long);
+}
+
+#[test]
+fn contents_of_other_folders_are_found_as_one_types_at_each_width() {
+    let env = home();
+    write_long_answer(&env);
+    for (args, size) in [
+        (&["find"][..], (40, 20)),
+        (&["resume"], (80, 24)),
+        (&["show"], (120, 40)),
+        (&["sessions", "--pick"], (80, 12)),
+    ] {
+        let mut terminal = ask(&env, args);
+        terminal.forget();
+        terminal.resize(size.0, size.1);
+        let height = usize::from(size.1.min(30));
+        terminal.wait_until(size, LIMIT, |p| {
+            p.lines().count() == height && p.contains("esc")
+        });
+        terminal.type_keys("zygohist");
+        let picture = terminal.wait_until(size, LIMIT, |p| {
+            p.contains("here 0 · tab: all 1") && p.contains("the zygohistomorphic part 漢字")
+        });
+        let lines: Vec<_> = picture.lines().collect();
+        assert!(lines[0].contains("zygohist "), "{picture}");
+        assert!(selected(&picture).contains("長い会話 🚀"), "{picture}");
+        let keys = lines[lines.len() - 2..].join(" ");
+        for key in [
+            "enter resume",
+            "tab scope",
+            "^o open",
+            "^e export",
+            "^d trash",
+            "^y copy",
+            "esc",
+        ] {
+            assert!(keys.contains(key), "{key}\n{picture}");
+        }
+        assert_eq!(lines.len(), height, "{picture}");
+        // The match is in view, although 300 lines are before it.
+        assert!(picture.contains("turn 1, assistant:"), "{picture}");
+        leave(terminal);
+    }
+}
+
+#[test]
+fn the_search_screen_opens_the_turn_of_the_match() {
+    let mut env = home();
+    env.set("PAGER", "cat");
+    write_long_answer(&env);
+    let mut terminal = ask(&env, &["find"]);
+    terminal.type_keys("zygohist");
+    terminal.wait_until(START, LIMIT, |p| p.contains("turn 1, assistant:"));
+    terminal.type_keys("\x0f");
+    assert!(terminal.end().success(), "{}", terminal.text());
+    assert!(terminal.text().contains("Nothing of interest is here."));
+    // Where only the text can be meant, Enter shows it.
+    let mut terminal = Terminal::start(&mut env.command(["show", "--tools"]));
+    terminal.wait_until(START, LIMIT, |p| p.contains("\nenter show"));
+    terminal.type_keys("\r");
+    assert!(terminal.end().success(), "{}", terminal.text());
+    assert!(terminal.text().contains("The tokenizer was wrong."));
+}
+
+#[test]
+fn a_conversation_goes_to_the_trash_and_comes_back() {
+    let env = home();
+    let rollout = env
+        .codex_home()
+        .join(Conversation::new(1, 0, "", "").relative());
+    let mut terminal = ask(&env, &["resume"]);
+    terminal.type_keys("parser");
+    terminal.wait_until(START, LIMIT, |p| p.contains("here 1 · tab: all 2"));
+    terminal.type_keys("\x04");
+    let picture = terminal.wait_until(START, LIMIT, |p| {
+        p.contains("moved to the trash · ^z undo") && p.contains("here 0 · tab: all 1\n")
+    });
+    assert!(
+        picture.contains("codex-manager storage undelete"),
+        "{picture}"
+    );
+    assert!(selected(&picture).contains("Tune the parser"), "{picture}");
+    assert!(!rollout.exists());
+    terminal.type_keys("\x1a");
+    terminal.wait_until(START, LIMIT, |p| {
+        p.contains("brought back from the trash") && selected(p).contains("Fix the parser")
+    });
+    leave(terminal);
+    assert_eq!(
+        fs::read(&rollout).expect("the rollout"),
+        Conversation {
+            cwd: here(&env),
+            ..Conversation::new(1, 60, "Fix the parser", "The tokenizer was wrong.")
+        }
+        .text()
+        .into_bytes()
+    );
+}
+
+#[test]
+fn leaving_a_picker_prints_nothing() {
+    let env = home();
+    let _ = env.run(["backup", "--no-status"]).code(0);
+    for args in [
+        &["find"][..],
+        &["resume"],
+        &["show"],
+        &["export"],
+        &["sessions", "--pick"],
+        &["use"],
+        &["restore"],
+    ] {
+        let mut terminal = Terminal::start(&mut env.command(args));
+        terminal.wait_until(START, LIMIT, |p| p.contains("\nenter "));
+        terminal.type_keys("\x1b");
+        assert_eq!(terminal.end().code(), Some(130), "{}", terminal.text());
+        assert_eq!(terminal.picture(START.0, START.1), "", "{args:?}");
+        assert!(terminal.is_cooked());
+    }
 }
 
 #[test]
@@ -268,10 +388,10 @@ fn ten_thousand_conversations_are_filtered_and_paged() {
         .expect("rows");
     let mut terminal = ask(&env, &["resume"]);
     terminal.type_keys("\t");
-    terminal.wait_until(START, LIMIT, |p| p.contains("all 10000/10000"));
+    terminal.wait_until(START, LIMIT, |p| p.contains("all 10000 ·"));
     terminal.type_keys("\x1b[F");
     let last = terminal.wait_until(START, LIMIT, |p| selected(p).contains("number 10 "));
-    assert!(last.contains("all 10000/10000"), "{last}");
+    assert!(last.contains("all 10000 ·"), "{last}");
     terminal.type_keys("number 7007");
     terminal.wait_until(START, LIMIT, |p| {
         selected(p).contains("number 7007") && p.contains("the rollout is missing")
@@ -382,7 +502,8 @@ fn a_signal_or_a_closed_terminal_ends_the_picker() {
 fn without_a_capable_terminal_some_conversations_are_listed_and_the_exit_code_is_4() {
     let mut env = home();
     for args in [
-        &["resume"][..],
+        &["find"][..],
+        &["resume"],
         &["show"],
         &["export"],
         &["sessions", "--pick"],
@@ -436,10 +557,10 @@ fn restore_lets_the_user_choose_a_conversation_that_is_no_longer_on_disk() {
         .join(Conversation::new(2, 0, "", "").relative());
     fs::remove_file(&rollout).expect("remove");
     let mut terminal = ask(&env, &["restore", "latest", "--session"]);
-    let picture = terminal.wait_until(START, LIMIT, |p| p.contains("missing 1/1"));
+    let picture = terminal.wait_until(START, LIMIT, |p| p.contains("missing 1 ·"));
     assert!(selected(&picture).contains("Write the docs"), "{picture}");
     terminal.type_keys("\t");
-    terminal.wait_until(START, LIMIT, |p| p.contains("all 4/4"));
+    terminal.wait_until(START, LIMIT, |p| p.contains("all 4 ·"));
     terminal.type_keys("docs\r");
     assert!(terminal.end().success(), "{}", terminal.text());
     assert!(rollout.is_file());
@@ -463,11 +584,11 @@ fn vault_restore_lets_the_user_choose_a_conversation_that_is_no_longer_on_disk()
     let before = env.tree("home");
     let args = ["vault", "restore", "latest", "--session"];
     let terminal = ask(&env, &args);
-    terminal.wait_until(START, LIMIT, |p| p.contains("missing 1/1"));
+    terminal.wait_until(START, LIMIT, |p| p.contains("missing 1 ·"));
     leave(terminal);
     assert_same_tree(&before, &env.tree("home"));
     let mut terminal = ask(&env, &args);
-    let picture = terminal.wait_until(START, LIMIT, |p| p.contains("missing 1/1"));
+    let picture = terminal.wait_until(START, LIMIT, |p| p.contains("missing 1 ·"));
     assert!(selected(&picture).contains("Write the docs"), "{picture}");
     terminal.type_keys("\r");
     assert!(terminal.end().success(), "{}", terminal.text());
@@ -500,7 +621,7 @@ fn codex_resumes_the_chosen_conversation_under_its_account() {
     terminal.wait_until(START, LIMIT, is_drawn);
     terminal.type_keys("of bob");
     terminal.wait_until(START, LIMIT, |p| {
-        p.contains("1/2") && selected(p).contains("the question of bob")
+        p.contains(" 1 · tab: ") && selected(p).contains("the question of bob")
     });
     terminal.type_keys("\r");
     assert!(terminal.end().success(), "{}", terminal.text());

@@ -101,14 +101,16 @@ impl<'a> IndexAccess<'a> {
         }
     }
 
-    /// Opens the index and brings it up to date, unless another process does; without a message. `None` if
-    /// there is no index, or it is damaged.
+    /// Opens the index and brings it up to date, unless another process does; without a message. `None` if it is
+    /// damaged, or missing and cannot be created.
     pub(crate) fn open_updated_quietly(&self) -> Option<IndexStore> {
-        let mut store = self.open_existing().ok()??;
-        if let Ok(_lock) = FileLock::try_acquire(&lock_path(&self.path)) {
-            // If the update fails, the existing index is searched.
-            let _ = index::refresh(&mut store, self.source(), Thoroughness::Changes, &Silent);
-        }
+        atomic::create_private_folder(atomic::parent_of(&self.path)).ok()?;
+        let Ok(_lock) = FileLock::try_acquire(&lock_path(&self.path)) else {
+            return self.open_existing().ok()?;
+        };
+        let mut store = IndexStore::open(&self.path).ok()?;
+        // If the update fails, the existing index is searched.
+        let _ = index::refresh(&mut store, self.source(), Thoroughness::Changes, &Silent);
         Some(store)
     }
 

@@ -260,6 +260,5 @@ fn pick_conversation(context: &Context) -> Result<String> {
         usage: &["name it: codex-manager export SESSION"],
         ..ConversationPicker::default()
     };
-    let (id, _) = picker.run(context)?;
-    Ok(id)
+    Ok(picker.run(context)?.id)
 }

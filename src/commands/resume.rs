@@ -3,8 +3,7 @@
 use crate::accounts::profile::Profile;
 use crate::choices::account_choice::{find_identity, pick_account};
 use crate::choices::conversation_choice::{ChosenConversation, list_rows};
-use crate::choices::conversation_picker::export_page;
-use crate::choices::conversation_picker::{ConversationPicker, PickedAction};
+use crate::choices::conversation_picker::{ScreenEnd, SearchScreen};
 use crate::codex::config::read_login;
 use crate::codex::home::SESSIONS;
 use crate::codex::identity::Identity;
@@ -111,19 +110,17 @@ impl ResumeArgs {
 
     fn pick_and_resume(mut self, context: &Context) -> Result<Outcome> {
         check_conversations(context)?;
-        let picker = ConversationPicker {
-            enter: "resume",
+        let screen = SearchScreen {
             usage: &[
                 "name it: codex-manager resume SESSION",
                 "or take the last one of this folder: codex-manager resume --last",
             ],
-            exports: true,
-            ..ConversationPicker::default()
+            ..SearchScreen::default()
         };
-        let (id, action) = picker.run(context)?;
-        if action == PickedAction::Export {
-            return export_page(id, context);
-        }
+        let id = match screen.run(context)? {
+            ScreenEnd::Chosen(id) => id,
+            ScreenEnd::Done(outcome) => return Ok(outcome),
+        };
         self.session = Some(id);
         self.run(context)
     }

@@ -1,8 +1,7 @@
 //! `show`: prints a conversation to read.
 
 use crate::choices::conversation_choice::find_conversation;
-use crate::choices::conversation_picker::export_page;
-use crate::choices::conversation_picker::{ConversationPicker, PickedAction};
+use crate::choices::conversation_picker::{ScreenEnd, SearchScreen};
 use crate::codex::redaction::redact_and_count;
 use crate::context::Context;
 use crate::conversations::markdown::MarkdownWriter;
@@ -99,12 +98,22 @@ impl ShowArgs {
     /// # Errors
     /// No conversation or several match, it has no such turn, or the rollout cannot be read.
     pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
-        let session = match &self.session {
-            Some(text) => find_conversation(text, context)?,
-            None => match pick(context)? {
-                (id, PickedAction::Export) => return export_page(id, context),
-                (id, PickedAction::Enter) => find_conversation(&id, context)?,
-            },
+        let session = if let Some(text) = &self.session {
+            find_conversation(text, context)?
+        } else {
+            let is_reader = self.wants_text(context);
+            let screen = SearchScreen {
+                enter: if is_reader { "show" } else { "resume" },
+                usage: &["name it: codex-manager show SESSION"],
+                ..SearchScreen::default()
+            };
+            if !is_reader {
+                return screen.run_and_resume(context);
+            }
+            match screen.run(context)? {
+                ScreenEnd::Chosen(id) => find_conversation(&id, context)?,
+                ScreenEnd::Done(outcome) => return Ok(outcome),
+            }
         };
         let options = TranscriptOptions {
             outputs: self.tools,
@@ -139,6 +148,16 @@ impl ShowArgs {
         };
         result.map_err(|e| read_error(&session, e))?;
         Ok(Outcome::Done)
+    }
+
+    /// Returns true if an option says what to show, or stdout is no terminal, so that only the text can be meant.
+    fn wants_text(&self, context: &Context) -> bool {
+        let is_selected = self.tools || self.reasoning || self.no_redact || self.raw;
+        is_selected
+            || self.turn.is_some()
+            || self.format.is_some()
+            || self.max_bytes.is_some()
+            || !context.ui.writes_to_terminal()
     }
 
     fn redact(&self, text: &str) -> String {
@@ -227,16 +246,6 @@ fn check_turn(session: &NamedConversation, parts: &ConversationParts, turn: u32)
     Err(CommandError::failed(format!(
         "the conversation has {count}, not {turn}"
     )))
-}
-
-fn pick(context: &Context) -> Result<(String, PickedAction)> {
-    let picker = ConversationPicker {
-        enter: "show",
-        usage: &["name it: codex-manager show SESSION"],
-        exports: true,
-        ..ConversationPicker::default()
-    };
-    picker.run(context)
 }
 
 fn print_raw(session: &NamedConversation, context: &Context) -> io::Result<()> {

@@ -1,14 +1,16 @@
 //! Finds conversations by their contents while the user types.
 
-use crate::choices::conversation_picker::rows::OfferedConversation;
+use crate::choices::conversation_picker::rows::{ARCHIVED, HERE, SharedConversations};
 use crate::choices::index_access::IndexAccess;
 use crate::context::Context;
 use crate::conversations::index::IndexStore;
-use crate::conversations::search::evaluate::{self, Hit, HitOrder, SearchOptions};
+use crate::conversations::search::evaluate::{
+    self, FoundConversation, Hit, HitOrder, SearchOptions,
+};
 use crate::conversations::search::query;
-use crate::ui::picker::{ContentMatch, ContentQuery, PickerScope, Task};
+use crate::ui::picker::{ContentMatch, ContentQuery, Task};
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
+use std::path::Path;
 
 /// The shortest filter for which contents are searched, in characters.
 const MIN_QUERY_CHARS: usize = 2;
@@ -16,51 +18,72 @@ const MIN_QUERY_CHARS: usize = 2;
 /// The shortest last word that is searched as a prefix, in characters.
 const MIN_PREFIX_CHARS: usize = 3;
 
-/// The largest number of conversations that are found by their contents.
+/// The largest numbers of conversations of the scope, and of all, that are found by their contents.
 const MAX_MATCHES: usize = 50;
+const MAX_MATCHES_OF_ALL: usize = 100;
 
-/// Returns the task that searches the index. The first search updates the index. Without an index, searches find
-/// nothing, because creating one may take minutes.
+/// Returns the task that searches the index. The first search creates the index or brings it up to date, without a
+/// message.
 pub(crate) fn content_search_task(
-    rows: &Arc<Vec<OfferedConversation>>,
-    scopes: &[PickerScope],
+    rows: &SharedConversations,
     context: &Context,
 ) -> Task<ContentQuery, Vec<ContentMatch>> {
-    let context = context.clone();
-    // The index has ids in lower case.
-    let ids = |scope: &PickerScope| -> HashSet<String> {
-        let rows = scope.items.iter().map(|row| &rows[*row]);
-        rows.map(|row| row.thread.id.to_lowercase()).collect()
-    };
-    let scopes: Vec<_> = scopes.iter().map(ids).collect();
-    let originals = rows.iter().map(|row| &row.thread.id);
-    let originals: HashMap<_, _> = originals
-        .filter(|id| id.chars().any(char::is_uppercase))
-        .map(|id| (id.to_lowercase(), id.clone()))
-        .collect();
+    let (context, rows) = (context.clone(), rows.clone());
     let mut store: Option<Option<IndexStore>> = None;
+    // The index has ids in lower case.
+    let mut ids: HashMap<String, String> = HashMap::new();
     Box::new(move |wanted| {
         if wanted.text.trim().chars().count() < MIN_QUERY_CHARS {
             return Vec::new();
         }
         let store = store.get_or_insert_with(|| IndexAccess::new(&context).open_updated_quietly());
-        let (Some(store), Some(scope)) = (store, scopes.get(wanted.scope)) else {
+        let Some(store) = store else {
             return Vec::new();
         };
-        let hits = search(store, &wanted.text, scope).into_iter();
-        hits.map(|hit| ContentMatch {
-            note: format_note(&hit),
-            id: originals
-                .get(&hit.conversation.session)
-                .cloned()
-                .unwrap_or(hit.conversation.session),
-        })
-        .collect()
+        if ids.len() != wanted.total {
+            let rows = rows.get();
+            let all = rows.iter().map(|row| row.thread.id.clone());
+            ids = all.map(|id| (id.to_lowercase(), id)).collect();
+        }
+        let here = &context.env.current_dir;
+        let is_offered = |found: &FoundConversation| ids.contains_key(&found.session);
+        let is_in_scope = |found: &FoundConversation| {
+            is_offered(found)
+                && (found.archived == (wanted.scope == ARCHIVED))
+                && (wanted.scope != HERE || Path::new(&found.cwd).starts_with(here))
+        };
+        let mut hits = search(store, &wanted.text, MAX_MATCHES, &is_in_scope);
+        let known: HashSet<_> = hits.iter().map(|hit| &hit.conversation.session).collect();
+        // Those of other scopes are counted beside the scope.
+        let more = |found: &FoundConversation| is_offered(found) && !known.contains(&found.session);
+        let others = search(store, &wanted.text, MAX_MATCHES_OF_ALL, &more);
+        hits.extend(others);
+        let matches = hits.into_iter();
+        matches.filter_map(|hit| to_match(&hit, &ids)).collect()
     })
 }
 
-/// Searches the conversations of a scope. An incomplete query, such as an open quotation mark, finds nothing.
-fn search(store: &IndexStore, text: &str, scope: &HashSet<String>) -> Vec<Hit> {
+fn to_match(hit: &Hit, ids: &HashMap<String, String>) -> Option<ContentMatch> {
+    let snippet = &hit.snippet;
+    let marks = snippet.matches.iter();
+    Some(ContentMatch {
+        id: ids.get(&hit.conversation.session)?.clone(),
+        note: format_note(hit),
+        turn: hit.turn,
+        marks: marks
+            .map(|at| snippet.text[at.clone()].to_owned())
+            .collect(),
+    })
+}
+
+/// Searches the conversations that `accepts` selects. An incomplete query, such as an open quotation mark, finds
+/// nothing.
+fn search(
+    store: &IndexStore,
+    text: &str,
+    limit: usize,
+    accepts: &dyn Fn(&FoundConversation) -> bool,
+) -> Vec<Hit> {
     let text = add_prefix_wildcard(text);
     let words: Vec<_> = if text.contains('"') {
         vec![text]
@@ -72,9 +95,9 @@ fn search(store: &IndexStore, text: &str, scope: &HashSet<String>) -> Vec<Hit> {
     };
     let options = SearchOptions {
         role: None,
-        order: HitOrder::Newest,
-        limit: MAX_MATCHES,
-        accepts: &|conversation| scope.contains(&conversation.session),
+        order: HitOrder::Best,
+        limit,
+        accepts,
     };
     let found = evaluate::search(store, &query, &options);
     found.unwrap_or_default().hits

@@ -1,6 +1,6 @@
 //! Lets the user choose a conversation on the terminal.
 //!
-//! [`rows`] are the conversations of Codex's list, [`archived`] those of an archive. [`preview`] and
+//! [`search_screen`] is what commands show. [`rows`] are the conversations of Codex's list, [`archived`] those of an archive. [`preview`] and
 //! [`content_search`] run in threads of the picker, so they own what they use.
 
 mod archived;
@@ -8,6 +8,8 @@ mod content_search;
 mod pick;
 mod preview;
 mod rows;
+mod search_screen;
 
 pub(crate) use archived::pick_archived;
-pub(crate) use pick::{ConversationPicker, PickedAction, export_page};
+pub(crate) use pick::ConversationPicker;
+pub(crate) use search_screen::{ScreenEnd, SearchScreen};

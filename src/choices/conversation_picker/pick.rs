@@ -3,102 +3,104 @@
 use crate::choices::conversation_picker::content_search::content_search_task;
 use crate::choices::conversation_picker::preview::preview_task;
 use crate::choices::conversation_picker::rows::{
-    QUESTION, build_scopes, list_offered_conversations, refuse,
+    OfferedConversation, QUESTION, SharedConversations, build_scopes, list_first_conversations,
+    list_offered_conversations, refuse,
 };
 use crate::codex::threads::ThreadFilter;
 use crate::context::Context;
-use crate::error::{CommandError, Outcome, Result};
+use crate::error::{CommandError, Result};
 use crate::quota::state;
-use crate::ui::picker::{KeyEffect, Picker, PickerKey, PickerOptions};
+use crate::ui::picker::{Picked, Picker, PickerEntries, PickerKey, PickerOptions, Task};
 use crate::ui::{Style, windows};
-use crate::views::account::{label, printable, read_accounts_and_profiles, short_id};
-use std::ffi::OsString;
-use std::sync::Arc;
+use crate::views::account::{label, read_accounts_and_profiles};
 
-/// The key that exports the selected conversation.
-const EXPORT: PickerKey = PickerKey {
-    letter: 'e',
-    label: "export",
-    effect: KeyEffect::Choose,
-};
-
-/// The key that copies the id of the selected conversation.
-const COPY_ID: PickerKey = PickerKey {
-    letter: 'y',
-    label: "copy id",
-    effect: KeyEffect::CopyId,
-};
-
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct ConversationPicker {
     /// The effect of Enter, for the line of keys.
     pub enter: &'static str,
     /// The hints of the error without a terminal, about naming a conversation.
     pub usage: &'static [&'static str],
     pub filter: ThreadFilter,
-    /// True to begin with archived conversations.
-    pub archived: bool,
-    /// True if a key exports the selected conversation.
-    pub exports: bool,
-}
-
-/// The action of the user on a conversation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum PickedAction {
-    Enter,
-    Export,
+    /// The keys besides Enter.
+    pub keys: Vec<PickerKey>,
+    /// The filter at the start.
+    pub query: String,
+    /// The name of the scope that is shown first, if it has conversations.
+    pub scope: &'static str,
+    /// A fact that is shown at the start.
+    pub notice: Option<String>,
 }
 
 impl ConversationPicker {
-    /// Returns the id of the chosen conversation and the action.
+    /// Returns the choice of the user.
     ///
     /// # Errors
     /// There are no conversations, or the user cancelled. Without a terminal, some of them are listed on stderr,
     /// and the error asks for an argument.
-    pub(crate) fn run(self, context: &Context) -> Result<(String, PickedAction)> {
-        let is_restricted = self.filter.is_restricted();
-        let rows = list_offered_conversations(self.filter, context)?;
+    pub(crate) fn run(self, context: &Context) -> Result<Picked> {
         if !context.ui.can_pick() {
+            let rows = list_offered_conversations(self.filter, context)?;
             let error = refuse(&rows, self.usage, context);
             return Err(error.hint("list conversations: codex-manager sessions"));
         }
-        if rows.is_empty() {
-            return Err(CommandError::failed(if is_restricted {
+        let (rows, rest) = self.list(context)?;
+        if rows.get().is_empty() {
+            return Err(CommandError::failed(if self.filter.is_restricted() {
                 "no conversation matches"
             } else {
                 "there are no conversations yet"
             })
             .hint("find rollouts that Codex does not list: codex-manager history check"));
         }
-        let rows = Arc::new(rows);
-        let scopes = build_scopes(&rows, &context.env.current_dir);
-        let first = scopes.iter().position(|scope| scope.name == "archived");
+        let (items, scopes) = to_entries(&rows.get(), context);
+        let first = scopes.iter().position(|scope| scope.name == self.scope);
         let picker = Picker {
             question: QUESTION,
-            items: rows.iter().map(|row| row.to_picker_item(context)).collect(),
+            items,
             default: 0,
             options: PickerOptions {
                 enter: self.enter,
-                keys: [EXPORT, COPY_ID]
-                    .into_iter()
-                    .filter(|key| self.exports || key.letter != EXPORT.letter)
-                    .collect(),
-                contents: Some(content_search_task(&rows, &scopes, context)),
-                scope: first.filter(|_| self.archived).unwrap_or(0),
+                keys: self.keys,
+                contents: Some(content_search_task(&rows, context)),
+                scope: first.unwrap_or(0),
                 scopes,
                 facts: account_facts(context),
-                preview: Some(preview_task(rows, context)),
+                query: self.query,
+                notice: self.notice,
+                rest,
+                preview: Some(preview_task(&rows, context)),
             },
         };
         let choice = picker.run(&context.ui)?;
         // A terminal was found above.
-        let choice = choice.ok_or_else(|| CommandError::usage(QUESTION))?;
-        let action = match choice.key {
-            Some(letter) if letter == EXPORT.letter => PickedAction::Export,
-            _ => PickedAction::Enter,
-        };
-        Ok((choice.id, action))
+        choice.ok_or_else(|| CommandError::usage(QUESTION))
     }
+
+    /// Returns the conversations. Of many only the first ones, with the task that reads the others.
+    fn list(&self, context: &Context) -> Result<(SharedConversations, Option<RestTask>)> {
+        let Some(first) = list_first_conversations(&self.filter, context)? else {
+            let rows = list_offered_conversations(self.filter.clone(), context)?;
+            return Ok((SharedConversations::new(rows), None));
+        };
+        let rows = SharedConversations::new(first);
+        let (shared, filter, context) = (rows.clone(), self.filter.clone(), context.clone());
+        let load: RestTask = Box::new(move |()| {
+            let rows = list_offered_conversations(filter.clone(), &context);
+            shared.set(rows.map_err(|e| e.to_one_line())?);
+            Ok(to_entries(&shared.get(), &context))
+        });
+        Ok((rows, Some(load)))
+    }
+}
+
+type RestTask = Task<(), Result<PickerEntries, String>>;
+
+fn to_entries(rows: &[OfferedConversation], context: &Context) -> PickerEntries {
+    let items = rows.iter().map(|row| row.to_picker_item(context));
+    (
+        items.collect(),
+        build_scopes(rows, &context.env.current_dir),
+    )
 }
 
 /// Returns the accounts that have a profile, each with the rest of its weekly window, the current one first. Returns
@@ -118,14 +120,4 @@ fn account_facts(context: &Context) -> Vec<(Style, String)> {
         }
     });
     facts.collect()
-}
-
-/// Exports the chosen conversation as an HTML page into the current folder.
-///
-/// # Errors
-/// Those of `export`.
-pub(crate) fn export_page(id: String, context: &Context) -> Result<Outcome> {
-    let name = format!("codex-{}.html", printable(short_id(&id)));
-    let words = ["export", "--format", "html", "--out"].map(OsString::from);
-    context.run(&[&words[..], &[name.into(), id.into()]].concat())
 }

@@ -1,31 +1,119 @@
 //! The description beside the selected conversation.
 
-use crate::choices::conversation_picker::rows::OfferedConversation;
+use crate::choices::conversation_picker::rows::{OfferedConversation, SharedConversations};
 use crate::context::Context;
-use crate::conversations::transcript::{self, EntryKind, TranscriptEntry};
+use crate::conversations::transcript::{self, EntryKind, TranscriptEntry, TranscriptOptions};
 use crate::history::rollout::recorded_rollout;
+use crate::history::thread_rollouts::ThreadChain;
 use crate::io::clock::Zone;
-use crate::ui::picker::Task;
+use crate::ui::picker::{ContentMatch, PreviewQuery, Task};
 use crate::ui::{Style, time};
 use crate::views::account::printable;
 use chrono::{DateTime, Utc};
+use std::cmp::Reverse;
 use std::path::Path;
-use std::sync::Arc;
 
 /// The longest text of a message, in characters.
 const MESSAGE_CHARS: usize = 1500;
 
-/// Returns the task that describes a conversation by its id: facts, then its last turn.
+/// The number of characters before a match that are shown of its line.
+const CHARS_BEFORE: usize = 60;
+
+/// The largest distance of matches in one place, in bytes.
+const PLACE_BYTES: usize = 400;
+
+/// The largest number of places that are compared in a message.
+const MAX_PLACES: usize = 1000;
+
+/// Returns the task that describes a conversation by its id: the match in its content, if there is one; else facts and
+/// its last turn.
 pub(crate) fn preview_task(
-    rows: Arc<Vec<OfferedConversation>>,
+    rows: &SharedConversations,
     context: &Context,
-) -> Task<String, Vec<(Style, String)>> {
-    let (zone, now) = (context.zone(), context.now());
-    let home = context.codex_home().to_path_buf();
-    Box::new(move |id| {
-        let row = rows.iter().find(|row| row.thread.id == *id);
-        row.map_or_else(Vec::new, |row| describe(row, &home, zone, &now))
+) -> Task<PreviewQuery, Vec<(Style, String)>> {
+    let (context, rows) = (context.clone(), rows.clone());
+    Box::new(move |query| {
+        let rows = rows.get();
+        let Some(row) = rows.iter().find(|row| row.thread.id == query.id) else {
+            return Vec::new();
+        };
+        let matching = query.found.as_ref();
+        let matching = matching.and_then(|found| describe_match(row, found, &context));
+        matching.unwrap_or_else(|| {
+            let (zone, now) = (context.zone(), context.now());
+            describe(row, context.codex_home(), zone, &now)
+        })
     })
+}
+
+/// Returns the title and the messages of the turn that has the match, from the match on. `None` if the turn cannot be
+/// read.
+fn describe_match(
+    row: &OfferedConversation,
+    found: &ContentMatch,
+    context: &Context,
+) -> Option<Vec<(Style, String)>> {
+    let (home, thread) = (context.codex_home(), &row.thread);
+    let rollout = recorded_rollout(home, &thread.rollout_path)?;
+    let chain = ThreadChain::read(home, &thread.id, &rollout);
+    let options = TranscriptOptions {
+        outputs: true,
+        reasoning: true,
+        images: false,
+        turn: Some(found.turn?),
+    };
+    let mut entries = Vec::new();
+    let read = transcript::read(&chain.parts.last()?.slices, options, |entry| {
+        entries.push(entry);
+        true
+    });
+    read.ok()?;
+    let place = |(number, entry): (usize, &TranscriptEntry)| {
+        let (count, at) = find_place(&entry.text, &found.marks)?;
+        Some((count, Reverse(number), at))
+    };
+    let (_, Reverse(first), at) = entries.iter().enumerate().filter_map(place).max()?;
+    let mut paragraphs = vec![(Style::Strong, row.title())];
+    for (number, entry) in entries.iter().enumerate().skip(first) {
+        let turn = found.turn.unwrap_or_default();
+        let author = entry.kind.role();
+        paragraphs.push((Style::Dim, format!("turn {turn}, {author}:")));
+        let from = if number == first { at } else { 0 };
+        let text = truncate_message(&entry.text[from..]);
+        let cut = if from > 0 { "…" } else { "" };
+        paragraphs.push((Style::Plain, format!("{cut}{text}")));
+    }
+    Some(paragraphs)
+}
+
+/// Returns the place of a text with the most of `marks` close together: their number, and where to begin so that they
+/// are in view. `None` if the text has none of them.
+fn find_place(text: &str, marks: &[String]) -> Option<(usize, usize)> {
+    let places = marks
+        .iter()
+        .flat_map(|mark| text.match_indices(mark.as_str()));
+    let count = |at: usize| {
+        let mut end = text.len().min(at + PLACE_BYTES);
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+        let close = &text[at..end];
+        marks
+            .iter()
+            .filter(|mark| close.contains(mark.as_str()))
+            .count()
+    };
+    let places = places
+        .take(MAX_PLACES)
+        .map(|(at, _)| (count(at), Reverse(at)));
+    let (count, Reverse(at)) = places.max()?;
+    let line = text[..at].rfind('\n').map_or(0, |end| end + 1);
+    let before = text[line..at]
+        .char_indices()
+        .rev()
+        .take(CHARS_BEFORE)
+        .last();
+    Some((count, line + before.map_or(at - line, |(from, _)| from)))
 }
 
 fn describe(
@@ -91,7 +179,7 @@ fn format_last_turn(rollout: &Path) -> Vec<(Style, String)> {
             _ => continue,
         };
         paragraphs.push((Style::Dim, format!("{author}:")));
-        paragraphs.push((Style::Plain, truncate_message(&entry)));
+        paragraphs.push((Style::Plain, truncate_message(&entry.text)));
     }
     if paragraphs.is_empty() {
         paragraphs.push((Style::Dim, "no messages".to_owned()));
@@ -100,12 +188,34 @@ fn format_last_turn(rollout: &Path) -> Vec<(Style, String)> {
 }
 
 /// Returns the beginning of a message, without empty lines.
-fn truncate_message(entry: &TranscriptEntry) -> String {
-    let text: String = entry.text.chars().take(MESSAGE_CHARS).collect();
+fn truncate_message(text: &str) -> String {
+    let text: String = text.chars().take(MESSAGE_CHARS).collect();
     let lines = text.lines().map(|line| line.replace('\t', "    "));
     let lines: Vec<_> = lines
         .filter(|line| !line.trim().is_empty())
         .map(|line| printable(&line))
         .collect();
     lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_preview_begins_where_most_matches_are_close_together() {
+        let marks = ["borrow", "checker"].map(String::from);
+        let far = "-".repeat(PLACE_BYTES);
+        let text = format!("a checker {far}\n漢字 the borrow checker\n{far} borrow");
+        let (count, at) = find_place(&text, &marks).unwrap();
+        assert_eq!(count, 2);
+        assert!(text[at..].starts_with("漢字 the borrow checker"));
+        let long = format!("{} checker", "漢".repeat(500));
+        let (count, at) = find_place(&long, &marks).unwrap();
+        assert_eq!(
+            (count, long[at..].chars().count()),
+            (1, CHARS_BEFORE + "checker".len())
+        );
+        assert_eq!(find_place("nothing", &marks), None);
+    }
 }

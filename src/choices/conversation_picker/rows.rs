@@ -16,9 +16,17 @@ use crate::views::age::age_text;
 use std::cmp::Reverse;
 use std::collections::HashSet;
 use std::path::Path;
+use std::sync::{Arc, PoisonError, RwLock};
 
 /// The question of the picker, and the message of the error without a terminal.
 pub(crate) const QUESTION: &str = "which conversation?";
+
+/// The names of the scopes of this folder and of archived conversations.
+pub(crate) const HERE: &str = "here";
+pub(crate) const ARCHIVED: &str = "archived";
+
+/// The number of conversations of this folder, and of all, that the picker shows before it has read the others.
+const FIRST_ROWS: usize = 200;
 
 /// The number of conversations in the plain list.
 const PLAIN_ROWS: usize = 10;
@@ -40,6 +48,55 @@ pub(crate) struct OfferedConversation {
     pub is_running: bool,
 }
 
+/// The conversations of an open picker, for its threads.
+#[derive(Clone)]
+pub(crate) struct SharedConversations(Arc<RwLock<Arc<Vec<OfferedConversation>>>>);
+
+impl SharedConversations {
+    pub(crate) fn new(rows: Vec<OfferedConversation>) -> Self {
+        Self(Arc::new(RwLock::new(Arc::new(rows))))
+    }
+
+    pub(crate) fn get(&self) -> Arc<Vec<OfferedConversation>> {
+        let rows = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(&rows)
+    }
+
+    pub(crate) fn set(&self, rows: Vec<OfferedConversation>) {
+        let mut shared = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        *shared = Arc::new(rows);
+    }
+}
+
+/// Returns the newest of the conversations that `filter` selects, with the newest of this folder among them. `None` if
+/// there are so few that all can be read at once.
+pub(crate) fn list_first_conversations(
+    filter: &ThreadFilter,
+    context: &Context,
+) -> Result<Option<Vec<OfferedConversation>>> {
+    let newest = ThreadFilter {
+        without_subagents: true,
+        limit: Some(FIRST_ROWS),
+        ..filter.clone()
+    };
+    let mut threads = list_threads(&newest, context)?;
+    if threads.len() < FIRST_ROWS {
+        return Ok(None);
+    }
+    if filter.folder.is_none() {
+        let known: HashSet<_> = threads.iter().map(|thread| thread.id.clone()).collect();
+        let here = ThreadFilter {
+            folder: Some(context.env.current_dir.to_string_lossy().into_owned()),
+            ..newest
+        };
+        let here = list_threads(&here, context)?.into_iter();
+        threads.extend(here.filter(|thread| !known.contains(&thread.id)));
+    }
+    let mut rows = add_accounts(threads, context)?;
+    rows.sort_by_key(|row| Reverse(row.thread.updated_ms));
+    Ok(Some(rows))
+}
+
 /// Returns the conversations that `filter` selects, archived ones too, but none of subagents. The most
 /// recently changed comes first.
 pub(crate) fn list_offered_conversations(
@@ -50,23 +107,34 @@ pub(crate) fn list_offered_conversations(
         without_subagents: true,
         ..filter
     };
+    let mut rows = add_accounts(list_threads(&filter, context)?, context)?;
+    let unlisted = list_unlisted(&filter, context)?;
+    let unlisted = add_accounts(unlisted, context)?.into_iter();
+    rows.extend(unlisted.map(|row| OfferedConversation {
+        is_unlisted: true,
+        ..row
+    }));
+    rows.sort_by_key(|row| Reverse(row.thread.updated_ms));
+    Ok(rows)
+}
+
+/// Returns conversations of Codex's list with their accounts.
+fn add_accounts(threads: Vec<ListedThread>, context: &Context) -> Result<Vec<OfferedConversation>> {
+    if threads.is_empty() {
+        return Ok(Vec::new());
+    }
     let accounts = ConversationAccounts::read_all(context)?;
     let open = open_conversations(context.codex_home());
-    let of_thread = |thread: ListedThread, is_unlisted| {
+    let rows = threads.into_iter().map(|thread| {
         let account = accounts.find(&thread);
         OfferedConversation {
             account: account.profile.or(account.email),
             is_running: open.contains(&thread.id),
-            is_unlisted,
+            is_unlisted: false,
             thread,
         }
-    };
-    let rows = list_threads(&filter, context)?.into_iter();
-    let mut rows: Vec<_> = rows.map(|thread| of_thread(thread, false)).collect();
-    let found = list_unlisted(&filter, context)?.into_iter();
-    rows.extend(found.map(|thread| of_thread(thread, true)));
-    rows.sort_by_key(|row| Reverse(row.thread.updated_ms));
-    Ok(rows)
+    });
+    Ok(rows.collect())
 }
 
 /// Returns the ids of the conversations that a Codex process has open.
@@ -170,11 +238,11 @@ pub(crate) fn build_scopes(rows: &[OfferedConversation], here: &Path) -> Vec<Pic
             .collect(),
     };
     let mut scopes = vec![
-        scope("here", &|t| {
+        scope(HERE, &|t| {
             !t.archived && Path::new(&t.cwd).starts_with(here)
         }),
         scope("all", &|t| !t.archived),
-        scope("archived", &|t| t.archived),
+        scope(ARCHIVED, &|t| t.archived),
     ];
     scopes.retain(|scope| !scope.items.is_empty());
     scopes

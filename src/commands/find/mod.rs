@@ -7,6 +7,7 @@ mod matcher;
 mod nearby_lines;
 
 use crate::choices::conversation_accounts::ConversationAccounts;
+use crate::choices::conversation_picker::SearchScreen;
 use crate::choices::index_access::{IndexAccess, warn_skipped};
 use crate::choices::listed::{list_threads, list_threads_as};
 use crate::choices::selection_args::{FilterArgs, KindArgs};
@@ -48,6 +49,7 @@ const MAX_UNFILTERED: usize = 20;
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager find parser error
+  codex-manager find                           # search as you type
   codex-manager find '\"borrow checker\" -tokio' --here
   codex-manager find E0499 --role assistant --since 30d
   codex-manager find --regex 'fn \\w+_test' --project ~/code
@@ -55,36 +57,36 @@ const MAX_UNFILTERED: usize = 20;
   codex-manager find migration --archives
   codex-manager find migration --json | jq -r '.hits[].session_id'")]
 pub(crate) struct FindArgs {
-    /// The words to search for
-    #[arg(value_name = "WORDS", required = true)]
+    /// The words to search for [default: a screen to search on]
+    #[arg(value_name = "WORDS")]
     words: Vec<String>,
     #[command(flatten)]
     filter: FilterArgs,
     #[command(flatten)]
     kinds: KindArgs,
     /// Only messages of the user, of the assistant, or of tools
-    #[arg(long, value_name = "ROLE")]
+    #[arg(long, value_name = "ROLE", requires = "words")]
     role: Option<Role>,
     /// The order of the results
     #[arg(long, value_name = "ORDER", default_value = "best")]
     sort: HitOrder,
     /// The largest number of conversations [default: 20]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", requires = "words")]
     limit: Option<usize>,
     /// Show this many lines before and after each match, also of the messages beside it
     #[arg(short = 'C', long = "context", value_name = "LINES")]
     nearby: Option<usize>,
     /// Search for a regular expression; reads all conversations
-    #[arg(long, conflicts_with = "exact")]
+    #[arg(long, conflicts_with = "exact", requires = "words")]
     regex: bool,
     /// Search for this exact text, with its letter case; reads all conversations
-    #[arg(long)]
+    #[arg(long, requires = "words")]
     exact: bool,
     /// Also search conversations that are only in archives of this home
-    #[arg(long)]
+    #[arg(long, requires = "words")]
     archives: bool,
     /// Search without bringing the index up to date
-    #[arg(long, conflicts_with_all = ["regex", "exact"])]
+    #[arg(long, conflicts_with_all = ["regex", "exact"], requires = "words")]
     no_refresh: bool,
     #[command(flatten)]
     table: TableArgs,
@@ -96,9 +98,17 @@ impl FindArgs {
     pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
         require_codex_home(context)?;
         let context = &self.table.apply(context)?;
-        let matcher = self.parse_matcher()?;
         let threads = self.filter.resolve(context)?;
         let threads = self.kinds.restrict(threads, context)?;
+        if self.words.is_empty() {
+            let screen = SearchScreen {
+                usage: &["name words: codex-manager find WORDS"],
+                filter: threads,
+                ..SearchScreen::default()
+            };
+            return screen.run_and_resume(context);
+        }
+        let matcher = self.parse_matcher()?;
         let read = |filter: &ThreadFilter| list_threads(filter, context);
         let filter = ConversationFilter::new(threads.clone(), read)?;
         let mut found = match &matcher {

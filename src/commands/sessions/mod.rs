@@ -5,8 +5,7 @@ mod conversation_row;
 mod index_command;
 mod session_list;
 
-use crate::choices::conversation_picker::export_page;
-use crate::choices::conversation_picker::{ConversationPicker, PickedAction};
+use crate::choices::conversation_picker::SearchScreen;
 use crate::choices::selection_args::FilterArgs;
 use crate::codex::config::read_login;
 use crate::codex::home::SESSIONS;
@@ -57,7 +56,7 @@ pub(crate) struct SessionsArgs {
     /// The largest number of conversations [default: 30 on a terminal, else all]
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
-    /// Choose one on the terminal, to resume it under its account or to export it
+    /// Search them on the terminal, to resume, read, export or trash one
     #[arg(long, conflicts_with_all = ["subagents", "sort", "limit", "launched", "format"])]
     pick: bool,
     /// Show launches instead; the same as `launches`
@@ -91,7 +90,13 @@ impl SessionsArgs {
         }
         let filter = self.filter.resolve(context)?;
         if self.pick {
-            return pick_conversation(filter, self.archived, context);
+            let screen = SearchScreen {
+                usage: &["name it: codex-manager resume SESSION"],
+                filter,
+                scope: if self.archived { "archived" } else { "" },
+                ..SearchScreen::default()
+            };
+            return screen.run_and_resume(context);
         }
         self.list(filter, &self.table.apply(context)?)
     }
@@ -135,20 +140,6 @@ impl SessionsArgs {
             ));
         }
         Ok(Outcome::Done)
-    }
-}
-
-fn pick_conversation(filter: ThreadFilter, archived: bool, context: &Context) -> Result<Outcome> {
-    let picker = ConversationPicker {
-        enter: "resume",
-        usage: &["name it: codex-manager resume SESSION"],
-        filter,
-        archived,
-        exports: true,
-    };
-    match picker.run(context)? {
-        (id, PickedAction::Enter) => context.run(&["resume".into(), id.into()]),
-        (id, PickedAction::Export) => export_page(id, context),
     }
 }
 

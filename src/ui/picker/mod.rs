@@ -4,12 +4,17 @@
 //! restored also after a panic and on SIGTERM.
 
 mod item;
+mod layout;
+mod listing;
 mod options;
 pub mod screen;
 mod state;
+mod title_filter;
 mod view;
 mod worker;
 
+use self::layout::PickerLayout;
+use self::listing::PickerListing;
 use self::screen::InlineScreen;
 use self::state::{PickerAction, PickerState};
 use self::view::PickerView;
@@ -24,7 +29,8 @@ use std::time::Duration;
 
 pub use self::item::PickerItem;
 pub use self::options::{
-    ContentMatch, ContentQuery, KeyEffect, Picked, PickerKey, PickerOptions, PickerScope,
+    ContentMatch, ContentQuery, KeyEffect, Picked, PickerEntries, PickerKey, PickerOptions,
+    PickerScope, PreviewQuery,
 };
 pub(crate) use self::screen::{is_open, restore_terminal};
 pub use self::worker::Task;
@@ -40,6 +46,9 @@ const MAX_HEIGHT: u16 = 20;
 
 /// The share of the terminal that a picker with a preview takes, in percent.
 const PREVIEW_HEIGHT_PERCENT: u16 = 60;
+
+/// The number of lines up to which a picker with a preview takes the whole terminal.
+const WHOLE_HEIGHT: u16 = 30;
 
 /// The lines around the items: the filter above, the keys below.
 const FRAME_HEIGHT: u16 = 2;
@@ -58,7 +67,8 @@ pub struct Picker<'a> {
 
 /// The workers of an open picker.
 struct Workers {
-    preview: Option<Worker<String, Vec<(super::Style, String)>>>,
+    rest: Option<Worker<(), Result<PickerListing, String>>>,
+    preview: Option<Worker<PreviewQuery, Vec<(super::Style, String)>>>,
     contents: Option<Worker<ContentQuery, Vec<ContentMatch>>>,
 }
 
@@ -80,34 +90,34 @@ impl Picker<'_> {
         }
         match self.choose(ui.color_err) {
             Ok(Some(picked)) => Ok(Some(picked)),
-            Ok(None) => Err(CommandError::cancelled()),
+            // The user knows that nothing was chosen.
+            Ok(None) => Err(CommandError::cancelled().silence()),
             Err(e) => Err(CommandError::failed("cannot use the terminal").because(e)),
         }
     }
 
     fn choose(mut self, colored: bool) -> io::Result<Option<Picked>> {
-        let mut workers = Workers {
-            preview: self.options.preview.take().and_then(Worker::start),
-            contents: self.options.contents.take().and_then(Worker::start),
-        };
+        let mut workers = Workers::start(&mut self.options);
         let has_preview = workers.preview.is_some();
         let scopes = std::mem::take(&mut self.options.scopes);
         let mut state = PickerState::new(self.items, self.default, scopes, self.options.scope);
+        state.search(std::mem::take(&mut self.options.query));
+        state.set_notice(self.options.notice.take());
         let total = state.total();
         let mut area = picker_area(total, has_preview)?;
         let mut screen = InlineScreen::open(area.height)?;
         // From here on, a change of the size is an event. Before the first call it would be lost.
         event::poll(Duration::ZERO)?;
         loop {
-            state.show_rows(usize::from(area.height.saturating_sub(FRAME_HEIGHT)));
-            workers.request(&mut state, view::fits_preview(area, has_preview));
+            let layout = PickerLayout::new(area, &self.options, state.has_scopes(), has_preview);
+            workers.request(&mut state, layout.preview.is_some());
+            state.show_rows(layout.list.height.into());
             let view = PickerView {
                 state: &state,
                 question: self.question,
                 options: &self.options,
-                area,
-                has_preview,
-                is_searching: workers.contents.as_ref().is_some_and(Worker::is_waiting),
+                layout,
+                is_searching: workers.are_waiting_for_entries() || state.is_searching(),
                 colored,
             };
             let (frame, cursor) = view.render();
@@ -138,8 +148,25 @@ impl Picker<'_> {
 }
 
 impl Workers {
-    /// Requests what the state lacks: matches in contents, and the preview if it is shown.
+    /// Starts the workers of the tasks in `options`.
+    fn start(options: &mut PickerOptions) -> Self {
+        let rest = options.rest.take().and_then(|mut load| {
+            Worker::start(Box::new(move |request: &()| {
+                load(request).map(|(items, scopes)| PickerListing::new(items, scopes))
+            }))
+        });
+        Self {
+            rest,
+            preview: options.preview.take().and_then(Worker::start),
+            contents: options.contents.take().and_then(Worker::start),
+        }
+    }
+
+    /// Requests what the state lacks: the other entries, matches in contents, and the preview if it is shown.
     fn request(&mut self, state: &mut PickerState, shows_preview: bool) {
+        if let Some(rest) = &mut self.rest {
+            rest.request(&());
+        }
         if let Some(contents) = &mut self.contents {
             let query = state.content_query();
             if query.text.trim().is_empty() {
@@ -147,12 +174,38 @@ impl Workers {
             } else {
                 contents.request(&query);
             }
+            state.set_searching(contents.is_waiting());
         }
         if let Some(preview) = self.preview.as_mut().filter(|_| shows_preview)
-            && let Some(item) = state.selected()
+            && let Some(query) = state.preview_query()
         {
-            preview.request(&item.id);
+            preview.request(&query);
         }
+    }
+
+    fn are_waiting_for_entries(&self) -> bool {
+        self.rest.as_ref().is_some_and(Worker::is_waiting)
+    }
+
+    /// Passes the answers of the workers to the state. Returns false if there are none.
+    fn take_answers(&mut self, state: &mut PickerState) -> bool {
+        let rest = self.rest.as_mut().and_then(Worker::poll_answer);
+        let preview = self.preview.as_mut().and_then(Worker::poll_answer);
+        let contents = self.contents.as_mut().and_then(Worker::poll_answer);
+        let has_answer = rest.is_some() || preview.is_some() || contents.is_some();
+        // The preview first: the others may select another entry.
+        if let Some(paragraphs) = preview {
+            state.set_preview(paragraphs);
+        }
+        if let Some(matches) = contents {
+            state.set_content_matches(matches);
+        }
+        match rest {
+            Some(Ok(listing)) => state.replace_entries(listing),
+            Some(Err(problem)) => state.set_notice(Some(problem)),
+            None => {}
+        }
+        has_answer
     }
 
     /// Waits for a key, an answer, or an interrupt. Answers go to the state.
@@ -162,22 +215,18 @@ impl Workers {
                 return Ok(Wake::Interrupted);
             }
             screen::wait_for_input(Duration::ZERO)?;
-            let mut has_answer = false;
-            if let Some(paragraphs) = self.preview.as_mut().and_then(Worker::poll_answer) {
-                state.set_preview(paragraphs);
-                has_answer = true;
-            }
-            if let Some(matches) = self.contents.as_mut().and_then(Worker::poll_answer) {
-                state.set_content_matches(matches);
-                has_answer = true;
-            }
-            if has_answer {
+            if self.take_answers(state) {
                 return Ok(Wake::Answered);
             }
             if event::poll(Duration::ZERO)? {
                 return Ok(Wake::Terminal(event::read()?));
             }
-            let is_waiting = self.preview.as_ref().is_some_and(Worker::is_waiting)
+            if state.is_filtering() {
+                state.filter_more();
+                return Ok(Wake::Answered);
+            }
+            let is_waiting = self.are_waiting_for_entries()
+                || self.preview.as_ref().is_some_and(Worker::is_waiting)
                 || self.contents.as_ref().is_some_and(Worker::is_waiting);
             // Waits in intervals: a signal does not end the wait on all systems.
             screen::wait_for_input(if is_waiting {
@@ -195,11 +244,12 @@ fn picker_area(items: usize, has_preview: bool) -> io::Result<Rect> {
     let wanted = u16::try_from(items).unwrap_or(u16::MAX);
     let wanted = if has_preview {
         let share = u32::from(lines) * u32::from(PREVIEW_HEIGHT_PERCENT) / 100;
-        u16::try_from(share).unwrap_or(u16::MAX)
+        let share = u16::try_from(share).unwrap_or(u16::MAX);
+        share.max(WHOLE_HEIGHT)
     } else {
         wanted.saturating_add(FRAME_HEIGHT).min(MAX_HEIGHT)
     };
-    let height = wanted.min(lines.saturating_sub(1)).max(FRAME_HEIGHT + 1);
+    let height = wanted.min(lines).max(FRAME_HEIGHT + 1);
     // Nothing is written to the last column, where terminals differ in when they begin the next line.
     Ok(Rect::new(0, 0, columns.saturating_sub(1).max(1), height))
 }

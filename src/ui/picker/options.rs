@@ -1,5 +1,6 @@
 //! The options of a picker besides its list.
 
+use super::item::PickerItem;
 use super::worker::Task;
 use crate::ui::Style;
 
@@ -16,18 +17,28 @@ pub struct PickerOptions {
     pub scope: usize,
     /// Facts on the right of the first line, as many as fit.
     pub facts: Vec<(Style, String)>,
-    /// Returns the paragraphs that describe the entry with this id.
-    pub preview: Option<Task<String, Vec<(Style, String)>>>,
-    /// Finds entries by their contents.
+    /// The filter at the start.
+    pub query: String,
+    /// A fact that the last line shows until a key is pressed.
+    pub notice: Option<String>,
+    /// Returns all entries and scopes, if the list has only the first ones so that it is shown at once. The error is a
+    /// notice.
+    pub rest: Option<Task<(), Result<PickerEntries, String>>>,
+    /// Returns the paragraphs that describe an entry.
+    pub preview: Option<Task<PreviewQuery, Vec<(Style, String)>>>,
+    /// Finds entries by their contents, the best first.
     pub contents: Option<Task<ContentQuery, Vec<ContentMatch>>>,
 }
+
+/// The entries of a picker with its scopes.
+pub type PickerEntries = (Vec<PickerItem>, Vec<PickerScope>);
 
 /// A key of a picker: Ctrl with a letter.
 #[derive(Debug, Clone, Copy)]
 pub struct PickerKey {
     /// The letter in lower case. The picker itself uses c, d, g, h, i, j, k, m, n, p, u and w.
     pub letter: char,
-    /// Its effect in one or two words, for the line of keys.
+    /// Its effect in one word, for the line of keys.
     pub label: &'static str,
     pub effect: KeyEffect,
 }
@@ -37,6 +48,8 @@ pub struct PickerKey {
 pub enum KeyEffect {
     /// Chooses it; [`Picked::key`] has the letter.
     Choose,
+    /// Ends the picker like [`Self::Choose`], also if no entry is selected.
+    Leave,
     /// Copies its id to the clipboard, by the terminal (OSC 52).
     CopyId,
 }
@@ -44,9 +57,16 @@ pub enum KeyEffect {
 /// The choice of the user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Picked {
+    /// Empty if no entry was selected.
     pub id: String,
+    /// The turn of the match in its content.
+    pub turn: Option<u32>,
     /// The letter of the [`PickerKey`] that chose it; `None` for Enter.
     pub key: Option<char>,
+    /// The filter.
+    pub query: String,
+    /// The name of the scope.
+    pub scope: &'static str,
 }
 
 /// A part of a list.
@@ -62,14 +82,28 @@ pub struct PickerScope {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ContentQuery {
     pub text: String,
-    /// The index of the scope that is shown.
-    pub scope: usize,
+    /// The name of the scope that is shown.
+    pub scope: &'static str,
+    /// The number of entries of the list.
+    pub total: usize,
 }
 
 /// An entry whose content matches.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ContentMatch {
     pub id: String,
-    /// The place of the match, for the preview.
+    /// The place of the match and its text in one line.
     pub note: String,
+    /// The number of the turn that has the match; `None` for the title.
+    pub turn: Option<u32>,
+    /// The matching words as the content has them, in their order.
+    pub marks: Vec<String>,
+}
+
+/// An entry to describe.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PreviewQuery {
+    pub id: String,
+    /// The match in its content.
+    pub found: Option<ContentMatch>,
 }

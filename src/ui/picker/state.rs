@@ -1,14 +1,18 @@
 //! The entries of a picker, its filter and its selection. Knows nothing of the terminal.
 
 use super::item::PickerItem;
-use super::options::{ContentMatch, ContentQuery, KeyEffect, Picked, PickerKey, PickerScope};
+use super::listing::PickerListing;
+use super::options::{
+    ContentMatch, ContentQuery, KeyEffect, Picked, PickerKey, PickerScope, PreviewQuery,
+};
+use super::title_filter::TitleFilter;
 use crate::ui::Style;
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
-use nucleo_matcher::pattern::{AtomKind, CaseMatching, Normalization, Pattern};
-use nucleo_matcher::{Config, Matcher, Utf32String};
-use ratatui_core::text::Span;
-use std::cmp::Reverse;
-use std::collections::HashMap;
+use nucleo_matcher::{Config, Matcher};
+use std::collections::HashSet;
+
+/// The number of entries that are examined at once. Takes a few milliseconds, also with many words.
+const STEP: usize = 2000;
 
 /// The effect of a key on the picker as a whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,38 +23,31 @@ pub(super) enum PickerAction {
     Cancel,
 }
 
-/// The way in which an entry fits the filter, best first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum RowFit {
-    /// It has all words, or its id begins so.
-    Words,
-    /// It has the letters in their order; the closer they are together, the better.
-    Letters,
-    /// Only its content matches the filter.
-    Content,
-}
-
 #[derive(Debug)]
 pub(super) struct PickerState {
-    items: Vec<PickerItem>,
-    searched: Vec<Utf32String>,
-    widths: Vec<usize>,
+    listing: PickerListing,
     default: usize,
-    scopes: Vec<PickerScope>,
     scope: usize,
     query: String,
-    /// The places of matches in contents, by the id of the entry.
-    content_matches: HashMap<String, String>,
-    /// The indices of the fitting items: by fit, else in the order of the list, so that an entry with the words
-    /// does not move while the user types or matches in contents arrive.
+    filter: TitleFilter,
+    /// The entries whose contents match the filter, the best first.
+    content_matches: Vec<(usize, ContentMatch)>,
+    /// True while the contents are searched for the filter.
+    is_searching: bool,
+    /// The indices of the fitting items: those with the words in the order of the list, so that they do not move while
+    /// the user types; then those whose contents match; then those with the letters.
     fitting: Vec<usize>,
+    /// The number of fitting items of each scope.
+    counts: Vec<usize>,
     /// The selected one, an index in `fitting`.
     selected: usize,
+    /// True if the user selected it.
+    has_moved: bool,
     /// The first visible one, an index in `fitting`.
     first: usize,
     rows: usize,
-    /// The id of the entry that was described last, and its paragraphs.
-    preview: Option<(String, Vec<(Style, String)>)>,
+    /// The entry that was described last, and its paragraphs.
+    preview: Option<(PreviewQuery, Vec<(Style, String)>)>,
     notice: Option<String>,
     matcher: Matcher,
 }
@@ -59,60 +56,70 @@ impl PickerState {
     pub(super) fn new(
         items: Vec<PickerItem>,
         default: usize,
-        mut scopes: Vec<PickerScope>,
+        scopes: Vec<PickerScope>,
         scope: usize,
     ) -> Self {
-        if scopes.is_empty() {
-            let items = (0..items.len()).collect();
-            scopes.push(PickerScope { name: "", items });
-        }
-        let columns = items.iter().map(|item| item.columns.len()).max();
-        let width_of = |column: usize| {
-            let cells = items.iter().filter_map(|item| item.columns.get(column));
-            cells.map(|(_, text)| Span::raw(text).width()).max()
-        };
+        let listing = PickerListing::new(items, scopes);
         let mut state = Self {
-            widths: (0..columns.unwrap_or(0)).filter_map(width_of).collect(),
-            searched: items.iter().map(|i| i.search.as_str().into()).collect(),
             default,
-            items,
-            scope: scope.min(scopes.len() - 1),
-            scopes,
+            scope: scope.min(listing.scopes.len() - 1),
+            listing,
             query: String::new(),
-            content_matches: HashMap::new(),
+            filter: TitleFilter::default(),
+            content_matches: Vec::new(),
+            is_searching: false,
             fitting: Vec::new(),
+            counts: Vec::new(),
             selected: 0,
+            has_moved: false,
             first: 0,
             rows: 1,
             preview: None,
             notice: None,
             matcher: Matcher::new(Config::DEFAULT),
         };
-        state.filter();
+        state.list_fitting();
         state.select_default();
         state
     }
 
-    /// Returns the number of all entries, of all scopes.
-    pub(super) fn total(&self) -> usize {
-        self.items.len()
+    /// Replaces the entries by a list that has more of them. The filter, the scope and the selected entry stay.
+    pub(super) fn replace_entries(&mut self, listing: PickerListing) {
+        let id = self.selected().map(|item| item.id.clone());
+        let scope = self.scope_name();
+        let scope = listing.scopes.iter().position(|other| other.name == scope);
+        self.scope = scope.unwrap_or(0);
+        self.listing = listing;
+        self.content_matches.clear();
+        self.filter = TitleFilter::default().narrowed(&self.query, &self.listing);
+        self.filter_more();
+        self.select(id.and_then(|id| self.listing.find(&id)));
     }
 
-    /// Returns the number of entries of the scope.
-    pub(super) fn scope_len(&self) -> usize {
-        self.scopes[self.scope].items.len()
+    /// Returns the number of all entries, of all scopes.
+    pub(super) fn total(&self) -> usize {
+        self.listing.items.len()
     }
 
     /// Returns the name of the scope; empty if there is only one.
     pub(super) fn scope_name(&self) -> &'static str {
-        match self.scopes.as_slice() {
-            [_] => "",
-            scopes => scopes[self.scope].name,
-        }
+        self.listing.scopes[self.scope].name
     }
 
-    pub(super) fn fitting(&self) -> usize {
-        self.fitting.len()
+    /// Returns the number of fitting entries with the name of the scope, and the same of the scope that Tab shows.
+    pub(super) fn format_counts(&self) -> (String, String) {
+        let scopes = &self.listing.scopes;
+        let count = |scope: usize| format!("{} {}", scopes[scope].name, self.counts[scope]);
+        if scopes.len() == 1 {
+            let count = format!("{}/{}", self.fitting.len(), self.total());
+            return (count, String::new());
+        }
+        let next = (self.scope + 1) % scopes.len();
+        (count(self.scope), format!(" · tab: {}", count(next)))
+    }
+
+    pub(super) fn has_scopes(&self) -> bool {
+        self.listing.scopes.len() > 1
     }
 
     pub(super) fn query(&self) -> &str {
@@ -122,51 +129,83 @@ impl PickerState {
     pub(super) fn content_query(&self) -> ContentQuery {
         ContentQuery {
             text: self.query.clone(),
-            scope: self.scope,
+            scope: self.scope_name(),
+            total: self.total(),
         }
     }
 
     /// Returns the greatest width of each column, in terminal columns.
     pub(super) fn widths(&self) -> &[usize] {
-        &self.widths
+        &self.listing.widths
     }
 
     pub(super) fn selected(&self) -> Option<&PickerItem> {
         let item = self.fitting.get(self.selected)?;
-        Some(&self.items[*item])
+        Some(&self.listing.items[*item])
+    }
+
+    /// Returns the request for the description of the selected entry.
+    pub(super) fn preview_query(&self) -> Option<PreviewQuery> {
+        Some(PreviewQuery {
+            id: self.selected()?.id.clone(),
+            found: self.content_match().cloned(),
+        })
     }
 
     /// Sets the paragraphs that describe the selected entry.
     pub(super) fn set_preview(&mut self, paragraphs: Vec<(Style, String)>) {
-        self.preview = self.selected().map(|item| (item.id.clone(), paragraphs));
+        self.preview = self.preview_query().map(|query| (query, paragraphs));
     }
 
     /// Returns the paragraphs that describe the selected entry; none until they are loaded.
     pub(super) fn preview(&self) -> &[(Style, String)] {
-        let id = self.selected().map(|item| &item.id);
+        let (id, found) = (self.selected().map(|item| &item.id), self.content_match());
         let preview = self.preview.as_ref();
-        let preview = preview.filter(|(described, _)| Some(described) == id);
+        let preview =
+            preview.filter(|(query, _)| Some(&query.id) == id && query.found.as_ref() == found);
         preview.map_or(&[], |(_, paragraphs)| paragraphs)
     }
 
-    /// Returns the place of the match in the content of the selected entry.
-    pub(super) fn content_note(&self) -> Option<&str> {
-        let note = self.content_matches.get(&self.selected()?.id)?;
-        Some(note.as_str())
+    /// Returns the match in the content of the selected entry.
+    pub(super) fn content_match(&self) -> Option<&ContentMatch> {
+        let selected = self.fitting.get(self.selected)?;
+        let mut matches = self.content_matches.iter();
+        Some(&matches.find(|(item, _)| item == selected)?.1)
     }
 
-    /// Sets the entries whose content matches the filter.
+    /// Sets the entries whose content matches the filter, the best first.
     pub(super) fn set_content_matches(&mut self, matches: Vec<ContentMatch>) {
-        let matches = matches.into_iter().map(|found| (found.id, found.note));
+        let matches = matches.into_iter();
+        let matches = matches.filter_map(|found| Some((self.listing.find(&found.id)?, found)));
         self.content_matches = matches.collect();
-        let selected = self.fitting.get(self.selected).copied();
-        self.filter();
-        self.select(selected);
+        self.list_again();
+    }
+
+    /// Sets whether the contents are searched for the filter.
+    pub(super) fn set_searching(&mut self, is_searching: bool) {
+        if self.is_searching != is_searching {
+            self.is_searching = is_searching;
+            self.list_again();
+        }
+    }
+
+    /// Returns true if fitting entries may be missing in the list.
+    pub(super) fn is_searching(&self) -> bool {
+        self.is_searching || self.is_filtering()
+    }
+
+    /// Returns true if entries have not been examined yet.
+    pub(super) fn is_filtering(&self) -> bool {
+        !self.filter.is_finished()
     }
 
     /// Returns what the last key did, if it needs words.
     pub(super) fn notice(&self) -> Option<&str> {
         self.notice.as_deref()
+    }
+
+    pub(super) fn set_notice(&mut self, notice: Option<String>) {
+        self.notice = notice;
     }
 
     /// Sets the number of visible entries and scrolls to the selected one.
@@ -181,13 +220,12 @@ impl PickerState {
     pub(super) fn visible(&self) -> impl Iterator<Item = (&PickerItem, bool)> {
         let shown = self.fitting.iter().enumerate();
         let shown = shown.skip(self.first).take(self.rows);
-        shown.map(|(i, item)| (&self.items[*item], i == self.selected))
+        shown.map(|(i, item)| (&self.listing.items[*item], i == self.selected))
     }
 
     /// Changes the filter or the selection by a key; `keys` are those of the command.
     pub(super) fn press(&mut self, key: KeyEvent, keys: &[PickerKey]) -> PickerAction {
         self.notice = None;
-        let last = self.fitting.len().saturating_sub(1);
         if key.modifiers.contains(KeyModifiers::CONTROL) {
             let own = keys
                 .iter()
@@ -197,8 +235,8 @@ impl PickerState {
             }
             match key.code {
                 KeyCode::Char('c' | 'g' | 'd') => return PickerAction::Cancel,
-                KeyCode::Char('n' | 'j') => self.selected = (self.selected + 1).min(last),
-                KeyCode::Char('p' | 'k') => self.selected = self.selected.saturating_sub(1),
+                KeyCode::Char('n' | 'j') => self.move_to(self.selected + 1),
+                KeyCode::Char('p' | 'k') => self.move_to(self.selected.saturating_sub(1)),
                 KeyCode::Char('u') => self.search(String::new()),
                 KeyCode::Char('w') => {
                     let kept = self.query.trim_end().rsplit_once(' ');
@@ -211,20 +249,17 @@ impl PickerState {
         }
         match key.code {
             KeyCode::Esc => return PickerAction::Cancel,
-            KeyCode::Enter => {
-                if let Some(item) = self.selected() {
-                    let id = item.id.clone();
-                    return PickerAction::Choose(Picked { id, key: None });
-                }
+            KeyCode::Enter if self.selected().is_some() => {
+                return PickerAction::Choose(self.pick(None));
             }
             KeyCode::Tab => self.show_scope(self.scope + 1),
-            KeyCode::BackTab => self.show_scope(self.scope + self.scopes.len() - 1),
-            KeyCode::Up => self.selected = self.selected.saturating_sub(1),
-            KeyCode::Down => self.selected = (self.selected + 1).min(last),
-            KeyCode::PageUp => self.selected = self.selected.saturating_sub(self.rows),
-            KeyCode::PageDown => self.selected = (self.selected + self.rows).min(last),
-            KeyCode::Home => self.selected = 0,
-            KeyCode::End => self.selected = last,
+            KeyCode::BackTab => self.show_scope(self.scope + self.counts.len() - 1),
+            KeyCode::Up => self.move_to(self.selected.saturating_sub(1)),
+            KeyCode::Down => self.move_to(self.selected + 1),
+            KeyCode::PageUp => self.move_to(self.selected.saturating_sub(self.rows)),
+            KeyCode::PageDown => self.move_to(self.selected + self.rows),
+            KeyCode::Home => self.move_to(0),
+            KeyCode::End => self.move_to(usize::MAX),
             KeyCode::Backspace => {
                 let mut query = self.query.clone();
                 query.pop();
@@ -240,44 +275,60 @@ impl PickerState {
     }
 
     fn press_command_key(&mut self, key: &PickerKey) -> PickerAction {
-        let Some(item) = self.selected() else {
-            return PickerAction::Stay;
-        };
-        let id = item.id.clone();
+        let picked = self.pick(Some(key.letter));
         match key.effect {
-            KeyEffect::Choose => PickerAction::Choose(Picked {
-                id,
-                key: Some(key.letter),
-            }),
+            KeyEffect::Leave => PickerAction::Choose(picked),
+            _ if picked.id.is_empty() => PickerAction::Stay,
+            KeyEffect::Choose => PickerAction::Choose(picked),
             KeyEffect::CopyId => {
-                self.notice = Some(format!("copied {id}"));
-                PickerAction::Copy(id)
+                self.notice = Some(format!("copied {}", picked.id));
+                PickerAction::Copy(picked.id)
             }
         }
     }
 
+    /// Returns the choice of the selected entry, if there is one, by a key.
+    fn pick(&self, key: Option<char>) -> Picked {
+        Picked {
+            id: self
+                .selected()
+                .map(|item| item.id.clone())
+                .unwrap_or_default(),
+            turn: self.content_match().and_then(|found| found.turn),
+            key,
+            query: self.query.clone(),
+            scope: self.scope_name(),
+        }
+    }
+
+    fn move_to(&mut self, position: usize) {
+        self.selected = position.min(self.fitting.len().saturating_sub(1));
+        self.has_moved = true;
+    }
+
     fn show_scope(&mut self, scope: usize) {
+        self.scope = scope % self.counts.len();
         let selected = self.fitting.get(self.selected).copied();
-        self.scope = scope % self.scopes.len();
-        self.filter();
+        self.list_fitting();
         self.select(selected);
     }
 
-    fn search(&mut self, query: String) {
+    /// Changes the filter.
+    pub(super) fn search(&mut self, query: String) {
         if query != self.query {
             self.query = query;
             self.content_matches.clear();
-            self.filter();
+            self.filter = std::mem::take(&mut self.filter).narrowed(&self.query, &self.listing);
+            self.has_moved = false;
+            self.filter_more();
             self.select_default();
         }
     }
 
     /// Selects an item if it is in the list, else the first of the list.
     fn select(&mut self, item: Option<usize>) {
-        let position = self
-            .fitting
-            .iter()
-            .position(|fitting| Some(*fitting) == item);
+        let mut fitting = self.fitting.iter();
+        let position = fitting.position(|fitting| Some(*fitting) == item);
         self.selected = position.unwrap_or(0);
     }
 
@@ -287,193 +338,56 @@ impl PickerState {
         self.select(default);
     }
 
-    /// Lists the entries of the scope that fit the filter; all in their order without one.
-    fn filter(&mut self) {
-        let items = &self.scopes[self.scope].items;
+    /// Examines a part of the entries that the filter has not examined yet.
+    pub(super) fn filter_more(&mut self) {
+        self.filter.step(&self.listing, &mut self.matcher, STEP);
+        self.list_again();
+    }
+
+    /// Lists the entries after a change of matches. The selected entry stays if the user selected it.
+    fn list_again(&mut self) {
+        let selected = self.fitting.get(self.selected).copied();
+        self.list_fitting();
+        if self.has_moved {
+            self.select(selected);
+        } else if self.query.is_empty() {
+            self.select_default();
+        } else {
+            self.selected = 0;
+        }
+    }
+
+    /// Lists the entries of the scope that fit the filter; all in their order without one. If there are none, and no
+    /// search may find any, those of the next scope that has some.
+    fn list_fitting(&mut self) {
+        let scopes = &self.listing.scopes;
         if self.query.trim().is_empty() {
-            self.fitting.clone_from(items);
+            self.counts = scopes.iter().map(|scope| scope.items.len()).collect();
+            self.fitting.clone_from(&scopes[self.scope].items);
             return;
         }
-        let (case, normalization) = (CaseMatching::Smart, Normalization::Smart);
-        let words = Pattern::new(&self.query, case, normalization, AtomKind::Substring);
-        let letters = Pattern::parse(&self.query, case, normalization);
-        let id = self.query.trim().to_lowercase();
-        let matcher = &mut self.matcher;
-        let mut rank = |item: usize| {
-            let text = self.searched[item].slice(..);
-            if words.score(text, matcher).is_some() || self.items[item].id.starts_with(&id) {
-                Some((RowFit::Words, Reverse(0)))
-            } else if let Some(score) = letters.score(text, matcher) {
-                Some((RowFit::Letters, Reverse(score)))
-            } else {
-                let found = self.content_matches.contains_key(&self.items[item].id);
-                found.then_some((RowFit::Content, Reverse(0)))
-            }
+        let contents = self.content_matches.iter().map(|(item, _)| *item);
+        let by_content: HashSet<_> = contents.clone().collect();
+        let words = &self.filter.with_words;
+        let with_words = words.iter().copied();
+        let contents = contents.filter(|item| words.binary_search(item).is_err());
+        let letters = self.filter.with_letters();
+        let letters = letters.filter(|item| !by_content.contains(item));
+        let all: Vec<_> = with_words.chain(contents).chain(letters).collect();
+        let has = |scope: usize, item: usize| self.listing.has(scope, item);
+        let count = |scope| all.iter().filter(|item| has(scope, **item)).count();
+        self.counts = (0..scopes.len()).map(count).collect();
+        let later = (0..scopes.len()).map(|more| (self.scope + more) % scopes.len());
+        let mut later = later.filter(|scope| self.counts[*scope] > 0 && !self.is_searching());
+        let shown = if self.counts[self.scope] > 0 {
+            None
+        } else {
+            later.next()
         };
-        let fitting = items.iter().filter_map(|item| Some((rank(*item)?, *item)));
-        let mut fitting: Vec<_> = fitting.collect();
-        fitting.sort_unstable();
-        self.fitting = fitting.into_iter().map(|(_, item)| item).collect();
+        let shown = shown.unwrap_or(self.scope);
+        self.fitting = all.into_iter().filter(|item| has(shown, *item)).collect();
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const KEYS: &[PickerKey] = &[
-        PickerKey {
-            letter: 'e',
-            label: "export",
-            effect: KeyEffect::Choose,
-        },
-        PickerKey {
-            letter: 'y',
-            label: "copy id",
-            effect: KeyEffect::CopyId,
-        },
-    ];
-
-    fn state(names: &[&str]) -> PickerState {
-        let item = |name: &&str| PickerItem::new(*name, vec![(Style::Plain, (*name).to_owned())]);
-        let mut state = PickerState::new(names.iter().map(item).collect(), 1, Vec::new(), 0);
-        state.show_rows(2);
-        state
-    }
-
-    fn press(state: &mut PickerState, code: KeyCode) -> PickerAction {
-        let action = state.press(KeyEvent::new(code, KeyModifiers::NONE), KEYS);
-        state.show_rows(2);
-        action
-    }
-
-    fn shown(state: &PickerState) -> Vec<(&str, bool)> {
-        let visible = state.visible();
-        visible.map(|(item, is)| (item.id.as_str(), is)).collect()
-    }
-
-    #[test]
-    fn fuzzy_filter_ranks_matches_and_clearing_it_restores_the_default() {
-        let mut state = state(&["a_l_i_c_e", "bob", "alice"]);
-        assert_eq!(shown(&state), [("a_l_i_c_e", false), ("bob", true)]);
-        for c in "alic".chars() {
-            assert_eq!(press(&mut state, KeyCode::Char(c)), PickerAction::Stay);
-        }
-        assert_eq!(shown(&state), [("alice", true), ("a_l_i_c_e", false)]);
-        press(&mut state, KeyCode::Char('x'));
-        assert_eq!(shown(&state), []);
-        assert_eq!(press(&mut state, KeyCode::Enter), PickerAction::Stay);
-        for _ in 0..5 {
-            press(&mut state, KeyCode::Backspace);
-        }
-        let chosen = PickerAction::Choose(Picked {
-            id: "bob".into(),
-            key: None,
-        });
-        assert_eq!(press(&mut state, KeyCode::Enter), chosen);
-    }
-
-    #[test]
-    fn letters_that_are_close_together_come_first() {
-        let mut state = state(&["cooldown alias nora@example.test", "b", "contractor-client"]);
-        for c in "clnt".chars() {
-            press(&mut state, KeyCode::Char(c));
-        }
-        let ids: Vec<_> = shown(&state).into_iter().map(|(id, _)| id).collect();
-        assert_eq!(
-            ids,
-            ["contractor-client", "cooldown alias nora@example.test"]
-        );
-    }
-
-    #[test]
-    fn the_selection_stays_in_the_list_and_visible() {
-        let mut state = state(&["a", "b", "c", "d", "e"]);
-        for (code, expected) in [
-            (KeyCode::Down, "c"),
-            (KeyCode::PageDown, "e"),
-            (KeyCode::Down, "e"),
-            (KeyCode::PageUp, "c"),
-            (KeyCode::Home, "a"),
-            (KeyCode::Up, "a"),
-            (KeyCode::End, "e"),
-        ] {
-            press(&mut state, code);
-            assert!(shown(&state).contains(&(expected, true)), "{code:?}");
-            assert_eq!(shown(&state).len(), 2);
-        }
-    }
-
-    #[test]
-    fn escape_and_control_c_cancel() {
-        let mut state = state(&["a", "b"]);
-        assert_eq!(press(&mut state, KeyCode::Esc), PickerAction::Cancel);
-        let key = KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL);
-        assert_eq!(state.press(key, KEYS), PickerAction::Cancel);
-        assert_eq!(state.query(), "");
-    }
-
-    #[test]
-    fn content_matches_come_last_and_keep_the_selection() {
-        let mut state = state(&["parser", "other", "p-a-r-s", "more", "no parser"]);
-        for c in "pars".chars() {
-            press(&mut state, KeyCode::Char(c));
-        }
-        state.show_rows(5);
-        let before = [("parser", false), ("no parser", true), ("p-a-r-s", false)];
-        press(&mut state, KeyCode::Down);
-        state.show_rows(5);
-        assert_eq!(shown(&state), before);
-        let found = ["more", "parser"].map(|id| ContentMatch {
-            id: id.into(),
-            note: "turn 1".into(),
-        });
-        state.set_content_matches(found.into());
-        let mut after = before.to_vec();
-        after.push(("more", false));
-        assert_eq!(shown(&state), after);
-        // A changed filter forgets them until the next answer.
-        press(&mut state, KeyCode::Backspace);
-        state.show_rows(5);
-        assert_eq!(state.fitting(), 3);
-    }
-
-    #[test]
-    fn scopes_keep_the_filter_and_the_selection() {
-        let names = ["a1", "b1", "a2"];
-        let item = |name: &&str| PickerItem::new(*name, vec![(Style::Plain, (*name).to_owned())]);
-        let scope = |name, items: &[usize]| PickerScope {
-            name,
-            items: items.to_vec(),
-        };
-        let scopes = vec![scope("here", &[1, 2]), scope("all", &[0, 1, 2])];
-        let mut state = PickerState::new(names.iter().map(item).collect(), 0, scopes, 0);
-        state.show_rows(5);
-        assert_eq!(state.scope_name(), "here");
-        assert_eq!(shown(&state), [("b1", true), ("a2", false)]);
-        press(&mut state, KeyCode::Down);
-        press(&mut state, KeyCode::Tab);
-        state.show_rows(5);
-        assert_eq!(shown(&state), [("a1", false), ("b1", false), ("a2", true)]);
-        press(&mut state, KeyCode::Char('b'));
-        press(&mut state, KeyCode::BackTab);
-        assert_eq!((state.scope_name(), state.query()), ("here", "b"));
-        assert_eq!(shown(&state), [("b1", true)]);
-    }
-
-    #[test]
-    fn keys_of_the_command_act_on_the_selected_entry() {
-        let mut state = state(&["a", "b"]);
-        let key = |letter| KeyEvent::new(KeyCode::Char(letter), KeyModifiers::CONTROL);
-        assert_eq!(state.press(key('y'), KEYS), PickerAction::Copy("b".into()));
-        assert_eq!(state.notice(), Some("copied b"));
-        let picked = Picked {
-            id: "b".into(),
-            key: Some('e'),
-        };
-        assert_eq!(state.press(key('e'), KEYS), PickerAction::Choose(picked));
-        assert_eq!(state.notice(), None);
-        state.search("nothing".into());
-        assert_eq!(state.press(key('e'), KEYS), PickerAction::Stay);
-    }
-}
+mod tests;

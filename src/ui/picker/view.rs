@@ -1,10 +1,11 @@
 //! The picture of a picker: the filter, the entries with a preview beside them, the keys.
 
 use super::item::PickerItem;
+use super::layout::PickerLayout;
 use super::options::PickerOptions;
 use super::state::PickerState;
 use crate::ui::Style;
-use crate::ui::text_width::{fitting_prefix, without_end};
+use crate::ui::text_width::{columns, fitting_prefix, without_end};
 use crate::ui::wrap::wrap;
 use ratatui_core::buffer::Buffer;
 use ratatui_core::layout::Rect;
@@ -22,12 +23,6 @@ const MIN_WIDEST_COLUMN: usize = 24;
 
 const GAP: usize = 2;
 
-/// The fewest columns of a terminal that shows a preview.
-const MIN_PREVIEW_TERMINAL: u16 = 100;
-
-/// The share of the width that a preview takes, in percent.
-const PREVIEW_PERCENT: u16 = 45;
-
 /// The columns kept free for the filter when facts are shown.
 const FILTER_WIDTH: usize = 20;
 
@@ -35,56 +30,60 @@ pub(super) struct PickerView<'a> {
     pub state: &'a PickerState,
     pub question: &'a str,
     pub options: &'a PickerOptions,
-    /// The part of the terminal. One column less than the terminal has.
-    pub area: Rect,
-    /// True if entries have previews.
-    pub has_preview: bool,
-    /// True while contents are searched.
+    pub layout: PickerLayout,
+    /// True while entries may be missing in the list.
     pub is_searching: bool,
     pub colored: bool,
-}
-
-/// Returns true if a preview is shown in `area`.
-pub(super) fn fits_preview(area: Rect, has_preview: bool) -> bool {
-    has_preview && area.width + 1 >= MIN_PREVIEW_TERMINAL
 }
 
 impl PickerView<'_> {
     /// Draws the picker. Returns the picture and the column of the cursor in its first line.
     pub(super) fn render(&self) -> (Buffer, u16) {
-        let mut frame = Buffer::empty(self.area);
+        let mut frame = Buffer::empty(self.layout.area);
         let cursor = self.draw_filter(&mut frame);
-        let width = self.area.width;
-        let list_width = if fits_preview(self.area, self.has_preview) {
-            let preview_width = width * PREVIEW_PERCENT / 100;
-            self.draw_preview(&mut frame, preview_width);
-            width - preview_width - 3
-        } else {
-            width
-        };
-        for ((item, is_selected), y) in self.state.visible().zip(1..) {
-            if y + 1 < self.area.height {
-                self.draw_item(&mut frame, y, list_width, item, is_selected);
+        let list = self.layout.list;
+        let mut rows = (list.y..list.bottom()).zip(self.state.visible());
+        if let Some(first) = rows.next() {
+            for (y, (item, is_selected)) in std::iter::once(first).chain(rows) {
+                self.draw_item(&mut frame, y, list.width, item, is_selected);
             }
+        } else {
+            let text = if self.is_searching {
+                "  searching…"
+            } else {
+                "  nothing matches"
+            };
+            frame.set_stringn(0, list.y, text, list.width.into(), dim_style());
+        }
+        if let Some(preview) = self.layout.preview {
+            self.draw_preview(&mut frame, preview);
         }
         self.draw_keys(&mut frame);
-        (frame, cursor.min(width.saturating_sub(1)))
+        (frame, cursor.min(self.layout.area.width.saturating_sub(1)))
     }
 
     /// Draws the question, the filter, the facts, and the number of entries.
     fn draw_filter(&self, frame: &mut Buffer) -> u16 {
-        let (state, width) = (self.state, usize::from(self.area.width));
-        let (mut cursor, _) = frame.set_stringn(0, 0, self.question, width, strong_style());
-        let begin = cursor;
-        if !state.query().is_empty() || width > usize::from(cursor) + 1 {
-            (cursor, _) = frame.set_stringn(cursor + 1, 0, state.query(), width, CellStyle::new());
-        }
+        let (state, width) = (self.state, usize::from(self.layout.area.width));
         let more = if self.is_searching { "…" } else { "" };
-        let count = format!("{}/{}{more}", state.fitting(), state.scope_len());
-        let count = match state.scope_name() {
-            "" => count,
-            name => format!("{name} {count}"),
+        let query = state.query();
+        let (count, next) = state.format_counts();
+        let is_narrow = columns(query) + columns(&count) + columns(&next) + 2 * GAP > width;
+        let next = if is_narrow { "" } else { &next };
+        let count = format!("{count}{next}{more}");
+        let needed = columns(self.question) + 1 + columns(query) + GAP + columns(&count);
+        // What the user types is more important than the question.
+        let question = if needed <= width || query.is_empty() && !state.has_scopes() {
+            self.question
+        } else {
+            ""
         };
+        let (begin, _) = frame.set_stringn(0, 0, question, width, strong_style());
+        let mut cursor = begin;
+        if !query.is_empty() || width > usize::from(cursor) + 1 {
+            let at = if question.is_empty() { 0 } else { begin + 1 };
+            (cursor, _) = frame.set_stringn(at, 0, query, width, CellStyle::new());
+        }
         let count_at = width.saturating_sub(Span::raw(&*count).width());
         if count_at <= usize::from(cursor) + 1 {
             return cursor;
@@ -142,65 +141,64 @@ impl PickerView<'_> {
         }
     }
 
-    /// Draws what describes the selected entry, on the right.
-    fn draw_preview(&self, frame: &mut Buffer, width: u16) {
-        let x = self.area.width - width;
-        let last = self.area.height - 1;
-        for y in 1..last {
-            frame.set_stringn(x - 2, y, "│", 1, dim_style());
+    /// Draws what describes the selected entry, beside or below the list.
+    fn draw_preview(&self, frame: &mut Buffer, area: Rect) {
+        if self.layout.is_below {
+            let line = "─".repeat(area.width.into());
+            frame.set_stringn(0, area.y - 1, line, area.width.into(), dim_style());
+        } else {
+            for y in area.y..area.bottom() {
+                frame.set_stringn(area.x - 2, y, "│", 1, dim_style());
+            }
         }
-        let note = self.state.content_note();
-        let note = note.map(|note| (Style::Warn, note));
-        let paragraphs = self.state.preview().iter();
+        let found = self.state.content_match();
+        let preview = self.state.preview();
+        // The match itself is known before its surroundings are read.
+        let note = found.filter(|_| preview.is_empty());
+        let note = note.map(|found| (Style::Plain, found.note.as_str()));
+        let marks = found.map_or(&[][..], |found| &found.marks);
+        let paragraphs = preview.iter();
         let paragraphs = paragraphs.map(|(style, text)| (*style, text.as_str()));
-        let mut y = 1;
-        for (style, text) in note.into_iter().chain(paragraphs) {
-            for line in wrap_within(text, width.into()) {
-                if y >= last {
-                    return;
-                }
-                frame.set_stringn(x, y, line, width.into(), self.cell_style(style));
-                y += 1;
+        let lines = note
+            .into_iter()
+            .chain(paragraphs)
+            .flat_map(|(style, text)| {
+                let lines = wrap_within(text, area.width.into());
+                lines.into_iter().map(move |line| (style, line))
+            });
+        for (y, (style, line)) in (area.y..area.bottom()).zip(lines) {
+            frame.set_stringn(area.x, y, &line, area.width.into(), self.cell_style(style));
+            if style == Style::Plain {
+                self.mark_matches(frame, (area.x, y), &line, marks);
             }
         }
     }
 
-    /// Draws the keys, or what the last one did. Keys that do not fit are left out from the end.
+    fn mark_matches(&self, frame: &mut Buffer, at: (u16, u16), line: &str, marks: &[String]) {
+        let style = self.cell_style(Style::Warn).add_modifier(Modifier::BOLD);
+        for mark in marks {
+            for (from, text) in line.match_indices(mark.as_str()) {
+                let x = at.0 + to_column(columns(&line[..from]));
+                let found = Rect::new(x, at.1, to_column(columns(text)), 1);
+                frame.set_style(found.intersection(*frame.area()), style);
+            }
+        }
+    }
+
+    /// Draws the keys. What the last one did replaces the last line of them.
     fn draw_keys(&self, frame: &mut Buffer) {
-        let width = usize::from(self.area.width);
-        let text = match self.state.notice() {
-            Some(notice) => without_end(notice, width).into_owned(),
-            None => self.format_keys(width),
-        };
-        frame.set_stringn(0, self.area.height - 1, text, width, dim_style());
-    }
-
-    fn format_keys(&self, width: usize) -> String {
-        let options = self.options;
-        let enter = match options.enter {
-            "" => "choose",
-            effect => effect,
-        };
-        let mut keys = vec![format!("enter {enter}")];
-        if !self.state.scope_name().is_empty() {
-            keys.push("tab scope".into());
+        let area = self.layout.area;
+        let width = usize::from(area.width);
+        let keys = &self.layout.keys;
+        let first = area.height.saturating_sub(to_column(keys.len()));
+        for (y, line) in (first..area.height).zip(keys) {
+            frame.set_stringn(0, y, line, width, dim_style());
         }
-        let own = options.keys.iter();
-        keys.extend(own.map(|key| format!("ctrl-{} {}", key.letter, key.label)));
-        keys.extend(["↑↓ move", "esc cancel", "type to filter"].map(String::from));
-        let mut line = String::new();
-        for key in keys {
-            let longer = if line.is_empty() {
-                key
-            } else {
-                format!("{line} · {key}")
-            };
-            if longer.chars().count() > width {
-                break;
-            }
-            line = longer;
+        if let Some(notice) = self.state.notice() {
+            let last = area.height - 1;
+            frame.set_stringn(0, last, " ".repeat(width), width, CellStyle::new());
+            frame.set_stringn(0, last, without_end(notice, width), width, dim_style());
         }
-        line
     }
 
     fn cell_style(&self, style: Style) -> CellStyle {
@@ -268,7 +266,7 @@ fn to_column(at: usize) -> u16 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ui::picker::{ContentMatch, PickerScope};
+    use crate::ui::picker::PickerScope;
 
     /// Returns the picture of a picker after a change of its state.
     fn picture_of(
@@ -280,14 +278,14 @@ mod tests {
     ) -> Vec<String> {
         let mut state = PickerState::new(items, 0, options.scopes.clone(), 0);
         let area = Rect::new(0, 0, columns, if has_preview { 8 } else { 4 });
-        state.show_rows(usize::from(area.height) - 2);
         change(&mut state);
+        let layout = PickerLayout::new(area, options, state.has_scopes(), has_preview);
+        state.show_rows(layout.list.height.into());
         let view = PickerView {
             state: &state,
             question: "which account?",
             options,
-            area,
-            has_preview,
+            layout,
             is_searching: false,
             colored: false,
         };
@@ -374,25 +372,21 @@ mod tests {
                 let text = "A question that is longer than the pane is wide.";
                 let wide = "漢字".repeat(20);
                 state.set_preview(vec![(Style::Strong, text.into()), (Style::Plain, wide)]);
-                state.set_content_matches(vec![ContentMatch {
-                    id: "work".into(),
-                    note: "turn 3: a match".into(),
-                }]);
             })
             .join("\n")
         };
         insta::assert_snapshot!(shown(99), @r"
-        which account?                                                        work 80 %  home 0 %  here 1/1
-        > work  ready  alice@example.com                     │ turn 3: a match
-                                                             │ A question that is longer than the pane is
+        which account?                                             work 80 %  home 0 %  here 1 · tab: all 2
+        > work  ready  alice@example.com                     │ A question that is longer than the pane is
                                                              │ wide.
                                                              │ 漢 字 漢 字 漢 字 漢 字 漢 字 漢 字 漢 字 漢 字 漢 字 漢 字 漢 字
                                                              │ 漢 字 漢 字 漢 字 漢 字 漢 字 漢 字 漢 字 漢 字 漢 字
                                                              │
+                                                             │
         enter resume · tab scope · ↑↓ move · esc cancel · type to filter
         ");
         insta::assert_snapshot!(shown(98), @r"
-        which account?                                                       work 80 %  home 0 %  here 1/1
+        which account?                                            work 80 %  home 0 %  here 1 · tab: all 2
         > work  ready  alice@example.com
 
 
@@ -402,7 +396,7 @@ mod tests {
         enter resume · tab scope · ↑↓ move · esc cancel · type to filter
         ");
         insta::assert_snapshot!(shown(50), @r"
-        which account?                            here 1/1
+        which account?                 here 1 · tab: all 2
         > work  ready  alice@example.com
 
 

@@ -1,0 +1,143 @@
+//! The screen on which the user searches conversations and acts on them.
+
+use crate::choices::conversation_picker::pick::ConversationPicker;
+use crate::codex::threads::ThreadFilter;
+use crate::context::Context;
+use crate::error::{Outcome, Result};
+use crate::ui::picker::{KeyEffect, Picked, PickerKey};
+use crate::views::account::{printable, short_id};
+use std::ffi::OsString;
+
+const OPEN: PickerKey = choosing_key('o', "open");
+const EXPORT: PickerKey = choosing_key('e', "export");
+const TRASH: PickerKey = choosing_key('d', "trash");
+
+/// The key that brings back the conversation that went to the trash last.
+const UNDO: PickerKey = PickerKey {
+    letter: 'z',
+    label: "undo",
+    effect: KeyEffect::Leave,
+};
+
+const COPY_ID: PickerKey = PickerKey {
+    letter: 'y',
+    label: "copy",
+    effect: KeyEffect::CopyId,
+};
+
+const fn choosing_key(letter: char, label: &'static str) -> PickerKey {
+    PickerKey {
+        letter,
+        label,
+        effect: KeyEffect::Choose,
+    }
+}
+
+/// The screen of `find`, `resume`, `show` and `sessions --pick`.
+#[derive(Debug, Default)]
+pub(crate) struct SearchScreen {
+    /// The effect of Enter, for the line of keys; "resume" if it is empty.
+    pub enter: &'static str,
+    /// The hints of the error without a terminal, about naming a conversation.
+    pub usage: &'static [&'static str],
+    pub filter: ThreadFilter,
+    /// The name of the scope that is shown first.
+    pub scope: &'static str,
+}
+
+/// The end of a search screen.
+#[derive(Debug)]
+pub(crate) enum ScreenEnd {
+    /// The user chose the conversation with this id by Enter.
+    Chosen(String),
+    /// The user chose another action, which is done.
+    Done(Outcome),
+}
+
+impl SearchScreen {
+    /// Shows the screen, again after each conversation that goes to the trash or comes back.
+    ///
+    /// # Errors
+    /// Those of [`ConversationPicker::run`] and of the chosen action.
+    pub(crate) fn run(self, context: &Context) -> Result<ScreenEnd> {
+        let ui = &context.ui;
+        let mut picker = ConversationPicker {
+            enter: if self.enter.is_empty() {
+                "resume"
+            } else {
+                self.enter
+            },
+            usage: self.usage,
+            filter: self.filter,
+            scope: self.scope,
+            ..ConversationPicker::default()
+        };
+        let mut trashed = None;
+        loop {
+            picker.keys = vec![OPEN, EXPORT];
+            // Its report goes to stdout, where a file or a program expects the conversation.
+            if ui.writes_to_terminal() {
+                picker.keys.push(TRASH);
+            }
+            picker.keys.extend(trashed.is_some().then_some(UNDO));
+            picker.keys.push(COPY_ID);
+            let choice = picker.clone().run(context)?;
+            (picker.query, picker.scope) = (choice.query.clone(), choice.scope);
+            picker.notice = match choice.key.unwrap_or_default() {
+                key if key == TRASH.letter => {
+                    let is_moved = run_in_storage("trash", &choice.id, context);
+                    trashed = is_moved.then_some(choice.id).or(trashed);
+                    is_moved.then(|| "moved to the trash · ^z undo".to_owned())
+                }
+                key if key == UNDO.letter => {
+                    let id = trashed.take().unwrap_or_default();
+                    let is_back = run_in_storage("undelete", &id, context);
+                    is_back.then(|| "brought back from the trash".to_owned())
+                }
+                key if key == OPEN.letter => return open(choice, context).map(ScreenEnd::Done),
+                key if key == EXPORT.letter => {
+                    return export_page(choice.id, context).map(ScreenEnd::Done);
+                }
+                _ => return Ok(ScreenEnd::Chosen(choice.id)),
+            };
+        }
+    }
+
+    /// Shows the screen and resumes what the user chooses by Enter.
+    ///
+    /// # Errors
+    /// Those of [`Self::run`] and of `resume`.
+    pub(crate) fn run_and_resume(self, context: &Context) -> Result<Outcome> {
+        match self.run(context)? {
+            ScreenEnd::Chosen(id) => context.run(&["resume".into(), id.into()]),
+            ScreenEnd::Done(outcome) => Ok(outcome),
+        }
+    }
+}
+
+/// Runs a command of `storage` with a conversation. Returns true if it did all of it; else its report has the reason.
+fn run_in_storage(command: &str, id: &str, context: &Context) -> bool {
+    match context.run(&["storage".into(), command.into(), id.into()]) {
+        Ok(outcome) => outcome == Outcome::Done,
+        Err(e) => {
+            context.ui.error(&e);
+            false
+        }
+    }
+}
+
+/// Shows the conversation; if its content matches, the turn of the match.
+fn open(picked: Picked, context: &Context) -> Result<Outcome> {
+    let mut words: Vec<OsString> = vec!["show".into(), picked.id.into()];
+    if let Some(turn) = picked.turn {
+        words.extend(["--turn".into(), turn.to_string().into()]);
+    }
+    context.run(&words)
+}
+
+/// Exports the conversation as an HTML page into the current folder.
+fn export_page(id: String, context: &Context) -> Result<Outcome> {
+    let name = format!("codex-{}.html", printable(short_id(&id)));
+    let words = ["export", "--format", "html", "--out"].map(OsString::from);
+    context.run(&[&words[..], &[name.into(), id.into()]].concat())
+}

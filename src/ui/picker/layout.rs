@@ -1,0 +1,149 @@
+//! The parts of a picker's picture: the list, the preview beside or below it, the lines of keys.
+
+use super::options::PickerOptions;
+use crate::ui::text_width::columns;
+use ratatui_core::layout::Rect;
+
+/// The fewest columns of a terminal that shows the preview beside the list.
+const MIN_BESIDE_COLUMNS: u16 = 100;
+
+/// The fewest lines of a picker that shows the preview below the list.
+const MIN_BELOW_LINES: u16 = 12;
+
+/// The fewest lines of a picker that has a second line of keys.
+const MIN_TWO_KEY_LINES: u16 = 10;
+
+/// The share of the width that a preview beside the list takes, in percent.
+const PREVIEW_PERCENT: u16 = 45;
+
+/// The lines of the filter, above the list.
+const FILTER_LINES: u16 = 1;
+
+#[derive(Debug)]
+pub(super) struct PickerLayout {
+    /// The part of the terminal. One column less than the terminal has.
+    pub area: Rect,
+    pub list: Rect,
+    /// `None` if it does not fit.
+    pub preview: Option<Rect>,
+    /// True if the preview is below the list, not beside it.
+    pub is_below: bool,
+    /// The lines of keys at the end.
+    pub keys: Vec<String>,
+}
+
+impl PickerLayout {
+    pub(super) fn new(
+        area: Rect,
+        options: &PickerOptions,
+        has_scopes: bool,
+        has_preview: bool,
+    ) -> Self {
+        let lines = if area.height < MIN_TWO_KEY_LINES {
+            1
+        } else {
+            2
+        };
+        let keys = format_keys(options, has_scopes, area.width.into(), lines);
+        let key_lines = if keys.len() > 1 { 2 } else { 1 };
+        let height = area.height.saturating_sub(FILTER_LINES + key_lines);
+        let whole = Rect::new(0, FILTER_LINES, area.width, height);
+        let (mut list, mut preview) = (whole, None);
+        let is_below = area.width + 1 < MIN_BESIDE_COLUMNS;
+        if has_preview && !is_below {
+            let width = area.width * PREVIEW_PERCENT / 100;
+            list.width = area.width - width - 3;
+            preview = Some(Rect::new(area.width - width, whole.y, width, height));
+        } else if has_preview && area.height >= MIN_BELOW_LINES {
+            // A line between them.
+            let lines = (height - 1) / 2;
+            list.height = height - 1 - lines;
+            preview = Some(Rect::new(0, list.bottom() + 1, area.width, lines));
+        }
+        Self {
+            area,
+            list,
+            preview,
+            is_below,
+            keys,
+        }
+    }
+}
+
+/// Returns the keys in at most `lines` lines. Keys that do not fit are left out from the end.
+fn format_keys(
+    options: &PickerOptions,
+    has_scopes: bool,
+    width: usize,
+    lines: usize,
+) -> Vec<String> {
+    let enter = match options.enter {
+        "" => "choose",
+        effect => effect,
+    };
+    let mut keys = vec![format!("enter {enter}")];
+    if has_scopes {
+        keys.push("tab scope".into());
+    }
+    let own = options.keys.iter();
+    keys.extend(own.map(|key| format!("^{} {}", key.letter, key.label)));
+    let (required, optional) = if options.keys.is_empty() {
+        (keys.len(), &["↑↓ move", "esc cancel", "type to filter"][..])
+    } else {
+        (keys.len() + 1, &["esc", "↑↓ move", "type to search"][..])
+    };
+    keys.extend(optional.iter().map(ToString::to_string));
+    let mut all = vec![String::new()];
+    for (position, key) in keys.into_iter().enumerate() {
+        let last = all.len() - 1;
+        let longer = match &*all[last] {
+            "" => key.clone(),
+            line => format!("{line} · {key}"),
+        };
+        if columns(&longer) <= width {
+            all[last] = longer;
+        } else if all.len() < lines && position > 0 && position < required {
+            all.push(key);
+        } else {
+            break;
+        }
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ui::picker::{KeyEffect, PickerKey};
+
+    fn keys(width: usize, lines: usize) -> Vec<String> {
+        let key = |letter, label| PickerKey {
+            letter,
+            label,
+            effect: KeyEffect::Choose,
+        };
+        let options = PickerOptions {
+            enter: "resume",
+            keys: vec![
+                key('o', "open"),
+                key('e', "export"),
+                key('d', "trash"),
+                key('y', "copy"),
+            ],
+            ..PickerOptions::default()
+        };
+        format_keys(&options, true, width, lines)
+    }
+
+    #[test]
+    fn all_keys_are_visible_at_80_and_at_40_columns() {
+        let all = "enter resume · tab scope · ^o open · ^e export · ^d trash · ^y copy · esc";
+        assert_eq!(keys(79, 2), [all]);
+        let two = [
+            "enter resume · tab scope · ^o open",
+            "^e export · ^d trash · ^y copy · esc",
+        ];
+        assert_eq!(keys(39, 2), two);
+        assert_eq!(keys(39, 1), [two[0]]);
+    }
+}

@@ -1,0 +1,61 @@
+//! The entries of a picker, prepared for its filter.
+
+use super::item::PickerItem;
+use super::options::PickerScope;
+use nucleo_matcher::Utf32String;
+use ratatui_core::text::Span;
+use std::collections::HashMap;
+
+/// The entries with what the filter and the picture need of all of them. Of 50,000 entries this takes longer than a
+/// frame, so it can be made in another thread.
+#[derive(Debug)]
+pub(super) struct PickerListing {
+    pub items: Vec<PickerItem>,
+    pub searched: Vec<Utf32String>,
+    /// The greatest width of each column, in terminal columns.
+    pub widths: Vec<usize>,
+    /// At least one.
+    pub scopes: Vec<PickerScope>,
+    /// For each entry a bit for each scope that has it.
+    memberships: Vec<u32>,
+    by_id: HashMap<String, usize>,
+}
+
+impl PickerListing {
+    pub(super) fn new(items: Vec<PickerItem>, mut scopes: Vec<PickerScope>) -> Self {
+        if scopes.is_empty() {
+            let items = (0..items.len()).collect();
+            scopes.push(PickerScope { name: "", items });
+        }
+        let mut memberships = vec![0; items.len()];
+        for (bit, scope) in scopes.iter().enumerate() {
+            for item in &scope.items {
+                memberships[*item] |= 1 << bit;
+            }
+        }
+        let columns = items.iter().map(|item| item.columns.len()).max();
+        let width_of = |column: usize| {
+            let cells = items.iter().filter_map(|item| item.columns.get(column));
+            cells.map(|(_, text)| Span::raw(text).width()).max()
+        };
+        Self {
+            widths: (0..columns.unwrap_or(0)).filter_map(width_of).collect(),
+            searched: items.iter().map(|i| i.search.as_str().into()).collect(),
+            by_id: (0..)
+                .zip(&items)
+                .map(|(i, item)| (item.id.clone(), i))
+                .collect(),
+            memberships,
+            scopes,
+            items,
+        }
+    }
+
+    pub(super) fn has(&self, scope: usize, item: usize) -> bool {
+        self.memberships[item] & (1 << scope) != 0
+    }
+
+    pub(super) fn find(&self, id: &str) -> Option<usize> {
+        self.by_id.get(id).copied()
+    }
+}

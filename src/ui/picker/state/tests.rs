@@ -1,0 +1,228 @@
+use super::*;
+
+const KEYS: &[PickerKey] = &[
+    PickerKey {
+        letter: 'e',
+        label: "export",
+        effect: KeyEffect::Choose,
+    },
+    PickerKey {
+        letter: 'y',
+        label: "copy",
+        effect: KeyEffect::CopyId,
+    },
+    PickerKey {
+        letter: 'z',
+        label: "undo",
+        effect: KeyEffect::Leave,
+    },
+];
+
+fn choose(id: &str, key: Option<char>, query: &str) -> PickerAction {
+    PickerAction::Choose(Picked {
+        id: id.into(),
+        turn: None,
+        key,
+        query: query.into(),
+        scope: "",
+    })
+}
+
+fn state(names: &[&str]) -> PickerState {
+    let item = |name: &&str| PickerItem::new(*name, vec![(Style::Plain, (*name).to_owned())]);
+    let mut state = PickerState::new(names.iter().map(item).collect(), 1, Vec::new(), 0);
+    state.show_rows(2);
+    state
+}
+
+fn press(state: &mut PickerState, code: KeyCode) -> PickerAction {
+    let action = state.press(KeyEvent::new(code, KeyModifiers::NONE), KEYS);
+    state.show_rows(2);
+    action
+}
+
+fn shown(state: &PickerState) -> Vec<(&str, bool)> {
+    let visible = state.visible();
+    visible.map(|(item, is)| (item.id.as_str(), is)).collect()
+}
+
+#[test]
+fn fuzzy_filter_ranks_matches_and_clearing_it_restores_the_default() {
+    let mut state = state(&["a_l_i_c_e", "bob", "alice"]);
+    assert_eq!(shown(&state), [("a_l_i_c_e", false), ("bob", true)]);
+    for c in "alic".chars() {
+        assert_eq!(press(&mut state, KeyCode::Char(c)), PickerAction::Stay);
+    }
+    assert_eq!(shown(&state), [("alice", true), ("a_l_i_c_e", false)]);
+    press(&mut state, KeyCode::Char('x'));
+    assert_eq!(shown(&state), []);
+    assert_eq!(press(&mut state, KeyCode::Enter), PickerAction::Stay);
+    for _ in 0..5 {
+        press(&mut state, KeyCode::Backspace);
+    }
+    assert_eq!(press(&mut state, KeyCode::Enter), choose("bob", None, ""));
+}
+
+#[test]
+fn letters_that_are_close_together_come_first() {
+    let mut state = state(&["cooldown alias nora@example.test", "b", "contractor-client"]);
+    for c in "clnt".chars() {
+        press(&mut state, KeyCode::Char(c));
+    }
+    let ids: Vec<_> = shown(&state).into_iter().map(|(id, _)| id).collect();
+    assert_eq!(
+        ids,
+        ["contractor-client", "cooldown alias nora@example.test"]
+    );
+}
+
+#[test]
+fn the_selection_stays_in_the_list_and_visible() {
+    let mut state = state(&["a", "b", "c", "d", "e"]);
+    for (code, expected) in [
+        (KeyCode::Down, "c"),
+        (KeyCode::PageDown, "e"),
+        (KeyCode::Down, "e"),
+        (KeyCode::PageUp, "c"),
+        (KeyCode::Home, "a"),
+        (KeyCode::Up, "a"),
+        (KeyCode::End, "e"),
+    ] {
+        press(&mut state, code);
+        assert!(shown(&state).contains(&(expected, true)), "{code:?}");
+        assert_eq!(shown(&state).len(), 2);
+    }
+}
+
+#[test]
+fn escape_and_control_c_cancel() {
+    let mut state = state(&["a", "b"]);
+    assert_eq!(press(&mut state, KeyCode::Esc), PickerAction::Cancel);
+    let key = KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL);
+    assert_eq!(state.press(key, KEYS), PickerAction::Cancel);
+    assert_eq!(state.query(), "");
+}
+
+fn counts(state: &PickerState) -> String {
+    let (count, next) = state.format_counts();
+    count + &next
+}
+
+fn found(id: &str) -> ContentMatch {
+    ContentMatch {
+        id: id.into(),
+        note: "turn 1".into(),
+        turn: Some(1),
+        marks: Vec::new(),
+    }
+}
+
+#[test]
+fn content_matches_come_before_scattered_letters_and_keep_the_selection() {
+    let mut state = state(&["parser", "other", "p-a-r-s", "more", "no parser"]);
+    for c in "pars".chars() {
+        press(&mut state, KeyCode::Char(c));
+    }
+    state.show_rows(5);
+    press(&mut state, KeyCode::Down);
+    state.show_rows(5);
+    let words = [("parser", false), ("no parser", true)];
+    assert_eq!(shown(&state), [&words[..], &[("p-a-r-s", false)]].concat());
+    state.set_content_matches(["other", "more", "parser"].map(found).into());
+    let after = [("other", false), ("more", false), ("p-a-r-s", false)];
+    assert_eq!(shown(&state), [&words[..], &after].concat());
+    // A changed filter forgets them until the next answer.
+    press(&mut state, KeyCode::Backspace);
+    state.show_rows(5);
+    assert_eq!(shown(&state).len(), 3);
+}
+
+#[test]
+fn a_scope_without_matches_shows_those_of_the_next_one_after_the_search() {
+    let item = |name: &str| PickerItem::new(name, vec![(Style::Plain, name.to_owned())]);
+    let scope = |name, items: &[usize]| PickerScope {
+        name,
+        items: items.to_vec(),
+    };
+    let scopes = vec![scope("here", &[0]), scope("all", &[0, 1, 2])];
+    let items = ["one", "two", "three"].map(item);
+    let mut state = PickerState::new(items.into(), 0, scopes, 0);
+    state.show_rows(5);
+    assert_eq!(counts(&state), "here 1 · tab: all 3");
+    for c in "invoice".chars() {
+        press(&mut state, KeyCode::Char(c));
+    }
+    state.set_searching(true);
+    assert_eq!(shown(&state), []);
+    state.set_content_matches(["three", "two"].map(found).into());
+    assert_eq!(shown(&state), []);
+    state.set_searching(false);
+    assert_eq!(shown(&state), [("three", true), ("two", false)]);
+    assert_eq!(counts(&state), "here 0 · tab: all 2");
+    let chosen = press(&mut state, KeyCode::Enter);
+    assert!(
+        matches!(&chosen, PickerAction::Choose(picked) if picked.id == "three" && picked.turn == Some(1)),
+        "{chosen:?}"
+    );
+}
+
+#[test]
+fn a_key_examines_a_part_of_50_000_entries_and_later_entries_keep_the_selection() {
+    let entries = |count: usize| -> Vec<_> {
+        let item = |n: usize| {
+            let name = format!("question {n}");
+            PickerItem::new(name.clone(), vec![(Style::Plain, name)])
+        };
+        (0..count).map(item).collect()
+    };
+    let mut state = PickerState::new(entries(200), 0, Vec::new(), 0);
+    state.show_rows(5);
+    press(&mut state, KeyCode::Down);
+    state.replace_entries(PickerListing::new(entries(50_000), Vec::new()));
+    assert!(shown(&state).contains(&("question 1", true)));
+    press(&mut state, KeyCode::Char('q'));
+    assert_eq!(counts(&state), format!("{STEP}/50000"));
+    while state.is_filtering() {
+        state.filter_more();
+    }
+    assert_eq!(counts(&state), "50000/50000");
+}
+
+#[test]
+fn scopes_keep_the_filter_and_the_selection() {
+    let names = ["a1", "b1", "a2"];
+    let item = |name: &&str| PickerItem::new(*name, vec![(Style::Plain, (*name).to_owned())]);
+    let scope = |name, items: &[usize]| PickerScope {
+        name,
+        items: items.to_vec(),
+    };
+    let scopes = vec![scope("here", &[1, 2]), scope("all", &[0, 1, 2])];
+    let mut state = PickerState::new(names.iter().map(item).collect(), 0, scopes, 0);
+    state.show_rows(5);
+    assert_eq!(state.scope_name(), "here");
+    assert_eq!(shown(&state), [("b1", true), ("a2", false)]);
+    press(&mut state, KeyCode::Down);
+    press(&mut state, KeyCode::Tab);
+    state.show_rows(5);
+    assert_eq!(shown(&state), [("a1", false), ("b1", false), ("a2", true)]);
+    press(&mut state, KeyCode::Char('b'));
+    press(&mut state, KeyCode::BackTab);
+    assert_eq!((state.scope_name(), state.query()), ("here", "b"));
+    assert_eq!(shown(&state), [("b1", true)]);
+}
+
+#[test]
+fn keys_of_the_command_act_on_the_selected_entry() {
+    let mut state = state(&["a", "b"]);
+    let key = |letter| KeyEvent::new(KeyCode::Char(letter), KeyModifiers::CONTROL);
+    assert_eq!(state.press(key('y'), KEYS), PickerAction::Copy("b".into()));
+    assert_eq!(state.notice(), Some("copied b"));
+    assert_eq!(state.press(key('e'), KEYS), choose("b", Some('e'), ""));
+    assert_eq!(state.notice(), None);
+    state.search("nothing".into());
+    assert_eq!(state.press(key('e'), KEYS), PickerAction::Stay);
+    assert_eq!(
+        state.press(key('z'), KEYS),
+        choose("", Some('z'), "nothing")
+    );
+}
