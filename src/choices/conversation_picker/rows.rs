@@ -83,10 +83,10 @@ pub(crate) fn list_first_conversations(
     if threads.len() < FIRST_ROWS {
         return Ok(None);
     }
-    if filter.folder.is_none() {
+    if filter.folders.is_none() {
         let known: HashSet<_> = threads.iter().map(|thread| thread.id.clone()).collect();
         let here = ThreadFilter {
-            folder: Some(context.env.current_dir.to_string_lossy().into_owned()),
+            folders: Some(vec![context.env.current_dir.to_string_lossy().into_owned()]),
             ..newest
         };
         let here = list_threads(&here, context)?.into_iter();
