@@ -34,8 +34,8 @@ fn demo_runs_every_step_and_removes_its_folder() {
     );
     assert!(run.stdout.contains("The second machine has all"), "{run}");
     for line in [
-        "\n6 copied to the cloud folder (",
-        "\n6 copied to this machine (",
+        "\n6 → cloud folder (",
+        "\n0 → cloud folder, 6 ← cloud folder (",
     ] {
         assert!(run.stdout.contains(line), "{run}");
     }
