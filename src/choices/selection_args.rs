@@ -58,6 +58,16 @@ impl SelectionArgs {
         folder.into_iter().chain(account).collect()
     }
 
+    /// Returns the account as the user named it.
+    pub(crate) fn account(&self) -> Option<&str> {
+        self.account.as_deref()
+    }
+
+    /// Returns true if the conversations of one folder are selected.
+    pub(crate) fn has_folder(&self) -> bool {
+        self.here || self.project.is_some()
+    }
+
     fn folder(&self, context: &Context) -> Option<PathBuf> {
         match (&self.project, self.here) {
             (Some(project), _) => Some(context.env.absolute(project)),
