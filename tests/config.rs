@@ -117,7 +117,7 @@ fn an_invalid_value_stops_all_commands_but_those_that_fix_it() {
     env.write(FILE, "color = 'blue'\n");
     let run = env.run(["list-backups"]).code(4);
     insta::assert_snapshot!(run.stderr, @r"
-    error: color must be one of auto, always, never: [ROOT]/home/.codex-manager/config.toml
+    error: line 1: color must be one of auto, always, never: [ROOT]/home/.codex-manager/config.toml
 
     hint: reset it to the default: codex-manager config unset color
     ");
@@ -133,6 +133,35 @@ fn an_invalid_value_stops_all_commands_but_those_that_fix_it() {
             .stdout
             .ends_with("config.toml\n")
     );
+}
+
+#[test]
+fn a_typo_is_one_line_and_does_not_stop_list_and_recommend() {
+    let env = TestEnv::new();
+    for (text, problem) in [
+        (
+            "color = 'never'\n\ntimezone = UTC\n",
+            "not valid TOML in line 3, `timezone = UTC`: string values must be quoted, expected literal string",
+        ),
+        (
+            "color = 'never'\n[recommend]\nstrategy = 'lur'\n",
+            "line 3: recommend.strategy must be one of ",
+        ),
+        ("color = [\n", "not valid TOML in line 1, `color = [`: "),
+    ] {
+        env.write(FILE, text);
+        let run = env.run(["list-backups"]).code(4);
+        let (error, _) = run.stderr.split_once('\n').unwrap();
+        assert!(error.starts_with(&format!("error: {problem}")), "{run}");
+        assert!(error.ends_with("/home/.codex-manager/config.toml"), "{run}");
+        for command in ["list", "recommend"] {
+            let run = env.run([command]);
+            assert_ne!(run.code, 4, "{run}");
+            let warning = format!("warning: {problem}");
+            assert!(run.stderr.starts_with(&warning), "{run}");
+            assert!(run.stderr.contains("; the defaults are used\n"), "{run}");
+        }
+    }
 }
 
 #[test]
@@ -292,7 +321,7 @@ fn edit_saves_only_a_valid_file() {
 fn without_an_editor_an_unreadable_file_gets_a_hint_to_fix_it_by_hand() {
     let env = TestEnv::new();
     env.write(FILE, "color = [");
-    let run = env.run(["list"]).code(4);
+    let run = env.run(["list-backups"]).code(4);
     assert!(run.stderr.contains("codex-manager config edit"), "{run}");
     let run = env.run(["config", "edit"]).code(4);
     assert!(run.stderr.contains("by hand: [ROOT]/home"), "{run}");

@@ -34,8 +34,8 @@ fn demo_runs_every_step_and_removes_its_folder() {
     );
     assert!(run.stdout.contains("The second machine has all"), "{run}");
     for line in [
-        "\n6 copied to the cloud folder (",
-        "\n6 copied to this machine (",
+        "\n6 → cloud folder (",
+        "\n0 → cloud folder, 6 ← cloud folder (",
     ] {
         assert!(run.stdout.contains(line), "{run}");
     }
@@ -49,6 +49,12 @@ fn demo_runs_every_step_and_removes_its_folder() {
         "{run}"
     );
     assert_same_tree(&before, &env.tree(""));
+    // The last command works as printed, and says what is missing.
+    let last = run.stdout.lines().next_back().unwrap().trim();
+    let home = env.path("home").display().to_string();
+    let words = last.replace('~', &home);
+    let first = env.run(words.split(' ').skip(1)).code(0);
+    assert!(first.stderr.contains("codex-manager sync "), "{first}");
 }
 
 #[test]

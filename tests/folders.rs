@@ -144,7 +144,7 @@ fn an_invalid_entry_is_reported_with_the_command_that_removes_it() {
     env.write(FILE, "[folders]\n\"~/my work\" = \"../work\"\n");
     let run = env.run(["list-backups"]).code(4);
     insta::assert_snapshot!(run.stderr, @r"
-    error: folders.~/my work must be the name of a profile: [ROOT]/home/.codex-manager/config.toml
+    error: line 2: folders.~/my work must be the name of a profile: [ROOT]/home/.codex-manager/config.toml
 
     hint: reset it to the default: codex-manager config unset 'folders.~/my work'
     ");

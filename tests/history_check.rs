@@ -315,7 +315,7 @@ fn unrepairable_differences_are_reported_and_left_alone() {
       01a10000-0000-7000-8000-000000000002  named
 
     1 in more than one file; Codex uses the first
-      01a10000-0000-7000-8000-000000000003
+      01a10000-0000-7000-8000-000000000003  question 3
         sessions/2026/01/02/rollout-2026-01-02T00-00-00-….jsonl
         sessions/2026/01/03/rollout-2026-01-02T00-00-00-….jsonl
         sessions/2026/01/02/rollout-2026-01-02T00-00-00-….jsonl.zst
@@ -324,7 +324,7 @@ fn unrepairable_differences_are_reported_and_left_alone() {
       in sessions/2026/01/02: its first lines do not name a conversation
         rollout-2026-01-02T00-00-00-01a10000-0000-7000-8000-000000000002.jsonl
     --- stderr
-    restore a lost conversation: codex-manager restore --session ID
+    restore a lost conversation: codex-manager restore --session 01a10000-0000-7000-8000-000000000001
     ");
 }
 

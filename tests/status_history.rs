@@ -40,7 +40,7 @@ fn a_moved_reset_is_reported_at_once_and_in_the_history() {
     --- stdout
     alice@example.com
       SEEN              LEFT            RESETS            CHANGE
-    weekly
+    weekly  ▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▃▃▃▃▃▃▃▃▃▃▃▃▃▃▃▃▃▃▃▃▃▃▃▃▃
       Fri 20 Nov 12:00  ███░░░░░  38 %  Fri 27 Nov 15:55  moved
       Thu 19 Nov 09:00  ███░░░░░  40 %  Tue 24 Nov 15:55
       Wed 18 Nov 09:00  ███████░  90 %  Tue 24 Nov 15:55

@@ -74,21 +74,21 @@ fn the_report_has_kinds_projects_months_and_the_largest_conversations() {
     insta::assert_snapshot!(shown.join("\n"), @r"
     16.3 MB in 7 files: [ROOT]/home/.codex
 
-    KIND           SIZE  FILES  RECLAIMABLE
-    packages     9.0 MB      1       9.0 MB
-    rollouts     7.0 MB      3       4.0 MB
-    databases  213.0 kB      1     200.7 kB
-    caches      70.0 kB      1      70.0 kB
-    other           0 B      1            -
+    KIND           SIZE  FILES  RECLAIMABLE  SHARE
+    packages     9.0 MB      1       9.0 MB   55 % ████████▉
+    rollouts     7.0 MB      3       4.0 MB   43 % ██████▉
+    databases  213.0 kB      1     200.7 kB    1 % ▎
+    caches      70.0 kB      1      70.0 kB   <1 % ▏
+    other           0 B      1            -    0 %
 
-    PROJECT      SIZE  CONVERSATIONS
-    /proj/one  4.0 MB              1
-    /row       2.0 MB              1
-    /proj/two  1.0 MB              1
+    PROJECT      SIZE  CONVERSATIONS  SHARE
+    /proj/one  4.0 MB              1   57 % █████████▏
+    /row       2.0 MB              1   29 % ████▋
+    /proj/two  1.0 MB              1   14 % ██▎
 
-    MONTH      SIZE  CONVERSATIONS
-    2026-10  4.0 MB              1
-    2026-11  3.0 MB              2
+    MONTH      SIZE  CONVERSATIONS  SHARE
+    2026-10  4.0 MB              1   57 % █████████▏
+    2026-11  3.0 MB              2   43 % ██████▉
 
     LARGEST                                 SIZE  TITLE
     01a10000-0000-7000-8000-000000000001  4.0 MB

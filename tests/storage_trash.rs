@@ -164,6 +164,22 @@ fn a_trashed_conversation_is_restored_completely() {
 }
 
 #[test]
+fn trash_shows_titles_and_the_command_that_undoes_it() {
+    let env = home();
+    let run = env.run(["storage", "trash", &id(3)]).code(0);
+    let row = run.stdout.lines().nth(1).unwrap_or_default();
+    assert!(row.starts_with("01a10000-0000  "), "{run}");
+    assert!(row.ends_with("title 3"), "{run}");
+    let (_, undo) = run.stderr.split_once("undo with: codex-manager ").unwrap();
+    let undo: Vec<_> = undo.split_whitespace().collect();
+    let back = env.run(undo).code(0);
+    assert!(
+        back.stdout.contains("1 conversation brought back"),
+        "{back}"
+    );
+}
+
+#[test]
 fn trash_filters_select_conversations_and_a_filter_or_id_is_required() {
     let env = home();
     let before = env.tree("home");

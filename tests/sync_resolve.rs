@@ -2,6 +2,7 @@
 
 use crate::support::injection::{can_inject, kill_numbers, run_ends_before_call};
 use crate::support::pair::{ID, META, Pair, ROLLOUT};
+use crate::tables::shown;
 use std::fs;
 use std::path::Path;
 
@@ -246,12 +247,49 @@ fn a_conflict_is_described_by_its_title_and_messages() {
     let described =
         "2 answers on this machine, 1 answer in the cloud folder since Wed 18 Nov 10:00";
     let plan = pair.run("b", &["plan"]).code(2);
-    let warning = format!("conflict: \"{ASKED}\" ({ID}): ");
+    let warning = format!("conflict: \"{ASKED}\" ({}): ", &ID[..13]);
     assert!(plan.stderr.contains(&warning), "{plan}");
     assert!(plan.stderr.contains(described), "{plan}");
     let listed = pair.run("b", &["resolve"]).code(0);
     assert!(listed.stdout.contains(described), "{listed}");
     assert!(listed.stdout.contains(ASKED), "{listed}");
+    let command = format!(
+        "\n  codex-manager sync resolve {} --keep local\n",
+        &ID[..13]
+    );
+    assert!(listed.stdout.contains(&command), "{listed}");
+    let what: Vec<_> = command.split_whitespace().skip(2).collect();
+    let _ = pair.run("b", &what).code(0);
+}
+
+#[test]
+fn a_plan_begins_with_its_sum_and_names_conversations_by_title() {
+    let pair = Pair::new();
+    for n in 0..25 {
+        let path = format!("skills/mine/{n}.md");
+        pair.put("a", &path, "text");
+    }
+    pair.put("a", ROLLOUT, &talk("a", 0));
+    let homes = ["--manager-home", "manager-a"];
+    let args = [&homes[..], &["sync", "-c", "a.toml", "plan"]].concat();
+    let screen = shown(&pair.0, &args, 80);
+    let first = screen.lines().next().unwrap_or_default();
+    assert!(first.starts_with("26 → cloud folder ("), "{screen}");
+    assert!(first.contains("0 ← cloud folder, 0 conflicts"), "{screen}");
+    let row = screen.lines().find(|line| line.contains(&ID[..13]));
+    assert!(row.is_some_and(|row| row.contains(ASKED)), "{screen}");
+    assert!(screen.contains("… and 6 more; --json has all"), "{screen}");
+    // The same for a conversation that is only in the cloud folder.
+    pair.apply("a");
+    let homes = ["--manager-home", "manager-b"];
+    let args = [&homes[..], &["sync", "-c", "b.toml", "plan"]].concat();
+    let screen = shown(&pair.0, &args, 80);
+    assert!(
+        screen.starts_with("0 → cloud folder, 26 ← cloud folder ("),
+        "{screen}"
+    );
+    let row = screen.lines().find(|line| line.contains(&ID[..13]));
+    assert!(row.is_some_and(|row| row.contains(ASKED)), "{screen}");
 }
 
 #[test]

@@ -64,10 +64,7 @@ fn the_suggested_command_restores_overwritten_cloud_files() {
     pair.apply("b");
     pair.put("b", SKILL, "two, newer");
     let run = pair.run("b", &["run", "--apply"]).code(0);
-    assert!(
-        run.stdout.starts_with("1 copied to the cloud folder ("),
-        "{run}"
-    );
+    assert!(run.stdout.starts_with("1 → cloud folder ("), "{run}");
     assert!(run.stderr.contains("--target cloud --apply"), "{run}");
     assert!(!run.stderr.contains("--target local"), "{run}");
     let json = pair.run("b", &["restore", "--dry-run", "--json"]).code(0);

@@ -7,6 +7,7 @@ use crate::support::usage_lines::{at, context, conversation, count, store, sum};
 use crate::tables::shown;
 use chrono::{Datelike, TimeDelta};
 use std::fs;
+use std::path::PathBuf;
 
 const MODELS: [&str; 7] = [
     "gpt-5.5",
@@ -207,7 +208,10 @@ fn a_chart_that_the_report_does_not_support_is_refused() {
             &["--chart", "models", "--html", "x.html"],
             "cannot be used with",
         ),
-        (&["--window", "--html", "x.html"], "cannot be used with"),
+        (
+            &["--window", "--html", "x.html", "--csv"],
+            "cannot be used with",
+        ),
         (&["--at", "7d"], "required"),
     ] {
         let run = env.run([&["usage"], args].concat()).code(4);
@@ -223,6 +227,101 @@ fn a_chart_that_the_report_does_not_support_is_refused() {
         .run(["usage", "--chart", "calendar", "--since", "2027-01-01"])
         .code(0);
     assert!(empty.stdout.is_empty(), "{empty}");
+}
+
+/// Writes a page that shows another one in a frame of this width, and says how wide its content and how bright its
+/// background is.
+fn framed(env: &TestEnv, name: &str, width: u32) -> PathBuf {
+    let page = fs::read_to_string(env.path(name)).unwrap();
+    let page = page.replace('&', "&amp;").replace('"', "&quot;");
+    let script = "onload = () => { const d = f.contentDocument; document.body.dataset.seen = \
+        d.documentElement.scrollWidth + ' ' + getComputedStyle(d.body).backgroundColor; }";
+    let frame = format!(
+        "<!doctype html><meta name=\"color-scheme\" content=\"light dark\"><body>\
+         <iframe id=f width={width} height=900 style=\"border:0\" srcdoc=\"{page}\"></iframe><script>{script}</script></body></html>"
+    );
+    let path = env.path(&format!("{width}-{name}"));
+    fs::write(&path, frame).unwrap();
+    path
+}
+
+#[test]
+fn a_page_fits_phones_and_desktops_in_light_and_dark() {
+    let Some(browser) = Browser::installed() else {
+        return;
+    };
+    let env = world();
+    for (args, name) in [
+        (&["usage", "--html"][..], "usage.html"),
+        (&["storage", "--html"], "storage.html"),
+    ] {
+        let path = env.path(name);
+        let _ = env.run([args, &[path.to_str().unwrap()]].concat()).code(0);
+        for width in [400, 1200] {
+            for (scheme, background) in [("1", "rgb(255, 255, 255)"), ("0", "rgb(20, 23, 28)")] {
+                let scheme = format!("--blink-settings=preferredColorScheme={scheme}");
+                let shown =
+                    browser.open_with(&framed(&env, name, width), &["--hide-scrollbars", &scheme]);
+                let seen = format!("data-seen=\"{width} {background}\"");
+                assert!(
+                    shown.elements.contains(&seen),
+                    "{name}, not {seen}: {shown:?}"
+                );
+            }
+        }
+    }
+    let page = fs::read_to_string(env.path("usage.html")).unwrap();
+    for part in [
+        "Tokens</dt>",
+        "Hours of the week",
+        "<h2>Projects",
+        "<h2>Models",
+        "<h2>Accounts",
+    ] {
+        assert!(page.contains(part), "{part}");
+    }
+    assert_eq!(
+        page.matches("<dt>").count(),
+        1 + 4,
+        "the days and four figures"
+    );
+    // The newest day is the first.
+    let [newest, oldest] = ["<td>2026-11-19</td>", "<td>2026-01-23</td>"].map(|day| page.find(day));
+    assert!(newest.is_some() && newest < oldest, "{newest:?} {oldest:?}");
+    let storage = fs::read_to_string(env.path("storage.html")).unwrap();
+    assert!(
+        storage.contains("chart map") && storage.contains("/code/site: "),
+        "{storage}"
+    );
+}
+
+#[test]
+fn a_terminal_shows_thirty_days_with_their_shares_the_newest_last() {
+    let env = TestEnv::new();
+    for day in 0..40 {
+        let used = [1000, 0, 0, 0];
+        let when = at(0) - TimeDelta::days(day);
+        let lines = [context(when, "gpt-5"), count(when, used, used, None)];
+        store(&env, &conversation(u32::try_from(day + 1).unwrap()), &lines);
+    }
+    let screen = shown(&env, &["usage"], 80);
+    let days: Vec<_> = screen
+        .lines()
+        .filter(|line| line.starts_with("2026-"))
+        .collect();
+    assert_eq!(days.len(), 30, "{screen}");
+    assert!(days[29].starts_with("2026-11-19"), "{screen}");
+    assert!(days.iter().all(|day| day.contains("   2 % ▍")), "{screen}");
+    assert_eq!(screen.matches("SHARE").count(), 2, "{screen}");
+    assert!(screen.contains("total: 40.0k tokens"), "{screen}");
+    let all = shown(&env, &["usage", "--since", "2026-10-01"], 80);
+    assert_eq!(
+        all.lines().filter(|line| line.starts_with("2026-")).count(),
+        40,
+        "{all}"
+    );
+    let json = env.run(["usage", "--json"]).code(0).json();
+    assert_eq!(json["rows"].as_array().unwrap().len(), 40);
 }
 
 #[test]
@@ -288,7 +387,9 @@ fn a_page_shows_the_charts_and_loads_nothing() {
         page.contains(&id(50)[..13]) && page.contains("[redacted]"),
         "{page}"
     );
-    assert_eq!(page.matches("<tr><td>").count(), DAYS.len() + 2 + 1);
+    let (_, rows) = page.split_once("<table class=\"rows\">").unwrap();
+    let (rows, _) = rows.split_once("</table>").unwrap();
+    assert_eq!(rows.matches("<tr><td>").count(), DAYS.len() + 2 + 1);
     // Nothing is overwritten, and nothing is left behind.
     let before = env.tree("");
     let path = env.path("daily.html");

@@ -92,6 +92,47 @@ fn a_past_window_is_selected_by_a_time_in_it() {
 }
 
 #[test]
+fn each_breakdown_is_a_table_of_its_own_with_100_per_cent() {
+    let env = world();
+    let run = env.run(["usage", "--window", "alice@x.com"]).code(0);
+    let tables: Vec<_> = run.stdout.split("\n\n").skip(1).collect();
+    for (table, head) in tables.iter().zip(["CONVERSATION", "PROJECT", "MODEL"]) {
+        let mut lines = table.lines();
+        let heads = lines.next().unwrap_or_default();
+        assert!(heads.starts_with("SHARE") && heads.contains(head), "{run}");
+        let shares = lines.filter_map(|line| line.split_once(" %")?.0.trim().parse::<u32>().ok());
+        assert_eq!(shares.sum::<u32>(), 100, "{run}");
+    }
+    assert_eq!(tables.len(), 3, "{run}");
+}
+
+#[test]
+fn a_window_is_drawn_on_a_page() {
+    let env = world();
+    let path = env.path("window.html");
+    let args = [
+        "usage",
+        "--window",
+        "alice@x.com",
+        "--html",
+        path.to_str().unwrap(),
+    ];
+    let _ = env.run(args).code(0);
+    let page = std::fs::read_to_string(&path).unwrap();
+    let area = page.split("<path class=\"a0\"").nth(1).unwrap_or_default();
+    assert!(area.contains(&id(2)[..13]), "{page}");
+    assert!(page.contains("class=\"pace\""), "{page}");
+    for part in [
+        "<dd>20 %</dd>",
+        "<h2>Conversations</h2>",
+        "<h2>Projects</h2>",
+        "<h2>Models</h2>",
+    ] {
+        assert!(page.contains(part), "{part}: {page}");
+    }
+}
+
+#[test]
 fn an_unknown_window_is_an_error_not_an_empty_report() {
     let env = world();
     let run = |at: &str| env.run(["usage", "--window", "alice@x.com", "--at", at]);

@@ -77,6 +77,16 @@ impl SelectionArgs {
         folder.into_iter().chain(account).collect()
     }
 
+    /// Returns the account as the user named it.
+    pub(crate) fn account(&self) -> Option<&str> {
+        self.account.as_deref()
+    }
+
+    /// Returns true if the conversations of one folder are selected.
+    pub(crate) fn has_folder(&self) -> bool {
+        self.here || self.project.is_some()
+    }
+
     /// Returns the filter of the state database.
     ///
     /// # Errors

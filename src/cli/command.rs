@@ -171,6 +171,12 @@ impl Command {
         )
     }
 
+    /// Returns true if the command warns of an invalid `config.toml` and uses the defaults: it answers what is needed
+    /// before the file is corrected.
+    pub(super) fn may_use_default_config(&self) -> bool {
+        matches!(self, Self::List(_) | Self::Recommend(_))
+    }
+
     pub(super) fn run(self, context: &Context, tree: fn() -> clap::Command) -> Result<Outcome> {
         match self {
             Self::Backup(args) => args.run(context),

@@ -1,8 +1,27 @@
 //! Publishes a new file under its final name and never replaces an existing one.
 
+use crate::context::Context;
 use crate::error::{CommandError, Result};
+use crate::io::IoContext as _;
 use crate::io::atomic::TempFile;
+use crate::ui::time;
+use std::io::Write as _;
 use std::path::Path;
+
+/// Writes an HTML page as a new file, and prints its size and path.
+///
+/// # Errors
+/// The file exists, or cannot be written.
+pub(crate) fn write_page(html: &str, path: &Path, context: &Context) -> Result<()> {
+    let mut temp = TempFile::create_beside(path)?;
+    temp.file().write_all(html.as_bytes()).at("write", path)?;
+    publish_new(temp, path)?;
+    let bytes = time::bytes(html.len() as u64);
+    context
+        .ui
+        .report(format_args!("{bytes} {}", path.display()));
+    Ok(())
+}
 
 /// Publishes `temp` at `path`.
 ///

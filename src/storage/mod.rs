@@ -23,7 +23,7 @@ mod walk;
 
 pub(crate) use form::Form;
 pub(crate) use kinds::KindUsage;
-pub(crate) use report::{StorageReport, UsageShare};
+pub(crate) use report::{LargeConversation, StorageReport, UsageShare};
 
 use self::walk::UsageWalk;
 use crate::codex::HomeEntryKind;

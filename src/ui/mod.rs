@@ -3,6 +3,7 @@
 //! stdout has the data: tables, or exactly one JSON document. stderr has notes, warnings, progress,
 //! prompts and errors.
 
+pub(crate) mod chart;
 mod column;
 pub(crate) mod dialog;
 mod item_stream;

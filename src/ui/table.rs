@@ -96,7 +96,12 @@ pub(crate) struct Table {
     /// The width of the terminal; `None` in a pipe.
     width: Option<usize>,
     is_colored: bool,
+    /// True if a long table has its heads below, too, where they are seen when it has scrolled by.
+    repeats_heads: bool,
 }
+
+/// The number of rows from which heads are repeated.
+const LONG: usize = 20;
 
 impl Table {
     /// An empty table with these columns.
@@ -106,6 +111,7 @@ impl Table {
             lines: Vec::new(),
             width: ui.terminal_out.then_some(ui.width),
             is_colored: ui.color_out,
+            repeats_heads: false,
         }
     }
 
@@ -118,6 +124,16 @@ impl Table {
         let mut table = Self::new(ui, columns);
         rows.into_iter().for_each(|row| table.add_row(row));
         table
+    }
+
+    /// Repeats the heads below the last row of a long table on a terminal.
+    #[must_use]
+    pub(crate) fn repeat_heads(self) -> Self {
+        let repeats_heads = true;
+        Self {
+            repeats_heads,
+            ..self
+        }
     }
 
     /// Adds a row with a cell for each column.
@@ -252,6 +268,9 @@ impl Table {
             });
             lines.push(self.format_line(indent, cells));
         }
+        if self.repeats_heads && self.width.is_some() && self.lines.len() >= LONG {
+            lines.push(lines[0].clone());
+        }
         lines
     }
 
@@ -360,6 +379,7 @@ mod tests {
             lines: Vec::new(),
             width,
             is_colored: false,
+            repeats_heads: false,
         };
         for (account, plan, size, why) in [
             (

@@ -1,4 +1,4 @@
-//! A report as one self-contained HTML page: a calendar, and a table with a bar for each row.
+//! A report as one self-contained HTML page: a table with a bar for each row, a calendar, and sections of the caller.
 
 use super::calendar::{Calendar, WEEKDAYS};
 use super::figures::{format_cost, format_count};
@@ -14,6 +14,14 @@ const STYLE: &str = include_str!("usage_page.css");
 pub(crate) struct UsagePage<'a> {
     /// The title and the facts below it.
     pub head: PageHead,
+    /// The style of `figures` and `sections`.
+    pub style: &'static str,
+    /// HTML below the head.
+    pub figures: String,
+    /// Headings below the rows, each with its HTML.
+    pub sections: Vec<(String, String)>,
+    /// The heading of the rows.
+    pub rows_title: String,
     /// The use of the days; `None` if there is none.
     pub calendar: Option<Calendar>,
     /// The kind of the rows, such as `Day`.
@@ -28,19 +36,27 @@ pub(crate) struct UsagePage<'a> {
 
 impl UsagePage<'_> {
     pub(crate) fn render(&self) -> String {
-        let mut page = format_page_start(&self.head, STYLE);
-        if let Some(calendar) = &self.calendar {
-            page.push_str("<h2>Days</h2>\n");
-            page.push_str(&draw_calendar(calendar));
-        }
+        let mut page = format_page_start(&self.head, &[STYLE, self.style].concat());
+        page.push_str(&self.figures);
         let stack = Stack::new(self.totals);
-        page.push_str("<h2>Models</h2>\n<ul class=\"legend\">\n");
+        let _ = writeln!(
+            page,
+            "<h2>{}</h2>\n<ul class=\"legend\">",
+            escape_html(&self.rows_title)
+        );
         for (i, (name, tokens)) in stack.named_parts(&self.totals.models).enumerate() {
             let meaning = format!("{} {}", escape_html(&name), format_count(tokens));
             push_entry(&mut page, &format!("p{i}"), &meaning);
         }
         page.push_str("</ul>\n");
         self.push_table(&mut page, &stack);
+        if let Some(calendar) = &self.calendar {
+            page.push_str("<h2>Calendar</h2>\n");
+            page.push_str(&draw_calendar(calendar));
+        }
+        for (title, html) in &self.sections {
+            let _ = writeln!(page, "<h2>{}</h2>\n{html}", escape_html(title));
+        }
         let _ = writeln!(page, "<p class=\"note\">{}</p>", escape_html(&self.note));
         page + &format_page_end("")
     }

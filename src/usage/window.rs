@@ -33,6 +33,8 @@ pub(crate) struct WindowParts {
     pub of_requests: Vec<f64>,
     /// The percentage that was used elsewhere.
     pub unattributed: f64,
+    /// The parts of `unattributed`, each with the time at which it was observed.
+    pub elsewhere: Vec<(DateTime<Utc>, f64)>,
     /// The used part of the window.
     pub used: f64,
 }
@@ -50,6 +52,7 @@ pub(crate) fn divide(
     let mut parts = WindowParts {
         of_requests: vec![0.0; requests.len()],
         unattributed: 0.0,
+        elsewhere: Vec::new(),
         used: observations.iter().map(|o| o.percent).fold(0.0, f64::max),
     };
     for rise in &rises {
@@ -58,6 +61,7 @@ pub(crate) fn divide(
             None => 0.0,
         };
         parts.unattributed += rise.percent - here;
+        parts.elsewhere.push((rise.at, rise.percent - here));
         for i in rise.requests.clone() {
             parts.of_requests[i] = here * requests[i].weight / rise.weight;
         }
@@ -67,6 +71,7 @@ pub(crate) fn divide(
 
 /// A rise of the used percentage, and the requests since the previous one.
 struct Rise {
+    at: DateTime<Utc>,
     percent: f64,
     weight: f64,
     /// True if the use before it is unknown, so that it is left out of the usual rate.
@@ -94,6 +99,7 @@ fn find_rises(
             .map(|request| request.weight)
             .sum();
         rises.push(Rise {
+            at: observation.at,
             percent: observation.percent - used,
             weight,
             is_first: i == 0,

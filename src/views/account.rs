@@ -120,6 +120,20 @@ pub(crate) fn short_id(session_id: &str) -> &str {
     session_id.get(..13).unwrap_or(session_id)
 }
 
+/// Returns the short id of a conversation, or all of its id if others in `all` have the same short id.
+pub(crate) fn unique_short_id<'i, 'a>(
+    id: &'i str,
+    all: impl IntoIterator<Item = &'a str>,
+) -> &'i str {
+    let short = short_id(id);
+    let is_same = |other: &str| other != id && short_id(other) == short;
+    if all.into_iter().any(is_same) {
+        id
+    } else {
+        short
+    }
+}
+
 pub(crate) fn style_of(state: AccountState) -> Style {
     match state {
         AccountState::Ready => Style::Good,

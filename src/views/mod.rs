@@ -5,6 +5,7 @@
 //! - archives: [`archive_json`], [`retention_table`], [`left_out`]
 //! - a restore: [`restore_report`], [`restore_diff`]; a sync: [`sync_plan`]; findings: [`check_output`]
 //! - a conversation to read: [`transcript_text`], [`export_formatter`], [`conversation_parts`]
+//! - drawings of HTML pages: [`page_charts`]
 //! - tables and times: [`table_format`], [`timeline`], [`week_pace`], [`age`]; a dry run: [`dry_run`]
 
 pub(crate) mod account;
@@ -17,6 +18,7 @@ pub(crate) mod conversation_usage;
 pub(crate) mod dry_run;
 pub(crate) mod export_formatter;
 pub(crate) mod left_out;
+pub(crate) mod page_charts;
 pub(crate) mod profile_list;
 pub(crate) mod restore_diff;
 pub(crate) mod restore_report;

@@ -1,23 +1,32 @@
 //! The output of a plan of sync, as text and as JSON.
 
+use crate::codex::rollout::RolloutName;
 use crate::context::Context;
 use crate::error::CommandError;
+use crate::history::rollout;
+use crate::history::thread_titles::read_titles;
 use crate::io::quantity::pluralize;
 use crate::shutdown::ShutdownPlan;
 use crate::sync::branches::{BRANCH_REASON, Branch};
 use crate::sync::config::SyncConfig;
 use crate::sync::conflicting_versions::ConflictingVersions;
-use crate::sync::plan::{Conflict, SyncPlan, SyncStep, UndeliveredVersion};
+use crate::sync::plan::{Conflict, SyncAction, SyncPlan, SyncStep, UndeliveredVersion};
+use crate::sync::sides::Side;
 use crate::ui::table::{Cell, Column, Table};
 use crate::ui::time::bytes;
 use crate::ui::{self, Style};
+use crate::views::account::short_id;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
-/// Number of rows that a table shows; further ones are only counted.
-const MAX_TABLE_ROWS: usize = 40;
+/// Number of steps that the table shows; further ones are only counted.
+const MAX_STEP_ROWS: usize = 20;
+
+/// Number of messages of a kind that are printed.
+const MAX_MESSAGES: usize = 40;
 
 /// The JSON document of `plan` and `run`. Its keys are an interface.
 #[derive(Serialize)]
@@ -133,9 +142,9 @@ impl<'a> ConflictJson<'a> {
     }
 }
 
-/// Returns the title and the id of a conversation as printed.
+/// Returns the title and the short id of a conversation as printed.
 pub(crate) fn name_of(versions: &ConflictingVersions) -> String {
-    let id = versions.session_id();
+    let id = short_id(versions.session_id());
     match versions.title() {
         Some(title) => format!("\"{title}\" ({id})"),
         None => id.to_owned(),
@@ -229,64 +238,106 @@ pub(crate) fn document<'a>(
     }
 }
 
-const STEP_COLUMNS: [Column; 4] = [
+const STEP_COLUMNS: [Column; 5] = [
     Column::new("ACTION"),
+    Column::new("ID").only_text(),
     Column::new("FILE").shorten_middle(24),
     Column::new("SIZE").number().rank(2),
     Column::new("WHY").rank(1).wrap(16),
 ];
 
-/// Prints the steps of the plan as a table.
-pub(crate) fn show_steps(context: &Context, plan: &SyncPlan) {
+/// Returns the sum of some steps: "308 → cloud folder (4.2 MB), 10 ← cloud folder (31 kB), 0 conflicts".
+pub(crate) fn sum_steps(steps: &[&SyncStep], conflicts: usize) -> String {
+    let count = |actions: &[SyncAction]| {
+        let matching = steps.iter().filter(|step| actions.contains(&step.action));
+        matching.fold((0, 0), |(n, size), step| (n + 1, size + step.bytes))
+    };
+    let arrow = |mark: char, action| match count(&[action]) {
+        (0, _) => format!("0 {mark} cloud folder"),
+        (n, size) => format!("{n} {mark} cloud folder ({})", bytes(size)),
+    };
+    let mut parts = vec![
+        arrow('→', SyncAction::CopyToCloud),
+        arrow('←', SyncAction::CopyToLocal),
+        pluralize(conflicts, "conflict"),
+    ];
+    let (merged, _) = count(&[SyncAction::Merge]);
+    let (deleted, _) = count(&[SyncAction::DeleteCloud, SyncAction::DeleteLocal]);
+    let copied =
+        [SyncAction::CopyToCloud, SyncAction::CopyToLocal].map(|action| count(&[action]).0);
+    let others = steps.len() - copied[0] - copied[1] - merged - deleted;
+    for (n, part) in [
+        (merged, format!("{merged} merged")),
+        (deleted, format!("{deleted} deleted")),
+        (others, pluralize(others, "other step")),
+    ] {
+        parts.extend((n > 0).then_some(part));
+    }
+    parts.join(", ")
+}
+
+/// Prints the steps of the plan as a table: conversations by title on a terminal, by path elsewhere.
+pub(crate) fn show_steps(context: &Context, config: &SyncConfig, plan: &SyncPlan) {
     let ui = &context.ui;
     if plan.steps.is_empty() {
         return;
     }
     let mut table = Table::new(ui, STEP_COLUMNS);
-    let shown = if ui.wants_tsv() {
+    let limit = if ui.wants_tsv() {
         plan.steps.len()
     } else {
-        MAX_TABLE_ROWS
+        MAX_STEP_ROWS
     };
-    for step in plan.steps.iter().take(shown) {
+    let shown = &plan.steps[..limit.min(plan.steps.len())];
+    let names = if ui.writes_to_terminal() && !ui.wants_tsv() {
+        read_step_titles(context, config, shown)
+    } else {
+        Vec::new()
+    };
+    for (i, step) in shown.iter().enumerate() {
         let size = step.bytes.max(step.removed_bytes());
-        let path = if ui.writes_to_terminal() {
-            short_path(&step.path)
-        } else {
-            step.path.clone()
+        let (id, name) = match names.get(i) {
+            Some(Some((id, title))) => (short_id(id), title),
+            _ => ("", &step.path),
         };
         table.add_row([
             Cell::new(Style::Strong, step.action.name()),
-            Cell::plain(path).value(&step.path),
+            Cell::plain(id),
+            Cell::plain(name).value(&step.path),
             Cell::new(Style::Dim, bytes(size)).value(size),
             Cell::new(Style::Dim, &*step.reason),
         ]);
     }
     table.print(ui);
-    if plan.steps.len() > shown {
+    if plan.steps.len() > shown.len() {
         ui.line(format_args!(
             "… and {} more; --json has all",
-            plan.steps.len() - shown
+            plan.steps.len() - shown.len()
         ));
     }
 }
 
-/// Shortens a long path to its end, or to the id of a conversation.
-fn short_path(path: &str) -> String {
-    let name = path.rsplit('/').next().unwrap_or(path);
-    if path.chars().count() <= 32 {
-        path.to_owned()
-    } else if parse_rollout_id(name).is_some() {
-        let id = parse_rollout_id(name).unwrap_or(name);
-        format!("…{id}")
-    } else {
-        format!("…/{name}")
-    }
-}
-
-fn parse_rollout_id(name: &str) -> Option<&str> {
-    let stem = crate::sync::rollouts::parse_stem(name)?;
-    stem.get(stem.len() - 36..)
+/// Returns the id and the title of the conversation of each step; `None` for other files.
+fn read_step_titles(
+    context: &Context,
+    config: &SyncConfig,
+    steps: &[SyncStep],
+) -> Vec<Option<(String, String)>> {
+    let id = |step: &SyncStep| {
+        RolloutName::parse(Path::new(&step.path))?
+            .id()
+            .map(str::to_lowercase)
+    };
+    let ids = steps.iter().filter_map(id).collect();
+    let known = read_titles(&config.local, &context.env, ids);
+    let title = |step: &SyncStep| {
+        let id = id(step)?;
+        let sides = [Side::Local, Side::Remote].map(|side| config.file_path(side, &step.path));
+        let read = || sides.iter().find_map(|path| rollout::read_title(path));
+        let title = known.get(&id).cloned().or_else(read).unwrap_or_default();
+        Some((id, title))
+    };
+    steps.iter().map(title).collect()
 }
 
 /// Prints the files that are not synced: those that have not arrived, those that were skipped, and conflicts.
@@ -300,7 +351,7 @@ pub(crate) fn print_unsynced<'a>(
     for (path, why) in &plan.notices.warnings {
         ui.warn(format_args!("{path} {why}"));
     }
-    for (path, why) in first_rows(&plan.notices.waiting) {
+    for (path, why) in first_messages(&plan.notices.waiting) {
         ui.warn(format_args!(
             "not synced until it is complete: {path}: {why}"
         ));
@@ -326,7 +377,7 @@ pub(crate) fn print_unsynced<'a>(
              conflict; before you start Codex on this machine run: codex-manager sync run --apply",
         );
     }
-    for (path, why) in first_rows(&plan.notices.skipped) {
+    for (path, why) in first_messages(&plan.notices.skipped) {
         ui.warn(format_args!("not synced: {path}: {why}"));
     }
     if plan.notices.held_deletions > 0 {
@@ -351,7 +402,7 @@ pub(crate) fn print_unsynced<'a>(
 /// Prints files that are left alone and need no action. A run prints them if they differ from what the last
 /// run printed, or under `--verbose`.
 pub(crate) fn print_notes(context: &Context, plan: &SyncPlan) {
-    for (path, why) in first_rows(&plan.notices.notes) {
+    for (path, why) in first_messages(&plan.notices.notes) {
         context.ui.note(format_args!("note: {path}: {why}"));
     }
     print_left_out(context, &plan.notices.excluded);
@@ -370,8 +421,8 @@ fn print_left_out(context: &Context, left_out: &[(String, String)]) {
     }
 }
 
-fn first_rows(list: &[(String, String)]) -> impl Iterator<Item = &(String, String)> {
-    list.iter().take(MAX_TABLE_ROWS)
+fn first_messages(list: &[(String, String)]) -> impl Iterator<Item = &(String, String)> {
+    list.iter().take(MAX_MESSAGES)
 }
 
 /// Returns "nothing to do: 1 file is the same on both sides".

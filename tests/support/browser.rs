@@ -60,6 +60,11 @@ impl Browser {
 
     /// Opens a page and returns it when it is loaded.
     pub(crate) fn open(&self, page: &Path) -> ShownPage {
+        self.open_with(page, &[])
+    }
+
+    /// Like [`Browser::open`], with more options of the browser.
+    pub(crate) fn open_with(&self, page: &Path, options: &[&str]) -> ShownPage {
         let mut child = Command::new(&self.program)
             .args([
                 "--headless",
@@ -78,6 +83,7 @@ impl Browser {
                 "--no-proxy-server",
                 "--enable-logging=stderr",
             ])
+            .args(options)
             .arg(format!("--user-data-dir={}", self.profile.path().display()))
             .arg(format!("file://{}", page.display()))
             .stdin(std::process::Stdio::null())

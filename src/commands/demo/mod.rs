@@ -33,7 +33,7 @@ pub(crate) struct DemoArgs {
 const NEXT: [&str; 3] = [
     "codex-manager backup",
     "codex-manager profile save personal",
-    "codex-manager sync init",
+    "codex-manager sync init --cloud ~/Dropbox/codex",
 ];
 
 /// A command in JSON. Its keys are an interface.
@@ -140,7 +140,8 @@ impl<'a> Demo<'a> {
         self.run_step("find", &["flaky".into(), "test".into()])?;
         self.print_heading("Next, with your own home:");
         for command in NEXT {
-            self.context.ui.line(format_args!("  {command}"));
+            let ui = &self.context.ui;
+            ui.line(ui.command_line(2, command));
         }
         let json = object()
             .with("steps", &self.steps)

@@ -4,13 +4,19 @@ use crate::codex::home::{ARCHIVED_SESSIONS, SESSIONS};
 use crate::commands::history::home::find_differences;
 use crate::context::Context;
 use crate::error::{Outcome, Result};
+use crate::history::ConversationId;
 use crate::history::check::CheckReport;
+use crate::history::rollout;
+use crate::history::thread_titles::read_titles;
 use crate::io::quantity::pluralize;
+use crate::io::shell;
 use crate::steps::home_checks::require_codex_home;
 use crate::ui::Style;
-use crate::views::account::printable;
+use crate::ui::text_width::{columns, without_end};
+use crate::views::account::{printable, unique_short_id};
 use clap::Args;
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::path::Path;
 
 /// The number of findings of each kind that are listed without --all or --verbose.
@@ -64,7 +70,18 @@ pub(super) fn show(context: &Context, report: &CheckReport, all: bool) {
     } else {
         SHOWN
     };
-    FindingList { context, shown }.show(report);
+    let ids = list_ids(report);
+    let list = FindingList {
+        context,
+        shown,
+        titles: read_titles(
+            context.codex_home(),
+            &context.env,
+            ids_without_title(report, shown),
+        ),
+        ids,
+    };
+    list.show(report);
     if report.old_format > 0 {
         ui.note(format_args!(
             "\n{} of Codex before 0.32, which newer versions do not list; read them with: \
@@ -72,14 +89,21 @@ pub(super) fn show(context: &Context, report: &CheckReport, all: bool) {
             pluralize(report.old_format, "conversation")
         ));
     }
-    if !report.hidden.is_empty() {
-        ui.note("\nresume one under its account: codex-manager resume ID");
+    if let Some(first) = report.hidden.first() {
+        let id = first.id.to_string();
+        let id = list.short(&id);
+        ui.note(format_args!(
+            "\nresume one under its account: codex-manager resume {id}"
+        ));
     }
     if !report.needs_no_repair() {
         ui.note("\nrepair the list, with Codex closed: codex-manager history repair");
     }
-    if !report.orphan_rows.is_empty() {
-        ui.note("restore a lost conversation: codex-manager restore --session ID");
+    if let Some(first) = report.orphan_rows.first() {
+        let id = shell::quote_if_needed(&first.id.to_string());
+        ui.note(format_args!(
+            "restore a lost conversation: codex-manager restore --session {id}"
+        ));
     }
 }
 
@@ -105,24 +129,75 @@ fn show_database(context: &Context, report: &CheckReport) {
 struct FindingList<'a> {
     context: &'a Context,
     shown: usize,
+    /// The titles of conversations, by id in lower case.
+    titles: HashMap<String, String>,
+    /// The ids of all findings.
+    ids: Vec<String>,
+}
+
+/// Returns the ids of all findings.
+fn list_ids(report: &CheckReport) -> Vec<String> {
+    let ids = report.missing.iter().map(|m| &m.id);
+    let ids = ids
+        .chain(report.stale_path.iter().map(|s| &s.id))
+        .chain(report.names_missing.iter().map(|n| &n.id))
+        .chain(report.orphan_rows.iter().map(|o| &o.id))
+        .chain(report.duplicates.iter().map(|d| &d.id))
+        .chain(report.unreadable.iter().map(|u| &u.id))
+        .chain(report.hidden.iter().map(|h| &h.id));
+    ids.map(ToString::to_string).collect()
+}
+
+/// Returns the ids of the first `shown` findings of the kinds that have no title.
+fn ids_without_title(report: &CheckReport, shown: usize) -> Vec<String> {
+    let ids = report.stale_path.iter().take(shown).map(|s| &s.id);
+    let ids = ids
+        .chain(report.duplicates.iter().take(shown).map(|d| &d.id))
+        .chain(report.hidden.iter().take(shown).map(|h| &h.id));
+    ids.map(|id| id.to_string().to_lowercase()).collect()
 }
 
 impl FindingList<'_> {
+    fn short<'i>(&self, id: &'i str) -> &'i str {
+        unique_short_id(id, self.ids.iter().map(String::as_str))
+    }
+
+    /// Returns a conversation as printed: its short id, its title as far as it fits before `detail`, and `detail`.
+    fn describe(&self, id: &ConversationId, title: Option<&str>, detail: &str) -> String {
+        const INDENT: usize = 2;
+        const MIN_TITLE: usize = 12;
+        let id = printable(&id.to_string());
+        let title = title.or_else(|| self.titles.get(&id.to_lowercase()).map(String::as_str));
+        let title = printable(title.unwrap_or_default());
+        let mut line = self.short(&id).to_owned();
+        let used = INDENT + columns(&line) + columns(detail) + 4;
+        let room = self.context.ui.width().saturating_sub(used).max(MIN_TITLE);
+        for part in [&*without_end(&title, room), detail] {
+            if !part.is_empty() {
+                line.push_str("  ");
+                line.push_str(part);
+            }
+        }
+        line
+    }
+
     fn show(&self, report: &CheckReport) {
         self.print_group(Style::Warn, "on disk, not listed", &report.missing, |m| {
-            format!("{}  {}", m.id, self.short_folder(&m.path))
+            let title = rollout::read_title(&m.path);
+            self.describe(&m.id, title.as_deref(), &self.short_folder(&m.path))
         });
         let what = "listed with a wrong path";
         self.print_group(Style::Warn, what, &report.stale_path, |s| {
-            format!("{}  in {}", s.id, self.recorded_folder(&s.recorded))
+            let folder = self.recorded_folder(&s.recorded);
+            self.describe(&s.id, None, &format!("in {folder}"))
         });
         let what = "whose name is only in session_index.jsonl";
         self.print_group(Style::Warn, what, &report.names_missing, |n| {
-            format!("{}  {}", n.id, printable(&n.name))
+            self.describe(&n.id, Some(&n.name), "")
         });
         let what = "listed, but without a file";
         self.print_group(Style::Bad, what, &report.orphan_rows, |o| {
-            format!("{}  {}", printable(&o.id.to_string()), printable(&o.title))
+            self.describe(&o.id, Some(&o.title), "")
         });
         // Codex never joins such files. A rewind makes a second file too, but its name has the id of the rollout.
         let what = "in more than one file; Codex uses the first";
@@ -132,7 +207,8 @@ impl FindingList<'_> {
                 let path = self.short_path(path);
                 format!("\n    {}", path.replace(&id, "…"))
             });
-            format!("{id}{}", paths.collect::<String>())
+            let name = self.describe(&d.id, None, "");
+            format!("{name}{}", paths.collect::<String>())
         });
         self.print_group(Style::Bad, "damaged", &report.damaged, |d| {
             let name = d.path.file_name().unwrap_or_default().to_string_lossy();
@@ -142,19 +218,19 @@ impl FindingList<'_> {
         });
         let what = "listed, but not opened or not shown whole by Codex";
         self.print_group(Style::Bad, what, &report.unreadable, |u| {
-            let (title, reason) = (printable(&u.title), printable(&u.reason));
+            let reason = printable(&u.reason);
             let (shown, all) = (u.turns_shown, u.turns_on_disk);
             let fix = u.fix.as_deref().unwrap_or("no archive has these turns");
             format!(
-                "{}  {title}\n    {reason}\n    Codex shows {shown} of {}: {fix}",
-                u.id,
+                "{}\n    {reason}\n    Codex shows {shown} of {}: {fix}",
+                self.describe(&u.id, Some(&u.title), ""),
                 pluralize(all, "turn")
             )
         });
         // Codex 0.169 compares the account in the first line of the rollout; the row does not count.
         let what = "of another account, hidden by Codex's picker";
         self.print_group(Style::Dim, what, &report.hidden, |h| {
-            format!("{}  {}", h.id, printable(&h.account_id))
+            self.describe(&h.id, None, &printable(&h.account_id))
         });
     }
 

@@ -8,6 +8,8 @@ use crate::inventory::observations;
 use crate::inventory::status::StatusReport;
 use crate::io::clock::Timestamp;
 use crate::quota::reset_history::{ResetShift, WindowChange, WindowHistory, WindowSample};
+use crate::ui::chart::draw_sparkline;
+use crate::ui::text_width::columns;
 use crate::ui::{Cell, Column, JsonFields, JsonObject, Style, Table, object, windows};
 use crate::views::account::{absolute_time, local_rfc3339, printable};
 use serde::Serialize;
@@ -107,7 +109,11 @@ fn add_rows(table: &mut Table, course: &WindowHistory, context: &Context) {
     };
     let ui = &context.ui;
     let label = windows::label(&last.window);
-    table.add_group(&label, None);
+    let line = draw_course(
+        &course.samples,
+        ui.width().saturating_sub(columns(&label) + 2),
+    );
+    table.add_group(&label, Some(Cell::new(Style::Good, line)));
     for point in course.samples.iter().rev().take(MAX_POINTS_SHOWN) {
         let left = (100.0 - point.window.used_percent).max(0.0);
         let resets = point.window.resets_at.as_ref();
@@ -134,6 +140,25 @@ fn add_rows(table: &mut Table, course: &WindowHistory, context: &Context) {
     if older > 0 {
         ui.note(format_args!("{label}: {older} older, shown with --json"));
     }
+}
+
+/// Draws what was left of a window, from the first sample to the last one in equal steps of time.
+fn draw_course(samples: &[WindowSample], width: usize) -> String {
+    const MAX_STEPS: u8 = 48;
+    let [Some(first), Some(last)] = [samples.first(), samples.last()] else {
+        return String::new();
+    };
+    let steps = u8::try_from(width).map_or(MAX_STEPS, |width| width.clamp(2, MAX_STEPS));
+    let span = last.until - first.observed_at;
+    let left = |step: u8| {
+        let at = first.observed_at + span * i32::from(step) / i32::from(steps - 1);
+        let sample = samples
+            .iter()
+            .rev()
+            .find(|sample| sample.observed_at <= at)?;
+        Some((100.0 - sample.window.used_percent).max(0.0))
+    };
+    draw_sparkline((0..steps).map(left), 100.0)
 }
 
 /// Formats a moved reset as "weekly reset moved from Tue 24 Nov 15:55 to Fri 27 Nov 15:55 since

@@ -1,5 +1,6 @@
 //! `storage`: the disk usage of the Codex home, and the commands that reduce it.
 
+mod page;
 mod report;
 mod shrink;
 mod trash;
@@ -10,6 +11,7 @@ use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
 use crate::views::table_format::TableArgs;
 use clap::{Args, FromArgMatches, Subcommand};
+use std::path::PathBuf;
 use std::process::Command;
 
 /// Show the disk usage of the Codex home, and reduce it
@@ -18,10 +20,14 @@ use std::process::Command;
   codex-manager storage
   codex-manager storage --verbose
   codex-manager storage shrink --dry-run
+  codex-manager storage --html storage.html
   codex-manager storage --json | jq '.largest[] | [.bytes, .project]'")]
 pub(crate) struct StorageArgs {
     #[command(flatten)]
     table: TableArgs,
+    /// Write the report with a treemap as a new HTML page, which loads nothing from elsewhere
+    #[arg(long, value_name = "FILE", conflicts_with = "format")]
+    html: Option<PathBuf>,
     #[command(subcommand)]
     command: Option<StorageCommand>,
 }
@@ -40,7 +46,10 @@ impl StorageArgs {
     /// suggestion that the user chooses.
     pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
         match self.command {
-            None => match report::run(self.table, context)? {
+            Some(_) if self.html.is_some() => Err(CommandError::usage(
+                "--html writes the report of storage alone",
+            )),
+            None => match report::run(self.table, self.html.as_deref(), context)? {
                 (outcome, None) => Ok(outcome),
                 (_, Some(suggestion)) => run_suggestion(&suggestion, context),
             },

@@ -1,40 +1,61 @@
 //! `storage` without a subcommand: shows the disk usage of the Codex home.
 
 use crate::codex::config::CodexConfig;
+use crate::commands::storage::page;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
 use crate::io::progress;
 use crate::io::quantity::pluralize;
 use crate::steps::home_checks::require_codex_home;
+use crate::steps::new_file::write_page;
 use crate::storage::selection::ResolvedNames;
-use crate::storage::{self, KindUsage, StorageReport, UsageShare};
+use crate::storage::{self, KindUsage, LargeConversation, StorageReport, UsageShare};
+use crate::ui::chart::{as_length, format_share_bar};
 use crate::ui::picker::{Picker, PickerItem, PickerOptions};
 use crate::ui::{Cell, Column, Style, Table, bytes, object};
-use crate::views::account::printable;
+use crate::views::account::{printable, unique_short_id};
 use crate::views::table_format::TableArgs;
 use serde::Serialize;
+use std::path::Path;
 
 /// Maximum number of projects and months that are shown without --verbose.
 const SHOWN: usize = 8;
 
-const KIND_COLUMNS: [Column; 4] = [
+const KIND_COLUMNS: [Column; 5] = [
     Column::new("KIND"),
     Column::new("SIZE").number(),
     Column::new("FILES").number().rank(1),
     Column::new("RECLAIMABLE").number(),
+    SHARE,
 ];
 
+const SHARE: Column = Column::new("SHARE").rank(3).only_text();
+
+/// The length of a bar of 100 %.
+const BAR: usize = 16;
+
+fn share_cell(bytes: u64, all: u64) -> Cell {
+    Cell::new(
+        Style::Dim,
+        format_share_bar(as_length(bytes), as_length(all), BAR),
+    )
+}
+
 const LARGEST_COLUMNS: [Column; 3] = [
-    Column::new("LARGEST"),
+    Column::new("LARGEST").shorten_middle(13),
     Column::new("SIZE").number().rank(1),
-    Column::new("TITLE").rank(2).shorten(8),
+    Column::new("TITLE").shorten(8),
 ];
 
 /// Prints the disk usage of the Codex home. Returns the suggested command that the user chooses to run.
 ///
 /// # Errors
 /// The Codex home does not exist, `--format` is given together with `--json`, or the user presses Ctrl-C.
-pub(super) fn run(table: TableArgs, context: &Context) -> Result<(Outcome, Option<String>)> {
+pub(super) fn run(
+    table: TableArgs,
+    html: Option<&Path>,
+    context: &Context,
+) -> Result<(Outcome, Option<String>)> {
     let context = &table.apply(context)?;
     require_codex_home(context)?;
     let home = context.codex_home();
@@ -51,10 +72,18 @@ pub(super) fn run(table: TableArgs, context: &Context) -> Result<(Outcome, Optio
     if progress::is_interrupted() {
         return Err(CommandError::interrupted().hint("nothing was changed"));
     }
-    show(context, &report);
-    show_forecast(context, &report);
     context.ui.document("storage", &report);
     let outcome = Outcome::partial_if(report.unreadable > 0);
+    if let Some(path) = html {
+        write_page(
+            &page::render(&report, context),
+            &context.env.absolute(path),
+            context,
+        )?;
+        return Ok((outcome, None));
+    }
+    show(context, &report);
+    show_forecast(context, &report);
     Ok((outcome, choose_command(context, &report)?))
 }
 
@@ -151,6 +180,7 @@ fn show_kinds(context: &Context, report: &StorageReport) {
             Cell::bytes(kind.bytes),
             Cell::plain(kind.files.to_string()),
             Cell::plain(free).value(kind.reclaimable_bytes),
+            share_cell(kind.bytes, report.total_bytes),
         ]
     });
     ui.line("");
@@ -162,11 +192,23 @@ fn show_largest(context: &Context, report: &StorageReport) {
     if report.largest.is_empty() {
         return;
     }
-    let rows = report.largest.iter().map(|large| {
-        let name = large.path.file_name().unwrap_or_default().to_string_lossy();
-        let id = large.id.as_ref().map(ToString::to_string);
+    let name = |large: &LargeConversation| match &large.id {
+        Some(id) => id.to_string(),
+        None => large
+            .path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned(),
+    };
+    let names: Vec<_> = report.largest.iter().map(name).collect();
+    let rows = report.largest.iter().zip(&names).map(|(large, name)| {
+        let shown = match &large.id {
+            Some(_) => unique_short_id(name, names.iter().map(String::as_str)),
+            None => name,
+        };
         [
-            Cell::plain(id.unwrap_or_else(|| name.into_owned())),
+            Cell::plain(shown),
             Cell::bytes(large.bytes),
             Cell::new(Style::Dim, &large.title),
         ]
@@ -222,7 +264,9 @@ fn show_shares(context: &Context, head: &'static str, shares: &[UsageShare], new
         Column::new(head).shorten_middle(16),
         Column::new("SIZE").number(),
         Column::new("CONVERSATIONS").number().rank(1),
+        SHARE,
     ];
+    let all = shares.iter().map(|share| share.bytes).sum();
     let hidden = shares.len() - ui.shown(shares.len(), SHOWN);
     let shown = if newest_last {
         &shares[hidden..]
@@ -234,6 +278,7 @@ fn show_shares(context: &Context, head: &'static str, shares: &[UsageShare], new
             Cell::plain(&share.name),
             Cell::bytes(share.bytes),
             Cell::plain(share.conversations.to_string()),
+            share_cell(share.bytes, all),
         ]
     };
     ui.line("");

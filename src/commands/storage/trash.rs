@@ -8,13 +8,14 @@ use crate::history::thread_choice;
 use crate::io::file_id;
 use crate::io::progress;
 use crate::io::quantity::pluralize;
+use crate::io::shell;
 use crate::io::time_format::parse_duration;
 use crate::steps::home_checks::{refuse_during_restore, require_codex_home};
 use crate::steps::permanent_deletion;
 use crate::storage::selection::{Selected, ShrinkSelection, TrashFilter};
 use crate::storage::trash::{self, ConversationTrash, Discarded, TrashError, Unit};
 use crate::ui::{Cell, Column, Style, Table, bytes, time};
-use crate::views::account::printable;
+use crate::views::account::{printable, unique_short_id};
 use crate::views::dry_run::would_be;
 use chrono::TimeDelta;
 use clap::Args;
@@ -79,7 +80,7 @@ pub(super) struct UndeleteArgs {
 const COLUMNS: [Column; 3] = [
     Column::new("CONVERSATION"),
     Column::new("SIZE").number().rank(1),
-    Column::new("TITLE").rank(2).shorten(8),
+    Column::new("TITLE").shorten(8),
 ];
 
 /// A conversation in JSON. Its keys are a contract.
@@ -194,7 +195,10 @@ impl TrashArgs {
             bytes(freed.sum())
         ));
         if !self.dry_run {
-            ui.note("undo with: codex-manager storage undelete SESSION");
+            ui.note(format_args!(
+                "undo with: codex-manager storage undelete {}",
+                ids_for_undo(items)
+            ));
         }
     }
 
@@ -457,10 +461,11 @@ fn show(context: &Context, items: &[TrashItem]) {
     if items.is_empty() {
         return;
     }
+    let ids = || items.iter().map(|item| &*item.session_id);
     let shown = ui.shown(items.len(), SHOWN);
     let rows = items.iter().take(shown).map(|item| {
         [
-            Cell::plain(&item.session_id),
+            Cell::plain(unique_short_id(&item.session_id, ids())),
             Cell::bytes(item.before_bytes),
             Cell::new(Style::Dim, &item.title),
         ]
@@ -470,6 +475,19 @@ fn show(context: &Context, items: &[TrashItem]) {
     for reason in items.iter().filter_map(|item| item.reason.as_ref()) {
         ui.warn(format_args!("skipped: {reason}"));
     }
+}
+
+/// Returns the ids of the moved conversations for a command that brings them back; a placeholder for many.
+fn ids_for_undo(items: &[TrashItem]) -> String {
+    const MAX_IDS: usize = 3;
+    let moved = items.iter().filter(|item| item.action == "trash");
+    let moved: Vec<_> = moved
+        .map(|item| shell::quote_if_needed(&item.session_id))
+        .collect();
+    if moved.len() > MAX_IDS {
+        return "SESSION".to_owned();
+    }
+    moved.join(" ")
 }
 
 fn finish(context: &Context, command: &str, items: &[TrashItem], dry_run: bool) {

@@ -3,7 +3,6 @@
 use crate::choices::sync_config::{read_config, replica};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
-use crate::io::quantity::pluralize;
 use crate::steps::shutdown::ShutdownArgs;
 use crate::steps::sync_shutdown;
 use crate::steps::sync_shutdown::needs_shutdown;
@@ -11,9 +10,8 @@ use crate::sync::branches;
 use crate::sync::config::SyncConfig;
 use crate::sync::plan::{self, PlanRequest};
 use crate::sync::state::Replica;
-use crate::ui::time::bytes;
 use crate::views::sync_plan::{
-    document, nothing_to_do, print_notes, print_unsynced, show_steps, unchanged_summary,
+    document, nothing_to_do, print_notes, print_unsynced, show_steps, sum_steps, unchanged_summary,
     undecided_error,
 };
 use crate::views::table_format::TableArgs;
@@ -101,18 +99,21 @@ pub(super) fn show(
     let mut json = document(context, &plan, |_| true);
     json.closing = ending.as_ref();
     context.ui.document(command, &json);
-    show_steps(context, &plan);
-    let total: u64 = plan.steps.iter().map(|step| step.bytes).sum();
-    context.ui.prose(if plan.steps.is_empty() {
-        nothing_to_do(&plan)
+    if plan.steps.is_empty() {
+        context.ui.prose(nothing_to_do(&plan));
     } else {
-        format!(
-            "dry run: would do {} ({}); {}; nothing was changed. Apply with: codex-manager sync run --apply",
-            pluralize(plan.steps.len(), "step"),
-            bytes(total),
-            unchanged_summary(&plan)
-        )
-    });
+        if !context.ui.wants_tsv() {
+            let steps: Vec<_> = plan.steps.iter().collect();
+            let sum = sum_steps(&steps, plan.conflicts.len());
+            context
+                .ui
+                .prose(format_args!("{sum}; {}", unchanged_summary(&plan)));
+        }
+        show_steps(context, config, &plan);
+        context
+            .ui
+            .note("nothing was changed; apply it with: codex-manager sync run --apply");
+    }
     sync_shutdown::print_shutdown_plan(context, ending.as_ref());
     print_notes(context, &plan);
     print_unsynced(context, &plan, config, plan.steps.iter());

@@ -22,19 +22,12 @@ use crate::sync::plan::{self, Conflict, ObservedFile, PlanRequest, SyncPlan};
 use crate::sync::resolutions;
 use crate::sync::resolve::{DecidedCopy, KeepChoice};
 use crate::sync::state::{Replica, SyncState};
-use crate::ui::Style;
-use crate::ui::table::{Cell, Column, Table};
+use crate::views::account::short_id;
 use crate::views::sync_plan::{ConflictJson, VersionsJson};
 use clap::Args;
 use serde::Serialize;
 use std::collections::BTreeSet;
 use std::path::Path;
-
-const COLUMNS: [Column; 3] = [
-    Column::new("FILE").shorten_middle(36),
-    Column::new("KEEP").rank(1),
-    Column::new("WHY").rank(2).wrap(16),
-];
 
 /// List and resolve conflicts and conflict copies of conversations
 ///
@@ -218,15 +211,21 @@ impl ResolveArgs {
             ui.line("nothing needs a decision");
             return;
         }
-        let mut table = Table::new(ui, COLUMNS);
         for decision in open {
-            table.add_row([
-                Cell::new(Style::Strong, decision.name()),
-                Cell::new(Style::Dim, names_of(decision.choices())),
-                Cell::plain(decision.reason(context)),
-            ]);
+            let choices = names_of(decision.choices());
+            ui.prose(format_args!(
+                "{}: {}; keep {choices}:",
+                decision.name(),
+                decision.reason(context)
+            ));
+            let what = shell::quote_if_needed(typed_name(decision, open));
+            let keep = decision.choices().first().map(|keep| keep.name());
+            let command = format!(
+                "codex-manager sync resolve {what} --keep {}",
+                keep.unwrap_or_default()
+            );
+            ui.line(ui.command_line(2, &command));
         }
-        table.print(ui);
         for decision in open {
             if let OpenDecision::Branch(branch) = decision {
                 let path = shell::quote_if_needed(&branch.file.to_string_lossy());
@@ -242,6 +241,19 @@ impl ResolveArgs {
 fn find_branches(home: &Path, records: &BTreeSet<String>, is_decided: bool) -> Vec<OpenDecision> {
     let found = branches::find(home, records, is_decided).into_iter();
     found.map(OpenDecision::Branch).collect()
+}
+
+/// Returns the short id of a conversation for `sync resolve`; the file if the id names several decisions or none.
+fn typed_name<'a>(decision: &'a OpenDecision, open: &[OpenDecision]) -> &'a str {
+    let short = |decision: &'a OpenDecision| decision.session_id().map(short_id);
+    let Some(id) = short(decision) else {
+        return decision.file();
+    };
+    let others = open.iter().filter_map(OpenDecision::session_id);
+    match others.filter(|other| short_id(other) == id).count() {
+        1 => id,
+        _ => decision.file(),
+    }
 }
 
 /// Asks which version to keep; `None` without a terminal, or if the user leaves it open.

@@ -22,10 +22,9 @@ use crate::sync::plan::{self, Conflict, Op, PlanRequest, SyncAction, SyncPlan, S
 use crate::sync::sides::Side;
 use crate::sync::state::SyncState;
 use crate::ui::Ui;
-use crate::ui::time::bytes;
 use crate::views::sync_plan::{
-    document, nothing_to_do, print_notes, print_unsynced, to_paths_json, undecided_error,
-    undecided_files_error,
+    document, nothing_to_do, print_notes, print_unsynced, sum_steps, to_paths_json,
+    undecided_error, undecided_files_error,
 };
 use clap::Args;
 use std::iter;
@@ -190,12 +189,16 @@ fn show_report(context: &Context, config: &SyncConfig, plan: &SyncPlan, report: 
     json.snapshot = report.snapshot.as_deref();
     json.skipped.extend(to_paths_json(&report.skipped));
     context.ui.document("sync run", &json);
+    let done = report.done.iter().map(|index| &plan.steps[*index]);
+    if !report.done.is_empty() {
+        let steps: Vec<_> = done.clone().collect();
+        context.ui.prose(sum_steps(&steps, plan.conflicts.len()));
+    }
     for (path, why) in &report.skipped {
         context
             .ui
             .warn(format_args!("left for the next run: {path}: {why}"));
     }
-    let done = report.done.iter().map(|index| &plan.steps[*index]);
     print_unsynced(context, plan, config, done);
     print_done(context, config, plan, report);
 }
@@ -289,7 +292,6 @@ fn print_done(context: &Context, config: &SyncConfig, plan: &SyncPlan, report: &
         .iter()
         .map(|index| &plan.steps[*index])
         .collect();
-    print_counts(ui, &done);
     if let Some(snapshot) = &report.snapshot {
         print_snapshot(ui, &done, snapshot);
     }
@@ -326,26 +328,6 @@ fn print_done(context: &Context, config: &SyncConfig, plan: &SyncPlan, report: &
 fn count(steps: &[&SyncStep], actions: &[SyncAction]) -> usize {
     let matching = steps.iter().filter(|step| actions.contains(&step.action));
     matching.count()
-}
-
-/// Prints the number of files by what was done to them.
-fn print_counts(ui: &Ui, done: &[&SyncStep]) {
-    let to_cloud = count(done, &[SyncAction::CopyToCloud]);
-    let to_local = count(done, &[SyncAction::CopyToLocal]);
-    let merged = count(done, &[SyncAction::Merge]);
-    let deleted = count(done, &[SyncAction::DeleteCloud, SyncAction::DeleteLocal]);
-    let others = done.len() - to_cloud - to_local - merged - deleted;
-    let parts = [
-        (to_cloud, format!("{to_cloud} copied to the cloud folder")),
-        (to_local, format!("{to_local} copied to this machine")),
-        (merged, format!("{merged} merged")),
-        (deleted, format!("{deleted} deleted")),
-        (others, pluralize(others, "other step")),
-    ];
-    let parts = parts.into_iter().filter(|(number, _)| *number > 0);
-    let parts: Vec<_> = parts.map(|(_, part)| part).collect();
-    let size = bytes(done.iter().map(|step| step.bytes).sum());
-    ui.prose(format_args!("{} ({size})", parts.join(", ")));
 }
 
 /// Prints the snapshot of a run, with the commands that restore it.

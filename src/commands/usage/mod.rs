@@ -5,6 +5,9 @@ mod page;
 mod rows;
 mod show;
 mod window;
+mod window_page;
+mod window_tables;
+mod window_use;
 
 use crate::choices::index_access::{IndexAccess, warn_skipped};
 use crate::choices::selection_args::{PeriodEnd, SelectionArgs, parse_unix_millis};
@@ -12,19 +15,21 @@ use crate::context::Context;
 use crate::conversations::index::usage_query::SLOT_MS;
 use crate::conversations::index::{IndexStore, Thoroughness};
 use crate::error::{CommandError, Outcome, Result};
+use crate::io::quantity::pluralize;
 use crate::steps::home_checks::require_codex_home;
 use crate::steps::price_file;
 use crate::ui::object;
 use crate::usage::prices::Prices;
 use crate::usage::report::Report;
 use crate::views::table_format::TableArgs;
+use chrono::DateTime;
 use clap::{Args, ValueEnum};
-use page::UsagePageSource;
+use page::{UsagePageSource, sum_hours};
 use rows::{Grouping, RowKey};
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-/// The number of rows shown on a terminal without `--limit`, unless they are of time.
+/// The number of rows shown on a terminal without `--limit`; of periods without `--since` or `--until`.
 const TERMINAL_LIMIT: usize = 30;
 
 /// Show the tokens used, and what they would cost
@@ -74,8 +79,8 @@ pub(crate) struct UsageArgs {
     /// Draw a chart instead of the table
     #[arg(long, value_enum, value_name = "KIND", conflicts_with_all = ["csv", "format", "html", "window"])]
     chart: Option<ChartKind>,
-    /// Write the report with both charts as a new HTML page, which loads nothing from elsewhere
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["csv", "format", "window"])]
+    /// Write the report with charts as a new HTML page, which loads nothing from elsewhere
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["csv", "format"])]
     html: Option<PathBuf>,
     #[command(flatten)]
     table: TableArgs,
@@ -112,7 +117,8 @@ impl UsageArgs {
                 .at
                 .as_deref()
                 .map(|text| window::parse_at(text, context));
-            window::run(&store, account, at.transpose()?, &prices, context)?;
+            let html = self.html.as_deref();
+            window::run(&store, account, at.transpose()?, &prices, html, context)?;
             return Ok(outcome);
         }
         self.show_report(&store, &prices, context)?;
@@ -126,6 +132,7 @@ impl UsageArgs {
             Ok::<_, CommandError>(rows::report(&found, by, prices, context))
         };
         let mut report = read(self.by)?;
+        let first = report.rows.first().map_or(0, |row| row.key.start);
         let hidden = self.shorten(&mut report, context);
         if self.csv {
             show::print_csv(&report, self.by, context);
@@ -140,15 +147,7 @@ impl UsageArgs {
         ui.document("usage", &json);
         let is_open = self.until.is_none();
         if let Some(path) = &self.html {
-            let page = UsagePageSource {
-                report: &report,
-                by: self.by,
-                days: &read(Grouping::Daily)?,
-                is_open,
-                filters: self.selection.facts(context),
-                prices,
-            };
-            return page.write(&context.env.absolute(path), context);
+            return self.write_html(&report, (store, slots), prices, path, context);
         }
         if report.rows.is_empty() {
             ui.note("no tokens were used in this period");
@@ -163,13 +162,65 @@ impl UsageArgs {
             show::print_totals(&report, prices, context);
         }
         if hidden > 0 {
-            ui.note(format_args!(
-                "there are more: codex-manager usage {} --limit {}",
-                self.by.name(),
-                report.rows.len() + hidden
-            ));
+            self.note_hidden(hidden, first, &report, context);
         }
         Ok(())
+    }
+
+    /// Prints the command that shows the rows that are left out. `first` is the start of the first one in milliseconds
+    /// since 1970.
+    fn note_hidden(&self, hidden: usize, first: i64, report: &Report<RowKey>, context: &Context) {
+        let by = self.by.name();
+        if self.by.is_of_time() {
+            let first = DateTime::from_timestamp_millis(first).unwrap_or_default();
+            let first = context.zone().at(&first).date_naive();
+            let rows = pluralize(hidden, "earlier row");
+            context.ui.note(format_args!(
+                "the total includes {rows}: codex-manager usage {by} --since {first}"
+            ));
+        } else {
+            let all = report.rows.len() + hidden;
+            context.ui.note(format_args!(
+                "there are more: codex-manager usage {by} --limit {all}"
+            ));
+        }
+    }
+
+    /// Writes the page of `--html`.
+    fn write_html(
+        &self,
+        report: &Report<RowKey>,
+        (store, slots): (&IndexStore, Range<i64>),
+        prices: &Prices,
+        path: &Path,
+        context: &Context,
+    ) -> Result<()> {
+        let read = |by| rows::read_selected(store, &self.selection, slots.clone(), by, context);
+        let sums = |by| Ok::<_, CommandError>(rows::report(&read(by)?, by, prices, context));
+        let found = read(Grouping::Daily)?;
+        let is_open = self.until.is_none();
+        let is_whole = is_open && self.since.is_none();
+        let account = self.selection.account();
+        let has_window = is_whole && !self.selection.has_folder();
+        let window = has_window.then(|| window::draw_newest(store, account, prices, context));
+        let page = UsagePageSource {
+            report,
+            by: self.by,
+            days: &rows::report(&found, Grouping::Daily, prices, context),
+            is_open,
+            is_whole,
+            filters: self.selection.facts(context),
+            prices,
+            hours: sum_hours(&found, context),
+            window: window.flatten(),
+            breakdowns: [
+                sums(Grouping::Projects)?,
+                sums(Grouping::Accounts)?,
+                sums(Grouping::Models)?,
+            ],
+            conversations: sums(Grouping::Sessions)?.rows.len(),
+        };
+        page.write(&context.env.absolute(path), context)
     }
 
     /// Refuses options that do not fit each other.
@@ -189,13 +240,19 @@ impl UsageArgs {
         Ok(())
     }
 
-    /// Leaves only the first rows of the report. Returns the number of the others. The totals include them.
+    /// Leaves only the first rows of the report, of periods the last ones. Returns the number of the others. The totals
+    /// include them.
     fn shorten(&self, report: &mut Report<RowKey>, context: &Context) -> usize {
         let is_screen = context.ui.is_terminal() && self.html.is_none() && !self.csv;
         let default = is_screen.then_some(TERMINAL_LIMIT);
-        let limit = self.limit.or(default).filter(|_| !self.by.is_of_time());
         let all = report.rows.len();
-        report.rows.truncate(limit.unwrap_or(all));
+        let limit = self.limit.or(default).unwrap_or(all).min(all);
+        let is_table = context.ui.writes_to_terminal() && !context.ui.wants_tsv();
+        if !self.by.is_of_time() {
+            report.rows.truncate(limit);
+        } else if is_table && self.since.is_none() && self.until.is_none() && self.chart.is_none() {
+            report.rows.drain(..all - limit);
+        }
         all - report.rows.len()
     }
 

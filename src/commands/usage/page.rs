@@ -2,22 +2,28 @@
 
 use crate::codex::redaction::redact_and_count;
 use crate::commands::usage::charts::calendar_of;
-use crate::commands::usage::rows::{Grouping, RowKey};
+use crate::commands::usage::rows::{Grouping, RowKey, SelectedUsage};
 use crate::context::Context;
 use crate::conversations::html::PageHead;
+use crate::conversations::index::usage_query::SLOT_MS;
 use crate::error::Result;
-use crate::io::IoContext as _;
-use crate::io::atomic::TempFile;
-use crate::steps::new_file::publish_new;
-use crate::ui::time;
+use crate::steps::new_file::write_page;
+use crate::ui::chart::{as_length, format_share};
 use crate::usage::calendar::YEAR_WEEKS;
 use crate::usage::figures::{format_cost, format_count};
 use crate::usage::html_page::UsagePage;
 use crate::usage::prices::Prices;
-use crate::usage::report::Report;
+use crate::usage::report::{Report, ReportRow};
 use crate::views::account::short_id;
-use std::io::Write as _;
+use crate::views::page_charts::{CHART_STYLE, ShareRow, draw_figures, draw_hours, format_shares};
+use chrono::{DateTime, Datelike as _, Timelike as _};
 use std::path::Path;
+
+/// The number of periods on a page without `--since` or `--until`.
+const PERIODS: usize = 30;
+
+/// The number of rows of the other tables.
+const ROWS: usize = 10;
 
 /// The content of a page, before it is named and formatted.
 pub(super) struct UsagePageSource<'a> {
@@ -26,9 +32,36 @@ pub(super) struct UsagePageSource<'a> {
     pub days: &'a Report<RowKey>,
     /// False if the user named an end of the time.
     pub is_open: bool,
+    /// False if the user named a beginning or an end of the time.
+    pub is_whole: bool,
     /// The names and values of the filters.
     pub filters: Vec<(&'static str, String)>,
     pub prices: &'a Prices,
+    /// The tokens of each hour of each day of the week.
+    pub hours: [[u64; 24]; 7],
+    /// The title and the drawing of the weekly window.
+    pub window: Option<(String, String)>,
+    /// The reports by project, account and model.
+    pub breakdowns: [Report<RowKey>; 3],
+    /// The number of conversations.
+    pub conversations: usize,
+}
+
+/// Sums usage by day of the week and hour.
+pub(super) fn sum_hours(found: &SelectedUsage, context: &Context) -> [[u64; 24]; 7] {
+    let mut hours = [[0_u64; 24]; 7];
+    for row in &found.rows {
+        let at = DateTime::from_timestamp_millis(row.slot.saturating_mul(SLOT_MS));
+        let at = context.zone().at(&at.unwrap_or_default());
+        let day = at.weekday().num_days_from_monday() as usize;
+        let sum = &mut hours[day][at.hour() as usize];
+        *sum = sum.saturating_add(
+            row.tokens
+                .input_tokens
+                .saturating_add(row.tokens.output_tokens),
+        );
+    }
+    hours
 }
 
 impl UsagePageSource<'_> {
@@ -37,19 +70,10 @@ impl UsagePageSource<'_> {
     /// # Errors
     /// The file exists, or cannot be written.
     pub(super) fn write(self, path: &Path, context: &Context) -> Result<()> {
-        let html = self.page(context).render();
-        let mut temp = TempFile::create_beside(path)?;
-        temp.file().write_all(html.as_bytes()).at("write", path)?;
-        publish_new(temp, path)?;
-        let bytes = time::bytes(html.len() as u64);
-        context
-            .ui
-            .report(format_args!("{bytes} {}", path.display()));
-        Ok(())
+        write_page(&self.page(context).render(), path, context)
     }
 
     fn page(&self, context: &Context) -> UsagePage<'_> {
-        let calendar = calendar_of(self.days, self.is_open, YEAR_WEEKS, context);
         let totals = &self.report.totals;
         let days = [self.days.rows.first(), self.days.rows.last()];
         let mut facts = self.filters.clone();
@@ -62,21 +86,73 @@ impl UsagePageSource<'_> {
             };
             facts.push(("Days", days));
         }
-        facts.push(("Tokens", format_count(totals.sum.total_tokens)));
-        facts.push(("Estimated cost", format_cost(&totals.sum)));
-        let rows = self.report.rows.iter();
-        let row = rows.map(|row| (self.name_of(&row.key), &row.sum, &*row.models));
+        let row = |row: &'_ ReportRow<RowKey>| self.name_of(&row.key);
+        let mut rows: Vec<_> = self.report.rows.iter().collect();
+        let kind = self.by.row_kind();
+        let mut rows_title = format!("By {}", kind.to_lowercase());
+        if self.by.is_of_time() {
+            rows.reverse();
+            if self.is_whole && rows.len() > PERIODS {
+                rows.truncate(PERIODS);
+                rows_title = format!("By {}, the last {PERIODS}", kind.to_lowercase());
+            }
+        }
+        let rows = rows.into_iter();
         UsagePage {
             head: PageHead {
                 title: "Token usage".to_owned(),
                 facts,
             },
-            calendar,
-            kind: self.by.row_kind(),
-            rows: row.collect(),
+            style: CHART_STYLE,
+            figures: self.figures(),
+            sections: self.sections(),
+            rows_title,
+            calendar: calendar_of(self.days, self.is_open, YEAR_WEEKS, context),
+            kind,
+            rows: rows
+                .map(|found| (row(found), &found.sum, &*found.models))
+                .collect(),
             totals,
             note: self.note(),
         }
+    }
+
+    fn figures(&self) -> String {
+        let sum = &self.report.totals.sum;
+        let cached = format_share(
+            as_length(sum.cached_input_tokens),
+            as_length(sum.input_tokens),
+        );
+        draw_figures(&[
+            ("Tokens", format_count(sum.total_tokens)),
+            ("Estimated cost", format_cost(sum)),
+            ("Conversations", self.conversations.to_string()),
+            ("Input from the cache", cached),
+        ])
+    }
+
+    fn sections(&self) -> Vec<(String, String)> {
+        let mut sections: Vec<_> = self.window.clone().into_iter().collect();
+        sections.push(("Hours of the week".to_owned(), draw_hours(&self.hours)));
+        for (kind, title, report) in [
+            (Grouping::Projects, "Projects", &self.breakdowns[0]),
+            (Grouping::Accounts, "Accounts", &self.breakdowns[1]),
+            (Grouping::Models, "Models", &self.breakdowns[2]),
+        ] {
+            if kind == self.by {
+                continue;
+            }
+            let row = |row: &ReportRow<RowKey>| ShareRow {
+                name: redact_and_count(&row.key.label()).0,
+                part: as_length(row.sum.total_tokens),
+                shown: format_count(row.sum.total_tokens),
+            };
+            let rows: Vec<_> = report.rows.iter().map(row).collect();
+            let whole = as_length(report.totals.sum.total_tokens);
+            let table = format_shares([kind.row_kind(), "Tokens"], &rows, whole, ROWS);
+            sections.push((title.to_owned(), table));
+        }
+        sections
     }
 
     /// Returns the redacted name of a row, because titles of conversations may contain keys.

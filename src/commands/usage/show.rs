@@ -3,6 +3,7 @@
 use crate::commands::usage::rows::{Grouping, RowKey};
 use crate::context::Context;
 use crate::io::ansi;
+use crate::ui::chart::{as_length, format_share_bar};
 use crate::ui::table::escape_formula;
 use crate::ui::{Cell, Column, Style, Table};
 use crate::usage::figures::{format_cost, format_count};
@@ -10,20 +11,19 @@ use crate::usage::prices::Prices;
 use crate::usage::report::{Report, ReportRow};
 use crate::views::account::{printable, short_id};
 
-/// The length of the longest bar.
-const BAR: usize = 20;
+/// The length of a bar of 100 %.
+const BAR: usize = 14;
 
 /// Prints the report as a table.
 pub(super) fn print(report: &Report<RowKey>, by: Grouping, prices: &Prices, context: &Context) {
     let ui = &context.ui;
     let mut table = Table::new(ui, columns(by));
     let has_titles = by == Grouping::Sessions;
-    let totals = report.rows.iter().map(|row| row.sum.total_tokens);
-    let most = totals.max().unwrap_or(0);
+    let all = report.totals.sum.total_tokens;
     for row in &report.rows {
-        table.add_row(cells(row, has_titles, most, ui.wants_tsv()));
+        table.add_row(cells(row, has_titles, all, ui.wants_tsv()));
     }
-    table.print(ui);
+    table.repeat_heads().print(ui);
     if !ui.wants_tsv() {
         print_totals(report, prices, context);
     }
@@ -85,7 +85,7 @@ pub(super) fn print_totals(report: &Report<RowKey>, prices: &Prices, context: &C
 }
 
 /// Returns the cells of a row. Exact values are added only if they are printed: there may be 10,000 rows.
-fn cells(row: &ReportRow<RowKey>, has_titles: bool, most: u64, is_exact: bool) -> Vec<Cell> {
+fn cells(row: &ReportRow<RowKey>, has_titles: bool, all: u64, is_exact: bool) -> Vec<Cell> {
     let sum = &row.sum;
     let key = &row.key;
     let number = |number: u64| {
@@ -114,15 +114,13 @@ fn cells(row: &ReportRow<RowKey>, has_titles: bool, most: u64, is_exact: bool) -
         } else {
             cost
         },
-        Cell::new(Style::Dim, bar(sum.total_tokens, most)),
+        Cell::new(Style::Dim, share(sum.total_tokens, all)),
     ]);
     cells
 }
 
-fn bar(tokens: u64, most: u64) -> String {
-    let length = u128::from(tokens) * BAR as u128 / u128::from(most.max(1));
-    let length = usize::try_from(length).unwrap_or(BAR);
-    "█".repeat(length.max(usize::from(tokens > 0)))
+fn share(tokens: u64, all: u64) -> String {
+    format_share_bar(as_length(tokens), as_length(all), BAR)
 }
 
 /// Prints comma-separated values (RFC 4180): one line for each row and model.
@@ -175,13 +173,6 @@ fn quote_field(field: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn nonzero_usage_has_a_visible_bar() {
-        assert_eq!(bar(0, 10), "");
-        assert_eq!(bar(1, 1_000_000).chars().count(), 1);
-        assert_eq!(bar(10, 10).chars().count(), BAR);
-    }
 
     #[test]
     fn fields_are_quoted_and_never_computed() {

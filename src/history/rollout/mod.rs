@@ -95,6 +95,20 @@ fn parse_head(reader: impl Read) -> io::Result<Option<SessionMeta>> {
     Ok(scanner.finish().meta)
 }
 
+/// Returns the title by the first lines of a rollout; `None` if they have no message of the user.
+pub(crate) fn read_title(path: &Path) -> Option<String> {
+    const MAX_TITLE_LINES: usize = 64;
+    let mut scanner = Scanner::new(Depth::Messages);
+    let mut lines = LineReader::new(open(path).ok()?);
+    for _ in 0..MAX_TITLE_LINES {
+        match lines.next_line().ok()? {
+            Some(line) => scanner.scan_line(line),
+            None => break,
+        }
+    }
+    scanner.finish().title
+}
+
 /// Returns the time of the last line that has a time. Reads a plain rollout from its end.
 pub(crate) fn read_last_time(path: &Path) -> io::Result<Option<Rfc3339Time>> {
     if is_compressed(path) {

@@ -3,7 +3,7 @@
 use super::key::ValueKind;
 use crate::io::IoError;
 use std::path::{Path, PathBuf};
-use toml_edit::{DocumentMut, Item, Table, TableLike, Value};
+use toml_edit::{Document, DocumentMut, Item, Table, TableLike, TomlError, Value};
 
 /// The optional key with the version of the file's format.
 pub(crate) const SCHEMA_KEY: &str = "schema";
@@ -18,17 +18,21 @@ pub enum SettingsError {
     #[error(transparent)]
     Io(#[from] IoError),
     /// The file is not valid TOML.
-    #[error("not valid TOML: {}", path.display())]
+    #[error("not valid TOML in line {line}, `{excerpt}`: {problem}: {}", path.display())]
     Syntax {
         path: PathBuf,
-        /// The parser's message with the line.
-        #[source]
-        source: toml_edit::TomlError,
+        line: usize,
+        /// The beginning of the line.
+        excerpt: String,
+        /// The parser's message: what it found and expected.
+        problem: String,
     },
     /// A setting has an invalid value.
-    #[error("{key} {problem}: {}", path.display())]
+    #[error("{place}{key} {problem}: {}", path.display())]
     Value {
         path: PathBuf,
+        /// The line as "line 3: "; empty for a key that the file lacks.
+        place: String,
         key: String,
         /// The objection to the value, as a clause.
         problem: String,
@@ -61,7 +65,7 @@ impl SettingsFile {
     pub(crate) fn parse(path: PathBuf, text: &str) -> Result<Self, SettingsError> {
         match text.parse() {
             Ok(document) => Ok(Self { path, document }),
-            Err(source) => Err(SettingsError::Syntax { path, source }),
+            Err(error) => Err(syntax_error(path, text, &error)),
         }
     }
 
@@ -130,11 +134,25 @@ impl SettingsFile {
 
     /// Returns the error of an invalid value; `problem` is a clause.
     pub(crate) fn invalid(&self, name: &str, problem: &str) -> SettingsError {
+        let place = self.line_of(name).map(|line| format!("line {line}: "));
         SettingsError::Value {
             path: self.path.clone(),
+            place: place.unwrap_or_default(),
             key: name.to_owned(),
             problem: problem.to_owned(),
         }
+    }
+
+    /// Returns the number of the line with the value of a setting.
+    fn line_of(&self, name: &str) -> Option<usize> {
+        let text = self.text();
+        // Only a document that cannot be changed knows the places of its values.
+        let document = Document::parse(&*text).ok()?;
+        let item = match name.split_once('.') {
+            Some((table, key)) => document.get(table)?.as_table_like()?.get(key)?,
+            None => document.get(name)?,
+        };
+        Some(line_number(&text, item.span()?.start))
     }
 
     fn not_a_table(&self, table: &str) -> SettingsError {
@@ -210,6 +228,27 @@ impl SettingsFile {
     pub(crate) fn text(&self) -> String {
         self.document.to_string()
     }
+}
+
+fn syntax_error(path: PathBuf, text: &str, error: &TomlError) -> SettingsError {
+    const MAX_EXCERPT: usize = 40;
+    let line = line_number(text, error.span().map_or(0, |span| span.start));
+    let excerpt = text.lines().nth(line - 1).unwrap_or_default().trim();
+    SettingsError::Syntax {
+        path,
+        line,
+        excerpt: excerpt.chars().take(MAX_EXCERPT).collect(),
+        problem: error.message().trim().replace('\n', ", "),
+    }
+}
+
+/// Returns the number of the line, from 1, with the byte at `offset`. At the end of a text, the last line that is not
+/// empty.
+fn line_number(text: &str, offset: usize) -> usize {
+    let before = text.get(..offset).unwrap_or(text);
+    let is_end = offset >= text.len();
+    let before = if is_end { before.trim_end() } else { before };
+    before.matches('\n').count() + 1
 }
 
 /// Adds the dotted name of each value below `table`.

@@ -1,0 +1,125 @@
+//! `storage --html`: the disk usage as one page.
+
+use crate::codex::redaction::redact_and_count;
+use crate::context::Context;
+use crate::conversations::html::{PageHead, format_page_end, format_page_start};
+use crate::storage::{LargeConversation, StorageReport};
+use crate::ui::bytes;
+use crate::ui::chart::as_length;
+use crate::views::account::short_id;
+use crate::views::page_charts::{
+    CHART_STYLE, MAX_COLORS, ShareRow, TreemapItem, draw_figures, draw_treemap, format_shares,
+};
+use std::fmt::Write as _;
+
+/// The kind of file that the treemap divides by project.
+const CONVERSATIONS: &str = "rollouts";
+
+/// The number of rows of a table.
+const ROWS: usize = 12;
+
+/// Returns the page of a report.
+pub(super) fn render(report: &StorageReport, context: &Context) -> String {
+    let head = PageHead {
+        title: "Disk usage".to_owned(),
+        facts: vec![("Home", context.codex_home().display().to_string())],
+    };
+    let reclaimable = report.kinds.iter().map(|kind| kind.reclaimable_bytes).sum();
+    let unknown = || "unknown".to_owned();
+    let figures = [
+        ("Total", bytes(report.total_bytes)),
+        ("Reclaimable", bytes(reclaimable)),
+        (
+            "Free on the disk",
+            report.free_bytes.map_or_else(unknown, bytes),
+        ),
+        (
+            "Growth per day",
+            report
+                .growth
+                .map_or_else(unknown, |growth| bytes(growth.bytes_per_day)),
+        ),
+    ];
+    let sections = [
+        (
+            "Conversations by project, and other files",
+            draw_treemap(&treemap_items(report)),
+        ),
+        ("Kinds", format_table("Kind", &kind_rows(report))),
+        ("Projects", format_table("Project", &share_rows(report))),
+        (
+            "Largest conversations",
+            format_table("Conversation", &largest_rows(report)),
+        ),
+    ];
+    let mut page = format_page_start(&head, CHART_STYLE);
+    page.push_str(&draw_figures(&figures));
+    for (title, html) in sections {
+        let _ = write!(page, "<h2>{title}</h2>\n{html}");
+    }
+    page + &format_page_end("")
+}
+
+/// Returns the projects of conversations in one colour, and the other kinds of files, largest first.
+fn treemap_items(report: &StorageReport) -> Vec<TreemapItem> {
+    let item = |(color, name, size): (usize, String, u64)| TreemapItem {
+        name,
+        size,
+        shown: bytes(size),
+        color,
+    };
+    let has_projects = !report.projects.is_empty();
+    let kinds = report.kinds.iter();
+    let kinds = kinds.filter(|kind| !(has_projects && kind.kind == CONVERSATIONS));
+    let kinds = kinds.enumerate();
+    let kinds = kinds.map(|(i, kind)| {
+        (
+            (i + 1).min(MAX_COLORS - 1),
+            kind.kind.to_owned(),
+            kind.bytes,
+        )
+    });
+    let projects = report.projects.iter();
+    let projects = projects.map(|project| (0, project.name.clone(), project.bytes));
+    let mut items: Vec<_> = kinds.chain(projects).map(item).collect();
+    items.sort_by_key(|item| std::cmp::Reverse(item.size));
+    items
+}
+
+fn format_table(head: &str, rows: &[(String, u64)]) -> String {
+    let whole = rows.iter().map(|(_, bytes)| *bytes).sum();
+    let row = |(name, size): &(String, u64)| ShareRow {
+        name: name.clone(),
+        part: as_length(*size),
+        shown: bytes(*size),
+    };
+    let rows: Vec<_> = rows.iter().map(row).collect();
+    format_shares([head, "Size"], &rows, as_length(whole), ROWS)
+}
+
+fn kind_rows(report: &StorageReport) -> Vec<(String, u64)> {
+    let kinds = report.kinds.iter();
+    kinds
+        .map(|kind| (kind.kind.to_owned(), kind.bytes))
+        .collect()
+}
+
+fn share_rows(report: &StorageReport) -> Vec<(String, u64)> {
+    let shares = report.projects.iter();
+    shares
+        .map(|share| (share.name.clone(), share.bytes))
+        .collect()
+}
+
+/// Returns the largest conversations with redacted titles, which may contain keys.
+fn largest_rows(report: &StorageReport) -> Vec<(String, u64)> {
+    let name = |large: &LargeConversation| {
+        let (title, _) = redact_and_count(&large.title);
+        match &large.id {
+            Some(id) => format!("{} {title}", short_id(&id.to_string())),
+            None => title,
+        }
+    };
+    let largest = report.largest.iter();
+    largest.map(|large| (name(large), large.bytes)).collect()
+}

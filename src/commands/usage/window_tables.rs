@@ -1,0 +1,111 @@
+//! The parts of a quota window as tables.
+
+use crate::commands::usage::window_use::{KINDS, PartView, WindowUse};
+use crate::context::Context;
+use crate::ui::chart::format_share_bar;
+use crate::ui::{Cell, Column, Style, Table};
+use crate::usage::figures::format_count;
+use crate::views::account::{printable, short_id};
+
+/// The number of rows of each kind that are shown to people.
+const SHOWN: usize = 8;
+
+/// The length of a bar of 100 %.
+const BAR: usize = 14;
+
+/// Prints a table for each kind of part, or all of them as tab-separated values.
+pub(super) fn print(used: &WindowUse, rows: &[PartView], context: &Context) {
+    if context.ui.wants_tsv() {
+        table_of(used, rows, context).print(&context.ui);
+        return;
+    }
+    for (kind, head) in KINDS {
+        print_breakdown(used, rows, kind, head, context);
+    }
+}
+
+/// Prints the parts of one kind as a table. Its shares are 100 % of what is used of the window.
+fn print_breakdown(
+    used: &WindowUse,
+    rows: &[PartView],
+    kind: &str,
+    head: &'static str,
+    context: &Context,
+) {
+    let ui = &context.ui;
+    let rows: Vec<_> = rows.iter().filter(|row| row.kind == kind).collect();
+    if rows.is_empty() {
+        return;
+    }
+    let columns = [
+        Column::new("SHARE"),
+        Column::new("WINDOW").number().rank(1),
+        match kind {
+            "project" => Column::new(head).shorten_middle(16),
+            _ => Column::new(head).shorten(16),
+        },
+        Column::new("TOKENS").number().rank(2),
+    ];
+    let mut table = Table::new(ui, columns);
+    let mut rest = used.parts.used - used.parts.unattributed;
+    let cells = |percent: f64, name: Cell, tokens: String| {
+        let share = format_share_bar(percent, used.parts.used, BAR);
+        [
+            Cell::plain(share),
+            Cell::plain(format!("{percent:.1} %")),
+            name,
+            Cell::plain(tokens),
+        ]
+    };
+    let shown = ui.shown(rows.len(), SHOWN);
+    for row in &rows[..shown] {
+        let name = match &row.title {
+            Some(title) => format!("{} {}", short_id(&row.key), printable(title)),
+            None => row.key.clone(),
+        };
+        rest -= row.percent_of_window;
+        let tokens = format_count(row.tokens);
+        table.add_row(cells(row.percent_of_window, Cell::plain(name), tokens));
+    }
+    let hidden = rows.len() - shown;
+    let others = match kind {
+        "subagent" => "all others".to_owned(),
+        _ => format!("{hidden} more: --verbose"),
+    };
+    let elsewhere = "other machines, the web".to_owned();
+    for (percent, name) in [(rest, others), (used.parts.unattributed, elsewhere)] {
+        if percent > 0.05 {
+            table.add_row(cells(percent, Cell::new(Style::Dim, name), String::new()));
+        }
+    }
+    ui.line("");
+    table.print(ui);
+}
+
+/// Returns the table of all parts for tab-separated values.
+fn table_of(used: &WindowUse, rows: &[PartView], context: &Context) -> Table {
+    let ui = &context.ui;
+    let columns = [
+        Column::new("PART"),
+        Column::new("KIND"),
+        Column::new("NAME"),
+        Column::new("TOKENS"),
+    ];
+    let mut table = Table::new(ui, columns);
+    let percent = |percent: f64| Cell::plain(format!("{percent:.1} %")).value(percent);
+    for row in rows {
+        table.add_row([
+            percent(row.percent_of_window),
+            Cell::plain(row.kind),
+            Cell::plain(&row.key),
+            Cell::plain(row.tokens.to_string()),
+        ]);
+    }
+    table.add_row([
+        percent(used.parts.unattributed),
+        Cell::new(Style::Dim, "elsewhere"),
+        Cell::new(Style::Dim, "other machines, the web"),
+        Cell::plain(""),
+    ]);
+    table
+}

@@ -1,0 +1,281 @@
+//! The use of a quota window by an account: what is read of it, and its parts.
+
+use crate::choices::listed::list_threads_as;
+use crate::choices::selection_args::read_account_filter;
+use crate::codex::identity::Identity;
+use crate::codex::threads::ThreadFilter;
+use crate::codex::window::{WEEKLY_MINUTES, Window};
+use crate::context::Context;
+use crate::conversations::index::IndexStore;
+use crate::conversations::index::usage_query::{self, UsageConversation, UsageQuota, UsageRequest};
+use crate::error::{CommandError, Result};
+use crate::inventory::observations;
+use crate::quota::account::Account;
+use crate::quota::window::{Observation, SAME_WINDOW};
+use crate::usage::prices::Prices;
+use crate::usage::window::{self, UsedPercent, WeighedRequest, WindowParts};
+use crate::views::account::{full_time, printable};
+use chrono::{DateTime, TimeDelta, Utc};
+use serde::Serialize;
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
+
+/// A part of the window in JSON. Its keys are an interface.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(super) struct PartView {
+    pub kind: &'static str,
+    pub key: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub title: Option<String>,
+    pub tokens: u64,
+    pub percent_of_window: f64,
+}
+
+/// The kinds of parts, each with the head of its table.
+pub(super) const KINDS: [(&str, &str); 4] = [
+    ("conversation", "CONVERSATION"),
+    ("project", "PROJECT"),
+    ("model", "MODEL"),
+    ("subagent", "SUBAGENT"),
+];
+
+/// Sums the parts by conversation, project, model and subagent, the largest of each kind first.
+pub(super) fn sum_parts(used: &WindowUse, conversations: &AccountConversations) -> Vec<PartView> {
+    let mut sums: BTreeMap<(u8, String), PartView> = BTreeMap::new();
+    for (request, percent) in used.requests.iter().zip(&used.parts.of_requests) {
+        let Some((conversation, is_subagent)) = conversations.get(&request.conversation) else {
+            continue;
+        };
+        let session = &conversation.session;
+        let title = || Some(conversation.title.clone());
+        let mut add = |order, kind, key: &str, title: Option<String>| {
+            let sum = sums.entry((order, key.to_owned())).or_insert(PartView {
+                kind,
+                key: key.to_owned(),
+                title,
+                tokens: 0,
+                percent_of_window: 0.0,
+            });
+            sum.tokens = sum.tokens.saturating_add(request.tokens.total_tokens);
+            sum.percent_of_window += percent;
+        };
+        add(0, "conversation", session, title());
+        add(1, "project", &conversation.cwd, None);
+        add(2, "model", &request.model, None);
+        if *is_subagent {
+            add(3, "subagent", session, title());
+        }
+    }
+    let mut rows: Vec<_> = sums
+        .into_iter()
+        .map(|((order, _), row)| (order, row))
+        .collect();
+    rows.sort_by(|(a, x), (b, y)| {
+        let by_part = y.percent_of_window.total_cmp(&x.percent_of_window);
+        a.cmp(b).then(by_part).then(y.tokens.cmp(&x.tokens))
+    });
+    rows.into_iter().map(|(_, row)| row).collect()
+}
+
+/// The length of the weekly window.
+const WEEK: TimeDelta = TimeDelta::minutes(WEEKLY_MINUTES as i64);
+
+/// The conversations of an account, by their numbers in the index; true for those of subagents.
+pub(super) type AccountConversations = HashMap<i64, (UsageConversation, bool)>;
+
+pub(super) struct WindowUse {
+    pub span: Range<DateTime<Utc>>,
+    pub requests: Vec<UsageRequest>,
+    pub parts: WindowParts,
+    /// The last observation within the window.
+    pub last: UsedPercent,
+}
+
+impl WindowUse {
+    /// Reads the use of the window at `at`; of the newest known one without a time.
+    ///
+    /// # Errors
+    /// Nothing is known of the window, or the index cannot be read.
+    pub(super) fn read(
+        store: &IndexStore,
+        account: &Account,
+        conversations: &AccountConversations,
+        at: Option<DateTime<Utc>>,
+        prices: &Prices,
+        context: &Context,
+    ) -> Result<Self> {
+        let around = at.map_or(context.now(), |at| at + WEEK);
+        let period = around - WEEK * 2..around.min(context.now());
+        let mut quotas = usage_query::read_quotas(store, &period, WEEKLY_MINUTES)?;
+        quotas.retain(|quota| conversations.contains_key(&quota.conversation));
+        quotas.extend(read_probes(account, &period, context)?);
+        quotas.sort_by_key(|quota| quota.at);
+        let end = match at {
+            Some(at) => window_end_at(&quotas, at),
+            None => quotas.iter().rev().find_map(end_of),
+        };
+        let end = end.ok_or_else(|| unknown_window_error(account, at, context))?;
+        // The server moves a reset by seconds from answer to answer.
+        quotas.retain(|quota| end_of(quota).is_some_and(|at| (at - end).abs() <= SAME_WINDOW));
+        let span = end - WEEK..end;
+        let mut requests = usage_query::read_requests(store, &span)?;
+        requests.retain(|request| conversations.contains_key(&request.conversation));
+        let observations = quotas.iter().map(|quota| UsedPercent {
+            at: quota.at,
+            percent: quota.window.used_percent,
+        });
+        let observations: Vec<_> = observations.collect();
+        let parts = window::divide(span.start, &weigh(&requests, prices), &observations);
+        let last = observations.last().copied().unwrap_or(UsedPercent {
+            at: context.now(),
+            percent: 0.0,
+        });
+        Ok(Self {
+            span,
+            requests,
+            parts,
+            last,
+        })
+    }
+}
+
+/// Returns the recorded observations of quota queries, which include usage on other machines.
+fn read_probes(
+    account: &Account,
+    period: &Range<DateTime<Utc>>,
+    context: &Context,
+) -> Result<Vec<UsageQuota>> {
+    let home = context.manager_home();
+    let known = observations::load(home, &account.entry.identity)?.spans;
+    let quota = |observation: &Observation, at: DateTime<Utc>| {
+        let window: &Window = observation.weekly()?;
+        Some(UsageQuota {
+            conversation: 0,
+            at,
+            window: window.clone(),
+        })
+    };
+    let spans = known.iter().flat_map(|span| {
+        let seen = [span.observation.observed_at, span.until];
+        seen.map(|at| quota(&span.observation, at.to_utc()))
+    });
+    let last = account.entry.observation.iter();
+    let last = last.map(|seen| quota(seen, seen.observed_at.to_utc()));
+    let all = spans.chain(last).flatten();
+    Ok(all
+        .filter(|quota| quota.at >= period.start && quota.at <= period.end)
+        .collect())
+}
+
+fn end_of(quota: &UsageQuota) -> Option<DateTime<Utc>> {
+    quota.window.resets_at.map(|at| at.to_utc())
+}
+
+/// Returns the end of the window at a time: by the last observation until then, else by the first one after it.
+fn window_end_at(quotas: &[UsageQuota], at: DateTime<Utc>) -> Option<DateTime<Utc>> {
+    let end = |quota: &UsageQuota| end_of(quota).filter(|end| at < *end && *end - WEEK <= at);
+    let later = quotas.partition_point(|quota| quota.at <= at);
+    let before = quotas[..later].iter().rev().find_map(end);
+    before.or_else(|| quotas[later..].iter().find_map(end))
+}
+
+fn unknown_window_error(
+    account: &Account,
+    at: Option<DateTime<Utc>>,
+    context: &Context,
+) -> CommandError {
+    let name = printable(account.entry.identity.email.as_str());
+    let Some(at) = at else {
+        return CommandError::failed(format!("nothing is known of the weekly window of {name}"))
+            .hint("query it: codex-manager status");
+    };
+    let when = full_time(&at, context);
+    CommandError::failed(format!(
+        "nothing is known of the weekly window of {name} at {when}"
+    ))
+    .hint("show the newest one: codex-manager usage --window ACCOUNT")
+}
+
+/// Returns the conversations of an account, by their numbers in the index; true for those of subagents.
+///
+/// # Errors
+/// The index, Codex's list or `launches.jsonl` cannot be read.
+pub(super) fn conversations_of(
+    store: &IndexStore,
+    identity: &Identity,
+    context: &Context,
+) -> Result<AccountConversations> {
+    let filter = ThreadFilter {
+        account: Some(read_account_filter(identity.clone(), context)?),
+        ..ThreadFilter::default()
+    };
+    let listed = list_threads_as(&filter, context, |thread| {
+        (thread.id.to_lowercase(), thread.parent_id.is_some())
+    })?;
+    let of_account: HashMap<_, _> = listed.into_iter().collect();
+    let known = usage_query::read_conversations(store)?.into_iter();
+    let known = known.filter_map(|(number, found)| {
+        let is_subagent = *of_account.get(&found.session)?;
+        Some((number, (found, is_subagent)))
+    });
+    Ok(known.collect())
+}
+
+/// Weighs requests by their cost, or by their tokens if the price of a model is not known.
+fn weigh(requests: &[UsageRequest], prices: &Prices) -> Vec<WeighedRequest> {
+    let cost =
+        |request: &UsageRequest| Some(prices.find_price(&request.model)?.cost(request.tokens));
+    let costs: Option<Vec<f64>> = requests.iter().map(cost).collect();
+    #[allow(clippy::cast_precision_loss, reason = "a weight")]
+    let weights = costs.unwrap_or_else(|| {
+        let tokens = requests
+            .iter()
+            .map(|request| request.tokens.total_tokens as f64);
+        tokens.collect()
+    });
+    let weighed = requests.iter().zip(weights);
+    weighed
+        .map(|(request, weight)| WeighedRequest {
+            at: request.at,
+            weight,
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codex::window::CODEX_LIMIT;
+
+    fn day(n: i64) -> DateTime<Utc> {
+        DateTime::UNIX_EPOCH + TimeDelta::days(n)
+    }
+
+    fn quota(at: i64, end: i64) -> UsageQuota {
+        UsageQuota {
+            conversation: 1,
+            at: day(at),
+            window: Window {
+                limit_id: CODEX_LIMIT.to_owned(),
+                minutes: Some(WEEKLY_MINUTES),
+                used_percent: 1.0,
+                resets_at: Some(day(end).fixed_offset()),
+            },
+        }
+    }
+
+    #[test]
+    fn a_time_is_in_the_window_that_was_observed_last() {
+        // The server ended the first window early.
+        let quotas = [quota(12, 17), quota(13, 17), quota(15, 22), quota(25, 29)];
+        let end =
+            |at| window_end_at(&quotas, day(at)).map(|end| (end - DateTime::UNIX_EPOCH).num_days());
+        assert_eq!(end(10), Some(17));
+        assert_eq!(end(14), Some(17));
+        assert_eq!(end(16), Some(22));
+        assert_eq!(end(21), Some(22));
+        assert_eq!(end(22), Some(29));
+        assert_eq!(end(29), None);
+        assert_eq!(end(9), None);
+    }
+}

@@ -1,0 +1,320 @@
+//! Drawings of HTML pages as SVG: figures, areas over time, a heat map of hours, a treemap, tables with bars. The
+//! colours are those of `page_charts.css`.
+
+use crate::conversations::html::escape::escape_html;
+use crate::ui::chart::{as_length, format_share};
+use crate::usage::calendar::WEEKDAYS;
+use crate::usage::figures::format_count;
+use std::fmt::Write as _;
+
+/// The style of the drawings, for [`crate::conversations::html::format_page_start`].
+pub(crate) const CHART_STYLE: &str = include_str!("page_charts.css");
+
+/// The number of colours of areas and rectangles; the last one is grey.
+pub(crate) const MAX_COLORS: usize = 7;
+
+/// A layer of a chart of areas.
+#[derive(Debug, Clone)]
+pub(crate) struct AreaLayer {
+    pub name: String,
+    /// Its height in per cent at equal steps of time.
+    pub heights: Vec<f64>,
+}
+
+/// Areas on top of each other, from 0 to 100 %.
+#[derive(Debug)]
+pub(crate) struct AreaChart {
+    /// At most [`MAX_COLORS`]; the lowest first.
+    pub layers: Vec<AreaLayer>,
+    /// The number of steps on the axis of time. The areas may end before.
+    pub steps: usize,
+    /// Marks on the axis of time: positions from 0 to 1, and their texts.
+    pub marks: Vec<(f64, String)>,
+    /// A dashed line: two points, each with its position from 0 to 1 and its per cent.
+    pub forecast: Option<[(f64, f64); 2]>,
+}
+
+const WIDTH: f64 = 720.0;
+const HEIGHT: f64 = 240.0;
+const LEFT: f64 = 40.0;
+const BOTTOM: f64 = 20.0;
+
+/// Returns large figures with their names.
+pub(crate) fn draw_figures(figures: &[(&str, String)]) -> String {
+    let mut html = String::from("<dl class=\"figures\">\n");
+    for (name, value) in figures {
+        let value = escape_html(value);
+        let _ = writeln!(html, "<div><dt>{name}</dt><dd>{value}</dd></div>");
+    }
+    html + "</dl>\n"
+}
+
+impl AreaChart {
+    pub(crate) fn draw(&self) -> String {
+        let x = |at: f64| LEFT + at * (WIDTH - LEFT - 10.0);
+        let y =
+            |percent: f64| 10.0 + (100.0 - percent.min(100.0)) * (HEIGHT - BOTTOM - 10.0) / 100.0;
+        let mut svg = open_svg(WIDTH, HEIGHT, "Use of the window");
+        for percent in [0.0, 50.0, 100.0] {
+            let (x0, x1, y) = (x(0.0), x(1.0), y(percent));
+            let _ = writeln!(
+                svg,
+                "<path class=\"axis\" d=\"M{x0:.1} {y:.1}H{x1:.1}\"/><text x=\"0\" y=\"{:.1}\">{percent} %</text>",
+                y + 4.0
+            );
+        }
+        let drawn = self.layers.iter().map(|layer| layer.heights.len()).max();
+        let mut below = vec![0.0; drawn.unwrap_or(0)];
+        let last = as_length(self.steps.max(1) as u64);
+        for (i, layer) in self.layers.iter().enumerate() {
+            let mut path = String::new();
+            let point = |n: usize, height: f64| {
+                format!("{:.1} {:.1} ", x(as_length(n as u64) / last), y(height))
+            };
+            for (n, height) in below.iter().enumerate().rev() {
+                path.push_str(&point(n, *height));
+            }
+            for (n, height) in layer.heights.iter().enumerate() {
+                below[n] += height;
+                path.push_str(&point(n, below[n]));
+            }
+            let name = escape_html(&layer.name);
+            let color = i.min(MAX_COLORS - 1);
+            let _ = writeln!(
+                svg,
+                "<path class=\"a{color}\" d=\"M{path}Z\"><title>{name}</title></path>"
+            );
+        }
+        if let Some([(x0, y0), (x1, y1)]) = self.forecast {
+            let (x0, y0, x1, y1) = (x(x0), y(y0), x(x1), y(y1));
+            let _ = writeln!(
+                svg,
+                "<path class=\"pace\" d=\"M{x0:.1} {y0:.1}L{x1:.1} {y1:.1}\"/>"
+            );
+        }
+        for (at, text) in &self.marks {
+            let text = escape_html(text);
+            let _ = writeln!(
+                svg,
+                "<text x=\"{:.1}\" y=\"{HEIGHT}\">{text}</text>",
+                x(*at)
+            );
+        }
+        svg.push_str("</svg></div>\n<ul class=\"legend\">\n");
+        for (i, layer) in self.layers.iter().enumerate() {
+            push_legend(
+                &mut svg,
+                &format!("a{}", i.min(MAX_COLORS - 1)),
+                &layer.name,
+            );
+        }
+        svg + "</ul>\n"
+    }
+}
+
+/// Draws the tokens of each hour of each day of the week, from Monday.
+pub(crate) fn draw_hours(tokens: &[[u64; 24]; 7]) -> String {
+    const CELL: usize = 28;
+    const NAMES: usize = 36;
+    let most = tokens.iter().flatten().max().copied().unwrap_or(0);
+    let mut svg = open_svg(706.0, 176.0, "Tokens by hour");
+    for (row, (weekday, hours)) in WEEKDAYS.into_iter().zip(tokens).enumerate() {
+        let y = row * 22;
+        let _ = writeln!(svg, "<text x=\"0\" y=\"{}\">{weekday}</text>", y + 15);
+        for (hour, tokens) in hours.iter().enumerate() {
+            let x = NAMES + hour * CELL;
+            let level = (as_length(*tokens) / as_length(most.max(1)) * 4.0).ceil();
+            let _ = writeln!(
+                svg,
+                "<rect class=\"h{level:.0}\" x=\"{x}\" y=\"{y}\" width=\"26\" height=\"20\" rx=\"2\">\
+                 <title>{weekday} {hour:02}:00: {} tokens</title></rect>",
+                format_count(*tokens)
+            );
+        }
+    }
+    for hour in (0..24).step_by(6) {
+        let x = NAMES + hour * CELL;
+        let _ = writeln!(svg, "<text x=\"{x}\" y=\"172\">{hour:02}:00</text>");
+    }
+    svg + "</svg></div>\n"
+}
+
+/// A rectangle of a treemap.
+#[derive(Debug, Clone)]
+pub(crate) struct TreemapItem {
+    pub name: String,
+    pub size: u64,
+    /// The size as printed.
+    pub shown: String,
+    /// The number of its colour, below [`MAX_COLORS`].
+    pub color: usize,
+}
+
+/// Draws rectangles in the proportion of their sizes. `items` begin with the largest.
+pub(crate) fn draw_treemap(items: &[TreemapItem]) -> String {
+    let svg = open_svg(WIDTH, 420.0, "Sizes");
+    let mut svg = svg.replacen("class=\"chart\"", "class=\"chart map\"", 1);
+    let items: Vec<_> = items.iter().filter(|item| item.size > 0).collect();
+    push_rectangles(&mut svg, &items, [0.0, 0.0, WIDTH, 420.0]);
+    svg + "</svg></div>\n"
+}
+
+/// Divides an area in two of about equal size along its longer side, until each has one item.
+fn push_rectangles(svg: &mut String, items: &[&TreemapItem], [x, y, width, height]: [f64; 4]) {
+    let sum = |items: &[&TreemapItem]| as_length(items.iter().map(|item| item.size).sum());
+    let (first, rest) = match items {
+        [] => return,
+        [one] => return push_rectangle(svg, one, [x, y, width, height]),
+        several => {
+            let half = sum(several) / 2.0;
+            let end = (1..several.len()).find(|n| sum(&several[..*n]) >= half);
+            several.split_at(end.unwrap_or(several.len() - 1))
+        }
+    };
+    let part = sum(first) / sum(items);
+    if width >= height {
+        push_rectangles(svg, first, [x, y, width * part, height]);
+        push_rectangles(
+            svg,
+            rest,
+            [x + width * part, y, width * (1.0 - part), height],
+        );
+    } else {
+        push_rectangles(svg, first, [x, y, width, height * part]);
+        push_rectangles(
+            svg,
+            rest,
+            [x, y + height * part, width, height * (1.0 - part)],
+        );
+    }
+}
+
+fn push_rectangle(svg: &mut String, item: &TreemapItem, [x, y, width, height]: [f64; 4]) {
+    /// About the width of a character.
+    const CHARACTER: f64 = 7.5;
+    let (name, shown) = (escape_html(&item.name), escape_html(&item.shown));
+    let color = item.color.min(MAX_COLORS - 1);
+    let _ = writeln!(
+        svg,
+        "<rect class=\"a{color}\" x=\"{x:.1}\" y=\"{y:.1}\" width=\"{width:.1}\" height=\"{height:.1}\">\
+         <title>{name}: {shown}</title></rect>"
+    );
+    let fits = |text: &str| as_length(text.chars().count() as u64) * CHARACTER + 12.0 < width;
+    let last = item.name.rsplit('/').next().unwrap_or_default();
+    for (line, text) in [(18.0, last), (34.0, &*item.shown)] {
+        if fits(text) && height > line + 6.0 {
+            let text = escape_html(text);
+            let _ = writeln!(
+                svg,
+                "<text x=\"{:.1}\" y=\"{:.1}\">{text}</text>",
+                x + 6.0,
+                y + line
+            );
+        }
+    }
+}
+
+/// A row of a table with shares.
+#[derive(Debug, Clone)]
+pub(crate) struct ShareRow {
+    pub name: String,
+    pub part: f64,
+    /// The figure as printed.
+    pub shown: String,
+}
+
+/// Returns a table with the share of each row in `whole`. The first `most` rows have a line each, the others share
+/// one.
+pub(crate) fn format_shares(head: [&str; 2], rows: &[ShareRow], whole: f64, most: usize) -> String {
+    let [name, figure] = head;
+    let mut html = format!(
+        "<table class=\"share\">\n<thead><tr><th>{name}</th><th class=\"bar\"></th><th>Share</th><th>{figure}</th></tr>\
+         </thead>\n<tbody>\n"
+    );
+    let mut push = |name: &str, part: f64, shown: &str| {
+        let length = if whole > 0.0 {
+            part / whole * 1000.0
+        } else {
+            0.0
+        };
+        let (name, shown) = (escape_html(name), escape_html(shown));
+        let share = escape_html(&format_share(part, whole));
+        let _ = writeln!(
+            html,
+            "<tr><td>{name}</td><td class=\"bar\"><svg viewBox=\"0 0 1000 10\" preserveAspectRatio=\"none\">\
+             <rect class=\"a0\" width=\"{length:.1}\" height=\"10\"/></svg></td><td>{share}</td><td>{shown}</td></tr>"
+        );
+    };
+    for row in rows.iter().take(most) {
+        push(&row.name, row.part, &row.shown);
+    }
+    if let Some(others) = rows.get(most..).filter(|others| !others.is_empty()) {
+        let part = others.iter().map(|row| row.part).sum();
+        push(&format!("{} others", others.len()), part, "");
+    }
+    html + "</tbody>\n</table>\n"
+}
+
+fn open_svg(width: f64, height: f64, label: &str) -> String {
+    format!(
+        "<div class=\"chart\"><svg viewBox=\"0 0 {width} {height}\" role=\"img\" aria-label=\"{label}\">\n"
+    )
+}
+
+fn push_legend(page: &mut String, class: &str, name: &str) {
+    let name = escape_html(name);
+    let _ = writeln!(
+        page,
+        "<li><svg viewBox=\"0 0 10 10\" aria-hidden=\"true\"><rect class=\"{class}\" width=\"10\" height=\"10\" \
+         rx=\"2\"/></svg>{name}</li>"
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn item(name: &str, size: u64) -> TreemapItem {
+        TreemapItem {
+            name: name.to_owned(),
+            size,
+            shown: size.to_string(),
+            color: 0,
+        }
+    }
+
+    #[test]
+    fn the_rectangles_of_a_treemap_fill_it() {
+        let items = [item("<a>", 60), item("b", 30), item("c", 10), item("d", 0)];
+        let svg = draw_treemap(&items);
+        let number = |rect: &str, name: &str| -> f64 {
+            let (_, rest) = rect.split_once(&format!(" {name}=\"")).unwrap();
+            rest.split('"').next().unwrap().parse().unwrap()
+        };
+        let areas = svg.split("<rect").skip(1);
+        let areas: Vec<_> = areas
+            .map(|rect| number(rect, "width") * number(rect, "height") / (WIDTH * 420.0))
+            .collect();
+        for (area, part) in areas.iter().zip([0.6, 0.3, 0.1]) {
+            assert!((area - part).abs() < 0.01, "{areas:?}");
+        }
+        assert_eq!(areas.len(), 3);
+        assert!(svg.contains("&lt;a&gt;"), "{svg}");
+    }
+
+    #[test]
+    fn areas_are_on_top_of_each_other() {
+        let layer = |name: &str, heights: &[f64]| AreaLayer {
+            name: name.to_owned(),
+            heights: heights.to_vec(),
+        };
+        let chart = AreaChart {
+            layers: vec![layer("a", &[0.0, 50.0]), layer("b", &[0.0, 50.0])],
+            steps: 1,
+            marks: vec![(0.0, "Mon".to_owned())],
+            forecast: None,
+        };
+        // The upper area ends at 100 %, which is 10 below the edge.
+        assert!(chart.draw().contains("710.0 10.0 Z"), "{}", chart.draw());
+    }
+}
