@@ -76,7 +76,8 @@ fn search(store: &IndexStore, text: &str, scope: &HashSet<String>) -> Vec<Hit> {
         limit: MAX_MATCHES,
         accepts: &|conversation| scope.contains(&conversation.session),
     };
-    evaluate::search(store, &query, &options).unwrap_or_default()
+    let found = evaluate::search(store, &query, &options);
+    found.unwrap_or_default().hits
 }
 
 /// Marks the last word as the beginning of one, because the user may still be typing it.

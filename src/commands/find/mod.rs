@@ -13,8 +13,10 @@ use crate::commands::find::found::Found;
 use crate::context::Context;
 use crate::conversations::index::{self, IndexError, IndexSource, IndexStore, Thoroughness};
 use crate::conversations::search::conversation_filter::ConversationFilter;
-use crate::conversations::search::evaluate::{self, Hit, HitOrder, SearchOptions};
+use crate::conversations::search::evaluate::{self, Hit, HitOrder, SearchOptions, SearchResult};
+use crate::conversations::search::forgiving::search_forgiving;
 use crate::conversations::search::query::{self, Query};
+use crate::conversations::search::relaxation::Relaxation;
 use crate::conversations::search::scan::{self, ScanReport};
 use crate::conversations::search::snippet::Snippet;
 use crate::error::{CommandError, Outcome, Result};
@@ -39,9 +41,11 @@ const MAX_REGEX_BYTES: usize = 16 << 20;
 /// Search the contents of conversations
 ///
 /// Finds conversations that have all words: in messages, summaries of reasoning, commands, names of changed
-/// files, the beginnings of tool outputs, and titles. Letter case and accents do not matter. `"a phrase"` are
-/// words in a row, `-word` excludes, `word*` is a beginning. Code such as `foo_bar.rs` is found as it is
-/// written; put `--` before a word that begins with two hyphens.
+/// files, the beginnings of tool outputs, titles, project folders and branches. Letter case and accents do not
+/// matter, and English words are found in all their forms: `retry` finds `retries` and `chargeWithRetry`. `"word"` is
+/// that word alone, `"a phrase"` are words in a row, `-word` excludes, `word*` is a beginning. Code such as `foo_bar.rs`
+/// is found as it is written; put `--` before a word that begins with two hyphens. If no conversation has all words, those
+/// with the most of them are shown.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager find parser error
@@ -103,8 +107,20 @@ impl FindArgs {
         let document = object()
             .with("hits", hits.collect::<Vec<_>>())
             .with("refreshed", found.refreshed)
-            .with("conversations", found.conversations);
+            .with("conversations", found.conversations)
+            .with(
+                "relaxation",
+                found.relaxation.as_ref().map(Relaxation::name),
+            )
+            .with("spellings", &found.spellings);
         context.ui.document("find", &document);
+        for (word, spelling) in &found.spellings {
+            let word = printable(word);
+            context.note(format_args!("nothing has {word}; did you mean {spelling}?"));
+        }
+        if let Some(relaxation) = &found.relaxation {
+            context.note(relaxation);
+        }
         for hit in &found.hits {
             print(hit, archive(hit), context);
         }
@@ -131,28 +147,29 @@ impl FindArgs {
                 CommandError::failed("there is no search index yet")
                     .hint("create it: leave out --no-refresh")
             })?;
+            let result = self.evaluate(&store, &query, filter)?;
             return Ok(Found {
-                hits: self.evaluate(&store, &query, filter)?,
                 conversations: store.count_conversations()?,
-                ..Found::default()
+                ..Found::from(result)
             });
         }
         let (mut store, mut report) = access.open_updated(Thoroughness::Changes)?;
-        let mut hits = match self.evaluate(&store, &query, filter) {
-            Ok(hits) => hits,
+        let mut result = match self.evaluate(&store, &query, filter) {
+            Ok(result) => result,
             Err(e) if e.is_cured_by_rebuild() => {
                 (store, report) = access.rebuild()?;
                 self.evaluate(&store, &query, filter)?
             }
             Err(e) => return Err(e.into()),
         };
-        if hits.is_empty() && !report.is_complete && access.problem.borrow().is_none() {
+        let is_miss = result.hits.is_empty() || result.relaxation.is_some();
+        if is_miss && !report.is_complete && access.problem.borrow().is_none() {
             // The text may be in a conversation that Codex's database does not list.
             let read = report.read;
             drop(store);
             (store, report) = access.open_updated(Thoroughness::All)?;
             report.read += read;
-            hits = self.evaluate(&store, &query, filter)?;
+            result = self.evaluate(&store, &query, filter)?;
         }
         let problem = access.problem.borrow_mut().take();
         let is_stale = problem.is_some();
@@ -166,9 +183,8 @@ impl FindArgs {
         Ok(Found {
             refreshed: report.read,
             conversations: store.count_conversations()?,
-            is_partial: !report.skipped.is_empty() || is_stale && hits.is_empty(),
-            hits,
-            ..Found::default()
+            is_partial: !report.skipped.is_empty() || is_stale && result.hits.is_empty(),
+            ..Found::from(result)
         })
     }
 
@@ -177,14 +193,18 @@ impl FindArgs {
         store: &IndexStore,
         query: &Query,
         filter: &ConversationFilter,
-    ) -> Result<Vec<Hit>, IndexError> {
+    ) -> Result<SearchResult, IndexError> {
         let options = SearchOptions {
             role: self.role,
             order: self.sort,
             limit: self.max_hits(),
             accepts: &|conversation| filter.accepts(conversation),
         };
-        evaluate::search(store, query, &options)
+        if self.archives {
+            // An archive may have a conversation with all words.
+            return evaluate::search(store, query, &options);
+        }
+        search_forgiving(store, query, &options)
     }
 
     /// Searches the rollouts without the index.
@@ -269,7 +289,7 @@ impl FindArgs {
             };
             let mut store = IndexStore::open(&home.folder.join("index.sqlite"))?;
             index::refresh(&mut store, source, Thoroughness::All, &Silent)?;
-            Ok(self.evaluate(&store, &query, home.filter)?)
+            Ok(self.evaluate(&store, &query, home.filter)?.hits)
         };
         search_archives(found, filter, context, search)?;
         if !found.archives.is_empty() {
