@@ -218,9 +218,10 @@ fn half_remembered_words_find_their_conversation_first() {
         };
         let hits = found(&env, &args);
         let best = hits.first().and_then(|id| keys.get(id));
-        match best.map(String::as_str) == wanted {
-            true => first += 1,
-            false => missed.push((typed, wanted, best.cloned())),
+        if best.map(String::as_str) == wanted {
+            first += 1;
+        } else {
+            missed.push((typed, wanted, best.cloned()));
         }
     }
     assert!(

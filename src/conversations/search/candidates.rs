@@ -159,9 +159,10 @@ impl CandidateFinder<'_> {
                 };
                 let level = narrower.iter().take_while(lacks).count();
                 let texts = f64::from(posting.texts);
-                let count = match posting.has_title {
-                    true => 2.0,
-                    false => 2.0 * texts / (texts + 1.0),
+                let count = if posting.has_title {
+                    2.0
+                } else {
+                    2.0 * texts / (texts + 1.0)
                 };
                 let form = FORM_FACTOR.powi(i32::try_from(level).unwrap_or(i32::MAX));
                 let score = rarity * form * count;
@@ -181,7 +182,7 @@ impl CandidateFinder<'_> {
         let kinds: BTreeSet<u128> = candidates.iter().map(|c| c.matched).collect();
         for matched in kinds {
             let is_of_kind = |candidate: &RankedCandidate| candidate.matched == matched;
-            if matched.count_ones() == 1 {
+            if matched.is_power_of_two() {
                 let of_kind = candidates.iter_mut().filter(|c| is_of_kind(c));
                 of_kind.for_each(|candidate| candidate.closeness = Closeness::Text);
                 continue;

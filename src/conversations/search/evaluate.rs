@@ -111,13 +111,13 @@ pub(super) fn search_terms(
     }
     let rare = search.wanted.iter_mut().zip(counts);
     let rare = rare.filter(|(wanted, count)| wanted.term.is_plain && *count < FEW_CONVERSATIONS);
-    let mut widened: Vec<_> = rare.map(|(wanted, _)| wanted).collect();
+    let widened: Vec<_> = rare.map(|(wanted, _)| wanted).collect();
     if widened.is_empty() {
         return Ok(result);
     }
-    widened
-        .iter_mut()
-        .for_each(|wanted| wanted.add_beginnings());
+    for wanted in widened {
+        wanted.add_beginnings();
+    }
     Ok(search.run()?.0)
 }
 
@@ -128,10 +128,9 @@ pub(super) fn search_most(
     options: &SearchOptions<'_>,
 ) -> Result<(SearchResult, usize), IndexError> {
     let mut search = Search::new(store, terms, MatchNeed::Most, options)?;
-    search
-        .wanted
-        .iter_mut()
-        .for_each(WantedTerm::add_beginnings);
+    for wanted in &mut search.wanted {
+        wanted.add_beginnings();
+    }
     let candidates = search.find()?.candidates;
     let matched = candidates.first().map_or(0, RankedCandidate::count_matched);
     Ok((search.collect(candidates)?, matched))

@@ -91,15 +91,15 @@ fn parse_terms(
 ) -> Result<Vec<Term>, QueryError> {
     let mut written = Vec::new();
     for argument in arguments {
-        if !is_phrase(argument) {
-            split(argument, &mut written);
-        } else {
+        if is_phrase(argument) {
             let (text, is_negated) = strip_negation(argument.trim());
             written.push(WrittenTerm {
                 text: text.to_owned(),
                 is_phrase: true,
                 is_negated,
             });
+        } else {
+            split(argument, &mut written);
         }
     }
     let mut terms: Vec<_> = written.iter().map(compile_term).collect::<Result<_, _>>()?;
