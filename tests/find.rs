@@ -66,7 +66,7 @@ fn hits_have_all_words_and_rank_higher_if_one_message_has_them() {
     assert_eq!(found(&env, &["parser", "error", "--limit", "1"]), [id(2)]);
     assert_eq!(found(&env, &["parser", "-error"]), [id(3)]);
     assert_eq!(found(&env, &["has an error"]), [id(1), id(2)]);
-    assert_eq!(found(&env, &["error has"]), [""; 0]);
+    assert_eq!(found(&env, &["\"error has\""]), [""; 0]);
     assert_eq!(found(&env, &["pars*", "-\"has an\""]), [id(3)]);
     let run = env.run(["find", "nothing"]).code(5);
     assert!(run.stderr.contains("no conversation matches"), "{run}");
@@ -216,6 +216,20 @@ fn deleted_conversations_leave_the_index_and_archived_ones_stay() {
     assert_eq!(found(&env, &["\"exact phrase\""]), [id(2)]);
     let run = env.run(["find", "needle"]).code(0);
     assert!(run.stdout.contains("archived"), "{run}");
+}
+
+#[test]
+fn text_that_was_taken_out_of_a_conversation_leaves_the_file_of_the_index() {
+    let mut env = TestEnv::new();
+    write(&env, &Conversation::new(1, 60, "needle", "zebracrossing"));
+    write(&env, &Conversation::new(2, 60, "needle", "other"));
+    assert_eq!(found(&env, &["zebracrossing"]), [id(1)]);
+    write(&env, &Conversation::new(1, 50, "needle", "clean"));
+    advance_clock(&mut env);
+    assert_eq!(found(&env, &["clean"]), [id(1)]);
+    let bytes = fs::read(index(&env)).expect("read");
+    let mut parts = bytes.windows(13);
+    assert!(!parts.any(|part| part == b"zebracrossing"));
 }
 
 #[test]

@@ -43,6 +43,7 @@ mod few_threads;
 mod files_in_use;
 mod find;
 mod find_archives;
+mod find_forms;
 mod flushes;
 mod folders;
 mod forged_index;

@@ -1,7 +1,8 @@
 //! The result of a search.
 
-use crate::conversations::search::evaluate::Hit;
-use std::collections::HashMap;
+use crate::conversations::search::evaluate::{Hit, SearchResult};
+use crate::conversations::search::relaxation::Relaxation;
+use std::collections::{BTreeMap, HashMap};
 
 #[derive(Default)]
 pub(super) struct Found {
@@ -16,4 +17,20 @@ pub(super) struct Found {
     pub is_partial: bool,
     /// The archive from which to restore each conversation that is not on disk, as commands accept its name.
     pub archives: HashMap<String, String>,
+    /// The part of the query that was ignored to find something.
+    pub relaxation: Option<Relaxation>,
+    /// Words that nothing has, with the spellings that were searched instead.
+    pub spellings: BTreeMap<String, String>,
+}
+
+impl From<SearchResult> for Found {
+    fn from(result: SearchResult) -> Self {
+        Self {
+            hits: result.hits,
+            total: result.total,
+            relaxation: result.relaxation,
+            spellings: result.spellings,
+            ..Self::default()
+        }
+    }
 }

@@ -22,7 +22,9 @@ use crate::context::Context;
 use crate::conversations::index::{self, IndexError, IndexSource, IndexStore, Thoroughness};
 use crate::conversations::search::conversation_filter::ConversationFilter;
 use crate::conversations::search::evaluate::{self, Hit, HitOrder, SearchOptions, SearchResult};
-use crate::conversations::search::query::Query;
+use crate::conversations::search::forgiving::search_forgiving;
+use crate::conversations::search::query::{self, Query};
+use crate::conversations::search::relaxation::Relaxation;
 use crate::conversations::search::scan::{self, ScanReport};
 use crate::error::{CommandError, Outcome, Result};
 use crate::io::progress::{Progress as _, Silent, is_interrupted};
@@ -43,9 +45,11 @@ const MAX_UNFILTERED: usize = 20;
 /// Search the contents of conversations
 ///
 /// Finds conversations that have all words: in messages, summaries of reasoning, commands, names of changed
-/// files, the beginnings of tool outputs, and titles. Letter case and accents do not matter. `"a phrase"` are
-/// words in a row, `-word` excludes, `word*` is a beginning. Code such as `foo_bar.rs` is found as it is
-/// written; put `--` before a word that begins with two hyphens.
+/// files, the beginnings of tool outputs, titles, project folders and branches. Letter case and accents do not
+/// matter, and English words are found in all their forms: `retry` finds `retries` and `chargeWithRetry`. `"word"` is
+/// that word alone, `"a phrase"` are words in a row, `-word` excludes, `word*` is a beginning. Code such as `foo_bar.rs`
+/// is found as it is written; put `--` before a word that begins with two hyphens. If no conversation has all words, those
+/// with the most of them are shown.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager find parser error
@@ -174,13 +178,25 @@ impl FindArgs {
     fn show(&self, found: &Found, matcher: &Matcher, context: &Context) -> Result<()> {
         let ui = &context.ui;
         let rows = self.make_rows(found, matcher, context)?;
+        for (word, spelling) in &found.spellings {
+            let word = printable(word);
+            ui.note(format_args!("nothing has {word}; did you mean {spelling}?"));
+        }
+        if let Some(relaxation) = &found.relaxation {
+            ui.note(relaxation);
+        }
         if ui.wants_json() {
             let hits = rows.iter().map(|row| row.to_json(context));
             let document = object()
                 .with("hits", hits.collect::<Vec<_>>())
                 .with("total", found.total)
                 .with("refreshed", found.refreshed)
-                .with("conversations", found.conversations);
+                .with("conversations", found.conversations)
+                .with(
+                    "relaxation",
+                    found.relaxation.as_ref().map(Relaxation::name),
+                )
+                .with("spellings", &found.spellings);
             ui.document("find", &document);
         } else if ui.wants_tsv() {
             Table::with_rows(ui, COLUMNS, rows.iter().map(|row| row.cells(context))).print(ui);
@@ -253,12 +269,10 @@ impl FindArgs {
                 CommandError::failed("there is no search index yet")
                     .hint("create it: leave out --no-refresh")
             })?;
-            let SearchResult { hits, total } = self.evaluate(&store, query, filter)?;
+            let result = self.evaluate(&store, query, filter)?;
             return Ok(Found {
-                hits,
-                total,
                 conversations: store.count_conversations()?,
-                ..Found::default()
+                ..Found::from(result)
             });
         }
         let (mut store, mut report) = access.open_updated(Thoroughness::Changes)?;
@@ -270,7 +284,8 @@ impl FindArgs {
             }
             Err(e) => return Err(e.into()),
         };
-        if result.hits.is_empty() && !report.is_complete && access.problem.borrow().is_none() {
+        let is_miss = result.hits.is_empty() || result.relaxation.is_some();
+        if is_miss && !report.is_complete && access.problem.borrow().is_none() {
             // The text may be in a conversation that Codex's database does not list.
             let read = report.read;
             drop(store);
@@ -278,7 +293,6 @@ impl FindArgs {
             report.read += read;
             result = self.evaluate(&store, query, filter)?;
         }
-        let SearchResult { hits, total } = result;
         let problem = access.problem.borrow_mut().take();
         let is_stale = problem.is_some();
         if let Some(problem) = problem {
@@ -291,10 +305,8 @@ impl FindArgs {
         Ok(Found {
             refreshed: report.read,
             conversations: store.count_conversations()?,
-            is_partial: !report.skipped.is_empty() || is_stale && hits.is_empty(),
-            hits,
-            total,
-            ..Found::default()
+            is_partial: !report.skipped.is_empty() || is_stale && result.hits.is_empty(),
+            ..Found::from(result)
         })
     }
 
@@ -310,7 +322,11 @@ impl FindArgs {
             limit: self.max_hits(),
             accepts: &|conversation| filter.accepts(conversation),
         };
-        evaluate::search(store, query, &options)
+        if self.archives {
+            // An archive may have a conversation with all words.
+            return evaluate::search(store, query, &options);
+        }
+        search_forgiving(store, query, &options)
     }
 
     /// Searches the rollouts without the index.
@@ -385,8 +401,11 @@ impl FindArgs {
                 Matcher::Query(query) => query,
                 Matcher::Pattern(pattern) => {
                     let hits = self.scan_home(home, pattern, context)?.0.hits;
-                    let total = Some(hits.len());
-                    return Ok(SearchResult { hits, total });
+                    return Ok(SearchResult {
+                        total: Some(hits.len()),
+                        hits,
+                        ..SearchResult::default()
+                    });
                 }
             };
             let source = IndexSource {

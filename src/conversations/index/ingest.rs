@@ -4,7 +4,7 @@
 //! Memory holds a few blocks, however large a rollout is.
 
 use super::error::{IndexContext as _, IndexError};
-use super::plan::{self, IngestTask, NOT_INDEXED};
+use super::plan::{self, IngestTask, NOT_INDEXED, ShownFields, format_place};
 use super::store::{IndexStore, Place, TextId};
 use super::tokens::{index_text, truncate_output};
 use super::usage_ingest::ConversationUsage;
@@ -70,6 +70,8 @@ struct ParsedLine {
 pub(super) struct IngestReport {
     /// The number of conversations of which something was read.
     pub read: usize,
+    /// True if texts were deleted because a rollout was written anew.
+    pub has_deleted: bool,
     /// The rollouts that could not be read.
     pub skipped: Vec<SkippedFile>,
 }
@@ -331,6 +333,7 @@ impl<'a> Writer<'a> {
             Some(old) if from > 0 => (old.next, old.state.clone()),
             _ => {
                 if is_continued {
+                    self.report.has_deleted = true;
                     delete_texts(self.store, id).with_index_path(&path)?;
                 }
                 (1, ReaderState::default())
@@ -381,12 +384,12 @@ impl<'a> Writer<'a> {
         self.store.execute(sql, params![id, rollouts])
     }
 
-    /// Stores the fields that lists show, and the words of the title.
+    /// Stores the fields that lists show, and the words of those that are searched.
     fn set_fields(&self, id: i64, task: &IngestTask) -> rusqlite::Result<()> {
         let shown = &task.shown;
         self.store.execute(
             "UPDATE conversation SET path=?2, title=?3, cwd=?4, created=?5, updated=?6, archived=?7, \
-             listed=?8 WHERE id=?1",
+             listed=?8, branch=?9 WHERE id=?1",
             params![
                 id,
                 task.candidate.path.to_string_lossy(),
@@ -396,15 +399,22 @@ impl<'a> Writer<'a> {
                 shown.updated,
                 shown.archived,
                 shown.listed,
+                shown.branch,
             ],
         )?;
-        let old = task.indexed.as_ref().map(|old| &*old.shown.title);
-        if old.unwrap_or_default() != shown.title || task.from == Some(0) {
-            self.set_title(id, &shown.title)?;
+        let title_text = |shown: &ShownFields| {
+            let place = format_place(&shown.cwd, &shown.branch);
+            format!("{}\n{place}", shown.title)
+        };
+        let old = task.indexed.as_ref().map(|old| title_text(&old.shown));
+        let new = title_text(shown);
+        if old.is_none_or(|old| old != new) || task.from == Some(0) {
+            self.set_title(id, &new)?;
         }
         Ok(())
     }
 
+    /// Stores the words of a title and of the place of work.
     fn set_title(&self, id: i64, title: &str) -> rusqlite::Result<()> {
         let TextId(row) = TextId::for_title(id);
         self.store

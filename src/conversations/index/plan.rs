@@ -77,6 +77,8 @@ pub(super) struct IndexedConversation {
 pub(super) struct ShownFields {
     pub title: String,
     pub cwd: String,
+    /// The branch that was checked out; empty if there was none.
+    pub branch: String,
     pub created: Option<i64>,
     pub updated: Option<i64>,
     pub archived: bool,
@@ -89,12 +91,22 @@ impl ShownFields {
         Self {
             title: thread.title,
             cwd: thread.cwd,
+            branch: thread.git_branch,
             created: thread.created_ms,
             updated: thread.updated_ms,
             archived: thread.archived,
             listed: true,
         }
     }
+}
+
+/// Returns the text by which the place of work is found: the last two folders, because those above are the same for most
+/// conversations, and the branch.
+pub(crate) fn format_place(cwd: &str, branch: &str) -> String {
+    let mut folders = cwd.rsplit(['/', '\\']).filter(|name| !name.is_empty());
+    let (folder, parent) = (folders.next(), folders.next());
+    let folders: Vec<_> = parent.into_iter().chain(folder).collect();
+    format!("{} {branch}", folders.join("/")).trim().to_owned()
 }
 
 /// A conversation that has to be read or updated in the index.
@@ -117,7 +129,7 @@ pub(super) struct IngestTask {
 }
 
 const COLUMNS: &str = "id, session, path, file, size, mtime, end, tail, next, state, title, cwd, created, \
-                       updated, archived, listed, usage";
+                       updated, archived, listed, usage, branch";
 
 /// Returns conversations of the index: those with these ids, or all of them.
 pub(super) fn read_indexed(
@@ -149,6 +161,7 @@ pub(super) fn read_indexed(
             shown: ShownFields {
                 title: row.get(10)?,
                 cwd: row.get(11)?,
+                branch: row.get(17)?,
                 created: row.get(12)?,
                 updated: row.get(13)?,
                 archived: row.get(14)?,
@@ -294,9 +307,11 @@ fn build_shown_fields(
         return shown;
     }
     let cwd = head.and_then(|head| head.text("cwd"));
+    let branch = head.and_then(|head| head.payload.pointer("/git/branch")?.as_str());
     let created = head.and_then(SessionMeta::created).map(|at| at.millis());
     ShownFields {
         cwd: cwd.map_or(old.cwd, str::to_owned),
+        branch: branch.map_or(old.branch, str::to_owned),
         created: created.or(old.created),
         updated: Some(stamp.mtime / 1_000_000),
         archived: candidate.archived,

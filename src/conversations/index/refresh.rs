@@ -123,7 +123,8 @@ pub(crate) fn refresh(
     if is_complete {
         store.set_meta(LAST_WALK, source.now.timestamp_millis())?;
     }
-    let is_erased = !found.gone.is_empty() && store::disk_size(&store.path) <= MAX_ERASED_BYTES;
+    let has_deleted = !found.gone.is_empty() || report.has_deleted;
+    let is_erased = has_deleted && store::disk_size(&store.path) <= MAX_ERASED_BYTES;
     if total >= OPTIMIZE_BYTES || is_erased {
         // A first index has no deleted texts.
         compact(store, is_erased || last_walk.is_some())?;
@@ -177,6 +178,7 @@ fn ingest_all(
             })?;
             let part = ingest::ingest(store, tasks, progress)?;
             report.read += part.read;
+            report.has_deleted |= part.has_deleted;
             report.skipped.extend(part.skipped);
         }
     }
@@ -188,8 +190,6 @@ fn ingest_all(
 fn compact(store: &IndexStore, erases: bool) -> Result<(), IndexError> {
     let connection = &store.connection;
     connection
-        // SQLite leaves the content of freed pages in the file, and with it the words of a deleted
-        // conversation.
         .pragma_update(None, "secure_delete", erases)
         .with_index_path(&store.path)?;
     // A negative number starts the merge of all parts, a positive one continues it.
@@ -212,7 +212,7 @@ fn compact(store: &IndexStore, erases: bool) -> Result<(), IndexError> {
         pages = MERGED_PAGES;
     }
     store.run(|connection| {
-        connection.pragma_update(None, "secure_delete", false)?;
+        connection.pragma_update(None, "secure_delete", true)?;
         // One row for each page that is cut off.
         let mut vacuum = connection.prepare("PRAGMA incremental_vacuum")?;
         let mut rows = vacuum.query([])?;

@@ -11,7 +11,8 @@
 //!
 //! A row id of `message` and `words` has the number of the conversation, a number within it, and the role, so
 //! that a list of matching row ids is one of matching conversations. The index has no positions of words
-//! (`detail=none`), which makes it a third of the size; phrases are checked in the rollouts.
+//! (`detail=none`), which makes it a third of the size; phrases are checked in the rollouts. The row of a title has the
+//! words of the project's folder and of the branch too.
 
 use super::error::{IndexContext as _, IndexError};
 use super::usage_tables::TABLES as USAGE_TABLES;
@@ -28,14 +29,14 @@ pub(crate) const FOLDER: &str = "index";
 
 /// The version of the tables. An index of another version is created again, so it is raised too when the reader returns
 /// more: rollouts that did not change are not read again.
-const SCHEMA: i64 = 6;
+const SCHEMA: i64 = 7;
 
 /// The time limit for another process that writes.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
 
 const PROMPT_LOCK_TIMEOUT: Duration = Duration::from_millis(100);
 
-const TABLES: &str = "
+const TABLES: &str = r#"
 CREATE TABLE meta(key TEXT PRIMARY KEY, value) WITHOUT ROWID;
 CREATE TABLE conversation(
     id INTEGER PRIMARY KEY,
@@ -53,6 +54,7 @@ CREATE TABLE conversation(
     parent TEXT,
     title TEXT NOT NULL DEFAULT '',
     cwd TEXT NOT NULL DEFAULT '',
+    branch TEXT NOT NULL DEFAULT '',
     created INTEGER,
     updated INTEGER,
     archived INTEGER NOT NULL DEFAULT 0,
@@ -63,9 +65,9 @@ CREATE INDEX conversation_updated ON conversation(id, updated);
 CREATE INDEX conversation_parent ON conversation(parent) WHERE parent IS NOT NULL;
 CREATE TABLE message(id INTEGER PRIMARY KEY, turn INTEGER, at INTEGER, offset INTEGER);
 CREATE VIRTUAL TABLE words USING fts5(text, content='', contentless_delete=1, detail='none',
-    tokenize='ascii');
+    tokenize="ascii tokenchars '.'");
 INSERT INTO words(words, rank) VALUES('hashsize', 8388608);
-";
+"#;
 
 /// The time at which FTS5 merges the parts of the index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -257,6 +259,11 @@ impl IndexStore {
         connection.busy_timeout(wait).with_index_path(path)?;
         // More than the default of 16: the ingestion alternates between more statements.
         connection.set_prepared_statement_cache_capacity(32);
+        if access == Access::Write {
+            // SQLite leaves the content of freed pages in the file, and with it the words of a deleted conversation.
+            let erases = connection.pragma_update(None, "secure_delete", true);
+            erases.with_index_path(path)?;
+        }
         Ok(Self {
             connection,
             path: path.to_path_buf(),

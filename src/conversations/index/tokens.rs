@@ -3,14 +3,23 @@
 //! Letter case and accents are folded. A word is a run of letters and digits, so `foo_bar.rs` has three. Text
 //! of scripts without blanks, such as Chinese, Japanese and Thai, is indexed by each three characters in a
 //! row, so that every part of it of three or more characters is found. Symbols such as emoji are words.
+//!
+//! The parts of `chargeWithRetry` are indexed with a mark before them, so that a query can tell them from words.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
+use std::ops::Range;
 use unicode_normalization::UnicodeNormalization;
 use unicode_normalization::char::is_combining_mark;
 
 /// The longest word, in bytes. Only its beginning is indexed.
 pub(crate) const MAX_WORD_BYTES: usize = 64;
+
+/// Stands before a part of a word in the index. No word has it.
+pub(crate) const PART_MARK: char = '.';
+
+/// The shortest part of a word that is indexed, in letters.
+const MIN_PART_LETTERS: usize = 3;
 
 /// The number of characters of a script without blanks that make a word.
 const GRAM_CHARS: usize = 3;
@@ -165,7 +174,37 @@ pub(crate) fn split_grams(run: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// Returns the words of a text, each once, joined by blanks, for the index.
+/// Returns the places of the parts of words in camel case and of words with letters beside digits: `HTTPServer` has two,
+/// `utf8` has two, and `server` none.
+pub(crate) fn find_parts(text: &str) -> Vec<Range<usize>> {
+    let bytes = text.as_bytes();
+    let mut parts = Vec::new();
+    let mut at = 0;
+    while at < bytes.len() {
+        let (start, mut part) = (at, at);
+        while at < bytes.len() && bytes[at].is_ascii_alphanumeric() {
+            if at > start && begins_part(bytes, at) {
+                parts.push(part..at);
+                part = at;
+            }
+            at += 1;
+        }
+        if part > start {
+            parts.push(part..at);
+        }
+        at += 1;
+    }
+    parts
+}
+
+fn begins_part(bytes: &[u8], at: usize) -> bool {
+    let (before, here) = (bytes[at - 1], bytes[at]);
+    let begins_word =
+        || before.is_ascii_lowercase() || bytes.get(at + 1).is_some_and(u8::is_ascii_lowercase);
+    before.is_ascii_digit() != here.is_ascii_digit() || here.is_ascii_uppercase() && begins_word()
+}
+
+/// Returns the words of a text, each once, joined by blanks, for the index. The parts of words come last.
 pub(crate) fn index_text(text: &str) -> String {
     let text = without_base64(text);
     let folded = fold(&text);
@@ -187,7 +226,32 @@ pub(crate) fn index_text(text: &str) -> String {
             TextRun::Unspaced(run) => split_grams(run).for_each(&mut push),
         }
     }
+    push_parts(&text, &folded, &known, &mut joined);
     joined
+}
+
+/// Appends the parts of the words of a text that are no words of it themselves.
+fn push_parts(text: &str, folded: &str, words: &HashSet<&str>, joined: &mut String) {
+    let parts = find_parts(text);
+    if parts.is_empty() {
+        return;
+    }
+    // Both have the places of `text`.
+    let lower = if text.is_ascii() {
+        Cow::Borrowed(folded)
+    } else {
+        Cow::Owned(text.to_ascii_lowercase())
+    };
+    let mut known = HashSet::new();
+    for part in parts {
+        let part = truncate_word(&lower[part]);
+        let is_indexed = part.len() >= MIN_PART_LETTERS && !part.as_bytes()[0].is_ascii_digit();
+        if is_indexed && !words.contains(part) && known.insert(part) {
+            joined.push(' ');
+            joined.push(PART_MARK);
+            joined.push_str(part);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -206,6 +270,14 @@ mod tests {
             ("한국어", "한국어 국어 어"),
             ("がぎ", "がぎ ぎ"),
             ("\u{1}—“x”", "x"),
+            (
+                "chargeWithRetry() HTTPServer2 with",
+                "chargewithretry httpserver2 with .charge .retry .http .server",
+            ),
+            (
+                "9f31c2a E0502 utf8 fooBar foo_bar",
+                "9f31c2a e0502 utf8 foobar foo bar .utf",
+            ),
             ("", ""),
         ] {
             assert_eq!(index_text(text), words, "{text}");

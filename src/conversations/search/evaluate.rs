@@ -1,47 +1,34 @@
 //! Finds the conversations that match a query, by the index.
 //!
-//! The index gives the texts that have all words of a term. Lists of texts are in the order of conversations,
-//! so terms are joined by merging. Phrases and code are checked in the rollouts, in the order of the results
+//! The index gives the texts that have a term. Phrases and code are checked in the rollouts, in the order of the results
 //! and only until enough are found.
 
-use super::postings::{
-    MAX_LOOKUPS, Posting, PostingReader, build_fts_query, intersect, rarity_weight,
-};
-use super::query::{CheckedText, Query, Term};
+use super::candidates::{CandidateFinder, FoundCandidates, MatchNeed};
+use super::conversation_texts::ConversationTexts;
+use super::postings::PostingReader;
+use super::query::{Query, Term};
+use super::ranked_candidate::{Closeness, RankedCandidate};
+use super::relaxation::Relaxation;
 use super::snippet::{self, Snippet};
-use super::texts::TextReader;
+use super::wanted_term::{WantedTerm, join_queries};
+use crate::codex::rollout::is_plain;
 use crate::codex::rollout_lines::Role;
-use crate::conversations::index::{IndexError, IndexStore, Place, TextId};
+use crate::conversations::index::{IndexError, IndexStore};
 use crate::io::progress::is_interrupted;
-use rusqlite::{Row, params};
 use std::cmp::Ordering;
-use std::collections::HashMap;
-use std::path::PathBuf;
+use std::collections::BTreeMap;
 
-/// The factor of the score if all terms are in one text, and of a term in the title.
-const ONE_TEXT_FACTOR: f64 = 2.0;
-const TITLE_FACTOR: f64 = 1.5;
+pub(crate) use super::found_conversation::FoundConversation;
 
 /// The number of conversations beyond the limit that are counted, a few milliseconds.
 const MAX_COUNTED: usize = 1000;
 
-/// The fields of a conversation that a search needs.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct FoundConversation {
-    /// The id in lower case.
-    pub session: String,
-    /// Its rollout, plain or compressed.
-    pub path: PathBuf,
-    /// Its title; empty if it has none.
-    pub title: String,
-    /// The folder that it works in.
-    pub cwd: String,
-    /// The time of its last change in milliseconds since 1970.
-    pub updated_ms: Option<i64>,
-    pub archived: bool,
-    /// True if Codex lists it.
-    pub listed: bool,
-}
+/// The number of conversations below which words are also searched as beginnings of others.
+const FEW_CONVERSATIONS: usize = 20;
+
+/// The number of conversations, and of texts of each, in which the words are looked for in one sentence.
+const MAX_REFINED: usize = 50;
+const MAX_REFINED_TEXTS: usize = 4;
 
 /// A conversation that matches, with its best text.
 #[derive(Debug, Clone, PartialEq)]
@@ -52,7 +39,7 @@ pub(crate) struct Hit {
     pub role: Role,
     /// The time of the text in milliseconds since 1970.
     pub at_ms: Option<i64>,
-    /// The part of the text with the first match.
+    /// The part of the text with the most matches.
     pub snippet: Snippet,
     /// The relevance; only the order within one search has a meaning.
     pub score: f64,
@@ -65,6 +52,10 @@ pub(crate) struct SearchResult {
     /// The number of conversations that match; `None` if it is large, or if phrases or code would have to be checked in
     /// the rollouts.
     pub total: Option<usize>,
+    /// The part of the query that was ignored to find something.
+    pub relaxation: Option<Relaxation>,
+    /// Words that the index does not have, with the spellings that were searched instead.
+    pub spellings: BTreeMap<String, String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -85,30 +76,17 @@ pub(crate) struct SearchOptions<'a> {
     pub accepts: &'a dyn Fn(&FoundConversation) -> bool,
 }
 
-const COLUMNS: &str = "session, path, title, cwd, updated, archived, listed";
-
-fn parse_conversation(row: &Row<'_>) -> rusqlite::Result<FoundConversation> {
-    Ok(FoundConversation {
-        session: row.get(0)?,
-        path: PathBuf::from(row.get::<_, String>(1)?),
-        title: row.get(2)?,
-        cwd: row.get(3)?,
-        updated_ms: row.get(4)?,
-        archived: row.get(5)?,
-        listed: row.get(6)?,
-    })
-}
-
 /// Returns the conversations of the index that Codex did not list at the last update.
 ///
 /// # Errors
 /// The index cannot be read.
 pub(crate) fn list_unlisted(store: &IndexStore) -> Result<Vec<FoundConversation>, IndexError> {
-    let sql = format!("SELECT {COLUMNS} FROM conversation WHERE listed=0");
-    store.query_rows(&sql, [], parse_conversation)
+    let columns = FoundConversation::COLUMNS;
+    let sql = format!("SELECT {columns} FROM conversation WHERE listed=0");
+    store.query_rows(&sql, [], FoundConversation::from_row)
 }
 
-/// Searches the index.
+/// Searches the index for conversations with all terms.
 ///
 /// # Errors
 /// The index cannot be read, or the user interrupts.
@@ -117,158 +95,123 @@ pub(crate) fn search(
     query: &Query,
     options: &SearchOptions<'_>,
 ) -> Result<SearchResult, IndexError> {
-    let search = Search {
-        store,
-        query,
-        options,
-    };
-    let mut candidates = search.find_candidates()?;
-    search.sort(&mut candidates);
-    search.collect_hits(candidates)
+    search_terms(store, &query.terms, options)
+}
+
+/// Searches for conversations with all terms: for the words in all forms, and if few have them, for words that begin so.
+pub(super) fn search_terms(
+    store: &IndexStore,
+    terms: &[Term],
+    options: &SearchOptions<'_>,
+) -> Result<SearchResult, IndexError> {
+    let mut search = Search::new(store, terms, MatchNeed::All, options)?;
+    let (result, counts) = search.run()?;
+    if result.total.is_none_or(|total| total >= FEW_CONVERSATIONS) {
+        return Ok(result);
+    }
+    let rare = search.wanted.iter_mut().zip(counts);
+    let rare = rare.filter(|(wanted, count)| wanted.term.is_plain && *count < FEW_CONVERSATIONS);
+    let widened: Vec<_> = rare.map(|(wanted, _)| wanted).collect();
+    if widened.is_empty() {
+        return Ok(result);
+    }
+    for wanted in widened {
+        wanted.add_beginnings();
+    }
+    Ok(search.run()?.0)
+}
+
+/// Searches for conversations with the most of the terms. Returns the number of terms that they have too.
+pub(super) fn search_most(
+    store: &IndexStore,
+    terms: &[Term],
+    options: &SearchOptions<'_>,
+) -> Result<(SearchResult, usize), IndexError> {
+    let mut search = Search::new(store, terms, MatchNeed::Most, options)?;
+    for wanted in &mut search.wanted {
+        wanted.add_beginnings();
+    }
+    let candidates = search.find()?.candidates;
+    let matched = candidates.first().map_or(0, RankedCandidate::count_matched);
+    Ok((search.collect(candidates)?, matched))
 }
 
 struct Search<'a> {
-    store: &'a IndexStore,
-    query: &'a Query,
+    reader: PostingReader<'a>,
+    terms: &'a [Term],
+    wanted: Vec<WantedTerm<'a>>,
+    need: MatchNeed,
     options: &'a SearchOptions<'a>,
 }
 
-/// A conversation that has the words of all terms.
-struct Candidate {
-    number: i64,
-    updated_ms: Option<i64>,
-    best: TextId,
-    is_one_text: bool,
-    score: f64,
-}
-
-impl Search<'_> {
-    fn reader(&self) -> PostingReader<'_> {
-        PostingReader {
-            store: self.store,
-            role: self.options.role,
-        }
-    }
-
-    fn is_searched(&self, id: TextId) -> bool {
-        self.options.role.is_none_or(|role| id.role() == role)
-    }
-
-    /// Returns the conversations that have the words of all terms and pass the filter.
-    fn find_candidates(&self) -> Result<Vec<Candidate>, IndexError> {
-        let total = self.store.count_conversations()?;
-        let reader = self.reader();
-        let positive: Vec<_> = self.terms(false).collect();
-        let mut scored: Option<Vec<(Posting, f64)>> = None;
-        for list in reader.read_each(&positive)? {
-            let weight = rarity_weight(total, list.conversations);
-            let postings = list.postings.into_iter().map(|posting| {
-                let title = if posting.has_title { TITLE_FACTOR } else { 1.0 };
-                let score = weight * (1.0 + f64::from(posting.texts).ln()) * title;
-                (posting, score)
-            });
-            scored = Some(match scored {
-                None => postings.collect(),
-                Some(all) => intersect(all, postings),
-            });
-        }
-        let mut scored = scored.unwrap_or_default();
-        for term in self.terms(true).filter(|term| term.check.is_none()) {
-            let numbers: Vec<_> = scored.iter().map(|(p, _)| p.conversation).collect();
-            // A term to exclude may be in most texts of the index.
-            let with_term = if numbers.len() <= MAX_LOOKUPS {
-                reader.read_in_conversations(term, &numbers)?
-            } else {
-                reader.read_all([term])?
-            };
-            let excludes = |number: i64| {
-                with_term
-                    .binary_search_by_key(&number, |posting| posting.conversation)
-                    .is_ok()
-            };
-            scored.retain(|(posting, _)| !excludes(posting.conversation));
-        }
-        let in_one = match positive.len() {
-            0 | 1 => HashMap::new(),
-            _ => {
-                let in_one = reader.read_all(positive.iter().copied())?;
-                let best = in_one.into_iter().map(|p| (p.conversation, p.best));
-                best.collect()
-            }
-        };
-        let mut candidates = Vec::new();
-        for (posting, score) in scored {
-            let number = posting.conversation;
-            let best = in_one.get(&number);
-            let is_one_text = positive.len() == 1 || best.is_some();
-            candidates.push(Candidate {
-                number,
-                updated_ms: None,
-                best: best.copied().unwrap_or(posting.best),
-                is_one_text,
-                score: if is_one_text {
-                    score * ONE_TEXT_FACTOR
-                } else {
-                    score
-                },
-            });
-        }
-        self.set_times(&mut candidates)?;
-        Ok(candidates)
-    }
-
-    /// Sets the times of candidates, which are ordered by number: of many by reading an index of all times.
-    fn set_times(&self, candidates: &mut [Candidate]) -> Result<(), IndexError> {
-        if candidates.len() < MAX_LOOKUPS {
-            let sql = "SELECT updated FROM conversation WHERE id=?1";
-            for candidate in candidates {
-                let updated = self
-                    .store
-                    .query_optional(sql, [candidate.number], |row| row.get(0))?;
-                candidate.updated_ms = updated.flatten();
-            }
-            return Ok(());
-        }
-        self.store.run(|connection| {
-            let sql =
-                "SELECT id, updated FROM conversation INDEXED BY conversation_updated ORDER BY id";
-            let mut times = connection.prepare_cached(sql)?;
-            let mut rows = times.query([])?;
-            let mut candidates = candidates.iter_mut().peekable();
-            while let Some(row) = rows.next()? {
-                let number: i64 = row.get(0)?;
-                while candidates.next_if(|c| c.number < number).is_some() {}
-                if let Some(candidate) = candidates.next_if(|c| c.number == number) {
-                    candidate.updated_ms = row.get(1)?;
-                }
-            }
-            Ok(())
+impl<'a> Search<'a> {
+    fn new(
+        store: &'a IndexStore,
+        terms: &'a [Term],
+        need: MatchNeed,
+        options: &'a SearchOptions<'a>,
+    ) -> Result<Self, IndexError> {
+        let positive = terms.iter().filter(|term| !term.is_negated);
+        let wanted = positive.map(|term| WantedTerm::new(store, term));
+        Ok(Self {
+            reader: PostingReader {
+                store,
+                role: options.role,
+            },
+            terms,
+            wanted: wanted.collect::<Result<_, _>>()?,
+            need,
+            options,
         })
     }
 
-    fn terms(&self, is_negated: bool) -> impl Iterator<Item = &Term> {
-        let terms = self.query.terms.iter();
-        terms.filter(move |term| term.is_negated == is_negated)
+    fn find(&self) -> Result<FoundCandidates, IndexError> {
+        let accepts = |number| Ok(self.read_accepted(number)?.is_some());
+        let finder = CandidateFinder {
+            reader: self.reader,
+            wanted: &self.wanted,
+            excluded: self.terms.iter().filter(|term| term.is_negated).collect(),
+            need: self.need,
+            accepts: &accepts,
+        };
+        finder.find()
+    }
+
+    /// Returns the hits, and the number of conversations with each term.
+    fn run(&self) -> Result<(SearchResult, Vec<usize>), IndexError> {
+        let found = self.find()?;
+        Ok((self.collect(found.candidates)?, found.counts))
+    }
+
+    fn collect(&self, mut candidates: Vec<RankedCandidate>) -> Result<SearchResult, IndexError> {
+        candidates.sort_by(|a, b| self.compare(a, b));
+        if self.options.order == HitOrder::Best && self.wanted.len() > 1 {
+            candidates = self.find_sentences(candidates)?;
+            candidates.sort_by(|a, b| self.compare(a, b));
+        }
+        self.collect_hits(candidates)
+    }
+
+    fn matched_terms(&self, candidate: &RankedCandidate) -> Vec<&WantedTerm<'a>> {
+        let terms = self.wanted.iter().enumerate();
+        let matched = terms.filter(|(number, _)| candidate.has_term(*number));
+        matched.map(|(_, wanted)| wanted).collect()
     }
 
     /// Returns the conversation, if it passes the filter.
     fn read_accepted(&self, number: i64) -> Result<Option<FoundConversation>, IndexError> {
-        let sql = format!("SELECT {COLUMNS} FROM conversation WHERE id=?1");
-        let found = self
-            .store
-            .query_optional(&sql, [number], parse_conversation)?;
+        let columns = FoundConversation::COLUMNS;
+        let sql = format!("SELECT {columns} FROM conversation WHERE id=?1");
+        let store = self.reader.store;
+        let found = store.query_optional(&sql, [number], FoundConversation::from_row)?;
         Ok(found.filter(|found| (self.options.accepts)(found)))
     }
 
-    fn sort(&self, candidates: &mut [Candidate]) {
-        candidates.sort_by(|a, b| self.compare(a, b));
-    }
-
-    fn compare(&self, a: &Candidate, b: &Candidate) -> Ordering {
+    fn compare(&self, a: &RankedCandidate, b: &RankedCandidate) -> Ordering {
         let newest = b.updated_ms.cmp(&a.updated_ms);
         let best = || {
-            b.is_one_text
-                .cmp(&a.is_one_text)
+            b.closeness
+                .cmp(&a.closeness)
                 .then(b.score.total_cmp(&a.score))
         };
         match self.options.order {
@@ -278,16 +221,67 @@ impl Search<'_> {
         .then(b.number.cmp(&a.number))
     }
 
+    /// Finds the best of the candidates with all terms in one sentence. Leaves out what does not pass the filter.
+    fn find_sentences(
+        &self,
+        candidates: Vec<RankedCandidate>,
+    ) -> Result<Vec<RankedCandidate>, IndexError> {
+        let mut read = 0;
+        let mut kept = Vec::with_capacity(candidates.len());
+        for mut candidate in candidates {
+            if candidate.closeness == Closeness::Text && read < MAX_REFINED {
+                let Some(conversation) = self.read_accepted(candidate.number)? else {
+                    continue;
+                };
+                read += 1;
+                // A compressed rollout would be read from its beginning.
+                if is_plain(&conversation.path) {
+                    self.find_sentence(&mut candidate, &conversation)?;
+                }
+                candidate.conversation = Some(conversation);
+            }
+            kept.push(candidate);
+        }
+        Ok(kept)
+    }
+
+    fn find_sentence(
+        &self,
+        candidate: &mut RankedCandidate,
+        conversation: &FoundConversation,
+    ) -> Result<(), IndexError> {
+        let matched = self.matched_terms(candidate);
+        let expression = join_queries(matched.iter().copied());
+        let terms: Vec<_> = matched.iter().map(|wanted| wanted.term).collect();
+        let mut texts = ConversationTexts::new(self.reader, candidate.number, conversation);
+        for id in texts
+            .find_ids(&expression)?
+            .into_iter()
+            .take(MAX_REFINED_TEXTS)
+        {
+            let (_, all) = texts.read_texts(id)?;
+            if all
+                .iter()
+                .any(|text| snippet::has_all_in_sentence(text, &terms))
+            {
+                candidate.closeness = Closeness::Sentence;
+                candidate.best = id;
+                break;
+            }
+        }
+        Ok(())
+    }
+
     /// Checks the candidates in order and returns the hits of the first that match, at most `limit`.
-    fn collect_hits(&self, candidates: Vec<Candidate>) -> Result<SearchResult, IndexError> {
-        let needs_check = self.query.terms.iter().any(|term| term.check.is_some());
+    fn collect_hits(&self, candidates: Vec<RankedCandidate>) -> Result<SearchResult, IndexError> {
+        let needs_check = self.terms.iter().any(|term| term.check.is_some());
         let mut found = Vec::new();
         let mut in_one_text = 0;
-        let mut rest = candidates.into_iter().peekable();
-        while let Some(next) = rest.peek() {
+        let mut rest = candidates.into_iter();
+        while let Some(next) = rest.as_slice().first() {
             // A candidate may turn out to have its terms in several texts, and then comes after others.
             let before_it = match self.options.order {
-                HitOrder::Best if next.is_one_text => in_one_text,
+                HitOrder::Best if next.closeness > Closeness::Scattered => in_one_text,
                 HitOrder::Best | HitOrder::Newest => found.len(),
             };
             if before_it >= self.options.limit {
@@ -299,33 +293,41 @@ impl Search<'_> {
             let Some(mut candidate) = rest.next() else {
                 break;
             };
-            let Some(conversation) = self.read_accepted(candidate.number)? else {
+            let conversation = match candidate.conversation.take() {
+                None => self.read_accepted(candidate.number)?,
+                known => known,
+            };
+            let Some(conversation) = conversation else {
                 continue;
             };
             if needs_check && !self.check(&mut candidate, &conversation)? {
                 continue;
             }
-            in_one_text += usize::from(candidate.is_one_text);
+            in_one_text += usize::from(candidate.closeness > Closeness::Scattered);
             found.push((candidate, conversation));
         }
-        let total = match rest.len() {
-            0 => Some(found.len()),
-            1..=MAX_COUNTED if !needs_check => Some(found.len() + self.count_accepted(rest)?),
+        let more = match rest.len() {
+            0 => Some(0),
+            1..=MAX_COUNTED if !needs_check => Some(self.count_accepted(rest)?),
             _ => None,
         };
+        let total = more.map(|more| found.len() + more);
         found.sort_by(|(a, _), (b, _)| self.compare(a, b));
         found.truncate(self.options.limit);
         let hits = found
             .into_iter()
-            .map(|(candidate, conversation)| self.make_hit(&candidate, conversation))
-            .collect::<Result<_, _>>()?;
-        Ok(SearchResult { hits, total })
+            .map(|(candidate, conversation)| self.make_hit(&candidate, conversation));
+        Ok(SearchResult {
+            hits: hits.collect::<Result<_, _>>()?,
+            total,
+            ..SearchResult::default()
+        })
     }
 
     /// Returns the number of candidates that pass the filter.
     fn count_accepted(
         &self,
-        candidates: impl Iterator<Item = Candidate>,
+        candidates: impl Iterator<Item = RankedCandidate>,
     ) -> Result<usize, IndexError> {
         let mut count = 0;
         for candidate in candidates {
@@ -337,32 +339,34 @@ impl Search<'_> {
     /// Returns true if a candidate fulfils the conditions on its texts. Corrects its best text.
     fn check(
         &self,
-        candidate: &mut Candidate,
+        candidate: &mut RankedCandidate,
         conversation: &FoundConversation,
     ) -> Result<bool, IndexError> {
         // Terms to exclude first: one match ends the check.
-        let mut texts = ConversationTexts::new(self, candidate.number, conversation);
-        for term in self.terms(true).filter(|term| term.check.is_some()) {
-            if texts.find_first_match(&[term])?.is_some() {
+        let mut texts = ConversationTexts::new(self.reader, candidate.number, conversation);
+        let checked = self.terms.iter().filter(|term| term.check.is_some());
+        for term in checked.clone().filter(|term| term.is_negated) {
+            if texts.find_term(term)?.is_some() {
                 return Ok(false);
             }
         }
-        let positive: Vec<_> = self.terms(false).collect();
-        if candidate.is_one_text {
-            if let Some(best) = texts.find_first_match(&positive)? {
+        if candidate.closeness > Closeness::Scattered {
+            let matched = self.matched_terms(candidate);
+            let expression = join_queries(matched.iter().copied());
+            let terms: Vec<_> = matched.iter().map(|wanted| wanted.term).collect();
+            if let Some(best) = texts.find_first_match(&terms, &expression)? {
                 candidate.best = best;
                 return Ok(true);
             }
-            if positive.len() == 1 {
+            if terms.len() == 1 {
                 return Ok(false);
             }
-            candidate.is_one_text = false;
             // The words are in one text, but not as the phrase or the code that was asked for.
-            candidate.score /= ONE_TEXT_FACTOR;
+            candidate.closeness = Closeness::Scattered;
         }
         let mut best = None;
-        for term in positive.iter().filter(|term| term.check.is_some()) {
-            match texts.find_first_match(&[term])? {
+        for term in checked.filter(|term| !term.is_negated) {
+            match texts.find_term(term)? {
                 Some(id) => best = best.or(Some(id)),
                 None => return Ok(false),
             }
@@ -373,128 +377,22 @@ impl Search<'_> {
 
     fn make_hit(
         &self,
-        candidate: &Candidate,
+        candidate: &RankedCandidate,
         conversation: FoundConversation,
     ) -> Result<Hit, IndexError> {
-        let mut texts = ConversationTexts::new(self, candidate.number, &conversation);
+        let mut texts = ConversationTexts::new(self.reader, candidate.number, &conversation);
         let (place, all) = texts.read_texts(candidate.best)?;
-        let text = all
-            .into_iter()
-            .map(|text| snippet::make_snippet(&text, self.query))
+        let snippets = all.into_iter().rev();
+        let best = snippets
+            .map(|text| snippet::make_snippet(&text, self.terms))
             .max_by_key(|snippet| snippet.matches.len());
         Ok(Hit {
             turn: place.turn,
             role: candidate.best.role(),
             at_ms: place.at,
-            snippet: text.unwrap_or_default(),
+            snippet: best.unwrap_or_default(),
             score: (candidate.score * 1000.0).round() / 1000.0,
             conversation,
         })
-    }
-}
-
-#[derive(Debug, Clone, Copy, Default)]
-struct TextPlace {
-    turn: Option<u32>,
-    at: Option<i64>,
-    line: Option<Place>,
-}
-
-struct ConversationTexts<'a> {
-    search: &'a Search<'a>,
-    number: i64,
-    path: PathBuf,
-    title: String,
-    /// The number of the rollout that is open, with its reader.
-    reader: Option<(usize, TextReader)>,
-}
-
-impl<'a> ConversationTexts<'a> {
-    fn new(search: &'a Search<'a>, number: i64, conversation: &FoundConversation) -> Self {
-        Self {
-            search,
-            number,
-            path: conversation.path.clone(),
-            title: conversation.title.clone(),
-            reader: None,
-        }
-    }
-
-    /// Returns the first text that has the words of all `terms` and fulfils their conditions.
-    fn find_first_match(&mut self, terms: &[&Term]) -> Result<Option<TextId>, IndexError> {
-        let ids = self.find_ids(terms)?;
-        // A compressed rollout is read from its beginning, once for these texts.
-        self.reader = None;
-        for id in ids {
-            let (_, texts) = self.read_texts(id)?;
-            let fulfils = |text: &String| {
-                let mut checked = CheckedText::new(text);
-                let mut checks = terms.iter().filter_map(|term| term.check.as_ref());
-                checks.all(|check| checked.fulfils(check))
-            };
-            if texts.iter().any(fulfils) {
-                return Ok(Some(id));
-            }
-        }
-        Ok(None)
-    }
-
-    /// Returns the texts with the words of all `terms`: the title, then the others in the order of the rollout.
-    fn find_ids(&self, terms: &[&Term]) -> Result<Vec<TextId>, IndexError> {
-        let sql = "SELECT rowid FROM words WHERE words MATCH ?1 AND rowid BETWEEN ?2 AND ?3";
-        let expression = build_fts_query(terms.iter().copied());
-        let (first, last) = TextId::conversation_range(self.number);
-        let store = self.search.store;
-        let mut ids: Vec<TextId> =
-            store.query_rows(sql, params![expression, first, last], |row| {
-                Ok(TextId(row.get(0)?))
-            })?;
-        ids.retain(|id| self.search.is_searched(*id));
-        ids.sort_by_key(|id| id.role() != Role::Title);
-        Ok(ids)
-    }
-
-    /// Returns the place of a text, and the texts there. Empty if the rollout cannot be read any more.
-    fn read_texts(&mut self, id: TextId) -> Result<(TextPlace, Vec<String>), IndexError> {
-        if id.role() == Role::Title {
-            return Ok((TextPlace::default(), vec![self.title.clone()]));
-        }
-        let sql = "SELECT turn, at, offset FROM message WHERE id=?1";
-        let place = self.search.store.query_optional(sql, [id.0], |row| {
-            Ok(TextPlace {
-                turn: row.get(0)?,
-                at: row.get(1)?,
-                line: row.get::<_, Option<i64>>(2)?.map(Place::from_number),
-            })
-        })?;
-        let place = place.unwrap_or_default();
-        let Some(line) = place.line else {
-            return Ok((place, Vec::new()));
-        };
-        let reader = match self.reader.take() {
-            Some((rollout, reader)) if rollout == line.rollout => Some(reader),
-            _ => TextReader::open(&self.read_rollout_path(line.rollout)?).ok(),
-        };
-        let mut texts = Vec::new();
-        if let Some(mut reader) = reader {
-            texts = reader
-                .read_texts(line.offset, id.role())
-                .unwrap_or_default();
-            self.reader = Some((line.rollout, reader));
-        }
-        Ok((place, texts))
-    }
-
-    fn read_rollout_path(&self, number: usize) -> Result<PathBuf, IndexError> {
-        let sql = "SELECT rollouts FROM conversation WHERE id=?1";
-        let store = self.search.store;
-        let list: Option<Option<String>> =
-            store.query_optional(sql, [self.number], |row| row.get(0))?;
-        let list = list
-            .flatten()
-            .and_then(|list| serde_json::from_str::<Vec<PathBuf>>(&list).ok());
-        let path =
-            list.and_then(|mut list| (number < list.len()).then(|| list.swap_remove(number)));
-        Ok(path.unwrap_or_else(|| self.path.clone()))
     }
 }

@@ -43,13 +43,18 @@ pub(super) struct PostingReader<'a> {
     pub role: Option<Role>,
 }
 
-/// Returns the FTS5 query for texts with the words of all terms.
+/// Returns the FTS5 query for texts with the words of all terms, each as it is written.
 pub(super) fn build_fts_query<'a>(terms: impl IntoIterator<Item = &'a Term>) -> String {
     let words = terms.into_iter().flat_map(|term| &term.words).map(|word| {
         // Words have no quotes: they are letters, digits and symbols.
         format!("\"{}\"{}", word.word, if word.is_prefix { "*" } else { "" })
     });
     words.collect::<Vec<_>>().join(" AND ")
+}
+
+/// Returns true for queries with beginnings of words. SQLite merges the lists of all words with a beginning for each lookup.
+fn is_slow_lookup(expression: &str) -> bool {
+    expression.contains('*')
 }
 
 /// Returns a larger number for texts that are better to show.
@@ -62,41 +67,51 @@ fn display_preference(role: Role) -> u8 {
 }
 
 impl PostingReader<'_> {
-    /// Returns the texts with the words of all `terms`.
-    pub(super) fn read_all<'t>(
+    /// Returns the texts of a query in these conversations, which are ordered by number, and maybe in others.
+    pub(super) fn read_near(
         self,
-        terms: impl IntoIterator<Item = &'t Term>,
+        expression: &str,
+        conversations: &[i64],
     ) -> Result<Vec<Posting>, IndexError> {
-        let expression = build_fts_query(terms);
         let mut postings = Vec::new();
-        if !self.read_first(&expression, &mut postings)? {
-            self.read_rest(&expression, &mut postings)?;
+        if self.read_first(expression, &mut postings)? {
+            return Ok(postings);
         }
+        if conversations.len() <= MAX_LOOKUPS && !is_slow_lookup(expression) {
+            return self.read_in_conversations(expression, conversations);
+        }
+        self.read_rest(expression, &mut postings)?;
         Ok(postings)
     }
 
-    /// Returns the texts with the words of each term. If one term is in few conversations, the lists of others may
+    /// Returns the texts of each query. With `needs_all`, if one query finds few conversations, the lists of others may
     /// lack conversations without it.
-    pub(super) fn read_each(self, terms: &[&Term]) -> Result<Vec<PostingList>, IndexError> {
+    pub(super) fn read_each(
+        self,
+        expressions: &[&str],
+        needs_all: bool,
+    ) -> Result<Vec<PostingList>, IndexError> {
         let mut lists = Vec::new();
-        for term in terms {
+        for expression in expressions {
             let mut postings = Vec::new();
-            let is_whole = self.read_first(&build_fts_query([*term]), &mut postings)?;
+            let is_whole = self.read_first(expression, &mut postings)?;
             lists.push((postings, is_whole));
         }
         let whole = lists.iter().filter(|(_, is_whole)| *is_whole);
         let rarest = whole.map(|(postings, _)| postings).min_by_key(|p| p.len());
-        let few = rarest.filter(|postings| postings.len() <= MAX_LOOKUPS);
+        let few = rarest.filter(|postings| needs_all && postings.len() <= MAX_LOOKUPS);
         let few: Option<Vec<i64>> = few.map(|p| p.iter().map(|p| p.conversation).collect());
-        let lists = lists.into_iter().zip(terms);
+        let lists = lists.into_iter().zip(expressions);
         lists
-            .map(|((mut postings, is_whole), term)| {
+            .map(|((mut postings, is_whole), expression)| {
                 let mut conversations = postings.len();
                 match &few {
                     _ if is_whole => {}
-                    Some(few) => postings = self.read_in_conversations(term, few)?,
-                    None => {
-                        self.read_rest(&build_fts_query([*term]), &mut postings)?;
+                    Some(few) if !is_slow_lookup(expression) => {
+                        postings = self.read_in_conversations(expression, few)?;
+                    }
+                    _ => {
+                        self.read_rest(expression, &mut postings)?;
                         conversations = postings.len();
                     }
                 }
@@ -108,18 +123,16 @@ impl PostingReader<'_> {
             .collect()
     }
 
-    /// Returns the texts with the words of a term in these conversations, which are ordered by number.
-    pub(super) fn read_in_conversations(
+    fn read_in_conversations(
         self,
-        term: &Term,
+        expression: &str,
         conversations: &[i64],
     ) -> Result<Vec<Posting>, IndexError> {
-        let expression = build_fts_query([term]);
         let mut postings = Vec::new();
         for number in conversations {
             self.store.run(|connection| {
                 let range = *number..=*number;
-                read(connection, &expression, range, self.role, &mut postings)
+                read(connection, expression, range, self.role, &mut postings)
             })?;
         }
         Ok(postings)

@@ -1,17 +1,20 @@
 //! The query language of `find`.
 //!
-//! Words are joined by AND. `"a phrase"` means these words in a row, `-word` that the word does not occur,
-//! `word*` words that begin so. A word with other characters in it, such as `foo_bar.rs` or `--flag`, is
-//! searched as it is written. Letter case and accents do not matter.
+//! Words are joined by AND, and found in all their forms. `"a phrase"` means these words in a row, `"word"` this word
+//! alone, `-word` that the word does not occur, `word*` words that begin so. A word with other characters in it, such
+//! as `foo_bar.rs` or `--flag`, is searched as it is written. Letter case and accents do not matter.
 
+use super::word_forms::is_stop_word;
 use crate::conversations::index::tokens::{
-    self, TextRun, fold, is_word_char, truncate_word, without_base64,
+    self, TextRun, find_parts, fold, is_word_char, truncate_word, without_base64,
 };
 
 /// A parsed query. Has at least one term that is not negated.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Query {
     pub terms: Vec<Term>,
+    /// The terms if arguments with blanks are words and no phrases; `None` if there are none.
+    pub as_words: Option<Vec<Term>>,
 }
 
 /// One condition on a conversation.
@@ -23,6 +26,10 @@ pub(crate) struct Term {
     pub words: Vec<IndexWord>,
     /// The condition on the text itself, if the words alone do not decide.
     pub check: Option<TextCheck>,
+    /// True for a word of which all forms are searched.
+    pub is_plain: bool,
+    /// The parts of a plain word such as `utf8`, which is also written `UTF-8`.
+    pub parts: Vec<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,24 +74,43 @@ struct WrittenTerm {
 /// # Errors
 /// The query has nothing to search for.
 pub(crate) fn parse(arguments: &[String]) -> Result<Query, QueryError> {
+    let is_phrase = |argument: &String| {
+        !argument.contains('"') && argument.trim().contains(char::is_whitespace)
+    };
+    let has_phrase = arguments.iter().any(is_phrase);
+    Ok(Query {
+        terms: parse_terms(arguments, is_phrase)?,
+        // Signs between the words are no reason to refuse the phrase.
+        as_words: (has_phrase.then(|| parse_terms(arguments, |_| false))).and_then(Result::ok),
+    })
+}
+
+fn parse_terms(
+    arguments: &[String],
+    is_phrase: impl Fn(&String) -> bool,
+) -> Result<Vec<Term>, QueryError> {
     let mut written = Vec::new();
     for argument in arguments {
-        if argument.contains('"') || !argument.trim().contains(char::is_whitespace) {
-            split(argument, &mut written);
-        } else {
+        if is_phrase(argument) {
             let (text, is_negated) = strip_negation(argument.trim());
             written.push(WrittenTerm {
                 text: text.to_owned(),
                 is_phrase: true,
                 is_negated,
             });
+        } else {
+            split(argument, &mut written);
         }
     }
-    let terms: Vec<_> = written.iter().map(compile_term).collect::<Result<_, _>>()?;
+    let mut terms: Vec<_> = written.iter().map(compile_term).collect::<Result<_, _>>()?;
     if terms.iter().all(|term| term.is_negated) {
         return Err(QueryError::Empty);
     }
-    Ok(Query { terms })
+    let is_stop = |term: &Term| term.is_plain && is_stop_word(&term.words[0].word);
+    if terms.iter().any(|term| !term.is_negated && !is_stop(term)) {
+        terms.retain(|term| !is_stop(term));
+    }
+    Ok(terms)
 }
 
 /// Splits an argument at blanks outside of quotes. A quote that is not closed ends with the argument.
@@ -171,10 +197,19 @@ fn compile_term(written: &WrittenTerm) -> Result<Term, QueryError> {
             is_prefix,
         })
     };
+    let is_word = matches!(runs[0], TextRun::Word(word) if word.starts_with(char::is_alphanumeric));
+    let is_plain =
+        is_word && check.is_none() && !written.is_phrase && !written.is_negated && !is_prefix;
+    let parts = find_parts(&written.text).into_iter();
+    let parts = parts
+        .filter(|_| is_plain)
+        .map(|part| fold(&written.text[part]));
     Ok(Term {
         is_negated: written.is_negated,
         words,
         check,
+        is_plain,
+        parts: parts.collect(),
     })
 }
 

@@ -65,6 +65,7 @@ pub(crate) fn list_conversations(
         found.push(FoundConversation {
             title: row.title,
             cwd: row.cwd,
+            branch: row.git_branch,
             updated_ms: row.updated_ms.or_else(changed),
             archived: file.is_archived,
             listed,

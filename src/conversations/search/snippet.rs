@@ -1,7 +1,9 @@
 //! The part of a text around a match, with the matches marked.
 
-use super::query::{IndexWord, Query};
+use super::query::{IndexWord, Term};
+use super::word_forms::is_form;
 use crate::conversations::index::tokens::{self, TextRun, fold, is_word_char};
+use std::collections::HashSet;
 use std::ops::Range;
 
 /// The length of a snippet, in characters.
@@ -19,9 +21,31 @@ pub(crate) struct Snippet {
     pub matches: Vec<Range<usize>>,
 }
 
-/// Returns the part of `text` around the first match of `query`.
-pub(crate) fn make_snippet(text: &str, query: &Query) -> Snippet {
-    cut_around(text, &find_matches(text, query))
+/// Returns the part of `text` with the most matches of `terms`, the first of them.
+pub(crate) fn make_snippet(text: &str, terms: &[Term]) -> Snippet {
+    let matches = find_matches(text, terms);
+    let count = |from: usize| {
+        let end = matches[from].start + SNIPPET_CHARS - CHARS_BEFORE;
+        let near = matches[from..].iter().take_while(|found| found.end <= end);
+        let words: HashSet<_> = near.map(|found| fold(&text[found.clone()])).collect();
+        words.len()
+    };
+    let best = (0..matches.len()).rev().max_by_key(|from| count(*from));
+    cut_around(text, &matches[best.unwrap_or(0)..])
+}
+
+/// Returns true if one sentence of `text` has all `terms`.
+pub(super) fn has_all_in_sentence(text: &str, terms: &[&Term]) -> bool {
+    let mut before = ' ';
+    let mut sentences = text.split(|c: char| {
+        let ends_line = c == '\n' || c.is_whitespace() && ".!?;:".contains(before);
+        before = c;
+        ends_line
+    });
+    sentences.any(|sentence| {
+        let has = |term: &&Term| !find_matches(sentence, std::slice::from_ref(*term)).is_empty();
+        terms.iter().all(has)
+    })
 }
 
 /// Returns the part of `text` around the first of `matches`, which are in order.
@@ -82,10 +106,18 @@ pub(crate) fn cut_around(text: &str, matches: &[Range<usize>]) -> Snippet {
     snippet
 }
 
-/// Returns the byte ranges of the words of `text` that the query names, in order.
-fn find_matches(text: &str, query: &Query) -> Vec<Range<usize>> {
-    let terms = query.terms.iter().filter(|term| !term.is_negated);
-    let words: Vec<_> = terms.flat_map(|term| &term.words).collect();
+/// Returns the byte ranges of the words of `text` that the terms name, in order.
+fn find_matches(text: &str, terms: &[Term]) -> Vec<Range<usize>> {
+    let terms = || terms.iter().filter(|term| !term.is_negated);
+    let others = terms().filter(|term| !term.is_plain);
+    let words: Vec<_> = others.flat_map(|term| &term.words).collect();
+    let is_form_of_any = |part: &str| {
+        let mut plain = terms().filter(|term| term.is_plain);
+        plain.any(|term| {
+            let mut parts = term.parts.iter().filter(|word| word.len() > 2);
+            is_form(part, &term.words[0].word) || parts.any(|word| fold(part) == *word)
+        })
+    };
     let mut found = Vec::new();
     let mut at = 0;
     while at < text.len() {
@@ -98,20 +130,20 @@ fn find_matches(text: &str, query: &Query) -> Vec<Range<usize>> {
             rest.find(is_word_char).unwrap_or(rest.len()).max(first)
         };
         let part = &rest[..end];
-        if part
-            .chars()
-            .any(|c| !c.is_ascii_punctuation() && !c.is_whitespace())
+        let is_match = |run: TextRun<'_>| match run {
+            TextRun::Word(run) => words
+                .iter()
+                .any(|word| run == word.word || word.is_prefix && run.starts_with(&word.word)),
+            TextRun::Unspaced(run) => words.iter().any(|word| run.contains(&word.word)),
+        };
+        let is_text = |c: char| !c.is_ascii_punctuation() && !c.is_whitespace();
+        if rest.chars().next().is_some_and(is_word_char) && is_form_of_any(part) {
+            found.push(at..at + end);
+        } else if !words.is_empty()
+            && part.chars().any(is_text)
+            && tokens::split_runs(&fold(part)).any(is_match)
         {
-            let folded = fold(part);
-            let is_match = |run: TextRun<'_>| match run {
-                TextRun::Word(run) => words
-                    .iter()
-                    .any(|word| run == word.word || word.is_prefix && run.starts_with(&word.word)),
-                TextRun::Unspaced(run) => words.iter().any(|word| run.contains(&word.word)),
-            };
-            if tokens::split_runs(&folded).any(is_match) {
-                found.extend(narrow_match(part, at, &words));
-            }
+            found.extend(narrow_match(part, at, &words));
         }
         at += end;
     }
@@ -149,7 +181,7 @@ mod tests {
 
     fn marked(text: &str, words: &[&str]) -> String {
         let words: Vec<_> = words.iter().map(ToString::to_string).collect();
-        let snippet = make_snippet(text, &query::parse(&words).unwrap());
+        let snippet = make_snippet(text, &query::parse(&words).unwrap().terms);
         let mut marked = String::new();
         let mut at = 0;
         for found in &snippet.matches {
@@ -175,6 +207,10 @@ mod tests {
         assert_eq!(marked("serde_json", &["ser*"]), "[serde]_json");
         assert_eq!(marked("新日本語版は", &["日本語"]), "新[日本語]版は");
         assert_eq!(marked("none", &["x"]), "none");
+        assert_eq!(
+            marked("chargeWithRetry, it retries", &["retrying"]),
+            "[chargeWithRetry], it [retries]"
+        );
     }
 
     #[test]
@@ -184,5 +220,8 @@ mod tests {
         assert!(shown.starts_with('…') && shown.ends_with('…'), "{shown}");
         assert!(shown.contains("[needle]"), "{shown}");
         assert!(shown.chars().count() < SNIPPET_CHARS + 10, "{shown}");
+        let text = format!("a needle {} a needle in hay", "before ".repeat(100));
+        let shown = marked(&text, &["needle", "hay"]);
+        assert!(shown.ends_with("a [needle] in [hay]"), "{shown}");
     }
 }

@@ -14,7 +14,7 @@ mod texts;
 use self::home::World;
 use self::modeled::Modeled;
 use self::random::Random;
-use self::term::term;
+use self::term::{Meaning, term};
 use super::evaluate::{self, HitOrder, SearchOptions};
 use super::query;
 use crate::codex::rollout_lines::Role;
@@ -57,20 +57,24 @@ fn compare(random: &mut Random, world: &World, store: &IndexStore, queries: usiz
             1 => Some(Role::Tool),
             _ => None,
         };
-        let matches = |conversation: &&Modeled| {
+        let matches = |conversation: &Modeled, holds: fn(&Meaning, &str) -> bool| {
             let mut texts = conversation.texts.clone();
             let title = conversation.searched_title();
             texts.extend(title.map(|title| (Role::Title, title.to_owned())));
             texts.retain(|(author, _)| role.is_none_or(|role| role == *author));
             meanings.iter().all(|(meaning, is_negated)| {
-                texts.iter().any(|(_, text)| meaning.holds(text)) != *is_negated
+                let holds = if *is_negated { Meaning::holds } else { holds };
+                texts.iter().any(|(_, text)| holds(meaning, text)) != *is_negated
             })
         };
-        let expected = world.conversations.iter().filter(matches);
+        let all = world.conversations.iter();
+        let possible = all.clone().filter(|c| matches(c, Meaning::may_hold));
+        let possible: BTreeSet<_> = possible.map(|c| c.session.clone()).collect();
+        let expected = all.filter(|c| matches(c, Meaning::holds));
         let expected: BTreeSet<_> = expected.map(|c| c.session.clone()).collect();
         found += expected.len();
         let got = searched(store, &typed, role);
-        if got != expected {
+        if !got.is_superset(&expected) || !got.is_subset(&possible) {
             let differing: Vec<_> = got.symmetric_difference(&expected).cloned().collect();
             let texts = world
                 .conversations

@@ -7,7 +7,10 @@ use super::texts::{CODE, SYMBOLS, UNSPACED, WORDS};
 /// A term of a query: the text to type and its meaning.
 #[derive(Debug, Clone)]
 pub(super) enum Meaning {
+    /// A word in all its forms.
     Word(String),
+    /// A word as it is written, or a symbol.
+    Exact(String),
     Prefix(String),
     Phrase(Vec<String>),
     Literal(String),
@@ -67,11 +70,22 @@ pub(super) fn naive_words(folded: &str) -> Vec<String> {
 }
 
 impl Meaning {
+    /// Returns true if a text may have a form of the word. A form of a word has its first letters.
+    pub(super) fn may_hold(&self, text: &str) -> bool {
+        let Self::Word(word) = self else {
+            return self.holds(text);
+        };
+        let first: String = word.chars().take(3).collect();
+        let is_beginning = first.chars().count() == 3 && naive_fold(text).contains(&first);
+        // Without other words, the search ignores it.
+        word == "a" || is_beginning || self.holds(text)
+    }
+
     pub(super) fn holds(&self, text: &str) -> bool {
         let folded = naive_fold(text);
         let words = naive_words(&folded);
         match self {
-            Self::Word(word) => words.contains(word),
+            Self::Word(word) | Self::Exact(word) => words.contains(word),
             Self::Prefix(prefix) => words.iter().any(|word| word.starts_with(prefix)),
             Self::Part(part) => words.iter().any(|word| word.contains(part)),
             Self::Phrase(phrase) => words.windows(phrase.len()).any(|part| {
@@ -115,6 +129,7 @@ pub(super) fn term(random: &mut Random, home: &World) -> (String, Meaning) {
                 let folded = naive_fold(word);
                 let words = naive_words(&folded);
                 return match words.len() {
+                    1 if random.is_one_in(4) => (format!("\"{word}\""), Meaning::Exact(folded)),
                     1 => (word.to_owned(), Meaning::Word(folded)),
                     _ => (word.to_owned(), Meaning::Literal(folded)),
                 };
@@ -138,7 +153,7 @@ pub(super) fn term(random: &mut Random, home: &World) -> (String, Meaning) {
             7 => {
                 let symbol = *random.pick(SYMBOLS);
                 let first = symbol.chars().next().unwrap().to_string();
-                return (first.clone(), Meaning::Word(first));
+                return (first.clone(), Meaning::Exact(first));
             }
             8..=9 => {
                 let run: Vec<char> = random.pick(UNSPACED).chars().collect();

@@ -26,6 +26,9 @@ pub(super) const WORDS: &[&str] = &[
     "a",
     "и",
     "don't",
+    "fooBar",
+    "HTTPServer2",
+    "foo",
 ];
 pub(super) const CODE: &[&str] = &[
     "foo_bar.rs",

@@ -1,0 +1,131 @@
+//! The texts of one conversation that the index names, read from its rollouts.
+
+use super::found_conversation::FoundConversation;
+use super::postings::{PostingReader, build_fts_query};
+use super::query::{CheckedText, Term};
+use super::texts::TextReader;
+use crate::codex::rollout_lines::Role;
+use crate::conversations::index::{IndexError, Place, TextId, format_place};
+use rusqlite::params;
+use std::path::PathBuf;
+
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct TextPlace {
+    pub turn: Option<u32>,
+    pub at: Option<i64>,
+    line: Option<Place>,
+}
+
+pub(super) struct ConversationTexts<'a> {
+    index: PostingReader<'a>,
+    number: i64,
+    conversation: &'a FoundConversation,
+    /// The number of the rollout that is open, with its reader.
+    reader: Option<(usize, TextReader)>,
+}
+
+impl<'a> ConversationTexts<'a> {
+    pub(super) fn new(
+        index: PostingReader<'a>,
+        number: i64,
+        conversation: &'a FoundConversation,
+    ) -> Self {
+        Self {
+            index,
+            number,
+            conversation,
+            reader: None,
+        }
+    }
+
+    /// Returns the first text that has the words of all `terms` and fulfils their conditions.
+    pub(super) fn find_first_match(
+        &mut self,
+        terms: &[&Term],
+        expression: &str,
+    ) -> Result<Option<TextId>, IndexError> {
+        let ids = self.find_ids(expression)?;
+        // A compressed rollout is read from its beginning, once for these texts.
+        self.reader = None;
+        for id in ids {
+            let (_, texts) = self.read_texts(id)?;
+            let fulfils = |text: &String| {
+                let mut checked = CheckedText::new(text);
+                let mut checks = terms.iter().filter_map(|term| term.check.as_ref());
+                checks.all(|check| checked.fulfils(check))
+            };
+            if texts.iter().any(fulfils) {
+                return Ok(Some(id));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Returns the first text that has a term as it is written.
+    pub(super) fn find_term(&mut self, term: &Term) -> Result<Option<TextId>, IndexError> {
+        self.find_first_match(&[term], &build_fts_query([term]))
+    }
+
+    /// Returns the texts that a query of the index finds: the title, then the others in the order of the rollout.
+    pub(super) fn find_ids(&self, expression: &str) -> Result<Vec<TextId>, IndexError> {
+        let sql = "SELECT rowid FROM words WHERE words MATCH ?1 AND rowid BETWEEN ?2 AND ?3";
+        let (first, last) = TextId::conversation_range(self.number);
+        let store = self.index.store;
+        let mut ids: Vec<TextId> =
+            store.query_rows(sql, params![expression, first, last], |row| {
+                Ok(TextId(row.get(0)?))
+            })?;
+        ids.retain(|id| self.index.role.is_none_or(|role| id.role() == role));
+        ids.sort_by_key(|id| id.role() != Role::Title);
+        Ok(ids)
+    }
+
+    /// Returns the place of a text, and the texts there. Empty if the rollout cannot be read any more.
+    pub(super) fn read_texts(
+        &mut self,
+        id: TextId,
+    ) -> Result<(TextPlace, Vec<String>), IndexError> {
+        if id.role() == Role::Title {
+            let place = format_place(&self.conversation.cwd, &self.conversation.branch);
+            let texts = vec![self.conversation.title.clone(), place];
+            return Ok((TextPlace::default(), texts));
+        }
+        let sql = "SELECT turn, at, offset FROM message WHERE id=?1";
+        let place = self.index.store.query_optional(sql, [id.0], |row| {
+            Ok(TextPlace {
+                turn: row.get(0)?,
+                at: row.get(1)?,
+                line: row.get::<_, Option<i64>>(2)?.map(Place::from_number),
+            })
+        })?;
+        let place = place.unwrap_or_default();
+        let Some(line) = place.line else {
+            return Ok((place, Vec::new()));
+        };
+        let reader = match self.reader.take() {
+            Some((rollout, reader)) if rollout == line.rollout => Some(reader),
+            _ => TextReader::open(&self.read_rollout_path(line.rollout)?).ok(),
+        };
+        let mut texts = Vec::new();
+        if let Some(mut reader) = reader {
+            texts = reader
+                .read_texts(line.offset, id.role())
+                .unwrap_or_default();
+            self.reader = Some((line.rollout, reader));
+        }
+        Ok((place, texts))
+    }
+
+    fn read_rollout_path(&self, number: usize) -> Result<PathBuf, IndexError> {
+        let sql = "SELECT rollouts FROM conversation WHERE id=?1";
+        let store = self.index.store;
+        let list: Option<Option<String>> =
+            store.query_optional(sql, [self.number], |row| row.get(0))?;
+        let list = list
+            .flatten()
+            .and_then(|list| serde_json::from_str::<Vec<PathBuf>>(&list).ok());
+        let path =
+            list.and_then(|mut list| (number < list.len()).then(|| list.swap_remove(number)));
+        Ok(path.unwrap_or_else(|| self.conversation.path.clone()))
+    }
+}

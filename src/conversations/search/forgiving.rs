@@ -1,0 +1,68 @@
+//! Searches for less than was asked for, if nothing has all of it.
+
+use super::evaluate::{SearchOptions, SearchResult, search_most, search_terms};
+use super::query::{Query, Term};
+use super::relaxation::Relaxation;
+use super::wanted_term::find_spelling;
+use crate::conversations::index::{IndexError, IndexStore};
+use std::collections::BTreeMap;
+
+/// Searches for all terms. If nothing has them, for the words of phrases without quotes, then for as many of the words as
+/// a conversation has, with other spellings of those that the index lacks. What is quoted, excluded or code is never
+/// ignored.
+///
+/// # Errors
+/// The index cannot be read, or the user interrupts.
+pub(crate) fn search_forgiving(
+    store: &IndexStore,
+    query: &Query,
+    options: &SearchOptions<'_>,
+) -> Result<SearchResult, IndexError> {
+    let found = search_terms(store, &query.terms, options)?;
+    if !found.hits.is_empty() {
+        return Ok(found);
+    }
+    if let Some(terms) = &query.as_words {
+        let found = search_terms(store, terms, options)?;
+        if !found.hits.is_empty() {
+            return Ok(SearchResult {
+                relaxation: Some(Relaxation::PhraseAsWords),
+                ..found
+            });
+        }
+    }
+    let mut terms = query.as_words.as_ref().unwrap_or(&query.terms).clone();
+    let spellings = correct_words(store, &mut terms)?;
+    let positive = terms.iter().filter(|term| !term.is_negated);
+    let of = positive.clone().count();
+    // Without its only word a query says nothing.
+    if positive.filter(|term| term.is_plain).count() < 2 {
+        return Ok(SearchResult {
+            spellings,
+            ..SearchResult::default()
+        });
+    }
+    let (found, matched) = search_most(store, &terms, options)?;
+    let is_less = matched < of && !found.hits.is_empty();
+    Ok(SearchResult {
+        relaxation: is_less.then_some(Relaxation::FewerWords { matched, of }),
+        spellings,
+        ..found
+    })
+}
+
+/// Replaces words that nothing has by those that are spelled like them. Returns both.
+fn correct_words(
+    store: &IndexStore,
+    terms: &mut [Term],
+) -> Result<BTreeMap<String, String>, IndexError> {
+    let mut spellings = BTreeMap::new();
+    for term in terms.iter_mut().filter(|term| term.is_plain) {
+        if let Some(spelling) = find_spelling(store, term)? {
+            let word = std::mem::replace(&mut term.words[0].word, spelling.clone());
+            term.parts.clear();
+            spellings.insert(word, spelling);
+        }
+    }
+    Ok(spellings)
+}

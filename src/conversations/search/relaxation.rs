@@ -1,0 +1,37 @@
+//! The part of a query that was ignored because nothing has all of it.
+
+use std::fmt;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Relaxation {
+    /// The words of a phrase without quotes are in any order.
+    PhraseAsWords,
+    /// The conversations have some of the words, as many as any.
+    FewerWords { matched: usize, of: usize },
+}
+
+impl Relaxation {
+    /// Returns its name in JSON, which is an interface.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::PhraseAsWords => "phrase_as_words",
+            Self::FewerWords { .. } => "fewer_words",
+        }
+    }
+}
+
+impl fmt::Display for Relaxation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::PhraseAsWords => {
+                f.write_str("no conversation has these words in a row; these have all of them")
+            }
+            Self::FewerWords { matched, of } => {
+                write!(
+                    f,
+                    "no conversation has all {of} words; these have {matched}"
+                )
+            }
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! The forms of English words.
+//!
+//! The index has words as they are written. A query asks for all forms of a word, which keeps the index small.
+
+use crate::conversations::index::tokens::{find_parts, fold};
+use rust_stemmers::{Algorithm, Stemmer};
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+
+/// The endings that turn a stem into words. With them, 99 of 100 words in sources and texts are a form of each other word
+/// with their stem.
+const ENDINGS: &str = "s es ed d e ing er ers al ally ion ions ation ations ate ates ated ating ator ators ly ent ently ence \
+    ic ical ically able ably ible ability ive ively ity ities y ize ized izes izing ization ness ant ance or ors ment ments \
+    ement ements ings ful ous ously ication ications ency ics ism";
+
+/// Words that say nothing about a conversation, in order.
+const STOP_WORDS: &[&str] = &[
+    "a", "about", "again", "all", "am", "an", "and", "any", "are", "as", "at", "be", "been", "but",
+    "by", "can", "could", "did", "do", "does", "done", "for", "from", "had", "has", "have", "he",
+    "here", "how", "i", "if", "in", "into", "is", "it", "its", "just", "may", "me", "might", "my",
+    "no", "not", "of", "on", "or", "our", "over", "shall", "she", "should", "so", "some", "than",
+    "that", "the", "their", "then", "there", "these", "they", "this", "those", "to", "too",
+    "under", "us", "very", "was", "we", "were", "what", "when", "where", "which", "who", "whom",
+    "why", "will", "with", "without", "would", "you", "your",
+];
+
+/// The shortest word that is also searched as a beginning, in characters.
+pub(super) const MIN_BEGINNING_CHARS: usize = 3;
+
+pub(super) fn is_stop_word(word: &str) -> bool {
+    STOP_WORDS.binary_search(&word).is_ok()
+}
+
+/// Returns the stem of a folded word. Other words than English ones have none.
+fn stem(word: &str) -> Option<Cow<'_, str>> {
+    let is_english = (3..=24).contains(&word.len()) && word.bytes().all(|b| b.is_ascii_lowercase());
+    is_english.then(|| Stemmer::create(Algorithm::English).stem(word))
+}
+
+/// Returns the other words with the stem of a folded word.
+pub(super) fn list_inflections(word: &str) -> BTreeSet<String> {
+    let Some(wanted) = stem(word) else {
+        return BTreeSet::new();
+    };
+    let mut bases = vec![wanted.to_string()];
+    if let Some(last) = wanted.chars().next_back() {
+        let shorter = &wanted[..wanted.len() - 1];
+        // "hoping" of "hope", "stopped" of "stop", "cry" of "cri".
+        bases.extend([shorter.to_owned(), format!("{wanted}{last}")]);
+        bases.extend((last == 'i').then(|| format!("{shorter}y")));
+    }
+    let endings = || ENDINGS.split_whitespace().chain([""]);
+    let words = bases
+        .iter()
+        .flat_map(|base| endings().map(move |ending| format!("{base}{ending}")));
+    words
+        .filter(|form| form != word && stem(form).as_ref() == Some(&wanted))
+        .collect()
+}
+
+/// Returns true if a word of a text is a form of the folded `word`, or begins with it, or one of its parts does.
+pub(super) fn is_form(run: &str, word: &str) -> bool {
+    let matches = |run: &str| {
+        // Forms of a word begin alike. Most words do not, and a text has thousands.
+        let is_near = word
+            .chars()
+            .next()
+            .is_some_and(|first| begins_with(run, first));
+        let folded = if is_near { fold(run) } else { return false };
+        let begins = word.chars().count() >= MIN_BEGINNING_CHARS && folded.starts_with(word);
+        folded == word || begins || stem(&folded).is_some_and(|s| Some(s) == stem(word))
+    };
+    let is_part = |part| matches(&run[part]);
+    matches(run) || find_parts(run).into_iter().any(is_part)
+}
+
+/// Returns true if a word may begin with a letter in folded form.
+fn begins_with(run: &str, first: char) -> bool {
+    let letter = run.chars().next();
+    letter.is_some_and(|letter| !letter.is_ascii() || letter.eq_ignore_ascii_case(&first))
+}
+
+/// Returns the words at distance one: a letter is missing, too much, another one, or exchanged with the next.
+pub(super) fn list_spellings(word: &str) -> BTreeSet<String> {
+    let mut words = BTreeSet::new();
+    if !word.bytes().all(|b| b.is_ascii_lowercase()) {
+        return words;
+    }
+    for at in 0..=word.len() {
+        let (before, after) = word.split_at(at);
+        for letter in 'a'..='z' {
+            words.insert(format!("{before}{letter}{after}"));
+            if let Some(rest) = after.get(1..) {
+                words.insert(format!("{before}{letter}{rest}"));
+            }
+        }
+        if let Some(rest) = after.get(1..) {
+            words.insert(format!("{before}{rest}"));
+        }
+        if let Some(rest) = after.get(2..) {
+            words.insert(format!("{before}{}{}{rest}", &after[1..2], &after[..1]));
+        }
+    }
+    words.remove(word);
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_with_one_stem_are_forms_of_each_other() {
+        let forms = list_inflections("migration");
+        for word in ["migrations", "migrate", "migrating", "migrated"] {
+            assert!(forms.contains(word), "{word} {forms:?}");
+            assert!(list_inflections(word).contains("migration"), "{word}");
+        }
+        assert!(list_inflections("retry").contains("retries"));
+        assert!(list_inflections("stopped").contains("stop"));
+        assert!(list_inflections("e0502").is_empty());
+        assert!(list_inflections("übung").is_empty());
+    }
+
+    #[test]
+    fn forms_are_seen_in_words_and_in_their_parts() {
+        for (run, word, expected) in [
+            ("Retries", "retry", true),
+            ("chargeWithRetry", "retrying", true),
+            ("kubectl", "kube", true),
+            ("ab", "a", false),
+            ("retire", "retry", false),
+            ("Übung", "ub", false),
+        ] {
+            assert_eq!(is_form(run, word), expected, "{run} {word}");
+        }
+    }
+
+    #[test]
+    fn stop_words_are_in_order() {
+        assert!(STOP_WORDS.is_sorted());
+        assert!(is_stop_word("the") && !is_stop_word("lock"));
+    }
+
+    #[test]
+    fn spellings_differ_by_one_letter() {
+        let spellings = list_spellings("kubernets");
+        assert!(spellings.contains("kubernetes") && !spellings.contains("kubernets"));
+        let spellings = list_spellings("lok");
+        for word in ["lock", "lo", "olk", "lot"] {
+            assert!(spellings.contains(word), "{word}");
+        }
+        assert!(!spellings.contains("block"));
+    }
+}
