@@ -58,7 +58,7 @@ pub(super) fn search_archives(
         let path = context.backups().join(&record.path);
         let name = shortest_name(record);
         match search_archive(&path, &mut known, filter, context, &search) {
-            Ok((searched, SearchResult { hits, total })) => {
+            Ok((searched, SearchResult { hits, total, .. })) => {
                 found.conversations += i64::try_from(searched.len()).unwrap_or(i64::MAX);
                 let ids = hits.iter().map(|hit| hit.conversation.session.clone());
                 found.archives.extend(ids.map(|id| (id, name.clone())));

@@ -39,7 +39,7 @@ impl Matcher {
     /// Returns the part of a line around its first match; `None` if nothing in it matches.
     pub(super) fn mark(&self, line: &str) -> Option<Snippet> {
         let snippet = match self {
-            Self::Query(query) => snippet::make_snippet(line, query),
+            Self::Query(query) => snippet::make_snippet(line, &query.terms),
             Self::Pattern(pattern) => {
                 let matches: Vec<_> = pattern.find_iter(line).map(|found| found.range()).collect();
                 snippet::cut_around(line, &matches)

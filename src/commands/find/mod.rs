@@ -23,13 +23,14 @@ use crate::conversations::index::{self, IndexError, IndexSource, IndexStore, Tho
 use crate::conversations::search::conversation_filter::ConversationFilter;
 use crate::conversations::search::evaluate::{self, Hit, HitOrder, SearchOptions, SearchResult};
 use crate::conversations::search::forgiving::search_forgiving;
-use crate::conversations::search::query::{self, Query};
+use crate::conversations::search::query::Query;
 use crate::conversations::search::relaxation::Relaxation;
 use crate::conversations::search::scan::{self, ScanReport};
 use crate::error::{CommandError, Outcome, Result};
 use crate::io::progress::{Progress as _, Silent, is_interrupted};
 use crate::steps::home_checks::require_codex_home;
 use crate::ui::{Table, object};
+use crate::views::account::printable;
 use crate::views::table_format::TableArgs;
 use clap::Args;
 use regex::Regex;
