@@ -38,7 +38,7 @@ fn a_terminal_is_asked_before_a_live_home_is_replaced() {
     terminal.type_keys("n\n");
     assert_eq!(terminal.end().code(), Some(5), "{}", terminal.text());
     let shown = terminal.text();
-    let question = "replace 12 files in ";
+    let question = "replace 1 of 12 files in ";
     assert!(
         shown.contains(question) && !shown.contains("remove 0"),
         "{shown}"
@@ -63,6 +63,39 @@ fn a_terminal_is_asked_before_a_live_home_is_replaced() {
         let mut terminal = Terminal::start(&mut env.command(args));
         assert!(terminal.end().success(), "{}", terminal.text());
     }
+}
+
+#[test]
+fn only_files_that_differ_from_the_archive_count_as_replaced() {
+    let env = TestEnv::new();
+    sample_home(&env);
+    put(&env, "notes.txt", "one");
+    let archive = text(&backup(&env, &[]));
+    let planned = |expected: &str, unchanged: usize| {
+        let args = ["restore", &archive, "--dry-run"];
+        let run = env.run(args).code(0);
+        let line = format!("  besides the login: {expected} replaced, 0 added, 0 removed\n");
+        assert!(run.stdout.contains(&line), "{run}");
+        let json = env.run([&args[..], &["--json"]].concat()).code(0).json();
+        assert_eq!(json["unchanged"], unchanged, "{json}");
+    };
+    planned("0 of 12 files", 12);
+    // Written again with the same content: the time differs, the digest does not.
+    put(&env, "notes.txt", "one");
+    planned("0 of 12 files", 12);
+    put(&env, "notes.txt", "two");
+    planned("1 of 12 files", 11);
+    let database = env.codex_home().join("state_5.sqlite");
+    let connection = rusqlite::Connection::open(&database).unwrap();
+    connection.execute("DELETE FROM threads", []).unwrap();
+    // The change is in the log of the database.
+    planned("2 of 12 files", 10);
+    drop(connection);
+    let _ = env.run(["restore", &archive, "--yes"]).code(0);
+    planned("0 of 12 files", 12);
+    // Nothing would be lost, so a terminal is not asked.
+    let mut terminal = Terminal::start(&mut env.command(["restore", &archive]));
+    assert!(terminal.end().success(), "{}", terminal.text());
 }
 
 #[test]
@@ -147,7 +180,13 @@ fn a_diff_with_the_archive_of_another_account_is_shown() {
     let run = env.run(["restore", &archive, "--diff"]).code(0);
     assert!(run.stderr.contains("warning: the archive is of "), "{run}");
     assert!(run.stdout.contains("1 conversation would change"), "{run}");
-    let _ = env.run(["restore", &archive, "--dry-run"]).code(5);
+    let run = env.run(["restore", &archive, "--dry-run"]).code(0);
+    assert!(
+        run.stderr.contains("but bob@example.com is signed in; ") && run.stderr.contains("--yes"),
+        "{run}"
+    );
+    assert!(run.stdout.contains("would restore "), "{run}");
+    let _ = env.run(["restore", &archive]).code(5);
     let _ = env.run(["restore", &archive]).code(5);
     assert_same_tree(&before, &env.tree(""));
 }
