@@ -200,11 +200,11 @@ fn the_restore_of_a_lost_conversation_can_be_undone() {
     fs::remove_file(&lost).unwrap();
     let run = env.run(["restore", &archive, "--session", SECOND]).code(0);
     assert!(lost.exists());
-    let undo = run
+    let (_, undo) = run
         .stderr
-        .lines()
-        .find_map(|line| line.strip_prefix("undo with: codex-manager "));
-    let undo = undo.unwrap_or_else(|| panic!("no undo command: {run}"));
+        .split_once("undo with:\n    codex-manager ")
+        .expect("a command");
+    let undo = undo.lines().next().unwrap();
     let _ = env.run(undo.split(' ')).code(0);
     assert!(!lost.exists());
 }
@@ -216,6 +216,7 @@ fn list_backups_explains_the_dates_in_names_once_and_marks_partial_archives() {
     put(&env, "notes.txt", "changed");
     let _ = env.run(["restore", "latest"]).code(0);
     let run = env.run(["list-backups"]).code(0);
+    assert!(run.stdout.contains("  safety  "), "{run}");
     assert_eq!(
         run.stderr.matches("start of the quota window").count(),
         1,
@@ -234,4 +235,39 @@ fn list_backups_explains_the_dates_in_names_once_and_marks_partial_archives() {
             (Value::Null, json!(false))
         ]
     );
+}
+
+#[test]
+fn the_safety_backup_of_a_part_of_the_home_is_labelled_partial() {
+    let mut env = TestEnv::new();
+    archives(&mut env, &["2026-11-20T10:00:00Z"]);
+    put(&env, "notes.txt", "changed");
+    let only = ["restore", "latest", "--only", "notes.txt"];
+    let safety = env.run([&only[..], &["--json"]].concat()).code(0).json();
+    let safety = safety["safety_backup"].as_str().unwrap();
+    for args in [
+        &["list-backups"][..],
+        &["prune", "--keep-last", "9", "--dry-run"],
+    ] {
+        let run = env.run(args).code(0);
+        assert!(run.stdout.contains("  safety (partial)  "), "{run}");
+    }
+    let run = env.run(["restore", safety, "--dry-run"]).code(0);
+    assert!(
+        run.stderr.contains(": safety (partial) archive of "),
+        "{run}"
+    );
+}
+
+#[test]
+fn list_backups_has_the_start_of_the_window_behind_the_time_of_the_backup() {
+    let env = TestEnv::new();
+    sample_home(&env);
+    backup(&env, &["--reset-at", "2026-11-24T15:55:00Z"]);
+    let run = env.run(["list-backups"]).code(0);
+    let head = run.stdout.lines().next().unwrap();
+    let head: Vec<_> = head.split_whitespace().collect();
+    assert_eq!(head[..4], ["#", "CREATED", "WINDOW", "KIND"], "{run}");
+    let times = "  Fri 20 Nov 12:00  Tue 17 Nov 15:55  full ";
+    assert!(run.stdout.contains(times), "{run}");
 }
