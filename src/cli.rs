@@ -10,6 +10,7 @@ pub use self::command::Cli;
 pub use self::help::{COMMANDS, GLOBAL_OPTIONS, render_global_options, tree};
 
 use self::command::Command;
+use crate::choices::shell_completers::ShellCompleter;
 use crate::commands;
 use crate::context::{self, Context, Environment, Flags, Settings};
 use crate::doctor::permissions;
@@ -20,6 +21,7 @@ use crate::steps::run_log::RunLog;
 use crate::ui::{self, Ui, Verbosity, picker};
 use clap::FromArgMatches as _;
 use clap_complete::CompleteEnv;
+use clap_complete::env::{Bash, Elvish, EnvCompleter, Fish, Powershell, Shells, Zsh};
 use std::ffi::{OsStr, OsString};
 use std::process::ExitCode;
 
@@ -211,7 +213,17 @@ fn print_steps(context: &Context, has_log: bool) {
 
 /// Prints completion candidates for a shell.
 fn print_completions(env: &Environment) -> ExitCode {
+    let shells = [
+        &Bash as &dyn EnvCompleter,
+        &Elvish,
+        &Fish,
+        &Powershell,
+        &Zsh,
+    ];
+    let shells = shells.map(ShellCompleter);
+    let shells = shells.each_ref().map(|shell| shell as &dyn EnvCompleter);
     let answered = CompleteEnv::with_factory(|| crate::choices::candidates::attach(tree()))
+        .shells(Shells(&shells))
         .var(commands::completions::VARIABLE)
         .try_complete(std::env::args_os(), Some(&env.current_dir));
     // No message on failure: the shell would insert it into the user's command line.

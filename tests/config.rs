@@ -107,7 +107,8 @@ fn invalid_values_are_refused_and_the_file_is_unchanged() {
     insta::assert_snapshot!(run.stderr, @r#"
     error: unknown setting "timezon"; did you mean timezone?
 
-    hint: list all settings: codex-manager config list
+    hint: list all settings:
+        codex-manager config list
     "#);
 }
 
@@ -119,7 +120,8 @@ fn an_invalid_value_stops_all_commands_but_those_that_fix_it() {
     insta::assert_snapshot!(run.stderr, @r"
     error: line 1: color must be one of auto, always, never: [ROOT]/home/.codex-manager/config.toml
 
-    hint: reset it to the default: codex-manager config unset color
+    hint: reset it to the default:
+        codex-manager config unset color
     ");
     let _ = env.run(["config", "list"]).code(4);
     let _ = env.run(["config", "unset", "color"]).code(0);

@@ -2,6 +2,7 @@
 
 use crate::current::note_switch;
 use crate::support::env::{TestEnv, assert_same_tree};
+use crate::support::sample::sample_home;
 use crate::support::sign_in::{SignIn, auth_json, unix_now, write_auth};
 use codex_manager::testing::io::processes;
 use serde_json::{Value, json};
@@ -442,4 +443,37 @@ fn an_invalid_config_toml_and_a_failing_codex_are_reported() {
     let fix = check("codex.binary")["fix"].clone();
     let fix = fix.as_str().unwrap();
     assert!(fix.ends_with("/bin/codex --version"), "{fix}");
+}
+
+#[test]
+fn the_last_line_counts_the_checks_and_fix_says_that_nothing_was_to_do() {
+    let env = TestEnv::new();
+    sample_home(&env);
+    let last = |args: &[&str]| {
+        let run = env.run(args);
+        let checks = env.run([args, &["--json"]].concat()).json();
+        let checks = checks["checks"].as_array().expect("checks").clone();
+        let count = |status: &str| checks.iter().filter(|c| c["status"] == status).count();
+        let line = run.stdout.lines().last().expect("a line").to_owned();
+        (line, checks.len(), count("warn"), count("fail"), run.stdout)
+    };
+    let (line, checks, warnings, failures, _) = last(&["doctor"]);
+    assert!(warnings > 1 && failures == 0, "{line}");
+    assert_eq!(line, format!("{checks} checks, {warnings} warnings"));
+    let (.., shown) = last(&["doctor", "--fix"]);
+    assert!(
+        shown.starts_with("nothing to fix automatically\n"),
+        "{shown}"
+    );
+    fs::create_dir(env.manager_home()).expect("create");
+    fs::set_permissions(env.manager_home(), fs::Permissions::from_mode(0o755)).expect("chmod");
+    let (.., shown) = last(&["doctor", "--fix"]);
+    assert!(!shown.contains("nothing to fix"), "{shown}");
+    fs::write(env.codex_home().join("state_5.sqlite"), "garbage").expect("write");
+    let (line, checks, warnings, failures, _) = last(&["doctor"]);
+    assert_eq!(failures, 1, "{line}");
+    assert_eq!(
+        line,
+        format!("{checks} checks, 1 failure, {warnings} warnings")
+    );
 }

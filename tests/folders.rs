@@ -37,7 +37,8 @@ fn an_account_of_a_folder_is_set_shown_and_removed() {
     --- stdout
     folders.~/code/a.b c: not set → client-a
     --- stderr
-    there is no profile client-a yet; create it with: codex-manager profile login client-a
+    there is no profile client-a yet; create it with:
+        codex-manager profile login client-a
     ");
     let _ = env
         .run(["config", "set", "trusted.~/code/", "true"])
@@ -146,7 +147,8 @@ fn an_invalid_entry_is_reported_with_the_command_that_removes_it() {
     insta::assert_snapshot!(run.stderr, @r"
     error: line 2: folders.~/my work must be the name of a profile: [ROOT]/home/.codex-manager/config.toml
 
-    hint: reset it to the default: codex-manager config unset 'folders.~/my work'
+    hint: reset it to the default:
+        codex-manager config unset 'folders.~/my work'
     ");
     let (_, command) = run.stderr.split_once("codex-manager ").expect("a command");
     assert_eq!(command.trim_end(), "config unset 'folders.~/my work'");

@@ -303,7 +303,8 @@ fn unrepairable_differences_are_reported_and_left_alone() {
     --- stdout
     nothing to repair
     --- stderr
-    4 findings that repair cannot fix; list them with: codex-manager history check
+    4 findings that repair cannot fix; list them with:
+        codex-manager history check
     ");
     insta::assert_snapshot!(home.run(&["check"]).code(5), @r"
     exit 5
@@ -324,7 +325,8 @@ fn unrepairable_differences_are_reported_and_left_alone() {
       in sessions/2026/01/02: its first lines do not name a conversation
         rollout-2026-01-02T00-00-00-01a10000-0000-7000-8000-000000000002.jsonl
     --- stderr
-    restore a lost conversation: codex-manager restore --session 01a10000-0000-7000-8000-000000000001
+    restore a lost conversation:
+        codex-manager restore --session 01a10000-0000-7000-8000-000000000001
     ");
 }
 

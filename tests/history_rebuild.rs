@@ -160,7 +160,8 @@ fn the_rebuild_report_counts_omitted_entries_and_suggests_the_next_step() {
       copy of the previous file: [ROOT]/home/.codex/history.jsonl.bak.20261120T120000Z
     --- stderr
     restart Codex to see the new list
-    undo it with: codex-manager history undo
+    undo it with:
+        codex-manager history undo
     ");
 }
 

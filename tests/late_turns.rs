@@ -185,7 +185,7 @@ impl Scene {
     fn accounted(&self, output: &Output, place: Place) -> String {
         let printed = [&output.stdout[..], &output.stderr].concat();
         let printed = String::from_utf8_lossy(&printed);
-        let undo = printed.split_once("undo with: codex-manager restore ");
+        let undo = printed.split_once("undo with:\n    codex-manager restore ");
         let undo = undo.and_then(|(_, name)| name.split_whitespace().next());
         let safety = tempfile::tempdir().unwrap();
         if let Some(name) = undo.filter(|_| place == Place::KeptOrArchived) {

@@ -4,7 +4,7 @@ use crate::cooldown::know;
 use crate::every_command::world;
 use crate::prune::archives;
 use crate::support::env::TestEnv;
-use crate::support::sample::alice;
+use crate::support::sample::{alice, backup, sample_home};
 use crate::support::sign_in::write_auth;
 use serde_json::json;
 use std::path::PathBuf;
@@ -36,7 +36,8 @@ fn an_unknown_account_gets_the_three_nearest_of_many() {
 error: no account or profile named "acct42"
 
 hint: did you mean: acct24@example.com, acct12@example.com, acct14@example.com
-hint: list all accounts: codex-manager cooldown
+hint: list all accounts:
+    codex-manager cooldown
 "#);
     let run = env.run(["use", "acct1"]).code(1);
     insta::assert_snapshot!(run.stderr, @r#"
@@ -55,7 +56,9 @@ fn an_unknown_profile_gets_the_nearest() {
 error: no such profile: "wrok"
 
 hint: did you mean: work
-hint: list all profiles: codex-manager profile list; nothing was changed
+hint: list all profiles:
+    codex-manager profile list
+  nothing was changed
 "#);
 }
 
@@ -67,21 +70,24 @@ fn a_mistyped_archive_gets_the_nearest_archives() {
 error: no archive or account named "lates"
 
 hint: did you mean: latest
-hint: list archives with: codex-manager list-backups
+hint: list archives with:
+    codex-manager list-backups
 "#);
     let run = env.run(["restore", "2026-11-21"]).code(1);
     insta::assert_snapshot!(run.stderr, @r#"
 error: no archive or account named "2026-11-21"
 
 hint: did you mean: 2026-11-20-100000-alice@example.com, 2026-11-19-100000-alice@example.com, 2026-11-18-100000-alice@example.com
-hint: list archives with: codex-manager list-backups
+hint: list archives with:
+    codex-manager list-backups
 "#);
     let run = env.run(["verify", "2026-11-21"]).code(1);
     insta::assert_snapshot!(run.stderr, @r#"
 error: no such archive: 2026-11-21
 
 hint: did you mean: 2026-11-20-100000-alice@example.com, 2026-11-19-100000-alice@example.com, 2026-11-18-100000-alice@example.com
-hint: list archives with: codex-manager list-backups
+hint: list archives with:
+    codex-manager list-backups
 "#);
     let run = env.run(["restore", "2026-11"]).code(1);
     insta::assert_snapshot!(run.stderr, @r#"
@@ -123,7 +129,7 @@ fn an_archive_is_chosen_by_list_number_name_prefix_or_offset_from_latest() {
     assert!(run.stderr.starts_with(few), "{run}");
     // An option with an optional value takes the word after it.
     let run = env.run(["restore", "--session", "latest"]).code(4);
-    let hint = "name the archive first: codex-manager restore latest --session\n";
+    let hint = "name the archive first:\n    codex-manager restore latest --session\n";
     assert!(run.stderr.contains(hint), "{run}");
     // The numbers do not depend on the order or the filters of the list.
     let table = env.run(["list-backups", "--sort", "size"]).code(0).stdout;
@@ -155,4 +161,25 @@ fn an_account_without_a_profile_is_suggested_by_its_email() {
         .code(1);
     let hint = "hint: the accounts are: alice@example.com\n";
     assert!(run.stderr.ends_with(hint), "{run}");
+}
+
+#[test]
+fn a_dry_run_of_backup_names_the_file_that_the_backup_writes() {
+    let env = TestEnv::new();
+    sample_home(&env);
+    for suffix in [
+        "alice@example.com",
+        "alice@example.com-2",
+        "alice@example.com-3",
+    ] {
+        let args = ["backup", "--no-status", "--dry-run"];
+        let planned = env.run([&args[..], &["--json"]].concat()).code(0).json();
+        let name = format!("2026-11-20-120000-{suffix}-codex.tar.gz");
+        assert_eq!(planned["archive"], *name);
+        let run = env.run(args).code(0);
+        assert!(run.stdout.contains(&format!("as {name}\n")), "{run}");
+        // No quota is known, so the name may change with what Codex reports.
+        assert!(run.stdout.contains("start of the quota window"), "{run}");
+        assert!(backup(&env, &[]).ends_with(&name));
+    }
 }

@@ -602,7 +602,7 @@ fn undo_restores_the_profile_that_was_removed_last() {
     let run = env.run(["profile", "remove", "work"]).code(0);
     assert!(
         run.stderr
-            .contains("undo with: codex-manager profile undo work"),
+            .contains("undo with:\n    codex-manager profile undo work"),
         "{run}"
     );
     let before = env.tree("");

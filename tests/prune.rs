@@ -4,6 +4,7 @@ use crate::support::env::{TestEnv, assert_same_tree};
 use crate::support::injection::{can_inject, run_ends_before_call};
 use crate::support::sample::{backup, bob, put, sample_home, sample_home_at, text};
 use crate::support::sign_in::write_auth;
+use crate::support::terminal::Terminal;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -85,6 +86,27 @@ fn archives_with_skipped_files_are_counted_separately() {
         ]
     );
     assert!(made[0].exists());
+}
+
+#[test]
+fn at_80_columns_the_plan_has_the_time_and_the_size_of_each_archive() {
+    let mut env = TestEnv::new();
+    archives(&mut env, &DAYS);
+    let mut command = env.command(["prune", "--keep-last", "2", "--dry-run"]);
+    command.env_remove("COLUMNS");
+    let mut terminal = Terminal::watch(&mut command, 80);
+    assert!(terminal.end().success());
+    let text = terminal.text();
+    for column in ["DO", "CREATED", "KIND", "SIZE", "ARCHIVE", "WHY"] {
+        assert!(text.contains(column), "{column}: {text}");
+    }
+    let dropped = text.lines().find(|line| line.contains("Tue 17 Nov 10:00"));
+    assert!(dropped.is_some_and(|line| line.contains(" kB ")), "{text}");
+    let widest = text
+        .lines()
+        .map(|line| line.trim_end().chars().count())
+        .max();
+    assert!(widest <= Some(80), "{text}");
 }
 
 #[test]

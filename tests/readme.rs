@@ -68,20 +68,20 @@ const FIRST_MINUTE: [(&str, i32, &str); 12] = [
     (
         "recommend",
         5,
-        "then sign in: codex-manager profile login NAME",
+        "then sign in:\n    codex-manager profile login NAME",
     ),
-    ("status", 6, "then sign in: codex login"),
+    ("status", 6, "then sign in:\n    codex login"),
     ("history check", 1, "hint: start codex once"),
     (
         "prune --keep-last 3 --keep-weekly 4 --dry-run",
         0,
         "nothing to prune",
     ),
-    ("doctor", 0, "codex-manager backup"),
+    ("doctor", 0, "codex login"),
     (
         "sync init --cloud ~/Dropbox/codex",
         0,
-        "check it with: codex-manager sync preflight",
+        "check it with:\n    codex-manager sync preflight",
     ),
     (
         "sync run --apply",

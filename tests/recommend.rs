@@ -103,7 +103,8 @@ exit 0
 never@x.com
   ready, never used; 40 % of the weekly quota left (live, 1 h ago)
 --- stderr
-it has no saved login; sign in: codex-manager profile login NAME
+it has no saved login; sign in:
+    codex-manager profile login NAME
 "#);
     insta::assert_snapshot!(env.run(["recommend", "--explain"]).code(0), @r#"
 exit 0
@@ -140,7 +141,8 @@ fn an_account_in_cooldown_is_recommended_except_with_ready_only() {
     insta::assert_snapshot!(run.stderr, @r#"
 error: no account is ready; next: soon@x.com, Sat 21 Nov 12:00, in 1 d
 
-hint: list all accounts: codex-manager cooldown
+hint: list all accounts:
+    codex-manager cooldown
 "#);
     let run = env.run(["recommend", "--ready-only", "--json"]).code(5);
     assert_eq!(run.stdout, "null\n");

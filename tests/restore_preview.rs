@@ -38,7 +38,7 @@ fn a_terminal_is_asked_before_a_live_home_is_replaced() {
     terminal.type_keys("n\n");
     assert_eq!(terminal.end().code(), Some(5), "{}", terminal.text());
     let shown = terminal.text();
-    let question = "replace 12 files in ";
+    let question = "replace 1 of 12 files in ";
     assert!(
         shown.contains(question) && !shown.contains("remove 0"),
         "{shown}"
@@ -63,6 +63,39 @@ fn a_terminal_is_asked_before_a_live_home_is_replaced() {
         let mut terminal = Terminal::start(&mut env.command(args));
         assert!(terminal.end().success(), "{}", terminal.text());
     }
+}
+
+#[test]
+fn only_files_that_differ_from_the_archive_count_as_replaced() {
+    let env = TestEnv::new();
+    sample_home(&env);
+    put(&env, "notes.txt", "one");
+    let archive = text(&backup(&env, &[]));
+    let planned = |expected: &str, unchanged: usize| {
+        let args = ["restore", &archive, "--dry-run"];
+        let run = env.run(args).code(0);
+        let line = format!("  besides the login: {expected} replaced, 0 added, 0 removed\n");
+        assert!(run.stdout.contains(&line), "{run}");
+        let json = env.run([&args[..], &["--json"]].concat()).code(0).json();
+        assert_eq!(json["unchanged"], unchanged, "{json}");
+    };
+    planned("0 of 12 files", 12);
+    // Written again with the same content: the time differs, the digest does not.
+    put(&env, "notes.txt", "one");
+    planned("0 of 12 files", 12);
+    put(&env, "notes.txt", "two");
+    planned("1 of 12 files", 11);
+    let database = env.codex_home().join("state_5.sqlite");
+    let connection = rusqlite::Connection::open(&database).unwrap();
+    connection.execute("DELETE FROM threads", []).unwrap();
+    // The change is in the log of the database.
+    planned("2 of 12 files", 10);
+    drop(connection);
+    let _ = env.run(["restore", &archive, "--yes"]).code(0);
+    planned("0 of 12 files", 12);
+    // Nothing would be lost, so a terminal is not asked.
+    let mut terminal = Terminal::start(&mut env.command(["restore", &archive]));
+    assert!(terminal.end().success(), "{}", terminal.text());
 }
 
 #[test]
@@ -147,7 +180,13 @@ fn a_diff_with_the_archive_of_another_account_is_shown() {
     let run = env.run(["restore", &archive, "--diff"]).code(0);
     assert!(run.stderr.contains("warning: the archive is of "), "{run}");
     assert!(run.stdout.contains("1 conversation would change"), "{run}");
-    let _ = env.run(["restore", &archive, "--dry-run"]).code(5);
+    let run = env.run(["restore", &archive, "--dry-run"]).code(0);
+    assert!(
+        run.stderr.contains("but bob@example.com is signed in; ") && run.stderr.contains("--yes"),
+        "{run}"
+    );
+    assert!(run.stdout.contains("would restore "), "{run}");
+    let _ = env.run(["restore", &archive]).code(5);
     let _ = env.run(["restore", &archive]).code(5);
     assert_same_tree(&before, &env.tree(""));
 }
@@ -161,11 +200,11 @@ fn the_restore_of_a_lost_conversation_can_be_undone() {
     fs::remove_file(&lost).unwrap();
     let run = env.run(["restore", &archive, "--session", SECOND]).code(0);
     assert!(lost.exists());
-    let undo = run
+    let (_, undo) = run
         .stderr
-        .lines()
-        .find_map(|line| line.strip_prefix("undo with: codex-manager "));
-    let undo = undo.unwrap_or_else(|| panic!("no undo command: {run}"));
+        .split_once("undo with:\n    codex-manager ")
+        .expect("a command");
+    let undo = undo.lines().next().unwrap();
     let _ = env.run(undo.split(' ')).code(0);
     assert!(!lost.exists());
 }
@@ -177,6 +216,7 @@ fn list_backups_explains_the_dates_in_names_once_and_marks_partial_archives() {
     put(&env, "notes.txt", "changed");
     let _ = env.run(["restore", "latest"]).code(0);
     let run = env.run(["list-backups"]).code(0);
+    assert!(run.stdout.contains("  safety  "), "{run}");
     assert_eq!(
         run.stderr.matches("start of the quota window").count(),
         1,
@@ -195,4 +235,39 @@ fn list_backups_explains_the_dates_in_names_once_and_marks_partial_archives() {
             (Value::Null, json!(false))
         ]
     );
+}
+
+#[test]
+fn the_safety_backup_of_a_part_of_the_home_is_labelled_partial() {
+    let mut env = TestEnv::new();
+    archives(&mut env, &["2026-11-20T10:00:00Z"]);
+    put(&env, "notes.txt", "changed");
+    let only = ["restore", "latest", "--only", "notes.txt"];
+    let safety = env.run([&only[..], &["--json"]].concat()).code(0).json();
+    let safety = safety["safety_backup"].as_str().unwrap();
+    for args in [
+        &["list-backups"][..],
+        &["prune", "--keep-last", "9", "--dry-run"],
+    ] {
+        let run = env.run(args).code(0);
+        assert!(run.stdout.contains("  safety (partial)  "), "{run}");
+    }
+    let run = env.run(["restore", safety, "--dry-run"]).code(0);
+    assert!(
+        run.stderr.contains(": safety (partial) archive of "),
+        "{run}"
+    );
+}
+
+#[test]
+fn list_backups_has_the_start_of_the_window_behind_the_time_of_the_backup() {
+    let env = TestEnv::new();
+    sample_home(&env);
+    backup(&env, &["--reset-at", "2026-11-24T15:55:00Z"]);
+    let run = env.run(["list-backups"]).code(0);
+    let head = run.stdout.lines().next().unwrap();
+    let head: Vec<_> = head.split_whitespace().collect();
+    assert_eq!(head[..4], ["#", "CREATED", "WINDOW", "KIND"], "{run}");
+    let times = "  Fri 20 Nov 12:00  Tue 17 Nov 15:55  full ";
+    assert!(run.stdout.contains(times), "{run}");
 }

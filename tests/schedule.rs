@@ -443,7 +443,8 @@ fn an_installed_job_is_shown_and_removed() {
     status  not installed  -               -
     vault   not installed  -               -
     --- stderr
-    update and activate it: codex-manager schedule install backup --daily 03:30 --enable
+    update and activate it:
+        codex-manager schedule install backup --daily 03:30 --enable
     ");
     let _ = env
         .run([

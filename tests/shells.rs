@@ -2,7 +2,7 @@
 
 use crate::cooldown::{entry, know};
 use crate::support::env::TestEnv;
-use crate::support::sample::{backup, sample_home};
+use crate::support::sample::{FIRST, SECOND, backup, sample_home};
 use crate::support::skips::skip;
 use crate::support::write_program;
 use std::path::Path;
@@ -341,7 +341,7 @@ complete -C 'codex-manager verify 2026'";
     );
     insta::assert_snapshot!(shown, @r"
     alice@example.com
-    2026-11-20-120000-alice@example.com
+    2026-11-20-120000-alice@example.com	Fri 20 Nov 12:00
     ");
 }
 
@@ -361,6 +361,70 @@ _CLAP_COMPLETE_INDEX=3 CODEX_MANAGER_COMPLETE=zsh codex-manager -- codex-manager
     _clap_dynamic_completer_codex_manager
     alice@example.com
     ");
+}
+
+/// A function `try` for each shell that prints the candidates of a command line, and the gap before a title.
+const OFFERS: [(&str, &[&str], &str, &str); 3] = [
+    (
+        "bash",
+        &["--noprofile", "--norc", "-c"],
+        r#"source <(codex-manager completions bash)
+try() {
+  COMP_WORDS=(codex-manager "$@"); COMP_CWORD=$#; COMP_TYPE=9
+  _clap_complete_codex_manager codex-manager "${COMP_WORDS[COMP_CWORD]}" "${COMP_WORDS[COMP_CWORD-1]}"
+  printf '%s\n' "${COMPREPLY[@]}" | sort; echo ::
+}"#,
+        "  ",
+    ),
+    (
+        "zsh",
+        &["-f", "-c"],
+        r#"try() {
+  _CLAP_COMPLETE_INDEX=$# CODEX_MANAGER_COMPLETE=zsh codex-manager -- codex-manager "$@" | sort; echo ::
+}"#,
+        ":",
+    ),
+    (
+        "fish",
+        &["--no-config", "-c"],
+        "codex-manager completions fish | source
+function try; complete -C \"codex-manager $argv\" | sort; echo ::; end",
+        "\t",
+    ),
+];
+
+#[test]
+fn shells_offer_titles_of_conversations_one_name_of_each_account_and_options_after_a_dash() {
+    for (name, args, script, gap) in OFFERS.iter().filter(|(name, ..)| has(name)) {
+        let env = world();
+        let mut alice = entry("alice@example.com", 40.0, "2026-11-24T15:55:00Z");
+        alice["profile"] = "work".into();
+        know(&env, &[alice]);
+        let script = format!(
+            "{script}\ntry show ''; try show {}; try use ''; try use ali; try show --js",
+            &SECOND[..9]
+        );
+        let output = shell(&env, name).args(*args).arg(script).output();
+        let shown = printed(output.expect("the shell"));
+        let shown: Vec<_> = shown.split("::\n").collect();
+        let titled = |id: &str| format!("{id}{gap}a title\n");
+        assert_eq!(shown[0], titled(FIRST) + &titled(SECOND), "{name}");
+        let second = shown[1].trim_end();
+        assert_eq!(
+            second
+                .strip_suffix("a title")
+                .unwrap_or(second)
+                .trim_end_matches(gap),
+            SECOND
+        );
+        assert_eq!(
+            shown[2].trim_end().split(gap).next(),
+            Some("work"),
+            "{name}"
+        );
+        assert_eq!(shown[3].trim_end(), "alice@example.com", "{name}");
+        assert!(shown[4].starts_with("--json"), "{name}: {shown:?}");
+    }
 }
 
 #[test]

@@ -440,7 +440,8 @@ fn a_hard_linked_login_is_not_probed() {
     );
     let run = world.env.run(["status"]).code(6);
     assert!(
-        run.stderr.contains("hint: make it a separate file: cp -p "),
+        run.stderr
+            .contains("hint: make it a separate file:\n    cp -p "),
         "{run}"
     );
 }
@@ -589,7 +590,8 @@ fn an_invalid_login_is_reported_and_unchanged() {
     quota unknown
     --- stderr
     warning: no live figures: auth.json is filled with NUL bytes: [ROOT]/home/.codex/auth.json
-    hint: sign in again: codex login
+    hint: sign in again:
+        codex login
     ");
     assert_same_tree(&before, &env.tree("home"));
 }

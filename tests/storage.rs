@@ -2,6 +2,7 @@
 
 use crate::support::env::{TestEnv, assert_same_tree};
 use crate::support::sample::{put, set_time};
+use crate::support::terminal::Terminal;
 use rusqlite::Connection;
 use std::fs;
 
@@ -98,10 +99,14 @@ fn the_report_has_kinds_projects_months_and_the_largest_conversations() {
     let hints = env.run(["storage"]).code(0).stderr;
     insta::assert_snapshot!(hints, @r"
     free disk space, with Codex closed:
-      packages, about 9.0 MB: rm -rf [ROOT]/home/.codex/packages
-      rollouts, about 4.0 MB: codex-manager storage shrink
-      databases, about 200.7 kB: codex-manager storage vacuum
-      caches, about 70.0 kB: rm -rf [ROOT]/home/.codex/.tmp [ROOT]/home/.codex/tmp
+      packages, about 9.0 MB:
+        rm -rf [ROOT]/home/.codex/packages
+      rollouts, about 4.0 MB:
+        codex-manager storage shrink
+      databases, about 200.7 kB:
+        codex-manager storage vacuum
+      caches, about 70.0 kB:
+        rm -rf [ROOT]/home/.codex/.tmp [ROOT]/home/.codex/tmp
     ");
 }
 
@@ -125,4 +130,16 @@ fn unusual_names_and_times_are_handled() {
     std::os::unix::fs::symlink("/nowhere", env.codex_home().join("sessions/dangling")).unwrap();
     let document = env.run(["storage", "--json"]).code(0).json();
     assert_eq!(document["projects"][0]["conversations"], 2);
+}
+
+#[test]
+fn the_report_ends_without_a_question_on_a_terminal() {
+    let env = TestEnv::new();
+    crate::support::sample::sample_home(&env);
+    env.write("home/.codex/tmp/cache.bin", vec![0; 100_000]);
+    let before = env.tree("home");
+    let mut terminal = Terminal::start(&mut env.command(["storage"]));
+    assert!(terminal.end().success(), "{}", terminal.text());
+    assert!(terminal.text().contains("rm -rf "), "{}", terminal.text());
+    assert_same_tree(&before, &env.tree("home"));
 }

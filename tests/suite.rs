@@ -132,7 +132,6 @@ mod status_history;
 mod status_screens;
 mod storage;
 mod storage_hostile;
-mod storage_report_choice;
 mod storage_sequences;
 mod storage_shrink;
 mod storage_shrink_real;

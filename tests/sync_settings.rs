@@ -212,7 +212,7 @@ fn a_sync_with_mapped_folders_suggests_codex_resume_with_an_id() {
     pair.apply("a");
     let run = pair.run("b", &["run", "--apply"]).code(0);
     assert!(
-        run.stderr.contains("continue with: codex resume\n"),
+        run.stderr.contains("continue with:\n    codex resume\n"),
         "{run}"
     );
 }

@@ -71,7 +71,7 @@ fn undelivered_files_are_reported_with_their_machine() {
     let run = pair.run("b", &["run", "--apply"]).code(6);
     assert!(
         run.stderr
-            .contains("before you start Codex on this machine run: codex-manager"),
+            .contains("before you start Codex on this machine run:\n    codex-manager"),
         "{run}"
     );
     assert!(!run.stderr.contains("continue with"), "{run}");

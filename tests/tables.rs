@@ -213,15 +213,13 @@ alice.of.the.first.department@example.c…
 }
 
 #[test]
-fn archive_names_are_shown_in_full_at_80_columns() {
+fn archive_names_are_shown_in_full_at_80_columns_and_in_the_plan_of_prune_at_100() {
     let mut env = TestEnv::new();
     archives(&mut env, &["2026-11-19T10:00:00Z", "2026-11-20T10:00:00Z"]);
     let _ = env.run(["restore", "latest", "--yes"]).code(0);
-    for args in [
-        &["list-backups"][..],
-        &["prune", "--keep-last=1", "--dry-run"],
-    ] {
-        for columns in [80, 100] {
+    let prune = &["prune", "--keep-last=1", "--dry-run"][..];
+    for (args, widths) in [(&["list-backups"][..], &[80, 100][..]), (prune, &[100][..])] {
+        for &columns in widths {
             let text = shown(&env, args, columns);
             assert!(
                 text.lines()
@@ -252,7 +250,7 @@ fn a_long_name_of_an_archive_is_shortened_and_its_row_stays_a_line() {
         let text = shown(&env, args, 80);
         let rows = text
             .lines()
-            .filter(|line| line.contains(" 2026-11-20-120000-c"));
+            .filter(|line| line.contains(" 2026-11-20-1200"));
         let rows: Vec<_> = rows.collect();
         assert_eq!(rows.len(), 1, "{text}");
         assert!(rows[0].contains('…') && rows[0].contains(" full"), "{text}");

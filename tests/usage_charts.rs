@@ -187,7 +187,8 @@ Conversation number 8  █████▓▓▒▒░···                     
 total: 8.90M tokens, 8.88M input (0 cached), 21.0k output; about $27.41 at API prices of 2026-10-04
 --- stderr
 no price is known for gpt-4o; add one to prices.toml in the manager home
-there are more: codex-manager usage sessions --limit 9
+there are more:
+    codex-manager usage sessions --limit 9
 "#);
 }
 

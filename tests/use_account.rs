@@ -148,8 +148,10 @@ fn use_notes_hidden_conversations_and_how_to_resume_them() {
     switched to home (bob@example.com)
       the profile work already has the login of alice@example.com
     --- stderr
-    its quota is not known yet; query it: codex-manager status
-    codex resume no longer shows 1 conversation of alice@example.com: "of alice"; continue them under their account with: codex-manager resume
+    its quota is not known yet; query it:
+        codex-manager status
+    codex resume no longer shows 1 conversation of alice@example.com: "of alice"; continue them under their account with:
+        codex-manager resume
     "#);
     let again = env.run(["use", "bob"]).code(0);
     assert_eq!(

@@ -34,6 +34,17 @@ fn the_real_codex_lists_the_restored_conversations() {
     }
     let Some(mut lab) = Lab::new() else { return };
     let ids: Vec<_> = ["first", "second"].iter().map(|p| lab.say(p)).collect();
+    // By default Codex (0.169) lists only the conversations of the configured provider.
+    let config = lab.world.codex_home().join("config.toml");
+    let text = fs::read_to_string(&config).expect("read");
+    let (_, provider) = text
+        .split_once("[model_providers.mock]")
+        .expect("a provider");
+    let provider = provider.split("\n\n").next().expect("its settings");
+    let other = text.replace("model_provider = \"mock\"", "model_provider = \"other\"")
+        + &format!("\n[model_providers.other]{provider}\n");
+    fs::write(&config, other).expect("write");
+    let ids = [ids, vec![lab.say("third")]].concat();
     set_up(&mut lab.world);
     let _ = lab.manager(["vault", "backup"]).code(0);
     let before = lab.world.tree("home/.codex");
@@ -52,7 +63,7 @@ fn the_real_codex_lists_the_restored_conversations() {
             "vault", "restore", "latest", "--to", "other", "--auth", "archive",
         ])
         .code(0);
-    lab.resume(&lab.world.path("other"), &ids[0], "and more");
+    lab.resume(&lab.world.path("other"), &ids[2], "and more");
 }
 
 #[test]

@@ -3,10 +3,14 @@
 use crate::support::env::{TestEnv, assert_same_tree};
 use crate::support::sample::{FIRST, alice, line, put, rollout};
 use crate::support::sign_in::{auth_json, write_auth};
+use crate::support::terminal::Terminal;
 use crate::vault::{backup, record_arguments, run_restic, snapshots, vault_env};
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
+
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// Puts a restic on PATH that replaces the host name of snapshots by `laptop`.
 fn pretend_other_machine(env: &TestEnv) {
@@ -159,7 +163,7 @@ fn folders_are_downloaded_without_the_rest() {
     let seen = record_arguments(&env);
     fs::remove_file(&odd).unwrap();
     let only = ["--only", "skills/mine", "--only", "skills/mine/[a]*? b.md"];
-    let args = [&["vault", "restore"][..], &only].concat();
+    let args = [&["vault", "restore", "--yes"][..], &only].concat();
     let _ = env.run(args).code(0);
     assert_eq!(fs::read_to_string(&odd).unwrap(), "odd\n");
     assert_eq!(
@@ -253,4 +257,30 @@ fn a_home_that_codex_uses_is_refused_before_the_download() {
     let named =
         format!("{id}: full snapshot of alice@example.com, made Fri 20 Nov 12:00, just now\n");
     assert!(run.stderr.contains(&named), "{run}");
+}
+
+#[test]
+fn the_newest_snapshot_is_restored_into_the_home_only_with_consent() {
+    let Some(env) = vault_env() else { return };
+    let notes = put(&env, "notes.txt", "saved");
+    let id = backup(&env)["snapshot"].as_str().unwrap()[..8].to_owned();
+    put(&env, "notes.txt", "changed");
+    for more in [&[][..], &["--only", "notes.txt"]] {
+        let run = env.run([&["vault", "restore"][..], more].concat()).code(5);
+        assert!(run.stderr.contains("not confirmed"), "{run}");
+        assert!(run.stderr.contains("--yes"), "{run}");
+        assert_eq!(fs::read_to_string(&notes).unwrap(), "changed");
+    }
+    let start = |args: &[&str]| Terminal::start(&mut env.command(args));
+    let only = ["vault", "restore", "--only", "notes.txt"];
+    let mut terminal = start(&only);
+    terminal.wait_for(&format!("restore {id}, the newest snapshot? [y/N]"), LIMIT);
+    terminal.type_keys("n\n");
+    assert_eq!(terminal.end().code(), Some(5), "{}", terminal.text());
+    assert_eq!(fs::read_to_string(&notes).unwrap(), "changed");
+    let mut terminal = start(&only);
+    terminal.wait_for("[y/N]", LIMIT);
+    terminal.type_keys("y\n");
+    assert!(terminal.end().success(), "{}", terminal.text());
+    assert_eq!(fs::read_to_string(&notes).unwrap(), "saved");
 }

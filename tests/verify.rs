@@ -160,14 +160,20 @@ fn latest_is_the_newest_archive_of_a_home_in_every_command() {
     // Each list labels the safety backup as one, not as a full archive.
     let rows = env.run(["list-backups"]).code(0).stdout;
     let row = rows.lines().find(|row| row.contains("2026-11-20"));
-    assert!(row.is_some_and(|row| row.contains("  safety  ")), "{rows}");
+    assert!(
+        row.is_some_and(|row| row.contains("  safety (partial)  ")),
+        "{rows}"
+    );
     let plan = env.run(["prune", "--keep-last", "1", "--dry-run"]).code(0);
-    assert!(plan.stdout.contains("  safety  "), "{plan}");
+    assert!(plan.stdout.contains("  safety (partial)  "), "{plan}");
     let mut picker = Terminal::start(&mut env.command(["restore"]));
     picker.wait_for("which archive?", std::time::Duration::from_secs(60));
     let shown = picker.picture(120, LINES);
     let row = shown.lines().find(|row| row.starts_with("  1  "));
-    assert!(row.is_some_and(|row| row.contains("  safety  ")), "{shown}");
+    assert!(
+        row.is_some_and(|row| row.contains("  safety (partial)  ")),
+        "{shown}"
+    );
     picker.type_keys("\u{1b}");
     let _ = picker.end();
 

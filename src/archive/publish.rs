@@ -43,14 +43,7 @@ pub(crate) fn publish(
         .write_all(&bytes)
         .at("write", described.path())?;
     let _held = FileLock::acquire(lock)?;
-    for number in 1.. {
-        let archive = backups.join(names::archive_name(stem, number));
-        let Some(sidecar) = names::sidecar_path(&archive) else {
-            continue;
-        };
-        if exists(&archive) || exists(&sidecar) {
-            continue;
-        }
+    for (archive, sidecar) in free_paths(stem, backups) {
         match file.publish(&archive)? {
             Ok(()) => {
                 described.replace(&sidecar)?;
@@ -65,6 +58,16 @@ pub(crate) fn publish(
         }
     }
     unreachable!("the loop above has no end")
+}
+
+/// Returns the paths that an archive of `stem` and its sidecar may get, the first ones first.
+pub(crate) fn free_paths(stem: &str, backups: &Path) -> impl Iterator<Item = (PathBuf, PathBuf)> {
+    let paths = (1..).filter_map(move |number| {
+        let archive = backups.join(names::archive_name(stem, number));
+        let sidecar = names::sidecar_path(&archive)?;
+        Some((archive, sidecar))
+    });
+    paths.filter(|(archive, sidecar)| !exists(archive) && !exists(sidecar))
 }
 
 fn exists(path: &Path) -> bool {

@@ -1,15 +1,17 @@
-//! Completion candidates: accounts, profiles, archives, settings, zones. Reads files only, so that the
+//! Completion candidates: accounts, profiles, archives, conversations, settings, zones. Reads files only, so that the
 //! shell gets them within milliseconds; neither runs Codex nor writes anything.
 
-use crate::archive::names::{self, ARCHIVE_SUFFIX};
+use crate::codex::threads::{self, ThreadFilter};
 use crate::config::file::ConfigFile;
 use crate::config::{self, FOLDER_KEYS, KEYS, Setting};
-use crate::context::{Flags, Settings};
-use crate::inventory::archive_names::LATEST;
-use crate::inventory::cooldown;
+use crate::context::{Flags, Settings, read_clock};
+use crate::inventory::archive_names::{LATEST, numbered, shortest_name};
+use crate::inventory::{cooldown, store};
+use crate::io::ansi;
 use crate::io::clock::Clock;
 use crate::io::environment::Environment;
 use crate::io::settings::ValueKind;
+use crate::ui::time::format_absolute;
 use clap::{Arg, Command};
 use clap_complete::engine::{
     ArgValueCompleter, CompletionCandidate, PathCompleter, ValueCompleter,
@@ -24,7 +26,18 @@ pub(crate) fn attach(command: Command) -> Command {
     attach_within(command, false)
 }
 
+/// The tag of the candidates that are ids of conversations.
+pub(crate) const CONVERSATION: &str = "conversation";
+
+/// The largest number of conversations that a shell offers.
+const MAX_CONVERSATIONS: usize = 100;
+
+/// The number of characters of a title that a shell shows.
+const MAX_TITLE: usize = 60;
+
 fn attach_within(command: Command, of_profiles: bool) -> Command {
+    // They are not among the conversations of the home.
+    let takes_trashed = command.get_name() == "undelete";
     command
         .mut_args(|arg| {
             let name = value_name(&arg);
@@ -35,6 +48,8 @@ fn attach_within(command: Command, of_profiles: bool) -> Command {
                 arg.add(ArgValueCompleter::new(complete_archives))
             } else if name.contains("ACCOUNT") {
                 arg.add(ArgValueCompleter::new(complete_accounts))
+            } else if name == "SESSION" && !takes_trashed {
+                arg.add(ArgValueCompleter::new(complete_conversations))
             } else if is_profile {
                 arg.add(ArgValueCompleter::new(complete_profiles))
             } else if name == "KEY" {
@@ -66,14 +81,18 @@ fn resolve_settings() -> Option<Settings> {
     Settings::resolve(Flags::default(), &env).ok()
 }
 
+fn begins_with(name: &str, typed: &OsStr) -> bool {
+    let typed = typed.to_string_lossy().to_lowercase();
+    name.to_lowercase().starts_with(&typed)
+}
+
 /// Returns the candidates that start with the typed text, ignoring case.
 fn matching_candidates(
     typed: &OsStr,
     all: impl IntoIterator<Item = (String, Option<String>)>,
 ) -> Vec<CompletionCandidate> {
-    let typed = typed.to_string_lossy().to_lowercase();
     all.into_iter()
-        .filter(|(name, _)| name.to_lowercase().starts_with(&typed))
+        .filter(|(name, _)| begins_with(name, typed))
         // A control character could end the shell's line or control the terminal.
         .filter(|(name, _)| !name.chars().any(char::is_control))
         .map(|(name, help)| CompletionCandidate::new(name).help(help.map(Into::into)))
@@ -91,12 +110,38 @@ fn complete_accounts(typed: &OsStr) -> Vec<CompletionCandidate> {
     let mut all = Vec::new();
     for entry in known.file.accounts {
         let email = entry.identity.email.to_string();
-        all.extend(entry.profile.map(|name| (name, Some(email.clone()))));
-        all.push((email, None));
+        let profile = entry.profile.map(|name| (name, Some(email.clone())));
+        // One name for each account: the email if only that begins with the typed text.
+        let names = profile.into_iter().chain([(email, None)]);
+        all.extend(names.filter(|(name, _)| begins_with(name, typed)).take(1));
     }
     all.sort();
     all.dedup_by(|a, b| a.0 == b.0);
     matching_candidates(typed, all)
+}
+
+/// The newest conversations, with their titles.
+fn complete_conversations(typed: &OsStr) -> Vec<CompletionCandidate> {
+    let env = Environment::from_process();
+    let database = resolve_settings()
+        .and_then(|settings| threads::find_state_database(&settings.codex_home, &env));
+    let filter = ThreadFilter {
+        without_subagents: true,
+        ..ThreadFilter::default()
+    };
+    let threads = database.and_then(|database| threads::list(&database, &filter).ok());
+    let threads = threads.unwrap_or_default().into_iter();
+    let wanted = threads
+        .filter(|thread| begins_with(&thread.id, typed))
+        .take(MAX_CONVERSATIONS);
+    let named = wanted.map(|thread| {
+        let title = ansi::to_printable_line(&thread.title);
+        (thread.id, Some(title.chars().take(MAX_TITLE).collect()))
+    });
+    let candidates = matching_candidates(typed, named).into_iter();
+    candidates
+        .map(|candidate| candidate.tag(Some(CONVERSATION.into())))
+        .collect()
 }
 
 fn complete_profiles(typed: &OsStr) -> Vec<CompletionCandidate> {
@@ -118,12 +163,19 @@ fn list_names_in(folder: &str, accepts: impl Fn(&Path) -> bool) -> Vec<String> {
     names
 }
 
-/// Archive names without the suffix, newest first.
+/// Archive names without the suffix and the times of the backups, newest first.
 fn complete_archives(typed: &OsStr) -> Vec<CompletionCandidate> {
-    let names = list_names_in("backups", Path::is_file).into_iter().rev();
-    let names = names.filter(|name| names::is_archive_name(name));
-    let short = |name: String| Some((name.strip_suffix(ARCHIVE_SUFFIX)?.to_owned(), None));
-    matching_candidates(typed, names.filter_map(short))
+    let Some(settings) = resolve_settings() else {
+        return Vec::new();
+    };
+    let clock = read_clock(&Environment::from_process()).unwrap_or(Clock::System);
+    let now = clock.now();
+    let records = store::list_archives(&settings.manager_home).unwrap_or_default();
+    let archives = numbered(&records).into_iter().map(|record| {
+        let made = format_absolute(&record.metadata.created_at.to_utc(), settings.zone, &now);
+        (shortest_name(record), Some(made))
+    });
+    matching_candidates(typed, archives)
 }
 
 fn complete_archives_and_accounts(typed: &OsStr) -> Vec<CompletionCandidate> {

@@ -5,7 +5,7 @@
 //! - a conversation: [`conversation_choice`]; on the terminal: [`conversation_picker`]
 //! - conversations by folder, account and time: [`selection_args`], from [`listed`]; a project: [`project_choice`]
 //! - the rules of `prune`: [`retention_args`]; the configuration of sync: [`sync_config`]
-//! - candidates of a shell's completion: [`candidates`]
+//! - candidates of a shell's completion: [`candidates`], printed by [`shell_completers`]
 
 pub(crate) mod account_choice;
 pub(crate) mod archive_choice;
@@ -18,6 +18,7 @@ pub(crate) mod listed;
 pub(crate) mod project_choice;
 pub(crate) mod retention_args;
 pub(crate) mod selection_args;
+pub(crate) mod shell_completers;
 pub(crate) mod snapshot_choice;
 pub(crate) mod sync_config;
 pub(crate) mod vault_connection;

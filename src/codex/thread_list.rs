@@ -78,6 +78,8 @@ fn count_pages(
         "limit": 100,
         "archived": archived,
         "sourceKinds": SOURCE_KINDS,
+        // Without the list, Codex omits conversations of other providers than the configured one.
+        "modelProviders": [],
     });
     let mut count = 0;
     loop {

@@ -8,6 +8,7 @@ use crate::error::{Outcome, Result};
 use crate::inventory::records::{ArchiveProblem, InventoryFile};
 use crate::inventory::{cooldown, store};
 use crate::io::document::{self, DocumentState};
+use crate::io::quantity::pluralize;
 use crate::io::{IoError, tree};
 use crate::journal::{JournalError, Recovery};
 use crate::recovery::{self, Interrupted};
@@ -47,12 +48,16 @@ impl DoctorArgs {
         let mut checks = Vec::new();
         if self.fix {
             checks = fix(context, self.dry_run);
+            if checks.is_empty() {
+                context.ui.line("nothing to fix automatically");
+            }
         }
         checks.extend(doctor::run_checks(context));
         checks.extend(run_sync_checks(context));
         for check in &checks {
             show(&context.ui, check);
         }
+        context.ui.line(summarize(&checks));
         let worst = checks.iter().map(|c| c.status).max();
         context.ui.list_document("doctor", "checks", &checks);
         if worst == Some(Status::Fail) {
@@ -60,6 +65,23 @@ impl DoctorArgs {
         } else {
             Outcome::Done
         }
+    }
+}
+
+/// Counts the checks, and those that found a problem.
+fn summarize(checks: &[Check]) -> String {
+    let count = |status| checks.iter().filter(|check| check.status == status).count();
+    let found = [
+        (count(Status::Fail), "failure"),
+        (count(Status::Warn), "warning"),
+    ];
+    let found = found.into_iter().filter(|(count, _)| *count > 0);
+    let found: Vec<_> = found.map(|(count, noun)| pluralize(count, noun)).collect();
+    let checks = pluralize(checks.len(), "check");
+    if found.is_empty() {
+        format!("{checks}, no problems")
+    } else {
+        format!("{checks}, {}", found.join(", "))
     }
 }
 

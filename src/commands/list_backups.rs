@@ -21,10 +21,11 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 use std::collections::{HashMap, HashSet};
 
-const COLUMNS: [Column; 8] = [
+const COLUMNS: [Column; 9] = [
     Column::new("#").number(),
     Column::new("ACCOUNT").only_tsv(),
     Column::new("CREATED").rank(1),
+    Column::new("WINDOW").rank(5).only_text(),
     Column::new("KIND").rank(2),
     Column::new("SIZE").rank(4).number(),
     // The number is enough to name an archive. KIND, which marks safety backups, has to fit 80 columns.
@@ -256,8 +257,8 @@ fn show(
         ));
     }
     ui.note(
-        "names begin with the start of the quota window, or with the time of the backup if that is unknown; \
-         CREATED is the time of the backup",
+        "CREATED is the time of the backup; names begin with the start of the quota window, or with the time of the \
+         backup if that is unknown",
     );
     ui.note("restore one with: codex-manager restore ARCHIVE");
 }
@@ -297,9 +298,10 @@ fn group_by_account<'r>(records: &[&'r ArchiveRecord]) -> Vec<Vec<&'r ArchiveRec
     groups.into_iter().map(|(_, group)| group).collect()
 }
 
-fn row_cells(context: &Context, record: &ArchiveRecord, number: Option<usize>) -> [Cell; 8] {
+fn row_cells(context: &Context, record: &ArchiveRecord, number: Option<usize>) -> [Cell; 9] {
     let metadata = &record.metadata;
     let made = absolute_time(&metadata.created_at, context);
+    let window = metadata.session_start_at;
     let size = record.archive.as_ref().map(|a| a.bytes);
     let kind = match &record.archive {
         Some(_) => archive_names::kind_label(metadata),
@@ -327,6 +329,7 @@ fn row_cells(context: &Context, record: &ArchiveRecord, number: Option<usize>) -
         with_value(Cell::plain(made), &|| {
             local_rfc3339(&metadata.created_at, context)
         }),
+        Cell::plain(window.map_or(String::new(), |at| absolute_time(&at, context))),
         Cell::plain(kind),
         with_value(Cell::plain(size.map_or("record".into(), bytes)), &|| {
             size.map_or(String::new(), |size| size.to_string())

@@ -134,13 +134,13 @@ impl Check {
         self
     }
 
-    /// Adds a backup as the fix, which needs a Codex home.
+    /// Adds a backup as the fix, or the sign-in that creates the Codex home.
     #[must_use]
     pub(super) fn fixed_by_backup(self, codex_home: &Path) -> Self {
         if codex_home.is_dir() {
             self.fixed_by("codex-manager backup")
         } else {
-            self.advised("sign in to Codex first, then: codex-manager backup")
+            self.advised("sign in to Codex first: codex login")
         }
     }
 

@@ -12,18 +12,19 @@ pub(crate) fn file_name(path: &Path) -> String {
     name.to_string_lossy().into_owned()
 }
 
-/// Returns the kind of an archive for lists: its mode, "safety" for one that `restore` made, or with
-/// "partial" one that holds a single login.
+/// Returns the kind of an archive for lists: its mode, or "safety" for one that `restore` made; with "partial" one
+/// that holds a single login, or only what a restore changed.
 pub(crate) fn kind_label(metadata: &Metadata) -> String {
     match metadata.mode.name() {
+        _ if metadata.is_safety() && metadata.holds_changes_only => partial_label("safety"),
         _ if metadata.is_safety() => "safety".into(),
-        mode if metadata.is_single_login() => single_login_label(mode),
+        mode if metadata.is_single_login() => partial_label(mode),
         mode => mode.into(),
     }
 }
 
-/// Labels the kind of an archive that holds a single login.
-pub(crate) fn single_login_label(kind: &str) -> String {
+/// Labels the kind of an archive that holds only a part of what its kind usually does.
+pub(crate) fn partial_label(kind: &str) -> String {
     format!("{kind} (partial)")
 }
 

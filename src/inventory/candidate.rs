@@ -73,8 +73,8 @@ pub(crate) struct RetentionCandidate {
     pub excludes: bool,
     /// True if it lacks files that could not be read. Such archives count separately.
     pub incomplete: bool,
-    /// True if it holds only the login of a legacy file.
-    pub is_single_login: bool,
+    /// True if it holds only the login of a legacy file, or what a restore changed.
+    pub is_partial: bool,
     /// The time of the backup; `None` if the archive does not record it.
     pub made_at: Option<DateTime<Utc>>,
     pub bytes: u64,
@@ -110,7 +110,7 @@ impl RetentionCandidate {
             machine: None,
             excludes: metadata.excludes,
             incomplete: metadata.skipped > 0,
-            is_single_login: metadata.is_single_login(),
+            is_partial: metadata.is_single_login() || metadata.holds_changes_only,
             made_at: (made_at != DateTime::UNIX_EPOCH).then_some(made_at),
             bytes,
             soundness,

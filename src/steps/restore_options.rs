@@ -2,6 +2,7 @@
 
 use crate::accounts::login_selection::AuthPolicy;
 use crate::archive::entry_name::EntryName;
+use crate::archive::name_table::NameSet;
 use crate::archive::reader::ArchiveReader;
 use crate::choices::conversation_picker::pick_archived;
 use crate::codex::daemon;
@@ -11,13 +12,13 @@ use crate::copies::source::{self, ConversationSource};
 use crate::error::{CommandError, Outcome, Result};
 use crate::inventory::archive_names::{file_name, strip_archive_suffix};
 use crate::inventory::store;
-use crate::io::quantity::pluralize;
 use crate::io::shell;
 use crate::io::tree;
 use crate::journal::{self, JournalError};
 use crate::restore::RestoreError;
 use crate::restore::apply::{self, RestoreReport};
 use crate::restore::plan::rollout_index::parse_rollout_name;
+use crate::restore::plan::unchanged_files::find_unchanged;
 use crate::restore::plan::{RestorePlan, RestoreTarget, Selection};
 use crate::restore::request::RestoreRequest;
 use crate::steps::earlier_turns::project_continued;
@@ -27,7 +28,7 @@ use crate::sync::restore_marker::RestoreMarkers;
 use crate::sync::state::Replica;
 use crate::views::account::{warn_all, warn_not_recorded};
 use crate::views::restore_diff;
-use crate::views::restore_report::{removed_names, show_plan, show_report};
+use crate::views::restore_report::{ReplacedFiles, removed_names, show_plan, show_report};
 use clap::Args;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -93,9 +94,11 @@ impl RestoreOptions {
                 request.may_switch_account = true;
                 apply::plan(&request)?
             }
-            // A comparison changes nothing, so the signed-in account does not matter.
-            Err(refusal @ RestoreError::AnotherAccount { .. }) if diff => {
-                context.warn(refusal);
+            // A dry run changes nothing, so the signed-in account does not matter.
+            Err(refusal @ RestoreError::AnotherAccount { .. }) if self.dry_run => {
+                context.warn(format_args!(
+                    "{refusal}; before it goes on, the command asks whether to save the live login to its profile, or needs --yes"
+                ));
                 request.may_switch_account = true;
                 apply::plan(&request)?
             }
@@ -105,16 +108,18 @@ impl RestoreOptions {
         let replaced_note = replaced.describe_planned(request.safety_backup);
         if self.dry_run {
             let holders = apply::find_holders(&request);
+            let unchanged = find_unchanged_files(context, &request, &plan)?;
             let changes =
                 diff.then(|| restore_diff::compare_conversations(archive, &plan, &request.folder));
             let notes = replaced_note.as_slice();
-            show_plan(context, command, (archive, &request), &plan, changes, notes);
+            let planned = (&plan, &unchanged);
+            show_plan(context, command, &request, planned, changes, notes);
             for holder in holders {
                 context.warn(format_args!("the Codex home is in use: {holder}"));
             }
             return Ok(Outcome::Done);
         }
-        if !confirm_replacement(context, &request, &plan) {
+        if !confirm_replacement(context, &request, &plan)? {
             let preview = match command {
                 "restore" => format!(
                     "show what would change: codex-manager restore {} --diff",
@@ -290,27 +295,39 @@ fn restored_thread_ids(plan: &RestorePlan) -> BTreeSet<String> {
 }
 
 /// Asks on a terminal before a whole home is replaced. Returns true without a terminal, with `--yes`, and if
-/// nothing live is replaced or removed.
-pub(crate) fn confirm_replacement(
+/// nothing live differs from the archive or is removed.
+fn confirm_replacement(
     context: &Context,
     request: &RestoreRequest<'_>,
     plan: &RestorePlan,
-) -> bool {
-    let replaced = plan.writes.len() - plan.added.len();
-    let is_harmless = plan.partial || (replaced == 0 && plan.removed.is_empty());
-    if request.target != RestoreTarget::Home || is_harmless || context.settings.assume_yes {
-        return true;
+) -> Result<bool> {
+    let is_asked = request.target == RestoreTarget::Home && !plan.partial;
+    if !is_asked || context.settings.assume_yes || !context.ui.is_interactive() {
+        return Ok(true);
+    }
+    let unchanged = find_unchanged_files(context, request, plan)?;
+    let replaced = ReplacedFiles::count(plan, &unchanged);
+    if replaced.differing == 0 && plan.removed.is_empty() {
+        return Ok(true);
     }
     let removal = match removed_names(&plan.removed).len() {
         0 => String::new(),
         removed => format!(", and remove {removed}"),
     };
-    let question = format!(
-        "replace {} in {}{removal}?",
-        pluralize(replaced, "file"),
-        request.folder.display(),
-    );
-    context.ui.confirm(question) != Some(false)
+    let home = request.folder.display();
+    let question = format!("replace {replaced} in {home}{removal}?");
+    Ok(context.ui.confirm(question) != Some(false))
+}
+
+/// Returns the files of the home that the plan would replace with equal ones.
+fn find_unchanged_files(
+    context: &Context,
+    request: &RestoreRequest<'_>,
+    plan: &RestorePlan,
+) -> Result<NameSet> {
+    let bar = context.ui.bar("comparing", plan.bytes);
+    let contents = request.archive.contents();
+    Ok(find_unchanged(contents, plan, &request.folder, &bar)?)
 }
 
 /// Returns the name by which commands find an archive: its file name in `backups/`, else its path.

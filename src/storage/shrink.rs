@@ -61,7 +61,6 @@ pub(crate) struct ShrinkItem {
     pub after_bytes: u64,
     /// The change that is planned or was made.
     pub action: ShrinkAction,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// The folder that the conversation works in.
     #[serde(skip)]

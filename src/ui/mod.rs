@@ -373,13 +373,14 @@ impl Ui {
         err(format_args!("{}\n", self.wrap_for_stderr(indent, text)));
     }
 
-    /// A line for stderr: wrapped on a terminal, whole in a pipe.
+    /// A line for stderr: wrapped on a terminal, in a pipe only with its commands apart.
     fn wrap_for_stderr(&self, indent: usize, text: &str) -> String {
-        if self.terminal_err {
-            wrap::with_commands_apart(text, indent, self.width_err)
+        let width = if self.terminal_err {
+            self.width_err
         } else {
-            text.to_owned()
-        }
+            usize::MAX
+        };
+        wrap::with_commands_apart(text, indent, width)
     }
 
     /// Prints a failed command: message, causes, then hints; one JSON document in JSON mode.

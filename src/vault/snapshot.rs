@@ -55,7 +55,7 @@ impl Snapshot {
             machine: tags.machine.clone(),
             excludes: metadata.excludes,
             incomplete: metadata.skipped > 0,
-            is_single_login: false,
+            is_partial: false,
             made_at: Some(self.time),
             bytes: metadata.bytes,
             // restic writes a snapshot after all of its data; `vault check` finds later damage.

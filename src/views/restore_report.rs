@@ -15,6 +15,7 @@ use crate::restore::request::RestoreRequest;
 use crate::ui::{JsonFields, JsonObject, Style, bytes, object};
 use crate::views::account;
 use crate::views::restore_diff::{self, ConversationChange};
+use std::fmt::{self, Display, Formatter};
 
 /// Describes an archive or a snapshot, as `noun` says: its name, kind, account and age.
 pub(crate) fn describe(context: &Context, archive: &ArchiveReader, noun: &str) -> String {
@@ -48,12 +49,40 @@ pub(crate) fn removed_names(removed: &NameSet) -> Vec<String> {
         .collect()
 }
 
-/// Prints the plan of a dry run.
+/// The number of live files that a restore replaces, and of those among them that differ from the archive.
+pub(crate) struct ReplacedFiles {
+    pub(crate) differing: usize,
+    all: usize,
+}
+
+impl ReplacedFiles {
+    /// Counts the files that `plan` replaces. `unchanged` are those that the archive has with the same content.
+    pub(crate) fn count(plan: &RestorePlan, unchanged: &NameSet) -> Self {
+        let all = plan.writes.len() - plan.added.len();
+        Self {
+            differing: all - unchanged.len(),
+            all,
+        }
+    }
+}
+
+impl Display for ReplacedFiles {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let all = pluralize(self.all, "file");
+        if self.differing == self.all {
+            f.write_str(&all)
+        } else {
+            write!(f, "{} of {all}", self.differing)
+        }
+    }
+}
+
+/// Prints the plan of a dry run, and the live files that it would replace with equal ones as one number.
 pub(crate) fn show_plan(
     context: &Context,
     command: &str,
-    (archive, request): (&ArchiveReader, &RestoreRequest<'_>),
-    plan: &RestorePlan,
+    request: &RestoreRequest<'_>,
+    (plan, unchanged): (&RestorePlan, &NameSet),
     changes: Option<Vec<ConversationChange>>,
     notes: &[String],
 ) {
@@ -62,9 +91,10 @@ pub(crate) fn show_plan(
         restore_diff::show(changes, &request.folder, context);
     }
     let files = plan.writes.len() + usize::from(plan.wants_login);
-    let json = json_head(archive, request)
+    let json = json_head(request.archive, request)
         .with("files", files)
         .with("bytes", plan.bytes)
+        .with("unchanged", unchanged.len())
         .with("removed", &removed)
         .with("safety_backup", None::<()>)
         .with("auth", (!plan.wants_login).then_some(AuthOutcome::Skipped))
@@ -82,7 +112,7 @@ pub(crate) fn show_plan(
     if request.target == RestoreTarget::Home {
         ui.report(format_args!(
             "  besides the login: {} replaced, {} added, {} removed",
-            pluralize(plan.writes.len() - plan.added.len(), "file"),
+            ReplacedFiles::count(plan, unchanged),
             plan.added.len(),
             removed.len(),
         ));

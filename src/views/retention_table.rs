@@ -23,17 +23,18 @@ pub(crate) enum RetentionSubject {
 
 fn columns(subject: RetentionSubject) -> [Column; 7] {
     let name = match subject {
-        RetentionSubject::Archives => Column::new("ARCHIVE").shorten_middle(40),
+        // The time and the size tell what goes, also where the name does not fit.
+        RetentionSubject::Archives => Column::new("ARCHIVE").shorten_middle(20),
         RetentionSubject::Snapshots => Column::new("SNAPSHOT"),
     };
     [
         Column::new("ACCOUNT").only_tsv(),
         Column::new("DO").rank(1),
-        Column::new("CREATED").rank(4),
-        Column::new("KIND").rank(3),
-        Column::new("SIZE").rank(5).number(),
+        Column::new("CREATED").rank(2),
+        Column::new("KIND").rank(4),
+        Column::new("SIZE").rank(3).number(),
         name,
-        Column::new("WHY").rank(2).wrap(16),
+        Column::new("WHY").rank(3).wrap(14),
     ]
 }
 
@@ -90,7 +91,7 @@ fn build_row(
     let candidate = &decision.candidate;
     let made = candidate.made_at;
     let kind = match candidate.class.name() {
-        class if candidate.is_single_login => archive_names::single_login_label(class),
+        class if candidate.is_partial => archive_names::partial_label(class),
         class => class.to_owned(),
     };
     let (style, word) = if kept {

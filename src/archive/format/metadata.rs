@@ -125,6 +125,9 @@ pub struct Metadata {
     /// True if the archive was made with `--exclude` or `backup.exclude`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub excludes: bool,
+    /// True for the safety backup of a restore that changed only a part of the home: it holds what was changed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub holds_changes_only: bool,
     /// Number of paths that could not be archived. An unreadable folder counts once, with its
     /// content.
     #[serde(default, skip_serializing_if = "is_zero")]

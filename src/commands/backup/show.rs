@@ -1,9 +1,8 @@
 //! Output of `backup`, as text and JSON.
 
 use crate::archive::metadata::Metadata;
-use crate::archive::names;
 use crate::archive::path_note::PathNote;
-use crate::archive::publish::PublishedArchive;
+use crate::archive::publish::{PublishedArchive, free_paths};
 use crate::archive::scope::Excludes;
 use crate::context::Context;
 use crate::copies::losses::report::LossJson;
@@ -139,7 +138,8 @@ fn warn_of_losses(context: &Context, losses: &[LossJson]) {
 
 pub(super) fn show_plan(context: &Context, plan: &BackupPlan) -> Result<Outcome> {
     let (scan, metadata) = plan.scan()?;
-    let name = names::archive_name(&plan.stem, 1);
+    let free = free_paths(&plan.stem, &context.backups()).next();
+    let name = free.map_or_else(String::new, |(archive, _)| file_name(&archive));
     let result = BackupResult {
         excluded: scan.excluded,
         skipped: scan.skipped,
@@ -154,6 +154,9 @@ pub(super) fn show_plan(context: &Context, plan: &BackupPlan) -> Result<Outcome>
         bytes(metadata.bytes),
         name,
     ));
+    if metadata.session_start_at.is_none() {
+        ui.report("the name begins with the start of the quota window if Codex reports one, else with the time of the backup");
+    }
     show_left_out(context, &result.excluded, &result.skipped, &result.damaged);
     warn_of_unused_globs(context, &plan.globs, &result.excluded);
     Ok(Outcome::partial_if(!result.is_whole()))

@@ -9,9 +9,8 @@ use crate::io::quantity::pluralize;
 use crate::steps::home_checks::require_codex_home;
 use crate::steps::new_file::write_page;
 use crate::storage::selection::ResolvedNames;
-use crate::storage::{self, KindUsage, LargeConversation, StorageReport, UsageShare};
+use crate::storage::{self, KindUsage, StorageReport, UsageShare};
 use crate::ui::chart::{as_length, format_share_bar};
-use crate::ui::picker::{Picker, PickerItem, PickerOptions};
 use crate::ui::{Cell, Column, Style, Table, bytes, object};
 use crate::views::account::{printable, unique_short_id};
 use crate::views::table_format::TableArgs;
@@ -47,15 +46,11 @@ const LARGEST_COLUMNS: [Column; 3] = [
     Column::new("TITLE").shorten(8),
 ];
 
-/// Prints the disk usage of the Codex home. Returns the suggested command that the user chooses to run.
+/// Prints the disk usage of the Codex home.
 ///
 /// # Errors
 /// The Codex home does not exist, `--format` is given together with `--json`, or the user presses Ctrl-C.
-pub(super) fn run(
-    table: TableArgs,
-    html: Option<&Path>,
-    context: &Context,
-) -> Result<(Outcome, Option<String>)> {
+pub(super) fn run(table: TableArgs, html: Option<&Path>, context: &Context) -> Result<Outcome> {
     let context = &table.apply(context)?;
     require_codex_home(context)?;
     let home = context.codex_home();
@@ -80,40 +75,11 @@ pub(super) fn run(
             &context.env.absolute(path),
             context,
         )?;
-        return Ok((outcome, None));
+        return Ok(outcome);
     }
     show(context, &report);
     show_forecast(context, &report);
-    Ok((outcome, choose_command(context, &report)?))
-}
-
-/// Asks on a terminal which of the suggested commands to run now.
-fn choose_command(context: &Context, report: &StorageReport) -> Result<Option<String>> {
-    const NONE: &str = "";
-    let ui = &context.ui;
-    let commands: Vec<_> = suggestions(report).collect();
-    if commands.is_empty() || !ui.is_interactive() || !ui.writes_to_terminal() || ui.wants_tsv() {
-        return Ok(None);
-    }
-    let nothing = vec![(Style::Plain, "nothing now".to_owned())];
-    let mut items = vec![PickerItem::new(NONE, nothing)];
-    items.extend(commands.iter().map(|(command, kind)| {
-        let gain = format!("frees about {}", bytes(kind.reclaimable_bytes));
-        let command = (*command).to_owned();
-        PickerItem::new(
-            &*command,
-            vec![(Style::Plain, command.clone()), (Style::Dim, gain)],
-        )
-    }));
-    ui.line("");
-    let picker = Picker {
-        question: "run one of these now, with Codex closed?",
-        items,
-        default: 0,
-        options: PickerOptions::default(),
-    };
-    let chosen = picker.run(ui)?.map(|picked| picked.id);
-    Ok(chosen.filter(|command| command != NONE))
+    Ok(outcome)
 }
 
 /// Returns the commands that free disk space, each with the kind of file that it reduces.

@@ -93,7 +93,6 @@ struct TrashItem {
     after_bytes: u64,
     /// "trash", "undelete", "list", "remove", "skip"
     action: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
 }
 

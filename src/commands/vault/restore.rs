@@ -7,11 +7,11 @@ use crate::choices::vault_connection::{ConnectionArgs, host};
 use crate::codex::home::AUTH_JSON;
 use crate::context::Context;
 use crate::copies::source::ConversationSource as _;
-use crate::error::{Outcome, Result};
+use crate::error::{CommandError, Outcome, Result};
 use crate::inventory::archive_names::LATEST;
 use crate::io::quantity::pluralize;
 use crate::restore::needed_paths::needed_paths;
-use crate::restore::plan::Selection;
+use crate::restore::plan::{RestoreTarget, Selection};
 use crate::steps::restore_options::RestoreOptions;
 use crate::steps::snapshot_source::{SnapshotSource, is_from_this_machine};
 use crate::vault::contents::SnapshotContents;
@@ -32,7 +32,7 @@ use std::path::Path;
   codex-manager vault restore me@example.com --to ~/elsewhere
   codex-manager vault restore latest --session 01a1f78b --dry-run")]
 pub(super) struct VaultRestoreArgs {
-    /// An id from `vault snapshots`, an account, or `latest` [default: latest]
+    /// An id from `vault snapshots`, an account, or `latest` [default: latest, after a question or with --yes]
     #[arg(value_name = "SNAPSHOT|ACCOUNT|latest")]
     snapshot: Option<String>,
     #[command(flatten)]
@@ -62,6 +62,7 @@ impl VaultRestoreArgs {
         let manifest = source.contents.manifest.clone();
         let listed = ArchiveReader::from_manifest(Path::new(&id), manifest);
         context.note(describe(context, &listed, "snapshot"));
+        self.confirm_newest(context, &id)?;
         if self.options.dry_run {
             // A plan needs no content, so nothing is downloaded and nothing written.
             return self
@@ -84,6 +85,22 @@ impl VaultRestoreArgs {
         let archive = ArchiveReader::open(&path)?;
         self.options
             .restore(context, &archive, selection, "vault restore", false)
+    }
+}
+
+impl VaultRestoreArgs {
+    /// Asks before the newest snapshot goes into the Codex home because none was named.
+    fn confirm_newest(&self, context: &Context, id: &str) -> Result<()> {
+        let replaces_home = self.options.destination(context)?.1 == RestoreTarget::Home;
+        let is_asked = self.snapshot.is_none() && replaces_home && !self.options.dry_run;
+        let question = format!("restore {id}, the newest snapshot?");
+        if is_asked && !context.settings.assume_yes && context.ui.confirm(question) != Some(true) {
+            let message = "the restore of the newest snapshot was not confirmed";
+            return Err(CommandError::refused(message)
+                .hint("name a snapshot, or add --yes; nothing was changed")
+                .hint("list the snapshots: codex-manager vault snapshots"));
+        }
+        Ok(())
     }
 }
 

@@ -16,7 +16,7 @@ fn archive_made_at(text: &str) -> RetentionCandidate {
     RetentionCandidate {
         excludes: false,
         incomplete: false,
-        is_single_login: false,
+        is_partial: false,
         archive: format!("{text}-codex.tar.gz"),
         identity: Some(Identity::from_email("a@x.com")),
         class: ArchiveClass::Full,
@@ -324,7 +324,7 @@ fn candidates() -> impl Strategy<Value = Vec<RetentionCandidate>> {
                 |(i, (hours, account, class, home, soundness))| RetentionCandidate {
                     excludes: i % 5 == 4,
                     incomplete: i % 7 == 6,
-                    is_single_login: false,
+                    is_partial: false,
                     archive: format!("{i}"),
                     identity: (account > 0).then(|| Identity::from_email(format!("{account}@x"))),
                     class,

@@ -5,7 +5,7 @@ use crate::archive::{EntryName, NameSet, NameTable};
 use crate::codex::{HomeEntryKind, kind_of};
 use crate::io::{IoError, OrdinaryPath, tree};
 use std::fs::{self, FileType};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// The files and symbolic links of a home.
@@ -85,9 +85,13 @@ fn is_archivable(path: &Path, relative: &Path, kind: FileType) -> bool {
     if !kind.is_symlink() {
         return kind.is_file();
     }
-    fs::read_link(path).is_ok_and(|target| {
-        let home = path.ancestors().nth(relative.components().count());
-        let kept = home.map(|home| relativize_target(home, relative, &target));
-        link_problem(relative, &kept.unwrap_or(target)).is_none()
-    })
+    let home = path.ancestors().nth(relative.components().count());
+    home.and_then(|home| read_stored_target(home, relative))
+        .is_some_and(|target| link_problem(relative, &target).is_none())
+}
+
+/// Returns the target of a link in `home`, as an archive stores it.
+pub(super) fn read_stored_target(home: &Path, relative: &Path) -> Option<PathBuf> {
+    let target = fs::read_link(home.join(relative)).ok()?;
+    Some(relativize_target(home, relative, &target))
 }

@@ -9,6 +9,7 @@ pub mod request;
 pub(crate) mod restore_plan;
 pub(crate) mod rollout_index;
 pub(crate) mod target;
+pub(crate) mod unchanged_files;
 
 pub use live_files::LiveFiles;
 pub use restore_plan::{RestorePlan, RestoreTarget, Selection, plan_restore};

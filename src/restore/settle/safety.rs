@@ -43,7 +43,7 @@ pub(crate) fn make_backup(
     let backups = manager.join("backups");
     atomic::create_private_folder(&backups)?;
     let scope = safety.build_scope();
-    let (metadata, label) = safety.build_metadata(scope.mode)?;
+    let (metadata, label) = safety.build_metadata(&scope)?;
     let mut captured = safety.capture(&scope, metadata, &backups, progress)?;
     let unsaved = std::mem::take(&mut captured.skipped);
     let damaged = safety.check_unsaved(unsaved, &captured.unreadable)?;
@@ -117,12 +117,13 @@ impl SafetyBackup<'_> {
     }
 
     /// Returns the metadata of the backup, and the label of the account in its file name.
-    fn build_metadata(&self, mode: BackupMode) -> Result<(Metadata, String), RestoreError> {
+    fn build_metadata(&self, scope: &CaptureScope) -> Result<(Metadata, String), RestoreError> {
         let live = AuthJsonState::read(&self.home.join(home::AUTH_JSON))?;
         let mut metadata = Metadata {
             created_at: self.request.now,
             source_codex_home: self.request.folder.display().to_string(),
-            mode,
+            mode: scope.mode,
+            holds_changes_only: scope.only.is_some(),
             label: Some(SAFETY_LABEL.into()),
             inference_basis: "time of creation: made before a restore".into(),
             ..Metadata::default()

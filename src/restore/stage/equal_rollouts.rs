@@ -9,10 +9,10 @@ use crate::archive::scan::has_attributes_of;
 use crate::archive::{ArchiveError, ArchiveManifest, FileEntry, NameSet};
 use crate::codex::kind_of;
 use crate::io::{
-    IoContext, IoError, Progress, ReportingReader, atomic, file_id, file_open, hash,
-    is_interrupted, parallel, sharing, space,
+    IoContext, IoError, Progress, atomic, file_id, is_interrupted, parallel, sharing, space,
 };
 use crate::journal::JournalError;
+use crate::restore::plan::unchanged_files::has_content;
 use crate::restore::{RestoreError, RestorePlan, RestoreTarget};
 use std::path::Path;
 
@@ -133,12 +133,4 @@ fn link_if_equal(
 fn has_attributes(path: &Path, file: &FileEntry) -> bool {
     let meta = path.symlink_metadata();
     meta.is_ok_and(|meta| meta.is_file() && has_attributes_of(&meta, file))
-}
-
-fn has_content(path: &Path, file: &FileEntry, progress: &dyn Progress) -> bool {
-    let digest = file_open::open_no_link(path)
-        .and_then(|reader| hash::hash_reader(&mut ReportingReader { reader, progress }));
-    digest.is_ok_and(|(digest, size)| {
-        size == file.size && file.sha256.is_some_and(|of| of.to_string() == digest)
-    })
 }
