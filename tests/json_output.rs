@@ -235,7 +235,8 @@ pub(crate) fn case(leaf: &Leaf, more: &[&str]) -> Case {
         }
         "storage trash" => args.push("--no-turns".into()),
         "profile rename" => args[2] = "home".into(),
-        "profile show" | "profile remove" => args.insert(2, "home".into()),
+        "profile show" => args.insert(2, "home".into()),
+        "profile remove" => args.extend(["home", "--yes"].map(Into::into)),
         "profile restore-login" => {
             let _ = env.run(["use", "home"]).code(0);
             args.insert(2, "work".into());
@@ -253,7 +254,7 @@ pub(crate) fn case(leaf: &Leaf, more: &[&str]) -> Case {
             }
         }
         "profile undo" => {
-            let _ = env.run(["profile", "remove", "home"]).code(0);
+            let _ = env.run(["profile", "remove", "home", "--yes"]).code(0);
         }
         "history undo" => drop(env.run(["history", "repair"])),
         "profile import" => {

@@ -36,7 +36,7 @@ fn an_unknown_account_gets_the_three_nearest_of_many() {
 error: no account or profile named "acct42"
 
 hint: did you mean: acct24@example.com, acct12@example.com, acct14@example.com
-hint: list all accounts: codex-manager cooldown
+hint: list all accounts: codex-manager accounts
 "#);
     let run = env.run(["use", "acct1"]).code(1);
     insta::assert_snapshot!(run.stderr, @r#"

@@ -95,7 +95,7 @@ fn pasted_text_of_another_account_is_refused_and_nothing_is_written() {
     error: the status text is about bob@example.com, but the home is signed in as alice@example.com
 
     hint: paste the /status of the live account; nothing was changed
-    hint: or name the account of the text: codex-manager status --status-file FILE --account NAME
+    hint: or name the account of the text: codex-manager status NAME --status-file FILE
     ");
     assert_same_tree(&before, &env.tree("home"));
 }
@@ -192,7 +192,7 @@ fn figures_without_a_readable_account_are_refused() {
     error: the address in the account line of the status text cannot be read: "alice@example.co m"
 
     hint: copy /status again from a wider terminal; nothing was changed
-    hint: or name the account of the text: codex-manager status --status-file FILE --account NAME
+    hint: or name the account of the text: codex-manager status NAME --status-file FILE
     "#);
     let run = env.run_with_input(["backup", "--status-file", "-"], &text);
     let _ = run.code(1);

@@ -8,9 +8,10 @@ use crate::history::check::CheckReport;
 use crate::io::quantity::pluralize;
 use crate::steps::home_checks::require_codex_home;
 use crate::ui::Style;
-use crate::views::account::printable;
+use crate::views::account::{printable, workspace_names};
 use clap::Args;
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::path::Path;
 
 /// The number of findings of each kind that are listed without --all or --verbose.
@@ -153,8 +154,18 @@ impl FindingList<'_> {
         });
         // Codex 0.169 compares the account in the first line of the rollout; the row does not count.
         let what = "of another account, hidden by Codex's picker";
+        let names = if report.hidden.is_empty() {
+            HashMap::new()
+        } else {
+            workspace_names(self.context)
+        };
         self.print_group(Style::Dim, what, &report.hidden, |h| {
-            format!("{}  {}", h.id, printable(&h.account_id))
+            let name = names.get(&*h.account_id).cloned();
+            format!(
+                "{}  {}",
+                h.id,
+                name.unwrap_or_else(|| printable(&h.account_id))
+            )
         });
     }
 

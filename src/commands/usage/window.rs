@@ -11,6 +11,7 @@ use crate::conversations::index::IndexStore;
 use crate::conversations::index::usage_query::{self, UsageConversation, UsageQuota, UsageRequest};
 use crate::error::{CommandError, Result};
 use crate::inventory::observations;
+use crate::io::shell;
 use crate::quota::account::Account;
 use crate::quota::window::{Observation, SAME_WINDOW};
 use crate::ui::{Cell, Column, Style, Table, object};
@@ -68,6 +69,10 @@ pub(super) fn run(
     let account = find_account_or_live(account, "codex-manager usage --window ACCOUNT", context)?;
     let conversations = conversations_of(store, &account.entry.identity, context)?;
     let used = WindowUse::read(store, &account, &conversations, at, prices, context)?;
+    let Some(used) = used else {
+        show_unknown(&account, context);
+        return Ok(());
+    };
     let rows = sum_parts(&used, &conversations);
     let is_open = context.now() < used.span.end;
     let exhausted_at = window::forecast_exhaustion(&used.span, used.last).filter(|_| is_open);
@@ -85,6 +90,24 @@ pub(super) fn run(
     context.ui.document("usage", &json);
     show(&account, &used, &rows, exhausted_at, context);
     Ok(())
+}
+
+/// Prints the report on an account whose window was never observed: the same keys, without figures.
+fn show_unknown(account: &Account, context: &Context) {
+    let forecast = object().with("exhausted_at", None::<String>);
+    let json = object()
+        .with("account", account.entry.identity.email.as_str())
+        .with("window", None::<String>)
+        .with("used_percent", None::<f64>)
+        .with("rows", Vec::<PartView>::new())
+        .with("unattributed_percent", None::<f64>)
+        .with("forecast", forecast);
+    context.ui.document("usage", &json);
+    let name = label(account);
+    let command = shell::quote_if_needed(&name);
+    context.note(format_args!(
+        "nothing is known of the weekly window of {name}; query it: codex-manager status {command}"
+    ));
 }
 
 /// Sums the parts by conversation, project, model and subagent, the largest of each kind first.
@@ -205,10 +228,10 @@ pub(super) struct WindowUse {
 }
 
 impl WindowUse {
-    /// Reads the use of the window at `at`; of the newest known one without a time.
+    /// Reads the use of the window at `at`; of the newest known one without a time, if there is one.
     ///
     /// # Errors
-    /// Nothing is known of the window, or the index cannot be read.
+    /// Nothing is known of the window at `at`, or the index cannot be read.
     pub(super) fn read(
         store: &IndexStore,
         account: &Account,
@@ -216,7 +239,7 @@ impl WindowUse {
         at: Option<DateTime<Utc>>,
         prices: &Prices,
         context: &Context,
-    ) -> Result<Self> {
+    ) -> Result<Option<Self>> {
         let around = at.map_or(context.now(), |at| at + WEEK);
         let period = around - WEEK * 2..around.min(context.now());
         let mut quotas = usage_query::read_quotas(store, &period, WEEKLY_MINUTES)?;
@@ -224,10 +247,13 @@ impl WindowUse {
         quotas.extend(read_probes(account, &period, context)?);
         quotas.sort_by_key(|quota| quota.at);
         let end = match at {
-            Some(at) => window_end_at(&quotas, at),
+            Some(at) => Some(
+                window_end_at(&quotas, at)
+                    .ok_or_else(|| unknown_window_error(account, at, context))?,
+            ),
             None => quotas.iter().rev().find_map(end_of),
         };
-        let end = end.ok_or_else(|| unknown_window_error(account, at, context))?;
+        let Some(end) = end else { return Ok(None) };
         // The server moves a reset by seconds from answer to answer.
         quotas.retain(|quota| end_of(quota).is_some_and(|at| (at - end).abs() <= SAME_WINDOW));
         let span = end - WEEK..end;
@@ -243,12 +269,12 @@ impl WindowUse {
             at: context.now(),
             percent: 0.0,
         });
-        Ok(Self {
+        Ok(Some(Self {
             span,
             requests,
             parts,
             last,
-        })
+        }))
     }
 }
 
@@ -292,16 +318,8 @@ fn window_end_at(quotas: &[UsageQuota], at: DateTime<Utc>) -> Option<DateTime<Ut
     before.or_else(|| quotas[later..].iter().find_map(end))
 }
 
-fn unknown_window_error(
-    account: &Account,
-    at: Option<DateTime<Utc>>,
-    context: &Context,
-) -> CommandError {
-    let name = printable(account.entry.identity.email.as_str());
-    let Some(at) = at else {
-        return CommandError::failed(format!("nothing is known of the weekly window of {name}"))
-            .hint("query it: codex-manager status");
-    };
+fn unknown_window_error(account: &Account, at: DateTime<Utc>, context: &Context) -> CommandError {
+    let name = label(account);
     let when = full_time(&at, context);
     CommandError::failed(format!(
         "nothing is known of the weekly window of {name} at {when}"
