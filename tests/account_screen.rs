@@ -398,7 +398,8 @@ fn the_window_of_an_account_that_was_never_asked_is_an_empty_report() {
 fn status_all_counts_the_answers_on_a_terminal() {
     let env = three();
     // Without Codex each account is answered at once, from its last figures.
-    let mut terminal = Terminal::watch(&mut env.command(["status", "--all"]), 120);
+    let mut command = env.command(["status", "--all"]);
+    let mut terminal = Terminal::watch(command.env("TERM", "xterm"), 120);
     let _ = terminal.end();
     let text = terminal.colored();
     assert!(

@@ -235,8 +235,7 @@ pub(crate) fn case(leaf: &Leaf, more: &[&str]) -> Case {
         }
         "storage trash" => args.push("--no-turns".into()),
         "profile rename" => args[2] = "home".into(),
-        "profile show" => args.insert(2, "home".into()),
-        "profile remove" => args.extend(["home", "--yes"].map(Into::into)),
+        "profile show" | "profile remove" => args.insert(2, "home".into()),
         "profile restore-login" => {
             let _ = env.run(["use", "home"]).code(0);
             args.insert(2, "work".into());
