@@ -59,7 +59,9 @@ impl CooldownArgs {
         let Some(change) = change else {
             let list = AccountList::read(self.dry_run, context)?;
             list.print_cooldown_json(context);
-            return Ok(list.show(self.timeline, context));
+            // Profiles of a newer version are warnings here: only `list` is about the profiles.
+            let _ = list.show(self.timeline, context);
+            return Ok(Outcome::Done);
         };
         let (file, changed) = apply(&change, self.dry_run, context)?;
         let accounts = list_with_live_account(context, file);
