@@ -252,7 +252,7 @@ pub(crate) fn case(leaf: &Leaf, more: &[&str]) -> Case {
             }
         }
         "profile undo" => {
-            let _ = env.run(["profile", "remove", "home"]).code(0);
+            let _ = env.run(["profile", "remove", "home", "--yes"]).code(0);
         }
         "history undo" => drop(env.run(["history", "repair"])),
         "profile import" => {

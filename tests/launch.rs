@@ -198,7 +198,7 @@ fn a_missing_account_is_an_error_and_a_dry_run_writes_nothing() {
     let env = world();
     codex(&env, RECORD);
     let run = env.run(["launch"]).code(4);
-    assert!(run.stderr.contains("codex-manager list"), "{run}");
+    assert!(run.stderr.contains("codex-manager accounts"), "{run}");
     let before = env.tree("home");
     for isolated in [&[][..], &["--isolated"]] {
         let args = [&["launch", "home", "--dry-run", "--json"], isolated].concat();

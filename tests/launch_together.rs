@@ -308,7 +308,9 @@ fn a_profile_whose_account_runs_isolated_is_not_removed() {
     running.kill_wrapper();
     lab.backend.account("acct-bob").release_turns();
     running.wait_for_all();
-    let removed = lab.manager(["profile", "remove", "bob", "--json"]).code(0);
+    let removed = lab
+        .manager(["profile", "remove", "bob", "--yes", "--json"])
+        .code(0);
     let trash = lab.path_in(&removed.json()["trash"]);
     assert_eq!(read_refresh_token(&trash), renewed);
     assert_eq!(

@@ -37,7 +37,7 @@ error: no account or profile named "acct42"
 
 hint: did you mean: acct24@example.com, acct12@example.com, acct14@example.com
 hint: list all accounts:
-    codex-manager cooldown
+    codex-manager accounts
 "#);
     let run = env.run(["use", "acct1"]).code(1);
     insta::assert_snapshot!(run.stderr, @r#"

@@ -109,7 +109,7 @@ drdpsbose023@gmail.com  21apr match  Tue 14 Apr 15:55  Tue 21 Apr 15:55  none
 --- stderr
 no usable login (no login in it): 21apr_drdpsbose023@gmail.com_auth.json
 see which accounts are ready with:
-    codex-manager cooldown
+    codex-manager accounts
 "#);
 }
 

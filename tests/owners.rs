@@ -74,7 +74,7 @@ fn i5_a_saved_live_login_without_profile_is_refused_only_if_it_is_outdated() {
     let env = alice_and_bob();
     write_auth(&env.codex_home(), &alice(3));
     let _ = env.run(["profile", "save", "work"]).code(0);
-    let _ = env.run(["profile", "remove", "work"]).code(0);
+    let _ = env.run(["profile", "remove", "work", "--yes"]).code(0);
     // The user restored an older copy by hand.
     write_auth(&env.codex_home(), &alice(0));
     let output = env.run(["use", "home", "--json"]).code(0).json();
@@ -88,7 +88,7 @@ fn i5_a_saved_live_login_without_profile_is_refused_only_if_it_is_outdated() {
 
     // The login that was removed with the profile can still be used.
     let env = alice_and_bob();
-    let _ = env.run(["profile", "remove", "work"]).code(0);
+    let _ = env.run(["profile", "remove", "work", "--yes"]).code(0);
     let _ = env.run(["use", "home"]).code(0);
     let _ = env.run(["use", "alice@example.com"]).code(0);
 }

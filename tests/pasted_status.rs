@@ -96,7 +96,7 @@ fn pasted_text_of_another_account_is_refused_and_nothing_is_written() {
 
     hint: paste the /status of the live account; nothing was changed
     hint: or name the account of the text:
-        codex-manager status --status-file FILE --account NAME
+        codex-manager status NAME --status-file FILE
     ");
     assert_same_tree(&before, &env.tree("home"));
 }
@@ -194,7 +194,7 @@ fn figures_without_a_readable_account_are_refused() {
 
     hint: copy /status again from a wider terminal; nothing was changed
     hint: or name the account of the text:
-        codex-manager status --status-file FILE --account NAME
+        codex-manager status NAME --status-file FILE
     "#);
     let run = env.run_with_input(["backup", "--status-file", "-"], &text);
     let _ = run.code(1);

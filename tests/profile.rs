@@ -87,6 +87,7 @@ fn current_names_the_live_account_or_the_reason_why_there_is_none() {
             "schema": 1, "command": "current", "email": "alice@example.com",
             "account_id": "acct-alice", "profile": "work", "store": "file", "daemon": null,
             "processes": [], "windows": [], "spend_cap": null, "session": null, "source": null, "observed_at": null, "problem": null,
+            "folder_profile": null,
         })
     );
     let nobody = |text: Option<&str>, problem: &str| {
@@ -341,7 +342,7 @@ fn a_removed_profile_stays_in_the_trash_until_a_confirmed_purge() {
     let _ = save(&env, &["work"]).code(0);
     write_auth(&env.codex_home(), &bob());
     let removed = env
-        .run(["profile", "remove", "work", "--json"])
+        .run(["profile", "remove", "work", "--yes", "--json"])
         .code(0)
         .json();
     assert_eq!(listed(&env), []);
@@ -438,7 +439,7 @@ fn restore_login_warns_of_an_older_login_and_is_reversible() {
 fn purge_asks_before_it_deletes_logins_of_another_account() {
     let env = world();
     let _ = save(&env, &["work"]).code(0);
-    let _ = env.run(["profile", "remove", "work"]).code(0);
+    let _ = env.run(["profile", "remove", "work", "--yes"]).code(0);
     write_auth(&env.codex_home(), &bob());
     let _ = save(&env, &["work"]).code(0);
     let stored = || {
@@ -484,7 +485,9 @@ fn i5_a_profile_saved_again_after_removal_stays_stale() {
     let _ = env.run(["profile", "restore-login", "work"]).code(0);
     let stale = env.run(["use", "work"]).code(5);
     assert!(stale.stderr.contains("--force-stale"), "{stale}");
-    let removed = env.run(["profile", "remove", "work", "--json"]).code(0);
+    let removed = env
+        .run(["profile", "remove", "work", "--yes", "--json"])
+        .code(0);
     let removed = removed.json();
     let trash = removed["trash"].as_str().expect("a place");
     let login = format!("{}/auth.json", trash.replace("[ROOT]/", ""));
@@ -599,7 +602,7 @@ fn undo_restores_the_profile_that_was_removed_last() {
     }
     let profiles = env.manager_home().join("profiles");
     let login = fs::read(profiles.join("work/auth.json")).unwrap();
-    let run = env.run(["profile", "remove", "work"]).code(0);
+    let run = env.run(["profile", "remove", "work", "--yes"]).code(0);
     assert!(
         run.stderr
             .contains("undo with:\n    codex-manager profile undo work"),
@@ -615,7 +618,7 @@ fn undo_restores_the_profile_that_was_removed_last() {
     let run = env.run(["profile", "undo"]).code(1);
     assert!(run.stderr.contains("there is no removed profile"), "{run}");
     // A newer profile of the account stays.
-    let _ = env.run(["profile", "remove", "home"]).code(0);
+    let _ = env.run(["profile", "remove", "home", "--yes"]).code(0);
     let _ = env.run(["profile", "save", "again"]).code(0);
     let run = env.run(["profile", "undo", "home"]).code(5);
     assert!(run.stderr.contains("has the profile again by now"), "{run}");

@@ -64,7 +64,7 @@ const FIRST_MINUTE: [(&str, i32, &str); 12] = [
     ("list-backups", 0, "codex-manager profile login NAME"),
     ("restore latest", 1, "codex-manager profile login NAME"),
     ("normalize ~/old-dumps", 1, "hint: name an existing folder"),
-    ("cooldown", 0, "codex-manager profile login NAME"),
+    ("accounts", 0, "codex-manager profile login NAME"),
     (
         "recommend",
         5,

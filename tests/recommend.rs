@@ -69,7 +69,14 @@ fn the_json_lists_the_accounts_in_order_with_their_reasons() {
     keys.sort();
     assert_eq!(
         keys,
-        ["candidates", "command", "recommended", "schema", "strategy"]
+        [
+            "candidates",
+            "command",
+            "folder_profile",
+            "recommended",
+            "schema",
+            "strategy"
+        ]
     );
     let mut keys: Vec<_> = candidates[0].as_object().expect("object").keys().collect();
     keys.sort();
@@ -142,7 +149,7 @@ fn an_account_in_cooldown_is_recommended_except_with_ready_only() {
 error: no account is ready; next: soon@x.com, Sat 21 Nov 12:00, in 1 d
 
 hint: list all accounts:
-    codex-manager cooldown
+    codex-manager accounts
 "#);
     let run = env.run(["recommend", "--ready-only", "--json"]).code(5);
     assert_eq!(run.stdout, "null\n");

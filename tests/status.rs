@@ -103,6 +103,7 @@ fn status_shows_the_live_windows_and_records_them() {
         json!({
             "schema": 1,
             "command": "status",
+            "profile": null,
             "email": "alice@example.com",
             "account_id": "acct-alice",
             "plan": "plus",

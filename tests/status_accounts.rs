@@ -312,7 +312,9 @@ fn a_profile_is_not_removed_while_a_probe_has_its_login() {
     assert!(lab.backend.wait_for_refresh(LIMIT, "rt.acct-bob.f1.1"));
     let _ = probe.kill();
     let _ = probe.wait();
-    let removed = lab.manager(["profile", "remove", "bob", "--json"]).code(0);
+    let removed = lab
+        .manager(["profile", "remove", "bob", "--yes", "--json"])
+        .code(0);
     let trash = lab.path_in(&removed.json()["trash"]);
     assert_eq!(read_refresh_token(&trash), "rt.acct-bob.f1.2");
     assert!(has_no_scratch_homes(&lab));

@@ -13,6 +13,7 @@
 )]
 #![allow(dead_code, reason = "shared helpers are not all used on every system")]
 
+mod account_screen;
 mod architecture;
 mod archive_index;
 mod backup_status;

@@ -738,7 +738,7 @@ fn a_removed_profile_whose_login_moved_stays_moved() {
     let key = write_age_key(&env);
     let args = ["out.age", "--with-logins", "--recipient", &key];
     let _ = export(&env, &args).code(0);
-    let _ = env.run(["profile", "remove", "work"]).code(0);
+    let _ = env.run(["profile", "remove", "work", "--yes"]).code(0);
     let _ = env
         .run(["profile", "save", "work", "--from", "dump.json"])
         .code(0);

@@ -145,10 +145,5 @@ fn an_unknown_window_is_an_error_not_an_empty_report() {
     );
     let future = run("2027-01-01").code(4);
     assert!(future.stderr.contains("--at is in the future"), "{future}");
-    assert!(
-        run("soon")
-            .code(4)
-            .stderr
-            .contains("not a time")
-    );
+    assert!(run("soon").code(4).stderr.contains("not a time"));
 }

@@ -78,6 +78,28 @@ pub(crate) fn name_problem(name: &str) -> Option<&'static str> {
     }
 }
 
+/// Returns the name of a profile that the user has not named: that of the account's profile, else the part of its
+/// email before the `@`; the whole email if that is no valid name or is taken.
+///
+/// # Errors
+/// Several profiles fit the account.
+pub(crate) fn default_name(
+    profiles: &[Profile],
+    identity: &Identity,
+) -> Result<String, ProfileError> {
+    if let Some(own) = find_own_profile(profiles, identity)? {
+        return Ok(own.name.clone());
+    }
+    let email = identity.email.as_str();
+    let local = email.split('@').next().unwrap_or(email);
+    let is_free = name_problem(local).is_none() && check_name_free(profiles, local, None).is_ok();
+    Ok(if is_free {
+        local.to_owned()
+    } else {
+        encode_label(email)
+    })
+}
+
 /// Plans saving a login as `name`, given all profiles. Pure.
 ///
 /// An account has one profile: if it has one of another name, that is renamed.

@@ -64,7 +64,7 @@ pub(crate) fn find_position(accounts: &[Account], text: &str, context: &Context)
 /// The user cancelled. Without a terminal, the message is the question.
 pub(crate) fn pick_account(question: &str, context: &Context) -> Result<Identity> {
     let is_free = |account: &Account| !account.current && account.login == LoginState::Ok;
-    let hint = "name an account; list the accounts: codex-manager list";
+    let hint = "name an account; list the accounts: codex-manager accounts";
     Ok(choose_account(question, is_free, hint, context)?.identity)
 }
 

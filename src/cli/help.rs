@@ -7,7 +7,7 @@ use clap::{Args, Command, CommandFactory};
 pub const COMMANDS: &str = "\
 Accounts:
   use           Switch the Codex home to another account; only auth.json changes
-  list          List the profiles and their remaining quota
+  accounts      Show all accounts, ready ones first, with their remaining quota
   login         Sign in to another account and save it as a profile
   current       Show the live account and the Codex programs that use the home
   launch        Start Codex under an account and record the conversation
@@ -16,7 +16,8 @@ Accounts:
 Quota:
   recommend     Recommend the account to use now
   status        Show the quota of the live account, of another, or of all
-  cooldown      Show which accounts are ready, and when the others will be
+  cooldown      Show all accounts, ready ones first; hold an account back
+  list          List the accounts and their quota, like `accounts`
   usage         Show the tokens used, and what they would cost
 
 Backups:
@@ -45,7 +46,7 @@ Sync:
 Setup:
   doctor        Check Codex, the homes and the archives
   config        Show and change settings
-  hook          Print shell code that shows the best account in the prompt
+  hook          Print shell code that shows the live account in the prompt
   completions   Print the script that completes commands, accounts and archives
   normalize     Import old login files such as `21apr_me@x.com_auth.json`
   man           Show the manual page, or write one page per command

@@ -1,4 +1,4 @@
-//! `cooldown`: shows which accounts are ready and when the others will be, and holds accounts back.
+//! `cooldown`: another name of `accounts`, which also holds accounts back.
 
 use crate::choices::account_choice::find_position;
 use crate::codex::identity::Identity;
@@ -7,17 +7,9 @@ use crate::error::{CommandError, Outcome, Result};
 use crate::inventory::cooldown::{self, CooldownFile};
 use crate::io::clock::Timestamp;
 use crate::io::{TimeDirection, time_point};
-use crate::quota::account::Account;
-use crate::quota::state::Verdict;
-use crate::ui::object;
-use crate::views::account::{
-    account_json, first_login, full_time, label, list_with_live_account, local_rfc3339,
-    read_accounts_and_profiles, warn_all, with_verdict,
-};
-use crate::views::account_table;
+use crate::views::account::{full_time, label, list_with_live_account, warn_all};
+use crate::views::account_list::AccountList;
 use crate::views::table_format::TableArgs;
-use crate::views::timeline;
-use crate::views::week_pace::exhaustion_hint;
 use clap::Args;
 
 const EXAMPLES: &str = "\
@@ -29,9 +21,9 @@ Examples:
   codex-manager cooldown --set me@example.com --until '+3d 4h'
   codex-manager cooldown --clear work";
 
-/// Show which accounts are ready, and when the others will be
+/// Show all accounts, ready ones first; hold an account back
 ///
-/// Uses the last known figures and makes no query. An account is in cooldown while one of Codex's own
+/// The table is that of `accounts`; it uses the last known figures and makes no query. An account is in cooldown while one of Codex's own
 /// quota windows or a spending limit is exhausted, or while you hold it back. Bars show what is left.
 /// NEXT is the time until the account is ready again; for a ready one until its weekly reset, or until its
 /// next reset if no weekly one is known. * marks the live account, ! one without a working saved login.
@@ -64,14 +56,20 @@ impl CooldownArgs {
     pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
         let context = &self.table.apply(context)?;
         let change = parse_change(&self, context)?;
-        let (accounts, changed) = match &change {
-            None => (read_accounts_and_profiles(context)?.0, None),
-            Some(change) => {
-                let (file, changed) = apply(change, self.dry_run, context)?;
-                (list_with_live_account(context, file), Some(changed))
-            }
+        let Some(change) = change else {
+            let list = AccountList::read(self.dry_run, context)?;
+            list.print_cooldown_json(context);
+            // Profiles of a newer version are warnings here: only `list` is about the profiles.
+            let _ = list.show(self.timeline, context);
+            return Ok(Outcome::Done);
         };
-        show(accounts, changed.as_ref(), self.timeline, context);
+        let (file, changed) = apply(&change, self.dry_run, context)?;
+        let accounts = list_with_live_account(context, file);
+        let mut list = AccountList::of_accounts(accounts, context);
+        list.print_cooldown_json(context);
+        // The text output has only the account that was changed.
+        list.retain(&changed);
+        let _ = list.show(self.timeline, context);
         Ok(Outcome::Done)
     }
 }
@@ -152,53 +150,4 @@ fn change_entry(
         None => format!("{name} was not held back"),
     };
     Ok((note, identity))
-}
-
-/// Prints the JSON document. Its keys are an interface.
-fn show_json(rows: &[(Account, Verdict)], context: &Context) {
-    let accounts = rows.iter();
-    let accounts = accounts.map(|(account, verdict)| account_json(account, verdict, context));
-    let json = object()
-        .with("now", local_rfc3339(&context.local_now(), context))
-        .with("accounts", accounts.collect::<Vec<_>>());
-    context.ui.document("cooldown", &json);
-}
-
-/// Prints the accounts. If a hold was changed, the text output has only the account `changed`.
-fn show(accounts: Vec<Account>, changed: Option<&Identity>, as_timeline: bool, context: &Context) {
-    let mut rows: Vec<_> = accounts
-        .into_iter()
-        .map(|account| with_verdict(account, context))
-        .collect();
-    // Ready accounts first, then by the time at which they are ready again.
-    rows.sort_by_cached_key(|(account, verdict)| {
-        let Identity {
-            email, account_id, ..
-        } = &account.entry.identity;
-        (verdict.sort_key(), email.key(), account_id.clone())
-    });
-    show_json(&rows, context);
-    if rows.is_empty() {
-        let next = first_login(context);
-        let note = format_args!("no account is known yet; {next}");
-        context.note(note);
-        return;
-    }
-    if let Some(changed) = changed {
-        rows.retain(|(account, _)| account.entry.identity.is_same(changed));
-    }
-    if as_timeline {
-        timeline::draw(&rows, context);
-        return;
-    }
-    account_table::print_accounts(
-        rows.iter().map(|(account, verdict)| (account, verdict)),
-        context,
-    );
-    let live = rows.iter().find(|(account, _)| account.current);
-    if let Some((account, verdict)) = live
-        && let Some(hint) = exhaustion_hint(account, verdict, context)
-    {
-        context.note(format_args!("{}: {hint}", label(account)));
-    }
 }

@@ -15,18 +15,20 @@ use crate::io::processes;
 use crate::quota::account::{Account, AccountEntry};
 use crate::quota::state::judge;
 use crate::steps::refresh;
-use crate::ui::{Style, object, windows};
+use crate::ui::{Style, object};
 use crate::views::account::{
     entry_label, local_rfc3339, printable, quota_json, read_accounts_and_profiles, source_of,
     suggest_sign_in,
 };
+use crate::views::account_report::AccountReport;
 use crate::views::conversation_usage::{LaunchedUsages, format_usage, usage_json};
+use crate::views::folder_account::{note_folder_account, read_folder_profile};
 use clap::Args;
 use serde::Serialize;
 
 /// Show the live account and the Codex programs that use the home
 ///
-/// Reads local files only, and no conversations. Codex's background daemon and other running programs
+/// Shows what `status` shows, and the programs. Reads local files only, and no conversations. Codex's background daemon and other running programs
 /// keep the account that was live when they started. `current` finds it by their start time and the
 /// record of switches by `use`.
 #[derive(Debug, Args)]
@@ -82,6 +84,7 @@ impl CurrentArgs {
         });
         let seen = entry.and_then(|entry| entry.observation.as_ref());
         let problem = explain_unknown_account(store, &auth);
+        let folder_profile = read_folder_profile(context);
         let json = object()
             .with("email", entry.map(|entry| entry.identity.email.as_str()))
             .with(
@@ -99,10 +102,12 @@ impl CurrentArgs {
                 observed_at.map(|at| local_rfc3339(&at, context)),
             )
             .with("session", usage_view)
-            .with("problem", &problem);
+            .with("problem", &problem)
+            .with("folder_profile", &folder_profile);
         context.ui.document("current", &json);
-        show(entry, problem, context);
+        show(entry, problem.as_deref(), context);
         show_processes(entry, daemon.as_ref(), &processes, context);
+        note_folder_account(folder_profile.as_deref(), &accounts, context);
         if uses_auth_json && matches!(auth, AuthFile::Missing) {
             context.note(suggest_sign_in(context));
         }
@@ -182,31 +187,19 @@ fn process_view(
     }
 }
 
-fn show(live: Option<&AccountEntry>, problem: Option<String>, context: &Context) {
-    let ui = &context.ui;
-    if let Some(entry) = live {
-        let email = ui.paint(Style::Strong, printable(entry.identity.email.as_str()));
-        let facts: Vec<_> = [&entry.profile, &entry.identity.account_id]
-            .into_iter()
-            .flatten()
-            .map(|fact| printable(fact))
-            .collect();
-        if facts.is_empty() {
-            ui.line(email);
-        } else {
-            ui.prose(format_args!("{email} ({})", facts.join(", ")));
-        }
-    }
+fn show(live: Option<&AccountEntry>, problem: Option<&str>, context: &Context) {
     if let Some(problem) = problem {
-        ui.line(problem);
+        context.ui.line(problem);
+        return;
     }
-    if let Some(seen) = live.and_then(|entry| entry.observation.as_ref()) {
-        let (zone, now) = (context.zone(), context.now());
-        for line in windows::format_lines(ui, seen, zone, &now) {
-            ui.prose(line);
-        }
-        ui.prose(ui.paint(Style::Dim, windows::format_origin(seen, zone, &now)));
-    }
+    let report = live.map_or_else(AccountReport::default, |entry| AccountReport {
+        identity: Some(&entry.identity),
+        profile: entry.profile.as_deref(),
+        plan: entry.plan.as_deref(),
+        observation: entry.observation.as_ref(),
+        next_available_at: judge(entry, &context.now()).next_available_at,
+    });
+    report.show(context);
 }
 
 fn show_processes(

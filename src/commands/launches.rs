@@ -13,11 +13,14 @@ use clap::Args;
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager launches
-  codex-manager launches --profile work --all
+  codex-manager launches work --all
   codex-manager launches --json")]
 pub(crate) struct LaunchesArgs {
     /// Only launches of this account
-    #[arg(long, value_name = "PROFILE")]
+    #[arg(value_name = "PROFILE")]
+    named: Option<String>,
+    /// The same as PROFILE
+    #[arg(long, value_name = "PROFILE", conflicts_with = "named")]
     profile: Option<String>,
     /// Show all launches, not only the last 20
     #[arg(long)]
@@ -31,6 +34,7 @@ impl LaunchesArgs {
     /// The registry cannot be read or completed.
     pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
         let context = &self.table.apply(context)?;
-        show_launches("launches", self.profile.as_deref(), self.all, context)
+        let profile = self.profile.or(self.named);
+        show_launches("launches", profile.as_deref(), self.all, context)
     }
 }

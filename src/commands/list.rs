@@ -1,15 +1,14 @@
-//! `list`: shows all profiles with their remaining quota. Queries the quota only with `--refresh`.
+//! `list`: another name of `accounts`, with a JSON document of the profiles.
 
 use crate::context::Context;
 use crate::error::{Outcome, Result};
-use crate::steps::refresh;
-use crate::views::profile_list::show;
-use crate::views::table_format::TableArgs;
+use crate::steps::account_screen::AccountScreenArgs;
+use crate::views::account_list::AccountList;
 use clap::Args;
 
-/// List the profiles and their remaining quota
+/// List the accounts and their quota, like `accounts`
 ///
-/// Uses the last known figures; makes no query and reads no conversations.
+/// With --json, lists the profiles only.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager list
@@ -17,20 +16,17 @@ use clap::Args;
   codex-manager list --format tsv | cut -f1,2
   codex-manager list --refresh         # queries the quota first")]
 pub(crate) struct ListArgs {
-    /// Query the quota of all profiles first, like `status --all`
-    #[arg(long)]
-    refresh: bool,
     #[command(flatten)]
-    table: TableArgs,
+    screen: AccountScreenArgs,
 }
 
 impl ListArgs {
     /// # Errors
     /// A document was written by a newer version or cannot be read.
     pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
-        let context = &self.table.apply(context)?;
-        let is_fresh = !self.refresh || refresh::refresh_all(context)?;
-        let outcome = show("list", context)?;
-        Ok(if is_fresh { outcome } else { Outcome::Partial })
+        let print_json = |list: &_, context: &Context| {
+            AccountList::print_profiles_json(list, "list", context);
+        };
+        self.screen.run(print_json, context)
     }
 }

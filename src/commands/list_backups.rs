@@ -54,12 +54,15 @@ enum Sort {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager list-backups
-  codex-manager list-backups --account me@example.com --latest
+  codex-manager list-backups me@example.com --latest
   codex-manager list-backups --format tsv | cut -f5
   codex-manager list-backups --json | jq -r '.backups[].path'")]
 pub(crate) struct ListBackupsArgs {
     /// Only archives of one account: a profile, an email, or a unique prefix of one
-    #[arg(long, value_name = "ACCOUNT")]
+    #[arg(value_name = "ACCOUNT")]
+    named: Option<String>,
+    /// The same as ACCOUNT
+    #[arg(long, value_name = "ACCOUNT", conflicts_with = "named")]
     account: Option<String>,
     /// Only archives of accounts that are ready now
     #[arg(long)]
@@ -93,7 +96,7 @@ impl ListBackupsArgs {
         let numbers: HashMap<_, _> = archives.map(|r| &*r.path).zip(1..).collect();
         // A record is large, so references are sorted.
         let mut records: Vec<&ArchiveRecord> = all.iter().collect();
-        if let Some(text) = &self.account {
+        if let Some(text) = self.account.as_ref().or(self.named.as_ref()) {
             let entries = merge_archived_accounts(accounts.iter().map(|(a, _)| a), &all);
             let wanted = &entries[resolve::resolve(&entries, text)?].identity;
             records.retain(|r| r.metadata.identity().is_some_and(|i| i.is_same(wanted)));

@@ -2,6 +2,7 @@
 //! what two have in common is in [`choices`](crate::choices), [`steps`](crate::steps) or [`views`](crate::views), and a
 //! command that starts another one runs its command line with [`Context::run`](crate::context::Context::run).
 
+pub(crate) mod accounts;
 pub(crate) mod backup;
 pub(crate) mod completions;
 pub(crate) mod config;

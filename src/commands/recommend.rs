@@ -8,7 +8,6 @@ use crate::inventory::accounts::recheck_profile_logins;
 use crate::io::signals;
 use crate::quota::account::{Account, LoginState};
 use crate::quota::recommend::{RankedAccount, Ranking, Strategy, rank};
-use crate::quota::state::AccountState;
 use crate::steps::best_login::{describe_missing_login, note_passed_over, recheck_best};
 use crate::steps::home_checks::check_credential_store;
 use crate::steps::recommend_template::{Template, reason};
@@ -17,6 +16,7 @@ use crate::ui::{Style, object};
 use crate::views::account::{
     account_json, first_login, full_time, label, printable, read_known_accounts, style_of,
 };
+use crate::views::folder_account::{note_folder_account, read_folder_profile};
 use crate::views::week_pace::exhaustion_hint;
 use clap::Args;
 use serde::Serialize;
@@ -31,6 +31,8 @@ Fields of --format:
   {state} {login} {reason}                  ready, unknown or cooldown; ok, archived, none, unknown
   {next_available_at} {next_in}             RFC 3339; \"in 3 d 4 h\", or \"now\"
   {weekly_left} {weekly_used} {5h_left}     whole percentages, empty if unknown
+  {prompt}                                  the live account, and a better one if there is one:
+                                            \"work 12 % → personal 88 %\"
   {week_pace}                               \"on pace\", \"exhausted on Fri\"; empty if unknown
   {today_tokens} {today_cost}               \"1.20M\", \"$3.40\": use of today, of all accounts, as of
                                             the last find or usage; empty if unknown
@@ -101,16 +103,14 @@ impl RecommendArgs {
         if self.explain || context.ui.wants_json() {
             recheck_profile_logins(context.manager_home(), &mut accounts);
         } else {
-            let _ = recheck_best(&mut accounts, context, |accounts| {
-                let ranking = rank(accounts, strategy, include_api_key, &now);
-                let best = self.best(&ranking)?;
-                accounts.iter().position(|a| a == best.account)
-            });
+            let shows_better = template.is_some_and(Template::shows_better_account);
+            let order = (strategy, include_api_key);
+            self.recheck_shown(&mut accounts, shows_better, order, context);
         }
         let ranking = rank(&accounts, strategy, include_api_key, &now);
         let Some(best) = self
             .best(&ranking)
-            .filter(|best| !self.ready_only || is_ready(best))
+            .filter(|best| !self.ready_only || best.is_ready())
         else {
             return Err(no_account_error(&self, &ranking, context));
         };
@@ -125,6 +125,9 @@ impl RecommendArgs {
             let switch_args = SwitchArgs::for_recommend(self.stop_daemon, self.dry_run);
             return switch_args.run(&best.account.entry.identity, context);
         }
+        // A prompt looks at no folder.
+        let has_folder = template.is_none() || context.ui.wants_json();
+        let folder_profile = has_folder.then(|| read_folder_profile(context)).flatten();
         // Built only for --json: most of the time beyond reading would go into it.
         if context.ui.wants_json() {
             let candidates = ranking.candidates.iter();
@@ -134,7 +137,8 @@ impl RecommendArgs {
             let document = object()
                 .with("recommended", candidate_json(best, &ranking, context))
                 .with("candidates", candidates)
-                .with("strategy", strategy);
+                .with("strategy", strategy)
+                .with("folder_profile", &folder_profile);
             context.ui.document("recommend", &document);
         }
         if let Some(template) = template {
@@ -144,7 +148,31 @@ impl RecommendArgs {
         } else {
             show(best, &ranking, context);
         }
+        note_folder_account(folder_profile.as_deref(), &accounts, context);
         Ok(Outcome::Done)
+    }
+
+    /// Checks the logins of the best account and, for a prompt, of the one that is better than the live one.
+    fn recheck_shown(
+        &self,
+        accounts: &mut [Account],
+        shows_better: bool,
+        (strategy, include_api_key): (Strategy, bool),
+        context: &Context,
+    ) {
+        let now = context.now();
+        let _ = recheck_best(accounts, context, |accounts| {
+            let ranking = rank(accounts, strategy, include_api_key, &now);
+            let best = self.best(&ranking)?;
+            accounts.iter().position(|a| a == best.account)
+        });
+        if shows_better {
+            let _ = recheck_best(accounts, context, |accounts| {
+                let ranking = rank(accounts, strategy, include_api_key, &now);
+                let better = ranking.better_than_live()?;
+                accounts.iter().position(|a| a == better.account)
+            });
+        }
     }
 
     /// Returns the best account; with `--use` the best one with a saved login.
@@ -171,7 +199,7 @@ fn no_account_error(
 ) -> CommandError {
     context.ui.bare_json(&Value::Null);
     match ranking.candidates.first() {
-        Some(best) if args.switch && (is_ready(best) || !args.ready_only) => {
+        Some(best) if args.switch && (best.is_ready() || !args.ready_only) => {
             let lacking = if args.ready_only {
                 "cannot switch: no account with a saved login is ready"
             } else {
@@ -192,20 +220,16 @@ fn no_account_error(
                 )
             });
             CommandError::refused(format!("no account is ready{when}"))
-                .hint("list all accounts: codex-manager cooldown")
+                .hint("list all accounts: codex-manager accounts")
         }
         None if ranking.excluded.is_empty() => {
             CommandError::refused("no account is known yet").hint(first_login(context))
         }
         None => {
             CommandError::refused("no account can be recommended: every login has expired or moved")
-                .hint("list all accounts: codex-manager cooldown")
+                .hint("list all accounts: codex-manager accounts")
         }
     }
-}
-
-fn is_ready(candidate: &RankedAccount<'_>) -> bool {
-    candidate.verdict.state == AccountState::Ready
 }
 
 /// Returns a candidate in JSON: its account, and the reason for its rank.
@@ -228,6 +252,16 @@ fn show(best: &RankedAccount<'_>, ranking: &Ranking<'_>, context: &Context) {
     };
     ui.prose(ui.paint(style_of(best.verdict.state), name));
     ui.prose(format_args!("  {}", reason(best, ranking, context)));
+    let live = ranking.live().filter(|live| live.is_ready());
+    if let Some(live) = live.filter(|live| !std::ptr::eq(live.account, best.account)) {
+        let left = live.weekly_left.map_or(String::new(), |left| {
+            format!("; {left:.0} % of the weekly quota left")
+        });
+        let name = label(live.account);
+        ui.prose(format_args!(
+            "  {name}, the live account, is ready too{left}"
+        ));
+    }
     let store = CredentialStore::read(context.codex_home());
     match best.account.login {
         LoginState::Ok if best.account.current => ui.note("it is already the live account"),

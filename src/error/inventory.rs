@@ -12,7 +12,7 @@ impl Advised for crate::inventory::resolve::AccountResolveError {
             }
             Self::Unknown { text, choices } if choices.len() > similar::MAX_SUGGESTIONS => {
                 let suggestion = similar::suggestion(text, choices.iter().map(String::as_str));
-                let list = "list all accounts: codex-manager cooldown".to_owned();
+                let list = "list all accounts: codex-manager accounts".to_owned();
                 suggestion.into_iter().chain([list]).collect()
             }
             Self::Unknown { choices, .. } | Self::Ambiguous { choices, .. } => {
@@ -33,12 +33,24 @@ impl Advised for crate::inventory::status::StatusError {
             Self::Io(e) => e.advice(),
             Self::Document(e) => e.advice(),
             Self::Interrupted => CommandError::interrupted(),
-            Self::Text(_) => self.hint(Failed, "paste the whole output of /status in Codex, including the lines of the limits"),
-            Self::UnreadableAccount(_) => self.unchanged(Failed, "copy /status again from a wider terminal")
-                .hint("or name the account of the text: codex-manager status --status-file FILE --account NAME"),
-            Self::AnotherAccount { .. } => self.unchanged(Refused, "paste the /status of the live account")
-                .hint("or name the account of the text: codex-manager status --status-file FILE --account NAME"),
-            Self::NotOfAccount { .. } => self.unchanged(Refused, "name the account of the text, or leave out --account"),
+            Self::Text(_) => self.hint(
+                Failed,
+                "paste the whole output of /status in Codex, including the lines of the limits",
+            ),
+            Self::UnreadableAccount(_) => self
+                .unchanged(Failed, "copy /status again from a wider terminal")
+                .hint(
+                    "or name the account of the text: codex-manager status NAME --status-file FILE",
+                ),
+            Self::AnotherAccount { .. } => self
+                .unchanged(Refused, "paste the /status of the live account")
+                .hint(
+                    "or name the account of the text: codex-manager status NAME --status-file FILE",
+                ),
+            Self::NotOfAccount { .. } => self.unchanged(
+                Refused,
+                "name the account of the text, or leave out --account",
+            ),
         }
     }
 }

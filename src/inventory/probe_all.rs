@@ -114,19 +114,24 @@ pub(crate) fn list_targets(
 }
 
 /// Probes each account, up to four at a time, and records each answer at once. Returns the results
-/// in the order of `targets`.
+/// in the order of `targets`. `on_answer` is called after each.
 ///
 /// # Errors
 /// An auth.json cannot be read, an answer cannot be recorded, or the user interrupts. Earlier answers are recorded.
 pub(crate) fn probe_all(
     options: &ProbeAllOptions<'_>,
     targets: &[ProbeTarget],
+    on_answer: &(dyn Fn() + Sync),
 ) -> Result<Vec<AccountProbe>, StatusError> {
     let mut probes = Vec::new();
     parallel::run_each_ordered(
         MAX_CONCURRENT_PROBES,
         targets,
-        |target: &ProbeTarget| probe(options, target),
+        |target: &ProbeTarget| {
+            let answer = probe(options, target);
+            on_answer();
+            answer
+        },
         |probe: Result<AccountProbe, StatusError>| {
             probes.push(probe?);
             Ok::<_, StatusError>(())

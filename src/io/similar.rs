@@ -12,7 +12,7 @@ const MAX_DIFFERENCE: f64 = 0.2;
 const MIN_SIMILARITY: f64 = 0.7;
 
 /// Returns the names similar to `text`, most similar first, at most [`MAX_SUGGESTIONS`]. Compares
-/// without regard to case, with each name and with each of its parts, such as those of an email.
+/// without regard to case.
 pub(crate) fn nearest<'a>(text: &str, names: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
     let text = text.trim().to_lowercase();
     let mut rated: Vec<_> = names
@@ -31,13 +31,21 @@ pub(crate) fn nearest<'a>(text: &str, names: impl IntoIterator<Item = &'a str>) 
         .collect()
 }
 
+/// Compares with the whole name and with its words. Of emails only the part before the `@` counts: accounts
+/// share their domains.
 fn similarity(text: &str, name: &str) -> f64 {
     let name = name.to_lowercase();
-    let parts = name.split([' ', '(', ')', '@']).filter(|p| !p.is_empty());
-    parts
+    let text = before_at(text);
+    let words = name.split([' ', '(', ')']).filter(|word| !word.is_empty());
+    words
+        .map(before_at)
         .chain([&*name])
         .map(|part| strsim::jaro_winkler(text, part))
         .fold(0.0, f64::max)
+}
+
+fn before_at(word: &str) -> &str {
+    word.split('@').next().unwrap_or(word)
 }
 
 /// Returns the hint that suggests the names similar to `text`, if there are any.
@@ -74,6 +82,9 @@ mod tests {
         assert_eq!(nearest("wrok", names)[..2], [names[1], names[2]]);
         assert_eq!(nearest("ALICE@example.org", names)[0], names[1]);
         assert_eq!(nearest("bob", names), [names[0]]);
+        assert_eq!(nearest("oos-14@example.com", names), [""; 0]);
+        let numbered = ["oss-11 (a@x.com)", "oss-14 (b@x.com)", "work (oos@x.com)"];
+        assert_eq!(nearest("oos-14", numbered)[0], numbered[1]);
         assert_eq!(nearest("x", names), [""; 0]);
         assert_eq!(nearest("x", []), [""; 0]);
     }

@@ -8,6 +8,9 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use std::cmp::{Ordering, Reverse};
 
+/// The additional weekly quota, in percentage points, for which a switch from a ready account is worth it.
+const CLEARLY_MORE: f64 = 10.0;
+
 /// The order of accounts that are equally available.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
@@ -77,6 +80,10 @@ pub(crate) fn rank<'a>(
 }
 
 impl RankedAccount<'_> {
+    pub(crate) fn is_ready(&self) -> bool {
+        self.verdict.state == AccountState::Ready
+    }
+
     fn compare(&self, other: &Self, strategy: Strategy, now: &DateTime<Utc>) -> Ordering {
         let by_state = self.verdict.state.cmp(&other.verdict.state);
         let by_login = || self.login_rank().cmp(&other.login_rank());
@@ -184,6 +191,31 @@ impl RankedAccount<'_> {
             Some(Cause::Refused) => format!("refused by the server{until}{source}"),
             Some(Cause::NeverSeen) | None => format!("in cooldown{until}"),
         }
+    }
+}
+
+impl<'a> Ranking<'a> {
+    /// Returns the live account, also if it may not be recommended.
+    pub(crate) fn live(&self) -> Option<&RankedAccount<'a>> {
+        let mut all = self.candidates.iter().chain(&self.excluded);
+        all.find(|c| c.account.current)
+    }
+
+    /// Returns the first ready account with a saved login that is better than the live one: the live one is not
+    /// ready, or has clearly less weekly quota left. With [`Strategy::Stay`] a ready account has no better one.
+    pub(crate) fn better_than_live(&self) -> Option<&RankedAccount<'a>> {
+        let live = self.live().filter(|live| live.is_ready());
+        let has_more = |c: &RankedAccount<'_>| match (live, live.and_then(|l| l.weekly_left)) {
+            (None, _) => true,
+            (Some(_), Some(left)) if self.strategy != Strategy::Stay => c
+                .weekly_left
+                .is_some_and(|more| more >= left + CLEARLY_MORE),
+            _ => false,
+        };
+        self.candidates.iter().find(|c| {
+            let is_other = !c.account.current && c.account.login == LoginState::Ok;
+            is_other && c.is_ready() && has_more(c)
+        })
     }
 }
 

@@ -7,9 +7,10 @@
 //! - after a restore or a sync: [`earlier_turns`]
 //! - switching and starting: [`best_login`], [`switch_account`], [`start_codex`], [`launch_list`]
 //! - sync: [`sync_checks`], [`sync_shutdown`], [`sync_index`]
-//! - figures: [`refresh`], [`price_file`], [`recommend_template`]
+//! - accounts: [`account_screen`]; figures: [`refresh`], [`price_file`], [`recommend_template`]
 //! - files: [`new_file`], [`run_log`], [`permanent_deletion`]
 
+pub(crate) mod account_screen;
 pub(crate) mod archive_check;
 pub(crate) mod backup_plan;
 pub(crate) mod before_new_codex;

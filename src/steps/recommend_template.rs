@@ -30,14 +30,6 @@ pub(crate) fn reason(
     )
 }
 
-/// Checks that `text` is a valid `--format`.
-///
-/// # Errors
-/// A single brace, or an unknown field.
-pub(crate) fn check_template(text: &str) -> Result<()> {
-    Template::parse(text).map(drop)
-}
-
 /// A field of a template, replaced by a property of the recommended account or by the usage of the day.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 #[value(rename_all = "snake_case")]
@@ -56,6 +48,7 @@ enum TemplateField {
     #[value(name = "5h_left")]
     FiveHoursLeft,
     WeekPace,
+    Prompt,
     TodayTokens,
     TodayCost,
 }
@@ -71,6 +64,8 @@ enum TemplatePart {
 pub(crate) struct Template(Vec<TemplatePart>);
 
 impl Template {
+    /// # Errors
+    /// A single brace, or an unknown field.
     pub(crate) fn parse(text: &str) -> Result<Self> {
         let mut parts = Vec::new();
         let mut plain = String::new();
@@ -113,6 +108,11 @@ impl Template {
             parts.push(TemplatePart::Text(plain));
         }
         Ok(Self(parts))
+    }
+
+    /// Returns true if it contains the field `{prompt}`.
+    pub(crate) fn shows_better_account(&self) -> bool {
+        self.0.contains(&TemplatePart::Field(TemplateField::Prompt))
     }
 
     pub(crate) fn fill(
@@ -161,6 +161,7 @@ impl TemplateField {
             Self::WeeklyLeft => percent(best.weekly_left),
             Self::WeeklyUsed => percent(best.weekly_left.map(|left| 100.0 - left)),
             Self::WeekPace => format_pace(entry, context),
+            Self::Prompt => format_live_and_better(ranking),
             Self::TodayTokens | Self::TodayCost => String::new(),
             Self::FiveHoursLeft => {
                 let is_short = |w: &&Window| w.limit_id == CODEX_LIMIT && w.minutes == Some(300);
@@ -170,6 +171,19 @@ impl TemplateField {
             }
         }
     }
+}
+
+/// Returns `work 12 % → personal 88 %`: the live account, and the better one if there is one. With only the better
+/// one, for example while no account is signed in, the text begins with the arrow.
+fn format_live_and_better(ranking: &Ranking<'_>) -> String {
+    let name = |ranked: &RankedAccount<'_>| match ranked.weekly_left {
+        Some(left) => format!("{} {left:.0} %", label(ranked.account)),
+        None => label(ranked.account),
+    };
+    let live = ranking.live().map(name);
+    let better = ranking.better_than_live().map(|c| format!("→ {}", name(c)));
+    let parts: Vec<_> = live.into_iter().chain(better).collect();
+    parts.join(" ")
 }
 
 /// The requests of the current day, of all accounts of the Codex home.

@@ -10,6 +10,7 @@ use crate::inventory::status::{self, Inquiry, StatusOptions, StatusReport};
 use crate::io::IoContext;
 use crate::io::file_open;
 use crate::io::progress::block_on_input;
+use crate::ui::progress::TaskCounter;
 use crate::views::account::{load_cooldown, printable, warn_all};
 use std::io::Read;
 use std::path::Path;
@@ -109,7 +110,14 @@ pub(crate) fn probe(
         manager_home: context.manager_home(),
         inquiry: inquiry(context, &known, !dry_run),
     };
-    Ok(probe_all::probe_all(&options, targets)?)
+    let total = if dry_run { 0 } else { targets.len() };
+    let counter = (total > 0).then(|| {
+        context
+            .ui
+            .task_counter("asking Codex about accounts", total)
+    });
+    let on_answer = || counter.iter().for_each(TaskCounter::add_one);
+    Ok(probe_all::probe_all(&options, targets, &on_answer)?)
 }
 
 /// Queries all accounts with a saved login. Returns false after warnings if any query fails.

@@ -4,11 +4,12 @@ use crate::codex::identity::Identity;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
 use crate::io::attached::{self, AttachedExit};
+use crate::io::shell;
 use crate::launch::session::{self, Launch, LaunchPlan, LaunchRequest};
 use crate::steps::before_new_codex;
 use crate::steps::home_checks::{check_credential_store, check_logins_allowed, check_not_isolated};
 use crate::ui::object;
-use crate::views::account::{printable, warn_all};
+use crate::views::account::{label, printable, read_accounts_and_profiles, warn_all};
 use clap::Args;
 use std::ffi::OsString;
 use std::path::Path;
@@ -87,12 +88,17 @@ impl StartArgs {
         before_new_codex::archive_if_codex_changed(context)?;
         let launch = session::prepare(request, &|step| context.ui.detail(step))?;
         announce(&plan, &launch, context);
+        let switched = launch.switch.as_ref().filter(|s| !s.plan.is_current);
+        let replaced = switched.and_then(|switch| switch.plan.from.clone());
         let report = launch.run(context.zone(), &|| context.local_now())?;
         warn_all(&context.ui, &report.warnings);
         if let Some(reason) = &report.record.binding.unbound_because {
             context.note(format_args!(
                 "no conversation was recorded for this launch: {reason}"
             ));
+        }
+        if plan.isolated_home.is_some() || replaced.is_some() {
+            note_live_account(replaced.as_ref(), context);
         }
         if let AttachedExit::Signal(signal) = report.exit {
             // The shell has to see the signal: after Ctrl-C a loop around Codex ends too.
@@ -174,6 +180,25 @@ fn announce(plan: &LaunchPlan, launch: &Launch<'_>, context: &Context) {
             "still running under the previous account: {running}; use --isolated to keep that account live"
         ));
     }
+}
+
+/// Prints the account that stays live after Codex has ended, and the way back to the one that it replaced.
+fn note_live_account(replaced: Option<&Identity>, context: &Context) {
+    // Another terminal may have switched meanwhile.
+    let Ok((accounts, _)) = read_accounts_and_profiles(context) else {
+        return;
+    };
+    let Some(live) = accounts.iter().find(|account| account.current) else {
+        return;
+    };
+    let before = replaced.filter(|before| !live.entry.identity.is_same(before));
+    let before = before.and_then(|b| accounts.iter().find(|a| a.entry.identity.is_same(b)));
+    let back = before.map_or(String::new(), |before| {
+        let name = label(before);
+        let command = shell::quote_if_needed(&name);
+        format!("; to return to {name}: codex-manager use {command}")
+    });
+    context.note(format_args!("{} stays the live account{back}", label(live)));
 }
 
 /// Prints a plan in JSON. The keys are an interface. `plan` is `None` for an unrecorded start under the live account.

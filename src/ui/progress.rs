@@ -27,6 +27,38 @@ impl Ui {
     }
 }
 
+/// A line that counts finished tasks. It vanishes when it is dropped.
+#[derive(Debug)]
+pub struct TaskCounter(ProgressBar);
+
+impl Ui {
+    /// A counter of `total` tasks, named by a sentence without an end: "asking Codex about accounts".
+    pub fn task_counter(&self, what: &'static str, total: usize) -> TaskCounter {
+        if !self.draws_progress() {
+            return TaskCounter(ProgressBar::hidden());
+        }
+        let style = ProgressStyle::with_template("{msg}: {pos} of {len}")
+            .unwrap_or_else(|_| ProgressStyle::default_bar());
+        let bar = ProgressBar::new(total as u64)
+            .with_style(style)
+            .with_message(what);
+        bar.tick();
+        TaskCounter(bar)
+    }
+}
+
+impl TaskCounter {
+    pub fn add_one(&self) {
+        self.0.inc(1);
+    }
+}
+
+impl Drop for TaskCounter {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}
+
 impl Progress for Bar {
     fn expect_bytes(&self, total: u64) {
         self.0.set_length(total);

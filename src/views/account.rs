@@ -15,6 +15,7 @@ use crate::quota::state::{self, AccountState, Cause, Verdict};
 use crate::quota::window::{Observation, QuotaSource};
 use crate::ui::{JsonFields, JsonObject, Style, Ui, object, time, windows};
 use chrono::{DateTime, TimeZone};
+use std::collections::{HashMap, HashSet};
 
 /// Returns an account in JSON, with its state and the figures of the last observation. The keys are an interface,
 /// times are RFC 3339 in the local zone.
@@ -107,6 +108,24 @@ pub(crate) fn label(account: &Account) -> String {
 pub(crate) fn entry_label(entry: &AccountEntry) -> String {
     let name = entry.profile.as_deref();
     printable(name.unwrap_or(entry.identity.email.as_str()))
+}
+
+/// Returns the names of workspace accounts by their ids; ids that several accounts share have none. An error of
+/// reading the accounts hides all names.
+pub(crate) fn workspace_names(context: &Context) -> HashMap<String, String> {
+    let (accounts, _) = read_accounts_and_profiles(context).unwrap_or_default();
+    let mut names = HashMap::new();
+    let mut shared = HashSet::new();
+    for account in &accounts {
+        let id = account.entry.identity.account_id.clone();
+        if let Some(id) = id
+            && names.insert(id.clone(), label(account)).is_some()
+        {
+            shared.insert(id);
+        }
+    }
+    names.retain(|id, _| !shared.contains(id));
+    names
 }
 
 /// Replaces characters that steer the terminal, because the text is from a file.

@@ -1,5 +1,4 @@
-//! The table of accounts of `list`, `cooldown` and `status --all`: one line for each; and the names that tell accounts
-//! with the same email apart.
+//! The table of accounts: one line for each; and the names that tell accounts with the same email apart.
 
 use crate::codex::identity::Identity;
 use crate::codex::window::{CODEX_LIMIT, WEEKLY_LABEL, Window};
@@ -39,15 +38,11 @@ const COLUMNS: [Column; 15] = [
 ];
 
 /// Prints the accounts in the given order.
-pub(crate) fn print_accounts<'a>(
-    rows: impl Iterator<Item = (&'a Account, &'a Verdict)>,
-    context: &Context,
-) {
-    let rows: Vec<_> = rows.collect();
+pub(super) fn print_accounts(rows: &[(Account, Verdict)], context: &Context) {
     // One email can have several workspaces, each with its own quota.
     let names = AccountNames::from_entries(rows.iter().map(|(account, _)| &account.entry));
     let mut table = Table::new(&context.ui, COLUMNS);
-    for (account, verdict) in &rows {
+    for (account, verdict) in rows {
         table.add_row(build_row(account, verdict, &names, context));
     }
     table.print(&context.ui);

@@ -1,7 +1,7 @@
 //! Output of several commands: rows of lists with their table and JSON, and the words for accounts, archives and plans.
 //! Views get data and print it; they decide nothing.
 //!
-//! - accounts: [`account`], [`account_table`], [`profile_list`], [`conversation_usage`]
+//! - accounts: [`account`], [`account_table`], [`account_list`], [`account_report`], [`folder_account`], [`conversation_usage`]
 //! - archives: [`archive_json`], [`retention_table`], [`left_out`]
 //! - a restore: [`restore_report`], [`restore_diff`]; a sync: [`sync_plan`]; findings: [`check_output`]
 //! - a conversation to read: [`transcript_text`], [`export_formatter`], [`conversation_parts`]
@@ -9,6 +9,8 @@
 //! - tables and times: [`table_format`], [`timeline`], [`week_pace`], [`age`]; a dry run: [`dry_run`]
 
 pub(crate) mod account;
+pub(crate) mod account_list;
+pub(crate) mod account_report;
 pub(crate) mod account_table;
 pub(crate) mod age;
 pub(crate) mod archive_json;
@@ -17,9 +19,9 @@ pub(crate) mod conversation_parts;
 pub(crate) mod conversation_usage;
 pub(crate) mod dry_run;
 pub(crate) mod export_formatter;
+pub(crate) mod folder_account;
 pub(crate) mod left_out;
 pub(crate) mod page_charts;
-pub(crate) mod profile_list;
 pub(crate) mod restore_diff;
 pub(crate) mod restore_report;
 pub(crate) mod retention_table;

@@ -1,4 +1,4 @@
-//! The timeline of `cooldown`: one line per account, one character per few hours.
+//! The timeline of `accounts`: one line per account, one character per few hours.
 
 use crate::context::Context;
 use crate::io::clock::Timestamp;
@@ -18,7 +18,7 @@ const NAME_MAX: usize = 25;
 
 /// Draws the accounts: in cooldown, in an open weekly window, ready, or unknown. The reset of the weekly
 /// window has a mark.
-pub(crate) fn draw(rows: &[(Account, Verdict)], context: &Context) {
+pub(super) fn draw(rows: &[(Account, Verdict)], context: &Context) {
     let ui = &context.ui;
     let name_max = NAME_MAX.min(ui.width() / 3);
     let names: Vec<String> = rows

@@ -60,7 +60,7 @@ fn profile_undo_restores_a_removed_profile() {
     let machine = Machine::with_conversations();
     machine.succeed(&["profile", "save", "private"]);
     machine.succeed(&["profile", "rename", "private", "home"]);
-    machine.succeed(&["profile", "remove", "home"]);
+    machine.succeed(&["profile", "remove", "home", "--yes"]);
     assert_ne!(machine.run(&["profile", "show", "home"]).code, 0);
     machine.succeed(&["profile", "undo"]);
     machine.succeed(&["profile", "show", "home"]);

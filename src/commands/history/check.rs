@@ -13,7 +13,7 @@ use crate::io::shell;
 use crate::steps::home_checks::require_codex_home;
 use crate::ui::Style;
 use crate::ui::text_width::{columns, without_end};
-use crate::views::account::{printable, unique_short_id};
+use crate::views::account::{printable, unique_short_id, workspace_names};
 use clap::Args;
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -229,8 +229,15 @@ impl FindingList<'_> {
         });
         // Codex 0.169 compares the account in the first line of the rollout; the row does not count.
         let what = "of another account, hidden by Codex's picker";
+        let names = if report.hidden.is_empty() {
+            HashMap::new()
+        } else {
+            workspace_names(self.context)
+        };
         self.print_group(Style::Dim, what, &report.hidden, |h| {
-            self.describe(&h.id, None, &printable(&h.account_id))
+            let name = names.get(&*h.account_id).cloned();
+            let name = name.unwrap_or_else(|| printable(&h.account_id));
+            self.describe(&h.id, None, &name)
         });
     }
 

@@ -1,4 +1,4 @@
-//! `hook`: prints shell code that shows the recommended account in the prompt, or that starts Codex
+//! `hook`: prints shell code that shows the account in the prompt, or that starts Codex
 //! under the account of the folder; and instructions for agents.
 
 mod wrap;
@@ -7,13 +7,16 @@ use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
 use crate::io::shell;
 use crate::io::time_format::parse_duration;
+use crate::steps::recommend_template::Template;
 use chrono::Duration;
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
-/// Print shell code that shows the best account in the prompt
+/// Print shell code that shows the live account in the prompt
 ///
-/// The prompt reads a small local file and shows nothing if no account is ready. In a shell, the quota is
+/// The prompt reads a small local file: `work 12 %`, or `work 12 % → personal 88 %` if another account has
+/// clearly more quota left. With a --format without {prompt} it shows the recommended account, and nothing
+/// if none is ready. In a shell, the quota is
 /// queried in the background when the figures are older than --every; tmux and starship only show them.
 ///
 /// With --wrap, prints a function `codex` instead, which starts Codex under the account of the folder
@@ -41,7 +44,7 @@ pub(crate) struct HookArgs {
     #[arg(long, value_name = "DURATION", default_value = "30min", value_parser = parse_duration)]
     every: Duration,
     /// The text to show; its fields are listed in recommend --help
-    #[arg(long, value_name = "TEMPLATE", default_value = "{label} {weekly_left}")]
+    #[arg(long, value_name = "TEMPLATE", default_value = "{prompt}")]
     format: String,
 }
 
@@ -58,7 +61,7 @@ enum HookShell {
 
 // The query starts in a subshell, so that bash prints neither its number nor its end. bash 5.1 allows an array as
 // PROMPT_COMMAND; the assignment changes its first element then. The names keep a default for `set -u`.
-const BASH: &str = r#"# The account to use, from codex-manager's cache, in front of the prompt.
+const BASH: &str = r#"# The account and its quota, from codex-manager's cache, in front of the prompt.
 _codex_manager_prompt() {
   local status=$?
   CODEX_MANAGER_PROMPT=$(command codex-manager recommend --ready-only --format FORMAT 2>/dev/null) ||
@@ -81,7 +84,7 @@ esac
 "#;
 
 // In a zsh prompt a percent sign starts an escape, so it is doubled.
-const ZSH: &str = r#"# The account to use, from codex-manager's cache, in front of the prompt.
+const ZSH: &str = r#"# The account and its quota, from codex-manager's cache, in front of the prompt.
 _codex_manager_prompt() {
   CODEX_MANAGER_PROMPT=$(command codex-manager recommend --ready-only --format FORMAT 2>/dev/null) ||
     CODEX_MANAGER_PROMPT=
@@ -102,7 +105,7 @@ fi
 "#;
 
 // fish asks before it closes while a job runs, unless the job is disowned. It may have ended already.
-const FISH: &str = r#"# The account to use, from codex-manager's cache, in front of the prompt.
+const FISH: &str = r#"# The account and its quota, from codex-manager's cache, in front of the prompt.
 function _codex_manager_prompt --on-event fish_prompt
   set -g CODEX_MANAGER_PROMPT (command codex-manager recommend --ready-only --format FORMAT 2>/dev/null)
   or set -g CODEX_MANAGER_PROMPT
@@ -128,7 +131,7 @@ end
 "#;
 
 // The prompt calls programs, which would change the LASTEXITCODE that the user sees.
-const POWERSHELL: &str = r#"# The account to use, from codex-manager's cache, in front of the prompt.
+const POWERSHELL: &str = r#"# The account and its quota, from codex-manager's cache, in front of the prompt.
 if (-not (Test-Path variable:global:CodexManagerPromptBefore)) {
   $global:CodexManagerPromptBefore = $function:prompt
   $global:CodexManagerNext = [DateTime]::MinValue
@@ -148,14 +151,14 @@ if (-not (Test-Path variable:global:CodexManagerPromptBefore)) {
 
 // Each line may run twice, because users reload the file with source-file. The default length of the
 // right side, 40, would truncate the account or its figure.
-const TMUX: &str = r##"# The account to use, from codex-manager's cache, on the right side.
+const TMUX: &str = r##"# The account and its quota, from codex-manager's cache, on the right side.
 set -g @codex_manager " #(codex-manager recommend --ready-only --format FORMAT 2>/dev/null)"
 if -F "#{m:*@codex_manager*,#{status-right}}" "" "set -ag status-right '#{E:@codex_manager}'"
 if -F "#{m:??,#{status-right-length}}" "set -g status-right-length 120"
 "##;
 
 // Without `when`, starship never runs the command of a custom module.
-const STARSHIP: &str = r#"# The account to use, from codex-manager's cache. Nothing is shown when there is none.
+const STARSHIP: &str = r#"# The account and its quota, from codex-manager's cache. Nothing is shown when there is none.
 [custom.codex]
 command = """codex-manager recommend --ready-only --format FORMAT"""
 when = true
@@ -213,7 +216,7 @@ impl HookArgs {
         if self.every < Duration::minutes(1) {
             return Err(CommandError::usage("--every is less than one minute"));
         }
-        crate::steps::recommend_template::check_template(&self.format)?;
+        let template = Template::parse(&self.format)?;
         if self.format.chars().any(char::is_control) {
             return Err(CommandError::usage("--format contains a control character"));
         }
@@ -233,6 +236,12 @@ impl HookArgs {
                 let text = escape_double_quotes(&shell::single_quote(text));
                 (TMUX, text.replace('$', "\\$").replace('#', "##"))
             }
+        };
+        // The live account is shown also if no account is ready.
+        let code = if template.shows_better_account() {
+            code.replace(" --ready-only", "")
+        } else {
+            code.to_owned()
         };
         Ok(code
             .replace("EVERY", &self.every.num_seconds().to_string())

@@ -88,7 +88,7 @@ impl NormalizeArgs {
         }
         show::show_json(&merged, &skipped, &files, self.dry_run, context);
         if !self.dry_run && !merged.records.is_empty() {
-            context.note("see which accounts are ready with: codex-manager cooldown");
+            context.note("see which accounts are ready with: codex-manager accounts");
         }
         Ok(Outcome::partial_if(is_partial))
     }

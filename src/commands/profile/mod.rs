@@ -22,7 +22,7 @@ use self::save::SaveArgs;
 use self::show::ProfileShowArgs;
 use crate::context::Context;
 use crate::error::{Outcome, Result};
-use crate::views::profile_list;
+use crate::views::account_list::AccountList;
 use crate::views::table_format::TableArgs;
 use clap::{Args, Subcommand};
 
@@ -76,7 +76,7 @@ enum ProfileCommand {
     Import(ProfileImportArgs),
 }
 
-/// List the profiles and their remaining quota; the same as `list`
+/// List the accounts and their remaining quota; the same as `list`
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager profile list")]
@@ -105,7 +105,12 @@ impl ProfileArgs {
         }
         match self.command {
             Verb::Save(args) => args.run(context),
-            Verb::List(args) => profile_list::show("profile list", &args.table.apply(context)?),
+            Verb::List(args) => {
+                let context = &args.table.apply(context)?;
+                let list = AccountList::read(false, context)?;
+                list.print_profiles_json("profile list", context);
+                Ok(list.show(false, context))
+            }
             Verb::Show(args) => args.run(context),
             Verb::Rename(args) => args.run(context),
             Verb::Remove(args) => args.run(context),

@@ -68,10 +68,9 @@ impl ProfileRemoveArgs {
         } else {
             profiles.find_by_name(&profile)?;
             let question = format!("move the profile {name} to the trash?");
-            // Off a terminal there is no question, because the command can be undone.
-            if !context.settings.assume_yes && ui.confirm(question) == Some(false) {
+            if !context.settings.assume_yes && ui.confirm(question) != Some(true) {
                 return Err(CommandError::refused("the profile was not removed")
-                    .hint("nothing was changed"));
+                    .hint("nothing was changed; to remove it without a question, add --yes"));
             }
             let place = profiles.remove(&profile, context.local_now())?;
             ui.prose(format_args!("moved {name} to the trash"));

@@ -1,6 +1,6 @@
 //! `profile save`: saves the live login, or one from a file, as a profile.
 
-use crate::accounts::profile_ops::{SavePlan, plan_save};
+use crate::accounts::profile_ops::{SavePlan, default_name, plan_save};
 use crate::accounts::save::SaveOutcome;
 use crate::accounts::source;
 use crate::choices::archive_choice::find_archive;
@@ -29,12 +29,13 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager profile save work
+  codex-manager profile save           # me@example.com becomes me
   codex-manager profile save work --from 2026-11-17-155500-me@x.com-codex.tar.gz
   codex-manager profile save old --from ~/dumps/21apr_me@x.com_auth.json")]
 pub(super) struct SaveArgs {
-    /// The name of the profile
+    /// The name of the profile [default: the account's profile, else the part of its email before the @]
     #[arg(value_name = "NAME")]
-    name: String,
+    name: Option<String>,
     /// Save the login of this auth.json, legacy *_auth.json or archive instead of the live login
     #[arg(long, value_name = "FILE")]
     from: Option<PathBuf>,
@@ -57,7 +58,12 @@ impl SaveArgs {
             None => false,
         };
         // Planned first without locks: a refused save must not create lock files.
-        let plan = plan_save(&profiles.list()?, &self.name, (&snapshot, &login), is_owner)?;
+        let saved = profiles.list()?;
+        let name = match &self.name {
+            Some(name) => name.clone(),
+            None => default_name(&saved, &login.identity)?,
+        };
+        let plan = plan_save(&saved, &name, (&snapshot, &login), is_owner)?;
         // Codex or another codex-manager may change the login before the locks are held, so it is read
         // again after that.
         let _account_locks = if self.dry_run {
@@ -82,7 +88,7 @@ impl SaveArgs {
             let login = (&snapshot, &login);
             let home = context.codex_home();
             let now = context.local_now();
-            let (plan, _) = profiles.save_as(&self.name, login, home, is_owner, now)?;
+            let (plan, _) = profiles.save_as(&name, login, home, is_owner, now)?;
             update_cooldown(context, Some(login.1))?;
             plan
         };

@@ -7,11 +7,14 @@ use crate::codex::auth::Login;
 use crate::commands::profile::login_age::{renewed_at, signed_in_at};
 use crate::context::Context;
 use crate::error::{Outcome, Result};
+use crate::quota::account::Account;
+use crate::quota::state::Verdict;
 use crate::ui::object;
 use crate::views::account::{
-    absolute_time, account_json, local_rfc3339, printable, relative_time, style_of,
+    absolute_time, account_json, local_rfc3339, printable, read_accounts_and_profiles,
+    relative_time, style_of, with_verdict,
 };
-use crate::views::profile_list::{self, AccountRow, describe_login_problem};
+use crate::views::account_list::describe_login_problem;
 use chrono::{DateTime, Utc};
 use clap::Args;
 use std::path::Path;
@@ -26,17 +29,31 @@ pub(super) struct ProfileShowArgs {
     name: Option<String>,
 }
 
+/// A profile with its account and the account's current state.
+struct AccountRow {
+    profile: Profile,
+    account: Account,
+    verdict: Verdict,
+}
+
 impl ProfileShowArgs {
     pub(super) fn run(self, context: &Context) -> Result<Outcome> {
         let profiles = context.profiles();
         let name = choose_profile_name(self.name, context)?;
         let name = profiles.find_by_name(&name)?.name;
-        let Some(row) = profile_list::list_account_rows(context)?
-            .into_iter()
-            .find(|row| row.profile.name == name)
-        else {
+        let (accounts, saved) = read_accounts_and_profiles(context)?;
+        let is_own = |account: &Account| account.entry.profile.as_ref() == Some(&name);
+        let profile = saved.into_iter().find(|profile| profile.name == name);
+        let account = accounts.into_iter().find(is_own);
+        let Some((profile, account)) = profile.zip(account) else {
             let choices = Vec::new();
             return Err(ProfileError::Unknown { name, choices }.into());
+        };
+        let (account, verdict) = with_verdict(account, context);
+        let row = AccountRow {
+            profile,
+            account,
+            verdict,
         };
         let live_home = row.profile.find_live_home(context.codex_home());
         let history = profiles.read_history(&name)?;

@@ -5,13 +5,10 @@ use crate::commands::status::report::{show, status_json};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
 use crate::inventory::probe_all::{AccountProbe, ProbeLocation};
-use crate::quota::account::Account;
 use crate::steps::refresh::{probe, probe_targets};
 use crate::ui::object;
-use crate::views::account::{
-    first_login, printable, read_accounts_and_profiles, warn_all, with_verdict,
-};
-use crate::views::account_table;
+use crate::views::account::{first_login, printable, warn_all};
+use crate::views::account_list::AccountList;
 
 /// Queries one account and prints the result. Its login may be live or in a profile.
 ///
@@ -25,7 +22,7 @@ pub(super) fn show_one(text: &str, dry_run: bool, context: &Context) -> Result<O
     let Some(probe) = probes.first() else {
         return Err(
             CommandError::refused(format!("there is no saved login of {identity}"))
-                .hint("show its last known figures: codex-manager cooldown")
+                .hint("show its last known figures: codex-manager accounts")
                 .hint("save a login from a file or an archive: codex-manager profile save NAME --from FILE"),
         );
     };
@@ -54,7 +51,7 @@ pub(super) fn show_all(dry_run: bool, context: &Context) -> Result<Outcome> {
         ui.note(format_args!("there are no saved logins; {next}"));
         return Ok(Outcome::Done);
     }
-    show_table(&probes, context)?;
+    let shown = AccountList::read(dry_run, context)?.show(false, context);
     for probe in &probes {
         warn_all(ui, &probe.warnings);
         // The table shows a login that was moved to another machine.
@@ -67,30 +64,11 @@ pub(super) fn show_all(dry_run: bool, context: &Context) -> Result<Outcome> {
             ));
         }
     }
-    Ok(outcome(
-        probes.iter().filter(|probe| !probe.is_moved()),
-        dry_run,
-    ))
-}
-
-fn show_table(probes: &[AccountProbe], context: &Context) -> Result<()> {
-    let (accounts, _) = read_accounts_and_profiles(context)?;
-    let rows: Vec<_> = probes
-        .iter()
-        .filter_map(|probe| {
-            let who = &probe.target.identity;
-            let account = accounts.iter().find(|a| a.entry.identity.is_same(who))?;
-            let current = probe.target.place == ProbeLocation::Live;
-            let account = Account {
-                current,
-                ..account.clone()
-            };
-            Some(with_verdict(account, context))
-        })
-        .collect();
-    let rows = rows.iter().map(|(account, verdict)| (account, verdict));
-    account_table::print_accounts(rows, context);
-    Ok(())
+    let asked = probes.iter().filter(|probe| !probe.is_moved());
+    Ok(match outcome(asked, dry_run) {
+        Outcome::Done => shown,
+        partial => partial,
+    })
 }
 
 fn warn_of_probe(probe: &AccountProbe, context: &Context) {

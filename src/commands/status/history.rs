@@ -11,7 +11,7 @@ use crate::quota::reset_history::{ResetShift, WindowChange, WindowHistory, Windo
 use crate::ui::chart::draw_sparkline;
 use crate::ui::text_width::columns;
 use crate::ui::{Cell, Column, JsonFields, JsonObject, Style, Table, object, windows};
-use crate::views::account::{absolute_time, local_rfc3339, printable};
+use crate::views::account::{absolute_time, entry_label, local_rfc3339, printable};
 use serde::Serialize;
 
 /// The number of points shown per window; `--json` contains all.
@@ -30,7 +30,7 @@ const COLUMNS: [Column; 5] = [
 /// # Errors
 /// No account or several match, there is no live account, or a document was written by a newer version.
 pub(super) fn show(text: Option<&str>, context: &Context) -> Result<Outcome> {
-    let example = "codex-manager status --history --account ACCOUNT";
+    let example = "codex-manager status ACCOUNT --history";
     let entry = find_account_or_live(text, example, context)?.entry;
     let file = observations::load(context.manager_home(), &entry.identity)?;
     let courses = file.window_histories();
@@ -50,9 +50,11 @@ pub(super) fn show(text: Option<&str>, context: &Context) -> Result<Outcome> {
         .with("moved", moved.collect::<Vec<_>>());
     context.ui.document("status --history", &json);
     let ui = &context.ui;
-    let name = entry.profile.as_ref().map(|name| printable(name));
-    let title = ui.paint(Style::Strong, printable(email));
-    ui.prose(name.map_or(title.clone(), |name| format!("{title} ({name})")));
+    let title = ui.paint(Style::Strong, entry_label(&entry));
+    ui.prose(match &entry.profile {
+        Some(_) => format!("{title} ({})", printable(email)),
+        None => title,
+    });
     if courses.is_empty() {
         ui.note("there are no recorded figures yet; add one with: codex-manager status");
     }

@@ -29,21 +29,24 @@ use std::path::PathBuf;
 #[command(after_help = "Examples:
   codex-manager status
   codex-manager status --json
-  codex-manager status --account work
+  codex-manager status work
   codex-manager status --all                     # all profiles, several at a time
-  codex-manager status --history --account work  # figures over time, moved resets
+  codex-manager status work --history            # figures over time, moved resets
   codex-manager status --status-file pasted.txt  # if Codex cannot answer
-  codex-manager status --status-file pasted.txt --account work")]
+  codex-manager status work --status-file pasted.txt")]
 pub(crate) struct StatusArgs {
     /// Use text pasted from Codex's /status instead of a query; - is standard input
     #[arg(long, value_name = "FILE")]
     status_file: Option<PathBuf>,
     /// Show this account, live or not: a profile, an email, or a unique prefix of one. With --status-file: the
     /// account of the pasted text
-    #[arg(long, value_name = "ACCOUNT")]
+    #[arg(value_name = "ACCOUNT")]
+    named: Option<String>,
+    /// The same as ACCOUNT
+    #[arg(long, value_name = "ACCOUNT", conflicts_with = "named")]
     account: Option<String>,
-    /// Query all accounts with a saved login
-    #[arg(long, conflicts_with_all = ["account", "status_file"])]
+    /// Query all accounts with a saved login, and show them like `accounts`
+    #[arg(long, conflicts_with_all = ["named", "account", "status_file"])]
     all: bool,
     /// Show recorded figures over time and resets that moved; makes no query
     #[arg(long, conflicts_with_all = ["all", "status_file"])]
@@ -64,8 +67,9 @@ impl StatusArgs {
     /// cannot be recorded.
     pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
         let context = &self.table.apply(context)?;
+        let account = self.account.as_deref().or(self.named.as_deref());
         if self.history {
-            return history::show(self.account.as_deref(), context);
+            return history::show(account, context);
         }
         if self.all {
             return accounts::show_all(self.dry_run, context);
@@ -78,7 +82,7 @@ impl StatusArgs {
             .as_deref()
             .map(read_status_text)
             .transpose()?;
-        match (&self.account, &text) {
+        match (account, &text) {
             (Some(account), Some(text)) => self.run_on_text_of(account, text, context),
             (Some(account), None) => accounts::show_one(account, self.dry_run, context),
             (None, _) => self.run_on_live(text.as_deref(), context),
@@ -90,7 +94,12 @@ impl StatusArgs {
         let is_query = !self.dry_run && !self.is_recent_enough(context, &known);
         let report = refresh::observe_live(context, &known, text, is_query)?;
         let is_recorded = !is_query || refresh::record(context, &report);
-        show(context, &report, None);
+        let entry = report.identity.as_ref().and_then(|who| known.find(who));
+        show(
+            context,
+            &report,
+            entry.and_then(|entry| entry.profile.as_deref()),
+        );
         if !self.dry_run {
             history::note_moved_resets(&report, context)?;
         }

@@ -6,9 +6,10 @@ use crate::inventory::remedies;
 use crate::inventory::status::{StatusProblem, StatusReport};
 use crate::io::shell;
 use crate::quota::window::Observation;
-use crate::ui::time::{format_full, rfc3339_of};
-use crate::ui::{JsonFields, JsonObject, Style, Ui, object, windows};
+use crate::ui::time::rfc3339_of;
+use crate::ui::{JsonFields, JsonObject, Style, object, windows};
 use crate::views::account::suggest_sign_in;
+use crate::views::account_report::AccountReport;
 
 /// Returns one account in JSON. The keys are an interface.
 pub(super) fn status_json(
@@ -37,35 +38,20 @@ pub(super) fn status_json(
 }
 
 pub(super) fn show(context: &Context, report: &StatusReport, profile: Option<&str>) {
-    let now = context.now();
-    let seen = report.observation.as_ref();
-    let next = report.next_available_at(&now);
     let problem = report.problem.as_ref().map(ToString::to_string);
     let json = object()
-        .with_some("profile", profile)
+        .with("profile", profile)
         .and(status_json(report, problem, context));
     context.ui.document("status", &json);
-    let (ui, zone) = (&context.ui, context.zone());
-    ui.prose(account_line(ui, report));
-    match seen {
-        None if report.is_api_key() => {
-            ui.line("an API key is billed by use and has no quota windows");
-        }
-        None => ui.line("quota unknown"),
-        Some(seen) => {
-            for line in windows::format_lines(ui, seen, zone, &now) {
-                ui.prose(line);
-            }
-            if seen.windows.is_empty() && seen.spend_cap.is_none() {
-                ui.line("the server reports no quota windows");
-            }
-            if let Some(at) = next {
-                let when = format_full(&at.to_utc(), zone, &now);
-                ui.line(format!("available again {when}"));
-            }
-            ui.prose(ui.paint(Style::Dim, windows::format_origin(seen, zone, &now)));
-        }
-    }
+    let account = AccountReport {
+        identity: report.identity.as_ref(),
+        profile,
+        plan: report.plan.as_deref(),
+        observation: report.observation.as_ref(),
+        next_available_at: report.next_available_at(&context.now()),
+    };
+    account.show(context);
+    let ui = &context.ui;
     for note in &report.notes {
         ui.warn(note);
     }
@@ -74,22 +60,6 @@ pub(super) fn show(context: &Context, report: &StatusReport, profile: Option<&st
         if let Some(hint) = suggest_fix(problem, report, context) {
             ui.note(format!("{} {hint}", ui.paint(Style::Strong, "hint:")));
         }
-    }
-}
-
-fn account_line(ui: &Ui, report: &StatusReport) -> String {
-    let Some(who) = &report.identity else {
-        return "the live account is unknown".into();
-    };
-    let facts: Vec<_> = [report.plan.as_deref(), who.account_id.as_deref()]
-        .into_iter()
-        .flatten()
-        .collect();
-    let name = ui.paint(Style::Strong, who);
-    if facts.is_empty() {
-        name
-    } else {
-        format!("{name} ({})", facts.join(", "))
     }
 }
 

@@ -12,7 +12,7 @@ use crate::storage::selection::ResolvedNames;
 use crate::storage::{self, KindUsage, StorageReport, UsageShare};
 use crate::ui::chart::{as_length, format_share_bar};
 use crate::ui::{Cell, Column, Style, Table, bytes, object};
-use crate::views::account::{printable, unique_short_id};
+use crate::views::account::{printable, unique_short_id, workspace_names};
 use crate::views::table_format::TableArgs;
 use serde::Serialize;
 use std::path::Path;
@@ -127,7 +127,14 @@ fn show(context: &Context, report: &StorageReport) {
     show_shares(context, "PROJECT", &report.projects, false);
     show_shares(context, "MONTH", &report.months, true);
     if report.accounts.len() > 1 {
-        show_shares(context, "ACCOUNT", &report.accounts, false);
+        let names = workspace_names(context);
+        let mut accounts = report.accounts.clone();
+        for share in &mut accounts {
+            if let Some(name) = names.get(&share.name) {
+                share.name.clone_from(name);
+            }
+        }
+        show_shares(context, "ACCOUNT", &accounts, false);
     }
     show_largest(context, report);
     show_manager(context, report);

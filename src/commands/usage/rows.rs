@@ -116,9 +116,12 @@ fn row_key(
         }
         Grouping::Accounts => {
             let account = conversation.and_then(|c| found.accounts.get(&c.session));
-            let name =
-                account.and_then(|account| account.email.as_deref().or(account.profile.as_deref()));
-            named(name.unwrap_or(UNKNOWN))
+            let profile = account.and_then(|account| account.profile.clone());
+            let email = account.and_then(|account| account.email.as_deref());
+            RowKey {
+                shown: profile.clone(),
+                ..named(email.or(profile.as_deref()).unwrap_or(UNKNOWN))
+            }
         }
         _ => RowKey {
             shown: conversation.map(|found| found.title.clone()),

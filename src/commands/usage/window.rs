@@ -8,6 +8,7 @@ use crate::commands::usage::window_use::{PartView, WindowUse, conversations_of, 
 use crate::context::Context;
 use crate::conversations::index::IndexStore;
 use crate::error::{CommandError, Result};
+use crate::io::shell;
 use crate::quota::account::Account;
 use crate::steps::new_file::write_page;
 use crate::ui::object;
@@ -49,6 +50,10 @@ pub(super) fn run(
     let account = find_account_or_live(account, "codex-manager usage --window ACCOUNT", context)?;
     let conversations = conversations_of(store, &account.entry.identity, context)?;
     let used = WindowUse::read(store, &account, &conversations, at, prices, context)?;
+    let Some(used) = used else {
+        show_unknown(&account, context);
+        return Ok(());
+    };
     let rows = sum_parts(&used, &conversations);
     let is_open = context.now() < used.span.end;
     let exhausted_at = window::forecast_exhaustion(&used.span, used.last).filter(|_| is_open);
@@ -87,7 +92,9 @@ pub(super) fn draw_newest(
 ) -> Option<(String, String)> {
     let account = find_account_or_live(account, "", context).ok()?;
     let conversations = conversations_of(store, &account.entry.identity, context).ok()?;
-    let used = WindowUse::read(store, &account, &conversations, None, prices, context).ok()?;
+    let used = WindowUse::read(store, &account, &conversations, None, prices, context)
+        .ok()
+        .flatten()?;
     let rows = sum_parts(&used, &conversations);
     let title = format!(
         "Weekly window of {}: {:.0} % used",
@@ -102,6 +109,24 @@ pub(super) fn draw_newest(
         exhausted_at: None,
     };
     Some((title, page.draw(context)))
+}
+
+/// Prints the report on an account whose window was never observed: the same keys, without figures.
+fn show_unknown(account: &Account, context: &Context) {
+    let forecast = object().with("exhausted_at", None::<String>);
+    let json = object()
+        .with("account", account.entry.identity.email.as_str())
+        .with("window", None::<String>)
+        .with("used_percent", None::<f64>)
+        .with("rows", Vec::<PartView>::new())
+        .with("unattributed_percent", None::<f64>)
+        .with("forecast", forecast);
+    context.ui.document("usage", &json);
+    let name = label(account);
+    let command = shell::quote_if_needed(&name);
+    context.note(format_args!(
+        "nothing is known of the weekly window of {name}; query it: codex-manager status {command}"
+    ));
 }
 
 fn show(

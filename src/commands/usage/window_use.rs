@@ -14,7 +14,7 @@ use crate::quota::account::Account;
 use crate::quota::window::{Observation, SAME_WINDOW};
 use crate::usage::prices::Prices;
 use crate::usage::window::{self, UsedPercent, WeighedRequest, WindowParts};
-use crate::views::account::{full_time, printable};
+use crate::views::account::{full_time, label};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
@@ -92,10 +92,10 @@ pub(super) struct WindowUse {
 }
 
 impl WindowUse {
-    /// Reads the use of the window at `at`; of the newest known one without a time.
+    /// Reads the use of the window at `at`; of the newest known one without a time, if there is one.
     ///
     /// # Errors
-    /// Nothing is known of the window, or the index cannot be read.
+    /// Nothing is known of the window at `at`, or the index cannot be read.
     pub(super) fn read(
         store: &IndexStore,
         account: &Account,
@@ -103,7 +103,7 @@ impl WindowUse {
         at: Option<DateTime<Utc>>,
         prices: &Prices,
         context: &Context,
-    ) -> Result<Self> {
+    ) -> Result<Option<Self>> {
         let around = at.map_or(context.now(), |at| at + WEEK);
         let period = around - WEEK * 2..around.min(context.now());
         let mut quotas = usage_query::read_quotas(store, &period, WEEKLY_MINUTES)?;
@@ -111,10 +111,13 @@ impl WindowUse {
         quotas.extend(read_probes(account, &period, context)?);
         quotas.sort_by_key(|quota| quota.at);
         let end = match at {
-            Some(at) => window_end_at(&quotas, at),
+            Some(at) => Some(
+                window_end_at(&quotas, at)
+                    .ok_or_else(|| unknown_window_error(account, at, context))?,
+            ),
             None => quotas.iter().rev().find_map(end_of),
         };
-        let end = end.ok_or_else(|| unknown_window_error(account, at, context))?;
+        let Some(end) = end else { return Ok(None) };
         // The server moves a reset by seconds from answer to answer.
         quotas.retain(|quota| end_of(quota).is_some_and(|at| (at - end).abs() <= SAME_WINDOW));
         let span = end - WEEK..end;
@@ -130,12 +133,12 @@ impl WindowUse {
             at: context.now(),
             percent: 0.0,
         });
-        Ok(Self {
+        Ok(Some(Self {
             span,
             requests,
             parts,
             last,
-        })
+        }))
     }
 }
 
@@ -179,16 +182,8 @@ fn window_end_at(quotas: &[UsageQuota], at: DateTime<Utc>) -> Option<DateTime<Ut
     before.or_else(|| quotas[later..].iter().find_map(end))
 }
 
-fn unknown_window_error(
-    account: &Account,
-    at: Option<DateTime<Utc>>,
-    context: &Context,
-) -> CommandError {
-    let name = printable(account.entry.identity.email.as_str());
-    let Some(at) = at else {
-        return CommandError::failed(format!("nothing is known of the weekly window of {name}"))
-            .hint("query it: codex-manager status");
-    };
+fn unknown_window_error(account: &Account, at: DateTime<Utc>, context: &Context) -> CommandError {
+    let name = label(account);
     let when = full_time(&at, context);
     CommandError::failed(format!(
         "nothing is known of the weekly window of {name} at {when}"

@@ -1,0 +1,40 @@
+//! The screen of accounts: `accounts` and its other name `list`.
+
+use crate::context::Context;
+use crate::error::{Outcome, Result};
+use crate::steps::refresh::refresh_all;
+use crate::views::account_list::AccountList;
+use crate::views::table_format::TableArgs;
+use clap::Args;
+
+/// The flags of `accounts` and `list`.
+#[derive(Debug, Args)]
+pub(crate) struct AccountScreenArgs {
+    /// Draw a timeline of the next seven days instead of the table
+    #[arg(long, conflicts_with = "format")]
+    timeline: bool,
+    /// Query the quota of all accounts with a saved login first, like `status --all`
+    #[arg(long)]
+    refresh: bool,
+    #[command(flatten)]
+    table: TableArgs,
+}
+
+impl AccountScreenArgs {
+    /// Prints the accounts, and their JSON document by `print_json`.
+    ///
+    /// # Errors
+    /// A document was written by a newer version or cannot be read.
+    pub(crate) fn run(
+        self,
+        print_json: impl FnOnce(&AccountList, &Context),
+        context: &Context,
+    ) -> Result<Outcome> {
+        let context = &self.table.apply(context)?;
+        let is_fresh = !self.refresh || refresh_all(context)?;
+        let list = AccountList::read(false, context)?;
+        print_json(&list, context);
+        let outcome = list.show(self.timeline, context);
+        Ok(if is_fresh { outcome } else { Outcome::Partial })
+    }
+}

@@ -1,0 +1,63 @@
+//! One account with its windows, as `status` and `current` show it.
+
+use crate::codex::identity::Identity;
+use crate::context::Context;
+use crate::io::clock::Timestamp;
+use crate::quota::window::Observation;
+use crate::ui::{Style, windows};
+use crate::views::account::{full_time, printable};
+
+/// The facts of the report. An account without an identity is unknown.
+#[derive(Debug, Default)]
+pub(crate) struct AccountReport<'a> {
+    pub identity: Option<&'a Identity>,
+    pub profile: Option<&'a str>,
+    pub plan: Option<&'a str>,
+    pub observation: Option<&'a Observation>,
+    /// The end of its cooldown.
+    pub next_available_at: Option<Timestamp>,
+}
+
+impl AccountReport<'_> {
+    pub(crate) fn show(&self, context: &Context) {
+        let (ui, zone, now) = (&context.ui, context.zone(), context.now());
+        ui.prose(self.title(context));
+        let is_api_key = |who: &Identity| who.kind.is_billed_by_use();
+        let Some(seen) = self.observation else {
+            ui.line(if self.identity.is_some_and(is_api_key) {
+                "an API key is billed by use and has no quota windows"
+            } else {
+                "quota unknown"
+            });
+            return;
+        };
+        for line in windows::format_lines(ui, seen, zone, &now) {
+            ui.prose(line);
+        }
+        if seen.windows.is_empty() && seen.spend_cap.is_none() {
+            ui.line("the server reports no quota windows");
+        }
+        if let Some(at) = self.next_available_at {
+            ui.line(format_args!("available again {}", full_time(&at, context)));
+        }
+        ui.prose(ui.paint(Style::Dim, windows::format_origin(seen, zone, &now)));
+    }
+
+    /// Returns "work (me@x.com, plus, acct-1)": the profile, else the email, and the other facts.
+    fn title(&self, context: &Context) -> String {
+        let Some(who) = self.identity else {
+            return "the live account is unknown".into();
+        };
+        let email = Some(who.email.as_str());
+        let facts = [self.profile, email, self.plan, who.account_id.as_deref()];
+        let mut facts = facts.into_iter().flatten().map(printable);
+        let name = facts.next().unwrap_or_default();
+        let name = context.ui.paint(Style::Strong, name);
+        let facts: Vec<_> = facts.collect();
+        if facts.is_empty() {
+            name
+        } else {
+            format!("{name} ({})", facts.join(", "))
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! The account of the current folder, for `recommend` and `current`.
+
+use crate::context::Context;
+use crate::launch::folders;
+use crate::quota::account::Account;
+use crate::quota::state;
+use crate::views::account::printable;
+
+/// Returns the profile that the settings or a trusted `.codex-account` file give to the current folder. An invalid
+/// file is a warning.
+pub(crate) fn read_folder_profile(context: &Context) -> Option<String> {
+    let env = &context.env;
+    // The shell shows the folder with its links, and settings name it so.
+    let folder = folders::logical_dir(&env.current_dir, env.get("PWD"));
+    let settings = &context.settings.preferences.folders;
+    match folders::find_account(&folder, env.home_dir.as_deref(), settings) {
+        Ok(choice) => choice.account.map(|account| account.profile),
+        Err(e) => {
+            context.warn(e);
+            None
+        }
+    }
+}
+
+/// Prints the account of the folder, if it has one, with its quota and the command that uses it.
+pub(crate) fn note_folder_account(profile: Option<&str>, accounts: &[Account], context: &Context) {
+    let Some(profile) = profile else { return };
+    let is_named = |a: &&Account| a.entry.profile.as_deref() == Some(profile);
+    let account = accounts.iter().find(is_named);
+    let left = account.and_then(|a| state::weekly_left(&a.entry, &context.now()));
+    let name = printable(profile);
+    let left = left.map_or(String::new(), |left| format!(" ({left:.0} % left)"));
+    context.note(if account.is_some_and(|a| a.current) {
+        format!("{name}{left} is the account of this folder")
+    } else {
+        format!(
+            "the account of this folder is {name}{left}; start Codex with it: codex-manager launch"
+        )
+    });
+}
