@@ -7,7 +7,7 @@ mod trash;
 mod vacuum;
 
 use crate::context::Context;
-use crate::error::{Outcome, Result};
+use crate::error::{CommandError, Outcome, Result};
 use crate::views::table_format::TableArgs;
 use clap::{Args, Subcommand};
 use std::path::PathBuf;

@@ -9,7 +9,7 @@ use crate::io::quantity::pluralize;
 use crate::steps::home_checks::require_codex_home;
 use crate::steps::new_file::write_page;
 use crate::storage::selection::ResolvedNames;
-use crate::storage::{self, KindUsage, StorageReport, UsageShare};
+use crate::storage::{self, KindUsage, LargeConversation, StorageReport, UsageShare};
 use crate::ui::chart::{as_length, format_share_bar};
 use crate::ui::{Cell, Column, Style, Table, bytes, object};
 use crate::views::account::{printable, unique_short_id, workspace_names};

@@ -231,30 +231,3 @@ fn add(id: TextId, role: Option<Role>, postings: &mut Vec<Posting>) {
         }),
     }
 }
-
-/// Returns the weight of a word: the rarer, the higher.
-#[allow(clippy::cast_precision_loss, reason = "the score is an estimate")]
-pub(super) fn rarity_weight(conversations: i64, with_word: usize) -> f64 {
-    (1.0 + conversations as f64 / (with_word as f64 + 1.0)).ln()
-}
-
-/// Joins two ordered lists by conversation and adds the scores.
-pub(super) fn intersect(
-    all: Vec<(Posting, f64)>,
-    other: impl Iterator<Item = (Posting, f64)>,
-) -> Vec<(Posting, f64)> {
-    let mut other = other.peekable();
-    let mut both = Vec::new();
-    for (mut posting, score) in all {
-        let number = posting.conversation;
-        while other.next_if(|(p, _)| p.conversation < number).is_some() {}
-        if let Some((second, more)) = other.next_if(|(p, _)| p.conversation == number) {
-            // The rarer word is the better one to show.
-            if more > score {
-                posting.best = second.best;
-            }
-            both.push((posting, score + more));
-        }
-    }
-    both
-}
