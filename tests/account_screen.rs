@@ -214,7 +214,7 @@ fn recommend_and_current_name_the_account_of_the_folder() {
     assert_eq!(json["folder_profile"], Value::Null);
     let set = ["config", "set", "folders.~/client", "spare"];
     let _ = env.run(set).code(0);
-    let line = "the account of this folder is spare (88 % left); start Codex with it: codex-manager launch";
+    let line = "the account of this folder is spare (88 % left); start Codex with it:\n    codex-manager launch";
     for command in ["recommend", "current"] {
         assert!(run_there(&[command]).1.contains(line), "{command}");
         let json: Value = serde_json::from_str(&run_there(&[command, "--json"]).0).expect("JSON");
@@ -389,7 +389,7 @@ fn the_window_of_an_account_that_was_never_asked_is_an_empty_report() {
     assert_eq!(text.stdout, "");
     assert!(
         text.stderr
-            .contains("query it: codex-manager status dana@example.com"),
+            .contains("query it:\n    codex-manager status dana@example.com"),
         "{text}"
     );
 }
@@ -417,7 +417,7 @@ fn launch_names_the_account_that_stays_live() {
     crate::launch::codex(&env, "exit 0");
     let launch = |args: &[&str]| env.run([&["launch"], args].concat()).code(0).stderr;
     let notes = launch(&["home"]);
-    let line = "home stays the live account; to return to work: codex-manager use work";
+    let line = "home stays the live account; to return to work:\n    codex-manager use work";
     assert!(notes.contains(line), "{notes}");
     let notes = launch(&["work", "--isolated"]);
     assert!(notes.contains("home stays the live account\n"), "{notes}");

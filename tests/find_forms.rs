@@ -158,8 +158,14 @@ fn write_known(env: &TestEnv, known: &[Value]) -> BTreeMap<String, String> {
         let first = turns[0][1].as_str().expect("a question");
         let mut conversation = Conversation::new(number, days * 24 * 60, first, "");
         conversation.lines = turns.iter().flat_map(turn_lines).collect();
-        conversation.cwd = known["cwd"].as_str().expect("a folder").to_owned();
-        conversation.title = known["name"].as_str().unwrap_or(first).to_owned();
+        known["cwd"]
+            .as_str()
+            .expect("a folder")
+            .clone_into(&mut conversation.cwd);
+        known["name"]
+            .as_str()
+            .unwrap_or(first)
+            .clone_into(&mut conversation.title);
         write(env, &conversation);
         let set = "UPDATE threads SET git_branch=?2 WHERE id=?1";
         let branch = known["branch"].as_str().unwrap_or_default();
