@@ -222,10 +222,11 @@ fn print_completions(env: &Environment) -> ExitCode {
     ];
     let shells = shells.map(ShellCompleter);
     let shells = shells.each_ref().map(|shell| shell as &dyn EnvCompleter);
-    let answered = CompleteEnv::with_factory(|| crate::choices::candidates::attach(tree()))
-        .shells(Shells(&shells))
-        .var(commands::completions::VARIABLE)
-        .try_complete(std::env::args_os(), Some(&env.current_dir));
+    let answered =
+        CompleteEnv::with_factory(|| crate::choices::candidates::attach_completers(tree()))
+            .shells(Shells(&shells))
+            .var(commands::completions::VARIABLE)
+            .try_complete(std::env::args_os(), Some(&env.current_dir));
     // No message on failure: the shell would insert it into the user's command line.
     match answered {
         Ok(_) => ExitCode::SUCCESS,

@@ -142,7 +142,7 @@ fn badges_mark_archived_and_compressed_conversations() {
 }
 
 #[test]
-fn a_home_without_a_database_is_no_error() {
+fn sessions_exits_with_0_in_a_home_without_a_database() {
     let env = TestEnv::new();
     let run = env.run(["sessions"]).code(0);
     assert!(run.stderr.contains("no conversations yet"), "{run}");

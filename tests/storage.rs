@@ -122,7 +122,7 @@ fn an_empty_home_has_no_usage_and_no_forecast() {
 }
 
 #[test]
-fn unusual_names_and_times_are_handled() {
+fn rollouts_with_invalid_names_and_times_are_counted_in_the_report() {
     let env = TestEnv::new();
     let odd = put(&env, "sessions/rollout-nonsense.jsonl", "\0\0");
     set_time(&odd, 4_000_000_000, 0);

@@ -88,7 +88,7 @@ fn downloaded(seen: &Path) -> Vec<String> {
 }
 
 #[test]
-fn only_and_session_download_and_restore_a_part() {
+fn the_options_only_and_session_download_and_restore_a_part() {
     let Some(env) = vault_env() else { return };
     backup(&env);
     let seen = record_arguments(&env);

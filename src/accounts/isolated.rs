@@ -142,14 +142,14 @@ impl Profiles {
     ///
     /// # Errors
     /// See [`Profiles::isolate`].
-    pub(crate) fn check_isolation(
+    pub(crate) fn find_profile_to_isolate(
         &self,
         account: &Identity,
         codex_home: &Path,
     ) -> Result<String, LeaseError> {
         let profile = self.find(account)?;
         let profile = profile.ok_or_else(|| LeaseError::NoLogin(account.to_string()))?;
-        match self.check_owner(&profile, codex_home) {
+        match self.read_owner_login(&profile, codex_home) {
             // Also while another launch of the account moves it there.
             Ok(Some(_)) | Err(LeaseError::Isolated { .. }) => {}
             Ok(None) => return Err(LeaseError::NoLogin(profile.name)),
@@ -201,7 +201,7 @@ impl Profiles {
         self.check_disk_space()?;
         let no_login = || LeaseError::NoLogin(account.to_string());
         let profile = self.find(account)?.ok_or_else(no_login)?;
-        self.check_owner(&profile, codex_home)?;
+        self.read_owner_login(&profile, codex_home)?;
         let snapshot = profile.snapshot().ok_or_else(no_login)?.clone();
         let login = profile.login().ok_or_else(no_login)?.clone();
         // Recorded before the copy exists, so that a crash in between leaves one owner.
@@ -232,7 +232,7 @@ impl Profiles {
             return Ok(None);
         }
         let path = home.join(AUTH_JSON);
-        let saved = match self.keep_login_or_quarantine(&AuthFile::read(&path)?)? {
+        let saved = match self.extract_login_or_quarantine(&AuthFile::read(&path)?)? {
             LoginToKeep::Missing => None,
             LoginToKeep::Quarantined(_) => {
                 remove_login(&path)?;

@@ -240,7 +240,7 @@ impl Profiles {
             let Some(profile) = self.find(account)? else {
                 return Err(LeaseError::NoLogin(account.to_string()));
             };
-            let Some(bytes) = self.check_owner(&profile, codex_home)? else {
+            let Some(bytes) = self.read_owner_login(&profile, codex_home)? else {
                 return Err(LeaseError::NoLogin(profile.name));
             };
             // Created before the lease is recorded: recovery looks for this folder.
@@ -300,13 +300,14 @@ impl Profiles {
             return Ok(None);
         }
         wait_until_idle(&home, account, now, patience)?;
-        let saved = match self.keep_login_or_quarantine(&AuthFile::read(&home.join(AUTH_JSON))?)? {
-            LoginToKeep::Login(snapshot, login) => {
-                Some(self.save_back(snapshot, login, OwnerLocation::Profile, now)?)
-            }
-            // The manager was killed before it wrote the login.
-            LoginToKeep::Missing | LoginToKeep::Quarantined(_) => None,
-        };
+        let saved =
+            match self.extract_login_or_quarantine(&AuthFile::read(&home.join(AUTH_JSON))?)? {
+                LoginToKeep::Login(snapshot, login) => {
+                    Some(self.save_back(snapshot, login, OwnerLocation::Profile, now)?)
+                }
+                // The manager was killed before it wrote the login.
+                LoginToKeep::Missing | LoginToKeep::Quarantined(_) => None,
+            };
         if saved.is_none() {
             self.mark_as_owner(account)?;
         }
@@ -331,7 +332,7 @@ impl Profiles {
 
     /// Returns the bytes of a profile's login if that copy is the owner and the newest; `None` if
     /// the profile has no login.
-    pub(super) fn check_owner(
+    pub(super) fn read_owner_login(
         &self,
         profile: &Profile,
         codex_home: &Path,

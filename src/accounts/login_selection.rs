@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_wins_and_ties_keep_what_is_nearest_to_codex() {
+    fn the_newest_login_wins_and_ties_prefer_live_then_profile_then_archive() {
         use AuthOutcome::{KeptNewer, Restored, Skipped};
         use AuthPolicy::{Archive, Newest, Skip};
         // live, archive, profile, newest ever seen

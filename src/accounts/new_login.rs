@@ -153,7 +153,7 @@ impl LoginHome {
         patience: Duration,
     ) -> Result<Option<RecoveredLogin>, LeaseError> {
         let profiles = Profiles::of(manager_home);
-        let found = match profiles.keep_login_or_quarantine(&self.read_auth()?)? {
+        let found = match profiles.extract_login_or_quarantine(&self.read_auth()?)? {
             LoginToKeep::Missing => None,
             LoginToKeep::Quarantined(path) => Some(RecoveredLogin::Kept(path)),
             LoginToKeep::Login(snapshot, login) => {

@@ -72,7 +72,7 @@ const MAX_SUPERSEDED_FINGERPRINTS: usize = 256;
 
 impl ProfileFile {
     /// Records that a later login replaced the one with this fingerprint.
-    pub(crate) fn supersede(&mut self, fingerprint: String) {
+    pub(crate) fn mark_superseded(&mut self, fingerprint: String) {
         if !self.superseded.contains(&fingerprint) {
             self.superseded.push(fingerprint);
         }
@@ -87,7 +87,7 @@ impl ProfileFile {
     pub(crate) fn merge_superseded(&mut self, superseded: &[String]) {
         let own = std::mem::take(&mut self.superseded);
         for fingerprint in superseded.iter().chain(&own) {
-            self.supersede(fingerprint.clone());
+            self.mark_superseded(fingerprint.clone());
         }
     }
 }
@@ -114,7 +114,7 @@ impl PendingMove {
     pub(crate) fn is_export(&self, path: &Path) -> bool {
         let from_inode = |(_, ino)| FileId::from_inode(ino);
         let recorded = self.id.or_else(|| self.inode.map(from_inode));
-        let found = file_id::look(path).ok().flatten();
+        let found = file_id::stat(path).ok().flatten();
         found
             .zip(recorded)
             .is_some_and(|((found, _), recorded)| recorded.is(found))
@@ -305,7 +305,7 @@ pub enum ProfileError {
     /// An export moved the login to another machine; a copy of it does not bring it back.
     #[error("the login of the profile {0} was moved to another machine")]
     Moved(String),
-    /// The login has too few ids to tell which of several profiles is that of its account.
+    /// The login has too few ids to tell which of several profiles belongs to its account.
     #[error("cannot tell which login of {of} this is: the profiles {} match", names.join(", "))]
     Ambiguous {
         /// The ids and email of the login.

@@ -75,8 +75,7 @@ impl Profiles {
         self.save_into(&name, found.as_ref(), (snapshot, login), owner, now)
     }
 
-    /// Saves a login into the profile `name`, which is that of its account or a new one. The caller
-    /// holds the lock.
+    /// Saves a login into `name`: the profile of its account, or a new one. The caller holds the lock.
     pub(super) fn save_into(
         &self,
         name: &str,
@@ -176,7 +175,7 @@ impl Profiles {
 
     /// Returns the login in an auth.json that is about to be removed or replaced. Content that is no login goes
     /// to quarantine.
-    pub(super) fn keep_login_or_quarantine<'a>(
+    pub(super) fn extract_login_or_quarantine<'a>(
         &self,
         auth: &'a AuthFile,
     ) -> Result<LoginToKeep<'a>, IoError> {
@@ -191,7 +190,7 @@ impl Profiles {
         self.quarantine_bytes(bytes).map(LoginToKeep::Quarantined)
     }
 
-    /// The email as a safe folder name, with a number if the name is taken.
+    /// Returns the email as a safe folder name, with a number if the name is taken.
     fn find_free_name(&self, identity: &Identity) -> String {
         let base = encode_label(identity.email.as_str());
         let mut name = base.clone();
@@ -260,10 +259,10 @@ fn record_after_save(
     match outcome {
         SaveOutcome::Updated => {
             if let Some(kept) = kept.filter(|kept| *kept != own) {
-                note.supersede(kept);
+                note.mark_superseded(kept);
             }
         }
-        SaveOutcome::KeptNewer if kept.as_ref() != Some(&own) => note.supersede(own),
+        SaveOutcome::KeptNewer if kept.as_ref() != Some(&own) => note.mark_superseded(own),
         _ => {}
     }
     note

@@ -1,5 +1,5 @@
-//! Reads the login of a home for a backup, once and under Codex's own locks, so that the identity in
-//! the manifest is that of the captured bytes.
+//! Reads the login of a home for a backup, once and under Codex's own locks, so that the manifest has
+//! the identity in the captured bytes.
 
 use super::error::ArchiveError;
 use super::format::{AccountAuth, FileEntry};

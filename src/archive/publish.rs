@@ -33,7 +33,7 @@ pub(crate) fn publish(
 ) -> Result<PublishedArchive, IoError> {
     let metadata = packed.sidecar();
     // fsync of the content before the lock is taken: this is the step that takes long.
-    flush::all(file.file()).at("fsync", file.path())?;
+    flush::sync_all(file.file()).at("fsync", file.path())?;
     // The sidecar is written to a temporary file first, so that a full disk fails before the
     // archive has its name.
     let mut described = TempFile::create_in(backups)?;

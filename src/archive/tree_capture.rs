@@ -67,7 +67,7 @@ pub(crate) fn capture_tree(
 
     atomic::create_unsynced_folder(root)?;
     let mut writer = TreeWriter::new(root, scope, &scan, &names)?;
-    let login = fill(&mut writer, scope, &scan, &databases, &files)
+    let login = write_entries(&mut writer, scope, &scan, &databases, &files)
         .inspect_err(|_| remove_copies(root, &writer.files, &writer.linked))?;
     let TreeWriter {
         files,
@@ -96,7 +96,7 @@ pub(crate) fn capture_tree(
 }
 
 /// Adds all entries of the scan and removes what earlier captures left. The login is last.
-fn fill(
+fn write_entries(
     writer: &mut TreeWriter<'_>,
     scope: &CaptureScope,
     scan: &HomeScan,

@@ -13,7 +13,7 @@ use crate::views::account;
 use std::path::{Path, PathBuf};
 
 /// Returns the archive that `latest~offset` denotes among those that `accepts` accepts; see
-/// [`store::latest_first`].
+/// [`store::list_latest_first`].
 ///
 /// # Errors
 /// There is none. The message says whether there are other archives.
@@ -23,7 +23,7 @@ pub(crate) fn find_latest<'r>(
     context: &Context,
     accepts: impl Fn(&ArchiveRecord) -> bool,
 ) -> Result<&'r ArchiveRecord> {
-    let all = store::latest_first(records, &accepts);
+    let all = store::list_latest_first(records, &accepts);
     if let Some(record) = all.get(offset) {
         return Ok(record);
     }

@@ -22,7 +22,7 @@ use std::path::Path;
 
 /// Attaches completers to all arguments whose value name (`ACCOUNT`, `ARCHIVE`, `KEY`, …) has candidates.
 /// Because the value name decides, new commands need no code here.
-pub(crate) fn attach(command: Command) -> Command {
+pub(crate) fn attach_completers(command: Command) -> Command {
     attach_within(command, false)
 }
 

@@ -190,7 +190,7 @@ pub fn probe(options: &ProbeOptions) -> ProbeReport {
     };
     if session.is_renewing && matches!(failure, Some(ProbeFailure::TimedOut(_))) {
         // Codex may have spent the refresh token and not stored the new one yet. It ends by itself.
-        session.server.child.leave();
+        session.server.child.detach();
     } else {
         let end = session.deadline.min(Instant::now() + grace);
         session.server.child.finish(end);

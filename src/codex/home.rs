@@ -276,7 +276,7 @@ pub(crate) fn is_versioned_database(path: &Path) -> bool {
     })
 }
 
-/// Returns true if the file name begins with `prefix` and is that of a database.
+/// Returns true if the file name begins with `prefix` and ends with `.sqlite`.
 pub(crate) fn is_database_named(path: &Path, prefix: &str) -> bool {
     path.file_name()
         .and_then(OsStr::to_str)

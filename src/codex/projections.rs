@@ -83,8 +83,8 @@ fn read_ends(path: &Path) -> Result<HashMap<String, u64>, DatabaseError> {
     })
 }
 
-/// Ends the projections in a private database at `cuts`. Codex may have appended lines to the copies of rollouts
-/// from which it made them.
+/// Sets the ends of the projections in a private database back to `cuts`: Codex may have appended lines to the copies
+/// of rollouts that it has projected.
 pub(crate) fn cut(database: &Path, cuts: &[RolloutCut]) -> Result<(), DatabaseError> {
     let connection = database::open_private(database)?;
     for cut in cuts {

@@ -268,7 +268,10 @@ pub(crate) fn compare(first: &Path, second: &Path) -> io::Result<Relation> {
     let (mut first, mut second) = (open_plain(first)?, open_plain(second)?);
     let (mut a, mut b) = (vec![0; 64 * 1024], vec![0; 64 * 1024]);
     loop {
-        let (n, m) = (fill(&mut *first, &mut a)?, fill(&mut *second, &mut b)?);
+        let (n, m) = (
+            read_full(&mut *first, &mut a)?,
+            read_full(&mut *second, &mut b)?,
+        );
         let common = n.min(m);
         if a[..common] != b[..common] {
             return Ok(Relation::Diverged);
@@ -283,7 +286,7 @@ pub(crate) fn compare(first: &Path, second: &Path) -> io::Result<Relation> {
 }
 
 /// Reads until `buffer` is full or the file ends; returns the number of bytes.
-fn fill(reader: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
+fn read_full(reader: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
     let mut filled = 0;
     while filled < buffer.len() {
         match reader.read(&mut buffer[filled..])? {

@@ -152,12 +152,13 @@ fn find_programs(
     let (daemon, processes): (Vec<_>, Vec<_>) = find_holders(home, &[])
         .into_iter()
         .partition(|holder| holder.pid.is_some() && holder.pid == running);
-    let view = |holder: Holder| process_view(holder, account_history, accounts, live, context);
+    let view =
+        |holder: Holder| build_process_view(holder, account_history, accounts, live, context);
     let daemon = daemon.into_iter().next().map(view);
     (daemon, processes.into_iter().map(view).collect())
 }
 
-fn process_view(
+fn build_process_view(
     holder: Holder,
     account_history: &AccountHistory,
     accounts: &[Account],

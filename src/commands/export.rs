@@ -149,7 +149,7 @@ impl ExportArgs {
 
     fn print(&self, session: &NamedConversation, context: &Context) -> Result<usize> {
         let printed = self.write(session, context, &mut |text| {
-            context.ui.part(text);
+            context.ui.print_part(text);
             Ok(())
         });
         printed.map_err(|e| read_error(session, e))

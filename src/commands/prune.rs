@@ -100,13 +100,13 @@ impl PruneArgs {
         // The lock is held from the final plan to the last move, so that no other process adds or
         // removes an archive in between.
         let lock = if self.dry_run || !context.backups().is_dir() {
-            needed.keep(&mut plan);
+            needed.keep_last_copies(&mut plan);
             None
         } else {
             let lock = FileLock::acquire_unless_interrupted(&manager.join(LOCK_NAME))?;
             trash::recover(manager)?;
             plan = self::plan(context, &rules, &mut checks, self.dry_run)?;
-            needed.keep(&mut plan);
+            needed.keep_last_copies(&mut plan);
             store::note_verified_locked(manager, &checks.findings(), &lock)?;
             Some(lock)
         };

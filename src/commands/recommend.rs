@@ -197,7 +197,7 @@ fn no_account_error(
     ranking: &Ranking<'_>,
     context: &Context,
 ) -> CommandError {
-    context.ui.bare_json(&Value::Null);
+    context.ui.print_bare_json(&Value::Null);
     match ranking.candidates.first() {
         Some(best) if args.switch && (best.is_ready() || !args.ready_only) => {
             let lacking = if args.ready_only {
@@ -307,6 +307,6 @@ fn explain(ranking: &Ranking<'_>, context: &Context) {
             context,
         ));
         let line = format!("{rank:>3} {}  {}", ui.paint(style, name), notes.join("; "));
-        ui.hanging(MARGIN + indent, line);
+        ui.print_hanging(MARGIN + indent, line);
     }
 }

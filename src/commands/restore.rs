@@ -139,7 +139,7 @@ fn find_by_account_or_prefix<'r>(
 /// argument.
 fn pick_archive(context: &Context) -> Result<PathBuf> {
     let records = context.archives()?;
-    let latest = store::latest_first(&records, ArchiveRecord::is_usable);
+    let latest = store::list_latest_first(&records, ArchiveRecord::is_usable);
     let latest = latest.first().map(|r| r.path.clone());
     let offered: Vec<_> = archive_names::numbered(&records)
         .into_iter()
@@ -191,7 +191,7 @@ fn picker_item(record: &ArchiveRecord, number: usize, context: &Context) -> Pick
 
 /// Warns if a newer archive than `latest` was passed over because of its damage.
 fn warn_if_damaged_is_newer(context: &Context, records: &[ArchiveRecord], latest: &ArchiveRecord) {
-    let newest = store::latest_first(records, |r| r.archive.is_some());
+    let newest = store::list_latest_first(records, |r| r.archive.is_some());
     if let Some(newest) = newest.first().filter(|newest| newest.path != latest.path)
         && let Some(problem) = newest.problem()
     {

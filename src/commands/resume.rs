@@ -224,7 +224,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn exec_stays_in_front() {
+    fn exec_stays_before_the_resume_subcommand() {
         let words = |line: &str| -> Vec<OsString> { line.split(' ').map(Into::into).collect() };
         assert_eq!(
             resume_args("id", &words("exec --json go")),

@@ -187,7 +187,7 @@ impl ShowArgs {
             while !text.is_char_boundary(end) {
                 end -= 1;
             }
-            ui.part(&text[..end]);
+            ui.print_part(&text[..end]);
             left.set(left.get() - end);
             end == text.len()
         };
@@ -210,7 +210,7 @@ impl ShowArgs {
         })?;
         drop(pager);
         if was_cut && !is_rendered {
-            ui.part("\n");
+            ui.print_part("\n");
             ui.note("the output was cut at --max-bytes; show later turns with: --turn N");
         }
         if !has_entries {
@@ -251,7 +251,7 @@ fn check_turn(session: &NamedConversation, parts: &ConversationParts, turn: u32)
 fn print_raw(session: &NamedConversation, context: &Context) -> io::Result<()> {
     let mut lines = RawLines::open(&session.rollout, 0)?;
     while let Some(line) = lines.next()? {
-        context.ui.raw(&[line.bytes, b"\n"].concat());
+        context.ui.print_raw(&[line.bytes, b"\n"].concat());
     }
     Ok(())
 }

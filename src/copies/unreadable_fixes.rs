@@ -14,9 +14,9 @@ use crate::inventory::store;
 use crate::io::IoContext as _;
 use std::io::{self, Read as _, Seek as _};
 
-/// Sets the command of each conversation that `history repair` cannot repair: that which restores it from the newest
-/// archive with its turns. Archives that cannot be read are left out.
-pub(crate) fn find_fixes(unreadable: &mut [UnreadableConversation], context: &Context) {
+/// Sets the fix of each conversation that `history repair` cannot repair: the command that restores it from the newest
+/// archive with its turns. Skips archives that cannot be read.
+pub(crate) fn set_fixes(unreadable: &mut [UnreadableConversation], context: &Context) {
     let settings = &context.settings;
     if !unreadable.iter().any(needs_archive) {
         return;

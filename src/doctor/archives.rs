@@ -1,7 +1,7 @@
 //! Checks of the archives below the manager home.
 
 use super::check::Check;
-use super::folders::{advice_to_make_readable, summarize_paths, unknown_entries};
+use super::folders::{advice_to_make_readable, list_unknown_entries, summarize_paths};
 use super::machine::MAX_CLOCK_SKEW_MINUTES;
 use crate::archive::metadata::{BackupMode, Metadata};
 use crate::archive::names;
@@ -29,7 +29,7 @@ const REPLACE: &str = "create a new one: codex-manager backup; then remove this 
 /// Returns true if `restore latest` has an archive to restore.
 pub(super) fn has_archive(context: &Context) -> bool {
     let records = context.archives().unwrap_or_default();
-    !store::latest_first(&records, ArchiveRecord::is_usable).is_empty()
+    !store::list_latest_first(&records, ArchiveRecord::is_usable).is_empty()
 }
 
 /// Checks the archives of the manager home, and the trash.
@@ -227,7 +227,7 @@ fn check_foreign_entries(home: &Path) -> Option<Check> {
             // The trash, and the folders of the Python codex-manager.
             || [".trash", "auth", "sessions"].contains(&name)
     };
-    let found = unknown_entries(&store::backups_folder(home), is_known);
+    let found = list_unknown_entries(&store::backups_folder(home), is_known);
     (!found.is_empty()).then(|| {
         let message = format!(
             "not an archive, left unchanged: {}",

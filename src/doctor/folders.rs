@@ -14,7 +14,7 @@ pub(super) fn advice_to_make_readable(path: &Path) -> String {
 }
 
 /// Returns the entries of a folder whose names `is_known` rejects, sorted.
-pub(super) fn unknown_entries(folder: &Path, is_known: impl Fn(&str) -> bool) -> Vec<PathBuf> {
+pub(super) fn list_unknown_entries(folder: &Path, is_known: impl Fn(&str) -> bool) -> Vec<PathBuf> {
     let entries = tree::list(folder).unwrap_or_default().into_iter();
     let unknown = entries.filter(|(name, _)| !is_known(&name.to_string_lossy()));
     unknown.map(|(name, _)| folder.join(name)).collect()

@@ -1,7 +1,7 @@
 //! Checks of the manager home: permissions, documents, profiles, leftovers and unknown files.
 
 use super::check::{Check, Remedy};
-use super::folders::{advice_to_make_readable, summarize_paths, unknown_entries};
+use super::folders::{advice_to_make_readable, list_unknown_entries, summarize_paths};
 use super::permissions::is_manager_file;
 use super::{archives, permissions};
 use crate::accounts::profile::{Profile, Profiles};
@@ -335,7 +335,7 @@ fn check_launches(context: &Context) -> Option<Check> {
 
 /// Names unknown entries of the manager home. They are never changed.
 fn check_foreign_files(home: &Path) -> Option<Check> {
-    let found = unknown_entries(home, is_manager_file);
+    let found = list_unknown_entries(home, is_manager_file);
     (!found.is_empty()).then(|| {
         let message = format!("unknown file, left unchanged: {}", summarize_paths(&found));
         Check::ok("manager.foreign", message)

@@ -190,7 +190,7 @@ fn is_writable_by_others(folder: &Path) -> bool {
     }
 }
 
-/// As [`mode_open_to_others`], but `None` on disks without modes, which `machine` names.
+/// Like [`mode_open_to_others`], but `None` on disks without modes, about which another check warns.
 pub(super) fn removable_mode(path: &Path) -> Option<u32> {
     mode_open_to_others(path).filter(|_| !modes::is_shared(path))
 }
@@ -268,11 +268,11 @@ pub(crate) fn tighten_manager_home(folder: &Path) -> Result<bool> {
     Ok(true)
 }
 
-/// Checks that no other user has put a link in the place of a folder of the manager home. Own links, and those of root,
-/// may lead to another disk.
+/// Refuses a manager home in which another user has replaced a folder by a link. Links of this user and of root are
+/// accepted: they may lead to another disk.
 ///
 /// # Errors
-/// There is such a link.
+/// Another user owns a link in the place of a folder.
 pub(crate) fn refuse_links_of_others(home: &Path) -> Result<()> {
     #[cfg(unix)]
     {

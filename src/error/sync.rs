@@ -56,7 +56,7 @@ impl Advised for CodexSyncStateError {
             Self::Io(e) => e.advice(),
             Self::Invalid { .. } => self.unchanged(
                 Usage,
-                "without state.manifest_file the first sync compares the files themselves",
+                "remove state.manifest_file from sync.toml: the first sync then compares the files themselves",
             ),
         }
     }

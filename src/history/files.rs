@@ -23,7 +23,7 @@ impl RolloutFile {
         home.join(&self.relative)
     }
 
-    /// Returns the path that Codex records in its database, which is that of the plain form.
+    /// Returns the path that Codex records in its database: without `.zst`, also for a compressed rollout.
     pub(crate) fn plain_path(&self, home: &Path) -> PathBuf {
         home.join(without_zst(&self.relative))
     }

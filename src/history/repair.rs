@@ -169,7 +169,7 @@ pub(crate) fn find_unprojected(
 ///
 /// # Errors
 /// A process uses the home, Codex fails to project them, or SQLite fails. Then nothing was changed.
-pub(crate) fn project_continued(
+pub(crate) fn project_continued_rollouts(
     context: &RepairContext<'_>,
     program: &Program,
     rollouts: &[ContinuedRollout],
@@ -223,7 +223,7 @@ fn build_rows(
     let added: Vec<_> = (0..changes.len()).filter(adds_row).collect();
     // Codex records the path of the plain form, also of a compressed rollout (0.169).
     let recorded = |i: usize| Path::new(&changes[i].to);
-    let paths = added.iter().map(|i| existing_form(recorded(*i)));
+    let paths = added.iter().map(|i| find_existing_form(recorded(*i)));
     let read = |path: &Path| {
         let modified = path.metadata()?.modified()?;
         let since = modified.duration_since(SystemTime::UNIX_EPOCH);
@@ -266,7 +266,7 @@ fn find_first_rollout(home: &Path, newest: &Path) -> Option<PathBuf> {
 
 /// Returns the plain or the compressed file of a rollout, given the recorded path of the plain
 /// form.
-fn existing_form(recorded: &Path) -> PathBuf {
+fn find_existing_form(recorded: &Path) -> PathBuf {
     let mut compressed = recorded.as_os_str().to_owned();
     compressed.push(ZST);
     if recorded.exists() {

@@ -230,7 +230,7 @@ impl RepairPlan {
         self.projections.clone().unwrap_or_else(new)
     }
 
-    /// Returns the path of a rollout as Codex records it: canonical, and that of the plain form.
+    /// Returns the path of a rollout as Codex records it: canonical, and without `.zst`.
     fn recorded_path(
         &self,
         conversations: &Conversations,

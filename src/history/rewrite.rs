@@ -59,7 +59,7 @@ impl AppendedLines {
             .seek(SeekFrom::Start(self.rewrite.new_bytes))
             .at("read", &self.path)?;
         io::copy(&mut present, &mut file).at("write", staged)?;
-        flush::all(&file).at("fsync", staged)?;
+        flush::sync_all(&file).at("fsync", staged)?;
         Ok(())
     }
 }

@@ -205,7 +205,7 @@ pub(crate) fn take_lines(home: &Path, id: &ConversationId) -> Result<Vec<String>
 }
 
 /// Appends lines of a conversation as they were, under Codex's lock, unless the index has lines of it.
-pub(crate) fn put_lines(
+pub(crate) fn put_lines_if_absent(
     home: &Path,
     id: &ConversationId,
     taken: &[String],
@@ -345,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_since_an_offset_are_those_of_the_lines_behind_it() {
+    fn reading_ids_since_an_offset_skips_the_lines_before_it() {
         let home = tempfile::tempdir().unwrap();
         assert_eq!(read_ids_since(home.path(), 0).unwrap(), (HashSet::new(), 0));
         let line = |id: &str| format!("{{\"id\":\"{id}\",\"thread_name\":\"x\"}}\n");

@@ -163,7 +163,7 @@ impl RepairSnapshots {
             },
         };
         let taken = snapshot
-            .fill(files)
+            .copy_files(files)
             .and_then(|()| Ok(atomic::sync_folder(&self.folder)?));
         taken.inspect_err(|_| snapshot.discard())?;
         Ok(snapshot)
@@ -209,7 +209,7 @@ pub(super) fn restore(
 
 impl RepairSnapshot {
     /// Copies the files into the folder. The document comes last: a folder without it is no snapshot.
-    fn fill(
+    fn copy_files(
         &mut self,
         files: impl IntoIterator<Item = (PathBuf, Option<FileRewrite>)>,
     ) -> Result<(), HistoryError> {
@@ -330,7 +330,7 @@ fn stage(
         let file = sharing::open_to_write(fs::OpenOptions::new().write(true), staged);
         let file = file.at("open", staged)?;
         set_attributes(&file, content).at("write", staged)?;
-        flush::all(&file).at("fsync", staged)?;
+        flush::sync_all(&file).at("fsync", staged)?;
     }
     Ok(())
 }

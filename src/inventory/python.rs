@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn an_invented_reset_is_no_cooldown() {
+    fn the_reset_of_a_failed_status_check_is_no_cooldown() {
         let (file, _) = read(
             r#"{"a@x.com":{"reset_at":"2026-11-27T12:00:00+00:00","quota_percent_left":null,
                 "quota_text":"Status check failed: RuntimeError","updated_at":"2026-11-20T12:00:00+00:00"}}"#,
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn an_expired_login_is_expired() {
+    fn is_expired_is_imported_as_an_expired_login() {
         let (file, _) = read(r#"{"a@x.com":{"is_expired":true}}"#).unwrap();
         assert_eq!(file.accounts[0].login, LoginState::Expired);
     }

@@ -254,7 +254,7 @@ pub(crate) fn find_newest(
 
 /// Returns the archives that `latest`, `latest~1`, … denote: of the accepted ones the full archives, newest
 /// first, then those of other modes. Never a safety backup or a single login, which may hold one file.
-pub(crate) fn latest_first(
+pub(crate) fn list_latest_first(
     records: &[ArchiveRecord],
     accepts: impl Fn(&ArchiveRecord) -> bool,
 ) -> Vec<&ArchiveRecord> {

@@ -177,7 +177,7 @@ pub(crate) fn read_content(manager_home: &Path) -> Result<TrashContent, IoError>
     for batch in list_batches(manager_home)? {
         // Another process may empty the trash meanwhile.
         for (name, _) in tree::list_if_exists(&batch)? {
-            if let Some((_, meta)) = file_id::look(&batch.join(&name))? {
+            if let Some((_, meta)) = file_id::stat(&batch.join(&name))? {
                 content.bytes += meta.len();
                 content.archives += usize::from(names::is_archive_name(&name.to_string_lossy()));
             }

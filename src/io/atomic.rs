@@ -130,7 +130,7 @@ impl TempFile {
 
     /// Makes the content durable under the temporary name.
     pub(crate) fn sync(&self) -> Result<(), IoError> {
-        flush::all(self.0.as_file()).at("fsync", self.0.path())
+        flush::sync_all(self.0.as_file()).at("fsync", self.0.path())
     }
 
     /// Renames to `path` if that is free; else returns an error of the kind
@@ -163,7 +163,7 @@ impl TempFile {
             error,
             file: Some(Self(file)),
         };
-        if let Err(e) = flush::all(self.0.as_file()).at("fsync", self.0.path()) {
+        if let Err(e) = flush::sync_all(self.0.as_file()).at("fsync", self.0.path()) {
             return Err(back(e, self.0));
         }
         match persist_new(self.0, path) {
@@ -181,8 +181,8 @@ impl TempFile {
         }
     }
 
-    /// Leaves the file in place for another process to remove.
-    pub(crate) fn leave(self) {
+    /// Keeps the file on disk; another process removes it.
+    pub(crate) fn keep(self) {
         // If this fails, the file stays too.
         let _ = self.0.keep();
     }

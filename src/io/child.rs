@@ -133,7 +133,7 @@ impl ChildGroup {
 
     /// Closes the child's input and lets it run on, even beyond this process, for work that must
     /// not be cut off.
-    pub(crate) fn leave(&mut self) {
+    pub(crate) fn detach(&mut self) {
         self.close_input();
         #[cfg(windows)]
         if let Some(job) = self.job.take() {
@@ -227,7 +227,7 @@ mod tests {
 
     #[cfg(windows)]
     #[test]
-    fn the_end_of_a_child_ends_what_it_started_unless_it_was_left() {
+    fn dropping_a_child_ends_its_descendants_unless_it_was_detached() {
         use crate::io::processes::{Process, ProcessTable, kill, start_time};
         let deadline = Instant::now() + Duration::from_secs(60);
         let started_child = || {
@@ -254,7 +254,7 @@ mod tests {
         let (mut group, inner) = started_child();
         group.job.as_ref().expect("it is in a job");
         let input = group.stdin.take();
-        group.leave();
+        group.detach();
         drop(group);
         assert!(start_time(inner).is_some());
         kill(inner);

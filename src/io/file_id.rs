@@ -28,7 +28,7 @@ impl FileId {
     /// # Errors
     /// The metadata cannot be read.
     pub(crate) fn read(path: &Path) -> Result<Option<Self>, IoError> {
-        let Some((id, _)) = look(path)? else {
+        let Some((id, _)) = stat(path)? else {
             return Ok(None);
         };
         // On an overlay, a file moved out of a lower layer is copied and keeps its inode number.
@@ -62,7 +62,7 @@ impl FileId {
 ///
 /// # Errors
 /// The metadata cannot be read.
-pub(crate) fn look(path: &Path) -> Result<Option<(FileId, Metadata)>, IoError> {
+pub(crate) fn stat(path: &Path) -> Result<Option<(FileId, Metadata)>, IoError> {
     let meta = path.symlink_metadata();
     match meta.and_then(|meta| Ok((read_id(path, &meta)?, meta))) {
         Ok(found) => Ok(Some(found)),
@@ -166,7 +166,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
         let is_noted = |noted: FileId, name: &str| {
-            let found = look(&at(name)).unwrap();
+            let found = stat(&at(name)).unwrap();
             found.is_some_and(|(id, _)| noted.is(id))
         };
         atomic::write(&at("a"), b"one").unwrap();

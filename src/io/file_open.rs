@@ -269,7 +269,7 @@ mod tests {
         let mut permissions = file.path().metadata().unwrap().permissions();
         permissions.set_readonly(true);
         std::fs::set_permissions(file.path(), permissions).unwrap();
-        crate::io::flush::all(&open_to_flush(file.path()).unwrap()).unwrap();
+        crate::io::flush::sync_all(&open_to_flush(file.path()).unwrap()).unwrap();
         assert!(file.path().metadata().unwrap().permissions().readonly());
     }
 

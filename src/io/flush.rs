@@ -5,13 +5,13 @@ use std::io;
 
 /// Makes the content and the attributes of `file` durable.
 #[allow(clippy::disallowed_methods, reason = "the flush itself")]
-pub(crate) fn all(file: &File) -> io::Result<()> {
+pub(crate) fn sync_all(file: &File) -> io::Result<()> {
     fall_back_to_fsync(file, file.sync_all())
 }
 
 /// Makes the content of `file` durable, and of its attributes only what is needed to read it.
 #[allow(clippy::disallowed_methods, reason = "the flush itself")]
-pub(crate) fn data(file: &File) -> io::Result<()> {
+pub(crate) fn sync_data(file: &File) -> io::Result<()> {
     fall_back_to_fsync(file, file.sync_data())
 }
 
@@ -19,7 +19,7 @@ pub(crate) fn data(file: &File) -> io::Result<()> {
 /// disks.
 #[cfg(unix)]
 pub(crate) fn sync_folder(folder: &File) -> io::Result<()> {
-    match all(folder) {
+    match sync_all(folder) {
         Err(e) if is_refusal(&e) => Ok(()),
         flushed => flushed,
     }

@@ -109,12 +109,12 @@ impl FileLock {
     /// Replaces the content of the lock file, durably.
     ///
     /// # Errors
-    /// The file may contain a part of `bytes`.
-    pub(crate) fn fill(&self, bytes: &[u8]) -> std::io::Result<()> {
+    /// The file cannot be written. It may then contain only a part of `bytes`.
+    pub(crate) fn write_content(&self, bytes: &[u8]) -> std::io::Result<()> {
         // In place, not by a rename: the lock belongs to the file and not to its name.
         self.file.set_len(0)?;
         super::position::write_all_at(&self.file, bytes, 0)?;
-        flush::all(&self.file)
+        flush::sync_all(&self.file)
     }
 
     /// Returns true if `path` still names the locked file. False if an earlier holder removed the
@@ -248,7 +248,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");
         let lock = FileLock::acquire(&path).unwrap();
-        lock.fill(b"text").unwrap();
+        lock.write_content(b"text").unwrap();
         assert_eq!(file_open::read(&path).unwrap(), b"text");
         std::io::Write::write_all(&mut file_open::append_no_link(&path).unwrap(), b"+").unwrap();
         assert_eq!(file_open::read(&path).unwrap(), b"text+");

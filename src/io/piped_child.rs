@@ -145,7 +145,7 @@ impl PipedChild {
             thread::sleep(POLL_INTERVAL / 10);
             self.check_stop();
         }
-        self.end();
+        self.interrupt_and_wait();
         ChildEnd {
             status: self.status,
             stderr: self.stderr.wait_for_end(STDERR_DRAIN_TIMEOUT),
@@ -177,7 +177,7 @@ impl PipedChild {
     }
 
     /// Asks the child to end, and kills it after [`END_TIMEOUT`]. Its output is read on meanwhile.
-    fn end(&mut self) {
+    fn interrupt_and_wait(&mut self) {
         if self.poll_status().is_some() {
             return;
         }
@@ -233,7 +233,7 @@ impl Read for PipedChild {
 
 impl Drop for PipedChild {
     fn drop(&mut self) {
-        self.end();
+        self.interrupt_and_wait();
     }
 }
 

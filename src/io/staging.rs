@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 const STAGING_PREFIX: &str = "staging-";
 
-/// Returns true if `name` is that of a staging folder.
+/// Returns true if `name` is the name of a staging folder.
 pub(crate) fn is_staging_name(name: &OsStr) -> bool {
     name.as_encoded_bytes()
         .starts_with(STAGING_PREFIX.as_bytes())

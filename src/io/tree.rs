@@ -352,9 +352,9 @@ fn sync_entries(folder: &Path) -> Result<(), IoError> {
             } else if kind.is_file() {
                 let synced = file_open::open_to_flush(&path).and_then(|file| {
                     if is_new(&file.metadata()?) {
-                        flush::all(&file)
+                        flush::sync_all(&file)
                     } else {
-                        flush::data(&file)
+                        flush::sync_data(&file)
                     }
                 });
                 synced.at("fsync", &path)

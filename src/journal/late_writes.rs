@@ -3,7 +3,7 @@
 
 use super::step::Step;
 use super::write_times::is_written_since;
-use crate::io::file_id::look;
+use crate::io::file_id::stat;
 use crate::io::{FileId, IoContext, IoError, changed_ns, modified_ns, tree};
 use std::fs::Metadata;
 use std::path::{Path, PathBuf};
@@ -43,7 +43,7 @@ impl LateWrites<'_> {
             WriteSide::Live => (live, step.staged.as_path()),
             WriteSide::Staged => (step.staged.as_path(), live),
         };
-        let Some((id, meta)) = look(removed)?.filter(|(_, meta)| has_content(meta)) else {
+        let Some((id, meta)) = stat(removed)?.filter(|(_, meta)| has_content(meta)) else {
             return Ok(());
         };
         if meta.is_dir() {
@@ -74,7 +74,7 @@ impl LateWrites<'_> {
     ) -> Result<(), IoError> {
         for (name, _) in tree::list(removed).at("list", removed)? {
             let (removed, kept, live) = (removed.join(&name), kept.join(&name), live.join(&name));
-            let Some((id, meta)) = look(&removed)?.filter(|(_, meta)| has_content(meta)) else {
+            let Some((id, meta)) = stat(&removed)?.filter(|(_, meta)| has_content(meta)) else {
                 continue;
             };
             if self.is_ignored(&live, meta.len()) {
@@ -89,7 +89,7 @@ impl LateWrites<'_> {
                 if is_changed && !is_at(&kept, id)? {
                     found.push(live);
                 }
-            } else if is_changed && look(&kept)?.is_none() {
+            } else if is_changed && stat(&kept)?.is_none() {
                 // Files in a folder that was moved here have no new ctime themselves.
                 found.push(live);
             } else {
@@ -115,5 +115,5 @@ fn has_content(meta: &Metadata) -> bool {
 
 /// Returns true if the file at `path` is `id`: an unchanged file has links in both states.
 fn is_at(path: &Path, id: FileId) -> Result<bool, IoError> {
-    Ok(look(path)?.is_some_and(|(found, _)| found.is(id)))
+    Ok(stat(path)?.is_some_and(|(found, _)| found.is(id)))
 }

@@ -99,7 +99,7 @@ impl Transaction {
                 Ok(lock) => {
                     // Before anything is staged: a recovery trusts a folder with content only by its marker.
                     if let Some(marker) = policy.marker(folder).filter(|text| !text.is_empty()) {
-                        lock.fill(marker.as_bytes())
+                        lock.write_content(marker.as_bytes())
                             .at("write", folder.join(LOCK))?;
                     }
                     break lock;

@@ -3,7 +3,7 @@
 
 use super::error::Direction;
 use crate::io::exchange::exchange;
-use crate::io::file_id::look;
+use crate::io::file_id::stat;
 use crate::io::{FileId, IoContext, IoError, atomic, events, json_path, sharing};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -105,7 +105,7 @@ impl Step {
     /// Returns the status, judged by the ids at the paths.
     pub(super) fn status(&self) -> Result<StepStatus, IoError> {
         let identity = |path: &Path| {
-            Ok(match look(path)? {
+            Ok(match stat(path)? {
                 None => EntryIdentity::Absent,
                 Some((id, _)) if self.staged_id.is_some_and(|new| new.is(id)) => EntryIdentity::New,
                 Some((id, _)) if self.live_id.is_some_and(|old| old.is(id)) => EntryIdentity::Old,
@@ -186,7 +186,7 @@ impl Step {
     /// Moves the staged entry to the live path, which must be free. Two exceptions for one half of an exchange of files: it
     /// replaces its partner, and if the live path already is this file, only the staged name is removed.
     fn move_to_live(&self) -> Result<(), IoError> {
-        let live = look(&self.live)?;
+        let live = stat(&self.live)?;
         let is_partner = |(id, _): &(FileId, _)| self.partner_id.is_some_and(|p| p.is(*id));
         let is_linked = |(id, _): &(FileId, _)| self.live_id.is_some_and(|old| old.is(*id));
         match &live {
@@ -225,7 +225,7 @@ impl Step {
     }
 
     fn is_foreign(&self, path: &Path) -> Result<bool, IoError> {
-        Ok(look(path)?.is_some_and(|(id, _)| !self.knows(id)))
+        Ok(stat(path)?.is_some_and(|(id, _)| !self.knows(id)))
     }
 
     /// Returns true if this was an entry of the old or the new state when the step was recorded.
@@ -248,7 +248,7 @@ impl Step {
     /// Records the entry that another program has put at the live path, for one of two moves that
     /// exchange it.
     pub(super) fn record_live_entry(&mut self, direction: Direction) -> Result<(), IoError> {
-        let live = look(&self.live)?;
+        let live = stat(&self.live)?;
         let is_file = live.is_some_and(|(_, meta)| !meta.is_dir());
         let found = FileId::read(&self.live)?;
         let is_outgoing = match direction {
@@ -268,7 +268,7 @@ impl Step {
     /// Completes or reverts an exchange of three renames, as earlier versions made them, that was
     /// killed in between: `aside` was the path of one of the two entries meanwhile.
     pub(super) fn settle_aside(&self, aside: &Path) -> Result<(), IoError> {
-        let Some((id, _)) = look(aside)? else {
+        let Some((id, _)) = stat(aside)? else {
             return Ok(());
         };
         let known_ids = [self.live_id, self.staged_id];
@@ -276,7 +276,7 @@ impl Step {
         if !known_ids.iter().flatten().any(|known| known.is(id)) {
             return Ok(());
         }
-        let live = look(&self.live)?;
+        let live = stat(&self.live)?;
         if live.as_ref().is_some_and(|(live, _)| live.is(id)) {
             // A second link to the live file.
             return sharing::remove_file(aside).at("remove", aside);
@@ -293,7 +293,7 @@ impl Step {
 }
 
 fn exists(path: &Path) -> Result<bool, IoError> {
-    Ok(look(path)?.is_some())
+    Ok(stat(path)?.is_some())
 }
 
 /// Renames to a path that must be free. The caller makes it durable.

@@ -35,7 +35,7 @@ impl OpenRollouts {
 
     /// Returns the paths in the Codex home of the rollouts that are open for writing now. `None` if no
     /// Codex runs, or the system does not show the open files of a process.
-    pub(crate) fn list(&mut self) -> Option<Vec<PathBuf>> {
+    pub(crate) fn list_open_rollouts(&mut self) -> Option<Vec<PathBuf>> {
         let table = ProcessTable::read();
         if self.codex.is_none_or(|codex| !codex.is_alive()) {
             // npm's launcher needs a moment to start Codex, which may also update and start itself again.
@@ -69,7 +69,7 @@ fn find_codex(table: &ProcessTable, child: ProcessId) -> Option<ProcessId> {
     let distance = |pid: u32| table.ancestors(pid).iter().position(|at| *at == child.pid);
     let all = table.iter().map(Process::pid).filter(|pid| is_codex(*pid));
     let below = all.filter_map(|pid| Some((distance(pid)?, pid)));
-    below.min().map(|(_, pid)| ProcessId::identify(pid))
+    below.min().map(|(_, pid)| ProcessId::read(pid))
 }
 
 /// Returns true if a rollout is a conversation of the user, and not one of a subagent.

@@ -24,7 +24,7 @@ pub(crate) struct ProcessId {
 
 impl ProcessId {
     /// Returns the process that has this id now.
-    pub(crate) fn identify(pid: u32) -> Self {
+    pub(crate) fn read(pid: u32) -> Self {
         Self {
             pid,
             started: processes::start_time(pid),

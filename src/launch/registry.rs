@@ -110,7 +110,7 @@ impl LaunchRegistry {
         // One write of whole lines: readers take no lock and skip a line that is not complete.
         let mut file = file_open::append_no_link(&self.path).at("open", &self.path)?;
         file.write_all(&lines)
-            .and_then(|()| flush::all(&file))
+            .and_then(|()| flush::sync_all(&file))
             .at("append to", &self.path)?;
         if is_new {
             atomic::sync_folder(atomic::parent_of(&self.path))?;
@@ -151,7 +151,7 @@ impl LaunchRegistry {
     /// The file cannot be read.
     pub(crate) fn read(&self) -> Result<Launches, IoError> {
         let bytes = file_open::read_if_exists(&self.path)?;
-        Ok(Launches::index(bytes.unwrap_or_default()))
+        Ok(Launches::index_lines(bytes.unwrap_or_default()))
     }
 }
 
@@ -175,7 +175,7 @@ struct IndexedLine {
 }
 
 impl Launches {
-    fn index(bytes: Vec<u8>) -> Self {
+    fn index_lines(bytes: Vec<u8>) -> Self {
         let mut last: BTreeMap<Cow<'_, [u8]>, IndexedLine> = BTreeMap::new();
         let mut damaged = Vec::new();
         let mut total = 0;

@@ -65,7 +65,7 @@ impl Launch<'_> {
             }
         };
         let mut warnings = Vec::new();
-        let codex = ProcessId::identify(child.id());
+        let codex = ProcessId::read(child.id());
         self.record.run.child = Some(codex);
         warn_on_error(registry.append(&self.record), &mut warnings);
         // From now on the running Codex itself shows that the isolated home is in use, so other commands
@@ -201,7 +201,7 @@ impl Watcher {
             let mut polls = 0;
             loop {
                 let is_found = !record.binding.conversations.is_empty();
-                let listed = open.list();
+                let listed = open.list_open_rollouts();
                 saw_files |= listed.is_some();
                 if add_opened(&mut record, listed.unwrap_or_default()) {
                     // Codex owns the terminal now, so an error is reported after its end.

@@ -150,7 +150,7 @@ fn plan_with_program(
     let is_isolated = request.isolated && !is_live;
     let profiles = Profiles::of(request.manager_home);
     let (profile, switch, isolated_home) = if is_isolated {
-        let profile = profiles.check_isolation(request.account, request.codex_home)?;
+        let profile = profiles.find_profile_to_isolate(request.account, request.codex_home)?;
         let home = profiles.isolated_home(request.account)?;
         (profile, None, Some(home))
     } else {
@@ -342,7 +342,7 @@ fn new_record(
                 .collect(),
             codex_home: text(request.codex_home),
             isolated_home: plan.isolated_home.as_deref().map(text),
-            wrapper: ProcessId::identify(std::process::id()),
+            wrapper: ProcessId::read(std::process::id()),
             child: None,
         },
         auth_fingerprint,

@@ -1,4 +1,4 @@
-//! Compresses and removes old logs. Touches only files whose whole name is that of a log.
+//! Compresses and removes old logs. Touches only files whose complete name has the form of a log name.
 
 use super::file::{LogLocation, LogName};
 use super::settings::{LogArchiving, LogContext};

@@ -1,4 +1,4 @@
-//! Checks one archive, and writes a sidecar that is missing or damaged.
+//! Checks one archive, and writes its sidecar again if that is missing or damaged.
 
 use crate::archive::ArchiveError;
 use crate::archive::metadata::Metadata;

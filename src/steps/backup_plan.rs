@@ -53,7 +53,7 @@ impl BackupPlan {
         let may_query = may_query && !quota.no_status;
         let report = quota.observe(context, may_query)?;
         warn_of_missing_quota(context, &report, !may_query);
-        let (metadata, stem) = metadata_and_stem(context, capture, &report);
+        let (metadata, stem) = build_metadata_and_stem(context, capture, &report);
         Ok(Self {
             scope,
             report,
@@ -151,7 +151,7 @@ fn resolve_scope(context: &Context, capture: &CaptureArgs) -> Result<CaptureScop
 }
 
 /// Returns the metadata and the stem of the archive's name.
-fn metadata_and_stem(
+fn build_metadata_and_stem(
     context: &Context,
     capture: &CaptureArgs,
     report: &StatusReport,

@@ -11,7 +11,11 @@ use std::path::Path;
 
 /// Has Codex read the rollouts that these conversations continue, where it has not. Otherwise it would show only the
 /// turns of the newest one. Prints a warning with the command that does it later if that fails.
-pub(crate) fn project_continued(context: &Context, home: &Path, threads: &BTreeSet<String>) {
+pub(crate) fn project_continued_rollouts(
+    context: &Context,
+    home: &Path,
+    threads: &BTreeSet<String>,
+) {
     let target = RepairContext {
         home,
         manager_home: &context.settings.manager_home,
@@ -28,7 +32,9 @@ pub(crate) fn project_continued(context: &Context, home: &Path, threads: &BTreeS
         context.ui.note(format_args!(
             "Codex reads the earlier turns of {conversations}"
         ));
-        Ok(repair::project_continued(&target, &program, &rollouts)?)
+        Ok(repair::project_continued_rollouts(
+            &target, &program, &rollouts,
+        )?)
     });
     if let Err(error) = done {
         context.ui.warn(format_args!(

@@ -58,7 +58,7 @@ impl ReplacedMessages {
     }
 
     /// Describes them after a restore. `safety` is the name of the safety backup.
-    pub(crate) fn kept_in(self, safety: &str) -> Option<String> {
+    pub(crate) fn describe_kept(self, safety: &str) -> Option<String> {
         let count = pluralize(self.0, "message");
         let verb = if self.0 == 1 { "is" } else { "are" };
         (!self.is_empty())

@@ -21,7 +21,7 @@ use crate::restore::plan::rollout_index::parse_rollout_name;
 use crate::restore::plan::unchanged_files::find_unchanged;
 use crate::restore::plan::{RestorePlan, RestoreTarget, Selection};
 use crate::restore::request::RestoreRequest;
-use crate::steps::earlier_turns::project_continued;
+use crate::steps::earlier_turns::project_continued_rollouts;
 use crate::steps::home_checks::{refusal_reason, refuses_logins};
 use crate::steps::replaced_messages::{ReplacedMessages, update_losses};
 use crate::sync::restore_marker::RestoreMarkers;
@@ -138,12 +138,12 @@ impl RestoreOptions {
         let mut report = apply_marked(&request, &plan, context)?;
         // A restore of the whole home has the projections of the archive.
         if target == RestoreTarget::Home && plan.partial {
-            project_continued(context, &request.folder, &restored_thread_ids(&plan));
+            project_continued_rollouts(context, &request.folder, &restored_thread_ids(&plan));
         }
         let is_recorded = record_result(context, target, &mut report);
         let safety = report.safety.as_ref();
         let safety = safety.map(|safety| name_for_commands(&safety.archive, context));
-        let kept = safety.map_or(replaced_note, |safety| replaced.kept_in(&safety));
+        let kept = safety.map_or(replaced_note, |safety| replaced.describe_kept(&safety));
         report.notes.extend(kept);
         if target == RestoreTarget::Home {
             update_losses(&request.selection, replaced, context);

@@ -4,7 +4,7 @@ use crate::context::Context;
 use crate::error::CommandError;
 use crate::io::atomic;
 use crate::io::lock::{FileLock, LockError};
-use crate::steps::earlier_turns::project_continued;
+use crate::steps::earlier_turns::project_continued_rollouts;
 use crate::sync::config::SyncConfig;
 use crate::sync::index_updates::{CodexIndex, ContentChange};
 use crate::sync::pending_index_updates::PendingIndexUpdates;
@@ -45,7 +45,7 @@ pub(crate) fn update_codex_index(
         .iter()
         .filter(|update| update.change != ContentChange::Unchanged);
     let threads = changed.map(|update| update.id.to_lowercase()).collect();
-    project_continued(context, &config.local, &threads);
+    project_continued_rollouts(context, &config.local, &threads);
     Ok(pending.clear()?)
 }
 

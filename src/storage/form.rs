@@ -180,7 +180,7 @@ struct FileState {
 impl FileState {
     /// Returns the state of a regular file; `None` if there is none.
     fn read(path: &Path) -> Result<Option<Self>, IoError> {
-        let found = file_id::look(path)?.filter(|(_, meta)| meta.is_file());
+        let found = file_id::stat(path)?.filter(|(_, meta)| meta.is_file());
         Ok(found.map(|(id, meta)| Self { id, meta }))
     }
 

@@ -100,7 +100,7 @@ pub(super) fn find_newest(
 fn is_undone(files: &[(PathBuf, PathBuf)]) -> Result<bool, IoError> {
     for (live, original) in files {
         if let (Some((live, _)), Some((original, _))) =
-            (file_id::look(live)?, file_id::look(original)?)
+            (file_id::stat(live)?, file_id::stat(original)?)
             && live.is(original)
         {
             return Ok(true);

@@ -221,7 +221,7 @@ impl ConversationTrash {
             folder: pending,
             conversation,
         };
-        let done = unit.write().and_then(|()| unit.take_out());
+        let done = unit.write().and_then(|()| unit.remove_from_home());
         if let Err(e) = done {
             // The writer lock is still held, so Codex has not touched the home since.
             unit.settle(&self.folder)?;
@@ -247,7 +247,7 @@ impl ConversationTrash {
         for (path, _) in &conversation.files {
             unit.check_free(&path.0)?;
         }
-        // The rollouts before the row, for the same reason as in `take_out_rest`.
+        // The rollouts before the row, for the same reason as in `remove_rest_from_home`.
         unit.restore_into_home()?;
         tree::remove(&unit.folder)?;
         Ok(atomic::sync_folder(&self.folder)?)
@@ -375,17 +375,17 @@ impl Unit {
     }
 
     /// Takes the row, the names and the rollouts out of the home.
-    fn take_out(&self) -> Result<(), TrashError> {
+    fn remove_from_home(&self) -> Result<(), TrashError> {
         let conversation = &self.conversation;
         for (path, name) in &conversation.files {
             if !is_same_file(&path.0, &self.folder.join(name))? {
                 return Err(TrashError::Changed(conversation.id.clone()));
             }
         }
-        self.take_out_rest()
+        self.remove_rest_from_home()
     }
     /// Removes the rollouts last: while all are live, [`recover`] puts the rest back.
-    fn take_out_rest(&self) -> Result<(), TrashError> {
+    fn remove_rest_from_home(&self) -> Result<(), TrashError> {
         let conversation = &self.conversation;
         if let Some(database) = &conversation.database {
             // The row before the rollout: Codex indexes a rollout without a row again, but keeps a row
@@ -422,7 +422,7 @@ impl Unit {
             saved_row::insert(&database.0, row)?;
         }
         let id = ConversationId::of(&conversation.id);
-        Ok(session_index::put_lines(
+        Ok(session_index::put_lines_if_absent(
             &conversation.home.0,
             &id,
             &conversation.names,
@@ -441,7 +441,7 @@ impl Unit {
             .iter()
             .all(|(path, _)| path.0.symlink_metadata().is_ok());
         if is_whole && !all_live {
-            self.take_out_rest()?;
+            self.remove_rest_from_home()?;
             let name = self
                 .folder
                 .file_name()
@@ -514,7 +514,7 @@ fn set_mode(path: &Path, mode: u32) -> Result<(), IoError> {
 
 /// Returns true if both exist, and are links to one file or copies.
 fn is_same_file(first: &Path, second: &Path) -> Result<bool, IoError> {
-    let (Some((a, one)), Some((b, other))) = (file_id::look(first)?, file_id::look(second)?) else {
+    let (Some((a, one)), Some((b, other))) = (file_id::stat(first)?, file_id::stat(second)?) else {
         return Ok(false);
     };
     if a.is(b) || one.len() != other.len() {

@@ -48,7 +48,7 @@ pub(crate) struct Branch {
     pub(crate) versions: ConflictingVersions,
 }
 
-/// Returns the record of the branch that ends with the rollout of this key.
+/// Returns the name of the record of the branch that ends with the rollout of this key.
 pub(crate) fn record_name(key: &str) -> String {
     format!(
         "{}{RECORD_SUFFIX}",
@@ -57,14 +57,14 @@ pub(crate) fn record_name(key: &str) -> String {
 }
 
 /// Returns the records that a machine has once it has applied the plan.
-pub(crate) fn known_records(plan: &SyncPlan, state: &SyncState) -> BTreeSet<String> {
+pub(crate) fn collect_records(plan: &SyncPlan, state: &SyncState) -> BTreeSet<String> {
     let published = plan.records.published_records.values().flatten();
     let learned = plan.records.learned_resolutions.iter().chain(published);
     learned.chain(&state.resolutions).cloned().collect()
 }
 
 /// Returns the branches of these records that wait for a decision, as conflicts.
-pub(crate) fn conflicts(home: &Path, records: &BTreeSet<String>) -> Vec<Conflict> {
+pub(crate) fn find_conflicts(home: &Path, records: &BTreeSet<String>) -> Vec<Conflict> {
     let open = find(home, records, false).into_iter();
     let conflicts = open.map(|branch| Conflict {
         path: branch.path,
@@ -124,7 +124,7 @@ impl Branch {
         others: &BTreeSet<String>,
     ) -> Result<(), IoError> {
         if choice == KeepChoice::ConflictCopy {
-            self.continue_it(home, replica)?;
+            self.write_continuation(home, replica)?;
             // So that the user can return to the branch that Codex showed.
             let shown = self.shown.strip_prefix(home).ok().and_then(Path::to_str);
             if let Some(key) = shown.and_then(|path| rollouts::key(&path.replace('\\', "/"))) {
@@ -137,8 +137,8 @@ impl Branch {
 
     /// Has Codex go on with this branch: adds a rollout that continues it at its end, like a rewind that takes nothing
     /// back. No rollout moves, so those that forks continue stay, and the new one travels like any other.
-    fn continue_it(&self, home: &Path, replica: &Replica) -> Result<(), IoError> {
-        let (name, line) = self.continuation().at("continue", &self.file)?;
+    fn write_continuation(&self, home: &Path, replica: &Replica) -> Result<(), IoError> {
+        let (name, line) = self.build_continuation().at("continue", &self.file)?;
         let target = self.shown.with_file_name(name);
         let path = target.strip_prefix(home).ok().and_then(Path::to_str);
         let update = path
@@ -154,7 +154,7 @@ impl Branch {
 
     /// Returns the file name and the text of the rollout that continues this branch. Two machines that decide the same
     /// create the same one.
-    fn continuation(&self) -> io::Result<(String, Vec<u8>)> {
+    fn build_continuation(&self) -> io::Result<(String, Vec<u8>)> {
         let no_id = || io::Error::other("its name has no id");
         let id = parse_rollout_id(&self.file).ok_or_else(no_id)?;
         let shown = parse_rollout_id(&self.shown).ok_or_else(no_id)?;

@@ -275,7 +275,7 @@ fn find_rollouts_of(home: &Path, updates: &[IndexUpdate]) -> Vec<RolloutFile> {
     files
 }
 
-/// Returns the new paths of moved conversations, which are those of their newest rollouts.
+/// Returns the new path of the newest rollout of each moved conversation.
 fn collect_moves<'a>(
     home: &Path,
     updates: &'a [IndexUpdate],

@@ -58,7 +58,7 @@ impl JsonLines {
     /// Flushes the new lines to disk.
     pub(super) fn sync(&mut self) -> Result<(), IoError> {
         if self.is_unflushed {
-            flush::data(&self.file).at("fsync", &self.path)?;
+            flush::sync_data(&self.file).at("fsync", &self.path)?;
             self.is_unflushed = false;
         }
         Ok(())
@@ -66,7 +66,7 @@ impl JsonLines {
 
     /// Flushes the new lines to disk, and the name of the file, which may be new.
     pub(super) fn sync_name(self) -> Result<(), IoError> {
-        flush::all(&self.file).at("fsync", &self.path)?;
+        flush::sync_all(&self.file).at("fsync", &self.path)?;
         atomic::sync_folder(atomic::parent_of(&self.path))
     }
 }

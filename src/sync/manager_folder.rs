@@ -9,7 +9,7 @@ const MACHINES_FOLDER: &str = "machines";
 /// Name of the folder of conflict copies, in the state folder and in the cloud folder.
 pub(super) const CONFLICT_COPIES_FOLDER: &str = "forks";
 
-pub(super) fn manifests(cloud: &Path) -> PathBuf {
+pub(super) fn manifests_folder(cloud: &Path) -> PathBuf {
     cloud.join(MANAGER_FOLDER).join(MACHINES_FOLDER)
 }
 
@@ -27,7 +27,7 @@ pub(super) fn display_name(name: &str) -> String {
 pub(super) fn folders(cloud: &Path) -> [PathBuf; 3] {
     [
         cloud.join(MANAGER_FOLDER),
-        manifests(cloud),
+        manifests_folder(cloud),
         conflict_copies(cloud),
     ]
 }

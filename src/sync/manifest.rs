@@ -92,7 +92,7 @@ enum ManifestLine {
 
 /// Returns the paths of all manifests, complete or not, including those that exist only as placeholders.
 pub(crate) fn list_paths(cloud: &Path) -> impl Iterator<Item = PathBuf> {
-    let folder = manager_folder::manifests(cloud);
+    let folder = manager_folder::manifests_folder(cloud);
     let entries = std::fs::read_dir(&folder);
     let entries = entries.into_iter().flatten().flatten();
     entries.filter_map(move |entry| {
@@ -104,12 +104,12 @@ pub(crate) fn list_paths(cloud: &Path) -> impl Iterator<Item = PathBuf> {
 
 /// Returns the path of the manifest with this file name.
 pub(crate) fn path_of_name(cloud: &Path, name: &str) -> PathBuf {
-    manager_folder::manifests(cloud).join(name)
+    manager_folder::manifests_folder(cloud).join(name)
 }
 
 /// Returns the path of a machine's manifest.
 pub(crate) fn path_of(cloud: &Path, machine: &str, writer: &str) -> PathBuf {
-    manager_folder::manifests(cloud).join(format!("{machine}-{writer}.jsonl"))
+    manager_folder::manifests_folder(cloud).join(format!("{machine}-{writer}.jsonl"))
 }
 
 /// The bytes of a manifest, ready to be written.
@@ -271,7 +271,7 @@ pub(super) fn parse(
     Ok(ManifestRead::Unusable)
 }
 
-/// Parses the first line; `None` if it is not that of a manifest of a known schema.
+/// Parses the first line; `None` if it is not the header of a manifest, or its schema is unknown.
 fn parse_header(text: &[u8]) -> Option<ManifestHeader> {
     document::parse(Path::new(""), text).ok()?.good()
 }

@@ -59,11 +59,11 @@ fn new_branches(
     config: &SyncConfig,
     replica: &Replica,
 ) -> BTreeMap<String, Vec<String>> {
-    let arrived = changed(plan, |step| {
+    let arrived = select_changed(plan, |step| {
         step.change == ContentChange::New && rollouts::is_rewind(rollouts::file_name(&step.key))
     });
-    let uploaded = changed(plan, is_uploaded);
-    let mut extended = changed(plan, |step| step.change == ContentChange::Extended);
+    let uploaded = select_changed(plan, is_uploaded);
+    let mut extended = select_changed(plan, |step| step.change == ContentChange::Extended);
     let mut branches = BTreeMap::new();
     let threads: BTreeSet<&str> = arrived.iter().map(|rollout| &*rollout.thread).collect();
     for thread in threads {
@@ -83,7 +83,7 @@ fn new_branches(
     if !extended.is_empty() {
         // Without the rewind of this machine, another one continued the rollout behind its place. A rewind of another
         // machine does not count: the lines may be older than it, and arrive after it.
-        let left = left_by_rewinds(&config.local, &own_rewinds(replica, &uploaded));
+        let left = find_rewound_rollouts(&config.local, &find_own_rewinds(replica, &uploaded));
         extended.retain(|rollout| left.contains(&rollout.id));
         let keys = extended.into_iter().map(|rollout| rollout.step.key.clone());
         branches.extend(keys.map(|key| (key.clone(), vec![key])));
@@ -91,7 +91,7 @@ fn new_branches(
     branches
 }
 
-fn changed(plan: &SyncPlan, wanted: impl Fn(&SyncStep) -> bool) -> Vec<ChangedRollout<'_>> {
+fn select_changed(plan: &SyncPlan, wanted: impl Fn(&SyncStep) -> bool) -> Vec<ChangedRollout<'_>> {
     let steps = plan.steps.iter().filter(|step| wanted(step));
     steps.filter_map(ChangedRollout::of).collect()
 }
@@ -103,7 +103,7 @@ fn is_uploaded(step: &SyncStep) -> bool {
 }
 
 /// Returns the ids of the rewinds that this machine made: it attests them, or uploads them now.
-fn own_rewinds(replica: &Replica, uploaded: &[ChangedRollout<'_>]) -> HashSet<String> {
+fn find_own_rewinds(replica: &Replica, uploaded: &[ChangedRollout<'_>]) -> HashSet<String> {
     // An unreadable ledger has failed the plan before.
     let attested = Ledger::read(&replica.folder).unwrap_or_default().files;
     let attested = attested.keys().filter_map(|path| rollouts::key(path));
@@ -113,7 +113,7 @@ fn own_rewinds(replica: &Replica, uploaded: &[ChangedRollout<'_>]) -> HashSet<St
 }
 
 /// Returns the ids of the rollouts that these rewinds of the home continue.
-fn left_by_rewinds(home: &Path, rewinds: &HashSet<String>) -> HashSet<String> {
+fn find_rewound_rollouts(home: &Path, rewinds: &HashSet<String>) -> HashSet<String> {
     let (files, _) = files::find_readable(home);
     let parents = files.iter().filter_map(|file| {
         let name = RolloutName::parse(&file.relative)?;

@@ -226,7 +226,8 @@ impl RemoteManifests {
             .collect()
     }
 
-    /// Returns the key under which other machines list a file; `key` in any letter case and Unicode form.
+    /// Returns the key under which other machines list a file, which may differ from `key` in letter case and Unicode
+    /// form.
     pub(crate) fn listed_key(&self, key: &str) -> Option<&str> {
         let found = self.files.get_key_value(&fold_name(key));
         found.map(|(key, _)| key.as_str())
@@ -273,7 +274,7 @@ fn read_manifest(path: &Path, remaining: &mut ManifestLimits) -> ManifestRead {
 
 /// Lists at most `limit` files of the folder of manifests; the flag is true if these are all.
 fn list_manifests(cloud: &Path, limit: usize) -> Result<(Vec<ManifestFile>, bool), IoError> {
-    let folder = manager_folder::manifests(cloud);
+    let folder = manager_folder::manifests_folder(cloud);
     let entries = match fs::read_dir(&folder) {
         Ok(entries) => entries,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok((Vec::new(), true)),
@@ -324,7 +325,7 @@ mod tests {
     /// Returns a cloud folder with these manifests.
     fn cloud(manifests: &[(&str, Vec<u8>)]) -> tempfile::TempDir {
         let cloud = tempfile::tempdir().unwrap();
-        let folder = manager_folder::manifests(cloud.path());
+        let folder = manager_folder::manifests_folder(cloud.path());
         fs::create_dir_all(&folder).unwrap();
         for (name, bytes) in manifests {
             fs::write(folder.join(name), bytes).unwrap();
@@ -401,7 +402,7 @@ mod tests {
         for name in ["lap-00000001.jsonl", own] {
             let stand_in = format!(".{name}.icloud");
             let cloud = cloud(&[(&stand_in, b"bplist".to_vec())]);
-            let own = manager_folder::manifests(cloud.path()).join(own);
+            let own = manager_folder::manifests_folder(cloud.path()).join(own);
             let all = RemoteManifests::read(cloud.path(), &own, &[], &SMALL).unwrap();
             let is_other = !own.ends_with(name);
             let expected: &[&str] = if is_other { &[name] } else { &[] };
@@ -410,7 +411,7 @@ mod tests {
             assert_eq!(scan::is_placeholder(&own), !is_other);
             assert_eq!(manifest::list_paths(cloud.path()).count(), 1);
             // Once the manifest is downloaded, its placeholder is ignored.
-            let remote = manager_folder::manifests(cloud.path()).join(name);
+            let remote = manager_folder::manifests_folder(cloud.path()).join(name);
             fs::write(&remote, encoded(&["skills/a"])).unwrap();
             let all = RemoteManifests::read(cloud.path(), &own, &[], &SMALL).unwrap();
             assert_eq!(

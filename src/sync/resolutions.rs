@@ -28,14 +28,14 @@ impl Resolution {
         let mut resolution = Self::default();
         for records in all {
             for record in records_about(records, name) {
-                resolution.take(&record[name.len()..]);
+                resolution.apply_record(&record[name.len()..]);
             }
         }
         resolution
     }
 
     /// Applies the suffix of a record; an unknown suffix is ignored.
-    fn take(&mut self, rest: &str) {
+    fn apply_record(&mut self, rest: &str) {
         let number = |rest: &str| rest.parse().unwrap_or(0);
         if rest.is_empty() {
             self.dropped = self.dropped.max(1);
@@ -139,7 +139,7 @@ pub(crate) fn newer_records(records: &BTreeSet<String>, others: &BTreeSet<String
 pub(crate) fn merge_record(record: &str, records: &mut BTreeSet<String>) {
     let name = name_of(record);
     let mut resolution = Resolution::of(name, [&*records]);
-    resolution.take(&record[name.len()..]);
+    resolution.apply_record(&record[name.len()..]);
     resolution.write(name, records);
 }
 

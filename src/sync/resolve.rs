@@ -75,7 +75,7 @@ pub(crate) struct DecidedCopy<'a> {
 }
 
 impl<'a> DecidedCopy<'a> {
-    pub(crate) fn of(
+    pub(crate) fn read(
         copy: ConflictCopy,
         config: &'a SyncConfig,
         replica: &'a Replica,
@@ -100,7 +100,7 @@ impl<'a> DecidedCopy<'a> {
     ) -> Result<Self, ConflictCopyError> {
         let mut copies = ConflictCopies::read(&replica.folder, &config.cloud)?;
         match copies.all.remove(name) {
-            Some(copy) => Ok(Self::of(copy, config, replica, state)),
+            Some(copy) => Ok(Self::read(copy, config, replica, state)),
             None => Err(ConflictCopyError::NotDownloaded(name.to_owned())),
         }
     }
@@ -199,7 +199,7 @@ impl<'a> DecidedCopy<'a> {
             (Some(current), KeepChoice::ConflictCopy) => self.config.local.join(current),
             _ => self.file(Side::Local),
         };
-        let beginnings = self.listed_beginnings(&dropped, &manifests)?;
+        let beginnings = self.list_listed_prefixes(&dropped, &manifests)?;
         let mut new_id = None;
         if choice != KeepChoice::Current {
             self.check_complete()?;
@@ -237,7 +237,7 @@ impl<'a> DecidedCopy<'a> {
     /// Returns the versions of the conversation that are a beginning of the `dropped` text, by the names that their
     /// conflict copies would have. A manifest lists them until its machine writes the conversation again, and no
     /// machine has them any more: unless the decision covers them, the others wait for them forever.
-    fn listed_beginnings(
+    fn list_listed_prefixes(
         &self,
         dropped: &Path,
         manifests: &RemoteManifests,

@@ -20,7 +20,7 @@ pub(crate) fn never_synced_reason(path: &str) -> Option<&'static str> {
     if lower.split('/').any(|folder| folder == ".git") {
         return Some("a Git repository is never synced: its hooks and settings run commands");
     }
-    let name = secrets::without_copy_marks(name);
+    let name = secrets::strip_copy_marks(name);
     if name == "installation_id" {
         return Some("the id of an installation is never synced");
     }

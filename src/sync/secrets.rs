@@ -79,7 +79,7 @@ const KEY_EXTENSIONS: &[&str] = &[
 ];
 
 /// Strips the suffixes of copies from a lower-case name: `auth.json.bak`, `state_5.sqlite (1)~`.
-pub(super) fn without_copy_marks(name: &str) -> &str {
+pub(super) fn strip_copy_marks(name: &str) -> &str {
     let mut name = name;
     loop {
         let numbered = name.trim_end_matches(|c: char| c.is_ascii_digit());
@@ -111,7 +111,7 @@ pub(super) fn refuse_by_name(path: &str) -> Option<&'static str> {
         // Fast path: most files of a home are rollouts.
         return None;
     }
-    let bare = without_copy_marks(name);
+    let bare = strip_copy_marks(name);
     let tokens = ["tokens.json", "token.json"];
     if has_stem(name, "auth", ".json")
         || LOGIN_NAMES.contains(&bare)

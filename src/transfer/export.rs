@@ -360,7 +360,7 @@ pub(crate) fn write(
         .into_inner()
         .map_err(io::IntoInnerError::into_error)
         .at("write", &place)?;
-    flush::all(file.file()).at("fsync", &place)?;
+    flush::sync_all(file.file()).at("fsync", &place)?;
     let bytes = file.file().metadata().at("read", &place)?.len();
     if is_interrupted() {
         return Err(TransferError::Interrupted);

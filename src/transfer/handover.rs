@@ -160,7 +160,7 @@ fn rename_export(
             }
         }
         MoveOutcome::Unknown(_) => {
-            file.leave();
+            file.keep();
             Err(error.into())
         }
     }
@@ -210,7 +210,7 @@ fn return_logins(
         .try_for_each(|profile| profiles.write_note(&profile.name, &profile.file));
     if let Err(e) = undone {
         // The next command needs the file under its temporary name to see that the export failed.
-        file.leave();
+        file.keep();
         return Err(e.into());
     }
     Ok(())

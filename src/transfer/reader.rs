@@ -250,7 +250,7 @@ fn extract(
         return Err(mismatch_error(file));
     }
     if let Some((output, place)) = output {
-        flush::all(&output).at("fsync", place)?;
+        flush::sync_all(&output).at("fsync", place)?;
     }
     Ok(())
 }

@@ -228,17 +228,17 @@ impl Ui {
     }
 
     /// Prints a part of the data on stdout, without a newline. Prints nothing in JSON mode.
-    pub(crate) fn part(&self, text: &str) {
+    pub(crate) fn print_part(&self, text: &str) {
         if !self.json && !self.silent {
             write_stdout(format_args!("{text}"));
         }
     }
 
     /// Prints the content of a file on stdout, unchanged except on a terminal. Prints nothing in JSON mode.
-    pub fn raw(&self, bytes: &[u8]) {
+    pub fn print_raw(&self, bytes: &[u8]) {
         if self.terminal_out {
             // A carriage return would be shown as an unknown character, since it lets text overwrite a line.
-            self.part(&String::from_utf8_lossy(bytes).replace("\r\n", "\n"));
+            self.print_part(&String::from_utf8_lossy(bytes).replace("\r\n", "\n"));
         } else if !self.json && !self.silent {
             record_output_error(io::stdout().lock().write_all(bytes));
         }
@@ -246,12 +246,12 @@ impl Ui {
 
     /// Prints a sentence on stdout: wrapped on a terminal, one line in a pipe.
     pub fn prose(&self, text: impl Display) {
-        self.hanging(2, text);
+        self.print_hanging(2, text);
     }
 
     /// Prints a sentence like [`Ui::prose`], with the lines after the first indented by `indent`
     /// blanks.
-    pub fn hanging(&self, indent: usize, text: impl Display) {
+    pub fn print_hanging(&self, indent: usize, text: impl Display) {
         if self.terminal_out {
             self.line(self.wrapped(indent, text));
         } else {
@@ -272,12 +272,12 @@ impl Ui {
     }
 
     /// Returns the number of items that a list shows: all with `--verbose`, else at most `most`.
-    pub(crate) fn shown(&self, count: usize, most: usize) -> usize {
+    pub(crate) fn limit_items(&self, count: usize, most: usize) -> usize {
         count.min(if self.is_verbose() { usize::MAX } else { most })
     }
 
     /// Prints the number of items that [`Ui::shown`] leaves out.
-    pub(crate) fn more(&self, hidden: usize) {
+    pub(crate) fn print_hidden_count(&self, hidden: usize) {
         if hidden > 0 {
             self.prose(format_args!("… {hidden} more: --verbose"));
         }
@@ -341,7 +341,7 @@ impl Ui {
     }
 
     /// Prints a JSON value without the envelope in JSON mode, such as `null` for an empty result.
-    pub fn bare_json(&self, value: &serde_json::Value) {
+    pub fn print_bare_json(&self, value: &serde_json::Value) {
         if self.json {
             record_output_error(writeln!(io::stdout().lock(), "{value}"));
         }

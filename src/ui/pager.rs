@@ -32,7 +32,7 @@ impl Pager<'_> {
     /// Writes a part. Returns false if the user has closed the pager.
     pub(crate) fn write(&mut self, text: &str) -> bool {
         let Some(stdin) = self.child.as_mut().and_then(|child| child.stdin.as_mut()) else {
-            self.ui.part(text);
+            self.ui.print_part(text);
             return true;
         };
         stdin.write_all(sanitize(text).as_bytes()).is_ok()

@@ -35,7 +35,7 @@ impl Ui {
         let width = self.width_err.saturating_sub(ANSWER_COLUMNS);
         let mut answer = String::new();
         // The question appears only when Ctrl-C ends the process: nothing else ends the read.
-        let read = self.with_open_question(|| {
+        let read = self.block_with_open_question(|| {
             err(format_args!("{} ", wrap::wrap(question, 2, width)));
             io::stdin().lock().read_line(&mut answer)
         });
@@ -52,7 +52,7 @@ impl Ui {
             return Ok(None);
         }
         let ask = || err(format_args!("{question} "));
-        let answer = self.with_open_question(|| secret::read_line(ask));
+        let answer = self.block_with_open_question(|| secret::read_line(ask));
         err(format_args!("\n"));
         answer.map_err(|secret::Cancelled| CommandError::cancelled())
     }
@@ -77,15 +77,15 @@ impl Ui {
         Ok(second)
     }
 
-    fn with_open_question<T>(&self, read: impl FnOnce() -> T) -> T {
-        set_open(Some(self.clone()));
+    fn block_with_open_question<T>(&self, read: impl FnOnce() -> T) -> T {
+        replace_open_question(Some(self.clone()));
         let answer = block_on_input(read);
-        set_open(None);
+        replace_open_question(None);
         answer
     }
 }
 
-fn set_open(ui: Option<Ui>) -> Option<Ui> {
+fn replace_open_question(ui: Option<Ui>) -> Option<Ui> {
     let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
     std::mem::replace(&mut *open, ui)
 }
@@ -94,7 +94,7 @@ fn set_open(ui: Option<Ui>) -> Option<Ui> {
 /// Ctrl-C and SIGTERM, which ends the process then.
 pub(crate) fn report_cancelled() {
     secret::restore_echo();
-    if let Some(ui) = set_open(None) {
+    if let Some(ui) = replace_open_question(None) {
         // The terminal shows ^C behind the question.
         err(format_args!("\n"));
         ui.error(&CommandError::cancelled());

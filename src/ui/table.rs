@@ -23,7 +23,7 @@ pub(crate) struct Cell {
 }
 
 impl Cell {
-    /// A cell with the meaning of its text. Characters that steer a terminal are replaced.
+    /// Creates a cell. `style` is the meaning of its text. Characters that steer a terminal are replaced.
     pub(crate) fn new(style: Style, text: impl Into<String>) -> Self {
         let text = to_printable_line(&text.into()).into_owned();
         Self {
@@ -33,7 +33,7 @@ impl Cell {
         }
     }
 
-    /// A cell without a meaning of its own.
+    /// Creates a cell in [`Style::Plain`].
     pub(crate) fn plain(text: impl Into<String>) -> Self {
         Self::new(Style::Plain, text)
     }

@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn names_of_months_have_room() {
+    fn a_month_without_room_for_its_name_is_left_out() {
         let found = calendar(&[("2026-09-28", 1)], "2026-11-20", 10).unwrap();
         // September has no room before October.
         let months: Vec<_> = found

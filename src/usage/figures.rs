@@ -28,7 +28,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_of_tokens_have_three_digits() {
+    fn token_counts_are_shortened_with_k_m_and_g() {
         let shown = [0, 999, 1_000, 999_949, 999_950, 12_345_678, 999_995_000].map(format_count);
         assert_eq!(
             shown,

@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn periods_are_those_of_the_zone() {
+    fn periods_begin_at_midnight_of_the_given_zone() {
         let berlin = Zone::named("Europe/Berlin").unwrap();
         let late = at("2026-11-30T23:30:00Z");
         for (period, expected) in [

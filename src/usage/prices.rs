@@ -86,10 +86,10 @@ impl Prices {
         Ok(self)
     }
 
-    /// Returns the price of a model: the longest beginning of its name that has one; `None` if it is unknown.
+    /// Returns the price of the longest entry with which the name of the model begins; `None` if there is none.
     ///
-    /// A price in the program is also that of the versions of its model (`gpt-5-2025-08-07`), but not that of
-    /// another model (`gpt-5.9`). A user's own price is that of every name that begins so.
+    /// A built-in price also applies to versions of its model (`gpt-5-2025-08-07`), but not to another model
+    /// (`gpt-5.9`). A price of the user applies to every name that begins like its entry.
     pub(crate) fn find_price(&self, model: &str) -> Option<Price> {
         let own = find_longest(&self.own, |name| model.starts_with(name));
         own.or_else(|| {

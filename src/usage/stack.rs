@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn further_models_share_the_last_part() {
+    fn models_beyond_the_largest_share_the_last_part() {
         let models = sums(&[
             ("a", 60),
             ("b", 50),

@@ -63,7 +63,7 @@ impl SnapshotContents {
     }
 
     /// Keeps only the files at `paths` and below them, so that only they are downloaded.
-    pub(crate) fn narrow(&mut self, paths: &[PathBuf]) {
+    pub(crate) fn keep_only(&mut self, paths: &[PathBuf]) {
         let all = std::mem::take(&mut self.manifest.files);
         let mut files = FileList::with_names(all.names());
         let mut roots = BTreeSet::new();

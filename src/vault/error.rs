@@ -85,8 +85,8 @@ pub(crate) enum VaultError {
 }
 
 impl VaultError {
-    /// Converts the error that an archive is damaged into one about the snapshot `id`, from which it
-    /// is made.
+    /// Converts an error about a damaged archive that was made from the snapshot `id` into an error
+    /// about that snapshot. Other errors stay.
     pub(super) fn about_snapshot(self, id: &str) -> Self {
         let detail = match self {
             Self::Archive(ArchiveError::Damaged { detail, .. }) => detail,

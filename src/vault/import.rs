@@ -50,7 +50,7 @@ pub(crate) fn import(
     }
     let unpacked = UnpackedArchive::create(lock)?;
     progress.expect_bytes(archive.contents().files.bytes());
-    unpacked.fill(&archive, progress)?;
+    unpacked.unpack_archive(&archive, progress)?;
     let options = SnapshotOptions {
         host,
         tags: SnapshotTags {
@@ -83,7 +83,11 @@ impl UnpackedArchive {
         Ok(Self { folder })
     }
 
-    fn fill(&self, archive: &ArchiveReader, progress: &dyn Progress) -> Result<(), VaultError> {
+    fn unpack_archive(
+        &self,
+        archive: &ArchiveReader,
+        progress: &dyn Progress,
+    ) -> Result<(), VaultError> {
         let listing = archive.contents();
         for folder in &listing.folders {
             atomic::create_unsynced_folder(&self.folder.join(folder.path.as_path()))?;

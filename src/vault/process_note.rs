@@ -149,8 +149,8 @@ pub(super) struct RepositoryLock {
 }
 
 impl RepositoryLock {
-    /// Returns true if `restic unlock` does no harm to the lock: it keeps that of another host, and that of this
-    /// host is stale or of a dead process in the notes.
+    /// Returns true if `restic unlock` may run despite the lock: it keeps locks of other hosts, and a lock of this
+    /// host is only removed if it is stale or belongs to a dead process in the notes.
     pub(super) fn allows_unlock(&self, vault_folder: &Path) -> bool {
         !may_be_of_this_host(self)
             || Clock::System.now() - self.time > STALE_AGE

@@ -17,7 +17,7 @@ use serde::Serialize;
 pub(crate) enum RetentionSubject {
     /// Archives, which are moved to the trash.
     Archives,
-    /// Snapshots of the vault, which are removed.
+    /// Snapshots of the vault, which are deleted permanently.
     Snapshots,
 }
 

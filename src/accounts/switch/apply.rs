@@ -188,7 +188,7 @@ fn save_back(
     live: &AuthFile,
     report: &mut SwitchReport,
 ) -> Result<(), SwitchError> {
-    match profiles.keep_login_or_quarantine(live)? {
+    match profiles.extract_login_or_quarantine(live)? {
         LoginToKeep::Missing => {}
         LoginToKeep::Quarantined(path) => report.quarantined = Some(path),
         LoginToKeep::Login(old, login) => {

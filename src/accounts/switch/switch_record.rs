@@ -52,7 +52,7 @@ fn state_path(manager_home: &Path) -> PathBuf {
     manager_home.join("profiles").join(FILE_NAME)
 }
 
-/// The account that was live in `codex_home` before its last switch.
+/// Reads which account was live in `codex_home` before its last switch.
 ///
 /// # Errors
 /// The record is unreadable or was written by a newer version.
@@ -65,7 +65,7 @@ pub(crate) fn read_previous(
     Ok(file.and_then(|file| file.previous_account_in(&home).cloned()))
 }
 
-/// The last switch, if it was one of `codex_home`.
+/// Reads the record of the last switch; `None` if that was not a switch of `codex_home`.
 ///
 /// # Errors
 /// The record is unreadable or was written by a newer version.

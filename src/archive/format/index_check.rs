@@ -34,7 +34,7 @@ fn check_members(manifest: &ArchiveManifest, end: u64) -> Result<(), &'static st
         if member.size > MAX_MEMBER_BYTES || member.len > member.size + MAX_OVERHEAD_BYTES {
             return Err("an oversized member");
         }
-        covered.add(manifest, member)?;
+        covered.check_member(manifest, member)?;
     }
     let structures = (manifest.folders.len() + manifest.links.len()) as u64;
     let is_complete = covered.missing_bytes == 0
@@ -61,8 +61,12 @@ struct CoveredEntries {
 }
 
 impl CoveredEntries {
-    /// Adds the entries of the next member. Fails if they are not the next of the manifest.
-    fn add(&mut self, manifest: &ArchiveManifest, member: &Member) -> Result<(), &'static str> {
+    /// Checks that the entries of `member` are the next ones of the manifest, and counts them as covered.
+    fn check_member(
+        &mut self,
+        manifest: &ArchiveManifest,
+        member: &Member,
+    ) -> Result<(), &'static str> {
         if !matches!(member.holds, MemberContents::Chunk(..)) && self.missing_bytes > 0 {
             return Err("a large file ends early");
         }

@@ -209,8 +209,8 @@ impl OfferedConversation {
     }
 }
 
-/// Lists the first conversations on stderr, because stdout is for the result of the command. Returns the error
-/// for a missing argument; its hints are `usage`.
+/// Prints the first conversations on stderr, because stdout is for the result of the command. Returns the error
+/// for a missing argument, with `usage` as its hints.
 pub(crate) fn refuse(
     rows: &[OfferedConversation],
     usage: &[&str],

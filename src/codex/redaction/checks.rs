@@ -29,7 +29,7 @@ pub(super) enum FormCheck {
     Url,
     /// A value whose name marks it as secret.
     Named,
-    /// A value whose name is that of a password.
+    /// A value whose name says that it is a password.
     Password,
     /// A value whose name is that of a provider.
     Provider,

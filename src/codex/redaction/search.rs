@@ -190,7 +190,8 @@ impl SecretForm {
     }
 }
 
-/// Returns true if a text before `PRIVATE KEY-----` is that of the last line of a key, such as `-----END RSA `.
+/// Returns true if `before`, the text in front of `PRIVATE KEY-----`, ends with the marker of a footer, such as
+/// `-----END RSA `.
 fn is_key_footer(before: &[u8]) -> bool {
     let line = &before[before.len().saturating_sub("-----END ENCRYPTED ".len())..];
     memchr::memmem::find(line, b"-END ").is_some()

@@ -115,7 +115,7 @@ impl StatusField<'_> {
 }
 
 impl LimitLabel<'_> {
-    /// Returns true if the label is that of a window, so that a figure has to follow.
+    /// Returns true if the label names a window, so that a figure has to follow.
     pub(super) fn is_window(&self) -> bool {
         self.minutes.is_some() || self.is_usage
     }

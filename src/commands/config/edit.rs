@@ -68,13 +68,13 @@ pub(super) fn edit(context: &Context, args: &ConfigEditArgs) -> Result<Outcome> 
                     let conflict = CommandError::conflict(
                         "another command changed the settings in the meantime",
                     );
-                    return Err(keep_rejected(&path, &copy, conflict)?);
+                    return Err(save_rejected(&path, &copy, conflict)?);
                 }
                 let done = if dry_run { "is valid" } else { "was replaced" };
                 context.ui.prose(format_args!("{} {done}", path.display()));
             }
             Err(e) if dry_run => return Err(e),
-            Err(e) => return Err(keep_rejected(&path, &copy, e)?),
+            Err(e) => return Err(save_rejected(&path, &copy, e)?),
         }
     }
     let changed = text != before && !dry_run;
@@ -86,7 +86,7 @@ pub(super) fn edit(context: &Context, args: &ConfigEditArgs) -> Result<Outcome> 
 }
 
 /// Saves a rejected text beside the file and adds its path to the error.
-fn keep_rejected(path: &Path, copy: &Path, error: CommandError) -> Result<CommandError> {
+fn save_rejected(path: &Path, copy: &Path, error: CommandError) -> Result<CommandError> {
     let beside = path.with_file_name("config.rejected.toml");
     let text = file_open::read(copy).at("read", copy)?;
     atomic::write(&beside, &text)?;

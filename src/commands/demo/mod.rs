@@ -187,12 +187,12 @@ impl<'a> Demo<'a> {
         } else {
             ui.paint(Style::Bad, "The conversations differ from the original.")
         };
-        ui.hanging(0, format_args!("\n{verdict}"));
+        ui.print_hanging(0, format_args!("\n{verdict}"));
     }
 
     fn print_heading(&self, text: &str) {
         let ui = &self.context.ui;
-        ui.hanging(0, format_args!("\n{}", ui.paint(Style::Strong, text)));
+        ui.print_hanging(0, format_args!("\n{}", ui.paint(Style::Strong, text)));
     }
 
     fn run_step(&mut self, verb: &str, args: &[OsString]) -> Result<()> {

@@ -346,7 +346,7 @@ impl FindArgs {
         let (report, conversations) = self.scan_home(&home, pattern, context)?;
         let mut hits = report.hits;
         let total = Some(hits.len());
-        self.sort(&mut hits);
+        self.sort_and_truncate(&mut hits);
         warn_skipped(&report.skipped, context);
         Ok(Found {
             hits,
@@ -377,8 +377,8 @@ impl FindArgs {
         Ok((report, conversations))
     }
 
-    /// Puts hits of several homes into order, and leaves out those beyond the limit.
-    fn sort(&self, hits: &mut Vec<Hit>) {
+    /// Sorts hits of several homes, and removes those beyond the limit.
+    fn sort_and_truncate(&self, hits: &mut Vec<Hit>) {
         hits.sort_by(|a, b| {
             let newest = b.conversation.updated_ms.cmp(&a.conversation.updated_ms);
             match self.sort {
@@ -420,7 +420,7 @@ impl FindArgs {
         };
         search_archives(found, filter, context, search)?;
         if !found.archives.is_empty() {
-            self.sort(&mut found.hits);
+            self.sort_and_truncate(&mut found.hits);
         }
         Ok(())
     }

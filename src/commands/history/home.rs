@@ -3,7 +3,7 @@
 use crate::codex::auth::AuthFile;
 use crate::codex::home::AUTH_JSON;
 use crate::context::Context;
-use crate::copies::unreadable_fixes::find_fixes;
+use crate::copies::unreadable_fixes::set_fixes;
 use crate::history::HistoryError;
 use crate::history::check::{Findings, compare};
 use crate::history::repair_plan::RepairContext;
@@ -26,6 +26,6 @@ pub(super) fn find_differences(context: &Context) -> Result<Findings, HistoryErr
     let auth = AuthFile::read(&home.join(AUTH_JSON)).ok();
     let live = auth.and_then(|auth| auth.login()?.identity.account_id.clone());
     let mut findings = compare(home, database.as_deref(), live.as_deref())?;
-    find_fixes(&mut findings.report.unreadable, context);
+    set_fixes(&mut findings.report.unreadable, context);
     Ok(findings)
 }

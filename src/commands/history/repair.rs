@@ -201,7 +201,7 @@ const SHOWN: usize = 20;
 
 fn show_changes(context: &Context, changes: &[RepairChange]) {
     let ui = &context.ui;
-    let shown = ui.shown(changes.len(), SHOWN);
+    let shown = ui.limit_items(changes.len(), SHOWN);
     for change in changes.iter().take(shown) {
         let to = printable(&change.to);
         let what = match change.action {
@@ -220,5 +220,5 @@ fn show_changes(context: &Context, changes: &[RepairChange]) {
             printable(&change.id.to_string())
         ));
     }
-    ui.more(changes.len() - shown);
+    ui.print_hidden_count(changes.len() - shown);
 }

@@ -67,7 +67,7 @@ impl NormalizeArgs {
     /// # Errors
     /// A folder cannot be listed, a flag has an invalid value, or a document cannot be written.
     pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
-        let (records, mut skipped) = self.plan(context)?;
+        let (records, mut skipped) = self.read_records_to_merge(context)?;
         let backups = context.manager_path("backups");
         let merged = if self.dry_run {
             let mut inventory = read_inventory(context)?;
@@ -94,7 +94,10 @@ impl NormalizeArgs {
     }
 
     /// Returns the records to merge and the skipped files. Writes nothing.
-    fn plan(&self, context: &Context) -> Result<(Vec<LegacyRecord>, Vec<SkippedLegacyFile>)> {
+    fn read_records_to_merge(
+        &self,
+        context: &Context,
+    ) -> Result<(Vec<LegacyRecord>, Vec<SkippedLegacyFile>)> {
         let options = LegacyOptions {
             session_duration: parse_session_duration(
                 self.session_duration_hours

@@ -117,7 +117,7 @@ fn confirm_purge(
     });
     let name = printable(profile);
     let accounts = format_accounts(logins);
-    let question = format!("delete {name} permanently: {accounts}? This may be the only copy");
+    let question = format!("delete {name} ({accounts}) permanently? This may be the only copy");
     if is_live || context.settings.assume_yes || context.ui.confirm(question) == Some(true) {
         return Ok(());
     }

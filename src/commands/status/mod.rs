@@ -83,7 +83,7 @@ impl StatusArgs {
             .map(read_status_text)
             .transpose()?;
         match (account, &text) {
-            (Some(account), Some(text)) => self.run_on_text_of(account, text, context),
+            (Some(account), Some(text)) => self.run_on_account_text(account, text, context),
             (Some(account), None) => accounts::show_one(account, self.dry_run, context),
             (None, _) => self.run_on_live(text.as_deref(), context),
         }
@@ -110,7 +110,7 @@ impl StatusArgs {
         ))
     }
 
-    fn run_on_text_of(&self, account: &str, text: &str, context: &Context) -> Result<Outcome> {
+    fn run_on_account_text(&self, account: &str, text: &str, context: &Context) -> Result<Outcome> {
         let entry = find_account(account, context)?.entry;
         let known = load_cooldown(context)?;
         let report = status::observe_text(

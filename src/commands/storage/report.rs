@@ -88,7 +88,7 @@ fn suggestions(report: &StorageReport) -> impl Iterator<Item = (&str, &KindUsage
     kinds.filter_map(|kind| Some((kind.command.as_deref()?, kind)))
 }
 
-/// Fails if a name is not that of exactly one conversation.
+/// Fails if a name matches no conversation, or more than one.
 pub(super) fn check_names(names: &ResolvedNames) -> Result<()> {
     if let Some(unknown) = names.unknown.first() {
         let message = format!("no such conversation: {unknown:?}");
@@ -240,7 +240,7 @@ fn show_shares(context: &Context, head: &'static str, shares: &[UsageShare], new
         SHARE,
     ];
     let all = shares.iter().map(|share| share.bytes).sum();
-    let hidden = shares.len() - ui.shown(shares.len(), SHOWN);
+    let hidden = shares.len() - ui.limit_items(shares.len(), SHOWN);
     let shown = if newest_last {
         &shares[hidden..]
     } else {
@@ -256,7 +256,7 @@ fn show_shares(context: &Context, head: &'static str, shares: &[UsageShare], new
     };
     ui.line("");
     Table::with_rows(ui, columns, shown.iter().map(row)).print(ui);
-    ui.more(hidden);
+    ui.print_hidden_count(hidden);
 }
 
 fn show_forecast(context: &Context, report: &StorageReport) {

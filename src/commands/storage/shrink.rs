@@ -221,7 +221,7 @@ fn show_projects(context: &Context, items: &[ShrinkItem]) {
     if projects.is_empty() {
         return;
     }
-    let shown = ui.shown(projects.len(), SHOWN);
+    let shown = ui.limit_items(projects.len(), SHOWN);
     let rows = projects.iter().take(shown).map(|(name, sum)| {
         [
             Cell::plain(name),
@@ -231,13 +231,13 @@ fn show_projects(context: &Context, items: &[ShrinkItem]) {
         ]
     });
     Table::with_rows(ui, COLUMNS, rows).print(ui);
-    ui.more(projects.len() - shown);
+    ui.print_hidden_count(projects.len() - shown);
 }
 
 fn show_skipped(context: &Context, items: &[ShrinkItem]) {
     let ui = &context.ui;
     let skipped: Vec<_> = items.iter().filter(|item| item.reason.is_some()).collect();
-    let shown = ui.shown(skipped.len(), SHOWN);
+    let shown = ui.limit_items(skipped.len(), SHOWN);
     for item in skipped.iter().take(shown) {
         let reason = item.reason.as_deref().unwrap_or_default();
         ui.warn(format_args!("skipped {}: {reason}", item.session_id));

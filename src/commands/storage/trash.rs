@@ -169,7 +169,7 @@ impl TrashArgs {
         self.show_moved(&items, context);
         let is_partial = items.iter().any(|item| item.action == "skip");
         items.extend(removed);
-        finish(context, "storage trash", &items, self.dry_run);
+        print_document(context, "storage trash", &items, self.dry_run);
         if progress::is_interrupted() {
             return Err(CommandError::interrupted());
         }
@@ -245,7 +245,7 @@ impl TrashArgs {
             ConversationTrash::lock(manager_home)?.remove(&units)?;
             ui.prose(format_args!("deleted permanently: {what}"));
         }
-        finish(context, "storage trash", &items, self.dry_run);
+        print_document(context, "storage trash", &items, self.dry_run);
         Ok(Outcome::Done)
     }
 }
@@ -268,7 +268,7 @@ impl UndeleteArgs {
                 context.ui.line("the trash is empty");
             }
             show(context, &items);
-            finish(context, "storage undelete", &items, self.dry_run);
+            print_document(context, "storage undelete", &items, self.dry_run);
             return Ok(Outcome::Done);
         }
         require_codex_home(context)?;
@@ -302,7 +302,7 @@ impl UndeleteArgs {
         show(context, &items);
         let number = pluralize(number, "conversation");
         context.ui.line(format_args!("{number} {done}brought back"));
-        finish(context, "storage undelete", &items, self.dry_run);
+        print_document(context, "storage undelete", &items, self.dry_run);
         Ok(Outcome::partial_if(is_partial))
     }
 
@@ -461,7 +461,7 @@ fn show(context: &Context, items: &[TrashItem]) {
         return;
     }
     let ids = || items.iter().map(|item| &*item.session_id);
-    let shown = ui.shown(items.len(), SHOWN);
+    let shown = ui.limit_items(items.len(), SHOWN);
     let rows = items.iter().take(shown).map(|item| {
         [
             Cell::plain(unique_short_id(&item.session_id, ids())),
@@ -470,7 +470,7 @@ fn show(context: &Context, items: &[TrashItem]) {
         ]
     });
     Table::with_rows(ui, COLUMNS, rows).print(ui);
-    ui.more(items.len() - shown);
+    ui.print_hidden_count(items.len() - shown);
     for reason in items.iter().filter_map(|item| item.reason.as_ref()) {
         ui.warn(format_args!("skipped: {reason}"));
     }
@@ -489,7 +489,7 @@ fn ids_for_undo(items: &[TrashItem]) -> String {
     moved.join(" ")
 }
 
-fn finish(context: &Context, command: &str, items: &[TrashItem], dry_run: bool) {
+fn print_document(context: &Context, command: &str, items: &[TrashItem], dry_run: bool) {
     let sum = |size: fn(&TrashItem) -> u64| items.iter().map(size).sum::<u64>();
     let sums = (sum(|item| item.before_bytes), sum(|item| item.after_bytes));
     show_json(command, items, sums, dry_run, context);

@@ -88,7 +88,7 @@ pub(super) fn show(
 ) -> Result<Outcome, CommandError> {
     let replica = replica(context, config);
     let (mut plan, state) = plan::plan(&plan_flags.request(config, &replica))?;
-    let open = branches::conflicts(&config.local, &branches::known_records(&plan, &state));
+    let open = branches::find_conflicts(&config.local, &branches::collect_records(&plan, &state));
     plan.conflicts.extend(open);
     let ending = if needs_shutdown(&plan, config) {
         sync_shutdown::plan_shutdown(context, config, flags)

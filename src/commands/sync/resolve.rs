@@ -92,12 +92,12 @@ impl ResolveArgs {
         let kept = ConflictCopies::read(&replica.folder, &config.cloud)?;
         let others = identity::read_remote_manifests(&config, &state)?.resolutions;
         let records = [&state.resolutions, &others];
-        let all = branches::known_records(&plan, &state);
+        let all = branches::collect_records(&plan, &state);
         let conflicts = plan.conflicts.into_iter().map(OpenDecision::Conflict);
         let copies = kept.all.into_values();
         let copies = copies.filter(|copy| !resolutions::is_dropped(&copy.name, records));
         let copies = copies.map(|copy| {
-            let decided = DecidedCopy::of(copy.clone(), &config, &replica, &state);
+            let decided = DecidedCopy::read(copy.clone(), &config, &replica, &state);
             let versions = decided.versions();
             OpenDecision::ConflictCopy(copy, versions)
         });

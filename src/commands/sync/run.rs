@@ -101,7 +101,7 @@ impl RunArgs {
             return Err(undecided_error(&plan, config));
         }
         record_new(&mut plan, &state, config, &replica);
-        let records = branches::known_records(&plan, &state);
+        let records = branches::collect_records(&plan, &state);
         let total = plan.steps.iter().map(|step| step.bytes).sum();
         let bar = context.ui.bar("syncing", total);
         let report = apply::apply(
@@ -127,7 +127,7 @@ impl RunArgs {
                 .map_err(|error| add_snapshot_hint(context, &plan, &report, error))?;
         }
         // Now both branches are on this machine.
-        let open = branches::conflicts(&config.local, &records);
+        let open = branches::find_conflicts(&config.local, &records);
         log_conflicts(&open);
         plan.conflicts.extend(open);
         show_report(context, config, &plan, &report);

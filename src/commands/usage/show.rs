@@ -156,7 +156,7 @@ pub(super) fn print_csv(report: &Report<RowKey>, by: Grouping, context: &Context
             text.push_str("\r\n");
         }
     }
-    context.ui.raw(text.as_bytes());
+    context.ui.print_raw(text.as_bytes());
 }
 
 /// Quotes a field if it needs it. A field that a spreadsheet would compute becomes text.

@@ -4,7 +4,7 @@ use crate::choices::account_choice::find_account_or_live;
 use crate::choices::selection_args::{PeriodEnd, parse_unix_millis};
 use crate::commands::usage::window_page::WindowPage;
 use crate::commands::usage::window_tables;
-use crate::commands::usage::window_use::{PartView, WindowUse, conversations_of, sum_parts};
+use crate::commands::usage::window_use::{PartView, WindowUse, read_conversations_of, sum_parts};
 use crate::context::Context;
 use crate::conversations::index::IndexStore;
 use crate::error::{CommandError, Result};
@@ -48,7 +48,7 @@ pub(super) fn run(
     context: &Context,
 ) -> Result<()> {
     let account = find_account_or_live(account, "codex-manager usage --window ACCOUNT", context)?;
-    let conversations = conversations_of(store, &account.entry.identity, context)?;
+    let conversations = read_conversations_of(store, &account.entry.identity, context)?;
     let used = WindowUse::read(store, &account, &conversations, at, prices, context)?;
     let Some(used) = used else {
         show_unknown(&account, context);
@@ -91,7 +91,7 @@ pub(super) fn draw_newest(
     context: &Context,
 ) -> Option<(String, String)> {
     let account = find_account_or_live(account, "", context).ok()?;
-    let conversations = conversations_of(store, &account.entry.identity, context).ok()?;
+    let conversations = read_conversations_of(store, &account.entry.identity, context).ok()?;
     let used = WindowUse::read(store, &account, &conversations, None, prices, context)
         .ok()
         .flatten()?;

@@ -57,7 +57,7 @@ fn print_breakdown(
             Cell::plain(tokens),
         ]
     };
-    let shown = ui.shown(rows.len(), SHOWN);
+    let shown = ui.limit_items(rows.len(), SHOWN);
     for row in &rows[..shown] {
         let name = match &row.title {
             Some(title) => format!("{} {}", short_id(&row.key), printable(title)),

@@ -128,7 +128,11 @@ impl WindowUse {
             percent: quota.window.used_percent,
         });
         let observations: Vec<_> = observations.collect();
-        let parts = window::divide(span.start, &weigh(&requests, prices), &observations);
+        let parts = window::divide(
+            span.start,
+            &weigh_requests(&requests, prices),
+            &observations,
+        );
         let last = observations.last().copied().unwrap_or(UsedPercent {
             at: context.now(),
             percent: 0.0,
@@ -195,7 +199,7 @@ fn unknown_window_error(account: &Account, at: DateTime<Utc>, context: &Context)
 ///
 /// # Errors
 /// The index, Codex's list or `launches.jsonl` cannot be read.
-pub(super) fn conversations_of(
+pub(super) fn read_conversations_of(
     store: &IndexStore,
     identity: &Identity,
     context: &Context,
@@ -217,7 +221,7 @@ pub(super) fn conversations_of(
 }
 
 /// Weighs requests by their cost, or by their tokens if the price of a model is not known.
-fn weigh(requests: &[UsageRequest], prices: &Prices) -> Vec<WeighedRequest> {
+fn weigh_requests(requests: &[UsageRequest], prices: &Prices) -> Vec<WeighedRequest> {
     let cost =
         |request: &UsageRequest| Some(prices.find_price(&request.model)?.cost(request.tokens));
     let costs: Option<Vec<f64>> = requests.iter().map(cost).collect();

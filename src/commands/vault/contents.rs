@@ -149,7 +149,7 @@ impl CatArgs {
                 match stream.read(&mut buffer) {
                     Ok(0) | Err(_) => return Ok(()),
                     Ok(n) if ui.wants_json() => printed.extend_from_slice(&buffer[..n]),
-                    Ok(n) => ui.raw(&buffer[..n]),
+                    Ok(n) => ui.print_raw(&buffer[..n]),
                 }
             }
         })?;

@@ -49,7 +49,7 @@ impl VaultImportArgs {
                 let bar = ui.bar("importing", 0);
                 let imported = import::import(&restic, path, &known, &lock, &host, &bar);
                 drop(bar);
-                results.push(report(path, imported, ui)?);
+                results.push(report_import(path, imported, ui)?);
             }
         }
         let failed = results.iter().any(|(.., problem)| problem.is_some());
@@ -73,7 +73,7 @@ impl VaultImportArgs {
 ///
 /// # Errors
 /// The import failed for a reason that is not the archive's: the remaining archives would fail too.
-fn report(
+fn report_import(
     path: &Path,
     imported: Result<ImportOutcome, VaultError>,
     ui: &Ui,

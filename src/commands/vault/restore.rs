@@ -73,7 +73,7 @@ impl VaultRestoreArgs {
         drop(listed);
         if selection.is_partial() {
             let paths = needed_paths(&selection, source.files());
-            source.contents.narrow(&paths);
+            source.contents.keep_only(&paths);
         }
         let manager = context.manager_home();
         let staging = create_staging(manager)?;

@@ -47,7 +47,7 @@ pub(super) struct RolloutStamp {
 impl RolloutStamp {
     /// Returns the stamp of a file; `None` if there is none.
     pub(super) fn read(path: &Path) -> Option<Self> {
-        let (id, meta) = file_id::look(path).ok().flatten()?;
+        let (id, meta) = file_id::stat(path).ok().flatten()?;
         let mtime = meta.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
         meta.is_file().then(|| Self {
             file: serde_json::to_string(&id).unwrap_or_default(),

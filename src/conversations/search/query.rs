@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn words_phrases_negations_and_prefixes() {
+    fn words_phrases_negations_and_prefixes_are_parsed() {
         let terms = parsed(&[
             "Ärger",
             "-tokio",

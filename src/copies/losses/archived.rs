@@ -100,7 +100,7 @@ impl NeededArchives {
     }
 
     /// Keeps the last archive that has each of these copies.
-    pub(crate) fn keep(&self, plan: &mut RetentionPlan) {
+    pub(crate) fn keep_last_copies(&self, plan: &mut RetentionPlan) {
         for copy in &self.0 {
             let names: Vec<_> = copy.places.iter().map(|place| place.name.clone()).collect();
             plan.keep_one_of(&names, &copy.reason);

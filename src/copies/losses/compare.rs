@@ -67,7 +67,7 @@ pub(crate) struct Loss {
     pub place: usize,
     /// The messages that the fullest copy has and the conversation lacks.
     pub messages: Vec<LostMessage>,
-    /// The id of the conversation to restore. It is that of a deleted one if the place has only that.
+    /// The id of the conversation to restore: a deleted one if the place has no other.
     pub restored_id: String,
     lost: LostMessages,
 }
@@ -232,7 +232,7 @@ fn take_beginnings<'a>(
         let same = copies
             .iter()
             .filter(|copy| copy.file.name == file.name && copy.file.compressed == of_compressed);
-        same.filter_map(|copy| mark(copy)).collect()
+        same.filter_map(|copy| size_and_digest(copy)).collect()
     };
     // A rollout that cannot be decompressed to the end has the text before the damage.
     let plain = prefix::match_text(path, marks(false)).unwrap_or_default();
@@ -249,7 +249,9 @@ fn take_beginnings<'a>(
         };
         copy.file.name == file.name
             && match &copy.content {
-                CopyContent::Entry(_) => mark(copy).is_some_and(|mark| marks.contains(&mark)),
+                CopyContent::Entry(_) => {
+                    size_and_digest(copy).is_some_and(|mark| marks.contains(&mark))
+                }
                 CopyContent::File(copy) => matches!(
                     rollout::compare(copy, path),
                     Ok(Relation::Equal | Relation::SecondExtends)
@@ -259,7 +261,7 @@ fn take_beginnings<'a>(
     Ok(copies.extract_if(.., is_beginning).collect())
 }
 
-fn mark(copy: &RolloutCopy) -> Option<Mark> {
+fn size_and_digest(copy: &RolloutCopy) -> Option<Mark> {
     match &copy.content {
         CopyContent::Entry(entry) => Some((entry.size, entry.sha256?)),
         CopyContent::File(_) => None,

@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_beginnings_match() {
+    fn only_prefixes_of_the_content_match() {
         let mark = |text: &str| (text.len() as u64, Sha256Digest::of(text.as_bytes()));
         let marks = ["abcdef", "abc", "abx", "abcdefg", ""].map(mark).to_vec();
         let found = match_marks(|| Ok("abcdef".as_bytes()), marks).unwrap();

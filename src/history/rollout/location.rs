@@ -40,7 +40,7 @@ fn is_below(home: &Path, path: &Path) -> bool {
         .any(|folder| path.starts_with(folder))
 }
 
-/// Returns true if the first line is that of a conversation, of any version of Codex.
+/// Returns true if the file begins with the first line of a rollout, as written by any version of Codex.
 fn is_conversation(path: &Path) -> bool {
     let mut bytes = Vec::new();
     let read = super::open(path).and_then(|file| file.take(FORM_BYTES).read_to_end(&mut bytes));

@@ -134,7 +134,7 @@ mod system {
         let is_alive = |ending: &EndTarget| start_time(ending.pid) == Some(ending.started);
         let mut left: Vec<_> = targets.iter().copied().filter(is_alive).collect();
         for ending in left.iter().filter(|ending| ending.send_sigterm) {
-            tell(ending.pid);
+            send_sigterm(ending.pid);
         }
         while !left.is_empty() && Instant::now() < deadline {
             left.retain(is_alive);
@@ -147,7 +147,7 @@ mod system {
     }
 
     #[cfg(unix)]
-    fn tell(pid: u32) {
+    fn send_sigterm(pid: u32) {
         use rustix::process::{Signal, kill_process};
         if let Some(id) = super::super::to_pid(pid) {
             // A process that cannot be signalled is reported at the deadline.

@@ -91,7 +91,7 @@ impl ValueKind {
         match self {
             Self::Flag => "true or false".into(),
             Self::Count { min: 0 } => "a whole number, 0 for none".into(),
-            Self::Count { min } => format!("a whole number from {min}"),
+            Self::Count { min } => format!("a whole number, {min} or more"),
             Self::Hours => "a number from 0 to 168".into(),
             Self::Choice { names, .. } => format!("one of {}", names().join(", ")),
             Self::Text { expected, .. }

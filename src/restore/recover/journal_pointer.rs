@@ -56,7 +56,10 @@ impl JournalPointer {
                 let pointer = Self { path, folder, lock };
                 let folder = pointer.folder.as_os_str().as_encoded_bytes();
                 let text = [folder, &[SEPARATOR], marker.as_bytes()].concat();
-                pointer.lock.fill(&text).at("write", &pointer.path)?;
+                pointer
+                    .lock
+                    .write_content(&text)
+                    .at("write", &pointer.path)?;
                 atomic::sync_folder(&pointers)?;
                 return Ok(pointer);
             }

@@ -295,7 +295,7 @@ fn write_login(path: &Path, bytes: &[u8], mtime_ns: Option<i64>) -> Result<(), I
     if let Some(mtime_ns) = mtime_ns {
         set_attributes(path, 0o600, mtime_ns)?;
     }
-    flush::all(&file).at("fsync", path)
+    flush::sync_all(&file).at("fsync", path)
 }
 
 /// Stages the live login: a link stays a link, a file is copied with its modification time.

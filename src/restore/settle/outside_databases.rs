@@ -112,7 +112,7 @@ fn keep_databases_inside(
     if request.env.get("CODEX_SQLITE_HOME").is_some() {
         notes.push(
             "CODEX_SQLITE_HOME is set: unset it for this folder, or Codex uses the databases \
-             there and goes on in the conversations of the old home"
+             there and continues the conversations of the old home"
                 .into(),
         );
     }

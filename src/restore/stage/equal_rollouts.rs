@@ -109,7 +109,7 @@ fn link_if_equal(
 ) -> Result<bool, IoError> {
     let relative = file.path.as_path();
     let live = stage.root_of(relative).live_path(relative);
-    let Some((compared, _)) = file_id::look(&live)? else {
+    let Some((compared, _)) = file_id::stat(&live)? else {
         return Ok(false);
     };
     // Compared before it is linked: a link that is removed again would look like a write.
@@ -121,7 +121,7 @@ fn link_if_equal(
     if sharing::hard_link(&live, &staged).is_err() {
         return Ok(false);
     }
-    let linked = file_id::look(&staged)?;
+    let linked = file_id::stat(&staged)?;
     if linked.is_some_and(|(id, _)| id.is(compared)) && has_attributes(&staged, file) {
         return Ok(true);
     }

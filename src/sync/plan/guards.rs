@@ -124,7 +124,7 @@ fn deletion_limit(known: usize) -> usize {
 
 /// Holds back all deletions if there are more than [`deletion_limit`], until the user confirms them with
 /// `--delete-many`: the user more likely lost a folder.
-pub(super) fn hold_mass_deletions(
+pub(super) fn hold_back_mass_deletions(
     plan: &mut SyncPlan,
     known: usize,
     request: &PlanRequest<'_>,

@@ -100,7 +100,7 @@ pub fn plan(request: &PlanRequest<'_>) -> Result<(SyncPlan, SyncState), PlanErro
     let copies = reader.compare_conflict_copies(&plan.steps);
     plan.add_conflict_copies(plan_conflict_copies(copies));
 
-    guards::hold_mass_deletions(&mut plan, missing.known, request, &records.state);
+    guards::hold_back_mass_deletions(&mut plan, missing.known, request, &records.state);
     guards::report_incomplete(&mut plan, undelivered, &groups.by_key);
     // After the steps that are held back: only paths that this run creates can be blocked.
     let obstacles = reader.find_obstacles(&plan.steps);

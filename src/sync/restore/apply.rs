@@ -69,7 +69,7 @@ pub(crate) fn apply(
             if let Some(recorder) = &mut recorder {
                 recorder.record_keep(kept, staged.temp.path())?;
             }
-            staged.put(over)?;
+            staged.move_into_place(over)?;
             done += 1;
         }
         match plan.target {
@@ -96,7 +96,7 @@ struct StagedFile {
 
 impl StagedFile {
     /// Renames the file to its destination, if that still is as `over`.
-    fn put(self, over: Option<Stat>) -> Result<(), SyncRestoreError> {
+    fn move_into_place(self, over: Option<Stat>) -> Result<(), SyncRestoreError> {
         let Self { temp, path } = self;
         // Only what the safety snapshot has may be replaced.
         if Stat::read(&path)? != over {

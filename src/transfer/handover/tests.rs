@@ -120,7 +120,7 @@ impl HandoverFixture {
         if is_renamed {
             file.try_publish(&self.target()).unwrap();
         } else {
-            file.leave();
+            file.keep();
         }
     }
 

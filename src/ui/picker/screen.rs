@@ -50,14 +50,14 @@ impl InlineScreen {
         let screen = Self {
             shown: Buffer::default(),
         };
-        write(&reserve(height))?;
+        write(&encode_reserve_lines(height))?;
         Ok(screen)
     }
 
     /// Erases everything and reserves `height` lines.
     pub(super) fn resize(&mut self, height: u16) -> io::Result<()> {
         self.shown = Buffer::default();
-        write(&format!("{CLEAR}{}", reserve(height)))
+        write(&format!("{CLEAR}{}", encode_reserve_lines(height)))
     }
 
     /// Shows a frame, with the cursor in its first line at the column `cursor`.
@@ -70,15 +70,15 @@ impl InlineScreen {
         let (mut column, mut line) = (u16::MAX, 0);
         for (x, y, cell) in self.shown.diff(&frame) {
             if (x, y) != (column, line) {
-                text.push_str(&move_vertically(line, y));
+                text.push_str(&encode_vertical_move(line, y));
                 text.push_str(&move_to_column(x));
             }
-            text.push_str(&sgr(cell));
+            text.push_str(&encode_style(cell));
             text.push_str(&to_printable_line(cell.symbol()));
             (column, line) = (x + 1, y);
         }
         text.push_str("\x1b[0m");
-        text.push_str(&move_vertically(line, 0));
+        text.push_str(&encode_vertical_move(line, 0));
         text.push_str(&move_to_column(cursor));
         text.push_str("\x1b[?25h");
         self.shown = frame;
@@ -153,17 +153,17 @@ pub(super) fn wait_for_input(limit: Duration) -> io::Result<()> {
     crossterm::event::poll(limit).map(drop)
 }
 
-/// Scrolls until there are `height` lines from the cursor on, and returns to the first.
-fn reserve(height: u16) -> String {
+/// Returns the sequence that scrolls until there are `height` lines from the cursor on, and returns to the first.
+fn encode_reserve_lines(height: u16) -> String {
     let below = height.saturating_sub(1);
     format!(
         "\r{}{}",
         "\n".repeat(below.into()),
-        move_vertically(below, 0)
+        encode_vertical_move(below, 0)
     )
 }
 
-fn move_vertically(from: u16, to: u16) -> String {
+fn encode_vertical_move(from: u16, to: u16) -> String {
     match to.cmp(&from) {
         std::cmp::Ordering::Less => format!("\x1b[{}A", from - to),
         std::cmp::Ordering::Equal => String::new(),
@@ -180,7 +180,7 @@ fn move_to_column(column: u16) -> String {
 }
 
 /// Returns the sequence that selects the style of a cell.
-fn sgr(cell: &Cell) -> String {
+fn encode_style(cell: &Cell) -> String {
     let mut codes = String::from("\x1b[0");
     for (modifier, code) in [
         (Modifier::BOLD, 1),

@@ -30,11 +30,12 @@ pub(crate) fn plan_conflict_copies(
         match state {
             ConflictCopyState::Obsolete => {
                 let why = "no longer needed: it was resolved, or its conversation contains it";
-                plan.steps.extend(update_step(copy, why, drop_ops(copy)));
+                plan.steps
+                    .extend(update_step(copy, why, build_drop_ops(copy)));
                 is_pending = false;
             }
             ConflictCopyState::ObsoleteAfter(step) => {
-                plan.added_ops.push((step, drop_ops(copy)));
+                plan.added_ops.push((step, build_drop_ops(copy)));
                 is_pending = false;
             }
             ConflictCopyState::Replicated => {}
@@ -77,7 +78,7 @@ fn update_step(copy: &ConflictCopy, reason: &str, ops: Vec<Op>) -> Option<SyncSt
 }
 
 /// Returns the ops that remove a conflict copy from the sides that have it.
-fn drop_ops(copy: &ConflictCopy) -> Vec<Op> {
+fn build_drop_ops(copy: &ConflictCopy) -> Vec<Op> {
     let has = [(Side::Local, copy.local), (Side::Remote, copy.remote)];
     let on = has.into_iter().filter(|(_, stat)| stat.is_some());
     on.map(|(side, _)| Op::DropConflictCopy {

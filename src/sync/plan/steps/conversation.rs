@@ -33,7 +33,7 @@ pub(super) fn plan_conversation(file: &ComparedFile<'_>, decision: FileDecision)
         is_diverged: file.facts.relation == Some(Relation::Diverged),
         ops: Vec::new(),
     };
-    draft.keep(file.conversation.diverged.iter());
+    draft.keep_copies(file.conversation.diverged.iter());
     let chosen = ChosenVersion::choose(file, decision);
     let mut state_update = StateUpdate::None;
     let mut published_records = Vec::new();
@@ -110,7 +110,7 @@ struct ConversationDraft<'a> {
 
 impl<'a> ConversationDraft<'a> {
     /// Adds ops that store versions as conflict copies.
-    fn keep(&mut self, copies: impl Iterator<Item = &'a NewConflictCopy>) {
+    fn keep_copies(&mut self, copies: impl Iterator<Item = &'a NewConflictCopy>) {
         self.ops.extend(copies.map(|copy| Op::KeepConflictCopy {
             from: copy.from.clone(),
             name: copy.name.clone(),
@@ -119,13 +119,13 @@ impl<'a> ConversationDraft<'a> {
     }
 
     /// Adds an op that keeps the version that the chosen one replaces, if it has lines of its own. Returns the records
-    /// to publish, of what no machine has to wait for any more.
+    /// to publish: of versions for which no machine has to wait any more.
     fn keep_loser(&mut self, chosen: &ChosenVersion<'_>) -> Vec<String> {
         let conversation = &self.file.conversation;
         let winner = chosen.from.seen.side;
         if chosen.why.is_some() && self.is_diverged {
             let losers = conversation.losers.iter();
-            self.keep(losers.filter(|copy| copy.from.side != winner));
+            self.keep_copies(losers.filter(|copy| copy.from.side != winner));
         }
         match chosen.why {
             Some(CopyReason::Rewritten) if !self.is_diverged => conversation.given_up.clone(),
