@@ -592,13 +592,9 @@ fn the_remedies_of_status_for_unusual_logins_work() {
             let run = env.run(["status"]).code(6);
             let root = env.path("").to_string_lossy().into_owned();
             let root = root.trim_end_matches('/');
-            let hint = run
-                .stderr
-                .lines()
-                .find_map(|line| line.strip_prefix("hint: "));
-            let hint = hint
-                .unwrap_or_else(|| panic!("{what}: {run}"))
-                .replace("[ROOT]", root);
+            let hint = run.stderr.split_once("hint: ");
+            let (_, hint) = hint.unwrap_or_else(|| panic!("{what}: {run}"));
+            let hint = hint.replace("[ROOT]", root);
             if *what == "a folder" {
                 assert!(!run.stderr.contains("hard link"), "{what}: {run}");
             }

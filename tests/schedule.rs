@@ -703,7 +703,10 @@ fn the_suggested_command_installs_the_same_job() {
         let install = ["schedule", "install"];
         let _ = env.run([&install[..], options].concat()).code(0);
         let shown = env.run(["schedule", "show", options[0]]).code(0);
-        let suggested = shown.stderr.split_once(": codex-manager ").expect("a hint");
+        let suggested = shown
+            .stderr
+            .split_once(":\n    codex-manager ")
+            .expect("a hint");
         let words: Vec<_> = suggested.1.split_whitespace().collect();
         let again = env.run([&words[..], &["--json"]].concat()).code(0).json();
         for file in again["files"].as_array().expect("files") {

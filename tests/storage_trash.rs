@@ -170,7 +170,10 @@ fn trash_shows_titles_and_the_command_that_undoes_it() {
     let row = run.stdout.lines().nth(1).unwrap_or_default();
     assert!(row.starts_with("01a10000-0000  "), "{run}");
     assert!(row.ends_with("title 3"), "{run}");
-    let (_, undo) = run.stderr.split_once("undo with: codex-manager ").unwrap();
+    let (_, undo) = run
+        .stderr
+        .split_once("undo with:\n    codex-manager ")
+        .unwrap();
     let undo: Vec<_> = undo.split_whitespace().collect();
     let back = env.run(undo).code(0);
     assert!(
