@@ -267,6 +267,24 @@ fn after_keep_both_a_prefix_of_a_resolved_version_is_not_awaited() {
 }
 
 #[test]
+fn a_longer_version_that_its_machine_rewrote_while_the_cloud_file_was_missing_is_not_awaited() {
+    let pair = Pair::synced(&[(SKILL, "one")]);
+    let archived = ROLLOUT.replace("sessions/2026/11/18/", "archived_sessions/");
+    let (first, second) = ("{\"n\":1}\n", "{\"n\":2}\n");
+    pair.put("a", ROLLOUT, &format!("{META}{first}{second}"));
+    pair.apply("a");
+    // The client removes the file before it is delivered, and meanwhile the user compacts and archives the
+    // conversation.
+    fs::remove_file(pair.cloud().join(ROLLOUT)).unwrap();
+    fs::remove_file(pair.home("a").join(ROLLOUT)).unwrap();
+    let short = format!("{META}{second}");
+    pair.put("a", &archived, &short);
+    pair.apply("a");
+    pair.apply("b");
+    assert_eq!(pair.text("b", &archived), short);
+}
+
+#[test]
 fn a_version_that_was_lost_with_its_machine_is_given_up_unless_a_clone_has_it() {
     for lost in [ROLLOUT, SKILL, "history.jsonl"] {
         let pair = Pair::synced(&[

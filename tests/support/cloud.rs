@@ -378,6 +378,8 @@ pub(crate) struct Machine {
     pub(crate) skill_edits: Vec<(String, String)>,
     /// Texts of skills that were in the machine's cloud folder after a run.
     skills_uploaded: BTreeSet<String>,
+    /// Texts of skills that were in the machine's home after an edit or a run.
+    pub(crate) skills_had: BTreeSet<String>,
     /// Texts of skills that the user has deleted.
     pub(crate) skills_deleted: BTreeSet<String>,
     /// Paths of skills for which `conflict.policy` decided a conflict.
@@ -444,6 +446,7 @@ impl Machine {
             skills_replaced: BTreeSet::new(),
             skill_edits: Vec::new(),
             skills_uploaded: BTreeSet::new(),
+            skills_had: BTreeSet::new(),
             skills_deleted: BTreeSet::new(),
             skills_in_conflict: BTreeSet::new(),
             refill: false,
@@ -600,8 +603,11 @@ impl Machine {
             Err(panic) => resume_unwind(panic),
         };
         for name in ["a", "b"] {
-            let path = self.cloud.join(format!("skills/{name}/SKILL.md"));
-            self.skills_uploaded.extend(fs::read_to_string(path));
+            let path = format!("skills/{name}/SKILL.md");
+            let uploaded = fs::read_to_string(self.cloud.join(&path));
+            self.skills_uploaded.extend(uploaded);
+            let had = fs::read_to_string(self.home.join(&path));
+            self.skills_had.extend(had);
         }
         match applied {
             Ok(report) => {
@@ -772,6 +778,7 @@ impl Machine {
         }
         let bytes = text.clone().into_bytes();
         write(&path, &Content { bytes, mtime: at });
+        self.skills_had.insert(text.clone());
         self.skills_written.insert(text);
     }
 

@@ -87,13 +87,15 @@ pub(super) fn remove_replaced(files: &mut BTreeMap<String, ManifestEntry>, state
 /// Returns the entries of `files` to publish. Leaves out files that are missing in the cloud folder and that no machine
 /// synced or deleted: other machines would wait for them forever. Such an entry remains if both sides lost the file, or if a run was
 /// killed before the upload was recorded and the user then deleted the file. Entries of deleted files stay: they
-/// identify older versions.
+/// identify older versions. Leaves out versions of conversations that are longer than what both sides have, too: they
+/// became conflict copies, or were rewritten. The ledger keeps them, because a cloud client may bring the file back.
 pub(super) fn select_published_entries(
     files: &BTreeMap<String, ManifestEntry>,
     state: &SyncState,
     config: &SyncConfig,
 ) -> Result<BTreeMap<String, ManifestEntry>, IoError> {
     let mut entries = files.clone();
+    entries.retain(|path, entry| !is_rewritten(path, entry, state));
     let mut missing = files.keys().filter(|path| {
         let key = rollouts::key(path);
         !state.files.contains_key(key.as_deref().unwrap_or(path))
@@ -112,6 +114,13 @@ pub(super) fn select_published_entries(
         }
     }
     Ok(entries)
+}
+
+/// Returns true for a version of a conversation that is longer than the text that both sides have.
+fn is_rewritten(path: &str, entry: &ManifestEntry, state: &SyncState) -> bool {
+    let last = rollouts::key(path).and_then(|key| state.files.get(&key)?.contents);
+    // The size of a compressed file says nothing about its text.
+    !path.ends_with(rollout::ZST) && last.is_some_and(|(len, _)| entry.size > len)
 }
 
 /// Returns the incomplete manifests, each with its size and mtime.

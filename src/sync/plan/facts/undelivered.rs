@@ -2,8 +2,8 @@
 //! files, and files that neither side has. Manifests are small, so cloud clients often deliver them first.
 //!
 //! A manifest keeps listing the last version that its machine wrote, even after another machine has written a newer
-//! one. Conversations and files of lines only grow, so there the longer version is newer. Of plain files, the one with
-//! the later mtime is.
+//! one. Conversations and files of lines only grow, so there the longer version is newer; a machine whose conversation
+//! got shorter no longer lists the longer one. Of plain files, the one with the later mtime is.
 
 use super::fact_reader::FactReader;
 use crate::codex::rollout::ZST;
