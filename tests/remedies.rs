@@ -594,7 +594,7 @@ fn the_remedies_of_status_for_unusual_logins_work() {
             let root = root.trim_end_matches('/');
             let hint = run.stderr.split_once("hint: ");
             let (_, hint) = hint.unwrap_or_else(|| panic!("{what}: {run}"));
-            let hint = hint.replace("[ROOT]", root);
+            let hint = hint.replace("[ROOT]", root).replace(":\n    ", ": ");
             if *what == "a folder" {
                 assert!(!run.stderr.contains("hard link"), "{what}: {run}");
             }
