@@ -86,7 +86,11 @@ impl<'a> Demo<'a> {
             settings,
             clock: context.clock,
             // The sample must not write into the databases of the user.
-            env: context.env.without("CODEX_SQLITE_HOME"),
+            // A pager would wait for a key in the middle of the demo.
+            env: context
+                .env
+                .without("CODEX_SQLITE_HOME")
+                .with("PAGER", "cat"),
             ui: context.ui.without_json(),
             runner: context.runner,
         };
