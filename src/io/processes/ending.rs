@@ -156,7 +156,7 @@ mod system {
     }
 
     #[cfg(not(unix))]
-    use super::kill as tell;
+    use super::kill as send_sigterm;
 }
 
 #[cfg(test)]
