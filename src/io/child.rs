@@ -39,7 +39,7 @@ pub enum ChildOutput {
     TimedOut,
 }
 
-/// A running child. Dropping it kills its process group and reaps it, unless [`ChildGroup::leave`]
+/// A running child. Dropping it kills its process group and reaps it, unless [`ChildGroup::detach`]
 /// was called.
 #[derive(Debug)]
 pub struct ChildGroup {

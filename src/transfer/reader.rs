@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 /// The checked content of an export.
 #[derive(Debug, Default)]
 pub(crate) struct Package {
-    /// The id of the export; see [`super::manifest::id_of`].
+    /// The id of the export; see [`super::manifest::export_id`].
     pub id: String,
     /// The profiles by their names in the export.
     pub profiles: BTreeMap<String, ExportedProfile>,

@@ -276,7 +276,7 @@ impl Ui {
         count.min(if self.is_verbose() { usize::MAX } else { most })
     }
 
-    /// Prints the number of items that [`Ui::shown`] leaves out.
+    /// Prints the number of items that [`Ui::limit_items`] leaves out.
     pub(crate) fn print_hidden_count(&self, hidden: usize) {
         if hidden > 0 {
             self.prose(format_args!("… {hidden} more: --verbose"));

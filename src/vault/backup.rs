@@ -45,7 +45,7 @@ impl SnapshotReport {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Origin<'a> {
     pub(crate) host: &'a str,
-    /// Id of the machine, see [`super::state::machine_id`].
+    /// Id of the machine, see [`super::state::ensure_machine_id`].
     pub(crate) machine: Option<&'a str>,
     pub(crate) profile: Option<&'a str>,
 }

@@ -33,7 +33,7 @@ use std::path::{Path, PathBuf};
   codex-manager profile save work --from 2026-11-17-155500-me@x.com-codex.tar.gz
   codex-manager profile save old --from ~/dumps/21apr_me@x.com_auth.json")]
 pub(super) struct SaveArgs {
-    /// The name of the profile [default: the account's profile, else the part of its email before the @]
+    /// The name of the profile [default: the account's profile, else its email without the domain]
     #[arg(value_name = "NAME")]
     name: Option<String>,
     /// Save the login of this auth.json, legacy *_auth.json or archive instead of the live login
