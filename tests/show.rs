@@ -283,7 +283,7 @@ fn a_fork_of_codex_is_shown_with_the_turns_before_it() {
         assert!(!text.contains("asked after the fork"), "{text}");
     }
     let hits = lab
-        .manager(["find", "asked", "fork", "--role", "user", "--json"])
+        .manager(["find", "asked", "fork", "--json"])
         .code(0)
         .json();
     let hits = hits["hits"].as_array().expect("hits").iter();

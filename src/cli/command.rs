@@ -136,12 +136,18 @@ impl Command {
     pub(super) fn only_reads(&self) -> bool {
         match self {
             Self::Doctor(args) => args.only_reads(),
-            Self::ListBackups(_)
-            | Self::Diff(_)
-            | Self::Sessions(_)
-            | Self::Find(_)
-            | Self::Usage(_)
-            | Self::Show(_) => true,
+            Self::ListBackups(_) | Self::Diff(_) | Self::Usage(_) => true,
+            Self::Sessions(_) | Self::Find(_) | Self::Show(_) => !self.opens_search_screen(),
+            _ => false,
+        }
+    }
+
+    /// Returns true if the command lets the user choose on the search screen, which can trash and resume conversations.
+    fn opens_search_screen(&self) -> bool {
+        match self {
+            Self::Sessions(args) => args.pick,
+            Self::Find(args) => args.words.is_empty(),
+            Self::Show(args) => args.session.is_none(),
             _ => false,
         }
     }
@@ -153,7 +159,9 @@ impl Command {
             Self::Restore(_) => "the Codex home is unchanged",
             Self::Verify(_) => "the archives are unchanged",
             Self::Use(_) | Self::Launch(_) | Self::Resume(_) => "the live login is unchanged",
-            Self::Find(_) | Self::Usage(_) | Self::Sessions(_) | Self::Show(_) => {
+            Self::Find(_) | Self::Usage(_) | Self::Sessions(_) | Self::Show(_)
+                if !self.opens_search_screen() =>
+            {
                 "the conversations are unchanged"
             }
             Self::Demo(_) => "your own homes are unchanged",
@@ -233,6 +241,16 @@ mod tests {
                 "the conversations are unchanged",
                 "{name}"
             );
+            assert!(command.only_reads(), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_command_that_opens_the_search_screen_is_not_ended_in_the_middle_of_a_change() {
+        for name in ["find", "sessions --pick", "show"] {
+            let words = std::iter::once("codex-manager").chain(name.split(' '));
+            let command = Cli::try_parse_from(words).expect("a command").command;
+            assert!(!command.only_reads(), "{name}");
         }
     }
 }

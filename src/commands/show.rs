@@ -35,7 +35,7 @@ use std::io;
 pub(crate) struct ShowArgs {
     /// An id, a title, the beginning of either, or the path of a rollout [default: a picker]
     #[arg(value_name = "SESSION")]
-    session: Option<String>,
+    pub(crate) session: Option<String>,
     /// Show tool calls and their outputs whole
     #[arg(long)]
     tools: bool,

@@ -47,8 +47,8 @@ const MAX_UNFILTERED: usize = 20;
 ///
 /// Finds conversations that have all words: in messages, summaries of reasoning, commands, names of changed
 /// files, the beginnings of tool outputs, titles, project folders and branches. Letter case and accents do not
-/// matter, and English words are found in all their forms: `retry` finds `retries` and `chargeWithRetry`. `"word"` is
-/// that word alone, `"a phrase"` are words in a row, `-word` excludes, `word*` is a beginning. Code such as `foo_bar.rs`
+/// matter, and English words are found in all their forms: `retry` finds `retries` and `chargeWithRetry`. Quotes turn
+/// this off: `"word"`, and `"a phrase"` for words in a row. `-word` excludes, `word*` is a beginning. Code such as `foo_bar.rs`
 /// is found as it is written; put `--` before a word that begins with two hyphens. If no conversation has all words, those
 /// with the most of them are shown.
 #[derive(Debug, Args)]
@@ -64,7 +64,7 @@ const MAX_UNFILTERED: usize = 20;
 pub(crate) struct FindArgs {
     /// The words to search for [default: a screen to search on]
     #[arg(value_name = "WORDS")]
-    words: Vec<String>,
+    pub(crate) words: Vec<String>,
     #[command(flatten)]
     filter: FilterArgs,
     #[command(flatten)]

@@ -58,7 +58,7 @@ pub(crate) struct SessionsArgs {
     limit: Option<usize>,
     /// Search them on the terminal, to resume, read, export or trash one
     #[arg(long, conflicts_with_all = ["subagents", "sort", "limit", "launched", "format"])]
-    pick: bool,
+    pub(crate) pick: bool,
     /// Show launches instead; the same as `launches`
     #[arg(long, conflicts_with_all = ["here", "project", "account", "since", "until", "branch", "archived", "subagents", "sort", "limit"])]
     launched: bool,

@@ -140,7 +140,7 @@ impl CandidateFinder<'_> {
     ) -> Result<(), IndexError> {
         let total = self.reader.store.count_conversations()?;
         let numbers = numbers(candidates);
-        // What the best text of each candidate counts.
+        // The score of the best text of each candidate.
         let mut best = vec![0.0; candidates.len()];
         for (list, wanted) in lists.iter().zip(self.wanted) {
             let narrower = wanted.narrower().iter();

@@ -266,7 +266,10 @@ impl<'a> Search<'a> {
             {
                 candidate.closeness = Closeness::Sentence;
                 candidate.best = id;
-                break;
+                // A message says more than the title, which often repeats the first one, and has a turn to open.
+                if id.role() != Role::Title {
+                    break;
+                }
             }
         }
         Ok(())

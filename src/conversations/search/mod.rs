@@ -1,7 +1,7 @@
 //! Search in conversations.
 //!
 //! [`query`] is the query language, [`word_forms`] knows the forms of words, [`postings`] reads which texts have a word,
-//! [`evaluate`] finds conversations by it, [`forgiving`] searches for less if nothing has all,
+//! [`evaluate`] finds conversations with all terms, [`forgiving`] leaves terms out if there are none,
 //! [`conversation_texts`] reads their messages from the rollouts, for [`snippet`] and for what the index cannot decide:
 //! phrases and code.
 //! [`scan`] searches the rollouts themselves, without an index. [`conversation_filter`] selects what is searched.

@@ -103,8 +103,8 @@ pub fn apply(
     written.map(|()| done)
 }
 
-/// Takes a snapshot of the files that the rebuild may replace. It records the length and digest of the new content, so
-/// that an undo keeps the lines that Codex appends later.
+/// Takes a snapshot of the files that the rebuild may replace, with the length and digest of the new content: an undo
+/// then keeps the lines that Codex appended later.
 fn take_snapshot(
     snapshots: &RepairSnapshots,
     home: &Path,

@@ -18,8 +18,8 @@ pub enum RebuildTarget {
 }
 
 impl PromptCounts {
-    /// Returns an upper bound of the lines that a rebuild removes from the current history: a line
-    /// that `max_bytes` removes may be in a rollout only.
+    /// Returns an upper bound of the lines that a rebuild removes from the current history. Some of those cut by
+    /// `max_bytes` may be in a rollout and not in the history.
     #[must_use]
     pub fn max_removed(&self) -> usize {
         self.dropped + self.beyond_limit + self.trimmed
