@@ -9,7 +9,7 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::Path;
 
-/// `COMP_TYPE` of bash while it inserts one candidate after another, which must have no title then.
+/// The `COMP_TYPE` of bash in menu completion, which inserts one candidate after another: they must have no titles.
 const MENU: &str = "37";
 
 /// The completion of a shell.

@@ -1,4 +1,4 @@
-//! `list`: another name of `accounts`, with a JSON document of the profiles.
+//! `list`: the table of `accounts`; its JSON document has the profiles only.
 
 use crate::context::Context;
 use crate::error::{Outcome, Result};

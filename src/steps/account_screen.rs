@@ -1,4 +1,4 @@
-//! The screen of accounts: `accounts` and its other name `list`.
+//! The table of accounts for `accounts` and `list`, which differ only in their JSON documents.
 
 use crate::context::Context;
 use crate::error::{Outcome, Result};

@@ -104,7 +104,7 @@ fn is_uploaded(step: &SyncStep) -> bool {
 
 /// Returns the ids of the rewinds that this machine made: it attests them, or uploads them now.
 fn find_own_rewinds(replica: &Replica, uploaded: &[ChangedRollout<'_>]) -> HashSet<String> {
-    // An unreadable ledger has failed the plan before.
+    // If the ledger is unreadable, the plan has failed already.
     let attested = Ledger::read(&replica.folder).unwrap_or_default().files;
     let attested = attested.keys().filter_map(|path| rollouts::key(path));
     let attested = attested.filter_map(|key| rollouts::rollout_id(&key));

@@ -5,7 +5,7 @@ const EIGHTHS: [char; 8] = ['▏', '▎', '▍', '▌', '▋', '▊', '▉', '�
 
 const LEVELS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
-/// Draws a bar: `whole` is `width` cells long. A part above 0 is visible.
+/// Draws a bar without a background: `whole` is `width` cells long. A part above 0 is visible.
 pub(crate) fn draw_bar(part: f64, whole: f64, width: usize) -> String {
     let eighths = scale(part, whole, width * EIGHTHS.len());
     let mut bar = "█".repeat(eighths / EIGHTHS.len());

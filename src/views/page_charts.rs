@@ -112,7 +112,8 @@ impl AreaChart {
     }
 }
 
-/// Draws the tokens of each hour of each day of the week, from Monday.
+/// Draws the tokens of each hour of each day of the week, from Monday. Each of the four shades is a quarter of the
+/// largest number.
 pub(crate) fn draw_hours(tokens: &[[u64; 24]; 7]) -> String {
     const CELL: usize = 28;
     const NAMES: usize = 36;

@@ -36,7 +36,7 @@ const fn choosing_key(letter: char, label: &'static str) -> PickerKey {
 /// The screen of `find`, `resume`, `show` and `sessions --pick`.
 #[derive(Debug, Default)]
 pub(crate) struct SearchScreen {
-    /// The effect of Enter, for the line of keys; "resume" if it is empty.
+    /// The label of Enter in the line of keys; "resume" if it is empty.
     pub enter: &'static str,
     /// The hints of the error without a terminal, about naming a conversation.
     pub usage: &'static [&'static str],

@@ -32,7 +32,7 @@ pub(super) struct HitRow<'a> {
     pub account: Option<String>,
     /// The archive that has the conversation if it is not on disk.
     pub archive: Option<&'a String>,
-    /// The lines around the match, if the user asks for them.
+    /// The lines around the match; `None` without `-C` or for a hit in an archive.
     pub nearby: Option<Vec<NearbyLine>>,
 }
 

@@ -170,7 +170,7 @@ const AGENTS: &str = r#"## Past conversations
 
 Before you solve a problem anew or ask what was decided, search past conversations:
 - `codex-manager find --json --limit 5 WORDS` prints `hits[]` with `session_id`, `title`, `turn` and `snippet`.
-  With a `relaxation`, none has all words. `"two words"` is a phrase. Add `--here` for this folder. Exit code 5: nothing found.
+  With a `relaxation`, none has all words. `"two words"` is a phrase. `--here`: this folder. Exit code 5: nothing found.
 - `codex-manager show --format md --max-bytes 20000 --turn N SESSION` prints the turn of a hit. Without
   `--turn N` it prints the conversation from its beginning.
 

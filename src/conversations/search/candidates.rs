@@ -182,6 +182,7 @@ impl CandidateFinder<'_> {
         let kinds: BTreeSet<u128> = candidates.iter().map(|c| c.matched).collect();
         for matched in kinds {
             let is_of_kind = |candidate: &RankedCandidate| candidate.matched == matched;
+            // A single term is in one text.
             if matched.is_power_of_two() {
                 let of_kind = candidates.iter_mut().filter(|c| is_of_kind(c));
                 of_kind.for_each(|candidate| candidate.closeness = Closeness::Text);
@@ -206,7 +207,7 @@ impl CandidateFinder<'_> {
         Ok(())
     }
 
-    /// Sets the times of candidates, which are ordered by number: of many by reading an index of all times.
+    /// Sets the times of candidates, which are ordered by number. For many, reads the times of all conversations.
     fn set_times(&self, candidates: &mut [RankedCandidate]) -> Result<(), IndexError> {
         let store = self.reader.store;
         if candidates.len() < MAX_LOOKUPS {

@@ -7,8 +7,7 @@ use rust_stemmers::{Algorithm, Stemmer};
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
-/// The endings that turn a stem into words. With them, 99 of 100 words in sources and texts are a form of each other word
-/// with their stem.
+/// The endings that turn a stem into words. Each result is stemmed again, and dropped if it has another stem.
 const ENDINGS: &str = "s es ed d e ing er ers al ally ion ions ation ations ate ates ated ating ator ators ly ent ently ence \
     ic ical ically able ably ible ability ive ively ity ities y ize ized izes izing ization ness ant ance or ors ment ments \
     ement ements ings ful ous ously ication ications ency ics ism";

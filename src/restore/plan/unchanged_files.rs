@@ -13,8 +13,8 @@ use std::path::Path;
 /// The largest number of files that wait to be compared.
 const MAX_WAITING: usize = 64;
 
-/// Returns the files of `home` that `plan` replaces with equal ones. A file is equal if it has the size and the time of
-/// the archived one, or else its digest: most files of a home have both, so few are read.
+/// Returns the files of `home` that `plan` replaces with equal ones. A file is equal if it has the size of the
+/// archived one and its time or its digest. Most equal files have the time, so few are read.
 ///
 /// # Errors
 /// [`ArchiveError::Interrupted`].

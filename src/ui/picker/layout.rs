@@ -21,7 +21,7 @@ const FILTER_LINES: u16 = 1;
 
 #[derive(Debug)]
 pub(super) struct PickerLayout {
-    /// The part of the terminal. One column less than the terminal has.
+    /// The part of the terminal that is drawn: all but its last column.
     pub area: Rect,
     pub list: Rect,
     /// `None` if it does not fit.
