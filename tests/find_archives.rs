@@ -95,7 +95,7 @@ fn a_deleted_conversation_is_found_in_the_newest_archive_that_has_it() {
 fn the_printed_command_restores_the_conversation() {
     let env = home();
     let run = env.run(["find", "--archives", "parser"]).code(0);
-    assert!(run.stdout.contains("only in an archive"), "{run}");
+    assert!(run.stdout.contains("only in the archive of "), "{run}");
     let line = run.stdout.lines().last().expect("a line").trim();
     let expected = format!(
         "codex-manager restore 2026-11-20-100000-alice@example.com --session {}",

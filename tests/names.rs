@@ -93,7 +93,7 @@ hint: list archives with:
     insta::assert_snapshot!(run.stderr, @r#"
 error: "2026-11" is the beginning of 3 archive names
 
-hint: they are: 2026-11-20-100000-alice@example.com, 2026-11-19-100000-alice@example.com, 2026-11-18-100000-alice@example.com
+hint: they are: 2026-11-20-100000-alice@example.com (backed up Fri 20 Nov 10:00), 2026-11-19-100000-alice@example.com (backed up Thu 19 Nov 10:00), 2026-11-18-100000-alice@example.com (backed up Wed 18 Nov 10:00)
 "#);
     // Without an archive only a backup could be suggested, and without a login it would fail.
     let empty = TestEnv::new();

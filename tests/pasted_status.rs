@@ -44,6 +44,19 @@ fn pasted_status_text_replaces_a_query_of_codex() {
 }
 
 #[test]
+fn status_records_the_last_conversation_as_a_use() {
+    let env = without_codex();
+    let rows = "CREATE TABLE threads(id TEXT, rollout_path TEXT, creator_account_id TEXT, updated_at INTEGER);
+         INSERT INTO threads VALUES('a', '/a', 'acct-alice', 1763600000), ('b', '/b', 'acct-bob', 1763700000);";
+    let database = rusqlite::Connection::open(env.codex_home().join("state_5.sqlite")).unwrap();
+    database.execute_batch(rows).unwrap();
+    drop(database);
+    env.write("pasted.txt", PASTED);
+    env.run(["status", "--status-file", "pasted.txt"]).code(0);
+    assert_eq!(entry(&env)["last_used_at"], "2025-11-20T00:53:20Z");
+}
+
+#[test]
 fn pasted_figures_replace_those_recorded_by_a_clock_that_was_ahead() {
     let mut env = without_codex();
     env.write("full.txt", PASTED.replace("9% left", "0% left"));

@@ -2,11 +2,15 @@
 
 use crate::cooldown::entry;
 use crate::prune::archives;
+use crate::support::conversations::{Conversation, write};
 use crate::support::env::TestEnv;
+use crate::support::fake_codex::FakeCodex;
+use crate::support::pauses::EVENT_LIMIT;
 use crate::support::sign_in::{SignIn, write_auth};
 use crate::support::terminal::Terminal;
 use anstyle_svg::Term;
 use serde_json::{Value, json};
+use std::collections::HashSet;
 use std::fs;
 use std::path::Path;
 
@@ -36,57 +40,78 @@ fn session(env: &TestEnv, commands: &[&[&str]]) -> String {
     screen
 }
 
-/// Compares `screen` with the picture `name`, or creates the picture if [`MAKE`] is set.
-fn compare(name: &str, screen: &str) {
-    compare_picture(name, screen, &Term::new().render_svg(screen));
+/// Renders a screen. Dimmed text is brighter than the library has it, which is hard to read on a small screen.
+fn render(screen: &str) -> String {
+    let picture = Term::new().min_width_px(0).render_svg(screen);
+    picture.replace("opacity: 0.4", "opacity: 0.65")
 }
 
-/// Seconds from a command to its output, and from the output to the next command.
-const TYPED_SECS: f64 = 0.8;
-const READ_SECS: f64 = 2.2;
-/// Seconds for which the whole screen is shown.
-const END_SECS: f64 = 6.0;
+/// Compares `screen` with the picture `name`, or creates the picture if [`MAKE`] is set.
+fn compare(name: &str, screen: &str) {
+    compare_picture(name, screen, &render(screen));
+}
 
-/// Renders a session as an endless animation: commands and their outputs appear in sequence. A viewer
-/// without animations, or with reduced motion, shows the whole screen.
-fn render_animation(screen: &str) -> String {
-    let picture = Term::new().render_svg(screen);
-    let is_command = |line: &str| line.starts_with("\u{1b}[2m$");
-    let commands = screen.lines().filter(|line| is_command(line)).count();
-    let step = TYPED_SECS + READ_SECS;
-    let total = f64::from(u32::try_from(commands).unwrap()) * step + END_SECS;
-    let (mut at, mut styles, mut lines) = (-READ_SECS, String::new(), Vec::new());
-    for line in screen.lines() {
-        if is_command(line) {
-            at += READ_SECS;
-        } else if lines.last().is_some_and(|(_, was_command)| *was_command) {
-            at += TYPED_SECS;
-        }
-        lines.push((at, is_command(line)));
-    }
-    let mut rendered = String::new();
-    let begin = regex::Regex::new(r#"^    <tspan x="10px" y="\d+px">"#).unwrap();
-    for text in picture.lines() {
-        let line = begin.find(text).map(|found| found.len());
-        let Some(len) = line.filter(|_| !lines.is_empty()) else {
-            rendered.extend([text, "\n"]);
-            continue;
+/// The terminal of the animation: narrow, so that its text is large on a page.
+const FRAME: (u16, u16) = (72, 19);
+
+/// Seconds for which each frame is shown.
+const FRAME_SECS: f64 = 3.5;
+
+/// The part by which the picture is larger than its text.
+const ZOOM: f64 = 1.25;
+
+/// Renders screens as an endless animation. A viewer without animations, or with reduced motion, shows `still`.
+fn render_animation(frames: &[String], still: usize) -> String {
+    let pictures = frames.iter().map(|frame| render(frame));
+    let pictures: Vec<_> = pictures.collect();
+    let style = |picture: &str| {
+        let (_, rest) = picture.split_once("<style>\n").expect("a style");
+        rest.split_once("  </style>").expect("its end").0.to_owned()
+    };
+    let body = |picture: &str| {
+        let from = picture.find("  <text").expect("a text");
+        picture[from..].replace("</svg>", "")
+    };
+    let total = f64::from(u32::try_from(frames.len()).unwrap()) * FRAME_SECS;
+    let (mut styles, mut bodies) = (Vec::new(), String::new());
+    for (number, picture) in (0_u32..).zip(&pictures) {
+        styles.extend(style(picture).lines().map(str::to_owned));
+        let [from, to] = [number, number + 1].map(|n| f64::from(n) * FRAME_SECS / total * 100.0);
+        let base = if number == u32::try_from(still).unwrap() {
+            "visible"
+        } else {
+            "hidden"
         };
-        let percent = lines.remove(0).0 / total * 100.0;
-        let class = format!("at-{}", (percent * 100.0).round());
-        let rule = format!(
-            "    .{class} {{ animation: {class} {total}s step-end infinite }}\n    \
-             @keyframes {class} {{ 0% {{ visibility: hidden }} {percent:.2}% {{ visibility: visible }} }}\n"
+        styles.push(format!(
+            "    .frame-{number} {{ visibility: {base}; animation: frame-{number} {total}s step-end infinite }}"
+        ));
+        styles.push(format!(
+            "    @keyframes frame-{number} {{ 0% {{ visibility: hidden }} {from:.2}% {{ visibility: visible }} {to:.2}% {{ visibility: hidden }} }}"
+        ));
+        bodies += &format!(
+            "  <g class=\"frame-{number}\">\n{}  </g>\n",
+            body(picture).trim_end_matches('\n').to_owned() + "\n"
         );
-        if percent > 0.0 && !styles.contains(&rule) {
-            styles += &rule;
-        }
-        let (head, rest) = text.split_at(len - 1);
-        rendered.extend([head, " class=\"", &class, "\"", rest, "\n"]);
     }
-    styles +=
-        "    @media (prefers-reduced-motion: reduce) { tspan { animation: none !important } }\n";
-    rendered.replacen("  </style>", &format!("{styles}  </style>"), 1)
+    let mut seen = HashSet::new();
+    let is_block = |line: &str| line.len() < 8 || !line.ends_with('}');
+    styles.retain(|line| is_block(line) || seen.insert(line.clone()));
+    let size = regex::Regex::new(r#"width="(\d+)px" height="(\d+)px""#).unwrap();
+    let sizes = pictures.iter().map(|picture| {
+        let found = size.captures(picture).expect("a size");
+        [&found[1], &found[2]].map(|number| number.parse::<f64>().unwrap())
+    });
+    let [width, height] = sizes.fold([0.0, 0.0], |[w, h], [x, y]| {
+        [f64::max(w, x), f64::max(h, y)]
+    });
+    format!(
+        "<svg width=\"{}px\" height=\"{}px\" viewBox=\"0 0 {width} {height}\" xmlns=\"http://www.w3.org/2000/svg\">\n  \
+         <style>\n{}\n    @media (prefers-reduced-motion: reduce) {{ g {{ animation: none !important }} }}\n  </style>\n\n  \
+         <rect width=\"100%\" height=\"100%\" y=\"0\" rx=\"4.5\" class=\"bg\" />\n\n{bodies}</svg>\n",
+        width * ZOOM,
+        height * ZOOM,
+        styles.join("\n"),
+    )
 }
 
 fn compare_picture(name: &str, screen: &str, picture: &str) {
@@ -139,28 +164,86 @@ fn accounts() -> TestEnv {
     env
 }
 
+/// A home with conversations of the last days, and a Codex that only starts.
+fn conversations_to_find() -> TestEnv {
+    let mut env = accounts();
+    let codex = FakeCodex::new(&env.path("bin"));
+    env.set("PATH", format!("{}:/usr/bin:/bin", codex.dir().display()));
+    for (number, minutes, project, account, question, answer) in [
+        (
+            1,
+            40,
+            "shop",
+            "home",
+            "Checkout is slow on Mondays",
+            "The cart query has no index on `user_id`.",
+        ),
+        (
+            2,
+            60 * 26,
+            "shop",
+            "home",
+            "Payments fail twice a day",
+            "The gateway answers 503, and we retry at once. With exponential backoff and a little jitter the retries no longer come together.",
+        ),
+        (
+            3,
+            60 * 50,
+            "blog",
+            "lab",
+            "Draft the post about caching",
+            "Three sections: what, when, and when not.",
+        ),
+        (
+            4,
+            60 * 75,
+            "shop",
+            "work",
+            "Upgrade to the new SDK",
+            "The client now retries by itself; our backoff is needless there.",
+        ),
+        (
+            5,
+            60 * 99,
+            "infra",
+            "work",
+            "Rotate the certificates",
+            "All five are renewed.",
+        ),
+    ] {
+        let mut conversation = Conversation::new(number, minutes, question, answer);
+        conversation.cwd = format!("/home/me/{project}");
+        conversation.account = format!("acct-{account}");
+        write(&env, &conversation);
+    }
+    env
+}
+
 #[test]
 fn the_animated_picture_matches_the_output() {
-    let env = accounts();
-    env.write("home/.codex/config.toml", "model = \"gpt-5-codex\"\n");
-    for n in 1..=9 {
-        let name =
-            format!("rollout-2026-11-1{n}T10-00-00-01a10000-0000-7000-8000-00000000000{n}.jsonl");
-        let text = "{\"type\":\"event_msg\"}\n".repeat(2000);
-        env.write(&format!("home/.codex/sessions/2026/11/1{n}/{name}"), &text);
-    }
-    let screen = session(
-        &env,
-        &[
-            &["recommend"],
-            &["use", "home"],
-            &["backup", "--no-status"],
-            &["restore", "latest"],
-        ],
-    );
-    let home = format!("{}/", env.path("home").display());
-    let screen = screen.replace(&home, "~/");
-    compare_picture("tour", &screen, &render_animation(&screen));
+    let env = conversations_to_find();
+    let mut command = env.command(["find"]);
+    command.args(["--color", "always"]).env_remove("COLUMNS");
+    let mut terminal = Terminal::start(&mut command);
+    let (columns, lines) = FRAME;
+    terminal.resize(columns, lines);
+    let prompt = "\u{1b}[2m$\u{1b}[0m \u{1b}[1mcodex-manager find\u{1b}[0m\n";
+    let shot = |terminal: &Terminal, is_wanted: &dyn Fn(&str) -> bool| {
+        terminal.wait_until(FRAME, EVENT_LIMIT, is_wanted);
+        prompt.to_owned() + &terminal.colored_picture(columns, lines)
+    };
+    let all = shot(&terminal, &|p| {
+        p.contains("Rotate") && p.contains("user:") && p.contains("\nenter ")
+    });
+    terminal.type_keys("retry backoff");
+    let found = shot(&terminal, &|p| {
+        p.contains("together.") && p.contains("turn 1, assistant:\n")
+    });
+    terminal.type_keys("\r");
+    assert!(terminal.end().success(), "{}", terminal.text());
+    let resumed = shot(&terminal, &|_| true);
+    let frames = [all, found, resumed];
+    compare_picture("tour", &frames.concat(), &render_animation(&frames, 1));
 }
 
 #[test]
@@ -168,7 +251,7 @@ fn the_accounts_picture_matches_the_output() {
     let env = accounts();
     let screen = session(
         &env,
-        &[&["recommend"], &["cooldown"], &["cooldown", "--timeline"]],
+        &[&["recommend"], &["accounts"], &["accounts", "--timeline"]],
     );
     compare("accounts", &screen);
 }

@@ -83,6 +83,7 @@ fn filters_select_conversations() {
     );
     assert_eq!(ids(&env, &["--project", "/home/alice/pro"]), [""; 0]);
     assert_eq!(ids(&env, &["--account", "bob@example.com"]), [id(2)]);
+    assert_eq!(ids(&env, &["bob@example.com"]), [id(2)]);
     assert_eq!(ids(&env, &["--since", "2h"]), [id(1)]);
     assert_eq!(ids(&env, &["--since", "2026-11-20"]), [id(1)]);
     assert_eq!(ids(&env, &["--until", "2026-11-17"]), [id(2)]);

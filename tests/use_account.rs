@@ -130,6 +130,42 @@ fn the_live_login_is_saved_and_the_other_goes_live_byte_for_byte() {
     assert_eq!(bobs["profile"], "home");
 }
 
+/// Codex is often started without codex-manager, so the list of conversations says when an account was used.
+#[test]
+fn the_last_conversation_of_an_account_is_its_last_use() {
+    let env = alice_and_bob();
+    let threads = "CREATE TABLE threads(id TEXT, rollout_path TEXT, creator_account_id TEXT, updated_at INTEGER);";
+    let second = |text: &str| {
+        chrono::DateTime::parse_from_rfc3339(text)
+            .unwrap()
+            .timestamp()
+    };
+    let row = |account: &str, at: &str| {
+        format!(
+            "INSERT INTO threads VALUES('{account}{at}', '/a', '{account}', {});",
+            second(at)
+        )
+    };
+    let rows = [
+        row("acct-alice", "2026-11-18T09:00:00Z"),
+        row("acct-alice", "2026-11-19T09:00:00Z"),
+        row("acct-bob", "2026-11-19T20:00:00Z"),
+    ];
+    let database = rusqlite::Connection::open(env.codex_home().join("state_5.sqlite")).unwrap();
+    database
+        .execute_batch(&(threads.to_owned() + &rows.concat()))
+        .unwrap();
+    drop(database);
+    let _ = env.run(["use", "home"]).code(0);
+    let known = env.run(["cooldown", "--json"]).code(0).json();
+    let accounts = known["accounts"].as_array().expect("accounts");
+    let alice = accounts.iter().find(|a| a["email"] == "alice@example.com");
+    assert_eq!(
+        alice.expect("alice")["last_used_at"],
+        "2026-11-19T09:00:00+00:00"
+    );
+}
+
 #[test]
 fn use_notes_hidden_conversations_and_how_to_resume_them() {
     let env = alice_and_bob();

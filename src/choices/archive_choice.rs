@@ -9,7 +9,7 @@ use crate::inventory::records::ArchiveRecord;
 use crate::inventory::store;
 use crate::io::quantity::pluralize;
 use crate::io::similar;
-use crate::views::account;
+use crate::views::account::{self, absolute_time};
 use std::path::{Path, PathBuf};
 
 /// Returns the archive that `latest~offset` denotes among those that `accepts` accepts; see
@@ -53,6 +53,7 @@ pub(crate) fn find_latest<'r>(
 pub(crate) fn find_by_prefix<'r>(
     records: &'r [ArchiveRecord],
     text: &str,
+    context: &Context,
 ) -> Result<Option<&'r ArchiveRecord>> {
     let mut fitting = numbered(records);
     fitting.retain(|r| !text.is_empty() && r.path.starts_with(text));
@@ -60,7 +61,12 @@ pub(crate) fn find_by_prefix<'r>(
         [] => Ok(None),
         [one] => Ok(Some(one)),
         several => {
-            let names: Vec<_> = several.iter().map(|r| shortest_name(r)).collect();
+            // The date in a name is that of the window.
+            let name = |r: &&ArchiveRecord| {
+                let made = absolute_time(&r.metadata.created_at, context);
+                format!("{} (backed up {made})", shortest_name(r))
+            };
+            let names: Vec<_> = several.iter().map(name).collect();
             let error = CommandError::failed(format!(
                 "{text:?} is the beginning of {}",
                 pluralize(names.len(), "archive name")
@@ -128,7 +134,7 @@ pub(crate) fn find_archive(
         Some(offset) => Some(find_latest(&records, offset, context, accepts)?),
         None => match find_by_number(&records, &text) {
             Some(record) => Some(record),
-            None => find_by_prefix(&records, &text)?,
+            None => find_by_prefix(&records, &text, context)?,
         },
     };
     found.map(|r| backups.join(&r.path)).ok_or_else(|| {

@@ -114,6 +114,12 @@ impl SelectionArgs {
 }
 
 impl FilterArgs {
+    /// Selects an account that was named without `--account`.
+    pub(crate) fn select_account(&mut self, account: Option<String>) {
+        let selected = &mut self.selection.account;
+        *selected = selected.take().or(account);
+    }
+
     /// Returns the filter of the state database.
     ///
     /// # Errors

@@ -129,7 +129,7 @@ fn find_by_account_or_prefix<'r>(
         Err(e @ AccountResolveError::Ambiguous { .. }) => return Err(e.into()),
         Err(AccountResolveError::Unknown { choices, .. }) => choices,
     };
-    archive_choice::find_by_prefix(records, what)?.ok_or_else(|| {
+    archive_choice::find_by_prefix(records, what, context)?.ok_or_else(|| {
         let message = format!("no archive or account named {what:?}");
         archive_choice::unknown_archive_error(message, what, records, &accounts, context)
     })

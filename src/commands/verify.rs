@@ -8,9 +8,10 @@ use crate::inventory::archive_names::{LATEST, file_name};
 use crate::inventory::catalog;
 use crate::inventory::records::ArchiveRecord;
 use crate::inventory::store::{self, VerifyFinding};
+use crate::io::clock::Timestamp;
 use crate::steps::archive_check::{finding_of, repair_sidecar, verify_archive};
 use crate::ui::{Style, problem};
-use crate::views::account::printable;
+use crate::views::account::{absolute_time, printable};
 use clap::Args;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -89,7 +90,10 @@ impl VerifyArgs {
         results: &mut Vec<VerifiedArchiveJson>,
         findings: &mut Vec<VerifyFinding>,
     ) -> Result<()> {
+        let records = context.archives().unwrap_or_default();
         for path in self.resolve_paths(context)? {
+            let is_it = |r: &&ArchiveRecord| context.backups().join(&r.path) == path;
+            let made_at = records.iter().find(is_it).map(|r| r.metadata.created_at);
             // Taken before the read: a file that changes meanwhile is not the one that was found good.
             let stamp = catalog::file_stamp(&path);
             let mut report = verify_archive(context, &path, self.dry_run)?;
@@ -105,7 +109,13 @@ impl VerifyArgs {
                 report.sidecar = None;
             }
             findings.extend(finding_of(&report, stamp, context.local_now()));
-            results.push(show(context, report, repaired, self.dry_run));
+            if repaired {
+                let wrote = if self.dry_run { "would write" } else { "wrote" };
+                let name = file_name(&path);
+                let ui = &context.ui;
+                ui.note(format_args!("{wrote} the sidecar of {name} again"));
+            }
+            results.push(show(context, report, made_at, repaired));
         }
         Ok(())
     }
@@ -140,15 +150,11 @@ impl VerifyArgs {
 fn show(
     context: &Context,
     report: VerifyReport,
+    made_at: Option<Timestamp>,
     repaired: bool,
-    dry_run: bool,
 ) -> VerifiedArchiveJson {
     let ui = &context.ui;
     let name = file_name(&report.archive);
-    if repaired {
-        let wrote = if dry_run { "would write" } else { "wrote" };
-        ui.note(format_args!("{wrote} the sidecar of {name} again"));
-    }
     let ok = report.is_ok();
     let (style, word) = if ok {
         (Style::Good, "ok     ")
@@ -162,10 +168,13 @@ fn show(
     let mut problems = report.problems;
     problems.extend(report.unread.map(|e| format!("{e}: {}", e.source)));
     problems.extend(report.sidecar.as_ref().map(problem::describe_sidecar));
+    // The date in the name is that of the window.
+    let made = made_at.map(|at| format!(", backed up {}", absolute_time(&at, context)));
     let note = report.notes.first().map(|n| format!(" ({n})"));
     ui.prose(format_args!(
-        "{} {name}{}",
+        "{} {name}{}{}",
         ui.paint(style, word),
+        made.unwrap_or_default(),
         note.filter(|_| ok).unwrap_or_default()
     ));
     for problem in &problems {

@@ -154,6 +154,7 @@ fn probe(options: &ProbeAllOptions<'_>, target: &ProbeTarget) -> Result<AccountP
         let noted = status::record(
             options.manager_home,
             &report,
+            None,
             &options.inquiry.now,
             options.inquiry.zone,
         )?;

@@ -1,17 +1,23 @@
 //! Quota queries through Codex, for `status` and for the `--refresh` of other commands.
 
+use crate::choices::listed::list_threads_as;
+use crate::choices::selection_args::read_account_filter;
 use crate::codex::app_server;
+use crate::codex::identity::Identity;
 use crate::codex::status_text;
+use crate::codex::threads::ThreadFilter;
 use crate::context::Context;
 use crate::error::{CommandError, Result};
 use crate::inventory::cooldown::{self, CooldownFile};
 use crate::inventory::probe_all::{self, AccountProbe, ProbeAllOptions, ProbeTarget};
 use crate::inventory::status::{self, Inquiry, StatusOptions, StatusReport};
 use crate::io::IoContext;
+use crate::io::clock::Timestamp;
 use crate::io::file_open;
 use crate::io::progress::block_on_input;
 use crate::ui::progress::TaskCounter;
 use crate::views::account::{load_cooldown, printable, warn_all};
+use chrono::DateTime;
 use std::io::Read;
 use std::path::Path;
 
@@ -54,9 +60,11 @@ pub(crate) fn observe_live(
 /// Records a report in the manager home. Returns false after a warning if that fails: the user still gets
 /// the figures.
 pub(crate) fn record(context: &Context, report: &StatusReport) -> bool {
+    let identity = report.identity.as_ref();
     let recorded = status::record(
         context.manager_home(),
         report,
+        identity.and_then(|identity| find_last_use(identity, context)),
         &context.now(),
         context.zone(),
     );
@@ -72,6 +80,20 @@ pub(crate) fn record(context: &Context, report: &StatusReport) -> bool {
             false
         }
     }
+}
+
+/// Returns the last change of a conversation that Codex lists for the account: Codex is often started without this
+/// program. `None` if there is none or the list cannot be read.
+pub(crate) fn find_last_use(identity: &Identity, context: &Context) -> Option<Timestamp> {
+    let filter = ThreadFilter {
+        account: Some(read_account_filter(identity.clone(), context).ok()?),
+        limit: Some(1),
+        ..ThreadFilter::default()
+    };
+    let changes = list_threads_as(&filter, context, |thread| thread.updated_ms).ok()?;
+    let changed_at = DateTime::from_timestamp_millis(changes.into_iter().flatten().next()?)?;
+    // A copied conversation may have a time of a clock that is ahead.
+    Some(context.zone().at(&changed_at.min(context.now())))
 }
 
 /// Queries the live account and records the figures, like `status`. Returns false after a warning if

@@ -17,6 +17,7 @@ use crate::inventory::store;
 use crate::io::quantity::pluralize;
 use crate::quota::account::LoginState;
 use crate::steps::home_checks::{check_logins_allowed, check_not_isolated, warn_if_live_elsewhere};
+use crate::steps::refresh::find_last_use;
 use crate::ui::text_width::without_end;
 use crate::ui::{Style, object, windows};
 use crate::views::account::{printable, read_known_accounts, warn_all};
@@ -88,7 +89,7 @@ impl SwitchArgs {
             show_current(&report.plan, to, daemon, context);
             return Ok(Outcome::Done);
         }
-        let is_refused = record_use(to, context)?;
+        let is_refused = record_use(to, report.plan.from.as_ref(), context)?;
         let daemon = daemon_state(report.daemon_stopped, context);
         if let Some(link) = link {
             link.warn(context);
@@ -159,11 +160,15 @@ impl ReplacedLink {
     }
 }
 
-/// Records the use of an account in `cooldown.json`. Returns true if the server rejected its login at
-/// the last query.
-fn record_use(to: &Identity, context: &Context) -> Result<bool> {
+/// Records the use of an account, and the last use of the account before it, in `cooldown.json`. Returns true if the
+/// server rejected the login at the last query.
+fn record_use(to: &Identity, from: Option<&Identity>, context: &Context) -> Result<bool> {
     let mut is_refused = false;
+    let last_use = from.and_then(|from| Some((from, find_last_use(from, context)?)));
     update_cooldown_file(context, |file| {
+        if let Some((from, at)) = last_use {
+            file.record_use(from, at);
+        }
         file.record_use(to, context.local_now());
         is_refused = file.entry(to).login == LoginState::Expired;
     })?;

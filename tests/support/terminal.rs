@@ -126,6 +126,45 @@ impl Terminal {
         lines.join("\n").trim_end().to_owned()
     }
 
+    /// Like [`Self::picture`], with the colours as escape sequences.
+    pub(crate) fn colored_picture(&self, columns: u16, lines: u16) -> String {
+        let size = |n| std::num::NonZero::new(n).expect("a size");
+        let mut parser = vt100::Parser::new(size(lines), size(columns), 0);
+        parser.process(&self.screen.0.lock().expect("the screen"));
+        let screen = parser.screen();
+        let style = |cell: &vt100::Cell| {
+            let color = match cell.fgcolor() {
+                vt100::Color::Idx(n) if n < 8 => format!(";{}", 30 + n),
+                _ => String::new(),
+            };
+            let is_set = [cell.bold(), cell.dim(), cell.inverse()];
+            let styles = is_set.into_iter().zip([";1", ";2", ";7"]);
+            let styles: String = styles
+                .filter(|(is_set, _)| *is_set)
+                .map(|(_, code)| code)
+                .collect();
+            format!("\u{1b}[0{color}{styles}m")
+        };
+        let mut picture = String::new();
+        for line in 0..lines {
+            let mut last = String::new();
+            for cell in (0..columns).filter_map(|column| screen.cell(line, column)) {
+                let style = style(cell);
+                if style != last {
+                    picture += &style;
+                    last = style;
+                }
+                picture += if cell.has_contents() {
+                    cell.contents()
+                } else {
+                    " "
+                };
+            }
+            picture += "\u{1b}[0m\n";
+        }
+        picture
+    }
+
     /// Waits until the picture satisfies a condition, and returns it. Panics with the picture after `limit`.
     #[track_caller]
     pub(crate) fn wait_until(

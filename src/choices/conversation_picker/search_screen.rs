@@ -6,6 +6,7 @@ use crate::context::Context;
 use crate::error::{Outcome, Result};
 use crate::ui::picker::{KeyEffect, Picked, PickerKey};
 use crate::views::account::{printable, short_id};
+use smart_default::SmartDefault;
 use std::ffi::OsString;
 
 const OPEN: PickerKey = choosing_key('o', "open");
@@ -34,9 +35,10 @@ const fn choosing_key(letter: char, label: &'static str) -> PickerKey {
 }
 
 /// The screen of `find`, `resume`, `show` and `sessions --pick`.
-#[derive(Debug, Default)]
+#[derive(Debug, SmartDefault)]
 pub(crate) struct SearchScreen {
-    /// The label of Enter in the line of keys; "resume" if it is empty.
+    /// The label of Enter in the line of keys.
+    #[default = "resume"]
     pub enter: &'static str,
     /// The hints of the error without a terminal, about naming a conversation.
     pub usage: &'static [&'static str],
@@ -62,11 +64,7 @@ impl SearchScreen {
     pub(crate) fn run(self, context: &Context) -> Result<ScreenEnd> {
         let ui = &context.ui;
         let mut picker = ConversationPicker {
-            enter: if self.enter.is_empty() {
-                "resume"
-            } else {
-                self.enter
-            },
+            enter: self.enter,
             usage: self.usage,
             filter: self.filter,
             scope: self.scope,
@@ -90,8 +88,9 @@ impl SearchScreen {
                     is_moved.then(|| "moved to the trash · ^z undo".to_owned())
                 }
                 key if key == UNDO.letter => {
-                    let id = trashed.take().unwrap_or_default();
-                    let is_back = run_in_storage("undelete", &id, context);
+                    let id = trashed.as_deref().unwrap_or_default();
+                    let is_back = run_in_storage("undelete", id, context);
+                    trashed = trashed.filter(|_| !is_back);
                     is_back.then(|| "brought back from the trash".to_owned())
                 }
                 key if key == OPEN.letter => return open(choice, context).map(ScreenEnd::Done),

@@ -99,7 +99,7 @@ impl BackupArgs {
         }
         refuse_during_restore(context)?;
         remove_stale_temps(context, manager);
-        let recorded = status::record(manager, &plan.report, &context.now(), context.zone())?;
+        let recorded = status::record(manager, &plan.report, None, &context.now(), context.zone())?;
         warn_all(
             &context.ui,
             &recorded.map(|u| u.warnings).unwrap_or_default(),

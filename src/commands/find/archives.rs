@@ -8,7 +8,7 @@ use crate::archive::file_extract;
 use crate::archive::reader::ArchiveReader;
 use crate::codex::home::{ARCHIVED_SESSIONS, SESSIONS};
 use crate::codex::threads::{self, ThreadFilter};
-use crate::commands::find::found::Found;
+use crate::commands::find::found::{Found, FoundArchive};
 use crate::context::Context;
 use crate::conversations::search::conversation_filter::ConversationFilter;
 use crate::conversations::search::evaluate::SearchResult;
@@ -61,7 +61,11 @@ pub(super) fn search_archives(
             Ok((searched, SearchResult { hits, total, .. })) => {
                 found.conversations += i64::try_from(searched.len()).unwrap_or(i64::MAX);
                 let ids = hits.iter().map(|hit| hit.conversation.session.clone());
-                found.archives.extend(ids.map(|id| (id, name.clone())));
+                let archive = || FoundArchive {
+                    name: name.clone(),
+                    created_at: record.metadata.created_at,
+                };
+                found.archives.extend(ids.map(|id| (id, archive())));
                 found.hits.extend(hits);
                 found.total = found.total.zip(total).map(|(all, here)| all + here);
                 known.extend(searched);

@@ -2,7 +2,14 @@
 
 use crate::conversations::search::evaluate::{Hit, SearchResult};
 use crate::conversations::search::relaxation::Relaxation;
+use crate::io::clock::Timestamp;
 use std::collections::{BTreeMap, HashMap};
+
+/// An archive as a hit shows it.
+pub(super) struct FoundArchive {
+    pub name: String,
+    pub created_at: Timestamp,
+}
 
 #[derive(Default)]
 pub(super) struct Found {
@@ -15,8 +22,8 @@ pub(super) struct Found {
     pub conversations: i64,
     /// True if not all conversations could be searched.
     pub is_partial: bool,
-    /// The archive from which to restore each conversation that is not on disk, as commands accept its name.
-    pub archives: HashMap<String, String>,
+    /// The archive from which to restore each conversation that is not on disk. Commands accept its name.
+    pub archives: HashMap<String, FoundArchive>,
     /// The part of the query that was ignored to find something.
     pub relaxation: Option<Relaxation>,
     /// Words that nothing has, with the spellings that were searched instead.

@@ -1,12 +1,13 @@
 //! A hit as it is printed: in JSON, for people, and as tab-separated values.
 
+use crate::commands::find::found::FoundArchive;
 use crate::commands::find::nearby_lines::NearbyLine;
 use crate::context::Context;
 use crate::conversations::search::evaluate::Hit;
 use crate::conversations::search::snippet::Snippet;
 use crate::io::shell;
 use crate::ui::{Cell, Column, Style, object, time};
-use crate::views::account::{format_local_ms, printable, short_id};
+use crate::views::account::{absolute_time, format_local_ms, printable, short_id};
 use chrono::DateTime;
 use serde::Serialize;
 use std::path::Path;
@@ -31,9 +32,9 @@ pub(super) struct HitRow<'a> {
     /// The account of the conversation: its profile, else its email.
     pub account: Option<String>,
     /// The archive that has the conversation if it is not on disk.
-    pub archive: Option<&'a String>,
-    /// The lines around the match; `None` without `-C` or for a hit in an archive.
-    pub nearby: Option<Vec<NearbyLine>>,
+    pub archive: Option<&'a FoundArchive>,
+    /// The lines around the match; empty without `-C` and for a hit in an archive.
+    pub nearby: Vec<NearbyLine>,
 }
 
 impl HitRow<'_> {
@@ -53,7 +54,7 @@ impl HitRow<'_> {
             snippet,
             score,
         } = self.hit;
-        let nearby = self.nearby.iter().flatten().map(|line| {
+        let nearby = self.nearby.iter().map(|line| {
             object()
                 .with("turn", line.turn)
                 .with("role", line.role)
@@ -71,7 +72,7 @@ impl HitRow<'_> {
             .with("snippet", &snippet.text)
             .with("nearby", nearby.collect::<Vec<_>>())
             .with("score", score)
-            .with("archive", self.archive)
+            .with("archive", self.archive.map(|archive| &archive.name))
     }
 
     pub(super) fn cells(&self, context: &Context) -> [Cell; 11] {
@@ -88,7 +89,8 @@ impl HitRow<'_> {
             conversation.title.clone(),
             self.hit.snippet.text.clone(),
             self.hit.score.to_string(),
-            self.archive.cloned().unwrap_or_default(),
+            self.archive
+                .map_or_else(String::new, |archive| archive.name.clone()),
             self.path().unwrap_or_default(),
         ]
         .map(Cell::plain)
@@ -116,24 +118,20 @@ impl HitRow<'_> {
             ui.paint(Style::Dim, self.facts(context).join(", ")),
         ];
         let mut lines = vec![wrap(2, head.join("  "))];
-        match self.nearby.as_deref() {
-            None | Some([]) => {
-                let place = ui.paint(Style::Dim, Self::place(self.hit.turn, self.hit.role.name()));
-                let text = highlight_matches(&self.hit.snippet, context);
-                lines.push(wrap(4, format!("    {place} {text}")));
+        if self.nearby.is_empty() {
+            let place = ui.paint(Style::Dim, Self::place(self.hit.turn, self.hit.role.name()));
+            let text = highlight_matches(&self.hit.snippet, context);
+            lines.push(wrap(4, format!("    {place} {text}")));
+        }
+        let mut last = None;
+        for line in &self.nearby {
+            let place = Self::place(Some(line.turn), line.role.name());
+            if last.as_ref() != Some(&place) {
+                lines.push(format!("    {}", ui.paint(Style::Dim, &place)));
+                last = Some(place);
             }
-            Some(nearby) => {
-                let mut last = None;
-                for line in nearby {
-                    let place = Self::place(Some(line.turn), line.role.name());
-                    if last.as_ref() != Some(&place) {
-                        lines.push(format!("    {}", ui.paint(Style::Dim, &place)));
-                        last = Some(place);
-                    }
-                    let text = highlight_matches(&line.text, context);
-                    lines.push(wrap(6, format!("      {text}")));
-                }
-            }
+            let text = highlight_matches(&line.text, context);
+            lines.push(wrap(6, format!("      {text}")));
         }
         // A line of its own, however long, so that it can be copied.
         lines.push(ui.command_line(4, &self.command()));
@@ -162,8 +160,9 @@ impl HitRow<'_> {
         if conversation.archived {
             facts.push("archived".to_owned());
         }
-        if self.archive.is_some() {
-            facts.push("only in an archive".to_owned());
+        if let Some(archive) = self.archive {
+            let made = absolute_time(&archive.created_at, context);
+            facts.push(format!("only in the archive of {made}"));
         }
         facts
     }
@@ -173,7 +172,7 @@ impl HitRow<'_> {
         match (self.archive, self.hit.turn) {
             (Some(archive), _) => format!(
                 "codex-manager restore {} --session {session}",
-                shell::quote_if_needed(&printable(archive)),
+                shell::quote_if_needed(&printable(&archive.name)),
             ),
             (None, Some(turn)) => {
                 format!("codex-manager show {} --turn {turn}", short_id(&session))

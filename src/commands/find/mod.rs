@@ -242,7 +242,7 @@ impl FindArgs {
             let nearby = match count.map(read) {
                 Some(Err(_)) if is_interrupted() => return Err(CommandError::interrupted()),
                 // Without the lines, the hit is shown as without `-C`.
-                lines => lines.and_then(Result::ok),
+                lines => lines.and_then(Result::ok).unwrap_or_default(),
             };
             Ok(HitRow {
                 hit,

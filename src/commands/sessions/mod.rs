@@ -35,13 +35,16 @@ const TERMINAL_LIMIT: usize = 30;
   codex-manager sessions
   codex-manager sessions --here --since 7d
   codex-manager sessions --pick
-  codex-manager sessions --account work --sort tokens --limit 10
+  codex-manager sessions work --sort tokens --limit 10
   codex-manager sessions --archived --json | jq -r '.sessions[].id'
   codex-manager sessions --launched --profile work"
 )]
 pub(crate) struct SessionsArgs {
     #[command(subcommand)]
     command: Option<SessionsCommand>,
+    /// Only conversations of this account; the same as `--account`
+    #[arg(value_name = "ACCOUNT", conflicts_with = "account")]
+    of: Option<String>,
     #[command(flatten)]
     filter: FilterArgs,
     /// Show archived conversations too
@@ -80,14 +83,16 @@ enum SessionsCommand {
 impl SessionsArgs {
     /// # Errors
     /// The list of conversations or the launch registry cannot be read, or a filter is invalid.
-    pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
+    pub(crate) fn run(mut self, context: &Context) -> Result<Outcome> {
         if let Some(SessionsCommand::Index(args)) = &self.command {
             return args.run(context);
         }
         if self.launched {
             let context = &self.table.apply(context)?;
-            return show_launches("sessions", self.profile.as_deref(), self.all, context);
+            let profile = self.profile.or(self.of);
+            return show_launches("sessions", profile.as_deref(), self.all, context);
         }
+        self.filter.select_account(self.of.take());
         let filter = self.filter.resolve(context)?;
         if self.pick {
             let screen = SearchScreen {

@@ -1,12 +1,14 @@
 //! A quota window on an HTML page: its use over time by conversation, and what used it up.
 
 use crate::codex::redaction::redact_and_count;
-use crate::commands::usage::window_use::{AccountConversations, KINDS, PartView, WindowUse};
+use crate::commands::usage::window_use::{
+    AccountConversations, ELSEWHERE, PartKind, PartView, WindowUse,
+};
 use crate::context::Context;
 use crate::conversations::html::{PageHead, format_page_end, format_page_start};
 use crate::quota::account::Account;
 use crate::usage::figures::format_count;
-use crate::views::account::{absolute_time, full_time, label, short_id};
+use crate::views::account::{absolute_time, full_time, label};
 use crate::views::page_charts::{
     AreaChart, AreaLayer, CHART_STYLE, MAX_COLORS, ShareRow, draw_figures, format_shares,
 };
@@ -64,49 +66,35 @@ impl WindowPage<'_> {
         page.push_str(&draw_figures(&figures));
         page.push_str("<h2>Use over time, by conversation</h2>\n");
         page.push_str(&self.draw(context));
-        for (kind, _) in KINDS {
+        for kind in PartKind::ALL {
             let rows: Vec<_> = self.rows.iter().filter(|row| row.kind == kind).collect();
             if !rows.is_empty() {
-                let head = match kind {
-                    "conversation" => "Conversations",
-                    "project" => "Projects",
-                    "model" => "Models",
-                    _ => "Subagents",
-                };
-                let _ = write!(page, "<h2>{head}</h2>\n{}", self.table(kind, &rows));
+                let table = self.table(kind, &rows);
+                let _ = write!(page, "<h2>{}</h2>\n{table}", kind.heading());
             }
         }
         page + &format_page_end("")
     }
 
     /// Returns the table of the parts of one kind, with what was used elsewhere.
-    fn table(&self, kind: &str, rows: &[&PartView]) -> String {
+    fn table(&self, kind: PartKind, rows: &[&PartView]) -> String {
         let row = |row: &&PartView| ShareRow {
             name: name_of(row),
             part: row.percent_of_window,
             shown: format_count(row.tokens),
         };
         let mut rows: Vec<_> = rows.iter().map(row).collect();
-        if self.used.parts.unattributed > 0.0 && kind != "subagent" {
+        if self.used.parts.unattributed > 0.0 && kind != PartKind::Subagent {
             rows.insert(
                 rows.len().min(ROWS - 1),
                 ShareRow {
-                    name: "other machines, the web".to_owned(),
+                    name: ELSEWHERE.to_owned(),
                     part: self.used.parts.unattributed,
                     shown: String::new(),
                 },
             );
         }
-        let head = [
-            match kind {
-                "conversation" => "Conversation",
-                "project" => "Project",
-                "model" => "Model",
-                _ => "Subagent",
-            },
-            "Tokens",
-        ];
-        format_shares(head, &rows, self.used.parts.used, ROWS)
+        format_shares(["Name", "Tokens"], &rows, self.used.parts.used, ROWS)
     }
 
     /// Draws the use of the window in steps of an hour, with the pace until it is used up or resets.
@@ -126,14 +114,17 @@ impl WindowPage<'_> {
 
     /// Returns the use of each conversation at each of `drawn` hours: the largest ones, the others, other machines.
     fn layers(&self, drawn: usize) -> Vec<AreaLayer> {
-        let conversations = self.rows.iter().filter(|row| row.kind == "conversation");
+        let conversations = self
+            .rows
+            .iter()
+            .filter(|row| row.kind == PartKind::Conversation);
         let shown: Vec<_> = conversations.clone().take(SHOWN).collect();
         let hidden = conversations.count() - shown.len();
         let places: HashMap<&str, usize> =
             (0..).zip(&shown).map(|(i, row)| (&*row.key, i)).collect();
         let mut names: Vec<_> = shown.iter().map(|row| name_of(row)).collect();
         names.push(format!("{hidden} other conversations"));
-        names.push("other machines, the web".to_owned());
+        names.push(ELSEWHERE.to_owned());
         let mut heights = vec![vec![0.0; drawn]; names.len()];
         let hour = |at: DateTime<Utc>| count_hours(&(self.used.span.start..at)).min(drawn - 1);
         let parts = self.used.requests.iter().zip(&self.used.parts.of_requests);
@@ -174,11 +165,7 @@ impl WindowPage<'_> {
 
 /// Returns the redacted name of a part, because titles of conversations may contain keys.
 fn name_of(row: &PartView) -> String {
-    let Some(title) = &row.title else {
-        return row.key.clone();
-    };
-    let (title, _) = redact_and_count(title);
-    format!("{} {title}", short_id(&row.key))
+    redact_and_count(&row.name()).0
 }
 
 fn count_hours(span: &Range<DateTime<Utc>>) -> usize {

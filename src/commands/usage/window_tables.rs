@@ -1,11 +1,11 @@
 //! The parts of a quota window as tables.
 
-use crate::commands::usage::window_use::{KINDS, PartView, WindowUse};
+use crate::commands::usage::window_use::{ELSEWHERE, PartKind, PartView, WindowUse};
 use crate::context::Context;
 use crate::ui::chart::format_share_bar;
 use crate::ui::{Cell, Column, Style, Table};
 use crate::usage::figures::format_count;
-use crate::views::account::{printable, short_id};
+use crate::views::account::printable;
 
 /// The number of rows of each kind that are shown to people.
 const SHOWN: usize = 8;
@@ -19,19 +19,13 @@ pub(super) fn print(used: &WindowUse, rows: &[PartView], context: &Context) {
         table_of(used, rows, context).print(&context.ui);
         return;
     }
-    for (kind, head) in KINDS {
-        print_breakdown(used, rows, kind, head, context);
+    for kind in PartKind::ALL {
+        print_breakdown(used, rows, kind, context);
     }
 }
 
 /// Prints the parts of one kind as a table. Its shares are 100 % of what is used of the window.
-fn print_breakdown(
-    used: &WindowUse,
-    rows: &[PartView],
-    kind: &str,
-    head: &'static str,
-    context: &Context,
-) {
+fn print_breakdown(used: &WindowUse, rows: &[PartView], kind: PartKind, context: &Context) {
     let ui = &context.ui;
     let rows: Vec<_> = rows.iter().filter(|row| row.kind == kind).collect();
     if rows.is_empty() {
@@ -41,8 +35,8 @@ fn print_breakdown(
         Column::new("SHARE"),
         Column::new("WINDOW").number().rank(1),
         match kind {
-            "project" => Column::new(head).shorten_middle(16),
-            _ => Column::new(head).shorten(16),
+            PartKind::Project => Column::new(kind.column()).shorten_middle(16),
+            _ => Column::new(kind.column()).shorten(16),
         },
         Column::new("TOKENS").number().rank(2),
     ];
@@ -59,21 +53,17 @@ fn print_breakdown(
     };
     let shown = ui.limit_items(rows.len(), SHOWN);
     for row in &rows[..shown] {
-        let name = match &row.title {
-            Some(title) => format!("{} {}", short_id(&row.key), printable(title)),
-            None => row.key.clone(),
-        };
         rest -= row.percent_of_window;
-        let tokens = format_count(row.tokens);
-        table.add_row(cells(row.percent_of_window, Cell::plain(name), tokens));
+        let name = Cell::plain(printable(&row.name()));
+        table.add_row(cells(row.percent_of_window, name, format_count(row.tokens)));
     }
     let hidden = rows.len() - shown;
     let others = match kind {
-        "subagent" => "all others".to_owned(),
+        PartKind::Subagent => "all others".to_owned(),
         _ => format!("{hidden} more: --verbose"),
     };
-    let elsewhere = "other machines, the web".to_owned();
-    for (percent, name) in [(rest, others), (used.parts.unattributed, elsewhere)] {
+    let elsewhere = (used.parts.unattributed, ELSEWHERE.to_owned());
+    for (percent, name) in [(rest, others), elsewhere] {
         if percent > 0.05 {
             table.add_row(cells(percent, Cell::new(Style::Dim, name), String::new()));
         }
@@ -96,7 +86,7 @@ fn table_of(used: &WindowUse, rows: &[PartView], context: &Context) -> Table {
     for row in rows {
         table.add_row([
             percent(row.percent_of_window),
-            Cell::plain(row.kind),
+            Cell::plain(row.kind.column().to_lowercase()),
             Cell::plain(&row.key),
             Cell::plain(row.tokens.to_string()),
         ]);
@@ -104,7 +94,7 @@ fn table_of(used: &WindowUse, rows: &[PartView], context: &Context) -> Table {
     table.add_row([
         percent(used.parts.unattributed),
         Cell::new(Style::Dim, "elsewhere"),
-        Cell::new(Style::Dim, "other machines, the web"),
+        Cell::new(Style::Dim, ELSEWHERE),
         Cell::plain(""),
     ]);
     table

@@ -14,7 +14,7 @@ use crate::quota::account::Account;
 use crate::quota::window::{Observation, SAME_WINDOW};
 use crate::usage::prices::Prices;
 use crate::usage::window::{self, UsedPercent, WeighedRequest, WindowParts};
-use crate::views::account::{full_time, label};
+use crate::views::account::{full_time, label, short_id};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
@@ -23,7 +23,7 @@ use std::ops::Range;
 /// A part of the window in JSON. Its keys are an interface.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(super) struct PartView {
-    pub kind: &'static str,
+    pub kind: PartKind,
     pub key: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub title: Option<String>,
@@ -31,25 +31,70 @@ pub(super) struct PartView {
     pub percent_of_window: f64,
 }
 
-/// The kinds of parts, each with the head of its table.
-pub(super) const KINDS: [(&str, &str); 4] = [
-    ("conversation", "CONVERSATION"),
-    ("project", "PROJECT"),
-    ("model", "MODEL"),
-    ("subagent", "SUBAGENT"),
-];
+impl PartView {
+    /// Returns the name for people: the title of a conversation with its short id, or the key.
+    pub(super) fn name(&self) -> String {
+        match &self.title {
+            Some(title) => format!("{} {title}", short_id(&self.key)),
+            None => self.key.clone(),
+        }
+    }
+}
+
+/// The row for what was used elsewhere.
+pub(super) const ELSEWHERE: &str = "other machines, the web";
+
+/// The kind of a part. Its name in JSON is an interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum PartKind {
+    Conversation,
+    Project,
+    Model,
+    Subagent,
+}
+
+impl PartKind {
+    /// All kinds, in the order of the report.
+    pub(super) const ALL: [Self; 4] = [
+        Self::Conversation,
+        Self::Project,
+        Self::Model,
+        Self::Subagent,
+    ];
+
+    /// Returns the heading of the parts of this kind.
+    pub(super) fn heading(self) -> &'static str {
+        match self {
+            Self::Conversation => "Conversations",
+            Self::Project => "Projects",
+            Self::Model => "Models",
+            Self::Subagent => "Subagents",
+        }
+    }
+
+    /// Returns the name of the kind, in capitals for a column.
+    pub(super) fn column(self) -> &'static str {
+        match self {
+            Self::Conversation => "CONVERSATION",
+            Self::Project => "PROJECT",
+            Self::Model => "MODEL",
+            Self::Subagent => "SUBAGENT",
+        }
+    }
+}
 
 /// Sums the parts by conversation, project, model and subagent, the largest of each kind first.
 pub(super) fn sum_parts(used: &WindowUse, conversations: &AccountConversations) -> Vec<PartView> {
-    let mut sums: BTreeMap<(u8, String), PartView> = BTreeMap::new();
+    let mut sums: BTreeMap<(PartKind, String), PartView> = BTreeMap::new();
     for (request, percent) in used.requests.iter().zip(&used.parts.of_requests) {
         let Some((conversation, is_subagent)) = conversations.get(&request.conversation) else {
             continue;
         };
         let session = &conversation.session;
         let title = || Some(conversation.title.clone());
-        let mut add = |order, kind, key: &str, title: Option<String>| {
-            let sum = sums.entry((order, key.to_owned())).or_insert(PartView {
+        let mut add = |kind, key: &str, title: Option<String>| {
+            let sum = sums.entry((kind, key.to_owned())).or_insert(PartView {
                 kind,
                 key: key.to_owned(),
                 title,
@@ -59,22 +104,22 @@ pub(super) fn sum_parts(used: &WindowUse, conversations: &AccountConversations) 
             sum.tokens = sum.tokens.saturating_add(request.tokens.total_tokens);
             sum.percent_of_window += percent;
         };
-        add(0, "conversation", session, title());
-        add(1, "project", &conversation.cwd, None);
-        add(2, "model", &request.model, None);
+        add(PartKind::Conversation, session, title());
+        add(PartKind::Project, &conversation.cwd, None);
+        add(PartKind::Model, &request.model, None);
         if *is_subagent {
-            add(3, "subagent", session, title());
+            add(PartKind::Subagent, session, title());
         }
     }
-    let mut rows: Vec<_> = sums
-        .into_iter()
-        .map(|((order, _), row)| (order, row))
-        .collect();
-    rows.sort_by(|(a, x), (b, y)| {
-        let by_part = y.percent_of_window.total_cmp(&x.percent_of_window);
-        a.cmp(b).then(by_part).then(y.tokens.cmp(&x.tokens))
+    let mut rows: Vec<_> = sums.into_values().collect();
+    rows.sort_by(|a, b| {
+        let by_part = b.percent_of_window.total_cmp(&a.percent_of_window);
+        a.kind
+            .cmp(&b.kind)
+            .then(by_part)
+            .then(b.tokens.cmp(&a.tokens))
     });
-    rows.into_iter().map(|(_, row)| row).collect()
+    rows
 }
 
 /// The length of the weekly window.

@@ -17,6 +17,7 @@ use crate::codex::{
     AUTH_JSON, AuthFile, CodexConfig, CredentialStore, Email, Identity, ProbeFailure, ProbeOptions,
     ProbeReport, Program, StatusText, StatusTextError, app_server, find_codex, status_text,
 };
+use crate::io::clock::Timestamp;
 use crate::io::{DocumentError, Environment, IoError, Zone, atomic, file_id, is_interrupted};
 use crate::quota::LoginState;
 use chrono::{DateTime, Utc};
@@ -174,13 +175,15 @@ pub(crate) fn observe_text(
 }
 
 /// Records a fresh observation, the plan and the availability of the login in `cooldown.json` of
-/// `manager_home`. A stored observation is not recorded again.
+/// `manager_home`. A stored observation is not recorded again. `used_at` is the last use of the account that its
+/// conversations show.
 ///
 /// # Errors
 /// The document cannot be read or written, or is of a newer version.
 pub(crate) fn record(
     manager_home: &Path,
     report: &StatusReport,
+    used_at: Option<Timestamp>,
     now: &DateTime<Utc>,
     zone: Zone,
 ) -> Result<Option<CooldownUpdate<()>>, DocumentError> {
@@ -195,6 +198,9 @@ pub(crate) fn record(
         if let Some(observation) = report.observation.clone().filter(|_| report.is_fresh) {
             known.entry(identity).forget_future(now);
             known.observe(identity, observation);
+        }
+        if let Some(at) = used_at {
+            known.record_use(identity, at);
         }
         let entry = known.entry(identity);
         if report.plan.is_some() {
