@@ -178,24 +178,103 @@ fn branches_that_cross_in_the_cloud_folder_are_a_conflict() {
 }
 
 #[test]
-fn a_turn_after_the_decision_is_a_new_conflict() {
+fn rewinds_that_cross_in_the_cloud_folder_are_a_conflict() {
     let Some(branched) = Branched::new(true) else {
         return;
     };
     let two = &branched.two;
-    two.sync(&["b"]);
-    let _ = two.run_sync("a", &["run", "--apply"]).code(2);
-    let _ = two
-        .run_sync("a", &["resolve", "one", "--keep", "fork"])
-        .code(0);
-    // The other machine goes on with its branch, before it knows the decision.
-    two.lab.resume(&two.b, &branched.id, "late");
+    let [cloud, early, of_a] = ["cloud", "early", "of-a"].map(|name| two.lab.world.path(name));
+    copy(&cloud, &early);
     two.sync(&["a"]);
-    let _ = two.run_sync("b", &["run", "--apply"]).code(2);
-    let _ = two.run_sync("a", &["run", "--apply"]).code(2);
-    let mut late = branched.of_b.clone();
-    late.push("late");
-    branched.assert_decided(["a", "b"], "fork", "one", &late);
+    fs::rename(&cloud, &of_a).unwrap();
+    fs::rename(&early, &cloud).unwrap();
+    two.sync(&["b"]);
+    copy(&of_a, &cloud);
+    for name in ["b", "a", "b"] {
+        let _ = two.run_sync(name, &["run", "--apply"]).code(2);
+        branched.assert_listed(name);
+    }
+    branched.assert_decided(["a", "b"], "fork", "one", &branched.of_b);
+}
+
+#[test]
+fn a_turn_in_a_branch_that_was_rewound_meanwhile_is_a_conflict() {
+    for names in [["a", "b"], ["b", "a"]] {
+        let Some(two) = TwoMachines::new() else {
+            return;
+        };
+        let (lab, a, b) = (&two.lab, two.lab.home(), &two.b);
+        let id = lab.say("one");
+        for prompt in ["two", "three"] {
+            lab.resume(&a, &id, prompt);
+        }
+        rewind(lab, &a, &id, 2);
+        lab.resume(&a, &id, "of a");
+        two.sync(&["a", "b"]);
+        lab.resume(&a, &id, "late");
+        // Further back, so that Codex continues the first rollout and not the rewind of the other machine.
+        rewind(lab, b, &id, 1);
+        lab.resume(b, &id, "of b");
+        two.sync(&names[..1]);
+        for name in [names[1], names[0], names[1]] {
+            let _ = two.run_sync(name, &["run", "--apply"]).code(2);
+        }
+        let keep = ["resolve", "one", "--keep", "fork"];
+        let _ = two.run_sync("b", &keep).code(0);
+        two.sync(&["b", "a", "b"]);
+        for home in [&a, b] {
+            assert_eq!(resumed(lab, home, &id), ["one", "two", "of a", "late"]);
+        }
+    }
+}
+
+#[test]
+fn a_turn_after_the_decision_is_a_new_conflict() {
+    for names in [["a", "b"], ["b", "a"]] {
+        let Some(branched) = Branched::new(true) else {
+            return;
+        };
+        let two = &branched.two;
+        two.sync(&["b"]);
+        let _ = two.run_sync("a", &["run", "--apply"]).code(2);
+        let resolve = ["resolve", "one", "--keep", "fork"];
+        let _ = two.run_sync("a", &resolve).code(0);
+        // The other machine goes on with its branch, before it knows the decision.
+        two.lab.resume(&two.b, &branched.id, "late");
+        let first = two.run_sync(names[0], &["run", "--apply"]);
+        assert!([0, 2].contains(&first.code), "{first}");
+        for name in [names[1], names[0], names[1]] {
+            let _ = two.run_sync(name, &["run", "--apply"]).code(2);
+        }
+        let mut late = branched.of_b.clone();
+        late.push("late");
+        branched.assert_decided(["a", "b"], "fork", "one", &late);
+    }
+}
+
+#[test]
+fn a_turn_in_the_shown_branch_before_the_decision_is_known_is_a_new_conflict() {
+    for names in [["a", "b"], ["b", "a"]] {
+        let Some(branched) = Branched::new(true) else {
+            return;
+        };
+        let two = &branched.two;
+        two.sync(&["b"]);
+        for name in ["a", "b"] {
+            let _ = two.run_sync(name, &["run", "--apply"]).code(2);
+        }
+        let resolve = ["resolve", "one", "--keep", "fork"];
+        let _ = two.run_sync("a", &resolve).code(0);
+        two.lab.resume(&two.b, &branched.id, "late");
+        let first = two.run_sync(names[0], &["run", "--apply"]);
+        assert!([0, 2].contains(&first.code), "{first}");
+        for name in [names[1], names[0], names[1]] {
+            let _ = two.run_sync(name, &["run", "--apply"]).code(2);
+        }
+        let mut late = branched.of_a.clone();
+        late.push("late");
+        branched.assert_decided(["b", "a"], "fork", "one", &late);
+    }
 }
 
 #[test]

@@ -14,6 +14,7 @@ use super::pending_index_updates::PendingIndexUpdates;
 use super::plan::{Conflict, SyncPlan};
 use super::resolutions;
 use super::resolve::KeepChoice;
+use super::rewind_knowledge;
 use super::rollouts;
 use super::state::{Replica, SyncState};
 use crate::codex::rollout::{open_plain, parse_rollout_id};
@@ -123,33 +124,52 @@ impl Branch {
         state: &mut SyncState,
         others: &BTreeSet<String>,
     ) -> Result<(), IoError> {
+        let shown = self.shown.strip_prefix(home).ok().and_then(Path::to_str);
+        let shown = shown.and_then(|path| rollouts::key(&path.replace('\\', "/")));
+        let mut newest = shown.clone();
         if choice == KeepChoice::ConflictCopy {
-            self.write_continuation(home, replica)?;
+            newest = self.write_continuation(home, replica)?;
             // So that the user can return to the branch that Codex showed.
-            let shown = self.shown.strip_prefix(home).ok().and_then(Path::to_str);
-            if let Some(key) = shown.and_then(|path| rollouts::key(&path.replace('\\', "/"))) {
-                resolutions::record_drop(&record_name(&key), &mut state.resolutions, others);
+            if let Some(key) = &shown {
+                resolutions::record_drop(&record_name(key), &mut state.resolutions, others);
             }
         }
         resolutions::record_drop(&self.record, &mut state.resolutions, others);
+        // Lines that another machine adds before it knows the decision are a new conflict.
+        for file in [&self.file, &self.shown] {
+            let last = parse_rollout_id(file).zip(read_last_ordinal(file));
+            if let Some((key, (id, last))) = newest.as_deref().zip(last)
+                && rollouts::rollout_id(key).is_some_and(|newest| newest != id)
+            {
+                let known = rewind_knowledge::record_name(key, &id, last);
+                state.resolutions.insert(known);
+            }
+        }
         replica.write(state)
     }
 
     /// Has Codex go on with this branch: adds a rollout that continues it at its end, like a rewind that takes nothing
     /// back. No rollout moves, so those that forks continue stay, and the new one travels like any other.
-    fn write_continuation(&self, home: &Path, replica: &Replica) -> Result<(), IoError> {
+    /// Returns its key.
+    fn write_continuation(
+        &self,
+        home: &Path,
+        replica: &Replica,
+    ) -> Result<Option<String>, IoError> {
         let (name, line) = self.build_continuation().at("continue", &self.file)?;
         let target = self.shown.with_file_name(name);
         let path = target.strip_prefix(home).ok().and_then(Path::to_str);
+        let path = path.map(|path| path.replace('\\', "/"));
         let update = path
-            .and_then(|path| IndexUpdate::from_path(&path.replace('\\', "/"), ContentChange::New));
+            .as_deref()
+            .and_then(|path| IndexUpdate::from_path(path, ContentChange::New));
         // Before the file is written, so that Codex's index is completed even after a kill.
         PendingIndexUpdates::new(replica).record(update.as_slice())?;
         let mut temp = TempFile::create_beside(&target)?;
         temp.file().write_all(&line).at("write", &target)?;
         // If a decision was killed before it was recorded, the file is there.
         let _ = temp.publish(&target)?;
-        Ok(())
+        Ok(path.as_deref().and_then(rollouts::key))
     }
 
     /// Returns the file name and the text of the rollout that continues this branch. Two machines that decide the same

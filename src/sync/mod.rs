@@ -39,6 +39,7 @@ pub(crate) mod resolutions;
 pub(crate) mod resolve;
 pub(crate) mod restore;
 pub(crate) mod restore_marker;
+mod rewind_knowledge;
 pub(crate) mod rollouts;
 pub(crate) mod scan;
 pub(crate) mod scope;

@@ -1,125 +1,167 @@
 //! The branches of conversations that a plan brings together.
 
-use super::branches::record_name;
+use super::branches;
 use super::config::SyncConfig;
 use super::index_updates::ContentChange;
-use super::ledger::Ledger;
 use super::plan::{Op, StateUpdate, SyncPlan, SyncStep};
 use super::resolutions;
+use super::rewind_knowledge::{self, RewindKnowledge};
 use super::rollouts;
 use super::sides::Side;
-use super::state::{Replica, SyncState};
+use super::state::SyncState;
 use crate::codex::rollout::RolloutName;
 use crate::history::files;
-use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::path::Path;
+use crate::history::rollout::read_last_ordinal;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 
-/// A rollout that a plan changes.
-struct ChangedRollout<'a> {
-    step: &'a SyncStep,
-    thread: String,
-    id: String,
+/// The rollouts of a thread by their ids, with the key and the file of each.
+type Rollouts = BTreeMap<String, (String, PathBuf)>;
+
+/// The rollouts of a thread that a plan changes.
+#[derive(Default)]
+struct ChangedThread {
+    /// The file is that of the cloud folder.
+    arrived: Rollouts,
+    /// The ids of those that no machine but this one had.
+    begun: BTreeSet<String>,
+    keys: BTreeSet<String>,
 }
 
-impl<'a> ChangedRollout<'a> {
-    fn of(step: &'a SyncStep) -> Option<Self> {
-        matches!(step.state_update, StateUpdate::Synced { .. }).then_some(())?;
-        Some(Self {
-            step,
-            thread: rollouts::id(&step.key)?,
-            id: rollouts::rollout_id(&step.key)?,
-        })
+/// Adds to a plan the records of the branches that it brings together, and of what the user knew at each rewind that it
+/// uploads for the first time. Each is durable before the first file of its conversation, because no later plan would see
+/// that the branches are new.
+pub(crate) fn record_new(plan: &mut SyncPlan, state: &SyncState, config: &SyncConfig) {
+    let changed = find_changed_threads(plan, state, config);
+    if changed.is_empty() {
+        return;
     }
-}
-
-/// Adds to a plan the records of the branches that it brings together. Each is durable before the first file of its
-/// conversation, because no later plan would see that the branches are new.
-pub(crate) fn record_new(
-    plan: &mut SyncPlan,
-    state: &SyncState,
-    config: &SyncConfig,
-    replica: &Replica,
-) {
+    let local = find_rollouts(&config.local, &changed);
     let mut own = state.resolutions.clone();
-    let learned = plan.records.learned_resolutions.iter().cloned();
-    let learned: BTreeSet<_> = learned.collect();
-    for (hidden, keys) in new_branches(plan, config, replica) {
-        let added = resolutions::record_keep(&record_name(&hidden), &mut own, &learned);
-        for key in keys {
-            let published = plan.records.published_records.entry(key).or_default();
-            published.extend(added.iter().cloned());
+    let learned: BTreeSet<_> = plan.records.learned_resolutions.iter().cloned().collect();
+    for (thread, changed) in &changed {
+        let none = Rollouts::new();
+        let local = local.get(thread).unwrap_or(&none);
+        let mut added = Vec::new();
+        let mut known = {
+            let all = local.iter().chain(&changed.arrived);
+            let all = all.map(|(id, (key, _))| (&**id, &**key));
+            RewindKnowledge::read(all, &[&own, &learned])
+        };
+        for (id, (key, _)) in local {
+            let before = local.range(..id.clone()).next_back();
+            let is_own = !state.files.contains_key(key) && !known.has_records(id);
+            let Some((before, (_, path))) = before.filter(|_| is_own) else {
+                continue;
+            };
+            let last = read_last_ordinal(path).unwrap_or(0);
+            known.add(id, before, last);
+            if changed.begun.contains(id) {
+                added.push(rewind_knowledge::record_name(key, before, last));
+            }
+        }
+        own.extend(added.iter().cloned());
+        for key in find_new_branches(thread, local, &changed.arrived, &known) {
+            let name = branches::record_name(&key);
+            added.extend(resolutions::record_keep(&name, &mut own, &learned));
+        }
+        for key in &changed.keys {
+            let published = plan.records.published_records.entry(key.clone());
+            published.or_default().extend(added.iter().cloned());
         }
     }
 }
 
-/// Returns the key of the last rollout of each new branch that Codex will not show, with the keys of the changed rollouts
-/// of its conversation.
-fn new_branches(
-    plan: &SyncPlan,
-    config: &SyncConfig,
-    replica: &Replica,
-) -> BTreeMap<String, Vec<String>> {
-    let arrived = select_changed(plan, |step| {
-        step.change == ContentChange::New && rollouts::is_rewind(rollouts::file_name(&step.key))
+/// Returns the keys of the last rollouts of the branches that Codex will not show, and that the user did not know when
+/// the newest rollout of the thread began.
+fn find_new_branches(
+    thread: &str,
+    local: &Rollouts,
+    arrived: &Rollouts,
+    known: &RewindKnowledge,
+) -> Vec<String> {
+    let ids: BTreeSet<&str> = local.keys().chain(arrived.keys()).map(|id| &**id).collect();
+    let Some(newest) = ids.last().copied().filter(|_| ids.len() > 1) else {
+        return Vec::new();
+    };
+    let first = ids
+        .iter()
+        .find(|id| id.eq_ignore_ascii_case(thread))
+        .copied();
+    // A branch that was hidden before is the business of an earlier sync.
+    let shown = local.last_key_value();
+    let changed = shown
+        .into_iter()
+        .filter(|(id, _)| !arrived.contains_key(*id));
+    let changed = changed.chain(arrived).filter(|(id, _)| **id != newest);
+    let hidden = changed.filter(|(id, (_, path))| {
+        let last = read_last_ordinal(path);
+        last.is_some_and(|last| !known.knows(newest, (id, last), &ids, first))
     });
-    let uploaded = select_changed(plan, is_uploaded);
-    let mut extended = select_changed(plan, |step| step.change == ContentChange::Extended);
-    let mut branches = BTreeMap::new();
-    let threads: BTreeSet<&str> = arrived.iter().map(|rollout| &*rollout.thread).collect();
-    for thread in threads {
-        // Without the rewind that arrives, this machine continued another rollout.
-        let of_thread = |all: &'_ [ChangedRollout<'_>]| -> Option<(String, String)> {
-            let own = all.iter().filter(|rollout| rollout.thread == thread);
-            own.map(|r| (r.id.clone(), r.step.key.clone())).max()
-        };
-        let (Some(remote), Some(local)) = (of_thread(&arrived), of_thread(&uploaded)) else {
+    hidden.map(|(_, (key, _))| key.clone()).collect()
+}
+
+/// Returns the threads of which lines arrive or are uploaded, by id.
+fn find_changed_threads(
+    plan: &SyncPlan,
+    state: &SyncState,
+    config: &SyncConfig,
+) -> BTreeMap<String, ChangedThread> {
+    let mut threads: BTreeMap<String, ChangedThread> = BTreeMap::new();
+    for step in &plan.steps {
+        let is_synced = matches!(step.state_update, StateUpdate::Synced { .. });
+        let ids = rollouts::id(&step.key).zip(rollouts::rollout_id(&step.key));
+        let Some((thread, id)) = ids.filter(|_| is_synced) else {
             continue;
         };
-        let keys = arrived.iter().chain(&uploaded);
-        let keys = keys.filter(|rollout| rollout.thread == thread);
-        let keys = keys.map(|rollout| rollout.step.key.clone()).collect();
-        branches.insert(remote.min(local).1, keys);
+        let arrives = matches!(step.change, ContentChange::New | ContentChange::Extended);
+        let source = find_copy(step, Side::Remote).filter(|_| arrives);
+        let is_uploaded = find_copy(step, Side::Local).is_some();
+        if source.is_none() && !is_uploaded {
+            continue;
+        }
+        let changed = threads.entry(thread.to_lowercase()).or_default();
+        if let Some(path) = source {
+            let path = config.file_path(Side::Remote, path);
+            changed.arrived.insert(id.clone(), (step.key.clone(), path));
+        }
+        if is_uploaded && !state.files.contains_key(&step.key) {
+            changed.begun.insert(id);
+        }
+        changed.keys.insert(step.key.clone());
     }
-    if !extended.is_empty() {
-        // Without the rewind of this machine, another one continued the rollout behind its place. A rewind of another
-        // machine does not count: the lines may be older than it, and arrive after it.
-        let left = find_rewound_rollouts(&config.local, &find_own_rewinds(replica, &uploaded));
-        extended.retain(|rollout| left.contains(&rollout.id));
-        let keys = extended.into_iter().map(|rollout| rollout.step.key.clone());
-        branches.extend(keys.map(|key| (key.clone(), vec![key])));
-    }
-    branches
+    threads
 }
 
-fn select_changed(plan: &SyncPlan, wanted: impl Fn(&SyncStep) -> bool) -> Vec<ChangedRollout<'_>> {
-    let steps = plan.steps.iter().filter(|step| wanted(step));
-    steps.filter_map(ChangedRollout::of).collect()
+/// Returns the path of the file that a step copies from one side to the other one.
+fn find_copy(step: &SyncStep, from: Side) -> Option<&str> {
+    step.ops.iter().find_map(|op| match op {
+        Op::Copy(copy) if copy.from.side == from && copy.to.0 != from => Some(&*copy.from.path),
+        _ => None,
+    })
 }
 
-fn is_uploaded(step: &SyncStep) -> bool {
-    let sides = (Side::Local, Side::Remote);
-    let is_upload = |op: &Op| matches!(op, Op::Copy(copy) if (copy.from.side, copy.to.0) == sides);
-    step.ops.iter().any(is_upload)
-}
-
-/// Returns the ids of the rewinds that this machine made: it attests them, or uploads them now.
-fn find_own_rewinds(replica: &Replica, uploaded: &[ChangedRollout<'_>]) -> HashSet<String> {
-    // If the ledger is unreadable, the plan has failed already.
-    let attested = Ledger::read(&replica.folder).unwrap_or_default().files;
-    let attested = attested.keys().filter_map(|path| rollouts::key(path));
-    let attested = attested.filter_map(|key| rollouts::rollout_id(&key));
-    let uploaded = uploaded.iter().map(|rollout| rollout.id.clone());
-    attested.chain(uploaded).collect()
-}
-
-/// Returns the ids of the rollouts that these rewinds of the home continue.
-fn find_rewound_rollouts(home: &Path, rewinds: &HashSet<String>) -> HashSet<String> {
+/// Returns the rollouts of the home that belong to these threads.
+fn find_rollouts(
+    home: &Path,
+    threads: &BTreeMap<String, ChangedThread>,
+) -> BTreeMap<String, Rollouts> {
+    let mut found: BTreeMap<String, Rollouts> = BTreeMap::new();
     let (files, _) = files::find_readable(home);
-    let parents = files.iter().filter_map(|file| {
-        let name = RolloutName::parse(&file.relative)?;
-        let id = name.rollout_id()?.to_lowercase();
-        let is_own = name.is_rewind() && rewinds.contains(&id);
-        is_own.then(|| rollouts::parent(&file.path(home)))?
-    });
-    parents.collect()
+    for file in files {
+        let Some(name) = RolloutName::parse(&file.relative) else {
+            continue;
+        };
+        let ids = name.id().zip(name.rollout_id());
+        let ids = ids.map(|(thread, id)| (thread.to_lowercase(), id.to_lowercase()));
+        let path = file.relative.to_str().map(|path| path.replace('\\', "/"));
+        let key = path.and_then(|path| rollouts::key(&path));
+        if let Some(((thread, id), key)) = ids.zip(key)
+            && threads.contains_key(&thread)
+        {
+            let rollouts = found.entry(thread).or_default();
+            rollouts.insert(id, (key, file.path(home)));
+        }
+    }
+    found
 }

@@ -100,7 +100,7 @@ impl RunArgs {
             print_unsynced(context, &plan, config, iter::empty());
             return Err(undecided_error(&plan, config));
         }
-        record_new(&mut plan, &state, config, &replica);
+        record_new(&mut plan, &state, config);
         let records = branches::collect_records(&plan, &state);
         let total = plan.steps.iter().map(|step| step.bytes).sum();
         let bar = context.ui.bar("syncing", total);
