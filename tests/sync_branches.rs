@@ -278,6 +278,57 @@ fn a_turn_in_the_shown_branch_before_the_decision_is_known_is_a_new_conflict() {
 }
 
 #[test]
+fn a_version_that_a_rewind_continues_is_not_replaced() {
+    let Some(two) = TwoMachines::new() else {
+        return;
+    };
+    let (lab, a, b) = (&two.lab, two.lab.home(), &two.b);
+    let id = lab.say("one");
+    lab.resume(&a, &id, "two");
+    two.sync(&["a", "b"]);
+    lab.resume(&a, &id, "of a, which is longer than the other one");
+    for prompt in ["of b", "left"] {
+        lab.resume(b, &id, prompt);
+    }
+    rewind(lab, b, &id, 3);
+    lab.resume(b, &id, "more of b");
+    two.sync(&["a"]);
+    let _ = two.run_sync("b", &["run", "--apply"]).code(2);
+    let shown = ["one", "two", "of b", "more of b"];
+    let assert_kept = || {
+        assert_eq!(resumed(lab, b, &id), shown);
+        two.run_sync("b", &["run", "--apply"]).code(2).stderr
+    };
+    // The path of the first rollout: the name alone denotes the branch too.
+    let base = rollouts(b).remove(0);
+    let base = base.strip_prefix(b).unwrap().to_str().unwrap().to_owned();
+    let run = two
+        .run_sync("b", &["resolve", &base, "--keep", "cloud"])
+        .code(1);
+    assert!(
+        run.stderr
+            .contains("a rewind or a fork continues the local version"),
+        "{run}"
+    );
+    let _ = assert_kept();
+    two.configure("[conflict]\npolicy = \"prefer_cloud\"\n");
+    let shown = assert_kept();
+    assert!(
+        shown.contains("a rewind or a fork continues the local version"),
+        "{shown}"
+    );
+    two.configure("");
+    let _ = two
+        .run_sync("b", &["resolve", &base, "--keep", "local"])
+        .code(0);
+    let _ = two.run_sync("b", &["run", "--apply"]);
+    let _ = two.run_sync("a", &["run", "--apply"]);
+    for home in [&a, b] {
+        assert_eq!(resumed(lab, home, &id), ["one", "two", "of b", "more of b"]);
+    }
+}
+
+#[test]
 fn rewinds_of_one_machine_are_no_conflict() {
     let Some(two) = TwoMachines::new() else {
         return;

@@ -155,14 +155,20 @@ fn a_missing_rollout_is_restored_from_the_archive_that_is_named() {
     fs::remove_file(&first).unwrap();
     let without = unreadable(&lab);
     assert_eq!(without["fix"], Value::Null, "no archive has it");
-    fs::write(&first, kept).unwrap();
+    fs::write(&first, &kept).unwrap();
     lab.back_up();
-    fs::remove_file(&first).unwrap();
-    let one = unreadable(&lab);
-    assert!(reason(&one).contains(&id), "{one}");
-    run_fix(&lab, &one);
-    let _ = lab.manager(["history", "repair", "--yes"]).code(0);
-    let _ = lab.manager(["history", "check"]).code(0);
+    for is_shortened in [false, true] {
+        fs::remove_file(&first).unwrap();
+        if is_shortened {
+            let end = kept.iter().position(|byte| *byte == b'\n').unwrap() + 1;
+            fs::write(&first, &kept[..end]).unwrap();
+        }
+        let one = unreadable(&lab);
+        assert!(reason(&one).contains(&id), "{one}");
+        run_fix(&lab, &one);
+        let _ = lab.manager(["history", "repair", "--yes"]).code(0);
+        let _ = lab.manager(["history", "check"]).code(0);
+    }
     lab.resume(&home, &id, "seven");
     assert_eq!(
         lab.user_messages(&home, &id),

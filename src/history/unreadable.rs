@@ -65,7 +65,7 @@ pub(crate) enum UnreadableCause {
     },
     /// All lines are in front of the boundary from which on Codex shows those of a subagent.
     Boundary,
-    /// The rollout with this id has the earlier turns, and is not on disk.
+    /// The rollout with this id has the earlier turns, and is not on disk, or its lines are others.
     MissingBase(String),
 }
 
@@ -93,7 +93,9 @@ impl UnreadableCause {
                 "Codex's migration put all turns in front of those of the subagent".to_owned()
             }
             Self::MissingBase(id) => {
-                format!("its earlier turns are in another rollout, which is missing: {id}")
+                format!(
+                    "its earlier turns are in another rollout, which is missing or was replaced: {id}"
+                )
             }
         }
     }
@@ -211,9 +213,16 @@ impl<'a> ReadabilityCheck<'a> {
             let Some(rollout) = self.rollouts.get(&cut.rollout_id) else {
                 return (Some(cut.rollout_id.clone()), chain);
             };
+            let path = rollout.file.path(self.home);
+            // Reading a compressed one up to the place would take long.
+            if !is_compressed(&path)
+                && rollout::ends_line_at(&path, cut.offset).is_ok_and(|ends| !ends)
+            {
+                return (Some(cut.rollout_id.clone()), chain);
+            }
             let end = self.projections.end(&cut.rollout_id);
             chain.push(ContinuedRollout {
-                path: rollout.file.path(self.home),
+                path,
                 cut: cut.clone(),
                 is_projected: end.is_some_and(|end| end >= cut.offset),
             });

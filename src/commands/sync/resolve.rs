@@ -470,12 +470,15 @@ fn report_undecided(
         let path = config.file_path(seen.side, &seen.path);
         contents::read(&path, None).ok().map(|read| read.digest)
     };
-    let why = match reason {
-        Some((_, why)) => why,
-        None if digest(&conflict.local) == digest(&conflict.remote) => {
+    let mut conflicts = plan.conflicts.iter();
+    let open = conflicts.find(|open| open.path == conflict.path);
+    let why = match (reason, open) {
+        (Some((_, why)), _) => why,
+        (None, Some(open)) => &open.reason,
+        (None, None) if digest(&conflict.local) == digest(&conflict.remote) => {
             return Ok(DecisionOutcome::default());
         }
-        None => "it has changed in the meantime",
+        (None, None) => "it has changed in the meantime",
     };
     let why = format!("{} could not be decided: {why}", conflict.path);
     Err(CommandError::failed(why)

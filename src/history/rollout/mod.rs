@@ -123,6 +123,24 @@ pub(crate) fn read_last_time(path: &Path) -> io::Result<Option<Rfc3339Time>> {
     })
 }
 
+/// Returns true if a line ends at this offset of the plain text. Reads one byte of a plain rollout.
+pub(crate) fn ends_line_at(path: &Path, offset: u64) -> io::Result<bool> {
+    let Some(before) = offset.checked_sub(1) else {
+        return Ok(true);
+    };
+    let mut last = [0];
+    let read = if is_compressed(path) {
+        let mut text = open(path)?;
+        io::copy(&mut (&mut text).take(before), &mut io::sink())?;
+        text.read(&mut last)?
+    } else {
+        let mut file = file_open::open(path)?;
+        file.seek(SeekFrom::Start(before))?;
+        file.read(&mut last)?
+    };
+    Ok(read == 1 && last == *b"\n")
+}
+
 /// Returns the number of the last line that has one; `None` for a rollout of the old form, or an unreadable one.
 /// Reads a plain rollout from its end.
 pub(crate) fn read_last_ordinal(path: &Path) -> Option<u64> {

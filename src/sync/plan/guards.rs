@@ -11,7 +11,7 @@ use super::file_plan::{FileOutcome, FilePlan};
 use super::request::PlanRequest;
 use super::scan::groups::{FileGroup, key_of};
 use super::sync_plan::SyncPlan;
-use super::sync_step::{Op, SyncAction, SyncStep};
+use super::sync_step::{Conflict, Op, SyncAction, SyncStep};
 use crate::io::quantity::pluralize;
 use crate::sync::decide::FileDecision;
 use crate::sync::manifest;
@@ -198,6 +198,33 @@ pub(super) fn drop_blocked_steps(plan: &mut SyncPlan, obstacles: &Obstacles) {
         is_free
     });
     plan.notices.extend(notices);
+}
+
+/// Turns the steps that would replace these conversations into conflicts, whatever the policy and the user chose.
+pub(super) fn keep_continued_rollouts(plan: &mut SyncPlan, keys: &[String]) {
+    let is_continued = |step: &mut SyncStep| keys.contains(&step.key);
+    for step in plan.steps.extract_if(.., is_continued) {
+        let is_upload = |op: &Op| matches!(op, Op::Copy(copy) if copy.to.0 == Side::Remote);
+        let keep = if step.ops.iter().any(is_upload) {
+            "cloud"
+        } else {
+            "local"
+        };
+        let sources = step.ops.iter().flat_map(Op::sources);
+        let victims = step.ops.iter().flat_map(Op::victims);
+        let seen: Vec<_> = sources.cloned().chain(victims).collect();
+        let on = |side| seen.iter().find(|seen| seen.side == side).cloned();
+        plan.conflicts.push(Conflict {
+            path: step.path,
+            reason: format!(
+                "a rewind or a fork continues the {keep} version, and Codex could not open it with the other one; \
+                 keep {keep} or both"
+            ),
+            versions: None,
+            local: on(Side::Local),
+            remote: on(Side::Remote),
+        });
+    }
 }
 
 /// Completes the notices: undelivered versions, and for each waiting file the machine that has its newest version.

@@ -100,6 +100,8 @@ pub fn plan(request: &PlanRequest<'_>) -> Result<(SyncPlan, SyncState), PlanErro
     let copies = reader.compare_conflict_copies(&plan.steps);
     plan.add_conflict_copies(plan_conflict_copies(copies));
 
+    let continued = reader.find_continued(&plan.steps);
+    guards::keep_continued_rollouts(&mut plan, &continued);
     guards::hold_back_mass_deletions(&mut plan, missing.known, request, &records.state);
     guards::report_incomplete(&mut plan, undelivered, &groups.by_key);
     // After the steps that are held back: only paths that this run creates can be blocked.

@@ -4,12 +4,13 @@
 //! [`FactReader`](fact_reader::FactReader) reads them. `files` and `conversation` return a
 //! [`ComparedFile`](compared_file::ComparedFile) for each group of files; `comparison` compares its versions.
 //! `delivery` knows the hazards of a cloud folder: which remote files may be used. `undelivered` finds the listed
-//! versions that have not arrived, `missing_files` what is gone since the last sync. `conflict_copy_facts` and
-//! `obstacles` look at what the planned steps concern.
+//! versions that have not arrived, `missing_files` what is gone since the last sync. `conflict_copy_facts`,
+//! `continued_rollouts` and `obstacles` look at what the planned steps concern.
 
 pub(super) mod compared_file;
 mod comparison;
 pub(super) mod conflict_copy_facts;
+pub(super) mod continued_rollouts;
 mod conversation;
 pub(super) mod delivery;
 pub(super) mod fact_reader;

@@ -1,0 +1,85 @@
+//! Finds the steps that would take lines from a conversation which another rollout continues: a rewind or a fork names a
+//! place in the text that it continues, and Codex cannot open it if the text in front of that place is another one.
+
+use super::fact_reader::FactReader;
+use crate::codex::rollout::open_plain;
+use crate::history::files;
+use crate::history::rollout::{ends_line_at, read_head};
+use crate::sync::index_updates::ContentChange;
+use crate::sync::plan::sync_step::{CopyOp, Op, SyncStep};
+use crate::sync::rollouts;
+use std::io::{self, ErrorKind, Read};
+use std::path::{Path, PathBuf};
+
+impl FactReader<'_> {
+    /// Returns the keys of these steps.
+    pub(crate) fn find_continued(&self, steps: &[SyncStep]) -> Vec<String> {
+        let replaced = steps.iter().filter_map(|step| {
+            let id = rollouts::rollout_id(&step.key)?;
+            let is_copy = |op: &Op| matches!(op, Op::KeepConflictCopy { .. });
+            let is_diverged =
+                step.change == ContentChange::Replaced || step.ops.iter().any(is_copy);
+            let copy = step.ops.iter().find_map(|op| match op {
+                Op::Copy(copy) if copy.over.is_some() => Some(copy),
+                _ => None,
+            });
+            copy.filter(|_| is_diverged).map(|copy| (step, id, copy))
+        });
+        let replaced: Vec<_> = replaced.collect();
+        if replaced.is_empty() {
+            return Vec::new();
+        }
+        let places = self.read_places(steps);
+        let lost = replaced.into_iter().filter(|(_, id, copy)| {
+            let own = places.iter().filter(|(base, _)| base == id);
+            own.into_iter()
+                .any(|(_, offset)| self.loses_lines(copy, *offset))
+        });
+        lost.map(|(step, ..)| step.key.clone()).collect()
+    }
+
+    /// Returns the rollouts that others continue, of the home and of those that arrive, each with the place.
+    fn read_places(&self, steps: &[SyncStep]) -> Vec<(String, u64)> {
+        let (local, _) = files::find_readable(&self.config.local);
+        let local = local.iter().map(|file| file.path(&self.config.local));
+        let arriving = steps
+            .iter()
+            .filter(|step| step.change == ContentChange::New);
+        let arriving = arriving.flat_map(|step| step.ops.iter().flat_map(Op::sources));
+        let arriving = arriving.map(|seen| seen.full_path(self.config));
+        let place = |path: PathBuf| {
+            let base = read_head(&path).ok().flatten()?.base()?;
+            Some((base.rollout_id, base.offset))
+        };
+        local.chain(arriving).filter_map(place).collect()
+    }
+
+    /// Returns true if the copy replaces other lines in front of an offset at which a line ends now.
+    fn loses_lines(&self, copy: &CopyOp, offset: u64) -> bool {
+        let from = copy.from.full_path(self.config);
+        let over = self.config.file_path(copy.to.0, &copy.to.1);
+        // A file that cannot be read is not copied either.
+        ends_line_at(&over, offset).unwrap_or(false)
+            && !have_same_start(&from, &over, offset).unwrap_or(true)
+    }
+}
+
+fn have_same_start(first: &Path, second: &Path, bytes: u64) -> io::Result<bool> {
+    let (mut first, mut second) = (open_plain(first)?, open_plain(second)?);
+    let mut buffers = [vec![0; 64 << 10], vec![0; 64 << 10]];
+    let mut left = bytes;
+    while left > 0 {
+        let size = usize::try_from(left).map_or(64 << 10, |left| left.min(64 << 10));
+        let [a, b] = &mut buffers;
+        let read = first.read_exact(&mut a[..size]);
+        match read.and_then(|()| second.read_exact(&mut b[..size])) {
+            Err(e) if e.kind() == ErrorKind::UnexpectedEof => return Ok(false),
+            other => other?,
+        }
+        if a[..size] != b[..size] {
+            return Ok(false);
+        }
+        left -= size as u64;
+    }
+    Ok(true)
+}
