@@ -76,6 +76,7 @@ mod logging;
 mod login_kinds;
 mod long_paths;
 mod losses;
+mod mcp;
 mod memory;
 mod mock_backend;
 mod names;

@@ -244,6 +244,15 @@ impl Ui {
         }
     }
 
+    /// Writes a line of a protocol to stdout, whatever the flags. Returns false if nothing reads it any more.
+    pub(crate) fn send_line(&self, line: &str) -> bool {
+        let mut to = io::stdout().lock();
+        let written = writeln!(to, "{line}").and_then(|()| to.flush());
+        let is_written = written.is_ok();
+        record_output_error(written);
+        is_written
+    }
+
     /// Prints a sentence on stdout: wrapped on a terminal, one line in a pipe.
     pub fn prose(&self, text: impl Display) {
         self.print_hanging(2, text);
