@@ -77,6 +77,8 @@ mod login_kinds;
 mod long_paths;
 mod losses;
 mod mcp;
+mod mcp_clients;
+mod mcp_trouble;
 mod memory;
 mod mock_backend;
 mod names;

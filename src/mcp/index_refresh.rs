@@ -98,18 +98,13 @@ impl IndexRefresh {
             Ok(None) => Ok(None),
             Err(e) => Err(e),
         };
-        let result = match attempt() {
+        let missing = match attempt() {
             Ok(Some(result)) => return Ok(result),
-            Ok(None) => Ok(None),
-            Err(e) => {
-                self.repeat(if e.is_cured_by_rebuild() {
-                    IndexWork::Rebuild
-                } else {
-                    IndexWork::Update
-                });
-                attempt()
-            }
+            Err(e) if e.is_cured_by_rebuild() => IndexWork::Rebuild,
+            _ => IndexWork::Update,
         };
+        self.repeat(missing);
+        let result = attempt();
         let problem = self.lock().problem.clone();
         match (result, problem) {
             (Ok(Some(result)), _) => Ok(result),

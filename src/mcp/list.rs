@@ -1,7 +1,7 @@
 //! `list_conversations`.
 
 use super::answer::{AnswerText, MAX_CHARS, cursor_note, format_time, open_call, quote_title};
-use super::tools::{CallScope, PastCall, make_filter, parse_cursor};
+use super::call::{CallScope, PastCall, make_filter, parse_cursor};
 use crate::choices::listed::{list_threads, list_unlisted};
 use crate::codex::threads::ThreadFilter;
 use crate::error::Result;

@@ -1,7 +1,7 @@
 //! `open_conversation`.
 
 use super::answer::{AnswerText, MAX_CHARS, cursor_note, format_time, quote, quote_title, redact};
-use super::tools::{PastCall, parse_cursor};
+use super::call::{PastCall, parse_cursor};
 use crate::choices::conversation_choice::find_conversation;
 use crate::context::Context;
 use crate::conversations::markdown::shorten_to_line;

@@ -3,8 +3,8 @@
 use super::answer::{
     AnswerText, MAX_CHARS, cursor_note, format_time, open_call, quote_snippet, quote_title, redact,
 };
+use super::call::{CallScope, PastCall, make_filter, parse_cursor};
 use super::index_refresh::IndexWork;
-use super::tools::{CallScope, PastCall, make_filter, parse_cursor};
 use crate::choices::listed::list_threads;
 use crate::codex::rollout_lines::Role;
 use crate::codex::threads::ThreadFilter;

@@ -1,8 +1,9 @@
 //! Reads the messages of the client and answers them.
 
+use super::call::PastCall;
 use super::index_refresh::IndexRefresh;
 use super::message::{self, ClientMessage, RequestError, RequestErrorCode};
-use super::tools::{self, PastCall};
+use super::tools;
 use crate::context::Context;
 use crate::history::lines::{JsonlLine, LineReader};
 use crate::io::progress;

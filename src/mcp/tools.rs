@@ -1,50 +1,21 @@
-//! The tools: their description, and reading the arguments of a call.
+//! The tools: their description, and their calls.
 
-use super::index_refresh::IndexRefresh;
+use super::answer::redact;
+use super::call::PastCall;
 use super::list::ListArguments;
 use super::message::{RequestError, RequestErrorCode};
 use super::open::OpenArguments;
 use super::search::SearchArguments;
-use crate::choices::project_choice::find_project_folders;
-use crate::choices::selection_args::{PeriodEnd, parse_unix_millis};
-use crate::codex::threads::ThreadFilter;
-use crate::context::Context;
 use crate::error::{CommandError, Result};
 use crate::io::ansi;
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-/// What clients know of the tools.
+/// The description of the tools for clients.
 const TOOLS: &str = include_str!("tools.json");
 
-/// A call of a tool that is being answered.
-pub(super) struct PastCall<'a> {
-    pub context: &'a Context,
-    pub index: &'a IndexRefresh,
-    pub is_cancelled: &'a AtomicBool,
-}
-
-impl PastCall<'_> {
-    pub(super) fn is_cancelled(&self) -> bool {
-        self.is_cancelled.load(Ordering::Relaxed)
-    }
-}
-
-/// The conversations that a call is about.
-#[derive(Debug, Clone, Copy, Default, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum CallScope {
-    /// Those in the folder in which the client started this server, or below it.
-    #[default]
-    Here,
-    All,
-}
-
 /// Returns the result of `tools/list`.
-pub(super) fn list() -> Value {
+pub(crate) fn list() -> Value {
     let tools: Value = serde_json::from_str(TOOLS).unwrap_or_default();
     json!({ "tools": tools })
 }
@@ -77,7 +48,7 @@ pub(super) fn call(
         };
     let is_error = text.is_err();
     let text = text.unwrap_or_else(|e| {
-        let text = super::answer::redact(&e.to_one_line());
+        let text = redact(&e.to_one_line());
         format!("error: {}", ansi::printable(&text))
     });
     Ok(json!({"content": [{"type": "text", "text": text}], "isError": is_error}))
@@ -91,43 +62,4 @@ fn parse<T: DeserializeOwned>(arguments: &Value) -> Result<T> {
     };
     serde_json::from_value(arguments)
         .map_err(|e| CommandError::usage(format!("invalid arguments: {e}")))
-}
-
-/// Returns the number that a cursor stands for: 0 without one.
-///
-/// # Errors
-/// It is not one of this server.
-pub(super) fn parse_cursor(cursor: Option<&str>) -> Result<usize> {
-    let cursor = cursor.filter(|cursor| !cursor.is_empty());
-    let number = cursor.map_or(Ok(0), str::parse);
-    number.map_err(|_| CommandError::usage("the cursor is not one of an answer"))
-}
-
-/// Returns the filter of a call.
-///
-/// # Errors
-/// The time is none, or no project has this name.
-pub(super) fn make_filter(
-    scope: CallScope,
-    project: Option<&str>,
-    since: Option<&str>,
-    context: &Context,
-) -> Result<ThreadFilter> {
-    let folders = match (project, scope) {
-        (Some(project), _) => Some(find_project_folders(Path::new(project), context)?),
-        (None, CallScope::Here) => Some(vec![context.env.current_dir.clone()]),
-        (None, CallScope::All) => None,
-    };
-    let folders = folders.map(|folders| {
-        let folders = folders.into_iter();
-        folders
-            .map(|folder| folder.to_string_lossy().into_owned())
-            .collect()
-    });
-    let since_ms = since.map(|since| parse_unix_millis(since, PeriodEnd::First, context));
-    Ok(ThreadFilter {
-        folders,
-        since_ms: since_ms.transpose()?,
-        ..ThreadFilter::default()
-    })
 }

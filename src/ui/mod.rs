@@ -244,7 +244,7 @@ impl Ui {
         }
     }
 
-    /// Writes a line of a protocol to stdout, whatever the flags. Returns false if nothing reads it any more.
+    /// Writes a line of a protocol to stdout. Returns false if nothing reads it any more.
     pub(crate) fn send_line(&self, line: &str) -> bool {
         let mut to = io::stdout().lock();
         let written = writeln!(to, "{line}").and_then(|()| to.flush());

@@ -1,16 +1,20 @@
 //! A client of `codex-manager mcp`, which sends lines and reads lines.
 
 use super::env::TestEnv;
+use super::pauses::EVENT_LIMIT;
 use serde_json::{Value, json};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
-use std::process::{Child, ChildStdin, ChildStdout, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, ExitStatus, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use std::thread;
 
 /// A running server. It ends when its stdin is closed, at the latest when this is dropped.
 pub(crate) struct McpClient {
     child: Child,
     stdin: Option<ChildStdin>,
-    stdout: BufReader<ChildStdout>,
+    /// The lines of the server. A thread reads them, because a server that cannot write reads no more.
+    lines: Receiver<String>,
     next_id: u64,
 }
 
@@ -63,9 +67,17 @@ impl McpClient {
             .spawn()
             .expect("start the server");
         let stdout = BufReader::new(child.stdout.take().expect("stdout"));
+        let (sender, lines) = mpsc::channel();
+        thread::spawn(move || {
+            for line in stdout.lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    break;
+                }
+            }
+        });
         let mut client = Self {
             stdin: child.stdin.take(),
-            stdout,
+            lines,
             child,
             next_id: 0,
         };
@@ -80,8 +92,13 @@ impl McpClient {
         client
     }
 
-    pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
+    /// Returns the largest amount of memory that the server had, in bytes.
+    pub(crate) fn peak_memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()));
+        let status = status.expect("the status of the server");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kib = line.expect("the peak").trim().trim_end_matches(" kB");
+        kib.parse::<u64>().expect("a number") << 10
     }
 
     /// Sends bytes as they are.
@@ -96,10 +113,9 @@ impl McpClient {
 
     /// Returns the next message of the server.
     #[track_caller]
-    pub(crate) fn receive(&mut self) -> Value {
-        let mut line = String::new();
-        let length = self.stdout.read_line(&mut line).expect("read");
-        assert!(length > 0, "the server closed its output");
+    pub(crate) fn receive(&self) -> Value {
+        let line = self.lines.recv_timeout(EVENT_LIMIT);
+        let line = line.expect("an answer of the server");
         serde_json::from_str(&line).unwrap_or_else(|e| panic!("{e}: {line}"))
     }
 
@@ -129,6 +145,12 @@ impl McpClient {
     #[track_caller]
     pub(crate) fn call_with(&mut self, params: Value) -> ToolAnswer {
         let answer = self.request("tools/call", params);
+        Self::parse(&answer)
+    }
+
+    /// Returns the result of a call in a message.
+    #[track_caller]
+    pub(crate) fn parse(answer: &Value) -> ToolAnswer {
         let result = &answer["result"];
         assert_eq!(
             result["content"].as_array().map(Vec::len),
