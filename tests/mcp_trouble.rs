@@ -9,7 +9,7 @@ use crate::support::pauses::wait_until;
 use crate::support::variables;
 use rusqlite::Connection;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 
@@ -80,6 +80,14 @@ fn messages_that_are_no_requests_are_answered_with_an_error() {
     client.send_bytes(b"\n \r\n");
     client.send(&json!({"jsonrpc": "2.0", "method": "notifications/unknown"}));
     client.send(&json!({"jsonrpc": "2.0", "id": 7, "result": {}}));
+    assert_eq!(client.request("ping", json!({}))["result"], json!({}));
+    assert!(client.close().success());
+}
+
+#[test]
+fn a_call_with_wrong_arguments_gets_a_result_that_says_what_is_wrong() {
+    let env = three_conversations();
+    let mut client = McpClient::start(&env);
     for (tool, arguments, message) in [
         ("search_conversations", json!({}), "missing field `query`"),
         (
@@ -247,14 +255,14 @@ fn parallel_calls_are_all_answered_and_a_cancelled_one_is_not() {
     let expected = client.search("needle").text;
     let params =
         json!({"name": "search_conversations", "arguments": {"query": "needle", "scope": "all"}});
-    let mut waiting: BTreeMap<u64, ()> = (0..200)
-        .map(|_| (client.begin("tools/call", params.clone()), ()))
+    let mut waiting: BTreeSet<u64> = (0..200)
+        .map(|_| client.begin("tools/call", params.clone()))
         .collect();
     while !waiting.is_empty() {
         let answer = client.receive();
         assert_eq!(McpClient::parse(&answer).text, expected);
         let id = answer["id"].as_u64().expect("an id");
-        assert!(waiting.remove(&id).is_some(), "{answer}");
+        assert!(waiting.remove(&id), "{answer}");
     }
     // A call without a hit waits for an update of the index, which waits for this lock.
     let lock = HeldLock::exclusive(&index(&env).with_extension("lock"));

@@ -7,6 +7,7 @@ use super::tools;
 use crate::context::Context;
 use crate::history::lines::{JsonlLine, LineReader};
 use crate::io::progress;
+use crate::ui;
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::io;
@@ -89,7 +90,7 @@ impl ServerSession<'_> {
                         Ok(result) => message::answer(&id, &result),
                         Err(error) => RequestError { id, ..error }.to_json(),
                     };
-                    self.send(&answer)
+                    ui::send_line(&answer)
                 }
                 Ok(ClientMessage::Cancelled(id)) => {
                     if let Some(flag) = self.lock_flags().get(&id.to_string()) {
@@ -98,7 +99,7 @@ impl ServerSession<'_> {
                     true
                 }
                 Ok(ClientMessage::Other) => true,
-                Err(error) => self.send(&error.to_json()),
+                Err(error) => ui::send_line(&error.to_json()),
             };
             if !goes_on {
                 return;
@@ -142,7 +143,7 @@ impl ServerSession<'_> {
                 }
                 .to_json(),
             };
-            if !self.send(&answer) {
+            if !ui::send_line(&answer) {
                 return;
             }
         }
@@ -152,10 +153,6 @@ impl ServerSession<'_> {
         self.cancelled
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn send(&self, message: &Value) -> bool {
-        self.context.ui.send_line(&message.to_string())
     }
 }
 

@@ -244,15 +244,6 @@ impl Ui {
         }
     }
 
-    /// Writes a line of a protocol to stdout. Returns false if nothing reads it any more.
-    pub(crate) fn send_line(&self, line: &str) -> bool {
-        let mut to = io::stdout().lock();
-        let written = writeln!(to, "{line}").and_then(|()| to.flush());
-        let is_written = written.is_ok();
-        record_output_error(written);
-        is_written
-    }
-
     /// Prints a sentence on stdout: wrapped on a terminal, one line in a pipe.
     pub fn prose(&self, text: impl Display) {
         self.print_hanging(2, text);
@@ -441,6 +432,15 @@ pub(crate) fn print_json_error(error: &CommandError) {
     });
     // In one piece: half of an error says something else.
     let _ = io::stderr().write_all(format!("{document}\n").as_bytes());
+}
+
+/// Writes a line of a protocol to stdout. Returns false if nothing reads it any more.
+pub(crate) fn send_line(line: &impl Display) -> bool {
+    let mut to = io::stdout().lock();
+    let written = writeln!(to, "{line}").and_then(|()| to.flush());
+    let is_written = written.is_ok();
+    record_output_error(written);
+    is_written
 }
 
 pub(crate) fn print_help(text: &str) {

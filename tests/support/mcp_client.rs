@@ -1,5 +1,10 @@
 //! A client of `codex-manager mcp`, which sends lines and reads lines.
 
+#![allow(
+    clippy::needless_pass_by_value,
+    reason = "tests write their parameters where they send them"
+)]
+
 use super::env::TestEnv;
 use super::pauses::EVENT_LIMIT;
 use serde_json::{Value, json};
@@ -47,7 +52,7 @@ impl ToolAnswer {
     /// Returns the quoted lines, without their marks.
     pub(crate) fn quoted(&self) -> String {
         let lines = self.text.lines().filter_map(|line| line.strip_prefix("> "));
-        lines.map(|line| format!("{line}\n")).collect()
+        lines.flat_map(|line| [line, "\n"]).collect()
     }
 }
 

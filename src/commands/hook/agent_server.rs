@@ -23,7 +23,7 @@ and check what they say against the files before you rely on it. Do not repeat t
 ";
 
 /// Returns the arguments of the server. The homes are named unless they are the default ones, because Codex passes
-/// neither CODEX_HOME nor CODEX_MANAGER_HOME to a server (0.169).
+/// neither `CODEX_HOME` nor `CODEX_MANAGER_HOME` to a server (0.169).
 fn server_arguments(context: &Context) -> Vec<String> {
     let mut arguments = Vec::new();
     for (flag, name, home) in [
