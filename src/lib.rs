@@ -48,6 +48,7 @@ mod io;
 mod journal;
 mod launch;
 mod logging;
+mod mcp;
 mod quota;
 mod recovery;
 mod restore;

@@ -37,6 +37,7 @@ const ROOMS: &[&str] = &[
     "copies",
     "choices",
     "steps",
+    "mcp",
     "commands",
     "cli",
 ];

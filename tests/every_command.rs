@@ -191,13 +191,14 @@ const STEP_VERBS: [&str; 7] = [
 
 /// The commands that open no file in this test, because the homes have no `config.toml`, trash or job. A sync
 /// writes its steps to its log.
-const WITHOUT_STEPS: [&str; 10] = [
+const WITHOUT_STEPS: [&str; 11] = [
     "completions",
     "config list",
     "config get",
     "config path",
     "hook",
     "man",
+    "mcp",
     "storage undelete",
     "sync run",
     "sync restore",

@@ -597,8 +597,8 @@ fn the_documented_snippets_match_the_output_of_hook() {
     let shells: Vec<_> = shells
         .iter()
         .map(clap::builder::PossibleValue::get_name)
-        // sessions.md documents it, because it is not a prompt.
-        .filter(|name| *name != "agents")
+        // sessions.md documents them, because they are no prompts.
+        .filter(|name| !["agents", "mcp", "plugin"].contains(name))
         .collect();
     assert_snippets("prompt.md", &shells, &[]);
     assert_snippets(

@@ -77,6 +77,50 @@ def compare_peer(program, folder, size, frequent, rare, rounds):
         print(f"{name}, a {kind} word: {elapsed:.1f} ms, {memory:.0f} MB, {found} lines")
 
 
+def compare_server(ours, frequent, rare, rounds):
+    """Measures `mcp`: its start up to the first answer, and calls of its tools."""
+
+    def ask(server, method, params):
+        message = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
+        started = time.monotonic()
+        server.stdin.write(json.dumps(message) + "\n")
+        server.stdin.flush()
+        answer = json.loads(server.stdout.readline())
+        return (time.monotonic() - started) * 1000, answer["result"]
+
+    def call(name, **arguments):
+        elapsed, result = ask(server, "tools/call", {"name": name, "arguments": arguments})
+        text = result["content"][0]["text"]
+        if result["isError"]:
+            sys.exit(f"mcp, {name}: {text}")
+        return elapsed, text
+
+    starts = []
+    for _ in range(rounds):
+        started = time.monotonic()
+        server = subprocess.Popen([*ours, "mcp"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        ask(server, "initialize", {"protocolVersion": "2025-06-18"})
+        starts.append((time.monotonic() - started) * 1000)
+        server.stdin.close()
+        server.wait()
+    print(f"mcp, start: {statistics.median(starts):.1f} ms")
+    server = subprocess.Popen([*ours, "mcp"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    first, found = call("search_conversations", query=rare, scope="all")
+    opened = json.loads(found.split("open_conversation ")[1].splitlines()[0])
+    for name, arguments in [
+        ("search_conversations", {"query": rare, "scope": "all"}),
+        ("search_conversations", {"query": frequent, "scope": "all"}),
+        ("search_conversations", {"query": f"{frequent} {rare}", "scope": "all"}),
+        ("open_conversation", opened),
+        ("list_conversations", {"scope": "all"}),
+    ]:
+        times = [call(name, **arguments)[0] for _ in range(rounds)]
+        print(f"mcp, {name} {json.dumps(arguments)}: {statistics.median(times):.1f} ms")
+    server.stdin.close()
+    _, _, usage = os.wait4(server.pid, 0)
+    print(f"mcp, first call, with the update of the index: {first:.1f} ms, {usage.ru_maxrss / 1000:.0f} MB")
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--binary", required=True)
@@ -140,6 +184,7 @@ def main():
                                             f"{home}/sessions"], max(1, given.rounds // 2))
                 line += f"; rg {peer:.0f} ms, {peer_memory:.0f} MB: {peer / mine:.0f} x faster"
             print(line)
+        compare_server(ours, frequent, rare, given.rounds)
         for peer in given.peer:
             compare_peer(os.path.abspath(peer), folder, size, frequent, rare, given.rounds)
         if given.ccusage:

@@ -62,6 +62,7 @@ pub(super) enum Command {
     Config(commands::config::ConfigArgs),
     Hook(commands::hook::HookArgs),
     Man(commands::man::ManArgs),
+    Mcp(commands::mcp::McpArgs),
     Restore(commands::restore::RestoreArgs),
     #[command(visible_alias = "backups")]
     ListBackups(commands::list_backups::ListBackupsArgs),
@@ -109,10 +110,10 @@ impl Command {
         matches!(self, Self::Recommend(_))
     }
 
-    /// Returns true if Codex takes over the terminal. `launch::run` then handles the signals; before
-    /// Codex starts, a signal ends this process without cleanup, except of the terminal.
-    pub(super) fn hands_over_terminal(&self) -> bool {
-        matches!(self, Self::Launch(_) | Self::Resume(_))
+    /// Returns true if a signal ends this process without cleanup, except of the terminal. Once Codex has taken over the
+    /// terminal, `launch::run` handles the signals. A server waits for requests, and changes the search index only.
+    pub(super) fn ends_at_once(&self) -> bool {
+        matches!(self, Self::Launch(_) | Self::Resume(_) | Self::Mcp(_))
     }
 
     /// Returns true if the command must not run on a Codex home that an interrupted restore has
@@ -193,6 +194,7 @@ impl Command {
             Self::Config(args) => args.run(context),
             Self::Hook(args) => args.run(context),
             Self::Man(args) => args.run(context, tree()),
+            Self::Mcp(args) => args.run(context),
             Self::Restore(args) => args.run(context),
             Self::ListBackups(args) => args.run(context),
             Self::Verify(args) => args.run(context),

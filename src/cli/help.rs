@@ -36,6 +36,7 @@ Conversations:
   show          Show a conversation to read
   export        Export conversations as Markdown, HTML or JSON
   launches      List launches and their conversations
+  mcp           Let agents search and read past conversations
   history       Find and repair conversations that Codex does not list
   storage       Show the disk usage of the Codex home, and reduce it
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 /// Makes Ctrl-C and SIGTERM stop long operations at the next safe point. A second signal ends the
 /// process at once, and so does the first one where Codex takes over the terminal. A picker is always closed first.
 pub(super) fn install_handler(cli: &Cli, env: &Environment) {
-    let ends_at_once = cli.command.hands_over_terminal();
+    let ends_at_once = cli.command.ends_at_once();
     let only_reads = cli.command.only_reads();
     let error = CommandError::interrupted().hint(cli.command.interrupt_hint());
     let ui = Ui::new(cli.global.json, Verbosity::Normal, ColorChoice::Never, env);

@@ -20,6 +20,7 @@ pub(crate) mod launches;
 pub(crate) mod list;
 pub(crate) mod list_backups;
 pub(crate) mod man;
+pub(crate) mod mcp;
 pub(crate) mod normalize;
 pub(crate) mod profile;
 pub(crate) mod prune;

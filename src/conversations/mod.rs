@@ -22,6 +22,7 @@ pub(crate) mod message_comparison;
 pub(crate) mod messages;
 pub(crate) mod named_conversation;
 pub(crate) mod part_mark;
+pub(crate) mod past_answers;
 pub(crate) mod raw_lines;
 pub(crate) mod reader;
 mod reader_state;

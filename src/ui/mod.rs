@@ -434,6 +434,15 @@ pub(crate) fn print_json_error(error: &CommandError) {
     let _ = io::stderr().write_all(format!("{document}\n").as_bytes());
 }
 
+/// Writes a line of a protocol to stdout. Returns false if nothing reads it any more.
+pub(crate) fn send_line(line: &impl Display) -> bool {
+    let mut to = io::stdout().lock();
+    let written = writeln!(to, "{line}").and_then(|()| to.flush());
+    let is_written = written.is_ok();
+    record_output_error(written);
+    is_written
+}
+
 pub(crate) fn print_help(text: &str) {
     write_stdout(format_args!("{text}\n"));
 }

@@ -16,6 +16,7 @@ pub(crate) mod imports;
 pub(crate) mod injection;
 pub(crate) mod lab;
 pub(crate) mod launched;
+pub(crate) mod mcp_client;
 pub(crate) mod memory;
 pub(crate) mod mock_backend;
 pub(crate) mod pair;

@@ -98,6 +98,7 @@ fn search(
         order: HitOrder::Best,
         limit,
         accepts,
+        safe: &|text| text,
     };
     let found = evaluate::search(store, &query, &options);
     found.unwrap_or_default().hits

@@ -128,7 +128,17 @@ pub(crate) struct TokenUsage {
 
 /// The author of a text.
 #[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, clap::ValueEnum,
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    serde::Serialize,
+    Deserialize,
+    clap::ValueEnum,
 )]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Role {
@@ -140,6 +150,7 @@ pub(crate) enum Role {
     Tool,
     /// The title of the conversation, which is no event
     #[value(skip)]
+    #[serde(skip_deserializing)]
     Title,
 }
 

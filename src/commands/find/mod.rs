@@ -152,6 +152,7 @@ impl FindArgs {
             order: HitOrder::Newest,
             limit: MAX_UNFILTERED,
             accepts: &|_| true,
+            safe: &|text| text,
         };
         let store = IndexAccess::new(context).open_existing().ok().flatten();
         let found = store.and_then(|store| evaluate::search(&store, query, &search).ok());
@@ -322,6 +323,7 @@ impl FindArgs {
             order: self.sort,
             limit: self.max_hits(),
             accepts: &|conversation| filter.accepts(conversation),
+            safe: &|text| text,
         };
         if self.archives {
             // An archive may have a conversation with all words.

@@ -1,6 +1,7 @@
 //! `hook`: prints shell code that shows the account in the prompt, or that starts Codex
-//! under the account of the folder; and instructions for agents.
+//! under the account of the folder; and how agents reach past conversations.
 
+mod agent_server;
 mod wrap;
 
 use crate::context::Context;
@@ -11,6 +12,7 @@ use crate::steps::recommend_template::Template;
 use chrono::Duration;
 use clap::{Args, ValueEnum};
 use serde_json::json;
+use std::path::PathBuf;
 
 /// Print shell code that shows the live account in the prompt
 ///
@@ -22,7 +24,9 @@ use serde_json::json;
 /// With --wrap, prints a function `codex` instead, which starts Codex under the account of the folder
 /// (see folders.PATH in config --help). The function exists for bash, fish, powershell and zsh.
 ///
-/// `agents` prints instructions for AGENTS.md or a skill: how Codex looks up past conversations.
+/// Three let Codex look up past conversations: `mcp` prints the entry of config.toml for the server of `codex-manager
+/// mcp`, `plugin` writes a plugin with the server and a skill to DIR and prints how to install it, and `agents` prints
+/// instructions for AGENTS.md that need no server.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   eval \"$(codex-manager hook bash)\"            # in ~/.bashrc
@@ -30,13 +34,21 @@ use serde_json::json;
   codex-manager hook fish | source             # in config.fish
   eval \"$(codex-manager hook bash --wrap)\"     # the account of each folder
   codex-manager hook powershell | Out-String | Invoke-Expression
+  codex-manager hook mcp >> ~/.codex/config.toml
+  codex-manager hook plugin ~/.codex-manager-plugin
   codex-manager hook agents >> ~/.codex/AGENTS.md
   codex-manager hook tmux >> ~/.tmux.conf
   codex-manager hook starship >> ~/.config/starship.toml")]
 pub(crate) struct HookArgs {
-    /// The shell or program that draws the prompt, or `agents`
+    /// The shell or program that draws the prompt, or `agents`, `mcp` or `plugin`
     #[arg(value_name = "SHELL")]
     shell: HookShell,
+    /// With `plugin`: the folder to write, a new one or that of an earlier plugin
+    #[arg(value_name = "DIR", required_if_eq("shell", "plugin"))]
+    folder: Option<PathBuf>,
+    /// With `plugin`: print the commands; write nothing
+    #[arg(short = 'n', long)]
+    dry_run: bool,
     /// Print the function `codex` for the account of each folder instead of the prompt
     #[arg(long, conflicts_with_all = ["every", "format"])]
     wrap: bool,
@@ -53,6 +65,8 @@ enum HookShell {
     Agents,
     Bash,
     Fish,
+    Mcp,
+    Plugin,
     Powershell,
     Starship,
     Tmux,
@@ -179,20 +193,24 @@ Use other words before you give up. Do not quote tokens or keys that you find.
 
 impl HookArgs {
     /// # Errors
-    /// --every is not a duration of at least one minute, --format is invalid, or --wrap is given for
-    /// tmux or starship.
+    /// --every is not a duration of at least one minute, --format is invalid, --wrap is given for
+    /// tmux or starship, or the plugin cannot be written.
     pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
-        let snippet = if self.wrap {
-            self.wrap_function()?
-        } else {
-            self.prompt_code()?
+        let snippet = match (self.shell, &self.folder) {
+            _ if self.wrap => self.wrap_function()?,
+            (HookShell::Plugin, Some(folder)) => {
+                let folder = context.env.absolute(folder);
+                agent_server::write_plugin(&folder, self.dry_run, context)?
+            }
+            (_, Some(_)) => return Err(CommandError::usage("only plugin is written to a folder")),
+            (HookShell::Mcp, None) => agent_server::config_block(context),
+            (_, None) => self.prompt_code()?,
         };
         let shell = self.shell.to_possible_value();
         let shell = shell.map(|value| value.get_name().to_owned());
         context.ui.line(snippet.trim_end());
-        context
-            .ui
-            .document("hook", &json!({ "shell": shell, "snippet": snippet }));
+        let document = json!({ "shell": shell, "snippet": snippet, "dry_run": self.dry_run });
+        context.ui.document("hook", &document);
         Ok(Outcome::Done)
     }
 
@@ -204,10 +222,12 @@ impl HookArgs {
             HookShell::Powershell => Ok(wrap::POWERSHELL.to_owned()),
             // zsh has no `type -P`.
             HookShell::Zsh => Ok(wrap::BASH.replace("type -P", "whence -p")),
-            HookShell::Agents | HookShell::Starship | HookShell::Tmux => {
-                Err(CommandError::usage("--wrap needs a shell with functions")
-                    .hint("choose bash, fish, powershell or zsh"))
-            }
+            HookShell::Agents
+            | HookShell::Mcp
+            | HookShell::Plugin
+            | HookShell::Starship
+            | HookShell::Tmux => Err(CommandError::usage("--wrap needs a shell with functions")
+                .hint("choose bash, fish, powershell or zsh")),
         }
     }
 
@@ -222,7 +242,8 @@ impl HookArgs {
         }
         let text = &self.format;
         let (code, format) = match self.shell {
-            HookShell::Agents => return Ok(AGENTS.to_owned()),
+            // The other two are no text of their own.
+            HookShell::Agents | HookShell::Mcp | HookShell::Plugin => return Ok(AGENTS.to_owned()),
             HookShell::Bash => (BASH, shell::single_quote(text)),
             HookShell::Zsh => (ZSH, shell::single_quote(text)),
             HookShell::Fish => {

@@ -11,6 +11,7 @@ use super::usage_ingest::ConversationUsage;
 use super::usage_store;
 use crate::codex::rollout_lines::{self, LineItems};
 use crate::codex::rollout_lines::{EventKind, LineParts, Role, RolloutEvent};
+use crate::conversations::past_answers::is_past_answer;
 use crate::conversations::raw_lines::RawLines;
 use crate::conversations::reader::EventReader;
 use crate::conversations::reader_state::ReaderState;
@@ -224,9 +225,11 @@ fn extract_words(kind: &EventKind) -> Option<(Role, String)> {
     Some((role, index_text(searched_part(kind, text))))
 }
 
-/// Returns the part of a text that is searched: the beginning of an output, and all of any other text.
+/// Returns the part of a text that is searched: the beginning of an output, nothing of what `codex-manager mcp` answered,
+/// and all of any other text.
 pub(crate) fn searched_part<'a>(kind: &EventKind, text: &'a str) -> &'a str {
     match kind {
+        _ if is_past_answer(kind) => "",
         EventKind::ToolOutput(_) => truncate_output(text),
         _ => text,
     }

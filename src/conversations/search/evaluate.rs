@@ -74,6 +74,8 @@ pub(crate) struct SearchOptions<'a> {
     pub limit: usize,
     /// Returns true for conversations that may be found.
     pub accepts: &'a dyn Fn(&FoundConversation) -> bool,
+    /// Makes a text that a snippet is cut from, for example without secrets: of a part of one, no form is recognized.
+    pub safe: &'a dyn Fn(String) -> String,
 }
 
 /// Returns the conversations of the index that Codex did not list at the last update.
@@ -387,7 +389,7 @@ impl<'a> Search<'a> {
         let (place, all) = texts.read_texts(candidate.best)?;
         let snippets = all.into_iter().rev();
         let best = snippets
-            .map(|text| snippet::make_snippet(&text, self.terms))
+            .map(|text| snippet::make_snippet(&(self.options.safe)(text), self.terms))
             .max_by_key(|snippet| snippet.matches.len());
         Ok(Hit {
             turn: place.turn,

@@ -1,0 +1,131 @@
+//! The text of an answer: quotations of the past and what to call next, within a limit.
+
+use crate::codex::redaction::redact_and_count;
+use crate::context::Context;
+use crate::conversations::past_answers::FIRST_LINE;
+use crate::io::ansi;
+use crate::views::account::printable;
+use crate::views::transcript_text::minute_format;
+use chrono::DateTime;
+use serde_json::{Value, json};
+
+/// The largest length of an answer in characters, unless the client asks for more.
+pub(super) const MAX_CHARS: usize = 4000;
+
+/// The characters that are left for the last lines: notes and the cursor.
+const RESERVED_CHARS: usize = 400;
+
+/// The longest quoted line, in characters. A longer one is continued in the next line.
+const MAX_LINE_CHARS: usize = 400;
+
+/// The longest folder, title and snippet, in characters.
+const MAX_FIELD_CHARS: usize = 200;
+const MAX_SNIPPET_CHARS: usize = 300;
+
+/// Collects the parts of an answer as long as they fit.
+pub(super) struct AnswerText {
+    text: String,
+    /// The number of characters that still fit.
+    left: usize,
+}
+
+impl AnswerText {
+    pub(super) fn new(max_chars: usize) -> Self {
+        let text = format!("{FIRST_LINE}\n");
+        Self {
+            left: max_chars.saturating_sub(RESERVED_CHARS + text.len()),
+            text,
+        }
+    }
+
+    /// Adds lines. Returns false without adding them if they do not fit.
+    pub(super) fn add(&mut self, lines: &str) -> bool {
+        let chars = lines.chars().count();
+        let fits = chars <= self.left;
+        if fits {
+            self.left -= chars;
+            self.text.push_str(lines);
+        }
+        fits
+    }
+
+    /// Adds the last lines, for which there always is room.
+    pub(super) fn finish(mut self, notes: &[String]) -> String {
+        for note in notes {
+            self.text.push('\n');
+            self.text.push_str(note);
+            self.text.push('\n');
+        }
+        self.text
+    }
+}
+
+/// Returns the text without secrets.
+pub(super) fn redact(text: &str) -> String {
+    redact_and_count(text).0
+}
+
+/// Returns a text as quoted lines, so that no line of it can be taken for one of this program. `text` is without secrets.
+pub(super) fn quote(text: &str) -> String {
+    let plain = ansi::strip(text);
+    let mut quoted = String::new();
+    for line in plain.trim_matches('\n').lines() {
+        let line = ansi::to_printable_line(line);
+        let mut rest = &*line;
+        loop {
+            let end = rest.char_indices().nth(MAX_LINE_CHARS);
+            let (part, after) = rest.split_at(end.map_or(rest.len(), |(at, _)| at));
+            quoted.push_str("> ");
+            quoted.push_str(part);
+            quoted.push('\n');
+            rest = after;
+            if rest.is_empty() {
+                break;
+            }
+        }
+    }
+    quoted
+}
+
+/// Returns the quoted line of a snippet without secrets.
+pub(super) fn quote_snippet(text: &str) -> String {
+    quote(&cut(&printable(text), MAX_SNIPPET_CHARS))
+}
+
+/// Returns the quoted line that names a conversation: its folder and its title.
+pub(super) fn quote_title(cwd: &str, title: &str) -> String {
+    let title = if title.is_empty() {
+        "(no title)"
+    } else {
+        title
+    };
+    let [cwd, title] = [cwd, title].map(|text| cut(&printable(&redact(text)), MAX_FIELD_CHARS));
+    quote(&format!("{cwd}: {title}"))
+}
+
+fn cut(text: &str, max_chars: usize) -> String {
+    match text.char_indices().nth(max_chars) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+/// Returns the call that opens a conversation.
+pub(super) fn open_call(id: &str, turn: Option<u32>) -> String {
+    let arguments = match turn {
+        Some(turn) => json!({"id": printable(id), "turn": turn}),
+        None => json!({"id": printable(id)}),
+    };
+    format!("open_conversation {arguments}")
+}
+
+/// Returns the note that more can be asked for.
+pub(super) fn cursor_note(cursor: usize) -> String {
+    let cursor = Value::from(cursor.to_string());
+    format!("There is more: repeat the call with \"cursor\": {cursor}")
+}
+
+pub(super) fn format_time(ms: Option<i64>, context: &Context) -> String {
+    let at = ms.and_then(DateTime::from_timestamp_millis);
+    at.map_or("unknown time".to_owned(), |at| minute_format(context)(&at))
+}

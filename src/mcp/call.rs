@@ -1,0 +1,73 @@
+//! A call of a tool, and the arguments that several tools have.
+
+use super::index_refresh::IndexRefresh;
+use crate::choices::project_choice::find_project_folders;
+use crate::choices::selection_args::{PeriodEnd, parse_unix_millis};
+use crate::codex::threads::ThreadFilter;
+use crate::context::Context;
+use crate::error::{CommandError, Result};
+use serde::Deserialize;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// A call of a tool that is being answered.
+pub(super) struct PastCall<'a> {
+    pub context: &'a Context,
+    pub index: &'a IndexRefresh,
+    pub is_cancelled: &'a AtomicBool,
+}
+
+impl PastCall<'_> {
+    pub(super) fn is_cancelled(&self) -> bool {
+        self.is_cancelled.load(Ordering::Relaxed)
+    }
+}
+
+/// The conversations that a call is about.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum CallScope {
+    /// Those in the folder in which the client started this server, or below it.
+    #[default]
+    Here,
+    All,
+}
+
+/// Returns the number that a cursor stands for: 0 without one.
+///
+/// # Errors
+/// It is not one of this server.
+pub(super) fn parse_cursor(cursor: Option<&str>) -> Result<usize> {
+    let cursor = cursor.filter(|cursor| !cursor.is_empty());
+    let number = cursor.map_or(Ok(0), str::parse);
+    number.map_err(|_| CommandError::usage("the cursor is not one of an answer"))
+}
+
+/// Returns the filter of a call.
+///
+/// # Errors
+/// The time is none, or no project has this name.
+pub(super) fn make_filter(
+    scope: CallScope,
+    project: Option<&str>,
+    since: Option<&str>,
+    context: &Context,
+) -> Result<ThreadFilter> {
+    let folders = match (project, scope) {
+        (Some(project), _) => Some(find_project_folders(Path::new(project), context)?),
+        (None, CallScope::Here) => Some(vec![context.env.current_dir.clone()]),
+        (None, CallScope::All) => None,
+    };
+    let folders = folders.map(|folders| {
+        let folders = folders.into_iter();
+        folders
+            .map(|folder| folder.to_string_lossy().into_owned())
+            .collect()
+    });
+    let since_ms = since.map(|since| parse_unix_millis(since, PeriodEnd::First, context));
+    Ok(ThreadFilter {
+        folders,
+        since_ms: since_ms.transpose()?,
+        ..ThreadFilter::default()
+    })
+}

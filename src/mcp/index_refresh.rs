@@ -1,0 +1,149 @@
+//! Keeps the search index up to date, in a thread of its own, so that no call waits long for it.
+
+use crate::choices::index_access::IndexAccess;
+use crate::context::Context;
+use crate::conversations::index::{IndexError, IndexStore, Thoroughness};
+use crate::error::{CommandError, Result};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// The least time between two updates, and between two walks over all rollouts.
+const UPDATE_INTERVAL: Duration = Duration::from_secs(3);
+const WALK_INTERVAL: Duration = Duration::from_secs(60);
+
+/// The longest time that a call waits for an update. It is answered from the index as it is then.
+const MAX_WAIT: Duration = Duration::from_secs(2);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum IndexWork {
+    /// Reads the conversations that changed according to Codex.
+    Update,
+    /// Looks at all rollouts.
+    Walk,
+    /// Creates the index again.
+    Rebuild,
+}
+
+#[derive(Default)]
+struct RefreshState {
+    wanted: Option<IndexWork>,
+    is_working: bool,
+    is_closed: bool,
+    updated: Option<Instant>,
+    walked: Option<Instant>,
+    /// The error of the last update.
+    problem: Option<String>,
+}
+
+/// The thread that updates the index, and the calls that wait for it.
+#[derive(Default)]
+pub(super) struct IndexRefresh {
+    state: Mutex<RefreshState>,
+    changed: Condvar,
+}
+
+impl IndexRefresh {
+    /// Performs the updates that calls ask for, until [`Self::close`].
+    pub(super) fn run(&self, context: &Context) {
+        let mut state = self.lock();
+        while !state.is_closed {
+            let Some(work) = state.wanted.take() else {
+                state = self
+                    .changed
+                    .wait(state)
+                    .unwrap_or_else(PoisonError::into_inner);
+                continue;
+            };
+            state.is_working = true;
+            drop(state);
+            let access = IndexAccess::new(context);
+            let done = match work {
+                IndexWork::Update => access.open_updated(Thoroughness::Changes),
+                IndexWork::Walk => access.open_updated(Thoroughness::All),
+                IndexWork::Rebuild => access.rebuild(),
+            };
+            let problem = done
+                .err()
+                .or_else(|| access.problem.take().map(CommandError::from));
+            state = self.lock();
+            state.is_working = false;
+            state.problem = problem.map(|problem| problem.to_one_line());
+            state.updated = Some(Instant::now());
+            if work > IndexWork::Update {
+                state.walked = state.updated;
+            }
+            self.changed.notify_all();
+        }
+    }
+
+    pub(super) fn close(&self) {
+        self.lock().is_closed = true;
+        self.changed.notify_all();
+    }
+
+    /// Reads from the index, after `work`, unless that was done a moment ago. A damaged index is created again.
+    ///
+    /// # Errors
+    /// There is no index yet, it cannot be read, or another process writes it all the time.
+    pub(super) fn read<T>(
+        &self,
+        work: IndexWork,
+        context: &Context,
+        read: impl Fn(&IndexStore) -> std::result::Result<T, IndexError>,
+    ) -> Result<T> {
+        self.request(work);
+        let access = IndexAccess::new(context);
+        let attempt = || match IndexStore::open_read_only(&access.path) {
+            Ok(Some(store)) => read(&store).map(Some),
+            Ok(None) => Ok(None),
+            Err(e) => Err(e),
+        };
+        let missing = match attempt() {
+            Ok(Some(result)) => return Ok(result),
+            Err(e) if e.is_cured_by_rebuild() => IndexWork::Rebuild,
+            _ => IndexWork::Update,
+        };
+        self.repeat(missing);
+        let result = attempt();
+        let problem = self.lock().problem.clone();
+        match (result, problem) {
+            (Ok(Some(result)), _) => Ok(result),
+            (_, Some(problem)) => Err(CommandError::failed(problem)),
+            (Ok(None), None) => Err(CommandError::failed(
+                "the search index is being created; repeat the call in a minute",
+            )),
+            (Err(e), None) => Err(CommandError::from(e)),
+        }
+    }
+
+    /// Asks for an update unless there was one a moment ago, and waits for it.
+    fn request(&self, work: IndexWork) {
+        let state = self.lock();
+        let (last, interval) = match work {
+            IndexWork::Walk => (state.walked, WALK_INTERVAL),
+            _ => (state.updated, UPDATE_INTERVAL),
+        };
+        if state.is_working || last.is_none_or(|last| last.elapsed() >= interval) {
+            self.wait(state, work);
+        }
+    }
+
+    /// Asks for an update and waits for it.
+    fn repeat(&self, work: IndexWork) {
+        self.wait(self.lock(), work);
+    }
+
+    fn wait(&self, mut state: MutexGuard<'_, RefreshState>, work: IndexWork) {
+        if !state.is_working {
+            state.wanted = state.wanted.max(Some(work));
+        }
+        self.changed.notify_all();
+        let is_pending = |state: &mut RefreshState| state.is_working || state.wanted.is_some();
+        let waited = self.changed.wait_timeout_while(state, MAX_WAIT, is_pending);
+        drop(waited);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, RefreshState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

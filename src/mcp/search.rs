@@ -1,0 +1,150 @@
+//! `search_conversations`.
+
+use super::answer::{
+    AnswerText, MAX_CHARS, cursor_note, format_time, open_call, quote_snippet, quote_title, redact,
+};
+use super::call::{CallScope, PastCall, make_filter, parse_cursor};
+use super::index_refresh::IndexWork;
+use crate::choices::listed::list_threads;
+use crate::codex::rollout_lines::Role;
+use crate::codex::threads::ThreadFilter;
+use crate::context::Context;
+use crate::conversations::search::conversation_filter::ConversationFilter;
+use crate::conversations::search::evaluate::{Hit, HitOrder, SearchOptions, SearchResult};
+use crate::conversations::search::forgiving::search_forgiving;
+use crate::conversations::search::query::{self, Query};
+use crate::error::{CommandError, Result};
+use crate::io::quantity::pluralize;
+use serde::Deserialize;
+
+/// The largest number of results in an answer, and up to a cursor.
+const PAGE_HITS: usize = 10;
+const MAX_HITS: usize = 1000;
+
+/// The longest query, in bytes.
+const MAX_QUERY_BYTES: usize = 1000;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SearchArguments {
+    query: String,
+    scope: Option<CallScope>,
+    project: Option<String>,
+    since: Option<String>,
+    role: Option<Role>,
+    cursor: Option<String>,
+}
+
+impl SearchArguments {
+    /// Searches without the conversation with the id `caller`.
+    ///
+    /// # Errors
+    /// An argument is invalid, or the index cannot be used.
+    pub(super) fn answer(&self, caller: Option<&str>, call: &PastCall<'_>) -> Result<String> {
+        let context = call.context;
+        let query = self.parse_query()?;
+        let shown = parse_cursor(self.cursor.as_deref())?;
+        if shown >= MAX_HITS {
+            return Err(CommandError::usage("no results beyond the first 1000"));
+        }
+        let scope = self.scope.unwrap_or_default();
+        let (project, since) = (self.project.as_deref(), self.since.as_deref());
+        let filter = make_filter(scope, project, since, context)?;
+        let is_restricted = filter.is_restricted();
+        let limit = shown + PAGE_HITS + 1;
+        let result = self.search(&query, filter, limit, caller, call)?;
+        if result.hits.len() <= shown {
+            let mut text = "No conversation matches. Use other or fewer words.".to_owned();
+            if is_restricted && shown == 0 {
+                let all = self.search(&query, ThreadFilter::default(), PAGE_HITS, caller, call)?;
+                let count = all.total.unwrap_or(all.hits.len());
+                if count > 0 {
+                    let count = pluralize(count, "conversation");
+                    text = format!(
+                        "No conversation matches, but {count} with \"scope\": \"all\" and no other filter."
+                    );
+                }
+            }
+            return Ok(AnswerText::new(MAX_CHARS).finish(&[text]));
+        }
+        Ok(format_result(&result, shown, context))
+    }
+
+    /// Words are searched in any order, as the arguments of `find` are; with quotes, the whole is one argument.
+    fn parse_query(&self) -> Result<Query> {
+        if self.query.len() > MAX_QUERY_BYTES {
+            return Err(CommandError::usage("the query is longer than 1000 bytes"));
+        }
+        let words: Vec<_> = if self.query.contains('"') {
+            vec![self.query.clone()]
+        } else {
+            self.query.split_whitespace().map(str::to_owned).collect()
+        };
+        query::parse(&words).map_err(|e| CommandError::usage(e.to_string()))
+    }
+
+    fn search(
+        &self,
+        query: &Query,
+        filter: ThreadFilter,
+        limit: usize,
+        caller: Option<&str>,
+        call: &PastCall<'_>,
+    ) -> Result<SearchResult> {
+        let context = call.context;
+        let filter = ConversationFilter::new(filter, |filter| list_threads(filter, context))?;
+        let options = SearchOptions {
+            role: self.role,
+            order: HitOrder::Best,
+            limit,
+            accepts: &|found| caller != Some(&*found.session) && filter.accepts(found),
+            safe: &|text| redact(&text),
+        };
+        let search = |work| {
+            let read = |store: &_| search_forgiving(store, query, &options);
+            call.index.read(work, context, read)
+        };
+        let found = search(IndexWork::Update)?;
+        if found.hits.is_empty() || found.relaxation.is_some() {
+            // The text may be in a conversation that Codex's database does not list.
+            return search(IndexWork::Walk);
+        }
+        Ok(found)
+    }
+}
+
+/// Returns the results behind the first `shown` ones.
+fn format_result(result: &SearchResult, shown: usize, context: &Context) -> String {
+    let mut text = AnswerText::new(MAX_CHARS);
+    let mut end = shown;
+    let page = result.hits.iter().skip(shown).take(PAGE_HITS);
+    for hit in page {
+        if !text.add(&format_hit(hit, context)) {
+            break;
+        }
+        end += 1;
+    }
+    let mut notes = Vec::new();
+    notes.extend(result.relaxation.as_ref().map(ToString::to_string));
+    if !result.spellings.is_empty() {
+        let spellings: Vec<_> = result.spellings.values().take(3).cloned().collect();
+        notes.push(format!(
+            "nothing has some words; searched instead: {}",
+            spellings.join(", ")
+        ));
+    }
+    if end < result.hits.len() {
+        notes.push(cursor_note(end));
+    }
+    text.finish(&notes)
+}
+
+fn format_hit(hit: &Hit, context: &Context) -> String {
+    let conversation = &hit.conversation;
+    let at = format_time(hit.at_ms.or(conversation.updated_ms), context);
+    let role = hit.role.name();
+    let call = open_call(&conversation.session, hit.turn);
+    let title = quote_title(&conversation.cwd, &conversation.title);
+    let snippet = quote_snippet(&hit.snippet.text);
+    format!("\n{at}, {role}: {call}\n{title}{snippet}")
+}

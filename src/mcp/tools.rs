@@ -1,0 +1,65 @@
+//! The tools: their description, and their calls.
+
+use super::answer::redact;
+use super::call::PastCall;
+use super::list::ListArguments;
+use super::message::{RequestError, RequestErrorCode};
+use super::open::OpenArguments;
+use super::search::SearchArguments;
+use crate::error::{CommandError, Result};
+use crate::io::ansi;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+/// The description of the tools for clients.
+const TOOLS: &str = include_str!("tools.json");
+
+/// Returns the result of `tools/list`.
+pub(crate) fn list() -> Value {
+    let tools: Value = serde_json::from_str(TOOLS).unwrap_or_default();
+    json!({ "tools": tools })
+}
+
+/// Calls a tool. An error of the tool is a result too, so that the model sees it and can correct its call.
+///
+/// # Errors
+/// There is no such tool.
+pub(super) fn call(
+    params: &Value,
+    call: &PastCall<'_>,
+) -> std::result::Result<Value, RequestError> {
+    let name = params["name"].as_str().unwrap_or_default();
+    let arguments = &params["arguments"];
+    // Codex tells in which conversation it calls. That one has the words of the query.
+    let caller = params["_meta"]["threadId"].as_str();
+    let text =
+        match name {
+            "search_conversations" => parse::<SearchArguments>(arguments)
+                .and_then(|arguments| arguments.answer(caller, call)),
+            "open_conversation" => {
+                parse::<OpenArguments>(arguments).and_then(|arguments| arguments.answer(call))
+            }
+            "list_conversations" => parse::<ListArguments>(arguments)
+                .and_then(|arguments| arguments.answer(caller, call)),
+            _ => {
+                let message = format!("no such tool: {name}");
+                return Err(RequestError::new(RequestErrorCode::InvalidParams, message));
+            }
+        };
+    let is_error = text.is_err();
+    let text = text.unwrap_or_else(|e| {
+        let text = redact(&e.to_one_line());
+        format!("error: {}", ansi::printable(&text))
+    });
+    Ok(json!({"content": [{"type": "text", "text": text}], "isError": is_error}))
+}
+
+fn parse<T: DeserializeOwned>(arguments: &Value) -> Result<T> {
+    let arguments = match arguments {
+        // Clients may leave out the arguments of a tool that needs none.
+        Value::Null => json!({}),
+        given => given.clone(),
+    };
+    serde_json::from_value(arguments)
+        .map_err(|e| CommandError::usage(format!("invalid arguments: {e}")))
+}
