@@ -233,6 +233,21 @@ fn text_that_was_taken_out_of_a_conversation_leaves_the_file_of_the_index() {
 }
 
 #[test]
+fn turns_that_were_taken_back_leave_the_file_of_the_index() {
+    let env = TestEnv::new();
+    let path = write(&env, &Conversation::new(1, 60, "needle", "other"));
+    append(&path, &[user("again"), assistant("zebracrossing")]);
+    assert_eq!(found(&env, &["zebracrossing"]), [id(1)]);
+    let back = json!({"timestamp": "2026-11-20T06:00:04.000Z", "type": "event_msg",
+                      "payload": {"type": "thread_rolled_back", "num_turns": 1}});
+    append(&path, &[back]);
+    assert_eq!(found(&env, &["zebracrossing"]), [""; 0]);
+    let bytes = fs::read(index(&env)).expect("read");
+    let mut parts = bytes.windows(13);
+    assert!(!parts.any(|part| part == b"zebracrossing"));
+}
+
+#[test]
 fn a_conversation_that_codex_does_not_list_is_found() {
     let mut env = TestEnv::new();
     write(&env, &Conversation::new(1, 60, "Listed", "x"));

@@ -71,8 +71,6 @@ struct ParsedLine {
 pub(super) struct IngestReport {
     /// The number of conversations of which something was read.
     pub read: usize,
-    /// True if texts were deleted because a rollout was written anew.
-    pub has_deleted: bool,
     /// The rollouts that could not be read.
     pub skipped: Vec<SkippedFile>,
 }
@@ -353,7 +351,6 @@ impl<'a> Writer<'a> {
             Some(old) if from > 0 => old.state.clone(),
             _ => {
                 if is_continued {
-                    self.report.has_deleted = true;
                     delete_texts(self.store, id).with_index_path(&path)?;
                     self.last = self.last.filter(|last| *last != id);
                 }
@@ -580,6 +577,9 @@ impl<'a> Writer<'a> {
     }
 }
 
+/// Not 0 in `meta` while the file of the index may have words of deleted texts.
+pub(super) const ERASING: &str = "erasing";
+
 /// Deletes the usage and the texts of a conversation, including its title.
 pub(super) fn delete_texts(store: &IndexStore, conversation: i64) -> rusqlite::Result<()> {
     usage_store::delete(store, conversation)?;
@@ -601,6 +601,9 @@ fn delete_messages(store: &IndexStore, conversation: i64, which: &str) -> rusqli
         let ids: Vec<i64> = ids
             .query_map(range, |row| row.get(0))?
             .collect::<rusqlite::Result<_>>()?;
+        if !ids.is_empty() {
+            store.execute("INSERT OR REPLACE INTO meta VALUES(?1, 1)", [ERASING])?;
+        }
         // One by one: FTS5 without content deletes by row id alone.
         for id in ids {
             delete.execute([id])?;

@@ -9,7 +9,7 @@ use super::candidates::{
     find_all_candidates, find_changed_candidates, find_orphaned_copies, session_index_len,
 };
 use super::error::{IndexContext as _, IndexError};
-use super::ingest::{self, IngestReport, delete_texts};
+use super::ingest::{self, ERASING, IngestReport, delete_texts};
 use super::plan::{self, HomeRollouts, IndexCandidate, IngestTask, NOT_INDEXED};
 use super::store::{self, IndexStore, Merging};
 use crate::codex::threads;
@@ -27,12 +27,12 @@ const WALK_INTERVAL: TimeDelta = TimeDelta::minutes(10);
 /// The bytes of new text after which the index is compacted.
 const OPTIMIZE_BYTES: u64 = 64 << 20;
 
-/// The largest index that is compacted at once after a deletion. SQLite erases the words of deleted texts from a
-/// larger one when it merges its parts.
-const MAX_ERASED_BYTES: u64 = 256 << 20;
+/// The number of pages that an update writes to erase the words of deleted texts: 256 MB. A larger index is erased by
+/// the next updates too.
+const MAX_ERASED_PAGES: i64 = if cfg!(test) { 1 } else { 64 << 10 };
 
 /// The number of pages that a step of compaction writes.
-const MERGED_PAGES: i64 = 4000;
+const MERGED_PAGES: i64 = if cfg!(test) { 1 } else { 4000 };
 
 /// The number of conversations that are planned at a time, which bounds the memory of a first update.
 const PLANNED_CONVERSATIONS: usize = 2000;
@@ -123,11 +123,12 @@ pub(crate) fn refresh(
     if is_complete {
         store.set_meta(LAST_WALK, source.now.timestamp_millis())?;
     }
-    let has_deleted = !found.gone.is_empty() || report.has_deleted;
-    let is_erased = has_deleted && store::disk_size(&store.path) <= MAX_ERASED_BYTES;
-    if total >= OPTIMIZE_BYTES || is_erased {
+    let is_erasing = store.read_meta(ERASING)?.unwrap_or(0) != 0;
+    if total >= OPTIMIZE_BYTES {
         // A first index has no deleted texts.
-        compact(store, is_erased || last_walk.is_some())?;
+        compact(store, is_erasing || last_walk.is_some(), i64::MAX)?;
+    } else if is_erasing {
+        compact(store, true, MAX_ERASED_PAGES)?;
     }
     Ok(RefreshReport {
         read: report.read,
@@ -178,23 +179,23 @@ fn ingest_all(
             })?;
             let part = ingest::ingest(store, tasks, progress)?;
             report.read += part.read;
-            report.has_deleted |= part.has_deleted;
             report.skipped.extend(part.skipped);
         }
     }
 }
 
-/// Merges the index into one part, without words of deleted texts. Each step frees the pages that it merged, and
-/// the next steps write into them. Those that are left are cut off at the end. With `erases`, freed pages are
-/// overwritten too.
-fn compact(store: &IndexStore, erases: bool) -> Result<(), IndexError> {
+/// Merges the index into one part, without words of deleted texts, up to a number of written pages. Each step frees
+/// the pages that it merged, and the next steps write into them. Those that are left are cut off at the end. With
+/// `erases`, freed pages are overwritten too.
+fn compact(store: &IndexStore, erases: bool, max_pages: i64) -> Result<(), IndexError> {
     let connection = &store.connection;
     connection
         .pragma_update(None, "secure_delete", erases)
         .with_index_path(&store.path)?;
     // A negative number starts the merge of all parts, a positive one continues it.
     let mut pages = -MERGED_PAGES;
-    loop {
+    let mut written = 0;
+    while written < max_pages {
         if is_interrupted() {
             return Err(IndexError::Interrupted);
         }
@@ -206,10 +207,16 @@ fn compact(store: &IndexStore, erases: bool) -> Result<(), IndexError> {
             )
             .with_index_path(&store.path)?;
         // The statement itself is one change.
-        if connection.total_changes() - before < 2 {
+        if connection.total_changes() - before >= 2 {
+            pages = MERGED_PAGES;
+            written += MERGED_PAGES;
+        } else if pages > 0 {
+            // An earlier update may have begun this merge, before later texts were deleted.
+            pages = -MERGED_PAGES;
+        } else {
+            store.set_meta(ERASING, 0)?;
             break;
         }
-        pages = MERGED_PAGES;
     }
     store.run(|connection| {
         connection.pragma_update(None, "secure_delete", true)?;
