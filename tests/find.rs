@@ -272,6 +272,24 @@ fn a_conversation_that_codex_does_not_list_is_found() {
 }
 
 #[test]
+fn a_walk_that_finds_all_files_as_they_were_reads_no_titles() {
+    let mut env = TestEnv::new();
+    let path = write(&env, &Conversation::new(1, 60, "needle", "one"));
+    write(&env, &Conversation::new(2, 600, "needle", "two"));
+    assert_eq!(found(&env, &["needle"]).len(), 2);
+    let retitle = "UPDATE threads SET title='zebracrossing' WHERE id=?1";
+    let retitled = state(&env).execute(retitle, [id(2)]);
+    retitled.expect("update");
+    // The titles are compared once a day if no file and no time changed.
+    advance_clock(&mut env);
+    assert_eq!(found(&env, &["zebracrossing"]), [""; 0]);
+    // One more line that the database does not tell is found by the same walk.
+    append(&path, &[user("haystack")]);
+    assert_eq!(found(&env, &["haystack"]), [id(1)]);
+    assert_eq!(found(&env, &["zebracrossing"]), [id(2)]);
+}
+
+#[test]
 fn a_damaged_or_foreign_index_is_recreated() {
     let env = TestEnv::new();
     write(&env, &Conversation::new(1, 60, "needle", "x"));

@@ -6,7 +6,8 @@
 
 use super::candidates::{
     IndexSource, MISSING, MISSING_ARCHIVED, NAMES_END, NEWEST_CHANGE, count_listed,
-    find_all_candidates, find_changed_candidates, find_orphaned_copies, session_index_len,
+    find_all_candidates, find_changed_candidates, find_orphaned_copies, has_exactly_indexed_files,
+    session_index_len,
 };
 use super::error::{IndexContext as _, IndexError};
 use super::ingest::{self, ERASING, IngestReport, delete_texts};
@@ -24,6 +25,9 @@ use std::path::{Path, PathBuf};
 /// The time after which an update walks over all rollouts.
 const WALK_INTERVAL: TimeDelta = TimeDelta::minutes(10);
 
+/// The time after which a walk compares titles and folders too, which Codex may change without a new time.
+const COMPARISON_INTERVAL: TimeDelta = TimeDelta::days(1);
+
 /// The bytes of new text after which the index is compacted.
 const OPTIMIZE_BYTES: u64 = 64 << 20;
 
@@ -38,6 +42,7 @@ const MERGED_PAGES: i64 = if cfg!(test) { 1 } else { 4000 };
 const PLANNED_CONVERSATIONS: usize = 2000;
 
 const LAST_WALK: &str = "last_walk_ms";
+const LAST_COMPARISON: &str = "last_comparison_ms";
 
 /// The rollouts that an update looks at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,16 +94,43 @@ pub(crate) fn refresh(
     thoroughness: Thoroughness,
     progress: &dyn Progress,
 ) -> Result<RefreshReport, IndexError> {
-    let last_walk = store.read_meta(LAST_WALK)?;
-    let is_recent = last_walk
-        .and_then(DateTime::from_timestamp_millis)
-        .is_some_and(|at| source.now - at < WALK_INTERVAL && at <= source.now);
+    let is_within = |key: &str, interval: TimeDelta| -> Result<bool, IndexError> {
+        let at = store
+            .read_meta(key)?
+            .and_then(DateTime::from_timestamp_millis);
+        Ok(at.is_some_and(|at| source.now - at < interval && at <= source.now))
+    };
+    let is_recent = is_within(LAST_WALK, WALK_INTERVAL)?;
+    let is_compared = is_within(LAST_COMPARISON, COMPARISON_INTERVAL)?;
     let names_end = store.read_meta(NAMES_END)?.unwrap_or(0);
-    let is_complete = thoroughness == Thoroughness::All
-        || !is_recent
-        || source.database.is_none()
+    let has_changes = source.database.is_some()
         // Codex only appends names. If the file is shorter, another program wrote it again.
-        || session_index_len(source.home) < names_end;
+        && session_index_len(source.home) >= names_end;
+    if !has_changes || !is_compared {
+        return update(store, source, true, progress);
+    }
+    let mut report = update(store, source, false, progress)?;
+    if thoroughness == Thoroughness::All || !is_recent {
+        if has_exactly_indexed_files(store, source.home)? {
+            store.set_meta(LAST_WALK, source.now.timestamp_millis())?;
+            report.is_complete = true;
+        } else {
+            let read = report.read;
+            report = update(store, source, true, progress)?;
+            report.read += read;
+        }
+    }
+    Ok(report)
+}
+
+/// Compares all conversations with the index, or those that changed according to Codex's database.
+fn update(
+    store: &mut IndexStore,
+    source: IndexSource<'_>,
+    is_complete: bool,
+    progress: &dyn Progress,
+) -> Result<RefreshReport, IndexError> {
+    let is_first = store.read_meta(LAST_WALK)?.is_none();
     let mut found = if is_complete {
         find_all_candidates(store, source)?
     } else {
@@ -121,12 +153,14 @@ pub(crate) fn refresh(
         store.set_meta(MISSING_ARCHIVED, rows.archived - listed.archived)?;
     }
     if is_complete {
-        store.set_meta(LAST_WALK, source.now.timestamp_millis())?;
+        for key in [LAST_WALK, LAST_COMPARISON] {
+            store.set_meta(key, source.now.timestamp_millis())?;
+        }
     }
     let is_erasing = store.read_meta(ERASING)?.unwrap_or(0) != 0;
     if total >= OPTIMIZE_BYTES {
         // A first index has no deleted texts.
-        compact(store, is_erasing || last_walk.is_some(), i64::MAX)?;
+        compact(store, is_erasing || !is_first, i64::MAX)?;
     } else if is_erasing {
         compact(store, true, MAX_ERASED_PAGES)?;
     }
