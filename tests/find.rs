@@ -274,8 +274,8 @@ fn a_conversation_that_codex_does_not_list_is_found() {
 #[test]
 fn a_walk_that_finds_all_files_as_they_were_reads_no_titles() {
     let mut env = TestEnv::new();
-    let path = write(&env, &Conversation::new(1, 60, "needle", "one"));
-    write(&env, &Conversation::new(2, 600, "needle", "two"));
+    write(&env, &Conversation::new(1, 60, "needle", "one"));
+    let path = write(&env, &Conversation::new(2, 600, "needle", "two"));
     assert_eq!(found(&env, &["needle"]).len(), 2);
     let retitle = "UPDATE threads SET title='zebracrossing' WHERE id=?1";
     let retitled = state(&env).execute(retitle, [id(2)]);
@@ -285,7 +285,7 @@ fn a_walk_that_finds_all_files_as_they_were_reads_no_titles() {
     assert_eq!(found(&env, &["zebracrossing"]), [""; 0]);
     // One more line that the database does not tell is found by the same walk.
     append(&path, &[user("haystack")]);
-    assert_eq!(found(&env, &["haystack"]), [id(1)]);
+    assert_eq!(found(&env, &["haystack"]), [id(2)]);
     assert_eq!(found(&env, &["zebracrossing"]), [id(2)]);
 }
 
@@ -702,6 +702,35 @@ fn the_best_hits_stay_on_a_small_screen() {
         "{screen}"
     );
     assert!(!screen.contains("needle 5 "), "{screen}");
+}
+
+#[test]
+fn the_first_search_of_a_large_home_shows_the_newest_conversations_first() {
+    let mut env = TestEnv::new();
+    env.set("PAGER", "cat");
+    write(&env, &Conversation::new(1, 1, "newest needle", "x"));
+    let old = write(&env, &Conversation::new(2, 90, "old needle", "x"));
+    let file = OpenOptions::new().write(true).open(&old).expect("open");
+    // One line that is too long to be searched.
+    file.set_len(70 << 20).expect("a hole");
+    let mut terminal = Terminal::start(&mut env.command(["find", "needle"]));
+    terminal.end();
+    let screen = terminal.picture(120, 40);
+    let (early, all) = screen
+        .split_once("searched the newest 1 conversation; reading the others")
+        .unwrap_or_else(|| panic!("{screen}"));
+    let has = |part: &str| ["newest needle", "old needle"].map(|title| part.contains(title));
+    assert_eq!(
+        (has(early), has(all)),
+        ([true, false], [true, true]),
+        "{screen}"
+    );
+    fs::remove_file(index(&env)).expect("remove");
+    assert_eq!(
+        found(&env, &["needle"]).len(),
+        2,
+        "a program gets one result"
+    );
 }
 
 #[test]

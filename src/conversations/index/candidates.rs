@@ -109,6 +109,8 @@ pub(super) fn find_all_candidates(
             session,
         });
     }
+    // The newest first, so that a first index that is interrupted has those.
+    candidates.sort_by(|a, b| b.recency().cmp(&a.recency()));
     // A conversation in a folder that cannot be listed may still be there.
     let is_unlistable = |path: &str| {
         unlistable

@@ -577,7 +577,7 @@ impl<'a> Writer<'a> {
     }
 }
 
-/// Not 0 in `meta` while the file of the index may have words of deleted texts.
+/// The key in `meta` of a 1 while the file of the index may have words of deleted texts.
 pub(super) const ERASING: &str = "erasing";
 
 /// Deletes the usage and the texts of a conversation, including its title.

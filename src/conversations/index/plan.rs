@@ -11,6 +11,7 @@ use crate::io::{file_id, file_open, position};
 use chrono::{DateTime, Utc};
 use std::cell::OnceCell;
 use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
@@ -34,6 +35,14 @@ pub(super) struct IndexCandidate {
     pub thread: Option<ShownFields>,
     /// Its name in `session_index.jsonl`, if it has no row.
     pub name: Option<String>,
+}
+
+impl IndexCandidate {
+    /// Returns a larger key for a conversation that changed later.
+    pub(super) fn recency(&self) -> (Option<i64>, &OsStr) {
+        let updated = self.thread.as_ref().and_then(|thread| thread.updated);
+        (updated, self.path.as_os_str())
+    }
 }
 
 /// The identity, size and time of a file. It is the same while the file is unchanged.

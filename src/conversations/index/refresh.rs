@@ -44,6 +44,9 @@ const PLANNED_CONVERSATIONS: usize = 2000;
 const LAST_WALK: &str = "last_walk_ms";
 const LAST_COMPARISON: &str = "last_comparison_ms";
 
+/// The bytes of the newest rollouts that are read for the answer before all are: a second or two.
+const NEWEST_BYTES: u64 = if cfg!(test) { 4096 } else { 64 << 20 };
+
 /// The rollouts that an update looks at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Thoroughness {
@@ -51,6 +54,8 @@ pub(crate) enum Thoroughness {
     Changes,
     /// All rollouts of the home.
     All,
+    /// For a first index: those that changed last.
+    Newest,
 }
 
 #[derive(Debug, Default)]
@@ -84,6 +89,11 @@ pub(crate) fn read_status(store: &IndexStore) -> Result<IndexStatus, IndexError>
     })
 }
 
+/// Returns true if no update has looked at all rollouts yet.
+pub(crate) fn is_unfinished(store: &IndexStore) -> Result<bool, IndexError> {
+    Ok(store.read_meta(LAST_WALK)?.is_none())
+}
+
 /// Brings the index up to date.
 ///
 /// # Errors
@@ -107,30 +117,38 @@ pub(crate) fn refresh(
         // Codex only appends names. If the file is shorter, another program wrote it again.
         && session_index_len(source.home) >= names_end;
     if !has_changes || !is_compared {
-        return update(store, source, true, progress);
+        let is_first_answer = thoroughness == Thoroughness::Newest;
+        let max_bytes = if is_first_answer {
+            NEWEST_BYTES
+        } else {
+            u64::MAX
+        };
+        return update(store, source, Some(max_bytes), progress);
     }
-    let mut report = update(store, source, false, progress)?;
+    let mut report = update(store, source, None, progress)?;
     if thoroughness == Thoroughness::All || !is_recent {
         if has_exactly_indexed_files(store, source.home)? {
             store.set_meta(LAST_WALK, source.now.timestamp_millis())?;
             report.is_complete = true;
         } else {
             let read = report.read;
-            report = update(store, source, true, progress)?;
+            report = update(store, source, Some(u64::MAX), progress)?;
             report.read += read;
         }
     }
     Ok(report)
 }
 
-/// Compares all conversations with the index, or those that changed according to Codex's database.
+/// Compares conversations with the index: all of them, up to a number of bytes to read, or those that changed according
+/// to Codex's database.
 fn update(
     store: &mut IndexStore,
     source: IndexSource<'_>,
-    is_complete: bool,
+    max_bytes: Option<u64>,
     progress: &dyn Progress,
 ) -> Result<RefreshReport, IndexError> {
-    let is_first = store.read_meta(LAST_WALK)?.is_none();
+    let is_first = is_unfinished(store)?;
+    let is_complete = max_bytes.is_some();
     let mut found = if is_complete {
         find_all_candidates(store, source)?
     } else {
@@ -140,8 +158,16 @@ fn update(
     found
         .on_disk
         .extend(find_orphaned_copies(store, source, &found)?);
-    let (total, mut report) = ingest_all(store, source.home, found.on_disk, is_complete, progress)?;
+    let (total, mut report) = ingest_all(store, source.home, found.on_disk, max_bytes, progress)?;
     report.skipped.extend(found.unlistable);
+    if max_bytes.is_some_and(|max| total > max) {
+        // The next update begins like the first one, and reads what is missing.
+        return Ok(RefreshReport {
+            read: report.read,
+            is_complete: false,
+            skipped: report.skipped,
+        });
+    }
     if let Some(newest) = found.newest {
         store.set_meta(NEWEST_CHANGE, newest)?;
     }
@@ -172,16 +198,16 @@ fn update(
 }
 
 /// Compares the candidates with the index and reads those that changed, a part of them at a time. Returns the
-/// number of bytes that were read too.
+/// number of bytes of these too. If it is above the limit, those at the end were not read.
 fn ingest_all(
     store: &mut IndexStore,
     home: &Path,
     candidates: Vec<IndexCandidate>,
-    is_complete: bool,
+    max_bytes: Option<u64>,
     progress: &dyn Progress,
 ) -> Result<(u64, IngestReport), IndexError> {
     let mut paths: HashMap<String, PathBuf> = HashMap::new();
-    if is_complete {
+    if max_bytes.is_some() {
         // A copy may be read before its original, which then is not in the index yet.
         let path = |c: &IndexCandidate| (c.session.clone(), c.path.clone());
         paths = candidates.iter().map(path).collect();
@@ -198,12 +224,19 @@ fn ingest_all(
             rewound: &rewound,
         };
         let part: Vec<_> = candidates.by_ref().take(PLANNED_CONVERSATIONS).collect();
-        if part.is_empty() {
+        if part.is_empty() || total > max_bytes.unwrap_or(u64::MAX) {
             return Ok((total, report));
         }
-        let tasks = plan_tasks(store, part, &disk)?;
+        let mut tasks = plan_tasks(store, part, &disk)?;
         if !tasks.is_empty() {
-            total += tasks.iter().map(unread_bytes).sum::<u64>();
+            // The one that exceeds the limit is not read either, unless it is the first.
+            let mut is_within = |task: &IngestTask| {
+                let is_first = total == 0;
+                total += unread_bytes(task);
+                is_first || max_bytes.is_none_or(|max| total <= max)
+            };
+            let count = tasks.iter().take_while(|task| is_within(task)).count();
+            tasks.truncate(count);
             progress.expect_bytes(total);
             let is_large = total >= OPTIMIZE_BYTES;
             store.set_merging(if is_large {

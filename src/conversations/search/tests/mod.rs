@@ -151,3 +151,34 @@ fn the_words_of_a_deleted_conversation_leave_a_large_index_with_the_updates_that
     assert!((1..90).contains(&updates), "{updates}");
     compare(&mut random, &world, &store, 20);
 }
+
+#[test]
+fn a_first_answer_searches_the_newest_conversations_and_the_next_updates_read_the_others() {
+    let mut random = Random(11);
+    let world = World::new(&mut random, 60, true);
+    let (home, database) = (world.home(), world.database());
+    let path = world.folder.path().join("index/x.sqlite");
+    let mut counts = Vec::new();
+    loop {
+        // Each time as after a kill.
+        let mut store = IndexStore::open(&path).unwrap();
+        let now = source(&home, &database, 0);
+        let report = refresh(&mut store, now, Thoroughness::Newest, &Silent).unwrap();
+        counts.push(store.count_conversations().unwrap());
+        if report.is_complete {
+            break;
+        }
+        let sql = "SELECT min(updated) FROM conversation";
+        let oldest: Option<i64> = store.query_optional(sql, [], |row| row.get(0)).unwrap();
+        let newer = world
+            .conversations
+            .iter()
+            .filter(|c| Some(c.updated_ms) >= oldest);
+        assert_eq!(
+            i64::try_from(newer.count()).unwrap(),
+            *counts.last().unwrap()
+        );
+    }
+    assert!(counts.len() > 3 && counts.is_sorted(), "{counts:?}");
+    compare(&mut random, &world, &IndexStore::open(&path).unwrap(), 50);
+}
