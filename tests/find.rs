@@ -233,6 +233,21 @@ fn text_that_was_taken_out_of_a_conversation_leaves_the_file_of_the_index() {
 }
 
 #[test]
+fn turns_that_were_taken_back_leave_the_file_of_the_index() {
+    let env = TestEnv::new();
+    let path = write(&env, &Conversation::new(1, 60, "needle", "other"));
+    append(&path, &[user("again"), assistant("zebracrossing")]);
+    assert_eq!(found(&env, &["zebracrossing"]), [id(1)]);
+    let back = json!({"timestamp": "2026-11-20T06:00:04.000Z", "type": "event_msg",
+                      "payload": {"type": "thread_rolled_back", "num_turns": 1}});
+    append(&path, &[back]);
+    assert_eq!(found(&env, &["zebracrossing"]), [""; 0]);
+    let bytes = fs::read(index(&env)).expect("read");
+    let mut parts = bytes.windows(13);
+    assert!(!parts.any(|part| part == b"zebracrossing"));
+}
+
+#[test]
 fn a_conversation_that_codex_does_not_list_is_found() {
     let mut env = TestEnv::new();
     write(&env, &Conversation::new(1, 60, "Listed", "x"));
@@ -254,6 +269,24 @@ fn a_conversation_that_codex_does_not_list_is_found() {
     fs::remove_file(path).expect("remove");
     advance_clock(&mut env);
     assert_eq!(found(&env, &["pin"]), [""; 0]);
+}
+
+#[test]
+fn a_walk_that_finds_all_files_as_they_were_reads_no_titles() {
+    let mut env = TestEnv::new();
+    write(&env, &Conversation::new(1, 60, "needle", "one"));
+    let path = write(&env, &Conversation::new(2, 600, "needle", "two"));
+    assert_eq!(found(&env, &["needle"]).len(), 2);
+    let retitle = "UPDATE threads SET title='zebracrossing' WHERE id=?1";
+    let retitled = state(&env).execute(retitle, [id(2)]);
+    retitled.expect("update");
+    // The titles are compared once a day if no file and no time changed.
+    advance_clock(&mut env);
+    assert_eq!(found(&env, &["zebracrossing"]), [""; 0]);
+    // One more line that the database does not tell is found by the same walk.
+    append(&path, &[user("haystack")]);
+    assert_eq!(found(&env, &["haystack"]), [id(2)]);
+    assert_eq!(found(&env, &["zebracrossing"]), [id(2)]);
 }
 
 #[test]
@@ -669,6 +702,35 @@ fn the_best_hits_stay_on_a_small_screen() {
         "{screen}"
     );
     assert!(!screen.contains("needle 5 "), "{screen}");
+}
+
+#[test]
+fn the_first_search_of_a_large_home_shows_the_newest_conversations_first() {
+    let mut env = TestEnv::new();
+    env.set("PAGER", "cat");
+    write(&env, &Conversation::new(1, 1, "newest needle", "x"));
+    let old = write(&env, &Conversation::new(2, 90, "old needle", "x"));
+    let file = OpenOptions::new().write(true).open(&old).expect("open");
+    // One line that is too long to be searched.
+    file.set_len(70 << 20).expect("a hole");
+    let mut terminal = Terminal::start(&mut env.command(["find", "needle"]));
+    terminal.end();
+    let screen = terminal.picture(120, 40);
+    let (early, all) = screen
+        .split_once("searched the newest 1 conversation; reading the others")
+        .unwrap_or_else(|| panic!("{screen}"));
+    let has = |part: &str| ["newest needle", "old needle"].map(|title| part.contains(title));
+    assert_eq!(
+        (has(early), has(all)),
+        ([true, false], [true, true]),
+        "{screen}"
+    );
+    fs::remove_file(index(&env)).expect("remove");
+    assert_eq!(
+        found(&env, &["needle"]).len(),
+        2,
+        "a program gets one result"
+    );
 }
 
 #[test]

@@ -65,6 +65,14 @@ impl<'a> IndexAccess<'a> {
         Ok(IndexStore::open_existing(&self.path)?)
     }
 
+    /// Returns true if the index has yet to be made, or if that was interrupted.
+    pub(crate) fn is_unfinished(&self) -> bool {
+        match IndexStore::open_existing(&self.path) {
+            Ok(Some(store)) => index::is_unfinished(&store).unwrap_or(true),
+            _ => true,
+        }
+    }
+
     /// Opens the index and brings it up to date. A damaged index is created again. If the index cannot be
     /// written, for example on a full disk, it is used as it is.
     ///

@@ -115,11 +115,11 @@ fn walk(home: &Path) -> (Vec<RolloutFile>, Vec<IoError>) {
             }
         }
     }
+    // By bytes: a comparison of paths splits both into their components each time.
     found.sort_unstable_by(|a, b| {
-        let (plain_a, plain_b) = (without_zst(&a.relative), without_zst(&b.relative));
-        plain_a
-            .cmp(plain_b)
-            .then_with(|| a.relative.cmp(&b.relative))
+        let [a, b] = [a, b].map(|file| file.relative.as_os_str().as_encoded_bytes());
+        let plain = |path: &'_ [u8]| path.strip_suffix(ZST.as_bytes()).unwrap_or(path).len();
+        a[..plain(a)].cmp(&b[..plain(b)]).then(a.cmp(b))
     });
     found.dedup_by(|zst, plain| {
         let is_twin = without_zst(&zst.relative) == &*plain.relative;

@@ -28,6 +28,7 @@ use crate::conversations::search::relaxation::Relaxation;
 use crate::conversations::search::scan::{self, ScanReport};
 use crate::error::{CommandError, Outcome, Result};
 use crate::io::progress::{Progress as _, Silent, is_interrupted};
+use crate::io::quantity::pluralize;
 use crate::steps::home_checks::require_codex_home;
 use crate::ui::{Table, object};
 use crate::views::account::printable;
@@ -118,7 +119,10 @@ impl FindArgs {
         let filter = ConversationFilter::new(threads.clone(), read)?;
         let mut found = match &matcher {
             Matcher::Pattern(pattern) => self.scan(pattern, &filter, context)?,
-            Matcher::Query(query) => self.search(query, &filter, context)?,
+            Matcher::Query(query) => {
+                self.answer_early(query, &matcher, &filter, context)?;
+                self.search(query, &filter, context)?
+            }
         };
         if self.archives {
             self.add_archives(&mut found, &matcher, &threads, context)?;
@@ -257,6 +261,37 @@ impl FindArgs {
 
     fn max_hits(&self) -> usize {
         self.limit.unwrap_or(DEFAULT_LIMIT)
+    }
+
+    /// Before a first index of many conversations, shows what the newest of them have. Only on a terminal, because a
+    /// program expects one result.
+    fn answer_early(
+        &self,
+        query: &Query,
+        matcher: &Matcher,
+        filter: &ConversationFilter,
+        context: &Context,
+    ) -> Result<()> {
+        let ui = &context.ui;
+        let access = IndexAccess::new(context);
+        if !ui.writes_to_terminal() || ui.wants_tsv() || self.no_refresh || !access.is_unfinished()
+        {
+            return Ok(());
+        }
+        let (store, report) = access.open_updated(Thoroughness::Newest)?;
+        if report.is_complete || access.problem.borrow().is_some() {
+            return Ok(());
+        }
+        let found = Found::from(self.evaluate(&store, query, filter)?);
+        if found.hits.is_empty() {
+            return Ok(());
+        }
+        self.show(&found, matcher, context)?;
+        let newest = pluralize(store.count_conversations()?, "conversation");
+        ui.note(format_args!(
+            "searched the newest {newest}; reading the others"
+        ));
+        Ok(())
     }
 
     fn search(

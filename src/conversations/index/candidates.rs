@@ -1,15 +1,17 @@
 //! Finds the conversations that an update of the index compares with it.
 
 use super::error::IndexError;
-use super::plan::{self, IndexCandidate, NOT_INDEXED, ShownFields};
+use super::plan::{self, IndexCandidate, NOT_INDEXED, RolloutStamp, ShownFields};
 use super::store::IndexStore;
 use crate::codex::threads::ThreadFilter;
 use crate::codex::threads::{self, ListedThread, ThreadCounts};
+use crate::history::files::{self, RolloutFile};
 use crate::history::thread_titles::{ThreadTitles, apply_names};
-use crate::history::{SkippedFile, files, rollout, session_index, thread_rollouts};
+use crate::history::{SkippedFile, rollout, session_index, thread_rollouts};
 use chrono::{DateTime, Utc};
 use std::collections::{HashMap, HashSet};
-use std::path::Path;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 
 /// The age of changes, in milliseconds, that an update looks at again. Codex may write its database before
 /// the rollout.
@@ -107,6 +109,8 @@ pub(super) fn find_all_candidates(
             session,
         });
     }
+    // The newest first, so that a first index that is interrupted has those.
+    candidates.sort_by(|a, b| b.recency().cmp(&a.recency()));
     // A conversation in a folder that cannot be listed may still be there.
     let is_unlistable = |path: &str| {
         unlistable
@@ -129,6 +133,35 @@ fn list_indexed(store: &IndexStore) -> Result<Vec<(String, String)>, IndexError>
     store.query_rows("SELECT session, path FROM conversation", [], |row| {
         Ok((row.get(0)?, row.get(1)?))
     })
+}
+
+/// Returns true if the rollouts on disk are those of the index, each as it was read. Compares only names and metadata.
+pub(super) fn has_exactly_indexed_files(
+    store: &IndexStore,
+    home: &Path,
+) -> Result<bool, IndexError> {
+    let sql = "SELECT path, file, size, mtime, rollouts FROM conversation";
+    let mut earlier = HashSet::new();
+    let mut known: HashMap<OsString, RolloutStamp> = store.query_rows(sql, [], |row| {
+        let rollouts: Option<String> = row.get(4)?;
+        let rollouts = rollouts.and_then(|list| serde_json::from_str::<Vec<PathBuf>>(&list).ok());
+        earlier.extend(rollouts.into_iter().flatten());
+        let stamp = RolloutStamp {
+            file: row.get(1)?,
+            size: row.get(2)?,
+            mtime: row.get(3)?,
+        };
+        Ok((row.get::<_, String>(0)?.into(), stamp))
+    })?;
+    let (files, unlistable) = files::find_with_documents(home);
+    let is_known = |file: RolloutFile| {
+        let path = file.path(home);
+        match known.remove(path.as_os_str()) {
+            Some(stamp) => RolloutStamp::read(&path) == Some(stamp),
+            None => earlier.contains(&path),
+        }
+    };
+    Ok(unlistable.is_empty() && files.into_iter().all(is_known) && known.is_empty())
 }
 
 /// Returns the conversations that changed according to Codex's database.

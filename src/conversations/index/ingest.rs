@@ -6,6 +6,7 @@
 use super::error::{IndexContext as _, IndexError};
 use super::plan::{self, IngestTask, NOT_INDEXED, ShownFields, format_place};
 use super::store::{IndexStore, Place, TextId};
+use super::text_spans::{self, NEXT_TEXT};
 use super::tokens::{index_text, truncate_output};
 use super::usage_ingest::ConversationUsage;
 use super::usage_store;
@@ -71,8 +72,6 @@ struct ParsedLine {
 pub(super) struct IngestReport {
     /// The number of conversations of which something was read.
     pub read: usize,
-    /// True if texts were deleted because a rollout was written anew.
-    pub has_deleted: bool,
     /// The rollouts that could not be read.
     pub skipped: Vec<SkippedFile>,
 }
@@ -86,6 +85,7 @@ pub(super) fn ingest(
 ) -> Result<IngestReport, IndexError> {
     let mut writer = Writer::new(store);
     writer.begin_transaction()?;
+    writer.read_end()?;
     let result = parallel::run_ordered(
         MAX_BLOCKS,
         parse,
@@ -259,7 +259,6 @@ impl CopiedBeginning {
 struct OpenConversation {
     task: Box<IngestTask>,
     id: i64,
-    next: i64,
     state: ReaderState,
     title: Option<String>,
     copied: Option<CopiedBeginning>,
@@ -272,6 +271,10 @@ struct Writer<'a> {
     open: Option<OpenConversation>,
     report: IngestReport,
     uncommitted: u64,
+    /// The number of the next text.
+    next: i64,
+    /// The conversation of the last text.
+    last: Option<i64>,
 }
 
 impl<'a> Writer<'a> {
@@ -281,6 +284,8 @@ impl<'a> Writer<'a> {
             open: None,
             report: IngestReport::default(),
             uncommitted: 0,
+            next: 0,
+            last: None,
         }
     }
 
@@ -295,8 +300,21 @@ impl<'a> Writer<'a> {
         self.execute_batch("BEGIN IMMEDIATE")
     }
 
+    /// Reads where the texts of the index end. Within the transaction, because another process may write before it.
+    fn read_end(&mut self) -> Result<(), IndexError> {
+        self.next = self.store.read_meta(NEXT_TEXT)?.unwrap_or(0);
+        let sql = "SELECT conversation FROM span ORDER BY first DESC LIMIT 1";
+        self.last = self.store.query_optional(sql, [], |row| row.get(0))?;
+        Ok(())
+    }
+
+    fn commit(&self) -> Result<(), IndexError> {
+        self.store.set_meta(NEXT_TEXT, self.next)?;
+        self.execute_batch("COMMIT")
+    }
+
     fn finish(self, result: Result<(), IndexError>) -> Result<IngestReport, IndexError> {
-        match result.and_then(|()| self.execute_batch("COMMIT")) {
+        match result.and_then(|()| self.commit()) {
             Ok(()) => Ok(self.report),
             Err(e) => {
                 // SQLite may have rolled back already.
@@ -332,14 +350,14 @@ impl<'a> Writer<'a> {
             return self.set_fields(id, &task).with_index_path(&path);
         };
         let is_continued = from > 0 || task.indexed.as_ref().is_some_and(|old| old.end.offset > 0);
-        let (next, state) = match &task.indexed {
-            Some(old) if from > 0 => (old.next, old.state.clone()),
+        let state = match &task.indexed {
+            Some(old) if from > 0 => old.state.clone(),
             _ => {
                 if is_continued {
-                    self.report.has_deleted = true;
                     delete_texts(self.store, id).with_index_path(&path)?;
+                    self.last = self.last.filter(|last| *last != id);
                 }
-                (1, ReaderState::default())
+                ReaderState::default()
             }
         };
         let copied = task.parent.as_ref().and_then(|(parent, rollout)| {
@@ -356,7 +374,6 @@ impl<'a> Writer<'a> {
         self.open = Some(OpenConversation {
             id,
             usage,
-            next,
             state,
             title: None,
             copied,
@@ -388,7 +405,7 @@ impl<'a> Writer<'a> {
     }
 
     /// Stores the fields that lists show, and the words of those that are searched.
-    fn set_fields(&self, id: i64, task: &IngestTask) -> rusqlite::Result<()> {
+    fn set_fields(&mut self, id: i64, task: &IngestTask) -> rusqlite::Result<()> {
         let shown = &task.shown;
         self.store.execute(
             "UPDATE conversation SET path=?2, title=?3, cwd=?4, created=?5, updated=?6, archived=?7, \
@@ -418,31 +435,42 @@ impl<'a> Writer<'a> {
     }
 
     /// Stores the words of a title and of the place of work.
-    fn set_title(&self, id: i64, title: &str) -> rusqlite::Result<()> {
-        let TextId(row) = TextId::for_title(id);
-        self.store
-            .execute("DELETE FROM words WHERE rowid=?1", [row])?;
-        self.store
-            .execute("DELETE FROM message WHERE id=?1", [row])?;
-        let words = index_text(title);
-        if !words.is_empty() {
-            self.insert_text(row, &words, None, None, None)?;
+    fn set_title(&mut self, id: i64, title: &str) -> rusqlite::Result<()> {
+        for (table, column) in [("words", "rowid"), ("message", "id")] {
+            let old = "(SELECT title_text FROM conversation WHERE id=?1)";
+            let sql = format!("DELETE FROM {table} WHERE {column}={old}");
+            self.store.execute(&sql, [id])?;
         }
-        Ok(())
+        let words = index_text(title);
+        if words.is_empty() {
+            return Ok(());
+        }
+        let TextId(row) = self.insert_text(id, Role::Title, &words, None, None)?;
+        let sql = "UPDATE conversation SET title_text=?2 WHERE id=?1";
+        self.store.execute(sql, [id, row])
     }
 
     fn insert_text(
-        &self,
-        row: i64,
+        &mut self,
+        conversation: i64,
+        role: Role,
         words: &str,
         turn: Option<u32>,
-        at: Option<i64>,
         offset: Option<i64>,
-    ) -> rusqlite::Result<()> {
+    ) -> rusqlite::Result<TextId> {
+        if self.last != Some(conversation) {
+            let TextId(first) = TextId::first_of(self.next);
+            let sql = "INSERT INTO span VALUES(?1, ?2)";
+            self.store.execute(sql, [first, conversation])?;
+            self.last = Some(conversation);
+        }
+        let id = TextId::new(self.next, role);
+        self.next += 1;
         let sql = "INSERT INTO words(rowid, text) VALUES(?1, ?2)";
-        self.store.execute(sql, params![row, words])?;
-        let sql = "INSERT INTO message VALUES(?1, ?2, ?3, ?4)";
-        self.store.execute(sql, params![row, turn, at, offset])
+        self.store.execute(sql, params![id.0, words])?;
+        let sql = "INSERT INTO message VALUES(?1, ?2, ?3)";
+        self.store.execute(sql, params![id.0, turn, offset])?;
+        Ok(id)
     }
 
     fn write_line(&mut self, line: ParsedLine) -> Result<(), IndexError> {
@@ -483,14 +511,9 @@ impl<'a> Writer<'a> {
             if words.is_empty() {
                 continue;
             }
-            // After 67 million texts the rest of a conversation is not searched.
-            let Some(TextId(row)) = TextId::new(open.id, open.next, role) else {
-                break;
-            };
-            open.next += 1;
-            let at = event.at.map(|at| at.timestamp_millis());
             let place = line.place.number();
-            result = self.insert_text(row, &words, Some(event.turn), at, Some(place));
+            let inserted = self.insert_text(open.id, role, &words, Some(event.turn), Some(place));
+            result = inserted.map(|_| ());
             if result.is_err() {
                 break;
             }
@@ -530,8 +553,8 @@ impl<'a> Writer<'a> {
             self.set_fields(open.id, &open.task)?;
             let stamp = &open.task.stamp;
             self.store.execute(
-                "UPDATE conversation SET file=?2, size=?3, mtime=?4, end=?5, tail=?6, next=?7, \
-                 state=?8, parent=coalesce(?9, CASE WHEN ?10 THEN parent END), usage=?11 WHERE id=?1",
+                "UPDATE conversation SET file=?2, size=?3, mtime=?4, end=?5, tail=?6, \
+                 state=?7, parent=coalesce(?8, CASE WHEN ?9 THEN parent END), usage=?10 WHERE id=?1",
                 params![
                     open.id,
                     stamp.file,
@@ -539,7 +562,6 @@ impl<'a> Writer<'a> {
                     stamp.mtime,
                     end.number(),
                     tail,
-                    open.next,
                     open.state.to_bytes(),
                     open.parent,
                     open.task.from.is_some_and(|from| from > 0),
@@ -551,17 +573,21 @@ impl<'a> Writer<'a> {
         // Between conversations only. An interrupted first update keeps what it has done so far.
         if self.uncommitted >= COMMIT_BYTES {
             self.uncommitted = 0;
-            self.execute_batch("COMMIT")?;
+            self.commit()?;
             self.begin_transaction()?;
         }
         Ok(())
     }
 }
 
+/// The key in `meta` of a 1 while the file of the index may have words of deleted texts.
+pub(super) const ERASING: &str = "erasing";
+
 /// Deletes the usage and the texts of a conversation, including its title.
 pub(super) fn delete_texts(store: &IndexStore, conversation: i64) -> rusqlite::Result<()> {
     usage_store::delete(store, conversation)?;
-    delete_messages(store, conversation, "")
+    delete_messages(store, conversation, "")?;
+    store.execute("DELETE FROM span WHERE conversation=?1", [conversation])
 }
 
 /// Deletes the texts of the turns after `turn`, which the user rolled back.
@@ -570,17 +596,22 @@ fn delete_turns_after(store: &IndexStore, conversation: i64, turn: u32) -> rusql
 }
 
 fn delete_messages(store: &IndexStore, conversation: i64, which: &str) -> rusqlite::Result<()> {
-    let (first, last) = TextId::conversation_range(conversation);
     let connection = &store.connection;
     let all = format!("FROM message WHERE id BETWEEN ?1 AND ?2 {which}");
-    let mut ids = connection.prepare(&format!("SELECT id {all}"))?;
-    let ids: Vec<i64> = ids
-        .query_map([first, last], |row| row.get(0))?
-        .collect::<rusqlite::Result<_>>()?;
     let mut delete = connection.prepare_cached("DELETE FROM words WHERE rowid=?1")?;
-    // One by one: FTS5 without content deletes by row id alone.
-    for id in ids {
-        delete.execute([id])?;
+    for range in text_spans::list_ranges(store, conversation)? {
+        let mut ids = connection.prepare(&format!("SELECT id {all}"))?;
+        let ids: Vec<i64> = ids
+            .query_map(range, |row| row.get(0))?
+            .collect::<rusqlite::Result<_>>()?;
+        if !ids.is_empty() {
+            store.execute("INSERT OR REPLACE INTO meta VALUES(?1, 1)", [ERASING])?;
+        }
+        // One by one: FTS5 without content deletes by row id alone.
+        for id in ids {
+            delete.execute([id])?;
+        }
+        store.execute(&format!("DELETE {all}"), range)?;
     }
-    store.execute(&format!("DELETE {all}"), [first, last])
+    Ok(())
 }

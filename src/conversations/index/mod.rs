@@ -10,6 +10,7 @@ mod ingest;
 mod plan;
 mod refresh;
 mod store;
+mod text_spans;
 pub(crate) mod tokens;
 mod usage_ingest;
 pub(crate) mod usage_query;
@@ -20,5 +21,8 @@ pub(crate) use candidates::IndexSource;
 pub(crate) use error::IndexError;
 pub(crate) use ingest::searched_part;
 pub(crate) use plan::format_place;
-pub(crate) use refresh::{IndexStatus, RefreshReport, Thoroughness, read_status, rebuild, refresh};
+pub(crate) use refresh::{
+    IndexStatus, RefreshReport, Thoroughness, is_unfinished, read_status, rebuild, refresh,
+};
 pub(crate) use store::{FOLDER, IndexStore, Place, TextId, disk_size, path_of, remove};
+pub(crate) use text_spans::{TextSpans, list_ranges};

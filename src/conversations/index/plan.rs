@@ -11,6 +11,7 @@ use crate::io::{file_id, file_open, position};
 use chrono::{DateTime, Utc};
 use std::cell::OnceCell;
 use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
@@ -34,6 +35,14 @@ pub(super) struct IndexCandidate {
     pub thread: Option<ShownFields>,
     /// Its name in `session_index.jsonl`, if it has no row.
     pub name: Option<String>,
+}
+
+impl IndexCandidate {
+    /// Returns a larger key for a conversation that changed later.
+    pub(super) fn recency(&self) -> (Option<i64>, &OsStr) {
+        let updated = self.thread.as_ref().and_then(|thread| thread.updated);
+        (updated, self.path.as_os_str())
+    }
 }
 
 /// The identity, size and time of a file. It is the same while the file is unchanged.
@@ -65,7 +74,6 @@ pub(super) struct IndexedConversation {
     /// The place behind the last line that was read.
     pub end: Place,
     tail: Vec<u8>,
-    pub next: i64,
     pub state: ReaderState,
     /// The state of the count of its tokens.
     pub usage: Vec<u8>,
@@ -128,7 +136,7 @@ pub(super) struct IngestTask {
     pub copied_at: Option<DateTime<Utc>>,
 }
 
-const COLUMNS: &str = "id, session, path, file, size, mtime, end, tail, next, state, title, cwd, created, \
+const COLUMNS: &str = "id, session, path, file, size, mtime, end, tail, state, title, cwd, created, \
                        updated, archived, listed, usage, branch";
 
 /// Returns conversations of the index: those with these ids, or all of them.
@@ -143,7 +151,7 @@ pub(super) fn read_indexed(
     let list = sessions.map(|list| serde_json::to_string(list).unwrap_or_default());
     let sql = format!("SELECT {COLUMNS} FROM conversation {filter}");
     store.query_rows(&sql, [list], |row| {
-        let state: Option<Vec<u8>> = row.get(9)?;
+        let state: Option<Vec<u8>> = row.get(8)?;
         let state = state.map(|state| ReaderState::from_bytes(&state));
         let conversation = IndexedConversation {
             id: row.get(0)?,
@@ -155,17 +163,16 @@ pub(super) fn read_indexed(
             },
             end: Place::from_number(row.get(6)?),
             tail: row.get::<_, Option<Vec<u8>>>(7)?.unwrap_or_default(),
-            next: row.get(8)?,
             state: state.unwrap_or_default(),
-            usage: row.get::<_, Option<Vec<u8>>>(16)?.unwrap_or_default(),
+            usage: row.get::<_, Option<Vec<u8>>>(15)?.unwrap_or_default(),
             shown: ShownFields {
-                title: row.get(10)?,
-                cwd: row.get(11)?,
-                branch: row.get(17)?,
-                created: row.get(12)?,
-                updated: row.get(13)?,
-                archived: row.get(14)?,
-                listed: row.get(15)?,
+                title: row.get(9)?,
+                cwd: row.get(10)?,
+                branch: row.get(16)?,
+                created: row.get(11)?,
+                updated: row.get(12)?,
+                archived: row.get(13)?,
+                listed: row.get(14)?,
             },
         };
         Ok((row.get(1)?, conversation))

@@ -6,10 +6,11 @@
 
 use super::candidates::{
     IndexSource, MISSING, MISSING_ARCHIVED, NAMES_END, NEWEST_CHANGE, count_listed,
-    find_all_candidates, find_changed_candidates, find_orphaned_copies, session_index_len,
+    find_all_candidates, find_changed_candidates, find_orphaned_copies, has_exactly_indexed_files,
+    session_index_len,
 };
 use super::error::{IndexContext as _, IndexError};
-use super::ingest::{self, IngestReport, delete_texts};
+use super::ingest::{self, ERASING, IngestReport, delete_texts};
 use super::plan::{self, HomeRollouts, IndexCandidate, IngestTask, NOT_INDEXED};
 use super::store::{self, IndexStore, Merging};
 use crate::codex::threads;
@@ -24,20 +25,27 @@ use std::path::{Path, PathBuf};
 /// The time after which an update walks over all rollouts.
 const WALK_INTERVAL: TimeDelta = TimeDelta::minutes(10);
 
+/// The time after which a walk compares titles and folders too, which Codex may change without a new time.
+const COMPARISON_INTERVAL: TimeDelta = TimeDelta::days(1);
+
 /// The bytes of new text after which the index is compacted.
 const OPTIMIZE_BYTES: u64 = 64 << 20;
 
-/// The largest index that is compacted at once after a deletion. SQLite erases the words of deleted texts from a
-/// larger one when it merges its parts.
-const MAX_ERASED_BYTES: u64 = 256 << 20;
+/// The number of pages that an update writes to erase the words of deleted texts: 256 MB. A larger index is erased by
+/// the next updates too.
+const MAX_ERASED_PAGES: i64 = if cfg!(test) { 1 } else { 64 << 10 };
 
 /// The number of pages that a step of compaction writes.
-const MERGED_PAGES: i64 = 4000;
+const MERGED_PAGES: i64 = if cfg!(test) { 1 } else { 4000 };
 
 /// The number of conversations that are planned at a time, which bounds the memory of a first update.
 const PLANNED_CONVERSATIONS: usize = 2000;
 
 const LAST_WALK: &str = "last_walk_ms";
+const LAST_COMPARISON: &str = "last_comparison_ms";
+
+/// The bytes of the newest rollouts that are read for the answer before all are: a second or two.
+const NEWEST_BYTES: u64 = if cfg!(test) { 4096 } else { 64 << 20 };
 
 /// The rollouts that an update looks at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +54,8 @@ pub(crate) enum Thoroughness {
     Changes,
     /// All rollouts of the home.
     All,
+    /// For a first index: those that changed last.
+    Newest,
 }
 
 #[derive(Debug, Default)]
@@ -79,6 +89,11 @@ pub(crate) fn read_status(store: &IndexStore) -> Result<IndexStatus, IndexError>
     })
 }
 
+/// Returns true if no update has looked at all rollouts yet.
+pub(crate) fn is_unfinished(store: &IndexStore) -> Result<bool, IndexError> {
+    Ok(store.read_meta(LAST_WALK)?.is_none())
+}
+
 /// Brings the index up to date.
 ///
 /// # Errors
@@ -89,16 +104,51 @@ pub(crate) fn refresh(
     thoroughness: Thoroughness,
     progress: &dyn Progress,
 ) -> Result<RefreshReport, IndexError> {
-    let last_walk = store.read_meta(LAST_WALK)?;
-    let is_recent = last_walk
-        .and_then(DateTime::from_timestamp_millis)
-        .is_some_and(|at| source.now - at < WALK_INTERVAL && at <= source.now);
+    let is_within = |key: &str, interval: TimeDelta| -> Result<bool, IndexError> {
+        let at = store
+            .read_meta(key)?
+            .and_then(DateTime::from_timestamp_millis);
+        Ok(at.is_some_and(|at| source.now - at < interval && at <= source.now))
+    };
+    let is_recent = is_within(LAST_WALK, WALK_INTERVAL)?;
+    let is_compared = is_within(LAST_COMPARISON, COMPARISON_INTERVAL)?;
     let names_end = store.read_meta(NAMES_END)?.unwrap_or(0);
-    let is_complete = thoroughness == Thoroughness::All
-        || !is_recent
-        || source.database.is_none()
+    let has_changes = source.database.is_some()
         // Codex only appends names. If the file is shorter, another program wrote it again.
-        || session_index_len(source.home) < names_end;
+        && session_index_len(source.home) >= names_end;
+    if !has_changes || !is_compared {
+        let is_first_answer = thoroughness == Thoroughness::Newest;
+        let max_bytes = if is_first_answer {
+            NEWEST_BYTES
+        } else {
+            u64::MAX
+        };
+        return update(store, source, Some(max_bytes), progress);
+    }
+    let mut report = update(store, source, None, progress)?;
+    if thoroughness == Thoroughness::All || !is_recent {
+        if has_exactly_indexed_files(store, source.home)? {
+            store.set_meta(LAST_WALK, source.now.timestamp_millis())?;
+            report.is_complete = true;
+        } else {
+            let read = report.read;
+            report = update(store, source, Some(u64::MAX), progress)?;
+            report.read += read;
+        }
+    }
+    Ok(report)
+}
+
+/// Compares conversations with the index: all of them, up to a number of bytes to read, or those that changed according
+/// to Codex's database.
+fn update(
+    store: &mut IndexStore,
+    source: IndexSource<'_>,
+    max_bytes: Option<u64>,
+    progress: &dyn Progress,
+) -> Result<RefreshReport, IndexError> {
+    let is_first = is_unfinished(store)?;
+    let is_complete = max_bytes.is_some();
     let mut found = if is_complete {
         find_all_candidates(store, source)?
     } else {
@@ -108,8 +158,16 @@ pub(crate) fn refresh(
     found
         .on_disk
         .extend(find_orphaned_copies(store, source, &found)?);
-    let (total, mut report) = ingest_all(store, source.home, found.on_disk, is_complete, progress)?;
+    let (total, mut report) = ingest_all(store, source.home, found.on_disk, max_bytes, progress)?;
     report.skipped.extend(found.unlistable);
+    if max_bytes.is_some_and(|max| total > max) {
+        // The next update begins like the first one, and reads what is missing.
+        return Ok(RefreshReport {
+            read: report.read,
+            is_complete: false,
+            skipped: report.skipped,
+        });
+    }
     if let Some(newest) = found.newest {
         store.set_meta(NEWEST_CHANGE, newest)?;
     }
@@ -121,13 +179,16 @@ pub(crate) fn refresh(
         store.set_meta(MISSING_ARCHIVED, rows.archived - listed.archived)?;
     }
     if is_complete {
-        store.set_meta(LAST_WALK, source.now.timestamp_millis())?;
+        for key in [LAST_WALK, LAST_COMPARISON] {
+            store.set_meta(key, source.now.timestamp_millis())?;
+        }
     }
-    let has_deleted = !found.gone.is_empty() || report.has_deleted;
-    let is_erased = has_deleted && store::disk_size(&store.path) <= MAX_ERASED_BYTES;
-    if total >= OPTIMIZE_BYTES || is_erased {
+    let is_erasing = store.read_meta(ERASING)?.unwrap_or(0) != 0;
+    if total >= OPTIMIZE_BYTES {
         // A first index has no deleted texts.
-        compact(store, is_erased || last_walk.is_some())?;
+        compact(store, is_erasing || !is_first, i64::MAX)?;
+    } else if is_erasing {
+        compact(store, true, MAX_ERASED_PAGES)?;
     }
     Ok(RefreshReport {
         read: report.read,
@@ -137,16 +198,16 @@ pub(crate) fn refresh(
 }
 
 /// Compares the candidates with the index and reads those that changed, a part of them at a time. Returns the
-/// number of bytes that were read too.
+/// number of bytes of these too. If it is above the limit, those at the end were not read.
 fn ingest_all(
     store: &mut IndexStore,
     home: &Path,
     candidates: Vec<IndexCandidate>,
-    is_complete: bool,
+    max_bytes: Option<u64>,
     progress: &dyn Progress,
 ) -> Result<(u64, IngestReport), IndexError> {
     let mut paths: HashMap<String, PathBuf> = HashMap::new();
-    if is_complete {
+    if max_bytes.is_some() {
         // A copy may be read before its original, which then is not in the index yet.
         let path = |c: &IndexCandidate| (c.session.clone(), c.path.clone());
         paths = candidates.iter().map(path).collect();
@@ -163,12 +224,19 @@ fn ingest_all(
             rewound: &rewound,
         };
         let part: Vec<_> = candidates.by_ref().take(PLANNED_CONVERSATIONS).collect();
-        if part.is_empty() {
+        if part.is_empty() || total > max_bytes.unwrap_or(u64::MAX) {
             return Ok((total, report));
         }
-        let tasks = plan_tasks(store, part, &disk)?;
+        let mut tasks = plan_tasks(store, part, &disk)?;
         if !tasks.is_empty() {
-            total += tasks.iter().map(unread_bytes).sum::<u64>();
+            // The one that exceeds the limit is not read either, unless it is the first.
+            let mut is_within = |task: &IngestTask| {
+                let is_first = total == 0;
+                total += unread_bytes(task);
+                is_first || max_bytes.is_none_or(|max| total <= max)
+            };
+            let count = tasks.iter().take_while(|task| is_within(task)).count();
+            tasks.truncate(count);
             progress.expect_bytes(total);
             let is_large = total >= OPTIMIZE_BYTES;
             store.set_merging(if is_large {
@@ -178,23 +246,23 @@ fn ingest_all(
             })?;
             let part = ingest::ingest(store, tasks, progress)?;
             report.read += part.read;
-            report.has_deleted |= part.has_deleted;
             report.skipped.extend(part.skipped);
         }
     }
 }
 
-/// Merges the index into one part, without words of deleted texts. Each step frees the pages that it merged, and
-/// the next steps write into them. Those that are left are cut off at the end. With `erases`, freed pages are
-/// overwritten too.
-fn compact(store: &IndexStore, erases: bool) -> Result<(), IndexError> {
+/// Merges the index into one part, without words of deleted texts, up to a number of written pages. Each step frees
+/// the pages that it merged, and the next steps write into them. Those that are left are cut off at the end. With
+/// `erases`, freed pages are overwritten too.
+fn compact(store: &IndexStore, erases: bool, max_pages: i64) -> Result<(), IndexError> {
     let connection = &store.connection;
     connection
         .pragma_update(None, "secure_delete", erases)
         .with_index_path(&store.path)?;
     // A negative number starts the merge of all parts, a positive one continues it.
     let mut pages = -MERGED_PAGES;
-    loop {
+    let mut written = 0;
+    while written < max_pages {
         if is_interrupted() {
             return Err(IndexError::Interrupted);
         }
@@ -206,10 +274,16 @@ fn compact(store: &IndexStore, erases: bool) -> Result<(), IndexError> {
             )
             .with_index_path(&store.path)?;
         // The statement itself is one change.
-        if connection.total_changes() - before < 2 {
+        if connection.total_changes() - before >= 2 {
+            pages = MERGED_PAGES;
+            written += MERGED_PAGES;
+        } else if pages > 0 {
+            // An earlier update may have begun this merge, before later texts were deleted.
+            pages = -MERGED_PAGES;
+        } else {
+            store.set_meta(ERASING, 0)?;
             break;
         }
-        pages = MERGED_PAGES;
     }
     store.run(|connection| {
         connection.pragma_update(None, "secure_delete", true)?;

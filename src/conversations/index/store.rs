@@ -4,13 +4,13 @@
 //! | --- | --- |
 //! | `meta` | the Codex home, times of the last updates |
 //! | `conversation` | one row per conversation: its rollouts, how far they were read, what lists show |
-//! | `message` | one row per text: its turn, time, and the offset of its line ([`Place`]) |
+//! | `message` | one row per text: its turn, and the offset of its line ([`Place`]) |
+//! | `span` | the row ids of the texts of a conversation ([`super::text_spans`]) |
 //! | `words` | FTS5 without content: the words of the text with the same row id |
 //!
 //! [`super::usage_tables`] has the tables of token usage.
 //!
-//! A row id of `message` and `words` has the number of the conversation, a number within it, and the role, so
-//! that a list of matching row ids is one of matching conversations. The index has no positions of words
+//! A row id of `message` and `words` has the number of the text and the role. The index has no positions of words
 //! (`detail=none`), which makes it a third of the size; phrases are checked in the rollouts. The row of a title has the
 //! words of the project's folder and of the branch too.
 
@@ -29,7 +29,7 @@ pub(crate) const FOLDER: &str = "index";
 
 /// The version of the tables. An index of another version is created again, so it is raised too when the reader returns
 /// more: rollouts that did not change are not read again.
-const SCHEMA: i64 = 7;
+const SCHEMA: i64 = 8;
 
 /// The time limit for another process that writes.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
@@ -48,7 +48,7 @@ CREATE TABLE conversation(
     mtime INTEGER NOT NULL,
     end INTEGER NOT NULL DEFAULT 0,
     tail BLOB,
-    next INTEGER NOT NULL DEFAULT 1,
+    title_text INTEGER,
     state BLOB,
     usage BLOB,
     parent TEXT,
@@ -63,7 +63,9 @@ CREATE TABLE conversation(
 CREATE INDEX conversation_listed ON conversation(listed, archived);
 CREATE INDEX conversation_updated ON conversation(id, updated);
 CREATE INDEX conversation_parent ON conversation(parent) WHERE parent IS NOT NULL;
-CREATE TABLE message(id INTEGER PRIMARY KEY, turn INTEGER, at INTEGER, offset INTEGER);
+CREATE TABLE message(id INTEGER PRIMARY KEY, turn INTEGER, offset INTEGER);
+CREATE TABLE span(first INTEGER PRIMARY KEY, conversation INTEGER NOT NULL);
+CREATE INDEX span_conversation ON span(conversation);
 CREATE VIRTUAL TABLE words USING fts5(text, content='', contentless_delete=1, detail='none',
     tokenize="ascii tokenchars '.'");
 INSERT INTO words(words, rank) VALUES('hashsize', 8388608);
@@ -88,8 +90,6 @@ impl Merging {
     }
 }
 
-/// The number of bits of a row id for the number of a text within its conversation.
-const TEXT_BITS: u32 = 26;
 /// The number of bits of a row id for the role.
 const ROLE_BITS: u32 = 2;
 
@@ -98,20 +98,13 @@ const ROLE_BITS: u32 = 2;
 pub(crate) struct TextId(pub i64);
 
 impl TextId {
-    /// Returns the row id of a text; `None` for a conversation with more texts than row ids.
-    pub(crate) fn new(conversation: i64, number: i64, role: Role) -> Option<Self> {
-        let id = (conversation << (TEXT_BITS + ROLE_BITS)) | (number << ROLE_BITS) | role as i64;
-        (number < (1 << TEXT_BITS) - 1).then_some(Self(id))
+    pub(super) fn new(number: i64, role: Role) -> Self {
+        Self(Self::first_of(number).0 | role as i64)
     }
 
-    /// Returns the row id of a title: the last of its conversation, because it is written last, and FTS5 writes a
-    /// part of its index whenever a row id is smaller than the one before.
-    pub(crate) fn for_title(conversation: i64) -> Self {
-        Self(Self::conversation_range(conversation).1)
-    }
-
-    pub(crate) fn conversation(self) -> i64 {
-        self.0 >> (TEXT_BITS + ROLE_BITS)
+    /// Returns the smallest row id that the text with a number may have.
+    pub(super) fn first_of(number: i64) -> Self {
+        Self(number << ROLE_BITS)
     }
 
     /// Returns the author of the text.
@@ -122,12 +115,6 @@ impl TextId {
             2 => Role::Tool,
             _ => Role::Title,
         }
-    }
-
-    /// Returns the first and the last row id of a conversation.
-    pub(crate) fn conversation_range(conversation: i64) -> (i64, i64) {
-        let bits = TEXT_BITS + ROLE_BITS;
-        (conversation << bits, ((conversation + 1) << bits) - 1)
     }
 }
 
@@ -327,11 +314,6 @@ impl IndexStore {
 
     pub(crate) fn path(&self) -> &Path {
         &self.path
-    }
-
-    /// Returns the largest row id of a conversation; 0 if there is none.
-    pub(crate) fn max_conversation_id(&self) -> Result<i64, IndexError> {
-        self.query_number("SELECT coalesce(max(id), 0) FROM conversation")
     }
 
     pub(crate) fn count_conversations(&self) -> Result<i64, IndexError> {

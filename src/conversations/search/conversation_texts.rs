@@ -5,13 +5,14 @@ use super::postings::{PostingReader, build_fts_query};
 use super::query::{CheckedText, Term};
 use super::texts::TextReader;
 use crate::codex::rollout_lines::Role;
-use crate::conversations::index::{IndexError, Place, TextId, format_place};
+use crate::conversations::index::{IndexError, Place, TextId, format_place, list_ranges};
 use rusqlite::params;
 use std::path::PathBuf;
 
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct TextPlace {
     pub turn: Option<u32>,
+    /// The time of its line in milliseconds since 1970.
     pub at: Option<i64>,
     line: Option<Place>,
 }
@@ -69,12 +70,13 @@ impl<'a> ConversationTexts<'a> {
     /// Returns the texts that a query of the index finds: the title, then the others in the order of the rollout.
     pub(super) fn find_ids(&self, expression: &str) -> Result<Vec<TextId>, IndexError> {
         let sql = "SELECT rowid FROM words WHERE words MATCH ?1 AND rowid BETWEEN ?2 AND ?3";
-        let (first, last) = TextId::conversation_range(self.number);
         let store = self.index.store;
-        let mut ids: Vec<TextId> =
-            store.query_rows(sql, params![expression, first, last], |row| {
-                Ok(TextId(row.get(0)?))
-            })?;
+        let mut ids = Vec::new();
+        for (first, last) in store.run(|_| list_ranges(store, self.number))? {
+            let range = params![expression, first, last];
+            let found: Vec<_> = store.query_rows(sql, range, |row| Ok(TextId(row.get(0)?)))?;
+            ids.extend(found);
+        }
         ids.retain(|id| self.index.role.is_none_or(|role| id.role() == role));
         ids.sort_by_key(|id| id.role() != Role::Title);
         Ok(ids)
@@ -90,15 +92,15 @@ impl<'a> ConversationTexts<'a> {
             let texts = vec![self.conversation.title.clone(), place];
             return Ok((TextPlace::default(), texts));
         }
-        let sql = "SELECT turn, at, offset FROM message WHERE id=?1";
+        let sql = "SELECT turn, offset FROM message WHERE id=?1";
         let place = self.index.store.query_optional(sql, [id.0], |row| {
             Ok(TextPlace {
                 turn: row.get(0)?,
-                at: row.get(1)?,
-                line: row.get::<_, Option<i64>>(2)?.map(Place::from_number),
+                at: None,
+                line: row.get::<_, Option<i64>>(1)?.map(Place::from_number),
             })
         })?;
-        let place = place.unwrap_or_default();
+        let mut place = place.unwrap_or_default();
         let Some(line) = place.line else {
             return Ok((place, Vec::new()));
         };
@@ -108,9 +110,8 @@ impl<'a> ConversationTexts<'a> {
         };
         let mut texts = Vec::new();
         if let Some(mut reader) = reader {
-            texts = reader
-                .read_texts(line.offset, id.role())
-                .unwrap_or_default();
+            let read = reader.read_texts(line.offset, id.role());
+            (place.at, texts) = read.unwrap_or_default();
             self.reader = Some((line.rollout, reader));
         }
         Ok((place, texts))

@@ -13,7 +13,7 @@ use super::snippet::{self, Snippet};
 use super::wanted_term::{WantedTerm, join_queries};
 use crate::codex::rollout::is_plain;
 use crate::codex::rollout_lines::Role;
-use crate::conversations::index::{IndexError, IndexStore};
+use crate::conversations::index::{IndexError, IndexStore, TextSpans};
 use crate::io::progress::is_interrupted;
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -106,7 +106,8 @@ pub(super) fn search_terms(
     terms: &[Term],
     options: &SearchOptions<'_>,
 ) -> Result<SearchResult, IndexError> {
-    let mut search = Search::new(store, terms, MatchNeed::All, options)?;
+    let spans = TextSpans::read(store)?;
+    let mut search = Search::new(store, &spans, terms, MatchNeed::All, options)?;
     let (result, counts) = search.run()?;
     if result.total.is_none_or(|total| total >= FEW_CONVERSATIONS) {
         return Ok(result);
@@ -129,7 +130,8 @@ pub(super) fn search_most(
     terms: &[Term],
     options: &SearchOptions<'_>,
 ) -> Result<(SearchResult, usize), IndexError> {
-    let mut search = Search::new(store, terms, MatchNeed::Most, options)?;
+    let spans = TextSpans::read(store)?;
+    let mut search = Search::new(store, &spans, terms, MatchNeed::Most, options)?;
     for wanted in &mut search.wanted {
         wanted.add_beginnings();
     }
@@ -149,6 +151,7 @@ struct Search<'a> {
 impl<'a> Search<'a> {
     fn new(
         store: &'a IndexStore,
+        spans: &'a TextSpans,
         terms: &'a [Term],
         need: MatchNeed,
         options: &'a SearchOptions<'a>,
@@ -158,6 +161,7 @@ impl<'a> Search<'a> {
         Ok(Self {
             reader: PostingReader {
                 store,
+                spans,
                 role: options.role,
             },
             terms,

@@ -6,10 +6,9 @@
 
 use super::query::Term;
 use crate::codex::rollout_lines::Role;
-use crate::conversations::index::{IndexError, IndexStore, TextId};
+use crate::conversations::index::{IndexError, IndexStore, TextId, TextSpans, list_ranges};
 use crate::io::parallel;
 use rusqlite::{Connection, params};
-use std::ops::RangeInclusive;
 
 /// The number of texts that are read of each term at first: a few milliseconds. Small in unit tests, so that their
 /// random queries have long lists.
@@ -39,6 +38,7 @@ pub(super) struct PostingList {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct PostingReader<'a> {
     pub store: &'a IndexStore,
+    pub spans: &'a TextSpans,
     /// Only texts of this author.
     pub role: Option<Role>,
 }
@@ -73,15 +73,14 @@ impl PostingReader<'_> {
         expression: &str,
         conversations: &[i64],
     ) -> Result<Vec<Posting>, IndexError> {
-        let mut postings = Vec::new();
-        if self.read_first(expression, &mut postings)? {
+        let (postings, rest) = self.read_first(expression)?;
+        let Some(from) = rest else {
             return Ok(postings);
-        }
+        };
         if conversations.len() <= MAX_LOOKUPS && !is_slow_lookup(expression) {
             return self.read_in_conversations(expression, conversations);
         }
-        self.read_rest(expression, &mut postings)?;
-        Ok(postings)
+        self.read_rest(expression, postings, from)
     }
 
     /// Returns the texts of each query. With `needs_all`, if one query finds few conversations, the lists of others may
@@ -93,25 +92,23 @@ impl PostingReader<'_> {
     ) -> Result<Vec<PostingList>, IndexError> {
         let mut lists = Vec::new();
         for expression in expressions {
-            let mut postings = Vec::new();
-            let is_whole = self.read_first(expression, &mut postings)?;
-            lists.push((postings, is_whole));
+            lists.push(self.read_first(expression)?);
         }
-        let whole = lists.iter().filter(|(_, is_whole)| *is_whole);
+        let whole = lists.iter().filter(|(_, rest)| rest.is_none());
         let rarest = whole.map(|(postings, _)| postings).min_by_key(|p| p.len());
         let few = rarest.filter(|postings| needs_all && postings.len() <= MAX_LOOKUPS);
         let few: Option<Vec<i64>> = few.map(|p| p.iter().map(|p| p.conversation).collect());
         let lists = lists.into_iter().zip(expressions);
         lists
-            .map(|((mut postings, is_whole), expression)| {
+            .map(|((mut postings, rest), expression)| {
                 let mut conversations = postings.len();
-                match &few {
-                    _ if is_whole => {}
-                    Some(few) if !is_slow_lookup(expression) => {
+                match (&few, rest) {
+                    (_, None) => {}
+                    (Some(few), _) if !is_slow_lookup(expression) => {
                         postings = self.read_in_conversations(expression, few)?;
                     }
-                    _ => {
-                        self.read_rest(expression, &mut postings)?;
+                    (_, Some(from)) => {
+                        postings = self.read_rest(expression, postings, from)?;
                         conversations = postings.len();
                     }
                 }
@@ -128,106 +125,153 @@ impl PostingReader<'_> {
         expression: &str,
         conversations: &[i64],
     ) -> Result<Vec<Posting>, IndexError> {
-        let mut postings = Vec::new();
+        let mut found = Collector::new(self.spans, self.role);
         for number in conversations {
             self.store.run(|connection| {
-                let range = *number..=*number;
-                read(connection, expression, range, self.role, &mut postings)
+                for range in list_ranges(self.store, *number)? {
+                    read(connection, expression, range, &mut found)?;
+                }
+                Ok(())
             })?;
         }
-        Ok(postings)
+        Ok(merge(found.postings))
     }
 
-    /// Reads the beginning of a list. Returns true if that is all of it; else the last conversation may be incomplete.
-    fn read_first(self, expression: &str, postings: &mut Vec<Posting>) -> Result<bool, IndexError> {
-        self.store.run(|connection| {
+    /// Reads the beginning of a list. Returns the row id to read on from too; `None` if that is all of it.
+    fn read_first(self, expression: &str) -> Result<(Vec<Posting>, Option<i64>), IndexError> {
+        let mut found = Collector::new(self.spans, self.role);
+        let rest = self.store.run(|connection| {
             let sql = "SELECT rowid FROM words WHERE words MATCH ?1";
             let mut statement = connection.prepare_cached(sql)?;
             let mut rows = statement.query([expression])?;
+            let mut next = 0;
             for _ in 0..FIRST_TEXTS {
-                match rows.next()? {
-                    Some(row) => add(TextId(row.get(0)?), self.role, postings),
-                    None => return Ok(true),
-                }
+                let Some(row) = rows.next()? else {
+                    return Ok(None);
+                };
+                let id = TextId(row.get(0)?);
+                found.add(id);
+                next = id.0 + 1;
             }
-            Ok(false)
-        })
+            Ok(Some(next))
+        })?;
+        Ok((merge(found.postings), rest))
     }
 
     /// Reads the rest of a list that [`PostingReader::read_first`] began, in several threads.
-    fn read_rest(self, expression: &str, postings: &mut Vec<Posting>) -> Result<(), IndexError> {
-        // The last conversation may be incomplete, so it is read again as a whole.
-        let from = postings.pop().map_or(0, |last| last.conversation);
-        let ranges = split(
-            from..=self.store.max_conversation_id()?,
-            parallel::threads(),
-        );
-        let (path, role) = (self.store.path(), self.role);
+    fn read_rest(
+        self,
+        expression: &str,
+        mut postings: Vec<Posting>,
+        from: i64,
+    ) -> Result<Vec<Posting>, IndexError> {
+        let ranges = split(from, self.spans.end, parallel::threads());
+        let (path, spans, role) = (self.store.path(), self.spans, self.role);
         parallel::run_each_ordered(
             ranges.len(),
-            ranges.iter().cloned(),
+            ranges.iter().copied(),
             |range| {
-                let mut part = Vec::new();
                 // A connection of SQLite serves one thread.
                 let store = IndexStore::connect(path)?;
-                store.run(|connection| read(connection, expression, range, role, &mut part))?;
-                Ok(part)
+                let mut part = Collector::new(spans, role);
+                store.run(|connection| read(connection, expression, range, &mut part))?;
+                Ok(part.postings)
             },
             |part: Result<Vec<Posting>, IndexError>| {
                 postings.append(&mut part?);
-                Ok(())
+                Ok::<_, IndexError>(())
             },
-        )
+        )?;
+        Ok(merge(postings))
     }
 }
 
-/// Divides a range into at most `parts` of about equal size.
-fn split(range: RangeInclusive<i64>, parts: usize) -> Vec<RangeInclusive<i64>> {
-    let (first, last) = (*range.start(), *range.end());
+/// Divides the row ids from `from` up to `end` into at most `parts` ranges of about equal size, each with its last one.
+fn split(from: i64, end: i64, parts: usize) -> Vec<(i64, i64)> {
     let parts = i64::try_from(parts).unwrap_or(1).max(1);
-    let size = ((last - first).max(0) / parts) + 1;
-    let starts = (0..parts).map(|part| first + part * size);
-    let ranges = starts.map(|start| start..=(start + size - 1).min(last));
-    ranges.filter(|range| !range.is_empty()).collect()
+    let size = ((end - from).max(0) / parts) + 1;
+    let starts = (0..parts).map(|part| from + part * size);
+    let ranges = starts.map(|start| (start, (start + size).min(end) - 1));
+    ranges.filter(|(first, last)| first <= last).collect()
 }
 
-/// Reads the texts of a range of conversations.
+/// Reads the texts of a range of row ids.
 fn read(
     connection: &Connection,
     expression: &str,
-    conversations: RangeInclusive<i64>,
-    role: Option<Role>,
-    postings: &mut Vec<Posting>,
+    (first, last): (i64, i64),
+    found: &mut Collector<'_>,
 ) -> rusqlite::Result<()> {
     let sql = "SELECT rowid FROM words WHERE words MATCH ?1 AND rowid BETWEEN ?2 AND ?3";
     let mut statement = connection.prepare_cached(sql)?;
-    let (first, _) = TextId::conversation_range(*conversations.start());
-    let (_, last) = TextId::conversation_range(*conversations.end());
     let mut rows = statement.query(params![expression, first, last])?;
     while let Some(row) = rows.next()? {
-        add(TextId(row.get(0)?), role, postings);
+        found.add(TextId(row.get(0)?));
     }
     Ok(())
 }
 
-fn add(id: TextId, role: Option<Role>, postings: &mut Vec<Posting>) {
-    if role.is_some_and(|role| id.role() != role) {
-        return;
-    }
-    let has_title = id.role() == Role::Title;
-    match postings.last_mut() {
-        Some(last) if last.conversation == id.conversation() => {
-            last.texts += 1;
-            if display_preference(id.role()) > display_preference(last.best.role()) {
-                last.best = id;
-            }
-            last.has_title |= has_title;
+/// Counts texts, which come in the order of their row ids, by conversation.
+struct Collector<'a> {
+    spans: &'a TextSpans,
+    role: Option<Role>,
+    /// One for each range of row ids.
+    postings: Vec<Posting>,
+    /// The end of the range of the last posting.
+    end: i64,
+}
+
+impl<'a> Collector<'a> {
+    fn new(spans: &'a TextSpans, role: Option<Role>) -> Self {
+        Self {
+            spans,
+            role,
+            postings: Vec::new(),
+            end: 0,
         }
-        _ => postings.push(Posting {
-            conversation: id.conversation(),
+    }
+
+    fn add(&mut self, id: TextId) {
+        if self.role.is_some_and(|role| id.role() != role) {
+            return;
+        }
+        let mut posting = Posting {
+            conversation: 0,
             texts: 1,
             best: id,
-            has_title,
-        }),
+            has_title: id.role() == Role::Title,
+        };
+        if let Some(last) = self.postings.last_mut().filter(|_| id.0 < self.end) {
+            last.append(posting);
+        } else if let Some((conversation, end)) = self.spans.find(id) {
+            posting.conversation = conversation;
+            self.postings.push(posting);
+            self.end = end;
+        }
     }
+}
+
+impl Posting {
+    /// Adds later texts of the same conversation.
+    fn append(&mut self, later: Self) {
+        self.texts += later.texts;
+        let preference = |posting: &Self| display_preference(posting.best.role());
+        if preference(&later) > preference(self) {
+            self.best = later.best;
+        }
+        self.has_title |= later.has_title;
+    }
+}
+
+/// Returns one posting for each conversation, in the order of their numbers.
+fn merge(mut postings: Vec<Posting>) -> Vec<Posting> {
+    postings.sort_by_key(|posting| posting.conversation);
+    postings.dedup_by(|later, first| {
+        let is_same = later.conversation == first.conversation;
+        if is_same {
+            first.append(*later);
+        }
+        is_same
+    });
+    postings
 }

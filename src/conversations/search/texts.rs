@@ -2,7 +2,7 @@
 
 use crate::codex::rollout;
 use crate::codex::rollout_lines;
-use crate::codex::rollout_lines::{LineParts, Role};
+use crate::codex::rollout_lines::{LineItems, LineParts, Role};
 use crate::conversations::index::searched_part;
 use crate::conversations::raw_lines::RawLines;
 use crate::history::lines::{JsonlLine, LineReader};
@@ -30,9 +30,13 @@ impl TextReader {
         }
     }
 
-    /// Returns the searched parts of the texts of an author in the line at an offset. Empty if the rollout was
-    /// changed since it was indexed.
-    pub(super) fn read_texts(&mut self, offset: u64, role: Role) -> io::Result<Vec<String>> {
+    /// Returns the time of the line at an offset in milliseconds since 1970, and the searched parts of the texts of
+    /// an author in it. Empty if the rollout was changed since it was indexed.
+    pub(super) fn read_texts(
+        &mut self,
+        offset: u64,
+        role: Role,
+    ) -> io::Result<(Option<i64>, Vec<String>)> {
         let items = match self {
             Self::Plain(file) => {
                 file.seek(SeekFrom::Start(offset))?;
@@ -52,11 +56,13 @@ impl TextReader {
                 }
             },
         };
-        let items = items.map(|items| items.items).unwrap_or_default();
+        let Some(LineItems { at, items }) = items else {
+            return Ok((None, Vec::new()));
+        };
         let texts = items.iter().filter_map(|item| {
             let (author, text) = item.kind.text()?;
             (author == role).then(|| searched_part(&item.kind, text).to_owned())
         });
-        Ok(texts.collect())
+        Ok((at.map(|at| at.timestamp_millis()), texts.collect()))
     }
 }
