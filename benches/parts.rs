@@ -1,5 +1,6 @@
 //! Benchmarks of the parts that dominate the time of backup and restore: `cargo bench --bench parts`.
 
+use codex_manager::testing::io::hash::ContentDigest;
 use divan::counter::BytesCount;
 use divan::{Bencher, black_box};
 use flate2::Compression;
@@ -100,6 +101,14 @@ fn inflate_with_zlib_rs(bencher: Bencher<'_, '_>) {
         text.clear();
         GzDecoder::new(black_box(&*packed)).read_to_end(&mut text)
     });
+}
+
+#[divan::bench]
+fn blake3_of_archives(bencher: Bencher<'_, '_>) {
+    let text = conversation();
+    bencher
+        .counter(BytesCount::of_slice(&text))
+        .bench_local(|| ContentDigest::of(black_box(&text)));
 }
 
 #[divan::bench]

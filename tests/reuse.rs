@@ -10,6 +10,7 @@ use codex_manager::testing::archive::format::Compression;
 use codex_manager::testing::archive::manifest::{ArchiveManifest, Member, MemberContents};
 use codex_manager::testing::archive::reuse::{PreviousArchive, ReuseOptions, VerifyReused};
 use codex_manager::testing::archive::verify::verify;
+use codex_manager::testing::io::hash::ContentDigest;
 use codex_manager::testing::io::progress::Silent;
 use flate2::read::MultiGzDecoder;
 use std::fs::{self, File};
@@ -203,9 +204,9 @@ fn full_chunks_before_the_change_of_a_grown_rollout_are_copied() {
     let kept: u64 = a[..5].iter().map(|m| m.len).sum();
     assert!(new.reused_bytes >= kept, "{} of {kept}", new.reused_bytes);
     for (a, b) in a.iter().zip(&b).take(5) {
-        assert_eq!(a.sha256, b.sha256);
+        assert_eq!(a.digest, b.digest);
     }
-    assert_ne!(a[5].sha256, b[5].sha256);
+    assert_ne!(a[5].digest, b[5].digest);
     assert_good(&env, &second);
 
     // A change in the third chunk: two are kept.
@@ -247,10 +248,10 @@ fn a_change_in_place_is_noticed_with_equal_size_and_mtime() {
         let listed = |packed: &codex_manager::testing::archive::pack::FinishedArchive| {
             let files = packed.manifest.files.iter();
             files
-                .map(|f| f.sha256.expect("a digest").to_string())
+                .map(|f| f.digest.expect("a digest"))
                 .collect::<Vec<_>>()
         };
-        let now = [&large, &small].map(|p| digest(&fs::read(p).expect("read")));
+        let now = [&large, &small].map(|p| ContentDigest::of(&fs::read(p).expect("read")));
         assert_eq!(listed(&second), now, "round {round}");
         assert_eq!(listed(&packed)[0], now[0], "round {round}");
         assert_good(&env, &again);

@@ -87,6 +87,7 @@ mod normalize;
 mod odd_homes;
 mod old_codex;
 mod old_rollouts;
+mod older_archives;
 mod older_exports;
 mod other_owner;
 mod owners;

@@ -112,7 +112,8 @@ fn a_read_error_of_the_disk_does_not_mark_the_archive_damaged() {
                 let _ = env.run(["prune", "--undo"]).code(0);
             }
         }
-        assert!(failed > 3, "{failed}");
+        // strace counts the reads of each thread.
+        assert!(failed > 2, "{failed}");
         let _ = env
             .run(["verify", &text(&made[1])])
             .code(if has_sidecar { 0 } else { 5 });

@@ -11,6 +11,7 @@ use codex_manager::testing::inventory::cooldown::{self, CooldownFile};
 use codex_manager::testing::inventory::store;
 use codex_manager::testing::io::clock::Timestamp;
 use codex_manager::testing::io::document;
+use codex_manager::testing::io::hash::ContentDigest;
 use codex_manager::testing::quota::account::{AccountEntry, LoginState};
 use codex_manager::testing::quota::window::{Observation, QuotaSource};
 use rusqlite::Connection;
@@ -369,7 +370,7 @@ pub(crate) fn write_manager(
             files: 67,
             bytes: 300_000_000,
             archive_bytes: content.len() as u64,
-            archive_sha256: "0".repeat(64),
+            archive_blake3: Some(ContentDigest::of(&content).bytes()),
             ..Metadata::default()
         };
         metadata.set_identity(&who);

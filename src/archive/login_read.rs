@@ -8,6 +8,7 @@ use super::scan;
 use crate::codex::auth::{AuthFile, Login};
 use crate::codex::home;
 use crate::codex::login_lock::{self, LoginLock};
+use crate::io::hash::ContentDigest;
 use crate::io::lock::LockError;
 use crate::io::secret::SecretBytes;
 use std::path::Path;
@@ -61,7 +62,7 @@ pub(super) fn read_login(
         },
         account_auth: AccountAuth {
             path: planned.path.clone(),
-            sha256: snapshot.sha256(),
+            digest: ContentDigest::of(snapshot.bytes.expose()),
             identity: snapshot.login.as_ref().map(|l| l.identity.clone()),
         },
         login: snapshot.login,

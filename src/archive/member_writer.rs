@@ -10,7 +10,7 @@ use super::format::{
 use super::reuse::{PreviousArchive, PreviousMember, ReusableFiles};
 use crate::io::IoContext;
 use crate::io::buffers::{AlignedBuffer, Buffer, BufferPool};
-use crate::io::hash::{Hasher, Sha256Digest};
+use crate::io::hash::{ContentDigest, ContentHasher};
 use crate::io::position;
 use std::fs::File;
 use std::io::{self, Write};
@@ -22,8 +22,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 pub struct FinishedArchive {
     /// Size of the archive in bytes.
     pub archive_bytes: u64,
-    /// SHA-256 of the archive, in hexadecimal.
-    pub archive_sha256: String,
+    pub archive_digest: ContentDigest,
     /// Number of its bytes that were copied from the previous archive.
     pub reused_bytes: u64,
     /// The manifest that the archive ends with.
@@ -33,11 +32,8 @@ pub struct FinishedArchive {
 impl FinishedArchive {
     /// Returns the content of the archive's sidecar.
     pub(crate) fn sidecar(&self) -> Metadata {
-        Metadata {
-            archive_bytes: self.archive_bytes,
-            archive_sha256: self.archive_sha256.clone(),
-            ..self.manifest.metadata.clone()
-        }
+        let metadata = self.manifest.metadata.clone();
+        metadata.describing(self.archive_bytes, &self.archive_digest)
     }
 }
 
@@ -79,9 +75,9 @@ pub(super) struct CompressedMember {
     /// Compressed bytes. For a reused member they come from the previous archive.
     bytes: AlignedBuffer,
     size: u64,
-    sha256: Sha256Digest,
+    digest: ContentDigest,
     holds: MemberContents,
-    digests: Vec<(usize, Sha256Digest)>,
+    digests: Vec<(usize, ContentDigest)>,
     reused: Option<PreviousMember>,
 }
 
@@ -100,17 +96,13 @@ impl MemberJob {
                 files,
                 previous,
             } => {
-                let digests: Vec<_> = files
-                    .into_iter()
-                    .map(|(index, range)| (index, Sha256Digest::of(&bytes[range])))
-                    .collect();
                 let is_equal = |old: &ReusableFiles| {
-                    let digests = digests.iter().map(|(_, digest)| digest);
-                    old.digests.iter().eq(digests)
+                    let mut both = old.digests.iter().zip(&files);
+                    both.all(|(digest, (_, range))| digest.is_of(&bytes[range.clone()]))
                 };
                 // After a restore all files have new inodes but old contents. They are read and
                 // hashed, but not compressed again.
-                if let Some(old) = previous.filter(is_equal)
+                if let Some(old) = previous.as_ref().filter(|old| is_equal(old))
                     && let [member] = old.members.as_slice()
                 {
                     let job = Self::Reused {
@@ -118,13 +110,20 @@ impl MemberJob {
                         holds,
                     };
                     let reused = job.run(path, compression, source, buffers)?;
+                    let indexes = files.into_iter().map(|(index, _)| index);
+                    let digests = indexes.zip(old.digests.iter().copied()).collect();
                     return Ok(CompressedMember { digests, ..reused });
                 }
+                let digests = files.into_iter().map(|(index, range)| {
+                    let digest = ContentDigest::of(&bytes[range]);
+                    (index, digest)
+                });
+                let digests = digests.collect();
                 let packed =
                     gzip_member::compress(&bytes, compression, buffers).at("write", path)?;
                 Ok(CompressedMember {
                     size: bytes.len() as u64,
-                    sha256: Sha256Digest::of(&packed),
+                    digest: ContentDigest::of(&packed),
                     bytes: packed,
                     holds,
                     digests,
@@ -138,7 +137,7 @@ impl MemberJob {
                 Ok(CompressedMember {
                     bytes: bytes.unwrap_or_else(|| buffers.take_aligned(0)),
                     size: old.member.size,
-                    sha256: old.member.sha256,
+                    digest: old.member.digest,
                     holds,
                     digests: Vec::new(),
                     reused: Some(old),
@@ -155,7 +154,7 @@ pub(super) struct MemberSink<'a> {
     source: Option<&'a PreviousArchive<'a>>,
     members: Vec<Member>,
     files: &'a SharedFileList,
-    hasher: Hasher,
+    hasher: ContentHasher,
     written: u64,
     reused_bytes: u64,
 }
@@ -173,7 +172,7 @@ impl<'a> MemberSink<'a> {
             source,
             members: Vec::new(),
             files,
-            hasher: Hasher::default(),
+            hasher: ContentHasher::default(),
             written: 0,
             reused_bytes: 0,
         }
@@ -185,7 +184,7 @@ impl<'a> MemberSink<'a> {
             offset: self.written,
             len,
             size: done.size,
-            sha256: done.sha256,
+            digest: done.digest,
             holds: done.holds,
         });
         let mut files = lock_files(self.files);
@@ -250,7 +249,7 @@ impl<'a> MemberSink<'a> {
         })?;
         Ok(FinishedArchive {
             archive_bytes: self.written,
-            archive_sha256: self.hasher.finish(),
+            archive_digest: self.hasher.digest(),
             reused_bytes: self.reused_bytes,
             manifest,
         })

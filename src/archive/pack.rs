@@ -20,7 +20,7 @@ use super::member_writer::{
 };
 use super::reuse::{PreviousArchive, PreviousMember};
 use crate::io::buffers::{Buffer, BufferPool};
-use crate::io::hash::Hasher;
+use crate::io::hash::ContentHasher;
 use crate::io::parallel::{self, ConsumerFailed, Submitter};
 use crate::io::{IoContext, IoError};
 use std::fs::File;
@@ -222,7 +222,8 @@ impl<'a> PackWriter<'a> {
         let mut head = self.buffers.empty();
         head.extend_from_slice(&self.encode_head(&entry)?);
         self.submit_part(head, MemberContents::Head(number))?;
-        let mut hasher = Hasher::default();
+        let mut hasher = ContentHasher::default();
+        let mut older_hasher = old.as_ref().and_then(|old| old.digest.older_hasher());
         let mut is_short = false;
         for (position, len) in chunk_sizes(entry.size).enumerate() {
             let mut bytes = self.buffers.empty();
@@ -237,12 +238,16 @@ impl<'a> PackWriter<'a> {
                 is_short = (bytes.len() as u64) < len;
             }
             hasher.update(&bytes);
-            let upto = hasher.digest();
+            let upto = hasher.digest().bytes();
+            let compared = older_hasher.as_mut().map_or(upto, |older| {
+                older.update(&bytes);
+                older.digest().bytes()
+            });
             let holds = MemberContents::Chunk(number, upto);
             // Only complete chunks are compared: the last one has padding and may grow.
             let old = old.as_ref().filter(|_| len == CHUNK_BYTES && !is_short);
             if let Some((member, of)) = old.and_then(|old| old.chunk(position))
-                && of == upto
+                && of == compared
             {
                 self.submit_reused(member, holds)?;
                 continue;
@@ -259,7 +264,7 @@ impl<'a> PackWriter<'a> {
             return Ok(false);
         }
         lock_files(self.files).push(&FileEntry {
-            sha256: Some(hasher.digest()),
+            digest: Some(hasher.digest()),
             ..entry
         });
         Ok(true)
@@ -301,9 +306,9 @@ impl<'a> PackWriter<'a> {
         };
         self.flush()?;
         let first = self.file_count();
-        for (file, sha256) in files.iter().zip(reuse.digests) {
+        for (file, digest) in files.iter().zip(reuse.digests) {
             lock_files(self.files).push(&FileEntry {
-                sha256: Some(sha256),
+                digest: Some(digest),
                 ..file
             });
         }

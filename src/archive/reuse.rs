@@ -7,7 +7,7 @@ use super::format::{
 use super::reader::ArchiveReader;
 use crate::io::buffers::{AlignedBuffer, BufferPool};
 use crate::io::file_open;
-use crate::io::hash::Sha256Digest;
+use crate::io::hash::{ContentDigest, DigestBytes};
 use crate::io::position;
 use std::borrow::Cow;
 use std::fs::File;
@@ -41,7 +41,7 @@ pub(crate) struct PreviousMember {
 /// Unchanged files that do not have to be read, with their members.
 #[derive(Debug)]
 pub(super) struct ReusableFiles {
-    pub(super) digests: Vec<Sha256Digest>,
+    pub(super) digests: Vec<ContentDigest>,
     pub(super) members: Vec<PreviousMember>,
 }
 
@@ -162,7 +162,7 @@ impl<'a> PreviousArchive<'a> {
                 let count = usize::try_from(count).ok()?;
                 let mut digests = Vec::with_capacity(count);
                 for (i, old) in manifest.files.range(place..place + count).enumerate() {
-                    digests.push(old.sha256?);
+                    digests.push(old.digest?);
                     file(i).filter(|now| self.is_unchanged(&old, now))?;
                 }
                 Some(ReusableFiles {
@@ -184,7 +184,7 @@ impl<'a> PreviousArchive<'a> {
                     .filter_map(|(number, _)| self.member(number));
                 members.extend(of_it);
                 Some(ReusableFiles {
-                    digests: vec![old.sha256?],
+                    digests: vec![old.digest?],
                     members,
                 })
             }
@@ -205,7 +205,7 @@ impl<'a> PreviousArchive<'a> {
         let old = manifest.files.range(place..place + files.len());
         let digests = old
             .zip(files)
-            .map(|(old, now)| old.sha256.filter(|_| has_equal_head(&old, now)));
+            .map(|(old, now)| old.digest.filter(|_| has_equal_head(&old, now)));
         Some(ReusableFiles {
             digests: digests.collect::<Option<_>>()?,
             members: vec![PreviousMember {
@@ -225,14 +225,15 @@ impl<'a> PreviousArchive<'a> {
     pub(super) fn find_large_file(&self, name: &EntryName) -> Option<PreviousLargeFile<'_>> {
         let (place, number) = self.locate(name)?;
         let manifest = self.manifest()?;
-        matches!(manifest.members.get(number)?.holds, MemberContents::Head(_)).then_some(
-            PreviousLargeFile {
-                source: self,
-                members: &manifest.members,
-                place: place as u64,
-                head: number,
-            },
-        )
+        let is_large = matches!(manifest.members.get(number)?.holds, MemberContents::Head(_));
+        let digest = manifest.files.get(place)?.digest?;
+        is_large.then_some(PreviousLargeFile {
+            source: self,
+            members: &manifest.members,
+            digest,
+            place: place as u64,
+            head: number,
+        })
     }
 
     /// Returns the position of a file and the number of the member in which it begins.
@@ -270,7 +271,7 @@ impl<'a> PreviousArchive<'a> {
         // backup goes on without copying.
         position::read_exact_at(&self.file, &mut bytes, old.member.offset)
             .map_err(|e| ArchiveError::damaged(self.path(), e.to_string()))?;
-        if old.is_checked && Sha256Digest::of(&bytes) != old.member.sha256 {
+        if old.is_checked && !old.member.digest.is_of(&bytes) {
             return Err(ArchiveError::damaged(
                 self.path(),
                 "a member does not match its digest",
@@ -317,6 +318,7 @@ impl<'a> PreviousArchive<'a> {
 pub(super) struct PreviousLargeFile<'a> {
     source: &'a PreviousArchive<'a>,
     members: &'a [Member],
+    pub(super) digest: ContentDigest,
     place: u64,
     /// Number of the member that holds the tar header.
     head: usize,
@@ -325,7 +327,7 @@ pub(super) struct PreviousLargeFile<'a> {
 impl PreviousLargeFile<'_> {
     /// Returns the chunk at `position`, counted from 0, with the digest of the file's content up to
     /// its end.
-    pub(super) fn chunk(&self, position: usize) -> Option<(PreviousMember, Sha256Digest)> {
+    pub(super) fn chunk(&self, position: usize) -> Option<(PreviousMember, DigestBytes)> {
         let number = self.head + 1 + position;
         match self.members.get(number)?.holds {
             MemberContents::Chunk(of, upto) if of == self.place => {

@@ -390,7 +390,7 @@ pub(super) fn entry_from_metadata(name: EntryName, meta: &Metadata) -> FileEntry
         size: meta.len(),
         mode: mode_of(meta),
         mtime: modified_ns(meta),
-        sha256: None,
+        digest: None,
         stamp: InodeStamp::of(meta),
     }
 }

@@ -225,7 +225,7 @@ impl<'a> TreeWriter<'a> {
     fn record(&mut self, entry: &FileEntry) {
         self.placed.insert(&entry.path);
         self.files.push(&FileEntry {
-            sha256: None,
+            digest: None,
             ..entry.clone()
         });
     }

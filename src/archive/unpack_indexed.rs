@@ -9,7 +9,7 @@ use super::format::{ArchiveManifest, FileEntry, Member, MemberContents, gzip_mem
 use super::sink::{Extent, Sink};
 use crate::io::buffers::{AlignedBuffer, BufferPool};
 use crate::io::file_open;
-use crate::io::hash::{Hasher, Sha256Digest};
+use crate::io::hash::{ContentHasher, DigestBytes};
 use crate::io::parallel::{self, ConsumerFailed};
 use crate::io::position;
 use crate::io::progress::is_interrupted;
@@ -27,7 +27,7 @@ enum UnpackedMember {
         bytes: AlignedBuffer,
         content_len: usize,
         /// Digest of the file up to the end of this chunk.
-        digest_so_far: Sha256Digest,
+        digest_so_far: DigestBytes,
     },
     /// A part of a void entry.
     Void(AlignedBuffer),
@@ -55,7 +55,7 @@ pub(super) fn unpack_by_index(
     let mut in_order = OrderedChecks {
         manifest,
         sink,
-        running: Hasher::default(),
+        running: ContentHasher::default(),
         hashed: 0,
         begun_voids: 0,
         void_bytes_left: 0,
@@ -86,7 +86,7 @@ struct OrderedChecks<'a> {
     manifest: &'a ArchiveManifest,
     sink: &'a dyn Sink,
     /// Digest of the current large file so far, and the number of hashed bytes.
-    running: Hasher,
+    running: ContentHasher,
     hashed: u64,
     /// Number of void entries that have begun. They are entries of large files that shrank while they were archived;
     /// no file is unpacked from them.
@@ -117,10 +117,12 @@ impl OrderedChecks<'_> {
         &mut self,
         entry: &FileEntry,
         content: &[u8],
-        digest_so_far: Sha256Digest,
+        digest_so_far: DigestBytes,
     ) -> Result<(), ContentError> {
         if self.hashed == 0 {
-            self.running = Hasher::default();
+            self.running = entry
+                .digest
+                .map_or_else(ContentHasher::default, |d| d.hasher());
         }
         // A digest runs from the start of a file, so chunks are hashed in order, although threads
         // unpack them in any.
@@ -128,7 +130,7 @@ impl OrderedChecks<'_> {
         self.hashed += content.len() as u64;
         let digest = self.running.digest();
         let ends = self.hashed == entry.size;
-        if digest != digest_so_far || (ends && entry.sha256 != Some(digest)) {
+        if digest.bytes() != digest_so_far || (ends && entry.digest != Some(digest)) {
             return Err(wrong_digest(entry));
         }
         if ends {
@@ -245,7 +247,7 @@ impl Unpacker<'_> {
             other => other.at("read", self.path).map_err(ArchiveError::from)?,
         }
         // Before decompression: a decoder never gets bytes with another digest than in the manifest.
-        if Sha256Digest::of(&packed) != member.sha256 {
+        if !member.digest.is_of(&packed) {
             return Err(bad("does not match its digest"));
         }
         gzip_member::decompress(&packed, size, self.buffers).map_err(bad)
@@ -265,7 +267,7 @@ impl Unpacker<'_> {
         &self,
         bytes: AlignedBuffer,
         file: u64,
-        digest_so_far: Sha256Digest,
+        digest_so_far: DigestBytes,
         offset: u64,
     ) -> Result<UnpackedMember, ContentError> {
         let entry = self.file_at(file)?;

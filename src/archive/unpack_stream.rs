@@ -8,7 +8,6 @@ use super::format::{
 };
 use super::sink::Sink;
 use crate::io::Progress;
-use crate::io::hash::Hasher;
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
@@ -40,20 +39,22 @@ fn unpack_file(
     progress: &dyn Progress,
 ) -> Result<(), ContentError> {
     let wanted = sink.wants(file);
-    let mut hasher = Hasher::default();
+    let mut hasher = file.digest.map(|digest| digest.hasher());
     let mut position = 0;
     if wanted && file.size == 0 {
         sink.write_chunk(file, 0, &[])?;
     }
     while let Some(bytes) = content.next_chunk()? {
-        hasher.update(bytes);
+        if let Some(hasher) = &mut hasher {
+            hasher.update(bytes);
+        }
         if wanted {
             sink.write_chunk(file, position, bytes)?;
         }
         position += bytes.len() as u64;
         progress.add_bytes(bytes.len() as u64);
     }
-    if file.sha256.is_some_and(|listed| listed != hasher.digest()) {
+    if file.digest != hasher.map(|hasher| hasher.digest()) {
         return Err(wrong_digest(file));
     }
     if wanted {

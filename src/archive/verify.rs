@@ -9,11 +9,10 @@ use super::sink::Extent;
 use crate::codex::database::{self, DatabaseError};
 use crate::codex::home::{self, HomeEntryKind, kind_of};
 use crate::io::file_open;
-use crate::io::hash::Sha256Digest;
+use crate::io::hash::ContentDigest;
 use crate::io::staging::Staging;
-use crate::io::{IoContext, IoError, Progress, hash, parallel, space};
+use crate::io::{IoContext, IoError, Progress, parallel, space};
 use std::collections::HashMap;
-use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
 #[derive(Debug, Default)]
@@ -124,9 +123,9 @@ fn database_bytes(archive: &ArchiveReader) -> u64 {
     databases.map(|f| f.size).fold(0, u64::saturating_add)
 }
 
-fn find_digest(archive: &ArchiveReader, name: &EntryName) -> Option<Sha256Digest> {
+fn find_digest(archive: &ArchiveReader, name: &EntryName) -> Option<ContentDigest> {
     let files = &archive.contents().files;
-    files.iter().find(|f| f.path == *name)?.sha256
+    files.iter().find(|f| f.path == *name)?.digest
 }
 
 /// Checks an unpacked database. `listed` returns its digest in the archive. A `-wal` beside it,
@@ -136,7 +135,7 @@ fn find_digest(archive: &ArchiveReader, name: &EntryName) -> Option<Sha256Digest
 /// The copy could not be checked, which proves nothing about the archive.
 fn check_database(
     copy: &Path,
-    listed: impl FnOnce() -> Option<Sha256Digest>,
+    listed: impl FnOnce() -> Option<ContentDigest>,
 ) -> Result<Result<(), DatabaseError>, ArchiveError> {
     let has_wal = home::database_sidecars(copy).iter().any(|p| p.exists());
     let folded = if has_wal {
@@ -149,11 +148,13 @@ fn check_database(
         Err(e) if !has_wal => {
             // The unpacked bytes matched their digest. If the copy differs now, the disk is at
             // fault and not the archive.
-            let file = file_open::open(copy).at("read", copy)?;
-            let (digest, _) = hash::hash_reader(&mut BufReader::new(file)).at("read", copy)?;
-            if listed().is_some_and(|listed| listed.to_string() != digest) {
-                let other = std::io::Error::other("the content differs from what was written");
-                return Err(other).at("read back", copy)?;
+            if let Some(listed) = listed() {
+                let mut file = file_open::open(copy).at("read", copy)?;
+                let (digest, _) = listed.hasher().hash(&mut file).at("read", copy)?;
+                if listed != digest {
+                    let other = std::io::Error::other("the content differs from what was written");
+                    return Err(other).at("read back", copy)?;
+                }
             }
             Ok(Err(e))
         }
@@ -171,10 +172,12 @@ fn compare_with_sidecar(path: &Path) -> Result<Option<SidecarProblem>, ArchiveEr
         Ok(metadata) => metadata,
         Err(problem) => return Ok(Some(problem)),
     };
-    let file = file_open::open(path).at("read", path)?;
-    let (digest, bytes) = hash::hash_reader(&mut BufReader::new(file)).at("read", path)?;
-    let same = metadata.archive_bytes == bytes && metadata.archive_sha256 == digest;
-    Ok((!same).then_some(SidecarProblem::OfAnother))
+    let Some(listed) = metadata.archive_digest() else {
+        return Ok(Some(SidecarProblem::OfAnother));
+    };
+    let mut file = file_open::open(path).at("read", path)?;
+    let read = listed.hasher().hash(&mut file).at("read", path)?;
+    Ok((read != (listed, metadata.archive_bytes)).then_some(SidecarProblem::OfAnother))
 }
 
 /// Unpacks the databases of an archive, and the `-wal` files that the Python tool copied, to check
@@ -267,11 +270,7 @@ mod tests {
     fn only_wrong_content_is_reported_as_damage() {
         let folder = tempfile::tempdir().unwrap();
         let copy = folder.path().join("0.sqlite");
-        let listed = |bytes: &[u8]| {
-            let mut hasher = hash::Hasher::default();
-            hasher.update(bytes);
-            Some(hasher.digest())
-        };
+        let listed = |bytes: &[u8]| Some(ContentDigest::of(bytes));
         let gone = check_database(&copy, || None).unwrap_err();
         assert!(gone.is_environmental(), "{gone}");
 

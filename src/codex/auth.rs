@@ -221,11 +221,6 @@ impl AuthSnapshot {
         fields.is_none_or(|fields| fields.values().all(Value::is_null))
     }
 
-    /// Returns the SHA-256 of the bytes in hex.
-    pub(crate) fn sha256(&self) -> String {
-        hash::sha256(self.bytes.expose())
-    }
-
     /// Returns a digest that identifies this login among all logins of its account: of its refresh
     /// token, which changes at every renewal, or of the bytes if there is none. It reveals no token.
     pub(crate) fn fingerprint(&self) -> String {

@@ -28,7 +28,7 @@ impl Email {
 
 impl PartialEq for Email {
     fn eq(&self, other: &Self) -> bool {
-        self.key() == other.key()
+        self.0 == other.0 || self.key() == other.key()
     }
 }
 

@@ -17,9 +17,9 @@ use crate::inventory::store::{self, VerifyFinding};
 use crate::inventory::trash::{self, RestoredArchive};
 use crate::io::document::DocumentError;
 use crate::io::lock::FileLock;
-use crate::io::progress;
 use crate::io::quantity::pluralize;
 use crate::io::retention::RetentionPolicy;
+use crate::io::{parallel, progress};
 use crate::steps::archive_check::{finding_of, verify_archive};
 use crate::steps::permanent_deletion;
 use crate::ui::{bytes, object};
@@ -261,6 +261,11 @@ struct ArchiveCheck {
 }
 
 impl ArchiveChecks {
+    fn count_damaged(&self) -> usize {
+        let is_damaged = |check: &&ArchiveCheck| matches!(check.soundness, Soundness::Damaged(_));
+        self.0.values().filter(is_damaged).count()
+    }
+
     /// Returns the records for `inventory.json`.
     fn findings(&self) -> Vec<VerifyFinding> {
         let all = self.0.values();
@@ -296,50 +301,59 @@ fn plan(
             }
         }
         let plan = retention::plan(&candidates, rules, &context.now(), context.zone());
-        let unchecked: Vec<_> = plan
-            .keep
-            .iter()
-            .filter(|d| d.candidate.soundness == Soundness::Unchecked)
-            .map(|d| d.candidate.archive.clone())
-            .collect();
-        let opened_all = unchecked.is_empty();
-        let names = if opened_all {
-            retention::archives_to_read_fully(&plan, &context.now())
+        let mut names = list_unchecked(&plan.keep, usize::MAX);
+        let opened_all = names.is_empty();
+        if opened_all {
+            names = retention::archives_to_read_fully(&plan, &context.now());
         } else {
-            unchecked
-        };
+            // The rules may select these next: with many damaged archives, one round each would take too long.
+            names.extend(list_unchecked(&plan.drop, checks.count_damaged()));
+        }
         if names.is_empty() {
             return Ok(plan);
         }
-        for name in names {
+        let take = |(name, check): (String, Result<ArchiveCheck>)| {
             if progress::is_interrupted() {
                 return Err(CommandError::interrupted());
             }
-            let path = backups.join(&name);
-            let check = check_archive(context, &path, stamp(&name), opened_all, dry_run)?;
-            checks.0.insert(name, check);
+            checks.0.insert(name, check?);
+            Ok(())
+        };
+        if opened_all {
+            let read = |name: String| {
+                let check = read_archive(context, &backups.join(&name), stamp(&name), dry_run);
+                (name, check)
+            };
+            names.into_iter().map(read).try_for_each(take)?;
+        } else {
+            let open = |name: String| {
+                let check = open_archive(&backups.join(&name), stamp(&name));
+                (name, check)
+            };
+            parallel::run_each_ordered(parallel::threads() * 2, names, open, take)?;
         }
     }
 }
 
-/// Checks an archive: reads it completely if `reads_all`, else only opens it.
-fn check_archive(
+/// Returns the first `count` archives that were not opened yet.
+fn list_unchecked(decisions: &[RetentionDecision], count: usize) -> Vec<String> {
+    let candidates = decisions.iter().map(|decision| &decision.candidate);
+    let unchecked = candidates.filter(|c| c.soundness == Soundness::Unchecked);
+    unchecked.take(count).map(|c| c.archive.clone()).collect()
+}
+
+/// Reads an archive completely.
+fn read_archive(
     context: &Context,
     path: &Path,
     stamp: Option<FileStamp>,
-    reads_all: bool,
     dry_run: bool,
 ) -> Result<ArchiveCheck> {
-    let (soundness, finding) = if reads_all {
-        let report = verify_archive(context, path, dry_run)?;
-        let finding = finding_of(&report, stamp.clone(), context.local_now());
-        (soundness_of(report), finding)
-    } else {
-        (check_structure(path)?, None)
-    };
+    let report = verify_archive(context, path, dry_run)?;
+    let finding = finding_of(&report, stamp.clone(), context.local_now());
     Ok(ArchiveCheck {
         stamp,
-        soundness,
+        soundness: soundness_of(report),
         finding,
     })
 }
@@ -360,15 +374,20 @@ fn soundness_of(report: VerifyReport) -> Soundness {
 }
 
 /// Checks the footer, manifest and index of an archive.
-fn check_structure(path: &Path) -> Result<Soundness> {
-    match ArchiveReader::open(path) {
-        Ok(_) => Ok(Soundness::Sound),
-        Err(ArchiveError::Interrupted) => Err(CommandError::interrupted()),
-        Err(e) => Ok(match catalog::classify_open_error(&e) {
+fn open_archive(path: &Path, stamp: Option<FileStamp>) -> Result<ArchiveCheck> {
+    let soundness = match ArchiveReader::open(path) {
+        Ok(_) => Soundness::Sound,
+        Err(ArchiveError::Interrupted) => return Err(CommandError::interrupted()),
+        Err(e) => match catalog::classify_open_error(&e) {
             ArchiveProblem::Damaged(detail) => Soundness::Damaged(detail),
             _ => Soundness::Unreadable(e.to_string()),
-        }),
-    }
+        },
+    };
+    Ok(ArchiveCheck {
+        stamp,
+        soundness,
+        finding: None,
+    })
 }
 
 fn sum_bytes(decisions: &[RetentionDecision]) -> u64 {

@@ -9,7 +9,7 @@ use super::id::ConversationId;
 use super::rollout::{self, first_line};
 use super::session_index::ThreadNameIndex;
 use super::unreadable::{ReadabilityCheck, UnreadableConversation};
-use super::{HistoryError, SkippedFile, for_each_file};
+use super::{HEADS_AT_A_TIME, HistoryError, SkippedFile, for_each_file};
 use crate::codex::{DatabaseError, Projections, RolloutCut, ThreadRow, threads};
 use crate::io::{IoError, OrdinaryPath};
 use serde::Serialize;
@@ -152,7 +152,7 @@ fn read_conversations(
         }))
     };
     let jobs = files.iter().map(|file| file.path(home));
-    for_each_file(jobs, damaged, read, |i, meta| {
+    for_each_file(jobs, HEADS_AT_A_TIME, damaged, read, |i, meta| {
         match meta {
             None => without_meta.push(files[i].path(home)),
             Some(head) if !head.has_envelope => *old_format += 1,

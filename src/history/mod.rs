@@ -56,6 +56,9 @@ use std::path::{Path, PathBuf};
 /// Rollouts that are read at a time. Low, because the prompts of each are held in memory.
 const MAX_OPEN_FILES: usize = 16;
 
+/// Rollouts of which a thread reads the first lines at a time: handing each over alone takes as long as reading it.
+const HEADS_AT_A_TIME: usize = 32;
+
 /// A failed check, repair, rebuild or undo.
 #[derive(Debug, thiserror::Error)]
 pub enum HistoryError {
@@ -148,34 +151,40 @@ pub struct SkippedFile {
 
 /// Runs `work` for each path on all processors. `take` receives the results in the order of the
 /// paths, each with the index of its path. Paths that no longer exist are ignored; paths that
-/// cannot be read are added to `skipped`.
+/// cannot be read are added to `skipped`. A thread takes `batch` paths at a time.
 fn for_each_file<T: Send>(
     paths: impl Iterator<Item = PathBuf>,
+    batch: usize,
     skipped: &mut Vec<SkippedFile>,
     work: impl Fn(&Path) -> io::Result<T> + Sync,
     mut take: impl FnMut(usize, T) -> Result<(), HistoryError> + Send,
 ) -> Result<(), HistoryError> {
     let mut number = 0;
     let is_begun = |_: &PathBuf| !is_interrupted();
-    parallel::run_each_ordered(
-        MAX_OPEN_FILES,
-        paths.take_while(is_begun),
-        |path: PathBuf| (work(&path), path),
-        |(result, path): (io::Result<T>, PathBuf)| {
-            let this = number;
-            number += 1;
-            match result {
-                Ok(value) => take(this, value),
-                Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => Err(HistoryError::Interrupted),
-                Err(e) => {
-                    let reason = e.to_string();
-                    skipped.push(SkippedFile { path, reason });
-                    Ok(())
-                }
+    let mut paths = paths.take_while(is_begun);
+    let batches = std::iter::from_fn(|| {
+        let batch: Vec<_> = paths.by_ref().take(batch).collect();
+        Some(batch).filter(|batch| !batch.is_empty())
+    });
+    let read_one = |path: PathBuf| (work(&path), path);
+    let read = |batch: Vec<_>| batch.into_iter().map(&read_one).collect::<Vec<_>>();
+    let mut take_one = |(result, path): (io::Result<T>, PathBuf)| {
+        let this = number;
+        number += 1;
+        match result {
+            Ok(value) => take(this, value),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => Err(HistoryError::Interrupted),
+            Err(e) => {
+                let reason = e.to_string();
+                skipped.push(SkippedFile { path, reason });
+                Ok(())
             }
-        },
-    )?;
+        }
+    };
+    parallel::run_each_ordered(MAX_OPEN_FILES, batches, read, |results: Vec<_>| {
+        results.into_iter().try_for_each(&mut take_one)
+    })?;
     if is_interrupted() {
         return Err(HistoryError::Interrupted);
     }

@@ -237,7 +237,7 @@ fn build_rows(
         Ok((scan, millis))
     };
     let mut rows = HashMap::new();
-    for_each_file(paths, skipped, read, |n, (scan, modified_ms)| {
+    for_each_file(paths, 1, skipped, read, |n, (scan, modified_ms)| {
         let i = added[n];
         let facts = RowFacts {
             path: recorded(i),

@@ -259,7 +259,7 @@ fn find_given_names(
     let paths = with_line.iter().map(|i| missing[*i].path.clone());
     let scan = |path: &Path| rollout::scan(path, Depth::Turns, |_| ());
     let mut names = Vec::new();
-    for_each_file(paths, skipped, scan, |n, scan| {
+    for_each_file(paths, 1, skipped, scan, |n, scan| {
         // Codex reads the name of a conversation that is not paginated from the index, not from its
         // row.
         let mode = scan

@@ -63,8 +63,8 @@ pub(crate) fn list(
 /// archive could not be read at the time: older versions recorded a read error or a lost sidecar as
 /// damage.
 fn reuse_verify_result(before: ArchiveRecord, now: &ArchiveRecord) -> Option<VerifyRecord> {
-    let digests = [&before.metadata, &now.metadata].map(|m| &m.archive_sha256);
-    let is_other = digests[0] != digests[1] && digests.iter().all(|digest| !digest.is_empty());
+    let digests = [&before.metadata, &now.metadata].map(Metadata::archive_digest);
+    let is_other = matches!(&digests, [Some(a), Some(b)] if a.contradicts(b));
     let is_doubtful = matches!(before.listed_problem, Some(ArchiveProblem::Unreadable(_)));
     before
         .verified
@@ -158,7 +158,7 @@ fn evaluate_lone_sidecar(
 ) -> (Metadata, Option<ArchiveProblem>) {
     match sidecar {
         Ok(metadata) => {
-            let had_archive = !metadata.archive_sha256.is_empty();
+            let had_archive = metadata.archive_digest().is_some();
             (metadata, had_archive.then_some(ArchiveProblem::NoArchive))
         }
         Err(problem) => (Metadata::default(), Some(ArchiveProblem::Sidecar(problem))),

@@ -7,6 +7,7 @@ use crate::archive::{
     InodeStamp, Metadata, PublishedArchive, names, pack,
 };
 use crate::codex::{AUTH_JSON, AuthSnapshot, Email, Identity};
+use crate::io::hash::ContentDigest;
 use crate::io::{
     FileLock, IoContext, IoError, OrdinaryPath, TempFile, Timestamp, Zone, atomic, document,
     file_open, hash, serialize_displayed,
@@ -193,7 +194,7 @@ pub(crate) fn write_archive(
         size: snapshot.bytes.len() as u64,
         mode: 0o600,
         mtime: record.file.mtime_ns,
-        sha256: None,
+        digest: None,
         stamp: InodeStamp::default(),
     };
     let packed = pack::pack(
@@ -204,7 +205,12 @@ pub(crate) fn write_archive(
         &Arc::default(),
         |writer| {
             writer.add_file(entry, &mut snapshot.bytes.expose())?;
-            Ok::<_, ArchiveError>(login_only_manifest(record, name, identity, created_at))
+            Ok::<_, ArchiveError>(login_only_manifest(
+                record,
+                (name, ContentDigest::of(snapshot.bytes.expose())),
+                identity,
+                created_at,
+            ))
         },
     )?;
     let metadata = packed.sidecar();
@@ -235,10 +241,10 @@ fn read_unchanged_login(
     }))
 }
 
-/// Returns the manifest of an archive that holds only the login of `record`, under the path `name`.
+/// Returns the manifest of an archive that holds only the login of `record`, under the path and with the digest given.
 fn login_only_manifest(
     record: &LegacyRecord,
-    name: EntryName,
+    (path, digest): (EntryName, ContentDigest),
     identity: Identity,
     created_at: Timestamp,
 ) -> ArchiveManifest {
@@ -249,8 +255,8 @@ fn login_only_manifest(
             ..record.metadata.clone()
         },
         account_auth: Some(AccountAuth {
-            path: name,
-            sha256: record.sha256.clone(),
+            path,
+            digest,
             identity: Some(identity),
         }),
         // Only the login: a restore must not remove config.toml or rules.

@@ -9,6 +9,7 @@ use crate::codex::Identity;
 use crate::io::{RetentionItem, RetentionPolicy, Zone};
 use chrono::{DateTime, Utc};
 use std::cmp::Reverse;
+use std::collections::HashSet;
 
 /// An archive with the reason why it is kept or dropped.
 #[derive(Debug, Clone, PartialEq)]
@@ -182,8 +183,9 @@ fn is_same_account(one: Option<&Identity>, other: Option<&Identity>) -> bool {
 /// Returns the archives that must be read completely before anything in `plan` is dropped: for each
 /// account, class and home that loses an archive and keeps no verified one, the newest that counts.
 pub(crate) fn archives_to_read_fully(plan: &RetentionPlan, now: &DateTime<Utc>) -> Vec<String> {
-    let kept: Vec<_> = plan.keep.iter().map(|d| &d.candidate).collect();
-    let is_kept = |candidate: &RetentionCandidate| kept.contains(&candidate);
+    let kept = plan.keep.iter().map(|d| d.candidate.archive.as_str());
+    let kept: HashSet<&str> = kept.collect();
+    let is_kept = |candidate: &RetentionCandidate| kept.contains(candidate.archive.as_str());
     let all = plan.keep.iter().chain(&plan.drop);
     let all: Vec<_> = all.map(|d| d.candidate.clone()).collect();
     let newest = group_candidates(&all).into_iter().filter_map(|group| {

@@ -1,4 +1,4 @@
-//! SHA-256 as lower-case hex.
+//! Digests as lower-case hex: BLAKE3 of what archives hold, SHA-256 of all else and of older archives.
 
 use serde::de::{Error as _, Unexpected};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -6,55 +6,52 @@ use sha2::{Digest, Sha256};
 use std::fmt;
 use std::io::{self, Read};
 
-/// A SHA-256 digest. In documents and for people it is 64 lower-case hex characters.
+/// The 32 bytes of a digest. In documents and for people they are 64 lower-case hex characters.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Sha256Digest([u8; 32]);
+pub struct DigestBytes([u8; 32]);
 
-impl Sha256Digest {
-    pub fn of(bytes: &[u8]) -> Self {
-        Self(Sha256::digest(bytes).into())
+impl DigestBytes {
+    pub(crate) fn into_array(self) -> [u8; 32] {
+        self.0
+    }
+
+    pub(crate) fn from_array(bytes: [u8; 32]) -> Self {
+        Self(bytes)
     }
 
     /// Parses 64 hex characters; `None` if they are no digest.
     pub(crate) fn parse(text: &str) -> Option<Self> {
-        parse_hex(text.as_bytes())
-    }
-
-    pub(crate) fn into_bytes(self) -> [u8; 32] {
-        self.0
-    }
-
-    pub(crate) fn from_bytes(bytes: [u8; 32]) -> Self {
-        Self(bytes)
-    }
-
-    /// The first 16 bytes: enough for identification, not against deliberate collisions.
-    pub(crate) fn beginning(&self) -> [u8; 16] {
-        let mut half = [0; 16];
-        half.copy_from_slice(&self.0[..16]);
-        half
+        let mut digest = [0; 32];
+        if text.len() != 2 * digest.len() {
+            return None;
+        }
+        let value = |digit: u8| char::from(digit).to_digit(16);
+        for (byte, pair) in digest.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
+            *byte = u8::try_from(value(pair[0])? << 4 | value(pair[1])?).ok()?;
+        }
+        Some(Self(digest))
     }
 }
 
-impl fmt::Display for Sha256Digest {
+impl fmt::Display for DigestBytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&to_hex(&self.0))
     }
 }
 
-impl fmt::Debug for Sha256Digest {
+impl fmt::Debug for DigestBytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
 }
 
-impl Serialize for Sha256Digest {
+impl Serialize for DigestBytes {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
 }
 
-impl<'de> Deserialize<'de> for Sha256Digest {
+impl<'de> Deserialize<'de> for DigestBytes {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         let expected = &"a digest of 64 hex characters";
@@ -62,16 +59,119 @@ impl<'de> Deserialize<'de> for Sha256Digest {
     }
 }
 
-fn parse_hex(text: &[u8]) -> Option<Sha256Digest> {
-    let mut digest = [0; 32];
-    if text.len() != 2 * digest.len() {
-        return None;
+/// A digest of a file, a member or an archive, with its algorithm: `{"blake3": "…"}`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ContentDigest {
+    Blake3(DigestBytes),
+    /// In archives of older versions.
+    Sha256(DigestBytes),
+}
+
+impl ContentDigest {
+    /// Computes a digest for a new archive.
+    pub fn of(bytes: &[u8]) -> Self {
+        Self::Blake3(DigestBytes(blake3::hash(bytes).into()))
     }
-    let value = |digit: u8| char::from(digit).to_digit(16);
-    for (byte, pair) in digest.iter_mut().zip(text.chunks_exact(2)) {
-        *byte = u8::try_from(value(pair[0])? << 4 | value(pair[1])?).ok()?;
+
+    /// Returns true if this is the digest of `bytes`.
+    pub(crate) fn is_of(&self, bytes: &[u8]) -> bool {
+        let mut hasher = self.hasher();
+        hasher.update(bytes);
+        hasher.digest() == *self
     }
-    Some(Sha256Digest(digest))
+
+    /// Returns a hasher with the algorithm of the digest.
+    pub(crate) fn hasher(&self) -> ContentHasher {
+        match self {
+            Self::Blake3(_) => ContentHasher::default(),
+            Self::Sha256(_) => ContentHasher::Sha256(Hasher::default()),
+        }
+    }
+
+    /// Returns true if the digests are of different contents. Two algorithms prove nothing.
+    pub(crate) fn contradicts(&self, other: &Self) -> bool {
+        std::mem::discriminant(self) == std::mem::discriminant(other) && self != other
+    }
+
+    /// Returns a hasher with the algorithm of the digest, if that is another one than in new archives.
+    pub(crate) fn older_hasher(&self) -> Option<ContentHasher> {
+        matches!(self, Self::Sha256(_)).then(|| self.hasher())
+    }
+
+    pub fn bytes(&self) -> DigestBytes {
+        match self {
+            Self::Blake3(bytes) | Self::Sha256(bytes) => *bytes,
+        }
+    }
+}
+
+/// An incremental computation of a [`ContentDigest`]. By default it is one for a new archive.
+#[derive(Clone)]
+pub(crate) enum ContentHasher {
+    /// On the heap, because its state takes two kilobytes.
+    Blake3(Box<blake3::Hasher>),
+    Sha256(Hasher),
+}
+
+impl Default for ContentHasher {
+    fn default() -> Self {
+        Self::Blake3(Box::default())
+    }
+}
+
+impl ContentHasher {
+    pub(crate) fn update(&mut self, bytes: &[u8]) {
+        match self {
+            Self::Blake3(hasher) => {
+                hasher.update(bytes);
+            }
+            Self::Sha256(hasher) => hasher.update(bytes),
+        }
+    }
+
+    /// Returns the digest of the input so far. More input may follow.
+    pub(crate) fn digest(&self) -> ContentDigest {
+        match self {
+            Self::Blake3(hasher) => ContentDigest::Blake3(DigestBytes(hasher.finalize().into())),
+            Self::Sha256(hasher) => ContentDigest::Sha256(hasher.digest().0),
+        }
+    }
+
+    /// Returns the digest of all bytes of `reader`, and their number.
+    pub(crate) fn hash(mut self, reader: &mut impl Read) -> io::Result<(ContentDigest, u64)> {
+        let size = read_chunks(reader, |bytes| self.update(bytes))?;
+        Ok((self.digest(), size))
+    }
+}
+
+/// A SHA-256 digest. In documents and for people it is 64 lower-case hex characters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Sha256Digest(DigestBytes);
+
+impl Sha256Digest {
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(DigestBytes(Sha256::digest(bytes).into()))
+    }
+
+    /// Parses 64 hex characters; `None` if they are no digest.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        DigestBytes::parse(text).map(Self)
+    }
+
+    /// The first 16 bytes: enough for identification, not against deliberate collisions.
+    pub(crate) fn beginning(&self) -> [u8; 16] {
+        let mut half = [0; 16];
+        half.copy_from_slice(&self.0.0[..16]);
+        half
+    }
+}
+
+impl fmt::Display for Sha256Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
 }
 
 /// An incremental SHA-256 computation.
@@ -91,26 +191,31 @@ impl Hasher {
     /// Returns the digest of the input so far. More input may follow.
     pub(crate) fn digest(&self) -> Sha256Digest {
         // A copy of the state, which is a hundred bytes, so that hashing can go on.
-        Sha256Digest(self.0.clone().finalize().into())
+        Sha256Digest(DigestBytes(self.0.clone().finalize().into()))
     }
 }
 
-/// Returns the digest of `bytes` as 64 lower-case hex characters.
+/// Returns the SHA-256 of `bytes` as 64 lower-case hex characters.
 pub(crate) fn sha256(bytes: &[u8]) -> String {
     to_hex(&Sha256::digest(bytes))
 }
 
-/// Returns the digest of all bytes of `reader`, and their number.
+/// Returns the SHA-256 of all bytes of `reader`, and their number.
 pub(crate) fn hash_reader(reader: &mut impl Read) -> io::Result<(String, u64)> {
     let mut hasher = Hasher::default();
+    let size = read_chunks(reader, |bytes| hasher.update(bytes))?;
+    Ok((hasher.finish(), size))
+}
+
+fn read_chunks(reader: &mut impl Read, mut take: impl FnMut(&[u8])) -> io::Result<u64> {
     let mut buffer = vec![0; 128 * 1024];
     let mut total = 0;
     loop {
         let n = reader.read(&mut buffer)?;
         if n == 0 {
-            return Ok((hasher.finish(), total));
+            return Ok(total);
         }
-        hasher.update(&buffer[..n]);
+        take(&buffer[..n]);
         total += n as u64;
     }
 }

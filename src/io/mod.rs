@@ -70,7 +70,7 @@ pub(crate) use disk_clock::{ClockDoubt, Dated};
 pub(crate) use document::{Document, DocumentError, DocumentState};
 pub(crate) use environment::Environment;
 pub(crate) use file_id::FileId;
-pub(crate) use hash::{Hasher, Sha256Digest};
+pub(crate) use hash::{ContentDigest, ContentHasher, Hasher, Sha256Digest};
 pub(crate) use json_path::ListedPath;
 pub(crate) use lock::{FileLock, LockError};
 pub(crate) use piped_child::{ChildEnd, PipedChild, Stop};

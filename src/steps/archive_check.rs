@@ -1,7 +1,6 @@
 //! Checks one archive, and writes its sidecar again if that is missing or damaged.
 
 use crate::archive::ArchiveError;
-use crate::archive::metadata::Metadata;
 use crate::archive::names;
 use crate::archive::reader::ArchiveReader;
 use crate::archive::sidecar::{self, SidecarProblem};
@@ -12,9 +11,9 @@ use crate::inventory::records::{FileStamp, VerifyRecord};
 use crate::inventory::store::VerifyFinding;
 use crate::io::clock::Timestamp;
 use crate::io::file_open;
+use crate::io::hash::ContentHasher;
 use crate::io::staging::Staging;
-use crate::io::{IoContext, document, hash};
-use std::io::BufReader;
+use crate::io::{IoContext, document};
 use std::path::Path;
 
 /// Verifies one archive and shows a progress bar. A dry run leaves no file in the manager home.
@@ -80,14 +79,10 @@ pub(crate) fn repair_sidecar(path: &Path, dry_run: bool) -> Result<bool> {
     if archive.manifest().is_none() {
         return Ok(false);
     }
-    let file = file_open::open(path).at("read", path)?;
-    let (archive_sha256, archive_bytes) =
-        hash::hash_reader(&mut BufReader::new(file)).at("read", path)?;
-    let mut metadata = Metadata {
-        archive_bytes,
-        archive_sha256,
-        ..archive.metadata().clone()
-    };
+    let mut file = file_open::open(path).at("read", path)?;
+    let hasher = ContentHasher::default();
+    let (digest, bytes) = hasher.hash(&mut file).at("read", path)?;
+    let mut metadata = archive.metadata().clone().describing(bytes, &digest);
     metadata.limit_size();
     if !dry_run {
         if sidecar.exists() {

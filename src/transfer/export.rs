@@ -12,8 +12,9 @@ use crate::archive::{EntryName, names};
 use crate::codex::AUTH_JSON;
 use crate::inventory::{ArchiveProblem, InventoryFile, cooldown, observations, store};
 use crate::io::{
-    Document, Hasher, IoContext, IoError, OrdinaryPath, Progress, SecretBytes, Sha256Digest,
-    TempFile, Timestamp, Zone, atomic, document, file_open, flush, is_interrupted, tree,
+    ContentDigest, Document, Hasher, IoContext, IoError, OrdinaryPath, Progress, SecretBytes,
+    Sha256Digest, TempFile, Timestamp, Zone, atomic, document, file_open, flush, is_interrupted,
+    tree,
 };
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -265,9 +266,9 @@ fn add_backups(
                 continue;
             }
             let path = backups.join(&record.path);
-            let (sha256, size) = compute_digest(&path, progress)?;
-            let noted = &record.metadata.archive_sha256;
-            if size != stamp.bytes || (!noted.is_empty() && *noted != sha256.to_string()) {
+            let noted = record.metadata.archive_digest();
+            let (sha256, size, is_noted) = compute_digest(&path, noted, progress)?;
+            if size != stamp.bytes || !is_noted {
                 plan.skip(&record.path, "it is damaged: it does not match its sidecar");
                 continue;
             }
@@ -297,16 +298,23 @@ fn add_backups(
     Ok(())
 }
 
+/// Returns the digest and the size of a file, and true if `noted` is its digest or `None`.
 fn compute_digest(
     path: &Path,
+    noted: Option<ContentDigest>,
     progress: &dyn Progress,
-) -> Result<(Sha256Digest, u64), TransferError> {
+) -> Result<(Sha256Digest, u64, bool), TransferError> {
     let mut hasher = Hasher::default();
+    let mut beside = noted.map(|noted| noted.hasher());
     let size = read_chunks(path, progress, |bytes| {
         hasher.update(bytes);
+        if let Some(beside) = &mut beside {
+            beside.update(bytes);
+        }
         Ok(())
     })?;
-    Ok((hasher.digest(), size))
+    let is_noted = noted == beside.map(|beside| beside.digest());
+    Ok((hasher.digest(), size, is_noted))
 }
 
 /// Passes the content of a file in chunks to `to` and returns its length.

@@ -13,7 +13,9 @@ use crate::inventory::cooldown::LOCK_NAME;
 use crate::inventory::{
     ArchiveRecord, CooldownFile, InventoryFile, LegacyRecord, cooldown, legacy, observations, store,
 };
-use crate::io::{DocumentError, FileLock, IoContext, atomic, document, file_open, hash, tree};
+use crate::io::{
+    ContentDigest, DocumentError, FileLock, IoContext, atomic, document, file_open, hash, tree,
+};
 use crate::quota::{AccountEntry, WeeklyEvidence};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -160,14 +162,14 @@ fn find_same_archive(
             .is_some_and(|stamp| stamp.bytes == archive.file.size)
     });
     for record in of_size {
-        let noted = &record.metadata.archive_sha256;
-        // Archives of the Python tool have no digest in their sidecars.
-        let is_same = if noted.is_empty() {
-            let path = backups.join(&record.path);
-            let mut file = file_open::open(&path).at("open", &path)?;
-            hash::hash_reader(&mut file).at("read", &path)?.0 == digest
-        } else {
-            *noted == digest
+        let is_same = match record.metadata.archive_digest() {
+            Some(ContentDigest::Sha256(noted)) => noted.to_string() == digest,
+            // Exports have the SHA-256 of all files.
+            Some(ContentDigest::Blake3(_)) | None => {
+                let path = backups.join(&record.path);
+                let mut file = file_open::open(&path).at("open", &path)?;
+                hash::hash_reader(&mut file).at("read", &path)?.0 == digest
+            }
         };
         if is_same {
             return Ok(Some(record.path.clone()));

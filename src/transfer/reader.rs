@@ -8,12 +8,12 @@ use super::entries::{ExportEntries, check_end, parse_document, read_manifest};
 use super::error::{PackageError, TransferError};
 use super::manifest::{ExportFile, ExportManifest, ExportPart};
 use crate::accounts::ProfileFile;
-use crate::archive::{EntryName, SidecarProblem, names, sidecar};
+use crate::archive::{EntryName, Metadata, SidecarProblem, names, sidecar};
 use crate::codex::{AuthSnapshot, Login};
 use crate::inventory::{CooldownFile, InventoryFile, ObservationsFile};
 use crate::io::{
-    Hasher, IoContext, Progress, SecretBytes, Sha256Digest, Staging, atomic, flush, is_interrupted,
-    space,
+    ContentDigest, Hasher, IoContext, Progress, SecretBytes, Sha256Digest, Staging, atomic, flush,
+    is_interrupted, space,
 };
 use std::collections::{BTreeMap, HashSet};
 use std::io::{Read, Write};
@@ -293,6 +293,15 @@ fn assign_logins(
     Ok(())
 }
 
+/// Compares the digest of the file with that in the sidecar of an older version, else the size.
+fn may_describe(sidecar: &Metadata, file: &ExportFile) -> bool {
+    match sidecar.archive_digest() {
+        Some(ContentDigest::Sha256(digest)) => digest.to_string() == file.sha256.to_string(),
+        Some(ContentDigest::Blake3(_)) => sidecar.archive_bytes == file.size,
+        None => true,
+    }
+}
+
 /// Checks that each sidecar can be parsed and describes the archive of its name.
 fn check_sidecars(package: &Package) -> Result<(), PackageError> {
     for (name, bytes) in &package.sidecars {
@@ -308,8 +317,7 @@ fn check_sidecars(package: &Package) -> Result<(), PackageError> {
             names::sidecar_name(&archive.name).as_deref() == Some(name.as_str())
         };
         if let Some(archive) = package.archives.iter().find(of)
-            && !metadata.archive_sha256.is_empty()
-            && metadata.archive_sha256 != archive.file.sha256.to_string()
+            && !may_describe(&metadata, &archive.file)
         {
             let text = format!("{name} describes another archive than {}", archive.name);
             return Err(PackageError::damaged(text));

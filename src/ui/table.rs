@@ -6,12 +6,13 @@
 
 use super::column::{ColumnScope, Fit, GAP, NARROW, ShownColumn, distribute_widths};
 use super::text_width::{columns as width_of, without_end};
-use super::{Style, Ui, Verbosity, paint, time, wrap, write_stdout};
+use super::{Style, Ui, Verbosity, paint, time, wrap};
 use crate::io::ansi::to_printable_line;
 use crate::io::clock::Zone;
 use chrono::{DateTime, Utc};
 use std::borrow::Cow;
 use std::fmt::Display;
+use std::ops::Range;
 
 pub(crate) use super::column::Column;
 
@@ -73,8 +74,9 @@ impl<S: Into<String>> From<(Style, S)> for Cell {
 #[derive(Debug)]
 enum Line {
     /// A heading above the rows that follow: a name, which may be shortened, and a word on it.
-    Group(Cell, Option<Cell>),
-    Row(Vec<Cell>),
+    Group(Box<(Cell, Option<Cell>)>),
+    /// The places of its cells in [`Table::cells`].
+    Row(Range<usize>),
 }
 
 /// Returns a text that no spreadsheet computes: one that begins like a formula gets an apostrophe in front.
@@ -93,12 +95,20 @@ pub(crate) fn escape_formula(text: &str) -> Cow<'_, str> {
 pub(crate) struct Table {
     columns: Vec<Column>,
     lines: Vec<Line>,
+    /// The style of each cell, and the end of its text in `texts`: a list may have 200,000 rows.
+    cells: Vec<(Style, usize)>,
+    texts: String,
+    /// True if the texts are those for programs.
+    has_values: bool,
     /// The width of the terminal; `None` in a pipe.
     width: Option<usize>,
     is_colored: bool,
     /// True if a long table has its heads below, too, where they are seen when it has scrolled by.
     repeats_heads: bool,
 }
+
+/// The number of bytes that are printed at a time.
+const PRINTED_BYTES: usize = 64 * 1024;
 
 /// The number of rows from which heads are repeated.
 const LONG: usize = 20;
@@ -109,6 +119,9 @@ impl Table {
         Self {
             columns: columns.into_iter().collect(),
             lines: Vec::new(),
+            cells: Vec::new(),
+            texts: String::new(),
+            has_values: ui.tsv,
             width: ui.terminal_out.then_some(ui.width),
             is_colored: ui.color_out,
             repeats_heads: false,
@@ -138,20 +151,36 @@ impl Table {
 
     /// Adds a row with a cell for each column.
     pub(crate) fn add_row<C: Into<Cell>>(&mut self, cells: impl IntoIterator<Item = C>) {
-        let cells = cells.into_iter().map(Into::into).collect();
-        self.lines.push(Line::Row(cells));
+        let first = self.cells.len();
+        for cell in cells {
+            let Cell { style, text, value } = cell.into();
+            let value = value.filter(|_| self.has_values);
+            self.texts.push_str(&value.unwrap_or(text));
+            self.cells.push((style, self.texts.len()));
+        }
+        self.lines.push(Line::Row(first..self.cells.len()));
+    }
+
+    /// Returns the style and the text of the cell of a row in a column.
+    fn cell(&self, row: &Range<usize>, column: usize) -> Option<(Style, &str)> {
+        let place = row.start + column;
+        let (style, end) = *self.cells.get(place).filter(|_| place < row.end)?;
+        let before = place.checked_sub(1).and_then(|place| self.cells.get(place));
+        let text = self.texts.get(before.map_or(0, |(_, end)| *end)..end)?;
+        Some((style, text))
     }
 
     /// Adds a heading for the rows that follow: a name, and a word on it. Tab-separated values have none.
     pub(crate) fn add_group(&mut self, name: impl Into<String>, word: Option<Cell>) {
         let name = Cell::new(Style::Strong, name);
-        self.lines.push(Line::Group(name, word));
+        self.lines.push(Line::Group(Box::new((name, word))));
     }
 
     fn format_heading(&self, line: &Line) -> Option<String> {
-        let Line::Group(name, word) = line else {
+        let Line::Group(group) = line else {
             return None;
         };
+        let (name, word) = &**group;
         let word_width = word.as_ref().map_or(0, |word| width_of(&word.text) + GAP);
         let width = self
             .width
@@ -167,11 +196,16 @@ impl Table {
 
     /// Prints the table on stdout: for people, or as tab-separated values.
     pub(crate) fn print(&self, ui: &Ui) {
-        if ui.tsv && !ui.silent {
-            write_stdout(format_args!("{}\n", self.format_tsv()));
-        } else {
-            ui.line(self.format_text());
-        }
+        let mut part = String::new();
+        self.for_each_line(&mut |line| {
+            part.push_str(line);
+            part.push('\n');
+            if part.len() >= PRINTED_BYTES {
+                ui.print_part(&part);
+                part.clear();
+            }
+        });
+        ui.print_part(&part);
     }
 
     /// Prints the table like [`Table::print`]; `--quiet` omits it, unless it is tab-separated.
@@ -181,26 +215,32 @@ impl Table {
         }
     }
 
-    /// The tab-separated values: a line of heads, then one of values for each row.
-    fn format_tsv(&self) -> String {
+    fn for_each_line(&self, put: &mut dyn FnMut(&str)) {
+        if self.has_values {
+            self.put_values(put);
+        } else {
+            self.put_text(put);
+        }
+    }
+
+    /// Passes on the tab-separated values: a line of heads, then one of values for each row.
+    fn put_values(&self, put: &mut dyn FnMut(&str)) {
         let is_shown = |column: &Column| column.scope != ColumnScope::Text;
         let heads = self.columns.iter().filter(|column| is_shown(column));
         let heads: Vec<_> = heads.map(|column| column.head).collect();
-        let mut text = heads.join("\t");
-        for cells in self.rows() {
-            let cells = self.columns.iter().zip(cells);
-            let values: Vec<_> = cells
-                .filter(|(column, _)| is_shown(column))
-                .map(|(_, cell)| escape_formula(cell.value.as_ref().unwrap_or(&cell.text)))
+        put(&heads.join("\t"));
+        for row in self.rows() {
+            let columns = self.columns.iter().enumerate();
+            let values: Vec<_> = columns
+                .filter(|(_, column)| is_shown(column))
+                .filter_map(|(index, _)| Some(escape_formula(self.cell(row, index)?.1)))
                 .collect();
-            text.push('\n');
-            text.push_str(&values.join("\t"));
+            put(&values.join("\t"));
         }
-        text
     }
 
-    /// The lines for people, at the width of the terminal.
-    fn format_text(&self) -> String {
+    /// Passes on the lines for people, at the width of the terminal.
+    fn put_text(&self, put: &mut dyn FnMut(&str)) {
         let shown = self.shown_columns();
         let widths = match self.width {
             None => Some(shown.iter().map(|s| s.natural).collect()),
@@ -208,11 +248,10 @@ impl Table {
                 distribute_widths(&shown, width.saturating_sub(self.indent()), width < NARROW)
             }
         };
-        let lines = match (widths, self.width) {
-            (Some(widths), _) => self.format_aligned_lines(&shown, &widths),
-            (None, width) => self.format_blocks(&shown, width.unwrap_or(usize::MAX)),
-        };
-        lines.join("\n")
+        match (widths, self.width) {
+            (Some(widths), _) => self.put_aligned_lines(&shown, &widths, put),
+            (None, width) => self.put_blocks(&shown, width.unwrap_or(usize::MAX), put),
+        }
     }
 
     /// Returns the number of blanks before the rows: they are below headings, or not.
@@ -221,9 +260,9 @@ impl Table {
         GAP * usize::from(self.lines.iter().any(is_group))
     }
 
-    fn rows(&self) -> impl Iterator<Item = &Vec<Cell>> {
+    fn rows(&self) -> impl Iterator<Item = &Range<usize>> {
         self.lines.iter().filter_map(|line| match line {
-            Line::Row(cells) => Some(cells),
+            Line::Row(row) => Some(row),
             Line::Group(..) => None,
         })
     }
@@ -234,8 +273,8 @@ impl Table {
         columns
             .filter(|(_, column)| column.scope != ColumnScope::Tsv)
             .filter_map(|(index, column)| {
-                let cells = self.rows().filter_map(|cells| cells.get(index));
-                let widest = cells.map(|cell| width_of(&cell.text)).max();
+                let cells = self.rows().filter_map(|row| self.cell(row, index));
+                let widest = cells.map(|(_, text)| width_of(text)).max();
                 Some(ShownColumn {
                     index,
                     column: *column,
@@ -245,33 +284,33 @@ impl Table {
             .collect()
     }
 
-    fn format_aligned_lines(&self, shown: &[ShownColumn], widths: &[usize]) -> Vec<String> {
+    fn put_aligned_lines(
+        &self,
+        shown: &[ShownColumn],
+        widths: &[usize],
+        put: &mut dyn FnMut(&str),
+    ) {
         let kept: Vec<_> = shown.iter().zip(widths).filter(|(_, w)| **w > 0).collect();
         let heads = kept
             .iter()
             .map(|(s, w)| (s.column, **w, Style::Dim, Cow::Borrowed(s.column.head)));
         let indent = self.indent();
-        let mut lines = vec![self.format_line(indent, heads)];
+        let heads = self.format_line(indent, heads);
+        put(&heads);
         for line in &self.lines {
-            let Line::Row(cells) = line else {
-                lines.extend(self.format_heading(line));
+            let Line::Row(row) = line else {
+                self.format_heading(line).iter().for_each(|line| put(line));
                 continue;
             };
             let cells = kept.iter().filter_map(|(s, w)| {
-                let cell = cells.get(s.index)?;
-                Some((
-                    s.column,
-                    **w,
-                    cell.style,
-                    s.column.shorten_text(&cell.text, **w),
-                ))
+                let (style, text) = self.cell(row, s.index)?;
+                Some((s.column, **w, style, s.column.shorten_text(text, **w)))
             });
-            lines.push(self.format_line(indent, cells));
+            put(&self.format_line(indent, cells));
         }
         if self.repeats_heads && self.width.is_some() && self.lines.len() >= LONG {
-            lines.push(lines[0].clone());
+            put(&heads);
         }
-        lines
     }
 
     /// Returns a row as a line, or as several where its last cell is wrapped.
@@ -312,48 +351,51 @@ impl Table {
         line
     }
 
-    /// Returns each row as a block of lines: the most important cell with the marks, then the others with
+    /// Passes on each row as a block of lines: the most important cell with the marks, then the others with
     /// their heads.
-    fn format_blocks(&self, shown: &[ShownColumn], width: usize) -> Vec<String> {
+    fn put_blocks(&self, shown: &[ShownColumn], width: usize, put: &mut dyn FnMut(&str)) {
         let title = shown.iter().min_by_key(|s| s.column.rank).map(|s| s.index);
         let is_mark = |s: &ShownColumn| s.column.head.is_empty();
         let in_title = |s: &&ShownColumn| Some(s.index) == title || is_mark(s);
         let others = || shown.iter().filter(|s| !in_title(s));
         let heads = shown.iter().filter(|s| Some(s.index) == title);
-        let mut lines: Vec<_> = heads
-            .map(|s| paint(self.is_colored, Style::Dim, s.column.head))
-            .collect();
+        for s in heads {
+            put(&paint(self.is_colored, Style::Dim, s.column.head));
+        }
         let head_width = others().map(|s| width_of(s.column.head)).max().unwrap_or(0);
         for line in &self.lines {
-            let Line::Row(cells) = line else {
-                lines.extend(self.format_heading(line));
+            let Line::Row(row) = line else {
+                self.format_heading(line).iter().for_each(|line| put(line));
                 continue;
             };
-            let cell = |s: &ShownColumn| cells.get(s.index).filter(|cell| !cell.text.is_empty());
+            let cell = |s: &ShownColumn| {
+                let cell = self.cell(row, s.index);
+                cell.filter(|(_, text)| !text.is_empty())
+            };
             let mut heading = String::new();
             for s in shown.iter().filter(in_title) {
-                let Some(cell) = cell(s) else { continue };
+                let Some((_, text)) = cell(s) else { continue };
                 if is_mark(s) {
-                    heading = format!("{} ", cell.text);
+                    heading = format!("{text} ");
                 } else {
                     let free = width.saturating_sub(width_of(&heading));
-                    heading.push_str(&s.column.shorten_text(&cell.text, free));
+                    heading.push_str(&s.column.shorten_text(text, free));
                 }
             }
-            lines.push(paint(self.is_colored, Style::Strong, heading));
+            put(&paint(self.is_colored, Style::Strong, heading));
             for s in others() {
-                let Some(cell) = cell(s) else { continue };
+                let Some((style, text)) = cell(s) else {
+                    continue;
+                };
                 let head = format!("  {:head_width$}", s.column.head);
                 let indent = width_of(&head) + GAP;
-                let text = s
-                    .column
-                    .shorten_text(&cell.text, width.saturating_sub(indent));
-                let text = paint(self.is_colored, cell.style, text);
+                let free = width.saturating_sub(indent);
+                let text = s.column.shorten_text(text, free);
+                let text = paint(self.is_colored, style, text);
                 let head = paint(self.is_colored, Style::Dim, head);
-                lines.push(wrap::wrap(&format!("{head}  {text}"), indent, width));
+                put(&wrap::wrap(&format!("{head}  {text}"), indent, width));
             }
         }
-        lines
     }
 }
 
@@ -373,14 +415,32 @@ mod tests {
         Column::new("WHY").rank(3).wrap(8),
     ];
 
+    impl Table {
+        fn empty(columns: &[Column], width: Option<usize>) -> Self {
+            Self {
+                columns: columns.to_vec(),
+                lines: Vec::new(),
+                cells: Vec::new(),
+                texts: String::new(),
+                has_values: false,
+                width,
+                is_colored: false,
+                repeats_heads: false,
+            }
+        }
+
+        fn format(&self) -> String {
+            let mut lines = Vec::new();
+            self.for_each_line(&mut |line| lines.push(line.to_owned()));
+            lines.join("\n")
+        }
+    }
+
     fn table(width: Option<usize>) -> Table {
-        let mut table = Table {
-            columns: COLUMNS.to_vec(),
-            lines: Vec::new(),
-            width,
-            is_colored: false,
-            repeats_heads: false,
-        };
+        filled(Table::empty(&COLUMNS, width))
+    }
+
+    fn filled(mut table: Table) -> Table {
         for (account, plan, size, why) in [
             (
                 "another1@example.com",
@@ -403,7 +463,7 @@ mod tests {
     #[test]
     fn a_pipe_gets_all_of_each_row_in_one_line() {
         assert_eq!(
-            table(None).format_text(),
+            table(None).format(),
             "ACCOUNT               PLAN    SIZE  WHY\n\
              another1@example.com  plus  1.5 MB  the newest of the day\n\
              me@x.com                      12 B  kept"
@@ -413,7 +473,7 @@ mod tests {
     #[test]
     fn columns_wrap_shorten_and_disappear_by_their_rank() {
         assert_eq!(
-            table(Some(60)).format_text(),
+            table(Some(60)).format(),
             "ACCOUNT               PLAN    SIZE  WHY\n\
              another1@example.com  plus  1.5 MB  the newest of the day\n\
              me@x.com                      12 B  kept"
@@ -430,7 +490,7 @@ mod tests {
             .map(Cell::plain),
         );
         assert_eq!(
-            wide.format_text(),
+            wide.format(),
             [
                 "  ACCOUNT                               PLAN  SIZE  WHY",
                 "  another1@example.com                  plus  1.5…  the",
@@ -449,15 +509,13 @@ mod tests {
 
     #[test]
     fn a_narrow_terminal_gets_a_block_for_each_row() {
-        let mut narrow = table(Some(40));
-        narrow.columns.insert(0, Column::new("").rank(1));
-        for (line, mark) in narrow.lines.iter_mut().zip(["*", ""]) {
-            if let Line::Row(cells) = line {
-                cells.insert(0, Cell::plain(mark));
-            }
-        }
+        let columns = [&[Column::new("").rank(1)], COLUMNS.as_slice()].concat();
+        let mut narrow = Table::empty(&columns, Some(40));
+        let why = "the newest of the day";
+        narrow.add_row(["*", "another1@example.com", "plus", "1.5 MB", why].map(Cell::plain));
+        narrow.add_row(["", "me@x.com", "", "12 B", "kept"].map(Cell::plain));
         assert_eq!(
-            narrow.format_text(),
+            narrow.format(),
             "ACCOUNT\n* another1@example.com\n  PLAN  plus\n  SIZE  1.5 MB\n  WHY   the newest of the day\n\
              me@x.com\n  SIZE  12 B\n  WHY   kept"
         );
@@ -470,19 +528,21 @@ mod tests {
         table.lines.clear();
         table.add_row(["n".repeat(90), "1 B".into()].map(Cell::plain));
         assert_eq!(
-            table.format_text(),
+            table.format(),
             format!("NAME\n{}\n  SIZE  1 B", "n".repeat(90))
         );
     }
 
     #[test]
     fn values_for_programs_are_exact_and_free_of_separators() {
-        let mut table = table(None);
+        let mut table = Table::empty(&COLUMNS, None);
+        table.has_values = true;
         table.columns[1] = Column::new("PLAN").only_text();
+        let mut table = filled(table);
         table.add_group("others", None);
         table.add_row(["a\tb", "c", "d", "e\nf"].map(Cell::plain));
         assert_eq!(
-            table.format_tsv(),
+            table.format(),
             "ACCOUNT\tSIZE\tWHY\n\
              another1@example.com\t7\tthe newest of the day\n\
              me@x.com\t7\tkept\n\

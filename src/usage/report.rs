@@ -74,6 +74,22 @@ pub(crate) struct Report<K> {
     pub unknown_models: BTreeSet<String>,
 }
 
+impl<K> Report<K> {
+    /// Replaces the keys, whose order stays.
+    pub(crate) fn map_keys<L>(self, replace: impl Fn(K) -> L) -> Report<L> {
+        let rows = self.rows.into_iter().map(|row| ReportRow {
+            key: replace(row.key),
+            sum: row.sum,
+            models: row.models,
+        });
+        Report {
+            rows: rows.collect(),
+            totals: self.totals,
+            unknown_models: self.unknown_models,
+        }
+    }
+}
+
 /// Sums rows of the index by the keys that come with them.
 pub(crate) fn sum_by_key<'a, K: Ord + Clone>(
     usage: impl IntoIterator<Item = (K, &'a UsageRow)>,
@@ -114,6 +130,8 @@ impl Models {
     fn sum_mut(&mut self, model: &Rc<str>) -> &mut UsageSum {
         let known = self.0.iter().position(|(name, _)| name == model);
         let at = known.unwrap_or_else(|| {
+            // Most conversations have one model. An empty list would get room for four.
+            self.0.reserve_exact(1);
             self.0.push((Rc::clone(model), UsageSum::default()));
             self.0.len() - 1
         });

@@ -161,7 +161,7 @@ impl SnapshotContents {
                 size: node.size,
                 mode,
                 mtime,
-                sha256: None,
+                digest: None,
                 stamp: InodeStamp::default(),
             }),
             _ => self.left_out.push(name.to_string()),

@@ -62,10 +62,10 @@ fn check_digests(
     packed: &FinishedArchive,
 ) -> Result<(), VaultError> {
     let listed = contents.manifest.files.iter();
-    let digests: HashMap<_, _> = listed.filter_map(|f| Some((f.path, f.sha256?))).collect();
+    let digests: HashMap<_, _> = listed.filter_map(|f| Some((f.path, f.digest?))).collect();
     let differs = |file: &FileEntry| {
         let digest = digests.get(&file.path);
-        digest.is_some_and(|digest| Some(*digest) != file.sha256)
+        digest.is_some_and(|listed| file.digest.is_none_or(|digest| listed.contradicts(&digest)))
     };
     match packed.manifest.files.iter().find(differs) {
         None => Ok(()),
@@ -159,7 +159,7 @@ impl Repacker<'_, '_, '_> {
     /// Adds the first bytes of `content`, as many as the manifest says.
     fn add_file(&mut self, listed: &FileEntry, content: &mut dyn Read) -> Result<(), ArchiveError> {
         let file = FileEntry {
-            sha256: None,
+            digest: None,
             ..listed.clone()
         };
         if !self.writer.add_file(file, content)? {

@@ -44,30 +44,38 @@ pub(crate) fn show(context: &Context, plan: &RetentionPlan, subject: RetentionSu
     if ui.wants_json() || (plan.keep.is_empty() && plan.drop.is_empty()) {
         return;
     }
-    let mut rows: Vec<_> = plan.keep.iter().map(|d| (d, true)).collect();
-    rows.extend(plan.drop.iter().map(|d| (d, false)));
     let known = account::read_known_accounts(context).unwrap_or_default();
     let entry_of = |identity: &Identity| {
         let known = known.iter().find(|a| a.entry.identity.is_same(identity));
         known.map_or_else(|| AccountEntry::new(identity.clone()), |a| a.entry.clone())
     };
-    let identities = rows
+    let kept = plan.keep.iter().map(|d| (d, true));
+    let decisions: Vec<_> = kept.chain(plan.drop.iter().map(|d| (d, false))).collect();
+    let mut identities: Vec<&Identity> = Vec::new();
+    for identity in decisions
         .iter()
-        .filter_map(|(d, _)| d.candidate.identity.as_ref());
-    let entries: Vec<_> = identities.map(entry_of).collect();
+        .filter_map(|(d, _)| d.candidate.identity.as_ref())
+    {
+        if !identities.contains(&identity) {
+            identities.push(identity);
+        }
+    }
+    let entries: Vec<_> = identities.into_iter().map(entry_of).collect();
     let names = AccountNames::from_entries(&entries);
-    let who = |d: &RetentionDecision| {
-        let identity = d.candidate.identity.as_ref();
-        identity.map_or("signed out".to_owned(), |identity| names.name(identity))
-    };
-    rows.sort_by_cached_key(|(d, _)| {
+    let rows = decisions.into_iter().map(|(decision, is_kept)| {
+        let identity = decision.candidate.identity.as_ref();
+        let who = identity.map_or("signed out".to_owned(), |identity| names.name(identity));
+        (who, decision, is_kept)
+    });
+    let mut rows: Vec<_> = rows.collect();
+    rows.sort_by_cached_key(|(who, d, _)| {
         let newest_first = std::cmp::Reverse(d.candidate.made_at);
-        (who(d).to_lowercase(), d.candidate.class, newest_first)
+        (who.to_lowercase(), d.candidate.class, newest_first)
     });
     let mut table = Table::new(ui, columns(subject));
-    for group in rows.chunk_by(|a, b| who(a.0) == who(b.0)) {
-        table.add_group(who(group[0].0), None);
-        for (decision, kept) in group {
+    for group in rows.chunk_by(|a, b| a.0 == b.0) {
+        table.add_group(group[0].0.clone(), None);
+        for (_, decision, kept) in group {
             table.add_row(build_row(context, decision, *kept, subject));
         }
     }

@@ -59,7 +59,7 @@ static TRUTH: LazyLock<Truth> = LazyLock::new(|| {
 fn summarize(contents: &ArchiveManifest) -> Files {
     let files = contents.files.iter();
     files
-        .map(|f| (f.path.as_path().into(), f.size, format!("{:?}", f.sha256)))
+        .map(|f| (f.path.as_path().into(), f.size, format!("{:?}", f.digest)))
         .collect()
 }
 

@@ -128,8 +128,15 @@ pub(crate) struct Parts {
 }
 
 impl Parts {
-    /// Parses the bytes of an archive.
+    /// Parses the bytes of an archive. The parts have the form of older versions, with SHA-256.
     pub(crate) fn of(archive: &[u8]) -> Self {
+        let mut parts = Self::parse(archive);
+        parts.use_sha256();
+        parts
+    }
+
+    /// Like [`Parts::of`], with the digests that the archive has.
+    pub(crate) fn parse(archive: &[u8]) -> Self {
         let mut tar = tar::Archive::new(MultiGzDecoder::new(archive));
         let mut parts = Self {
             entries: Vec::new(),
@@ -154,6 +161,18 @@ impl Parts {
             });
         }
         parts
+    }
+
+    fn use_sha256(&mut self) {
+        let files = self.manifest.as_mut().map(|m| &mut m["files"]);
+        for file in files.and_then(Value::as_array_mut).into_iter().flatten() {
+            let name = file["path"].as_str().unwrap_or_default().as_bytes();
+            let entry = self.entries.iter().find(|e| e.name == name);
+            if let Some(entry) = entry {
+                file["sha256"] = digest(&entry.content).into();
+                file.as_object_mut().expect("a file").remove("blake3");
+            }
+        }
     }
 
     /// Returns the manifest for changes.

@@ -2,7 +2,7 @@
 
 use super::entry_name::EntryName;
 use super::inode_stamp::InodeStamp;
-use crate::io::hash::Sha256Digest;
+use crate::io::hash::ContentDigest;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -16,9 +16,10 @@ pub struct FileEntry {
     pub mode: u32,
     /// Modification time in nanoseconds since 1970.
     pub mtime: i64,
-    /// SHA-256 of the content. `None` in archives of the Python tool, and for files that were not
+    /// Digest of the content. `None` in archives of the Python tool, and for files that were not
     /// read yet.
-    pub sha256: Option<Sha256Digest>,
+    #[serde(flatten)]
+    pub digest: Option<ContentDigest>,
     /// Inode identity when the file was read. Equal stamps mean an unchanged file.
     #[serde(default)]
     pub stamp: InodeStamp,

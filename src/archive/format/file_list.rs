@@ -4,7 +4,7 @@ use super::entry::FileEntry;
 use super::entry_name::EntryName;
 use super::inode_stamp::InodeStamp;
 use super::name_table::{NameId, NameSet, NameTable};
-use crate::io::hash::Sha256Digest;
+use crate::io::hash::{ContentDigest, DigestBytes};
 use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::VecDeque;
@@ -13,6 +13,9 @@ use std::sync::Arc;
 
 /// Flag in [`FileRow::mode`]: the row has a digest.
 const HAS_DIGEST: u16 = 1 << 15;
+
+/// Flag in [`FileRow::mode`]: the digest is that of an older version.
+const IS_SHA256: u16 = 1 << 14;
 
 /// Mask of the permission bits in [`FileRow::mode`].
 const MODE: u16 = 0o7777;
@@ -34,7 +37,7 @@ struct FileRow {
     mtime: i64,
     ctime: i64,
     ino: u64,
-    sha256: [u8; 32],
+    digest: [u8; 32],
     name: NameId,
     mode: u16,
     device: u16,
@@ -67,9 +70,9 @@ impl FileList {
             mtime: file.mtime,
             ctime: stamp.ctime,
             ino: stamp.ino,
-            sha256: file.sha256.map_or([0; 32], Sha256Digest::into_bytes),
+            digest: file.digest.map_or([0; 32], |d| d.bytes().into_array()),
             name: self.names.add(&file.path),
-            mode: mode | file.sha256.map_or(0, |_| HAS_DIGEST),
+            mode: mode | file.digest.as_ref().map_or(0, digest_flags),
             device,
         });
     }
@@ -137,10 +140,10 @@ impl FileList {
     }
 
     /// Sets the digest of the file at `place`.
-    pub(crate) fn set_digest(&mut self, place: usize, digest: Sha256Digest) {
+    pub(crate) fn set_digest(&mut self, place: usize, digest: ContentDigest) {
         if let Some(row) = self.rows.get_mut(place) {
-            row.sha256 = digest.into_bytes();
-            row.mode |= HAS_DIGEST;
+            row.digest = digest.bytes().into_array();
+            row.mode = row.mode & MODE | digest_flags(&digest);
         }
     }
 
@@ -181,14 +184,19 @@ impl FileList {
     }
 
     fn decode_row(&self, row: &FileRow) -> FileEntry {
-        let has_digest = row.mode & HAS_DIGEST != 0;
+        let bytes = DigestBytes::from_array(row.digest);
+        let digest = match row.mode & !MODE {
+            0 => None,
+            HAS_DIGEST => Some(ContentDigest::Blake3(bytes)),
+            _ => Some(ContentDigest::Sha256(bytes)),
+        };
         let dev = self.devices.get(usize::from(row.device));
         FileEntry {
             path: self.names.name(row.name),
             size: row.size,
             mode: u32::from(row.mode & MODE),
             mtime: row.mtime,
-            sha256: has_digest.then(|| Sha256Digest::from_bytes(row.sha256)),
+            digest,
             stamp: InodeStamp {
                 ctime: row.ctime,
                 ino: row.ino,
@@ -200,6 +208,13 @@ impl FileList {
     /// Returns the name of the file at `place`.
     pub(crate) fn name(&self, place: usize) -> Option<EntryName> {
         self.rows.get(place).map(|row| self.names.name(row.name))
+    }
+}
+
+fn digest_flags(digest: &ContentDigest) -> u16 {
+    match digest {
+        ContentDigest::Blake3(_) => HAS_DIGEST,
+        ContentDigest::Sha256(_) => HAS_DIGEST | IS_SHA256,
     }
 }
 
@@ -268,12 +283,12 @@ mod tests {
 
     #[test]
     fn file_list_round_trips_entries_and_json() {
-        let file = |path: &str, sha256| FileEntry {
+        let file = |path: &str, digest| FileEntry {
             path: EntryName::parse(path.as_bytes()).unwrap(),
             size: u64::MAX,
             mode: 0o4755,
             mtime: i64::MIN,
-            sha256,
+            digest,
             stamp: InodeStamp {
                 ctime: -1,
                 ino: u64::MAX,
@@ -282,13 +297,17 @@ mod tests {
         };
         let files = [
             file("a/b", None),
-            file("a/c", Some(Sha256Digest::of(b"c"))),
+            file("a/c", Some(ContentDigest::of(b"c"))),
+            file(
+                "a/b",
+                Some(ContentDigest::Sha256(DigestBytes::from_array([7; 32]))),
+            ),
             file("a/b", None),
         ];
         let list: FileList = files.iter().cloned().collect();
         assert_eq!(list.iter().collect::<Vec<_>>(), files);
         let names: Vec<_> = list.name_ids().collect();
-        assert!(names[0] == names[2] && names[0] != names[1]);
+        assert!(names[0] == names[3] && names[0] != names[1]);
         let json = serde_json::to_string(&list).unwrap();
         assert_eq!(serde_json::from_str::<FileList>(&json).unwrap(), list);
     }

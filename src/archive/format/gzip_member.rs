@@ -199,7 +199,7 @@ fn decodes_as_one_stream(packed: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::io::hash::Sha256Digest;
+    use crate::io::hash::ContentDigest;
 
     /// Returns four bytes that, appended to `bytes`, give the CRC `wanted`.
     fn forge(bytes: &[u8], wanted: u32) -> [u8; 4] {
@@ -246,7 +246,8 @@ mod tests {
     const LEN: usize = 256 << 10;
 
     fn random(len: usize) -> Vec<u8> {
-        let seeds = (0_u64..).flat_map(|n| Sha256Digest::of(&n.to_le_bytes()).into_bytes());
+        let seeds =
+            (0_u64..).flat_map(|n| ContentDigest::of(&n.to_le_bytes()).bytes().into_array());
         seeds.take(len).collect()
     }
 

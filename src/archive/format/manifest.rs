@@ -6,7 +6,7 @@ use super::file_list::FileList;
 use super::metadata::Metadata;
 use crate::codex::identity::Identity;
 use crate::io::document::Document;
-use crate::io::hash::Sha256Digest;
+use crate::io::hash::{ContentDigest, DigestBytes};
 use serde::{Deserialize, Serialize};
 
 /// Name of the manifest inside an archive.
@@ -24,8 +24,9 @@ pub struct Member {
     pub len: u64,
     /// Unpacked size in bytes of the tar stream.
     pub size: u64,
-    /// SHA-256 of the compressed bytes.
-    pub sha256: Sha256Digest,
+    /// Digest of the compressed bytes.
+    #[serde(flatten)]
+    pub digest: ContentDigest,
     /// The part of the tar stream in this member.
     pub holds: MemberContents,
 }
@@ -43,8 +44,8 @@ pub enum MemberContents {
     Head(u64),
     /// The next 4 MiB of content of the large file at this position in `files`. The last chunk
     /// includes the padding of the tar. The digest covers the file's content up to the end of this
-    /// chunk.
-    Chunk(u64, Sha256Digest),
+    /// chunk, with the algorithm of the file's digest.
+    Chunk(u64, DigestBytes),
     /// A part of an entry that readers ignore; see [`ArchiveManifest::void`].
     Void,
 }
@@ -54,8 +55,8 @@ pub enum MemberContents {
 pub struct AccountAuth {
     /// Path of the login file in the archive.
     pub path: EntryName,
-    /// SHA-256 of the login file, in hexadecimal.
-    pub sha256: String,
+    #[serde(flatten)]
+    pub digest: ContentDigest,
     /// Account of the login. `None` if the file holds no login.
     pub identity: Option<Identity>,
 }

@@ -9,7 +9,6 @@ use super::manifest::ArchiveManifest;
 use super::sizes::padding_bytes;
 use super::tar_stream::{RawEntry, RawKind, for_each_entry, read_head};
 use crate::archive::error::ContentError;
-use crate::io::hash::Sha256Digest;
 
 /// Checks a member with the headers of `count` folders and links from position `first`.
 pub(crate) fn check_structure(
@@ -61,7 +60,7 @@ pub(crate) fn read_small_files(
         };
         // The size was compared with the entry, and is at most that of a member.
         let text = content.read_all(file.size)?.unwrap_or_default();
-        if file.sha256 != Some(Sha256Digest::of(&text)) {
+        if !file.digest.is_some_and(|digest| digest.is_of(&text)) {
             return Err(wrong_digest(&file));
         }
         let content_end = entry.content_at + file.size;

@@ -5,6 +5,7 @@ use crate::codex::identity::{Identity, LoginKind};
 use crate::codex::window::Window;
 use crate::io::clock::Timestamp;
 use crate::io::document::Document;
+use crate::io::hash::{ContentDigest, DigestBytes};
 use crate::quota::legacy::ValidationStatus;
 use serde::{Deserialize, Serialize};
 use smart_default::SmartDefault;
@@ -143,9 +144,11 @@ pub struct Metadata {
     /// Size of the archive in bytes. Zero in the manifest, which is a part of the archive.
     #[serde(default)]
     pub archive_bytes: u64,
-    /// SHA-256 of the archive, in hexadecimal. Empty in the manifest, which is a part of the
-    /// archive.
-    #[serde(default)]
+    /// BLAKE3 of the archive. Absent in the manifest, which is a part of the archive.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub archive_blake3: Option<DigestBytes>,
+    /// SHA-256 of an archive of an older version, in hexadecimal. Else empty.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub archive_sha256: String,
 }
 
@@ -171,6 +174,23 @@ impl Metadata {
             kind,
             ..Identity::from_email(email)
         })
+    }
+
+    /// Returns the digest of the archive that a sidecar describes.
+    pub(crate) fn archive_digest(&self) -> Option<ContentDigest> {
+        let older = || DigestBytes::parse(&self.archive_sha256).map(ContentDigest::Sha256);
+        let digest = self.archive_blake3.map(ContentDigest::Blake3);
+        digest.or_else(older)
+    }
+
+    /// Returns the content of the sidecar of an archive of this size and digest.
+    pub(crate) fn describing(mut self, bytes: u64, digest: &ContentDigest) -> Self {
+        self.archive_bytes = bytes;
+        match digest {
+            ContentDigest::Blake3(digest) => self.archive_blake3 = Some(*digest),
+            ContentDigest::Sha256(digest) => self.archive_sha256 = digest.to_string(),
+        }
+        self
     }
 
     /// Returns true for a safety backup, the archive that `restore` makes of what it changes.

@@ -15,7 +15,7 @@ use std::path::{Component, Path, PathBuf};
 /// Names the first unsafe entry, or a file without a digest.
 pub(crate) fn check_manifest(manifest: &ArchiveManifest) -> Result<(), ContentError> {
     check_entries(manifest)?;
-    match manifest.files.iter().find(|file| file.sha256.is_none()) {
+    match manifest.files.iter().find(|file| file.digest.is_none()) {
         None => Ok(()),
         Some(file) => {
             let what = format!("{} has no digest", file.path);

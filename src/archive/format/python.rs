@@ -91,7 +91,7 @@ impl PythonScan {
                 size: entry.size,
                 mode,
                 mtime,
-                sha256: None,
+                digest: None,
                 stamp: InodeStamp::default(),
             }),
             RawKind::Folder => self.found.folders.push(FolderEntry {

@@ -8,7 +8,7 @@ use crate::codex::config;
 use crate::codex::home::{CONFIG_TOML, HomeEntryKind, kind_of};
 use crate::commands::diff::change::Change;
 use crate::error::{CommandError, Result};
-use crate::io::hash::{Sha256Digest, hash_reader};
+use crate::io::hash::{ContentDigest, ContentHasher};
 use crate::io::{IoContext, file_open};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -83,7 +83,7 @@ pub(super) fn compare_files(
 ) -> Result<Vec<DiffedContent>> {
     let archived = select_content_files(archive.contents().files.iter());
     let current = select_content_files(live.files.iter());
-    let of_archive = |file: &FileEntry| Ok((file.size, file.sha256));
+    let of_archive = |file: &FileEntry| Ok((file.size, file.digest));
     let require_in_home = |file: &FileEntry| {
         let known = archived.iter().find(|known| known.path == file.path);
         read_version(file, known, &home.join(file.path.as_path()))
@@ -95,15 +95,16 @@ pub(super) fn compare_files(
 }
 
 /// The size and the digest of a file. Archives of the Python tool have no digests: there the size decides.
-type DiffedVersion = (u64, Option<Sha256Digest>);
+type DiffedVersion = (u64, Option<ContentDigest>);
 
 fn read_version(file: &FileEntry, known: Option<&FileEntry>, path: &Path) -> Result<DiffedVersion> {
     let digest = match known {
-        Some(known) if known.sha256.is_none() || is_untouched(known, file) => known.sha256,
+        Some(known) if known.digest.is_none() || is_untouched(known, file) => known.digest,
         _ => {
+            let digest = known.and_then(|known| known.digest);
+            let hasher = digest.map_or_else(ContentHasher::default, |digest| digest.hasher());
             let mut reader = file_open::open(path).at("read", path)?;
-            let (digest, _) = hash_reader(&mut reader).at("read", path)?;
-            Sha256Digest::parse(&digest)
+            Some(hasher.hash(&mut reader).at("read", path)?.0)
         }
     };
     Ok((file.size, digest))

@@ -19,7 +19,6 @@ use crate::views::account::{absolute_time, local_rfc3339, printable};
 use chrono::{DateTime, Utc};
 use clap::ValueEnum;
 use serde::{Serialize, Serializer};
-use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::ops::Range;
 
@@ -63,15 +62,26 @@ pub(super) fn report(
     let mut blocks = Blocks::default();
     let mut rows: Vec<_> = found.rows.iter().collect();
     rows.sort_by_key(|row| row.slot);
-    let usage = rows.into_iter().map(|row| {
-        let key = row_key(row, by, found, &mut blocks, context);
-        (key, row)
-    });
-    let mut report = report::sum_by_key(usage, prices);
+    let mut report = if by == Grouping::Sessions {
+        // Numbers are compared sooner than names: there may be 200,000 conversations.
+        let usage = rows.into_iter().map(|row| {
+            let is_known = found.conversations.contains_key(&row.conversation);
+            (is_known.then_some(row.conversation), row)
+        });
+        let find = |number: Option<i64>| found.conversations.get(&number?);
+        report::sum_by_key(usage, prices).map_keys(|number| conversation_key(find(number)))
+    } else {
+        let usage = rows.into_iter().map(|row| {
+            let key = row_key(row, by, found, &mut blocks, context);
+            (key, row)
+        });
+        report::sum_by_key(usage, prices)
+    };
     if !by.is_of_time() {
-        report
-            .rows
-            .sort_by_key(|row: &ReportRow<RowKey>| Reverse(row.sum.total_tokens));
+        report.rows.sort_by(|a: &ReportRow<RowKey>, b| {
+            let by_tokens = b.sum.total_tokens.cmp(&a.sum.total_tokens);
+            by_tokens.then_with(|| a.key.cmp(&b.key))
+        });
     }
     report
 }
@@ -123,10 +133,17 @@ fn row_key(
                 ..named(email.or(profile.as_deref()).unwrap_or(UNKNOWN))
             }
         }
-        _ => RowKey {
-            shown: conversation.map(|found| found.title.clone()),
-            ..named(conversation.map_or(UNKNOWN, |found| &found.session))
-        },
+        _ => conversation_key(conversation),
+    }
+}
+
+fn conversation_key(conversation: Option<&UsageConversation>) -> RowKey {
+    RowKey {
+        start: 0,
+        key: conversation
+            .map_or(UNKNOWN, |found| &found.session)
+            .to_owned(),
+        shown: conversation.map(|found| found.title.clone()),
     }
 }
 

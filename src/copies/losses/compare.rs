@@ -263,7 +263,7 @@ fn take_beginnings<'a>(
 
 fn size_and_digest(copy: &RolloutCopy) -> Option<Mark> {
     match &copy.content {
-        CopyContent::Entry(entry) => Some((entry.size, entry.sha256?)),
+        CopyContent::Entry(entry) => Some((entry.size, entry.digest?)),
         CopyContent::File(_) => None,
     }
 }

@@ -8,13 +8,13 @@ use crate::copies::source::{self, ConversationSource, rollout_files};
 use crate::error::CommandError;
 use crate::inventory::archive_names::{numbered, shortest_name};
 use crate::inventory::store;
-use crate::io::{IoContext, Sha256Digest, is_interrupted, pluralize};
+use crate::io::{ContentDigest, IoContext, is_interrupted, pluralize};
 use std::collections::HashMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
 /// Size and digest of each rollout of a conversation.
-type RolloutDigests = Vec<(u64, Result<Sha256Digest, i64>)>;
+type RolloutDigests = Vec<(u64, Result<ContentDigest, i64>)>;
 
 /// Compares the archived copies of one conversation.
 #[derive(Default)]
@@ -45,7 +45,7 @@ impl CopyCounts {
         self.archives += 1;
         let digests = rollouts
             .iter()
-            .map(|entry| (entry.size, entry.sha256.ok_or(entry.mtime)));
+            .map(|entry| (entry.size, entry.digest.ok_or(entry.mtime)));
         let digests: RolloutDigests = digests.collect();
         // Successive archives often have the same version of a conversation, and unpacking takes long.
         if let Some(count) = self.known.get(&digests) {

@@ -58,7 +58,9 @@ impl LiveThreads {
         let Some(id) = file.id().map(str::to_lowercase) else {
             return;
         };
-        self.0.entry(id).or_default().push(LiveRollout {
+        // Most have one rollout. An empty list would get room for four.
+        let rollouts = self.0.entry(id).or_insert_with(|| Vec::with_capacity(1));
+        rollouts.push(LiveRollout {
             file,
             path,
             size,

@@ -1,12 +1,13 @@
 //! Copies that a rollout begins with.
 
 use crate::codex::rollout;
-use crate::io::{Hasher, Sha256Digest, file_open};
+use crate::io::{ContentDigest, ContentHasher, file_open};
 use std::io::{self, Read};
+use std::mem;
 use std::path::Path;
 
 /// The length and the digest of a copy.
-pub(crate) type Mark = (u64, Sha256Digest);
+pub(crate) type Mark = (u64, ContentDigest);
 
 /// Returns the marks that the text of the rollout begins with. Reads up to the longest mark.
 pub(crate) fn match_text(path: &Path, marks: Vec<Mark>) -> io::Result<Vec<Mark>> {
@@ -27,7 +28,14 @@ fn match_marks<R: Read>(
     }
     let mut reader = open()?;
     marks.sort_by_key(|mark| mark.0);
-    let mut hasher = Hasher::default();
+    let mut hashers: Vec<ContentHasher> = Vec::new();
+    for hasher in marks.iter().map(|(_, digest)| digest.hasher()) {
+        let is_same =
+            |known: &ContentHasher| mem::discriminant(known) == mem::discriminant(&hasher);
+        if !hashers.iter().any(is_same) {
+            hashers.push(hasher);
+        }
+    }
     let mut buffer = vec![0; 256 * 1024];
     let mut len = 0;
     let mut found = Vec::new();
@@ -39,11 +47,13 @@ fn match_marks<R: Read>(
             if n == 0 {
                 return Ok(found);
             }
-            hasher.update(&buffer[..n]);
+            for hasher in &mut hashers {
+                hasher.update(&buffer[..n]);
+            }
             len += n as u64;
         }
-        // The hasher goes on behind this mark: one pass over the file serves all marks.
-        if hasher.digest() == mark.1 {
+        // The hashers go on behind this mark: one pass over the file serves all marks.
+        if hashers.iter().any(|hasher| hasher.digest() == mark.1) {
             found.push(mark);
         }
     }
@@ -53,12 +63,20 @@ fn match_marks<R: Read>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::io::Hasher;
 
     #[test]
     fn only_prefixes_of_the_content_match() {
-        let mark = |text: &str| (text.len() as u64, Sha256Digest::of(text.as_bytes()));
-        let marks = ["abcdef", "abc", "abx", "abcdefg", ""].map(mark).to_vec();
+        let mark = |text: &str| (text.len() as u64, ContentDigest::of(text.as_bytes()));
+        let older = |text: &str| {
+            let mut hasher = ContentHasher::Sha256(Hasher::default());
+            hasher.update(text.as_bytes());
+            (text.len() as u64, hasher.digest())
+        };
+        let mut marks = ["abcdef", "abc", "abx", "abcdefg", ""].map(mark).to_vec();
+        marks.extend(["abcd", "abcx"].map(older));
         let found = match_marks(|| Ok("abcdef".as_bytes()), marks).unwrap();
-        assert_eq!(found, ["", "abc", "abcdef"].map(mark));
+        let expected = [mark(""), mark("abc"), older("abcd"), mark("abcdef")];
+        assert_eq!(found, expected);
     }
 }

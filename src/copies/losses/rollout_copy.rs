@@ -38,7 +38,7 @@ impl RolloutCopy {
         let CopyContent::Entry(own) = &self.content else {
             return false;
         };
-        let content = |entry: &FileEntry| (entry.size, entry.sha256.ok_or(entry.mtime));
+        let content = |entry: &FileEntry| (entry.size, entry.digest.ok_or(entry.mtime));
         self.file == *file && content(own) == content(entry)
     }
 }

@@ -4,8 +4,8 @@ use super::plan::RebuildSource;
 use crate::codex::{DatabaseError, RolloutName, ThreadRow, threads};
 use crate::history::rollout::first_line;
 use crate::history::{
-    ConversationId, HistoryError, RolloutFile, SessionMeta, SkippedFile, files, for_each_file,
-    rollout,
+    ConversationId, HEADS_AT_A_TIME, HistoryError, RolloutFile, SessionMeta, SkippedFile, files,
+    for_each_file, rollout,
 };
 use crate::io::Rfc3339Time;
 use std::collections::HashSet;
@@ -183,18 +183,24 @@ pub(super) fn gather(
     let takes_orphans = include_orphans || set.source == RebuildSource::Rollouts;
     let mut found = Vec::new();
     let paths = files.iter().map(|file| file.path(home));
-    for_each_file(paths, skipped, rollout::read_head, |i, meta| {
-        match meta {
-            None => set.without_id += 1,
-            // Codex does not open those of before 0.32.
-            Some(meta) if archived.contains(&meta.id) || !meta.has_envelope => {}
-            Some(meta) => {
-                let file = u32::try_from(i).unwrap_or(u32::MAX);
-                found.extend(set.claim_rollout(file, meta, takes_orphans));
+    for_each_file(
+        paths,
+        HEADS_AT_A_TIME,
+        skipped,
+        rollout::read_head,
+        |i, meta| {
+            match meta {
+                None => set.without_id += 1,
+                // Codex does not open those of before 0.32.
+                Some(meta) if archived.contains(&meta.id) || !meta.has_envelope => {}
+                Some(meta) => {
+                    let file = u32::try_from(i).unwrap_or(u32::MAX);
+                    found.extend(set.claim_rollout(file, meta, takes_orphans));
+                }
             }
-        }
-        Ok(())
-    })?;
+            Ok(())
+        },
+    )?;
     set.files = files;
     set.assign_rollouts(found);
     set.excluded.extend(archived);

@@ -45,7 +45,7 @@ fn read_ends(
     let owned = list_rollouts(set, places);
     let mut last: Vec<Option<(DateTime<Utc>, Box<str>)>> = vec![None; set.conversations.len()];
     let paths = owned.iter().map(|(_, owned)| set.path(home, *owned));
-    for_each_file(paths, skipped, rollout::read_last_time, |n, time| {
+    for_each_file(paths, 1, skipped, rollout::read_last_time, |n, time| {
         let known = &mut last[owned[n].0];
         if let Some(time) = time
             && known.as_ref().is_none_or(|(at, _)| *at < time.at)
@@ -140,7 +140,7 @@ pub(super) fn scan(
     let paths = owned.iter().map(|(_, owned)| set.path(home, *owned));
     let read =
         |path: &Path| rollout::scan(path, Depth::Messages, |bytes| progress.add_bytes(bytes));
-    for_each_file(paths, skipped, read, |n, scan| {
+    for_each_file(paths, 1, skipped, read, |n, scan| {
         let place = owned[n].0;
         bad_lines += scan.bad_lines;
         // Always found: `owned` lists files of `whole` only.

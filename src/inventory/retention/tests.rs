@@ -392,3 +392,18 @@ proptest! {
         prop_assert_eq!(again.drop, vec![]);
     }
 }
+
+#[test]
+fn the_archives_to_read_are_found_in_linear_time() {
+    let first = at("2026-01-01T00:00:00Z");
+    let decisions = (0..60_000).map(|minute| {
+        let time = (first + Duration::minutes(minute)).to_rfc3339();
+        decision(&archive_made_at(&time), "")
+    });
+    let mut keep: Vec<_> = decisions.collect();
+    let drop = keep.split_off(59_000);
+    let plan = RetentionPlan { keep, drop };
+    // Quadratic time would be minutes.
+    let names = archives_to_read_fully(&plan, &now());
+    assert_eq!(names, [plan.keep[58_999].candidate.archive.clone()]);
+}

@@ -5,9 +5,7 @@ use super::restore_plan::RestorePlan;
 use crate::archive::{ArchiveError, ArchiveManifest, FileEntry, NameSet};
 use crate::codex::home::database_sidecars;
 use crate::codex::{HomeEntryKind, kind_of};
-use crate::io::{
-    Progress, ReportingReader, file_open, hash, is_interrupted, modified_ns, parallel,
-};
+use crate::io::{Progress, ReportingReader, file_open, is_interrupted, modified_ns, parallel};
 use std::path::Path;
 
 /// The largest number of files that wait to be compared.
@@ -62,9 +60,11 @@ fn is_equal(path: &Path, file: &FileEntry, progress: &dyn Progress) -> bool {
 
 /// Returns true if the file at `path` has the size and the digest of `file`. One that cannot be read has not.
 pub(crate) fn has_content(path: &Path, file: &FileEntry, progress: &dyn Progress) -> bool {
-    let digest = file_open::open_no_link(path)
-        .and_then(|reader| hash::hash_reader(&mut ReportingReader { reader, progress }));
-    digest.is_ok_and(|(digest, size)| {
-        size == file.size && file.sha256.is_some_and(|of| of.to_string() == digest)
+    file.digest.is_some_and(|digest| {
+        let read = file_open::open_no_link(path).and_then(|reader| {
+            let mut reader = ReportingReader { reader, progress };
+            digest.hasher().hash(&mut reader)
+        });
+        read.is_ok_and(|read| read == (digest, file.size))
     })
 }

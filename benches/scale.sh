@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# Measures lists, checks and backups of the shipped binary (profile `dist`) with N and with 4 N conversations of a few lines,
+# and `prune` with N/10 archives: benches/scale.sh [--conversations 50000] [--binary FILE]...
+set -euo pipefail
+cd "$(dirname "$0")/.."
+case " $* " in
+  *" --binary "*) ;;
+  *)
+    cargo build --profile dist --quiet
+    set -- --binary "$PWD/target/dist/codex-manager" "$@"
+    ;;
+esac
+exec python3 benches/scale/compare.py "$@"

@@ -1,0 +1,120 @@
+"""Prints processor time and memory with N and with 4 N conversations, in homes that are removed at the end.
+
+Several binaries run in turn, so that an older version can be compared.
+"""
+
+import argparse
+import datetime
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+import tempfile
+
+COLUMNS = """id TEXT PRIMARY KEY, rollout_path TEXT NOT NULL, created_at INTEGER NOT NULL, updated_at INTEGER NOT NULL,
+ source TEXT NOT NULL, model_provider TEXT NOT NULL, cwd TEXT NOT NULL, title TEXT NOT NULL, sandbox_policy TEXT NOT NULL,
+ approval_mode TEXT NOT NULL, tokens_used INTEGER NOT NULL, archived INTEGER NOT NULL, created_at_ms INTEGER,
+ updated_at_ms INTEGER, first_user_message TEXT NOT NULL, history_mode TEXT NOT NULL"""
+COMMANDS = ["sessions", "sessions --json", "sessions --limit 30", "history check --json", "usage sessions",
+            "usage sessions --limit 30", "backup --no-status"]
+START = datetime.datetime(2026, 11, 20, 12, tzinfo=datetime.timezone.utc)
+
+
+def line(kind, payload):
+    return json.dumps({"timestamp": "2026-10-01T06:00:00.000Z", "type": kind, "payload": payload}) + "\n"
+
+
+def write_home(home, count):
+    os.makedirs(home)
+    with open(f"{home}/auth.json", "w", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
+        file.write('{"OPENAI_API_KEY":"sk-fake-key-for-benches"}')
+    database = sqlite3.connect(f"{home}/state_5.sqlite")
+    database.execute(f"CREATE TABLE threads({COLUMNS})")
+    database.execute("CREATE INDEX idx_threads_updated_at_ms ON threads(updated_at_ms DESC, id DESC)")
+    database.execute("CREATE TABLE thread_spawn_edges(parent_thread_id TEXT NOT NULL, child_thread_id TEXT NOT NULL PRIMARY KEY,"
+                     " status TEXT NOT NULL)")
+    for number in range(count):
+        ident = f"01a1{number >> 16:04x}-{number & 0xffff:04x}-7ef3-b0ee-5caab8d3b455"
+        folder = f"{home}/sessions/2026/{1 + number // 28 % 10:02}/{1 + number % 28:02}"
+        os.makedirs(folder, exist_ok=True)
+        path = f"{folder}/rollout-2026-10-01T06-00-00-{ident}.jsonl"
+        cwd, title = f"/code/project{number % 400}", f"conversation {number} about the tests of a module"
+        tokens = {"input_tokens": 1000 + number, "cached_input_tokens": 500, "output_tokens": 90,
+                  "reasoning_output_tokens": 10, "total_tokens": 1090 + number}
+        info = {"total_token_usage": tokens, "last_token_usage": tokens, "model_context_window": 272_000}
+        with open(path, "w") as file:
+            file.write(line("session_meta", {"id": ident, "timestamp": "2026-10-01T06:00:00.000Z", "cwd": cwd, "source": "cli"}))
+            file.write(line("event_msg", {"type": "user_message", "message": title}))
+            file.write(line("turn_context", {"cwd": cwd, "approval_policy": "never", "model": "gpt-5.1-codex"}))
+            file.write(line("event_msg", {"type": "token_count", "info": info, "rate_limits": None}))
+        updated = 1_790_000_000_000 + number * 60_000
+        database.execute("INSERT INTO threads VALUES(?,?,?,?,'cli','openai',?,?,'{}','never',?,0,?,?,?,'paginated')",
+                         (ident, path, updated // 1000, updated // 1000, cwd, title, number, updated, updated, title))
+    database.commit()
+
+
+def write_archives(manager, count):
+    """Writes copies of the only archive, of which each has a time of its own."""
+    backups = f"{manager}/backups"
+    name = next(name for name in os.listdir(backups) if name.endswith(".tar.gz"))
+    with open(f"{backups}/{name}", "rb") as file:
+        archive = file.read()
+    with open(f"{backups}/{name[:-7]}.metadata.json") as file:
+        sidecar = json.load(file)
+    for number in range(count):
+        time = START - datetime.timedelta(hours=3 * number)
+        base = f"{backups}/{time:%Y-%m-%d-%H%M%S}-me@example.com-codex"
+        with open(f"{base}.tar.gz", "wb") as file:
+            file.write(archive)
+        with open(f"{base}.metadata.json", "w") as file:
+            json.dump(sidecar | {"created_at": time.isoformat()}, file)
+
+
+def measure(binary, home, manager, command):
+    """Returns the processor time in seconds and the memory in MB of the better of two runs."""
+    figures = []
+    for _ in range(2):
+        args = [binary, "--codex-home", home, "--manager-home", manager, *command.split()]
+        child = subprocess.Popen(args, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        _, status, usage = os.wait4(child.pid, 0)
+        if os.waitstatus_to_exitcode(status) not in (0, 5, 6):
+            sys.exit(f"{args}: status {status}")
+        figures.append((usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1000))
+    return min(figures)
+
+
+def show(binary, command, sizes, figures):
+    (small, _), (large, memory) = figures
+    ratio = f"{large / small:.1f} ×" if small > 0.02 else "–"
+    print(f"| {os.path.basename(binary)} | `{command}` | {sizes} | {small:.2f} s | {large:.2f} s | {ratio} | {memory:.0f} MB |")
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--binary", action="append", required=True)
+    parser.add_argument("--conversations", type=int, default=50_000)
+    args = parser.parse_args()
+    print("| binary | work | number | time | time, more | ratio | memory, more |\n| --- | --- | --- | --- | --- | --- | --- |")
+    with tempfile.TemporaryDirectory(prefix="codex-manager-bench-") as folder:
+        sizes = [args.conversations, 4 * args.conversations]
+        for size in sizes:
+            write_home(f"{folder}/{size}", size)
+        for command in COMMANDS:
+            for number, binary in enumerate(args.binary):
+                figures = [measure(binary, f"{folder}/{size}", f"{folder}/manager{number}-{size}", command) for size in sizes]
+                show(binary, command, f"{sizes[0]:,}, {sizes[1]:,}", figures)
+        write_home(f"{folder}/few", 3)
+        archives = [args.conversations // 100, args.conversations // 10]
+        for number, binary in enumerate(args.binary):
+            figures = []
+            for count in archives:
+                manager = f"{folder}/archives{number}-{count}"
+                measure(binary, f"{folder}/few", manager, "backup --no-status --mode auth")
+                write_archives(manager, count)
+                measure(binary, f"{folder}/few", manager, "list-backups")
+                figures.append(measure(binary, f"{folder}/few", manager, "prune --keep-last 3 --dry-run"))
+            show(binary, "prune --dry-run", f"{archives[0]:,}, {archives[1]:,}", figures)
+
+
+main()
