@@ -197,6 +197,20 @@ fn hook_names_homes_that_are_not_the_default_ones_and_spares_other_folders() {
         fs::read_to_string(docs).expect("read").contains(&block),
         "{block}"
     );
+    // The blocks for other clients start the same server.
+    let docs = fs::read_to_string(docs).expect("read");
+    let blocks: Vec<_> = docs.split("```json\n").skip(1).collect();
+    assert_eq!(blocks.len(), 2);
+    for block in blocks {
+        let block = block.split("```").next().expect("an end");
+        let servers: Value = serde_json::from_str(block).expect("JSON");
+        let server = servers.as_object().and_then(|all| all.values().next());
+        let server = &server.expect("servers")["codex-manager"];
+        assert_eq!(
+            (&server["command"], &server["args"]),
+            (&json!("codex-manager"), &json!(["mcp"]))
+        );
+    }
     env.write("used/file", "mine");
     let before = env.tree("used");
     let refused = env.run(["hook", "plugin", "used"]).code(5);

@@ -58,8 +58,8 @@ fn messages_that_are_no_requests_are_answered_with_an_error() {
         ),
         (r#"{"jsonrpc":"2.0","id":"a"}"#, -32600, "a".into()),
         (
-            r#"{"jsonrpc":"2.0","id":5,"method":"initialize"}"#,
-            -32602,
+            r#"{"jsonrpc":"2.0","id":5,"method":"unknown"}"#,
+            -32601,
             5.into(),
         ),
         (

@@ -8,19 +8,13 @@ use crate::context::Context;
 use crate::error::{CommandError, Result};
 use serde::Deserialize;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 /// A call of a tool that is being answered.
 pub(super) struct PastCall<'a> {
     pub context: &'a Context,
     pub index: &'a IndexRefresh,
     pub is_cancelled: &'a AtomicBool,
-}
-
-impl PastCall<'_> {
-    pub(super) fn is_cancelled(&self) -> bool {
-        self.is_cancelled.load(Ordering::Relaxed)
-    }
 }
 
 /// The conversations that a call is about.

@@ -91,7 +91,16 @@ impl IndexRefresh {
         context: &Context,
         read: impl Fn(&IndexStore) -> std::result::Result<T, IndexError>,
     ) -> Result<T> {
-        self.request(work);
+        let state = self.lock();
+        let (last, interval) = match work {
+            IndexWork::Walk => (state.walked, WALK_INTERVAL),
+            _ => (state.updated, UPDATE_INTERVAL),
+        };
+        if state.is_working || last.is_none_or(|last| last.elapsed() >= interval) {
+            self.update(state, work);
+        } else {
+            drop(state);
+        }
         let access = IndexAccess::new(context);
         let attempt = || match IndexStore::open_read_only(&access.path) {
             Ok(Some(store)) => read(&store).map(Some),
@@ -103,7 +112,7 @@ impl IndexRefresh {
             Err(e) if e.is_cured_by_rebuild() => IndexWork::Rebuild,
             _ => IndexWork::Update,
         };
-        self.repeat(missing);
+        self.update(self.lock(), missing);
         let result = attempt();
         let problem = self.lock().problem.clone();
         match (result, problem) {
@@ -116,31 +125,15 @@ impl IndexRefresh {
         }
     }
 
-    /// Asks for an update unless there was one a moment ago, and waits for it.
-    fn request(&self, work: IndexWork) {
-        let state = self.lock();
-        let (last, interval) = match work {
-            IndexWork::Walk => (state.walked, WALK_INTERVAL),
-            _ => (state.updated, UPDATE_INTERVAL),
-        };
-        if state.is_working || last.is_none_or(|last| last.elapsed() >= interval) {
-            self.wait(state, work);
-        }
-    }
-
-    /// Asks for an update and waits for it.
-    fn repeat(&self, work: IndexWork) {
-        self.wait(self.lock(), work);
-    }
-
-    fn wait(&self, mut state: MutexGuard<'_, RefreshState>, work: IndexWork) {
-        if !state.is_working {
+    /// Asks for an update, and waits for it.
+    fn update(&self, mut state: MutexGuard<'_, RefreshState>, work: IndexWork) {
+        // An update that has begun may have passed what a walk would find.
+        if !state.is_working || work == IndexWork::Walk {
             state.wanted = state.wanted.max(Some(work));
         }
         self.changed.notify_all();
         let is_pending = |state: &mut RefreshState| state.is_working || state.wanted.is_some();
-        let waited = self.changed.wait_timeout_while(state, MAX_WAIT, is_pending);
-        drop(waited);
+        drop(self.changed.wait_timeout_while(state, MAX_WAIT, is_pending));
     }
 
     fn lock(&self) -> MutexGuard<'_, RefreshState> {

@@ -26,13 +26,13 @@ pub(super) enum ClientMessage {
     Cancelled(Value),
     /// A message without an answer.
     Other,
+    /// No message. The id is null if it is unknown.
+    Invalid(Value, RequestError),
 }
 
-/// A request that cannot be answered.
+/// The reason why a request cannot be answered.
 #[derive(Debug)]
 pub(super) struct RequestError {
-    /// Null if the id of the request is unknown.
-    pub id: Value,
     pub code: RequestErrorCode,
     pub message: String,
 }
@@ -48,39 +48,33 @@ pub(super) enum RequestErrorCode {
 
 impl RequestError {
     pub(super) fn new(code: RequestErrorCode, message: impl Into<String>) -> Self {
-        Self {
-            id: Value::Null,
-            code,
-            message: message.into(),
-        }
-    }
-
-    pub(super) fn to_json(&self) -> Value {
-        let (code, message) = (self.code as i32, &self.message);
-        json!({"jsonrpc": "2.0", "id": self.id, "error": {"code": code, "message": message}})
+        let message = message.into();
+        Self { code, message }
     }
 }
 
 /// Parses a line.
-///
-/// # Errors
-/// It is not JSON, or not a message.
-pub(super) fn parse(line: &[u8]) -> Result<ClientMessage, RequestError> {
-    let message = serde_json::from_slice(line).map_err(|e| {
-        let text = format!("the line is not JSON: {e}");
-        RequestError::new(RequestErrorCode::NotJson, text)
-    })?;
-    let mut message = match message {
-        Value::Object(message) => message,
-        _ => Map::new(),
+pub(super) fn parse(line: &[u8]) -> ClientMessage {
+    let mut message = match serde_json::from_slice(line) {
+        Ok(Value::Object(message)) => message,
+        Ok(_) => Map::new(),
+        Err(e) => {
+            let text = format!("the line is not JSON: {e}");
+            let error = RequestError::new(RequestErrorCode::NotJson, text);
+            return ClientMessage::Invalid(Value::Null, error);
+        }
     };
     let id = message.remove("id").unwrap_or_default();
     let is_id = id.is_string() || id.is_i64() || id.is_u64();
     let invalid = |text: &str| {
         let error = RequestError::new(RequestErrorCode::InvalidRequest, text);
-        let id = if is_id { id.clone() } else { Value::Null };
-        Err(RequestError { id, ..error })
+        ClientMessage::Invalid(id.clone(), error)
     };
+    if !is_id && !id.is_null() {
+        let text = "the id is neither a string nor an integer";
+        let error = RequestError::new(RequestErrorCode::InvalidRequest, text);
+        return ClientMessage::Invalid(Value::Null, error);
+    }
     if message.get("jsonrpc").and_then(Value::as_str) != Some("2.0") {
         return invalid("the message is no object with \"jsonrpc\": \"2.0\"");
     }
@@ -88,38 +82,36 @@ pub(super) fn parse(line: &[u8]) -> Result<ClientMessage, RequestError> {
     let params = message.remove("params").unwrap_or_default();
     match message.get("method").and_then(Value::as_str) {
         // This server sends no requests, so it expects no answers.
-        None if is_answer => Ok(ClientMessage::Other),
+        None if is_answer => ClientMessage::Other,
         None => invalid("the message has no method"),
-        Some(method) if is_id => Ok(ClientMessage::Request {
+        Some(method) if is_id => ClientMessage::Request {
             method: method.to_owned(),
             id,
             params,
-        }),
-        Some(_) if !id.is_null() => invalid("the id is neither a string nor an integer"),
-        Some("notifications/cancelled") => {
-            Ok(ClientMessage::Cancelled(params["requestId"].clone()))
-        }
-        Some(_) => Ok(ClientMessage::Other),
+        },
+        Some("notifications/cancelled") => ClientMessage::Cancelled(params["requestId"].clone()),
+        Some(_) => ClientMessage::Other,
     }
 }
 
-/// Returns the message with the result of a request.
-pub(super) fn answer(id: &Value, result: &Value) -> Value {
-    json!({"jsonrpc": "2.0", "id": id, "result": result})
+/// Returns the answer to the request with this id.
+pub(super) fn answer(id: &Value, result: Result<Value, RequestError>) -> Value {
+    match result {
+        Ok(result) => json!({"jsonrpc": "2.0", "id": id, "result": result}),
+        Err(RequestError { code, message }) => {
+            let error = json!({"code": code as i32, "message": message});
+            json!({"jsonrpc": "2.0", "id": id, "error": error})
+        }
+    }
 }
 
 /// Returns the result of `initialize`: the version that the client asks for, if this server has it, else the newest.
-///
-/// # Errors
-/// The request names no version.
-pub(super) fn initialize(params: &Value) -> Result<Value, RequestError> {
-    let Some(wanted) = params["protocolVersion"].as_str() else {
-        let message = "initialize needs a protocolVersion";
-        return Err(RequestError::new(RequestErrorCode::InvalidParams, message));
-    };
-    let version = VERSIONS.into_iter().find(|version| *version == wanted);
-    Ok(json!({
-        "protocolVersion": version.unwrap_or(VERSIONS[0]),
+pub(super) fn initialize(params: &Value) -> Value {
+    let wanted = VERSIONS
+        .iter()
+        .find(|version| params["protocolVersion"] == **version);
+    json!({
+        "protocolVersion": wanted.unwrap_or(&VERSIONS[0]),
         "capabilities": {"tools": {}},
         "serverInfo": {
             "name": "codex-manager",
@@ -127,5 +119,5 @@ pub(super) fn initialize(params: &Value) -> Result<Value, RequestError> {
             "version": env!("CARGO_PKG_VERSION"),
         },
         "instructions": INSTRUCTIONS,
-    }))
+    })
 }

@@ -12,7 +12,7 @@ use crate::io::quantity::pluralize;
 use crate::views::conversation_parts::{ConversationParts, TranscriptPiece};
 use crate::views::transcript_text::read_error;
 use serde::Deserialize;
-use std::ops::RangeInclusive;
+use std::sync::atomic::Ordering;
 
 /// The bounds of `max_chars`.
 const MIN_CHARS: usize = 2000;
@@ -29,14 +29,13 @@ pub(super) struct OpenArguments {
 }
 
 /// The lines of a conversation, of which an answer shows a part.
-struct ConversationPage<'a> {
+struct ConversationPage {
     text: AnswerText,
     /// The number of lines that earlier answers showed.
     skipped: usize,
     /// The number of lines so far, with the skipped ones.
     lines: usize,
     is_full: bool,
-    context: &'a Context,
 }
 
 impl OpenArguments {
@@ -44,136 +43,94 @@ impl OpenArguments {
     /// An argument is invalid, no conversation or several match, it has no such turn, or its rollout cannot be read.
     pub(super) fn answer(&self, call: &PastCall<'_>) -> Result<String> {
         let context = call.context;
-        let skipped = parse_cursor(self.cursor.as_deref())?;
+        let max_chars = self.max_chars.unwrap_or(MAX_CHARS);
+        let mut page = ConversationPage {
+            text: AnswerText::new(max_chars.clamp(MIN_CHARS, MOST_CHARS)),
+            skipped: parse_cursor(self.cursor.as_deref())?,
+            lines: 0,
+            is_full: false,
+        };
         let session = find_conversation(&self.id, context)?;
         let mut parts = ConversationParts::find(&session, context);
-        let around = self.around.unwrap_or(0);
-        let turns = self.turn.map_or(0..=u32::MAX, |turn| {
-            turn.saturating_sub(around)..=turn.saturating_add(around)
-        });
-        if self.turn.is_some() {
+        let head = parts.read_head();
+        let cwd = head.as_ref().and_then(|meta| meta.text("cwd"));
+        page.text
+            .add(&quote_title(cwd.unwrap_or_default(), &session.title));
+        let mut turns = 0..=u32::MAX;
+        if let Some(turn) = self.turn {
             // A turn is one of the conversation itself, as in the results of a search.
             parts = parts.without_bases();
+            let around = self.around.unwrap_or(0);
+            turns = turn.saturating_sub(around)..=turn.saturating_add(around);
         }
-        let mut page = ConversationPage::new(self.max_chars, skipped, context);
-        let cwd = parts
-            .read_head()
-            .as_ref()
-            .and_then(|meta| meta.text("cwd"))
-            .map(str::to_owned);
-        page.text
-            .add(&quote_title(&cwd.unwrap_or_default(), &session.title));
         let options = TranscriptOptions {
             outputs: self.turn.is_some(),
             images: false,
             reasoning: true,
             turn: None,
         };
-        let last = page
-            .read(&parts, options, &turns, || call.is_cancelled())
-            .map_err(|e| read_error(&session, e))?;
-        if page.lines <= skipped {
-            let count = pluralize(last, "turn");
-            return Err(CommandError::failed(match self.turn {
-                Some(turn) if skipped == 0 => {
-                    format!("the conversation has nothing at turn {turn}; it has {count}")
+        let mut last = 0;
+        // Only what is shown is redacted.
+        let read = parts.read(options, &mut |text| text.to_owned(), |piece| {
+            match piece {
+                TranscriptPiece::Mark(mark) => page.add(&mark.text(ToOwned::to_owned), ""),
+                TranscriptPiece::Entry(_, entry) => {
+                    last = last.max(entry.turn);
+                    if turns.contains(&entry.turn) {
+                        page.add_entry(&entry, context);
+                    }
                 }
-                _ => format!("the conversation has nothing more; it has {count}"),
-            }));
+            }
+            !page.is_full && last <= *turns.end() && !call.is_cancelled.load(Ordering::Relaxed)
+        });
+        read.map_err(|e| read_error(&session, e))?;
+        if page.lines <= page.skipped {
+            let count = pluralize(last, "turn");
+            let message = format!("the conversation has nothing more there; it has {count}");
+            return Err(CommandError::failed(message));
         }
         let note = page.is_full.then(|| cursor_note(page.lines));
         Ok(page.text.finish(note.as_slice()))
     }
 }
 
-impl<'a> ConversationPage<'a> {
-    fn new(max_chars: Option<usize>, skipped: usize, context: &'a Context) -> Self {
-        let max_chars = max_chars.unwrap_or(MAX_CHARS).clamp(MIN_CHARS, MOST_CHARS);
-        Self {
-            text: AnswerText::new(max_chars),
-            skipped,
-            lines: 0,
-            is_full: false,
-            context,
-        }
-    }
-
-    /// Adds the entries of `turns` until the page is full. Returns the number of the last turn that was read.
-    fn read(
-        &mut self,
-        parts: &ConversationParts,
-        options: TranscriptOptions,
-        turns: &RangeInclusive<u32>,
-        is_cancelled: impl Fn() -> bool,
-    ) -> std::io::Result<u32> {
-        let mut last = 0;
-        // Only what is shown is redacted.
-        parts.read(options, &mut |text| text.to_owned(), |piece| {
-            match piece {
-                TranscriptPiece::Mark(mark) => {
-                    self.add_lines(&mark.text(ToOwned::to_owned), "");
-                }
-                TranscriptPiece::Entry(_, entry) => {
-                    last = last.max(entry.turn);
-                    if entry.turn > *turns.end() {
-                        return false;
-                    }
-                    if turns.contains(&entry.turn) {
-                        self.add_entry(&entry);
-                    }
-                }
-            }
-            !self.is_full && !is_cancelled()
-        })?;
-        Ok(last)
-    }
-
-    fn add_entry(&mut self, entry: &TranscriptEntry) {
+impl ConversationPage {
+    fn add_entry(&mut self, entry: &TranscriptEntry, context: &Context) {
         // What an agent read before is in the conversation that it read.
         if entry.kind == EntryKind::ToolOutput && entry.text.contains(FIRST_LINE) {
             return;
         }
-        let text = redact(&entry.text);
-        let text = match entry.kind {
+        let mut text = redact(&entry.text);
+        let role = match entry.kind {
             EntryKind::ToolCall => {
                 let tool = entry.tool.as_deref().unwrap_or("tool");
-                shorten_to_line(&format!("{tool}: {text}"))
+                text = shorten_to_line(&format!("{}: {text}", redact(tool)));
+                "tool"
             }
-            _ => text,
-        };
-        let body = quote(&text);
-        if body.is_empty() {
-            return;
-        }
-        let at = format_time(entry.at.map(|at| at.timestamp_millis()), self.context);
-        let role = match entry.kind {
             EntryKind::ToolOutput => "output of the tool",
             EntryKind::Files => "changed files",
             EntryKind::Compaction => "summary of the above by Codex",
             kind => kind.role(),
         };
-        self.add_lines(&format!("turn {}, {at}, {role}:", entry.turn), &body);
+        let body = quote(&text);
+        if !body.is_empty() {
+            let at = format_time(entry.at.map(|at| at.timestamp_millis()), context);
+            self.add(&format!("turn {}, {at}, {role}:", entry.turn), &body);
+        }
     }
 
     /// Adds a heading and the quoted lines below it, as far as there is room. The heading is repeated if the part before
     /// this page ended between them.
-    fn add_lines(&mut self, heading: &str, body: &str) {
+    fn add(&mut self, heading: &str, body: &str) {
         let heading = format!("\n{heading}\n");
-        let lines = std::iter::once(&*heading).chain(body.split_inclusive('\n'));
-        let mut has_heading = false;
-        for line in lines {
+        let mut missing = &*heading;
+        for line in std::iter::once("").chain(body.split_inclusive('\n')) {
             if self.lines >= self.skipped {
-                let is_quoted = line.starts_with('>');
-                let line = if is_quoted && !has_heading {
-                    format!("{heading}{line}")
-                } else {
-                    line.to_owned()
-                };
-                self.is_full = !self.text.add(&line);
+                self.is_full = !self.text.add(&format!("{missing}{line}"));
                 if self.is_full {
                     return;
                 }
-                has_heading = true;
+                missing = "";
             }
             self.lines += 1;
         }

@@ -13,7 +13,7 @@ use std::collections::HashMap;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, SyncSender};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 /// The longest message that is read, in bytes.
@@ -69,37 +69,32 @@ impl ServerSession<'_> {
     fn read_messages(&self, calls: &SyncSender<WaitingCall>) {
         let mut lines = LineReader::with_chunk_size(io::stdin().lock(), READ_BYTES);
         while let Ok(Some(line)) = lines.next_line() {
-            let parsed = match line {
-                JsonlLine::Whole(line) if line.len() <= MAX_MESSAGE_BYTES => {
-                    if line.trim_ascii().is_empty() {
-                        continue;
-                    }
-                    message::parse(line)
+            let message = match line {
+                JsonlLine::Whole(line) if line.trim_ascii().is_empty() => continue,
+                JsonlLine::Whole(line) if line.len() <= MAX_MESSAGE_BYTES => message::parse(line),
+                _ => {
+                    let text = format!("the message is longer than {MAX_MESSAGE_BYTES} bytes");
+                    let error = RequestError::new(RequestErrorCode::InvalidRequest, text);
+                    ClientMessage::Invalid(Value::Null, error)
                 }
-                _ => Err(RequestError::new(
-                    RequestErrorCode::InvalidRequest,
-                    format!("the message is longer than {MAX_MESSAGE_BYTES} bytes"),
-                )),
             };
-            let goes_on = match parsed {
-                Ok(ClientMessage::Request { id, method, params }) if method == "tools/call" => {
+            let goes_on = match message {
+                ClientMessage::Request { id, method, params } if method == "tools/call" => {
                     calls.send(self.register(id, params)).is_ok()
                 }
-                Ok(ClientMessage::Request { id, method, params }) => {
-                    let answer = match answer_request(&method, &params) {
-                        Ok(result) => message::answer(&id, &result),
-                        Err(error) => RequestError { id, ..error }.to_json(),
-                    };
-                    ui::send_line(&answer)
+                ClientMessage::Request { id, method, params } => {
+                    ui::send_line(&message::answer(&id, answer_request(&method, &params)))
                 }
-                Ok(ClientMessage::Cancelled(id)) => {
+                ClientMessage::Cancelled(id) => {
                     if let Some(flag) = self.lock_flags().get(&id.to_string()) {
                         flag.store(true, Ordering::Relaxed);
                     }
                     true
                 }
-                Ok(ClientMessage::Other) => true,
-                Err(error) => ui::send_line(&error.to_json()),
+                ClientMessage::Other => true,
+                ClientMessage::Invalid(id, error) => {
+                    ui::send_line(&message::answer(&id, Err(error)))
+                }
             };
             if !goes_on {
                 return;
@@ -108,23 +103,19 @@ impl ServerSession<'_> {
     }
 
     fn register(&self, id: Value, params: Value) -> WaitingCall {
-        let is_cancelled = Arc::new(AtomicBool::new(false));
-        let flag = Arc::clone(&is_cancelled);
-        self.lock_flags().insert(id.to_string(), flag);
-        WaitingCall {
+        let call = WaitingCall {
             id,
             params,
-            is_cancelled,
-        }
+            is_cancelled: Arc::default(),
+        };
+        let flag = Arc::clone(&call.is_cancelled);
+        self.lock_flags().insert(call.id.to_string(), flag);
+        call
     }
 
     /// Answers calls until no more can come, or nothing reads the answers.
     fn answer_calls(&self, waiting: &Mutex<Receiver<WaitingCall>>) {
-        loop {
-            let next = waiting.lock().map(|waiting| waiting.recv());
-            let Ok(Ok(call)) = next else {
-                return;
-            };
+        while let Ok(Ok(call)) = waiting.lock().map(|waiting| waiting.recv()) {
             let past_call = PastCall {
                 context: self.context,
                 index: self.index,
@@ -132,24 +123,14 @@ impl ServerSession<'_> {
             };
             let result = tools::call(&call.params, &past_call);
             self.lock_flags().remove(&call.id.to_string());
-            if call.is_cancelled.load(Ordering::Relaxed) {
-                continue;
-            }
-            let answer = match result {
-                Ok(result) => message::answer(&call.id, &result),
-                Err(error) => RequestError {
-                    id: call.id,
-                    ..error
-                }
-                .to_json(),
-            };
-            if !ui::send_line(&answer) {
+            let is_wanted = !call.is_cancelled.load(Ordering::Relaxed);
+            if is_wanted && !ui::send_line(&message::answer(&call.id, result)) {
                 return;
             }
         }
     }
 
-    fn lock_flags(&self) -> std::sync::MutexGuard<'_, HashMap<String, Arc<AtomicBool>>> {
+    fn lock_flags(&self) -> MutexGuard<'_, HashMap<String, Arc<AtomicBool>>> {
         self.cancelled
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -158,7 +139,7 @@ impl ServerSession<'_> {
 
 fn answer_request(method: &str, params: &Value) -> Result<Value, RequestError> {
     match method {
-        "initialize" => message::initialize(params),
+        "initialize" => Ok(message::initialize(params)),
         "ping" => Ok(json!({})),
         "tools/list" => Ok(tools::list()),
         _ => Err(RequestError::new(
