@@ -361,6 +361,20 @@ fn a_profile_without_a_name_gets_that_of_its_email() {
     write_auth(&env.codex_home(), &sign_in("erin"));
     let other = env.run(["profile", "save", "--json"]).code(0).json();
     assert_eq!(other["profile"], "erin@example.com");
+    // So is the email, by another workspace of the user.
+    for (account, email, name) in [
+        ("acct-2", "erin@example.com", "erin@example.com-2"),
+        ("acct-3", "erin@example.com", "erin@example.com-3"),
+        ("acct-4", ".hid@a.com", "hid"),
+        ("acct-5", "a/b@x.com", "ab"),
+        ("acct-6", "latest@x.com", "latest@x.com"),
+    ] {
+        write_auth(&env.codex_home(), &SignIn::new(account, email));
+        let planned = env.run(["profile", "save", "--dry-run", "--json"]);
+        assert_eq!(planned.code(0).json()["profile"], name);
+        let saved = env.run(["profile", "save", "--json"]).code(0).json();
+        assert_eq!(saved["profile"], name);
+    }
 }
 
 #[test]

@@ -243,6 +243,11 @@ fn until_accepts_several_formats_and_only_future_times() {
         ("11:00", "2026-11-21T11:00:00+00:00"),
         ("+3d", "2026-11-23T12:00:00+00:00"),
         ("3d 4h", "2026-11-23T16:00:00+00:00"),
+        // The minute of now has passed, and a day of today ends with it.
+        ("12:00", "2026-11-21T12:00:00+00:00"),
+        ("20 Nov", "2026-11-21T00:00:00+00:00"),
+        ("2026-11-20", "2026-11-21T00:00:00+00:00"),
+        ("today", "2026-11-21T00:00:00+00:00"),
     ] {
         let _ = env
             .run(["cooldown", "--set", "a@x.com", "--until", text])

@@ -110,6 +110,67 @@ fn fewer_words_are_enough_if_no_conversation_has_all() {
 }
 
 #[test]
+fn a_conversation_that_must_not_match_does_not_hide_those_with_fewer_words() {
+    let env = TestEnv::new();
+    write_answer(&env, 1, 1, "alpha gamma delta in foo.rs, far from foo bar");
+    write_answer(&env, 2, 2, "alpha gamma only, in a row");
+    write_answer(&env, 3, 3, "alpha alone");
+    let words = ["alpha", "gamma", "delta", "zeta"];
+    for (condition, of) in [("-foo.rs", 4), ("\"in a row\"", 5), ("!\"foo bar\"", 4)] {
+        let run = env.run([&["find"], &words[..], &[condition]].concat());
+        let run = run.code(0);
+        assert!(run.stdout.contains("alpha gamma only"), "{run}");
+        let note = format!("no conversation has all {of} words; these have {}", of - 2);
+        assert!(run.stderr.contains(&note), "{run}");
+        let all = [&words[..], &[condition]].concat();
+        assert_eq!(found(&env, &all), [id(2)], "{condition}");
+    }
+}
+
+#[test]
+fn a_query_has_at_most_64_words() {
+    let env = TestEnv::new();
+    write_answer(&env, 1, 1, "word1 word2");
+    let words: Vec<_> = (1..=65).map(|n| format!("word{n}")).collect();
+    let words: Vec<_> = words.iter().map(String::as_str).collect();
+    assert_eq!(found(&env, &words[..64]), [id(1)]);
+    let run = env.run([&["find"], &words[..]].concat()).code(4);
+    assert!(run.stderr.contains("at most 64 words"), "{run}");
+    let run = env.run(["find", "word1", "--limit", "0"]).code(4);
+    assert!(run.stderr.contains("--limit"), "{run}");
+}
+
+#[test]
+fn fewer_words_under_a_filter_come_with_the_number_of_full_matches_without_it() {
+    let env = TestEnv::new();
+    write_answer(&env, 1, 1, "alpha gamma delta");
+    let elsewhere = Conversation {
+        cwd: "/home/alice/projy".into(),
+        ..Conversation::new(2, 2, "Number 2", "alpha gamma")
+    };
+    write(&env, &elsewhere);
+    let words = ["find", "alpha", "gamma", "delta"];
+    let run = env.run([&words[..], &["--project", "projy"]].concat());
+    let note = "no conversation has all 3 words; these have 2; full matches: 1 without --project\n";
+    assert!(run.code(0).stderr.contains(note));
+}
+
+#[test]
+fn a_word_after_a_hyphen_is_excluded_also_if_it_begins_like_an_option() {
+    let env = TestEnv::new();
+    write_answer(&env, 1, 1, "kubernetes with cargo");
+    write_answer(&env, 2, 2, "kubernetes on a cpu");
+    write_answer(&env, 3, 3, "kubernetes upgrade\nand after");
+    assert_eq!(found(&env, &["kubernetes", "-Cargo"]), [id(2), id(3)]);
+    assert_eq!(found(&env, &["kubernetes", "-CPU", "-C3"]), [id(1), id(3)]);
+    assert_eq!(found(&env, &["kubernetes", "-C3", "-CPU"]), [id(1), id(3)]);
+    let run = env.run(["find", "kubernetes", "-cargo", "-cpu", "-C1"]);
+    let run = run.code(0);
+    assert!(run.stdout.contains("and after"), "{run}");
+    let _ = env.run(["find", "kubernetes", "-C", "many"]).code(4);
+}
+
+#[test]
 fn close_spellings_are_offered() {
     let env = TestEnv::new();
     write_answer(&env, 1, 1, "Drain the kubernetes nodes.");

@@ -2,7 +2,9 @@
 
 use crate::prune::archives;
 use crate::support::env::{TestEnv, assert_same_tree};
-use crate::support::sample::{FIRST, SECOND, backup, put, rollout, sample_home, text};
+use crate::support::sample::{
+    FIRST, SECOND, alice, backup, put, rollout, sample_home, set_time, text,
+};
 use crate::support::sign_in::{SignIn, write_auth};
 use crate::support::terminal::Terminal;
 use serde_json::{Value, json};
@@ -38,7 +40,7 @@ fn a_terminal_is_asked_before_a_live_home_is_replaced() {
     terminal.type_keys("n\n");
     assert_eq!(terminal.end().code(), Some(5), "{}", terminal.text());
     let shown = terminal.text();
-    let question = "replace 1 of 12 files in ";
+    let question = "replace 12 files (1 differs in size or time) in";
     assert!(
         shown.contains(question) && !shown.contains("remove 0"),
         "{shown}"
@@ -66,36 +68,67 @@ fn a_terminal_is_asked_before_a_live_home_is_replaced() {
 }
 
 #[test]
-fn only_files_that_differ_from_the_archive_count_as_replaced() {
+fn the_plan_counts_files_that_differ_in_size_or_time() {
     let env = TestEnv::new();
     sample_home(&env);
     put(&env, "notes.txt", "one");
     let archive = text(&backup(&env, &[]));
-    let planned = |expected: &str, unchanged: usize| {
+    let planned = |unchanged: usize| {
         let args = ["restore", &archive, "--dry-run"];
         let run = env.run(args).code(0);
-        let line = format!("  besides the login: {expected} replaced, 0 added, 0 removed\n");
+        let differing = match 12 - unchanged {
+            1 => "1 differs".to_owned(),
+            count => format!("{count} differ"),
+        };
+        let line = format!(
+            "  besides the login: 12 files ({differing} in size or time) replaced, 0 added, 0 removed\n"
+        );
         assert!(run.stdout.contains(&line), "{run}");
         let json = env.run([&args[..], &["--json"]].concat()).code(0).json();
         assert_eq!(json["unchanged"], unchanged, "{json}");
     };
-    planned("0 of 12 files", 12);
-    // Written again with the same content: the time differs, the digest does not.
-    put(&env, "notes.txt", "one");
-    planned("0 of 12 files", 12);
+    planned(12);
     put(&env, "notes.txt", "two");
-    planned("1 of 12 files", 11);
+    planned(11);
     let database = env.codex_home().join("state_5.sqlite");
     let connection = rusqlite::Connection::open(&database).unwrap();
     connection.execute("DELETE FROM threads", []).unwrap();
     // The change is in the log of the database.
-    planned("2 of 12 files", 10);
+    planned(10);
     drop(connection);
     let _ = env.run(["restore", &archive, "--yes"]).code(0);
-    planned("0 of 12 files", 12);
-    // Nothing would be lost, so a terminal is not asked.
-    let mut terminal = Terminal::start(&mut env.command(["restore", &archive]));
-    assert!(terminal.end().success(), "{}", terminal.text());
+    planned(12);
+}
+
+#[test]
+fn a_terminal_is_asked_also_if_only_bytes_or_the_login_differ() {
+    let env = TestEnv::new();
+    sample_home(&env);
+    let notes = put(&env, "notes.txt", "one");
+    set_time(&notes, 1_790_000_000, 5);
+    let archive = text(&backup(&env, &[]));
+    write_auth(&env.codex_home(), &alice(1));
+    put(&env, "notes.txt", "two");
+    set_time(&notes, 1_790_000_000, 5);
+    let before = env.tree("home/.codex");
+    let asked = "replace 12 files (0 differ in size or time) in ";
+    let login = ", use the login of the archive? [y/N]";
+    for (more, end) in [(&[][..], "? [y/N]"), (&["--auth", "archive"], login)] {
+        let args = [&["restore", &*archive], more].concat();
+        let mut terminal = Terminal::start(&mut env.command(&args));
+        terminal.wait_for("[y/N]", LIMIT);
+        terminal.type_keys("n\n");
+        assert_eq!(terminal.end().code(), Some(5), "{}", terminal.text());
+        // The terminal wraps the question.
+        let words: Vec<_> = terminal
+            .text()
+            .split_whitespace()
+            .map(str::to_owned)
+            .collect();
+        let shown = words.join(" ");
+        assert!(shown.contains(asked) && shown.contains(end), "{shown}");
+        assert_same_tree(&before, &env.tree("home/.codex"));
+    }
 }
 
 #[test]

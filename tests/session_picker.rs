@@ -3,6 +3,7 @@
 use crate::cooldown::{entry, know};
 use crate::support::conversations::{Conversation, assistant, id, state, user, write};
 use crate::support::env::{TestEnv, assert_same_tree};
+use crate::support::held_lock::HeldLock;
 use crate::support::lab::Lab;
 use crate::support::profiles::save_alice_and_bob;
 use crate::support::restic;
@@ -354,6 +355,71 @@ fn a_conversation_goes_to_the_trash_and_comes_back() {
 }
 
 #[test]
+fn the_selection_keeps_its_position_and_each_trashed_conversation_comes_back() {
+    let env = home();
+    let mut terminal = ask(&env, &["resume"]);
+    let list = |counts: &'static str, title: &'static str| {
+        move |p: &str| p.contains(counts) && selected(p).contains(title)
+    };
+    terminal.type_keys("\t");
+    terminal.wait_until(START, LIMIT, list("all 3 ·", "Fix the parser"));
+    terminal.type_keys("\x04");
+    terminal.wait_until(START, LIMIT, list("all 2 ·", "Write the docs"));
+    terminal.type_keys("\x04");
+    terminal.wait_until(START, LIMIT, list("all 1 ·", "Tune the parser"));
+    terminal.type_keys("\x1a");
+    terminal.wait_until(START, LIMIT, list("all 2 ·", "Tune the parser"));
+    terminal.type_keys("\x1a");
+    terminal.wait_until(START, LIMIT, list("all 3 ·", "Tune the parser"));
+    // The contents are searched later than the titles.
+    terminal.type_keys("parser");
+    terminal.wait_until(START, LIMIT, list("all 2 ·", "Tune the parser"));
+    terminal.type_keys("\x0e\x04");
+    terminal.wait_until(START, LIMIT, list("all 1 ·", "Tune the parser"));
+    leave(terminal);
+}
+
+#[test]
+fn the_screen_shows_why_a_conversation_was_not_trashed() {
+    let env = home();
+    let name = format!("home/.codex/thread-writer-locks/{}.lock", id(1));
+    let lock = env.write(&name, "");
+    let lock = HeldLock::exclusive(&lock);
+    let mut terminal = ask(&env, &["resume"]);
+    terminal.type_keys("\x04");
+    terminal.wait_until(START, LIMIT, |p| {
+        let notice = p.lines().last().unwrap_or_default();
+        notice.starts_with("skipped: Codex has the conversation open")
+            && selected(p).contains("Fix the parser")
+    });
+    leave(terminal);
+    drop(lock);
+    let rollout = Conversation::new(1, 0, "", "").relative();
+    fs::remove_file(env.codex_home().join(rollout)).expect("remove");
+    let mut terminal = ask(&env, &["resume"]);
+    terminal.type_keys("\x04");
+    terminal.wait_until(START, LIMIT, |p| {
+        let notice = p.lines().last().unwrap_or_default();
+        notice.contains(&id(1)) && selected(p).contains("Fix the parser")
+    });
+    leave(terminal);
+}
+
+#[test]
+fn the_screen_stays_when_its_last_conversation_is_trashed() {
+    let env = TestEnv::new();
+    write(&env, &Conversation::new(1, 60, "The only one", "Yes."));
+    let mut terminal = ask(&env, &["resume"]);
+    terminal.type_keys("\x04");
+    let picture = terminal.wait_until(START, LIMIT, |p| p.contains("moved to the trash · ^z undo"));
+    assert_eq!(selected(&picture), "", "{picture}");
+    terminal.type_keys("\r\x04\x1a");
+    let is_back = |p: &str| selected(p).contains("The only one");
+    terminal.wait_until(START, LIMIT, is_back);
+    leave(terminal);
+}
+
+#[test]
 fn leaving_a_picker_prints_nothing() {
     let env = home();
     let _ = env.run(["backup", "--no-status"]).code(0);
@@ -478,7 +544,7 @@ fn keys_copy_the_id_and_export_the_conversation() {
 fn a_signal_or_a_closed_terminal_ends_the_picker() {
     let env = home();
     let before = env.tree("home");
-    for signal in ["INT", "TERM", "HUP"] {
+    for signal in ["INT", "TERM", "HUP", "QUIT"] {
         let mut terminal = ask(&env, &["resume"]);
         terminal.signal(signal);
         assert_eq!(

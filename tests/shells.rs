@@ -370,7 +370,7 @@ const OFFERS: [(&str, &[&str], &str, &str); 3] = [
         &["--noprofile", "--norc", "-c"],
         r#"source <(codex-manager completions bash)
 try() {
-  COMP_WORDS=(codex-manager "$@"); COMP_CWORD=$#; COMP_TYPE=9
+  COMP_WORDS=(codex-manager "$@"); COMP_CWORD=$#; COMP_TYPE=63
   _clap_complete_codex_manager codex-manager "${COMP_WORDS[COMP_CWORD]}" "${COMP_WORDS[COMP_CWORD-1]}"
   printf '%s\n' "${COMPREPLY[@]}" | sort; echo ::
 }"#,
@@ -425,6 +425,43 @@ fn shells_offer_titles_of_conversations_one_name_of_each_account_and_options_aft
         assert_eq!(shown[3].trim_end(), "alice@example.com", "{name}");
         assert!(shown[4].starts_with("--json"), "{name}: {shown:?}");
     }
+}
+
+#[test]
+fn bash_gets_no_text_that_it_expands_and_titles_only_in_a_list() {
+    let env = world();
+    let titles = [
+        (FIRST, "why does $(touch PWN) `fail`; \\ 'it' \"is\" !!"),
+        (SECOND, "explain *.py globs?"),
+    ];
+    let database = rusqlite::Connection::open(env.codex_home().join("state_5.sqlite")).unwrap();
+    for (id, title) in titles {
+        let change = "UPDATE threads SET title=?1 WHERE id=?2";
+        assert_eq!(database.execute(change, [title, id]), Ok(1));
+    }
+    std::fs::write(env.path("home/$(touch PWN).tar.gz"), "").unwrap();
+    let script = r#"source <(codex-manager completions bash)
+shopt -s nullglob
+try() {
+  COMP_WORDS=(codex-manager "$@"); COMP_CWORD=$#
+  _clap_complete_codex_manager codex-manager "${COMP_WORDS[COMP_CWORD]}" "${COMP_WORDS[COMP_CWORD-1]}"
+  printf '%s\n' "${COMPREPLY[@]}" | sort
+}
+for COMP_TYPE in 9 33 37 42 64 63; do echo "$COMP_TYPE"; try show 0; done
+try verify ./"#;
+    let mut bash = shell(&env, "bash");
+    let output = bash.args(["--noprofile", "--norc", "-c", script]).output();
+    let ids = format!("{FIRST}\n{SECOND}\n");
+    let bare: String = ["9", "33", "37", "42", "64"]
+        .map(|kind| format!("{kind}\n{ids}"))
+        .concat();
+    let listed =
+        format!("63\n{FIRST}  why does touch PWN fail  it is \n{SECOND}  explain .py globs\n");
+    let shown = printed(output.expect("bash"));
+    let files = shown
+        .strip_prefix(&(bare + &listed))
+        .unwrap_or_else(|| panic!("{shown}"));
+    assert!(!files.contains('$'), "{files}");
 }
 
 #[test]

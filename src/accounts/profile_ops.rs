@@ -90,14 +90,21 @@ pub(crate) fn default_name(
     if let Some(own) = find_own_profile(profiles, identity)? {
         return Ok(own.name.clone());
     }
-    let email = identity.email.as_str();
-    let local = email.split('@').next().unwrap_or(email);
-    let is_free = name_problem(local).is_none() && check_name_free(profiles, local, None).is_ok();
-    Ok(if is_free {
-        local.to_owned()
-    } else {
-        encode_label(email)
-    })
+    let is_allowed = |c: &char| encode_label(&format!("x{c}")).ends_with(*c);
+    let email = identity.email.as_str().chars().filter(is_allowed);
+    let email = email.skip_while(|c| matches!(c, '.' | '-'));
+    let email: String = email.collect();
+    let local = email.split('@').next().unwrap_or_default().to_owned();
+    let numbered = (2..).map(|number| format!("{email}-{number}"));
+    let names = [local, email.clone()].into_iter().chain(numbered);
+    let is_free = |name: &String| {
+        name_problem(name).is_none()
+            && check_name_free(profiles, name, None).is_ok()
+            && check_no_email(profiles, name, identity).is_ok()
+    };
+    // Each profile takes two names at most. Of an email that is too long, no name is valid.
+    let found = names.take(2 * profiles.len() + 3).find(is_free);
+    Ok(found.unwrap_or(email))
 }
 
 /// Plans saving a login as `name`, given all profiles. Pure.

@@ -1,5 +1,5 @@
 //! Prints the candidates for a shell: no options until the user types `-`, and for bash, which shows no descriptions,
-//! the titles of conversations behind their ids.
+//! the titles of conversations behind their ids while it lists them.
 
 use crate::choices::candidates::CONVERSATION;
 use crate::io::environment::Environment;
@@ -9,8 +9,11 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::Path;
 
-/// The `COMP_TYPE` of bash in menu completion, which inserts one candidate after another: they must have no titles.
-const MENU: &str = "37";
+/// The `COMP_TYPE` of bash that lists candidates and inserts none.
+const LISTING: &str = "63";
+
+/// The signs besides letters and digits that no shell expands. bash and PowerShell insert candidates without quotes.
+const HARMLESS: &str = "-_./:=@+,%~";
 
 /// The completion of a shell.
 pub(crate) struct ShellCompleter<'a>(pub(crate) &'a dyn EnvCompleter);
@@ -50,8 +53,8 @@ impl EnvCompleter for ShellCompleter<'_> {
         let wants_options = word.is_some_and(|word| word.starts_with('-'));
         let separator = text("_CLAP_IFS").unwrap_or("\n");
         let mut offered = if self.is("bash") {
-            let shows_titles = text("_CLAP_COMPLETE_COMP_TYPE") != Some(MENU);
-            list_for_bash(cmd, args, index, current_dir, shows_titles)?
+            let is_listing = text("_CLAP_COMPLETE_COMP_TYPE") == Some(LISTING);
+            list_for_bash(cmd, args, index, current_dir, is_listing)?
         } else {
             let mut printed = Vec::new();
             self.0
@@ -60,32 +63,42 @@ impl EnvCompleter for ShellCompleter<'_> {
             printed.split(separator).map(str::to_owned).collect()
         };
         offered.retain(|line| wants_options || !line.starts_with('-'));
+        if self.is("powershell") {
+            let is_path_sign = |c| c == '\\' || is_harmless(c);
+            offered.retain(|line| line.chars().take_while(|c| *c != '\t').all(is_path_sign));
+        }
         buf.write_all(offered.join(separator).as_bytes())
     }
 }
 
-/// Returns the candidates. Several conversations have their titles, of which bash inserts nothing: they differ in the
-/// id before it.
+/// Returns the candidates. Conversations in a list have their titles, without all signs that the script of the completion
+/// would expand. Files with other names are left to bash, which quotes them.
 fn list_for_bash(
     cmd: &mut clap::Command,
     args: Vec<OsString>,
     index: usize,
     current_dir: Option<&Path>,
-    shows_titles: bool,
+    is_listing: bool,
 ) -> io::Result<Vec<String>> {
     let candidates = engine::complete(cmd, args, index, current_dir)?;
-    let shows_titles = shows_titles && candidates.len() > 1;
-    let lines = candidates.iter().map(|candidate| {
-        let value = candidate.get_value().to_string_lossy().into_owned();
+    let lines = candidates.iter().filter_map(|candidate| {
+        let value = candidate.get_value().to_str()?;
         let tag = candidate.get_tag().map(ToString::to_string);
-        let is_conversation = tag.as_deref() == Some(CONVERSATION);
-        match candidate
-            .get_help()
-            .filter(|_| shows_titles && is_conversation)
-        {
-            Some(title) => format!("{value}  {title}"),
-            None => value,
-        }
+        let is_titled = is_listing && tag.as_deref() == Some(CONVERSATION);
+        let title = candidate.get_help().filter(|_| is_titled);
+        let title = title.map_or(String::new(), |title| format!("  {title}"));
+        let title: String = title
+            .chars()
+            .filter(|c| *c == ' ' || is_harmless(*c))
+            .collect();
+        value
+            .chars()
+            .all(is_harmless)
+            .then(|| format!("{value}{title}"))
     });
     Ok(lines.collect())
+}
+
+fn is_harmless(c: char) -> bool {
+    c.is_alphanumeric() || HARMLESS.contains(c)
 }

@@ -5,6 +5,7 @@ use super::help::tree;
 use crate::commands;
 use crate::error::{CommandError, ErrorKind};
 use crate::ui;
+use clap::error::ErrorKind as Kind;
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -41,7 +42,13 @@ pub(super) fn parse() -> Result<(Cli, bool), clap::Error> {
     }
     let parsed = tree().try_get_matches();
     let matches = match parsed {
-        Err(e) if e.kind() == clap::error::ErrorKind::UnknownArgument => {
+        // Of `-Cargo`, clap takes the end as the value of `-C`.
+        Err(e)
+            if matches!(
+                e.kind(),
+                Kind::UnknownArgument | Kind::ValueValidation | Kind::ArgumentConflict
+            ) =>
+        {
             let words: Vec<_> = std::env::args_os().collect();
             mark_negations(words)
                 .and_then(|words| tree().try_get_matches_from(words).ok())
@@ -53,14 +60,19 @@ pub(super) fn parse() -> Result<(Cli, bool), clap::Error> {
     Ok((cli, is_dry_run(&matches)))
 }
 
-/// Replaces `-word` after `find` by `!word`, which clap does not parse as flags. Returns `None` for other
-/// commands.
+/// Replaces `-word` after `find` by `!word`, which clap does not parse as flags; `-C3` stays. Returns `None` for
+/// other commands.
 fn mark_negations(words: Vec<OsString>) -> Option<Vec<OsString>> {
     let find = words.iter().position(|word| word == "find")?;
     let end = words.iter().position(|word| word == "--");
     let mark = |(i, word): (usize, OsString)| {
         let negated = word.to_str().and_then(|word| word.strip_prefix('-'));
-        match negated.filter(|rest| rest.len() > 1 && !rest.starts_with('-')) {
+        let is_word = |rest: &&str| {
+            let lines = rest.strip_prefix('C').map(|n| n.trim_start_matches('='));
+            let is_context = lines.is_some_and(|n| n.bytes().all(|b| b.is_ascii_digit()));
+            rest.len() > 1 && !rest.starts_with('-') && !is_context
+        };
+        match negated.filter(is_word) {
             Some(rest) if i > find && end.is_none_or(|end| i < end) => format!("!{rest}").into(),
             _ => word,
         }

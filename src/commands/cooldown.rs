@@ -93,7 +93,7 @@ fn parse_change(args: &CooldownArgs, context: &Context) -> Result<Option<HoldCha
     };
     let until = time_point::parse(text, TimeDirection::Ahead, &context.now(), context.zone())
         .map_err(|e| CommandError::usage(format!("--until: {e}")))?
-        .start;
+        .next_bound(&context.now());
     if until <= context.now() {
         let until = full_time(&until, context);
         return Err(CommandError::usage(format!(

@@ -2,15 +2,15 @@
 
 use std::io;
 
-/// Calls `handler` on a thread of its own for each Ctrl-C, SIGTERM and SIGHUP; on Windows for each
+/// Calls `handler` on a thread of its own for each Ctrl-C, SIGTERM, SIGHUP and SIGQUIT; on Windows for each
 /// Ctrl-C, Ctrl-Break and closing of the console. They no longer end the process.
 ///
 /// # Errors
 /// The system refuses the handler or the thread.
 #[cfg(unix)]
 pub(crate) fn handle_end_requests(mut handler: impl FnMut() + Send + 'static) -> io::Result<()> {
-    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP])?;
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP, SIGQUIT])?;
     std::thread::Builder::new().spawn(move || signals.forever().for_each(|_| handler()))?;
     Ok(())
 }

@@ -23,6 +23,17 @@ pub(crate) struct TimePeriod {
     pub end: Timestamp,
 }
 
+impl TimePeriod {
+    /// Returns the start; the end if it has begun and goes on.
+    pub(crate) fn next_bound(&self, now: &DateTime<Utc>) -> Timestamp {
+        if self.has(now) { self.end } else { self.start }
+    }
+
+    fn has(&self, at: &DateTime<Utc>) -> bool {
+        self.start <= *at && *at < self.end
+    }
+}
+
 /// The error for a text that is no time.
 #[derive(Debug, thiserror::Error)]
 #[error("not a time: {text:?}; write {}", forms(*.direction))]
@@ -147,7 +158,8 @@ impl TimeReader<'_> {
                 let mut years = (0..=8).map(|years| year.unwrap_or(this_year + step * years));
                 years.find_map(|y| {
                     let found = self.on_date(time_format::date(y, month, day)?, time)?;
-                    (year.is_some() || self.is_in_direction(&found)).then_some(found)
+                    let is_nearest = found.has(self.now) || self.is_in_direction(&found);
+                    (year.is_some() || is_nearest).then_some(found)
                 })
             }
         }
@@ -174,8 +186,7 @@ impl TimeReader<'_> {
     /// Returns true if the period has not begun for a time ahead, or has begun for a time back.
     fn is_in_direction(&self, found: &TimePeriod) -> bool {
         match self.direction {
-            // The minute of now counts, because the time of day has no seconds.
-            TimeDirection::Ahead => found.start > *self.now - TimeDelta::minutes(1),
+            TimeDirection::Ahead => found.start > *self.now,
             TimeDirection::Back => found.start <= *self.now,
         }
     }
@@ -225,7 +236,11 @@ mod tests {
                 "2026-11-24T00:00:00+01:00 to 2026-11-25T00:00:00+01:00",
             ),
             ("15:55", "2026-11-20T15:55:00+01:00"),
-            ("8:00", "2026-11-20T08:00:00+01:00"),
+            ("8:00", "2026-11-21T08:00:00+01:00"),
+            (
+                "20 Nov",
+                "2026-11-20T00:00:00+01:00 to 2026-11-21T00:00:00+01:00",
+            ),
             ("07:30", "2026-11-21T07:30:00+01:00"),
             ("tue 15:55", "2026-11-24T15:55:00+01:00"),
             ("fri 07:00", "2026-11-27T07:00:00+01:00"),

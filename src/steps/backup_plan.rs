@@ -107,7 +107,7 @@ impl QuotaArgs {
             Some(text) => Some(
                 time_point::parse(text, TimeDirection::Ahead, &now, context.zone())
                     .map_err(|e| CommandError::usage("--reset-at is not a valid time").because(e))?
-                    .start
+                    .next_bound(&now)
                     .to_utc(),
             ),
         };

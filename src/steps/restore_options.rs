@@ -2,7 +2,6 @@
 
 use crate::accounts::login_selection::AuthPolicy;
 use crate::archive::entry_name::EntryName;
-use crate::archive::name_table::NameSet;
 use crate::archive::reader::ArchiveReader;
 use crate::choices::conversation_picker::pick_archived;
 use crate::codex::daemon;
@@ -108,7 +107,7 @@ impl RestoreOptions {
         let replaced_note = replaced.describe_planned(request.safety_backup);
         if self.dry_run {
             let holders = apply::find_holders(&request);
-            let unchanged = find_unchanged_files(context, &request, &plan)?;
+            let unchanged = find_unchanged(archive.contents(), &plan, &request.folder);
             let changes =
                 diff.then(|| restore_diff::compare_conversations(archive, &plan, &request.folder));
             let notes = replaced_note.as_slice();
@@ -119,7 +118,7 @@ impl RestoreOptions {
             }
             return Ok(Outcome::Done);
         }
-        if !confirm_replacement(context, &request, &plan)? {
+        if !confirm_replacement(context, &request, &plan) {
             let preview = match command {
                 "restore" => format!(
                     "show what would change: codex-manager restore {} --diff",
@@ -294,40 +293,33 @@ fn restored_thread_ids(plan: &RestorePlan) -> BTreeSet<String> {
         .collect()
 }
 
-/// Asks on a terminal before a whole home is replaced. Returns true without a terminal, with `--yes`, and if
-/// nothing live differs from the archive or is removed.
+/// Asks on a terminal before a whole home is replaced. Returns true without a terminal, and with `--yes`. Equal sizes and
+/// times are no reason not to ask: the content may differ, or only the login.
 fn confirm_replacement(
     context: &Context,
     request: &RestoreRequest<'_>,
     plan: &RestorePlan,
-) -> Result<bool> {
+) -> bool {
     let is_asked = request.target == RestoreTarget::Home && !plan.partial;
     if !is_asked || context.settings.assume_yes || !context.ui.is_interactive() {
-        return Ok(true);
+        return true;
     }
-    let unchanged = find_unchanged_files(context, request, plan)?;
+    let unchanged = find_unchanged(request.archive.contents(), plan, &request.folder);
     let replaced = ReplacedFiles::count(plan, &unchanged);
-    if replaced.differing == 0 && plan.removed.is_empty() {
-        return Ok(true);
-    }
-    let removal = match removed_names(&plan.removed).len() {
+    let removed = removed_names(&plan.removed).len();
+    let more = |verb, count| match count {
         0 => String::new(),
-        removed => format!(", and remove {removed}"),
+        count => format!(", {verb} {count}"),
+    };
+    let (added, removed) = (more("add", plan.added.len()), more("remove", removed));
+    let login = if request.auth == AuthPolicy::Archive && plan.wants_login {
+        ", use the login of the archive"
+    } else {
+        ""
     };
     let home = request.folder.display();
-    let question = format!("replace {replaced} in {home}{removal}?");
-    Ok(context.ui.confirm(question) != Some(false))
-}
-
-/// Returns the files of the home that the plan would replace with equal ones.
-fn find_unchanged_files(
-    context: &Context,
-    request: &RestoreRequest<'_>,
-    plan: &RestorePlan,
-) -> Result<NameSet> {
-    let bar = context.ui.bar("comparing", plan.bytes);
-    let contents = request.archive.contents();
-    Ok(find_unchanged(contents, plan, &request.folder, &bar)?)
+    let question = format!("replace {replaced} in {home}{added}{removed}{login}?");
+    context.ui.confirm(question) != Some(false)
 }
 
 /// Returns the name by which commands find an archive: its file name in `backups/`, else its path.

@@ -90,6 +90,14 @@ pub struct Ui {
     width_err: usize,
 }
 
+static LAST_WARNING: Mutex<String> = Mutex::new(String::new());
+
+/// Returns the last warning of this process, for a screen that covers what was printed.
+pub(crate) fn last_warning() -> String {
+    let warning = LAST_WARNING.lock();
+    warning.unwrap_or_else(PoisonError::into_inner).clone()
+}
+
 /// The document around the result of a command.
 #[derive(Serialize)]
 struct JsonEnvelope<'a, T> {
@@ -365,7 +373,10 @@ impl Ui {
     /// the user can rely on.
     pub fn warn(&self, text: impl Display) {
         let word = paint(self.color_err, Style::Warn, "warning:");
+        let text = text.to_string();
         self.print_to_stderr(2, &format!("{word} {text}"));
+        let last = LAST_WARNING.lock();
+        *last.unwrap_or_else(PoisonError::into_inner) = text;
     }
 
     /// Prints a line on stderr.

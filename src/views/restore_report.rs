@@ -49,14 +49,14 @@ pub(crate) fn removed_names(removed: &NameSet) -> Vec<String> {
         .collect()
 }
 
-/// The number of live files that a restore replaces, and of those among them that differ from the archive.
+/// The number of live files that a restore replaces, and of those among them with another size or time in the archive.
 pub(crate) struct ReplacedFiles {
-    pub(crate) differing: usize,
+    differing: usize,
     all: usize,
 }
 
 impl ReplacedFiles {
-    /// Counts the files that `plan` replaces. `unchanged` are those that the archive has with the same content.
+    /// Counts the files that `plan` replaces. `unchanged` are those that the archive has with this size and time.
     pub(crate) fn count(plan: &RestorePlan, unchanged: &NameSet) -> Self {
         let all = plan.writes.len() - plan.added.len();
         Self {
@@ -69,15 +69,16 @@ impl ReplacedFiles {
 impl Display for ReplacedFiles {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let all = pluralize(self.all, "file");
-        if self.differing == self.all {
-            f.write_str(&all)
+        let verb = if self.differing == 1 {
+            "differs"
         } else {
-            write!(f, "{} of {all}", self.differing)
-        }
+            "differ"
+        };
+        write!(f, "{all} ({} {verb} in size or time)", self.differing)
     }
 }
 
-/// Prints the plan of a dry run, and the live files that it would replace with equal ones as one number.
+/// Prints the plan of a dry run.
 pub(crate) fn show_plan(
     context: &Context,
     command: &str,

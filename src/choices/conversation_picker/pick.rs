@@ -10,7 +10,7 @@ use crate::codex::threads::ThreadFilter;
 use crate::context::Context;
 use crate::error::{CommandError, Result};
 use crate::quota::state;
-use crate::ui::picker::{Picked, Picker, PickerEntries, PickerKey, PickerOptions, Task};
+use crate::ui::picker::{KeyEffect, Picked, Picker, PickerEntries, PickerKey, PickerOptions, Task};
 use crate::ui::{Style, windows};
 use crate::views::account::{label, read_accounts_and_profiles};
 
@@ -29,13 +29,15 @@ pub(crate) struct ConversationPicker {
     pub scope: &'static str,
     /// A fact that is shown at the start.
     pub notice: Option<String>,
+    /// The position that is selected at the start.
+    pub position: usize,
 }
 
 impl ConversationPicker {
     /// Returns the choice of the user.
     ///
     /// # Errors
-    /// There are no conversations, or the user cancelled. Without a terminal, some of them are listed on stderr,
+    /// There are no conversations and no key that needs none, or the user cancelled. Without a terminal, some of them are listed on stderr,
     /// and the error asks for an argument.
     pub(crate) fn run(self, context: &Context) -> Result<Picked> {
         if !context.ui.can_pick() {
@@ -44,7 +46,8 @@ impl ConversationPicker {
             return Err(error.hint("list conversations: codex-manager sessions"));
         }
         let (rows, rest) = self.list(context)?;
-        if rows.get().is_empty() {
+        let needs_rows = self.keys.iter().all(|key| key.effect != KeyEffect::Leave);
+        if rows.get().is_empty() && needs_rows {
             return Err(CommandError::failed(if self.filter.is_restricted() {
                 "no conversation matches"
             } else {
@@ -57,7 +60,7 @@ impl ConversationPicker {
         let picker = Picker {
             question: QUESTION,
             items,
-            default: 0,
+            default: self.position,
             options: PickerOptions {
                 enter: self.enter,
                 keys: self.keys,

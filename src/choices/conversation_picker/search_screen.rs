@@ -4,6 +4,7 @@ use crate::choices::conversation_picker::pick::ConversationPicker;
 use crate::codex::threads::ThreadFilter;
 use crate::context::Context;
 use crate::error::{Outcome, Result};
+use crate::ui;
 use crate::ui::picker::{KeyEffect, Picked, PickerKey};
 use crate::views::account::{printable, short_id};
 use smart_default::SmartDefault;
@@ -13,7 +14,7 @@ const OPEN: PickerKey = choosing_key('o', "open");
 const EXPORT: PickerKey = choosing_key('e', "export");
 const TRASH: PickerKey = choosing_key('d', "trash");
 
-/// The key that brings back the conversation that went to the trash last.
+/// The key that brings back the conversation that went to the trash last, then the one before it, and so on.
 const UNDO: PickerKey = PickerKey {
     letter: 'z',
     label: "undo",
@@ -70,28 +71,29 @@ impl SearchScreen {
             scope: self.scope,
             ..ConversationPicker::default()
         };
-        let mut trashed = None;
+        let mut trashed = Vec::new();
         loop {
             picker.keys = vec![OPEN, EXPORT];
             // Its report goes to stdout, where a file or a program expects the conversation.
             if ui.writes_to_terminal() {
                 picker.keys.push(TRASH);
             }
-            picker.keys.extend(trashed.is_some().then_some(UNDO));
+            picker.keys.extend((!trashed.is_empty()).then_some(UNDO));
             picker.keys.push(COPY_ID);
             let choice = picker.clone().run(context)?;
             (picker.query, picker.scope) = (choice.query.clone(), choice.scope);
+            picker.position = choice.position;
             picker.notice = match choice.key.unwrap_or_default() {
                 key if key == TRASH.letter => {
-                    let is_moved = run_in_storage("trash", &choice.id, context);
-                    trashed = is_moved.then_some(choice.id).or(trashed);
-                    is_moved.then(|| "moved to the trash · ^z undo".to_owned())
+                    let refusal = run_in_storage("trash", &choice.id, context);
+                    trashed.extend(refusal.is_none().then_some(choice.id));
+                    refusal.or_else(|| Some("moved to the trash · ^z undo".to_owned()))
                 }
                 key if key == UNDO.letter => {
-                    let id = trashed.as_deref().unwrap_or_default();
-                    let is_back = run_in_storage("undelete", id, context);
-                    trashed = trashed.filter(|_| !is_back);
-                    is_back.then(|| "brought back from the trash".to_owned())
+                    let id = trashed.pop().unwrap_or_default();
+                    let refusal = run_in_storage("undelete", &id, context);
+                    trashed.extend(refusal.is_some().then_some(id));
+                    refusal.or_else(|| Some("brought back from the trash".to_owned()))
                 }
                 key if key == OPEN.letter => return open(choice, context).map(ScreenEnd::Done),
                 key if key == EXPORT.letter => {
@@ -114,13 +116,15 @@ impl SearchScreen {
     }
 }
 
-/// Runs a command of `storage` with a conversation. Returns true if it did all of it; else its report has the reason.
-fn run_in_storage(command: &str, id: &str, context: &Context) -> bool {
+/// Runs a command of `storage` with a conversation. Returns the reason if it did not do it, because the screen covers its
+/// report.
+fn run_in_storage(command: &str, id: &str, context: &Context) -> Option<String> {
     match context.run(&["storage".into(), command.into(), id.into()]) {
-        Ok(outcome) => outcome == Outcome::Done,
+        Ok(Outcome::Done) => None,
+        Ok(_) => Some(ui::last_warning()),
         Err(e) => {
             context.ui.error(&e);
-            false
+            Some(e.to_one_line())
         }
     }
 }

@@ -34,6 +34,7 @@ use crate::ui::{Table, object};
 use crate::views::account::printable;
 use crate::views::table_format::TableArgs;
 use clap::Args;
+use clap::builder::RangedU64ValueParser;
 use regex::Regex;
 use std::collections::HashMap;
 use std::path::Path;
@@ -51,7 +52,7 @@ const MAX_UNFILTERED: usize = 20;
 /// matter, and English words are found in all their forms: `retry` finds `retries` and `chargeWithRetry`. Quotes turn
 /// this off: `"word"`, and `"a phrase"` for words in a row. `-word` excludes, `word*` is a beginning. Code such as `foo_bar.rs`
 /// is found as it is written; put `--` before a word that begins with two hyphens. If no conversation has all words, those
-/// with the most of them are shown.
+/// with the most of them are shown; quoted and excluded words and code always count.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager find parser error
@@ -77,7 +78,7 @@ pub(crate) struct FindArgs {
     #[arg(long, value_name = "ORDER", default_value = "best")]
     sort: HitOrder,
     /// The largest number of conversations [default: 20]
-    #[arg(long, value_name = "N", requires = "words")]
+    #[arg(long, value_name = "N", requires = "words", value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
     limit: Option<usize>,
     /// Show this many lines before and after each match, also of the messages beside it
     #[arg(short = 'C', long = "context", value_name = "LINES")]
@@ -134,22 +135,23 @@ impl FindArgs {
                 return Ok(Outcome::Partial);
             }
             let elsewhere = self.describe_unfiltered(&matcher, context);
+            let elsewhere = elsewhere.map_or(String::new(), |count| format!("; {count}"));
             context.note(format_args!("no conversation matches{elsewhere}"));
             return Ok(Outcome::CheckFailed);
         }
         Ok(Outcome::partial_if(found.is_partial))
     }
 
-    /// Returns how many conversations match without the filters, for the message of a search without a hit. Empty if
-    /// none does.
-    fn describe_unfiltered(&self, matcher: &Matcher, context: &Context) -> String {
+    /// Returns how many conversations match without the filters, for the message of a search without a full hit. `None`
+    /// if none does.
+    fn describe_unfiltered(&self, matcher: &Matcher, context: &Context) -> Option<String> {
         let options = self.filter.used_options().chain(self.kinds.used_options());
         let options: Vec<_> = options.collect();
         let Matcher::Query(query) = matcher else {
-            return String::new();
+            return None;
         };
         if options.is_empty() {
-            return String::new();
+            return None;
         }
         let search = SearchOptions {
             role: self.role,
@@ -163,11 +165,9 @@ impl FindArgs {
         let found = found.unwrap_or_default();
         let options = options.join(" and ");
         match found.total.unwrap_or(found.hits.len()) {
-            0 => String::new(),
-            count if found.total.is_none() => {
-                format!("; at least {count} without {options}")
-            }
-            count => format!("; {count} without {options}"),
+            0 => None,
+            count if found.total.is_none() => Some(format!("at least {count} without {options}")),
+            count => Some(format!("{count} without {options}")),
         }
     }
 
@@ -189,7 +189,9 @@ impl FindArgs {
             ui.note(format_args!("nothing has {word}; did you mean {spelling}?"));
         }
         if let Some(relaxation) = &found.relaxation {
-            ui.note(relaxation);
+            let elsewhere = self.describe_unfiltered(matcher, context);
+            let elsewhere = elsewhere.map_or(String::new(), |n| format!("; full matches: {n}"));
+            ui.note(format_args!("{relaxation}{elsewhere}"));
         }
         if ui.wants_json() {
             let hits = rows.iter().map(|row| row.to_json(context));

@@ -24,8 +24,8 @@ const MS_PER_DAY: f64 = 86_400_000.0;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum MatchNeed {
     All,
-    /// As many words as one conversation has, and all phrases and code.
-    Most,
+    /// As many words as one conversation has, but fewer than this number of terms, and all phrases and code.
+    MostBelow(usize),
 }
 
 pub(super) struct FoundCandidates {
@@ -51,7 +51,8 @@ impl CandidateFinder<'_> {
         let lists = self.reader.read_each(&queries, needs_all)?;
         let mut candidates = self.join(&lists);
         self.remove_excluded(&mut candidates)?;
-        if self.need == MatchNeed::Most {
+        if let MatchNeed::MostBelow(limit) = self.need {
+            candidates.retain(|candidate| candidate.count_matched() < limit);
             candidates = self.keep_most(candidates)?;
         }
         self.add_scores(&lists, &mut candidates)?;

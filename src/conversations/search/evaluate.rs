@@ -124,20 +124,28 @@ pub(super) fn search_terms(
     Ok(search.run()?.0)
 }
 
-/// Searches for conversations with the most of the terms. Returns the number of terms that they have too.
+/// Searches for conversations with the most of the terms among those that fulfil the conditions on their texts. Returns
+/// the number of terms that they have too.
 pub(super) fn search_most(
     store: &IndexStore,
     terms: &[Term],
     options: &SearchOptions<'_>,
 ) -> Result<(SearchResult, usize), IndexError> {
     let spans = TextSpans::read(store)?;
-    let mut search = Search::new(store, &spans, terms, MatchNeed::Most, options)?;
+    let need = MatchNeed::MostBelow(usize::MAX);
+    let mut search = Search::new(store, &spans, terms, need, options)?;
     for wanted in &mut search.wanted {
         wanted.add_beginnings();
     }
-    let candidates = search.find()?.candidates;
-    let matched = candidates.first().map_or(0, RankedCandidate::count_matched);
-    Ok((search.collect(candidates)?, matched))
+    loop {
+        let candidates = search.find()?.candidates;
+        let matched = candidates.first().map_or(0, RankedCandidate::count_matched);
+        let result = search.collect(candidates)?;
+        if matched == 0 || !result.hits.is_empty() {
+            return Ok((result, matched));
+        }
+        search.need = MatchNeed::MostBelow(matched);
+    }
 }
 
 struct Search<'a> {

@@ -61,7 +61,12 @@ pub(crate) enum QueryError {
     /// A term without letters, digits and symbols.
     #[error("no letters or digits to search for: {0}")]
     NoWords(String),
+    #[error("at most {MAX_TERMS} words; search for a phrase or fewer words")]
+    TooMany,
 }
+
+/// The largest number of terms of a query.
+const MAX_TERMS: usize = 64;
 
 struct WrittenTerm {
     text: String,
@@ -109,6 +114,9 @@ fn parse_terms(
     let is_stop = |term: &Term| term.is_plain && is_stop_word(&term.words[0].word);
     if terms.iter().any(|term| !term.is_negated && !is_stop(term)) {
         terms.retain(|term| !is_stop(term));
+    }
+    if terms.len() > MAX_TERMS {
+        return Err(QueryError::TooMany);
     }
     Ok(terms)
 }

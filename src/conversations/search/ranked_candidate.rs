@@ -26,7 +26,7 @@ pub(super) struct RankedCandidate {
 }
 
 impl RankedCandidate {
-    /// Returns the bit of a term. The last bit stands for all terms from the 128th on.
+    /// Returns the bit of a term. A query has at most 64.
     pub(super) fn term_bit(number: usize) -> u128 {
         1 << number.min(127)
     }

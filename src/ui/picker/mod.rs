@@ -59,7 +59,7 @@ pub struct Picker<'a> {
     pub question: &'a str,
     /// The entries, in the order in which they are listed.
     pub items: Vec<PickerItem>,
-    /// The index of the entry that is selected first, in the first scope.
+    /// The position of the entry that is selected first, in the list with the scope and the filter of the start.
     pub default: usize,
     /// The keys, scopes and other additions to the list.
     pub options: PickerOptions,
@@ -80,12 +80,14 @@ enum Wake {
 }
 
 impl Picker<'_> {
-    /// Returns the choice; `None` if there is no terminal or no entry.
+    /// Returns the choice; `None` if there is no terminal, or neither an entry nor a key that needs none.
     ///
     /// # Errors
     /// The user cancelled, or a signal ended the command.
     pub fn run(self, ui: &Ui) -> Result<Option<Picked>> {
-        if !ui.can_pick || self.items.is_empty() {
+        let mut keys = self.options.keys.iter();
+        let is_usable = !self.items.is_empty() || keys.any(|key| key.effect == KeyEffect::Leave);
+        if !ui.can_pick || !is_usable {
             return Ok(None);
         }
         match self.choose(ui.color_err) {
@@ -101,7 +103,7 @@ impl Picker<'_> {
         let has_preview = workers.preview.is_some();
         let scopes = std::mem::take(&mut self.options.scopes);
         let mut state = PickerState::new(self.items, self.default, scopes, self.options.scope);
-        state.search(std::mem::take(&mut self.options.query));
+        state.search_first(std::mem::take(&mut self.options.query));
         state.set_notice(self.options.notice.take());
         let total = state.total();
         let mut area = picker_area(total, has_preview)?;
@@ -117,7 +119,7 @@ impl Picker<'_> {
                 question: self.question,
                 options: &self.options,
                 layout,
-                is_searching: workers.are_waiting_for_entries() || state.is_searching(),
+                is_searching: state.is_searching(),
                 colored,
             };
             let (frame, cursor) = view.render();
@@ -174,8 +176,8 @@ impl Workers {
             } else {
                 contents.request(&query);
             }
-            state.set_searching(contents.is_waiting());
         }
+        state.set_searching(self.are_waiting_for_entries());
         if let Some(preview) = self.preview.as_mut().filter(|_| shows_preview)
             && let Some(query) = state.preview_query()
         {
@@ -185,6 +187,7 @@ impl Workers {
 
     fn are_waiting_for_entries(&self) -> bool {
         self.rest.as_ref().is_some_and(Worker::is_waiting)
+            || self.contents.as_ref().is_some_and(Worker::is_waiting)
     }
 
     /// Passes the answers of the workers to the state. Returns false if there are none.
@@ -226,8 +229,7 @@ impl Workers {
                 return Ok(Wake::Answered);
             }
             let is_waiting = self.are_waiting_for_entries()
-                || self.preview.as_ref().is_some_and(Worker::is_waiting)
-                || self.contents.as_ref().is_some_and(Worker::is_waiting);
+                || self.preview.as_ref().is_some_and(Worker::is_waiting);
             // Waits in intervals: a signal does not end the wait on all systems.
             screen::wait_for_input(if is_waiting {
                 ANSWER_INTERVAL

@@ -48,7 +48,7 @@ pub struct PickerKey {
 pub enum KeyEffect {
     /// Chooses it; [`Picked::key`] has the letter.
     Choose,
-    /// Ends the picker like [`Self::Choose`], also if no entry is selected.
+    /// Ends the picker like [`Self::Choose`], also if no entry is selected or the list is empty.
     Leave,
     /// Copies its id to the clipboard, by the terminal (OSC 52).
     CopyId,
@@ -67,6 +67,8 @@ pub struct Picked {
     pub query: String,
     /// The name of the scope.
     pub scope: &'static str,
+    /// The position of the selected entry in the list.
+    pub position: usize,
 }
 
 /// A part of a list.

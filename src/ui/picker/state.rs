@@ -26,13 +26,15 @@ pub(super) enum PickerAction {
 #[derive(Debug)]
 pub(super) struct PickerState {
     listing: PickerListing,
+    /// The position that is selected in the list with the first filter until the user moves.
     default: usize,
+    first_query: String,
     scope: usize,
     query: String,
     filter: TitleFilter,
     /// The entries whose contents match the filter, the best first.
     content_matches: Vec<(usize, ContentMatch)>,
-    /// True while the contents are searched for the filter.
+    /// True while other entries are read, or the contents are searched for the filter.
     is_searching: bool,
     /// The indices of the fitting items: those with the words in the order of the list, so that they do not move while
     /// the user types; then those whose contents match; then those with the letters.
@@ -64,6 +66,7 @@ impl PickerState {
             default,
             scope: scope.min(listing.scopes.len() - 1),
             listing,
+            first_query: String::new(),
             query: String::new(),
             filter: TitleFilter::default(),
             content_matches: Vec::new(),
@@ -93,7 +96,9 @@ impl PickerState {
         self.content_matches.clear();
         self.filter = TitleFilter::default().narrowed(&self.query, &self.listing);
         self.filter_more();
-        self.select(id.and_then(|id| self.listing.find(&id)));
+        if let Some(item) = id.and_then(|id| self.listing.find(&id)) {
+            self.select(Some(item));
+        }
     }
 
     /// Returns the number of all entries, of all scopes.
@@ -181,7 +186,7 @@ impl PickerState {
         self.list_again();
     }
 
-    /// Sets whether the contents are searched for the filter.
+    /// Sets whether other entries are read, or the contents are searched for the filter.
     pub(super) fn set_searching(&mut self, is_searching: bool) {
         if self.is_searching != is_searching {
             self.is_searching = is_searching;
@@ -189,7 +194,7 @@ impl PickerState {
         }
     }
 
-    /// Returns true if fitting entries may be missing in the list.
+    /// Returns true if entries may be missing in the list.
     pub(super) fn is_searching(&self) -> bool {
         self.is_searching || self.is_filtering()
     }
@@ -298,6 +303,7 @@ impl PickerState {
             key,
             query: self.query.clone(),
             scope: self.scope_name(),
+            position: self.selected,
         }
     }
 
@@ -311,6 +317,12 @@ impl PickerState {
         let selected = self.fitting.get(self.selected).copied();
         self.list_fitting();
         self.select(selected);
+    }
+
+    /// Sets the filter at the start.
+    pub(super) fn search_first(&mut self, query: String) {
+        self.first_query.clone_from(&query);
+        self.search(query);
     }
 
     /// Changes the filter.
@@ -332,10 +344,14 @@ impl PickerState {
         self.selected = position.unwrap_or(0);
     }
 
+    /// Selects the default. While entries may be missing before it, none is selected: a key must not mean another one.
     fn select_default(&mut self) {
         self.first = 0;
-        let default = self.query.is_empty().then_some(self.default);
-        self.select(default);
+        let is_first = self.query == self.first_query;
+        self.selected = if is_first { self.default } else { 0 };
+        if !self.is_searching() {
+            self.selected = self.selected.min(self.fitting.len().saturating_sub(1));
+        }
     }
 
     /// Examines a part of the entries that the filter has not examined yet.
@@ -350,10 +366,8 @@ impl PickerState {
         self.list_fitting();
         if self.has_moved {
             self.select(selected);
-        } else if self.query.is_empty() {
-            self.select_default();
         } else {
-            self.selected = 0;
+            self.select_default();
         }
     }
 

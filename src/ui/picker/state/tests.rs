@@ -25,6 +25,7 @@ fn choose(id: &str, key: Option<char>, query: &str) -> PickerAction {
         key,
         query: query.into(),
         scope: "",
+        position: usize::from(id.starts_with('b')),
     })
 }
 
@@ -61,6 +62,26 @@ fn fuzzy_filter_ranks_matches_and_clearing_it_restores_the_default() {
         press(&mut state, KeyCode::Backspace);
     }
     assert_eq!(press(&mut state, KeyCode::Enter), choose("bob", None, ""));
+}
+
+/// The rest of the list and matches in contents come later: a key must not mean another entry until then.
+#[test]
+fn the_first_position_waits_for_entries_and_holds_for_the_first_filter() {
+    let mut state = state(&["an apple", "bob", "a pear"]);
+    state.set_searching(true);
+    state.default = 1;
+    state.search_first("a".into());
+    assert_eq!(shown(&state), [("an apple", false), ("a pear", true)]);
+    state.default = 2;
+    state.search_first("ap".into());
+    state.set_searching(false);
+    state.set_searching(true);
+    assert_eq!(state.selected().map(|item| &*item.id), None);
+    assert_eq!(press(&mut state, KeyCode::Enter), PickerAction::Stay);
+    state.set_searching(false);
+    assert_eq!(shown(&state).last(), Some(&("a pear", true)));
+    press(&mut state, KeyCode::Char('p'));
+    assert_eq!(shown(&state), [("an apple", true)]);
 }
 
 #[test]
