@@ -17,6 +17,7 @@ mod account_screen;
 mod architecture;
 mod archive_index;
 mod backup_status;
+mod banked_resets;
 mod busy_home;
 mod changing_homes;
 mod child;

@@ -70,5 +70,5 @@ pub(crate) use rpc::{AppServer, AppServerError};
 pub(crate) use status_text::{StatusText, StatusTextError};
 pub(crate) use threads::staged::UnmatchedRows;
 pub(crate) use threads::{ListedThread, RowChange, RowValues, ThreadFilter, ThreadRow};
-pub(crate) use window::{SpendCap, Window};
+pub(crate) use window::{ResetCredits, SpendCap, Window};
 pub(crate) use writer_lock::WriterLock;

@@ -131,6 +131,7 @@ pub(crate) fn observe(options: &StatusOptions) -> Result<StatusReport, StatusErr
     if report.observation.is_none() && !report.is_api_key() {
         report.observation = stored_observation(inquiry.known, report.identity.as_ref(), &now);
     }
+    inherit_resets(&mut report, inquiry.known);
     if let Some(reset_at) = options.reset_at.filter(|_| !report.is_api_key()) {
         override_reset(&mut report, zone.at(&reset_at), zone.at(&now));
     }
@@ -168,9 +169,17 @@ pub(crate) fn observe_text(
     if report.observation.is_none() {
         report.observation = stored_observation(known, Some(account), &now);
     }
+    inherit_resets(&mut report, known);
     let plan = || known.find(account)?.plan.clone();
     report.plan = report.plan.take().or_else(plan);
     Ok(report)
+}
+
+fn inherit_resets(report: &mut StatusReport, known: &CooldownFile) {
+    let earlier = report.identity.as_ref().and_then(|who| known.find(who));
+    if let Some(seen) = &mut report.observation {
+        seen.inherit_resets(earlier.and_then(|entry| entry.observation.as_ref()));
+    }
 }
 
 /// Records a fresh observation, the plan and the availability of the login in `cooldown.json` of
