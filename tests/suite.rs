@@ -176,6 +176,7 @@ mod usage_ccusage;
 mod usage_charts;
 mod usage_prompt;
 mod usage_reports;
+mod usage_server;
 mod usage_window;
 mod use_account;
 mod use_while_codex_runs;

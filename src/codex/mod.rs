@@ -49,7 +49,7 @@ pub(crate) use process::find_codex;
 pub(crate) use rollout::{ZST, parse_rollout_id};
 
 pub(crate) use app_server::{
-    AccountLimits, ProbeFailure, ProbeOptions, ProbeReport, ProbedAccount,
+    AccountLimits, ProbeFailure, ProbeOptions, ProbeReport, ProbedAccount, Question,
 };
 pub(crate) use arguments::{Arguments, InvocationMode};
 pub(crate) use auth::{AuthFile, AuthSnapshot, Freshness, Login};

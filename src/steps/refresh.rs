@@ -1,17 +1,18 @@
 //! Quota queries through Codex, for `status` and for the `--refresh` of other commands.
 
-use crate::codex::app_server;
+use crate::codex::app_server::{self, Question};
 use crate::codex::status_text;
 use crate::context::Context;
 use crate::error::{CommandError, Result};
 use crate::inventory::cooldown::{self, CooldownFile};
 use crate::inventory::probe_all::{self, AccountProbe, ProbeAllOptions, ProbeTarget};
-use crate::inventory::status::{self, Inquiry, StatusOptions, StatusReport};
+use crate::inventory::status::{self, Inquiry, StatusOptions, StatusProblem, StatusReport};
 use crate::io::IoContext;
 use crate::io::file_open;
 use crate::io::progress::block_on_input;
 use crate::ui::progress::TaskCounter;
 use crate::views::account::{load_cooldown, printable, warn_all};
+use serde_json::Value;
 use std::io::Read;
 use std::path::Path;
 
@@ -88,6 +89,16 @@ pub(crate) fn refresh_live(context: &Context) -> Result<bool> {
         context.warn(format_args!("no live figures: {problem}"));
     }
     Ok(report.is_complete() && is_recorded)
+}
+
+/// Asks Codex in the live home these questions.
+pub(crate) fn ask_live<const N: usize>(
+    context: &Context,
+    questions: [Question; N],
+) -> [Result<Value, StatusProblem>; N] {
+    let known = CooldownFile::default();
+    let inquiry = inquiry(context, &known, true);
+    status::ask(context.codex_home(), &inquiry, questions)
 }
 
 /// Returns the accounts with a saved login.

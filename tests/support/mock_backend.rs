@@ -147,6 +147,8 @@ pub(crate) struct Account {
     pub(crate) reached_type: Option<&'static str>,
     /// `rate_limit_reset_credits` in the answer of the usage endpoint; omitted if `None`.
     pub(crate) reset_count: Option<Value>,
+    /// Further rows in the answer of the workspace check.
+    pub(crate) workspaces: Vec<Value>,
     /// Answers by the ends of their paths, for requests that nothing else answers.
     pub(crate) answers: BTreeMap<&'static str, Value>,
     /// The status of the usage endpoint's answers, for example 503.
@@ -189,6 +191,7 @@ impl Account {
             spend_control: None,
             reached_type: None,
             reset_count: None,
+            workspaces: Vec::new(),
             answers: BTreeMap::new(),
             usage_status: None,
             check_status: None,
@@ -991,8 +994,12 @@ fn workspaces_json(account: &Account) -> Value {
         "workspace_backend_origin": "https://chatgpt.com",
         "is_deactivated": false,
     });
+    let rows: Vec<_> = [row]
+        .into_iter()
+        .chain(account.workspaces.clone())
+        .collect();
     json!({
-        "accounts": [row],
+        "accounts": rows,
         "account_ordering": [account.account_id],
         "default_account_id": account.account_id,
     })

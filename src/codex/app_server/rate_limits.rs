@@ -154,9 +154,12 @@ fn parse_reset_credits(credits: &Value, now: DateTime<Utc>, zone: Zone) -> Optio
     let expiries: Vec<_> = expiries
         .map(|credit| parse_time(credit, "expiresAt", zone).flatten())
         .collect();
-    let is_left = |expiry: &&Option<Timestamp>| expiry.is_none_or(|at| at > now);
-    let left = expiries.iter().filter(is_left).count();
-    let is_complete = expiries.len() >= available as usize;
+    let mut left = available;
+    if expiries.len() >= available as usize {
+        let is_left = |expiry: &&Option<Timestamp>| expiry.is_none_or(|at| at > now);
+        let count = expiries.iter().filter(is_left).count();
+        left = left.min(u32::try_from(count).unwrap_or(u32::MAX));
+    }
     let mut expires_at: Vec<_> = expiries
         .into_iter()
         .flatten()
@@ -164,10 +167,7 @@ fn parse_reset_credits(credits: &Value, now: DateTime<Utc>, zone: Zone) -> Optio
         .collect();
     expires_at.sort_unstable();
     Some(ResetCredits {
-        available: u32::try_from(left).map_or(available, |left| match is_complete {
-            true => available.min(left),
-            false => available,
-        }),
+        available: left,
         expires_at,
     })
 }

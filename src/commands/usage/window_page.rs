@@ -1,7 +1,9 @@
 //! A quota window on an HTML page: its use over time by conversation, and what used it up.
 
 use crate::codex::redaction::redact_and_count;
-use crate::commands::usage::window_use::{AccountConversations, KINDS, PartView, WindowUse};
+use crate::commands::usage::window_use::{
+    AccountConversations, ELSEWHERE, KINDS, PartView, WindowUse,
+};
 use crate::context::Context;
 use crate::conversations::html::{PageHead, format_page_end, format_page_start};
 use crate::quota::account::Account;
@@ -71,6 +73,7 @@ impl WindowPage<'_> {
                     "conversation" => "Conversations",
                     "project" => "Projects",
                     "model" => "Models",
+                    ELSEWHERE => "Not from the CLI on this machine",
                     _ => "Subagents",
                 };
                 let _ = write!(page, "<h2>{head}</h2>\n{}", self.table(kind, &rows));
@@ -87,7 +90,7 @@ impl WindowPage<'_> {
             shown: format_count(row.tokens),
         };
         let mut rows: Vec<_> = rows.iter().map(row).collect();
-        if self.used.parts.unattributed > 0.0 && kind != "subagent" {
+        if self.used.parts.unattributed > 0.0 && !matches!(kind, "subagent" | ELSEWHERE) {
             rows.insert(
                 rows.len().min(ROWS - 1),
                 ShareRow {
@@ -102,6 +105,7 @@ impl WindowPage<'_> {
                 "conversation" => "Conversation",
                 "project" => "Project",
                 "model" => "Model",
+                ELSEWHERE => "Day",
                 _ => "Subagent",
             },
             "Tokens",

@@ -1,6 +1,6 @@
 //! The parts of a quota window as tables.
 
-use crate::commands::usage::window_use::{KINDS, PartView, WindowUse};
+use crate::commands::usage::window_use::{ELSEWHERE, KINDS, PartView, WindowUse};
 use crate::context::Context;
 use crate::ui::chart::format_share_bar;
 use crate::ui::{Cell, Column, Style, Table};
@@ -47,7 +47,14 @@ fn print_breakdown(
         Column::new("TOKENS").number().rank(2),
     ];
     let mut table = Table::new(ui, columns);
-    let mut rest = used.parts.used - used.parts.unattributed;
+    // The days are all of what was used elsewhere, and the other kinds leave it out.
+    let (mut rest, unattributed) = match kind {
+        ELSEWHERE => (used.parts.unattributed, 0.0),
+        _ => (
+            used.parts.used - used.parts.unattributed,
+            used.parts.unattributed,
+        ),
+    };
     let cells = |percent: f64, name: Cell, tokens: String| {
         let share = format_share_bar(percent, used.parts.used, BAR);
         [
@@ -73,7 +80,7 @@ fn print_breakdown(
         _ => format!("{hidden} more: --verbose"),
     };
     let elsewhere = "other machines, the web".to_owned();
-    for (percent, name) in [(rest, others), (used.parts.unattributed, elsewhere)] {
+    for (percent, name) in [(rest, others), (unattributed, elsewhere)] {
         if percent > 0.05 {
             table.add_row(cells(percent, Cell::new(Style::Dim, name), String::new()));
         }

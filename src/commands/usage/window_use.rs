@@ -31,12 +31,16 @@ pub(super) struct PartView {
     pub percent_of_window: f64,
 }
 
+/// The kind of the days of what was used elsewhere, which only the server knows.
+pub(super) const ELSEWHERE: &str = "elsewhere";
+
 /// The kinds of parts, each with the head of its table.
-pub(super) const KINDS: [(&str, &str); 4] = [
+pub(super) const KINDS: [(&str, &str); 5] = [
     ("conversation", "CONVERSATION"),
     ("project", "PROJECT"),
     ("model", "MODEL"),
     ("subagent", "SUBAGENT"),
+    (ELSEWHERE, "NOT FROM THE CLI ON THIS MACHINE"),
 ];
 
 /// Sums the parts by conversation, project, model and subagent, the largest of each kind first.
