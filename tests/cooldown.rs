@@ -67,6 +67,7 @@ fn the_json_keys_are_stable() {
                     "resets_at": "2026-11-23T07:08:00+00:00",
                 }],
                 "spend_cap": null,
+                "reset_credits": null,
             }],
         })
     );

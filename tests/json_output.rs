@@ -339,6 +339,11 @@ fn variants() -> Vec<Case> {
         case("recommend --use", &["recommend", "--use", "--json"]),
         case("storage", &["storage", "--json"]),
         case("usage --window", &["usage", "--window", "--json"]),
+        case("usage --server", &["usage", "--server", "--json"]),
+        with_conversations(
+            "usage --server SESSION",
+            &["usage", "--server", &id(1), "--json"],
+        ),
         case("man --dir", &["man", "--dir", "pages", "--json"]),
         case("prune", &["prune", "--undo", "--dry-run", "--json"]),
         case(

@@ -62,7 +62,7 @@ fn list_and_profile_list_have_the_documented_keys() {
     let expected = |command: &str| {
         json!({"schema": 1, "command": command, "profiles": [{
             "name": "work", "email": "alice@example.com", "account_id": "acct-alice",
-            "current": true, "state": "unknown", "login": "ok", "windows": [], "spend_cap": null, "session": null,
+            "current": true, "state": "unknown", "login": "ok", "windows": [], "spend_cap": null, "reset_credits": null, "session": null,
         }]})
     };
     assert_eq!(env.run(["list", "--json"]).code(0).json(), expected("list"));
@@ -86,7 +86,7 @@ fn current_names_the_live_account_or_the_reason_why_there_is_none() {
         json!({
             "schema": 1, "command": "current", "email": "alice@example.com",
             "account_id": "acct-alice", "profile": "work", "store": "file", "daemon": null,
-            "processes": [], "windows": [], "spend_cap": null, "session": null, "source": null, "observed_at": null, "problem": null,
+            "processes": [], "windows": [], "spend_cap": null, "reset_credits": null, "session": null, "source": null, "observed_at": null, "problem": null,
             "folder_profile": null,
         })
     );

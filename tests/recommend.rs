@@ -92,6 +92,7 @@ fn the_json_lists_the_accounts_in_order_with_their_reasons() {
             "profile",
             "quota_end_detected_at",
             "reason",
+            "reset_credits",
             "session_start_at",
             "source",
             "spend_cap",

@@ -112,6 +112,7 @@ fn status_shows_the_live_windows_and_records_them() {
                 window("weekly", 10_080, 91.0, later),
             ],
             "spend_cap": null,
+            "reset_credits": null,
             "source": "live",
             "observed_at": null,
             "session_start_at": time(later - 7 * 86_400),

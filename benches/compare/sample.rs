@@ -307,6 +307,7 @@ fn observation(number: u32, at: Timestamp) -> Observation {
         observed_at: at - chrono::Duration::minutes(i64::from(number)),
         usage_allowed: None,
         spend_cap: None,
+        reset_credits: None,
         windows: vec![
             window(300, 2),
             window(WEEKLY_MINUTES, 20 + i64::from(number * 11 % 140)),

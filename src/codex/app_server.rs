@@ -10,8 +10,12 @@
 //! running; it is never killed.
 
 mod rate_limits;
+mod server_usage;
+mod workspaces;
 
 pub use self::rate_limits::AccountLimits;
+pub(crate) use self::server_usage::{ServerUsage, ThreadEstimate};
+pub(crate) use self::workspaces::{LoginWorkspace, parse_workspaces};
 
 use super::auth::{AuthFile, text_field};
 use super::home::AUTH_JSON;
@@ -69,14 +73,26 @@ pub struct ProbeReport {
     pub limits: Result<AccountLimits, ProbeFailure>,
 }
 
-impl ProbeReport {
-    fn from_failure(failure: ProbeFailure) -> Self {
+/// A request to app-server.
+#[derive(Debug, Clone)]
+pub(crate) struct Question {
+    pub method: &'static str,
+    pub params: Value,
+    /// True for a request of Codex's experimental interface.
+    pub is_experimental: bool,
+}
+
+impl Question {
+    pub(crate) fn new(method: &'static str, params: Value) -> Self {
         Self {
-            account: Err(failure.clone()),
-            limits: Err(failure),
+            method,
+            params,
+            is_experimental: false,
         }
     }
+}
 
+impl ProbeReport {
     /// Returns true if the server no longer accepts the login: Codex could not renew it, and the
     /// server refuses the old token. A refused token alone proves nothing, it may just have expired.
     pub(crate) fn is_login_revoked(&self) -> bool {
@@ -144,6 +160,9 @@ pub enum ProbeFailure {
     /// Codex ended without an answer.
     #[error("codex app-server ended without an answer{}", detail_suffix(.0))]
     Crashed(String),
+    /// Codex does not know the request, because it is older.
+    #[error("this version of Codex does not have the figures")]
+    Unsupported,
     /// An answer that this program cannot parse.
     #[error("codex app-server gave an unexpected answer: {0}")]
     Protocol(String),
@@ -165,23 +184,43 @@ fn detail_suffix(text: &str) -> String {
 /// Returns within the time limits of `options`. Codex may have replaced auth.json in the home, so the
 /// caller has to read it again.
 pub fn probe(options: &ProbeOptions) -> ProbeReport {
+    // No renewal beyond the one at the start: it would happen outside of the longer time limit.
+    let params = json!({ "refreshToken": false });
+    let [account, limits] = ask(
+        options,
+        [
+            Question::new("account/read", params),
+            Question::new("account/rateLimits/read", Value::Null),
+        ],
+    );
+    ProbeReport {
+        account: account.map(|result| parse_account(&result)),
+        limits: limits.and_then(|result| AccountLimits::parse(&result, options.now, options.zone)),
+    }
+}
+
+/// Sends all questions at once and returns their answers, under the conditions of [`probe`].
+pub(crate) fn ask<const N: usize>(
+    options: &ProbeOptions,
+    questions: [Question; N],
+) -> [Result<Value, ProbeFailure>; N] {
     let started = Instant::now();
     let server = match AppServer::start(options.program, options.home, options.env) {
         Ok(server) => server,
         Err(e) => {
-            return ProbeReport::from_failure(ProbeFailure::Crashed(printable(&e.to_string())));
+            let failure = ProbeFailure::Crashed(printable(&e.to_string()));
+            return questions.map(|_| Err(failure.clone()));
         }
     };
     let mut session = ProbeSession {
         server,
-        account: None,
-        limits: None,
+        replies: questions.iter().map(|_| None).collect(),
         is_renewing: is_renewal_due(options.home, &options.now),
         timeout: options.timeout,
         renewal_timeout: options.renewal_timeout,
         deadline: started + options.timeout,
     };
-    let failure = session.run().err();
+    let failure = session.run(&questions).err();
     // With its input closed Codex 0.169 ends within some 15 ms, unless a request is still pending.
     let grace = if failure.is_some() {
         EXIT_TIMEOUT
@@ -195,16 +234,11 @@ pub fn probe(options: &ProbeOptions) -> ProbeReport {
         let end = session.deadline.min(Instant::now() + grace);
         session.server.child.finish(end);
     }
-    let answer = |reply: Option<Reply>| match (reply, &failure) {
+    std::array::from_fn(|i| match (session.replies[i].take(), &failure) {
         (Some(reply), _) => reply.map_err(|error| classify(&error)),
         (None, Some(failure)) => Err(failure.clone()),
         (None, None) => Err(ProbeFailure::Protocol("no answer".into())),
-    };
-    ProbeReport {
-        account: answer(session.account).map(|result| parse_account(&result)),
-        limits: answer(session.limits)
-            .and_then(|result| AccountLimits::parse(&result, options.now, options.zone)),
-    }
+    })
 }
 
 /// Returns true if Codex will renew the login of `home` when it starts.
@@ -215,8 +249,8 @@ fn is_renewal_due(home: &Path, now: &DateTime<Utc>) -> bool {
 
 struct ProbeSession {
     server: AppServer,
-    account: Option<Reply>,
-    limits: Option<Reply>,
+    /// The replies in the order of the questions.
+    replies: Vec<Option<Reply>>,
     /// True while Codex may be spending the refresh token: it must not be killed then.
     is_renewing: bool,
     timeout: Duration,
@@ -226,8 +260,9 @@ struct ProbeSession {
 }
 
 impl ProbeSession {
-    fn run(&mut self) -> Result<(), ProbeFailure> {
-        let initialize = self.server.initialize();
+    fn run(&mut self, questions: &[Question]) -> Result<(), ProbeFailure> {
+        let is_experimental = questions.iter().any(|question| question.is_experimental);
+        let initialize = self.server.initialize(is_experimental);
         let initialize = self.map_send_error(initialize)?;
         if self.is_renewing {
             // From the request on, because Codex renews before it answers it.
@@ -247,17 +282,15 @@ impl ProbeSession {
         }
         let confirmed = self.server.confirm();
         self.map_send_error(confirmed)?;
-        // No renewal beyond the one at the start: it would happen outside of the longer time limit.
-        let params = json!({ "refreshToken": false });
-        let account = self.server.request("account/read", &params);
-        let account = self.map_send_error(account)?;
-        let limits = self.server.request("account/rateLimits/read", &Value::Null);
-        let limits = self.map_send_error(limits)?;
-        while self.account.is_none() || self.limits.is_none() {
-            match self.next_reply()? {
-                (id, reply) if id == account => self.account = Some(reply),
-                (id, reply) if id == limits => self.limits = Some(reply),
-                _ => {}
+        let mut ids = Vec::new();
+        for question in questions {
+            let sent = self.server.request(question.method, &question.params);
+            ids.push(self.map_send_error(sent)?);
+        }
+        while self.replies.iter().any(Option::is_none) {
+            let (id, reply) = self.next_reply()?;
+            if let Some(i) = ids.iter().position(|asked| *asked == id) {
+                self.replies[i] = Some(reply);
             }
         }
         Ok(())
@@ -317,7 +350,7 @@ fn crash_reason(stderr: &str) -> String {
     }
 }
 
-/// Classifies an error of Codex 0.169 by its code and text. -32600 is about the login. All other
+/// Classifies an error of Codex 0.169 by its code and text. -32600 is about the login or the request. All other
 /// errors have the code -32603, and the status and body of the failed request in their text.
 fn classify(error: &RpcError) -> ProbeFailure {
     let output = error.message.to_lowercase();
@@ -328,6 +361,10 @@ fn classify(error: &RpcError) -> ProbeFailure {
         } else {
             ProbeFailure::NotSignedIn
         };
+    }
+    // Codex names all requests that it knows.
+    if error.code == -32600 && output.contains("unknown variant") {
+        return ProbeFailure::Unsupported;
     }
     let status = output
         .split("failed: ")

@@ -49,7 +49,7 @@ pub(crate) use process::find_codex;
 pub(crate) use rollout::{ZST, parse_rollout_id};
 
 pub(crate) use app_server::{
-    AccountLimits, ProbeFailure, ProbeOptions, ProbeReport, ProbedAccount,
+    AccountLimits, ProbeFailure, ProbeOptions, ProbeReport, ProbedAccount, Question,
 };
 pub(crate) use arguments::{Arguments, InvocationMode};
 pub(crate) use auth::{AuthFile, AuthSnapshot, Freshness, Login};
@@ -70,5 +70,5 @@ pub(crate) use rpc::{AppServer, AppServerError};
 pub(crate) use status_text::{StatusText, StatusTextError};
 pub(crate) use threads::staged::UnmatchedRows;
 pub(crate) use threads::{ListedThread, RowChange, RowValues, ThreadFilter, ThreadRow};
-pub(crate) use window::{SpendCap, Window};
+pub(crate) use window::{ResetCredits, SpendCap, Window};
 pub(crate) use writer_lock::WriterLock;

@@ -75,7 +75,7 @@ impl AppServer {
         let started = Self::start(program, home, &env);
         let mut server = started.map_err(|e| sanitized_failure(&e.to_string()))?;
         let id = server
-            .initialize()
+            .initialize(false)
             .map_err(|e| sanitized_failure(&e.to_string()))?;
         server.wait_for_result(id, problem)?;
         let confirmed = server.confirm();
@@ -83,14 +83,19 @@ impl AppServer {
         Ok(server)
     }
 
-    /// Sends the first request, and returns its id.
-    pub(super) fn initialize(&mut self) -> io::Result<u64> {
+    /// Sends the first request, and returns its id. Codex refuses requests of its experimental interface unless they
+    /// are announced here.
+    pub(super) fn initialize(&mut self, is_experimental: bool) -> io::Result<u64> {
         let info = json!({
             "name": "codex-manager",
             "title": "codex-manager",
             "version": env!("CARGO_PKG_VERSION"),
         });
-        self.request("initialize", &json!({ "clientInfo": info }))
+        let mut params = json!({ "clientInfo": info });
+        if is_experimental {
+            params["capabilities"] = json!({ "experimentalApi": true });
+        }
+        self.request("initialize", &params)
     }
 
     /// Confirms the reply to the first request. Codex accepts others only afterwards.

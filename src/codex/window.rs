@@ -1,7 +1,7 @@
 //! Quota windows as Codex's server declares them.
 
 use crate::io::clock::Timestamp;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Duration, Utc};
 use serde::{Deserialize, Serialize};
 
 /// The limit id of Codex's own windows. Windows of other limits are shown, but do not affect the state
@@ -10,6 +10,9 @@ pub const CODEX_LIMIT: &str = "codex";
 
 /// The length of the weekly window in minutes.
 pub const WEEKLY_MINUTES: u32 = 10_080;
+
+/// The time before the expiry of a banked reset from which on it is announced.
+const EXPIRY_NOTICE: Duration = Duration::days(3);
 
 pub(crate) const WEEKLY_LABEL: &str = "weekly";
 
@@ -55,6 +58,34 @@ impl SpendCap {
     /// Returns true if its reset has passed, so that it no longer counts.
     pub(crate) fn is_over(&self, now: &DateTime<Utc>) -> bool {
         self.resets_at.is_some_and(|at| at <= *now)
+    }
+}
+
+/// Banked resets of the weekly window, which the user can spend in Codex. This program never spends one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResetCredits {
+    /// The number of resets that can be spent.
+    pub available: u32,
+    /// The known expiries, earliest first. Resets without one do not expire, or the server does not list them.
+    #[serde(default)]
+    pub expires_at: Vec<Timestamp>,
+}
+
+impl ResetCredits {
+    /// Returns those that have not expired at `now`.
+    pub(crate) fn left_at(&self, now: &DateTime<Utc>) -> Self {
+        let expired = self.expires_at.partition_point(|at| *at <= *now);
+        let count = u32::try_from(expired).unwrap_or(u32::MAX);
+        Self {
+            available: self.available.saturating_sub(count),
+            expires_at: self.expires_at[expired..].to_vec(),
+        }
+    }
+
+    /// Returns the next expiry if it is less than three days ahead.
+    pub(crate) fn expires_soon(&self, now: &DateTime<Utc>) -> Option<Timestamp> {
+        let next = self.expires_at.iter().find(|at| **at > *now)?;
+        (*next - EXPIRY_NOTICE < *now).then_some(*next)
     }
 }
 

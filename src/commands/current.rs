@@ -2,6 +2,7 @@
 //! `--refresh`.
 
 use crate::accounts::running::AccountHistory;
+use crate::codex::app_server::{LoginWorkspace, Question, parse_workspaces};
 use crate::codex::auth::AuthFile;
 use crate::codex::config::{CodexConfig, CredentialStore};
 use crate::codex::daemon;
@@ -25,6 +26,7 @@ use crate::views::conversation_usage::{LaunchedUsages, format_usage, usage_json}
 use crate::views::folder_account::{note_folder_account, read_folder_profile};
 use clap::Args;
 use serde::Serialize;
+use serde_json::json;
 
 /// Show the live account and the Codex programs that use the home
 ///
@@ -35,9 +37,9 @@ use serde::Serialize;
 #[command(after_help = "Examples:
   codex-manager current
   codex-manager current --json
-  codex-manager current --refresh      # queries the quota first")]
+  codex-manager current --refresh      # queries the quota first, and the workspaces")]
 pub(crate) struct CurrentArgs {
-    /// Query the account's quota first, like `status`
+    /// Query the account's quota first, like `status`, and the workspaces of the login (from Codex 0.169)
     #[arg(long)]
     refresh: bool,
 }
@@ -63,6 +65,7 @@ impl CurrentArgs {
     pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
         let home = context.codex_home();
         let is_fresh = !self.refresh || refresh::refresh_live(context)?;
+        let workspaces = self.refresh.then(|| ask_workspaces(context)).flatten();
         let store = CodexConfig::read(home).store;
         let auth =
             AuthFile::read(&home.join(AUTH_JSON)).unwrap_or_else(|e| AuthFile::from_read_error(&e));
@@ -93,6 +96,7 @@ impl CurrentArgs {
             )
             .with("profile", entry.and_then(|entry| entry.profile.as_ref()))
             .with("store", store.name())
+            .with("workspaces", &workspaces)
             .with("daemon", &daemon)
             .with("processes", &processes)
             .and(quota_json(seen, context))
@@ -106,6 +110,7 @@ impl CurrentArgs {
             .with("folder_profile", &folder_profile);
         context.ui.document("current", &json);
         show(entry, problem.as_deref(), context);
+        show_workspaces(workspaces.as_deref().unwrap_or_default(), context);
         show_processes(entry, daemon.as_ref(), &processes, context);
         note_folder_account(folder_profile.as_deref(), &accounts, context);
         if uses_auth_json && matches!(auth, AuthFile::Missing) {
@@ -119,6 +124,42 @@ impl CurrentArgs {
         } else {
             Outcome::partial_if(!is_fresh)
         })
+    }
+}
+
+/// Returns the workspaces of the login; `None` if Codex is too old or gives no answer, which is no failure: the command
+/// is about the account.
+fn ask_workspaces(context: &Context) -> Option<Vec<LoginWorkspace>> {
+    // Without the parameter, Codex 0.169 lists the selected workspace only, without its name.
+    let params = json!({ "refreshWorkspaceMetadata": true });
+    let question = Question {
+        is_experimental: true,
+        ..Question::new("accountSession/list", params)
+    };
+    let [answer] = refresh::ask_live(context, [question]);
+    answer.ok().map(|result| parse_workspaces(&result))
+}
+
+/// Prints "workspaces: Acme (workspace, active), me@x.com (personal)".
+fn show_workspaces(workspaces: &[LoginWorkspace], context: &Context) {
+    let names = workspaces.iter().map(|workspace| {
+        let name = workspace.name.as_ref().unwrap_or(&workspace.account_id);
+        let active = workspace.active.then_some("active");
+        let facts: Vec<_> = workspace
+            .kind
+            .as_deref()
+            .into_iter()
+            .chain(active)
+            .collect();
+        let suffix = format!(" ({})", facts.join(", "));
+        let suffix = if facts.is_empty() { "" } else { &suffix };
+        printable(&format!("{name}{suffix}"))
+    });
+    if !workspaces.is_empty() {
+        let names: Vec<_> = names.collect();
+        context
+            .ui
+            .prose(format_args!("workspaces: {}", names.join(", ")));
     }
 }
 

@@ -12,7 +12,7 @@ use crate::steps::best_login::{describe_missing_login, note_passed_over, recheck
 use crate::steps::home_checks::check_credential_store;
 use crate::steps::recommend_template::{Template, reason};
 use crate::steps::switch_account::SwitchArgs;
-use crate::ui::{Style, object};
+use crate::ui::{Style, object, windows};
 use crate::views::account::{
     account_json, first_login, full_time, label, printable, read_known_accounts, style_of,
 };
@@ -33,6 +33,8 @@ Fields of --format:
   {weekly_left} {weekly_used} {5h_left}     whole percentages, empty if unknown
   {prompt}                                  the live account, and a better one if there is one:
                                             \"work 12 % → personal 88 %\"
+  {resets} {resets_until}                   the number of banked resets, empty if unknown; the day on which
+                                            the next one expires
   {week_pace}                               \"on pace\", \"exhausted on Fri\"; empty if unknown
   {today_tokens} {today_cost}               \"1.20M\", \"$3.40\": use of today, of all accounts, as of
                                             the last find or usage; empty if unknown
@@ -306,6 +308,10 @@ fn explain(ranking: &Ranking<'_>, context: &Context) {
             &candidate.verdict,
             context,
         ));
+        let seen = candidate.account.entry.observation.as_ref();
+        notes.extend(
+            seen.and_then(|seen| windows::format_resets(seen, context.zone(), &context.now())),
+        );
         let line = format!("{rank:>3} {}  {}", ui.paint(style, name), notes.join("; "));
         ui.print_hanging(MARGIN + indent, line);
     }

@@ -6,7 +6,7 @@ use serde::Serialize;
 use std::path::Path;
 
 /// The ids of all checks, which are an interface for scripts. `docs/doctor.md` describes them.
-pub const CHECKS: [&str; 46] = [
+pub const CHECKS: [&str; 47] = [
     "codex.binary",
     "home",
     "home.config",
@@ -24,6 +24,7 @@ pub const CHECKS: [&str; 46] = [
     "manager.home",
     "manager.inventory",
     "manager.cooldown",
+    "manager.resets",
     "manager.profiles",
     "manager.launches",
     "manager.foreign",

@@ -24,6 +24,7 @@ use crate::launch::record::LaunchRecord;
 use crate::launch::registry::LaunchRegistry;
 use crate::restore::pending;
 use crate::transfer::python_home::find_unimported;
+use crate::ui::windows;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -38,6 +39,7 @@ pub(crate) fn run_checks(context: &Context) -> Vec<Check> {
         checks.extend(check_writable(home));
         checks.push(check_inventory(home));
         checks.push(check_cooldown_file(context));
+        checks.extend(check_resets(context));
         checks.extend(check_profiles(context));
         checks.extend(check_launches(context));
         checks.extend(check_foreign_files(home));
@@ -163,6 +165,27 @@ fn check_cooldown_file(context: &Context) -> Check {
             .fixed_by("codex-manager doctor --fix"),
         Ok(_) => Check::ok(ID, "cooldown.json is valid"),
     }
+}
+
+/// Names the accounts whose banked resets are about to expire.
+fn check_resets(context: &Context) -> Option<Check> {
+    let (now, zone) = (context.now(), context.zone());
+    let known = cooldown::load(context.manager_home(), &now, zone).ok()?;
+    let expiring = known.file.accounts.iter().filter_map(|entry| {
+        let seen = entry.observation.as_ref()?;
+        seen.reset_credits.as_ref()?.expires_soon(&now)?;
+        let name = entry.profile.as_deref();
+        let name = name.unwrap_or(entry.identity.email.as_str());
+        Some(format!(
+            "{name}: {}",
+            windows::format_resets(seen, zone, &now)?
+        ))
+    });
+    let expiring: Vec<_> = expiring.collect();
+    let check = Check::warn("manager.resets", expiring.join("; "))
+        .because("a banked reset that is not spent is lost")
+        .advised("spend it in Codex when the weekly window is used up: /usage");
+    (!expiring.is_empty()).then_some(check)
 }
 
 fn check_profiles(context: &Context) -> Vec<Check> {

@@ -179,6 +179,7 @@ mod tests {
                 observed_at: at("2026-11-20T12:00:00Z"),
                 usage_allowed: None,
                 spend_cap: None,
+                reset_credits: None,
                 windows: vec![],
             }),
             ..AccountEntry::new(Identity::from_email("a@x.com"))

@@ -198,7 +198,7 @@ impl AccountEntry {
 
     /// Records an observation. One that is older than the recorded one can only change the evidence
     /// about the weekly window.
-    pub(crate) fn observe(&mut self, observation: Observation) {
+    pub(crate) fn observe(&mut self, mut observation: Observation) {
         if let Some(evidence) = WeeklyEvidence::from_observation(&observation) {
             self.add_evidence(evidence);
         }
@@ -207,6 +207,7 @@ impl AccountEntry {
             .as_ref()
             .is_none_or(|known| observation.observed_at >= known.observed_at);
         if newer {
+            observation.inherit_resets(self.observation.as_ref());
             self.observation = Some(observation);
         }
     }
@@ -275,6 +276,7 @@ mod tests {
             observed_at: at(observed_at),
             usage_allowed: None,
             spend_cap: None,
+            reset_credits: None,
             windows: vec![Window {
                 limit_id: CODEX_LIMIT.into(),
                 minutes: Some(WEEKLY_MINUTES),

@@ -313,6 +313,7 @@ mod tests {
                     observed_at: at("2026-11-20T11:00:00Z"),
                     usage_allowed: None,
                     spend_cap: None,
+                    reset_credits: None,
                     windows: vec![Window {
                         limit_id: CODEX_LIMIT.into(),
                         minutes: Some(WEEKLY_MINUTES),

@@ -155,6 +155,7 @@ mod tests {
             observed_at: at(seen),
             usage_allowed: None,
             spend_cap: None,
+            reset_credits: None,
             windows: vec![Window {
                 limit_id: "codex".into(),
                 minutes: Some(minutes),

@@ -241,6 +241,7 @@ mod tests {
             observed_at: at(observed_at),
             usage_allowed: None,
             spend_cap: None,
+            reset_credits: None,
             windows,
         }
     }

@@ -1,6 +1,6 @@
 //! Observations: the quota windows of an account at one time.
 
-use crate::codex::{SpendCap, Window};
+use crate::codex::{ResetCredits, SpendCap, Window};
 use crate::io::Timestamp;
 use chrono::Duration;
 use serde::{Deserialize, Serialize};
@@ -55,6 +55,9 @@ pub struct Observation {
     /// The used-up limit on spending, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spend_cap: Option<SpendCap>,
+    /// The banked resets, if known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reset_credits: Option<ResetCredits>,
     /// The windows of all limits; may be empty.
     #[serde(default)]
     pub windows: Vec<Window>,
@@ -68,7 +71,16 @@ impl Observation {
             observed_at,
             usage_allowed: None,
             spend_cap: None,
+            reset_credits: None,
             windows,
+        }
+    }
+
+    /// Takes over the banked resets of an earlier observation, unless Codex itself was asked: only its answer shows
+    /// that there are none.
+    pub(crate) fn inherit_resets(&mut self, earlier: Option<&Self>) {
+        if self.source != QuotaSource::Live && self.reset_credits.is_none() {
+            self.reset_credits = earlier.and_then(|seen| seen.reset_credits.clone());
         }
     }
 

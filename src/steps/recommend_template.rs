@@ -1,13 +1,16 @@
 //! The text of a recommendation: the reason in a sentence, and `--format`.
 
-use crate::codex::window::{CODEX_LIMIT, Window};
+use crate::codex::window::{CODEX_LIMIT, ResetCredits, Window};
 use crate::context::Context;
 use crate::conversations::index::usage_query::{self, SLOT_MS, UsageDetail, UsageRow};
 use crate::conversations::index::{self, IndexStore};
 use crate::error::{CommandError, Result};
+use crate::io::clock::Timestamp;
+use crate::quota::account::AccountEntry;
 use crate::quota::recommend::{RankedAccount, Ranking};
 use crate::quota::state::{self, AccountState};
 use crate::steps::price_file;
+use crate::ui::time;
 use crate::usage::figures::{format_cost, format_count};
 use crate::usage::period::{Period, start_of_day};
 use crate::usage::report;
@@ -48,6 +51,8 @@ enum TemplateField {
     #[value(name = "5h_left")]
     FiveHoursLeft,
     WeekPace,
+    Resets,
+    ResetsUntil,
     Prompt,
     TodayTokens,
     TodayCost,
@@ -161,7 +166,14 @@ impl TemplateField {
             Self::WeeklyLeft => percent(best.weekly_left),
             Self::WeeklyUsed => percent(best.weekly_left.map(|left| 100.0 - left)),
             Self::WeekPace => format_pace(entry, context),
-            Self::Prompt => format_live_and_better(ranking),
+            Self::Resets => read_resets(entry, context)
+                .map_or(String::new(), |resets| resets.available.to_string()),
+            Self::ResetsUntil => {
+                let resets = read_resets(entry, context);
+                let next = resets.and_then(|resets| resets.expires_at.first().copied());
+                next.map_or(String::new(), |at| format_day(&at, context))
+            }
+            Self::Prompt => format_live_and_better(ranking, context),
             Self::TodayTokens | Self::TodayCost => String::new(),
             Self::FiveHoursLeft => {
                 let is_short = |w: &&Window| w.limit_id == CODEX_LIMIT && w.minutes == Some(300);
@@ -173,14 +185,30 @@ impl TemplateField {
     }
 }
 
+/// Returns the banked resets that an account has left, if known.
+fn read_resets(entry: &AccountEntry, context: &Context) -> Option<ResetCredits> {
+    let resets = entry.observation.as_ref()?.reset_credits.as_ref()?;
+    Some(resets.left_at(&context.now()))
+}
+
+fn format_day(at: &Timestamp, context: &Context) -> String {
+    time::format_day(&at.to_utc(), context.zone(), &context.now())
+}
+
 /// Returns `work 12 % → personal 88 %`: the live account, and the better one if there is one. With only the better
-/// one, for example while no account is signed in, the text begins with the arrow.
-fn format_live_and_better(ranking: &Ranking<'_>) -> String {
+/// one, for example while no account is signed in, the text begins with the arrow. A banked reset of the live account
+/// that is about to expire is added to it.
+fn format_live_and_better(ranking: &Ranking<'_>, context: &Context) -> String {
     let name = |ranked: &RankedAccount<'_>| match ranked.weekly_left {
         Some(left) => format!("{} {left:.0} %", label(ranked.account)),
         None => label(ranked.account),
     };
-    let live = ranking.live().map(name);
+    let live = ranking.live().map(|live| {
+        let resets = read_resets(&live.account.entry, context);
+        let expiry = resets.and_then(|resets| resets.expires_soon(&context.now()));
+        let note = expiry.map(|at| format!(", reset until {}", format_day(&at, context)));
+        format!("{}{}", name(live), note.unwrap_or_default())
+    });
     let better = ranking.better_than_live().map(|c| format!("→ {}", name(c)));
     let parts: Vec<_> = live.into_iter().chain(better).collect();
     parts.join(" ")

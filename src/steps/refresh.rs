@@ -2,7 +2,7 @@
 
 use crate::choices::listed::list_threads_as;
 use crate::choices::selection_args::read_account_filter;
-use crate::codex::app_server;
+use crate::codex::app_server::{self, Question};
 use crate::codex::identity::Identity;
 use crate::codex::status_text;
 use crate::codex::threads::ThreadFilter;
@@ -10,7 +10,7 @@ use crate::context::Context;
 use crate::error::{CommandError, Result};
 use crate::inventory::cooldown::{self, CooldownFile};
 use crate::inventory::probe_all::{self, AccountProbe, ProbeAllOptions, ProbeTarget};
-use crate::inventory::status::{self, Inquiry, StatusOptions, StatusReport};
+use crate::inventory::status::{self, Inquiry, StatusOptions, StatusProblem, StatusReport};
 use crate::io::IoContext;
 use crate::io::clock::Timestamp;
 use crate::io::file_open;
@@ -18,6 +18,7 @@ use crate::io::progress::block_on_input;
 use crate::ui::progress::TaskCounter;
 use crate::views::account::{load_cooldown, printable, warn_all};
 use chrono::DateTime;
+use serde_json::Value;
 use std::io::Read;
 use std::path::Path;
 
@@ -110,6 +111,16 @@ pub(crate) fn refresh_live(context: &Context) -> Result<bool> {
         context.warn(format_args!("no live figures: {problem}"));
     }
     Ok(report.is_complete() && is_recorded)
+}
+
+/// Asks Codex in the live home these questions.
+pub(crate) fn ask_live<const N: usize>(
+    context: &Context,
+    questions: [Question; N],
+) -> [Result<Value, StatusProblem>; N] {
+    let known = CooldownFile::default();
+    let inquiry = inquiry(context, &known, true);
+    status::ask(context.codex_home(), &inquiry, questions)
 }
 
 /// Returns the accounts with a saved login.

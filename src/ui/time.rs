@@ -14,6 +14,13 @@ pub(crate) fn format_absolute(at: &DateTime<Utc>, zone: Zone, now: &DateTime<Utc
     at.format(format).to_string()
 }
 
+/// "Tue 24 Nov", with the year where it is not the current one.
+pub(crate) fn format_day(at: &DateTime<Utc>, zone: Zone, now: &DateTime<Utc>) -> String {
+    let text = format_absolute(at, zone, now);
+    text.rsplit_once(' ')
+        .map_or(text.clone(), |(day, _)| day.to_owned())
+}
+
 /// "in 3 d 4 h", "5 min ago", "just now": the two largest units.
 pub(crate) fn format_relative(at: &DateTime<Utc>, now: &DateTime<Utc>) -> String {
     let delta = *at - *now;

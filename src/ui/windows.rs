@@ -2,8 +2,9 @@
 
 use super::time::{self, rfc3339_of};
 use super::{JsonFields, JsonObject, Style, Ui, object};
-use crate::codex::window::{CODEX_LIMIT, SpendCap, Window};
+use crate::codex::window::{CODEX_LIMIT, ResetCredits, SpendCap, Window};
 use crate::io::clock::{Timestamp, Zone};
+use crate::io::quantity::pluralize;
 use crate::quota::window::Observation;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -21,8 +22,11 @@ pub(crate) fn window_json(window: &Window) -> impl Serialize + use<> {
         .with("resets_at", window.resets_at.as_ref().map(rfc3339_of))
 }
 
-/// Returns the figures of an observation in JSON.
-pub(crate) fn quota_json(seen: Option<&Observation>) -> JsonObject<impl JsonFields + use<>> {
+/// Returns the figures of an observation in JSON, without the banked resets that have expired since.
+pub(crate) fn quota_json(
+    seen: Option<&Observation>,
+    now: &DateTime<Utc>,
+) -> JsonObject<impl JsonFields + use<>> {
     let windows = seen
         .iter()
         .flat_map(|seen| seen.windows.iter().map(window_json));
@@ -33,12 +37,21 @@ pub(crate) fn quota_json(seen: Option<&Observation>) -> JsonObject<impl JsonFiel
             .with("kind", cap.kind.name())
             .with("resets_at", resets_at)
     });
+    let resets = seen.and_then(|seen| seen.reset_credits.as_ref());
+    let resets = resets.map(|resets| {
+        let left = resets.left_at(now);
+        let expires_at: Vec<_> = left.expires_at.iter().map(rfc3339_of).collect();
+        object()
+            .with("available", left.available)
+            .with("expires_at", expires_at)
+    });
     object()
         .with("windows", windows.collect::<Vec<_>>())
         .with("spend_cap", cap)
+        .with("reset_credits", resets)
 }
 
-/// Returns a line for each window (label, bar, percentage, reset), and one for a spend cap.
+/// Returns a line for each window (label, bar, percentage, reset), one for banked resets, and one for a spend cap.
 pub(crate) fn format_lines(
     ui: &Ui,
     observation: &Observation,
@@ -54,11 +67,38 @@ pub(crate) fn format_lines(
         .zip(windows)
         .map(|(label, window)| format!("{label:<width$}  {}", format_line(ui, window, zone, now)))
         .chain(
+            format_resets(observation, zone, now)
+                .map(|text| format!("{:<width$}  {text}", "banked")),
+        )
+        .chain(
             observation
                 .spend_cap
                 .map(|cap| format_cap(ui, cap, zone, now)),
         )
         .collect()
+}
+
+/// Returns "2 resets, one until Fri 28 Nov"; `None` if none is left or their number is unknown.
+pub(crate) fn format_resets(
+    observation: &Observation,
+    zone: Zone,
+    now: &DateTime<Utc>,
+) -> Option<String> {
+    let ResetCredits {
+        available,
+        expires_at,
+    } = observation.reset_credits.as_ref()?.left_at(now);
+    let count = pluralize(available, "reset");
+    let day = |at: &Timestamp| time::format_day(&at.to_utc(), zone, now);
+    let Some(first) = expires_at.first().map(day) else {
+        return (available > 0).then_some(count);
+    };
+    let expiring = expires_at.iter().filter(|at| day(at) == first).count();
+    Some(match expiring {
+        _ if expiring >= available as usize => format!("{count} until {first}"),
+        1 => format!("{count}, one until {first}"),
+        _ => format!("{count}, {expiring} until {first}"),
+    })
 }
 
 fn format_cap(ui: &Ui, cap: SpendCap, zone: Zone, now: &DateTime<Utc>) -> String {

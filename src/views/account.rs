@@ -60,7 +60,7 @@ pub(crate) fn quota_json(
     context: &Context,
 ) -> JsonObject<impl JsonFields + use<>> {
     let seen = seen.map(|seen| convert_to_zone(seen, context.zone()));
-    windows::quota_json(seen.as_ref())
+    windows::quota_json(seen.as_ref(), &context.now())
 }
 
 /// Returns an observation with the offset of `zone`: stored resets may have that of another zone.
@@ -70,6 +70,10 @@ fn convert_to_zone(observation: &Observation, zone: Zone) -> Observation {
     let cap = local.spend_cap.iter_mut().map(|cap| &mut cap.resets_at);
     for reset in windows.chain(cap).flatten() {
         *reset = zone.at(reset);
+    }
+    let resets = local.reset_credits.iter_mut();
+    for expiry in resets.flat_map(|resets| &mut resets.expires_at) {
+        *expiry = zone.at(expiry);
     }
     local
 }

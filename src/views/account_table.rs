@@ -172,7 +172,7 @@ pub(crate) fn next_change(
     })
 }
 
-/// Returns what is unusual: a spending limit, a hold, other limits, figures of an ended window.
+/// Returns what is unusual: a spending limit, a hold, banked resets, other limits, figures of an ended window.
 fn format_note(entry: &AccountEntry, verdict: &Verdict, context: &Context) -> String {
     let mut notes = Vec::new();
     if let Some(Cause::Capped(cap)) = &verdict.cause {
@@ -192,6 +192,7 @@ fn format_note(entry: &AccountEntry, verdict: &Verdict, context: &Context) -> St
     if seen.weekly().is_some_and(|window| window.is_over(&now)) {
         notes.push("window has reset".into());
     }
+    notes.extend(windows::format_resets(seen, context.zone(), &now));
     let others = seen.windows.iter().filter(|w| {
         let is_shown = w.is_weekly() || w.minutes == Some(SHORT_WINDOW_MINUTES);
         w.limit_id != CODEX_LIMIT || !is_shown

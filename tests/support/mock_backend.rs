@@ -21,6 +21,8 @@ use super::sign_in::{AUTH_CLAIM, SignIn, default_user_id, jwt_claims, unix_now};
 pub(crate) const USAGE: &str = "/wham/usage";
 /// Path ending of the workspace check that precedes every turn and answers `account/read`.
 pub(crate) const ACCOUNTS_CHECK: &str = "/wham/accounts/check";
+/// Path ending of the list of banked resets.
+pub(crate) const RESET_CREDITS: &str = "/wham/rate-limit-reset-credits";
 /// Path ending of a turn.
 pub(crate) const RESPONSES: &str = "/responses";
 
@@ -143,6 +145,12 @@ pub(crate) struct Account {
     pub(crate) spend_control: Option<SpendControl>,
     /// The reached limit in the answer of the usage endpoint, such as `workspace_owner_credits_depleted`.
     pub(crate) reached_type: Option<&'static str>,
+    /// `rate_limit_reset_credits` in the answer of the usage endpoint; omitted if `None`.
+    pub(crate) reset_count: Option<Value>,
+    /// Further rows in the answer of the workspace check.
+    pub(crate) workspaces: Vec<Value>,
+    /// Answers by the ends of their paths, for requests that nothing else answers.
+    pub(crate) answers: BTreeMap<&'static str, Value>,
     /// The status of the usage endpoint's answers, for example 503.
     pub(crate) usage_status: Option<u16>,
     /// The status of the workspace check's answers. Every turn then fails.
@@ -182,6 +190,9 @@ impl Account {
             extra_limits: Vec::new(),
             spend_control: None,
             reached_type: None,
+            reset_count: None,
+            workspaces: Vec::new(),
+            answers: BTreeMap::new(),
             usage_status: None,
             check_status: None,
             usage_limit: false,
@@ -755,7 +766,13 @@ fn route(head: &Head, body: &[u8], shared: &Shared) -> Routed {
         "GET" if path.ends_with("/models") => {
             Answer::new(200, json!({"models": [], "data": [], "object": "list"}))
         }
-        _ => Answer::new(404, json!({"detail": "not found"})),
+        _ => {
+            let mut answers = account.answers.iter();
+            match answers.find(|(end, _)| path.ends_with(**end)) {
+                Some((_, body)) => Answer::new(200, body.clone()),
+                None => Answer::new(404, json!({"detail": "not found"})),
+            }
+        }
     };
     Routed::Answer(named, answer)
 }
@@ -933,6 +950,7 @@ fn usage(account: &Account) -> Value {
         },
         "promo": null,
         "spend_control": account.spend_control.map(spend_control),
+        "rate_limit_reset_credits": account.reset_count,
         "rate_limit_reached_type": account.reached_type.map(|reached| json!({"type": reached})),
     })
 }
@@ -976,8 +994,12 @@ fn workspaces_json(account: &Account) -> Value {
         "workspace_backend_origin": "https://chatgpt.com",
         "is_deactivated": false,
     });
+    let rows: Vec<_> = [row]
+        .into_iter()
+        .chain(account.workspaces.clone())
+        .collect();
     json!({
-        "accounts": [row],
+        "accounts": rows,
         "account_ordering": [account.account_id],
         "default_account_id": account.account_id,
     })

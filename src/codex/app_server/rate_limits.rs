@@ -2,7 +2,7 @@
 
 use super::ProbeFailure;
 use crate::codex::auth::text_field;
-use crate::codex::window::{CODEX_LIMIT, CapKind, SpendCap, Window};
+use crate::codex::window::{CODEX_LIMIT, CapKind, ResetCredits, SpendCap, Window};
 use crate::io::clock::{Timestamp, Zone};
 use chrono::{DateTime, Duration, Utc};
 use serde_json::Value;
@@ -24,6 +24,8 @@ pub struct AccountLimits {
     pub usage_allowed: Option<bool>,
     /// The used-up limit on spending, if any.
     pub spend_cap: Option<SpendCap>,
+    /// The banked resets, if the server sends them.
+    pub reset_credits: Option<ResetCredits>,
     /// The plan, if the server sends it.
     pub plan: Option<String>,
     /// The workspace account id of the figures, if the server sends it.
@@ -47,6 +49,9 @@ impl AccountLimits {
         let main = answer.get("rateLimits").filter(|limit| limit.is_object());
         let mut limits = Self {
             usage_allowed: answer.get("ordinaryUsageAllowed").and_then(Value::as_bool),
+            reset_credits: answer
+                .get("rateLimitResetCredits")
+                .and_then(|credits| parse_reset_credits(credits, now, zone)),
             plan: main.and_then(|limit| text_field(limit, "planType")),
             account_id: text_field(result, "accountId"),
             ..Self::default()
@@ -109,7 +114,7 @@ fn parse_window(limit_id: &str, part: &Value, now: DateTime<Utc>, zone: Zone) ->
             .get("usedPercent")
             .and_then(Value::as_f64)
             .filter(|used| (0.0..=10_000.0).contains(used))?,
-        resets_at: parse_reset(part, zone)?.or_else(|| {
+        resets_at: parse_time(part, "resetsAt", zone)?.or_else(|| {
             let at = now.checked_add_signed(Duration::seconds(in_seconds? as i64))?;
             Some(zone.at(&at))
         }),
@@ -128,7 +133,7 @@ fn parse_spend_cap(limit: &Value, zone: Zone) -> Option<SpendCap> {
     if is_capped {
         return Some(SpendCap {
             kind: CapKind::SpendLimit,
-            resets_at: individual.and_then(|it| parse_reset(it, zone)?),
+            resets_at: individual.and_then(|it| parse_time(it, "resetsAt", zone)?),
         });
     }
     reached.ends_with("_credits_depleted").then_some(SpendCap {
@@ -137,10 +142,40 @@ fn parse_spend_cap(limit: &Value, zone: Zone) -> Option<SpendCap> {
     })
 }
 
-/// Parses `resetsAt`: `Some(None)` if it is absent, `None` if it is invalid.
+/// Parses the banked resets; `None` if their number is unknown. The server sends that alone if it cannot list them,
+/// and lists spent ones too. A listed one may have expired since the server counted.
+fn parse_reset_credits(credits: &Value, now: DateTime<Utc>, zone: Zone) -> Option<ResetCredits> {
+    let available = credits.get("availableCount")?.as_u64()?;
+    let available = u32::try_from(available).ok()?;
+    let listed = credits.get("credits").and_then(Value::as_array);
+    let is_spendable =
+        |credit: &&Value| text_field(credit, "status").as_deref() == Some("available");
+    let expiries = listed.into_iter().flatten().filter(is_spendable);
+    let expiries: Vec<_> = expiries
+        .map(|credit| parse_time(credit, "expiresAt", zone).flatten())
+        .collect();
+    let mut left = available;
+    if expiries.len() >= available as usize {
+        let is_left = |expiry: &&Option<Timestamp>| expiry.is_none_or(|at| at > now);
+        let count = expiries.iter().filter(is_left).count();
+        left = left.min(u32::try_from(count).unwrap_or(u32::MAX));
+    }
+    let mut expires_at: Vec<_> = expiries
+        .into_iter()
+        .flatten()
+        .filter(|at| *at > now)
+        .collect();
+    expires_at.sort_unstable();
+    Some(ResetCredits {
+        available: left,
+        expires_at,
+    })
+}
+
+/// Parses the time `key`: `Some(None)` if it is absent, `None` if it is invalid.
 #[allow(clippy::option_option, reason = "absent, valid and invalid differ")]
-fn parse_reset(part: &Value, zone: Zone) -> Option<Option<Timestamp>> {
-    let seconds = parse_optional_number(part, "resetsAt", 1.0..=LAST_SECOND)?;
+fn parse_time(part: &Value, key: &str, zone: Zone) -> Option<Option<Timestamp>> {
+    let seconds = parse_optional_number(part, key, 1.0..=LAST_SECOND)?;
     #[allow(
         clippy::cast_possible_truncation,
         reason = "the range is checked above"

@@ -25,7 +25,7 @@ pub(super) fn status_json(
         .with("email", who.map(|who| who.email.to_string()))
         .with("account_id", who.and_then(|who| who.account_id.clone()))
         .with("plan", report.plan.clone())
-        .and(windows::quota_json(seen))
+        .and(windows::quota_json(seen, &context.now()))
         .with("source", seen.map(|seen| seen.source.name()))
         .with(
             "observed_at",

@@ -3,6 +3,7 @@
 mod charts;
 mod page;
 mod rows;
+mod server;
 mod show;
 mod window;
 mod window_page;
@@ -47,6 +48,9 @@ const TERMINAL_LIMIT: usize = 30;
   codex-manager usage projects --html usage.html
   codex-manager usage --window work
   codex-manager usage --window work --at 7d
+  codex-manager usage --server
+  codex-manager usage --server 01a20b69          # the estimate of a conversation
+  codex-manager usage --window --server
   codex-manager usage models --csv > models.csv")]
 pub(crate) struct UsageArgs {
     /// The kind of the rows
@@ -66,6 +70,10 @@ pub(crate) struct UsageArgs {
     /// With --window: the window at this time: 7d, yesterday, monday, 2026-11-20, "2026-11-20 9:00"
     #[arg(long, value_name = "TIME", requires = "window")]
     at: Option<String>,
+    /// Ask the server, through Codex, what it counted for the live account by day, or for a conversation, and compare
+    /// it with the count of this machine. With --window: by day, what was used elsewhere
+    #[arg(long, value_name = "SESSION", num_args = 0..=1, default_missing_value = "", conflicts_with_all = ["by", "here", "project", "account", "since", "until", "limit", "csv", "chart"])]
+    server: Option<String>,
     /// The largest number of sessions, projects, models or accounts [default: 30 on a terminal, else all]
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
@@ -110,19 +118,28 @@ impl UsageArgs {
             let problem = CommandError::from(problem).to_one_line();
             context.warn(format_args!("the figures may be out of date: {problem}"));
         }
-        let outcome = Outcome::partial_if(!report.skipped.is_empty());
-        if let Some(account) = &self.window {
-            let account = Some(&**account).filter(|name| !name.is_empty());
-            let at = self
-                .at
-                .as_deref()
-                .map(|text| window::parse_at(text, context));
-            let html = self.html.as_deref();
-            window::run(&store, account, at.transpose()?, &prices, html, context)?;
-            return Ok(outcome);
-        }
-        self.show_report(&store, &prices, context)?;
-        Ok(outcome)
+        let shown = self.show(&store, &prices, context)?;
+        Ok(match shown {
+            Outcome::Done => Outcome::partial_if(!report.skipped.is_empty()),
+            partial => partial,
+        })
+    }
+
+    fn show(&self, store: &IndexStore, prices: &Prices, context: &Context) -> Result<Outcome> {
+        let Some(account) = &self.window else {
+            return match self.server.as_deref() {
+                Some("") => server::show_days(store, context),
+                Some(session) => server::show_conversation(session, store, context),
+                None => self
+                    .show_report(store, prices, context)
+                    .map(|()| Outcome::Done),
+            };
+        };
+        let account = Some(&**account).filter(|name| !name.is_empty());
+        let at = self.at.as_deref();
+        let at = at.map(|text| window::parse_at(text, context)).transpose()?;
+        let (html, asks_server) = (self.html.as_deref(), self.server.is_some());
+        window::run(store, account, at, prices, html, asks_server, context)
     }
 
     fn show_report(&self, store: &IndexStore, prices: &Prices, context: &Context) -> Result<()> {
@@ -231,6 +248,14 @@ impl UsageArgs {
         if self.chart == Some(ChartKind::Calendar) && self.by != Grouping::Daily {
             return Err(CommandError::usage("--chart calendar needs daily rows")
                 .hint("draw it: codex-manager usage daily --chart calendar"));
+        }
+        if self.server.is_some() && self.window.is_none() && self.html.is_some() {
+            return Err(CommandError::usage("--server has no page")
+                .hint("create one with: codex-manager usage --window --server --html FILE"));
+        }
+        if self.window.is_some() && self.server.as_ref().is_some_and(|text| !text.is_empty()) {
+            return Err(CommandError::usage("--window is not for a conversation")
+                .hint("show the days of the window: codex-manager usage --window --server"));
         }
         if self.by.is_of_time() && self.limit.is_some() {
             let by = self.by.name();

@@ -2,12 +2,13 @@
 
 use crate::choices::account_choice::find_account_or_live;
 use crate::choices::selection_args::{PeriodEnd, parse_unix_millis};
+use crate::commands::usage::server;
 use crate::commands::usage::window_page::WindowPage;
 use crate::commands::usage::window_tables;
 use crate::commands::usage::window_use::{PartView, WindowUse, read_conversations_of, sum_parts};
 use crate::context::Context;
 use crate::conversations::index::IndexStore;
-use crate::error::{CommandError, Result};
+use crate::error::{CommandError, Outcome, Result};
 use crate::io::shell;
 use crate::quota::account::Account;
 use crate::steps::new_file::write_page;
@@ -45,16 +46,32 @@ pub(super) fn run(
     at: Option<DateTime<Utc>>,
     prices: &Prices,
     html: Option<&Path>,
+    asks_server: bool,
     context: &Context,
-) -> Result<()> {
+) -> Result<Outcome> {
     let account = find_account_or_live(account, "codex-manager usage --window ACCOUNT", context)?;
+    if asks_server && !account.current {
+        return Err(
+            CommandError::usage("--server asks for the live account only").hint(format!(
+                "switch to it: codex-manager use {}",
+                label(&account)
+            )),
+        );
+    }
     let conversations = read_conversations_of(store, &account.entry.identity, context)?;
     let used = WindowUse::read(store, &account, &conversations, at, prices, context)?;
     let Some(used) = used else {
         show_unknown(&account, context);
-        return Ok(());
+        return Ok(Outcome::Done);
     };
-    let rows = sum_parts(&used, &conversations);
+    let mut rows = sum_parts(&used, &conversations);
+    let mut outcome = Outcome::Done;
+    if asks_server {
+        match server::sum_elsewhere(&used, &conversations, store, context)? {
+            Some(days) => rows.extend(days),
+            None => outcome = Outcome::Partial,
+        }
+    }
     let is_open = context.now() < used.span.end;
     let exhausted_at = window::forecast_exhaustion(&used.span, used.last).filter(|_| is_open);
     let span = object()
@@ -77,10 +94,11 @@ pub(super) fn run(
             rows: &rows,
             exhausted_at,
         };
-        return write_page(&page.render(context), &context.env.absolute(path), context);
+        write_page(&page.render(context), &context.env.absolute(path), context)?;
+        return Ok(outcome);
     }
     show(&account, &used, &rows, exhausted_at, context);
-    Ok(())
+    Ok(outcome)
 }
 
 /// Draws the newest weekly window of an account for a page; `None` if nothing is known of it.

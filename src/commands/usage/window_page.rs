@@ -84,7 +84,8 @@ impl WindowPage<'_> {
             shown: format_count(row.tokens),
         };
         let mut rows: Vec<_> = rows.iter().map(row).collect();
-        if self.used.parts.unattributed > 0.0 && kind != PartKind::Subagent {
+        let is_partial = matches!(kind, PartKind::Subagent | PartKind::Elsewhere);
+        if self.used.parts.unattributed > 0.0 && !is_partial {
             rows.insert(
                 rows.len().min(ROWS - 1),
                 ShareRow {

@@ -41,7 +41,14 @@ fn print_breakdown(used: &WindowUse, rows: &[PartView], kind: PartKind, context:
         Column::new("TOKENS").number().rank(2),
     ];
     let mut table = Table::new(ui, columns);
-    let mut rest = used.parts.used - used.parts.unattributed;
+    // The days are all of what was used elsewhere, and the other kinds leave it out.
+    let (mut rest, unattributed) = match kind {
+        PartKind::Elsewhere => (used.parts.unattributed, 0.0),
+        _ => (
+            used.parts.used - used.parts.unattributed,
+            used.parts.unattributed,
+        ),
+    };
     let cells = |percent: f64, name: Cell, tokens: String| {
         let share = format_share_bar(percent, used.parts.used, BAR);
         [
@@ -62,7 +69,7 @@ fn print_breakdown(used: &WindowUse, rows: &[PartView], kind: PartKind, context:
         PartKind::Subagent => "all others".to_owned(),
         _ => format!("{hidden} more: --verbose"),
     };
-    let elsewhere = (used.parts.unattributed, ELSEWHERE.to_owned());
+    let elsewhere = (unattributed, ELSEWHERE.to_owned());
     for (percent, name) in [(rest, others), elsewhere] {
         if percent > 0.05 {
             table.add_row(cells(percent, Cell::new(Style::Dim, name), String::new()));

@@ -52,15 +52,18 @@ pub(super) enum PartKind {
     Project,
     Model,
     Subagent,
+    /// A day of what only the server knows.
+    Elsewhere,
 }
 
 impl PartKind {
     /// All kinds, in the order of the report.
-    pub(super) const ALL: [Self; 4] = [
+    pub(super) const ALL: [Self; 5] = [
         Self::Conversation,
         Self::Project,
         Self::Model,
         Self::Subagent,
+        Self::Elsewhere,
     ];
 
     /// Returns the heading of the parts of this kind.
@@ -70,6 +73,7 @@ impl PartKind {
             Self::Project => "Projects",
             Self::Model => "Models",
             Self::Subagent => "Subagents",
+            Self::Elsewhere => "Not from the CLI on this machine",
         }
     }
 
@@ -80,6 +84,7 @@ impl PartKind {
             Self::Project => "PROJECT",
             Self::Model => "MODEL",
             Self::Subagent => "SUBAGENT",
+            Self::Elsewhere => "NOT FROM THE CLI ON THIS MACHINE",
         }
     }
 }

@@ -15,12 +15,13 @@ use super::observations;
 use crate::codex::program::LOGIN_VARIABLES;
 use crate::codex::{
     AUTH_JSON, AuthFile, CodexConfig, CredentialStore, Email, Identity, ProbeFailure, ProbeOptions,
-    ProbeReport, Program, StatusText, StatusTextError, app_server, find_codex, status_text,
+    Program, Question, StatusText, StatusTextError, app_server, find_codex, status_text,
 };
 use crate::io::clock::Timestamp;
 use crate::io::{DocumentError, Environment, IoError, Zone, atomic, file_id, is_interrupted};
 use crate::quota::LoginState;
 use chrono::{DateTime, Utc};
+use serde_json::Value;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -106,7 +107,7 @@ pub(crate) fn observe(options: &StatusOptions) -> Result<StatusReport, StatusErr
     match problem {
         Some(problem) => report.problem = Some(problem),
         None if is_api_key(&before, config.store) || !inquiry.ask_codex || text.is_some() => {}
-        None => match probe_codex(options) {
+        None => match with_probe(home, &inquiry, app_server::probe) {
             Ok(answered) => answer = Some(answered),
             Err(problem) => report.problem = Some(problem),
         },
@@ -132,6 +133,7 @@ pub(crate) fn observe(options: &StatusOptions) -> Result<StatusReport, StatusErr
     if report.observation.is_none() && !report.is_api_key() {
         report.observation = stored_observation(inquiry.known, report.identity.as_ref(), &now);
     }
+    inherit_resets(&mut report, inquiry.known);
     if let Some(reset_at) = options.reset_at.filter(|_| !report.is_api_key()) {
         override_reset(&mut report, zone.at(&reset_at), zone.at(&now));
     }
@@ -169,9 +171,17 @@ pub(crate) fn observe_text(
     if report.observation.is_none() {
         report.observation = stored_observation(known, Some(account), &now);
     }
+    inherit_resets(&mut report, known);
     let plan = || known.find(account)?.plan.clone();
     report.plan = report.plan.take().or_else(plan);
     Ok(report)
+}
+
+fn inherit_resets(report: &mut StatusReport, known: &CooldownFile) {
+    let earlier = report.identity.as_ref().and_then(|who| known.find(who));
+    if let Some(seen) = &mut report.observation {
+        seen.inherit_resets(earlier.and_then(|entry| entry.observation.as_ref()));
+    }
 }
 
 /// Records a fresh observation, the plan and the availability of the login in `cooldown.json` of
@@ -293,23 +303,47 @@ const RENEWAL_TIMEOUT: Duration = Duration::from_secs(5);
 /// The interval at which auth.json is checked for a renewal.
 const RENEWAL_POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-fn probe_codex(options: &StatusOptions) -> Result<ProbeReport, StatusProblem> {
-    let inquiry = &options.inquiry;
+/// Asks Codex in a home these questions, unless it must not be started there or has no answers for an API key.
+pub(crate) fn ask<const N: usize>(
+    home: &Path,
+    inquiry: &Inquiry,
+    questions: [Question; N],
+) -> [Result<Value, StatusProblem>; N] {
+    let path = home.join(AUTH_JSON);
+    let store = CredentialStore::read(home);
+    let auth = AuthFile::read(&path);
+    let answers = match find_obstacle(&path, store, auth.as_ref()) {
+        Some(problem) => Err(problem),
+        None if auth.is_ok_and(|auth| is_api_key(&auth, store)) => Err(ProbeFailure::ApiKey.into()),
+        None => with_probe(home, inquiry, |options| app_server::ask(options, questions)),
+    };
+    match answers {
+        Ok(answers) => answers.map(|answer| answer.map_err(StatusProblem::from)),
+        Err(problem) => std::array::from_fn(|_| Err(problem.clone())),
+    }
+}
+
+/// Finds Codex, waits while a running one renews the login, and calls `probe`.
+fn with_probe<R>(
+    home: &Path,
+    inquiry: &Inquiry,
+    probe: impl FnOnce(&ProbeOptions) -> R,
+) -> Result<R, StatusProblem> {
     let program = Program::find(inquiry.codex_bin, inquiry.env).map_err(ProbeFailure::NoProgram)?;
     let end = Instant::now() + RENEWAL_TIMEOUT;
     let is_due = || {
-        let auth = AuthFile::read(&options.home.join(AUTH_JSON));
+        let auth = AuthFile::read(&home.join(AUTH_JSON));
         auth.is_ok_and(|a| a.login().is_some_and(|l| l.is_renewal_due(&inquiry.now)))
     };
-    while is_due() && !find_codex(options.home).is_empty() && Instant::now() < end {
+    while is_due() && !find_codex(home).is_empty() && Instant::now() < end {
         if is_interrupted() {
             return Err(ProbeFailure::Interrupted.into());
         }
         std::thread::sleep(RENEWAL_POLL_INTERVAL);
     }
-    Ok(app_server::probe(&ProbeOptions {
+    Ok(probe(&ProbeOptions {
         program: &program,
-        home: options.home,
+        home,
         env: inquiry.env,
         now: inquiry.now,
         zone: inquiry.zone,

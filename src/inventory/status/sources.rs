@@ -74,6 +74,7 @@ fn merge_limits(report: &mut StatusReport, limits: AccountLimits, now: Timestamp
         observed_at: now,
         usage_allowed: limits.usage_allowed,
         spend_cap: limits.spend_cap,
+        reset_credits: limits.reset_credits,
         windows: limits.windows,
     });
 }
@@ -199,6 +200,7 @@ mod tests {
             observed_at: at("2026-11-20T11:00:00Z"),
             usage_allowed: Some(true),
             spend_cap: None,
+            reset_credits: None,
             windows,
         }
     }

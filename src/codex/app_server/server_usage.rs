@@ -1,0 +1,67 @@
+//! Parses the answers to `account/usage/read`: the tokens of an account by day, and the estimate for a conversation.
+
+use crate::codex::auth::text_field;
+use chrono::NaiveDate;
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+/// The tokens that the server counted for an account, wherever they were used.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct ServerUsage {
+    pub lifetime_tokens: Option<u64>,
+    pub days: BTreeMap<NaiveDate, u64>,
+}
+
+impl ServerUsage {
+    /// Skips days that are no date with a number of tokens.
+    pub(crate) fn parse(result: &Value) -> Self {
+        let days = result.get("dailyUsageBuckets").and_then(Value::as_array);
+        let days = days.into_iter().flatten().filter_map(|bucket| {
+            let day = text_field(bucket, "startDate")?.parse().ok()?;
+            Some((day, bucket.get("tokens")?.as_u64()?))
+        });
+        Self {
+            lifetime_tokens: result
+                .pointer("/summary/lifetimeTokens")
+                .and_then(Value::as_u64),
+            days: days.collect(),
+        }
+    }
+}
+
+/// The use of a conversation, without its subagents, as the server estimates it.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(crate) struct ThreadEstimate {
+    pub credits: f64,
+    pub usd: Option<f64>,
+    /// By model: the tokens, if the server names them, and the credits.
+    pub models: BTreeMap<String, (Option<u64>, f64)>,
+}
+
+impl ThreadEstimate {
+    /// Returns `None` if the server has no estimate of the conversation.
+    pub(crate) fn parse(result: &Value) -> Option<Self> {
+        let usage = result.get("threadUsage")?;
+        let mut estimate = Self {
+            credits: read_millionths(usage, "estimatedUsageCreditsMicros")?,
+            usd: read_millionths(usage, "estimatedUsageUsdMicros"),
+            ..Self::default()
+        };
+        // A group for each model, reasoning effort and speed.
+        let groups = usage.get("groups").and_then(Value::as_array);
+        for group in groups.into_iter().flatten() {
+            let number = |key: &str| group.get(key).and_then(Value::as_u64);
+            let tokens = number("totalTokens")
+                .or_else(|| number("inputTokens")?.checked_add(number("outputTokens")?));
+            let model = text_field(group, "model").unwrap_or_default();
+            let sum = estimate.models.entry(model).or_insert((Some(0), 0.0));
+            sum.0 = sum.0.zip(tokens).and_then(|(a, b)| a.checked_add(b));
+            sum.1 += read_millionths(group, "estimatedUsageCreditsMicros").unwrap_or(0.0);
+        }
+        Some(estimate)
+    }
+}
+
+fn read_millionths(part: &Value, key: &str) -> Option<f64> {
+    part.get(key).and_then(Value::as_f64).map(|n| n / 1e6)
+}

@@ -1,0 +1,40 @@
+//! Parses the answer to `accountSession/list`: the workspaces of a login.
+
+use crate::codex::auth::text_field;
+use serde::Serialize;
+use serde_json::Value;
+
+/// A workspace of a login, in JSON. Its keys are an interface.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct LoginWorkspace {
+    pub account_id: String,
+    pub name: Option<String>,
+    /// "personal", "workspace", or a kind that is unknown to this program.
+    pub kind: Option<String>,
+    /// True for the one that the login uses.
+    pub active: bool,
+}
+
+/// Returns the workspaces of the active login. Codex Desktop can have others.
+pub(crate) fn parse_workspaces(result: &Value) -> Vec<LoginWorkspace> {
+    let list = |part: &Value, key: &str| part.get(key).and_then(Value::as_array).cloned();
+    let sessions = list(result, "sessions").unwrap_or_default();
+    let active = sessions
+        .iter()
+        .find(|session| session.get("isActive").and_then(Value::as_bool) == Some(true));
+    let Some(session) = active else {
+        return Vec::new();
+    };
+    let selected = text_field(session, "selectedWorkspaceAccountId");
+    let rows = list(session, "workspaces").unwrap_or_default();
+    let rows = rows.iter().filter_map(|row| {
+        let account_id = text_field(row, "accountId")?;
+        Some(LoginWorkspace {
+            active: selected.as_ref() == Some(&account_id),
+            account_id,
+            name: text_field(row, "name"),
+            kind: text_field(row, "kind"),
+        })
+    });
+    rows.collect()
+}

@@ -1,0 +1,268 @@
+//! `usage --server`: the tokens that the server counted for the live account, beside those of this machine.
+
+use crate::choices::account_choice::find_account_or_live;
+use crate::choices::conversation_choice::find_conversation;
+use crate::codex::app_server::{Question, ServerUsage, ThreadEstimate};
+use crate::commands::usage::window_use::{
+    AccountConversations, PartKind, PartView, WindowUse, read_conversations_of,
+};
+use crate::context::Context;
+use crate::conversations::index::IndexStore;
+use crate::conversations::index::usage_query::{self, SLOT_MS, UsageDetail, UsageRow};
+use crate::error::{Outcome, Result};
+use crate::io::clock::Zone;
+use crate::steps::refresh::ask_live;
+use crate::ui::{Cell, Column, Table, object};
+use crate::usage::figures::format_count;
+use crate::usage::period::Period;
+use crate::views::account::{label, printable};
+use chrono::{DateTime, NaiveDate};
+use serde::Serialize;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+/// The number of days that are shown without `--verbose`.
+const SHOWN_DAYS: usize = 30;
+
+/// A day or a model in JSON. Its keys are an interface.
+#[derive(Debug, Serialize)]
+struct ServerRow {
+    key: String,
+    server_tokens: Option<u64>,
+    local_tokens: u64,
+    /// The part of `server_tokens` that is not from the CLI on this machine.
+    elsewhere_tokens: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    credits: Option<f64>,
+}
+
+impl ServerRow {
+    fn new(key: String, server_tokens: Option<u64>, local_tokens: u64) -> Self {
+        Self {
+            key,
+            server_tokens,
+            local_tokens,
+            elsewhere_tokens: server_tokens.map(|all| all.saturating_sub(local_tokens)),
+            credits: None,
+        }
+    }
+}
+
+/// Prints the days of the live account.
+///
+/// # Errors
+/// No account is signed in, or the index cannot be read.
+pub(super) fn show_days(store: &IndexStore, context: &Context) -> Result<Outcome> {
+    let account = find_account_or_live(None, "codex-manager usage --account ACCOUNT", context)?;
+    let answer = ask_usage(Value::Null, context);
+    let usage = answer.as_ref().map(ServerUsage::parse);
+    let usage = usage.unwrap_or_default();
+    let conversations = read_conversations_of(store, &account.entry.identity, context)?;
+    let rows = compare_days(&usage, &conversations, store)?;
+    let json = object()
+        .with("account", account.entry.identity.email.as_str())
+        .with("lifetime_tokens", usage.lifetime_tokens)
+        .with("rows", &rows)
+        .with("problem", answer.as_ref().err());
+    context.ui.document("usage", &json);
+    if rows.is_empty() {
+        if answer.is_ok() {
+            context.note("the server reports no daily figures");
+        }
+        return Ok(Outcome::Partial);
+    }
+    print_rows("DAY", &rows, context);
+    let sum = |count: fn(&ServerRow) -> Option<u64>| {
+        format_count(rows.iter().filter_map(count).fold(0, u64::saturating_add))
+    };
+    context.ui.report(format_args!(
+        "{}: {} tokens by the server, {} of them not from the CLI on this machine; days are those of UTC",
+        label(&account),
+        sum(|row| row.server_tokens),
+        sum(|row| row.elsewhere_tokens),
+    ));
+    Ok(Outcome::Done)
+}
+
+/// Prints the models of a conversation.
+///
+/// # Errors
+/// No conversation or several match, or the index cannot be read.
+pub(super) fn show_conversation(
+    session: &str,
+    store: &IndexStore,
+    context: &Context,
+) -> Result<Outcome> {
+    let session = find_conversation(session, context)?;
+    let answer = ask_usage(json!({ "threadId": session.id }), context);
+    let estimate = answer.as_ref().ok().and_then(ThreadEstimate::parse);
+    let rows = match &estimate {
+        Some(estimate) => compare_models(estimate, &session.id, store)?,
+        None => Vec::new(),
+    };
+    let json = object()
+        .with("session_id", &session.id)
+        .with("title", &session.title)
+        .with("credits", estimate.as_ref().map(|found| found.credits))
+        .with("usd", estimate.as_ref().and_then(|found| found.usd))
+        .with("rows", &rows)
+        .with("problem", answer.as_ref().err());
+    context.ui.document("usage", &json);
+    let Some(estimate) = estimate else {
+        if answer.is_ok() {
+            context.note("the server has no estimate of this conversation");
+        }
+        return Ok(Outcome::Partial);
+    };
+    print_rows("MODEL", &rows, context);
+    let usd = estimate.usd.map(|usd| format!(", ${usd:.2}"));
+    context.ui.report(format_args!(
+        "{}: {:.2} credits{} by the server's estimate, without subagents",
+        printable(&session.title),
+        estimate.credits,
+        usd.unwrap_or_default()
+    ));
+    Ok(Outcome::Done)
+}
+
+/// Returns what was used elsewhere, by day: the part of the window that no request of this machine explains, divided by
+/// the tokens that only the server counted. `None` after a warning if the server gives no figures.
+///
+/// # Errors
+/// The index cannot be read.
+pub(super) fn sum_elsewhere(
+    used: &WindowUse,
+    conversations: &AccountConversations,
+    store: &IndexStore,
+    context: &Context,
+) -> Result<Option<Vec<PartView>>> {
+    let Ok(answer) = ask_usage(Value::Null, context) else {
+        return Ok(None);
+    };
+    let mut usage = ServerUsage::parse(&answer);
+    let (first, last) = (used.span.start.date_naive(), used.span.end.date_naive());
+    usage.days.retain(|day, _| (first..=last).contains(day));
+    let rows = compare_days(&usage, conversations, store)?;
+    let days = rows.into_iter().filter_map(|row| {
+        let tokens = row.elsewhere_tokens.filter(|tokens| *tokens > 0)?;
+        Some((row.key, tokens))
+    });
+    let days: Vec<_> = days.collect();
+    #[allow(clippy::cast_precision_loss, reason = "a share")]
+    let share = |tokens: u64| tokens as f64 / days.iter().map(|(_, n)| *n as f64).sum::<f64>();
+    let parts = days.iter().map(|(day, tokens)| PartView {
+        kind: PartKind::Elsewhere,
+        key: day.clone(),
+        title: None,
+        tokens: *tokens,
+        percent_of_window: used.parts.unattributed * share(*tokens),
+    });
+    Ok(Some(parts.collect()))
+}
+
+/// Asks for the figures of the account, or of a conversation. Returns the problem after a warning.
+fn ask_usage(params: Value, context: &Context) -> Result<Value, String> {
+    let [answer] = ask_live(context, [Question::new("account/usage/read", params)]);
+    answer.map_err(|problem| {
+        let problem = problem.to_string();
+        context.warn(format_args!("no figures of the server: {problem}"));
+        problem
+    })
+}
+
+/// Returns the days that the server names, and those between them.
+fn compare_days(
+    usage: &ServerUsage,
+    conversations: &AccountConversations,
+    store: &IndexStore,
+) -> Result<Vec<ServerRow>> {
+    let (Some((first, _)), Some((last, _))) =
+        (usage.days.first_key_value(), usage.days.last_key_value())
+    else {
+        return Ok(Vec::new());
+    };
+    let mut days: BTreeMap<NaiveDate, (Option<u64>, u64)> = BTreeMap::new();
+    for (day, tokens) in &usage.days {
+        days.insert(*day, (Some(*tokens), 0));
+    }
+    for row in read_own(store, |number| conversations.contains_key(&number))? {
+        let at = DateTime::from_timestamp_millis(row.slot.saturating_mul(SLOT_MS));
+        let day = Period::Day.first_day(&at.unwrap_or_default(), Zone::UTC);
+        if (first..=last).contains(&&day) {
+            let sum = &mut days.entry(day).or_default().1;
+            *sum = sum.saturating_add(row.tokens.total_tokens);
+        }
+    }
+    let row =
+        |(day, (server, own)): (NaiveDate, _)| ServerRow::new(Period::Day.name(day), server, own);
+    Ok(days.into_iter().map(row).collect())
+}
+
+fn compare_models(
+    estimate: &ThreadEstimate,
+    session: &str,
+    store: &IndexStore,
+) -> Result<Vec<ServerRow>> {
+    let known = usage_query::read_conversations(store)?;
+    let is_own = |number| {
+        let found = known.get(&number);
+        found.is_some_and(|found| found.session.eq_ignore_ascii_case(session))
+    };
+    let mut own: BTreeMap<String, u64> = BTreeMap::new();
+    for row in read_own(store, is_own)? {
+        let sum = own.entry(row.model.to_string()).or_default();
+        *sum = sum.saturating_add(row.tokens.total_tokens);
+    }
+    let server = estimate
+        .models
+        .iter()
+        .map(|(model, (tokens, credits))| ServerRow {
+            credits: Some(*credits),
+            ..ServerRow::new(model.clone(), *tokens, own.remove(model).unwrap_or(0))
+        });
+    let mut rows: Vec<_> = server.collect();
+    rows.extend(
+        own.into_iter()
+            .map(|(model, tokens)| ServerRow::new(model, None, tokens)),
+    );
+    Ok(rows)
+}
+
+/// Reads the own count of the conversations with these numbers.
+fn read_own(store: &IndexStore, is_wanted: impl Fn(i64) -> bool) -> Result<Vec<UsageRow>> {
+    let mut rows = usage_query::read_sums(store, i64::MIN..i64::MAX, UsageDetail::Both)?;
+    rows.retain(|row| is_wanted(row.conversation));
+    Ok(rows)
+}
+
+fn print_rows(head: &'static str, rows: &[ServerRow], context: &Context) {
+    let ui = &context.ui;
+    let columns = [
+        Column::new(head),
+        Column::new("SERVER").number(),
+        Column::new("THIS MACHINE").number(),
+        Column::new("ELSEWHERE").number(),
+        Column::new("CREDITS").number(),
+    ];
+    let mut table = Table::new(ui, columns);
+    let count = |tokens: Option<u64>| match tokens {
+        Some(tokens) => Cell::plain(format_count(tokens)).value(tokens),
+        None => Cell::plain(""),
+    };
+    let shown = if ui.wants_tsv() {
+        rows.len()
+    } else {
+        ui.limit_items(rows.len(), SHOWN_DAYS)
+    };
+    for row in &rows[rows.len() - shown..] {
+        let credits = row.credits.map(|credits| format!("{credits:.2}"));
+        table.add_row([
+            Cell::plain(printable(&row.key)),
+            count(row.server_tokens),
+            count(Some(row.local_tokens)),
+            count(row.elsewhere_tokens),
+            Cell::plain(credits.unwrap_or_default()),
+        ]);
+    }
+    table.print(ui);
+}
