@@ -21,6 +21,7 @@ pub(crate) mod list;
 pub(crate) mod list_backups;
 pub(crate) mod man;
 pub(crate) mod normalize;
+pub(crate) mod notify;
 pub(crate) mod profile;
 pub(crate) mod prune;
 pub(crate) mod recommend;
