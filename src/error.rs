@@ -48,16 +48,19 @@ pub enum Outcome {
     Partial,
     /// A launched Codex ended with this exit code.
     Codex(u8),
+    /// A launched `codex exec` ended with this exit code because of a usage limit.
+    UsageLimit(u8),
 }
 
 impl Outcome {
-    /// Returns the exit code: 0, 5, 6, or that of Codex.
+    /// Returns the exit code: 0, 5, 6, 75 (`EX_TEMPFAIL`), or that of Codex.
     pub fn code(self) -> u8 {
         match self {
             Self::Done => 0,
             Self::CheckFailed => 5,
             Self::Partial => 6,
             Self::Codex(code) => code,
+            Self::UsageLimit(_) => 75,
         }
     }
 

@@ -77,6 +77,10 @@ impl Leaf {
                 args.push(sample(arg).to_owned());
             }
         }
+        // With --from it needs no file.
+        if self.words == ["profile", "import"] {
+            args.push("file".to_owned());
+        }
         if self.words == ["prune"] {
             args.extend(["--keep-last".to_owned(), "1".to_owned()]);
         }

@@ -9,7 +9,7 @@ use crate::support::conversations::{Conversation, id, tool_output, write};
 use crate::support::env::TestEnv;
 use crate::support::profiles::save_alice_and_bob;
 use crate::support::sample::{alice, bob};
-use crate::support::sign_in::{auth_json, write_auth};
+use crate::support::sign_in::{SignIn, auth_json, write_auth};
 use crate::support::write_program;
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
@@ -344,6 +344,20 @@ fn variants() -> Vec<Case> {
             "usage --server SESSION",
             &["usage", "--server", &id(1), "--json"],
         ),
+        case("notify", &["notify", "--dry-run", "--json"]),
+        {
+            let case = case(
+                "profile import --from",
+                &["profile", "import", "--from", "codex-switch", "--json"],
+            );
+            let profiles = "home/.codex-switch/profiles";
+            let login = auth_json(&SignIn::new("acct-carol", "carol@example.com"));
+            case.env
+                .write(&format!("{profiles}/carol/auth.json"), login);
+            case.env
+                .write(&format!("{profiles}/damaged/auth.json"), "{");
+            case
+        },
         case("man --dir", &["man", "--dir", "pages", "--json"]),
         case("prune", &["prune", "--undo", "--dry-run", "--json"]),
         case(

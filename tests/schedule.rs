@@ -442,6 +442,7 @@ fn an_installed_job_is_shown_and_removed() {
     backup  not active     daily at 03:30  -
     status  not installed  -               -
     vault   not installed  -               -
+    notify  not installed  -               -
     --- stderr
     update and activate it:
         codex-manager schedule install backup --daily 03:30 --enable

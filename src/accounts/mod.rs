@@ -26,6 +26,7 @@ pub(crate) mod running;
 pub(crate) mod save;
 pub(crate) mod source;
 pub(crate) mod switch;
+pub(crate) mod switchers;
 
 pub(crate) use isolated::IsolatedLogin;
 pub(crate) use lease::{AccountLocks, LeaseError};

@@ -80,6 +80,7 @@ pub(super) enum Command {
     Status(commands::status::StatusArgs),
     Sync(commands::sync::SyncArgs),
     Schedule(commands::schedule::ScheduleArgs),
+    Notify(commands::notify::NotifyArgs),
     Profile(commands::profile::ProfileArgs),
     #[command(visible_alias = "ls")]
     List(commands::list::ListArgs),
@@ -211,6 +212,7 @@ impl Command {
             Self::Status(args) => args.run(context),
             Self::Sync(args) => args.run(context),
             Self::Schedule(args) => args.run(context),
+            Self::Notify(args) => args.run(context),
             Self::Profile(args) => args.run(context),
             Self::List(args) => args.run(context),
             Self::Current(args) => args.run(context),

@@ -42,7 +42,8 @@ Conversations:
 
 Sync:
   sync          Sync conversations between machines through a cloud folder
-  schedule      Run sync, backup, status or vault with the system's scheduler
+  schedule      Run backup, sync and other jobs with the system's scheduler
+  notify        Show news about accounts and backups on the desktop
 
 Setup:
   doctor        Check Codex, the homes and the archives

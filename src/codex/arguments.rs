@@ -110,6 +110,27 @@ impl<'a> Arguments<'a> {
         words.iter().any(|i| self.all[*i] == *"resume")
     }
 
+    /// Returns true for `exec` with a prompt or with `resume`: a conversation that `exec resume` can continue.
+    pub(crate) fn is_exec(&self) -> bool {
+        matches!(self.subcommand(), Some("exec" | "e"))
+            && (self.subcommands == 1 || self.is_resume())
+    }
+
+    /// Returns the arguments with which `exec` continues the conversation `id` by another prompt. Its options stay.
+    pub(crate) fn continue_with(&self, id: &str, prompt: &str) -> Vec<OsString> {
+        let is_kept = |at: &usize| {
+            let is_exec = self.positional.first() == Some(at);
+            let is_choice = ["--", "--last", "--all"]
+                .iter()
+                .any(|word| self.all[*at] == *word);
+            is_exec || !is_choice && !self.positional.contains(at)
+        };
+        let kept = (0..self.all.len()).filter(is_kept);
+        let mut all: Vec<OsString> = kept.map(|at| self.all[at].clone()).collect();
+        all.extend(["resume", id, "--", prompt].map(OsString::from));
+        all
+    }
+
     /// Returns the folder of the last `-C` or `--cd`, as it was typed.
     pub(crate) fn working_root(&self) -> Option<PathBuf> {
         let mut found = None;
@@ -230,6 +251,36 @@ mod tests {
             let flagged = Arguments::parse(&words).with_flag(NO_DAEMON);
             let flagged: Vec<_> = flagged.iter().map(|w| w.to_string_lossy()).collect();
             assert_eq!(flagged.join(" "), with_flag);
+        }
+    }
+
+    #[test]
+    fn a_continuation_keeps_the_options_and_replaces_the_prompt() {
+        for (line, continued) in [
+            ("exec fix", "exec resume id -- go"),
+            ("-a never e -m x fix", "-a never e -m x resume id -- go"),
+            ("exec --json -- -fix it", "exec --json resume id -- go"),
+            ("exec resume --last -m x fix", "exec -m x resume id -- go"),
+        ] {
+            let words = words(line);
+            let parsed = Arguments::parse(&words);
+            assert!(parsed.is_exec(), "{line}");
+            let continued_words = parsed.continue_with("id", "go");
+            assert_eq!(continued_words.join(OsStr::new(" ")), continued);
+            assert_eq!(
+                Arguments::parse(&continued_words).resumed_conversation(),
+                Some("id")
+            );
+        }
+        for line in [
+            "",
+            "fix",
+            "exec review",
+            "exec fork x",
+            "review",
+            "resume x",
+        ] {
+            assert!(!Arguments::parse(&words(line)).is_exec(), "{line}");
         }
     }
 

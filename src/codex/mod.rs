@@ -36,6 +36,7 @@ pub mod status_text;
 pub(crate) mod thread_list;
 pub(crate) mod threads;
 pub(crate) mod token_count;
+pub(crate) mod usage_limit;
 pub mod window;
 pub(crate) mod writer_lock;
 

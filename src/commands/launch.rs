@@ -17,13 +17,15 @@ use std::ffi::OsString;
 ///
 /// Switches the Codex home to the account first, like `use`, and saves the login afterwards, because
 /// Codex may have renewed it. With --isolated the account runs in a separate home, and the live account
-/// stays. Exit code and signals are those of Codex.
+/// stays. Exit code and signals are those of Codex, except that a `codex exec` that ends because of a usage
+/// limit gives 75.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager launch work
   codex-manager launch work -- --model gpt-6-sol
   codex-manager launch personal --isolated      # while work stays signed in
   codex-manager launch --recommended -- exec \"fix the tests\"
+  codex-manager launch work --wait --then \"continue\" -- exec \"fix the tests\"
   codex-manager launch work --dry-run")]
 pub(crate) struct LaunchArgs {
     /// A profile, an email, or a unique prefix of one [default: the account of the folder, else a picker]
@@ -34,7 +36,7 @@ pub(crate) struct LaunchArgs {
     recommended: bool,
     /// For the shell function `codex`: use the account of the folder, isolated; if the folder has none,
     /// run Codex directly, without a record
-    #[arg(long, conflicts_with_all = ["profile", "recommended"])]
+    #[arg(long, conflicts_with_all = ["profile", "recommended", "wait"])]
     if_folder: bool,
     #[command(flatten)]
     start: StartArgs,
@@ -71,10 +73,13 @@ impl LaunchArgs {
         let runs_conversation =
             Arguments::parse(&self.args).mode() != InvocationMode::Administrative;
         if runs_conversation && let Some(account) = self.find_folder_account(context)? {
-            return self
-                .start
-                .isolated_if_supported()
-                .start(&account, &self.args, None, context);
+            let start = self.start.clone().isolated_if_supported();
+            let outcome = start.start(&account, &self.args, None, context)?;
+            // The function stands in for Codex, whose exit code scripts know.
+            return Ok(match outcome {
+                Outcome::UsageLimit(code) => Outcome::Codex(code),
+                other => other,
+            });
         }
         if runs_conversation && !self.start.is_dry_run() {
             before_new_codex::archive_if_codex_changed(context)?;

@@ -22,6 +22,7 @@ pub(crate) mod list_backups;
 pub(crate) mod man;
 pub(crate) mod mcp;
 pub(crate) mod normalize;
+pub(crate) mod notify;
 pub(crate) mod profile;
 pub(crate) mod prune;
 pub(crate) mod recommend;

@@ -4,6 +4,7 @@ use crate::accounts::profile::Profile;
 use crate::choices::account_choice::{find_identity, pick_account};
 use crate::choices::conversation_choice::{ChosenConversation, list_rows};
 use crate::choices::conversation_picker::{ScreenEnd, SearchScreen};
+use crate::codex::arguments::Arguments;
 use crate::codex::config::read_login;
 use crate::codex::home::SESSIONS;
 use crate::codex::identity::Identity;
@@ -28,6 +29,7 @@ use std::path::Path;
   codex-manager resume 01a1fd26
   codex-manager resume \"Fix the parser\" --isolated
   codex-manager resume 01a1fd26 -- exec \"continue\"
+  codex-manager resume 01a1fd26 --wait --then \"continue\"
   codex-manager resume 01a1fd26 --profile work --rebind")]
 pub(crate) struct ResumeArgs {
     /// An id, a title, the beginning of either, or the path of a rollout [default: a picker]
@@ -43,7 +45,7 @@ pub(crate) struct ResumeArgs {
     #[arg(long, requires = "profile")]
     rebind: bool,
     /// Resume under the live account, without a record
-    #[arg(long, conflicts_with_all = ["profile", "isolated"])]
+    #[arg(long, conflicts_with_all = ["profile", "isolated", "wait"])]
     untracked: bool,
     #[command(flatten)]
     start: StartArgs,
@@ -77,6 +79,13 @@ impl ResumeArgs {
             None => find_last_of_folder(&rows, context)?,
         };
         let args = resume_args(&conversation.id, &self.args);
+        let args = match &self.start.then {
+            Some(prompt) if !Arguments::parse(&args).is_exec() => {
+                let exec = [&["exec".into()], self.args.as_slice()].concat();
+                Arguments::parse(&exec).continue_with(&conversation.id, prompt)
+            }
+            _ => args,
+        };
         if self.untracked {
             return self.start.run_directly(&args, context);
         }

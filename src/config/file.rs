@@ -2,7 +2,7 @@
 
 use super::key::{FOLDER_KEYS, KEYS, parse_span_value};
 use super::setting::{KeyError, Setting, find};
-use super::values::{ConfigValues, Preferences, VaultSettings};
+use super::values::{ConfigValues, NotifySettings, Preferences, VaultSettings};
 use crate::io::retention::RetentionPolicy;
 use crate::io::settings::{SCHEMA_KEY, SettingValues, SettingsError, SettingsFile};
 use crate::launch::folders::FolderAccounts;
@@ -179,6 +179,10 @@ impl ConfigValues {
                     .text("storage.keep_trash")
                     .and_then(parse_span_value)
                     .unwrap_or(KEEP_TRASH),
+                notify: NotifySettings {
+                    command: text("notify.command"),
+                    backup_days: values.count("notify.backup_days"),
+                },
                 prices: path("usage.prices"),
                 folders,
                 vault: VaultSettings {

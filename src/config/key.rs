@@ -75,7 +75,7 @@ const fn choice<T: clap::ValueEnum + Default>(name: &'static str) -> SettingKey 
 }
 
 /// All settings with one value, in the order of `config list`.
-pub(crate) const KEYS: [SettingKey; 24] = [
+pub(crate) const KEYS: [SettingKey; 26] = [
     key("timezone", ZONE, "")
         .about("the local time zone")
         .variable("TZ"),
@@ -98,6 +98,8 @@ pub(crate) const KEYS: [SettingKey; 24] = [
         .about("assumed hours until a weekly quota was used up"),
     choice::<Strategy>("recommend.strategy").about("which ready account to recommend"),
     flag("recommend.include_api_key").about("recommend API keys too"),
+    key("notify.command", TEXT, "").about("the command that shows a notification"),
+    key("notify.backup_days", COUNT, "7").about("notify of backups that are older than N days"),
     key("prune.keep_last", COUNT, "").about("keep the newest N archives"),
     key("prune.keep_within", SPAN, "").about("keep archives younger than this"),
     key("prune.keep_daily", COUNT, "").about("keep the newest of each of N days"),
@@ -133,6 +135,7 @@ mod tests {
             without,
             [
                 "timezone",
+                "notify.command",
                 "prune.keep_last",
                 "prune.keep_within",
                 "prune.keep_daily",

@@ -67,7 +67,16 @@ pub(crate) struct Preferences {
     pub(crate) prices: Option<PathBuf>,
     /// The account of each folder, and the folders whose `.codex-account` files are used.
     pub(crate) folders: FolderAccounts,
+    pub(crate) notify: NotifySettings,
     pub(crate) vault: VaultSettings,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct NotifySettings {
+    /// The program that shows a notification, with arguments or without.
+    pub(crate) command: Option<String>,
+    /// The age of the newest backup in days from which on it is news; 0 for never.
+    pub(crate) backup_days: u32,
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]

@@ -141,7 +141,10 @@ fn check_new_codex(records: &[ArchiveRecord], context: &Context) -> Option<Check
 }
 
 /// Returns the creation time of the newest full archive, ignoring archives dated in the future.
-fn find_newest_full(records: &[ArchiveRecord], now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+pub(crate) fn find_newest_full(
+    records: &[ArchiveRecord],
+    now: DateTime<Utc>,
+) -> Option<DateTime<Utc>> {
     let is_candidate =
         |m: &Metadata| m.mode == BackupMode::Full && !m.is_safety() && !is_ahead(m, now);
     store::find_newest(records, is_candidate).map(|record| record.metadata.created_at.to_utc())

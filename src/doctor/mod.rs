@@ -13,6 +13,7 @@ mod vault;
 
 use crate::context::Context;
 
+pub(crate) use archives::find_newest_full;
 pub use check::CHECKS;
 pub(crate) use check::{Check, Remedy, Status};
 

@@ -5,7 +5,7 @@ use crate::archive::names;
 use crate::config::FILE_NAME as CONFIG_FILE;
 use crate::conversations::index;
 use crate::error::{CommandError, Result};
-use crate::inventory::{observations, store, trash};
+use crate::inventory::{notices, observations, store, trash};
 #[cfg(windows)]
 use crate::io::access;
 use crate::io::temp_name::TEMP_PREFIX;
@@ -17,7 +17,7 @@ use std::fs::{self, Metadata};
 use std::path::{Path, PathBuf};
 
 /// The names of all files and folders that codex-manager creates at the top of the manager home.
-const MANAGER_FILES: [&str; 21] = [
+const MANAGER_FILES: [&str; 23] = [
     "backups",
     "profiles",
     "sync",
@@ -27,6 +27,8 @@ const MANAGER_FILES: [&str; 21] = [
     "trash",
     "inventory.json",
     "losses.json",
+    notices::FILE_NAME,
+    notices::LOCK_NAME,
     "cooldown.json",
     registry::FILE_NAME,
     program::FILE_NAME,

@@ -120,3 +120,14 @@ impl Advised for crate::accounts::source::SourceError {
         }
     }
 }
+
+impl Advised for crate::accounts::switchers::SwitcherError {
+    fn advice(&self) -> CommandError {
+        match self {
+            Self::Io(e) => e.advice(),
+            Self::Database { .. } | Self::Damaged { .. } => {
+                self.unchanged(Failed, "name another folder of the switcher")
+            }
+        }
+    }
+}

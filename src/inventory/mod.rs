@@ -19,6 +19,7 @@ pub(crate) mod codex_change;
 pub mod cooldown;
 pub(crate) mod legacy;
 pub(crate) mod losses;
+pub(crate) mod notices;
 pub(crate) mod observations;
 pub(crate) mod probe_all;
 pub(crate) mod python;

@@ -122,7 +122,12 @@ pub(crate) fn hand_over_signals() {
     HANDED_OVER.store(true, Ordering::SeqCst);
 }
 
-/// Returns true after [`hand_over_signals`].
+/// Takes all signals back after that program has ended.
+pub(crate) fn take_back_signals() {
+    HANDED_OVER.store(false, Ordering::SeqCst);
+}
+
+/// Returns true between [`hand_over_signals`] and [`take_back_signals`].
 pub(crate) fn is_handed_over() -> bool {
     HANDED_OVER.load(Ordering::SeqCst)
 }

@@ -2,7 +2,7 @@
 //! show them, by the rollouts that were created during the launch and name its account.
 
 use super::record::{BoundConversation, LaunchRecord, ProcessId};
-use crate::codex::{RolloutName, SESSIONS, ZST, token_count};
+use crate::codex::{RolloutName, SESSIONS, ZST, token_count, usage_limit};
 use crate::history::{JsonlLine, LineReader, SessionMeta, rollout, thread_rollouts};
 use crate::io::{OrdinaryPath, Process, ProcessTable, file_id, file_open, with_suffix};
 use chrono::{DateTime, Utc};
@@ -187,8 +187,8 @@ pub(crate) fn find_resumed_conversation(
     build_conversation(&plain, if is_plain { length } else { 0 })
 }
 
-/// Reads the token counts of a launch: those between its offsets and after its start. Leaves
-/// `conversation` unchanged if its rollout is missing or compressed.
+/// Reads the token counts of a launch, those between its offsets and after its start, and whether its last turn hit
+/// a usage limit. Leaves `conversation` unchanged if its rollout is missing or compressed.
 pub(crate) fn read_usage(conversation: &mut BoundConversation, since: DateTime<Utc>) {
     // The binding is more important than its figures, so an error is ignored.
     let _ = try_read_usage(conversation, since);
@@ -221,6 +221,9 @@ fn try_read_usage(conversation: &mut BoundConversation, since: DateTime<Utc>) ->
         let JsonlLine::Whole(line) = line else {
             continue;
         };
+        if let Some(hit_limit) = usage_limit::parse(line) {
+            conversation.hit_limit = hit_limit;
+        }
         let Some(count) = token_count::parse(line) else {
             continue;
         };

@@ -59,6 +59,9 @@ pub(crate) struct BoundConversation {
     /// The quota windows of the last token count with windows.
     #[serde(default)]
     pub windows: Vec<Window>,
+    /// True if the last turn of this launch ended because of a usage limit.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub hit_limit: bool,
 }
 
 /// The state of one launch. Contains no token.

@@ -23,11 +23,19 @@ pub enum JobKind {
     Status,
     /// The command `codex-manager vault backup`, with a drill once a month.
     Vault,
+    /// The command `codex-manager notify`.
+    Notify,
 }
 
 impl JobKind {
     /// The kinds of jobs in the order of output.
-    pub(crate) const ALL: [Self; 4] = [Self::Sync, Self::Backup, Self::Status, Self::Vault];
+    pub(crate) const ALL: [Self; 5] = [
+        Self::Sync,
+        Self::Backup,
+        Self::Status,
+        Self::Vault,
+        Self::Notify,
+    ];
 
     /// Returns the name on the command line.
     pub(crate) fn name(self) -> &'static str {
@@ -36,6 +44,7 @@ impl JobKind {
             Self::Backup => "backup",
             Self::Status => "status",
             Self::Vault => "vault",
+            Self::Notify => "notify",
         }
     }
 }
@@ -218,6 +227,7 @@ fn arguments(options: &JobOptions, scheduler: Scheduler) -> Result<Vec<String>, 
             words.push("--quiet".into());
         }
         JobKind::Status => words.extend(["status".into(), "--quiet".into()]),
+        JobKind::Notify => words.extend(["notify".into(), "--quiet".into()]),
         JobKind::Vault => {
             let vault = ["vault", "backup", "--drill-if-older", "30d", "--quiet"];
             words.extend(vault.map(String::from));

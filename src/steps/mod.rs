@@ -5,10 +5,10 @@
 //! - a backup: [`capture_args`], [`backup_plan`]; a snapshot: [`new_snapshot`]
 //! - a restore: [`restore_options`], with a snapshot as the source: [`snapshot_source`]; a check: [`archive_check`]
 //! - after a restore or a sync: [`earlier_turns`]
-//! - switching and starting: [`best_login`], [`switch_account`], [`start_codex`], [`launch_list`]
+//! - switching and starting: [`best_login`], [`switch_account`], [`wait`], [`start_codex`], [`launch_list`]
 //! - sync: [`sync_checks`], [`sync_shutdown`], [`sync_index`]
 //! - accounts: [`account_screen`]; figures: [`refresh`], [`price_file`], [`recommend_template`]
-//! - files: [`new_file`], [`run_log`], [`permanent_deletion`]
+//! - files: [`new_file`], [`run_log`], [`run_program`], [`permanent_deletion`]
 
 pub(crate) mod account_screen;
 pub(crate) mod archive_check;
@@ -28,6 +28,7 @@ pub(crate) mod refresh;
 pub(crate) mod replaced_messages;
 pub(crate) mod restore_options;
 pub(crate) mod run_log;
+pub(crate) mod run_program;
 pub mod shutdown;
 pub(crate) mod snapshot_source;
 pub(crate) mod start_codex;
@@ -35,3 +36,4 @@ pub(crate) mod switch_account;
 pub(crate) mod sync_checks;
 pub(crate) mod sync_index;
 pub(crate) mod sync_shutdown;
+pub(crate) mod wait;

@@ -158,7 +158,21 @@ pub(crate) fn probe(
 /// # Errors
 /// The figures cannot be recorded, or a document was written by a newer version.
 pub(crate) fn refresh_all(context: &Context) -> Result<bool> {
-    let probes = probe(&probe_targets(context)?, false, context)?;
+    refresh_targets(&probe_targets(context)?, context)
+}
+
+/// Like [`refresh_all`], for one account.
+///
+/// # Errors
+/// As [`refresh_all`].
+pub(crate) fn refresh_account(account: &Identity, context: &Context) -> Result<bool> {
+    let mut targets = probe_targets(context)?;
+    targets.retain(|target| target.identity.is_same(account));
+    refresh_targets(&targets, context)
+}
+
+fn refresh_targets(targets: &[ProbeTarget], context: &Context) -> Result<bool> {
+    let probes = probe(targets, false, context)?;
     for probe in &probes {
         warn_all(&context.ui, &probe.warnings);
         if let Some(problem) = probe.problem().filter(|_| !probe.is_moved()) {

@@ -1,22 +1,28 @@
 //! Starts Codex for `launch` and `resume`.
 
+use crate::codex::arguments::{Arguments, InvocationMode};
 use crate::codex::identity::Identity;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
 use crate::io::attached::{self, AttachedExit};
+use crate::io::clock::Timestamp;
 use crate::io::shell;
+use crate::launch::run::LaunchReport;
 use crate::launch::session::{self, Launch, LaunchPlan, LaunchRequest};
 use crate::steps::before_new_codex;
 use crate::steps::home_checks::{check_credential_store, check_logins_allowed, check_not_isolated};
+use crate::steps::wait;
 use crate::ui::object;
-use crate::views::account::{label, printable, read_accounts_and_profiles, warn_all};
+use crate::views::account::{
+    full_time, label, local_rfc3339, printable, read_accounts_and_profiles, warn_all,
+};
 use clap::Args;
 use std::ffi::OsString;
 use std::path::Path;
 use std::process::Command;
 
 /// The flags that `launch` and `resume` share.
-#[derive(Debug, Clone, Copy, Default, Args)]
+#[derive(Debug, Clone, Default, Args)]
 pub(crate) struct StartArgs {
     /// Run in a separate home, so that another account can run at the same time
     #[arg(long)]
@@ -24,6 +30,17 @@ pub(crate) struct StartArgs {
     /// Stop Codex's background daemon, which keeps the account it was started with
     #[arg(long)]
     stop_daemon: bool,
+    /// If the quota of the account is used up, wait until it resets
+    #[arg(long)]
+    wait: bool,
+    /// If `codex exec` reaches the usage limit, wait and continue the conversation with this prompt
+    #[arg(
+        long,
+        value_name = "PROMPT",
+        requires = "wait",
+        allow_hyphen_values = true
+    )]
+    pub(crate) then: Option<String>,
     /// Show what would be done; write nothing, start nothing
     #[arg(short = 'n', long)]
     dry_run: bool,
@@ -38,16 +55,17 @@ impl StartArgs {
         }
     }
 
-    pub(crate) fn is_dry_run(self) -> bool {
+    pub(crate) fn is_dry_run(&self) -> bool {
         self.dry_run
     }
 
-    /// Starts Codex under an account with these arguments and waits until it ends.
+    /// Starts Codex under an account with these arguments and waits until it ends. With `--then`, continues the
+    /// conversation after each reset.
     ///
     /// # Errors
     /// See [`session::LaunchError`]. Codex was not started then.
     pub(crate) fn start(
-        self,
+        &self,
         account: &Identity,
         args: &[OsString],
         session_id: Option<&str>,
@@ -55,7 +73,68 @@ impl StartArgs {
     ) -> Result<Outcome> {
         check_credential_store(context)?;
         check_not_isolated(context)?;
-        let request = LaunchRequest {
+        if self.then.is_some() && !Arguments::parse(args).is_exec() {
+            return Err(
+                CommandError::usage("--then needs a conversation of codex exec")
+                    .hint("continue one: codex-manager resume SESSION --wait --then PROMPT")
+                    .hint("or start one: codex-manager launch --wait --then PROMPT -- exec PROMPT"),
+            );
+        }
+        // Before a long wait, what cannot work is refused.
+        let plan = session::plan(&self.request(account, args, session_id, context))?;
+        if self.dry_run {
+            let until = if self.wait {
+                wait::find_reset(account, context)?
+            } else {
+                None
+            };
+            let command = session_id.map_or("launch", |_| "resume");
+            show_plan(command, &plan, until, context);
+            return Ok(Outcome::Done);
+        }
+        if context.ui.wants_json() {
+            return Err(
+                CommandError::usage("--json needs --dry-run: Codex itself uses stdout")
+                    .hint("show launches as JSON: codex-manager launches --json"),
+            );
+        }
+        if self.wait {
+            wait::wait_for_account(account, context)?;
+        }
+        let mut run = (args.to_vec(), session_id.map(str::to_owned));
+        loop {
+            let report = self.run_once(account, &run.0, run.1.as_deref(), context)?;
+            let code = report.exit.code();
+            // The terminal interface goes on after a turn that reached the limit.
+            let is_batch = Arguments::parse(args).mode() == InvocationMode::Batch;
+            let conversation = report.record.conversation();
+            let Some(ended) = conversation.filter(|c| is_batch && code != 0 && c.hit_limit) else {
+                return Ok(Outcome::Codex(code));
+            };
+            let used_up = ended.windows.iter().filter(|w| w.used_percent >= 100.0);
+            let reset = used_up.filter_map(|window| window.resets_at).max();
+            let reset = reset.filter(|at| *at > context.now());
+            let id = &ended.session_id;
+            let (Some(prompt), Some(until)) = (&self.then, reset) else {
+                note_limit(&report.record.profile, id, reset, context);
+                return Ok(Outcome::UsageLimit(code));
+            };
+            wait::wait_until(until, context);
+            run = (
+                Arguments::parse(args).continue_with(id, prompt),
+                Some(id.clone()),
+            );
+        }
+    }
+
+    fn request<'a>(
+        &self,
+        account: &'a Identity,
+        args: &'a [OsString],
+        session_id: Option<&'a str>,
+        context: &'a Context,
+    ) -> LaunchRequest<'a> {
+        LaunchRequest {
             codex_home: context.codex_home(),
             manager_home: context.manager_home(),
             codex_bin: context.settings.codex_bin.as_deref(),
@@ -66,19 +145,18 @@ impl StartArgs {
             isolated: self.isolated,
             stop_daemon: self.stop_daemon,
             now: context.local_now(),
-        };
-        if self.dry_run {
-            let plan = session::plan(&request)?;
-            let command = session_id.map_or("launch", |_| "resume");
-            show_plan(command, &plan, context);
-            return Ok(Outcome::Done);
         }
-        if context.ui.wants_json() {
-            return Err(
-                CommandError::usage("--json needs --dry-run: Codex itself uses stdout")
-                    .hint("show launches as JSON: codex-manager launches --json"),
-            );
-        }
+    }
+
+    /// Starts Codex once and waits until it ends. If a signal ended it, the same signal ends this process.
+    fn run_once(
+        &self,
+        account: &Identity,
+        args: &[OsString],
+        session_id: Option<&str>,
+        context: &Context,
+    ) -> Result<LaunchReport> {
+        let request = self.request(account, args, session_id, context);
         let plan = session::plan(&request)?;
         if plan.switch.is_some() || plan.isolated_home.is_some() {
             let isolated = plan.isolated_home.as_deref();
@@ -104,14 +182,14 @@ impl StartArgs {
             // The shell has to see the signal: after Ctrl-C a loop around Codex ends too.
             attached::end_by_signal(signal);
         }
-        Ok(Outcome::Codex(report.exit.code()))
+        Ok(report)
     }
 
     /// Replaces this process with Codex under the live account, without a record of the launch.
     ///
     /// # Errors
     /// Codex cannot be found or started.
-    pub(crate) fn run_directly(self, args: &[OsString], context: &Context) -> Result<Outcome> {
+    pub(crate) fn run_directly(&self, args: &[OsString], context: &Context) -> Result<Outcome> {
         let program = context.find_codex().map_err(|e| {
             CommandError::failed("cannot start Codex")
                 .because(e)
@@ -130,6 +208,18 @@ impl StartArgs {
                 .because(error),
         )
     }
+}
+
+/// Prints how to continue a conversation that a usage limit ended.
+fn note_limit(profile: &str, id: &str, reset: Option<Timestamp>, context: &Context) {
+    let name = printable(profile);
+    context.note(match reset {
+        Some(until) => format!(
+            "the quota of {name} is used up until {}; to continue then: codex-manager resume {id} --wait --then PROMPT",
+            full_time(&until, context)
+        ),
+        None => format!("Codex reached a usage limit of {name}, and its reset is unknown"),
+    });
 }
 
 /// Prints the account and warnings before Codex takes over the screen.
@@ -202,7 +292,12 @@ fn note_live_account(replaced: Option<&Identity>, context: &Context) {
 }
 
 /// Prints a plan in JSON. The keys are an interface. `plan` is `None` for an unrecorded start under the live account.
-fn show_json(command: &str, plan: Option<&LaunchPlan>, command_line: &[String], context: &Context) {
+fn show_json(
+    command: &str,
+    plan: Option<&LaunchPlan>,
+    (until, command_line): (Option<Timestamp>, &[String]),
+    context: &Context,
+) {
     let from = plan.and_then(|plan| plan.switch.as_ref()?.from.as_ref());
     let json = object()
         .with("profile", plan.map(|plan| &plan.profile))
@@ -215,14 +310,21 @@ fn show_json(command: &str, plan: Option<&LaunchPlan>, command_line: &[String], 
         // The live account, if a switch would replace it.
         .with("switch_from", from.map(|from| from.email.to_string()))
         .with("daemon", plan.and_then(|plan| plan.daemon))
+        .with("wait_until", until.map(|at| local_rfc3339(&at, context)))
         .with("command_line", command_line)
         .with("dry_run", true);
     context.ui.document(command, &json);
 }
 
-fn show_plan(command: &str, plan: &LaunchPlan, context: &Context) {
-    show_json(command, Some(plan), &plan.command, context);
+fn show_plan(command: &str, plan: &LaunchPlan, until: Option<Timestamp>, context: &Context) {
+    show_json(command, Some(plan), (until, &plan.command), context);
     let ui = &context.ui;
+    if let Some(until) = until {
+        ui.report(format_args!(
+            "would wait for the reset: {}",
+            full_time(&until, context)
+        ));
+    }
     let name = printable(&plan.profile);
     if let Some(home) = &plan.isolated_home {
         ui.report(format_args!(
@@ -248,7 +350,7 @@ fn show_untracked_plan(program: &Path, args: &[OsString], context: &Context) {
     let command: Vec<String> = std::iter::once(program.display().to_string())
         .chain(args)
         .collect();
-    show_json("launch", None, &command, context);
+    show_json("launch", None, (None, &command), context);
     let ui = &context.ui;
     ui.report("would start Codex under the live account, without a record of the launch");
     ui.report(format_args!("would run: {}", printable(&command.join(" "))));

@@ -59,6 +59,41 @@ impl Drop for TaskCounter {
     }
 }
 
+/// A line that a wait replaces. It vanishes when it is dropped.
+#[derive(Debug)]
+pub struct Countdown(ProgressBar);
+
+impl Ui {
+    /// A line for the time that is left.
+    pub fn countdown(&self) -> Countdown {
+        let style = ProgressStyle::with_template("{msg}");
+        Countdown(if self.draws_progress() {
+            ProgressBar::new_spinner()
+                .with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()))
+        } else {
+            ProgressBar::hidden()
+        })
+    }
+}
+
+impl Countdown {
+    /// Returns true on a terminal.
+    pub fn is_shown(&self) -> bool {
+        !self.0.is_hidden()
+    }
+
+    pub fn show(&self, text: String) {
+        self.0.set_message(text);
+        self.0.tick();
+    }
+}
+
+impl Drop for Countdown {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}
+
 impl Progress for Bar {
     fn expect_bytes(&self, total: u64) {
         self.0.set_length(total);

@@ -1,6 +1,8 @@
 //! `profile import`: merges an export of another machine into the manager home.
 
+use crate::accounts::switchers::Switcher;
 use crate::codex::login_lock;
+use crate::commands::profile::import_switcher::import_logins;
 use crate::commands::profile::passphrase::read_passphrase;
 use crate::context::Context;
 use crate::error::{Outcome, Result};
@@ -18,7 +20,7 @@ use clap::Args;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
-/// Import a file that `profile export` wrote on another machine
+/// Import a file that `profile export` wrote on another machine, or the logins of another account switcher
 ///
 /// The whole file is checked before anything is changed. Profiles are matched by account; the newer
 /// login and the newer quota figures win. No archive is overwritten. Importing the same file again
@@ -28,11 +30,15 @@ use std::path::{Path, PathBuf};
 #[command(after_help = "Examples:
   codex-manager profile import laptop.export
   codex-manager profile import laptop.age            # asks for the passphrase
-  codex-manager profile import laptop.age --identity key.txt --dry-run")]
+  codex-manager profile import laptop.age --identity key.txt --dry-run
+  codex-manager profile import --from codex-auth")]
 pub(super) struct ProfileImportArgs {
-    /// The export to import
-    #[arg(value_name = "FILE")]
-    file: PathBuf,
+    /// The export to import; with --from the folder of that program [default: where it keeps its logins]
+    #[arg(value_name = "FILE", required_unless_present = "from")]
+    file: Option<PathBuf>,
+    /// Import all logins of another account switcher; its files stay as they are
+    #[arg(long, value_name = "SWITCHER", conflicts_with_all = ["identity", "passphrase_file"])]
+    from: Option<Switcher>,
     /// The file with the private key, as written by age-keygen
     #[arg(long, value_name = "FILE", conflicts_with = "passphrase_file")]
     identity: Option<PathBuf>,
@@ -57,7 +63,11 @@ struct ImportView<'a> {
 impl ProfileImportArgs {
     pub(super) fn run(self, context: &Context) -> Result<Outcome> {
         check_logins_allowed(context, &[context.manager_home()])?;
-        let path = context.env.absolute(&self.file);
+        if let Some(switcher) = self.from {
+            let folder = self.file.as_deref();
+            return import_logins(switcher, folder, self.dry_run, context);
+        }
+        let path = context.env.absolute(&self.file.clone().unwrap_or_default());
         let found = ExportInput::open(&path)?;
         let key = self.read_decryption_key(&found, &path, context)?;
         let opened = found.unlock(&path, key.as_ref())?;

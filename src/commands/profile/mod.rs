@@ -2,6 +2,7 @@
 
 mod export;
 mod import;
+mod import_switcher;
 mod login;
 mod login_age;
 mod passphrase;

@@ -24,7 +24,8 @@ const INTERVAL_SECS: std::ops::RangeInclusive<i64> = 60..=31 * 24 * 60 * 60;
 ///
 /// sync runs as a dry run unless it is installed with --apply. backup creates an archive only if the
 /// last one is older than half the interval; with --if-codex-changed it runs every hour, and archives
-/// once a day and after each update of Codex. vault makes a snapshot, and once a month a drill.
+/// once a day and after each update of Codex. vault makes a snapshot, and once a month a drill. notify
+/// shows news on the desktop.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager schedule install backup --daily 03:30 --enable
@@ -35,7 +36,7 @@ const INTERVAL_SECS: std::ops::RangeInclusive<i64> = 60..=31 * 24 * 60 * 60;
 pub(super) struct InstallArgs {
     /// The job to install
     job: JobKind,
-    /// The interval, such as 30min or 12h [default: 1h for sync, status and --if-codex-changed, 24h for backup and vault]
+    /// The interval, such as 30min or 12h [default: 10min for notify, 1h for sync, status and --if-codex-changed, 24h for backup and vault]
     #[arg(long, value_name = "DUR", conflicts_with = "daily", value_parser = parse_duration)]
     every: Option<Duration>,
     /// Run once a day at this local time
@@ -168,6 +169,7 @@ impl InstallArgs {
         }
         let default = match self.job {
             JobKind::Backup if self.if_codex_changed => Duration::hours(1),
+            JobKind::Notify => Duration::minutes(10),
             JobKind::Sync | JobKind::Status => Duration::hours(1),
             JobKind::Backup | JobKind::Vault => Duration::hours(24),
         };

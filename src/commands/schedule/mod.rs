@@ -14,7 +14,7 @@ use crate::context::Context;
 use crate::error::{Outcome, Result};
 use clap::{Args, Subcommand};
 
-/// Run sync, backup, status or vault with the system's scheduler
+/// Run backup, sync and other jobs with the system's scheduler
 ///
 /// Uses systemd user timers on Linux, launchd agents on macOS, the Task Scheduler on Windows. A job uses
 /// the homes that are configured when it is installed. There is no background process between runs.

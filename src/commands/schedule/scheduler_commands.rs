@@ -3,28 +3,16 @@
 use crate::codex::program::Program;
 use crate::context::Context;
 use crate::error::{CommandError, Result};
-use crate::io::child::{ChildGroup, ChildOutput};
 use crate::io::environment::Environment;
 use crate::schedule::SchedulerCommand;
+use crate::steps::run_program::{ProgramEnd, run_program};
 use std::path::Path;
 use std::time::{Duration, Instant};
-
-/// The time limit of one command of the scheduler.
-const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The time that a scheduler has to end a job before the job is given to it again.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(20);
 
 const BUSY_POLL_INTERVAL: Duration = Duration::from_millis(250);
-
-/// The outcome of a command of the scheduler.
-#[derive(Debug)]
-pub(super) struct CommandEnd {
-    pub(super) output: Vec<u8>,
-    /// The last line of its standard error, or its exit status; `None` if it succeeded.
-    problem: Option<String>,
-    code: Option<i32>,
-}
 
 /// Runs the steps in order. `state` describes the state after a failure, for the hint ("the files were
 /// written").
@@ -55,7 +43,7 @@ fn run_when_free(
     step: &SchedulerCommand,
     env: &Environment,
     limit: Duration,
-) -> Result<CommandEnd, String> {
+) -> Result<ProgramEnd, String> {
     let deadline = Instant::now() + limit;
     loop {
         let end = run(&step.words, env)?;
@@ -67,36 +55,10 @@ fn run_when_free(
     }
 }
 
-pub(super) fn run(words: &[String], env: &Environment) -> Result<CommandEnd, String> {
+pub(super) fn run(words: &[String], env: &Environment) -> Result<ProgramEnd, String> {
     let (name, arguments) = words.split_first().ok_or("nothing to run")?;
     let program = Program::find(Some(Path::new(name)), env).map_err(|e| e.to_string())?;
-    let mut command = env.command(program.path());
-    command.args(arguments);
-    let deadline = Instant::now() + COMMAND_TIMEOUT;
-    let mut child =
-        ChildGroup::spawn(&mut command).map_err(|e| format!("cannot run {name}: {e}"))?;
-    child.close_input();
-    let mut output = Vec::new();
-    while let ChildOutput::Line(line) = child.read_line(deadline) {
-        output.extend_from_slice(&line);
-        output.push(b'\n');
-    }
-    let status = child.finish(deadline);
-    let problem = if status.is_some_and(|status| status.success()) {
-        None
-    } else {
-        let stderr = child.stderr();
-        let last = stderr.lines().rfind(|line| !line.trim().is_empty());
-        Some(last.map_or_else(
-            || status.map_or("no answer in time".into(), |status| status.to_string()),
-            |line| format!("{name}: {}", crate::codex::redaction::printable(line)),
-        ))
-    };
-    Ok(CommandEnd {
-        output,
-        problem,
-        code: status.and_then(|status| status.code()),
-    })
+    run_program(name, env.command(program.path()).args(arguments))
 }
 
 #[cfg(all(test, unix))]

@@ -1,0 +1,243 @@
+//! `notify`: shows news about accounts, backups and conversations on the desktop, each once.
+
+use crate::context::Context;
+use crate::doctor::find_newest_full;
+use crate::error::{CommandError, Outcome, Result};
+use crate::inventory::losses;
+use crate::inventory::notices::{DesktopNotice, FILE_NAME, LOCK_NAME, NoticeKind, NoticeState};
+use crate::inventory::observations;
+use crate::io::document;
+use crate::io::quantity::pluralize;
+use crate::quota::account::Account;
+use crate::quota::state::{AccountState, Verdict};
+use crate::steps::run_program::run_program;
+use crate::ui::{object, time};
+use crate::vault::state;
+use crate::views::account::{full_time, label, read_accounts_and_profiles, with_verdict};
+use chrono::TimeDelta;
+use clap::Args;
+use std::path::Path;
+use std::process::Command;
+
+/// The use of a window, in percent, from which on it is news.
+const HIGH_USE_PERCENT: f64 = 80.0;
+
+/// A toast of Windows. The text comes by a variable, because PowerShell would expand it.
+const TOAST: &str = r"
+$manager = [Windows.UI.Notifications.ToastNotificationManager, Windows.UI.Notifications, ContentType = WindowsRuntime]
+$toast = $manager::GetTemplateContent([Windows.UI.Notifications.ToastTemplateType]::ToastText02)
+$texts = $toast.GetElementsByTagName('text')
+$null = $texts.Item(0).AppendChild($toast.CreateTextNode('codex-manager'))
+$null = $texts.Item(1).AppendChild($toast.CreateTextNode($env:CODEX_MANAGER_NOTICE))
+$app = '{1AC14E77-02E7-4E5D-B744-2EB1AE5198B7}\WindowsPowerShell\v1.0\powershell.exe'
+$manager::CreateToastNotifier($app).Show([Windows.UI.Notifications.ToastNotification]::new($toast))";
+
+/// Show news about accounts and backups on the desktop
+///
+/// News are an account that is ready again, a quota window of which 80 % is used, a backup that is older than
+/// `notify.backup_days`, and conversations that lost messages. Each is shown once. The figures are those that were
+/// recorded last: this command makes no query. notify-send shows the news, osascript on macOS, PowerShell on Windows,
+/// or the command of the setting `notify.command`, which gets the title and the text as its last two arguments.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  codex-manager notify --dry-run
+  codex-manager schedule install notify --every 10min --enable
+  codex-manager config set notify.command /home/me/bin/tell-my-phone")]
+pub(crate) struct NotifyArgs {
+    /// Print the notices; show nothing, write nothing
+    #[arg(short = 'n', long)]
+    dry_run: bool,
+}
+
+impl NotifyArgs {
+    /// # Errors
+    /// The facts cannot be read, or a notification cannot be shown; it is shown by a later run.
+    pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
+        let path = context.manager_path(FILE_NAME);
+        let accounts = read_accounts_and_profiles(context)?.0.into_iter();
+        let accounts: Vec<_> = accounts.map(|a| with_verdict(a, context)).collect();
+        let mut others = find_used_windows(&accounts, context);
+        others.extend(find_old_backup(context)?);
+        others.extend(find_losses(context)?);
+        let mut failure = None;
+        let notices = if self.dry_run {
+            let mut state = document::read::<NoticeState>(&path)?
+                .good()
+                .unwrap_or_default();
+            select_news(&mut state, &accounts, others)
+        } else {
+            let lock = context.manager_path(LOCK_NAME);
+            let updated = document::update(&path, &lock, |state: &mut NoticeState| {
+                let mut news = select_news(state, &accounts, others);
+                news.retain(|notice| match show(&notice.message, context) {
+                    Ok(()) => {
+                        state.note_shown(notice);
+                        true
+                    }
+                    Err(problem) => {
+                        failure.get_or_insert(problem);
+                        false
+                    }
+                });
+                news
+            })?;
+            updated.value
+        };
+        let json = object()
+            .with("notices", &notices)
+            .with("dry_run", self.dry_run);
+        context.ui.document("notify", &json);
+        for notice in &notices {
+            context.ui.prose(&notice.message);
+        }
+        match failure {
+            None => Ok(Outcome::Done),
+            Some(problem) => Err(CommandError::failed(format!(
+                "cannot show a notification: {problem}"
+            ))
+            .hint("choose another program: codex-manager config set notify.command COMMAND")),
+        }
+    }
+}
+
+/// Returns the notices that the user has not seen, and updates the state by the conditions.
+fn select_news(
+    state: &mut NoticeState,
+    accounts: &[(Account, Verdict)],
+    others: Vec<DesktopNotice>,
+) -> Vec<DesktopNotice> {
+    state.retain_holding(&others);
+    let mut news = Vec::new();
+    for (account, verdict) in accounts {
+        let identity = &account.entry.identity;
+        if verdict.state == AccountState::Cooldown {
+            state.note_cooldown(identity);
+        } else if verdict.state == AccountState::Ready && state.is_waiting(identity) {
+            let name = label(account);
+            news.push(DesktopNotice {
+                kind: NoticeKind::AccountReady,
+                message: format!("{name} is ready again"),
+                account: Some(name),
+                subjects: [(observations::file_name(identity), None)].into(),
+            });
+        }
+    }
+    news.extend(others.into_iter().filter(|notice| state.is_new(notice)));
+    news
+}
+
+fn find_used_windows(accounts: &[(Account, Verdict)], context: &Context) -> Vec<DesktopNotice> {
+    let now = context.now();
+    let mut found = Vec::new();
+    for (account, _) in accounts {
+        let windows = account
+            .entry
+            .observation
+            .iter()
+            .flat_map(|seen| &seen.windows);
+        for window in windows.filter(|w| w.used_percent >= HIGH_USE_PERCENT && !w.is_over(&now)) {
+            let (name, quota) = (label(account), window.label());
+            let resets = window.resets_at.map(|at| full_time(&at, context));
+            let resets = resets.map_or(String::new(), |at| format!("; it resets {at}"));
+            let key = observations::file_name(&account.entry.identity);
+            found.push(DesktopNotice {
+                kind: NoticeKind::QuotaUsed,
+                message: format!(
+                    "{name} has used {:.0} % of its {quota} quota{resets}",
+                    window.used_percent
+                ),
+                account: Some(name),
+                subjects: [(
+                    format!("{key} {} {quota}", window.limit_id),
+                    window.resets_at,
+                )]
+                .into(),
+            });
+        }
+    }
+    found
+}
+
+/// Reports a Codex home without a recent archive or snapshot.
+fn find_old_backup(context: &Context) -> Result<Option<DesktopNotice>> {
+    let now = context.now();
+    let archive = find_newest_full(&context.archives()?, now);
+    let snapshot = state::read(context.manager_home())?.backed_up_at;
+    let newest = archive.max(snapshot.map(|at| at.to_utc()));
+    let days = context.settings.preferences.notify.backup_days;
+    let message = match newest {
+        _ if days == 0 || !context.codex_home().is_dir() => return Ok(None),
+        Some(at) if now - at <= TimeDelta::days(days.into()) => return Ok(None),
+        Some(at) => {
+            let age = time::format_duration(now - at);
+            format!("the newest backup is {age} old")
+        }
+        None => "there is no backup of the Codex home".into(),
+    };
+    Ok(Some(DesktopNotice {
+        kind: NoticeKind::OldBackup,
+        account: None,
+        message: format!("{message}; create one: codex-manager backup"),
+        subjects: [("backup".into(), None)].into(),
+    }))
+}
+
+/// Reports the conversations that lacked messages at the last check.
+fn find_losses(context: &Context) -> Result<Option<DesktopNotice>> {
+    let home = context.codex_home().display().to_string();
+    let record = losses::read(context.manager_home())?;
+    let lost = record.losses.iter().filter(|loss| loss.home == home);
+    let subjects: std::collections::BTreeMap<_, _> = lost
+        .map(|loss| (format!("losses {}", loss.session_id), None))
+        .collect();
+    let count = pluralize(subjects.len(), "conversation");
+    Ok((!subjects.is_empty()).then(|| DesktopNotice {
+        kind: NoticeKind::LostMessages,
+        account: None,
+        message: format!(
+            "{count} lost messages that a copy has; list them: codex-manager history losses"
+        ),
+        subjects,
+    }))
+}
+
+/// Shows a notification.
+///
+/// # Errors
+/// There is no program for it, or the program fails.
+fn show(text: &str, context: &Context) -> Result<(), String> {
+    const TITLE: &str = "codex-manager";
+    let env = &context.env;
+    let find = |name: &str| {
+        let found = env.find_program(Path::new(name));
+        found
+            .map(|program| env.command(&program))
+            .ok_or(format!("not found: {name}"))
+    };
+    let (name, mut command): (&str, Command) = match &context.settings.preferences.notify.command {
+        Some(given) => {
+            let command = env.parse_command(given);
+            let mut command = command.ok_or_else(|| format!("not found: {given}"))?;
+            command.args([TITLE, text]);
+            (given, command)
+        }
+        None if cfg!(windows) => {
+            let mut command = find("powershell")?;
+            command.env("CODEX_MANAGER_NOTICE", text);
+            command.args(["-NoProfile", "-NonInteractive", "-Command", TOAST]);
+            ("powershell", command)
+        }
+        None if cfg!(target_os = "macos") => {
+            let script = "on run argv\ndisplay notification (item 2 of argv) with title (item 1 of argv)\nend run";
+            let mut command = find("osascript")?;
+            command.args(["-e", script, TITLE, text]);
+            ("osascript", command)
+        }
+        None => {
+            let mut command = find("notify-send")?;
+            command.args(["--app-name", TITLE, "--", TITLE, text]);
+            ("notify-send", command)
+        }
+    };
+    run_program(name, &mut command)?.problem.map_or(Ok(()), Err)
+}

@@ -1,0 +1,190 @@
+//! `profile import --from SWITCHER`: saves the logins that another account switcher keeps.
+
+use crate::accounts::profile::Profile;
+use crate::accounts::profile_ops::{default_name, plan_save};
+use crate::accounts::save::SaveOutcome;
+use crate::accounts::switchers::{Switcher, SwitcherLogin};
+use crate::codex::auth::{AuthFile, AuthSnapshot, Login};
+use crate::codex::config::read_login;
+use crate::codex::login_lock;
+use crate::commands::profile::records::update_cooldown;
+use crate::context::Context;
+use crate::error::{CommandError, Outcome, Result};
+use crate::ui::{Style, object};
+use crate::views::account::printable;
+use crate::views::dry_run::verb;
+use clap::ValueEnum as _;
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+
+/// A login that was saved. The keys are an interface.
+#[derive(Debug, Serialize)]
+struct ImportedLogin {
+    /// The name in the switcher.
+    name: String,
+    profile: String,
+    email: String,
+    account_id: Option<String>,
+    outcome: SaveOutcome,
+    /// The Codex home that owns the login; the profile then has a copy.
+    live_home: Option<PathBuf>,
+}
+
+/// A login that was left out. The keys are an interface.
+#[derive(Debug, Serialize)]
+struct SkippedLogin {
+    name: String,
+    path: PathBuf,
+    reason: String,
+}
+
+/// Saves all logins of a switcher as profiles.
+///
+/// # Errors
+/// There are none, or the lists of the switcher cannot be read. A login that cannot be saved is left out.
+pub(super) fn import_logins(
+    switcher: Switcher,
+    folder: Option<&Path>,
+    dry_run: bool,
+    context: &Context,
+) -> Result<Outcome> {
+    let name = switcher
+        .to_possible_value()
+        .map(|value| value.get_name().to_owned());
+    let name = name.unwrap_or_default();
+    let folder = match folder {
+        Some(folder) => context.env.absolute(folder),
+        None => switcher
+            .default_folder(context.codex_home(), &context.env)
+            .ok_or_else(|| CommandError::usage(format!("name the folder of {name}")))?,
+    };
+    let found = switcher.read_logins(&folder)?;
+    if found.is_empty() {
+        let message = format!("no logins of {name} found: {}", folder.display());
+        return Err(CommandError::failed(message).hint(format!(
+            "name its folder: codex-manager profile import --from {name} FOLDER"
+        )));
+    }
+    let (mut saved, mut skipped) = (Vec::new(), Vec::new());
+    for found in found {
+        match save_login(&found, dry_run, context) {
+            Ok(login) => saved.push(login),
+            Err(e) => skipped.push(SkippedLogin {
+                name: found.name,
+                path: found.path,
+                reason: e.to_one_line(),
+            }),
+        }
+    }
+    if !dry_run {
+        update_cooldown(context, None)?;
+    }
+    let json = object()
+        .with("from", &name)
+        .with("file", folder.display().to_string())
+        .with("profiles", &saved)
+        .with("skipped", &skipped)
+        .with("dry_run", dry_run);
+    context.ui.document("profile import", &json);
+    show(&saved, &skipped, &name, dry_run, context);
+    Ok(Outcome::partial_if(!skipped.is_empty()))
+}
+
+fn save_login(found: &SwitcherLogin, dry_run: bool, context: &Context) -> Result<ImportedLogin> {
+    let (snapshot, login) = match &found.auth {
+        AuthFile::Present(snapshot) => (snapshot, snapshot.login.as_ref()),
+        AuthFile::Missing => return Err(CommandError::failed("contains no login")),
+        AuthFile::Unreadable { reason, .. } => {
+            return Err(CommandError::failed(format!(
+                "not a valid auth.json ({reason})"
+            )));
+        }
+    };
+    let login = login.ok_or_else(|| CommandError::failed("contains no login"))?;
+    let live = read_login(context.codex_home())?;
+    let is_live = live
+        .login()
+        .is_some_and(|live| live.identity.is_same(&login.identity));
+    let (profiles, now) = (context.profiles(), context.local_now());
+    // The home of the switcher owns its login as long as that is in no other home.
+    let home = found.home.as_deref().filter(|_| !is_live);
+    let home = home.unwrap_or(context.codex_home());
+    let _locks = if dry_run {
+        None
+    } else {
+        Some(profiles.lock_accounts(&[&login.identity], now, login_lock::REFRESH_TIMEOUT)?)
+    };
+    let saved = profiles.list()?;
+    let (name, plan) = plan_import(&saved, &found.name, (snapshot, login))?;
+    if !dry_run {
+        profiles.save_as(&name, (snapshot, login), home, false, now)?;
+    }
+    let own = profiles.find(&login.identity)?;
+    let recorded = own.as_ref().and_then(|own| own.find_live_home(home));
+    let live_home = (is_live || found.home.is_some()).then(|| home.to_path_buf());
+    Ok(ImportedLogin {
+        name: found.name.clone(),
+        profile: name,
+        email: login.identity.email.as_str().to_owned(),
+        account_id: login.identity.account_id.clone(),
+        outcome: plan,
+        live_home: recorded.or(live_home),
+    })
+}
+
+/// Returns the name of the profile and the effect of saving: the account's profile, else the name in the switcher if it
+/// is free and valid, else one by the email.
+fn plan_import(
+    saved: &[Profile],
+    wanted: &str,
+    (snapshot, login): (&AuthSnapshot, &Login),
+) -> Result<(String, SaveOutcome)> {
+    let own = saved
+        .iter()
+        .find(|p| p.identity().is_some_and(|who| who.is_same(&login.identity)));
+    if own.is_none()
+        && let Ok(plan) = plan_save(saved, wanted, (snapshot, login), false)
+    {
+        return Ok((wanted.to_owned(), plan.outcome));
+    }
+    let name = default_name(saved, &login.identity)?;
+    let plan = plan_save(saved, &name, (snapshot, login), false)?;
+    Ok((name, plan.outcome))
+}
+
+fn show(
+    saved: &[ImportedLogin],
+    skipped: &[SkippedLogin],
+    switcher: &str,
+    dry_run: bool,
+    context: &Context,
+) {
+    let ui = &context.ui;
+    for login in saved {
+        let (name, who) = (
+            ui.paint(Style::Strong, &login.profile),
+            printable(&login.email),
+        );
+        let effect = match login.outcome {
+            SaveOutcome::Created => verb(dry_run, "would save", "saved"),
+            SaveOutcome::Updated => verb(dry_run, "would update", "updated"),
+            SaveOutcome::Unchanged => "unchanged",
+            SaveOutcome::KeptNewer => "has a newer login",
+        };
+        let copy = login.live_home.as_ref().map_or(String::new(), |home| {
+            format!("; a copy: the login is live in {}", home.display())
+        });
+        ui.prose(format_args!("{name} ({who}): {effect}{copy}"));
+    }
+    for login in skipped {
+        ui.warn(format_args!(
+            "left out, {}: {}",
+            login.reason,
+            login.path.display()
+        ));
+    }
+    ui.note(format_args!(
+        "{switcher} still has these logins; do not switch with it any more: a login that is used in two places stops \
+        working in both"
+    ));
+}

@@ -1,0 +1,96 @@
+//! `notices.json`: the notices that the user has seen, so that `notify` shows each once.
+
+use super::observations;
+use crate::codex::Identity;
+use crate::io::{Document, Timestamp};
+use crate::quota::window::SAME_WINDOW;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The name of the document below the manager home.
+pub(crate) const FILE_NAME: &str = "notices.json";
+
+/// The lock of a run. Two runs at once would both show a notice.
+pub(crate) const LOCK_NAME: &str = "notices.lock";
+
+/// The condition that a notice reports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum NoticeKind {
+    AccountReady,
+    QuotaUsed,
+    OldBackup,
+    LostMessages,
+}
+
+/// A condition that holds now.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct DesktopNotice {
+    pub kind: NoticeKind,
+    /// The name of the account, if it concerns one.
+    pub account: Option<String>,
+    pub message: String,
+    /// The names of its parts, of which the user may have seen some, with the reset of a window.
+    #[serde(skip)]
+    pub subjects: BTreeMap<String, Option<Timestamp>>,
+}
+
+/// The content of `notices.json`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct NoticeState {
+    /// The accounts that were in cooldown and not ready since.
+    #[serde(default)]
+    waiting: BTreeSet<String>,
+    /// The subjects of notices that were shown and still hold.
+    #[serde(default)]
+    shown: BTreeMap<String, Option<Timestamp>>,
+}
+
+impl Document for NoticeState {
+    const SCHEMA: u64 = 1;
+}
+
+impl NoticeState {
+    /// Records that an account is in cooldown. Its next readiness is news.
+    pub(crate) fn note_cooldown(&mut self, account: &Identity) {
+        self.waiting.insert(observations::file_name(account));
+    }
+
+    /// Returns true if an account was in cooldown and no notice said since that it is ready.
+    pub(crate) fn is_waiting(&self, account: &Identity) -> bool {
+        self.waiting.contains(&observations::file_name(account))
+    }
+
+    /// Records that the user knows that an account is ready.
+    pub(crate) fn end_cooldown(&mut self, account: &str) {
+        self.waiting.remove(account);
+    }
+
+    /// Forgets what no longer holds, so that it is shown when it holds again.
+    pub(crate) fn retain_holding(&mut self, holding: &[DesktopNotice]) {
+        let holds = |subject: &String| holding.iter().any(|n| n.subjects.contains_key(subject));
+        self.shown.retain(|subject, _| holds(subject));
+    }
+
+    /// Returns true if the user has not seen one of the subjects. A window that has reset is another one.
+    pub(crate) fn is_new(&self, notice: &DesktopNotice) -> bool {
+        notice.subjects.iter().any(|(subject, reset)| {
+            let before = self.shown.get(subject);
+            before.is_none_or(|before| match (before, reset) {
+                (Some(before), Some(reset)) => (*reset - before).abs() > SAME_WINDOW,
+                _ => false,
+            })
+        })
+    }
+
+    /// Records that the user has seen a notice.
+    pub(crate) fn note_shown(&mut self, notice: &DesktopNotice) {
+        self.shown.extend(notice.subjects.clone());
+        if notice.kind == NoticeKind::AccountReady {
+            notice
+                .subjects
+                .keys()
+                .for_each(|account| self.end_cooldown(account));
+        }
+    }
+}

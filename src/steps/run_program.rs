@@ -1,0 +1,47 @@
+//! Runs a small program of the system to its end, with a time limit.
+
+use crate::io::child::{ChildGroup, ChildOutput};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// The time limit of one program.
+const PROGRAM_TIMEOUT: Duration = Duration::from_secs(30);
+
+#[derive(Debug)]
+pub(crate) struct ProgramEnd {
+    pub(crate) output: Vec<u8>,
+    /// The last line of its standard error, or its exit status; `None` if it succeeded.
+    pub(crate) problem: Option<String>,
+    pub(crate) code: Option<i32>,
+}
+
+/// Runs a program; `name` is its name in messages.
+///
+/// # Errors
+/// It cannot be started.
+pub(crate) fn run_program(name: &str, command: &mut Command) -> Result<ProgramEnd, String> {
+    let deadline = Instant::now() + PROGRAM_TIMEOUT;
+    let mut child = ChildGroup::spawn(command).map_err(|e| format!("cannot run {name}: {e}"))?;
+    child.close_input();
+    let mut output = Vec::new();
+    while let ChildOutput::Line(line) = child.read_line(deadline) {
+        output.extend_from_slice(&line);
+        output.push(b'\n');
+    }
+    let status = child.finish(deadline);
+    let problem = if status.is_some_and(|status| status.success()) {
+        None
+    } else {
+        let stderr = child.stderr();
+        let last = stderr.lines().rfind(|line| !line.trim().is_empty());
+        Some(last.map_or_else(
+            || status.map_or("no answer in time".into(), |status| status.to_string()),
+            |line| format!("{name}: {}", crate::codex::redaction::printable(line)),
+        ))
+    };
+    Ok(ProgramEnd {
+        output,
+        problem,
+        code: status.and_then(|status| status.code()),
+    })
+}

@@ -1,0 +1,130 @@
+//! Waits until the quota of an account resets, for `launch --wait` and `resume --wait`.
+
+use crate::codex::identity::Identity;
+use crate::context::Context;
+use crate::error::{CommandError, Result};
+use crate::io::clock::Timestamp;
+use crate::io::progress;
+use crate::quota::state::{self, AccountState};
+use crate::steps::refresh;
+use crate::views::account::{full_time, label, read_accounts_and_profiles};
+use chrono::{DateTime, Utc};
+use std::time::Duration;
+
+/// The interval at which the clock is read. One long sleep would be late: its timer stops while the machine is
+/// suspended.
+const CLOCK_POLL_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Asks Codex for the figures of an account, and waits until the account is available. Ctrl-C ends the process.
+///
+/// # Errors
+/// The end of the account's cooldown is unknown, or the figures cannot be read or recorded.
+pub(crate) fn wait_for_account(account: &Identity, context: &Context) -> Result<()> {
+    refresh::refresh_account(account, context)?;
+    if let Some(until) = find_reset(account, context)? {
+        wait_until(until, context);
+    }
+    Ok(())
+}
+
+/// Returns the end of an account's cooldown by the recorded figures; `None` if it is not in cooldown.
+///
+/// # Errors
+/// The end is unknown, or the figures cannot be read.
+pub(crate) fn find_reset(account: &Identity, context: &Context) -> Result<Option<Timestamp>> {
+    let (accounts, _) = read_accounts_and_profiles(context)?;
+    let mut accounts = accounts.iter();
+    let Some(known) = accounts.find(|known| known.entry.identity.is_same(account)) else {
+        return Ok(None);
+    };
+    let verdict = state::judge(&known.entry, &context.now());
+    match (verdict.state, verdict.next_available_at) {
+        (AccountState::Cooldown, None) => {
+            let message = format!("{} is in cooldown, and its end is unknown", label(known));
+            Err(CommandError::refused(message)
+                .hint("look at its windows: codex-manager status; nothing was changed"))
+        }
+        (_, until) => Ok(until),
+    }
+}
+
+/// Waits until the clock shows `until`, with a countdown on a terminal.
+pub(crate) fn wait_until(until: Timestamp, context: &Context) {
+    // A Codex that ran before had the signals of the terminal.
+    progress::take_back_signals();
+    let countdown = context.ui.countdown();
+    if !countdown.is_shown() {
+        let at = full_time(&until, context);
+        context.note(format_args!("waiting for the reset: {at}"));
+    }
+    let pause = |duration| {
+        countdown.show(format!(
+            "waiting for the reset: {}",
+            full_time(&until, context)
+        ));
+        std::thread::sleep(duration);
+    };
+    poll_clock(until, &|| context.now(), pause);
+}
+
+/// Pauses for at most [`CLOCK_POLL_INTERVAL`] until the clock shows `until`.
+fn poll_clock(
+    until: Timestamp,
+    clock: &dyn Fn() -> DateTime<Utc>,
+    mut pause: impl FnMut(Duration),
+) {
+    while let Ok(left) = until.signed_duration_since(clock()).to_std()
+        && !left.is_zero()
+    {
+        pause(left.min(CLOCK_POLL_INTERVAL));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+
+    fn at(text: &str) -> DateTime<Utc> {
+        text.parse().unwrap()
+    }
+
+    /// Waits from 12:00 to 17:00 with a clock that advances during each pause. Returns the pauses.
+    fn pauses(advance: impl Fn(usize, Duration) -> Duration) -> (DateTime<Utc>, Vec<Duration>) {
+        let now = Cell::new(at("2026-11-20T12:00:00Z"));
+        let until = at("2026-11-20T17:00:00Z").fixed_offset();
+        let mut pauses = Vec::new();
+        poll_clock(until, &|| now.get(), |pause| {
+            pauses.push(pause);
+            now.set(now.get() + advance(pauses.len(), pause));
+        });
+        (now.get(), pauses)
+    }
+
+    #[test]
+    fn the_wait_ends_at_the_reset() {
+        let (end, pauses) = pauses(|_, pause| pause);
+        assert_eq!(end, at("2026-11-20T17:00:00Z"));
+        assert_eq!(pauses.len(), 5 * 60 * 60);
+    }
+
+    #[test]
+    fn a_suspended_machine_starts_at_once_when_it_wakes_up_after_the_reset() {
+        let hours = Duration::from_secs(9 * 60 * 60);
+        let (end, pauses) = pauses(|n, pause| if n == 3 { hours } else { pause });
+        assert_eq!(pauses.len(), 3);
+        assert_eq!(end, at("2026-11-20T21:00:02Z"));
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_prolongs_the_wait() {
+        let (_, pauses) = pauses(|n, pause| if n == 1 { Duration::ZERO } else { pause });
+        assert_eq!(pauses.len(), 5 * 60 * 60 + 1);
+    }
+
+    #[test]
+    fn a_reset_that_has_passed_needs_no_pause() {
+        let now = at("2026-11-20T12:00:00Z");
+        poll_clock(now.fixed_offset(), &|| now, |_| panic!("paused"));
+    }
+}
