@@ -33,10 +33,10 @@ const OPTIMIZE_BYTES: u64 = 64 << 20;
 
 /// The number of pages that an update writes to erase the words of deleted texts: 256 MB. A larger index is erased by
 /// the next updates too.
-const MAX_ERASED_PAGES: i64 = if cfg!(test) { 1 } else { 64 << 10 };
+const MAX_ERASED_PAGES: i64 = 64 << 10;
 
 /// The number of pages that a step of compaction writes.
-const MERGED_PAGES: i64 = if cfg!(test) { 1 } else { 4000 };
+const MERGED_PAGES: i64 = 4000;
 
 /// The number of conversations that are planned at a time, which bounds the memory of a first update.
 const PLANNED_CONVERSATIONS: usize = 2000;

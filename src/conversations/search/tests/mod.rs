@@ -14,7 +14,6 @@ mod texts;
 use self::home::World;
 use self::modeled::Modeled;
 use self::random::Random;
-use self::rollout_lines::line;
 use self::term::{Meaning, term};
 use super::evaluate::{self, HitOrder, SearchOptions};
 use super::query;
@@ -23,7 +22,6 @@ use crate::conversations::index::{IndexSource, IndexStore, Thoroughness, refresh
 use crate::io::progress::Silent;
 use chrono::{DateTime, Utc};
 use std::collections::BTreeSet;
-use std::fs;
 use std::path::Path;
 
 fn searched(store: &IndexStore, typed: &[String], role: Option<Role>) -> BTreeSet<String> {
@@ -127,30 +125,6 @@ fn a_thousand_random_queries_find_what_a_naive_model_finds() {
         }
     }
     assert!(found > 2000, "the queries find something: {found}");
-}
-
-#[test]
-fn the_words_of_a_deleted_conversation_leave_a_large_index_with_the_updates_that_follow() {
-    let mut random = Random(7);
-    let world = World::new(&mut random, 200, true);
-    let name = "rollout-2026-11-20T06-00-00-01a1f78b-ffff-7ef3-b0ee-5caab8d3b455.jsonl";
-    let secret = world.home().join("archived_sessions").join(name);
-    let message = r#"{"type":"user_message","message":"zebracrossing"}"#;
-    fs::write(&secret, line("event_msg", message) + "\n").unwrap();
-    let (home, database) = (world.home(), world.database());
-    let path = world.folder.path().join("index/x.sqlite");
-    let mut store = IndexStore::open(&path).unwrap();
-    let mut update = |minutes| {
-        let now = source(&home, &database, minutes);
-        refresh(&mut store, now, Thoroughness::All, &Silent).unwrap();
-        let bytes = fs::read(&path).unwrap();
-        bytes.windows(13).any(|part| part == b"zebracrossing")
-    };
-    assert!(update(0));
-    fs::remove_file(&secret).unwrap();
-    let updates = (1..100).take_while(|minutes| update(*minutes)).count();
-    assert!((1..90).contains(&updates), "{updates}");
-    compare(&mut random, &world, &store, 20);
 }
 
 #[test]
