@@ -4,7 +4,7 @@ use crate::support::env::{Run, TestEnv, assert_same_tree};
 use crate::support::profiles::alice_and_bob;
 use crate::support::write_program;
 use chrono::{DateTime, TimeDelta};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::fs;
 
 const NOW: &str = "2026-11-20T12:00:00Z";
@@ -142,6 +142,32 @@ fn the_next_window_is_news() {
     assert_eq!(notify(&env), [next]);
     observe(&env, "work", 5, "07:08 on 30 Nov");
     assert_eq!(notify(&env), [""; 0]);
+}
+
+#[test]
+fn a_banked_reset_that_is_about_to_expire_is_shown_once() {
+    let mut env = world();
+    observe(&env, "work", 80, "07:08 on 23 Nov");
+    let path = env.manager_home().join("cooldown.json");
+    let mut document: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    let accounts = document["accounts"].as_array_mut().expect("accounts");
+    let work = accounts
+        .iter_mut()
+        .find(|account| account["profile"] == "work");
+    work.expect("work")["observation"]["reset_credits"] =
+        json!({"available": 2, "expires_at": ["2026-11-24T09:00:00Z", "2026-11-26T09:00:00Z"]});
+    fs::write(&path, document.to_string()).unwrap();
+    // More than three days before it.
+    assert_eq!(notify(&env), [OLD]);
+    env.set("CODEX_MANAGER_NOW", "2026-11-21T12:00:00Z");
+    let first = "a banked reset of work expires Tue 24 Nov 09:00, in 2 d 21 h";
+    assert_eq!(notify(&env), [first]);
+    assert_eq!(notify(&env), [""; 0]);
+    env.set("CODEX_MANAGER_NOW", "2026-11-24T12:00:00Z");
+    assert_eq!(
+        notify(&env),
+        ["a banked reset of work expires Thu 26 Nov 09:00, in 1 d 21 h"]
+    );
 }
 
 #[test]

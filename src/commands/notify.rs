@@ -34,8 +34,8 @@ $manager::CreateToastNotifier($app).Show([Windows.UI.Notifications.ToastNotifica
 
 /// Show news about accounts and backups on the desktop
 ///
-/// News are an account that is ready again, a quota window of which 80 % is used, a backup that is older than
-/// `notify.backup_days`, and conversations that lost messages. Each is shown once. The figures are those that were
+/// News are an account that is ready again, a quota window of which 80 % is used, a banked reset that expires within
+/// three days, a backup that is older than `notify.backup_days`, and conversations that lost messages. Each is shown once. The figures are those that were
 /// recorded last: this command makes no query. notify-send shows the news, osascript on macOS, PowerShell on Windows,
 /// or the command of the setting `notify.command`, which gets the title and the text as its last two arguments.
 #[derive(Debug, Args)]
@@ -57,6 +57,7 @@ impl NotifyArgs {
         let accounts = read_accounts_and_profiles(context)?.0.into_iter();
         let accounts: Vec<_> = accounts.map(|a| with_verdict(a, context)).collect();
         let mut others = find_used_windows(&accounts, context);
+        others.extend(find_expiring_resets(&accounts, context));
         others.extend(find_old_backup(context)?);
         others.extend(find_losses(context)?);
         let mut failure = None;
@@ -156,6 +157,22 @@ fn find_used_windows(accounts: &[(Account, Verdict)], context: &Context) -> Vec<
         }
     }
     found
+}
+
+fn find_expiring_resets(accounts: &[(Account, Verdict)], context: &Context) -> Vec<DesktopNotice> {
+    let expiring = accounts.iter().filter_map(|(account, _)| {
+        let resets = account.entry.observation.as_ref()?.reset_credits.as_ref()?;
+        let expiry = resets.expires_soon(&context.now())?;
+        let (name, at) = (label(account), full_time(&expiry, context));
+        let key = observations::file_name(&account.entry.identity);
+        Some(DesktopNotice {
+            kind: NoticeKind::ResetExpires,
+            message: format!("a banked reset of {name} expires {at}"),
+            account: Some(name),
+            subjects: [(format!("{key} banked reset"), Some(expiry))].into(),
+        })
+    });
+    expiring.collect()
 }
 
 /// Reports a Codex home without a recent archive or snapshot.

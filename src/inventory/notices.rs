@@ -19,6 +19,7 @@ pub(crate) const LOCK_NAME: &str = "notices.lock";
 pub(crate) enum NoticeKind {
     AccountReady,
     QuotaUsed,
+    ResetExpires,
     OldBackup,
     LostMessages,
 }
