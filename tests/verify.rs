@@ -129,7 +129,7 @@ fn the_text_output_distinguishes_a_bad_sidecar_from_a_bad_archive() {
     let made = backup(&env, &[]);
     fs::remove_file(sidecar(&made)).unwrap();
     insta::assert_snapshot!(env.run(["verify"]).code(5).stdout, @r"
-    sidecar 2026-11-20-120000-alice@example.com-codex.tar.gz, backed up Fri 20 Nov 12:00
+    sidecar 2026-11-20-120000-alice@example.com-codex.tar.gz (backed up Fri 20 Nov 12:00)
             no sidecar; create it with: codex-manager verify --repair
     ");
     let before = env.tree("");
