@@ -88,10 +88,15 @@ fn render_animation(frames: &[String], still: usize) -> String {
         styles.push(format!(
             "    @keyframes frame-{number} {{ 0% {{ visibility: hidden }} {from:.2}% {{ visibility: visible }} {to:.2}% {{ visibility: hidden }} }}"
         ));
-        bodies += &format!(
-            "  <g class=\"frame-{number}\">\n{}  </g>\n",
-            body(picture).trim_end_matches('\n').to_owned() + "\n"
-        );
+        let body = body(picture);
+        let parts = [
+            "  <g class=\"frame-",
+            &number.to_string(),
+            "\">\n",
+            body.trim_end(),
+            "\n  </g>\n",
+        ];
+        bodies.extend(parts);
     }
     let mut seen = HashSet::new();
     let is_block = |line: &str| line.len() < 8 || !line.ends_with('}');

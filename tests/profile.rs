@@ -87,7 +87,7 @@ fn current_names_the_live_account_or_the_reason_why_there_is_none() {
             "schema": 1, "command": "current", "email": "alice@example.com",
             "account_id": "acct-alice", "profile": "work", "store": "file", "daemon": null,
             "processes": [], "windows": [], "spend_cap": null, "reset_credits": null, "session": null, "source": null, "observed_at": null, "problem": null,
-            "folder_profile": null,
+            "folder_profile": null, "workspaces": null,
         })
     );
     let nobody = |text: Option<&str>, problem: &str| {
