@@ -329,6 +329,94 @@ fn a_version_that_a_rewind_continues_is_not_replaced() {
 }
 
 #[test]
+fn versions_that_forks_continue_on_both_machines_can_be_decided() {
+    for keep in ["local", "cloud"] {
+        let Some(two) = TwoMachines::new() else {
+            return;
+        };
+        let (lab, a, b) = (&two.lab, two.lab.home(), &two.b);
+        let id = lab.say("one");
+        two.sync(&["a", "b"]);
+        for (home, prompts) in [(&a, ["of a", "left"]), (b, ["of b", "left"])] {
+            for prompt in prompts {
+                lab.resume(home, &id, prompt);
+            }
+            rewind(lab, home, &id, 2);
+            lab.resume(home, &id, "after the rewind");
+        }
+        let base = rollouts(b).remove(0);
+        let base = base.strip_prefix(b).unwrap().to_str().unwrap().to_owned();
+        two.sync(&["a"]);
+        let _ = two.run_sync("b", &["run", "--apply"]).code(2);
+        // The rewind of the other machine does not travel alone.
+        assert_eq!(resumed(lab, b, &id), ["one", "of b", "after the rewind"]);
+        let _ = two
+            .run_sync("b", &["resolve", &base, "--keep", keep])
+            .code(0);
+        for name in ["b", "a", "b"] {
+            let run = two.run_sync(name, &["run", "--apply"]);
+            assert!([0, 2, 6].contains(&run.code), "{run}");
+        }
+        let list = two.run_sync("b", &["resolve", "--json"]).code(0).json();
+        assert!(list["conflicts"].as_array().is_some(), "{list}");
+    }
+}
+
+#[test]
+fn a_rewind_without_a_record_hides_no_later_turn_silently() {
+    let Some(two) = TwoMachines::new() else {
+        return;
+    };
+    let (lab, a, b) = (&two.lab, two.lab.home(), &two.b);
+    let id = lab.say("one");
+    for prompt in ["two", "three"] {
+        lab.resume(&a, &id, prompt);
+    }
+    rewind(lab, &a, &id, 2);
+    lab.resume(&a, &id, "first rewind");
+    two.sync(&["a", "b"]);
+    // As after a sync by an earlier version, which published no records.
+    for name in ["manager-a", "manager-b", "cloud/.codex-manager"] {
+        let _ = fs::remove_dir_all(lab.world.path(name));
+    }
+    two.sync(&["a", "b", "a"]);
+    lab.resume(b, &id, "late");
+    rewind(lab, &a, &id, 1);
+    lab.resume(&a, &id, "of a");
+    two.sync(&["a"]);
+    for name in ["b", "a"] {
+        let _ = two.run_sync(name, &["run", "--apply"]).code(2);
+    }
+}
+
+#[test]
+fn a_decision_stays_while_the_newest_rollout_has_not_arrived() {
+    let Some(branched) = Branched::new(false) else {
+        return;
+    };
+    let two = &branched.two;
+    two.sync(&["b"]);
+    let _ = two.run_sync("a", &["run", "--apply"]).code(2);
+    let (lab, a) = (&two.lab, two.lab.home());
+    lab.resume(&a, &branched.id, "left");
+    rewind(lab, &a, &branched.id, 2);
+    lab.resume(&a, &branched.id, "again of a");
+    let _ = two.run_sync("a", &["run", "--apply"]).code(2);
+    let keep = ["resolve", "one", "--keep", "local"];
+    let _ = two.run_sync("a", &keep).code(0);
+    two.sync(&["a"]);
+    // The other machine gets all but the newest rollout at first.
+    let newest = newest(&two.lab.world.path("cloud"), &branched.id);
+    let late = two.lab.world.path("late");
+    fs::rename(&newest, &late).unwrap();
+    let _ = two.run_sync("b", &["run", "--apply"]);
+    fs::rename(&late, &newest).unwrap();
+    two.sync(&["b", "a", "b"]);
+    let shown = ["one", "of a", "again of a"];
+    assert_eq!(resumed(lab, &two.b, &branched.id), shown);
+}
+
+#[test]
 fn rewinds_of_one_machine_are_no_conflict() {
     let Some(two) = TwoMachines::new() else {
         return;

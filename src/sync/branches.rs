@@ -14,7 +14,7 @@ use super::pending_index_updates::PendingIndexUpdates;
 use super::plan::{Conflict, SyncPlan};
 use super::resolutions;
 use super::resolve::KeepChoice;
-use super::rewind_knowledge;
+use super::rewind_knowledge::{self, RewindKnowledge};
 use super::rollouts;
 use super::state::{Replica, SyncState};
 use crate::codex::rollout::{open_plain, parse_rollout_id};
@@ -88,7 +88,10 @@ pub(crate) fn find(home: &Path, records: &BTreeSet<String>, is_decided: bool) ->
     let wanted = names
         .into_iter()
         .filter(|name| resolutions::is_dropped(name, [records]) == is_decided);
-    wanted.filter_map(|name| Branch::read(home, name)).collect()
+    let found = wanted.filter_map(|name| Branch::read(home, name));
+    found
+        .filter(|branch| is_decided || !branch.is_known(records))
+        .collect()
 }
 
 impl Branch {
@@ -112,6 +115,20 @@ impl Branch {
             path,
             versions,
         })
+    }
+
+    /// Returns true if the user knew the branch when the rollout that Codex continues began.
+    fn is_known(&self, records: &BTreeSet<String>) -> bool {
+        let thread = rollouts::id(&self.path);
+        let ids = parse_rollout_id(&self.file).zip(parse_rollout_id(&self.shown));
+        let last = read_last_ordinal(&self.file);
+        let Some(((thread, (id, shown)), last)) = thread.zip(ids).zip(last) else {
+            return false;
+        };
+        let known = RewindKnowledge::read(&[records]).remove(&thread.to_lowercase());
+        let known = known.unwrap_or_default();
+        let ids = known.ids().chain([&*id, &*shown]).collect();
+        known.knows(&shown, (&id, last), &ids) == Some(true)
     }
 
     /// Decides for the branch that Codex shows, or for this one. The next sync publishes the decision. The caller holds

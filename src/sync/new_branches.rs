@@ -25,6 +25,8 @@ struct ChangedThread {
     arrived: Rollouts,
     /// The ids of those that no machine but this one had.
     begun: BTreeSet<String>,
+    /// The ids of those of which the machines have different lines.
+    diverged: BTreeSet<String>,
     keys: BTreeSet<String>,
 }
 
@@ -39,15 +41,12 @@ pub(crate) fn record_new(plan: &mut SyncPlan, state: &SyncState, config: &SyncCo
     let local = find_rollouts(&config.local, &changed);
     let mut own = state.resolutions.clone();
     let learned: BTreeSet<_> = plan.records.learned_resolutions.iter().cloned().collect();
+    let mut all_known = RewindKnowledge::read(&[&own, &learned]);
     for (thread, changed) in &changed {
         let none = Rollouts::new();
         let local = local.get(thread).unwrap_or(&none);
         let mut added = Vec::new();
-        let mut known = {
-            let all = local.iter().chain(&changed.arrived);
-            let all = all.map(|(id, (key, _))| (&**id, &**key));
-            RewindKnowledge::read(all, &[&own, &learned])
-        };
+        let mut known = all_known.remove(thread).unwrap_or_default();
         for (id, (key, _)) in local {
             let before = local.range(..id.clone()).next_back();
             let is_own = !state.files.contains_key(key) && !known.has_records(id);
@@ -61,7 +60,7 @@ pub(crate) fn record_new(plan: &mut SyncPlan, state: &SyncState, config: &SyncCo
             }
         }
         own.extend(added.iter().cloned());
-        for key in find_new_branches(thread, local, &changed.arrived, &known) {
+        for key in find_new_branches(local, changed, &known) {
             let name = branches::record_name(&key);
             added.extend(resolutions::record_keep(&name, &mut own, &learned));
         }
@@ -75,28 +74,30 @@ pub(crate) fn record_new(plan: &mut SyncPlan, state: &SyncState, config: &SyncCo
 /// Returns the keys of the last rollouts of the branches that Codex will not show, and that the user did not know when
 /// the newest rollout of the thread began.
 fn find_new_branches(
-    thread: &str,
     local: &Rollouts,
-    arrived: &Rollouts,
+    changed: &ChangedThread,
     known: &RewindKnowledge,
 ) -> Vec<String> {
-    let ids: BTreeSet<&str> = local.keys().chain(arrived.keys()).map(|id| &**id).collect();
+    let arrived = &changed.arrived;
+    let ids = local.keys().chain(arrived.keys()).map(|id| &**id);
+    // A newer rollout may be on its way: its records arrive first.
+    let ids: BTreeSet<&str> = ids.chain(known.ids()).collect();
     let Some(newest) = ids.last().copied().filter(|_| ids.len() > 1) else {
         return Vec::new();
     };
-    let first = ids
-        .iter()
-        .find(|id| id.eq_ignore_ascii_case(thread))
-        .copied();
     // A branch that was hidden before is the business of an earlier sync.
     let shown = local.last_key_value();
-    let changed = shown
-        .into_iter()
-        .filter(|(id, _)| !arrived.contains_key(*id));
-    let changed = changed.chain(arrived).filter(|(id, _)| **id != newest);
-    let hidden = changed.filter(|(id, (_, path))| {
-        let last = read_last_ordinal(path);
-        last.is_some_and(|last| !known.knows(newest, (id, last), &ids, first))
+    let diverged = local
+        .iter()
+        .filter(|(id, _)| changed.diverged.contains(*id));
+    let own = shown.into_iter().chain(diverged);
+    let own = own.filter(|(id, _)| !arrived.contains_key(*id));
+    let hidden = own.chain(arrived).filter(|(id, (_, path))| {
+        **id != newest
+            && (changed.diverged.contains(*id)
+                || known.has_diverged(id, &ids)
+                || read_last_ordinal(path)
+                    .is_some_and(|last| known.knows(newest, (id, last), &ids) == Some(false)))
     });
     hidden.map(|(_, (key, _))| key.clone()).collect()
 }
@@ -114,8 +115,8 @@ fn find_changed_threads(
         let Some((thread, id)) = ids.filter(|_| is_synced) else {
             continue;
         };
-        let arrives = matches!(step.change, ContentChange::New | ContentChange::Extended);
-        let source = find_copy(step, Side::Remote).filter(|_| arrives);
+        let source = find_copy(step, Side::Remote);
+        let source = source.filter(|_| step.change != ContentChange::Unchanged);
         let is_uploaded = find_copy(step, Side::Local).is_some();
         if source.is_none() && !is_uploaded {
             continue;
@@ -125,10 +126,23 @@ fn find_changed_threads(
             let path = config.file_path(Side::Remote, path);
             changed.arrived.insert(id.clone(), (step.key.clone(), path));
         }
+        let is_copy = |op: &Op| matches!(op, Op::KeepConflictCopy { .. });
+        if step.change == ContentChange::Replaced || step.ops.iter().any(is_copy) {
+            changed.diverged.insert(id.clone());
+        }
         if is_uploaded && !state.files.contains_key(&step.key) {
             changed.begun.insert(id);
         }
         changed.keys.insert(step.key.clone());
+    }
+    for conflict in &plan.conflicts {
+        let key = rollouts::key(&conflict.path);
+        let ids = key.and_then(|key| rollouts::id(&key).zip(rollouts::rollout_id(&key)));
+        let thread =
+            ids.and_then(|(thread, id)| Some((threads.get_mut(&thread.to_lowercase())?, id)));
+        if let Some((changed, id)) = thread {
+            changed.diverged.insert(id);
+        }
     }
     threads
 }

@@ -7,7 +7,8 @@
 //! are in the place of its digest.
 
 use super::conflict_copies;
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use super::rollouts;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// The number of digits at the end of an id that a record has.
 const ID_DIGITS: usize = 8;
@@ -34,25 +35,22 @@ pub(super) fn record_name(key: &str, known_id: &str, last_ordinal: u64) -> Strin
 }
 
 impl RewindKnowledge {
-    /// Reads the records about the rollouts of a thread, given by id with their keys.
-    pub(super) fn read<'a>(
-        rollouts: impl Iterator<Item = (&'a str, &'a str)>,
-        records: &[&BTreeSet<String>],
-    ) -> Self {
-        let mut all = Self::default();
-        for (id, key) in rollouts {
-            let prefix = format!("{}.", conflict_copies::conversation_label(key));
-            for records in records {
-                let from = records.range(prefix.clone()..);
-                for record in from.take_while(|record| record.starts_with(&prefix)) {
-                    all.0
-                        .entry(id.to_owned())
-                        .or_default()
-                        .extend(parse(&record[prefix.len()..]));
-                }
+    /// Reads the records, also those about rollouts that have not arrived. Returns them by the id of the thread.
+    pub(super) fn read(records: &[&BTreeSet<String>]) -> HashMap<String, Self> {
+        let mut threads: HashMap<String, Self> = HashMap::new();
+        for record in records.iter().copied().flatten() {
+            let parts = record.strip_suffix(".fork");
+            let Some((label, digits)) = parts.and_then(|name| name.rsplit_once('.')) else {
+                continue;
+            };
+            let name = format!("{label}.jsonl");
+            let ids = rollouts::id(&name).zip(rollouts::rollout_id(&name));
+            if let Some(((thread, id), known)) = ids.zip(parse_digits(digits)) {
+                let thread = threads.entry(thread.to_lowercase()).or_default();
+                thread.0.entry(id).or_default().push(known);
             }
         }
-        all
+        threads
     }
 
     pub(super) fn add(&mut self, id: &str, known_id: &str, last_ordinal: u64) {
@@ -61,41 +59,54 @@ impl RewindKnowledge {
     }
 
     pub(super) fn has_records(&self, id: &str) -> bool {
-        self.0.get(id).is_some_and(|known| !known.is_empty())
+        self.0.contains_key(id)
     }
 
-    /// Returns true if the user knew the lines of the rollout `other` up to a number when the rollout `id` began, or if
-    /// that is not known: earlier versions of this program published no records. `rollouts` are the ids of the thread, of
-    /// which `first` is no rewind.
+    /// Returns true if machines ever had different lines of a rollout: there is a decision about one of its versions, which
+    /// has a digest in place of an id. The number of a line does not tell of which version it is.
+    pub(super) fn has_diverged(&self, id: &str, rollouts: &BTreeSet<&str>) -> bool {
+        let known = self.0.get(id).into_iter().flatten();
+        let is_rollout = |end: &str| rollouts.iter().any(|id| end_of_id(id) == end);
+        known.into_iter().any(|(end, _)| !is_rollout(end))
+    }
+
+    /// Returns the ids of the rollouts with records.
+    pub(super) fn ids(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+
+    /// Returns true if the user knew the lines of the rollout `other` up to a number when the rollout `id` began; `None` if
+    /// that is not recorded, as by earlier versions of this program. `rollouts` are the ids of the thread.
     pub(super) fn knows(
         &self,
         id: &str,
         (other, last_ordinal): (&str, u64),
         rollouts: &BTreeSet<&str>,
-        first: Option<&str>,
-    ) -> bool {
+    ) -> Option<bool> {
         let (mut open, mut seen) = (vec![id], HashSet::new());
+        let mut answer = Some(false);
         while let Some(id) = open.pop() {
-            if !seen.insert(id) || Some(id) == first {
+            if !seen.insert(id) {
                 continue;
             }
-            if !self.has_records(id) {
-                return true;
+            // A rollout without records may be a rewind of an earlier version. Nothing newer was known when it began.
+            if !self.has_records(id) && id > other && Some(&id) != rollouts.first() {
+                answer = None;
             }
             for (end, number) in self.0.get(id).into_iter().flatten() {
                 if end_of_id(other) == end && *number >= last_ordinal {
-                    return true;
+                    return Some(true);
                 }
                 open.extend(rollouts.iter().filter(|id| end_of_id(id) == end));
             }
         }
-        false
+        answer
     }
 }
 
-fn parse(rest: &str) -> Option<KnownRollout> {
-    let (id, number) = rest.strip_suffix(".fork")?.split_at_checked(ID_DIGITS)?;
+/// Parses the digits of a record; `None` for that of a branch, which has zeros.
+fn parse_digits(digits: &str) -> Option<KnownRollout> {
+    let (id, number) = digits.split_at_checked(ID_DIGITS)?;
     let number = u64::from_str_radix(number, 16).ok()?;
-    // The record of a branch has zeros.
     (number > 0).then(|| (id.to_owned(), number))
 }

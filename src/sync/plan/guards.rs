@@ -218,13 +218,24 @@ pub(super) fn keep_continued_rollouts(plan: &mut SyncPlan, keys: &[String]) {
             path: step.path,
             reason: format!(
                 "a rewind or a fork continues the {keep} version, and Codex could not open it with the other one; \
-                 keep {keep} or both"
+                 keep {keep}"
             ),
             versions: None,
             local: on(Side::Local),
             remote: on(Side::Remote),
         });
     }
+}
+
+/// Holds back the steps of these rollouts until the conversation that they continue is decided.
+pub(super) fn hold_continuations(plan: &mut SyncPlan, keys: &[String]) {
+    let is_held = |step: &mut SyncStep| keys.contains(&step.key);
+    let held = plan.steps.extract_if(.., is_held).map(|step| {
+        let why = "continues a conversation in conflict, and is copied when that is decided";
+        NoticeList::Skipped.notice(&step.path, why)
+    });
+    let held: Vec<_> = held.collect();
+    plan.notices.extend(held);
 }
 
 /// Completes the notices: undelivered versions, and for each waiting file the machine that has its newest version.

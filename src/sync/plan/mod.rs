@@ -102,6 +102,8 @@ pub fn plan(request: &PlanRequest<'_>) -> Result<(SyncPlan, SyncState), PlanErro
 
     let continued = reader.find_continued(&plan.steps);
     guards::keep_continued_rollouts(&mut plan, &continued);
+    let continuations = reader.find_continuations(&plan);
+    guards::hold_continuations(&mut plan, &continuations);
     guards::hold_back_mass_deletions(&mut plan, missing.known, request, &records.state);
     guards::report_incomplete(&mut plan, undelivered, &groups.by_key);
     // After the steps that are held back: only paths that this run creates can be blocked.

@@ -6,8 +6,10 @@ use crate::codex::rollout::open_plain;
 use crate::history::files;
 use crate::history::rollout::{ends_line_at, read_head};
 use crate::sync::index_updates::ContentChange;
-use crate::sync::plan::sync_step::{CopyOp, Op, SyncStep};
+use crate::sync::plan::sync_plan::SyncPlan;
+use crate::sync::plan::sync_step::{Op, SyncStep};
 use crate::sync::rollouts;
+use std::collections::HashSet;
 use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
@@ -30,12 +32,42 @@ impl FactReader<'_> {
             return Vec::new();
         }
         let places = self.read_places(steps);
-        let lost = replaced.into_iter().filter(|(_, id, copy)| {
-            let own = places.iter().filter(|(base, _)| base == id);
-            own.into_iter()
-                .any(|(_, offset)| self.loses_lines(copy, *offset))
+        let lost = replaced.into_iter().filter_map(|(step, id, copy)| {
+            let from = copy.from.full_path(self.config);
+            let over = self.config.file_path(copy.to.0, &copy.to.1);
+            let own = || places.iter().filter(|(base, _)| *base == id);
+            let loses = |new: &Path, old: &Path| own().any(|(_, end)| loses_lines(new, old, *end));
+            let is_chosen = self
+                .request
+                .policy_override
+                .is_some_and(|(path, _)| path == step.path);
+            // If both versions are continued, one has to go.
+            let is_lost = loses(&from, &over) && !(is_chosen && loses(&over, &from));
+            is_lost.then(|| step.key.clone())
         });
-        lost.map(|(step, ..)| step.key.clone()).collect()
+        lost.collect()
+    }
+
+    /// Returns the keys of the steps that copy rollouts which continue a conversation in conflict: on the side of the
+    /// other version Codex could not open them.
+    pub(crate) fn find_continuations(&self, plan: &SyncPlan) -> Vec<String> {
+        let in_conflict = plan.conflicts.iter().filter_map(|conflict| {
+            let key = rollouts::key(&conflict.path)?;
+            rollouts::rollout_id(&key)
+        });
+        let in_conflict: HashSet<String> = in_conflict.collect();
+        let steps = plan
+            .steps
+            .iter()
+            .filter(|step| !in_conflict.is_empty() && rollouts::is_key(&step.key));
+        let held = steps.filter(|step| {
+            let mut sources = step.ops.iter().flat_map(Op::sources);
+            sources.any(|seen| {
+                let base = rollouts::parent(&seen.full_path(self.config));
+                base.is_some_and(|base| in_conflict.contains(&base))
+            })
+        });
+        held.map(|step| step.key.clone()).collect()
     }
 
     /// Returns the rollouts that others continue, of the home and of those that arrive, each with the place.
@@ -53,15 +85,12 @@ impl FactReader<'_> {
         };
         local.chain(arriving).filter_map(place).collect()
     }
+}
 
-    /// Returns true if the copy replaces other lines in front of an offset at which a line ends now.
-    fn loses_lines(&self, copy: &CopyOp, offset: u64) -> bool {
-        let from = copy.from.full_path(self.config);
-        let over = self.config.file_path(copy.to.0, &copy.to.1);
-        // A file that cannot be read is not copied either.
-        ends_line_at(&over, offset).unwrap_or(false)
-            && !have_same_start(&from, &over, offset).unwrap_or(true)
-    }
+/// Returns true if `new` has other lines than `old` in front of an offset at which a line of `old` ends.
+fn loses_lines(new: &Path, old: &Path, offset: u64) -> bool {
+    // A file that cannot be read is not copied either.
+    ends_line_at(old, offset).unwrap_or(false) && !have_same_start(new, old, offset).unwrap_or(true)
 }
 
 fn have_same_start(first: &Path, second: &Path, bytes: u64) -> io::Result<bool> {
