@@ -56,7 +56,7 @@ fn too_long(text: &str) -> Vec<&str> {
 /// Finds wrong plurals such as "1 files".
 fn miscounted(text: &str) -> Vec<String> {
     let one = Regex::new(r"\b1 ([a-z]+s)\b").unwrap();
-    let verbs = ["is", "was", "has", "does", "ms", "needs"];
+    let verbs = ["is", "was", "has", "does", "ms", "needs", "differs"];
     let found = one.captures_iter(text);
     found
         .filter(|found| !verbs.contains(&&found[1]))
