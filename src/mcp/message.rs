@@ -64,13 +64,15 @@ pub(super) fn parse(line: &[u8]) -> ClientMessage {
             return ClientMessage::Invalid(Value::Null, error);
         }
     };
-    let id = message.remove("id").unwrap_or_default();
+    let id = message.remove("id");
+    let has_id = id.is_some();
+    let id = id.unwrap_or_default();
     let is_id = id.is_string() || id.is_i64() || id.is_u64();
     let invalid = |text: &str| {
         let error = RequestError::new(RequestErrorCode::InvalidRequest, text);
         ClientMessage::Invalid(id.clone(), error)
     };
-    if !is_id && !id.is_null() {
+    if !is_id && has_id && message.contains_key("method") {
         let text = "the id is neither a string nor an integer";
         let error = RequestError::new(RequestErrorCode::InvalidRequest, text);
         return ClientMessage::Invalid(Value::Null, error);

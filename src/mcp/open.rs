@@ -5,7 +5,7 @@ use super::call::{PastCall, parse_cursor};
 use crate::choices::conversation_choice::find_conversation;
 use crate::context::Context;
 use crate::conversations::markdown::shorten_to_line;
-use crate::conversations::past_answers::FIRST_LINE;
+use crate::conversations::past_answers::begins_as_answer;
 use crate::conversations::transcript::{EntryKind, TranscriptEntry, TranscriptOptions};
 use crate::error::{CommandError, Result};
 use crate::io::quantity::pluralize;
@@ -97,7 +97,7 @@ impl OpenArguments {
 impl ConversationPage {
     fn add_entry(&mut self, entry: &TranscriptEntry, context: &Context) {
         // What an agent read before is in the conversation that it read.
-        if entry.kind == EntryKind::ToolOutput && entry.text.contains(FIRST_LINE) {
+        if entry.kind == EntryKind::ToolOutput && begins_as_answer(&entry.text) {
             return;
         }
         let mut text = redact(&entry.text);
