@@ -96,7 +96,7 @@ impl OpenArguments {
 
 impl ConversationPage {
     fn add_entry(&mut self, entry: &TranscriptEntry, context: &Context) {
-        // What an agent read before is in the conversation that it read.
+        // The answer of an earlier call repeats another conversation, which can be opened itself.
         if entry.kind == EntryKind::ToolOutput && begins_as_answer(&entry.text) {
             return;
         }

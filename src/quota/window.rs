@@ -76,8 +76,8 @@ impl Observation {
         }
     }
 
-    /// Takes over the banked resets of an earlier observation, unless Codex itself was asked: only its answer shows
-    /// that there are none.
+    /// Takes over the banked resets of an earlier observation, unless Codex itself was asked: without them in its
+    /// answer, the account has none.
     pub(crate) fn inherit_resets(&mut self, earlier: Option<&Self>) {
         if self.source != QuotaSource::Live && self.reset_credits.is_none() {
             self.reset_credits = earlier.and_then(|seen| seen.reset_credits.clone());

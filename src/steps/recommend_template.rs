@@ -196,8 +196,8 @@ fn format_day(at: &Timestamp, context: &Context) -> String {
 }
 
 /// Returns `work 12 % → personal 88 %`: the live account, and the better one if there is one. With only the better
-/// one, for example while no account is signed in, the text begins with the arrow. A banked reset of the live account
-/// that is about to expire is added to it.
+/// one, for example while no account is signed in, the text begins with the arrow. If a banked reset of the live
+/// account expires soon, the text ends with its date.
 fn format_live_and_better(ranking: &Ranking<'_>, context: &Context) -> String {
     let name = |ranked: &RankedAccount<'_>| match ranked.weekly_left {
         Some(left) => format!("{} {left:.0} %", label(ranked.account)),

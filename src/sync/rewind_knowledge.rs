@@ -75,8 +75,8 @@ impl RewindKnowledge {
         self.0.keys().map(String::as_str)
     }
 
-    /// Returns true if the user knew the lines of the rollout `other` up to a number when the rollout `id` began; `None` if
-    /// that is not recorded, as by earlier versions of this program. `rollouts` are the ids of the thread.
+    /// Returns true if the user knew the lines of the rollout `other` up to a number when the rollout `id` began. Returns
+    /// `None` without a record: earlier versions of this program wrote none. `rollouts` are the ids of the thread.
     pub(super) fn knows(
         &self,
         id: &str,

@@ -1,19 +1,18 @@
-//! Reads rollouts and writes their words into the index.
+//! Writes the words of rollouts into the index.
 //!
-//! One thread reads blocks of lines, several parse them and split their texts into words, and one writes.
+//! One thread reads blocks of lines, several parse them and split their texts into words ([`super::rollout_blocks`]), and one
+//! writes.
 //! Memory holds a few blocks, however large a rollout is.
 
+use super::deleted_texts::{delete_texts, delete_turns_after};
 use super::error::{IndexContext as _, IndexError};
-use super::plan::{self, IngestTask, NOT_INDEXED, ShownFields, format_place};
+use super::plan::{IngestTask, NOT_INDEXED, ShownFields, format_place};
+use super::rollout_blocks::{IngestStep, ParsedBlock, ParsedLine, parse, read_rollouts};
 use super::store::{IndexStore, Place, TextId};
-use super::text_spans::{self, NEXT_TEXT};
-use super::tokens::{index_text, truncate_output};
+use super::text_spans::NEXT_TEXT;
+use super::tokens::index_text;
 use super::usage_ingest::ConversationUsage;
-use super::usage_store;
-use crate::codex::rollout_lines::{self, LineItems};
 use crate::codex::rollout_lines::{EventKind, LineParts, Role, RolloutEvent};
-use crate::conversations::past_answers::is_past_answer;
-use crate::conversations::raw_lines::RawLines;
 use crate::conversations::reader::EventReader;
 use crate::conversations::reader_state::ReaderState;
 use crate::history::SkippedFile;
@@ -21,52 +20,12 @@ use crate::history::rollout::first_line;
 use crate::io::parallel;
 use crate::io::progress::Progress;
 use rusqlite::params;
-use std::io;
-use std::path::Path;
-
-/// The size of a block of lines, in bytes. A block ends with the line that exceeds it.
-const BLOCK_BYTES: usize = 512 << 10;
 
 /// The number of unfinished blocks. Few, because a line may have 8 MiB.
 const MAX_BLOCKS: usize = 4;
 
 /// The number of bytes of rollouts after which the changes are committed.
 const COMMIT_BYTES: u64 = 64 << 20;
-
-/// A step of the ingestion of a conversation; `L` are lines before or after they are parsed.
-enum IngestStep<L> {
-    Begin(Box<IngestTask>),
-    Lines(L),
-    /// The place behind the last line, and the bytes before it.
-    End(Result<(Place, Vec<u8>), String>),
-}
-
-/// Complete lines of a rollout.
-#[derive(Clone, Default)]
-struct LineBlock {
-    bytes: Vec<u8>,
-    /// The offset in the rollout and the end in `bytes` of each line.
-    lines: Vec<(u64, usize)>,
-    /// The number of the rollout among those of the conversation.
-    rollout: usize,
-    /// The offset from which on texts are skipped, because Codex does not show them. Requests still count.
-    shown: Option<u64>,
-    /// The number of bytes of the rollout.
-    read: u64,
-}
-
-struct ParsedBlock {
-    lines: Vec<ParsedLine>,
-    /// The number of bytes of the rollout.
-    read: u64,
-}
-
-struct ParsedLine {
-    place: Place,
-    items: LineItems,
-    /// The words of each item that has a text.
-    words: Vec<Option<(Role, String)>>,
-}
 
 #[derive(Debug, Default)]
 pub(super) struct IngestReport {
@@ -100,139 +59,6 @@ pub(super) fn ingest(
         },
     );
     writer.finish(result)
-}
-
-/// Passes a step on, and returns false if the consumer failed.
-type SubmitStep<'a> = dyn Fn(IngestStep<LineBlock>) -> bool + 'a;
-
-/// Reads the rollouts of a task. Returns false if the consumer failed.
-fn read_rollouts(task: IngestTask, submit: &SubmitStep<'_>) -> Result<bool, IndexError> {
-    let (from, path, number) = (task.from, task.candidate.path.clone(), task.number);
-    let earlier = task.earlier.clone();
-    if !submit(IngestStep::Begin(Box::new(task))) {
-        return Ok(false);
-    }
-    let Some(from) = from else {
-        return Ok(true);
-    };
-    let read = || -> io::Result<Option<(Place, Vec<u8>)>> {
-        for (rollout, slice) in earlier.iter().enumerate() {
-            let block = LineBlock {
-                rollout,
-                shown: slice.end,
-                ..LineBlock::default()
-            };
-            if read_lines(&slice.path, 0, &block, submit)?.is_none() {
-                return Ok(None);
-            }
-        }
-        let block = LineBlock {
-            rollout: number,
-            ..LineBlock::default()
-        };
-        let Some(end) = read_lines(&path, from, &block, submit)? else {
-            return Ok(None);
-        };
-        let place = Place {
-            rollout: number,
-            offset: end,
-        };
-        Ok(Some((place, plan::read_tail(&path, end)?)))
-    };
-    let end = match read() {
-        Ok(Some(end)) => Ok(end),
-        Ok(None) => return Ok(false),
-        Err(e) if e.kind() == io::ErrorKind::Interrupted => return Err(IndexError::Interrupted),
-        Err(e) => Err(e.to_string()),
-    };
-    Ok(submit(IngestStep::End(end)))
-}
-
-/// Submits the lines of a rollout in blocks like `empty`. Returns the end of the last line; `None` if the consumer
-/// failed.
-fn read_lines(
-    path: &Path,
-    from: u64,
-    empty: &LineBlock,
-    submit: &SubmitStep<'_>,
-) -> io::Result<Option<u64>> {
-    let mut lines = RawLines::open(path, from)?;
-    let mut block = empty.clone();
-    let mut begin = from;
-    while let Some(line) = lines.next()? {
-        // Recognized by their beginnings, so that most bytes are neither copied nor parsed.
-        if rollout_lines::may_have(line.bytes, LineParts::ALL) {
-            block.bytes.extend_from_slice(line.bytes);
-            block.lines.push((line.offset, block.bytes.len()));
-        }
-        if block.bytes.len() >= BLOCK_BYTES {
-            block.read = lines.end() - begin;
-            begin = lines.end();
-            if !submit(IngestStep::Lines(std::mem::replace(
-                &mut block,
-                empty.clone(),
-            ))) {
-                return Ok(None);
-            }
-        }
-    }
-    block.read = lines.end() - begin;
-    Ok(submit(IngestStep::Lines(block)).then(|| lines.end()))
-}
-
-fn parse(step: IngestStep<LineBlock>) -> IngestStep<ParsedBlock> {
-    match step {
-        IngestStep::Begin(task) => IngestStep::Begin(task),
-        IngestStep::End(end) => IngestStep::End(end),
-        IngestStep::Lines(block) => IngestStep::Lines(parse_block(&block)),
-    }
-}
-
-fn parse_block(block: &LineBlock) -> ParsedBlock {
-    let mut start = 0;
-    let mut lines = Vec::new();
-    for (offset, end) in &block.lines {
-        let bytes = &block.bytes[start..*end];
-        start = *end;
-        let Some(mut items) = rollout_lines::parse(bytes, LineParts::ALL) else {
-            continue;
-        };
-        if block.shown.is_some_and(|shown| *offset >= shown) {
-            items.items.retain(|item| item.kind.is_usage_event());
-        }
-        let words = items
-            .items
-            .iter()
-            .map(|item| extract_words(&item.kind))
-            .collect();
-        lines.push(ParsedLine {
-            place: Place {
-                rollout: block.rollout,
-                offset: *offset,
-            },
-            items,
-            words,
-        });
-    }
-    ParsedBlock {
-        lines,
-        read: block.read,
-    }
-}
-
-fn extract_words(kind: &EventKind) -> Option<(Role, String)> {
-    let (role, text) = kind.text()?;
-    Some((role, index_text(searched_part(kind, text))))
-}
-
-/// Returns the part of a text that is searched: the beginning of an output, nothing of what `codex-manager mcp` answered,
-/// and all of any other text.
-pub(crate) fn searched_part<'a>(kind: &EventKind, text: &'a str) -> &'a str {
-    match kind {
-        _ if is_past_answer(kind) => "",
-        EventKind::ToolOutput(_) => truncate_output(text),
-        _ => text,
-    }
 }
 
 /// Skips the texts that a conversation repeats from the beginning of its parent.
@@ -578,40 +404,4 @@ impl<'a> Writer<'a> {
         }
         Ok(())
     }
-}
-
-/// The key in `meta` of a 1 while the file of the index may have words of deleted texts.
-pub(super) const ERASING: &str = "erasing";
-
-/// Deletes the usage and the texts of a conversation, including its title.
-pub(super) fn delete_texts(store: &IndexStore, conversation: i64) -> rusqlite::Result<()> {
-    usage_store::delete(store, conversation)?;
-    delete_messages(store, conversation, "")?;
-    store.execute("DELETE FROM span WHERE conversation=?1", [conversation])
-}
-
-/// Deletes the texts of the turns after `turn`, which the user rolled back.
-fn delete_turns_after(store: &IndexStore, conversation: i64, turn: u32) -> rusqlite::Result<()> {
-    delete_messages(store, conversation, &format!("AND turn > {turn}"))
-}
-
-fn delete_messages(store: &IndexStore, conversation: i64, which: &str) -> rusqlite::Result<()> {
-    let connection = &store.connection;
-    let all = format!("FROM message WHERE id BETWEEN ?1 AND ?2 {which}");
-    let mut delete = connection.prepare_cached("DELETE FROM words WHERE rowid=?1")?;
-    for range in text_spans::list_ranges(store, conversation)? {
-        let mut ids = connection.prepare(&format!("SELECT id {all}"))?;
-        let ids: Vec<i64> = ids
-            .query_map(range, |row| row.get(0))?
-            .collect::<rusqlite::Result<_>>()?;
-        if !ids.is_empty() {
-            store.execute("INSERT OR REPLACE INTO meta VALUES(?1, 1)", [ERASING])?;
-        }
-        // One by one: FTS5 without content deletes by row id alone.
-        for id in ids {
-            delete.execute([id])?;
-        }
-        store.execute(&format!("DELETE {all}"), range)?;
-    }
-    Ok(())
 }

@@ -5,10 +5,12 @@
 //! no archive, export or sync contains it.
 
 mod candidates;
+mod deleted_texts;
 mod error;
 mod ingest;
 mod plan;
 mod refresh;
+mod rollout_blocks;
 mod store;
 mod text_spans;
 pub(crate) mod tokens;
@@ -19,10 +21,10 @@ mod usage_tables;
 
 pub(crate) use candidates::IndexSource;
 pub(crate) use error::IndexError;
-pub(crate) use ingest::searched_part;
 pub(crate) use plan::format_place;
 pub(crate) use refresh::{
     IndexStatus, RefreshReport, Thoroughness, is_unfinished, read_status, rebuild, refresh,
 };
+pub(crate) use rollout_blocks::searched_part;
 pub(crate) use store::{FOLDER, IndexStore, Place, TextId, disk_size, path_of, remove};
 pub(crate) use text_spans::{TextSpans, list_ranges};

@@ -9,8 +9,9 @@ use super::candidates::{
     find_all_candidates, find_changed_candidates, find_orphaned_copies, has_exactly_indexed_files,
     session_index_len,
 };
+use super::deleted_texts::{ERASING, delete_texts};
 use super::error::{IndexContext as _, IndexError};
-use super::ingest::{self, ERASING, IngestReport, delete_texts};
+use super::ingest::{self, IngestReport};
 use super::plan::{self, HomeRollouts, IndexCandidate, IngestTask, NOT_INDEXED};
 use super::store::{self, IndexStore, Merging};
 use crate::codex::threads;

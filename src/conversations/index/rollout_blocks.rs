@@ -1,0 +1,182 @@
+//! Reads rollouts in blocks of lines, and parses the blocks.
+
+use super::error::IndexError;
+use super::plan::{self, IngestTask};
+use super::store::Place;
+use super::tokens::{index_text, truncate_output};
+use crate::codex::rollout_lines::{self, EventKind, LineItems, LineParts, Role};
+use crate::conversations::past_answers::is_past_answer;
+use crate::conversations::raw_lines::RawLines;
+use std::io;
+use std::path::Path;
+
+/// The size of a block of lines, in bytes. A block ends with the line that exceeds it.
+const BLOCK_BYTES: usize = 512 << 10;
+
+/// A step of the ingestion of a conversation; `L` are lines before or after they are parsed.
+pub(super) enum IngestStep<L> {
+    Begin(Box<IngestTask>),
+    Lines(L),
+    /// The place behind the last line, and the bytes before it.
+    End(Result<(Place, Vec<u8>), String>),
+}
+
+/// Complete lines of a rollout.
+#[derive(Clone, Default)]
+pub(super) struct LineBlock {
+    pub(super) bytes: Vec<u8>,
+    /// The offset in the rollout and the end in `bytes` of each line.
+    pub(super) lines: Vec<(u64, usize)>,
+    /// The number of the rollout among those of the conversation.
+    pub(super) rollout: usize,
+    /// The offset from which on texts are skipped, because Codex does not show them. Requests still count.
+    pub(super) shown: Option<u64>,
+    /// The number of bytes of the rollout.
+    pub(super) read: u64,
+}
+
+pub(super) struct ParsedBlock {
+    pub(super) lines: Vec<ParsedLine>,
+    /// The number of bytes of the rollout.
+    pub(super) read: u64,
+}
+
+pub(super) struct ParsedLine {
+    pub(super) place: Place,
+    pub(super) items: LineItems,
+    /// The words of each item that has a text.
+    pub(super) words: Vec<Option<(Role, String)>>,
+}
+
+/// Passes a step on, and returns false if the consumer failed.
+pub(super) type SubmitStep<'a> = dyn Fn(IngestStep<LineBlock>) -> bool + 'a;
+
+/// Reads the rollouts of a task. Returns false if the consumer failed.
+pub(super) fn read_rollouts(task: IngestTask, submit: &SubmitStep<'_>) -> Result<bool, IndexError> {
+    let (from, path, number) = (task.from, task.candidate.path.clone(), task.number);
+    let earlier = task.earlier.clone();
+    if !submit(IngestStep::Begin(Box::new(task))) {
+        return Ok(false);
+    }
+    let Some(from) = from else {
+        return Ok(true);
+    };
+    let read = || -> io::Result<Option<(Place, Vec<u8>)>> {
+        for (rollout, slice) in earlier.iter().enumerate() {
+            let block = LineBlock {
+                rollout,
+                shown: slice.end,
+                ..LineBlock::default()
+            };
+            if read_lines(&slice.path, 0, &block, submit)?.is_none() {
+                return Ok(None);
+            }
+        }
+        let block = LineBlock {
+            rollout: number,
+            ..LineBlock::default()
+        };
+        let Some(end) = read_lines(&path, from, &block, submit)? else {
+            return Ok(None);
+        };
+        let place = Place {
+            rollout: number,
+            offset: end,
+        };
+        Ok(Some((place, plan::read_tail(&path, end)?)))
+    };
+    let end = match read() {
+        Ok(Some(end)) => Ok(end),
+        Ok(None) => return Ok(false),
+        Err(e) if e.kind() == io::ErrorKind::Interrupted => return Err(IndexError::Interrupted),
+        Err(e) => Err(e.to_string()),
+    };
+    Ok(submit(IngestStep::End(end)))
+}
+
+/// Submits the lines of a rollout in blocks like `empty`. Returns the end of the last line; `None` if the consumer
+/// failed.
+pub(super) fn read_lines(
+    path: &Path,
+    from: u64,
+    empty: &LineBlock,
+    submit: &SubmitStep<'_>,
+) -> io::Result<Option<u64>> {
+    let mut lines = RawLines::open(path, from)?;
+    let mut block = empty.clone();
+    let mut begin = from;
+    while let Some(line) = lines.next()? {
+        // Recognized by their beginnings, so that most bytes are neither copied nor parsed.
+        if rollout_lines::may_have(line.bytes, LineParts::ALL) {
+            block.bytes.extend_from_slice(line.bytes);
+            block.lines.push((line.offset, block.bytes.len()));
+        }
+        if block.bytes.len() >= BLOCK_BYTES {
+            block.read = lines.end() - begin;
+            begin = lines.end();
+            if !submit(IngestStep::Lines(std::mem::replace(
+                &mut block,
+                empty.clone(),
+            ))) {
+                return Ok(None);
+            }
+        }
+    }
+    block.read = lines.end() - begin;
+    Ok(submit(IngestStep::Lines(block)).then(|| lines.end()))
+}
+
+pub(super) fn parse(step: IngestStep<LineBlock>) -> IngestStep<ParsedBlock> {
+    match step {
+        IngestStep::Begin(task) => IngestStep::Begin(task),
+        IngestStep::End(end) => IngestStep::End(end),
+        IngestStep::Lines(block) => IngestStep::Lines(parse_block(&block)),
+    }
+}
+
+pub(super) fn parse_block(block: &LineBlock) -> ParsedBlock {
+    let mut start = 0;
+    let mut lines = Vec::new();
+    for (offset, end) in &block.lines {
+        let bytes = &block.bytes[start..*end];
+        start = *end;
+        let Some(mut items) = rollout_lines::parse(bytes, LineParts::ALL) else {
+            continue;
+        };
+        if block.shown.is_some_and(|shown| *offset >= shown) {
+            items.items.retain(|item| item.kind.is_usage_event());
+        }
+        let words = items
+            .items
+            .iter()
+            .map(|item| extract_words(&item.kind))
+            .collect();
+        lines.push(ParsedLine {
+            place: Place {
+                rollout: block.rollout,
+                offset: *offset,
+            },
+            items,
+            words,
+        });
+    }
+    ParsedBlock {
+        lines,
+        read: block.read,
+    }
+}
+
+pub(super) fn extract_words(kind: &EventKind) -> Option<(Role, String)> {
+    let (role, text) = kind.text()?;
+    Some((role, index_text(searched_part(kind, text))))
+}
+
+/// Returns the part of a text that is searched: the beginning of an output, nothing of what `codex-manager mcp` answered,
+/// and all of any other text.
+pub(crate) fn searched_part<'a>(kind: &EventKind, text: &'a str) -> &'a str {
+    match kind {
+        _ if is_past_answer(kind) => "",
+        EventKind::ToolOutput(_) => truncate_output(text),
+        _ => text,
+    }
+}
