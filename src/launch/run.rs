@@ -14,7 +14,7 @@ use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// The interval of reading the open files of Codex until its conversation is known. `codex exec` may
 /// end after a third of a second.
@@ -80,7 +80,7 @@ impl Launch<'_> {
         warn_on_error(noted, &mut warnings);
         let exit = child.wait().at("wait for", &program)?;
         let seen = watcher.finish();
-        let was_watched = seen.as_ref().is_some_and(|seen| seen.saw_files);
+        let last_look = seen.as_ref().and_then(|seen| seen.last_look);
         if let Some(seen) = seen.map(|seen| seen.record.binding) {
             self.record.binding.conversations = seen.conversations;
             self.record.binding.unbound_because = seen.unbound_because;
@@ -88,7 +88,7 @@ impl Launch<'_> {
         let end = LaunchEnd {
             at: clock(),
             exit_code: Some(i32::from(exit.code())),
-            was_watched,
+            last_look,
         };
         self.finish(end, &registry, zone, &mut warnings);
         Ok(LaunchReport {
@@ -186,8 +186,8 @@ struct Watcher {
 /// The result of watching a Codex until its end.
 struct WatchedLaunch {
     record: LaunchRecord,
-    /// True if the system showed the open files of Codex.
-    saw_files: bool,
+    /// The time of the last look at the open files of Codex; `None` if the system never showed them.
+    last_look: Option<SystemTime>,
 }
 
 impl Watcher {
@@ -196,14 +196,16 @@ impl Watcher {
         let (stop, stopped) = mpsc::channel();
         let mut record = record.clone();
         let watch = move || {
-            let mut saw_files = false;
+            let (mut last_look, mut last_open) = (None, Vec::new());
             let mut open = OpenRollouts::observe(codex, Path::new(&record.run.codex_home));
             let mut polls = 0;
             loop {
                 let is_found = !record.binding.conversations.is_empty();
-                let listed = open.list_open_rollouts();
-                saw_files |= listed.is_some();
-                if add_opened(&mut record, listed.unwrap_or_default()) {
+                let now = read_file_clock();
+                if let Some(listed) = open.list_open_rollouts() {
+                    (last_look, last_open) = (Some(now), listed);
+                }
+                if add_opened(&mut record, &last_open) {
                     // Codex owns the terminal now, so an error is reported after its end.
                     let _ = registry.append(&record);
                 }
@@ -214,7 +216,9 @@ impl Watcher {
                     BINDING_POLL_INTERVAL
                 };
                 if stopped.recv_timeout(pause) != Err(RecvTimeoutError::Timeout) {
-                    return WatchedLaunch { record, saw_files };
+                    // Codex may have written the first line since the last look.
+                    add_opened(&mut record, &last_open);
+                    return WatchedLaunch { record, last_look };
                 }
             }
         };
@@ -232,8 +236,14 @@ impl Watcher {
     }
 }
 
+/// Returns the time of the clock by which the system dates files, also if another clock is set for the program.
+#[allow(clippy::disallowed_methods, reason = "compared with times of files")]
+fn read_file_clock() -> SystemTime {
+    SystemTime::now()
+}
+
 /// Adds the conversations of newly opened rollouts to the record. Returns true if there are any.
-fn add_opened(record: &mut LaunchRecord, open: Vec<PathBuf>) -> bool {
+fn add_opened(record: &mut LaunchRecord, open: &[PathBuf]) -> bool {
     let before = record.binding.conversations.len();
     for path in open {
         let text = path.to_string_lossy();
@@ -245,8 +255,8 @@ fn add_opened(record: &mut LaunchRecord, open: Vec<PathBuf>) -> bool {
         let start = match resumed.filter(|resumed| resumed.rollout_path == text) {
             Some(resumed) => resumed.start_offset,
             // A conversation that is older than the launch is resumed at its current end.
-            None if is_older(&path, record) => path.metadata().map_or(0, |meta| meta.len()),
-            None => match binding::find_other_creator(&path, record) {
+            None if is_older(path, record) => path.metadata().map_or(0, |meta| meta.len()),
+            None => match binding::find_other_creator(path, record) {
                 Some(other) => {
                     record.binding.unbound_because =
                         Some(format!("another account started the conversation: {other}"));
@@ -255,7 +265,7 @@ fn add_opened(record: &mut LaunchRecord, open: Vec<PathBuf>) -> bool {
                 None => 0,
             },
         };
-        let found = binding::describe_open_conversation(&path, start);
+        let found = binding::describe_open_conversation(path, start);
         record.binding.conversations.extend(found);
     }
     record.binding.conversations.len() > before

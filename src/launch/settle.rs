@@ -10,6 +10,10 @@ use crate::inventory::{CooldownFile, cooldown};
 use crate::io::{DocumentError, Environment, Timestamp, Zone};
 use crate::quota::SessionUsage;
 use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+/// The largest interval at which a system updates the clock of files.
+const CLOCK_TICK: Duration = Duration::from_millis(20);
 
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct LaunchEnd {
@@ -17,8 +21,26 @@ pub(crate) struct LaunchEnd {
     pub at: Timestamp,
     /// The exit code of Codex, if known.
     pub exit_code: Option<i32>,
-    /// True if the open files of Codex were seen until its end: what it did not open is not its own.
-    pub was_watched: bool,
+    /// The last look at the open files of Codex: an older conversation that it did not have open then is not its own. On
+    /// a busy machine, a short run opens its rollout and ends after that. `None` if the files were not seen.
+    pub last_look: Option<SystemTime>,
+}
+
+impl LaunchEnd {
+    /// Returns true if what happened at `time` may have been after the last look. The clock of files may be a tick behind.
+    fn is_unseen(&self, time: Option<SystemTime>) -> bool {
+        let Some(last_look) = self.last_look else {
+            return true;
+        };
+        time.is_some_and(|time| time + CLOCK_TICK >= last_look)
+    }
+}
+
+/// Returns the time at which the rollout was created; on disks that do not record it, that of the id.
+fn read_birth(conversation: &BoundConversation) -> Option<SystemTime> {
+    let meta = Path::new(&conversation.rollout_path).metadata().ok()?;
+    let of_id = || thread_rollouts::created_at(&conversation.session_id).map(SystemTime::from);
+    meta.created().ok().or_else(of_id)
 }
 
 /// The other launches of the same account and home, which may have started a conversation.
@@ -79,9 +101,15 @@ pub(crate) fn complete_record(
     end: LaunchEnd,
     others: &OtherLaunches<'_>,
 ) {
-    if record.binding.conversations.is_empty() && !end.was_watched {
+    if record.binding.conversations.is_empty() {
         let resumed = record.binding.resumed.clone();
-        match resumed.filter(has_grown) {
+        let is_unseen = |c: &BoundConversation| {
+            let changed = Path::new(&c.rollout_path)
+                .metadata()
+                .and_then(|meta| meta.modified());
+            end.is_unseen(changed.ok())
+        };
+        match resumed.filter(has_grown).filter(is_unseen) {
             Some(resumed) => record.binding.conversations.push(resumed),
             None => bind_created(record, end, others),
         }
@@ -107,6 +135,7 @@ fn bind_created(record: &mut LaunchRecord, end: LaunchEnd, others: &OtherLaunche
     }
     let mut created = binding::find_created_during(record, end.at.to_utc());
     created.retain(|conversation| !others.have_started(&conversation.session_id));
+    created.retain(|conversation| end.is_unseen(read_birth(conversation)));
     let may_be_anothers = |c: &BoundConversation| others.may_have_started(&c.session_id);
     let reason = match created.as_slice() {
         [] if record.binding.codex_chose => "Codex itself chose the conversation".to_owned(),
@@ -114,7 +143,11 @@ fn bind_created(record: &mut LaunchRecord, end: LaunchEnd, others: &OtherLaunche
         [one] if may_be_anothers(one) => {
             "another launch of this account ran at the same time".to_owned()
         }
-        [one] if !binding::names_account(Path::new(&one.rollout_path), record) => {
+        // Between the last look and the end there is no time for another Codex.
+        [one]
+            if end.last_look.is_none()
+                && !binding::names_account(Path::new(&one.rollout_path), record) =>
+        {
             "its rollout names no account, so another Codex may have made it".to_owned()
         }
         [_] => {
@@ -214,7 +247,7 @@ pub(crate) fn settle_ended(
         let end = LaunchEnd {
             at: now,
             exit_code: None,
-            was_watched: false,
+            last_look: None,
         };
         let others = OtherLaunches::select(&launches, &record);
         complete_record(&mut record, end, &others);
@@ -239,4 +272,71 @@ pub(crate) fn settle_ended(
     })?;
     warnings.extend(noted.warnings);
     Ok((registry.read()?, warnings))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codex::identity::Identity;
+    use crate::launch::record::{CodexRun, ConversationBinding, ProcessId};
+    use chrono::{TimeDelta, Utc};
+    use std::fs;
+
+    fn record(home: &Path) -> LaunchRecord {
+        let wrapper = ProcessId {
+            pid: 1,
+            started: None,
+        };
+        LaunchRecord {
+            launch_id: "20261121-a".into(),
+            settled: false,
+            schema: 1,
+            profile: "work".into(),
+            identity: Identity::from_email("a@x.com"),
+            run: CodexRun {
+                started_at: (Utc::now() - TimeDelta::seconds(1)).fixed_offset(),
+                ended_at: None,
+                exit_code: None,
+                cwd: "/p".into(),
+                working_root: None,
+                args: Vec::new(),
+                codex_home: home.to_str().unwrap().into(),
+                isolated_home: None,
+                wrapper,
+                child: None,
+            },
+            auth_fingerprint: String::new(),
+            binding: ConversationBinding::default(),
+        }
+    }
+
+    #[test]
+    fn a_conversation_that_began_after_the_last_look_is_bound() {
+        let home = tempfile::tempdir().unwrap();
+        let mut ended = record(home.path());
+        let now = Utc::now();
+        let digits = format!("{:012x}", now.timestamp_millis());
+        let id = format!("{}-{}-7ef3-b0ee-5caab8d3b455", &digits[..8], &digits[8..]);
+        let folder = home
+            .path()
+            .join(now.format("sessions/%Y/%m/%d").to_string());
+        fs::create_dir_all(&folder).unwrap();
+        let name = format!("rollout-{}-{id}.jsonl", now.format("%Y-%m-%dT%H-%M-%S"));
+        let meta = format!("{{\"type\":\"session_meta\",\"payload\":{{\"id\":\"{id}\"}}}}\n");
+        fs::write(folder.join(name), meta).unwrap();
+        let launches = Launches::default();
+        let others = OtherLaunches::select(&launches, &ended);
+        let second = Duration::from_secs(1);
+        let written = SystemTime::now();
+        for (last_look, bound) in [(written + second, None), (written - second, Some(&*id))] {
+            let end = LaunchEnd {
+                at: (Utc::now() + TimeDelta::seconds(1)).fixed_offset(),
+                exit_code: Some(0),
+                last_look: Some(last_look),
+            };
+            complete_record(&mut ended, end, &others);
+            let found = ended.binding.conversations.first();
+            assert_eq!(found.map(|c| &*c.session_id), bound);
+        }
+    }
 }
