@@ -13,7 +13,7 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use super::skips::skip;
@@ -23,6 +23,8 @@ const FOLDER: &str = "codex";
 const API_KEY: &str = "loopback-test";
 /// The time limit of every wait.
 const LIMIT: Duration = Duration::from_secs(60);
+/// The number of starts, each with other ports.
+const ATTEMPTS: usize = 5;
 
 /// A Syncthing process. Killed when dropped.
 pub(crate) struct Syncthing {
@@ -65,18 +67,12 @@ impl SharedFolder {
         }
         let homes = ["syncthing-a", "syncthing-b"].map(|name| root.join(name));
         let ids = homes.each_ref().map(|home| generate(home));
-        let ports = [free_port(), free_port()];
-        let mut nodes = Vec::new();
-        for (n, (home, folder)) in homes.iter().zip(folders).enumerate() {
-            let api_port = free_port();
-            let text = configuration(&ids, ports, n, folder, api_port);
-            fs::write(home.join("config.xml"), text).expect("write the configuration");
-            // Syncthing shares a folder only if it has this marker.
-            fs::create_dir_all(folder.join(".stfolder")).expect("create the marker");
-            nodes.push(Syncthing::start(home, folder, api_port));
-        }
-        let nodes: [Syncthing; 2] = nodes.try_into().ok().expect("two nodes");
-        let shared = Self { nodes };
+        // Another program can get a free port before Syncthing has it, and Syncthing ends then.
+        let mut attempts = (0..ATTEMPTS).map(|_| Self::start_nodes(&homes, &ids, folders));
+        let nodes = attempts.find_map(Result::ok);
+        let shared = Self {
+            nodes: nodes.expect("syncthing listens"),
+        };
         for (node, other) in shared.nodes.iter().zip([&ids[1], &ids[0]]) {
             node.wait_until("the nodes are connected", || {
                 let all = node.get("/rest/system/connections");
@@ -84,6 +80,27 @@ impl SharedFolder {
             });
         }
         Some(shared)
+    }
+
+    /// Starts both processes at free ports.
+    ///
+    /// # Errors
+    /// The output of a process that ended.
+    fn start_nodes(
+        homes: &[PathBuf; 2],
+        ids: &[String; 2],
+        folders: [&Path; 2],
+    ) -> Result<[Syncthing; 2], Vec<String>> {
+        let ports = [free_port(), free_port()];
+        let start = |n: usize| {
+            let (home, folder, api_port) = (&homes[n], folders[n], free_port());
+            let text = configuration(ids, ports, n, folder, api_port);
+            fs::write(home.join("config.xml"), text).expect("write the configuration");
+            // Syncthing shares a folder only if it has this marker.
+            fs::create_dir_all(folder.join(".stfolder")).expect("create the marker");
+            Syncthing::start(home, folder, api_port)
+        };
+        Ok([start(0)?, start(1)?])
     }
 
     /// Scans both folders, and returns when they have the same files, except for ignored ones.
@@ -117,7 +134,7 @@ impl SharedFolder {
 }
 
 impl Syncthing {
-    fn start(home: &Path, folder: &Path, api_port: u16) -> Self {
+    fn start(home: &Path, folder: &Path, api_port: u16) -> Result<Self, Vec<String>> {
         let mut command = command(home);
         command.args(["serve", "--no-browser", "--logflags=0"]);
         command.arg("--home").arg(home);
@@ -145,10 +162,14 @@ impl Syncthing {
             let left = until.saturating_duration_since(Instant::now());
             match lines.recv_timeout(left) {
                 Ok(line) => context.push(line),
+                Err(RecvTimeoutError::Disconnected) => {
+                    println!("syncthing ended: {context:#?}");
+                    return Err(context);
+                }
                 Err(e) => panic!("syncthing does not listen ({e}): {context:#?}"),
             }
         }
-        node
+        Ok(node)
     }
 
     fn scan(&self) {
