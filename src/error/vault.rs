@@ -36,6 +36,7 @@ impl Advised for VaultError {
             Self::Ambiguous(..) => self.hint(Failed, "give more characters of the id; list the ids: codex-manager vault snapshots"),
             Self::NoPath { .. } => self.hint(Failed, "list its files: codex-manager vault ls SNAPSHOT"),
             Self::DamagedSnapshot { .. } => self.unchanged(Refused, "check the vault: codex-manager vault check --read-data"),
+            Self::NewerLayout { .. } => self.unchanged(Refused, "update codex-manager on this machine"),
             Self::Changing(_) => self.hint(Failed, "run the same command again when Codex is less busy; earlier snapshots are unaffected"),
             Self::Output(..) => self.hint(Failed, "this restic may be newer than codex-manager; earlier snapshots are unaffected"),
         }
@@ -53,6 +54,7 @@ fn advise_on_fault(fault: Fault, error: &VaultError) -> CommandError {
         Fault::Locked => wrapped.hint("wait for the other process to end, then run the same command again; if it was killed, its lock expires after 30 minutes, or remove it: restic unlock"),
         Fault::Network => wrapped.hint("check the connection, then run the same command again; earlier snapshots are unaffected"),
         Fault::Credentials => wrapped.unchanged("check the credentials of the storage; for S3: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"),
+        Fault::AppendOnly => wrapped.unchanged("an append-only vault: remove snapshots on a machine that may delete, or on the server"),
         Fault::NoBucket => wrapped.unchanged("create the bucket first"),
         Fault::NoSpace => wrapped.hint("free some space at the storage, then run the same command again; earlier snapshots are unaffected"),
         Fault::Permission => wrapped.hint("check the owner and mode of the folder"),

@@ -9,7 +9,9 @@ use super::child_streams::{self, StderrTail};
 #[cfg(unix)]
 use super::processes::to_pid;
 use super::progress::is_interrupted;
+use super::tree::{self, FolderActivity};
 use std::io::{self, Read};
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::thread;
@@ -62,6 +64,7 @@ pub(crate) struct PipedChild {
     last_progress: Instant,
     output_is_progress: bool,
     start_limit: Option<StartLimit>,
+    written_folder: Option<(PathBuf, FolderActivity)>,
     stop: Option<Stop>,
     status: Option<ExitStatus>,
     /// Ends the child if this process is killed: nothing else tells it on Windows.
@@ -109,6 +112,7 @@ impl PipedChild {
             last_progress: Instant::now(),
             output_is_progress: true,
             start_limit: None,
+            written_folder: None,
             stop: None,
             status: None,
         })
@@ -128,6 +132,11 @@ impl PipedChild {
     /// standard error.
     pub(crate) fn limit_start(&mut self, limit: Duration, is_failing: fn(&str) -> bool) {
         self.start_limit = Some(StartLimit { limit, is_failing });
+    }
+
+    /// Counts changes in `folder` as progress, for a child that writes files without output.
+    pub(crate) fn expect_changes_in(&mut self, folder: &Path) {
+        self.written_folder = Some((folder.to_path_buf(), FolderActivity::default()));
     }
 
     /// Restarts the time limit for progress.
@@ -157,10 +166,25 @@ impl PipedChild {
         if self.stop.is_none() {
             if is_interrupted() {
                 self.stop = Some(Stop::Interrupted);
-            } else if self.last_progress.elapsed() >= self.limit || self.fails_to_start() {
+            } else if self.fails_to_start() {
                 self.stop = Some(Stop::NoProgress);
+            } else if self.last_progress.elapsed() >= self.limit {
+                if self.has_changed_folder() {
+                    self.mark_progress();
+                } else {
+                    self.stop = Some(Stop::NoProgress);
+                }
             }
         }
+    }
+
+    fn has_changed_folder(&mut self) -> bool {
+        self.written_folder
+            .as_mut()
+            .is_some_and(|(folder, before)| {
+                let now = tree::activity(folder);
+                std::mem::replace(before, now) != now
+            })
     }
 
     fn fails_to_start(&self) -> bool {
@@ -285,6 +309,19 @@ mod tests {
         assert!(!run(&format!("echo retrying >&2; {wait}"), 60));
         assert!(run(wait, 3), "silence alone is no failure");
         assert!(run(&format!("echo begun; echo retrying >&2; {wait}"), 5));
+    }
+
+    #[test]
+    fn changes_in_the_folder_are_progress() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file").display().to_string();
+        let script = format!("for i in 1 2 3 4 5 6; do echo >> '{file}'; sleep 0.2; done");
+        let mut child = shell(&script, Duration::from_millis(400));
+        child.expect_changes_in(folder.path());
+        assert_eq!(child.finish().stop, None);
+        let mut child = shell("sleep 600", Duration::from_millis(400));
+        child.expect_changes_in(folder.path());
+        assert_eq!(child.finish().stop, Some(Stop::NoProgress));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use super::{
 use std::ffi::OsString;
 use std::fs::{self, FileTimes, FileType, Metadata};
 use std::path::{Component, Path, PathBuf};
+use std::time::SystemTime;
 
 /// The reason why a walk leaves out a folder.
 pub(crate) const TOO_DEEP: &str = "nested too deeply";
@@ -420,6 +421,28 @@ pub(crate) fn measure(folder: &Path) -> FolderSize {
     size
 }
 
+/// The state of a folder that another process writes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct FolderActivity {
+    size: FolderSize,
+    newest: Option<SystemTime>,
+}
+
+/// Returns the state of `folder`, without what cannot be read. A file that is written changes it, also one whose size
+/// was reserved.
+pub(crate) fn activity(folder: &Path) -> FolderActivity {
+    let mut newest = None;
+    let _ = walk(folder, &mut |path, _| {
+        let changed = path.symlink_metadata().and_then(|meta| meta.modified());
+        newest = newest.max(changed.ok());
+        true
+    });
+    FolderActivity {
+        size: measure(folder),
+        newest,
+    }
+}
+
 /// Calls `visit` for everything below `path`, then for `path`, until it returns false. Returns false
 /// then.
 fn walk(path: &Path, visit: &mut dyn FnMut(&Path, FileType) -> bool) -> Result<bool, IoError> {
@@ -497,7 +520,7 @@ mod tests {
         let (from, to) = (folder.path().join("a"), folder.path().join("b"));
         atomic::write(&from, b"text").unwrap();
         let file = fs::OpenOptions::new().write(true).open(&from).unwrap();
-        let at = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000);
+        let at = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000);
         file.set_modified(at).unwrap();
         let mut permissions = file.metadata().unwrap().permissions();
         permissions.set_readonly(true);

@@ -116,7 +116,7 @@ impl SnapshotSource {
         read: impl FnMut(&mut dyn Read) -> Result<T, VaultError>,
     ) -> Result<T> {
         let place = self.contents.restic_path(path);
-        Ok(self.restic.dump(&self.snapshot, &place, read)?)
+        Ok(self.restic.dump(&self.snapshot.id, &place, read)?)
     }
 }
 

@@ -52,7 +52,10 @@ pub(crate) struct Origin<'a> {
 
 pub(super) struct SnapshotOptions<'a> {
     pub(super) host: &'a str,
-    pub(super) tags: SnapshotTags,
+    pub(super) tags: Vec<String>,
+    /// Id of the snapshot whose files are not read again where size, time and inode are the same; `None` for the last
+    /// one of this host and folder.
+    pub(super) parent: Option<&'a str>,
     /// The time of the snapshot; `None` for the current time.
     pub(super) time: Option<DateTime<Utc>>,
     /// Read every file, also those that seem unchanged since the previous snapshot.
@@ -118,7 +121,9 @@ fn backup_until_unchanged(
                 profile: origin.profile.map(str::to_owned),
                 metadata: tree.manifest.metadata.clone(),
                 imported: None,
-            },
+            }
+            .to_tags(),
+            parent: None,
             time: None,
             reads_all: false,
         };
@@ -141,9 +146,7 @@ fn backup_until_unchanged(
 
 /// Removes snapshots. Returns those that could not be removed.
 fn forget(restic: &Restic, ids: Vec<String>) -> Vec<String> {
-    let mut args = vec!["forget"];
-    args.extend(ids.iter().map(String::as_str));
-    if ids.is_empty() || restic.run(&args).is_ok() {
+    if restic.forget(ids.iter().map(String::as_str)).is_ok() {
         Vec::new()
     } else {
         ids
@@ -157,13 +160,15 @@ pub(super) fn run_backup(
     options: &SnapshotOptions<'_>,
     progress: &dyn Progress,
 ) -> Result<SnapshotReport, VaultError> {
-    let tags = options.tags.to_tags();
     let time = options.time;
     let time = time.map(|at| at.format("%Y-%m-%d %H:%M:%S").to_string());
     // Hard links change the ctime of files that did not change.
     let mut args = vec!["backup", "--json", "--ignore-ctime", "--host", options.host];
-    for tag in &tags {
+    for tag in &options.tags {
         args.extend(["--tag", tag]);
+    }
+    if let Some(parent) = options.parent {
+        args.extend(["--parent", parent]);
     }
     if options.reads_all {
         args.push("--force");

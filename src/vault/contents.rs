@@ -47,7 +47,7 @@ impl SnapshotContents {
             return Self::read_plain_backup(restic, snapshot);
         }
         let path = format!("/{MANIFEST_NAME}");
-        let manifest = restic.dump(snapshot, path.as_ref(), |stream| {
+        let manifest = restic.dump(&snapshot.id, path.as_ref(), |stream| {
             let id = Path::new(snapshot.short_id());
             let manifest = manifest_members::parse(id, stream, MAX_PACKED_MANIFEST_BYTES)?;
             check_entries(&manifest).map_err(|e| e.with_path(id))?;

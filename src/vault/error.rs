@@ -71,6 +71,9 @@ pub(crate) enum VaultError {
         /// The difference, in lower case.
         detail: String,
     },
+    /// A newer version of this program made a snapshot of sync.
+    #[error("a newer codex-manager on {machine} has synced with this vault (layout {layout})")]
+    NewerLayout { machine: String, layout: u32 },
     /// Files changed during every attempt to read them.
     #[error("the Codex home changes too fast: {0}")]
     Changing(String),
@@ -99,6 +102,18 @@ impl VaultError {
             id: id.to_owned(),
             detail,
         }
+    }
+
+    #[allow(dead_code, reason = "sync reports it")]
+    /// Returns true if the storage accepts new snapshots but removes none.
+    pub(crate) fn is_append_only(&self) -> bool {
+        matches!(
+            self,
+            Self::Restic {
+                fault: Fault::AppendOnly,
+                ..
+            }
+        )
     }
 
     /// Returns true if the error proves that the snapshot or the repository is damaged.

@@ -23,6 +23,8 @@ pub(crate) enum Fault {
     Credentials,
     /// The bucket or container does not exist.
     NoBucket,
+    /// The storage accepts new data but no deletions.
+    AppendOnly,
     /// No space is left in the storage.
     NoSpace,
     /// Permission denied on a local folder.
@@ -115,6 +117,7 @@ impl fmt::Display for Fault {
             Self::Locked => "another process has locked the vault",
             Self::Network => "the vault cannot be reached",
             Self::Credentials => "the storage refused the credentials",
+            Self::AppendOnly => "the storage of the vault allows no deletions",
             Self::NoBucket => "the bucket does not exist",
             Self::NoSpace => "no space left",
             Self::Permission => "permission denied",
@@ -142,6 +145,13 @@ pub(crate) fn extract_reason(stderr: &str) -> String {
     });
     let text = chosen.unwrap_or("no message").trim_start_matches("Fatal: ");
     redact_message(text)
+}
+
+/// Returns true if the storage has refused to delete a snapshot. restic 0.14 retries for 40 seconds.
+pub(crate) fn is_deletion_refused(stderr: &str) -> bool {
+    let mut lines = stderr.lines();
+    let is_refusal = |line: &str| Fault::classify(Some(1), line) == Fault::Credentials;
+    lines.any(|line| line.contains("Remove(<snapshot/") && is_refusal(line))
 }
 
 /// Returns true if restic has retried to read the config of the repository, its first access, for several

@@ -57,7 +57,9 @@ pub(crate) fn import(
             imported: Some(digest),
             metadata: archive.metadata().clone(),
             ..SnapshotTags::default()
-        },
+        }
+        .to_tags(),
+        parent: None,
         time: Some(archive.metadata().created_at.to_utc()),
         // A database may have changed without its size and time, and a new file may get the inode
         // number of the one that the import before had unpacked.

@@ -116,11 +116,11 @@ impl Repacker<'_, '_, '_> {
             .ok()
             .and_then(|name| self.take_listed(&name));
         if let Some(listed) = listed {
-            restic.dump(snapshot, &place, |content| {
+            restic.dump(&snapshot.id, &place, |content| {
                 Ok(self.add_file(&listed, content)?)
             })
         } else {
-            restic.dump_folder(snapshot, &place, |stream| {
+            restic.dump_folder(&snapshot.id, &place, |stream| {
                 let mut add = |entry: RawEntry, content: &mut EntryContent<'_>| {
                     Ok(self.add_entry(&entry, content)?)
                 };

@@ -4,8 +4,7 @@ use super::error::VaultError;
 use super::fault::{self, Fault};
 use super::process_note::RepositoryLock;
 use super::restic::Restic;
-use super::snapshot::Snapshot;
-use crate::io::progress;
+use crate::io::{PipedChild, progress};
 use serde::de::DeserializeOwned;
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read};
@@ -31,12 +30,63 @@ impl Restic {
     /// # Errors
     /// restic fails or makes no progress, or the user interrupts.
     pub(crate) fn run(&self, args: &[&str]) -> Result<Vec<u8>, VaultError> {
-        self.retry_while_locked(|| self.run_once(args))
+        self.retry_while_locked(|| self.run_once(args, |_| {}))
+    }
+
+    /// Removes snapshots from the list. The data that only they have stays until `restic prune`.
+    ///
+    /// # Errors
+    /// As [`Restic::run`]; [`Fault::AppendOnly`] if the storage refuses, so that no snapshot was removed.
+    pub(crate) fn forget<'a>(
+        &self,
+        ids: impl IntoIterator<Item = &'a str>,
+    ) -> Result<(), VaultError> {
+        let mut args = vec!["forget"];
+        args.extend(ids);
+        if args.len() == 1 {
+            return Ok(());
+        }
+        let ends_early = |child: &mut PipedChild| {
+            child.expect_marks();
+            child.limit_start(Duration::ZERO, fault::is_deletion_refused);
+        };
+        let forgotten = self.retry_while_locked(|| self.run_once(&args, ends_early));
+        forgotten.map(drop).map_err(|e| match e {
+            // The same credentials have read the list of snapshots.
+            VaultError::Restic {
+                fault: Fault::Credentials,
+                location,
+                reason,
+            } => VaultError::Restic {
+                fault: Fault::AppendOnly,
+                location,
+                reason,
+            },
+            e => e,
+        })
+    }
+
+    /// Runs restic, which writes files into `folder`. Takes no lock. Each change of the folder is progress: restic 0.14
+    /// restores without output.
+    #[allow(dead_code, reason = "sync fetches files with it")]
+    pub(super) fn run_writing(&self, folder: &Path, args: &[&str]) -> Result<(), VaultError> {
+        let mut child = self.start(self.command(args).current_dir(folder))?;
+        child.expect_changes_in(folder);
+        let end = child.finish();
+        match end.status {
+            Some(status) if status.success() && end.stop.is_none() => Ok(()),
+            _ => Err(self.end_error(&end)),
+        }
     }
 
     /// As [`Restic::run`], but fails if the repository is locked.
-    fn run_once(&self, args: &[&str]) -> Result<Vec<u8>, VaultError> {
+    fn run_once(
+        &self,
+        args: &[&str],
+        prepare: impl Fn(&mut PipedChild),
+    ) -> Result<Vec<u8>, VaultError> {
         let (mut child, note) = self.start_noted(args, &mut self.command(args))?;
+        prepare(&mut child);
         let mut stdout = Vec::new();
         let read = (&mut child).take(MAX_OUTPUT_BYTES).read_to_end(&mut stdout);
         let end = child.finish();
@@ -105,11 +155,11 @@ impl Restic {
     /// As [`Restic::stream`].
     pub(crate) fn dump<T>(
         &self,
-        snapshot: &Snapshot,
+        snapshot: &str,
         path: &OsStr,
         read: impl FnMut(&mut dyn Read) -> Result<T, VaultError>,
     ) -> Result<T, VaultError> {
-        let args = ["dump", "--no-lock", &snapshot.id].map(OsStr::new);
+        let args = ["dump", "--no-lock", snapshot].map(OsStr::new);
         self.stream(&[&args[..], &[path]].concat(), read)
     }
 
@@ -120,11 +170,11 @@ impl Restic {
     /// As [`Restic::stream`].
     pub(crate) fn dump_folder<T>(
         &self,
-        snapshot: &Snapshot,
+        snapshot: &str,
         path: &OsStr,
         read: impl FnMut(&mut dyn Read) -> Result<T, VaultError>,
     ) -> Result<T, VaultError> {
-        let args = ["dump", "--no-lock", "--archive", "tar", &snapshot.id].map(OsStr::new);
+        let args = ["dump", "--no-lock", "--archive", "tar", snapshot].map(OsStr::new);
         self.stream(&[&args[..], &[path]].concat(), read)
     }
 
@@ -158,9 +208,9 @@ impl Restic {
     /// Removes the locks of dead processes that this program started, and those that were not refreshed
     /// for half an hour. Removes none if another process with the host name of this machine may hold one.
     fn remove_dead_locks(&self) -> Result<(), VaultError> {
-        let listed = self.run_once(&["list", "locks", "--no-lock", "--quiet"])?;
+        let listed = self.run_once(&["list", "locks", "--no-lock", "--quiet"], |_| {})?;
         for id in String::from_utf8_lossy(&listed).split_whitespace() {
-            let json = match self.run_once(&["cat", "lock", "--no-lock", "--quiet", id]) {
+            let json = match self.run_once(&["cat", "lock", "--no-lock", "--quiet", id], |_| {}) {
                 Ok(json) => json,
                 Err(e @ (VaultError::Interrupted | VaultError::NoProgress(_))) => return Err(e),
                 // It was removed meanwhile.
@@ -173,7 +223,7 @@ impl Restic {
         }
         // restic removes only locks of this host whose process is dead, and stale ones. All of them were
         // checked above.
-        self.run_once(&["unlock"]).map(drop)
+        self.run_once(&["unlock"], |_| {}).map(drop)
     }
 
     /// Runs `work`, and repeats it while another process holds a lock on the repository, until the

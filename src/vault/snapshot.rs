@@ -1,32 +1,43 @@
 //! The snapshots that the repository lists.
 
 use super::error::VaultError;
+use super::replica_tags::ReplicaTags;
 use super::restic::Restic;
 use super::tags::SnapshotTags;
 use crate::archive::{BackupMode, Metadata};
 use crate::inventory::{ArchiveClass, RetentionCandidate, Soundness};
 use chrono::{DateTime, Utc};
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use std::fmt::Display;
 
-/// A snapshot in the repository, by this or another program, as `restic snapshots --json` lists it.
-#[derive(Debug, Clone, Deserialize)]
+/// A snapshot of a home in the repository, by this or another program.
+#[derive(Debug, Clone)]
 pub(crate) struct Snapshot {
     /// The full id, 64 hexadecimal digits.
     pub(crate) id: String,
     /// The time of the capture, or of the imported archive.
     pub(crate) time: DateTime<Utc>,
     /// Name of the machine that made it.
-    #[serde(rename = "hostname", default)]
     pub(crate) host: String,
     /// The description in the tags; `None` for a snapshot of another program.
-    #[serde(default, deserialize_with = "parse_tags")]
     pub(crate) tags: Option<SnapshotTags>,
 }
 
-fn parse_tags<'de, D: Deserializer<'de>>(from: D) -> Result<Option<SnapshotTags>, D::Error> {
-    let tags: Option<Vec<String>> = Option::deserialize(from)?;
-    Ok(SnapshotTags::from_tags(&tags.unwrap_or_default()))
+/// A snapshot of any kind, as `restic snapshots --json` lists it.
+#[derive(Debug, Deserialize)]
+pub(super) struct ListedSnapshot {
+    pub(super) id: String,
+    pub(super) time: DateTime<Utc>,
+    #[serde(default)]
+    hostname: String,
+    #[serde(default)]
+    tags: Option<Vec<String>>,
+}
+
+impl ListedSnapshot {
+    pub(super) fn tags(&self) -> &[String] {
+        self.tags.as_deref().unwrap_or_default()
+    }
 }
 
 impl Snapshot {
@@ -69,13 +80,30 @@ pub(crate) fn short_id(id: &str) -> &str {
     id.get(..8).unwrap_or(id)
 }
 
-/// Lists all snapshots of the repository, oldest first. Takes no lock.
+/// Lists the snapshots of homes in the repository, oldest first, without those of sync. Takes no lock.
 ///
 /// # Errors
 /// restic fails.
 pub(crate) fn list(restic: &Restic) -> Result<Vec<Snapshot>, VaultError> {
-    let listed: Option<Vec<Snapshot>> =
-        restic.run_json("snapshots", &["snapshots", "--json", "--no-lock"])?;
+    let listed = list_tagged(restic, &[])?.into_iter();
+    let of_homes = listed.filter(|listed| !ReplicaTags::is_in(listed.tags()));
+    Ok(of_homes
+        .map(|listed| Snapshot {
+            tags: SnapshotTags::from_tags(listed.tags()),
+            id: listed.id,
+            time: listed.time,
+            host: listed.hostname,
+        })
+        .collect())
+}
+
+/// Lists the snapshots that the options `filter` of `restic snapshots` choose, oldest first.
+pub(super) fn list_tagged(
+    restic: &Restic,
+    filter: &[&str],
+) -> Result<Vec<ListedSnapshot>, VaultError> {
+    let args = [&["snapshots", "--json", "--no-lock"], filter].concat();
+    let listed: Option<Vec<ListedSnapshot>> = restic.run_json("snapshots", &args)?;
     let mut snapshots = listed.unwrap_or_default();
     snapshots.sort_by(|a, b| (a.time, &a.id).cmp(&(b.time, &b.id)));
     Ok(snapshots)

@@ -8,7 +8,7 @@ use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_enco
 const PROGRAM_TAG: &str = "codex-manager";
 
 /// Characters that are encoded in the values of tags.
-const RESERVED: &AsciiSet = &CONTROLS.add(b',').add(b'%');
+pub(super) const RESERVED: &AsciiSet = &CONTROLS.add(b',').add(b'%');
 
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) struct SnapshotTags {
@@ -59,13 +59,7 @@ impl SnapshotTags {
         if !tags.iter().any(|tag| tag == PROGRAM_TAG) {
             return None;
         }
-        let value = |key: &str| {
-            let found = tags.iter().find_map(|tag| {
-                let (name, value) = tag.split_once('=')?;
-                (name == key).then_some(value)
-            })?;
-            Some(percent_decode_str(found).decode_utf8_lossy().into_owned())
-        };
+        let value = |key: &str| find_value(tags, key);
         let (mode, home) = (value("mode")?, value("home")?);
         let number = |key: &str| value(key).and_then(|n| n.parse().ok()).unwrap_or_default();
         let modes = [BackupMode::Full, BackupMode::Auth, BackupMode::Sessions];
@@ -89,6 +83,15 @@ impl SnapshotTags {
             imported: value("archive"),
         })
     }
+}
+
+/// Returns the value of the first tag `key=value`.
+pub(super) fn find_value(tags: &[String], key: &str) -> Option<String> {
+    let found = tags.iter().find_map(|tag| {
+        let (name, value) = tag.split_once('=')?;
+        (name == key).then_some(value)
+    })?;
+    Some(percent_decode_str(found).decode_utf8_lossy().into_owned())
 }
 
 #[cfg(test)]

@@ -143,7 +143,7 @@ impl CatArgs {
             );
         }
         let mut printed = Vec::new();
-        restic.dump(&snapshot, node.path.as_ref(), |stream| {
+        restic.dump(&snapshot.id, node.path.as_ref(), |stream| {
             let mut buffer = vec![0; 64 * 1024];
             loop {
                 match stream.read(&mut buffer) {

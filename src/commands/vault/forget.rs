@@ -126,9 +126,7 @@ impl ForgetArgs {
             if rules.within.is_some() {
                 disk_clock::check(context.manager_home(), context.now())?;
             }
-            let mut args = vec!["forget"];
-            args.extend(plan.drop.iter().map(|d| d.candidate.archive.as_str()));
-            restic.run(&args)?;
+            restic.forget(plan.drop.iter().map(|d| d.candidate.archive.as_str()))?;
             // A separate step: a killed prune leaves only unused data, which the next one removes.
             restic.run(&["prune"])?;
             ui.prose(format_args!("{count} removed"));

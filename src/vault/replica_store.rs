@@ -1,0 +1,358 @@
+//! The snapshots of sync: the state of each replica, with a manifest, in the repository of the vault.
+//!
+//! A snapshot appears as a whole, and nothing in it changes. Its root has [`MANIFEST`] and the folder [`HOME`].
+
+use super::backup::{SnapshotOptions, run_backup};
+use super::error::VaultError;
+use super::replica_tags::{LAYOUT, ReplicaTags, SYNC_TAG};
+use super::restic::Restic;
+use super::restored_files;
+use super::snapshot::{list_tagged, short_id};
+use super::tags::find_value;
+use super::tree_lock::TreeLock;
+use crate::io::Progress;
+use chrono::{DateTime, Utc};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read;
+use std::path::Path;
+
+/// Name of the manifest at the root of a snapshot.
+pub(crate) const MANIFEST: &str = "manifest.jsonl";
+
+/// Name of the folder at the root of a snapshot that has the files.
+pub(crate) const HOME: &str = "home";
+
+/// A snapshot of sync.
+#[derive(Debug, Clone)]
+pub(crate) struct ReplicaSnapshot {
+    /// The full id, 64 hexadecimal digits.
+    pub(crate) id: String,
+    /// The time of the publication, by the clock of its machine.
+    pub(crate) time: DateTime<Utc>,
+    pub(crate) tags: ReplicaTags,
+}
+
+/// The snapshots of sync in a repository.
+#[derive(Debug)]
+pub(crate) struct ReplicaStore {
+    restic: Restic,
+}
+
+impl ReplicaStore {
+    pub(crate) fn new(restic: Restic) -> Self {
+        Self { restic }
+    }
+
+    /// Returns the URL of the repository, without credentials.
+    pub(crate) fn location(&self) -> String {
+        self.restic.location()
+    }
+
+    /// Lists the snapshots of all replicas, oldest first. Takes no lock.
+    ///
+    /// # Errors
+    /// restic fails, or a newer version of this program made one of the snapshots.
+    pub(crate) fn list(&self) -> Result<Vec<ReplicaSnapshot>, VaultError> {
+        let mut snapshots = Vec::new();
+        for listed in list_tagged(&self.restic, &["--tag", SYNC_TAG])? {
+            let tags = ReplicaTags::from_tags(listed.tags());
+            let layout = ReplicaTags::layout(listed.tags());
+            if layout > LAYOUT {
+                return Err(VaultError::NewerLayout {
+                    machine: find_value(listed.tags(), "machine").unwrap_or_default(),
+                    layout,
+                });
+            }
+            snapshots.extend(tags.map(|tags| ReplicaSnapshot {
+                id: listed.id,
+                time: listed.time,
+                tags,
+            }));
+        }
+        Ok(snapshots)
+    }
+
+    /// Passes the manifest of a snapshot to `read`, which may read at most `max_bytes`. Takes no lock.
+    ///
+    /// # Errors
+    /// restic fails, the manifest is larger, or `read` fails.
+    pub(crate) fn read_manifest<T>(
+        &self,
+        id: &str,
+        max_bytes: u64,
+        mut read: impl FnMut(&mut dyn Read) -> Result<T, VaultError>,
+    ) -> Result<T, VaultError> {
+        let path = format!("/{MANIFEST}");
+        self.restic.dump(id, path.as_ref(), |stream| {
+            let mut limited = stream.take(max_bytes.saturating_add(1));
+            let result = read(&mut limited);
+            if limited.limit() > 0 {
+                return result;
+            }
+            Err(VaultError::DamagedSnapshot {
+                id: short_id(id).to_owned(),
+                detail: format!("its manifest has more than {max_bytes} bytes"),
+            })
+        })
+    }
+
+    /// Restores the `wanted` ones of all files of a snapshot into the private, empty `folder`; see
+    /// [`restored_files::restore`]. Paths are relative to [`HOME`]. The digests are not checked.
+    ///
+    /// # Errors
+    /// As [`restored_files::restore`].
+    pub(crate) fn fetch<'a>(
+        &self,
+        id: &str,
+        all: impl IntoIterator<Item = &'a str>,
+        wanted: &BTreeSet<&'a str>,
+        folder: &Path,
+    ) -> Result<(), VaultError> {
+        restored_files::restore(&self.restic, id, HOME, all, wanted, folder)
+    }
+
+    /// Makes a snapshot of `tree`, which has [`MANIFEST`] and [`HOME`], and returns its id in the length that restic
+    /// prints. `parent` is the snapshot of this replica before: restic does not read a file that has the same size, mtime
+    /// and inode as there. The lock keeps away the restic of a killed run, which reads the tree too.
+    ///
+    /// # Errors
+    /// restic fails. No snapshot is made then.
+    pub(crate) fn publish(
+        &self,
+        _lock: &TreeLock,
+        tree: &Path,
+        tags: &ReplicaTags,
+        parent: Option<&str>,
+        progress: &dyn Progress,
+    ) -> Result<String, VaultError> {
+        let options = SnapshotOptions {
+            host: &tags.machine,
+            tags: tags.to_tags(),
+            parent,
+            time: None,
+            reads_all: false,
+        };
+        Ok(run_backup(&self.restic, tree, &options, progress)?.id)
+    }
+
+    /// Removes all snapshots of a replica but the newest `keep`, and returns their number. The data stays until
+    /// `restic prune`.
+    ///
+    /// # Errors
+    /// restic fails. In an append-only repository, nothing is removed; see [`VaultError::is_append_only`].
+    pub(crate) fn forget(
+        &self,
+        snapshots: &[ReplicaSnapshot],
+        replica: &str,
+        keep: usize,
+    ) -> Result<usize, VaultError> {
+        let newest = newest_of(snapshots);
+        let of_replica = snapshots.iter().filter(|one| one.tags.replica == replica);
+        let mut ids: Vec<_> = of_replica.map(|one| &*one.id).collect();
+        // The newest one may be older by the clock of its machine.
+        ids.sort_by_key(|id| newest.get(replica).is_some_and(|newest| newest.id == *id));
+        ids.truncate(ids.len().saturating_sub(keep));
+        self.restic.forget(ids.iter().copied())?;
+        Ok(ids.len())
+    }
+}
+
+/// Returns the newest snapshot of each replica, by the id of the replica; whatever the clock of its machine was.
+pub(crate) fn newest_of(snapshots: &[ReplicaSnapshot]) -> BTreeMap<&str, &ReplicaSnapshot> {
+    let mut newest: BTreeMap<&str, &ReplicaSnapshot> = BTreeMap::new();
+    for one in snapshots {
+        let known = newest.entry(&one.tags.replica).or_insert(one);
+        if (one.tags.number, one.time) >= (known.tags.number, known.time) {
+            *known = one;
+        }
+    }
+    newest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::hash::Sha256Digest;
+    use crate::io::{Environment, SecretBytes, Silent};
+    use crate::vault::password::Password;
+    use crate::vault::restic::DEFAULT_TIMEOUT;
+    use crate::vault::snapshot;
+    use std::fs;
+    use std::path::PathBuf;
+
+    struct TestStore {
+        folder: tempfile::TempDir,
+        store: ReplicaStore,
+    }
+
+    /// Returns a store in a new repository; `None` if restic is not installed.
+    fn test_store() -> Option<TestStore> {
+        let program = Path::new("/usr/bin/restic");
+        program.exists().then_some(())?;
+        let folder = tempfile::tempdir().unwrap();
+        let repository = folder.path().join("repository");
+        for name in ["data", "index", "keys", "locks", "snapshots"] {
+            fs::create_dir_all(repository.join(name)).unwrap();
+        }
+        let key = include_bytes!("../../fixtures/restic/key.json");
+        let put = |name: &str, bytes: &[u8]| {
+            crate::io::atomic::write(&repository.join(name), bytes).unwrap();
+        };
+        put(&format!("keys/{}", Sha256Digest::of(key)), key);
+        put("config", include_bytes!("../../fixtures/restic/config"));
+        let cache = folder.path().join("cache");
+        let env = Environment::default().with("RESTIC_CACHE_DIR", cache);
+        let restic = Restic::open(
+            Some(program),
+            repository.display().to_string(),
+            Password::Typed(SecretBytes::new(b"a-secret-of-the-tests".to_vec())),
+            &env,
+            folder.path().join("manager/vault"),
+            DEFAULT_TIMEOUT,
+        );
+        let store = ReplicaStore::new(restic.unwrap());
+        Some(TestStore { folder, store })
+    }
+
+    impl TestStore {
+        fn put(&self, path: &str, text: &str) {
+            let path = self.folder.path().join("tree").join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            crate::io::atomic::write(&path, text.as_bytes()).unwrap();
+        }
+
+        fn publish(&self, replica: &str, number: u64) -> String {
+            let tags = ReplicaTags {
+                replica: replica.into(),
+                machine: format!("machine of {replica}"),
+                number,
+                base: None,
+            };
+            let lock = TreeLock::acquire(&self.folder.path().join("manager")).unwrap();
+            let tree = self.folder.path().join("tree");
+            let id = self.store.publish(&lock, &tree, &tags, None, &Silent);
+            let id = id.unwrap();
+            let mut all = self.store.list().unwrap().into_iter();
+            all.find(|one| one.id.starts_with(&id)).unwrap().id
+        }
+
+        fn fetch(
+            &self,
+            id: &str,
+            all: &[&str],
+            wanted: &[&str],
+        ) -> (PathBuf, Result<(), VaultError>) {
+            let into = tempfile::tempdir_in(self.folder.path()).unwrap().keep();
+            let wanted = wanted.iter().copied().collect();
+            let all = all.iter().copied();
+            let fetched = self.store.fetch(id, all, &wanted, &into);
+            (into.join(HOME), fetched)
+        }
+    }
+
+    #[test]
+    fn snapshots_of_sync_are_no_backups_and_return_what_was_published() {
+        let Some(test) = test_store() else { return };
+        let odd = "sessions/2026/a [b]*?\\c, d.jsonl";
+        let all = [odd, "sessions/2026/e.jsonl", "history.jsonl"];
+        for path in all {
+            test.put(&format!("{HOME}/{path}"), path);
+        }
+        test.put(MANIFEST, "a manifest");
+        let first = test.publish("one", 1);
+        let read = |max| {
+            test.store.read_manifest(&first, max, |stream| {
+                let mut manifest = String::new();
+                stream.read_to_string(&mut manifest).unwrap();
+                Ok(manifest)
+            })
+        };
+        assert_eq!(read(10).unwrap(), "a manifest");
+        assert!(matches!(read(9), Err(VaultError::DamagedSnapshot { .. })));
+        let (home, fetched) = test.fetch(&first, &all, &[odd, "history.jsonl"]);
+        fetched.unwrap();
+        assert_eq!(
+            crate::io::file_open::read(home.join(odd)).unwrap(),
+            odd.as_bytes()
+        );
+        assert!(home.join("history.jsonl").exists());
+        assert!(!home.join("sessions/2026/e.jsonl").exists());
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
+            assert_eq!((mode(&home), mode(&home.join(odd))), (0o700, 0o600));
+        }
+        assert!(snapshot::list(&test.store.restic).unwrap().is_empty());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_in_a_snapshot_is_refused() {
+        let Some(test) = test_store() else { return };
+        test.put("home/file", "text");
+        let link = test.folder.path().join("tree/home/link");
+        std::os::unix::fs::symlink("/etc/passwd", link).unwrap();
+        let id = test.publish("one", 1);
+        let (_, fetched) = test.fetch(&id, &["file", "link"], &["link"]);
+        let error = fetched.unwrap_err().to_string();
+        assert!(error.ends_with("home/link is not a file"), "{error}");
+        let (home, fetched) = test.fetch(&id, &["file", "link"], &["file"]);
+        fetched.unwrap();
+        assert!(home.join("file").exists());
+    }
+
+    #[test]
+    fn only_the_newest_snapshots_of_a_replica_are_kept() {
+        let Some(test) = test_store() else { return };
+        test.put("home/file", "text");
+        let other = test.publish("other", 1);
+        let own = [1, 2, 3].map(|number| test.publish("one", number));
+        let forget = |keep| {
+            let all = test.store.list().unwrap();
+            test.store.forget(&all, "one", keep).unwrap();
+            let left = test.store.list().unwrap().into_iter().map(|one| one.id);
+            left.collect::<Vec<_>>()
+        };
+        assert_eq!(forget(5).len(), 4);
+        assert_eq!(forget(1), [&*other, &*own[2]]);
+        assert_eq!(forget(0), [&*other]);
+    }
+
+    #[test]
+    fn a_newer_layout_is_an_error_with_the_machine() {
+        let Some(test) = test_store() else { return };
+        test.put("home/file", "text");
+        let options = SnapshotOptions {
+            host: "h",
+            tags: [SYNC_TAG, "layout=2", "machine=laptop"]
+                .map(String::from)
+                .to_vec(),
+            parent: None,
+            time: None,
+            reads_all: false,
+        };
+        let tree = test.folder.path().join("tree");
+        run_backup(&test.store.restic, &tree, &options, &Silent).unwrap();
+        let error = test.store.list().unwrap_err().to_string();
+        let expected = "a newer codex-manager on laptop has synced with this vault (layout 2)";
+        assert_eq!(error, expected);
+        assert!(snapshot::list(&test.store.restic).unwrap().is_empty());
+    }
+
+    #[test]
+    fn the_newest_snapshot_is_the_one_with_the_highest_number() {
+        let one = |id: &str, secs, number| ReplicaSnapshot {
+            id: id.into(),
+            time: DateTime::from_timestamp(secs, 0).unwrap(),
+            tags: ReplicaTags {
+                replica: "r".into(),
+                machine: String::new(),
+                number,
+                base: None,
+            },
+        };
+        let all = [one("a", 1, 2), one("b", 2, 1)];
+        assert_eq!(newest_of(&all)["r"].id, "a");
+    }
+}
