@@ -13,7 +13,7 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use super::skips::skip;
@@ -162,11 +162,10 @@ impl Syncthing {
             let left = until.saturating_duration_since(Instant::now());
             match lines.recv_timeout(left) {
                 Ok(line) => context.push(line),
-                Err(RecvTimeoutError::Disconnected) => {
-                    println!("syncthing ended: {context:#?}");
+                Err(e) => {
+                    println!("syncthing does not listen ({e}): {context:#?}");
                     return Err(context);
                 }
-                Err(e) => panic!("syncthing does not listen ({e}): {context:#?}"),
             }
         }
         Ok(node)
