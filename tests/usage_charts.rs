@@ -1,11 +1,11 @@
-//! The charts of `usage`: in terminals of several widths, and in a page that a real browser opens.
+//! The pages of `usage` and `storage`, opened by a real browser, and the rows that a terminal shows.
 
 use crate::support::browser::Browser;
 use crate::support::conversations::{Conversation, id};
 use crate::support::env::TestEnv;
 use crate::support::usage_lines::{at, context, conversation, count, store, sum};
 use crate::tables::shown;
-use chrono::{Datelike, TimeDelta};
+use chrono::TimeDelta;
 use std::fs;
 use std::path::PathBuf;
 
@@ -60,174 +60,6 @@ fn world() -> TestEnv {
         store(&env, &made, &lines);
     }
     env
-}
-
-#[test]
-fn a_calendar_chart_has_as_many_weeks_as_fit_the_width() {
-    let env = world();
-    let calendar = |columns| shown(&env, &["usage", "--chart", "calendar"], columns);
-    insta::assert_snapshot!(calendar(100), @r#"
-Tokens of each day, 19 Jan 2026 to 20 Nov 2026
-       Feb     Mar       Apr     May       Jun     Jul     Aug       Sep     Oct     Nov
-Mon  · · · · · · · · · · · · · · · · · · · · · · · · · · · · · · · · · · · · · · · · · · · ·
-Tue  · · · · · · · · · · · · · · · · · · · · · · · · · · · · · █ · · · · · · · · · · · · █ ▓
-Wed  · · · · · · · · · · · · · · · · · · · · · · · · · · · · · · · · · · · · · · · · · · · ░
-Thu  · · · · · · · · · · · · · · · · · · · · · · · · · · · · · · · · · · · · · · ▒ · · · · ▓
-Fri  ░ · · · · · · · · · · · · · · · · · · · · · · · · · · · · · · · · · · · · · · · ▒ · ░ ·
-Sat  · · · · · · · · · · · · · · · · · · · · · · · · · · · · · · · · · · · · · · · · · · ·
-Sun  · · · · · · · · · · · · · · · · · · · · · · · · · · · · · · · · · · · · · · · · · · ·
-     · none  ░ to 89.1k  ▒ to 297.0k  ▓ to 900.5k  █ more
-total: 8.90M tokens, 8.88M input (0 cached), 21.0k output; about $27.41 at API prices of 2026-10-04
-no price is known for gpt-4o; add one to prices.toml in the manager home
-"#);
-    insta::assert_snapshot!(calendar(80), @r#"
-Tokens of each day, 9 Mar 2026 to 20 Nov 2026
-     Mar   Apr     May       Jun     Jul     Aug       Sep     Oct     Nov
-Mon  · · · · · · · · · · · · · · · · · · · · · · · · · · · · · · · · · · · · ·
-Tue  · · · · · · · · · · · · · · · · · · · · · · █ · · · · · · · · · · · · █ ▓
-Wed  · · · · · · · · · · · · · · · · · · · · · · · · · · · · · · · · · · · · ░
-Thu  · · · · · · · · · · · · · · · · · · · · · · · · · · · · · · · ▒ · · · · ▓
-Fri  · · · · · · · · · · · · · · · · · · · · · · · · · · · · · · · · · ▒ · ░ ·
-Sat  · · · · · · · · · · · · · · · · · · · · · · · · · · · · · · · · · · · ·
-Sun  · · · · · · · · · · · · · · · · · · · · · · · · · · · · · · · · · · · ·
-     · none  ░ to 61.0k  ▒ to 297.0k  ▓ to 900.5k  █ more
-earlier days do not fit; a wider terminal, --until or --html shows them
-total: 8.90M tokens, 8.88M input (0 cached), 21.0k output; about $27.41 at API
-  prices of 2026-10-04
-no price is known for gpt-4o; add one to prices.toml in the manager home
-"#);
-    insta::assert_snapshot!(calendar(40), @r#"
-Tokens of each day, 27 Jul 2026 to 20
-  Nov 2026
-     Aug       Sep     Oct     Nov
-Mon  · · · · · · · · · · · · · · · · ·
-Tue  · · █ · · · · · · · · · · · · █ ▓
-Wed  · · · · · · · · · · · · · · · · ░
-Thu  · · · · · · · · · · · ▒ · · · · ▓
-Fri  · · · · · · · · · · · · · ▒ · ░ ·
-Sat  · · · · · · · · · · · · · · · ·
-Sun  · · · · · · · · · · · · · · · ·
-     · none  ░ to 61.0k  ▒ to 297.0k
-     ▓ to 900.5k  █ more
-earlier days do not fit; a wider
-  terminal, --until or --html shows them
-total: 8.90M tokens, 8.88M input (0
-  cached), 21.0k output; about $27.41 at
-  API prices of 2026-10-04
-no price is known for gpt-4o; add one to
-  prices.toml in the manager home
-"#);
-    insta::assert_snapshot!(env.run(["usage", "--chart", "calendar", "--until", "2026-08-31"]), @r#"
-exit 0
---- stdout
-Tokens of each day, 19 Jan 2026 to 11 Aug 2026
-       Feb     Mar       Apr     May       Jun     Jul     Aug
-Mon  · · · · · · · · · · · · · · · · · · · · · · · · · · · · · ·
-Tue  · · · · · · · · · · · · · · · · · · · · · · · · · · · · · ▓
-Wed  · · · · · · · · · · · · · · · · · · · · · · · · · · · · ·
-Thu  · · · · · · · · · · · · · · · · · · · · · · · · · · · · ·
-Fri  ░ · · · · · · · · · · · · · · · · · · · · · · · · · · · ·
-Sat  · · · · · · · · · · · · · · · · · · · · · · · · · · · · ·
-Sun  · · · · · · · · · · · · · · · · · · · · · · · · · · · · ·
-     · none  ░ to 89.1k  ▓ to 1.66M
-total: 1.75M tokens, 1.74M input (0 cached), 7.0k output; about $4.62 at API prices of 2026-10-04
---- stderr
-no price is known for gpt-4o; add one to prices.toml in the manager home
-"#);
-}
-
-#[test]
-fn bars_are_divided_by_model() {
-    let env = world();
-    let bars = |columns, args: &[&str]| {
-        shown(
-            &env,
-            &[&["usage"], args, &["--chart", "models"]].concat(),
-            columns,
-        )
-    };
-    insta::assert_snapshot!(bars(100, &["weekly"]), @r#"
-2026-01-19  █                                                               89.1k     $0.25
-2026-08-10  ████████▓▓▓▓▒▒░░····                                            1.66M     $4.36
-2026-10-12  █·                                                             198.0k     $0.54
-2026-10-26  █▓▒·                                                           297.0k     $0.82
-2026-11-09  ██████████████████████████▓▓▓▓▓▓▓▓▓▓▓▓▓▒▒▒▒▒▒▒▒▒░░░░░░░·····    5.05M    $14.65
-2026-11-16  ███████████████▓▓▒▒                                             1.60M     $6.78
-█ gpt-5.5 49 %  ▓ gpt-5 20 %  ▒ gpt-5-mini 13 %  ░ o3 9 %  · 3 other models 10 %
-total: 8.90M tokens, 8.88M input (0 cached), 21.0k output; about $27.41 at API prices of 2026-10-04
-no price is known for gpt-4o; add one to prices.toml in the manager home
-"#);
-    insta::assert_snapshot!(bars(80, &["projects"]), @r#"
-/code/a-tool…e/of-a-folder  █████████████████▓▓▓▓▓▓▓▒▒▒▒░░░··    6.86M    $21.89
-/code/site                  ████▓▓▒░··                           2.04M     $5.52
-█ gpt-5.5 49 %  ▓ gpt-5 20 %  ▒ gpt-5-mini 13 %  ░ o3 9 %  · 3 other models 10 %
-total: 8.90M tokens, 8.88M input (0 cached), 21.0k output; about $27.41 at API
-  prices of 2026-10-04
-no price is known for gpt-4o; add one to prices.toml in the manager home
-"#);
-    insta::assert_snapshot!(bars(40, &["daily", "--since", "2026-11-01"]), @r#"
-2026-11-10  ████████▓▓▓▓▒▒▒░░··    5.03M
-2026-11-13  █                      22.8k
-2026-11-17  █▓                    643.2k
-2026-11-18  █                      61.0k
-2026-11-19  ███                   900.5k
-█ gpt-5.5 53 %  ▓ gpt-5 20 %
-▒ gpt-5-mini 13 %  ░ o3 8 %
-· gpt-4.1 7 %
-total: 6.65M tokens, 6.65M input (0
-  cached), 7.5k output; about $21.43 at
-  API prices of 2026-10-04
-"#);
-    insta::assert_snapshot!(env.run(["usage", "sessions", "--limit", "2", "--chart", "models"]), @r#"
-exit 0
---- stdout
-Conversation number 5  █████████████████▓▓▓▓▓▓▓▓▒▒▒▒▒▒░░░░···    5.03M    $14.57
-Conversation number 8  █████▓▓▒▒░···                             1.66M     $4.36
-█ gpt-5.5 49 %  ▓ gpt-5 20 %  ▒ gpt-5-mini 13 %  ░ o3 9 %  · 3 other models 10 %
-total: 8.90M tokens, 8.88M input (0 cached), 21.0k output; about $27.41 at API prices of 2026-10-04
---- stderr
-no price is known for gpt-4o; add one to prices.toml in the manager home
-there are more:
-    codex-manager usage sessions --limit 9
-"#);
-}
-
-#[test]
-fn a_chart_that_the_report_does_not_support_is_refused() {
-    let env = world();
-    for (args, message) in [
-        (
-            &["weekly", "--chart", "calendar"][..],
-            "--chart calendar needs daily rows",
-        ),
-        (&["--chart", "models", "--csv"], "cannot be used with"),
-        (
-            &["--chart", "models", "--format", "tsv"],
-            "cannot be used with",
-        ),
-        (
-            &["--chart", "models", "--html", "x.html"],
-            "cannot be used with",
-        ),
-        (
-            &["--window", "--html", "x.html", "--csv"],
-            "cannot be used with",
-        ),
-        (&["--at", "7d"], "required"),
-    ] {
-        let run = env.run([&["usage"], args].concat()).code(4);
-        assert!(run.stderr.contains(message), "{run}");
-    }
-    // The JSON document has the rows of the chart.
-    let json = env
-        .run(["usage", "--chart", "calendar", "--json"])
-        .code(0)
-        .json();
-    assert_eq!(json["rows"].as_array().unwrap().len(), DAYS.len());
-    let empty = env
-        .run(["usage", "--chart", "calendar", "--since", "2027-01-01"])
-        .code(0);
-    assert!(empty.stdout.is_empty(), "{empty}");
 }
 
 /// Writes a page that shows another one in a frame of this width, and says how wide its content and how bright its
@@ -373,15 +205,6 @@ fn a_page_shows_the_charts_and_loads_nothing() {
             "{by}: {shown}"
         );
         assert!(!shown.contains(key), "{by}");
-        // One square for each day until today, and those of the legend.
-        let first = at(0) - TimeDelta::days(300);
-        let days = (at(24 * 60) - first).num_days()
-            + 1
-            + i64::from(first.weekday().num_days_from_monday());
-        let squares = shown.matches("<rect class=\"l").count() - 5;
-        assert_eq!(i64::try_from(squares).unwrap(), days, "{by}");
-        assert!(shown.contains("Thu 19 Nov 2026: "), "{by}");
-        assert!(shown.contains("4 other models"), "{by}");
     }
     let page = fs::read_to_string(env.path("sessions.html")).unwrap();
     assert!(

@@ -89,10 +89,8 @@ fn usage_refuses_options_that_do_not_fit_together() {
             &["daily", "--limit", "3"][..],
             "--limit is not for daily rows",
         ),
-        (&["--csv", "--json"], "--csv and --json exclude each other"),
-        (&["--csv", "--format", "tsv"], "cannot be used with"),
+        (&["--at", "7d"], "required"),
         (&["sessions", "--window"], "cannot be used with"),
-        (&["--window", "--csv"], "cannot be used with"),
         (&["--window", "--here"], "cannot be used with"),
         (&["--window", "--limit", "3"], "cannot be used with"),
         (&["--archived"], "unexpected argument '--archived'"),
@@ -121,10 +119,10 @@ fn a_limit_shows_the_rows_with_the_most_tokens() {
     );
     let all = env.run(["usage", "projects"]).code(0);
     assert_eq!(all.stdout.lines().count(), 1 + 40 + 1, "{all}");
-    let csv = env
-        .run(["usage", "projects", "--csv", "--limit", "2"])
+    let tsv = env
+        .run(["usage", "projects", "--format", "tsv", "--limit", "2"])
         .code(0);
-    assert_eq!(csv.stdout.lines().count(), 3, "{csv}");
+    assert_eq!(tsv.stdout.lines().count(), 3, "{tsv}");
 }
 
 #[test]

@@ -63,8 +63,6 @@ pub enum Style {
     Bad,
     Dim,
     Strong,
-    /// A part of a drawing, in a colour of its own. The parts differ by their characters, too.
-    Part(usize),
 }
 
 /// The width of a terminal from which on the lists of the help fit it.
@@ -475,13 +473,10 @@ fn paint(color: bool, style: Style, text: impl Display) -> String {
     let code = match style {
         Style::Plain => "",
         Style::Good => "32",
-        Style::Warn | Style::Part(1) => "33",
+        Style::Warn => "33",
         Style::Bad => "31",
         Style::Strong => "1",
-        Style::Part(0) => "34",
-        Style::Part(2) => "36",
-        Style::Part(3) => "35",
-        Style::Dim | Style::Part(_) => "2",
+        Style::Dim => "2",
     };
     if color && !code.is_empty() {
         format!("\x1b[{code}m{text}\x1b[0m")

@@ -80,7 +80,7 @@ enum Line {
 }
 
 /// Returns a text that no spreadsheet computes: one that begins like a formula gets an apostrophe in front.
-pub(crate) fn escape_formula(text: &str) -> Cow<'_, str> {
+fn escape_formula(text: &str) -> Cow<'_, str> {
     // Excel and LibreOffice compute such cells when they open the file, and titles of conversations come from others.
     let is_number = text.parse::<f64>().is_ok();
     if text.starts_with(['=', '+', '-', '@', '\t', '\r']) && !is_number && text != "-" {

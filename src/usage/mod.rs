@@ -4,14 +4,11 @@
 //!
 //! I want to …
 //! - add tokens by day, model or another key: [`report`], [`period`]; know what they cost: [`prices`]
-//! - draw them: [`calendar`], [`stack`], [`html_page`]; print a number: [`figures`]
+//! - print a number: [`figures`]
 //! - know what used up a quota window, and when it will be used up: [`window`]
 
-pub(crate) mod calendar;
 pub(crate) mod figures;
-pub(crate) mod html_page;
 pub(crate) mod period;
 pub(crate) mod prices;
 pub(crate) mod report;
-pub(crate) mod stack;
 pub(crate) mod window;

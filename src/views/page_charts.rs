@@ -3,7 +3,6 @@
 
 use crate::conversations::html::escape::escape_html;
 use crate::ui::chart::{as_length, format_share};
-use crate::usage::calendar::WEEKDAYS;
 use crate::usage::figures::format_count;
 use std::fmt::Write as _;
 
@@ -12,6 +11,8 @@ pub(crate) const CHART_STYLE: &str = include_str!("page_charts.css");
 
 /// The number of colours of areas and rectangles; the last one is grey.
 pub(crate) const MAX_COLORS: usize = 7;
+
+const WEEKDAYS: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
 
 /// A layer of a chart of areas.
 #[derive(Debug, Clone)]
@@ -233,17 +234,12 @@ pub(crate) fn format_shares(head: [&str; 2], rows: &[ShareRow], whole: f64, most
          </thead>\n<tbody>\n"
     );
     let mut push = |name: &str, part: f64, shown: &str| {
-        let length = if whole > 0.0 {
-            part / whole * 1000.0
-        } else {
-            0.0
-        };
         let (name, shown) = (escape_html(name), escape_html(shown));
         let share = escape_html(&format_share(part, whole));
         let _ = writeln!(
             html,
-            "<tr><td>{name}</td><td class=\"bar\"><svg viewBox=\"0 0 1000 10\" preserveAspectRatio=\"none\">\
-             <rect class=\"a0\" width=\"{length:.1}\" height=\"10\"/></svg></td><td>{share}</td><td>{shown}</td></tr>"
+            "<tr><td>{name}</td><td class=\"bar\">{}</td><td>{share}</td><td>{shown}</td></tr>",
+            draw_bar(part, whole)
         );
     };
     for row in rows.iter().take(most) {
@@ -254,6 +250,19 @@ pub(crate) fn format_shares(head: [&str; 2], rows: &[ShareRow], whole: f64, most
         push(&format!("{} others", others.len()), part, "");
     }
     html + "</tbody>\n</table>\n"
+}
+
+/// Draws a bar of a table: `whole` is as long as the column.
+pub(crate) fn draw_bar(part: f64, whole: f64) -> String {
+    let length = if whole > 0.0 {
+        part / whole * 1000.0
+    } else {
+        0.0
+    };
+    format!(
+        "<svg viewBox=\"0 0 1000 10\" preserveAspectRatio=\"none\"><rect class=\"a0\" width=\"{length:.1}\" \
+         height=\"10\"/></svg>"
+    )
 }
 
 fn open_svg(width: f64, height: f64, label: &str) -> String {

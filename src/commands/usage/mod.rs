@@ -1,6 +1,5 @@
 //! `usage`: the tokens that conversations used, and what they would cost.
 
-mod charts;
 mod page;
 mod rows;
 mod server;
@@ -24,7 +23,7 @@ use crate::usage::prices::Prices;
 use crate::usage::report::Report;
 use crate::views::table_format::TableArgs;
 use chrono::DateTime;
-use clap::{Args, ValueEnum};
+use clap::Args;
 use page::{UsagePageSource, sum_hours};
 use rows::{Grouping, RowKey};
 use std::ops::Range;
@@ -43,15 +42,13 @@ const TERMINAL_LIMIT: usize = 30;
   codex-manager usage
   codex-manager usage monthly --since 2026-01-01
   codex-manager usage projects --account work --since 7d
-  codex-manager usage weekly --chart models
-  codex-manager usage --chart calendar
   codex-manager usage projects --html usage.html
   codex-manager usage --window work
   codex-manager usage --window work --at 7d
   codex-manager usage --server
   codex-manager usage --server 01a20b69          # the estimate of a conversation
   codex-manager usage --window --server
-  codex-manager usage models --csv > models.csv")]
+  codex-manager usage models --format tsv > models.tsv")]
 pub(crate) struct UsageArgs {
     /// The kind of the rows
     #[arg(value_enum, default_value = "daily")]
@@ -65,14 +62,14 @@ pub(crate) struct UsageArgs {
     #[arg(long, value_name = "TIME", help_heading = "Filters")]
     until: Option<String>,
     /// Show what used up the weekly window of an account [default: the live one]
-    #[arg(long, value_name = "ACCOUNT", num_args = 0..=1, default_missing_value = "", conflicts_with_all = ["by", "here", "project", "account", "since", "until", "limit", "csv"])]
+    #[arg(long, value_name = "ACCOUNT", num_args = 0..=1, default_missing_value = "", conflicts_with_all = ["by", "here", "project", "account", "since", "until", "limit"])]
     window: Option<String>,
     /// With --window: the window at this time: 7d, yesterday, monday, 2026-11-20, "2026-11-20 9:00"
     #[arg(long, value_name = "TIME", requires = "window")]
     at: Option<String>,
     /// Ask the server, through Codex, what it counted for the live account by day, or for a conversation, and compare
     /// it with the count of this machine. With --window: by day, what was used elsewhere
-    #[arg(long, value_name = "SESSION", num_args = 0..=1, default_missing_value = "", conflicts_with_all = ["by", "here", "project", "account", "since", "until", "limit", "csv", "chart"])]
+    #[arg(long, value_name = "SESSION", num_args = 0..=1, default_missing_value = "", conflicts_with_all = ["by", "here", "project", "account", "since", "until", "limit"])]
     server: Option<String>,
     /// The largest number of sessions, projects, models or accounts [default: 30 on a terminal, else all]
     #[arg(long, value_name = "N")]
@@ -81,26 +78,11 @@ pub(crate) struct UsageArgs {
     /// config.toml, else `prices.toml` in the manager home]
     #[arg(long, value_name = "FILE")]
     prices: Option<PathBuf>,
-    /// Print comma-separated values, a line for each row and model
-    #[arg(long, conflicts_with = "format")]
-    csv: bool,
-    /// Draw a chart instead of the table
-    #[arg(long, value_enum, value_name = "KIND", conflicts_with_all = ["csv", "format", "html", "window"])]
-    chart: Option<ChartKind>,
     /// Write the report with charts as a new HTML page, which loads nothing from elsewhere
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["csv", "format"])]
+    #[arg(long, value_name = "FILE", conflicts_with = "format")]
     html: Option<PathBuf>,
     #[command(flatten)]
     table: TableArgs,
-}
-
-/// The kind of a chart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum ChartKind {
-    /// A heat map of the days, with weeks as columns
-    Calendar,
-    /// A bar for each row, divided by model
-    Models,
 }
 
 impl UsageArgs {
@@ -108,7 +90,7 @@ impl UsageArgs {
     /// A filter or a file of prices is invalid, the index cannot be used, or the user interrupts.
     pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
         let context = &self.table.apply(context)?;
-        self.check(context)?;
+        self.check()?;
         require_codex_home(context)?;
         let prices = price_file::read(self.prices.as_deref(), context)?;
         let access = IndexAccess::new(context);
@@ -151,10 +133,6 @@ impl UsageArgs {
         let mut report = read(self.by)?;
         let first = report.rows.first().map_or(0, |row| row.key.start);
         let hidden = self.shorten(&mut report, context);
-        if self.csv {
-            show::print_csv(&report, self.by, context);
-            return Ok(());
-        }
         let ui = &context.ui;
         let json = object()
             .with("rows", &report.rows)
@@ -162,7 +140,6 @@ impl UsageArgs {
             .with("unknown_models", &report.unknown_models)
             .with("prices_date", &prices.date);
         ui.document("usage", &json);
-        let is_open = self.until.is_none();
         if let Some(path) = &self.html {
             return self.write_html(&report, (store, slots), prices, path, context);
         }
@@ -170,14 +147,7 @@ impl UsageArgs {
             ui.note("no tokens were used in this period");
             return Ok(());
         }
-        match self.chart {
-            None => show::print(&report, self.by, prices, context),
-            Some(ChartKind::Calendar) => charts::print_calendar(&report, is_open, context),
-            Some(ChartKind::Models) => charts::print_models(&report, context),
-        }
-        if self.chart.is_some() {
-            show::print_totals(&report, prices, context);
-        }
+        show::print(&report, self.by, prices, context);
         if hidden > 0 {
             self.note_hidden(hidden, first, &report, context);
         }
@@ -215,8 +185,7 @@ impl UsageArgs {
         let read = |by| rows::read_selected(store, &self.selection, slots.clone(), by, context);
         let sums = |by| Ok::<_, CommandError>(rows::report(&read(by)?, by, prices, context));
         let found = read(Grouping::Daily)?;
-        let is_open = self.until.is_none();
-        let is_whole = is_open && self.since.is_none();
+        let is_whole = self.since.is_none() && self.until.is_none();
         let account = self.selection.account();
         let has_window = is_whole && !self.selection.has_folder();
         let window = has_window.then(|| window::draw_newest(store, account, prices, context));
@@ -224,7 +193,6 @@ impl UsageArgs {
             report,
             by: self.by,
             days: &rows::report(&found, Grouping::Daily, prices, context),
-            is_open,
             is_whole,
             filters: self.selection.facts(context),
             prices,
@@ -241,14 +209,7 @@ impl UsageArgs {
     }
 
     /// Refuses options that do not fit each other.
-    fn check(&self, context: &Context) -> Result<()> {
-        if self.csv && context.ui.wants_json() {
-            return Err(CommandError::usage("--csv and --json exclude each other"));
-        }
-        if self.chart == Some(ChartKind::Calendar) && self.by != Grouping::Daily {
-            return Err(CommandError::usage("--chart calendar needs daily rows")
-                .hint("draw it: codex-manager usage daily --chart calendar"));
-        }
+    fn check(&self) -> Result<()> {
         if self.server.is_some() && self.window.is_none() && self.html.is_some() {
             return Err(CommandError::usage("--server has no page")
                 .hint("create one with: codex-manager usage --window --server --html FILE"));
@@ -268,14 +229,14 @@ impl UsageArgs {
     /// Leaves only the first rows of the report, of periods the last ones. Returns the number of the others. The totals
     /// include them.
     fn shorten(&self, report: &mut Report<RowKey>, context: &Context) -> usize {
-        let is_screen = context.ui.is_terminal() && self.html.is_none() && !self.csv;
+        let is_screen = context.ui.is_terminal() && self.html.is_none();
         let default = is_screen.then_some(TERMINAL_LIMIT);
         let all = report.rows.len();
         let limit = self.limit.or(default).unwrap_or(all).min(all);
         let is_table = context.ui.writes_to_terminal() && !context.ui.wants_tsv();
         if !self.by.is_of_time() {
             report.rows.truncate(limit);
-        } else if is_table && self.since.is_none() && self.until.is_none() && self.chart.is_none() {
+        } else if is_table && self.since.is_none() && self.until.is_none() {
             report.rows.drain(..all - limit);
         }
         all - report.rows.len()

@@ -1,23 +1,26 @@
 //! `usage --html`: the report with its charts as one page.
 
 use crate::codex::redaction::redact_and_count;
-use crate::commands::usage::charts::calendar_of;
 use crate::commands::usage::rows::{Grouping, RowKey, SelectedUsage};
 use crate::context::Context;
-use crate::conversations::html::PageHead;
+use crate::conversations::html::escape::escape_html;
+use crate::conversations::html::{PageHead, format_page_end, format_page_start};
 use crate::conversations::index::usage_query::SLOT_MS;
 use crate::error::Result;
 use crate::steps::new_file::write_page;
 use crate::ui::chart::{as_length, format_share};
-use crate::usage::calendar::YEAR_WEEKS;
 use crate::usage::figures::{format_cost, format_count};
-use crate::usage::html_page::UsagePage;
 use crate::usage::prices::Prices;
-use crate::usage::report::{Report, ReportRow};
+use crate::usage::report::{Report, ReportRow, UsageSum};
 use crate::views::account::short_id;
-use crate::views::page_charts::{CHART_STYLE, ShareRow, draw_figures, draw_hours, format_shares};
+use crate::views::page_charts::{
+    CHART_STYLE, ShareRow, draw_bar, draw_figures, draw_hours, format_shares,
+};
 use chrono::{DateTime, Datelike as _, Timelike as _};
+use std::fmt::Write as _;
 use std::path::Path;
+
+const STYLE: &str = include_str!("page.css");
 
 /// The number of periods on a page without `--since` or `--until`.
 const PERIODS: usize = 30;
@@ -30,8 +33,6 @@ pub(super) struct UsagePageSource<'a> {
     pub report: &'a Report<RowKey>,
     pub by: Grouping,
     pub days: &'a Report<RowKey>,
-    /// False if the user named an end of the time.
-    pub is_open: bool,
     /// False if the user named a beginning or an end of the time.
     pub is_whole: bool,
     /// The names and values of the filters.
@@ -70,14 +71,12 @@ impl UsagePageSource<'_> {
     /// # Errors
     /// The file exists, or cannot be written.
     pub(super) fn write(self, path: &Path, context: &Context) -> Result<()> {
-        write_page(&self.page(context).render(), path, context)
+        write_page(&self.render(), path, context)
     }
 
-    fn page(&self, context: &Context) -> UsagePage<'_> {
-        let totals = &self.report.totals;
-        let days = [self.days.rows.first(), self.days.rows.last()];
+    fn render(&self) -> String {
         let mut facts = self.filters.clone();
-        if let [Some(first), Some(last)] = days {
+        if let [Some(first), Some(last)] = [self.days.rows.first(), self.days.rows.last()] {
             let (first, last) = (&first.key.key, &last.key.key);
             let days = if first == last {
                 first.clone()
@@ -86,35 +85,50 @@ impl UsagePageSource<'_> {
             };
             facts.push(("Days", days));
         }
-        let row = |row: &'_ ReportRow<RowKey>| self.name_of(&row.key);
-        let mut rows: Vec<_> = self.report.rows.iter().collect();
+        let head = PageHead {
+            title: "Token usage".to_owned(),
+            facts,
+        };
+        let mut page = format_page_start(&head, &[STYLE, CHART_STYLE].concat());
+        page.push_str(&self.figures());
+        self.push_rows(&mut page);
+        for (title, html) in self.sections() {
+            let _ = writeln!(page, "<h2>{}</h2>\n{html}", escape_html(&title));
+        }
+        let _ = writeln!(page, "<p class=\"note\">{}</p>", escape_html(&self.note()));
+        page + &format_page_end("")
+    }
+
+    /// Appends the table of the report: periods with the newest first, and without `--since` or `--until` the last ones.
+    fn push_rows(&self, page: &mut String) {
         let kind = self.by.row_kind();
-        let mut rows_title = format!("By {}", kind.to_lowercase());
+        let mut rows: Vec<_> = self.report.rows.iter().collect();
+        let mut last = String::new();
         if self.by.is_of_time() {
             rows.reverse();
             if self.is_whole && rows.len() > PERIODS {
                 rows.truncate(PERIODS);
-                rows_title = format!("By {}, the last {PERIODS}", kind.to_lowercase());
+                last = format!(", the last {PERIODS}");
             }
         }
-        let rows = rows.into_iter();
-        UsagePage {
-            head: PageHead {
-                title: "Token usage".to_owned(),
-                facts,
-            },
-            style: CHART_STYLE,
-            figures: self.figures(),
-            sections: self.sections(),
-            rows_title,
-            calendar: calendar_of(self.days, self.is_open, YEAR_WEEKS, context),
-            kind,
-            rows: rows
-                .map(|found| (row(found), &found.sum, &*found.models))
-                .collect(),
-            totals,
-            note: self.note(),
+        let _ = writeln!(
+            page,
+            "<h2>By {}{last}</h2>\n<table class=\"rows\">\n<thead><tr><th>{kind}</th><th class=\"bar\"></th>\
+             <th class=\"more\">Input</th><th class=\"more\">Cached</th><th class=\"more\">Output</th>\
+             <th>Total</th><th>Cost</th></tr></thead>\n<tbody>",
+            kind.to_lowercase()
+        );
+        let most = rows.iter().map(|row| row.sum.total_tokens).max();
+        for row in rows {
+            let bar = draw_bar(
+                as_length(row.sum.total_tokens),
+                as_length(most.unwrap_or(0)),
+            );
+            push_row(page, &self.name_of(&row.key), &bar, &row.sum);
         }
+        page.push_str("</tbody>\n<tfoot>\n");
+        push_row(page, "Total", "", &self.report.totals.sum);
+        page.push_str("</tfoot>\n</table>\n");
     }
 
     fn figures(&self) -> String {
@@ -177,4 +191,21 @@ impl UsagePageSource<'_> {
             format!("{note} Without a price: {}.", unknown.join(", "))
         }
     }
+}
+
+fn push_row(page: &mut String, name: &str, bar: &str, sum: &UsageSum) {
+    let name = escape_html(name);
+    let [input, cached, output, total] = [
+        sum.input_tokens,
+        sum.cached_input_tokens,
+        sum.output_tokens,
+        sum.total_tokens,
+    ]
+    .map(format_count);
+    let cost = escape_html(&format_cost(sum));
+    let _ = writeln!(
+        page,
+        "<tr><td>{name}</td><td class=\"bar\">{bar}</td><td class=\"more\">{input}</td>\
+         <td class=\"more\">{cached}</td><td class=\"more\">{output}</td><td>{total}</td><td>{cost}</td></tr>"
+    );
 }

@@ -1,10 +1,8 @@
-//! The report as a table, or as comma-separated values.
+//! The report as a table.
 
 use crate::commands::usage::rows::{Grouping, RowKey};
 use crate::context::Context;
-use crate::io::ansi;
 use crate::ui::chart::{as_length, format_share_bar};
-use crate::ui::table::escape_formula;
 use crate::ui::{Cell, Column, Style, Table};
 use crate::usage::figures::{format_cost, format_count};
 use crate::usage::prices::Prices;
@@ -56,7 +54,7 @@ fn columns(by: Grouping) -> Vec<Column> {
 }
 
 /// Prints the sum of all rows, and the models without a price.
-pub(super) fn print_totals(report: &Report<RowKey>, prices: &Prices, context: &Context) {
+fn print_totals(report: &Report<RowKey>, prices: &Prices, context: &Context) {
     let ui = &context.ui;
     let totals = &report.totals.sum;
     let estimate = match totals.cost_usd {
@@ -121,66 +119,4 @@ fn cells(row: &ReportRow<RowKey>, has_titles: bool, all: u64, is_exact: bool) ->
 
 fn share(tokens: u64, all: u64) -> String {
     format_share_bar(as_length(tokens), as_length(all), BAR)
-}
-
-/// Prints comma-separated values (RFC 4180): one line for each row and model.
-pub(super) fn print_csv(report: &Report<RowKey>, by: Grouping, context: &Context) {
-    let mut text = format!(
-        "{},model,requests,input_tokens,cached_input_tokens,output_tokens,reasoning_output_tokens,\
-         total_tokens,cost_usd\r\n",
-        by.name()
-    );
-    for row in &report.rows {
-        for model in &row.models {
-            let sum = &model.sum;
-            let numbers = [
-                sum.requests,
-                sum.input_tokens,
-                sum.cached_input_tokens,
-                sum.output_tokens,
-                sum.reasoning_output_tokens,
-                sum.total_tokens,
-            ];
-            text.push_str(&quote_field(&row.key.key));
-            text.push(',');
-            text.push_str(&quote_field(&model.model));
-            for number in numbers {
-                text.push(',');
-                text.push_str(&number.to_string());
-            }
-            let cost = sum
-                .cost_usd
-                .map_or_else(String::new, |cost| format!("{cost:.6}"));
-            text.push(',');
-            text.push_str(&cost);
-            text.push_str("\r\n");
-        }
-    }
-    context.ui.print_raw(text.as_bytes());
-}
-
-/// Quotes a field if it needs it. A field that a spreadsheet would compute becomes text.
-fn quote_field(field: &str) -> String {
-    let field = escape_formula(field);
-    let field = ansi::printable(&field);
-    if field.contains([',', '"', '\n', '\r']) {
-        format!("\"{}\"", field.replace('"', "\"\""))
-    } else {
-        field.into_owned()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn fields_are_quoted_and_never_computed() {
-        assert_eq!(quote_field("/code/site"), "/code/site");
-        assert_eq!(quote_field("a,\"b\""), "\"a,\"\"b\"\"\"");
-        for field in ["=1+1", "+A1", "-cmd", "@SUM(A1)"] {
-            assert_eq!(quote_field(field), format!("'{field}"));
-        }
-        assert_eq!(quote_field("\t=1"), "'\t=1");
-    }
 }

@@ -209,7 +209,7 @@ impl PickerView<'_> {
             Style::Bad if self.colored => plain.fg(Color::Red),
             Style::Dim => dim_style(),
             Style::Strong => strong_style(),
-            Style::Plain | Style::Good | Style::Warn | Style::Bad | Style::Part(_) => plain,
+            Style::Plain | Style::Good | Style::Warn | Style::Bad => plain,
         }
     }
 }
