@@ -2,9 +2,7 @@
 
 use crate::prune::archives;
 use crate::support::env::{TestEnv, assert_same_tree};
-use crate::support::sample::{
-    FIRST, SECOND, alice, backup, put, rollout, sample_home, set_time, text,
-};
+use crate::support::sample::{SECOND, alice, backup, put, rollout, sample_home, set_time, text};
 use crate::support::sign_in::{SignIn, write_auth};
 use crate::support::terminal::Terminal;
 use serde_json::{Value, json};
@@ -45,7 +43,7 @@ fn a_terminal_is_asked_before_a_live_home_is_replaced() {
         shown.contains(question) && !shown.contains("remove 0"),
         "{shown}"
     );
-    let preview = "codex-manager restore 2026-11-20-100000-alice@example.com --diff";
+    let preview = "codex-manager diff 2026-11-20-100000-alice@example.com";
     assert!(
         shown.contains("nothing was changed") && shown.contains(preview),
         "{shown}"
@@ -156,64 +154,17 @@ fn side_files_of_databases_are_not_counted_as_removed() {
 }
 
 #[test]
-fn a_diff_lists_the_conversations_that_would_change() {
-    let env = TestEnv::new();
-    sample_home(&env);
-    let archive = text(&backup(&env, &[]));
-    let first = env.codex_home().join(rollout(FIRST));
-    let archived = fs::metadata(&first).unwrap().len();
-    let longer = format!("{}{{}}\n", fs::read_to_string(&first).unwrap());
-    fs::write(&first, longer).unwrap();
-    let lost = fs::metadata(env.codex_home().join(rollout(SECOND)))
-        .unwrap()
-        .len();
-    fs::remove_file(env.codex_home().join(rollout(SECOND))).unwrap();
-    let newer = "01a1f790-0000-7000-8000-0000000000bb";
-    put(
-        &env,
-        format!("sessions/2026/11/19/rollout-2026-11-19T10-00-00-{newer}.jsonl"),
-        "{}\n",
-    );
-    let before = env.tree("");
-    let document = env
-        .run(["restore", &archive, "--diff", "--json"])
-        .code(0)
-        .json();
-    assert_eq!(document["dry_run"], true);
-    let change = |id: &str, change: &str, live: Value, archived: Value| json!({"id": id, "change": change, "live_bytes": live, "archive_bytes": archived});
-    assert_eq!(
-        document["conversations"],
-        json!([
-            change(newer, "removed", json!(3), Value::Null),
-            change(FIRST, "shortened", json!(archived + 3), json!(archived)),
-            change(SECOND, "added", Value::Null, json!(lost)),
-        ])
-    );
-    let shown = env.run(["restore", &archive, "--diff"]).code(0).stdout;
-    for words in [
-        "removed",
-        "shortened",
-        "added",
-        &format!(" {}  ", &FIRST[..13]),
-        "3 conversations would change",
-    ] {
-        assert!(shown.contains(words), "{shown}");
-    }
-    assert_same_tree(&before, &env.tree(""));
-}
-
-#[test]
-fn a_diff_with_the_archive_of_another_account_is_shown() {
+fn a_dry_run_with_the_archive_of_another_account_shows_the_plan() {
     let env = TestEnv::new();
     sample_home(&env);
     let archive = text(&backup(&env, &[]));
     fs::remove_file(env.codex_home().join(rollout(SECOND))).unwrap();
     write_auth(&env.codex_home(), &SignIn::bob());
     let before = env.tree("");
-    let run = env.run(["restore", &archive, "--diff"]).code(0);
-    assert!(run.stderr.contains("warning: the archive is of "), "{run}");
-    assert!(run.stdout.contains("1 conversation would change"), "{run}");
+    let run = env.run(["diff", &archive]).code(0);
+    assert!(run.stdout.contains("removed"), "{run}");
     let run = env.run(["restore", &archive, "--dry-run"]).code(0);
+    assert!(run.stderr.contains("warning: the archive is of "), "{run}");
     assert!(
         run.stderr.contains("but bob@example.com is signed in; ") && run.stderr.contains("--yes"),
         "{run}"

@@ -26,7 +26,6 @@ use std::path::{Path, PathBuf};
 #[command(after_help = "Examples:
   codex-manager restore latest
   codex-manager restore me@example.com --dry-run
-  codex-manager restore latest --diff                  # which conversations would change
   codex-manager restore latest --only sessions/2026/11 --only config.toml
   codex-manager restore latest --session 01a1f78b      # one conversation
   codex-manager restore latest --session               # choose it
@@ -39,9 +38,6 @@ pub(crate) struct RestoreArgs {
     what: Option<String>,
     #[command(flatten)]
     options: RestoreOptions,
-    /// Show which conversations would change; write nothing
-    #[arg(long)]
-    diff: bool,
 }
 
 impl RestoreArgs {
@@ -49,15 +45,14 @@ impl RestoreArgs {
     ///
     /// # Errors
     /// See [`RestoreError`](crate::restore::RestoreError). Unless it says otherwise, nothing was changed.
-    pub(crate) fn run(mut self, context: &Context) -> Result<Outcome> {
+    pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
         self.options.destination(context)?;
         let path = self.resolve(context)?;
         let archive = ArchiveReader::open(&path)?;
         context.note(describe(context, &archive, "archive"));
         let selection = self.options.resolve_selection(&archive, context)?;
-        self.options.dry_run |= self.diff;
         self.options
-            .restore(context, &archive, selection, "restore", self.diff)
+            .restore(context, &archive, selection, "restore")
     }
 
     /// Returns the path of the archive that the argument names.

@@ -26,7 +26,6 @@ use crate::steps::replaced_messages::{ReplacedMessages, update_losses};
 use crate::sync::restore_marker::RestoreMarkers;
 use crate::sync::state::Replica;
 use crate::views::account::{warn_all, warn_not_recorded};
-use crate::views::restore_diff;
 use crate::views::restore_report::{ReplacedFiles, removed_names, show_plan, show_report};
 use clap::Args;
 use std::collections::BTreeSet;
@@ -69,8 +68,7 @@ pub(crate) struct RestoreOptions {
 }
 
 impl RestoreOptions {
-    /// Restores the selected part of an archive. `command` is the name in the JSON document. A dry run with
-    /// `diff` compares conversations.
+    /// Restores the selected part of an archive. `command` is the name in the JSON document.
     ///
     /// # Errors
     /// See [`RestoreError`]. Unless it says otherwise, nothing was changed.
@@ -80,7 +78,6 @@ impl RestoreOptions {
         archive: &ArchiveReader,
         selection: Selection,
         command: &str,
-        diff: bool,
     ) -> Result<Outcome> {
         let mut request = self.request(context, archive, selection)?;
         let target = request.target;
@@ -108,11 +105,9 @@ impl RestoreOptions {
         if self.dry_run {
             let holders = apply::find_holders(&request);
             let unchanged = find_unchanged(archive.contents(), &plan, &request.folder);
-            let changes =
-                diff.then(|| restore_diff::compare_conversations(archive, &plan, &request.folder));
             let notes = replaced_note.as_slice();
             let planned = (&plan, &unchanged);
-            show_plan(context, command, &request, planned, changes, notes);
+            show_plan(context, command, &request, planned, notes);
             for holder in holders {
                 context.warn(format_args!("the Codex home is in use: {holder}"));
             }
@@ -121,7 +116,7 @@ impl RestoreOptions {
         if !confirm_replacement(context, &request, &plan) {
             let preview = match command {
                 "restore" => format!(
-                    "show what would change: codex-manager restore {} --diff",
+                    "show what would change: codex-manager diff {}",
                     shell::quote_if_needed(&name_for_commands(archive.path(), context))
                 ),
                 _ => "see what would change with --dry-run".to_owned(),

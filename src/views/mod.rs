@@ -3,7 +3,7 @@
 //!
 //! - accounts: [`account`], [`account_table`], [`account_list`], [`account_report`], [`folder_account`], [`conversation_usage`]
 //! - archives: [`archive_json`], [`retention_table`], [`left_out`]
-//! - a restore: [`restore_report`], [`restore_diff`]; a sync: [`sync_plan`]; findings: [`check_output`]
+//! - a restore: [`restore_report`]; a sync: [`sync_plan`]; findings: [`check_output`]
 //! - a conversation to read: [`transcript_text`], [`export_formatter`], [`conversation_parts`]
 //! - drawings of HTML pages: [`page_charts`]
 //! - tables and times: [`table_format`], [`timeline`], [`week_pace`], [`age`]; a dry run: [`dry_run`]
@@ -22,7 +22,6 @@ pub(crate) mod export_formatter;
 pub(crate) mod folder_account;
 pub(crate) mod left_out;
 pub(crate) mod page_charts;
-pub(crate) mod restore_diff;
 pub(crate) mod restore_report;
 pub(crate) mod retention_table;
 pub(crate) mod sync_plan;

@@ -14,7 +14,6 @@ use crate::restore::plan::{RestorePlan, RestoreTarget};
 use crate::restore::request::RestoreRequest;
 use crate::ui::{JsonFields, JsonObject, Style, bytes, object};
 use crate::views::account;
-use crate::views::restore_diff::{self, ConversationChange};
 use std::fmt::{self, Display, Formatter};
 
 /// Describes an archive or a snapshot, as `noun` says: its name, kind, account and age.
@@ -84,13 +83,9 @@ pub(crate) fn show_plan(
     command: &str,
     request: &RestoreRequest<'_>,
     (plan, unchanged): (&RestorePlan, &NameSet),
-    changes: Option<Vec<ConversationChange>>,
     notes: &[String],
 ) {
     let removed = removed_names(&plan.removed);
-    if let Some(changes) = &changes {
-        restore_diff::show(changes, &request.folder, context);
-    }
     let files = plan.writes.len() + usize::from(plan.wants_login);
     let json = json_head(request.archive, request)
         .with("files", files)
@@ -100,8 +95,7 @@ pub(crate) fn show_plan(
         .with("safety_backup", None::<()>)
         .with("auth", (!plan.wants_login).then_some(AuthOutcome::Skipped))
         .with("notes", notes)
-        .with("dry_run", true)
-        .with_some("conversations", changes);
+        .with("dry_run", true);
     context.ui.document(command, &json);
     let ui = &context.ui;
     ui.report(format_args!(

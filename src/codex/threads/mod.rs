@@ -2,7 +2,7 @@
 //!
 //! Codex's versions add columns (0.169 has 47), so only existing columns are read and written.
 //!
-//! - rows as Codex has them: [`fold_rows`], [`read_rows_by_id`]; filtered and ordered for a list: [`list()`]
+//! - rows as Codex has them: [`fold_rows`]; filtered and ordered for a list: [`list()`]
 //! - single columns of a home that Codex may have open: [`live`]
 //! - rows of a home that no process uses, all or none: [`apply_changes`]
 //! - staged databases, before they replace those of the home: [`staged`]
@@ -24,5 +24,5 @@ pub(crate) use self::changes::{RowChange, apply_changes};
 pub(crate) use self::filter::{AccountFilter, ThreadFilter, ThreadOrder};
 pub(crate) use self::list::{ListedThread, ThreadCounts, count, list, list_as};
 pub(crate) use self::row_values::RowValues;
-pub(crate) use self::rows::{PAGINATED, ThreadRow, find_subagents, fold_rows, read_rows_by_id};
+pub(crate) use self::rows::{PAGINATED, ThreadRow, find_subagents, fold_rows};
 pub(crate) use self::state_database::{find_databases, find_state_database, find_state_folder};

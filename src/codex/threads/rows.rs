@@ -3,8 +3,6 @@
 use super::schema::{Schema, Values};
 use crate::codex::database::DatabaseError;
 use crate::codex::database_view;
-use rusqlite::params_from_iter;
-use std::fmt::Write as _;
 use std::path::Path;
 
 /// The mode of conversations whose turns Codex shows from a projection.
@@ -70,24 +68,26 @@ impl ThreadRow {
 pub(crate) fn fold_rows<T>(
     path: &Path,
     start: impl Fn() -> T,
-    each: impl FnMut(&mut T, ThreadRow),
+    mut each: impl FnMut(&mut T, ThreadRow),
 ) -> Result<Option<T>, DatabaseError> {
-    fold_selected_rows(path, None, start, each)
-}
-
-/// Returns the rows with these ids. Ids without a row are skipped; empty if there is no such table.
-///
-/// # Errors
-/// The database cannot be read.
-pub(crate) fn read_rows_by_id(
-    path: &Path,
-    ids: &[String],
-) -> Result<Vec<ThreadRow>, DatabaseError> {
-    if ids.is_empty() {
-        return Ok(Vec::new());
-    }
-    let rows = fold_selected_rows(path, Some(ids), Vec::new, Vec::push)?;
-    Ok(rows.unwrap_or_default())
+    let names: Vec<_> = VALUES.split(' ').collect();
+    database_view::read(path, |connection| {
+        let schema = Schema::read(connection)?;
+        if !schema.has_threads() {
+            return Ok(None);
+        }
+        let sql = format!("{} ORDER BY t.id DESC", schema.select(&names));
+        let mut statement = connection.prepare(&sql)?;
+        let mut rows = statement.query([])?;
+        let mut gathered = start();
+        while let Some(row) = rows.next()? {
+            let row = build_thread_row(&Values::new(&names, row));
+            if !row.id.is_empty() {
+                each(&mut gathered, row);
+            }
+        }
+        Ok(Some(gathered))
+    })
 }
 
 /// Returns the ids of the subagents of a conversation, and of theirs. Empty if the database does not
@@ -114,37 +114,6 @@ pub(crate) fn find_subagents(path: &Path, id: &str) -> Result<Vec<String>, Datab
 /// The values from which a [`ThreadRow`] is made; see [`Schema::select`].
 const VALUES: &str = "id rollout_path created_ms updated_ms title name first_user_message archived \
     history_mode cwd creator_account_id";
-
-fn fold_selected_rows<T>(
-    path: &Path,
-    ids: Option<&[String]>,
-    start: impl Fn() -> T,
-    mut each: impl FnMut(&mut T, ThreadRow),
-) -> Result<Option<T>, DatabaseError> {
-    let names: Vec<_> = VALUES.split(' ').collect();
-    database_view::read(path, |connection| {
-        let schema = Schema::read(connection)?;
-        if !schema.has_threads() {
-            return Ok(None);
-        }
-        let mut sql = schema.select(&names);
-        let ids = ids.unwrap_or_default();
-        if !ids.is_empty() {
-            let _ = write!(sql, " WHERE t.id IN ({})", vec!["?"; ids.len()].join(","));
-        }
-        sql.push_str(" ORDER BY t.id DESC");
-        let mut statement = connection.prepare(&sql)?;
-        let mut rows = statement.query(params_from_iter(ids))?;
-        let mut gathered = start();
-        while let Some(row) = rows.next()? {
-            let row = build_thread_row(&Values::new(&names, row));
-            if !row.id.is_empty() {
-                each(&mut gathered, row);
-            }
-        }
-        Ok(Some(gathered))
-    })
-}
 
 fn build_thread_row(values: &Values<'_>) -> ThreadRow {
     ThreadRow {

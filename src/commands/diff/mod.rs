@@ -14,12 +14,12 @@ use crate::archive::scope::CaptureScope;
 use crate::choices::archive_choice::find_archive;
 use crate::context::Context;
 use crate::error::{Outcome, Result};
+use crate::history::thread_titles::read_titles;
 use crate::inventory::archive_names::{LATEST, strip_archive_suffix};
 use crate::inventory::records::ArchiveRecord;
 use crate::io::quantity::pluralize;
 use crate::ui::{Cell, Column, Style, Table};
 use crate::views::account::{printable, short_id};
-use crate::views::restore_diff::read_titles;
 use clap::Args;
 use serde::Serialize;
 use std::path::PathBuf;
@@ -61,11 +61,12 @@ impl DiffArgs {
         let mut conversations = conversations::compare(&archive, &live, home)?;
         let ids: Vec<_> = conversations
             .iter()
-            .map(|row| row.session_id.clone())
+            .map(|row| row.session_id.to_lowercase())
             .collect();
-        let titles = read_titles(&ids, home, context);
+        let titles = read_titles(home, &context.env, ids);
         for row in &mut conversations {
-            row.title = titles.get(&row.session_id).cloned().unwrap_or_default();
+            let title = titles.get(&row.session_id.to_lowercase());
+            row.title = title.cloned().unwrap_or_default();
         }
         let name = archive.path().file_name().unwrap_or_default();
         let settings = content::compare_settings(&archive, home);

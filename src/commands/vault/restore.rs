@@ -67,7 +67,7 @@ impl VaultRestoreArgs {
             // A plan needs no content, so nothing is downloaded and nothing written.
             return self
                 .options
-                .restore(context, &listed, selection, "vault restore", false);
+                .restore(context, &listed, selection, "vault restore");
         }
         self.options.check(context, &listed, &selection)?;
         drop(listed);
@@ -84,7 +84,7 @@ impl VaultRestoreArgs {
         drop(bar);
         let archive = ArchiveReader::open(&path)?;
         self.options
-            .restore(context, &archive, selection, "vault restore", false)
+            .restore(context, &archive, selection, "vault restore")
     }
 }
 
