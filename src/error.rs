@@ -6,7 +6,6 @@
 mod accounts;
 mod archive;
 mod conversations;
-mod folders;
 mod history;
 mod inventory;
 mod launch;

@@ -1,4 +1,4 @@
-//! Tests of the settings `folders.PATH` and `trusted.PATH`, which have one value per folder.
+//! Tests of the settings `folders.PATH` and `shared_logins.PATH`, which have one value per folder.
 
 use crate::support::env::{TestEnv, assert_same_tree};
 use serde_json::{Value, json};
@@ -16,7 +16,7 @@ fn listed(env: &TestEnv) -> Vec<Value> {
     let settings = list["settings"].as_array().expect("settings").clone();
     let of_folders = settings.into_iter().filter(|setting| {
         let key = setting["key"].as_str().expect("a key");
-        key.starts_with("folders.") || key.starts_with("trusted.")
+        key.starts_with("folders.") || key.starts_with("shared_logins.")
     });
     of_folders.collect()
 }
@@ -41,11 +41,11 @@ fn an_account_of_a_folder_is_set_shown_and_removed() {
         codex-manager profile login client-a
     ");
     let _ = env
-        .run(["config", "set", "trusted.~/code/", "true"])
+        .run(["config", "set", "shared_logins.~/code/", "true"])
         .code(0);
     assert_eq!(
         file(&env),
-        format!("{before}\"~/code/a.b c\" = \"client-a\"\n\n[trusted]\n\"~/code/\" = true\n")
+        format!("{before}\"~/code/a.b c\" = \"client-a\"\n\n[shared_logins]\n\"~/code/\" = true\n")
     );
     let entry = |key: &str, value: Value, default: Value| json!({ "key": key, "value": value, "default": default, "origin": "file" });
     assert_eq!(
@@ -53,21 +53,21 @@ fn an_account_of_a_folder_is_set_shown_and_removed() {
         [
             entry("folders.~/code", json!("work"), Value::Null),
             entry("folders.~/code/a.b c", json!("client-a"), Value::Null),
-            entry("trusted.~/code/", json!(true), json!(false)),
+            entry("shared_logins.~/code/", json!(true), json!(false)),
         ]
     );
     let shown = env.run(["config", "list"]).code(0).stdout;
     let lines: Vec<_> = shown.lines().rev().take(3).collect();
     insta::assert_snapshot!(lines.join("\n"), @r"
-    trusted.~/code/ = true
+    shared_logins.~/code/ = true
     folders.~/code/a.b c = client-a
     folders.~/code = work
     ");
     for (key, value) in [
         ("folders.~/code", "work"),
         ("folders.~/code/sub", "-"),
-        ("trusted.~/code", "true"),
-        ("trusted.~", "false"),
+        ("shared_logins.~/code", "true"),
+        ("shared_logins.~", "false"),
     ] {
         let run = env.run(["config", "get", key]).code(0);
         assert_eq!((run.stdout.trim_end(), &*run.stderr), (value, ""), "{key}");
@@ -76,12 +76,12 @@ fn an_account_of_a_folder_is_set_shown_and_removed() {
     let run = env.run(["list-backups"]).code(0);
     assert!(!run.stderr.contains("config.toml"), "{run}");
     let _ = env.run(["config", "unset", "folders.~/code/a.b c"]).code(0);
-    let _ = env.run(["config", "unset", "trusted.~/code"]).code(0);
+    let _ = env.run(["config", "unset", "shared_logins.~/code"]).code(0);
     assert_eq!(file(&env), before);
-    let run = env.run(["config", "unset", "trusted.~/code"]).code(0);
+    let run = env.run(["config", "unset", "shared_logins.~/code"]).code(0);
     assert_eq!(
         run.stdout,
-        "trusted.~/code is already not set; nothing was changed\n"
+        "shared_logins.~/code is already not set; nothing was changed\n"
     );
 }
 
@@ -119,10 +119,10 @@ fn keys_without_a_folder_and_invalid_profile_names_are_refused() {
         ("folders.", "work"),
         ("folders.work", "work"),
         ("folders..", "work"),
-        ("trusted.~bob/work", "true"),
+        ("shared_logins.~bob/work", "true"),
         ("folders.~/code", "../work"),
         ("folders.~/code", ""),
-        ("trusted.~/code", "yes"),
+        ("shared_logins.~/code", "yes"),
     ] {
         let run = env.run(["config", "set", key, value]).code(4);
         assert!(run.stderr.contains("hint: "), "{run}");
@@ -207,9 +207,12 @@ fn shell_completion_of_folder_keys_offers_configured_and_existing_folders() {
             &["config", "set", "folders.~/code/"],
             "folders.~/code/web folders.~/code/api/",
         ),
-        (&["config", "set", "trusted.~/co"], "trusted.~/code/"),
+        (
+            &["config", "set", "shared_logins.~/co"],
+            "shared_logins.~/code/",
+        ),
         (&["config", "set", "folders.~/x", "w"], "work"),
-        (&["config", "set", "trusted.~/x", "t"], "true"),
+        (&["config", "set", "shared_logins.~/x", "t"], "true"),
     ] {
         assert_eq!(complete(words), expected, "{words:?}");
     }

@@ -858,16 +858,7 @@ fn launch_if_folder_uses_the_account_of_the_folder_and_keeps_the_live_login() {
     // A plain launch takes the account of the folder as well.
     let _ = run_in(&folder, &["launch"]).code(0);
     assert_eq!(live_login(&env), profile_login(&env, "home"));
-    // A file in a repository counts only if its folder is trusted.
-    fs::write(folder.join(".codex-account"), "work\n").unwrap();
-    let run = run_in(&folder, &["launch", "--dry-run", "--json"]).code(0);
-    assert_eq!(run.json()["profile"], "home");
-    assert!(run.stderr.contains("config set trusted."), "{run}");
-    let key = format!("trusted.{}", env.path("clients").display());
-    let _ = env.run(["config", "set", &key, "true"]).code(0);
-    let run = run_in(&folder, &["launch", "--dry-run", "--json"]).code(0);
-    assert_eq!(run.json()["profile"], "work");
-    fs::write(folder.join(".codex-account"), "nobody\n").unwrap();
+    let _ = env.run(["config", "set", &key, "nobody"]).code(0);
     let run = run_in(&folder, &["launch"]).code(1);
     assert!(run.stderr.contains("this account comes from"), "{run}");
 }

@@ -5,7 +5,7 @@ use crate::codex::arguments::{Arguments, InvocationMode, asks_for_information};
 use crate::codex::identity::Identity;
 use crate::context::Context;
 use crate::error::{Outcome, Result};
-use crate::launch::folders::{self, AccountSource, FolderAccount};
+use crate::launch::folders;
 use crate::steps::before_new_codex;
 use crate::steps::best_login::best_login;
 use crate::steps::start_codex::StartArgs;
@@ -94,20 +94,17 @@ impl LaunchArgs {
         let current = folders::logical_dir(&env.current_dir, env.get("PWD"));
         let root = Arguments::parse(&self.args).working_root();
         let folder = root.map_or_else(|| current.clone(), |root| current.join(root));
-        let accounts = &context.settings.preferences.folders;
-        let choice = folders::find_account(&folder, env.home_dir.as_deref(), accounts)?;
-        if let Some(hint) = choice.hint() {
-            context.note(hint);
-        }
-        let Some(FolderAccount { profile, source }) = choice.account else {
+        let settings = &context.settings.preferences.folders;
+        let found = settings.find_profile(&folder, env.home_dir.as_deref());
+        let Some((path, profile)) = found else {
             return Ok(None);
         };
-        let origin = match source {
-            AccountSource::Setting(path) => format!("the setting folders.{path}"),
-            AccountSource::File(path) => path.display().to_string(),
-        };
-        let found = find_identity(&profile, context)
-            .map_err(|e| e.hint(format!("this account comes from {}", printable(&origin))))?;
+        let found = find_identity(profile, context).map_err(|e| {
+            let setting = printable(path);
+            e.hint(format!(
+                "this account comes from the setting folders.{setting}"
+            ))
+        })?;
         Ok(Some(found))
     }
 }

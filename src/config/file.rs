@@ -110,11 +110,7 @@ impl ConfigFile {
                     accounts.folders.insert(folder, profile.to_owned());
                 }
                 (_, Some(is_allowed)) => {
-                    let table = match setting.key.name {
-                        "trusted" => &mut accounts.trusted,
-                        _ => &mut accounts.shared_logins,
-                    };
-                    table.insert(folder, is_allowed);
+                    accounts.shared_logins.insert(folder, is_allowed);
                 }
                 _ => {}
             }
@@ -286,11 +282,11 @@ keep_last = 7
             "[[backup]]\nexclude = []",
             "backup.exclude = 'x'",
             "folders = 'work'",
-            "[[trusted]]",
+            "[[shared_logins]]",
             "folders.'/srv' = 1",
             "folders.'/srv' = '../x'",
             "folders.'/srv'.sub = 'work'",
-            "trusted.'/srv' = 'yes'",
+            "shared_logins.'/srv' = 'yes'",
         ] {
             assert!(parsed(text).values().is_err(), "{text}");
         }
@@ -322,14 +318,14 @@ keep_last = 7
 # the client
 \"~/code/a.b\" = 'client-a' # billed
 
-[trusted]
+[shared_logins]
 \"~/code\" = true
 ",
         );
         assert_eq!(file.unknown(), []);
         set(&mut file, "folders.~/code/a.b", "client-b");
         set(&mut file, "folders./srv/with space", "work");
-        set(&mut file, "trusted.~/code/vendor", "false");
+        set(&mut file, "shared_logins.~/code/vendor", "false");
         assert_eq!(
             file.text(),
             "\
@@ -338,7 +334,7 @@ keep_last = 7
 \"~/code/a.b\" = \"client-b\" # billed
 \"/srv/with space\" = \"work\"
 
-[trusted]
+[shared_logins]
 \"~/code\" = true
 \"~/code/vendor\" = false
 "
@@ -350,18 +346,18 @@ keep_last = 7
             [("/srv/with space", "work"), ("~/code/a.b", "client-b")].map(text)
         );
         assert_eq!(
-            accounts.trusted.into_iter().collect::<Vec<_>>(),
+            accounts.shared_logins.into_iter().collect::<Vec<_>>(),
             [("~/code".into(), true), ("~/code/vendor".into(), false)]
         );
     }
 
     #[test]
     fn a_relative_folder_is_an_unknown_key() {
-        let file = parsed("folders.work = 'client-a'\ntrusted.'~/code' = true");
+        let file = parsed("folders.work = 'client-a'\nshared_logins.'~/code' = true");
         let name = "folders.work".into();
         assert_eq!(file.unknown(), [KeyError::NoFolder { name }]);
         let accounts = file.values().unwrap().preferences.folders;
-        assert!(accounts.folders.is_empty() && !accounts.trusted.is_empty());
+        assert!(accounts.folders.is_empty() && !accounts.shared_logins.is_empty());
     }
 
     #[cfg(unix)]
@@ -372,6 +368,6 @@ keep_last = 7
         let spelled = |name: &str| file.with_spelling_of_file(find(name).unwrap(), home).name();
         assert_eq!(spelled("folders./home/me/code"), "folders.~/code/");
         assert_eq!(spelled("folders./home/me"), "folders./home/me");
-        assert_eq!(spelled("trusted.~/code"), "trusted.~/code");
+        assert_eq!(spelled("shared_logins.~/code"), "shared_logins.~/code");
     }
 }

@@ -115,9 +115,8 @@ pub(crate) const KEYS: [SettingKey; 26] = [
 ];
 
 /// The settings with one value per folder. In the file each is a table whose keys are folders.
-pub(crate) const FOLDER_KEYS: [SettingKey; 3] = [
+pub(crate) const FOLDER_KEYS: [SettingKey; 2] = [
     key("folders", PROFILE, "").about("the account of a folder"),
-    flag("trusted").about("use .codex-account files in a folder"),
     flag("shared_logins").about("store logins in a home that others can read"),
 ];
 
@@ -172,7 +171,7 @@ mod tests {
             ("storage.keep_trash", "30d", "soon"),
             ("recommend.strategy", "most-left", "best"),
             ("folders.~/code", "client-a", "../client"),
-            ("trusted.~/code", "true", "yes"),
+            ("shared_logins.~/code", "true", "yes"),
         ] {
             assert!(accepts(name, good), "{name} {good}");
             assert!(!accepts(name, bad), "{name} {bad}");

@@ -62,7 +62,7 @@ pub(crate) enum KeyError {
     },
 }
 
-/// Returns the setting called `name`. Everything after `folders.` and `trusted.` is the folder,
+/// Returns the setting called `name`. Everything after `folders.` and `shared_logins.` is the folder,
 /// including dots.
 ///
 /// # Errors

@@ -65,7 +65,7 @@ pub(crate) struct Preferences {
     pub(crate) keep_trash: TimeDelta,
     /// The file with prices of models, as written in the file.
     pub(crate) prices: Option<PathBuf>,
-    /// The account of each folder, and the folders whose `.codex-account` files are used.
+    /// The account of each folder, and the homes that may have logins although others can read them.
     pub(crate) folders: FolderAccounts,
     pub(crate) notify: NotifySettings,
     pub(crate) vault: VaultSettings,

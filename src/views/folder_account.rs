@@ -6,20 +6,14 @@ use crate::quota::account::Account;
 use crate::quota::state;
 use crate::views::account::printable;
 
-/// Returns the profile that the settings or a trusted `.codex-account` file give to the current folder. An invalid
-/// file is a warning.
+/// Returns the profile that the settings give to the current folder.
 pub(crate) fn read_folder_profile(context: &Context) -> Option<String> {
     let env = &context.env;
     // The shell shows the folder with its links, and settings name it so.
     let folder = folders::logical_dir(&env.current_dir, env.get("PWD"));
     let settings = &context.settings.preferences.folders;
-    match folders::find_account(&folder, env.home_dir.as_deref(), settings) {
-        Ok(choice) => choice.account.map(|account| account.profile),
-        Err(e) => {
-            context.warn(e);
-            None
-        }
-    }
+    let found = settings.find_profile(&folder, env.home_dir.as_deref());
+    found.map(|(_, profile)| profile.clone())
 }
 
 /// Prints the account of the folder, if it has one, with its quota and the command that uses it.

@@ -18,9 +18,8 @@ use serde_json::json;
 /// Settings are stored in config.toml of the manager home. Flags take precedence over the environment,
 /// then come the file and the default. For the time zone the file takes precedence over TZ.
 ///
-/// folders.PATH and trusted.PATH apply to a folder and everything below it. PATH is absolute or
-/// begins with ~; the longest matching PATH wins. folders.PATH is the profile that launch uses there.
-/// With trusted.PATH set to true, a .codex-account file there may name the profile.
+/// folders.PATH is the profile that launch uses in a folder and everything below it. PATH is absolute or
+/// begins with ~; the longest matching PATH wins.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager config list

@@ -46,8 +46,7 @@ pub(super) struct ConfigGetArgs {
 #[command(after_help = "Examples:
   codex-manager config set timezone Europe/Berlin
   codex-manager config set prune.keep_within 14d
-  codex-manager config set folders.~/clients/acme acme
-  codex-manager config set trusted.~/code true")]
+  codex-manager config set folders.~/clients/acme acme")]
 pub(super) struct ConfigSetArgs {
     /// The name of the setting
     #[arg(value_name = "KEY")]
