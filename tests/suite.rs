@@ -135,6 +135,7 @@ mod shells;
 mod show;
 mod shutdown;
 mod spend_caps;
+mod start_instructions;
 mod status;
 mod status_accounts;
 mod status_history;

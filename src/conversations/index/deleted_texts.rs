@@ -26,20 +26,12 @@ pub(super) fn delete_turns_after(
 fn delete_messages(store: &IndexStore, conversation: i64, which: &str) -> rusqlite::Result<()> {
     let connection = &store.connection;
     let all = format!("FROM message WHERE id BETWEEN ?1 AND ?2 {which}");
-    let mut delete = connection.prepare_cached("DELETE FROM words WHERE rowid=?1")?;
     for range in text_spans::list_ranges(store, conversation)? {
-        let mut ids = connection.prepare(&format!("SELECT id {all}"))?;
-        let ids: Vec<i64> = ids
-            .query_map(range, |row| row.get(0))?
-            .collect::<rusqlite::Result<_>>()?;
-        if !ids.is_empty() {
+        let mut insert = connection.prepare(&format!("INSERT INTO dead SELECT id {all}"))?;
+        if insert.execute(range)? > 0 {
             store.execute("INSERT OR REPLACE INTO meta VALUES(?1, 1)", [ERASING])?;
+            store.execute(&format!("DELETE {all}"), range)?;
         }
-        // One by one: FTS5 without content deletes by row id alone.
-        for id in ids {
-            delete.execute([id])?;
-        }
-        store.execute(&format!("DELETE {all}"), range)?;
     }
     Ok(())
 }

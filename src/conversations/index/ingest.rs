@@ -10,8 +10,10 @@ use super::plan::{IngestTask, NOT_INDEXED, ShownFields, format_place};
 use super::rollout_blocks::{IngestStep, ParsedBlock, ParsedLine, parse, read_rollouts};
 use super::store::{IndexStore, Place, TextId};
 use super::text_spans::NEXT_TEXT;
-use super::tokens::index_text;
+use super::text_words::TextWords;
 use super::usage_ingest::ConversationUsage;
+use super::word_buffer::WordBuffer;
+use super::word_runs::merge_runs;
 use crate::codex::rollout_lines::{EventKind, LineParts, Role, RolloutEvent};
 use crate::conversations::reader::EventReader;
 use crate::conversations::reader_state::ReaderState;
@@ -24,8 +26,11 @@ use rusqlite::params;
 /// The number of unfinished blocks. Few, because a line may have 8 MiB.
 const MAX_BLOCKS: usize = 4;
 
-/// The number of bytes of rollouts after which the changes are committed.
-const COMMIT_BYTES: u64 = 64 << 20;
+/// The number of bytes of rollouts after which the changes are committed: a few seconds.
+const COMMIT_BYTES: u64 = 256 << 20;
+
+/// The memory of words after which they are written.
+const BUFFER_BYTES: usize = 40 << 20;
 
 #[derive(Debug, Default)]
 pub(super) struct IngestReport {
@@ -44,7 +49,6 @@ pub(super) fn ingest(
 ) -> Result<IngestReport, IndexError> {
     let mut writer = Writer::new(store);
     writer.begin_transaction()?;
-    writer.read_end()?;
     let result = parallel::run_ordered(
         MAX_BLOCKS,
         parse,
@@ -97,6 +101,7 @@ struct Writer<'a> {
     open: Option<OpenConversation>,
     report: IngestReport,
     uncommitted: u64,
+    words: WordBuffer,
     /// The number of the next text.
     next: i64,
     /// The conversation of the last text.
@@ -110,6 +115,7 @@ impl<'a> Writer<'a> {
             open: None,
             report: IngestReport::default(),
             uncommitted: 0,
+            words: WordBuffer::default(),
             next: 0,
             last: None,
         }
@@ -120,26 +126,29 @@ impl<'a> Writer<'a> {
         done.with_index_path(&self.store.path)
     }
 
-    fn begin_transaction(&self) -> Result<(), IndexError> {
+    fn begin_transaction(&mut self) -> Result<(), IndexError> {
         // The lock is taken now. A transaction that reads first cannot wait for another writer
         // later on.
-        self.execute_batch("BEGIN IMMEDIATE")
-    }
-
-    /// Reads where the texts of the index end. Within the transaction, because another process may write before it.
-    fn read_end(&mut self) -> Result<(), IndexError> {
+        self.execute_batch("BEGIN IMMEDIATE")?;
+        // Another process may have written before.
         self.next = self.store.read_meta(NEXT_TEXT)?.unwrap_or(0);
         let sql = "SELECT conversation FROM span ORDER BY first DESC LIMIT 1";
         self.last = self.store.query_optional(sql, [], |row| row.get(0))?;
         Ok(())
     }
 
-    fn commit(&self) -> Result<(), IndexError> {
+    fn commit(&mut self) -> Result<(), IndexError> {
+        self.write_words()?;
         self.store.set_meta(NEXT_TEXT, self.next)?;
-        self.execute_batch("COMMIT")
+        self.execute_batch("COMMIT")?;
+        merge_runs(self.store)
     }
 
-    fn finish(self, result: Result<(), IndexError>) -> Result<IngestReport, IndexError> {
+    fn write_words(&mut self) -> Result<(), IndexError> {
+        self.store.run(|connection| self.words.write(connection))
+    }
+
+    fn finish(mut self, result: Result<(), IndexError>) -> Result<IngestReport, IndexError> {
         match result.and_then(|()| self.commit()) {
             Ok(()) => Ok(self.report),
             Err(e) => {
@@ -157,10 +166,18 @@ impl<'a> Writer<'a> {
     ) -> Result<(), IndexError> {
         match step {
             IngestStep::Begin(task) => self.begin_conversation(task),
-            IngestStep::Lines(ParsedBlock { lines, read }) => {
+            IngestStep::Lines(ParsedBlock { lines, words, read }) => {
                 progress.add_bytes(read);
                 self.uncommitted += read;
-                lines.into_iter().try_for_each(|line| self.write_line(line))
+                let mut ids = vec![None; words.count];
+                lines
+                    .into_iter()
+                    .try_for_each(|line| self.write_line(line, &mut ids))?;
+                self.words.add(&words, &ids);
+                if self.words.bytes >= BUFFER_BYTES {
+                    self.write_words()?;
+                }
+                Ok(())
             }
             IngestStep::End(end) => self.finish_conversation(end),
         }
@@ -262,16 +279,18 @@ impl<'a> Writer<'a> {
 
     /// Stores the words of a title and of the place of work.
     fn set_title(&mut self, id: i64, title: &str) -> rusqlite::Result<()> {
-        for (table, column) in [("words", "rowid"), ("message", "id")] {
-            let old = "(SELECT title_text FROM conversation WHERE id=?1)";
-            let sql = format!("DELETE FROM {table} WHERE {column}={old}");
+        let old = "id=(SELECT title_text FROM conversation WHERE id=?1)";
+        for change in ["INSERT INTO dead SELECT id", "DELETE"] {
+            let sql = format!("{change} FROM message WHERE {old}");
             self.store.execute(&sql, [id])?;
         }
-        let words = index_text(title);
-        if words.is_empty() {
+        let mut words = TextWords::default();
+        if words.add_text(title).is_none() {
             return Ok(());
         }
-        let TextId(row) = self.insert_text(id, Role::Title, &words, None, None)?;
+        let text = self.insert_text(id, Role::Title, None, None)?;
+        self.words.add(&words.into_lists(), &[Some(text)]);
+        let TextId(row) = text;
         let sql = "UPDATE conversation SET title_text=?2 WHERE id=?1";
         self.store.execute(sql, [id, row])
     }
@@ -280,7 +299,6 @@ impl<'a> Writer<'a> {
         &mut self,
         conversation: i64,
         role: Role,
-        words: &str,
         turn: Option<u32>,
         offset: Option<i64>,
     ) -> rusqlite::Result<TextId> {
@@ -292,20 +310,23 @@ impl<'a> Writer<'a> {
         }
         let id = TextId::new(self.next, role);
         self.next += 1;
-        let sql = "INSERT INTO words(rowid, text) VALUES(?1, ?2)";
-        self.store.execute(sql, params![id.0, words])?;
         let sql = "INSERT INTO message VALUES(?1, ?2, ?3)";
         self.store.execute(sql, params![id.0, turn, offset])?;
         Ok(id)
     }
 
-    fn write_line(&mut self, line: ParsedLine) -> Result<(), IndexError> {
+    /// Stores the events of a line, and the row ids of its texts.
+    fn write_line(
+        &mut self,
+        line: ParsedLine,
+        ids: &mut [Option<TextId>],
+    ) -> Result<(), IndexError> {
         let Some(mut open) = self.open.take() else {
             return Ok(());
         };
         let events = open.state.accept(line.items, line.place.offset);
         let mut result = Ok(());
-        for (event, words) in events.into_iter().zip(line.words) {
+        for (event, text) in events.into_iter().zip(line.texts) {
             let Some(event) = event else {
                 continue;
             };
@@ -313,7 +334,7 @@ impl<'a> Writer<'a> {
                 result = delete_turns_after(self.store, open.id, event.turn);
                 continue;
             }
-            let Some((role, words)) = words else {
+            let Some((role, text)) = text else {
                 result = open.usage.add(self.store, &event);
                 if result.is_err() {
                     break;
@@ -334,14 +355,16 @@ impl<'a> Writer<'a> {
             {
                 open.title = first_line(text);
             }
-            if words.is_empty() {
+            let Some(text) = text else {
                 continue;
-            }
+            };
             let place = line.place.number();
-            let inserted = self.insert_text(open.id, role, &words, Some(event.turn), Some(place));
-            result = inserted.map(|_| ());
-            if result.is_err() {
-                break;
+            match self.insert_text(open.id, role, Some(event.turn), Some(place)) {
+                Ok(id) => ids[text as usize] = Some(id),
+                Err(e) => {
+                    result = Err(e);
+                    break;
+                }
             }
         }
         self.open = Some(open);

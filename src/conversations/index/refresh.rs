@@ -10,10 +10,11 @@ use super::candidates::{
     session_index_len,
 };
 use super::deleted_texts::{ERASING, delete_texts};
-use super::error::{IndexContext as _, IndexError};
+use super::error::IndexError;
 use super::ingest::{self, IngestReport};
 use super::plan::{self, HomeRollouts, IndexCandidate, IngestTask, NOT_INDEXED};
-use super::store::{self, IndexStore, Merging};
+use super::store::{self, IndexStore};
+use super::word_runs::erase_dead;
 use crate::codex::threads;
 use crate::history::SkippedFile;
 use crate::io::progress::{Progress, is_interrupted};
@@ -29,15 +30,8 @@ const WALK_INTERVAL: TimeDelta = TimeDelta::minutes(10);
 /// The time after which a walk compares titles and folders too, which Codex may change without a new time.
 const COMPARISON_INTERVAL: TimeDelta = TimeDelta::days(1);
 
-/// The bytes of new text after which the index is compacted.
-const OPTIMIZE_BYTES: u64 = 64 << 20;
-
-/// The number of pages that an update writes to erase the words of deleted texts: 256 MB. A larger index is erased by
-/// the next updates too.
-const MAX_ERASED_PAGES: i64 = 64 << 10;
-
-/// The number of pages that a step of compaction writes.
-const MERGED_PAGES: i64 = 4000;
+/// The bytes of new text after which the file of the index gets no longer than needed.
+const VACUUM_BYTES: u64 = 64 << 20;
 
 /// The number of conversations that are planned at a time, which bounds the memory of a first update.
 const PLANNED_CONVERSATIONS: usize = 2000;
@@ -148,7 +142,9 @@ fn update(
     max_bytes: Option<u64>,
     progress: &dyn Progress,
 ) -> Result<RefreshReport, IndexError> {
-    let is_first = is_unfinished(store)?;
+    // The words of deleted texts do not stay in free pages. A first index has none.
+    let erases = !is_unfinished(store)?;
+    store.run(|connection| connection.pragma_update(None, "secure_delete", erases))?;
     let is_complete = max_bytes.is_some();
     let mut found = if is_complete {
         find_all_candidates(store, source)?
@@ -184,12 +180,14 @@ fn update(
             store.set_meta(key, source.now.timestamp_millis())?;
         }
     }
+    store.run(|connection| connection.pragma_update(None, "secure_delete", true))?;
     let is_erasing = store.read_meta(ERASING)?.unwrap_or(0) != 0;
-    if total >= OPTIMIZE_BYTES {
-        // A first index has no deleted texts.
-        compact(store, is_erasing || !is_first, i64::MAX)?;
-    } else if is_erasing {
-        compact(store, true, MAX_ERASED_PAGES)?;
+    if is_erasing {
+        erase_dead(store)?;
+        store.set_meta(ERASING, 0)?;
+    }
+    if is_erasing || total >= VACUUM_BYTES {
+        vacuum(store)?;
     }
     Ok(RefreshReport {
         read: report.read,
@@ -239,12 +237,6 @@ fn ingest_all(
             let count = tasks.iter().take_while(|task| is_within(task)).count();
             tasks.truncate(count);
             progress.expect_bytes(total);
-            let is_large = total >= OPTIMIZE_BYTES;
-            store.set_merging(if is_large {
-                Merging::AtEnd
-            } else {
-                Merging::Steady
-            })?;
             let part = ingest::ingest(store, tasks, progress)?;
             report.read += part.read;
             report.skipped.extend(part.skipped);
@@ -252,42 +244,9 @@ fn ingest_all(
     }
 }
 
-/// Merges the index into one part, without words of deleted texts, up to a number of written pages. Each step frees
-/// the pages that it merged, and the next steps write into them. Those that are left are cut off at the end. With
-/// `erases`, freed pages are overwritten too.
-fn compact(store: &IndexStore, erases: bool, max_pages: i64) -> Result<(), IndexError> {
-    let connection = &store.connection;
-    connection
-        .pragma_update(None, "secure_delete", erases)
-        .with_index_path(&store.path)?;
-    // A negative number starts the merge of all parts, a positive one continues it.
-    let mut pages = -MERGED_PAGES;
-    let mut written = 0;
-    while written < max_pages {
-        if is_interrupted() {
-            return Err(IndexError::Interrupted);
-        }
-        let before = connection.total_changes();
-        store
-            .execute(
-                "INSERT INTO words(words, rank) VALUES('merge', ?1)",
-                [pages],
-            )
-            .with_index_path(&store.path)?;
-        // The statement itself is one change.
-        if connection.total_changes() - before >= 2 {
-            pages = MERGED_PAGES;
-            written += MERGED_PAGES;
-        } else if pages > 0 {
-            // An earlier update may have begun this merge, before later texts were deleted.
-            pages = -MERGED_PAGES;
-        } else {
-            store.set_meta(ERASING, 0)?;
-            break;
-        }
-    }
+/// Cuts off the free pages of the file.
+fn vacuum(store: &IndexStore) -> Result<(), IndexError> {
     store.run(|connection| {
-        connection.pragma_update(None, "secure_delete", true)?;
         // One row for each page that is cut off.
         let mut vacuum = connection.prepare("PRAGMA incremental_vacuum")?;
         let mut rows = vacuum.query([])?;

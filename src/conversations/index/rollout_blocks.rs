@@ -3,7 +3,8 @@
 use super::error::IndexError;
 use super::plan::{self, IngestTask};
 use super::store::Place;
-use super::tokens::{index_text, truncate_output};
+use super::text_words::{TextWords, WordLists};
+use super::tokens::truncate_output;
 use crate::codex::rollout_lines::{self, EventKind, LineItems, LineParts, Role};
 use crate::conversations::past_answers::is_past_answer;
 use crate::conversations::raw_lines::RawLines;
@@ -37,6 +38,8 @@ pub(super) struct LineBlock {
 
 pub(super) struct ParsedBlock {
     pub(super) lines: Vec<ParsedLine>,
+    /// The words of all texts of the lines, in order.
+    pub(super) words: WordLists,
     /// The number of bytes of the rollout.
     pub(super) read: u64,
 }
@@ -44,8 +47,8 @@ pub(super) struct ParsedBlock {
 pub(super) struct ParsedLine {
     pub(super) place: Place,
     pub(super) items: LineItems,
-    /// The words of each item that has a text.
-    pub(super) words: Vec<Option<(Role, String)>>,
+    /// The author of each item that has a text, and the number of the text in the block if it has words.
+    pub(super) texts: Vec<Option<(Role, Option<u32>)>>,
 }
 
 /// Passes a step on, and returns false if the consumer failed.
@@ -137,6 +140,7 @@ pub(super) fn parse(step: IngestStep<LineBlock>) -> IngestStep<ParsedBlock> {
 pub(super) fn parse_block(block: &LineBlock) -> ParsedBlock {
     let mut start = 0;
     let mut lines = Vec::new();
+    let mut words = TextWords::default();
     for (offset, end) in &block.lines {
         let bytes = &block.bytes[start..*end];
         start = *end;
@@ -146,29 +150,25 @@ pub(super) fn parse_block(block: &LineBlock) -> ParsedBlock {
         if block.shown.is_some_and(|shown| *offset >= shown) {
             items.items.retain(|item| item.kind.is_usage_event());
         }
-        let words = items
-            .items
-            .iter()
-            .map(|item| extract_words(&item.kind))
-            .collect();
+        let texts = items.items.iter().map(|item| {
+            let (role, text) = item.kind.text()?;
+            Some((role, words.add_text(searched_part(&item.kind, text))))
+        });
+        let texts = texts.collect();
         lines.push(ParsedLine {
             place: Place {
                 rollout: block.rollout,
                 offset: *offset,
             },
             items,
-            words,
+            texts,
         });
     }
     ParsedBlock {
         lines,
+        words: words.into_lists(),
         read: block.read,
     }
-}
-
-pub(super) fn extract_words(kind: &EventKind) -> Option<(Role, String)> {
-    let (role, text) = kind.text()?;
-    Some((role, index_text(searched_part(kind, text))))
 }
 
 /// Returns the part of a text that is searched: the beginning of an output, nothing of what `codex-manager mcp` answered,

@@ -6,20 +6,21 @@
 //! | `conversation` | one row per conversation: its rollouts, how far they were read, what lists show |
 //! | `message` | one row per text: its turn, and the offset of its line ([`Place`]) |
 //! | `span` | the row ids of the texts of a conversation ([`super::text_spans`]) |
-//! | `words` | FTS5 without content: the words of the text with the same row id |
+//! | `run`, `block`, `block_word` | the words with their texts ([`super::word_runs`]) |
+//! | `dead` | the row ids of deleted texts that runs may have |
 //!
 //! [`super::usage_tables`] has the tables of token usage.
 //!
-//! A row id of `message` and `words` has the number of the text and the role. The index has no positions of words
-//! (`detail=none`), which makes it a third of the size; phrases are checked in the rollouts. The row of a title has the
-//! words of the project's folder and of the branch too.
+//! A row id of `message` has the number of the text and the role. The index has no positions of words, which makes it a
+//! third of the size; phrases are checked in the rollouts. The row of a title has the words of the project's folder and of
+//! the branch too.
 
 use super::error::{IndexContext as _, IndexError};
 use super::usage_tables::TABLES as USAGE_TABLES;
 use crate::codex::connection::{self, Access};
 use crate::codex::rollout_lines::Role;
 use crate::io::{IoContext as _, IoError, OrdinaryPath, atomic, hash, sharing};
-use rusqlite::{Connection, OptionalExtension as _, Params, Row};
+use rusqlite::{Connection, OptionalExtension as _, Params, Row, Transaction, TransactionBehavior};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -29,14 +30,14 @@ pub(crate) const FOLDER: &str = "index";
 
 /// The version of the tables. An index of another version is created again, so it is raised too when the reader returns
 /// more: rollouts that did not change are not read again.
-const SCHEMA: i64 = 8;
+const SCHEMA: i64 = 9;
 
 /// The time limit for another process that writes.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
 
 const PROMPT_LOCK_TIMEOUT: Duration = Duration::from_millis(100);
 
-const TABLES: &str = r#"
+const TABLES: &str = "
 CREATE TABLE meta(key TEXT PRIMARY KEY, value) WITHOUT ROWID;
 CREATE TABLE conversation(
     id INTEGER PRIMARY KEY,
@@ -66,29 +67,11 @@ CREATE INDEX conversation_parent ON conversation(parent) WHERE parent IS NOT NUL
 CREATE TABLE message(id INTEGER PRIMARY KEY, turn INTEGER, offset INTEGER);
 CREATE TABLE span(first INTEGER PRIMARY KEY, conversation INTEGER NOT NULL);
 CREATE INDEX span_conversation ON span(conversation);
-CREATE VIRTUAL TABLE words USING fts5(text, content='', contentless_delete=1, detail='none',
-    tokenize="ascii tokenchars '.'");
-INSERT INTO words(words, rank) VALUES('hashsize', 8388608);
-"#;
-
-/// The time at which FTS5 merges the parts of the index.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Merging {
-    /// A part at a time, while it writes: FTS5's defaults.
-    Steady,
-    /// After all texts are written. Steady merges would write a first index of 10 GB of rollouts five times.
-    AtEnd,
-}
-
-impl Merging {
-    /// Returns FTS5's settings. Even [`Merging::AtEnd`] merges before FTS5's limit of 2,000 parts.
-    fn settings(self) -> [(&'static str, i64); 2] {
-        match self {
-            Self::Steady => [("automerge", 4), ("crisismerge", 16)],
-            Self::AtEnd => [("automerge", 0), ("crisismerge", 1000)],
-        }
-    }
-}
+CREATE TABLE run(id INTEGER PRIMARY KEY, first INTEGER NOT NULL, last INTEGER NOT NULL);
+CREATE TABLE block(id INTEGER PRIMARY KEY, data BLOB NOT NULL);
+CREATE TABLE block_word(run INTEGER, word BLOB, block INTEGER, PRIMARY KEY(run, word, block)) WITHOUT ROWID;
+CREATE TABLE dead(id INTEGER PRIMARY KEY);
+";
 
 /// The number of bits of a row id for the role.
 const ROLE_BITS: u32 = 2;
@@ -228,20 +211,12 @@ impl IndexStore {
         if path.symlink_metadata().map_or(true, |meta| meta.len() == 0) {
             return Ok(None);
         }
-        let store = Self::connect_as(path, access, wait)?;
+        let store = Self::connect(path, access, wait)?;
         let version = store.query_number("PRAGMA user_version")?;
         Ok((version == SCHEMA).then_some(store))
     }
 
-    /// Opens the index at `path` once more, for another thread.
-    ///
-    /// # Errors
-    /// It cannot be opened.
-    pub(crate) fn connect(path: &Path) -> Result<Self, IndexError> {
-        Self::connect_as(path, Access::Write, LOCK_TIMEOUT)
-    }
-
-    fn connect_as(path: &Path, access: Access, wait: Duration) -> Result<Self, IndexError> {
+    fn connect(path: &Path, access: Access, wait: Duration) -> Result<Self, IndexError> {
         let connection = connection::open(path, access).with_index_path(path)?;
         connection.busy_timeout(wait).with_index_path(path)?;
         // More than the default of 16: the ingestion alternates between more statements.
@@ -263,13 +238,20 @@ impl IndexStore {
         atomic::create_private_folder(atomic::parent_of(path))?;
         // SQLite gives its other files the mode of the database.
         drop(atomic::create_private(path)?);
-        let store = Self::connect(path)?;
+        let store = Self::connect(path, Access::Write, LOCK_TIMEOUT)?;
         // With SQLite's rollback journal and not a WAL, the index can be read on a full or read-only disk.
         let created = store.connection.execute_batch(&format!(
             "PRAGMA auto_vacuum=INCREMENTAL; BEGIN IMMEDIATE; {TABLES} {USAGE_TABLES} PRAGMA user_version={SCHEMA}; COMMIT;"
         ));
         created.with_index_path(path)?;
         Ok(store)
+    }
+
+    /// Begins a transaction that writes. It takes the lock at once: one that reads first cannot wait for another process.
+    pub(super) fn begin(&self) -> Result<Transaction<'_>, IndexError> {
+        self.run(|connection| {
+            Transaction::new_unchecked(connection, TransactionBehavior::Immediate)
+        })
     }
 
     /// Runs `query` on the index, and adds its path to an error.
@@ -312,10 +294,6 @@ impl IndexStore {
         statement.execute(values).map(|_| ())
     }
 
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
-    }
-
     pub(crate) fn count_conversations(&self) -> Result<i64, IndexError> {
         self.query_number("SELECT count(*) FROM conversation")
     }
@@ -330,20 +308,6 @@ impl IndexStore {
     pub(super) fn set_meta(&self, key: &str, value: i64) -> Result<(), IndexError> {
         let set = self.execute("INSERT OR REPLACE INTO meta VALUES(?1, ?2)", (key, value));
         set.with_index_path(&self.path)
-    }
-
-    /// Sets how the parts of the index are merged. Stored with the index.
-    pub(super) fn set_merging(&self, merging: Merging) -> Result<(), IndexError> {
-        for (name, wanted) in merging.settings() {
-            let sql = "SELECT v FROM words_config WHERE k=?1";
-            let old = self.query_optional(sql, [name], |row| row.get::<_, i64>(0))?;
-            if old != Some(wanted) {
-                let sql = "INSERT INTO words(words, rank) VALUES(?1, ?2)";
-                let set = self.execute(sql, (name, wanted));
-                set.with_index_path(&self.path)?;
-            }
-        }
-        Ok(())
     }
 
     /// Returns the result of a query with one number.

@@ -1,6 +1,6 @@
 //! The texts of each conversation, as ranges of row ids.
 //!
-//! Row ids ascend in the order in which texts are written, whatever their conversation: FTS5 stores the differences of
+//! Row ids ascend in the order in which texts are written, whatever their conversation: lists of texts have the differences of
 //! row ids, so small ones make the index smaller by a fifth. A conversation has one range for each time that
 //! others were written before it grew.
 
@@ -29,12 +29,11 @@ impl TextSpans {
         Ok(Self { spans, end })
     }
 
-    /// Returns the conversation of a text, and the end of its range; `None` for a text that was written later.
-    pub(crate) fn find(&self, id: TextId) -> Option<(i64, i64)> {
-        let after = self.spans.partition_point(|(first, _)| *first <= id.0);
-        let (_, conversation) = self.spans.get(after.checked_sub(1)?)?;
-        let end = self.spans.get(after).map_or(self.end, |(first, _)| *first);
-        (id.0 < self.end).then_some((*conversation, end.min(self.end)))
+    /// Returns the first and the last possible row id of each range, and its conversation.
+    pub(crate) fn ranges(&self) -> impl Iterator<Item = (i64, i64, i64)> {
+        let ends = self.spans.iter().skip(1).map(|(first, _)| *first);
+        let ranges = self.spans.iter().zip(ends.chain([self.end]));
+        ranges.map(|((first, conversation), end)| (*first, end - 1, *conversation))
     }
 }
 

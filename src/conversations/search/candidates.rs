@@ -3,7 +3,7 @@
 //! Rarer words count more, and a word as it is written more than another form of it. Newer conversations come before
 //! others that are about as good.
 
-use super::postings::{MAX_LOOKUPS, Posting, PostingList, PostingReader, build_fts_query};
+use super::postings::{Posting, PostingReader, exact_query};
 use super::query::Term;
 use super::ranked_candidate::{Closeness, RankedCandidate};
 use super::wanted_term::{WantedTerm, join_queries};
@@ -20,6 +20,9 @@ const NEW_DAYS: f64 = 30.0;
 
 const MS_PER_DAY: f64 = 86_400_000.0;
 
+/// The number of conversations below which each time is looked up instead of reading those of all.
+const MAX_LOOKUPS: usize = 500;
+
 /// The terms that a conversation must have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum MatchNeed {
@@ -31,7 +34,7 @@ pub(super) enum MatchNeed {
 pub(super) struct FoundCandidates {
     /// In the order of their numbers.
     pub candidates: Vec<RankedCandidate>,
-    /// The number of conversations with each term; a lower bound for frequent ones.
+    /// The number of conversations with each term.
     pub counts: Vec<usize>,
 }
 
@@ -46,9 +49,9 @@ pub(super) struct CandidateFinder<'a> {
 
 impl CandidateFinder<'_> {
     pub(super) fn find(&self) -> Result<FoundCandidates, IndexError> {
-        let queries: Vec<_> = self.wanted.iter().map(WantedTerm::widest).collect();
-        let needs_all = self.need == MatchNeed::All;
-        let lists = self.reader.read_each(&queries, needs_all)?;
+        let queries = self.wanted.iter().map(WantedTerm::widest);
+        let lists = queries.map(|query| self.reader.read(query));
+        let lists: Vec<_> = lists.collect::<Result<_, _>>()?;
         let mut candidates = self.join(&lists);
         self.remove_excluded(&mut candidates)?;
         if let MatchNeed::MostBelow(limit) = self.need {
@@ -61,12 +64,12 @@ impl CandidateFinder<'_> {
         prefer_newer(&mut candidates);
         Ok(FoundCandidates {
             candidates,
-            counts: lists.iter().map(|list| list.conversations).collect(),
+            counts: lists.iter().map(Vec::len).collect(),
         })
     }
 
     /// Returns the conversations with enough of the terms, in the order of their numbers.
-    fn join(&self, lists: &[PostingList]) -> Vec<RankedCandidate> {
+    fn join(&self, lists: &[Vec<Posting>]) -> Vec<RankedCandidate> {
         let needs_all = self.need == MatchNeed::All;
         let mut matched: HashMap<i64, (u128, TextId)> = HashMap::new();
         let mut required = 0;
@@ -75,7 +78,7 @@ impl CandidateFinder<'_> {
             if needs_all || !wanted.term.is_plain {
                 required |= bit;
             }
-            for posting in &list.postings {
+            for posting in list {
                 let known = matched.get_mut(&posting.conversation);
                 if let Some((bits, _)) = known {
                     *bits |= bit;
@@ -122,9 +125,7 @@ impl CandidateFinder<'_> {
 
     fn remove_excluded(&self, candidates: &mut Vec<RankedCandidate>) -> Result<(), IndexError> {
         for term in self.excluded.iter().filter(|term| term.check.is_none()) {
-            // A term to exclude may be in most texts of the index.
-            let expression = build_fts_query([*term]);
-            let with_term = self.reader.read_near(&expression, &numbers(candidates))?;
+            let with_term = self.reader.read(&exact_query(term))?;
             candidates.retain(|candidate| {
                 let number = candidate.number;
                 let found = with_term.binary_search_by_key(&number, |p| p.conversation);
@@ -136,7 +137,7 @@ impl CandidateFinder<'_> {
 
     fn add_scores(
         &self,
-        lists: &[PostingList],
+        lists: &[Vec<Posting>],
         candidates: &mut [RankedCandidate],
     ) -> Result<(), IndexError> {
         let total = self.reader.store.count_conversations()?;
@@ -146,10 +147,10 @@ impl CandidateFinder<'_> {
         for (list, wanted) in lists.iter().zip(self.wanted) {
             let narrower = wanted.narrower().iter();
             let narrower: Vec<_> = narrower
-                .map(|level| self.reader.read_near(level, &numbers))
+                .map(|level| self.reader.read(level))
                 .collect::<Result<_, _>>()?;
-            let rarity = rarity_weight(total, list.conversations);
-            for posting in &list.postings {
+            let rarity = rarity_weight(total, list.len());
+            for posting in list {
                 let number = posting.conversation;
                 let Ok(at) = numbers.binary_search(&number) else {
                     continue;
@@ -193,9 +194,7 @@ impl CandidateFinder<'_> {
             let terms =
                 terms.filter(|(number, _)| matched & RankedCandidate::term_bit(*number) != 0);
             let expression = join_queries(terms.map(|(_, wanted)| wanted));
-            let of_kind = candidates.iter().filter(|c| is_of_kind(c));
-            let numbers: Vec<_> = of_kind.map(|candidate| candidate.number).collect();
-            for posting in self.reader.read_near(&expression, &numbers)? {
+            for posting in self.reader.read(&expression)? {
                 let found = candidates.binary_search_by_key(&posting.conversation, |c| c.number);
                 if let Ok(at) = found
                     && is_of_kind(&candidates[at])

@@ -1,12 +1,13 @@
 //! The texts of one conversation that the index names, read from its rollouts.
 
 use super::found_conversation::FoundConversation;
-use super::postings::{PostingReader, build_fts_query};
+use super::postings::{PostingReader, exact_query};
 use super::query::{CheckedText, Term};
 use super::texts::TextReader;
 use crate::codex::rollout_lines::Role;
-use crate::conversations::index::{IndexError, Place, TextId, format_place, list_ranges};
-use rusqlite::params;
+use crate::conversations::index::{
+    IndexError, Place, TextId, WordQuery, format_place, list_ranges,
+};
 use std::path::PathBuf;
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -43,7 +44,7 @@ impl<'a> ConversationTexts<'a> {
     pub(super) fn find_first_match(
         &mut self,
         terms: &[&Term],
-        expression: &str,
+        expression: &WordQuery,
     ) -> Result<Option<TextId>, IndexError> {
         let ids = self.find_ids(expression)?;
         // A compressed rollout is read from its beginning, once for these texts.
@@ -64,18 +65,16 @@ impl<'a> ConversationTexts<'a> {
 
     /// Returns the first text that has a term as it is written.
     pub(super) fn find_term(&mut self, term: &Term) -> Result<Option<TextId>, IndexError> {
-        self.find_first_match(&[term], &build_fts_query([term]))
+        self.find_first_match(&[term], &exact_query(term))
     }
 
     /// Returns the texts that a query of the index finds: the title, then the others in the order of the rollout.
-    pub(super) fn find_ids(&self, expression: &str) -> Result<Vec<TextId>, IndexError> {
-        let sql = "SELECT rowid FROM words WHERE words MATCH ?1 AND rowid BETWEEN ?2 AND ?3";
+    pub(super) fn find_ids(&self, expression: &WordQuery) -> Result<Vec<TextId>, IndexError> {
+        let found = self.index.find_texts(expression)?;
         let store = self.index.store;
         let mut ids = Vec::new();
         for (first, last) in store.run(|_| list_ranges(store, self.number))? {
-            let range = params![expression, first, last];
-            let found: Vec<_> = store.query_rows(sql, range, |row| Ok(TextId(row.get(0)?)))?;
-            ids.extend(found);
+            ids.extend(found.texts(first, last));
         }
         ids.retain(|id| self.index.role.is_none_or(|role| id.role() == role));
         ids.sort_by_key(|id| id.role() != Role::Title);

@@ -13,7 +13,7 @@ use super::snippet::{self, Snippet};
 use super::wanted_term::{WantedTerm, join_queries};
 use crate::codex::rollout::is_plain;
 use crate::codex::rollout_lines::Role;
-use crate::conversations::index::{IndexError, IndexStore, TextSpans};
+use crate::conversations::index::{IndexError, IndexStore, TextSpans, WordSearcher};
 use crate::io::progress::is_interrupted;
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -107,7 +107,9 @@ pub(super) fn search_terms(
     options: &SearchOptions<'_>,
 ) -> Result<SearchResult, IndexError> {
     let spans = TextSpans::read(store)?;
-    let mut search = Search::new(store, &spans, terms, MatchNeed::All, options)?;
+    let words = WordSearcher::new(store, spans.end);
+    let reader = PostingReader::new(store, &spans, &words, options.role);
+    let mut search = Search::new(reader, terms, MatchNeed::All, options)?;
     let (result, counts) = search.run()?;
     if result.total.is_none_or(|total| total >= FEW_CONVERSATIONS) {
         return Ok(result);
@@ -132,8 +134,10 @@ pub(super) fn search_most(
     options: &SearchOptions<'_>,
 ) -> Result<(SearchResult, usize), IndexError> {
     let spans = TextSpans::read(store)?;
+    let words = WordSearcher::new(store, spans.end);
+    let reader = PostingReader::new(store, &spans, &words, options.role);
     let need = MatchNeed::MostBelow(usize::MAX);
-    let mut search = Search::new(store, &spans, terms, need, options)?;
+    let mut search = Search::new(reader, terms, need, options)?;
     for wanted in &mut search.wanted {
         wanted.add_beginnings();
     }
@@ -158,20 +162,15 @@ struct Search<'a> {
 
 impl<'a> Search<'a> {
     fn new(
-        store: &'a IndexStore,
-        spans: &'a TextSpans,
+        reader: PostingReader<'a>,
         terms: &'a [Term],
         need: MatchNeed,
         options: &'a SearchOptions<'a>,
     ) -> Result<Self, IndexError> {
         let positive = terms.iter().filter(|term| !term.is_negated);
-        let wanted = positive.map(|term| WantedTerm::new(store, term));
+        let wanted = positive.map(|term| WantedTerm::new(reader.words, term));
         Ok(Self {
-            reader: PostingReader {
-                store,
-                spans,
-                role: options.role,
-            },
+            reader,
             terms,
             wanted: wanted.collect::<Result<_, _>>()?,
             need,

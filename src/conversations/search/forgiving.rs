@@ -4,7 +4,7 @@ use super::evaluate::{SearchOptions, SearchResult, search_most, search_terms};
 use super::query::{Query, Term};
 use super::relaxation::Relaxation;
 use super::wanted_term::find_spelling;
-use crate::conversations::index::{IndexError, IndexStore};
+use crate::conversations::index::{IndexError, IndexStore, TextSpans, WordSearcher};
 use std::collections::BTreeMap;
 
 /// Searches for all terms. If nothing has them, for the words of phrases without quotes, then for as many of the words as
@@ -57,8 +57,9 @@ fn correct_words(
     terms: &mut [Term],
 ) -> Result<BTreeMap<String, String>, IndexError> {
     let mut spellings = BTreeMap::new();
+    let words = WordSearcher::new(store, TextSpans::read(store)?.end);
     for term in terms.iter_mut().filter(|term| term.is_plain) {
-        if let Some(spelling) = find_spelling(store, term)? {
+        if let Some(spelling) = find_spelling(&words, term)? {
             let word = std::mem::replace(&mut term.words[0].word, spelling.clone());
             term.parts.clear();
             spellings.insert(word, spelling);

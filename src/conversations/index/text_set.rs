@@ -1,0 +1,113 @@
+//! A set of texts, as one bit for each row id.
+
+use super::store::TextId;
+
+#[derive(Debug, Clone)]
+pub(crate) struct TextSet {
+    bits: Vec<u64>,
+}
+
+/// The bits of the texts of one role; see [`TextId::role`].
+pub(crate) const fn role_bits(role: crate::codex::rollout_lines::Role) -> u64 {
+    0x1111_1111_1111_1111 << role as u32
+}
+
+impl TextSet {
+    /// Returns an empty set for row ids below `end`.
+    pub(super) fn new(end: i64) -> Self {
+        let words = usize::try_from(end / 64 + 1).unwrap_or(0);
+        let bits = vec![0; words];
+        Self { bits }
+    }
+
+    /// Inserts a text, unless it is behind the end.
+    pub(super) fn insert(&mut self, TextId(id): TextId) {
+        let at = usize::try_from(id >> 6).unwrap_or(usize::MAX);
+        if let Some(bits) = self.bits.get_mut(at) {
+            *bits |= 1 << (id & 63);
+        }
+    }
+
+    pub(super) fn remove(&mut self, id: i64) {
+        let at = usize::try_from(id >> 6).unwrap_or(usize::MAX);
+        if let Some(bits) = self.bits.get_mut(at) {
+            *bits &= !(1 << (id & 63));
+        }
+    }
+
+    pub(super) fn retain_common(&mut self, other: &Self) {
+        for (bits, others) in self.bits.iter_mut().zip(&other.bits) {
+            *bits &= others;
+        }
+    }
+
+    pub(super) fn insert_all(&mut self, other: &Self) {
+        for (bits, others) in self.bits.iter_mut().zip(&other.bits) {
+            *bits |= others;
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.bits
+            .iter()
+            .map(|bits| bits.count_ones() as usize)
+            .sum()
+    }
+
+    /// Returns the bits of the row ids from `first` to `last` in parts, each with the row id of its lowest bit.
+    pub(crate) fn parts(&self, first: i64, last: i64) -> impl Iterator<Item = (i64, u64)> {
+        let start = usize::try_from(first >> 6).unwrap_or(0);
+        let end = usize::try_from(last >> 6)
+            .map_or(0, |at| at + 1)
+            .min(self.bits.len());
+        let parts = (first >> 6..).zip(self.bits.get(start..end).unwrap_or_default());
+        parts
+            .filter(|(_, bits)| **bits != 0)
+            .map(move |(at, bits)| {
+                let base = at << 6;
+                let mut bits = *bits;
+                if base < first {
+                    bits &= u64::MAX << (first - base);
+                }
+                if last - base < 63 {
+                    bits &= u64::MAX >> (63 - (last - base));
+                }
+                (base, bits)
+            })
+    }
+
+    /// Returns the texts with row ids from `first` to `last`.
+    pub(crate) fn texts(&self, first: i64, last: i64) -> impl Iterator<Item = TextId> {
+        self.parts(first, last).flat_map(|(base, bits)| {
+            let places = (0..64).filter(move |place| bits >> place & 1 == 1);
+            places.map(move |place| TextId(base + place))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_have_the_texts_that_were_inserted() {
+        let ids = [0, 3, 63, 64, 65, 127, 128, 500, 640];
+        let mut set = TextSet::new(640);
+        ids.iter().for_each(|id| set.insert(TextId(*id)));
+        set.insert(TextId(10_000));
+        for first in 0..200 {
+            for last in first..700 {
+                let expected = ids.iter().copied().filter(|id| (first..=last).contains(id));
+                let found: Vec<_> = set.texts(first, last).map(|id| id.0).collect();
+                assert_eq!(found, expected.collect::<Vec<_>>(), "{first} {last}");
+            }
+        }
+        let mut others = TextSet::new(640);
+        for id in [3, 64, 66] {
+            others.insert(TextId(id));
+        }
+        others.remove(64);
+        set.retain_common(&others);
+        assert_eq!((set.len(), set.texts(0, 640).next()), (1, Some(TextId(3))));
+    }
+}

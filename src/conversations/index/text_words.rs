@@ -1,0 +1,193 @@
+//! The words of the texts of a block of lines, as the index stores them.
+
+use super::tokens::{
+    MIN_PART_LETTERS, PART_MARK, TextRun, find_parts, fold, split_grams, split_runs, truncate_word,
+    without_base64,
+};
+use super::vocabulary::Vocabulary;
+use std::borrow::Cow;
+
+/// The words of texts, each once per text: the index knows no positions and no counts.
+#[derive(Default)]
+pub(super) struct TextWords {
+    vocabulary: Vocabulary,
+    /// The number of a word and that of a text with it, in the order of the texts.
+    pairs: Vec<(u32, u32)>,
+    /// For each word, the number of texts up to the last one that has it.
+    last: Vec<u32>,
+    texts: u32,
+    part: String,
+}
+
+/// The words of texts, each with the numbers of the texts that have it.
+pub(super) struct WordLists {
+    vocabulary: Vocabulary,
+    /// The end of the list of each word in `texts`.
+    ends: Vec<u32>,
+    texts: Vec<u32>,
+    /// The number of texts.
+    pub(super) count: usize,
+}
+
+impl WordLists {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&[u8], &[u32])> {
+        let mut start = 0;
+        let lists = self.ends.iter().map(move |end| {
+            let end = *end as usize;
+            &self.texts[std::mem::replace(&mut start, end)..end]
+        });
+        self.vocabulary.words().zip(lists)
+    }
+}
+
+impl TextWords {
+    /// Adds the words of the next text. Returns its number, or `None` if it has no words.
+    pub(super) fn add_text(&mut self, text: &str) -> Option<u32> {
+        let known = self.pairs.len();
+        self.texts += 1;
+        self.add_words(text);
+        (self.pairs.len() > known).then_some(self.texts - 1)
+    }
+
+    /// Adds the words of a text, then the parts of these with [`PART_MARK`].
+    fn add_words(&mut self, text: &str) {
+        let text = without_base64(text);
+        let folded = fold(&text);
+        for run in split_runs(&folded) {
+            match run {
+                TextRun::Word(word) => self.add_word(truncate_word(word)),
+                TextRun::Unspaced(run) => split_grams(run).for_each(|gram| self.add_word(gram)),
+            }
+        }
+        let parts = find_parts(&text);
+        if parts.is_empty() {
+            return;
+        }
+        // Both have the places of `text`.
+        let lower = if text.is_ascii() {
+            Cow::Borrowed(&*folded)
+        } else {
+            Cow::Owned(text.to_ascii_lowercase())
+        };
+        for part in parts {
+            let part = truncate_word(&lower[part]);
+            let is_indexed = part.len() >= MIN_PART_LETTERS && !part.as_bytes()[0].is_ascii_digit();
+            if is_indexed && !self.has_word(part) {
+                let mut marked = std::mem::take(&mut self.part);
+                marked.clear();
+                marked.push(PART_MARK);
+                marked.push_str(part);
+                self.add_word(&marked);
+                self.part = marked;
+            }
+        }
+    }
+
+    fn add_word(&mut self, word: &str) {
+        let number = self.vocabulary.number(word.as_bytes());
+        let at = number as usize;
+        if at == self.last.len() {
+            self.last.push(0);
+        }
+        if self.last[at] != self.texts {
+            self.last[at] = self.texts;
+            self.pairs.push((number, self.texts - 1));
+        }
+    }
+
+    /// Orders the texts by word, so that each word is looked up once.
+    pub(super) fn into_lists(self) -> WordLists {
+        let mut ends = vec![0; self.vocabulary.len() + 1];
+        for (word, _) in &self.pairs {
+            ends[*word as usize + 1] += 1;
+        }
+        for at in 1..ends.len() {
+            ends[at] += ends[at - 1];
+        }
+        let mut texts = vec![0; self.pairs.len()];
+        for (word, text) in &self.pairs {
+            let end: &mut u32 = &mut ends[*word as usize];
+            texts[*end as usize] = *text;
+            *end += 1;
+        }
+        WordLists {
+            vocabulary: self.vocabulary,
+            ends,
+            texts,
+            count: self.texts as usize,
+        }
+    }
+
+    /// Returns true if the last text has a word.
+    fn has_word(&self, word: &str) -> bool {
+        let number = self.vocabulary.find(word.as_bytes());
+        number.is_some_and(|number| self.last[number as usize] == self.texts)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tokens::MAX_WORD_BYTES;
+    use super::*;
+
+    fn words(text: &str) -> String {
+        let mut words = TextWords::default();
+        let _ = words.add_text(text);
+        let all: Vec<_> = words.vocabulary.words().collect();
+        String::from_utf8(all.join(&b' ')).unwrap()
+    }
+
+    #[test]
+    fn words_are_folded_and_split() {
+        for (text, expected) in [
+            ("Foo_bar.rs --flag E0499", "foo bar rs flag e0499"),
+            ("Ärger café ＡＢＣ ΟΔΟΣ", "arger cafe abc οδοσ"),
+            ("日本語版", "日本語 本語版 語版 版"),
+            ("a b a", "a b"),
+            ("foo日本bar", "foo 日本 本 bar"),
+            ("go🚀🚀 👍🏽", "go 🚀 👍"),
+            ("한국어", "한국어 국어 어"),
+            ("がぎ", "がぎ ぎ"),
+            ("\u{1}—“x”", "x"),
+            (
+                "chargeWithRetry() HTTPServer2 with",
+                "chargewithretry httpserver2 with .charge .retry .http .server",
+            ),
+            (
+                "9f31c2a E0502 utf8 fooBar foo_bar",
+                "9f31c2a e0502 utf8 foobar foo bar .utf",
+            ),
+            ("", ""),
+        ] {
+            assert_eq!(words(text), expected, "{text}");
+        }
+        let long = "x".repeat(100);
+        assert_eq!(words(&long).len(), MAX_WORD_BYTES);
+        let noise = "aB3+/".repeat(60);
+        assert_eq!(words(&format!("a {noise}== b")), "a b");
+    }
+
+    #[test]
+    fn each_text_has_a_word_once() {
+        let mut words = TextWords::default();
+        for text in ["b a b", "", "c fooBar a", "fooBar foo"] {
+            let _ = words.add_text(text);
+        }
+        let lists = words.into_lists();
+        let lists = lists.iter().map(|(word, texts)| {
+            let word = String::from_utf8(word.to_vec()).unwrap();
+            (word, texts.to_vec())
+        });
+        let expected: [(&str, &[u32]); 7] = [
+            ("b", &[0]),
+            ("a", &[0, 2]),
+            ("c", &[2]),
+            ("foobar", &[2, 3]),
+            (".foo", &[2]),
+            (".bar", &[2, 3]),
+            ("foo", &[3]),
+        ];
+        let expected = expected.map(|(word, texts)| (word.to_owned(), texts.to_vec()));
+        assert_eq!(lists.collect::<Vec<_>>(), expected);
+    }
+}

@@ -1,0 +1,76 @@
+//! The words of many texts, each with a number.
+
+use hashbrown::{DefaultHashBuilder, HashTable};
+use std::hash::BuildHasher as _;
+
+/// Numbers words in the order in which they come first. Words are stored one behind the other, without an allocation of
+/// each.
+#[derive(Default)]
+pub(super) struct Vocabulary {
+    hasher: DefaultHashBuilder,
+    /// Each word with its place: a lookup reads two places of memory, and not three.
+    places: HashTable<WordPlace>,
+    bytes: Vec<u8>,
+    /// The end of each word in `bytes`.
+    ends: Vec<u32>,
+}
+
+#[derive(Clone, Copy)]
+struct WordPlace {
+    number: u32,
+    start: u32,
+    len: u32,
+}
+
+impl WordPlace {
+    fn word(self, bytes: &[u8]) -> &[u8] {
+        &bytes[self.start as usize..][..self.len as usize]
+    }
+}
+
+impl Vocabulary {
+    /// Returns the number of a word, which gets one if it is new.
+    pub(super) fn number(&mut self, word: &[u8]) -> u32 {
+        let Self {
+            hasher,
+            places,
+            bytes,
+            ends,
+        } = self;
+        let is_word = |place: &WordPlace| place.word(bytes) == word;
+        let hash = |place: &WordPlace| hasher.hash_one(place.word(bytes));
+        let entry = places.entry(hasher.hash_one(word), is_word, hash);
+        let to_u32 = |len| u32::try_from(len).unwrap_or(u32::MAX);
+        let new = WordPlace {
+            number: to_u32(ends.len()),
+            start: to_u32(bytes.len()),
+            len: to_u32(word.len()),
+        };
+        let number = entry.or_insert(new).get().number;
+        if number == new.number {
+            bytes.extend_from_slice(word);
+            ends.push(new.start + new.len);
+        }
+        number
+    }
+
+    /// Returns the number of a word, if it has one.
+    pub(super) fn find(&self, word: &[u8]) -> Option<u32> {
+        let is_word = |place: &WordPlace| place.word(&self.bytes) == word;
+        let found = self.places.find(self.hasher.hash_one(word), is_word);
+        found.map(|place| place.number)
+    }
+
+    /// Returns the words in the order of their numbers.
+    pub(super) fn words(&self) -> impl Iterator<Item = &[u8]> {
+        let mut start = 0;
+        self.ends.iter().map(move |end| {
+            let end = *end as usize;
+            &self.bytes[std::mem::replace(&mut start, end)..end]
+        })
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.ends.len()
+    }
+}

@@ -1,0 +1,52 @@
+//! The words of texts that were read since the last commit.
+
+use super::posting_list::PostingList;
+use super::store::TextId;
+use super::text_words::WordLists;
+use super::vocabulary::Vocabulary;
+use super::word_runs::RunWriter;
+use rusqlite::Connection;
+
+/// About what a word needs beside its letters and its list, in bytes.
+const WORD_BYTES: usize = 64;
+
+#[derive(Default)]
+pub(super) struct WordBuffer {
+    vocabulary: Vocabulary,
+    /// The texts of each word.
+    lists: Vec<PostingList>,
+    /// About the size in memory.
+    pub(super) bytes: usize,
+}
+
+impl WordBuffer {
+    /// Adds the words of texts that have these row ids, in ascending order. Texts without one are left out.
+    pub(super) fn add(&mut self, words: &WordLists, ids: &[Option<TextId>]) {
+        for (word, texts) in words.iter() {
+            let number = self.vocabulary.number(word) as usize;
+            if number == self.lists.len() {
+                self.lists.push(PostingList::default());
+                self.bytes += WORD_BYTES;
+            }
+            let list = &mut self.lists[number];
+            let ids = texts.iter().filter_map(|text| ids[*text as usize]);
+            ids.for_each(|id| list.push(id));
+            self.bytes += texts.len();
+        }
+    }
+
+    /// Writes the words as a run, and empties the buffer.
+    pub(super) fn write(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+        let Self {
+            vocabulary, lists, ..
+        } = std::mem::take(self);
+        let mut words: Vec<_> = vocabulary.words().zip(&lists).collect();
+        words.retain(|(_, list)| !list.bytes.is_empty());
+        words.sort_unstable_by_key(|(word, _)| *word);
+        let mut writer = RunWriter::new(connection)?;
+        for (word, list) in words {
+            writer.push(word, &list.bytes)?;
+        }
+        writer.finish()
+    }
+}

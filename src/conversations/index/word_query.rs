@@ -1,0 +1,213 @@
+//! Queries of words: the texts of the index that have them.
+
+use super::error::IndexError;
+use super::posting_list::{BlockReader, texts};
+use super::store::IndexStore;
+use super::text_set::TextSet;
+use super::word_runs::{self, WordRun};
+use rusqlite::{Connection, OptionalExtension as _, params};
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+
+/// A condition on the words of a text.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum WordQuery {
+    Word(String),
+    /// Some word that begins so.
+    Beginning(String),
+    All(Vec<WordQuery>),
+    Any(Vec<WordQuery>),
+}
+
+/// Answers queries, each once.
+pub(crate) struct WordSearcher<'a> {
+    store: &'a IndexStore,
+    /// The row id behind the last text.
+    end: i64,
+    answers: RefCell<HashMap<WordQuery, Rc<TextSet>>>,
+}
+
+impl std::fmt::Debug for WordSearcher<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("WordSearcher").finish_non_exhaustive()
+    }
+}
+
+impl<'a> WordSearcher<'a> {
+    pub(crate) fn new(store: &'a IndexStore, end: i64) -> Self {
+        Self {
+            store,
+            end,
+            answers: RefCell::default(),
+        }
+    }
+
+    /// Returns the texts that a query finds.
+    pub(crate) fn find(&self, query: &WordQuery) -> Result<Rc<TextSet>, IndexError> {
+        if let Some(known) = self.answers.borrow().get(query) {
+            return Ok(Rc::clone(known));
+        }
+        let found = Rc::new(self.read(query)?);
+        let mut answers = self.answers.borrow_mut();
+        answers.insert(query.clone(), Rc::clone(&found));
+        Ok(found)
+    }
+
+    /// Returns those of some words that the index has. A word may have deleted texts only.
+    pub(crate) fn find_known(&self, mut words: Vec<String>) -> Result<Vec<String>, IndexError> {
+        // Words that follow each other are often in the same block.
+        words.sort_unstable();
+        self.in_transaction(|connection, runs| {
+            let mut known = vec![false; words.len()];
+            for run in runs {
+                let mut block = (0, Vec::new());
+                for (word, is_known) in words.iter().zip(&mut known).filter(|(_, known)| !**known) {
+                    *is_known = has_word(connection, *run, word.as_bytes(), &mut block)?;
+                }
+            }
+            let words = words.into_iter().zip(known);
+            Ok(words
+                .filter_map(|(word, is_known)| is_known.then_some(word))
+                .collect())
+        })
+    }
+
+    fn read(&self, query: &WordQuery) -> Result<TextSet, IndexError> {
+        self.in_transaction(|connection, runs| {
+            let mut set = self.evaluate(connection, runs, query)?;
+            for id in word_runs::list_dead(connection)? {
+                set.remove(id);
+            }
+            Ok(set)
+        })
+    }
+
+    /// Reads the runs in one transaction, because another process may merge them meanwhile.
+    fn in_transaction<T>(
+        &self,
+        read: impl FnOnce(&Connection, &[WordRun]) -> rusqlite::Result<T>,
+    ) -> Result<T, IndexError> {
+        self.store.run(|connection| {
+            let transaction = connection.unchecked_transaction()?;
+            let found = read(connection, &word_runs::list_runs(connection)?)?;
+            transaction.commit()?;
+            Ok(found)
+        })
+    }
+
+    fn evaluate(
+        &self,
+        connection: &Connection,
+        runs: &[WordRun],
+        query: &WordQuery,
+    ) -> rusqlite::Result<TextSet> {
+        let mut set = TextSet::new(self.end);
+        match query {
+            WordQuery::All(parts) => {
+                for (number, part) in parts.iter().enumerate() {
+                    let found = self.evaluate(connection, runs, part)?;
+                    if number == 0 {
+                        set = found;
+                    } else {
+                        set.retain_common(&found);
+                    }
+                }
+            }
+            WordQuery::Word(_) | WordQuery::Beginning(_) | WordQuery::Any(_) => {
+                self.insert_found(connection, runs, query, &mut set)?;
+            }
+        }
+        Ok(set)
+    }
+
+    /// Inserts the texts that a query finds into a set.
+    fn insert_found(
+        &self,
+        connection: &Connection,
+        runs: &[WordRun],
+        query: &WordQuery,
+        set: &mut TextSet,
+    ) -> rusqlite::Result<()> {
+        let (word, is_beginning) = match query {
+            WordQuery::Word(word) => (word, false),
+            WordQuery::Beginning(word) => (word, true),
+            WordQuery::Any(parts) => {
+                let mut parts = parts.iter();
+                return parts.try_for_each(|part| self.insert_found(connection, runs, part, set));
+            }
+            WordQuery::All(_) => {
+                let found = self.evaluate(connection, runs, query)?;
+                set.insert_all(&found);
+                return Ok(());
+            }
+        };
+        for run in runs {
+            visit_lists(
+                connection,
+                *run,
+                word.as_bytes(),
+                is_beginning,
+                &mut |list| {
+                    texts(list).for_each(|id| set.insert(id));
+                },
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// Returns true if a run has a word. `block` is the number of the block that was read last, and its words.
+fn has_word(
+    connection: &Connection,
+    run: WordRun,
+    word: &[u8],
+    block: &mut (i64, Vec<Vec<u8>>),
+) -> rusqlite::Result<bool> {
+    let sql = "SELECT block FROM block_word WHERE run=?1 AND word<=?2 ORDER BY word DESC, block DESC LIMIT 1";
+    let mut find = connection.prepare_cached(sql)?;
+    let found = find.query_row(params![run.id, word], |row| row.get(0));
+    let Some(number) = found.optional()? else {
+        return Ok(false);
+    };
+    if block.0 != number {
+        let data = word_runs::read_block(connection, number)?;
+        let mut reader = BlockReader::new(&data);
+        let mut words = Vec::new();
+        while reader.next_list().is_some() {
+            words.push(reader.word.clone());
+        }
+        *block = (number, words);
+    }
+    Ok(block
+        .1
+        .binary_search_by(|known| (**known).cmp(word))
+        .is_ok())
+}
+
+/// Calls `visit` with the lists of a word of a run, or of all words that begin so.
+fn visit_lists(
+    connection: &Connection,
+    run: WordRun,
+    word: &[u8],
+    is_beginning: bool,
+    visit: &mut dyn FnMut(&[u8]),
+) -> rusqlite::Result<()> {
+    // The word may begin in the middle of the last block that begins before it.
+    let sql = "SELECT block FROM block_word WHERE run=?1 AND word<?2 ORDER BY word DESC, block DESC LIMIT 1";
+    let mut find = connection.prepare_cached(sql)?;
+    let from = find.query_row(params![run.id, word], |row| row.get(0));
+    for block in from.optional()?.unwrap_or(run.first)..=run.last {
+        let data = word_runs::read_block(connection, block)?;
+        let mut reader = BlockReader::new(&data);
+        while let Some(list) = reader.next_list() {
+            let found = &*reader.word;
+            if found == word || is_beginning && found.starts_with(word) {
+                visit(list);
+            } else if found > word {
+                return Ok(());
+            }
+        }
+    }
+    Ok(())
+}

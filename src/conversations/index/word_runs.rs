@@ -1,0 +1,278 @@
+//! The words of the index: which texts have a word.
+//!
+//! A run has words in order with their texts, in blocks. Each commit writes one, and runs are merged when there are many,
+//! small ones more often than large ones, so that a word is written a few times however large the index is. Row ids of texts
+//! ascend from run to run. A deleted text stays in its runs until they are merged or erased; `dead` has its row id.
+
+use super::error::IndexError;
+use super::posting_list::{BlockReader, BlockWriter, PostingList, texts};
+use super::store::IndexStore;
+use crate::io::progress::is_interrupted;
+use rusqlite::{Connection, params};
+use std::collections::HashSet;
+
+/// The number of runs of about the same size that are merged.
+const MERGED_RUNS: usize = if cfg!(test) { 3 } else { 16 };
+
+/// A run, as the first and the last of its blocks.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct WordRun {
+    pub(super) id: i64,
+    pub(super) first: i64,
+    pub(super) last: i64,
+}
+
+/// Returns the runs, the oldest first.
+pub(super) fn list_runs(connection: &Connection) -> rusqlite::Result<Vec<WordRun>> {
+    let sql = "SELECT id, first, last FROM run ORDER BY id";
+    let mut statement = connection.prepare_cached(sql)?;
+    let runs = statement.query_map([], |row| {
+        Ok(WordRun {
+            id: row.get(0)?,
+            first: row.get(1)?,
+            last: row.get(2)?,
+        })
+    })?;
+    runs.collect()
+}
+
+pub(super) fn list_dead(connection: &Connection) -> rusqlite::Result<HashSet<i64>> {
+    let mut statement = connection.prepare_cached("SELECT id FROM dead")?;
+    let ids = statement.query_map([], |row| row.get(0))?;
+    ids.collect()
+}
+
+pub(super) fn read_block(connection: &Connection, id: i64) -> rusqlite::Result<Vec<u8>> {
+    let mut statement = connection.prepare_cached("SELECT data FROM block WHERE id=?1")?;
+    statement.query_row([id], |row| row.get(0))
+}
+
+/// Writes a run, whose words come in order.
+pub(super) struct RunWriter<'a> {
+    connection: &'a Connection,
+    run: WordRun,
+    block: BlockWriter,
+}
+
+impl<'a> RunWriter<'a> {
+    pub(super) fn new(connection: &'a Connection) -> rusqlite::Result<Self> {
+        let next = |table| {
+            let sql = format!("SELECT coalesce(max(id), 0) + 1 FROM {table}");
+            connection.query_row(&sql, [], |row| row.get::<_, i64>(0))
+        };
+        let first = next("block")?;
+        Ok(Self {
+            connection,
+            run: WordRun {
+                id: next("run")?,
+                first,
+                last: first - 1,
+            },
+            block: BlockWriter::default(),
+        })
+    }
+
+    pub(super) fn push(&mut self, word: &[u8], list: &[u8]) -> rusqlite::Result<()> {
+        let mut rest = self.block.push(word, list);
+        while let Some(more) = rest {
+            self.write_block()?;
+            rest = self.block.push(word, &more.bytes);
+        }
+        Ok(())
+    }
+
+    fn write_block(&mut self) -> rusqlite::Result<()> {
+        let block = std::mem::take(&mut self.block);
+        if block.bytes.is_empty() {
+            return Ok(());
+        }
+        self.run.last += 1;
+        let id = self.run.last;
+        let mut insert = (self.connection).prepare_cached("INSERT INTO block VALUES(?1, ?2)")?;
+        insert.execute(params![id, block.bytes])?;
+        let sql = "INSERT INTO block_word VALUES(?1, ?2, ?3)";
+        let mut insert = self.connection.prepare_cached(sql)?;
+        insert.execute(params![self.run.id, block.first, id])?;
+        Ok(())
+    }
+
+    pub(super) fn finish(mut self) -> rusqlite::Result<()> {
+        self.write_block()?;
+        let WordRun { id, first, last } = self.run;
+        if last >= first {
+            let mut insert =
+                (self.connection).prepare_cached("INSERT INTO run VALUES(?1, ?2, ?3)")?;
+            insert.execute(params![id, first, last])?;
+        }
+        Ok(())
+    }
+}
+
+/// Reads the words of a run in order.
+struct RunCursor<'a> {
+    connection: &'a Connection,
+    run: WordRun,
+    next_block: i64,
+    /// The words and lists of a block, the last one first.
+    words: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+impl<'a> RunCursor<'a> {
+    fn open(connection: &'a Connection, run: WordRun) -> rusqlite::Result<Self> {
+        let mut cursor = Self {
+            connection,
+            run,
+            next_block: run.first,
+            words: Vec::new(),
+        };
+        cursor.fill()?;
+        Ok(cursor)
+    }
+
+    fn fill(&mut self) -> rusqlite::Result<()> {
+        while self.words.is_empty() && self.next_block <= self.run.last {
+            let data = read_block(self.connection, self.next_block)?;
+            self.next_block += 1;
+            let mut reader = BlockReader::new(&data);
+            while let Some(list) = reader.next_list() {
+                self.words.push((reader.word.clone(), list.to_vec()));
+            }
+            self.words.reverse();
+        }
+        Ok(())
+    }
+
+    fn word(&self) -> Option<&[u8]> {
+        self.words.last().map(|(word, _)| &**word)
+    }
+
+    fn take_list(&mut self) -> rusqlite::Result<Vec<u8>> {
+        let list = self.words.pop().map(|(_, list)| list);
+        self.fill()?;
+        Ok(list.unwrap_or_default())
+    }
+}
+
+/// Merges the newest runs while there are many of about the same size.
+pub(super) fn merge_runs(store: &IndexStore) -> Result<(), IndexError> {
+    loop {
+        let transaction = store.begin()?;
+        let runs = store.run(list_runs)?;
+        let Some(start) = runs.len().checked_sub(MERGED_RUNS) else {
+            return Ok(());
+        };
+        let size = |run: &WordRun| run.last - run.first + 1;
+        let newer: i64 = runs[start + 1..].iter().map(size).sum();
+        if size(&runs[start]) > newer {
+            return Ok(());
+        }
+        merge(store, &runs[start..])?;
+        store.run(|_| transaction.commit())?;
+    }
+}
+
+fn merge(store: &IndexStore, runs: &[WordRun]) -> Result<(), IndexError> {
+    let connection = &store.connection;
+    let dead = store.run(list_dead)?;
+    let mut cursors: Vec<_> = store.run(|_| {
+        let cursors = runs.iter().map(|run| RunCursor::open(connection, *run));
+        cursors.collect()
+    })?;
+    let mut writer = store.run(RunWriter::new)?;
+    let mut merged = 0u32;
+    while let Some(word) = cursors.iter().filter_map(RunCursor::word).min() {
+        merged = merged.wrapping_add(1);
+        if merged.is_multiple_of(1024) && is_interrupted() {
+            return Err(IndexError::Interrupted);
+        }
+        let word = word.to_vec();
+        let mut list = PostingList::default();
+        store.run(|_| {
+            for cursor in &mut cursors {
+                // A long list goes on in the next block.
+                while cursor.word() == Some(&word) {
+                    let ids = cursor.take_list()?;
+                    texts(&ids)
+                        .filter(|id| !dead.contains(&id.0))
+                        .for_each(|id| list.push(id));
+                }
+            }
+            if list.bytes.is_empty() {
+                return Ok(());
+            }
+            writer.push(&word, &list.bytes)
+        })?;
+    }
+    store.run(|connection| {
+        writer.finish()?;
+        for run in runs {
+            let range = [run.first, run.last];
+            connection.execute("DELETE FROM block WHERE id BETWEEN ?1 AND ?2", range)?;
+            connection.execute("DELETE FROM block_word WHERE run=?1", [run.id])?;
+            connection.execute("DELETE FROM run WHERE id=?1", [run.id])?;
+        }
+        Ok(())
+    })
+}
+
+/// Removes the deleted texts from all runs. The bytes of their words are overwritten (`secure_delete`).
+pub(super) fn erase_dead(store: &IndexStore) -> Result<(), IndexError> {
+    let transaction = store.begin()?;
+    let dead = store.run(list_dead)?;
+    for run in store.run(list_runs)? {
+        for block in run.first..=run.last {
+            if is_interrupted() {
+                return Err(IndexError::Interrupted);
+            }
+            store.run(|connection| erase_in_block(connection, run, block, &dead))?;
+        }
+    }
+    store.run(|connection| {
+        connection.execute("DELETE FROM dead", [])?;
+        transaction.commit()
+    })
+}
+
+fn erase_in_block(
+    connection: &Connection,
+    run: WordRun,
+    block: i64,
+    dead: &HashSet<i64>,
+) -> rusqlite::Result<()> {
+    let data = read_block(connection, block)?;
+    let mut reader = BlockReader::new(&data);
+    let mut kept = BlockWriter::default();
+    let mut first = None;
+    let mut has_dead = false;
+    while let Some(list) = reader.next_list() {
+        first = first.or_else(|| Some(reader.word.clone()));
+        if !texts(list).any(|id| dead.contains(&id.0)) {
+            kept.push(&reader.word, list);
+            continue;
+        }
+        has_dead = true;
+        let mut left = PostingList::default();
+        texts(list)
+            .filter(|id| !dead.contains(&id.0))
+            .for_each(|id| left.push(id));
+        if !left.bytes.is_empty() {
+            kept.push(&reader.word, &left.bytes);
+        }
+    }
+    if !has_dead {
+        return Ok(());
+    }
+    connection.execute(
+        "UPDATE block SET data=?2 WHERE id=?1",
+        params![block, kept.bytes],
+    )?;
+    if first.as_ref() != Some(&kept.first) {
+        let sql = "DELETE FROM block_word WHERE run=?1 AND word=?2 AND block=?3";
+        connection.execute(sql, params![run.id, first, block])?;
+        if !kept.bytes.is_empty() {
+            let sql = "INSERT INTO block_word VALUES(?1, ?2, ?3)";
+            connection.execute(sql, params![run.id, kept.first, block])?;
+        }
+    }
+    Ok(())
+}
