@@ -6,7 +6,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 /// The commands that a new user tries first.
-const COMMANDS: [&str; 25] = [
+const COMMANDS: [&str; 29] = [
     "recommend",
     "recommend --use",
     "doctor",
@@ -27,6 +27,10 @@ const COMMANDS: [&str; 25] = [
     "list-backups",
     "current",
     "sessions",
+    "find",
+    "show",
+    "export",
+    "sessions --pick",
     "show work",
     "export work",
     "launches",

@@ -24,7 +24,7 @@ type Size = (u16, u16);
 const START: Size = (120, 40);
 
 /// Four conversations: two of this folder, one of another, one archived.
-fn home() -> TestEnv {
+pub(crate) fn home() -> TestEnv {
     let env = TestEnv::new();
     save_alice_and_bob(&env);
     let cwd = here(&env);
@@ -198,6 +198,11 @@ fn typing_filters_titles_and_contents_in_a_stable_order() {
     terminal.wait_until(START, LIMIT, |p| {
         p.contains("\"borrow") && p.contains("all 1 ·")
     });
+    // Nor is the last word of a phrase before its end.
+    terminal.type_keys(" chec");
+    terminal.wait_until(START, LIMIT, |p| {
+        p.contains("\"borrow chec") && p.contains("all 1 ·") && !p.contains('…')
+    });
     terminal.type_keys("\x0f");
     assert!(terminal.end().success(), "{}", terminal.text());
     assert!(terminal.text().contains("They mention a borrow checker."));
@@ -332,17 +337,16 @@ fn a_conversation_goes_to_the_trash_and_comes_back() {
     let picture = terminal.wait_until(START, LIMIT, |p| {
         p.contains("moved to the trash · ^z undo") && p.contains("here 0 · tab: all 1\n")
     });
-    assert!(
-        picture.contains("codex-manager storage undelete"),
-        "{picture}"
-    );
+    assert!(picture.starts_with("which conversation?"), "{picture}");
     assert!(selected(&picture).contains("Tune the parser"), "{picture}");
     assert!(!rollout.exists());
     terminal.type_keys("\x1a");
     terminal.wait_until(START, LIMIT, |p| {
         p.contains("brought back from the trash") && selected(p).contains("Fix the parser")
     });
-    leave(terminal);
+    terminal.type_keys("\x1b");
+    assert_eq!(terminal.end().code(), Some(130), "{}", terminal.text());
+    assert_eq!(terminal.picture(START.0, START.1), "");
     assert_eq!(
         fs::read(&rollout).expect("the rollout"),
         Conversation {
@@ -352,6 +356,26 @@ fn a_conversation_goes_to_the_trash_and_comes_back() {
         .text()
         .into_bytes()
     );
+}
+
+#[test]
+fn the_command_that_brings_trashed_conversations_back_is_printed_at_the_end() {
+    let env = home();
+    let mut terminal = ask(&env, &["resume"]);
+    terminal.type_keys("\t\x04");
+    terminal.wait_until(START, LIMIT, |p| p.contains("all 2 ·"));
+    terminal.type_keys("\x04");
+    terminal.wait_until(START, LIMIT, |p| p.contains("all 1 ·"));
+    terminal.type_keys("\x1b");
+    assert_eq!(terminal.end().code(), Some(130), "{}", terminal.text());
+    let left = terminal.picture(START.0, START.1);
+    assert!(
+        left.starts_with("moved 2 conversations to the trash"),
+        "{left}"
+    );
+    let command = left.split("codex-manager ").nth(1).unwrap_or_default();
+    let run = env.run(command.split_whitespace()).code(0);
+    assert!(run.stdout.contains("2 conversations brought back"), "{run}");
 }
 
 #[test]
@@ -592,9 +616,10 @@ fn without_a_capable_terminal_some_conversations_are_listed_and_the_exit_code_is
     assert_eq!(terminal.end().code(), Some(4), "{}", terminal.text());
     let empty = TestEnv::new();
     for args in [&["show"][..], &["sessions", "--pick"]] {
-        let run = empty.run(args).code(4);
+        let run = empty.run(args).code(1);
         assert!(
-            run.stderr.starts_with("error: which conversation?"),
+            run.stderr
+                .starts_with("error: there are no conversations yet"),
             "{run}"
         );
     }

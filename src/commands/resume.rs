@@ -3,10 +3,9 @@
 use crate::accounts::profile::Profile;
 use crate::choices::account_choice::{find_identity, pick_account};
 use crate::choices::conversation_choice::{ChosenConversation, list_rows};
-use crate::choices::conversation_picker::{ScreenEnd, SearchScreen};
+use crate::choices::conversation_picker::{ScreenEnd, SearchScreen, explain_empty_home};
 use crate::codex::arguments::Arguments;
 use crate::codex::config::read_login;
-use crate::codex::home::SESSIONS;
 use crate::codex::identity::Identity;
 use crate::codex::threads::ThreadRow;
 use crate::context::Context;
@@ -14,7 +13,6 @@ use crate::error::{CommandError, Outcome, Result};
 use crate::launch::binding;
 use crate::launch::registry::LaunchRegistry;
 use crate::steps::start_codex::StartArgs;
-use crate::views::account::first_login;
 use clap::Args;
 use std::ffi::OsString;
 use std::path::Path;
@@ -118,7 +116,6 @@ impl ResumeArgs {
     }
 
     fn pick_and_resume(mut self, context: &Context) -> Result<Outcome> {
-        check_conversations(context)?;
         let screen = SearchScreen {
             usage: &[
                 "name it: codex-manager resume SESSION",
@@ -139,7 +136,9 @@ fn find_last_of_folder<'r>(
     rows: &'r [ThreadRow],
     context: &Context,
 ) -> Result<ChosenConversation<'r>> {
-    check_conversations(context)?;
+    if rows.is_empty() {
+        return Err(explain_empty_home(context));
+    }
     // `codex resume --last` skips conversations of other accounts, and begins a new one without a word (0.169).
     let here = &context.env.current_dir;
     let mut all = rows.iter().filter(|row| !row.archived);
@@ -149,17 +148,6 @@ fn find_last_of_folder<'r>(
     })?;
     let home = context.codex_home();
     Ok(ChosenConversation::from_row(last, home))
-}
-
-/// Refuses a home in which Codex was never used, with the way to begin.
-fn check_conversations(context: &Context) -> Result<()> {
-    let home = context.codex_home();
-    let has_list = context.state_database().is_some();
-    if !has_list && !home.join(SESSIONS).is_dir() && read_login(home)?.login().is_none() {
-        let error = CommandError::failed("there are no conversations yet");
-        return Err(error.hint(first_login(context)));
-    }
-    Ok(())
 }
 
 /// Returns the account of a conversation: that of its launch, else the creator named in its rollout.

@@ -76,15 +76,14 @@ fn to_match(hit: &Hit, ids: &HashMap<String, String>) -> Option<ContentMatch> {
     })
 }
 
-/// Searches the conversations that `accepts` selects. An incomplete query, such as an open quotation mark, finds
-/// nothing.
+/// Searches the conversations that `accepts` selects. An invalid query finds nothing.
 fn search(
     store: &IndexStore,
     text: &str,
     limit: usize,
     accepts: &dyn Fn(&FoundConversation) -> bool,
 ) -> Vec<Hit> {
-    let text = add_prefix_wildcard(text);
+    let text = add_prefix_wildcard(without_unfinished_word(text));
     let words: Vec<_> = if text.contains('"') {
         vec![text]
     } else {
@@ -102,6 +101,15 @@ fn search(
     };
     let found = evaluate::search(store, &query, &options);
     found.unwrap_or_default().hits
+}
+
+/// Removes the last word of a phrase that is not closed: no phrase has the beginning of a word.
+fn without_unfinished_word(text: &str) -> &str {
+    let is_open = !text.matches('"').count().is_multiple_of(2);
+    match text.rsplit_once(char::is_whitespace) {
+        Some((words, _)) if is_open => words,
+        _ => text.trim_start_matches(|c| is_open && c == '"'),
+    }
 }
 
 /// Marks the last word as the beginning of one, because the user may still be typing it.

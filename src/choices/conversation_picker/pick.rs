@@ -3,8 +3,8 @@
 use crate::choices::conversation_picker::content_search::content_search_task;
 use crate::choices::conversation_picker::preview::preview_task;
 use crate::choices::conversation_picker::rows::{
-    OfferedConversation, QUESTION, SharedConversations, build_scopes, list_first_conversations,
-    list_offered_conversations, refuse,
+    OfferedConversation, QUESTION, SharedConversations, build_scopes, explain_empty_home,
+    list_first_conversations, list_offered_conversations, refuse,
 };
 use crate::codex::threads::ThreadFilter;
 use crate::context::Context;
@@ -41,19 +41,22 @@ impl ConversationPicker {
     /// and the error asks for an argument.
     pub(crate) fn run(self, context: &Context) -> Result<Picked> {
         if !context.ui.can_pick() {
+            let is_restricted = self.filter.is_restricted();
             let rows = list_offered_conversations(self.filter, context)?;
+            if rows.is_empty() && !is_restricted {
+                return Err(explain_empty_home(context));
+            }
             let error = refuse(&rows, self.usage, context);
             return Err(error.hint("list conversations: codex-manager sessions"));
         }
         let (rows, rest) = self.list(context)?;
         let needs_rows = self.keys.iter().all(|key| key.effect != KeyEffect::Leave);
         if rows.get().is_empty() && needs_rows {
-            return Err(CommandError::failed(if self.filter.is_restricted() {
-                "no conversation matches"
+            return Err(if self.filter.is_restricted() {
+                CommandError::failed("no conversation matches")
             } else {
-                "there are no conversations yet"
-            })
-            .hint("find rollouts that Codex does not list: codex-manager history check"));
+                explain_empty_home(context)
+            });
         }
         let (items, scopes) = to_entries(&rows.get(), context);
         let first = scopes.iter().position(|scope| scope.name == self.scope);

@@ -2,7 +2,8 @@
 
 use crate::choices::conversation_accounts::ConversationAccounts;
 use crate::choices::listed::{list_threads, list_unlisted};
-use crate::codex::home::THREAD_LOCKS;
+use crate::codex::config::read_login;
+use crate::codex::home::{SESSIONS, THREAD_LOCKS};
 use crate::codex::threads::ListedThread;
 use crate::codex::threads::ThreadFilter;
 use crate::context::Context;
@@ -11,7 +12,7 @@ use crate::io::lock;
 use crate::ui::Style;
 use crate::ui::picker::{PickerItem, PickerScope};
 use crate::ui::text_width::without_end;
-use crate::views::account::{printable, short_id};
+use crate::views::account::{first_login, printable, short_id};
 use crate::views::age::age_text;
 use std::cmp::Reverse;
 use std::collections::HashSet;
@@ -206,6 +207,19 @@ impl OfferedConversation {
         let title = self.title();
         let title = without_end(&title, TITLE_WIDTH);
         format!("{}  {age:>6}  {title}", printable(id))
+    }
+}
+
+/// Returns the error of a home without conversations, with the way to the first one.
+pub(crate) fn explain_empty_home(context: &Context) -> CommandError {
+    let error = CommandError::failed("there are no conversations yet");
+    let home = context.codex_home();
+    if home.join(SESSIONS).is_dir() {
+        error.hint("find rollouts that Codex does not list: codex-manager history check")
+    } else if read_login(home).is_ok_and(|auth| auth.login().is_none()) {
+        error.hint(first_login(context))
+    } else {
+        error
     }
 }
 

@@ -4,6 +4,7 @@ use crate::choices::conversation_picker::pick::ConversationPicker;
 use crate::codex::threads::ThreadFilter;
 use crate::context::Context;
 use crate::error::{Outcome, Result};
+use crate::io::quantity::pluralize;
 use crate::ui;
 use crate::ui::picker::{KeyEffect, Picked, PickerKey};
 use crate::views::account::{printable, short_id};
@@ -63,7 +64,6 @@ impl SearchScreen {
     /// # Errors
     /// Those of [`ConversationPicker::run`] and of the chosen action.
     pub(crate) fn run(self, context: &Context) -> Result<ScreenEnd> {
-        let ui = &context.ui;
         let mut picker = ConversationPicker {
             enter: self.enter,
             usage: self.usage,
@@ -72,6 +72,24 @@ impl SearchScreen {
             ..ConversationPicker::default()
         };
         let mut trashed = Vec::new();
+        let end = Self::show(&mut picker, &mut trashed, context);
+        if !trashed.is_empty() {
+            // The screen is gone with its line about them.
+            let [count, ids] = [pluralize(trashed.len(), "conversation"), trashed.join(" ")];
+            context.note(format_args!(
+                "moved {count} to the trash; undo with: codex-manager storage undelete {ids}"
+            ));
+        }
+        end
+    }
+
+    /// Shows the screen until the user leaves it. `trashed` gets the ids of the conversations that are in the trash then.
+    fn show(
+        picker: &mut ConversationPicker,
+        trashed: &mut Vec<String>,
+        context: &Context,
+    ) -> Result<ScreenEnd> {
+        let ui = &context.ui;
         loop {
             picker.keys = vec![OPEN, EXPORT];
             // Its report goes to stdout, where a file or a program expects the conversation.
@@ -116,16 +134,17 @@ impl SearchScreen {
     }
 }
 
-/// Runs a command of `storage` with a conversation. Returns the reason if it did not do it, because the screen covers its
-/// report.
+/// Runs a command of `storage` with a conversation, without its report, because the screen comes back. Returns the reason
+/// if it did not do it.
 fn run_in_storage(command: &str, id: &str, context: &Context) -> Option<String> {
-    match context.run(&["storage".into(), command.into(), id.into()]) {
+    let quiet = Context {
+        ui: context.ui.silenced(),
+        ..context.clone()
+    };
+    match quiet.run(&["storage".into(), command.into(), id.into()]) {
         Ok(Outcome::Done) => None,
         Ok(_) => Some(ui::last_warning()),
-        Err(e) => {
-            context.ui.error(&e);
-            Some(e.to_one_line())
-        }
+        Err(e) => Some(e.to_one_line()),
     }
 }
 
