@@ -67,7 +67,11 @@ fn world() -> TestEnv {
 fn framed(env: &TestEnv, name: &str, width: u32) -> PathBuf {
     let page = fs::read_to_string(env.path(name)).unwrap();
     let page = page.replace('&', "&amp;").replace('"', "&quot;");
-    let script = "onload = () => { const d = f.contentDocument; document.body.dataset.seen = \
+    // A figure of seven characters stays on a line.
+    let script = "onload = () => { const d = f.contentDocument; const e = d.querySelector('.figures dd'); \
+        e.textContent = '1'; const line = e.offsetHeight; e.textContent = '115.46M'; \
+        const fits = e.offsetHeight === line && e.scrollWidth <= e.clientWidth; \
+        document.body.dataset.seen = (fits ? '' : 'broken figure ') + \
         d.documentElement.scrollWidth + ' ' + getComputedStyle(d.body).backgroundColor; }";
     let frame = format!(
         "<!doctype html><meta name=\"color-scheme\" content=\"light dark\"><body>\
@@ -83,10 +87,12 @@ fn a_page_fits_phones_and_desktops_in_light_and_dark() {
     let Some(browser) = Browser::installed() else {
         return;
     };
-    let env = world();
-    for (args, name) in [
-        (&["usage", "--html"][..], "usage.html"),
-        (&["storage", "--html"], "storage.html"),
+    let (env, window) = (world(), crate::usage_window::world());
+    let window_args = ["usage", "--window", "alice@x.com", "--html"];
+    for (env, args, name) in [
+        (&env, &["usage", "--html"][..], "usage.html"),
+        (&env, &["storage", "--html"], "storage.html"),
+        (&window, &window_args, "window.html"),
     ] {
         let path = env.path(name);
         let _ = env.run([args, &[path.to_str().unwrap()]].concat()).code(0);
@@ -94,7 +100,7 @@ fn a_page_fits_phones_and_desktops_in_light_and_dark() {
             for (scheme, background) in [("1", "rgb(255, 255, 255)"), ("0", "rgb(20, 23, 28)")] {
                 let scheme = format!("--blink-settings=preferredColorScheme={scheme}");
                 let shown =
-                    browser.open_with(&framed(&env, name, width), &["--hide-scrollbars", &scheme]);
+                    browser.open_with(&framed(env, name, width), &["--hide-scrollbars", &scheme]);
                 let seen = format!("data-seen=\"{width} {background}\"");
                 assert!(
                     shown.elements.contains(&seen),
@@ -155,6 +161,11 @@ fn a_terminal_shows_thirty_days_with_their_shares_the_newest_last() {
     );
     let json = env.run(["usage", "--json"]).code(0).json();
     assert_eq!(json["rows"].as_array().unwrap().len(), 40);
+    let path = env.path("usage.html");
+    let _ = env.run(["usage", "--html", path.to_str().unwrap()]).code(0);
+    let page = fs::read_to_string(path).unwrap();
+    assert_eq!(page.matches("<tr><td>2026-").count(), 30);
+    assert!(page.contains("<td>Total of all 40</td>"), "{page}");
 }
 
 #[test]

@@ -75,9 +75,41 @@ fn every_filter_selects_in_every_report() {
         assert_eq!(total(&["--account", "alice@x.com"]), 110, "{by}");
         assert_eq!(total(&["--since", "2026-11-20"]), 2 * 110, "{by}");
         assert_eq!(total(&["--until", "2026-11-19"]), 5 * 110, "{by}");
+        assert_eq!(total(&["bob@x.com"]), 2 * 110, "{by}");
         let both = ["--until", "2026-11-19", "--account", "alice@x.com"];
         assert_eq!(total(&both), 110, "{by}");
     }
+}
+
+#[test]
+fn usage_takes_an_account_with_or_without_a_kind_of_rows() {
+    let env = TestEnv::new();
+    let accounts = serde_json::json!({"schema": 1, "accounts": [
+        {"email": "alice@x.com", "account_id": "acct-alice"},
+        {"email": "bob@x.com", "account_id": "acct-bob"},
+    ]});
+    env.write("home/.codex-manager/cooldown.json", accounts.to_string());
+    for (number, account) in [(1, "acct-alice"), (2, "acct-bob")] {
+        let mut made = conversation(number);
+        made.account = account.to_owned();
+        add(&env, &made, 0, u64::from(number));
+    }
+    for args in [
+        &["bob@x.com"][..],
+        &["models", "bob@x.com"],
+        &["bob@x.com", "weekly"],
+    ] {
+        assert_eq!(total(&env, args), 2 * 110, "{args:?}");
+    }
+    for args in [["daily", "weekly"], ["alice@x.com", "bob@x.com"]] {
+        let run = env.run([&["usage"][..], &args].concat()).code(4);
+        assert!(
+            run.stderr.contains("one kind of rows and one account"),
+            "{run}"
+        );
+    }
+    let run = env.run(["usage", "dayly"]).code(1);
+    assert!(run.stderr.contains("codex-manager help usage"), "{run}");
 }
 
 #[test]

@@ -19,7 +19,7 @@ fn count(when: DateTime<Utc>, total: Tokens, used: f64, resets_at: &str) -> Stri
 }
 
 /// Creates two conversations, each in another window.
-fn world() -> TestEnv {
+pub(crate) fn world() -> TestEnv {
     let env = TestEnv::new();
     for (number, days, resets_at) in [
         (1, 7, "2026-11-17T06:00:00Z"),
@@ -104,6 +104,18 @@ fn each_breakdown_is_a_table_of_its_own_with_100_per_cent() {
         assert_eq!(shares.sum::<u32>(), 100, "{run}");
     }
     assert_eq!(tables.len(), 3, "{run}");
+}
+
+#[test]
+fn a_narrow_terminal_shows_the_name_of_each_part_first() {
+    let env = world();
+    let text = crate::tables::shown(&env, &["usage", "--window", "alice@x.com"], 40);
+    let lines: Vec<_> = text.lines().collect();
+    let heading = lines
+        .iter()
+        .position(|line| *line == "gpt-5")
+        .expect("a model");
+    assert!(lines[heading + 1].starts_with("  SHARE"), "{text}");
 }
 
 #[test]

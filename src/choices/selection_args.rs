@@ -77,6 +77,11 @@ impl SelectionArgs {
         folder.into_iter().chain(account).collect()
     }
 
+    /// Selects an account that was named without `--account`.
+    pub(crate) fn select_account(&mut self, account: Option<String>) {
+        self.account = self.account.take().or(account);
+    }
+
     /// Returns the account as the user named it.
     pub(crate) fn account(&self) -> Option<&str> {
         self.account.as_deref()
@@ -114,10 +119,9 @@ impl SelectionArgs {
 }
 
 impl FilterArgs {
-    /// Selects an account that was named without `--account`.
+    /// See [`SelectionArgs::select_account`].
     pub(crate) fn select_account(&mut self, account: Option<String>) {
-        let selected = &mut self.selection.account;
-        *selected = selected.take().or(account);
+        self.selection.select_account(account);
     }
 
     /// Returns the filter of the state database.

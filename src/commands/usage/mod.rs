@@ -4,11 +4,13 @@ mod page;
 mod rows;
 mod server;
 mod show;
+mod subject;
 mod window;
 mod window_page;
 mod window_tables;
 mod window_use;
 
+use crate::choices::account_choice::find_identity;
 use crate::choices::index_access::{IndexAccess, warn_skipped};
 use crate::choices::selection_args::{PeriodEnd, SelectionArgs, parse_unix_millis};
 use crate::context::Context;
@@ -28,6 +30,7 @@ use page::{UsagePageSource, sum_hours};
 use rows::{Grouping, RowKey};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use subject::{SubjectParser, UsageSubject};
 
 /// The number of rows shown on a terminal without `--limit`; of periods without `--since` or `--until`.
 const TERMINAL_LIMIT: usize = 30;
@@ -40,8 +43,9 @@ const TERMINAL_LIMIT: usize = 30;
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager usage
+  codex-manager usage work
   codex-manager usage monthly --since 2026-01-01
-  codex-manager usage projects --account work --since 7d
+  codex-manager usage projects work --since 7d
   codex-manager usage projects --html usage.html
   codex-manager usage --window work
   codex-manager usage --window work --at 7d
@@ -50,8 +54,10 @@ const TERMINAL_LIMIT: usize = 30;
   codex-manager usage --window --server
   codex-manager usage models --format tsv > models.tsv")]
 pub(crate) struct UsageArgs {
-    /// The kind of the rows
-    #[arg(value_enum, default_value = "daily")]
+    /// The kind of the rows [default: daily], and the account whose use is shown
+    #[arg(value_name = "BY|ACCOUNT", num_args = 0..=2, value_parser = SubjectParser)]
+    subjects: Vec<UsageSubject>,
+    #[arg(skip = Grouping::Daily)]
     by: Grouping,
     #[command(flatten)]
     selection: SelectionArgs,
@@ -62,14 +68,14 @@ pub(crate) struct UsageArgs {
     #[arg(long, value_name = "TIME", help_heading = "Filters")]
     until: Option<String>,
     /// Show what used up the weekly window of an account [default: the live one]
-    #[arg(long, value_name = "ACCOUNT", num_args = 0..=1, default_missing_value = "", conflicts_with_all = ["by", "here", "project", "account", "since", "until", "limit"])]
+    #[arg(long, value_name = "ACCOUNT", num_args = 0..=1, default_missing_value = "", conflicts_with_all = ["subjects", "here", "project", "account", "since", "until", "limit"])]
     window: Option<String>,
     /// With --window: the window at this time: 7d, yesterday, monday, 2026-11-20, "2026-11-20 9:00"
     #[arg(long, value_name = "TIME", requires = "window")]
     at: Option<String>,
     /// Ask the server, through Codex, what it counted for the live account by day, or for a conversation, and compare
     /// it with the count of this machine. With --window: by day, what was used elsewhere
-    #[arg(long, value_name = "SESSION", num_args = 0..=1, default_missing_value = "", conflicts_with_all = ["by", "here", "project", "account", "since", "until", "limit"])]
+    #[arg(long, value_name = "SESSION", num_args = 0..=1, default_missing_value = "", conflicts_with_all = ["subjects", "here", "project", "account", "since", "until", "limit"])]
     server: Option<String>,
     /// The largest number of sessions, projects, models or accounts [default: 30 on a terminal, else all]
     #[arg(long, value_name = "N")]
@@ -88,8 +94,9 @@ pub(crate) struct UsageArgs {
 impl UsageArgs {
     /// # Errors
     /// A filter or a file of prices is invalid, the index cannot be used, or the user interrupts.
-    pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
+    pub(crate) fn run(mut self, context: &Context) -> Result<Outcome> {
         let context = &self.table.apply(context)?;
+        self.apply_subjects(context)?;
         self.check()?;
         require_codex_home(context)?;
         let prices = price_file::read(self.prices.as_deref(), context)?;
@@ -105,6 +112,28 @@ impl UsageArgs {
             Outcome::Done => Outcome::partial_if(!report.skipped.is_empty()),
             partial => partial,
         })
+    }
+
+    /// Applies the words behind the command.
+    fn apply_subjects(&mut self, context: &Context) -> Result<()> {
+        let subjects = std::mem::take(&mut self.subjects);
+        if let [first, second] = &*subjects
+            && std::mem::discriminant(first) == std::mem::discriminant(second)
+        {
+            let message = "one kind of rows and one account can be named";
+            return Err(CommandError::usage(message).hint("see: codex-manager help usage"));
+        }
+        for subject in subjects {
+            match subject {
+                UsageSubject::Rows(by) => self.by = by,
+                UsageSubject::Account(name) => {
+                    let kinds = "the kinds of rows: codex-manager help usage";
+                    find_identity(&name, context).map_err(|e| e.hint(kinds))?;
+                    self.selection.select_account(Some(name));
+                }
+            }
+        }
+        Ok(())
     }
 
     fn show(&self, store: &IndexStore, prices: &Prices, context: &Context) -> Result<Outcome> {

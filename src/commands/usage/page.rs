@@ -104,9 +104,11 @@ impl UsagePageSource<'_> {
         let kind = self.by.row_kind();
         let mut rows: Vec<_> = self.report.rows.iter().collect();
         let mut last = String::new();
+        let mut totals_name = String::from("Total");
         if self.by.is_of_time() {
             rows.reverse();
             if self.is_whole && rows.len() > PERIODS {
+                totals_name = format!("Total of all {}", rows.len());
                 rows.truncate(PERIODS);
                 last = format!(", the last {PERIODS}");
             }
@@ -127,7 +129,7 @@ impl UsagePageSource<'_> {
             push_row(page, &self.name_of(&row.key), &bar, &row.sum);
         }
         page.push_str("</tbody>\n<tfoot>\n");
-        push_row(page, "Total", "", &self.report.totals.sum);
+        push_row(page, &totals_name, "", &self.report.totals.sum);
         page.push_str("</tfoot>\n</table>\n");
     }
 

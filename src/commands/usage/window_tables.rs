@@ -32,13 +32,13 @@ fn print_breakdown(used: &WindowUse, rows: &[PartView], kind: PartKind, context:
         return;
     }
     let columns = [
-        Column::new("SHARE"),
-        Column::new("WINDOW").number().rank(1),
+        Column::new("SHARE").rank(1),
+        Column::new("WINDOW").number().rank(2),
         match kind {
             PartKind::Project => Column::new(kind.column()).shorten_middle(16),
             _ => Column::new(kind.column()).shorten(16),
         },
-        Column::new("TOKENS").number().rank(2),
+        Column::new("TOKENS").number().rank(3),
     ];
     let mut table = Table::new(ui, columns);
     // The days are all of what was used elsewhere, and the other kinds leave it out.
