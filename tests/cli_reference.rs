@@ -140,6 +140,7 @@ fn aliases_behave_like_their_commands() {
         ("ls", "list"),
         ("switch", "use"),
         ("backups", "list-backups"),
+        ("search", "find"),
     ] {
         let printed = env.run([alias, "--help"]).code(0).stdout;
         assert_eq!(printed, env.run([name, "--help"]).code(0).stdout, "{alias}");

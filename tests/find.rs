@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 fn found(env: &TestEnv, args: &[&str]) -> Vec<String> {
     let mut all = vec!["find", "--json"];
@@ -131,6 +131,13 @@ fn hits_name_the_turn_the_author_and_the_text() {
         .code(0)
         .stdout;
     assert!(colored.contains("\x1b[33mneedle\x1b[0m"), "{colored}");
+    write(
+        &env,
+        &Conversation::new(2, 60, "The zeppelin leaks", "Gas."),
+    );
+    let text = env.run(["find", "zeppelin"]).code(0).stdout;
+    assert_eq!(text.matches("zeppelin").count(), 1, "{text}");
+    assert!(text.ends_with("--turn 1\n"), "{text}");
     assert_eq!(found(&env, &["needle", "--role", "tool"]), [id(1)]);
     assert_eq!(found(&env, &["needle", "--role", "user"]), [""; 0]);
     assert_eq!(found(&env, &["needle", "--since", "30min"]), [""; 0]);
@@ -403,9 +410,44 @@ fn regular_expressions_and_exact_text_are_searched_in_the_rollouts() {
         "an index was created"
     );
     let run = env.run(["find", "--regex", "("]).code(4);
-    assert!(run.stderr.contains("not a regular expression"), "{run}");
+    let message = "error: not a regular expression: unclosed group\n";
+    assert!(run.stderr.starts_with(message), "{run}");
     let run = env.run(["find", "++"]).code(4);
     assert!(run.stderr.contains("--exact"), "{run}");
+}
+
+#[test]
+fn the_index_needs_less_than_an_eighth_of_the_text() {
+    let env = TestEnv::new();
+    let mut bytes = 0;
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let files = walkdir::WalkDir::new(sources).sort_by_file_name();
+    let texts = files.into_iter().filter_map(Result::ok);
+    let texts = texts.filter(|entry| entry.file_type().is_file());
+    let texts = texts.filter_map(|entry| fs::read_to_string(entry.path()).ok());
+    let texts: Vec<_> = texts.collect();
+    for (number, texts) in (1..).zip(texts.chunks(20)) {
+        let path = write(
+            &env,
+            &Conversation::new(number, 60, "Show the code", "Here it is."),
+        );
+        // Outputs of usual lengths: most are short, and the long ones have most of the text.
+        let mut cut = 1;
+        for text in texts {
+            let mut rest = &**text;
+            while !rest.is_empty() {
+                cut = cut * 7 % 6007;
+                let end = rest.floor_char_boundary(300 + cut);
+                bytes += end;
+                append(&path, &[assistant(&rest[..end])]);
+                rest = &rest[end..];
+            }
+        }
+    }
+    assert!(!found(&env, &["WalkDir"]).is_empty());
+    let size = fs::metadata(index(&env)).expect("an index").len();
+    let share = size * 100 / bytes as u64;
+    assert!(share < 12, "{size} bytes of {bytes}: {share} %");
 }
 
 #[test]
@@ -665,7 +707,10 @@ fn the_number_of_matches_and_the_account_of_each_are_told() {
     assert_eq!(run.stderr, "", "{run}");
     // Code is checked in the rollouts, so not all are counted.
     let run = env.run(["find", "pin-point", "--limit", "3"]).code(0);
-    assert!(run.stderr.contains("the first 3 conversations"), "{run}");
+    assert!(
+        run.stderr.contains("3 conversations shown; for more"),
+        "{run}"
+    );
     let run = env.run(["find", "--exact", "pin-point", "--limit", "3"]);
     assert!(run.code(0).stderr.contains("3 of 25 conversations"));
     let document = env.run(["find", "needle", "--limit", "1", "--json"]);
@@ -693,7 +738,7 @@ fn the_best_hits_stay_on_a_small_screen() {
         write(&env, &Conversation::new(number, number.into(), &title, "x"));
     }
     // Like `less`, it shows the beginning.
-    env.set("PAGER", "head -n 10");
+    env.set("PAGER", "head -n 6");
     let mut terminal = Terminal::start(&mut env.command(["find", "needle", "--sort", "newest"]));
     terminal.end();
     let screen = terminal.picture(120, 20);

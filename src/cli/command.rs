@@ -92,6 +92,7 @@ pub(super) enum Command {
     Resume(commands::resume::ResumeArgs),
     Launches(commands::launches::LaunchesArgs),
     Sessions(commands::sessions::SessionsArgs),
+    #[command(alias = "search")]
     Find(commands::find::FindArgs),
     Usage(commands::usage::UsageArgs),
     Show(commands::show::ShowArgs),

@@ -1,5 +1,6 @@
 //! A hit as it is printed: in JSON, for people, and as tab-separated values.
 
+use crate::codex::rollout_lines::Role;
 use crate::commands::find::found::FoundArchive;
 use crate::commands::find::nearby_lines::NearbyLine;
 use crate::context::Context;
@@ -107,18 +108,20 @@ impl HitRow<'_> {
             }
         };
         let conversation = &self.hit.conversation;
-        let title = match &*conversation.title {
-            "" => "(no title)".to_owned(),
-            title => printable(title),
+        let in_title = self.find_in_title();
+        let title = match (&in_title, &*conversation.title) {
+            (Some(title), _) => highlight_matches(title, context),
+            (None, "") => ui.paint(Style::Strong, "(no title)"),
+            (None, title) => ui.paint(Style::Strong, printable(title)),
         };
         let id = short_id(&conversation.session);
         let head = [
             ui.paint(Style::Good, id),
-            ui.paint(Style::Strong, title),
+            title,
             ui.paint(Style::Dim, self.facts(context).join(", ")),
         ];
         let mut lines = vec![wrap(2, head.join("  "))];
-        if self.nearby.is_empty() {
+        if self.nearby.is_empty() && in_title.is_none() {
             let place = ui.paint(Style::Dim, Self::place(self.hit.turn, self.hit.role.name()));
             let text = highlight_matches(&self.hit.snippet, context);
             lines.push(wrap(4, format!("    {place} {text}")));
@@ -136,6 +139,24 @@ impl HitRow<'_> {
         // A line of its own, however long, so that it can be copied.
         lines.push(ui.command_line(4, &self.command()));
         lines.join("\n") + "\n"
+    }
+
+    /// Returns the title with the matches, if it has the whole snippet: often the title is the first message.
+    fn find_in_title(&self) -> Option<Snippet> {
+        if !matches!(self.hit.role, Role::User | Role::Title) {
+            return None;
+        }
+        let (title, snippet) = (&self.hit.conversation.title, &self.hit.snippet);
+        let text = snippet.text.trim_matches('…');
+        let begin = snippet.text.find(text)?;
+        let at = title.find(text).filter(|_| !text.is_empty())?;
+        let in_title = |place: usize| (place + at).checked_sub(begin);
+        let matches = snippet.matches.iter();
+        let matches = matches.map(|found| Some(in_title(found.start)?..in_title(found.end)?));
+        Some(Snippet {
+            text: title.clone(),
+            matches: matches.collect::<Option<_>>()?,
+        })
     }
 
     fn place(turn: Option<u32>, author: &str) -> String {

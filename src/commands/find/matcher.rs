@@ -32,7 +32,14 @@ impl Matcher {
             // `^` and `$` are meant for the lines of a message.
             .multi_line(true)
             .build()
-            .map_err(|e| CommandError::usage("not a regular expression").because(e))?;
+            .map_err(|e| {
+                // The last line has the reason, those before it the pattern.
+                let reason = e.to_string();
+                let reason = reason.lines().last().unwrap_or_default();
+                let reason = reason.trim_start_matches("error: ");
+                CommandError::usage(format!("not a regular expression: {reason}"))
+                    .hint("search for text as it is written: codex-manager find --exact TEXT")
+            })?;
         Ok(Self::Pattern(pattern))
     }
 

@@ -103,7 +103,6 @@ impl FindArgs {
     /// # Errors
     /// The query or a filter is invalid, the index cannot be used, or the user interrupts.
     pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
-        require_codex_home(context)?;
         let context = &self.table.apply(context)?;
         let threads = self.filter.resolve(context)?;
         let threads = self.kinds.restrict(threads, context)?;
@@ -115,6 +114,7 @@ impl FindArgs {
             };
             return screen.run_and_resume(context);
         }
+        require_codex_home(context)?;
         let matcher = self.parse_matcher()?;
         let read = |filter: &ThreadFilter| list_threads(filter, context);
         let filter = ConversationFilter::new(threads.clone(), read)?;
@@ -221,9 +221,10 @@ impl FindArgs {
             Some(total) if total > shown => ui.note(format_args!(
                 "{shown} of {total} conversations; for more: --limit {more}"
             )),
-            None if shown > 0 => ui.note(format_args!(
-                "the first {shown} conversations; for more: --limit {more}"
-            )),
+            None if shown > 0 => {
+                let shown = pluralize(shown, "conversation");
+                ui.note(format_args!("{shown} shown; for more: --limit {more}"));
+            }
             _ => {}
         }
         Ok(())
