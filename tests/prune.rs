@@ -102,6 +102,12 @@ fn at_80_columns_the_plan_has_the_time_and_the_size_of_each_archive() {
     }
     let dropped = text.lines().find(|line| line.contains("Tue 17 Nov 10:00"));
     assert!(dropped.is_some_and(|line| line.contains(" kB ")), "{text}");
+    let reasons = text.lines().filter(|line| line.contains(" full "));
+    let mut reasons = reasons.map(str::trim_end);
+    assert!(
+        reasons.all(|line| line.ends_with("  no rule") || line.ends_with("  last 2")),
+        "{text}"
+    );
     let widest = text
         .lines()
         .map(|line| line.trim_end().chars().count())
@@ -140,8 +146,8 @@ fn the_plan_shows_the_reason_for_each_archive() {
     alice@example.com
       keep  Fri 20 Nov 10:00  full  [SIZE]  2026-11-20-100000-alice@example.com  last 1, daily
       keep  Thu 19 Nov 10:00  full  [SIZE]  2026-11-19-100000-alice@example.com  daily
-      drop  Thu 19 Nov 09:00  full  [SIZE]  2026-11-19-090000-alice@example.com  no rule keeps it
-      drop  Tue 10 Nov 10:00  full  [SIZE]  2026-11-10-100000-alice@example.com  no rule keeps it
+      drop  Thu 19 Nov 09:00  full  [SIZE]  2026-11-19-090000-alice@example.com  no rule
+      drop  Tue 10 Nov 10:00  full  [SIZE]  2026-11-10-100000-alice@example.com  no rule
     2 archives would be moved to the trash, [SIZE]
     ");
     assert_same_tree(&before, &env.tree(""));
@@ -187,10 +193,7 @@ fn undo_moves_archives_back_unchanged() {
     assert_eq!(listed(&document, "keep"), ["2026-11-20-100000: last 1"]);
     assert_eq!(
         listed(&document, "drop"),
-        [
-            "2026-11-19-100000: no rule keeps it",
-            "2026-11-18-100000: no rule keeps it"
-        ]
+        ["2026-11-19-100000: no rule", "2026-11-18-100000: no rule"]
     );
     assert_eq!(document["dry_run"], false);
     assert!(document["bytes"].as_u64() < document["trash_bytes"].as_u64());
@@ -580,7 +583,7 @@ fn the_only_good_archive_survives_a_newer_one_with_damaged_content() {
             gone[0].starts_with("2026-11-19-100000: damaged: "),
             "{gone:?}"
         );
-        assert_eq!(gone[1], "2026-11-17-100000: no rule keeps it");
+        assert_eq!(gone[1], "2026-11-17-100000: no rule");
     }
     assert!(made[1].exists() && !made[2].exists());
     let inventory = fs::read_to_string(env.manager_home().join("inventory.json")).unwrap();

@@ -66,6 +66,21 @@ fn show_prints_markdown_with_folded_tools_and_marked_compactions() {
 }
 
 #[test]
+fn a_long_title_is_wrapped_at_the_width_of_the_terminal() {
+    let mut env = TestEnv::new();
+    env.set("PAGER", "cat");
+    let title = "Restructure the table of merges without a clone of it all ".repeat(3);
+    write(&env, &Conversation::new(1, 60, &title, "Done."));
+    let text = crate::tables::shown(&env, &["show", &id(1)], 40);
+    let longest = text
+        .lines()
+        .filter(|line| line.contains("merges"))
+        .map(str::len)
+        .max();
+    assert!(longest <= Some(40), "{text}");
+}
+
+#[test]
 fn show_limits_bytes_and_prints_raw_lines_unchanged() {
     let env = home();
     let run = env

@@ -3,10 +3,12 @@
 use crate::cooldown::{entry, know};
 use crate::every_command::{assert_orderly_exit, leaves, world};
 use crate::json_output::{Case, case, world_of_two};
+use crate::support::conversations::{Conversation, id, write};
 use crate::support::env::{Run, TestEnv};
 use crate::support::sample::{alice, backup};
 use crate::support::sign_in::write_auth;
 use crate::support::terminal::Terminal;
+use crate::support::usage_lines::{at, context, count};
 use regex::Regex;
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
@@ -17,18 +19,18 @@ const COLUMNS: u16 = 80;
 /// Commands whose output is read by other programs.
 const VERBATIM: [&str; 3] = ["completions", "hook", "man"];
 
-/// Returns the output of a command on a terminal of [`COLUMNS`] without input.
-fn shown(env: &TestEnv, args: &[String]) -> (String, ExitStatus) {
+/// Returns the output of a command on a terminal of this width without input.
+fn shown(env: &TestEnv, args: &[String], columns: u16) -> (String, ExitStatus) {
     let mut command = env.command(args);
     command.env_remove("COLUMNS").env("PAGER", "cat");
-    let mut terminal = Terminal::watch(&mut command, COLUMNS);
+    let mut terminal = Terminal::watch(&mut command, columns);
     let status = terminal.end();
     (terminal.text(), status)
 }
 
 /// Returns the lines that are too long. A path or a command to copy may exceed the width on a line of its
 /// own.
-fn too_long(text: &str) -> Vec<&str> {
+fn too_long(text: &str, columns: u16) -> Vec<&str> {
     let is_alone = |line: &str| {
         let line = line.trim();
         let programs = [
@@ -43,7 +45,7 @@ fn too_long(text: &str) -> Vec<&str> {
         !line.contains(' ') || programs.iter().any(|program| line.starts_with(program))
     };
     let lines = text.split(['\n', '\r']);
-    let long = lines.filter(|line| line.trim_end().chars().count() > usize::from(COLUMNS));
+    let long = lines.filter(|line| line.trim_end().chars().count() > usize::from(columns));
     // A line of a file that the command prints unchanged.
     let is_quoted = |line: &str| {
         let line = line.trim_start();
@@ -141,7 +143,7 @@ const LINES: [&str; 34] = [
 fn output_fits_80_columns_and_counts_of_one_are_singular() {
     let mut wrong = Vec::new();
     let mut look = |env: &TestEnv, args: &[String]| {
-        let (text, status) = shown(env, args);
+        let (text, status) = shown(env, args, COLUMNS);
         let root = env.path("").display().to_string();
         let line = args.join(" ");
         let code = status
@@ -155,7 +157,7 @@ fn output_fits_80_columns_and_counts_of_one_are_singular() {
         assert_orderly_exit(&line, &run);
         let is_verbatim = VERBATIM.contains(&args[0].as_str());
         if !is_verbatim {
-            for long in too_long(&text) {
+            for long in too_long(&text, COLUMNS) {
                 wrong.push(format!("{line}: {}", long.replace(&root, "[ROOT]/")));
             }
         }
@@ -190,6 +192,60 @@ fn output_fits_80_columns_and_counts_of_one_are_singular() {
     );
 }
 
+/// The screens that people keep open; ID is a conversation with a long title.
+const SCREENS: [&str; 23] = [
+    "accounts",
+    "accounts --timeline",
+    "status",
+    "current",
+    "recommend",
+    "recommend --explain",
+    "sessions",
+    "sessions --archived",
+    "find checker",
+    "find checkr",
+    "find checker -C 2",
+    "show ID",
+    "usage",
+    "usage sessions",
+    "storage",
+    "storage trash ID --dry-run",
+    "list-backups",
+    "prune --keep-last 1 --dry-run",
+    "diff",
+    "doctor",
+    "history check",
+    "history losses",
+    "profile list",
+];
+
+#[test]
+fn screens_fit_terminals_of_40_80_and_120_columns() {
+    let env = crate::session_picker::home();
+    let title = "Explain why the borrow checker refuses the table of merges ".repeat(3);
+    let used = [100_000, 0, 1000, 0];
+    let lines = [context(at(0), "gpt-5"), count(at(0), used, used, None)];
+    let mut long = Conversation::new(9, 10, &title, &title);
+    let lines = lines.iter().map(|line| serde_json::from_str(line));
+    long.lines.extend(lines.map(Result::unwrap));
+    write(&env, &long);
+    for _ in 0..2 {
+        let _ = env.run(["backup", "--no-status"]).code(0);
+    }
+    let mut wrong = Vec::new();
+    for columns in [40, 80, 120] {
+        for line in SCREENS {
+            let args = line.replace("ID", &id(9));
+            let args: Vec<_> = args.split(' ').map(str::to_owned).collect();
+            let (text, _) = shown(&env, &args, columns);
+            assert!(!text.trim().is_empty(), "{line}");
+            let long = too_long(&text, columns).into_iter();
+            wrong.extend(long.map(|long| format!("{line} at {columns}: {long}")));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
 #[test]
 fn a_long_account_name_leaves_width_for_the_reason() {
     let env = TestEnv::new();
@@ -199,7 +255,7 @@ fn a_long_account_name_leaves_width_for_the_reason() {
         &env,
         &[entry(&long, 40.0, later), entry("b@x.com", 100.0, later)],
     );
-    let (text, status) = shown(&env, &["recommend".into(), "--explain".into()]);
+    let (text, status) = shown(&env, &["recommend".into(), "--explain".into()], COLUMNS);
     assert!(status.success(), "{text}");
     assert_eq!(text.trim_end().lines().count(), 4, "{text}");
 }

@@ -101,7 +101,7 @@ impl RetentionPlan {
                 }
                 _ => match kept {
                     Some(rules) => self.keep(candidate, rules + counted_apart),
-                    None => self.drop(candidate, "no rule keeps it"),
+                    None => self.drop(candidate, "no rule"),
                 },
             }
         }

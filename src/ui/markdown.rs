@@ -44,7 +44,7 @@ impl Ui {
             } else {
                 Style::Good
             };
-            return self.paint(style, heading);
+            return self.paint(style, self.wrapped(0, heading));
         }
         // A remark of the program, such as that on a summary.
         let remark = line

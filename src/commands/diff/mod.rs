@@ -102,7 +102,7 @@ fn show(document: &DiffJson, context: &Context) {
     let ui = &context.ui;
     let archive = printable(&document.archive);
     if document.conversations.is_empty() && document.content.is_empty() {
-        ui.line(format_args!("nothing changed since {archive}"));
+        ui.prose(format_args!("nothing changed since {archive}"));
         return;
     }
     if !document.conversations.is_empty() {

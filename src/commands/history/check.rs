@@ -246,7 +246,8 @@ impl FindingList<'_> {
         if found.is_empty() {
             return;
         }
-        ui.line(format_args!("\n{} {what}", ui.paint(style, found.len())));
+        ui.line("");
+        ui.prose(format_args!("{} {what}", ui.paint(style, found.len())));
         for one in found.iter().take(self.shown) {
             for line in format!("  {}", text(one)).lines() {
                 ui.line(truncate_line(line, ui.width()));

@@ -133,7 +133,7 @@ impl LossesArgs {
 fn show(losses: &[LossJson], context: &Context) {
     let ui = &context.ui;
     if losses.is_empty() {
-        ui.line("no conversation lacks messages that a copy has");
+        ui.prose("no conversation lacks messages that a copy has");
         return;
     }
     let messages = losses.iter().map(|loss| loss.lost_messages).sum::<usize>();

@@ -122,7 +122,7 @@ fn days_follow_the_local_zone_and_order_follows_instants() {
         [
             "+2026-11-01T00:30:00-05:00: daily",
             "+2026-10-31T23:59:00-04:00: daily",
-            "-2026-11-01T05:10:00+00:00: no rule keeps it",
+            "-2026-11-01T05:10:00+00:00: no rule",
         ]
     );
     all.truncate(1);
@@ -157,7 +157,7 @@ fn the_last_verified_full_archive_is_kept_and_damaged_ones_do_not_count() {
             "+2026-11-19T10:00:00Z: last 1",
             "+2026-11-18T10:00:00Z: last verified full archive",
             "-2026-11-20T10:00:00Z: damaged: cut",
-            "-2026-11-17T10:00:00Z: no rule keeps it",
+            "-2026-11-17T10:00:00Z: no rule",
         ]
     );
     for candidate in &mut all {
@@ -271,7 +271,7 @@ fn homes_of_an_account_count_separately() {
         [
             "+2026-11-20T10:00:00Z: last 1 of /home",
             "+2026-11-19T10:00:00Z: last 1 of /other",
-            "-2026-11-18T10:00:00Z: no rule keeps it",
+            "-2026-11-18T10:00:00Z: no rule",
         ]
     );
     // A damaged one is dropped only if its own home keeps a good one.
