@@ -204,10 +204,6 @@ fn i14_a_failed_flush_is_not_reported_as_done() {
             (&["storage", "undelete", id], &[".codex"]),
             // The exchange is durable then. The next command removes the journal.
             (&["storage", "vacuum"], &[".vacuum.codex-manager-journal"]),
-            (
-                &["storage", "vacuum", "--undo"],
-                &[".vacuum.codex-manager-journal"],
-            ),
         ],
     );
 }

@@ -8,12 +8,11 @@
 //! - measure another kind of file → `kinds`; another figure of the report → `report`
 //! - compress conversations, or expand them → `shrink` (which ones), `form` (one file)
 //! - change what goes to the trash, or how → `selection`, `trash`
-//! - rewrite databases → `vacuum`; their originals → `originals`
+//! - rewrite databases → `vacuum`
 
 mod facts;
 mod form;
 mod kinds;
-mod originals;
 mod report;
 pub(crate) mod selection;
 pub(crate) mod shrink;

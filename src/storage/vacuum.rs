@@ -1,16 +1,13 @@
 //! Rewrites Codex's databases without unused space.
 //!
-//! SQLite writes a compact copy, which is checked. Then the files are exchanged as a whole, and the
-//! originals stay in the trash until the next successful run. [`undo`] exchanges them again.
+//! SQLite writes a compact copy, which is checked. Then the files are exchanged as a whole.
 
-use super::originals;
 use crate::codex::{
     DatabaseError, SQLITE_FOLDER, database, database_sidecars, database_view, is_database_named,
     is_versioned_database, threads,
 };
 use crate::io::{
-    ClockDoubt, DocumentError, Environment, FileLock, IoContext, IoError, atomic, disk_clock,
-    modes, serialize_displayed, tree,
+    ClockDoubt, Environment, IoContext, IoError, atomic, disk_clock, modes, serialize_displayed,
 };
 use crate::journal::{FileExchange, IdleHome, JournalError, Recovery, RecoveryPolicy};
 use chrono::{DateTime, TimeDelta, Utc};
@@ -36,15 +33,9 @@ pub(crate) enum VacuumError {
     /// The database cannot be read or copied.
     #[error(transparent)]
     Database(#[from] DatabaseError),
-    /// The list of the originals cannot be read.
-    #[error(transparent)]
-    Document(#[from] DocumentError),
     /// The age of log entries is not known.
     #[error(transparent)]
     Clock(#[from] ClockDoubt),
-    /// There is no earlier run to undo.
-    #[error("the trash has no original databases of this home")]
-    NothingKept,
     /// The compact copy has other rows than the original, which stays.
     #[error("the compact copy has other rows than the database: {}", .0.display())]
     Different(PathBuf),
@@ -61,7 +52,7 @@ pub(crate) struct VacuumItem {
     pub after_bytes: u64,
     /// The log entries that are deleted.
     pub deleted_rows: u64,
-    /// The change: "vacuum" or "undo".
+    /// The change: "vacuum".
     pub action: &'static str,
 }
 
@@ -99,138 +90,52 @@ impl VacuumPlan {
         plan
     }
 
-    /// Rewrites the databases, all or none. Returns the folder with the originals. Durable on return.
+    /// Rewrites the databases, all or none. Durable on return.
     ///
     /// # Errors
     /// A process uses the home, the clock cannot be trusted, or a database cannot be copied: nothing was changed. The exchange
-    /// was interrupted: the next command finishes or undoes it. The originals of the run before cannot be removed: the
-    /// databases are rewritten.
+    /// was interrupted: the next command finishes or undoes it.
     pub(crate) fn apply(
         &mut self,
         home: &Path,
         manager_home: &Path,
         env: &Environment,
         now: DateTime<Utc>,
-    ) -> Result<PathBuf, VacuumError> {
+    ) -> Result<(), VacuumError> {
         if self.logs_since.is_some() {
             atomic::create_private_folder(manager_home)?;
             disk_clock::check(manager_home, now)?;
         }
-        replace(home, manager_home, env, now, |exchange| {
-            for mut item in std::mem::take(&mut self.items) {
-                let since = self
-                    .logs_since
-                    .filter(|_| is_database_named(&item.path, LOGS));
-                let mut result = (0, 0);
-                let written = exchange.replace(&item.path, |staged| -> Result<(), VacuumError> {
-                    result = write_compact(&item.path, staged, since)?;
-                    Ok(())
-                });
-                match written {
-                    Err(VacuumError::Database(e)) if e.is_source_defect(&item.path) => {
-                        self.unreadable.push(e);
-                        continue;
-                    }
-                    written => written?,
+        let policy = IdleHome { env };
+        let holders = policy.holders(home, &[]);
+        if !holders.is_empty() {
+            return Err(JournalError::Busy(holders).into());
+        }
+        let mut exchange = FileExchange::begin(manager_home, JOURNAL, home, &policy)?;
+        for mut item in std::mem::take(&mut self.items) {
+            let since = self
+                .logs_since
+                .filter(|_| is_database_named(&item.path, LOGS));
+            let mut result = (0, 0);
+            let written = exchange.replace(&item.path, |staged| -> Result<(), VacuumError> {
+                result = write_compact(&item.path, staged, since)?;
+                Ok(())
+            });
+            match written {
+                Err(VacuumError::Database(e)) if e.is_source_defect(&item.path) => {
+                    self.unreadable.push(e);
+                    continue;
                 }
-                (item.after_bytes, item.deleted_rows) = result;
-                self.items.push(item);
+                written => written?,
             }
-            Ok(self.items.iter().map(|item| item.path.clone()).collect())
-        })
-    }
-}
-
-/// Exchanges the databases of the last run with their originals. Returns them, and the folder with
-/// those that were in use, so that another call undoes this one. Durable on return. With `dry_run`,
-/// changes nothing.
-///
-/// # Errors
-/// No originals are kept, a process uses the home, or a database cannot be copied. Nothing was
-/// changed.
-pub(crate) fn undo(
-    home: &Path,
-    manager_home: &Path,
-    env: &Environment,
-    now: DateTime<Utc>,
-    dry_run: bool,
-) -> Result<(Vec<VacuumItem>, Option<PathBuf>), VacuumError> {
-    let root = originals::root_folder(manager_home);
-    let plan = || -> Result<Vec<(PathBuf, PathBuf)>, VacuumError> {
-        let files = originals::find_newest(&root, home)?;
-        if files.is_empty() {
-            return Err(VacuumError::NothingKept);
+            for sidecar in database_sidecars(&item.path) {
+                exchange.remove(&sidecar)?;
+            }
+            (item.after_bytes, item.deleted_rows) = result;
+            self.items.push(item);
         }
-        Ok(files)
-    };
-    let item = |(path, original): &(PathBuf, PathBuf)| VacuumItem {
-        path: path.clone(),
-        before_bytes: size_with_sidecars(path),
-        after_bytes: size_with_sidecars(original),
-        deleted_rows: 0,
-        action: "undo",
-    };
-    let mut items: Vec<_> = plan()?.iter().map(item).collect();
-    if dry_run {
-        return Ok((items, None));
+        Ok(exchange.commit(&policy)?)
     }
-    let folder = replace(home, manager_home, env, now, |exchange| {
-        let files = plan()?;
-        for (path, original) in &files {
-            exchange.replace(path, |staged| -> Result<(), VacuumError> {
-                // A copy, not a link: Codex would write into the original, which another undo needs.
-                database::write_snapshot(original, staged)?;
-                copy_permissions(original, staged)
-            })?;
-        }
-        items = files.iter().map(item).collect();
-        Ok(files.into_iter().map(|(path, _)| path).collect())
-    })?;
-    for item in &mut items {
-        item.after_bytes = size_with_sidecars(&item.path);
-    }
-    Ok((items, Some(folder)))
-}
-
-/// Replaces databases of `home` by the copies that `stage` prepares, keeps the originals in the trash, removes those of the
-/// run before, and returns the folder of the originals.
-fn replace(
-    home: &Path,
-    manager_home: &Path,
-    env: &Environment,
-    now: DateTime<Utc>,
-    stage: impl FnOnce(&mut FileExchange) -> Result<Vec<PathBuf>, VacuumError>,
-) -> Result<PathBuf, VacuumError> {
-    let policy = IdleHome { env };
-    let holders = policy.holders(home, &[]);
-    if !holders.is_empty() {
-        return Err(JournalError::Busy(holders).into());
-    }
-    let root = originals::root_folder(manager_home);
-    atomic::create_private_folder(&root)?;
-    let _lock = FileLock::acquire_unless_interrupted(&root.join(".lock"))?;
-    let mut exchange = FileExchange::begin(manager_home, JOURNAL, home, &policy)?;
-    let databases = stage(&mut exchange)?;
-    for database in &databases {
-        for sidecar in database_sidecars(database) {
-            exchange.remove(&sidecar)?;
-        }
-    }
-    // Listed before this run adds its own folder.
-    let earlier = tree::list_folders(&root)?;
-    // Before the exchange: afterwards the journal removes the originals.
-    let kept = originals::keep(&root, home, &databases, now)?;
-    if let Err(e) = exchange.commit(&policy) {
-        if !FileExchange::is_pending(manager_home, JOURNAL) {
-            let _ = tree::remove(&kept);
-        }
-        return Err(e.into());
-    }
-    // Only after the commit: until then the earlier originals may be the only ones.
-    for old in earlier {
-        tree::remove(&old)?;
-    }
-    Ok(kept)
 }
 
 /// Finishes or undoes a vacuum that was killed.
