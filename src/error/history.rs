@@ -25,12 +25,7 @@ impl Advised for crate::storage::vacuum::VacuumError {
         match self {
             Self::Io(e) => e.advice(),
             Self::Journal(e) => e.advice(),
-            Self::Document(e) => e.advice(),
             Self::Clock(e) => e.advice(),
-            Self::NothingKept => self.hint(
-                Failed,
-                "the originals stay until the next successful run of: codex-manager storage vacuum",
-            ),
             Self::Database(_) | Self::Different(_) => self.hint(Failed, "nothing was changed"),
         }
     }
@@ -56,9 +51,7 @@ impl Advised for crate::history::HistoryError {
                 "end these programs first, the daemon with: codex app-server daemon stop",
             ),
             Self::Changed(_) => self.hint(Failed, "run the same command again"),
-            Self::NoSnapshot(_) => {
-                self.unchanged(Failed, "only a repair or a rebuild creates a snapshot")
-            }
+            Self::NoSnapshot(_) => self.unchanged(Failed, "only a repair creates a snapshot"),
             Self::DamagedSnapshot { .. } => self.hint(Refused, "nothing was changed"),
             Self::NoList(_) => self.unchanged(
                 Refused,

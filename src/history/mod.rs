@@ -26,7 +26,6 @@ pub(crate) mod prompts;
 pub mod rebuild;
 pub(crate) mod repair;
 pub(crate) mod repair_plan;
-mod rewrite;
 pub(crate) mod rollout;
 pub(crate) mod row;
 pub(crate) mod scratch_database;
@@ -42,10 +41,8 @@ pub(crate) use files::RolloutFile;
 pub(crate) use id::ConversationId;
 pub(crate) use lines::{JsonlLine, LineReader};
 pub(crate) use prompts::HistoryEntry;
-pub(crate) use rewrite::FileRewrite;
 pub(crate) use rollout::{Depth, RolloutScan, SessionMeta, UserMessage};
 pub(crate) use session_index::{IndexEntry, ThreadNameIndex};
-pub(crate) use snapshot::{RepairSnapshot, RepairSnapshots, SnapshotReason};
 
 use crate::codex::{AppServerError, DatabaseError, Holder};
 use crate::io::{DocumentError, IoError, is_interrupted, lock, parallel};

@@ -5,7 +5,6 @@ use super::files::{self, RolloutFile};
 use super::repair_plan::{
     RepairAction, RepairChange, RepairContext, RepairPlan, new_projections_path, plan,
 };
-use super::rewrite::FileRewrite;
 use super::rollout::{self, Depth};
 use super::row::{self, RowFacts};
 use super::scratch_database::{self, ScratchDatabase};
@@ -68,7 +67,6 @@ pub(crate) fn apply(
         files.extend(database_files(&plan.projections_path(context)));
     }
     let snapshots = RepairSnapshots::lock(context.manager_home)?;
-    let files = without_rewrites(files);
     let snapshot = snapshots.create(context.home, SnapshotReason::Repair, files, now)?;
     // Again, because Codex may have been started meanwhile.
     let changed = require_unused_home(context).and_then(|()| change(&database, plan));
@@ -333,12 +331,7 @@ fn recreate_database(
     let snapshots = RepairSnapshots::lock(context.manager_home)?;
     let policy = &IdleHome { env: context.env };
     let exchange = snapshots.begin_exchange(context.home, policy)?;
-    let snapshot = snapshots.create(
-        context.home,
-        SnapshotReason::Repair,
-        without_rewrites(kept),
-        now,
-    )?;
+    let snapshot = snapshots.create(context.home, SnapshotReason::Repair, kept, now)?;
     install(exchange, &created.database, &target, policy).inspect_err(|_| {
         if !FileExchange::is_pending(context.manager_home, JOURNAL) {
             snapshot.discard();
@@ -364,7 +357,7 @@ fn install(
     Ok(exchange.commit(policy)?)
 }
 
-/// Restores the state before a repair or a rebuild. Takes a snapshot of the current state first and returns it.
+/// Restores the state before a repair. Takes a snapshot of the current state first and returns it.
 pub(crate) fn undo(
     context: &RepairContext<'_>,
     snapshot: &mut RepairSnapshot,
@@ -373,7 +366,7 @@ pub(crate) fn undo(
     require_unused_home(context)?;
     let snapshots = RepairSnapshots::lock(context.manager_home)?;
     let files = snapshot.document.files.iter();
-    let paths = without_rewrites(files.map(|f| f.path.clone()).collect());
+    let paths = files.map(|f| f.path.clone()).collect();
     let policy = &IdleHome { env: context.env };
     let exchange = snapshots.begin_exchange(&snapshot.document.codex_home, policy)?;
     let present = snapshots.create(context.home, SnapshotReason::Undo, paths, now)?;
@@ -384,11 +377,6 @@ pub(crate) fn undo(
         }
     })?;
     Ok(present)
-}
-
-/// Returns files for a snapshot that restores them exactly.
-fn without_rewrites(paths: Vec<PathBuf>) -> impl Iterator<Item = (PathBuf, Option<FileRewrite>)> {
-    paths.into_iter().map(|path| (path, None))
 }
 
 /// Finishes or undoes an exchange of files that was killed, by an undo or by a repair that recreates

@@ -1,9 +1,8 @@
-//! Snapshots of the few files that a repair or a rebuild changes: exact copies, and restoring them.
+//! Snapshots of the few files that a repair changes: exact copies, and restoring them.
 //!
 //! `history/<time>/` in the manager home holds `snapshot.json` and the copies, named by number. A
 //! file that did not exist is recorded as absent. No process may use the Codex home meanwhile.
 
-use super::rewrite::FileRewrite;
 use super::{HistoryError, JOURNAL};
 use crate::codex::{SIDECAR_SUFFIXES, database};
 use crate::io::{
@@ -25,7 +24,7 @@ const DOCUMENT: &str = "snapshot.json";
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum SnapshotReason {
-    /// A repair or a rebuild; `history undo` restores the newest of these.
+    /// A repair; `history undo` restores the newest of these.
     #[default]
     Repair,
     Undo,
@@ -57,9 +56,6 @@ pub(crate) struct SnapshotEntry {
     pub path: PathBuf,
     /// The copy; `None` if the original did not exist.
     pub content: Option<SnapshotContent>,
-    /// The rewrite that followed, if Codex may append to the new file; an undo keeps such lines.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub rewrite: Option<FileRewrite>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -141,13 +137,12 @@ impl RepairSnapshots {
         Ok(FileExchange::begin(manager_home, JOURNAL, home, policy)?)
     }
 
-    /// Copies files into a new snapshot, each with the rewrite that is to follow. Durable on return;
-    /// an error leaves no snapshot.
+    /// Copies files into a new snapshot. Durable on return; an error leaves no snapshot.
     pub(crate) fn create(
         &self,
         codex_home: &Path,
         reason: SnapshotReason,
-        files: impl IntoIterator<Item = (PathBuf, Option<FileRewrite>)>,
+        files: Vec<PathBuf>,
         now: DateTime<Utc>,
     ) -> Result<RepairSnapshot, HistoryError> {
         let name = now.format("%Y%m%dT%H%M%SZ").to_string();
@@ -184,18 +179,9 @@ pub(super) fn restore(
     snapshot.document.undone_at = Some(now);
     let (folder, document) = (&snapshot.folder, &snapshot.document);
     for file in &document.files {
-        let appended = file.rewrite.as_ref().map(|by| by.find_appended(&file.path));
-        let appended = appended.transpose()?.flatten();
-        match (&file.content, &appended) {
-            (Some(content), _) if !is_sidecar(&file.path) => {
-                exchange.replace(&file.path, |staged| {
-                    stage(snapshot, file, content, staged)?;
-                    let lines = appended.as_ref();
-                    lines.map_or(Ok(()), |lines| lines.append_to(staged))
-                })?;
-            }
-            (None, Some(lines)) => {
-                exchange.replace(&file.path, |staged| lines.append_to(staged))?;
+        match &file.content {
+            Some(content) if !is_sidecar(&file.path) => {
+                exchange.replace(&file.path, |staged| stage(snapshot, file, content, staged))?;
             }
             _ => exchange.remove(&file.path)?,
         }
@@ -209,17 +195,10 @@ pub(super) fn restore(
 
 impl RepairSnapshot {
     /// Copies the files into the folder. The document comes last: a folder without it is no snapshot.
-    fn copy_files(
-        &mut self,
-        files: impl IntoIterator<Item = (PathBuf, Option<FileRewrite>)>,
-    ) -> Result<(), HistoryError> {
-        for (i, (path, rewrite)) in files.into_iter().enumerate() {
+    fn copy_files(&mut self, files: Vec<PathBuf>) -> Result<(), HistoryError> {
+        for (i, path) in files.into_iter().enumerate() {
             let content = copy_into(&path, &self.folder, &i.to_string())?;
-            self.document.files.push(SnapshotEntry {
-                path,
-                content,
-                rewrite,
-            });
+            self.document.files.push(SnapshotEntry { path, content });
         }
         Ok(document::write(
             &self.folder.join(DOCUMENT),
@@ -236,7 +215,7 @@ impl RepairSnapshot {
     }
 }
 
-/// Returns the snapshot `name`, else the newest one taken before a repair or rebuild of `codex_home`
+/// Returns the snapshot `name`, else the newest one taken before a repair of `codex_home`
 /// that was not undone yet.
 pub(crate) fn find(
     manager_home: &Path,
@@ -262,10 +241,7 @@ pub(crate) fn find(
     });
     // In one second `find_free_path` numbers the folders, and `-10` comes after `-9`.
     let newest = |s: &RepairSnapshot| (s.document.created_at, s.name().len(), s.name());
-    let missing = || {
-        name.unwrap_or("no repair or rebuild of this home to undo")
-            .to_owned()
-    };
+    let missing = || name.unwrap_or("no repair of this home to undo").to_owned();
     found
         .into_iter()
         .max_by_key(newest)

@@ -21,14 +21,12 @@ use serde::Serialize;
 ///
 /// Their sources are the conversations on disk and Codex's database. Names that you gave
 /// are kept, also those of conversations beyond the limit. Asks before it removes prompts from
-/// `history.jsonl`; without a terminal that needs --yes. A copy of each file is kept beside it;
-/// `history undo` restores both.
+/// `history.jsonl`; without a terminal that needs --yes. A copy of each previous file is kept beside it.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager history rebuild --dry-run
   codex-manager history rebuild --max-threads 0           # every conversation
-  codex-manager history rebuild --only session-index
-  codex-manager history undo                              # restores the previous files")]
+  codex-manager history rebuild --only session-index")]
 pub(super) struct RebuildArgs {
     /// The files to rebuild
     #[arg(long, value_name = "FILE", default_value = "both")]
@@ -47,7 +45,7 @@ pub(super) struct RebuildArgs {
     /// Keep every prompt, ignoring `history.max_bytes` of Codex's config.toml
     #[arg(long)]
     ignore_history_max_bytes: bool,
-    /// Keep no copies of the files; `history undo` cannot restore them
+    /// Keep no copies of the previous files
     #[arg(long)]
     no_backup: bool,
     /// Show what would be written; write nothing
@@ -99,8 +97,7 @@ impl RebuildArgs {
         let mut files = rebuild::preview(target.home, &mut plan)?;
         if !self.dry_run {
             require_consent(context, &plan, &files)?;
-            let keep_in = (!self.no_backup).then_some(target.manager_home);
-            files = rebuild::apply(target.home, &mut plan, keep_in, context.now())?;
+            files = rebuild::apply(target.home, &mut plan, !self.no_backup, context.now())?;
         }
         self.show_files(context, &files);
         context.ui.document(
@@ -178,9 +175,6 @@ impl RebuildArgs {
                 ui.warn(format_args!("{holder} still shows the old list"));
             }
             ui.note("restart Codex to see the new list");
-            if !self.no_backup {
-                ui.note("undo it with: codex-manager history undo");
-            }
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `history undo`: restores the state before a repair or a rebuild.
+//! `history undo`: restores the state before a repair.
 
 use crate::commands::history::home::repair_context;
 use crate::context::Context;
@@ -11,15 +11,15 @@ use crate::views::account::full_time;
 use crate::views::dry_run::would_be;
 use clap::Args;
 
-/// Restore the state before the last repair or rebuild
+/// Restore the state before the last repair
 ///
-/// Requires that Codex is closed. Lines that Codex appended to a rebuilt file since are kept.
+/// Requires that Codex is closed.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager history undo
   codex-manager history undo --snapshot 20261120T120000Z")]
 pub(super) struct UndoArgs {
-    /// The snapshot to restore [default: that of the last repair or rebuild]
+    /// The snapshot to restore [default: that of the last repair]
     #[arg(long, value_name = "NAME")]
     snapshot: Option<String>,
     /// Show what would be changed; change nothing

@@ -1,10 +1,8 @@
 //! Writes the planned files.
 
 use super::plan::{PlannedHistoryFile, RebuildPlan};
-use crate::history::{
-    FileRewrite, HistoryError, RepairSnapshot, RepairSnapshots, SnapshotReason, session_index,
-};
-use crate::io::{FileLock, IoContext, atomic, file_open, hash, sharing};
+use crate::history::{HistoryError, session_index};
+use crate::io::{FileLock, IoContext, atomic, file_open, sharing};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
@@ -73,67 +71,21 @@ fn file_len(path: &Path) -> u64 {
     path.metadata().map_or(0, |m| m.len())
 }
 
-/// Writes the planned files under the locks that Codex takes. If `keep_in` is a manager home, it
-/// gets a snapshot for `history undo`, and each file is copied to `<file>.bak.<time>`. Each is then
-/// replaced by one rename.
+/// Writes the planned files under the locks that Codex takes. Each is replaced by one rename; if `keeps_copies`, it is
+/// copied to `<file>.bak.<time>` before.
 ///
 /// # Errors
 /// Codex holds a lock for more than 10 seconds, a file was replaced since the plan, or a write
-/// fails. The copy of that file is removed again; files written before stay, and so does the snapshot.
+/// fails. The copy of that file is removed again; files written before stay.
 pub fn apply(
     home: &Path,
     plan: &mut RebuildPlan,
-    keep_in: Option<&Path>,
+    keeps_copies: bool,
     now: DateTime<Utc>,
 ) -> Result<Vec<RebuiltFile>, HistoryError> {
     // Remove temp files of killed commands.
     atomic::remove_stale_temps(home);
-    let is_needed = preview(home, plan)?.iter().any(|file| file.written);
     let mut done = Vec::new();
-    let Some(manager_home) = keep_in.filter(|_| is_needed) else {
-        write_files(home, plan, keep_in.is_some(), now, &mut done)?;
-        return Ok(done);
-    };
-    let snapshots = RepairSnapshots::lock(manager_home)?;
-    let snapshot = take_snapshot(&snapshots, home, plan, now)?;
-    let written = write_files(home, plan, true, now, &mut done);
-    if written.is_err() && !done.iter().any(|file| file.written) {
-        snapshot.discard();
-    }
-    written.map(|()| done)
-}
-
-/// Takes a snapshot of the files that the rebuild may replace, with the length and digest of the new content: an undo
-/// then keeps the lines that Codex appended later.
-fn take_snapshot(
-    snapshots: &RepairSnapshots,
-    home: &Path,
-    plan: &mut RebuildPlan,
-    now: DateTime<Utc>,
-) -> Result<RepairSnapshot, HistoryError> {
-    let mut files = Vec::new();
-    for file in &mut plan.files {
-        let path = home.join(file.name);
-        file.text.rewind().at("read a temp file for", &path)?;
-        let (sha256, bytes) =
-            hash::hash_reader(&mut file.text).at("read a temp file for", &path)?;
-        let rewrite = FileRewrite {
-            old_bytes: file.read_bytes,
-            new_bytes: bytes,
-            new_sha256: sha256,
-        };
-        files.push((path, Some(rewrite)));
-    }
-    snapshots.create(home, SnapshotReason::Repair, files, now)
-}
-
-fn write_files(
-    home: &Path,
-    plan: &mut RebuildPlan,
-    keep_copies: bool,
-    now: DateTime<Utc>,
-    done: &mut Vec<RebuiltFile>,
-) -> Result<(), HistoryError> {
     for file in &mut plan.files {
         let path = home.join(file.name);
         // Codex locks the index by a file beside it, and the history by the file itself.
@@ -152,7 +104,7 @@ fn write_files(
         let written = !is_up_to_date(&path, file)?;
         let mut backup = None;
         if written {
-            if keep_copies && path.exists() {
+            if keeps_copies && path.exists() {
                 let suffix = now.format(".bak.%Y%m%dT%H%M%SZ").to_string();
                 backup = Some(atomic::keep_copy(&path, &suffix)?);
             }
@@ -171,7 +123,7 @@ fn write_files(
             backup,
         });
     }
-    Ok(())
+    Ok(done)
 }
 
 /// Writes the planned text, followed by the lines appended since the plan.
