@@ -320,7 +320,7 @@ fn a_staging_folder_found_on_a_disk_without_modes_is_not_trusted() {
     fs::create_dir(&planted).unwrap();
     fs::write(planted.join("lock"), "").unwrap();
     let journal = json!({
-        "schema": 1, "state": "committed", "steps": [],
+        "schema": 1, "state": "committed", "home": &home, "begun": [0, 0], "steps": [],
         "folders": [planted.to_str(), victim.parent().unwrap().to_str()],
     });
     fs::write(planted.join("journal.json"), journal.to_string()).unwrap();

@@ -235,7 +235,7 @@ fn i12_a_foreign_journal_in_the_home_is_ignored() {
     env.write("precious/file", "x");
     let folder = env.codex_home().join(".codex-manager-restore");
     let journal = json!({
-        "schema": 1, "state": "committed", "steps": [],
+        "schema": 1, "state": "committed", "home": env.codex_home(), "begun": [0, 0], "steps": [],
         "folders": [&folder, env.path("precious")],
     });
     put(

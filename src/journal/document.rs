@@ -1,11 +1,10 @@
 //! The document `journal.json` of a transaction.
 
 use super::error::Direction;
-use super::folder::home_of_staging;
 use super::step::Step;
 use crate::io::{Document, ListedPath};
 use serde::{Deserialize, Serialize};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// The name of the journal in a staging folder.
 pub(super) const JOURNAL: &str = "journal.json";
@@ -33,24 +32,20 @@ pub(super) struct JournalFile {
     pub(super) steps: Vec<Step>,
     /// Every staging folder of this transaction. The first holds the journal.
     pub(super) folders: Vec<ListedPath>,
-    /// The folder that is changed. Older versions did not write it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) home: Option<ListedPath>,
+    /// The folder that is changed.
+    pub(super) home: ListedPath,
     /// For each folder, the time of its file system's clock when the transaction began, in nanoseconds since
-    /// 1970. Empty in journals of older versions.
-    #[serde(rename = "begun", default, skip_serializing_if = "Vec::is_empty")]
+    /// 1970.
+    #[serde(rename = "begun")]
     pub(super) begun_ns: Vec<i64>,
     /// For each folder, the time of its file system's clock just before the first step, in
-    /// nanoseconds since 1970. Empty until then, and in journals of older versions.
+    /// nanoseconds since 1970. Empty until then.
     #[serde(rename = "since", default, skip_serializing_if = "Vec::is_empty")]
     pub(super) since_ns: Vec<i64>,
     /// True if the staging folders are kept at the end, because files in them may have been
     /// written while they were live.
     #[serde(rename = "keep", default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) keeps_replaced: bool,
-    /// The same in journals of older versions, which named paths for the new state.
-    #[serde(default, skip_serializing)]
-    leave_at: Vec<serde::de::IgnoredAny>,
 }
 
 impl Document for JournalFile {
@@ -61,25 +56,12 @@ impl Document for JournalFile {
 
 impl JournalFile {
     /// Returns a journal without steps.
-    pub(super) fn without_steps(folders: Vec<ListedPath>, home: Option<ListedPath>) -> Self {
+    pub(super) fn without_steps(folders: Vec<ListedPath>, home: ListedPath) -> Self {
         Self {
             folders,
             home,
             ..Self::default()
         }
-    }
-
-    pub(super) fn keeps_replaced(&self) -> bool {
-        self.keeps_replaced || !self.leave_at.is_empty()
-    }
-
-    /// Returns the folder that is changed.
-    pub(super) fn home(&self) -> PathBuf {
-        let recorded = self.home.as_ref().map(|home| home.0.clone());
-        // The staging folder of a restore is named after the home.
-        recorded
-            .or_else(|| self.folders.first().and_then(|own| home_of_staging(&own.0)))
-            .unwrap_or_default()
     }
 
     /// Returns the index of the innermost staging folder of a step, or that of the journal.
@@ -105,9 +87,8 @@ impl JournalFile {
     /// gone in this direction: since the transaction began for the old state, since the exchange for the new one.
     pub(super) fn since_ns(&self, step: &Step, direction: Direction) -> i64 {
         let times = match direction {
-            Direction::Forward if !self.begun_ns.is_empty() => &self.begun_ns,
-            // Older journals have no time of their beginning.
-            _ => &self.since_ns,
+            Direction::Forward => &self.begun_ns,
+            Direction::Back => &self.since_ns,
         };
         self.time_of(step, times).unwrap_or_default()
     }

@@ -5,7 +5,6 @@ use super::error::JournalError;
 use crate::io::{
     FollowedLinks, IoContext, IoError, OrdinaryPath, atomic, beneath, tree, with_suffix,
 };
-use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -57,17 +56,6 @@ pub(crate) fn journal_folder_of_command(manager_home: &Path, command: &str) -> P
 /// Returns the staging folder in `folder`, for a transaction whose journal is in the manager home.
 pub(crate) fn staging_in(folder: &Path) -> PathBuf {
     folder.join(OTHER_SUFFIX)
-}
-
-/// Returns the home that the staging folder of a restore belongs to, judged by its name.
-pub(super) fn home_of_staging(folder: &Path) -> Option<PathBuf> {
-    let name = folder.file_name()?;
-    if name == OsStr::new(FOLDER_SUFFIX) {
-        return folder.parent().map(Path::to_path_buf);
-    }
-    let name = name.to_str()?.strip_prefix('.')?;
-    let name = name.strip_suffix(FOLDER_SUFFIX)?;
-    Some(folder.with_file_name(name))
 }
 
 /// Returns true if `folder` is a folder and not a link. False if it is missing, or if its parent cannot

@@ -11,7 +11,7 @@ use super::step::{Step, StepStatus};
 use super::transaction::{Transaction, remove_lock};
 use crate::io::{
     DocumentState, FileLock, FollowedLinks, IoContext, IoError, ListedPath, LockError,
-    OrdinaryPath, atomic, beneath, document, lock, modified_ns, sharing, with_suffix,
+    OrdinaryPath, atomic, beneath, document, lock, sharing,
 };
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -156,17 +156,17 @@ fn recover_locked(
 /// Reads the journal in `folder` and checks the folders that it names.
 fn read_journal(folder: &Path) -> Result<JournalFile, JournalError> {
     let path = folder.join(JOURNAL);
-    let mut journal = match document::read::<JournalFile>(&path)? {
+    let journal = match document::read::<JournalFile>(&path)? {
         DocumentState::Good(journal) => journal,
         DocumentState::Damaged(detail) => {
             return Err(JournalError::DamagedJournal { path, detail });
         }
         // Killed before the first journal was written, or after the journal was removed.
-        DocumentState::Absent => {
-            JournalFile::without_steps(vec![ListedPath(folder.to_path_buf())], None)
-        }
+        DocumentState::Absent => JournalFile::without_steps(
+            vec![ListedPath(folder.to_path_buf())],
+            ListedPath::default(),
+        ),
     };
-    journal.keeps_replaced = journal.keeps_replaced();
     // These folders are removed at the end, so a damaged journal must not name any other.
     let own = journal.folders.first().map(|own| own.0.clone());
     let own = own.unwrap_or_default();
@@ -203,11 +203,7 @@ impl Transaction {
                 return Err(RecoveryObstacle::MissingFolder { folder, journal }.into());
             }
         }
-        if self.journal.since_ns.is_empty() {
-            self.fill_missing_start_times()?;
-        }
-        self.settle_old_asides()?;
-        let home = self.journal.home();
+        let home = self.journal.home.0.clone();
         let statuses = self.read_statuses()?;
         if self.is_unrecognized(&statuses, &home, policy) {
             let folder = self.folder().to_path_buf();
@@ -239,26 +235,6 @@ impl Transaction {
             Direction::Back => self.reset_journal()?,
         }
         Ok(direction)
-    }
-
-    /// Sets the times of the exchange in a journal of an older version, which has none: the time of the journal file
-    /// stands in.
-    fn fill_missing_start_times(&mut self) -> Result<(), IoError> {
-        let path = self.folder().join(JOURNAL);
-        let meta = path.symlink_metadata().at("inspect", &path)?;
-        self.journal.since_ns = vec![modified_ns(&meta); self.journal.folders.len()];
-        Ok(())
-    }
-
-    /// Completes or reverts exchanges of older versions that were killed between their renames.
-    fn settle_old_asides(&self) -> Result<(), IoError> {
-        for (number, step) in self.journal.steps.iter().enumerate() {
-            let asides = self.journal.staging_of(step).join("aside");
-            step.settle_aside(&asides.join(format!("{number}.linked")))?;
-            step.settle_aside(&asides.join(format!("{number}.moved")))?;
-            step.settle_aside(&with_suffix(&step.staged, ".aside"))?;
-        }
-        Ok(())
     }
 
     fn read_statuses(&self) -> Result<Vec<StepStatus>, IoError> {

@@ -115,7 +115,6 @@ impl Transaction {
                     if is_foreign || step.has_foreign_staged_entry()? {
                         step.record_current_ids(direction)?;
                     }
-                    // Earlier versions recorded exchanges also where there is no call for them.
                     let moves = asides.plan_two_moves(&self.journal, &step, direction)?;
                     adapted = moves.map_or_else(|| vec![step], Vec::from);
                 }

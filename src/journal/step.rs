@@ -264,32 +264,6 @@ impl Step {
         self.partner_id = self.partner_id.filter(|_| is_file);
         Ok(())
     }
-
-    /// Completes or reverts an exchange of three renames, as earlier versions made them, that was
-    /// killed in between: `aside` was the path of one of the two entries meanwhile.
-    pub(super) fn settle_aside(&self, aside: &Path) -> Result<(), IoError> {
-        let Some((id, _)) = stat(aside)? else {
-            return Ok(());
-        };
-        let known_ids = [self.live_id, self.staged_id];
-        // The user may have a file with this name.
-        if !known_ids.iter().flatten().any(|known| known.is(id)) {
-            return Ok(());
-        }
-        let live = stat(&self.live)?;
-        if live.as_ref().is_some_and(|(live, _)| live.is(id)) {
-            // A second link to the live file.
-            return sharing::remove_file(aside).at("remove", aside);
-        }
-        if !exists(&self.staged)? {
-            move_to_free_path(aside, &self.staged)
-        } else if live.is_none() {
-            move_to_free_path(aside, &self.live)
-        } else {
-            // Another program has created the live file. Its status is unknown.
-            Ok(())
-        }
-    }
 }
 
 fn exists(path: &Path) -> Result<bool, IoError> {

@@ -46,7 +46,7 @@ impl Transaction {
             .inspect_err(|_| remove_lock(folder))
             .at("open", folder.join(LOCK))?;
         let folders = vec![ListedPath(folder.to_path_buf())];
-        let journal = JournalFile::without_steps(folders, Some(ListedPath(home.to_path_buf())));
+        let journal = JournalFile::without_steps(folders, ListedPath(home.to_path_buf()));
         let mut transaction = Self::from_journal(folder, journal, lock);
         transaction.reserve_descriptor = Some(reserve_descriptor);
         let begun = BeginTime::read_after_tick(folder)?;
@@ -194,7 +194,7 @@ impl Transaction {
     fn find_holders(&self, policy: &dyn RecoveryPolicy) -> Vec<Holder> {
         let folders = self.journal.folders.iter();
         let folders: Vec<PathBuf> = folders.map(|folder| folder.0.clone()).collect();
-        policy.holders(&self.journal.home(), &folders)
+        policy.holders(&self.journal.home.0, &folders)
     }
 
     /// Fails if the old state, which is staged now, is in use or was written.
@@ -241,7 +241,7 @@ impl Transaction {
         side: WriteSide,
         latest_ns: &[i64],
     ) -> Result<Vec<PathBuf>, IoError> {
-        let home = self.journal.home();
+        let home = self.journal.home.0.clone();
         let mut files = Vec::new();
         let steps = self.journal.steps.iter();
         for step in steps.filter(|step| self.journal.removes_staged(step)) {
@@ -310,7 +310,7 @@ impl Transaction {
         // If this write fails and the process is killed, a recovery goes forward. That leads to a
         // complete state too.
         let _ = self.set_state(JournalState::Undoing);
-        let home = self.journal.home();
+        let home = self.journal.home.0.clone();
         let remaining = self.list_remaining_steps(Direction::Back)?;
         self.exchange_remaining(&remaining, Direction::Back, &home, &NoPolicy)
     }

@@ -480,5 +480,4 @@ fn if_committed_cannot_be_written_the_journal_is_removed_before_the_old_state() 
 mod crash_states;
 mod late_writes;
 #[cfg(unix)]
-mod old_journals;
 mod recoveries;

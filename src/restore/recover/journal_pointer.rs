@@ -1,5 +1,5 @@
 //! The pointer to the journal of a restore: a file in `tmp/restores/` of the manager home with the path of the staging
-//! folder, a NUL, and the marker that its lock has. Older versions wrote the path alone.
+//! folder, a NUL, and the marker that its lock has.
 
 use crate::io::{
     FileLock, IoContext, LockError, atomic, file_open, hash, json_path, random_id, sharing,
