@@ -120,9 +120,8 @@ fn current_and_list_read_no_conversation() {
             .filter(|line| {
                 let asked = line.split('"').nth(1).unwrap_or_default();
                 let below = ["/sessions", "/archived_sessions", ".sqlite", "/backups"];
-                // The check for an interrupted prune reads one file, and root looks at the owner of the folder.
-                let looks = ["/.trash/moves.json", "/.codex-manager/backups"];
-                let is_look = looks.iter().any(|name| asked.ends_with(name));
+                // Root looks at the owner of the folder.
+                let is_look = asked.ends_with("/.codex-manager/backups");
                 asked.starts_with(home) && !is_look && below.iter().any(|name| asked.contains(name))
             })
             .collect();

@@ -164,21 +164,6 @@ fn an_acceptance_applies_to_one_home() {
     assert!(kept.any(|kept| kept["reason"] == reason), "{pruned}");
 }
 
-/// An acceptance of an earlier version has no home and no times.
-#[test]
-fn an_acceptance_recorded_by_an_earlier_version_still_applies() {
-    let mut env = TestEnv::new();
-    write(&env, &sample(1));
-    back_up_at(&mut env, "08:00");
-    compact(&env, &sample(1), 1);
-    assert_eq!(losses(&env, 5).len(), 1);
-    let document = json!({"schema": 1, "checked_at": null, "losses": [],
-        "accepted": {id(1): [15_778_073_246_084_639_238_u64]}});
-    let path = env.manager_home().join("losses.json");
-    fs::write(path, document.to_string()).unwrap();
-    assert_eq!(losses(&env, 0).len(), 0);
-}
-
 #[test]
 fn a_backup_compares_each_conversation_with_the_last_archive_that_has_it() {
     let mut env = TestEnv::new();

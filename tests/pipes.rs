@@ -47,7 +47,6 @@ fn known_files(env: &TestEnv) -> Vec<PathBuf> {
         "profiles/alice/auth.json",
         "profiles/alice/profile.json",
         "profiles/.switch.json",
-        "backups/.trash/moves.json",
     ];
     let first = rollout(FIRST);
     let lock = format!("thread-writer-locks/{FIRST}.lock");

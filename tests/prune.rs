@@ -356,31 +356,6 @@ fn safety_archives_and_other_modes_are_counted_separately() {
 }
 
 #[test]
-fn a_killed_prune_is_finished_by_the_next_command() {
-    let mut env = TestEnv::new();
-    let made = archives(&mut env, &["2026-11-19T10:00:00Z", "2026-11-20T10:00:00Z"]);
-    let trash = env.manager_home().join("backups/.trash");
-    let name = name(&made[0]);
-    let sidecar = name.replace(".tar.gz", ".metadata.json");
-    fs::create_dir_all(trash.join("t")).unwrap();
-    let moves = serde_json::json!({"schema": 1, "moves": [
-        [name, format!(".trash/t/{name}")],
-        [sidecar, format!(".trash/t/{sidecar}")],
-    ]});
-    fs::write(trash.join("moves.json"), moves.to_string()).unwrap();
-    fs::rename(&made[0], trash.join("t").join(&name)).unwrap();
-    let run = env.run(["list-backups", "--json"]).code(0);
-    assert!(
-        run.stderr.contains("an interrupted prune was finished"),
-        "{run}"
-    );
-    assert_eq!(run.json()["backups"].as_array().unwrap().len(), 1);
-    assert!(trash.join("t").join(&sidecar).exists());
-    let _ = env.run(["prune", "--undo"]).code(0);
-    assert!(made[0].exists());
-}
-
-#[test]
 fn i2_a_prune_or_its_undo_killed_at_any_rename_never_separates_archive_and_sidecar() {
     if !can_inject() {
         return;

@@ -59,16 +59,11 @@ pub(crate) fn list(
 }
 
 /// Returns the result of `verify` for an archive whose file is unchanged. It stays valid with a
-/// rewritten sidecar, unless that describes another archive. A result "damaged" is dropped if the
-/// archive could not be read at the time: older versions recorded a read error or a lost sidecar as
-/// damage.
+/// rewritten sidecar, unless that describes another archive.
 fn reuse_verify_result(before: ArchiveRecord, now: &ArchiveRecord) -> Option<VerifyRecord> {
     let digests = [&before.metadata, &now.metadata].map(Metadata::archive_digest);
     let is_other = matches!(&digests, [Some(a), Some(b)] if a.contradicts(b));
-    let is_doubtful = matches!(before.listed_problem, Some(ArchiveProblem::Unreadable(_)));
-    before
-        .verified
-        .filter(|verified| !is_other && (verified.ok || !is_doubtful))
+    before.verified.filter(|_| !is_other)
 }
 
 /// The stamps of an archive and its sidecar; either file may be missing.

@@ -11,8 +11,7 @@ use std::path::Path;
 /// The name of the document below the manager home.
 pub(crate) const FILE_NAME: &str = "losses.json";
 
-/// The digests of messages whose loss the user accepted, by the id of the conversation. The digests include the times;
-/// those of earlier versions did not.
+/// The digests of messages whose loss the user accepted, by the id of the conversation. The digests include the times.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct AcceptedLosses(BTreeMap<String, BTreeSet<u64>>);
 
@@ -30,13 +29,6 @@ impl AcceptedLosses {
     /// Returns the ids of the conversations.
     pub(crate) fn ids(&self) -> impl Iterator<Item = &String> {
         self.0.keys()
-    }
-
-    /// Adds what `others` has.
-    fn add_all(&mut self, others: &Self) {
-        for (id, digests) in &others.0 {
-            self.add(id, digests.clone());
-        }
     }
 
     /// Removes what `others` has.
@@ -74,9 +66,6 @@ pub(crate) struct LossRecord {
     /// The losses that are not accepted.
     #[serde(default)]
     pub losses: Vec<KnownLoss>,
-    /// The losses accepted by earlier versions, in any home.
-    #[serde(default, skip_serializing_if = "AcceptedLosses::is_empty")]
-    accepted: AcceptedLosses,
     /// The accepted losses by Codex home.
     #[serde(default)]
     accepted_in: BTreeMap<String, AcceptedLosses>,
@@ -85,11 +74,7 @@ pub(crate) struct LossRecord {
 impl LossRecord {
     /// Returns the losses that were accepted in a Codex home.
     pub(crate) fn accepted_in(&self, home: &str) -> AcceptedLosses {
-        let mut accepted = self.accepted.clone();
-        if let Some(own) = self.accepted_in.get(home) {
-            accepted.add_all(own);
-        }
-        accepted
+        self.accepted_in.get(home).cloned().unwrap_or_default()
     }
 
     /// Accepts the loss of messages in a Codex home.
@@ -100,7 +85,6 @@ impl LossRecord {
 
     /// Ends the acceptance of messages that are in a Codex home again.
     pub(crate) fn withdraw(&mut self, home: &str, returned: &AcceptedLosses) {
-        self.accepted.remove_all(returned);
         if let Some(accepted) = self.accepted_in.get_mut(home) {
             accepted.remove_all(returned);
         }

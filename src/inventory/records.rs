@@ -7,7 +7,7 @@ use crate::io::clock::{self, Timestamp};
 use crate::io::disk_clock::modified_ns;
 use crate::io::document::Document;
 use chrono::{DateTime, Utc};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use std::fs;
 
 /// Size and mtime, which detect a changed file without reading it.
@@ -46,7 +46,7 @@ pub(crate) struct ArchiveRecord {
     /// The metadata from the sidecar, else from the archive.
     pub metadata: Metadata,
     /// The problem found when both files were listed; see [`ArchiveRecord::problem`].
-    #[serde(default, rename = "problem", deserialize_with = "deserialize_problem")]
+    #[serde(default, rename = "problem")]
     pub listed_problem: Option<ArchiveProblem>,
     /// The result of the last `verify` of exactly this file.
     #[serde(default)]
@@ -97,24 +97,6 @@ impl ArchiveProblem {
             Self::NoArchive | Self::Damaged(_) | Self::FoundDamaged => false,
         }
     }
-}
-
-/// Reads a problem. Older versions stored a text, without distinguishing damage from a failed read,
-/// so a text becomes [`ArchiveProblem::Unreadable`] and the archive is opened again.
-fn deserialize_problem<'de, D: Deserializer<'de>>(
-    from: D,
-) -> Result<Option<ArchiveProblem>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum StoredProblem {
-        Known(ArchiveProblem),
-        Text(String),
-    }
-    let noted = Option::<StoredProblem>::deserialize(from)?;
-    Ok(noted.map(|noted| match noted {
-        StoredProblem::Known(problem) => problem,
-        StoredProblem::Text(text) => ArchiveProblem::Unreadable(text),
-    }))
 }
 
 /// The result of reading every byte of an archive. Does not depend on its sidecar.

@@ -6,34 +6,18 @@
 use super::store;
 use crate::archive::names;
 use crate::archive::names::ARCHIVE_SUFFIX;
-use crate::io::{
-    Document, DocumentState, FileLock, IoContext, IoError, atomic, document, file_id, sharing, tree,
-};
+use crate::io::{FileLock, IoContext, IoError, atomic, file_id, sharing, tree};
 use crate::journal::{self, JournalError, NoPolicy, Recovery, Step, Transaction};
 use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use std::collections::BTreeSet;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 /// The name of the trash below `backups/`.
 pub(crate) const FOLDER: &str = ".trash";
 
-/// The journal of earlier versions.
-const OLD_JOURNAL: &str = "moves.json";
-
 /// The format of a batch's folder name, a time in UTC.
 const BATCH_NAME_FORMAT: &str = "%Y%m%dT%H%M%SZ";
-
-/// The content of a journal of earlier versions.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-struct OldJournal {
-    /// Source and target of each move, relative to `backups/`, with `/`.
-    moves: Vec<(String, String)>,
-}
-
-impl Document for OldJournal {
-    const SCHEMA: u64 = 1;
-}
 
 /// An archive that an undo moves back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -238,49 +222,16 @@ fn journal_folder(manager_home: &Path) -> PathBuf {
 }
 
 fn begin(manager_home: &Path) -> Result<Transaction, JournalError> {
-    finish_old_moves(manager_home)?;
     let backups = store::backups_folder(manager_home);
     Transaction::begin(&journal_folder(manager_home), &backups, &NoPolicy)
 }
 
-/// Finishes or undoes interrupted moves. Costs two `lstat` if there are none.
+/// Finishes or undoes interrupted moves. Costs one `lstat` if there are none.
 ///
 /// # Errors
 /// The moves could not be finished.
 pub(crate) fn recover(manager_home: &Path) -> Result<Recovery, JournalError> {
-    if finish_old_moves(manager_home)? {
-        return Ok(Recovery::Finished(Vec::new()));
-    }
     journal::recover(&journal_folder(manager_home), &NoPolicy)
-}
-
-/// Finishes moves that an earlier version began. Returns false if there are none.
-fn finish_old_moves(manager_home: &Path) -> Result<bool, JournalError> {
-    let path = folder(manager_home).join(OLD_JOURNAL);
-    if path.symlink_metadata().is_err() {
-        return Ok(false);
-    }
-    let backups = store::backups_folder(manager_home);
-    let transaction = Transaction::begin(&journal_folder(manager_home), &backups, &NoPolicy)?;
-    let moves = match document::read::<OldJournal>(&path)? {
-        DocumentState::Good(journal) => journal.moves,
-        DocumentState::Absent => Vec::new(),
-        // The document named the moves, and each archive is in one of the two folders anyway.
-        DocumentState::Damaged(_) => {
-            document::move_aside(&path)?;
-            return Ok(true);
-        }
-    };
-    let steps = moves
-        .into_iter()
-        .filter(|(from, to)| is_inside(from) && is_inside(to))
-        .map(|(from, to)| (backups.join(from), backups.join(to)))
-        .filter(|(from, to)| from.symlink_metadata().is_ok() && to.symlink_metadata().is_err())
-        .map(|(from, to)| Step::new(from, to));
-    let steps = steps.collect::<Result<_, _>>()?;
-    transaction.commit(steps, &NoPolicy)?;
-    tree::remove(&path)?;
-    Ok(true)
 }
 
 /// Returns the folders of the trash, oldest first.
@@ -317,11 +268,6 @@ fn list_archives_in(batch: &Path) -> Result<Vec<String>, IoError> {
     let entries = tree::list(batch).at("list", batch)?.into_iter();
     let names = entries.filter_map(|(name, _)| name.into_string().ok());
     Ok(names.filter(|name| names::is_archive_name(name)).collect())
-}
-
-fn is_inside(path: &str) -> bool {
-    let mut components = Path::new(path).components();
-    components.all(|c| matches!(c, Component::Normal(_)))
 }
 
 #[cfg(test)]
@@ -432,78 +378,5 @@ mod tests {
         let left = read_content(home.path()).unwrap();
         assert_eq!((left.bytes, left.archives), (5, 1));
         assert_eq!(undo(home.path(), &held).unwrap()[0].name, other);
-    }
-
-    /// Writes the journal of an earlier version that moves the archive and its sidecar to
-    /// `.trash/t/`, and does the first `done` moves. Returns that folder.
-    fn journal_of_an_earlier_version(home: &Path, done: usize) -> PathBuf {
-        let backups = store::backups_folder(home);
-        let trash = folder(home);
-        let batch = trash.join("20261120T100000Z");
-        fs::create_dir_all(&batch).unwrap();
-        let to = |name: &str| format!("{FOLDER}/20261120T100000Z/{name}");
-        let moves = vec![
-            (NAME.to_owned(), to(NAME)),
-            (SIDECAR.to_owned(), to(SIDECAR)),
-        ];
-        for (from, to) in &moves[..done] {
-            fs::rename(backups.join(from), backups.join(to)).unwrap();
-        }
-        document::write(&trash.join(OLD_JOURNAL), &OldJournal { moves }).unwrap();
-        batch
-    }
-
-    #[test]
-    fn moves_of_an_earlier_version_are_finished() {
-        for done in 0..=2 {
-            let home = home();
-            let batch = journal_of_an_earlier_version(home.path(), done);
-            let finished = Recovery::Finished(Vec::new());
-            assert_eq!(recover(home.path()).unwrap(), finished);
-            assert_eq!(names(&batch), [SIDECAR, NAME]);
-            assert_eq!(recover(home.path()).unwrap(), Recovery::None);
-        }
-    }
-
-    #[test]
-    fn every_operation_first_finishes_the_moves_of_a_killed_one() {
-        type TrashOperation = fn(&Path, &FileLock);
-        let works: [TrashOperation; 3] = [
-            |home, held| {
-                move_to_trash(home, &["other".into()], &now(), held).unwrap();
-            },
-            |home, held| {
-                undo(home, held).unwrap();
-            },
-            |home, held| remove(home, &TrashContent::default(), held).unwrap(),
-        ];
-        for (work, is_back) in works.into_iter().zip([false, true, false]) {
-            let home = home();
-            let backups = store::backups_folder(home.path());
-            let batch = journal_of_an_earlier_version(home.path(), 1);
-            work(home.path(), &lock(home.path()));
-            let folder = if is_back { &backups } else { &batch };
-            assert!(folder.join(NAME).exists() && folder.join(SIDECAR).exists());
-            assert_eq!(recover(home.path()).unwrap(), Recovery::None);
-        }
-    }
-
-    #[test]
-    fn a_journal_with_paths_outside_of_the_folder_moves_nothing() {
-        let home = home();
-        let backups = store::backups_folder(home.path());
-        fs::create_dir_all(backups.join(FOLDER)).unwrap();
-        let moves = [
-            ("../secret", "x"),
-            (NAME, "../../out"),
-            ("/etc/passwd", "x"),
-        ]
-        .map(|(a, b)| (a.to_owned(), b.to_owned()))
-        .to_vec();
-        let journal = backups.join(FOLDER).join(OLD_JOURNAL);
-        document::write(&journal, &OldJournal { moves }).unwrap();
-        let finished = Recovery::Finished(Vec::new());
-        assert_eq!(recover(home.path()).unwrap(), finished);
-        assert_eq!(names(&backups), [FOLDER, SIDECAR, NAME]);
     }
 }

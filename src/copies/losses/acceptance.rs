@@ -28,7 +28,7 @@ impl LossAcceptance {
             // A rollout that cannot be read has no message that came back.
             let rollouts = live.0.get(id).into_iter().flatten();
             let messages = rollouts.flat_map(|one| messages::read(&one.path).unwrap_or_default());
-            let digests = messages.flat_map(|one| [one.digest, one.dated_digest()]);
+            let digests = messages.map(|one| one.dated_digest());
             let live: BTreeSet<_> = digests
                 .filter(|digest| accepted.contains(id, *digest))
                 .collect();

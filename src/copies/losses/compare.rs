@@ -80,10 +80,7 @@ impl Loss {
         accepted: &AcceptedLosses,
     ) -> Option<Self> {
         for messages in lost.values_mut() {
-            messages.retain(|lost| {
-                let digests = [lost.message.digest, lost.message.dated_digest()];
-                !digests.iter().any(|digest| accepted.contains(&id, *digest))
-            });
+            messages.retain(|lost| !accepted.contains(&id, lost.message.dated_digest()));
         }
         let (place, messages) = lost
             .iter()
