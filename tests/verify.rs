@@ -346,38 +346,6 @@ fn an_unreadable_sidecar_is_read_again_later() {
 }
 
 #[test]
-fn a_problem_recorded_by_an_older_version_is_checked_again() {
-    let mut env = TestEnv::new();
-    let made = archives(&mut env, &["2026-11-19T10:00:00Z", "2026-11-20T10:00:00Z"]);
-    fs::remove_file(sidecar(&made[1])).unwrap();
-    let _ = env.run(["verify", "--all"]).code(5);
-    // An older version recorded a missing sidecar, and also a temporary error, as damage.
-    for words in [
-        "cannot open: denied",
-        "damaged: codex-manager verify found it so",
-    ] {
-        let mut old = json_in(&inventory(&env));
-        for record in old["archives"].as_array_mut().unwrap() {
-            if record["path"] == name(&made[1]) {
-                record["problem"] = words.into();
-                record["verified"]["ok"] = false.into();
-            }
-        }
-        fs::write(inventory(&env), old.to_string()).unwrap();
-        assert_eq!(latest(&env), name(&made[1]), "{words}");
-        let row = &listed(&env)[0];
-        assert!(
-            row["problem"].as_str().unwrap().starts_with("no sidecar"),
-            "{row}"
-        );
-        let dry = env.run(["prune", "--keep-last", "1", "--dry-run", "--json"]);
-        let dry = dry.code(0).json();
-        assert_eq!(dry["keep"][0]["archive"], name(&made[1]), "{dry}");
-    }
-    assert!(!env.manager_home().join("inventory.json.damaged").exists());
-}
-
-#[test]
 fn an_unreadable_archive_does_not_stop_the_check_of_the_others() {
     let mut env = TestEnv::new();
     let made = archives(

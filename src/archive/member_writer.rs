@@ -7,7 +7,7 @@ use super::format::{
     ArchiveManifest, Compression, EntryName, FileList, FolderEntry, LinkEntry, Member,
     MemberContents, Metadata, gzip_member, manifest_members,
 };
-use super::reuse::{PreviousArchive, PreviousMember, ReusableFiles};
+use super::reuse::{PreviousArchive, PreviousMember};
 use crate::io::IoContext;
 use crate::io::buffers::{AlignedBuffer, Buffer, BufferPool};
 use crate::io::hash::{ContentDigest, ContentHasher};
@@ -56,12 +56,11 @@ pub(super) struct NonFileEntries {
 
 pub(super) enum MemberJob {
     /// Compresses this part of the tar stream. `files` has the position and byte range of each
-    /// complete file in it. Copies `previous` instead if the contents of its files are equal.
+    /// complete file in it.
     Fresh {
         bytes: Buffer,
         holds: MemberContents,
         files: Vec<(usize, std::ops::Range<usize>)>,
-        previous: Option<ReusableFiles>,
     },
     /// Copies a member of the previous archive.
     Reused {
@@ -94,26 +93,7 @@ impl MemberJob {
                 bytes,
                 holds,
                 files,
-                previous,
             } => {
-                let is_equal = |old: &ReusableFiles| {
-                    let mut both = old.digests.iter().zip(&files);
-                    both.all(|(digest, (_, range))| digest.is_of(&bytes[range.clone()]))
-                };
-                // After a restore all files have new inodes but old contents. They are read and
-                // hashed, but not compressed again.
-                if let Some(old) = previous.as_ref().filter(|old| is_equal(old))
-                    && let [member] = old.members.as_slice()
-                {
-                    let job = Self::Reused {
-                        old: member.clone(),
-                        holds,
-                    };
-                    let reused = job.run(path, compression, source, buffers)?;
-                    let indexes = files.into_iter().map(|(index, _)| index);
-                    let digests = indexes.zip(old.digests.iter().copied()).collect();
-                    return Ok(CompressedMember { digests, ..reused });
-                }
                 let digests = files.into_iter().map(|(index, range)| {
                     let digest = ContentDigest::of(&bytes[range]);
                     (index, digest)

@@ -49,7 +49,7 @@ pub(crate) use file_list::FileList;
 pub(crate) use format::Compression;
 pub(crate) use format::tar_stream::{EntryContent, RawEntry, RawKind};
 pub(crate) use inode_stamp::InodeStamp;
-pub(crate) use manifest::{AccountAuth, ArchiveManifest, MemberContents};
+pub(crate) use manifest::{AccountAuth, ArchiveManifest};
 pub(crate) use metadata::{BackupMode, Metadata};
 pub(crate) use name_table::{NameId, NameSet, NameTable};
 pub(crate) use pack::{FinishedArchive, PackWriter};

@@ -223,7 +223,6 @@ impl<'a> PackWriter<'a> {
         head.extend_from_slice(&self.encode_head(&entry)?);
         self.submit_part(head, MemberContents::Head(number))?;
         let mut hasher = ContentHasher::default();
-        let mut older_hasher = old.as_ref().and_then(|old| old.digest.older_hasher());
         let mut is_short = false;
         for (position, len) in chunk_sizes(entry.size).enumerate() {
             let mut bytes = self.buffers.empty();
@@ -239,15 +238,11 @@ impl<'a> PackWriter<'a> {
             }
             hasher.update(&bytes);
             let upto = hasher.digest().bytes();
-            let compared = older_hasher.as_mut().map_or(upto, |older| {
-                older.update(&bytes);
-                older.digest().bytes()
-            });
             let holds = MemberContents::Chunk(number, upto);
             // Only complete chunks are compared: the last one has padding and may grow.
             let old = old.as_ref().filter(|_| len == CHUNK_BYTES && !is_short);
             if let Some((member, of)) = old.and_then(|old| old.chunk(position))
-                && of == compared
+                && of == upto
             {
                 self.submit_reused(member, holds)?;
                 continue;
@@ -330,7 +325,6 @@ impl<'a> PackWriter<'a> {
             bytes,
             holds,
             files: Vec::new(),
-            previous: None,
         })
     }
 
@@ -368,17 +362,10 @@ impl<'a> PackWriter<'a> {
         (self.group.first, self.group.count) = (first + count, 0);
         let bytes = std::mem::replace(&mut self.group.bytes, self.buffers.empty());
         let files = std::mem::take(&mut self.group.files);
-        // The list is locked for a moment only: the writing thread sets digests in it.
-        let previous = self.source.and_then(|source| {
-            let list = lock_files(self.files);
-            let entries = files.iter().map(|(place, _)| list.get(*place));
-            source.find_equal_files(&entries.collect::<Option<Vec<_>>>()?)
-        });
         self.submit(MemberJob::Fresh {
             bytes,
             holds,
             files,
-            previous,
         })
     }
 }

@@ -192,33 +192,13 @@ impl<'a> PreviousArchive<'a> {
         }
     }
 
-    /// Returns the member that holds exactly these small files, whatever their inodes are: a restored home has new
-    /// ones. The caller compares the contents with the digests; the member itself is always checked before it is
-    /// copied.
-    pub(super) fn find_equal_files(&self, files: &[FileEntry]) -> Option<ReusableFiles> {
-        let manifest = self.manifest()?;
-        let (place, number) = self.locate(&files.first()?.path)?;
-        let expected = MemberContents::Files(place as u64, files.len() as u64);
-        if manifest.members.get(number)?.holds != expected {
-            return None;
-        }
-        let old = manifest.files.range(place..place + files.len());
-        let digests = old
-            .zip(files)
-            .map(|(old, now)| old.digest.filter(|_| has_equal_head(&old, now)));
-        Some(ReusableFiles {
-            digests: digests.collect::<Option<_>>()?,
-            members: vec![PreviousMember {
-                is_checked: true,
-                ..self.member(number)?
-            }],
-        })
-    }
-
-    /// Returns true if the stamp, or a comparison of the contents, proves that a file is unchanged.
+    /// Returns true if the tar headers of both files are equal, and the stamp, or a comparison of the contents, proves
+    /// that the file is unchanged.
     fn is_unchanged(&self, old: &FileEntry, now: &FileEntry) -> bool {
+        let has_equal_head = (&old.path, old.size, old.mode, old.mtime)
+            == (&now.path, now.size, now.mode, now.mtime);
         let has_equal_stamp = old.stamp == now.stamp && now.stamp.ctime != 0;
-        has_equal_head(old, now) && (has_equal_stamp || self.equal.contains(now.path.as_path()))
+        has_equal_head && (has_equal_stamp || self.equal.contains(now.path.as_path()))
     }
 
     /// Returns the chunks of a large file.
@@ -226,11 +206,9 @@ impl<'a> PreviousArchive<'a> {
         let (place, number) = self.locate(name)?;
         let manifest = self.manifest()?;
         let is_large = matches!(manifest.members.get(number)?.holds, MemberContents::Head(_));
-        let digest = manifest.files.get(place)?.digest?;
         is_large.then_some(PreviousLargeFile {
             source: self,
             members: &manifest.members,
-            digest,
             place: place as u64,
             head: number,
         })
@@ -318,7 +296,6 @@ impl<'a> PreviousArchive<'a> {
 pub(super) struct PreviousLargeFile<'a> {
     source: &'a PreviousArchive<'a>,
     members: &'a [Member],
-    pub(super) digest: ContentDigest,
     place: u64,
     /// Number of the member that holds the tar header.
     head: usize,
@@ -336,9 +313,4 @@ impl PreviousLargeFile<'_> {
             _ => None,
         }
     }
-}
-
-/// Returns true if the tar headers of both files are equal.
-fn has_equal_head(old: &FileEntry, now: &FileEntry) -> bool {
-    (&old.path, old.size, old.mode, old.mtime) == (&now.path, now.size, now.mode, now.mtime)
 }

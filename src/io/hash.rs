@@ -94,11 +94,6 @@ impl ContentDigest {
         std::mem::discriminant(self) == std::mem::discriminant(other) && self != other
     }
 
-    /// Returns a hasher with the algorithm of the digest, if that is another one than in new archives.
-    pub(crate) fn older_hasher(&self) -> Option<ContentHasher> {
-        matches!(self, Self::Sha256(_)).then(|| self.hasher())
-    }
-
     pub fn bytes(&self) -> DigestBytes {
         match self {
             Self::Blake3(bytes) | Self::Sha256(bytes) => *bytes,
