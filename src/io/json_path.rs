@@ -15,7 +15,7 @@ enum JsonPath {
 }
 
 /// A path as an element of a list.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub(crate) struct ListedPath(#[serde(with = "self")] pub(crate) PathBuf);
 
