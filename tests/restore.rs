@@ -8,7 +8,6 @@ use crate::support::sample::{
 use crate::support::sign_in::{auth_json, write_auth, write_auth_text};
 use serde_json::json;
 use std::fs;
-use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
 fn sample_with_archive() -> (TestEnv, String) {
@@ -451,29 +450,4 @@ fn restoring_an_archive_of_mode_auth_changes_no_conversation() {
     );
     let _ = env.run(["restore", &safety]).code(0);
     assert_same_home(&before, &home(&env));
-}
-
-#[test]
-fn a_sparse_file_is_restored_as_sparse() {
-    const SIZE: u64 = 64 << 20;
-    let env = TestEnv::new();
-    sample_home(&env);
-    // Text, a hole of many blocks, text, and a hole at the end.
-    let path = env.codex_home().join("sparse.bin");
-    let file = fs::File::create(&path).expect("create");
-    file.set_len(SIZE).expect("size");
-    for at in [0, 20_000_000, 41_000_001] {
-        file.write_all_at(b"text", at).expect("write");
-    }
-    drop(file);
-    let before = fs::read(&path).expect("read");
-    backup(&env, &[]);
-    fs::remove_file(&path).expect("remove");
-    let _ = env.run(["restore", "latest", "--no-safety-backup"]).code(0);
-    assert!(
-        fs::read(&path).expect("read") == before,
-        "the content differs"
-    );
-    let on_disk = fs::metadata(&path).expect("stat").blocks() * 512;
-    assert!(on_disk < 4 << 20, "{on_disk} bytes on disk");
 }

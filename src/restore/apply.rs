@@ -157,10 +157,6 @@ fn unpack(
     stage.login = extract.into_login();
     stage.rollouts = RolloutIndex::from_files(&plan.writes);
     stage.create_links_and_folders(archive.contents(), plan)?;
-    notes.extend(stage.blocking_entries.iter().map(|kept| {
-        let kept = kept.display();
-        format!("kept {kept}, although the archive has a folder at this path")
-    }));
     if archive.is_python() {
         notes.push(
             "the archive was made by the Python codex-manager and has no digests; names, CRC and databases were checked"

@@ -62,7 +62,6 @@ pub(crate) use recover::journal_pointer::JournalPointer;
 pub(crate) use recover::login_guard::LoginGuard;
 pub(crate) use settle::hard_linker::HardLinker;
 pub(crate) use settle::outside_databases::{OutsideDatabases, OutsideStaging};
-pub(crate) use stage::disk_space::SpaceNeed;
 pub(crate) use stage::merge::MergeResult;
 pub(crate) use stage::staged_home::{ArchivedLogin, ExchangeMode, Stage, StageRoot};
 pub(crate) use stage::workspace::Workspace;

@@ -3,10 +3,9 @@
 use crate::archive::{ArchiveError, EntryName};
 use crate::codex::threads::staged;
 use crate::codex::{CodexConfig, DatabaseError, config, database, home};
-use crate::io::{IoContext, IoError, OrdinaryPath, atomic, sharing, tree};
+use crate::io::{Environment, IoContext, IoError, OrdinaryPath, atomic, sharing, space, tree};
 use crate::journal::{self, Transaction};
-use crate::restore::stage::disk_space;
-use crate::restore::{RestoreError, RestorePlan, RestoreRequest, RestoreTarget, SpaceNeed, Stage};
+use crate::restore::{RestoreError, RestorePlan, RestoreRequest, RestoreTarget, Stage};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -68,7 +67,7 @@ pub(crate) fn move_databases(
     if plan.target == RestoreTarget::Elsewhere {
         keep_databases_inside(request, stage, &config, notes)?;
     } else {
-        outside.sqlite_home = disk_space::outside_folder(&config, &stage.home().live, request.env);
+        outside.sqlite_home = outside_folder(&config, &stage.home().live, request.env);
     }
     let Some(folder) = outside.sqlite_home.clone() else {
         if from_outside {
@@ -152,18 +151,27 @@ fn check_space(
     staging: &Path,
     databases: &[(EntryName, PathBuf)],
 ) -> Result<(), ArchiveError> {
-    let disks = &disk_space::SYSTEM_DISKS;
-    if !disk_space::is_on_another_disk(folder, staging, disks) {
+    let mut above = folder.ancestors().filter(|path| path.is_dir());
+    let existing = above.next().unwrap_or(folder);
+    if space::is_same_file_system(existing, staging) {
         return Ok(());
     }
     let sizes = databases
         .iter()
         .filter_map(|(_, path)| path.metadata().ok());
-    let need = SpaceNeed {
-        folder: folder.to_path_buf(),
-        bytes: sizes.map(|meta| meta.len()).sum(),
-    };
-    Ok(disk_space::check(&[need], disks)?)
+    let needed_bytes = sizes.map(|meta| meta.len()).sum();
+    Ok(space::require(
+        existing,
+        needed_bytes,
+        space::free_bytes(existing),
+    )?)
+}
+
+/// Returns the folder that `config` or the environment names for the databases, if it is outside of
+/// the home.
+fn outside_folder(config: &CodexConfig, home: &Path, env: &Environment) -> Option<PathBuf> {
+    let databases = tree::resolve_links(&config.database_folder(home, env)?);
+    Some(databases).filter(|databases| *databases != tree::resolve_links(home))
 }
 
 /// Returns true if another home uses the databases in `folder`: it is a home itself, or a

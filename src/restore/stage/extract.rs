@@ -80,7 +80,7 @@ impl Sink for ExtractSink<'_> {
             }
             other => other?,
         };
-        Ok(write_sparse(&file, bytes, offset, entry.size).at("write", &path)?)
+        Ok(write_part(&file, bytes, offset).at("write", &path)?)
     }
 
     fn finish_file(&self, entry: &FileEntry) -> Result<(), ArchiveError> {
@@ -96,31 +96,12 @@ impl Sink for ExtractSink<'_> {
     }
 }
 
-/// The size, in bytes, of the blocks that become holes if they contain only zeros. Shorter runs of
-/// zeros are written.
-const HOLE_BYTES: usize = 64 * 1024;
-
-/// Writes a part of a file of `size` bytes, except for blocks of zeros.
-fn write_sparse(file: &File, bytes: &[u8], offset: u64, size: u64) -> io::Result<()> {
-    let is_hole = |block: &[u8]| block.len() == HOLE_BYTES && block.iter().all(|b| *b == 0);
-    let write = match bytes.len() {
-        LARGE_PART_BYTES.. => position::write_past_cache,
-        _ => position::write_all_at,
-    };
-    let mut written = 0;
-    for (i, block) in bytes.chunks(HOLE_BYTES).enumerate() {
-        if is_hole(block) {
-            let at = i * HOLE_BYTES;
-            write(file, &bytes[written..at], offset + written as u64)?;
-            written = at + block.len();
-        }
+/// Writes a part of a file.
+fn write_part(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+    match bytes.len() {
+        LARGE_PART_BYTES.. => position::write_past_cache(file, bytes, offset),
+        _ => position::write_all_at(file, bytes, offset),
     }
-    write(file, &bytes[written..], offset + written as u64)?;
-    // The last part sets the length, because the file may end with a hole.
-    if written == bytes.len() && offset + written as u64 == size {
-        file.set_len(size)?;
-    }
-    Ok(())
 }
 
 /// Opens or creates a staged file (0600) without truncating it: several threads write parts of it.

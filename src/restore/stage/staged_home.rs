@@ -5,11 +5,10 @@ use crate::archive::{
     ArchiveManifest, EXTERNAL_DATABASES_FOLDER, EntryName, NameSet, set_attributes,
 };
 use crate::codex::{CONFIG_TOML, HomeEntryKind, kind_of};
-use crate::io::{IoContext, IoError, SecretBytes, atomic, tree};
+use crate::io::{IoError, SecretBytes, atomic, tree};
 use crate::journal;
 use crate::restore::{RestorePlan, RolloutIndex};
 use std::collections::BTreeSet;
-use std::io;
 use std::path::{Path, PathBuf};
 
 /// A live folder or file that is replaced as a whole: the home, or the target of a top-level link
@@ -74,9 +73,6 @@ pub(crate) struct Stage {
     pub(crate) rollouts: RolloutIndex,
     /// Staged rollouts that are hard links to live files with equal content.
     pub(crate) equal: NameSet,
-    /// Live files and links that stay at or above the path of a folder of the archive, which is
-    /// therefore not created.
-    pub(crate) blocking_entries: BTreeSet<PathBuf>,
 }
 
 impl Stage {
@@ -139,10 +135,9 @@ impl Stage {
             .collect()
     }
 
-    /// Creates the links and folders that the plan takes from the archive. A folder is left out if
-    /// a live file or link that stays has its path.
+    /// Creates the links and folders that the plan takes from the archive.
     pub(crate) fn create_links_and_folders(
-        &mut self,
+        &self,
         contents: &ArchiveManifest,
         plan: &RestorePlan,
     ) -> Result<(), IoError> {
@@ -155,61 +150,14 @@ impl Stage {
             atomic::create_unsynced_folder(atomic::parent_of(&path))?;
             tree::make_link(&link.target, &path)?;
         }
-        let mut last_clear = PathBuf::new();
         for folder in &contents.folders {
             let name = folder.path.as_path();
             let path = self.staged_path(name);
-            if plan.partial || !is_restorable(name) || path.symlink_metadata().is_ok() {
-                continue;
-            }
-            if let Some(kept) = self.find_blocking_entry(name, plan, &mut last_clear)? {
-                self.blocking_entries.insert(kept);
-            } else {
+            if !plan.partial && is_restorable(name) && path.symlink_metadata().is_err() {
                 atomic::create_unsynced_folder(&path)?;
             }
         }
         Ok(())
-    }
-
-    /// Returns the live file or link at `folder` or above it that the plan does not remove.
-    /// `last_clear` is the previous folder without one; the folders are sorted, so its ancestors
-    /// need no second check.
-    fn find_blocking_entry(
-        &self,
-        folder: &Path,
-        plan: &RestorePlan,
-        last_clear: &mut PathBuf,
-    ) -> Result<Option<PathBuf>, IoError> {
-        let root = self.root_of(folder);
-        let (mut live, mut relative) = (root.live.clone(), root.prefix.clone());
-        // Compared once, because folders may be a thousand levels deep.
-        let both = last_clear.iter().zip(folder);
-        let shared = both.take_while(|(last, part)| last == part).count();
-        let clear = shared.saturating_sub(root.prefix.iter().count());
-        let below = folder.strip_prefix(&root.prefix).unwrap_or(folder);
-        for (depth, part) in below.iter().enumerate() {
-            live.push(part);
-            relative.push(part);
-            if depth < clear {
-                continue;
-            }
-            match live.symlink_metadata() {
-                Ok(meta) if meta.is_dir() => {}
-                Ok(_) if !plan.removed.contains(&relative) => return Ok(Some(relative)),
-                Ok(_) => break,
-                Err(e)
-                    if matches!(
-                        e.kind(),
-                        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
-                    ) =>
-                {
-                    break;
-                }
-                Err(e) => return Err(e).at("read", &live),
-            }
-        }
-        folder.clone_into(last_clear);
-        Ok(None)
     }
 
     /// Sets mode and time of the folders that came from the archive. Has to run last, because
@@ -226,14 +174,7 @@ impl Stage {
                 path.metadata().is_ok()
             };
             let name = folder.path.as_path();
-            // A link that was kept in its place may lead to a folder outside of the home.
-            let is_left_out = || {
-                name.ancestors()
-                    .any(|above| self.blocking_entries.contains(above))
-            };
-            if live_home.is_some_and(exists_in)
-                || (!self.blocking_entries.is_empty() && is_left_out())
-            {
+            if live_home.is_some_and(exists_in) {
                 continue;
             }
             let path = self.staged_path(name);

@@ -13,7 +13,6 @@ use crate::restore::plan::target;
 use crate::restore::{
     JournalPointer, LiveFiles, LoginGuard, RestoreError, RestorePlan, RestoreRequest, RolloutIndex,
 };
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// The target of a restore while its new state is built. Dropping it removes everything that was
@@ -54,7 +53,9 @@ impl Workspace {
         check_case(request, &plan, &live, &stage.roots)?;
         let contents = request.archive.contents();
         stage.equal = equal_rollouts::link_equal(contents, &plan, &stage, progress)?;
-        check_space(request, &plan, &stage, &transaction)?;
+        let written = plan.writes.without(&stage.equal);
+        let checked = disk_space::check(request.archive, &written, &stage);
+        checked.map_err(ArchiveError::from)?;
         Ok(Self {
             plan,
             live,
@@ -68,26 +69,6 @@ impl Workspace {
             _pointer: pointer,
         })
     }
-}
-
-/// Fails if a disk has too little space for what is staged on it.
-fn check_space(
-    request: &RestoreRequest<'_>,
-    plan: &RestorePlan,
-    stage: &Stage,
-    transaction: &Transaction,
-) -> Result<(), RestoreError> {
-    let outside = disk_space::known_outside_folder(request, &stage.home().live);
-    let disks = &disk_space::SYSTEM_DISKS;
-    let needs = disk_space::compute_needs(
-        request.archive,
-        &plan.writes.without(&stage.equal),
-        transaction.folder(),
-        &stage.roots[1..],
-        outside.as_deref(),
-        disks,
-    );
-    Ok(disk_space::check(&needs, disks).map_err(ArchiveError::from)?)
 }
 
 /// Creates the staging folders of the home and of the `linked` roots.
@@ -113,7 +94,6 @@ fn create_stage(
         login: None,
         rollouts: RolloutIndex::default(),
         equal: NameSet::default(),
-        blocking_entries: BTreeSet::new(),
     })
 }
 
