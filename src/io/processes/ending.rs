@@ -1,6 +1,6 @@
 //! Asks processes to end, and waits for them.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// A process to end. The start time distinguishes it from a later process with the same id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,14 +13,46 @@ pub(crate) struct EndTarget {
     pub send_sigterm: bool,
 }
 
+/// The interval at which the processes are checked.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
+
 /// Sends SIGTERM to the selected `targets` and waits until all have ended. Returns the ids of those
 /// that have not by `deadline`.
 ///
 /// No process is killed: one that does not end may be in the middle of a write. On Windows, where a
 /// process without a window cannot be asked to end, it is terminated.
 pub(crate) fn terminate_all(targets: &[EndTarget], deadline: Instant) -> Vec<u32> {
-    system::terminate_all(targets, deadline)
+    let is_alive = |ending: &EndTarget| super::start_time(ending.pid) == Some(ending.started);
+    let mut left = targets.to_vec();
+    left.retain(|ending| {
+        // Just before the signal, so that it cannot reach a later process with the same id.
+        let is_alive = is_alive(ending);
+        if is_alive && ending.send_sigterm {
+            terminate(ending.pid);
+        }
+        is_alive
+    });
+    while !left.is_empty() && Instant::now() < deadline {
+        left.retain(is_alive);
+        let wait = deadline.saturating_duration_since(Instant::now());
+        if !left.is_empty() {
+            std::thread::sleep(POLL_INTERVAL.min(wait));
+        }
+    }
+    left.iter().map(|ending| ending.pid).collect()
 }
+
+#[cfg(unix)]
+fn terminate(pid: u32) {
+    use rustix::process::{Signal, kill_process};
+    if let Some(id) = super::to_pid(pid) {
+        // A process that cannot be signalled is reported at the deadline.
+        let _ = kill_process(id, Signal::TERM);
+    }
+}
+
+#[cfg(not(unix))]
+use self::kill as terminate;
 
 /// Kills a process: SIGKILL on Unix. Does nothing if it has ended.
 pub(crate) fn kill(pid: u32) {
@@ -44,127 +76,11 @@ pub(crate) fn kill(pid: u32) {
     }
 }
 
-#[cfg(target_os = "linux")]
-mod system {
-    use super::super::{start_time, to_pid};
-    use super::{EndTarget, Instant};
-    use rustix::event::{PollFd, PollFlags, Timespec, poll};
-    use rustix::fd::OwnedFd;
-    use rustix::process::{PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
-
-    /// A process with an open pidfd, which cannot refer to another process of the same id later.
-    struct OpenProcess {
-        pid: u32,
-        fd: OwnedFd,
-    }
-
-    pub(super) fn terminate_all(targets: &[EndTarget], deadline: Instant) -> Vec<u32> {
-        let mut left = Vec::new();
-        let mut open_processes = Vec::new();
-        for ending in targets {
-            match open(ending) {
-                OpenResult::Ended => {}
-                OpenResult::Open(process) => open_processes.push(process),
-                OpenResult::Refused => left.push(ending.pid),
-            }
-        }
-        while !open_processes.is_empty() {
-            let wait = deadline.saturating_duration_since(Instant::now());
-            if wait.is_zero() {
-                break;
-            }
-            let mut fds: Vec<_> = open_processes
-                .iter()
-                .map(|process| PollFd::new(&process.fd, PollFlags::IN))
-                .collect();
-            let wait = Timespec::try_from(wait).ok();
-            // If a signal interrupts the call, the loop polls again.
-            let _ = poll(&mut fds, wait.as_ref());
-            let ended: Vec<bool> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
-            let mut ended = ended.into_iter();
-            open_processes.retain(|_| !ended.next().unwrap_or_default());
-        }
-        left.extend(open_processes.iter().map(|process| process.pid));
-        left
-    }
-
-    enum OpenResult {
-        Ended,
-        Open(OpenProcess),
-        Refused,
-    }
-
-    fn open(ending: &EndTarget) -> OpenResult {
-        let Some(id) = to_pid(ending.pid) else {
-            return OpenResult::Ended;
-        };
-        let fd = match pidfd_open(id, PidfdFlags::empty()) {
-            Ok(fd) => fd,
-            Err(rustix::io::Errno::SRCH) => return OpenResult::Ended,
-            Err(_) => return OpenResult::Refused,
-        };
-        // Compared after the pidfd is open: from here on the id cannot become that of another process.
-        if start_time(ending.pid) != Some(ending.started) {
-            return OpenResult::Ended;
-        }
-        if ending.send_sigterm {
-            match pidfd_send_signal(&fd, Signal::TERM) {
-                Ok(()) => {}
-                Err(rustix::io::Errno::SRCH) => return OpenResult::Ended,
-                Err(_) => return OpenResult::Refused,
-            }
-        }
-        OpenResult::Open(OpenProcess {
-            pid: ending.pid,
-            fd,
-        })
-    }
-}
-
-#[cfg(not(target_os = "linux"))]
-mod system {
-    use super::super::start_time;
-    use super::{EndTarget, Instant};
-    use std::time::Duration;
-
-    /// The interval at which the processes are checked.
-    const POLL_INTERVAL: Duration = Duration::from_millis(50);
-
-    pub(super) fn terminate_all(targets: &[EndTarget], deadline: Instant) -> Vec<u32> {
-        let is_alive = |ending: &EndTarget| start_time(ending.pid) == Some(ending.started);
-        let mut left: Vec<_> = targets.iter().copied().filter(is_alive).collect();
-        for ending in left.iter().filter(|ending| ending.send_sigterm) {
-            send_sigterm(ending.pid);
-        }
-        while !left.is_empty() && Instant::now() < deadline {
-            left.retain(is_alive);
-            let wait = deadline.saturating_duration_since(Instant::now());
-            if !left.is_empty() {
-                std::thread::sleep(POLL_INTERVAL.min(wait));
-            }
-        }
-        left.iter().map(|ending| ending.pid).collect()
-    }
-
-    #[cfg(unix)]
-    fn send_sigterm(pid: u32) {
-        use rustix::process::{Signal, kill_process};
-        if let Some(id) = super::super::to_pid(pid) {
-            // A process that cannot be signalled is reported at the deadline.
-            let _ = kill_process(id, Signal::TERM);
-        }
-    }
-
-    #[cfg(not(unix))]
-    use super::kill as send_sigterm;
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::io::processes::waiting_program;
     use std::process::Child;
-    use std::time::Duration;
 
     fn child() -> (Child, EndTarget) {
         let child = waiting_program().spawn().unwrap();
