@@ -56,10 +56,6 @@ impl LogLocation {
         }
     }
 
-    pub(super) fn folder(&self) -> &Path {
-        &self.folder
-    }
-
     /// Creates the folder with mode 0700, unless it exists.
     pub(super) fn create_folder(&self) -> Result<(), IoError> {
         if self.folder.is_dir() {

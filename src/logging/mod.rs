@@ -75,12 +75,7 @@ pub fn start(settings: &LogSettings, context: LogContext) -> Log {
             // If another process holds the lock, it is cleaning up already.
             if let Ok(_lock) = FileLock::try_acquire(&location.retention_lock()) {
                 let days = settings.retention_days;
-                let mut actions = retention::plan(&location.list(), today, days, settings.archive);
-                let confirmed =
-                    retention::confirm_removals(&mut actions, days, &location, &context);
-                if let Err(doubt) = confirmed {
-                    warnings.push(format!("no log was removed because of its age: {doubt}"));
-                }
+                let actions = retention::plan(&location.list(), today, days, settings.archive);
                 for problem in retention::apply(&actions, &location) {
                     warnings.push(format!("cannot clean up an old log: {problem}"));
                 }

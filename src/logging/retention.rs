@@ -1,15 +1,14 @@
 //! Compresses and removes old logs. Touches only files whose complete name has the form of a log name.
 
 use super::file::{LogLocation, LogName};
-use super::settings::{LogArchiving, LogContext};
+use super::settings::LogArchiving;
 use super::writer::WRITE_LOCK_TIMEOUT;
-use crate::io::disk_clock::{self, ClockDoubt, Dated};
 use crate::io::file_open;
 use crate::io::hash::hash_reader;
 use crate::io::lock::{FileLock, LockError};
 use crate::io::retention::{RetentionItem, RetentionPolicy};
 use crate::io::{IoContext, IoError, atomic, tree};
-use chrono::{NaiveDate, NaiveTime, TimeDelta};
+use chrono::{NaiveDate, TimeDelta};
 use std::fs::File;
 use std::io;
 use std::path::Path;
@@ -58,43 +57,6 @@ pub(crate) fn plan(
             }
         })
         .collect()
-}
-
-/// Drops the removals whose age the disk does not confirm.
-///
-/// # Errors
-/// The clock cannot be trusted. All removals were dropped.
-pub(crate) fn confirm_removals(
-    actions: &mut Vec<RetentionAction>,
-    retention_days: u32,
-    location: &LogLocation,
-    context: &LogContext,
-) -> Result<(), ClockDoubt> {
-    let is_removal = |action: &RetentionAction| matches!(action, RetentionAction::Remove(_));
-    if !actions.iter().any(is_removal) {
-        return Ok(());
-    }
-    // A day can have 23 hours.
-    let limit = TimeDelta::days(retention_days.into()) - TimeDelta::hours(2);
-    let mut logs = location.list();
-    logs.reverse();
-    let dated = logs.iter().map(|log| Dated {
-        path: location.path(*log),
-        at: context
-            .zone
-            .resolve_local(log.date.and_time(NaiveTime::MIN))
-            .0
-            .to_utc(),
-    });
-    let dated: Vec<_> = dated.collect();
-    let ages = disk_clock::confirmed_ages(location.folder(), context.clock.now(), limit, &dated);
-    let old = ages.as_deref().unwrap_or_default().iter().zip(&logs);
-    let old: Vec<_> = old
-        .filter(|(age, _)| **age >= limit)
-        .map(|(_, log)| *log)
-        .collect();
-    actions.retain(|action| !matches!(action, RetentionAction::Remove(log) if !old.contains(log)));
-    ages.map(drop)
 }
 
 /// Runs the planned actions. Returns the errors, with their paths.
