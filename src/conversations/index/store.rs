@@ -20,6 +20,7 @@ use super::usage_tables::TABLES as USAGE_TABLES;
 use crate::codex::connection::{self, Access};
 use crate::codex::rollout_lines::Role;
 use crate::io::{IoContext as _, IoError, OrdinaryPath, atomic, hash, sharing};
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OptionalExtension as _, Params, Row, Transaction, TransactionBehavior};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -221,6 +222,9 @@ impl IndexStore {
         connection.busy_timeout(wait).with_index_path(path)?;
         // More than the default of 16: the ingestion alternates between more statements.
         connection.set_prepared_statement_cache_capacity(32);
+        // Without it SQLite prepares a statement again for each value of a range.
+        let keeps_plans = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true);
+        keeps_plans.with_index_path(path)?;
         if access == Access::Write {
             // SQLite leaves the content of freed pages in the file, and with it the words of a deleted conversation.
             let erases = connection.pragma_update(None, "secure_delete", true);
