@@ -82,7 +82,7 @@ pub mod steps {
 }
 
 pub mod sync {
-    pub use crate::sync::{apply, config, plan, state};
+    pub use crate::sync::{apply, config, plan, remote, state};
 }
 
 pub mod ui {

@@ -264,6 +264,10 @@ pub(crate) fn case(leaf: &Leaf, more: &[&str]) -> Case {
             let settings = env.manager_home().join("sync.toml");
             fs::remove_file(settings).expect("remove");
         }
+        "sync forget" => {
+            crate::vault::set_up(&mut env);
+            let _ = env.run(["sync", "init", "--vault", "--force"]).code(0);
+        }
         _ if row.starts_with("vault ") => vault_case(&mut env, &row, &mut args),
         "config import-python" => {
             python_home(&env, "home/.codexmgr");

@@ -174,6 +174,8 @@ mod sync_simulation;
 mod sync_syncthing;
 mod sync_torn_files;
 mod sync_undelivered;
+mod sync_vault;
+mod sync_vault_simulation;
 mod tables;
 mod together;
 mod transfer;

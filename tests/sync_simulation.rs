@@ -101,7 +101,7 @@ enum Decisions {
 
 /// A fault of one machine in the middle of a schedule.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum MachineFault {
+pub(crate) enum MachineFault {
     None,
     /// The sync state is restored from a backup, the Codex home is not.
     StateRestored,
@@ -114,7 +114,7 @@ enum MachineFault {
 }
 
 impl MachineFault {
-    fn of(seed: u64) -> Self {
+    pub(crate) fn of(seed: u64) -> Self {
         match seed % 8 {
             1 => Self::StateRestored,
             3 => Self::DiskRestored,
@@ -344,7 +344,11 @@ fn run_schedule(root: &Path, seed: u64, decisions: Decisions) {
 }
 
 /// Returns true if a user deleted the text, or a text that replaced it.
-fn is_deleted_version(text: &String, edits: &[&(String, String)], machines: &[Machine]) -> bool {
+pub(crate) fn is_deleted_version(
+    text: &String,
+    edits: &[&(String, String)],
+    machines: &[Machine],
+) -> bool {
     let mut versions = vec![text];
     while let Some(version) = versions.pop() {
         if machines.iter().any(|m| m.skills_deleted.contains(version)) {
@@ -357,7 +361,7 @@ fn is_deleted_version(text: &String, edits: &[&(String, String)], machines: &[Ma
 }
 
 /// Lists the files in which two machines differ.
-fn difference(a: &BTreeMap<String, String>, b: &BTreeMap<String, String>) -> String {
+pub(crate) fn difference(a: &BTreeMap<String, String>, b: &BTreeMap<String, String>) -> String {
     let mut out = String::new();
     let paths: BTreeSet<&String> = a.keys().chain(b.keys()).collect();
     for path in paths
@@ -369,6 +373,6 @@ fn difference(a: &BTreeMap<String, String>, b: &BTreeMap<String, String>) -> Str
     out
 }
 
-fn listing(machines: &[Machine]) -> String {
+pub(crate) fn listing(machines: &[Machine]) -> String {
     machines.iter().map(Machine::listing).collect()
 }

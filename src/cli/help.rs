@@ -41,7 +41,7 @@ Conversations:
   storage       Show the disk usage of the Codex home, and reduce it
 
 Sync:
-  sync          Sync conversations between machines through a cloud folder
+  sync          Sync conversations through a cloud folder or the vault
   schedule      Run backup, sync and other jobs with the system's scheduler
   notify        Show news about accounts and backups on the desktop
 

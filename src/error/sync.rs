@@ -8,6 +8,7 @@ use crate::sync::codexsync::CodexSyncStateError;
 use crate::sync::config::SyncConfigError;
 use crate::sync::index_updates::IndexUpdateError;
 use crate::sync::plan::PlanError;
+use crate::sync::remote::RemoteError;
 use crate::sync::resolve::ConflictCopyError;
 use crate::sync::restore::SyncRestoreError;
 use crate::sync::state::StateError;
@@ -46,6 +47,27 @@ impl Advised for PlanError {
                 self.unchanged(Usage, "no file is held back because of a secret")
             }
             Self::NoFileToAllow { held, .. } => self.unchanged(Usage, format!("held back: {}", held.join(", "))),
+        }
+    }
+}
+
+impl Advised for RemoteError {
+    fn advice(&self) -> CommandError {
+        match self {
+            Self::Io(e) => e.advice(),
+            Self::State(e) => e.advice(),
+            Self::Position(e) => e.advice(),
+            Self::Plan(e) => e.advice(),
+            Self::Damaged { machine, .. } => self.unchanged(
+                Refused,
+                format!("sync {machine} again, or check the vault: codex-manager vault check --read-data; if the machine is gone: codex-manager sync forget {machine}"),
+            ),
+            Self::Newer(_) => self.unchanged(Refused, "upgrade codex-manager"),
+            Self::OtherDisk(_) => self.unchanged(
+                Usage,
+                "sync makes hard links from one to the other: move the manager home, or name another one with --manager-home",
+            ),
+            Self::Changed(_) => self.hint(Failed, "end Codex, then run the same command again"),
         }
     }
 }

@@ -78,6 +78,17 @@ impl TempFile {
         }
     }
 
+    /// Creates a second name for the file `source` in the folder of `path`. Fails where hard links are impossible.
+    pub(crate) fn link_beside(source: &Path, path: &Path) -> std::io::Result<Self> {
+        let mut builder = tempfile::Builder::new();
+        let builder = builder.prefix(TEMP_PREFIX);
+        let file = builder.make_in(parent_of(path), |path| {
+            sharing::hard_link(source, path)?;
+            file_open::open(path)
+        });
+        file.map(Self)
+    }
+
     /// Returns the open file, for reading and writing.
     pub(crate) fn file(&mut self) -> &mut File {
         self.0.as_file_mut()

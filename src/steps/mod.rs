@@ -6,7 +6,7 @@
 //! - a restore: [`restore_options`], with a snapshot as the source: [`snapshot_source`]; a check: [`archive_check`]
 //! - after a restore or a sync: [`earlier_turns`]
 //! - switching and starting: [`best_login`], [`switch_account`], [`wait`], [`start_codex`], [`launch_list`]
-//! - sync: [`sync_checks`], [`sync_shutdown`], [`sync_index`]
+//! - sync: [`sync_checks`], [`sync_shutdown`], [`sync_index`]; through the vault: [`vault_sync`]
 //! - accounts: [`account_screen`]; figures: [`refresh`], [`price_file`], [`recommend_template`]
 //! - files: [`new_file`], [`run_log`], [`run_program`], [`permanent_deletion`]
 
@@ -36,4 +36,5 @@ pub(crate) mod switch_account;
 pub(crate) mod sync_checks;
 pub(crate) mod sync_index;
 pub(crate) mod sync_shutdown;
+pub(crate) mod vault_sync;
 pub(crate) mod wait;

@@ -9,7 +9,8 @@ use crate::io::quantity::pluralize;
 use crate::io::{IoContext as _, IoError};
 use crate::steps::shutdown::ShutdownArgs;
 use crate::steps::sync_shutdown;
-use crate::sync::config::SyncConfig;
+use crate::steps::vault_sync::VaultSync;
+use crate::sync::config::{SyncConfig, SyncRemote};
 use crate::sync::conflict_copies::ConflictCopies;
 use crate::sync::identity;
 use crate::sync::manifest;
@@ -45,8 +46,33 @@ pub(crate) fn run_checks(
     check_folders(&config, &mut checks);
     checks.push(sync_shutdown::check(context, &config, path, args));
     check_state(context, &config, &mut checks);
-    check_undelivered(context, &config, &mut checks);
+    match config.remote {
+        SyncRemote::Folder => check_undelivered(context, &config, &mut checks),
+        SyncRemote::Vault => checks.push(check_vault(context, &config)),
+    }
     Ok(checks)
+}
+
+/// Checks that the vault can be read, with what each machine published last.
+fn check_vault(context: &Context, config: &SyncConfig) -> Check {
+    let replica = replica(context, config);
+    let read = || -> Result<String, CommandError> {
+        let Some(vault) = VaultSync::open(context, config, false)? else {
+            return Ok(String::new());
+        };
+        vault.join(config, &replica)?;
+        Ok(vault.location())
+    };
+    match read() {
+        Ok(location) => Check::ok("sync.cloud", format!("vault: {location}")),
+        Err(e) => {
+            let check = Check::fail("sync.cloud", e.to_one_line());
+            match e.hints.first() {
+                Some(hint) => check.advised(hint.clone()),
+                None => check,
+            }
+        }
+    }
 }
 
 /// Warns of newer versions that other machines list and that have not arrived.
@@ -79,7 +105,9 @@ fn check_folders(config: &SyncConfig, checks: &mut Vec<Check>) {
         );
     }
     let (id, cloud) = ("sync.cloud", &config.cloud);
-    if !cloud.is_dir() {
+    if config.remote == SyncRemote::Vault {
+        // Checked apart.
+    } else if !cloud.is_dir() {
         let message = format!("the cloud folder does not exist: {}", cloud.display());
         let fix = "mount it, start its cloud client, or create it with mkdir";
         checks.push(Check::fail(id, message).advised(fix));

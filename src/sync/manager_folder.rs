@@ -17,6 +17,11 @@ pub(super) fn conflict_copies(cloud: &Path) -> PathBuf {
     cloud.join(MANAGER_FOLDER).join(CONFLICT_COPIES_FOLDER)
 }
 
+/// Returns the path of a conflict copy, relative to the cloud folder.
+pub(super) fn conflict_copy_path(name: &str) -> String {
+    format!("{MANAGER_FOLDER}/{CONFLICT_COPIES_FOLDER}/{name}")
+}
+
 /// Returns the path of a manifest as messages show it, relative to the cloud folder.
 pub(super) fn display_name(name: &str) -> String {
     format!("{MANAGER_FOLDER}/{MACHINES_FOLDER}/{name}")

@@ -34,6 +34,7 @@ pub(crate) mod new_branches;
 pub(crate) mod notice;
 pub(crate) mod pending_index_updates;
 pub mod plan;
+pub mod remote;
 pub(crate) mod remote_manifests;
 pub(crate) mod resolutions;
 pub(crate) mod resolve;

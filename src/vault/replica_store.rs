@@ -135,6 +135,14 @@ impl ReplicaStore {
         Ok(run_backup(&self.restic, tree, &options, progress)?.id)
     }
 
+    /// Removes the data of removed snapshots.
+    ///
+    /// # Errors
+    /// restic fails. Its repository stays usable.
+    pub(crate) fn prune(&self) -> Result<(), VaultError> {
+        self.restic.run(&["prune"]).map(drop)
+    }
+
     /// Removes all snapshots of a replica but the newest `keep`, and returns their number. The data stays until
     /// `restic prune`.
     ///

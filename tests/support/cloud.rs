@@ -316,7 +316,7 @@ enum Delivery {
 }
 
 /// Returns true if the run was interrupted, before or after its backup.
-fn is_interrupted(error: &ApplyError) -> bool {
+pub(crate) fn is_interrupted(error: &ApplyError) -> bool {
     match error {
         ApplyError::Interrupted => true,
         ApplyError::Stopped { cause, .. } => is_interrupted(cause),
@@ -356,15 +356,15 @@ pub(crate) struct Disk {
 }
 
 /// Panic payload that simulates a killed run.
-struct Killed;
+pub(crate) struct Killed;
 
 /// A machine: a home, a manager home, its copy of the cloud folder, and a user.
 pub(crate) struct Machine {
     pub(crate) name: String,
-    home: PathBuf,
+    pub(crate) home: PathBuf,
     cloud: PathBuf,
-    config: SyncConfig,
-    replica: Replica,
+    pub(crate) config: SyncConfig,
+    pub(crate) replica: Replica,
     client: BTreeMap<String, ClientRecord>,
     clock: SystemTime,
     counter: u64,
@@ -377,7 +377,7 @@ pub(crate) struct Machine {
     /// Edits of skills by the user: old and new text.
     pub(crate) skill_edits: Vec<(String, String)>,
     /// Texts of skills that were in the machine's cloud folder after a run.
-    skills_uploaded: BTreeSet<String>,
+    pub(crate) skills_uploaded: BTreeSet<String>,
     /// Texts of skills that were in the machine's home after an edit or a run.
     pub(crate) skills_had: BTreeSet<String>,
     /// Texts of skills that the user has deleted.
@@ -392,7 +392,7 @@ pub(crate) struct Machine {
     pub(crate) undelivered: Vec<UndeliveredVersion>,
     /// True if the last run ended before it published the manifest of the files that it wrote.
     pub(crate) has_unpublished_files: bool,
-    runs: i64,
+    pub(crate) runs: i64,
 }
 
 impl Machine {
@@ -1124,7 +1124,7 @@ fn plain_text(path: &Path) -> Vec<u8> {
 }
 
 /// Returns the relative paths of all files below a folder, with `/`, sorted.
-fn files_below(folder: &Path) -> Vec<String> {
+pub(crate) fn files_below(folder: &Path) -> Vec<String> {
     let mut found = Vec::new();
     let mut folders = vec![folder.to_path_buf()];
     while let Some(next) = folders.pop() {

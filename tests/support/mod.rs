@@ -29,6 +29,7 @@ pub(crate) mod sample;
 pub(crate) mod secret_samples;
 pub(crate) mod sign_in;
 pub(crate) mod skips;
+pub(crate) mod snapshot_store;
 pub(crate) mod syncthing;
 pub(crate) mod terminal;
 pub(crate) mod tool_install;

@@ -1,11 +1,14 @@
 //! `sync init`: writes a commented configuration.
 
-use crate::choices::sync_config::{config_context, sync_command_line};
+use crate::choices::sync_config::{config_context, replica, sync_command_line};
+use crate::choices::vault_connection::ConnectionArgs;
 use crate::config::file_access;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
-use crate::io::{atomic, machine};
-use crate::sync::config::{SyncConfig, sanitize_machine_name};
+use crate::io::settings::SettingsFile;
+use crate::io::{atomic, file_open, machine};
+use crate::sync::config::{SyncConfig, SyncRemote, sanitize_machine_name};
+use crate::vault::VaultError;
 use clap::Args;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -14,6 +17,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager sync init --cloud ~/Dropbox/codex
+  codex-manager sync init --vault
   codex-manager sync init --output ~/sync.toml --force")]
 pub(super) struct SyncInitArgs {
     /// Path of the new file [default: sync.toml in the manager home]
@@ -22,6 +26,9 @@ pub(super) struct SyncInitArgs {
     /// The folder that another program replicates; without it, asks on a terminal
     #[arg(long, value_name = "DIR")]
     cloud: Option<PathBuf>,
+    /// Sync through the vault, encrypted; continues what this machine synced through a folder
+    #[arg(long, conflicts_with = "cloud")]
+    vault: bool,
     /// Replace an existing file
     #[arg(long)]
     force: bool,
@@ -42,32 +49,42 @@ impl SyncInitArgs {
             Some(path) => context.env.absolute(path),
             None => default.to_path_buf(),
         };
-        if path.exists() && !self.force {
+        let continued = self.find_continued(context, &path);
+        if path.exists() && !self.force && continued.is_none() {
             let message = format!("the configuration exists already: {}", path.display());
             return Err(
                 CommandError::usage(message).hint("replace it with --force; nothing was changed")
             );
         }
-        let text = configuration_text(
-            &self.resolve_cloud_folder(context)?,
-            &sanitize_machine_name(
-                &machine::name(&context.env).unwrap_or_else(|| "this-machine".into()),
-            ),
-        );
+        let text = match &continued {
+            Some((_, text)) => text.clone(),
+            None => self.new_text(context)?,
+        };
+        let text = if self.vault {
+            name_vault(context, &path, &text)?
+        } else {
+            text
+        };
         // Validates before writing, so that no invalid file is created.
-        SyncConfig::parse(&path, &text, &config_context(context))?;
+        let config = SyncConfig::parse(&path, &text, &config_context(context))?;
         if self.dry_run {
             context.ui.line(text.trim_end());
         } else {
+            if let Some((folder, _)) = &continued {
+                // First: without its state, a deletion on this machine would be undone.
+                replica(context, &config).continue_from(&replica(context, folder))?;
+            }
             atomic::create_private_folder(atomic::parent_of(&path))?;
             file_access::write(&path, &text)?;
             context.ui.prose(format_args!("wrote {}", path.display()));
             let preflight = sync_command_line(context, &path, "preflight");
             context.ui.note(format_args!("check it with: {preflight}"));
-            context.ui.note(
-                "conversations are copied as they are, with the secrets that were typed or printed in them; \
-                 `codex-manager vault` keeps encrypted copies",
-            );
+            if !self.vault {
+                context.ui.note(
+                    "conversations are copied as they are, with the secrets that were typed or printed in them; \
+                     encrypted: codex-manager sync init --vault",
+                );
+            }
         }
         let json = InitJson {
             path: &path,
@@ -75,6 +92,26 @@ impl SyncInitArgs {
         };
         context.ui.document("sync init", &json);
         Ok(Outcome::Done)
+    }
+
+    /// Returns the configuration of a folder through which this machine synced until now, with its text.
+    fn find_continued(&self, context: &Context, path: &Path) -> Option<(SyncConfig, String)> {
+        if !self.vault || self.force {
+            return None;
+        }
+        let text = file_open::read_to_string(path).ok()?;
+        let config = SyncConfig::parse(path, &text, &config_context(context)).ok()?;
+        (config.remote == SyncRemote::Folder).then_some((config, text))
+    }
+
+    fn new_text(&self, context: &Context) -> Result<String, CommandError> {
+        let machine = machine::name(&context.env).unwrap_or_else(|| "this-machine".into());
+        let cloud = if self.vault {
+            PathBuf::new()
+        } else {
+            self.resolve_cloud_folder(context)?
+        };
+        Ok(configuration_text(&cloud, &sanitize_machine_name(&machine)))
     }
 
     /// Returns the absolute path of the cloud folder, from the flag or from the user's answer.
@@ -87,6 +124,17 @@ impl SyncInitArgs {
                 .hint("name it with --cloud DIR; nothing was changed")),
         }
     }
+}
+
+/// Returns the text of a configuration with the vault as the remote.
+fn name_vault(context: &Context, path: &Path, text: &str) -> Result<String, CommandError> {
+    if ConnectionArgs::default().url(context).is_none() {
+        return Err(VaultError::NotConfigured.into());
+    }
+    let mut file = SettingsFile::parse(path.to_path_buf(), text)?;
+    file.unset("paths.cloud_root_dir");
+    file.set("sync.remote", "vault".into())?;
+    Ok(file.text())
 }
 
 /// Returns the text of a new configuration.

@@ -1,5 +1,6 @@
 //! `sync`: synchronizes Codex's state between machines through a replicated folder.
 
+mod forget;
 mod init;
 mod open_decision;
 mod plan;
@@ -15,10 +16,10 @@ use crate::steps::shutdown::ShutdownArgs;
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
 
-/// Sync conversations between machines through a cloud folder
+/// Sync conversations through a cloud folder or the vault
 ///
-/// The cloud folder is any folder that Dropbox, OneDrive, iCloud Drive, Google Drive, Syncthing or NFS shares. Logins
-/// are never synced. A configuration of the older Python tool codexSync works unchanged.
+/// The cloud folder is any folder that Dropbox, OneDrive, iCloud Drive, Google Drive, Syncthing or NFS shares; the vault
+/// is encrypted. Logins are never synced. A configuration of the older Python tool codexSync works unchanged.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager sync init --cloud ~/Dropbox/codex   # once on each machine
@@ -56,6 +57,7 @@ enum SyncCommand {
     Run(run::RunArgs),
     Restore(restore::SyncRestoreArgs),
     Resolve(resolve::ResolveArgs),
+    Forget(forget::SyncForgetArgs),
 }
 
 impl SyncArgs {
@@ -93,6 +95,7 @@ impl SyncArgs {
             SyncCommand::Run(args) => args.run(context, &path, shutdown_args),
             SyncCommand::Restore(args) => args.run(context, &path, shutdown_args),
             SyncCommand::Resolve(args) => args.run(context, &path, shutdown_args),
+            SyncCommand::Forget(args) => args.run(context, &path),
         }
     }
 }

@@ -6,6 +6,7 @@ use crate::error::{CommandError, Outcome};
 use crate::steps::shutdown::ShutdownArgs;
 use crate::steps::sync_shutdown;
 use crate::steps::sync_shutdown::needs_shutdown;
+use crate::steps::vault_sync::with_staged;
 use crate::sync::branches;
 use crate::sync::config::SyncConfig;
 use crate::sync::plan::{self, PlanRequest};
@@ -87,7 +88,19 @@ pub(super) fn show(
     command: &str,
 ) -> Result<Outcome, CommandError> {
     let replica = replica(context, config);
-    let (mut plan, state) = plan::plan(&plan_flags.request(config, &replica))?;
+    with_staged(context, config, &replica, |config, replica| {
+        show_staged(context, config, replica, (plan_flags, flags), command)
+    })
+}
+
+fn show_staged(
+    context: &Context,
+    config: &SyncConfig,
+    replica: &Replica,
+    (plan_flags, flags): (&PlanFlags, &ShutdownArgs),
+    command: &str,
+) -> Result<Outcome, CommandError> {
+    let (mut plan, state) = plan::plan(&plan_flags.request(config, replica))?;
     let open = branches::find_conflicts(&config.local, &branches::collect_records(&plan, &state));
     plan.conflicts.extend(open);
     let ending = if needs_shutdown(&plan, config) {

@@ -11,9 +11,10 @@ use crate::io::shell;
 use crate::steps::shutdown::ShutdownArgs;
 use crate::steps::sync_index::{lock_replica, update_codex_index};
 use crate::steps::sync_shutdown::shut_down_codex;
+use crate::steps::vault_sync::{VaultSync, with_staged};
 use crate::sync::apply::{self, ApplyReport, ApplyRequest};
 use crate::sync::branches::{self, Branch};
-use crate::sync::config::{ConflictPolicy, SyncConfig};
+use crate::sync::config::{ConflictPolicy, SyncConfig, SyncRemote};
 use crate::sync::conflict_copies::ConflictCopies;
 use crate::sync::contents;
 use crate::sync::identity;
@@ -88,16 +89,43 @@ impl ResolveArgs {
     ) -> Result<Outcome, CommandError> {
         let config = read_config(context, path)?;
         let replica = replica(context, &config);
-        let (plan, state) = plan::plan(&PlanRequest::new(&config, &replica))?;
+        let decides = self.what.is_some() && !self.dry_run;
+        if config.remote == SyncRemote::Folder || !decides {
+            return with_staged(context, &config, &replica, |config, replica| {
+                self.decide(context, config, replica, closing)
+            });
+        }
+        let _lock = lock_replica(&replica)?;
+        let Some(vault) = VaultSync::open(context, &config, true)? else {
+            return Ok(Outcome::Done);
+        };
+        let mut join = vault.join(&config, &replica)?;
+        join.stage()?;
+        let outcome = self.decide(context, join.config(), join.replica(), closing)?;
+        join.settle()?;
+        vault.publish(&mut join, &config)?;
+        Ok(outcome)
+    }
+
+    /// Lists the decisions, or applies the one that was made.
+    fn decide(
+        &self,
+        context: &Context,
+        config: &SyncConfig,
+        replica: &Replica,
+        closing: &ShutdownArgs,
+    ) -> Result<Outcome, CommandError> {
+        let is_vault = config.remote == SyncRemote::Vault;
+        let (plan, state) = plan::plan(&PlanRequest::new(config, replica))?;
         let kept = ConflictCopies::read(&replica.folder, &config.cloud)?;
-        let others = identity::read_remote_manifests(&config, &state)?.resolutions;
+        let others = identity::read_remote_manifests(config, &state)?.resolutions;
         let records = [&state.resolutions, &others];
         let all = branches::collect_records(&plan, &state);
         let conflicts = plan.conflicts.into_iter().map(OpenDecision::Conflict);
         let copies = kept.all.into_values();
         let copies = copies.filter(|copy| !resolutions::is_dropped(&copy.name, records));
         let copies = copies.map(|copy| {
-            let decided = DecidedCopy::read(copy.clone(), &config, &replica, &state);
+            let decided = DecidedCopy::read(copy.clone(), config, replica, &state);
             let versions = decided.versions();
             OpenDecision::ConflictCopy(copy, versions)
         });
@@ -108,12 +136,13 @@ impl ResolveArgs {
             if self.dry_run {
                 return Ok(self.print_result(context, what, keep, DecisionOutcome::default()));
             }
-            let _lock = lock_replica(&replica)?;
-            shut_down_codex(context, &config, closing)?;
+            // Through the vault, the run holds the lock.
+            let _lock = (!is_vault).then(|| lock_replica(replica)).transpose()?;
+            shut_down_codex(context, config, closing)?;
             let sync = ReplicaContext {
                 context,
-                config: &config,
-                replica: &replica,
+                config,
+                replica,
             };
             let resolved = sync.apply(found, keep, choice)?;
             Ok(self.print_result(context, what, keep, resolved))
@@ -130,7 +159,8 @@ impl ResolveArgs {
             return apply(named, found, keep.ok_or_else(missing)?);
         }
         self.list(context, &open);
-        for found in &open {
+        // Through the vault, each decision is a run of its own, which publishes it.
+        for found in open.iter().filter(|_| !is_vault) {
             if let Some(keep) = ask(context, found) {
                 apply(&found.name(), found, keep)?;
             }

@@ -9,7 +9,7 @@ use crate::steps::run_log::RunLog;
 use crate::steps::shutdown::ShutdownArgs;
 use crate::steps::sync_index::{lock_replica, update_codex_index};
 use crate::steps::sync_shutdown::{self, shut_down_codex, warn_of_new_users};
-use crate::sync::config::SyncConfig;
+use crate::sync::config::{SyncConfig, SyncRemote};
 use crate::sync::index_updates::{ContentChange, IndexUpdate};
 use crate::sync::pending_index_updates::PendingIndexUpdates;
 use crate::sync::restore::{self, SyncRestorePlan};
@@ -69,6 +69,12 @@ impl SyncRestoreArgs {
         flags: &ShutdownArgs,
     ) -> Result<Outcome, CommandError> {
         let config = read_config(context, path)?;
+        if config.remote == SyncRemote::Vault && self.target == Some(Side::Remote) {
+            let message = "what the vault has is never replaced";
+            return Err(CommandError::usage(message).hint(
+                "restore to this machine with --target local, then sync it; nothing was changed",
+            ));
+        }
         if !self.applies(&config) {
             let plan = self.plan(context, &config)?;
             Self::show(context, &plan, None, true);

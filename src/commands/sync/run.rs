@@ -14,13 +14,14 @@ use crate::steps::sync_index::{
 };
 use crate::steps::sync_shutdown::needs_shutdown;
 use crate::steps::sync_shutdown::{home_users, is_home_in_use, shut_down_codex, warn_of_new_users};
+use crate::steps::vault_sync::VaultSync;
 use crate::sync::apply::{self, ApplyError, ApplyReport, ApplyRequest};
 use crate::sync::branches;
-use crate::sync::config::SyncConfig;
+use crate::sync::config::{SyncConfig, SyncRemote};
 use crate::sync::new_branches::record_new;
 use crate::sync::plan::{self, Conflict, Op, PlanRequest, SyncAction, SyncPlan, SyncStep};
 use crate::sync::sides::Side;
-use crate::sync::state::SyncState;
+use crate::sync::state::{Replica, SyncState};
 use crate::ui::Ui;
 use crate::views::sync_plan::{
     document, nothing_to_do, print_notes, print_unsynced, sum_steps, to_paths_json,
@@ -86,7 +87,36 @@ impl RunArgs {
     ) -> Result<Outcome, CommandError> {
         let replica = replica(context, config);
         let _lock = lock_replica(&replica)?;
-        let request = self.plan_flags.request(config, &replica);
+        let Some(vault) = VaultSync::open(context, config, true)? else {
+            let round = self.sync(context, config, &replica, shutdown_args)?;
+            return round.finish(context, config);
+        };
+        let mut join = vault.join(config, &replica)?;
+        let mut rounds: Option<SyncedRound> = None;
+        while join.stage()? {
+            let round = self.sync(context, join.config(), join.replica(), shutdown_args)?;
+            join.settle()?;
+            rounds = Some(match rounds {
+                Some(earlier) => earlier.followed_by(round),
+                None => round,
+            });
+        }
+        vault.publish(&mut join, config)?;
+        match rounds {
+            Some(rounds) => rounds.finish(context, join.config()),
+            None => Ok(Outcome::Done),
+        }
+    }
+
+    /// Plans and applies once.
+    fn sync(
+        &self,
+        context: &Context,
+        config: &SyncConfig,
+        replica: &Replica,
+        shutdown_args: &ShutdownArgs,
+    ) -> Result<SyncedRound, CommandError> {
+        let request = self.plan_flags.request(config, replica);
         let (mut plan, state, had_to_end_codex) =
             end_codex_and_plan(context, &request, shutdown_args)?;
         log_conflicts(&plan.conflicts);
@@ -109,7 +139,7 @@ impl RunArgs {
             state,
             &ApplyRequest {
                 config,
-                replica: &replica,
+                replica,
                 keep_going: &|| !is_interrupted(),
                 progress: &bar,
                 now: context.now(),
@@ -123,18 +153,46 @@ impl RunArgs {
         }
         // A running Codex owns its rows, so rules for project folders wait until it has ended.
         if had_to_end_codex || home_users(context, config).is_empty() {
-            update_codex_index(context, config, &replica)
+            update_codex_index(context, config, replica)
                 .map_err(|error| add_snapshot_hint(context, &plan, &report, error))?;
         }
         // Now both branches are on this machine.
         let open = branches::find_conflicts(&config.local, &records);
         log_conflicts(&open);
         plan.conflicts.extend(open);
-        show_report(context, config, &plan, &report);
-        if !plan.conflicts.is_empty() {
-            return Err(undecided_files_error(&plan));
+        Ok(SyncedRound { plan, report })
+    }
+}
+
+/// A plan and the report of its run.
+struct SyncedRound {
+    plan: SyncPlan,
+    report: ApplyReport,
+}
+
+impl SyncedRound {
+    /// Adds what a later round of the same run did.
+    fn followed_by(mut self, later: Self) -> Self {
+        let steps = self.plan.steps.len();
+        self.plan.append(later.plan);
+        let (own, other) = (&mut self.report, later.report);
+        own.done
+            .extend(other.done.iter().map(|index| index + steps));
+        own.skipped.extend(other.skipped);
+        own.index_updates.extend(other.index_updates);
+        own.snapshot = other.snapshot.or(own.snapshot.take());
+        own.pruned.extend(other.pruned);
+        own.prune_error = other.prune_error.or(own.prune_error.take());
+        self
+    }
+
+    /// Prints the result, and returns the outcome of the command.
+    fn finish(self, context: &Context, config: &SyncConfig) -> Result<Outcome, CommandError> {
+        show_report(context, config, &self.plan, &self.report);
+        if !self.plan.conflicts.is_empty() {
+            return Err(undecided_files_error(&self.plan));
         }
-        let partial = plan.is_partial() || !report.skipped.is_empty();
+        let partial = self.plan.is_partial() || !self.report.skipped.is_empty();
         Ok(Outcome::partial_if(partial))
     }
 }
@@ -293,7 +351,7 @@ fn print_done(context: &Context, config: &SyncConfig, plan: &SyncPlan, report: &
         .map(|index| &plan.steps[*index])
         .collect();
     if let Some(snapshot) = &report.snapshot {
-        print_snapshot(ui, &done, snapshot);
+        print_snapshot(ui, &done, snapshot, config.remote);
     }
     let to_cloud = [
         SyncAction::CopyToCloud,
@@ -301,7 +359,11 @@ fn print_done(context: &Context, config: &SyncConfig, plan: &SyncPlan, report: &
         SyncAction::MoveCloud,
         SyncAction::DeleteCloud,
     ];
-    if count(&done, &to_cloud) > 0 {
+    if count(&done, &to_cloud) > 0 && config.remote == SyncRemote::Vault {
+        ui.note(
+            "next: run on the other machine, before you start Codex there: codex-manager sync run --apply",
+        );
+    } else if count(&done, &to_cloud) > 0 {
         ui.note(
             "next: wait until the cloud client has uploaded everything; then run on the other machine, before you \
              start Codex there: codex-manager sync run --apply",
@@ -331,12 +393,16 @@ fn count(steps: &[&SyncStep], actions: &[SyncAction]) -> usize {
 }
 
 /// Prints the snapshot of a run, with the commands that restore it.
-fn print_snapshot(ui: &Ui, done: &[&SyncStep], snapshot: &str) {
+fn print_snapshot(ui: &Ui, done: &[&SyncStep], snapshot: &str, remote: SyncRemote) {
     ui.note(format_args!(
         "the overwritten and deleted files are in the snapshot {snapshot}"
     ));
     for (side, name) in [(Side::Local, "local"), (Side::Remote, "cloud")] {
         let mut victims = done.iter().flat_map(|step| &step.ops).flat_map(Op::victims);
+        // What the vault has is never replaced.
+        if side == Side::Remote && remote == SyncRemote::Vault {
+            continue;
+        }
         if victims.any(|seen| seen.side == side) {
             ui.note(format_args!(
                 "restore those of the {name} side with: codex-manager sync restore --from {snapshot} --target {name} --apply"

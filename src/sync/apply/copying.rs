@@ -5,7 +5,7 @@ use crate::io::atomic::TempFile;
 use crate::io::file_open;
 use crate::io::hash::{Hasher, Sha256Digest};
 use crate::io::{IoContext, Progress};
-use crate::sync::config::SyncConfig;
+use crate::sync::config::{SyncConfig, SyncRemote};
 use crate::sync::contents;
 use crate::sync::manifest::ManifestEntry;
 use crate::sync::plan::{CopyOp, ObservedFile};
@@ -88,11 +88,19 @@ impl Copier<'_> {
     pub(super) fn stage(&self, copy: &CopyOp, target: PathBuf) -> Result<StagedCopy, StepFailure> {
         // A writer that changed the file while it was read left a copy of neither version.
         let source = self.check_unchanged(&copy.from)?;
-        let mut temp = self.create_temp(copy.to.0, &target)?;
         let mut reader = file_open::open(&source).at("open", &source)?;
-        let (digest, size) = self
-            .copy_bytes(&mut reader, temp.file())
-            .at("copy", &source)?;
+        let linked = self.link(copy, &source, &target);
+        let is_linked = linked.is_some();
+        let mut temp = match linked {
+            Some(linked) => linked,
+            None => self.create_temp(copy.to.0, &target)?,
+        };
+        let (digest, size) = if is_linked {
+            self.copy_bytes(&mut reader, &mut io::sink())
+        } else {
+            self.copy_bytes(&mut reader, temp.file())
+        }
+        .at("copy", &source)?;
         self.check_unchanged(&copy.from)?;
         if size != copy.from.stat.size || copy.expect.is_some_and(|expected| expected != digest) {
             let why = format!(
@@ -103,7 +111,9 @@ impl Copier<'_> {
         }
         // A replaced file keeps the mode that its user gave it.
         let replaced = copy.over.map(|_| target.as_path());
-        copy_mode(temp.file(), &source, replaced).at("set mode", &target)?;
+        if !is_linked {
+            copy_mode(temp.file(), &source, replaced).at("set mode", &target)?;
+        }
         let text = if contents::is_uncompressed(temp.file()).at("read", &target)? {
             // The text of an uncompressed file is its bytes, so it is not read again.
             Some((size, digest))
@@ -125,11 +135,21 @@ impl Copier<'_> {
         StagedCopy::new(temp, target, copy.to.clone(), entry, text)
     }
 
+    /// Links a new file instead of copying it, through the vault: the folder that stands in for the cloud folder exists
+    /// only during the run, and copies would double the space that the home takes. `None` if the file has to be copied.
+    fn link(&self, copy: &CopyOp, source: &Path, target: &Path) -> Option<TempFile> {
+        let is_exact = copy.over.is_none() && copy.mtime_ns == copy.from.stat.mtime_ns;
+        let may_link = self.config.remote == SyncRemote::Vault && is_exact;
+        may_link
+            .then(|| TempFile::link_beside(source, target).ok())
+            .flatten()
+    }
+
     /// Copies all bytes of `from`; returns their digest and number.
     pub(super) fn copy_bytes(
         &self,
         from: &mut dyn Read,
-        to: &mut File,
+        to: &mut dyn Write,
     ) -> io::Result<(Sha256Digest, u64)> {
         let mut hasher = Hasher::default();
         let mut buffer = vec![0; 128 * 1024];

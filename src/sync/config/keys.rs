@@ -2,6 +2,7 @@
 
 use super::settings::{
     Compare, ConflictPolicy, DeletePolicy, EqualMtime, PathRule, SessionMode, SnapshotCompression,
+    SyncRemote,
 };
 use crate::io::settings::{SettingKey, ValueKind, parse_structure};
 use crate::logging::{LogArchiving, LogFormat, Severity};
@@ -76,7 +77,7 @@ const fn choice_key<T: clap::ValueEnum + Default>(name: &'static str) -> Setting
     new_key(name, ValueKind::choice::<T>(), "")
 }
 
-pub(super) const KEYS: [SettingKey; 47] = [
+pub(super) const KEYS: [SettingKey; 49] = [
     text_key("identity.machine_id"),
     text_key("paths.workspace_root_dir"),
     text_key("paths.local_state_dir"),
@@ -88,6 +89,8 @@ pub(super) const KEYS: [SettingKey; 47] = [
     new_key("filters.exclude_globs", TEXTS, ""),
     new_key("sync.mode", COLD, ""),
     new_key("sync.direction", BIDIRECTIONAL, ""),
+    choice_key::<SyncRemote>("sync.remote"),
+    new_key("sync.keep_snapshots", ValueKind::Count { min: 1 }, "10"),
     flag_key("sync.dry_run_default"),
     count_key("sync.time_tolerance_seconds", "0"),
     choice_key::<Compare>("sync.compare"),

@@ -18,5 +18,5 @@ pub use parse::sanitize_machine_name;
 pub use paths::ConfigContext;
 pub use settings::{
     Compare, ConflictPolicy, DecisionRules, DeletePolicy, EqualMtime, PathRule, SessionMode,
-    SnapshotCompression, SyncConfig, SyncConfigError,
+    SnapshotCompression, SyncConfig, SyncConfigError, SyncRemote,
 };

@@ -4,8 +4,8 @@ use super::keys::KEYS;
 use super::overlap;
 use super::paths::{ConfigContext, PathBase};
 use super::settings::{
-    BackupOptions, DecisionRules, SafetyOptions, ScopeOptions, SyncConfig, SyncConfigError,
-    SyncPolicy,
+    BackupOptions, DecisionRules, SafetyOptions, ScopeOptions, SessionMode, SyncConfig,
+    SyncConfigError, SyncPolicy, SyncRemote,
 };
 use crate::codex::process::ProgramNames;
 use crate::io::IoError;
@@ -70,8 +70,25 @@ impl SyncConfig {
         let paths = PathBase::new(file.path(), values, context);
         let local = paths.path("paths.local_state_dir");
         let local = local.unwrap_or_else(|| context.codex_home.to_path_buf());
-        let cloud = paths.path("paths.cloud_root_dir");
-        let cloud = cloud.ok_or_else(|| file.invalid("paths.cloud_root_dir", "is missing"))?;
+        let remote: SyncRemote = values.choice("sync.remote");
+        let cloud = match (remote, paths.path("paths.cloud_root_dir")) {
+            (SyncRemote::Folder, Some(cloud)) => cloud,
+            (SyncRemote::Folder, None) => {
+                return Err(file.invalid("paths.cloud_root_dir", "is missing"));
+            }
+            (SyncRemote::Vault, None) => context.manager_home.join("sync").join("vault"),
+            // Each would take what the other one brings for the user's own changes.
+            (SyncRemote::Vault, Some(_)) => {
+                let why = "is set, but sync.remote is \"vault\"; a home syncs through one of them";
+                return Err(file.invalid("paths.cloud_root_dir", why));
+            }
+        };
+        if remote == SyncRemote::Vault
+            && values.choice::<SessionMode>("sync.session_mode") != SessionMode::All
+        {
+            let why = "has to be \"all\" with sync.remote = \"vault\"";
+            return Err(file.invalid("sync.session_mode", why));
+        }
         beneath::protect(&local, FollowedLinks::AT_TOP);
         beneath::protect(&cloud, FollowedLinks::NONE);
         let backups = paths.path("paths.backup_dir");
@@ -102,6 +119,9 @@ impl SyncConfig {
             },
             logging: parse_logging(values, paths.path("logging.file")),
             codexsync_manifest: paths.path("state.manifest_file"),
+            remote,
+            keep_snapshots: usize::try_from(values.count("sync.keep_snapshots"))
+                .unwrap_or(usize::MAX),
             local,
             cloud,
             warnings,
@@ -261,7 +281,7 @@ fn parse_logging(values: SettingValues<'_>, file: Option<PathBuf>) -> LogSetting
 mod tests {
     use super::*;
     use crate::io::environment::Environment;
-    use crate::sync::config::{Compare, ConflictPolicy, PathRule, SessionMode};
+    use crate::sync::config::{Compare, ConflictPolicy, PathRule};
 
     fn read(text: &str) -> Result<SyncConfig, SyncConfigError> {
         let mut env = Environment::default();

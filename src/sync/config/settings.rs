@@ -15,8 +15,13 @@ pub struct SyncConfig {
     pub machine_id: String,
     /// Path of the Codex home.
     pub local: PathBuf,
-    /// Path of the folder that another program replicates.
+    /// The store through which the machines sync.
+    pub remote: SyncRemote,
+    /// Path of the folder that another program replicates. With [`SyncRemote::Vault`], the folder that stands in for it
+    /// during a run.
     pub cloud: PathBuf,
+    /// `sync.keep_snapshots`: number of snapshots of this machine that stay in the vault.
+    pub keep_snapshots: usize,
     /// Rules of `[[paths.map]]`, in file order.
     pub path_rules: Vec<PathRule>,
     /// The paths and the conversations that are synced.
@@ -105,6 +110,17 @@ pub struct SafetyOptions {
     pub fail_on_unknown: bool,
     /// `[process_detection]`: the names of Codex programs, and the way to end them.
     pub shutdown: ShutdownSettings,
+}
+
+/// The store through which machines sync.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+#[value(rename_all = "snake_case")]
+pub enum SyncRemote {
+    /// A folder that another program replicates.
+    #[default]
+    Folder,
+    /// The repository of the vault.
+    Vault,
 }
 
 /// The comparison of files if there is no state of a last sync.

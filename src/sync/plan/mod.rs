@@ -35,6 +35,7 @@ mod sync_step;
 
 pub use error::PlanError;
 pub use request::PlanRequest;
+pub(crate) use scan::groups::key_of as state_key;
 pub(crate) use scan::sides::{CloudContents, check_cloud_identity};
 pub(crate) use sync_plan::SyncPlan;
 pub use sync_plan::UndeliveredVersion;
@@ -48,8 +49,9 @@ use self::records::Records;
 use self::scan::groups::display_path;
 use self::scan::groups::group_files;
 use self::scan::sides::scan_sides;
-use self::steps::conflict_copies::plan_conflict_copies;
+use self::steps::conflict_copies::{plan_conflict_copies, record_contained};
 use self::steps::file::plan_file;
+use super::config::SyncRemote;
 use super::resolutions;
 use super::state::SyncState;
 use crate::io::{IoContext, progress};
@@ -98,6 +100,10 @@ pub fn plan(request: &PlanRequest<'_>) -> Result<(SyncPlan, SyncState), PlanErro
     let [own, others] = records.resolutions();
     plan.records.learned_resolutions = resolutions::newer_records(own, others);
     let copies = reader.compare_conflict_copies(&plan.steps);
+    if request.config.remote == SyncRemote::Vault {
+        let dropped = record_contained(&copies, &plan.conflicts, records.resolutions());
+        plan.records.learned_resolutions.extend(dropped);
+    }
     plan.add_conflict_copies(plan_conflict_copies(copies));
 
     let continued = reader.find_continued(&plan.steps);

@@ -125,6 +125,28 @@ impl SyncPlan {
         self.notices.conflict_copies = copies.pending;
     }
 
+    /// Adds the plan of a later round of the same run.
+    pub(crate) fn append(&mut self, later: Self) {
+        self.steps.extend(later.steps);
+        self.conflicts.extend(later.conflicts);
+        self.unchanged = later.unchanged;
+        let (own, other) = (&mut self.notices, later.notices);
+        for (list, more) in [
+            (&mut own.waiting, other.waiting),
+            (&mut own.skipped, other.skipped),
+            (&mut own.warnings, other.warnings),
+            (&mut own.notes, other.notes),
+            (&mut own.excluded, other.excluded),
+        ] {
+            let more = more.into_iter();
+            let new: Vec<_> = more.filter(|notice| !list.contains(notice)).collect();
+            list.extend(new);
+        }
+        own.undelivered.extend(other.undelivered);
+        own.conflict_copies = other.conflict_copies;
+        own.held_deletions += other.held_deletions;
+    }
+
     /// Returns a digest of the notes and of the excluded files, or `None` if there are none. A run prints them only
     /// if the digest differs from that of the last run.
     pub(crate) fn notes_digest(&self) -> Option<Sha256Digest> {

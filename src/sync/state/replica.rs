@@ -6,7 +6,7 @@ use crate::io::hash::Sha256Digest;
 use crate::io::{IoContext, IoError, atomic, file_open, tree};
 use crate::sync::manager_folder::CONFLICT_COPIES_FOLDER;
 use crate::sync::restore_marker;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
@@ -36,6 +36,8 @@ pub struct Replica {
     pub folder: PathBuf,
     local: String,
     cloud: String,
+    /// Keys of files that another machine changed at the same time: the last sync says nothing about them.
+    pub(crate) concurrent: BTreeSet<String>,
 }
 
 impl Replica {
@@ -50,6 +52,7 @@ impl Replica {
             folder: manager_home.join("sync").join(&id[..16]),
             local,
             cloud,
+            concurrent: BTreeSet::new(),
         }
     }
 
@@ -98,6 +101,7 @@ impl Replica {
         let mut state = self.read_file()?;
         state.restore_marker = restore_marker::read(&self.folder)?;
         state.has_gaps |= state.restore_marker.is_some();
+        state.files.retain(|key, _| !self.concurrent.contains(key));
         Ok(state)
     }
 
@@ -175,6 +179,30 @@ impl Replica {
         atomic::write(&path, &bytes)?;
         state.file.needs_rewrite = false;
         Ok(())
+    }
+
+    /// Continues the state of the same home with another store, if this one has none. Returns true if it did.
+    pub(crate) fn continue_from(&self, other: &Self) -> Result<bool, StateError> {
+        if self.state_file().exists() || !other.state_file().exists() {
+            return Ok(false);
+        }
+        let mut state = other.read()?;
+        // The other store has the manifests.
+        state.own.published.clear();
+        let (from, to) = (other.conflict_copies(), self.conflict_copies());
+        for (name, _) in tree::list_if_exists(&from)? {
+            atomic::create_private_folder(&self.folder)?;
+            atomic::create_private_folder(&to)?;
+            let to = to.join(&name);
+            if !to.exists() {
+                tree::link_or_copy(&from.join(&name), &to)?;
+            }
+        }
+        if state.restore_marker.is_some() {
+            restore_marker::RestoreMarkers::write(std::slice::from_ref(&self.folder))?;
+        }
+        self.write(&mut state)?;
+        Ok(true)
     }
 
     /// Opens the state file for appending; it must exist.

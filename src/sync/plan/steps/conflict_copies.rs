@@ -4,8 +4,11 @@
 use crate::sync::conflict_copies::ConflictCopy;
 use crate::sync::notice::{Notice, NoticeList};
 use crate::sync::plan::facts::conflict_copy_facts::ConflictCopyState;
-use crate::sync::plan::sync_step::{Op, SyncAction, SyncStep};
+use crate::sync::plan::sync_step::{Conflict, Op, SyncAction, SyncStep};
+use crate::sync::resolutions;
+use crate::sync::rollouts;
 use crate::sync::sides::Side;
+use std::collections::BTreeSet;
 
 #[derive(Debug, Default)]
 pub(crate) struct ConflictCopyPlan {
@@ -17,6 +20,32 @@ pub(crate) struct ConflictCopyPlan {
     /// Conflict copies that wait for a decision: file name and size in bytes.
     pub(crate) pending: Vec<(String, u64)>,
     pub(crate) notices: Vec<Notice>,
+}
+
+/// Returns the records that conflict copies may be dropped because their conversation contains them. Through the vault,
+/// a copy that one machine dropped would come back from the snapshots of the others. A conversation in conflict is not
+/// published, so its copies stay.
+pub(crate) fn record_contained(
+    copies: &[(&ConflictCopy, ConflictCopyState)],
+    conflicts: &[Conflict],
+    [own, others]: [&BTreeSet<String>; 2],
+) -> Vec<String> {
+    let is_open = |copy: &ConflictCopy| {
+        let mut keys = conflicts.iter().filter_map(|of| rollouts::key(&of.path));
+        keys.any(|key| copy.belongs_to(&key))
+    };
+    let contained = copies.iter().filter(|(copy, state)| {
+        let is_obsolete = matches!(
+            state,
+            ConflictCopyState::Obsolete | ConflictCopyState::ObsoleteAfter(_)
+        );
+        is_obsolete && !is_open(copy)
+    });
+    let mut records = own.clone();
+    for (copy, _) in contained {
+        resolutions::record_drop(&copy.name, &mut records, others);
+    }
+    records.difference(own).cloned().collect()
 }
 
 /// Plans all conflict copies.

@@ -1,0 +1,137 @@
+//! `sync forget`: removes snapshots of sync from the vault.
+
+use crate::choices::sync_config::{read_config, replica};
+use crate::choices::vault_connection::ConnectionArgs;
+use crate::context::Context;
+use crate::error::{CommandError, Outcome};
+use crate::io::quantity::pluralize;
+use crate::sync::config::SyncRemote;
+use crate::sync::remote;
+use crate::ui::object;
+use crate::vault::replica_store::{ReplicaSnapshot, ReplicaStore};
+use clap::Args;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// Remove old snapshots of sync from the vault, or all of a machine that is gone
+///
+/// The newest snapshots of each machine stay, as many as `sync.keep_snapshots` says. What the other machines have of a
+/// machine that is gone stays on them. Backups of `vault` are not affected.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  codex-manager sync forget --dry-run
+  codex-manager sync forget old-laptop --yes")]
+pub(super) struct SyncForgetArgs {
+    /// The name of a machine that is gone, or the beginning of its id; without it, old snapshots of all machines
+    machine: Option<String>,
+    /// Show what would be removed; remove nothing
+    #[arg(short = 'n', long)]
+    dry_run: bool,
+}
+
+impl SyncForgetArgs {
+    pub(super) fn run(self, context: &Context, path: &Path) -> Result<Outcome, CommandError> {
+        let config = read_config(context, path)?;
+        if config.remote != SyncRemote::Vault {
+            return Err(
+                CommandError::usage("this machine does not sync through the vault")
+                    .hint("set it up with: codex-manager sync init --vault"),
+            );
+        }
+        let own = remote::replica_id(&replica(context, &config).folder);
+        let store = ReplicaStore::new(ConnectionArgs::default().open(context)?);
+        let listed = store.list()?;
+        let keep = if self.machine.is_some() {
+            0
+        } else {
+            config.keep_snapshots
+        };
+        let chosen = self.choose(&listed, own.as_deref())?;
+        let count: usize = chosen
+            .values()
+            .map(|count| count.saturating_sub(keep))
+            .sum();
+        let removed = pluralize(count, "snapshot");
+        if count == 0 {
+            context.ui.line("nothing to forget");
+        } else if self.dry_run {
+            context.ui.prose(format_args!("{removed} would be removed"));
+        } else {
+            let question = format!("remove {removed} permanently?");
+            let agreed =
+                context.settings.assume_yes || context.ui.confirm(question).unwrap_or_default();
+            if !agreed {
+                let message = format!("removing snapshots needs confirmation: {removed}");
+                return Err(CommandError::refused(message)
+                    .hint("remove them permanently with --yes; nothing was changed"));
+            }
+            remove(context, &store, &listed, &chosen, keep)?;
+        }
+        let json = object()
+            .with("machine", self.machine)
+            .with("removed", count)
+            .with("dry_run", self.dry_run);
+        context.ui.document("sync forget", &json);
+        Ok(Outcome::Done)
+    }
+
+    /// Returns the ids of the replicas, each with the number of its snapshots.
+    fn choose<'l>(
+        &self,
+        listed: &'l [ReplicaSnapshot],
+        own: Option<&str>,
+    ) -> Result<BTreeMap<&'l str, usize>, CommandError> {
+        let is_meant = |one: &&ReplicaSnapshot| {
+            let tags = &one.tags;
+            let named = self.machine.as_deref();
+            named.is_none_or(|name| {
+                tags.machine == name || name.len() > 3 && tags.replica.starts_with(name)
+            })
+        };
+        let mut chosen: BTreeMap<&str, usize> = BTreeMap::new();
+        for one in listed.iter().filter(is_meant) {
+            *chosen.entry(&one.tags.replica).or_default() += 1;
+        }
+        match &self.machine {
+            Some(name) if chosen.is_empty() => {
+                let message =
+                    format!("no machine with this name has synced through the vault: {name}");
+                Err(CommandError::failed(message).hint("nothing was changed"))
+            }
+            Some(name) if own.is_some_and(|own| chosen.contains_key(own)) => {
+                let message = format!("{name} is this machine");
+                Err(CommandError::usage(message).hint("name another one; nothing was changed"))
+            }
+            _ => Ok(chosen),
+        }
+    }
+}
+
+/// Removes all but the newest `keep` snapshots of each replica, and their data.
+fn remove(
+    context: &Context,
+    store: &ReplicaStore,
+    listed: &[ReplicaSnapshot],
+    chosen: &BTreeMap<&str, usize>,
+    keep: usize,
+) -> Result<(), CommandError> {
+    let mut removed = 0;
+    for replica in chosen.keys() {
+        match store.forget(listed, replica, keep) {
+            Ok(count) => removed += count,
+            Err(e) if e.is_append_only() => {
+                context.ui.note(
+                    "the repository only accepts new snapshots here: run this on a machine that may remove some",
+                );
+                return Ok(());
+            }
+            Err(e) => return Err(e.into()),
+        }
+    }
+    // A separate step: a killed prune leaves only unused data, which the next one removes.
+    store.prune()?;
+    context
+        .ui
+        .prose(format_args!("{} removed", pluralize(removed, "snapshot")));
+    Ok(())
+}

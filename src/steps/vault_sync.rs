@@ -1,0 +1,198 @@
+//! Sync through the vault: the store that a run joins, and the folder in which it stages.
+
+use crate::choices::vault_connection::ConnectionArgs;
+use crate::context::Context;
+use crate::error::{CommandError, Result};
+use crate::io::{Staging, atomic, pluralize, staging};
+use crate::sync::config::{SyncConfig, SyncRemote};
+use crate::sync::remote::{Join, Remote, RemoteSnapshot, SnapshotManifest};
+use crate::sync::state::Replica;
+use crate::vault::TreeLock;
+use crate::vault::replica_store::{ReplicaSnapshot, ReplicaStore};
+use crate::vault::replica_tags::ReplicaTags;
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::path::Path;
+
+/// The largest manifest that is read: some four million files.
+const MAX_MANIFEST_BYTES: u64 = 1 << 30;
+
+/// The vault as the store of a run.
+pub(crate) struct VaultRemote<'c> {
+    context: &'c Context,
+    store: ReplicaStore,
+    /// Held by a run, which publishes.
+    lock: Option<TreeLock>,
+    listed: RefCell<Vec<ReplicaSnapshot>>,
+}
+
+impl Remote for VaultRemote<'_> {
+    type Error = CommandError;
+
+    fn snapshots(&self) -> Result<Vec<RemoteSnapshot>> {
+        let listed = self.store.list()?;
+        let snapshots = listed.iter().map(|one| RemoteSnapshot {
+            id: one.id.clone(),
+            replica: one.tags.replica.clone(),
+            machine: one.tags.machine.clone(),
+            number: one.tags.number,
+            base: one.tags.base.clone(),
+        });
+        let snapshots = snapshots.collect();
+        self.listed.replace(listed);
+        Ok(snapshots)
+    }
+
+    fn manifest(&self, snapshot: &RemoteSnapshot) -> Result<SnapshotManifest> {
+        let parsed = self
+            .store
+            .read_manifest(&snapshot.id, MAX_MANIFEST_BYTES, |stream| {
+                let parsed = SnapshotManifest::parse(&mut *stream, &snapshot.machine);
+                // Otherwise restic would end with an error that hides this one.
+                let _ = std::io::copy(stream, &mut std::io::sink());
+                Ok(parsed)
+            })?;
+        Ok(parsed?)
+    }
+
+    fn fetch(
+        &self,
+        snapshot: &RemoteSnapshot,
+        all: &SnapshotManifest,
+        wanted: &BTreeSet<&str>,
+        folder: &Path,
+    ) -> Result<()> {
+        let all = all.files().map(|(path, _)| path);
+        Ok(self.store.fetch(&snapshot.id, all, wanted, folder)?)
+    }
+
+    fn publish(&self, tree: &Path, snapshot: &RemoteSnapshot) -> Result<String> {
+        let Some(lock) = &self.lock else {
+            return Err(CommandError::failed("a plan publishes nothing"));
+        };
+        let tags = ReplicaTags {
+            replica: snapshot.replica.clone(),
+            machine: snapshot.machine.clone(),
+            number: snapshot.number,
+            base: snapshot.base.clone(),
+        };
+        let listed = self.listed.borrow();
+        let is_listed = |id: &&str| listed.iter().any(|one| one.id.starts_with(id));
+        let parent = snapshot.base.as_deref().filter(is_listed);
+        let bar = self.context.ui.bar("publishing", 0);
+        Ok(self.store.publish(lock, tree, &tags, parent, &bar)?)
+    }
+}
+
+/// The vault and the staging folder of one run.
+pub(crate) struct VaultSync<'c> {
+    staging: Staging,
+    remote: VaultRemote<'c>,
+}
+
+impl<'c> VaultSync<'c> {
+    /// Opens the vault, if the configuration names it. `writes` is false for a plan.
+    ///
+    /// # Errors
+    /// No vault is set up, restic or the password is missing, or the disk is full.
+    pub(crate) fn open(
+        context: &'c Context,
+        config: &SyncConfig,
+        writes: bool,
+    ) -> Result<Option<Self>> {
+        if config.remote != SyncRemote::Vault {
+            return Ok(None);
+        }
+        let store = ReplicaStore::new(ConnectionArgs::default().open(context)?);
+        let manager = context.manager_home();
+        let folder = manager.join("sync").join("staging");
+        let lock = writes.then(|| TreeLock::acquire(manager)).transpose()?;
+        if lock.is_some() {
+            // Under the lock: the restic of a killed run may still read its folder.
+            let left = staging::remove_stale_temps(&folder);
+            left.into_iter().next().map_or(Ok(()), Err)?;
+        }
+        let remote = VaultRemote {
+            context,
+            store,
+            lock,
+            listed: RefCell::default(),
+        };
+        let staging = Staging::create_in(&folder)?;
+        Ok(Some(Self { staging, remote }))
+    }
+
+    /// Reads what the other machines published.
+    pub(crate) fn join(
+        &self,
+        config: &SyncConfig,
+        replica: &Replica,
+    ) -> Result<Join<'_, VaultRemote<'c>>> {
+        let tree = self.staging.path("tree");
+        atomic::create_private_folder(&tree)?;
+        let writes = self.remote.lock.is_some();
+        let join = Join::open(&self.remote, config, replica, &tree, writes)?;
+        if join.was_copied() {
+            self.remote.context.ui.warn(
+                "another machine has a copy of this disk, or this disk was put back from a copy: \
+                 this machine continues under a new id",
+            );
+        }
+        Ok(join)
+    }
+
+    /// Returns the URL of the repository, without credentials.
+    pub(crate) fn location(&self) -> String {
+        self.remote.store.location()
+    }
+
+    /// Publishes what a run synced, and removes old snapshots of this machine from time to time.
+    pub(crate) fn publish(
+        &self,
+        join: &mut Join<'_, VaultRemote<'c>>,
+        config: &SyncConfig,
+    ) -> Result<()> {
+        let ui = &self.remote.context.ui;
+        let Some(id) = join.publish()? else {
+            return Ok(());
+        };
+        tracing::info!("published as snapshot {id}");
+        let keep = config.keep_snapshots;
+        let own = join.replica_id();
+        let listed = self.remote.listed.borrow();
+        // Several at once, because each removal locks the repository.
+        if listed.iter().filter(|one| one.tags.replica == own).count() < keep.saturating_mul(2) {
+            return Ok(());
+        }
+        match self.remote.store.forget(&listed, own, keep) {
+            Ok(count) => tracing::info!("removed {}", pluralize(count, "old snapshot")),
+            Err(e) if e.is_append_only() => ui.note(
+                "old snapshots stay, because the repository only accepts new ones; a machine that may remove them \
+                 runs: codex-manager sync forget",
+            ),
+            Err(e) => ui.warn(format_args!("old snapshots were not removed: {e}")),
+        }
+        Ok(())
+    }
+}
+
+/// Opens the vault, stages its contents beside the home, and calls `work` with the configuration and the state of that;
+/// without a vault, with those of the folder. Nothing is published.
+pub(crate) fn with_staged<T>(
+    context: &Context,
+    config: &SyncConfig,
+    replica: &Replica,
+    work: impl FnOnce(&SyncConfig, &Replica) -> Result<T>,
+) -> Result<T> {
+    let Some(vault) = VaultSync::open(context, config, false)? else {
+        return work(config, replica);
+    };
+    let mut join = vault.join(config, replica)?;
+    join.stage()?;
+    if join.has_further_round() {
+        context.ui.note(
+            "several machines changed the same files; a run joins them one after the other, this is the first",
+        );
+    }
+    work(join.config(), join.replica())
+}

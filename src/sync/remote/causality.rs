@@ -1,0 +1,101 @@
+//! The versions of files that a machine has merged, as a version vector with exceptions.
+//!
+//! A version is named by the replica that first published it and the number of that publication. Of two versions, the
+//! one of a machine that knew the other one when it published is newer, whatever the clocks say. If neither machine
+//! knew the version of the other one, both changed the file.
+
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The name of a version: the id of the replica that published it first, and the number of the publication.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) struct VersionId(pub(super) String, pub(super) u64);
+
+/// The versions that a machine has merged, or decided not to use.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Knowledge {
+    /// The number of the newest merged publication, by replica.
+    pub(super) seen: BTreeMap<String, u64>,
+    /// Versions in these publications that are not merged, because they wait for a decision; by key of the file.
+    pub(super) unmerged: BTreeMap<String, BTreeSet<VersionId>>,
+}
+
+impl Knowledge {
+    /// Returns true if the version of a file is merged.
+    pub(super) fn has(&self, key: &str, version: &VersionId) -> bool {
+        let is_seen = self
+            .seen
+            .get(&version.0)
+            .is_some_and(|seen| *seen >= version.1);
+        is_seen
+            && !self
+                .unmerged
+                .get(key)
+                .is_some_and(|held| held.contains(version))
+    }
+
+    /// Adds what another machine has merged, after everything in its publication was merged or held.
+    pub(super) fn absorb(&mut self, other: &Self) {
+        for (key, held) in &other.unmerged {
+            // A version that the other machine holds back was not in its publication.
+            let new = held.iter().filter(|version| !self.has(key, version));
+            let new: Vec<_> = new.cloned().collect();
+            if !new.is_empty() {
+                self.unmerged.entry(key.clone()).or_default().extend(new);
+            }
+        }
+        for (replica, number) in &other.seen {
+            let seen = self.seen.entry(replica.clone()).or_default();
+            *seen = (*seen).max(*number);
+        }
+    }
+
+    /// Records a version that waits for a decision.
+    pub(super) fn hold(&mut self, key: &str, version: VersionId) {
+        self.unmerged
+            .entry(key.to_owned())
+            .or_default()
+            .insert(version);
+    }
+
+    /// Records that the version of a file that a machine with this knowledge has is merged, and so are all versions
+    /// that it replaces.
+    pub(super) fn settle(&mut self, key: &str, of: &Self) {
+        if let Some(held) = self.unmerged.get_mut(key) {
+            held.retain(|version| !of.has(key, version));
+            if held.is_empty() {
+                self.unmerged.remove(key);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn version(replica: &str, number: u64) -> VersionId {
+        VersionId(replica.to_owned(), number)
+    }
+
+    #[test]
+    fn a_version_that_was_held_back_stays_unknown_to_machines_that_learn_of_it() {
+        let desk = Knowledge {
+            seen: [("desk".to_owned(), 3)].into(),
+            ..Knowledge::default()
+        };
+        let mut lap = Knowledge::default();
+        lap.absorb(&desk);
+        lap.hold("a", version("desk", 2));
+        assert!(!lap.has("a", &version("desk", 2)));
+        assert!(lap.has("b", &version("desk", 2)) && !lap.has("b", &version("desk", 4)));
+        let mut third = Knowledge::default();
+        third.absorb(&lap);
+        assert!(!third.has("a", &version("desk", 2)));
+        third.settle("a", &desk);
+        assert!(third.has("a", &version("desk", 2)));
+        // Once merged, it stays so, whatever another machine holds back.
+        third.absorb(&lap);
+        assert!(third.has("a", &version("desk", 2)));
+    }
+}

@@ -1,0 +1,31 @@
+//! Errors of syncing with snapshots.
+
+use crate::io::{DocumentError, IoError};
+use crate::sync::plan::PlanError;
+use crate::sync::state::StateError;
+use std::path::PathBuf;
+
+/// An error of syncing with snapshots. Nothing was published.
+#[derive(Debug, thiserror::Error)]
+pub enum RemoteError {
+    #[error(transparent)]
+    Io(#[from] IoError),
+    #[error(transparent)]
+    State(#[from] StateError),
+    #[error(transparent)]
+    Position(#[from] DocumentError),
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// The newest snapshot of a machine cannot be used.
+    #[error("the newest snapshot of {machine} cannot be used: {detail}")]
+    Damaged { machine: String, detail: String },
+    /// A newer version of this program made it.
+    #[error("a newer codex-manager made the newest snapshot of {0}")]
+    Newer(String),
+    /// Hard links are impossible.
+    #[error("the manager home and the Codex home are on different disks: {}", .0.display())]
+    OtherDisk(PathBuf),
+    /// A file was replaced between the plan and the publication.
+    #[error("{0} changed while it was published")]
+    Changed(String),
+}

@@ -1,0 +1,423 @@
+//! One run: joins the snapshots of the other machines, and publishes this machine's.
+
+use super::causality::{Knowledge, VersionId};
+use super::error::RemoteError;
+use super::heads::{self, Head, find_heads, is_same_id};
+use super::incoming::{IncomingFile, OtherMachine};
+use super::listing::{KnownDigests, is_synced};
+use super::position::{Position, PositionFiles, new_replica_id};
+use super::snapshot_manifest::{FileVersions, SnapshotManifest};
+use super::staged_tree::{StagedTree, begins_with};
+use super::store::{HOME, MANIFEST, Remote, RemoteSnapshot};
+use crate::io::beneath::{self, FollowedLinks};
+use crate::io::{IoContext, IoError, atomic, tree};
+use crate::sync::config::{Compare, SyncConfig, SyncRemote};
+use crate::sync::identity;
+use crate::sync::plan::PlanError;
+use crate::sync::scope::Scope;
+use crate::sync::sides::Stat;
+use crate::sync::state::{Deletion, Replica, SyncState};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
+use std::path::Path;
+
+/// This machine's manifest in the staged folder, as the last run left it.
+pub(super) const OWN_MANIFEST_FILE: &str = "own-manifest.jsonl";
+
+/// A run. The caller holds the lock of the replica, unless it only plans.
+#[derive(Debug)]
+pub struct Join<'r, R> {
+    pub(super) remote: &'r R,
+    pub(super) config: SyncConfig,
+    pub(super) replica: Replica,
+    pub(super) scope: Scope,
+    pub(super) tree: StagedTree,
+    pub(super) files: PositionFiles,
+    pub(super) position: Position,
+    /// The manifest of this machine's last publication.
+    pub(super) published: SnapshotManifest,
+    /// The snapshot of the last publication, if the store lists it.
+    pub(super) own_head: Option<RemoteSnapshot>,
+    /// The files of the next snapshot, by key.
+    pub(super) current: BTreeMap<String, FileVersions>,
+    pub(super) knowledge: Knowledge,
+    /// Machines that are not joined yet.
+    pub(super) waiting: Vec<OtherMachine>,
+    /// The machines of the present round, each with what it changed.
+    pub(super) round: Vec<(OtherMachine, Vec<IncomingFile>)>,
+    /// Keys of files of which the last run took the version of another machine, without publishing that; each with the
+    /// snapshot that has it.
+    pub(super) adopted: BTreeMap<String, String>,
+    /// Keys of the state whose last version neither the home nor the last snapshot has.
+    pub(super) unknown: BTreeSet<String>,
+    /// Deletions that other machines requested, by key.
+    pub(super) deleted: BTreeMap<String, Deletion>,
+    /// False for a plan: then the state is not changed.
+    pub(super) writes: bool,
+    pub(super) is_staged: bool,
+    pub(super) was_copied: bool,
+}
+
+/// Returns the settings for a run whose staged tree is in the folder `staging`.
+fn with_staging(config: &SyncConfig, staging: &Path) -> SyncConfig {
+    let cloud = staging.join(HOME);
+    beneath::protect(&cloud, FollowedLinks::NONE);
+    let mut config = SyncConfig {
+        cloud,
+        remote: SyncRemote::Vault,
+        ..config.clone()
+    };
+    // Times decide nothing: the manifests say which version is newer.
+    config.policy.rules.compare = Compare::ThreeWay;
+    config
+}
+
+impl<'r, R: Remote> Join<'r, R> {
+    /// Lists the snapshots, and reads the manifests of those that are new. `staging` is an empty private folder.
+    ///
+    /// # Errors
+    /// The store cannot be read, or a newest snapshot is damaged or of a newer version. Nothing was changed.
+    pub fn open(
+        remote: &'r R,
+        config: &SyncConfig,
+        replica: &Replica,
+        staging: &Path,
+        writes: bool,
+    ) -> Result<Self, R::Error> {
+        let config = with_staging(config, staging);
+        let files = PositionFiles::new(&replica.folder);
+        let position = files.read(&config).map_err(RemoteError::from)?;
+        let published = files.read_published().map_err(RemoteError::from)?;
+        let published = published.unwrap_or_default();
+        let scope =
+            Scope::build(&config).map_err(|e| RemoteError::from(PlanError::InvalidGlob(e)))?;
+        let mut join = Self {
+            remote,
+            tree: StagedTree::create(staging, &config)?,
+            replica: replica.clone(),
+            scope,
+            files,
+            own_head: None,
+            current: BTreeMap::new(),
+            knowledge: position.knowledge.clone(),
+            waiting: Vec::new(),
+            round: Vec::new(),
+            adopted: BTreeMap::new(),
+            unknown: BTreeSet::new(),
+            deleted: BTreeMap::new(),
+            writes,
+            is_staged: false,
+            was_copied: false,
+            config,
+            position,
+            published,
+        };
+        let snapshots = remote.snapshots()?;
+        join.identify(&snapshots)?;
+        join.current.clone_from(&join.published.files);
+        join.deleted.clone_from(&join.published.deleted);
+        if join.was_copied {
+            join.rename_versions(&snapshots);
+        }
+        join.read_others(find_heads(&snapshots))?;
+        Ok(join)
+    }
+
+    /// Finds this machine's newest snapshot. If it is not the one that this machine published last, another machine
+    /// has a copy of this disk, or the disk was put back from a copy: this machine continues under a new id.
+    fn identify(&mut self, snapshots: &[RemoteSnapshot]) -> Result<(), R::Error> {
+        let heads = find_heads(snapshots).into_iter();
+        let own = heads.filter(|head| head.snapshot.replica == self.position.replica);
+        let own: Vec<_> = own.map(|head| head.snapshot).collect();
+        let last = self.position.snapshot.clone();
+        let is_last =
+            |one: &RemoteSnapshot| last.as_deref().is_some_and(|id| is_same_id(&one.id, id));
+        if let [one] = &*own
+            && !is_last(one)
+            && let Some(manifest) = self.killed_publication(one)?
+        {
+            self.position.snapshot = Some(one.id.clone());
+            self.position.number = one.number;
+            self.knowledge.clone_from(&manifest.knowledge);
+            self.published = manifest;
+            self.own_head = Some(one.clone());
+            return Ok(());
+        }
+        match &*own {
+            // The first run, or another machine removed this one's snapshots. What this machine deleted since cannot be
+            // read any more, so it comes back from the others.
+            [] => self.position.joined.clear(),
+            // The last snapshot is not listed yet.
+            [one] if one.number < self.position.number => {}
+            [one] if is_last(one) => self.own_head = Some(one.clone()),
+            _ => self.was_copied = true,
+        }
+        Ok(())
+    }
+
+    /// Returns the manifest of a snapshot if a killed run of this machine made it.
+    fn killed_publication(
+        &self,
+        snapshot: &RemoteSnapshot,
+    ) -> Result<Option<SnapshotManifest>, R::Error> {
+        let next = self.files.read_next().map_err(RemoteError::from)?;
+        let candidates = [next, Some(self.published.clone())].into_iter().flatten();
+        let candidates: Vec<_> = candidates
+            .filter(|known| known.replica == snapshot.replica && known.number == snapshot.number)
+            .collect();
+        if candidates.is_empty() {
+            return Ok(None);
+        }
+        let found = self.remote.manifest(snapshot)?;
+        Ok(candidates.into_iter().find(|known| *known == found))
+    }
+
+    /// Takes a new id. Versions that a copy of this machine may have named in the same way get a new name.
+    fn rename_versions(&mut self, snapshots: &[RemoteSnapshot]) {
+        let old = std::mem::replace(&mut self.position.replica, new_replica_id());
+        let last = self.position.snapshot.take().unwrap_or_default();
+        self.position.number = 0;
+        let heads = find_heads(snapshots).into_iter();
+        let mut copies = heads.filter(|head| head.snapshot.replica == old);
+        let is_ancestor = copies.all(|head| heads::is_based_on(&head.snapshot, &last, snapshots));
+        if is_ancestor {
+            return;
+        }
+        let new = self.next_version();
+        for of in self.current.values_mut() {
+            if of.version.0 == old {
+                of.version = new.clone();
+            }
+        }
+    }
+
+    /// Returns the name of versions that this run publishes.
+    fn next_version(&self) -> VersionId {
+        VersionId(self.position.replica.clone(), self.position.number + 1)
+    }
+
+    /// Reads the manifests of other machines, except of snapshots that were joined completely.
+    fn read_others(&mut self, heads: Vec<Head>) -> Result<(), R::Error> {
+        let others = heads.into_iter();
+        let others = others.filter(|head| Some(&head.snapshot) != self.own_head.as_ref());
+        let others: Vec<_> = others.collect();
+        let is_listed = |id: &String| others.iter().any(|head| is_same_id(&head.snapshot.id, id));
+        self.position.joined.retain(is_listed);
+        for head in others {
+            let mut joined = self.position.joined.iter();
+            if joined.any(|id| is_same_id(&head.snapshot.id, id)) {
+                continue;
+            }
+            let manifest = self.remote.manifest(&head.snapshot)?;
+            self.waiting.push(OtherMachine { head, manifest });
+        }
+        Ok(())
+    }
+
+    /// Returns the settings with which the home is synced: the cloud folder is the staged one.
+    pub fn config(&self) -> &SyncConfig {
+        &self.config
+    }
+
+    /// Returns the state of this home.
+    pub fn replica(&self) -> &Replica {
+        &self.replica
+    }
+
+    /// Returns the id of this machine in the store.
+    pub fn replica_id(&self) -> &str {
+        &self.position.replica
+    }
+
+    /// Returns true if this machine took a new id in this run.
+    pub fn was_copied(&self) -> bool {
+        self.was_copied
+    }
+
+    /// Keeps this machine's manifest for the next run, which would write it again otherwise.
+    fn keep_own_manifest(&self, state: &SyncState) -> Result<(), IoError> {
+        let kept = self.replica.folder.join(OWN_MANIFEST_FILE);
+        let path = identity::own_manifest_path(&self.config, state);
+        if path.exists() {
+            tree::remove(&kept)?;
+            tree::link_or_copy(&path, &kept)?;
+        }
+        Ok(())
+    }
+
+    /// Finds out what the run merged. Versions that wait for a decision are replaced by what this machine published.
+    pub fn settle(&mut self) -> Result<(), R::Error> {
+        self.replica.concurrent.clear();
+        let state = self.replica.read().map_err(RemoteError::from)?;
+        self.keep_own_manifest(&state).map_err(RemoteError::from)?;
+        let staged = self.tree.list().map_err(RemoteError::from)?;
+        for (other, incoming) in std::mem::take(&mut self.round) {
+            let theirs = &other.manifest.knowledge;
+            self.knowledge.absorb(theirs);
+            let mut is_complete = true;
+            for one in incoming {
+                let now = staged.get(&one.key);
+                if is_synced(&one.key, now, &one.files, &state) {
+                    self.take(&one, now, &state)?;
+                    self.knowledge.settle(&one.key, theirs);
+                } else {
+                    is_complete = false;
+                    if let Some(version) = one.version {
+                        self.knowledge.hold(&one.key, version);
+                    }
+                    self.clear(&one.key, &staged)?;
+                    self.restore_own(&one.key, &state)?;
+                }
+            }
+            if is_complete {
+                self.position.joined.insert(other.head.snapshot.id.clone());
+            }
+            for (key, deletion) in other.manifest.deleted {
+                self.deleted.entry(key).or_insert(deletion);
+            }
+        }
+        if self.has_further_round() {
+            // The next machines did not know what this round changed.
+            let listed = self.list_staged(&state);
+            self.current = listed.map_err(RemoteError::from)?;
+        }
+        Ok(())
+    }
+
+    /// Lists what the next snapshot has.
+    fn list_staged(&self, state: &SyncState) -> Result<BTreeMap<String, FileVersions>, IoError> {
+        let known = KnownDigests {
+            tree: &self.tree,
+            state,
+            current: &self.current,
+        };
+        known.list(&self.tree.list()?, &self.next_version())
+    }
+
+    /// Records what the sync made of an incoming file: the version of the other machine, or a new one.
+    fn take(
+        &mut self,
+        one: &IncomingFile,
+        now: Option<&BTreeMap<String, Stat>>,
+        state: &SyncState,
+    ) -> Result<(), R::Error> {
+        let is_theirs = now.map_or(one.placed.is_empty(), |now| *now == one.placed);
+        let of = match (now, &one.version) {
+            (None, _) => None,
+            (Some(_), Some(version)) if is_theirs && !one.was_known => Some(FileVersions {
+                files: one.files.clone(),
+                version: version.clone(),
+            }),
+            (Some(now), _) => {
+                let known = KnownDigests {
+                    tree: &self.tree,
+                    state,
+                    current: &self.current,
+                };
+                let files = known.entries(&one.key, now).map_err(RemoteError::from)?;
+                let version = self.next_version();
+                Some(FileVersions { files, version })
+            }
+        };
+        match of {
+            Some(of) => self.current.insert(one.key.clone(), of),
+            None => self.current.remove(&one.key),
+        };
+        Ok(())
+    }
+
+    /// Places again what this machine published of a file.
+    fn restore_own(&self, key: &str, state: &SyncState) -> Result<(), R::Error> {
+        let files = self.current.get(key).map(|of| of.files.clone());
+        let mut missing = files.unwrap_or_default();
+        let mut placed = Vec::new();
+        for (path, entry) in &missing {
+            if self.place_local(path, entry, state)? {
+                placed.push(path.clone());
+            }
+        }
+        missing.retain(|path, _| !placed.contains(path));
+        self.fetch_own(missing)
+    }
+
+    /// Makes the staged folder this machine's newest snapshot, if that would differ from the last one. Returns the id
+    /// of a new snapshot.
+    pub fn publish(&mut self) -> Result<Option<String>, R::Error> {
+        let state = self.replica.read().map_err(RemoteError::from)?;
+        let manifest = self.next_manifest(&state).map_err(RemoteError::from)?;
+        let is_new = self.own_head.is_none() || !manifest.has_same_content(&self.published);
+        let mut id = None;
+        if is_new {
+            let bytes = self.write_manifest(&manifest).map_err(RemoteError::from)?;
+            self.files.write_next(&bytes).map_err(RemoteError::from)?;
+            let snapshot = RemoteSnapshot {
+                id: String::new(),
+                replica: manifest.replica.clone(),
+                machine: manifest.machine.clone(),
+                number: manifest.number,
+                base: self.position.snapshot.clone(),
+            };
+            let made = self.remote.publish(self.tree.root(), &snapshot)?;
+            self.check_unchanged(&manifest)?;
+            self.files.record_published().map_err(RemoteError::from)?;
+            self.position.snapshot = Some(made.clone());
+            self.position.number = manifest.number;
+            self.knowledge = manifest.knowledge;
+            id = Some(made);
+        }
+        self.position.knowledge.clone_from(&self.knowledge);
+        let written = self.files.write(&self.position);
+        written.map_err(RemoteError::from)?;
+        Ok(id)
+    }
+
+    fn next_manifest(&self, state: &SyncState) -> Result<SnapshotManifest, IoError> {
+        let (new, files) = (self.next_version(), self.list_staged(state)?);
+        let requested = state.deleted.iter().chain(&self.deleted);
+        let is_open = |(key, deletion): &(&String, &Deletion)| {
+            !files.contains_key(*key) && !state.resolutions.contains(&deletion.id)
+        };
+        let mut deleted = BTreeMap::new();
+        for (key, deletion) in requested.filter(is_open) {
+            deleted
+                .entry(key.clone())
+                .or_insert_with(|| deletion.clone());
+        }
+        let mut knowledge = self.knowledge.clone();
+        knowledge.seen.insert(new.0.clone(), new.1);
+        Ok(SnapshotManifest {
+            replica: new.0,
+            machine: self.config.machine_id.clone(),
+            number: new.1,
+            knowledge,
+            deleted,
+            resolved: state.resolutions.clone(),
+            files,
+        })
+    }
+
+    fn write_manifest(&self, manifest: &SnapshotManifest) -> Result<Vec<u8>, IoError> {
+        let path = self.tree.root().join(MANIFEST);
+        self.tree.remove_manifests()?;
+        let bytes = manifest.encode().at("encode", &path)?;
+        tree::remove(&path)?;
+        let mut file = atomic::create_private(&path)?;
+        file.write_all(&bytes).at("write", &path)?;
+        Ok(bytes)
+    }
+
+    /// Fails if a file was replaced while the store read it. One that grew still begins with what the manifest lists,
+    /// and readers cut it there.
+    fn check_unchanged(&self, manifest: &SnapshotManifest) -> Result<(), R::Error> {
+        for (path, entry) in manifest.files() {
+            let full = self.tree.path(path);
+            let stat = Stat::read(&full).map_err(RemoteError::from)?;
+            let is_same =
+                stat.is_some_and(|stat| stat.size == entry.size && stat.mtime_ns == entry.mtime_ns);
+            if !is_same && !begins_with(&full, entry.size, entry.digest) {
+                return Err(RemoteError::Changed(path.to_owned()).into());
+            }
+        }
+        Ok(())
+    }
+}

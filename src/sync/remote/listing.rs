@@ -1,0 +1,104 @@
+//! The manifest of the next snapshot, from the staged tree.
+
+use super::causality::VersionId;
+use super::snapshot_manifest::{FileVersions, copy_name};
+use super::staged_tree::{StagedFiles, StagedTree};
+use crate::codex::rollout;
+use crate::io::IoContext;
+use crate::io::IoError;
+use crate::io::hash::Sha256Digest;
+use crate::sync::contents;
+use crate::sync::manifest::ManifestEntry;
+use crate::sync::sides::Stat;
+use crate::sync::state::SyncState;
+use std::collections::BTreeMap;
+
+/// The digests that are known of staged files, so that only new ones are read.
+pub(super) struct KnownDigests<'a> {
+    pub(super) tree: &'a StagedTree,
+    pub(super) state: &'a SyncState,
+    pub(super) current: &'a BTreeMap<String, FileVersions>,
+}
+
+impl KnownDigests<'_> {
+    /// Returns the entries of the files of one key.
+    pub(super) fn entries(
+        &self,
+        key: &str,
+        files: &BTreeMap<String, Stat>,
+    ) -> Result<BTreeMap<String, ManifestEntry>, IoError> {
+        let entries = files.iter().map(|(path, stat)| {
+            let full = self.tree.path(path);
+            let digest = match self.known(key, path, *stat) {
+                Some(digest) => digest,
+                None => contents::read_raw_digest(&full).at("read", &full)?,
+            };
+            let entry = ManifestEntry {
+                size: stat.size,
+                mtime_ns: stat.mtime_ns,
+                digest,
+            };
+            Ok((path.clone(), entry))
+        });
+        entries.collect()
+    }
+
+    fn known(&self, key: &str, path: &str, stat: Stat) -> Option<Sha256Digest> {
+        let last = self.state.files.get(key);
+        let last = last.filter(|last| last.remote.is(path, stat) && !path.ends_with(rollout::ZST));
+        if let Some((_, digest)) = last.and_then(|last| last.contents) {
+            return Some(digest);
+        }
+        // Two merges of lines can have equal size and time.
+        let own = self.current.get(key)?.files.get(path)?;
+        let is_unchanged = own.size == stat.size && own.mtime_ns == stat.mtime_ns;
+        (is_unchanged && last.is_none()).then_some(own.digest)
+    }
+
+    /// Returns all staged files, each with its version: the one that it had, or `new` if its content changed.
+    pub(super) fn list(
+        &self,
+        staged: &StagedFiles,
+        new: &VersionId,
+    ) -> Result<BTreeMap<String, FileVersions>, IoError> {
+        let all = staged.iter().map(|(key, files)| {
+            let mut of = FileVersions {
+                files: self.entries(key, files)?,
+                version: new.clone(),
+            };
+            if let Some(own) = self.current.get(key).filter(|own| own.has_same_files(&of)) {
+                of.version = own.version.clone();
+            }
+            Ok((key.clone(), of))
+        });
+        all.collect()
+    }
+}
+
+/// Returns true if the state records the staged files of a key as synced.
+pub(super) fn is_synced(
+    key: &str,
+    staged: Option<&BTreeMap<String, Stat>>,
+    incoming: &BTreeMap<String, ManifestEntry>,
+    state: &SyncState,
+) -> bool {
+    if copy_name(key).is_some() {
+        return true;
+    }
+    let last = state.files.get(key);
+    let (Some(staged), Some(last)) = (staged, last) else {
+        return staged.is_none() && last.is_none();
+    };
+    if staged.get(&last.remote.path) != Some(&last.remote.stat) {
+        return false;
+    }
+    // A conflict can have the size and time of the last sync.
+    let digest = last.contents.map(|(_, digest)| digest);
+    let is_text = !last.remote.path.ends_with(rollout::ZST);
+    let entry = incoming.get(&last.remote.path).filter(|entry| {
+        is_text
+            && entry.size == last.remote.stat.size
+            && entry.mtime_ns == last.remote.stat.mtime_ns
+    });
+    entry.is_none_or(|entry| digest.is_none_or(|digest| digest == entry.digest))
+}

@@ -1,0 +1,123 @@
+//! The memory of this machine between two runs: its own last snapshot and the snapshots that it has joined. Losing it
+//! costs time, not data: the machine takes a new id, and joins all snapshots again.
+
+use super::causality::Knowledge;
+use super::snapshot_manifest::SnapshotManifest;
+use crate::io::document::{self, Document, DocumentError};
+use crate::io::hash::Sha256Digest;
+use crate::io::random_id::random_id;
+use crate::io::{IoContext, IoError, atomic, file_open};
+use crate::sync::config::SyncConfig;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use std::io;
+use std::path::{Path, PathBuf};
+
+const POSITION_FILE: &str = "position.json";
+/// The manifest of the last publication.
+const PUBLISHED_FILE: &str = "published.jsonl";
+/// The manifest of a publication that has begun.
+const NEXT_FILE: &str = "next.jsonl";
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Position {
+    pub(super) replica: String,
+    /// Id of the last publication, perhaps only its beginning.
+    pub(super) snapshot: Option<String>,
+    /// Number of the last publication.
+    pub(super) number: u64,
+    pub(super) knowledge: Knowledge,
+    /// Ids of the snapshots that were joined completely.
+    pub(super) joined: BTreeSet<String>,
+    /// Digest of the settings that say what is joined.
+    pub(super) scope: String,
+}
+
+impl Document for Position {
+    const SCHEMA: u64 = 1;
+    const INDENTED: bool = false;
+}
+
+/// The files of the position, in the folder of the state.
+#[derive(Debug, Clone)]
+pub(super) struct PositionFiles {
+    folder: PathBuf,
+}
+
+impl PositionFiles {
+    pub(super) fn new(folder: &Path) -> Self {
+        Self {
+            folder: folder.to_path_buf(),
+        }
+    }
+
+    /// Reads the position. With other settings, all snapshots are joined again, because files may be included now that
+    /// were not before.
+    pub(super) fn read(&self, config: &SyncConfig) -> Result<Position, DocumentError> {
+        let read = document::read::<Position>(&self.folder.join(POSITION_FILE))?;
+        let mut position = read.good().unwrap_or_else(|| Position {
+            replica: new_replica_id(),
+            ..Position::default()
+        });
+        let scope = scope_digest(config);
+        if position.scope != scope {
+            position.scope = scope;
+            position.joined.clear();
+        }
+        Ok(position)
+    }
+
+    pub(super) fn write(&self, position: &Position) -> Result<(), IoError> {
+        atomic::create_private_folder(&self.folder)?;
+        document::write(&self.folder.join(POSITION_FILE), position)
+    }
+
+    /// Reads the manifest of the last publication.
+    pub(super) fn read_published(&self) -> Result<Option<SnapshotManifest>, IoError> {
+        self.read_manifest(PUBLISHED_FILE)
+    }
+
+    /// Reads the manifest of a publication that was killed before it was recorded.
+    pub(super) fn read_next(&self) -> Result<Option<SnapshotManifest>, IoError> {
+        self.read_manifest(NEXT_FILE)
+    }
+
+    fn read_manifest(&self, name: &str) -> Result<Option<SnapshotManifest>, IoError> {
+        let path = self.folder.join(name);
+        match file_open::open(&path) {
+            // A damaged one counts as absent: the newest snapshot has it too.
+            Ok(file) => Ok(SnapshotManifest::parse(file, "this machine").ok()),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(e).at("open", &path),
+        }
+    }
+
+    /// Records a manifest that is about to be published.
+    pub(super) fn write_next(&self, bytes: &[u8]) -> Result<(), IoError> {
+        atomic::create_private_folder(&self.folder)?;
+        atomic::write(&self.folder.join(NEXT_FILE), bytes)
+    }
+
+    /// Records that the manifest of [`Self::write_next`] was published.
+    pub(super) fn record_published(&self) -> Result<(), IoError> {
+        let next = self.folder.join(NEXT_FILE);
+        atomic::rename(&next, &self.folder.join(PUBLISHED_FILE))
+    }
+}
+
+/// Returns the id of this machine in the store, if it has one.
+pub(crate) fn replica_id(state_folder: &Path) -> Option<String> {
+    let path = state_folder.join(POSITION_FILE);
+    let position = document::read::<Position>(&path).ok()?.good()?;
+    Some(position.replica)
+}
+
+/// Returns the id of a new replica.
+pub(super) fn new_replica_id() -> String {
+    random_id()[..16].to_owned()
+}
+
+fn scope_digest(config: &SyncConfig) -> String {
+    let of = (&config.scope, config.policy.rules.delete);
+    Sha256Digest::of(format!("{of:?}").as_bytes()).to_string()
+}

@@ -1,0 +1,320 @@
+//! The manifest of a snapshot: everything that its machine has, with digests and the names of the versions.
+//!
+//! Lines as in the manifest of a cloud folder: a header, the files, the deletions and the resolutions, and last the
+//! digest of all lines before it.
+
+use super::causality::{Knowledge, VersionId};
+use super::error::RemoteError;
+use crate::io::document::{self, Document};
+use crate::io::hash::{Hasher, Sha256Digest};
+use crate::sync::conflict_copies;
+use crate::sync::manager_folder::{CONFLICT_COPIES_FOLDER, MANAGER_FOLDER};
+use crate::sync::manifest::ManifestEntry;
+use crate::sync::plan::state_key;
+use crate::sync::state::Deletion;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, BufRead, BufReader, Read};
+use std::path::{Component, Path};
+
+/// The longest line that is read: a path and a digest.
+const MAX_LINE_BYTES: u64 = 64 << 10;
+
+/// The files of one key, as one machine has them: of a conversation several, else one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct FileVersions {
+    /// By path below the Codex home.
+    pub(super) files: BTreeMap<String, ManifestEntry>,
+    pub(super) version: VersionId,
+}
+
+impl FileVersions {
+    /// Returns true if both have the same contents at the same paths.
+    pub(super) fn has_same_files(&self, other: &Self) -> bool {
+        let digests = |of: &Self| {
+            let files = of.files.iter();
+            files
+                .map(|(path, entry)| (path.clone(), entry.digest))
+                .collect::<Vec<_>>()
+        };
+        digests(self) == digests(other)
+    }
+}
+
+/// The content of a manifest.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SnapshotManifest {
+    /// Id of the replica that published it.
+    pub(super) replica: String,
+    /// Name of its machine.
+    pub(super) machine: String,
+    /// Number of the publication.
+    pub(super) number: u64,
+    pub(super) knowledge: Knowledge,
+    /// By the key of the state.
+    pub(super) files: BTreeMap<String, FileVersions>,
+    /// Deletions, also those that other machines requested; by key.
+    pub(super) deleted: BTreeMap<String, Deletion>,
+    /// See [`crate::sync::state::SyncState::resolutions`].
+    pub(super) resolved: BTreeSet<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct SnapshotHeader {
+    replica: String,
+    machine: String,
+    number: u64,
+    seen: BTreeMap<String, u64>,
+}
+
+impl Document for SnapshotHeader {
+    const SCHEMA: u64 = 1;
+    const INDENTED: bool = false;
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum SnapshotLine {
+    File(String, ManifestEntry, VersionId),
+    /// Key, digest of the deleted content, id of the deletion.
+    Deleted(String, String, String),
+    Resolved(String),
+    /// Key, and a version that waits for a decision.
+    Unmerged(String, VersionId),
+    End(Sha256Digest),
+}
+
+impl SnapshotManifest {
+    /// Returns the path and the entry of each file.
+    pub(crate) fn files(&self) -> impl Iterator<Item = (&str, &ManifestEntry)> {
+        let files = self.files.values().flat_map(|of| &of.files);
+        files.map(|(path, entry)| (&**path, entry))
+    }
+
+    /// Returns true if both list the same files, deletions and decisions, apart from publisher and time.
+    pub(super) fn has_same_content(&self, other: &Self) -> bool {
+        self.files == other.files
+            && self.deleted == other.deleted
+            && self.resolved == other.resolved
+            && self.knowledge.unmerged == other.knowledge.unmerged
+    }
+
+    /// Encodes the manifest.
+    pub(super) fn encode(&self) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        let header = SnapshotHeader {
+            replica: self.replica.clone(),
+            machine: self.machine.clone(),
+            number: self.number,
+            seen: self.knowledge.seen.clone(),
+        };
+        document::encode_to(&mut bytes, &header)?;
+        bytes.push(b'\n');
+        let mut push = |line: &SnapshotLine| document::push_line(&mut bytes, line);
+        for of in self.files.values() {
+            for (path, entry) in &of.files {
+                let (path, entry) = (path.clone(), entry.clone());
+                push(&SnapshotLine::File(path, entry, of.version.clone()))?;
+            }
+        }
+        for (key, Deletion { digest, id }) in &self.deleted {
+            push(&SnapshotLine::Deleted(
+                key.clone(),
+                digest.clone(),
+                id.clone(),
+            ))?;
+        }
+        for id in &self.resolved {
+            push(&SnapshotLine::Resolved(id.clone()))?;
+        }
+        for (key, versions) in &self.knowledge.unmerged {
+            for version in versions {
+                push(&SnapshotLine::Unmerged(key.clone(), version.clone()))?;
+            }
+        }
+        let end = Sha256Digest::of(&bytes);
+        document::push_line(&mut bytes, &SnapshotLine::End(end))?;
+        Ok(bytes)
+    }
+
+    /// Parses a manifest; `machine` is for errors.
+    ///
+    /// # Errors
+    /// The manifest is damaged, names a path that no sync may write, or is of a newer version.
+    pub fn parse(from: impl Read, machine: &str) -> Result<Self, RemoteError> {
+        let damaged = |detail: &str| RemoteError::Damaged {
+            machine: machine.to_owned(),
+            detail: detail.to_owned(),
+        };
+        let mut reader = BufReader::new(from);
+        let mut hasher = Hasher::default();
+        let mut line = Vec::new();
+        let mut manifest: Option<Self> = None;
+        loop {
+            line.clear();
+            let read = (&mut reader)
+                .take(MAX_LINE_BYTES)
+                .read_until(b'\n', &mut line);
+            read.map_err(|e| damaged(&format!("it cannot be read: {e}")))?;
+            let Some(text) = line.strip_suffix(b"\n") else {
+                return Err(damaged("its manifest is incomplete"));
+            };
+            let Some(manifest) = &mut manifest else {
+                manifest = Some(Self::parse_header(text, machine)?);
+                hasher.update(&line);
+                continue;
+            };
+            match serde_json::from_slice::<SnapshotLine>(text) {
+                Ok(SnapshotLine::End(digest)) if digest == hasher.digest() => {
+                    return Ok(std::mem::take(manifest));
+                }
+                Ok(SnapshotLine::End(_)) => return Err(damaged("its manifest was changed")),
+                Ok(entry) => manifest.add(entry).map_err(|e| damaged(&e))?,
+                Err(e) => return Err(damaged(&format!("its manifest has a damaged line: {e}"))),
+            }
+            hasher.update(&line);
+        }
+    }
+
+    fn parse_header(text: &[u8], machine: &str) -> Result<Self, RemoteError> {
+        let header = document::parse::<SnapshotHeader>(Path::new("manifest.jsonl"), text);
+        let header = header.map_err(|_| RemoteError::Newer(machine.to_owned()))?;
+        let header = header.good().ok_or_else(|| RemoteError::Damaged {
+            machine: machine.to_owned(),
+            detail: "its manifest has no header".to_owned(),
+        })?;
+        Ok(Self {
+            replica: header.replica,
+            machine: header.machine,
+            number: header.number,
+            knowledge: Knowledge {
+                seen: header.seen,
+                ..Knowledge::default()
+            },
+            ..Self::default()
+        })
+    }
+
+    fn add(&mut self, line: SnapshotLine) -> Result<(), String> {
+        match line {
+            SnapshotLine::File(path, entry, version) => {
+                if !is_allowed(&path) {
+                    return Err(format!(
+                        "it lists a path outside of the Codex home: {path:?}"
+                    ));
+                }
+                let of = self.files.entry(state_key(&path));
+                let of = of.or_insert_with(|| FileVersions {
+                    files: BTreeMap::new(),
+                    version,
+                });
+                of.files.insert(path, entry);
+            }
+            SnapshotLine::Deleted(key, digest, id) => {
+                self.deleted.insert(key, Deletion { digest, id });
+            }
+            SnapshotLine::Resolved(id) => {
+                self.resolved.insert(id);
+            }
+            SnapshotLine::Unmerged(key, version) => self.knowledge.hold(&key, version),
+            SnapshotLine::End(_) => {}
+        }
+        Ok(())
+    }
+}
+
+/// Returns true for a relative path that stays in its folder, and in the manager's folder for that of a conflict copy.
+fn is_allowed(path: &str) -> bool {
+    let mut parts = Path::new(path).components();
+    let stays = parts.all(|part| matches!(part, Component::Normal(_)));
+    let is_plain = !path.contains(['\\', '\0']) && !path.ends_with('/') && !path.contains("//");
+    let of_manager = Path::new(path).starts_with(MANAGER_FOLDER);
+    stays && is_plain && !path.is_empty() && (!of_manager || copy_name(path).is_some())
+}
+
+/// Returns the name of the conflict copy at a path of a snapshot.
+pub(super) fn copy_name(path: &str) -> Option<&str> {
+    let name = path.strip_prefix(MANAGER_FOLDER)?.strip_prefix('/')?;
+    let name = name
+        .strip_prefix(CONFLICT_COPIES_FOLDER)?
+        .strip_prefix('/')?;
+    conflict_copies::is_file_name(name).then_some(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> SnapshotManifest {
+        let entry = ManifestEntry {
+            size: 3,
+            mtime_ns: 5,
+            digest: Sha256Digest::of(b"abc"),
+        };
+        let version = VersionId("f00d".to_owned(), 2);
+        let files = [("skills/a".to_owned(), entry)].into();
+        let of = FileVersions {
+            files,
+            version: version.clone(),
+        };
+        let mut manifest = SnapshotManifest {
+            replica: "f00d".to_owned(),
+            machine: "desk".to_owned(),
+            number: 2,
+            files: [("skills/a".to_owned(), of)].into(),
+            deleted: [("x".to_owned(), Deletion::new("d".to_owned()))].into(),
+            resolved: ["r".to_owned()].into(),
+            ..SnapshotManifest::default()
+        };
+        manifest.knowledge.seen.insert("f00d".to_owned(), 2);
+        manifest.knowledge.hold("skills/a", version);
+        manifest
+    }
+
+    #[test]
+    fn an_incomplete_or_changed_manifest_is_refused() {
+        let bytes = sample().encode().unwrap();
+        assert_eq!(
+            SnapshotManifest::parse(&bytes[..], "desk").unwrap(),
+            sample_with(&bytes)
+        );
+        for cut in 0..bytes.len() {
+            assert!(
+                SnapshotManifest::parse(&bytes[..cut], "desk").is_err(),
+                "{cut}"
+            );
+        }
+        let text = String::from_utf8(bytes).unwrap();
+        let changed = text.replace("\"size\":3", "\"size\":4");
+        let refused = SnapshotManifest::parse(changed.as_bytes(), "desk").unwrap_err();
+        assert!(refused.to_string().contains("was changed"), "{refused}");
+        let newer = text.replacen("\"schema\":1", "\"schema\":2", 1);
+        let refused = SnapshotManifest::parse(newer.as_bytes(), "desk").unwrap_err();
+        assert!(matches!(refused, RemoteError::Newer(_)), "{refused}");
+    }
+
+    /// The sample with the random id that `bytes` has.
+    fn sample_with(bytes: &[u8]) -> SnapshotManifest {
+        let parsed = SnapshotManifest::parse(bytes, "desk").unwrap();
+        SnapshotManifest {
+            deleted: parsed.deleted,
+            ..sample()
+        }
+    }
+
+    #[test]
+    fn paths_that_leave_the_home_are_refused() {
+        for (path, allowed) in [
+            ("sessions/2026/a.jsonl", true),
+            ("../a", false),
+            ("/etc/passwd", false),
+            ("a/../../b", false),
+            ("a\\b", false),
+            ("", false),
+            (".codex-manager/machines/x", false),
+            (".codex-manager/forks/../../x.fork", false),
+        ] {
+            assert_eq!(is_allowed(path), allowed, "{path}");
+        }
+    }
+}

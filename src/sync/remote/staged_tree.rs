@@ -1,0 +1,237 @@
+//! The folder that a run syncs the home with, and that becomes the next snapshot: hard links to files of the home
+//! wherever that has the content, so that it takes no space.
+
+use super::error::RemoteError;
+use super::snapshot_manifest::copy_name;
+use super::store::HOME;
+use crate::codex::rollout;
+use crate::io::hash::Sha256Digest;
+use crate::io::{IoContext, IoError, atomic, file_id, file_open, sharing, tree};
+use crate::sync::config::SyncConfig;
+use crate::sync::contents;
+use crate::sync::manager_folder;
+use crate::sync::manifest::ManifestEntry;
+use crate::sync::plan::state_key;
+use crate::sync::sides::{Side, Stat, set_mtime};
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+/// Files with size and time, by key and path.
+pub(super) type StagedFiles = BTreeMap<String, BTreeMap<String, Stat>>;
+
+/// A file that may have the content of another one.
+pub(super) struct Candidate<'a> {
+    /// Path below the Codex home.
+    pub(super) path: &'a str,
+    /// Size and time with which the file certainly has the content.
+    pub(super) trusted: Option<Stat>,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct StagedTree {
+    root: PathBuf,
+}
+
+impl StagedTree {
+    /// Creates the tree in the empty folder `root`.
+    ///
+    /// # Errors
+    /// The Codex home is on another disk: every run would copy it.
+    pub(super) fn create(root: &Path, config: &SyncConfig) -> Result<Self, RemoteError> {
+        let device = |path: &Path| file_id::read_device_and_inode(path).map(|(device, _)| device);
+        let (own, home) = (device(root), device(&config.local));
+        if own.is_some() && home.is_some() && own != home {
+            return Err(RemoteError::OtherDisk(config.local.clone()));
+        }
+        let tree = Self {
+            root: root.to_path_buf(),
+        };
+        atomic::create_unsynced_folder(&tree.home())?;
+        Ok(tree)
+    }
+
+    pub(super) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    pub(super) fn home(&self) -> PathBuf {
+        self.root.join(HOME)
+    }
+
+    pub(super) fn path(&self, relative: &str) -> PathBuf {
+        self.home().join(relative)
+    }
+
+    fn prepare(&self, relative: &str) -> Result<PathBuf, IoError> {
+        let target = self.path(relative);
+        self.prepare_folder(&target)?;
+        Ok(target)
+    }
+
+    fn prepare_folder(&self, target: &Path) -> Result<(), IoError> {
+        let folder = atomic::parent_of(target);
+        if !folder.is_dir() {
+            atomic::create_below(&self.root, folder)?;
+        }
+        Ok(())
+    }
+
+    /// Places a file from local ones, if one has the content or begins with it. Returns true if it did.
+    pub(super) fn place_from_home(
+        &self,
+        config: &SyncConfig,
+        to: &str,
+        entry: &Expected,
+        candidates: &[Candidate<'_>],
+    ) -> Result<bool, IoError> {
+        for candidate in candidates {
+            let from = config.file_path(Side::Local, candidate.path);
+            let Some(stat) = Stat::read(&from)? else {
+                continue;
+            };
+            let same_form = candidate.path.ends_with(rollout::ZST) == to.ends_with(rollout::ZST);
+            if !same_form {
+                continue;
+            }
+            let has_content = stat.size == entry.size
+                && (candidate.trusted == Some(stat)
+                    || entry.digest.is_some_and(|digest| {
+                        contents::read_raw_digest(&from).is_ok_and(|read| read == digest)
+                    }));
+            if has_content {
+                self.link(&from, to)?;
+                return Ok(true);
+            }
+            if stat.size > entry.size
+                && let Some(digest) = entry.digest
+                && self.copy_beginning(&from, to, entry, digest)?
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Places a link to a file.
+    pub(super) fn link(&self, from: &Path, to: &str) -> Result<(), IoError> {
+        self.link_to(from, &self.path(to))
+    }
+
+    /// Places a link to a file at a path in the tree.
+    pub(super) fn link_to(&self, from: &Path, to: &Path) -> Result<(), IoError> {
+        self.prepare_folder(to)?;
+        tree::link_or_copy(from, to)
+    }
+
+    /// Copies the first bytes of a file that has grown; false if these are others.
+    fn copy_beginning(
+        &self,
+        from: &Path,
+        to: &str,
+        entry: &Expected,
+        digest: Sha256Digest,
+    ) -> Result<bool, IoError> {
+        if !begins_with(from, entry.size, digest) {
+            return Ok(false);
+        }
+        let target = self.prepare(to)?;
+        let source = file_open::open(from).at("open", from)?;
+        let mut file = atomic::create_private(&target)?;
+        let copied = std::io::copy(&mut source.take(entry.size), &mut file);
+        copied.at("copy", from)?;
+        set_mtime(&file, entry.mtime_ns).at("set the time of", &target)?;
+        Ok(true)
+    }
+
+    /// Moves a fetched file into its place, after its content was checked. A file that was appended to while its
+    /// machine published it is cut where the manifest says.
+    pub(super) fn place_fetched(
+        &self,
+        from: &Path,
+        to: &str,
+        entry: &ManifestEntry,
+    ) -> Result<Result<(), String>, IoError> {
+        let Some(stat) = Stat::read(from)? else {
+            return Ok(Err(format!("it lists {to}, but does not have it")));
+        };
+        let mut options = fs::OpenOptions::new();
+        let file = sharing::open_to_write(options.read(true).write(true), from).at("open", from)?;
+        if stat.size > entry.size {
+            file.set_len(entry.size).at("cut", from)?;
+        }
+        if contents::read_raw_digest(from).at("read", from)? != entry.digest {
+            return Ok(Err(format!(
+                "{to} has another content than its manifest says"
+            )));
+        }
+        set_mtime(&file, entry.mtime_ns).at("set the time of", from)?;
+        drop(file);
+        sharing::rename(from, &self.prepare(to)?).at("move", from)?;
+        Ok(Ok(()))
+    }
+
+    pub(super) fn remove(&self, relative: &str) -> Result<(), IoError> {
+        tree::remove(&self.path(relative))
+    }
+
+    /// Empties the folder of the manifests, which a snapshot does not need.
+    pub(super) fn remove_manifests(&self) -> Result<(), IoError> {
+        tree::remove(&manager_folder::manifests_folder(&self.home()))
+    }
+
+    /// Lists all files, without the manifests.
+    pub(super) fn list(&self) -> Result<StagedFiles, IoError> {
+        let mut found = StagedFiles::new();
+        let mut folders = vec![(self.home(), String::new())];
+        while let Some((folder, relative)) = folders.pop() {
+            for (name, kind) in tree::list_if_exists(&folder)? {
+                let name = name.to_string_lossy().into_owned();
+                let below = match &*relative {
+                    "" => name.clone(),
+                    above => format!("{above}/{name}"),
+                };
+                if kind.is_dir() {
+                    folders.push((folder.join(&name), below));
+                } else if !below.starts_with(manager_folder::MANAGER_FOLDER)
+                    || copy_name(&below).is_some()
+                {
+                    let path = folder.join(&name);
+                    let meta = fs::symlink_metadata(&path).at("inspect", &path)?;
+                    let files = found.entry(state_key(&below)).or_default();
+                    files.insert(below, Stat::from_metadata(&meta));
+                }
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// The content that a file shall have.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Expected {
+    pub(super) size: u64,
+    pub(super) mtime_ns: i64,
+    /// Digest of the bytes, if it is known.
+    pub(super) digest: Option<Sha256Digest>,
+}
+
+impl From<&ManifestEntry> for Expected {
+    fn from(entry: &ManifestEntry) -> Self {
+        Self {
+            size: entry.size,
+            mtime_ns: entry.mtime_ns,
+            digest: Some(entry.digest),
+        }
+    }
+}
+
+/// Returns true if a file begins with `size` bytes of this digest.
+pub(super) fn begins_with(path: &Path, size: u64, digest: Sha256Digest) -> bool {
+    let read = file_open::open(path).and_then(|file| {
+        let mut beginning = file.take(size);
+        contents::read_from(&mut beginning, None)
+    });
+    read.is_ok_and(|read| read.len == size && read.digest == digest)
+}

@@ -1,0 +1,48 @@
+//! A store of snapshots, as a run needs it.
+
+use super::error::RemoteError;
+use super::snapshot_manifest::SnapshotManifest;
+use std::collections::BTreeSet;
+use std::path::Path;
+
+/// Name of the manifest at the root of a snapshot.
+pub const MANIFEST: &str = "manifest.jsonl";
+/// Name of the folder at the root of a snapshot that has the files.
+pub const HOME: &str = "home";
+
+/// A snapshot in a store, as the store lists it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RemoteSnapshot {
+    pub id: String,
+    /// Id of the replica that published it.
+    pub replica: String,
+    /// Name of its machine, for messages.
+    pub machine: String,
+    /// Number of the publication.
+    pub number: u64,
+    /// Id of the snapshot of this replica before, or the beginning of it.
+    pub base: Option<String>,
+}
+
+/// A store of snapshots. A snapshot appears as a whole, perhaps late, and never changes.
+pub trait Remote {
+    type Error: From<RemoteError>;
+
+    /// Lists all snapshots, or at least the newest ones of each replica.
+    fn snapshots(&self) -> Result<Vec<RemoteSnapshot>, Self::Error>;
+
+    fn manifest(&self, snapshot: &RemoteSnapshot) -> Result<SnapshotManifest, Self::Error>;
+
+    /// Puts the `wanted` files of a snapshot below [`HOME`] in the empty `folder`. `all` are the files of the snapshot.
+    fn fetch(
+        &self,
+        snapshot: &RemoteSnapshot,
+        all: &SnapshotManifest,
+        wanted: &BTreeSet<&str>,
+        folder: &Path,
+    ) -> Result<(), Self::Error>;
+
+    /// Makes a snapshot of `tree`, which has [`MANIFEST`] and [`HOME`], and returns its id. `snapshot` describes it; its
+    /// id is empty.
+    fn publish(&self, tree: &Path, snapshot: &RemoteSnapshot) -> Result<String, Self::Error>;
+}

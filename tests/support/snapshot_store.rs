@@ -1,0 +1,289 @@
+//! A store of immutable snapshots that shows a new snapshot late to other machines, and machines that sync through it.
+
+use super::cloud::{Killed, Machine, Rng, Settling, files_below, is_interrupted};
+use codex_manager::testing::io::progress::Silent;
+use codex_manager::testing::sync::apply::{self, ApplyRequest};
+use codex_manager::testing::sync::plan::{self, PlanRequest};
+use codex_manager::testing::sync::remote::{
+    HOME, Join, MANIFEST, Remote, RemoteError, RemoteSnapshot, SnapshotManifest,
+};
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::path::Path;
+
+/// A snapshot with the bytes of its files.
+struct Stored {
+    snapshot: RemoteSnapshot,
+    files: BTreeMap<String, Vec<u8>>,
+    /// Names of the machines that do not see it yet.
+    hidden_from: BTreeSet<String>,
+}
+
+#[derive(Default)]
+pub(crate) struct Store {
+    all: RefCell<Vec<Stored>>,
+    made: Cell<usize>,
+}
+
+/// When a publication is killed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PublishKill {
+    Never,
+    Before,
+    /// The snapshot exists, but its machine does not know.
+    After,
+}
+
+/// The store as one machine sees it.
+struct View<'s> {
+    store: &'s Store,
+    machine: &'s str,
+    others: &'s [String],
+    kill: PublishKill,
+    /// True if the others see the next snapshot late.
+    is_late: bool,
+    published: Cell<usize>,
+}
+
+impl Store {
+    /// Shows each hidden snapshot to a machine, with this chance in percent.
+    pub(crate) fn reveal(&self, machine: &str, rng: &mut Rng, percent: usize) {
+        for one in self.all.borrow_mut().iter_mut() {
+            if rng.chance(percent) {
+                one.hidden_from.remove(machine);
+            }
+        }
+    }
+
+    pub(crate) fn reveal_all(&self) {
+        for one in self.all.borrow_mut().iter_mut() {
+            one.hidden_from.clear();
+        }
+    }
+
+    /// Removes all but the newest `keep` snapshots of each replica.
+    pub(crate) fn forget(&self, keep: usize) {
+        let mut all = self.all.borrow_mut();
+        let mut left: BTreeMap<String, usize> = BTreeMap::new();
+        for one in all.iter() {
+            *left.entry(one.snapshot.replica.clone()).or_default() += 1;
+        }
+        all.retain(|one| {
+            let count = left.get_mut(&one.snapshot.replica).unwrap();
+            *count -= 1;
+            *count < keep
+        });
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.all.borrow().len()
+    }
+
+    /// Returns all texts.
+    pub(crate) fn texts(&self) -> BTreeSet<String> {
+        let all = self.all.borrow();
+        let files = all.iter().flat_map(|one| one.files.values());
+        files
+            .map(|bytes| String::from_utf8_lossy(bytes).into_owned())
+            .collect()
+    }
+}
+
+impl Remote for View<'_> {
+    type Error = RemoteError;
+
+    fn snapshots(&self) -> Result<Vec<RemoteSnapshot>, RemoteError> {
+        let all = self.store.all.borrow();
+        let seen = all
+            .iter()
+            .filter(|one| !one.hidden_from.contains(self.machine));
+        Ok(seen.map(|one| one.snapshot.clone()).collect())
+    }
+
+    fn manifest(&self, snapshot: &RemoteSnapshot) -> Result<SnapshotManifest, RemoteError> {
+        let all = self.store.all.borrow();
+        let one = all.iter().find(|one| one.snapshot.id == snapshot.id);
+        SnapshotManifest::parse(&one.unwrap().files[MANIFEST][..], &snapshot.machine)
+    }
+
+    fn fetch(
+        &self,
+        snapshot: &RemoteSnapshot,
+        _: &SnapshotManifest,
+        wanted: &BTreeSet<&str>,
+        folder: &Path,
+    ) -> Result<(), RemoteError> {
+        let all = self.store.all.borrow();
+        let one = all.iter().find(|one| one.snapshot.id == snapshot.id);
+        for path in wanted {
+            let path = format!("{HOME}/{path}");
+            let target = folder.join(&path);
+            fs::create_dir_all(target.parent().unwrap()).unwrap();
+            fs::write(target, &one.unwrap().files[&path]).unwrap();
+        }
+        Ok(())
+    }
+
+    fn publish(&self, tree: &Path, snapshot: &RemoteSnapshot) -> Result<String, RemoteError> {
+        if self.kill == PublishKill::Before {
+            resume_unwind(Box::new(Killed));
+        }
+        let mut all = self.store.all.borrow_mut();
+        self.store.made.set(self.store.made.get() + 1);
+        let id = format!(
+            "{:08}{}",
+            self.store.made.get() + 10_000_000,
+            snapshot.replica
+        );
+        let files = files_below(tree).into_iter();
+        let files = files.map(|path| {
+            let bytes = fs::read(tree.join(&path)).unwrap();
+            (path, bytes)
+        });
+        let files: BTreeMap<_, _> = files
+            .filter(|(path, _)| !path.contains("/machines/"))
+            .collect();
+        let others = self.others.iter().filter(|_| self.is_late);
+        all.push(Stored {
+            snapshot: RemoteSnapshot {
+                id: id.clone(),
+                ..snapshot.clone()
+            },
+            files,
+            hidden_from: others
+                .filter(|name| *name != self.machine)
+                .cloned()
+                .collect(),
+        });
+        self.published.set(self.published.get() + 1);
+        if self.kill == PublishKill::After {
+            resume_unwind(Box::new(Killed));
+        }
+        // restic 0.14 prints only the beginning.
+        Ok(id[..8].to_owned())
+    }
+}
+
+/// The faults of a run through the store: its early end, and the machines that see its snapshot late.
+pub(crate) struct StoreRun<'a> {
+    pub(crate) killed_before: Option<usize>,
+    pub(crate) kill: PublishKill,
+    pub(crate) is_late: bool,
+    pub(crate) others: &'a [String],
+}
+
+impl Machine {
+    /// Joins the machines of the store, and publishes. Returns true if the run changed a file, published a snapshot or
+    /// was stopped.
+    pub(crate) fn sync_with(
+        &mut self,
+        store: &Store,
+        run: &StoreRun<'_>,
+        settling: Settling,
+    ) -> bool {
+        let staging = self.home.with_file_name("staging");
+        let _ = fs::remove_dir_all(&staging);
+        fs::create_dir_all(&staging).unwrap();
+        let name = self.name.clone();
+        let view = View {
+            store,
+            machine: &name,
+            others: run.others,
+            kill: run.kill,
+            is_late: run.is_late,
+            published: Cell::new(0),
+        };
+        let (config, replica) = (self.config.clone(), self.replica.clone());
+        let mut join = Join::open(&view, &config, &replica, &staging, true)
+            .unwrap_or_else(|e| panic!("{name}: {e}"));
+        let mut changed = false;
+        while join.stage().unwrap_or_else(|e| panic!("{name}: {e}")) {
+            match self.sync_round(&join, run.killed_before, settling) {
+                Some(done) => changed |= done,
+                None => return true,
+            }
+            join.settle().unwrap_or_else(|e| panic!("{name}: {e}"));
+        }
+        let published = catch_unwind(AssertUnwindSafe(|| join.publish()));
+        match published {
+            Ok(published) => {
+                let id = published.unwrap_or_else(|e| panic!("{name}: {e}"));
+                changed || id.is_some()
+            }
+            Err(panic) if panic.is::<Killed>() => true,
+            Err(panic) => resume_unwind(panic),
+        }
+    }
+
+    /// Returns true if the round changed a file; `None` if it was killed or stopped.
+    fn sync_round<R: Remote>(
+        &mut self,
+        join: &Join<'_, R>,
+        killed_before: Option<usize>,
+        settling: Settling,
+    ) -> Option<bool> {
+        self.runs += 1;
+        let request = PlanRequest {
+            delete_many: settling != Settling::NotYet,
+            ..PlanRequest::new(join.config(), join.replica())
+        };
+        let (plan, state) =
+            plan::plan(&request).unwrap_or_else(|error| panic!("{}: {error}", self.name));
+        if settling != Settling::NotYet {
+            let open = (&plan.conflicts, &plan.notices.waiting);
+            assert!(
+                open.0.is_empty() && open.1.is_empty(),
+                "{}: {open:?}",
+                self.name
+            );
+        }
+        assert_eq!(plan.notices.undelivered, [], "{}", self.name);
+        if plan.is_stopped(join.config().policy.rules.conflict) {
+            return None;
+        }
+        let chosen = plan.steps.iter().filter(|step| step.conflict.is_some());
+        self.skills_in_conflict
+            .extend(chosen.map(|step| step.path.clone()));
+        let left = Cell::new(killed_before.unwrap_or(usize::MAX));
+        let is_killed = killed_before.is_some_and(|n| n % 2 == 1);
+        let keep_going = || {
+            let n = left.get();
+            left.set(n.saturating_sub(1));
+            if n == 0 && is_killed {
+                resume_unwind(Box::new(Killed));
+            }
+            n > 0
+        };
+        let now = chrono::DateTime::from_timestamp(1_795_100_000 + self.runs, 0).unwrap();
+        let request = ApplyRequest {
+            config: join.config(),
+            replica: join.replica(),
+            keep_going: &keep_going,
+            progress: &Silent,
+            now,
+        };
+        let applied = catch_unwind(AssertUnwindSafe(|| apply::apply(&plan, state, &request)));
+        let applied = match applied {
+            Ok(applied) => applied,
+            Err(panic) if panic.is::<Killed>() => return None,
+            Err(panic) => resume_unwind(panic),
+        };
+        for name in ["a", "b"] {
+            let path = format!("skills/{name}/SKILL.md");
+            let uploaded = fs::read_to_string(join.config().cloud.join(&path));
+            self.skills_uploaded.extend(uploaded);
+            let had = fs::read_to_string(self.home.join(&path));
+            self.skills_had.extend(had);
+        }
+        match applied {
+            Ok(report) => {
+                assert_eq!(report.skipped, [], "{}: {:#?}", self.name, plan.steps);
+                Some(!report.done.is_empty())
+            }
+            Err(error) if is_interrupted(&error) => None,
+            Err(error) => panic!("{}: {error}", self.name),
+        }
+    }
+}

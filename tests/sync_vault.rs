@@ -1,0 +1,535 @@
+//! Sync through the vault, with a real restic: machines with one repository.
+
+#![allow(
+    clippy::unnecessary_debug_formatting,
+    reason = "TOML quotes as Rust does"
+)]
+
+use crate::support::env::{Run, TestEnv, Tree};
+use crate::support::pair::{META, ROLLOUT, SKILL, actions};
+use crate::support::restic::{self, PASSWORD};
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+trait HasError {
+    fn has_error(self, words: &str) -> Self;
+}
+
+impl HasError for Run {
+    #[track_caller]
+    fn has_error(self, words: &str) -> Self {
+        assert!(self.stderr.contains(words), "{words}\n{self}");
+        self
+    }
+}
+
+/// Machines with the homes `a`, `b` and `c`, and a vault in the folder `vault`.
+struct Machines(TestEnv);
+
+impl Machines {
+    /// Returns `None` if restic is not installed.
+    fn new() -> Option<Self> {
+        restic::program()?;
+        let mut env = TestEnv::new();
+        restic::new_repository(&env.path("vault"));
+        env.set("RESTIC_PASSWORD", PASSWORD);
+        let machines = Self(env);
+        for name in ["a", "b", "c"] {
+            machines.configure(name, "");
+            fs::create_dir_all(machines.home(name)).unwrap();
+            machines.manage(name, &["vault", "init", "vault"]).code(0);
+        }
+        Some(machines)
+    }
+
+    fn configure(&self, name: &str, more: &str) {
+        let text = format!(
+            "[identity]\nmachine_id = \"{name}\"\n[paths]\nlocal_state_dir = {:?}\nbackup_dir = {:?}\n\
+             [conflict]\npolicy = \"manual\"\n[sync]\nremote = \"vault\"\ncompare = \"three_way\"\n{more}",
+            self.home(name),
+            self.0.path(&format!("backups-{name}")),
+        );
+        self.0.write(&format!("{name}.toml"), text);
+    }
+
+    fn home(&self, name: &str) -> PathBuf {
+        self.0.path(&format!("codex-{name}"))
+    }
+
+    fn manage(&self, name: &str, args: &[&str]) -> Run {
+        let manager = format!("manager-{name}");
+        let mut all = vec!["--manager-home", &*manager];
+        all.extend(args);
+        self.0.run(all)
+    }
+
+    fn sync(&self, name: &str, args: &[&str]) -> Run {
+        let config = format!("{name}.toml");
+        let mut all = vec!["sync", "-c", &*config];
+        all.extend(args);
+        self.manage(name, &all)
+    }
+
+    #[track_caller]
+    fn apply(&self, name: &str) -> serde_json::Value {
+        self.sync(name, &["run", "--apply", "--json"])
+            .code(0)
+            .json()
+    }
+
+    fn put(&self, name: &str, path: &str, text: &str) {
+        let path = self.home(name).join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
+    fn text(&self, name: &str, path: &str) -> String {
+        let full = self.home(name).join(path);
+        fs::read_to_string(full).unwrap_or_else(|e| panic!("{name} {path}: {e}"))
+    }
+
+    fn has(&self, name: &str, path: &str) -> bool {
+        self.home(name).join(path).exists()
+    }
+
+    fn snapshots(&self) -> usize {
+        fs::read_dir(self.0.path("vault/snapshots"))
+            .unwrap()
+            .count()
+    }
+
+    fn restic(&self, args: &[&str]) -> Run {
+        let plain = self.0.command([""; 0]);
+        let mut command = Command::new(restic::program().unwrap());
+        command
+            .args(args)
+            .env_clear()
+            .envs(plain.get_envs().filter_map(|(k, v)| Some((k, v?))))
+            .env("RESTIC_REPOSITORY", self.0.path("vault"))
+            .current_dir(self.0.path(""));
+        Run::of_output(command.output().unwrap())
+    }
+
+    /// Returns everything that a failed run must not change: the homes and the repository.
+    fn tree(&self) -> Tree {
+        let mut tree = self.0.tree("");
+        tree.0.retain(|path, _| {
+            let text = path.to_string_lossy();
+            (text.starts_with("codex-") || text.starts_with("vault")) && !text.contains("/locks")
+        });
+        tree
+    }
+}
+
+#[test]
+fn conversations_skills_and_prompts_travel_through_the_vault() {
+    let Some(machines) = Machines::new() else {
+        return;
+    };
+    machines.put("a", ROLLOUT, META);
+    machines.put("a", SKILL, "first");
+    machines.put(
+        "a",
+        "history.jsonl",
+        "{\"session_id\":\"x\",\"ts\":1,\"text\":\"one\"}\n",
+    );
+    machines.put(
+        "a",
+        "auth.json",
+        "{\"tokens\":{\"access_token\":\"never-copied\"}}",
+    );
+    let planned = machines.sync("a", &["plan", "--json"]).code(0).json();
+    assert_eq!(actions(&planned).len(), 3, "{planned}");
+    assert_eq!(machines.snapshots(), 0);
+    machines.apply("a");
+    machines.apply("b");
+    for path in [ROLLOUT, SKILL, "history.jsonl"] {
+        assert_eq!(machines.text("b", path), machines.text("a", path), "{path}");
+    }
+    assert!(!machines.has("b", "auth.json"));
+    // Idle runs publish nothing.
+    machines.apply("a");
+    let before = machines.snapshots();
+    for name in ["a", "b", "a", "b"] {
+        let run = machines.apply(name);
+        assert!(actions(&run).is_empty(), "{name}: {run}");
+    }
+    assert_eq!(machines.snapshots(), before);
+    // Both continue something, and a third machine joins.
+    let longer = format!("{META}{{\"n\":\"from b\"}}\n");
+    machines.put("b", ROLLOUT, &longer);
+    machines.put("a", SKILL, "second");
+    let prompt =
+        |text: &str, at: u32| format!("{{\"session_id\":\"x\",\"ts\":{at},\"text\":\"{text}\"}}\n");
+    machines.put(
+        "a",
+        "history.jsonl",
+        &(prompt("one", 1) + &prompt("of a", 2)),
+    );
+    machines.put(
+        "b",
+        "history.jsonl",
+        &(prompt("one", 1) + &prompt("of b", 3)),
+    );
+    for name in ["a", "b", "c", "a"] {
+        machines.apply(name);
+    }
+    for name in ["a", "b", "c"] {
+        assert_eq!(machines.text(name, ROLLOUT), longer, "{name}");
+        assert_eq!(machines.text(name, SKILL), "second", "{name}");
+        let prompts = machines.text(name, "history.jsonl");
+        assert_eq!(prompts.lines().count(), 3, "{name}: {prompts}");
+    }
+    machines.restic(&["check", "--read-data"]).code(0);
+    // Sync's snapshots are no backups.
+    let listed = machines
+        .manage("a", &["vault", "snapshots", "--json"])
+        .code(0)
+        .json();
+    assert!(
+        listed["snapshots"].as_array().is_some_and(Vec::is_empty),
+        "{listed}"
+    );
+}
+
+#[test]
+fn a_conflict_stays_in_both_snapshots_until_it_is_resolved_on_one_machine() {
+    let Some(machines) = Machines::new() else {
+        return;
+    };
+    machines.put("a", ROLLOUT, META);
+    machines.apply("a");
+    machines.apply("b");
+    let texts = ["a", "over there"].map(|n| format!("{META}{{\"n\":\"{n}\"}}\n"));
+    machines.put("a", ROLLOUT, &texts[0]);
+    machines.put("b", ROLLOUT, &texts[1]);
+    machines.put("b", SKILL, "travels anyway");
+    machines.apply("a");
+    machines.sync("b", &["run", "--apply"]).code(2);
+    machines.sync("b", &["plan"]).code(2);
+    machines.sync("b", &["run", "--apply"]).code(2);
+    assert_eq!(machines.text("b", ROLLOUT), texts[1]);
+    machines.apply("a");
+    assert_eq!(machines.text("a", ROLLOUT), texts[0]);
+    assert_eq!(machines.text("a", SKILL), "travels anyway");
+    let listed = machines.sync("b", &["resolve", "--json"]).code(0).json();
+    assert_eq!(
+        listed["conflicts"].as_array().map(Vec::len),
+        Some(1),
+        "{listed}"
+    );
+    machines
+        .sync("b", &["resolve", ROLLOUT, "--keep", "local"])
+        .code(0);
+    machines.apply("a");
+    machines.apply("b");
+    for name in ["a", "b"] {
+        assert_eq!(machines.text(name, ROLLOUT), texts[1], "{name}");
+    }
+}
+
+#[test]
+fn a_deletion_travels_and_other_machines_do_not_bring_the_file_back() {
+    let Some(machines) = Machines::new() else {
+        return;
+    };
+    for name in ["a", "b", "c"] {
+        machines.configure(name, "delete_policy = \"propagate\"\n");
+    }
+    let files: Vec<_> = (0..12).map(|n| format!("skills/s{n}/SKILL.md")).collect();
+    for path in &files {
+        machines.put("a", path, path);
+    }
+    for name in ["a", "b", "c"] {
+        machines.apply(name);
+    }
+    fs::remove_file(machines.home("b").join(&files[3])).unwrap();
+    for name in ["b", "a", "c", "b"] {
+        machines.apply(name);
+    }
+    for name in ["a", "b", "c"] {
+        assert!(!machines.has(name, &files[3]), "{name}");
+        assert!(machines.has(name, &files[4]), "{name}");
+    }
+    machines.put("c", &files[3], "again");
+    for name in ["c", "a", "b"] {
+        machines.apply(name);
+        assert_eq!(machines.text(name, &files[3]), "again");
+    }
+}
+
+#[test]
+fn a_machine_that_synced_through_a_folder_continues_through_the_vault() {
+    let Some(machines) = Machines::new() else {
+        return;
+    };
+    let cloud = machines.0.path("cloud");
+    fs::create_dir_all(&cloud).unwrap();
+    for name in ["a", "b"] {
+        let text = format!(
+            "[identity]\nmachine_id = \"{name}\"\n[paths]\ncloud_root_dir = {cloud:?}\nlocal_state_dir = {:?}\n\
+             [sync]\ndelete_policy = \"propagate\"\n",
+            machines.home(name)
+        );
+        machines.0.write(&format!("manager-{name}/sync.toml"), text);
+    }
+    let run = |name: &str, args: &[&str]| {
+        let mut all = vec!["sync"];
+        all.extend(args);
+        machines.manage(name, &all)
+    };
+    machines.put("a", ROLLOUT, META);
+    machines.put("a", SKILL, "old");
+    for name in ["a", "b"] {
+        run(name, &["run", "--apply"]).code(0);
+    }
+    // Deleted after the last sync through the folder.
+    fs::remove_file(machines.home("a").join(SKILL)).unwrap();
+    for name in ["a", "b"] {
+        run(name, &["init", "--vault"]).code(0);
+        let text =
+            fs::read_to_string(machines.0.path(&format!("manager-{name}/sync.toml"))).unwrap();
+        assert!(
+            text.contains("remote = \"vault\"") && text.contains("propagate"),
+            "{text}"
+        );
+        assert!(!text.contains("cloud_root_dir"), "{text}");
+    }
+    for name in ["b", "a", "b"] {
+        run(name, &["run", "--apply"]).code(0);
+    }
+    for name in ["a", "b"] {
+        assert!(machines.has(name, ROLLOUT), "{name}");
+        assert!(!machines.has(name, SKILL), "{name}");
+    }
+    run("a", &["init", "--vault"])
+        .code(4)
+        .has_error("exists already");
+    // Both at once.
+    let path = machines.0.path("manager-a/sync.toml");
+    let text = fs::read_to_string(&path).unwrap();
+    let both = text.replacen(
+        "[paths]\n",
+        &format!("[paths]\ncloud_root_dir = {cloud:?}\n"),
+        1,
+    );
+    fs::write(&path, both).unwrap();
+    run("a", &["run", "--apply"])
+        .code(4)
+        .has_error("a home syncs through one of them");
+}
+
+#[test]
+fn old_snapshots_and_those_of_a_machine_that_is_gone_are_forgotten_and_backups_stay() {
+    let Some(machines) = Machines::new() else {
+        return;
+    };
+    for name in ["a", "b"] {
+        machines.configure(name, "keep_snapshots = 2\n");
+    }
+    for n in 0..3 {
+        machines.put("a", SKILL, &format!("text {n}"));
+        machines.apply("a");
+    }
+    machines.apply("b");
+    machines
+        .manage("b", &["--codex-home", "codex-b", "vault", "backup"])
+        .code(0);
+    assert_eq!(machines.snapshots(), 5);
+    machines.sync("b", &["forget", "--dry-run"]).code(0);
+    assert_eq!(machines.snapshots(), 5);
+    machines.sync("b", &["forget"]).code(5);
+    machines.sync("b", &["forget", "--yes"]).code(0);
+    assert_eq!(machines.snapshots(), 4);
+    machines.sync("b", &["forget", "b", "--yes"]).code(4);
+    machines.sync("b", &["forget", "nobody", "--yes"]).code(1);
+    machines.sync("b", &["forget", "a", "--yes"]).code(0);
+    assert_eq!(machines.snapshots(), 2);
+    assert_eq!(machines.text("b", SKILL), "text 2");
+    // It comes back.
+    machines.put("a", SKILL, "text 4");
+    machines.apply("a");
+    machines.apply("b");
+    assert_eq!(machines.text("b", SKILL), "text 4");
+    // Backups are removed by the rules of backups only.
+    machines
+        .manage("b", &["vault", "forget", "--keep-last", "1", "--yes"])
+        .code(0);
+    assert_eq!(machines.snapshots(), 4);
+    machines.restic(&["check"]).code(0);
+}
+
+#[test]
+fn what_cannot_be_read_stops_the_run_before_anything_changes() {
+    let Some(machines) = Machines::new() else {
+        return;
+    };
+    machines.put("a", SKILL, "of a");
+    machines.apply("a");
+    machines.apply("b");
+    machines.put("a", SKILL, "newer");
+    machines.apply("a");
+    machines.put("b", "skills/own/SKILL.md", "of b");
+    let before = machines.tree();
+    let fails = |env: &[(&str, &str)], code: i32, words: &str| {
+        let mut command = machines.0.command([
+            "--manager-home",
+            "manager-b",
+            "sync",
+            "-c",
+            "b.toml",
+            "run",
+            "--apply",
+        ]);
+        command.envs(env.iter().copied());
+        let run = Run::of_output(command.output().unwrap());
+        run.code(code).has_error(words);
+        assert_eq!(machines.tree().0, before.0, "{words}");
+    };
+    fails(&[("RESTIC_PASSWORD", "wrong")], 1, "password");
+    fails(&[("PATH", "/nowhere")], 1, "restic");
+    let gone = machines.0.path("gone");
+    fs::rename(machines.0.path("vault/keys"), &gone).unwrap();
+    let run = machines.sync("b", &["run", "--apply"]);
+    assert_ne!(run.code, 0, "{run}");
+    fs::rename(&gone, machines.0.path("vault/keys")).unwrap();
+    machines.apply("b");
+    assert_eq!(machines.text("b", SKILL), "newer");
+}
+
+/// Publishes a snapshot of the machine `evil`, whose manifest is that of `a` with a changed text.
+fn publish_changed(machines: &Machines, change: impl Fn(&str) -> String, reseal: bool) {
+    let text = machines
+        .restic(&["dump", "latest", "/manifest.jsonl"])
+        .code(0)
+        .stdout;
+    let lines: Vec<&str> = text.lines().collect();
+    let (_, body) = lines.split_last().unwrap();
+    let body = change(&(body.join("\n") + "\n"));
+    let end = if reseal {
+        let digest = codex_manager::testing::io::hash::Sha256Digest::of(body.as_bytes());
+        format!("{{\"end\":\"{digest}\"}}\n")
+    } else {
+        (*lines.last().unwrap()).to_owned() + "\n"
+    };
+    machines.0.write("evil/manifest.jsonl", body + &end);
+    machines
+        .0
+        .write("evil/home/skills/evil/SKILL.md", "another text");
+    let mut command = Command::new(restic::program().unwrap());
+    command
+        .args([
+            "backup",
+            ".",
+            "--tag",
+            "codex-manager-sync",
+            "--tag",
+            "layout=1",
+            "--tag",
+            "replica=evil",
+        ])
+        .args(["--tag", "machine=evil", "--tag", "number=1"])
+        .env("RESTIC_PASSWORD", PASSWORD)
+        .env("RESTIC_REPOSITORY", machines.0.path("vault"))
+        .current_dir(machines.0.path("evil"));
+    assert!(command.output().unwrap().status.success());
+}
+
+#[test]
+fn a_snapshot_that_lies_changes_nothing_and_is_named_until_it_is_forgotten() {
+    let newer = |text: &str| text.replacen("\"schema\":1", "\"schema\":99", 1);
+    let longer = |text: &str| {
+        text.replace("\"size\":4", "\"size\":5")
+            .replace("\"number\":1", "\"number\":2")
+    };
+    let outside = |text: &str| text.replace("skills/mine", "../../mine");
+    let other = |text: &str| {
+        let digest = codex_manager::testing::io::hash::Sha256Digest::of(b"of a");
+        let wrong = codex_manager::testing::io::hash::Sha256Digest::of(b"other");
+        text.replace("skills/mine", "skills/evil")
+            .replace(&digest.to_string(), &wrong.to_string())
+            .replace("\"size\":4", "\"size\":12")
+            .replace("\",1]]}", "\",9]]}")
+    };
+    let cases: [(&dyn Fn(&str) -> String, bool, &str); 4] = [
+        (&newer, true, "a newer codex-manager"),
+        (&longer, false, "was changed"),
+        (&outside, true, "outside of the Codex home"),
+        (&other, true, "another content than its manifest says"),
+    ];
+    for (change, reseal, words) in cases {
+        let Some(machines) = Machines::new() else {
+            return;
+        };
+        machines.put("a", SKILL, "of a");
+        machines.apply("a");
+        publish_changed(&machines, change, reseal);
+        machines.put("b", "skills/own/SKILL.md", "of b");
+        let before = machines.tree();
+        let run = machines.sync("b", &["run", "--apply"]);
+        run.code(5)
+            .has_error(words)
+            .has_error("nothing was changed");
+        assert_eq!(machines.tree().0, before.0, "{words}");
+        machines.sync("b", &["forget", "evil", "--yes"]).code(0);
+        machines.apply("b");
+        assert_eq!(machines.text("b", SKILL), "of a");
+    }
+}
+
+#[test]
+fn killed_runs_leave_nothing_that_the_next_run_does_not_finish() {
+    let Some(machines) = Machines::new() else {
+        return;
+    };
+    let mut expected = String::from(META);
+    machines.put("a", ROLLOUT, META);
+    machines.apply("a");
+    for (n, millis) in [5, 50, 150, 300, 450, 600, 900, 1400]
+        .into_iter()
+        .enumerate()
+    {
+        let (from, to) = if n % 2 == 0 { ("a", "b") } else { ("b", "a") };
+        machines.apply(from);
+        expected.push_str(&format!("{{\"n\":\"{n}\"}}\n"));
+        machines.put(from, ROLLOUT, &expected);
+        machines.put(from, SKILL, &format!("text {n}"));
+        for name in [from, to] {
+            let config = format!("{name}.toml");
+            let manager = format!("manager-{name}");
+            let mut command = machines.0.command([
+                "--manager-home",
+                &*manager,
+                "sync",
+                "-c",
+                &*config,
+                "run",
+                "--apply",
+            ]);
+            let mut child = command.spawn().unwrap();
+            std::thread::sleep(std::time::Duration::from_millis(millis));
+            let _ = child.kill();
+            child.wait().unwrap();
+        }
+        machines.apply(from);
+        machines.apply(to);
+        for name in [from, to] {
+            assert_eq!(machines.text(name, ROLLOUT), expected, "{name} {millis}");
+            assert_eq!(
+                machines.text(name, SKILL),
+                format!("text {n}"),
+                "{name} {millis}"
+            );
+        }
+    }
+    // A killed restic leaves its lock.
+    machines.restic(&["unlock"]).code(0);
+    machines.restic(&["check"]).code(0);
+    let left = fs::read_dir(machines.0.path("manager-a/sync/staging")).unwrap();
+    let left = left.filter(|entry| {
+        let name = entry.as_ref().unwrap().file_name();
+        name.to_string_lossy().starts_with("staging-")
+    });
+    assert_eq!(left.count(), 0);
+}
