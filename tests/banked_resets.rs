@@ -258,8 +258,23 @@ fn only_an_answer_of_codex_replaces_the_known_resets() {
     assert_eq!(fill(&env, "[{resets}]"), "[]");
 
     answer["rateLimitResetCredits"] = json!({"availableCount": 1, "credits": null});
-    let _fake = fake.answer("account/rateLimits/read", &answer);
+    let fake = fake.answer("account/rateLimits/read", &answer);
     let _ = env.run(["status"]).code(0);
+    assert_eq!(fill(&env, "[{resets}]"), "[1]");
+
+    // Not signed in, a method that this Codex does not know, and no answer in time.
+    let method = "account/rateLimits/read";
+    let mut fake = fake.error(method, -32_600, "codex account authentication required");
+    let _ = env.run(["status"]).code(6);
+    fake = fake.error(
+        method,
+        -32_600,
+        "Invalid request: unknown variant `account/rateLimits/read`",
+    );
+    let _ = env.run(["status"]).code(6);
+    let _fake = fake.silent_on(method);
+    let output = env.run(["status", "--json"]).code(6).json();
+    assert_eq!(output["reset_credits"]["available"], 1);
     assert_eq!(fill(&env, "[{resets}]"), "[1]");
 }
 

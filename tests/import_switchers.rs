@@ -1,7 +1,7 @@
 //! Tests of `profile import --from`: a fixture of the layout of each switcher, as its source writes it.
 
 use crate::support::env::{TestEnv, assert_same_tree};
-use crate::support::profiles::{owner, profile_login, shown};
+use crate::support::profiles::{folder, owner, profile_login, shown};
 use crate::support::sample::{alice, bob};
 use crate::support::sign_in::{SignIn, api_key_auth_json, auth_json, write_auth};
 use base64::Engine;
@@ -144,6 +144,66 @@ fn the_logins_of_cc_switch_become_profiles_and_keys_of_other_providers_do_not() 
     );
     assert_eq!(shown(&env, "client")["account_id"], "acct-bob");
     assert_same_tree(&before, &env.tree("home/.cc-switch"));
+}
+
+/// The same account under two names, with an older login: both logins are kept, the newer one as that of the profile.
+#[test]
+fn two_logins_of_one_account_are_kept_in_one_profile() {
+    let env = TestEnv::new();
+    for (name, age) in [("a-new", 3), ("b-old", 0), ("c-newest", 5)] {
+        let path = format!("home/.codex-switch/profiles/{name}/auth.json");
+        env.write(&path, text(&alice(age)));
+    }
+    let done = import(&env, &["codex-switch"], 0);
+    let outcomes = done["profiles"].as_array().unwrap().iter();
+    let outcomes: Vec<_> = outcomes
+        .map(|row| (&row["profile"], &row["outcome"]))
+        .collect();
+    let [name, created, kept, updated] =
+        ["a-new", "created", "kept-newer", "updated"].map(Value::from);
+    assert_eq!(
+        outcomes,
+        [(&name, &created), (&name, &kept), (&name, &updated)]
+    );
+    assert_eq!(profile_login(&env, "a-new"), text(&alice(5)));
+    let history = folder(&env, "a-new").join("history");
+    let files = std::fs::read_dir(history)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let mut kept: Vec<_> = files
+        .map(|file| std::fs::read_to_string(file).unwrap())
+        .collect();
+    kept.sort();
+    let mut expected = [text(&alice(0)), text(&alice(3))];
+    expected.sort();
+    assert_eq!(kept, expected);
+    assert_eq!(owner(&env, "a-new"), "profile");
+}
+
+/// Another Codex home has the login: the copy of the switcher does not become a second owner.
+#[test]
+fn a_login_that_is_live_in_another_home_stays_its() {
+    let mut env = TestEnv::new();
+    let other = env.path("other");
+    env.set("CODEX_HOME", &other);
+    write_auth(&other, &bob());
+    let _ = env.run(["profile", "save", "client"]).code(0);
+    env.unset("CODEX_HOME");
+    write_auth(&env.codex_home(), &alice(0));
+    env.write("home/.codex-switch/profiles/bob/auth.json", text(&bob()));
+    let before = (
+        env.tree("other"),
+        env.tree("home/.codex"),
+        env.tree("home/.codex-switch"),
+    );
+    let done = import(&env, &["codex-switch"], 0);
+    assert_eq!(rows(&done), [("bob", "client", Some("[ROOT]/other"))]);
+    assert_eq!(owner(&env, "client"), "live");
+    let run = env.run(["use", "client"]).code(5);
+    assert!(run.stderr.contains("[ROOT]/other"), "{run}");
+    assert_same_tree(&before.0, &env.tree("other"));
+    assert_same_tree(&before.1, &env.tree("home/.codex"));
+    assert_same_tree(&before.2, &env.tree("home/.codex-switch"));
 }
 
 /// Versions before 3.8 have `config.json` (`app_config.rs`, `provider.rs`).

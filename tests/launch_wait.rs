@@ -243,6 +243,26 @@ fn then_continues_the_conversation_after_the_reset() {
     assert_eq!(json!(words), json!(["exec", "resume", id, "--", "more"]));
 }
 
+/// A reset that has just passed by the clock of this machine, and not by that of the server.
+#[test]
+fn then_tries_again_if_the_clock_of_the_server_is_behind() {
+    let Some(lab) = Lab::of_two(&SignIn::alice(), &SignIn::bob()) else {
+        return;
+    };
+    reach_limit(&lab, Utc::now());
+    let launch = ["launch", "alice", "--wait", "--then", "go on", "--"];
+    let words = [&launch[..], &["exec", "--skip-git-repo-check", "hi"]].concat();
+    let mut running = Running::start(&lab.world, &words);
+    wait_until("the wait", || {
+        running.printed().contains("waiting for the reset")
+    });
+    lab.backend
+        .account("acct-alice")
+        .set(|alice| alice.usage_limit = false);
+    assert_eq!(running.end(), 0, "{}", running.printed());
+    assert_eq!(launches(&lab).len(), 2);
+}
+
 #[test]
 fn ctrl_c_ends_the_wait_before_a_continuation() {
     let Some(lab) = Lab::of_two(&SignIn::alice(), &SignIn::bob()) else {
@@ -258,6 +278,36 @@ fn ctrl_c_ends_the_wait_before_a_continuation() {
     processes::signal("INT", running.wrapper());
     assert_eq!(running.end(), 130, "{}", running.printed());
     assert_eq!(launches(&lab).len(), 1);
+}
+
+/// Another machine used the account meanwhile, or the server moved the reset.
+#[test]
+fn wait_asks_again_when_the_reset_has_moved() {
+    let Some(lab) = Lab::of_two(&SignIn::alice(), &SignIn::bob()) else {
+        return;
+    };
+    let used_up = |resets_at: DateTime<Utc>| {
+        lab.backend.account("acct-bob").set(|bob| {
+            bob.secondary = Some(Window::weekly(100.0).reset_at(resets_at.timestamp()));
+        });
+    };
+    used_up(Utc::now() + TimeDelta::seconds(15));
+    let exec = ["exec", "--skip-git-repo-check", "hi"];
+    let words = [&["launch", "bob", "--wait", "--"][..], &exec].concat();
+    let mut running = Running::start(&lab.world, &words);
+    let waits = |running: &Running| running.printed().matches("waiting for the reset").count();
+    wait_until("the wait", || waits(&running) == 1);
+    let moved = Utc::now() + TimeDelta::seconds(40);
+    used_up(moved);
+    wait_until("the second wait", || waits(&running) == 2);
+    assert_eq!(running.end(), 0, "{}", running.printed());
+    let turns = launches(&lab);
+    let started = turns[0]["started_at"].as_str().expect("a time");
+    let started = DateTime::parse_from_rfc3339(started).expect("a time");
+    assert!(
+        started >= moved - TimeDelta::seconds(1),
+        "{started} {moved}"
+    );
 }
 
 #[test]

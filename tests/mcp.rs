@@ -15,12 +15,14 @@ fn message(method: &str, params: &Value) -> String {
 }
 
 #[test]
-fn the_server_has_both_versions_and_three_reading_tools_and_ends_with_its_input() {
+fn the_server_has_two_versions_with_initialize_and_three_reading_tools_and_ends_with_its_input() {
     let env = TestEnv::new();
     for (asked, answered) in [
         ("2025-06-18", "2025-06-18"),
         ("2025-11-25", "2025-11-25"),
         ("2024-11-05", "2025-11-25"),
+        // Its clients send no `initialize`.
+        ("2026-07-28", "2025-11-25"),
     ] {
         let input = message("initialize", &json!({"protocolVersion": asked}));
         let run = env.run_with_input(["mcp"], &input).code(0);
@@ -213,6 +215,34 @@ fn answers_have_at_most_4000_characters_and_continue_at_their_cursor() {
     assert!(
         beyond.is_error && beyond.text.contains("nothing more"),
         "{beyond:?}"
+    );
+}
+
+/// A page would redact megabytes otherwise. A secret at the end of the shown part is not cut.
+#[test]
+fn a_text_of_megabytes_is_shown_up_to_256_kib() {
+    let env = TestEnv::new();
+    let secret = format!("sk-proj-{}", "Ab1".repeat(60));
+    let filler = "x".repeat((256 << 10) - 100);
+    let text = format!("{filler} {secret} {}", "more words ".repeat(200_000));
+    let mut conversation = Conversation::new(1, 1, "The long one", &text);
+    conversation.lines.push(assistant("After it"));
+    write(&env, &conversation);
+    let mut client = McpClient::start(&env);
+    let mut all = String::new();
+    let mut arguments = json!({"id": id(1), "max_chars": 40_000});
+    loop {
+        let page = client.call("open_conversation", arguments.clone());
+        assert!(!page.is_error, "{page:?}");
+        all += &page.quoted();
+        let Some(cursor) = page.cursor() else { break };
+        arguments["cursor"] = cursor.into();
+    }
+    assert!(all.len() < 300_000 && !all.contains("Ab1"), "{}", all.len());
+    assert!(
+        all.ends_with("x…\nAfter it\n"),
+        "{:?}",
+        &all[all.len() - 100..]
     );
 }
 

@@ -2,13 +2,15 @@
 
 use crate::support::conversations::{Conversation, id, write};
 use crate::support::env::TestEnv;
+use crate::support::faults::Dice;
 use crate::support::lab::Lab;
+use crate::support::mcp_client::McpClient;
 use crate::support::mock_backend::ToolCall;
 use crate::support::real_codex::Output;
 use crate::support::tool_install::{installed_once, npm_install, tool_or_skip};
+use crate::support::write_program;
 use serde_json::{Value, json};
 use std::fs;
-use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
@@ -17,11 +19,25 @@ use std::time::Duration;
 /// The version of the SDK in the npm registry.
 const SDK_VERSION: &str = "1.32.2";
 
-/// Puts `codex-manager` where Codex finds it by its name.
+/// Puts `codex-manager` where Codex finds it by its name. What Codex sends to the server is recorded.
 fn install_manager(lab: &Lab) {
-    fs::create_dir_all(lab.world.path("bin")).expect("folder");
     let program = env!("CARGO_BIN_EXE_codex-manager");
-    symlink(program, lab.world.path("bin/codex-manager")).expect("link");
+    let log = lab.world.path("requests");
+    let script = format!(
+        "#!/bin/sh\n[ \"$1\" = mcp ] && tee -a '{}' | exec '{program}' \"$@\"\nexec '{program}' \"$@\"\n",
+        log.display()
+    );
+    fs::create_dir_all(lab.world.path("bin")).expect("folder");
+    write_program(&lab.world.path("bin/codex-manager"), &script);
+}
+
+/// Returns the messages that Codex sent to the server, and forgets them.
+fn take_requests(lab: &Lab) -> Vec<Value> {
+    let log = lab.world.path("requests");
+    let text = fs::read_to_string(&log).expect("requests");
+    fs::remove_file(log).expect("remove");
+    let lines = text.lines().map(serde_json::from_str);
+    lines.collect::<Result<_, _>>().expect("JSON")
 }
 
 /// Runs Codex as the user of the lab, in the folder `proj`.
@@ -119,6 +135,25 @@ fn codex_adds_the_server_and_its_model_calls_each_tool_in_both_sandboxes() {
     let hits = found["hits"].as_array().expect("hits");
     assert_eq!(hits.len(), 1, "{hits:?}");
     assert_eq!(hits[0]["session_id"], *earlier);
+    for request in take_requests(&lab) {
+        if request["method"] == "initialize" {
+            assert_eq!(request["params"]["protocolVersion"], "2025-06-18");
+        }
+        assert_ne!(request["method"], "server/discover");
+    }
+    // The newest version, which Codex speaks with two features that are off.
+    for feature in ["mcp_2026_07_28", "mcp_connection_sharing"] {
+        let _ = codex(&lab, &["features", "enable", feature]);
+    }
+    let outputs = call_all_tools(&lab, "read-only", &earlier);
+    assert_tool_outputs(&outputs, &earlier);
+    let requests = take_requests(&lab);
+    let of = |method: &str| requests.iter().filter(|r| r["method"] == method).count();
+    assert_eq!((of("server/discover") > 0, of("initialize")), (true, 0));
+    let calls = requests.iter().filter(|r| r["method"] == "tools/call");
+    let version = "io.modelcontextprotocol/protocolVersion";
+    let versions: Vec<_> = calls.map(|r| &r["params"]["_meta"][version]).collect();
+    assert_eq!(versions, ["2026-07-28"; 3]);
 }
 
 /// Codex 0.169.
@@ -328,4 +363,181 @@ fn the_sdk_of_the_protocol_accepts_every_answer() {
         (&result["equal"], &result["wasAborted"]),
         (&json!(true), &json!(true))
     );
+}
+
+/// Validates each `value` against `definition` of the official schema of `version`, and reports the failures; without
+/// `definition`, reports whether the tools accept what `schema` accepts.
+const SCHEMA_CHECK: &str = r##"
+import { createRequire } from "node:module";
+import fs from "node:fs";
+const require = createRequire("SDK/client/index.js");
+const [draft7, draft2020] = [require("ajv"), require("ajv/dist/2020")].map((module) => module.default ?? module);
+const options = { strict: false, validateFormats: false, allErrors: true };
+const cases = JSON.parse(fs.readFileSync(process.argv[2]));
+const schemas = {};
+const problems = [];
+for (const { version, definition, schema, value, accepted } of cases) {
+  if (schema) {
+    const valid = new draft2020(options).compile(schema)(value);
+    if (valid !== accepted) problems.push({ value, valid, accepted });
+    continue;
+  }
+  const key = version === "2025-06-18" ? "definitions" : "$defs";
+  schemas[version] ??= new (key === "$defs" ? draft2020 : draft7)(options)
+    .addSchema(JSON.parse(fs.readFileSync(`${process.argv[3]}/${version}.json`)), version);
+  const validate = schemas[version].getSchema(`${version}#/${key}/${definition}`);
+  if (!validate(value)) problems.push({ version, definition, value, errors: validate.errors });
+}
+console.log(JSON.stringify(problems));
+"##;
+
+fn check_schemas(sdk: &Path, env: &TestEnv, cases: &[Value]) {
+    let script = SCHEMA_CHECK.replace("SDK", sdk.to_str().expect("UTF-8"));
+    let script = env.write("schemas.mjs", script);
+    let cases = env.write("cases.json", json!(cases).to_string());
+    let schemas = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/mcp_schema");
+    let mut node = Command::new("node");
+    let output = node.arg(script).arg(cases).arg(schemas).output();
+    let output = output.expect("start node");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    let problems: Value =
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {stderr}"));
+    assert_eq!(problems, json!([]), "{problems:#}");
+}
+
+#[test]
+fn answers_have_the_form_of_the_official_schema_of_each_version() {
+    let Some(sdk) = sdk() else { return };
+    let env = TestEnv::new();
+    write(&env, &Conversation::new(1, 60, "About it", "The needle"));
+    let mut client = McpClient::start(&env);
+    let search =
+        json!({"name": "search_conversations", "arguments": {"query": "needle", "scope": "all"}});
+    let wrong = json!({"name": "search_conversations", "arguments": {}});
+    let mut cases = Vec::new();
+    let mut add = |version: &str, definition: &str, value: &Value| {
+        cases.push(json!({"version": version, "definition": definition, "value": value}));
+    };
+    let mut plain = Vec::new();
+    for (version, result, error) in [
+        ("2025-06-18", "JSONRPCResponse", "JSONRPCError"),
+        (
+            "2025-11-25",
+            "JSONRPCResultResponse",
+            "JSONRPCErrorResponse",
+        ),
+    ] {
+        for (definition, method, params) in [
+            (
+                "InitializeResult",
+                "initialize",
+                json!({"protocolVersion": version}),
+            ),
+            ("ListToolsResult", "tools/list", json!({})),
+            ("CallToolResult", "tools/call", search.clone()),
+            ("CallToolResult", "tools/call", wrong.clone()),
+            ("EmptyResult", "ping", json!({})),
+        ] {
+            let answer = client.request(method, params);
+            add(version, result, &answer);
+            add(version, definition, &answer["result"]);
+            plain.push(answer["result"].clone());
+        }
+        add(version, error, &client.request("resources/list", json!({})));
+        add(version, error, &client.request("tools/call", json!({})));
+    }
+    assert_eq!(plain[1..5], plain[6..]);
+    let version = "2026-07-28";
+    let versioned = |mut params: Value, version: &str| {
+        params["_meta"] = json!({"io.modelcontextprotocol/protocolVersion": version,
+            "io.modelcontextprotocol/clientCapabilities": {}});
+        params
+    };
+    for (definition, method, params) in [
+        ("DiscoverResultResponse", "server/discover", json!({})),
+        ("ListToolsResultResponse", "tools/list", json!({})),
+        ("CallToolResultResponse", "tools/call", search.clone()),
+        ("CallToolResultResponse", "tools/call", wrong),
+        ("JSONRPCErrorResponse", "subscriptions/listen", json!({})),
+    ] {
+        let answer = client.request(method, versioned(params, version));
+        add(version, definition, &answer);
+        let server = &answer["result"]["_meta"]["io.modelcontextprotocol/serverInfo"];
+        assert!(
+            answer["error"].is_object() || server["name"] == "codex-manager",
+            "{answer}"
+        );
+        if definition == "ListToolsResultResponse" {
+            assert_eq!(answer["result"]["tools"], plain[1]["tools"]);
+        }
+    }
+    let refused = client.request("tools/call", versioned(search, "2030-01-01"));
+    add(version, "UnsupportedProtocolVersionError", &refused);
+    let supported = json!(["2026-07-28", "2025-11-25", "2025-06-18"]);
+    assert_eq!(
+        refused["error"]["data"],
+        json!({"requested": "2030-01-01", "supported": supported})
+    );
+    // Without what belongs to a version, and without a version.
+    let incomplete = json!({"_meta": {"io.modelcontextprotocol/protocolVersion": version}});
+    for params in [incomplete, json!({})] {
+        let refused = client.request("server/discover", params);
+        assert_eq!(refused["error"]["code"], -32602, "{refused}");
+        add(version, "JSONRPCErrorResponse", &refused);
+    }
+    client.send_bytes(b"no JSON\n");
+    let unknown = client.receive();
+    add(version, "JSONRPCErrorResponse", &unknown);
+    add("2025-11-25", "JSONRPCErrorResponse", &unknown);
+    assert!(client.close().success());
+    check_schemas(sdk, &env, &cases);
+}
+
+/// Values out of a range are moved into it, and null is as if left out; clients that check do not send them.
+#[test]
+fn the_tools_accept_the_arguments_that_their_schemas_accept() {
+    let Some(sdk) = sdk() else { return };
+    let env = TestEnv::new();
+    write(&env, &Conversation::new(1, 60, "About it", "The needle"));
+    let mut client = McpClient::start(&env);
+    let tools = client.request("tools/list", json!({}))["result"]["tools"].clone();
+    let values = json!([
+        "x",
+        "here",
+        "all",
+        "user",
+        "",
+        3,
+        2500,
+        -1,
+        1.5,
+        true,
+        [],
+        {},
+        ["here"]
+    ]);
+    let values = values.as_array().expect("values");
+    let mut dice = Dice::new();
+    let mut cases = Vec::new();
+    for round in 0..300 {
+        let tool = &tools[round % 3];
+        let properties = tool["inputSchema"]["properties"]
+            .as_object()
+            .expect("properties");
+        let mut arguments = json!({});
+        for name in properties.keys().map(String::as_str).chain(["other"]) {
+            let value = &values[usize::try_from(dice.below(values.len() as u64)).unwrap()];
+            let is_outside =
+                name == "limit" && *value == 2500 || name == "max_chars" && *value == 3;
+            if dice.below(3) == 0 && !is_outside {
+                arguments[name] = value.clone();
+            }
+        }
+        let answer = client.call(tool["name"].as_str().expect("a name"), arguments.clone());
+        let accepted = !answer.text.starts_with("error: invalid arguments");
+        cases
+            .push(json!({"schema": tool["inputSchema"], "value": arguments, "accepted": accepted}));
+    }
+    assert!(client.close().success());
+    check_schemas(sdk, &env, &cases);
 }

@@ -170,6 +170,35 @@ fn a_banked_reset_that_is_about_to_expire_is_shown_once() {
     );
 }
 
+/// Figures from the terminal are rounded, and an answer of the server may lack the times of banked resets.
+#[test]
+fn figures_that_change_to_and_fro_repeat_no_notice() {
+    let env = world();
+    let _ = env.run(["backup", "--no-status"]).code(0);
+    let path = env.manager_home().join("cooldown.json");
+    let know_resets = |expires_at: &[&str]| {
+        let mut document: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        let accounts = document["accounts"].as_array_mut().expect("accounts");
+        let mut accounts = accounts.iter_mut();
+        let work = accounts.find(|account| account["profile"] == "work");
+        work.expect("work")["observation"]["reset_credits"] =
+            json!({"available": 1, "expires_at": expires_at});
+        fs::write(&path, document.to_string()).unwrap();
+    };
+    observe(&env, "work", 15, "07:08 on 23 Nov");
+    know_resets(&["2026-11-22T09:00:00Z"]);
+    let expires = "a banked reset of work expires Sun 22 Nov 09:00, in 1 d 21 h";
+    assert_eq!(notify(&env), [USED, expires]);
+    for _ in 0..3 {
+        observe(&env, "work", 21, "07:08 on 23 Nov");
+        know_resets(&[]);
+        assert_eq!(notify(&env), [""; 0]);
+        observe(&env, "work", 15, "07:09 on 23 Nov");
+        know_resets(&["2026-11-22T09:00:00Z"]);
+        assert_eq!(notify(&env), [""; 0]);
+    }
+}
+
 #[test]
 fn a_dry_run_prints_the_notices_and_shows_nothing() {
     let env = world();

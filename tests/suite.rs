@@ -81,6 +81,7 @@ mod long_paths;
 mod losses;
 mod mcp;
 mod mcp_clients;
+mod mcp_reach;
 mod mcp_trouble;
 mod memory;
 mod mock_backend;

@@ -4,6 +4,7 @@ import argparse
 import glob
 import json
 import os
+import resource
 import shutil
 import sqlite3
 import statistics
@@ -14,6 +15,8 @@ import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 
+# The number of calls of `mcp` after which its memory is measured.
+MANY_CALLS = 10_000
 
 # Programs with their own search index: the folder of the index below HOME, and the arguments of a search. A search
 # updates the index, so the first one creates it.
@@ -97,28 +100,52 @@ def compare_server(ours, frequent, rare, rounds):
 
     starts = []
     for _ in range(rounds):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         started = time.monotonic()
         server = subprocess.Popen([*ours, "mcp"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         ask(server, "initialize", {"protocolVersion": "2025-06-18"})
-        starts.append((time.monotonic() - started) * 1000)
+        elapsed = (time.monotonic() - started) * 1000
         server.stdin.close()
         server.wait()
-    print(f"mcp, start: {statistics.median(starts):.1f} ms")
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        starts.append((elapsed, used * 1000))
+    print(f"mcp, start: {format_times(starts)}")
     server = subprocess.Popen([*ours, "mcp"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     first, found = call("search_conversations", query=rare, scope="all")
     opened = json.loads(found.split("open_conversation ")[1].splitlines()[0])
-    for name, arguments in [
+    calls = [
         ("search_conversations", {"query": rare, "scope": "all"}),
         ("search_conversations", {"query": frequent, "scope": "all"}),
         ("search_conversations", {"query": f"{frequent} {rare}", "scope": "all"}),
         ("open_conversation", opened),
         ("list_conversations", {"scope": "all"}),
-    ]:
-        times = [call(name, **arguments)[0] for _ in range(rounds)]
-        print(f"mcp, {name} {json.dumps(arguments)}: {statistics.median(times):.1f} ms")
+    ]
+    for name, arguments in calls:
+        times = []
+        for _ in range(rounds):
+            before = processor_time(server.pid)
+            elapsed, _ = call(name, **arguments)
+            times.append((elapsed, processor_time(server.pid) - before))
+        print(f"mcp, {name} {json.dumps(arguments)}: {format_times(times)}")
+    for number in range(MANY_CALLS):
+        name, arguments = calls[number % len(calls)]
+        call(name, **arguments)
     server.stdin.close()
     _, _, usage = os.wait4(server.pid, 0)
-    print(f"mcp, first call, with the update of the index: {first:.1f} ms, {usage.ru_maxrss / 1000:.0f} MB")
+    print(f"mcp, first call, with the update of the index: {first:.1f} ms")
+    print(f"mcp, peak memory after {MANY_CALLS} calls: {usage.ru_maxrss / 1000:.0f} MB")
+
+
+def processor_time(pid):
+    """Returns the processor time of all threads of a process, in milliseconds."""
+    threads = glob.glob(f"/proc/{pid}/task/*/schedstat")
+    return sum(int(open(thread).read().split()[0]) for thread in threads) / 1e6
+
+
+def format_times(pairs):
+    elapsed, used = (statistics.median(times) for times in zip(*pairs))
+    return f"{elapsed:.1f} ms, {used:.1f} ms of processor time"
 
 
 def main():

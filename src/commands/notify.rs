@@ -65,11 +65,11 @@ impl NotifyArgs {
             let mut state = document::read::<NoticeState>(&path)?
                 .good()
                 .unwrap_or_default();
-            select_news(&mut state, &accounts, others)
+            select_news(&mut state, &accounts, others, context)
         } else {
             let lock = context.manager_path(LOCK_NAME);
             let updated = document::update(&path, &lock, |state: &mut NoticeState| {
-                let mut news = select_news(state, &accounts, others);
+                let mut news = select_news(state, &accounts, others, context);
                 news.retain(|notice| match show(&notice.message, context) {
                     Ok(()) => {
                         state.note_shown(notice);
@@ -106,8 +106,9 @@ fn select_news(
     state: &mut NoticeState,
     accounts: &[(Account, Verdict)],
     others: Vec<DesktopNotice>,
+    context: &Context,
 ) -> Vec<DesktopNotice> {
-    state.retain_holding(&others);
+    state.retain_holding(&others, &context.now());
     let mut news = Vec::new();
     for (account, verdict) in accounts {
         let identity = &account.entry.identity;

@@ -4,6 +4,7 @@ use super::observations;
 use crate::codex::Identity;
 use crate::io::{Document, Timestamp};
 use crate::quota::window::SAME_WINDOW;
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -67,10 +68,12 @@ impl NoticeState {
         self.waiting.remove(account);
     }
 
-    /// Forgets what no longer holds, so that it is shown when it holds again.
-    pub(crate) fn retain_holding(&mut self, holding: &[DesktopNotice]) {
+    /// Forgets what no longer holds, so that it is shown when it holds again. A window is known until its reset: figures
+    /// of two sources differ by a percent, and some lack a window.
+    pub(crate) fn retain_holding(&mut self, holding: &[DesktopNotice], now: &DateTime<Utc>) {
         let holds = |subject: &String| holding.iter().any(|n| n.subjects.contains_key(subject));
-        self.shown.retain(|subject, _| holds(subject));
+        self.shown
+            .retain(|subject, reset| holds(subject) || reset.is_some_and(|at| at > *now));
     }
 
     /// Returns true if the user has not seen one of the subjects. A window that has reset is another one.

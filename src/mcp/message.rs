@@ -2,9 +2,17 @@
 
 use serde_json::{Map, Value, json};
 
-/// The versions of the protocol, the newest first. Codex 0.169 requests the older one. They differ in nothing that this
-/// server uses.
-const VERSIONS: [&str; 2] = ["2025-11-25", "2025-06-18"];
+/// The versions of the protocol, the newest first. Codex 0.169 requests the oldest one, or with features under development
+/// the newest. Clients of the older two begin with `initialize`; these differ in nothing that this server uses.
+const VERSIONS: [&str; 3] = ["2026-07-28", "2025-11-25", "2025-06-18"];
+
+/// The keys of `_meta` since 2026-07-28, which has no `initialize`: each request has the first two, each result the last.
+const VERSION_KEY: &str = "io.modelcontextprotocol/protocolVersion";
+const CAPABILITIES_KEY: &str = "io.modelcontextprotocol/clientCapabilities";
+const SERVER_KEY: &str = "io.modelcontextprotocol/serverInfo";
+
+/// The time for which clients may keep the list of tools, in milliseconds. It changes with this program.
+const CACHE_MS: u64 = 3_600_000;
 
 /// The text that clients show to the model with the tools.
 const INSTRUCTIONS: &str = "Past conversations of this user with Codex, on this machine. \
@@ -21,6 +29,8 @@ pub(super) enum ClientMessage {
         id: Value,
         method: String,
         params: Value,
+        /// True if the request names its version, so that the answer has the form of 2026-07-28.
+        is_versioned: bool,
     },
     /// The client no longer wants the answer to the request with this id.
     Cancelled(Value),
@@ -35,21 +45,27 @@ pub(super) enum ClientMessage {
 pub(super) struct RequestError {
     pub code: RequestErrorCode,
     pub message: String,
+    /// The reason for programs, or null.
+    data: Value,
 }
 
-/// The codes of JSON-RPC.
+/// The codes of JSON-RPC and of the protocol.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum RequestErrorCode {
     NotJson = -32700,
     InvalidRequest = -32600,
     UnknownMethod = -32601,
     InvalidParams = -32602,
+    UnsupportedVersion = -32022,
 }
 
 impl RequestError {
     pub(super) fn new(code: RequestErrorCode, message: impl Into<String>) -> Self {
-        let message = message.into();
-        Self { code, message }
+        Self {
+            code,
+            message: message.into(),
+            data: Value::Null,
+        }
     }
 }
 
@@ -86,40 +102,104 @@ pub(super) fn parse(line: &[u8]) -> ClientMessage {
         // This server sends no requests, so it expects no answers.
         None if is_answer => ClientMessage::Other,
         None => invalid("the message has no method"),
-        Some(method) if is_id => ClientMessage::Request {
-            method: method.to_owned(),
-            id,
-            params,
+        Some(method) if is_id => match check_version(method, &params) {
+            Ok(is_versioned) => ClientMessage::Request {
+                method: method.to_owned(),
+                id,
+                params,
+                is_versioned,
+            },
+            Err(error) => ClientMessage::Invalid(id, error),
         },
         Some("notifications/cancelled") => ClientMessage::Cancelled(params["requestId"].clone()),
         Some(_) => ClientMessage::Other,
     }
 }
 
-/// Returns the answer to the request with this id.
-pub(super) fn answer(id: &Value, result: Result<Value, RequestError>) -> Value {
-    match result {
-        Ok(result) => json!({"jsonrpc": "2.0", "id": id, "result": result}),
-        Err(RequestError { code, message }) => {
-            let error = json!({"code": code as i32, "message": message});
-            json!({"jsonrpc": "2.0", "id": id, "error": error})
-        }
+/// Returns true if a request names the version of the protocol, as those since 2026-07-28 do.
+///
+/// # Errors
+/// This server does not have the version, or the request lacks what belongs to it.
+fn check_version(method: &str, params: &Value) -> Result<bool, RequestError> {
+    let meta = &params["_meta"];
+    let version = &meta[VERSION_KEY];
+    if version.is_null() && method != "server/discover" {
+        return Ok(false);
     }
+    let Some(requested) = version
+        .as_str()
+        .filter(|_| meta[CAPABILITIES_KEY].is_object())
+    else {
+        let text = format!("_meta has no \"{VERSION_KEY}\" with \"{CAPABILITIES_KEY}\"");
+        return Err(RequestError::new(RequestErrorCode::InvalidParams, text));
+    };
+    if VERSIONS.contains(&requested) {
+        return Ok(true);
+    }
+    let text = "unsupported version of the protocol";
+    Err(RequestError {
+        data: json!({"requested": requested, "supported": VERSIONS}),
+        ..RequestError::new(RequestErrorCode::UnsupportedVersion, text)
+    })
 }
 
-/// Returns the result of `initialize`: the version that the client asks for, if this server has it, else the newest.
+/// Returns the answer to the request with this id. An unknown id is left out.
+pub(super) fn answer(id: &Value, result: Result<Value, RequestError>) -> Value {
+    let mut answer = match result {
+        Ok(result) => json!({"jsonrpc": "2.0", "result": result}),
+        Err(error) => {
+            let mut object = json!({"code": error.code as i32, "message": error.message});
+            if !error.data.is_null() {
+                object["data"] = error.data;
+            }
+            json!({"jsonrpc": "2.0", "error": object})
+        }
+    };
+    if !id.is_null() {
+        answer["id"] = id.clone();
+    }
+    answer
+}
+
+/// Adds to a result what belongs to it since 2026-07-28.
+pub(super) fn complete(mut result: Value, is_cacheable: bool) -> Value {
+    result["resultType"] = "complete".into();
+    result["_meta"] = json!({ SERVER_KEY: server_info() });
+    if is_cacheable {
+        result["ttlMs"] = CACHE_MS.into();
+        result["cacheScope"] = "public".into();
+    }
+    result
+}
+
+fn server_info() -> Value {
+    json!({
+        "name": "codex-manager",
+        "title": "Past conversations",
+        "version": env!("CARGO_PKG_VERSION"),
+    })
+}
+
+/// Returns the result of `server/discover`.
+pub(super) fn discover() -> Value {
+    json!({
+        "supportedVersions": VERSIONS,
+        "capabilities": {"tools": {}},
+        "instructions": INSTRUCTIONS,
+    })
+}
+
+/// Returns the result of `initialize`: the version that the client asks for, if it is one with `initialize` that this server
+/// has, else the newest of these.
 pub(super) fn initialize(params: &Value) -> Value {
-    let wanted = VERSIONS
+    let with_initialize = &VERSIONS[1..];
+    let wanted = with_initialize
         .iter()
         .find(|version| params["protocolVersion"] == **version);
     json!({
-        "protocolVersion": wanted.unwrap_or(&VERSIONS[0]),
+        "protocolVersion": wanted.unwrap_or(&with_initialize[0]),
         "capabilities": {"tools": {}},
-        "serverInfo": {
-            "name": "codex-manager",
-            "title": "Past conversations",
-            "version": env!("CARGO_PKG_VERSION"),
-        },
+        "serverInfo": server_info(),
         "instructions": INSTRUCTIONS,
     })
 }

@@ -18,6 +18,9 @@ use std::sync::atomic::Ordering;
 const MIN_CHARS: usize = 2000;
 const MOST_CHARS: usize = 40_000;
 
+/// The longest text of an entry that is shown, in bytes. A page redacts all texts up to its end.
+const MAX_ENTRY_BYTES: usize = 256 << 10;
+
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct OpenArguments {
@@ -94,13 +97,25 @@ impl OpenArguments {
     }
 }
 
+/// Returns the beginning of a text, up to the end of a word, so that no secret is cut.
+fn shorten(text: &str) -> &str {
+    if text.len() <= MAX_ENTRY_BYTES {
+        return text;
+    }
+    let mut start = text.as_bytes()[..MAX_ENTRY_BYTES].iter();
+    &text[..start.rposition(u8::is_ascii_whitespace).unwrap_or(0)]
+}
+
 impl ConversationPage {
     fn add_entry(&mut self, entry: &TranscriptEntry, context: &Context) {
         // The answer of an earlier call repeats another conversation, which can be opened itself.
         if entry.kind == EntryKind::ToolOutput && begins_as_answer(&entry.text) {
             return;
         }
-        let mut text = redact(&entry.text);
+        let mut text = redact(shorten(&entry.text));
+        if entry.text.len() > MAX_ENTRY_BYTES {
+            text.push('…');
+        }
         let role = match entry.kind {
             EntryKind::ToolCall => {
                 let tool = entry.tool.as_deref().unwrap_or("tool");

@@ -36,6 +36,7 @@ struct ServerSession<'a> {
 struct WaitingCall {
     id: Value,
     params: Value,
+    is_versioned: bool,
     is_cancelled: Arc<AtomicBool>,
 }
 
@@ -79,11 +80,18 @@ impl ServerSession<'_> {
                 }
             };
             let goes_on = match message {
-                ClientMessage::Request { id, method, params } if method == "tools/call" => {
-                    calls.send(self.register(id, params)).is_ok()
-                }
-                ClientMessage::Request { id, method, params } => {
-                    ui::send_line(&message::answer(&id, answer_request(&method, &params)))
+                ClientMessage::Request {
+                    id,
+                    method,
+                    params,
+                    is_versioned,
+                } => {
+                    if method == "tools/call" {
+                        calls.send(self.register(id, params, is_versioned)).is_ok()
+                    } else {
+                        let result = answer_request(&method, &params, is_versioned);
+                        ui::send_line(&message::answer(&id, result))
+                    }
                 }
                 ClientMessage::Cancelled(id) => {
                     if let Some(flag) = self.lock_flags().get(&id.to_string()) {
@@ -102,10 +110,11 @@ impl ServerSession<'_> {
         }
     }
 
-    fn register(&self, id: Value, params: Value) -> WaitingCall {
+    fn register(&self, id: Value, params: Value, is_versioned: bool) -> WaitingCall {
         let call = WaitingCall {
             id,
             params,
+            is_versioned,
             is_cancelled: Arc::default(),
         };
         let flag = Arc::clone(&call.is_cancelled);
@@ -121,7 +130,10 @@ impl ServerSession<'_> {
                 index: self.index,
                 is_cancelled: &call.is_cancelled,
             };
-            let result = tools::call(&call.params, &past_call);
+            let mut result = tools::call(&call.params, &past_call);
+            if call.is_versioned {
+                result = result.map(|result| message::complete(result, false));
+            }
             self.lock_flags().remove(&call.id.to_string());
             let is_wanted = !call.is_cancelled.load(Ordering::Relaxed);
             if is_wanted && !ui::send_line(&message::answer(&call.id, result)) {
@@ -137,14 +149,21 @@ impl ServerSession<'_> {
     }
 }
 
-fn answer_request(method: &str, params: &Value) -> Result<Value, RequestError> {
-    match method {
-        "initialize" => Ok(message::initialize(params)),
-        "ping" => Ok(json!({})),
-        "tools/list" => Ok(tools::list()),
-        _ => Err(RequestError::new(
-            RequestErrorCode::UnknownMethod,
-            format!("no such method: {method}"),
-        )),
+fn answer_request(method: &str, params: &Value, is_versioned: bool) -> Result<Value, RequestError> {
+    let result = match method {
+        "initialize" => message::initialize(params),
+        "server/discover" => message::discover(),
+        "ping" => json!({}),
+        "tools/list" => tools::list(),
+        _ => {
+            return Err(RequestError::new(
+                RequestErrorCode::UnknownMethod,
+                format!("no such method: {method}"),
+            ));
+        }
+    };
+    if is_versioned {
+        return Ok(message::complete(result, true));
     }
+    Ok(result)
 }

@@ -16,10 +16,16 @@ use crate::ui::object;
 use crate::views::account::{
     full_time, label, local_rfc3339, printable, read_accounts_and_profiles, warn_all,
 };
+use chrono::TimeDelta;
 use clap::Args;
 use std::ffi::OsString;
 use std::path::Path;
 use std::process::Command;
+
+/// The largest time by which the clock of the server is taken to be behind this one. The server still refuses turns after
+/// a reset then, and `--then` tries again after the pause.
+const CLOCK_DIFFERENCE: TimeDelta = TimeDelta::minutes(1);
+const RETRY_PAUSE: TimeDelta = TimeDelta::seconds(15);
 
 /// The flags that `launch` and `resume` share.
 #[derive(Debug, Clone, Default, Args)]
@@ -113,13 +119,13 @@ impl StartArgs {
             };
             let used_up = ended.windows.iter().filter(|w| w.used_percent >= 100.0);
             let reset = used_up.filter_map(|window| window.resets_at).max();
-            let reset = reset.filter(|at| *at > context.now());
+            let reset = reset.filter(|at| *at > context.now() - CLOCK_DIFFERENCE);
             let id = &ended.session_id;
             let (Some(prompt), Some(until)) = (&self.then, reset) else {
                 note_limit(&report.record.profile, id, reset, context);
                 return Ok(Outcome::UsageLimit(code));
             };
-            wait::wait_until(until, context);
+            wait::wait_until(until.max(context.local_now() + RETRY_PAUSE), context);
             run = (
                 Arguments::parse(args).continue_with(id, prompt),
                 Some(id.clone()),

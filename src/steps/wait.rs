@@ -8,23 +8,29 @@ use crate::io::progress;
 use crate::quota::state::{self, AccountState};
 use crate::steps::refresh;
 use crate::views::account::{full_time, label, read_accounts_and_profiles};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use std::time::Duration;
 
 /// The interval at which the clock is read. One long sleep would be late: its timer stops while the machine is
 /// suspended.
 const CLOCK_POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Asks Codex for the figures of an account, and waits until the account is available. Ctrl-C ends the process.
+/// The time after a reset at which the wait ends: the server may reset a little after the second that it names.
+const RESET_MARGIN: TimeDelta = TimeDelta::seconds(3);
+
+/// Asks Codex for the figures of an account, and waits until the account is available. Ctrl-C ends the process. Asks
+/// again after each wait, because the reset may have moved meanwhile.
 ///
 /// # Errors
 /// The end of the account's cooldown is unknown, or the figures cannot be read or recorded.
 pub(crate) fn wait_for_account(account: &Identity, context: &Context) -> Result<()> {
-    refresh::refresh_account(account, context)?;
-    if let Some(until) = find_reset(account, context)? {
+    loop {
+        refresh::refresh_account(account, context)?;
+        let Some(until) = find_reset(account, context)? else {
+            return Ok(());
+        };
         wait_until(until, context);
     }
-    Ok(())
 }
 
 /// Returns the end of an account's cooldown by the recorded figures; `None` if it is not in cooldown.
@@ -48,7 +54,7 @@ pub(crate) fn find_reset(account: &Identity, context: &Context) -> Result<Option
     }
 }
 
-/// Waits until the clock shows `until`, with a countdown on a terminal.
+/// Waits until the clock shows the reset `until`, with a countdown on a terminal.
 pub(crate) fn wait_until(until: Timestamp, context: &Context) {
     // A Codex that ran before had the signals of the terminal.
     progress::take_back_signals();
@@ -64,7 +70,7 @@ pub(crate) fn wait_until(until: Timestamp, context: &Context) {
         ));
         std::thread::sleep(duration);
     };
-    poll_clock(until, &|| context.now(), pause);
+    poll_clock(until + RESET_MARGIN, &|| context.now(), pause);
 }
 
 /// Pauses for at most [`CLOCK_POLL_INTERVAL`] until the clock shows `until`.

@@ -179,6 +179,10 @@ impl McpClient {
         )
     }
 
+    pub(crate) fn close_stdin(&mut self) {
+        self.stdin = None;
+    }
+
     /// Closes stdin and waits for the end of the server.
     pub(crate) fn close(mut self) -> ExitStatus {
         self.stdin = None;
