@@ -147,7 +147,7 @@ fn answers_have_at_most_4000_characters_and_continue_at_their_cursor() {
         );
     }
     let lines: Vec<_> = (0..200)
-        .map(|line| format!("line {line} {}", "ä".repeat(line * 7)))
+        .map(|line| format!("line {line} {}", "ä".repeat(line * 6)))
         .collect();
     write(
         &env,
