@@ -147,7 +147,13 @@ impl<R: Remote> Join<'_, R> {
             let is_adopted = self.adopted.contains_key(key);
             match published.filter(|_| is_adopted || self.own_head.is_some()) {
                 Some(entry) => {
-                    missing.insert(path.clone(), entry.clone());
+                    // With the time of the last sync: other machines may list another one.
+                    let mtime_ns = stat.mtime_ns;
+                    let entry = ManifestEntry {
+                        mtime_ns,
+                        ..entry.clone()
+                    };
+                    missing.insert(path.clone(), entry);
                 }
                 None => {
                     self.unknown.insert(key.clone());

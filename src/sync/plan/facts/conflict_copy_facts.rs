@@ -3,6 +3,7 @@
 use super::fact_reader::FactReader;
 use crate::codex::rollout::{self, Relation};
 use crate::io::file_open;
+use crate::sync::config::SyncRemote;
 use crate::sync::conflict_copies::ConflictCopy;
 use crate::sync::contents;
 use crate::sync::index_updates::ContentChange;
@@ -122,8 +123,11 @@ impl<'a> FactReader<'a> {
             .folders
             .path(Side::Local, &copy.name);
         let relation = rollout::compare(conversation, &path);
+        // Through the vault, all machines drop a copy that one of them dropped. Of equal versions, the conversation may be
+        // replaced elsewhere, and its version would then count as dropped too.
+        let is_vault = self.config.remote == SyncRemote::Vault;
         // A truncated copy is contained in its conversation, but its missing rest may not be.
-        relation.is_ok_and(|r| matches!(r, Relation::Equal | Relation::FirstExtends))
+        relation.is_ok_and(|r| r == Relation::FirstExtends || r == Relation::Equal && !is_vault)
             && self.is_intact(Side::Local, copy)
     }
 }
