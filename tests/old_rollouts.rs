@@ -6,50 +6,68 @@ use serde_json::json;
 use std::fs;
 
 const BARE: &str = "6f9f9a2e-1b3c-4c7a-9b0a-000000000020";
+const DOCUMENT: &str = "6f9f9a2e-1b3c-4c7a-9b0a-000000000001";
 
-/// Writes a conversation of 0.20.
+/// Writes a conversation of 0.20, and one of the Codex in TypeScript.
 fn old_home() -> TestEnv {
     let env = TestEnv::new();
-    let folder = env.codex_home().join("sessions/2025/07/10");
+    let sessions = env.codex_home().join("sessions");
+    let folder = sessions.join("2025/07/10");
     fs::create_dir_all(&folder).unwrap();
-    let lines = [
+    let items = |question: &str, answer: &str| {
+        [
+            json!({"type": "message", "role": "user",
+                   "content": [{"type": "input_text", "text": question}]}),
+            json!({"type": "function_call", "name": "shell", "call_id": "c",
+                   "arguments": "{\"command\":[\"bash\",\"-lc\",\"ls orchard\"]}"}),
+            json!({"type": "function_call_output", "call_id": "c",
+                   "output": "{\"output\":\"trees\",\"metadata\":{\"exit_code\":0}}"}),
+            json!({"type": "message", "role": "assistant",
+                   "content": [{"type": "output_text", "text": answer}]}),
+        ]
+    };
+    let mut lines = vec![
         json!({"id": BARE, "timestamp": "2025-07-10T12:00:00.000Z", "instructions": null,
                "git": {"branch": "main"}}),
         json!({"record_type": "state"}),
-        json!({"type": "message", "role": "user",
-               "content": [{"type": "input_text", "text": "count the apples"}]}),
-        json!({"type": "function_call", "name": "shell", "call_id": "c",
-               "arguments": "{\"command\":[\"bash\",\"-lc\",\"ls orchard\"]}"}),
-        json!({"type": "function_call_output", "call_id": "c",
-               "output": "{\"output\":\"trees\",\"metadata\":{\"exit_code\":0}}"}),
-        json!({"type": "message", "role": "assistant",
-               "content": [{"type": "output_text", "text": "There are seven."}]}),
     ];
+    lines.extend(items("count the apples", "There are seven."));
     let lines: Vec<_> = lines.iter().map(ToString::to_string).collect();
     let path = folder.join(format!("rollout-2025-07-10T12-00-00-{BARE}.jsonl"));
     fs::write(path, lines.join("\n") + "\n").unwrap();
+    let document = json!({
+        "session": {"timestamp": "2025-04-17T08:00:00.000Z", "id": DOCUMENT, "instructions": ""},
+        "items": items("count the plums", "There are nine."),
+    });
+    let path = sessions.join(format!("rollout-2025-04-17-{DOCUMENT}.json"));
+    fs::write(path, serde_json::to_string_pretty(&document).unwrap()).unwrap();
     env
 }
 
 #[test]
 fn conversations_of_2025_are_found_shown_and_exported() {
     let env = old_home();
-    for exact in [false, true] {
-        let mut args = vec!["find", "apples", "--json"];
-        args.extend(exact.then_some("--exact"));
-        let found = env.run(args).code(0).json();
-        assert_eq!(found["hits"][0]["session_id"], BARE, "{found}");
-        assert_eq!(found["hits"][0]["turn"], 1, "{found}");
-        assert_eq!(found["hits"].as_array().unwrap().len(), 1, "{found}");
-    }
-    for command in ["show", "export"] {
-        let shown = env.run([command, BARE]).code(0).stdout;
-        let texts = ["count the apples", "ls orchard", "There are seven."];
-        assert!(texts.iter().all(|text| shown.contains(text)), "{shown}");
+    for (session, question, answer) in [
+        (BARE, "apples", "There are seven."),
+        (DOCUMENT, "plums", "There are nine."),
+    ] {
+        for exact in [false, true] {
+            let mut args = vec!["find", question, "--json"];
+            args.extend(exact.then_some("--exact"));
+            let found = env.run(args).code(0).json();
+            assert_eq!(found["hits"][0]["session_id"], session, "{found}");
+            assert_eq!(found["hits"][0]["turn"], 1, "{found}");
+            assert_eq!(found["hits"].as_array().unwrap().len(), 1, "{found}");
+        }
+        for command in ["show", "export"] {
+            let shown = env.run([command, session]).code(0).stdout;
+            let texts = [&format!("count the {question}"), "ls orchard", answer];
+            assert!(texts.iter().all(|text| shown.contains(*text)), "{shown}");
+        }
     }
     let _ = env.run(["usage"]).code(0);
     let listed = env.run(["sessions", "--json"]).code(0).json();
-    assert_eq!(listed["sessions"].as_array().unwrap().len(), 1, "{listed}");
+    assert_eq!(listed["sessions"].as_array().unwrap().len(), 2, "{listed}");
 }
 
 #[test]

@@ -171,12 +171,8 @@ fn accounts(env: &TestEnv) -> Vec<Value> {
 #[test]
 fn a_status_pasted_from_a_narrow_terminal_is_read_unless_it_is_cut() {
     let env = without_codex();
-    let text = NARROW.replace(
-        "alice@example.co\n                         m",
-        "alice@example.com",
-    );
     let args = ["backup", "--json", "--status-file", "-"];
-    let printed = env.run_with_input(args, &text).code(0).json();
+    let printed = env.run_with_input(args, NARROW).code(0).json();
     let archive = "2026-11-17-064100-alice@example.com-codex.tar.gz";
     assert_eq!(printed["archive"], archive);
     let known = accounts(&env);
@@ -184,7 +180,7 @@ fn a_status_pasted_from_a_narrow_terminal_is_read_unless_it_is_cut() {
     assert_eq!(known[0]["next_available_at"], "2026-11-24T06:41:00+00:00");
     assert_eq!(known[0]["windows"].as_array().map(Vec::len), Some(2));
 
-    let cut = text.replace("24 Nov)", "");
+    let cut = NARROW.replace("24 Nov)", "");
     let before = env.tree("home");
     for command in ["status", "backup"] {
         let run = env.run_with_input([command, "--status-file", "-"], &cut);

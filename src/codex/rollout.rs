@@ -15,9 +15,13 @@ use std::path::Path;
 /// The file name suffix of a compressed rollout.
 pub(crate) const ZST: &str = ".zst";
 
+/// The file name suffix of conversations of the Codex in TypeScript.
+const DOCUMENT: &str = ".json";
+
 /// Returns true if a rollout is read as the bytes of its file.
 pub(crate) fn is_plain(path: &Path) -> bool {
-    path.extension().is_none_or(|extension| extension != "zst")
+    let extension = path.extension();
+    !extension.is_some_and(|e| e == "zst" || e == "json")
 }
 
 /// The first version of Codex that reads compressed rollouts: 0.137.0 resumes one, 0.136.0 does not
@@ -57,6 +61,22 @@ impl RolloutName {
         })
     }
 
+    /// Parses the file name of a conversation of the first Codex, in TypeScript: one JSON document. Newer versions
+    /// do not list or open them.
+    pub(crate) fn parse_document(path: &Path) -> Option<Self> {
+        let name = path.file_name().and_then(OsStr::to_str)?;
+        let is_document = name.starts_with("rollout-") && name.ends_with(DOCUMENT);
+        is_document.then(|| Self {
+            name: name.to_owned(),
+            compressed: false,
+        })
+    }
+
+    /// Parses the file name of a rollout or of a document of the first Codex.
+    pub(crate) fn parse_any(path: &Path) -> Option<Self> {
+        Self::parse(path).or_else(|| Self::parse_document(path))
+    }
+
     /// Returns the id of the thread that the rollout belongs to.
     pub(crate) fn id(&self) -> Option<&str> {
         self.ids().map(|(thread, _)| thread)
@@ -75,7 +95,9 @@ impl RolloutName {
     }
 
     fn ids(&self) -> Option<(&str, &str)> {
-        let (before, rollout) = split_uuid(self.name.strip_suffix(".jsonl")?)?;
+        let stem = self.name.strip_suffix(".jsonl");
+        let stem = stem.or_else(|| self.name.strip_suffix(DOCUMENT))?;
+        let (before, rollout) = split_uuid(stem)?;
         let thread = before.strip_suffix('_').and_then(split_uuid);
         Some((thread.map_or(rollout, |(_, thread)| thread), rollout))
     }
@@ -145,8 +167,12 @@ pub(crate) fn is_idle(path: &Path) -> bool {
 }
 
 /// Opens a plain or compressed rollout for reading as plain text. The first bytes decide the form, not
-/// the name: other programs may have appended something to it.
+/// the name: other programs may have appended something to it. A JSON document is read as lines.
 pub fn open_plain(path: &Path) -> io::Result<Box<dyn Read + Send>> {
+    if RolloutName::parse_document(path).is_some() {
+        let text = file_open::read_small_to_string(path, MIN_UNPACKED_LIMIT)?;
+        return Ok(Box::new(io::Cursor::new(convert_document(&text)?)));
+    }
     let file = file_open::open(path)?;
     let size = file.metadata()?.len();
     let mut file = BufReader::with_capacity(128 * 1024, file);
@@ -160,6 +186,23 @@ pub fn open_plain(path: &Path) -> io::Result<Box<dyn Read + Send>> {
     } else {
         Ok(Box::new(file))
     }
+}
+
+/// Returns the lines that Codex before 0.32 would have written for a document: the metadata, then the items.
+fn convert_document(text: &str) -> io::Result<Vec<u8>> {
+    #[derive(serde::Deserialize)]
+    struct Document {
+        session: serde_json::Value,
+        #[serde(default)]
+        items: Vec<serde_json::Value>,
+    }
+    let document: Document = serde_json::from_str(text)?;
+    let mut lines = Vec::new();
+    for line in [&document.session].into_iter().chain(&document.items) {
+        serde_json::to_writer(&mut lines, line)?;
+        lines.push(b'\n');
+    }
+    Ok(lines)
 }
 
 /// The size in bytes to which any compressed rollout may unpack.

@@ -1,15 +1,15 @@
 //! Parses `/status` text that the user pasted from a terminal: the account, and the quota windows with
 //! their resets.
 //!
-//! Accepted forms: the table of Codex 0.169, the same in the box (`│ … │`) of older versions, and `Email: …` with
-//! `Quota: 40% left (resets 15:55 on 24 Nov)`, which the Python codex-manager reads. Times are local. They never have
-//! a year, and within 24 hours no day. A named limit has a heading (`X limit:`) with its windows below, or one line
-//! (`X 5h limit: …`). Both get the limit id `X`.
+//! Accepted forms: the table of Codex 0.169 at any width, the same in the box (`│ … │`) of older
+//! versions, `Email: …` with `Quota: 40% left (resets 15:55 on 24 Nov)`, which the Python
+//! codex-manager reads, and the limits of the usage page (`5 hour usage limit`, `89% remaining`).
+//! Times are local. They never have a year, and within 24 hours no day. A named limit has a heading
+//! (`X limit:`) with its windows below, or one line (`X 5h limit: …`). Both get the limit id `X`.
 //!
 //! There are three steps: [`decode()`] converts bytes to text, `fields` joins lines to labelled values,
 //! and the `StatusReader` interprets them. A value has to follow its grammar to the end. Text that is
-//! cut off or garbled, or from a terminal so narrow that Codex breaks words, is refused, because a wrong figure is
-//! worse than none.
+//! cut off or garbled is refused, because a wrong figure is worse than none.
 
 mod decode;
 mod error;
@@ -50,7 +50,7 @@ pub struct StatusText {
 /// A time without a day means the next such time. If a window shorter than a day cannot reset that
 /// late, it means the last such time. A date without a year means the next such date on which the
 /// window can reset; if there is none (text pasted late), the last one before `now`. If daylight saving
-/// repeats a time, the first one after `now` counts. An account line begins another screen; the last one counts.
+/// repeats a time, the first one after `now` counts. Of several screens the last one counts.
 ///
 /// # Errors
 /// The text is no `/status` text, or one of its values is incomplete or invalid.
@@ -61,6 +61,7 @@ pub fn parse(text: &str, now: DateTime<Utc>, zone: Zone) -> Result<StatusText, S
     let mut reader = StatusReader {
         status: StatusText::default(),
         slots: Vec::new(),
+        earlier: 0,
         heading: CODEX_LIMIT.to_owned(),
         context: ResetContext { now, zone },
     };
@@ -78,6 +79,8 @@ struct StatusReader {
     status: StatusText,
     /// The slot of each window in `status`.
     slots: Vec<Slot>,
+    /// The number of windows that come from earlier screens of the text.
+    earlier: usize,
     /// The limit id of the last heading.
     heading: String,
     context: ResetContext,
@@ -96,6 +99,10 @@ impl StatusReader {
     fn read_field(&mut self, field: &StatusField) -> Result<(), StatusTextError> {
         match &field.label {
             Label::Account => self.read_account(field),
+            Label::Plan => {
+                self.status.plan = Some(field.value()).filter(|plan| !plan.is_empty());
+                Ok(())
+            }
             Label::Quota => {
                 let slot = Slot {
                     limit_id: CODEX_LIMIT.into(),
@@ -111,8 +118,7 @@ impl StatusReader {
     fn read_account(&mut self, field: &StatusField) -> Result<(), StatusTextError> {
         // The account line is the first of a screen.
         self.heading = CODEX_LIMIT.into();
-        self.status.windows.clear();
-        self.slots.clear();
+        self.earlier = self.status.windows.len();
         self.status.spend_cap = None;
         let Some((email, plan)) = parse_account_value(&field.lines) else {
             self.status.unreadable_account = Some(excerpt(&field.value()));
@@ -152,7 +158,7 @@ impl StatusReader {
             return Ok(());
         }
         if limit.is_monthly_credit() {
-            let figure = self.context.read(&field.value(), None)?;
+            let figure = self.context.read(&field.lines, None)?;
             self.status.spend_cap = (figure.used_percent >= 100.0).then_some(SpendCap {
                 kind: CapKind::SpendLimit,
                 resets_at: figure.resets_at,
@@ -176,7 +182,7 @@ impl StatusReader {
         let WindowFigure {
             used_percent,
             resets_at,
-        } = self.context.read(&field.value(), slot.minutes)?;
+        } = self.context.read(&field.lines, slot.minutes)?;
         let window = Window {
             limit_id: slot.limit_id.clone(),
             minutes: slot.minutes,
@@ -188,7 +194,10 @@ impl StatusReader {
                 self.status.windows.push(window);
                 self.slots.push(slot);
             }
-            Some(i) if self.status.windows[i] == window => {}
+            // A later screen replaces the figures of an earlier one.
+            Some(i) if i < self.earlier || self.status.windows[i] == window => {
+                self.status.windows[i] = window;
+            }
             Some(_) => return Err(StatusTextError::TwoFigures(window.label())),
         }
         Ok(())
@@ -197,12 +206,14 @@ impl StatusReader {
 
 /// Parses the email and the plan in the value of an account line: `alice@example.com (Plus)`.
 ///
-/// Codex breaks a long email at any character, so the end of one is certain only if the value has one line, or the plan
-/// follows in the same line.
+/// Codex breaks a long email at any character. Its end is certain only if the plan follows, so an email
+/// on several lines needs one. The plan of such a value is not returned.
 fn parse_account_value(lines: &[&str]) -> Option<(String, Option<String>)> {
-    let line = lines
-        .first()
-        .filter(|line| lines.len() == 1 || line.contains('('))?;
+    let [line] = lines else {
+        let value: String = lines.concat().split_whitespace().collect();
+        let (email, plan) = value.split_once('(')?;
+        return (is_email(email) && plan.ends_with(')')).then(|| (email.to_owned(), None));
+    };
     let mut words = line.split_whitespace();
     let email = words.find(|word| is_email(word))?.to_owned();
     let rest = words.collect::<Vec<_>>().join(" ");

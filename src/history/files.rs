@@ -62,6 +62,23 @@ pub(crate) fn find_readable(home: &Path) -> (Vec<RolloutFile>, Vec<SkippedFile>)
     (found, skipped.collect())
 }
 
+/// Like [`find_readable`], with the conversations of the Codex in TypeScript, which newer versions do not list.
+pub(crate) fn find_with_documents(home: &Path) -> (Vec<RolloutFile>, Vec<SkippedFile>) {
+    let (mut found, skipped) = find_readable(home);
+    let entries = std::fs::read_dir(home.join(SESSIONS))
+        .into_iter()
+        .flatten()
+        .flatten();
+    let names = entries.map(|entry| Path::new(SESSIONS).join(entry.file_name()));
+    let documents = names.filter(|path| RolloutName::parse_document(path).is_some());
+    found.extend(documents.map(|path| RolloutFile {
+        relative: path.into(),
+        is_archived: false,
+        has_compressed_copy: false,
+    }));
+    (found, skipped)
+}
+
 fn walk(home: &Path) -> (Vec<RolloutFile>, Vec<IoError>) {
     let mut found = Vec::new();
     let mut errors = Vec::new();

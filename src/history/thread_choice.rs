@@ -37,7 +37,7 @@ pub(crate) fn find_named<T: Copy>(
 
 /// Returns the id in the path or the name of a rollout.
 pub(crate) fn parse_id_in_path(text: &str) -> Option<String> {
-    let file = RolloutName::parse(Path::new(text))?;
+    let file = RolloutName::parse_any(Path::new(text))?;
     file.id().map(str::to_owned)
 }
 

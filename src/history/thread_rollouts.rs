@@ -179,7 +179,7 @@ pub(crate) fn select_newest_of_each(files: Vec<RolloutFile>) -> Vec<(String, Rol
     let mut places: HashMap<ConversationId, usize> = HashMap::new();
     let mut newest: Vec<(String, RolloutFile)> = Vec::new();
     for file in files {
-        let name = RolloutName::parse(&file.relative);
+        let name = RolloutName::parse_any(&file.relative);
         let Some(id) = name.as_ref().and_then(RolloutName::id) else {
             continue;
         };
@@ -201,9 +201,9 @@ pub(crate) fn select_newest_of_each(files: Vec<RolloutFile>) -> Vec<(String, Rol
 
 /// Returns the rollout of a thread that Codex continues, if no row names it.
 pub(crate) fn find_newest_rollout(home: &Path, id: &str) -> Option<PathBuf> {
-    let (mut files, _) = files::find_readable(home);
+    let (mut files, _) = files::find_with_documents(home);
     files.retain(|file| {
-        let name = RolloutName::parse(&file.relative);
+        let name = RolloutName::parse_any(&file.relative);
         name.is_some_and(|name| name.id().is_some_and(|own| own.eq_ignore_ascii_case(id)))
     });
     let (_, newest) = select_newest_of_each(files).pop()?;

@@ -1,12 +1,14 @@
 //! Joins the lines of a status text to labelled values.
 //!
-//! Codex prints a table of labels and values. In a narrow terminal it wraps a value. So a value ends when it is complete
-//! or when the next label begins, not at the end of its line.
+//! Codex prints a table of labels and values. In a narrow terminal it wraps a value, even inside words
+//! and with blank lines in between. So a value ends when it is complete or when the next label begins,
+//! not at the end of its line.
 
 use crate::codex::window::WEEKLY_MINUTES;
 
-/// The largest number of lines of a value. It limits the work on a bracket that is never closed.
-const MAX_LINES: usize = 8;
+/// The largest number of lines of a value: the longest email in a column of three characters. It limits
+/// the work on a bracket that is never closed.
+const MAX_LINES: usize = 128;
 
 /// A label and its value, of one or more lines.
 #[derive(Debug)]
@@ -23,6 +25,7 @@ pub(super) struct StatusField<'a> {
 #[derive(Debug, PartialEq)]
 pub(super) enum Label<'a> {
     Account,
+    Plan,
     /// The weekly limit as the Python codex-manager writes it.
     Quota,
     Limit(LimitLabel<'a>),
@@ -83,19 +86,31 @@ impl StatusField<'_> {
         self.lines.iter().any(|line| line.contains(is_of_figure))
     }
 
-    /// Returns true if a line without a label belongs to this value: because a bracket is open, a reset follows, or by
-    /// its column.
+    /// Returns true if a line without a label belongs to this value: because a part of the value is
+    /// missing, or by its column.
     fn is_continued_by(&self, line: &str, column: usize, after_blank: bool) -> bool {
-        let is_deeper = column > self.column;
-        if self.lines.len() >= MAX_LINES || (!is_deeper && has_other_label(line)) {
+        let is_too_long = self.lines.len() >= MAX_LINES;
+        if is_too_long || (column <= self.column && has_other_label(line)) {
             return false;
         }
-        // The rest of a broken email may begin in any column.
-        let is_within = is_deeper || self.label == Label::Account;
         let value = self.value();
-        let is_open = value.matches('(').count() > value.matches(')').count();
-        let is_complete = value.ends_with(')');
-        is_open || (!is_complete && ((is_within && !after_blank) || line.starts_with('(')))
+        let count = |bracket: char| value.matches(bracket).count();
+        if count('(') > count(')') || count('[') > count(']') {
+            return true;
+        }
+        if value.ends_with(')') {
+            return false;
+        }
+        let is_limit = matches!(self.label, Label::Quota | Label::Limit(_));
+        let lacks_figure = is_limit && !value.contains('%');
+        let is_figure = line.starts_with(|c: char| c.is_ascii_digit() || c == '[');
+        let is_reset = line.starts_with('(') || strip_word(line, "resets").is_some();
+        // Codex may break an email at any character, so its rest may begin in any column.
+        let is_within = column > self.column || self.label == Label::Account;
+        (is_within && !after_blank)
+            || is_reset
+            || (lacks_figure && is_figure)
+            || value.ends_with('%')
     }
 }
 
@@ -111,6 +126,12 @@ impl LimitLabel<'_> {
     }
 }
 
+/// Removes the prefix `word` in any letter case; `None` if `text` does not begin with it.
+pub(super) fn strip_word<'a>(text: &'a str, word: &str) -> Option<&'a str> {
+    let (head, rest) = text.split_at_checked(word.len())?;
+    head.eq_ignore_ascii_case(word).then_some(rest)
+}
+
 /// Returns the column in which the content of a line begins, and the content without borders.
 fn strip_borders(line: &str) -> (usize, &str) {
     let is_border = |c: char| c.is_whitespace() || "│┃║|╭╮╰╯─━═>".contains(c);
@@ -122,14 +143,22 @@ fn strip_borders(line: &str) -> (usize, &str) {
 
 /// Parses the label at the beginning of a line. Returns it, its original text, and the rest of the line.
 fn parse_label(content: &str) -> Option<(Label<'_>, &str, &str)> {
-    let (text, value) = content.split_once(':')?;
+    // Marks of a list item. The rest of a broken word may begin with one, too.
+    let content = content.trim_start_matches(['•', '*', '-', ' ']);
+    let Some((text, value)) = content.split_once(':') else {
+        // The usage page has no colons.
+        let label = parse_limit_label(content)?;
+        let is_of_page = label.is_usage && label.minutes.is_some() && label.name.is_empty();
+        return is_of_page.then_some((Label::Limit(label), content, ""));
+    };
     let text = text.trim();
     let label = match text.to_lowercase().as_str() {
-        "account" | "email" => Label::Account,
+        "account" | "email" | "login" => Label::Account,
+        "plan" => Label::Plan,
         "quota" => Label::Quota,
         _ => Label::Limit(parse_limit_label(text)?),
     };
-    Some((label, text, value.trim()))
+    Some((label, text, value.trim_start_matches(['*', ' ']).trim_end()))
 }
 
 /// Returns true if a line begins with an unused label, such as `Session:`. A digit before the colon means
@@ -144,7 +173,7 @@ fn is_of_label(c: char) -> bool {
     c.is_alphanumeric() || " ._-+/()&'".contains(c)
 }
 
-/// Parses `5h limit`, `Secondary usage limit`, `GPT-5.3-Codex-Spark limit`. A sentence that ends in "limit"
+/// Parses `5h limit`, `Weekly usage limit`, `GPT-5.3-Codex-Spark limit`. A sentence that ends in "limit"
 /// and contains a percentage or a comma is no label.
 fn parse_limit_label(text: &str) -> Option<LimitLabel<'_>> {
     if !text.starts_with(char::is_alphanumeric) || !text.chars().all(is_of_label) {
@@ -160,18 +189,21 @@ fn parse_limit_label(text: &str) -> Option<LimitLabel<'_>> {
         return None;
     }
     let is_usage = ends_with(&mut name, "usage");
-    let minutes = name.last().and_then(|word| parse_window_minutes(word));
-    name.truncate(name.len() - usize::from(minutes.is_some()));
-    let is_secondary = is_usage && minutes.is_none() && ends_with(&mut name, "secondary");
+    let length = (1..=name.len().min(2)).find_map(|words| {
+        let minutes = parse_window_minutes(&name[name.len() - words..].concat())?;
+        Some((minutes, words))
+    });
+    name.truncate(name.len() - length.map_or(0, |(_, words)| words));
+    let is_secondary = is_usage && length.is_none() && ends_with(&mut name, "secondary");
     Some(LimitLabel {
         name,
-        minutes,
+        minutes: length.map(|(minutes, _)| minutes),
         is_secondary,
         is_usage,
     })
 }
 
-/// Returns the length in minutes that a label names: "5h", "Weekly", "3d".
+/// Returns the length in minutes that a label names: "5h", "5hour", "Weekly", "3d".
 fn parse_window_minutes(word: &str) -> Option<u32> {
     match word.to_lowercase().as_str() {
         "weekly" => Some(WEEKLY_MINUTES),
@@ -181,10 +213,10 @@ fn parse_window_minutes(word: &str) -> Option<u32> {
         word => {
             let digits = word.find(|c: char| !c.is_ascii_digit())?;
             let amount: u32 = word[..digits].parse().ok()?;
-            match &word[digits..] {
-                "m" => Some(amount),
-                "h" => amount.checked_mul(60),
-                "d" => amount.checked_mul(1_440),
+            match word[digits..].trim_start_matches('-') {
+                "m" | "min" => Some(amount),
+                "h" | "hour" | "hours" => amount.checked_mul(60),
+                "d" | "day" | "days" => amount.checked_mul(1_440),
                 _ => None,
             }
         }
@@ -211,9 +243,11 @@ mod tests {
              200)
   Session:
              01a1fd23
-  5h limit:  15% left
+  5h limit:  15%
+             left
 
-             (resets
+             (reset
+             s
              10:15)
                   more
   Spark limit:
@@ -221,15 +255,29 @@ mod tests {
      ⚠ weekly limit: 9% left
              (resets 08:15
 on 24 Nov)
-  more
 ";
         assert_eq!(
             shown(wrapped),
             [
                 "Account=alice@exampl|e.com (Pro|200)",
-                "5h limit=15% left|(resets|10:15)",
+                "5h limit=15%|left|(reset|s|10:15)",
                 "Spark limit=",
                 "5h limit=97% left|(resets 08:15|on 24 Nov)",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_line_without_indentation_completes_the_last_incomplete_value() {
+        assert_eq!(
+            shown("Weekly usage limit\n82%\nremaining\nResets 3:05 PM\nCredits\n5"),
+            ["Weekly usage limit=82%|remaining|Resets 3:05 PM"]
+        );
+        assert_eq!(
+            shown("Account:\nalice@example.com\n5h limit:\n88% left\n\n(resets\n\n10:06)\n12"),
+            [
+                "Account=alice@example.com",
+                "5h limit=88% left|(resets|10:06)"
             ]
         );
     }
@@ -256,6 +304,9 @@ on 24 Nov)
         for (text, expected) in [
             ("5h limit", " 300"),
             ("WEEKLY LIMIT", " 10080"),
+            ("5 hour usage limit", " 300"),
+            ("5-hour limit", " 300"),
+            ("Weekly usage limit", " 10080"),
             ("Usage limit", " usage"),
             ("Secondary usage limit", " secondary"),
             ("GPT-5.3-Codex-Spark limit", "GPT-5.3-Codex-Spark -"),

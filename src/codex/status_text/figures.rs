@@ -1,6 +1,7 @@
 //! Parses the figures in a status text: percentages, reset times.
 
 use super::error::StatusTextError;
+use super::fields::strip_word;
 use crate::io::clock::{Timestamp, Zone};
 use crate::io::time_format::{self, Day, WallTime};
 use chrono::{DateTime, Datelike, Duration, NaiveTime, Utc};
@@ -20,7 +21,25 @@ pub(super) struct ResetContext {
 
 impl ResetContext {
     /// Parses the value of a window of this length: `[██░░] 88% left (resets 09:08)`.
+    ///
+    /// Lines of a value may end inside a word. The lines are first joined by blanks; if that gives no
+    /// valid value, they are joined without blanks.
     pub(super) fn read(
+        self,
+        lines: &[&str],
+        minutes: Option<u32>,
+    ) -> Result<WindowFigure, StatusTextError> {
+        self.read_value(&lines.join(" "), minutes).or_else(|error| {
+            let is_wrapped = lines.len() > 1;
+            // A narrow terminal breaks lines within words.
+            let unbroken = is_wrapped.then(|| insert_blanks(&lines.concat()));
+            unbroken
+                .and_then(|value| self.read_value(&value, minutes).ok())
+                .ok_or(error)
+        })
+    }
+
+    fn read_value(
         self,
         value: &str,
         minutes: Option<u32>,
@@ -41,6 +60,9 @@ impl ResetContext {
 
     fn resolve_reset(self, text: &str, minutes: Option<u32>) -> Option<Timestamp> {
         let Self { now, zone } = self;
+        if let Some(span) = text.strip_prefix("in ").and_then(time_format::parse_span) {
+            return now.checked_add_signed(span).map(|at| zone.at(&at));
+        }
         let WallTime { day, time } = time_format::parse(text)?;
         let length = minutes.map(|m| Duration::minutes(i64::from(m)));
         match (day, time) {
@@ -59,10 +81,10 @@ impl ResetContext {
             (Some(Day::Weekday(day)), time) => {
                 Some(zone.next(time.unwrap_or(NaiveTime::MIN), Some(day), &now))
             }
-            (Some(Day::Date { month, day, .. }), time) => {
+            (Some(Day::Date { year, month, day }), time) => {
                 let time = time.unwrap_or(NaiveTime::MIN);
                 let length = length.unwrap_or(Duration::days(31)).max(Duration::days(1));
-                resolve_date((month, day), time, length, &now, zone)
+                resolve_date(year, (month, day), time, length, &now, zone)
             }
             (None, None) => None,
         }
@@ -71,40 +93,52 @@ impl ResetContext {
 
 /// Parses `[bar] 88% left` or `12 % used`. Returns the used percentage and the rest of the value.
 fn parse_used_percent(value: &str) -> Option<(f64, &str)> {
+    let is_block = |c: char| c.is_whitespace() || ('\u{2580}'..='\u{259f}').contains(&c);
     let figure = match value.strip_prefix('[') {
         Some(bar) => bar.split_once(']')?.1.trim_start(),
-        None => value,
+        None => value.trim_start_matches(is_block),
     };
-    let end = figure.find(|c: char| !c.is_ascii_digit() && c != '.')?;
-    let percent: f64 = figure[..end].parse().ok()?;
+    let end = figure.find(|c: char| !c.is_ascii_digit() && !".,".contains(c))?;
+    let percent: f64 = figure[..end].replace(',', ".").parse().ok()?;
     let rest = figure[end..].trim_start().strip_prefix('%')?.trim_start();
-    let (word, rest) = rest.split_once(' ').unwrap_or((rest, ""));
-    let used = match word {
-        "left" => 100.0 - percent,
+    let end = rest.find(|c: char| !c.is_alphabetic());
+    let (word, rest) = rest.split_at(end.unwrap_or(rest.len()));
+    let used = match word.to_lowercase().as_str() {
+        "left" | "remaining" => 100.0 - percent,
         "used" => percent,
         _ => return None,
     };
     (0.0..=100.0).contains(&percent).then_some((used, rest))
 }
 
-/// Parses `(resets 09:08)` and returns the time: `Some(None)` if there is no reset, `None` if the text is invalid.
+/// Parses `(resets 09:08)` or `resets 09:08` and returns the time: `Some(None)` if there is no reset,
+/// `None` if the text is invalid.
 #[allow(
     clippy::option_option,
     reason = "no reset and no grammar are two cases"
 )]
 fn parse_reset_time(rest: &str) -> Option<Option<&str>> {
-    let rest = rest.trim();
+    let is_between = |c: char| !c.is_alphanumeric() && !"()".contains(c);
+    let rest = rest.trim_start_matches(is_between);
     if rest.is_empty() {
         return Some(None);
     }
-    let (inner, after) = rest.strip_prefix('(')?.split_once(')')?;
-    // Text of another program behind the bracket is harmless, but a second figure is not.
-    let inner = (!after.contains('%')).then_some(inner)?;
-    Some(Some(inner.trim().strip_prefix("resets")?.trim()))
+    let inner = match rest.strip_prefix('(') {
+        Some(inner) => {
+            let (inner, after) = inner.split_once(')')?;
+            // Text of another program behind the bracket is harmless, but a second figure is not.
+            (!after.contains('%')).then_some(inner)?
+        }
+        None => rest,
+    };
+    let time = strip_word(inner.trim(), "resets")?;
+    Some(Some(time.trim_start_matches([':', ' ']).trim_end()))
 }
 
-/// Returns the instant of a date: the first such date on which the window can reset, else the last one before now.
+/// Returns the instant of a date. Without a year it is the first such date on which the window can
+/// reset, else the last one before now.
 fn resolve_date(
+    year: Option<i32>,
     (month, day): (u32, u32),
     time: NaiveTime,
     length: Duration,
@@ -112,13 +146,17 @@ fn resolve_date(
     zone: Zone,
 ) -> Option<Timestamp> {
     let this_year = zone.at(now).year();
-    let candidates: Vec<_> = (this_year - 1..=this_year + 1)
+    let years = year.map_or(this_year - 1..=this_year + 1, |year| year..=year);
+    let candidates: Vec<_> = years
         .filter_map(|year| time_format::date(year, month, day))
         .map(|date| {
             let (first, second) = zone.resolve_local(date.and_time(time));
             second.filter(|_| first < *now).unwrap_or(first)
         })
         .collect();
+    if year.is_some() {
+        return candidates.first().copied();
+    }
     // Two days of tolerance: clocks differ, and the zone may have changed since the user copied the text.
     let latest = *now + length + Duration::days(2);
     let mut in_reach = candidates
@@ -126,6 +164,22 @@ fn resolve_date(
         .filter(|at| **at >= *now && **at <= latest);
     let passed = candidates.iter().rev().find(|at| **at < *now);
     in_reach.next().or(passed).copied()
+}
+
+/// Inserts blanks between letters and digits, as in `resets08:06on24Nov`.
+fn insert_blanks(text: &str) -> String {
+    let mut separated = String::with_capacity(text.len() * 2);
+    let mut before = ' ';
+    for c in text.chars() {
+        let is_boundary = (before.is_alphabetic() && c.is_ascii_digit())
+            || (before.is_ascii_digit() && c.is_alphabetic());
+        if is_boundary {
+            separated.push(' ');
+        }
+        separated.push(c);
+        before = c;
+    }
+    separated
 }
 
 /// Returns the first 60 characters of `text`, for an error message.

@@ -97,7 +97,7 @@ pub(super) fn find_all_candidates(
     let mut threads: HashMap<String, ShownFields> = threads.into_iter().collect();
     let mut known = HashSet::new();
     let mut candidates = Vec::new();
-    let (files, unlistable) = files::find_readable(source.home);
+    let (files, unlistable) = files::find_with_documents(source.home);
     for (session, file) in thread_rollouts::select_newest_of_each(files) {
         known.insert(session.clone());
         let thread = threads.remove(&session);
@@ -153,7 +153,7 @@ pub(super) fn has_exactly_indexed_files(
         };
         Ok((row.get::<_, String>(0)?.into(), stamp))
     })?;
-    let (files, unlistable) = files::find_readable(home);
+    let (files, unlistable) = files::find_with_documents(home);
     let is_known = |file: RolloutFile| {
         let path = file.path(home);
         match known.remove(path.as_os_str()) {

@@ -47,7 +47,7 @@ pub(crate) fn list_conversations(
     let mut rows: HashMap<_, _> = rows.collect();
     let titles = ThreadTitles::read(home);
     let mut found = Vec::new();
-    let (files, skipped) = files::find_readable(home);
+    let (files, skipped) = files::find_with_documents(home);
     for (session, file) in thread_rollouts::select_newest_of_each(files) {
         let path = file.path(home);
         let row = rows.remove(&session);
