@@ -133,10 +133,13 @@ impl<'c> VaultSync<'c> {
         let writes = self.remote.lock.is_some();
         let join = Join::open(&self.remote, config, replica, &tree, writes)?;
         if join.was_copied() {
-            self.remote.context.ui.warn(
-                "another machine has a copy of this disk, or this disk was put back from a copy: \
-                 this machine continues under a new id",
+            let message = "this machine did not make its newest snapshot: another machine has a copy of this \
+                           disk, or this disk was put back from a copy";
+            let hint = format!(
+                "to compare all files anew, move this folder away: {}; nothing was changed",
+                replica.folder.display()
             );
+            return Err(CommandError::refused(message).hint(hint));
         }
         Ok(join)
     }
