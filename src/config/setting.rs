@@ -124,7 +124,11 @@ mod tests {
     #[cfg(unix)]
     #[test]
     fn the_rest_of_a_folder_key_is_the_folder() {
-        for name in ["folders./srv/a.b/[c] \"d\"", "folders.~", "trusted.~/code/"] {
+        for name in [
+            "folders./srv/a.b/[c] \"d\"",
+            "folders.~",
+            "shared_logins.~/code/",
+        ] {
             let found = find(name).unwrap();
             assert_eq!(found.name(), name);
             assert_eq!(
@@ -136,7 +140,7 @@ mod tests {
             "folders",
             "folders.",
             "folders.work",
-            "trusted..",
+            "shared_logins..",
             "folders.~bob/work",
         ] {
             assert!(
@@ -152,7 +156,7 @@ mod tests {
         let home = Some(Path::new("/home/me"));
         let same = |a: &str, b: &str, home| find(a).unwrap().is_same(&find(b).unwrap(), home);
         assert!(same("folders.~/code", "folders./home/me/code/", home));
-        assert!(!same("folders.~/code", "trusted.~/code", home));
+        assert!(!same("folders.~/code", "shared_logins.~/code", home));
         assert!(!same("folders.~/code", "folders.~/code/sub", home));
         assert!(!same("folders.~/a", "folders.~/b", None));
         assert!(same("timezone", "timezone", None));
