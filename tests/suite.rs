@@ -79,6 +79,7 @@ mod logging;
 mod login_kinds;
 mod long_paths;
 mod losses;
+mod machines;
 mod mcp;
 mod mcp_clients;
 mod mcp_reach;

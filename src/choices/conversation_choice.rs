@@ -1,6 +1,7 @@
 //! The conversation that the user names.
 
 use crate::choices::listed::list_unlisted;
+use crate::choices::machines::{known_machines, machine_of_path};
 use crate::codex::rollout::RolloutName;
 use crate::codex::threads::{self, ThreadFilter, ThreadRow};
 use crate::context::Context;
@@ -14,7 +15,7 @@ use crate::io::{shell, similar};
 use crate::storage::trash;
 use crate::ui::Style;
 use crate::ui::picker::{Picker, PickerItem, PickerOptions};
-use crate::views::account::{first_login, printable};
+use crate::views::account::{absolute_time, first_login, printable};
 use crate::views::age::age_text;
 use std::path::{Path, PathBuf};
 
@@ -74,11 +75,34 @@ fn add_list_hints(error: CommandError) -> CommandError {
         .hint("find unlisted conversations: codex-manager history check")
 }
 
-/// Returns the conversation that `text` names, to read its rollout; see [`ChosenConversation::find`].
+/// Returns the conversation that `text` names, to read its rollout; see [`ChosenConversation::find`]. One that this
+/// machine does not have may be of another machine, if a search has fetched it.
 ///
 /// # Errors
 /// No conversation or several match, it has no rollout, or Codex's list cannot be read.
 pub(crate) fn find_conversation(text: &str, context: &Context) -> Result<NamedConversation> {
+    let path = context.env.absolute(Path::new(text));
+    if let Some(machine) = machine_of_path(&path, context) {
+        return find_in_home(text, &machine.context);
+    }
+    let found = find_in_home(text, context);
+    if found.is_ok() || find_rows(&list_rows(context)?, text).len() > 1 {
+        return found;
+    }
+    for machine in known_machines(context) {
+        if let Ok(elsewhere) = find_in_home(text, &machine.context) {
+            let at = absolute_time(&machine.published_at, context);
+            context.note(format_args!(
+                "as {} published it {at}",
+                printable(&machine.name)
+            ));
+            return Ok(elsewhere);
+        }
+    }
+    found
+}
+
+fn find_in_home(text: &str, context: &Context) -> Result<NamedConversation> {
     let rows = list_rows(context)?;
     let ChosenConversation { id, row, rollout } = ChosenConversation::find(&rows, text, context)?;
     let title = row.map(|row| row.given_name().unwrap_or(&row.title));
@@ -94,6 +118,7 @@ pub(crate) fn find_conversation(text: &str, context: &Context) -> Result<NamedCo
     })?;
     Ok(NamedConversation {
         title: title.unwrap_or_default().to_owned(),
+        home: context.codex_home().to_path_buf(),
         id,
         rollout,
     })

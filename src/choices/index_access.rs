@@ -84,7 +84,7 @@ impl<'a> IndexAccess<'a> {
     ) -> Result<(IndexStore, RefreshReport)> {
         let update = || -> Result<_, IndexError> {
             let _lock = self.lock()?;
-            let bar = LateBar::new(self.context);
+            let bar = LateBar::new("indexing", self.context);
             let refreshed = IndexStore::open(&self.path).and_then(|mut store| {
                 let report = index::refresh(&mut store, self.source(), thoroughness, &bar)?;
                 Ok((store, report))
@@ -128,7 +128,7 @@ impl<'a> IndexAccess<'a> {
     /// It cannot be written, or the user interrupts.
     pub(crate) fn rebuild(&self) -> Result<(IndexStore, RefreshReport)> {
         let _lock = self.lock()?;
-        let bar = LateBar::new(self.context);
+        let bar = LateBar::new("indexing", self.context);
         Ok(index::rebuild(&self.path, self.source(), &bar)?)
     }
 
@@ -150,15 +150,20 @@ fn lock_path(index: &Path) -> PathBuf {
 }
 
 /// A progress bar that appears only if there is much to read.
-struct LateBar<'a> {
+pub(crate) struct LateBar<'a> {
+    label: &'static str,
     context: &'a Context,
     bar: OnceLock<Bar>,
 }
 
 impl<'a> LateBar<'a> {
-    fn new(context: &'a Context) -> Self {
+    pub(crate) fn new(label: &'static str, context: &'a Context) -> Self {
         let bar = OnceLock::new();
-        Self { context, bar }
+        Self {
+            label,
+            context,
+            bar,
+        }
     }
 }
 
@@ -168,7 +173,7 @@ impl Progress for LateBar<'_> {
             bar.expect_bytes(total);
         } else if total >= MIN_BAR_BYTES {
             self.bar
-                .get_or_init(|| self.context.ui.bar("indexing", total));
+                .get_or_init(|| self.context.ui.bar(self.label, total));
         }
     }
 

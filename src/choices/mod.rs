@@ -3,6 +3,7 @@
 //! - an account: [`account_choice`]
 //! - an archive: [`archive_choice`]; a snapshot and its vault: [`snapshot_choice`], [`vault_connection`]
 //! - a conversation: [`conversation_choice`]; on the terminal: [`conversation_picker`]
+//! - the conversations of other machines: [`machines`]
 //! - conversations by folder, account and time: [`selection_args`], from [`listed`]; a project: [`project_choice`]
 //! - the rules of `prune`: [`retention_args`]; the configuration of sync: [`sync_config`]
 //! - candidates of a shell's completion: [`candidates`], printed by [`shell_completers`]
@@ -15,6 +16,7 @@ pub(crate) mod conversation_choice;
 pub(crate) mod conversation_picker;
 pub(crate) mod index_access;
 pub(crate) mod listed;
+pub(crate) mod machines;
 pub(crate) mod project_choice;
 pub(crate) mod retention_args;
 pub(crate) mod selection_args;

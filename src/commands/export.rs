@@ -219,7 +219,7 @@ impl ExportArgs {
             redacted += count;
             text
         };
-        let parts = ConversationParts::find(session, context);
+        let parts = ConversationParts::find(session);
         let mut format = self.formatter(context);
         to(&format.format_head(session, &parts, context, &mut safe))?;
         let mut written = Ok(());

@@ -122,7 +122,7 @@ impl ShowArgs {
             turn: self.turn,
         };
         // A turn is one of the conversation itself, as in the results of `find`.
-        let mut parts = ConversationParts::find(&session, context);
+        let mut parts = ConversationParts::find(&session);
         if let Some(turn) = self.turn {
             parts = parts.without_bases();
             check_turn(&session, &parts, turn)?;

@@ -7,6 +7,8 @@ pub(crate) struct NamedConversation {
     pub(crate) id: String,
     /// Its name, or the first line of its first message; empty if unknown.
     pub(crate) title: String,
+    /// The Codex home that it is in.
+    pub(crate) home: PathBuf,
     /// Its rollout, plain or compressed.
     pub(crate) rollout: PathBuf,
 }

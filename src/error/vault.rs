@@ -19,6 +19,7 @@ impl Advised for VaultError {
         match self {
             Self::Archive(e) => e.advice(),
             Self::Restore(e) => e.advice(),
+            Self::Sync(e) => e.advice(),
             Self::Io(e) => e.advice(),
             Self::Interrupted => CommandError::interrupted(),
             Self::NoProgram(_) => self.hint(Failed, INSTALL)

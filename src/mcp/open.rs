@@ -54,7 +54,7 @@ impl OpenArguments {
             is_full: false,
         };
         let session = find_conversation(&self.id, context)?;
-        let mut parts = ConversationParts::find(&session, context);
+        let mut parts = ConversationParts::find(&session);
         let head = parts.read_head();
         let cwd = head.as_ref().and_then(|meta| meta.text("cwd"));
         page.text

@@ -75,7 +75,7 @@ fn mtime_ns(meta: &Metadata) -> i64 {
 }
 
 /// Sets the modification time in nanoseconds since 1970.
-pub(super) fn set_mtime(file: &File, ns: i64) -> io::Result<()> {
+pub(crate) fn set_mtime(file: &File, ns: i64) -> io::Result<()> {
     let span = Duration::from_nanos(ns.unsigned_abs());
     file.set_modified(if ns >= 0 {
         UNIX_EPOCH + span

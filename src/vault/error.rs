@@ -5,6 +5,7 @@ use crate::archive::ArchiveError;
 use crate::codex::ProgramError;
 use crate::io::IoError;
 use crate::restore::RestoreError;
+use crate::sync::remote::RemoteError;
 use std::path::PathBuf;
 
 /// The reason why a vault command failed. The repository keeps every earlier snapshot.
@@ -83,6 +84,9 @@ pub(crate) enum VaultError {
     /// Restoring into a temporary folder failed.
     #[error(transparent)]
     Restore(#[from] RestoreError),
+    /// A snapshot of sync cannot be used.
+    #[error(transparent)]
+    Sync(#[from] RemoteError),
     #[error(transparent)]
     Io(#[from] IoError),
 }
@@ -104,7 +108,6 @@ impl VaultError {
         }
     }
 
-    #[allow(dead_code, reason = "sync reports it")]
     /// Returns true if the storage accepts new snapshots but removes none.
     pub(crate) fn is_append_only(&self) -> bool {
         matches!(

@@ -11,6 +11,7 @@
 //! - make a snapshot: [`backup`] of the home, [`import`] of an archive; describe it: [`tags`]
 //! - find a snapshot: [`snapshot`]; list or read what is in it: [`contents`]
 //! - restore or check one: [`materialize`], [`drill`]
+//! - know the conversations of the other machines: [`machine_homes`]
 //! - share the state of replicas between machines: [`replica_store`], [`replica_tags`], [`restored_files`]
 //! - know what this machine did last: [`state`]
 
@@ -21,15 +22,13 @@ mod error;
 pub(crate) mod fault;
 mod folder;
 pub(crate) mod import;
+pub(crate) mod machine_homes;
 pub(crate) mod materialize;
 pub(crate) mod password;
 mod process_note;
-#[allow(dead_code, reason = "sync reads and publishes snapshots with it")]
 pub(crate) mod replica_store;
-#[allow(dead_code, reason = "sync describes its snapshots with it")]
 pub(crate) mod replica_tags;
 pub(crate) mod restic;
-#[allow(dead_code, reason = "sync fetches files with it")]
 mod restored_files;
 mod run;
 pub(crate) mod snapshot;

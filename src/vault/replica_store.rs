@@ -32,6 +32,15 @@ pub(crate) struct ReplicaSnapshot {
     pub(crate) tags: ReplicaTags,
 }
 
+impl ReplicaSnapshot {
+    pub(super) fn damage_error(&self, detail: String) -> VaultError {
+        VaultError::DamagedSnapshot {
+            id: short_id(&self.id).to_owned(),
+            detail,
+        }
+    }
+}
+
 /// The snapshots of sync in a repository.
 #[derive(Debug)]
 pub(crate) struct ReplicaStore {

@@ -68,7 +68,6 @@ impl Restic {
 
     /// Runs restic, which writes files into `folder`. Takes no lock. Each change of the folder is progress: restic 0.14
     /// restores without output.
-    #[allow(dead_code, reason = "sync fetches files with it")]
     pub(super) fn run_writing(&self, folder: &Path, args: &[&str]) -> Result<(), VaultError> {
         let mut child = self.start(self.command(args).current_dir(folder))?;
         child.expect_changes_in(folder);

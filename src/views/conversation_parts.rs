@@ -1,6 +1,5 @@
 //! The parts of other conversations with which a fork begins. Codex keeps a fork's own turns only (0.169).
 
-use crate::context::Context;
 use crate::conversations::named_conversation::NamedConversation;
 use crate::conversations::part_mark::PartMark;
 use crate::conversations::transcript::{self, TranscriptEntry, TranscriptOptions};
@@ -27,9 +26,8 @@ pub(crate) enum TranscriptPiece<'a> {
 
 impl ConversationParts {
     /// Finds the parts of a conversation.
-    pub(crate) fn find(session: &NamedConversation, context: &Context) -> Self {
-        let home = context.codex_home();
-        let chain = ThreadChain::read(home, &session.id, &session.rollout);
+    pub(crate) fn find(session: &NamedConversation) -> Self {
+        let chain = ThreadChain::read(&session.home, &session.id, &session.rollout);
         Self {
             list: chain.parts,
             missing_parent: chain.missing.map(|id| printable(&id)),

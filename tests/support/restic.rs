@@ -74,6 +74,46 @@ fn install_rclone() -> Result<PathBuf, String> {
     Ok(place.join("bin/rclone"))
 }
 
+/// A REST server on loopback that accepts new snapshots and removes none. Killed when dropped.
+pub(crate) struct AppendOnlyServer {
+    child: Child,
+    pub(crate) url: String,
+}
+
+impl AppendOnlyServer {
+    /// Starts a server for the repository in `folder`.
+    pub(crate) fn start(folder: &Path) -> Option<Self> {
+        let free = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = free.local_addr().expect("a bound address").port();
+        drop(free);
+        let child = Command::new(rclone()?)
+            .args(["serve", "restic", "--append-only", "--config", "/dev/null"])
+            .arg("--addr")
+            .arg(format!("127.0.0.1:{port}"))
+            .arg(folder)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("start rclone");
+        let server = Self {
+            child,
+            url: format!("rest:http://127.0.0.1:{port}/"),
+        };
+        wait_until("rclone listens", || {
+            TcpStream::connect(("127.0.0.1", port)).is_ok()
+        });
+        Some(server)
+    }
+}
+
+impl Drop for AppendOnlyServer {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 /// An S3 server on loopback with the bucket `bucket`. Killed when dropped.
 pub(crate) struct S3Server {
     child: Child,

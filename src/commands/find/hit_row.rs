@@ -1,7 +1,7 @@
 //! A hit as it is printed: in JSON, for people, and as tab-separated values.
 
 use crate::codex::rollout_lines::Role;
-use crate::commands::find::found::FoundArchive;
+use crate::commands::find::found::{FoundArchive, FoundMachine};
 use crate::commands::find::nearby_lines::NearbyLine;
 use crate::context::Context;
 use crate::conversations::search::evaluate::Hit;
@@ -14,7 +14,7 @@ use serde::Serialize;
 use std::path::Path;
 
 /// The columns of tab-separated values.
-pub(super) const COLUMNS: [Column; 11] = [
+pub(super) const COLUMNS: [Column; 12] = [
     Column::new("SESSION"),
     Column::new("TURN"),
     Column::new("ROLE"),
@@ -26,6 +26,7 @@ pub(super) const COLUMNS: [Column; 11] = [
     Column::new("SCORE"),
     Column::new("ARCHIVE"),
     Column::new("PATH"),
+    Column::new("MACHINE"),
 ];
 
 pub(super) struct HitRow<'a> {
@@ -34,12 +35,14 @@ pub(super) struct HitRow<'a> {
     pub account: Option<String>,
     /// The archive that has the conversation if it is not on disk.
     pub archive: Option<&'a FoundArchive>,
+    /// The machine that has it if this machine does not, or has it in another state.
+    pub machine: Option<&'a FoundMachine>,
     /// The lines around the match; empty without `-C` and for a hit in an archive.
     pub nearby: Vec<NearbyLine>,
 }
 
 impl HitRow<'_> {
-    /// The rollout; `None` if it is only in an archive.
+    /// The rollout, or the fetched copy of that of another machine; `None` if it is only in an archive.
     fn path(&self) -> Option<String> {
         let path = &self.hit.conversation.path;
         self.archive.is_none().then(|| path.display().to_string())
@@ -74,9 +77,10 @@ impl HitRow<'_> {
             .with("nearby", nearby.collect::<Vec<_>>())
             .with("score", score)
             .with("archive", self.archive.map(|archive| &archive.name))
+            .with("machine", self.machine.map(|machine| &machine.name))
     }
 
-    pub(super) fn cells(&self, context: &Context) -> [Cell; 11] {
+    pub(super) fn cells(&self, context: &Context) -> [Cell; 12] {
         let Hit {
             conversation, turn, ..
         } = self.hit;
@@ -93,6 +97,8 @@ impl HitRow<'_> {
             self.archive
                 .map_or_else(String::new, |archive| archive.name.clone()),
             self.path().unwrap_or_default(),
+            self.machine
+                .map_or_else(String::new, |machine| machine.name.clone()),
         ]
         .map(Cell::plain)
     }
@@ -181,6 +187,9 @@ impl HitRow<'_> {
         if conversation.archived {
             facts.push("archived".to_owned());
         }
+        if let Some(machine) = self.machine {
+            facts.push(format!("on {}", printable(&machine.name)));
+        }
         if let Some(archive) = self.archive {
             let made = absolute_time(&archive.created_at, context);
             facts.push(format!("only in the archive of {made}"));
@@ -190,15 +199,21 @@ impl HitRow<'_> {
 
     fn command(&self) -> String {
         let session = printable(&self.hit.conversation.session);
+        let path = self.hit.conversation.path.to_string_lossy();
+        let shown = match self.machine {
+            // The id names the state of this machine.
+            Some(machine) if machine.is_here_too => shell::quote_if_needed(&printable(&path)),
+            _ => short_id(&session).into(),
+        };
         match (self.archive, self.hit.turn) {
             (Some(archive), _) => format!(
                 "codex-manager restore {} --session {session}",
                 shell::quote_if_needed(&printable(&archive.name)),
             ),
             (None, Some(turn)) => {
-                format!("codex-manager show {} --turn {turn}", short_id(&session))
+                format!("codex-manager show {shown} --turn {turn}")
             }
-            (None, None) => format!("codex-manager show {}", short_id(&session)),
+            (None, None) => format!("codex-manager show {shown}"),
         }
     }
 }

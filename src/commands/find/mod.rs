@@ -10,11 +10,12 @@ use crate::choices::conversation_accounts::ConversationAccounts;
 use crate::choices::conversation_picker::SearchScreen;
 use crate::choices::index_access::{IndexAccess, warn_skipped};
 use crate::choices::listed::{list_threads, list_threads_as};
+use crate::choices::machines::{known_machines, refresh_machines};
 use crate::choices::selection_args::{FilterArgs, KindArgs};
 use crate::codex::rollout_lines::Role;
 use crate::codex::threads::ThreadFilter;
 use crate::commands::find::archives::{SearchedHome, search_archives};
-use crate::commands::find::found::Found;
+use crate::commands::find::found::{Found, FoundMachine};
 use crate::commands::find::hit_row::{COLUMNS, HitRow};
 use crate::commands::find::matcher::Matcher;
 use crate::commands::find::nearby_lines::read_nearby_lines;
@@ -26,6 +27,7 @@ use crate::conversations::search::forgiving::search_forgiving;
 use crate::conversations::search::query::Query;
 use crate::conversations::search::relaxation::Relaxation;
 use crate::conversations::search::scan::{self, ScanReport};
+use crate::copies::archived::list_ids_on_disk;
 use crate::error::{CommandError, Outcome, Result};
 use crate::io::progress::{Progress as _, Silent, is_interrupted};
 use crate::io::quantity::pluralize;
@@ -62,6 +64,7 @@ const MAX_UNFILTERED: usize = 20;
   codex-manager find --regex 'fn \\w+_test' --project ~/code
   codex-manager find migration --branch feature/checkout -C 3
   codex-manager find migration --archives
+  codex-manager find migration --machines
   codex-manager find migration --json | jq -r '.hits[].session_id'")]
 pub(crate) struct FindArgs {
     /// The words to search for [default: a screen to search on]
@@ -92,6 +95,9 @@ pub(crate) struct FindArgs {
     /// Also search conversations that are only in archives of this home
     #[arg(long, requires = "words")]
     archives: bool,
+    /// Also search what other machines published in the vault and this machine does not have
+    #[arg(long, requires = "words")]
+    machines: bool,
     /// Search without bringing the index up to date
     #[arg(long, conflicts_with_all = ["regex", "exact"], requires = "words")]
     no_refresh: bool,
@@ -127,6 +133,9 @@ impl FindArgs {
         };
         if self.archives {
             self.add_archives(&mut found, &matcher, &threads, context)?;
+        }
+        if self.machines {
+            self.add_machines(&mut found, &matcher, &threads, context)?;
         }
         self.show(&found, &matcher, context)?;
         if found.hits.is_empty() {
@@ -245,8 +254,10 @@ impl FindArgs {
         let row = |hit: &'f Hit| {
             let id = &hit.conversation.session;
             let archive = found.archives.get(id);
+            let machine = found.machines.get(id);
             let count = self.nearby.filter(|_| archive.is_none());
-            let read = |count| read_nearby_lines(context.codex_home(), hit, count, matcher);
+            let home = machine.map_or(context.codex_home(), |machine| &*machine.home);
+            let read = |count| read_nearby_lines(home, hit, count, matcher);
             let nearby = match count.map(read) {
                 Some(Err(_)) if is_interrupted() => return Err(CommandError::interrupted()),
                 // Without the lines, the hit is shown as without `-C`.
@@ -256,6 +267,7 @@ impl FindArgs {
                 hit,
                 account: accounts.remove(id),
                 archive,
+                machine,
                 nearby,
             })
         };
@@ -363,8 +375,8 @@ impl FindArgs {
             accepts: &|conversation| filter.accepts(conversation),
             safe: &|text| text,
         };
-        if self.archives {
-            // An archive may have a conversation with all words.
+        if self.archives || self.machines {
+            // An archive or another machine may have a conversation with all words.
             return evaluate::search(store, query, &options);
         }
         search_forgiving(store, query, &options)
@@ -462,6 +474,42 @@ impl FindArgs {
         if !found.archives.is_empty() {
             self.sort_and_truncate(&mut found.hits);
         }
+        Ok(())
+    }
+}
+
+impl FindArgs {
+    /// Adds the conversations that only other machines have, or have in another state.
+    fn add_machines(
+        &self,
+        found: &mut Found,
+        matcher: &Matcher,
+        threads: &ThreadFilter,
+        context: &Context,
+    ) -> Result<()> {
+        let machines = if self.no_refresh {
+            known_machines(context)
+        } else {
+            let refreshed = refresh_machines(context)?;
+            found.is_partial |= refreshed.is_stale;
+            refreshed.list
+        };
+        let here = list_ids_on_disk(context.codex_home())?;
+        for machine in machines {
+            let there = &machine.context;
+            let read = |filter: &ThreadFilter| list_threads(filter, there);
+            let filter = ConversationFilter::new(threads.clone(), read)?;
+            let other = match matcher {
+                Matcher::Pattern(pattern) => self.scan(pattern, &filter, there)?,
+                Matcher::Query(query) => self.search(query, &filter, there)?,
+            };
+            found.add_machine(other, |id| FoundMachine {
+                name: machine.name.clone(),
+                home: there.codex_home().to_path_buf(),
+                is_here_too: here.contains(id),
+            });
+        }
+        self.sort_and_truncate(&mut found.hits);
         Ok(())
     }
 }

@@ -16,7 +16,7 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use std::path::Path;
 
-pub(super) const COLUMNS: [Column; 7] = [
+pub(super) const COLUMNS: [Column; 8] = [
     Column::new("SESSION"),
     Column::new("AGE").rank(1),
     Column::new("PROJECT").rank(2).shorten(8),
@@ -24,6 +24,7 @@ pub(super) const COLUMNS: [Column; 7] = [
     Column::new("SIZE").number().rank(3),
     Column::new("TITLE").shorten(16),
     Column::new("STATE").rank(5),
+    Column::new("MACHINE").only_tsv(),
 ];
 
 /// A conversation in the list.
@@ -35,6 +36,10 @@ pub(super) struct ConversationRow {
     compressed: bool,
     /// True if Codex does not list it.
     is_unlisted: bool,
+    /// The machine that has it, if this one does not.
+    pub machine: Option<String>,
+    /// The machine that has continued it.
+    pub newer_on: Option<String>,
     /// The number of conversations above it, of which it is a subagent.
     pub depth: usize,
     /// The number of its subagents that are not shown.
@@ -57,6 +62,8 @@ impl ConversationRow {
             compressed,
             is_unlisted: accounts.is_none(),
             thread,
+            machine: None,
+            newer_on: None,
             depth: 0,
             folded: 0,
         }
@@ -83,9 +90,11 @@ impl ConversationRow {
             .with("compressed", self.compressed)
             .with("parent_id", thread.parent_id)
             .with("source", known(thread.source))
+            .with("machine", self.machine)
+            .with("newer_on", self.newer_on)
     }
 
-    pub(super) fn cells(&self, context: &Context) -> [Cell; 7] {
+    pub(super) fn cells(&self, context: &Context) -> [Cell; 8] {
         // Codex holds a lock on this file while it has the conversation open, also in the daemon (0.169).
         let lock_file = format!("{}.lock", self.thread.id);
         let writer_lock = context.codex_home().join(THREAD_LOCKS);
@@ -104,6 +113,7 @@ impl ConversationRow {
                 .value(self.bytes.map_or(String::new(), |size| size.to_string())),
             self.title(is_running),
             Cell::new(Style::Dim, self.badges(is_running)),
+            Cell::plain(self.machine.as_deref().unwrap_or_default()),
         ]
     }
 
@@ -124,12 +134,18 @@ impl ConversationRow {
     fn badges(&self, is_running: bool) -> String {
         let marks = [
             (is_running, "running"),
-            (self.is_unlisted, "unlisted"),
+            (self.is_unlisted && self.machine.is_none(), "unlisted"),
             (self.thread.archived, "archived"),
             (self.compressed, "compressed"),
         ];
         let marks = marks.into_iter().filter(|(is_set, _)| *is_set);
         let mut badges: Vec<_> = marks.map(|(_, name)| name.to_owned()).collect();
+        badges.extend(self.machine.as_ref().map(|name| format!("on {name}")));
+        badges.extend(
+            self.newer_on
+                .as_ref()
+                .map(|name| format!("newer on {name}")),
+        );
         if self.thread.source == "subagent" {
             let badge = format!("subagent {}", self.thread.nickname);
             badges.push(badge.trim_end().to_owned());

@@ -1,18 +1,22 @@
 //! `sessions index`: shows, rebuilds and removes the search index.
 
 use crate::choices::index_access::{IndexAccess, warn_skipped};
+use crate::choices::machines::{Machine, known_machines};
 use crate::context::Context;
 use crate::conversations::index::{self, IndexStatus, IndexStore};
 use crate::error::{Outcome, Result};
 use crate::io::quantity::pluralize;
+use crate::io::tree;
 use crate::ui::object;
 use crate::ui::time;
-use crate::views::account::format_local_ms;
+use crate::vault::machine_homes;
+use crate::views::account::{absolute_time, format_local_ms, local_rfc3339, printable};
 use clap::Args;
 
 /// Show, rebuild or remove the index of `find`
 ///
-/// `find` creates the index and keeps it up to date. Removing it frees its space until the next `find`.
+/// `find` creates the index and keeps it up to date. Removing it frees its space until the next `find`. With
+/// `--machines`, each other machine has an index and copies of its conversations; they are shown and removed too.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager sessions index
@@ -37,7 +41,13 @@ impl IndexArgs {
         let access = IndexAccess::new(context);
         let ui = &context.ui;
         if self.remove {
-            let freed = access.remove()?;
+            let mut freed = access.remove()?;
+            for machine in known_machines(context) {
+                freed += IndexAccess::new(&machine.context).remove()?;
+            }
+            let machines = machine_homes::machines_folder(context.manager_home());
+            freed += tree::measure(&machines).bytes;
+            tree::remove(&machines)?;
             print(&access, "removed", IndexStatus::default(), context);
             ui.report(format_args!(
                 "removed the index: {} freed",
@@ -53,6 +63,7 @@ impl IndexArgs {
         } else {
             (access.open_existing()?, "none")
         };
+        let machines = known_machines(context);
         let status = store.as_ref().map(index::read_status).transpose()?;
         print(&access, action, status.unwrap_or_default(), context);
         match status {
@@ -67,12 +78,38 @@ impl IndexArgs {
                 ));
             }
         }
+        for machine in &machines {
+            let (rollouts, index) = sizes(machine);
+            ui.prose(format_args!(
+                "{}, as published {}: {} of rollouts, {} of index",
+                printable(&machine.name),
+                absolute_time(&machine.published_at, context),
+                time::bytes(rollouts),
+                time::bytes(index)
+            ));
+        }
         warn_skipped(&skipped, context);
         Ok(Outcome::partial_if(!skipped.is_empty()))
     }
 }
 
+/// Returns the sizes of the fetched conversations of a machine and of their index, in bytes.
+fn sizes(machine: &Machine) -> (u64, u64) {
+    let index = IndexAccess::new(&machine.context).path;
+    let home = machine.context.codex_home();
+    (tree::measure(home).bytes, index::disk_size(&index))
+}
+
 fn print(access: &IndexAccess<'_>, action: &str, status: IndexStatus, context: &Context) {
+    let machines = known_machines(context).into_iter().map(|machine| {
+        let (rollout_bytes, bytes) = sizes(&machine);
+        let published_at = local_rfc3339(&machine.published_at, context);
+        object()
+            .with("machine", machine.name)
+            .with("published_at", published_at)
+            .with("bytes", bytes)
+            .with("rollout_bytes", rollout_bytes)
+    });
     let view = object()
         .with("path", access.path.display().to_string())
         .with("action", action)
@@ -80,6 +117,7 @@ fn print(access: &IndexAccess<'_>, action: &str, status: IndexStatus, context: &
         .with("conversations", status.conversations)
         .with("texts", status.texts)
         .with("rollout_bytes", status.rollout_bytes)
-        .with("updated_at", format_local_ms(status.last_walk_ms, context));
+        .with("updated_at", format_local_ms(status.last_walk_ms, context))
+        .with("machines", machines.collect::<Vec<_>>());
     context.ui.document("sessions index", &view);
 }

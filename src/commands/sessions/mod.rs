@@ -6,6 +6,7 @@ mod index_command;
 mod session_list;
 
 use crate::choices::conversation_picker::SearchScreen;
+use crate::choices::machines::refresh_machines;
 use crate::choices::selection_args::FilterArgs;
 use crate::codex::config::read_login;
 use crate::codex::home::SESSIONS;
@@ -35,6 +36,7 @@ const TERMINAL_LIMIT: usize = 30;
   codex-manager sessions
   codex-manager sessions --here --since 7d
   codex-manager sessions --pick
+  codex-manager sessions --machines --since 7d
   codex-manager sessions work --sort tokens --limit 10
   codex-manager sessions --archived --json | jq -r '.sessions[].id'
   codex-manager sessions --launched --profile work"
@@ -50,6 +52,9 @@ pub(crate) struct SessionsArgs {
     /// Show archived conversations too
     #[arg(long)]
     archived: bool,
+    /// Show conversations that only other machines have too, as they published them in the vault
+    #[arg(long)]
+    machines: bool,
     /// Show conversations of subagents, each below the conversation that started it
     #[arg(long)]
     subagents: bool,
@@ -60,10 +65,10 @@ pub(crate) struct SessionsArgs {
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
     /// Search them on the terminal, to resume, read, export or trash one
-    #[arg(long, conflicts_with_all = ["subagents", "sort", "limit", "launched", "format"])]
+    #[arg(long, conflicts_with_all = ["subagents", "sort", "limit", "machines", "launched", "format"])]
     pub(crate) pick: bool,
     /// Show launches instead; the same as `launches`
-    #[arg(long, conflicts_with_all = ["here", "project", "account", "since", "until", "branch", "archived", "subagents", "sort", "limit"])]
+    #[arg(long, conflicts_with_all = ["here", "project", "account", "since", "until", "branch", "archived", "subagents", "sort", "limit", "machines"])]
     launched: bool,
     /// With --launched: only launches of this account
     #[arg(long, value_name = "PROFILE", requires = "launched")]
@@ -117,7 +122,14 @@ impl SessionsArgs {
             without_archived: !self.archived,
             ..filter
         };
-        let list = ConversationList::read(&filter, self.sort, limit, context)?;
+        let machines = if self.machines {
+            Some(refresh_machines(context)?)
+        } else {
+            None
+        };
+        let is_stale = machines.as_ref().is_some_and(|machines| machines.is_stale);
+        let others = machines.as_ref().map_or(&[][..], |machines| &machines.list);
+        let list = ConversationList::read(&filter, self.sort, limit, others, context)?;
         let (is_empty, has_more) = (list.is_empty(), list.has_more);
         let subagents = match (self.subagents, ui.wants_json()) {
             (true, _) => Subagents::Listed,
@@ -144,7 +156,7 @@ impl SessionsArgs {
                 limit.saturating_mul(4)
             ));
         }
-        Ok(Outcome::Done)
+        Ok(Outcome::partial_if(is_stale))
     }
 }
 

@@ -5,15 +5,18 @@
 
 use crate::choices::conversation_accounts::ConversationAccounts;
 use crate::choices::listed::{list_threads, list_threads_as, list_unlisted};
+use crate::choices::machines::Machine;
 use crate::codex::threads::{ListedThread, ThreadFilter, ThreadOrder};
 use crate::commands::sessions::children::Children;
 use crate::commands::sessions::conversation_row::{ConversationRow, rollout_size};
 use crate::context::Context;
+use crate::copies::archived::list_ids_on_disk;
 use crate::error::Result;
 use crate::history::thread_titles::ThreadTitles;
 use clap::ValueEnum;
 use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
+use std::path::Path;
 
 /// The number of rows that are read at a time.
 const PART_ROWS: usize = 1000;
@@ -51,6 +54,36 @@ struct ListEntry {
     key: SortKey,
     /// The whole conversation if Codex does not list it.
     unlisted: Option<Box<ListedThread>>,
+    /// The time of the last change in milliseconds since 1970.
+    updated_ms: Option<i64>,
+    /// The machine that has it, if this one does not.
+    machine: Option<String>,
+    /// The machine that has continued it.
+    newer_on: Option<String>,
+}
+
+impl ListEntry {
+    fn new(thread: &ListedThread, sort: SortOrder) -> Self {
+        Self {
+            id: thread.id.clone(),
+            key: SortKey::of(thread, sort),
+            unlisted: None,
+            updated_ms: thread.updated_ms,
+            machine: None,
+            newer_on: None,
+        }
+    }
+
+    fn unlisted(thread: ListedThread, sort: SortOrder) -> Self {
+        Self {
+            id: thread.id.clone(),
+            key: SortKey::of(&thread, sort),
+            updated_ms: thread.updated_ms,
+            machine: None,
+            newer_on: None,
+            unlisted: Some(Box::new(thread)),
+        }
+    }
 }
 
 /// The values that decide the order. The rows of one list have keys of one kind.
@@ -94,6 +127,7 @@ impl<'a> ConversationList<'a> {
         filter: &ThreadFilter,
         sort: SortOrder,
         limit: usize,
+        machines: &[Machine],
         context: &'a Context,
     ) -> Result<Self> {
         let filter = ThreadFilter {
@@ -110,18 +144,11 @@ impl<'a> ConversationList<'a> {
             if let Some(titles) = &titles {
                 titles.apply(&mut thread);
             }
-            ListEntry {
-                key: SortKey::of(&thread, sort),
-                id: thread.id,
-                unlisted: None,
-            }
+            ListEntry::new(&thread, sort)
         })?;
         let found = list_unlisted(&filter, context)?.into_iter();
-        entries.extend(found.map(|thread| ListEntry {
-            key: SortKey::of(&thread, sort),
-            id: thread.id.clone(),
-            unlisted: Some(Box::new(thread)),
-        }));
+        entries.extend(found.map(|thread| ListEntry::unlisted(thread, sort)));
+        add_machines(&mut entries, machines, &filter, sort, home)?;
         // A stable sort: rows with one key stay as SQLite ordered them.
         entries.sort_by(|a, b| a.key.cmp(&b.key));
         let has_more = entries.len() > limit;
@@ -193,6 +220,8 @@ impl<'a> ConversationList<'a> {
                 let Some(mut own) = own.or_else(listed) else {
                     continue;
                 };
+                own.machine = entry.machine;
+                own.newer_on = entry.newer_on;
                 own.folded = children.folded_count(&entry.id);
                 let below = children.descendants_of(&entry.id).into_iter();
                 let below = below.map(|(depth, child)| {
@@ -206,6 +235,46 @@ impl<'a> ConversationList<'a> {
             }
         }
     }
+}
+
+/// Adds the conversations of other machines. A conversation that this machine has keeps its row.
+fn add_machines(
+    entries: &mut Vec<ListEntry>,
+    machines: &[Machine],
+    filter: &ThreadFilter,
+    sort: SortOrder,
+    home: &Path,
+) -> Result<()> {
+    if machines.is_empty() {
+        return Ok(());
+    }
+    let here = list_ids_on_disk(home)?;
+    let positions = entries.iter().enumerate();
+    let positions = positions.map(|(position, entry)| (entry.id.to_lowercase(), position));
+    let mut positions: HashMap<String, usize> = positions.collect();
+    for machine in machines {
+        for thread in list_unlisted(filter, &machine.context)? {
+            let id = thread.id.to_lowercase();
+            let is_here = here.contains(&id);
+            let position = positions.get(&id).copied();
+            let added = ListEntry {
+                machine: Some(machine.name.clone()),
+                ..ListEntry::unlisted(thread, sort)
+            };
+            match position.map(|position| &mut entries[position]) {
+                Some(known) if known.updated_ms >= added.updated_ms => {}
+                Some(known) if known.machine.is_none() => known.newer_on = added.machine,
+                Some(known) => *known = added,
+                // The filter leaves out the one of this machine.
+                None if is_here => {}
+                None => {
+                    positions.insert(id, entries.len());
+                    entries.push(added);
+                }
+            }
+        }
+    }
+    Ok(())
 }
 
 fn thread_order(sort: SortOrder) -> ThreadOrder {

@@ -12,6 +12,7 @@ mod window_use;
 
 use crate::choices::account_choice::find_identity;
 use crate::choices::index_access::{IndexAccess, warn_skipped};
+use crate::choices::machines::{Machine, refresh_machines};
 use crate::choices::selection_args::{PeriodEnd, SelectionArgs, parse_unix_millis};
 use crate::context::Context;
 use crate::conversations::index::usage_query::SLOT_MS;
@@ -27,7 +28,7 @@ use crate::views::table_format::TableArgs;
 use chrono::DateTime;
 use clap::Args;
 use page::{UsagePageSource, sum_hours};
-use rows::{Grouping, RowKey};
+use rows::{Grouping, RowKey, UsageHomes};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use subject::{SubjectParser, UsageSubject};
@@ -47,6 +48,7 @@ const TERMINAL_LIMIT: usize = 30;
   codex-manager usage monthly --since 2026-01-01
   codex-manager usage projects work --since 7d
   codex-manager usage projects --html usage.html
+  codex-manager usage machines
   codex-manager usage --window work
   codex-manager usage --window work --at 7d
   codex-manager usage --server
@@ -67,15 +69,18 @@ pub(crate) struct UsageArgs {
     /// Only requests before then; a day, a week or a month is included
     #[arg(long, value_name = "TIME", help_heading = "Filters")]
     until: Option<String>,
+    /// Count what other machines published in the vault too, each conversation once
+    #[arg(long, help_heading = "Filters")]
+    machines: bool,
     /// Show what used up the weekly window of an account [default: the live one]
-    #[arg(long, value_name = "ACCOUNT", num_args = 0..=1, default_missing_value = "", conflicts_with_all = ["subjects", "here", "project", "account", "since", "until", "limit"])]
+    #[arg(long, value_name = "ACCOUNT", num_args = 0..=1, default_missing_value = "", conflicts_with_all = ["subjects", "here", "project", "account", "since", "until", "machines", "limit"])]
     window: Option<String>,
     /// With --window: the window at this time: 7d, yesterday, monday, 2026-11-20, "2026-11-20 9:00"
     #[arg(long, value_name = "TIME", requires = "window")]
     at: Option<String>,
     /// Ask the server, through Codex, what it counted for the live account by day, or for a conversation, and compare
     /// it with the count of this machine. With --window: by day, what was used elsewhere
-    #[arg(long, value_name = "SESSION", num_args = 0..=1, default_missing_value = "", conflicts_with_all = ["subjects", "here", "project", "account", "since", "until", "limit"])]
+    #[arg(long, value_name = "SESSION", num_args = 0..=1, default_missing_value = "", conflicts_with_all = ["subjects", "here", "project", "account", "since", "until", "machines", "limit"])]
     server: Option<String>,
     /// The largest number of sessions, projects, models or accounts [default: 30 on a terminal, else all]
     #[arg(long, value_name = "N")]
@@ -107,9 +112,14 @@ impl UsageArgs {
             let problem = CommandError::from(problem).to_one_line();
             context.warn(format_args!("the figures may be out of date: {problem}"));
         }
-        let shown = self.show(&store, &prices, context)?;
+        let (others, is_stale) = self.read_machines(context)?;
+        let homes = UsageHomes {
+            here: store,
+            others,
+        };
+        let shown = self.show(&homes, &prices, context)?;
         Ok(match shown {
-            Outcome::Done => Outcome::partial_if(!report.skipped.is_empty()),
+            Outcome::Done => Outcome::partial_if(is_stale || !report.skipped.is_empty()),
             partial => partial,
         })
     }
@@ -136,13 +146,29 @@ impl UsageArgs {
         Ok(())
     }
 
-    fn show(&self, store: &IndexStore, prices: &Prices, context: &Context) -> Result<Outcome> {
+    /// Returns the indexes of the other machines, if they count, and true if one may be out of date.
+    fn read_machines(&self, context: &Context) -> Result<(Vec<(IndexStore, Machine)>, bool)> {
+        if !self.machines && self.by != Grouping::Machines {
+            return Ok((Vec::new(), false));
+        }
+        let refreshed = refresh_machines(context)?;
+        let open = |machine: Machine| {
+            let access = IndexAccess::new(&machine.context);
+            let (store, _) = access.open_updated(Thoroughness::All)?;
+            Ok((store, machine))
+        };
+        let opened = refreshed.list.into_iter().map(open);
+        Ok((opened.collect::<Result<_>>()?, refreshed.is_stale))
+    }
+
+    fn show(&self, homes: &UsageHomes, prices: &Prices, context: &Context) -> Result<Outcome> {
+        let store = &homes.here;
         let Some(account) = &self.window else {
             return match self.server.as_deref() {
                 Some("") => server::show_days(store, context),
                 Some(session) => server::show_conversation(session, store, context),
                 None => self
-                    .show_report(store, prices, context)
+                    .show_report(homes, prices, context)
                     .map(|()| Outcome::Done),
             };
         };
@@ -153,10 +179,10 @@ impl UsageArgs {
         window::run(store, account, at, prices, html, asks_server, context)
     }
 
-    fn show_report(&self, store: &IndexStore, prices: &Prices, context: &Context) -> Result<()> {
+    fn show_report(&self, homes: &UsageHomes, prices: &Prices, context: &Context) -> Result<()> {
         let slots = self.parse_slots(context)?;
         let read = |by| {
-            let found = rows::read_selected(store, &self.selection, slots.clone(), by, context)?;
+            let found = rows::read_selected(homes, &self.selection, slots.clone(), by, context)?;
             Ok::<_, CommandError>(rows::report(&found, by, prices, context))
         };
         let mut report = read(self.by)?;
@@ -170,7 +196,7 @@ impl UsageArgs {
             .with("prices_date", &prices.date);
         ui.document("usage", &json);
         if let Some(path) = &self.html {
-            return self.write_html(&report, (store, slots), prices, path, context);
+            return self.write_html(&report, (homes, slots), prices, path, context);
         }
         if report.rows.is_empty() {
             ui.note("no tokens were used in this period");
@@ -206,18 +232,18 @@ impl UsageArgs {
     fn write_html(
         &self,
         report: &Report<RowKey>,
-        (store, slots): (&IndexStore, Range<i64>),
+        (homes, slots): (&UsageHomes, Range<i64>),
         prices: &Prices,
         path: &Path,
         context: &Context,
     ) -> Result<()> {
-        let read = |by| rows::read_selected(store, &self.selection, slots.clone(), by, context);
+        let read = |by| rows::read_selected(homes, &self.selection, slots.clone(), by, context);
         let sums = |by| Ok::<_, CommandError>(rows::report(&read(by)?, by, prices, context));
         let found = read(Grouping::Daily)?;
         let is_whole = self.since.is_none() && self.until.is_none();
         let account = self.selection.account();
         let has_window = is_whole && !self.selection.has_folder();
-        let window = has_window.then(|| window::draw_newest(store, account, prices, context));
+        let window = has_window.then(|| window::draw_newest(&homes.here, account, prices, context));
         let page = UsagePageSource {
             report,
             by: self.by,

@@ -2,6 +2,7 @@
 
 use crate::choices::conversation_accounts::{ConversationAccount, ConversationAccounts};
 use crate::choices::listed::{list_threads, list_threads_as};
+use crate::choices::machines::{Machine, own_name};
 use crate::choices::selection_args::SelectionArgs;
 use crate::codex::threads::{ListedThread, ThreadFilter};
 use crate::context::Context;
@@ -19,7 +20,7 @@ use crate::views::account::{absolute_time, local_rfc3339, printable};
 use chrono::{DateTime, Utc};
 use clap::ValueEnum;
 use serde::{Serialize, Serializer};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
 /// The name of a project or account that is not known.
@@ -120,6 +121,7 @@ fn row_key(
             }
         }
         Grouping::Models => named(&row.model),
+        Grouping::Machines => named(found.machine_of(row.conversation)),
         Grouping::Projects => {
             let cwd = conversation.map(|found| &*found.cwd);
             named(cwd.filter(|cwd| !cwd.is_empty()).unwrap_or(UNKNOWN))
@@ -166,6 +168,8 @@ pub(super) enum Grouping {
     Accounts,
     /// One row for each block of five hours
     Blocks,
+    /// One row for each machine, with what other machines published in the vault
+    Machines,
 }
 
 impl Grouping {
@@ -186,6 +190,7 @@ impl Grouping {
             Self::Models => "Model",
             Self::Accounts => "Account",
             Self::Blocks => "Block from",
+            Self::Machines => "Machine",
         }
     }
 
@@ -216,19 +221,104 @@ pub(super) struct SelectedUsage {
     pub conversations: HashMap<i64, UsageConversation>,
     /// The accounts of the conversations by their ids in lower case; empty unless they name the rows.
     pub accounts: HashMap<String, ConversationAccount>,
+    /// The names of the machines, this one first.
+    pub machines: Vec<String>,
 }
 
-/// Reads the usage in a range of slots, as detailed as `by` needs it.
+/// The indexes of this machine and of others.
+pub(super) struct UsageHomes {
+    pub here: IndexStore,
+    pub others: Vec<(IndexStore, Machine)>,
+}
+
+/// The numbers of conversations of the next machine begin here.
+const MACHINE_BITS: u32 = 40;
+
+impl SelectedUsage {
+    /// Adds the conversations of another machine. Of a conversation that both have, only the state stays that used more
+    /// tokens, because one continues the other.
+    fn merge(&mut self, mut other: Self, name: String) {
+        let first = i64::try_from(self.machines.len()).unwrap_or_default() << MACHINE_BITS;
+        self.machines.push(name);
+        let (ours, theirs) = (self.tokens(), other.tokens());
+        let (mut replaced, mut dropped) = (HashSet::new(), HashSet::new());
+        for (id, (number, tokens)) in theirs {
+            match ours.get(&id) {
+                Some((own, own_tokens)) if *own_tokens < tokens => replaced.insert(*own),
+                Some(_) => dropped.insert(number),
+                None => false,
+            };
+        }
+        self.remove(&replaced);
+        other.remove(&dropped);
+        self.rows.extend(other.rows.into_iter().map(|row| UsageRow {
+            conversation: first + row.conversation,
+            ..row
+        }));
+        let conversations = other.conversations.into_iter();
+        self.conversations
+            .extend(conversations.map(|(number, of)| (first + number, of)));
+    }
+
+    fn remove(&mut self, conversations: &HashSet<i64>) {
+        self.rows
+            .retain(|row| !conversations.contains(&row.conversation));
+        self.conversations
+            .retain(|number, _| !conversations.contains(number));
+    }
+
+    /// Returns the number and the tokens of each conversation, by its id.
+    fn tokens(&self) -> HashMap<String, (i64, u64)> {
+        let mut totals: HashMap<i64, u64> = HashMap::new();
+        for row in &self.rows {
+            *totals.entry(row.conversation).or_default() += row.tokens.total_tokens;
+        }
+        let all = self.conversations.iter();
+        let all = all.map(|(number, of)| {
+            let total = totals.get(number).copied().unwrap_or_default();
+            (of.session.clone(), (*number, total))
+        });
+        all.collect()
+    }
+
+    /// Returns the name of the machine that has the state of a conversation that counts.
+    fn machine_of(&self, conversation: i64) -> &str {
+        let machine = usize::try_from(conversation >> MACHINE_BITS).unwrap_or_default();
+        self.machines.get(machine).map_or(UNKNOWN, |name| name)
+    }
+}
+
+/// Reads the usage in a range of slots, as detailed as `by` needs it: each conversation in the state that used most.
 pub(super) fn read_selected(
-    store: &IndexStore,
+    homes: &UsageHomes,
     selection: &SelectionArgs,
     slots: Range<i64>,
     by: Grouping,
     context: &Context,
 ) -> Result<SelectedUsage> {
     let filter = selection.resolve(context)?;
+    let is_merged = !homes.others.is_empty();
+    let read = |store: &IndexStore, context: &Context| {
+        read_home(store, &filter, slots.clone(), by, is_merged, context)
+    };
+    let mut found = read(&homes.here, context)?;
+    found.machines.push(own_name(context));
+    for (store, machine) in &homes.others {
+        found.merge(read(store, &machine.context)?, machine.name.clone());
+    }
+    Ok(found)
+}
+
+fn read_home(
+    store: &IndexStore,
+    filter: &ThreadFilter,
+    slots: Range<i64>,
+    by: Grouping,
+    is_merged: bool,
+    context: &Context,
+) -> Result<SelectedUsage> {
     let is_filtered = filter.is_restricted();
-    let detail = match (by.is_of_time(), is_filtered) {
+    let detail = match (by.is_of_time(), is_filtered || is_merged) {
         (true, false) => UsageDetail::Slots,
         (false, false) if by == Grouping::Models => UsageDetail::Slots,
         (true, true) => UsageDetail::Both,
@@ -243,7 +333,8 @@ pub(super) fn read_selected(
     }
     let mut conversations = usage_query::read_conversations(store)?;
     if is_filtered {
-        let filter = ConversationFilter::new(filter, |filter| list_threads(filter, context))?;
+        let read = |filter: &ThreadFilter| list_threads(filter, context);
+        let filter = ConversationFilter::new(filter.clone(), read)?;
         conversations.retain(|_, conversation| filter.accepts_usage(conversation));
         rows.retain(|row| conversations.contains_key(&row.conversation));
     }
@@ -254,6 +345,7 @@ pub(super) fn read_selected(
             Grouping::Accounts => read_accounts(context)?,
             _ => HashMap::new(),
         },
+        machines: Vec::new(),
     })
 }
 

@@ -37,6 +37,7 @@ fn columns(by: Grouping) -> Vec<Column> {
         Grouping::Projects => Column::new("PROJECT").shorten_middle(16),
         Grouping::Models => Column::new("MODEL").shorten(12),
         Grouping::Accounts => Column::new("ACCOUNT").shorten(12),
+        Grouping::Machines => Column::new("MACHINE").shorten(12),
     };
     let mut columns = vec![name];
     if by == Grouping::Sessions {

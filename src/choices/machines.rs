@@ -1,0 +1,124 @@
+//! The other machines that sync with the vault, as places to look for conversations.
+
+use crate::choices::index_access::LateBar;
+use crate::choices::sync_config::{config_path, read_config_quietly};
+use crate::choices::vault_connection::{ConnectionArgs, host};
+use crate::context::Context;
+use crate::conversations::index;
+use crate::error::{CommandError, Result};
+use crate::io::progress::is_interrupted;
+use crate::sync::remote::replica_id;
+use crate::sync::state::Replica;
+use crate::vault::machine_homes::{self, LocalHomes, MachineHome};
+use crate::vault::replica_store::ReplicaStore;
+use chrono::{DateTime, Utc};
+use std::path::Path;
+
+/// Another machine. Its conversations are those that this machine has not, or in another state.
+#[derive(Debug)]
+pub(crate) struct Machine {
+    pub(crate) name: String,
+    pub(crate) published_at: DateTime<Utc>,
+    /// The context of a command on its conversations.
+    pub(crate) context: Context,
+}
+
+impl Machine {
+    fn new(home: MachineHome, context: &Context) -> Self {
+        let mut context = context.clone();
+        context.settings.codex_home = home.folder;
+        // It names the databases of this machine.
+        context.env = context.env.without("CODEX_SQLITE_HOME");
+        Self {
+            name: home.machine,
+            published_at: home.published_at,
+            context,
+        }
+    }
+}
+
+/// The result of [`refresh_machines`].
+pub(crate) struct RefreshedMachines {
+    /// The machine that published last comes first.
+    pub(crate) list: Vec<Machine>,
+    /// True if what is known of a machine may be older than its newest snapshot.
+    pub(crate) is_stale: bool,
+}
+
+/// Returns the machines whose conversations were fetched before. Reads no vault.
+pub(crate) fn known_machines(context: &Context) -> Vec<Machine> {
+    let homes = machine_homes::list(context.manager_home()).into_iter();
+    homes.map(|home| Machine::new(home, context)).collect()
+}
+
+/// Fetches the newest conversations of the other machines. If the vault cannot be reached, warns and uses those that were
+/// fetched before.
+///
+/// # Errors
+/// No vault is set up, nothing was fetched before and the vault cannot be reached, or the user interrupts.
+pub(crate) fn refresh_machines(context: &Context) -> Result<RefreshedMachines> {
+    let refreshed = refresh(context);
+    let list = known_machines(context);
+    let is_stale = match refreshed {
+        Ok(is_complete) => !is_complete,
+        Err(e) if is_interrupted() || list.is_empty() => return Err(e),
+        Err(e) => {
+            let why = e.to_one_line();
+            context.warn(format_args!(
+                "the other machines are shown as last fetched: {why}"
+            ));
+            true
+        }
+    };
+    if list.is_empty() {
+        context.note("no other machine has synced with the vault: codex-manager sync init --vault");
+    }
+    Ok(RefreshedMachines { list, is_stale })
+}
+
+/// Returns true if all machines could be read.
+fn refresh(context: &Context) -> Result<bool> {
+    let restic = ConnectionArgs::default().open(context)?;
+    let manager_home = context.manager_home();
+    let before = known_machines(context);
+    let replica = own_replica(context);
+    let homes = LocalHomes {
+        codex_home: context.codex_home(),
+        manager_home,
+        replica: replica.as_deref(),
+    };
+    let bar = LateBar::new("fetching", context);
+    let failures = machine_homes::refresh(&ReplicaStore::new(restic), homes, &bar)?;
+    for machine in before {
+        let home = machine.context.codex_home();
+        if !home.exists() {
+            index::remove(&index::path_of(manager_home, home))?;
+        }
+    }
+    let is_complete = failures.is_empty();
+    for (machine, e) in failures {
+        let why = CommandError::from(e).to_one_line();
+        context.warn(format_args!("{machine} is shown as last fetched: {why}"));
+    }
+    Ok(is_complete)
+}
+
+/// Returns the id of the replica of the Codex home.
+fn own_replica(context: &Context) -> Option<String> {
+    let manager_home = context.manager_home();
+    let vault = manager_home.join("sync").join("vault");
+    let replica = Replica::of(manager_home, context.codex_home(), &vault);
+    replica_id(&replica.folder)
+}
+
+/// Returns the name of this machine, as it publishes.
+pub(crate) fn own_name(context: &Context) -> String {
+    let config = read_config_quietly(context, &config_path(context, None));
+    config.map_or_else(|_| host(context), |config| config.machine_id)
+}
+
+/// Returns the machine whose fetched conversations have `path`.
+pub(crate) fn machine_of_path(path: &Path, context: &Context) -> Option<Machine> {
+    let mut machines = known_machines(context).into_iter();
+    machines.find(|machine| path.starts_with(machine.context.codex_home()))
+}

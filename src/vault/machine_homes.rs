@@ -1,0 +1,367 @@
+//! The conversations that other machines have and this one does not: the newest snapshot of each machine, as a small
+//! Codex home in the manager home.
+//!
+//! `sync/machines/<replica>/home` has rollouts and the list of names; `machine.json` says which snapshot they are from. A
+//! conversation that this machine has with the same times is not fetched. All of it is a cache: without it, it is
+//! fetched again.
+
+use super::error::VaultError;
+use super::folder::create_staging;
+use super::replica_store::{HOME, ReplicaSnapshot, ReplicaStore, newest_of};
+use crate::codex::RolloutName;
+use crate::history::{files, session_index};
+use crate::io::document::{self, Document, DocumentState};
+use crate::io::hash::Sha256Digest;
+use crate::io::{FileLock, IoContext, IoError, Progress, atomic, modified_ns, sharing, tree};
+use crate::sync::contents;
+use crate::sync::manifest::ManifestEntry;
+use crate::sync::remote::SnapshotManifest;
+use crate::sync::rollouts;
+use crate::sync::sides::set_mtime;
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The folder of the machines in the manager home.
+const FOLDER: [&str; 2] = ["sync", "machines"];
+
+/// The largest manifest that is read: some four million files.
+const MAX_MANIFEST_BYTES: u64 = 1 << 30;
+
+/// A machine, as far as its conversations were fetched.
+#[derive(Debug, Clone)]
+pub(crate) struct MachineHome {
+    /// The name of the machine.
+    pub(crate) machine: String,
+    pub(crate) published_at: DateTime<Utc>,
+    /// Its conversations, in the form of a Codex home.
+    pub(crate) folder: PathBuf,
+}
+
+/// The document `machine.json`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+struct MachineRecord {
+    machine: String,
+    /// Id of the snapshot that the files are from.
+    snapshot: String,
+    #[serde(default)]
+    published_at: DateTime<Utc>,
+    /// The fetched files, by path in the home.
+    files: BTreeMap<String, Sha256Digest>,
+}
+
+impl Document for MachineRecord {
+    const SCHEMA: u64 = 1;
+}
+
+/// Returns the folder with the conversations of all machines.
+pub(crate) fn machines_folder(manager_home: &Path) -> PathBuf {
+    manager_home.join(FOLDER[0]).join(FOLDER[1])
+}
+
+/// Returns the machines of which conversations were fetched, the one that published last first.
+pub(crate) fn list(manager_home: &Path) -> Vec<MachineHome> {
+    let folders = tree::list_folders(&machines_folder(manager_home)).unwrap_or_default();
+    let read = |folder: PathBuf| {
+        let record = document::read::<MachineRecord>(&record_path(&folder))
+            .ok()?
+            .good()?;
+        Some(MachineHome {
+            machine: record.machine,
+            published_at: record.published_at,
+            folder: folder.join(HOME),
+        })
+    };
+    let mut machines: Vec<_> = folders.into_iter().filter_map(read).collect();
+    machines.sort_by_key(|machine| Reverse(machine.published_at));
+    machines
+}
+
+fn record_path(folder: &Path) -> PathBuf {
+    folder.join("machine.json")
+}
+
+/// The homes between which [`refresh`] compares.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct LocalHomes<'a> {
+    pub(crate) codex_home: &'a Path,
+    pub(crate) manager_home: &'a Path,
+    /// Id of the replica of this Codex home, if it has synced with the vault.
+    pub(crate) replica: Option<&'a str>,
+}
+
+/// Fetches what the newest snapshots of the other machines have and this machine does not, and removes what left them.
+/// Returns the machines that could not be read, each with the reason; what was fetched of them before stays.
+///
+/// # Errors
+/// The list of snapshots cannot be read, or the user interrupts.
+pub(crate) fn refresh(
+    store: &ReplicaStore,
+    homes: LocalHomes<'_>,
+    progress: &dyn Progress,
+) -> Result<Vec<(String, VaultError)>, VaultError> {
+    let snapshots = store.list()?;
+    let newest = newest_of(&snapshots);
+    let root = machines_folder(homes.manager_home);
+    for folder in tree::list_folders(&root)? {
+        let name = folder.file_name().unwrap_or_default().to_string_lossy();
+        if !newest.contains_key(&*name) || homes.replica == Some(&*name) {
+            tree::remove(&folder)?;
+        }
+    }
+    let mut local = None;
+    let mut failures = Vec::new();
+    for (replica, snapshot) in newest {
+        if homes.replica == Some(replica) || !is_folder_name(replica) {
+            continue;
+        }
+        let folder = root.join(replica);
+        let refreshed = MachineRefresh {
+            store,
+            homes,
+            folder: &folder,
+            progress,
+        };
+        match refreshed.run(snapshot, &mut local) {
+            Err(VaultError::Interrupted) => return Err(VaultError::Interrupted),
+            Err(e) => failures.push((snapshot.tags.machine.clone(), e)),
+            Ok(()) => {}
+        }
+    }
+    Ok(failures)
+}
+
+/// Returns true for an id that can be the name of a folder.
+fn is_folder_name(replica: &str) -> bool {
+    let fits = |c: char| c.is_ascii_alphanumeric() || c == '-';
+    replica.len() <= 64 && replica.chars().all(fits)
+}
+
+/// Files of a snapshot, by path in the home.
+type ManifestFiles = BTreeMap<String, ManifestEntry>;
+
+/// The times of the rollouts of each conversation, in nanoseconds since 1970.
+type RolloutTimes = HashMap<String, BTreeSet<i64>>;
+
+struct MachineRefresh<'a> {
+    store: &'a ReplicaStore,
+    homes: LocalHomes<'a>,
+    folder: &'a Path,
+    progress: &'a dyn Progress,
+}
+
+impl MachineRefresh<'_> {
+    /// Fills `local` when it is needed first.
+    fn run(
+        &self,
+        snapshot: &ReplicaSnapshot,
+        local: &mut Option<RolloutTimes>,
+    ) -> Result<(), VaultError> {
+        if self.read_record().snapshot == snapshot.id {
+            return Ok(());
+        }
+        atomic::create_below(self.homes.manager_home, self.folder)?;
+        let _lock = FileLock::acquire_unless_interrupted(&self.folder.join(".lock"))?;
+        let record = self.read_record();
+        if record.snapshot == snapshot.id {
+            return Ok(());
+        }
+        let manifest = self.read_manifest(snapshot)?;
+        let local = match local {
+            Some(local) => local,
+            None => local.insert(read_local_times(self.homes.codex_home)?),
+        };
+        let wanted = select_wanted(&manifest, local);
+        self.fetch(snapshot, &manifest, &wanted, &record)?;
+        self.remove_others(&wanted)?;
+        tree::sync_file_systems([self.folder]);
+        let digests = wanted
+            .iter()
+            .map(|(path, entry)| (path.clone(), entry.digest));
+        let record = MachineRecord {
+            machine: snapshot.tags.machine.clone(),
+            snapshot: snapshot.id.clone(),
+            published_at: snapshot.time,
+            files: digests.collect(),
+        };
+        Ok(document::write(&record_path(self.folder), &record)?)
+    }
+
+    fn read_record(&self) -> MachineRecord {
+        let read = document::read(&record_path(self.folder)).ok();
+        read.and_then(DocumentState::good).unwrap_or_default()
+    }
+
+    /// Returns the rollouts of a snapshot and the list of names.
+    fn read_manifest(&self, snapshot: &ReplicaSnapshot) -> Result<ManifestFiles, VaultError> {
+        let id = &snapshot.id;
+        self.store.read_manifest(id, MAX_MANIFEST_BYTES, |stream| {
+            let manifest = SnapshotManifest::parse(stream, &snapshot.tags.machine)?;
+            let files = manifest.files().filter(|(path, _)| {
+                rollouts::is_below_sessions(path) || *path == session_index::FILE_NAME
+            });
+            Ok(files
+                .map(|(path, entry)| (path.to_owned(), entry.clone()))
+                .collect())
+        })
+    }
+
+    /// Puts the wanted files that the last refresh did not fetch into their places, after their digests were checked.
+    fn fetch(
+        &self,
+        snapshot: &ReplicaSnapshot,
+        manifest: &ManifestFiles,
+        wanted: &ManifestFiles,
+        record: &MachineRecord,
+    ) -> Result<(), VaultError> {
+        let is_there = |(path, entry): &(&String, &ManifestEntry)| {
+            let meta = self.folder.join(HOME).join(path).symlink_metadata();
+            let has_size = meta.is_ok_and(|meta| meta.is_file() && meta.len() == entry.size);
+            has_size && record.files.get(*path) == Some(&entry.digest)
+        };
+        let missing: Vec<_> = wanted.iter().filter(|file| !is_there(file)).collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let bytes = missing.iter().map(|(_, entry)| entry.size).sum();
+        self.progress.expect_bytes(bytes);
+        let staging = create_staging(self.homes.manager_home)?;
+        let fetched = staging.path("files");
+        atomic::create_private_folder(&fetched)?;
+        let paths = missing.iter().map(|(path, _)| path.as_str()).collect();
+        let all = manifest.keys().map(String::as_str);
+        self.store.fetch(&snapshot.id, all, &paths, &fetched)?;
+        for (path, entry) in missing {
+            self.place(&fetched.join(HOME).join(path), path, entry)
+                .map_err(|e| match e {
+                    Misplaced::Io(e) => e.into(),
+                    Misplaced::OtherContent => snapshot
+                        .damage_error(format!("{path} has another content than its manifest says")),
+                })?;
+            self.progress.add_bytes(entry.size);
+        }
+        Ok(())
+    }
+
+    /// Moves a fetched file into its place. A file that grew while its machine published it is cut where the manifest
+    /// says.
+    fn place(&self, from: &Path, path: &str, entry: &ManifestEntry) -> Result<(), Misplaced> {
+        let mut options = fs::OpenOptions::new();
+        let Ok(file) = sharing::open_to_write(options.read(true).write(true), from) else {
+            return Err(Misplaced::OtherContent);
+        };
+        if file.metadata().at("inspect", from)?.len() > entry.size {
+            file.set_len(entry.size).at("cut", from)?;
+        }
+        if contents::read_raw_digest(from).at("read", from)? != entry.digest {
+            return Err(Misplaced::OtherContent);
+        }
+        set_mtime(&file, entry.mtime_ns).at("set the time of", from)?;
+        drop(file);
+        let to = self.folder.join(HOME).join(path);
+        atomic::create_below(self.folder, atomic::parent_of(&to))?;
+        sharing::rename(from, &to).at("move", from)?;
+        Ok(())
+    }
+
+    /// Removes the rollouts that are not wanted any more.
+    fn remove_others(&self, wanted: &ManifestFiles) -> Result<(), VaultError> {
+        let home = self.folder.join(HOME);
+        for file in files::find(&home)? {
+            let path = file.path(&home);
+            let relative = path.strip_prefix(&home).unwrap_or(&path);
+            if !wanted.contains_key(&*relative.to_string_lossy().replace('\\', "/")) {
+                tree::remove(&path)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The reason why a fetched file was not put into its place.
+enum Misplaced {
+    Io(IoError),
+    OtherContent,
+}
+
+impl From<IoError> for Misplaced {
+    fn from(e: IoError) -> Self {
+        Self::Io(e)
+    }
+}
+
+fn read_local_times(home: &Path) -> Result<RolloutTimes, IoError> {
+    let mut times = RolloutTimes::new();
+    for file in files::find(home)? {
+        let path = file.path(home);
+        let meta = path.metadata().at("inspect", &path)?;
+        let relative = path.strip_prefix(home).unwrap_or(&path);
+        let of = times.entry(conversation(relative)).or_default();
+        of.insert(modified_ns(&meta));
+    }
+    Ok(times)
+}
+
+/// Returns the id of the conversation that a rollout is of, or the path if its name has none.
+fn conversation(path: &Path) -> String {
+    let id = RolloutName::parse(path).and_then(|name| name.id().map(str::to_lowercase));
+    id.unwrap_or_else(|| path.to_string_lossy().into_owned())
+}
+
+/// Returns the files of the conversations that this machine has not, or with other times, and the list of names. Sync and
+/// compression keep the times.
+fn select_wanted(manifest: &ManifestFiles, local: &RolloutTimes) -> ManifestFiles {
+    let mut times = RolloutTimes::new();
+    for (path, entry) in manifest {
+        let of = times.entry(conversation(Path::new(path))).or_default();
+        of.insert(entry.mtime_ns);
+    }
+    let is_wanted = |path: &str| {
+        let id = conversation(Path::new(path));
+        path == session_index::FILE_NAME || local.get(&id) != times.get(&id)
+    };
+    let wanted = manifest.iter().filter(|(path, _)| is_wanted(path));
+    wanted
+        .map(|(path, entry)| (path.clone(), entry.clone()))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn conversations_that_this_machine_has_are_not_fetched_in_any_form() {
+        let id = |n: u32| format!("01a1f78b-4d30-7ef3-b0ee-5caab8d3b45{n}");
+        let name = |n: u32| format!("rollout-2026-11-18T10-00-00-{}.jsonl", id(n));
+        let entry = |mtime_ns| ManifestEntry {
+            size: 1,
+            mtime_ns,
+            digest: Sha256Digest::of(b"x"),
+        };
+        let manifest: ManifestFiles = [
+            (format!("sessions/2026/11/18/{}", name(1)), entry(1)),
+            (format!("archived_sessions/{}.zst", name(2)), entry(2)),
+            (format!("sessions/2026/11/18/{}", name(3)), entry(3)),
+            (session_index::FILE_NAME.to_owned(), entry(4)),
+        ]
+        .into();
+        let local = [
+            (id(1), [1].into()),
+            (id(2), [2].into()),
+            (id(3), [2].into()),
+        ]
+        .into();
+        let wanted: Vec<_> = select_wanted(&manifest, &local).into_keys().collect();
+        assert_eq!(
+            wanted,
+            [
+                session_index::FILE_NAME.to_owned(),
+                format!("sessions/2026/11/18/{}", name(3))
+            ]
+        );
+    }
+}
