@@ -113,7 +113,7 @@ fn hits_name_the_turn_the_author_and_the_text() {
         "cwd": "/home/alice/proj", "account": null, "path": path,
         "role": "tool", "at": "2026-11-20T06:00:03+00:00", "nearby": [],
         "snippet": "line with the needle in it", "score": document["hits"][0]["score"],
-        "archive": null});
+        "archive": null, "machine": null});
     assert_eq!(document["hits"], json!([expected]));
     assert_eq!(document["total"], 1);
     assert_eq!(document["refreshed"], 1);
