@@ -35,7 +35,7 @@ impl Fleet {
             env.set("CODEX_MANAGER_NOW", "2026-11-20T12:00:00Z");
             fs::create_dir_all(env.codex_home()).unwrap();
             let _ = env.run(["vault", "init", &self.vault]).code(0);
-            let _ = env.run(["sync", "init", "--vault"]).code(0);
+            let _ = env.run(["sync", "init", "--vault", "--preview"]).code(0);
             let config = env.manager_home().join("sync.toml");
             let text = fs::read_to_string(&config).unwrap();
             let lines = text.lines().map(|line| {
@@ -90,10 +90,6 @@ fn rows(rows: &Value, id: &str) -> Vec<(String, Option<String>)> {
     all
 }
 
-fn on(machine: &str) -> Option<String> {
-    Some(machine.to_owned())
-}
-
 /// Writes a conversation with an old time, as one that Codex has left.
 fn put(env: &TestEnv, conversation: &Conversation) {
     put_with_tokens(env, conversation, &[], 1_790_000_000);
@@ -130,9 +126,12 @@ fn a_conversation_of_a_machine_that_is_off_is_found_shown_exported_and_continued
     fleet.sync(1);
     assert_eq!(
         fleet.find("borrows"),
-        [(id(1), None), (id(2), on("laptop"))]
+        [(id(1), None), (id(2), Some("laptop".to_owned()))]
     );
-    assert_eq!(fleet.sessions(), [(id(1), None), (id(2), on("laptop"))]);
+    assert_eq!(
+        fleet.sessions(),
+        [(id(1), None), (id(2), Some("laptop".to_owned()))]
+    );
     let text = fleet.run(&["find", "--machines", "lexer"]).code(0).stdout;
     assert!(text.contains("on laptop"), "{text}");
     let text = fleet.run(&["sessions", "--machines"]).code(0).stdout;
@@ -159,7 +158,7 @@ fn a_conversation_of_a_machine_that_is_off_is_found_shown_exported_and_continued
     // It is here now: nothing of it is fetched any more.
     fleet.sync(1);
     assert_eq!(fleet.find("borrows"), [(id(1), None), (id(2), None)]);
-    assert_eq!(fleet.fetched(), [PathBuf::new(); 0]);
+    assert_eq!(fleet.fetched(), Vec::<PathBuf>::new());
 }
 
 #[test]
@@ -177,7 +176,7 @@ fn a_conversation_that_another_machine_continued_is_found_in_its_state_there() {
     let there = &fleet.machines[1];
     put_with_tokens(there, &conversation, &[100, 150], 1_795_176_000);
     fleet.sync(1);
-    assert_eq!(fleet.find("zebra"), [(id(1), on("laptop"))]);
+    assert_eq!(fleet.find("zebra"), [(id(1), Some("laptop".to_owned()))]);
     assert_eq!(
         fleet.find("borrows"),
         [(id(1), None)],
@@ -283,7 +282,7 @@ fn only_changed_rollouts_are_fetched_again_and_what_left_the_snapshot_leaves_the
     let text = text.replace("delete_policy = \"never\"", "delete_policy = \"propagate\"");
     fs::write(&config, text).unwrap();
     let _ = fleet.machines[1].run(["sync", "run", "--apply"]);
-    assert_eq!(fleet.find("birch"), [(id(2), on("laptop"))]);
+    assert_eq!(fleet.find("birch"), [(id(2), Some("laptop".to_owned()))]);
     let after = stamps();
     assert!(
         after
@@ -300,7 +299,7 @@ fn only_changed_rollouts_are_fetched_again_and_what_left_the_snapshot_leaves_the
         "{status}"
     );
     let _ = fleet.run(&["sessions", "index", "--remove"]).code(0);
-    assert_eq!(fleet.fetched(), [PathBuf::new(); 0]);
+    assert_eq!(fleet.fetched(), Vec::<PathBuf>::new());
     assert_eq!(fleet.find("birch").len(), 1, "it is fetched again");
 }
 
@@ -328,7 +327,7 @@ fn machines_are_shown_as_last_fetched_if_the_vault_cannot_be_reached() {
         .code(6);
     assert_eq!(
         rows(&run.json()["hits"], "session_id"),
-        [(id(2), on("laptop"))]
+        [(id(2), Some("laptop".to_owned()))]
     );
     assert!(run.stderr.contains("shown as last fetched"), "{run}");
 }
@@ -437,5 +436,5 @@ fn machines_are_found_over_s3() {
         &Conversation::new(2, 50, "About the lexer", "It borrows once."),
     );
     fleet.sync(1);
-    assert_eq!(fleet.find("borrows"), [(id(2), on("laptop"))]);
+    assert_eq!(fleet.find("borrows"), [(id(2), Some("laptop".to_owned()))]);
 }

@@ -367,7 +367,7 @@ fn the_sdk_of_the_protocol_accepts_every_answer() {
 
 /// Validates each `value` against `definition` of the official schema of `version`, and reports the failures; without
 /// `definition`, reports whether the tools accept what `schema` accepts.
-const SCHEMA_CHECK: &str = r##"
+const SCHEMA_CHECK: &str = r#"
 import { createRequire } from "node:module";
 import fs from "node:fs";
 const require = createRequire("SDK/client/index.js");
@@ -389,7 +389,7 @@ for (const { version, definition, schema, value, accepted } of cases) {
   if (!validate(value)) problems.push({ version, definition, value, errors: validate.errors });
 }
 console.log(JSON.stringify(problems));
-"##;
+"#;
 
 fn check_schemas(sdk: &Path, env: &TestEnv, cases: &[Value]) {
     let script = SCHEMA_CHECK.replace("SDK", sdk.to_str().expect("UTF-8"));

@@ -7,10 +7,14 @@
 
 use crate::support::env::{Run, TestEnv, Tree};
 use crate::support::pair::{META, ROLLOUT, SKILL, actions};
+use crate::support::pauses::vary;
 use crate::support::restic::{self, PASSWORD};
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
+
+/// A change of the text of a manifest.
+type Change<'a> = &'a dyn Fn(&str) -> String;
 
 trait HasError {
     fn has_error(self, words: &str) -> Self;
@@ -46,7 +50,7 @@ impl Machines {
     fn configure(&self, name: &str, more: &str) {
         let text = format!(
             "[identity]\nmachine_id = \"{name}\"\n[paths]\nlocal_state_dir = {:?}\nbackup_dir = {:?}\n\
-             [conflict]\npolicy = \"manual\"\n[sync]\nremote = \"vault\"\ncompare = \"three_way\"\n{more}",
+             [conflict]\npolicy = \"manual\"\n[sync]\nremote = \"vault\"\npreview = true\ncompare = \"three_way\"\n{more}",
             self.home(name),
             self.0.path(&format!("backups-{name}")),
         );
@@ -269,7 +273,7 @@ fn a_machine_that_synced_through_a_folder_continues_through_the_vault() {
     for name in ["a", "b"] {
         let text = format!(
             "[identity]\nmachine_id = \"{name}\"\n[paths]\ncloud_root_dir = {cloud:?}\nlocal_state_dir = {:?}\n\
-             [sync]\ndelete_policy = \"propagate\"\n",
+             [sync]\npreview = true\ndelete_policy = \"propagate\"\n",
             machines.home(name)
         );
         machines.0.write(&format!("manager-{name}/sync.toml"), text);
@@ -287,7 +291,7 @@ fn a_machine_that_synced_through_a_folder_continues_through_the_vault() {
     // Deleted after the last sync through the folder.
     fs::remove_file(machines.home("a").join(SKILL)).unwrap();
     for name in ["a", "b"] {
-        run(name, &["init", "--vault"]).code(0);
+        run(name, &["init", "--vault", "--preview"]).code(0);
         let text =
             fs::read_to_string(machines.0.path(&format!("manager-{name}/sync.toml"))).unwrap();
         assert!(
@@ -303,7 +307,7 @@ fn a_machine_that_synced_through_a_folder_continues_through_the_vault() {
         assert!(machines.has(name, ROLLOUT), "{name}");
         assert!(!machines.has(name, SKILL), "{name}");
     }
-    run("a", &["init", "--vault"])
+    run("a", &["init", "--vault", "--preview"])
         .code(4)
         .has_error("exists already");
     // Both at once.
@@ -452,7 +456,7 @@ fn a_snapshot_that_lies_changes_nothing_and_is_named_until_it_is_forgotten() {
             .replace("\"size\":4", "\"size\":12")
             .replace("\",1]]}", "\",9]]}")
     };
-    let cases: [(&dyn Fn(&str) -> String, bool, &str); 4] = [
+    let cases: [(Change<'_>, bool, &str); 4] = [
         (&newer, true, "a newer codex-manager"),
         (&longer, false, "was changed"),
         (&outside, true, "outside of the Codex home"),
@@ -492,7 +496,7 @@ fn killed_runs_leave_nothing_that_the_next_run_does_not_finish() {
     {
         let (from, to) = if n % 2 == 0 { ("a", "b") } else { ("b", "a") };
         machines.apply(from);
-        expected.push_str(&format!("{{\"n\":\"{n}\"}}\n"));
+        expected += &["{\"n\":\"", &n.to_string(), "\"}\n"].concat();
         machines.put(from, ROLLOUT, &expected);
         machines.put(from, SKILL, &format!("text {n}"));
         for name in [from, to] {
@@ -508,7 +512,7 @@ fn killed_runs_leave_nothing_that_the_next_run_does_not_finish() {
                 "--apply",
             ]);
             let mut child = command.spawn().unwrap();
-            std::thread::sleep(std::time::Duration::from_millis(millis));
+            vary(std::time::Duration::from_millis(millis));
             let _ = child.kill();
             child.wait().unwrap();
         }

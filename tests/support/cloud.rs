@@ -370,6 +370,8 @@ pub(crate) struct Machine {
     counter: u64,
     /// Lines of conversations, prompts and names that the user wrote.
     written: BTreeSet<String>,
+    /// False if the user writes no skills.
+    pub(crate) has_skills: bool,
     /// Texts of skills that the user wrote.
     pub(crate) skills_written: BTreeSet<String>,
     /// Texts of skills that the user has overwritten or deleted.
@@ -442,6 +444,7 @@ impl Machine {
             clock: SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_000_000) + skew,
             counter: 0,
             written: BTreeSet::new(),
+            has_skills: true,
             skills_written: BTreeSet::new(),
             skills_replaced: BTreeSet::new(),
             skill_edits: Vec::new(),
@@ -727,7 +730,8 @@ impl Machine {
                 append(&self.home.join("session_index.jsonl"), &text, at);
                 self.written.insert(line);
             }
-            _ => self.write_skill(rng, at),
+            _ if self.has_skills => self.write_skill(rng, at),
+            _ => {}
         }
     }
 

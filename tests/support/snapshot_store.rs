@@ -80,15 +80,6 @@ impl Store {
     pub(crate) fn count(&self) -> usize {
         self.all.borrow().len()
     }
-
-    /// Returns all texts.
-    pub(crate) fn texts(&self) -> BTreeSet<String> {
-        let all = self.all.borrow();
-        let files = all.iter().flat_map(|one| one.files.values());
-        files
-            .map(|bytes| String::from_utf8_lossy(bytes).into_owned())
-            .collect()
-    }
 }
 
 impl Remote for View<'_> {

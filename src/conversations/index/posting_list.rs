@@ -152,7 +152,9 @@ mod tests {
 
     fn list(ids: &[i64]) -> Vec<u8> {
         let mut list = PostingList::default();
-        ids.iter().for_each(|id| list.push(TextId(*id)));
+        for id in ids {
+            list.push(TextId(*id));
+        }
         list.bytes
     }
 

@@ -93,7 +93,9 @@ mod tests {
     fn ranges_have_the_texts_that_were_inserted() {
         let ids = [0, 3, 63, 64, 65, 127, 128, 500, 640];
         let mut set = TextSet::new(640);
-        ids.iter().for_each(|id| set.insert(TextId(*id)));
+        for id in ids {
+            set.insert(TextId(id));
+        }
         set.insert(TextId(10_000));
         for first in 0..200 {
             for last in first..700 {

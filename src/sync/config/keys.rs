@@ -77,7 +77,7 @@ const fn choice_key<T: clap::ValueEnum + Default>(name: &'static str) -> Setting
     new_key(name, ValueKind::choice::<T>(), "")
 }
 
-pub(super) const KEYS: [SettingKey; 49] = [
+pub(super) const KEYS: [SettingKey; 50] = [
     text_key("identity.machine_id"),
     text_key("paths.workspace_root_dir"),
     text_key("paths.local_state_dir"),
@@ -91,6 +91,7 @@ pub(super) const KEYS: [SettingKey; 49] = [
     new_key("sync.direction", BIDIRECTIONAL, ""),
     choice_key::<SyncRemote>("sync.remote"),
     new_key("sync.keep_snapshots", ValueKind::Count { min: 1 }, "10"),
+    new_key("sync.preview", ValueKind::Flag, "false"),
     flag_key("sync.dry_run_default"),
     count_key("sync.time_tolerance_seconds", "0"),
     choice_key::<Compare>("sync.compare"),
