@@ -111,9 +111,8 @@ fn ancestor_chains(cwd: &Path) -> Vec<Vec<PathBuf>> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use std::fs;
     #[cfg(unix)]
-    use std::os::unix::fs::symlink;
+    use std::{fs, os::unix::fs::symlink};
     use tempfile::TempDir;
 
     /// A folder for one test, without symbolic links in its path.

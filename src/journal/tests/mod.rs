@@ -7,7 +7,6 @@ use super::*;
 use crate::codex::process::Holder;
 use crate::io::disk_clock::read_filesystem_clock_ns;
 use crate::io::exchange::tests::{UNSUPPORTED, is_always_off};
-use crate::io::json_path::ListedPath;
 use crate::io::lock::retry_until_free;
 use crate::io::{IoContext, IoError, atomic};
 use std::cell::Cell;

@@ -289,7 +289,7 @@ fn a_damaged_journal_removes_no_other_folder() {
     transaction
         .journal
         .folders
-        .push(ListedPath(fixture.path("live")));
+        .push(crate::io::json_path::ListedPath(fixture.path("live")));
     fixture.kill(transaction, steps, JournalState::Committed, 0);
     let refused = recover(&fixture.staging(), &NoPolicy).unwrap_err();
     assert!(matches!(refused, JournalError::DamagedJournal { .. }));
