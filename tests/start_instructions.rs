@@ -14,7 +14,7 @@ const FIGURES: &str = "tests/start_instructions.tsv";
 
 const TOLERANCE: f64 = 1.03;
 
-/// Not `current`: it reads the processes of the machine.
+/// `current` is left out: it reads the processes of the machine.
 const COMMANDS: [&str; 3] = ["--version", "recommend", "list"];
 
 fn count(env: &TestEnv, command: &str) -> u64 {
