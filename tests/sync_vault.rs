@@ -13,6 +13,9 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
+/// Its name has the characters that the patterns of restic treat specially.
+const ODD_SKILL: &str = "skills/odd/a [b]*?{c}, $d.md";
+
 /// A change of the text of a manifest.
 type Change<'a> = &'a dyn Fn(&str) -> String;
 
@@ -133,6 +136,7 @@ fn conversations_skills_and_prompts_travel_through_the_vault() {
     };
     machines.put("a", ROLLOUT, META);
     machines.put("a", SKILL, "first");
+    machines.put("a", ODD_SKILL, "odd");
     machines.put(
         "a",
         "history.jsonl",
@@ -144,11 +148,11 @@ fn conversations_skills_and_prompts_travel_through_the_vault() {
         "{\"tokens\":{\"access_token\":\"never-copied\"}}",
     );
     let planned = machines.sync("a", &["plan", "--json"]).code(0).json();
-    assert_eq!(actions(&planned).len(), 3, "{planned}");
+    assert_eq!(actions(&planned).len(), 4, "{planned}");
     assert_eq!(machines.snapshots(), 0);
     machines.apply("a");
     machines.apply("b");
-    for path in [ROLLOUT, SKILL, "history.jsonl"] {
+    for path in [ROLLOUT, SKILL, ODD_SKILL, "history.jsonl"] {
         assert_eq!(machines.text("b", path), machines.text("a", path), "{path}");
     }
     assert!(!machines.has("b", "auth.json"));
@@ -402,8 +406,8 @@ fn what_cannot_be_read_stops_the_run_before_anything_changes() {
     assert_eq!(machines.text("b", SKILL), "newer");
 }
 
-/// Publishes a snapshot of the machine `evil`, whose manifest is that of `a` with a changed text.
-fn publish_changed(machines: &Machines, change: impl Fn(&str) -> String, reseal: bool) {
+/// Writes a tree for the machine `evil`, whose manifest is that of `a` with a changed text.
+fn write_changed(machines: &Machines, change: impl Fn(&str) -> String, reseal: bool) {
     let text = machines
         .restic(&["dump", "latest", "/manifest.jsonl"])
         .code(0)
@@ -421,19 +425,16 @@ fn publish_changed(machines: &Machines, change: impl Fn(&str) -> String, reseal:
     machines
         .0
         .write("evil/home/skills/evil/SKILL.md", "another text");
+}
+
+/// Publishes the tree of the machine `evil`.
+fn publish_evil(machines: &Machines, layout: u8) {
     let mut command = Command::new(restic::program().unwrap());
     command
-        .args([
-            "backup",
-            ".",
-            "--tag",
-            "codex-manager-sync",
-            "--tag",
-            "layout=1",
-            "--tag",
-            "replica=evil",
-        ])
-        .args(["--tag", "machine=evil", "--tag", "number=1"])
+        .args(["backup", ".", "--tag"])
+        .arg(format!(
+            "codex-manager-sync,layout={layout},replica=evil,machine=evil,number=1"
+        ))
         .env("RESTIC_PASSWORD", PASSWORD)
         .env("RESTIC_REPOSITORY", machines.0.path("vault"))
         .current_dir(machines.0.path("evil"));
@@ -463,23 +464,62 @@ fn a_snapshot_that_lies_changes_nothing_and_is_named_until_it_is_forgotten() {
         (&other, true, "another content than its manifest says"),
     ];
     for (change, reseal, words) in cases {
-        let Some(machines) = Machines::new() else {
+        let Some(machines) = machines_with_a_skill() else {
             return;
         };
-        machines.put("a", SKILL, "of a");
-        machines.apply("a");
-        publish_changed(&machines, change, reseal);
-        machines.put("b", "skills/own/SKILL.md", "of b");
-        let before = machines.tree();
-        let run = machines.sync("b", &["run", "--apply"]);
-        run.code(5)
-            .has_error(words)
-            .has_error("nothing was changed");
-        assert_eq!(machines.tree().0, before.0, "{words}");
+        write_changed(&machines, change, reseal);
+        publish_evil(&machines, 1);
+        refuses_evil(&machines, words);
         machines.sync("b", &["forget", "evil", "--yes"]).code(0);
         machines.apply("b");
         assert_eq!(machines.text("b", SKILL), "of a");
     }
+}
+
+fn machines_with_a_skill() -> Option<Machines> {
+    let machines = Machines::new()?;
+    machines.put("a", SKILL, "of a");
+    machines.apply("a");
+    Some(machines)
+}
+
+/// Runs sync on `b`, which must fail with these words and change nothing.
+#[track_caller]
+fn refuses_evil(machines: &Machines, words: &str) {
+    machines.put("b", "skills/own/SKILL.md", "of b");
+    let before = machines.tree();
+    let run = machines.sync("b", &["run", "--apply"]);
+    assert_ne!(run.code, 0, "{run}");
+    run.has_error(words).has_error("nothing was changed");
+    assert_eq!(machines.tree().0, before.0, "{words}");
+}
+
+#[test]
+fn a_snapshot_of_a_newer_layout_changes_nothing() {
+    let Some(machines) = machines_with_a_skill() else {
+        return;
+    };
+    write_changed(&machines, str::to_owned, true);
+    publish_evil(&machines, 2);
+    refuses_evil(&machines, "a newer codex-manager on evil");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_link_in_a_snapshot_is_not_followed() {
+    let Some(machines) = machines_with_a_skill() else {
+        return;
+    };
+    let evil = |text: &str| {
+        text.replace("skills/mine", "skills/evil")
+            .replace("\",1]]}", "\",9]]}")
+    };
+    write_changed(&machines, evil, true);
+    let link = machines.0.path("evil/home/skills/evil/SKILL.md");
+    fs::remove_file(&link).unwrap();
+    std::os::unix::fs::symlink("/etc/passwd", link).unwrap();
+    publish_evil(&machines, 1);
+    refuses_evil(&machines, "is not a file");
 }
 
 #[test]
