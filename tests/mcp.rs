@@ -136,6 +136,24 @@ fn the_scope_is_the_folder_of_the_server_and_other_filters_work_as_in_find() {
 }
 
 #[test]
+fn results_of_equal_rank_are_sorted_from_new_to_old_and_a_better_result_is_before_them() {
+    let env = TestEnv::new();
+    for (number, minutes) in [(1, 300), (2, 30), (3, 3000), (4, 3)] {
+        let question = "Which port has the gateway?";
+        write(
+            &env,
+            &Conversation::new(number, minutes, question, "Another one"),
+        );
+    }
+    let scattered = "The port is open. ".to_owned() + &"Nothing here. ".repeat(40) + "A gateway.";
+    write(&env, &Conversation::new(5, 1, &scattered, "Yes"));
+    let mut client = McpClient::start(&env);
+    let arguments = json!({"query": "port gateway", "scope": "all"});
+    let found = client.call("search_conversations", arguments);
+    assert_eq!(found.ids(), [4, 2, 1, 3, 5].map(id), "{found:?}");
+}
+
+#[test]
 fn answers_have_at_most_4000_characters_and_continue_at_their_cursor() {
     let env = TestEnv::new();
     for number in 1..60 {
