@@ -167,7 +167,11 @@ impl Settings {
     pub fn resolve(flags: Flags, env: &Environment) -> Result<Self> {
         let manager_home = resolve_manager_home(&flags, env)?;
         let file = ConfigFile::read(&manager_home)?;
-        let unknown_keys = file.unknown().iter().map(ToString::to_string).collect();
+        let unknown_keys = file
+            .unknown_keys()
+            .iter()
+            .map(ToString::to_string)
+            .collect();
         let resolved = Self::merge(flags, env, file.values()?)?;
         Ok(Self {
             unknown_keys,

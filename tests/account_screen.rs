@@ -389,7 +389,7 @@ fn profile_remove_without_a_terminal_needs_yes() {
 }
 
 #[test]
-fn the_window_of_an_account_that_was_never_asked_is_an_empty_report() {
+fn the_window_of_an_account_that_was_never_queried_is_an_empty_report() {
     let env = TestEnv::new();
     write_auth(&env.codex_home(), &sign_in("dana"));
     let run = env.run(["usage", "--window", "--json"]).code(0);

@@ -446,7 +446,7 @@ fn an_invalid_config_toml_and_a_failing_codex_are_reported() {
 }
 
 #[test]
-fn the_last_line_counts_the_checks_and_fix_says_that_nothing_was_to_do() {
+fn the_last_line_counts_the_checks_and_fix_reports_that_nothing_needs_fixing() {
     let env = TestEnv::new();
     sample_home(&env);
     let last = |args: &[&str]| {

@@ -226,7 +226,7 @@ fn deleted_conversations_leave_the_index_and_archived_ones_stay() {
 }
 
 #[test]
-fn text_that_was_taken_out_of_a_conversation_leaves_the_file_of_the_index() {
+fn text_removed_from_a_conversation_is_removed_from_the_index_file() {
     let mut env = TestEnv::new();
     write(&env, &Conversation::new(1, 60, "needle", "zebracrossing"));
     write(&env, &Conversation::new(2, 60, "needle", "other"));
@@ -240,7 +240,7 @@ fn text_that_was_taken_out_of_a_conversation_leaves_the_file_of_the_index() {
 }
 
 #[test]
-fn turns_that_were_taken_back_leave_the_file_of_the_index() {
+fn rolled_back_turns_are_removed_from_the_index_file() {
     let env = TestEnv::new();
     let path = write(&env, &Conversation::new(1, 60, "needle", "other"));
     append(&path, &[user("again"), assistant("zebracrossing")]);
@@ -279,7 +279,7 @@ fn a_conversation_that_codex_does_not_list_is_found() {
 }
 
 #[test]
-fn a_walk_that_finds_all_files_as_they_were_reads_no_titles() {
+fn a_walk_over_unchanged_files_reads_no_titles() {
     let mut env = TestEnv::new();
     write(&env, &Conversation::new(1, 60, "needle", "one"));
     let path = write(&env, &Conversation::new(2, 600, "needle", "two"));
@@ -653,7 +653,7 @@ fn searches_are_limited_to_kinds_of_conversations() {
 }
 
 #[test]
-fn lines_around_a_match_are_shown_also_of_the_messages_beside_it() {
+fn context_lines_include_the_messages_before_and_after_the_match() {
     let env = TestEnv::new();
     let mut conversation = Conversation::new(1, 60, "The question", "one\ntwo\n\nthe needle");
     conversation.lines.push(tool_output("three\nfour\nfive"));
@@ -686,7 +686,7 @@ fn lines_around_a_match_are_shown_also_of_the_messages_beside_it() {
 }
 
 #[test]
-fn the_number_of_matches_and_the_account_of_each_are_told() {
+fn the_number_of_matches_and_the_account_of_each_are_printed() {
     let env = TestEnv::new();
     save_alice_and_bob(&env);
     for number in 1..=25 {
@@ -779,7 +779,7 @@ fn the_first_search_of_a_large_home_shows_the_newest_conversations_first() {
 }
 
 #[test]
-fn a_search_without_a_hit_tells_of_matches_without_the_filters() {
+fn a_search_without_hits_counts_the_matches_without_the_filters() {
     let env = TestEnv::new();
     for number in 1..=3 {
         write(

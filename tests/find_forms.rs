@@ -19,7 +19,7 @@ fn write_answer(env: &TestEnv, number: u32, minutes: i64, answer: &str) {
 }
 
 #[test]
-fn words_are_found_in_all_their_forms_the_written_one_first() {
+fn words_are_found_in_all_forms_and_the_typed_form_comes_first() {
     let env = TestEnv::new();
     write_answer(&env, 1, 5, "It retries three times.");
     write_answer(&env, 2, 6, "Call chargeWithRetry instead.");
@@ -38,7 +38,7 @@ fn words_are_found_in_all_their_forms_the_written_one_first() {
 }
 
 #[test]
-fn parts_of_names_and_numbers_are_found() {
+fn parts_of_identifiers_and_numbers_are_found() {
     let env = TestEnv::new();
     write_answer(&env, 1, 1, "PaymentGatewayClient and HTTPServer");
     write_answer(&env, 2, 2, "the UTF-8 decoder");

@@ -82,7 +82,7 @@ fn the_accounts_of_codex_auth_become_profiles() {
 }
 
 #[test]
-fn codex_auth_without_its_registry_and_with_a_damaged_login() {
+fn codex_auth_is_imported_without_its_registry_and_with_a_damaged_login() {
     let env = TestEnv::new();
     let folder = env.path("theirs").display().to_string();
     env.write("theirs/acct-bob.auth.json", text(&bob()));
@@ -182,7 +182,7 @@ fn two_logins_of_one_account_are_kept_in_one_profile() {
 
 /// Another Codex home has the login: the copy of the switcher does not become a second owner.
 #[test]
-fn a_login_that_is_live_in_another_home_stays_its() {
+fn a_login_that_is_live_in_another_home_stays_with_that_home() {
     let mut env = TestEnv::new();
     let other = env.path("other");
     env.set("CODEX_HOME", &other);

@@ -101,7 +101,7 @@ fn read_only_folders_are_replaced_and_removed() {
 }
 
 #[test]
-fn an_unreadable_unlinkable_file_stays_and_the_others_are_restored() {
+fn a_file_that_can_be_neither_read_nor_linked_stays_and_the_others_are_restored() {
     if !rustix::process::geteuid().is_root() {
         skip("root", "the owner of files cannot be changed");
         return;

@@ -195,7 +195,10 @@ fn restore_session_takes_the_most_complete_archived_copy_and_names_it() {
         .code(0);
     let text = format!("{restored}");
     assert!(text.contains("2026-11-20-090000-signed-out"), "{text}");
-    assert!(text.contains("fullest of 2 archived copies"), "{text}");
+    assert!(
+        text.contains("most complete of 2 archived copies"),
+        "{text}"
+    );
     let path = env.codex_home().join(sample(1).relative());
     assert_eq!(fs::read_to_string(path).unwrap(), sample(1).text());
     // The summary is in the safety backup only.
@@ -386,7 +389,7 @@ fn a_restore_names_the_archive_of_the_messages_that_it_replaces() {
     assert_eq!(loss(&env), "1 conversation lost 4 messages");
     let restore = ["restore", "--session", &id(1), "--yes", "--json"];
     let planned = env.run([&restore[..], &["--dry-run"]].concat()).code(0);
-    let note = "1 message is only in the Codex home; the safety backup keeps it";
+    let note = "1 message is only in the Codex home: the safety backup keeps it";
     assert_eq!(planned.json()["notes"], json!([note]));
     let restored = env.run(restore).code(0).json();
     let safety = restored["safety_backup"].as_str().unwrap();

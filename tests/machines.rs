@@ -162,7 +162,7 @@ fn a_conversation_of_a_machine_that_is_off_is_found_shown_exported_and_continued
 }
 
 #[test]
-fn a_conversation_that_another_machine_continued_is_found_in_its_state_there() {
+fn a_conversation_that_another_machine_continued_is_found_as_it_is_on_that_machine() {
     let Some(fleet) = Fleet::new(&["desk", "laptop"]) else {
         return;
     };
@@ -243,7 +243,7 @@ fn usage_has_a_row_for_each_machine_and_counts_a_conversation_once() {
 }
 
 #[test]
-fn only_changed_rollouts_are_fetched_again_and_what_left_the_snapshot_leaves_the_copy() {
+fn only_changed_rollouts_are_fetched_again_and_deleted_ones_are_removed() {
     let Some(fleet) = Fleet::new(&["desk", "laptop"]) else {
         return;
     };
@@ -366,7 +366,7 @@ fn backups_and_snapshots_of_sync_never_drop_each_other() {
 }
 
 #[test]
-fn an_append_only_repository_takes_new_snapshots_and_the_output_names_who_removes_old_ones() {
+fn an_append_only_repository_accepts_snapshots_and_the_output_explains_the_removal_of_old_ones() {
     let folder = TestEnv::new();
     restic::new_repository(&folder.path("vault"));
     let Some(server) = AppendOnlyServer::start(&folder.path("vault")) else {

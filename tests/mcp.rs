@@ -15,7 +15,7 @@ fn message(method: &str, params: &Value) -> String {
 }
 
 #[test]
-fn the_server_has_two_versions_with_initialize_and_three_reading_tools_and_ends_with_its_input() {
+fn the_server_offers_three_read_only_tools_in_both_protocol_versions() {
     let env = TestEnv::new();
     for (asked, answered) in [
         ("2025-06-18", "2025-06-18"),
@@ -265,7 +265,7 @@ fn a_text_of_megabytes_is_shown_up_to_256_kib() {
 }
 
 #[test]
-fn a_conversation_is_opened_by_turns_and_with_what_its_fork_continues() {
+fn a_conversation_is_opened_by_turn_and_a_fork_with_its_parent() {
     let env = TestEnv::new();
     let mut conversation = Conversation::new(1, 60, "Question 1", "Answer 1");
     for turn in 2..=5 {
@@ -314,7 +314,7 @@ fn a_conversation_is_opened_by_turns_and_with_what_its_fork_continues() {
 }
 
 #[test]
-fn secrets_are_redacted_also_where_a_snippet_would_cut_them() {
+fn secrets_are_redacted_even_at_the_end_of_a_snippet() {
     let env = TestEnv::new();
     let token = format!("sk-proj-{}", "Ab1".repeat(60));
     let mut conversation = Conversation::new(1, 1, &format!("Use {token}"), "Done");
@@ -418,7 +418,7 @@ fn instructions_in_old_conversations_stay_quoted() {
 }
 
 #[test]
-fn answers_of_the_tools_and_the_conversation_that_asks_are_not_found() {
+fn tool_answers_and_the_calling_conversation_are_not_found() {
     let env = TestEnv::new();
     write(
         &env,
@@ -467,7 +467,7 @@ fn answers_of_the_tools_and_the_conversation_that_asks_are_not_found() {
 }
 
 #[test]
-fn results_are_those_of_find_for_random_queries() {
+fn random_queries_have_the_same_results_as_find() {
     let env = TestEnv::new();
     let words = [
         "parser",

@@ -208,7 +208,7 @@ fn codex_installs_the_plugin_with_its_server_and_its_skill() {
 }
 
 #[test]
-fn hook_names_homes_that_are_not_the_default_ones_and_spares_other_folders() {
+fn hook_passes_the_homes_unless_they_are_the_default_and_overwrites_no_other_folder() {
     let mut env = TestEnv::new();
     env.set("CODEX_HOME", env.path("other home"));
     let block = env.run(["hook", "mcp"]).code(0).stdout;
@@ -406,7 +406,7 @@ fn check_schemas(sdk: &Path, env: &TestEnv, cases: &[Value]) {
 }
 
 #[test]
-fn answers_have_the_form_of_the_official_schema_of_each_version() {
+fn answers_match_the_official_schema_of_each_version() {
     let Some(sdk) = sdk() else { return };
     let env = TestEnv::new();
     write(&env, &Conversation::new(1, 60, "About it", "The needle"));

@@ -85,7 +85,7 @@ fn messages_that_are_no_requests_are_answered_with_an_error() {
 }
 
 #[test]
-fn a_call_with_wrong_arguments_gets_a_result_that_says_what_is_wrong() {
+fn a_call_with_invalid_arguments_is_answered_with_the_reason() {
     let env = three_conversations();
     let mut client = McpClient::start(&env);
     for (tool, arguments, message) in [
@@ -293,7 +293,7 @@ fn parallel_calls_are_all_answered_and_a_cancelled_one_is_not() {
 }
 
 #[test]
-fn a_busy_a_damaged_and_a_missing_index_are_answered_from_what_is_there() {
+fn calls_are_answered_with_a_busy_damaged_or_missing_index() {
     let env = three_conversations();
     let mut client = McpClient::start(&env);
     assert_eq!(client.search("needle").ids().len(), 3);

@@ -590,7 +590,7 @@ fn real_codex_daemon_starts_and_stops_and_leaves_nothing() {
 }
 
 #[test]
-fn real_codex_that_would_leave_loopback_is_detected() {
+fn real_codex_that_connects_outside_loopback_is_detected() {
     let Some(lab) = Lab::new() else { return };
     let home = lab.signed_in(&SignIn::alice());
     let config = fs::read_to_string(home.join("config.toml")).expect("read config.toml");

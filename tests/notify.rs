@@ -68,7 +68,7 @@ const USED: &str =
 const USED_UP: &str =
     "home has used 100 % of its weekly quota; it resets Sat 21 Nov 10:00, in 22 h";
 const LOST: &str =
-    "1 conversation lost messages that a copy has; list them: codex-manager history losses";
+    "1 conversation lost messages that copies still have; list them: codex-manager history losses";
 
 #[test]
 fn each_notice_is_shown_once_in_100_runs() {
@@ -99,7 +99,7 @@ fn each_notice_is_shown_once_in_100_runs() {
 }
 
 #[test]
-fn a_condition_that_ends_is_shown_when_it_holds_again() {
+fn a_condition_that_recurs_is_shown_again() {
     let mut env = world();
     write_losses(&env, &["a"]);
     assert_eq!(notify(&env), [OLD, LOST]);
@@ -130,7 +130,7 @@ fn a_condition_that_ends_is_shown_when_it_holds_again() {
 }
 
 #[test]
-fn the_next_window_is_news() {
+fn the_next_window_is_a_new_notice() {
     let mut env = world();
     let _ = env.run(["backup", "--no-status"]).code(0);
     observe(&env, "work", 15, "07:08 on 23 Nov");
@@ -172,7 +172,7 @@ fn a_banked_reset_that_is_about_to_expire_is_shown_once() {
 
 /// Figures from the terminal are rounded, and an answer of the server may lack the times of banked resets.
 #[test]
-fn figures_that_change_to_and_fro_repeat_no_notice() {
+fn figures_that_alternate_repeat_no_notice() {
     let env = world();
     let _ = env.run(["backup", "--no-status"]).code(0);
     let path = env.manager_home().join("cooldown.json");
@@ -235,7 +235,7 @@ fn a_notification_that_fails_is_shown_by_a_later_run() {
 }
 
 #[test]
-fn a_command_of_the_user_shows_the_notices() {
+fn a_configured_command_shows_the_notices() {
     let env = world();
     let program = env.path("bin/tell my phone");
     notifier(&env, "tell my phone");

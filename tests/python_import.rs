@@ -238,7 +238,7 @@ fn an_archive_of_the_same_name_is_kept_and_the_other_copied_with_a_number() {
 }
 
 #[test]
-fn other_folders_are_refused_and_nothing_is_created() {
+fn folders_without_a_python_manager_are_refused_and_nothing_is_created() {
     let mut env = TestEnv::new();
     let refused = |env: &TestEnv, args: &[&str], code: i32, why: &str| {
         let before = env.tree("");

@@ -28,7 +28,7 @@ fn the_chosen_archive_is_named_with_account_and_age_before_the_start() {
 }
 
 #[test]
-fn a_terminal_is_asked_before_a_live_home_is_replaced() {
+fn restore_asks_on_a_terminal_before_it_replaces_a_live_home() {
     let mut env = TestEnv::new();
     archives(&mut env, &["2026-11-20T10:00:00Z"]);
     put(&env, "notes.txt", "changed");
@@ -99,7 +99,7 @@ fn the_plan_counts_files_that_differ_in_size_or_time() {
 }
 
 #[test]
-fn a_terminal_is_asked_also_if_only_bytes_or_the_login_differ() {
+fn restore_asks_on_a_terminal_even_if_only_contents_or_the_login_differ() {
     let env = TestEnv::new();
     sample_home(&env);
     let notes = put(&env, "notes.txt", "one");

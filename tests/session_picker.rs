@@ -263,7 +263,7 @@ fn write_long_answer(env: &TestEnv) {
 }
 
 #[test]
-fn contents_of_other_folders_are_found_as_one_types_at_each_width() {
+fn contents_of_other_folders_are_found_while_typing_at_each_width() {
     let env = home();
     write_long_answer(&env);
     for (args, size) in [

@@ -168,7 +168,7 @@ fn a_hard_link_to_a_shrunk_or_trashed_rollout_keeps_its_content() {
 }
 
 #[test]
-fn names_that_are_no_unicode_are_converted_trashed_and_reported() {
+fn conversations_with_non_unicode_names_are_converted_trashed_and_reported() {
     let (mut env, _codex, path, text) = home();
     let folder = env
         .codex_home()

@@ -178,7 +178,7 @@ impl Machines {
             let run = self.pair.0.run(args);
             self.steps
                 .push(format!("{machine}: undelete {n}: {}", run.code));
-            let is_occupied = run.code == 2 && run.stderr.contains("has this conversation again");
+            let is_occupied = run.code == 2 && run.stderr.contains("has this conversation already");
             assert!(run.code == 0 || is_occupied, "{run}");
         }
     }

@@ -90,7 +90,7 @@ impl Branched {
 }
 
 #[test]
-fn two_branches_are_a_conflict_on_both_machines_until_one_decides() {
+fn two_branches_are_a_conflict_on_both_machines_until_one_resolves_it() {
     for (is_rewound_on_both, names, keep) in [
         (false, ["a", "b"], "local"),
         (false, ["b", "a"], "fork"),

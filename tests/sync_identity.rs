@@ -316,7 +316,7 @@ fn files_of_a_root_removed_from_the_configuration_stay_and_keep_their_state() {
 }
 
 #[test]
-fn an_old_manifest_that_comes_back_is_not_another_machine() {
+fn an_old_manifest_that_reappears_does_not_count_as_another_machine() {
     let pair = Pair::new();
     pair.put("a", SKILL, "0");
     pair.apply("a");

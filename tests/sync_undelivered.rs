@@ -285,7 +285,7 @@ fn a_longer_version_that_its_machine_rewrote_while_the_cloud_file_was_missing_is
 }
 
 #[test]
-fn a_version_that_was_lost_with_its_machine_is_given_up_unless_a_clone_has_it() {
+fn a_version_that_was_lost_with_its_machine_is_awaited_only_if_a_clone_has_it() {
     for lost in [ROLLOUT, SKILL, "history.jsonl"] {
         let pair = Pair::synced(&[
             (ROLLOUT, META),

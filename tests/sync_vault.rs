@@ -130,7 +130,7 @@ impl Machines {
 }
 
 #[test]
-fn conversations_skills_and_prompts_travel_through_the_vault() {
+fn conversations_skills_and_prompts_are_synced_through_the_vault() {
     let Some(machines) = Machines::new() else {
         return;
     };
@@ -238,7 +238,7 @@ fn a_conflict_stays_in_both_snapshots_until_it_is_resolved_on_one_machine() {
 }
 
 #[test]
-fn a_deletion_travels_and_other_machines_do_not_bring_the_file_back() {
+fn a_deletion_is_synced_and_other_machines_do_not_recreate_the_file() {
     let Some(machines) = Machines::new() else {
         return;
     };
@@ -329,7 +329,7 @@ fn a_machine_that_synced_through_a_folder_continues_through_the_vault() {
 }
 
 #[test]
-fn old_snapshots_and_those_of_a_machine_that_is_gone_are_forgotten_and_backups_stay() {
+fn sync_forget_removes_old_snapshots_and_those_of_a_lost_machine_but_no_backup() {
     let Some(machines) = Machines::new() else {
         return;
     };
@@ -369,7 +369,7 @@ fn old_snapshots_and_those_of_a_machine_that_is_gone_are_forgotten_and_backups_s
 }
 
 #[test]
-fn what_cannot_be_read_stops_the_run_before_anything_changes() {
+fn an_unreadable_snapshot_stops_the_run_before_anything_changes() {
     let Some(machines) = Machines::new() else {
         return;
     };
@@ -442,7 +442,7 @@ fn publish_evil(machines: &Machines, layout: u8) {
 }
 
 #[test]
-fn a_snapshot_that_lies_changes_nothing_and_is_named_until_it_is_forgotten() {
+fn a_snapshot_with_a_wrong_manifest_changes_nothing_and_is_reported_until_it_is_removed() {
     let newer = |text: &str| text.replacen("\"schema\":1", "\"schema\":99", 1);
     let longer = |text: &str| {
         text.replace("\"size\":4", "\"size\":5")
@@ -461,7 +461,7 @@ fn a_snapshot_that_lies_changes_nothing_and_is_named_until_it_is_forgotten() {
         (&newer, true, "a newer codex-manager"),
         (&longer, false, "was changed"),
         (&outside, true, "outside of the Codex home"),
-        (&other, true, "another content than its manifest says"),
+        (&other, true, "does not match its manifest"),
     ];
     for (change, reseal, words) in cases {
         let Some(machines) = machines_with_a_skill() else {
@@ -523,7 +523,7 @@ fn a_link_in_a_snapshot_is_not_followed() {
 }
 
 #[test]
-fn killed_runs_leave_nothing_that_the_next_run_does_not_finish() {
+fn the_next_run_completes_what_a_killed_run_left() {
     let Some(machines) = Machines::new() else {
         return;
     };

@@ -16,7 +16,7 @@ const EVENTS_PER_SCHEDULE: usize = 45;
 const MAX_SETTLING_ROUNDS: usize = 10;
 
 #[test]
-fn no_line_is_lost_and_all_machines_agree_whatever_the_store_shows_late() {
+fn no_line_is_lost_and_all_machines_agree_if_the_store_lists_snapshots_late() {
     let seeds: Vec<u64> = match variables::value(SEED) {
         Some(seed) => (seed..seed + variables::sequences(1)).collect(),
         None => (0..variables::sequences(DEFAULT_SCHEDULES)).collect(),

@@ -135,7 +135,7 @@ fn a_page_fits_phones_and_desktops_in_light_and_dark() {
 }
 
 #[test]
-fn a_terminal_shows_thirty_days_with_their_shares_the_newest_last() {
+fn a_terminal_shows_the_last_thirty_days_with_their_shares() {
     let env = TestEnv::new();
     for day in 0..40 {
         let used = [1000, 0, 0, 0];

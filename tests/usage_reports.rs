@@ -104,7 +104,8 @@ fn usage_takes_an_account_with_or_without_a_kind_of_rows() {
     for args in [["daily", "weekly"], ["alice@x.com", "bob@x.com"]] {
         let run = env.run([&["usage"][..], &args].concat()).code(4);
         assert!(
-            run.stderr.contains("one kind of rows and one account"),
+            run.stderr
+                .contains("at most one kind of rows and one account"),
             "{run}"
         );
     }

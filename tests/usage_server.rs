@@ -91,7 +91,7 @@ fn the_servers_days_are_compared_with_the_conversations_of_the_account() {
     2026-11-18     500             0        500
     2026-11-19    3.0k          2.2k        800
     2026-11-20     700             0        700
-    alice@example.com: 4.2k tokens by the server, 2.0k of them not from the CLI on this machine; days are those of UTC
+    alice@example.com: 4.2k tokens reported by the server, 2.0k of them not from the CLI on this machine; days are in UTC
     --- stderr
     ");
 }
@@ -135,7 +135,7 @@ fn a_server_without_figures_is_reported_with_exit_code_6() {
 }
 
 #[test]
-fn the_reason_without_an_answer_is_reported() {
+fn the_reason_for_a_missing_answer_is_reported() {
     let unknown =
         "Invalid request: unknown variant `account/usage/read`, expected one of `initialize`";
     for (code, message, problem) in [
@@ -165,7 +165,7 @@ fn the_reason_without_an_answer_is_reported() {
                 .unwrap_or_default()
                 .to_owned();
             assert!(found.starts_with(problem), "{run}");
-            let warning = format!("no figures of the server: {problem}");
+            let warning = format!("no figures from the server: {problem}");
             assert!(run.stderr.contains(&warning), "{run}");
         }
     }

@@ -92,7 +92,7 @@ fn a_past_window_is_selected_by_a_time_in_it() {
 }
 
 #[test]
-fn each_breakdown_is_a_table_of_its_own_with_100_per_cent() {
+fn each_breakdown_is_a_separate_table_that_adds_up_to_100_percent() {
     let env = world();
     let run = env.run(["usage", "--window", "alice@x.com"]).code(0);
     let tables: Vec<_> = run.stdout.split("\n\n").skip(1).collect();
@@ -152,7 +152,7 @@ fn an_unknown_window_is_an_error_not_an_empty_report() {
     assert!(
         unknown
             .stderr
-            .contains("nothing is known of the weekly window of alice@x.com at Thu 1 Oct"),
+            .contains("the weekly window of alice@x.com at Thu 1 Oct"),
         "{unknown}"
     );
     let future = run("2027-01-01").code(4);

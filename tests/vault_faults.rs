@@ -53,7 +53,7 @@ pub(crate) fn assert_intact(env: &TestEnv, snapshots: usize) {
 }
 
 #[test]
-fn files_that_grow_while_restic_reads_are_captured_as_they_were() {
+fn files_that_grow_while_restic_reads_are_captured_in_their_former_state() {
     let Some(env) = vault_env() else { return };
     let path = put(&env, rollout(FIRST), line(1).repeat(3));
     crate::support::sample::set_time(&path, 1_790_000_000, 0);

@@ -168,7 +168,7 @@ impl Profiles {
     pub(crate) fn isolate(
         &self,
         account: &Identity,
-        _held: &AccountLocks,
+        _lock: &AccountLocks,
         codex_home: &Path,
         now: Timestamp,
     ) -> Result<IsolatedLogin, LeaseError> {

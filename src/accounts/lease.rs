@@ -50,7 +50,7 @@ pub enum LeaseError {
     #[error("another codex-manager process is using the login of {0}")]
     InUse(Identity),
     /// The Codex of an earlier probe still runs and may be renewing the login.
-    #[error("the Codex of an earlier status query of {of} is still running: {}", join_holders(.holders))]
+    #[error("codex, started by an earlier status query of {of}, is still running: {}", join_holders(.holders))]
     ProbeRunning {
         of: Identity,
         /// The Codex processes that still run.
@@ -127,7 +127,7 @@ pub(crate) struct Lease<'a> {
     identity: Identity,
     home: PathBuf,
     now: Timestamp,
-    _held: AccountLocks,
+    _lock: AccountLocks,
 }
 
 impl Lease<'_> {
@@ -270,7 +270,7 @@ impl Profiles {
             identity: account.clone(),
             home,
             now,
-            _held: held,
+            _lock: held,
         })
     }
 
@@ -492,13 +492,13 @@ mod tests {
     }
 
     #[test]
-    fn a_probe_killed_before_it_had_the_login_leaves_the_login_to_the_profile() {
+    fn a_probe_killed_before_it_took_the_login_leaves_it_in_the_profile() {
         let fixture = fixture();
         let lease = fixture.lease().unwrap();
         fs::remove_file(lease.home().join(AUTH_JSON)).unwrap();
         drop(lease);
         assert_eq!(fixture.profile().file.owner, LoginOwner::Probe);
-        let _held = fixture
+        let _lock = fixture
             .profiles
             .lock_accounts(&[&fixture.who], now(), Duration::ZERO)
             .unwrap();

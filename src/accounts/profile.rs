@@ -354,7 +354,7 @@ impl Profiles {
         account: &Identity,
         superseded: &[String],
     ) -> Result<(), ProfileError> {
-        let _held = FileLock::acquire(&self.lock)?;
+        let _lock = FileLock::acquire(&self.lock)?;
         if let Some(profile) = self.find(account)?
             && profile.damaged.is_none()
         {

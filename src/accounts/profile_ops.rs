@@ -201,7 +201,7 @@ impl Profiles {
     ) -> Result<(SavePlan, SaveReport), ProfileError> {
         check_name(name)?;
         atomic::create_private_folder(&self.folder)?;
-        let _held = FileLock::acquire(&self.lock)?;
+        let _lock = FileLock::acquire(&self.lock)?;
         let profiles = self.list()?;
         let plan = plan_save(&profiles, name, (snapshot, login), is_owner)?;
         let old = plan.renamed_from.as_deref().unwrap_or(name);
@@ -251,7 +251,7 @@ impl Profiles {
     /// There is no profile `old`, or `new` is invalid or taken.
     pub(crate) fn rename(&self, old: &str, new: &str, dry_run: bool) -> Result<(), ProfileError> {
         check_name(new)?;
-        let _held = self.lock_unless_dry_run(dry_run)?;
+        let _lock = self.lock_unless_dry_run(dry_run)?;
         let profiles = self.list()?;
         let own = find_named(&profiles, old)?;
         check_name_free(&profiles, new, Some(own))?;
@@ -274,7 +274,7 @@ impl Profiles {
         snapshot: &AuthSnapshot,
         now: Timestamp,
     ) -> Result<(), ProfileError> {
-        let _held = self.lock_unless_dry_run(false)?;
+        let _lock = self.lock_unless_dry_run(false)?;
         Ok(keep_in_history(
             &self.folder.join(name),
             &snapshot.bytes,
@@ -313,7 +313,7 @@ impl Profiles {
         now: Timestamp,
         dry_run: bool,
     ) -> Result<RestoredLogin, ProfileError> {
-        let _held = self.lock_unless_dry_run(dry_run)?;
+        let _lock = self.lock_unless_dry_run(dry_run)?;
         let profile = self.find_by_name(name)?;
         self.check_version(&profile.name)?;
         let name = profile.name.clone();

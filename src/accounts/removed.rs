@@ -88,7 +88,7 @@ impl Profiles {
     /// # Errors
     /// There is no profile of that name, or an I/O error.
     pub(crate) fn remove(&self, name: &str, now: Timestamp) -> Result<PathBuf, ProfileError> {
-        let _held = self.lock_unless_dry_run(false)?;
+        let _lock = self.lock_unless_dry_run(false)?;
         let profiles = self.list()?;
         let name = &find_named(&profiles, name)?.name;
         let trash = self.folder.join(TRASH);
@@ -109,7 +109,7 @@ impl Profiles {
         name: Option<&str>,
         dry_run: bool,
     ) -> Result<Option<(String, PathBuf)>, ProfileError> {
-        let _held = self.lock_unless_dry_run(dry_run)?;
+        let _lock = self.lock_unless_dry_run(dry_run)?;
         let trash = self.folder.join(TRASH);
         let entries = fs::read_dir(&trash).into_iter().flatten().flatten();
         let last = entries
@@ -153,7 +153,7 @@ impl Profiles {
     /// # Errors
     /// There is nothing of that name, or an I/O error.
     pub(crate) fn purge(&self, name: &str) -> Result<usize, ProfileError> {
-        let _held = self.lock_unless_dry_run(false)?;
+        let _lock = self.lock_unless_dry_run(false)?;
         let places = self.list_folders_of(name)?;
         // Before the removal: after a kill in between, an old copy must still be recognized as old.
         self.record_deleted(&places)?;

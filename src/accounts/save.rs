@@ -65,7 +65,7 @@ impl Profiles {
     ) -> Result<SaveReport, ProfileError> {
         atomic::create_private_folder(&self.folder)?;
         // One lock for all profiles: the search for the profile of an account and its creation are one step.
-        let _held = FileLock::acquire(&self.lock)?;
+        let _lock = FileLock::acquire(&self.lock)?;
         let found = self.find(&login.identity)?;
         let name = match &found {
             Some(profile) => profile.name.clone(),

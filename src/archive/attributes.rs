@@ -25,7 +25,7 @@ pub(crate) fn set_attributes(path: &Path, mode: u32, mtime_ns: i64) -> Result<()
 }
 
 fn set_permissions(path: &Path, permissions: fs::Permissions) -> Result<(), IoError> {
-    let set = beneath::reach(path).and_then(|path| fs::set_permissions(path, permissions));
+    let set = beneath::resolve(path).and_then(|path| fs::set_permissions(path, permissions));
     modes::ignore_refusal(set).at("set the mode of", path)
 }
 
@@ -46,7 +46,7 @@ fn set_modified(path: &Path, mtime_ns: i64) -> Result<(), IoError> {
                 tv_nsec: mtime_ns.rem_euclid(1_000_000_000),
             },
         };
-        beneath::reach(path)
+        beneath::resolve(path)
             .and_then(|path| Ok(utimensat(CWD, &*path, &times, AtFlags::empty())?))
             .at("set the time of", path)
     }

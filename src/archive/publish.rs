@@ -42,7 +42,7 @@ pub(crate) fn publish(
         .file()
         .write_all(&bytes)
         .at("write", described.path())?;
-    let _held = FileLock::acquire(lock)?;
+    let _lock = FileLock::acquire(lock)?;
     for (archive, sidecar) in free_paths(stem, backups) {
         match file.publish(&archive)? {
             Ok(()) => {

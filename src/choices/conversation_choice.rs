@@ -25,7 +25,7 @@ const MAX_LISTED: usize = 10;
 /// A conversation that the user named.
 pub(crate) struct ChosenConversation<'r> {
     pub(crate) id: String,
-    /// Its row in Codex's list; `None` if it was found by its rollout only.
+    /// The row in Codex's list; `None` if only a rollout was found.
     pub(crate) row: Option<&'r ThreadRow>,
     pub(crate) rollout: Option<PathBuf>,
 }
@@ -220,7 +220,7 @@ fn choose_row<'a>(rows: &[&'a ThreadRow], text: &str, context: &Context) -> Resu
     })
 }
 
-/// Returns the error for a conversation that is in the trash; `None` if it is not there.
+/// Returns the error for a conversation that is in the trash; `None` if the trash does not have it.
 fn explain_trashed(text: &str, context: &Context) -> Option<CommandError> {
     let units = trash::list_units(context.manager_home()).ok()?;
     let found = thread_choice::find_named(

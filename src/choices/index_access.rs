@@ -16,7 +16,7 @@ use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-/// The bytes from which reading takes so long that a progress bar is shown.
+/// An update that reads at least this many bytes shows a progress bar.
 const MIN_BAR_BYTES: u64 = 20_000_000;
 
 /// The index of a Codex home.

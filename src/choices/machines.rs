@@ -14,7 +14,7 @@ use crate::vault::replica_store::ReplicaStore;
 use chrono::{DateTime, Utc};
 use std::path::Path;
 
-/// Another machine. Its conversations are those that this machine has not, or in another state.
+/// Another machine, with its conversations that this machine does not have or has in another state.
 #[derive(Debug)]
 pub(crate) struct Machine {
     pub(crate) name: String,
@@ -41,7 +41,7 @@ impl Machine {
 pub(crate) struct RefreshedMachines {
     /// The machine that published last comes first.
     pub(crate) list: Vec<Machine>,
-    /// True if what is known of a machine may be older than its newest snapshot.
+    /// True if the list of a machine may be older than its newest snapshot.
     pub(crate) is_stale: bool,
 }
 

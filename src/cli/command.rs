@@ -39,8 +39,8 @@ pub(super) struct GlobalArgs {
     /// Print only errors and warnings
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub(super) quiet: bool,
-    /// Print each file that is read or written, and each program that is started. A run that keeps a log
-    /// reports its steps there
+    /// Print each file that is read or written, and each program that is started. A run with a log writes its steps to
+    /// the log
     #[arg(short, long, global = true)]
     pub(super) verbose: bool,
     /// When to use colour [default: color of config.toml, else auto]
@@ -183,8 +183,8 @@ impl Command {
         )
     }
 
-    /// Returns true if the command warns of an invalid `config.toml` and uses the defaults: it answers what is needed
-    /// before the file is corrected.
+    /// Returns true if the command uses the defaults, with a warning, if `config.toml` is invalid. Its answer may be
+    /// needed before the user corrects the file.
     pub(super) fn may_use_default_config(&self) -> bool {
         matches!(self, Self::List(_) | Self::Recommend(_))
     }

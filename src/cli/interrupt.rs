@@ -45,5 +45,5 @@ pub(super) fn install_handler(cli: &Cli, env: &Environment) {
     });
 }
 
-/// The time after Ctrl-C in which a command that only reads has to reach a safe point. Then the process exits.
+/// After Ctrl-C, a read-only command has this time to reach a safe point. Then the process exits.
 const READING_END_TIMEOUT: Duration = Duration::from_secs(2);

@@ -213,7 +213,7 @@ fn find_losses(context: &Context) -> Result<Option<DesktopNotice>> {
         kind: NoticeKind::LostMessages,
         account: None,
         message: format!(
-            "{count} lost messages that a copy has; list them: codex-manager history losses"
+            "{count} lost messages that copies still have; list them: codex-manager history losses"
         ),
         subjects,
     }))

@@ -107,11 +107,11 @@ impl RecommendArgs {
         } else {
             let shows_better = template.is_some_and(Template::shows_better_account);
             let order = (strategy, include_api_key);
-            self.recheck_shown(&mut accounts, shows_better, order, context);
+            self.recheck_candidates(&mut accounts, shows_better, order, context);
         }
         let ranking = rank(&accounts, strategy, include_api_key, &now);
         let Some(best) = self
-            .best(&ranking)
+            .best_candidate(&ranking)
             .filter(|best| !self.ready_only || best.is_ready())
         else {
             return Err(no_account_error(&self, &ranking, context));
@@ -155,7 +155,7 @@ impl RecommendArgs {
     }
 
     /// Checks the logins of the best account and, for a prompt, of the one that is better than the live one.
-    fn recheck_shown(
+    fn recheck_candidates(
         &self,
         accounts: &mut [Account],
         shows_better: bool,
@@ -165,7 +165,7 @@ impl RecommendArgs {
         let now = context.now();
         let _ = recheck_best(accounts, context, |accounts| {
             let ranking = rank(accounts, strategy, include_api_key, &now);
-            let best = self.best(&ranking)?;
+            let best = self.best_candidate(&ranking)?;
             accounts.iter().position(|a| a == best.account)
         });
         if shows_better {
@@ -178,7 +178,7 @@ impl RecommendArgs {
     }
 
     /// Returns the best account; with `--use` the best one with a saved login.
-    fn best<'r, 'a>(&self, ranking: &'r Ranking<'a>) -> Option<&'r RankedAccount<'a>> {
+    fn best_candidate<'r, 'a>(&self, ranking: &'r Ranking<'a>) -> Option<&'r RankedAccount<'a>> {
         let mut candidates = ranking.candidates.iter();
         candidates.find(|c| !self.switch || c.account.login == LoginState::Ok)
     }

@@ -150,7 +150,7 @@ impl ShowArgs {
         Ok(Outcome::Done)
     }
 
-    /// Returns true if an option says what to show, or stdout is no terminal, so that only the text can be meant.
+    /// Returns true if an option selects parts of the conversation, or if stdout is not a terminal.
     fn wants_text(&self, context: &Context) -> bool {
         let is_selected = self.tools || self.reasoning || self.no_redact || self.raw;
         is_selected

@@ -75,7 +75,7 @@ impl ConfigFile {
     }
 
     /// Returns all keys that no setting has.
-    pub(crate) fn unknown(&self) -> Vec<KeyError> {
+    pub(crate) fn unknown_keys(&self) -> Vec<KeyError> {
         let names = self.0.names().into_iter();
         let names = names.filter(|name| name != SCHEMA_KEY);
         names.filter_map(|name| find(&name).err()).collect()
@@ -300,7 +300,7 @@ keep_last = 7
             nearest,
         };
         assert_eq!(
-            parsed("timezon = 'UTC'\n[codex]\nbim = 'x'\n[deep.er]\nx = 1").unknown(),
+            parsed("timezon = 'UTC'\n[codex]\nbim = 'x'\n[deep.er]\nx = 1").unknown_keys(),
             [
                 unknown("timezon", Some("timezone")),
                 unknown("codex.bim", Some("codex.bin")),
@@ -322,7 +322,7 @@ keep_last = 7
 \"~/code\" = true
 ",
         );
-        assert_eq!(file.unknown(), []);
+        assert_eq!(file.unknown_keys(), []);
         set(&mut file, "folders.~/code/a.b", "client-b");
         set(&mut file, "folders./srv/with space", "work");
         set(&mut file, "shared_logins.~/code/vendor", "false");
@@ -355,7 +355,7 @@ keep_last = 7
     fn a_relative_folder_is_an_unknown_key() {
         let file = parsed("folders.work = 'client-a'\nshared_logins.'~/code' = true");
         let name = "folders.work".into();
-        assert_eq!(file.unknown(), [KeyError::NoFolder { name }]);
+        assert_eq!(file.unknown_keys(), [KeyError::NoFolder { name }]);
         let accounts = file.values().unwrap().preferences.folders;
         assert!(accounts.folders.is_empty() && !accounts.shared_logins.is_empty());
     }

@@ -33,7 +33,7 @@ pub(crate) fn update<R, E: From<SettingsError>>(
 ) -> Result<R, E> {
     let io = |e: IoError| E::from(SettingsError::Io(e));
     atomic::create_private_folder(manager_home).map_err(io)?;
-    let _held = FileLock::acquire_unless_interrupted(&manager_home.join(LOCK_NAME)).map_err(io)?;
+    let _lock = FileLock::acquire_unless_interrupted(&manager_home.join(LOCK_NAME)).map_err(io)?;
     let mut file = ConfigFile::read(manager_home)?;
     let before = file.text();
     let result = change(&mut file)?;
@@ -54,7 +54,7 @@ pub(crate) fn replace_if_unchanged(
     after: &ConfigFile,
 ) -> Result<bool, IoError> {
     atomic::create_private_folder(manager_home)?;
-    let _held = FileLock::acquire_unless_interrupted(&manager_home.join(LOCK_NAME))?;
+    let _lock = FileLock::acquire_unless_interrupted(&manager_home.join(LOCK_NAME))?;
     if read_text(after.path())? != before {
         return Ok(false);
     }

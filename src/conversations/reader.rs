@@ -22,7 +22,7 @@ pub(crate) struct EventReader {
     /// The offset at which the next rollout leaves this one.
     end: Option<u64>,
     next: VecDeque<RolloutSlice>,
-    /// The parts that the user took back. Only their figures are events.
+    /// The byte ranges of rolled-back turns. Only their token counts are returned as events.
     taken_back: Vec<Range<u64>>,
     selection: LineParts,
     state: ReaderState,

@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn a_restarted_sum_is_counted_in_full_even_if_it_is_not_lower() {
+    fn a_token_sum_that_restarts_is_counted_in_full_even_if_it_is_not_lower() {
         let (first, second) = (usage(100, 0, 10), usage(300, 0, 30));
         let events = [(Some(first), Some(first)), (Some(second), Some(second))];
         assert_eq!(counted(&events), [110, 330]);

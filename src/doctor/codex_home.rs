@@ -58,7 +58,7 @@ fn check_losses(context: &Context) -> Option<Check> {
         Ok(record) => record,
         Err(e) => {
             let check = Check::warn(ID, e.to_string());
-            return Some(check.because("conversations that lost messages are not known"));
+            return Some(check.because("cannot check for conversations that lost messages"));
         }
     };
     record.checked_at.as_ref()?;

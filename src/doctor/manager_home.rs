@@ -84,7 +84,7 @@ fn check_config_file(home: &Path) -> Check {
         Err(e) => Check::fail(ID, e.to_string())
             .because("other commands fail on it")
             .advised("fix it: codex-manager config edit"),
-        Ok(file) => match file.unknown().first() {
+        Ok(file) => match file.unknown_keys().first() {
             Some(unknown) => Check::warn(ID, unknown.to_string())
                 .because("the key has no effect")
                 .advised("correct the key: codex-manager config edit"),

@@ -121,7 +121,7 @@ fn check_last_drill(state: &VaultState, now: DateTime<Utc>) -> Check {
         max_days: OLD_DRILL_DAYS,
         message: |age| format!("the last good drill was {age} ago"),
         never: "no drill has restored a snapshot",
-        why: "a backup that was never restored is not proven",
+        why: "a backup is proven only by a restore",
         fix: "codex-manager vault drill",
     };
     drill.run(now)

@@ -23,12 +23,12 @@ impl Advised for VaultError {
             Self::Io(e) => e.advice(),
             Self::Interrupted => CommandError::interrupted(),
             Self::NoProgram(_) => self.hint(Failed, INSTALL)
-                .hint("or name the program with --restic-bin FILE, for all commands with: codex-manager config set vault.program FILE"),
+                .hint("or pass its path: --restic-bin FILE; for all commands: codex-manager config set vault.program FILE"),
             // A prune by rustic could remove data of a backup by restic that is running.
             Self::OnlyRustic(_) => self.hint(Failed, INSTALL)
                 .hint("rustic ignores the locks of restic and does not know URLs like s3: and sftp:"),
             Self::TooOld { .. } => self.hint(Failed, "codex-manager needs restic 0.14 or newer"),
-            Self::NotRestic(_) => self.hint(Usage, "name restic with --restic-bin FILE, for all commands with: codex-manager config set vault.program FILE"),
+            Self::NotRestic(_) => self.hint(Usage, "pass the path of restic: --restic-bin FILE; for all commands: codex-manager config set vault.program FILE"),
             Self::NotConfigured => self.hint(Usage, "set one up: codex-manager vault init URL"),
             Self::NoPassword => self.hint(Usage, "give --password-file FILE or --password-command COMMAND, or set RESTIC_PASSWORD_FILE"),
             Self::Restic { fault, .. } => advise_on_fault(*fault, self),

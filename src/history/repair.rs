@@ -258,7 +258,7 @@ fn find_first_rollout(home: &Path, newest: &Path) -> Option<PathBuf> {
         return None;
     }
     let chain = ThreadChain::read(home, name.id()?, newest);
-    let first = chain.own().first()?;
+    let first = chain.own_slices().first()?;
     (first.path != newest).then(|| first.path.clone())
 }
 

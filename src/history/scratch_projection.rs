@@ -95,7 +95,7 @@ fn copy_as_own(rollout: &ContinuedRollout, folder: &Path) -> Result<(), HistoryE
         .read_until(b'\n', &mut first)
         .at("read", source)?;
     let text = std::str::from_utf8(&first).map_err(|_| unusable())?;
-    let base = rollout::read_head_in(&first, Path::new("head.jsonl")).at("read", source)?;
+    let base = rollout::parse_head_prefix(&first, Path::new("head.jsonl")).at("read", source)?;
     let base = base.and_then(|meta| meta.base());
     let mut renamed = text.to_owned();
     for key in ["id", "session_id"] {

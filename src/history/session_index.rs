@@ -189,7 +189,7 @@ impl IndexEntry {
 
 /// Appends lines under Codex's lock, for conversations that are restored with their names.
 pub fn append(home: &Path, entries: &[IndexEntry]) -> Result<(), HistoryError> {
-    let _held = FileLock::acquire_within(&home.join(LOCK_NAME), LOCK_TIMEOUT)?;
+    let _lock = FileLock::acquire_within(&home.join(LOCK_NAME), LOCK_TIMEOUT)?;
     let path = home.join(FILE_NAME);
     let bytes = file_open::read_if_exists(&path)?.unwrap_or_default();
     Ok(atomic::write(&path, &append_entries(bytes, entries))?)
@@ -233,7 +233,7 @@ fn change_lines<T>(
     change: impl FnOnce(Vec<String>) -> (Vec<String>, T),
 ) -> Result<T, HistoryError> {
     // The whole file is written again, so a line that Codex appends meanwhile would be lost without its lock.
-    let _held = FileLock::acquire_within(&home.join(LOCK_NAME), LOCK_TIMEOUT)?;
+    let _lock = FileLock::acquire_within(&home.join(LOCK_NAME), LOCK_TIMEOUT)?;
     let path = home.join(FILE_NAME);
     let before: Vec<String> = read_text(&path)?.lines().map(Into::into).collect();
     let (after, result) = change(before.clone());

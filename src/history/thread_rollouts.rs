@@ -100,7 +100,7 @@ impl ThreadChain {
     }
 
     /// Returns the rollouts of the thread itself.
-    pub(crate) fn own(&self) -> &[RolloutSlice] {
+    pub(crate) fn own_slices(&self) -> &[RolloutSlice] {
         self.parts.last().map_or(&[], |part| &part.slices)
     }
 }
@@ -307,7 +307,7 @@ mod tests {
             slices: vec![slice(&first, Some(10)), slice(&third, Some(30))],
         };
         assert_eq!(chain.parts[0], parent, "the second rollout is hidden");
-        assert_eq!(chain.own(), [slice(&fork, None)]);
+        assert_eq!(chain.own_slices(), [slice(&fork, None)]);
         assert_eq!(chain.missing, None);
         assert_eq!(find_newest_rollout(home, FIRST).as_ref(), Some(&third));
         let rewound = RewoundThreads::read(home);
@@ -325,6 +325,6 @@ mod tests {
         let home = folder.path();
         let first = write(home, FIRST, FIRST, Some((SECOND, 1)));
         write(home, &format!("{FIRST}_{SECOND}"), FIRST, Some((FIRST, 1)));
-        assert_eq!(ThreadChain::read(home, FIRST, &first).own().len(), 2);
+        assert_eq!(ThreadChain::read(home, FIRST, &first).own_slices().len(), 2);
     }
 }

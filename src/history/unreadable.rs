@@ -86,11 +86,9 @@ impl UnreadableCause {
             Self::Unprojected(_) => {
                 "Codex has not read the earlier rollouts that it continues".to_owned()
             }
-            Self::Shortened { .. } => {
-                "its rollout is shorter than what Codex has read of it".to_owned()
-            }
+            Self::Shortened { .. } => "its rollout is shorter than when Codex read it".to_owned(),
             Self::Boundary => {
-                "Codex's migration put all turns in front of those of the subagent".to_owned()
+                "Codex's migration moved all turns before the start of the subagent".to_owned()
             }
             Self::MissingBase(id) => {
                 format!(

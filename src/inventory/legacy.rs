@@ -214,7 +214,7 @@ pub(crate) fn write_archive(
         },
     )?;
     let metadata = packed.sidecar();
-    let _held = FileLock::acquire(lock)?;
+    let _lock = FileLock::acquire(lock)?;
     if file.publish(path)?.is_err() {
         return Ok(None);
     }

@@ -92,7 +92,7 @@ impl ArchiveProblem {
     /// Returns true if the problem may disappear although the files stay the same.
     pub(crate) fn is_transient(&self) -> bool {
         match self {
-            Self::Sidecar(problem) => problem.may_pass(),
+            Self::Sidecar(problem) => problem.is_transient(),
             Self::Unreadable(_) => true,
             Self::NoArchive | Self::Damaged(_) | Self::FoundDamaged => false,
         }

@@ -190,7 +190,7 @@ pub(crate) fn note_verified(
 pub(crate) fn note_verified_locked(
     manager_home: &Path,
     results: &[VerifyFinding],
-    _held: &FileLock,
+    _lock: &FileLock,
 ) -> Result<bool, DocumentError> {
     let backups = backups_folder(manager_home);
     let inside: Vec<_> = results

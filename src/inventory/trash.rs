@@ -41,7 +41,7 @@ pub(crate) fn move_to_trash(
     manager_home: &Path,
     archives: &[String],
     now: &DateTime<Utc>,
-    _held: &FileLock,
+    _lock: &FileLock,
 ) -> Result<PathBuf, JournalError> {
     let transaction = begin(manager_home)?;
     let backups = store::backups_folder(manager_home);
@@ -116,7 +116,7 @@ fn plan_restore(manager_home: &Path, archives: Vec<String>) -> Vec<RestoredArchi
 /// A file could not be moved. Then all moves were undone.
 pub(crate) fn undo(
     manager_home: &Path,
-    _held: &FileLock,
+    _lock: &FileLock,
 ) -> Result<Vec<RestoredArchive>, JournalError> {
     let transaction = begin(manager_home)?;
     let Some((batch, archives)) = find_newest_batch(manager_home)? else {
@@ -203,7 +203,7 @@ pub(crate) fn list_archives(manager_home: &Path) -> Result<Vec<PathBuf>, IoError
 pub(crate) fn remove(
     manager_home: &Path,
     seen: &TrashContent,
-    _held: &FileLock,
+    _lock: &FileLock,
 ) -> Result<(), JournalError> {
     // An interrupted undo may still have to move archives out of these batches.
     recover(manager_home)?;
@@ -306,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn undo_does_not_overwrite_an_archive_of_the_same_name() {
+    fn undo_does_not_overwrite_an_archive_with_the_same_name() {
         let home = home();
         let held = lock(home.path());
         let backups = store::backups_folder(home.path());

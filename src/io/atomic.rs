@@ -233,7 +233,7 @@ fn persist_beneath(
     path: &Path,
 ) -> Result<(), tempfile::PersistError> {
     let persist = || {
-        let (from, to) = (beneath::reach(file.path())?, beneath::reach(path)?);
+        let (from, to) = (beneath::resolve(file.path())?, beneath::resolve(path)?);
         let named = tempfile::TempPath::try_from_path(&*from)?.persist_noclobber(&*to);
         named.map_err(|mut e| {
             // `file` removes it.
@@ -278,7 +278,7 @@ fn open_new(options: &mut fs::OpenOptions, path: &Path) -> std::io::Result<File>
         // file.
         options.mode(0o600);
     }
-    let file = options.open(beneath::reach(path)?)?;
+    let file = options.open(beneath::resolve(path)?)?;
     owner::inherit(&file, path);
     Ok(file)
 }
@@ -292,7 +292,7 @@ pub(crate) fn make_folder(path: &Path) -> std::io::Result<()> {
         use std::os::unix::fs::DirBuilderExt;
         builder.mode(0o700);
     }
-    let reached = beneath::reach(path)?;
+    let reached = beneath::resolve(path)?;
     owner::create_folder(path, || builder.create(&reached))
 }
 
@@ -349,12 +349,12 @@ pub(crate) fn rename_new_unsynced(from: &Path, to: &Path) -> Result<(), IoError>
     {
         use rustix::fs::{CWD, RenameFlags, renameat_with};
         use rustix::io::Errno;
-        let reach = |path| beneath::reach(path).at("rename", from);
+        let resolve = |path| beneath::resolve(path).at("rename", from);
         match renameat_with(
             CWD,
-            &*reach(from)?,
+            &*resolve(from)?,
             CWD,
-            &*reach(to)?,
+            &*resolve(to)?,
             RenameFlags::NOREPLACE,
         ) {
             Ok(()) => return Ok(()),

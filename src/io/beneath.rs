@@ -43,12 +43,12 @@ impl FollowedLinks {
 
 /// A path whose folder cannot be exchanged while this value lives. Its text is for calls, not for messages.
 #[derive(Debug)]
-pub(crate) struct Reached<'a> {
+pub(crate) struct ResolvedPath<'a> {
     path: Cow<'a, Path>,
     _folder: Option<File>,
 }
 
-impl Deref for Reached<'_> {
+impl Deref for ResolvedPath<'_> {
     type Target = Path;
 
     fn deref(&self) -> &Path {
@@ -56,7 +56,7 @@ impl Deref for Reached<'_> {
     }
 }
 
-impl AsRef<Path> for Reached<'_> {
+impl AsRef<Path> for ResolvedPath<'_> {
     fn as_ref(&self) -> &Path {
         &self.path
     }
@@ -74,15 +74,15 @@ pub(crate) fn protect(root: &Path, links: FollowedLinks) {
 ///
 /// # Errors
 /// The path is below a protected folder, and a folder on the way is missing, or a link that is not followed.
-pub(crate) fn reach(path: &Path) -> io::Result<Reached<'_>> {
+pub(crate) fn resolve(path: &Path) -> io::Result<ResolvedPath<'_>> {
     #[cfg(target_os = "linux")]
-    if let Some((folder, through)) = linux::reach(path)? {
-        return Ok(Reached {
+    if let Some((folder, through)) = linux::resolve(path)? {
+        return Ok(ResolvedPath {
             path: Cow::Owned(through),
             _folder: Some(folder),
         });
     }
-    Ok(Reached {
+    Ok(ResolvedPath {
         path: Cow::Borrowed(path),
         _folder: None,
     })
@@ -123,7 +123,7 @@ mod linux {
     /// A path below a protected folder.
     struct PlaceBelow<'a> {
         root: Arc<ProtectedRoot>,
-        /// The path of the folder as the caller has it.
+        /// The folder of the path, as the caller wrote it.
         base: &'a Path,
         relative: &'a Path,
     }
@@ -230,7 +230,7 @@ mod linux {
         io::Error::new(io::ErrorKind::InvalidInput, why)
     }
 
-    pub(super) fn reach(path: &Path) -> io::Result<Option<(File, PathBuf)>> {
+    pub(super) fn resolve(path: &Path) -> io::Result<Option<(File, PathBuf)>> {
         let Some(place) = find_root(path).filter(|place| !place.is_at_top()) else {
             return Ok(None);
         };
@@ -245,7 +245,7 @@ mod linux {
                 Ok(has_proc(&through).then(|| (folder, through.join(name))))
             }
             Opened::Unsupported => Ok(None),
-            Opened::Link if place.follow_top() => reach(path),
+            Opened::Link if place.follow_top() => resolve(path),
             Opened::Link => Err(link_error()),
         }
     }
@@ -267,7 +267,7 @@ mod linux {
             Opened::Unsupported => Ok(None),
             Opened::Link if place.follow_top() => open(path, flags),
             Opened::Link if place.root.links.to_files => {
-                let reached = super::reach(path)?;
+                let reached = super::resolve(path)?;
                 let file = rustix::fs::open(&*reached, flags | OFlags::CLOEXEC, Mode::empty())?;
                 Ok(Some(file.into()))
             }
@@ -306,7 +306,7 @@ mod tests {
                 let reads = |path: &str| {
                     open(&root.join(path), OFlags::RDONLY).is_ok_and(|file| file.is_some())
                 };
-                let reaches = |path: &str| reach(&root.join(path)).is_ok();
+                let reaches = |path: &str| resolve(&root.join(path)).is_ok();
                 assert_eq!(reads("top/2026/10/file"), top, "{name}");
                 assert_eq!(reaches("top/2026/10/new"), top, "{name}");
                 assert_eq!(reads("real/2026/10/file"), below, "{name}");
@@ -319,14 +319,14 @@ mod tests {
     }
 
     #[test]
-    fn a_reached_path_stays_in_its_folder_after_a_link_replaces_it() {
+    fn a_resolved_path_stays_in_its_folder_after_a_link_replaces_it() {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
         fs::create_dir_all(at("root/below")).unwrap();
         fs::create_dir(at("outside")).unwrap();
         protect(&at("root"), FollowedLinks::NONE);
         let path = at("root/below/new");
-        let reached = reach(&path).unwrap();
+        let reached = resolve(&path).unwrap();
         fs::rename(at("root/below"), at("root/was")).unwrap();
         symlink(at("outside"), at("root/below")).unwrap();
         fs::write(&reached, "text").unwrap();

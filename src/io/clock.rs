@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn a_skipped_time_is_counted_on_from_before_the_gap() {
+    fn a_local_time_that_a_clock_change_skips_uses_the_offset_before_it() {
         assert_eq!(
             resolve_local("Europe/Berlin", "2026-03-29 02:30"),
             ["2026-03-29T03:30:00+02:00"]

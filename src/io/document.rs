@@ -230,7 +230,7 @@ pub(crate) fn update<T: Document + Default + PartialEq + Clone, R>(
 ) -> Result<DocumentUpdate<R>, DocumentError> {
     // Before the read: two processes that read the same state would each drop the change of the
     // other.
-    let _held = FileLock::acquire_unless_interrupted(lock)?;
+    let _lock = FileLock::acquire_unless_interrupted(lock)?;
     let (before, moved_aside) = match read::<T>(path)? {
         DocumentState::Good(document) => (Some(document), None),
         DocumentState::Absent => (None, None),

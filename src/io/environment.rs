@@ -291,7 +291,7 @@ mod tests {
 
     #[cfg(windows)]
     #[test]
-    fn names_of_variables_have_no_case() {
+    fn variable_names_are_case_insensitive() {
         let env = Environment::default().with("Path", r"C:\tools");
         assert_eq!(env.text("PATH"), Some(r"C:\tools"));
         let env = env.with("PATH", r"C:\other");

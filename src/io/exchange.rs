@@ -24,7 +24,7 @@ pub(crate) fn exchange(a: &Path, b: &Path) -> io::Result<()> {
     #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
     {
         use rustix::fs::{CWD, RenameFlags, renameat_with};
-        let (a, b) = (super::beneath::reach(a)?, super::beneath::reach(b)?);
+        let (a, b) = (super::beneath::resolve(a)?, super::beneath::resolve(b)?);
         renameat_with(CWD, &*a, CWD, &*b, RenameFlags::EXCHANGE).map_err(|errno| {
             if is_refusal(errno) {
                 io::Error::new(io::ErrorKind::Unsupported, errno)

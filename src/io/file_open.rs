@@ -39,7 +39,7 @@ pub(crate) fn append_no_link(path: impl AsRef<Path>) -> io::Result<File> {
     #[cfg(windows)]
     refuse_link(path)?;
     let options = set_flags(options.append(true), true);
-    let file = sharing::open(options, &beneath::reach(path)?)?;
+    let file = sharing::open(options, &beneath::resolve(path)?)?;
     check_kind(&file.metadata()?)?;
     events::trace!("appended to {}", path.display());
     Ok(file)

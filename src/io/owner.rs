@@ -84,7 +84,7 @@ fn give_folder(path: &Path) {
     use rustix::fs::{Mode, OFlags, open};
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let folder =
-        super::beneath::reach(path).and_then(|path| Ok(open(&*path, flags, Mode::empty())?));
+        super::beneath::resolve(path).and_then(|path| Ok(open(&*path, flags, Mode::empty())?));
     if let Ok(folder) = folder {
         give(&folder.into(), path);
     }
@@ -103,7 +103,7 @@ pub(crate) fn create_if_missing(path: &Path) -> io::Result<()> {
         let mut options = File::options();
         let options = options.write(true).create_new(true).mode(0o600);
         // The open that follows reports what is wrong.
-        if let Ok(file) = options.open(super::beneath::reach(path)?) {
+        if let Ok(file) = options.open(super::beneath::resolve(path)?) {
             inherit(&file, path);
         }
     }

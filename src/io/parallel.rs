@@ -13,22 +13,22 @@ pub(crate) fn threads() -> usize {
         .clamp(2, 8)
 }
 
-/// Runs `other` on another thread and `own` on this one. If no thread can be started, runs `other`
-/// afterwards.
+/// Runs `background` on another thread and `foreground` on this one. If no thread can be started, runs
+/// `background` afterwards.
 pub(crate) fn run_both<A: Send, B>(
-    other: impl Fn() -> A + Sync,
-    own: impl FnOnce() -> B,
+    background: impl Fn() -> A + Sync,
+    foreground: impl FnOnce() -> B,
 ) -> (A, B) {
     thread::scope(|scope| {
-        let beside = thread::Builder::new().spawn_scoped(scope, &other);
-        let own = own();
-        let other = match beside {
+        let beside = thread::Builder::new().spawn_scoped(scope, &background);
+        let foreground = foreground();
+        let background = match beside {
             Ok(beside) => beside
                 .join()
                 .unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
-            Err(_) => other(),
+            Err(_) => background(),
         };
-        (other, own)
+        (background, foreground)
     })
 }
 

@@ -11,7 +11,7 @@ pub(crate) fn read_exact_at(file: &File, bytes: &mut [u8], offset: u64) -> io::R
     }
     #[cfg(windows)]
     {
-        let _kept = Cursor::save_position(file)?;
+        let _position = Cursor::save_position(file)?;
         let (mut bytes, mut offset) = (bytes, offset);
         while !bytes.is_empty() {
             match std::os::windows::fs::FileExt::seek_read(file, bytes, offset)? {
@@ -33,7 +33,7 @@ pub(crate) fn write_all_at(file: &File, bytes: &[u8], offset: u64) -> io::Result
     }
     #[cfg(windows)]
     {
-        let _kept = Cursor::save_position(file)?;
+        let _position = Cursor::save_position(file)?;
         let (mut bytes, mut offset) = (bytes, offset);
         while !bytes.is_empty() {
             match std::os::windows::fs::FileExt::seek_write(file, bytes, offset)? {

@@ -24,7 +24,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_is_singular_and_all_others_are_not() {
+    fn all_counts_but_one_are_plural() {
         assert_eq!(pluralize(0_usize, "file"), "0 files");
         assert_eq!(pluralize(1_u64, "file"), "1 file");
         assert_eq!(pluralize(1_i64, "day"), "1 day");

@@ -57,15 +57,15 @@ fn detect_file_in_use(error: io::Error, path: &Path) -> io::Error {
     error
 }
 
-/// Repeats `action` while it fails with an error that `may_pass` accepts, for at most a second.
+/// Repeats `action` while it fails with an error that `is_transient` accepts, for at most a second.
 pub(super) fn retry<T>(
-    may_pass: impl Fn(&io::Error) -> bool,
+    is_transient: impl Fn(&io::Error) -> bool,
     mut action: impl FnMut() -> io::Result<T>,
 ) -> io::Result<T> {
     let since = Instant::now();
     loop {
         match action() {
-            Err(e) if may_pass(&e) && since.elapsed() < TIMEOUT => std::thread::sleep(RETRY),
+            Err(e) if is_transient(&e) && since.elapsed() < TIMEOUT => std::thread::sleep(RETRY),
             result => return result,
         }
     }
@@ -78,7 +78,7 @@ pub(super) fn open(options: &fs::OpenOptions, path: &Path) -> io::Result<fs::Fil
 
 /// Opens an existing file for writing.
 pub(crate) fn open_to_write(options: &fs::OpenOptions, path: &Path) -> io::Result<fs::File> {
-    open(options, &beneath::reach(path)?)
+    open(options, &beneath::resolve(path)?)
 }
 
 /// Opens a file for writing. Creates it if it is missing, with mode 0600 and the owner of its folder.
@@ -104,7 +104,7 @@ pub(crate) fn rename(from: &Path, to: &Path) -> io::Result<()> {
 pub(super) fn rename_at_once(from: &Path, to: &Path) -> io::Result<()> {
     #[cfg(all(debug_assertions, target_os = "linux"))]
     emulation::refuse_open_file(to)?;
-    fs::rename(beneath::reach(from)?, beneath::reach(to)?).inspect_err(|_| make_writable(to))
+    fs::rename(beneath::resolve(from)?, beneath::resolve(to)?).inspect_err(|_| make_writable(to))
 }
 
 /// Removes a file or link, also if it is read-only. Makes nothing durable.
@@ -112,19 +112,19 @@ pub(super) fn rename_at_once(from: &Path, to: &Path) -> io::Result<()> {
 pub(crate) fn remove_file(path: impl AsRef<Path>) -> io::Result<()> {
     let path = path.as_ref();
     let removed = retry(is_busy, || {
-        fs::remove_file(beneath::reach(path)?).inspect_err(|_| make_writable(path))
+        fs::remove_file(beneath::resolve(path)?).inspect_err(|_| make_writable(path))
     });
     removed.map_err(|e| detect_file_in_use(e, path))
 }
 
 /// Gives a file a second name, which must be free.
 pub(crate) fn hard_link(from: &Path, to: &Path) -> io::Result<()> {
-    fs::hard_link(beneath::reach(from)?, beneath::reach(to)?)
+    fs::hard_link(beneath::resolve(from)?, beneath::resolve(to)?)
 }
 
 /// Removes an empty folder. Makes nothing durable.
 pub(crate) fn remove_dir(path: impl AsRef<Path>) -> io::Result<()> {
-    fs::remove_dir(beneath::reach(path.as_ref())?)
+    fs::remove_dir(beneath::resolve(path.as_ref())?)
 }
 
 /// Emulates Windows on Linux, in test builds: refuses to replace a file that is open in any process, also in this one.
@@ -172,7 +172,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_call_is_repeated_only_while_its_error_may_pass() {
+    fn a_call_is_retried_only_while_its_error_is_transient() {
         let mut attempts = 0;
         let result = retry(
             |e| e.kind() == io::ErrorKind::ResourceBusy,

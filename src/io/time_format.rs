@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn times_are_read_in_the_forms_people_use() {
+    fn common_forms_of_times_are_parsed() {
         for (text, expected) in [
             ("09:08", "09:08:00"),
             ("9:08", "09:08:00"),

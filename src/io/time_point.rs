@@ -307,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn days_are_those_of_the_zone_also_when_clocks_change() {
+    fn days_follow_the_time_zone_when_clocks_change() {
         for (now, text, expected) in [
             // 23 and 25 hours long.
             (

@@ -96,7 +96,7 @@ pub(crate) fn remove(path: &Path) -> Result<(), IoError> {
     reason = "the one place that removes whole folders"
 )]
 fn remove_all(folder: &Path) -> std::io::Result<()> {
-    fs::remove_dir_all(beneath::reach(folder)?)
+    fs::remove_dir_all(beneath::resolve(folder)?)
 }
 
 /// Removes a folder, also if folders in it are read-only: makes each of them writable, and has one open at a time.
@@ -108,7 +108,7 @@ fn remove_level_by_level(folder: &Path) -> std::io::Result<()> {
         {
             use std::os::unix::fs::PermissionsExt;
             let ours = fs::Permissions::from_mode(0o700);
-            let _ = fs::set_permissions(beneath::reach(&folder)?, ours);
+            let _ = fs::set_permissions(beneath::resolve(&folder)?, ours);
         }
         for (name, kind) in list(&folder)? {
             let path = folder.join(name);
@@ -149,7 +149,7 @@ pub(crate) fn make_private(path: &Path) -> Result<(), IoError> {
             return Ok(());
         }
         let mode = fs::Permissions::from_mode(if meta.is_dir() { 0o700 } else { 0o600 });
-        let set = beneath::reach(path).and_then(|path| fs::set_permissions(path, mode));
+        let set = beneath::resolve(path).and_then(|path| fs::set_permissions(path, mode));
         let set = modes::ignore_refusal(set);
         set.at("set the mode of", path)?;
         if meta.is_dir() {
@@ -235,7 +235,7 @@ fn copy_file(from: &Path, to: &Path) -> Result<(), IoError> {
 pub(crate) fn make_link(target: &Path, path: &Path) -> Result<(), IoError> {
     #[cfg(unix)]
     {
-        let made = beneath::reach(path).and_then(|path| std::os::unix::fs::symlink(target, path));
+        let made = beneath::resolve(path).and_then(|path| std::os::unix::fs::symlink(target, path));
         made.at("create link", path)
     }
     #[cfg(windows)]

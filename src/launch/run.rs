@@ -236,7 +236,7 @@ impl Watcher {
     }
 }
 
-/// Returns the time of the clock by which the system dates files, also if another clock is set for the program.
+/// Returns the system time, even if `CODEX_MANAGER_NOW` sets another one, because the system dates files with it.
 #[allow(clippy::disallowed_methods, reason = "compared with times of files")]
 fn read_file_clock() -> SystemTime {
     SystemTime::now()

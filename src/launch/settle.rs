@@ -311,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn a_conversation_that_began_after_the_last_look_is_bound() {
+    fn a_conversation_that_began_after_the_last_check_is_bound() {
         let home = tempfile::tempdir().unwrap();
         let mut ended = record(home.path());
         let now = Utc::now();

@@ -30,11 +30,11 @@ pub(super) enum CallScope {
 /// Returns the number that a cursor stands for: 0 without one.
 ///
 /// # Errors
-/// It is not one of this server.
+/// The cursor is not from this server.
 pub(super) fn parse_cursor(cursor: Option<&str>) -> Result<usize> {
     let cursor = cursor.filter(|cursor| !cursor.is_empty());
     let number = cursor.map_or(Ok(0), str::parse);
-    number.map_err(|_| CommandError::usage("the cursor is not one of an answer"))
+    number.map_err(|_| CommandError::usage("invalid cursor: pass the one of the last answer"))
 }
 
 /// Returns the filter of a call.

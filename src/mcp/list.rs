@@ -54,7 +54,7 @@ impl ListArguments {
         }
         let note = match threads.len() {
             len if end < len => Some(cursor_note(end)),
-            _ if end == 0 => Some("No conversation. Try \"scope\": \"all\".".to_owned()),
+            _ if end == 0 => Some("No conversation found. Try \"scope\": \"all\".".to_owned()),
             _ => None,
         };
         Ok(text.finish(note.as_slice()))

@@ -94,7 +94,7 @@ pub(super) fn parse(line: &[u8]) -> ClientMessage {
         return ClientMessage::Invalid(Value::Null, error);
     }
     if message.get("jsonrpc").and_then(Value::as_str) != Some("2.0") {
-        return invalid("the message is no object with \"jsonrpc\": \"2.0\"");
+        return invalid("the message is not an object with \"jsonrpc\": \"2.0\"");
     }
     let is_answer = message.contains_key("result") || message.contains_key("error");
     let params = message.remove("params").unwrap_or_default();

@@ -89,7 +89,7 @@ impl OpenArguments {
         read.map_err(|e| read_error(&session, e))?;
         if page.lines <= page.skipped {
             let count = pluralize(last, "turn");
-            let message = format!("the conversation has nothing more there; it has {count}");
+            let message = format!("no more turns: the conversation has {count}");
             return Err(CommandError::failed(message));
         }
         let note = page.is_full.then(|| cursor_note(page.lines));

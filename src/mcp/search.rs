@@ -61,7 +61,7 @@ impl SearchArguments {
                 if count > 0 {
                     let count = pluralize(count, "conversation");
                     text = format!(
-                        "No conversation matches, but {count} with \"scope\": \"all\" and no other filter."
+                        "No conversation matches. Without filters and with \"scope\": \"all\", {count} would."
                     );
                 }
             }
@@ -129,7 +129,7 @@ fn format_result(result: &SearchResult, shown: usize, context: &Context) -> Stri
     if !result.spellings.is_empty() {
         let spellings: Vec<_> = result.spellings.values().take(3).cloned().collect();
         notes.push(format!(
-            "nothing has some words; searched instead: {}",
+            "some words match nothing; searched instead: {}",
             spellings.join(", ")
         ));
     }

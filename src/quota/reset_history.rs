@@ -19,7 +19,7 @@ pub(crate) enum WindowChange {
     ResetMoved,
 }
 
-/// A window as one or more equal observations show it.
+/// A run of consecutive equal observations of a window.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct WindowSample {
     /// The time of the first such observation.

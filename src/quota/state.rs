@@ -364,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn an_exhaustion_that_the_server_took_back_does_not_return() {
+    fn an_exhaustion_that_the_server_revoked_does_not_return() {
         let full = observation(
             "2026-11-18T12:00:00Z",
             vec![window(WEEKLY_MINUTES, 100.0, Some("2026-11-24T12:00:00Z"))],

@@ -18,7 +18,7 @@ use crate::io::{TimeDirection, time_point};
 use crate::quota::window::Observation;
 use crate::steps::capture_args::CaptureArgs;
 use crate::steps::home_checks::{refusal_reason, refuses_logins, require_codex_home};
-use crate::steps::refresh::{inquiry, read_status_text};
+use crate::steps::refresh::{build_inquiry, read_status_text};
 use crate::ui::time::format_duration;
 use crate::views::account::load_cooldown;
 use chrono::Duration;
@@ -65,7 +65,8 @@ impl BackupPlan {
 }
 
 impl BackupPlan {
-    /// Lists what a capture would take now. Returns also the metadata that it would have.
+    /// Lists the files that a capture would include now, and returns the metadata of such an
+    /// archive.
     ///
     /// # Errors
     /// The home cannot be read.
@@ -114,7 +115,7 @@ impl QuotaArgs {
         let known = load_cooldown(context)?;
         Ok(status::observe(&StatusOptions {
             home: context.codex_home(),
-            inquiry: inquiry(context, &known, may_query),
+            inquiry: build_inquiry(context, &known, may_query),
             status_text: text.as_deref(),
             reset_at,
         })?)

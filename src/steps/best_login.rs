@@ -49,7 +49,7 @@ pub(crate) fn best_login(context: &Context) -> Result<Account> {
     Ok(accounts.swap_remove(best))
 }
 
-/// Notes why a switch takes `chosen` and not the account that `recommend` names, if they differ.
+/// Prints a note if a switch takes `chosen` instead of the best account: the reason is a missing saved login.
 pub(crate) fn note_passed_over(
     ranking: &Ranking<'_>,
     chosen: &RankedAccount<'_>,

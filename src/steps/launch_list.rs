@@ -82,7 +82,7 @@ const COLUMNS: [Column; 6] = [
 /// The number of launches shown without `--all`.
 const DEFAULT_LAUNCHES: usize = 20;
 
-/// A launch with what is known of it now.
+/// A recorded launch with its current state.
 struct ListedLaunch {
     record: LaunchRecord,
     state: LaunchState,
@@ -105,7 +105,7 @@ impl ListedLaunch {
             None => "no account is signed in any more".to_owned(),
         };
         let warning = if state == LaunchState::Running && is_other {
-            Some(format!("{now}; this Codex keeps {}", record.identity))
+            Some(format!("{now}; this Codex still uses {}", record.identity))
         } else {
             record.binding.unbound_because.clone()
         };

@@ -23,7 +23,7 @@ use std::io::Read;
 use std::path::Path;
 
 /// Builds the parameters of a query from the context.
-pub(crate) fn inquiry<'a>(
+pub(crate) fn build_inquiry<'a>(
     context: &'a Context,
     known: &'a CooldownFile,
     ask_codex: bool,
@@ -52,7 +52,7 @@ pub(crate) fn observe_live(
 ) -> Result<StatusReport> {
     Ok(status::observe(&StatusOptions {
         home: context.codex_home(),
-        inquiry: inquiry(context, known, ask_codex),
+        inquiry: build_inquiry(context, known, ask_codex),
         status_text,
         reset_at: None,
     })?)
@@ -119,7 +119,7 @@ pub(crate) fn ask_live<const N: usize>(
     questions: [Question; N],
 ) -> [Result<Value, StatusProblem>; N] {
     let known = CooldownFile::default();
-    let inquiry = inquiry(context, &known, true);
+    let inquiry = build_inquiry(context, &known, true);
     status::ask(context.codex_home(), &inquiry, questions)
 }
 
@@ -141,7 +141,7 @@ pub(crate) fn probe(
     let options = ProbeAllOptions {
         codex_home: context.codex_home(),
         manager_home: context.manager_home(),
-        inquiry: inquiry(context, &known, !dry_run),
+        inquiry: build_inquiry(context, &known, !dry_run),
     };
     let total = if dry_run { 0 } else { targets.len() };
     let counter = (total > 0).then(|| {
@@ -177,7 +177,7 @@ fn refresh_targets(targets: &[ProbeTarget], context: &Context) -> Result<bool> {
         warn_all(&context.ui, &probe.warnings);
         if let Some(problem) = probe.problem().filter(|_| !probe.is_moved()) {
             let who = printable(&probe.target.identity.to_string());
-            context.warn(format_args!("no live figures of {who}: {problem}"));
+            context.warn(format_args!("no live figures for {who}: {problem}"));
         }
     }
     let is_complete = |probe: &AccountProbe| probe.is_complete() || probe.is_moved();

@@ -54,7 +54,7 @@ impl ReplacedMessages {
             "no safety backup keeps"
         };
         let what = if self.0 == 1 { "it" } else { "them" };
-        (!self.is_empty()).then(|| format!("{count} {verb} only in the Codex home; {kept} {what}"))
+        (!self.is_empty()).then(|| format!("{count} {verb} only in the Codex home: {kept} {what}"))
     }
 
     /// Describes them after a restore. `safety` is the name of the safety backup.

@@ -50,7 +50,7 @@ pub(crate) struct RestoreOptions {
     /// Restore into this new or empty folder instead of the Codex home
     #[arg(long, value_name = "DIR", conflicts_with = "merge")]
     to: Option<PathBuf>,
-    /// The login that goes live [default: newest]
+    /// The login to activate [default: newest]
     #[arg(long, value_enum)]
     pub(crate) auth: Option<AuthPolicy>,
     /// Keep files that only the home has, and the longer version of each conversation

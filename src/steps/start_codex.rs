@@ -278,7 +278,7 @@ fn announce(plan: &LaunchPlan, launch: &Launch<'_>, context: &Context) {
     }
 }
 
-/// Prints the account that stays live after Codex has ended, and the way back to the one that it replaced.
+/// After Codex has ended, prints the account that stays live and the command that switches back to the previous one.
 fn note_live_account(replaced: Option<&Identity>, context: &Context) {
     // Another terminal may have switched meanwhile.
     let Ok((accounts, _)) = read_accounts_and_profiles(context) else {

@@ -53,7 +53,7 @@ pub(crate) fn run_checks(
     Ok(checks)
 }
 
-/// Checks that the vault can be read, with what each machine published last.
+/// Checks that the vault can be read, and lists the last publication of each machine.
 fn check_vault(context: &Context, config: &SyncConfig) -> Check {
     let replica = replica(context, config);
     let read = || -> Result<String, CommandError> {

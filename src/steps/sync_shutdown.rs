@@ -53,8 +53,8 @@ pub(crate) fn shut_down_codex(
         .map(|_| ())
 }
 
-/// Checks that no other program would use the Codex home during `sync run --apply` with the flags `args`. The
-/// finding is a failure if such a run would be refused whatever the user answers.
+/// Checks that no other program would use the Codex home during `sync run --apply` with the flags `args`. The check
+/// fails if the run would be refused whatever the user answers.
 pub(crate) fn check(
     context: &Context,
     config: &SyncConfig,

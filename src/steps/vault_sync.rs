@@ -122,7 +122,7 @@ impl<'c> VaultSync<'c> {
         Ok(Some(Self { staging, remote }))
     }
 
-    /// Reads what the other machines published.
+    /// Reads the snapshots of the other machines and prepares their merge.
     pub(crate) fn join(
         &self,
         config: &SyncConfig,
@@ -149,7 +149,7 @@ impl<'c> VaultSync<'c> {
         self.remote.store.location()
     }
 
-    /// Publishes what a run synced, and removes old snapshots of this machine from time to time.
+    /// Publishes the synced files, and removes old snapshots of this machine from time to time.
     pub(crate) fn publish(
         &self,
         join: &mut Join<'_, VaultRemote<'c>>,
@@ -194,7 +194,7 @@ pub(crate) fn with_staged<T>(
     join.stage()?;
     if join.has_further_round() {
         context.ui.note(
-            "several machines changed the same files; a run joins them one after the other, this is the first",
+            "several machines changed the same files: a run merges them one after the other; this plan shows the first",
         );
     }
     work(join.config(), join.replica())

@@ -83,7 +83,7 @@ pub(crate) enum TrashError {
     #[error("the conversation changed meanwhile: {0}")]
     Changed(String),
     /// A conversation with this id is in the home again.
-    #[error("the home has this conversation again: {}", .0.display())]
+    #[error("the home has this conversation already: {}", .0.display())]
     Occupied(PathBuf),
     /// A file cannot be read or written.
     #[error(transparent)]

@@ -365,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn a_login_under_another_name_is_recognized_by_its_content() {
+    fn a_renamed_login_is_recognized_by_its_content() {
         let find = |text: &str| find_whole_file(text.as_bytes(), text.len() as u64).unwrap();
         for text in [
             r#"{"tokens":{"refresh_token" : "rt"}}"#,

@@ -39,7 +39,12 @@ pub(crate) fn back_up_plan(
     now: DateTime<Utc>,
 ) -> Result<SnapshotResult, BackupError> {
     let mut overwritten: BTreeMap<(bool, String), ObservedFile> = BTreeMap::new();
-    for seen in plan.steps.iter().flat_map(|s| &s.ops).flat_map(Op::victims) {
+    for seen in plan
+        .steps
+        .iter()
+        .flat_map(|s| &s.ops)
+        .flat_map(Op::replaced)
+    {
         overwritten.insert((seen.side == Side::Remote, seen.path.clone()), seen);
     }
     let roots = |cloud: bool| if cloud { &config.cloud } else { &config.local };

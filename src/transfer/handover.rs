@@ -97,7 +97,7 @@ pub(crate) fn publish(
     // Lock order: the login lock before the lock on profiles, as in every command that makes a
     // login live.
     let _live = lock_live_login(codex_home)?;
-    let _held = FileLock::acquire(&profiles.lock_path())?;
+    let _lock = FileLock::acquire(&profiles.lock_path())?;
     let before = load_unchanged_profiles(profiles, moving_logins, codex_home)?;
     let id = FileId::read(file.path())?;
     let missing = || io::Error::from(ErrorKind::NotFound);
@@ -256,7 +256,7 @@ pub(crate) fn finish_interrupted(
     }
     // A running export holds this lock; after acquiring it, all pending moves are of killed
     // exports.
-    let _held = FileLock::acquire(&profiles.lock_path())?;
+    let _lock = FileLock::acquire(&profiles.lock_path())?;
     let open: Vec<_> = profiles.list()?.into_iter().filter(is_open).collect();
     let mut settled = Vec::new();
     for profile in &open {

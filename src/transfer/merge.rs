@@ -408,7 +408,7 @@ fn apply_launches(package: &Package, home: &Path) -> Result<(), TransferError> {
         return Ok(());
     }
     let path = home.join(LAUNCHES);
-    let _held = FileLock::acquire(&home.join(LOCK_NAME))?;
+    let _lock = FileLock::acquire(&home.join(LOCK_NAME))?;
     let mut text = file_open::read_if_exists(&path)?.unwrap_or_default();
     let new = select_new_launches(package, &text.clone());
     if new.is_empty() {

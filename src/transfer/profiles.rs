@@ -303,7 +303,7 @@ fn create_without_login(
     exported: &ProfileFile,
     profiles: &Profiles,
 ) -> Result<(), TransferError> {
-    let _held = FileLock::acquire(&profiles.lock_path())?;
+    let _lock = FileLock::acquire(&profiles.lock_path())?;
     let note = ProfileFile {
         owner: LoginOwner::Moved,
         live_home: None,
@@ -331,7 +331,7 @@ fn create_without_exported_login(
         let (home, now) = (options.codex_home, options.now);
         profiles.save_as(name, (live, login), home, false, now)?;
     } else if let Some(note) = &known.removed {
-        let _held = FileLock::acquire(&profiles.lock_path())?;
+        let _lock = FileLock::acquire(&profiles.lock_path())?;
         profiles.write_note(name, note)?;
     }
     Ok(())

@@ -200,10 +200,10 @@ fn check_files(manifest: &ExportManifest) -> Result<Vec<(ExportPart, ExportFile)
         }
         match &part {
             ExportPart::Login(_) if !manifest.with_logins => {
-                return wrong("a login, although the manifest says without logins");
+                return wrong("a login, but its manifest lists none");
             }
             ExportPart::Archive(_) if !manifest.with_archives => {
-                return wrong("an archive, although the manifest says without archives");
+                return wrong("an archive, but its manifest lists none");
             }
             ExportPart::Archive(_) => {}
             _ => in_memory = in_memory.saturating_add(file.size),

@@ -295,8 +295,8 @@ impl Ui {
     }
 
     /// Like [`Ui::wrapped`], with each command that a colon introduces alone on a line.
-    pub(crate) fn with_commands_apart(&self, indent: usize, text: impl Display) -> String {
-        wrap::with_commands_apart(&text.to_string(), indent, self.width)
+    pub(crate) fn wrap_commands_apart(&self, indent: usize, text: impl Display) -> String {
+        wrap::wrap_commands_apart(&text.to_string(), indent, self.width)
     }
 
     /// Prints the JSON document of a command, `{"schema":1,"command":…,…}`, in JSON mode.
@@ -389,7 +389,7 @@ impl Ui {
         } else {
             usize::MAX
         };
-        wrap::with_commands_apart(text, indent, width)
+        wrap::wrap_commands_apart(text, indent, width)
     }
 
     /// Prints a failed command: message, causes, then hints; one JSON document in JSON mode.

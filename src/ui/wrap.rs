@@ -18,7 +18,7 @@ pub(super) fn wrap(text: &str, indent: usize, width: usize) -> String {
 
 /// Wraps `text` like [`wrap()`], with each command that a colon introduces alone on a line, ready to be
 /// copied, however long it is.
-pub(super) fn with_commands_apart(text: &str, indent: usize, width: usize) -> String {
+pub(super) fn wrap_commands_apart(text: &str, indent: usize, width: usize) -> String {
     let mut lines = Vec::new();
     for line in text.split('\n') {
         let mut prose: Vec<&str> = Vec::new();
@@ -177,7 +177,7 @@ mod tests {
 
     #[test]
     fn a_command_after_a_colon_is_alone_on_its_line() {
-        let apart = |text| with_commands_apart(text, 2, 30);
+        let apart = |text| wrap_commands_apart(text, 2, 30);
         assert_eq!(
             apart("hint: sign in: codex-manager profile login work; nothing was changed"),
             "hint: sign in:\ncodex-manager profile login work\n  nothing was changed"

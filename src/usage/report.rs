@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_and_totals_are_the_same_sums() {
+    fn rows_add_up_to_the_totals() {
         let prices = Prices::built_in().unwrap();
         let report = sum_by_key(
             [

@@ -171,7 +171,7 @@ pub(crate) fn last_retry_reason(stderr: &str) -> Option<String> {
     attempts.next().map(redact_message)
 }
 
-/// Returns the message in a line of standard error. With `--json`, restic 0.17 and newer print JSON there.
+/// Returns the message in a line of standard error, which is JSON with `--json` of restic 0.17 and newer.
 fn parse_message(line: &str) -> String {
     let json: Option<serde_json::Value> = serde_json::from_str(line).ok();
     let message = json.as_ref().and_then(|json| {

@@ -12,8 +12,8 @@ pub(crate) fn folder(manager_home: &Path) -> PathBuf {
     manager_home.join(FOLDER)
 }
 
-/// Returns the folder of the temporary folders of restores and drills, in which downloaded logins are. Those
-/// of killed commands are removed by the next command, not by the next backup.
+/// Returns the folder in which restores and drills create their temporary folders. Downloads can contain logins, so the
+/// next command of any kind removes the folders that killed commands left.
 pub(crate) fn staging_folder(manager_home: &Path) -> PathBuf {
     folder(manager_home).join("tmp")
 }

@@ -115,7 +115,7 @@ impl Drop for UnpackedArchive {
     }
 }
 
-/// Returns the manifest for the snapshot of an archive. That of the Python tool's archives has no
+/// Returns the manifest for the snapshot of an archive. The manifest of a Python archive has no
 /// digests.
 fn manifest_without_members(archive: &ArchiveReader) -> ArchiveManifest {
     ArchiveManifest {
@@ -128,7 +128,7 @@ fn manifest_without_members(archive: &ArchiveReader) -> ArchiveManifest {
 /// Writes the files of an archive into a folder.
 struct FolderSink<'a> {
     folder: &'a Path,
-    /// Files of which some chunks were written.
+    /// Files with some, but not all chunks.
     open: Mutex<HashMap<PathBuf, File>>,
 }
 

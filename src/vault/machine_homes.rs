@@ -37,7 +37,7 @@ pub(crate) struct MachineHome {
     /// The name of the machine.
     pub(crate) machine: String,
     pub(crate) published_at: DateTime<Utc>,
-    /// Its conversations, in the form of a Codex home.
+    /// A folder like a Codex home, with the fetched conversations of the machine.
     pub(crate) folder: PathBuf,
 }
 
@@ -62,7 +62,7 @@ pub(crate) fn machines_folder(manager_home: &Path) -> PathBuf {
     manager_home.join(FOLDER[0]).join(FOLDER[1])
 }
 
-/// Returns the machines of which conversations were fetched, the one that published last first.
+/// Returns the machines with fetched conversations, the latest publisher first.
 pub(crate) fn list(manager_home: &Path) -> Vec<MachineHome> {
     let folders = tree::list_folders(&machines_folder(manager_home)).unwrap_or_default();
     let read = |folder: PathBuf| {
@@ -93,8 +93,9 @@ pub(crate) struct LocalHomes<'a> {
     pub(crate) replica: Option<&'a str>,
 }
 
-/// Fetches what the newest snapshots of the other machines have and this machine does not, and removes what left them.
-/// Returns the machines that could not be read, each with the reason; what was fetched of them before stays.
+/// Fetches the conversations of the other machines' newest snapshots that this machine does not have, and removes those
+/// that are no longer in the snapshots. Returns the machines that could not be read, each with the reason.
+/// Conversations of these machines that were fetched before stay.
 ///
 /// # Errors
 /// The list of snapshots cannot be read, or the user interrupts.
@@ -239,7 +240,7 @@ impl MachineRefresh<'_> {
                 .map_err(|e| match e {
                     Misplaced::Io(e) => e.into(),
                     Misplaced::OtherContent => snapshot
-                        .damage_error(format!("{path} has another content than its manifest says")),
+                        .damage_error(format!("the content of {path} does not match its manifest")),
                 })?;
             self.progress.add_bytes(entry.size);
         }
@@ -334,7 +335,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn conversations_that_this_machine_has_are_not_fetched_in_any_form() {
+    fn conversations_of_this_machine_are_fetched_in_neither_form() {
         let id = |n: u32| format!("01a1f78b-4d30-7ef3-b0ee-5caab8d3b45{n}");
         let name = |n: u32| format!("rollout-2026-11-18T10-00-00-{}.jsonl", id(n));
         let entry = |mtime_ns| ManifestEntry {

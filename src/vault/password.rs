@@ -8,7 +8,7 @@ use std::process::Command;
 /// The file in the vault's folder in which `vault init` stores a typed password (0600).
 pub(crate) const FILE_NAME: &str = "password";
 
-/// The variables from which restic takes a password.
+/// The environment variables from which restic reads a password.
 const VARIABLES: [&str; 3] = [
     "RESTIC_PASSWORD",
     "RESTIC_PASSWORD_FILE",

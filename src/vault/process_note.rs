@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lock_is_dead_only_if_its_noted_process_has_ended() {
+    fn a_lock_is_stale_only_if_its_recorded_process_has_ended() {
         let vault = tempfile::tempdir().unwrap();
         let is_dead = |pid: u32, minutes: i64| {
             let locked_at = Clock::System.now() + TimeDelta::minutes(minutes);
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_killed_before_its_id_was_noted_is_known_by_its_time() {
+    fn a_process_killed_before_its_id_was_recorded_is_found_by_its_start_time() {
         let vault = tempfile::tempdir().unwrap();
         let is_dead = |minutes: i64| {
             let locked_at = Clock::System.now() + TimeDelta::minutes(minutes);
@@ -251,7 +251,7 @@ mod windows_tests {
     use super::*;
 
     #[test]
-    fn a_lock_is_dead_only_after_this_process_has_ended_with_its_restic() {
+    fn a_lock_is_stale_only_after_this_process_and_its_restic_have_ended() {
         let vault = tempfile::tempdir().unwrap();
         let is_dead = || is_of_dead_process(vault.path(), 7, Clock::System.now());
         let (mut note, input) = ProcessNote::create(vault.path(), true).unwrap();

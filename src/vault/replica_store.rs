@@ -144,7 +144,7 @@ impl ReplicaStore {
         Ok(run_backup(&self.restic, tree, &options, progress)?.id)
     }
 
-    /// Removes the data of removed snapshots.
+    /// Frees the space of removed snapshots (`restic prune`).
     ///
     /// # Errors
     /// restic fails. Its repository stays usable.

@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn patterns_have_no_special_characters() {
+    fn special_characters_of_patterns_are_escaped() {
         assert_eq!(escape("/home/a[b]*?\\"), "/home/a[[]b][*][?][\\\\]");
         assert_eq!(escape("/home/"), "/home");
     }

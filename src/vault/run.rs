@@ -177,7 +177,7 @@ impl Restic {
         self.stream(&[&args[..], &[path]].concat(), read)
     }
 
-    /// Runs restic and passes its standard output to `read`; again from the beginning if the
+    /// Runs restic and passes its standard output to `read`. Starts again from the beginning if the
     /// repository was locked.
     ///
     /// # Errors

@@ -63,7 +63,8 @@ pub(crate) fn ensure_machine_id(manager_home: &Path) -> Result<String, DocumentE
     Ok(id)
 }
 
-/// Changes the state under a lock of its own: the lock of the tree is held for a long time.
+/// Changes the state under a separate lock, because a backup holds the lock of the tree for a long
+/// time.
 ///
 /// # Errors
 /// The document cannot be read or written, or is of a newer version.

@@ -42,7 +42,7 @@ pub(crate) fn account_json<'a>(
         .and(quota_json(entry.observation.as_ref(), context))
 }
 
-/// Returns the source of what is known of an account, and its time.
+/// Returns the source and the time of the newest observation of an account.
 pub(crate) fn source_of(
     entry: &AccountEntry,
     verdict: &Verdict,

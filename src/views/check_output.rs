@@ -43,6 +43,6 @@ pub(crate) fn show(ui: &Ui, check: &Check) {
             return;
         }
     };
-    let fix = ui.with_commands_apart(column + 2, format_args!("{blank}→ {fix}"));
+    let fix = ui.wrap_commands_apart(column + 2, format_args!("{blank}→ {fix}"));
     ui.line(ui.paint(Style::Dim, fix));
 }

@@ -8,7 +8,7 @@ use crate::history::thread_rollouts::{ThreadChain, ThreadPart};
 use crate::views::account::printable;
 use std::io;
 
-/// A conversation with the beginnings of those that it continues.
+/// A conversation, preceded by the parts of other conversations that it continues.
 pub(crate) struct ConversationParts {
     /// The parts, the oldest first.
     pub list: Vec<ThreadPart>,
@@ -18,9 +18,9 @@ pub(crate) struct ConversationParts {
 
 /// A piece of a conversation to read.
 pub(crate) enum TranscriptPiece<'a> {
-    /// The mark before a part of a fork.
+    /// The heading of a part.
     Mark(PartMark),
-    /// An entry, and the id of the conversation that has it.
+    /// The id of a conversation, and one of its entries.
     Entry(&'a str, TranscriptEntry),
 }
 

@@ -66,8 +66,8 @@ impl<F: Fn(&DateTime<Utc>) -> String> ExportFormatter<F> {
     }
 }
 
-/// Returns an entry in JSON. `session_id` is the conversation that has it: that of the document, or one that it
-/// continues. The keys are an interface.
+/// Returns an entry in JSON. `session_id` is the exported conversation, or the one it continues if the entry is from
+/// there. The keys are an interface.
 pub(crate) fn entry_json<'a>(
     session_id: &'a str,
     entry: &'a TranscriptEntry,

@@ -6,7 +6,7 @@ use crate::context::Context;
 use crate::io::quantity::pluralize;
 use crate::ui::{Style, bytes};
 
-/// Prints the paths that are not in the backup, and the damaged ones that are.
+/// Prints the paths that the backup skipped, and the damaged files that it contains.
 pub(crate) fn show_left_out(
     context: &Context,
     excluded: &[PathNote],

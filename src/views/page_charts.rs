@@ -18,7 +18,7 @@ const WEEKDAYS: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
 #[derive(Debug, Clone)]
 pub(crate) struct AreaLayer {
     pub name: String,
-    /// Its height in per cent at equal steps of time.
+    /// The height of the layer in percent at equal time steps.
     pub heights: Vec<f64>,
 }
 
@@ -313,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn areas_are_on_top_of_each_other() {
+    fn areas_are_stacked() {
         let layer = |name: &str, heights: &[f64]| AreaLayer {
             name: name.to_owned(),
             heights: heights.to_vec(),

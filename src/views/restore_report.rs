@@ -48,7 +48,7 @@ pub(crate) fn removed_names(removed: &NameSet) -> Vec<String> {
         .collect()
 }
 
-/// The number of live files that a restore replaces, and of those among them with another size or time in the archive.
+/// The number of live files that a restore replaces, and how many of them differ in size or mtime.
 pub(crate) struct ReplacedFiles {
     differing: usize,
     all: usize,

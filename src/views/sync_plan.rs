@@ -151,7 +151,7 @@ pub(crate) fn name_of(versions: &ConflictingVersions) -> String {
     }
 }
 
-/// Returns what each version of a conversation has of its own.
+/// Describes the messages that only one of the versions of a conversation has.
 pub(crate) fn describe_messages(versions: &ConflictingVersions, context: &Context) -> String {
     let time =
         |at: &DateTime<Utc>| ui::time::format_absolute(at, context.settings.zone, &context.now());
@@ -358,7 +358,7 @@ pub(crate) fn print_unsynced<'a>(
     }
     if plan.notices.may_accept_unlisted {
         ui.note(
-            "sync such files as they are with: --accept-unlisted (not if a machine has published a newer version)",
+            "sync these files without waiting, except those with a newer published version: --accept-unlisted",
         );
     }
     for message in UndeliveredVersion::summarize_by_machine(&plan.notices.undelivered) {

@@ -137,7 +137,7 @@ fn replace(
         record(OwnerLocation::Profile)?;
         return Ok(false);
     }
-    on_step(&format!("put the login of {} live", report.plan.profile));
+    on_step(&format!("activated the login of {}", report.plan.profile));
     // A crash from here on leaves at most a record that names this home for the old login.
     record_switch(request, profiles, idle)?;
     on_step("recorded the owner of each login");

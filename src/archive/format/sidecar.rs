@@ -23,7 +23,7 @@ pub enum SidecarProblem {
 
 impl SidecarProblem {
     /// Returns true if the problem can disappear without a change of the file.
-    pub(crate) fn may_pass(&self) -> bool {
+    pub(crate) fn is_transient(&self) -> bool {
         matches!(self, Self::Newer(_) | Self::Unreadable(_))
     }
 }

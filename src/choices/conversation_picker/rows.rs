@@ -43,9 +43,9 @@ pub(crate) struct OfferedConversation {
     pub thread: ListedThread,
     /// The name of its account's profile, else the email; `None` if the account is unknown.
     pub account: Option<String>,
-    /// True if Codex does not list it.
+    /// True if Codex does not list the conversation.
     pub is_unlisted: bool,
-    /// True if a Codex process has it open.
+    /// True if a Codex process has the conversation open.
     pub is_running: bool,
 }
 

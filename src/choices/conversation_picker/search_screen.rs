@@ -15,7 +15,7 @@ const OPEN: PickerKey = choosing_key('o', "open");
 const EXPORT: PickerKey = choosing_key('e', "export");
 const TRASH: PickerKey = choosing_key('d', "trash");
 
-/// The key that brings back the conversation that went to the trash last, then the one before it, and so on.
+/// The key that restores the last conversation moved to the trash, then the one before it, and so on.
 const UNDO: PickerKey = PickerKey {
     letter: 'z',
     label: "undo",
@@ -59,7 +59,8 @@ pub(crate) enum ScreenEnd {
 }
 
 impl SearchScreen {
-    /// Shows the screen, again after each conversation that goes to the trash or comes back.
+    /// Shows the screen, and shows it again after each conversation that the user moves to the
+    /// trash or restores.
     ///
     /// # Errors
     /// Those of [`ConversationPicker::run`] and of the chosen action.

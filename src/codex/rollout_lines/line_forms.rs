@@ -20,7 +20,7 @@ pub(super) struct LineForm {
     kind: &'static str,
     /// The type of its payload; `None` if the payload has none.
     payload: Option<&'static str>,
-    yields: LineParts,
+    parts: LineParts,
     /// Returns false if the bytes behind the type of the payload show that this is no message of the user.
     may_be_user: fn(&[u8]) -> bool,
     pub(super) parse: fn(&PayloadText<'_>) -> serde_json::Result<Vec<LineItem>>,
@@ -34,25 +34,25 @@ impl LineForm {
     /// Returns true if a line of this form may have a part that is wanted. `rest` is what follows the type of the
     /// payload.
     pub(super) fn may_have(&self, wanted: LineParts, rest: &[u8]) -> bool {
-        let has_others = wanted.intersects(self.yields.without(USER));
-        has_others || (wanted.intersects(self.yields) && (self.may_be_user)(rest))
+        let has_others = wanted.intersects(self.parts.without(USER));
+        has_others || (wanted.intersects(self.parts) && (self.may_be_user)(rest))
     }
 
     /// Returns true if a line of this form records a part that is wanted.
-    pub(super) fn yields(&self, wanted: LineParts) -> bool {
-        wanted.intersects(self.yields)
+    pub(super) fn has_parts(&self, wanted: LineParts) -> bool {
+        wanted.intersects(self.parts)
     }
 }
 
 const fn untyped_form(
     kind: &'static str,
-    yields: LineParts,
+    parts: LineParts,
     parse: fn(&PayloadText<'_>) -> serde_json::Result<Vec<LineItem>>,
 ) -> LineForm {
     LineForm {
         kind,
         payload: None,
-        yields,
+        parts,
         may_be_user: |_| true,
         parse,
     }
@@ -61,12 +61,12 @@ const fn untyped_form(
 const fn typed_form(
     kind: &'static str,
     payload: &'static str,
-    yields: LineParts,
+    parts: LineParts,
     parse: fn(&PayloadText<'_>) -> serde_json::Result<Vec<LineItem>>,
 ) -> LineForm {
     LineForm {
         payload: Some(payload),
-        ..untyped_form(kind, yields, parse)
+        ..untyped_form(kind, parts, parse)
     }
 }
 

@@ -110,7 +110,7 @@ fn parse_items(kind: &str, payload: &PayloadText<'_>) -> Vec<LineItem> {
     let payload_type = payload.kind();
     let typed = payload_type.as_deref().unwrap_or_default();
     let form = matching_forms(kind.as_bytes(), Some(typed.as_bytes())).next();
-    let form = form.filter(|form| form.yields(payload.wanted));
+    let form = form.filter(|form| form.has_parts(payload.wanted));
     form.map(|form| (form.parse)(payload).unwrap_or_default())
         .unwrap_or_default()
 }

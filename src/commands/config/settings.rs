@@ -307,7 +307,7 @@ fn to_text(value: &Json) -> String {
 }
 
 pub(super) fn warn_about_unknown(context: &Context, file: &ConfigFile) {
-    for unknown in file.unknown() {
+    for unknown in file.unknown_keys() {
         context.warn(format_args!(
             "{FILE_NAME}: {}",
             printable(&unknown.to_string())

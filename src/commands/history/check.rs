@@ -216,7 +216,7 @@ impl FindingList<'_> {
             let name = printable(&name);
             format!("in {folder}: {}\n    {name}", printable(&d.reason))
         });
-        let what = "listed, but not opened or not shown whole by Codex";
+        let what = "listed, but Codex cannot open it or shows only a part of it";
         self.print_group(Style::Bad, what, &report.unreadable, |u| {
             let reason = printable(&u.reason);
             let (shown, all) = (u.turns_shown, u.turns_on_disk);

@@ -13,7 +13,7 @@ pub(super) struct Children {
     /// The children by parent, newest first.
     by_parent: HashMap<String, Vec<ListedThread>>,
     /// The number of children that are not shown, by parent.
-    folded: HashMap<String, usize>,
+    hidden: HashMap<String, usize>,
 }
 
 impl Children {
@@ -27,7 +27,7 @@ impl Children {
             .into_iter()
             .filter_map(|c| c.parent_id)
         {
-            *found.folded.entry(parent).or_default() += 1;
+            *found.hidden.entry(parent).or_default() += 1;
         }
         Ok(found)
     }
@@ -58,8 +58,8 @@ impl Children {
     }
 
     /// Returns the number of children of a conversation that are not shown.
-    pub(super) fn folded_count(&self, id: &str) -> usize {
-        self.folded.get(id).copied().unwrap_or_default()
+    pub(super) fn hidden_child_count(&self, id: &str) -> usize {
+        self.hidden.get(id).copied().unwrap_or_default()
     }
 
     /// Returns the descendants of a conversation in the order of display, with their depths.

@@ -43,7 +43,7 @@ pub(super) struct ConversationRow {
     /// The number of conversations above it, of which it is a subagent.
     pub depth: usize,
     /// The number of its subagents that are not shown.
-    pub folded: usize,
+    pub hidden_children: usize,
 }
 
 impl ConversationRow {
@@ -65,7 +65,7 @@ impl ConversationRow {
             machine: None,
             newer_on: None,
             depth: 0,
-            folded: 0,
+            hidden_children: 0,
         }
     }
 
@@ -150,8 +150,8 @@ impl ConversationRow {
             let badge = format!("subagent {}", self.thread.nickname);
             badges.push(badge.trim_end().to_owned());
         }
-        if self.folded > 0 {
-            badges.push(pluralize(self.folded, "subagent"));
+        if self.hidden_children > 0 {
+            badges.push(pluralize(self.hidden_children, "subagent"));
         }
         badges.join(", ")
     }
@@ -182,7 +182,10 @@ fn earlier_rollouts_size(thread: &ListedThread, home: &Path) -> u64 {
         return 0;
     };
     let chain = ThreadChain::read(home, &thread.id, &newest);
-    let earlier = chain.own().iter().filter(|slice| slice.path != newest);
+    let earlier = chain
+        .own_slices()
+        .iter()
+        .filter(|slice| slice.path != newest);
     earlier
         .filter_map(|slice| slice.path.metadata().ok())
         .map(|meta| meta.len())

@@ -222,7 +222,7 @@ impl<'a> ConversationList<'a> {
                 };
                 own.machine = entry.machine;
                 own.newer_on = entry.newer_on;
-                own.folded = children.folded_count(&entry.id);
+                own.hidden_children = children.hidden_child_count(&entry.id);
                 let below = children.descendants_of(&entry.id).into_iter();
                 let below = below.map(|(depth, child)| {
                     let mut child = row(child.clone());

@@ -59,7 +59,7 @@ pub(super) fn show_all(dry_run: bool, context: &Context) -> Result<Outcome> {
             let who = probe.target.profile.as_deref();
             let who = who.unwrap_or(probe.target.identity.email.as_str());
             ui.warn(format_args!(
-                "no live figures of {}: {problem}",
+                "no live figures for {}: {problem}",
                 printable(who)
             ));
         }

@@ -38,8 +38,8 @@ pub(super) fn show(text: Option<&str>, context: &Context) -> Result<Outcome> {
         .iter()
         .flat_map(WindowHistory::reset_shifts)
         .collect();
-    let windows = courses.iter().filter_map(|c| course_json(c, context));
-    let moved = all_moved.iter().map(|moved| moved_json(moved, context));
+    let windows = courses.iter().filter_map(|c| history_json(c, context));
+    let moved = all_moved.iter().map(|moved| shift_json(moved, context));
     let email = entry.identity.email.as_str();
     let json = object()
         .with("email", email)
@@ -59,8 +59,8 @@ pub(super) fn show(text: Option<&str>, context: &Context) -> Result<Outcome> {
         ui.note("there are no recorded figures yet; add one with: codex-manager status");
     }
     let mut table = Table::new(ui, COLUMNS);
-    for course in &courses {
-        add_rows(&mut table, course, context);
+    for history in &courses {
+        add_rows(&mut table, history, context);
     }
     if !courses.is_empty() {
         table.print(ui);
@@ -75,7 +75,7 @@ pub(super) fn show(text: Option<&str>, context: &Context) -> Result<Outcome> {
 }
 
 /// Returns a window in JSON with its name; `None` if it has no observations.
-fn course_json(course: &WindowHistory, context: &Context) -> Option<impl Serialize + use<>> {
+fn history_json(history: &WindowHistory, context: &Context) -> Option<impl Serialize + use<>> {
     let time = |at: &Timestamp| local_rfc3339(at, context);
     let point = |sample: &WindowSample| {
         object()
@@ -85,38 +85,38 @@ fn course_json(course: &WindowHistory, context: &Context) -> Option<impl Seriali
             .with("resets_at", sample.window.resets_at.as_ref().map(time))
             .with("change", sample.change)
     };
-    let points: Vec<_> = course.samples.iter().map(point).collect();
-    Some(name_json(&course.samples.last()?.window).with("points", points))
+    let points: Vec<_> = history.samples.iter().map(point).collect();
+    Some(window_json(&history.samples.last()?.window).with("points", points))
 }
 
-fn name_json(window: &Window) -> JsonObject<impl JsonFields + use<>> {
+fn window_json(window: &Window) -> JsonObject<impl JsonFields + use<>> {
     object()
         .with("limit_id", window.limit_id.clone())
         .with("label", window.label())
         .with("minutes", window.minutes)
 }
 
-fn moved_json(moved: &ResetShift, context: &Context) -> impl Serialize + use<> {
+fn shift_json(moved: &ResetShift, context: &Context) -> impl Serialize + use<> {
     let time = |at: &Timestamp| local_rfc3339(at, context);
-    name_json(&moved.after)
+    window_json(&moved.after)
         .with("from", moved.before.resets_at.as_ref().map(time))
         .with("to", moved.after.resets_at.as_ref().map(time))
         .with("seen_before", time(&moved.seen_before))
         .with("seen_after", time(&moved.seen_after))
 }
 
-fn add_rows(table: &mut Table, course: &WindowHistory, context: &Context) {
-    let Some(last) = course.samples.last() else {
+fn add_rows(table: &mut Table, history: &WindowHistory, context: &Context) {
+    let Some(last) = history.samples.last() else {
         return;
     };
     let ui = &context.ui;
     let label = windows::label(&last.window);
     let line = draw_course(
-        &course.samples,
+        &history.samples,
         ui.width().saturating_sub(columns(&label) + 2),
     );
     table.add_group(&label, Some(Cell::new(Style::Good, line)));
-    for point in course.samples.iter().rev().take(MAX_POINTS_SHOWN) {
+    for point in history.samples.iter().rev().take(MAX_POINTS_SHOWN) {
         let left = (100.0 - point.window.used_percent).max(0.0);
         let resets = point.window.resets_at.as_ref();
         let (note_style, note) = match point.change {
@@ -138,7 +138,7 @@ fn add_rows(table: &mut Table, course: &WindowHistory, context: &Context) {
             Cell::new(note_style, note),
         ]);
     }
-    let older = course.samples.len().saturating_sub(MAX_POINTS_SHOWN);
+    let older = history.samples.len().saturating_sub(MAX_POINTS_SHOWN);
     if older > 0 {
         ui.note(format_args!("{label}: {older} older, shown with --json"));
     }
@@ -198,8 +198,8 @@ pub(super) fn note_moved_resets(report: &StatusReport, context: &Context) -> Res
         return Ok(());
     };
     let file = observations::load(context.manager_home(), identity)?;
-    for course in file.window_histories() {
-        for moved in course
+    for history in file.window_histories() {
+        for moved in history
             .reset_shifts()
             .filter(|m| m.seen_after == seen.observed_at)
         {

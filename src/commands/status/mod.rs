@@ -117,7 +117,7 @@ impl StatusArgs {
             text,
             &entry.identity,
             context.codex_home(),
-            &refresh::inquiry(context, &known, false),
+            &refresh::build_inquiry(context, &known, false),
         )?;
         let is_recorded = self.dry_run || refresh::record(context, &report);
         show(context, &report, entry.profile.as_deref());

@@ -100,7 +100,7 @@ impl SyncForgetArgs {
             }
             Some(name) if own.is_some_and(|own| chosen.contains_key(own)) => {
                 let message = format!("{name} is this machine");
-                Err(CommandError::usage(message).hint("name another one; nothing was changed"))
+                Err(CommandError::usage(message).hint("name another machine; nothing was changed"))
             }
             _ => Ok(chosen),
         }

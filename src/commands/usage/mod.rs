@@ -130,7 +130,7 @@ impl UsageArgs {
         if let [first, second] = &*subjects
             && std::mem::discriminant(first) == std::mem::discriminant(second)
         {
-            let message = "one kind of rows and one account can be named";
+            let message = "name at most one kind of rows and one account";
             return Err(CommandError::usage(message).hint("see: codex-manager help usage"));
         }
         for subject in subjects {
@@ -266,11 +266,13 @@ impl UsageArgs {
     /// Refuses options that do not fit each other.
     fn check(&self) -> Result<()> {
         if self.server.is_some() && self.window.is_none() && self.html.is_some() {
-            return Err(CommandError::usage("--server has no page")
-                .hint("create one with: codex-manager usage --window --server --html FILE"));
+            return Err(
+                CommandError::usage("--server supports --html only with --window")
+                    .hint("create one with: codex-manager usage --window --server --html FILE"),
+            );
         }
         if self.window.is_some() && self.server.as_ref().is_some_and(|text| !text.is_empty()) {
-            return Err(CommandError::usage("--window is not for a conversation")
+            return Err(CommandError::usage("--window does not take a conversation")
                 .hint("show the days of the window: codex-manager usage --window --server"));
         }
         if self.by.is_of_time() && self.limit.is_some() {

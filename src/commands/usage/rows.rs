@@ -235,8 +235,8 @@ pub(super) struct UsageHomes {
 const MACHINE_BITS: u32 = 40;
 
 impl SelectedUsage {
-    /// Adds the conversations of another machine. Of a conversation that both have, only the state stays that used more
-    /// tokens, because one continues the other.
+    /// Adds the conversations of another machine. If both machines have a conversation, the version with fewer tokens
+    /// is dropped, because the other version continues it.
     fn merge(&mut self, mut other: Self, name: String) {
         let first = i64::try_from(self.machines.len()).unwrap_or_default() << MACHINE_BITS;
         self.machines.push(name);

@@ -76,7 +76,7 @@ pub(super) fn show_days(store: &IndexStore, context: &Context) -> Result<Outcome
         format_count(rows.iter().filter_map(count).fold(0, u64::saturating_add))
     };
     context.ui.report(format_args!(
-        "{}: {} tokens by the server, {} of them not from the CLI on this machine; days are those of UTC",
+        "{}: {} tokens reported by the server, {} of them not from the CLI on this machine; days are in UTC",
         label(&account),
         sum(|row| row.server_tokens),
         sum(|row| row.elsewhere_tokens),
@@ -117,7 +117,7 @@ pub(super) fn show_conversation(
     print_rows("MODEL", &rows, context);
     let usd = estimate.usd.map(|usd| format!(", ${usd:.2}"));
     context.ui.report(format_args!(
-        "{}: {:.2} credits{} by the server's estimate, without subagents",
+        "{}: {:.2} credits{}, estimated by the server without subagents",
         printable(&session.title),
         estimate.credits,
         usd.unwrap_or_default()
@@ -165,7 +165,7 @@ fn ask_usage(params: Value, context: &Context) -> Result<Value, String> {
     let [answer] = ask_live(context, [Question::new("account/usage/read", params)]);
     answer.map_err(|problem| {
         let problem = problem.to_string();
-        context.warn(format_args!("no figures of the server: {problem}"));
+        context.warn(format_args!("no figures from the server: {problem}"));
         problem
     })
 }

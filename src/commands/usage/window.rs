@@ -39,7 +39,7 @@ pub(super) fn parse_at(text: &str, context: &Context) -> Result<DateTime<Utc>> {
 /// Prints the parts of a weekly window of an account: the newest one, or the one at a time.
 ///
 /// # Errors
-/// No account has this name, nothing is known of its window, or the index cannot be read.
+/// No account has this name, its window is unknown, or the index cannot be read.
 pub(super) fn run(
     store: &IndexStore,
     account: Option<&str>,
@@ -101,7 +101,7 @@ pub(super) fn run(
     Ok(outcome)
 }
 
-/// Draws the newest weekly window of an account for a page; `None` if nothing is known of it.
+/// Draws the newest weekly window of an account for a page; `None` if the window is unknown.
 pub(super) fn draw_newest(
     store: &IndexStore,
     account: Option<&str>,
@@ -143,7 +143,7 @@ fn show_unknown(account: &Account, context: &Context) {
     let name = label(account);
     let command = shell::quote_if_needed(&name);
     context.note(format_args!(
-        "nothing is known of the weekly window of {name}; query it: codex-manager status {command}"
+        "the weekly window of {name} is unknown; query it: codex-manager status {command}"
     ));
 }
 

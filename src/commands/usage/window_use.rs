@@ -239,10 +239,8 @@ fn window_end_at(quotas: &[UsageQuota], at: DateTime<Utc>) -> Option<DateTime<Ut
 fn unknown_window_error(account: &Account, at: DateTime<Utc>, context: &Context) -> CommandError {
     let name = label(account);
     let when = full_time(&at, context);
-    CommandError::failed(format!(
-        "nothing is known of the weekly window of {name} at {when}"
-    ))
-    .hint("show the newest one: codex-manager usage --window ACCOUNT")
+    CommandError::failed(format!("the weekly window of {name} at {when} is unknown"))
+        .hint("show the newest one: codex-manager usage --window ACCOUNT")
 }
 
 /// Returns the conversations of an account, by their numbers in the index; true for those of subagents.

@@ -117,10 +117,7 @@ fn explain_skipped_login(context: &Context, source: &SnapshotSource, selection: 
         None => "the login".into(),
     };
     let machine = if snapshot.host == host(context) {
-        format!(
-            "another machine or manager home of the name {}",
-            snapshot.host
-        )
+        format!("another machine or manager home named {}", snapshot.host)
     } else {
         snapshot.host.clone()
     };

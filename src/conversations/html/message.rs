@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn typed_text_keeps_its_marks_and_has_blocks_of_code() {
+    fn user_text_keeps_its_markdown_marks_and_code_blocks() {
         assert_eq!(
             render_typed_text("see __init__ and *x*\n  # y\n```sh\nls <x>\n```\nend"),
             "<p class=\"typed\">see __init__ and *x*\n  # y</p>\n\

@@ -13,8 +13,8 @@ use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-/// The age of changes, in milliseconds, that an update looks at again. Codex may write its database before
-/// the rollout.
+/// An update also checks conversations that changed up to this many milliseconds before the last update: Codex may
+/// write its database before the rollout.
 const OVERLAP_MS: i64 = 10 * 60 * 1000;
 
 pub(super) const NEWEST_CHANGE: &str = "newest_change_ms";

@@ -4,7 +4,7 @@ use crate::codex::database::{self, DatabaseError};
 use crate::io::IoError;
 use std::path::{Path, PathBuf};
 
-/// The index or what it is made of cannot be read or written.
+/// The index cannot be read or written, or a file that it indexes cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum IndexError {
     /// An operation of the file system failed.
@@ -23,8 +23,8 @@ pub(crate) enum IndexError {
 }
 
 impl IndexError {
-    /// Returns true if creating the index again can help. False if the disk is full or read-only, if the file
-    /// cannot be read, or if another process has it locked: a new index would fail the same way.
+    /// Returns true if a rebuild of the index can solve the problem. Returns false if the disk is full or read-only,
+    /// the file cannot be read, or another process locks it: a new index would fail too.
     pub(crate) fn is_cured_by_rebuild(&self) -> bool {
         matches!(self, Self::Sqlite { source, .. } if !database::is_caused_by_machine(source))
     }

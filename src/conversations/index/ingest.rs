@@ -34,7 +34,7 @@ const BUFFER_BYTES: usize = 40 << 20;
 
 #[derive(Debug, Default)]
 pub(super) struct IngestReport {
-    /// The number of conversations of which something was read.
+    /// The number of conversations with new text.
     pub read: usize,
     /// The rollouts that could not be read.
     pub skipped: Vec<SkippedFile>,
@@ -73,7 +73,7 @@ struct CopiedBeginning {
 }
 
 impl CopiedBeginning {
-    /// Reads the next text of the parent. Returns true if the text of `event` is a copy of it.
+    /// Reads the next text of the parent. Returns true if `event` has the same text.
     fn consume_copy(&mut self, event: &RolloutEvent) -> bool {
         while let Ok(Some(original)) = self.reader.next_event() {
             if original.kind.text().is_some() {
@@ -247,7 +247,7 @@ impl<'a> Writer<'a> {
         self.store.execute(sql, params![id, rollouts])
     }
 
-    /// Stores the fields that lists show, and the words of those that are searched.
+    /// Stores the displayed fields, and the words of the searched ones.
     fn set_fields(&mut self, id: i64, task: &IngestTask) -> rusqlite::Result<()> {
         let shown = &task.shown;
         self.store.execute(

@@ -31,9 +31,9 @@ pub(super) struct IndexCandidate {
     pub path: PathBuf,
     /// True if it lies below `archived_sessions/`.
     pub archived: bool,
-    /// The fields of its row in Codex's list.
+    /// The fields of the conversation in Codex's list.
     pub thread: Option<ShownFields>,
-    /// Its name in `session_index.jsonl`, if it has no row.
+    /// The name in `session_index.jsonl`, if Codex's list does not have the conversation.
     pub name: Option<String>,
 }
 
@@ -45,7 +45,7 @@ impl IndexCandidate {
     }
 }
 
-/// The identity, size and time of a file. It is the same while the file is unchanged.
+/// The identity, size and mtime of a file. Equal stamps mean an unchanged file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct RolloutStamp {
     pub file: String,

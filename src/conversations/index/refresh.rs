@@ -30,7 +30,7 @@ const WALK_INTERVAL: TimeDelta = TimeDelta::minutes(10);
 /// The time after which a walk compares titles and folders too, which Codex may change without a new time.
 const COMPARISON_INTERVAL: TimeDelta = TimeDelta::days(1);
 
-/// The bytes of new text after which the file of the index gets no longer than needed.
+/// Number of bytes of new text after which an update vacuums the index.
 const VACUUM_BYTES: u64 = 64 << 20;
 
 /// The number of conversations that are planned at a time, which bounds the memory of a first update.
@@ -42,10 +42,10 @@ const LAST_COMPARISON: &str = "last_comparison_ms";
 /// The bytes of the newest rollouts that are read for the answer before all are: a second or two.
 const NEWEST_BYTES: u64 = if cfg!(test) { 4096 } else { 64 << 20 };
 
-/// The rollouts that an update looks at.
+/// The rollouts that an update checks for changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Thoroughness {
-    /// Those that changed according to Codex's database, and now and then all.
+    /// The rollouts that changed according to Codex's database; every [`WALK_INTERVAL`], all rollouts.
     Changes,
     /// All rollouts of the home.
     All,
@@ -55,9 +55,9 @@ pub(crate) enum Thoroughness {
 
 #[derive(Debug, Default)]
 pub(crate) struct RefreshReport {
-    /// The number of conversations of which something was read.
+    /// The number of conversations with new text.
     pub read: usize,
-    /// True if all rollouts were looked at.
+    /// True if all rollouts were checked.
     pub is_complete: bool,
     /// The rollouts that could not be read.
     pub skipped: Vec<SkippedFile>,
@@ -196,8 +196,8 @@ fn update(
     })
 }
 
-/// Compares the candidates with the index and reads those that changed, a part of them at a time. Returns the
-/// number of bytes of these too. If it is above the limit, those at the end were not read.
+/// Compares the candidates with the index and reads the changed ones in batches. Also returns the number of bytes to
+/// read. Above the limit, the last candidates are not read.
 fn ingest_all(
     store: &mut IndexStore,
     home: &Path,
@@ -260,7 +260,7 @@ fn unread_bytes(task: &IngestTask) -> u64 {
     task.from.map_or(0, |from| size.saturating_sub(from))
 }
 
-/// Removes conversations from the index. Those that repeat a removed one are marked to be read again.
+/// Removes conversations from the index. Marks conversations with copies of their texts to be read again.
 fn remove(store: &IndexStore, sessions: &[String]) -> Result<(), IndexError> {
     if sessions.is_empty() {
         return Ok(());

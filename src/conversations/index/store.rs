@@ -251,7 +251,8 @@ impl IndexStore {
         Ok(store)
     }
 
-    /// Begins a transaction that writes. It takes the lock at once: one that reads first cannot wait for another process.
+    /// Begins a write transaction. Takes the write lock at once, because a transaction that reads first fails with
+    /// `SQLITE_BUSY` instead of waiting for another process.
     pub(super) fn begin(&self) -> Result<Transaction<'_>, IndexError> {
         self.run(|connection| {
             Transaction::new_unchecked(connection, TransactionBehavior::Immediate)

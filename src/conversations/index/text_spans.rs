@@ -8,7 +8,8 @@ use super::error::IndexError;
 use super::store::{IndexStore, TextId};
 use rusqlite::params;
 
-/// The number of the next text. Numbers are not used again, so a search beside an update takes no text for another one.
+/// The key of the number that the next text gets. Numbers are never reused, so a search during an update does not
+/// confuse two texts.
 pub(super) const NEXT_TEXT: &str = "next_text";
 
 /// The ranges of all conversations at one time.
@@ -16,7 +17,7 @@ pub(super) const NEXT_TEXT: &str = "next_text";
 pub(crate) struct TextSpans {
     /// The first row id and the conversation of each range, in order. A range ends where the next one begins.
     spans: Vec<(i64, i64)>,
-    /// The row id behind the last text. Those behind it were written later.
+    /// The row id after the last text. Texts from this id on were added after the search began.
     pub end: i64,
 }
 

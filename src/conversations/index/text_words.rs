@@ -11,15 +11,15 @@ use std::borrow::Cow;
 #[derive(Default)]
 pub(super) struct TextWords {
     vocabulary: Vocabulary,
-    /// The number of a word and that of a text with it, in the order of the texts.
+    /// Pairs of a word number and the number of a text with that word, in text order.
     pairs: Vec<(u32, u32)>,
-    /// For each word, the number of texts up to the last one that has it.
+    /// For each word, the position after the last text with that word.
     last: Vec<u32>,
     texts: u32,
     part: String,
 }
 
-/// The words of texts, each with the numbers of the texts that have it.
+/// The words of texts, each with the numbers of its texts.
 pub(super) struct WordLists {
     vocabulary: Vocabulary,
     /// The end of the list of each word in `texts`.
@@ -49,7 +49,7 @@ impl TextWords {
         (self.pairs.len() > known).then_some(self.texts - 1)
     }
 
-    /// Adds the words of a text, then the parts of these with [`PART_MARK`].
+    /// Adds the words of a text, then the parts of these words with the prefix [`PART_MARK`].
     fn add_words(&mut self, text: &str) {
         let text = without_base64(text);
         let folded = fold(&text);

@@ -14,7 +14,7 @@ use unicode_normalization::char::is_combining_mark;
 /// The longest word, in bytes. Only its beginning is indexed.
 pub(crate) const MAX_WORD_BYTES: usize = 64;
 
-/// Stands before a part of a word in the index. No word has it.
+/// Prefix of word parts in the index. Words never contain it.
 pub(crate) const PART_MARK: char = '.';
 
 /// The shortest part of a word that is indexed, in letters.

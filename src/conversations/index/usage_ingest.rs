@@ -113,9 +113,9 @@ impl CopiedCounts {
         }
     }
 
-    /// Reads the next count of the original. Returns true if `tokens` is a copy of it. Equal sums alone prove
-    /// nothing: a fork and its original may both continue with a request of the same size. So the times are compared
-    /// too: Codex writes a copy at once.
+    /// Reads the next token count of the parent. Returns true if `tokens` is a copy of it. Equal sums prove nothing,
+    /// because a fork and its parent may both continue with a request of the same size. So the times count too: Codex
+    /// writes all copies of a fork within [`COPY_PAUSE`] of each other.
     fn consume_copy(&mut self, tokens: &TokenEvent, at: DateTime<Utc>) -> bool {
         if at > self.last + COPY_PAUSE {
             return false;

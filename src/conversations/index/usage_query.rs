@@ -58,9 +58,9 @@ pub(crate) struct UsageConversation {
     pub session: String,
     /// The title that lists show; may be empty.
     pub title: String,
-    /// The folder that it works in.
+    /// The working folder of the conversation.
     pub cwd: String,
-    /// True if Codex's list has it.
+    /// True if Codex's list has the conversation.
     pub listed: bool,
 }
 

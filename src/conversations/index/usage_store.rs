@@ -144,7 +144,7 @@ fn read_last_windows(
     windows.collect()
 }
 
-/// Returns a window as the table `quota` has it, with its reset in seconds since 1970.
+/// Builds a window from a row of the table `quota`, which stores the reset in seconds since 1970.
 pub(super) fn window_from_row(minutes: u32, used_percent: f64, resets: Option<i64>) -> Window {
     let resets_at = resets.and_then(|at| DateTime::from_timestamp(at, 0));
     Window {

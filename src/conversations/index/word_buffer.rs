@@ -7,7 +7,7 @@ use super::vocabulary::Vocabulary;
 use super::word_runs::RunWriter;
 use rusqlite::Connection;
 
-/// About what a word needs beside its letters and its list, in bytes.
+/// Approximate memory of a word without its letters and its list, in bytes.
 const WORD_BYTES: usize = 64;
 
 #[derive(Default)]

@@ -54,7 +54,7 @@ impl<'a> WordSearcher<'a> {
         Ok(found)
     }
 
-    /// Returns those of some words that the index has. A word may have deleted texts only.
+    /// Returns the `words` that the index has, including words whose texts were all deleted.
     pub(crate) fn find_known(&self, mut words: Vec<String>) -> Result<Vec<String>, IndexError> {
         // Words that follow each other are often in the same block.
         words.sort_unstable();

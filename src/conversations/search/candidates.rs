@@ -49,7 +49,7 @@ pub(super) struct CandidateFinder<'a> {
 
 impl CandidateFinder<'_> {
     pub(super) fn find(&self) -> Result<FoundCandidates, IndexError> {
-        let queries = self.wanted.iter().map(WantedTerm::widest);
+        let queries = self.wanted.iter().map(WantedTerm::widest_query);
         let lists = queries.map(|query| self.reader.read(query));
         let lists: Vec<_> = lists.collect::<Result<_, _>>()?;
         let mut candidates = self.join(&lists);
@@ -145,7 +145,7 @@ impl CandidateFinder<'_> {
         // The score of the best text of each candidate.
         let mut best = vec![0.0; candidates.len()];
         for (list, wanted) in lists.iter().zip(self.wanted) {
-            let narrower = wanted.narrower().iter();
+            let narrower = wanted.narrower_queries().iter();
             let narrower: Vec<_> = narrower
                 .map(|level| self.reader.read(level))
                 .collect::<Result<_, _>>()?;

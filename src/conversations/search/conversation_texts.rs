@@ -40,7 +40,7 @@ impl<'a> ConversationTexts<'a> {
         }
     }
 
-    /// Returns the first text that has the words of all `terms` and fulfils their conditions.
+    /// Returns the first text that has the words of all `terms` and satisfies their conditions.
     pub(super) fn find_first_match(
         &mut self,
         terms: &[&Term],
@@ -51,12 +51,12 @@ impl<'a> ConversationTexts<'a> {
         self.reader = None;
         for id in ids {
             let (_, texts) = self.read_texts(id)?;
-            let fulfils = |text: &String| {
+            let satisfies = |text: &String| {
                 let mut checked = CheckedText::new(text);
                 let mut checks = terms.iter().filter_map(|term| term.check.as_ref());
-                checks.all(|check| checked.fulfils(check))
+                checks.all(|check| checked.satisfies(check))
             };
-            if texts.iter().any(fulfils) {
+            if texts.iter().any(satisfies) {
                 return Ok(Some(id));
             }
         }

@@ -352,7 +352,7 @@ impl<'a> Search<'a> {
         Ok(count)
     }
 
-    /// Returns true if a candidate fulfils the conditions on its texts. Corrects its best text.
+    /// Returns true if a candidate satisfies the conditions on its texts. Corrects its best text.
     fn check(
         &self,
         candidate: &mut RankedCandidate,

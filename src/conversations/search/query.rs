@@ -259,8 +259,8 @@ impl CheckedText {
         }
     }
 
-    /// Returns true if the text fulfils the condition.
-    pub(crate) fn fulfils(&mut self, check: &TextCheck) -> bool {
+    /// Returns true if the text satisfies the condition.
+    pub(crate) fn satisfies(&mut self, check: &TextCheck) -> bool {
         match check {
             TextCheck::Literal { text, is_prefix } => {
                 contains_literal(&self.folded, text, *is_prefix)
@@ -349,7 +349,7 @@ mod tests {
         assert_eq!(words(&terms[1]), ["flag"]);
         assert_eq!(terms[2].check, None);
         let holds = |term: &Term, text: &str| {
-            CheckedText::new(text).fulfils(term.check.as_ref().expect("a check"))
+            CheckedText::new(text).satisfies(term.check.as_ref().expect("a check"))
         };
         assert!(holds(&terms[0], "in src/Foo_bar.rs:12"));
         assert!(!holds(&terms[0], "foo_bar.rsx"));
@@ -367,7 +367,7 @@ mod tests {
         assert_eq!(words(&parsed(&["日本語"])[0]), ["日本語"]);
         let term = &parsed(&["日本語版"])[0];
         assert_eq!(words(term), ["日本語", "本語版"]);
-        assert!(CheckedText::new("新日本語版は").fulfils(term.check.as_ref().unwrap()));
+        assert!(CheckedText::new("新日本語版は").satisfies(term.check.as_ref().unwrap()));
     }
 
     #[test]

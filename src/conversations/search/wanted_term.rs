@@ -50,26 +50,26 @@ impl<'q> WantedTerm<'q> {
         };
         if word.word.chars().count() >= MIN_BEGINNING_CHARS {
             let mut queries = with_mark(&word.word).map(WordQuery::Beginning).to_vec();
-            queries.push(self.widest().clone());
+            queries.push(self.widest_query().clone());
             self.levels.push(WordQuery::Any(queries));
         }
     }
 
     /// Returns the query that finds most.
-    pub(super) fn widest(&self) -> &WordQuery {
+    pub(super) fn widest_query(&self) -> &WordQuery {
         // There is one at least.
         &self.levels[self.levels.len() - 1]
     }
 
-    /// Returns the queries that find less than [`Self::widest`].
-    pub(super) fn narrower(&self) -> &[WordQuery] {
+    /// Returns the queries that find less than [`Self::widest_query`].
+    pub(super) fn narrower_queries(&self) -> &[WordQuery] {
         &self.levels[..self.levels.len().saturating_sub(1)]
     }
 }
 
 /// Returns the query for texts with all terms.
 pub(super) fn join_queries<'t>(terms: impl IntoIterator<Item = &'t WantedTerm<'t>>) -> WordQuery {
-    let queries = terms.into_iter().map(WantedTerm::widest).cloned();
+    let queries = terms.into_iter().map(WantedTerm::widest_query).cloned();
     WordQuery::All(queries.collect())
 }
 
@@ -92,7 +92,7 @@ pub(super) fn find_spelling(
     }
     let mut wanted = WantedTerm::new(words, term)?;
     wanted.add_beginnings();
-    if words.find(wanted.widest())?.len() > 0 {
+    if words.find(wanted.widest_query())?.len() > 0 {
         return Ok(None);
     }
     let mut found = Vec::new();

@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn forms_are_seen_in_words_and_in_their_parts() {
+    fn forms_match_words_and_parts_of_words() {
         for (run, word, expected) in [
             ("Retries", "retry", true),
             ("chargeWithRetry", "retrying", true),
@@ -136,13 +136,13 @@ mod tests {
     }
 
     #[test]
-    fn stop_words_are_in_order() {
+    fn stop_words_are_sorted() {
         assert!(STOP_WORDS.is_sorted());
         assert!(is_stop_word("the") && !is_stop_word("lock"));
     }
 
     #[test]
-    fn spellings_differ_by_one_letter() {
+    fn spelling_suggestions_differ_by_one_letter() {
         let spellings = list_spellings("kubernets");
         assert!(spellings.contains("kubernetes") && !spellings.contains("kubernets"));
         let spellings = list_spellings("lok");

@@ -95,7 +95,7 @@ pub(crate) fn find_fullest_archive(
     };
     if copies.archives > 1 {
         context.ui.note(format_args!(
-            "{name} has the fullest of {}, with {}",
+            "{name} has the most complete of {}, with {}",
             pluralize(copies.archives, "archived copy"),
             pluralize(count, "message")
         ));

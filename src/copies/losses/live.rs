@@ -17,7 +17,7 @@ pub(crate) struct LiveRollout {
     /// Time of the last change in nanoseconds since 1970.
     pub mtime: i64,
     /// The compressed form beside a plain one, which Codex does not read.
-    pub twin: Option<PathBuf>,
+    pub compressed_copy: Option<PathBuf>,
 }
 
 /// The rollouts of a home by the id of their thread, in lower case.
@@ -33,9 +33,9 @@ impl LiveThreads {
         let mut threads = Self::default();
         for file in files::find(home)? {
             let path = file.path(home);
-            let twin = file.compressed_copy(home);
+            let compressed_copy = file.compressed_copy(home);
             if let Ok(meta) = path.metadata() {
-                threads.add(path, twin, meta.len(), modified_ns(&meta));
+                threads.add(path, compressed_copy, meta.len(), modified_ns(&meta));
             }
         }
         Ok(threads)
@@ -51,7 +51,7 @@ impl LiveThreads {
         threads
     }
 
-    fn add(&mut self, path: PathBuf, twin: Option<PathBuf>, size: u64, mtime: i64) {
+    fn add(&mut self, path: PathBuf, compressed_copy: Option<PathBuf>, size: u64, mtime: i64) {
         let Some(file) = RolloutName::parse(&path) else {
             return;
         };
@@ -65,7 +65,7 @@ impl LiveThreads {
             path,
             size,
             mtime,
-            twin,
+            compressed_copy,
         });
     }
 }

@@ -168,7 +168,7 @@ pub(crate) fn add_files(search: &mut LossSearch, context: &Context) -> Result<()
         }
     }
     let trashed = storage::trash::list_rollouts(&settings.manager_home, &settings.codex_home)?;
-    for path in search.twins().into_iter().chain(trashed) {
+    for path in search.compressed_copies().into_iter().chain(trashed) {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         // The trash numbers the further rollouts of a conversation.
         let name = name.trim_start_matches(|c: char| c.is_ascii_digit() || c == '-');

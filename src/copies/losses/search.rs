@@ -109,9 +109,10 @@ impl LossSearch {
     }
 
     /// Returns the compressed rollouts that have a plain form beside them.
-    pub(crate) fn twins(&self) -> Vec<PathBuf> {
+    pub(crate) fn compressed_copies(&self) -> Vec<PathBuf> {
         let live = self.live.0.values().flatten();
-        live.filter_map(|rollout| rollout.twin.clone()).collect()
+        live.filter_map(|rollout| rollout.compressed_copy.clone())
+            .collect()
     }
 
     /// Compares each live conversation with its copies. Messages in `accepted` are not missed.

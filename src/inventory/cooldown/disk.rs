@@ -95,7 +95,7 @@ pub fn update<R, E: From<DocumentError>>(
 ) -> Result<CooldownUpdate<R>, E> {
     atomic::create_private_folder(manager_home).map_err(DocumentError::from)?;
     let lock = manager_home.join(LOCK_NAME);
-    let _held = FileLock::acquire_unless_interrupted(&lock).map_err(DocumentError::from)?;
+    let _lock = FileLock::acquire_unless_interrupted(&lock).map_err(DocumentError::from)?;
     let LoadedCooldown {
         mut file,
         mut warnings,

@@ -61,7 +61,7 @@ pub(super) fn merge_answer(
 fn merge_limits(report: &mut StatusReport, limits: AccountLimits, now: Timestamp) {
     if limits.unreadable_windows > 0 {
         report.notes.push(format!(
-            "ignored {} of the server without a valid use or reset",
+            "ignored {} from the server: no valid use or reset",
             pluralize(limits.unreadable_windows, "window")
         ));
     }

@@ -222,7 +222,7 @@ fn on_both_systems(test: impl Fn(bool)) {
 /// Windows, and some file systems, have no call for an exchange.
 #[cfg(target_os = "linux")]
 #[test]
-fn all_tests_of_transactions_pass_without_a_call_for_an_exchange() {
+fn all_transaction_tests_pass_without_the_exchange_system_call() {
     if is_always_off() {
         return;
     }

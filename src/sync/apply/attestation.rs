@@ -20,8 +20,8 @@ use crate::sync::state::{SyncState, SyncedFile};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-/// Adds to `own` the files that no machine attests, and records in the state what was read for that. A file
-/// that changed since the last sync is left for the next run.
+/// Adds the files that no machine attests to `own`, this machine's manifest. Records the digests that it reads in the
+/// state. Skips files that changed since the last sync: the next run attests them.
 pub(super) fn attest_unlisted(
     state: &mut SyncState,
     own: &mut BTreeMap<String, ManifestEntry>,

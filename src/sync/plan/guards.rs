@@ -211,8 +211,8 @@ pub(super) fn keep_continued_rollouts(plan: &mut SyncPlan, keys: &[String]) {
             "local"
         };
         let sources = step.ops.iter().flat_map(Op::sources);
-        let victims = step.ops.iter().flat_map(Op::victims);
-        let seen: Vec<_> = sources.cloned().chain(victims).collect();
+        let replaced = step.ops.iter().flat_map(Op::replaced);
+        let seen: Vec<_> = sources.cloned().chain(replaced).collect();
         let on = |side| seen.iter().find(|seen| seen.side == side).cloned();
         plan.conflicts.push(Conflict {
             path: step.path,
@@ -231,7 +231,7 @@ pub(super) fn keep_continued_rollouts(plan: &mut SyncPlan, keys: &[String]) {
 pub(super) fn hold_continuations(plan: &mut SyncPlan, keys: &[String]) {
     let is_held = |step: &mut SyncStep| keys.contains(&step.key);
     let held = plan.steps.extract_if(.., is_held).map(|step| {
-        let why = "continues a conversation in conflict, and is copied when that is decided";
+        let why = "continues a conversation in conflict, and is copied once that is resolved";
         NoticeList::Skipped.notice(&step.path, why)
     });
     let held: Vec<_> = held.collect();

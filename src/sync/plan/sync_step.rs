@@ -126,7 +126,7 @@ impl Op {
     }
 
     /// Returns the files that this op overwrites or removes. With `backup.before_overwrite` they are backed up first.
-    pub(crate) fn victims(&self) -> Vec<ObservedFile> {
+    pub(crate) fn replaced(&self) -> Vec<ObservedFile> {
         let at = |to: &(Side, String), over: &Option<Stat>| {
             over.map(|stat| ObservedFile {
                 side: to.0,

@@ -22,7 +22,7 @@ pub(crate) struct Knowledge {
 
 impl Knowledge {
     /// Returns true if the version of a file is merged.
-    pub(super) fn has(&self, key: &str, version: &VersionId) -> bool {
+    pub(super) fn has_merged(&self, key: &str, version: &VersionId) -> bool {
         let is_seen = self
             .seen
             .get(&version.0)
@@ -35,10 +35,10 @@ impl Knowledge {
     }
 
     /// Adds what another machine has merged, after everything in its publication was merged or held.
-    pub(super) fn absorb(&mut self, other: &Self) {
+    pub(super) fn add_merged(&mut self, other: &Self) {
         for (key, held) in &other.unmerged {
             // A version that the other machine holds back was not in its publication.
-            let new = held.iter().filter(|version| !self.has(key, version));
+            let new = held.iter().filter(|version| !self.has_merged(key, version));
             let new: Vec<_> = new.cloned().collect();
             if !new.is_empty() {
                 self.unmerged.entry(key.clone()).or_default().extend(new);
@@ -51,7 +51,7 @@ impl Knowledge {
     }
 
     /// Records a version that waits for a decision.
-    pub(super) fn hold(&mut self, key: &str, version: VersionId) {
+    pub(super) fn add_unmerged(&mut self, key: &str, version: VersionId) {
         self.unmerged
             .entry(key.to_owned())
             .or_default()
@@ -60,9 +60,9 @@ impl Knowledge {
 
     /// Records that the version of a file that a machine with this knowledge has is merged, and so are all versions
     /// that it replaces.
-    pub(super) fn settle(&mut self, key: &str, of: &Self) {
+    pub(super) fn mark_merged(&mut self, key: &str, known: &Self) {
         if let Some(held) = self.unmerged.get_mut(key) {
-            held.retain(|version| !of.has(key, version));
+            held.retain(|version| !known.has_merged(key, version));
             if held.is_empty() {
                 self.unmerged.remove(key);
             }
@@ -85,17 +85,19 @@ mod tests {
             ..Knowledge::default()
         };
         let mut lap = Knowledge::default();
-        lap.absorb(&desk);
-        lap.hold("a", version("desk", 2));
-        assert!(!lap.has("a", &version("desk", 2)));
-        assert!(lap.has("b", &version("desk", 2)) && !lap.has("b", &version("desk", 4)));
+        lap.add_merged(&desk);
+        lap.add_unmerged("a", version("desk", 2));
+        assert!(!lap.has_merged("a", &version("desk", 2)));
+        assert!(
+            lap.has_merged("b", &version("desk", 2)) && !lap.has_merged("b", &version("desk", 4))
+        );
         let mut third = Knowledge::default();
-        third.absorb(&lap);
-        assert!(!third.has("a", &version("desk", 2)));
-        third.settle("a", &desk);
-        assert!(third.has("a", &version("desk", 2)));
+        third.add_merged(&lap);
+        assert!(!third.has_merged("a", &version("desk", 2)));
+        third.mark_merged("a", &desk);
+        assert!(third.has_merged("a", &version("desk", 2)));
         // Once merged, it stays so, whatever another machine holds back.
-        third.absorb(&lap);
-        assert!(third.has("a", &version("desk", 2)));
+        third.add_merged(&lap);
+        assert!(third.has_merged("a", &version("desk", 2)));
     }
 }

@@ -69,14 +69,15 @@ impl OwnSide<'_> {
                 return None;
             }
             let knows = |own: &FileVersions| {
-                !other.is_ambiguous(&own.version) && manifest.knowledge.has(key, &own.version)
+                !other.is_ambiguous(&own.version)
+                    && manifest.knowledge.has_merged(key, &own.version)
             };
             Some(IncomingFile {
                 key: key.clone(),
                 files: of.files.clone(),
                 version: Some(of.version.clone()),
                 is_concurrent: !own.is_some_and(knows),
-                was_known: own.is_some() && self.knowledge.has(key, &of.version),
+                was_known: own.is_some() && self.knowledge.has_merged(key, &of.version),
                 placed: BTreeMap::new(),
             })
         });
@@ -84,7 +85,7 @@ impl OwnSide<'_> {
             let own = self.current.get(key)?;
             let is_gone = !manifest.files.contains_key(key)
                 && !other.head.is_forked
-                && manifest.knowledge.has(key, &own.version)
+                && manifest.knowledge.has_merged(key, &own.version)
                 && !self.state.resolutions.contains(&deletion.id)
                 && !manifest.resolved.contains(&deletion.id);
             is_gone.then(|| IncomingFile {
@@ -105,7 +106,7 @@ impl OwnSide<'_> {
         let is_absent = !self.current.contains_key(key)
             && !self.published.deleted.contains_key(key)
             && !self.state.deleted.contains_key(key);
-        is_absent || other.is_ambiguous(&of.version) || !self.knowledge.has(key, &of.version)
+        is_absent || other.is_ambiguous(&of.version) || !self.knowledge.has_merged(key, &of.version)
     }
 
     /// Returns true for files that the settings include, and for conflict copies that wait for a decision.

@@ -253,17 +253,17 @@ impl<'r, R: Remote> Join<'r, R> {
         let staged = self.tree.list().map_err(RemoteError::from)?;
         for (other, incoming) in std::mem::take(&mut self.round) {
             let theirs = &other.manifest.knowledge;
-            self.knowledge.absorb(theirs);
+            self.knowledge.add_merged(theirs);
             let mut is_complete = true;
             for one in incoming {
                 let now = staged.get(&one.key);
                 if is_synced(&one.key, now, &one.files, &state) {
                     self.take(&one, now, &state)?;
-                    self.knowledge.settle(&one.key, theirs);
+                    self.knowledge.mark_merged(&one.key, theirs);
                 } else {
                     is_complete = false;
                     if let Some(version) = one.version {
-                        self.knowledge.hold(&one.key, version);
+                        self.knowledge.add_unmerged(&one.key, version);
                     }
                     self.clear(&one.key, &staged)?;
                     self.restore_own(&one.key, &state)?;

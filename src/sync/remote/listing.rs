@@ -29,7 +29,7 @@ impl KnownDigests<'_> {
     ) -> Result<BTreeMap<String, ManifestEntry>, IoError> {
         let entries = files.iter().map(|(path, stat)| {
             let full = self.tree.path(path);
-            let digest = match self.known(key, path, *stat) {
+            let digest = match self.find_digest(key, path, *stat) {
                 Some(digest) => digest,
                 None => contents::read_raw_digest(&full).at("read", &full)?,
             };
@@ -43,9 +43,10 @@ impl KnownDigests<'_> {
         entries.collect()
     }
 
-    fn known(&self, key: &str, path: &str, stat: Stat) -> Option<Sha256Digest> {
+    fn find_digest(&self, key: &str, path: &str, stat: Stat) -> Option<Sha256Digest> {
         let last = self.state.files.get(key);
-        let last = last.filter(|last| last.remote.is(path, stat) && !path.ends_with(rollout::ZST));
+        let last =
+            last.filter(|last| last.remote.matches(path, stat) && !path.ends_with(rollout::ZST));
         if let Some((_, digest)) = last.and_then(|last| last.contents) {
             return Some(digest);
         }

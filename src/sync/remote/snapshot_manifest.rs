@@ -216,7 +216,7 @@ impl SnapshotManifest {
             SnapshotLine::Resolved(id) => {
                 self.resolved.insert(id);
             }
-            SnapshotLine::Unmerged(key, version) => self.knowledge.hold(&key, version),
+            SnapshotLine::Unmerged(key, version) => self.knowledge.add_unmerged(&key, version),
             SnapshotLine::End(_) => {}
         }
         Ok(())
@@ -267,7 +267,7 @@ mod tests {
             ..SnapshotManifest::default()
         };
         manifest.knowledge.seen.insert("f00d".to_owned(), 2);
-        manifest.knowledge.hold("skills/a", version);
+        manifest.knowledge.add_unmerged("skills/a", version);
         manifest
     }
 

@@ -154,7 +154,7 @@ impl StagedTree {
         entry: &ManifestEntry,
     ) -> Result<Result<(), String>, IoError> {
         let Some(stat) = Stat::read(from)? else {
-            return Ok(Err(format!("it lists {to}, but does not have it")));
+            return Ok(Err(format!("{to} is listed, but missing")));
         };
         let mut options = fs::OpenOptions::new();
         let file = sharing::open_to_write(options.read(true).write(true), from).at("open", from)?;
@@ -163,7 +163,7 @@ impl StagedTree {
         }
         if contents::read_raw_digest(from).at("read", from)? != entry.digest {
             return Ok(Err(format!(
-                "{to} has another content than its manifest says"
+                "the content of {to} does not match its manifest"
             )));
         }
         set_mtime(&file, entry.mtime_ns).at("set the time of", from)?;

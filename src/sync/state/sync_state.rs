@@ -25,7 +25,7 @@ pub struct SideFile {
 
 impl SideFile {
     /// Returns true if path, size and mtime are those of the last sync.
-    pub(crate) fn is(&self, path: &str, stat: Stat) -> bool {
+    pub(crate) fn matches(&self, path: &str, stat: Stat) -> bool {
         self.stat == stat && self.path == path
     }
 }

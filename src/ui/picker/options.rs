@@ -9,9 +9,9 @@ use crate::ui::Style;
 pub struct PickerOptions {
     /// The effect of Enter, for the line of keys; "choose" if it is empty.
     pub enter: &'static str,
-    /// Keys besides those for moving and filtering.
+    /// The keys of the command, besides those for moving and filtering.
     pub keys: Vec<PickerKey>,
-    /// Parts of the list, through which Tab goes; the whole list if there are none.
+    /// The parts of the list that Tab cycles through. Without scopes, the list is shown as a whole.
     pub scopes: Vec<PickerScope>,
     /// The index of the scope that is shown first.
     pub scope: usize,
@@ -38,7 +38,7 @@ pub type PickerEntries = (Vec<PickerItem>, Vec<PickerScope>);
 pub struct PickerKey {
     /// The letter in lower case. The picker itself uses c, d, g, h, i, j, k, m, n, p, u and w.
     pub letter: char,
-    /// Its effect in one word, for the line of keys.
+    /// The label of the key, one word.
     pub label: &'static str,
     pub effect: KeyEffect,
 }
@@ -46,11 +46,11 @@ pub struct PickerKey {
 /// The effect of a key on the selected entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyEffect {
-    /// Chooses it; [`Picked::key`] has the letter.
+    /// Chooses the selected entry; [`Picked::key`] has the letter.
     Choose,
     /// Ends the picker like [`Self::Choose`], also if no entry is selected or the list is empty.
     Leave,
-    /// Copies its id to the clipboard, by the terminal (OSC 52).
+    /// Copies the id of the entry to the clipboard, by the terminal (OSC 52).
     CopyId,
 }
 

@@ -224,7 +224,7 @@ mod tests {
     use rustix::event::PollFlags;
 
     #[test]
-    fn a_terminal_that_cannot_be_polled_is_not_gone() {
+    fn a_terminal_that_cannot_be_polled_counts_as_open() {
         for (revents, is_terminal, expected) in [
             (PollFlags::IN, true, InputState::Pollable),
             (PollFlags::empty(), true, InputState::Pollable),

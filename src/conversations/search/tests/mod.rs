@@ -100,7 +100,7 @@ fn source<'a>(home: &'a Path, database: &'a Path, minutes: i64) -> IndexSource<'
 }
 
 #[test]
-fn a_thousand_random_queries_find_what_a_naive_model_finds() {
+fn a_thousand_random_queries_match_a_naive_model() {
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
     let mut found = 0;
     for round in 0..5 {

@@ -204,7 +204,7 @@ impl FactReader<'_> {
     ) -> Result<Option<&'static str>, IoError> {
         let ObservedFile { path, stat, .. } = &version.seen;
         if let Some(last) = last
-            && last.remote.is(path, *stat)
+            && last.remote.matches(path, *stat)
         {
             version.mtime_ns = last.local.stat.mtime_ns;
             return Ok(None);
@@ -357,7 +357,7 @@ impl FactReader<'_> {
     ) -> Result<Option<Notice>, IoError> {
         let (seen, path) = (&local.seen, &local.full_path);
         let last = self.records.last(key);
-        if last.is_some_and(|last| last.local.is(&seen.path, seen.stat)) {
+        if last.is_some_and(|last| last.local.matches(&seen.path, seen.stat)) {
             return Ok(None);
         }
         // Not thorough on a first sync, which would read the whole home twice: the copy reads every byte anyway.

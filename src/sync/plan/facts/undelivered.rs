@@ -233,7 +233,7 @@ impl FileOnSides<'_> {
 
     /// Returns true for a remote file that is not as the last sync left it.
     fn is_new_remote(&self, side: Side, found: &ListedFile) -> bool {
-        let is_known = |last: &SyncedFile| last.remote.is(&found.path, found.stat);
+        let is_known = |last: &SyncedFile| last.remote.matches(&found.path, found.stat);
         side == Side::Remote && !self.last.is_some_and(is_known)
     }
 

@@ -29,7 +29,7 @@ pub(crate) struct FileGroup {
 impl FileGroup {
     /// Returns true if both sides are as the last sync left them, by path, size and time.
     pub(crate) fn matches_last_sync(&self, last: &SyncedFile) -> bool {
-        let same = |files: &[ListedFile], place: &SideFile| matches!(files, [one] if place.is(&one.path, one.stat));
+        let same = |files: &[ListedFile], place: &SideFile| matches!(files, [one] if place.matches(&one.path, one.stat));
         self.client_copies.is_empty()
             && !self.has_placeholder
             && same(&self.local, &last.local)
@@ -318,10 +318,10 @@ fn check_links(
         let why = match (files, side) {
             (0, _) => why.to_owned(),
             (_, Side::Local) => {
-                format!("{why}; what the cloud folder has in its place stays there")
+                format!("{why}; the file in its place in the cloud folder is left unchanged")
             }
             (_, Side::Remote) => {
-                format!("{why}; what this machine has in its place stays here")
+                format!("{why}; the file in its place on this machine is left unchanged")
             }
         };
         list.notice(path, why)

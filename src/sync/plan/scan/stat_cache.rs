@@ -39,7 +39,7 @@ pub(crate) fn recheck_stats(
             continue;
         }
         if let Some(last) = state.files.get(&key)
-            && last.remote.is(&file.path, file.stat)
+            && last.remote.matches(&file.path, file.stat)
             && let Some(result) = recheck(state, &key, last, manifests, config)
         {
             rechecked.push((key, result));

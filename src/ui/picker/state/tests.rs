@@ -66,7 +66,7 @@ fn fuzzy_filter_ranks_matches_and_clearing_it_restores_the_default() {
 
 /// The rest of the list and matches in contents come later: a key must not mean another entry until then.
 #[test]
-fn the_first_position_waits_for_entries_and_holds_for_the_first_filter() {
+fn the_initial_selection_waits_for_its_entry_and_survives_the_first_filter() {
     let mut state = state(&["an apple", "bob", "a pear"]);
     state.set_searching(true);
     state.default = 1;
