@@ -41,7 +41,7 @@ pub struct Settings {
     pub(crate) preferences: Preferences,
     /// When to use colour: `--color`, else `NO_COLOR`, else the configuration.
     pub color: ColorChoice,
-    /// Keys of `config.toml` that no setting has, each as a message.
+    /// Messages about unknown keys in `config.toml`.
     pub unknown_keys: Vec<String>,
     /// The global flags as given on the command line.
     pub flags: Flags,
@@ -78,7 +78,7 @@ impl Context {
     /// Runs another command in this context, as a user would type it. `words` begin with the verb.
     ///
     /// # Errors
-    /// Those of the command.
+    /// The errors of the command.
     pub fn run(&self, words: &[OsString]) -> Result<Outcome> {
         (self.runner)(words, self)
     }
@@ -167,11 +167,8 @@ impl Settings {
     pub fn resolve(flags: Flags, env: &Environment) -> Result<Self> {
         let manager_home = resolve_manager_home(&flags, env)?;
         let file = ConfigFile::read(&manager_home)?;
-        let unknown_keys = file
-            .unknown_keys()
-            .iter()
-            .map(ToString::to_string)
-            .collect();
+        let keys = file.unknown_keys();
+        let unknown_keys = keys.iter().map(ToString::to_string).collect();
         let resolved = Self::merge(flags, env, file.values()?)?;
         Ok(Self {
             unknown_keys,

@@ -621,7 +621,10 @@ fn undo_restores_the_profile_that_was_removed_last() {
     let _ = env.run(["profile", "remove", "home", "--yes"]).code(0);
     let _ = env.run(["profile", "save", "again"]).code(0);
     let run = env.run(["profile", "undo", "home"]).code(5);
-    assert!(run.stderr.contains("has the profile again by now"), "{run}");
+    assert!(
+        run.stderr.contains("has the profile again already"),
+        "{run}"
+    );
 }
 
 #[test]

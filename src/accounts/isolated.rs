@@ -103,8 +103,9 @@ impl Profiles {
         })
     }
 
-    /// The profile as the next lock on its account makes it: the owner of a login that is in an
-    /// isolated home where no Codex runs. Its bytes stay those that were seen last.
+    /// Returns the profile as the next lock on its account will change it: as the owner of a login
+    /// in an isolated home without a running Codex. The bytes of the login are those of the
+    /// profile.
     pub(super) fn simulate_isolation_return(&self, mut profile: Profile) -> Profile {
         let home = profile.file.live_home.as_deref();
         if home.is_some_and(|home| {
@@ -158,13 +159,13 @@ impl Profiles {
         Ok(profile.name)
     }
 
-    /// Moves the login of `account` from its profile into its isolated home, or joins the launches
-    /// that already run there. `held` is the lock on the account; it must outlive the start of Codex,
-    /// which is what marks the home as used once this process is gone.
+    /// Moves the login of `account` from its profile into its isolated home, or joins the launches that already run
+    /// there. `_lock` is the lock on the account. Keep it until Codex has started: after this process has ended, only
+    /// the running Codex marks the home as used.
     ///
     /// # Errors
-    /// The profile does not own the login, or its login is older than one that was seen; a Codex that
-    /// runs in the isolated home was signed in to another account there.
+    /// The profile does not own the login, or its login is older than one that was seen; a Codex that runs in the
+    /// isolated home was signed in to another account there.
     pub(crate) fn isolate(
         &self,
         account: &Identity,

@@ -50,9 +50,9 @@ pub enum LeaseError {
     #[error("another codex-manager process is using the login of {0}")]
     InUse(Identity),
     /// The Codex of an earlier probe still runs and may be renewing the login.
-    #[error("codex, started by an earlier status query of {of}, is still running: {}", join_holders(.holders))]
+    #[error("codex, started by an earlier status query of {account}, is still running: {}", join_holders(.holders))]
     ProbeRunning {
-        of: Identity,
+        account: Identity,
         /// The Codex processes that still run.
         holders: Vec<Holder>,
     },
@@ -79,7 +79,7 @@ pub enum LeaseError {
     Isolated {
         profile: String,
         home: PathBuf,
-        /// The Codex programs that run there.
+        /// The Codex programs that run in the isolated home.
         holders: Vec<Holder>,
     },
     /// The owner copy was last in a Codex home that cannot be read now, such as one on an unmounted
@@ -95,7 +95,7 @@ pub enum LeaseError {
     /// `profile.json` names a probe as the owner of the login.
     #[error("the login of the profile {0} is in use by a status query")]
     AlreadyLeased(String),
-    /// A newer login of the account was seen, so the refresh token of this one is probably spent.
+    /// A newer login of the account was observed, so the refresh token of this one is probably spent.
     #[error("the login of the profile {0} is older than the newest one seen")]
     Stale(String),
     /// A Codex runs in this isolated home, signed in to another account than the home is for.
@@ -131,8 +131,8 @@ pub(crate) struct Lease<'a> {
 }
 
 impl Lease<'_> {
-    /// The scratch home. It contains auth.json and a config.toml that names the same servers as the
-    /// Codex home.
+    /// The scratch home. The home contains auth.json and a config.toml with the server settings of
+    /// the Codex home.
     pub(crate) fn home(&self) -> &Path {
         &self.home
     }
@@ -221,7 +221,7 @@ impl Profiles {
     /// `codex_home`.
     ///
     /// # Errors
-    /// The profile does not own the login or has an older one than was seen; see also
+    /// The profile does not own the login, or a newer one was observed; see also
     /// [`Profiles::lock_accounts`].
     pub(crate) fn acquire_lease(
         &self,
@@ -404,8 +404,8 @@ fn wait_until_idle(
             return Err(LeaseError::Interrupted);
         }
         if began.elapsed() >= patience {
-            let of = account.clone();
-            return Err(LeaseError::ProbeRunning { of, holders });
+            let account = account.clone();
+            return Err(LeaseError::ProbeRunning { account, holders });
         }
         std::thread::sleep(EXIT_POLL_INTERVAL);
     }

@@ -48,7 +48,7 @@ pub(crate) struct LoginCandidates<'a> {
     pub archive: &'a AuthSnapshot,
     /// The login in the profile of the archive's account.
     pub profile: Option<&'a AuthSnapshot>,
-    /// The freshness of the newest login of this account ever seen, which may no longer exist.
+    /// The freshness of the newest login of this account that was ever observed. It may no longer exist.
     pub newest_seen: Freshness,
     /// True if a later login of the account is known, so the refresh token in the archive is spent.
     pub is_spent: bool,
@@ -57,12 +57,12 @@ pub(crate) struct LoginCandidates<'a> {
 /// A selected login and its consequences.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct LoginDecision {
-    /// The login that goes live.
+    /// The login to activate.
     pub choice: LoginChoice,
     /// The result to report.
     pub outcome: AuthOutcome,
-    /// True if the login that goes live is older than one seen before: its refresh token is
-    /// probably spent.
+    /// True if the activated login is older than one observed before: its refresh token is probably
+    /// spent.
     pub is_stale: bool,
 }
 

@@ -58,9 +58,9 @@ pub(crate) struct LoginHome {
 pub(crate) struct AdoptedLogin {
     /// The account and freshness of the login.
     pub login: Login,
-    /// The profile that has it.
+    /// The profile with the login.
     pub saved: SaveReport,
-    /// The profile name that the user asked for.
+    /// The profile name that the user requested.
     pub wanted: String,
     /// The account that has the wanted name, if that is why another was chosen.
     pub taken_by: Option<String>,
@@ -258,7 +258,7 @@ pub(crate) fn save_new(
     if own.is_none() {
         match profiles.save_as(name, (snapshot, login), codex_home, false, now) {
             Ok((_, saved)) => return Ok((saved, None)),
-            Err(ProfileError::Taken { of, .. }) => taken_by = Some(of),
+            Err(ProfileError::Taken { account, .. }) => taken_by = Some(account),
             // The path is occupied by something else, or the name is invalid. Do not lose the login over it.
             Err(ProfileError::NotAProfile(_) | ProfileError::BadName { .. }) => {
                 taken_by = Some("something else".into());

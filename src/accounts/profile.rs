@@ -41,7 +41,7 @@ pub(crate) struct ProfileFile {
     /// The subscription plan that the login names.
     #[serde(default)]
     pub plan: Option<String>,
-    /// The freshness of the newest login of this account ever seen.
+    /// The freshness of the newest login of this account that was ever observed.
     #[serde(default)]
     pub newest: Freshness,
     /// The location of the owner copy.
@@ -153,7 +153,7 @@ impl Profile {
         }
     }
 
-    /// The account of the profile: that of its login, else the one that `profile.json` records.
+    /// The account of the profile: the account of its login, else of `profile.json`.
     pub(crate) fn identity(&self) -> Option<&Identity> {
         let noted = self.file.identity.as_ref();
         self.login().map(|l| &l.identity).or(noted)
@@ -178,7 +178,7 @@ impl Profile {
         own.is_some_and(|own| self.file.superseded.contains(&own))
     }
 
-    /// The freshness of the newest login of this account ever seen. Takes `auth.json` into account,
+    /// The freshness of the newest login of this account that was ever observed. Takes `auth.json` into account,
     /// because a crash may separate its write from that of `profile.json`.
     pub(crate) fn newest(&self) -> Freshness {
         match self.login() {
@@ -195,7 +195,7 @@ impl Profile {
         (!noted.is_same(login)).then_some(login)
     }
 
-    /// Returns the Codex home in which this account is signed in: `home` if so, else the one recorded in `profile.json`.
+    /// Returns the Codex home in which this account is signed in: `home`, or the one recorded in `profile.json`.
     pub(crate) fn find_live_home(&self, home: &Path) -> Option<PathBuf> {
         let identity = self.identity()?;
         let noted = self.file.live_home.as_deref();
@@ -264,26 +264,26 @@ pub enum ProfileError {
         reason: &'static str,
     },
     /// Another account's profile has this name.
-    #[error("the profile {name} belongs to {of}")]
+    #[error("the profile {name} belongs to {account}")]
     Taken {
         name: String,
         /// The account of the login.
-        of: String,
+        account: String,
     },
     /// A removed profile cannot be put back beside a newer one of the account.
-    #[error("{of} has the profile {name} by now")]
+    #[error("{account} has the profile {name} already")]
     HasProfile {
         /// The account of the removed profile.
-        of: String,
+        account: String,
         /// The name of its newer profile.
         name: String,
     },
     /// The name is the email of another account.
-    #[error("the name {name} is the email of another account, {of}")]
+    #[error("the name {name} is the email of another account, {account}")]
     EmailOfAnother {
         name: String,
         /// The account with that email.
-        of: String,
+        account: String,
     },
     /// A file or folder that is no profile occupies this path.
     #[error("the path exists and is not a profile: {}", .0.display())]
@@ -302,14 +302,14 @@ pub enum ProfileError {
         /// The file names of the usable logins.
         choices: Vec<String>,
     },
-    /// An export moved the login to another machine; a copy of it does not bring it back.
+    /// An export moved the login to another machine. Saving a copy of the login does not undo the move.
     #[error("the login of the profile {0} was moved to another machine")]
     Moved(String),
     /// The login has too few ids to tell which of several profiles belongs to its account.
-    #[error("cannot tell which login of {of} this is: the profiles {} match", names.join(", "))]
+    #[error("cannot tell which login of {account} this is: the profiles {} match", names.join(", "))]
     Ambiguous {
         /// The ids and email of the login.
-        of: String,
+        account: String,
         /// The names of the profiles that fit.
         names: Vec<String>,
     },
@@ -483,15 +483,15 @@ pub(crate) fn find_own_profile<'a>(
     };
     if fitting.iter().any(|p| others(p)) {
         return Err(ProfileError::Ambiguous {
-            of: account.to_string(),
+            account: account.to_string(),
             names: fitting.iter().map(|p| p.name.clone()).collect(),
         });
     }
     Ok(fitting.first().copied())
 }
 
-/// Returns true if a folder contains nothing but temp files of a killed save. It is no profile, and
-/// its name is free.
+/// Returns true if a folder contains only temp files of a killed save. Such a folder is not a
+/// profile, and its name is free.
 pub(crate) fn is_unfinished(folder: &Path) -> bool {
     let is_temp = |entry: fs::DirEntry| {
         let name = entry.file_name();

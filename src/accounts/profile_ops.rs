@@ -43,7 +43,7 @@ pub(crate) struct RestoredLogin {
     /// The file name that the login had in `history/`.
     pub login: String,
     pub freshness: Freshness,
-    /// True if a newer login of the account was seen: the refresh token is probably spent.
+    /// True if a newer login of the account was observed: the refresh token is probably spent.
     pub is_stale: bool,
 }
 
@@ -142,8 +142,8 @@ pub(crate) fn plan_save(
     })
 }
 
-/// Fails if `name` is the email of an account other than `own`: a user who types that email means
-/// the account. Accounts that share one email may all have it as their name.
+/// Fails if `name` is the email of another account than `own`, because a user who types the email
+/// means that account. Accounts that share an email may all use it as their name.
 pub(crate) fn check_no_email(
     profiles: &[Profile],
     name: &str,
@@ -154,7 +154,7 @@ pub(crate) fn check_no_email(
     match others.find(is_named) {
         Some(other) if !is_named(&own) => Err(ProfileError::EmailOfAnother {
             name: name.to_owned(),
-            of: other.to_string(),
+            account: other.to_string(),
         }),
         _ => Ok(()),
     }
@@ -171,7 +171,7 @@ pub(super) fn check_name_free(
     match profiles.iter().find(same) {
         Some(other) if own.is_none_or(|own| own.name != other.name) => Err(ProfileError::Taken {
             name: other.name.clone(),
-            of: other
+            account: other
                 .identity()
                 .map(Identity::to_string)
                 .unwrap_or_default(),

@@ -35,7 +35,7 @@ impl Document for DeletedFile {
 #[derive(Debug, Clone)]
 pub(crate) struct PurgedLogin {
     /// The account; `None` if the file cannot be read.
-    pub of: Option<Identity>,
+    pub account: Option<Identity>,
     pub freshness: Freshness,
 }
 
@@ -99,14 +99,14 @@ impl Profiles {
         Ok(place)
     }
 
-    /// Puts the profile that was removed last back, or the last one named `name`. Returns its name and its
-    /// folder in the trash, or `None` if there is none.
+    /// Restores the profile that was removed last, or the last one named `wanted`. Returns its name and its folder in the
+    /// trash; `None` if the trash has no such profile.
     ///
     /// # Errors
-    /// The account or the name has a profile by now, or an I/O error.
+    /// The account or the name has a profile again, or an I/O error.
     pub(crate) fn undo_remove(
         &self,
-        name: Option<&str>,
+        wanted: Option<&str>,
         dry_run: bool,
     ) -> Result<Option<(String, PathBuf)>, ProfileError> {
         let _lock = self.lock_unless_dry_run(dry_run)?;
@@ -115,36 +115,36 @@ impl Profiles {
         let last = entries
             .filter_map(|entry| {
                 let folder = entry.file_name().into_string().ok()?;
-                let of = parse_trashed_name(&folder)?.to_owned();
+                let name = parse_trashed_name(&folder)?.to_owned();
                 // By the stamp, not by the time of the folder, which a copy of the manager home does not keep.
-                let stamp = folder[of.len()..].to_owned();
-                let is_wanted = name.is_none_or(|name| name.to_lowercase() == of.to_lowercase());
-                is_wanted.then_some((stamp, of, folder))
+                let stamp = folder[name.len()..].to_owned();
+                let is_wanted = wanted.is_none_or(|w| w.to_lowercase() == name.to_lowercase());
+                is_wanted.then_some((stamp, name, folder))
             })
             .max();
-        let Some((_, of, folder)) = last else {
+        let Some((_, name, folder)) = last else {
             return Ok(None);
         };
         let profiles = self.list()?;
-        check_name_free(&profiles, &of, None)?;
+        check_name_free(&profiles, &name, None)?;
         let removed = self.read(format!("{TRASH}/{folder}"))?;
         if let Some(identity) = removed.identity() {
             let is_same = |p: &&Profile| p.identity().is_some_and(|other| other.is_same(identity));
             if let Some(other) = profiles.iter().find(is_same) {
                 return Err(ProfileError::HasProfile {
-                    of: identity.to_string(),
+                    account: identity.to_string(),
                     name: other.name.clone(),
                 });
             }
         }
         let place = trash.join(folder);
         if !dry_run {
-            atomic::rename(&place, &self.folder.join(&of))?;
+            atomic::rename(&place, &self.folder.join(&name))?;
             // `atomic::rename` syncs the folder that it renames into. After a power failure the profile must
             // not be in both.
             atomic::sync_folder(&trash)?;
         }
-        Ok(Some((of, place)))
+        Ok(Some((name, place)))
     }
 
     /// Deletes a profile and everything of that name in the trash. Returns the number of deleted
@@ -236,7 +236,7 @@ impl Profiles {
             let history = fs::read_dir(place.join(HISTORY)).into_iter().flatten();
             let files = history.flatten().map(|entry| entry.path());
             for path in std::iter::once(place.join(AUTH_JSON)).chain(files) {
-                let (of, freshness) = match AuthFile::read(&path) {
+                let (account, freshness) = match AuthFile::read(&path) {
                     Ok(AuthFile::Missing) => continue,
                     Ok(AuthFile::Present(snapshot)) => match snapshot.login {
                         Some(login) => (Some(login.identity), login.freshness),
@@ -244,7 +244,7 @@ impl Profiles {
                     },
                     Ok(AuthFile::Unreadable { .. }) | Err(_) => (None, Freshness::default()),
                 };
-                logins.push(PurgedLogin { of, freshness });
+                logins.push(PurgedLogin { account, freshness });
             }
         }
         Ok(logins)

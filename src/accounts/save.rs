@@ -46,7 +46,7 @@ pub enum SaveOutcome {
 pub(crate) enum LoginToKeep<'a> {
     Missing,
     Login(&'a AuthSnapshot, &'a Login),
-    /// It was no login, and is at this path now.
+    /// The content was not a login. It was moved to this path.
     Quarantined(PathBuf),
 }
 
@@ -55,7 +55,7 @@ impl Profiles {
     /// profile, named after the email, if the account has none. A replaced login goes to
     /// `history/`.
     ///
-    /// `owner` is the location of the owner copy from now on. Everything is durable on return.
+    /// `owner` is the new location of the owner copy. Everything is durable on return.
     pub(crate) fn save_back(
         &self,
         snapshot: &AuthSnapshot,
@@ -268,9 +268,9 @@ fn record_after_save(
     note
 }
 
-/// Returns true if a save leaves the recorded owner: a copy, or an older login, that turns up does not bring
-/// back the login that was moved, nor take over from the one that is live. `is_same` means that the profile
-/// has the same login, `is_newer` that the saved one is newer than all that were seen.
+/// Returns true if a save must not change the recorded owner: saving a copy or an older login neither undoes a move nor
+/// replaces a live owner. `is_same` is true if the profile has the same login, `is_newer` if the saved login is newer
+/// than all observed ones.
 fn keeps_recorded_owner(
     profile: &Profile,
     outcome: SaveOutcome,
@@ -332,7 +332,7 @@ pub(super) fn list_history_names(history: &Path) -> Result<Vec<String>, IoError>
 }
 
 /// Adds a login to `history/`, unless it is already there, and removes the oldest so that
-/// [`MAX_HISTORY_LOGINS`] remain. Age is that of the login, not of the file.
+/// [`MAX_HISTORY_LOGINS`] remain. The age is the age of the login, not of the file.
 pub(super) fn keep_in_history(
     folder: &Path,
     bytes: &SecretBytes,

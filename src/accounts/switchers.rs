@@ -31,7 +31,7 @@ pub(crate) enum Switcher {
 /// A login that a switcher keeps.
 #[derive(Debug)]
 pub(crate) struct SwitcherLogin {
-    /// The name that the user gave it there.
+    /// The name of the login in the switcher.
     pub name: String,
     pub auth: AuthFile,
     /// The file that has the login.

@@ -25,7 +25,7 @@ pub(super) trait CaptureTarget {
 
     fn skip(&mut self, name: &EntryName, reason: String);
 
-    /// Returns true if a listed file needs no reading, because an earlier step or capture has it. Records that.
+    /// Returns true, and records the file, if an earlier step or capture has it, so that it need not be read.
     fn record_if_captured(&mut self, planned: &FileEntry) -> Result<bool, ArchiveError>;
 
     /// Adds the stable prefix of an open file. Returns the reason if it is not captured.

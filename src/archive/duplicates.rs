@@ -103,8 +103,8 @@ impl DuplicateConversations {
         Self { hashes, twice }
     }
 
-    /// Returns the key that identifies a rollout under every name, or `None` for files that can be
-    /// listed only once. A hash collision can give such a file a key, which does no harm.
+    /// Returns the key that identifies a rollout under all its names; `None` for files that cannot
+    /// be listed twice. A hash collision may give such a file a key, which is harmless.
     pub(super) fn key(&self, file: &FileEntry, stamp: InodeStamp) -> Option<RolloutKey> {
         // Systems without inode numbers report zero.
         if stamp.ino == 0 || self.twice.is_empty() {

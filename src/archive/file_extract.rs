@@ -11,7 +11,7 @@ use std::fs::{File, OpenOptions};
 use std::io::Seek;
 use std::path::PathBuf;
 
-/// Extracts the file of a kind of which a home has at most one, such as `auth.json`, to an unnamed temp file. The temp
+/// Extracts the file of a kind that a home has at most once, such as `auth.json`, to an unnamed temp file. The temp
 /// file is empty if the archive has no such file.
 pub(crate) fn extract_to_temp_file(
     archive: &ArchiveReader,
@@ -45,7 +45,7 @@ pub(crate) fn extract_entry(
     archive.read(Extent::Wanted, &sink, &Silent)
 }
 
-/// Writes the one file that is wanted into `file`.
+/// Writes the selected file into `file`.
 struct SingleFileSink<'a, F> {
     is_wanted: F,
     file: &'a File,

@@ -34,7 +34,7 @@ pub(super) struct HomePacker<'a, 'w> {
     pub(super) moved: HashSet<EntryName>,
     /// Conversations with more than one file.
     pub(super) copies: &'a DuplicateConversations,
-    /// Files of those conversations that are in the archive.
+    /// Files of these conversations that the archive has already.
     pub(super) rollouts: HashSet<RolloutKey>,
     /// Start of the capture in nanoseconds since 1970, by the clock of the file system.
     pub(super) started_at: i64,

@@ -199,7 +199,7 @@ impl<'a> PackWriter<'a> {
         let folder = name.as_path().parent().unwrap_or(Path::new(""));
         // Files of one folder are alike, so they compress well together. A change in one folder
         // leaves the members of all others as they are, for the next archive to copy.
-        let same = matches!(&self.group.kind, EntryGroupKind::FilesOf(of) if of == folder);
+        let same = matches!(&self.group.kind, EntryGroupKind::FilesOf(parent) if parent == folder);
         if !same {
             self.flush()?;
             self.group.kind = EntryGroupKind::FilesOf(folder.to_path_buf());
@@ -241,8 +241,8 @@ impl<'a> PackWriter<'a> {
             let holds = MemberContents::Chunk(number, upto);
             // Only complete chunks are compared: the last one has padding and may grow.
             let old = old.as_ref().filter(|_| len == CHUNK_BYTES && !is_short);
-            if let Some((member, of)) = old.and_then(|old| old.chunk(position))
-                && of == upto
+            if let Some((member, digest)) = old.and_then(|old| old.chunk(position))
+                && digest == upto
             {
                 self.submit_reused(member, holds)?;
                 continue;

@@ -145,8 +145,8 @@ impl<'a> PreviousArchive<'a> {
         self.archive.path()
     }
 
-    /// Returns the members that hold the first file and the files after it in the same member, if
-    /// all of these are unchanged. `file` returns the file of the home at a position.
+    /// Returns the members of the first file, if this file and the others in the same member are
+    /// unchanged. `file` returns the file of the home at a position.
     pub(super) fn find_reusable_files(
         &self,
         file: impl Fn(usize) -> Option<FileEntry>,

@@ -137,8 +137,8 @@ pub(crate) fn scan(scope: &CaptureScope, names: &Arc<NameTable>) -> Result<HomeS
 }
 
 /// Scans `archived_sessions/` a second time. Codex may have moved a conversation there after that
-/// folder was listed and before its folder in `sessions/` was: the first scan then missed it in
-/// both.
+/// folder was listed and before its folder in `sessions/` was: then the first scan missed it in
+/// both folders.
 fn add_newly_archived(scope: &CaptureScope, canonical: &Path, scan: &mut HomeScan) {
     let relative = Path::new(home::ARCHIVED_SESSIONS);
     let mut again = HomeScan {

@@ -27,8 +27,8 @@ pub struct CaptureScope {
     pub only: Option<HomeSubset>,
     /// Paths that a restore of the archive removes; used for safety backups.
     pub undo_removes: Vec<EntryName>,
-    /// The manager home relative to the Codex home, if it is inside. It is excluded, so that
-    /// archives do not contain archives.
+    /// The manager home relative to the Codex home, if it is inside. Excluded, so that archives do
+    /// not contain archives.
     pub(super) manager_home: Option<PathBuf>,
 }
 

@@ -40,7 +40,7 @@ impl VerifyReport {
     }
 }
 
-/// Verifies the archive at `path`. Unpacks its databases into `tmp` for that.
+/// Verifies the archive at `path`. Unpacks its databases into `tmp` to check them.
 ///
 /// # Errors
 /// Only errors that prove nothing about the archive: too little disk space, no write access to
@@ -202,8 +202,8 @@ impl Checker {
         }
     }
 
-    /// Returns the unpacked databases. Where other content is allowed, only files with a SQLite
-    /// header.
+    /// Returns the unpacked databases. At paths where other content is allowed, includes only files
+    /// with a SQLite header.
     fn find_databases(&self) -> Vec<(&EntryName, &Path)> {
         let mut databases: Vec<_> = self
             .places

@@ -150,7 +150,7 @@ fn complete_profiles(typed: &OsStr) -> Vec<CompletionCandidate> {
     matching_candidates(typed, names.into_iter().map(|name| (name, None)))
 }
 
-/// Returns the names in a folder of the manager home that `accepts` takes, sorted.
+/// Returns the names in a folder of the manager home that pass `accepts`, sorted.
 fn list_names_in(folder: &str, accepts: impl Fn(&Path) -> bool) -> Vec<String> {
     let folder = resolve_settings().map(|settings| settings.manager_home.join(folder));
     let entries = folder.and_then(|folder| fs::read_dir(folder).ok());

@@ -45,15 +45,15 @@ const CLOCK_TOLERANCE: TimeDelta = TimeDelta::hours(1);
 impl Freshness {
     /// Compares two logins; the newer one is `Greater`. An absent time is older than any time.
     pub(crate) fn compare(&self, other: &Self) -> Ordering {
-        let figures = |of: &Self| {
+        let key = |login: &Self| {
             let Self {
                 last_refresh,
                 issued_at,
                 expires_at,
-            } = *of;
-            (of.renewed_at(), issued_at, expires_at, last_refresh)
+            } = *login;
+            (login.renewed_at(), issued_at, expires_at, last_refresh)
         };
-        figures(self).cmp(&figures(other))
+        key(self).cmp(&key(other))
     }
 
     /// Returns true if the clock of the machine was ahead when Codex wrote `last_refresh`: the tokens
@@ -221,8 +221,8 @@ impl AuthSnapshot {
         fields.is_none_or(|fields| fields.values().all(Value::is_null))
     }
 
-    /// Returns a digest that identifies this login among all logins of its account: of its refresh
-    /// token, which changes at every renewal, or of the bytes if there is none. It reveals no token.
+    /// Returns a digest that identifies this login among all logins of its account and reveals no token. It is the
+    /// digest of the refresh token, which changes at every renewal, or of the bytes without one.
     pub(crate) fn fingerprint(&self) -> String {
         let auth: Value = serde_json::from_slice(self.bytes.expose()).unwrap_or_default();
         let token = auth.get("tokens").and_then(|t| t.get("refresh_token"));

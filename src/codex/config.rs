@@ -78,8 +78,8 @@ impl CredentialStore {
     }
 }
 
-/// Reads the auth.json by which a home is signed in. [`AuthFile::Missing`] if Codex keeps its login in
-/// another store, or may do so: an auth.json that lies there anyway does not identify the account.
+/// Reads the auth.json by which a home is signed in. Returns [`AuthFile::Missing`] if Codex stores, or may store, its
+/// login elsewhere: an auth.json in such a home does not identify the account.
 ///
 /// # Errors
 /// See [`AuthFile::read`].
@@ -115,8 +115,8 @@ pub(crate) fn build_reading_config(home: &Path) -> String {
     copy_config_keys(home, "model_providers")
 }
 
-/// Returns a `config.toml` with these keys of the one in `home`, and with the login in auth.json. A
-/// missing or invalid file contributes no keys.
+/// Returns a `config.toml` that stores the login in auth.json and has these `keys` of the
+/// `config.toml` in `home`. A missing or invalid file contributes no keys.
 fn copy_config_keys(home: &Path, keys: &str) -> String {
     let text = read_text(&home.join("config.toml")).unwrap_or_default();
     let known = text.parse::<toml_edit::DocumentMut>().unwrap_or_default();

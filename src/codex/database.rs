@@ -50,8 +50,8 @@ pub enum DatabaseError {
 pub(super) const COMMIT: &str = "commit a change to";
 
 impl DatabaseError {
-    /// Returns true if a commit failed. The transaction may be complete all the same: SQLite reports
-    /// a failed flush of the write-ahead log, but readers apply what is in it.
+    /// Returns true if a commit failed. The transaction may be complete nevertheless: SQLite reports a failed flush of
+    /// the write-ahead log, but readers apply the log.
     pub(crate) fn is_failed_commit(&self) -> bool {
         matches!(self, Self::Sqlite { action, .. } if *action == COMMIT)
     }
@@ -161,11 +161,11 @@ pub(crate) fn has_sqlite_header(path: &Path) -> std::io::Result<bool> {
     }
 }
 
-/// Writes a consistent copy of the database at `source` to the new file `target`, with the rows of its
-/// `-wal`, and checks the copy. Uses one read transaction, which does not block a writer.
+/// Writes a consistent copy of the database at `source` to the new file `target`, with the rows of its `-wal`, and
+/// checks the copy. Uses one read transaction, which does not block a writer.
 ///
-/// Creates no file beside `source`: a database without a `-wal` is read as immutable, and the copy is
-/// repeated if a writer appeared meanwhile.
+/// Creates no file beside `source`: a database without a `-wal` is read as immutable, and the copy is repeated if a
+/// writer appeared during it.
 pub(crate) fn write_snapshot(source: &Path, target: &Path) -> Result<(), DatabaseError> {
     const ATTEMPTS: u32 = 5;
     for attempt in 1.. {

@@ -207,8 +207,8 @@ pub(crate) fn is_codex_name(top: &OsStr) -> bool {
     })
 }
 
-/// Returns true if a top-level name is reserved for the files and folders that this program creates in
-/// a home, in any letter case. Their content is trusted, so nothing else may get such a name.
+/// Returns true if a top-level name is reserved for files and folders of this program, in any letter case. Their
+/// content is trusted, so no other file may get such a name.
 pub(crate) fn is_manager_name(top: &OsStr) -> bool {
     const OURS: &[u8] = b".codex-manager";
     top.as_encoded_bytes()

@@ -61,7 +61,7 @@ pub enum ProcessRole {
     Daemon,
     /// A Codex program that runs with this home.
     Codex,
-    /// The npm launcher that waits for a Codex with this home. It touches no data itself.
+    /// The npm launcher, which waits for a Codex with this home and accesses no data.
     Launcher,
     /// One of the programs that work in the background and must not be ended.
     Background,
@@ -361,8 +361,8 @@ fn is_launcher(process: &Process) -> bool {
         .is_some_and(|name| name == "codex" || name == "codex.js")
 }
 
-/// Returns true for the loop that updates the daemon's package. It survives `daemon stop` and touches
-/// no data, so it never counts as a user of the home.
+/// Returns true for the process that updates the daemon's package in a loop. It survives `daemon stop` and accesses no
+/// data, so it never counts as a user of the home.
 fn is_update_loop(process: &Process) -> bool {
     process.arguments().iter().any(|a| a == "pid-update-loop")
 }

@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 
 /// Environment variables that name a login other than that of the home.
 ///
-/// Codex 0.169 prefers `CODEX_ACCESS_TOKEN` to auth.json in every command, also in `app-server`, where
-/// it ignores `OPENAI_API_KEY` and `CODEX_API_KEY` (`codex exec` uses the latter). A probe is about the
-/// login in the home, so Codex gets none of these variables.
+/// Codex 0.169 prefers `CODEX_ACCESS_TOKEN` to auth.json in every command, also in `app-server`, where it ignores
+/// `OPENAI_API_KEY` and `CODEX_API_KEY` (`codex exec` uses the latter). A probe is about the login in the home, so
+/// these variables are not passed to Codex.
 pub(crate) const LOGIN_VARIABLES: [&str; 3] =
     ["CODEX_ACCESS_TOKEN", "CODEX_API_KEY", "OPENAI_API_KEY"];
 
@@ -70,9 +70,8 @@ impl Program {
         command
     }
 
-    /// Returns a text that differs between versions of the program: the version of its npm package, else the size and
-    /// the time of its file. Starts nothing, because a start takes long and 0.98 writes into the home. `None` if the
-    /// file cannot be read.
+    /// Identifies the version of the program without starting it: by the version of its npm package, else by size and
+    /// mtime of its file. A start takes long, and 0.98 writes into the home. `None` if the file cannot be read.
     pub(crate) fn build_id(&self) -> Option<String> {
         let file = self.path.canonical().ok()?;
         let above = file.ancestors().skip(1).take(3).map(Path::to_path_buf);

@@ -110,8 +110,8 @@ pub(crate) fn cut(database: &Path, cuts: &[RolloutCut]) -> Result<(), DatabaseEr
         .sqlite_context("close", database)
 }
 
-/// Adds the projections of these rollouts in `from` to the database of a home that no process uses; they replace
-/// shorter ones. One transaction.
+/// Copies the projections of these rollouts from the database `from` to `database`, in one transaction. They replace
+/// shorter projections. No process may use the home.
 ///
 /// # Errors
 /// SQLite fails, or another process locks the database for more than five seconds.

@@ -116,7 +116,7 @@ impl AppServer {
         Ok(id)
     }
 
-    /// Waits for a reply to any request until `limit`, but no longer than until the next check for Ctrl-C.
+    /// Waits for a reply to any request, until `limit` or the next check for Ctrl-C.
     pub(super) fn receive(&self, limit: Instant) -> Received {
         let next_check = Instant::now() + INTERRUPT_POLL_INTERVAL;
         match self.child.read_line(limit.min(next_check)) {

@@ -93,10 +93,8 @@ impl ExportArgs {
     pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
         let ui = &context.ui;
         if self.out.is_none() && (self.sessions.len() > 1 || ui.wants_json()) {
-            return Err(
-                CommandError::usage("the destination of the export is missing")
-                    .hint("name a file, or for several conversations a folder: --out FILE"),
-            );
+            return Err(CommandError::usage("no destination for the export")
+                .hint("name a file, or for several conversations a folder: --out FILE"));
         }
         let picked = if self.sessions.is_empty() {
             Some(pick_conversation(context)?)

@@ -74,7 +74,7 @@ impl ConfigFile {
         same.unwrap_or(setting)
     }
 
-    /// Returns all keys that no setting has.
+    /// Returns the keys in the file that are not settings.
     pub(crate) fn unknown_keys(&self) -> Vec<KeyError> {
         let names = self.0.names().into_iter();
         let names = names.filter(|name| name != SCHEMA_KEY);

@@ -93,8 +93,7 @@ pub(crate) fn find_restored_id(
                 return Ok(None);
             };
             let beginning = archive.read_beginning(entry)?;
-            let meta =
-                rollout::parse_head_prefix(&beginning, entry.path.as_path()).unwrap_or_default();
+            let meta = rollout::parse_prefix(&beginning, entry.path.as_path()).unwrap_or_default();
             Ok(meta
                 .is_some_and(|meta| meta.subagent_start().is_none())
                 .then_some(id))

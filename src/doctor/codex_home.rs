@@ -160,8 +160,7 @@ fn check_store_setting(config: &CodexConfig) -> Check {
     .advised(STORE_FIX)
 }
 
-/// Checks Codex's background daemon: whether its account is the one in `auth.json`. Returns `None` if
-/// none is running.
+/// Checks that Codex's background daemon uses the account in `auth.json`. Returns `None` if no daemon is running.
 fn check_daemon(context: &Context) -> Option<Check> {
     const ID: &str = "home.daemon";
     let home = context.codex_home();

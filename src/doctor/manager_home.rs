@@ -301,8 +301,8 @@ fn with_document_fix(check: Check, error: &DocumentError) -> Check {
     }
 }
 
-/// The advice for a document of a newer version. It is never rewritten, because this version would drop
-/// the fields that it does not know.
+/// The advice for a document of a newer version. Such a document is never rewritten, because this version would drop
+/// unknown fields.
 const UPGRADE: &str = "upgrade codex-manager: a newer version wrote it; the file was not changed";
 
 /// Checks the launch registry: damaged lines, and running Codex programs whose account is no longer the live one.

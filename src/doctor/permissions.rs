@@ -121,7 +121,7 @@ pub(crate) fn find_accessible_to_others(codex_home: &Path, manager_home: &Path) 
     own
 }
 
-/// Returns the entries of a folder whose names `accepts` takes; nothing if `folder` is a link.
+/// Returns the entries of a folder with names that pass `accepts`; nothing if `folder` is a link.
 fn list_matching_entries(folder: &Path, accepts: impl Fn(&str) -> bool) -> Vec<PathBuf> {
     if !folder.symlink_metadata().is_ok_and(|meta| meta.is_dir()) {
         return Vec::new();

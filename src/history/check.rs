@@ -230,16 +230,16 @@ pub(crate) struct StalePath {
 pub(crate) struct OrphanRow {
     pub id: ConversationId,
     pub recorded: String,
-    /// Its given name, else the first line of its title.
+    /// The given name, else the first line of the title.
     pub title: String,
 }
 
 /// A conversation with more than one rollout in this home.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct DuplicateRollouts {
-    /// The conversation that they all name.
+    /// The conversation of all the files.
     pub id: ConversationId,
-    /// The absolute paths, the one that Codex uses first.
+    /// The absolute paths. The first is the one that Codex uses.
     pub paths: Vec<PathBuf>,
 }
 
@@ -271,7 +271,7 @@ fn serialize_text<S: serde::Serializer>(text: &Arc<str>, serializer: S) -> Resul
 pub(crate) struct CheckReport {
     /// The number of conversations on disk, archived ones included.
     pub on_disk: usize,
-    /// The number of those whose row points to their rollout.
+    /// The number of conversations with a row that points to their rollout.
     pub listed: usize,
     /// Conversations on disk without a row.
     pub missing: Vec<MissingRow>,
@@ -281,7 +281,7 @@ pub(crate) struct CheckReport {
     pub orphan_rows: Vec<OrphanRow>,
     /// Conversations with more than one rollout.
     pub duplicates: Vec<DuplicateRollouts>,
-    /// Names that are in the index only.
+    /// Names that only the index has.
     pub names_missing: Vec<LostName>,
     /// Conversations of other accounts. Not a difference: Codex hides them by design.
     pub hidden: Vec<HiddenConversation>,

@@ -11,7 +11,7 @@ const MAX_TITLES: usize = 3;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct HiddenConversations {
     pub count: usize,
-    /// The titles of those that were changed last, newest first, at most [`MAX_TITLES`].
+    /// The titles of the last changed conversations, newest first, at most [`MAX_TITLES`].
     pub latest_titles: Vec<String>,
 }
 

@@ -53,7 +53,7 @@ use std::path::{Path, PathBuf};
 /// Rollouts that are read at a time. Low, because the prompts of each are held in memory.
 const MAX_OPEN_FILES: usize = 16;
 
-/// Rollouts of which a thread reads the first lines at a time: handing each over alone takes as long as reading it.
+/// Batch size for reading the first lines of rollouts: a batch of one would take as long to pass on as to read.
 const HEADS_AT_A_TIME: usize = 32;
 
 /// A failed check, repair, rebuild or undo.
@@ -68,7 +68,7 @@ pub enum HistoryError {
     /// `snapshot.json` cannot be read or written, or is of a newer version.
     #[error(transparent)]
     Document(#[from] DocumentError),
-    /// Another process holds a lock file that Codex takes too.
+    /// Another process holds one of Codex's lock files.
     #[error(transparent)]
     Lock(#[from] lock::LockError),
     /// The exchange of files failed. Its steps were undone, or the next command finishes or undoes

@@ -162,8 +162,8 @@ pub(crate) fn find_unprojected(
     (chains.into_iter().flatten().collect(), count)
 }
 
-/// Has `program` project these rollouts, and adds the projections to the database of the home. No other row is changed,
-/// so no snapshot is made.
+/// Lets `program` project these rollouts, and adds the projections to the database of the home. No other row is
+/// changed, so no snapshot is made.
 ///
 /// # Errors
 /// A process uses the home, Codex fails to project them, or SQLite fails. Then nothing was changed.
@@ -258,7 +258,7 @@ fn find_first_rollout(home: &Path, newest: &Path) -> Option<PathBuf> {
         return None;
     }
     let chain = ThreadChain::read(home, name.id()?, newest);
-    let first = chain.own_slices().first()?;
+    let first = chain.rollouts().first()?;
     (first.path != newest).then(|| first.path.clone())
 }
 

@@ -59,7 +59,7 @@ impl staged::RolloutLocations for DiskRollouts<'_> {
     }
 }
 
-/// Has `program` create a state database of the rollouts of `home`. Its rows point to the files of
+/// Lets `program` create a state database of the rollouts of `home`. Its rows point to the files of
 /// `conversations` below `rows_home`.
 ///
 /// # Errors
@@ -143,7 +143,7 @@ pub(super) type Ask<'a> = dyn FnMut(&str, &Value) -> Result<(), HistoryError> + 
 /// Starts the app-server of `program` in a scratch home, and ends it after `work`.
 ///
 /// # Errors
-/// Codex cannot be started, or `work` fails. An answer that is an error, or takes more than 10 minutes, is one too.
+/// Codex cannot be started, or `work` fails. An answer is an error, or takes more than 10 minutes.
 pub(super) fn run_app_server(
     scratch: &Path,
     program: &Program,

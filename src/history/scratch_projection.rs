@@ -95,13 +95,13 @@ fn copy_as_own(rollout: &ContinuedRollout, folder: &Path) -> Result<(), HistoryE
         .read_until(b'\n', &mut first)
         .at("read", source)?;
     let text = std::str::from_utf8(&first).map_err(|_| unusable())?;
-    let base = rollout::parse_head_prefix(&first, Path::new("head.jsonl")).at("read", source)?;
+    let base = rollout::parse_prefix(&first, Path::new("head.jsonl")).at("read", source)?;
     let base = base.and_then(|meta| meta.base());
     let mut renamed = text.to_owned();
     for key in ["id", "session_id"] {
-        let of = |id: &str| format!("\"{key}\":\"{id}\"");
+        let field = |id: &str| format!("\"{key}\":\"{id}\"");
         // In the text and not as JSON: the projection stores byte offsets, so the line must keep its length.
-        renamed = renamed.replacen(&of(thread), &of(own), 1);
+        renamed = renamed.replacen(&field(thread), &field(own), 1);
     }
     let keeps_base = base.is_none_or(|base| renamed.contains(&base.rollout_id));
     if renamed.len() != first.len() || !keeps_base {

@@ -55,8 +55,8 @@ impl ThreadNameIndex {
         Self::open(&home.join(FILE_NAME))
     }
 
-    /// Reads the lines of these conversations from the index of a home. Faster than [`ThreadNameIndex::read`] if
-    /// they are few, because other lines that Codex wrote are not parsed.
+    /// Reads the lines of these conversations from the index of a home. Faster than [`ThreadNameIndex::read`] for few
+    /// conversations, because other lines that Codex wrote are not parsed.
     pub(crate) fn read_some(home: &Path, ids: &HashSet<ConversationId>) -> Result<Self, IoError> {
         Self::open_where(&home.join(FILE_NAME), |line| {
             parse_leading_id(line).is_none_or(|id| ids.contains(&ConversationId::of(id)))
@@ -204,7 +204,7 @@ pub(crate) fn take_lines(home: &Path, id: &ConversationId) -> Result<Vec<String>
     })
 }
 
-/// Appends lines of a conversation as they were, under Codex's lock, unless the index has lines of it.
+/// Appends saved lines of a conversation, under Codex's lock, unless the index has lines of the conversation.
 pub(crate) fn put_lines_if_absent(
     home: &Path,
     id: &ConversationId,

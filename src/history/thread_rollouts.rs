@@ -26,7 +26,7 @@ const MAX_UTC_OFFSET: TimeDelta = TimeDelta::hours(14);
 pub(crate) struct RolloutSlice {
     /// The rollout, plain or compressed.
     pub path: PathBuf,
-    /// The offset in its plain text at which the next rollout leaves it; `None` for all of it.
+    /// The offset in the plain text at which the next rollout continues; `None` for the whole rollout.
     pub end: Option<u64>,
 }
 
@@ -48,7 +48,7 @@ pub(crate) struct ThreadPart {
     pub slices: Vec<RolloutSlice>,
 }
 
-/// A thread with the beginnings of those that it continues.
+/// A thread, preceded by the parts of other threads that it continues.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ThreadChain {
     /// The threads, the oldest first. The last one is the thread itself.
@@ -100,7 +100,7 @@ impl ThreadChain {
     }
 
     /// Returns the rollouts of the thread itself.
-    pub(crate) fn own_slices(&self) -> &[RolloutSlice] {
+    pub(crate) fn rollouts(&self) -> &[RolloutSlice] {
         self.parts.last().map_or(&[], |part| &part.slices)
     }
 }
@@ -114,7 +114,7 @@ fn parse_base(head: &SessionMeta) -> Option<(String, Option<u64>)> {
 pub(crate) struct RewoundThreads(HashMap<ConversationId, Vec<PathBuf>>);
 
 impl RewoundThreads {
-    /// Lists the rollouts of a home. What cannot be listed is left out.
+    /// Lists the rollouts of a home, without unreadable folders.
     pub(crate) fn read(home: &Path) -> Self {
         let (files, _) = files::find_readable(home);
         let mut threads: HashMap<ConversationId, Vec<PathBuf>> = HashMap::new();
@@ -141,8 +141,8 @@ impl RewoundThreads {
         Self(threads)
     }
 
-    /// Returns the rollouts of a thread besides `newest`, the one that Codex continues, each with the end of what
-    /// Codex shows of it; an end of zero if it shows nothing.
+    /// Returns the rollouts of a thread except `newest`, the one that Codex continues. For each, returns the offset up
+    /// to which Codex shows it; 0 if Codex shows nothing of it.
     pub(crate) fn find_earlier(&self, id: &str, newest: &Path) -> Vec<RolloutSlice> {
         let all = self.0.get(&ConversationId::of(id)).into_iter().flatten();
         let mut earlier: Vec<_> = all
@@ -170,9 +170,8 @@ impl RewoundThreads {
     }
 }
 
-/// Returns each thread, by its id in lower case, with the rollout that Codex continues if no row names it: the
-/// newest one, and of two files of it the one that is not archived. In the order of the paths. Files without an id are
-/// left out.
+/// Returns each thread without a row, by its id in lower case, with the rollout that Codex would continue: the newest,
+/// and of two files of one rollout the file that is not archived. Ordered by path. Files without an id are left out.
 pub(crate) fn select_newest_of_each(files: Vec<RolloutFile>) -> Vec<(String, RolloutFile)> {
     // A killed Codex or a sync leaves one rollout of a thread archived and another one not.
     let rank = |file: &RolloutFile| (parse_rollout_id(&file.relative), !file.is_archived);
@@ -307,7 +306,7 @@ mod tests {
             slices: vec![slice(&first, Some(10)), slice(&third, Some(30))],
         };
         assert_eq!(chain.parts[0], parent, "the second rollout is hidden");
-        assert_eq!(chain.own_slices(), [slice(&fork, None)]);
+        assert_eq!(chain.rollouts(), [slice(&fork, None)]);
         assert_eq!(chain.missing, None);
         assert_eq!(find_newest_rollout(home, FIRST).as_ref(), Some(&third));
         let rewound = RewoundThreads::read(home);
@@ -325,6 +324,6 @@ mod tests {
         let home = folder.path();
         let first = write(home, FIRST, FIRST, Some((SECOND, 1)));
         write(home, &format!("{FIRST}_{SECOND}"), FIRST, Some((FIRST, 1)));
-        assert_eq!(ThreadChain::read(home, FIRST, &first).own_slices().len(), 2);
+        assert_eq!(ThreadChain::read(home, FIRST, &first).rollouts().len(), 2);
     }
 }

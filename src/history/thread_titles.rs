@@ -47,7 +47,8 @@ pub(crate) fn apply_names(home: &Path, threads: &mut [ListedThread]) {
     }
 }
 
-/// Returns the titles of the conversations with these ids, by id in lower case. Those that cannot be read have none.
+/// Returns the titles of the conversations with these ids, by id in lower case. Conversations that cannot be read are
+/// left out.
 pub(crate) fn read_titles(
     home: &Path,
     env: &Environment,

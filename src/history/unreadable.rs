@@ -25,9 +25,9 @@ const REPAIR: &str = "codex-manager history repair";
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct UnreadableConversation {
     pub id: ConversationId,
-    /// Its given name, else the first line of its title.
+    /// The given name, else the first line of the title.
     pub title: String,
-    /// A sentence fragment about the cause.
+    /// The cause, as a sentence fragment.
     pub reason: String,
     /// The number of turns in its rollouts.
     pub turns_on_disk: usize,
@@ -43,8 +43,8 @@ pub(crate) struct UnreadableConversation {
 }
 
 impl UnreadableConversation {
-    /// Returns true if `history repair` corrects it. Not if an archive has what a rollout lost: the repair would drop
-    /// the projection from which Codex still shows it.
+    /// Returns true if `history repair` corrects it. Returns false if an archive has the lost part of a rollout,
+    /// because a repair would drop the projection from which Codex still shows that part.
     pub(crate) fn is_repairable(&self) -> bool {
         self.cause.is_repairable() && self.fix.as_deref() == Some(REPAIR)
     }
@@ -104,9 +104,9 @@ impl UnreadableCause {
 pub(crate) struct ContinuedRollout {
     /// The absolute path, plain or compressed.
     pub path: PathBuf,
-    /// The place at which the next one leaves it.
+    /// The place at which the next rollout continues.
     pub cut: RolloutCut,
-    /// True if Codex has projected it up to there.
+    /// True if Codex has projected the rollout up to the cut.
     pub is_projected: bool,
 }
 

@@ -12,8 +12,8 @@ pub(crate) fn file_name(path: &Path) -> String {
     name.to_string_lossy().into_owned()
 }
 
-/// Returns the kind of an archive for lists: its mode, or "safety" for one that `restore` made; with "partial" one
-/// that holds a single login, or only what a restore changed.
+/// Returns the kind of an archive for lists: its mode, or "safety" for one that `restore` made; with "partial" for a
+/// single login, or for only the files that a restore changed.
 pub(crate) fn kind_label(metadata: &Metadata) -> String {
     match metadata.mode.name() {
         _ if metadata.is_safety() && metadata.holds_changes_only => partial_label("safety"),

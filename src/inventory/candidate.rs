@@ -46,17 +46,17 @@ impl ArchiveClass {
 pub(crate) enum Soundness {
     /// The archive was not opened yet.
     Unchecked,
-    /// It opens: footer, manifest and index are intact.
+    /// The archive can be opened: footer, manifest and index are intact.
     Sound,
     /// `verify` read every byte of exactly this file.
     Verified,
-    /// It is damaged; the text says how.
+    /// The archive is damaged, for this reason.
     Damaged(String),
-    /// It could not be read this time, so its condition is unknown.
+    /// The archive could not be read this time, so its condition is unknown.
     Unreadable(String),
 }
 
-/// An archive as seen by the retention rules.
+/// The properties of an archive that the retention rules use.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct RetentionCandidate {
     /// The path relative to `backups/`.
@@ -71,9 +71,9 @@ pub(crate) struct RetentionCandidate {
     pub machine: Option<String>,
     /// True if it was made with `--exclude`. Such archives count separately.
     pub excludes: bool,
-    /// True if it lacks files that could not be read. Such archives count separately.
+    /// True if unreadable files are missing in the archive. Such archives count separately.
     pub incomplete: bool,
-    /// True if it holds only the login of a legacy file, or what a restore changed.
+    /// True for an archive of a single login, or of the files that a restore changed.
     pub is_partial: bool,
     /// The time of the backup; `None` if the archive does not record it.
     pub made_at: Option<DateTime<Utc>>,

@@ -58,8 +58,8 @@ pub(crate) fn list(
     Ok(records)
 }
 
-/// Returns the result of `verify` for an archive whose file is unchanged. It stays valid with a
-/// rewritten sidecar, unless that describes another archive.
+/// Returns the result of `verify` for an archive whose file is unchanged. The result stays valid if
+/// the sidecar was rewritten, unless the new one describes another archive.
 fn reuse_verify_result(before: ArchiveRecord, now: &ArchiveRecord) -> Option<VerifyRecord> {
     let digests = [&before.metadata, &now.metadata].map(Metadata::archive_digest);
     let is_other = matches!(&digests, [Some(a), Some(b)] if a.contradicts(b));

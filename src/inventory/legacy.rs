@@ -166,10 +166,10 @@ fn read_bounded(path: &Path) -> Result<(FileStamp, String, Option<Vec<u8>>), IoE
 }
 
 /// Writes the login of a legacy file as an auth-only archive at `path`, with its sidecar, under the
-/// lock `lock`. Returns `None` and writes nothing if the file changed since it was recorded, holds
-/// no login of the account in its name, or if `path` exists by now.
+/// lock `lock`. Returns `None` and writes nothing if the file changed since it was recorded, has no
+/// login of the account in its name, or if `path` exists.
 ///
-/// A sidecar that the record had without an archive is replaced.
+/// Replaces a sidecar without an archive.
 pub(crate) fn write_archive(
     record: &LegacyRecord,
     path: &Path,

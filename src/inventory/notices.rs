@@ -32,7 +32,7 @@ pub(crate) struct DesktopNotice {
     /// The name of the account, if it concerns one.
     pub account: Option<String>,
     pub message: String,
-    /// The names of its parts, of which the user may have seen some, with the reset of a window.
+    /// The subjects of the notice, some of which the user may have seen, with the reset of a window.
     #[serde(skip)]
     pub subjects: BTreeMap<String, Option<Timestamp>>,
 }
@@ -53,12 +53,12 @@ impl Document for NoticeState {
 }
 
 impl NoticeState {
-    /// Records that an account is in cooldown. Its next readiness is news.
+    /// Records that an account is in cooldown, so that its readiness is notified.
     pub(crate) fn note_cooldown(&mut self, account: &Identity) {
         self.waiting.insert(observations::file_name(account));
     }
 
-    /// Returns true if an account was in cooldown and no notice said since that it is ready.
+    /// Returns true if an account was in cooldown and its readiness was not notified since.
     pub(crate) fn is_waiting(&self, account: &Identity) -> bool {
         self.waiting.contains(&observations::file_name(account))
     }
@@ -76,7 +76,8 @@ impl NoticeState {
             .retain(|subject, reset| holds(subject) || reset.is_some_and(|at| at > *now));
     }
 
-    /// Returns true if the user has not seen one of the subjects. A window that has reset is another one.
+    /// Returns true if the user has not seen at least one of the subjects. A window with another reset counts as a new
+    /// subject.
     pub(crate) fn is_new(&self, notice: &DesktopNotice) -> bool {
         notice.subjects.iter().any(|(subject, reset)| {
             let before = self.shown.get(subject);

@@ -50,9 +50,9 @@ pub(crate) struct ProbeTarget {
 pub(crate) struct AccountProbe {
     /// The probed account and its location.
     pub target: ProbeTarget,
-    /// Its windows, from this probe or from the last observation.
+    /// The windows of the account, from this probe or from the last observation.
     pub report: StatusReport,
-    /// The reason why it was not probed, or why its login could not be returned to the profile.
+    /// The reason why the account was not probed, or why its login could not be returned to the profile.
     pub obstacle: Option<LeaseError>,
     /// Warnings from recording the answer.
     pub warnings: Vec<String>,

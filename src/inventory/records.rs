@@ -117,9 +117,9 @@ pub(crate) struct LegacyRecord {
     pub file: FileStamp,
     /// The SHA-256 of the file, in hex.
     pub sha256: String,
-    /// The name for an archive of it.
+    /// The name for an archive of the file.
     pub archive_name: String,
-    /// The facts inferred from its name and mtime.
+    /// The facts inferred from the name and the mtime of the file.
     pub metadata: Metadata,
     /// The reason why it holds no login of the account in its name: "empty", "not JSON", "no login
     /// in it", "holds a login of …". Null if it holds one.

@@ -267,8 +267,8 @@ pub(crate) fn list_latest_first(
     archives
 }
 
-/// Returns the accepted archive that a restore prefers: a full one, else one of a home, else a single
-/// login, and of these the newest. Never a safety backup: these are restored by name only.
+/// Returns the archive among the accepted ones that a restore prefers: the newest full one, else the newest of a home,
+/// else the newest single login. Excludes safety backups, which are restored only by name.
 pub(crate) fn find_preferred(
     records: &[ArchiveRecord],
     accepts: impl Fn(&ArchiveRecord) -> bool,

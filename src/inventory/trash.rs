@@ -33,7 +33,7 @@ pub(crate) fn folder(manager_home: &Path) -> PathBuf {
 }
 
 /// Moves archives, given by their names below `backups/`, with their sidecars into a new batch of
-/// the trash and returns its folder. Durable on return. `held` is the lock of the manager home.
+/// the trash and returns its folder. Durable on return. The caller holds the lock of the manager home.
 ///
 /// # Errors
 /// A file could not be moved. Then all moves were undone.
@@ -110,7 +110,7 @@ fn plan_restore(manager_home: &Path, archives: Vec<String>) -> Vec<RestoredArchi
     back
 }
 
-/// Moves the archives of the last prune back. Durable on return.
+/// Moves the archives of the last prune back to `backups/`. Durable on return.
 ///
 /// # Errors
 /// A file could not be moved. Then all moves were undone.

@@ -46,7 +46,7 @@ mod system {
     use signal_hook::iterator::{Handle, Signals};
     use std::thread::JoinHandle;
 
-    /// A child that has the terminal. It runs on after a drop.
+    /// A child that uses the terminal. It keeps running after a drop.
     #[derive(Debug)]
     pub(crate) struct Attached {
         pid: Pid,

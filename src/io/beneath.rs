@@ -41,7 +41,8 @@ impl FollowedLinks {
     };
 }
 
-/// A path whose folder cannot be exchanged while this value lives. Its text is for calls, not for messages.
+/// A path with a folder that cannot be exchanged while this value exists. Pass its text to system calls, but do not
+/// print it.
 #[derive(Debug)]
 pub(crate) struct ResolvedPath<'a> {
     path: Cow<'a, Path>,

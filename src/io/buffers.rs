@@ -17,8 +17,7 @@ impl BufferPool {
         buffer
     }
 
-    /// Takes a buffer of `len` bytes, aligned to [`ALIGNMENT`]. Its content is arbitrary and must
-    /// be overwritten.
+    /// Returns a buffer of `len` bytes, aligned to [`ALIGNMENT`], with arbitrary content.
     pub(crate) fn take_aligned(&self, len: usize) -> AlignedBuffer {
         let mut buffer = self.take();
         // Never shortened: to grow again would fill it with zeros first.

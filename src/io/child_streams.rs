@@ -84,14 +84,14 @@ impl StderrTail {
         Ok(Self { kept, reader })
     }
 
-    /// Returns what the child has written so far.
+    /// Returns the output of the child so far.
     pub(super) fn read_so_far(&self) -> String {
         let bytes = self.kept.lock().map(|kept| kept.clone());
         String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned()
     }
 
-    /// Waits at most `limit` for the end of the stream, which a process that the child started may hold open. Returns
-    /// what was written until then.
+    /// Waits at most `limit` for the end of the stream, which a descendant of the child may keep open. Returns the
+    /// output until then.
     pub(super) fn wait_for_end(&self, limit: Duration) -> String {
         let deadline = Instant::now() + limit;
         while !self.reader.is_finished() && Instant::now() < deadline {

@@ -97,7 +97,7 @@ pub(crate) fn confirmed_ages(
 }
 
 /// Returns the time of the clock of `folder`'s file system, in nanoseconds since 1970. Creates a
-/// file for it, because that clock may differ from the system's.
+/// file to read it, because that clock may differ from the system clock.
 pub(crate) fn read_filesystem_clock_ns(folder: &Path) -> Result<i64, IoError> {
     let mut probe = atomic::TempFile::create_in(folder)?;
     let meta = probe.file().metadata().at("inspect", folder)?;

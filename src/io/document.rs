@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 pub trait Document: Serialize + DeserializeOwned {
     /// The newest schema number that this program understands, and the one it writes.
     const SCHEMA: u64;
-    /// Maximum size in bytes. Limits documents that come from outside of the manager home.
+    /// Maximum size in bytes, because a document may come from outside of the manager home.
     const MAX_BYTES: u64 = u64::MAX;
     /// True for documents that people read: one line per value. Documents only for this program are
     /// compact.

@@ -9,7 +9,7 @@ pub(crate) fn sync_all(file: &File) -> io::Result<()> {
     fall_back_to_fsync(file, file.sync_all())
 }
 
-/// Makes the content of `file` durable, and of its attributes only what is needed to read it.
+/// Makes the content of `file` durable, and only those attributes that are needed to read it (`fdatasync`).
 #[allow(clippy::disallowed_methods, reason = "the flush itself")]
 pub(crate) fn sync_data(file: &File) -> io::Result<()> {
     fall_back_to_fsync(file, file.sync_data())

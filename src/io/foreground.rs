@@ -25,7 +25,7 @@ pub(crate) struct ForegroundExit {
 /// goes to standard error, because standard output is reserved for the result.
 ///
 /// On Ctrl-C, which reaches the child too, the child gets `SIGNAL_GRACE` to end by itself. Then
-/// `stop` is called to end what the child started, and the child is killed.
+/// `stop` is called to end the processes that the child started, and the child is killed.
 ///
 /// # Errors
 /// The command cannot be started.

@@ -37,7 +37,7 @@ pub enum LockError {
 }
 
 impl LockError {
-    /// Returns the error of a wait that has timed out, with the reason `why` for a held lock.
+    /// Returns the error of a wait that has timed out. If the lock is held, the error has the reason `why`.
     pub(crate) fn into_io_error(self, why: &'static str) -> IoError {
         match self {
             Self::Io(e) => e,
@@ -106,7 +106,7 @@ impl FileLock {
         Ok(Self { file })
     }
 
-    /// Replaces the content of the lock file, durably.
+    /// Replaces the content of the lock file. Durable on return.
     ///
     /// # Errors
     /// The file cannot be written. It may then contain only a part of `bytes`.

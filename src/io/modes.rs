@@ -26,8 +26,8 @@ pub(crate) fn are_kept(folder: &Path) -> Result<bool, IoError> {
     }
 }
 
-/// Creates a file in `folder` that has no name on return. Where the disk allows, it never has one: a killed probe
-/// leaves nothing.
+/// Creates an unnamed file in `folder`. If the disk supports it, the file never has a name, so a killed probe leaves
+/// nothing.
 #[cfg(unix)]
 fn probe_file(folder: &Path) -> io::Result<File> {
     #[cfg(target_os = "linux")]
@@ -70,8 +70,8 @@ pub(crate) fn is_open(mode: u32) -> bool {
     mode & 0o077 != 0
 }
 
-/// Gives the new file `to` the mode of the file `from`. It stays private if the disk of `from` keeps no modes: there every
-/// file looks open, and can be executed.
+/// Gives the new file `to` the mode of the file `from`. The file stays private if the disk of `from` stores no modes,
+/// because such a disk reports every file as open to all and executable.
 pub(crate) fn copy(from: &Path, to: &File) -> io::Result<()> {
     let meta = from.metadata()?;
     #[cfg(unix)]

@@ -91,8 +91,8 @@ fn give_folder(path: &Path) {
 }
 
 /// Creates the file `path` (0600) with the owner of its folder, if this process runs as root and the name is free. Call
-/// it before an open that creates the file: after that open, changing the owner could change a file that another user
-/// has linked there.
+/// it before opening the file for creation: a later change of the owner could affect a file that another user has
+/// linked there.
 ///
 /// # Errors
 /// A folder of the path is a link that must not be followed.

@@ -26,7 +26,7 @@ const CHUNKS_AHEAD: usize = 8;
 /// The interval at which interruption and the limit are checked.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// The time that the child has to end by itself: restic removes its lock meanwhile.
+/// The time that the child has to end by itself. restic removes its lock in that time.
 #[cfg(unix)]
 const END_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -200,7 +200,7 @@ impl PipedChild {
         self.status
     }
 
-    /// Asks the child to end, and kills it after [`END_TIMEOUT`]. Its output is read on meanwhile.
+    /// Asks the child to end, and kills it after [`END_TIMEOUT`]. Continues to read its output.
     fn interrupt_and_wait(&mut self) {
         if self.poll_status().is_some() {
             return;

@@ -117,7 +117,7 @@ pub(crate) fn block_on_input<T>(read: impl FnOnce() -> T) -> T {
     result
 }
 
-/// Leaves all signals to a program that takes over the terminal.
+/// Lets a child that takes over the terminal handle all signals.
 pub(crate) fn hand_over_signals() {
     HANDED_OVER.store(true, Ordering::SeqCst);
 }

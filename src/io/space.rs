@@ -113,8 +113,8 @@ fn network_kind_of_name(name: &[u8]) -> Option<&'static str> {
     }
 }
 
-/// Returns the name of the file system that the existing `path` is on, as the list of mounts has it; `None` on other
-/// systems than Linux.
+/// Returns the type of the file system of the existing `path` from the list of mounts; `None` on other systems than
+/// Linux.
 pub(crate) fn disk_kind(path: &Path) -> Option<String> {
     #[cfg(target_os = "linux")]
     {

@@ -8,7 +8,7 @@ use chrono::{Duration, NaiveDate, NaiveTime, Weekday};
 /// The day in a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Day {
-    /// A date, often without its year. It may not exist (31 June).
+    /// A date, often without its year, and possibly invalid (31 June).
     Date {
         /// The year, if it was written.
         year: Option<i32>,

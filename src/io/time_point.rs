@@ -10,9 +10,9 @@ use chrono::{DateTime, Datelike, Days, Months, NaiveDate, NaiveTime, TimeDelta, 
 /// The direction in which an incomplete time is searched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum TimeDirection {
-    /// For the filters of what has happened.
+    /// A time in the past, for filters.
     Back,
-    /// For what is to come.
+    /// A time in the future.
     Ahead,
 }
 
@@ -24,7 +24,7 @@ pub(crate) struct TimePeriod {
 }
 
 impl TimePeriod {
-    /// Returns the start; the end if it has begun and goes on.
+    /// Returns the start, or the end of a period that has begun and not ended.
     pub(crate) fn next_bound(&self, now: &DateTime<Utc>) -> Timestamp {
         if self.has(now) { self.end } else { self.start }
     }

@@ -99,7 +99,7 @@ fn remove_all(folder: &Path) -> std::io::Result<()> {
     fs::remove_dir_all(beneath::resolve(folder)?)
 }
 
-/// Removes a folder, also if folders in it are read-only: makes each of them writable, and has one open at a time.
+/// Removes a folder, even if it contains read-only folders: makes each of them writable, and opens one at a time.
 fn remove_level_by_level(folder: &Path) -> std::io::Result<()> {
     let mut folders = vec![folder.to_path_buf()];
     let mut next = 0;
@@ -311,9 +311,8 @@ pub(crate) fn sync(folder: &Path) -> Result<(), IoError> {
     sync_entries(folder)
 }
 
-/// Makes everything on the file systems of these paths durable, by one call per file system. Returns
-/// false if that failed or is not to be relied on: only Linux reports write errors of it, and FUSE
-/// does not pass it on to the program that stores the files.
+/// Makes everything on the file systems of these paths durable, by one `syncfs` call each. Returns false if a call
+/// failed or is unreliable: only Linux reports write errors, and FUSE does not forward the call.
 pub(crate) fn sync_file_systems<'a>(paths: impl IntoIterator<Item = &'a Path>) -> bool {
     #[cfg(target_os = "linux")]
     {

@@ -60,8 +60,8 @@ impl DatabaseLocks {
         Ok(locks)
     }
 
-    /// Releases the locks when no other process has a database of the replaced state open, which is staged
-    /// now. Where open files are unknown, waits as long as a process can.
+    /// Releases the locks once no other process has a replaced database open. On systems that do not list open files,
+    /// waits for the longest time that a process may need to close one.
     pub(super) fn release(self) {
         let until = Instant::now() + CLOSE_TIMEOUT;
         while !self.files.is_empty() && self.are_databases_open() && Instant::now() < until {

@@ -93,7 +93,8 @@ impl JournalFile {
         self.time_of(step, times).unwrap_or_default()
     }
 
-    /// Returns the one of `times` that is for the file system of a step. There is one for each folder.
+    /// Returns the time that applies to a step. `times` has one for each staging folder, by the clock of its file
+    /// system.
     pub(super) fn time_of(&self, step: &Step, times: &[i64]) -> Option<i64> {
         times.get(self.staging_index(step)).copied()
     }

@@ -17,9 +17,9 @@ const OTHER_SUFFIX: &str = ".codex-manager-journal";
 /// The reason why a staging folder stays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum KeptAs {
-    /// Its files could not be removed. They only take up space.
+    /// The files in the folder could not be removed. They only take up space.
     Leftover,
-    /// It has files that were written during an interrupted transaction.
+    /// The folder contains files that were written during an interrupted transaction.
     Evidence,
 }
 

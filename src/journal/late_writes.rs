@@ -28,8 +28,8 @@ pub(super) struct LateWrites<'a> {
 }
 
 impl LateWrites<'_> {
-    /// Adds to `found` the live paths of the files at this side of `step` that were written, or moved
-    /// there, after `since_ns`.
+    /// Adds the live paths of files on this side of `step` to `found` that were written or moved there after
+    /// `since_ns`.
     pub(super) fn collect(
         &self,
         step: &Step,

@@ -67,8 +67,8 @@ pub(crate) trait RecoveryPolicy {
         Ok(())
     }
 
-    /// Returns the text that the lock of the staging folder `folder` has if it is of this user, for disks without
-    /// file modes; `None` if this user has none there. Empty for folders in the manager home.
+    /// For disks without file modes: returns the text that identifies the lock of the staging folder `folder` as this
+    /// user's; `None` if this user has no folder there. Empty for folders in the manager home.
     fn marker(&self, _folder: &Path) -> Option<String> {
         Some(String::new())
     }

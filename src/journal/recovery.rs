@@ -26,10 +26,10 @@ pub(crate) enum Recovery {
     None,
     /// Another process works with the journal.
     InProgress,
-    /// The old state is live: no step was done, or the steps were undone. Files that were written
-    /// meanwhile are kept in these folders.
+    /// The old state is live: no step was done, or the steps were undone. These folders keep files
+    /// that were written in the meantime.
     Undone(Vec<PathBuf>),
-    /// The new state is live. Files that were written meanwhile are kept in these folders.
+    /// The new state is live. These folders keep files that were written in the meantime.
     Finished(Vec<PathBuf>),
     /// The transaction cannot be recovered now. Nothing was changed.
     Deferred(RecoveryObstacle),

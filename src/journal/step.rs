@@ -79,8 +79,8 @@ impl Step {
         self.live_id.is_some()
     }
 
-    /// Returns two moves instead of an exchange, for a file system without a call for it. `aside` is
-    /// the path of the outgoing entry in between. `None` if the step is a move.
+    /// Returns two moves instead of an exchange, for a file system without an exchange call. Between the moves, the
+    /// outgoing entry is at `aside`. `None` if the step is a move.
     pub(super) fn as_two_moves(&self, aside: PathBuf, direction: Direction) -> Option<[Self; 2]> {
         let (old, new) = self.live_id.zip(self.staged_id)?;
         let is_file = |path: &Path| path.symlink_metadata().is_ok_and(|meta| !meta.is_dir());

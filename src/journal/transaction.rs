@@ -40,7 +40,7 @@ pub(crate) struct Transaction {
 }
 
 impl Transaction {
-    /// Creates the journal of a change of `home` in `folder`, whose lock is held.
+    /// Creates the journal of a change of `home` in `folder`. `lock` is the lock of the folder.
     pub(super) fn create(folder: &Path, home: &Path, lock: FileLock) -> Result<Self, JournalError> {
         let reserve_descriptor = file_open::open(folder.join(LOCK))
             .inspect_err(|_| remove_lock(folder))
@@ -78,7 +78,7 @@ impl Transaction {
         }
     }
 
-    /// Adds a staging folder on another file system. It is in the journal before it is created.
+    /// Adds a staging folder on another file system. Records it in the journal before creating it.
     pub(crate) fn add_folder(&mut self, folder: &Path) -> Result<(), JournalError> {
         if self.journal.folders.iter().any(|known| known.0 == folder) {
             // Two links in a home may lead to one folder.
@@ -255,8 +255,8 @@ impl Transaction {
         Ok(files)
     }
 
-    /// Undoes the steps because of `cause`. Returns `cause`; if the new state may have been written, with the folders
-    /// that now have it.
+    /// Undoes the steps because of `cause`. Returns `cause`, with the folders that now have the new state if a program
+    /// may have written to it.
     fn revert(
         &mut self,
         mut cause: JournalError,
@@ -332,8 +332,9 @@ impl Transaction {
         self.write_journal().or_else(|_| self.remove_journal())
     }
 
-    /// Removes the journal, which needs no disk space. Afterwards a recovery knows only the first
-    /// folder and removes it, so the others, and what is kept, go first.
+    /// Removes the journal, which needs no disk space. Removes the other folders first, because a
+    /// recovery without a journal knows only the first one. Leaves the journal in place if replaced
+    /// files must be kept.
     fn remove_journal(&mut self) -> Result<(), JournalError> {
         if self.journal.keeps_replaced {
             // A later process finds every step done.
@@ -364,9 +365,9 @@ impl Transaction {
         parents.into_iter().try_for_each(atomic::sync_folder)
     }
 
-    /// Removes the staging folders. The one with the journal is last, and its lock at the very end,
-    /// because another transaction can begin there as soon as the lock is gone. Returns the new
-    /// names of folders that could only be renamed.
+    /// Removes the staging folders. The folder with the journal is last, and its lock after
+    /// everything else, because another transaction can begin there once the lock is gone. Returns
+    /// the new names of folders that could only be renamed.
     pub(super) fn remove_folders(&mut self) -> Vec<PathBuf> {
         self.ended = true;
         self.reserve_descriptor = None;
@@ -377,15 +378,15 @@ impl Transaction {
         kept
     }
 
-    /// Closes the removed lock file. Until then FAT, network disks and Windows keep its name, and so the
-    /// staging folder. Removes nothing of a transaction that has begun there since.
+    /// Closes the removed lock file, then removes the staging folder if it is empty. FAT, network disks and Windows
+    /// keep the name of an open file, and so the folder. A transaction that has begun there since is not affected.
     fn close_lock(&mut self) {
         self.lock = None;
         let _ = sharing::remove_dir(self.folder());
     }
 
-    /// Moves everything that is staged into folders that stay, and returns these. Then removes the
-    /// staging folders.
+    /// Moves all staged files into permanent folders and returns these. Then removes the staging
+    /// folders.
     ///
     /// # Errors
     /// A file or folder cannot be moved. The journal stays, and the next command tries again.

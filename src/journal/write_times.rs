@@ -35,7 +35,8 @@ const LONGEST_TICK: Duration = Duration::from_millis(2_050);
 struct ClockProbes {
     first: i64,
     last: i64,
-    /// The largest difference of both clocks. A busy machine delays a probe, so that its difference is too small.
+    /// The largest measured difference of the clocks. A busy machine delays a probe, which makes the measured
+    /// difference too small.
     offset: i64,
     /// The shortest time between two values.
     tick: Option<i64>,

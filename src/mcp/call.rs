@@ -21,7 +21,7 @@ pub(super) struct PastCall<'a> {
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum CallScope {
-    /// Those in the folder in which the client started this server, or below it.
+    /// Conversations in the folder in which the client started this server, or below it.
     #[default]
     Here,
     All,

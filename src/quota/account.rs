@@ -11,9 +11,9 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LoginState {
-    /// It is in the live home or in a profile.
+    /// The login is in the live home or in a profile.
     Ok,
-    /// It is only in an archive or a legacy file.
+    /// The login is only in an archive or a legacy file.
     Archived,
     /// Only records exist, no login.
     None,
@@ -48,8 +48,8 @@ pub struct QuotaEnd {
     pub resets_at: Timestamp,
 }
 
-/// The newest evidence about the weekly window of Codex. It replaces older evidence for good, so an
-/// exhaustion that the server has taken back does not return with an observation that lacks the window.
+/// The newest evidence about the weekly window of Codex. It replaces older evidence permanently, so a revoked
+/// exhaustion does not reappear if a later observation lacks the window.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct WeeklyEvidence {
     /// The time of the observation.
@@ -90,7 +90,7 @@ pub struct AccountEntry {
     pub login: LoginState,
     /// The last time at which the server refused the login.
     pub expired_at: Option<Timestamp>,
-    /// True if an archive or a legacy file has a login, which remains if the profile goes.
+    /// True if an archive or a legacy file has a login, which remains after a removal of the profile.
     pub archived: bool,
     /// The last observation of its windows.
     pub observation: Option<Observation>,
@@ -212,7 +212,7 @@ impl AccountEntry {
         }
     }
 
-    /// Forgets what was observed more than an hour after `now`, by a clock that was wrong. It would be the newest
+    /// Removes observations dated more than an hour after `now`, from a wrong clock. They would count as the newest
     /// until that time.
     pub(crate) fn forget_future(&mut self, now: &DateTime<Utc>) {
         let is_possible = |at: Timestamp| at <= *now + TimeDelta::hours(1);
@@ -251,9 +251,9 @@ impl AccountEntry {
 /// A known account with its current state.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Account {
-    /// Its entry in `cooldown.json`.
+    /// The entry in `cooldown.json`.
     pub entry: AccountEntry,
-    /// The availability of its login now, which may differ from `entry.login`.
+    /// The current availability of the login, which may differ from `entry.login`.
     pub login: LoginState,
     /// True if the Codex home is signed in to it.
     pub current: bool,

@@ -15,7 +15,7 @@ pub(crate) enum AccountState {
     Ready,
     /// No observation of Codex's windows exists.
     Unknown,
-    /// Exhausted, capped, or held back by the user.
+    /// The account is exhausted, capped, or held back by the user.
     Cooldown,
 }
 
@@ -45,7 +45,7 @@ pub(crate) enum Cause {
     NeverSeen,
 }
 
-/// The state of an account at one time, with the evidence for it.
+/// The state of an account at one time, with the evidence.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Verdict {
     /// The availability at that time.

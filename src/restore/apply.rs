@@ -30,7 +30,7 @@ pub struct RestoreReport {
     /// The number of restored files, including the login.
     pub files: u64,
     pub bytes: u64,
-    /// The number of these files that the home had with the archived content, and that were not written.
+    /// The number of these files that were not written, because the home had the same content.
     pub unchanged: u64,
     pub removed: NameSet,
     /// The safety backup; `None` if nothing live changed, or if it was not wanted.

@@ -75,8 +75,8 @@ pub enum RestoreError {
     BackupIncomplete {
         /// The files that cannot be saved, with reasons.
         items: Vec<PathNote>,
-        /// True if `--no-safety-backup` lets the restore succeed. Not so for folders, because they
-        /// must be read to keep what stays in them.
+        /// True if the restore would succeed with `--no-safety-backup`. False for folders: they
+        /// must be read to keep their other files.
         can_skip_backup: bool,
     },
     /// Codex is configured to keep its login elsewhere and does not read auth.json.

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 /// The interval at which Ctrl-C is checked during a wait.
 const INTERRUPT_POLL_INTERVAL: Duration = Duration::from_millis(250);
 
-/// The home whose processes are to end, and the settings for that.
+/// The home with the processes to end, and the settings for ending them.
 #[derive(Debug)]
 pub struct ShutdownRequest<'a> {
     /// The Codex home to free.

@@ -36,7 +36,7 @@ pub enum Termination {
 pub enum Confirmation {
     /// The user has to consent.
     Required,
-    /// No consent is needed. Has an effect on Windows only; on other systems it takes a flag.
+    /// No consent is needed. Has an effect only on Windows; other systems require a flag.
     Waived,
 }
 
@@ -230,7 +230,7 @@ pub(crate) fn plan(seen: &HomeUsage, settings: &ShutdownSettings, must_ask: bool
 }
 
 fn find_refusal_reason(seen: &HomeUsage, settings: &ShutdownSettings) -> Option<RefusalReason> {
-    let any = |of: fn(&HomeProcess) -> bool| seen.processes.iter().any(of);
+    let any = |test: fn(&HomeProcess) -> bool| seen.processes.iter().any(test);
     let is_told = |p: &HomeProcess| {
         matches!(
             p.role,

@@ -39,7 +39,7 @@ pub(crate) enum ConversionError {
     /// Codex, or another command, holds the lock of the conversation.
     #[error("Codex has this conversation open")]
     Busy,
-    /// Another program wrote, moved or removed the rollout meanwhile.
+    /// Another program wrote, moved or removed the rollout during the conversion.
     #[error("the conversation changed meanwhile")]
     Changed,
     /// Both forms exist, and the other one has text that this one lacks.
@@ -135,8 +135,7 @@ pub(crate) fn convert(
     Ok(bytes)
 }
 
-/// Removes the superfluous one of two forms of a conversation. Returns the size of `target` if it is
-/// the one that stays.
+/// Removes the superfluous form of a conversation that exists in both. Returns the size of `target` if that one stays.
 fn merge_forms(
     source: &Path,
     target: &Path,
@@ -191,7 +190,7 @@ impl FileState {
     }
 }
 
-/// Returns the error of reading `source`, which may have changed meanwhile.
+/// Returns the error of reading `source`, which may have changed during the read.
 fn conversion_error(error: io::Error, source: &Path, before: &FileState) -> ConversionError {
     if progress::is_interrupted() {
         return ConversionError::Interrupted;

@@ -55,9 +55,9 @@ pub(crate) struct ShrinkItem {
     /// The path of the rollout before the conversion.
     #[serde(serialize_with = "serialize_displayed")]
     pub path: PathBuf,
-    /// Its size before the conversion.
+    /// Size before the conversion.
     pub before_bytes: u64,
-    /// Its size after the conversion; an estimate in a plan.
+    /// Size after the conversion; an estimate in a plan.
     pub after_bytes: u64,
     /// The change that is planned or was made.
     pub action: ShrinkAction,
@@ -72,9 +72,9 @@ pub(crate) struct ShrinkItem {
 pub(crate) enum ShrinkAction {
     Compress,
     Expand,
-    /// In use, or not worth it.
+    /// The conversation is in use, or compression saves nothing.
     Skip,
-    /// It could not be read or written.
+    /// The rollout could not be read or written.
     Fail,
 }
 

@@ -31,7 +31,7 @@ const NAME_FORMAT: &str = "%Y%m%dT%H%M%SZ";
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct TrashedConversation {
     pub(crate) id: String,
-    /// Its name or the first line of its title; empty if unknown.
+    /// The name or the first line of the title; empty if unknown.
     pub(crate) title: String,
     pub(crate) trashed_at: DateTime<Utc>,
     /// The Codex home that it belongs to.
@@ -39,11 +39,11 @@ pub(crate) struct TrashedConversation {
     /// The state database with its row; `None` if it had no row.
     database: Option<ListedPath>,
     row: Option<RowValues>,
-    /// Its lines in the index of names, as they were.
+    /// The former lines in the index of names.
     names: Vec<String>,
-    /// Its rollouts: the path in the home, and the file name in the unit.
+    /// The rollouts: the path in the home, and the file name in the unit.
     files: Vec<(ListedPath, String)>,
-    /// The modes of its rollouts in the home; empty for a unit of an earlier version.
+    /// The modes of the rollouts in the home; empty for a unit of an earlier version.
     #[serde(default)]
     modes: Vec<u32>,
 }
@@ -79,7 +79,7 @@ pub(crate) enum TrashError {
     /// Codex has the conversation open.
     #[error("Codex has the conversation open: {0}")]
     Busy(String),
-    /// Codex changed, moved or removed it meanwhile.
+    /// Codex changed, moved or removed the conversation after it was selected.
     #[error("the conversation changed meanwhile: {0}")]
     Changed(String),
     /// A conversation with this id is in the home again.
@@ -404,7 +404,7 @@ impl Unit {
         Ok(())
     }
 
-    /// Puts the rollouts, the row and the names into the home, if they are not there.
+    /// Restores the rollouts, the row and the names that the home does not have.
     fn restore_into_home(&self) -> Result<(), TrashError> {
         let conversation = &self.conversation;
         let mut modes = conversation.modes.iter();

@@ -46,9 +46,9 @@ pub(crate) enum VacuumError {
 pub(crate) struct VacuumItem {
     #[serde(serialize_with = "serialize_displayed")]
     pub path: PathBuf,
-    /// Its size with its write-ahead log.
+    /// Size with the write-ahead log.
     pub before_bytes: u64,
-    /// Its size afterwards; an estimate in a plan.
+    /// Size afterwards; an estimate in a plan.
     pub after_bytes: u64,
     /// The log entries that are deleted.
     pub deleted_rows: u64,

@@ -57,7 +57,7 @@ impl UsageWalk {
         }
     }
 
-    /// Adds the files below `top` whose kind `accepts` takes.
+    /// Adds the files below `top` of the kinds that pass `accepts`.
     pub(super) fn add_folder(&mut self, top: &Path, accepts: impl Fn(HomeEntryKind) -> bool) {
         for entry in walk_interruptibly(top) {
             let Ok(entry) = entry else {

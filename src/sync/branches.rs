@@ -40,7 +40,7 @@ pub(crate) const BRANCH_REASON: &str =
 #[derive(Debug, Clone)]
 pub(crate) struct Branch {
     record: String,
-    /// Its last rollout, below the Codex home.
+    /// The path of the last rollout, relative to the Codex home.
     pub(crate) file: PathBuf,
     /// The rollout that Codex continues.
     shown: PathBuf,
@@ -77,8 +77,8 @@ pub(crate) fn find_conflicts(home: &Path, records: &BTreeSet<String>) -> Vec<Con
     conflicts.collect()
 }
 
-/// Returns the branches of these records that have a message which Codex does not show: those that were decided about,
-/// or those that were not.
+/// Returns the branches of these records with a message that Codex does not show: either the resolved or the unresolved
+/// ones.
 pub(crate) fn find(home: &Path, records: &BTreeSet<String>, is_decided: bool) -> Vec<Branch> {
     let names = records.iter().filter_map(|record| {
         let (label, _) = record.split_once(RECORD_SUFFIX)?;
@@ -165,9 +165,9 @@ impl Branch {
         replica.write(state)
     }
 
-    /// Has Codex go on with this branch: adds a rollout that continues it at its end, like a rewind that takes nothing
-    /// back. No rollout moves, so those that forks continue stay, and the new one travels like any other.
-    /// Returns its key.
+    /// Makes Codex continue this branch: adds a rollout that continues at the end of the branch, like a rewind of no
+    /// turns. Moves no rollout, because forks may continue them. Returns the key of the new rollout, which is synced
+    /// like any other.
     fn write_continuation(
         &self,
         home: &Path,

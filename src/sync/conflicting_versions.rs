@@ -11,11 +11,11 @@ use serde::Serialize;
 use std::io;
 use std::path::Path;
 
-/// The conversation of two versions, and what each of them has of its own. The keys are an interface.
+/// Two versions of a conversation, with the number of messages that only one of them has. The keys are an interface.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ConflictingVersions {
     session_id: String,
-    /// Its name, else the first line of its first message.
+    /// The name of the conversation, else the first line of its first message.
     title: Option<String>,
     local_prompts: usize,
     local_answers: usize,

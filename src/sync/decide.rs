@@ -47,9 +47,9 @@ pub(crate) struct FileFacts {
 pub(crate) enum FormerVersion {
     /// Nothing shows that it is older.
     No,
-    /// This machine had it before, and a cloud client restored it.
+    /// A version that this machine had before: a cloud client restored it.
     Older,
-    /// It looks older, but the user may have restored it: no machine lists it.
+    /// An older version that no machine lists: the user may have restored it.
     Unlisted,
 }
 

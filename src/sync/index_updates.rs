@@ -80,7 +80,7 @@ impl IndexUpdate {
         }
     }
 
-    /// Returns the id of the rollout, by which Codex keeps what it derived from it.
+    /// Returns the id of the rollout. Codex stores the projection of a rollout under this id.
     pub(super) fn rollout_id(&self) -> Option<String> {
         rollouts::rollout_id(&rollouts::key(&self.path)?)
     }
@@ -230,8 +230,8 @@ impl CodexIndex<'_> {
         Ok(notes)
     }
 
-    /// Deletes what Codex derived from the former text of replaced rollouts. The other rollouts of a conversation keep
-    /// theirs: Codex does not read again what a rewind continues.
+    /// Deletes the projections of the former text of replaced rollouts. The other rollouts of a conversation keep
+    /// theirs, because Codex does not read the base of a rewind again.
     fn delete_projections(
         &self,
         home: &Path,

@@ -29,7 +29,7 @@ impl JsonLines {
         Self::from_file(file.at("open", &path)?, path)
     }
 
-    /// Opens a file, or creates it. Its folder must exist.
+    /// Opens or creates a file in an existing folder.
     pub(super) fn open_or_create(path: PathBuf) -> Result<Self, IoError> {
         let mut options = OpenOptions::new();
         let file = sharing::open_or_create(options.read(true).append(true), &path);
@@ -47,7 +47,7 @@ impl JsonLines {
         })
     }
 
-    /// Appends a line, which survives a kill. It survives a power cut after [`JsonLines::sync`].
+    /// Appends a line, which survives a kill, and after [`JsonLines::sync`] also a power cut.
     pub(super) fn push(&mut self, line: &impl Serialize) -> Result<(), IoError> {
         let mut bytes = Vec::new();
         document::push_line(&mut bytes, line).at("encode", &self.path)?;

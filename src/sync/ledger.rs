@@ -99,8 +99,8 @@ impl Ledger {
 pub(crate) struct LedgerContents {
     /// The version of each file that was recorded last, by path in the cloud folder.
     pub files: BTreeMap<String, ManifestEntry>,
-    /// Versions recorded before the last one, oldest first. A version is recorded before it is written, so
-    /// after a kill in between, one of these is still what other machines see.
+    /// Versions recorded before the last one, oldest first. A version is recorded before it is written. So after a
+    /// kill, other machines may still see one of these.
     pub earlier: Vec<(String, ManifestEntry)>,
     /// Versions downloaded since the last complete run.
     pub downloaded: Vec<(String, ManifestEntry)>,

@@ -23,9 +23,9 @@ type Rollouts = BTreeMap<String, (String, PathBuf)>;
 struct ChangedThread {
     /// The file is that of the cloud folder.
     arrived: Rollouts,
-    /// The ids of those that no machine but this one had.
+    /// The ids of rewinds that only this machine had.
     begun: BTreeSet<String>,
-    /// The ids of those of which the machines have different lines.
+    /// The ids of rollouts with different lines on different machines.
     diverged: BTreeSet<String>,
     keys: BTreeSet<String>,
 }
@@ -102,7 +102,7 @@ fn find_new_branches(
     hidden.map(|(_, (key, _))| key.clone()).collect()
 }
 
-/// Returns the threads of which lines arrive or are uploaded, by id.
+/// Returns the threads with downloaded or uploaded lines, by id.
 fn find_changed_threads(
     plan: &SyncPlan,
     state: &SyncState,

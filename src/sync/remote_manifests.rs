@@ -75,8 +75,8 @@ pub(crate) struct RemoteManifests {
     deleted: HashMap<String, Vec<Deletion>>,
     /// Resolutions that other machines publish; see [`super::resolutions`].
     pub resolutions: BTreeSet<String>,
-    /// End digests of manifests that machines replaced by one under another name: they were put back from a
-    /// backup, or cloned, and list the versions that they have there.
+    /// End digests of manifests that their machines replaced under another name, after a restore from a backup or a
+    /// clone. The new manifests list the same versions.
     former: Vec<Sha256Digest>,
     /// Names of manifests that have not arrived completely.
     pub incomplete: Vec<String>,

@@ -23,7 +23,7 @@ struct Resolution {
 }
 
 impl Resolution {
-    /// Returns what all of these records contain about a version.
+    /// Collects the resolutions of one version from all of these records.
     fn of<'a>(name: &str, all: impl IntoIterator<Item = &'a BTreeSet<String>>) -> Self {
         let mut resolution = Self::default();
         for records in all {

@@ -36,7 +36,7 @@ pub(crate) enum KeepChoice {
     Current,
     /// Makes the conflict copy the conversation; the former version goes to the backup.
     ConflictCopy,
-    /// Makes the conflict copy a conversation of its own, with a new id.
+    /// Makes the conflict copy a separate conversation with a new id.
     Both,
 }
 

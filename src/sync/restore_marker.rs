@@ -22,7 +22,7 @@ impl RestoreMarkers {
     /// Marks the states in these folders: those of the restored home, for every cloud folder. Durable on return.
     ///
     /// # Errors
-    /// A marker cannot be written. Without it, a sync would treat what the archive lacks as deleted.
+    /// A marker cannot be written. Without it, a sync would treat files that the archive lacks as deleted.
     pub(crate) fn write(folders: &[PathBuf]) -> Result<Self, IoError> {
         let mut marks = Self {
             paths: Vec::new(),

@@ -62,8 +62,8 @@ impl RewindKnowledge {
         self.0.contains_key(id)
     }
 
-    /// Returns true if machines ever had different lines of a rollout: there is a decision about one of its versions, which
-    /// has a digest in place of an id. The number of a line does not tell of which version it is.
+    /// Returns true if machines ever had different lines of a rollout. Then a decision about one of its versions is
+    /// recorded, with a digest in place of an id, and a line number does not identify a line.
     pub(super) fn has_diverged(&self, id: &str, rollouts: &BTreeSet<&str>) -> bool {
         let known = self.0.get(id).into_iter().flatten();
         let is_rollout = |end: &str| rollouts.iter().any(|id| end_of_id(id) == end);
@@ -104,7 +104,7 @@ impl RewindKnowledge {
     }
 }
 
-/// Parses the digits of a record; `None` for that of a branch, which has zeros.
+/// Parses the digits of a record; `None` for the record of a branch, which has zeros.
 fn parse_digits(digits: &str) -> Option<KnownRollout> {
     let (id, number) = digits.split_at_checked(ID_DIGITS)?;
     let number = u64::from_str_radix(number, 16).ok()?;

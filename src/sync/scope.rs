@@ -178,8 +178,8 @@ pub(crate) fn find_misspelled_roots(config: &SyncConfig) -> Vec<(String, String)
 pub(crate) enum ScopeMatch {
     /// The file is inside the roots and synced.
     Synced,
-    /// A conversation outside the roots. It is synced if it is inside them on the other side or at the last
-    /// sync, or if it is the parent of a synced one.
+    /// A conversation outside the roots. The conversation is synced if it is inside the roots on the other side or was
+    /// at the last sync, or if it is the parent of a synced one.
     Companion,
     /// The file is not synced.
     Excluded,

@@ -29,7 +29,7 @@ pub(crate) struct SnapshotResult {
     pub not_copied: Vec<(SnapshotFile, String)>,
 }
 
-/// Copies what the plan overwrites or removes to a new snapshot.
+/// Copies the files that the plan overwrites or removes to a new snapshot.
 ///
 /// # Errors
 /// The snapshot could not be written; it does not exist then.
@@ -39,12 +39,7 @@ pub(crate) fn back_up_plan(
     now: DateTime<Utc>,
 ) -> Result<SnapshotResult, BackupError> {
     let mut overwritten: BTreeMap<(bool, String), ObservedFile> = BTreeMap::new();
-    for seen in plan
-        .steps
-        .iter()
-        .flat_map(|s| &s.ops)
-        .flat_map(Op::replaced)
-    {
+    for seen in plan.steps.iter().flat_map(|s| &s.ops).flat_map(Op::targets) {
         overwritten.insert((seen.side == Side::Remote, seen.path.clone()), seen);
     }
     let roots = |cloud: bool| if cloud { &config.cloud } else { &config.local };

@@ -9,16 +9,16 @@ pub(super) const GAP: usize = 2;
 /// Below this width, rows that do not fit completely become blocks.
 pub(super) const NARROW: usize = 60;
 
-/// The way in which the cells of a column become shorter.
+/// The way in which cells become shorter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fit {
-    /// They do not: they are short, or there to be copied.
+    /// The cells are never shortened: they are short, or meant to be copied.
     Whole,
-    /// They lose their end, down to this width.
+    /// The end is cut off, down to this width.
     End(usize),
-    /// They lose their middle, down to this width.
+    /// The middle is cut out, down to this width.
     Middle(usize),
-    /// They continue on further lines, at least this wide. Only in the last column.
+    /// The text continues on further lines, at least this wide. Only in the last column.
     Wrap(usize),
 }
 

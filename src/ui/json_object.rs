@@ -2,10 +2,10 @@
 
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
-/// A JSON object with its keys in the order in which they were added, as those of a struct are.
+/// A JSON object that keeps its keys in insertion order, like the fields of a struct.
 ///
-/// `serde_json::json!` sorts the keys. Its feature `preserve_order` would change the order in files of Codex that
-/// are read and written again.
+/// `serde_json::json!` sorts the keys. Its feature `preserve_order` would change the order in files of Codex that are
+/// read and written again.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct JsonObject<F>(F);
 

@@ -90,7 +90,7 @@ pub struct Ui {
 
 static LAST_WARNING: Mutex<String> = Mutex::new(String::new());
 
-/// Returns the last warning of this process, for a screen that covers what was printed.
+/// Returns the last warning of this process, for a full-screen picker that covers the printed one.
 pub(crate) fn last_warning() -> String {
     let warning = LAST_WARNING.lock();
     warning.unwrap_or_else(PoisonError::into_inner).clone()
@@ -131,7 +131,7 @@ impl Ui {
         // COLUMNS is for logs and pictures, which have no terminal to ask. Shells set it without exporting it.
         let columns = env.text("COLUMNS").and_then(|c| c.parse().ok());
         // Text of fewer than 40 columns breaks after each word; lines of more than 200 are hard to follow.
-        let width = |of: Option<usize>| columns.or(of).unwrap_or(80).clamp(40, 200);
+        let width = |detected: Option<usize>| columns.or(detected).unwrap_or(80).clamp(40, 200);
         let (color_out, color_err) = (colored(out) && !json, colored(err));
         HAS_COLORS.fetch_or(color_out || color_err, Ordering::Relaxed);
         Self {
@@ -156,8 +156,7 @@ impl Ui {
         self.json
     }
 
-    /// Returns a printer for a command that runs inside another one. It is silent if the outer command prints
-    /// JSON.
+    /// Returns the `Ui` for a command that runs inside another one: silent if the outer command prints JSON.
     #[must_use]
     pub fn without_json(&self) -> Self {
         Self {

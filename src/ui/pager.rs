@@ -5,8 +5,8 @@ use crate::io::environment::Environment;
 use std::io::Write;
 use std::process::{Child, Stdio};
 
-/// The pager without `PAGER`: it ends at once if the text fits the screen, and shows colours. Without `-X`, versions
-/// before 530 show such a text on the alternate screen, where it vanishes.
+/// The pager without `PAGER`: it ends at once if the text fits the screen, and shows colours. `-X` is for versions
+/// before 530, which would show such a text on the alternate screen and clear it.
 const DEFAULT_PAGER: &str = "less -FRX";
 
 /// Receives a text in parts.

@@ -4,7 +4,7 @@ use super::Ui;
 use crate::io::Progress;
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// A bar of bytes with rate and time left. It vanishes when it is dropped.
+/// A bar of bytes with rate and time left. Erased on drop.
 #[derive(Debug)]
 pub struct Bar(ProgressBar);
 
@@ -27,7 +27,7 @@ impl Ui {
     }
 }
 
-/// A line that counts finished tasks. It vanishes when it is dropped.
+/// A line that counts finished tasks. Erased on drop.
 #[derive(Debug)]
 pub struct TaskCounter(ProgressBar);
 
@@ -59,7 +59,7 @@ impl Drop for TaskCounter {
     }
 }
 
-/// A line that a wait replaces. It vanishes when it is dropped.
+/// A line that shows the remaining time of a wait. Erased on drop.
 #[derive(Debug)]
 pub struct Countdown(ProgressBar);
 

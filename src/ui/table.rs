@@ -98,12 +98,12 @@ pub(crate) struct Table {
     /// The style of each cell, and the end of its text in `texts`: a list may have 200,000 rows.
     cells: Vec<(Style, usize)>,
     texts: String,
-    /// True if the texts are those for programs.
+    /// True if the cells contain exact values for programs.
     has_values: bool,
     /// The width of the terminal; `None` in a pipe.
     width: Option<usize>,
     is_colored: bool,
-    /// True if a long table has its heads below, too, where they are seen when it has scrolled by.
+    /// True if a long table repeats its header below the last row, because the first one has scrolled away.
     repeats_heads: bool,
 }
 

@@ -149,7 +149,7 @@ fn format_line(ui: &Ui, window: &Window, zone: Zone, now: &DateTime<Utc>) -> Str
     format!("{bar} {:>3} % left{word}{when}", format_percent(left))
 }
 
-/// Returns the style of what is left of a window, in percent.
+/// Returns the style for the remaining percentage of a window.
 pub(crate) fn style_of(left: f64) -> Style {
     match left {
         left if left <= 0.0 => Style::Bad,
@@ -158,7 +158,7 @@ pub(crate) fn style_of(left: f64) -> Style {
     }
 }
 
-/// Draws what is left of a window, in percent.
+/// Draws the remaining percentage of a window.
 pub(crate) fn draw_bar(left: f64) -> String {
     #[allow(
         clippy::cast_possible_truncation,

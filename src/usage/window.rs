@@ -15,7 +15,7 @@ const USUAL_TOLERANCE: f64 = 2.0;
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct WeighedRequest {
     pub at: DateTime<Utc>,
-    /// Its cost, or another measure of what it takes from the window.
+    /// The cost of the request, or another measure of its use of the window.
     pub weight: f64,
 }
 
@@ -145,9 +145,9 @@ pub(crate) fn forecast_exhaustion(
 /// The forecast of a window at the pace since its start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Pace {
-    /// It lasts until its reset.
+    /// The window lasts until its reset.
     Lasts,
-    /// It is used up at this time, before its reset.
+    /// The window is used up at this time, before its reset.
     ExhaustedAt(DateTime<Utc>),
     Exhausted,
 }

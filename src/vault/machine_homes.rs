@@ -300,25 +300,25 @@ fn read_local_times(home: &Path) -> Result<RolloutTimes, IoError> {
         let path = file.path(home);
         let meta = path.metadata().at("inspect", &path)?;
         let relative = path.strip_prefix(home).unwrap_or(&path);
-        let of = times.entry(conversation(relative)).or_default();
-        of.insert(modified_ns(&meta));
+        let mtimes = times.entry(conversation(relative)).or_default();
+        mtimes.insert(modified_ns(&meta));
     }
     Ok(times)
 }
 
-/// Returns the id of the conversation that a rollout is of, or the path if its name has none.
+/// Returns the id of a rollout's conversation, or the path if the name has no id.
 fn conversation(path: &Path) -> String {
     let id = RolloutName::parse(path).and_then(|name| name.id().map(str::to_lowercase));
     id.unwrap_or_else(|| path.to_string_lossy().into_owned())
 }
 
-/// Returns the files of the conversations that this machine has not, or with other times, and the list of names. Sync and
-/// compression keep the times.
+/// Returns the list of names, and the files of the conversations that this machine does not have or has with other mtimes,
+/// which sync and compression keep.
 fn select_wanted(manifest: &ManifestFiles, local: &RolloutTimes) -> ManifestFiles {
     let mut times = RolloutTimes::new();
     for (path, entry) in manifest {
-        let of = times.entry(conversation(Path::new(path))).or_default();
-        of.insert(entry.mtime_ns);
+        let mtimes = times.entry(conversation(Path::new(path))).or_default();
+        mtimes.insert(entry.mtime_ns);
     }
     let is_wanted = |path: &str| {
         let id = conversation(Path::new(path));

@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 /// The time limit for stopping an idle daemon.
 const DAEMON_STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The time limit for stopping a daemon that runs a turn: Codex 0.169 lets the turn go on for a
-/// minute before it cuts it off.
+/// The time limit for stopping a daemon that runs a turn: Codex 0.169 aborts the turn only after a
+/// minute.
 const BUSY_DAEMON_STOP_TIMEOUT: Duration = Duration::from_secs(90);
 
 #[derive(Debug)]
@@ -101,8 +101,8 @@ pub(crate) fn apply(
     }
 }
 
-/// Saves the live login and puts that of the target in its place. Returns false, with the old login
-/// live, if Codex was started meanwhile and may renew the old one.
+/// Saves the live login and replaces it by the login of the target. Returns false, with the old
+/// login live, if a Codex that started since may renew the old one.
 fn replace(
     request: &SwitchRequest<'_>,
     profiles: &Profiles,
@@ -144,7 +144,7 @@ fn replace(
     Ok(true)
 }
 
-/// Returns the login that goes live, from the profile that the plan names.
+/// Reads the login to activate from the profile in the plan.
 fn find_target_login<'i>(
     request: &SwitchRequest<'_>,
     idle: &'i IdleLogin<'_>,

@@ -29,15 +29,15 @@ pub(crate) enum SwitchError {
         reason: String,
     },
     /// The auth.json of the profile is the login of another account.
-    #[error("the auth.json of the profile {profile} is the login of {of}")]
-    OtherAccount { profile: String, of: Identity },
+    #[error("the auth.json of the profile {profile} is the login of {account}")]
+    OtherAccount { profile: String, account: Identity },
     /// An export moved the login of this profile to another machine.
     #[error("the login of the profile {0} was moved to another machine")]
     Moved(String),
     /// The owner copy is in another Codex home.
     #[error("the login of the profile {profile} is live in another Codex home: {}", home.display())]
     LiveElsewhere { profile: String, home: PathBuf },
-    /// A newer login of the account was seen.
+    /// A newer login of the account was observed.
     #[error(
         "the login of the profile {profile} is older than the newest one seen: its refresh token was probably used already"
     )]

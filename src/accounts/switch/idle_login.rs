@@ -14,9 +14,9 @@ use std::time::{Duration, Instant};
 /// The interval at which a pending renewal by Codex is checked.
 const RENEWAL_POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// The live login of a Codex home, with the plan that was made of it. While the value exists, this
-/// process holds Codex's locks on the login. When it was created, no Codex could be renewing the
-/// login, or the plan leaves it in place.
+/// The live login of a Codex home, with the plan for it. While the value exists, this process holds
+/// Codex's locks on the login. No Codex was renewing the login when the value was created, or the
+/// plan leaves the login in place.
 pub(super) struct IdleLogin<'a> {
     codex_home: &'a Path,
     /// True if a Codex that reads the login would renew it; a switch at that moment would lose the
@@ -80,8 +80,8 @@ impl<'a> IdleLogin<'a> {
         })
     }
 
-    /// Returns true if a Codex that was started meanwhile may have read the login and would renew
-    /// it. That Codex waits for the locks of this value, so the login is not renewed yet.
+    /// Returns true if a Codex that started since may have read the login and would renew it. That
+    /// Codex waits for the locks of this value, so the login is not renewed yet.
     pub(super) fn may_be_renewed(&self) -> bool {
         self.is_renewal_due && !find_codex(self.codex_home).is_empty()
     }

@@ -13,18 +13,18 @@ use serde::Serialize;
 pub(crate) struct SwitchPlan {
     /// The account that is signed in now.
     pub from: Option<Identity>,
-    /// The profile whose login goes live.
+    /// The profile with the login to activate.
     pub profile: String,
     /// True if the account is live, with a login no older than that of its profile: there is
     /// nothing to do.
     pub is_current: bool,
     /// The effect of saving the live login.
     pub save_back: Option<PlannedSave>,
-    /// The reason why the live auth.json is no login. It is quarantined.
+    /// The reason why the live auth.json is not a login. The file goes to quarantine.
     pub unreadable: Option<String>,
     /// True if there is no auth.json.
     pub is_missing: bool,
-    /// True if the login that goes live is older than the newest one seen.
+    /// True if the login to activate is older than the newest observed one.
     pub is_stale: bool,
 }
 
@@ -99,8 +99,8 @@ pub(crate) fn plan_switch(
 /// Returns the login of the target's profile.
 fn usable_login(target: &Profile) -> Result<&Login, SwitchError> {
     let profile = target.name.clone();
-    if let Some(of) = target.other_account().cloned() {
-        return Err(SwitchError::OtherAccount { profile, of });
+    if let Some(account) = target.other_account().cloned() {
+        return Err(SwitchError::OtherAccount { profile, account });
     }
     if let Some(reason) = target.damaged.clone() {
         return Err(LeaseError::Damaged { profile, reason }.into());

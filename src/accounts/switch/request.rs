@@ -29,7 +29,7 @@ pub(crate) struct SwitchRequest<'a> {
     /// The manager home with the profiles.
     pub manager_home: &'a Path,
     pub to: &'a Identity,
-    /// Go live even with a login older than the newest one seen.
+    /// Activate even a login that is older than the newest observed one.
     pub force_stale: bool,
     /// The action for a running daemon.
     pub daemon: DaemonPolicy<'a>,

@@ -11,7 +11,7 @@ pub(crate) struct LoginWorkspace {
     pub name: Option<String>,
     /// "personal", "workspace", or a kind that is unknown to this program.
     pub kind: Option<String>,
-    /// True for the one that the login uses.
+    /// True for the workspace that the login uses.
     pub active: bool,
 }
 

@@ -39,8 +39,8 @@ pub(super) struct UnescapedText<'a> {
 }
 
 impl<'a> UnescapedText<'a> {
-    /// Decodes backslashes, character references, percent signs and terminal colours, as far as they stand for
-    /// ASCII, and leaves out characters without a width. Others stay.
+    /// Decodes backslash escapes, character references and percent signs that encode ASCII, and removes terminal
+    /// colours and characters without a width. Other text stays.
     pub(super) fn decode(original: &'a str) -> Self {
         let is_mark = |b: u8| matches!(b, b'\\' | b'&' | b'%' | b'\x1b' | 0xe2 | 0xef | 0xc2);
         let mut text = String::new();
@@ -173,8 +173,8 @@ fn colour_len(parameters: &[u8]) -> Option<usize> {
         .map(|end| end + 1)
 }
 
-/// Returns the places of texts that may be base64, with what they stand for. It is unknown which of their first
-/// four characters begins the base64, so each of them is tried: `key=` may be a part of it or before it.
+/// Returns the ranges of texts that may be base64, with the decoded bytes. Tries each of the first four characters as
+/// the beginning, because `key=` may be a part of the base64 or stand before it.
 pub(super) fn find_base64(text: &str) -> impl Iterator<Item = (Range<usize>, Vec<u8>)> {
     let mut at = 0;
     let places = std::iter::from_fn(move || {

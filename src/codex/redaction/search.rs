@@ -118,7 +118,7 @@ fn parse_variant<T: DeserializeOwned>(name: &str) -> Option<T> {
 
 /// Returns the secrets in a text, in the order of their ends. Their places are between characters, and may
 /// overlap.
-pub(crate) fn find_secrets(text: &[u8], of: TextKind) -> impl Iterator<Item = FoundSecret> {
+pub(crate) fn find_secrets(text: &[u8], kind: TextKind) -> impl Iterator<Item = FoundSecret> {
     let table = TABLE.as_ref();
     // Without the table, everything is a secret.
     let all = (table.is_none() && !text.is_empty()).then_some(FoundSecret {
@@ -133,7 +133,7 @@ pub(crate) fn find_secrets(text: &[u8], of: TextKind) -> impl Iterator<Item = Fo
                 return None;
             }
             let form = &table.forms[table.form_of[hit.pattern().as_usize()]];
-            let place = form.match_secret_at(text, hit.start(), of)?;
+            let place = form.match_secret_at(text, hit.start(), kind)?;
             end = place.end;
             Some(FoundSecret {
                 kind: form.kind,
@@ -150,14 +150,14 @@ impl SecretForm {
         Regex::new(&format!(r"\A(?-u:{})", text.replace("@VALUE", VALUE))).ok()
     }
 
-    fn match_secret_at(&self, text: &[u8], keyword: usize, of: TextKind) -> Option<Range<usize>> {
+    fn match_secret_at(&self, text: &[u8], keyword: usize, kind: TextKind) -> Option<Range<usize>> {
         let start = match self.place {
             FormPlace::Start if is_inside_word(text, keyword) => return None,
             FormPlace::Name if continues_word(text, keyword) => return None,
             FormPlace::Within => find_word_start(text, keyword)?,
             _ => keyword,
         };
-        if self.check == FormCheck::Message && of != TextKind::Message {
+        if self.check == FormCheck::Message && kind != TextKind::Message {
             return None;
         }
         let max_bytes = if self.check.has_name() {
@@ -185,7 +185,7 @@ impl SecretForm {
         // The end of bold text in Markdown.
         let value = value.strip_suffix(b"**").unwrap_or(value);
         let is_secret =
-            of == TextKind::Message || self.check.accepts(before, value, &part[secret.end..]);
+            kind == TextKind::Message || self.check.accepts(before, value, &part[secret.end..]);
         is_secret.then(|| start + secret.start..find_secret_end(text, start + secret.end))
     }
 }
@@ -197,8 +197,8 @@ fn is_key_footer(before: &[u8]) -> bool {
     memchr::memmem::find(line, b"-END ").is_some()
 }
 
-/// Returns true if the word at `at` begins before `at`. A hyphen at the beginning of a word is not part of it, as in
-/// the line `-token` of a diff.
+/// Returns true if `at` is inside a word, not at its beginning. A hyphen at the beginning of a word is not part of it,
+/// as in the line `-token` of a diff.
 fn is_inside_word(text: &[u8], at: usize) -> bool {
     let is_alphanumeric = |at: usize| text.get(at).is_some_and(u8::is_ascii_alphanumeric);
     let before = at.checked_sub(1).map(|before| text[before]);
@@ -224,7 +224,7 @@ fn find_word_start(text: &[u8], keyword: usize) -> Option<usize> {
     (len > 0 && len < MAX_BEFORE_KEYWORD_BYTES).then_some(keyword - len)
 }
 
-/// Returns the end of a secret of which a form matches only the beginning, as an offset between characters.
+/// Returns the end of a secret, of which the pattern matches only the beginning. The offset is a character boundary.
 fn find_secret_end(text: &[u8], end: usize) -> usize {
     let is_secret = |b: &&u8| b.is_ascii_alphanumeric() || b"-_.+/=~".contains(b);
     let end = end + text[end..].iter().take_while(is_secret).count();

@@ -44,8 +44,8 @@ pub(super) fn join_texts(parts: &[ContentPart<'_>]) -> String {
     texts.join("\n")
 }
 
-/// Returns true for the texts that Codex writes before and behind an image (0.169). Its event of the same message
-/// does not have them.
+/// Returns true for the texts that Codex writes before and after an image (0.169). They are not in the event of the
+/// same message.
 fn is_image_mark(text: &str) -> bool {
     let is_named = || text.starts_with("<image name=") && text.ends_with('>');
     matches!(text, "<image>" | "</image>") || is_named()

@@ -24,19 +24,19 @@ struct AnyLine<'a> {
 }
 
 pub(crate) enum LineContent<'a> {
-    /// Nothing of it is wanted. Only its beginning was read, so the rest may be damaged.
+    /// The line has no wanted parts. Only its beginning was read, so the rest may be damaged.
     Skipped {
         /// The time of the line, unparsed.
         timestamp: &'a str,
     },
-    /// It was read as a whole.
+    /// The whole line was read.
     Read {
         /// The time of the line, unparsed.
         timestamp: Option<Cow<'a, str>>,
         /// The items, among them all that are wanted.
         items: Vec<LineItem>,
     },
-    /// It is no complete JSON object.
+    /// The line is not a complete JSON object.
     Damaged,
 }
 
@@ -66,7 +66,7 @@ pub(crate) fn parse(line: &[u8], wanted: LineParts) -> Option<LineItems> {
     }
 }
 
-/// Reads a line, without parsing it if nothing of it is wanted.
+/// Reads a line. A line without wanted parts is not parsed.
 pub(crate) fn read(line: &[u8], wanted: LineParts) -> LineContent<'_> {
     if let Some(envelope) = Envelope::parse(line)
         && !envelope_may_have(&envelope, wanted)

@@ -17,7 +17,7 @@ pub(crate) enum RowChange {
         /// True if the rollout is in `archived_sessions/`.
         archived: bool,
     },
-    /// Adds a row. Does nothing if the conversation has a row by now.
+    /// Adds a row, unless the conversation has one.
     Insert(RowValues),
     /// Sets the name of a conversation, in the column from which Codex reads it.
     Name {

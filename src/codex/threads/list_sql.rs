@@ -160,8 +160,8 @@ impl Schema {
     }
 }
 
-/// Returns the ids of the conversations in a folder or below it, from an index of Codex that has all of it.
-/// `None` if they are many, or without that index: reading the list in its order is faster then.
+/// Returns the ids of the conversations in a folder or below it, from an index of Codex's table. `None` if there are
+/// many or the table has no such index: then reading the whole list in order is faster.
 pub(super) fn find_few_in_folder(
     connection: &Connection,
     folder: &str,

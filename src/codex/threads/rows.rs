@@ -90,8 +90,7 @@ pub(crate) fn fold_rows<T>(
     })
 }
 
-/// Returns the ids of the subagents of a conversation, and of theirs. Empty if the database does not
-/// record them.
+/// Returns the ids of the direct and indirect subagents of a conversation. Empty if the database does not record them.
 ///
 /// # Errors
 /// The database cannot be read.

@@ -45,8 +45,8 @@ pub(crate) fn delete(path: &Path, id: &str) -> Result<(), DatabaseError> {
         .sqlite_context(COMMIT, path)
 }
 
-/// Adds a row, unless the conversation has one. Columns that the table lacks by now are skipped.
-/// Durable on return.
+/// Adds a row, unless the conversation has one. Skips columns that the table does not have. Durable
+/// on return.
 ///
 /// # Errors
 /// SQLite fails, or another process locks the database for more than five seconds.

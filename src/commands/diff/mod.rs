@@ -130,7 +130,7 @@ fn show(document: &DiffJson, context: &Context) {
         Table::with_rows(ui, ["CHANGE", "KIND", "NAME"].map(Column::new), rows).print(ui);
     }
     let sum =
-        |of: fn(&ConversationDiff) -> usize| document.conversations.iter().map(of).sum::<usize>();
+        |get: fn(&ConversationDiff) -> usize| document.conversations.iter().map(get).sum::<usize>();
     let (gained, lost) = (sum(|row| row.messages_gained), sum(|row| row.messages_lost));
     ui.prose(format_args!(
         "since {archive}: {} gained, {} lost",

@@ -34,7 +34,7 @@ pub(super) fn read_nearby_lines(
         return Ok(Vec::new());
     }
     let chain = ThreadChain::read(home, &hit.conversation.session, &hit.conversation.path);
-    let mut reader = EventReader::open_all(chain.own_slices(), LineParts::TEXTS)?;
+    let mut reader = EventReader::open_all(chain.rollouts(), LineParts::TEXTS)?;
     let mut lines = VecDeque::new();
     // The number of lines to read after that of the match.
     let mut left: Option<usize> = None;

@@ -109,7 +109,7 @@ fn confirm_purge(
     let is_live = live.as_ref().and_then(AuthFile::login).is_some_and(|live| {
         logins.iter().all(|login| {
             let is_own = login
-                .of
+                .account
                 .as_ref()
                 .is_some_and(|of| of.is_same(&live.identity));
             is_own && !login.freshness.is_newer_than(&live.freshness)
@@ -129,7 +129,7 @@ fn confirm_purge(
 
 /// Formats the accounts as "the logins of a@x.com, b@x.com".
 fn format_accounts(logins: &[PurgedLogin]) -> String {
-    let label = |login: &PurgedLogin| match &login.of {
+    let label = |login: &PurgedLogin| match &login.account {
         Some(of) => printable(of.email.as_str()),
         None => "an unreadable login".into(),
     };

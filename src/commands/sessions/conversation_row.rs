@@ -182,10 +182,7 @@ fn earlier_rollouts_size(thread: &ListedThread, home: &Path) -> u64 {
         return 0;
     };
     let chain = ThreadChain::read(home, &thread.id, &newest);
-    let earlier = chain
-        .own_slices()
-        .iter()
-        .filter(|slice| slice.path != newest);
+    let earlier = chain.rollouts().iter().filter(|slice| slice.path != newest);
     earlier
         .filter_map(|slice| slice.path.metadata().ok())
         .map(|meta| meta.len())

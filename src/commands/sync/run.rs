@@ -398,15 +398,12 @@ fn print_snapshot(ui: &Ui, done: &[&SyncStep], snapshot: &str, remote: SyncRemot
         "the overwritten and deleted files are in the snapshot {snapshot}"
     ));
     for (side, name) in [(Side::Local, "local"), (Side::Remote, "cloud")] {
-        let mut replaced = done
-            .iter()
-            .flat_map(|step| &step.ops)
-            .flat_map(Op::replaced);
+        let mut targets = done.iter().flat_map(|step| &step.ops).flat_map(Op::targets);
         // What the vault has is never replaced.
         if side == Side::Remote && remote == SyncRemote::Vault {
             continue;
         }
-        if replaced.any(|seen| seen.side == side) {
+        if targets.any(|seen| seen.side == side) {
             ui.note(format_args!(
                 "restore those of the {name} side with: codex-manager sync restore --from {snapshot} --target {name} --apply"
             ));

@@ -266,10 +266,8 @@ impl UsageArgs {
     /// Refuses options that do not fit each other.
     fn check(&self) -> Result<()> {
         if self.server.is_some() && self.window.is_none() && self.html.is_some() {
-            return Err(
-                CommandError::usage("--server supports --html only with --window")
-                    .hint("create one with: codex-manager usage --window --server --html FILE"),
-            );
+            return Err(CommandError::usage("--html with --server needs --window")
+                .hint("create one with: codex-manager usage --window --server --html FILE"));
         }
         if self.window.is_some() && self.server.as_ref().is_some_and(|text| !text.is_empty()) {
             return Err(CommandError::usage("--window does not take a conversation")

@@ -70,7 +70,7 @@ fn show_json(
     report: Option<&SnapshotReport>,
     [excluded, skipped, damaged]: [&[PathNote]; 3],
 ) {
-    let figure = |of: fn(&SnapshotReport) -> u64| report.map_or(0, of);
+    let figure = |field: fn(&SnapshotReport) -> u64| report.map_or(0, field);
     let json = object()
         .with("snapshot", report.map(SnapshotReport::short_id))
         .with("mode", metadata.mode)

@@ -183,9 +183,9 @@ pub(super) fn read_indexed(
 pub(super) struct HomeRollouts<'a> {
     pub store: &'a IndexStore,
     pub home: &'a Path,
-    /// The rollouts of an update that looks at all of them.
+    /// The rollouts on disk, of an update that checks all of them.
     pub paths: &'a HashMap<String, PathBuf>,
-    /// Read when the first rewound conversation is planned, because few homes have one.
+    /// Filled when the first rewound conversation is planned, because few homes have one.
     pub rewound: &'a OnceCell<RewoundThreads>,
 }
 

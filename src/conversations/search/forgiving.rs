@@ -34,7 +34,7 @@ pub(crate) fn search_forgiving(
     let mut terms = query.as_words.as_ref().unwrap_or(&query.terms).clone();
     let spellings = correct_words(store, &mut terms)?;
     let positive = terms.iter().filter(|term| !term.is_negated);
-    let of = positive.clone().count();
+    let total = positive.clone().count();
     // Without its only word a query says nothing.
     if positive.filter(|term| term.is_plain).count() < 2 {
         return Ok(SearchResult {
@@ -43,9 +43,9 @@ pub(crate) fn search_forgiving(
         });
     }
     let (found, matched) = search_most(store, &terms, options)?;
-    let is_less = matched < of && !found.hits.is_empty();
+    let is_less = matched < total && !found.hits.is_empty();
     Ok(SearchResult {
-        relaxation: is_less.then_some(Relaxation::FewerWords { matched, of }),
+        relaxation: is_less.then_some(Relaxation::FewerWords { matched, total }),
         spellings,
         ..found
     })

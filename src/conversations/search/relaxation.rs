@@ -7,7 +7,7 @@ pub(crate) enum Relaxation {
     /// The words of a phrase without quotes are in any order.
     PhraseAsWords,
     /// The conversations have some of the words, as many as any.
-    FewerWords { matched: usize, of: usize },
+    FewerWords { matched: usize, total: usize },
 }
 
 impl Relaxation {
@@ -26,10 +26,10 @@ impl fmt::Display for Relaxation {
             Self::PhraseAsWords => {
                 f.write_str("no conversation has these words in a row; these have all of them")
             }
-            Self::FewerWords { matched, of } => {
+            Self::FewerWords { matched, total } => {
                 write!(
                     f,
-                    "no conversation has all {of} words; these have {matched}"
+                    "no conversation has all {total} words; these have {matched}"
                 )
             }
         }

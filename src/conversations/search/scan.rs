@@ -134,7 +134,7 @@ fn find_first_match(
     };
     let mut first: Option<Hit> = None;
     let chain = ThreadChain::read(home, &conversation.session, &conversation.path);
-    let mut reader = EventReader::open_all(chain.own_slices(), LineParts::TEXTS)?;
+    let mut reader = EventReader::open_all(chain.rollouts(), LineParts::TEXTS)?;
     while let Some(event) = reader.next_event()? {
         let Some((author, text)) = event.kind.text() else {
             continue;

@@ -68,7 +68,7 @@ fn read_copied_base(copy: &RolloutCopy, sources: &[Option<CopyOrigin>]) -> Optio
             let mut sources = copy.places.iter().filter_map(|place| sources.get(*place));
             let source = sources.find_map(Option::as_ref)?;
             let beginning = source.read_beginning(entry).ok()?;
-            rollout::parse_head_prefix(&beginning, entry.path.as_path()).ok()?
+            rollout::parse_prefix(&beginning, entry.path.as_path()).ok()?
         }
     };
     meta.and_then(|meta| meta.base())

@@ -118,11 +118,11 @@ pub(crate) fn record(
 /// The copies with which conversations were compared.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum CheckExtent {
-    /// Those of the last archive.
+    /// Losses that the last archive shows.
     LastArchive,
     /// All copies but those in snapshots.
     WithoutVault,
     All,
-    /// Those of the conversations with these ids in all archives.
+    /// Losses of the conversations with these ids, in all archives.
     Conversations(BTreeSet<String>),
 }

@@ -61,7 +61,7 @@ pub fn read_table(path: &Path) -> Result<Option<ThreadTable>, DatabaseError> {
 pub(super) struct RebuildConversation {
     pub(super) id: ConversationId,
     pub(super) row: Option<RowTimes>,
-    /// Its range in [`ConversationSet::owned`].
+    /// The range of the conversation in [`ConversationSet::owned`].
     files: Range<u32>,
     created: Option<Rfc3339Time>,
     pub(super) updated: Option<Rfc3339Time>,
@@ -129,7 +129,7 @@ impl ConversationSet {
         self.conversations.get(place)
     }
 
-    /// Returns true if a rollout of this conversation is on disk, or a row of it is archived.
+    /// Returns true if a rollout of this conversation is on disk, or the conversation has an archived row.
     pub(super) fn has(&self, id: &ConversationId) -> bool {
         self.excluded.contains(id) || self.find(id).is_some_and(|c| !c.files.is_empty())
     }
@@ -146,7 +146,7 @@ impl ConversationSet {
 /// A rollout with the conversation that it belongs to.
 struct OwnedRollout {
     id: ConversationId,
-    /// Its index in [`ConversationSet::files`].
+    /// The index in [`ConversationSet::files`].
     file: u32,
     /// The time of creation, if no row has it.
     created: Option<Rfc3339Time>,

@@ -18,8 +18,8 @@ pub enum RebuildTarget {
 }
 
 impl PromptCounts {
-    /// Returns an upper bound of the lines that a rebuild removes from the current history. Some of those cut by
-    /// `max_bytes` may be in a rollout and not in the history.
+    /// Returns an upper bound of the lines that a rebuild removes from the current history: some of the lines cut by
+    /// `max_bytes` may be only in a rollout.
     #[must_use]
     pub fn max_removed(&self) -> usize {
         self.dropped + self.beyond_limit + self.trimmed
@@ -73,7 +73,7 @@ pub struct PlannedHistoryFile {
     pub(super) read_bytes: u64,
 }
 
-/// Bytes of a new content that are held in memory. Beyond that it moves to an unnamed temp file.
+/// Maximum size of new content in memory, in bytes. Larger content moves to an unnamed temp file.
 const SPOOL_BYTES: usize = 1 << 20;
 
 impl PlannedHistoryFile {
@@ -145,7 +145,7 @@ pub struct RebuildPlan {
 pub struct ConversationCounts {
     /// Conversations in the rebuilt files.
     pub refreshed: usize,
-    /// Those of them that have no rollout in `sessions/`, only a row.
+    /// Conversations in the rebuilt files that have a row, but no rollout in `sessions/`.
     pub without_file: usize,
     /// Conversations left out by the limit.
     pub beyond_limit: usize,

@@ -12,7 +12,7 @@ pub(crate) struct SessionMeta {
     pub id: ConversationId,
     /// False for the form of Codex before 0.32, which newer versions do not list or open.
     pub has_envelope: bool,
-    /// The payload without the instructions, which are nearly all of it. A home may have a hundred
+    /// The payload without the instructions, which are most of its size. A home may have a hundred
     /// thousand conversations.
     pub payload: Value,
 }

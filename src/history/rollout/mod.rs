@@ -68,7 +68,7 @@ pub(crate) fn read_head(path: &Path) -> io::Result<Option<SessionMeta>> {
 }
 
 /// Like [`read_head`], for the first bytes of a rollout. `name` decides whether they are compressed.
-pub(crate) fn parse_head_prefix(prefix: &[u8], name: &Path) -> io::Result<Option<SessionMeta>> {
+pub(crate) fn parse_prefix(prefix: &[u8], name: &Path) -> io::Result<Option<SessionMeta>> {
     if is_compressed(name) {
         parse_head(rollout::decompress(prefix)?)
     } else {

@@ -303,7 +303,8 @@ const RENEWAL_TIMEOUT: Duration = Duration::from_secs(5);
 /// The interval at which auth.json is checked for a renewal.
 const RENEWAL_POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Asks Codex in a home these questions, unless it must not be started there or has no answers for an API key.
+/// Sends these queries to Codex in a home, unless Codex must not be started there or the login is an API key, which has
+/// no answers.
 pub(crate) fn ask<const N: usize>(
     home: &Path,
     inquiry: &Inquiry,

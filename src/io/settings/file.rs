@@ -24,7 +24,7 @@ pub enum SettingsError {
         line: usize,
         /// The beginning of the line.
         excerpt: String,
-        /// The parser's message: what it found and expected.
+        /// The parser's message.
         problem: String,
     },
     /// A setting has an invalid value.

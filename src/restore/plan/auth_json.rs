@@ -14,7 +14,7 @@ pub(crate) enum AuthJsonState {
 }
 
 impl AuthJsonState {
-    /// Reads auth.json, or what is at its path.
+    /// Reads auth.json, or the link or folder at its path.
     pub(crate) fn read(path: &Path) -> Result<Self, IoError> {
         match AuthFile::read(path) {
             Err(e) if AuthFile::cannot_be_login(&e) => Ok(Self::NotAFile(e.source.to_string())),

@@ -14,7 +14,7 @@ pub struct LiveFiles {
     /// Paths relative to the home, without names that no archive can hold.
     pub names: NameSet,
     /// The files among `names` that no archive can hold: links out of the home, sockets, pipes.
-    /// That an archive lacks them does not mean that they were removed.
+    /// Their absence from an archive does not mean that they were removed.
     pub not_archivable: NameSet,
 }
 

@@ -20,7 +20,7 @@ pub struct RestoreRequest<'a> {
     pub selection: Selection,
     /// Keeps conversations that only the home has (`--merge`).
     pub merge: bool,
-    /// The rule that chooses the login that goes live.
+    /// The rule for the login to activate.
     pub auth: AuthPolicy,
     /// Allows an archive of another account than the live one (`--yes`).
     pub may_switch_account: bool,

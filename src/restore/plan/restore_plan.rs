@@ -237,10 +237,10 @@ impl RestorePlan {
             .collect();
         let mut other: HashMap<String, Vec<EntryName>> = HashMap::new();
         for name in live_names.without(&self.writes).iter() {
-            if let Some(of) = conversation(&name)
-                && written.contains(&hashes.hash_one(&of))
+            if let Some(id) = conversation(&name)
+                && written.contains(&hashes.hash_one(&id))
             {
-                other.entry(of).or_default().push(name);
+                other.entry(id).or_default().push(name);
             }
         }
         if other.is_empty() {

@@ -41,7 +41,7 @@ impl RolloutIndex {
         rollouts
     }
 
-    /// Adds a file of a conversation. Of two files of one rollout, the one that is added last counts.
+    /// Adds a file of a conversation. The last added of two files of one rollout counts.
     pub(crate) fn insert(&mut self, id: &str, name: &EntryName) {
         self.files.insert(name);
         let known = self.get(id);

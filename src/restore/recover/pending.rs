@@ -55,9 +55,9 @@ pub(crate) fn list_kept_folders(codex_home: &Path) -> Vec<(PathBuf, KeptAs)> {
 /// A restore that was interrupted, and the result of recovering it.
 #[derive(Debug)]
 pub(crate) struct RecoveredRestore {
-    /// False for a restore of another home than the one that the command works on.
+    /// False for a restore of a home other than the command's.
     pub is_own: bool,
-    /// The result of its recovery.
+    /// The result of the recovery.
     pub result: Result<Recovery, JournalError>,
 }
 

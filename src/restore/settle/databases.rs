@@ -173,18 +173,23 @@ impl DatabaseAdapter<'_> {
             return Ok(());
         }
         let home = self.home_path_in_rows();
-        if let Some(of) = &reinstated {
+        if let Some(rows) = &reinstated {
             // The rows may come from another home.
             let restored = RolloutOverlay(vec![&self.stage.rollouts]);
-            staged::rewrite_rollout_paths(&of.database, &home, &restored, UnmatchedRows::Rebase)?;
+            staged::rewrite_rollout_paths(&rows.database, &home, &restored, UnmatchedRows::Rebase)?;
         }
         for database in databases {
             // A damaged database is left to Codex, which moves it aside and creates a new one.
             if !self.copy_live(&database)? {
                 continue;
             }
-            let imported = reinstated.as_ref().map(|of| {
-                staged::copy_rows(&database.staged, &of.database, &of.ids, RowGroup::Threads)
+            let imported = reinstated.as_ref().map(|rows| {
+                staged::copy_rows(
+                    &database.staged,
+                    &rows.database,
+                    &rows.ids,
+                    RowGroup::Threads,
+                )
             });
             if imported.transpose()?.unwrap_or(0) == 0 && moved.is_empty() {
                 tree::remove(&database.staged)?;
@@ -394,7 +399,7 @@ impl DatabaseAdapter<'_> {
 /// A live database that the archive does not replace.
 struct LiveDatabase {
     live: PathBuf,
-    /// The path that its changed copy is built at.
+    /// The path of the changed copy.
     staged: PathBuf,
     /// The name in the home; `None` for a database outside of it.
     name: Option<EntryName>,
@@ -404,8 +409,8 @@ struct LiveDatabase {
 /// missing.
 ///
 /// # Errors
-/// The copy cannot be written, for example because the disk is full. That proves nothing about the
-/// database.
+/// The copy cannot be written, for example because the disk is full. Such an error proves nothing
+/// about the database.
 fn copy_unless_damaged(live: &Path, copy: &Path) -> Result<bool, RestoreError> {
     match database::write_snapshot(live, copy) {
         Ok(()) => Ok(true),

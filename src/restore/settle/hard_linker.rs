@@ -28,7 +28,7 @@ impl<'a> HardLinker<'a> {
         }
     }
 
-    /// Links what the plan leaves unchanged in `root`. Does nothing for a root that is a file.
+    /// Links the unchanged files of `root`. Does nothing for a root that is a file.
     pub(crate) fn link_root(&self, root: &StageRoot) -> Result<(), IoError> {
         match root.live.metadata() {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),

@@ -14,9 +14,9 @@ use crate::restore::{
 use std::io;
 use std::path::Path;
 
-/// Chooses the login that goes live and stages it. Before, it saves the live login to its profile.
-/// Takes the locks on the accounts, then Codex's own lock on the login; they are held until the
-/// result is dropped. `replaces_home` is true if the whole home is exchanged in one call.
+/// Saves the live login to its profile, then chooses the login to activate and stages it. Takes the
+/// locks on the accounts, then Codex's own lock on the login; they are held until the result is
+/// dropped. `replaces_home` is true if the whole home is exchanged in one call.
 pub(crate) fn stage_login(
     request: &RestoreRequest<'_>,
     plan: &RestorePlan,
@@ -139,8 +139,8 @@ fn choose_login(
     };
     let profile = profile.as_ref();
     let same = |s: &&AuthSnapshot| {
-        let of = s.login.as_ref();
-        of.is_some_and(|l| l.identity.is_same(&login.identity))
+        let archived = s.login.as_ref();
+        archived.is_some_and(|l| l.identity.is_same(&login.identity))
     };
     let of_profile = profile.and_then(Profile::snapshot);
     let decision = login_selection::choose(

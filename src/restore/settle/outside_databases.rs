@@ -17,9 +17,9 @@ pub(crate) struct OutsideDatabases {
     pub(crate) sqlite_home: Option<PathBuf>,
     /// Set once a database is staged for a folder outside of the home.
     pub(crate) staging: Option<OutsideStaging>,
-    /// The archive's databases that go there, and their staged paths.
+    /// The archive's databases for that folder, and their staged paths.
     pub(crate) restored: Vec<(EntryName, PathBuf)>,
-    /// Live databases there that are removed.
+    /// The removed live databases of that folder.
     pub(crate) removed: Vec<PathBuf>,
 }
 
@@ -52,8 +52,8 @@ impl OutsideDatabases {
     }
 }
 
-/// Decides where databases go that were outside of the archived home, or that Codex expects outside
-/// of this one, and moves them there in the stage.
+/// Determines the folder of databases that were outside of the archived home, or that Codex expects
+/// outside of this one, and moves them to it in the stage.
 pub(crate) fn move_databases(
     request: &RestoreRequest<'_>,
     plan: &mut RestorePlan,

@@ -16,8 +16,8 @@ use std::path::Path;
 /// linking the rest of the home.
 const MAX_SINGLE_FILE_EXCHANGES: usize = 16;
 
-/// Stages what the plan does not change, and returns the mode in which the home is exchanged. If each file is
-/// exchanged by itself, unchanged ones need no link in the stage. `changes_outside` is true if databases outside of
+/// Stages the files that the plan does not change, and returns the mode in which the home is exchanged. If files are
+/// exchanged one by one, unchanged ones need no link in the stage. `changes_outside` is true if databases outside of
 /// the home are replaced too.
 pub(crate) fn stage_unchanged(
     work: &Workspace,

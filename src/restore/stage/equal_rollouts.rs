@@ -86,9 +86,9 @@ pub(crate) fn check_unchanged(
     })
 }
 
-/// Returns the live paths of the roots in which files can be linked. Not those on an overlay, where a link copies the
-/// file and the live name keeps another identity. Not a folder that several links of the home lead to, because the
-/// archive has its files once for each of them.
+/// Returns the live paths of the roots in which files can be linked. Excludes roots on an overlay, where a link copies
+/// the file and the live name keeps another identity. Excludes folders with several links from the home, because the
+/// archive has their files once per link.
 fn find_linkable_roots(stage: &Stage) -> Vec<&Path> {
     let is_linkable = |root: &&StageRoot| {
         let sharing = stage

@@ -10,8 +10,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Returns the top-level links and mounts whose content the archive replaces: the target is
-/// replaced, the link stays. Logins, settings and databases are not among them, because there the
-/// link itself is replaced.
+/// replaced, the link stays. Excludes logins, settings and databases, where the link itself is
+/// replaced.
 pub(crate) fn find_linked_roots(
     folder: &Path,
     plan: &RestorePlan,

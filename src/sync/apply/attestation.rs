@@ -73,8 +73,8 @@ pub(super) fn attest_unlisted(
     Ok(())
 }
 
-/// Removes the entries of plain files of which this machine has another version by now. Other machines would take them
-/// for versions that have not arrived.
+/// Removes the entries of plain files that have changed on this machine since. Other machines would wait for these
+/// versions.
 pub(super) fn remove_replaced(files: &mut BTreeMap<String, ManifestEntry>, state: &SyncState) {
     files.retain(|path, entry| {
         let last = state.files.get(path).and_then(|last| last.contents);
@@ -85,10 +85,11 @@ pub(super) fn remove_replaced(files: &mut BTreeMap<String, ManifestEntry>, state
 }
 
 /// Returns the entries of `files` to publish. Leaves out files that are missing in the cloud folder and that no machine
-/// synced or deleted: other machines would wait for them forever. Such an entry remains if both sides lost the file, or if a run was
-/// killed before the upload was recorded and the user then deleted the file. Entries of deleted files stay: they
-/// identify older versions. Leaves out versions of conversations that are longer than what both sides have, too: they
-/// became conflict copies, or were rewritten. The ledger keeps them, because a cloud client may bring the file back.
+/// synced or deleted: other machines would wait for them forever. Such an entry remains if both sides lost the file, or
+/// if a run was killed before the upload was recorded and the user then deleted the file. Entries of deleted files
+/// stay: they identify older versions. Also leaves out versions of conversations that are longer than the files of both
+/// sides: they became conflict copies, or were rewritten. The ledger keeps them, because a cloud client may bring the
+/// file back.
 pub(super) fn select_published_entries(
     files: &BTreeMap<String, ManifestEntry>,
     state: &SyncState,

@@ -135,8 +135,8 @@ impl Copier<'_> {
         StagedCopy::new(temp, target, copy.to.clone(), entry, text)
     }
 
-    /// Links a new file instead of copying it, through the vault: the folder that stands in for the cloud folder exists
-    /// only during the run, and copies would double the space that the home takes. `None` if the file has to be copied.
+    /// With the vault, links a new file instead of copying it: the staged folder exists only during the run, and copies
+    /// would need the space of the home again. `None` if the file has to be copied.
     fn link(&self, copy: &CopyOp, source: &Path, target: &Path) -> Option<TempFile> {
         let is_exact = copy.over.is_none() && copy.mtime_ns == copy.from.stat.mtime_ns;
         let may_link = self.config.remote == SyncRemote::Vault && is_exact;

@@ -101,7 +101,7 @@ pub(super) fn publish_manifest(
     Ok(())
 }
 
-/// Records what the plan found and learned, apart from the steps, which the run has recorded.
+/// Records the findings of the plan. The run has recorded the steps already.
 fn record_results(
     plan: &SyncPlan,
     report: &ApplyReport,

@@ -11,7 +11,7 @@ pub struct ApplyRequest<'a> {
     pub config: &'a SyncConfig,
     /// The stored state for this pair of Codex home and cloud folder.
     pub replica: &'a Replica,
-    /// Called before each change of a file; `false` interrupts the run there.
+    /// Called before each change of a file. The run stops if it returns false.
     pub keep_going: &'a dyn Fn() -> bool,
     /// Receives the number of bytes as they are written.
     pub progress: &'a dyn Progress,

@@ -35,7 +35,7 @@ impl ApplyRun<'_> {
 
     fn apply_step(&mut self, step: &SyncStep, report: &mut ApplyReport) -> Result<(), StepFailure> {
         self.placed.clear();
-        for seen in step.ops.iter().flat_map(Op::replaced) {
+        for seen in step.ops.iter().flat_map(Op::targets) {
             let is_it = |file: &SnapshotFile| {
                 file.cloud == (seen.side == Side::Remote) && file.path == seen.path
             };

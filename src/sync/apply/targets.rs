@@ -33,8 +33,8 @@ pub(super) fn prepare_target(
     Ok(prepare_place(config, to))
 }
 
-/// Creates the folders of a target. Fails if a link is on the way, except for links at the top of the home, which the
-/// user placed there and which are followed.
+/// Creates the folders of a target. Fails if a component is a link, except for links at the top level of the home,
+/// which the user created and which are followed.
 pub(super) fn prepare_folder(
     config: &SyncConfig,
     plan: &SyncPlan,
@@ -91,8 +91,8 @@ pub(super) fn check_target_unchanged(path: &Path, over: Option<Stat>) -> Result<
     }
 }
 
-/// Gives a durable file its name, and fails if a file exists there. The plan found the path free, so a file that a
-/// cloud client created at the last moment is in no backup and must not be replaced.
+/// Renames a durable file to `target`, and fails if that exists. The plan found the path free, so a file that a cloud
+/// client created at the last moment is in no backup and must not be replaced.
 pub(super) fn rename_new(file: TempFile, target: &Path) -> Result<(), StepFailure> {
     file.publish_unsynced(target)
         .map_err(|e| match e.source.kind() {

@@ -17,8 +17,8 @@ pub struct SyncConfig {
     pub local: PathBuf,
     /// The store through which the machines sync.
     pub remote: SyncRemote,
-    /// Path of the folder that another program replicates. With [`SyncRemote::Vault`], the folder that stands in for it
-    /// during a run.
+    /// Path of the folder that another program replicates; with [`SyncRemote::Vault`], of the staged folder that
+    /// replaces it during a run.
     pub cloud: PathBuf,
     /// `sync.keep_snapshots`: number of snapshots of this machine that stay in the vault.
     pub keep_snapshots: usize,
@@ -182,10 +182,10 @@ pub enum SessionMode {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 #[value(rename_all = "snake_case")]
 pub enum DeletePolicy {
-    /// It is copied back from the other side.
+    /// The file is copied back from the other side.
     #[default]
     Never,
-    /// It is deleted there too, after a backup, unless there are many deletions.
+    /// The file is deleted on the other side too, after a backup, unless there are many deletions.
     Propagate,
 }
 

@@ -21,7 +21,7 @@ pub(crate) enum FileOutcome {
     /// The file stays as it is on both sides.
     #[default]
     Left,
-    /// Both sides have the same version; with the record of it unless the state has that already.
+    /// Both sides have the same version. Contains its record, unless the state has that already.
     Equal(Option<SyncedFile>),
     Step(SyncStep),
     /// The file waits for a decision of the user.
@@ -29,8 +29,8 @@ pub(crate) enum FileOutcome {
 }
 
 impl FileOutcome {
-    /// Returns the outcome for a file of which both sides have the same version; `last` is its record, and `contents`
-    /// the length and digest of its text, if known.
+    /// Returns the outcome for a file with the same version on both sides. `last` is its record; `contents` has the
+    /// length and digest of its text, if known.
     pub(crate) fn record_equal(
         last: Option<&SyncedFile>,
         local: &FileVersion,

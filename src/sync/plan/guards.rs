@@ -65,8 +65,8 @@ pub(super) fn no_file_to_allow(path: &str, plan: &SyncPlan) -> PlanError {
     PlanError::NoFileToAllow { path, held }
 }
 
-/// Drops the step that would copy a login under the name of another file. Logins are never copied, also if their file
-/// is not searched for secrets or the user allowed those.
+/// Drops the step that would copy a login under the name of another file. Logins are never copied, even if their file
+/// is not searched for secrets or the user allowed its secrets.
 pub(super) fn drop_login_step(file: &ComparedFile<'_>, plan: FilePlan) -> FilePlan {
     let FileOutcome::Step(step) = &plan.outcome else {
         return plan;
@@ -211,8 +211,8 @@ pub(super) fn keep_continued_rollouts(plan: &mut SyncPlan, keys: &[String]) {
             "local"
         };
         let sources = step.ops.iter().flat_map(Op::sources);
-        let replaced = step.ops.iter().flat_map(Op::replaced);
-        let seen: Vec<_> = sources.cloned().chain(replaced).collect();
+        let targets = step.ops.iter().flat_map(Op::targets);
+        let seen: Vec<_> = sources.cloned().chain(targets).collect();
         let on = |side| seen.iter().find(|seen| seen.side == side).cloned();
         plan.conflicts.push(Conflict {
             path: step.path,
@@ -227,7 +227,7 @@ pub(super) fn keep_continued_rollouts(plan: &mut SyncPlan, keys: &[String]) {
     }
 }
 
-/// Holds back the steps of these rollouts until the conversation that they continue is decided.
+/// Holds back the steps of these rollouts until the conflict of the conversation that they continue is resolved.
 pub(super) fn hold_continuations(plan: &mut SyncPlan, keys: &[String]) {
     let is_held = |step: &mut SyncStep| keys.contains(&step.key);
     let held = plan.steps.extract_if(.., is_held).map(|step| {

@@ -98,8 +98,8 @@ impl Records {
         digests.collect()
     }
 
-    /// Returns true if a listed version was `deleted`, or is no longer than the deleted one, so that no machine has to
-    /// wait for it. Of plain files, nothing tells which version is newer.
+    /// Returns true if no machine has to wait for a listed version: it was `deleted`, or is not longer than the deleted
+    /// version. Plain files have no order by length.
     pub(super) fn is_deleted(
         &self,
         key: &str,
@@ -108,8 +108,8 @@ impl Records {
     ) -> bool {
         let mut attested = self.attested_versions(key);
         match attested.find(|attested| attested.digest == deleted) {
-            Some(of) if rollouts::is_key(key) && version.digest != deleted => {
-                version.size <= of.size
+            Some(listed) if rollouts::is_key(key) && version.digest != deleted => {
+                version.size <= listed.size
             }
             _ => true,
         }

@@ -44,7 +44,7 @@ pub struct PlanNotices {
     pub unlisted: BTreeSet<String>,
     /// True if `--accept-unlisted` would use a waiting file of which no machine lists a newer version.
     pub may_accept_unlisted: bool,
-    /// Versions that other machines list and that are not in the cloud folder yet.
+    /// Versions that other machines list and that have not reached the cloud folder yet.
     pub undelivered: Vec<UndeliveredVersion>,
     /// Files that stay as they are on both sides.
     pub skipped: Vec<(String, String)>,
@@ -201,7 +201,7 @@ impl SyncPlan {
     /// Returns true if a conflict stops the whole run, as `manual_abort`, the default of codexSync, does. Two branches of
     /// a conversation, which are no versions of a file, stop nothing.
     pub fn is_stopped(&self, policy: ConflictPolicy) -> bool {
-        let is_of_file = |of: &Conflict| of.local.is_some() || of.remote.is_some();
+        let is_of_file = |one: &Conflict| one.local.is_some() || one.remote.is_some();
         policy == ConflictPolicy::ManualAbort && self.conflicts.iter().any(is_of_file)
     }
 }

@@ -126,7 +126,7 @@ impl Op {
     }
 
     /// Returns the files that this op overwrites or removes. With `backup.before_overwrite` they are backed up first.
-    pub(crate) fn replaced(&self) -> Vec<ObservedFile> {
+    pub(crate) fn targets(&self) -> Vec<ObservedFile> {
         let at = |to: &(Side, String), over: &Option<Stat>| {
             over.map(|stat| ObservedFile {
                 side: to.0,
@@ -183,7 +183,7 @@ pub enum StateUpdate {
     /// Forgets the file. Its deletion on this machine, with the digest of the deleted text, was published before the
     /// step.
     PublishDeletion(Sha256Digest),
-    /// Forgets the file, which neither side has any more.
+    /// Removes the record of a file that neither side has any more.
     Forget,
     /// Leaves the state as it is.
     None,

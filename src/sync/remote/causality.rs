@@ -22,7 +22,7 @@ pub(crate) struct Knowledge {
 
 impl Knowledge {
     /// Returns true if the version of a file is merged.
-    pub(super) fn has_merged(&self, key: &str, version: &VersionId) -> bool {
+    pub(super) fn knows(&self, key: &str, version: &VersionId) -> bool {
         let is_seen = self
             .seen
             .get(&version.0)
@@ -34,11 +34,12 @@ impl Knowledge {
                 .is_some_and(|held| held.contains(version))
     }
 
-    /// Adds what another machine has merged, after everything in its publication was merged or held.
+    /// Adds the knowledge of another machine, after all versions in its publication were merged or recorded as
+    /// unmerged.
     pub(super) fn add_merged(&mut self, other: &Self) {
         for (key, held) in &other.unmerged {
             // A version that the other machine holds back was not in its publication.
-            let new = held.iter().filter(|version| !self.has_merged(key, version));
+            let new = held.iter().filter(|version| !self.knows(key, version));
             let new: Vec<_> = new.cloned().collect();
             if !new.is_empty() {
                 self.unmerged.entry(key.clone()).or_default().extend(new);
@@ -62,7 +63,7 @@ impl Knowledge {
     /// that it replaces.
     pub(super) fn mark_merged(&mut self, key: &str, known: &Self) {
         if let Some(held) = self.unmerged.get_mut(key) {
-            held.retain(|version| !known.has_merged(key, version));
+            held.retain(|version| !known.knows(key, version));
             if held.is_empty() {
                 self.unmerged.remove(key);
             }
@@ -87,17 +88,15 @@ mod tests {
         let mut lap = Knowledge::default();
         lap.add_merged(&desk);
         lap.add_unmerged("a", version("desk", 2));
-        assert!(!lap.has_merged("a", &version("desk", 2)));
-        assert!(
-            lap.has_merged("b", &version("desk", 2)) && !lap.has_merged("b", &version("desk", 4))
-        );
+        assert!(!lap.knows("a", &version("desk", 2)));
+        assert!(lap.knows("b", &version("desk", 2)) && !lap.knows("b", &version("desk", 4)));
         let mut third = Knowledge::default();
         third.add_merged(&lap);
-        assert!(!third.has_merged("a", &version("desk", 2)));
+        assert!(!third.knows("a", &version("desk", 2)));
         third.mark_merged("a", &desk);
-        assert!(third.has_merged("a", &version("desk", 2)));
+        assert!(third.knows("a", &version("desk", 2)));
         // Once merged, it stays so, whatever another machine holds back.
         third.add_merged(&lap);
-        assert!(third.has_merged("a", &version("desk", 2)));
+        assert!(third.knows("a", &version("desk", 2)));
     }
 }

@@ -18,7 +18,8 @@ pub(super) struct OtherMachine {
 }
 
 impl OtherMachine {
-    /// Returns true if two machines may have given this name to different versions: they are copies of one disk.
+    /// Returns true if the version id may name two versions, because two machines with a copied disk share a replica
+    /// id.
     fn is_ambiguous(&self, version: &VersionId) -> bool {
         self.head.is_forked && version.0 == self.head.snapshot.replica
     }
@@ -31,18 +32,19 @@ pub(super) struct IncomingFile {
     /// Empty if the machine deleted the file.
     pub(super) files: BTreeMap<String, ManifestEntry>,
     pub(super) version: Option<VersionId>,
-    /// True unless the other machine knew the version of this one: then both changed the file.
+    /// True if the other machine did not know this machine's version: both changed the file.
     pub(super) is_concurrent: bool,
-    /// True if this machine had replaced the version before: then a machine that takes it again has a new version.
+    /// True if this machine had replaced the version before. Taking it again creates a new version.
     pub(super) was_known: bool,
     /// The files as they were placed, by path.
     pub(super) placed: BTreeMap<String, Stat>,
 }
 
-/// Returns true if the state records this content: a killed run took it, or both machines synced it through a folder.
-pub(super) fn is_agreed(key: &str, of: &FileVersions, state: &SyncState) -> bool {
+/// Returns true if the state records this content, because a killed run took it or both machines synced it through a
+/// folder.
+pub(super) fn is_agreed(key: &str, file: &FileVersions, state: &SyncState) -> bool {
     let last = state.files.get(key);
-    let entry = last.and_then(|last| of.files.get(&last.remote.path));
+    let entry = last.and_then(|last| file.files.get(&last.remote.path));
     let text = last.and_then(|last| last.contents);
     entry.is_some_and(|entry| text.is_some_and(|(_, digest)| digest == entry.digest))
 }
@@ -59,25 +61,24 @@ pub(super) struct OwnSide<'a> {
 }
 
 impl OwnSide<'_> {
-    /// Returns what another machine changed since it knew the files of this one.
+    /// Returns the files that another machine changed and this machine has not merged.
     pub(super) fn find_incoming(&self, other: &OtherMachine) -> Vec<IncomingFile> {
         let manifest = &other.manifest;
-        let changed = manifest.files.iter().filter_map(|(key, of)| {
+        let changed = manifest.files.iter().filter_map(|(key, file)| {
             let own = self.current.get(key);
-            let is_same = own.is_some_and(|own| own.has_same_files(of));
-            if is_same || !self.is_wanted(of, manifest) || !self.is_new(key, of, other) {
+            let is_same = own.is_some_and(|own| own.has_same_files(file));
+            if is_same || !self.is_wanted(file, manifest) || !self.is_new(key, file, other) {
                 return None;
             }
             let knows = |own: &FileVersions| {
-                !other.is_ambiguous(&own.version)
-                    && manifest.knowledge.has_merged(key, &own.version)
+                !other.is_ambiguous(&own.version) && manifest.knowledge.knows(key, &own.version)
             };
             Some(IncomingFile {
                 key: key.clone(),
-                files: of.files.clone(),
-                version: Some(of.version.clone()),
+                files: file.files.clone(),
+                version: Some(file.version.clone()),
                 is_concurrent: !own.is_some_and(knows),
-                was_known: own.is_some() && self.knowledge.has_merged(key, &of.version),
+                was_known: own.is_some() && self.knowledge.knows(key, &file.version),
                 placed: BTreeMap::new(),
             })
         });
@@ -85,7 +86,7 @@ impl OwnSide<'_> {
             let own = self.current.get(key)?;
             let is_gone = !manifest.files.contains_key(key)
                 && !other.head.is_forked
-                && manifest.knowledge.has_merged(key, &own.version)
+                && manifest.knowledge.knows(key, &own.version)
                 && !self.state.resolutions.contains(&deletion.id)
                 && !manifest.resolved.contains(&deletion.id);
             is_gone.then(|| IncomingFile {
@@ -100,19 +101,19 @@ impl OwnSide<'_> {
         changed.chain(deleted).collect()
     }
 
-    /// Returns true if this machine has not merged the version. A file that it lacks is new unless it was deleted: it
-    /// may not have been included before.
-    fn is_new(&self, key: &str, of: &FileVersions, other: &OtherMachine) -> bool {
+    /// Returns true if this machine has not merged the version. A file that this machine does not have is new unless it
+    /// was deleted: earlier settings may have excluded it.
+    fn is_new(&self, key: &str, file: &FileVersions, other: &OtherMachine) -> bool {
         let is_absent = !self.current.contains_key(key)
             && !self.published.deleted.contains_key(key)
             && !self.state.deleted.contains_key(key);
-        is_absent || other.is_ambiguous(&of.version) || !self.knowledge.has_merged(key, &of.version)
+        is_absent || other.is_ambiguous(&file.version) || !self.knowledge.knows(key, &file.version)
     }
 
     /// Returns true for files that the settings include, and for conflict copies that wait for a decision.
-    fn is_wanted(&self, of: &FileVersions, manifest: &SnapshotManifest) -> bool {
+    fn is_wanted(&self, file: &FileVersions, manifest: &SnapshotManifest) -> bool {
         let resolved = [&self.state.resolutions, &manifest.resolved];
-        of.files.keys().all(|path| match copy_name(path) {
+        file.files.keys().all(|path| match copy_name(path) {
             Some(name) => !resolutions::is_dropped(name, resolved),
             None => self.scope.classify(path) == ScopeMatch::Synced,
         })

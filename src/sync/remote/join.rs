@@ -41,14 +41,14 @@ pub struct Join<'r, R> {
     /// The files of the next snapshot, by key.
     pub(super) current: BTreeMap<String, FileVersions>,
     pub(super) knowledge: Knowledge,
-    /// Machines that are not joined yet.
+    /// Machines that are not merged yet.
     pub(super) waiting: Vec<OtherMachine>,
-    /// The machines of the present round, each with what it changed.
+    /// The machines of the current round, each with the files that it changed.
     pub(super) round: Vec<(OtherMachine, Vec<IncomingFile>)>,
-    /// Keys of files of which the last run took the version of another machine, without publishing that; each with the
-    /// snapshot that has it.
+    /// Keys of files that the last run took from another machine without publishing them, each with the id of the
+    /// snapshot that has the version.
     pub(super) adopted: BTreeMap<String, String>,
-    /// Keys of the state whose last version neither the home nor the last snapshot has.
+    /// Keys in the state with a last version that is in neither the home nor the last snapshot.
     pub(super) unknown: BTreeSet<String>,
     /// Deletions that other machines requested, by key.
     pub(super) deleted: BTreeMap<String, Deletion>,
@@ -123,8 +123,8 @@ impl<'r, R: Remote> Join<'r, R> {
         Ok(join)
     }
 
-    /// Finds this machine's newest snapshot. If it is not the one that this machine published last, another machine
-    /// has a copy of this disk, or the disk was put back from a copy: this machine continues under a new id.
+    /// Finds this machine's newest snapshot. If this machine did not publish it, another machine has a copy of this
+    /// disk, or this disk was restored from a copy. Then this machine continues under a new id.
     fn identify(&mut self, snapshots: &[RemoteSnapshot]) -> Result<(), R::Error> {
         let heads = find_heads(snapshots).into_iter();
         let own = heads.filter(|head| head.snapshot.replica == self.position.replica);
@@ -184,9 +184,9 @@ impl<'r, R: Remote> Join<'r, R> {
             return;
         }
         let new = self.next_version();
-        for of in self.current.values_mut() {
-            if of.version.0 == old {
-                of.version = new.clone();
+        for file in self.current.values_mut() {
+            if file.version.0 == old {
+                file.version = new.clone();
             }
         }
     }
@@ -245,7 +245,8 @@ impl<'r, R: Remote> Join<'r, R> {
         Ok(())
     }
 
-    /// Finds out what the run merged. Versions that wait for a decision are replaced by what this machine published.
+    /// Determines the versions that the run merged. Restores this machine's published version of files that wait for a
+    /// decision.
     pub fn settle(&mut self) -> Result<(), R::Error> {
         self.replica.concurrent.clear();
         let state = self.replica.read().map_err(RemoteError::from)?;
@@ -284,7 +285,7 @@ impl<'r, R: Remote> Join<'r, R> {
         Ok(())
     }
 
-    /// Lists what the next snapshot has.
+    /// Lists the files of the next snapshot.
     fn list_staged(&self, state: &SyncState) -> Result<BTreeMap<String, FileVersions>, IoError> {
         let known = KnownDigests {
             tree: &self.tree,
@@ -294,7 +295,7 @@ impl<'r, R: Remote> Join<'r, R> {
         known.list(&self.tree.list()?, &self.next_version())
     }
 
-    /// Records what the sync made of an incoming file: the version of the other machine, or a new one.
+    /// Records the result of the sync for an incoming file: the version of the other machine, or a new version.
     fn take(
         &mut self,
         one: &IncomingFile,
@@ -302,7 +303,7 @@ impl<'r, R: Remote> Join<'r, R> {
         state: &SyncState,
     ) -> Result<(), R::Error> {
         let is_theirs = now.map_or(one.placed.is_empty(), |now| *now == one.placed);
-        let of = match (now, &one.version) {
+        let file = match (now, &one.version) {
             (None, _) => None,
             (Some(_), Some(version)) if is_theirs && !one.was_known => Some(FileVersions {
                 files: one.files.clone(),
@@ -319,16 +320,16 @@ impl<'r, R: Remote> Join<'r, R> {
                 Some(FileVersions { files, version })
             }
         };
-        match of {
-            Some(of) => self.current.insert(one.key.clone(), of),
+        match file {
+            Some(file) => self.current.insert(one.key.clone(), file),
             None => self.current.remove(&one.key),
         };
         Ok(())
     }
 
-    /// Places again what this machine published of a file.
+    /// Places this machine's published version of a file again.
     fn restore_own(&self, key: &str, state: &SyncState) -> Result<(), R::Error> {
-        let files = self.current.get(key).map(|of| of.files.clone());
+        let files = self.current.get(key).map(|file| file.files.clone());
         let mut missing = files.unwrap_or_default();
         let mut placed = Vec::new();
         for (path, entry) in &missing {
@@ -406,8 +407,8 @@ impl<'r, R: Remote> Join<'r, R> {
         Ok(bytes)
     }
 
-    /// Fails if a file was replaced while the store read it. One that grew still begins with what the manifest lists,
-    /// and readers cut it there.
+    /// Fails if a file was replaced while the store read it. A file that grew is accepted: it begins with the listed
+    /// content, and readers truncate it to the listed size.
     fn check_unchanged(&self, manifest: &SnapshotManifest) -> Result<(), R::Error> {
         for (path, entry) in manifest.files() {
             let full = self.tree.path(path);

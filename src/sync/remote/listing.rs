@@ -45,8 +45,7 @@ impl KnownDigests<'_> {
 
     fn find_digest(&self, key: &str, path: &str, stat: Stat) -> Option<Sha256Digest> {
         let last = self.state.files.get(key);
-        let last =
-            last.filter(|last| last.remote.matches(path, stat) && !path.ends_with(rollout::ZST));
+        let last = last.filter(|l| l.remote.matches(path, stat) && !path.ends_with(rollout::ZST));
         if let Some((_, digest)) = last.and_then(|last| last.contents) {
             return Some(digest);
         }
@@ -56,21 +55,22 @@ impl KnownDigests<'_> {
         (is_unchanged && last.is_none()).then_some(own.digest)
     }
 
-    /// Returns all staged files, each with its version: the one that it had, or `new` if its content changed.
+    /// Returns all staged files with their versions. A changed file has the version `new`.
     pub(super) fn list(
         &self,
         staged: &StagedFiles,
         new: &VersionId,
     ) -> Result<BTreeMap<String, FileVersions>, IoError> {
         let all = staged.iter().map(|(key, files)| {
-            let mut of = FileVersions {
+            let mut file = FileVersions {
                 files: self.entries(key, files)?,
                 version: new.clone(),
             };
-            if let Some(own) = self.current.get(key).filter(|own| own.has_same_files(&of)) {
-                of.version = own.version.clone();
+            let own = self.current.get(key);
+            if let Some(own) = own.filter(|own| own.has_same_files(&file)) {
+                file.version = own.version.clone();
             }
-            Ok((key.clone(), of))
+            Ok((key.clone(), file))
         });
         all.collect()
     }

@@ -27,9 +27,9 @@ pub(super) struct Position {
     /// Number of the last publication.
     pub(super) number: u64,
     pub(super) knowledge: Knowledge,
-    /// Ids of the snapshots that were joined completely.
+    /// Ids of the snapshots that were merged completely.
     pub(super) joined: BTreeSet<String>,
-    /// Digest of the settings that say what is joined.
+    /// Digest of the settings that select the merged files.
     pub(super) scope: String,
 }
 
@@ -118,6 +118,6 @@ pub(super) fn new_replica_id() -> String {
 }
 
 fn scope_digest(config: &SyncConfig) -> String {
-    let of = (&config.scope, config.policy.rules.delete);
-    Sha256Digest::of(format!("{of:?}").as_bytes()).to_string()
+    let settings = (&config.scope, config.policy.rules.delete);
+    Sha256Digest::of(format!("{settings:?}").as_bytes()).to_string()
 }

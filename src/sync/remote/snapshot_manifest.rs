@@ -31,8 +31,8 @@ pub(super) struct FileVersions {
 impl FileVersions {
     /// Returns true if both have the same contents at the same paths.
     pub(super) fn has_same_files(&self, other: &Self) -> bool {
-        let digests = |of: &Self| {
-            let files = of.files.iter();
+        let digests = |file: &Self| {
+            let files = file.files.iter();
             files
                 .map(|(path, entry)| (path.clone(), entry.digest))
                 .collect::<Vec<_>>()
@@ -87,7 +87,7 @@ enum SnapshotLine {
 impl SnapshotManifest {
     /// Returns the path and the entry of each file.
     pub(crate) fn files(&self) -> impl Iterator<Item = (&str, &ManifestEntry)> {
-        let files = self.files.values().flat_map(|of| &of.files);
+        let files = self.files.values().flat_map(|file| &file.files);
         files.map(|(path, entry)| (&**path, entry))
     }
 
@@ -111,10 +111,10 @@ impl SnapshotManifest {
         document::encode_to(&mut bytes, &header)?;
         bytes.push(b'\n');
         let mut push = |line: &SnapshotLine| document::push_line(&mut bytes, line);
-        for of in self.files.values() {
-            for (path, entry) in &of.files {
+        for file in self.files.values() {
+            for (path, entry) in &file.files {
                 let (path, entry) = (path.clone(), entry.clone());
-                push(&SnapshotLine::File(path, entry, of.version.clone()))?;
+                push(&SnapshotLine::File(path, entry, file.version.clone()))?;
             }
         }
         for (key, Deletion { digest, id }) in &self.deleted {
@@ -203,12 +203,12 @@ impl SnapshotManifest {
                         "it lists a path outside of the Codex home: {path:?}"
                     ));
                 }
-                let of = self.files.entry(state_key(&path));
-                let of = of.or_insert_with(|| FileVersions {
+                let file = self.files.entry(state_key(&path));
+                let file = file.or_insert_with(|| FileVersions {
                     files: BTreeMap::new(),
                     version,
                 });
-                of.files.insert(path, entry);
+                file.files.insert(path, entry);
             }
             SnapshotLine::Deleted(key, digest, id) => {
                 self.deleted.insert(key, Deletion { digest, id });
@@ -223,7 +223,7 @@ impl SnapshotManifest {
     }
 }
 
-/// Returns true for a relative path that stays in its folder, and in the manager's folder for that of a conflict copy.
+/// Returns true for a relative path inside the home; a path in the manager's folder must be that of a conflict copy.
 fn is_allowed(path: &str) -> bool {
     let mut parts = Path::new(path).components();
     let stays = parts.all(|part| matches!(part, Component::Normal(_)));
@@ -253,7 +253,7 @@ mod tests {
         };
         let version = VersionId("f00d".to_owned(), 2);
         let files = [("skills/a".to_owned(), entry)].into();
-        let of = FileVersions {
+        let file = FileVersions {
             files,
             version: version.clone(),
         };
@@ -261,7 +261,7 @@ mod tests {
             replica: "f00d".to_owned(),
             machine: "desk".to_owned(),
             number: 2,
-            files: [("skills/a".to_owned(), of)].into(),
+            files: [("skills/a".to_owned(), file)].into(),
             deleted: [("x".to_owned(), Deletion::new("d".to_owned()))].into(),
             resolved: ["r".to_owned()].into(),
             ..SnapshotManifest::default()

@@ -24,7 +24,7 @@ impl<R: Remote> Join<'_, R> {
     /// machines that changed the same file are joined one after the other.
     ///
     /// # Errors
-    /// A file cannot be fetched, or has another content than its manifest says. Nothing was changed.
+    /// A file cannot be fetched, or does not match its manifest. Nothing was changed.
     pub fn stage(&mut self) -> Result<bool, R::Error> {
         if self.is_staged && self.waiting.is_empty() {
             return Ok(false);
@@ -67,17 +67,17 @@ impl<R: Remote> Join<'_, R> {
         !self.waiting.is_empty()
     }
 
-    /// Counts versions as this machine's that a killed run took, or that both machines synced through a folder: what is
-    /// changed since then replaces them.
+    /// Adopts the versions of other machines that a killed run took, or that both machines synced through a folder, so
+    /// that later changes replace them.
     fn adopt_taken(&mut self, state: &SyncState) {
         for other in self.waiting.iter().filter(|other| !other.head.is_forked) {
-            for (key, of) in &other.manifest.files {
+            for (key, file) in &other.manifest.files {
                 let own = self.current.get(key);
-                let is_same = own.is_some_and(|own| own.has_same_files(of));
-                if !is_same && is_agreed(key, of, state) {
+                let is_same = own.is_some_and(|own| own.has_same_files(file));
+                if !is_same && is_agreed(key, file, state) {
                     let id = other.head.snapshot.id.clone();
                     self.adopted.insert(key.clone(), id);
-                    self.current.insert(key.clone(), of.clone());
+                    self.current.insert(key.clone(), file.clone());
                 }
             }
         }
@@ -122,7 +122,7 @@ impl<R: Remote> Join<'_, R> {
                 continue;
             }
             let (path, stat) = (&last.remote.path, last.remote.stat);
-            let published = self.current.get(key).and_then(|of| of.files.get(path));
+            let published = self.current.get(key).and_then(|file| file.files.get(path));
             let is_text = !path.ends_with(ZST);
             let text = last.contents.filter(|_| is_text).map(|(_, digest)| digest);
             let published = published.filter(|entry| {
@@ -160,12 +160,12 @@ impl<R: Remote> Join<'_, R> {
                 }
             }
         }
-        for (key, of) in &self.current {
+        for (key, file) in &self.current {
             let is_known = state.files.contains_key(key) || state.deleted.contains_key(key);
             if is_known || incoming.contains(&**key) {
                 continue;
             }
-            for (path, entry) in &of.files {
+            for (path, entry) in &file.files {
                 if !self.place_local(path, entry, state)? {
                     missing.insert(path.clone(), entry.clone());
                 }
@@ -255,7 +255,7 @@ impl<R: Remote> Join<'_, R> {
         Ok(())
     }
 
-    /// Places what the machines of the round changed, instead of what was there.
+    /// Replaces staged files by those that the machines of the round changed.
     fn stage_incoming(&mut self, state: &SyncState) -> Result<(), R::Error> {
         let staged = self.tree.list().map_err(RemoteError::from)?;
         let mut round = std::mem::take(&mut self.round);
@@ -290,7 +290,8 @@ impl<R: Remote> Join<'_, R> {
         Ok(())
     }
 
-    /// Writes the manifests that the planner reads: what each machine of the round changed, deleted and decided.
+    /// Writes the manifests that the planner reads, one per machine of the round, with its changes, deletions and
+    /// resolutions.
     fn stage_manifests(&self, state: &mut SyncState) -> Result<(), R::Error> {
         let write = |state: &mut SyncState| -> Result<(), IoError> {
             let cloud = &self.config.cloud;
@@ -315,8 +316,8 @@ impl<R: Remote> Join<'_, R> {
         Ok(write(state).map_err(RemoteError::from)?)
     }
 
-    /// Places this machine's manifest of the last run, which the planner takes for that of a copy of this machine unless
-    /// the state knows it.
+    /// Places this machine's manifest of the last run. If the state does not have it, the planner treats it as the
+    /// manifest of a cloned machine.
     fn stage_own_manifest(&self, state: &mut SyncState) -> Result<(), IoError> {
         let kept = self.replica.folder.join(OWN_MANIFEST_FILE);
         let path = identity::own_manifest_path(&self.config, state);

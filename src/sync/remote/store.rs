@@ -20,7 +20,7 @@ pub struct RemoteSnapshot {
     pub machine: String,
     /// Number of the publication.
     pub number: u64,
-    /// Id of the snapshot of this replica before, or the beginning of it.
+    /// Id, or beginning of the id, of this replica's previous snapshot.
     pub base: Option<String>,
 }
 

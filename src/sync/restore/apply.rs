@@ -27,9 +27,9 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Restores the files, each by one rename, after copying what they replace to a safety snapshot. Returns the
-/// name of that snapshot. Files in the cloud folder are recorded as written by this machine, because other
-/// machines wait for files that no machine attests. The caller holds the lock of `replica`.
+/// Restores the files, each by one rename, after copying the replaced files to a safety snapshot. Returns the name of
+/// that snapshot. Files in the cloud folder are recorded as written by this machine, because other machines wait for
+/// files that no machine attests. The caller holds the lock of `replica`.
 ///
 /// # Errors
 /// See [`SyncRestoreError`].
@@ -209,7 +209,8 @@ impl ResolutionRecorder {
 }
 
 /// Records a file that this machine puts into the cloud folder, before it gets its name; durable on return. `over` is
-/// the file that it replaces: machines take the earlier one of two versions for the older.
+/// the replaced file. The record gets a later time, because machines treat the version with the earlier time as the
+/// older one.
 fn record_entry(
     ledger: &mut Ledger,
     kept: &SnapshotFile,

@@ -13,7 +13,7 @@ const MIN_BELOW_LINES: u16 = 12;
 /// The fewest lines of a picker that has a second line of keys.
 const MIN_TWO_KEY_LINES: u16 = 10;
 
-/// The share of the width that a preview beside the list takes, in percent.
+/// The width of a preview beside the list, in percent.
 const PREVIEW_PERCENT: u16 = 45;
 
 /// The lines of the filter, above the list.

@@ -6,8 +6,8 @@ use nucleo_matcher::Utf32String;
 use ratatui_core::text::Span;
 use std::collections::HashMap;
 
-/// The entries with what the filter and the picture need of all of them. Of 50,000 entries this takes longer than a
-/// frame, so it can be made in another thread.
+/// The entries, prepared for filtering and drawing. This takes longer than a frame for 50,000 entries, so another
+/// thread can create it.
 #[derive(Debug)]
 pub(super) struct PickerListing {
     pub items: Vec<PickerItem>,
@@ -16,7 +16,7 @@ pub(super) struct PickerListing {
     pub widths: Vec<usize>,
     /// At least one.
     pub scopes: Vec<PickerScope>,
-    /// For each entry a bit for each scope that has it.
+    /// For each entry, one bit per scope that contains the entry.
     memberships: Vec<u32>,
     by_id: HashMap<String, usize>,
 }

@@ -41,13 +41,13 @@ const POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// The interval at which an answer of a worker is noticed.
 const ANSWER_INTERVAL: Duration = Duration::from_millis(10);
 
-/// The most lines that a picker without a preview takes of the terminal.
+/// The maximum height of a picker without a preview, in lines.
 const MAX_HEIGHT: u16 = 20;
 
-/// The share of the terminal that a picker with a preview takes, in percent.
+/// The height of a picker with a preview, in percent of the terminal.
 const PREVIEW_HEIGHT_PERCENT: u16 = 60;
 
-/// The number of lines up to which a picker with a preview takes the whole terminal.
+/// A picker with a preview fills terminals of at most this many lines.
 const WHOLE_HEIGHT: u16 = 30;
 
 /// The lines around the items: the filter above, the keys below.
@@ -164,7 +164,7 @@ impl Workers {
         }
     }
 
-    /// Requests what the state lacks: the other entries, matches in contents, and the preview if it is shown.
+    /// Requests the missing parts: the other entries, the matches in contents, and the preview if it is shown.
     fn request(&mut self, state: &mut PickerState, shows_preview: bool) {
         if let Some(rest) = &mut self.rest {
             rest.request(&());

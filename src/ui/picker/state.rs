@@ -204,7 +204,7 @@ impl PickerState {
         !self.filter.is_finished()
     }
 
-    /// Returns what the last key did, if it needs words.
+    /// Returns the message about the effect of the last key, if there is one.
     pub(super) fn notice(&self) -> Option<&str> {
         self.notice.as_deref()
     }

@@ -8,7 +8,7 @@ use std::cmp::Reverse;
 /// The characters with a meaning in a pattern, with which a longer filter may fit more.
 const OPERATORS: [char; 5] = ['!', '^', '\'', '$', '\\'];
 
-/// A filter on its way through the entries. It is applied in steps, so that a key never waits for 50,000 of them.
+/// A filter that examines the entries in steps, so that a key never waits for 50,000 entries.
 #[derive(Debug, Default)]
 pub(super) struct TitleFilter {
     query: String,
@@ -16,11 +16,12 @@ pub(super) struct TitleFilter {
     letters: Pattern,
     /// The entries that may fit, in their order.
     candidates: Vec<usize>,
-    /// The number of candidates that were examined.
+    /// The number of examined candidates.
     examined: usize,
-    /// Those that have all words, or whose id begins so, in their order.
+    /// Entries with all words of the query, or with an id that begins with it, in list order.
     pub with_words: Vec<usize>,
-    /// Those that have the letters in their order only, with a score: the closer they are together, the higher.
+    /// Entries that contain only the letters of the query in order. The score is higher if the letters are closer
+    /// together.
     with_letters: Vec<(Reverse<u32>, usize)>,
 }
 

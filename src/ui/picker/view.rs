@@ -185,7 +185,7 @@ impl PickerView<'_> {
         }
     }
 
-    /// Draws the keys. What the last one did replaces the last line of them.
+    /// Draws the lines of keys. A message about the last key replaces the last line.
     fn draw_keys(&self, frame: &mut Buffer) {
         let area = self.layout.area;
         let width = usize::from(area.width);

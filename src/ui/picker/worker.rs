@@ -6,8 +6,8 @@ use std::thread;
 /// Answers a request. Runs in a thread of its own.
 pub type Task<Q, A> = Box<dyn FnMut(&Q) -> A + Send>;
 
-/// Answers the newest of the requests; those that a newer one replaced before they began are dropped. Its
-/// thread is not waited for: it ends after the current request once the worker is dropped.
+/// Answers requests on a thread. A newer request replaces one that has not begun. After a drop, the thread ends by
+/// itself after the current request.
 pub(super) struct Worker<Q, A> {
     requests: Sender<Q>,
     answers: Receiver<(Q, A)>,
@@ -45,7 +45,7 @@ where
         })
     }
 
-    /// Requests an answer, unless it is the one that was requested last.
+    /// Requests an answer, unless the last request was the same.
     pub(super) fn request(&mut self, request: &Q) {
         if self.newest.as_ref() != Some(request) {
             self.is_waiting = self.requests.send(request.clone()).is_ok();
@@ -59,7 +59,7 @@ where
         self.is_waiting = false;
     }
 
-    /// Returns the answer to the newest request once it is there. Older answers are dropped.
+    /// Returns the answer to the newest request, or `None` until it is complete. Drops older answers.
     pub(super) fn poll_answer(&mut self) -> Option<A> {
         while self.is_waiting {
             let (request, answer) = self.answers.try_recv().ok()?;

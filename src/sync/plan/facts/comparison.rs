@@ -239,7 +239,7 @@ impl<'a> FactReader<'a> {
         Ok(())
     }
 
-    /// Reads what the steps need of the contents.
+    /// Reads the parts of the contents that the steps need.
     fn read_contents(&self, file: &mut ComparedFile<'_>) -> Result<(), IoError> {
         let FileFacts { kind, relation, .. } = file.facts;
         let is_equal = file.facts.is_unchanged() || relation == Some(Relation::Equal);

@@ -14,11 +14,11 @@ use std::path::Path;
 /// The result of comparing a conflict copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ConflictCopyState {
-    /// It was resolved, or the local conversation contains all its lines.
+    /// The conflict copy was resolved, or the local conversation contains all its lines.
     Obsolete,
     /// The step of this index downloads a version that contains all its lines.
     ObsoleteAfter(usize),
-    /// Both sides have it, or nothing shows a difference.
+    /// Both sides have the conflict copy, or no difference is known.
     Replicated,
     /// This side has the only intact file.
     OnlyOn(Side),

@@ -74,8 +74,8 @@ impl<'a> FactReader<'a> {
         Ok(file)
     }
 
-    /// Chooses the main version among the files of one side. The others become duplicates; of those that diverged, a
-    /// conflict copy is kept.
+    /// Chooses the main version among the files of one side. The others become duplicates; diverged ones also get a
+    /// conflict copy.
     fn fold_side(
         &self,
         fold: &mut ConversationFold<'_>,

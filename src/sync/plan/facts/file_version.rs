@@ -22,7 +22,7 @@ pub(crate) struct FileVersion {
     pub(crate) mtime_ns: i64,
     /// Digest of the bytes, if a machine attests them.
     pub(crate) attested: Option<Sha256Digest>,
-    /// Digest of the bytes of a plain file that differs from the one of the other side.
+    /// Digest of the bytes of a plain file that differs from the file on the other side.
     pub(crate) bytes: Option<Sha256Digest>,
     /// The secret that keeps a plain file from being copied.
     pub(crate) secret: Option<FileSecret>,
@@ -79,8 +79,8 @@ impl FileVersion {
         Ok(self.seen.stat.size > 0 && why.is_none())
     }
 
-    /// Returns true if this is a prefix of `whole` that ends within a line. That is a truncated copy, because editors
-    /// and Codex end a file with a newline.
+    /// Returns true if this is a prefix of `whole` that ends within a line. Such a file is a truncated copy, because
+    /// editors and Codex end files with a newline.
     pub(crate) fn is_truncated(&self, whole: &Self) -> Result<bool, IoError> {
         let size = self.seen.stat.size;
         if size == 0 || size >= whole.seen.stat.size {

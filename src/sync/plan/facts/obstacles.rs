@@ -75,7 +75,7 @@ impl FactReader<'_> {
     }
 }
 
-/// Adds the relative paths of all entries below a folder that are no folders. What cannot be listed is an entry, too.
+/// Adds the relative paths of all files, links and unreadable folders below a folder.
 fn list_files(folder: &Path, relative: &str, files: &mut Vec<String>) {
     let Ok(entries) = tree::list(folder) else {
         files.push(relative.to_owned());

@@ -26,12 +26,12 @@ use crate::sync::state::SyncedFile;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 
-/// A file of which other machines list a version that may not have arrived.
+/// A file with a version that other machines list and that may not have arrived.
 #[derive(Debug)]
 pub(crate) struct UndeliveredFile {
     /// The newest version that certainly has not arrived.
     pub(crate) missing: Option<UndeliveredVersion>,
-    /// True if only manifests list it that their machines have replaced by one under another name.
+    /// True if the version is only in manifests that their machines have replaced under another name.
     pub(crate) is_former: bool,
     /// The machines that list the newest version, also if a remote file may be that version.
     pub(crate) machines: BTreeSet<String>,
@@ -300,7 +300,7 @@ impl FileOnSides<'_> {
     }
 
     /// Returns true for a version of a plain file that is later than the local one, and that this machine never had.
-    /// Machines list a change later than what it replaces, whatever their clocks say.
+    /// Machines list a change with a later mtime than the replaced version, whatever their clocks show.
     fn is_newer_plain_version(&self, version: &ManifestEntry) -> bool {
         let local = self.group.into_iter().flat_map(|group| &group.local);
         let times = local.map(|found| found.stat.mtime_ns);

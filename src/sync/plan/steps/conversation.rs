@@ -21,7 +21,7 @@ const REWRITTEN: &str = "was rewritten since the last sync instead of continued"
 /// The version that both sides get, in one file each.
 struct ChosenVersion<'a> {
     from: &'a FileVersion,
-    /// The reason to copy it to the other side; `None` if both sides have it.
+    /// The reason to copy the version to the other side; `None` if both sides have it.
     why: Option<CopyReason>,
     folder: String,
 }
@@ -308,8 +308,8 @@ impl Op {
     }
 }
 
-/// Returns the folder for a conversation that the sides have in different folders: the one it was moved to since
-/// the last sync, else the one that is not the archive. `None` if both sides agree.
+/// Returns the folder for a conversation that is in different folders on both sides: the folder that it was moved to
+/// since the last sync, else the folder that is not the archive. `None` if both sides agree.
 fn choose_folder<'a>(file: &'a ComparedFile<'_>) -> Option<&'a str> {
     let local = rollouts::parent_folder(&file.local.as_ref()?.seen.path);
     let remote = rollouts::parent_folder(&file.conversation.canonical.as_ref()?.path);

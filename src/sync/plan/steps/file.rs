@@ -14,7 +14,7 @@ use crate::sync::plan::sync_step::{
 };
 use crate::sync::sides::Side;
 
-/// Plans a file from all that is known of it.
+/// Plans a file from its facts.
 pub(crate) fn plan_file(mut file: ComparedFile<'_>) -> FilePlan {
     let notices = std::mem::take(&mut file.notices);
     // After the decision: the login may be a version that no step reads.
