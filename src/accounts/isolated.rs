@@ -151,7 +151,7 @@ impl Profiles {
         let profile = self.find(account)?;
         let profile = profile.ok_or_else(|| LeaseError::NoLogin(account.to_string()))?;
         match self.read_owner_login(&profile, codex_home) {
-            // Also while another launch of the account moves it there.
+            // This includes the time in which another launch of the account moves the login there.
             Ok(Some(_)) | Err(LeaseError::Isolated { .. }) => {}
             Ok(None) => return Err(LeaseError::NoLogin(profile.name)),
             Err(e) => return Err(e),
@@ -178,7 +178,7 @@ impl Profiles {
         atomic::create_private_folder(&home)?;
         // Shared: several launches of one account use one login, which Codex allows within one home.
         let running = FileLock::acquire_shared(&self.isolated_folder(account).join(LAUNCH_LOCK))?;
-        // What is there belongs to a launch that runs: `lock_accounts` would have returned it otherwise.
+        // A login in the isolated home belongs to a running launch: otherwise `lock_accounts` would have returned it.
         let snapshot = match AuthFile::read(&home.join(AUTH_JSON))? {
             AuthFile::Missing => self.move_login_into(account, &home, codex_home, now)?,
             AuthFile::Present(snapshot) if is_login_of(&snapshot, account) => snapshot,

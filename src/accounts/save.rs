@@ -100,7 +100,7 @@ impl Profiles {
             _ => {}
         }
         let note = record_after_save(outcome, found, (snapshot, login), owner, now);
-        // An older login says nothing of where the newer one is.
+        // An older login does not show the location of the newer one.
         let is_told =
             outcome != SaveOutcome::KeptNewer || found.is_none_or(|p| p.damaged.is_none());
         // The record of a removed profile has to be written even if it is equal: the folder is new.

@@ -12,7 +12,7 @@ use crate::io::similar;
 use crate::views::account::{self, absolute_time};
 use std::path::{Path, PathBuf};
 
-/// Returns the archive that `latest~offset` denotes among those that `accepts` accepts; see
+/// Returns the archive that `latest~offset` denotes among the accepted ones; see
 /// [`store::list_latest_first`].
 ///
 /// # Errors
@@ -61,7 +61,7 @@ pub(crate) fn find_by_prefix<'r>(
         [] => Ok(None),
         [one] => Ok(Some(one)),
         several => {
-            // The date in a name is that of the window.
+            // The date in a name is the start of the window.
             let name = |r: &&ArchiveRecord| {
                 let made = absolute_time(&r.metadata.created_at, context);
                 format!("{} (backed up {made})", shortest_name(r))
@@ -76,8 +76,7 @@ pub(crate) fn find_by_prefix<'r>(
     }
 }
 
-/// Creates the error for a text that denotes no archive, with the nearest of the names that it could be:
-/// archives and `others`.
+/// Creates the error for a text that denotes no archive. Suggests the nearest names of archives and of `others`.
 pub(crate) fn unknown_archive_error(
     message: String,
     text: &str,

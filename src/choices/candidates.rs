@@ -200,7 +200,7 @@ fn complete_settings(typed: &OsStr) -> Vec<CompletionCandidate> {
     matching_candidates(typed, all.into_iter().chain(of_folders))
 }
 
-/// Returns keys of a table of [`FOLDER_KEYS`]: those of the configuration, then folders on disk.
+/// Returns keys of a table of [`FOLDER_KEYS`]: configured keys, then folders on disk.
 fn complete_folders(table: &str, typed: &str) -> Vec<CompletionCandidate> {
     let file =
         resolve_settings().and_then(|settings| ConfigFile::read(&settings.manager_home).ok());

@@ -16,7 +16,7 @@ pub(crate) struct ConversationAccount {
     pub email: Option<String>,
 }
 
-/// Finds the accounts of conversations: that of the newest launch, else the creator.
+/// Finds the accounts of conversations: the account of the newest launch, else of the creator.
 pub(crate) struct ConversationAccounts {
     launches: Launches,
     /// The accounts of launched conversations by id; `None` if each is looked up in `launches`.

@@ -75,8 +75,8 @@ fn add_list_hints(error: CommandError) -> CommandError {
         .hint("find unlisted conversations: codex-manager history check")
 }
 
-/// Returns the conversation that `text` names, to read its rollout; see [`ChosenConversation::find`]. One that this
-/// machine does not have may be of another machine, if a search has fetched it.
+/// Returns the conversation that `text` names, to read its rollout; see [`ChosenConversation::find`]. Includes
+/// conversations of other machines that a search has fetched.
 ///
 /// # Errors
 /// No conversation or several match, it has no rollout, or Codex's list cannot be read.

@@ -60,12 +60,12 @@ impl<'a> IndexAccess<'a> {
         }
     }
 
-    /// Opens the index as it is; `None` if there is none of this version.
+    /// Opens the index without an update; `None` if there is no index of this version.
     pub(crate) fn open_existing(&self) -> Result<Option<IndexStore>> {
         Ok(IndexStore::open_existing(&self.path)?)
     }
 
-    /// Returns true if the index has yet to be made, or if that was interrupted.
+    /// Returns true if the index does not exist or its creation was interrupted.
     pub(crate) fn is_unfinished(&self) -> bool {
         match IndexStore::open_existing(&self.path) {
             Ok(Some(store)) => index::is_unfinished(&store).unwrap_or(true),
@@ -73,8 +73,8 @@ impl<'a> IndexAccess<'a> {
         }
     }
 
-    /// Opens the index and brings it up to date. A damaged index is created again. If the index cannot be
-    /// written, for example on a full disk, it is used as it is.
+    /// Opens the index and brings it up to date. A damaged index is created again. If the index cannot be written, for
+    /// example on a full disk, uses it without an update.
     ///
     /// # Errors
     /// The index can be neither updated nor opened as it is, or the user interrupts.

@@ -15,7 +15,7 @@ use std::collections::HashSet;
 use std::path::Path;
 
 /// Returns the conversations that `filter` selects; none if Codex has no database. Replaces titles by the names in
-/// `session_index.jsonl`, but an order by title is that of the database.
+/// `session_index.jsonl`, but an order by title uses the titles in the database.
 ///
 /// # Errors
 /// The database cannot be read.
@@ -25,8 +25,8 @@ pub(crate) fn list_threads(filter: &ThreadFilter, context: &Context) -> Result<V
     Ok(threads)
 }
 
-/// Like [`list_threads`], but without the names of `session_index.jsonl`, and keeps only what `convert` makes of
-/// each conversation.
+/// Like [`list_threads`], but without the names of `session_index.jsonl`. Keeps only the result of `convert` for each
+/// conversation.
 ///
 /// # Errors
 /// The database cannot be read.
@@ -76,7 +76,7 @@ pub(crate) fn list_unlisted(filter: &ThreadFilter, context: &Context) -> Result<
     if found.is_empty() {
         return Ok(Vec::new());
     }
-    // Codex may list them by now.
+    // Codex may have listed them since.
     let ids = found.iter().map(|found| found.session.clone());
     let filter = ThreadFilter {
         ids: Some(ids.collect()),

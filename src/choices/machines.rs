@@ -19,7 +19,7 @@ use std::path::Path;
 pub(crate) struct Machine {
     pub(crate) name: String,
     pub(crate) published_at: DateTime<Utc>,
-    /// The context of a command on its conversations.
+    /// The context for commands on the conversations of the machine.
     pub(crate) context: Context,
 }
 
@@ -51,8 +51,8 @@ pub(crate) fn known_machines(context: &Context) -> Vec<Machine> {
     homes.map(|home| Machine::new(home, context)).collect()
 }
 
-/// Fetches the newest conversations of the other machines. If the vault cannot be reached, warns and uses those that were
-/// fetched before.
+/// Fetches the newest conversations of the other machines. If the vault cannot be reached, warns and uses the
+/// conversations that were fetched before.
 ///
 /// # Errors
 /// No vault is set up, nothing was fetched before and the vault cannot be reached, or the user interrupts.
@@ -111,7 +111,7 @@ fn own_replica(context: &Context) -> Option<String> {
     replica_id(&replica.folder)
 }
 
-/// Returns the name of this machine, as it publishes.
+/// Returns the name under which this machine publishes.
 pub(crate) fn own_name(context: &Context) -> String {
     let config = read_config_quietly(context, &config_path(context, None));
     config.map_or_else(|_| host(context), |config| config.machine_id)

@@ -58,12 +58,12 @@ pub(crate) struct KindArgs {
     launched: bool,
 }
 
-/// The bound of a period that an option means.
+/// The bound of a period that an option uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum PeriodEnd {
-    /// A day, a week or a month means its beginning.
+    /// A day, a week or a month stands for its beginning.
     First,
-    /// A day, a week or a month means its end.
+    /// A day, a week or a month stands for its end.
     Last,
 }
 
@@ -240,7 +240,7 @@ pub(crate) fn read_account_filter(identity: Identity, context: &Context) -> Resu
     })
 }
 
-/// Parses a time that has passed to milliseconds since 1970: the beginning or the end of the period that it means.
+/// Parses a past time to milliseconds since 1970. For a period, returns its beginning or its end.
 ///
 /// # Errors
 /// The text is no time.

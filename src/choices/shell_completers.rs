@@ -12,7 +12,8 @@ use std::path::Path;
 /// The `COMP_TYPE` of bash that lists candidates and inserts none.
 const LISTING: &str = "63";
 
-/// The signs besides letters and digits that no shell expands. bash and PowerShell insert candidates without quotes.
+/// The characters besides letters and digits that no shell expands. bash and PowerShell insert candidates without
+/// quotes.
 const HARMLESS: &str = "-_./:=@+,%~";
 
 /// The completion of a shell.
@@ -71,7 +72,7 @@ impl EnvCompleter for ShellCompleter<'_> {
     }
 }
 
-/// Returns the candidates. Conversations in a list have their titles, without all signs that the script of the completion
+/// Returns the candidates. Conversations in a list have their titles, without the characters that the completion script
 /// would expand. Files with other names are left to bash, which quotes them.
 fn list_for_bash(
     cmd: &mut clap::Command,

@@ -41,7 +41,7 @@ pub(crate) fn read_config_quietly(
     Ok(SyncConfig::read(path, &config_context(context))?)
 }
 
-/// Returns the paths to which values of a configuration refer.
+/// Returns the paths that the values of a configuration are relative to.
 pub(crate) fn config_context(context: &Context) -> ConfigContext<'_> {
     ConfigContext {
         env: &context.env,

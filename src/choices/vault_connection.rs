@@ -77,7 +77,7 @@ impl ConnectionArgs {
         Password::find(&flags, &configured, &context.env, &vault)
     }
 
-    /// Returns file and command of the flags for `config.toml`; the file as an absolute path.
+    /// Returns the password file, as an absolute path, and the password command of the flags, for `config.toml`.
     pub(crate) fn named_password(&self, context: &Context) -> (Option<PathBuf>, Option<String>) {
         let file = self.password_file.as_ref();
         (

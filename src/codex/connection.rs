@@ -63,7 +63,7 @@ const MAX_READING: u64 = 1_000_000;
 /// not end by itself. Writing is short, and must not stop while an interrupted command cleans up.
 pub(crate) fn open(path: &Path, access: Access) -> rusqlite::Result<Connection> {
     if access == Access::Create {
-        // SQLite reports what is wrong with the path.
+        // SQLite reports the problem with the path.
         let _ = owner::create_if_missing(path);
     } else {
         check_is_file(path)?;

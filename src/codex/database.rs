@@ -175,7 +175,7 @@ pub(crate) fn write_snapshot(source: &Path, target: &Path) -> Result<(), Databas
         let connection = open_source(source, quiet.is_some())?;
         let result = copy_pages(&connection, source, target);
         drop(connection);
-        // A writer that appeared meanwhile was not kept out, so the copy may mix two states.
+        // A writer may have started during the copy, which then mixes two states.
         if quiet.is_some() && quiet != stat_if_quiet(source) {
             continue;
         }

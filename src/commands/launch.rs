@@ -75,7 +75,7 @@ impl LaunchArgs {
         if runs_conversation && let Some(account) = self.find_folder_account(context)? {
             let start = self.start.clone().isolated_if_supported();
             let outcome = start.start(&account, &self.args, None, context)?;
-            // The function stands in for Codex, whose exit code scripts know.
+            // The shell function replaces Codex, and scripts rely on Codex's exit code.
             return Ok(match outcome {
                 Outcome::UsageLimit(code) => Outcome::Codex(code),
                 other => other,

@@ -19,10 +19,10 @@ use clap::Args;
 use std::path::Path;
 use std::process::Command;
 
-/// The use of a window, in percent, from which on it is news.
+/// The use of a window, in percent, that causes a notice.
 const HIGH_USE_PERCENT: f64 = 80.0;
 
-/// A toast of Windows. The text comes by a variable, because PowerShell would expand it.
+/// A toast of Windows. The text is passed in a variable, because PowerShell would expand it.
 const TOAST: &str = r"
 $manager = [Windows.UI.Notifications.ToastNotificationManager, Windows.UI.Notifications, ContentType = WindowsRuntime]
 $toast = $manager::GetTemplateContent([Windows.UI.Notifications.ToastTemplateType]::ToastText02)
@@ -34,10 +34,11 @@ $manager::CreateToastNotifier($app).Show([Windows.UI.Notifications.ToastNotifica
 
 /// Show news about accounts and backups on the desktop
 ///
-/// News are an account that is ready again, a quota window of which 80 % is used, a banked reset that expires within
-/// three days, a backup that is older than `notify.backup_days`, and conversations that lost messages. Each is shown once. The figures are those that were
-/// recorded last: this command makes no query. notify-send shows the news, osascript on macOS, PowerShell on Windows,
-/// or the command of the setting `notify.command`, which gets the title and the text as its last two arguments.
+/// Notifies of an account that is ready again, a quota window that is 80 % used, a banked reset that expires within
+/// three days, a backup older than `notify.backup_days`, and conversations that lost messages. Shows each notice once.
+/// Uses the last recorded figures and makes no query. The program is notify-send, osascript on macOS, PowerShell on
+/// Windows, or the command of the setting `notify.command`, which gets the title and the text as its last two
+/// arguments.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager notify --dry-run
@@ -101,7 +102,7 @@ impl NotifyArgs {
     }
 }
 
-/// Returns the notices that the user has not seen, and updates the state by the conditions.
+/// Returns the notices that the user has not seen, and updates the recorded conditions.
 fn select_news(
     state: &mut NoticeState,
     accounts: &[(Account, Verdict)],

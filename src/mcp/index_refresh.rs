@@ -127,7 +127,7 @@ impl IndexRefresh {
 
     /// Asks for an update, and waits for it.
     fn update(&self, mut state: MutexGuard<'_, RefreshState>, work: IndexWork) {
-        // An update that has begun may have passed what a walk would find.
+        // An update that has begun may have missed files that a walk would find.
         if !state.is_working || work == IndexWork::Walk {
             state.wanted = state.wanted.max(Some(work));
         }

@@ -73,7 +73,7 @@ impl OpenArguments {
             turn: None,
         };
         let mut last = 0;
-        // Only what is shown is redacted.
+        // Redacts only the lines that are shown.
         let read = parts.read(options, &mut |text| text.to_owned(), |piece| {
             match piece {
                 TranscriptPiece::Mark(mark) => page.add(&mark.text(ToOwned::to_owned), ""),

@@ -59,7 +59,7 @@ pub(crate) fn serve(context: &Context) {
         for worker in workers {
             let _ = worker.join();
         }
-        // A first index of a large home takes minutes. What is indexed so far stays.
+        // A first index of a large home takes minutes. The part that is indexed so far stays.
         progress::interrupt();
         index.close();
     });

@@ -32,8 +32,8 @@ pub(crate) struct BackupPlan {
     pub(crate) report: StatusReport,
     pub(crate) metadata: Metadata,
     pub(crate) stem: String,
-    /// Globs of the command line. One that matches nothing is reported; globs of config.toml need
-    /// not match in every home.
+    /// Globs of the command line. The command warns if one matches nothing, unlike globs of
+    /// config.toml, which need not match in every home.
     pub(crate) globs: Vec<String>,
 }
 

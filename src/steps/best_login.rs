@@ -65,7 +65,7 @@ pub(crate) fn note_passed_over(
     }
 }
 
-/// Returns the place of a login that is not saved in a profile, with the command that fixes it.
+/// Describes the location of a login without a profile, with the command that saves it.
 pub(crate) fn describe_missing_login(account: &Account) -> &'static str {
     // Reading the archives to find the file would take longer than everything else that `recommend` does.
     if account.login == LoginState::Archived {

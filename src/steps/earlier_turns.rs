@@ -9,8 +9,8 @@ use crate::io::quantity::pluralize;
 use std::collections::BTreeSet;
 use std::path::Path;
 
-/// Has Codex read the rollouts that these conversations continue, where it has not. Otherwise it would show only the
-/// turns of the newest one. Prints a warning with the command that does it later if that fails.
+/// Lets Codex read the rollouts that these conversations continue, if it has not yet. Otherwise Codex would show only
+/// the turns of the newest rollout. On failure, prints a warning with the command to do it later.
 pub(crate) fn project_continued_rollouts(
     context: &Context,
     home: &Path,

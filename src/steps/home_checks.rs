@@ -84,7 +84,7 @@ pub(crate) fn refuses_logins(context: &Context, home: &Path) -> bool {
     modes::is_shared(home) && !folders.allows_logins_in(home, context.env.home_dir.as_deref())
 }
 
-/// Returns why a home refuses logins, with the command that allows them.
+/// Returns the reason why a home refuses logins, with the command that allows them.
 pub(crate) fn refusal_reason(home: &Path) -> String {
     let setting = shell::quote_if_needed(&format!("shared_logins.{}", home.display()));
     format!(

@@ -21,7 +21,7 @@ pub(crate) fn add_snapshot(context: &Context, plan: &BackupPlan) -> Result<Strin
     Ok(made.report.short_id().to_owned())
 }
 
-/// A new snapshot, and the tree that it was made of.
+/// A new snapshot, and the tree from which it was made.
 pub(crate) struct NewSnapshot {
     pub(crate) tree: CapturedTree,
     pub(crate) report: SnapshotReport,

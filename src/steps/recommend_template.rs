@@ -115,7 +115,7 @@ impl Template {
         Ok(Self(parts))
     }
 
-    /// Returns true if it contains the field `{prompt}`.
+    /// Returns true if the template contains the field `{prompt}`.
     pub(crate) fn shows_better_account(&self) -> bool {
         self.0.contains(&TemplatePart::Field(TemplateField::Prompt))
     }

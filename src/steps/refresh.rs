@@ -83,8 +83,8 @@ pub(crate) fn record(context: &Context, report: &StatusReport) -> bool {
     }
 }
 
-/// Returns the last change of a conversation that Codex lists for the account: Codex is often started without this
-/// program. `None` if there is none or the list cannot be read.
+/// Returns the last change of a conversation that Codex lists for the account, because Codex is often started without
+/// this program. `None` without such a conversation, or if the list cannot be read.
 pub(crate) fn find_last_use(identity: &Identity, context: &Context) -> Option<Timestamp> {
     let filter = ThreadFilter {
         account: Some(read_account_filter(identity.clone(), context).ok()?),
@@ -113,7 +113,7 @@ pub(crate) fn refresh_live(context: &Context) -> Result<bool> {
     Ok(report.is_complete() && is_recorded)
 }
 
-/// Asks Codex in the live home these questions.
+/// Sends these queries to Codex in the live home.
 pub(crate) fn ask_live<const N: usize>(
     context: &Context,
     questions: [Question; N],

@@ -20,8 +20,8 @@ use std::path::Path;
 pub(crate) struct ReplacedMessages(usize);
 
 impl ReplacedMessages {
-    /// Counts the messages of the rollouts that the plan replaces or removes and the archive lacks. A restore of more
-    /// than one conversation has none: its safety backup is of the whole home. A rollout that cannot be read has none.
+    /// Counts the messages that the archive lacks, of the rollouts that the plan replaces or removes. Returns 0 for a
+    /// restore of more than one conversation, which has a safety backup of the whole home. Ignores unreadable rollouts.
     pub(crate) fn count(request: &RestoreRequest<'_>, plan: &RestorePlan) -> Self {
         let mut count = 0;
         // A dry run does not download a snapshot.
@@ -44,7 +44,7 @@ impl ReplacedMessages {
         self.0 == 0
     }
 
-    /// Describes them for the plan of a restore.
+    /// Describes the messages for the plan of a restore.
     pub(crate) fn describe_planned(self, has_safety_backup: bool) -> Option<String> {
         let count = pluralize(self.0, "message");
         let verb = if self.0 == 1 { "is" } else { "are" };
@@ -57,7 +57,7 @@ impl ReplacedMessages {
         (!self.is_empty()).then(|| format!("{count} {verb} only in the Codex home: {kept} {what}"))
     }
 
-    /// Describes them after a restore. `safety` is the name of the safety backup.
+    /// Describes the messages after a restore. `safety` is the name of the safety backup.
     pub(crate) fn describe_kept(self, safety: &str) -> Option<String> {
         let count = pluralize(self.0, "message");
         let verb = if self.0 == 1 { "is" } else { "are" };
@@ -84,8 +84,8 @@ fn count_missing(archive: &ArchiveReader, path: &Path) -> Result<usize, CommandE
     Ok(counts.find_missing(&live).len())
 }
 
-/// Compares restored conversations with all archives again, so that `doctor` knows what is still lost. A failure is a
-/// warning.
+/// Compares restored conversations with all archives again, so that `doctor` reports only the remaining losses. A
+/// failure is a warning.
 pub(crate) fn update_losses(selection: &Selection, replaced: ReplacedMessages, context: &Context) {
     let names = selection.conversations.iter();
     let ids = names.filter_map(|name| {

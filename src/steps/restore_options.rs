@@ -59,7 +59,7 @@ pub(crate) struct RestoreOptions {
     /// Stop Codex's background daemon first
     #[arg(long)]
     stop_daemon: bool,
-    /// Do not make a safety backup of what will change
+    /// Do not make a safety backup of the files that will change
     #[arg(long)]
     no_safety_backup: bool,
     /// Show what would be done; write nothing
@@ -288,8 +288,8 @@ fn restored_thread_ids(plan: &RestorePlan) -> BTreeSet<String> {
         .collect()
 }
 
-/// Asks on a terminal before a whole home is replaced. Returns true without a terminal, and with `--yes`. Equal sizes and
-/// times are no reason not to ask: the content may differ, or only the login.
+/// Asks on a terminal before a whole home is replaced. Returns true without a terminal, and with `--yes`. Asks even if
+/// all sizes and times are equal, because the content or only the login may differ.
 fn confirm_replacement(
     context: &Context,
     request: &RestoreRequest<'_>,

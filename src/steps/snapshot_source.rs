@@ -36,7 +36,7 @@ pub(crate) fn add_vault(search: &mut LossSearch, context: &Context) -> Result<()
     add_snapshots(search, &restic, snapshots, context)
 }
 
-/// Adds those of `snapshots` that this machine made of the Codex home, the newest first.
+/// Adds the `snapshots` that this machine made of the Codex home, the newest first.
 ///
 /// # Errors
 /// restic fails.

@@ -22,8 +22,8 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::process::Command;
 
-/// The largest time by which the clock of the server is taken to be behind this one. The server still refuses turns after
-/// a reset then, and `--then` tries again after the pause.
+/// The largest assumed lag of the server's clock. The server may refuse turns for this long after a reset, so `--then`
+/// tries again after this pause.
 const CLOCK_DIFFERENCE: TimeDelta = TimeDelta::minutes(1);
 const RETRY_PAUSE: TimeDelta = TimeDelta::seconds(15);
 
@@ -216,7 +216,7 @@ impl StartArgs {
     }
 }
 
-/// Prints how to continue a conversation that a usage limit ended.
+/// Prints the command that continues a conversation ended by a usage limit.
 fn note_limit(profile: &str, id: &str, reset: Option<Timestamp>, context: &Context) {
     let name = printable(profile);
     context.note(match reset {
@@ -280,7 +280,7 @@ fn announce(plan: &LaunchPlan, launch: &Launch<'_>, context: &Context) {
 
 /// After Codex has ended, prints the account that stays live and the command that switches back to the previous one.
 fn note_live_account(replaced: Option<&Identity>, context: &Context) {
-    // Another terminal may have switched meanwhile.
+    // Another process may have switched the account.
     let Ok((accounts, _)) = read_accounts_and_profiles(context) else {
         return;
     };

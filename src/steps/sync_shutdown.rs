@@ -150,7 +150,7 @@ pub(crate) fn warn_of_new_users(context: &Context, config: &SyncConfig) {
     }
 }
 
-/// Prints which programs a run would end.
+/// Prints the programs that a run would end.
 pub(crate) fn print_shutdown_plan(context: &Context, plan: Option<&ShutdownPlan>) {
     match plan {
         None | Some(ShutdownPlan::Nothing) => {}

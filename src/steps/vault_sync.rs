@@ -179,8 +179,8 @@ impl<'c> VaultSync<'c> {
     }
 }
 
-/// Opens the vault, stages its contents beside the home, and calls `work` with the configuration and the state of that;
-/// without a vault, with those of the folder. Nothing is published.
+/// Opens the vault, stages its contents beside the home, and calls `work` with the configuration and the state of the
+/// staged folder. Without a vault, calls `work` with those of the cloud folder. Publishes nothing.
 pub(crate) fn with_staged<T>(
     context: &Context,
     config: &SyncConfig,

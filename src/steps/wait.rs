@@ -19,7 +19,7 @@ const CLOCK_POLL_INTERVAL: Duration = Duration::from_secs(1);
 const RESET_MARGIN: TimeDelta = TimeDelta::seconds(3);
 
 /// Asks Codex for the figures of an account, and waits until the account is available. Ctrl-C ends the process. Asks
-/// again after each wait, because the reset may have moved meanwhile.
+/// again after each wait, because the reset may have moved.
 ///
 /// # Errors
 /// The end of the account's cooldown is unknown, or the figures cannot be read or recorded.

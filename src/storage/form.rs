@@ -112,13 +112,13 @@ pub(crate) fn convert(
         return Err(ConversionError::Incompressible);
     }
     copy_attributes(&before.meta, file).at("set the attributes of", &target)?;
-    // Before the old form goes, the new one has to survive a power failure.
+    // The new form has to survive a power failure before the old one is removed.
     temp.sync()?;
     let (plain, compressed) = match to {
         Form::Plain => (temp.path(), source),
         Form::Compressed => (source, temp.path()),
     };
-    // Reads the new file back: what the disk stored is compared, not what was to be written.
+    // Reads the new file back, to compare the bytes that the disk stored.
     if rollout::compare(plain, compressed).at("compare", source)? != Relation::Equal {
         return Err(ConversionError::Changed);
     }
@@ -208,7 +208,7 @@ fn conversion_error(error: io::Error, source: &Path, before: &FileState) -> Conv
 /// Compresses the `size` bytes of `reader` into `to`.
 fn compress(reader: &mut dyn Read, size: u64, to: &mut dyn Write, workers: u32) -> io::Result<()> {
     let mut encoder = zstd::Encoder::new(to, LEVEL)?;
-    // A rollout that grows meanwhile makes zstd fail, instead of a file with a wrong size in its head.
+    // If the rollout grows during the compression, zstd fails instead of writing a wrong size into the header.
     encoder.set_pledged_src_size(Some(size))?;
     encoder.include_contentsize(true)?;
     // `zstd -t` and the decoder of Codex check it.

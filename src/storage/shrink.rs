@@ -220,7 +220,7 @@ impl ShrinkItem {
         let error = match result {
             None if self.action.converts() => {
                 self.action = ShrinkAction::Skip;
-                // The command that was interrupted says so once, not for each conversation.
+                // The command reports the interruption once, not for each conversation.
                 self.reason = (!progress::is_interrupted())
                     .then(|| "skipped: the time limit of --max-time was reached".to_owned());
                 return;

@@ -416,7 +416,7 @@ impl Ui {
             let hint = format!("{} {}", word(Style::Strong, "hint:"), ansi::printable(hint));
             lines.push(self.wrap_for_stderr(2, &hint));
         }
-        // In one piece: half of an error says something else.
+        // In one write, so that other output does not split the message.
         err(format_args!("{}\n", lines.join("\n")));
     }
 
@@ -438,7 +438,7 @@ pub(crate) fn print_json_error(error: &CommandError) {
             "exit_code": error.kind as u8,
         },
     });
-    // In one piece: half of an error says something else.
+    // In one write, so that other output does not split the message.
     let _ = io::stderr().write_all(format!("{document}\n").as_bytes());
 }
 

@@ -53,12 +53,12 @@ pub(crate) struct Origin<'a> {
 pub(super) struct SnapshotOptions<'a> {
     pub(super) host: &'a str,
     pub(super) tags: Vec<String>,
-    /// Id of the snapshot whose files are not read again where size, time and inode are the same; `None` for the last
-    /// one of this host and folder.
+    /// Id of the snapshot to compare with: restic does not read files with the same size, time and inode again. `None`
+    /// for the last snapshot of this host and folder.
     pub(super) parent: Option<&'a str>,
     /// The time of the snapshot; `None` for the current time.
     pub(super) time: Option<DateTime<Utc>>,
-    /// Read every file, also those that seem unchanged since the previous snapshot.
+    /// Read every file, even if it seems unchanged since the previous snapshot.
     pub(super) reads_all: bool,
 }
 

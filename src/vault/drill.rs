@@ -52,8 +52,8 @@ impl Progress for ThreePasses<'_> {
     }
 }
 
-/// Restores the snapshot without its login into a temporary folder, checks all digests and databases,
-/// has Codex list the conversations, and removes the folder.
+/// Restores the snapshot without its login into a temporary folder, checks all digests and databases, lets Codex list
+/// the conversations, and removes the folder.
 ///
 /// # Errors
 /// restic fails, the snapshot differs from its manifest, or the disk is full.

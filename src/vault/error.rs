@@ -92,8 +92,8 @@ pub(crate) enum VaultError {
 }
 
 impl VaultError {
-    /// Converts an error about a damaged archive that was made from the snapshot `id` into an error
-    /// about that snapshot. Other errors stay.
+    /// Converts an error about a damaged archive, made from the snapshot `id`, into an error about
+    /// the snapshot. Returns other errors unchanged.
     pub(super) fn about_snapshot(self, id: &str) -> Self {
         let detail = match self {
             Self::Archive(ArchiveError::Damaged { detail, .. }) => detail,

@@ -6,7 +6,7 @@
 use crate::codex::redaction::redact_message;
 use std::fmt;
 
-/// A kind of fault, each with a hint of its own.
+/// A kind of fault. Each has its own hint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
     /// No repository exists at this URL.
@@ -33,7 +33,7 @@ pub(crate) enum Fault {
     Damaged,
     /// A signal ended the restic process.
     Killed,
-    /// Any other fault; the message of restic says more.
+    /// Any other fault; see the message of restic.
     Other,
 }
 

@@ -21,7 +21,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 pub(crate) enum ImportOutcome {
     /// A new snapshot was made.
     Added(SnapshotReport),
-    /// The snapshot with this id was made of the same archive before.
+    /// The archive was imported before, as the snapshot with this id.
     Present(String),
 }
 

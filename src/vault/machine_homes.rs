@@ -31,7 +31,7 @@ const FOLDER: [&str; 2] = ["sync", "machines"];
 /// The largest manifest that is read: some four million files.
 const MAX_MANIFEST_BYTES: u64 = 1 << 30;
 
-/// A machine, as far as its conversations were fetched.
+/// A machine with its fetched conversations.
 #[derive(Debug, Clone)]
 pub(crate) struct MachineHome {
     /// The name of the machine.
@@ -155,7 +155,7 @@ struct MachineRefresh<'a> {
 }
 
 impl MachineRefresh<'_> {
-    /// Fills `local` when it is needed first.
+    /// Computes `local` on first use.
     fn run(
         &self,
         snapshot: &ReplicaSnapshot,
@@ -210,7 +210,8 @@ impl MachineRefresh<'_> {
         })
     }
 
-    /// Puts the wanted files that the last refresh did not fetch into their places, after their digests were checked.
+    /// Fetches the wanted files that the last refresh did not fetch, and moves them to their final paths after checking
+    /// their digests.
     fn fetch(
         &self,
         snapshot: &ReplicaSnapshot,
@@ -247,8 +248,8 @@ impl MachineRefresh<'_> {
         Ok(())
     }
 
-    /// Moves a fetched file into its place. A file that grew while its machine published it is cut where the manifest
-    /// says.
+    /// Moves a fetched file to its final path. Truncates a file that grew during its publication to the size in the
+    /// manifest.
     fn place(&self, from: &Path, path: &str, entry: &ManifestEntry) -> Result<(), Misplaced> {
         let mut options = fs::OpenOptions::new();
         let Ok(file) = sharing::open_to_write(options.read(true).write(true), from) else {
@@ -268,7 +269,7 @@ impl MachineRefresh<'_> {
         Ok(())
     }
 
-    /// Removes the rollouts that are not wanted any more.
+    /// Removes the rollouts that are no longer wanted.
     fn remove_others(&self, wanted: &ManifestFiles) -> Result<(), VaultError> {
         let home = self.folder.join(HOME);
         for file in files::find(&home)? {
@@ -282,7 +283,7 @@ impl MachineRefresh<'_> {
     }
 }
 
-/// The reason why a fetched file was not put into its place.
+/// The reason why a fetched file was not moved to its final path.
 enum Misplaced {
     Io(IoError),
     OtherContent,

@@ -18,7 +18,7 @@ use std::collections::HashMap;
 use std::io::Read;
 use std::path::Path;
 
-/// Writes an archive of the snapshot, as far as `contents` lists it, into a new temp file in `folder`.
+/// Writes an archive of the part of the snapshot that `contents` lists into a new temp file in `folder`.
 ///
 /// # Errors
 /// restic fails, the snapshot differs from its manifest, or the archive cannot be written.
@@ -55,7 +55,7 @@ pub(crate) fn materialize(
     Ok((file, packed))
 }
 
-/// Compares the digests of the archive with those that the manifest of the snapshot has.
+/// Compares the digests of the archive with those in the manifest of the snapshot.
 fn check_digests(
     snapshot: &Snapshot,
     contents: &SnapshotContents,
@@ -81,7 +81,7 @@ struct Repacker<'a, 'w, 'p> {
     id: &'a str,
     contents: &'a SnapshotContents,
     writer: &'a mut PackWriter<'w>,
-    /// Positions in the manifest of the files that the stream has not had yet.
+    /// Positions in the manifest of the files that the stream has not contained yet.
     missing: HashMap<EntryName, usize>,
     progress: &'p dyn Progress,
 }
@@ -136,7 +136,7 @@ impl Repacker<'_, '_, '_> {
         self.contents.manifest.files.get(position)
     }
 
-    /// Adds one entry. Entries that the manifest does not name are left out.
+    /// Adds one entry, unless the manifest does not list it.
     fn add_entry(
         &mut self,
         entry: &RawEntry,
@@ -156,7 +156,7 @@ impl Repacker<'_, '_, '_> {
         }
     }
 
-    /// Adds the first bytes of `content`, as many as the manifest says.
+    /// Adds the first bytes of `content`, up to the size in the manifest.
     fn add_file(&mut self, listed: &FileEntry, content: &mut dyn Read) -> Result<(), ArchiveError> {
         let file = FileEntry {
             digest: None,

@@ -79,8 +79,8 @@ impl ProcessNote {
         }
     }
 
-    /// Removes the note of a process that ended by itself. One that was interrupted or killed may have
-    /// left its lock; restic 0.14 leaves it if it is interrupted while it creates it.
+    /// Removes the note of a process that ended by itself. Keeps the note of an interrupted or killed process, which
+    /// may have left its lock: restic 0.14 does so if it is interrupted during the creation of the lock.
     pub(super) fn close(self, end: &ChildEnd) {
         let code = end.status.and_then(|status| status.code());
         if end.stop.is_none() && code.is_some_and(|code| code != INTERRUPTED) {
@@ -114,7 +114,7 @@ fn remove_old_notes(folder: &Path) {
     }
 }
 
-/// Returns true if a noted `restic backup` runs, also one whose codex-manager was killed.
+/// Returns true if a recorded `restic backup` runs, including one that outlived a killed codex-manager.
 pub(super) fn is_backup_running(vault_folder: &Path) -> bool {
     list_notes(&vault_folder.join(FOLDER)).any(|(path, _)| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -122,8 +122,8 @@ pub(super) fn is_backup_running(vault_folder: &Path) -> bool {
     })
 }
 
-/// Returns true if a process that is noted in `vault_folder`, with the id `pid`, made a lock or refreshed it at
-/// `locked_at`, and is dead.
+/// Returns true if a process recorded in `vault_folder` with the id `pid` created or refreshed a lock at `locked_at`,
+/// and has ended.
 fn is_of_dead_process(vault_folder: &Path, pid: u32, locked_at: DateTime<Utc>) -> bool {
     list_notes(&vault_folder.join(FOLDER)).any(|(path, started)| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();

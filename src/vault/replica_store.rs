@@ -19,7 +19,7 @@ use std::path::Path;
 /// Name of the manifest at the root of a snapshot.
 pub(crate) const MANIFEST: &str = "manifest.jsonl";
 
-/// Name of the folder at the root of a snapshot that has the files.
+/// Name of the folder with the files at the root of a snapshot.
 pub(crate) const HOME: &str = "home";
 
 /// A snapshot of sync.
@@ -105,8 +105,9 @@ impl ReplicaStore {
         })
     }
 
-    /// Restores the `wanted` ones of all files of a snapshot into the private, empty `folder`; see
-    /// [`restored_files::restore`]. Paths are relative to [`HOME`]. The digests are not checked.
+    /// Restores the `wanted` files among all files of a snapshot into the private, empty `folder`;
+    /// see [`restored_files::restore`]. Paths are relative to [`HOME`]. The digests are not
+    /// checked.
     ///
     /// # Errors
     /// As [`restored_files::restore`].
@@ -121,8 +122,8 @@ impl ReplicaStore {
     }
 
     /// Makes a snapshot of `tree`, which has [`MANIFEST`] and [`HOME`], and returns its id in the length that restic
-    /// prints. `parent` is the snapshot of this replica before: restic does not read a file that has the same size, mtime
-    /// and inode as there. The lock keeps away the restic of a killed run, which reads the tree too.
+    /// prints. `parent` is the previous snapshot of this replica: restic does not read files with the same size, mtime
+    /// and inode again. The lock excludes the restic of a killed run, which may still read the tree.
     ///
     /// # Errors
     /// restic fails. No snapshot is made then.
@@ -174,7 +175,7 @@ impl ReplicaStore {
     }
 }
 
-/// Returns the newest snapshot of each replica, by the id of the replica; whatever the clock of its machine was.
+/// Returns the newest snapshot of each replica, by the id of the replica. Ignores times, because clocks may be wrong.
 pub(crate) fn newest_of(snapshots: &[ReplicaSnapshot]) -> BTreeMap<&str, &ReplicaSnapshot> {
     let mut newest: BTreeMap<&str, &ReplicaSnapshot> = BTreeMap::new();
     for one in snapshots {

@@ -18,7 +18,7 @@ pub(crate) struct ReplicaTags {
     pub(crate) machine: String,
     /// Number of the publication of this replica, from 1.
     pub(crate) number: u64,
-    /// Id, or the beginning of one, of the snapshot of this replica before.
+    /// Id, or beginning of the id, of the previous snapshot of this replica.
     pub(crate) base: Option<String>,
 }
 

@@ -18,8 +18,8 @@ pub(crate) const OLDEST_VERSION: (u32, u32) = (0, 14);
 /// Default limit of the time without progress.
 pub(crate) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(600);
 
-/// Limit of the time in which restic retries to reach the repository. By itself restic 0.17 and newer retry
-/// for 15 minutes.
+/// Limit of the time in which restic retries to reach the repository. The default of restic 0.17 and newer is 15
+/// minutes.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Variables with the path of a file or folder, which may be relative.
@@ -103,7 +103,7 @@ impl Restic {
         let mut text = String::new();
         let read = (&mut child).take(4096).read_to_string(&mut text);
         let end = child.finish();
-        // A signal is no evidence about the program, unlike output that is not that of restic.
+        // A signal proves nothing about the program, unlike unexpected output.
         let is_killed = end.status.is_some_and(|status| status.code().is_none());
         if end.stop.is_some() || is_killed {
             return Err(self.end_error(&end));

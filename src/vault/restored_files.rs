@@ -11,8 +11,8 @@ use std::path::Path;
 /// for arguments and variables together.
 const MAX_PATTERN_BYTES: usize = if cfg!(windows) { 24 << 10 } else { 160 << 10 };
 
-/// Restores the `wanted` ones of all files of the snapshot `id`, which are at `all` below its folder `root`. The files
-/// are then at the same paths below `root` in `folder`, readable by the user only.
+/// Restores the `wanted` files of the snapshot `id` to the same paths below `root` in `folder`, readable only by the
+/// user. `all` has the paths of all files below the snapshot's folder `root`.
 ///
 /// The folder is private and empty. Further files of a folder whose listed files are all wanted are restored too. A
 /// file that is in `all` but not in the snapshot is missing. Takes no lock.
@@ -49,8 +49,8 @@ pub(super) fn restore<'a>(
     Ok(tree::make_private(folder)?)
 }
 
-/// Returns the fewest paths whose trees have all `wanted` files and none of the others in `all`; `""` is the tree of
-/// all files.
+/// Returns the smallest set of paths with exactly the `wanted` files of `all` at or below them; `""` stands for all
+/// files.
 fn cover<'a>(
     all: impl IntoIterator<Item = &'a str>,
     wanted: &BTreeSet<&'a str>,
@@ -67,13 +67,13 @@ fn cover<'a>(
     wanted.iter().map(tree_of).collect()
 }
 
-/// Returns the folders that a path is in, the outermost first, which is `""`.
+/// Returns the folders above a path, beginning with `""`.
 fn folders_of(path: &str) -> impl Iterator<Item = &str> {
     let ends = path.match_indices('/').map(|(end, _)| end);
     std::iter::once("").chain(ends.map(|end| &path[..end]))
 }
 
-/// Returns the pattern of restic that matches `path` alone. A class has one meaning on all systems; a backslash is a
+/// Returns the pattern of restic that matches `path` alone. Escapes by character classes, because a backslash is a
 /// separator on Windows.
 fn escape(path: &str) -> String {
     let mut pattern = String::new();
@@ -87,7 +87,7 @@ fn escape(path: &str) -> String {
     pattern
 }
 
-/// Fails if `folder` has anything but files and folders: a link would lead a reader elsewhere.
+/// Fails if `folder` has an entry other than a file or folder: reading through a link could leave the folder.
 fn check_kinds(id: &str, folder: &Path) -> Result<(), VaultError> {
     for (name, kind) in tree::list(folder).at("list", folder)? {
         let path = folder.join(name);

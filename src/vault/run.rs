@@ -33,7 +33,7 @@ impl Restic {
         self.retry_while_locked(|| self.run_once(args, |_| {}))
     }
 
-    /// Removes snapshots from the list. The data that only they have stays until `restic prune`.
+    /// Removes snapshots. Their data stays until `restic prune`.
     ///
     /// # Errors
     /// As [`Restic::run`]; [`Fault::AppendOnly`] if the storage refuses, so that no snapshot was removed.
@@ -78,7 +78,7 @@ impl Restic {
         }
     }
 
-    /// As [`Restic::run`], but fails if the repository is locked.
+    /// Like [`Restic::run`], but fails if the repository is locked.
     fn run_once(
         &self,
         args: &[&str],
@@ -212,7 +212,7 @@ impl Restic {
             let json = match self.run_once(&["cat", "lock", "--no-lock", "--quiet", id], |_| {}) {
                 Ok(json) => json,
                 Err(e @ (VaultError::Interrupted | VaultError::NoProgress(_))) => return Err(e),
-                // It was removed meanwhile.
+                // Another process removed the lock in the meantime.
                 Err(_) => return Ok(()),
             };
             let lock = serde_json::from_slice::<RepositoryLock>(&json);

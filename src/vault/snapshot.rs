@@ -17,7 +17,7 @@ pub(crate) struct Snapshot {
     pub(crate) id: String,
     /// The time of the capture, or of the imported archive.
     pub(crate) time: DateTime<Utc>,
-    /// Name of the machine that made it.
+    /// Name of the machine that made the snapshot.
     pub(crate) host: String,
     /// The description in the tags; `None` for a snapshot of another program.
     pub(crate) tags: Option<SnapshotTags>,

@@ -53,8 +53,8 @@ impl SnapshotTags {
         tags
     }
 
-    /// Parses the tags of a snapshot. Returns `None` for a snapshot of another program, also if a user
-    /// has tagged it `codex-manager`. Unknown keys and values are ignored.
+    /// Parses the tags of a snapshot. Returns `None` for a snapshot of another program, even if a user has tagged it
+    /// `codex-manager`. Unknown keys and values are ignored.
     pub(crate) fn from_tags(tags: &[String]) -> Option<Self> {
         if !tags.iter().any(|tag| tag == PROGRAM_TAG) {
             return None;

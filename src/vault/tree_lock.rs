@@ -32,8 +32,8 @@ pub(crate) struct TreeLock {
 }
 
 impl TreeLock {
-    /// Waits for the lock, and for a restic that still reads the folders after its codex-manager was killed. With
-    /// other files in them it would make an incomplete snapshot.
+    /// Waits for the lock, and for a restic that still reads the folders after its codex-manager was killed: it would
+    /// make an incomplete snapshot if the files changed.
     ///
     /// # Errors
     /// The file system refuses, or the user interrupts the wait.
@@ -71,9 +71,9 @@ impl TreeLock {
     }
 }
 
-/// Removes downloaded snapshots, the copies of the login, of other secrets and of databases that a backup
-/// made, and an unpacked archive. Leaves those of running commands and of their restic. Links to
-/// conversations stay for the next backup.
+/// Removes downloaded snapshots, the copies of the login, of other secrets and of databases that a backup made, and an
+/// unpacked archive. Leaves the files of running commands and of their restic. Links to conversations stay for the next
+/// backup.
 ///
 /// # Errors
 /// A file cannot be removed. The next command tries again.
@@ -90,7 +90,7 @@ pub(crate) fn remove_leftovers(manager_home: &Path) -> Result<(), IoError> {
     if is_backup_running(&folder) {
         return Ok(());
     }
-    // A backup may have ended meanwhile.
+    // A backup may have ended in the meantime.
     find_removable(&folder)
         .iter()
         .try_for_each(|path| tree::remove(path))

@@ -63,7 +63,7 @@ pub(crate) fn quota_json(
     windows::quota_json(seen.as_ref(), &context.now())
 }
 
-/// Returns an observation with the offset of `zone`: stored resets may have that of another zone.
+/// Converts the times of an observation to `zone`. Stored resets may have another offset.
 fn convert_to_zone(observation: &Observation, zone: Zone) -> Observation {
     let mut local = observation.clone();
     let windows = local.windows.iter_mut().map(|window| &mut window.resets_at);
@@ -174,7 +174,7 @@ pub(crate) fn read_known_accounts(context: &Context) -> Result<Vec<Account>> {
     Ok(list_with_live_account(context, load_cooldown(context)?))
 }
 
-/// Reads the last known figures from `cooldown.json`, and prints the warnings of that.
+/// Reads the last known figures from `cooldown.json`, and prints the warnings about the file.
 ///
 /// # Errors
 /// The file cannot be read, or was written by a newer version.
@@ -207,8 +207,7 @@ pub(crate) fn list_with_live_account(context: &Context, file: CooldownFile) -> V
     accounts::list(context.manager_home(), live.login(), file)
 }
 
-/// Returns how to get the first archive: by a backup, or without a Codex home, where a backup fails, by
-/// signing in.
+/// Returns the advice for a first archive: a backup, or a sign-in if there is no Codex home to back up.
 pub(crate) fn suggest_first_archive(context: &Context) -> String {
     if context.codex_home().is_dir() {
         "create one with: codex-manager backup".into()
@@ -217,13 +216,13 @@ pub(crate) fn suggest_first_archive(context: &Context) -> String {
     }
 }
 
-/// Returns how to get the first profile on this machine; see [`remedies::first_login_advice`].
+/// Returns the advice for a first profile on this machine; see [`remedies::first_login_advice`].
 pub(crate) fn first_login(context: &Context) -> String {
     let program = context.settings.codex_bin.as_deref();
     remedies::first_login_advice(context.codex_home(), program, &context.env)
 }
 
-/// Returns how to sign in to the Codex home: through Codex, or with the last saved login.
+/// Returns the advice to sign in to the Codex home: through Codex, or with the last saved login.
 pub(crate) fn suggest_sign_in(context: &Context) -> String {
     let saved = remedies::saved_login_command(context.codex_home(), context.manager_home());
     match saved {

@@ -14,7 +14,7 @@ pub(crate) struct AccountReport<'a> {
     pub profile: Option<&'a str>,
     pub plan: Option<&'a str>,
     pub observation: Option<&'a Observation>,
-    /// The end of its cooldown.
+    /// The end of the account's cooldown.
     pub next_available_at: Option<Timestamp>,
 }
 

@@ -105,7 +105,7 @@ fn mark_cell(account: &Account) -> Cell {
     }
 }
 
-/// Returns the state in a word; that of a cooldown names its window, unless that is the weekly one.
+/// Returns the state as one word. A cooldown includes the name of its window, unless it is the weekly one.
 fn state_text(verdict: &Verdict) -> String {
     let state = verdict.state.name();
     match &verdict.cause {
@@ -137,8 +137,8 @@ fn short_window_cell(entry: &AccountEntry, context: &Context) -> Cell {
     Cell::new(style, format!("{left:.0} %")).value(format_args!("{left:.0}"))
 }
 
-/// Returns the time that matters next: the end of a cooldown, else the next reset of a window of Codex,
-/// the weekly one first. As a span, and as a date.
+/// Returns the next relevant time as a duration and as a date: the end of a cooldown, else the next weekly reset, else
+/// the next reset of another window.
 fn next_cells(entry: &AccountEntry, verdict: &Verdict, context: &Context) -> [Cell; 2] {
     match next_change(entry, verdict, context) {
         Some(at) => [
@@ -172,7 +172,8 @@ pub(crate) fn next_change(
     })
 }
 
-/// Returns what is unusual: a spending limit, a hold, banked resets, other limits, figures of an ended window.
+/// Returns a note about unusual facts: a spending limit, a hold, banked resets, other limits, figures of an ended
+/// window.
 fn format_note(entry: &AccountEntry, verdict: &Verdict, context: &Context) -> String {
     let mut notes = Vec::new();
     if let Some(Cause::Capped(cap)) = &verdict.cause {
@@ -230,7 +231,7 @@ fn time_cell(at: Option<&Timestamp>, context: &Context) -> Cell {
 /// The number of characters of a workspace id that are shown.
 const ID_CHARS: usize = 8;
 
-/// The emails of accounts; one that several share is followed by the profile, else the workspace.
+/// The emails of accounts. A shared email is followed by the profile, else by the workspace.
 #[derive(Debug)]
 pub(crate) struct AccountNames(Vec<AccountEntry>);
 

@@ -22,16 +22,16 @@ pub(crate) struct AreaLayer {
     pub heights: Vec<f64>,
 }
 
-/// Areas on top of each other, from 0 to 100 %.
+/// Stacked areas, from 0 to 100 %.
 #[derive(Debug)]
 pub(crate) struct AreaChart {
-    /// At most [`MAX_COLORS`]; the lowest first.
+    /// At most [`MAX_COLORS`] layers, the lowest first.
     pub layers: Vec<AreaLayer>,
     /// The number of steps on the axis of time. The areas may end before.
     pub steps: usize,
     /// Marks on the axis of time: positions from 0 to 1, and their texts.
     pub marks: Vec<(f64, String)>,
-    /// A dashed line: two points, each with its position from 0 to 1 and its per cent.
+    /// A dashed line between two points, each with its position from 0 to 1 and its percentage.
     pub forecast: Option<[(f64, f64); 2]>,
 }
 
@@ -161,7 +161,7 @@ pub(crate) fn draw_treemap(items: &[TreemapItem]) -> String {
     svg + "</svg></div>\n"
 }
 
-/// Divides an area in two of about equal size along its longer side, until each has one item.
+/// Divides an area recursively along its longer side into two parts of about equal size, until each part has one item.
 fn push_rectangles(svg: &mut String, items: &[&TreemapItem], [x, y, width, height]: [f64; 4]) {
     let sum = |items: &[&TreemapItem]| as_length(items.iter().map(|item| item.size).sum());
     let (first, rest) = match items {

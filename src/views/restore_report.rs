@@ -16,7 +16,7 @@ use crate::ui::{JsonFields, JsonObject, Style, bytes, object};
 use crate::views::account;
 use std::fmt::{self, Display, Formatter};
 
-/// Describes an archive or a snapshot, as `noun` says: its name, kind, account and age.
+/// Describes an archive or a snapshot (`noun`): its name, kind, account and age.
 pub(crate) fn describe(context: &Context, archive: &ArchiveReader, noun: &str) -> String {
     let metadata = archive.metadata();
     format!(
@@ -55,7 +55,7 @@ pub(crate) struct ReplacedFiles {
 }
 
 impl ReplacedFiles {
-    /// Counts the files that `plan` replaces. `unchanged` are those that the archive has with this size and time.
+    /// Counts the files that `plan` replaces. `unchanged` has the files with equal size and mtime in the archive.
     pub(crate) fn count(plan: &RestorePlan, unchanged: &NameSet) -> Self {
         let all = plan.writes.len() - plan.added.len();
         Self {
@@ -176,7 +176,7 @@ pub(crate) fn show_report(
     show_next(context, request, safety.as_deref());
 }
 
-/// Prints how to undo the restore of a home, or how to use a folder.
+/// Prints the command that undoes the restore of a home, or that uses a restored folder.
 fn show_next(context: &Context, request: &RestoreRequest<'_>, safety: Option<&str>) {
     let ui = &context.ui;
     match safety {

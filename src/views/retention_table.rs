@@ -23,7 +23,7 @@ pub(crate) enum RetentionSubject {
 
 fn columns(subject: RetentionSubject) -> [Column; 7] {
     let name = match subject {
-        // The time and the size tell what goes, also where the name does not fit.
+        // The time and the size identify the archive, even if the name does not fit.
         RetentionSubject::Archives => Column::new("ARCHIVE").shorten_middle(20),
         RetentionSubject::Snapshots => Column::new("SNAPSHOT"),
     };
@@ -38,7 +38,7 @@ fn columns(subject: RetentionSubject) -> [Column; 7] {
     ]
 }
 
-/// Prints the plan, grouped by account: what is kept and what is dropped, and why.
+/// Prints the plan, grouped by account: the kept and the dropped objects, with reasons.
 pub(crate) fn show(context: &Context, plan: &RetentionPlan, subject: RetentionSubject) {
     let ui = &context.ui;
     if ui.wants_json() || (plan.keep.is_empty() && plan.drop.is_empty()) {

@@ -128,7 +128,7 @@ impl<'a> ConflictJson<'a> {
         }
     }
 
-    /// Returns the conflict as printed: the title or the path, and why it is one.
+    /// Describes the conflict: the title or the path, and the reason.
     fn describe(&self, context: &Context) -> String {
         let PathJson { path, reason } = &self.file;
         match &self.versions {
@@ -340,7 +340,7 @@ fn read_step_titles(
     steps.iter().map(title).collect()
 }
 
-/// Prints the files that are not synced: those that have not arrived, those that were skipped, and conflicts.
+/// Prints the files that are not synced: files that have not arrived, skipped files, and conflicts.
 pub(crate) fn print_unsynced<'a>(
     context: &Context,
     plan: &'a SyncPlan,

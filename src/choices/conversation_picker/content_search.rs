@@ -18,7 +18,7 @@ const MIN_QUERY_CHARS: usize = 2;
 /// The shortest last word that is searched as a prefix, in characters.
 const MIN_PREFIX_CHARS: usize = 3;
 
-/// The largest numbers of conversations of the scope, and of all, that are found by their contents.
+/// The maximum number of content matches in the scope, and in all conversations.
 const MAX_MATCHES: usize = 50;
 const MAX_MATCHES_OF_ALL: usize = 100;
 
@@ -103,7 +103,7 @@ fn search(
     found.unwrap_or_default().hits
 }
 
-/// Removes the last word of a phrase that is not closed: no phrase has the beginning of a word.
+/// Removes the last word of an unclosed phrase, because a phrase cannot end with a part of a word.
 fn without_unfinished_word(text: &str) -> &str {
     let is_open = !text.matches('"').count().is_multiple_of(2);
     match text.rsplit_once(char::is_whitespace) {
@@ -112,7 +112,7 @@ fn without_unfinished_word(text: &str) -> &str {
     }
 }
 
-/// Marks the last word as the beginning of one, because the user may still be typing it.
+/// Marks the last word as a prefix, because the user may still be typing it.
 fn add_prefix_wildcard(text: &str) -> String {
     let last = text.rsplit(char::is_whitespace).next().unwrap_or_default();
     let is_word = last.chars().all(char::is_alphanumeric);

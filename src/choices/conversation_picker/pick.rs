@@ -16,7 +16,7 @@ use crate::views::account::{label, read_accounts_and_profiles};
 
 #[derive(Debug, Clone, Default)]
 pub(crate) struct ConversationPicker {
-    /// The effect of Enter, for the line of keys.
+    /// The label of Enter in the line of keys.
     pub enter: &'static str,
     /// The hints of the error without a terminal, about naming a conversation.
     pub usage: &'static [&'static str],
@@ -82,7 +82,8 @@ impl ConversationPicker {
         choice.ok_or_else(|| CommandError::usage(QUESTION))
     }
 
-    /// Returns the conversations. Of many only the first ones, with the task that reads the others.
+    /// Returns the conversations. For many conversations, returns only the first ones, with the task that reads the
+    /// others.
     fn list(&self, context: &Context) -> Result<(SharedConversations, Option<RestTask>)> {
         let Some(first) = list_first_conversations(&self.filter, context)? else {
             let rows = list_offered_conversations(self.filter.clone(), context)?;

@@ -19,7 +19,7 @@ const MESSAGE_CHARS: usize = 1500;
 /// The number of characters before a match that are shown of its line.
 const CHARS_BEFORE: usize = 60;
 
-/// The largest distance of matches in one place, in bytes.
+/// The maximum distance of matches that count as one place, in bytes.
 const PLACE_BYTES: usize = 400;
 
 /// The largest number of places that are compared in a message.
@@ -86,8 +86,8 @@ fn describe_match(
     Some(paragraphs)
 }
 
-/// Returns the place of a text with the most of `marks` close together: their number, and where to begin so that they
-/// are in view. `None` if the text has none of them.
+/// Returns the place of a text with the most `marks` close together: the number of marks, and the offset to begin the
+/// preview at. `None` if the text has no mark.
 fn find_place(text: &str, marks: &[String]) -> Option<(usize, usize)> {
     let places = marks
         .iter()

@@ -41,7 +41,7 @@ const NAME_WIDTH: usize = 18;
 #[derive(Debug, Clone)]
 pub(crate) struct OfferedConversation {
     pub thread: ListedThread,
-    /// The name of its account's profile, else the email; `None` if the account is unknown.
+    /// The profile of the conversation's account, else the email; `None` if the account is unknown.
     pub account: Option<String>,
     /// True if Codex does not list the conversation.
     pub is_unlisted: bool,
@@ -149,7 +149,7 @@ fn open_conversations(home: &Path) -> HashSet<String> {
 }
 
 impl OfferedConversation {
-    /// Returns its title; a text in brackets if it has none.
+    /// Returns the title, or a text in brackets without one.
     pub(crate) fn title(&self) -> String {
         match self.thread.title.trim() {
             "" => "(no title)".to_owned(),
@@ -157,14 +157,14 @@ impl OfferedConversation {
         }
     }
 
-    /// Returns the name of its folder.
+    /// Returns the name of the conversation's folder.
     fn project(&self) -> String {
         let path = Path::new(&self.thread.cwd);
         let name = path.file_name().map(|name| name.to_string_lossy());
         name.map_or(String::new(), |name| printable(&name))
     }
 
-    /// Returns its states, such as `running, archived`; empty if it has none.
+    /// Returns the states of the conversation, such as `running, archived`, or an empty text.
     pub(crate) fn badges(&self) -> String {
         let badges = [
             (self.is_running, "running"),
@@ -177,7 +177,7 @@ impl OfferedConversation {
         badges.collect::<Vec<_>>().join(", ")
     }
 
-    /// Returns its line in the picker.
+    /// Returns the conversation as a line of the picker.
     pub(crate) fn to_picker_item(&self, context: &Context) -> PickerItem {
         let (title, project) = (self.title(), self.project());
         let account = self.account.as_deref().map(printable).unwrap_or_default();
@@ -200,7 +200,7 @@ impl OfferedConversation {
         }
     }
 
-    /// Returns its line in a plain list.
+    /// Returns the conversation as a line of a plain list.
     fn format_plain_line(&self, context: &Context) -> String {
         let age = age_text(self.thread.updated_ms, context).unwrap_or_default();
         let id = short_id(&self.thread.id);
@@ -210,7 +210,7 @@ impl OfferedConversation {
     }
 }
 
-/// Returns the error of a home without conversations, with the way to the first one.
+/// Returns the error for a home without conversations, with a hint about the first one.
 pub(crate) fn explain_empty_home(context: &Context) -> CommandError {
     let error = CommandError::failed("there are no conversations yet");
     let home = context.codex_home();

@@ -54,7 +54,7 @@ pub(crate) struct SearchScreen {
 pub(crate) enum ScreenEnd {
     /// The user chose the conversation with this id by Enter.
     Chosen(String),
-    /// The user chose another action, which is done.
+    /// The user chose another action, which was performed.
     Done(Outcome),
 }
 
@@ -75,7 +75,7 @@ impl SearchScreen {
         let mut trashed = Vec::new();
         let end = Self::show(&mut picker, &mut trashed, context);
         if !trashed.is_empty() {
-            // The screen is gone with its line about them.
+            // The screen with the message about them has been closed.
             let [count, ids] = [pluralize(trashed.len(), "conversation"), trashed.join(" ")];
             context.note(format_args!(
                 "moved {count} to the trash; undo with: codex-manager storage undelete {ids}"
@@ -84,7 +84,8 @@ impl SearchScreen {
         end
     }
 
-    /// Shows the screen until the user leaves it. `trashed` gets the ids of the conversations that are in the trash then.
+    /// Shows the screen until the user leaves it. Adds the ids of the conversations that the user moved to the trash to
+    /// `trashed`.
     fn show(
         picker: &mut ConversationPicker,
         trashed: &mut Vec<String>,
@@ -93,7 +94,7 @@ impl SearchScreen {
         let ui = &context.ui;
         loop {
             picker.keys = vec![OPEN, EXPORT];
-            // Its report goes to stdout, where a file or a program expects the conversation.
+            // The report is printed on stdout, which may be a file or a pipe that expects only the conversation.
             if ui.writes_to_terminal() {
                 picker.keys.push(TRASH);
             }
@@ -123,7 +124,7 @@ impl SearchScreen {
         }
     }
 
-    /// Shows the screen and resumes what the user chooses by Enter.
+    /// Shows the screen and resumes the conversation that the user chooses by Enter.
     ///
     /// # Errors
     /// Those of [`Self::run`] and of `resume`.
@@ -135,8 +136,8 @@ impl SearchScreen {
     }
 }
 
-/// Runs a command of `storage` with a conversation, without its report, because the screen comes back. Returns the reason
-/// if it did not do it.
+/// Runs a command of `storage` on a conversation, without a report, because the screen is shown again. Returns the
+/// reason of a failure.
 fn run_in_storage(command: &str, id: &str, context: &Context) -> Option<String> {
     let quiet = Context {
         ui: context.ui.silenced(),

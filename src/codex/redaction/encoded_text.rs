@@ -230,7 +230,7 @@ fn decode_base64(encoded: &[u8]) -> impl Iterator<Item = Vec<u8>> + use<> {
     let plain: Vec<u8> = plain.map(standard).collect();
     (0..4).filter_map(move |first| {
         let part = plain.get(first..)?;
-        // A single last character stands for nothing.
+        // A single last character encodes no byte.
         let len = part.len() - usize::from(part.len() % 4 == 1);
         BASE64.decode(&part[..len]).ok()
     })

@@ -103,7 +103,7 @@ pub(crate) fn set_history_modes(
 ) -> Result<Vec<String>, DatabaseError> {
     change_in_transaction(database, |transaction| {
         let sql = "UPDATE threads SET history_mode=?2 WHERE id=?1 AND history_mode<>?2";
-        // A schema without this column is that of a Codex that knows one form.
+        // A schema without this column belongs to a Codex with a single form.
         let Ok(mut update) = transaction.prepare(sql) else {
             return Ok(Vec::new());
         };

@@ -49,7 +49,7 @@ impl RowValues {
             .unzip();
         let places = vec!["?"; names.len()].join(",");
         let sql = format!(
-            // Codex may have added the row meanwhile; its own is newer.
+            // Codex may have added the row in the meantime. Its row is newer.
             "INSERT OR IGNORE INTO threads({}) VALUES({places})",
             names.join(",")
         );

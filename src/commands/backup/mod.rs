@@ -208,7 +208,7 @@ impl BackupArgs {
         }
         let codex_build = match self.if_codex_changed.then(|| find_build(context)) {
             None => None,
-            // Without Codex, only the age decides: a scheduled backup goes on when Codex was removed.
+            // Without Codex, only the age decides: scheduled backups continue after Codex was removed.
             Some(Err(_)) if self.if_older.is_some() => None,
             Some(build) => Some(build?),
         };

@@ -24,9 +24,9 @@ use crate::restore::needed_paths::newest_state_database;
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
-/// A Codex home, or a small one with the conversations of one archive.
+/// A Codex home, or a temporary home with the conversations of one archive.
 pub(super) struct SearchedHome<'a> {
-    /// The folder that Codex's folders of conversations are in.
+    /// The folder that contains `sessions/` and `archived_sessions/`.
     pub folder: &'a Path,
     /// Codex's list of conversations.
     pub database: Option<&'a Path>,

@@ -6,17 +6,17 @@ use crate::io::clock::Timestamp;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;
 
-/// An archive as a hit shows it.
+/// An archive that has a found conversation.
 pub(super) struct FoundArchive {
     pub name: String,
     pub created_at: Timestamp,
 }
 
-/// A machine as a hit shows it.
+/// Another machine that has a found conversation.
 #[derive(Clone)]
 pub(super) struct FoundMachine {
     pub name: String,
-    /// The conversations that were fetched from it, in the form of a Codex home.
+    /// A folder like a Codex home, with the conversations fetched from the machine.
     pub home: PathBuf,
     /// True if this machine has the conversation too, in another state.
     pub is_here_too: bool,
@@ -35,11 +35,11 @@ pub(super) struct Found {
     pub is_partial: bool,
     /// The archive from which to restore each conversation that is not on disk. Commands accept its name.
     pub archives: HashMap<String, FoundArchive>,
-    /// The machine that has the found state of each conversation that this machine does not have.
+    /// The machine with the found version, for each conversation that this machine does not have in that version.
     pub machines: HashMap<String, FoundMachine>,
     /// The part of the query that was ignored to find something.
     pub relaxation: Option<Relaxation>,
-    /// Words that nothing has, with the spellings that were searched instead.
+    /// Words without a match, with the spellings that were searched instead.
     pub spellings: BTreeMap<String, String>,
 }
 

@@ -35,14 +35,15 @@ pub(super) struct HitRow<'a> {
     pub account: Option<String>,
     /// The archive that has the conversation if it is not on disk.
     pub archive: Option<&'a FoundArchive>,
-    /// The machine that has it if this machine does not, or has it in another state.
+    /// The machine that has the found version of the conversation, if this machine does not.
     pub machine: Option<&'a FoundMachine>,
     /// The lines around the match; empty without `-C` and for a hit in an archive.
     pub nearby: Vec<NearbyLine>,
 }
 
 impl HitRow<'_> {
-    /// The rollout, or the fetched copy of that of another machine; `None` if it is only in an archive.
+    /// Returns the path of the rollout, which may be a copy fetched from another machine; `None` for a conversation
+    /// that only an archive has.
     fn path(&self) -> Option<String> {
         let path = &self.hit.conversation.path;
         self.archive.is_none().then(|| path.display().to_string())
@@ -172,7 +173,7 @@ impl HitRow<'_> {
         }
     }
 
-    /// Returns what is known of the conversation besides its title.
+    /// Returns the facts about the conversation, except its title.
     fn facts(&self, context: &Context) -> Vec<String> {
         let conversation = &self.hit.conversation;
         let mut facts = Vec::new();

@@ -44,7 +44,7 @@ use std::path::Path;
 /// The number of hits without `--limit`.
 const DEFAULT_LIMIT: usize = 20;
 
-/// The number of hits up to which phrases and code are checked in a search without the filters.
+/// A search without the filters checks phrases and code in at most this many hits.
 const MAX_UNFILTERED: usize = 20;
 
 /// Search the contents of conversations
@@ -83,7 +83,7 @@ pub(crate) struct FindArgs {
     /// The largest number of conversations [default: 20]
     #[arg(long, value_name = "N", requires = "words", value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
     limit: Option<usize>,
-    /// Show this many lines before and after each match, also of the messages beside it
+    /// Show this many lines before and after each match, including lines of adjacent messages
     #[arg(short = 'C', long = "context", value_name = "LINES")]
     nearby: Option<usize>,
     /// Search for a regular expression; reads all conversations
@@ -95,10 +95,10 @@ pub(crate) struct FindArgs {
     /// Also search conversations that are only in archives of this home
     #[arg(long, requires = "words")]
     archives: bool,
-    /// Also search what other machines published in the vault and this machine does not have
+    /// Also search conversations that other machines published in the vault and this machine does not have
     #[arg(long, requires = "words")]
     machines: bool,
-    /// Search without bringing the index up to date
+    /// Search without updating the index
     #[arg(long, conflicts_with_all = ["regex", "exact"], requires = "words")]
     no_refresh: bool,
     #[command(flatten)]
@@ -151,8 +151,8 @@ impl FindArgs {
         Ok(Outcome::partial_if(found.is_partial))
     }
 
-    /// Returns how many conversations match without the filters, for the message of a search without a full hit. `None`
-    /// if none does.
+    /// Returns the number of conversations that match without the filters, for the message of a search without a full
+    /// hit; `None` without a match.
     fn describe_unfiltered(&self, matcher: &Matcher, context: &Context) -> Option<String> {
         let options = self.filter.used_options().chain(self.kinds.used_options());
         let options: Vec<_> = options.collect();
@@ -278,8 +278,8 @@ impl FindArgs {
         self.limit.unwrap_or(DEFAULT_LIMIT)
     }
 
-    /// Before a first index of many conversations, shows what the newest of them have. Only on a terminal, because a
-    /// program expects one result.
+    /// Before the first index of many conversations is complete, shows the hits in the newest ones. Only on a terminal,
+    /// because a program expects one result.
     fn answer_early(
         &self,
         query: &Query,

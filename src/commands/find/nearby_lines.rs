@@ -15,7 +15,7 @@ use std::path::Path;
 pub(super) struct NearbyLine {
     pub turn: u32,
     pub role: Role,
-    /// The line, cut if it is long; only the line of the match has matches.
+    /// The line, shortened if it is long. Only the line of the hit has marked matches.
     pub text: Snippet,
 }
 

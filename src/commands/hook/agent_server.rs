@@ -14,8 +14,8 @@ const MARKETPLACE: &str = include_str!("plugin/marketplace.json");
 const MANIFEST: &str = include_str!("plugin/plugin.json");
 const SKILL: &str = include_str!("plugin/SKILL.md");
 
-/// Returns the arguments of the server. The homes are named unless they are the default ones, because Codex passes
-/// neither `CODEX_HOME` nor `CODEX_MANAGER_HOME` to a server (0.169).
+/// Returns the arguments of the server, with the homes unless they are the default ones: Codex passes neither
+/// `CODEX_HOME` nor `CODEX_MANAGER_HOME` to a server (0.169).
 fn server_arguments(context: &Context) -> Vec<String> {
     let mut arguments = Vec::new();
     for (flag, name, home) in [

@@ -73,8 +73,8 @@ enum HookShell {
     Zsh,
 }
 
-// The query starts in a subshell, so that bash prints neither its number nor its end. bash 5.1 allows an array as
-// PROMPT_COMMAND; the assignment changes its first element then. The names keep a default for `set -u`.
+// The query starts in a subshell, so that bash prints no job messages. bash 5.1 allows an array as PROMPT_COMMAND; the
+// assignment changes its first element then. The names keep a default for `set -u`.
 const BASH: &str = r#"# The account and its quota, from codex-manager's cache, in front of the prompt.
 _codex_manager_prompt() {
   local status=$?

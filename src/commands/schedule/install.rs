@@ -45,13 +45,13 @@ pub(super) struct InstallArgs {
     /// Let sync change files; without this flag it is a dry run
     #[arg(long)]
     apply: bool,
-    /// Let backup also make an archive when Codex has another version than in the last one
+    /// Let backup also make an archive after an update of Codex
     #[arg(long, conflicts_with = "daily")]
     if_codex_changed: bool,
     /// The configuration file of sync
     #[arg(short, long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Activate the job; otherwise the commands for it are only shown
+    /// Activate the job; otherwise the commands for that are only shown
     #[arg(long)]
     enable: bool,
     #[command(flatten)]

@@ -23,7 +23,7 @@ impl CommonArgs {
     }
 }
 
-/// The JSON document of install and remove. Its keys are an interface.
+/// The JSON document of install and remove. The keys are an interface.
 #[derive(Debug, Serialize)]
 pub(super) struct JobChangeJson<'a> {
     pub(super) job: JobKind,

@@ -39,7 +39,7 @@ pub(super) fn current_job_context(
     })
 }
 
-/// Returns the path of this program: its entry on `PATH` if that leads to it, else its real path. An
+/// Returns the path of this program: its entry on `PATH`, if that resolves to this program, else its real path. An
 /// upgrade replaces the real file but keeps the entry.
 fn find_this_program(context: &Context) -> Result<PathBuf> {
     // The scheduler has no PATH of a shell, so the job gets a path.

@@ -9,7 +9,7 @@ use crate::steps::run_program::{ProgramEnd, run_program};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// The time that a scheduler has to end a job before the job is given to it again.
+/// The time limit for a scheduler to end a job before the job is loaded again.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(20);
 
 const BUSY_POLL_INTERVAL: Duration = Duration::from_millis(250);
@@ -38,7 +38,7 @@ pub(super) fn run_all(steps: &[SchedulerCommand], context: &Context, state: &str
     Ok(())
 }
 
-/// Runs one command of the scheduler, again as long as its exit code means that the scheduler is busy.
+/// Runs one command of the scheduler, and repeats it while its exit code means that the scheduler is busy.
 fn run_when_free(
     step: &SchedulerCommand,
     env: &Environment,

@@ -32,8 +32,8 @@ impl Children {
         Ok(found)
     }
 
-    /// Reads all descendants of `parents` that are not in `known`, and adds them to it, because damaged rows may form a
-    /// cycle.
+    /// Reads all descendants of `parents` that are not in `known`. Adds them to `known`, because damaged rows may form
+    /// a cycle.
     pub(super) fn read_descendants(
         mut parents: Vec<String>,
         known: &mut HashSet<String>,

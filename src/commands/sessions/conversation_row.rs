@@ -34,20 +34,20 @@ pub(super) struct ConversationRow {
     account: ConversationAccount,
     bytes: Option<u64>,
     compressed: bool,
-    /// True if Codex does not list it.
+    /// True if Codex does not list the conversation.
     is_unlisted: bool,
-    /// The machine that has it, if this one does not.
+    /// The machine that has the conversation, if this one does not.
     pub machine: Option<String>,
-    /// The machine that has continued it.
+    /// Another machine that has continued the conversation.
     pub newer_on: Option<String>,
-    /// The number of conversations above it, of which it is a subagent.
+    /// The nesting depth of a subagent; 0 for other conversations.
     pub depth: usize,
-    /// The number of its subagents that are not shown.
+    /// The number of subagents that are not shown.
     pub hidden_children: usize,
 }
 
 impl ConversationRow {
-    /// Returns the row of a conversation; without `accounts`, of one that Codex does not list.
+    /// Returns the row of a conversation. `accounts` is `None` for a conversation that Codex does not list.
     pub(super) fn read(
         thread: ListedThread,
         accounts: Option<&ConversationAccounts>,
@@ -117,7 +117,7 @@ impl ConversationRow {
         ]
     }
 
-    /// Returns the title, indented below the conversation of which it is a subagent.
+    /// Returns the title, which is indented for a subagent.
     fn title(&self, is_running: bool) -> Cell {
         let indent = match self.depth {
             0 => String::new(),
@@ -172,7 +172,7 @@ pub(super) fn rollout_size(path: &str) -> (Option<u64>, bool) {
     (bytes, bytes.is_some())
 }
 
-/// Returns the size of the rollouts before the newest one of a conversation that was rewound.
+/// Returns the size of all rollouts of a rewound conversation except the newest.
 fn earlier_rollouts_size(thread: &ListedThread, home: &Path) -> u64 {
     let newest = Path::new(&thread.rollout_path);
     if !RolloutName::parse(newest).is_some_and(|file| file.is_rewind()) {

@@ -23,13 +23,13 @@ use clap::Args;
   codex-manager sessions index --rebuild
   codex-manager sessions index --remove")]
 pub(crate) struct IndexArgs {
-    /// Show its size and content; the default
+    /// Show the size and content of the index; the default
     #[arg(long, conflicts_with_all = ["rebuild", "remove"])]
     status: bool,
-    /// Create it again from all conversations
+    /// Create the index again from all conversations
     #[arg(long, conflicts_with = "remove")]
     rebuild: bool,
-    /// Delete it to free its space
+    /// Delete the index to free its space
     #[arg(long)]
     remove: bool,
 }

@@ -52,7 +52,7 @@ pub(crate) struct SessionsArgs {
     /// Show archived conversations too
     #[arg(long)]
     archived: bool,
-    /// Show conversations that only other machines have too, as they published them in the vault
+    /// Also show conversations that only other machines have, as they published them in the vault
     #[arg(long)]
     machines: bool,
     /// Show conversations of subagents, each below the conversation that started it
@@ -64,7 +64,7 @@ pub(crate) struct SessionsArgs {
     /// The largest number of conversations [default: 30 on a terminal, else all]
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
-    /// Search them on the terminal, to resume, read, export or trash one
+    /// Search conversations on the terminal, to resume, read, export or trash one
     #[arg(long, conflicts_with_all = ["subagents", "sort", "limit", "machines", "launched", "format"])]
     pub(crate) pick: bool,
     /// Show launches instead; the same as `launches`

@@ -40,15 +40,15 @@ pub(super) enum SortOrder {
 /// The treatment of conversations of subagents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Subagents {
-    /// Each follows the conversation that started it.
+    /// Each subagent follows the conversation that started it.
     Listed,
-    /// They are counted at the conversation that started them.
+    /// Subagents are counted at the conversation that started them.
     Counted,
-    /// They are left out.
+    /// Subagents are left out.
     Omitted,
 }
 
-/// A conversation of which only the order is known.
+/// A conversation with its sort key, before its other fields are read.
 struct ListEntry {
     id: String,
     key: SortKey,
@@ -56,9 +56,9 @@ struct ListEntry {
     unlisted: Option<Box<ListedThread>>,
     /// The time of the last change in milliseconds since 1970.
     updated_ms: Option<i64>,
-    /// The machine that has it, if this one does not.
+    /// The machine that has the conversation, if this one does not.
     machine: Option<String>,
-    /// The machine that has continued it.
+    /// Another machine that has continued the conversation.
     newer_on: Option<String>,
 }
 
@@ -92,7 +92,7 @@ enum SortKey {
     Updated(Reverse<Option<i64>>),
     Size(Reverse<Option<u64>>),
     Title(String),
-    /// The row stays where the database has it. Unlisted conversations come last.
+    /// The row keeps the order of the database. Unlisted conversations come last.
     AsRead,
 }
 
@@ -173,8 +173,8 @@ impl<'a> ConversationList<'a> {
         self.entries.is_empty()
     }
 
-    /// Calls `each` with the conversations in order, until it returns false. Conversations whose rows were
-    /// deleted meanwhile are skipped.
+    /// Calls `each` with the conversations in order, until it returns false. Skips conversations whose rows were
+    /// deleted since.
     ///
     /// # Errors
     /// Codex's list cannot be read any more.

@@ -206,7 +206,7 @@ fn show_commands(context: &Context, report: &StorageReport) {
 
 /// Prints the size of the manager home.
 fn show_manager(context: &Context, report: &StorageReport) {
-    /// Smaller entries are of no interest here.
+    /// The report omits smaller entries.
     const MIN_BYTES: u64 = 1_000_000;
     let ui = &context.ui;
     let large = report

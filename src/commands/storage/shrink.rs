@@ -1,4 +1,4 @@
-//! `storage shrink` and `storage expand`: compress the conversations at rest, and the reverse.
+//! `storage shrink` and `storage expand`: compress unused conversations, and the reverse.
 
 use crate::choices::project_choice::find_all_project_folders;
 use crate::codex::rollout;
@@ -26,11 +26,11 @@ const SHOWN: usize = 8;
 // The texts of the options are those of the report, which counts what `shrink` without options frees.
 const _: () = assert!(shrink::DEFAULT_DAYS == 14 && shrink::DEFAULT_MIN_BYTES == 16_000);
 
-/// Compress conversations that are at rest
+/// Compress unused conversations
 ///
-/// A conversation becomes a `.jsonl.zst`, which Codex lists, reads and resumes like a plain one;
-/// when it resumes one, it makes it plain again. The compressed file is compared with the plain one
-/// before that is removed. Conversations that Codex has open are skipped.
+/// A conversation becomes a `.jsonl.zst` file, which Codex lists, reads and resumes like a plain
+/// one. A resumed conversation becomes plain again. The compressed file is compared with the plain
+/// one before the plain one is removed. Conversations that Codex has open are skipped.
 /// `codex-manager storage expand` is the exact reverse.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:

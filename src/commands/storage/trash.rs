@@ -50,7 +50,7 @@ pub(super) struct TrashArgs {
     /// Only the subagents of this conversation, given by its id
     #[arg(long, value_name = "ID")]
     subagents_of: Option<String>,
-    /// Only conversations that were begun and have no turn
+    /// Only conversations without any turn
     #[arg(long)]
     no_turns: bool,
     /// Delete everything in the trash permanently
@@ -329,7 +329,7 @@ impl UndeleteArgs {
     }
 }
 
-/// Returns the unit of `home` that `wanted` names; the newest, if the conversation was moved there twice.
+/// Returns the unit of `home` that `wanted` names; the newest, if the conversation is in the trash twice.
 fn find_unit<'a>(units: &'a [Unit], wanted: &str, home: &Path) -> Result<&'a Unit> {
     let has_title = |unit: &Unit, fits: &dyn Fn(&str) -> bool| fits(&unit.conversation.title);
     let id = |unit: &Unit| unit.conversation.id.clone();

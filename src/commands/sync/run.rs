@@ -399,7 +399,7 @@ fn print_snapshot(ui: &Ui, done: &[&SyncStep], snapshot: &str, remote: SyncRemot
     ));
     for (side, name) in [(Side::Local, "local"), (Side::Remote, "cloud")] {
         let mut targets = done.iter().flat_map(|step| &step.ops).flat_map(Op::targets);
-        // What the vault has is never replaced.
+        // Snapshots in the vault are never replaced.
         if side == Side::Remote && remote == SyncRemote::Vault {
             continue;
         }

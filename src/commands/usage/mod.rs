@@ -69,7 +69,7 @@ pub(crate) struct UsageArgs {
     /// Only requests before then; a day, a week or a month is included
     #[arg(long, value_name = "TIME", help_heading = "Filters")]
     until: Option<String>,
-    /// Count what other machines published in the vault too, each conversation once
+    /// Also count the usage that other machines published in the vault, each conversation once
     #[arg(long, help_heading = "Filters")]
     machines: bool,
     /// Show what used up the weekly window of an account [default: the live one]
@@ -124,7 +124,7 @@ impl UsageArgs {
         })
     }
 
-    /// Applies the words behind the command.
+    /// Applies the arguments after the command: a kind of rows and an account.
     fn apply_subjects(&mut self, context: &Context) -> Result<()> {
         let subjects = std::mem::take(&mut self.subjects);
         if let [first, second] = &*subjects
@@ -146,7 +146,7 @@ impl UsageArgs {
         Ok(())
     }
 
-    /// Returns the indexes of the other machines, if they count, and true if one may be out of date.
+    /// Returns the indexes of the other machines with `--machines`, and true if one may be out of date.
     fn read_machines(&self, context: &Context) -> Result<(Vec<(IndexStore, Machine)>, bool)> {
         if !self.machines && self.by != Grouping::Machines {
             return Ok((Vec::new(), false));
@@ -263,7 +263,7 @@ impl UsageArgs {
         page.write(&context.env.absolute(path), context)
     }
 
-    /// Refuses options that do not fit each other.
+    /// Refuses incompatible options.
     fn check(&self) -> Result<()> {
         if self.server.is_some() && self.window.is_none() && self.html.is_some() {
             return Err(CommandError::usage("--html with --server needs --window")
@@ -281,8 +281,8 @@ impl UsageArgs {
         Ok(())
     }
 
-    /// Leaves only the first rows of the report, of periods the last ones. Returns the number of the others. The totals
-    /// include them.
+    /// Removes all but the first rows of the report, or the last rows if they are periods. Returns the number of
+    /// removed rows, which the totals include.
     fn shorten(&self, report: &mut Report<RowKey>, context: &Context) -> usize {
         let is_screen = context.ui.is_terminal() && self.html.is_none();
         let default = is_screen.then_some(TERMINAL_LIMIT);

@@ -33,7 +33,7 @@ pub(super) struct UsagePageSource<'a> {
     pub report: &'a Report<RowKey>,
     pub by: Grouping,
     pub days: &'a Report<RowKey>,
-    /// False if the user named a beginning or an end of the time.
+    /// False with `--since` or `--until`.
     pub is_whole: bool,
     /// The names and values of the filters.
     pub filters: Vec<(&'static str, String)>,

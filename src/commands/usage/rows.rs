@@ -23,16 +23,16 @@ use serde::{Serialize, Serializer};
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
-/// The name of a project or account that is not known.
+/// The name of an unknown project or account.
 const UNKNOWN: &str = "unknown";
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct RowKey {
-    /// The time at which the row begins, in milliseconds since 1970; 0 if it is of no time.
+    /// The start of a period, in milliseconds since 1970; 0 for other rows.
     pub start: i64,
     /// The name for programs: a date, an id, a path.
     pub key: String,
-    /// The name for people, if it is another one.
+    /// The name for people, if it differs.
     pub shown: Option<String>,
 }
 
@@ -212,14 +212,14 @@ impl Grouping {
     }
 }
 
-/// Usage with what is known of its conversations.
+/// The selected usage, with facts about its conversations.
 #[derive(Default)]
 pub(super) struct SelectedUsage {
     /// The sums by slot, conversation and model.
     pub rows: Vec<UsageRow>,
     /// The conversations by their numbers; empty if no row has one.
     pub conversations: HashMap<i64, UsageConversation>,
-    /// The accounts of the conversations by their ids in lower case; empty unless they name the rows.
+    /// The accounts of the conversations by their ids in lower case; empty unless the rows are accounts.
     pub accounts: HashMap<String, ConversationAccount>,
     /// The names of the machines, this one first.
     pub machines: Vec<String>,
@@ -281,14 +281,15 @@ impl SelectedUsage {
         all.collect()
     }
 
-    /// Returns the name of the machine that has the state of a conversation that counts.
+    /// Returns the name of the machine with the counted version of a conversation.
     fn machine_of(&self, conversation: i64) -> &str {
         let machine = usize::try_from(conversation >> MACHINE_BITS).unwrap_or_default();
         self.machines.get(machine).map_or(UNKNOWN, |name| name)
     }
 }
 
-/// Reads the usage in a range of slots, as detailed as `by` needs it: each conversation in the state that used most.
+/// Reads the usage in a range of slots, in the detail that `by` needs. Each conversation counts in the version with the
+/// most tokens.
 pub(super) fn read_selected(
     homes: &UsageHomes,
     selection: &SelectionArgs,

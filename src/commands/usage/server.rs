@@ -125,8 +125,8 @@ pub(super) fn show_conversation(
     Ok(Outcome::Done)
 }
 
-/// Returns what was used elsewhere, by day: the part of the window that no request of this machine explains, divided by
-/// the tokens that only the server counted. `None` after a warning if the server gives no figures.
+/// Returns the usage of other machines by day: the part of the window that no request of this machine explains, divided
+/// in proportion to the tokens that only the server counted. `None` after a warning if the server gives no figures.
 ///
 /// # Errors
 /// The index cannot be read.
@@ -160,7 +160,7 @@ pub(super) fn sum_elsewhere(
     Ok(Some(parts.collect()))
 }
 
-/// Asks for the figures of the account, or of a conversation. Returns the problem after a warning.
+/// Queries the figures of the account, or of a conversation. On failure, prints a warning and returns the problem.
 fn ask_usage(params: Value, context: &Context) -> Result<Value, String> {
     let [answer] = ask_live(context, [Question::new("account/usage/read", params)]);
     answer.map_err(|problem| {
@@ -170,7 +170,7 @@ fn ask_usage(params: Value, context: &Context) -> Result<Value, String> {
     })
 }
 
-/// Returns the days that the server names, and those between them.
+/// Returns the days that the server reports, and the days between them.
 fn compare_days(
     usage: &ServerUsage,
     conversations: &AccountConversations,
@@ -228,7 +228,7 @@ fn compare_models(
     Ok(rows)
 }
 
-/// Reads the own count of the conversations with these numbers.
+/// Reads this machine's token count of the conversations with these numbers.
 fn read_own(store: &IndexStore, is_wanted: impl Fn(i64) -> bool) -> Result<Vec<UsageRow>> {
     let mut rows = usage_query::read_sums(store, i64::MIN..i64::MAX, UsageDetail::Both)?;
     rows.retain(|row| is_wanted(row.conversation));

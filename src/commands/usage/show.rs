@@ -83,7 +83,7 @@ fn print_totals(report: &Report<RowKey>, prices: &Prices, context: &Context) {
     }
 }
 
-/// Returns the cells of a row. Exact values are added only if they are printed: there may be 10,000 rows.
+/// Returns the cells of a row. Adds exact values only if they are printed, because there may be 10,000 rows.
 fn cells(row: &ReportRow<RowKey>, has_titles: bool, all: u64, is_exact: bool) -> Vec<Cell> {
     let sum = &row.sum;
     let key = &row.key;

@@ -17,7 +17,7 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::ops::Range;
 
-/// The number of conversations with an area of their own; the others share one, and so do other machines.
+/// The number of conversations with a separate area. All others share one area, and so do other machines.
 const SHOWN: usize = MAX_COLORS - 2;
 
 /// The number of rows of a table.
@@ -76,7 +76,7 @@ impl WindowPage<'_> {
         page + &format_page_end("")
     }
 
-    /// Returns the table of the parts of one kind, with what was used elsewhere.
+    /// Returns the table of the parts of one kind, with the usage of other machines.
     fn table(&self, kind: PartKind, rows: &[&PartView]) -> String {
         let row = |row: &&PartView| ShareRow {
             name: name_of(row),
@@ -173,7 +173,7 @@ fn count_hours(span: &Range<DateTime<Utc>>) -> usize {
     usize::try_from((span.end - span.start).num_hours()).unwrap_or(0)
 }
 
-/// Returns the place of a time in a window, from 0 to 1.
+/// Returns the position of a time in a window, from 0 to 1.
 fn position(span: &Range<DateTime<Utc>>, at: DateTime<Utc>) -> f64 {
     let seconds = |delta: TimeDelta| delta.as_seconds_f64();
     seconds(at - span.start) / seconds(span.end - span.start)

@@ -24,7 +24,7 @@ pub(super) fn print(used: &WindowUse, rows: &[PartView], context: &Context) {
     }
 }
 
-/// Prints the parts of one kind as a table. Its shares are 100 % of what is used of the window.
+/// Prints the parts of one kind as a table. The shares add up to 100 % of the used part of the window.
 fn print_breakdown(used: &WindowUse, rows: &[PartView], kind: PartKind, context: &Context) {
     let ui = &context.ui;
     let rows: Vec<_> = rows.iter().filter(|row| row.kind == kind).collect();
@@ -41,7 +41,7 @@ fn print_breakdown(used: &WindowUse, rows: &[PartView], kind: PartKind, context:
         Column::new("TOKENS").number().rank(3),
     ];
     let mut table = Table::new(ui, columns);
-    // The days are all of what was used elsewhere, and the other kinds leave it out.
+    // Only the table of days includes the usage of other machines.
     let (mut rest, unattributed) = match kind {
         PartKind::Elsewhere => (used.parts.unattributed, 0.0),
         _ => (

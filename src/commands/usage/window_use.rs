@@ -41,7 +41,7 @@ impl PartView {
     }
 }
 
-/// The row for what was used elsewhere.
+/// The name of the row for the usage of other machines.
 pub(super) const ELSEWHERE: &str = "other machines, the web";
 
 /// The kind of a part. Its name in JSON is an interface.
@@ -52,7 +52,7 @@ pub(super) enum PartKind {
     Project,
     Model,
     Subagent,
-    /// A day of what only the server knows.
+    /// A day of usage that only the server reports.
     Elsewhere,
 }
 
@@ -142,7 +142,7 @@ pub(super) struct WindowUse {
 }
 
 impl WindowUse {
-    /// Reads the use of the window at `at`; of the newest known one without a time, if there is one.
+    /// Reads the use of the window at `at`, or without a time of the newest known window; `None` if there is none.
     ///
     /// # Errors
     /// Nothing is known of the window at `at`, or the index cannot be read.
@@ -228,7 +228,7 @@ fn end_of(quota: &UsageQuota) -> Option<DateTime<Utc>> {
     quota.window.resets_at.map(|at| at.to_utc())
 }
 
-/// Returns the end of the window at a time: by the last observation until then, else by the first one after it.
+/// Returns the end of the window at a time: from the last observation until then, else from the first one after it.
 fn window_end_at(quotas: &[UsageQuota], at: DateTime<Utc>) -> Option<DateTime<Utc>> {
     let end = |quota: &UsageQuota| end_of(quota).filter(|end| at < *end && *end - WEEK <= at);
     let later = quotas.partition_point(|quota| quota.at <= at);

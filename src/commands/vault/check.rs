@@ -29,7 +29,7 @@ impl VaultCheckArgs {
         if self.read_data {
             args.push("--read-data");
         }
-        // restic reports damage as a failure; a repository that cannot be reached is none of it.
+        // restic reports damage as a failure; an unreachable repository is no damage.
         let problems = match restic.run(&args) {
             Ok(_) => Vec::new(),
             Err(VaultError::Restic {

@@ -17,9 +17,9 @@ use clap::Args;
 
 /// Test that a snapshot can be restored
 ///
-/// Restores the newest snapshot into a temporary folder, checks every digest and every database, has the
-/// installed Codex list the conversations, and removes the folder. Records the result: `doctor` warns if
-/// the last successful drill is older than 30 days.
+/// Restores the newest snapshot into a temporary folder, checks every digest and every database, lets the installed
+/// Codex list the conversations, and removes the folder. Records the result: `doctor` warns if the last successful
+/// drill is older than 30 days.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager vault drill
@@ -81,7 +81,7 @@ fn run_drill(
     let report = match result {
         Ok(report) => report,
         Err(e) => {
-            // A lost connection says nothing of the snapshot, so the last result stays.
+            // A lost connection proves nothing about the snapshot, so the last result stays.
             if e.is_damage() {
                 record(context, &snapshot, &[e.to_string()]);
             }

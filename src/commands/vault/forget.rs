@@ -33,7 +33,7 @@ use clap::Args;
 pub(super) struct ForgetArgs {
     #[command(flatten)]
     rules: RetentionArgs,
-    /// Show what would be removed, and why; remove nothing
+    /// Show the snapshots that would be removed, with reasons; remove nothing
     #[arg(short = 'n', long)]
     dry_run: bool,
 }

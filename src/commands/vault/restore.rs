@@ -89,7 +89,7 @@ impl VaultRestoreArgs {
 }
 
 impl VaultRestoreArgs {
-    /// Asks before the newest snapshot goes into the Codex home because none was named.
+    /// Asks before the newest snapshot is restored into the Codex home, if the user named none.
     fn confirm_newest(&self, context: &Context, id: &str) -> Result<()> {
         let replaces_home = self.options.destination(context)?.1 == RestoreTarget::Home;
         let is_asked = self.snapshot.is_none() && replaces_home && !self.options.dry_run;
@@ -104,7 +104,7 @@ impl VaultRestoreArgs {
     }
 }
 
-/// Prints why the login is not restored, and how to sign in.
+/// Prints the reason why the login is not restored, and the command to sign in.
 fn explain_skipped_login(context: &Context, source: &SnapshotSource, selection: &Selection) {
     let login = Path::new(AUTH_JSON);
     if !selection.wants(login) || !source.contents.has_path(login) {

@@ -76,7 +76,7 @@ impl<F: Fn(&DateTime<Utc>) -> String> HtmlWriter<F> {
             EntryKind::ToolCall => {
                 self.flush_call(&mut page);
                 self.open_calls += 1;
-                // With several open calls it is unknown of which of them an output is.
+                // With several pending calls, the call of an output is unknown.
                 if self.open_calls == 1 {
                     self.call = Some(entry);
                 } else {

@@ -24,7 +24,7 @@ pub(super) const NAMES_END: &str = "names_end";
 pub(super) const MISSING: &str = "missing_rollouts";
 pub(super) const MISSING_ARCHIVED: &str = "missing_archived_rollouts";
 
-/// The files from which the index is made.
+/// The files that the index is built from.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct IndexSource<'a> {
     /// The Codex home with the rollouts.
@@ -54,8 +54,8 @@ pub(super) fn session_index_len(home: &Path) -> i64 {
     meta.map_or(0, |meta| i64::try_from(meta.len()).unwrap_or(i64::MAX))
 }
 
-/// Returns the conversations with names in `session_index.jsonl` from `offset` on, and the offset to read on from.
-/// An unreadable file has no names.
+/// Returns the conversations with names in `session_index.jsonl` from `offset` on, and the offset for the next call. An
+/// unreadable file has no names.
 fn read_names_since(home: &Path, offset: i64) -> (Vec<String>, i64) {
     let from = u64::try_from(offset).unwrap_or(0);
     let Ok((ids, end)) = session_index::read_ids_since(home, from) else {
@@ -82,7 +82,7 @@ pub(super) fn find_all_candidates(
     store: &IndexStore,
     source: IndexSource<'_>,
 ) -> Result<Candidates, IndexError> {
-    // The names that are appended meanwhile are read by the next update too.
+    // The next update also reads the names that Codex appends during this one.
     let (_, names_end) = read_names_since(source.home, 0);
     let titles = ThreadTitles::read(source.home);
     let threads = match source.database {
@@ -111,7 +111,7 @@ pub(super) fn find_all_candidates(
     }
     // The newest first, so that a first index that is interrupted has those.
     candidates.sort_by(|a, b| b.recency().cmp(&a.recency()));
-    // A conversation in a folder that cannot be listed may still be there.
+    // A conversation in an unreadable folder may still exist.
     let is_unlistable = |path: &str| {
         unlistable
             .iter()
@@ -135,7 +135,7 @@ fn list_indexed(store: &IndexStore) -> Result<Vec<(String, String)>, IndexError>
     })
 }
 
-/// Returns true if the rollouts on disk are those of the index, each as it was read. Compares only names and metadata.
+/// Returns true if the rollouts on disk are exactly the indexed ones, unchanged. Compares only names and metadata.
 pub(super) fn has_exactly_indexed_files(
     store: &IndexStore,
     home: &Path,
@@ -266,7 +266,7 @@ pub(super) fn count_listed(store: &IndexStore) -> Result<ThreadCounts, IndexErro
     })
 }
 
-/// Returns the conversations that repeat a removed one, unless they are among the candidates.
+/// Returns the conversations that contain a copy of a removed one, unless they are among the candidates.
 pub(super) fn find_orphaned_copies(
     store: &IndexStore,
     source: IndexSource<'_>,

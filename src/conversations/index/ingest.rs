@@ -29,7 +29,7 @@ const MAX_BLOCKS: usize = 4;
 /// The number of bytes of rollouts after which the changes are committed: a few seconds.
 const COMMIT_BYTES: u64 = 256 << 20;
 
-/// The memory of words after which they are written.
+/// The size of the buffered words above which they are written.
 const BUFFER_BYTES: usize = 40 << 20;
 
 #[derive(Debug, Default)]
@@ -419,7 +419,7 @@ impl<'a> Writer<'a> {
             )
         };
         close().with_index_path(&self.store.path)?;
-        // Between conversations only. An interrupted first update keeps what it has done so far.
+        // Checked only between conversations. An interrupted first update keeps the conversations that it has read.
         if self.uncommitted >= COMMIT_BYTES {
             self.uncommitted = 0;
             self.commit()?;

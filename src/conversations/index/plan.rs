@@ -71,7 +71,7 @@ pub(super) struct IndexedConversation {
     pub id: i64,
     pub path: String,
     pub stamp: RolloutStamp,
-    /// The place behind the last line that was read.
+    /// The place after the last line that was read.
     pub end: Place,
     tail: Vec<u8>,
     pub state: ReaderState,
@@ -80,7 +80,7 @@ pub(super) struct IndexedConversation {
     pub shown: ShownFields,
 }
 
-/// The fields of a conversation that lists show.
+/// The fields of a conversation that lists display.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct ShownFields {
     pub title: String,
@@ -132,7 +132,7 @@ pub(super) struct IngestTask {
     pub number: usize,
     /// The id and the rollout of the conversation whose beginning this one may repeat.
     pub parent: Option<(String, PathBuf)>,
-    /// The time at which the beginning of another conversation was copied into this one, if it was.
+    /// The time at which Codex copied the beginning of another conversation into this one; `None` if it did not.
     pub copied_at: Option<DateTime<Utc>>,
 }
 
@@ -204,7 +204,7 @@ impl HomeRollouts<'_> {
     }
 }
 
-/// Returns the task for a candidate; `None` if the index is up to date or its file is gone.
+/// Returns the task for a candidate; `None` if the index is up to date or the file does not exist.
 pub(super) fn plan_task(
     mut candidate: IndexCandidate,
     indexed: Option<IndexedConversation>,

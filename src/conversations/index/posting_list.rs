@@ -6,10 +6,10 @@
 
 use super::store::TextId;
 
-/// The size of a block, in bytes: a row of a table of SQLite that fills its page.
+/// The size of a block, in bytes: the largest row that fits a page of SQLite.
 const BLOCK_BYTES: usize = 4050;
 
-/// The bytes of a long list that begin in a block at least. With fewer ones left the list begins in the next one.
+/// A list begins in the current block only if this many bytes are left there; otherwise in the next block.
 const MIN_LIST_BYTES: usize = 64;
 
 /// A list of texts in ascending order.
@@ -20,7 +20,7 @@ pub(super) struct PostingList {
 }
 
 impl PostingList {
-    /// Appends a text behind all others.
+    /// Appends a text, which must be larger than all others.
     pub(super) fn push(&mut self, TextId(id): TextId) {
         push_number(&mut self.bytes, id - self.last);
         self.last = id;
@@ -92,13 +92,13 @@ impl<'a> BlockReader<'a> {
 #[derive(Default)]
 pub(super) struct BlockWriter {
     pub(super) bytes: Vec<u8>,
-    /// The first word and the last.
+    /// The first and the last word.
     pub(super) first: Vec<u8>,
     last: Vec<u8>,
 }
 
 impl BlockWriter {
-    /// Appends a word and its list. Returns the rest of the list that needs another block, as a list.
+    /// Appends a word and its list. Returns the part of the list that does not fit into the block.
     pub(super) fn push(&mut self, word: &[u8], list: &[u8]) -> Option<PostingList> {
         let pairs = self.last.iter().zip(word);
         let shared = pairs.take_while(|(a, b)| a == b).count();

@@ -27,7 +27,7 @@ use std::path::{Path, PathBuf};
 /// The time after which an update walks over all rollouts.
 const WALK_INTERVAL: TimeDelta = TimeDelta::minutes(10);
 
-/// The time after which a walk compares titles and folders too, which Codex may change without a new time.
+/// The time after which a walk also compares titles and folders, which Codex may change without updating the time.
 const COMPARISON_INTERVAL: TimeDelta = TimeDelta::days(1);
 
 /// Number of bytes of new text after which an update vacuums the index.
@@ -39,7 +39,7 @@ const PLANNED_CONVERSATIONS: usize = 2000;
 const LAST_WALK: &str = "last_walk_ms";
 const LAST_COMPARISON: &str = "last_comparison_ms";
 
-/// The bytes of the newest rollouts that are read for the answer before all are: a second or two.
+/// The size of the newest rollouts that a first search reads before it answers: one or two seconds.
 const NEWEST_BYTES: u64 = if cfg!(test) { 4096 } else { 64 << 20 };
 
 /// The rollouts that an update checks for changes.
@@ -49,7 +49,7 @@ pub(crate) enum Thoroughness {
     Changes,
     /// All rollouts of the home.
     All,
-    /// For a first index: those that changed last.
+    /// The rollouts that changed last, for a first index.
     Newest,
 }
 
@@ -84,7 +84,7 @@ pub(crate) fn read_status(store: &IndexStore) -> Result<IndexStatus, IndexError>
     })
 }
 
-/// Returns true if no update has looked at all rollouts yet.
+/// Returns true if no update has checked all rollouts yet.
 pub(crate) fn is_unfinished(store: &IndexStore) -> Result<bool, IndexError> {
     Ok(store.read_meta(LAST_WALK)?.is_none())
 }
@@ -158,7 +158,7 @@ fn update(
     let (total, mut report) = ingest_all(store, source.home, found.on_disk, max_bytes, progress)?;
     report.skipped.extend(found.unlistable);
     if max_bytes.is_some_and(|max| total > max) {
-        // The next update begins like the first one, and reads what is missing.
+        // The next update begins like the first one, and reads the missing conversations.
         return Ok(RefreshReport {
             read: report.read,
             is_complete: false,
@@ -244,7 +244,7 @@ fn ingest_all(
     }
 }
 
-/// Cuts off the free pages of the file.
+/// Removes the free pages at the end of the file.
 fn vacuum(store: &IndexStore) -> Result<(), IndexError> {
     store.run(|connection| {
         // One row for each page that is cut off.

@@ -18,7 +18,7 @@ const BLOCK_BYTES: usize = 512 << 10;
 pub(super) enum IngestStep<L> {
     Begin(Box<IngestTask>),
     Lines(L),
-    /// The place behind the last line, and the bytes before it.
+    /// The place after the last line, and the bytes before that place.
     End(Result<(Place, Vec<u8>), String>),
 }
 
@@ -109,7 +109,7 @@ pub(super) fn read_lines(
     let mut block = empty.clone();
     let mut begin = from;
     while let Some(line) = lines.next()? {
-        // Recognized by their beginnings, so that most bytes are neither copied nor parsed.
+        // Matches only the beginning of a line, so that most bytes are neither copied nor parsed.
         if rollout_lines::may_have(line.bytes, LineParts::ALL) {
             block.bytes.extend_from_slice(line.bytes);
             block.lines.push((line.offset, block.bytes.len()));

@@ -29,8 +29,8 @@ use std::time::Duration;
 /// The folder of indexes in the manager home.
 pub(crate) const FOLDER: &str = "index";
 
-/// The version of the tables. An index of another version is created again, so it is raised too when the reader returns
-/// more: rollouts that did not change are not read again.
+/// The version of the tables. An index of another version is created again. Increase it also if the reader returns more
+/// texts, because unchanged rollouts are not read again.
 const SCHEMA: i64 = 9;
 
 /// The time limit for another process that writes.
@@ -199,8 +199,8 @@ impl IndexStore {
         Self::open_as(path, Access::Write, LOCK_TIMEOUT)
     }
 
-    /// Opens the index at `path` for reading if there is one of this version, for a prompt: changes nothing, and
-    /// waits only a moment for a process that writes.
+    /// Opens the index at `path` for reading, if it has this version. For shell prompts: changes nothing, and waits
+    /// only briefly for a process that writes.
     ///
     /// # Errors
     /// It is damaged, locked, or cannot be read.
@@ -267,7 +267,7 @@ impl IndexStore {
         query(&self.connection).with_index_path(&self.path)
     }
 
-    /// Returns what `read` makes of the rows of a query.
+    /// Returns the rows of a query, converted by `read`.
     pub(crate) fn query_rows<T, B: FromIterator<T>>(
         &self,
         sql: &str,
@@ -281,7 +281,7 @@ impl IndexStore {
         })
     }
 
-    /// Returns what `read` makes of the only row of a query, if it has one.
+    /// Returns the only row of a query, converted by `read`; `None` without a row.
     pub(crate) fn query_optional<T>(
         &self,
         sql: &str,

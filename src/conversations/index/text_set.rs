@@ -20,7 +20,7 @@ impl TextSet {
         Self { bits }
     }
 
-    /// Inserts a text, unless it is behind the end.
+    /// Inserts a text, unless its row id is not below the end.
     pub(super) fn insert(&mut self, TextId(id): TextId) {
         let at = usize::try_from(id >> 6).unwrap_or(usize::MAX);
         if let Some(bits) = self.bits.get_mut(at) {

@@ -26,7 +26,7 @@ pub(super) struct ConversationUsage {
 }
 
 impl ConversationUsage {
-    /// Begins at the start of a rollout, or behind the part that is in the index.
+    /// Begins at the start of a rollout, or after the indexed part.
     pub(super) fn begin(
         store: &IndexStore,
         task: &IngestTask,
@@ -79,7 +79,7 @@ impl ConversationUsage {
         self.writer.add_request(store, at, model, used)
     }
 
-    /// Writes the sums. Returns the state for reading on.
+    /// Writes the sums. Returns the state from which a later update continues.
     pub(super) fn end(self, store: &IndexStore) -> rusqlite::Result<Vec<u8>> {
         let mut state = self.tally.to_bytes();
         state.extend(self.model.bytes());

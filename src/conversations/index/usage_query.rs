@@ -14,9 +14,9 @@ use std::rc::Rc;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum UsageDetail {
-    /// By slot and model, of all conversations together.
+    /// By slot and model, over all conversations.
     Slots,
-    /// By conversation and model, of all times together.
+    /// By conversation and model, over all times.
     Conversations,
     /// By conversation, slot and model.
     Both,
@@ -106,7 +106,7 @@ pub(crate) fn read_sums(
     })
 }
 
-/// Adds a row to the sum of its model, which is at `start` or behind it, or else new.
+/// Adds a row to the sum of its model at or after index `start`, or appends a new sum.
 fn add_sum(
     sums: &mut Vec<UsageRow>,
     start: usize,

@@ -29,7 +29,7 @@ pub(super) struct UsageWriter {
 }
 
 impl UsageWriter {
-    /// Begins to write, behind the requests that are stored already.
+    /// Begins to write after the stored requests.
     pub(super) fn begin(store: &IndexStore, conversation: i64) -> rusqlite::Result<Self> {
         let sql = "SELECT coalesce(max(number) + 1, 0) FROM request WHERE conversation=?1";
         let mut statement = store.connection.prepare_cached(sql)?;

@@ -3,12 +3,11 @@
 use hashbrown::{DefaultHashBuilder, HashTable};
 use std::hash::BuildHasher as _;
 
-/// Numbers words in the order in which they come first. Words are stored one behind the other, without an allocation of
-/// each.
+/// Numbers words in order of first occurrence. Stores them contiguously, without an allocation per word.
 #[derive(Default)]
 pub(super) struct Vocabulary {
     hasher: DefaultHashBuilder,
-    /// Each word with its place: a lookup reads two places of memory, and not three.
+    /// Each word with its place, so that a lookup reads memory twice instead of three times.
     places: HashTable<WordPlace>,
     bytes: Vec<u8>,
     /// The end of each word in `bytes`.
@@ -29,7 +28,7 @@ impl WordPlace {
 }
 
 impl Vocabulary {
-    /// Returns the number of a word, which gets one if it is new.
+    /// Returns the number of a word. Numbers a new word.
     pub(super) fn number(&mut self, word: &[u8]) -> u32 {
         let Self {
             hasher,

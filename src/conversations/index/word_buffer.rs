@@ -20,7 +20,7 @@ pub(super) struct WordBuffer {
 }
 
 impl WordBuffer {
-    /// Adds the words of texts that have these row ids, in ascending order. Texts without one are left out.
+    /// Adds the words of the texts with these row ids, in ascending order. Leaves out texts without a row id.
     pub(super) fn add(&mut self, words: &WordLists, ids: &[Option<TextId>]) {
         for (word, texts) in words.iter() {
             let number = self.vocabulary.number(word) as usize;

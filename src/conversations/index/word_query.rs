@@ -14,16 +14,16 @@ use std::rc::Rc;
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum WordQuery {
     Word(String),
-    /// Some word that begins so.
+    /// Any word with this prefix.
     Beginning(String),
     All(Vec<WordQuery>),
     Any(Vec<WordQuery>),
 }
 
-/// Answers queries, each once.
+/// Answers queries, and caches the answers.
 pub(crate) struct WordSearcher<'a> {
     store: &'a IndexStore,
-    /// The row id behind the last text.
+    /// The row id after the last text.
     end: i64,
     answers: RefCell<HashMap<WordQuery, Rc<TextSet>>>,
 }
@@ -83,7 +83,7 @@ impl<'a> WordSearcher<'a> {
         })
     }
 
-    /// Reads the runs in one transaction, because another process may merge them meanwhile.
+    /// Reads the runs in one transaction, because another process may merge them at the same time.
     fn in_transaction<T>(
         &self,
         read: impl FnOnce(&Connection, &[WordRun]) -> rusqlite::Result<T>,
@@ -157,7 +157,7 @@ impl<'a> WordSearcher<'a> {
     }
 }
 
-/// Returns true if a run has a word. `block` is the number of the block that was read last, and its words.
+/// Returns true if a run has a word. `block` caches the number and the words of the block that was read last.
 fn has_word(
     connection: &Connection,
     run: WordRun,
@@ -185,7 +185,7 @@ fn has_word(
         .is_ok())
 }
 
-/// Calls `visit` with the lists of a word of a run, or of all words that begin so.
+/// Calls `visit` with the lists of a word of a run, or of all words with this prefix.
 fn visit_lists(
     connection: &Connection,
     run: WordRun,

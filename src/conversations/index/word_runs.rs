@@ -47,7 +47,7 @@ pub(super) fn read_block(connection: &Connection, id: i64) -> rusqlite::Result<V
     statement.query_row([id], |row| row.get(0))
 }
 
-/// Writes a run, whose words come in order.
+/// Writes a run. Append its words in ascending order.
 pub(super) struct RunWriter<'a> {
     connection: &'a Connection,
     run: WordRun,
@@ -189,7 +189,7 @@ fn merge(store: &IndexStore, runs: &[WordRun]) -> Result<(), IndexError> {
         let mut list = PostingList::default();
         store.run(|_| {
             for cursor in &mut cursors {
-                // A long list goes on in the next block.
+                // A long list continues in the next block.
                 while cursor.word() == Some(&word) {
                     let ids = cursor.take_list()?;
                     texts(&ids)

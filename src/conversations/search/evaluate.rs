@@ -279,7 +279,8 @@ impl<'a> Search<'a> {
             {
                 candidate.closeness = Closeness::Sentence;
                 candidate.best = id;
-                // A message says more than the title, which often repeats the first one, and has a turn to open.
+                // A message is preferred to the title: the title often repeats the first message, and has no turn to
+                // open.
                 if id.role() != Role::Title {
                     break;
                 }

@@ -35,7 +35,7 @@ pub(crate) fn search_forgiving(
     let spellings = correct_words(store, &mut terms)?;
     let positive = terms.iter().filter(|term| !term.is_negated);
     let total = positive.clone().count();
-    // Without its only word a query says nothing.
+    // A query with a single word cannot go without it.
     if positive.filter(|term| term.is_plain).count() < 2 {
         return Ok(SearchResult {
             spellings,

@@ -77,7 +77,7 @@ impl SyncConfig {
                 return Err(file.invalid("paths.cloud_root_dir", "is missing"));
             }
             (SyncRemote::Vault, None) => context.manager_home.join("sync").join("vault"),
-            // Each would take what the other one brings for the user's own changes.
+            // Each would treat the files that the other one downloads as changes by the user.
             (SyncRemote::Vault, Some(_)) => {
                 let why = "is set, but sync.remote is \"vault\"; a home syncs through one of them";
                 return Err(file.invalid("paths.cloud_root_dir", why));

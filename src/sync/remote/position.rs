@@ -85,7 +85,7 @@ impl PositionFiles {
     fn read_manifest(&self, name: &str) -> Result<Option<SnapshotManifest>, IoError> {
         let path = self.folder.join(name);
         match file_open::open(&path) {
-            // A damaged one counts as absent: the newest snapshot has it too.
+            // A damaged file counts as missing: the newest snapshot has the same information.
             Ok(file) => Ok(SnapshotManifest::parse(file, "this machine").ok()),
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(e) => Err(e).at("open", &path),

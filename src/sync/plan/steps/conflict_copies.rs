@@ -97,7 +97,7 @@ pub(crate) fn plan_conflict_copies(
 
 /// Returns the step that replicates or removes a conflict copy, if there is anything to do.
 fn update_step(copy: &ConflictCopy, reason: &str, ops: Vec<Op>) -> Option<SyncStep> {
-    // Not the key of a synced file: the state never has it.
+    // This key is never in the state, because it is not the key of a synced file.
     let key = format!("fork:{}", copy.name);
     let action = SyncAction::UpdateConflictCopy;
     (!ops.is_empty()).then(|| SyncStep {

@@ -24,7 +24,7 @@ pub(crate) fn plan_file(mut file: ComparedFile<'_>) -> FilePlan {
 }
 
 fn plan_by_decision(file: &ComparedFile<'_>) -> FilePlan {
-    // Clients' copies are versions too: what they add decides before the two sides do.
+    // Clients' copies are versions too: lines that only they have are considered before the two sides are compared.
     if let Some(merge) = file.merge.as_ref().filter(|merge| merge.has_client_copies)
         && let Some(plan) = plan_merge(file, merge)
     {
