@@ -117,7 +117,7 @@ fn the_scope_is_the_folder_of_the_server_and_other_filters_work_as_in_find() {
     let miss = client.call("search_conversations", json!({"query": "elsewhere"}));
     assert!(
         miss.text
-            .contains("but 1 conversation with \"scope\": \"all\""),
+            .contains("With \"scope\": \"all\" and no other filter: 1 conversation."),
         "{miss:?}"
     );
     assert!(!miss.is_error && miss.text.starts_with(FIRST_LINE));
@@ -231,7 +231,7 @@ fn answers_have_at_most_4000_characters_and_continue_at_their_cursor() {
     }
     let beyond = client.call("open_conversation", json!({"id": id(1), "cursor": "999"}));
     assert!(
-        beyond.is_error && beyond.text.contains("nothing more"),
+        beyond.is_error && beyond.text.contains("no more turns"),
         "{beyond:?}"
     );
 }

@@ -1,4 +1,4 @@
-//! Removed profiles: in the trash, or deleted for good.
+//! Removed profiles: in the trash, or deleted permanently.
 //!
 //! The freshness of an account's logins is remembered beyond the removal, so that an old copy that
 //! turns up later is recognised as old.
@@ -17,7 +17,7 @@ use std::path::PathBuf;
 /// The folder in `profiles/` for removed profiles.
 const TRASH: &str = ".trash";
 
-/// The file in `profiles/` that records the logins of profiles deleted for good.
+/// The file in `profiles/` that records the logins of permanently deleted profiles.
 const DELETED: &str = ".deleted.json";
 
 /// The document [`DELETED`]. Contains neither tokens nor names.
@@ -31,7 +31,7 @@ impl Document for DeletedFile {
     const SCHEMA: u64 = 1;
 }
 
-/// A login that deleting a profile for good would destroy.
+/// A login that the permanent deletion of a profile would destroy.
 #[derive(Debug, Clone)]
 pub(crate) struct PurgedLogin {
     /// The account; `None` if the file cannot be read.

@@ -36,7 +36,7 @@ pub(super) struct SearchArguments {
 }
 
 impl SearchArguments {
-    /// Searches without the conversation with the id `caller`.
+    /// Answers a call. Leaves out `caller`, the conversation of the calling agent.
     ///
     /// # Errors
     /// An argument is invalid, or the index cannot be used.
@@ -61,7 +61,7 @@ impl SearchArguments {
                 if count > 0 {
                     let count = pluralize(count, "conversation");
                     text = format!(
-                        "No conversation matches. Without filters and with \"scope\": \"all\", {count} would."
+                        "No conversation matches. With \"scope\": \"all\" and no other filter: {count}."
                     );
                 }
             }

@@ -63,9 +63,9 @@ pub(crate) struct Loss {
     pub id: String,
     /// The newest live rollout.
     pub rollout_path: Option<PathBuf>,
-    /// The number of the place with the fullest copy.
+    /// The number of the place with the most complete copy.
     pub place: usize,
-    /// The messages that the fullest copy has and the conversation lacks.
+    /// The messages of the most complete copy that the conversation lacks.
     pub messages: Vec<LostMessage>,
     /// The id of the conversation to restore: a deleted one if the place has no other.
     pub restored_id: String,

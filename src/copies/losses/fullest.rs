@@ -1,4 +1,4 @@
-//! The archive with the fullest copy of a conversation.
+//! The archive with the most complete copy of a conversation.
 
 use crate::archive::{ArchiveReader, BackupMode, FileEntry};
 use crate::codex::RolloutName;

@@ -21,7 +21,7 @@ pub(crate) struct LossJson {
     pub lost_messages: usize,
     /// The time of the first message that is missing.
     pub first_lost: Option<String>,
-    /// The name of the archive, the id of the snapshot, or the path of the file with the fullest copy.
+    /// The name of the archive, the id of the snapshot, or the path of the file with the most complete copy.
     pub place: String,
     /// The command that brings the messages back.
     pub command: Option<String>,

@@ -188,7 +188,7 @@ impl LossSearch {
         }
     }
 
-    /// Returns the id of a conversation in the place with the fullest copy whose restore brings the messages back.
+    /// Returns the id of the conversation to restore from the place with the most complete copy.
     fn find_restored_id(&self, loss: &Loss) -> String {
         let has_thread = |source: &CopyOrigin| {
             let mut rollouts = rollout_files(source.files());
