@@ -51,20 +51,20 @@ impl ShutdownRequest<'_> {
 /// The user pressed Ctrl-C.
 pub(super) fn wait_grace_period(
     request: &ShutdownRequest<'_>,
-    seen: HomeUsage,
+    usage: HomeUsage,
 ) -> Result<HomeUsage, ShutdownError> {
     let grace = request.settings.grace_period;
-    if seen.is_unused() || grace.is_zero() {
-        return Ok(seen);
+    if usage.is_unused() || grace.is_zero() {
+        return Ok(usage);
     }
-    terminate_and_wait(&seen.processes, |_| false, Instant::now() + grace)?;
+    terminate_and_wait(&usage.processes, |_| false, Instant::now() + grace)?;
     Ok(request.scan())
 }
 
 /// Shows the processes to the user and asks for consent.
 pub trait Prompter {
     /// Shows the processes that use the home.
-    fn show(&mut self, seen: &HomeUsage);
+    fn show(&mut self, usage: &HomeUsage);
     /// Asks for consent to end these processes; `None` if there is no way to ask.
     fn ask(&mut self, targets: &ShutdownTargets) -> Option<bool>;
 }
@@ -79,9 +79,9 @@ pub fn shut_down(
     wish: ConfirmationRequest,
     prompter: &mut dyn Prompter,
 ) -> Result<ShutdownReport, ShutdownError> {
-    let seen = wait_grace_period(request, request.scan())?;
-    prompter.show(&seen);
-    for process in &seen.processes {
+    let usage = wait_grace_period(request, request.scan())?;
+    prompter.show(&usage);
+    for process in &usage.processes {
         events::info!(
             pid = process.pid,
             name = process.name,
@@ -91,7 +91,7 @@ pub fn shut_down(
         );
     }
     let asks = must_ask(request.settings, wish, TargetOs::of_this_build());
-    let targets = match plan(&seen, request.settings, asks) {
+    let targets = match plan(&usage, request.settings, asks) {
         ShutdownPlan::Nothing => return Ok(ShutdownReport { ended: Vec::new() }),
         ShutdownPlan::Refuse(refusal) => return Err(ShutdownError::Refused(refusal)),
         ShutdownPlan::Terminate(targets) => targets,
@@ -140,15 +140,15 @@ pub(super) fn apply(
     if !left.is_empty() {
         return Err(not_gone(left));
     }
-    let seen = request.scan();
-    if seen.is_unused() {
+    let usage = request.scan();
+    if usage.is_unused() {
         events::info!(processes = targets.processes.len(), "codex was ended");
         Ok(ShutdownReport {
             ended: targets.processes.clone(),
         })
     } else {
         Err(not_gone(
-            seen.holders().iter().map(ToString::to_string).collect(),
+            usage.holders().iter().map(ToString::to_string).collect(),
         ))
     }
 }

@@ -210,17 +210,17 @@ impl RefusalReason {
 }
 
 /// Plans the action for the processes that use the home. Pure.
-pub(crate) fn plan(seen: &HomeUsage, settings: &ShutdownSettings, must_ask: bool) -> ShutdownPlan {
-    if seen.is_unused() {
+pub(crate) fn plan(usage: &HomeUsage, settings: &ShutdownSettings, must_ask: bool) -> ShutdownPlan {
+    if usage.is_unused() {
         return ShutdownPlan::Nothing;
     }
-    if let Some(reason) = find_refusal_reason(seen, settings) {
-        let holders = seen.holders().iter().map(ToString::to_string).collect();
+    if let Some(reason) = find_refusal_reason(usage, settings) {
+        let holders = usage.holders().iter().map(ToString::to_string).collect();
         return ShutdownPlan::Refuse(Refusal { reason, holders });
     }
     let closing = ShutdownTargets {
-        processes: seen.processes.clone(),
-        conversations: seen.conversations.clone(),
+        processes: usage.processes.clone(),
+        conversations: usage.conversations.clone(),
     };
     if must_ask {
         ShutdownPlan::Ask(closing)
@@ -229,8 +229,8 @@ pub(crate) fn plan(seen: &HomeUsage, settings: &ShutdownSettings, must_ask: bool
     }
 }
 
-fn find_refusal_reason(seen: &HomeUsage, settings: &ShutdownSettings) -> Option<RefusalReason> {
-    let any = |test: fn(&HomeProcess) -> bool| seen.processes.iter().any(test);
+fn find_refusal_reason(usage: &HomeUsage, settings: &ShutdownSettings) -> Option<RefusalReason> {
+    let any = |test: fn(&HomeProcess) -> bool| usage.processes.iter().any(test);
     let is_told = |p: &HomeProcess| {
         matches!(
             p.role,
@@ -239,13 +239,13 @@ fn find_refusal_reason(seen: &HomeUsage, settings: &ShutdownSettings) -> Option<
     };
     if any(|p| p.role == ProcessRole::Background) {
         Some(RefusalReason::Background)
-    } else if seen.codex_ancestor.is_some() {
+    } else if usage.codex_ancestor.is_some() {
         Some(RefusalReason::InsideCodex)
-    } else if seen.processes.iter().any(|p| is_told(p) && !p.is_own) {
+    } else if usage.processes.iter().any(|p| is_told(p) && !p.is_own) {
         Some(RefusalReason::AnotherUser)
     } else if any(|p| matches!(p.role, ProcessRole::OtherProgram { .. })) {
         Some(RefusalReason::OtherProgram)
-    } else if !seen.unexplained.is_empty() {
+    } else if !usage.unexplained.is_empty() {
         Some(RefusalReason::Unexplained)
     } else if settings.termination == Termination::Forbidden {
         Some(RefusalReason::Forbidden)
@@ -333,9 +333,9 @@ mod tests {
         }
     }
 
-    fn reason(seen: &HomeUsage, settings: &ShutdownSettings) -> Option<RefusalReason> {
+    fn reason(usage: &HomeUsage, settings: &ShutdownSettings) -> Option<RefusalReason> {
         // Neither a flag nor a yes changes a refusal.
-        let plans = [plan(seen, settings, true), plan(seen, settings, false)];
+        let plans = [plan(usage, settings, true), plan(usage, settings, false)];
         let reasons: Vec<_> = plans
             .iter()
             .map(|plan| match plan {

@@ -42,14 +42,14 @@ impl ShutdownArgs {
 
     /// Plans the shutdown without waiting, asking or ending any process.
     pub fn plan(&self, context: &Context, request: &ShutdownRequest<'_>) -> ShutdownPlan {
-        let seen = request.scan();
-        print_home_usage(context, &seen);
+        let usage = request.scan();
+        print_home_usage(context, &usage);
         let asks = shutdown::must_ask(
             request.settings,
             self.confirmation(context),
             TargetOs::of_this_build(),
         );
-        shutdown::plan(&seen, request.settings, asks)
+        shutdown::plan(&usage, request.settings, asks)
     }
 
     /// Ends all Codex programs that use the home, with the user's consent.
@@ -73,18 +73,18 @@ impl ShutdownArgs {
 }
 
 /// Prints the processes that use the home; visible with `--verbose` only.
-pub fn print_home_usage(context: &Context, seen: &HomeUsage) {
-    if seen.holders().is_empty() {
+pub fn print_home_usage(context: &Context, usage: &HomeUsage) {
+    if usage.holders().is_empty() {
         context.ui.detail("no Codex program uses this home");
     }
-    for process in &seen.processes {
+    for process in &usage.processes {
         let line = format!(
             "{:>7}  {}  {}  {}",
             process.pid, process.name, process.role, process.command_line
         );
         context.ui.detail(line);
     }
-    for conversation in &seen.conversations {
+    for conversation in &usage.conversations {
         let line = format_args!("open conversation: {conversation}");
         context.ui.detail(line);
     }
@@ -103,8 +103,8 @@ struct UserPrompter<'a> {
 }
 
 impl Prompter for UserPrompter<'_> {
-    fn show(&mut self, seen: &HomeUsage) {
-        print_home_usage(self.context, seen);
+    fn show(&mut self, usage: &HomeUsage) {
+        print_home_usage(self.context, usage);
     }
 
     fn ask(&mut self, targets: &ShutdownTargets) -> Option<bool> {

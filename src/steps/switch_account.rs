@@ -361,16 +361,16 @@ fn show_quota(to: &Identity, context: &Context) {
     // The switch is done, so figures that cannot be read are only missing.
     let accounts = read_known_accounts(context).unwrap_or_default();
     let account = accounts.iter().find(|a| a.entry.identity.is_same(to));
-    let seen = account.and_then(|account| account.entry.observation.as_ref());
-    match seen {
-        Some(seen) => {
+    let quota = account.and_then(|account| account.entry.observation.as_ref());
+    match quota {
+        Some(quota) => {
             let (zone, now) = (context.zone(), context.now());
-            for line in windows::format_lines(ui, seen, zone, &now) {
+            for line in windows::format_lines(ui, quota, zone, &now) {
                 ui.report(format_args!("  {line}"));
             }
             ui.report(format_args!(
                 "  {}",
-                windows::format_origin(seen, zone, &now)
+                windows::format_origin(quota, zone, &now)
             ));
         }
         None => ui.note("its quota is not known yet; query it: codex-manager status"),

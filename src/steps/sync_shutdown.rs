@@ -122,9 +122,9 @@ pub(crate) fn plan_shutdown(
 /// Returns true if a program that has to end first uses the home. Prints all such programs under `--verbose`.
 pub(crate) fn is_home_in_use(context: &Context, config: &SyncConfig) -> bool {
     with_shutdown_request(context, config, |request| {
-        let seen = request.scan();
-        print_home_usage(context, &seen);
-        !seen.is_unused()
+        let usage = request.scan();
+        print_home_usage(context, &usage);
+        !usage.is_unused()
     })
     .unwrap_or_default()
 }
@@ -132,8 +132,8 @@ pub(crate) fn is_home_in_use(context: &Context, config: &SyncConfig) -> bool {
 /// Returns a line for each program that uses the home and has to end first.
 pub(crate) fn home_users(context: &Context, config: &SyncConfig) -> Vec<String> {
     with_shutdown_request(context, config, |request| {
-        let seen = request.scan();
-        seen.holders().iter().map(ToString::to_string).collect()
+        let usage = request.scan();
+        usage.holders().iter().map(ToString::to_string).collect()
     })
     .unwrap_or_default()
 }

@@ -24,20 +24,20 @@ pub(crate) fn window_json(window: &Window) -> impl Serialize + use<> {
 
 /// Returns the figures of an observation in JSON, without the banked resets that have expired since.
 pub(crate) fn quota_json(
-    seen: Option<&Observation>,
+    quota: Option<&Observation>,
     now: &DateTime<Utc>,
 ) -> JsonObject<impl JsonFields + use<>> {
-    let windows = seen
+    let windows = quota
         .iter()
-        .flat_map(|seen| seen.windows.iter().map(window_json));
-    let cap = seen.and_then(|seen| seen.spend_cap);
+        .flat_map(|quota| quota.windows.iter().map(window_json));
+    let cap = quota.and_then(|quota| quota.spend_cap);
     let cap = cap.map(|cap| {
         let resets_at = cap.resets_at.as_ref().map(rfc3339_of);
         object()
             .with("kind", cap.kind.name())
             .with("resets_at", resets_at)
     });
-    let resets = seen.and_then(|seen| seen.reset_credits.as_ref());
+    let resets = quota.and_then(|quota| quota.reset_credits.as_ref());
     let resets = resets.map(|resets| {
         let left = resets.left_at(now);
         let expires_at: Vec<_> = left.expires_at.iter().map(rfc3339_of).collect();

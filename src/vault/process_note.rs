@@ -129,7 +129,7 @@ fn is_of_dead_process(vault_folder: &Path, pid: u32, locked_at: DateTime<Utc>) -
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let age = locked_at - started;
         let is_maker = match name.trim_start_matches(BACKUP_PREFIX).split_once('-') {
-            Some((_, noted)) => noted.parse() == Ok(pid) && age > -START_TIME,
+            Some((_, recorded)) => recorded.parse() == Ok(pid) && age > -START_TIME,
             // This program was killed before it had the process id.
             None => age.abs() < START_TIME,
         };

@@ -171,7 +171,7 @@ impl Restic {
     }
 
     /// Starts a command that [`Restic::command`] prepared, with a note if it may lock the repository.
-    pub(super) fn start_noted(
+    pub(super) fn start_with_note(
         &self,
         args: &[&str],
         command: &mut Command,

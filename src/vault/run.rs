@@ -84,7 +84,7 @@ impl Restic {
         args: &[&str],
         prepare: impl Fn(&mut PipedChild),
     ) -> Result<Vec<u8>, VaultError> {
-        let (mut child, note) = self.start_noted(args, &mut self.command(args))?;
+        let (mut child, note) = self.start_with_note(args, &mut self.command(args))?;
         prepare(&mut child);
         let mut stdout = Vec::new();
         let read = (&mut child).take(MAX_OUTPUT_BYTES).read_to_end(&mut stdout);
@@ -124,7 +124,7 @@ impl Restic {
     ) -> Result<(), VaultError> {
         self.retry_while_locked(|| {
             let command = &mut self.command(args);
-            let (mut child, note) = self.start_noted(args, command.current_dir(folder))?;
+            let (mut child, note) = self.start_with_note(args, command.current_dir(folder))?;
             child.expect_marks();
             let mut lines = BufReader::new(child);
             let mut line = Vec::new();

@@ -50,17 +50,17 @@ pub(crate) fn source_of(
     if verdict.cause == Some(Cause::Held) {
         return (Some(QuotaSource::Manual), entry.held_since);
     }
-    let seen = entry.observation.as_ref();
-    (seen.map(|o| o.source), seen.map(|o| o.observed_at))
+    let quota = entry.observation.as_ref();
+    (quota.map(|o| o.source), quota.map(|o| o.observed_at))
 }
 
 /// Returns the figures of an observation in JSON.
 pub(crate) fn quota_json(
-    seen: Option<&Observation>,
+    quota: Option<&Observation>,
     context: &Context,
 ) -> JsonObject<impl JsonFields + use<>> {
-    let seen = seen.map(|seen| convert_to_zone(seen, context.zone()));
-    windows::quota_json(seen.as_ref(), &context.now())
+    let quota = quota.map(|quota| convert_to_zone(quota, context.zone()));
+    windows::quota_json(quota.as_ref(), &context.now())
 }
 
 /// Converts the times of an observation to `zone`. Stored resets may have another offset.

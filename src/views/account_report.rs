@@ -23,7 +23,7 @@ impl AccountReport<'_> {
         let (ui, zone, now) = (&context.ui, context.zone(), context.now());
         ui.prose(self.title(context));
         let is_api_key = |who: &Identity| who.kind.is_billed_by_use();
-        let Some(seen) = self.observation else {
+        let Some(quota) = self.observation else {
             ui.line(if self.identity.is_some_and(is_api_key) {
                 "an API key is billed by use and has no quota windows"
             } else {
@@ -31,16 +31,16 @@ impl AccountReport<'_> {
             });
             return;
         };
-        for line in windows::format_lines(ui, seen, zone, &now) {
+        for line in windows::format_lines(ui, quota, zone, &now) {
             ui.prose(line);
         }
-        if seen.windows.is_empty() && seen.spend_cap.is_none() {
+        if quota.windows.is_empty() && quota.spend_cap.is_none() {
             ui.line("the server reports no quota windows");
         }
         if let Some(at) = self.next_available_at {
             ui.line(format_args!("available again {}", full_time(&at, context)));
         }
-        ui.prose(ui.paint(Style::Dim, windows::format_origin(seen, zone, &now)));
+        ui.prose(ui.paint(Style::Dim, windows::format_origin(quota, zone, &now)));
     }
 
     /// Returns "work (me@x.com, plus, acct-1)": the profile, else the email, and the other facts.

@@ -74,7 +74,7 @@ fn build_row(
         Style::Plain
     };
     let [next, at] = next_cells(entry, verdict, context);
-    let figures_at = entry.observation.as_ref().map(|seen| &seen.observed_at);
+    let figures_at = entry.observation.as_ref().map(|quota| &quota.observed_at);
     [
         mark_cell(account),
         Cell::new(name_style, entry.profile.clone().unwrap_or_default()),
@@ -128,8 +128,8 @@ fn weekly_cell(entry: &AccountEntry, context: &Context) -> Cell {
 fn short_window_cell(entry: &AccountEntry, context: &Context) -> Cell {
     let is_short =
         |w: &&Window| w.limit_id == CODEX_LIMIT && w.minutes == Some(SHORT_WINDOW_MINUTES);
-    let seen = entry.observation.as_ref();
-    let Some(window) = seen.and_then(|seen| seen.windows.iter().find(is_short)) else {
+    let quota = entry.observation.as_ref();
+    let Some(window) = quota.and_then(|quota| quota.windows.iter().find(is_short)) else {
         return Cell::plain("");
     };
     let left = state::percent_left(window, &context.now());
@@ -163,11 +163,11 @@ pub(crate) fn next_change(
     if verdict.state == AccountState::Cooldown {
         return verdict.next_available_at;
     }
-    let seen = entry.observation.as_ref()?;
+    let quota = entry.observation.as_ref()?;
     let is_ahead = |at: &Timestamp| *at > context.now();
-    let weekly = seen.weekly().and_then(|window| window.resets_at);
+    let weekly = quota.weekly().and_then(|window| window.resets_at);
     weekly.filter(is_ahead).or_else(|| {
-        let windows = seen.windows.iter().filter(|w| w.limit_id == CODEX_LIMIT);
+        let windows = quota.windows.iter().filter(|w| w.limit_id == CODEX_LIMIT);
         windows.filter_map(|w| w.resets_at).filter(is_ahead).min()
     })
 }
@@ -185,16 +185,16 @@ fn format_note(entry: &AccountEntry, verdict: &Verdict, context: &Context) -> St
     {
         notes.push(format!("set {}", relative_time(&since, context)));
     }
-    let Some(seen) = &entry.observation else {
+    let Some(quota) = &entry.observation else {
         notes.push("no figures yet".into());
         return notes.join(", ");
     };
     let now = context.now();
-    if seen.weekly().is_some_and(|window| window.is_over(&now)) {
+    if quota.weekly().is_some_and(|window| window.is_over(&now)) {
         notes.push("window has reset".into());
     }
-    notes.extend(windows::format_resets(seen, context.zone(), &now));
-    let others = seen.windows.iter().filter(|w| {
+    notes.extend(windows::format_resets(quota, context.zone(), &now));
+    let others = quota.windows.iter().filter(|w| {
         let is_shown = w.is_weekly() || w.minutes == Some(SHORT_WINDOW_MINUTES);
         w.limit_id != CODEX_LIMIT || !is_shown
     });
@@ -215,9 +215,9 @@ fn login_cell(account: &Account) -> Cell {
 }
 
 fn seen_cell(entry: &AccountEntry, context: &Context) -> Cell {
-    let text = entry.observation.as_ref().map(|seen| {
-        let age = relative_time(&seen.observed_at, context);
-        format!("{}, {age}", seen.source.name())
+    let text = entry.observation.as_ref().map(|quota| {
+        let age = relative_time(&quota.observed_at, context);
+        format!("{}, {age}", quota.source.name())
     });
     Cell::new(Style::Dim, text.unwrap_or_default())
 }

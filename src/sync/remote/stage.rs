@@ -218,11 +218,12 @@ impl<R: Remote> Join<'_, R> {
         let machines = self.waiting.iter();
         for other in machines.chain(self.round.iter().map(|(other, _)| other)) {
             let snapshot = &other.head.snapshot;
-            let is_there = |path: &String| self.adopted.get(&state_key(path)) == Some(&snapshot.id);
-            let (there, rest) = missing.into_iter().partition(|(path, _)| is_there(path));
+            let is_listed =
+                |path: &String| self.adopted.get(&state_key(path)) == Some(&snapshot.id);
+            let (listed, rest) = missing.into_iter().partition(|(path, _)| is_listed(path));
             missing = rest;
-            if !there.is_empty() {
-                self.fetch(snapshot, &other.manifest, &there)?;
+            if !listed.is_empty() {
+                self.fetch(snapshot, &other.manifest, &listed)?;
             }
         }
         match &self.own_head {
