@@ -150,7 +150,7 @@ fn run_words(words: &[OsString], context: &Context) -> Result<Outcome> {
     cli.command.run(context, tree)
 }
 
-/// Finishes what killed commands left, then runs the command; both are logged if `log` asks for it.
+/// Finishes interrupted commands, then runs the command. Logs both if `log` is true.
 fn run_logged(command: Command, context: &Context, log: bool) -> Result<Outcome> {
     warn_of_unknown_keys(context, &command);
     if context.ui.is_verbose() {
@@ -169,8 +169,8 @@ fn run_logged(command: Command, context: &Context, log: bool) -> Result<Outcome>
     }
 }
 
-/// Takes write access to the manager home from other users, before a login is stored there. Only `doctor` and other
-/// commands that run with an invalid `config.toml` leave it as it is.
+/// Removes the write access of other users to the manager home, before a login is stored there. `doctor` and other
+/// commands that run with an invalid `config.toml` do not change it.
 fn tighten_manager_home(context: &Context, command: &Command) -> Result<()> {
     let home = &context.settings.manager_home;
     if command.tolerates_invalid_config() {
@@ -189,7 +189,7 @@ fn tighten_manager_home(context: &Context, command: &Command) -> Result<()> {
     Ok(())
 }
 
-/// Prints the homes, and each step from now on. A run with a log has its steps there.
+/// Prints the homes, and each following step. A run with a log writes its steps to the log.
 fn print_steps(context: &Context, has_log: bool) {
     let Settings {
         codex_home,

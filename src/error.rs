@@ -156,7 +156,7 @@ impl CommandError {
         self
     }
 
-    /// Adds a hint: what the user can do next, usually a command.
+    /// Adds a hint about the next step, usually a command.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hints.push(hint.into());

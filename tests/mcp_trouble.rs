@@ -154,7 +154,7 @@ fn a_call_with_invalid_arguments_is_answered_with_the_reason() {
         (
             "open_conversation",
             json!({"id": id(1), "turn": 7}),
-            "it has 1 turn",
+            "the conversation has 1 turn",
         ),
         (
             "open_conversation",

@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 /// The folder in `profiles/` that holds the scratch homes and the lock files of accounts.
 const PROBE_HOMES: &str = ".probes";
 
-/// Codex's file that tells its servers which installation asks.
+/// Codex's file with the id of the installation, which its servers receive.
 const INSTALLATION_ID: &str = "installation_id";
 
 /// The free disk space that a scratch home needs. Codex loses a login that it renews but cannot

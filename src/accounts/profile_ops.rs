@@ -78,8 +78,8 @@ pub(crate) fn name_problem(name: &str) -> Option<&'static str> {
     }
 }
 
-/// Returns the name of a profile that the user has not named: that of the account's profile, else the part of its
-/// email before the `@`; the whole email if that is no valid name or is taken.
+/// Returns the name for a profile that the user has not named: the name of the account's profile, else the part of the
+/// email before the `@`, or the whole email if that part is taken or not a valid name.
 ///
 /// # Errors
 /// Several profiles fit the account.

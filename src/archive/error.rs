@@ -106,8 +106,8 @@ impl ContentError {
     }
 }
 
-/// Decoders report invalid bytes as read errors. [`ArchiveFile`](super::format::archive_file::ArchiveFile) records
-/// the read errors of the disk, so what arrives here is damage.
+/// Decoders report invalid bytes as read errors. [`ArchiveFile`](super::format::archive_file::ArchiveFile) records the
+/// read errors of the disk, so the remaining errors are damage.
 impl From<io::Error> for ContentError {
     fn from(error: io::Error) -> Self {
         Self::Damaged(error.to_string())

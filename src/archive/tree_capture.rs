@@ -95,7 +95,7 @@ pub(crate) fn capture_tree(
     Ok(tree)
 }
 
-/// Adds all entries of the scan and removes what earlier captures left. The login is last.
+/// Adds all entries of the scan and removes leftovers of earlier captures. The login is last.
 fn write_entries(
     writer: &mut TreeWriter<'_>,
     scope: &CaptureScope,

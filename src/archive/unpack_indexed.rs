@@ -203,7 +203,7 @@ impl Unpacker<'_> {
         self.manifest.files.range(places)
     }
 
-    /// Unpacks and checks a member. `offset` is that of a chunk in its file.
+    /// Unpacks and checks a member. `offset` is the offset of a chunk in its file.
     fn unpack_and_check(
         &self,
         (member, offset): (&Member, u64),

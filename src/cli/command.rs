@@ -134,8 +134,8 @@ impl Command {
         }
     }
 
-    /// Returns true if nothing is lost when the command ends at any moment: it reads, or fills the search index, whose
-    /// changes are transactions.
+    /// Returns true if the command may be killed at any moment without loss: it only reads, or updates the search index
+    /// in transactions.
     pub(super) fn only_reads(&self) -> bool {
         match self {
             Self::Doctor(args) => args.only_reads(),

@@ -71,8 +71,7 @@ Global options (explained by: codex-manager help global):
       --color <WHEN>        When to use colour: auto, always, never
   -y, --yes                 Answer yes to every question";
 
-/// Returns the tree of all commands, with its help in this order: what the command does, its arguments,
-/// examples, global options.
+/// Returns the tree of all commands, with the help in this order: description, arguments, examples, global options.
 pub fn tree() -> Command {
     let usage = "{before-help}{about-with-newline}\n{usage-heading} {usage}\n\n";
     let top = format!("{usage}{COMMANDS}\nOptions:\n{{options}}{{after-help}}\n\n{GLOBAL_OPTIONS}");

@@ -27,7 +27,7 @@ pub enum DatabaseError {
         /// The message of SQLite's integrity check.
         detail: String,
     },
-    /// The database is not one of Codex: reading it could run what another person stored in it.
+    /// The database does not have Codex's form: reading it could run statements that another person stored in it.
     #[error("the database is not one that Codex writes ({reason}): {}", path.display())]
     NotOfCodex {
         path: PathBuf,

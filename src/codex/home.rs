@@ -197,7 +197,7 @@ pub(crate) fn kind_of(relative: &Path) -> HomeEntryKind {
     }
 }
 
-/// Returns true if a top-level name is one of Codex's own, in any letter case.
+/// Returns true if Codex uses a top-level name, in any letter case.
 pub(crate) fn is_codex_name(top: &OsStr) -> bool {
     top.to_str().is_some_and(|name| {
         !matches!(

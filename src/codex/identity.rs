@@ -69,7 +69,7 @@ impl LoginKind {
         (Self::UndecodedToken, "undecoded-token-"),
     ];
 
-    /// Returns the kind of the account with this label: an email, or what [`Identity::from_secret`] made.
+    /// Returns the kind of the account with this label: an email, or a label made by [`Identity::from_secret`].
     pub(crate) fn from_label(label: &str) -> Self {
         let has_beginning = |(_, beginning): &&(Self, &str)| {
             // An email may begin with the same words.
@@ -126,8 +126,8 @@ impl Identity {
         }
     }
 
-    /// Creates the identity of a login that only its secret tells from others: the label has the kind and
-    /// the first six hex digits of the SHA-256 of `secret`.
+    /// Creates the identity of a login that only its secret distinguishes: the label has the kind and the first six hex
+    /// digits of the SHA-256 of `secret`.
     pub(crate) fn from_secret(kind: LoginKind, secret: &[u8]) -> Self {
         let beginning = LoginKind::LABELS.iter().find(|(of, _)| *of == kind);
         let beginning = beginning.map_or("", |(_, beginning)| beginning);

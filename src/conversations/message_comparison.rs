@@ -12,7 +12,7 @@ use chrono::{DateTime, Utc};
 use std::io;
 use std::path::Path;
 
-/// The numbers of messages that one version has behind the common beginning.
+/// The numbers of messages in one version after the common beginning.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct OwnMessages {
     pub prompts: usize,

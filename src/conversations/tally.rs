@@ -12,7 +12,7 @@ use crate::codex::rollout_lines::{RequestRecord, TokenEvent, TokenUsage};
 pub(crate) struct Tally {
     /// The last sum that Codex wrote.
     total: Option<TokenUsage>,
-    /// True if the next new sum is that of a request that was counted by its record.
+    /// True if the next new sum belongs to a request that was already counted by its record.
     is_recorded: bool,
 }
 

@@ -89,7 +89,7 @@ pub(crate) struct Check {
 pub(crate) enum Remedy {
     /// A complete command. A test runs it and checks that the finding is gone.
     Command(String),
-    /// A description of what the user has to do.
+    /// A description of the action to take.
     Advice(String),
 }
 

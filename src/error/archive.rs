@@ -81,7 +81,7 @@ impl Advised for crate::journal::RecoveryObstacle {
     }
 }
 
-/// Returns the hint for a change that was undone: the folders with files written meanwhile, and the next step.
+/// Returns the hint for a change that was undone: the folders with files written in the meantime, and the next step.
 fn hint_for_undone(next: &str, kept: &[std::path::PathBuf]) -> String {
     let places: Vec<_> = kept.iter().map(|p| p.display().to_string()).collect();
     match places.join(" and ") {

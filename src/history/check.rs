@@ -472,7 +472,7 @@ impl Differences {
 }
 
 /// Returns the given name in the index of a conversation whose row has none. Codex 0.169 lists
-/// conversations that are not paginated under the name in the index, so those have lost nothing.
+/// conversations that are not paginated under the name in the index, so their name is not lost.
 fn find_lost_name(
     row: &ThreadRow,
     index: &ThreadNameIndex,

@@ -140,7 +140,7 @@ fn add_projections(
 }
 
 /// Returns the rollouts that these conversations continue and that Codex has not projected, and the number of
-/// conversations that continue them. Leaves out what it cannot read.
+/// conversations that continue them. Ignores unreadable rollouts.
 pub(crate) fn find_unprojected(
     context: &RepairContext<'_>,
     threads: &BTreeSet<String>,

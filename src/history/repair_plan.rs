@@ -224,7 +224,7 @@ impl RepairPlan {
         }
     }
 
-    /// Returns the path of the database of the projections, also if there is none yet.
+    /// Returns the path of the projection database, which may not exist yet.
     pub(super) fn projections_path(&self, context: &RepairContext<'_>) -> PathBuf {
         let new = || new_projections_path(context);
         self.projections.clone().unwrap_or_else(new)

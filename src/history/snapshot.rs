@@ -165,8 +165,8 @@ impl RepairSnapshots {
     }
 }
 
-/// Restores a snapshot and records that in it, or changes nothing. Logs of a database are
-/// written into it, so that no log is ever beside another database.
+/// Restores a snapshot and records that in it, or changes nothing. Writes the logs of a database
+/// into it, so that a log is never beside another database.
 pub(super) fn restore(
     snapshot: &mut RepairSnapshot,
     mut exchange: FileExchange,

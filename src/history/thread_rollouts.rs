@@ -15,7 +15,7 @@ use std::collections::hash_map::Entry;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The largest number of rollouts that continue each other. Damaged ones could do so for ever.
+/// The largest number of rollouts that continue each other. Damaged rollouts could form a cycle.
 const MAX_ROLLOUTS: usize = 1000;
 
 /// The largest offset of a local time from UTC. Codex names day folders by its local date.

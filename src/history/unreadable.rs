@@ -15,7 +15,7 @@ use serde::Serialize;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-/// The largest number of rollouts that continue each other. Damaged ones could do so for ever.
+/// The largest number of rollouts that continue each other. Damaged rollouts could form a cycle.
 const MAX_ROLLOUTS: usize = 1000;
 
 /// The command that corrects rows and projections.

@@ -23,7 +23,7 @@ pub(crate) fn kind_label(metadata: &Metadata) -> String {
     }
 }
 
-/// Labels the kind of an archive that holds only a part of what its kind usually does.
+/// Labels the kind of an archive that contains less than archives of that kind usually do.
 pub(crate) fn partial_label(kind: &str) -> String {
     format!("{kind} (partial)")
 }

@@ -31,7 +31,7 @@ impl AcceptedLosses {
         self.0.keys()
     }
 
-    /// Removes what `others` has.
+    /// Removes the messages that `others` contains.
     pub(crate) fn remove_all(&mut self, others: &Self) {
         self.0.retain(|id, digests| {
             digests.retain(|digest| !others.contains(id, *digest));
@@ -95,7 +95,7 @@ impl Document for LossRecord {
     const SCHEMA: u64 = 1;
 }
 
-/// Reads the record; an empty one if there is none. A damaged one is moved aside by the next [`update`].
+/// Reads the record, or returns an empty one if it does not exist. The next [`update`] moves a damaged record aside.
 ///
 /// # Errors
 /// The document cannot be read, or is of a newer version.

@@ -68,8 +68,8 @@ impl NoticeState {
         self.waiting.remove(account);
     }
 
-    /// Forgets what no longer holds, so that it is shown when it holds again. A window is known until its reset: figures
-    /// of two sources differ by a percent, and some lack a window.
+    /// Removes notices whose condition has ended, so that they are shown when it recurs. A window is known until its
+    /// reset: figures of two sources differ by a percent, and some lack a window.
     pub(crate) fn retain_holding(&mut self, holding: &[DesktopNotice], now: &DateTime<Utc>) {
         let holds = |subject: &String| holding.iter().any(|n| n.subjects.contains_key(subject));
         self.shown

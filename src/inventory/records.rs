@@ -80,7 +80,7 @@ pub(crate) enum ArchiveProblem {
     Sidecar(SidecarProblem),
     /// The archive of this sidecar is missing.
     NoArchive,
-    /// The archive is damaged; the text says how.
+    /// The archive is damaged, for this reason.
     Damaged(String),
     /// `verify` read the archive and found damage.
     FoundDamaged,

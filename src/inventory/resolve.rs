@@ -67,7 +67,7 @@ pub(crate) fn resolve<'a>(
     })
 }
 
-/// Formats an account as it can be typed, with what distinguishes it from others of the same email.
+/// Formats an account as the user can type it, with the workspace if other accounts have the same email.
 fn format_choice(entry: &AccountEntry, accounts: &[&AccountEntry]) -> String {
     let email = &entry.identity.email;
     let same_email = accounts

@@ -77,7 +77,7 @@ pub(crate) fn move_to_trash(
     }
 }
 
-/// Returns what [`undo`] would move back: the archives of the last prune.
+/// Returns the archives that [`undo`] would move back: those of the last prune.
 ///
 /// # Errors
 /// The trash cannot be listed.

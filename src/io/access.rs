@@ -42,7 +42,8 @@ pub(crate) fn is_open_to_others(folder: &Path) -> bool {
     })
 }
 
-/// Restricts a folder, and what inherits from it, to its owner, the system and the administrators.
+/// Restricts a folder, and entries that inherit from it, to its owner, the system and the
+/// administrators.
 ///
 /// # Errors
 /// The list cannot be changed.

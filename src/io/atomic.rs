@@ -227,7 +227,7 @@ fn persist_new(file: tempfile::NamedTempFile, path: &Path) -> Result<(), tempfil
     named.inspect(|()| events::debug!("wrote {}", path.display()))
 }
 
-/// Does what [`tempfile::NamedTempFile::persist_noclobber`] does, below a protected folder.
+/// Like [`tempfile::NamedTempFile::persist_noclobber`], below a protected folder.
 fn persist_beneath(
     mut file: tempfile::NamedTempFile,
     path: &Path,
@@ -310,7 +310,7 @@ fn create_unsynced(folder: &Path) -> Result<Vec<PathBuf>, IoError> {
     Ok(made)
 }
 
-/// Creates `folder` and what is missing above it. New folders are 0700, and durable on return.
+/// Creates `folder` and its missing parents, with mode 0700. Durable on return.
 pub(crate) fn create_private_folder(folder: &Path) -> Result<(), IoError> {
     // The entry of a folder is in the folder above it, so that one is synced.
     for made in create_unsynced(folder)? {

@@ -89,7 +89,7 @@ impl ContentDigest {
         }
     }
 
-    /// Returns true if the digests are of different contents. Two algorithms prove nothing.
+    /// Returns true if the digests prove different contents. Digests of two algorithms prove nothing.
     pub(crate) fn contradicts(&self, other: &Self) -> bool {
         std::mem::discriminant(self) == std::mem::discriminant(other) && self != other
     }
@@ -101,7 +101,7 @@ impl ContentDigest {
     }
 }
 
-/// An incremental computation of a [`ContentDigest`]. By default it is one for a new archive.
+/// An incremental computation of a [`ContentDigest`]. The default computes digests of new archives.
 #[derive(Clone)]
 pub(crate) enum ContentHasher {
     /// On the heap, because its state takes two kilobytes.

@@ -31,8 +31,8 @@ pub(crate) fn serialize<S: Serializer>(path: &Path, serializer: S) -> Result<S::
     json.serialize(serializer)
 }
 
-/// Serialises a path as it is displayed, so that one that is not Unicode is no error. For reports, which
-/// are not read back.
+/// Serialises a path as it is displayed, so that a non-Unicode path causes no error. For reports that no program reads
+/// back.
 pub(crate) fn serialize_displayed<S: Serializer>(
     path: &Path,
     serializer: S,
@@ -48,7 +48,7 @@ pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<PathBuf,
 /// Returns the path with these bytes.
 ///
 /// # Errors
-/// On systems whose paths are Unicode, the reason why there is none.
+/// On systems with Unicode paths, the bytes are not a path.
 #[allow(
     clippy::unnecessary_wraps,
     reason = "elsewhere a path may be no Unicode"

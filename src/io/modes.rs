@@ -5,8 +5,8 @@ use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::path::Path;
 
-/// Returns true if files in `folder` can be restricted to their owner. Probes it with a temp file: mount options
-/// decide, so the type of the file system does not tell. Always true on Windows, which has access lists.
+/// Returns true if files in `folder` can be restricted to their owner. Probes it with a temp file, because the mount
+/// options decide and not the type of the file system. Always true on Windows, which has access lists.
 ///
 /// # Errors
 /// The folder cannot be written.

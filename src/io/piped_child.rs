@@ -67,7 +67,7 @@ pub(crate) struct PipedChild {
     written_folder: Option<(PathBuf, FolderActivity)>,
     stop: Option<Stop>,
     status: Option<ExitStatus>,
-    /// Ends the child if this process is killed: nothing else tells it on Windows.
+    /// Ends the child if this process is killed, because Windows does not.
     #[cfg(windows)]
     _job: Option<super::job::ChildJob>,
 }

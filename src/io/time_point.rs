@@ -113,7 +113,7 @@ impl TimeReader<'_> {
         Some(instant(self.zone.at(&at)))
     }
 
-    /// Parses what names days by the calendar: "yesterday", "yesterday 9:00", "last week", "2026-11".
+    /// Parses a text that names calendar days: "yesterday", "yesterday 9:00", "last week", "2026-11".
     fn parse_days(&self, text: &str) -> Option<TimePeriod> {
         let today = self.today();
         if text == "now" {

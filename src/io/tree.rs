@@ -383,8 +383,7 @@ fn has_many_new_files(folder: &Path) -> Result<bool, IoError> {
     Ok(!whole)
 }
 
-/// Returns false for a file with another hard link: it existed before, so that syncing it usually writes nothing, and
-/// the number of its links needs no sync.
+/// Returns false for a file with another hard link. It existed before, so it needs no sync.
 fn is_new(meta: &Metadata) -> bool {
     #[cfg(unix)]
     {
@@ -406,7 +405,7 @@ pub struct FolderSize {
     pub bytes: u64,
 }
 
-/// Returns the size of `folder`, without what cannot be read. Follows no links.
+/// Returns the size of the readable entries of `folder`. Follows no links.
 pub(crate) fn measure(folder: &Path) -> FolderSize {
     let mut size = FolderSize::default();
     // A folder that cannot be listed ends the walk. The size is a help for the user only.
@@ -427,7 +426,7 @@ pub(crate) struct FolderActivity {
     newest: Option<SystemTime>,
 }
 
-/// Returns the state of `folder`, without what cannot be read. A file that is written changes it, also one whose size
+/// Returns the state of the readable entries of `folder`. Each write to a file changes it, even if the size of the file
 /// was reserved.
 pub(crate) fn activity(folder: &Path) -> FolderActivity {
     let mut newest = None;

@@ -38,7 +38,7 @@ pub enum JournalError {
         /// The problem with its content.
         detail: String,
     },
-    /// One step would move away what another step puts in place. Nothing was changed.
+    /// One step would move away an entry that another step puts in place. Nothing was changed.
     #[error("two steps change the same path: {}", .0.display())]
     ConflictingSteps(PathBuf),
     /// Processes use the folder whose files would be exchanged. Nothing was changed.
@@ -96,7 +96,7 @@ pub enum RecoveryObstacle {
         /// The staging folder with the journal.
         journal: PathBuf,
     },
-    /// Files that were written meanwhile cannot be moved out of the staging folder.
+    /// Files that were written during the command cannot be moved out of the staging folder.
     #[error("files that were written during an interrupted command cannot be kept: {reason}: {}", .folder.display())]
     NotKept {
         /// The staging folder that still has them.

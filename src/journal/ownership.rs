@@ -11,7 +11,7 @@ use std::path::Path;
 /// Fails if `folder` is not a staging folder of this user: in any other folder, another user could have written the
 /// journal.
 ///
-/// On a disk without modes, owner and mode say nothing. There the lock has the marker of the policy, which others
+/// On a disk without modes, owner and mode prove nothing. There the lock has the marker of the policy, which others
 /// cannot guess; so a folder that came with the disk is not trusted.
 pub(super) fn check_own_folder(
     folder: &Path,
@@ -36,7 +36,7 @@ pub(super) fn check_own_folder(
     }
 }
 
-/// Returns true if the folder has nothing but its lock, or the marker of the policy in it.
+/// Returns true if the folder is empty except for its lock, or if the lock has the marker of the policy.
 #[cfg(unix)]
 fn is_marked(folder: &Path, policy: &dyn RecoveryPolicy) -> Result<bool, IoError> {
     if !has_content(folder)? {

@@ -484,7 +484,7 @@ fn drop_duplicate_steps(steps: &mut Vec<Step>) {
     steps.retain(|step| seen.insert((step.live.clone(), step.staged.clone())));
 }
 
-/// Removes a folder that has nothing but its lock.
+/// Removes a folder that is empty except for its lock.
 pub(super) fn remove_lock(folder: &Path) {
     let _ = (
         sharing::remove_file(folder.join(LOCK)),

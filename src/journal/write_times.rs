@@ -133,7 +133,7 @@ impl BeginTime {
         Ok(there.clock_ns)
     }
 
-    /// Fails if the clock of the file system was set back since, because then the times of writes show nothing.
+    /// Fails if the clock of the file system was set back since, because then the times of writes prove nothing.
     pub(super) fn check_clock(&self, folder: &Path) -> Result<(), IoError> {
         let passed = self.begun.elapsed();
         // For ticks of seconds, and for clocks that are slowed down.

@@ -9,14 +9,14 @@ use std::path::PathBuf;
 /// The treatment of a log that is no longer written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum LogArchiving {
-    /// Compress it into a zip file of its own.
+    /// Compress the log into a separate zip file.
     #[default]
     Zip,
     /// Leave it as plain text.
     Text,
 }
 
-/// The settings of a log. The defaults are those of codexsync's `[logging]`.
+/// The settings of a log. The defaults are equal to codexsync's `[logging]`.
 #[derive(Debug, Clone, PartialEq, Eq, SmartDefault)]
 pub struct LogSettings {
     /// The lowest severity that is logged.

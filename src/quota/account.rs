@@ -196,8 +196,8 @@ impl AccountEntry {
         }
     }
 
-    /// Records an observation. One that is older than the recorded one can only change the evidence
-    /// about the weekly window.
+    /// Records an observation. If it is older than the recorded one, it can only change the
+    /// evidence about the weekly window.
     pub(crate) fn observe(&mut self, mut observation: Observation) {
         if let Some(evidence) = WeeklyEvidence::from_observation(&observation) {
             self.add_evidence(evidence);

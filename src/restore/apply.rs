@@ -33,7 +33,7 @@ pub struct RestoreReport {
     /// The number of these files that were not written, because the home had the same content.
     pub unchanged: u64,
     pub removed: NameSet,
-    /// The safety backup; `None` if nothing live changed, or if it was not wanted.
+    /// The safety backup; `None` if no live file changed, or without a request for it.
     pub safety: Option<PublishedArchive>,
     /// The login that is live now.
     pub auth: AuthOutcome,

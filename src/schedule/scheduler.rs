@@ -26,7 +26,7 @@ impl Scheduler {
         }
     }
 
-    /// Returns the name of one of its jobs, for messages.
+    /// Returns the name of a job of this scheduler, for messages.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Systemd => "systemd user timer",

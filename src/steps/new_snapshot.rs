@@ -34,7 +34,7 @@ impl NewSnapshot {
     /// Captures the home that `plan` selects and makes a snapshot of it.
     ///
     /// # Errors
-    /// The home cannot be captured, the login changed meanwhile, or restic fails. Earlier snapshots are
+    /// The home cannot be captured, the login changed during the capture, or restic fails. Earlier snapshots are
     /// unaffected.
     pub(crate) fn make(
         context: &Context,

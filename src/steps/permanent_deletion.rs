@@ -6,7 +6,7 @@ use crate::error::{CommandError, Result};
 /// Asks for confirmation before `what` is deleted from the trash; `--yes` skips the question.
 ///
 /// # Errors
-/// The user did not agree, or there is no terminal.
+/// The user declines, or there is no terminal.
 pub(crate) fn confirm(context: &Context, what: &str) -> Result<()> {
     let question = format_args!("delete {what} permanently?");
     if context.settings.assume_yes || context.ui.confirm(question) == Some(true) {

@@ -143,7 +143,7 @@ pub(super) fn read_rows(
     Ok(rows.unwrap_or_default())
 }
 
-/// Returns true if a conversation was begun, but has no turn of its own or of a parent.
+/// Returns true if a conversation was begun, but has no turns, including those of a parent.
 fn has_no_turn(row: &ThreadRow, path: &Path) -> bool {
     // The row of a subagent has no message either, although it has turns.
     row.first_user_message.is_empty()

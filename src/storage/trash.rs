@@ -330,7 +330,7 @@ fn list(folder: &Path, is_wanted: impl Fn(&[u8]) -> bool) -> Result<Vec<Unit>, T
     Ok(units)
 }
 
-/// Finishes or undoes what a killed `storage trash` left incomplete. Returns the number of such
+/// Finishes or undoes incomplete moves of a killed `storage trash`. Returns the number of affected
 /// conversations. Costs one `lstat` if there is no trash.
 ///
 /// # Errors

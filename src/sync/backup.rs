@@ -113,8 +113,8 @@ struct OwnSnapshot {
     snapshot: SyncSnapshot,
 }
 
-/// Returns the snapshots of this machine that have a list, the newest first. One whose list cannot be read is
-/// skipped, so that it is never removed.
+/// Returns the snapshots of this machine that have a list, the newest first. Skips snapshots with an unreadable list,
+/// so that they are never removed.
 fn list_own_snapshots(config: &SyncConfig) -> Result<Vec<OwnSnapshot>, IoError> {
     let mut own = Vec::new();
     for snapshot in list(&config.backup.folder)? {

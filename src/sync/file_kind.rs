@@ -3,8 +3,8 @@
 use super::line_merge;
 use super::rollouts;
 
-/// The kind of a file. Only the lines of the first two kinds can be compared: of plain files, nothing but times tells
-/// which version is newer.
+/// The kind of a file. Only the first two kinds can be compared by lines. Of plain files, only times show the newer
+/// version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FileKind {
     /// A conversation, which Codex only appends to.

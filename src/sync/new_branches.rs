@@ -30,9 +30,9 @@ struct ChangedThread {
     keys: BTreeSet<String>,
 }
 
-/// Adds to a plan the records of the branches that it brings together, and of what the user knew at each rewind that it
-/// uploads for the first time. Each is durable before the first file of its conversation: a later plan finds the files on
-/// both sides, and the branches look old.
+/// Adds records to a plan: of the branches that it brings together, and of the rollouts that the user knew at each
+/// rewind that it uploads for the first time. Each is durable before the first file of its conversation: a later plan
+/// finds the files on both sides, and the branches look old.
 pub(crate) fn record_new(plan: &mut SyncPlan, state: &SyncState, config: &SyncConfig) {
     let changed = find_changed_threads(plan, state, config);
     if changed.is_empty() {

@@ -55,7 +55,7 @@ pub(crate) enum ConflictCopyError {
     /// The conversation of the conflict copy is not on this machine.
     #[error("the conversation of the conflict copy is not on this machine: {0}")]
     NoConversation(String),
-    /// The conflict copy cannot become a conversation of its own.
+    /// The conflict copy cannot become a separate conversation.
     #[error("cannot turn the conflict copy into a conversation ({reason}): {}", path.display())]
     NotConvertible {
         /// The obstacle, as a clause.
@@ -144,7 +144,7 @@ impl<'a> DecidedCopy<'a> {
     }
 
     /// Copies the version that a decision drops to a snapshot, under the path of the conversation, so that `sync
-    /// restore` puts it back there. Returns the name of the snapshot, or `None` if nothing is dropped. Ignores
+    /// restore` restores it to that path. Returns the name of the snapshot, or `None` if nothing is dropped. Ignores
     /// `backup.before_overwrite`, because no other copy of the version exists.
     pub(crate) fn back_up_dropped(
         &self,
@@ -280,7 +280,7 @@ impl<'a> DecidedCopy<'a> {
         PendingIndexUpdates::new(self.replica).record(update.as_slice())
     }
 
-    /// Creates a conversation of its own from the conflict copy; returns its id.
+    /// Creates a separate conversation from the conflict copy. Returns its id.
     fn create_conversation(&self, current: &str) -> Result<String, ConflictCopyError> {
         let copy = &self.file(Side::Local);
         let not_convertible = |reason| ConflictCopyError::NotConvertible {

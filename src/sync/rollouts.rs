@@ -92,7 +92,7 @@ pub(crate) fn rollout_id(key: &str) -> Option<String> {
     file.rollout_id().map(str::to_lowercase)
 }
 
-/// Returns true if a path is that of a rollout that a rewind began.
+/// Returns true for the path of a rollout that a rewind began.
 pub(crate) fn is_rewind(path: &str) -> bool {
     RolloutName::parse(Path::new(path)).is_some_and(|file| file.is_rewind())
 }
@@ -158,8 +158,8 @@ pub(super) fn read_first_line(path: &Path) -> io::Result<Value> {
     serde_json::from_slice(&line).map_err(io::Error::other)
 }
 
-/// Returns the id of the conversation that is created from a conflict copy. It follows from the content, so
-/// that two machines that decide the same create the same conversation. Its time is that of the original.
+/// Returns the id of the conversation that is created from a conflict copy. It follows from the content, so that two
+/// machines that decide the same create the same conversation. It has the time of the original.
 pub(crate) fn derive_id(original: &str, contents: &Sha256Digest) -> String {
     let digest = Sha256Digest::of(format!("{original} {contents}").as_bytes()).to_string();
     let time = original.get(..13).unwrap_or("00000000-0000");

@@ -19,7 +19,7 @@ pub enum Side {
     Remote,
 }
 
-/// Size and mtime of a regular file. The names of the fields are those of codexSync.
+/// Size and mtime of a regular file. The field names are equal to codexSync's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 pub struct Stat {
     /// Length in bytes, as `stat` reports it.

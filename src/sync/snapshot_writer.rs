@@ -23,7 +23,7 @@ use zip::write::SimpleFileOptions;
 /// The result of making a snapshot.
 #[derive(Debug, Default)]
 pub(crate) struct SnapshotResult {
-    /// Name of the snapshot; `None` if there was nothing to copy.
+    /// Name of the snapshot; `None` if no file had to be copied.
     pub name: Option<String>,
     /// Files that are not in the snapshot, each with the reason. They must not be overwritten.
     pub not_copied: Vec<(SnapshotFile, String)>,

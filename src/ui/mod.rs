@@ -269,7 +269,7 @@ impl Ui {
         wrap::wrap(&text.to_string(), indent, self.width)
     }
 
-    /// Prints what was done as a line on stdout, except under `--quiet`.
+    /// Prints the result of a command as a line on stdout, except under `--quiet`.
     pub fn report(&self, text: impl Display) {
         if self.verbosity >= Verbosity::Normal {
             self.prose(text);
@@ -352,7 +352,7 @@ impl Ui {
         }
     }
 
-    /// Prints a note on stderr: what was done, what to do next.
+    /// Prints a note on stderr, such as a completed action or the next step.
     pub fn note(&self, text: impl Display) {
         if self.verbosity >= Verbosity::Normal && !self.silent {
             self.print_to_stderr(2, &text.to_string());
@@ -366,8 +366,8 @@ impl Ui {
         }
     }
 
-    /// Prints a warning on stderr, also under `--quiet`, because it changes the exit code or what
-    /// the user can rely on.
+    /// Prints a warning on stderr, even under `--quiet`, because it explains the exit code or a
+    /// limit of the result.
     pub fn warn(&self, text: impl Display) {
         let word = paint(self.color_err, Style::Warn, "warning:");
         let text = text.to_string();
@@ -442,7 +442,7 @@ pub(crate) fn print_json_error(error: &CommandError) {
     let _ = io::stderr().write_all(format!("{document}\n").as_bytes());
 }
 
-/// Writes a line of a protocol to stdout. Returns false if nothing reads it any more.
+/// Writes a line of a protocol to stdout. Returns false if the reader has closed it.
 pub(crate) fn send_line(line: &impl Display) -> bool {
     let mut to = io::stdout().lock();
     let written = writeln!(to, "{line}").and_then(|()| to.flush());

@@ -7,7 +7,7 @@ use super::text_width::columns;
 const PROGRAM: &str = "codex-manager";
 
 /// Wraps `text` into lines of at most `width` columns; lines after the first begin with `indent`
-/// blanks. A longer word gets a line of its own. Existing newlines stay.
+/// blanks. A longer word gets a separate line. Existing newlines stay.
 pub(super) fn wrap(text: &str, indent: usize, width: usize) -> String {
     let lines: Vec<_> = text
         .split('\n')

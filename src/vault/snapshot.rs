@@ -46,7 +46,7 @@ impl Snapshot {
         short_id(&self.id)
     }
 
-    /// Returns the error that the snapshot has nothing at `path`.
+    /// Returns the error that the snapshot does not contain `path`.
     pub(crate) fn no_path_error(&self, path: impl Display) -> VaultError {
         VaultError::NoPath {
             snapshot: self.short_id().to_owned(),

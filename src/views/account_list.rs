@@ -16,7 +16,7 @@ use crate::views::week_pace::exhaustion_hint;
 use crate::views::{account_table, timeline};
 use serde::Serialize;
 
-/// All known accounts, ordered by readiness: what `accounts`, `list`, `cooldown` and `status --all` show.
+/// All known accounts, ordered by readiness, for `accounts`, `list`, `cooldown` and `status --all`.
 #[derive(Debug)]
 pub(crate) struct AccountList {
     rows: Vec<(Account, Verdict)>,

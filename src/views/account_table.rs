@@ -241,7 +241,7 @@ impl AccountNames {
         Self(entries.into_iter().cloned().collect())
     }
 
-    /// Returns the name of an account in a list that has its profile in a column of its own.
+    /// Returns the name of an account in a list with a separate column of profiles.
     pub(crate) fn name_beside_profile(&self, entry: &AccountEntry) -> String {
         let email = printable(entry.identity.email.as_str());
         match &entry.profile {

@@ -11,8 +11,8 @@ const MESSAGE_COLUMN: usize = 25;
 const MIN_WIDTH: usize = 60;
 const NARROW_COLUMN: usize = 6;
 
-/// Prints a finding: message, consequence, fix. A command has a line of its own and is never wrapped, so that
-/// it can be copied.
+/// Prints a finding: message, consequence, fix. A command is on a separate line and is never wrapped, so that it can be
+/// copied.
 pub(crate) fn show(ui: &Ui, check: &Check) {
     let (style, word) = match check.status {
         Status::Ok => (Style::Good, "ok  "),

@@ -399,8 +399,8 @@ pub(crate) fn print_unsynced<'a>(
     }
 }
 
-/// Prints files that are left alone and need no action. A run prints them if they differ from what the last
-/// run printed, or under `--verbose`.
+/// Prints files that are left alone and need no action. A run prints them if they differ from those of the last run, or
+/// under `--verbose`.
 pub(crate) fn print_notes(context: &Context, plan: &SyncPlan) {
     for (path, why) in first_messages(&plan.notices.notes) {
         context.ui.note(format_args!("note: {path}: {why}"));

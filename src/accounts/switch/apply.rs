@@ -201,9 +201,9 @@ fn save_back(
     Ok(())
 }
 
-/// Stops a running daemon if the policy says so, even if the plan changes nothing. With `Refuse`,
-/// fails if one runs and the plan changes the login. Checks that none runs afterwards. Returns true
-/// if one was stopped.
+/// Stops a running daemon if the policy requires it, even if the plan changes nothing. With
+/// `Refuse`, fails if a daemon runs and the plan changes the login. Checks that no daemon runs
+/// afterwards. Returns true if it stopped one.
 fn stop_daemon(request: &SwitchRequest<'_>, plan: &SwitchPlan) -> Result<bool, SwitchError> {
     let is_needed = match request.daemon {
         DaemonPolicy::Refuse => !plan.is_current,

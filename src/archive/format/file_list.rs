@@ -14,7 +14,7 @@ use std::sync::Arc;
 /// Flag in [`FileRow::mode`]: the row has a digest.
 const HAS_DIGEST: u16 = 1 << 15;
 
-/// Flag in [`FileRow::mode`]: the digest is that of an older version.
+/// Flag in [`FileRow::mode`]: the digest was made by an older version.
 const IS_SHA256: u16 = 1 << 14;
 
 /// Mask of the permission bits in [`FileRow::mode`].

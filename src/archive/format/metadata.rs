@@ -126,7 +126,8 @@ pub struct Metadata {
     /// True if the archive was made with `--exclude` or `backup.exclude`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub excludes: bool,
-    /// True for the safety backup of a restore that changed only a part of the home: it holds what was changed.
+    /// True for the safety backup of a restore that changed only a part of the home. It contains only the changed
+    /// files.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub holds_changes_only: bool,
     /// Number of paths that could not be archived. An unreadable folder counts once, with its
@@ -193,7 +194,7 @@ impl Metadata {
         self
     }
 
-    /// Returns true for a safety backup, the archive that `restore` makes of what it changes.
+    /// Returns true for a safety backup, the archive that `restore` makes of the files that it changes.
     pub(crate) fn is_safety(&self) -> bool {
         self.label.as_deref() == Some(SAFETY_LABEL)
     }

@@ -13,7 +13,7 @@ pub enum SidecarProblem {
     Missing,
     /// The file is not a valid sidecar. Carries the parse error.
     Damaged(String),
-    /// The sidecar is valid, but its size or digest is that of another archive.
+    /// The sidecar is valid, but describes the size or digest of another archive.
     OfAnother,
     /// The sidecar has a newer schema, with this number.
     Newer(u64),

@@ -1,7 +1,7 @@
 //! Sizes and limits of the archive format, specified in `docs/archive-format.md`.
 
-/// Minimum size of a large file. A large file has members of its own; small files of one folder
-/// share members.
+/// Minimum size of a large file. A large file has separate members; small files of one folder share
+/// members.
 pub(crate) const LARGE_BYTES: u64 = 1024 * 1024;
 
 /// Size of tar data at which a member of small files is closed.

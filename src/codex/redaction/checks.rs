@@ -29,11 +29,11 @@ pub(super) enum FormCheck {
     Url,
     /// A value whose name marks it as secret.
     Named,
-    /// A value whose name says that it is a password.
+    /// A value with a name such as `password`.
     Password,
-    /// A value whose name is that of a provider.
+    /// A value with the name of a provider.
     Provider,
-    /// Anything in a message, nothing elsewhere.
+    /// Any value in a message; no value elsewhere.
     Message,
 }
 

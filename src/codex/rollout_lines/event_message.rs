@@ -112,7 +112,7 @@ fn parse_execution(payload: &str, origin: ItemOrigin) -> serde_json::Result<Vec<
         command: Option<CommandLine>,
         #[serde(borrow, default)]
         aggregated_output: Option<Cow<'a, str>>,
-        /// The changed files. What was changed in them is not read.
+        /// The changed files, without their changes.
         #[serde(default)]
         changes: Option<BTreeMap<String, IgnoredAny>>,
     }

@@ -31,7 +31,7 @@ const USER: LineParts = LineParts::USER_ITEMS
     .union(LineParts::INJECTED);
 
 impl LineForm {
-    /// Returns true if a line of this form may have a part that is wanted. `rest` is what follows the type of the
+    /// Returns true if a line of this form may have a part that is wanted. `rest` is the text after the type of the
     /// payload.
     pub(super) fn may_have(&self, wanted: LineParts, rest: &[u8]) -> bool {
         let has_others = wanted.intersects(self.parts.without(USER));
@@ -70,7 +70,7 @@ const fn typed_form(
     }
 }
 
-/// Lines with what the model got or wrote. Codex before 0.32 wrote these payloads as lines, without an envelope.
+/// Lines with input or output of the model. Codex before 0.32 wrote these payloads as lines, without an envelope.
 pub(super) const ITEM: &str = "response_item";
 const EVENT: &str = "event_msg";
 

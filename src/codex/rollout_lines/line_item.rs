@@ -7,7 +7,7 @@ use std::borrow::Cow;
 /// The form in which Codex recorded an item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ItemOrigin {
-    /// A `response_item`: what the model got or wrote.
+    /// A `response_item`: input or output of the model.
     Item = 0,
     /// An `event_msg` of older versions.
     Event = 1,

@@ -40,7 +40,7 @@ pub(crate) enum LineContent<'a> {
     Damaged,
 }
 
-/// Returns false if a line surely has nothing that is wanted. Looks only at its beginning.
+/// Returns false if a line certainly has no wanted part. Examines only the beginning.
 pub(crate) fn may_have(line: &[u8], wanted: LineParts) -> bool {
     match Envelope::parse(line) {
         Some(envelope) => envelope_may_have(&envelope, wanted),

@@ -15,7 +15,7 @@ use std::path::Path;
 pub(crate) struct ListedThread {
     /// The conversation's id in its original spelling.
     pub id: String,
-    /// The absolute path of its rollout, usually in its plain form.
+    /// The absolute path of the rollout, usually in plain form.
     pub rollout_path: String,
     /// The name that the user chose, else the first line of the first message; empty if there is neither.
     pub title: String,
@@ -24,11 +24,11 @@ pub(crate) struct ListedThread {
     /// The folder that the conversation works in.
     pub cwd: String,
     pub git_branch: String,
-    /// The model of its last turn.
+    /// The model of the last turn.
     pub model: String,
-    /// `cli`, `exec`, `vscode`, `subagent`, or what else Codex records.
+    /// `cli`, `exec`, `vscode`, `subagent`, or another source that Codex records.
     pub source: String,
-    /// The workspace account that created it.
+    /// The workspace account that created the conversation.
     pub account_id: String,
     pub user_id: String,
     /// The conversation that started it; only for subagents.
@@ -51,7 +51,8 @@ pub(crate) fn list(path: &Path, filter: &ThreadFilter) -> Result<Vec<ListedThrea
     list_as(path, filter, |thread| thread)
 }
 
-/// Like [`list`], but keeps only what `convert` makes of each row: a list may have 100,000 rows.
+/// Like [`list`], but keeps only the result of `convert` for each row, because a list may have
+/// 100,000 rows.
 ///
 /// # Errors
 /// The database cannot be read.

@@ -19,8 +19,8 @@ impl Schema {
         )
     }
 
-    /// Returns the statement that lists what `filter` selects, and its values. `in_folder` has the ids of the
-    /// conversations in the filter's folder, if they are known.
+    /// Returns the statement that lists the conversations selected by `filter`, and its values. `in_folder` has the ids
+    /// of the conversations in the filter's folder, if they are known.
     pub(super) fn query(
         &self,
         values: &[&str],

@@ -171,8 +171,8 @@ pub(super) fn parse_block(block: &LineBlock) -> ParsedBlock {
     }
 }
 
-/// Returns the part of a text that is searched: the beginning of an output, nothing of what `codex-manager mcp` answered,
-/// and all of any other text.
+/// Returns the searchable part of a text: the beginning of an output, nothing of an answer of `codex-manager mcp`, and
+/// all of any other text.
 pub(crate) fn searched_part<'a>(kind: &EventKind, text: &'a str) -> &'a str {
     match kind {
         _ if is_past_answer(kind) => "",

@@ -81,7 +81,7 @@ impl<'a> ConversationTexts<'a> {
         Ok(ids)
     }
 
-    /// Returns the place of a text, and the texts there. Empty if the rollout cannot be read any more.
+    /// Returns the place of a text, and the texts at that place; none if the rollout cannot be read any more.
     pub(super) fn read_texts(
         &mut self,
         id: TextId,

@@ -234,7 +234,8 @@ impl<'a> Search<'a> {
         .then(b.number.cmp(&a.number))
     }
 
-    /// Finds the best of the candidates with all terms in one sentence. Leaves out what does not pass the filter.
+    /// Finds the best of the candidates with all terms in one sentence. Leaves out conversations that do not pass the
+    /// filter.
     fn find_sentences(
         &self,
         candidates: Vec<RankedCandidate>,

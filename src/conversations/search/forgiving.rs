@@ -7,9 +7,8 @@ use super::wanted_term::find_spelling;
 use crate::conversations::index::{IndexError, IndexStore, TextSpans, WordSearcher};
 use std::collections::BTreeMap;
 
-/// Searches for all terms. If nothing has them, for the words of phrases without quotes, then for as many of the words as
-/// a conversation has, with other spellings of those that the index lacks. What is quoted, excluded or code is never
-/// ignored.
+/// Searches for all terms. Without a match, searches for the words of unquoted phrases, then for as many of the words
+/// as possible, with other spellings of words that the index lacks. Never ignores quoted or excluded terms and code.
 ///
 /// # Errors
 /// The index cannot be read, or the user interrupts.
@@ -51,7 +50,7 @@ pub(crate) fn search_forgiving(
     })
 }
 
-/// Replaces words that nothing has by those that are spelled like them. Returns both.
+/// Replaces words without a match by words with a similar spelling. Returns both.
 fn correct_words(
     store: &IndexStore,
     terms: &mut [Term],

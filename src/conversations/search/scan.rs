@@ -30,8 +30,8 @@ pub(crate) struct ScanReport {
     pub skipped: Vec<SkippedFile>,
 }
 
-/// Returns all conversations of a Codex home, and the folders that cannot be listed. A conversation that is there
-/// twice is returned once.
+/// Returns all conversations of a Codex home, and the folders that cannot be listed. A conversation with two rollouts
+/// is returned once.
 ///
 /// # Errors
 /// Codex's database cannot be read.

@@ -12,7 +12,7 @@ const MIN_CORRECTED_BYTES: usize = 4;
 
 pub(super) struct WantedTerm<'q> {
     pub term: &'q Term,
-    /// Each finds what those before it find, and more.
+    /// The queries of the term. Each finds all texts that the previous ones find, and more.
     levels: Vec<WordQuery>,
 }
 

@@ -12,7 +12,7 @@ const ENDINGS: &str = "s es ed d e ing er ers al ally ion ions ation ations ate 
     ic ical ically able ably ible ability ive ively ity ities y ize ized izes izing ization ness ant ance or ors ment ments \
     ement ements ings ful ous ously ication ications ency ics ism";
 
-/// Words that say nothing about a conversation, in order.
+/// Words without meaning for a search, sorted.
 const STOP_WORDS: &[&str] = &[
     "a", "about", "again", "all", "am", "an", "and", "any", "are", "as", "at", "be", "been", "but",
     "by", "can", "could", "did", "do", "does", "done", "for", "from", "had", "has", "have", "he",

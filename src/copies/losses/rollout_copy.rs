@@ -26,7 +26,7 @@ impl RolloutCopy {
         self.file.rollout_id().unwrap_or_default().to_lowercase()
     }
 
-    /// Returns the length of the plain text, if the size of the copy is that.
+    /// Returns the length of the plain text, if the size of the copy shows it.
     pub(crate) fn text_len(&self) -> Option<u64> {
         match &self.content {
             CopyContent::Entry(entry) if !self.file.compressed => Some(entry.size),

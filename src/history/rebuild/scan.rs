@@ -76,9 +76,9 @@ fn list_rollouts(set: &ConversationSet, places: &[usize]) -> Vec<(usize, usize)>
     places.iter().flat_map(files).collect()
 }
 
-/// Collects what the rollouts of a rebuild contain.
+/// Collects the contents of the rollouts of a rebuild.
 pub(super) struct Contents<'a> {
-    /// The current index, which tells derived titles from given names.
+    /// The current index, which distinguishes derived titles from given names.
     pub(super) index: &'a ThreadNameIndex,
     /// `None` if no prompts are wanted.
     pub(super) prompts: Option<&'a mut Prompts>,

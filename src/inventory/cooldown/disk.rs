@@ -23,7 +23,7 @@ pub struct LoadedCooldown {
     origin: CooldownOrigin,
 }
 
-/// The origin of a document, which decides what a write has to preserve.
+/// The origin of a document, which determines the copy that a write has to keep.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum CooldownOrigin {
     #[default]

@@ -62,7 +62,7 @@ pub(crate) enum StatusProblem {
     /// The home is signed out, so Codex was not started.
     #[error("not signed in")]
     SignedOut,
-    /// auth.json is not what Codex writes, so Codex cannot read it either.
+    /// auth.json does not have Codex's form, so Codex cannot read it either.
     #[error("auth.json is {reason}: {}", path.display())]
     Unreadable {
         path: PathBuf,

@@ -109,7 +109,7 @@ impl SettingsFile {
     /// Returns a table of the file.
     ///
     /// # Errors
-    /// The name is that of a value.
+    /// A value, not a table, has this name.
     pub(crate) fn table(&self, name: &str) -> Result<Option<&dyn TableLike>, SettingsError> {
         let Some(item) = self.document.get(name) else {
             return Ok(None);

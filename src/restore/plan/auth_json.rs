@@ -39,7 +39,7 @@ impl AuthJsonState {
         }
     }
 
-    /// Keeps a copy of the content, or moves away what cannot be a login. Returns where it is kept.
+    /// Keeps a copy of the content, or moves away an entry that cannot be a login. Returns the new path.
     pub(crate) fn quarantine(
         &self,
         path: &Path,

@@ -43,7 +43,7 @@ fn is_equal(path: &Path, file: &FileEntry) -> bool {
     })
 }
 
-/// Returns true if the file at `path` has the size and the digest of `file`. One that cannot be read has not.
+/// Returns true if the file at `path` has the size and the digest of `file`. Returns false if the file cannot be read.
 pub(crate) fn has_content(path: &Path, file: &FileEntry, progress: &dyn Progress) -> bool {
     file.digest.is_some_and(|digest| {
         let read = file_open::open_no_link(path).and_then(|reader| {

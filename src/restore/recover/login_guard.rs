@@ -27,7 +27,7 @@ impl<'a> LoginGuard<'a> {
 }
 
 impl RecoveryPolicy for LoginGuard<'_> {
-    /// Protects the login, if the exchange is one of the login or of the whole home.
+    /// Protects the login, if the exchange replaces the login or the whole home.
     fn before_exchange(
         &self,
         home: &Path,

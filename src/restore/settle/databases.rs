@@ -149,7 +149,7 @@ impl DatabaseAdapter<'_> {
         Ok(())
     }
 
-    /// Returns true if the archive is one of the home that it is restored into.
+    /// Returns true if the archive was made of the home that it is restored into.
     fn is_same_home(&self) -> bool {
         let source = Path::new(&self.request.archive.metadata().source_codex_home);
         self.plan.target == RestoreTarget::Home

@@ -19,7 +19,7 @@ pub(crate) struct HardLinker<'a> {
 }
 
 impl<'a> HardLinker<'a> {
-    /// Links what `plan` leaves unchanged, except for the staging folders in the home.
+    /// Links the files that `plan` leaves unchanged, except the staging folders in the home.
     pub(crate) fn new(plan: &'a RestorePlan, staging_folders: &'a BTreeSet<PathBuf>) -> Self {
         Self {
             plan,

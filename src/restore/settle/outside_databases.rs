@@ -125,8 +125,8 @@ fn keep_databases_inside(
     Ok(())
 }
 
-/// Fails if `folder` is none that this home already uses, by its config.toml or by the environment:
-/// the settings in an archive must not choose a folder to write to.
+/// Fails unless this home already uses `folder`, by its config.toml or by the environment: the
+/// settings in an archive must not choose a folder to write to.
 fn check_permission(
     request: &RestoreRequest<'_>,
     home: &Path,

@@ -21,8 +21,8 @@ pub(crate) struct StageRoot {
     pub(crate) live: PathBuf,
     /// The path that its new state is built at.
     pub(crate) staged: PathBuf,
-    /// True if it is exchanged in one call. False: entry by entry, because it is a mount point or
-    /// nothing can be created beside it.
+    /// True if the root is exchanged in one call; false if entry by entry, because it is a mount
+    /// point or its parent is not writable.
     pub(crate) whole: bool,
 }
 

@@ -178,7 +178,7 @@ pub(super) fn match_cloud_folder(
     unattested
 }
 
-/// Returns true if the entry describes the file of the last sync, as far as size and recorded digest tell.
+/// Returns true if the entry has the size and the recorded digest of the last sync.
 fn matches_last_sync(entry: &ManifestEntry, last: &SyncedFile) -> bool {
     let is_text = !last.remote.path.ends_with(rollout::ZST);
     let digest = last.contents.filter(|_| is_text).map(|(_, digest)| digest);

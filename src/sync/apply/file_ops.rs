@@ -29,7 +29,7 @@ impl ApplyRun<'_> {
     }
 
     /// Merges lines. Fails before writing anything if a version has other bytes than the plan read, for example because
-    /// a cloud client truncated it meanwhile.
+    /// a cloud client truncated it.
     pub(super) fn merge(
         &mut self,
         versions: &[(ObservedFile, Sha256Digest)],

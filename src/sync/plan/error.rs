@@ -24,7 +24,7 @@ pub enum PlanError {
     /// `.codex-manager`, or an entry that has to be a folder in it, is a file.
     #[error("not a folder: {}", .0.display())]
     NotAFolder(PathBuf),
-    /// The state is unreadable and the cloud folder has no manifest, so nothing shows that it is mounted.
+    /// The state is unreadable and the cloud folder has no manifest, so it may be unmounted.
     #[error("the state of the last sync is damaged and the cloud folder contains no manifest; it seems unmounted or not fully downloaded: {}", .0.display())]
     NoManifest(PathBuf),
     /// The cloud folder lost its manifests, or all its content, after the plan was made.

@@ -28,7 +28,7 @@ pub(super) struct Records {
 }
 
 impl Records {
-    /// Reads the conflict copies and the ledger. `manifests` are those of the other machines.
+    /// Reads the conflict copies and the ledger. `manifests` has the manifests of the other machines.
     pub(super) fn read(
         request: &PlanRequest<'_>,
         state: SyncState,

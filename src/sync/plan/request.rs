@@ -16,7 +16,7 @@ pub struct PlanRequest<'a> {
     pub accept_unlisted: bool,
     /// `--delete-many`: copies deletions to the other side, however many.
     pub delete_many: bool,
-    /// `--allow-secrets`: paths of files that are synced although they contain what looks like a secret.
+    /// `--allow-secrets`: paths of files that are synced although they seem to contain a secret.
     pub allow_secrets: &'a [String],
     /// `sync resolve`: the policy for this one path, instead of `conflict.policy`.
     pub policy_override: Option<(&'a str, ConflictPolicy)>,

@@ -198,8 +198,8 @@ impl SyncPlan {
             && self.notices.skipped.is_empty())
     }
 
-    /// Returns true if a conflict stops the whole run, as `manual_abort`, the default of codexSync, does. Two branches of
-    /// a conversation, which are no versions of a file, stop nothing.
+    /// Returns true if a conflict stops the whole run, because of `manual_abort`, the default of codexSync. Two
+    /// branches of a conversation stop no run, because they are not versions of a file.
     pub fn is_stopped(&self, policy: ConflictPolicy) -> bool {
         let is_of_file = |one: &Conflict| one.local.is_some() || one.remote.is_some();
         policy == ConflictPolicy::ManualAbort && self.conflicts.iter().any(is_of_file)

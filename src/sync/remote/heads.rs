@@ -44,7 +44,8 @@ fn follows(later: &RemoteSnapshot, earlier: &RemoteSnapshot) -> bool {
     base.is_some_and(|base| is_same_id(base, &earlier.id))
 }
 
-/// Returns true if the snapshots between this one and the newest are not all listed, so that one of them may follow it.
+/// Returns true if the store does not list all snapshots between this one and the newest, so that an unlisted one may
+/// follow it.
 fn may_be_replaced(one: &RemoteSnapshot, all: &[&RemoteSnapshot], newest: u64) -> bool {
     let mut tops = all.iter().filter(|other| other.number == newest);
     tops.all(|top| has_gap_above(top, one.number, all))

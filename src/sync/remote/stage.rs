@@ -112,7 +112,7 @@ impl<R: Remote> Join<'_, R> {
         }
     }
 
-    /// Places what this machine and the store had in common after the last run.
+    /// Stages the files that this machine and the store had in common after the last run.
     fn stage_own(&mut self, state: &SyncState) -> Result<(), R::Error> {
         let incoming = self.round.iter().flat_map(|(_, incoming)| incoming);
         let incoming: BTreeSet<&str> = incoming.map(|one| &*one.key).collect();

@@ -145,8 +145,8 @@ impl StagedTree {
         Ok(true)
     }
 
-    /// Moves a fetched file into its place, after its content was checked. A file that was appended to while its
-    /// machine published it is cut where the manifest says.
+    /// Moves a fetched file to its final path, after checking its content. Truncates a file that grew during its
+    /// publication to the size in the manifest.
     pub(super) fn place_fetched(
         &self,
         from: &Path,

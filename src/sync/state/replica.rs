@@ -36,7 +36,7 @@ pub struct Replica {
     pub folder: PathBuf,
     local: String,
     cloud: String,
-    /// Keys of files that another machine changed at the same time: the last sync says nothing about them.
+    /// Keys of files that another machine changed at the same time. The record of the last sync does not apply to them.
     pub(crate) concurrent: BTreeSet<String>,
 }
 

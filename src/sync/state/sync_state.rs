@@ -24,7 +24,7 @@ pub struct SideFile {
 }
 
 impl SideFile {
-    /// Returns true if path, size and mtime are those of the last sync.
+    /// Returns true if path, size and mtime are unchanged since the last sync.
     pub(crate) fn matches(&self, path: &str, stat: Stat) -> bool {
         self.stat == stat && self.path == path
     }

@@ -228,7 +228,7 @@ impl PickerState {
         shown.map(|(i, item)| (&self.listing.items[*item], i == self.selected))
     }
 
-    /// Changes the filter or the selection by a key; `keys` are those of the command.
+    /// Changes the filter or the selection by a key. `keys` has the keys of the command.
     pub(super) fn press(&mut self, key: KeyEvent, keys: &[PickerKey]) -> PickerAction {
         self.notice = None;
         if key.modifiers.contains(KeyModifiers::CONTROL) {

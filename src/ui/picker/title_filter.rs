@@ -26,7 +26,8 @@ pub(super) struct TitleFilter {
 }
 
 impl TitleFilter {
-    /// Returns the filter for `query`. If it is longer than that of `self`, only what fits that one is examined.
+    /// Returns the filter for `query`. If `query` extends the query of `self`, the new filter examines only the matches
+    /// of `self`.
     pub(super) fn narrowed(self, query: &str, listing: &PickerListing) -> Self {
         let (case, normalization) = (CaseMatching::Smart, Normalization::Smart);
         let is_longer = !self.query.is_empty() && query.starts_with(&self.query);

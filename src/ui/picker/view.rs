@@ -141,7 +141,7 @@ impl PickerView<'_> {
         }
     }
 
-    /// Draws what describes the selected entry, beside or below the list.
+    /// Draws the preview of the selected entry, beside or below the list.
     fn draw_preview(&self, frame: &mut Buffer, area: Rect) {
         if self.layout.is_below {
             let line = "─".repeat(area.width.into());

@@ -3,7 +3,7 @@
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
-/// Answers a request. Runs in a thread of its own.
+/// Answers a request. Runs on a separate thread.
 pub type Task<Q, A> = Box<dyn FnMut(&Q) -> A + Send>;
 
 /// Answers requests on a thread. A newer request replaces one that has not begun. After a drop, the thread ends by

@@ -39,7 +39,7 @@ pub(crate) struct ComparedFile<'a> {
     pub(crate) cancelled_deletions: Vec<String>,
     /// True if the version that a copy replaces goes to a snapshot.
     pub(crate) is_backed_up: bool,
-    /// Files that are a login and nothing else, under another name.
+    /// Copies of a login under another name.
     pub(crate) logins: Vec<ObservedFile>,
     /// The merge of a line-based file whose versions diverged.
     pub(crate) merge: Option<LineMergeFacts>,

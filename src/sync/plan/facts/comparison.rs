@@ -128,8 +128,8 @@ impl<'a> FactReader<'a> {
         Ok(downloads.iter().any(|entry| entry.digest == digest))
     }
 
-    /// Returns true if the contents have to be compared. On the first sync of a plain file, `sync.compare` can say that
-    /// size and time suffice.
+    /// Returns true if the contents have to be compared. On the first sync of a plain file, `sync.compare` can limit
+    /// the comparison to size and time.
     fn must_read(&self, facts: FileFacts, local: &FileVersion, remote: &FileVersion) -> bool {
         let is_first_sync_of_plain_file =
             facts.kind == FileKind::Plain && facts.local == Presence::New;
@@ -142,8 +142,8 @@ impl<'a> FactReader<'a> {
         }
     }
 
-    /// Corrects the facts about a plain file by what this machine knows of the remote version: a killed run of its own
-    /// uploaded it, or it had the version before.
+    /// Corrects the facts about a plain file whose remote version this machine knows, because a killed run uploaded it
+    /// or an earlier sync had it.
     fn apply_known_versions(&self, file: &mut ComparedFile<'_>) -> Result<(), IoError> {
         use Presence::{Absent, Changed, Unchanged};
         let facts = file.facts;

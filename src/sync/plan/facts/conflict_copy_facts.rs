@@ -29,7 +29,7 @@ pub(crate) enum ConflictCopyState {
 }
 
 impl<'a> FactReader<'a> {
-    /// Returns all conflict copies. `steps` are those of the conversations, which can make copies obsolete.
+    /// Returns all conflict copies. `steps` has the steps of the conversations, which can make copies obsolete.
     pub(crate) fn compare_conflict_copies(
         &self,
         steps: &[SyncStep],

@@ -37,7 +37,7 @@ pub(super) struct DeliveredFiles {
     pub(super) remote: Vec<FileVersion>,
     /// Copies that cloud clients made of conversations and line-based files.
     pub(super) client_copies: Vec<ClientCopy>,
-    /// Files that are a login and nothing else, under another name.
+    /// Copies of a login under another name.
     pub(super) logins: Vec<ObservedFile>,
     pub(super) notices: Vec<Notice>,
 }
@@ -55,8 +55,8 @@ pub(super) struct ClientCopy {
 }
 
 impl FactReader<'_> {
-    /// Checks the files of one group: none has zeros instead of its text, and all remote ones arrived completely, or
-    /// add nothing to what this machine has. `path` is for output.
+    /// Checks the files of one group: no file has zeros instead of its text, and all remote files arrived completely or
+    /// have no lines that this machine lacks. `path` is for output.
     pub(super) fn check_delivery(
         &self,
         key: &str,
@@ -280,10 +280,10 @@ impl FactReader<'_> {
         }))
     }
 
-    /// Returns true if an incomplete remote file has nothing that the local file lacks, so that using it cannot lose
-    /// anything and there is no reason to wait. A prefix of a local conversation or line-based file counts only if the
-    /// local file, or another remote file, also has everything that other machines attest: then a client restored an
-    /// earlier version. Otherwise the prefix may be the beginning of a newer version that is being delivered.
+    /// Returns true if an incomplete remote file has only content of the local file, so that using it loses nothing and
+    /// there is no reason to wait. A prefix of a local conversation or line-based file counts only if the local file,
+    /// or another remote file, also has everything that other machines attest: then a client restored an earlier
+    /// version. Otherwise the prefix may be the beginning of a newer version that is being delivered.
     fn adds_nothing(
         &self,
         key: &str,

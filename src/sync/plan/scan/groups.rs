@@ -223,8 +223,8 @@ fn drop_case_clashes(
     }
 }
 
-/// Joins groups whose names differ only in letter case if each side has one spelling: that is one file. Skips them
-/// if a side has several.
+/// Joins groups whose names differ only in letter case if each side has one spelling, because they are one file. Skips
+/// them if a side has several spellings.
 fn resolve_case_clash(
     state: &SyncState,
     groups: &mut HashMap<String, FileGroup>,

@@ -16,8 +16,8 @@ use crate::sync::state::{SyncState, SyncedFile};
 
 /// Result of reading a file again.
 enum Recheck {
-    /// Unchanged since the last sync, or nothing shows a change; the state records the digest, so that the file is not
-    /// read again.
+    /// Unchanged since the last sync, as far as known. The state records the digest, so that the file is not read
+    /// again.
     Unchanged(Sha256Digest),
     /// Changed since the last sync.
     Changed,
@@ -62,7 +62,7 @@ pub(crate) fn recheck_stats(
     }
 }
 
-/// Reads a file if a manifest gives reason to; `None` if there is nothing to record.
+/// Reads a file if a manifest suggests a change; `None` if there is nothing to record.
 fn recheck(
     state: &SyncState,
     key: &str,

@@ -118,8 +118,8 @@ impl<'a> ConversationDraft<'a> {
         }));
     }
 
-    /// Adds an op that keeps the version that the chosen one replaces, if it has lines of its own. Returns the records
-    /// to publish: of versions for which no machine has to wait any more.
+    /// Adds an op that keeps the replaced version, if it has lines that the chosen one lacks. Returns the records to
+    /// publish, of versions that no machine has to wait for any more.
     fn keep_loser(&mut self, chosen: &ChosenVersion<'_>) -> Vec<String> {
         let conversation = &self.file.conversation;
         let winner = chosen.from.seen.side;
