@@ -46,7 +46,7 @@ impl ConfigFile {
     }
 
     /// Returns the entries of [`FOLDER_KEYS`], in the order of the file. Entries whose key is not an
-    /// absolute path are omitted; [`ConfigFile::unknown`] reports them.
+    /// absolute path are omitted; [`ConfigFile::unknown_keys`] reports them.
     pub(crate) fn folder_settings(&self) -> Vec<Setting> {
         let tables = FOLDER_KEYS.iter().filter_map(|key| {
             let table = self.0.table(key.name).ok()??;

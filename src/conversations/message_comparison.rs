@@ -100,8 +100,9 @@ pub(crate) enum RewrittenVersion {
     Both,
 }
 
-/// Returns the version that is the other one as Codex rewrote it, possibly continued: a paginated rollout that begins
-/// with all messages of the other, at the same times. `None` if a message of the other would be lost.
+/// Returns the version that Codex made of the other one by rewriting it, and possibly continued: a paginated rollout
+/// that begins with all messages of the other version, at the same times. `None` if a message of the other version
+/// would be lost.
 pub(crate) fn find_rewritten_version(
     first: &Path,
     second: &Path,

@@ -195,8 +195,8 @@ pub fn append(home: &Path, entries: &[IndexEntry]) -> Result<(), HistoryError> {
     Ok(atomic::write(&path, &append_entries(bytes, entries))?)
 }
 
-/// Takes the lines of a conversation out of the index, under Codex's lock, and returns them as they
-/// were.
+/// Removes the lines of a conversation from the index, under Codex's lock, and returns them
+/// unchanged.
 pub(crate) fn take_lines(home: &Path, id: &ConversationId) -> Result<Vec<String>, HistoryError> {
     change_lines(home, |lines| {
         let (taken, kept) = lines.into_iter().partition(|line| is_line_of(line, id));

@@ -282,8 +282,8 @@ pub(crate) fn key_of(path: &str) -> String {
     fold_name(rollouts::key(path).as_deref().unwrap_or(path))
 }
 
-/// Folds letter case and Unicode forms, which clients and file systems change. Two files whose names differ
-/// only in those share their entries; the digests tell them apart.
+/// Folds letter case and Unicode forms, which clients and file systems change. Two files whose names differ only in
+/// those share their entries; the digests distinguish them.
 pub(crate) fn fold_name(key: &str) -> String {
     if key.is_ascii() {
         key.to_ascii_lowercase()

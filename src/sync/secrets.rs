@@ -248,7 +248,7 @@ pub(super) fn is_login(path: &Path) -> io::Result<bool> {
     Ok(has_token(&login) || inside.is_some_and(has_token))
 }
 
-/// Returns what kind of secret a file is as a whole: a JSON file with a token, a private key, an export.
+/// Returns the kind of a file that is a secret as a whole: a JSON file with a token, a private key, an export.
 ///
 /// # Errors
 /// The file cannot be read.

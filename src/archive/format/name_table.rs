@@ -147,8 +147,7 @@ impl NameTableInner {
         }
     }
 
-    /// Decodes the name at offset `at`. `name` has the name before it, which is replaced. Returns the offset of the
-    /// next name.
+    /// Decodes the name at offset `at`. Replaces the previous name in `name`. Returns the offset of the next name.
     fn decode_next(&self, at: usize, name: &mut Vec<u8>) -> usize {
         let (shared, at) = read_number(&self.text, at);
         let (rest, at) = read_number(&self.text, at);

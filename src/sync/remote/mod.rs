@@ -7,7 +7,7 @@
 //! 2. [`Join::stage`] builds the folder that a cloud folder would be: what this machine published last, as hard links
 //!    to the files of the home, with what the other machines changed since they knew it ([`causality`]);
 //! 3. [`plan`](crate::sync::plan) and [`apply`](crate::sync::apply) sync the home with that folder;
-//! 4. [`Join::settle`] finds out what was merged and what waits for a decision;
+//! 4. [`Join::settle`] determines the merged versions and those that wait for a decision;
 //! 5. [`Join::publish`] makes the folder this machine's newest snapshot.
 //!
 //! So the planner is the same for both, and none of the hazards of a cloud folder occur: the folder is complete, lists
