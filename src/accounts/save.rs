@@ -8,7 +8,8 @@ use super::profile::{
 use crate::archive::encode_label;
 use crate::codex::{AUTH_JSON, AuthFile, AuthSnapshot, Identity, Login};
 use crate::io::{
-    FileLock, IoContext, IoError, SecretBytes, Timestamp, atomic, hash, sharing, tree,
+    FileLock, IoContext, IoError, SecretBytes, Timestamp, atomic, hash, links, sharing, tree,
+    tree_sync,
 };
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -155,10 +156,10 @@ impl Profiles {
         let folder = self.folder.join(UNREADABLE);
         atomic::create_private_folder(&folder)?;
         let kept = atomic::find_free_path(&folder.join(format!("auth-{}", format_stamp(now))));
-        tree::link_or_copy_tree(path, &kept)?;
+        links::link_or_copy_tree(path, &kept)?;
         // There may be a login in it.
         tree::make_private(&kept)?;
-        tree::sync(&kept)?;
+        tree_sync::sync(&kept)?;
         atomic::sync_folder(&folder)?;
         Ok(Some(kept))
     }

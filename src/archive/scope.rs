@@ -2,7 +2,7 @@
 
 use super::format::{BackupMode, EntryName, NameSet};
 use crate::codex::home::HomeEntryKind;
-use crate::io::tree;
+use crate::io::links;
 use globset::{Glob, GlobBuilder, GlobSet, GlobSetBuilder};
 use std::path::{Path, PathBuf};
 
@@ -44,8 +44,8 @@ impl CaptureScope {
 
     /// Excludes the manager home if it is inside the Codex home.
     pub(crate) fn exclude_manager_home(&mut self, manager_home: &Path) {
-        let inside = tree::resolve_links(manager_home);
-        let inside = inside.strip_prefix(tree::resolve_links(&self.home)).ok();
+        let inside = links::resolve_links(manager_home);
+        let inside = inside.strip_prefix(links::resolve_links(&self.home)).ok();
         let inside = inside.filter(|path| !path.as_os_str().is_empty());
         self.manager_home = inside.map(Path::to_path_buf);
     }

@@ -15,7 +15,7 @@ use super::stable_read::StablePrefix;
 use crate::codex::home::{HomeEntryKind, kind_of};
 use crate::io::atomic::TempFile;
 use crate::io::disk_clock::modified_ns;
-use crate::io::{IoContext, IoError, atomic, sharing, tree};
+use crate::io::{IoContext, IoError, atomic, links, sharing, tree};
 use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek};
@@ -104,7 +104,7 @@ impl<'a> TreeWriter<'a> {
             let path = self.prepare_path(&link.path)?;
             if fs::read_link(&path).ok().as_ref() != Some(&link.target) {
                 remove_existing(&path)?;
-                tree::make_link(&link.target, &path)?;
+                links::make_link(&link.target, &path)?;
             }
             self.placed.insert(&link.path);
         }
@@ -121,7 +121,7 @@ impl<'a> TreeWriter<'a> {
         remove_existing(&path)?;
         // The file keeps the time of the snapshot. With the time of the database, of which only the
         // write-ahead log may have changed, a backup program could take it for its predecessor.
-        tree::link_or_copy(snapshot, &path)?;
+        links::link_or_copy(snapshot, &path)?;
         let size = path.symlink_metadata().at("read", &path)?.len();
         self.record(&FileEntry {
             size,

@@ -3,7 +3,7 @@
 use super::command::Command;
 use crate::context::Context;
 use crate::error::{CommandError, Result};
-use crate::io::tree;
+use crate::io::links;
 use crate::journal::{JournalError, Recovery, RecoveryObstacle};
 use crate::recovery::{self, Interrupted};
 use std::path::PathBuf;
@@ -23,7 +23,7 @@ pub(super) fn recover(context: &Context, command: &Command) -> Result<()> {
             Interrupted::History | Interrupted::Vacuum
         );
         let is_of_home = |obstacle: &RecoveryObstacle| {
-            let is_home = |changed| tree::resolve_links(changed) == tree::resolve_links(home);
+            let is_home = |changed| links::resolve_links(changed) == links::resolve_links(home);
             is_restore || is_of_databases && obstacle.home().is_none_or(is_home)
         };
         match recovered.result {

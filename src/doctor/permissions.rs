@@ -9,7 +9,7 @@ use crate::inventory::{notices, observations, store, trash};
 #[cfg(windows)]
 use crate::io::access;
 use crate::io::temp_name::TEMP_PREFIX;
-use crate::io::{IoError, OrdinaryPath, modes, tree};
+use crate::io::{IoError, OrdinaryPath, links, modes, tree};
 use crate::launch::{program, registry};
 use crate::logging;
 use crate::vault;
@@ -54,7 +54,7 @@ pub(super) fn is_manager_file(name: &str) -> bool {
 /// Returns true if the homes are the same folder or nested. Codex's files and those of codex-manager
 /// cannot be distinguished then.
 pub(crate) fn homes_overlap(codex_home: &Path, manager_home: &Path) -> bool {
-    tree::lies_in(codex_home, manager_home) || tree::lies_in(manager_home, codex_home)
+    links::lies_in(codex_home, manager_home) || links::lies_in(manager_home, codex_home)
 }
 
 /// Returns the files and folders of codex-manager below a manager home that other users can access,

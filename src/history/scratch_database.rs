@@ -15,7 +15,7 @@ use crate::codex::{
     ARCHIVED_SESSIONS, AppServer, Program, SESSIONS, UnmatchedRows, database, database_view,
     threads,
 };
-use crate::io::{Environment, Staging, atomic, tree};
+use crate::io::{Environment, Staging, atomic, links};
 use serde_json::{Value, json};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -86,7 +86,7 @@ pub(crate) fn create(
     for name in [SESSIONS, ARCHIVED_SESSIONS] {
         let real = home.join(name);
         if real.exists() {
-            tree::make_link(&real, &scratch.join(name))?;
+            links::make_link(&real, &scratch.join(name))?;
         }
     }
     run(&scratch, program, env)?;

@@ -1,7 +1,7 @@
 //! Files, locks, secrets and clocks. Knows nothing of Codex.
 //!
 //! clippy forbids `fs::write`, `rename`, `copy` and `remove_dir_all` elsewhere: all other modules
-//! use [`atomic`], [`document`] and [`tree`], so that the sequence "temp file, fsync, rename, fsync
+//! use [`atomic`], [`document`], [`links`] and [`tree`], so that the sequence "temp file, fsync, rename, fsync
 //! of the folder" is written once. Code that stages files and makes them durable as a whole has an
 //! explicit exception.
 
@@ -28,6 +28,7 @@ pub mod hash;
 pub(crate) mod job;
 pub(crate) mod json_path;
 pub(crate) mod limits;
+pub(crate) mod links;
 pub mod lock;
 pub(crate) mod machine;
 pub(crate) mod modes;
@@ -53,6 +54,7 @@ pub(crate) mod temp_name;
 pub(crate) mod time_format;
 pub(crate) mod time_point;
 pub(crate) mod tree;
+pub(crate) mod tree_sync;
 
 pub(crate) use atomic::with_suffix;
 pub(crate) use disk_clock::{changed_ns, modified_ns};

@@ -12,6 +12,7 @@ use crate::codex::Holder;
 use crate::io::disk_clock::read_filesystem_clock_ns;
 use crate::io::{
     FileLock, IoContext, IoError, ListedPath, atomic, document, exchange, file_open, sharing, tree,
+    tree_sync,
 };
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ffi::OsStr;
@@ -128,7 +129,7 @@ impl Transaction {
         // Durable before the journal says `committing`: after a power failure, a recovery exchanges
         // whatever is staged.
         for folder in &self.journal.folders {
-            tree::sync(&folder.0)?;
+            tree_sync::sync(&folder.0)?;
         }
         self.check_written(WriteSide::Live, policy)?;
         self.journal.steps = in_journal;

@@ -9,7 +9,7 @@
 use crate::codex::{
     ARCHIVED_SESSIONS, AUTH_JSON, CONFIG_TOML, HomeEntryKind, SESSIONS, THREAD_LOCKS, kind_of,
 };
-use crate::io::{IoContext, IoError, OrdinaryPath, atomic, sharing, tree};
+use crate::io::{IoContext, IoError, OrdinaryPath, atomic, links, sharing};
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -129,7 +129,7 @@ fn link(target: &Path, path: &Path) -> Result<(), IsolationError> {
             });
         }
     }
-    Ok(tree::make_link(target, path)?)
+    Ok(links::make_link(target, path)?)
 }
 
 #[cfg(all(test, unix))]

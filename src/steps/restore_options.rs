@@ -11,8 +11,8 @@ use crate::copies::source::{self, ConversationSource};
 use crate::error::{CommandError, Outcome, Result};
 use crate::inventory::archive_names::{file_name, strip_archive_suffix};
 use crate::inventory::store;
+use crate::io::links;
 use crate::io::shell;
-use crate::io::tree;
 use crate::journal::{self, JournalError};
 use crate::restore::RestoreError;
 use crate::restore::apply::{self, RestoreReport};
@@ -231,7 +231,7 @@ impl RestoreOptions {
         let folder = context.env.absolute(folder);
         let overlaps = |home: &Path| {
             // An existing home makes a folder around it not empty, which has an error of its own.
-            tree::lies_in(&folder, home) || (!home.exists() && tree::lies_in(home, &folder))
+            links::lies_in(&folder, home) || (!home.exists() && links::lies_in(home, &folder))
         };
         if [context.codex_home(), context.manager_home()]
             .into_iter()

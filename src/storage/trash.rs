@@ -10,7 +10,7 @@ use crate::codex::{DatabaseError, Relation, RolloutName, RowValues, WriterLock, 
 use crate::history::{ConversationId, HistoryError, session_index};
 use crate::io::{
     ClockDoubt, Dated, Document, DocumentError, DocumentState, FileLock, IoContext, IoError,
-    ListedPath, atomic, disk_clock, document, file_id, tree,
+    ListedPath, atomic, disk_clock, document, file_id, links, tree,
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
@@ -366,7 +366,7 @@ impl Unit {
     fn write(&self) -> Result<(), TrashError> {
         atomic::create_private_folder(&self.folder)?;
         for (path, name) in &self.conversation.files {
-            tree::publish_copy(&path.0, &self.folder.join(name))?;
+            links::publish_copy(&path.0, &self.folder.join(name))?;
         }
         // Last: without it, nothing was taken out of the home.
         document::write(&self.folder.join(DOCUMENT), &self.conversation)?;
@@ -413,7 +413,7 @@ impl Unit {
             let mode = modes.next();
             atomic::create_private_folder(atomic::parent_of(path))?;
             if path.symlink_metadata().is_err() {
-                tree::publish_copy(&self.folder.join(name), path)?;
+                links::publish_copy(&self.folder.join(name), path)?;
             }
             mode.map_or(Ok(()), |mode| set_mode(path, *mode))?;
             atomic::sync_folder(atomic::parent_of(path))?;

@@ -14,7 +14,7 @@ use crate::inventory::{
     ArchiveRecord, CooldownFile, InventoryFile, LegacyRecord, cooldown, legacy, observations, store,
 };
 use crate::io::{
-    ContentDigest, DocumentError, FileLock, IoContext, atomic, document, file_open, hash, tree,
+    ContentDigest, DocumentError, FileLock, IoContext, atomic, document, file_open, hash, links,
 };
 use crate::quota::{AccountEntry, WeeklyEvidence};
 use serde::Serialize;
@@ -357,7 +357,7 @@ fn apply_archives(
         let staged = staged.get(&plan.archive).and_then(|a| a.staged.as_deref());
         let is_new = plan.outcome == ArchiveOutcome::Added;
         if let Some(staged) = staged.filter(|_| is_new)
-            && !tree::publish_copy(staged, &place)?
+            && !links::publish_copy(staged, &place)?
         {
             return Err(TransferError::Exists(place));
         }

@@ -13,7 +13,7 @@ use crate::inventory::{
 };
 use crate::io::{
     DocumentError, DocumentState, Environment, IoContext, IoError, OrdinaryPath, Progress,
-    TempFile, Zone, atomic, document, file_open, hash, is_interrupted, tree,
+    TempFile, Zone, atomic, document, file_open, hash, is_interrupted, links,
 };
 use crate::quota::LoginState;
 use chrono::{DateTime, Utc};
@@ -146,7 +146,7 @@ fn check_source(folder: &Path, manager_home: &Path) -> Result<(), PythonHomeErro
     if manager_home.canonical().is_ok_and(|home| home == real) {
         return Err(PythonHomeError::IsManagerHome(real));
     }
-    if tree::lies_in(manager_home, &real) {
+    if links::lies_in(manager_home, &real) {
         return Err(PythonHomeError::HoldsManagerHome(real));
     }
     if has_own_document(folder) {

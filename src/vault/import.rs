@@ -11,7 +11,7 @@ use crate::archive::tree_capture::write_manifest;
 use crate::archive::{
     ArchiveError, ArchiveManifest, ArchiveReader, Extent, FileEntry, Sink, set_attributes,
 };
-use crate::io::{IoContext, Progress, atomic, file_open, hash, position, tree};
+use crate::io::{IoContext, Progress, atomic, file_open, hash, links, position, tree};
 use std::collections::HashMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -97,7 +97,7 @@ impl UnpackedArchive {
         for link in &listing.links {
             let path = self.folder.join(link.path.as_path());
             atomic::create_unsynced_folder(atomic::parent_of(&path))?;
-            tree::make_link(&link.target, &path)?;
+            links::make_link(&link.target, &path)?;
         }
         let sink = FolderSink {
             folder: &self.folder,

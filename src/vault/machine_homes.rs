@@ -12,7 +12,9 @@ use crate::codex::RolloutName;
 use crate::history::{files, session_index};
 use crate::io::document::{self, Document, DocumentState};
 use crate::io::hash::Sha256Digest;
-use crate::io::{FileLock, IoContext, IoError, Progress, atomic, modified_ns, sharing, tree};
+use crate::io::{
+    FileLock, IoContext, IoError, Progress, atomic, modified_ns, sharing, tree, tree_sync,
+};
 use crate::sync::contents;
 use crate::sync::manifest::ManifestEntry;
 use crate::sync::remote::SnapshotManifest;
@@ -178,7 +180,7 @@ impl MachineRefresh<'_> {
         let wanted = select_wanted(&manifest, local);
         self.fetch(snapshot, &manifest, &wanted, &record)?;
         self.remove_others(&wanted)?;
-        tree::sync_file_systems([self.folder]);
+        tree_sync::sync_file_systems([self.folder]);
         let digests = wanted
             .iter()
             .map(|(path, entry)| (path.clone(), entry.digest));

@@ -2,7 +2,7 @@
 
 use crate::archive::copy_attributes;
 use crate::codex::{HomeEntryKind, home, kind_of};
-use crate::io::{IoContext, IoError, atomic, tree};
+use crate::io::{IoContext, IoError, atomic, links, tree};
 use crate::journal::{self, KeptAs};
 use crate::restore::{RestorePlan, StageRoot};
 use std::collections::BTreeSet;
@@ -143,7 +143,7 @@ impl<'a> HardLinker<'a> {
             atomic::create_unsynced_folder(atomic::parent_of(staged))?;
             // A link takes no space and keeps a file that another process has open the same file in both
             // states.
-            return tree::link_or_copy_entry(live, &meta, staged);
+            return links::link_or_copy_entry(live, &meta, staged);
         }
         let is_captured = self.drop_empty_folders
             && !matches!(

@@ -6,7 +6,7 @@ use crate::accounts::{
 };
 use crate::archive::set_attributes;
 use crate::codex::{AuthFile, AuthSnapshot, CodexConfig, Login, LoginLock, home, login_lock};
-use crate::io::{IoContext, IoError, atomic, file_id, file_open, flush, tree};
+use crate::io::{IoContext, IoError, atomic, file_id, file_open, flush, links};
 use crate::restore::plan::account::{archived_identity, check_same_account};
 use crate::restore::{
     ArchivedLogin, AuthJsonState, RestoreError, RestorePlan, RestoreRequest, RestoreTarget, Stage,
@@ -306,7 +306,7 @@ fn copy_live_login(live: &Path, state: &AuthJsonState, staged: &Path) -> Result<
         Err(e) => return Err(e).at("read", live),
     };
     if meta.is_symlink() || matches!(state, AuthJsonState::NotAFile(_)) {
-        return tree::link_or_copy_tree(live, staged);
+        return links::link_or_copy_tree(live, staged);
     }
     let mtime_ns = crate::io::disk_clock::modified_ns(&meta);
     write_login(

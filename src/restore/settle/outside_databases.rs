@@ -3,7 +3,9 @@
 use crate::archive::{ArchiveError, EntryName};
 use crate::codex::threads::staged;
 use crate::codex::{CodexConfig, DatabaseError, config, database, home};
-use crate::io::{Environment, IoContext, IoError, OrdinaryPath, atomic, sharing, space, tree};
+use crate::io::{
+    Environment, IoContext, IoError, OrdinaryPath, atomic, links, sharing, space, tree,
+};
 use crate::journal::{self, Transaction};
 use crate::restore::{RestoreError, RestorePlan, RestoreRequest, RestoreTarget, Stage};
 use std::fs;
@@ -136,7 +138,7 @@ fn check_permission(
     let by_config = CodexConfig::read(home).sqlite_home;
     let mut own = by_config.into_iter().chain(by_env);
     let is_own =
-        own.any(|path| tree::resolve_links(&home.join(request.env.absolute(&path))) == folder);
+        own.any(|path| links::resolve_links(&home.join(request.env.absolute(&path))) == folder);
     if is_own || request.may_write_outside {
         Ok(())
     } else {
@@ -170,8 +172,8 @@ fn check_space(
 /// Returns the folder that `config` or the environment names for the databases, if it is outside of
 /// the home.
 fn outside_folder(config: &CodexConfig, home: &Path, env: &Environment) -> Option<PathBuf> {
-    let databases = tree::resolve_links(&config.database_folder(home, env)?);
-    Some(databases).filter(|databases| *databases != tree::resolve_links(home))
+    let databases = links::resolve_links(&config.database_folder(home, env)?);
+    Some(databases).filter(|databases| *databases != links::resolve_links(home))
 }
 
 /// Returns true if another home uses the databases in `folder`: it is a home itself, or a

@@ -8,7 +8,7 @@ use crate::archive::{
     PublishedArchive, ReuseOptions, VerifyReused, capture, names, publish,
 };
 use crate::codex::{HomeEntryKind, database, home, kind_of};
-use crate::io::{IoContext, IoError, Progress, Timestamp, atomic, file_open, tree};
+use crate::io::{IoContext, IoError, Progress, Timestamp, atomic, file_open, links, tree};
 use crate::restore::{
     AuthJsonState, RestoreError, RestorePlan, RestoreRequest, RestoreTarget, Stage,
 };
@@ -301,7 +301,7 @@ fn copy(from: &Path, to: &Path) -> Result<(), IoError> {
         return Ok(());
     }
     if !meta.is_file() {
-        return tree::link_or_copy_entry(from, &meta, to);
+        return links::link_or_copy_entry(from, &meta, to);
     }
     let mut copied = atomic::TempFile::create_beside(to)?;
     let mut source = file_open::open(from).at("open", from)?;

@@ -5,7 +5,7 @@ use crate::archive::{
     ArchiveManifest, EXTERNAL_DATABASES_FOLDER, EntryName, NameSet, set_attributes,
 };
 use crate::codex::{CONFIG_TOML, HomeEntryKind, kind_of};
-use crate::io::{IoError, SecretBytes, atomic, tree};
+use crate::io::{IoError, SecretBytes, atomic, links};
 use crate::journal;
 use crate::restore::{RestorePlan, RolloutIndex};
 use std::collections::BTreeSet;
@@ -148,7 +148,7 @@ impl Stage {
         {
             let path = self.staged_path(link.path.as_path());
             atomic::create_unsynced_folder(atomic::parent_of(&path))?;
-            tree::make_link(&link.target, &path)?;
+            links::make_link(&link.target, &path)?;
         }
         for folder in &contents.folders {
             let name = folder.path.as_path();

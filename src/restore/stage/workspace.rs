@@ -7,7 +7,7 @@ use super::linked_roots::{add_root, find_linked_roots};
 use super::staged_home::{ExchangeMode, Stage, StageRoot};
 use crate::archive::path_checks::check_case_collisions;
 use crate::archive::{ArchiveError, NameSet};
-use crate::io::{IoError, OrdinaryPath, Progress, atomic, space, tree};
+use crate::io::{IoError, OrdinaryPath, Progress, atomic, links, space};
 use crate::journal::{self, JournalError, Transaction};
 use crate::restore::plan::target;
 use crate::restore::{
@@ -47,7 +47,7 @@ impl Workspace {
         let is_beside = transaction.folder() == journal::staging_beside(&home);
         // The manager writes its own home during a restore, so it must not be a part of what is exchanged.
         let whole = is_beside
-            && !tree::lies_in(request.manager_home, &home)
+            && !links::lies_in(request.manager_home, &home)
             && disk_probes::can_exchange_whole(&home, transaction.folder())?;
         let mut stage = create_stage(&mut transaction, home, whole, linked)?;
         check_case(request, &plan, &live, &stage.roots)?;

@@ -13,7 +13,7 @@ use super::targets::{NewFolders, prepare_folder, prepare_place, rename_new};
 use crate::io::atomic;
 use crate::io::limits;
 use crate::io::parallel::{self, ConsumerFailed};
-use crate::io::tree;
+use crate::io::tree_sync;
 use crate::sync::plan::{CopyOp, Op, SyncStep};
 use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
@@ -69,7 +69,7 @@ impl ApplyRun<'_> {
         let are_few = copies.len() <= MAX_FEW_FILES;
         let mut staged = self.stage_all(&copies, are_few)?;
         let temps = staged.iter().flatten().map(|staged| staged.temp.path());
-        if !are_few && !tree::sync_file_systems(temps) {
+        if !are_few && !tree_sync::sync_file_systems(temps) {
             staged = sync_each(staged);
         }
         // A full disk ends the run, but copies that are complete by then keep their names.
@@ -164,7 +164,7 @@ impl ApplyRun<'_> {
             .iter()
             .flatten()
             .map(|file| atomic::parent_of(&file.target));
-        if !are_few && tree::sync_file_systems(targets) {
+        if !are_few && tree_sync::sync_file_systems(targets) {
             return;
         }
         let mut folders: BTreeMap<PathBuf, Vec<usize>> = BTreeMap::new();

@@ -4,7 +4,7 @@
 //! Paths are compared after resolving links, as far as they exist.
 
 use super::settings::{SyncConfig, SyncConfigError};
-use crate::io::{file_id, tree};
+use crate::io::{file_id, links};
 use crate::sync::cloud_names;
 use crate::sync::scope::{self, Scope, ScopeMatch};
 use std::fmt;
@@ -23,7 +23,7 @@ impl NamedFolder {
         Self {
             name: name.to_owned(),
             path: path.to_path_buf(),
-            real: tree::resolve_links(path),
+            real: links::resolve_links(path),
         }
     }
 

@@ -10,7 +10,7 @@ use super::snapshot_manifest::{FileVersions, SnapshotManifest};
 use super::staged_tree::{StagedTree, begins_with};
 use super::store::{HOME, MANIFEST, Remote, RemoteSnapshot};
 use crate::io::beneath::{self, FollowedLinks};
-use crate::io::{IoContext, IoError, atomic, tree};
+use crate::io::{IoContext, IoError, atomic, links, tree};
 use crate::sync::config::{Compare, SyncConfig, SyncRemote};
 use crate::sync::identity;
 use crate::sync::plan::PlanError;
@@ -240,7 +240,7 @@ impl<'r, R: Remote> Join<'r, R> {
         let path = identity::own_manifest_path(&self.config, state);
         if path.exists() {
             tree::remove(&kept)?;
-            tree::link_or_copy(&path, &kept)?;
+            links::link_or_copy(&path, &kept)?;
         }
         Ok(())
     }

@@ -6,7 +6,7 @@ use super::snapshot_manifest::copy_name;
 use super::store::HOME;
 use crate::codex::rollout;
 use crate::io::hash::Sha256Digest;
-use crate::io::{IoContext, IoError, atomic, file_id, file_open, sharing, tree};
+use crate::io::{IoContext, IoError, atomic, file_id, file_open, links, sharing, tree};
 use crate::sync::config::SyncConfig;
 use crate::sync::contents;
 use crate::sync::manager_folder;
@@ -122,7 +122,7 @@ impl StagedTree {
     /// Places a link to a file at a path in the tree.
     pub(super) fn link_to(&self, from: &Path, to: &Path) -> Result<(), IoError> {
         self.prepare_folder(to)?;
-        tree::link_or_copy(from, to)
+        links::link_or_copy(from, to)
     }
 
     /// Copies the first bytes of a file that has grown; false if these are others.

@@ -3,7 +3,7 @@
 use super::lines::{self, STATE_SCHEMA, StateHeader, StateJournal};
 use super::sync_state::{OwnManifests, StateDamage, StateFile, SyncState};
 use crate::io::hash::Sha256Digest;
-use crate::io::{IoContext, IoError, atomic, file_open, tree};
+use crate::io::{IoContext, IoError, atomic, file_open, links, tree};
 use crate::sync::manager_folder::CONFLICT_COPIES_FOLDER;
 use crate::sync::restore_marker;
 use std::collections::{BTreeSet, HashMap};
@@ -44,7 +44,7 @@ impl Replica {
     /// Returns the replica for this home and this cloud folder. Creates nothing.
     pub fn of(manager_home: &Path, local: &Path, cloud: &Path) -> Self {
         // Paths are resolved as far as they exist, so that an unmounted folder keeps its replica.
-        let text = |path: &Path| tree::resolve_links(path).to_string_lossy().into_owned();
+        let text = |path: &Path| links::resolve_links(path).to_string_lossy().into_owned();
         let (local, cloud) = (text(local), text(cloud));
         let id = Sha256Digest::of(format!("{local}\n{cloud}").as_bytes()).to_string();
         Self {
@@ -59,7 +59,7 @@ impl Replica {
     /// Returns the folders of all states of this home, including those whose header cannot be read.
     pub(crate) fn find_folders(manager_home: &Path, local: &Path) -> Result<Vec<PathBuf>, IoError> {
         let all = manager_home.join("sync");
-        let local = tree::resolve_links(local).to_string_lossy().into_owned();
+        let local = links::resolve_links(local).to_string_lossy().into_owned();
         let entries = match std::fs::read_dir(&all) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             entries => entries.at("list", &all)?,
@@ -195,7 +195,7 @@ impl Replica {
             atomic::create_private_folder(&to)?;
             let to = to.join(&name);
             if !to.exists() {
-                tree::link_or_copy(&from.join(&name), &to)?;
+                links::link_or_copy(&from.join(&name), &to)?;
             }
         }
         if state.restore_marker.is_some() {
