@@ -44,16 +44,16 @@ pub(crate) struct Recovered {
 /// The reason why an interrupted command could not be recovered. The next command tries again.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RecoveryError {
-    /// The journal, or a file in it.
+    /// Recovering a journal failed.
     #[error(transparent)]
     Journal(#[from] JournalError),
-    /// The snapshot of a repair.
+    /// Recovering a repair of the conversation list failed.
     #[error(transparent)]
     History(#[from] HistoryError),
-    /// A conversation on its way to the trash.
+    /// Recovering a move of conversations to the trash failed.
     #[error(transparent)]
     Trash(#[from] TrashError),
-    /// A copy of the login.
+    /// Recovering a login, or an I/O operation, failed.
     #[error(transparent)]
     Io(#[from] IoError),
 }

@@ -62,8 +62,8 @@ pub struct CaptureOptions<'a> {
 ///
 /// # Errors
 /// The archive cannot be written, the disk has too little space, `source` is damaged, a restore
-/// replaced the home meanwhile, or the user interrupted the backup. Files of the home that cannot
-/// be read are no error; they are listed as skipped.
+/// replaced the home during the capture, or the user interrupted the backup. Files of the home that
+/// cannot be read are no error; they are listed as skipped.
 pub fn capture(
     scope: &CaptureScope,
     options: &CaptureOptions<'_>,

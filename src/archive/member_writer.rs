@@ -23,7 +23,7 @@ pub struct FinishedArchive {
     /// Size of the archive in bytes.
     pub archive_bytes: u64,
     pub archive_digest: ContentDigest,
-    /// Number of its bytes that were copied from the previous archive.
+    /// Number of bytes of the archive that were copied from the previous one.
     pub reused_bytes: u64,
     /// The manifest that the archive ends with.
     pub manifest: ArchiveManifest,

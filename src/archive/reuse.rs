@@ -34,7 +34,7 @@ const SAMPLE_INTERVAL: u64 = 8;
 #[derive(Debug, Clone)]
 pub(crate) struct PreviousMember {
     pub(super) member: Member,
-    /// True if its bytes are compared with its digest before they are copied.
+    /// True if the bytes are compared with the digest before they are copied.
     is_checked: bool,
 }
 

@@ -400,7 +400,7 @@ pub(crate) fn has_attributes_of(meta: &Metadata, file: &FileEntry) -> bool {
     (meta.len(), mode_of(meta), modified_ns(meta)) == (file.size, file.mode, file.mtime)
 }
 
-/// Returns the permission bits; on systems without them those of a private file or folder.
+/// Returns the permission bits. On systems without such bits, returns those of a private file or folder.
 pub(super) fn mode_of(meta: &Metadata) -> u32 {
     #[cfg(unix)]
     {

@@ -9,7 +9,7 @@ pub trait Sink: Sync {
     fn wants(&self, entry: &FileEntry) -> bool;
 
     /// Receives `bytes` of a wanted file at byte `offset`. Chunks come from several threads in any
-    /// order. A small file, also an empty one, comes as one chunk.
+    /// order. A small file, even an empty one, comes as one chunk.
     fn write_chunk(&self, entry: &FileEntry, offset: u64, bytes: &[u8])
     -> Result<(), ArchiveError>;
 

@@ -45,13 +45,12 @@ pub(crate) struct CapturedTree {
     linked: NameSet,
 }
 
-/// Captures the files that `scope` selects into the tree at `root`. The caller has to hold a lock on
-/// the tree. Fills in the file counts of `metadata`. `tmp` is the folder for snapshots of databases,
-/// on the file system of the tree.
+/// Captures the files that `scope` selects into the tree at `root`. The caller has to hold a lock on the tree. Fills in
+/// the file counts of `metadata`. `tmp` is the folder for snapshots of databases, on the file system of the tree.
 ///
 /// # Errors
-/// The tree cannot be written, a restore replaced the home meanwhile, or the user interrupted the
-/// backup. Files of the home that cannot be read are no error; they are listed as skipped.
+/// The tree cannot be written, a restore replaced the home during the capture, or the user interrupted the backup.
+/// Files of the home that cannot be read are no error; they are listed as skipped.
 pub(crate) fn capture_tree(
     scope: &CaptureScope,
     root: &Path,

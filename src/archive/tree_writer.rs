@@ -230,7 +230,7 @@ impl<'a> TreeWriter<'a> {
         });
     }
 
-    /// Removes everything from the tree that this capture did not place.
+    /// Removes all entries of the tree that this capture did not write.
     pub(super) fn remove_unplaced(&self) -> Result<(), IoError> {
         self.remove_unplaced_in(Path::new(""))
     }

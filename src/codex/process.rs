@@ -99,7 +99,7 @@ pub struct HomeProcess {
     /// The start time, in the unit of [`processes::start_time`].
     #[serde(skip)]
     pub started: Option<u64>,
-    /// True if it runs for the same user as this program.
+    /// True if the process runs for the same user as this program.
     #[serde(skip)]
     pub is_own: bool,
     /// The name of its program.

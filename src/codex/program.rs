@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 /// Environment variables that name a login other than that of the home.
 ///
-/// Codex 0.169 prefers `CODEX_ACCESS_TOKEN` to auth.json in every command, also in `app-server`, where it ignores
+/// Codex 0.169 prefers `CODEX_ACCESS_TOKEN` to auth.json in every command, including `app-server`, where it ignores
 /// `OPENAI_API_KEY` and `CODEX_API_KEY` (`codex exec` uses the latter). A probe is about the login in the home, so
 /// these variables are not passed to Codex.
 pub(crate) const LOGIN_VARIABLES: [&str; 3] =

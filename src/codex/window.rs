@@ -55,7 +55,7 @@ impl SpendCap {
         }
     }
 
-    /// Returns true if its reset has passed, so that it no longer counts.
+    /// Returns true if the reset of the limit has passed, so that it no longer counts.
     pub(crate) fn is_over(&self, now: &DateTime<Utc>) -> bool {
         self.resets_at.is_some_and(|at| at <= *now)
     }
@@ -72,7 +72,7 @@ pub struct ResetCredits {
 }
 
 impl ResetCredits {
-    /// Returns those that have not expired at `now`.
+    /// Returns the resets that have not expired at `now`.
     pub(crate) fn left_at(&self, now: &DateTime<Utc>) -> Self {
         let expired = self.expires_at.partition_point(|at| *at <= *now);
         let count = u32::try_from(expired).unwrap_or(u32::MAX);
@@ -94,7 +94,7 @@ impl ResetCredits {
 pub struct Window {
     /// The id of its limit; [`CODEX_LIMIT`] for Codex's own windows.
     pub limit_id: String,
-    /// Its length in minutes, if the server names it.
+    /// The length in minutes, if the server names it.
     #[serde(default)]
     pub minutes: Option<u32>,
     /// The used part in percent. Some servers report slightly more than 100.
@@ -131,7 +131,7 @@ impl Window {
         self.limit_id == CODEX_LIMIT && self.minutes == Some(WEEKLY_MINUTES)
     }
 
-    /// Returns true if its reset has passed, so that `used_percent` is out of date.
+    /// Returns true if the reset has passed, so that `used_percent` is out of date.
     pub(crate) fn is_over(&self, now: &DateTime<Utc>) -> bool {
         self.resets_at.is_some_and(|at| at <= *now)
     }

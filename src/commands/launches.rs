@@ -8,8 +8,8 @@ use clap::Args;
 
 /// List launches and their conversations
 ///
-/// The newest launch comes first. If codex-manager was killed during a launch, the record is completed
-/// before they are shown.
+/// The newest launch comes first. If codex-manager was killed during a launch, the record is completed before the
+/// launches are shown.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager launches

@@ -40,9 +40,9 @@ enum Sort {
     /// Creation time of the archive
     #[default]
     CreatedAt,
-    /// Start of its weekly window
+    /// Start of the weekly window
     SessionStartAt,
-    /// Reset of its weekly window
+    /// Reset of the weekly window
     ResetAt,
     /// The account, then the creation time
     Account,

@@ -149,7 +149,7 @@ fn find_schema_fault(path: &Path) -> Option<DatabaseFault> {
     }
 }
 
-/// Returns a table without which Codex does not start on a state database with these tables.
+/// Returns a missing table that Codex needs to start, given the tables of a state database.
 fn find_missing_table(tables: &[String]) -> Option<&'static str> {
     let has = |table: &str| tables.iter().any(|name| name == table);
     if has(MIGRATIONS) {

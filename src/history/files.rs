@@ -11,7 +11,7 @@ use walkdir::{DirEntry, WalkDir};
 pub(crate) struct RolloutFile {
     /// The path relative to the home.
     pub relative: Box<Path>,
-    /// True if it lies below `archived_sessions/`.
+    /// True if the file is below `archived_sessions/`.
     pub is_archived: bool,
     /// True if the compressed form lies beside the plain one. Codex uses the plain one.
     pub has_compressed_copy: bool,
@@ -23,7 +23,7 @@ impl RolloutFile {
         home.join(&self.relative)
     }
 
-    /// Returns the path that Codex records in its database: without `.zst`, also for a compressed rollout.
+    /// Returns the path that Codex records in its database: without `.zst`, even for a compressed rollout.
     pub(crate) fn plain_path(&self, home: &Path) -> PathBuf {
         home.join(without_zst(&self.relative))
     }

@@ -24,7 +24,7 @@ use std::path::Path;
 /// The longest first line of a rollout, in bytes. It has the instructions.
 const MAX_FIRST_LINE_BYTES: u64 = 4 << 20;
 
-/// Has `program` project these rollouts up to their cuts. Returns the database with the projections.
+/// Lets `program` project these rollouts up to their cuts. Returns the database with the projections.
 ///
 /// # Errors
 /// Codex cannot be started, opens no rollout, or the user interrupts.

@@ -7,8 +7,8 @@ use std::path::Path;
 /// typing error, and `storage trash` acts on the selected conversation.
 const MIN_TITLE_CHARS: usize = 3;
 
-/// Returns those of `all` that `wanted` names: by an id or the path of a rollout, else by the beginning of an id,
-/// else by a title, else by the beginning of a title. Ids and beginnings are compared without regard to case.
+/// Returns the conversations in `all` that `wanted` names: by an id or the path of a rollout, else by the beginning of
+/// an id, else by a title, else by the beginning of a title. Ids and beginnings are compared without regard to case.
 /// `has_title` returns true if a title of the conversation passes the test.
 pub(crate) fn find_named<T: Copy>(
     all: &(impl Iterator<Item = T> + Clone),

@@ -44,7 +44,7 @@ impl RolloutSlice {
 pub(crate) struct ThreadPart {
     /// The id of the thread, as its file names have it.
     pub id: String,
-    /// Its rollouts, the oldest first.
+    /// The rollouts of the thread, the oldest first.
     pub slices: Vec<RolloutSlice>,
 }
 

@@ -43,8 +43,8 @@ pub(crate) struct UnreadableConversation {
 }
 
 impl UnreadableConversation {
-    /// Returns true if `history repair` corrects it. Returns false if an archive has the lost part of a rollout,
-    /// because a repair would drop the projection from which Codex still shows that part.
+    /// Returns true if `history repair` corrects the conversation. Returns false if an archive has the lost part of a
+    /// rollout, because a repair would drop the projection from which Codex still shows that part.
     pub(crate) fn is_repairable(&self) -> bool {
         self.cause.is_repairable() && self.fix.as_deref() == Some(REPAIR)
     }
@@ -60,7 +60,7 @@ pub(crate) enum UnreadableCause {
     /// A rollout is shorter than its projection.
     Shortened {
         rollout_id: String,
-        /// Its size.
+        /// The size of the rollout.
         bytes: u64,
     },
     /// All lines are in front of the boundary from which on Codex shows those of a subagent.
@@ -70,7 +70,7 @@ pub(crate) enum UnreadableCause {
 }
 
 impl UnreadableCause {
-    /// Returns true if `history repair` can correct it.
+    /// Returns true if `history repair` can remove the cause.
     fn is_repairable(&self) -> bool {
         match self {
             Self::Mode | Self::Unprojected(_) | Self::Shortened { .. } => true,

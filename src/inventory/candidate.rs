@@ -69,7 +69,7 @@ pub(crate) struct RetentionCandidate {
     pub home: String,
     /// The id of the machine of a snapshot: several machines may have one host name. `None` for archives.
     pub machine: Option<String>,
-    /// True if it was made with `--exclude`. Such archives count separately.
+    /// True if the archive was made with `--exclude`. Such archives count separately.
     pub excludes: bool,
     /// True if unreadable files are missing in the archive. Such archives count separately.
     pub incomplete: bool,
@@ -122,8 +122,7 @@ impl RetentionCandidate {
         self.archive.contains('/')
     }
 
-    /// Returns true if it may be one of the archives that a rule keeps: it is good, and not from
-    /// the future.
+    /// Returns true if a rule may keep the archive: it is undamaged, and not from the future.
     pub(super) fn is_eligible_for_rules(&self, now: &DateTime<Utc>) -> bool {
         let is_good = !matches!(
             self.soundness,

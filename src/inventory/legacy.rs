@@ -37,7 +37,7 @@ pub(crate) struct SkippedLegacyFile {
     pub path: PathBuf,
     /// The reason, as a sentence fragment.
     pub reason: String,
-    /// True if it has a legacy name but cannot be read, so a record is missing.
+    /// True if the file has a legacy name but cannot be read, so a record is missing.
     #[serde(skip)]
     pub is_fault: bool,
 }

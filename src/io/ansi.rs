@@ -32,7 +32,7 @@ pub(crate) fn printable(text: &str) -> Cow<'_, str> {
     replace_controls(text, |c| matches!(c, '\n' | '\t'))
 }
 
-/// Like [`printable`], also for line ends and tabs.
+/// Like [`printable`], but also replaces line ends and tabs.
 pub(crate) fn to_printable_line(text: &str) -> Cow<'_, str> {
     replace_controls(text, |_| false)
 }

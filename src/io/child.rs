@@ -194,8 +194,8 @@ impl Drop for ChildGroup {
     }
 }
 
-/// Returns the next line without its newline, also a last line that has none. Skips lines longer than
-/// [`MAX_LINE_BYTES`]. `None` at the end of the stream.
+/// Returns the next line without its newline. The last line may have none. Skips lines longer than [`MAX_LINE_BYTES`].
+/// `None` at the end of the stream.
 fn read_line(reader: &mut impl BufRead) -> io::Result<Option<Vec<u8>>> {
     loop {
         let mut line = Vec::new();

@@ -45,7 +45,7 @@ pub(crate) fn append_no_link(path: impl AsRef<Path>) -> io::Result<File> {
     Ok(file)
 }
 
-/// Opens a file for writing to make it durable, also if it is read-only.
+/// Opens a file for writing to make it durable, even if it is read-only.
 ///
 /// Windows flushes only files that are open for writing (`FlushFileBuffers`).
 pub(super) fn open_to_flush(path: &Path) -> io::Result<File> {

@@ -5,8 +5,7 @@ use std::os::windows::io::AsRawHandle;
 use std::process::{Child, Command};
 use win32job::{ExtendedLimitInfo, Job};
 
-/// The processes of a child. Dropping it ends them, and so does the end of this process, also if it is
-/// killed.
+/// The processes of a child. Dropping the job ends them, and so does the end of this process, even by a kill.
 #[derive(Debug)]
 pub(crate) struct ChildJob(Job);
 

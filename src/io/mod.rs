@@ -107,7 +107,7 @@ impl IoError {
         self.source.kind() == std::io::ErrorKind::NotFound
     }
 
-    /// Returns true if this user may not do it.
+    /// Returns true if the user lacks the permission for the operation.
     pub(crate) fn is_access_denied(&self) -> bool {
         matches!(
             self.source.kind(),

@@ -29,7 +29,7 @@ pub(crate) struct RetentionPolicy {
 pub(crate) struct RetentionItem {
     /// Age of the item when the policy is applied.
     pub age: TimeDelta,
-    /// The local date on which it was made.
+    /// The local date of the item.
     pub date: NaiveDate,
 }
 

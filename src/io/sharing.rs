@@ -93,7 +93,7 @@ pub(crate) fn open_or_create(options: &mut fs::OpenOptions, path: &Path) -> io::
     open_to_write(options, path)
 }
 
-/// Renames `from` to `to`, replacing it, also if it is read-only. Makes nothing durable.
+/// Renames `from` to `to`, replacing it even if it is read-only. Makes nothing durable.
 pub(crate) fn rename(from: &Path, to: &Path) -> io::Result<()> {
     let renamed = retry(is_busy, || rename_at_once(from, to));
     renamed.map_err(|e| detect_file_in_use(e, to))
@@ -107,7 +107,7 @@ pub(super) fn rename_at_once(from: &Path, to: &Path) -> io::Result<()> {
     fs::rename(beneath::resolve(from)?, beneath::resolve(to)?).inspect_err(|_| make_writable(to))
 }
 
-/// Removes a file or link, also if it is read-only. Makes nothing durable.
+/// Removes a file or link, even if it is read-only. Makes nothing durable.
 #[allow(clippy::disallowed_methods, reason = "the removal itself")]
 pub(crate) fn remove_file(path: impl AsRef<Path>) -> io::Result<()> {
     let path = path.as_ref();
@@ -127,7 +127,8 @@ pub(crate) fn remove_dir(path: impl AsRef<Path>) -> io::Result<()> {
     fs::remove_dir(beneath::resolve(path.as_ref())?)
 }
 
-/// Emulates Windows on Linux, in test builds: refuses to replace a file that is open in any process, also in this one.
+/// Emulates Windows on Linux, in test builds: refuses to replace a file that is open in any process, including this
+/// one.
 #[cfg(all(debug_assertions, target_os = "linux"))]
 mod emulation {
     use super::{FileInUse, Path, fs, io};

@@ -149,7 +149,7 @@ pub(crate) fn make_private(path: &Path) -> Result<(), IoError> {
 pub struct FolderSize {
     /// The number of files and links.
     pub files: u64,
-    /// Their size in bytes.
+    /// The size of the files in bytes.
     pub bytes: u64,
 }
 

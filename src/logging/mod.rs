@@ -31,7 +31,7 @@ use tracing_subscriber::layer::SubscriberExt;
 pub struct Log {
     layer: LogLayer,
     writer: Arc<LogWriter>,
-    /// Problems while opening it, for the user. They do not stop the job.
+    /// Problems while opening the log, for the user. They do not stop the job.
     pub warnings: Vec<String>,
 }
 

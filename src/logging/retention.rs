@@ -18,9 +18,9 @@ use zip::write::SimpleFileOptions;
 /// A planned action on a log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RetentionAction {
-    /// Compress it into a zip file, and remove the plain file.
+    /// Compress the log into a zip file, and remove the plain file.
     Compress(LogName),
-    /// Remove it, because it is older than `retention_days`.
+    /// Remove the log, because it is older than `retention_days`.
     Remove(LogName),
 }
 

@@ -12,7 +12,7 @@ pub enum LogArchiving {
     /// Compress the log into a separate zip file.
     #[default]
     Zip,
-    /// Leave it as plain text.
+    /// Leave the log as plain text.
     Text,
 }
 

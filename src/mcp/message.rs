@@ -143,7 +143,7 @@ fn check_version(method: &str, params: &Value) -> Result<bool, RequestError> {
     })
 }
 
-/// Returns the answer to the request with this id. An unknown id is left out.
+/// Returns the answer to the request with this id. Leaves out an unknown id.
 pub(super) fn answer(id: &Value, result: Result<Value, RequestError>) -> Value {
     let mut answer = match result {
         Ok(result) => json!({"jsonrpc": "2.0", "result": result}),

@@ -195,7 +195,7 @@ impl RankedAccount<'_> {
 }
 
 impl<'a> Ranking<'a> {
-    /// Returns the live account, also if it may not be recommended.
+    /// Returns the live account, even if it may not be recommended.
     pub(crate) fn live(&self) -> Option<&RankedAccount<'a>> {
         let mut all = self.candidates.iter().chain(&self.excluded);
         all.find(|c| c.account.current)

@@ -104,7 +104,7 @@ pub fn apply(files: &[PlannedJobFile], scheduler: Scheduler) -> Result<(), Sched
 pub struct InstalledJob {
     /// The options in the marker line.
     pub options: JobOptions,
-    /// True if installing it again would not change its files.
+    /// True if installing the job again would not change its files.
     pub is_current: bool,
     /// True if the scheduler runs the job; `None` if the files do not show it (launchd, Windows).
     pub is_enabled: Option<bool>,

@@ -33,14 +33,14 @@ pub(crate) struct LargeConversation {
     pub project: String,
     /// The name or the first line of the title; empty if unknown.
     pub title: String,
-    /// True if it is below `archived_sessions/`.
+    /// True if the rollout is below `archived_sessions/`.
     pub archived: bool,
 }
 
 /// The disk usage of a top-level entry of the manager home.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct ManagerUsage {
-    /// Its name, such as `backups`.
+    /// The name, such as `backups`.
     pub name: String,
     pub bytes: u64,
 }

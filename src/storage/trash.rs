@@ -53,8 +53,8 @@ impl Document for TrashedConversation {
 }
 
 impl TrashedConversation {
-    /// Returns true if its files are below the home and in the unit. Anything else was not written by
-    /// this program.
+    /// Returns true if the files of the unit are below the home and in the unit. Other units were not written by this
+    /// program.
     fn is_within_home(&self) -> bool {
         self.files.iter().all(|(ListedPath(path), name)| {
             let mut below = path

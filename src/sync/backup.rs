@@ -77,7 +77,7 @@ impl Document for SnapshotList {
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct SnapshotFile {
-    /// True if it was a file of the cloud folder, false if one of the home.
+    /// True for a file of the cloud folder, false for one of the home.
     pub cloud: bool,
     /// Path relative to the root of its side.
     pub path: String,
@@ -88,7 +88,7 @@ pub(crate) struct SnapshotFile {
 }
 
 impl SnapshotFile {
-    /// Returns its path in the snapshot.
+    /// Returns the path of the file in the snapshot.
     pub(crate) fn path_in_snapshot(&self) -> String {
         if self.cloud {
             format!("{CLOUD_FOLDER}/{}", self.path)
@@ -108,7 +108,7 @@ pub(super) fn next_number(config: &SyncConfig) -> Result<u64, IoError> {
 struct OwnSnapshot {
     /// Position in the order of creation.
     number: u64,
-    /// Time in its name, by the clock at that time.
+    /// The time in the name of the snapshot, by the clock at that time.
     made_at: NaiveDateTime,
     snapshot: SyncSnapshot,
 }
@@ -138,7 +138,7 @@ fn list_own_snapshots(config: &SyncConfig) -> Result<Vec<OwnSnapshot>, IoError> 
 pub(crate) struct SyncSnapshot {
     /// File name of the snapshot.
     pub name: String,
-    /// Path of its folder or `.zip`.
+    /// Path of the folder or `.zip` of the snapshot.
     pub path: PathBuf,
     /// Mtime in nanoseconds since 1970.
     pub modified_ns: i64,

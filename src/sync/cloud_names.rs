@@ -22,7 +22,7 @@ pub(crate) enum CloudName {
     /// A client's conflict file for the conversation or file of lines at this path; its lines may exist in no
     /// other file.
     ClientCopy(String),
-    /// A client's conflict file for any other file. It is reported and left alone.
+    /// A client's conflict file for any other file. Such a file is reported and left unchanged.
     OtherCopy,
 }
 

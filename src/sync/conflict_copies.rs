@@ -59,14 +59,14 @@ impl ConflictCopy {
         rollouts::is_key(key) && conversation_label(key) == self.conversation()
     }
 
-    /// Returns its conversation at the last sync.
+    /// Returns the conversation of the copy, as of the last sync.
     pub(crate) fn last_synced<'s>(&self, state: &'s SyncState) -> Option<&'s SyncedFile> {
         let mut files = state.files.iter();
         let (_, last) = files.find(|(key, _)| self.belongs_to(key))?;
         Some(last)
     }
 
-    /// Returns the id of its conversation, if the file name has one.
+    /// Returns the id of the copy's conversation, if the file name has one.
     pub(crate) fn session_id(&self) -> Option<&str> {
         let (_, id) = rollout::split_uuid(rollouts::parse_stem(self.conversation())?)?;
         Some(id)

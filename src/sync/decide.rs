@@ -45,7 +45,7 @@ pub(crate) struct FileFacts {
 /// The evidence that a remote version is older than the local one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FormerVersion {
-    /// Nothing shows that it is older.
+    /// No evidence that the remote version is older.
     No,
     /// A version that this machine had before: a cloud client restored it.
     Older,
@@ -81,7 +81,7 @@ pub(crate) enum FileDecision {
     CopyToLocal(CopyReason),
     /// Writes the merged lines of both versions to both sides.
     Merge,
-    /// Leaves differing files as they are, because the configuration says so.
+    /// Leaves differing files unchanged, as configured.
     Skip,
     /// Waits for the user's decision.
     Conflict,

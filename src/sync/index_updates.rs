@@ -54,7 +54,7 @@ pub enum ContentChange {
 pub struct IndexUpdate {
     /// Conversation id, a UUID.
     pub id: String,
-    /// Path of its file, relative to the Codex home.
+    /// Path of the rollout, relative to the Codex home.
     pub path: String,
     /// The kind of change of its text.
     pub change: ContentChange,

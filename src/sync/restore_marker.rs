@@ -19,7 +19,8 @@ pub(crate) struct RestoreMarkers {
 }
 
 impl RestoreMarkers {
-    /// Marks the states in these folders: those of the restored home, for every cloud folder. Durable on return.
+    /// Marks the sync states in these folders, the states of the restored home for every cloud folder. Durable on
+    /// return.
     ///
     /// # Errors
     /// A marker cannot be written. Without it, a sync would treat files that the archive lacks as deleted.

@@ -35,7 +35,7 @@ pub(super) fn record_name(key: &str, known_id: &str, last_ordinal: u64) -> Strin
 }
 
 impl RewindKnowledge {
-    /// Reads the records, also those about rollouts that have not arrived. Returns them by the id of the thread.
+    /// Reads the records, including those about rollouts that have not arrived. Returns them by the id of the thread.
     pub(super) fn read(records: &[&BTreeSet<String>]) -> HashMap<String, Self> {
         let mut threads: HashMap<String, Self> = HashMap::new();
         for record in records.iter().copied().flatten() {

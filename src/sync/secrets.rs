@@ -101,7 +101,7 @@ pub(super) fn strip_copy_marks(name: &str) -> &str {
     }
 }
 
-/// Returns why a file is never synced, by its path in lower case.
+/// Returns the reason why a file with this path, in lower case, is never synced.
 pub(super) fn refuse_by_name(path: &str) -> Option<&'static str> {
     let name = path.rsplit('/').next().unwrap_or(path);
     if path.split('/').any(|part| SECRET_FOLDERS.contains(&part)) {
@@ -211,7 +211,7 @@ fn find_in_windows(mut from: impl Read, window: u64) -> io::Result<Option<Secret
     }
 }
 
-/// Searches a text, also in UTF-16, which some editors write.
+/// Searches a text in UTF-8 or in UTF-16, which some editors write.
 fn find_secret(mut bytes: Vec<u8>) -> Option<SecretInText> {
     redaction::find_secret(&bytes).or_else(|| {
         bytes.contains(&0).then(|| bytes.retain(|b| *b != 0))?;

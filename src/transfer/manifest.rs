@@ -33,9 +33,9 @@ pub(crate) struct ExportManifest {
     pub product: String,
     pub created_at: Option<Timestamp>,
     pub manager_version: String,
-    /// True if logins moved into it.
+    /// True if logins moved into the export.
     pub with_logins: bool,
-    /// True if it holds archives.
+    /// True if the export contains archives.
     pub with_archives: bool,
     /// All other entries, in order.
     pub files: Vec<ExportFile>,

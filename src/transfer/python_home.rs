@@ -25,7 +25,7 @@ use std::path::{Path, PathBuf};
 /// The variable that sets the home of versions 1.x and 2.0.
 const VARIABLE: &str = "CODEXMGR_HOME";
 
-/// Their default home, relative to the user's home folder.
+/// The default home of these versions, relative to the user's home folder.
 const DEFAULT_NAME: &str = ".codexmgr";
 
 const BUFFER_BYTES: usize = 1 << 20;
@@ -35,11 +35,11 @@ const BUFFER_BYTES: usize = 1 << 20;
 pub(crate) struct PythonHome {
     pub folder: PathBuf,
     records: Vec<ArchiveRecord>,
-    /// Its `cooldown.json`; empty where there is none. Versions 1.x and 2.0 write none.
+    /// The `cooldown.json`; empty without one. Versions 1.x and 2.0 write none.
     cooldown: CooldownFile,
     /// The number of legacy files that its `inventory.json` lists; only version 1.x writes one.
     pub legacy_files: usize,
-    /// Entries of its `cooldown.json` that cannot be read.
+    /// Entries of `cooldown.json` that cannot be read.
     pub warnings: Vec<String>,
 }
 

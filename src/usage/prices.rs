@@ -11,7 +11,7 @@ const BUILT_IN: &str = include_str!("prices.toml");
 #[serde(deny_unknown_fields)]
 pub(crate) struct Price {
     input: f64,
-    /// Without it, cached input costs as much as other input.
+    /// The price of cached input; by default the price of other input.
     #[serde(default)]
     cached_input: Option<f64>,
     output: f64,

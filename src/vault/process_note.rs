@@ -33,13 +33,12 @@ const INTERRUPTED: i32 = 130;
 
 /// The note of a restic process that may lock the repository.
 ///
-/// It is an empty file that is the standard input of restic and is locked (flock), so the lock of the
-/// file ends with restic, also in another process namespace. Its name is a random id, and the process id
-/// as soon as that is known: `ID` or `ID-PID`, after [`BACKUP_PREFIX`] for a backup. Its time is that of the
-/// start.
+/// It is an empty file that is the standard input of restic and is locked (flock), so the lock of the file ends with
+/// restic, even in another process namespace. Its name is a random id, and the process id as soon as that is known:
+/// `ID` or `ID-PID`, after [`BACKUP_PREFIX`] for a backup. Its time is that of the start.
 ///
-/// Windows frees a lock when the process that took it closes the file or ends, although a child has the
-/// file open. There this process keeps the file open, and restic ends with this process.
+/// Windows frees a lock when the process that took it closes the file or ends, although a child has the file open.
+/// There this process keeps the file open, and restic ends with this process.
 #[derive(Debug)]
 pub(super) struct ProcessNote {
     path: PathBuf,

@@ -7,7 +7,7 @@ use crate::views::account::printable;
 /// The column at which messages, consequences and fixes start.
 const MESSAGE_COLUMN: usize = 25;
 
-/// Below this width, they start on a separate line, at [`NARROW_COLUMN`].
+/// Below this width, messages start on a separate line, at [`NARROW_COLUMN`].
 const MIN_WIDTH: usize = 60;
 const NARROW_COLUMN: usize = 6;
 

@@ -12,7 +12,7 @@ pub(crate) enum DaemonPolicy<'a> {
     Refuse,
     /// Switch and leave the daemon alone: the Codex that is about to start does not use it.
     Leave,
-    /// Stop it with Codex's own command.
+    /// Stop the daemon with Codex's own command.
     Stop {
         /// The Codex program; `None` searches `PATH`.
         codex_bin: Option<&'a Path>,

@@ -52,7 +52,7 @@ fn state_path(manager_home: &Path) -> PathBuf {
     manager_home.join("profiles").join(FILE_NAME)
 }
 
-/// Reads which account was live in `codex_home` before its last switch.
+/// Reads the account that was live in `codex_home` before the last switch.
 ///
 /// # Errors
 /// The record is unreadable or was written by a newer version.

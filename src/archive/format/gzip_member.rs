@@ -81,7 +81,7 @@ const SAMPLES: usize = 8;
 enum Effort {
     /// None: the content is compressed or encrypted already, as zstd and PNG are.
     Store,
-    /// Most of it has no repetitions to find, such as base64 of an image: any level gives the same size.
+    /// Most of the content has no repetitions, such as base64 of an image: any level gives the same size.
     Fastest,
     /// The level of the archive.
     AsAsked,
@@ -169,7 +169,7 @@ pub(crate) fn decompress(
     }
 }
 
-/// Returns true if `packed` is exactly one gzip stream of `bytes`, with nothing behind it.
+/// Returns true if `packed` is exactly one gzip stream of `bytes`, with no bytes after it.
 ///
 /// A stream ends with the checksum and length of `bytes`. If these eight bytes also occur earlier,
 /// for instance in content that did not compress, the stream is decoded once more.

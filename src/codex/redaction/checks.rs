@@ -316,7 +316,7 @@ impl<'a> NamedValue<'a> {
         }
     }
 
-    /// Returns true if a value without quotes is the name of something in code.
+    /// Returns true if a value without quotes is an identifier in code.
     fn is_name_in_code(&self, token: &[u8], next: Option<u8>) -> bool {
         let is_end = |b: u8| b"<>\\\"'`),*&".contains(&b) || !b.is_ascii_graphic();
         let is_path = token.iter().any(|b| b".?".contains(b));

@@ -49,7 +49,7 @@ pub(crate) fn find_secret(text: &[u8]) -> Option<SecretInText> {
     })
 }
 
-/// Replaces the secrets in a text, also those that escapes or base64 hide. Returns the text and the number of
+/// Replaces the secrets in a text, including those hidden by escapes or base64. Returns the text and the number of
 /// replacements.
 pub(crate) fn redact_and_count(text: &str) -> (String, usize) {
     let places = |text: &str| {

@@ -17,7 +17,7 @@ pub(crate) struct ThreadRow {
     pub rollout_path: String,
     /// The time of its creation in milliseconds since 1970.
     pub created_ms: Option<i64>,
-    /// The time of its last change in milliseconds since 1970.
+    /// The time of the last change in milliseconds since 1970.
     pub updated_ms: Option<i64>,
     /// The first message, or for old conversations the name that the user chose.
     pub title: String,

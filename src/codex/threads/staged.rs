@@ -43,9 +43,9 @@ pub(crate) fn read_rollout_paths(path: &Path) -> Result<Vec<(String, String)>, D
 /// The treatment of rows whose conversation has no rollout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum UnmatchedRows {
-    /// They keep their path, as do rows whose path differs from their rollout in the home only.
+    /// Unmatched rows keep their path, and so do rows whose path differs from their rollout only in the home.
     Keep,
-    /// They get a path below the home, like all other rows.
+    /// Unmatched rows get a path below the home, like all other rows.
     Rebase,
 }
 

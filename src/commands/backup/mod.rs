@@ -61,7 +61,7 @@ pub(crate) struct BackupArgs {
     /// The compression level [default: `backup.compression` of config.toml, else default]
     #[arg(long, value_enum)]
     compression: Option<Compression>,
-    /// Read every file again, also those that seem unchanged since the previous archive
+    /// Read every file again, even if it seems unchanged since the previous archive
     #[arg(long)]
     rehash: bool,
     /// Share of the data copied from the previous archive that is checked first [default:

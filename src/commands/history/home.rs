@@ -16,7 +16,8 @@ pub(super) fn repair_context(context: &Context) -> RepairContext<'_> {
     }
 }
 
-/// Compares the home with Codex's lists, and finds the archives that have what it lacks.
+/// Compares the home with Codex's lists, and finds the archives that have the missing
+/// conversations.
 ///
 /// # Errors
 /// See [`compare`].

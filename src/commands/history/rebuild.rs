@@ -19,9 +19,9 @@ use serde::Serialize;
 
 /// Rebuild `session_index.jsonl` and `history.jsonl`
 ///
-/// Their sources are the conversations on disk and Codex's database. Names that you gave
-/// are kept, also those of conversations beyond the limit. Asks before it removes prompts from
-/// `history.jsonl`; without a terminal that needs --yes. A copy of each previous file is kept beside it.
+/// The sources are the conversations on disk and Codex's database. Names that you gave are kept, even those of
+/// conversations beyond the limit. Asks before it removes prompts from `history.jsonl`; without a terminal that needs
+/// --yes. A copy of each previous file is kept beside it.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager history rebuild --dry-run

@@ -56,8 +56,7 @@ pub(super) struct PlanFlags {
     /// Delete files on the other side even if there are many
     #[arg(long)]
     delete_many: bool,
-    /// Sync this file once, although its text contains what looks like a secret; a path below the Codex home, as in
-    /// the warning
+    /// Sync this file once, although its text seems to contain a secret; a path below the Codex home, as in the warning
     #[arg(long, value_name = "PATH")]
     allow_secrets: Vec<String>,
 }

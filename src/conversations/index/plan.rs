@@ -29,7 +29,7 @@ pub(super) struct IndexCandidate {
     pub session: String,
     /// The rollout, plain or compressed.
     pub path: PathBuf,
-    /// True if it lies below `archived_sessions/`.
+    /// True if the rollout is below `archived_sessions/`.
     pub archived: bool,
     /// The fields of the conversation in Codex's list.
     pub thread: Option<ShownFields>,

@@ -8,18 +8,18 @@ use std::path::PathBuf;
 pub(crate) struct FoundConversation {
     /// The id in lower case.
     pub session: String,
-    /// Its rollout, plain or compressed.
+    /// The rollout, plain or compressed.
     pub path: PathBuf,
-    /// Its title; empty if it has none.
+    /// The title; empty without one.
     pub title: String,
-    /// The folder that it works in.
+    /// The working folder of the conversation.
     pub cwd: String,
     /// The branch that was checked out; empty if there was none.
     pub branch: String,
     /// The time of its last change in milliseconds since 1970.
     pub updated_ms: Option<i64>,
     pub archived: bool,
-    /// True if Codex lists it.
+    /// True if Codex lists the conversation.
     pub listed: bool,
 }
 

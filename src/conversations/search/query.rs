@@ -20,7 +20,7 @@ pub(crate) struct Query {
 /// One condition on a conversation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Term {
-    /// True if the conversation must not have it.
+    /// True if the conversation must not contain the term.
     pub is_negated: bool,
     /// The words that a text with this term has in the index.
     pub words: Vec<IndexWord>,
@@ -45,7 +45,7 @@ pub(crate) enum TextCheck {
     Literal {
         /// The text in folded form.
         text: String,
-        /// True if a word may go on behind it.
+        /// True if the last word may continue after the literal.
         is_prefix: bool,
     },
     /// The words of the text contain these, in a row. Words are joined by blanks.
@@ -282,7 +282,7 @@ impl CheckedText {
     }
 }
 
-/// Returns true if `text` contains `literal`, and no word of it begins before or goes on behind it.
+/// Returns true if `text` contains `literal` at word boundaries.
 fn contains_literal(text: &str, literal: &str, is_prefix: bool) -> bool {
     let is_word = |c: Option<char>| c.is_some_and(is_word_char);
     let begins_word = is_word(literal.chars().next());

@@ -21,7 +21,7 @@ pub(super) struct RankedCandidate {
     pub best: TextId,
     pub closeness: Closeness,
     pub score: f64,
-    /// Its fields, if they were read already.
+    /// The conversation, if its fields were read already.
     pub conversation: Option<FoundConversation>,
 }
 

@@ -11,7 +11,7 @@ pub(crate) enum Relaxation {
 }
 
 impl Relaxation {
-    /// Returns its name in JSON, which is an interface.
+    /// Returns the name in JSON, which is an interface.
     pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::PhraseAsWords => "phrase_as_words",

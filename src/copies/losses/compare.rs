@@ -219,7 +219,7 @@ fn extract_copy(
     Ok(path)
 }
 
-/// Takes out the copies of the rollout `file` that the file at `path` begins with.
+/// Removes and returns the copies of the rollout `file` that are a prefix of the file at `path`.
 fn take_beginnings<'a>(
     copies: &mut Vec<&'a RolloutCopy>,
     file: &RolloutName,

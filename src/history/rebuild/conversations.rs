@@ -69,7 +69,7 @@ pub(super) struct RebuildConversation {
     pub(super) is_restored: bool,
     /// The title from the rollout, if the row has none.
     pub(super) title: Option<String>,
-    /// True if its name in the index equals the title derived from the rollout, so the user did not
+    /// True if the name in the index equals the title derived from the rollout, so the user did not
     /// give it.
     pub(super) is_index_derived: bool,
 }

@@ -92,7 +92,7 @@ impl Process {
         Some(self.started)
     }
 
-    /// Returns true if it runs for the current user.
+    /// Returns true if the process runs for the current user.
     pub(crate) fn is_own(&self) -> bool {
         self.is_own
     }

@@ -92,7 +92,7 @@ impl Process {
         start_time(self.pid)
     }
 
-    /// Returns true if it runs for the current user.
+    /// Returns true if the process runs for the current user.
     pub(crate) fn is_own(&self) -> bool {
         use std::os::unix::fs::MetadataExt;
         fs::metadata(&self.folder)

@@ -6,7 +6,7 @@ use crate::codex::{HomeEntryKind, home, kind_of};
 use crate::history::session_index;
 use std::path::{Path, PathBuf};
 
-/// Returns the selected paths. For conversations, also those of the state database and the session
+/// Returns the selected paths. For conversations, includes the state database and the session
 /// index, from which a restore of the home takes their rows and names.
 pub(crate) fn needed_paths(selection: &Selection, files: &FileList) -> Vec<PathBuf> {
     let mut paths = selection.only.clone();

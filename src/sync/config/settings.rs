@@ -45,7 +45,7 @@ pub struct SyncConfig {
 pub struct PathRule {
     /// Prefix of a path on the other machine.
     pub from: String,
-    /// Replacement for it on this machine.
+    /// Replacement for the prefix on this machine.
     pub to: String,
 }
 

@@ -46,14 +46,14 @@ impl FileVersions {
 pub struct SnapshotManifest {
     /// Id of the replica that published it.
     pub(super) replica: String,
-    /// Name of its machine.
+    /// Name of the machine.
     pub(super) machine: String,
     /// Number of the publication.
     pub(super) number: u64,
     pub(super) knowledge: Knowledge,
     /// By the key of the state.
     pub(super) files: BTreeMap<String, FileVersions>,
-    /// Deletions, also those that other machines requested; by key.
+    /// Deletions of this and of other machines, by key.
     pub(super) deleted: BTreeMap<String, Deletion>,
     /// See [`crate::sync::state::SyncState::resolutions`].
     pub(super) resolved: BTreeSet<String>,

@@ -16,7 +16,7 @@ pub struct RemoteSnapshot {
     pub id: String,
     /// Id of the replica that published it.
     pub replica: String,
-    /// Name of its machine, for messages.
+    /// Name of the machine, for messages.
     pub machine: String,
     /// Number of the publication.
     pub number: u64,

@@ -113,7 +113,7 @@ pub struct StateFile {
 pub struct Deletion {
     /// Digest of the deleted content; no other content is deleted.
     pub digest: String,
-    /// Random id that distinguishes it from an earlier deletion of the same file.
+    /// Random id that distinguishes the deletion from an earlier one of the same file.
     pub id: String,
 }
 

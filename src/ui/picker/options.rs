@@ -48,7 +48,7 @@ pub struct PickerKey {
 pub enum KeyEffect {
     /// Chooses the selected entry; [`Picked::key`] has the letter.
     Choose,
-    /// Ends the picker like [`Self::Choose`], also if no entry is selected or the list is empty.
+    /// Ends the picker like [`Self::Choose`], even if no entry is selected or the list is empty.
     Leave,
     /// Copies the id of the entry to the clipboard, by the terminal (OSC 52).
     CopyId,
@@ -74,7 +74,7 @@ pub struct Picked {
 /// A part of a list.
 #[derive(Debug, Clone)]
 pub struct PickerScope {
-    /// Its name in one word.
+    /// The name of the scope, one word.
     pub name: &'static str,
     /// The indices of its entries, ascending.
     pub items: Vec<usize>,

@@ -11,7 +11,7 @@ use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use nucleo_matcher::{Config, Matcher};
 use std::collections::HashSet;
 
-/// The number of entries that are examined at once. Takes a few milliseconds, also with many words.
+/// The number of entries that are examined at once. Takes a few milliseconds, even with many words.
 const STEP: usize = 2000;
 
 /// The effect of a key on the picker as a whole.

@@ -21,7 +21,7 @@ use crate::sync::sides::Side;
 /// A conversation while its files are folded.
 struct ConversationFold<'a> {
     key: &'a str,
-    /// True while `sync resolve` decides about it.
+    /// True while `sync resolve` decides about the conversation.
     is_resolved: bool,
     facts: ConversationVersions,
     notices: Vec<Notice>,

@@ -33,7 +33,7 @@ pub(crate) struct UndeliveredFile {
     pub(crate) missing: Option<UndeliveredVersion>,
     /// True if the version is only in manifests that their machines have replaced under another name.
     pub(crate) is_former: bool,
-    /// The machines that list the newest version, also if a remote file may be that version.
+    /// The machines that list the newest version, even if a remote file may be that version.
     pub(crate) machines: BTreeSet<String>,
 }
 

@@ -92,7 +92,7 @@ impl<'a> ChosenVersion<'a> {
         })
     }
 
-    /// Returns the file of a side that has the version; `None` if it has to be copied there.
+    /// Returns the file of a side with the version; `None` if the version has to be copied to that side.
     fn file_on(&self, side: Side, file: &'a ComparedFile<'_>) -> Option<&'a ObservedFile> {
         let seen = &file.version(side)?.seen;
         let has_version = self.why.is_none() || side == self.from.seen.side;
