@@ -150,7 +150,7 @@ fn the_rebuild_report_counts_omitted_entries_and_suggests_the_next_step() {
     2 conversations, from Codex's database and the conversations on disk
     2 prompts
     older conversations left out by --max-threads 2 (0 for all): 3
-    names kept of conversations that --max-threads leaves out: 3
+    names kept for conversations that --max-threads leaves out: 3
     damaged lines skipped: 2
     prompts to remove from history.jsonl, because their conversation is on disk but does not record them, or is left out: 1
     prompts to remove from history.jsonl, because --max-threads leaves out their conversation: 1

@@ -176,7 +176,7 @@ fn trash_and_undelete_move_all_rollouts_of_a_rewound_conversation() {
 }
 
 #[test]
-fn a_fork_of_a_rewound_conversation_needs_it() {
+fn a_rewound_conversation_is_not_trashed_without_its_fork() {
     let Some(lab) = Lab::new() else { return };
     let id = rewound(&lab);
     let home = lab.home();

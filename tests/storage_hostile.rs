@@ -107,7 +107,7 @@ fn a_file_that_grows_while_it_is_compressed_stays() {
         let (action, reason) = item(&run);
         assert_eq!(
             (&*action, &*reason),
-            ("skip", "the conversation changed meanwhile"),
+            ("skip", "the conversation changed in the meantime"),
             "{call}: {run}"
         );
         assert_eq!(

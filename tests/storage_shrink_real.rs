@@ -208,7 +208,7 @@ fn changes_by_codex_between_plan_and_compression_are_detected() {
         assert_eq!(report["items"][0]["action"], "skip", "{method}: {report}");
         assert_eq!(
             report["items"][0]["reason"],
-            "the conversation changed meanwhile"
+            "the conversation changed in the meantime"
         );
         let left = crate::support::lab::rollouts(&lab.home());
         let archived = usize::from(method == "thread/archive");

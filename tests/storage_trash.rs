@@ -478,7 +478,7 @@ fn changes_by_codex_between_choice_and_move_are_detected() {
     for item in report["items"].as_array().expect("items") {
         assert_eq!(item["action"], "skip", "{report}");
         let reason = item["reason"].as_str().expect("a reason");
-        assert!(reason.contains("changed meanwhile"), "{report}");
+        assert!(reason.contains("changed in the meantime"), "{report}");
     }
     assert_eq!(lab.listed_ids(&home), std::slice::from_ref(&continued));
     assert_eq!(lab.user_messages(&home, &continued), ["c", "more"]);

@@ -101,7 +101,7 @@ fn counted_twice() -> Vec<String> {
 }
 
 #[test]
-fn totals_equal_those_of_ccusage_where_the_rules_agree() {
+fn totals_equal_ccusage_where_the_rules_agree() {
     let Some(program) = ccusage() else {
         return;
     };

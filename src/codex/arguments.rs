@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_cd_option_sets_the_working_root() {
+    fn the_last_cd_option_sets_the_working_folder() {
         for (line, root) in [
             ("--cd=/a exec -C b", Some("b")),
             ("-C b --cd=/a", Some("/a")),

@@ -67,12 +67,12 @@ pub enum ProcessRole {
     Background,
     /// A descendant of Codex or the daemon that has a file of the home open.
     CodexChild {
-        /// One such file, relative to the folder that holds it.
+        /// An open file, relative to the home or to the folder of the databases.
         open: PathBuf,
     },
     /// Any other process that has a file of the home open.
     OtherProgram {
-        /// One such file, relative to the folder that holds it.
+        /// An open file, relative to the home or to the folder of the databases.
         open: PathBuf,
     },
 }

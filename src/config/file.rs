@@ -121,7 +121,7 @@ impl ConfigFile {
     /// Sets `setting`. Comments and whitespace around a previous value stay.
     ///
     /// # Errors
-    /// Something other than a table is where the key's table should be.
+    /// The file has a value in the place of the key's table.
     pub(crate) fn set(&mut self, setting: &Setting, value: Value) -> Result<(), SettingsError> {
         self.0.set(&setting.name(), value)
     }

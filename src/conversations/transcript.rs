@@ -62,7 +62,7 @@ impl EntryKind {
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct TranscriptOptions {
-    /// True for the outputs of tools too.
+    /// True to include the outputs of tools.
     pub outputs: bool,
     pub images: bool,
     pub reasoning: bool,

@@ -325,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn the_lines_of_some_conversations_are_those_of_the_whole_index() {
+    fn reading_some_conversations_finds_the_same_lines_as_the_whole_index() {
         let (one, two) = (
             "01a1f78b-4d30-7ef3-b0ee-5caab8d3b455",
             "01a1f78b-4d31-7ef3-b0ee-5caab8d3b455",

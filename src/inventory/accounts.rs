@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn an_expired_login_is_ok_again_after_a_refresh() {
+    fn an_expired_login_is_ok_after_a_refresh() {
         let at = |text| chrono::DateTime::parse_from_rfc3339(text).unwrap();
         let entry = AccountEntry {
             login: LoginState::Expired,

@@ -40,8 +40,8 @@ pub fn refresh(manager_home: &Path) -> Result<Option<PathBuf>, DocumentError> {
     })
 }
 
-/// Like [`refresh`], after a move into or out of the trash, which now holds the archives `in_trash`, given
-/// by their names. Keeps the results of `verify` for them.
+/// Like [`refresh`], after a move into or out of the trash. `in_trash` has the names of the archives in the trash.
+/// Keeps the results of `verify` for them.
 pub(crate) fn refresh_with_trash(
     manager_home: &Path,
     in_trash: &BTreeSet<String>,

@@ -129,7 +129,7 @@ mod linux {
         relative: &'a Path,
     }
 
-    /// The result of an open that refuses links.
+    /// The result of opening a path without following links.
     enum Opened {
         File(File),
         Link,

@@ -39,7 +39,7 @@ pub(crate) fn list_entries(folder: &Path) -> impl Iterator<Item = fs::DirEntry> 
     fs::read_dir(folder).into_iter().flatten().flatten()
 }
 
-/// As [`list`]; a missing folder has no entries.
+/// Like [`list`]; a missing folder has no entries.
 pub(crate) fn list_if_exists(folder: &Path) -> Result<Vec<(OsString, FileType)>, IoError> {
     match list(folder) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),

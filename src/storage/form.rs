@@ -40,7 +40,7 @@ pub(crate) enum ConversionError {
     #[error("Codex has this conversation open")]
     Busy,
     /// Another program wrote, moved or removed the rollout during the conversion.
-    #[error("the conversation changed meanwhile")]
+    #[error("the conversation changed in the meantime")]
     Changed,
     /// Both forms exist, and the other one has text that this one lacks.
     #[error("the plain and the compressed file have different contents")]

@@ -38,8 +38,8 @@ pub(crate) struct Selected {
 pub(crate) struct ShrinkSelection {
     pub(crate) conversations: Vec<Selected>,
     pub(crate) names: ResolvedNames,
-    /// Forks that stay and begin with the history of a chosen conversation: the id of each, and that
-    /// of its parent.
+    /// Ids of forks that are not chosen and begin with the history of a chosen conversation, each with the id of its
+    /// parent.
     pub(crate) needed_by: Vec<(String, String)>,
 }
 

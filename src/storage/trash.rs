@@ -80,7 +80,7 @@ pub(crate) enum TrashError {
     #[error("Codex has the conversation open: {0}")]
     Busy(String),
     /// Codex changed, moved or removed the conversation after it was selected.
-    #[error("the conversation changed meanwhile: {0}")]
+    #[error("the conversation changed in the meantime: {0}")]
     Changed(String),
     /// A conversation with this id is in the home again.
     #[error("the home has this conversation already: {}", .0.display())]

@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 
-/// An error of updating Codex's index. The files are in place, and `codex resume <id>` finds them.
+/// Updating Codex's index failed. The files are in place, and `codex resume <id>` finds them.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum IndexUpdateError {
     /// Writing Codex's database failed.

@@ -88,7 +88,7 @@ pub(crate) fn merge(versions: &[PathBuf]) -> Result<Merge, IoError> {
 impl Merge {
     /// Returns the index of the first line for a home in which Codex limits the file to `max_bytes`. If the merge
     /// exceeds the limit, it leaves out lines older than all lines of `version`, the file of that home. Lines of the
-    /// home itself stay, because Codex drops the excess.
+    /// home itself stay, because Codex removes the excess.
     pub(crate) fn first_line_within(&self, max_bytes: u64, version: usize) -> usize {
         if self.bytes <= max_bytes {
             return 0;

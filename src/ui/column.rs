@@ -200,7 +200,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_widened_column_comes_before_less_important_ones() {
+    fn a_widened_column_displaces_less_important_ones() {
         let columns = [
             Column::new("NAME").shorten(4).widen(8, 2),
             Column::new("KIND").rank(1),

@@ -81,7 +81,7 @@ impl ConversationParts {
         Ok(())
     }
 
-    /// Returns the mark before a part; `None` if it is the only one.
+    /// Returns the heading of a part; `None` for a conversation with a single part.
     fn part_mark(&self, part: &ThreadPart) -> Option<PartMark> {
         let is_own = self.list.last() == Some(part);
         let mark = if is_own {

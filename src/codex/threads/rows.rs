@@ -64,7 +64,7 @@ impl ThreadRow {
 
 /// Folds the rows of the table with `each`, in descending order of their ids. Rows are read one by one,
 /// because a table may be larger than memory. The fold starts with `start()`, and starts again if the
-/// database changed meanwhile. `None` if it has no such table. Creates no file beside the database.
+/// database changed during the walk. `None` if it has no such table. Creates no file beside the database.
 pub(crate) fn fold_rows<T>(
     path: &Path,
     start: impl Fn() -> T,

@@ -196,7 +196,7 @@ fn show_left_out(context: &Context, plan: &RebuildPlan, limit: usize) {
     );
     say(
         plan.conversations.names_kept,
-        "names kept of conversations that --max-threads leaves out",
+        "names kept for conversations that --max-threads leaves out",
     );
     say(
         plan.conversations.titles_taken,

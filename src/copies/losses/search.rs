@@ -111,8 +111,7 @@ impl LossSearch {
     /// Returns the compressed rollouts that have a plain form beside them.
     pub(crate) fn compressed_copies(&self) -> Vec<PathBuf> {
         let live = self.live.0.values().flatten();
-        live.filter_map(|rollout| rollout.compressed_copy.clone())
-            .collect()
+        live.filter_map(|r| r.compressed_copy.clone()).collect()
     }
 
     /// Compares each live conversation with its copies. Messages in `accepted` are not missed.

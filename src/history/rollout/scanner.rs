@@ -23,7 +23,7 @@ pub(super) struct Scanner {
     /// The user's first message as a response item before any message event; used for the title
     /// only.
     first_item_text: Option<String>,
-    /// The first text that Codex inserted in the user's name; the title if there is no other.
+    /// The first text that Codex inserted as a user message. Used as the title if there is no other text.
     injected: Option<String>,
     has_event: bool,
     /// Messages in each form; of paginated rollouts as items, of the oldest as those of the model.

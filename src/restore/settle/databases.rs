@@ -183,13 +183,8 @@ impl DatabaseAdapter<'_> {
             if !self.copy_live(&database)? {
                 continue;
             }
-            let imported = reinstated.as_ref().map(|rows| {
-                staged::copy_rows(
-                    &database.staged,
-                    &rows.database,
-                    &rows.ids,
-                    RowGroup::Threads,
-                )
+            let imported = reinstated.as_ref().map(|new| {
+                staged::copy_rows(&database.staged, &new.database, &new.ids, RowGroup::Threads)
             });
             if imported.transpose()?.unwrap_or(0) == 0 && moved.is_empty() {
                 tree::remove(&database.staged)?;

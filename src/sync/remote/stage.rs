@@ -218,12 +218,11 @@ impl<R: Remote> Join<'_, R> {
         let machines = self.waiting.iter();
         for other in machines.chain(self.round.iter().map(|(other, _)| other)) {
             let snapshot = &other.head.snapshot;
-            let is_listed =
-                |path: &String| self.adopted.get(&state_key(path)) == Some(&snapshot.id);
-            let (listed, rest) = missing.into_iter().partition(|(path, _)| is_listed(path));
+            let adopts = |path: &String| self.adopted.get(&state_key(path)) == Some(&snapshot.id);
+            let (adopted, rest) = missing.into_iter().partition(|(path, _)| adopts(path));
             missing = rest;
-            if !listed.is_empty() {
-                self.fetch(snapshot, &other.manifest, &listed)?;
+            if !adopted.is_empty() {
+                self.fetch(snapshot, &other.manifest, &adopted)?;
             }
         }
         match &self.own_head {

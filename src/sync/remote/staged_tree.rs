@@ -208,7 +208,7 @@ impl StagedTree {
     }
 }
 
-/// The content that a file shall have.
+/// The expected content of a staged file.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Expected {
     pub(super) size: u64,

@@ -27,7 +27,7 @@ pub(crate) struct FileGroup {
 }
 
 impl FileGroup {
-    /// Returns true if both sides are as the last sync left them, by path, size and time.
+    /// Returns true if path, size and time are unchanged on both sides since the last sync.
     pub(crate) fn matches_last_sync(&self, last: &SyncedFile) -> bool {
         let same = |files: &[ListedFile], place: &SideFile| matches!(files, [one] if place.matches(&one.path, one.stat));
         self.client_copies.is_empty()
