@@ -281,9 +281,11 @@ fn a_conversation_that_codex_does_not_list_is_found() {
 #[test]
 fn a_walk_over_unchanged_files_reads_no_titles() {
     let mut env = TestEnv::new();
-    write(&env, &Conversation::new(1, 60, "needle", "one"));
+    let copied = write(&env, &Conversation::new(1, 60, "needle", "one"));
     let path = write(&env, &Conversation::new(2, 600, "needle", "two"));
     assert_eq!(found(&env, &["needle"]).len(), 2);
+    // Of two forms of a rollout, only the plain one counts.
+    fs::write(copied.with_extension("jsonl.zst"), "copy").expect("write");
     let retitle = "UPDATE threads SET title='zebracrossing' WHERE id=?1";
     let retitled = state(&env).execute(retitle, [id(2)]);
     retitled.expect("update");

@@ -11,7 +11,7 @@ use crate::error::{CommandError, Outcome, Result};
 use crate::inventory::candidate::{RetentionCandidate, Soundness};
 use crate::inventory::catalog;
 use crate::inventory::cooldown::LOCK_NAME;
-use crate::inventory::records::{ArchiveProblem, FileStamp};
+use crate::inventory::records::{ArchiveProblem, ArchiveRecord, FileStamp};
 use crate::inventory::retention::{self, RetentionDecision, RetentionPlan};
 use crate::inventory::store::{self, VerifyFinding};
 use crate::inventory::trash::{self, RestoredArchive};
@@ -89,13 +89,14 @@ impl PruneArgs {
         let manager = context.manager_home();
         let mut checks = ArchiveChecks::default();
         // The slow checks run without the lock, so that no other command has to wait for them.
-        let mut plan = plan(context, &rules, &mut checks, self.dry_run)?;
+        let records = context.archives()?;
+        let mut plan = plan(context, &records, &rules, &mut checks, self.dry_run)?;
         let needed = if plan.drop.is_empty() {
             NeededArchives::default()
         } else {
             let dropped = plan.drop.iter();
             let homes = dropped.map(|decision| PathBuf::from(&decision.candidate.home));
-            NeededArchives::find(homes.collect(), context)?
+            NeededArchives::find(homes.collect(), &records, context)?
         };
         // The lock is held from the final plan to the last move, so that no other process adds or
         // removes an archive in between.
@@ -105,7 +106,7 @@ impl PruneArgs {
         } else {
             let lock = FileLock::acquire_unless_interrupted(&manager.join(LOCK_NAME))?;
             trash::recover(manager)?;
-            plan = self::plan(context, &rules, &mut checks, self.dry_run)?;
+            plan = self::plan(context, &context.archives()?, &rules, &mut checks, false)?;
             needed.keep_last_copies(&mut plan);
             store::note_verified_locked(manager, &checks.findings(), &lock)?;
             Some(lock)
@@ -277,15 +278,15 @@ impl ArchiveChecks {
 /// that loses an archive, one kept archive was read completely.
 ///
 /// # Errors
-/// The user interrupted the command, or the archives cannot be listed.
+/// The user interrupted the command, or an archive cannot be read.
 fn plan(
     context: &Context,
+    records: &[ArchiveRecord],
     rules: &RetentionPolicy,
     checks: &mut ArchiveChecks,
     dry_run: bool,
 ) -> Result<RetentionPlan> {
     let backups = context.backups();
-    let records = context.archives()?;
     let stamps = records.iter().map(|r| (r.path.as_str(), &r.archive));
     let stamps: HashMap<&str, &Option<FileStamp>> = stamps.collect();
     // A file that changed since its check is checked again.

@@ -2,9 +2,10 @@
 
 use super::SkippedFile;
 use crate::codex::{ARCHIVED_SESSIONS, RolloutName, SESSIONS, ZST};
-use crate::io::{IoError, tree};
+use crate::io::{IoContext as _, IoError, tree};
+use std::fs::{self, DirEntry};
+use std::io;
 use std::path::{Path, PathBuf};
-use walkdir::{DirEntry, WalkDir};
 
 /// The path of a rollout. Kept small: a home may have a hundred thousand rollouts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,12 +66,8 @@ pub(crate) fn find_readable(home: &Path) -> (Vec<RolloutFile>, Vec<SkippedFile>)
 /// Like [`find_readable`], with the conversations of the Codex in TypeScript, which newer versions do not list.
 pub(crate) fn find_with_documents(home: &Path) -> (Vec<RolloutFile>, Vec<SkippedFile>) {
     let (mut found, skipped) = find_readable(home);
-    let entries = std::fs::read_dir(home.join(SESSIONS))
-        .into_iter()
-        .flatten()
-        .flatten();
-    let names = entries.map(|entry| Path::new(SESSIONS).join(entry.file_name()));
-    let documents = names.filter(|path| RolloutName::parse_document(path).is_some());
+    let documents = list_documents(home);
+    let documents = documents.map(|entry| Path::new(SESSIONS).join(entry.file_name()));
     found.extend(documents.map(|path| RolloutFile {
         relative: path.into(),
         is_archived: false,
@@ -79,44 +76,63 @@ pub(crate) fn find_with_documents(home: &Path) -> (Vec<RolloutFile>, Vec<Skipped
     (found, skipped)
 }
 
-fn walk(home: &Path) -> (Vec<RolloutFile>, Vec<IoError>) {
-    let mut found = Vec::new();
+/// Returns the conversations of the Codex in TypeScript.
+pub(crate) fn list_documents(home: &Path) -> impl Iterator<Item = DirEntry> {
+    let entries = tree::list_entries(&home.join(SESSIONS));
+    entries.filter(|entry| RolloutName::parse_document(Path::new(&entry.file_name())).is_some())
+}
+
+/// Passes each rollout below `home` to `take`, in any order: its entry, its path relative to the home, and true if it is
+/// archived. Returns the errors of folders that cannot be listed.
+pub(crate) fn visit(home: &Path, take: &mut dyn FnMut(&DirEntry, PathBuf, bool)) -> Vec<IoError> {
     let mut errors = Vec::new();
     for top in [SESSIONS, ARCHIVED_SESSIONS] {
-        let folder = home.join(top);
-        if !folder.exists() {
+        if !home.join(top).exists() {
             continue;
         }
-        let is_near = |entry: &DirEntry| {
-            let relative = entry.path().strip_prefix(home);
-            !relative.is_ok_and(tree::is_too_deep)
-        };
-        // Comparing whole paths takes long. In this order of the folders, the paths are almost sorted.
-        let walk = WalkDir::new(&folder).sort_by_file_name();
-        for entry in walk.into_iter().filter_entry(is_near) {
-            let entry = match entry {
-                Ok(entry) => entry,
-                Err(e) => {
-                    errors.push(IoError {
-                        action: "list",
-                        path: e.path().unwrap_or(&folder).to_path_buf(),
-                        source: e
-                            .into_io_error()
-                            .unwrap_or_else(|| std::io::ErrorKind::Other.into()),
-                    });
-                    continue;
+        let mut folders = vec![PathBuf::from(top)];
+        while let Some(folder) = folders.pop() {
+            let listed = visit_folder(home, &folder, &mut |entry, path, is_folder| {
+                if is_folder {
+                    folders.push(path);
+                } else {
+                    take(entry, path, top == ARCHIVED_SESSIONS);
                 }
-            };
-            let path = entry.path();
-            if entry.file_type().is_file() && RolloutName::parse(path).is_some() {
-                found.push(RolloutFile {
-                    relative: path.strip_prefix(home).unwrap_or(path).into(),
-                    is_archived: top == ARCHIVED_SESSIONS,
-                    has_compressed_copy: false,
-                });
-            }
+            });
+            errors.extend(listed.at("list", home.join(&folder)).err());
         }
     }
+    errors.sort_by(|a, b| a.path.cmp(&b.path));
+    errors
+}
+
+fn visit_folder(
+    home: &Path,
+    folder: &Path,
+    take: &mut dyn FnMut(&DirEntry, PathBuf, bool),
+) -> io::Result<()> {
+    for entry in fs::read_dir(home.join(folder))? {
+        let entry = entry?;
+        let kind = entry.file_type()?;
+        let name = PathBuf::from(entry.file_name());
+        let path = folder.join(&name);
+        let is_wanted = kind.is_dir() || (kind.is_file() && RolloutName::parse(&name).is_some());
+        if is_wanted && !tree::is_too_deep(&path) {
+            take(&entry, path, kind.is_dir());
+        }
+    }
+    Ok(())
+}
+
+fn walk(home: &Path) -> (Vec<RolloutFile>, Vec<IoError>) {
+    let mut found = Vec::new();
+    let errors = visit(home, &mut |_, path, is_archived| {
+        found.push(RolloutFile {
+            relative: path.into(),
+            is_archived,
+            has_compressed_copy: false,
+        });
+    });
     // By bytes: a comparison of paths splits both into their components each time.
     found.sort_unstable_by(|a, b| {
         let [a, b] = [a, b].map(|file| file.relative.as_os_str().as_encoded_bytes());

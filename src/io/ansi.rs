@@ -38,8 +38,16 @@ pub(crate) fn to_printable_line(text: &str) -> Cow<'_, str> {
 }
 
 fn replace_controls(text: &str, stays: impl Fn(char) -> bool) -> Cow<'_, str> {
-    let is_bad = |c: char| (steers_terminal(c) || is_invisible(c)) && !stays(c);
-    if text.is_ascii() && !text.contains(is_bad) {
+    // Nearly all characters are ASCII, of which only control characters steer a terminal.
+    let is_hostile = |c: char| {
+        if c.is_ascii() {
+            c.is_ascii_control()
+        } else {
+            steers_terminal(c) || is_invisible(c)
+        }
+    };
+    let is_bad = |c: char| is_hostile(c) && !stays(c);
+    if !text.contains(is_bad) {
         return Cow::Borrowed(text);
     }
     let mut chars = text.chars().peekable();

@@ -89,22 +89,25 @@ pub fn parse<T: Document>(path: &Path, bytes: &[u8]) -> Result<DocumentState<T>,
     if bytes.len() as u64 > T::MAX_BYTES {
         return Ok(damaged(&TOO_LARGE));
     }
-    // Documents begin with the schema number, so most are parsed only once. UTF-8 is checked for the whole text,
-    // which is faster than for each string.
+    // UTF-8 is checked for the whole text, which is faster than for each string.
+    let text = match std::str::from_utf8(bytes) {
+        Ok(text) => text,
+        Err(e) => return Ok(damaged(&e)),
+    };
+    // Documents begin with the schema number, so most are parsed only once.
     if parse_leading_schema(bytes).is_some_and(|found| found <= T::SCHEMA)
-        && let Ok(text) = std::str::from_utf8(bytes)
         && let Ok(document) = serde_json::from_str(text)
     {
         return Ok(DocumentState::Good(document));
     }
-    let found = match serde_json::from_slice::<Versioned>(bytes) {
+    let found = match serde_json::from_str::<Versioned>(text) {
         Ok(document) => document.schema,
         Err(e) => return Ok(damaged(&e)),
     };
     if found > T::SCHEMA {
         return Err(newer::<T>(path, found));
     }
-    Ok(serde_json::from_slice(bytes).map_or_else(|e| damaged(&e), DocumentState::Good))
+    Ok(serde_json::from_str(text).map_or_else(|e| damaged(&e), DocumentState::Good))
 }
 
 /// Parses a document of at most `max_bytes` while it is read, because its text is larger than the

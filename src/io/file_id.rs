@@ -2,7 +2,7 @@
 
 use super::{IoContext, IoError, OrdinaryPath, atomic, space};
 use serde::{Deserialize, Serialize};
-use std::fs::Metadata;
+use std::fs::{DirEntry, Metadata};
 use std::io::ErrorKind;
 use std::path::Path;
 
@@ -69,6 +69,12 @@ pub(crate) fn stat(path: &Path) -> Result<Option<(FileId, Metadata)>, IoError> {
         Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
         Err(e) => Err(e).at("inspect", path),
     }
+}
+
+/// Like [`stat`], for a directory entry. On Linux the system need not resolve the path.
+pub(crate) fn stat_entry(entry: &DirEntry) -> std::io::Result<(FileId, Metadata)> {
+    let meta = entry.metadata()?;
+    Ok((read_id(&entry.path(), &meta)?, meta))
 }
 
 #[cfg(unix)]

@@ -14,7 +14,9 @@ pub(crate) const TOO_DEEP: &str = "nested too deeply";
 pub(crate) fn is_too_deep(relative: &Path) -> bool {
     const MAX_LEVELS: usize = 1000;
     const MAX_BYTES: usize = 3850;
-    relative.as_os_str().len() > MAX_BYTES || relative.components().count() > MAX_LEVELS
+    // Most paths have fewer bytes than they may have levels.
+    let len = relative.as_os_str().len();
+    len > MAX_BYTES || (len > MAX_LEVELS && relative.components().count() > MAX_LEVELS)
 }
 
 /// Returns the sorted names in a folder with their types. Links are not followed.

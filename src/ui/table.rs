@@ -26,10 +26,9 @@ pub(crate) struct Cell {
 impl Cell {
     /// Creates a cell. `style` is the meaning of its text. Characters that steer a terminal are replaced.
     pub(crate) fn new(style: Style, text: impl Into<String>) -> Self {
-        let text = to_printable_line(&text.into()).into_owned();
         Self {
             style,
-            text,
+            text: into_printable_line(text.into()),
             value: None,
         }
     }
@@ -54,8 +53,16 @@ impl Cell {
     /// Sets the form in tab-separated values: an RFC 3339 time, a number of bytes, a plain percentage.
     #[must_use]
     pub(crate) fn value(self, value: impl Display) -> Self {
-        let value = Some(to_printable_line(&value.to_string()).into_owned());
+        let value = Some(into_printable_line(value.to_string()));
         Self { value, ..self }
+    }
+}
+
+/// Replaces characters that steer a terminal. A list has hundreds of thousands of cells, most without any.
+fn into_printable_line(text: String) -> String {
+    match to_printable_line(&text) {
+        Cow::Owned(printable) => printable,
+        Cow::Borrowed(_) => text,
     }
 }
 
@@ -333,7 +340,7 @@ impl Table {
             if text.is_empty() {
                 blanks += width + GAP;
             } else {
-                line.push_str(&" ".repeat(blanks + before));
+                line.extend(std::iter::repeat_n(' ', blanks + before));
                 let text = match column.fit {
                     Fit::Wrap(_) => Cow::Owned(wrap_hanging(&text, start, width)),
                     _ => text,

@@ -7,6 +7,9 @@ const ELLIPSIS: char = '…';
 
 /// Returns the display width of `text` in columns. Colour codes have none.
 pub(crate) fn columns(text: &str) -> usize {
+    if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        return text.len();
+    }
     // Chinese and Japanese characters take two columns, and marks above letters none.
     if !text.contains('\x1b') {
         return text.width();

@@ -45,12 +45,11 @@ pub(crate) fn read(path: &Path) -> Result<Metadata, SidecarProblem> {
 /// # Errors
 /// Returns the reason why the sidecar cannot be used.
 pub(crate) fn parse(path: &Path, bytes: &[u8]) -> Result<Metadata, SidecarProblem> {
-    if let Some(metadata) = python_sidecar::parse_sidecar(bytes) {
-        return Ok(metadata);
-    }
     match document::parse(path, bytes) {
         Ok(DocumentState::Good(metadata)) => Ok(metadata),
-        Ok(DocumentState::Damaged(detail)) => Err(SidecarProblem::Damaged(detail)),
+        Ok(DocumentState::Damaged(detail)) => {
+            python_sidecar::parse_sidecar(bytes).ok_or(SidecarProblem::Damaged(detail))
+        }
         Ok(DocumentState::Absent) => Err(SidecarProblem::Missing),
         Err(DocumentError::Newer { found, .. }) => Err(SidecarProblem::Newer(found)),
         Err(DocumentError::Io(e)) => Err(SidecarProblem::Unreadable(e.source.to_string())),

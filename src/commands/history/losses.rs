@@ -46,7 +46,7 @@ impl LossesArgs {
         require_codex_home(context)?;
         let live = LiveThreads::read(context.codex_home())?;
         let mut search = LossSearch::new(live);
-        let mut is_whole = places::add_archives(&mut search, context)?;
+        let mut is_whole = places::add_archives(&mut search, &context.archives()?, context)?;
         if self.vault {
             add_vault(&mut search, context)?;
         }

@@ -5,12 +5,15 @@ use super::plan::{self, IndexCandidate, NOT_INDEXED, RolloutStamp, ShownFields};
 use super::store::IndexStore;
 use crate::codex::threads::ThreadFilter;
 use crate::codex::threads::{self, ListedThread, ThreadCounts};
-use crate::history::files::{self, RolloutFile};
+use crate::history::files::{self, without_zst};
 use crate::history::thread_titles::{ThreadTitles, apply_names};
 use crate::history::{SkippedFile, rollout, session_index, thread_rollouts};
+use crate::io::parallel;
 use chrono::{DateTime, Utc};
+use rusqlite::Row;
 use std::collections::{HashMap, HashSet};
-use std::ffi::OsString;
+use std::fs::DirEntry;
+use std::hash::{BuildHasher as _, RandomState};
 use std::path::{Path, PathBuf};
 
 /// An update also checks conversations that changed up to this many milliseconds before the last update: Codex may
@@ -140,28 +143,46 @@ pub(super) fn has_exactly_indexed_files(
     store: &IndexStore,
     home: &Path,
 ) -> Result<bool, IndexError> {
-    let sql = "SELECT path, file, size, mtime, rollouts FROM conversation";
-    let mut earlier = HashSet::new();
-    let mut known: HashMap<OsString, RolloutStamp> = store.query_rows(sql, [], |row| {
-        let rollouts: Option<String> = row.get(4)?;
-        let rollouts = rollouts.and_then(|list| serde_json::from_str::<Vec<PathBuf>>(&list).ok());
-        earlier.extend(rollouts.into_iter().flatten());
+    // Of equal files the sums of hashes are equal in any order. Their key is new each time.
+    let hasher = RandomState::new();
+    let hash = |path: &Path, stamp: Option<RolloutStamp>| {
+        let path = path.as_os_str().as_encoded_bytes();
+        stamp.map_or(0, |stamp| hasher.hash_one((path, stamp)))
+    };
+    let sum_files = || {
+        let mut sum = 0_u64;
+        let mut add = |entry: &DirEntry| {
+            let path = entry.path();
+            let plain = without_zst(&path);
+            if plain.as_os_str() == path.as_os_str() || !plain.exists() {
+                sum = sum.wrapping_add(hash(&path, RolloutStamp::of_entry(entry)));
+            }
+        };
+        let errors = files::visit(home, &mut |entry, _, _| add(entry));
+        files::list_documents(home).for_each(|entry| add(&entry));
+        errors.is_empty().then_some(sum)
+    };
+    let hash_row = |row: &Row<'_>| {
+        let path = Path::new(row.get_ref(0)?.as_str()?);
         let stamp = RolloutStamp {
             file: row.get(1)?,
             size: row.get(2)?,
             mtime: row.get(3)?,
         };
-        Ok((row.get::<_, String>(0)?.into(), stamp))
-    })?;
-    let (files, unlistable) = files::find_with_documents(home);
-    let is_known = |file: RolloutFile| {
-        let path = file.path(home);
-        match known.remove(path.as_os_str()) {
-            Some(stamp) => RolloutStamp::read(&path) == Some(stamp),
-            None => earlier.contains(&path),
-        }
+        let rollouts = row.get_ref(4)?.as_str_or_null()?;
+        let rollouts: Option<Vec<PathBuf>> =
+            rollouts.and_then(|list| serde_json::from_str(list).ok());
+        // Those that were rewound never change.
+        let earlier = rollouts.into_iter().flatten().filter(|one| one != path);
+        let earlier = earlier.map(|path| hash(&path, RolloutStamp::read(&path)));
+        Ok(earlier.fold(hash(path, Some(stamp)), u64::wrapping_add))
     };
-    Ok(unlistable.is_empty() && files.into_iter().all(is_known) && known.is_empty())
+    let sql = "SELECT path, file, size, mtime, rollouts FROM conversation";
+    let (on_disk, known) = parallel::run_both(sum_files, || {
+        store.query_rows::<_, Vec<u64>>(sql, [], hash_row)
+    });
+    let known = known?.into_iter().fold(0, u64::wrapping_add);
+    Ok(on_disk == Some(known))
 }
 
 /// Returns the conversations that changed according to Codex's database.

@@ -7,11 +7,12 @@ use crate::codex::threads::ListedThread;
 use crate::conversations::reader_state::ReaderState;
 use crate::history::rollout::{self, SessionMeta};
 use crate::history::thread_rollouts::{RewoundThreads, RolloutSlice};
-use crate::io::{file_id, file_open, position};
+use crate::io::{FileId, file_id, file_open, position};
 use chrono::{DateTime, Utc};
 use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::ffi::OsStr;
+use std::fs::{DirEntry, Metadata};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
@@ -46,7 +47,7 @@ impl IndexCandidate {
 }
 
 /// The identity, size and mtime of a file. Equal stamps mean an unchanged file.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct RolloutStamp {
     pub file: String,
     pub size: i64,
@@ -57,9 +58,19 @@ impl RolloutStamp {
     /// Returns the stamp of a file; `None` if there is none.
     pub(super) fn read(path: &Path) -> Option<Self> {
         let (id, meta) = file_id::stat(path).ok().flatten()?;
+        Self::of(&id, &meta)
+    }
+
+    /// Returns the stamp of a listed file; `None` if it is gone.
+    pub(super) fn of_entry(entry: &DirEntry) -> Option<Self> {
+        let (id, meta) = file_id::stat_entry(entry).ok()?;
+        Self::of(&id, &meta)
+    }
+
+    fn of(id: &FileId, meta: &Metadata) -> Option<Self> {
         let mtime = meta.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
         meta.is_file().then(|| Self {
-            file: serde_json::to_string(&id).unwrap_or_default(),
+            file: serde_json::to_string(id).unwrap_or_default(),
             size: i64::try_from(meta.len()).unwrap_or(i64::MAX),
             mtime: i64::try_from(mtime.as_nanos()).unwrap_or(i64::MAX),
         })

@@ -17,6 +17,7 @@ use crate::copies::source::{ConversationSource as _, rollout_files};
 use crate::error::CommandError;
 use crate::inventory::archive_names::{file_name, strip_archive_suffix};
 use crate::inventory::losses;
+use crate::inventory::records::ArchiveRecord;
 use crate::inventory::retention::RetentionPlan;
 use crate::inventory::trash;
 use std::collections::BTreeSet;
@@ -41,18 +42,23 @@ struct NeededCopy {
 pub(crate) struct NeededArchives(Vec<NeededCopy>);
 
 impl NeededArchives {
-    /// Compares the conversations of the Codex home, and of those `homes` that exist, with all their archives. A
-    /// conversation that cannot be compared lacks nothing.
+    /// Compares the conversations of the Codex home, and of those `homes` that exist, with all their archives among
+    /// `records`. A conversation that cannot be compared lacks nothing.
     ///
     /// # Errors
-    /// A home or the archives cannot be listed, or the user interrupts.
-    pub(crate) fn find(homes: BTreeSet<PathBuf>, context: &Context) -> Result<Self, CommandError> {
+    /// A home or the trash cannot be listed, or the user interrupts.
+    pub(crate) fn find(
+        homes: BTreeSet<PathBuf>,
+        records: &[ArchiveRecord],
+        context: &Context,
+    ) -> Result<Self, CommandError> {
         let is_archive = |kind: &CopyPlaceKind| matches!(kind, CopyPlaceKind::Archive(_));
-        Self::find_among(homes, is_archive, context)
+        Self::find_among(homes, records, is_archive, context)
     }
 
     fn find_among(
         mut homes: BTreeSet<PathBuf>,
+        records: &[ArchiveRecord],
         is_wanted: impl Fn(&CopyPlaceKind) -> bool,
         context: &Context,
     ) -> Result<Self, CommandError> {
@@ -62,17 +68,18 @@ impl NeededArchives {
         for codex_home in homes {
             let mut context = context.clone();
             context.settings.codex_home = codex_home;
-            needed.extend(Self::find_of_home(&context, &is_wanted)?);
+            needed.extend(Self::find_of_home(records, &context, &is_wanted)?);
         }
         Ok(Self(needed))
     }
 
     fn find_of_home(
+        records: &[ArchiveRecord],
         context: &Context,
         is_wanted: impl Fn(&CopyPlaceKind) -> bool,
     ) -> Result<Vec<NeededCopy>, CommandError> {
         let mut search = LossSearch::new(LiveThreads::read(&context.settings.codex_home)?);
-        places::add_archives(&mut search, context)?;
+        places::add_archives(&mut search, records, context)?;
         let acceptance = LossAcceptance::read(search.live(), context)?;
         let mut needed = Vec::new();
         for loss in search.run(&acceptance.accepted)?.losses {
@@ -86,7 +93,7 @@ impl NeededArchives {
                 });
             }
         }
-        for (id, mut places) in find_hidden_turns(context)? {
+        for (id, mut places) in find_hidden_turns(records, context)? {
             places.retain(|place| is_wanted(&place.kind));
             needed.push(NeededCopy {
                 reason: format!("has turns of {} that Codex hides", short_id(&id)),
@@ -119,7 +126,8 @@ pub(crate) fn refuse_last_copy_in_trash(context: &Context) -> Result<(), Command
     let trashed = trashed.filter_map(|path| ArchiveReader::open(&path).ok());
     let homes = trashed.map(|archive| PathBuf::from(&archive.metadata().source_codex_home));
     let is_either = |kind: &CopyPlaceKind| is_archive(kind) || is_trashed(kind);
-    let needed = NeededArchives::find_among(homes.collect(), is_either, context)?;
+    let needed =
+        NeededArchives::find_among(homes.collect(), &context.archives()?, is_either, context)?;
     let last = needed.0.into_iter().find_map(|copy| {
         let is_in_trash = copy.places.iter().all(|place| is_trashed(&place.kind));
         let place = copy.places.first().filter(|_| is_in_trash)?.clone();
@@ -208,7 +216,7 @@ pub(crate) fn check_restored(
     }
     ids.extend(lost);
     let mut search = LossSearch::new(LiveThreads::read(&settings.codex_home)?);
-    places::add_archives(&mut search, context)?;
+    places::add_archives(&mut search, &context.archives()?, context)?;
     let acceptance = LossAcceptance::read(search.live(), context)?;
     acceptance.end_returned(context);
     let found = search.run_for(&acceptance.accepted, |id| ids.contains(id))?;

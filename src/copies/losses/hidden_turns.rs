@@ -9,14 +9,16 @@ use crate::copies::unreadable_fixes::find_restored_id;
 use crate::error::CommandError;
 use crate::history::check::compare;
 use crate::history::unreadable::UnreadableCause;
+use crate::inventory::records::ArchiveRecord;
 use crate::io::progress::is_interrupted;
 
 /// Returns the ids of the conversations whose turns a migration hid, with the places that have them shown, the newest
 /// first. Archives that cannot be read are left out.
 ///
 /// # Errors
-/// The home or the archives cannot be listed, or the user interrupts.
+/// The home or the trash cannot be listed, or the user interrupts.
 pub(crate) fn find_hidden_turns(
+    records: &[ArchiveRecord],
     context: &Context,
 ) -> Result<Vec<(String, Vec<CopyPlace>)>, CommandError> {
     let home = &context.settings.codex_home;
@@ -30,7 +32,7 @@ pub(crate) fn find_hidden_turns(
     if hidden.is_empty() {
         return Ok(Vec::new());
     }
-    for file in places::list_archived_copies(context)? {
+    for file in places::list_archived_copies(records, context)? {
         if is_interrupted() {
             return Err(CommandError::interrupted());
         }

@@ -10,7 +10,8 @@ use crate::copies::losses::search::LossSearch;
 use crate::copies::source::{ConversationSource as _, rollout_files};
 use crate::error::CommandError;
 use crate::inventory::archive_names::numbered;
-use crate::inventory::{store, trash};
+use crate::inventory::records::ArchiveRecord;
+use crate::inventory::trash;
 use crate::io::parallel;
 use crate::io::progress::is_interrupted;
 use crate::storage;
@@ -32,12 +33,13 @@ fn may_have_copies(metadata: &Metadata, home: &str) -> bool {
 }
 
 /// Returns the usable archives of the Codex home with their times, the newest first.
-fn list_archives(context: &Context) -> Result<Vec<(ArchivedCopies, DateTime<Utc>)>, CommandError> {
-    let manager = &context.settings.manager_home;
+fn filter_archives(
+    records: &[ArchiveRecord],
+    context: &Context,
+) -> Vec<(ArchivedCopies, DateTime<Utc>)> {
     let home = context.settings.codex_home.display().to_string();
-    let backups = store::backups_folder(manager);
-    let records = store::list_archives(manager)?;
-    let usable = numbered(&records).into_iter();
+    let backups = context.backups();
+    let usable = numbered(records).into_iter();
     let usable =
         usable.filter(|record| record.is_usable() && may_have_copies(&record.metadata, &home));
     let copies = usable.map(|record| {
@@ -47,15 +49,20 @@ fn list_archives(context: &Context) -> Result<Vec<(ArchivedCopies, DateTime<Utc>
         };
         (copies, record.metadata.created_at.to_utc())
     });
-    Ok(copies.collect())
+    copies.collect()
 }
 
-/// Returns the archives of the Codex home, the newest first, and those in the trash.
+/// Returns the archives of the Codex home among `records`, the newest first, and those in the trash.
 ///
 /// # Errors
-/// The archives cannot be listed.
-pub(crate) fn list_archived_copies(context: &Context) -> Result<Vec<ArchivedCopies>, CommandError> {
-    let files = list_archives(context)?.into_iter().map(|(file, _)| file);
+/// The trash cannot be listed.
+pub(crate) fn list_archived_copies(
+    records: &[ArchiveRecord],
+    context: &Context,
+) -> Result<Vec<ArchivedCopies>, CommandError> {
+    let files = filter_archives(records, context)
+        .into_iter()
+        .map(|(file, _)| file);
     let trashed = trash::list_archives(&context.settings.manager_home)?;
     let trashed = trashed.into_iter().map(|path| ArchivedCopies {
         place: CopyPlace::file(&path, CopyPlaceKind::TrashedArchive),
@@ -81,7 +88,7 @@ pub(crate) fn add_newest_copies(
     if wanted.is_empty() {
         return Ok(());
     }
-    for (file, time) in list_archives(context)? {
+    for (file, time) in filter_archives(&context.archives()?, context) {
         if is_interrupted() {
             return Err(CommandError::interrupted());
         }
@@ -110,16 +117,18 @@ pub(crate) fn add_newest_copies(
     Ok(())
 }
 
-/// Adds the archives of the Codex home. Returns false if one could not be read, which is reported.
+/// Adds the archives of the Codex home among `records`, and those in the trash. Returns false if one could not be read,
+/// which is reported.
 ///
 /// # Errors
-/// The archives cannot be listed, or the user interrupts.
+/// The trash cannot be listed, or the user interrupts.
 pub(crate) fn add_archives(
     search: &mut LossSearch,
+    records: &[ArchiveRecord],
     context: &Context,
 ) -> Result<bool, CommandError> {
     let home = context.settings.codex_home.display().to_string();
-    let files = list_archived_copies(context)?;
+    let files = list_archived_copies(records, context)?;
     let mut is_whole = true;
     let take = |(file, opened): (ArchivedCopies, Result<ArchiveReader, _>)| {
         match opened {
