@@ -103,7 +103,7 @@ impl ProbeReport {
 /// An account as Codex reports it. Every part may be missing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProbedAccount {
-    /// The kind of its login; `None` for a kind that is unknown to this program.
+    /// The kind of the login; `None` for a kind that is unknown to this program.
     pub kind: Option<LoginKind>,
     /// The email of the account.
     pub email: Option<String>,

@@ -21,7 +21,7 @@ pub(crate) const WEEKLY_LABEL: &str = "weekly";
 pub struct SpendCap {
     /// The kind of the limit.
     pub kind: CapKind,
-    /// The time of its reset; `None` if the server names none.
+    /// The time of the reset; `None` if the server does not report one.
     #[serde(default)]
     pub resets_at: Option<Timestamp>,
 }

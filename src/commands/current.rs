@@ -51,7 +51,7 @@ struct ProcessView {
     name: String,
     why: String,
     started_at: Option<String>,
-    /// The account under which it runs, if known.
+    /// The account under which the program runs, if known.
     email: Option<String>,
     account_id: Option<String>,
     profile: Option<String>,

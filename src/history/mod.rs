@@ -81,7 +81,7 @@ pub enum HistoryError {
     /// A file became shorter between planning and writing, so it was replaced.
     #[error("another process replaced the file during the rebuild: {}", .0.display())]
     Changed(PathBuf),
-    /// No snapshot has this name, or none was made of this home.
+    /// No snapshot of this home has this name.
     #[error("no snapshot found: {0}")]
     NoSnapshot(String),
     /// A copy in a snapshot does not match its recorded digest.

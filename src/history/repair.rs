@@ -210,7 +210,7 @@ fn change(database: &Path, plan: &mut RepairPlan) -> Result<(), HistoryError> {
     Ok(())
 }
 
-/// Builds the rows of those changes that add one, by their index in `changes`.
+/// Builds the rows for changes that add one, by their index in `changes`.
 fn build_rows(
     home: &Path,
     changes: &[RepairChange],

@@ -63,7 +63,7 @@ pub(crate) struct RetentionCandidate {
     pub archive: String,
     /// The account; `None` if the home was signed out.
     pub identity: Option<Identity>,
-    /// The class that it counts in.
+    /// The class of the archive. Classes count separately.
     pub class: ArchiveClass,
     /// The archived home; empty if unknown, or if the archive was made from a legacy file.
     pub home: String,

@@ -181,7 +181,8 @@ fn is_same_account(one: Option<&Identity>, other: Option<&Identity>) -> bool {
 }
 
 /// Returns the archives that must be read completely before anything in `plan` is dropped: for each
-/// account, class and home that loses an archive and keeps no verified one, the newest that counts.
+/// account, class and home that loses an archive and keeps no verified one, the newest eligible
+/// one.
 pub(crate) fn archives_to_read_fully(plan: &RetentionPlan, now: &DateTime<Utc>) -> Vec<String> {
     let kept = plan.keep.iter().map(|d| d.candidate.archive.as_str());
     let kept: HashSet<&str> = kept.collect();

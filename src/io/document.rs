@@ -53,7 +53,7 @@ pub enum DocumentError {
     #[error("written by a newer codex-manager (schema {found}, this version reads up to {known}): {}", path.display())]
     Newer {
         path: PathBuf,
-        /// The schema number it carries.
+        /// The schema number of the document.
         found: u64,
         /// The newest schema number that this program reads.
         known: u64,

@@ -19,7 +19,7 @@ impl DigestBytes {
         Self(bytes)
     }
 
-    /// Parses 64 hex characters; `None` if they are no digest.
+    /// Parses 64 hex characters; `None` for any other text.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let mut digest = [0; 32];
         if text.len() != 2 * digest.len() {
@@ -150,7 +150,7 @@ impl Sha256Digest {
         Self(DigestBytes(Sha256::digest(bytes).into()))
     }
 
-    /// Parses 64 hex characters; `None` if they are no digest.
+    /// Parses 64 hex characters; `None` for any other text.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         DigestBytes::parse(text).map(Self)
     }

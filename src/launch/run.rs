@@ -186,7 +186,7 @@ struct Watcher {
 /// The result of watching a Codex until its end.
 struct WatchedLaunch {
     record: LaunchRecord,
-    /// The time of the last look at the open files of Codex; `None` if the system never showed them.
+    /// The time of the last check of Codex's open files; `None` if the system never listed them.
     last_look: Option<SystemTime>,
 }
 

@@ -29,7 +29,7 @@ const MAX_WAITING_CALLS: usize = 64;
 struct ServerSession<'a> {
     context: &'a Context,
     index: &'a IndexRefresh,
-    /// The flags of the calls without an answer, by request id. The client sets one by cancelling.
+    /// The flags of the calls without an answer, by request id. The client sets a flag by cancelling the call.
     cancelled: Mutex<HashMap<String, Arc<AtomicBool>>>,
 }
 

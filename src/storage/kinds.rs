@@ -15,9 +15,9 @@ pub(crate) struct KindUsage {
     pub kind: &'static str,
     pub bytes: u64,
     pub files: usize,
-    /// The bytes that could be freed without losing anything that Codex or the user needs.
+    /// The number of bytes that could be freed without a loss for Codex or the user.
     pub reclaimable_bytes: u64,
-    /// The command that frees them, to be run while Codex is closed.
+    /// The command that frees these bytes, to be run while Codex is closed.
     pub command: Option<String>,
 }
 

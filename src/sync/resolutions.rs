@@ -72,7 +72,7 @@ impl Resolution {
     }
 }
 
-/// Returns true if the version may be dropped, by all of these records.
+/// Returns true if the version may be dropped, according to the union of these records.
 pub(crate) fn is_dropped<'a>(
     name: &str,
     all: impl IntoIterator<Item = &'a BTreeSet<String>>,

@@ -120,7 +120,7 @@ impl LocalAccount {
         }
     }
 
-    /// Decides the effect on the login. `export` is the id of the export. Pure.
+    /// Decides the effect on the login, without I/O. `export` is the id of the export.
     fn decide_outcome(&self, packed: &ExportedProfile, export: &str) -> LoginOutcome {
         let Some((snapshot, login)) = &packed.login else {
             return LoginOutcome::None;

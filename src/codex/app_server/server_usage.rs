@@ -13,7 +13,7 @@ pub(crate) struct ServerUsage {
 }
 
 impl ServerUsage {
-    /// Skips days that are no date with a number of tokens.
+    /// Skips days without a valid date or number of tokens.
     pub(crate) fn parse(result: &Value) -> Self {
         let days = result.get("dailyUsageBuckets").and_then(Value::as_array);
         let days = days.into_iter().flatten().filter_map(|bucket| {

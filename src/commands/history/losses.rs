@@ -133,7 +133,7 @@ impl LossesArgs {
 fn show(losses: &[LossJson], context: &Context) {
     let ui = &context.ui;
     if losses.is_empty() {
-        ui.prose("no conversation lacks messages that a copy has");
+        ui.prose("no message is only in a copy");
         return;
     }
     let messages = losses.iter().map(|loss| loss.lost_messages).sum::<usize>();

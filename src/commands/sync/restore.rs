@@ -70,7 +70,7 @@ impl SyncRestoreArgs {
     ) -> Result<Outcome, CommandError> {
         let config = read_config(context, path)?;
         if config.remote == SyncRemote::Vault && self.target == Some(Side::Remote) {
-            let message = "what the vault has is never replaced";
+            let message = "snapshots in the vault are never replaced";
             return Err(CommandError::usage(message).hint(
                 "restore to this machine with --target local, then sync it; nothing was changed",
             ));

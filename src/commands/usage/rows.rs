@@ -36,7 +36,7 @@ pub(super) struct RowKey {
     pub shown: Option<String>,
 }
 
-/// In JSON, `title` is the name of a conversation; that of a period of time is only for people.
+/// In JSON, `title` is the name of a conversation. The name of a period is only for people.
 impl Serialize for RowKey {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let title = self.shown.as_ref().filter(|_| self.start == 0);

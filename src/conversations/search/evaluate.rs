@@ -72,7 +72,7 @@ pub(crate) struct SearchOptions<'a> {
     pub order: HitOrder,
     /// The largest number of hits.
     pub limit: usize,
-    /// Returns true for conversations that may be found.
+    /// Returns true for conversations that pass the filter.
     pub accepts: &'a dyn Fn(&FoundConversation) -> bool,
     /// Makes a text that a snippet is cut from, for example without secrets: of a part of one, no form is recognized.
     pub safe: &'a dyn Fn(String) -> String,

@@ -43,7 +43,7 @@ impl<'q> WantedTerm<'q> {
         Ok(Self { term, levels })
     }
 
-    /// Finds words that begin with a plain one too.
+    /// Also finds words that begin with a plain word.
     pub(super) fn add_beginnings(&mut self) {
         let Some(word) = self.term.words.first().filter(|_| self.term.is_plain) else {
             return;

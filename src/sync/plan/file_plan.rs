@@ -18,7 +18,7 @@ pub(crate) struct FilePlan {
 
 #[derive(Debug, Default)]
 pub(crate) enum FileOutcome {
-    /// The file stays as it is on both sides.
+    /// The file stays unchanged on both sides.
     #[default]
     Left,
     /// Both sides have the same version. Contains its record, unless the state has that already.

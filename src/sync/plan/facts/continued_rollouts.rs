@@ -14,7 +14,7 @@ use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 impl FactReader<'_> {
-    /// Returns the keys of these steps.
+    /// Returns the keys of the steps that would replace lines of a rollout that another rollout continues.
     pub(crate) fn find_continued(&self, steps: &[SyncStep]) -> Vec<String> {
         let replaced = steps.iter().filter_map(|step| {
             let id = rollouts::rollout_id(&step.key)?;
