@@ -314,9 +314,21 @@ fn run_schedule(root: &Path, seed: u64, decisions: Decisions) {
     // A restored state does not know the later versions, and a machine and its clone count changes under one name until
     // the clone is detected. A machine that never had a version cannot know that a client restored it. In these
     // schedules `conflict.policy` may let an older version win; the backups have the newer one.
-    if MachineFault::of(seed) == MachineFault::None && restored_versions.is_none() {
+    let knows_order = MachineFault::of(seed) == MachineFault::None && restored_versions.is_none();
+    assert_versions_kept(&machines, knows_order, &context);
+}
+
+/// Asserts that no text of a skill won over one that replaced it, if `knows_order`, and that each text is in a home or a
+/// backup, or was replaced by a user.
+pub(crate) fn assert_versions_kept(
+    machines: &[Machine],
+    knows_order: bool,
+    context: &dyn Fn() -> String,
+) {
+    if knows_order {
+        let first = machines[0].shared_files();
         let edits: Vec<_> = machines.iter().flat_map(|m| &m.skill_edits).collect();
-        let is_deleted = |text: &String| is_deleted_version(text, &edits, &machines);
+        let is_deleted = |text: &String| is_deleted_version(text, &edits, machines);
         let chosen = |path: &String| machines.iter().any(|m| m.skills_in_conflict.contains(path));
         for (older, newer) in &edits {
             let kept_older =

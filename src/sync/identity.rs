@@ -106,7 +106,7 @@ fn is_own_remainder(
         .at("read", path)?;
     let LedgerContents {
         mut files, earlier, ..
-    } = Ledger::read(&replica.folder)?;
+    } = Ledger::read(replica.run_folder())?;
     let encode = |files: &_| manifest::encode(&config.machine_id, files, state).at("encode", path);
     let latest = encode(&files)?;
     // Includes versions that a killed run recorded without publishing them.

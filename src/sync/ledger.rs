@@ -5,7 +5,7 @@
 
 use super::json_lines::{self, JsonLines};
 use super::manifest::ManifestEntry;
-use crate::io::{IoContext, IoError, atomic, document, file_open};
+use crate::io::{IoContext, IoError, atomic, document, file_open, tree};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -70,6 +70,11 @@ impl Ledger {
             }
         }
         Ok(contents)
+    }
+
+    /// Removes the ledger of a folder, which may not exist.
+    pub(crate) fn remove(folder: &Path) -> Result<(), IoError> {
+        tree::remove(&folder.join(LEDGER_FILE))
     }
 
     /// Rewrites the ledger with one line per path, after the state recorded the downloads; `earlier` as in

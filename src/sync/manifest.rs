@@ -8,7 +8,9 @@
 use super::cloud_names;
 use super::manager_folder;
 use super::rollouts;
+use super::sides::Stat;
 use super::state::{Deletion, SyncState};
+use crate::codex::rollout;
 use crate::io::document::{self, Document};
 use crate::io::hash::{Hasher, Sha256Digest};
 use crate::io::{IoError, atomic, file_open};
@@ -27,6 +29,20 @@ pub(crate) struct ManifestEntry {
     pub mtime_ns: i64,
     /// SHA-256 of the file's bytes, compressed if the file is.
     pub digest: Sha256Digest,
+}
+
+impl ManifestEntry {
+    pub(crate) fn stat(&self) -> Stat {
+        Stat {
+            size: self.size,
+            mtime_ns: self.mtime_ns,
+        }
+    }
+
+    /// Returns length and digest of the text, if the file at `path` is not compressed.
+    pub(crate) fn text(&self, path: &str) -> Option<(u64, Sha256Digest)> {
+        (!path.ends_with(rollout::ZST)).then_some((self.size, self.digest))
+    }
 }
 
 /// The content of one machine's manifest.

@@ -245,7 +245,7 @@ impl<'a> DecidedCopy<'a> {
         let Some(key) = rollouts::key(&self.path()) else {
             return Ok(Vec::new());
         };
-        let own = Ledger::read(&self.replica.folder)?.files.into_iter();
+        let own = Ledger::read(self.replica.run_folder())?.files.into_iter();
         let own = own.filter(|(path, _)| rollouts::key(path).as_ref() == Some(&key));
         let listed = manifests.entries(&key).cloned();
         let listed = listed.chain(own.map(|(_, entry)| entry));

@@ -12,7 +12,7 @@ use codex_manager::testing::sync::apply::{self, ApplyError, ApplyRequest};
 use codex_manager::testing::sync::config::{ConfigContext, DeletePolicy, SyncConfig};
 use codex_manager::testing::sync::plan::{self, PlanError, PlanRequest, UndeliveredVersion};
 use codex_manager::testing::sync::state::Replica;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
@@ -353,6 +353,43 @@ pub(crate) struct Disk {
     state: BTreeMap<String, Content>,
     written: BTreeSet<String>,
     skills_written: BTreeSet<String>,
+}
+
+/// A write of the user to a file of the home while a run publishes: a further line of a conversation, or another text of
+/// a skill, which an editor writes in place.
+pub(crate) struct UserWrite {
+    path: PathBuf,
+    line: String,
+    at: SystemTime,
+    /// The former text of the skill, once the write is done.
+    before: RefCell<Option<String>>,
+}
+
+impl UserWrite {
+    fn is_of_skill(&self) -> bool {
+        self.path.ends_with("SKILL.md")
+    }
+
+    pub(crate) fn perform(&self) {
+        if self.is_of_skill() {
+            // The run may have deleted the skill.
+            let Ok(before) = fs::read_to_string(&self.path) else {
+                return;
+            };
+            self.before.replace(Some(before));
+            let bytes = skill_text(&self.line).into_bytes();
+            write(
+                &self.path,
+                &Content {
+                    bytes,
+                    mtime: self.at,
+                },
+            );
+        } else if self.path.exists() {
+            self.before.replace(Some(String::new()));
+            append(&self.path, &message(&self.line, self.at), self.at);
+        }
+    }
 }
 
 /// Panic payload that simulates a killed run.
@@ -773,7 +810,7 @@ impl Machine {
     fn write_skill(&mut self, rng: &mut Rng, at: SystemTime) {
         let line = self.next_line();
         let name = ["a", "b"][rng.below(2)];
-        let text = format!("skill {line}\n");
+        let text = skill_text(&line);
         let path = self.home.join(format!("skills/{name}/SKILL.md"));
         if let Ok(before) = fs::read_to_string(&path) {
             // The user has overwritten this text, so it need not survive.
@@ -782,6 +819,40 @@ impl Machine {
         }
         let bytes = text.clone().into_bytes();
         write(&path, &Content { bytes, mtime: at });
+        self.skills_had.insert(text.clone());
+        self.skills_written.insert(text);
+    }
+
+    /// Returns what the user may write while a run publishes; [`Self::note_write`] records what was written.
+    pub(crate) fn write_meanwhile(&mut self, number: usize, rng: &mut Rng) -> Vec<UserWrite> {
+        let mut paths = self.conversations();
+        paths.retain(|path| path.extension().is_some_and(|e| e == "jsonl"));
+        let conversation = rng.pick(&paths).cloned().filter(|_| number != 0);
+        let skill = self.home.join("skills/a/SKILL.md");
+        let skill = (number != 1 && self.has_skills && skill.exists()).then_some(skill);
+        let paths = conversation.into_iter().chain(skill);
+        let writes = paths.map(|path| UserWrite {
+            path,
+            line: self.next_line(),
+            at: self.advance_clock(rng),
+            before: RefCell::default(),
+        });
+        writes.collect()
+    }
+
+    /// Records a performed write.
+    pub(crate) fn note_write(&mut self, write: UserWrite) {
+        let is_of_skill = write.is_of_skill();
+        let Some(before) = write.before.into_inner() else {
+            return;
+        };
+        if !is_of_skill {
+            self.written.insert(write.line);
+            return;
+        }
+        let text = skill_text(&write.line);
+        self.skills_replaced.insert(before.clone());
+        self.skill_edits.push((before, text.clone()));
         self.skills_had.insert(text.clone());
         self.skills_written.insert(text);
     }
@@ -1076,6 +1147,10 @@ impl Machine {
         }
         out
     }
+}
+
+fn skill_text(line: &str) -> String {
+    format!("skill {line}\n")
 }
 
 /// Returns a line with a message of the user, as Codex writes it, with the name of the line.

@@ -1,6 +1,7 @@
 //! A store of immutable snapshots that shows a new snapshot late to other machines, and machines that sync through it.
 
-use super::cloud::{Killed, Machine, Rng, Settling, files_below, is_interrupted};
+use super::cloud::{Killed, Machine, Rng, Settling, UserWrite, files_below, is_interrupted};
+use codex_manager::testing::io::hash::Sha256Digest;
 use codex_manager::testing::io::progress::Silent;
 use codex_manager::testing::sync::apply::{self, ApplyRequest};
 use codex_manager::testing::sync::plan::{self, PlanRequest};
@@ -25,6 +26,7 @@ struct Stored {
 pub(crate) struct Store {
     all: RefCell<Vec<Stored>>,
     made: Cell<usize>,
+    replicas: Cell<usize>,
 }
 
 /// When a publication is killed.
@@ -45,6 +47,8 @@ struct View<'s> {
     /// True if the others see the next snapshot late.
     is_late: bool,
     published: Cell<usize>,
+    /// Writes to the home while the store reads the next snapshot.
+    writes: &'s [UserWrite],
 }
 
 impl Store {
@@ -77,6 +81,13 @@ impl Store {
         });
     }
 
+    /// Lists the snapshots.
+    pub(crate) fn listing(&self) -> String {
+        let all = self.all.borrow();
+        let lines = all.iter().map(|one| format!("{:?}", one.snapshot));
+        lines.collect::<Vec<_>>().join("\n")
+    }
+
     pub(crate) fn count(&self) -> usize {
         self.all.borrow().len()
     }
@@ -84,6 +95,11 @@ impl Store {
 
 impl Remote for View<'_> {
     type Error = RemoteError;
+
+    fn new_replica_id(&self) -> String {
+        self.store.replicas.set(self.store.replicas.get() + 1);
+        format!("{:016x}", self.store.replicas.get())
+    }
 
     fn snapshots(&self) -> Result<Vec<RemoteSnapshot>, RemoteError> {
         let all = self.store.all.borrow();
@@ -121,6 +137,7 @@ impl Remote for View<'_> {
         if self.kill == PublishKill::Before {
             resume_unwind(Box::new(Killed));
         }
+        self.writes.iter().for_each(UserWrite::perform);
         let mut all = self.store.all.borrow_mut();
         self.store.made.set(self.store.made.get() + 1);
         let id = format!(
@@ -136,6 +153,7 @@ impl Remote for View<'_> {
         let files: BTreeMap<_, _> = files
             .filter(|(path, _)| !path.contains("/machines/"))
             .collect();
+        assert_manifest_is_true(&files, self.machine);
         let others = self.others.iter().filter(|_| self.is_late);
         all.push(Stored {
             snapshot: RemoteSnapshot {
@@ -157,11 +175,30 @@ impl Remote for View<'_> {
     }
 }
 
+/// Asserts that a snapshot has the listed content of each file, except for lines that the user added since.
+fn assert_manifest_is_true(files: &BTreeMap<String, Vec<u8>>, machine: &str) {
+    let manifest = std::str::from_utf8(&files[MANIFEST]).unwrap();
+    for line in manifest.lines() {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        let Some(path) = line["file"][0].as_str() else {
+            continue;
+        };
+        let size = usize::try_from(line["file"][1]["size"].as_u64().unwrap()).unwrap();
+        let content = files.get(&format!("{HOME}/{path}"));
+        let listed = content.and_then(|bytes| bytes.get(..size));
+        let digest = listed.map(|bytes| Sha256Digest::of(bytes).to_string());
+        let is_true = digest.as_deref() == line["file"][1]["digest"].as_str();
+        assert!(is_true, "{machine} lists {line} for {content:?}");
+    }
+}
+
 /// The faults of a run through the store: its early end, and the machines that see its snapshot late.
 pub(crate) struct StoreRun<'a> {
     pub(crate) killed_before: Option<usize>,
     pub(crate) kill: PublishKill,
     pub(crate) is_late: bool,
+    /// What the user writes while the snapshot is published.
+    pub(crate) writes: Vec<UserWrite>,
     pub(crate) others: &'a [String],
 }
 
@@ -171,7 +208,7 @@ impl Machine {
     pub(crate) fn sync_with(
         &mut self,
         store: &Store,
-        run: &StoreRun<'_>,
+        run: StoreRun<'_>,
         settling: Settling,
     ) -> bool {
         let staging = self.home.with_file_name("staging");
@@ -185,6 +222,7 @@ impl Machine {
             kill: run.kill,
             is_late: run.is_late,
             published: Cell::new(0),
+            writes: &run.writes,
         };
         let (config, replica) = (self.config.clone(), self.replica.clone());
         let mut join = Join::open(&view, &config, &replica, &staging, true)
@@ -198,6 +236,9 @@ impl Machine {
             join.settle().unwrap_or_else(|e| panic!("{name}: {e}"));
         }
         let published = catch_unwind(AssertUnwindSafe(|| join.publish()));
+        for write in run.writes {
+            self.note_write(write);
+        }
         match published {
             Ok(published) => {
                 let id = published.unwrap_or_else(|e| panic!("{name}: {e}"));

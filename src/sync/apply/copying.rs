@@ -135,11 +135,13 @@ impl Copier<'_> {
         StagedCopy::new(temp, target, copy.to.clone(), entry, text)
     }
 
-    /// With the vault, links a new file instead of copying it: the staged folder exists only during the run, and copies
-    /// would need the space of the home again. `None` if the file has to be copied.
+    /// Links a new conversation instead of copying it, through the vault: the folder that stands in for the cloud folder
+    /// exists only during the run, and copies would double the space that the home takes. `None` if the file has to be
+    /// copied, as those that an editor may write in place while the folder is published.
     fn link(&self, copy: &CopyOp, source: &Path, target: &Path) -> Option<TempFile> {
         let is_exact = copy.over.is_none() && copy.mtime_ns == copy.from.stat.mtime_ns;
-        let may_link = self.config.remote == SyncRemote::Vault && is_exact;
+        let is_appended = rollouts::key(&copy.to.1).is_some();
+        let may_link = self.config.remote == SyncRemote::Vault && is_exact && is_appended;
         may_link
             .then(|| TempFile::link_beside(source, target).ok())
             .flatten()

@@ -87,7 +87,7 @@ fn apply_steps(
                 progress: request.progress,
             },
             journal: request.replica.open_journal()?,
-            ledger: Ledger::open(&request.replica.folder)?,
+            ledger: Ledger::open(request.replica.run_folder())?,
             state: &mut state,
             not_backed_up,
             plan,

@@ -43,7 +43,7 @@ pub(super) fn publish_deletions(
     }
     let LedgerContents {
         mut files, earlier, ..
-    } = Ledger::read(&request.replica.folder)?;
+    } = Ledger::read(request.replica.run_folder())?;
     attestation::match_cloud_folder(&mut files, earlier, &request.config.cloud);
     let files = attestation::select_published_entries(&files, state, request.config)?;
     let encoded = identity::encode_next_manifest(&files, state, request.config)?;
@@ -72,7 +72,7 @@ pub(super) fn publish_manifest(
     record_results(plan, report, &mut state, request)?;
     let LedgerContents {
         mut files, earlier, ..
-    } = Ledger::read(&request.replica.folder)?;
+    } = Ledger::read(request.replica.run_folder())?;
     let earlier = attestation::match_cloud_folder(&mut files, earlier, &request.config.cloud);
     attestation::remove_replaced(&mut files, &state);
     attestation::attest_unlisted(&mut state, &mut files, request)?;
@@ -86,7 +86,7 @@ pub(super) fn publish_manifest(
     if let Some(mark) = state.restore_marker.as_ref().filter(|_| !state.has_gaps) {
         restore_marker::clear(&request.replica.folder, mark)?;
     }
-    Ledger::compact(&request.replica.folder, &files, &earlier)?;
+    Ledger::compact(request.replica.run_folder(), &files, &earlier)?;
     if !(request.keep_going)() {
         return Err(ApplyError::Interrupted);
     }

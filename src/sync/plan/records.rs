@@ -35,7 +35,7 @@ impl Records {
         manifests: RemoteManifests,
     ) -> Result<Self, IoError> {
         let folder = &request.replica.folder;
-        let ledger = Ledger::read(folder)?;
+        let ledger = Ledger::read(request.replica.run_folder())?;
         Ok(Self {
             state,
             conflict_copies: ConflictCopies::read(folder, &request.config.cloud)?,

@@ -1,14 +1,39 @@
 //! The newest snapshots of each replica.
 
+use super::causality::VersionId;
 use super::store::RemoteSnapshot;
 use std::collections::BTreeMap;
 
-/// A newest snapshot of a replica.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Head {
-    pub(super) snapshot: RemoteSnapshot,
-    /// True if the replica has several: two machines are copies of one disk, and published under one id.
-    pub(super) is_forked: bool,
+/// Replicas with several newest snapshots, because two machines are copies of one disk and published under one id, each
+/// with the number of the last publication before that.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct ForkedReplicas(BTreeMap<String, u64>);
+
+impl ForkedReplicas {
+    pub(super) fn find(heads: &[RemoteSnapshot], all: &[RemoteSnapshot]) -> Self {
+        let forked = heads.iter().filter(|head| {
+            let mut of_replica = heads.iter().filter(|one| one.replica == head.replica);
+            of_replica.nth(1).is_some()
+        });
+        let forked = forked.map(|head| {
+            let of_replica = |one: &&RemoteSnapshot| one.replica == head.replica;
+            let is_common = |one: &&RemoteSnapshot| {
+                let mut heads = heads.iter().filter(of_replica);
+                heads.all(|head| is_based_on(head, &one.id, all))
+            };
+            let common = all.iter().filter(of_replica).filter(is_common);
+            let last = common.map(|one| one.number).max();
+            (head.replica.clone(), last.unwrap_or_default())
+        });
+        Self(forked.collect())
+    }
+
+    /// Returns true if two machines may have given this name to different versions.
+    pub(super) fn are_ambiguous(&self, version: &VersionId) -> bool {
+        self.0
+            .get(&version.0)
+            .is_some_and(|common| version.1 > *common)
+    }
 }
 
 /// Returns true if both are ids of one snapshot: some versions of restic print only the beginning.
@@ -17,7 +42,7 @@ pub(super) fn is_same_id(a: &str, b: &str) -> bool {
 }
 
 /// Returns the newest snapshots of each replica: usually one.
-pub(super) fn find_heads(snapshots: &[RemoteSnapshot]) -> Vec<Head> {
+pub(super) fn find_heads(snapshots: &[RemoteSnapshot]) -> Vec<RemoteSnapshot> {
     let mut by_replica: BTreeMap<&str, Vec<&RemoteSnapshot>> = BTreeMap::new();
     for one in snapshots {
         by_replica.entry(&one.replica).or_default().push(one);
@@ -28,12 +53,7 @@ pub(super) fn find_heads(snapshots: &[RemoteSnapshot]) -> Vec<Head> {
         let is_head = |one: &&&RemoteSnapshot| {
             one.number == newest || !is_base(one) && !may_be_replaced(one, &all, newest)
         };
-        let found: Vec<_> = all.iter().filter(is_head).collect();
-        let is_forked = found.len() > 1;
-        let heads = found.into_iter().map(move |one| Head {
-            snapshot: (*one).clone(),
-            is_forked,
-        });
+        let heads = all.iter().filter(is_head).map(|one| (*one).clone());
         heads.collect::<Vec<_>>()
     });
     heads.collect()
@@ -104,22 +124,18 @@ mod tests {
         let ids = |all: &[&RemoteSnapshot]| {
             let all: Vec<_> = all.iter().map(|one| (*one).clone()).collect();
             let heads = find_heads(&all);
-            let names = heads
-                .iter()
-                .map(|head| (head.snapshot.id.clone(), head.is_forked));
-            names.collect::<Vec<_>>()
+            let forked = ForkedReplicas::find(&heads, &all);
+            let version = |number| VersionId("f00d".to_owned(), number);
+            let ambiguous = (1..4).filter(|number| forked.are_ambiguous(&version(*number)));
+            let ids: Vec<_> = heads.into_iter().map(|head| head.id).collect();
+            (ids.join(" "), ambiguous.collect::<Vec<_>>())
         };
-        let head = |id: &str, is_forked| (id.to_owned(), is_forked);
-        assert_eq!(ids(&[&one, &two, &three]), [head("dddd3", false)]);
-        assert_eq!(ids(&[&one, &three]), [head("dddd3", false)]);
-        assert_eq!(
-            ids(&[&one, &two, &other_two]),
-            [head("bbbb2", true), head("cccc2", true)]
-        );
-        assert_eq!(
-            ids(&[&one, &two, &other_two, &three]),
-            [head("cccc2", true), head("dddd3", true)]
-        );
+        assert_eq!(ids(&[&one, &two, &three]), ("dddd3".to_owned(), vec![]));
+        assert_eq!(ids(&[&one, &three]), ("dddd3".to_owned(), vec![]));
+        let both = ids(&[&one, &two, &other_two]);
+        assert_eq!(both, ("bbbb2 cccc2".to_owned(), vec![2, 3]));
+        let later = ids(&[&one, &two, &other_two, &three]);
+        assert_eq!(later, ("cccc2 dddd3".to_owned(), vec![2, 3]));
         let all = [one, two, other_two, three.clone()];
         assert!(is_based_on(&three, "aaaa1", &all) && !is_based_on(&three, "cccc2", &all));
     }

@@ -1,8 +1,9 @@
 //! The changes in the newest snapshot of another machine.
 
 use super::causality::{Knowledge, VersionId};
-use super::heads::Head;
+use super::heads::ForkedReplicas;
 use super::snapshot_manifest::{FileVersions, SnapshotManifest, copy_name};
+use super::store::RemoteSnapshot;
 use crate::sync::manifest::ManifestEntry;
 use crate::sync::resolutions;
 use crate::sync::scope::{Scope, ScopeMatch};
@@ -13,16 +14,8 @@ use std::collections::BTreeMap;
 /// A newest snapshot of another machine, with its manifest.
 #[derive(Debug)]
 pub(super) struct OtherMachine {
-    pub(super) head: Head,
+    pub(super) head: RemoteSnapshot,
     pub(super) manifest: SnapshotManifest,
-}
-
-impl OtherMachine {
-    /// Returns true if the version id may name two versions, because two machines with a copied disk share a replica
-    /// id.
-    fn is_ambiguous(&self, version: &VersionId) -> bool {
-        self.head.is_forked && version.0 == self.head.snapshot.replica
-    }
 }
 
 /// A file that another machine changed or deleted.
@@ -32,21 +25,23 @@ pub(super) struct IncomingFile {
     /// Empty if the machine deleted the file.
     pub(super) files: BTreeMap<String, ManifestEntry>,
     pub(super) version: Option<VersionId>,
-    /// True if the other machine did not know this machine's version: both changed the file.
+    /// True unless one of the machines knew the version of the other one: then both changed the file.
     pub(super) is_concurrent: bool,
-    /// True if this machine had replaced the version before. Taking it again creates a new version.
-    pub(super) was_known: bool,
+    /// False if other machines could take the name of the version for another one.
+    pub(super) keeps_name: bool,
     /// The files as they were placed, by path.
     pub(super) placed: BTreeMap<String, Stat>,
 }
 
-/// Returns true if the state records this content, because a killed run took it or both machines synced it through a
-/// folder.
-pub(super) fn is_agreed(key: &str, file: &FileVersions, state: &SyncState) -> bool {
-    let last = state.files.get(key);
-    let entry = last.and_then(|last| file.files.get(&last.remote.path));
-    let text = last.and_then(|last| last.contents);
-    entry.is_some_and(|entry| text.is_some_and(|(_, digest)| digest == entry.digest))
+/// How the version of another machine relates to that of this one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum VersionOrder {
+    /// This machine has merged it, or decided not to use it.
+    Known,
+    /// The other machine knew the version of this one.
+    Newer,
+    /// Neither machine knew the version of the other one.
+    Concurrent,
 }
 
 /// The files and the knowledge of this machine, to compare other machines with.
@@ -58,6 +53,7 @@ pub(super) struct OwnSide<'a> {
     pub(super) published: &'a SnapshotManifest,
     pub(super) state: &'a SyncState,
     pub(super) scope: &'a Scope,
+    pub(super) forked: &'a ForkedReplicas,
 }
 
 impl OwnSide<'_> {
@@ -67,26 +63,23 @@ impl OwnSide<'_> {
         let changed = manifest.files.iter().filter_map(|(key, file)| {
             let own = self.current.get(key);
             let is_same = own.is_some_and(|own| own.has_same_files(file));
-            if is_same || !self.is_wanted(file, manifest) || !self.is_new(key, file, other) {
+            let order = self.order(key, file, &manifest.knowledge);
+            if is_same || order == VersionOrder::Known || !self.is_wanted(file, manifest) {
                 return None;
             }
-            let knows = |own: &FileVersions| {
-                !other.is_ambiguous(&own.version) && manifest.knowledge.knows(key, &own.version)
-            };
             Some(IncomingFile {
                 key: key.clone(),
                 files: file.files.clone(),
                 version: Some(file.version.clone()),
-                is_concurrent: !own.is_some_and(knows),
-                was_known: own.is_some() && self.knowledge.knows(key, &file.version),
+                is_concurrent: order == VersionOrder::Concurrent,
+                keeps_name: !self.forked.are_ambiguous(&file.version),
                 placed: BTreeMap::new(),
             })
         });
         let deleted = manifest.deleted.iter().filter_map(|(key, deletion)| {
             let own = self.current.get(key)?;
             let is_gone = !manifest.files.contains_key(key)
-                && !other.head.is_forked
-                && manifest.knowledge.knows(key, &own.version)
+                && self.knows(&manifest.knowledge, key, &own.version)
                 && !self.state.resolutions.contains(&deletion.id)
                 && !manifest.resolved.contains(&deletion.id);
             is_gone.then(|| IncomingFile {
@@ -94,20 +87,39 @@ impl OwnSide<'_> {
                 files: BTreeMap::new(),
                 version: None,
                 is_concurrent: false,
-                was_known: false,
+                keeps_name: true,
                 placed: BTreeMap::new(),
             })
         });
         changed.chain(deleted).collect()
     }
 
-    /// Returns true if this machine has not merged the version. A file that this machine does not have is new unless it
-    /// was deleted: earlier settings may have excluded it.
-    fn is_new(&self, key: &str, file: &FileVersions, other: &OtherMachine) -> bool {
-        let is_absent = !self.current.contains_key(key)
-            && !self.published.deleted.contains_key(key)
-            && !self.state.deleted.contains_key(key);
-        is_absent || other.is_ambiguous(&file.version) || !self.knowledge.knows(key, &file.version)
+    fn knows(&self, knowledge: &Knowledge, key: &str, version: &VersionId) -> bool {
+        !self.forked.are_ambiguous(version) && knowledge.knows(key, version)
+    }
+
+    /// Compares two versions of a file by what their machines knew. Each machine can have decided for the version of the
+    /// other one at the same time: then all machines use the same of the two.
+    fn order(&self, key: &str, file: &FileVersions, theirs: &Knowledge) -> VersionOrder {
+        let is_known = self.knows(self.knowledge, key, &file.version);
+        let Some(own) = self.current.get(key) else {
+            // A file that this machine lacks is new unless it was deleted: it may not have been included before.
+            let is_deleted =
+                self.published.deleted.contains_key(key) || self.state.deleted.contains_key(key);
+            return if is_known && is_deleted {
+                VersionOrder::Known
+            } else {
+                VersionOrder::Concurrent
+            };
+        };
+        let rank = |version: &VersionId| (version.1, version.0.clone());
+        match (is_known, self.knows(theirs, key, &own.version)) {
+            _ if own.version == file.version => VersionOrder::Concurrent,
+            (true, true) if rank(&own.version) < rank(&file.version) => VersionOrder::Newer,
+            (true, _) => VersionOrder::Known,
+            (false, true) => VersionOrder::Newer,
+            (false, false) => VersionOrder::Concurrent,
+        }
     }
 
     /// Returns true for files that the settings include, and for conflict copies that wait for a decision.

@@ -2,27 +2,24 @@
 
 use super::causality::{Knowledge, VersionId};
 use super::error::RemoteError;
-use super::heads::{self, Head, find_heads, is_same_id};
+use super::heads::{self, ForkedReplicas, find_heads, is_same_id};
 use super::incoming::{IncomingFile, OtherMachine};
 use super::listing::{KnownDigests, is_synced};
-use super::position::{Position, PositionFiles, new_replica_id};
+use super::position::{Position, PositionFiles};
+use super::run_state::TakenVersions;
 use super::snapshot_manifest::{FileVersions, SnapshotManifest};
 use super::staged_tree::{StagedTree, begins_with};
 use super::store::{HOME, MANIFEST, Remote, RemoteSnapshot};
 use crate::io::beneath::{self, FollowedLinks};
-use crate::io::{IoContext, IoError, atomic, links, tree};
+use crate::io::{IoContext, IoError, atomic, tree};
 use crate::sync::config::{Compare, SyncConfig, SyncRemote};
-use crate::sync::identity;
 use crate::sync::plan::PlanError;
 use crate::sync::scope::Scope;
 use crate::sync::sides::Stat;
-use crate::sync::state::{Deletion, Replica, SyncState};
-use std::collections::{BTreeMap, BTreeSet};
+use crate::sync::state::{Deletion, Replica, SyncState, SyncedFile};
+use std::collections::{BTreeMap, HashMap};
 use std::io::Write;
 use std::path::Path;
-
-/// This machine's manifest in the staged folder, as the last run left it.
-pub(super) const OWN_MANIFEST_FILE: &str = "own-manifest.jsonl";
 
 /// A run. The caller holds the lock of the replica, unless it only plans.
 #[derive(Debug)]
@@ -45,16 +42,20 @@ pub struct Join<'r, R> {
     pub(super) waiting: Vec<OtherMachine>,
     /// The machines of the current round, each with the files that it changed.
     pub(super) round: Vec<(OtherMachine, Vec<IncomingFile>)>,
-    /// Keys of files that the last run took from another machine without publishing them, each with the id of the
-    /// snapshot that has the version.
+    pub(super) forked: ForkedReplicas,
+    /// Keys of files of which this machine has the version of another one, without having published that; each with the
+    /// snapshot that has it.
     pub(super) adopted: BTreeMap<String, String>,
-    /// Keys in the state with a last version that is in neither the home nor the last snapshot.
-    pub(super) unknown: BTreeSet<String>,
+    pub(super) taken: TakenVersions,
+    /// The last sync of the incoming files, as the state had it before the round.
+    pub(super) before: HashMap<String, SyncedFile>,
     /// Deletions that other machines requested, by key.
     pub(super) deleted: BTreeMap<String, Deletion>,
     /// False for a plan: then the state is not changed.
     pub(super) writes: bool,
     pub(super) is_staged: bool,
+    /// True for a plan after a killed run that published its state without recording that.
+    pub(super) is_state_uncommitted: bool,
     pub(super) was_copied: bool,
 }
 
@@ -86,7 +87,8 @@ impl<'r, R: Remote> Join<'r, R> {
     ) -> Result<Self, R::Error> {
         let config = with_staging(config, staging);
         let files = PositionFiles::new(&replica.folder);
-        let position = files.read(&config).map_err(RemoteError::from)?;
+        let position = files.read(&config, || remote.new_replica_id());
+        let position = position.map_err(RemoteError::from)?;
         let published = files.read_published().map_err(RemoteError::from)?;
         let published = published.unwrap_or_default();
         let scope =
@@ -102,11 +104,14 @@ impl<'r, R: Remote> Join<'r, R> {
             knowledge: position.knowledge.clone(),
             waiting: Vec::new(),
             round: Vec::new(),
+            forked: ForkedReplicas::default(),
             adopted: BTreeMap::new(),
-            unknown: BTreeSet::new(),
+            taken: TakenVersions::default(),
+            before: HashMap::new(),
             deleted: BTreeMap::new(),
             writes,
             is_staged: false,
+            is_state_uncommitted: false,
             was_copied: false,
             config,
             position,
@@ -119,7 +124,10 @@ impl<'r, R: Remote> Join<'r, R> {
         if join.was_copied {
             join.rename_versions(&snapshots);
         }
-        join.read_others(find_heads(&snapshots))?;
+        let heads = find_heads(&snapshots);
+        join.forked = ForkedReplicas::find(&heads, &snapshots);
+        join.read_others(heads)?;
+        join.begin_state()?;
         Ok(join)
     }
 
@@ -127,8 +135,8 @@ impl<'r, R: Remote> Join<'r, R> {
     /// disk, or this disk was restored from a copy. Then this machine continues under a new id.
     fn identify(&mut self, snapshots: &[RemoteSnapshot]) -> Result<(), R::Error> {
         let heads = find_heads(snapshots).into_iter();
-        let own = heads.filter(|head| head.snapshot.replica == self.position.replica);
-        let own: Vec<_> = own.map(|head| head.snapshot).collect();
+        let own = heads.filter(|head| head.replica == self.position.replica);
+        let own: Vec<_> = own.collect();
         let last = self.position.snapshot.clone();
         let is_last =
             |one: &RemoteSnapshot| last.as_deref().is_some_and(|id| is_same_id(&one.id, id));
@@ -139,8 +147,16 @@ impl<'r, R: Remote> Join<'r, R> {
             self.position.snapshot = Some(one.id.clone());
             self.position.number = one.number;
             self.knowledge.clone_from(&manifest.knowledge);
+            self.position.knowledge.clone_from(&manifest.knowledge);
             self.published = manifest;
             self.own_head = Some(one.clone());
+            if self.writes {
+                self.files.record_published().map_err(RemoteError::from)?;
+                // At once: this run can be killed too.
+                self.commit().map_err(RemoteError::from)?;
+            } else {
+                self.is_state_uncommitted = true;
+            }
             return Ok(());
         }
         match &*own {
@@ -174,12 +190,12 @@ impl<'r, R: Remote> Join<'r, R> {
 
     /// Takes a new id. Versions that a copy of this machine may have named in the same way get a new name.
     fn rename_versions(&mut self, snapshots: &[RemoteSnapshot]) {
-        let old = std::mem::replace(&mut self.position.replica, new_replica_id());
+        let old = std::mem::replace(&mut self.position.replica, self.remote.new_replica_id());
         let last = self.position.snapshot.take().unwrap_or_default();
         self.position.number = 0;
         let heads = find_heads(snapshots).into_iter();
-        let mut copies = heads.filter(|head| head.snapshot.replica == old);
-        let is_ancestor = copies.all(|head| heads::is_based_on(&head.snapshot, &last, snapshots));
+        let mut copies = heads.filter(|head| head.replica == old);
+        let is_ancestor = copies.all(|head| heads::is_based_on(&head, &last, snapshots));
         if is_ancestor {
             return;
         }
@@ -197,18 +213,18 @@ impl<'r, R: Remote> Join<'r, R> {
     }
 
     /// Reads the manifests of other machines, except of snapshots that were joined completely.
-    fn read_others(&mut self, heads: Vec<Head>) -> Result<(), R::Error> {
+    fn read_others(&mut self, heads: Vec<RemoteSnapshot>) -> Result<(), R::Error> {
         let others = heads.into_iter();
-        let others = others.filter(|head| Some(&head.snapshot) != self.own_head.as_ref());
+        let others = others.filter(|head| Some(head) != self.own_head.as_ref());
         let others: Vec<_> = others.collect();
-        let is_listed = |id: &String| others.iter().any(|head| is_same_id(&head.snapshot.id, id));
+        let is_listed = |id: &String| others.iter().any(|head| is_same_id(&head.id, id));
         self.position.joined.retain(is_listed);
         for head in others {
             let mut joined = self.position.joined.iter();
-            if joined.any(|id| is_same_id(&head.snapshot.id, id)) {
+            if joined.any(|id| is_same_id(&head.id, id)) {
                 continue;
             }
-            let manifest = self.remote.manifest(&head.snapshot)?;
+            let manifest = self.remote.manifest(&head)?;
             self.waiting.push(OtherMachine { head, manifest });
         }
         Ok(())
@@ -234,23 +250,10 @@ impl<'r, R: Remote> Join<'r, R> {
         self.was_copied
     }
 
-    /// Keeps this machine's manifest for the next run, which would write it again otherwise.
-    fn keep_own_manifest(&self, state: &SyncState) -> Result<(), IoError> {
-        let kept = self.replica.folder.join(OWN_MANIFEST_FILE);
-        let path = identity::own_manifest_path(&self.config, state);
-        if path.exists() {
-            tree::remove(&kept)?;
-            links::link_or_copy(&path, &kept)?;
-        }
-        Ok(())
-    }
-
-    /// Determines the versions that the run merged. Restores this machine's published version of files that wait for a
-    /// decision.
+    /// Finds out what the run merged. Versions that wait for a decision are replaced by what this machine published.
     pub fn settle(&mut self) -> Result<(), R::Error> {
-        self.replica.concurrent.clear();
-        let state = self.replica.read().map_err(RemoteError::from)?;
-        self.keep_own_manifest(&state).map_err(RemoteError::from)?;
+        let mut state = self.replica.read().map_err(RemoteError::from)?;
+        let mut is_undecided = false;
         let staged = self.tree.list().map_err(RemoteError::from)?;
         for (other, incoming) in std::mem::take(&mut self.round) {
             let theirs = &other.manifest.knowledge;
@@ -266,16 +269,24 @@ impl<'r, R: Remote> Join<'r, R> {
                     if let Some(version) = one.version {
                         self.knowledge.add_unmerged(&one.key, version);
                     }
+                    is_undecided = true;
+                    match self.before.remove(&one.key) {
+                        Some(last) => state.files.insert(one.key.clone(), last),
+                        None => state.files.remove(&one.key),
+                    };
                     self.clear(&one.key, &staged)?;
                     self.restore_own(&one.key, &state)?;
                 }
             }
             if is_complete {
-                self.position.joined.insert(other.head.snapshot.id.clone());
+                self.position.joined.insert(other.head.id.clone());
             }
             for (key, deletion) in other.manifest.deleted {
                 self.deleted.entry(key).or_insert(deletion);
             }
+        }
+        if is_undecided {
+            self.replica.write(&mut state).map_err(RemoteError::from)?;
         }
         if self.has_further_round() {
             // The next machines did not know what this round changed.
@@ -305,7 +316,7 @@ impl<'r, R: Remote> Join<'r, R> {
         let is_theirs = now.map_or(one.placed.is_empty(), |now| *now == one.placed);
         let file = match (now, &one.version) {
             (None, _) => None,
-            (Some(_), Some(version)) if is_theirs && !one.was_known => Some(FileVersions {
+            (Some(_), Some(version)) if is_theirs && one.keeps_name => Some(FileVersions {
                 files: one.files.clone(),
                 version: version.clone(),
             }),
@@ -333,12 +344,13 @@ impl<'r, R: Remote> Join<'r, R> {
         let mut missing = files.unwrap_or_default();
         let mut placed = Vec::new();
         for (path, entry) in &missing {
-            if self.place_local(path, entry, state)? {
+            if self.place_local(path, entry, state)?.is_some() {
                 placed.push(path.clone());
             }
         }
         missing.retain(|path, _| !placed.contains(path));
-        self.fetch_own(missing)
+        self.fetch_own(missing)?;
+        Ok(())
     }
 
     /// Makes the staged folder this machine's newest snapshot, if that would differ from the last one. Returns the id
@@ -367,9 +379,14 @@ impl<'r, R: Remote> Join<'r, R> {
             id = Some(made);
         }
         self.position.knowledge.clone_from(&self.knowledge);
-        let written = self.files.write(&self.position);
-        written.map_err(RemoteError::from)?;
+        self.commit().map_err(RemoteError::from)?;
         Ok(id)
+    }
+
+    /// Makes the state of the run that of the last publication.
+    fn commit(&self) -> Result<(), IoError> {
+        self.files.write(&self.position)?;
+        self.files.commit_state(&self.replica)
     }
 
     fn next_manifest(&self, state: &SyncState) -> Result<SnapshotManifest, IoError> {

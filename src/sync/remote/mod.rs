@@ -21,6 +21,7 @@ mod incoming;
 mod join;
 mod listing;
 mod position;
+mod run_state;
 mod snapshot_manifest;
 mod stage;
 mod staged_tree;

@@ -5,7 +5,6 @@ use super::causality::Knowledge;
 use super::snapshot_manifest::SnapshotManifest;
 use crate::io::document::{self, Document, DocumentError};
 use crate::io::hash::Sha256Digest;
-use crate::io::random_id::random_id;
 use crate::io::{IoContext, IoError, atomic, file_open};
 use crate::sync::config::SyncConfig;
 use serde::{Deserialize, Serialize};
@@ -16,6 +15,8 @@ use std::path::{Path, PathBuf};
 const POSITION_FILE: &str = "position.json";
 /// The manifest of the last publication.
 const PUBLISHED_FILE: &str = "published.jsonl";
+/// The folder of a run that is not published yet.
+const RUN_FOLDER: &str = "run";
 /// The manifest of a publication that has begun.
 const NEXT_FILE: &str = "next.jsonl";
 
@@ -53,10 +54,14 @@ impl PositionFiles {
 
     /// Reads the position. With other settings, all snapshots are joined again, because files may be included now that
     /// were not before.
-    pub(super) fn read(&self, config: &SyncConfig) -> Result<Position, DocumentError> {
+    pub(super) fn read(
+        &self,
+        config: &SyncConfig,
+        new_id: impl FnOnce() -> String,
+    ) -> Result<Position, DocumentError> {
         let read = document::read::<Position>(&self.folder.join(POSITION_FILE))?;
         let mut position = read.good().unwrap_or_else(|| Position {
-            replica: new_replica_id(),
+            replica: new_id(),
             ..Position::default()
         });
         let scope = scope_digest(config);
@@ -92,6 +97,11 @@ impl PositionFiles {
         }
     }
 
+    /// Returns the folder of the state of a run that is not published yet.
+    pub(super) fn run_folder(&self) -> PathBuf {
+        self.folder.join(RUN_FOLDER)
+    }
+
     /// Records a manifest that is about to be published.
     pub(super) fn write_next(&self, bytes: &[u8]) -> Result<(), IoError> {
         atomic::create_private_folder(&self.folder)?;
@@ -101,7 +111,10 @@ impl PositionFiles {
     /// Records that the manifest of [`Self::write_next`] was published.
     pub(super) fn record_published(&self) -> Result<(), IoError> {
         let next = self.folder.join(NEXT_FILE);
-        atomic::rename(&next, &self.folder.join(PUBLISHED_FILE))
+        if next.exists() {
+            atomic::rename(&next, &self.folder.join(PUBLISHED_FILE))?;
+        }
+        Ok(())
     }
 }
 
@@ -110,11 +123,6 @@ pub(crate) fn replica_id(state_folder: &Path) -> Option<String> {
     let path = state_folder.join(POSITION_FILE);
     let position = document::read::<Position>(&path).ok()?.good()?;
     Some(position.replica)
-}
-
-/// Returns the id of a new replica.
-pub(super) fn new_replica_id() -> String {
-    random_id()[..16].to_owned()
 }
 
 fn scope_digest(config: &SyncConfig) -> String {

@@ -11,7 +11,7 @@ use crate::sync::conflict_copies;
 use crate::sync::manager_folder::{CONFLICT_COPIES_FOLDER, MANAGER_FOLDER};
 use crate::sync::manifest::ManifestEntry;
 use crate::sync::plan::state_key;
-use crate::sync::state::Deletion;
+use crate::sync::state::{Deletion, SyncedFile};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, BufRead, BufReader, Read};
@@ -21,7 +21,7 @@ use std::path::{Component, Path};
 const MAX_LINE_BYTES: u64 = 64 << 10;
 
 /// The files of one key, as one machine has them: of a conversation several, else one.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct FileVersions {
     /// By path below the Codex home.
     pub(super) files: BTreeMap<String, ManifestEntry>,
@@ -38,6 +38,16 @@ impl FileVersions {
                 .collect::<Vec<_>>()
         };
         digests(self) == digests(other)
+    }
+
+    /// Returns true if the state records one of these files as the remote one.
+    pub(super) fn is_synced_as(&self, last: &SyncedFile) -> bool {
+        let path = &last.remote.path;
+        let entry = self.files.get(path);
+        entry.is_some_and(|entry| match (last.contents, entry.text(path)) {
+            (Some(synced), Some(listed)) => synced == listed,
+            _ => (entry.size, entry.mtime_ns) == (last.remote.stat.size, last.remote.stat.mtime_ns),
+        })
     }
 }
 

@@ -2,22 +2,20 @@
 
 use super::causality::VersionId;
 use super::error::RemoteError;
-use super::incoming::{IncomingFile, OwnSide, is_agreed};
-use super::join::{Join, OWN_MANIFEST_FILE};
+use super::incoming::{IncomingFile, OwnSide};
+use super::join::Join;
 use super::snapshot_manifest::{SnapshotManifest, copy_name};
 use super::staged_tree::{Candidate, Expected, StagedFiles};
 use super::store::{HOME, Remote, RemoteSnapshot};
-use crate::codex::rollout::ZST;
 use crate::io::hash::Sha256Digest;
 use crate::io::{IoContext, IoError, atomic, tree};
 use crate::sync::config::sanitize_machine_name;
-use crate::sync::identity;
 use crate::sync::manager_folder;
 use crate::sync::manifest::{self, ManifestEntry};
 use crate::sync::plan::state_key;
 use crate::sync::sides::Stat;
-use crate::sync::state::SyncState;
-use std::collections::{BTreeMap, BTreeSet};
+use crate::sync::state::{SyncState, SyncedFile};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 impl<R: Remote> Join<'_, R> {
     /// Builds the folder to sync with, or adds the next machines to it. Returns false if all machines are joined. Two
@@ -29,58 +27,37 @@ impl<R: Remote> Join<'_, R> {
         if self.is_staged && self.waiting.is_empty() {
             return Ok(false);
         }
-        self.replica.concurrent.clear();
         let mut state = self.replica.read().map_err(RemoteError::from)?;
-        if !self.is_staged {
-            self.adopt_taken(&state);
-        }
         self.choose_machines(&state);
         if !self.is_staged {
-            self.stage_own(&state)?;
+            self.stage_own(&mut state)?;
             self.is_staged = true;
         }
         self.stage_incoming(&state)?;
-        self.stage_manifests(&mut state)?;
-        self.forget_concurrent(&mut state)
-            .map_err(RemoteError::from)?;
+        self.forget_concurrent(&mut state);
+        self.write_state(&mut state).map_err(RemoteError::from)?;
+        self.record_taken().map_err(RemoteError::from)?;
+        self.stage_manifests(&state).map_err(RemoteError::from)?;
         Ok(true)
     }
 
     /// Forgets the last sync of files that another machine changed at the same time: it would show only that this
-    /// machine did not change them since.
-    fn forget_concurrent(&mut self, state: &mut SyncState) -> Result<(), IoError> {
-        let incoming = self.round.iter().flat_map(|(_, incoming)| incoming);
-        let keys = incoming.filter(|one| one.is_concurrent);
-        let keys = keys.map(|one| one.key.clone());
-        let mut keys: BTreeSet<_> = keys.chain(std::mem::take(&mut self.unknown)).collect();
-        keys.retain(|key| state.files.contains_key(key));
-        if self.writes && !keys.is_empty() {
-            state.files.retain(|key, _| !keys.contains(key));
-            return self.replica.write(state);
+    /// machine did not change them since. [`Join::settle`] records it again if nothing is decided.
+    fn forget_concurrent(&mut self, state: &mut SyncState) {
+        self.before.clear();
+        for one in self.round.iter().flat_map(|(_, incoming)| incoming) {
+            if let Some(last) = state.files.get(&one.key) {
+                self.before.insert(one.key.clone(), last.clone());
+            }
+            if one.is_concurrent {
+                state.files.remove(&one.key);
+            }
         }
-        self.replica.concurrent = keys;
-        Ok(())
     }
 
     /// Returns true if machines are left for a further round.
     pub fn has_further_round(&self) -> bool {
         !self.waiting.is_empty()
-    }
-
-    /// Adopts the versions of other machines that a killed run took, or that both machines synced through a folder, so
-    /// that later changes replace them.
-    fn adopt_taken(&mut self, state: &SyncState) {
-        for other in self.waiting.iter().filter(|other| !other.head.is_forked) {
-            for (key, file) in &other.manifest.files {
-                let own = self.current.get(key);
-                let is_same = own.is_some_and(|own| own.has_same_files(file));
-                if !is_same && is_agreed(key, file, state) {
-                    let id = other.head.snapshot.id.clone();
-                    self.adopted.insert(key.clone(), id);
-                    self.current.insert(key.clone(), file.clone());
-                }
-            }
-        }
     }
 
     /// Moves machines into the round, as long as no two of them changed the same file.
@@ -93,6 +70,7 @@ impl<R: Remote> Join<'_, R> {
                 published: &self.published,
                 state,
                 scope: &self.scope,
+                forked: &self.forked,
             };
             let mut incoming = own.find_incoming(&other);
             let collides = |one: &IncomingFile| {
@@ -112,67 +90,62 @@ impl<R: Remote> Join<'_, R> {
         }
     }
 
-    /// Stages the files that this machine and the store had in common after the last run.
-    fn stage_own(&mut self, state: &SyncState) -> Result<(), R::Error> {
+    /// Places what this machine published last.
+    fn stage_own(&mut self, state: &mut SyncState) -> Result<(), R::Error> {
+        self.link_conflict_copies().map_err(RemoteError::from)?;
         let incoming = self.round.iter().flat_map(|(_, incoming)| incoming);
         let incoming: BTreeSet<&str> = incoming.map(|one| &*one.key).collect();
-        let mut missing: BTreeMap<String, ManifestEntry> = BTreeMap::new();
-        for (key, last) in &state.files {
+        let mut missing = BTreeMap::new();
+        for (key, of) in &self.current {
             if incoming.contains(&**key) {
                 continue;
             }
-            let (path, stat) = (&last.remote.path, last.remote.stat);
-            let published = self.current.get(key).and_then(|file| file.files.get(path));
-            let is_text = !path.ends_with(ZST);
-            let text = last.contents.filter(|_| is_text).map(|(_, digest)| digest);
-            let published = published.filter(|entry| {
-                entry.size == stat.size && text.is_none_or(|text| text == entry.digest)
-            });
-            let expected = Expected {
-                size: stat.size,
-                mtime_ns: stat.mtime_ns,
-                digest: text.or(published.map(|entry| entry.digest)),
-            };
-            let same_size = last.local.stat.size == stat.size;
-            let candidates = [Candidate {
-                path: &last.local.path,
-                trusted: same_size.then_some(last.local.stat),
-            }];
-            let is_placed = self
-                .tree
-                .place_from_home(&self.config, path, &expected, &candidates);
-            if is_placed.map_err(RemoteError::from)? {
-                continue;
-            }
-            let is_adopted = self.adopted.contains_key(key);
-            match published.filter(|_| is_adopted || self.own_head.is_some()) {
-                Some(entry) => {
-                    // With the time of the last sync: other machines may list another one.
-                    let mtime_ns = stat.mtime_ns;
-                    let entry = ManifestEntry {
-                        mtime_ns,
-                        ..entry.clone()
-                    };
-                    missing.insert(path.clone(), entry);
-                }
-                None => {
-                    self.unknown.insert(key.clone());
-                }
-            }
-        }
-        for (key, file) in &self.current {
-            let is_known = state.files.contains_key(key) || state.deleted.contains_key(key);
-            if is_known || incoming.contains(&**key) {
-                continue;
-            }
-            for (path, entry) in &file.files {
-                if !self.place_local(path, entry, state)? {
+            for (path, entry) in &of.files {
+                let placed = self.place_local(path, entry, state)?;
+                if placed.is_none() {
                     missing.insert(path.clone(), entry.clone());
                 }
+                let last = state.files.get_mut(key);
+                if let Some(last) = last.filter(|last| last.remote.path == *path) {
+                    last.remote.stat = placed.unwrap_or(entry.stat());
+                }
             }
         }
-        self.link_conflict_copies().map_err(RemoteError::from)?;
-        self.fetch_own(missing)
+        self.stage_unpublished(state).map_err(RemoteError::from)?;
+        let lost = self.fetch_own(missing)?;
+        for key in lost.keys().map(|path| state_key(path)) {
+            self.current.remove(&key);
+            state.files.remove(&key);
+        }
+        Ok(())
+    }
+
+    /// Places unchanged files that were synced through a folder before. Changed ones count as new.
+    fn stage_unpublished(&self, state: &mut SyncState) -> Result<(), IoError> {
+        let mut lost = Vec::new();
+        let unpublished = state.files.iter();
+        let unpublished = unpublished.filter(|(key, _)| !self.current.contains_key(*key));
+        for (key, last) in unpublished {
+            let expected = Expected {
+                size: last.local.stat.size,
+                mtime_ns: last.remote.stat.mtime_ns,
+                digest: None,
+            };
+            let candidate = Candidate {
+                path: &last.local.path,
+                trusted: Some(last.local.stat),
+            };
+            let path = &last.remote.path;
+            let tree = &self.tree;
+            let placed = tree.place_from_home(&self.config, path, &expected, &[candidate])?;
+            if placed.is_none() {
+                lost.push(key.clone());
+            }
+        }
+        for key in lost {
+            state.files.remove(&key);
+        }
+        Ok(())
     }
 
     /// Places a file if this machine has its content.
@@ -181,13 +154,23 @@ impl<R: Remote> Join<'_, R> {
         path: &str,
         entry: &ManifestEntry,
         state: &SyncState,
-    ) -> Result<bool, R::Error> {
-        let key = state_key(path);
-        let last = state.files.get(&key).map(|last| &*last.local.path);
-        let paths = std::iter::once(path).chain(last.filter(|last| *last != path));
+    ) -> Result<Option<Stat>, R::Error> {
+        let last = state.files.get(&state_key(path));
+        let is_synced = |last: &&SyncedFile| {
+            last.remote.path == path
+                && last.local.stat.size == entry.size
+                && last
+                    .contents
+                    .is_some_and(|text| Some(text) == entry.text(path))
+        };
+        let synced = last.filter(is_synced).map(|last| last.local.stat);
+        let moved = last.map(|last| &*last.local.path);
+        let paths = moved
+            .into_iter()
+            .chain(Some(path).filter(|path| moved != Some(path)));
         let candidates = paths.map(|path| Candidate {
             path,
-            trusted: None,
+            trusted: synced.filter(|_| moved == Some(path)),
         });
         let candidates: Vec<_> = candidates.collect();
         let expected = Expected::from(entry);
@@ -209,26 +192,31 @@ impl<R: Remote> Join<'_, R> {
         Ok(())
     }
 
-    /// Fetches files of this machine's last snapshot that the home does not have any more. Without that snapshot they
-    /// are left out, and the files of the home count as new.
+    /// Fetches files of this machine's last snapshot, or adopted ones, that the home does not have any more. Returns those
+    /// that no listed snapshot has.
     pub(super) fn fetch_own(
         &self,
         mut missing: BTreeMap<String, ManifestEntry>,
-    ) -> Result<(), R::Error> {
+    ) -> Result<BTreeMap<String, ManifestEntry>, R::Error> {
         let machines = self.waiting.iter();
         for other in machines.chain(self.round.iter().map(|(other, _)| other)) {
-            let snapshot = &other.head.snapshot;
-            let adopts = |path: &String| self.adopted.get(&state_key(path)) == Some(&snapshot.id);
-            let (adopted, rest) = missing.into_iter().partition(|(path, _)| adopts(path));
+            let id = &other.head.id;
+            let is_there = |path: &String| self.adopted.get(&state_key(path)) == Some(id);
+            let (there, rest) = missing.into_iter().partition(|(path, _)| is_there(path));
             missing = rest;
-            if !adopted.is_empty() {
-                self.fetch(snapshot, &other.manifest, &adopted)?;
-            }
+            self.fetch(&other.head, &other.manifest, &there)?;
         }
-        match &self.own_head {
-            Some(head) if !missing.is_empty() => self.fetch(head, &self.published, &missing),
-            _ => Ok(()),
-        }
+        let Some(head) = &self.own_head else {
+            return Ok(missing);
+        };
+        let is_published = |(path, entry): &(String, ManifestEntry)| {
+            let published = self.published.files.get(&state_key(path));
+            let published = published.and_then(|of| of.files.get(path));
+            published.is_some_and(|published| published.digest == entry.digest)
+        };
+        let (there, lost) = missing.into_iter().partition(is_published);
+        self.fetch(head, &self.published, &there)?;
+        Ok(lost)
     }
 
     fn fetch(
@@ -237,6 +225,9 @@ impl<R: Remote> Join<'_, R> {
         all: &SnapshotManifest,
         wanted: &BTreeMap<String, ManifestEntry>,
     ) -> Result<(), R::Error> {
+        if wanted.is_empty() {
+            return Ok(());
+        }
         let folder = self.tree.root().join("fetched");
         atomic::create_private_folder(&folder).map_err(RemoteError::from)?;
         let paths = wanted.keys().map(|path| &**path).collect();
@@ -264,14 +255,12 @@ impl<R: Remote> Join<'_, R> {
             for one in incoming {
                 self.clear(&one.key, &staged)?;
                 for (path, entry) in &one.files {
-                    if !self.place_local(path, entry, state)? {
+                    if self.place_local(path, entry, state)?.is_none() {
                         missing.insert(path.clone(), entry.clone());
                     }
                 }
             }
-            if !missing.is_empty() {
-                self.fetch(&other.head.snapshot, &other.manifest, &missing)?;
-            }
+            self.fetch(&other.head, &other.manifest, &missing)?;
         }
         for one in round.iter_mut().flat_map(|(_, incoming)| incoming) {
             for path in one.files.keys() {
@@ -290,49 +279,37 @@ impl<R: Remote> Join<'_, R> {
         Ok(())
     }
 
-    /// Writes the manifests that the planner reads, one per machine of the round, with its changes, deletions and
-    /// resolutions.
-    fn stage_manifests(&self, state: &mut SyncState) -> Result<(), R::Error> {
-        let write = |state: &mut SyncState| -> Result<(), IoError> {
-            let cloud = &self.config.cloud;
-            self.tree.remove_manifests()?;
-            self.stage_own_manifest(state)?;
-            for (other, incoming) in &self.round {
-                let files = incoming.iter().flat_map(|one| one.files.clone());
-                let of_other = SyncState {
-                    deleted: other.manifest.deleted.clone().into_iter().collect(),
-                    resolutions: other.manifest.resolved.clone(),
-                    ..SyncState::default()
-                };
-                let snapshot = &other.head.snapshot;
-                let machine = sanitize_machine_name(&snapshot.machine);
-                let writer = Sha256Digest::of(snapshot.id.as_bytes()).to_string();
-                let path = manifest::path_of(cloud, &machine, &writer[..8]);
-                let encoded = manifest::encode(&machine, &files.collect(), &of_other);
-                encoded.at("encode", &path)?.write(cloud, &path)?;
-            }
-            Ok(())
+    /// Writes the manifests that the planner reads: what each machine of the round changed, deleted and decided.
+    fn stage_manifests(&self, state: &SyncState) -> Result<(), IoError> {
+        let cloud = &self.config.cloud;
+        self.tree.remove_manifests()?;
+        let write = |machine: &str, writer: &str, files: &_, of: &SyncState| {
+            let path = manifest::path_of(cloud, machine, writer);
+            let encoded = manifest::encode(machine, files, of);
+            encoded.at("encode", &path)?.write(cloud, &path)
         };
-        Ok(write(state).map_err(RemoteError::from)?)
-    }
-
-    /// Places this machine's manifest of the last run. If the state does not have it, the planner treats it as the
-    /// manifest of a cloned machine.
-    fn stage_own_manifest(&self, state: &mut SyncState) -> Result<(), IoError> {
-        let kept = self.replica.folder.join(OWN_MANIFEST_FILE);
-        let path = identity::own_manifest_path(&self.config, state);
-        let end = manifest::read_end_digest(&kept).ok().flatten();
-        if end.is_some_and(|end| state.own.published.contains(&end)) {
-            return self.tree.link_to(&kept, &path);
-        }
-        let known = state.own.published.clone();
-        let own = identity::encode_next_manifest(&BTreeMap::new(), state, &self.config)?;
-        if !known.is_empty() {
-            if !self.writes {
-                return Ok(());
+        // Nothing has to attest this machine's files.
+        let none = BTreeMap::new();
+        write(&self.config.machine_id, &state.own.writer, &none, state)?;
+        for (other, incoming) in &self.round {
+            let files = incoming.iter().flat_map(|one| one.files.clone());
+            let mut deleted: HashMap<_, _> = other.manifest.deleted.clone().into_iter().collect();
+            // Its machine knew this machine's version, although it deleted a later one.
+            for one in incoming.iter().filter(|one| one.version.is_none()) {
+                let last = state.files.get(&one.key).and_then(|last| last.contents);
+                if let (Some(deletion), Some((_, digest))) = (deleted.get_mut(&one.key), last) {
+                    deletion.digest = digest.to_string();
+                }
             }
-            self.replica.write(state)?;
+            let of_other = SyncState {
+                deleted,
+                resolutions: other.manifest.resolved.clone(),
+                ..SyncState::default()
+            };
+            let machine = sanitize_machine_name(&other.head.machine);
+            let writer = Sha256Digest::of(other.head.id.as_bytes()).to_string();
+            write(&machine, &writer[..8], &files.collect(), &of_other)?;
         }
-        own.write(&self.config.cloud, &path)
+        Ok(())
     }
 }

@@ -1,5 +1,5 @@
-//! The folder that a run syncs the home with, and that becomes the next snapshot: hard links to files of the home
-//! wherever that has the content, so that it takes no space.
+//! The folder that a run syncs the home with, and that becomes the next snapshot: hard links to conversations of the home
+//! wherever that has the content, so that they take no space, and copies of other files.
 
 use super::error::RemoteError;
 use super::snapshot_manifest::copy_name;
@@ -9,6 +9,7 @@ use crate::io::hash::Sha256Digest;
 use crate::io::{IoContext, IoError, atomic, file_id, file_open, links, sharing, tree};
 use crate::sync::config::SyncConfig;
 use crate::sync::contents;
+use crate::sync::file_kind::FileKind;
 use crate::sync::manager_folder;
 use crate::sync::manifest::ManifestEntry;
 use crate::sync::plan::state_key;
@@ -66,26 +67,21 @@ impl StagedTree {
 
     fn prepare(&self, relative: &str) -> Result<PathBuf, IoError> {
         let target = self.path(relative);
-        self.prepare_folder(&target)?;
-        Ok(target)
-    }
-
-    fn prepare_folder(&self, target: &Path) -> Result<(), IoError> {
-        let folder = atomic::parent_of(target);
+        let folder = atomic::parent_of(&target);
         if !folder.is_dir() {
             atomic::create_below(&self.root, folder)?;
         }
-        Ok(())
+        Ok(target)
     }
 
-    /// Places a file from local ones, if one has the content or begins with it. Returns true if it did.
+    /// Places a file from local ones, if one has the content or begins with it. Returns the placed file.
     pub(super) fn place_from_home(
         &self,
         config: &SyncConfig,
         to: &str,
         entry: &Expected,
         candidates: &[Candidate<'_>],
-    ) -> Result<bool, IoError> {
+    ) -> Result<Option<Stat>, IoError> {
         for candidate in candidates {
             let from = config.file_path(Side::Local, candidate.path);
             let Some(stat) = Stat::read(&from)? else {
@@ -100,29 +96,38 @@ impl StagedTree {
                     || entry.digest.is_some_and(|digest| {
                         contents::read_raw_digest(&from).is_ok_and(|read| read == digest)
                     }));
-            if has_content {
-                self.link(&from, to)?;
-                return Ok(true);
+            if has_content && self.place(&from, to, stat)? {
+                return Ok(Some(stat));
             }
             if stat.size > entry.size
                 && let Some(digest) = entry.digest
                 && self.copy_beginning(&from, to, entry, digest)?
             {
-                return Ok(true);
+                return Ok(Some(entry.stat()));
             }
         }
-        Ok(false)
+        Ok(None)
+    }
+
+    /// Places a link to a conversation, which Codex only appends to, or a copy of another file, which an editor may write
+    /// in place while it is published. Returns false if the file is changed already.
+    fn place(&self, from: &Path, to: &str, stat: Stat) -> Result<bool, IoError> {
+        if FileKind::from_key(&state_key(to)) == FileKind::Rollout {
+            self.link(from, to)?;
+            return Ok(true);
+        }
+        let target = self.prepare(to)?;
+        links::copy_file(from, &target)?;
+        let is_unchanged = Stat::read(from)? == Some(stat);
+        if !is_unchanged {
+            tree::remove(&target)?;
+        }
+        Ok(is_unchanged)
     }
 
     /// Places a link to a file.
     pub(super) fn link(&self, from: &Path, to: &str) -> Result<(), IoError> {
-        self.link_to(from, &self.path(to))
-    }
-
-    /// Places a link to a file at a path in the tree.
-    pub(super) fn link_to(&self, from: &Path, to: &Path) -> Result<(), IoError> {
-        self.prepare_folder(to)?;
-        links::link_or_copy(from, to)
+        links::link_or_copy(from, &self.prepare(to)?)
     }
 
     /// Copies the first bytes of a file that has grown; false if these are others.
@@ -215,6 +220,15 @@ pub(super) struct Expected {
     pub(super) mtime_ns: i64,
     /// Digest of the bytes, if it is known.
     pub(super) digest: Option<Sha256Digest>,
+}
+
+impl Expected {
+    fn stat(&self) -> Stat {
+        Stat {
+            size: self.size,
+            mtime_ns: self.mtime_ns,
+        }
+    }
 }
 
 impl From<&ManifestEntry> for Expected {

@@ -2,6 +2,7 @@
 
 use super::error::RemoteError;
 use super::snapshot_manifest::SnapshotManifest;
+use crate::io::random_id::random_id;
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -27,6 +28,11 @@ pub struct RemoteSnapshot {
 /// A store of snapshots. A snapshot appears as a whole, perhaps late, and never changes.
 pub trait Remote {
     type Error: From<RemoteError>;
+
+    /// Returns an id that no other replica has.
+    fn new_replica_id(&self) -> String {
+        random_id()
+    }
 
     /// Lists all snapshots, or at least the newest ones of each replica.
     fn snapshots(&self) -> Result<Vec<RemoteSnapshot>, Self::Error>;

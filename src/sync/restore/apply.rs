@@ -61,7 +61,7 @@ pub(crate) fn apply(
         let mut source = SnapshotReader::open(&plan.snapshot)?;
         let mut ledger = match plan.target {
             Side::Local => None,
-            Side::Remote => Some(Ledger::open(&replica.folder)?),
+            Side::Remote => Some(Ledger::open(replica.run_folder())?),
         };
         let mut recorder = ResolutionRecorder::open(config, replica)?;
         for (kept, over) in plan.files.iter().zip(over) {
@@ -234,7 +234,7 @@ fn publish(config: &SyncConfig, replica: &Replica) -> Result<(), SyncRestoreErro
         Ok(state) if state.file.exists => state,
         _ => return Ok(()),
     };
-    let files = Ledger::read(&replica.folder)?.files;
+    let files = Ledger::read(replica.run_folder())?.files;
     Ok(identity::publish_manifest(
         &files, &mut state, config, replica,
     )?)

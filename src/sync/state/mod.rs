@@ -10,4 +10,4 @@ mod sync_state;
 
 pub(crate) use lines::StateJournal;
 pub use replica::{Replica, StateError};
-pub(crate) use sync_state::{Deletion, SideFile, StateDamage, SyncState, SyncedFile};
+pub(crate) use sync_state::{Deletion, OwnManifests, SideFile, StateDamage, SyncState, SyncedFile};

@@ -6,7 +6,7 @@ use crate::io::hash::Sha256Digest;
 use crate::io::{IoContext, IoError, atomic, file_open, links, tree};
 use crate::sync::manager_folder::CONFLICT_COPIES_FOLDER;
 use crate::sync::restore_marker;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
@@ -36,8 +36,8 @@ pub struct Replica {
     pub folder: PathBuf,
     local: String,
     cloud: String,
-    /// Keys of files that another machine changed at the same time. The record of the last sync does not apply to them.
-    pub(crate) concurrent: BTreeSet<String>,
+    /// Folder of the state file and the ledger of a run that is not committed yet; `None` if they are in `folder`.
+    uncommitted: Option<PathBuf>,
 }
 
 impl Replica {
@@ -52,7 +52,7 @@ impl Replica {
             folder: manager_home.join("sync").join(&id[..16]),
             local,
             cloud,
-            concurrent: BTreeSet::new(),
+            uncommitted: None,
         }
     }
 
@@ -82,7 +82,20 @@ impl Replica {
 
     /// Returns the path of `state.jsonl`.
     pub(crate) fn state_file(&self) -> PathBuf {
-        self.folder.join(STATE_FILE)
+        self.run_folder().join(STATE_FILE)
+    }
+
+    /// Returns the replica with state file and ledger in the folder of a run; with `None`, the committed ones.
+    pub(crate) fn with_run_folder(&self, uncommitted: Option<PathBuf>) -> Self {
+        Self {
+            uncommitted,
+            ..self.clone()
+        }
+    }
+
+    /// Returns the folder of the state file and the ledger.
+    pub(crate) fn run_folder(&self) -> &Path {
+        self.uncommitted.as_ref().unwrap_or(&self.folder)
     }
 
     /// Returns the path of the lock file that a run holds.
@@ -101,7 +114,6 @@ impl Replica {
         let mut state = self.read_file()?;
         state.restore_marker = restore_marker::read(&self.folder)?;
         state.has_gaps |= state.restore_marker.is_some();
-        state.files.retain(|key, _| !self.concurrent.contains(key));
         Ok(state)
     }
 
@@ -169,7 +181,7 @@ impl Replica {
 
     /// Writes the whole state durably. Keeps a copy of a damaged file as `state.jsonl.damaged`.
     pub(crate) fn write(&self, state: &mut SyncState) -> Result<(), IoError> {
-        atomic::create_private_folder(&self.folder)?;
+        atomic::create_private_folder(self.run_folder())?;
         let path = self.state_file();
         if state.file.damage.is_some() {
             atomic::keep_copy(&path, DAMAGED_SUFFIX)?;

@@ -1,0 +1,203 @@
+//! The state of a run until it is published. It is a copy, so that the state of the last publication remains if the run
+//! is killed: both are committed together, or neither. The versions that the run may place in the home are recorded
+//! first, so that the next run recognizes them there.
+
+use super::error::RemoteError;
+use super::join::Join;
+use super::position::PositionFiles;
+use super::snapshot_manifest::{FileVersions, copy_name};
+use super::store::Remote;
+use crate::io::document::{self, Document};
+use crate::io::{IoError, atomic, tree};
+use crate::sync::config::SyncConfig;
+use crate::sync::contents;
+use crate::sync::ledger::Ledger;
+use crate::sync::sides::{Side, Stat};
+use crate::sync::state::{OwnManifests, Replica, SideFile, SyncState, SyncedFile};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+const TAKEN_FILE: &str = "taken.json";
+
+/// Versions of other machines that an unpublished run may have placed in the home, by key.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(super) struct TakenVersions {
+    pub(super) files: BTreeMap<String, Vec<FileVersions>>,
+}
+
+impl Document for TakenVersions {
+    const SCHEMA: u64 = 1;
+    const INDENTED: bool = false;
+}
+
+impl PositionFiles {
+    /// Returns the replica with the state of the run that is not published.
+    fn uncommitted(&self, replica: &Replica) -> Replica {
+        replica.with_run_folder(Some(self.run_folder()))
+    }
+
+    /// Replaces the state of the last publication by that of the run that was published, if there is one.
+    pub(super) fn commit_state(&self, replica: &Replica) -> Result<(), IoError> {
+        let state = self.uncommitted(replica).state_file();
+        if state.exists() {
+            atomic::rename(&state, &replica.with_run_folder(None).state_file())?;
+        }
+        tree::remove(&self.run_folder())
+    }
+}
+
+impl<R: Remote> Join<'_, R> {
+    /// Begins with the state of the last publication, and adds what a killed run took since.
+    pub(super) fn begin_state(&mut self) -> Result<(), RemoteError> {
+        let unpublished = self.files.uncommitted(&self.replica);
+        let taken = document::read(&self.files.run_folder().join(TAKEN_FILE))?;
+        let killed = unpublished.read()?;
+        let mut state = if self.is_state_uncommitted {
+            unpublished.read()?
+        } else {
+            self.replica.read()?
+        };
+        state.resolutions.extend(killed.resolutions.iter().cloned());
+        self.adopt_synced(&state);
+        self.adopt_taken(taken.good().unwrap_or_default(), &killed, &mut state)?;
+        self.match_published(&mut state);
+        self.replica = if self.writes {
+            unpublished
+        } else {
+            let folder = self.tree.root().join("state");
+            self.replica.with_run_folder(Some(folder))
+        };
+        Ok(self.write_state(&mut state)?)
+    }
+
+    /// Writes the state of the run, without the evidence that only a cloud folder needs: the manifests say which version
+    /// is newer.
+    pub(super) fn write_state(&self, state: &mut SyncState) -> Result<(), IoError> {
+        state.own = OwnManifests {
+            writer: state.own.writer.clone(),
+            ..OwnManifests::default()
+        };
+        state.replaced.clear();
+        state.remote_digests.clear();
+        self.replica.write(state)?;
+        Ledger::remove(self.replica.run_folder())
+    }
+
+    /// Records the versions of the round, before one of them is in the home.
+    pub(super) fn record_taken(&mut self) -> Result<(), IoError> {
+        for one in self.round.iter().flat_map(|(_, incoming)| incoming) {
+            if let Some(version) = one.version.clone() {
+                let files = one.files.clone();
+                let versions = self.taken.files.entry(one.key.clone()).or_default();
+                versions.push(FileVersions { files, version });
+            }
+        }
+        if self.writes && !self.taken.files.is_empty() {
+            let path = self.replica.run_folder().join(TAKEN_FILE);
+            document::write(&path, &self.taken)?;
+        }
+        Ok(())
+    }
+
+    /// Counts files that both machines synced through a folder as the other machine's version.
+    fn adopt_synced(&mut self, state: &SyncState) {
+        for other in &self.waiting {
+            for (key, of) in &other.manifest.files {
+                let last = state.files.get(key);
+                if !self.current.contains_key(key) && last.is_some_and(|last| of.is_synced_as(last))
+                {
+                    let id = other.head.id.clone();
+                    self.adopted.insert(key.clone(), id);
+                    self.current.insert(key.clone(), of.clone());
+                }
+            }
+        }
+    }
+
+    /// Counts the versions that a killed run placed in the home as synced: what is changed since then replaces them.
+    fn adopt_taken(
+        &mut self,
+        taken: TakenVersions,
+        killed: &SyncState,
+        state: &mut SyncState,
+    ) -> Result<(), IoError> {
+        for (key, versions) in taken.files {
+            for of in versions {
+                let own = self.current.get(&key);
+                let is_merged = self.knowledge.knows(&key, &of.version)
+                    || own.is_some_and(|own| own.has_same_files(&of));
+                let last = killed.files.get(&key).filter(|last| of.is_synced_as(last));
+                let placed = match last {
+                    _ if is_merged => None,
+                    Some(last) => Some(last.clone()),
+                    None => find_placed(&self.config, &of)?,
+                };
+                let Some(placed) = placed else { continue };
+                let waiting = self.waiting.iter();
+                let holder = waiting.map(|other| (other, other.manifest.files.get(&key)));
+                let mut holders = holder
+                    .filter(|(_, found)| found.is_some_and(|found| found.has_same_files(&of)));
+                if let Some((other, _)) = holders.next() {
+                    let id = other.head.id.clone();
+                    self.adopted.insert(key.clone(), id);
+                }
+                state.files.insert(key.clone(), placed);
+                self.current.insert(key.clone(), of.clone());
+                self.taken.files.insert(key.clone(), vec![of]);
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the state record for each file the version that this machine published, or adopted. Both differ only if the
+    /// state was damaged.
+    fn match_published(&self, state: &mut SyncState) {
+        for (key, of) in &self.current {
+            let last = state.files.get(key);
+            if copy_name(key).is_some() || last.is_some_and(|last| of.is_synced_as(last)) {
+                continue;
+            }
+            let Some((path, entry)) = of.files.iter().next() else {
+                continue;
+            };
+            let local = last.map_or(path, |last| &last.local.path).clone();
+            let synced = SyncedFile {
+                // No file has this time, so the local file is compared by its content.
+                local: SideFile {
+                    path: local,
+                    stat: Stat {
+                        mtime_ns: i64::MIN,
+                        ..entry.stat()
+                    },
+                },
+                remote: SideFile {
+                    path: path.clone(),
+                    stat: entry.stat(),
+                },
+                contents: entry.text(path),
+            };
+            state.files.insert(key.clone(), synced);
+        }
+    }
+}
+
+/// Returns the file of the home that has the content of a version.
+fn find_placed(config: &SyncConfig, of: &FileVersions) -> Result<Option<SyncedFile>, IoError> {
+    for (path, entry) in &of.files {
+        let full = config.file_path(Side::Local, path);
+        let stat = Stat::read(&full)?.filter(|stat| stat.size == entry.size);
+        let digest = stat.and_then(|_| contents::read_raw_digest(&full).ok());
+        if let Some(stat) = stat.filter(|_| digest == Some(entry.digest)) {
+            let place = |stat| SideFile {
+                path: path.clone(),
+                stat,
+            };
+            return Ok(Some(SyncedFile {
+                local: place(stat),
+                remote: place(entry.stat()),
+                contents: entry.text(path),
+            }));
+        }
+    }
+    Ok(None)
+}
