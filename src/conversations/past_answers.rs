@@ -26,8 +26,13 @@ pub(crate) fn is_past_answer(kind: &EventKind) -> bool {
 
 /// Returns true for the output of such a tool. A file that only quotes one is not left out.
 pub(crate) fn begins_as_answer(output: &str) -> bool {
-    let mut lines = output.lines().take(MAX_LINES_BEFORE + 1);
-    lines.any(|line| line.contains(FIRST_LINE))
+    let output = output.as_bytes();
+    let end = memchr::memchr_iter(b'\n', output).nth(MAX_LINES_BEFORE);
+    memchr::memmem::find(
+        &output[..end.unwrap_or(output.len())],
+        FIRST_LINE.as_bytes(),
+    )
+    .is_some()
 }
 
 #[cfg(test)]

@@ -50,20 +50,17 @@ pub(crate) fn without_base64(text: &str) -> Cow<'_, str> {
     let bytes = text.as_bytes();
     let mut kept = String::new();
     let (mut copied, mut at) = (0, 0);
-    while at < bytes.len() {
-        if !is_base64(bytes[at]) {
-            at += 1;
+    while let Some(window) = bytes.get(at..at + MIN_BASE64_BYTES) {
+        // From the end, because the last byte of another kind rules out all runs that begin before it.
+        if let Some(other) = window.iter().rposition(|b| !is_base64(*b)) {
+            at += other + 1;
             continue;
         }
-        let start = at;
-        while at < bytes.len() && is_base64(bytes[at]) {
-            at += 1;
-        }
-        if at - start >= MIN_BASE64_BYTES {
-            kept.push_str(&text[copied..start]);
-            kept.push(' ');
-            copied = at;
-        }
+        kept.push_str(&text[copied..at]);
+        kept.push(' ');
+        let len = bytes[at..].iter().position(|b| !is_base64(*b));
+        at = len.map_or(bytes.len(), |len| at + len);
+        copied = at;
     }
     if copied == 0 {
         return Cow::Borrowed(text);
