@@ -9,12 +9,11 @@ use crate::history::lines::{JsonlLine, LineReader};
 use crate::io::progress;
 use crate::ui;
 use serde_json::{Value, json};
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, Receiver, SyncSender};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, Scope};
 
 /// The longest message that is read, in bytes.
 const MAX_MESSAGE_BYTES: usize = 1 << 20;
@@ -31,6 +30,17 @@ struct ServerSession<'a> {
     index: &'a IndexRefresh,
     /// The flags of the calls without an answer, by request id. The client sets a flag by cancelling the call.
     cancelled: Mutex<HashMap<String, Arc<AtomicBool>>>,
+    calls: Mutex<CallQueue>,
+    /// Notified when a call begins or a worker ends.
+    has_changed: Condvar,
+}
+
+#[derive(Default)]
+struct CallQueue {
+    waiting: VecDeque<WaitingCall>,
+    workers: usize,
+    /// No process reads the answers.
+    is_closed: bool,
 }
 
 struct WaitingCall {
@@ -47,18 +57,13 @@ pub(crate) fn serve(context: &Context) {
         context,
         index: &index,
         cancelled: Mutex::default(),
+        calls: Mutex::default(),
+        has_changed: Condvar::new(),
     };
-    let (calls, waiting) = mpsc::sync_channel(MAX_WAITING_CALLS);
-    let waiting = Mutex::new(waiting);
     thread::scope(|scope| {
         scope.spawn(|| index.run(context));
-        let work = || session.answer_calls(&waiting);
-        let workers: Vec<_> = (0..WORKERS).map(|_| scope.spawn(work)).collect();
-        session.read_messages(&calls);
-        drop(calls);
-        for worker in workers {
-            let _ = worker.join();
-        }
+        session.read_messages(scope);
+        drop(session.wait_while(|calls| calls.workers > 0));
         // A first index of a large home takes minutes. The part that is indexed so far stays.
         progress::interrupt();
         index.close();
@@ -67,7 +72,7 @@ pub(crate) fn serve(context: &Context) {
 
 impl ServerSession<'_> {
     /// Reads messages until stdin or stdout is closed.
-    fn read_messages(&self, calls: &SyncSender<WaitingCall>) {
+    fn read_messages<'scope>(&'scope self, scope: &'scope Scope<'scope, '_>) {
         let mut lines = LineReader::with_chunk_size(io::stdin().lock(), READ_BYTES);
         while let Ok(Some(line)) = lines.next_line() {
             let message = match line {
@@ -87,7 +92,7 @@ impl ServerSession<'_> {
                     is_versioned,
                 } => {
                     if method == "tools/call" {
-                        calls.send(self.register(id, params, is_versioned)).is_ok()
+                        self.enqueue(self.register(id, params, is_versioned), scope)
                     } else {
                         let result = answer_request(&method, &params, is_versioned);
                         ui::send_line(&message::answer(&id, result))
@@ -122,24 +127,58 @@ impl ServerSession<'_> {
         call
     }
 
-    /// Answers calls until no more can come, or nothing reads the answers.
-    fn answer_calls(&self, waiting: &Mutex<Receiver<WaitingCall>>) {
-        while let Ok(Ok(call)) = waiting.lock().map(|waiting| waiting.recv()) {
-            let past_call = PastCall {
-                context: self.context,
-                index: self.index,
-                is_cancelled: &call.is_cancelled,
-            };
-            let mut result = tools::call(&call.params, &past_call);
-            if call.is_versioned {
-                result = result.map(|result| message::complete(result, false));
-            }
-            self.lock_flags().remove(&call.id.to_string());
-            let is_wanted = !call.is_cancelled.load(Ordering::Relaxed);
-            if is_wanted && !ui::send_line(&message::answer(&call.id, result)) {
-                return;
-            }
+    /// Lets a worker answer the call. Returns false if no process reads the answers.
+    fn enqueue<'scope>(&'scope self, call: WaitingCall, scope: &'scope Scope<'scope, '_>) -> bool {
+        let mut calls = self.wait_while(|calls| calls.waiting.len() >= MAX_WAITING_CALLS);
+        calls.waiting.push_back(call);
+        if calls.workers < WORKERS {
+            calls.workers += 1;
+            // Not a pool: glibc gives a new thread the heap of an ended one, while each idle thread would keep the
+            // memory of its largest search.
+            scope.spawn(|| self.answer_waiting());
         }
+        !calls.is_closed
+    }
+
+    /// Waits until `condition` is false.
+    fn wait_while(
+        &self,
+        mut condition: impl FnMut(&CallQueue) -> bool,
+    ) -> MutexGuard<'_, CallQueue> {
+        let calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.has_changed.wait_while(calls, |calls| condition(calls));
+        waited.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn answer_waiting(&self) {
+        let mut is_open = true;
+        loop {
+            let mut calls = self.wait_while(|_| false);
+            calls.is_closed |= !is_open;
+            let call = calls.waiting.pop_front();
+            calls.workers -= usize::from(call.is_none());
+            self.has_changed.notify_all();
+            let closed = calls.is_closed;
+            drop(calls);
+            let Some(call) = call else { return };
+            is_open = closed || self.answer_call(&call);
+        }
+    }
+
+    /// Returns false if no process reads the answer.
+    fn answer_call(&self, call: &WaitingCall) -> bool {
+        let past_call = PastCall {
+            context: self.context,
+            index: self.index,
+            is_cancelled: &call.is_cancelled,
+        };
+        let mut result = tools::call(&call.params, &past_call);
+        if call.is_versioned {
+            result = result.map(|result| message::complete(result, false));
+        }
+        self.lock_flags().remove(&call.id.to_string());
+        call.is_cancelled.load(Ordering::Relaxed)
+            || ui::send_line(&message::answer(&call.id, result))
     }
 
     fn lock_flags(&self) -> MutexGuard<'_, HashMap<String, Arc<AtomicBool>>> {
