@@ -10,13 +10,13 @@ use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-/// The command line with `recommend` alone; see [`parse`].
+/// The command line with few commands; see [`parse`].
 #[derive(Debug, Parser)]
-struct PromptCli {
+struct SmallCli<C: Subcommand> {
     #[command(flatten)]
     global: GlobalArgs,
     #[command(subcommand)]
-    command: PromptCommand,
+    command: C,
 }
 
 #[derive(Debug, Subcommand)]
@@ -24,21 +24,51 @@ enum PromptCommand {
     Recommend(commands::recommend::RecommendArgs),
 }
 
+/// The commands that take a few milliseconds. Only the arguments of the given one are added.
+#[derive(Debug, Subcommand)]
+#[command(defer = true)]
+enum FastCommand {
+    List(commands::list::ListArgs),
+    Current(commands::current::CurrentArgs),
+    ListBackups(commands::list_backups::ListBackupsArgs),
+    Launches(commands::launches::LaunchesArgs),
+}
+
+impl From<PromptCommand> for Command {
+    fn from(PromptCommand::Recommend(args): PromptCommand) -> Self {
+        Self::Recommend(args)
+    }
+}
+
+impl From<FastCommand> for Command {
+    fn from(command: FastCommand) -> Self {
+        match command {
+            FastCommand::List(args) => Self::List(args),
+            FastCommand::Current(args) => Self::Current(args),
+            FastCommand::ListBackups(args) => Self::ListBackups(args),
+            FastCommand::Launches(args) => Self::Launches(args),
+        }
+    }
+}
+
+/// Parses the arguments if they are a valid command line of one of the commands `C`.
+fn parse_alone<C: Subcommand + Into<Command>>() -> Option<(Cli, bool)> {
+    let mut words = std::env::args_os();
+    words.find(|word| word.to_str().is_some_and(C::has_subcommand))?;
+    let matches = SmallCli::<C>::command().try_get_matches().ok()?;
+    let SmallCli { global, command } = SmallCli::<C>::from_arg_matches(&matches).ok()?;
+    let command = command.into();
+    Some((Cli { global, command }, is_dry_run(&matches)))
+}
+
 /// Parses the arguments of the process. Also returns true if they contain `--dry-run`.
 ///
-/// `recommend` is first parsed alone, because building the tree of all commands takes longer than
-/// `recommend` itself. Help and usage errors always come from the full tree.
+/// Some commands are first parsed alone, because building the tree of all commands takes longer than
+/// they do. Help and usage errors always come from the full tree.
 pub(super) fn parse() -> Result<(Cli, bool), clap::Error> {
-    if std::env::args_os().any(|word| word == "recommend")
-        && let Ok(matches) = PromptCli::command().try_get_matches()
-        && let Ok(PromptCli { global, command }) = PromptCli::from_arg_matches(&matches)
-    {
-        let PromptCommand::Recommend(args) = command;
-        let cli = Cli {
-            global,
-            command: Command::Recommend(args),
-        };
-        return Ok((cli, is_dry_run(&matches)));
+    let parsed = parse_alone::<PromptCommand>().or_else(parse_alone::<FastCommand>);
+    if let Some(parsed) = parsed {
+        return Ok(parsed);
     }
     let parsed = tree().try_get_matches();
     let matches = match parsed {
