@@ -1,8 +1,9 @@
 //! Deletes texts from the index.
 
 use super::store::IndexStore;
-use super::text_spans;
+use super::text_spans::delete_chosen;
 use super::usage_store;
+use crate::codex::rollout_lines::Role;
 
 /// The key in `meta` of a 1 while the file of the index may have words of deleted texts.
 pub(super) const ERASING: &str = "erasing";
@@ -10,7 +11,7 @@ pub(super) const ERASING: &str = "erasing";
 /// Deletes the usage and the texts of a conversation, including its title.
 pub(super) fn delete_texts(store: &IndexStore, conversation: i64) -> rusqlite::Result<()> {
     usage_store::delete(store, conversation)?;
-    delete_messages(store, conversation, "")?;
+    mark_erasing(store, delete_chosen(store, conversation, |_, _| true)?)?;
     store.execute("DELETE FROM span WHERE conversation=?1", [conversation])
 }
 
@@ -18,20 +19,15 @@ pub(super) fn delete_texts(store: &IndexStore, conversation: i64) -> rusqlite::R
 pub(super) fn delete_turns_after(
     store: &IndexStore,
     conversation: i64,
-    turn: u32,
+    last: u32,
 ) -> rusqlite::Result<()> {
-    delete_messages(store, conversation, &format!("AND turn > {turn}"))
+    let is_deleted = |role, turn| role != Role::Title && turn > last;
+    mark_erasing(store, delete_chosen(store, conversation, is_deleted)?)
 }
 
-fn delete_messages(store: &IndexStore, conversation: i64, which: &str) -> rusqlite::Result<()> {
-    let connection = &store.connection;
-    let all = format!("FROM message WHERE id BETWEEN ?1 AND ?2 {which}");
-    for range in text_spans::list_ranges(store, conversation)? {
-        let mut insert = connection.prepare(&format!("INSERT INTO dead SELECT id {all}"))?;
-        if insert.execute(range)? > 0 {
-            store.execute("INSERT OR REPLACE INTO meta VALUES(?1, 1)", [ERASING])?;
-            store.execute(&format!("DELETE {all}"), range)?;
-        }
+fn mark_erasing(store: &IndexStore, has_deleted: bool) -> rusqlite::Result<()> {
+    if has_deleted {
+        store.execute("INSERT OR REPLACE INTO meta VALUES(?1, 1)", [ERASING])?;
     }
     Ok(())
 }

@@ -8,8 +8,8 @@ use super::deleted_texts::{delete_texts, delete_turns_after};
 use super::error::{IndexContext as _, IndexError};
 use super::plan::{IngestTask, NOT_INDEXED, ShownFields, format_place};
 use super::rollout_blocks::{IngestStep, ParsedBlock, ParsedLine, parse, read_rollouts};
-use super::store::{IndexStore, Place, TextId};
-use super::text_spans::NEXT_TEXT;
+use super::store::{IndexStore, Place};
+use super::text_spans::{NEXT_TEXT, NewSpan, delete_chosen};
 use super::text_words::TextWords;
 use super::usage_ingest::ConversationUsage;
 use super::word_buffer::WordBuffer;
@@ -104,8 +104,7 @@ struct Writer<'a> {
     words: WordBuffer,
     /// The number of the next text.
     next: i64,
-    /// The conversation of the last text.
-    last: Option<i64>,
+    span: NewSpan,
 }
 
 impl<'a> Writer<'a> {
@@ -117,7 +116,7 @@ impl<'a> Writer<'a> {
             uncommitted: 0,
             words: WordBuffer::default(),
             next: 0,
-            last: None,
+            span: NewSpan::default(),
         }
     }
 
@@ -132,8 +131,6 @@ impl<'a> Writer<'a> {
         self.execute_batch("BEGIN IMMEDIATE")?;
         // Another process may have written before.
         self.next = self.store.read_meta(NEXT_TEXT)?.unwrap_or(0);
-        let sql = "SELECT conversation FROM span ORDER BY first DESC LIMIT 1";
-        self.last = self.store.query_optional(sql, [], |row| row.get(0))?;
         Ok(())
     }
 
@@ -169,11 +166,11 @@ impl<'a> Writer<'a> {
             IngestStep::Lines(ParsedBlock { lines, words, read }) => {
                 progress.add_bytes(read);
                 self.uncommitted += read;
-                let mut ids = vec![None; words.count];
+                let mut numbers = vec![None; words.count];
                 lines
                     .into_iter()
-                    .try_for_each(|line| self.write_line(line, &mut ids))?;
-                self.words.add(&words, &ids);
+                    .try_for_each(|line| self.write_line(line, &mut numbers))?;
+                self.words.add(&words, &numbers);
                 if self.words.bytes >= BUFFER_BYTES {
                     self.write_words()?;
                 }
@@ -198,7 +195,6 @@ impl<'a> Writer<'a> {
             _ => {
                 if is_continued {
                     delete_texts(self.store, id).with_index_path(&path)?;
-                    self.last = self.last.filter(|last| *last != id);
                 }
                 ReaderState::default()
             }
@@ -274,52 +270,45 @@ impl<'a> Writer<'a> {
         if old.is_none_or(|old| old != new) || task.from == Some(0) {
             self.set_title(id, &new)?;
         }
-        Ok(())
+        self.write_span(id)
     }
 
     /// Stores the words of a title and of the place of work.
     fn set_title(&mut self, id: i64, title: &str) -> rusqlite::Result<()> {
-        let old = "id=(SELECT title_text FROM conversation WHERE id=?1)";
-        for change in ["INSERT INTO dead SELECT id", "DELETE"] {
-            let sql = format!("{change} FROM message WHERE {old}");
-            self.store.execute(&sql, [id])?;
-        }
+        delete_chosen(self.store, id, |role, _| role == Role::Title)?;
         let mut words = TextWords::default();
-        if words.add_text(title).is_none() {
-            return Ok(());
+        if words.add_text(title).is_some() {
+            let number = self.insert_text(id, Role::Title, None)?;
+            self.words.add(&words.into_lists(), &[Some(number)]);
         }
-        let text = self.insert_text(id, Role::Title, None, None)?;
-        self.words.add(&words.into_lists(), &[Some(text)]);
-        let TextId(row) = text;
-        let sql = "UPDATE conversation SET title_text=?2 WHERE id=?1";
-        self.store.execute(sql, [id, row])
+        Ok(())
+    }
+
+    fn write_span(&mut self, conversation: i64) -> rusqlite::Result<()> {
+        self.next = self.span.write(self.store, conversation, self.next)?;
+        Ok(())
     }
 
     fn insert_text(
         &mut self,
         conversation: i64,
         role: Role,
-        turn: Option<u32>,
-        offset: Option<i64>,
-    ) -> rusqlite::Result<TextId> {
-        if self.last != Some(conversation) {
-            let TextId(first) = TextId::first_of(self.next);
-            let sql = "INSERT INTO span VALUES(?1, ?2)";
-            self.store.execute(sql, [first, conversation])?;
-            self.last = Some(conversation);
+        place: Option<(u32, Place)>,
+    ) -> rusqlite::Result<i64> {
+        if self.span.is_full() {
+            self.write_span(conversation)?;
         }
-        let id = TextId::new(self.next, role);
+        let number = self.next;
         self.next += 1;
-        let sql = "INSERT INTO message VALUES(?1, ?2, ?3)";
-        self.store.execute(sql, params![id.0, turn, offset])?;
-        Ok(id)
+        self.span.push(role, place);
+        Ok(number)
     }
 
-    /// Stores the events of a line, and the row ids of its texts.
+    /// Stores the events of a line, and the numbers of its texts.
     fn write_line(
         &mut self,
         line: ParsedLine,
-        ids: &mut [Option<TextId>],
+        numbers: &mut [Option<i64>],
     ) -> Result<(), IndexError> {
         let Some(mut open) = self.open.take() else {
             return Ok(());
@@ -331,7 +320,8 @@ impl<'a> Writer<'a> {
                 continue;
             };
             if let EventKind::RolledBack(_) = event.kind {
-                result = delete_turns_after(self.store, open.id, event.turn);
+                let written = self.write_span(open.id);
+                result = written.and_then(|()| delete_turns_after(self.store, open.id, event.turn));
                 continue;
             }
             let Some((role, text)) = text else {
@@ -358,9 +348,8 @@ impl<'a> Writer<'a> {
             let Some(text) = text else {
                 continue;
             };
-            let place = line.place.number();
-            match self.insert_text(open.id, role, Some(event.turn), Some(place)) {
-                Ok(id) => ids[text as usize] = Some(id),
+            match self.insert_text(open.id, role, Some((event.turn, line.place))) {
+                Ok(number) => numbers[text as usize] = Some(number),
                 Err(e) => {
                     result = Err(e);
                     break;

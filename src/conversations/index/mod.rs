@@ -21,6 +21,7 @@ mod usage_ingest;
 pub(crate) mod usage_query;
 mod usage_store;
 mod usage_tables;
+mod variable_numbers;
 mod vocabulary;
 mod word_buffer;
 mod word_query;
@@ -33,7 +34,7 @@ pub(crate) use refresh::{
     IndexStatus, RefreshReport, Thoroughness, is_unfinished, read_status, rebuild, refresh,
 };
 pub(crate) use rollout_blocks::searched_part;
-pub(crate) use store::{FOLDER, IndexStore, Place, TextId, disk_size, path_of, remove};
+pub(crate) use store::{FOLDER, IndexStore, TextId, disk_size, path_of, remove};
 pub(crate) use text_set::{TextSet, role_bits};
-pub(crate) use text_spans::{TextSpans, list_ranges};
+pub(crate) use text_spans::{TextSpans, list_ranges, read_place};
 pub(crate) use word_query::{WordQuery, WordSearcher};

@@ -1,10 +1,14 @@
 //! Lists of texts, and blocks of words with their lists, as bytes.
 //!
-//! A list has the row id of its first text, and for each other one the difference to that before it. A block has words in
-//! order, each without the beginning that it shares with the word before it, and its list. All numbers are variable:
-//! seven bits a byte, the lowest first.
+//! A list has the number of its first text as a [variable number](super::variable_numbers), then the distance from each text to the
+//! next one in Elias' delta code: fewer bits the smaller it is, 1 bit for 1 and 14 bits for 500. The last byte is filled with zeros,
+//! which are no code.
+//!
+//! A block has words in order. Each is a byte with the length of the beginning that it shares with the word before it (3
+//! bits), the length of the rest (4 bits), and a 1 if its list has one text; a length that is too large continues
+//! in a variable number. Then come the rest of the word, the length of the list unless it has one text, and the list.
 
-use super::store::TextId;
+use super::variable_numbers::{number_len, push_number, take_number};
 
 /// The size of a block, in bytes: the largest row that fits a page of SQLite.
 const BLOCK_BYTES: usize = 4050;
@@ -12,58 +16,120 @@ const BLOCK_BYTES: usize = 4050;
 /// A list begins in the current block only if this many bytes are left there; otherwise in the next block.
 const MIN_LIST_BYTES: usize = 64;
 
-/// A list of texts in ascending order.
+/// The largest distances of two texts have this number of bits, so that a code fits into what [`DistanceReader`] holds.
+const MAX_DISTANCE_BITS: u32 = 46;
+
+/// The largest lengths that fit into the first byte of a word; see [`push_head`].
+const SHARED_MAX: usize = 7;
+const SUFFIX_MAX: usize = 15;
+
+/// A list of the numbers of texts in ascending order.
 #[derive(Debug, Clone, Default)]
 pub(super) struct PostingList {
     pub(super) bytes: Vec<u8>,
     last: i64,
+    /// The number of unused bits of the last byte.
+    free_bits: u32,
 }
 
 impl PostingList {
-    /// Appends a text, which must be larger than all others.
-    pub(super) fn push(&mut self, TextId(id): TextId) {
-        push_number(&mut self.bytes, id - self.last);
-        self.last = id;
+    /// Appends a text behind all others.
+    pub(super) fn push(&mut self, number: i64) {
+        if self.bytes.is_empty() {
+            push_number(&mut self.bytes, number);
+            self.last = number;
+            return;
+        }
+        let distance = number.wrapping_sub(self.last).cast_unsigned();
+        // Only the lists of a damaged index have others.
+        if distance == 0 || distance >> MAX_DISTANCE_BITS != 0 {
+            return;
+        }
+        self.last = number;
+        let len = u64::BITS - distance.leading_zeros();
+        let len_bits = u32::BITS - len.leading_zeros();
+        // The length of the length in zeros, the length, and the distance without its first bit, which is a 1.
+        let code = u64::from(len) << (len - 1) | distance & !(1 << (len - 1));
+        self.push_bits(code, 2 * len_bits - 1 + len - 1);
+    }
+
+    fn push_bits(&mut self, bits: u64, mut count: u32) {
+        while count > 0 {
+            if self.free_bits == 0 {
+                self.bytes.push(0);
+                self.free_bits = 8;
+            }
+            let taken = count.min(self.free_bits);
+            count -= taken;
+            self.free_bits -= taken;
+            let part = bits >> count & ((1 << taken) - 1);
+            if let Some(byte) = self.bytes.last_mut() {
+                *byte |= (part << self.free_bits).to_le_bytes()[0];
+            }
+        }
     }
 }
 
-/// Returns the texts of a list. A damaged list ends early.
-pub(super) fn texts(mut bytes: &[u8]) -> impl Iterator<Item = TextId> {
-    let mut last = 0i64;
-    std::iter::from_fn(move || {
-        last = last.wrapping_add(take_number(&mut bytes)?);
-        Some(TextId(last))
+/// Returns the numbers of the texts of a list. A damaged list ends early.
+pub(super) fn texts(mut bytes: &[u8]) -> impl Iterator<Item = i64> {
+    let first = take_number(&mut bytes);
+    let mut distances = DistanceReader {
+        bytes,
+        bits: 0,
+        count: 0,
+    };
+    std::iter::successors(first, move |last| {
+        Some(last.wrapping_add(distances.next_distance()?))
     })
 }
 
-fn push_number(bytes: &mut Vec<u8>, number: i64) {
-    let mut rest = number.cast_unsigned();
-    while rest >= 0x80 {
-        bytes.push(rest.to_le_bytes()[0] | 0x80);
-        rest >>= 7;
-    }
-    bytes.push(rest.to_le_bytes()[0]);
+struct DistanceReader<'a> {
+    bytes: &'a [u8],
+    /// The next bits, the first one highest, with zeros behind them.
+    bits: u64,
+    count: u32,
 }
 
-fn take_number(bytes: &mut &[u8]) -> Option<i64> {
-    let mut number = 0;
-    let mut shift = 0;
-    loop {
-        let (byte, rest) = bytes.split_first()?;
-        *bytes = rest;
-        number |= i64::from(byte & 0x7f).checked_shl(shift)?;
-        if *byte < 0x80 {
-            return Some(number);
+impl DistanceReader<'_> {
+    fn next_distance(&mut self) -> Option<i64> {
+        while self.count <= 56
+            && let Some((byte, rest)) = self.bytes.split_first()
+        {
+            self.bits |= u64::from(*byte) << (56 - self.count);
+            self.count += 8;
+            self.bytes = rest;
         }
-        shift += 7;
+        let zeros = self.bits.leading_zeros();
+        // As many as a length of `MAX_DISTANCE_BITS` has.
+        if zeros > MAX_DISTANCE_BITS.ilog2() {
+            return None;
+        }
+        let len_end = 2 * zeros + 1;
+        let len = u32::try_from(self.bits >> (u64::BITS - len_end)).ok()?;
+        let end = len_end + len - 1;
+        if end > self.count {
+            return None;
+        }
+        let suffix = self.bits << len_end;
+        let suffix = suffix.checked_shr(u64::BITS + 1 - len).unwrap_or(0);
+        self.bits <<= end;
+        self.count -= end;
+        Some((1 << (len - 1) | suffix).cast_signed())
     }
 }
 
-fn take_bytes<'a>(bytes: &mut &'a [u8]) -> Option<&'a [u8]> {
-    let len = usize::try_from(take_number(bytes)?).ok()?;
+fn take_bytes<'a>(bytes: &mut &'a [u8], len: usize) -> Option<&'a [u8]> {
     let (taken, rest) = bytes.split_at_checked(len)?;
     *bytes = rest;
     Some(taken)
+}
+
+/// Returns a length that begins in the head of a word.
+fn take_length(bytes: &mut &[u8], begin: usize, max: usize) -> Option<usize> {
+    if begin < max {
+        return Some(begin);
+    }
+    begin.checked_add(usize::try_from(take_number(bytes)?).ok()?)
 }
 
 /// Reads the words of a block in order.
@@ -80,11 +146,19 @@ impl<'a> BlockReader<'a> {
 
     /// Moves to the next word and returns its list; `None` at the end.
     pub(super) fn next_list(&mut self) -> Option<&'a [u8]> {
-        let shared = usize::try_from(take_number(&mut self.rest)?).ok()?;
-        let suffix = take_bytes(&mut self.rest)?;
+        let (head, rest) = self.rest.split_first()?;
+        self.rest = rest;
+        let shared = take_length(&mut self.rest, usize::from(head >> 5), SHARED_MAX)?;
+        let suffix = take_length(&mut self.rest, usize::from(head >> 1 & 15), SUFFIX_MAX)?;
         self.word.truncate(shared);
-        self.word.extend_from_slice(suffix);
-        take_bytes(&mut self.rest)
+        self.word
+            .extend_from_slice(take_bytes(&mut self.rest, suffix)?);
+        let len = if head & 1 == 1 {
+            number_len(self.rest)
+        } else {
+            usize::try_from(take_number(&mut self.rest)?).ok()?
+        };
+        take_bytes(&mut self.rest, len)
     }
 }
 
@@ -102,8 +176,8 @@ impl BlockWriter {
     pub(super) fn push(&mut self, word: &[u8], list: &[u8]) -> Option<PostingList> {
         let pairs = self.last.iter().zip(word);
         let shared = pairs.take_while(|(a, b)| a == b).count();
-        // Two bytes for each length.
-        let space = BLOCK_BYTES.saturating_sub(self.bytes.len() + 6 + word.len() - shared);
+        // The first byte, one more for each length of the word, and two for that of the list.
+        let space = BLOCK_BYTES.saturating_sub(self.bytes.len() + 5 + word.len() - shared);
         if list.len() <= space {
             self.append(word, shared, list);
             return None;
@@ -115,7 +189,7 @@ impl BlockWriter {
         }
         let mut begin = PostingList::default();
         let mut ids = texts(list);
-        // A number has at most ten bytes.
+        // A number has at most ten bytes, a distance fewer.
         while begin.bytes.len() + 10 <= space
             && let Some(id) = ids.next()
         {
@@ -131,19 +205,27 @@ impl BlockWriter {
             self.first = word.to_vec();
         }
         self.last = word.to_vec();
-        push_len(&mut self.bytes, shared);
-        push_bytes(&mut self.bytes, &word[shared..]);
-        push_bytes(&mut self.bytes, list);
+        let suffix = &word[shared..];
+        let is_single = number_len(list) == list.len();
+        let (shared_begin, suffix_begin) = (shared.min(SHARED_MAX), suffix.len().min(SUFFIX_MAX));
+        let head = shared_begin << 5 | suffix_begin << 1 | usize::from(is_single);
+        self.bytes.push(head.to_le_bytes()[0]);
+        if shared_begin == SHARED_MAX {
+            push_len(&mut self.bytes, shared - SHARED_MAX);
+        }
+        if suffix_begin == SUFFIX_MAX {
+            push_len(&mut self.bytes, suffix.len() - SUFFIX_MAX);
+        }
+        self.bytes.extend_from_slice(suffix);
+        if !is_single {
+            push_len(&mut self.bytes, list.len());
+        }
+        self.bytes.extend_from_slice(list);
     }
 }
 
 fn push_len(bytes: &mut Vec<u8>, len: usize) {
     push_number(bytes, i64::try_from(len).unwrap_or(i64::MAX));
-}
-
-fn push_bytes(bytes: &mut Vec<u8>, part: &[u8]) {
-    push_len(bytes, part.len());
-    bytes.extend_from_slice(part);
 }
 
 #[cfg(test)]
@@ -153,7 +235,7 @@ mod tests {
     fn list(ids: &[i64]) -> Vec<u8> {
         let mut list = PostingList::default();
         for id in ids {
-            list.push(TextId(*id));
+            list.push(*id);
         }
         list.bytes
     }
@@ -161,9 +243,11 @@ mod tests {
     #[test]
     fn blocks_have_the_words_and_lists_that_were_written() {
         let long: Vec<i64> = (0..20_000).map(|n| n * n).collect();
-        let words: [(&[u8], &[i64]); 4] = [
+        let words: [(&[u8], &[i64]); 6] = [
             (b"a", &[0, 3]),
-            (b"ab", &[i64::MAX]),
+            (b"ab", &[1 << 40]),
+            (b"abababababababababababababababab", &[0, 1, 2, 1 << 45]),
+            (b"ababababababababababababababababb", &[5, 6]),
             (b"abc", &long),
             (b"b", &[7]),
         ];
@@ -181,7 +265,7 @@ mod tests {
             assert!(block.bytes.len() <= BLOCK_BYTES);
             let mut reader = BlockReader::new(&block.bytes);
             while let Some(list) = reader.next_list() {
-                let ids = texts(list).map(|id| id.0);
+                let ids = texts(list);
                 match read.last_mut() {
                     Some((word, before)) if *word == reader.word => before.extend(ids),
                     _ => read.push((reader.word.clone(), ids.collect())),

@@ -14,6 +14,7 @@ use super::error::IndexError;
 use super::ingest::{self, IngestReport};
 use super::plan::{self, HomeRollouts, IndexCandidate, IngestTask, NOT_INDEXED};
 use super::store::{self, IndexStore};
+use super::text_spans::TextSpans;
 use super::word_runs::erase_dead;
 use crate::codex::threads;
 use crate::history::SkippedFile;
@@ -77,7 +78,7 @@ pub(crate) struct IndexStatus {
 pub(crate) fn read_status(store: &IndexStore) -> Result<IndexStatus, IndexError> {
     Ok(IndexStatus {
         conversations: store.query_number("SELECT count(*) FROM conversation")?,
-        texts: store.query_number("SELECT count(*) FROM message")?,
+        texts: i64::try_from(TextSpans::read(store)?.texts.len()).unwrap_or(i64::MAX),
         rollout_bytes: store
             .query_number("SELECT coalesce(sum(end & 0xffffffffffff), 0) FROM conversation")?,
         last_walk_ms: store.read_meta(LAST_WALK)?,

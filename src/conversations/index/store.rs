@@ -4,16 +4,14 @@
 //! | --- | --- |
 //! | `meta` | the Codex home, times of the last updates |
 //! | `conversation` | one row per conversation: its rollouts, how far they were read, what lists show |
-//! | `message` | one row per text: its turn, and the offset of its line ([`Place`]) |
-//! | `span` | the row ids of the texts of a conversation ([`super::text_spans`]) |
+//! | `span` | texts of a conversation: their authors, turns and places ([`super::text_spans`]) |
 //! | `run`, `block`, `block_word` | the words with their texts ([`super::word_runs`]) |
-//! | `dead` | the row ids of deleted texts that runs may have |
+//! | `dead` | the numbers of deleted texts that runs may have |
 //!
 //! [`super::usage_tables`] has the tables of token usage.
 //!
-//! A row id of `message` has the number of the text and the role. The index has no positions of words, which makes it a
-//! third of the size; phrases are checked in the rollouts. The row of a title has the words of the project's folder and of
-//! the branch too.
+//! The index has no positions of words, which makes it a third of the size; phrases are checked in the rollouts. The text of
+//! a title has the words of the project's folder and of the branch too.
 
 use super::error::{IndexContext as _, IndexError};
 use super::usage_tables::TABLES as USAGE_TABLES;
@@ -29,9 +27,9 @@ use std::time::Duration;
 /// The folder of indexes in the manager home.
 pub(crate) const FOLDER: &str = "index";
 
-/// The version of the tables. An index of another version is created again. Increase it also if the reader returns more
-/// texts, because unchanged rollouts are not read again.
-const SCHEMA: i64 = 9;
+/// The version of the tables. An index of another version is created again, so it is raised too when the reader returns
+/// more: rollouts that did not change are not read again.
+const SCHEMA: i64 = 10;
 
 /// The time limit for another process that writes.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
@@ -50,7 +48,6 @@ CREATE TABLE conversation(
     mtime INTEGER NOT NULL,
     end INTEGER NOT NULL DEFAULT 0,
     tail BLOB,
-    title_text INTEGER,
     state BLOB,
     usage BLOB,
     parent TEXT,
@@ -65,8 +62,7 @@ CREATE TABLE conversation(
 CREATE INDEX conversation_listed ON conversation(listed, archived);
 CREATE INDEX conversation_updated ON conversation(id, updated);
 CREATE INDEX conversation_parent ON conversation(parent) WHERE parent IS NOT NULL;
-CREATE TABLE message(id INTEGER PRIMARY KEY, turn INTEGER, offset INTEGER);
-CREATE TABLE span(first INTEGER PRIMARY KEY, conversation INTEGER NOT NULL);
+CREATE TABLE span(first INTEGER PRIMARY KEY, conversation INTEGER NOT NULL, roles BLOB NOT NULL, places BLOB NOT NULL);
 CREATE INDEX span_conversation ON span(conversation);
 CREATE TABLE run(id INTEGER PRIMARY KEY, first INTEGER NOT NULL, last INTEGER NOT NULL);
 CREATE TABLE block(id INTEGER PRIMARY KEY, data BLOB NOT NULL);
@@ -74,21 +70,21 @@ CREATE TABLE block_word(run INTEGER, word BLOB, block INTEGER, PRIMARY KEY(run, 
 CREATE TABLE dead(id INTEGER PRIMARY KEY);
 ";
 
-/// The number of bits of a row id for the role.
+/// The number of bits of the id of a text for the role.
 const ROLE_BITS: u32 = 2;
 
-/// The row id of a text.
+/// A text: its number and its author.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct TextId(pub i64);
 
 impl TextId {
-    pub(super) fn new(number: i64, role: Role) -> Self {
-        Self(Self::first_of(number).0 | role as i64)
-    }
-
-    /// Returns the smallest row id that the text with a number may have.
+    /// Returns the smallest id that the text with a number may have.
     pub(super) fn first_of(number: i64) -> Self {
         Self(number << ROLE_BITS)
+    }
+
+    pub(super) fn number(self) -> i64 {
+        self.0 >> ROLE_BITS
     }
 
     /// Returns the author of the text.

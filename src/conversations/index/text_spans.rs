@@ -1,54 +1,186 @@
-//! The texts of each conversation, as ranges of row ids.
+//! The texts of each conversation, with their authors and places.
 //!
-//! Row ids ascend in the order in which texts are written, whatever their conversation: lists of texts have the differences of
-//! row ids, so small ones make the index smaller by a fifth. A conversation has one range for each time that
-//! others were written before it grew.
+//! Texts have numbers in the order in which they are written, whatever their conversation: lists of texts have the differences of
+//! numbers, so small ones make the index smaller by a fifth. A span is a row with successive texts of a conversation. A
+//! conversation has one for each update that read texts of it, and for each [`MAX_TEXTS`] of them.
+//!
+//! The column `roles` has four bits for each text, of which that of its author is set, or none if the text was deleted.
+//! The first number of a span is even, so these bytes are part of the [`TextSet`] of all texts. `places` has the distance of
+//! each text to the one before it: in the rollouts, and in turns.
 
 use super::error::IndexError;
-use super::store::{IndexStore, TextId};
-use rusqlite::params;
+use super::store::{IndexStore, Place, TextId};
+use super::text_set::TextSet;
+use super::variable_numbers::{push_number, take_number};
+use crate::codex::rollout_lines::Role;
+use rusqlite::{Row, params};
 
 /// The key of the number that the next text gets. Numbers are never reused, so a search during an update does not
 /// confuse two texts.
 pub(super) const NEXT_TEXT: &str = "next_text";
 
-/// The ranges of all conversations at one time.
+/// The texts of a span: their places fill a page.
+const MAX_TEXTS: usize = 1024;
+
+/// The texts of all conversations at one time.
 #[derive(Debug)]
 pub(crate) struct TextSpans {
-    /// The first row id and the conversation of each range, in order. A range ends where the next one begins.
-    spans: Vec<(i64, i64)>,
-    /// The row id after the last text. Texts from this id on were added after the search began.
-    pub end: i64,
+    /// For each span in order, the first and the last possible row id, and its conversation.
+    pub ranges: Vec<(i64, i64, i64)>,
+    /// All texts that are not deleted.
+    pub texts: TextSet,
 }
 
 impl TextSpans {
     pub(crate) fn read(store: &IndexStore) -> Result<Self, IndexError> {
         let next = store.read_meta(NEXT_TEXT)?.unwrap_or(0);
-        let sql = "SELECT first, conversation FROM span ORDER BY first";
-        let spans = store.query_rows(sql, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        let end = TextId::first_of(next).0;
-        Ok(Self { spans, end })
-    }
-
-    /// Returns the first and the last possible row id of each range, and its conversation.
-    pub(crate) fn ranges(&self) -> impl Iterator<Item = (i64, i64, i64)> {
-        let ends = self.spans.iter().skip(1).map(|(first, _)| *first);
-        let ranges = self.spans.iter().zip(ends.chain([self.end]));
-        ranges.map(|((first, conversation), end)| (*first, end - 1, *conversation))
+        let mut texts = TextSet::new(TextId::first_of(next).0);
+        let sql = "SELECT first, roles, conversation FROM span ORDER BY first";
+        let ranges = store.query_rows(sql, [], |row| {
+            let (first, last) = read_range(row)?;
+            let roles = row.get_ref(1)?.as_blob()?;
+            for (id, bits) in (first..).step_by(8).zip(roles) {
+                texts.insert_bits(id, *bits);
+            }
+            Ok((first, last, row.get(2)?))
+        })?;
+        Ok(Self { ranges, texts })
     }
 }
 
-/// Returns the first and the last possible row id of each range of a conversation, in order.
+/// Returns the first and the last possible row id of a row with the first number and the roles.
+fn read_range(row: &Row<'_>) -> rusqlite::Result<(i64, i64)> {
+    let TextId(first) = TextId::first_of(row.get(0)?);
+    let bytes = i64::try_from(row.get_ref(1)?.as_blob()?.len()).unwrap_or(0);
+    Ok((first, first + 8 * bytes - 1))
+}
+
+/// Returns the first and the last possible row id of each span of a conversation, in order.
 pub(crate) fn list_ranges(
     store: &IndexStore,
     conversation: i64,
-) -> rusqlite::Result<Vec<(i64, i64)>> {
-    let mut statement = store.connection.prepare_cached(
-        "SELECT first, coalesce((SELECT min(n.first) FROM span n WHERE n.first>span.first)-1, ?2) \
-         FROM span WHERE conversation=?1 ORDER BY first",
-    )?;
-    let ranges = statement.query_map(params![conversation, i64::MAX], |row| {
-        Ok((row.get(0)?, row.get(1)?))
+) -> Result<Vec<(i64, i64)>, IndexError> {
+    let sql = "SELECT first, roles FROM span WHERE conversation=?1 ORDER BY first";
+    store.query_rows(sql, [conversation], read_range)
+}
+
+/// Returns the turn of a text and the place of its line. A title has neither.
+pub(crate) fn read_place(
+    store: &IndexStore,
+    id: TextId,
+) -> Result<Option<(u32, Place)>, IndexError> {
+    let sql = "SELECT first, places FROM span WHERE first<=?1 ORDER BY first DESC LIMIT 1";
+    let place = store.query_optional(sql, [id.number()], |row| {
+        let first: i64 = row.get(0)?;
+        let at = usize::try_from(id.number() - first).unwrap_or(usize::MAX);
+        Ok(places(row.get_ref(1)?.as_blob()?).nth(at))
     })?;
-    ranges.collect()
+    Ok(place.flatten())
+}
+
+fn places(mut bytes: &[u8]) -> impl Iterator<Item = (u32, Place)> {
+    let (mut line, mut turn) = (0i64, 0i64);
+    std::iter::from_fn(move || {
+        line = line.wrapping_add(take_number(&mut bytes)?);
+        turn = turn.wrapping_add(take_number(&mut bytes)?);
+        Some((u32::try_from(turn).ok()?, Place::from_number(line)))
+    })
+}
+
+/// The texts of a span that is not written yet.
+#[derive(Debug, Default)]
+pub(super) struct NewSpan {
+    count: usize,
+    roles: Vec<u8>,
+    places: Vec<u8>,
+    /// The place and the turn of the last text.
+    last: (i64, i64),
+}
+
+impl NewSpan {
+    pub(super) fn is_full(&self) -> bool {
+        self.count == MAX_TEXTS
+    }
+
+    /// Adds the next text.
+    pub(super) fn push(&mut self, role: Role, place: Option<(u32, Place)>) {
+        if self.count.is_multiple_of(2) {
+            self.roles.push(0);
+        }
+        let bit = 1 << (role as u8 + 4 * u8::from(!self.count.is_multiple_of(2)));
+        if let Some(byte) = self.roles.last_mut() {
+            *byte |= bit;
+        }
+        self.count += 1;
+        let numbers = place.map(|(turn, line)| (line.number(), i64::from(turn)));
+        let (line, turn) = numbers.unwrap_or(self.last);
+        push_number(&mut self.places, line.wrapping_sub(self.last.0));
+        push_number(&mut self.places, turn.wrapping_sub(self.last.1));
+        self.last = (line, turn);
+    }
+
+    /// Writes the span and empties it. Returns the number of the next text, which is `next` without it.
+    pub(super) fn write(
+        &mut self,
+        store: &IndexStore,
+        conversation: i64,
+        next: i64,
+    ) -> rusqlite::Result<i64> {
+        let Self {
+            count,
+            roles,
+            places,
+            ..
+        } = std::mem::take(self);
+        let sql = "INSERT INTO span VALUES(?1, ?2, ?3, ?4)";
+        if count > 0 {
+            let first = next - i64::try_from(count).unwrap_or(0);
+            store.execute(sql, params![first, conversation, roles, places])?;
+        }
+        Ok(next + next % 2)
+    }
+}
+
+/// Deletes the texts of a conversation that `is_deleted` chooses by author and turn. Returns true if there are any.
+pub(super) fn delete_chosen(
+    store: &IndexStore,
+    conversation: i64,
+    is_deleted: impl Fn(Role, u32) -> bool,
+) -> rusqlite::Result<bool> {
+    let connection = &store.connection;
+    let sql = "SELECT first, roles, places FROM span WHERE conversation=?1";
+    let mut statement = connection.prepare_cached(sql)?;
+    let spans = statement.query_map([conversation], |row| {
+        Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+    })?;
+    let spans: Vec<(i64, Vec<u8>, Vec<u8>)> = spans.collect::<Result<_, _>>()?;
+    let mut has_deleted = false;
+    for (first, mut roles, place_bytes) in spans {
+        let mut deleted = Vec::new();
+        for (at, (turn, _)) in places(&place_bytes).enumerate() {
+            let shift = 4 * (at % 2);
+            let Some(byte) = roles.get_mut(at / 2) else {
+                break;
+            };
+            let bits = *byte >> shift & 0xf;
+            let number = first + i64::try_from(at).unwrap_or(0);
+            let id = TextId(TextId::first_of(number).0 + i64::from(bits.trailing_zeros()));
+            if bits != 0 && is_deleted(id.role(), turn) {
+                *byte &= !(0xf << shift);
+                deleted.push(number);
+            }
+        }
+        if deleted.is_empty() {
+            continue;
+        }
+        has_deleted = true;
+        store.execute(
+            "UPDATE span SET roles=?2 WHERE first=?1",
+            params![first, roles],
+        )?;
+        for number in deleted {
+            store.execute("INSERT INTO dead VALUES(?1)", [number])?;
+        }
+    }
+    Ok(has_deleted)
 }

@@ -1,7 +1,6 @@
 //! The words of texts that were read since the last commit.
 
 use super::posting_list::PostingList;
-use super::store::TextId;
 use super::text_words::WordLists;
 use super::vocabulary::Vocabulary;
 use super::word_runs::RunWriter;
@@ -20,8 +19,8 @@ pub(super) struct WordBuffer {
 }
 
 impl WordBuffer {
-    /// Adds the words of the texts with these row ids, in ascending order. Leaves out texts without a row id.
-    pub(super) fn add(&mut self, words: &WordLists, ids: &[Option<TextId>]) {
+    /// Adds the words of texts that have these numbers, in ascending order. Texts without one are left out.
+    pub(super) fn add(&mut self, words: &WordLists, numbers: &[Option<i64>]) {
         for (word, texts) in words.iter() {
             let number = self.vocabulary.number(word) as usize;
             if number == self.lists.len() {
@@ -29,8 +28,8 @@ impl WordBuffer {
                 self.bytes += WORD_BYTES;
             }
             let list = &mut self.lists[number];
-            let ids = texts.iter().filter_map(|text| ids[*text as usize]);
-            ids.for_each(|id| list.push(id));
+            let numbers = texts.iter().filter_map(|text| numbers[*text as usize]);
+            numbers.for_each(|number| list.push(number));
             self.bytes += texts.len();
         }
     }

@@ -23,8 +23,8 @@ pub(crate) enum WordQuery {
 /// Answers queries, and caches the answers.
 pub(crate) struct WordSearcher<'a> {
     store: &'a IndexStore,
-    /// The row id after the last text.
-    end: i64,
+    /// The texts that may be found.
+    all: &'a TextSet,
     answers: RefCell<HashMap<WordQuery, Rc<TextSet>>>,
 }
 
@@ -35,10 +35,10 @@ impl std::fmt::Debug for WordSearcher<'_> {
 }
 
 impl<'a> WordSearcher<'a> {
-    pub(crate) fn new(store: &'a IndexStore, end: i64) -> Self {
+    pub(crate) fn new(store: &'a IndexStore, all: &'a TextSet) -> Self {
         Self {
             store,
-            end,
+            all,
             answers: RefCell::default(),
         }
     }
@@ -76,9 +76,7 @@ impl<'a> WordSearcher<'a> {
     fn read(&self, query: &WordQuery) -> Result<TextSet, IndexError> {
         self.in_transaction(|connection, runs| {
             let mut set = self.evaluate(connection, runs, query)?;
-            for id in word_runs::list_dead(connection)? {
-                set.remove(id);
-            }
+            set.retain_common(self.all);
             Ok(set)
         })
     }
@@ -102,7 +100,7 @@ impl<'a> WordSearcher<'a> {
         runs: &[WordRun],
         query: &WordQuery,
     ) -> rusqlite::Result<TextSet> {
-        let mut set = TextSet::new(self.end);
+        let mut set = self.all.new_empty();
         match query {
             WordQuery::All(parts) => {
                 for (number, part) in parts.iter().enumerate() {
@@ -149,7 +147,7 @@ impl<'a> WordSearcher<'a> {
                 word.as_bytes(),
                 is_beginning,
                 &mut |list| {
-                    texts(list).for_each(|id| set.insert(id));
+                    texts(list).for_each(|number| set.insert(number));
                 },
             )?;
         }

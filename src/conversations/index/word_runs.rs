@@ -1,8 +1,8 @@
 //! The words of the index: which texts have a word.
 //!
 //! A run has words in order with their texts, in blocks. Each commit writes one, and runs are merged when there are many,
-//! small ones more often than large ones, so that a word is written a few times however large the index is. Row ids of texts
-//! ascend from run to run. A deleted text stays in its runs until they are merged or erased; `dead` has its row id.
+//! small ones more often than large ones, so that a word is written a few times however large the index is. Numbers of texts
+//! ascend from run to run. A deleted text stays in its runs until they are merged or erased; `dead` has its number.
 
 use super::error::IndexError;
 use super::posting_list::{BlockReader, BlockWriter, PostingList, texts};
@@ -193,8 +193,8 @@ fn merge(store: &IndexStore, runs: &[WordRun]) -> Result<(), IndexError> {
                 while cursor.word() == Some(&word) {
                     let ids = cursor.take_list()?;
                     texts(&ids)
-                        .filter(|id| !dead.contains(&id.0))
-                        .for_each(|id| list.push(id));
+                        .filter(|number| !dead.contains(number))
+                        .for_each(|number| list.push(number));
                 }
             }
             if list.bytes.is_empty() {
@@ -246,15 +246,15 @@ fn erase_in_block(
     let mut has_dead = false;
     while let Some(list) = reader.next_list() {
         first = first.or_else(|| Some(reader.word.clone()));
-        if !texts(list).any(|id| dead.contains(&id.0)) {
+        if !texts(list).any(|number| dead.contains(&number)) {
             kept.push(&reader.word, list);
             continue;
         }
         has_dead = true;
         let mut left = PostingList::default();
         texts(list)
-            .filter(|id| !dead.contains(&id.0))
-            .for_each(|id| left.push(id));
+            .filter(|number| !dead.contains(number))
+            .for_each(|number| left.push(number));
         if !left.bytes.is_empty() {
             kept.push(&reader.word, &left.bytes);
         }

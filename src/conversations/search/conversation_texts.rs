@@ -6,7 +6,7 @@ use super::query::{CheckedText, Term};
 use super::texts::TextReader;
 use crate::codex::rollout_lines::Role;
 use crate::conversations::index::{
-    IndexError, Place, TextId, WordQuery, format_place, list_ranges,
+    IndexError, TextId, WordQuery, format_place, list_ranges, read_place,
 };
 use std::path::PathBuf;
 
@@ -15,7 +15,6 @@ pub(super) struct TextPlace {
     pub turn: Option<u32>,
     /// The time of its line in milliseconds since 1970.
     pub at: Option<i64>,
-    line: Option<Place>,
 }
 
 pub(super) struct ConversationTexts<'a> {
@@ -73,7 +72,7 @@ impl<'a> ConversationTexts<'a> {
         let found = self.index.find_texts(expression)?;
         let store = self.index.store;
         let mut ids = Vec::new();
-        for (first, last) in store.run(|_| list_ranges(store, self.number))? {
+        for (first, last) in list_ranges(store, self.number)? {
             ids.extend(found.texts(first, last));
         }
         ids.retain(|id| self.index.role.is_none_or(|role| id.role() == role));
@@ -91,17 +90,12 @@ impl<'a> ConversationTexts<'a> {
             let texts = vec![self.conversation.title.clone(), place];
             return Ok((TextPlace::default(), texts));
         }
-        let sql = "SELECT turn, offset FROM message WHERE id=?1";
-        let place = self.index.store.query_optional(sql, [id.0], |row| {
-            Ok(TextPlace {
-                turn: row.get(0)?,
-                at: None,
-                line: row.get::<_, Option<i64>>(1)?.map(Place::from_number),
-            })
-        })?;
-        let mut place = place.unwrap_or_default();
-        let Some(line) = place.line else {
-            return Ok((place, Vec::new()));
+        let Some((turn, line)) = read_place(self.index.store, id)? else {
+            return Ok((TextPlace::default(), Vec::new()));
+        };
+        let mut place = TextPlace {
+            turn: Some(turn),
+            at: None,
         };
         let reader = match self.reader.take() {
             Some((rollout, reader)) if rollout == line.rollout => Some(reader),

@@ -107,7 +107,7 @@ pub(super) fn search_terms(
     options: &SearchOptions<'_>,
 ) -> Result<SearchResult, IndexError> {
     let spans = TextSpans::read(store)?;
-    let words = WordSearcher::new(store, spans.end);
+    let words = WordSearcher::new(store, &spans.texts);
     let reader = PostingReader::new(store, &spans, &words, options.role);
     let mut search = Search::new(reader, terms, MatchNeed::All, options)?;
     let (result, counts) = search.run()?;
@@ -134,7 +134,7 @@ pub(super) fn search_most(
     options: &SearchOptions<'_>,
 ) -> Result<(SearchResult, usize), IndexError> {
     let spans = TextSpans::read(store)?;
-    let words = WordSearcher::new(store, spans.end);
+    let words = WordSearcher::new(store, &spans.texts);
     let reader = PostingReader::new(store, &spans, &words, options.role);
     let need = MatchNeed::MostBelow(usize::MAX);
     let mut search = Search::new(reader, terms, need, options)?;

@@ -56,7 +56,8 @@ fn correct_words(
     terms: &mut [Term],
 ) -> Result<BTreeMap<String, String>, IndexError> {
     let mut spellings = BTreeMap::new();
-    let words = WordSearcher::new(store, TextSpans::read(store)?.end);
+    let spans = TextSpans::read(store)?;
+    let words = WordSearcher::new(store, &spans.texts);
     for term in terms.iter_mut().filter(|term| term.is_plain) {
         if let Some(spelling) = find_spelling(&words, term)? {
             let word = std::mem::replace(&mut term.words[0].word, spelling.clone());

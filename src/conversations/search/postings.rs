@@ -63,11 +63,11 @@ impl<'a> PostingReader<'a> {
     pub(super) fn read(self, query: &WordQuery) -> Result<Vec<Posting>, IndexError> {
         let texts = self.find_texts(query)?;
         let wanted = self.role.map_or(u64::MAX, role_bits);
-        let ranges = self.spans.ranges();
+        let ranges = self.spans.ranges.iter();
         let postings = ranges.filter_map(|(first, last, conversation)| {
-            let parts = texts.parts(first, last);
+            let parts = texts.parts(*first, *last);
             summarize(
-                conversation,
+                *conversation,
                 parts.map(|(base, bits)| (base, bits & wanted)),
             )
         });
