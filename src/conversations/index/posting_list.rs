@@ -10,8 +10,9 @@
 
 use super::variable_numbers::{number_len, push_number, take_number};
 
-/// The size of a block, in bytes: the largest row that fits a page of SQLite.
-const BLOCK_BYTES: usize = 4050;
+/// The size of a block, in bytes: a row of a table of SQLite that fills its page. All have it, with zeros at the end, because
+/// SQLite overwrites a row in place only with one of its size. Else it may leave a copy of deleted words in a free part of the page.
+pub(super) const BLOCK_BYTES: usize = 4050;
 
 /// A list begins in the current block only if this many bytes are left there; otherwise in the next block.
 const MIN_LIST_BYTES: usize = 64;
@@ -147,6 +148,9 @@ impl<'a> BlockReader<'a> {
     /// Moves to the next word and returns its list; `None` at the end.
     pub(super) fn next_list(&mut self) -> Option<&'a [u8]> {
         let (head, rest) = self.rest.split_first()?;
+        if *head == 0 {
+            return None;
+        }
         self.rest = rest;
         let shared = take_length(&mut self.rest, usize::from(head >> 5), SHARED_MAX)?;
         let suffix = take_length(&mut self.rest, usize::from(head >> 1 & 15), SUFFIX_MAX)?;
@@ -174,12 +178,11 @@ pub(super) struct BlockWriter {
 impl BlockWriter {
     /// Appends a word and its list. Returns the part of the list that does not fit into the block.
     pub(super) fn push(&mut self, word: &[u8], list: &[u8]) -> Option<PostingList> {
-        let pairs = self.last.iter().zip(word);
-        let shared = pairs.take_while(|(a, b)| a == b).count();
+        let shared = self.shared_len(word);
         // The first byte, one more for each length of the word, and two for that of the list.
         let space = BLOCK_BYTES.saturating_sub(self.bytes.len() + 5 + word.len() - shared);
         if list.len() <= space {
-            self.append(word, shared, list);
+            self.append(word, list);
             return None;
         }
         let mut rest = PostingList::default();
@@ -196,11 +199,19 @@ impl BlockWriter {
             begin.push(id);
         }
         ids.for_each(|id| rest.push(id));
-        self.append(word, shared, &begin.bytes);
+        self.append(word, &begin.bytes);
         Some(rest)
     }
 
-    fn append(&mut self, word: &[u8], shared: usize, list: &[u8]) {
+    /// Returns the length of the beginning that a word shares with the last one.
+    fn shared_len(&self, word: &[u8]) -> usize {
+        let pairs = self.last.iter().zip(word);
+        pairs.take_while(|(a, b)| a == b).count()
+    }
+
+    /// Appends a word and its list, however long the block gets.
+    pub(super) fn append(&mut self, word: &[u8], list: &[u8]) {
+        let shared = self.shared_len(word);
         if self.bytes.is_empty() {
             self.first = word.to_vec();
         }

@@ -36,8 +36,7 @@ const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
 
 const PROMPT_LOCK_TIMEOUT: Duration = Duration::from_millis(100);
 
-const TABLES: &str = "
-CREATE TABLE meta(key TEXT PRIMARY KEY, value) WITHOUT ROWID;
+const CONVERSATIONS: &str = "
 CREATE TABLE conversation(
     id INTEGER PRIMARY KEY,
     session TEXT NOT NULL UNIQUE,
@@ -59,9 +58,16 @@ CREATE TABLE conversation(
     archived INTEGER NOT NULL DEFAULT 0,
     listed INTEGER NOT NULL DEFAULT 0
 );
+";
+
+const CONVERSATION_INDEXES: &str = "
 CREATE INDEX conversation_listed ON conversation(listed, archived);
 CREATE INDEX conversation_updated ON conversation(id, updated);
 CREATE INDEX conversation_parent ON conversation(parent) WHERE parent IS NOT NULL;
+";
+
+const TABLES: &str = "
+CREATE TABLE meta(key TEXT PRIMARY KEY, value) WITHOUT ROWID;
 CREATE TABLE span(first INTEGER PRIMARY KEY, conversation INTEGER NOT NULL, roles BLOB NOT NULL, places BLOB NOT NULL);
 CREATE INDEX span_conversation ON span(conversation);
 CREATE TABLE run(id INTEGER PRIMARY KEY, first INTEGER NOT NULL, last INTEGER NOT NULL);
@@ -166,6 +172,14 @@ pub(crate) fn remove(path: &Path) -> Result<u64, IoError> {
     Ok(freed)
 }
 
+/// Returns the statements that write the table of conversations again, into other pages.
+pub(super) fn rewrite_conversations() -> String {
+    format!(
+        "ALTER TABLE conversation RENAME TO old; {CONVERSATIONS} INSERT INTO conversation SELECT * FROM old ORDER BY id; \
+         DROP TABLE old; {CONVERSATION_INDEXES}"
+    )
+}
+
 /// Returns the size of an index with the files that SQLite keeps beside it.
 pub(crate) fn disk_size(path: &Path) -> u64 {
     let sizes = index_files(path).map(|file| file.symlink_metadata().map_or(0, |meta| meta.len()));
@@ -241,7 +255,8 @@ impl IndexStore {
         let store = Self::connect(path, Access::Write, LOCK_TIMEOUT)?;
         // With SQLite's rollback journal and not a WAL, the index can be read on a full or read-only disk.
         let created = store.connection.execute_batch(&format!(
-            "PRAGMA auto_vacuum=INCREMENTAL; BEGIN IMMEDIATE; {TABLES} {USAGE_TABLES} PRAGMA user_version={SCHEMA}; COMMIT;"
+            "PRAGMA auto_vacuum=INCREMENTAL; BEGIN IMMEDIATE; {CONVERSATIONS} {CONVERSATION_INDEXES} {TABLES} {USAGE_TABLES} \
+             PRAGMA user_version={SCHEMA}; COMMIT;"
         ));
         created.with_index_path(path)?;
         Ok(store)

@@ -5,8 +5,8 @@
 //! ascend from run to run. A deleted text stays in its runs until they are merged or erased; `dead` has its number.
 
 use super::error::IndexError;
-use super::posting_list::{BlockReader, BlockWriter, PostingList, texts};
-use super::store::IndexStore;
+use super::posting_list::{BLOCK_BYTES, BlockReader, BlockWriter, PostingList, texts};
+use super::store::{IndexStore, rewrite_conversations};
 use crate::io::progress::is_interrupted;
 use rusqlite::{Connection, params};
 use std::collections::HashSet;
@@ -88,12 +88,11 @@ impl<'a> RunWriter<'a> {
         }
         self.run.last += 1;
         let id = self.run.last;
+        let mut data = block.bytes;
+        data.resize(BLOCK_BYTES, 0);
         let mut insert = (self.connection).prepare_cached("INSERT INTO block VALUES(?1, ?2)")?;
-        insert.execute(params![id, block.bytes])?;
-        let sql = "INSERT INTO block_word VALUES(?1, ?2, ?3)";
-        let mut insert = self.connection.prepare_cached(sql)?;
-        insert.execute(params![self.run.id, block.first, id])?;
-        Ok(())
+        insert.execute(params![id, data])?;
+        insert_first_word(self.connection, self.run, id, &block.first)
     }
 
     pub(super) fn finish(mut self) -> rusqlite::Result<()> {
@@ -106,6 +105,17 @@ impl<'a> RunWriter<'a> {
         }
         Ok(())
     }
+}
+
+fn insert_first_word(
+    connection: &Connection,
+    run: WordRun,
+    block: i64,
+    word: &[u8],
+) -> rusqlite::Result<()> {
+    let mut insert = connection.prepare_cached("INSERT INTO block_word VALUES(?1, ?2, ?3)")?;
+    insert.execute(params![run.id, word, block])?;
+    Ok(())
 }
 
 /// Reads the words of a run in order.
@@ -215,10 +225,12 @@ fn merge(store: &IndexStore, runs: &[WordRun]) -> Result<(), IndexError> {
     })
 }
 
-/// Removes the deleted texts from all runs. The bytes of their words are overwritten (`secure_delete`).
+/// Removes the deleted texts from all runs. The bytes of their words are overwritten (`secure_delete`). Tables of rows with many
+/// lengths are written again: when SQLite moves rows between pages, copies stay in free parts of these.
 pub(super) fn erase_dead(store: &IndexStore) -> Result<(), IndexError> {
     let transaction = store.begin()?;
     let dead = store.run(list_dead)?;
+    store.run(|connection| connection.execute("DELETE FROM block_word", []))?;
     for run in store.run(list_runs)? {
         for block in run.first..=run.last {
             if is_interrupted() {
@@ -229,6 +241,7 @@ pub(super) fn erase_dead(store: &IndexStore) -> Result<(), IndexError> {
     }
     store.run(|connection| {
         connection.execute("DELETE FROM dead", [])?;
+        connection.execute_batch(&rewrite_conversations())?;
         transaction.commit()
     })
 }
@@ -242,12 +255,10 @@ fn erase_in_block(
     let data = read_block(connection, block)?;
     let mut reader = BlockReader::new(&data);
     let mut kept = BlockWriter::default();
-    let mut first = None;
     let mut has_dead = false;
     while let Some(list) = reader.next_list() {
-        first = first.or_else(|| Some(reader.word.clone()));
         if !texts(list).any(|number| dead.contains(&number)) {
-            kept.push(&reader.word, list);
+            kept.append(&reader.word, list);
             continue;
         }
         has_dead = true;
@@ -256,23 +267,76 @@ fn erase_in_block(
             .filter(|number| !dead.contains(number))
             .for_each(|number| left.push(number));
         if !left.bytes.is_empty() {
-            kept.push(&reader.word, &left.bytes);
+            kept.append(&reader.word, &left.bytes);
         }
     }
-    if !has_dead {
-        return Ok(());
+    if !kept.bytes.is_empty() {
+        insert_first_word(connection, run, block, &kept.first)?;
     }
-    connection.execute(
-        "UPDATE block SET data=?2 WHERE id=?1",
-        params![block, kept.bytes],
-    )?;
-    if first.as_ref() != Some(&kept.first) {
-        let sql = "DELETE FROM block_word WHERE run=?1 AND word=?2 AND block=?3";
-        connection.execute(sql, params![run.id, first, block])?;
-        if !kept.bytes.is_empty() {
-            let sql = "INSERT INTO block_word VALUES(?1, ?2, ?3)";
-            connection.execute(sql, params![run.id, kept.first, block])?;
-        }
+    if has_dead {
+        // A list without a text may be longer, so rarely that a block of another size does not matter.
+        kept.bytes.resize(data.len().max(kept.bytes.len()), 0);
+        let sql = "UPDATE block SET data=?2 WHERE id=?1";
+        connection.execute(sql, params![block, kept.bytes])?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    type Lists = BTreeMap<Vec<u8>, Vec<i64>>;
+
+    fn read_lists(store: &IndexStore) -> Lists {
+        let mut lists = Lists::new();
+        for run in list_runs(&store.connection).unwrap() {
+            let mut cursor = RunCursor::open(&store.connection, run).unwrap();
+            while let Some(word) = cursor.word().map(<[u8]>::to_vec) {
+                let list = cursor.take_list().unwrap();
+                lists.entry(word).or_default().extend(texts(&list));
+            }
+        }
+        lists
+    }
+
+    /// A list may get longer by bits when a text leaves it.
+    #[test]
+    fn deleted_texts_leave_full_blocks_and_all_others_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = IndexStore::open(&folder.path().join("index.sqlite")).unwrap();
+        let mut all = Lists::new();
+        for word in 0..3000i64 {
+            let numbers = (0..word % 50).map(|n| n * (1 + word % 9));
+            let numbers = std::iter::once(word).chain(numbers.map(|n| n + word + 1));
+            all.insert(format!("word{word}").into(), numbers.collect());
+        }
+        let mut writer = RunWriter::new(&store.connection).unwrap();
+        for (word, numbers) in &all {
+            let mut list = PostingList::default();
+            numbers.iter().for_each(|number| list.push(*number));
+            writer.push(word, &list.bytes).unwrap();
+        }
+        writer.finish().unwrap();
+        assert_eq!(read_lists(&store), all);
+        let is_dead = |number: &i64| number % 3 == 1;
+        for number in (0..4000).filter(is_dead) {
+            store
+                .execute("INSERT INTO dead VALUES(?1)", [number])
+                .unwrap();
+        }
+        erase_dead(&store).unwrap();
+        all.retain(|_, numbers| {
+            numbers.retain(|number| !is_dead(number));
+            !numbers.is_empty()
+        });
+        assert_eq!(read_lists(&store), all);
+        let words = "SELECT count(DISTINCT block) FROM block_word";
+        let blocks = "SELECT count(*) FROM block WHERE length(data)>=4050";
+        assert_eq!(
+            store.query_number(words).unwrap(),
+            store.query_number(blocks).unwrap()
+        );
+    }
 }
