@@ -209,6 +209,33 @@ fn typing_filters_titles_and_contents_in_a_stable_order() {
 }
 
 #[test]
+fn a_search_without_a_match_shows_less_and_says_so_below_the_list() {
+    let env = home();
+    let mut terminal = ask(&env, &["find"]);
+    terminal.type_keys("\t");
+    terminal.wait_until(START, LIMIT, |p| p.contains("all 3 ·"));
+    for (words, notice) in [
+        ("borow", "nothing has borow; did you mean borrow?"),
+        (
+            "borrow zeppelin",
+            "no conversation has all 2 words; these have 1",
+        ),
+    ] {
+        terminal.type_keys(&format!("\x15{words}"));
+        let picture = terminal.wait_until(START, LIMIT, |p| {
+            p.contains(notice) && p.contains("all 1 ·") && !p.contains('…')
+        });
+        assert!(selected(&picture).contains("Write the docs"), "{picture}");
+    }
+    // The next key brings back the line of keys.
+    terminal.type_keys("\x15borrow");
+    terminal.wait_until(START, LIMIT, |p| {
+        p.contains("all 1 ·") && p.contains("enter resume")
+    });
+    leave(terminal);
+}
+
+#[test]
 fn typing_finds_contents_written_after_the_last_index_update() {
     let env = home();
     let _ = env.run(["find", "parser"]).code(0);

@@ -4,7 +4,7 @@ use crate::codex::redaction::redact_and_count;
 use crate::context::Context;
 use crate::conversations::past_answers::FIRST_LINE;
 use crate::io::ansi;
-use crate::views::account::printable;
+use crate::views::account::{printable, shown_title};
 use crate::views::transcript_text::minute_format;
 use chrono::DateTime;
 use serde_json::{Value, json};
@@ -94,12 +94,8 @@ pub(super) fn quote_snippet(text: &str) -> String {
 
 /// Returns the quoted line that names a conversation: its folder and its title.
 pub(super) fn quote_title(cwd: &str, title: &str) -> String {
-    let title = if title.is_empty() {
-        "(no title)"
-    } else {
-        title
-    };
-    let [cwd, title] = [cwd, title].map(|text| cut(&printable(&redact(text)), MAX_FIELD_CHARS));
+    let [cwd, title] =
+        [cwd, shown_title(title)].map(|text| cut(&printable(&redact(text)), MAX_FIELD_CHARS));
     quote(&format!("{cwd}: {title}"))
 }
 

@@ -5,10 +5,13 @@ use crate::choices::index_access::IndexAccess;
 use crate::context::Context;
 use crate::conversations::index::IndexStore;
 use crate::conversations::search::evaluate::{
-    self, FoundConversation, Hit, HitOrder, SearchOptions,
+    self, FoundConversation, Hit, HitOrder, SearchOptions, SearchResult,
 };
-use crate::conversations::search::query;
-use crate::ui::picker::{ContentMatch, ContentQuery, Task};
+use crate::conversations::search::forgiving::search_forgiving;
+use crate::conversations::search::query::{self, Query};
+use crate::conversations::search::relaxation::describe_spellings;
+use crate::ui::picker::{ContentAnswer, ContentMatch, ContentQuery, Task};
+use crate::views::account::printable;
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
@@ -27,18 +30,18 @@ const MAX_MATCHES_OF_ALL: usize = 100;
 pub(crate) fn content_search_task(
     rows: &SharedConversations,
     context: &Context,
-) -> Task<ContentQuery, Vec<ContentMatch>> {
+) -> Task<ContentQuery, ContentAnswer> {
     let (context, rows) = (context.clone(), rows.clone());
     let mut store: Option<Option<IndexStore>> = None;
     // The index has ids in lower case.
     let mut ids: HashMap<String, String> = HashMap::new();
     Box::new(move |wanted| {
         if wanted.text.trim().chars().count() < MIN_QUERY_CHARS {
-            return Vec::new();
+            return ContentAnswer::default();
         }
         let store = store.get_or_insert_with(|| IndexAccess::new(&context).open_updated_quietly());
         let Some(store) = store else {
-            return Vec::new();
+            return ContentAnswer::default();
         };
         if ids.len() != wanted.total {
             let rows = rows.get();
@@ -52,15 +55,35 @@ pub(crate) fn content_search_task(
                 && (found.archived == (wanted.scope == ARCHIVED))
                 && (wanted.scope != HERE || Path::new(&found.cwd).starts_with(here))
         };
-        let mut hits = search(store, &wanted.text, MAX_MATCHES, &is_in_scope);
+        let text = without_unfinished_word(&wanted.text);
+        let typed = parse(add_prefix_wildcard(text));
+        let mut hits = search(store, typed.as_ref(), MAX_MATCHES, &is_in_scope).hits;
         let known: HashSet<_> = hits.iter().map(|hit| &hit.conversation.session).collect();
         // Those of other scopes are counted beside the scope.
         let more = |found: &FoundConversation| is_offered(found) && !known.contains(&found.session);
-        let others = search(store, &wanted.text, MAX_MATCHES_OF_ALL, &more);
-        hits.extend(others);
-        let matches = hits.into_iter();
-        matches.filter_map(|hit| to_match(&hit, &ids)).collect()
+        hits.extend(search(store, typed.as_ref(), MAX_MATCHES_OF_ALL, &more).hits);
+        let mut notice = None;
+        if hits.is_empty() {
+            let found = search_less(store, parse(text.to_owned()).as_ref(), &is_offered);
+            notice = describe(&found);
+            hits = found.hits;
+        }
+        let matches = hits.iter().filter_map(|hit| to_match(hit, &ids));
+        ContentAnswer {
+            matches: matches.collect(),
+            notice,
+        }
     })
+}
+
+/// Returns how the found conversations differ from what the user typed; `None` if they do not.
+fn describe(found: &SearchResult) -> Option<String> {
+    let relaxation = found.relaxation.as_ref().map(ToString::to_string);
+    let notes: Vec<_> = describe_spellings(&found.spellings)
+        .chain(relaxation)
+        .collect();
+    let is_less = !found.hits.is_empty() && !notes.is_empty();
+    is_less.then(|| printable(&notes.join(" · ")))
 }
 
 fn to_match(hit: &Hit, ids: &HashMap<String, String>) -> Option<ContentMatch> {
@@ -76,31 +99,47 @@ fn to_match(hit: &Hit, ids: &HashMap<String, String>) -> Option<ContentMatch> {
     })
 }
 
-/// Searches the conversations that `accepts` selects. An invalid query finds nothing.
-fn search(
-    store: &IndexStore,
-    text: &str,
-    limit: usize,
-    accepts: &dyn Fn(&FoundConversation) -> bool,
-) -> Vec<Hit> {
-    let text = add_prefix_wildcard(without_unfinished_word(text));
+/// Returns the query that the user typed; `None` if it is invalid.
+fn parse(text: String) -> Option<Query> {
     let words: Vec<_> = if text.contains('"') {
         vec![text]
     } else {
         text.split_whitespace().map(str::to_owned).collect()
     };
-    let Ok(query) = query::parse(&words) else {
-        return Vec::new();
-    };
-    let options = SearchOptions {
+    query::parse(&words).ok()
+}
+
+/// Searches the conversations that `accepts` selects. An invalid query finds nothing.
+fn search(
+    store: &IndexStore,
+    query: Option<&Query>,
+    limit: usize,
+    accepts: &dyn Fn(&FoundConversation) -> bool,
+) -> SearchResult {
+    let options = options(limit, accepts);
+    let found = query.and_then(|query| evaluate::search(store, query, &options).ok());
+    found.unwrap_or_default()
+}
+
+/// Searches as `find` does if nothing has all words.
+fn search_less(
+    store: &IndexStore,
+    query: Option<&Query>,
+    accepts: &dyn Fn(&FoundConversation) -> bool,
+) -> SearchResult {
+    let options = options(MAX_MATCHES_OF_ALL, accepts);
+    let found = query.and_then(|query| search_forgiving(store, query, &options).ok());
+    found.unwrap_or_default()
+}
+
+fn options(limit: usize, accepts: &dyn Fn(&FoundConversation) -> bool) -> SearchOptions<'_> {
+    SearchOptions {
         role: None,
         order: HitOrder::Best,
         limit,
         accepts,
         safe: &|text| text,
-    };
-    let found = evaluate::search(store, &query, &options);
-    found.unwrap_or_default().hits
+    }
 }
 
 /// Removes the last word of an unclosed phrase, because a phrase cannot end with a part of a word.
@@ -125,7 +164,7 @@ fn add_prefix_wildcard(text: &str) -> String {
 
 fn format_note(hit: &Hit) -> String {
     let author = hit.role.name();
-    let text = crate::views::account::printable(&hit.snippet.text);
+    let text = printable(&hit.snippet.text);
     match hit.turn {
         Some(turn) => format!("turn {turn}, {author}: {text}"),
         None => format!("{author}: {text}"),

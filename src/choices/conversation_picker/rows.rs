@@ -12,7 +12,7 @@ use crate::io::lock;
 use crate::ui::Style;
 use crate::ui::picker::{PickerItem, PickerScope};
 use crate::ui::text_width::without_end;
-use crate::views::account::{first_login, printable, short_id};
+use crate::views::account::{first_login, printable, short_id, shown_title};
 use crate::views::age::age_text;
 use std::cmp::Reverse;
 use std::collections::HashSet;
@@ -151,10 +151,7 @@ fn open_conversations(home: &Path) -> HashSet<String> {
 impl OfferedConversation {
     /// Returns the title, or a text in brackets without one.
     pub(crate) fn title(&self) -> String {
-        match self.thread.title.trim() {
-            "" => "(no title)".to_owned(),
-            title => printable(title),
-        }
+        printable(shown_title(self.thread.title.trim()))
     }
 
     /// Returns the name of the conversation's folder.

@@ -25,7 +25,7 @@ use crate::conversations::search::conversation_filter::ConversationFilter;
 use crate::conversations::search::evaluate::{self, Hit, HitOrder, SearchOptions, SearchResult};
 use crate::conversations::search::forgiving::search_forgiving;
 use crate::conversations::search::query::Query;
-use crate::conversations::search::relaxation::Relaxation;
+use crate::conversations::search::relaxation::{Relaxation, describe_spellings};
 use crate::conversations::search::scan::{self, ScanReport};
 use crate::copies::archived::list_ids_on_disk;
 use crate::error::{CommandError, Outcome, Result};
@@ -193,9 +193,8 @@ impl FindArgs {
     fn show(&self, found: &Found, matcher: &Matcher, context: &Context) -> Result<()> {
         let ui = &context.ui;
         let rows = self.make_rows(found, matcher, context)?;
-        for (word, spelling) in &found.spellings {
-            let word = printable(word);
-            ui.note(format_args!("nothing has {word}; did you mean {spelling}?"));
+        for spelling in describe_spellings(&found.spellings) {
+            ui.note(printable(&spelling));
         }
         if let Some(relaxation) = &found.relaxation {
             let elsewhere = self.describe_unfiltered(matcher, context);

@@ -1,5 +1,6 @@
 //! The part of a query that was ignored because nothing has all of it.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +19,14 @@ impl Relaxation {
             Self::FewerWords { .. } => "fewer_words",
         }
     }
+}
+
+/// Returns a sentence for each word that nothing has, with the spelling that was searched instead.
+pub(crate) fn describe_spellings(
+    spellings: &BTreeMap<String, String>,
+) -> impl Iterator<Item = String> {
+    let pairs = spellings.iter();
+    pairs.map(|(word, spelling)| format!("nothing has {word}; did you mean {spelling}?"))
 }
 
 impl fmt::Display for Relaxation {

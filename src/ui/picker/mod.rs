@@ -29,8 +29,8 @@ use std::time::Duration;
 
 pub use self::item::PickerItem;
 pub use self::options::{
-    ContentMatch, ContentQuery, KeyEffect, Picked, PickerEntries, PickerKey, PickerOptions,
-    PickerScope, PreviewQuery,
+    ContentAnswer, ContentMatch, ContentQuery, KeyEffect, Picked, PickerEntries, PickerKey,
+    PickerOptions, PickerScope, PreviewQuery,
 };
 pub(crate) use self::screen::{is_open, restore_terminal};
 pub use self::worker::Task;
@@ -69,7 +69,7 @@ pub struct Picker<'a> {
 struct Workers {
     rest: Option<Worker<(), Result<PickerListing, String>>>,
     preview: Option<Worker<PreviewQuery, Vec<(super::Style, String)>>>,
-    contents: Option<Worker<ContentQuery, Vec<ContentMatch>>>,
+    contents: Option<Worker<ContentQuery, ContentAnswer>>,
 }
 
 /// An event that an open picker waits for.
@@ -200,8 +200,11 @@ impl Workers {
         if let Some(paragraphs) = preview {
             state.set_preview(paragraphs);
         }
-        if let Some(matches) = contents {
-            state.set_content_matches(matches);
+        if let Some(answer) = contents {
+            state.set_content_matches(answer.matches);
+            if answer.notice.is_some() {
+                state.set_notice(answer.notice);
+            }
         }
         match rest {
             Some(Ok(listing)) => state.replace_entries(listing),

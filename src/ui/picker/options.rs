@@ -27,7 +27,7 @@ pub struct PickerOptions {
     /// Returns the paragraphs that describe an entry.
     pub preview: Option<Task<PreviewQuery, Vec<(Style, String)>>>,
     /// Finds entries by their contents, the best first.
-    pub contents: Option<Task<ContentQuery, Vec<ContentMatch>>>,
+    pub contents: Option<Task<ContentQuery, ContentAnswer>>,
 }
 
 /// The entries of a picker with its scopes.
@@ -88,6 +88,15 @@ pub struct ContentQuery {
     pub scope: &'static str,
     /// The number of entries of the list.
     pub total: usize,
+}
+
+/// The answer of a search in the contents of entries.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ContentAnswer {
+    /// The best first.
+    pub matches: Vec<ContentMatch>,
+    /// The difference between what was asked for and what was found.
+    pub notice: Option<String>,
 }
 
 /// An entry whose content matches.
