@@ -33,6 +33,18 @@ fn assert_alone(command: &str, lines: &[String], columns: u16) {
 }
 
 #[test]
+fn list_backups_ends_with_a_restore_that_works_as_printed() {
+    let env = TestEnv::new();
+    sample_home(&env);
+    backup(&env, &[]);
+    for columns in WIDTHS {
+        let lines = lines(&env, &["list-backups"], columns);
+        assert_alone("codex-manager restore 1", &lines, columns);
+    }
+    let _ = env.run(["restore", "1", "--dry-run"]).code(0);
+}
+
+#[test]
 fn each_fix_of_doctor_has_its_command_alone_on_a_line() {
     let empty = TestEnv::new();
     let damaged = TestEnv::new();

@@ -159,6 +159,21 @@ fn a_limit_shows_the_rows_with_the_most_tokens() {
 }
 
 #[test]
+fn lists_say_that_a_conversation_has_no_title() {
+    let env = TestEnv::new();
+    let mut made = conversation(1);
+    made.title.clear();
+    made.lines.clear();
+    add(&env, &made, 0, 5);
+    for args in [&["usage", "sessions"][..], &["sessions"]] {
+        let run = env.run(args).code(0);
+        assert!(run.stdout.contains("(no title)"), "{run}");
+        let tsv = env.run([args, &["--format", "tsv"]].concat()).code(0);
+        assert!(!tsv.stdout.contains("(no title)"), "{tsv}");
+    }
+}
+
+#[test]
 fn prices_of_the_settings_are_used_unless_the_command_names_others() {
     let env = TestEnv::new();
     add(&env, &conversation(1), 0, 1_000_000);

@@ -263,7 +263,13 @@ fn show(
         "CREATED is the time of the backup; names begin with the start of the quota window, or with the time of the \
          backup if that is unknown",
     );
-    ui.note("restore one with: codex-manager restore ARCHIVE");
+    let intact = records.iter().filter(|r| r.problem().is_none());
+    let newest = intact.filter_map(|r| numbers.get(&*r.path)).min();
+    if let Some(newest) = newest {
+        ui.note(format_args!(
+            "restore the newest one with: codex-manager restore {newest}"
+        ));
+    }
 }
 
 /// Suggests importing the archives of a Python codex-manager with a home of its own.

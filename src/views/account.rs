@@ -137,6 +137,15 @@ pub(crate) fn printable(text: &str) -> String {
     to_printable_line(text).into_owned()
 }
 
+/// Returns the title of a conversation as lists show it.
+pub(crate) fn shown_title(title: &str) -> &str {
+    if title.is_empty() {
+        "(no title)"
+    } else {
+        title
+    }
+}
+
 /// Returns the first 13 characters of a conversation's id (a `UUIDv7`), which encode its creation time in
 /// milliseconds.
 pub(crate) fn short_id(session_id: &str) -> &str {

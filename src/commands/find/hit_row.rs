@@ -8,7 +8,7 @@ use crate::conversations::search::evaluate::Hit;
 use crate::conversations::search::snippet::Snippet;
 use crate::io::shell;
 use crate::ui::{Cell, Column, Style, object, time};
-use crate::views::account::{absolute_time, format_local_ms, printable, short_id};
+use crate::views::account::{absolute_time, format_local_ms, printable, short_id, shown_title};
 use chrono::DateTime;
 use serde::Serialize;
 use std::path::Path;
@@ -118,8 +118,7 @@ impl HitRow<'_> {
         let in_title = self.find_in_title();
         let title = match (&in_title, &*conversation.title) {
             (Some(title), _) => highlight_matches(title, context),
-            (None, "") => ui.paint(Style::Strong, "(no title)"),
-            (None, title) => ui.paint(Style::Strong, printable(title)),
+            (None, title) => ui.paint(Style::Strong, printable(shown_title(title))),
         };
         let id = short_id(&conversation.session);
         let head = [

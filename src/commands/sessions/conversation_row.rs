@@ -10,7 +10,7 @@ use crate::history::thread_rollouts::ThreadChain;
 use crate::io::lock;
 use crate::io::quantity::pluralize;
 use crate::ui::{Cell, Column, Style, object, time};
-use crate::views::account::{format_local_ms, local_rfc3339, short_id};
+use crate::views::account::{format_local_ms, local_rfc3339, short_id, shown_title};
 use crate::views::age::age_text;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -128,7 +128,8 @@ impl ConversationRow {
         } else {
             Style::Plain
         };
-        Cell::new(style, format!("{indent}{}", self.thread.title)).value(&self.thread.title)
+        let title = &self.thread.title;
+        Cell::new(style, format!("{indent}{}", shown_title(title))).value(title)
     }
 
     fn badges(&self, is_running: bool) -> String {

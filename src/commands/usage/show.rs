@@ -7,7 +7,7 @@ use crate::ui::{Cell, Column, Style, Table};
 use crate::usage::figures::{format_cost, format_count};
 use crate::usage::prices::Prices;
 use crate::usage::report::{Report, ReportRow};
-use crate::views::account::{printable, short_id};
+use crate::views::account::{printable, short_id, shown_title};
 
 /// The length of a bar of 100 %.
 const BAR: usize = 14;
@@ -99,7 +99,9 @@ fn cells(row: &ReportRow<RowKey>, has_titles: bool, all: u64, is_exact: bool) ->
     let name = Cell::plain(name);
     let mut cells = vec![if is_exact { name.value(&key.key) } else { name }];
     if has_titles {
-        cells.push(Cell::plain(key.shown.clone().unwrap_or_default()));
+        let title = key.shown.as_deref().unwrap_or_default();
+        let cell = Cell::plain(shown_title(title));
+        cells.push(if is_exact { cell.value(title) } else { cell });
     }
     let exact_cost = || sum.cost_usd.map_or_else(String::new, |c| format!("{c:.6}"));
     let cost = Cell::plain(format_cost(sum));
