@@ -76,14 +76,13 @@ pub(crate) fn content_search_task(
     })
 }
 
-/// Returns how the found conversations differ from what the user typed; `None` if they do not.
+/// Returns how what was searched differs from what the user typed; `None` if it does not.
 fn describe(found: &SearchResult) -> Option<String> {
     let relaxation = found.relaxation.as_ref().map(ToString::to_string);
     let notes: Vec<_> = describe_spellings(&found.spellings)
         .chain(relaxation)
         .collect();
-    let is_less = !found.hits.is_empty() && !notes.is_empty();
-    is_less.then(|| printable(&notes.join(" · ")))
+    (!notes.is_empty()).then(|| printable(&notes.join(" · ")))
 }
 
 fn to_match(hit: &Hit, ids: &HashMap<String, String>) -> Option<ContentMatch> {
