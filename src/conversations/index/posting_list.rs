@@ -34,7 +34,7 @@ pub(super) struct PostingList {
 }
 
 impl PostingList {
-    /// Appends a text behind all others.
+    /// Appends a text, which must be larger than all others.
     pub(super) fn push(&mut self, number: i64) {
         if self.bytes.is_empty() {
             push_number(&mut self.bytes, number);

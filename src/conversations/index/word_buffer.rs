@@ -19,7 +19,7 @@ pub(super) struct WordBuffer {
 }
 
 impl WordBuffer {
-    /// Adds the words of texts that have these numbers, in ascending order. Texts without one are left out.
+    /// Adds the words of the texts with these numbers, in ascending order. Leaves out texts without a number.
     pub(super) fn add(&mut self, words: &WordLists, numbers: &[Option<i64>]) {
         for (word, texts) in words.iter() {
             let number = self.vocabulary.number(word) as usize;
