@@ -1,7 +1,7 @@
 //! The pages of `usage` and `storage`, opened by a real browser, and the rows that a terminal shows.
 
 use crate::support::browser::Browser;
-use crate::support::conversations::{Conversation, id};
+use crate::support::conversations::{Conversation, id, write};
 use crate::support::env::TestEnv;
 use crate::support::usage_lines::{at, context, conversation, count, store, sum};
 use crate::tables::shown;
@@ -69,8 +69,8 @@ fn framed(env: &TestEnv, name: &str, width: u32) -> PathBuf {
     let page = page.replace('&', "&amp;").replace('"', "&quot;");
     // A figure of seven characters stays on a line.
     let script = "onload = () => { const d = f.contentDocument; const e = d.querySelector('.figures dd'); \
-        e.textContent = '1'; const line = e.offsetHeight; e.textContent = '115.46M'; \
-        const fits = e.offsetHeight === line && e.scrollWidth <= e.clientWidth; \
+        const measure = text => { e.textContent = text; return e.offsetHeight; }; \
+        const fits = !e || measure('1') === measure('115.46M') && e.scrollWidth <= e.clientWidth; \
         document.body.dataset.seen = (fits ? '' : 'broken figure ') + \
         d.documentElement.scrollWidth + ' ' + getComputedStyle(d.body).backgroundColor; }";
     let frame = format!(
@@ -88,11 +88,21 @@ fn a_page_fits_phones_and_desktops_in_light_and_dark() {
         return;
     };
     let (env, window) = (world(), crate::usage_window::world());
+    let talk = TestEnv::new();
+    let answer = format!(
+        "A line of code:\n\n```rust\n{}\n```\n\n| a | b |\n|---|---|\n| {} | 2 |\n\n{}",
+        "let name = call(argument);".repeat(20),
+        "wide ".repeat(60),
+        "/a/path/without/blanks".repeat(20),
+    );
+    write(&talk, &Conversation::new(1, 60, "A question", &answer));
+    let talk_args = ["export", &id(1), "--format", "html", "--out"];
     let window_args = ["usage", "--window", "alice@x.com", "--html"];
     for (env, args, name) in [
         (&env, &["usage", "--html"][..], "usage.html"),
         (&env, &["storage", "--html"], "storage.html"),
         (&window, &window_args, "window.html"),
+        (&talk, &talk_args, "talk.html"),
     ] {
         let path = env.path(name);
         let _ = env.run([args, &[path.to_str().unwrap()]].concat()).code(0);

@@ -8,7 +8,7 @@ use super::error::IndexError;
 use super::posting_list::{BLOCK_BYTES, BlockReader, BlockWriter, PostingList, texts};
 use super::store::{IndexStore, rewrite_conversations};
 use crate::io::progress::is_interrupted;
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension as _, params};
 use std::collections::HashSet;
 
 /// The number of runs of about the same size that are merged.
@@ -42,9 +42,11 @@ pub(super) fn list_dead(connection: &Connection) -> rusqlite::Result<HashSet<i64
     ids.collect()
 }
 
+/// Returns the bytes of a block; none if all of its texts were deleted.
 pub(super) fn read_block(connection: &Connection, id: i64) -> rusqlite::Result<Vec<u8>> {
     let mut statement = connection.prepare_cached("SELECT data FROM block WHERE id=?1")?;
-    statement.query_row([id], |row| row.get(0))
+    let data = statement.query_row([id], |row| row.get(0)).optional()?;
+    Ok(data.unwrap_or_default())
 }
 
 /// Writes a run. Append its words in ascending order.
@@ -56,15 +58,14 @@ pub(super) struct RunWriter<'a> {
 
 impl<'a> RunWriter<'a> {
     pub(super) fn new(connection: &'a Connection) -> rusqlite::Result<Self> {
-        let next = |table| {
-            let sql = format!("SELECT coalesce(max(id), 0) + 1 FROM {table}");
-            connection.query_row(&sql, [], |row| row.get::<_, i64>(0))
-        };
-        let first = next("block")?;
+        // The last blocks of a run may be gone.
+        let sql = "SELECT coalesce(max(id), 0) + 1, coalesce(max(last), 0) + 1 FROM run";
+        let next = connection.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?)));
+        let (id, first) = next?;
         Ok(Self {
             connection,
             run: WordRun {
-                id: next("run")?,
+                id,
                 first,
                 last: first - 1,
             },
@@ -270,9 +271,11 @@ fn erase_in_block(
             kept.append(&reader.word, &left.bytes);
         }
     }
-    if !kept.bytes.is_empty() {
-        insert_first_word(connection, run, block, &kept.first)?;
+    if kept.bytes.is_empty() {
+        connection.execute("DELETE FROM block WHERE id=?1", [block])?;
+        return Ok(());
     }
+    insert_first_word(connection, run, block, &kept.first)?;
     if has_dead {
         // A list without a text may be longer, so rarely that a block of another size does not matter.
         kept.bytes.resize(data.len().max(kept.bytes.len()), 0);
@@ -310,7 +313,7 @@ mod tests {
         for word in 0..3000i64 {
             let numbers = (0..word % 50).map(|n| n * (1 + word % 9));
             let numbers = std::iter::once(word).chain(numbers.map(|n| n + word + 1));
-            all.insert(format!("word{word}").into(), numbers.collect());
+            all.insert(format!("word{word:04}").into(), numbers.collect());
         }
         let mut writer = RunWriter::new(&store.connection).unwrap();
         for (word, numbers) in &all {
@@ -320,7 +323,9 @@ mod tests {
         }
         writer.finish().unwrap();
         assert_eq!(read_lists(&store), all);
-        let is_dead = |number: &i64| number % 3 == 1;
+        let blocks_before = store.query_number("SELECT count(*) FROM block").unwrap();
+        // All texts of the words from 1000 on are deleted.
+        let is_dead = |number: &i64| number % 3 == 1 || *number >= 1000;
         for number in (0..4000).filter(is_dead) {
             store
                 .execute("INSERT INTO dead VALUES(?1)", [number])
@@ -334,6 +339,7 @@ mod tests {
         assert_eq!(read_lists(&store), all);
         let words = "SELECT count(DISTINCT block) FROM block_word";
         let blocks = "SELECT count(*) FROM block WHERE length(data)>=4050";
+        assert!(store.query_number(blocks).unwrap() < blocks_before);
         assert_eq!(
             store.query_number(words).unwrap(),
             store.query_number(blocks).unwrap()
