@@ -150,6 +150,12 @@ fn conversations_skills_and_prompts_are_synced_through_the_vault() {
     let planned = machines.sync("a", &["plan", "--json"]).code(0).json();
     assert_eq!(actions(&planned).len(), 4, "{planned}");
     assert_eq!(machines.snapshots(), 0);
+    let shown = machines.sync("a", &["plan"]).code(0);
+    let shown = format!("{}{}", shown.stdout, shown.stderr);
+    assert!(
+        shown.contains("4 → vault") && !shown.contains("cloud folder"),
+        "{shown}"
+    );
     machines.apply("a");
     machines.apply("b");
     for path in [ROLLOUT, SKILL, ODD_SKILL, "history.jsonl"] {

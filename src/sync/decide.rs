@@ -3,7 +3,7 @@
 //! The state of the last sync tells which side changed a file. Times decide only if there is no such state,
 //! and only in the modes `mtime` and `mtime_hash_fallback`.
 
-use super::config::{Compare, ConflictPolicy, DecisionRules, DeletePolicy, EqualMtime};
+use super::config::{Compare, ConflictPolicy, DecisionRules, DeletePolicy, EqualMtime, SyncRemote};
 use super::file_kind::FileKind;
 use super::sides::Side;
 use crate::codex::rollout::Relation;
@@ -127,33 +127,42 @@ pub(crate) enum CopyReason {
 
 impl CopyReason {
     /// Returns the reason as printed, for a copy from `source`.
-    pub(crate) fn text(self, source: Side) -> &'static str {
-        let is_local = source == Side::Local;
-        let choose = |local, cloud| if is_local { local } else { cloud };
+    pub(crate) fn text(self, source: Side, remote: SyncRemote) -> String {
+        let (remote, place) = (remote.label(), remote.place());
+        let side = match source {
+            Side::Local => "on this machine",
+            Side::Remote => place,
+        };
         match self {
-            Self::OnlyOneSide => choose("only on this machine", "only in the cloud folder"),
-            Self::AbsentIsNotDeleted => choose(
-                "missing in the cloud folder; sync.delete_policy is never",
-                "missing on this machine; sync.delete_policy is never",
-            ),
-            Self::Grew => choose("longer on this machine", "longer in the cloud folder"),
-            Self::Rewritten => choose(
-                "has all messages, as Codex rewrote them on this machine",
-                "has all messages, as Codex rewrote them on another machine",
-            ),
-            Self::ChangedOneSide => {
-                choose("changed on this machine", "changed in the cloud folder")
+            Self::OnlyOneSide => format!("only {side}"),
+            Self::AbsentIsNotDeleted if source == Side::Local => {
+                format!("missing {place}; sync.delete_policy is never")
             }
-            Self::OlderCloud => "the cloud folder has an older version",
-            Self::Newer => choose("newer on this machine", "newer in the cloud folder"),
-            Self::EqualTimes => choose(
-                "equal mtimes; equal_mtime_action prefers this machine",
-                "equal mtimes; equal_mtime_action prefers the cloud folder",
-            ),
-            Self::Policy => choose(
-                "changed on both sides; conflict.policy prefers this machine",
-                "changed on both sides; conflict.policy prefers the cloud folder",
-            ),
+            Self::AbsentIsNotDeleted => {
+                "missing on this machine; sync.delete_policy is never".to_owned()
+            }
+            Self::Grew => format!("longer {side}"),
+            Self::Rewritten if source == Side::Local => {
+                "has all messages, as Codex rewrote them on this machine".to_owned()
+            }
+            Self::Rewritten => {
+                "has all messages, as Codex rewrote them on another machine".to_owned()
+            }
+            Self::ChangedOneSide => format!("changed {side}"),
+            Self::OlderCloud => format!("the {remote} has an older version"),
+            Self::Newer => format!("newer {side}"),
+            Self::EqualTimes if source == Side::Local => {
+                "equal mtimes; equal_mtime_action prefers this machine".to_owned()
+            }
+            Self::EqualTimes => {
+                format!("equal mtimes; equal_mtime_action prefers the {remote}")
+            }
+            Self::Policy if source == Side::Local => {
+                "changed on both sides; conflict.policy prefers this machine".to_owned()
+            }
+            Self::Policy => {
+                format!("changed on both sides; conflict.policy prefers the {remote}")
+            }
         }
     }
 }
@@ -241,10 +250,10 @@ fn decide_conflict(facts: FileFacts, rules: DecisionRules) -> FileDecision {
 }
 
 /// Names the version that wins a conflict.
-pub(crate) fn winner(from: Side) -> &'static str {
+pub(crate) fn winner(from: Side, remote: SyncRemote) -> String {
     match from {
-        Side::Local => "the version of this machine wins",
-        Side::Remote => "the version in the cloud folder wins",
+        Side::Local => "the version of this machine wins".to_owned(),
+        Side::Remote => format!("the version {} wins", remote.place()),
     }
 }
 

@@ -8,7 +8,7 @@ use crate::history::thread_titles::read_titles;
 use crate::io::quantity::pluralize;
 use crate::shutdown::ShutdownPlan;
 use crate::sync::branches::{BRANCH_REASON, Branch};
-use crate::sync::config::SyncConfig;
+use crate::sync::config::{SyncConfig, SyncRemote};
 use crate::sync::conflicting_versions::ConflictingVersions;
 use crate::sync::plan::{Conflict, SyncAction, SyncPlan, SyncStep, UndeliveredVersion};
 use crate::sync::sides::Side;
@@ -247,14 +247,15 @@ const STEP_COLUMNS: [Column; 5] = [
 ];
 
 /// Returns the sum of some steps: "308 → cloud folder (4.2 MB), 10 ← cloud folder (31 kB), 0 conflicts".
-pub(crate) fn sum_steps(steps: &[&SyncStep], conflicts: usize) -> String {
+pub(crate) fn sum_steps(steps: &[&SyncStep], conflicts: usize, remote: SyncRemote) -> String {
+    let remote = remote.label();
     let count = |actions: &[SyncAction]| {
         let matching = steps.iter().filter(|step| actions.contains(&step.action));
         matching.fold((0, 0), |(n, size), step| (n + 1, size + step.bytes))
     };
     let arrow = |mark: char, action| match count(&[action]) {
-        (0, _) => format!("0 {mark} cloud folder"),
-        (n, size) => format!("{n} {mark} cloud folder ({})", bytes(size)),
+        (0, _) => format!("0 {mark} {remote}"),
+        (n, size) => format!("{n} {mark} {remote} ({})", bytes(size)),
     };
     let mut parts = vec![
         arrow('→', SyncAction::CopyToCloud),

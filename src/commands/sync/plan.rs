@@ -116,7 +116,7 @@ fn show_staged(
     } else {
         if !context.ui.wants_tsv() {
             let steps: Vec<_> = plan.steps.iter().collect();
-            let sum = sum_steps(&steps, plan.conflicts.len());
+            let sum = sum_steps(&steps, plan.conflicts.len(), config.remote);
             context
                 .ui
                 .prose(format_args!("{sum}; {}", unchanged_summary(&plan)));

@@ -250,7 +250,9 @@ fn show_report(context: &Context, config: &SyncConfig, plan: &SyncPlan, report: 
     let done = report.done.iter().map(|index| &plan.steps[*index]);
     if !report.done.is_empty() {
         let steps: Vec<_> = done.clone().collect();
-        context.ui.prose(sum_steps(&steps, plan.conflicts.len()));
+        context
+            .ui
+            .prose(sum_steps(&steps, plan.conflicts.len(), config.remote));
     }
     for (path, why) in &report.skipped {
         context

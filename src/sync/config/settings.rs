@@ -123,6 +123,24 @@ pub enum SyncRemote {
     Vault,
 }
 
+impl SyncRemote {
+    /// Returns the name of the store in messages, without an article.
+    pub(crate) fn label(self) -> &'static str {
+        match self {
+            Self::Folder => "cloud folder",
+            Self::Vault => "vault",
+        }
+    }
+
+    /// Returns the place of the remote version in messages.
+    pub(crate) fn place(self) -> &'static str {
+        match self {
+            Self::Folder => "in the cloud folder",
+            Self::Vault => "in the vault",
+        }
+    }
+}
+
 /// The comparison of files if there is no state of a last sync.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 #[value(rename_all = "snake_case")]

@@ -161,7 +161,7 @@ pub(super) fn hold_back_mass_deletions(
 
 /// Drops the steps whose target path is blocked: it is a folder on one side and a file on the other, or a special file.
 /// A file that another step removes does not block.
-pub(super) fn drop_blocked_steps(plan: &mut SyncPlan, obstacles: &Obstacles) {
+pub(super) fn drop_blocked_steps(plan: &mut SyncPlan, obstacles: &Obstacles, place: &str) {
     let removed = plan.steps.iter().flat_map(|step| &step.ops);
     let removed: HashSet<(Side, String)> = removed
         .filter_map(|op| match op {
@@ -172,7 +172,7 @@ pub(super) fn drop_blocked_steps(plan: &mut SyncPlan, obstacles: &Obstacles) {
     let reason = |(side, path): (Side, &str)| {
         let on_side = match side {
             Side::Local => "on this machine",
-            Side::Remote => "in the cloud folder",
+            Side::Remote => place,
         };
         let is_removed = |path: &String| removed.contains(&(side, path.clone()));
         let remedy = "rename or remove one of the two";

@@ -114,7 +114,7 @@ pub fn plan(request: &PlanRequest<'_>) -> Result<(SyncPlan, SyncState), PlanErro
     guards::report_incomplete(&mut plan, undelivered, &groups.by_key);
     // After the steps that are held back: only paths that this run creates can be blocked.
     let obstacles = reader.find_obstacles(&plan.steps);
-    guards::drop_blocked_steps(&mut plan, &obstacles);
+    guards::drop_blocked_steps(&mut plan, &obstacles, request.config.remote.place());
     plan.sort();
     Ok((plan, records.state))
 }

@@ -2,7 +2,7 @@
 
 use super::file_version::FileVersion;
 use crate::io::hash::Sha256Digest;
-use crate::sync::config::DecisionRules;
+use crate::sync::config::{DecisionRules, SyncRemote};
 use crate::sync::conflicting_versions::ConflictingVersions;
 use crate::sync::decide::FileFacts;
 use crate::sync::notice::Notice;
@@ -31,6 +31,8 @@ pub(crate) struct ComparedFile<'a> {
     pub(crate) remote: Option<FileVersion>,
     pub(crate) facts: FileFacts,
     pub(crate) rules: DecisionRules,
+    /// The store of the remote version, for messages.
+    pub(crate) remote_kind: SyncRemote,
     /// Length and digest of the text that both sides have, if known.
     pub(crate) contents: Option<(u64, Sha256Digest)>,
     /// The reason not to copy the remote version over the local one yet.

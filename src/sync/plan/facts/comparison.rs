@@ -38,6 +38,7 @@ impl<'a> FactReader<'a> {
                 deletion_requested: false,
             },
             rules: self.rules_for(&path, kind),
+            remote_kind: self.config.remote,
             cancelled_deletions: cancelled.map(|deletion| deletion.id.clone()).collect(),
             is_backed_up: self.config.backup.before_overwrite,
             contents: last.and_then(|last| last.contents),

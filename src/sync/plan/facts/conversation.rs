@@ -205,7 +205,8 @@ impl<'a> FactReader<'a> {
         remote: &FileVersion,
     ) -> Result<Option<ConflictingVersions>, IoError> {
         let (local, remote) = (&local.full_path, &remote.full_path);
-        let (home, place) = (&self.config.local, "in the cloud folder");
+        let home = &self.config.local;
+        let place = self.config.remote.place();
         let read = |id: String| ConflictingVersions::read(home, &id, local, remote, place);
         rollouts::id(key).map(read).transpose().at("read", local)
     }

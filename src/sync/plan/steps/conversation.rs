@@ -60,7 +60,7 @@ pub(super) fn plan_conversation(file: &ComparedFile<'_>, decision: FileDecision)
         }),
         ops: draft.ops,
         state_update,
-        ..SyncStep::new(file.key, &file.path, action, reason)
+        ..SyncStep::new(file.key, &file.path, action, &reason)
     };
     FilePlan {
         outcome: FileOutcome::Step(step),
@@ -234,14 +234,22 @@ impl<'a> ConversationDraft<'a> {
     }
 
     /// Returns the action and the reason of the step.
-    fn choose_action(&self, chosen: Option<&ChosenVersion<'_>>) -> (SyncAction, &'static str) {
+    fn choose_action(&self, chosen: Option<&ChosenVersion<'_>>) -> (SyncAction, String) {
+        let remote = self.file.remote_kind;
         if let Some(chosen) = chosen {
             let side = chosen.from.seen.side;
             match (chosen.why, side) {
-                (Some(why), Side::Local) => return (SyncAction::CopyToCloud, why.text(side)),
-                (Some(why), Side::Remote) => return (SyncAction::CopyToLocal, why.text(side)),
+                (Some(why), Side::Local) => {
+                    return (SyncAction::CopyToCloud, why.text(side, remote));
+                }
+                (Some(why), Side::Remote) => {
+                    return (SyncAction::CopyToLocal, why.text(side, remote));
+                }
                 (None, _) if self.copied_bytes().is_some() => {
-                    return (SyncAction::CopyToCloud, "the cloud client had renamed it");
+                    return (
+                        SyncAction::CopyToCloud,
+                        "the cloud client had renamed it".to_owned(),
+                    );
                 }
                 _ => {}
             }
@@ -251,12 +259,14 @@ impl<'a> ConversationDraft<'a> {
             _ => None,
         });
         match moves {
-            Some(Side::Local) => (SyncAction::MoveLocal, "moved in the cloud folder"),
-            Some(Side::Remote) => (SyncAction::MoveCloud, "moved on this machine"),
-            None if self.new_copies() > 0 => (SyncAction::KeepConflictCopy, DIVERGED_COPY),
+            Some(Side::Local) => (SyncAction::MoveLocal, format!("moved {}", remote.place())),
+            Some(Side::Remote) => (SyncAction::MoveCloud, "moved on this machine".to_owned()),
+            None if self.new_copies() > 0 => {
+                (SyncAction::KeepConflictCopy, DIVERGED_COPY.to_owned())
+            }
             None => (
                 SyncAction::RemoveDuplicate,
-                "a second file of one conversation",
+                "a second file of one conversation".to_owned(),
             ),
         }
     }
@@ -264,11 +274,16 @@ impl<'a> ConversationDraft<'a> {
     /// Explains why the step makes conflict copies and which version wins; `None` if it makes none.
     fn conflict_note(&self, decision: FileDecision) -> Option<String> {
         let (why, winner) = match decision.copied_side() {
-            Some((side, CopyReason::Policy)) => (conflict_reason(self.file.facts), winner(side)),
-            Some((side, _)) if self.is_diverged => (REWRITTEN.to_owned(), winner(side)),
+            Some((side, CopyReason::Policy)) => (
+                conflict_reason(self.file.facts),
+                winner(side, self.file.remote_kind),
+            ),
+            Some((side, _)) if self.is_diverged => {
+                (REWRITTEN.to_owned(), winner(side, self.file.remote_kind))
+            }
             _ => (
                 DIVERGED_COPY.to_owned(),
-                "the version under the conversation's own name wins",
+                "the version under the conversation's own name wins".to_owned(),
             ),
         };
         let kept = match self.new_copies() {

@@ -136,7 +136,12 @@ fn plan_copy(
         })],
         state_update: StateUpdate::Synced { local, remote },
         conflict: describe_policy_conflict(file, why, from.seen.side),
-        ..SyncStep::new(file.key, &file.path, action, why.text(from.seen.side))
+        ..SyncStep::new(
+            file.key,
+            &file.path,
+            action,
+            &why.text(from.seen.side, file.remote_kind),
+        )
     });
     FilePlan {
         outcome,
@@ -159,7 +164,7 @@ fn describe_policy_conflict(
     } else {
         "the other one is overwritten"
     };
-    let (why, winner) = (conflict_reason(file.facts), winner(from));
+    let (why, winner) = (conflict_reason(file.facts), winner(from, file.remote_kind));
     Some(format!("{why}: {winner}, {loser}"))
 }
 
