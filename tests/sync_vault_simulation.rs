@@ -202,7 +202,7 @@ fn check(machines: &[Machine], seed: u64) {
         }
     }
     assert_versions_kept(
-        &machines[..],
+        machines,
         MachineFault::of(seed) == MachineFault::None,
         &context,
     );

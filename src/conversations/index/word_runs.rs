@@ -318,7 +318,9 @@ mod tests {
         let mut writer = RunWriter::new(&store.connection).unwrap();
         for (word, numbers) in &all {
             let mut list = PostingList::default();
-            numbers.iter().for_each(|number| list.push(*number));
+            for number in numbers {
+                list.push(*number);
+            }
             writer.push(word, &list.bytes).unwrap();
         }
         writer.finish().unwrap();
