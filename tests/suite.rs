@@ -177,6 +177,7 @@ mod sync_syncthing;
 mod sync_torn_files;
 mod sync_undelivered;
 mod sync_vault;
+mod sync_vault_decisions;
 mod sync_vault_simulation;
 mod tables;
 mod together;

@@ -18,6 +18,17 @@ pub(super) struct OtherMachine {
     pub(super) manifest: SnapshotManifest,
 }
 
+impl OtherMachine {
+    /// Returns true if this machine had joined the version that `other` has of a file, and has another one.
+    pub(super) fn replaces(&self, other: &Self, key: &str) -> bool {
+        let version = |machine: &Self| machine.manifest.files.get(key).map(|of| of.version.clone());
+        let (Some(mine), Some(theirs)) = (version(self), version(other)) else {
+            return false;
+        };
+        mine != theirs && self.manifest.knowledge.knows(key, &theirs)
+    }
+}
+
 /// A file that another machine changed or deleted.
 #[derive(Debug)]
 pub(super) struct IncomingFile {

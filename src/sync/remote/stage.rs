@@ -2,7 +2,7 @@
 
 use super::causality::VersionId;
 use super::error::RemoteError;
-use super::incoming::{IncomingFile, OwnSide};
+use super::incoming::{IncomingFile, OtherMachine, OwnSide};
 use super::join::Join;
 use super::snapshot_manifest::{SnapshotManifest, copy_name};
 use super::staged_tree::{Candidate, Expected, StagedFiles};
@@ -63,21 +63,27 @@ impl<R: Remote> Join<'_, R> {
     /// Moves machines into the round, as long as no two of them changed the same file.
     fn choose_machines(&mut self, state: &SyncState) {
         let mut taken: BTreeMap<String, Option<VersionId>> = BTreeMap::new();
-        for other in std::mem::take(&mut self.waiting) {
-            let own = OwnSide {
-                current: &self.current,
-                knowledge: &self.knowledge,
-                published: &self.published,
-                state,
-                scope: &self.scope,
-                forked: &self.forked,
-            };
-            let mut incoming = own.find_incoming(&other);
+        let mut postponed: BTreeSet<String> = BTreeSet::new();
+        let waiting = std::mem::take(&mut self.waiting);
+        let own = OwnSide {
+            current: &self.current,
+            knowledge: &self.knowledge,
+            published: &self.published,
+            state,
+            scope: &self.scope,
+            forked: &self.forked,
+        };
+        let changed = waiting.into_iter().map(|other| {
+            let incoming = own.find_incoming(&other);
+            (other, incoming)
+        });
+        for (other, mut incoming) in newest_first(changed.collect()) {
             let collides = |one: &IncomingFile| {
                 let other = taken.get(&one.key);
-                other.is_some_and(|version| *version != one.version)
+                postponed.contains(&one.key) || other.is_some_and(|version| *version != one.version)
             };
             if incoming.iter().any(collides) {
+                postponed.extend(incoming.into_iter().map(|one| one.key));
                 self.waiting.push(other);
                 continue;
             }
@@ -312,4 +318,27 @@ impl<R: Remote> Join<'_, R> {
         }
         Ok(())
     }
+}
+
+/// Puts a machine before those whose versions its own replaced. Joined after them, its version would lose to one that
+/// this machine had to decide for before it knew.
+fn newest_first(
+    mut left: Vec<(OtherMachine, Vec<IncomingFile>)>,
+) -> Vec<(OtherMachine, Vec<IncomingFile>)> {
+    let mut ordered = Vec::new();
+    while !left.is_empty() {
+        let is_replaced = |(machine, incoming): &(OtherMachine, Vec<IncomingFile>)| {
+            let mut others = left.iter().map(|(other, _)| other);
+            others.any(|other| {
+                let mut incoming = incoming.iter();
+                incoming.any(|one| {
+                    other.replaces(machine, &one.key) && !machine.replaces(other, &one.key)
+                })
+            })
+        };
+        // Each of two machines can have replaced a file of the other one.
+        let next = left.iter().position(|one| !is_replaced(one)).unwrap_or(0);
+        ordered.push(left.remove(next));
+    }
+    ordered
 }

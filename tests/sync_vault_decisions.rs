@@ -1,0 +1,84 @@
+//! A newer text does not lose to one that its user knew, although machines see snapshots late and runs end before they
+//! publish.
+
+use crate::support::cloud::{Machine, Rng, Settling};
+use crate::support::snapshot_store::{PublishKill, Store, StoreRun};
+use codex_manager::testing::sync::config::ConflictPolicy;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Creates machines with this policy.
+fn create_machines<const N: usize>(root: &Path, policy: ConflictPolicy) -> [Machine; N] {
+    let mut index = 0..;
+    [(); N].map(|()| {
+        let mut machine = Machine::new(root, index.next().unwrap(), &mut Rng::new(1));
+        machine.config.policy.rules.conflict = policy;
+        machine
+    })
+}
+
+fn sync(machine: &mut Machine, store: &Store, kill: PublishKill) {
+    sync_hidden(machine, store, kill, &[]);
+}
+
+/// Syncs a machine whose snapshot these others do not see yet.
+fn sync_hidden(machine: &mut Machine, store: &Store, kill: PublishKill, others: &[String]) {
+    let run = StoreRun {
+        killed_before: None,
+        kill,
+        is_late: true,
+        writes: Vec::new(),
+        others,
+    };
+    machine.sync_with(store, run, Settling::NotYet);
+}
+
+fn skill(machine: &Machine) -> PathBuf {
+    machine.home.join("skills/a/SKILL.md")
+}
+
+fn write(machine: &Machine, text: &str) {
+    fs::create_dir_all(skill(machine).parent().unwrap()).unwrap();
+    fs::write(skill(machine), text).unwrap();
+}
+
+fn read(machine: &Machine) -> String {
+    fs::read_to_string(skill(machine)).unwrap()
+}
+
+#[test]
+fn a_conflict_that_another_machine_decided_is_not_decided_again() {
+    let root = tempfile::tempdir().unwrap();
+    let store = Store::default();
+    let [mut first, mut second, mut third] =
+        create_machines(root.path(), ConflictPolicy::PreferLocal);
+    write(&first, "one");
+    // The machines are joined in this order, if nothing else orders them.
+    for machine in [&mut first, &mut second, &mut third] {
+        sync(machine, &store, PublishKill::Never);
+    }
+    write(&third, "three");
+    let unaware = [second.name.clone()];
+    sync_hidden(&mut third, &store, PublishKill::Never, &unaware);
+    sync_hidden(&mut first, &store, PublishKill::Never, &unaware);
+    assert_eq!(read(&first), "three");
+    write(&second, "a second");
+    sync(&mut second, &store, PublishKill::Never);
+    write(&third, "the fourth");
+    sync_hidden(&mut third, &store, PublishKill::Never, &unaware);
+    // The last snapshot of the second machine is one that the third machine did not join.
+    fs::write(
+        second.home.join("history.jsonl"),
+        "{\"ts\":1,\"text\":\"x\"}\n",
+    )
+    .unwrap();
+    sync(&mut second, &store, PublishKill::Never);
+    // The first machine has the text that the fourth one replaced, and knows neither that nor the second one.
+    sync(&mut first, &store, PublishKill::Never);
+    assert_eq!(read(&first), "the fourth");
+    assert!(first.skills_in_conflict.is_empty());
+    store.reveal_all();
+    sync(&mut second, &store, PublishKill::Never);
+    sync(&mut third, &store, PublishKill::Never);
+    assert_eq!((read(&second), read(&third)), (read(&first), read(&first)));
+}
