@@ -82,3 +82,22 @@ fn a_conflict_that_another_machine_decided_is_not_decided_again() {
     sync(&mut third, &store, PublishKill::Never);
     assert_eq!((read(&second), read(&third)), (read(&first), read(&first)));
 }
+
+#[test]
+fn an_edit_replaces_a_text_that_arrived_before_two_runs_were_killed() {
+    let root = tempfile::tempdir().unwrap();
+    let store = Store::default();
+    let [mut first, mut second] = create_machines(root.path(), ConflictPolicy::PreferCloud);
+    write(&first, "one");
+    sync(&mut first, &store, PublishKill::Never);
+    sync(&mut second, &store, PublishKill::Before);
+    assert_eq!(read(&second), "one");
+    write(&second, "the second");
+    for kill in [PublishKill::Before, PublishKill::Before, PublishKill::Never] {
+        sync(&mut second, &store, kill);
+        assert_eq!(read(&second), "the second");
+    }
+    assert!(second.skills_in_conflict.is_empty());
+    sync(&mut first, &store, PublishKill::Never);
+    assert_eq!(read(&first), "the second");
+}

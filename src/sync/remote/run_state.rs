@@ -15,7 +15,7 @@ use crate::sync::ledger::Ledger;
 use crate::sync::sides::{Side, Stat};
 use crate::sync::state::{OwnManifests, Replica, SideFile, SyncState, SyncedFile};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 const TAKEN_FILE: &str = "taken.json";
 
@@ -23,6 +23,9 @@ const TAKEN_FILE: &str = "taken.json";
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct TakenVersions {
     pub(super) files: BTreeMap<String, Vec<FileVersions>>,
+    /// Keys of which the first version was in the home when the run began.
+    #[serde(default)]
+    placed: BTreeSet<String>,
 }
 
 impl Document for TakenVersions {
@@ -122,7 +125,7 @@ impl<R: Remote> Join<'_, R> {
         state: &mut SyncState,
     ) -> Result<(), IoError> {
         for (key, versions) in taken.files {
-            for of in versions {
+            for (n, of) in versions.into_iter().enumerate() {
                 let own = self.current.get(&key);
                 let is_merged = self.knowledge.knows(&key, &of.version)
                     || own.is_some_and(|own| own.has_same_files(&of));
@@ -132,7 +135,11 @@ impl<R: Remote> Join<'_, R> {
                     Some(last) => Some(last.clone()),
                     None => find_placed(&self.config, &of)?,
                 };
-                let Some(placed) = placed else { continue };
+                // A further killed run can have recorded what the user made of it.
+                let was_placed = !is_merged && n == 0 && taken.placed.contains(&key);
+                if placed.is_none() && !was_placed {
+                    continue;
+                }
                 let waiting = self.waiting.iter();
                 let holder = waiting.map(|other| (other, other.manifest.files.get(&key)));
                 let mut holders = holder
@@ -141,9 +148,13 @@ impl<R: Remote> Join<'_, R> {
                     let id = other.head.id.clone();
                     self.adopted.insert(key.clone(), id);
                 }
-                state.files.insert(key.clone(), placed);
+                // Without it, [`Self::match_published`] records the version.
+                if let Some(placed) = placed {
+                    state.files.insert(key.clone(), placed);
+                }
                 self.current.insert(key.clone(), of.clone());
                 self.taken.files.insert(key.clone(), vec![of]);
+                self.taken.placed.insert(key.clone());
             }
         }
         Ok(())
