@@ -26,6 +26,7 @@ mod snapshot_manifest;
 mod stage;
 mod staged_tree;
 mod store;
+mod taken_versions;
 
 pub use error::RemoteError;
 pub use join::Join;
