@@ -156,7 +156,7 @@ fn resets_in_seconds_of_an_old_server_is_converted_to_a_time() {
     assert_eq!(windows.as_array().map(Vec::len), Some(1), "{run}");
     assert_eq!(windows[0]["resets_at"], "2026-11-20T13:00:00+00:00");
     assert!(
-        run.stderr.contains("ignored 1 window of the server"),
+        run.stderr.contains("ignored 1 window from the server"),
         "{run}"
     );
 }

@@ -197,7 +197,7 @@ pub(crate) struct StoreRun<'a> {
     pub(crate) killed_before: Option<usize>,
     pub(crate) kill: PublishKill,
     pub(crate) is_late: bool,
-    /// What the user writes while the snapshot is published.
+    /// Changes that the user makes while the snapshot is published.
     pub(crate) writes: Vec<UserWrite>,
     pub(crate) others: &'a [String],
 }
