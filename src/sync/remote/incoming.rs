@@ -44,7 +44,7 @@ pub(super) struct IncomingFile {
     pub(super) placed: BTreeMap<String, Stat>,
 }
 
-/// How the version of another machine relates to that of this one.
+/// The causal order of the versions of two machines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum VersionOrder {
     /// This machine has merged it, or decided not to use it.
