@@ -232,7 +232,11 @@ mod tests {
         let deadline = Instant::now() + Duration::from_secs(60);
         let started_child = || {
             let mut command = Command::new("cmd");
-            let group = ChildGroup::spawn(command.args(["/c", "cmd", "/c", "pause"])).unwrap();
+            // It starts a program when it has read a byte, because it may run before it is in the job.
+            let command = command.args(["/c", "pause & cmd /c pause"]);
+            let mut group = ChildGroup::spawn(command).unwrap();
+            let input = group.stdin.as_mut().unwrap();
+            input.write_all(b"x").unwrap();
             let of_child = |process: &&Process| process.parent() == Some(group.child.id());
             loop {
                 let table = ProcessTable::read();
