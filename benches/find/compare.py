@@ -138,9 +138,9 @@ def compare_server(ours, frequent, rare, rounds):
 
 
 def processor_time(pid):
-    """Returns the processor time of all threads of a process, in milliseconds."""
-    threads = glob.glob(f"/proc/{pid}/task/*/schedstat")
-    return sum(int(open(thread).read().split()[0]) for thread in threads) / 1e6
+    """Returns the processor time of a process with its threads, also of those that have ended, in milliseconds."""
+    # The clock that clock_getcpuclockid(3) returns, which Python does not have.
+    return time.clock_gettime(~pid << 3 | 2) * 1e3
 
 
 def format_times(pairs):
