@@ -20,7 +20,7 @@ const MIN_LIST_BYTES: usize = 64;
 /// The largest distances of two texts have this number of bits, so that a code fits into what [`DistanceReader`] holds.
 const MAX_DISTANCE_BITS: u32 = 46;
 
-/// The largest lengths that fit into the first byte of a word; see [`push_head`].
+/// The largest lengths that fit into the first byte of a word.
 const SHARED_MAX: usize = 7;
 const SUFFIX_MAX: usize = 15;
 
