@@ -187,7 +187,7 @@ fn run_schedule(root: &Path, seed: u64, decisions: Decisions) {
                     has_unpublished_files =
                         machines[1].has_unpublished_files || machines[1].has_hidden_manifest();
                     match fault {
-                        MachineFault::StateRestored => machines[1].restore_state(&disk),
+                        MachineFault::StateRestored => drop(machines[1].restore_state(&disk)),
                         _ => machines[1].restore_disk(&disk),
                     }
                 }

@@ -76,7 +76,15 @@ fn run_schedule(root: &Path, seed: u64) -> String {
                 let (first, last) = machines.split_at_mut(2);
                 last[0].become_clone_of(&first[0], false);
             }
-            (30, MachineFault::StateRestored) => machines[1].restore_state(&disk.take().unwrap()),
+            (30, MachineFault::StateRestored) => {
+                let copies = machines[1].restore_state(&disk.take().unwrap());
+                // The only file of a conflict copy that was not published yet is in the state.
+                let mine = machines[1].lines();
+                for (_, lines) in copies.iter().filter(|(name, _)| !store.has_file(name)) {
+                    let lost = lines.iter().filter(|line| !mine.contains(*line));
+                    machines[1].give_up(&lost.cloned().collect::<Vec<_>>());
+                }
+            }
             (30, MachineFault::DiskRestored) => machines[1].restore_disk(&disk.take().unwrap()),
             _ => {}
         }

@@ -100,9 +100,8 @@ pub(crate) enum RewrittenVersion {
     Both,
 }
 
-/// Returns the version that Codex made of the other one by rewriting it, and possibly continued: a paginated rollout
-/// that begins with all messages of the other version, at the same times. `None` if a message of the other version
-/// would be lost.
+/// Returns the version into which Codex rewrote the other one: a paginated rollout that begins with all messages of
+/// the other version, at the same times. Returns `None` if a message is missing in it.
 pub(crate) fn find_rewritten_version(
     first: &Path,
     second: &Path,

@@ -26,10 +26,10 @@ pub(crate) enum Recovery {
     None,
     /// Another process works with the journal.
     InProgress,
-    /// The old state is live: no step was done, or the steps were undone. These folders keep files
-    /// that were written in the meantime.
+    /// The old state is live: no step was done, or the steps were undone. These folders keep files that other
+    /// processes wrote during the transaction.
     Undone(Vec<PathBuf>),
-    /// The new state is live. These folders keep files that were written in the meantime.
+    /// The new state is live. These folders keep files that other processes wrote during the transaction.
     Finished(Vec<PathBuf>),
     /// The transaction cannot be recovered now. Nothing was changed.
     Deferred(RecoveryObstacle),

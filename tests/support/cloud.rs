@@ -530,9 +530,18 @@ impl Machine {
         }
     }
 
-    /// Restores the sync state only.
-    pub(crate) fn restore_state(&self, disk: &Disk) {
+    /// Restores the sync state only. Returns the names and lines of the conflict copies that the restored state lacks.
+    pub(crate) fn restore_state(&self, disk: &Disk) -> Vec<(String, Vec<String>)> {
+        let folder = self.replica.conflict_copies();
+        let copies = files_below(&folder).into_iter();
+        let lines = |name: String| {
+            let text = plain_text(&folder.join(&name));
+            (name, lines_of(&text))
+        };
+        let mut copies: Vec<_> = copies.map(lines).collect();
         replace_files(&self.replica.folder, &disk.state);
+        copies.retain(|(name, _)| !folder.join(name).exists());
+        copies
     }
 
     /// Restores the sync state and the Codex home. Lines written since the backup may be lost.
@@ -1035,13 +1044,7 @@ impl Machine {
     pub(crate) fn lines(&self) -> BTreeSet<String> {
         let mut lines = BTreeSet::new();
         for text in self.texts() {
-            for line in String::from_utf8_lossy(&text).lines() {
-                if let Ok(value) = serde_json::from_str::<serde_json::Value>(line) {
-                    for key in ["n", "text", "thread_name"] {
-                        lines.extend(value[key].as_str().map(str::to_owned));
-                    }
-                }
-            }
+            lines.extend(lines_of(&text));
         }
         lines
     }
@@ -1189,6 +1192,16 @@ fn read(path: &Path) -> Option<Content> {
     let bytes = fs::read(path).ok()?;
     let mtime = path.metadata().ok()?.modified().ok()?;
     Some(Content { bytes, mtime })
+}
+
+/// Returns the lines of a file that a user wrote.
+fn lines_of(text: &[u8]) -> Vec<String> {
+    let text = String::from_utf8_lossy(text);
+    let values = text.lines().map(serde_json::from_str::<serde_json::Value>);
+    let texts = values.flatten().flat_map(|value| {
+        ["n", "text", "thread_name"].map(|key| value[key].as_str().map(str::to_owned))
+    });
+    texts.flatten().collect()
 }
 
 fn plain_text(path: &Path) -> Vec<u8> {

@@ -81,6 +81,13 @@ impl Store {
         });
     }
 
+    /// Returns true if a snapshot has a file of this name.
+    pub(crate) fn has_file(&self, name: &str) -> bool {
+        let all = self.all.borrow();
+        let mut paths = all.iter().flat_map(|one| one.files.keys());
+        paths.any(|path| path.ends_with(name))
+    }
+
     /// Lists the snapshots.
     pub(crate) fn listing(&self) -> String {
         let all = self.all.borrow();

@@ -42,8 +42,8 @@ pub(super) struct HitRow<'a> {
 }
 
 impl HitRow<'_> {
-    /// Returns the path of the rollout, which may be a copy fetched from another machine; `None` for a conversation
-    /// that only an archive has.
+    /// Returns the path of the rollout, which may be a copy fetched from another machine. A conversation in an archive
+    /// has none.
     fn path(&self) -> Option<String> {
         let path = &self.hit.conversation.path;
         self.archive.is_none().then(|| path.display().to_string())

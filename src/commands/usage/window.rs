@@ -19,8 +19,7 @@ use crate::views::account::{full_time, label, local_rfc3339};
 use chrono::{DateTime, Utc};
 use std::path::Path;
 
-/// Parses the time of `--at`. A day stands for its end, so that it selects the window that began on
-/// that day.
+/// Parses the time of `--at`. A day means its end: it selects the window that began on this day.
 ///
 /// # Errors
 /// The text is no time, or the time is in the future.

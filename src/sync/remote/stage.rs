@@ -198,8 +198,8 @@ impl<R: Remote> Join<'_, R> {
         Ok(())
     }
 
-    /// Fetches files of this machine's last snapshot, or adopted ones, that the home does not have any more. Returns those
-    /// that no listed snapshot has.
+    /// Fetches the `missing` files of this machine's last snapshot and of adopted versions. Returns the files that are in no
+    /// listed snapshot.
     pub(super) fn fetch_own(
         &self,
         mut missing: BTreeMap<String, ManifestEntry>,

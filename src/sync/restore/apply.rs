@@ -27,8 +27,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Restores the files, each by one rename, after copying the replaced files to a safety snapshot. Returns the name of
-/// that snapshot. Files in the cloud folder are recorded as written by this machine, because other machines wait for
+/// Copies the replaced files to a safety snapshot, then restores each file by one rename. Returns the name of the
+/// safety snapshot. Records files in the cloud folder as written by this machine, because other machines wait for
 /// files that no machine attests. The caller holds the lock of `replica`.
 ///
 /// # Errors
