@@ -148,7 +148,7 @@ fn the_daemon_of_the_interface_keeps_its_account_until_it_is_stopped() {
         "took Codex's locks and read the live login again",
         "stopped Codex's background daemon",
         "saved the live login to the profile alice",
-        "put the login of bob live",
+        "activated the login of bob",
         "recorded the owner of each login",
     ];
     let context: Vec<_> = done.stderr.lines().filter(|l| steps.contains(l)).collect();
