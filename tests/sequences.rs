@@ -19,7 +19,7 @@ use crate::support::processes;
 use crate::support::sign_in::{SignIn, expired_auth, write_auth, write_auth_text};
 use crate::support::variables;
 use codex_manager::testing::codex::process::find_codex;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -156,9 +156,28 @@ impl Sequence {
     }
 
     fn orphan(&self) -> Option<u32> {
+        // A process has no environment for a moment while it becomes Codex; the registry has its id before.
+        let launched = self.launched_codex();
+        if let Some(pid) = launched.into_iter().find(|pid| processes::alive(*pid)) {
+            return Some(pid);
+        }
         let isolated = isolated_homes(&self.lab.world.manager_home());
         let mut homes = isolated.into_iter().chain([self.lab.home()]);
         homes.find_map(|home| find_codex(&home).first()?.pid)
+    }
+
+    /// Returns the processes of the launches whose end is not recorded.
+    fn launched_codex(&self) -> Vec<u32> {
+        let mut newest = BTreeMap::new();
+        for line in registry(&self.lab).lines() {
+            // A killed command may leave half a line.
+            if let Ok(record) = serde_json::from_str::<serde_json::Value>(line) {
+                newest.insert(record["launch_id"].to_string(), record);
+            }
+        }
+        let unsettled = newest.into_values().filter(|r| r["settled"] == false);
+        let pids = unsettled.filter_map(|record| record["child"]["pid"].as_u64());
+        pids.filter_map(|pid| u32::try_from(pid).ok()).collect()
     }
 
     /// Makes all access tokens expired, so that the next Codex renews the logins.
