@@ -93,7 +93,7 @@ fn run(cli: Cli, is_dry_run: bool, env: Environment) -> ExitCode {
     }
     let waiting_ui = ui.clone();
     progress::set_wait_callback(move || {
-        waiting_ui.note("waiting for another codex-manager to finish");
+        waiting_ui.note("waiting for another process to finish");
     });
     let interrupt_hint = command.interrupt_hint();
     let result = settings

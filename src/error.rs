@@ -168,6 +168,15 @@ impl CommandError {
         self.hint(format!("{hint}; nothing was changed"))
     }
 
+    /// Removes "nothing was changed" from the hints, and adds this one.
+    #[must_use]
+    pub(crate) fn changed(mut self, hint: impl Into<String>) -> Self {
+        for known in &mut self.hints {
+            *known = known.replace("; nothing was changed", "");
+        }
+        self.hint(hint)
+    }
+
     /// Silences the error for shell prompts, where it would repeat with every line. Usage errors stay
     /// visible.
     #[must_use]

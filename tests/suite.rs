@@ -179,6 +179,7 @@ mod sync_undelivered;
 mod sync_vault;
 mod sync_vault_decisions;
 mod sync_vault_simulation;
+mod sync_vault_trouble;
 mod tables;
 mod together;
 mod transfer;

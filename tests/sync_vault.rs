@@ -9,6 +9,7 @@ use crate::support::env::{Run, TestEnv, Tree};
 use crate::support::pair::{META, ROLLOUT, SKILL, actions};
 use crate::support::pauses::vary;
 use crate::support::restic::{self, PASSWORD};
+use crate::support::write_program;
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
@@ -19,7 +20,7 @@ const ODD_SKILL: &str = "skills/odd/a [b]*?{c}, $d.md";
 /// A change of the text of a manifest.
 type Change<'a> = &'a dyn Fn(&str) -> String;
 
-trait HasError {
+pub(crate) trait HasError {
     fn has_error(self, words: &str) -> Self;
 }
 
@@ -32,22 +33,27 @@ impl HasError for Run {
 }
 
 /// Machines with the homes `a`, `b` and `c`, and a vault in the folder `vault`.
-struct Machines(TestEnv);
+pub(crate) struct Machines(pub(crate) TestEnv);
 
 impl Machines {
     /// Returns `None` if restic is not installed.
-    fn new() -> Option<Self> {
+    pub(crate) fn new() -> Option<Self> {
         restic::program()?;
-        let mut env = TestEnv::new();
+        let env = TestEnv::new();
         restic::new_repository(&env.path("vault"));
+        Some(Self::in_vault(env, "vault"))
+    }
+
+    /// Sets up the machines with the repository at this URL.
+    pub(crate) fn in_vault(mut env: TestEnv, url: &str) -> Self {
         env.set("RESTIC_PASSWORD", PASSWORD);
         let machines = Self(env);
         for name in ["a", "b", "c"] {
             machines.configure(name, "");
             fs::create_dir_all(machines.home(name)).unwrap();
-            machines.manage(name, &["vault", "init", "vault"]).code(0);
+            machines.manage(name, &["vault", "init", url]).code(0);
         }
-        Some(machines)
+        machines
     }
 
     fn configure(&self, name: &str, more: &str) {
@@ -60,53 +66,66 @@ impl Machines {
         self.0.write(&format!("{name}.toml"), text);
     }
 
-    fn home(&self, name: &str) -> PathBuf {
+    pub(crate) fn home(&self, name: &str) -> PathBuf {
         self.0.path(&format!("codex-{name}"))
     }
 
-    fn manage(&self, name: &str, args: &[&str]) -> Run {
+    pub(crate) fn manage(&self, name: &str, args: &[&str]) -> Run {
         let manager = format!("manager-{name}");
         let mut all = vec!["--manager-home", &*manager];
         all.extend(args);
         self.0.run(all)
     }
 
-    fn sync(&self, name: &str, args: &[&str]) -> Run {
-        let config = format!("{name}.toml");
-        let mut all = vec!["sync", "-c", &*config];
+    /// Returns the command `sync ARGS` of a machine.
+    pub(crate) fn command(&self, name: &str, args: &[&str]) -> Command {
+        let (manager, config) = (format!("manager-{name}"), format!("{name}.toml"));
+        let mut all = vec!["--manager-home", &*manager, "sync", "-c", &*config];
         all.extend(args);
-        self.manage(name, &all)
+        self.0.command(all)
+    }
+
+    /// Runs `sync ARGS`. No message may speak of the other kind of remote.
+    #[track_caller]
+    pub(crate) fn sync(&self, name: &str, args: &[&str]) -> Run {
+        let run = Run::of_output(self.command(name, args).output().unwrap());
+        let shown = run.to_string();
+        assert!(
+            !shown.contains("cloud folder") && !shown.contains("cloud client"),
+            "{shown}"
+        );
+        run
     }
 
     #[track_caller]
-    fn apply(&self, name: &str) -> serde_json::Value {
+    pub(crate) fn apply(&self, name: &str) -> serde_json::Value {
         self.sync(name, &["run", "--apply", "--json"])
             .code(0)
             .json()
     }
 
-    fn put(&self, name: &str, path: &str, text: &str) {
+    pub(crate) fn put(&self, name: &str, path: &str, text: &str) {
         let path = self.home(name).join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
     }
 
-    fn text(&self, name: &str, path: &str) -> String {
+    pub(crate) fn text(&self, name: &str, path: &str) -> String {
         let full = self.home(name).join(path);
         fs::read_to_string(full).unwrap_or_else(|e| panic!("{name} {path}: {e}"))
     }
 
-    fn has(&self, name: &str, path: &str) -> bool {
+    pub(crate) fn has(&self, name: &str, path: &str) -> bool {
         self.home(name).join(path).exists()
     }
 
-    fn snapshots(&self) -> usize {
+    pub(crate) fn snapshots(&self) -> usize {
         fs::read_dir(self.0.path("vault/snapshots"))
             .unwrap()
             .count()
     }
 
-    fn restic(&self, args: &[&str]) -> Run {
+    pub(crate) fn restic(&self, args: &[&str]) -> Run {
         let plain = self.0.command([""; 0]);
         let mut command = Command::new(restic::program().unwrap());
         command
@@ -119,7 +138,7 @@ impl Machines {
     }
 
     /// Returns everything that a failed run must not change: the homes and the repository.
-    fn tree(&self) -> Tree {
+    pub(crate) fn tree(&self) -> Tree {
         let mut tree = self.0.tree("");
         tree.0.retain(|path, _| {
             let text = path.to_string_lossy();
@@ -150,12 +169,8 @@ fn conversations_skills_and_prompts_are_synced_through_the_vault() {
     let planned = machines.sync("a", &["plan", "--json"]).code(0).json();
     assert_eq!(actions(&planned).len(), 4, "{planned}");
     assert_eq!(machines.snapshots(), 0);
-    let shown = machines.sync("a", &["plan"]).code(0);
-    let shown = format!("{}{}", shown.stdout, shown.stderr);
-    assert!(
-        shown.contains("4 → vault") && !shown.contains("cloud folder"),
-        "{shown}"
-    );
+    let shown = machines.sync("a", &["plan"]).code(0).to_string();
+    assert!(shown.contains("4 → vault"), "{shown}");
     machines.apply("a");
     machines.apply("b");
     for path in [ROLLOUT, SKILL, ODD_SKILL, "history.jsonl"] {
@@ -387,15 +402,7 @@ fn an_unreadable_snapshot_stops_the_run_before_anything_changes() {
     machines.put("b", "skills/own/SKILL.md", "of b");
     let before = machines.tree();
     let fails = |env: &[(&str, &str)], code: i32, words: &str| {
-        let mut command = machines.0.command([
-            "--manager-home",
-            "manager-b",
-            "sync",
-            "-c",
-            "b.toml",
-            "run",
-            "--apply",
-        ]);
+        let mut command = machines.command("b", &["run", "--apply"]);
         command.envs(env.iter().copied());
         let run = Run::of_output(command.output().unwrap());
         run.code(code).has_error(words);
@@ -403,11 +410,29 @@ fn an_unreadable_snapshot_stops_the_run_before_anything_changes() {
     };
     fails(&[("RESTIC_PASSWORD", "wrong")], 1, "password");
     fails(&[("PATH", "/nowhere")], 1, "restic");
+    write_program(
+        &machines.0.path("bin/restic"),
+        "#!/bin/sh\necho restic 0.13.1 compiled\n",
+    );
+    fails(&[], 1, "restic 0.13.1 is too old");
+    fs::remove_file(machines.0.path("bin/restic")).unwrap();
     let gone = machines.0.path("gone");
-    fs::rename(machines.0.path("vault/keys"), &gone).unwrap();
-    let run = machines.sync("b", &["run", "--apply"]);
-    assert_ne!(run.code, 0, "{run}");
-    fs::rename(&gone, machines.0.path("vault/keys")).unwrap();
+    for (part, words) in [
+        ("", "no repository"),
+        ("config", "no repository"),
+        ("keys", "restic"),
+        ("index", "missing or damaged"),
+        ("data", "missing or damaged"),
+    ] {
+        let part = machines.0.path("vault").join(part);
+        fs::rename(&part, &gone).unwrap();
+        let before = machines.tree();
+        let run = machines.sync("b", &["run", "--apply"]);
+        assert_ne!(run.code, 0, "{part:?} {run}");
+        run.has_error(words);
+        assert_eq!(machines.tree().0, before.0, "{part:?}");
+        fs::rename(&gone, &part).unwrap();
+    }
     machines.apply("b");
     assert_eq!(machines.text("b", SKILL), "newer");
 }
@@ -546,18 +571,7 @@ fn the_next_run_completes_what_a_killed_run_left() {
         machines.put(from, ROLLOUT, &expected);
         machines.put(from, SKILL, &format!("text {n}"));
         for name in [from, to] {
-            let config = format!("{name}.toml");
-            let manager = format!("manager-{name}");
-            let mut command = machines.0.command([
-                "--manager-home",
-                &*manager,
-                "sync",
-                "-c",
-                &*config,
-                "run",
-                "--apply",
-            ]);
-            let mut child = command.spawn().unwrap();
+            let mut child = machines.command(name, &["run", "--apply"]).spawn().unwrap();
             vary(std::time::Duration::from_millis(millis));
             let _ = child.kill();
             child.wait().unwrap();

@@ -28,6 +28,7 @@ fn sync_hidden(machine: &mut Machine, store: &Store, kill: PublishKill, others: 
         kill,
         is_late: true,
         writes: Vec::new(),
+        writes_early: false,
         others,
     };
     machine.sync_with(store, run, Settling::NotYet);

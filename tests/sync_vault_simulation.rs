@@ -125,6 +125,7 @@ fn run_schedule(root: &Path, seed: u64) -> String {
                 number @ 0..3 => machines[m].write_meanwhile(number, &mut writes),
                 _ => Vec::new(),
             },
+            writes_early: writes.below(2) == 0,
             others: &names,
         };
         machines[m].sync_with(&store, run, Settling::NotYet);
@@ -158,6 +159,7 @@ fn settle(machines: &mut [Machine], store: &Store, seed: u64) {
         kill: PublishKill::Never,
         is_late: false,
         writes: Vec::new(),
+        writes_early: false,
         others: &[],
     };
     let mut is_settled = false;

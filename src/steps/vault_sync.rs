@@ -103,7 +103,7 @@ impl<'c> VaultSync<'c> {
         if config.remote != SyncRemote::Vault {
             return Ok(None);
         }
-        let store = ReplicaStore::new(ConnectionArgs::default().open(context)?);
+        let store = ReplicaStore::new(ConnectionArgs::default().open(context)?, writes);
         let manager = context.manager_home();
         let folder = manager.join("sync").join("staging");
         let lock = writes.then(|| TreeLock::acquire(manager)).transpose()?;

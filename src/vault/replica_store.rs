@@ -12,6 +12,7 @@ use super::tags::find_value;
 use super::tree_lock::TreeLock;
 use crate::io::Progress;
 use chrono::{DateTime, Utc};
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::path::Path;
@@ -45,11 +46,18 @@ impl ReplicaSnapshot {
 #[derive(Debug)]
 pub(crate) struct ReplicaStore {
     restic: Restic,
+    /// True until [`ReplicaStore::read_manifest`] has locked the repository once.
+    locks: Cell<bool>,
 }
 
 impl ReplicaStore {
-    pub(crate) fn new(restic: Restic) -> Self {
-        Self { restic }
+    /// With `locks`, the first manifest is read under a lock: a run learns of a locked repository before it changes
+    /// anything, and not only when it publishes.
+    pub(crate) fn new(restic: Restic, locks: bool) -> Self {
+        Self {
+            restic,
+            locks: Cell::new(locks),
+        }
     }
 
     /// Returns the URL of the repository, without credentials.
@@ -81,7 +89,7 @@ impl ReplicaStore {
         Ok(snapshots)
     }
 
-    /// Passes the manifest of a snapshot to `read`, which may read at most `max_bytes`. Takes no lock.
+    /// Passes the manifest of a snapshot to `read`, which may read at most `max_bytes`.
     ///
     /// # Errors
     /// restic fails, the manifest is larger, or `read` fails.
@@ -92,7 +100,13 @@ impl ReplicaStore {
         mut read: impl FnMut(&mut dyn Read) -> Result<T, VaultError>,
     ) -> Result<T, VaultError> {
         let path = format!("/{MANIFEST}");
-        self.restic.dump(id, path.as_ref(), |stream| {
+        let lock = if self.locks.take() {
+            None
+        } else {
+            Some("--no-lock")
+        };
+        let args = ["dump"].into_iter().chain(lock).chain([id, &path]);
+        self.restic.stream(&args.collect::<Vec<_>>(), |stream| {
             let mut limited = stream.take(max_bytes.saturating_add(1));
             let result = read(&mut limited);
             if limited.limit() > 0 {

@@ -173,12 +173,13 @@ impl Restic {
     /// Starts a command that [`Restic::command`] prepared, with a note if it may lock the repository.
     pub(super) fn start_with_note(
         &self,
-        args: &[&str],
         command: &mut Command,
     ) -> Result<(PipedChild, Option<ProcessNote>), VaultError> {
-        let locks = !args.contains(&"--no-lock") && !["init", "unlock"].contains(&args[0]);
+        let verb = command.get_args().next().unwrap_or_default();
+        let locks = !["init", "unlock"].map(OsStr::new).contains(&verb)
+            && command.get_args().all(|arg| arg != "--no-lock");
         let (mut note, input) = locks
-            .then(|| ProcessNote::create(&self.vault_folder, args[0] == "backup"))
+            .then(|| ProcessNote::create(&self.vault_folder, verb == "backup"))
             .flatten()
             .unzip();
         let input = input.map_or_else(Stdio::null, Stdio::from);

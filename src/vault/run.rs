@@ -4,10 +4,10 @@ use super::error::VaultError;
 use super::fault::{self, Fault};
 use super::process_note::RepositoryLock;
 use super::restic::Restic;
-use crate::io::{PipedChild, progress};
+use crate::io::{IoContext, PipedChild, progress};
 use serde::de::DeserializeOwned;
 use std::ffi::OsStr;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -74,6 +74,11 @@ impl Restic {
         let end = child.finish();
         match end.status {
             Some(status) if status.success() && end.stop.is_none() => Ok(()),
+            // The storage is only read.
+            _ if Fault::classify(Some(1), &end.stderr) == Fault::NoSpace => {
+                let full = io::Error::from(io::ErrorKind::StorageFull);
+                Err(full).at("write to", folder)?
+            }
             _ => Err(self.end_error(&end)),
         }
     }
@@ -84,7 +89,7 @@ impl Restic {
         args: &[&str],
         prepare: impl Fn(&mut PipedChild),
     ) -> Result<Vec<u8>, VaultError> {
-        let (mut child, note) = self.start_with_note(args, &mut self.command(args))?;
+        let (mut child, note) = self.start_with_note(&mut self.command(args))?;
         prepare(&mut child);
         let mut stdout = Vec::new();
         let read = (&mut child).take(MAX_OUTPUT_BYTES).read_to_end(&mut stdout);
@@ -124,7 +129,7 @@ impl Restic {
     ) -> Result<(), VaultError> {
         self.retry_while_locked(|| {
             let command = &mut self.command(args);
-            let (mut child, note) = self.start_with_note(args, command.current_dir(folder))?;
+            let (mut child, note) = self.start_with_note(command.current_dir(folder))?;
             child.expect_marks();
             let mut lines = BufReader::new(child);
             let mut line = Vec::new();
@@ -189,11 +194,14 @@ impl Restic {
         mut read: impl FnMut(&mut dyn Read) -> Result<T, VaultError>,
     ) -> Result<T, VaultError> {
         self.retry_while_locked(|| {
-            let mut child = self.start(&mut self.command(args))?;
+            let (mut child, note) = self.start_with_note(&mut self.command(args))?;
             let result = read(&mut child);
             // If `read` gave up before the end of the stream, restic fails because of that.
             let is_at_end = result.is_ok() || matches!(child.read(&mut [0; 8192]), Ok(0));
             let end = child.finish();
+            if let Some(note) = note {
+                note.close(&end);
+            }
             let is_success = end.status.is_some_and(|status| status.success());
             match (result, end.stop) {
                 (_, Some(_)) => Err(self.end_error(&end)),

@@ -361,13 +361,29 @@ pub(crate) struct UserWrite {
     path: PathBuf,
     line: String,
     at: SystemTime,
-    /// The former text of the skill, once the write is done.
+    /// The former text of the skill, once the write is done; of a conversation the rest of the line.
     before: RefCell<Option<String>>,
 }
 
 impl UserWrite {
     fn is_of_skill(&self) -> bool {
         self.path.ends_with("SKILL.md")
+    }
+
+    /// Begins a message of a conversation: half of its line is written.
+    pub(crate) fn begin(&self) {
+        if !self.is_of_skill() && self.path.exists() {
+            let text = message(&self.line, self.at);
+            self.before.replace(Some(text[text.len() / 2..].to_owned()));
+            append(&self.path, &text[..text.len() / 2], self.at);
+        }
+    }
+
+    /// Writes the rest of a message that was begun.
+    pub(crate) fn end(&self) {
+        if !self.is_of_skill() && self.before.borrow().is_some() {
+            self.perform();
+        }
     }
 
     pub(crate) fn perform(&self) {
@@ -386,8 +402,9 @@ impl UserWrite {
                 },
             );
         } else if self.path.exists() {
-            self.before.replace(Some(String::new()));
-            append(&self.path, &message(&self.line, self.at), self.at);
+            let begun = self.before.replace(Some(String::new()));
+            let rest = begun.unwrap_or_else(|| message(&self.line, self.at));
+            append(&self.path, &rest, self.at);
         }
     }
 }

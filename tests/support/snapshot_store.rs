@@ -196,6 +196,9 @@ fn assert_manifest_is_true(files: &BTreeMap<String, Vec<u8>>, machine: &str) {
         let digest = listed.map(|bytes| Sha256Digest::of(bytes).to_string());
         let is_true = digest.as_deref() == line["file"][1]["digest"].as_str();
         assert!(is_true, "{machine} lists {line} for {content:?}");
+        let is_text = Path::new(path).extension().is_some_and(|e| e == "jsonl");
+        let is_whole = !is_text || listed.is_some_and(|text| text.ends_with(b"\n"));
+        assert!(is_whole, "{machine} lists half a line: {line}");
     }
 }
 
@@ -206,6 +209,8 @@ pub(crate) struct StoreRun<'a> {
     pub(crate) is_late: bool,
     /// Changes that the user makes while the snapshot is published.
     pub(crate) writes: Vec<UserWrite>,
+    /// True if the user begins them before.
+    pub(crate) writes_early: bool,
     pub(crate) others: &'a [String],
 }
 
@@ -240,10 +245,14 @@ impl Machine {
                 Some(done) => changed |= done,
                 None => return true,
             }
+            if run.writes_early && !join.has_further_round() {
+                run.writes.iter().for_each(UserWrite::begin);
+            }
             join.settle().unwrap_or_else(|e| panic!("{name}: {e}"));
         }
         let published = catch_unwind(AssertUnwindSafe(|| join.publish()));
         for write in run.writes {
+            write.end();
             self.note_write(write);
         }
         match published {

@@ -93,18 +93,30 @@ impl RunArgs {
         };
         let mut join = vault.join(config, &replica)?;
         let mut rounds: Option<SyncedRound> = None;
-        while join.stage()? {
-            let round = self.sync(context, join.config(), join.replica(), shutdown_args)?;
-            join.settle()?;
-            rounds = Some(match rounds {
-                Some(earlier) => earlier.followed_by(round),
-                None => round,
-            });
-        }
-        vault.publish(&mut join, config)?;
-        match rounds {
-            Some(rounds) => rounds.finish(context, join.config()),
-            None => Ok(Outcome::Done),
+        let mut sync_all = || {
+            while join.stage()? {
+                let round = self.sync(context, join.config(), join.replica(), shutdown_args)?;
+                rounds = Some(match rounds.take() {
+                    Some(earlier) => earlier.followed_by(round),
+                    None => round,
+                });
+                join.settle()?;
+            }
+            vault.publish(&mut join, config)
+        };
+        let published = sync_all();
+        let Some(rounds) = rounds else {
+            return published.map(|()| Outcome::Done);
+        };
+        match published {
+            Err(e) if rounds.report.done.is_empty() => Err(e),
+            Err(e) => {
+                let _ = rounds.finish(context, join.config());
+                Err(e.changed(
+                    "the changes of this machine are not published yet: run the same command again",
+                ))
+            }
+            Ok(()) => rounds.finish(context, join.config()),
         }
     }
 

@@ -21,6 +21,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::io::Write;
 use std::path::Path;
 
+/// Maximum number of publications in a run, of which each replaces one that lists former contents.
+const MAX_ATTEMPTS: u32 = 3;
+
 /// A run. The caller holds the lock of the replica, unless it only plans.
 #[derive(Debug)]
 pub struct Join<'r, R> {
@@ -357,10 +360,13 @@ impl<'r, R: Remote> Join<'r, R> {
     /// of a new snapshot.
     pub fn publish(&mut self) -> Result<Option<String>, R::Error> {
         let state = self.replica.read().map_err(RemoteError::from)?;
-        let manifest = self.next_manifest(&state).map_err(RemoteError::from)?;
-        let is_new = self.own_head.is_none() || !manifest.has_same_content(&self.published);
         let mut id = None;
-        if is_new {
+        for attempt in 1.. {
+            let manifest = self.next_manifest(&state).map_err(RemoteError::from)?;
+            let is_listed = self.own_head.is_some() || id.is_some();
+            if is_listed && manifest.has_same_content(&self.published) {
+                break;
+            }
             let bytes = self.write_manifest(&manifest).map_err(RemoteError::from)?;
             self.files.write_next(&bytes).map_err(RemoteError::from)?;
             let snapshot = RemoteSnapshot {
@@ -371,12 +377,19 @@ impl<'r, R: Remote> Join<'r, R> {
                 base: self.position.snapshot.clone(),
             };
             let made = self.remote.publish(self.tree.root(), &snapshot)?;
-            self.check_unchanged(&manifest)?;
             self.files.record_published().map_err(RemoteError::from)?;
             self.position.snapshot = Some(made.clone());
             self.position.number = manifest.number;
-            self.knowledge = manifest.knowledge;
+            self.knowledge.clone_from(&manifest.knowledge);
             id = Some(made);
+            let changed = self.find_changed(&manifest).map_err(RemoteError::from)?;
+            self.published = manifest;
+            match changed {
+                None => break,
+                // The next snapshot replaces this one.
+                Some(_) if attempt < MAX_ATTEMPTS => {}
+                Some(path) => return Err(RemoteError::Changed(path).into()),
+            }
         }
         self.position.knowledge.clone_from(&self.knowledge);
         self.commit().map_err(RemoteError::from)?;
@@ -424,18 +437,18 @@ impl<'r, R: Remote> Join<'r, R> {
         Ok(bytes)
     }
 
-    /// Fails if a file was replaced while the store read it. A file that grew is accepted: it begins with the listed
+    /// Returns a file that was rewritten while the store read it. A file that grew is accepted: it begins with the listed
     /// content, and readers truncate it to the listed size.
-    fn check_unchanged(&self, manifest: &SnapshotManifest) -> Result<(), R::Error> {
+    fn find_changed(&self, manifest: &SnapshotManifest) -> Result<Option<String>, IoError> {
         for (path, entry) in manifest.files() {
             let full = self.tree.path(path);
-            let stat = Stat::read(&full).map_err(RemoteError::from)?;
+            let stat = Stat::read(&full)?;
             let is_same =
                 stat.is_some_and(|stat| stat.size == entry.size && stat.mtime_ns == entry.mtime_ns);
             if !is_same && !begins_with(&full, entry.size, entry.digest) {
-                return Err(RemoteError::Changed(path.to_owned()).into());
+                return Ok(Some(path.to_owned()));
             }
         }
-        Ok(())
+        Ok(None)
     }
 }

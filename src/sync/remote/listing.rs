@@ -2,13 +2,14 @@
 
 use super::causality::VersionId;
 use super::snapshot_manifest::{FileVersions, copy_name};
-use super::staged_tree::{StagedFiles, StagedTree};
+use super::staged_tree::{StagedFiles, StagedTree, begins_with};
 use crate::codex::rollout;
 use crate::io::IoContext;
 use crate::io::IoError;
 use crate::io::hash::Sha256Digest;
 use crate::sync::contents;
 use crate::sync::manifest::ManifestEntry;
+use crate::sync::rollouts;
 use crate::sync::sides::Stat;
 use crate::sync::state::SyncState;
 use std::collections::BTreeMap;
@@ -28,6 +29,9 @@ impl KnownDigests<'_> {
         files: &BTreeMap<String, Stat>,
     ) -> Result<BTreeMap<String, ManifestEntry>, IoError> {
         let entries = files.iter().map(|(path, stat)| {
+            if let Some(entry) = self.find_synced_beginning(key, path, *stat) {
+                return Ok((path.clone(), entry));
+            }
             let full = self.tree.path(path);
             let digest = match self.find_digest(key, path, *stat) {
                 Some(digest) => digest,
@@ -41,6 +45,23 @@ impl KnownDigests<'_> {
             Ok((path.clone(), entry))
         });
         entries.collect()
+    }
+
+    /// Returns what this run synced of a conversation that has grown since: the rest may end in half a line, and the next
+    /// run syncs it.
+    fn find_synced_beginning(&self, key: &str, path: &str, stat: Stat) -> Option<ManifestEntry> {
+        let last = self.state.files.get(key)?;
+        let (synced, (size, digest)) = (&last.remote, last.contents?);
+        let has_grown = rollouts::is_below_sessions(path)
+            && synced.path == path
+            && synced.stat.size == size
+            && size < stat.size;
+        let begins = has_grown && begins_with(&self.tree.path(path), size, digest);
+        begins.then_some(ManifestEntry {
+            size,
+            mtime_ns: synced.stat.mtime_ns,
+            digest,
+        })
     }
 
     fn find_digest(&self, key: &str, path: &str, stat: Stat) -> Option<Sha256Digest> {

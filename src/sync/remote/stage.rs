@@ -220,19 +220,42 @@ impl<R: Remote> Join<'_, R> {
             let published = published.and_then(|of| of.files.get(path));
             published.is_some_and(|published| published.digest == entry.digest)
         };
-        let (there, lost) = missing.into_iter().partition(is_published);
-        self.fetch(head, &self.published, &there)?;
+        let (mut there, mut lost): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            missing.into_iter().partition(is_published);
+        // The user may have rewritten a file while a killed run published it.
+        for path in self.fetch_matching(head, &self.published, &there)?.keys() {
+            lost.extend(there.remove_entry(path));
+        }
         Ok(lost)
     }
 
+    /// Places the `wanted` files of a snapshot.
+    ///
+    /// # Errors
+    /// One of them does not match the manifest.
     fn fetch(
         &self,
         snapshot: &RemoteSnapshot,
         all: &SnapshotManifest,
         wanted: &BTreeMap<String, ManifestEntry>,
     ) -> Result<(), R::Error> {
+        let differing = self.fetch_matching(snapshot, all, wanted)?;
+        let machine = snapshot.machine.clone();
+        differing.into_values().next().map_or(Ok(()), |detail| {
+            Err(RemoteError::Damaged { machine, detail }.into())
+        })
+    }
+
+    /// Places the `wanted` files of a snapshot that match its manifest. Returns the others with the difference, by path.
+    fn fetch_matching(
+        &self,
+        snapshot: &RemoteSnapshot,
+        all: &SnapshotManifest,
+        wanted: &BTreeMap<String, ManifestEntry>,
+    ) -> Result<BTreeMap<String, String>, R::Error> {
+        let mut differing = BTreeMap::new();
         if wanted.is_empty() {
-            return Ok(());
+            return Ok(differing);
         }
         let folder = self.tree.root().join("fetched");
         atomic::create_private_folder(&folder).map_err(RemoteError::from)?;
@@ -241,15 +264,12 @@ impl<R: Remote> Join<'_, R> {
         for (path, entry) in wanted {
             let from = folder.join(HOME).join(path);
             let placed = self.tree.place_fetched(&from, path, entry);
-            placed
-                .map_err(RemoteError::from)?
-                .map_err(|detail| RemoteError::Damaged {
-                    machine: snapshot.machine.clone(),
-                    detail,
-                })?;
+            if let Err(detail) = placed.map_err(RemoteError::from)? {
+                differing.insert(path.clone(), detail);
+            }
         }
         tree::remove(&folder).map_err(RemoteError::from)?;
-        Ok(())
+        Ok(differing)
     }
 
     /// Replaces staged files by those that the machines of the round changed.

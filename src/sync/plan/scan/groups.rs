@@ -114,10 +114,12 @@ pub(crate) fn group_files(
         other_links.extend(listing.unsynced_links.into_iter().map(|path| (side, path)));
     }
     links.extend(select_blocking_links(other_links, &groups));
+    let place = config.remote.place();
     if !links.is_empty() {
-        notices.extend(check_links(links, &mut groups));
+        notices.extend(check_links(place, links, &mut groups));
     }
     let latest_date = limit_to_last_date(config, &mut groups, &mut notices);
+    drop_misspelled_line_files(place, &mut groups, &mut notices);
     drop_case_clashes(state, &mut groups, &mut notices);
     Groups {
         by_key: groups,
@@ -172,8 +174,12 @@ fn limit_to_last_date(
 
 /// Skips files such as `History.jsonl`, whose name differs from one of Codex's line-based files by letter case
 /// alone. Codex reads such a file only on a case-insensitive file system, where it takes the place of the real one.
-/// If the cloud folder has one, the real file is not copied there.
-fn drop_misspelled_line_files(groups: &mut HashMap<String, FileGroup>, notices: &mut Vec<Notice>) {
+/// If the remote has one, the real file is not copied there; `place` names the remote.
+fn drop_misspelled_line_files(
+    place: &str,
+    groups: &mut HashMap<String, FileGroup>,
+    notices: &mut Vec<Notice>,
+) {
     let of_codex = |key: &str| {
         let lower = key.to_lowercase();
         (lower != key && line_merge::is_mergeable(&lower)).then_some(lower)
@@ -196,8 +202,7 @@ fn drop_misspelled_line_files(groups: &mut HashMap<String, FileGroup>, notices: 
         {
             // On a case-insensitive file system, a copy of the real file would replace the other one.
             real_group.is_blocked = true;
-            let why =
-                format!("{key} is in its place in the cloud folder; rename or remove that file");
+            let why = format!("{key} is in its place {place}; rename or remove that file");
             notices.push(NoticeList::Skipped.notice(real, why));
         } else {
             notices.push(NoticeList::Note.notice(key, why));
@@ -212,7 +217,6 @@ fn drop_case_clashes(
     groups: &mut HashMap<String, FileGroup>,
     notices: &mut Vec<Notice>,
 ) {
-    drop_misspelled_line_files(groups, notices);
     let mut folded: HashMap<String, Vec<String>> = HashMap::new();
     for key in groups.keys().filter(|key| !rollouts::is_key(key)) {
         let names = folded.entry(key.to_lowercase()).or_default();
@@ -281,8 +285,9 @@ fn select_blocking_links(
 }
 
 /// Blocks the groups at or below each link, and returns one notice for each link: as skipped if it blocks a group,
-/// otherwise as excluded (local) or in a note (remote).
+/// otherwise as excluded (local) or in a note (remote). `place` names the remote.
 fn check_links(
+    place: &str,
     links: Vec<(Side, (String, &'static str))>,
     groups: &mut HashMap<String, FileGroup>,
 ) -> Vec<Notice> {
@@ -318,7 +323,7 @@ fn check_links(
         let why = match (files, side) {
             (0, _) => why.to_owned(),
             (_, Side::Local) => {
-                format!("{why}; the file in its place in the cloud folder is left unchanged")
+                format!("{why}; the file in its place {place} is left unchanged")
             }
             (_, Side::Remote) => {
                 format!("{why}; the file in its place on this machine is left unchanged")
