@@ -406,6 +406,9 @@ fn the_window_of_an_account_that_was_never_queried_is_an_empty_report() {
             .contains("query it:\n    codex-manager status dana@example.com"),
         "{text}"
     );
+    let history = env.run(["status", "dana@example.com", "--history"]).code(0);
+    let hint = "add one with:\n    codex-manager status dana@example.com\n";
+    assert!(history.stderr.ends_with(hint), "{history}");
 }
 
 #[test]

@@ -6,7 +6,11 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 /// The commands that a new user tries first.
-const COMMANDS: [&str; 29] = [
+const COMMANDS: [&str; 33] = [
+    "accounts",
+    "backup",
+    "find word",
+    "history check",
     "recommend",
     "recommend --use",
     "doctor",

@@ -60,7 +60,7 @@ fn world() -> TestEnv {
 
 /// The first commands of a new user on an empty machine, with exit code and suggested next step.
 const FIRST_MINUTE: [(&str, i32, &str); 12] = [
-    ("backup", 1, "hint: start codex once"),
+    ("backup", 1, "then sign in:\n    codex login"),
     ("list-backups", 0, "codex-manager profile login NAME"),
     ("restore latest", 1, "codex-manager profile login NAME"),
     ("normalize ~/old-dumps", 1, "hint: name an existing folder"),
@@ -71,7 +71,7 @@ const FIRST_MINUTE: [(&str, i32, &str); 12] = [
         "then sign in:\n    codex-manager profile login NAME",
     ),
     ("status", 6, "then sign in:\n    codex login"),
-    ("history check", 1, "hint: start codex once"),
+    ("history check", 1, "then sign in:\n    codex login"),
     (
         "prune --keep-last 3 --keep-weekly 4 --dry-run",
         0,

@@ -106,6 +106,17 @@ fn filters_select_conversations() {
         "{run}"
     );
     assert!(run.stderr.contains("did you mean: proj"), "{run}");
+    // The option is added to the filters, so no command without them is suggested.
+    let run = env.run([
+        "sessions",
+        "--archived",
+        "--project",
+        "proj",
+        "--limit",
+        "1",
+    ]);
+    let note = "there are more; to see them: --limit 4\n";
+    assert_eq!(run.code(0).stderr, note);
 }
 
 /// Returns true if the conversation with this title has this state.

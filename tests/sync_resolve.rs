@@ -278,6 +278,10 @@ fn a_plan_begins_with_its_sum_and_names_conversations_by_title() {
     assert!(first.contains("0 ← cloud folder, 0 conflicts"), "{screen}");
     let row = screen.lines().find(|line| line.contains(&ID[..13]));
     assert!(row.is_some_and(|row| row.contains(ASKED)), "{screen}");
+    let is_row = |line: &&str| line.starts_with("copy-to-cloud");
+    let rows = screen.lines().filter(is_row);
+    let whole = rows.filter(|row| row.ends_with("only on this machine"));
+    assert_eq!(whole.count(), 20, "{screen}");
     assert!(screen.contains("… and 6 more; --json has all"), "{screen}");
     // The same for a conversation that is only in the cloud folder.
     pair.apply("a");

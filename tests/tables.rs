@@ -56,6 +56,30 @@ fn thirty_accounts() -> TestEnv {
     env
 }
 
+#[test]
+fn both_windows_are_shown_at_80_columns() {
+    let env = TestEnv::new();
+    let entries = [("personal", 100), ("client", 88)].map(|(profile, used)| {
+        let email = format!("{profile}.account@example.com");
+        let mut account = entry(&email, 20.0, "2026-11-24T15:55:00Z");
+        account["profile"] = json!(profile);
+        account["plan"] = json!("plus");
+        let windows = account["observation"]["windows"].as_array_mut();
+        windows
+            .expect("windows")
+            .push(json!({"limit_id": "codex", "minutes": 300,
+            "used_percent": used, "resets_at": "2026-11-20T14:25:00Z"}));
+        account
+    });
+    know(&env, &entries);
+    let text = shown(&env, &["accounts"], 80);
+    let rows: Vec<_> = text.lines().collect();
+    assert!(rows[0].contains("5H LEFT"), "{text}");
+    for (row, left) in rows[1..].iter().zip(["12 %", " 0 %"]) {
+        assert!(row.contains("80 %") && row.contains(left), "{text}");
+    }
+}
+
 /// At 80 columns there may be no room for the column of the short window.
 #[test]
 fn a_cooldown_caused_by_the_short_window_names_that_window() {

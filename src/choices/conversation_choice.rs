@@ -211,7 +211,7 @@ fn choose_row<'a>(rows: &[&'a ThreadRow], text: &str, context: &Context) -> Resu
     let chosen = picker.run(&context.ui)?;
     let chosen = chosen.and_then(|picked| rows.get(picked.id.parse::<usize>().ok()?));
     chosen.copied().ok_or_else(|| {
-        let mut error = CommandError::failed(question).hint("give more of the id:");
+        let mut error = CommandError::failed(question).hint("give more of the id; the newest are:");
         error.hints.extend(rows.iter().take(MAX_LISTED).map(|row| {
             let (id, age, title) = facts(row);
             format!("{id}  {age}  {title}")

@@ -186,7 +186,7 @@ impl Command {
     /// Returns true if the command uses the defaults, with a warning, if `config.toml` is invalid. Its answer may be
     /// needed before the user corrects the file.
     pub(super) fn may_use_default_config(&self) -> bool {
-        matches!(self, Self::List(_) | Self::Recommend(_))
+        matches!(self, Self::Accounts(_) | Self::List(_) | Self::Recommend(_))
     }
 
     pub(super) fn run(self, context: &Context, tree: fn() -> clap::Command) -> Result<Outcome> {

@@ -6,7 +6,7 @@ use crate::context::Context;
 use crate::error::{CommandError, Result};
 use crate::io::{modes, shell};
 use crate::restore::pending;
-use crate::views::account::printable;
+use crate::views::account::{printable, suggest_sign_in};
 use std::path::Path;
 
 /// Checks that the Codex home is a folder.
@@ -20,7 +20,8 @@ pub(crate) fn require_codex_home(context: &Context) -> Result<()> {
     }
     let message = format!("no Codex home: {}", home.display());
     Err(CommandError::failed(message)
-        .hint("start codex once, or name the folder with --codex-home DIR"))
+        .hint(suggest_sign_in(context))
+        .hint("or name the folder with --codex-home DIR"))
 }
 
 /// Fails during a restore of the home, when its files are a mixture of two states.

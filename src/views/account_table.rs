@@ -21,15 +21,15 @@ const COLUMNS: [Column; 15] = [
     Column::new("PROFILE")
         .rank(2)
         .shorten_middle(12)
-        .widen(24, 5),
-    Column::new("ACCOUNT").shorten(18).widen(30, 5),
-    Column::new("PLAN").rank(4),
+        .widen(24, 6),
+    Column::new("ACCOUNT").shorten(18).widen(30, 6),
+    Column::new("PLAN").rank(5),
     Column::new("STATE").rank(1),
     Column::new("WEEKLY LEFT").rank(1),
     Column::new("NEXT").rank(3),
     Column::new("AT").rank(8).only_text(),
-    Column::new("5H LEFT").rank(6).number(),
-    Column::new("NOTE").rank(5).shorten(12).widen(16, 6),
+    Column::new("5H LEFT").rank(4).number(),
+    Column::new("NOTE").rank(6).shorten(12).widen(16, 7),
     Column::new("LOGIN").rank(7),
     Column::new("SEEN").rank(9),
     Column::new("LAST USED").rank(10),
@@ -231,7 +231,7 @@ fn time_cell(at: Option<&Timestamp>, context: &Context) -> Cell {
 /// The number of characters of a workspace id that are shown.
 const ID_CHARS: usize = 8;
 
-/// The emails of accounts. A shared email is followed by the profile, else by the workspace.
+/// The names of accounts. An email that several accounts share is followed by the workspace.
 #[derive(Debug)]
 pub(crate) struct AccountNames(Vec<AccountEntry>);
 
@@ -250,20 +250,21 @@ impl AccountNames {
         }
     }
 
-    /// Returns the name of an account in a list without a column of profiles.
+    /// Returns the name of an account in a list without a column of profiles: its profile with the email, or the email.
     pub(crate) fn name(&self, identity: &Identity) -> String {
         let email = printable(identity.email.as_str());
+        let known = self.0.iter().find(|e| e.identity.is_same(identity));
+        if let Some(profile) = known.and_then(|known| known.profile.as_deref()) {
+            return format!("{} ({email})", printable(profile));
+        }
         let is_shared = |known: &&AccountEntry| {
             known.identity.email.key() == identity.email.key() && !known.identity.is_same(identity)
         };
         if self.0.iter().find(is_shared).is_none() {
             return email;
         }
-        let known = self.0.iter().find(|e| e.identity.is_same(identity));
-        let profile = known.and_then(|known| known.profile.as_deref());
         let id = identity.account_id.as_deref().unwrap_or("no workspace");
-        let short = || id.chars().take(ID_CHARS).collect::<String>();
-        let suffix = profile.map_or_else(short, str::to_owned);
-        format!("{email} ({})", printable(&suffix))
+        let short: String = id.chars().take(ID_CHARS).collect();
+        format!("{email} ({})", printable(&short))
     }
 }

@@ -243,7 +243,7 @@ const STEP_COLUMNS: [Column; 5] = [
     Column::new("ID").only_text(),
     Column::new("FILE").shorten_middle(24),
     Column::new("SIZE").number().rank(2),
-    Column::new("WHY").rank(1).wrap(16),
+    Column::new("WHY").rank(1).wrap(20),
 ];
 
 /// Returns the sum of some steps: "308 → cloud folder (4.2 MB), 10 ← cloud folder (31 kB), 0 conflicts".

@@ -152,7 +152,7 @@ impl SessionsArgs {
             ui.note(explain_empty_list(&filter, context));
         } else if has_more {
             ui.note(format_args!(
-                "there are more: codex-manager sessions --limit {}",
+                "there are more; to see them: --limit {}",
                 limit.saturating_mul(4)
             ));
         }

@@ -7,6 +7,7 @@ use crate::error::{Outcome, Result};
 use crate::inventory::observations;
 use crate::inventory::status::StatusReport;
 use crate::io::clock::Timestamp;
+use crate::io::shell::quote_if_needed;
 use crate::quota::reset_history::{ResetShift, WindowChange, WindowHistory, WindowSample};
 use crate::ui::chart::draw_sparkline;
 use crate::ui::text_width::columns;
@@ -56,7 +57,10 @@ pub(super) fn show(text: Option<&str>, context: &Context) -> Result<Outcome> {
         None => title,
     });
     if courses.is_empty() {
-        ui.note("there are no recorded figures yet; add one with: codex-manager status");
+        let account = text.map_or(String::new(), |text| format!(" {}", quote_if_needed(text)));
+        ui.note(format_args!(
+            "there are no recorded figures yet; add one with: codex-manager status{account}"
+        ));
     }
     let mut table = Table::new(ui, COLUMNS);
     for history in &courses {

@@ -209,22 +209,21 @@ impl UsageArgs {
         Ok(())
     }
 
-    /// Prints the command that shows the rows that are left out. `first` is the start of the first one in milliseconds
+    /// Prints the option that shows the rows that are left out. `first` is the start of the first one in milliseconds
     /// since 1970.
     fn note_hidden(&self, hidden: usize, first: i64, report: &Report<RowKey>, context: &Context) {
-        let by = self.by.name();
         if self.by.is_of_time() {
             let first = DateTime::from_timestamp_millis(first).unwrap_or_default();
             let first = context.zone().at(&first).date_naive();
             let rows = pluralize(hidden, "earlier row");
             context.ui.note(format_args!(
-                "the total includes {rows}: codex-manager usage {by} --since {first}"
+                "the total includes {rows}; to see them: --since {first}"
             ));
         } else {
             let all = report.rows.len() + hidden;
-            context.ui.note(format_args!(
-                "there are more: codex-manager usage {by} --limit {all}"
-            ));
+            context
+                .ui
+                .note(format_args!("there are more; to see them: --limit {all}"));
         }
     }
 
