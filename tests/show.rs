@@ -31,6 +31,32 @@ fn home() -> TestEnv {
     env
 }
 
+#[cfg(unix)]
+#[test]
+fn show_resume_and_find_read_a_rollout_that_codex_names_by_the_link_of_an_isolated_home() {
+    let env = home();
+    let isolated = env.manager_home().join("profiles/.isolated/1/home");
+    fs::create_dir_all(&isolated).expect("folder");
+    let sessions = isolated.join("sessions");
+    std::os::unix::fs::symlink(env.codex_home().join("sessions"), sessions).expect("link");
+    let sql = "UPDATE threads SET rollout_path=replace(rollout_path, ?1, ?2)";
+    let homes = [env.codex_home(), isolated].map(|home| home.to_string_lossy().into_owned());
+    let changed = crate::support::conversations::state(&env)
+        .execute(sql, homes)
+        .expect("update");
+    assert_eq!(changed, 1);
+    let shown = env.run(["show", "01a1f78b-0001"]).code(0);
+    assert!(shown.stdout.contains("# Fix the parser"), "{shown}");
+    let found = env.run(["find", "parser"]).code(0);
+    assert!(found.stdout.contains("01a1f78b"), "{found}");
+    // Its creator is known, but has no profile here.
+    let resumed = env.run(["resume", "01a1f78b-0001"]).code(5);
+    assert!(
+        resumed.stderr.contains("belongs to the account acct-alice"),
+        "{resumed}"
+    );
+}
+
 #[test]
 fn show_prints_markdown_with_folded_tools_and_marked_compactions() {
     let env = home();

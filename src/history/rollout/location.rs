@@ -15,10 +15,10 @@ pub(crate) fn recorded_rollout(home: &Path, recorded: &str) -> Option<PathBuf> {
     find_existing_below(home, recorded).filter(|path| is_conversation(path))
 }
 
-/// Returns `path` if it is a rollout in `sessions/` or `archived_sessions/` of the home, after resolving links. The
-/// two folders themselves may be links that the user made.
+/// Returns the path in the home of `path` if it is a rollout in `sessions/` or `archived_sessions/` of the home, after
+/// resolving links. The two folders themselves may be links that the user made.
 pub(crate) fn require_in_home(home: &Path, path: PathBuf) -> Option<PathBuf> {
-    (is_below(home, &path) && is_conversation(&path)).then_some(path)
+    find_place_below(home, &path).filter(|path| is_conversation(path))
 }
 
 /// Like [`recorded_rollout`], without reading the file.
@@ -26,18 +26,21 @@ pub(crate) fn find_existing_below(home: &Path, recorded: &str) -> Option<PathBuf
     let plain = recorded.strip_suffix(ZST).unwrap_or(recorded);
     let forms = [plain.to_owned(), format!("{plain}{ZST}")];
     let mut forms = forms.into_iter().map(PathBuf::from);
-    forms.find(|path| RolloutName::parse(path).is_some() && path.is_file() && is_below(home, path))
+    forms.find_map(|path| {
+        let is_rollout = RolloutName::parse(&path).is_some() && path.is_file();
+        is_rollout.then(|| find_place_below(home, &path))?
+    })
 }
 
-fn is_below(home: &Path, path: &Path) -> bool {
-    let Ok(path) = path.canonical() else {
-        return false;
-    };
-    let folders = [SESSIONS, ARCHIVED_SESSIONS].map(|name| home.join(name).canonical());
-    folders
-        .iter()
-        .flatten()
-        .any(|folder| path.starts_with(folder))
+/// Until a launch is settled, Codex names its rollouts by the links of the isolated home. A file is not opened through
+/// those, so this returns the path in the home itself.
+fn find_place_below(home: &Path, path: &Path) -> Option<PathBuf> {
+    let real = path.canonical().ok()?;
+    [SESSIONS, ARCHIVED_SESSIONS].iter().find_map(|name| {
+        let folder = home.join(name);
+        let relative = real.strip_prefix(folder.canonical().ok()?).ok()?;
+        Some(folder.join(relative))
+    })
 }
 
 /// Returns true if the file begins with the first line of a rollout, as written by any version of Codex.
@@ -92,6 +95,11 @@ mod tests {
         for path in [outside, link, login, around] {
             assert_eq!(found(&home, &path), None, "{}", path.display());
         }
+        // The folder of an isolated home is a link.
+        let isolated = folder.path().join("isolated");
+        symlink(home.join(SESSIONS), &isolated).expect("a file");
+        let linked = isolated.join("rollout-1.jsonl");
+        assert_eq!(found(&home, &linked), Some(inside.clone()));
         // The folder of the conversations may be on another disk.
         let moved = folder.path().join("moved");
         fs::rename(home.join(SESSIONS), &moved).expect("a file");
