@@ -27,16 +27,18 @@ const SUFFIX_MAX: usize = 15;
 /// A list of the numbers of texts in ascending order.
 #[derive(Debug, Clone, Default)]
 pub(super) struct PostingList {
-    pub(super) bytes: Vec<u8>,
+    bytes: Vec<u8>,
     last: i64,
-    /// The number of unused bits of the last byte.
-    free_bits: u32,
+    /// The bits behind `bytes`, the first one highest. An index has millions of lists: most texts are added without a
+    /// look at `bytes`, which are not in the processor's cache.
+    pending: u64,
+    pending_bits: u32,
 }
 
 impl PostingList {
     /// Appends a text, which must be larger than all others.
     pub(super) fn push(&mut self, number: i64) {
-        if self.bytes.is_empty() {
+        if self.is_empty() {
             push_number(&mut self.bytes, number);
             self.last = number;
             return;
@@ -51,23 +53,44 @@ impl PostingList {
         let len_bits = u32::BITS - len.leading_zeros();
         // The length of the length in zeros, the length, and the distance without its first bit, which is a 1.
         let code = u64::from(len) << (len - 1) | distance & !(1 << (len - 1));
-        self.push_bits(code, 2 * len_bits - 1 + len - 1);
+        let count = 2 * len_bits - 1 + len - 1;
+        if count > u64::BITS - self.pending_bits {
+            self.move_whole_bytes();
+        }
+        self.pending_bits += count;
+        self.pending |= code << (u64::BITS - self.pending_bits);
     }
 
-    fn push_bits(&mut self, bits: u64, mut count: u32) {
-        while count > 0 {
-            if self.free_bits == 0 {
-                self.bytes.push(0);
-                self.free_bits = 8;
-            }
-            let taken = count.min(self.free_bits);
-            count -= taken;
-            self.free_bits -= taken;
-            let part = bits >> count & ((1 << taken) - 1);
-            if let Some(byte) = self.bytes.last_mut() {
-                *byte |= (part << self.free_bits).to_le_bytes()[0];
-            }
-        }
+    /// Moves the whole bytes of `pending` to `bytes`, so that at most 7 bits are left.
+    fn move_whole_bytes(&mut self) {
+        let whole = self.pending_bits / 8;
+        self.bytes
+            .extend(self.pending.to_be_bytes().iter().take(whole as usize));
+        self.pending = self.pending.checked_shl(8 * whole).unwrap_or(0);
+        self.pending_bits %= 8;
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// Returns the size in bytes.
+    fn len(&self) -> usize {
+        self.bytes.len() + self.pending_bits.div_ceil(8) as usize
+    }
+
+    pub(super) fn into_bytes(mut self) -> Vec<u8> {
+        self.pending_bits = self.pending_bits.next_multiple_of(8);
+        self.move_whole_bytes();
+        self.bytes
+    }
+}
+
+impl FromIterator<i64> for PostingList {
+    fn from_iter<I: IntoIterator<Item = i64>>(numbers: I) -> Self {
+        let mut list = Self::default();
+        numbers.into_iter().for_each(|number| list.push(number));
+        list
     }
 }
 
@@ -185,22 +208,19 @@ impl BlockWriter {
             self.append(word, list);
             return None;
         }
-        let mut rest = PostingList::default();
         if space < MIN_LIST_BYTES {
-            texts(list).for_each(|id| rest.push(id));
-            return Some(rest);
+            return Some(texts(list).collect());
         }
         let mut begin = PostingList::default();
         let mut ids = texts(list);
         // A number has at most ten bytes, a distance fewer.
-        while begin.bytes.len() + 10 <= space
+        while begin.len() + 10 <= space
             && let Some(id) = ids.next()
         {
             begin.push(id);
         }
-        ids.for_each(|id| rest.push(id));
-        self.append(word, &begin.bytes);
-        Some(rest)
+        self.append(word, &begin.into_bytes());
+        Some(ids.collect())
     }
 
     /// Returns the length of the beginning that a word shares with the last one.
@@ -244,11 +264,7 @@ mod tests {
     use super::*;
 
     fn list(ids: &[i64]) -> Vec<u8> {
-        let mut list = PostingList::default();
-        for id in ids {
-            list.push(*id);
-        }
-        list.bytes
+        ids.iter().copied().collect::<PostingList>().into_bytes()
     }
 
     #[test]
@@ -267,7 +283,7 @@ mod tests {
             let mut rest = list(ids);
             while let Some(more) = blocks.last_mut().unwrap().push(word, &rest) {
                 blocks.push(BlockWriter::default());
-                rest = more.bytes;
+                rest = more.into_bytes();
             }
         }
         assert!(blocks.len() > 5);

@@ -39,12 +39,12 @@ impl WordBuffer {
         let Self {
             vocabulary, lists, ..
         } = std::mem::take(self);
-        let mut words: Vec<_> = vocabulary.words().zip(&lists).collect();
-        words.retain(|(_, list)| !list.bytes.is_empty());
+        let mut words: Vec<_> = vocabulary.words().zip(lists).collect();
+        words.retain(|(_, list)| !list.is_empty());
         words.sort_unstable_by_key(|(word, _)| *word);
         let mut writer = RunWriter::new(connection)?;
         for (word, list) in words {
-            writer.push(word, &list.bytes)?;
+            writer.push(word, &list.into_bytes())?;
         }
         writer.finish()
     }

@@ -77,7 +77,7 @@ impl<'a> RunWriter<'a> {
         let mut rest = self.block.push(word, list);
         while let Some(more) = rest {
             self.write_block()?;
-            rest = self.block.push(word, &more.bytes);
+            rest = self.block.push(word, &more.into_bytes());
         }
         Ok(())
     }
@@ -208,10 +208,10 @@ fn merge(store: &IndexStore, runs: &[WordRun]) -> Result<(), IndexError> {
                         .for_each(|number| list.push(number));
                 }
             }
-            if list.bytes.is_empty() {
+            if list.is_empty() {
                 return Ok(());
             }
-            writer.push(&word, &list.bytes)
+            writer.push(&word, &list.into_bytes())
         })?;
     }
     store.run(|connection| {
@@ -263,12 +263,9 @@ fn erase_in_block(
             continue;
         }
         has_dead = true;
-        let mut left = PostingList::default();
-        texts(list)
-            .filter(|number| !dead.contains(number))
-            .for_each(|number| left.push(number));
-        if !left.bytes.is_empty() {
-            kept.append(&reader.word, &left.bytes);
+        let left: PostingList = texts(list).filter(|n| !dead.contains(n)).collect();
+        if !left.is_empty() {
+            kept.append(&reader.word, &left.into_bytes());
         }
     }
     if kept.bytes.is_empty() {
@@ -317,11 +314,8 @@ mod tests {
         }
         let mut writer = RunWriter::new(&store.connection).unwrap();
         for (word, numbers) in &all {
-            let mut list = PostingList::default();
-            for number in numbers {
-                list.push(*number);
-            }
-            writer.push(word, &list.bytes).unwrap();
+            let list: PostingList = numbers.iter().copied().collect();
+            writer.push(word, &list.into_bytes()).unwrap();
         }
         writer.finish().unwrap();
         assert_eq!(read_lists(&store), all);
