@@ -337,6 +337,12 @@ fn conversations_of_another_account_are_listed_as_hidden_not_as_differences() {
     let document = home.check(0);
     assert_eq!(document["hidden"][0]["account_id"], "acct-bob");
     assert_eq!(document["hidden"].as_array().unwrap().len(), 1);
+    for n in 4..10 {
+        home.put(&relative(n), &rollout(n, "acct-bob"));
+    }
+    let shown = home.run(&["check"]).stdout;
+    let more = "\n  … 2 more:\n    codex-manager history check --all\n";
+    assert!(shown.contains(more), "{shown}");
 }
 
 #[test]

@@ -5,6 +5,7 @@ use crate::prune::archives;
 use crate::support::env::TestEnv;
 use crate::support::sign_in::{SignIn, auth_json, write_auth};
 use crate::support::terminal::Terminal;
+use crate::support::usage_lines::{at, context, conversation, count, store};
 use serde_json::json;
 
 const WIDTHS: [u16; 5] = [40, 60, 80, 100, 160];
@@ -77,6 +78,27 @@ fn both_windows_are_shown_at_80_columns() {
     assert!(rows[0].contains("5H LEFT"), "{text}");
     for (row, left) in rows[1..].iter().zip(["12 %", " 0 %"]) {
         assert!(row.contains("80 %") && row.contains(left), "{text}");
+    }
+}
+
+#[test]
+fn reports_keep_one_line_for_each_row_at_40_columns() {
+    let env = crate::session_picker::home();
+    let used = [100_000, 0, 1000, 0];
+    let lines = [context(at(0), "gpt-5"), count(at(0), used, used, None)];
+    let _ = store(&env, &conversation(9), &lines);
+    for (args, head, figure) in [
+        (&["usage"][..], "DAY", ".0k"),
+        (&["usage", "projects"], "PROJECT", ".0k"),
+        (&["usage", "sessions"], "SESSION", ".0k"),
+        (&["storage"], "PROJECT", " kB"),
+    ] {
+        let text = shown(&env, args, 40);
+        let mut lines = text.lines().skip_while(|line| !line.starts_with(head));
+        assert!(
+            lines.nth(1).is_some_and(|row| row.contains(figure)),
+            "{text}"
+        );
     }
 }
 

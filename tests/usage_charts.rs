@@ -171,6 +171,14 @@ fn a_terminal_shows_the_last_thirty_days_with_their_shares() {
     );
     let json = env.run(["usage", "--json"]).code(0).json();
     assert_eq!(json["rows"].as_array().unwrap().len(), 40);
+    let path = env.path("storage.html");
+    let _ = env
+        .run(["storage", "--html", path.to_str().unwrap()])
+        .code(0);
+    let page = fs::read_to_string(path).unwrap();
+    let (_, largest) = page.split_once("Largest conversations").unwrap();
+    // One of 40 conversations of equal size, although the table has ten of them.
+    assert_eq!(largest.matches("<td>2 %</td>").count(), 10, "{largest}");
     let path = env.path("usage.html");
     let _ = env.run(["usage", "--html", path.to_str().unwrap()]).code(0);
     let page = fs::read_to_string(path).unwrap();

@@ -112,6 +112,8 @@ pub(crate) struct Table {
     is_colored: bool,
     /// True if a long table repeats its header below the last row, because the first one has scrolled away.
     repeats_heads: bool,
+    /// True if a narrow terminal gets rows with fewer columns instead of blocks.
+    keeps_rows: bool,
 }
 
 /// The number of bytes that are printed at a time.
@@ -132,6 +134,7 @@ impl Table {
             width: ui.terminal_out.then_some(ui.width),
             is_colored: ui.color_out,
             repeats_heads: false,
+            keeps_rows: false,
         }
     }
 
@@ -154,6 +157,13 @@ impl Table {
             repeats_heads,
             ..self
         }
+    }
+
+    /// Omits columns on a narrow terminal, where the rows would become blocks.
+    #[must_use]
+    pub(crate) fn keep_rows(self) -> Self {
+        let keeps_rows = true;
+        Self { keeps_rows, ..self }
     }
 
     /// Adds a row with a cell for each column.
@@ -252,7 +262,8 @@ impl Table {
         let widths = match self.width {
             None => Some(shown.iter().map(|s| s.natural).collect()),
             Some(width) => {
-                distribute_widths(&shown, width.saturating_sub(self.indent()), width < NARROW)
+                let is_narrow = width < NARROW && !self.keeps_rows;
+                distribute_widths(&shown, width.saturating_sub(self.indent()), is_narrow)
             }
         };
         match (widths, self.width) {
@@ -433,6 +444,7 @@ mod tests {
                 width,
                 is_colored: false,
                 repeats_heads: false,
+                keeps_rows: false,
             }
         }
 

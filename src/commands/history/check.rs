@@ -256,7 +256,7 @@ impl FindingList<'_> {
         if found.len() > self.shown {
             let more = found.len() - self.shown;
             ui.line(format_args!(
-                "  … {more} more: codex-manager history check --all"
+                "  … {more} more:\n    codex-manager history check --all"
             ));
         }
     }

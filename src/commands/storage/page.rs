@@ -40,16 +40,24 @@ pub(super) fn render(report: &StorageReport, context: &Context) -> String {
                 .map_or_else(unknown, |growth| bytes(growth.bytes_per_day)),
         ),
     ];
+    let projects = share_rows(report);
+    let conversations = projects.iter().map(|(_, bytes)| *bytes).sum();
     let sections = [
         (
             "Conversations by project, and other files",
             draw_treemap(&treemap_items(report)),
         ),
-        ("Kinds", format_table("Kind", &kind_rows(report))),
-        ("Projects", format_table("Project", &share_rows(report))),
+        (
+            "Kinds",
+            format_table("Kind", &kind_rows(report), report.total_bytes),
+        ),
+        (
+            "Projects",
+            format_table("Project", &projects, conversations),
+        ),
         (
             "Largest conversations",
-            format_table("Conversation", &largest_rows(report)),
+            format_table("Conversation", &largest_rows(report), conversations),
         ),
     ];
     let mut page = format_page_start(&head, CHART_STYLE);
@@ -86,8 +94,8 @@ fn treemap_items(report: &StorageReport) -> Vec<TreemapItem> {
     items
 }
 
-fn format_table(head: &str, rows: &[(String, u64)]) -> String {
-    let whole = rows.iter().map(|(_, bytes)| *bytes).sum();
+/// Returns a table of sizes in bytes, with the share of each in `whole`.
+fn format_table(head: &str, rows: &[(String, u64)], whole: u64) -> String {
     let row = |(name, size): &(String, u64)| ShareRow {
         name: name.clone(),
         part: as_length(*size),

@@ -157,7 +157,9 @@ fn show_kinds(context: &Context, report: &StorageReport) {
         ]
     });
     ui.line("");
-    Table::with_rows(ui, KIND_COLUMNS, rows).print(ui);
+    Table::with_rows(ui, KIND_COLUMNS, rows)
+        .keep_rows()
+        .print(ui);
 }
 
 fn show_largest(context: &Context, report: &StorageReport) {
@@ -187,7 +189,9 @@ fn show_largest(context: &Context, report: &StorageReport) {
         ]
     });
     ui.line("");
-    Table::with_rows(ui, LARGEST_COLUMNS, rows).print(ui);
+    Table::with_rows(ui, LARGEST_COLUMNS, rows)
+        .keep_rows()
+        .print(ui);
 }
 
 /// Prints the commands that free disk space.
@@ -255,7 +259,9 @@ fn show_shares(context: &Context, head: &'static str, shares: &[UsageShare], new
         ]
     };
     ui.line("");
-    Table::with_rows(ui, columns, shown.iter().map(row)).print(ui);
+    Table::with_rows(ui, columns, shown.iter().map(row))
+        .keep_rows()
+        .print(ui);
     ui.print_hidden_count(hidden);
 }
 

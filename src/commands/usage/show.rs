@@ -21,7 +21,7 @@ pub(super) fn print(report: &Report<RowKey>, by: Grouping, prices: &Prices, cont
     for row in &report.rows {
         table.add_row(cells(row, has_titles, all, ui.wants_tsv()));
     }
-    table.repeat_heads().print(ui);
+    table.repeat_heads().keep_rows().print(ui);
     if !ui.wants_tsv() {
         print_totals(report, prices, context);
     }
@@ -34,14 +34,14 @@ fn columns(by: Grouping) -> Vec<Column> {
         Grouping::Monthly => Column::new("MONTH"),
         Grouping::Blocks => Column::new("BLOCK FROM"),
         Grouping::Sessions => Column::new("SESSION"),
-        Grouping::Projects => Column::new("PROJECT").shorten_middle(16),
+        Grouping::Projects => Column::new("PROJECT").shorten_middle(16).widen(24, 2),
         Grouping::Models => Column::new("MODEL").shorten(12),
         Grouping::Accounts => Column::new("ACCOUNT").shorten(12),
         Grouping::Machines => Column::new("MACHINE").shorten(12),
     };
     let mut columns = vec![name];
     if by == Grouping::Sessions {
-        columns.push(Column::new("TITLE").rank(5).shorten(12));
+        columns.push(Column::new("TITLE").rank(1).shorten(12));
     }
     columns.extend([
         Column::new("INPUT").number().rank(3),
