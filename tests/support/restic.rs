@@ -1,4 +1,4 @@
-//! The restic of the system, and rclone as an S3 server on loopback.
+//! The restic of the system, and servers on loopback for its repositories: rclone for S3, sshd for SFTP.
 
 #![allow(
     clippy::disallowed_methods,
@@ -6,9 +6,11 @@
 )]
 #![allow(clippy::print_stdout, reason = "a skipped test prints the reason")]
 
+use super::env::TestEnv;
 use super::pauses::wait_until;
 use super::skips::skip;
 use super::tool_install::{installed_once, pip_install, tool_or_skip};
+use super::write_program;
 use codex_manager::testing::io::hash::Sha256Digest;
 use std::fs;
 use std::net::{TcpListener, TcpStream};
@@ -108,6 +110,84 @@ impl AppendOnlyServer {
 }
 
 impl Drop for AppendOnlyServer {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// An SSH server on loopback, and an `ssh` in the folder `bin` of the environment that reaches it. Killed when dropped.
+pub(crate) struct SshServer {
+    child: Child,
+    port: u16,
+}
+
+impl SshServer {
+    /// Starts a server with keys of its own. Without one it skips the test and returns `None`.
+    ///
+    /// # Panics
+    /// There is none and `CODEX_MANAGER_E2E=require`.
+    pub(crate) fn start(env: &TestEnv) -> Option<Self> {
+        let program = Path::new("/usr/sbin/sshd");
+        if !program.is_file() {
+            skip("sshd", "apt-get install openssh-server");
+            return None;
+        }
+        // Only the service creates it. A server of another user does not need it.
+        let _ = fs::create_dir_all("/run/sshd");
+        let folder = env.path("ssh");
+        fs::create_dir(&folder).expect("a folder");
+        for name in ["host", "user"] {
+            let mut command = Command::new("ssh-keygen");
+            let made = command.args(["-q", "-t", "ed25519", "-N", "", "-f"]);
+            let status = made.arg(folder.join(name)).status();
+            assert!(status.expect("start ssh-keygen").success());
+        }
+        let at = folder.display();
+        let server = format!(
+            "ListenAddress 127.0.0.1\nHostKey {at}/host\nAuthorizedKeysFile {at}/user.pub\nPidFile none\nUsePAM no\n\
+             StrictModes no\nPasswordAuthentication no\nSubsystem sftp internal-sftp\n"
+        );
+        let client = format!(
+            "IdentityFile {at}/user\nIdentitiesOnly yes\nUserKnownHostsFile {at}/known\nStrictHostKeyChecking accept-new\n\
+             LogLevel ERROR\n"
+        );
+        env.write("ssh/server.conf", server);
+        env.write("ssh/client.conf", client);
+        let ssh = format!("#!/bin/sh\nexec /usr/bin/ssh -F '{at}/client.conf' \"$@\"\n");
+        write_program(&env.path("bin/ssh"), &ssh);
+        let free = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = free.local_addr().expect("a bound address").port();
+        drop(free);
+        let child = Command::new(program)
+            .args(["-D", "-p", &port.to_string(), "-f"])
+            .arg(folder.join("server.conf"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("start sshd");
+        let server = Self { child, port };
+        wait_until("sshd listens", || {
+            TcpStream::connect(("127.0.0.1", port)).is_ok()
+        });
+        Some(server)
+    }
+
+    /// Returns the URL of a repository in `folder`.
+    pub(crate) fn url(&self, folder: &Path) -> String {
+        let user = Command::new("id").arg("-un").output().expect("start id");
+        let user = String::from_utf8(user.stdout).expect("text");
+        format!(
+            "sftp://{}@127.0.0.1:{}/{}",
+            user.trim(),
+            self.port,
+            folder.display()
+        )
+    }
+}
+
+impl Drop for SshServer {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();

@@ -1,7 +1,8 @@
-//! Two machines with the real Codex: two homes and a cloud folder.
+//! Two machines with the real Codex: two homes, and a cloud folder or the vault.
 
 use super::env::Run;
 use super::lab::Lab;
+use super::restic::PASSWORD;
 use super::sign_in::{SignIn, signed_in_home};
 use serde_json::json;
 use std::fs;
@@ -11,6 +12,8 @@ use std::path::PathBuf;
 pub(crate) struct TwoMachines {
     pub(crate) lab: Lab,
     pub(crate) b: PathBuf,
+    /// True if they sync through the vault.
+    is_vault: bool,
 }
 
 impl TwoMachines {
@@ -21,20 +24,42 @@ impl TwoMachines {
         // Logins are not synced, so each machine has its own.
         signed_in_home(&b, &lab.backend, &SignIn::alice().generation(9));
         fs::create_dir_all(lab.world.path("cloud")).expect("folder");
-        let two = Self { lab, b };
+        let is_vault = false;
+        let two = Self { lab, b, is_vault };
         two.configure("");
         Some(two)
+    }
+
+    /// Makes both sync through the repository at this URL.
+    pub(crate) fn use_vault(&mut self, url: &str) {
+        self.is_vault = true;
+        self.lab.world.set("RESTIC_PASSWORD", PASSWORD);
+        let mut path = self.lab.world.path("bin").into_os_string();
+        path.push(":");
+        path.push(self.lab.codex.search_path());
+        self.lab.world.set("PATH", path);
+        self.configure("[sync]\nremote = \"vault\"\npreview = true\n");
+        for name in ["a", "b"] {
+            let manager = format!("manager-{name}");
+            let args = ["--manager-home", &*manager, "vault", "init", url];
+            let _ = self.lab.manager(args).code(0);
+        }
     }
 
     /// Writes the configurations of both machines, with further tables.
     pub(crate) fn configure(&self, more: &str) {
         for (name, home) in [("a", self.lab.home()), ("b", self.b.clone())] {
+            let cloud = json!(self.lab.world.path("cloud"));
+            let cloud = if self.is_vault {
+                String::new()
+            } else {
+                format!("cloud_root_dir = {cloud}\n")
+            };
             let text = format!(
-                "[identity]\nmachine_id = \"{name}\"\n[paths]\ncloud_root_dir = {}\n\
+                "[identity]\nmachine_id = \"{name}\"\n[paths]\n{cloud}\
                  local_state_dir = {}\nbackup_dir = {}\n[targets]\ninclude_roots = [\
                  \"sessions\", \"archived_sessions\", \"session_index.jsonl\", \"history.jsonl\"]\n\
                  {more}",
-                json!(self.lab.world.path("cloud")),
                 json!(home),
                 json!(self.lab.world.path(&format!("backups-{name}"))),
             );

@@ -1,0 +1,208 @@
+//! Sync through a repository on a server: three machines over S3 and SFTP whose runs are killed at random moments, and the
+//! real Codex.
+
+use crate::support::env::TestEnv;
+use crate::support::faults::Dice;
+use crate::support::lab::{messages, rollout};
+use crate::support::pair::ID;
+use crate::support::pauses::vary;
+use crate::support::restic::{self, S3_KEYS, S3Server, SshServer};
+use crate::support::two_machines::TwoMachines;
+use crate::support::variables;
+use crate::sync_vault::Machines;
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+const NAMES: [&str; 3] = ["a", "b", "c"];
+const ROUNDS: usize = 2;
+
+/// Returns the path of a conversation.
+fn conversation(number: usize) -> String {
+    let id = ID.replace("3b455", &format!("3b45{number}"));
+    format!("sessions/2026/11/18/rollout-2026-11-18T10-00-00-{id}.jsonl")
+}
+
+/// The machines, what their users wrote, and the longest time of a run.
+struct Users {
+    machines: Machines,
+    dice: Dice,
+    conversations: [String; 3],
+    prompts: BTreeSet<String>,
+    longest: Duration,
+}
+
+impl Users {
+    fn new(machines: Machines, seed: u64) -> Self {
+        let conversations = [0, 1, 2].map(|number| {
+            let id = ID.replace("3b455", &format!("3b45{number}"));
+            format!("{{\"type\":\"session_meta\",\"payload\":{{\"id\":\"{id}\"}}}}\n")
+        });
+        Self {
+            machines,
+            dice: Dice::seeded(seed),
+            conversations,
+            prompts: BTreeSet::new(),
+            longest: Duration::from_millis(200),
+        }
+    }
+
+    /// Continues a conversation, writes a prompt and a skill.
+    fn write(&mut self, machine: usize, number: usize, text: &str) {
+        let name = NAMES[machine];
+        let known = &mut self.conversations[number];
+        *known += &format!("{{\"n\":\"{text}\"}}\n");
+        let known = known.clone();
+        self.machines.put(name, &conversation(number), &known);
+        let prompt = format!(
+            "{{\"session_id\":\"x\",\"ts\":{},\"text\":\"{text}\"}}",
+            self.prompts.len()
+        );
+        let history = self.machines.home(name).join("history.jsonl");
+        let mut prompts = fs::read_to_string(history).unwrap_or_default();
+        prompts += &format!("{prompt}\n");
+        self.machines.put(name, "history.jsonl", &prompts);
+        self.machines
+            .put(name, &format!("skills/{name}/SKILL.md"), text);
+        self.prompts.insert(prompt);
+    }
+
+    /// Starts a run and kills it after a random time.
+    fn run_killed(&mut self, name: &str) {
+        let mut command = self.machines.command(name, &["run", "--apply"]);
+        let quiet = command.stdout(Stdio::null()).stderr(Stdio::null());
+        let mut child = quiet.spawn().unwrap();
+        let longest = u64::try_from(self.longest.as_millis()).unwrap();
+        vary(Duration::from_millis(self.dice.below(longest)));
+        let _ = child.kill();
+        child.wait().unwrap();
+    }
+
+    /// Syncs all machines until all have everything.
+    fn settle(&mut self) {
+        for name in NAMES.into_iter().chain(NAMES) {
+            let begun = Instant::now();
+            self.machines.apply(name);
+            self.longest = self.longest.max(begun.elapsed());
+        }
+        for name in NAMES {
+            for (number, expected) in self.conversations.iter().enumerate() {
+                if self.machines.has(name, &conversation(number)) || expected.lines().count() > 1 {
+                    assert_eq!(
+                        self.machines.text(name, &conversation(number)),
+                        *expected,
+                        "{name}"
+                    );
+                }
+            }
+            let prompts = self.machines.text(name, "history.jsonl");
+            assert_eq!(
+                prompts.lines().count(),
+                self.prompts.len(),
+                "{name}\n{prompts}"
+            );
+            let prompts: BTreeSet<_> = prompts.lines().map(str::to_owned).collect();
+            assert_eq!(prompts, self.prompts, "{name}");
+        }
+    }
+}
+
+/// Lets three users write, and kills the runs of their machines. `disturb` disturbs the server.
+fn run_schedule(machines: Machines, seed: u64, mut disturb: impl FnMut(&mut Dice)) {
+    let mut users = Users::new(machines, seed);
+    for round in 0..ROUNDS {
+        for machine in 0..NAMES.len() {
+            users.write(
+                machine,
+                (machine + round) % 3,
+                &format!("{round} of {machine}"),
+            );
+            for _ in 0..users.dice.below(3) {
+                users.run_killed(NAMES[machine]);
+            }
+            disturb(&mut users.dice);
+        }
+        users.settle();
+    }
+    // A restic that was killed while it locked has left its lock.
+    users.machines.restic(&["unlock"]).code(0);
+    users.machines.restic(&["check", "--read-data"]).code(0);
+    let count = users.machines.snapshots();
+    users.settle();
+    assert_eq!(users.machines.snapshots(), count, "an idle run publishes");
+}
+
+#[test]
+fn i2_runs_through_s3_that_are_killed_lose_and_double_no_line() {
+    if restic::program().is_none() {
+        return;
+    }
+    for seed in variables::seeds(1) {
+        let mut env = TestEnv::new();
+        restic::new_repository(&env.path("s3/bucket/vault"));
+        let Some(mut server) = S3Server::start(&env.path("s3")) else {
+            return;
+        };
+        symlink("s3/bucket/vault", env.path("vault")).unwrap();
+        env.set("AWS_ACCESS_KEY_ID", S3_KEYS.0);
+        env.set("AWS_SECRET_ACCESS_KEY", S3_KEYS.1);
+        let machines = Machines::in_vault(env, &server.url("bucket"));
+        run_schedule(machines, seed, |dice| {
+            if dice.below(3) == 0 {
+                server.restart();
+            }
+        });
+    }
+}
+
+#[test]
+fn i2_runs_through_sftp_that_are_killed_lose_and_double_no_line() {
+    if restic::program().is_none() {
+        return;
+    }
+    for seed in variables::seeds(1) {
+        let env = TestEnv::new();
+        restic::new_repository(&env.path("vault"));
+        let Some(server) = SshServer::start(&env) else {
+            return;
+        };
+        let url = server.url(&env.path("vault"));
+        let machines = Machines::in_vault(env, &url);
+        run_schedule(machines, seed, |_| {});
+    }
+}
+
+#[test]
+fn the_real_codex_continues_a_conversation_that_came_through_sftp() {
+    if restic::program().is_none() {
+        return;
+    }
+    let Some(mut two) = TwoMachines::new() else {
+        return;
+    };
+    restic::new_repository(&two.lab.world.path("vault"));
+    let Some(server) = SshServer::start(&two.lab.world) else {
+        return;
+    };
+    two.use_vault(&server.url(&two.lab.world.path("vault")));
+    let (lab, a, b) = (&two.lab, two.lab.home(), &two.b);
+    let own = lab.say_in(b, "at home on b");
+    let id = lab.say("one");
+    two.sync(&["a", "b"]);
+    let mut all = [own, id.clone()];
+    all.sort();
+    assert_eq!(lab.listed_ids(b), all);
+    lab.resume(b, &id, "two");
+    two.sync(&["b", "a"]);
+    lab.resume(&a, &id, "three");
+    assert_eq!(lab.user_messages(&a, &id), ["one", "two", "three"]);
+    assert_eq!(messages(&rollout(&a, &id)), ["one", "two", "three"]);
+    two.sync(&["a", "b"]);
+    assert_eq!(
+        fs::read(rollout(&a, &id)).unwrap(),
+        fs::read(rollout(b, &id)).unwrap()
+    );
+    assert_eq!(lab.listed_ids(&a), all);
+}
