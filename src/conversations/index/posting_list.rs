@@ -64,8 +64,8 @@ impl PostingList {
     /// Moves the whole bytes of `pending` to `bytes`, so that at most 7 bits are left.
     fn move_whole_bytes(&mut self) {
         let whole = self.pending_bits / 8;
-        self.bytes
-            .extend(self.pending.to_be_bytes().iter().take(whole as usize));
+        let pending = self.pending.to_be_bytes();
+        self.bytes.extend_from_slice(&pending[..whole as usize]);
         self.pending = self.pending.checked_shl(8 * whole).unwrap_or(0);
         self.pending_bits %= 8;
     }
