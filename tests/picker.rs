@@ -3,6 +3,7 @@
 use crate::cooldown::{entry, know};
 use crate::prune::archives;
 use crate::support::env::{TestEnv, assert_same_tree};
+use crate::support::sample::backup;
 use crate::support::sign_in::{SignIn, auth_json};
 use crate::support::terminal::{LINES, Terminal};
 use codex_manager::testing::ui::picker::screen::InlineScreen;
@@ -50,6 +51,17 @@ which archive?                                                                  
   3  Wed 18 Nov 10:00  full  alice@example.com  2026-11-18-100000-alice@example.com
 enter choose · ↑↓ move · esc cancel · type to filter
 ");
+}
+
+#[test]
+fn archives_are_offered_with_their_profile_and_label_at_80_columns() {
+    let env = three_archives();
+    let _ = env.run(["profile", "save", "work"]).code(0);
+    backup(&env, &["--label", "before the update"]);
+    let mut terminal = ask(&env);
+    terminal.resize(80, LINES);
+    let row = "full  work  before the update  2026-11-20-120000-alice@";
+    terminal.wait_until((80, LINES), LIMIT, |picture| picture.contains(row));
 }
 
 #[test]

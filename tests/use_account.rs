@@ -186,7 +186,7 @@ fn use_notes_hidden_conversations_and_how_to_resume_them() {
     --- stderr
     its quota is not known yet; query it:
         codex-manager status
-    codex resume no longer shows 1 conversation of alice@example.com: "of alice"; continue them under their account with:
+    codex resume no longer shows 1 conversation of work: "of alice"; continue them under their account with:
         codex-manager resume
     "#);
     let again = env.run(["use", "bob"]).code(0);

@@ -9,6 +9,7 @@ use crate::inventory::archive_names::{self, latest_offset};
 use crate::inventory::records::ArchiveRecord;
 use crate::inventory::resolve::{self, AccountResolveError, merge_archived_accounts};
 use crate::inventory::store;
+use crate::quota::account::Account;
 use crate::steps::restore_options::{CHOOSE_SESSION, RestoreOptions};
 use crate::ui::picker::{Picker, PickerItem, PickerOptions};
 use crate::ui::{Style, problem};
@@ -146,12 +147,13 @@ fn pick_archive(context: &Context) -> Result<PathBuf> {
         let _ = archive_choice::find_latest(&records, 0, context, ArchiveRecord::is_usable)?;
     }
     let is_latest = |(r, _): &(&ArchiveRecord, usize)| Some(&r.path) == latest.as_ref();
+    let known = account::read_known_accounts(context)?;
     let picker = Picker {
         question: "which archive?",
         default: offered.iter().position(is_latest).unwrap_or(0),
         items: offered
             .iter()
-            .map(|(record, number)| picker_item(record, *number, context))
+            .map(|(record, number)| picker_item(record, *number, &known, context))
             .collect(),
         options: PickerOptions::default(),
     };
@@ -163,9 +165,20 @@ fn pick_archive(context: &Context) -> Result<PathBuf> {
     }
 }
 
-fn picker_item(record: &ArchiveRecord, number: usize, context: &Context) -> PickerItem {
+fn picker_item(
+    record: &ArchiveRecord,
+    number: usize,
+    known: &[Account],
+    context: &Context,
+) -> PickerItem {
     let metadata = &record.metadata;
     let email = metadata.email.as_deref().unwrap_or("signed out");
+    let known = metadata.identity().and_then(|identity| {
+        let mut known = known.iter();
+        known.find(|a| a.entry.identity.is_same(&identity))
+    });
+    let who = known.map_or_else(|| account::printable(email), account::label);
+    let label = metadata.label.as_deref().filter(|_| !metadata.is_safety());
     PickerItem::new(
         record.path.clone(),
         vec![
@@ -175,7 +188,8 @@ fn picker_item(record: &ArchiveRecord, number: usize, context: &Context) -> Pick
                 account::absolute_time(&metadata.created_at, context),
             ),
             (Style::Plain, archive_names::kind_label(metadata)),
-            (Style::Plain, account::printable(email)),
+            (Style::Plain, who),
+            (Style::Plain, account::printable(label.unwrap_or_default())),
             (
                 Style::Dim,
                 account::printable(&archive_names::shortest_name(record)),

@@ -348,7 +348,9 @@ fn show_done(report: &SwitchReport, to: &Identity, daemon: &'static str, context
         && from.kind == LoginKind::Chatgpt
         && !from.is_same(to)
     {
-        note_hidden_conversations(from, context);
+        let saved = report.saved_back.as_ref();
+        let name = saved.map_or(from.email.as_str(), |saved| &*saved.profile);
+        note_hidden_conversations(from, name, context);
     }
 }
 
@@ -409,9 +411,9 @@ fn warn_after_switch(report: &SwitchReport, daemon: &str, context: &Context) {
     }
 }
 
-/// Notes the conversations that disappear from Codex's picker, which shows only those of the live
+/// Notes the conversations of the account `name` that disappear from Codex's picker, which shows only those of the live
 /// account. If Codex's database does not record accounts, the note is about all conversations.
-fn note_hidden_conversations(from: &Identity, context: &Context) {
+fn note_hidden_conversations(from: &Identity, name: &str, context: &Context) {
     const TITLE_CHARS: usize = 40;
     let database = context.state_database();
     let found = database
@@ -421,7 +423,7 @@ fn note_hidden_conversations(from: &Identity, context: &Context) {
     let Some(found) = found.filter(|found| found.count > 0) else {
         return;
     };
-    let email = printable(from.email.as_str());
+    let name = printable(name);
     let titles: Vec<_> = found
         .latest_titles
         .iter()
@@ -435,6 +437,6 @@ fn note_hidden_conversations(from: &Identity, context: &Context) {
     };
     let titles = titles.join(", ");
     context.note(format_args!(
-        "codex resume no longer shows {conversations} of {email}: {titles}{more}; continue them under their account with: codex-manager resume"
+        "codex resume no longer shows {conversations} of {name}: {titles}{more}; continue them under their account with: codex-manager resume"
     ));
 }

@@ -134,7 +134,9 @@ impl PickerView<'_> {
             let left = left.min(*needed);
             let style = base.patch(self.cell_style(*style));
             frame.set_stringn(x, y, without_end(text, left), left, style);
-            x = to_column(usize::from(x) + needed + GAP);
+            // No entry has a text in a column of width 0.
+            let gap = if *needed > 0 { GAP } else { 0 };
+            x = to_column(usize::from(x) + needed + gap);
         }
         if is_selected {
             frame.set_style(Rect::new(0, y, list_width, 1), base);
