@@ -183,3 +183,20 @@ fn a_dry_run_of_backup_names_the_file_that_the_backup_writes() {
         assert!(backup(&env, &[]).ends_with(&name));
     }
 }
+
+#[test]
+fn every_option_of_time_takes_words() {
+    let env = world();
+    for words in [
+        "sessions --since monday",
+        "find word --until yesterday",
+        "usage --since 2026-11",
+        "usage --window --at yesterday",
+        "cooldown --set work --until tomorrow_9:00 -n",
+        "backup --reset-at friday_9:00 -n",
+    ] {
+        let args: Vec<_> = words.split(' ').map(|word| word.replace('_', " ")).collect();
+        let run = env.run(&args);
+        assert_ne!(run.code, 4, "{run}");
+    }
+}
