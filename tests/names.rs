@@ -195,7 +195,10 @@ fn every_option_of_time_takes_words() {
         "cooldown --set work --until tomorrow_9:00 -n",
         "backup --reset-at friday_9:00 -n",
     ] {
-        let args: Vec<_> = words.split(' ').map(|word| word.replace('_', " ")).collect();
+        let args: Vec<_> = words
+            .split(' ')
+            .map(|word| word.replace('_', " "))
+            .collect();
         let run = env.run(&args);
         assert_ne!(run.code, 4, "{run}");
     }

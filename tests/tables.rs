@@ -2,6 +2,7 @@
 
 use crate::cooldown::{entry, know};
 use crate::prune::archives;
+use crate::support::conversations::{Conversation, write};
 use crate::support::env::TestEnv;
 use crate::support::sign_in::{SignIn, auth_json, write_auth};
 use crate::support::terminal::Terminal;
@@ -99,6 +100,23 @@ fn reports_keep_one_line_for_each_row_at_40_columns() {
             lines.nth(1).is_some_and(|row| row.contains(figure)),
             "{text}"
         );
+    }
+}
+
+#[test]
+fn the_title_and_the_project_of_a_conversation_come_before_its_size() {
+    let env = TestEnv::new();
+    let title = "Explain why the borrow checker refuses the table of merges";
+    let made = Conversation {
+        cwd: "/home/alice/payments-api".into(),
+        archived: true,
+        ..Conversation::new(1, 60, title, "Because.")
+    };
+    write(&env, &made);
+    let text = shown(&env, &["sessions", "--archived"], 80);
+    let row = text.lines().nth(1).unwrap_or_default();
+    for part in ["payments-api", &title[..25], "archived"] {
+        assert!(row.contains(part), "{part}: {text}");
     }
 }
 

@@ -19,11 +19,11 @@ use std::path::Path;
 pub(super) const COLUMNS: [Column; 8] = [
     Column::new("SESSION"),
     Column::new("AGE").rank(1),
-    Column::new("PROJECT").rank(2).shorten(8),
-    Column::new("ACCOUNT").rank(4).shorten(8),
-    Column::new("SIZE").number().rank(3),
-    Column::new("TITLE").shorten(16),
-    Column::new("STATE").rank(5),
+    Column::new("PROJECT").rank(2).shorten(8).widen(14, 5),
+    Column::new("ACCOUNT").rank(3).shorten(8),
+    Column::new("SIZE").number().rank(5),
+    Column::new("TITLE").shorten(16).widen(26, 5),
+    Column::new("STATE").rank(4),
     Column::new("MACHINE").only_tsv(),
 ];
 
