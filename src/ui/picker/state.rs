@@ -12,7 +12,7 @@ use nucleo_matcher::{Config, Matcher};
 use std::collections::HashSet;
 
 /// The number of entries that are examined at once. Takes a few milliseconds, even with many words.
-const STEP: usize = 2000;
+const STEP: usize = 1000;
 
 /// The effect of a key on the picker as a whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -190,7 +190,12 @@ impl PickerState {
     pub(super) fn set_searching(&mut self, is_searching: bool) {
         if self.is_searching != is_searching {
             self.is_searching = is_searching;
-            self.list_again();
+            // Only a list without entries depends on it; see `list_fitting`.
+            if self.fitting.is_empty() || self.counts[self.scope] == 0 {
+                self.list_again();
+            } else if !self.has_moved {
+                self.select_default();
+            }
         }
     }
 

@@ -20,8 +20,8 @@ pub(super) struct TitleFilter {
     examined: usize,
     /// Entries with all words of the query, or with an id that begins with it, in list order.
     pub with_words: Vec<usize>,
-    /// Entries that contain only the letters of the query in order. The score is higher if the letters are closer
-    /// together.
+    /// Entries that contain only the letters of the query in order, the best first. The score is higher if the letters
+    /// are closer together.
     with_letters: Vec<(Reverse<u32>, usize)>,
 }
 
@@ -64,6 +64,8 @@ impl TitleFilter {
                 self.with_letters.push((Reverse(score), *item));
             }
         }
+        // A stable sort merges the new ones with those that are already in order.
+        self.with_letters.sort();
         self.examined = end;
     }
 
@@ -73,9 +75,7 @@ impl TitleFilter {
 
     /// Returns the entries that have the letters only, the best first.
     pub(super) fn with_letters(&self) -> impl Iterator<Item = usize> {
-        let mut fitting = self.with_letters.clone();
-        fitting.sort_unstable();
-        fitting.into_iter().map(|(_, item)| item)
+        self.with_letters.iter().map(|(_, item)| *item)
     }
 }
 
@@ -85,6 +85,19 @@ mod tests {
     use crate::ui::Style;
     use crate::ui::picker::PickerItem;
     use nucleo_matcher::Config;
+
+    #[test]
+    fn entries_with_the_letters_alone_come_best_first_over_all_steps() {
+        let names = ["p---a---r", "p-a-r", "other", "pa-r"];
+        let item = |name: &&str| PickerItem::new(*name, vec![(Style::Plain, (*name).to_owned())]);
+        let listing = PickerListing::new(names.iter().map(item).collect(), Vec::new());
+        let mut matcher = Matcher::new(Config::DEFAULT);
+        let mut filter = TitleFilter::default().narrowed("par", &listing);
+        for _ in names {
+            filter.step(&listing, &mut matcher, 1);
+        }
+        assert_eq!(filter.with_letters().collect::<Vec<_>>(), [3, 1, 0]);
+    }
 
     #[test]
     fn a_longer_filter_examines_only_what_fitted_the_shorter_one() {
