@@ -125,6 +125,14 @@ impl Machines {
             .count()
     }
 
+    /// Returns the time at which the state of the last sync was written.
+    fn state_of(&self, name: &str) -> std::time::SystemTime {
+        let folders = fs::read_dir(self.0.path(&format!("manager-{name}/sync"))).unwrap();
+        let files = folders.map(|folder| folder.unwrap().path().join("state.jsonl"));
+        let mut files = files.filter_map(|file| file.metadata().ok());
+        files.next().unwrap().modified().unwrap()
+    }
+
     pub(crate) fn restic(&self, args: &[&str]) -> Run {
         let plain = self.0.command([""; 0]);
         let mut command = Command::new(restic::program().unwrap());
@@ -185,6 +193,16 @@ fn conversations_skills_and_prompts_are_synced_through_the_vault() {
         assert!(actions(&run).is_empty(), "{name}: {run}");
     }
     assert_eq!(machines.snapshots(), before);
+    // The first idle run does all work, the later ones end before they write a state.
+    let runs = [(); 3].map(|()| {
+        let run = machines.apply("a");
+        (run, machines.state_of("a"))
+    });
+    assert_eq!(runs[0].0, runs[2].0);
+    assert_eq!(runs[1], runs[2]);
+    machines.put("a", "skills/mine/notes.md", "new");
+    assert_eq!(actions(&machines.apply("a")).len(), 1);
+    assert_ne!(machines.state_of("a"), runs[2].1);
     // Both continue something, and a third machine joins.
     let longer = format!("{META}{{\"n\":\"from b\"}}\n");
     machines.put("b", ROLLOUT, &longer);

@@ -53,7 +53,7 @@ impl Users {
     fn write(&mut self, machine: usize, number: usize, text: &str) {
         let name = NAMES[machine];
         let known = &mut self.conversations[number];
-        *known += &format!("{{\"n\":\"{text}\"}}\n");
+        known.extend(["{\"n\":\"", text, "\"}\n"]);
         let known = known.clone();
         self.machines.put(name, &conversation(number), &known);
         let prompt = format!(
@@ -62,7 +62,7 @@ impl Users {
         );
         let history = self.machines.home(name).join("history.jsonl");
         let mut prompts = fs::read_to_string(history).unwrap_or_default();
-        prompts += &format!("{prompt}\n");
+        prompts.extend([&*prompt, "\n"]);
         self.machines.put(name, "history.jsonl", &prompts);
         self.machines
             .put(name, &format!("skills/{name}/SKILL.md"), text);
@@ -113,14 +113,14 @@ impl Users {
 fn run_schedule(machines: Machines, seed: u64, mut disturb: impl FnMut(&mut Dice)) {
     let mut users = Users::new(machines, seed);
     for round in 0..ROUNDS {
-        for machine in 0..NAMES.len() {
+        for (machine, name) in NAMES.into_iter().enumerate() {
             users.write(
                 machine,
                 (machine + round) % 3,
                 &format!("{round} of {machine}"),
             );
             for _ in 0..users.dice.below(3) {
-                users.run_killed(NAMES[machine]);
+                users.run_killed(name);
             }
             disturb(&mut users.dice);
         }

@@ -6,7 +6,7 @@
 //!
 //! The seed determines the whole schedule.
 
-use crate::support::cloud::{Machine, Rng, Settling};
+use crate::support::cloud::{Machine, Rng, Settling, files_below};
 use crate::support::snapshot_store::{PublishKill, Store, StoreRun};
 use crate::support::variables::{self, SEED};
 use crate::sync_simulation::{MachineFault, assert_versions_kept, difference, listing};
@@ -187,6 +187,14 @@ fn settle(machines: &mut [Machine], store: &Store, seed: u64) {
         );
     }
     assert_eq!(store.count(), count, "seed {seed}: an idle run publishes");
+    for machine in machines {
+        let has_done = machine.sync_with(store, run(), Settling::Done);
+        let mut copies = files_below(&machine.replica.conflict_copies());
+        copies.retain(|name| name.contains(".fork"));
+        // A conflict copy that waits for a decision is reported by each run.
+        let is_idle = machine.was_idle || !copies.is_empty();
+        assert!(is_idle && !has_done, "seed {seed}: {}", machine.name);
+    }
 }
 
 fn check(machines: &[Machine], seed: u64) {

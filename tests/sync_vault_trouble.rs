@@ -139,9 +139,10 @@ fn i3_a_full_disk_while_files_arrive_changes_nothing() {
     let Some((machines, _disk)) = machine_on_small_disk(4096) else {
         return;
     };
-    let noise = |n| -> String {
-        let bytes = Dice::seeded(n).bytes(400_000);
-        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    let noise = |seed| {
+        let bytes = Dice::seeded(seed).bytes(800_000);
+        let letters = bytes.into_iter().map(|byte| char::from(b'a' + byte % 16));
+        letters.collect::<String>()
     };
     let long = format!("{META}{{\"n\":\"{}\"}}\n", noise(1));
     machines.put("a", SKILL, &noise(2));

@@ -440,6 +440,8 @@ pub(crate) struct Machine {
     pub(crate) skills_deleted: BTreeSet<String>,
     /// Paths of skills for which `conflict.policy` decided a conflict.
     pub(crate) skills_in_conflict: BTreeSet<String>,
+    /// True if the last run could have ended before it staged the home.
+    pub(crate) was_idle: bool,
     /// True if the user passes `--refill`, because the cloud folder was emptied.
     pub(crate) refill: bool,
     /// True if the user passes `--accept-unlisted` at the end of the schedule.
@@ -506,6 +508,7 @@ impl Machine {
             skills_had: BTreeSet::new(),
             skills_deleted: BTreeSet::new(),
             skills_in_conflict: BTreeSet::new(),
+            was_idle: false,
             refill: false,
             accept_unlisted: false,
             undelivered: Vec::new(),

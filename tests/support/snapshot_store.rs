@@ -4,7 +4,7 @@ use super::cloud::{Killed, Machine, Rng, Settling, UserWrite, files_below, is_in
 use codex_manager::testing::io::hash::Sha256Digest;
 use codex_manager::testing::io::progress::Silent;
 use codex_manager::testing::sync::apply::{self, ApplyRequest};
-use codex_manager::testing::sync::plan::{self, PlanRequest};
+use codex_manager::testing::sync::plan::{self, PlanRequest, SyncPlan};
 use codex_manager::testing::sync::remote::{
     HOME, Join, MANIFEST, Remote, RemoteError, RemoteSnapshot, SnapshotManifest,
 };
@@ -240,9 +240,15 @@ impl Machine {
         let mut join = Join::open(&view, &config, &replica, &staging, true)
             .unwrap_or_else(|e| panic!("{name}: {e}"));
         let mut changed = false;
+        let before = join.inspect().unwrap();
+        let is_idle = join.idle_plan(&before).unwrap().is_some();
+        let mut plans = Vec::new();
         while join.stage().unwrap_or_else(|e| panic!("{name}: {e}")) {
             match self.sync_round(&join, run.killed_before, settling) {
-                Some(done) => changed |= done,
+                Some((plan, done)) => {
+                    changed |= done;
+                    plans.push(plan);
+                }
                 None => return true,
             }
             if run.writes_early && !join.has_further_round() {
@@ -251,27 +257,34 @@ impl Machine {
             join.settle().unwrap_or_else(|e| panic!("{name}: {e}"));
         }
         let published = catch_unwind(AssertUnwindSafe(|| join.publish()));
+        let has_done = match published {
+            Ok(published) => {
+                let id = published.unwrap_or_else(|e| panic!("{name}: {e}"));
+                let has_done = changed || id.is_some();
+                assert!(!is_idle || !has_done, "{name} was not idle: {plans:#?}");
+                if let [plan] = &*plans {
+                    join.record_idle(&before, plan).unwrap();
+                }
+                self.was_idle = is_idle;
+                has_done
+            }
+            Err(panic) if panic.is::<Killed>() => true,
+            Err(panic) => resume_unwind(panic),
+        };
         for write in run.writes {
             write.end();
             self.note_write(write);
         }
-        match published {
-            Ok(published) => {
-                let id = published.unwrap_or_else(|e| panic!("{name}: {e}"));
-                changed || id.is_some()
-            }
-            Err(panic) if panic.is::<Killed>() => true,
-            Err(panic) => resume_unwind(panic),
-        }
+        has_done
     }
 
-    /// Returns true if the round changed a file; `None` if it was killed or stopped.
+    /// Returns the plan, and true if the round changed a file; `None` if it was killed or stopped.
     fn sync_round<R: Remote>(
         &mut self,
         join: &Join<'_, R>,
         killed_before: Option<usize>,
         settling: Settling,
-    ) -> Option<bool> {
+    ) -> Option<(SyncPlan, bool)> {
         self.runs += 1;
         let request = PlanRequest {
             delete_many: settling != Settling::NotYet,
@@ -328,7 +341,7 @@ impl Machine {
         match applied {
             Ok(report) => {
                 assert_eq!(report.skipped, [], "{}: {:#?}", self.name, plan.steps);
-                Some(!report.done.is_empty())
+                Some((plan, !report.done.is_empty()))
             }
             Err(error) if is_interrupted(&error) => None,
             Err(error) => panic!("{}: {error}", self.name),

@@ -62,6 +62,11 @@ pub(super) struct PlanFlags {
 }
 
 impl PlanFlags {
+    /// Returns true if a flag names files, which have to exist.
+    pub(super) fn names_files(&self) -> bool {
+        !self.allow_secrets.is_empty()
+    }
+
     /// Returns the request for a plan of all files.
     pub(super) fn request<'a>(
         &'a self,

@@ -92,6 +92,14 @@ impl RunArgs {
             return round.finish(context, config);
         };
         let mut join = vault.join(config, &replica)?;
+        let before = join.inspect()?;
+        if !self.plan_flags.names_files()
+            && !context.ui.is_verbose()
+            && let Some(plan) = join.idle_plan(&before)?
+        {
+            let report = ApplyReport::default();
+            return SyncedRound { plan, report }.finish(context, join.config());
+        }
         let mut rounds: Option<SyncedRound> = None;
         let mut sync_all = || {
             while join.stage()? {
@@ -116,7 +124,12 @@ impl RunArgs {
                     "the changes of this machine are not published yet: run the same command again",
                 ))
             }
-            Ok(()) => rounds.finish(context, join.config()),
+            Ok(()) => {
+                if !has_pending_index_updates(&replica) {
+                    join.record_idle(&before, &rounds.plan)?;
+                }
+                rounds.finish(context, join.config())
+            }
         }
     }
 

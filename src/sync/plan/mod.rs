@@ -37,8 +37,8 @@ pub use error::PlanError;
 pub use request::PlanRequest;
 pub(crate) use scan::groups::key_of as state_key;
 pub(crate) use scan::sides::{CloudContents, check_cloud_identity};
-pub(crate) use sync_plan::SyncPlan;
-pub use sync_plan::UndeliveredVersion;
+pub(crate) use sync_plan::PlanNotices;
+pub use sync_plan::{SyncPlan, UndeliveredVersion};
 pub(crate) use sync_step::{
     Conflict, CopyOp, MergeTarget, ObservedFile, Op, Placement, StateUpdate, SyncAction, SyncStep,
 };

@@ -36,7 +36,7 @@ pub struct SyncPlan {
 }
 
 /// Files and facts that a plan reports. Pairs of strings are a relative path and the reason, for output.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone, PartialEq)]
 pub struct PlanNotices {
     /// Files of the cloud folder that look incomplete or are not attested, which the sync waits for.
     pub waiting: Vec<(String, String)>,

@@ -130,7 +130,6 @@ impl<'r, R: Remote> Join<'r, R> {
         let heads = find_heads(&snapshots);
         join.forked = ForkedReplicas::find(&heads, &snapshots);
         join.read_others(heads)?;
-        join.begin_state()?;
         Ok(join)
     }
 

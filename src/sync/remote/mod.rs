@@ -4,11 +4,12 @@
 //! ([`SnapshotManifest`]). A run joins the snapshots of the other machines and publishes its own, by one atomic commit:
 //!
 //! 1. [`Join::open`] lists the snapshots, and reads the manifests of those that are new;
-//! 2. [`Join::stage`] builds the folder that a cloud folder would be: what this machine published last, as hard links
+//! 2. [`Join::idle_plan`] ends a run that has nothing to do;
+//! 3. [`Join::stage`] builds the folder that a cloud folder would be: what this machine published last, as hard links
 //!    to the files of the home, with what the other machines changed since they knew it ([`causality`]);
-//! 3. [`plan`](crate::sync::plan) and [`apply`](crate::sync::apply) sync the home with that folder;
-//! 4. [`Join::settle`] determines the merged versions and those that wait for a decision;
-//! 5. [`Join::publish`] makes the folder this machine's newest snapshot.
+//! 4. [`plan`](crate::sync::plan) and [`apply`](crate::sync::apply) sync the home with that folder;
+//! 5. [`Join::settle`] determines the merged versions and those that wait for a decision;
+//! 6. [`Join::publish`] makes the folder this machine's newest snapshot.
 //!
 //! So the planner is the same for both, and none of the hazards of a cloud folder occur: the folder is complete, lists
 //! what is in it, and changes only by this run. A version that waits for a decision stays in the snapshot of its
@@ -17,6 +18,7 @@
 mod causality;
 mod error;
 mod heads;
+mod idle;
 mod incoming;
 mod join;
 mod listing;
@@ -29,6 +31,7 @@ mod store;
 mod taken_versions;
 
 pub use error::RemoteError;
+pub use idle::HomeBefore;
 pub use join::Join;
 pub(crate) use position::replica_id;
 pub use snapshot_manifest::SnapshotManifest;

@@ -27,6 +27,9 @@ impl<R: Remote> Join<'_, R> {
         if self.is_staged && self.waiting.is_empty() {
             return Ok(false);
         }
+        if !self.is_staged {
+            self.begin_state()?;
+        }
         let mut state = self.replica.read().map_err(RemoteError::from)?;
         self.choose_machines(&state);
         if !self.is_staged {

@@ -1,0 +1,111 @@
+//! Recognizes a run that has nothing to do before it stages the home, which takes time for each file: everything that
+//! decides about a run is as when the last run had nothing to do.
+
+use super::join::Join;
+use super::store::Remote;
+use crate::io::document::{self, Document, DocumentError};
+use crate::io::hash::{Hasher, Sha256Digest};
+use crate::io::{IoError, tree};
+use crate::sync::plan::{PlanNotices, SyncPlan};
+use crate::sync::scan;
+use crate::sync::sides::{Side, Stat};
+use serde::{Deserialize, Serialize};
+use std::fmt::Debug;
+use std::path::PathBuf;
+
+/// Name of the record in the folder of the state.
+const IDLE_FILE: &str = "idle.json";
+
+/// The home and the settings as they were before a run.
+#[derive(Debug)]
+pub struct HomeBefore {
+    digest: Sha256Digest,
+    /// The notices of a plan that has none but those of the home.
+    notices: PlanNotices,
+}
+
+/// A run that had nothing to do.
+#[derive(Default, Serialize, Deserialize)]
+struct IdleRecord {
+    digest: String,
+    unchanged: usize,
+}
+
+impl Document for IdleRecord {
+    const SCHEMA: u64 = 1;
+    const INDENTED: bool = false;
+}
+
+impl<R: Remote> Join<'_, R> {
+    /// Looks at the home, before [`Self::stage`].
+    pub fn inspect(&self) -> Result<HomeBefore, IoError> {
+        let mut hasher = Hasher::default();
+        let mut add = |part: &dyn Debug| hasher.update(format!("{part:?}\n").as_bytes());
+        let mut config = self.config.clone();
+        config.cloud = PathBuf::new();
+        let listing = scan::scan(&config.local, &self.scope, Side::Local)?;
+        add(&(env!("CARGO_PKG_VERSION"), config));
+        listing.files.iter().for_each(|file| add(file));
+        add(&(
+            &listing.client_copies,
+            &listing.placeholders,
+            &listing.links,
+        ));
+        add(&(
+            &listing.unsynced_links,
+            &listing.temp_files,
+            &listing.notices,
+        ));
+        let mut notices = PlanNotices::default();
+        notices.extend(listing.notices);
+        Ok(HomeBefore {
+            digest: hasher.digest(),
+            notices,
+        })
+    }
+
+    /// Returns the plan of a run that has nothing to do; `None` if that is not certain.
+    pub fn idle_plan(&self, before: &HomeBefore) -> Result<Option<SyncPlan>, DocumentError> {
+        let read = document::read::<IdleRecord>(&self.replica.folder.join(IDLE_FILE))?;
+        let record = read.good().unwrap_or_default();
+        let is_idle = self.waiting.is_empty()
+            && self.own_head.is_some()
+            && record.digest == self.digest_with_state(before)?;
+        Ok(is_idle.then(|| SyncPlan {
+            is_complete: true,
+            unchanged: record.unchanged,
+            notices: before.notices.clone(),
+            ..SyncPlan::default()
+        }))
+    }
+
+    /// Records a run that had nothing to do.
+    pub fn record_idle(&self, before: &HomeBefore, plan: &SyncPlan) -> Result<(), IoError> {
+        let is_idle = plan.steps.is_empty()
+            && plan.conflicts.is_empty()
+            && plan.leftover_temps.is_empty()
+            && plan.notices == before.notices;
+        if !is_idle {
+            return Ok(());
+        }
+        let record = IdleRecord {
+            digest: self.digest_with_state(before)?,
+            unchanged: plan.unchanged,
+        };
+        document::write(&self.replica.folder.join(IDLE_FILE), &record)
+    }
+
+    /// Every command that decides something, and every run, changes a file in the folder of the state.
+    fn digest_with_state(&self, before: &HomeBefore) -> Result<String, IoError> {
+        let folder = &self.replica.folder;
+        let names = tree::list_if_exists(folder)?.into_iter();
+        let names = names.map(|(name, _)| folder.join(name));
+        let mut files: Vec<_> = names
+            .filter(|path| !path.ends_with(IDLE_FILE) && *path != self.replica.lock_file())
+            .map(|path| Ok((Stat::read(&path)?, path)))
+            .collect::<Result<_, IoError>>()?;
+        files.sort_by(|a, b| a.1.cmp(&b.1));
+        let all = format!("{} {files:?}", before.digest);
+        Ok(Sha256Digest::of(all.as_bytes()).to_string())
+    }
+}
