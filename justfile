@@ -59,6 +59,7 @@ bench:
 # sync beside codexSync, unison and rsync
 bench-sync:
     benches/sync.sh
+    benches/sync_vault.sh
 
 # history rebuild beside a Python parser
 bench-history:

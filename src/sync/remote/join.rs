@@ -256,7 +256,7 @@ impl<'r, R: Remote> Join<'r, R> {
     pub fn settle(&mut self) -> Result<(), R::Error> {
         let mut state = self.replica.read().map_err(RemoteError::from)?;
         let mut is_undecided = false;
-        let staged = self.tree.list().map_err(RemoteError::from)?;
+        let staged = self.list_for_round().map_err(RemoteError::from)?;
         for (other, incoming) in std::mem::take(&mut self.round) {
             let theirs = &other.manifest.knowledge;
             self.knowledge.add_merged(theirs);

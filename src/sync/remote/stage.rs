@@ -277,7 +277,7 @@ impl<R: Remote> Join<'_, R> {
 
     /// Replaces staged files by those that the machines of the round changed.
     fn stage_incoming(&mut self, state: &SyncState) -> Result<(), R::Error> {
-        let staged = self.tree.list().map_err(RemoteError::from)?;
+        let staged = self.list_for_round().map_err(RemoteError::from)?;
         let mut round = std::mem::take(&mut self.round);
         for (other, incoming) in &round {
             let mut missing = BTreeMap::new();
@@ -299,6 +299,15 @@ impl<R: Remote> Join<'_, R> {
         }
         self.round = round;
         Ok(())
+    }
+
+    /// Lists the staged files, unless no machine of the round changed one.
+    pub(super) fn list_for_round(&self) -> Result<StagedFiles, IoError> {
+        let is_quiet = self.round.iter().all(|(_, incoming)| incoming.is_empty());
+        if is_quiet {
+            return Ok(StagedFiles::new());
+        }
+        self.tree.list()
     }
 
     pub(super) fn clear(&self, key: &str, staged: &StagedFiles) -> Result<(), R::Error> {
