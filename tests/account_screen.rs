@@ -131,6 +131,13 @@ fn an_account_is_an_argument_beside_the_option() {
         let (plain, option) = (env.run(plain), env.run(option));
         assert_eq!(plain.to_string(), option.to_string());
     }
+    for name in ["accounts", "list", "cooldown"] {
+        let shown = env.run([name, "spare"]).code(0);
+        assert_eq!(shown.stdout.lines().count(), 2, "{shown}");
+        assert!(shown.stdout.contains("spare@example.com"), "{shown}");
+    }
+    let json = env.run(["accounts", "spare", "--json"]).code(0).json();
+    assert_eq!(json["accounts"].as_array().map(Vec::len), Some(1), "{json}");
     let shown = env.run(["status", "spare", "--dry-run"]).code(0);
     assert!(
         shown.stdout.starts_with("spare (spare@example.com"),

@@ -1,6 +1,6 @@
 //! `cooldown`: another name of `accounts`, which also holds accounts back.
 
-use crate::choices::account_choice::find_position;
+use crate::choices::account_choice::{find_identity, find_position};
 use crate::codex::identity::Identity;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
@@ -30,6 +30,9 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct CooldownArgs {
+    /// Show only this account: a profile, an email, or a unique prefix of one
+    #[arg(conflicts_with_all = ["set", "clear"])]
+    account: Option<String>,
     /// Draw a timeline of the next seven days instead of the table
     #[arg(long, conflicts_with = "format")]
     timeline: bool,
@@ -57,7 +60,10 @@ impl CooldownArgs {
         let context = &self.table.apply(context)?;
         let change = parse_change(&self, context)?;
         let Some(change) = change else {
-            let list = AccountList::read(self.dry_run, context)?;
+            let mut list = AccountList::read(self.dry_run, context)?;
+            if let Some(text) = &self.account {
+                list.retain(&find_identity(text, context)?);
+            }
             list.print_cooldown_json(context);
             // Profiles of a newer version are warnings here: only `list` is about the profiles.
             let _ = list.show(self.timeline, context);

@@ -1,5 +1,6 @@
 //! The table of accounts for `accounts` and `list`, which differ only in their JSON documents.
 
+use crate::choices::account_choice::find_identity;
 use crate::context::Context;
 use crate::error::{Outcome, Result};
 use crate::steps::refresh::refresh_all;
@@ -10,6 +11,9 @@ use clap::Args;
 /// The flags of `accounts` and `list`.
 #[derive(Debug, Args)]
 pub(crate) struct AccountScreenArgs {
+    /// Show only this account: a profile, an email, or a unique prefix of one
+    #[arg(conflicts_with = "refresh")]
+    account: Option<String>,
     /// Draw a timeline of the next seven days instead of the table
     #[arg(long, conflicts_with = "format")]
     timeline: bool,
@@ -32,7 +36,10 @@ impl AccountScreenArgs {
     ) -> Result<Outcome> {
         let context = &self.table.apply(context)?;
         let is_fresh = !self.refresh || refresh_all(context)?;
-        let list = AccountList::read(false, context)?;
+        let mut list = AccountList::read(false, context)?;
+        if let Some(text) = &self.account {
+            list.retain(&find_identity(text, context)?);
+        }
         print_json(&list, context);
         let outcome = list.show(self.timeline, context);
         Ok(if is_fresh { outcome } else { Outcome::Partial })
