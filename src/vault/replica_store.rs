@@ -119,7 +119,7 @@ impl ReplicaStore {
         })
     }
 
-    /// Restores the `wanted` files among all files of a snapshot into the private, empty `folder`;
+    /// Restores the `wanted` files among all files of a snapshot into the private `folder`, where they replace other versions;
     /// see [`restored_files::restore`]. Paths are relative to [`HOME`]. The digests are not
     /// checked.
     ///

@@ -8,14 +8,16 @@ use super::snapshot_manifest::{SnapshotManifest, copy_name};
 use super::staged_tree::{Candidate, Expected, StagedFiles};
 use super::store::{HOME, Remote, RemoteSnapshot};
 use crate::io::hash::Sha256Digest;
-use crate::io::{IoContext, IoError, atomic, tree};
+use crate::io::{IoContext, IoError, atomic, links, tree};
 use crate::sync::config::sanitize_machine_name;
 use crate::sync::manager_folder;
 use crate::sync::manifest::{self, ManifestEntry};
 use crate::sync::plan::state_key;
-use crate::sync::sides::Stat;
+use crate::sync::rollouts;
+use crate::sync::sides::{Side, Stat};
 use crate::sync::state::{SyncState, SyncedFile};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::Path;
 
 impl<R: Remote> Join<'_, R> {
     /// Builds the folder to sync with, or adds the next machines to it. Returns false if all machines are joined. Two
@@ -262,6 +264,10 @@ impl<R: Remote> Join<'_, R> {
         }
         let folder = self.tree.root().join("fetched");
         atomic::create_private_folder(&folder).map_err(RemoteError::from)?;
+        for path in wanted.keys() {
+            self.place_base(path, &folder.join(HOME).join(path))
+                .map_err(RemoteError::from)?;
+        }
         let paths = wanted.keys().map(|path| &**path).collect();
         self.remote.fetch(snapshot, all, &paths, &folder)?;
         for (path, entry) in wanted {
@@ -273,6 +279,17 @@ impl<R: Remote> Join<'_, R> {
         }
         tree::remove(&folder).map_err(RemoteError::from)?;
         Ok(differing)
+    }
+
+    /// Copies the local version of a conversation to where a newer one is fetched: restic 0.17 and newer then fetch what
+    /// was appended, instead of everything.
+    fn place_base(&self, path: &str, target: &Path) -> Result<(), IoError> {
+        let local = self.config.file_path(Side::Local, path);
+        if rollouts::is_below_sessions(path) && Stat::read(&local)?.is_some() {
+            atomic::create_below(self.tree.root(), atomic::parent_of(target))?;
+            links::copy_file(&local, target)?;
+        }
+        Ok(())
     }
 
     /// Replaces staged files by those that the machines of the round changed.

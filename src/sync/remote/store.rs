@@ -39,7 +39,8 @@ pub trait Remote {
 
     fn manifest(&self, snapshot: &RemoteSnapshot) -> Result<SnapshotManifest, Self::Error>;
 
-    /// Puts the `wanted` files of a snapshot below [`HOME`] in the empty `folder`. `all` are the files of the snapshot.
+    /// Puts the `wanted` files of a snapshot below [`HOME`] in `folder`, which has nothing but other versions of some of
+    /// them. `all` are the files of the snapshot.
     fn fetch(
         &self,
         snapshot: &RemoteSnapshot,
