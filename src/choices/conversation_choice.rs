@@ -110,7 +110,7 @@ fn find_in_home(text: &str, context: &Context) -> Result<NamedConversation> {
     // A path names one rollout of a conversation that was rewound, maybe one that Codex does not show.
     let named = context.env.absolute(Path::new(text));
     let named = RolloutName::parse(&named)
-        .and_then(|_| require_in_home(&context.settings.codex_home, named));
+        .and_then(|_| require_in_home(&context.settings.codex_home, &named));
     let rollout = named.or(rollout).ok_or_else(|| {
         let recorded = row.map_or("", |row| &row.rollout_path);
         let message = format!("the home has no rollout of the conversation: {recorded}");
@@ -241,7 +241,7 @@ fn explain_trashed(text: &str, context: &Context) -> Option<CommandError> {
 /// Returns the rollout of a conversation: at the path that Codex recorded, else by its id.
 fn locate_rollout(home: &Path, id: &str, recorded: &str) -> Option<PathBuf> {
     let by_id = || {
-        thread_rollouts::find_newest_rollout(home, id).and_then(|path| require_in_home(home, path))
+        thread_rollouts::find_newest_rollout(home, id).and_then(|path| require_in_home(home, &path))
     };
     recorded_rollout(home, recorded).or_else(by_id)
 }

@@ -69,7 +69,7 @@ impl ThreadChain {
         let mut known = vec![newest.to_path_buf()];
         while let Some((base, end)) = head.as_ref().and_then(parse_base) {
             let found =
-                find_rollout(home, &base).and_then(|path| rollout::require_in_home(home, path));
+                find_rollout(home, &base).and_then(|path| rollout::require_in_home(home, &path));
             // A rollout that cannot be read is as good as missing, and the newer ones can still be shown.
             let found = found.filter(|path| rollout::read_head(path).is_ok());
             let Some(path) = found else {

@@ -247,7 +247,7 @@ pub(super) fn find_unprojected_bases(
     let mut next = base_of(leaf);
     while let Some(cut) = next.filter(|_| chain.len() < MAX_ROLLOUTS) {
         let found = find_rollout(home, &cut.rollout_id);
-        let Some(path) = found.and_then(|path| rollout::require_in_home(home, path)) else {
+        let Some(path) = found.and_then(|path| rollout::require_in_home(home, &path)) else {
             return Vec::new();
         };
         next = base_of(&path);

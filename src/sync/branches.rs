@@ -99,7 +99,7 @@ impl Branch {
     fn read(home: &Path, record: String) -> Option<Self> {
         let name = format!("{}.jsonl", record.strip_suffix(RECORD_SUFFIX)?);
         let (thread, rollout) = (rollouts::id(&name)?, rollouts::rollout_id(&name)?);
-        let file = find_rollout(home, &rollout).and_then(|path| require_in_home(home, path))?;
+        let file = find_rollout(home, &rollout).and_then(|path| require_in_home(home, &path))?;
         let shown = find_newest_rollout(home, &thread)?;
         let slices = |newest: &Path| -> Vec<_> {
             let parts = ThreadChain::read(home, &thread, newest).parts.into_iter();

@@ -17,8 +17,8 @@ pub(crate) fn recorded_rollout(home: &Path, recorded: &str) -> Option<PathBuf> {
 
 /// Returns the path in the home of `path` if it is a rollout in `sessions/` or `archived_sessions/` of the home, after
 /// resolving links. The two folders themselves may be links that the user made.
-pub(crate) fn require_in_home(home: &Path, path: PathBuf) -> Option<PathBuf> {
-    find_place_below(home, &path).filter(|path| is_conversation(path))
+pub(crate) fn require_in_home(home: &Path, path: &Path) -> Option<PathBuf> {
+    find_place_below(home, path).filter(|path| is_conversation(path))
 }
 
 /// Like [`recorded_rollout`], without reading the file.
