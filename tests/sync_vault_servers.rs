@@ -3,7 +3,6 @@
 
 use crate::support::env::TestEnv;
 use crate::support::faults::Dice;
-use crate::support::lab::{messages, rollout};
 use crate::support::pair::ID;
 use crate::support::pauses::vary;
 use crate::support::restic::{self, S3_KEYS, S3Server, SshServer};
@@ -187,22 +186,5 @@ fn the_real_codex_continues_a_conversation_that_came_through_sftp() {
         return;
     };
     two.use_vault(&server.url(&two.lab.world.path("vault")));
-    let (lab, a, b) = (&two.lab, two.lab.home(), &two.b);
-    let own = lab.say_in(b, "at home on b");
-    let id = lab.say("one");
-    two.sync(&["a", "b"]);
-    let mut all = [own, id.clone()];
-    all.sort();
-    assert_eq!(lab.listed_ids(b), all);
-    lab.resume(b, &id, "two");
-    two.sync(&["b", "a"]);
-    lab.resume(&a, &id, "three");
-    assert_eq!(lab.user_messages(&a, &id), ["one", "two", "three"]);
-    assert_eq!(messages(&rollout(&a, &id)), ["one", "two", "three"]);
-    two.sync(&["a", "b"]);
-    assert_eq!(
-        fs::read(rollout(&a, &id)).unwrap(),
-        fs::read(rollout(b, &id)).unwrap()
-    );
-    assert_eq!(lab.listed_ids(&a), all);
+    two.continue_in_turn();
 }

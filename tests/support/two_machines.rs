@@ -1,7 +1,7 @@
 //! Two machines with the real Codex: two homes, and a cloud folder or the vault.
 
 use super::env::Run;
-use super::lab::Lab;
+use super::lab::{Lab, messages, rollout};
 use super::restic::PASSWORD;
 use super::sign_in::{SignIn, signed_in_home};
 use serde_json::json;
@@ -81,5 +81,30 @@ impl TwoMachines {
         for name in names {
             let _ = self.run_sync(name, &["run", "--apply"]).code(0);
         }
+    }
+
+    /// Continues a conversation on both machines in turn, and asserts that Codex shows all of it on both.
+    #[track_caller]
+    pub(crate) fn continue_in_turn(&self) {
+        let (lab, a, b) = (&self.lab, self.lab.home(), &self.b);
+        // Codex on B has an index already, so that its first scan cannot find the new files.
+        let own = lab.say_in(b, "at home on b");
+        let id = lab.say("one");
+        self.sync(&["a", "b"]);
+        let mut all = [own, id.clone()];
+        all.sort();
+        assert_eq!(lab.listed_ids(b), all);
+        lab.resume(b, &id, "two");
+        assert_eq!(lab.user_messages(b, &id), ["one", "two"]);
+        self.sync(&["b", "a"]);
+        lab.resume(&a, &id, "three");
+        assert_eq!(lab.user_messages(&a, &id), ["one", "two", "three"]);
+        assert_eq!(messages(&rollout(&a, &id)), ["one", "two", "three"]);
+        self.sync(&["a", "b"]);
+        assert_eq!(
+            fs::read(rollout(&a, &id)).expect("read"),
+            fs::read(rollout(b, &id)).expect("read")
+        );
+        assert_eq!(lab.listed_ids(&a), all);
     }
 }
