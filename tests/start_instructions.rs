@@ -35,6 +35,17 @@ fn count(env: &TestEnv, command: &str) -> u64 {
     number.trim().parse().expect("a number")
 }
 
+/// Bytes 16 and 17 of an ELF file: 2 is a program at a fixed address, 3 one that is relocated.
+#[test]
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+fn program_starts_without_relocations() {
+    let env = TestEnv::new();
+    let program = env.command(["--version"]).get_program().to_owned();
+    let start = std::fs::read(program).expect("the program");
+    assert_eq!(&start[..4], b"\x7fELF");
+    assert_eq!(u16::from_ne_bytes([start[16], start[17]]), 2);
+}
+
 #[test]
 fn start_up_needs_no_more_instructions() {
     if Command::new("valgrind").arg("--version").output().is_err() {
