@@ -6,6 +6,7 @@ use crate::prune::archives;
 use crate::support::env::TestEnv;
 use crate::support::sample::{alice, backup, sample_home};
 use crate::support::sign_in::write_auth;
+use crate::vault::vault_env;
 use serde_json::json;
 use std::path::PathBuf;
 
@@ -22,6 +23,42 @@ fn three_archives() -> (TestEnv, Vec<String>) {
 fn restored(env: &TestEnv, text: &str) -> String {
     let run = env.run(["restore", text, "--dry-run", "--json"]).code(0);
     run.json()["archive"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn backups_and_restores_name_an_account_by_its_profile() {
+    let (env, made) = three_archives();
+    let _ = env.run(["profile", "save", "work"]).code(0);
+    let stdout = |args: &[&str]| env.run(args).code(0).stdout;
+    let done = stdout(&["backup", "--no-status"]);
+    assert!(done.contains("full of work: "), "{done}");
+    let run = env.run(["restore", &made[0], "--dry-run"]).code(0);
+    let described = format!("{}: full archive of work, made Fri 20 Nov 10:00", made[0]);
+    assert!(run.stderr.starts_with(&described), "{run}");
+    for listing in [&["list-backups"][..], &["prune", "--keep-last", "1", "-n"]] {
+        let shown = stdout(listing);
+        let heading = |line: &str| line.trim_end().starts_with("work (alice@example.com)");
+        assert_eq!(
+            shown.lines().filter(|line| heading(line)).count(),
+            1,
+            "{shown}"
+        );
+    }
+}
+
+#[test]
+fn snapshots_name_an_account_by_its_profile() {
+    let Some(env) = vault_env() else { return };
+    let _ = env.run(["profile", "save", "work"]).code(0);
+    let made = env.run(["vault", "backup"]).code(0).stdout;
+    assert!(made.contains("full of work: "), "{made}");
+    let listed = env.run(["vault", "snapshots"]).code(0).stdout;
+    assert!(listed.contains("  work  "), "{listed}");
+    let run = env.run(["vault", "restore", "latest", "--dry-run"]).code(0);
+    assert!(
+        run.stderr.contains(": full snapshot of work, made"),
+        "{run}"
+    );
 }
 
 #[test]

@@ -201,9 +201,18 @@ fn undo_moves_archives_back_unchanged() {
     assert_eq!(left["backups"].as_array().unwrap().len(), 1);
 
     let pruned = backups();
-    let _ = env.run(["prune", "--undo", "--dry-run"]).code(0);
+    let shown = |prefix| {
+        ["18", "19"].map(|day| {
+            let weekday = if day == "18" { "Wed" } else { "Thu" };
+            let name = format!("2026-11-{day}-100000-alice@example.com-codex.tar.gz");
+            format!("{prefix}moved back: {name}, made {weekday} {day} Nov 10:00\n")
+        })
+    };
+    let run = env.run(["prune", "--undo", "--dry-run"]).code(0);
+    assert_eq!(run.stdout, shown("would be ").concat());
     assert_same_tree(&pruned, &backups());
-    let _ = env.run(["prune", "--undo"]).code(0);
+    let run = env.run(["prune", "--undo"]).code(0);
+    assert_eq!(run.stdout, shown("").concat());
     let mut after = backups();
     after.0.remove(Path::new(".trash"));
     assert_same_tree(&before, &after);

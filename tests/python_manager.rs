@@ -12,7 +12,7 @@ const LOGIN: &str = "auth/alice.test@example.com/latest.tar.gz";
 const CONVERSATIONS: &str = "sessions/alice.test@example.com/backup-2026-11-17-155500-codex.tar.gz";
 
 /// Creates an environment whose manager home is a copy of the fixture.
-fn world() -> TestEnv {
+pub(crate) fn world() -> TestEnv {
     let env = TestEnv::new();
     let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/cm-home");
     let copied = Command::new("cp")

@@ -1,6 +1,8 @@
 //! Every command line of the README runs as printed.
 
-use crate::support::env::TestEnv;
+use crate::python_import::python_home;
+use crate::python_manager;
+use crate::support::env::{TestEnv, assert_same_tree};
 use crate::support::sample::{bob, sample_home};
 use crate::support::sign_in::auth_json;
 use crate::support::write_program;
@@ -154,4 +156,31 @@ fn every_readme_command_runs_on_a_healthy_home() {
             "{line}: {code:?}\n{text}"
         );
     }
+}
+
+#[test]
+fn the_python_tool_has_its_files_where_the_readme_says() {
+    let readme = readme();
+    let name_after = |words: &str| {
+        let (_, rest) = readme.split_once(words).expect("the sentence");
+        rest.split('`').next().expect("a name").to_owned()
+    };
+    let folder = format!("home/{}", name_after("versions 1.x and 2.0, `~/"));
+    let env = TestEnv::new();
+    python_home(&env, &folder);
+    let before = env.tree(&folder);
+    let _ = env.run(["config", "import-python"]).code(0);
+    assert_same_tree(&before, &env.tree(&folder));
+    let archives = env.run(["list-backups", "--json"]).code(0).json();
+    assert_eq!(archives["backups"].as_array().expect("a list").len(), 1);
+
+    let kept = name_after("keeps the old ones as `");
+    let env = python_manager::world();
+    let figures = fs::read(env.manager_home().join("cooldown.json")).expect("read");
+    let hold = ["cooldown", "--set", "bob@example.com", "--until", "+1d"];
+    let _ = env.run(hold).code(0);
+    assert_eq!(
+        fs::read(env.manager_home().join(kept)).expect("read"),
+        figures
+    );
 }

@@ -23,7 +23,7 @@ use crate::io::{parallel, progress};
 use crate::steps::archive_check::{finding_of, verify_archive};
 use crate::steps::permanent_deletion;
 use crate::ui::{bytes, object};
-use crate::views::account::{printable, warn_not_recorded};
+use crate::views::account::{absolute_time, local_rfc3339, printable, warn_not_recorded};
 use crate::views::dry_run::would_be;
 use crate::views::retention_table::{self, RetentionSubject, rows_json};
 use crate::views::table_format::TableArgs;
@@ -140,10 +140,19 @@ impl PruneArgs {
         bytes: u64,
         context: &Context,
     ) -> Result<()> {
+        let put_back = put_back.iter().map(|back| {
+            object()
+                .with("archive", &back.archive)
+                .with("name", &back.name)
+                .with(
+                    "created_at",
+                    back.created_at.map(|at| local_rfc3339(&at, context)),
+                )
+        });
         let json = object()
             .with("keep", keep)
             .with("drop", drop)
-            .with("put_back", put_back)
+            .with("put_back", put_back.collect::<Vec<_>>())
             .with("bytes", bytes)
             .with("trash_bytes", trash_bytes(context)?)
             .with("dry_run", self.dry_run);
@@ -189,15 +198,22 @@ impl PruneArgs {
                 .hint("list the archives with: codex-manager list-backups"));
         }
         let done = would_be(self.dry_run);
-        for RestoredArchive { archive, name } in &restored {
+        for RestoredArchive {
+            archive,
+            name,
+            created_at,
+        } in &restored
+        {
             let renamed = if archive == name {
                 String::new()
             } else {
                 format!(" as {}", printable(name))
             };
+            let made = created_at.map(|at| format!(", made {}", absolute_time(&at, context)));
             context.ui.line(format_args!(
-                "{done}moved back: {}{renamed}",
-                printable(archive)
+                "{done}moved back: {}{renamed}{}",
+                printable(archive),
+                made.unwrap_or_default()
             ));
         }
         self.show_json((NO_ROWS, NO_ROWS), &restored, 0, context)?;

@@ -3,13 +3,13 @@
 //! The moves into and out of the trash are transactions ([`crate::journal`]), so an archive and its
 //! sidecar are never separated.
 
-use super::store;
+use super::{catalog, store};
 use crate::archive::names;
 use crate::archive::names::ARCHIVE_SUFFIX;
+use crate::io::clock::Timestamp;
 use crate::io::{FileLock, IoContext, IoError, atomic, file_id, sharing, tree};
 use crate::journal::{self, JournalError, NoPolicy, Recovery, Step, Transaction};
 use chrono::{DateTime, Utc};
-use serde::Serialize;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -20,12 +20,14 @@ pub(crate) const FOLDER: &str = ".trash";
 const BATCH_NAME_FORMAT: &str = "%Y%m%dT%H%M%SZ";
 
 /// An archive that an undo moves back.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct RestoredArchive {
     /// The name in the trash.
     pub archive: String,
     /// The name below `backups/`, which differs if another archive took the name.
     pub name: String,
+    /// The time of the backup; `None` if the archive is damaged.
+    pub created_at: Option<Timestamp>,
 }
 
 pub(crate) fn folder(manager_home: &Path) -> PathBuf {
@@ -83,16 +85,18 @@ pub(crate) fn move_to_trash(
 /// The trash cannot be listed.
 pub(crate) fn plan_undo(manager_home: &Path) -> Result<Vec<RestoredArchive>, IoError> {
     Ok(match find_newest_batch(manager_home)? {
-        Some((_, archives)) => plan_restore(manager_home, archives),
+        Some(batch) => plan_restore(manager_home, &batch)?,
         None => Vec::new(),
     })
 }
 
-fn plan_restore(manager_home: &Path, archives: Vec<String>) -> Vec<RestoredArchive> {
+fn plan_restore(manager_home: &Path, batch: &Path) -> Result<Vec<RestoredArchive>, IoError> {
     let backups = store::backups_folder(manager_home);
     let mut taken = BTreeSet::new();
     let mut back = Vec::new();
-    for archive in archives {
+    let records = catalog::list(batch, Vec::new)?.into_iter();
+    for record in records.filter(|record| record.archive.is_some()) {
+        let archive = record.path;
         let stem = archive.strip_suffix(ARCHIVE_SUFFIX).unwrap_or(&archive);
         let is_free = |name: &String| {
             let sidecar = names::sidecar_name(name).unwrap_or_default();
@@ -105,9 +109,14 @@ fn plan_restore(manager_home: &Path, archives: Vec<String>) -> Vec<RestoredArchi
             .find(is_free)
             .unwrap_or_default();
         taken.insert(name.clone());
-        back.push(RestoredArchive { archive, name });
+        let created_at = Some(record.metadata.created_at);
+        back.push(RestoredArchive {
+            archive,
+            name,
+            created_at: created_at.filter(|at| *at != DateTime::UNIX_EPOCH),
+        });
     }
-    back
+    Ok(back)
 }
 
 /// Moves the archives of the last prune back to `backups/`. Durable on return.
@@ -119,14 +128,14 @@ pub(crate) fn undo(
     _lock: &FileLock,
 ) -> Result<Vec<RestoredArchive>, JournalError> {
     let transaction = begin(manager_home)?;
-    let Some((batch, archives)) = find_newest_batch(manager_home)? else {
+    let Some(batch) = find_newest_batch(manager_home)? else {
         return Ok(Vec::new());
     };
     // Planned again under the lock: another command may have taken a name since it was shown.
-    let back = plan_restore(manager_home, archives);
+    let back = plan_restore(manager_home, &batch)?;
     let backups = store::backups_folder(manager_home);
     let mut moves = Vec::new();
-    for RestoredArchive { archive, name } in &back {
+    for RestoredArchive { archive, name, .. } in &back {
         let sidecars = (names::sidecar_name(archive), names::sidecar_name(name));
         for (from, to) in [(Some(archive.clone()), Some(name.clone())), sidecars] {
             if let (Some(from), Some(to)) = (from, to)
@@ -252,13 +261,11 @@ fn parse_batch_name(batch: &Path) -> Option<(String, u32)> {
     Some((stamp.to_owned(), number))
 }
 
-/// Returns the newest batch with an archive, and its archives. A failed prune may leave a batch
-/// without any.
-fn find_newest_batch(manager_home: &Path) -> Result<Option<(PathBuf, Vec<String>)>, IoError> {
+/// Returns the newest batch with an archive. A failed prune may leave a batch without any.
+fn find_newest_batch(manager_home: &Path) -> Result<Option<PathBuf>, IoError> {
     for batch in list_batches(manager_home)?.into_iter().rev() {
-        let archives = list_archives_in(&batch)?;
-        if !archives.is_empty() {
-            return Ok(Some((batch, archives)));
+        if !list_archives_in(&batch)?.is_empty() {
+            return Ok(Some(batch));
         }
     }
     Ok(None)
@@ -356,6 +363,7 @@ mod tests {
         let expected = [RestoredArchive {
             archive: NAME.into(),
             name: NAME.into(),
+            created_at: None,
         }];
         assert_eq!(plan_undo(home.path()).unwrap(), expected);
         assert_eq!(undo(home.path(), &held).unwrap(), expected);

@@ -1,6 +1,7 @@
 //! Accounts as several commands show them, in JSON and in text, and the lists of known accounts.
 
 use crate::accounts::profile::Profile;
+use crate::archive::Metadata;
 use crate::codex::auth::AuthFile;
 use crate::codex::config::read_login;
 use crate::context::Context;
@@ -107,6 +108,16 @@ pub(crate) fn format_local_ms(ms: Option<i64>, context: &Context) -> Option<Stri
 /// Returns the name of the account for people: its profile, else its email.
 pub(crate) fn label(account: &Account) -> String {
     entry_label(&account.entry)
+}
+
+/// Returns the name of the account of a backup for people: its profile, else its email; `None` if the home was
+/// signed out.
+pub(crate) fn owner_name(metadata: &Metadata, context: &Context) -> Option<String> {
+    let identity = metadata.identity()?;
+    // A backup can be described even if the profiles cannot be read.
+    let profile = context.profiles().find(&identity).ok().flatten();
+    let name = profile.as_ref().map(|profile| profile.name.as_str());
+    Some(printable(name.unwrap_or(identity.email.as_str())))
 }
 
 pub(crate) fn entry_label(entry: &AccountEntry) -> String {

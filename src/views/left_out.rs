@@ -5,6 +5,7 @@ use crate::archive::path_note::PathNote;
 use crate::context::Context;
 use crate::io::quantity::pluralize;
 use crate::ui::{Style, bytes};
+use crate::views::account::owner_name;
 
 /// Prints the paths that the backup skipped, and the damaged files that it contains.
 pub(crate) fn show_left_out(
@@ -46,8 +47,8 @@ pub(crate) fn show_left_out(
     }
 }
 
-/// Returns ` of EMAIL` or `, no account`, to append to the kind of a backup.
-pub(crate) fn owner_text(metadata: &Metadata) -> String {
-    let email = metadata.email.as_ref();
-    email.map_or(", no account".to_owned(), |email| format!(" of {email}"))
+/// Returns ` of ACCOUNT` or `, no account`, to append to the kind of a backup.
+pub(crate) fn owner_text(metadata: &Metadata, context: &Context) -> String {
+    let owner = owner_name(metadata, context);
+    owner.map_or(", no account".to_owned(), |owner| format!(" of {owner}"))
 }

@@ -19,11 +19,12 @@ use std::fmt::{self, Display, Formatter};
 /// Describes an archive or a snapshot (`noun`): its name, kind, account and age.
 pub(crate) fn describe(context: &Context, archive: &ArchiveReader, noun: &str) -> String {
     let metadata = archive.metadata();
+    let owner = account::owner_name(metadata, context);
     format!(
         "{}: {} {noun} of {}, made {}",
         account::printable(&file_name(archive.path())),
         archive_names::kind_label(metadata),
-        account::printable(metadata.email.as_deref().unwrap_or("a signed-out home")),
+        owner.as_deref().unwrap_or("a signed-out home"),
         account::full_time(&metadata.created_at, context)
     )
 }

@@ -88,7 +88,7 @@ pub(super) fn show_done(
     let ui = &context.ui;
     let name = file_name(&published.archive);
     ui.report(ui.paint(Style::Strong, &name));
-    let who = owner_text(metadata);
+    let who = owner_text(metadata, context);
     ui.report(format_args!(
         "{}{who}: {}, {} in {}",
         metadata.mode.name(),

@@ -111,7 +111,7 @@ fn show_done(context: &Context, made: &NewSnapshot) {
     let left_out = [&*tree.excluded, &tree.skipped, &tree.damaged];
     show_json(context, (metadata, &made.host), Some(report), left_out);
     let ui = &context.ui;
-    let who = owner_text(metadata);
+    let who = owner_text(metadata, context);
     ui.report(format_args!(
         "snapshot {}",
         ui.paint(Style::Strong, report.short_id())

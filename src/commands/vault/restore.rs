@@ -16,6 +16,7 @@ use crate::steps::restore_options::RestoreOptions;
 use crate::steps::snapshot_source::{SnapshotSource, is_from_this_machine};
 use crate::vault::contents::SnapshotContents;
 use crate::vault::create_staging;
+use crate::views::account::owner_name;
 use crate::views::restore_report::describe;
 use clap::Args;
 use std::path::Path;
@@ -112,8 +113,8 @@ fn explain_skipped_login(context: &Context, source: &SnapshotSource, selection: 
     }
     let snapshot = &source.snapshot;
     let tags = snapshot.tags.as_ref();
-    let login = match tags.and_then(|tags| tags.metadata.email.as_ref()) {
-        Some(email) => format!("the login of {email}"),
+    let login = match tags.and_then(|tags| owner_name(&tags.metadata, context)) {
+        Some(owner) => format!("the login of {owner}"),
         None => "the login".into(),
     };
     let machine = if snapshot.host == host(context) {

@@ -5,7 +5,7 @@ use crate::context::Context;
 use crate::error::{Outcome, Result};
 use crate::ui::{Cell, Column, Table, object};
 use crate::vault::snapshot::{self, Snapshot};
-use crate::views::account::local_rfc3339;
+use crate::views::account::{local_rfc3339, workspace_names};
 use crate::views::table_format::TableArgs;
 use clap::Args;
 use serde::Serialize;
@@ -86,6 +86,7 @@ fn show(context: &Context, snapshots: &[Snapshot]) {
         return;
     }
     let (zone, now) = (context.zone(), context.now());
+    let names = workspace_names(context);
     let rows = snapshots.iter().map(|snapshot| {
         let metadata = snapshot.tags.as_ref().map(|tags| &tags.metadata);
         let mode = metadata.map(|made| made.mode.name());
@@ -95,12 +96,14 @@ fn show(context: &Context, snapshots: &[Snapshot]) {
             (Some(mode), None) => mode.to_owned(),
             (None, _) => "other program".to_owned(),
         };
-        let account = metadata.map(|made| made.email.as_deref().unwrap_or("signed out"));
+        let email = metadata.map(|made| made.email.as_deref().unwrap_or("signed out"));
+        let name = metadata.and_then(|made| names.get(made.account_id.as_ref()?));
+        let account = name.map_or(email, |name| Some(name));
         [
             Cell::plain(snapshot.short_id()).value(&snapshot.id),
             Cell::time(Some(snapshot.time), zone, &now),
             Cell::plain(&snapshot.host),
-            Cell::plain(account.unwrap_or_default()),
+            Cell::plain(account.unwrap_or_default()).value(email.unwrap_or_default()),
             Cell::plain(kind).value(mode.unwrap_or("other")),
             Cell::plain(label.unwrap_or_default()),
             metadata.map_or(Cell::plain(""), |made| Cell::bytes(made.bytes)),

@@ -95,7 +95,7 @@ impl PickerState {
         self.listing = listing;
         self.content_matches.clear();
         self.filter = TitleFilter::default().narrowed(&self.query, &self.listing);
-        self.filter_more();
+        self.examine_entries();
         if let Some(item) = id.and_then(|id| self.listing.find(&id)) {
             self.select(Some(item));
         }
@@ -180,6 +180,7 @@ impl PickerState {
 
     /// Sets the entries whose content matches the filter, the best first.
     pub(super) fn set_content_matches(&mut self, matches: Vec<ContentMatch>) {
+        self.apply_query();
         let matches = matches.into_iter();
         let matches = matches.filter_map(|found| Some((self.listing.find(&found.id)?, found)));
         self.content_matches = matches.collect();
@@ -206,7 +207,7 @@ impl PickerState {
 
     /// Returns true if entries have not been examined yet.
     pub(super) fn is_filtering(&self) -> bool {
-        !self.filter.is_finished()
+        !self.filter.is_for(&self.query) || !self.filter.is_finished()
     }
 
     /// Returns the message about the effect of the last key, if there is one.
@@ -236,6 +237,12 @@ impl PickerState {
     /// Changes the filter or the selection by a key. `keys` has the keys of the command.
     pub(super) fn press(&mut self, key: KeyEvent, keys: &[PickerKey]) -> PickerAction {
         self.notice = None;
+        if let Some(query) = self.edit_query(key) {
+            // The frame that shows the new filter does not wait for the entries: see `filter_more`.
+            self.query = query;
+            return PickerAction::Stay;
+        }
+        self.apply_query();
         if key.modifiers.contains(KeyModifiers::CONTROL) {
             let own = keys
                 .iter()
@@ -247,12 +254,6 @@ impl PickerState {
                 KeyCode::Char('c' | 'g' | 'd') => return PickerAction::Cancel,
                 KeyCode::Char('n' | 'j') => self.move_to(self.selected + 1),
                 KeyCode::Char('p' | 'k') => self.move_to(self.selected.saturating_sub(1)),
-                KeyCode::Char('u') => self.search(String::new()),
-                KeyCode::Char('w') => {
-                    let kept = self.query.trim_end().rsplit_once(' ');
-                    let kept = kept.map_or(String::new(), |(before, _)| format!("{before} "));
-                    self.search(kept);
-                }
                 _ => {}
             }
             return PickerAction::Stay;
@@ -270,18 +271,30 @@ impl PickerState {
             KeyCode::PageDown => self.move_to(self.selected + self.rows),
             KeyCode::Home => self.move_to(0),
             KeyCode::End => self.move_to(usize::MAX),
-            KeyCode::Backspace => {
-                let mut query = self.query.clone();
-                query.pop();
-                self.search(query);
-            }
-            KeyCode::Char(c) if !c.is_control() => {
-                let query = format!("{}{c}", self.query);
-                self.search(query);
-            }
             _ => {}
         }
         PickerAction::Stay
+    }
+
+    /// Returns the filter after a key that edits it; `None` for other keys.
+    fn edit_query(&self, key: KeyEvent) -> Option<String> {
+        let is_control = key.modifiers.contains(KeyModifiers::CONTROL);
+        match key.code {
+            KeyCode::Char('u') if is_control => Some(String::new()),
+            KeyCode::Char('w') if is_control => {
+                let kept = self.query.trim_end().rsplit_once(' ');
+                Some(kept.map_or(String::new(), |(before, _)| format!("{before} ")))
+            }
+            KeyCode::Backspace => {
+                let mut query = self.query.clone();
+                query.pop();
+                Some(query)
+            }
+            KeyCode::Char(c) if !is_control && !c.is_control() => {
+                Some(format!("{}{c}", self.query))
+            }
+            _ => None,
+        }
     }
 
     fn press_command_key(&mut self, key: &PickerKey) -> PickerAction {
@@ -330,14 +343,19 @@ impl PickerState {
         self.search(query);
     }
 
-    /// Changes the filter.
+    /// Changes the filter and the list.
     pub(super) fn search(&mut self, query: String) {
-        if query != self.query {
-            self.query = query;
+        self.query = query;
+        self.apply_query();
+    }
+
+    /// Begins to examine the entries if the filter has changed since.
+    fn apply_query(&mut self) {
+        if !self.filter.is_for(&self.query) {
             self.content_matches.clear();
             self.filter = std::mem::take(&mut self.filter).narrowed(&self.query, &self.listing);
             self.has_moved = false;
-            self.filter_more();
+            self.examine_entries();
             self.select_default();
         }
     }
@@ -361,6 +379,14 @@ impl PickerState {
 
     /// Examines a part of the entries that the filter has not examined yet.
     pub(super) fn filter_more(&mut self) {
+        if self.filter.is_for(&self.query) {
+            self.examine_entries();
+        } else {
+            self.apply_query();
+        }
+    }
+
+    fn examine_entries(&mut self) {
         self.filter.step(&self.listing, &mut self.matcher, STEP);
         self.list_again();
     }

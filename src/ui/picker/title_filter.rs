@@ -69,6 +69,10 @@ impl TitleFilter {
         self.examined = end;
     }
 
+    pub(super) fn is_for(&self, query: &str) -> bool {
+        self.query == query
+    }
+
     pub(super) fn is_finished(&self) -> bool {
         self.examined == self.candidates.len()
     }

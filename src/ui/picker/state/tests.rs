@@ -38,6 +38,9 @@ fn state(names: &[&str]) -> PickerState {
 
 fn press(state: &mut PickerState, code: KeyCode) -> PickerAction {
     let action = state.press(KeyEvent::new(code, KeyModifiers::NONE), KEYS);
+    if state.is_filtering() {
+        state.filter_more();
+    }
     state.show_rows(2);
     action
 }
@@ -62,6 +65,26 @@ fn fuzzy_filter_ranks_matches_and_clearing_it_restores_the_default() {
         press(&mut state, KeyCode::Backspace);
     }
     assert_eq!(press(&mut state, KeyCode::Enter), choose("bob", None, ""));
+}
+
+#[test]
+fn a_typed_key_shows_before_entries_are_examined_and_enter_means_the_new_list() {
+    let mut state = state(&["apple", "bob", "berry"]);
+    let key = |code| KeyEvent::new(code, KeyModifiers::NONE);
+    state.press(key(KeyCode::Char('r')), KEYS);
+    assert_eq!(state.query(), "r");
+    assert_eq!(shown(&state), [("apple", false), ("bob", true)]);
+    assert!(state.is_filtering());
+    let PickerAction::Choose(picked) = state.press(key(KeyCode::Enter), KEYS) else {
+        panic!("nothing is chosen");
+    };
+    assert_eq!(picked.id, "berry");
+    assert!(!state.is_filtering());
+    // Matches of the new filter may arrive before its entries are examined.
+    state.press(key(KeyCode::Backspace), KEYS);
+    state.press(key(KeyCode::Char('x')), KEYS);
+    state.set_content_matches(vec![found("apple")]);
+    assert_eq!(shown(&state), [("apple", true)]);
 }
 
 /// The rest of the list and matches in contents come later: a key must not mean another entry until then.
