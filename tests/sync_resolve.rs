@@ -3,6 +3,7 @@
 use crate::support::injection::{can_inject, kill_numbers, run_ends_before_call};
 use crate::support::pair::{ID, META, Pair, ROLLOUT};
 use crate::tables::shown;
+use crate::width;
 use std::fs;
 use std::path::Path;
 
@@ -260,6 +261,35 @@ fn a_conflict_is_described_by_its_title_and_messages() {
     assert!(listed.stdout.contains(&command), "{listed}");
     let what: Vec<_> = command.split_whitespace().skip(2).collect();
     let _ = pair.run("b", &what).code(0);
+}
+
+#[test]
+fn plans_and_conflicts_fit_terminals_of_40_80_and_120_columns() {
+    let pair = talked_apart();
+    pair.put(
+        "b",
+        "skills/mine/a-name-that-is-long/description.md",
+        "text",
+    );
+    for columns in [40, 80, 120] {
+        for command in ["plan", "resolve"] {
+            let args = [
+                "--manager-home",
+                "manager-b",
+                "sync",
+                "-c",
+                "b.toml",
+                command,
+            ];
+            let (screen, _) = width::shown(&pair.0, &args.map(String::from), columns);
+            assert!(screen.contains(&ID[..13]), "{screen}");
+            let long = width::too_long(&screen, columns);
+            assert!(
+                long.is_empty(),
+                "{command} at {columns}: {long:?}\n{screen}"
+            );
+        }
+    }
 }
 
 #[test]

@@ -20,7 +20,7 @@ const COLUMNS: u16 = 80;
 const VERBATIM: [&str; 3] = ["completions", "hook", "man"];
 
 /// Returns the output of a command on a terminal of this width without input.
-fn shown(env: &TestEnv, args: &[String], columns: u16) -> (String, ExitStatus) {
+pub(crate) fn shown(env: &TestEnv, args: &[String], columns: u16) -> (String, ExitStatus) {
     let mut command = env.command(args);
     command.env_remove("COLUMNS").env("PAGER", "cat");
     let mut terminal = Terminal::watch(&mut command, columns);
@@ -30,7 +30,7 @@ fn shown(env: &TestEnv, args: &[String], columns: u16) -> (String, ExitStatus) {
 
 /// Returns the lines that are too long. A path or a command to copy may exceed the width on a line of its
 /// own.
-fn too_long(text: &str, columns: u16) -> Vec<&str> {
+pub(crate) fn too_long(text: &str, columns: u16) -> Vec<&str> {
     let is_alone = |line: &str| {
         let line = line.trim();
         let programs = [
@@ -193,7 +193,7 @@ fn output_fits_80_columns_and_counts_of_one_are_singular() {
 }
 
 /// The screens that people keep open; ID is a conversation with a long title.
-const SCREENS: [&str; 23] = [
+const SCREENS: [&str; 28] = [
     "accounts",
     "accounts --timeline",
     "status",
@@ -208,6 +208,11 @@ const SCREENS: [&str; 23] = [
     "show ID",
     "usage",
     "usage sessions",
+    "usage --window",
+    "usage --window alice@example.com",
+    "status --history",
+    "launches",
+    "sessions --launched",
     "storage",
     "storage trash ID --dry-run",
     "list-backups",
