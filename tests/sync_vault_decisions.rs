@@ -102,3 +102,39 @@ fn an_edit_replaces_a_text_that_arrived_before_two_runs_were_killed() {
     sync(&mut first, &store, PublishKill::Never);
     assert_eq!(read(&first), "the second");
 }
+
+#[test]
+fn an_edit_replaces_a_text_although_two_machines_exchanged_theirs() {
+    let root = tempfile::tempdir().unwrap();
+    let store = Store::default();
+    let [mut first, mut second, mut third] =
+        create_machines(root.path(), ConflictPolicy::PreferCloud);
+    write(&first, "one");
+    for machine in [&mut first, &mut second, &mut third] {
+        sync(machine, &store, PublishKill::Never);
+    }
+    let names = [&first, &second, &third].map(|machine| machine.name.clone());
+    write(&first, "of the first");
+    sync_hidden(&mut first, &store, PublishKill::Never, &names[1..]);
+    write(&second, "of the second");
+    sync_hidden(&mut second, &store, PublishKill::Never, &names[..1]);
+    sync(&mut third, &store, PublishKill::Never);
+    assert_eq!(read(&third), "of the second");
+    store.reveal_all();
+    // Each of two machines takes the text of the other one.
+    sync_hidden(&mut second, &store, PublishKill::Never, &names[..1]);
+    sync(&mut first, &store, PublishKill::Never);
+    assert_eq!(
+        (&*read(&first), &*read(&second)),
+        ("of the second", "of the first")
+    );
+    store.reveal_all();
+    write(&third, "after the second");
+    sync(&mut third, &store, PublishKill::Never);
+    assert_eq!(read(&third), "after the second");
+    assert!(third.skills_in_conflict.is_empty());
+    for machine in [&mut first, &mut second] {
+        sync(machine, &store, PublishKill::Never);
+        assert_eq!(read(machine), "after the second");
+    }
+}

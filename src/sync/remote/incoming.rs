@@ -65,6 +65,8 @@ pub(super) struct OwnSide<'a> {
     pub(super) state: &'a SyncState,
     pub(super) scope: &'a Scope,
     pub(super) forked: &'a ForkedReplicas,
+    /// The machines that are not merged yet.
+    pub(super) waiting: &'a [OtherMachine],
 }
 
 impl OwnSide<'_> {
@@ -112,7 +114,8 @@ impl OwnSide<'_> {
     /// Compares two versions of a file by what their machines knew. Each machine can have decided for the version of the
     /// other one at the same time: then all machines use the same of the two.
     fn order(&self, key: &str, file: &FileVersions, theirs: &Knowledge) -> VersionOrder {
-        let is_known = self.knows(self.knowledge, key, &file.version);
+        let is_known = self.knows(self.knowledge, key, &file.version)
+            || self.is_known_to_equal(key, &file.version);
         let Some(own) = self.current.get(key) else {
             // A file that this machine lacks is new unless it was deleted: it may not have been included before.
             let is_deleted =
@@ -131,6 +134,21 @@ impl OwnSide<'_> {
             (false, true) => VersionOrder::Newer,
             (false, false) => VersionOrder::Concurrent,
         }
+    }
+
+    /// Returns true if a waiting machine with this machine's version of a file knew `version`: it decided for the former.
+    /// This machine may have changed that since, and would lose its text to a version that was replaced long ago.
+    fn is_known_to_equal(&self, key: &str, version: &VersionId) -> bool {
+        let Some(own) = self.current.get(key) else {
+            return false;
+        };
+        let is_ambiguous = self.forked.are_ambiguous(&own.version);
+        !is_ambiguous
+            && self.waiting.iter().any(|machine| {
+                let file = machine.manifest.files.get(key);
+                file.is_some_and(|file| file.version == own.version)
+                    && self.knows(&machine.manifest.knowledge, key, version)
+            })
     }
 
     /// Returns true for files that the settings include, and for conflict copies that wait for a decision.

@@ -77,11 +77,11 @@ impl<R: Remote> Join<'_, R> {
             state,
             scope: &self.scope,
             forked: &self.forked,
+            waiting: &waiting,
         };
-        let changed = waiting.into_iter().map(|other| {
-            let incoming = own.find_incoming(&other);
-            (other, incoming)
-        });
+        let incoming = waiting.iter().map(|other| own.find_incoming(other));
+        let incoming: Vec<_> = incoming.collect();
+        let changed = waiting.into_iter().zip(incoming);
         for (other, mut incoming) in newest_first(changed.collect()) {
             let collides = |one: &IncomingFile| {
                 let other = taken.get(&one.key);
