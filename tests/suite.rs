@@ -178,6 +178,8 @@ mod sync_torn_files;
 mod sync_undelivered;
 mod sync_vault;
 mod sync_vault_decisions;
+#[cfg(unix)]
+mod sync_vault_kept_tree;
 mod sync_vault_servers;
 mod sync_vault_simulation;
 mod sync_vault_trouble;

@@ -3,7 +3,7 @@
 use crate::choices::vault_connection::ConnectionArgs;
 use crate::context::Context;
 use crate::error::{CommandError, Result};
-use crate::io::{Staging, atomic, pluralize, staging};
+use crate::io::{Staging, atomic, pluralize, staging, tree};
 use crate::sync::config::{SyncConfig, SyncRemote};
 use crate::sync::remote::{Join, Remote, RemoteSnapshot, SnapshotManifest};
 use crate::sync::state::Replica;
@@ -12,7 +12,7 @@ use crate::vault::replica_store::{ReplicaSnapshot, ReplicaStore};
 use crate::vault::replica_tags::ReplicaTags;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The largest manifest that is read: some four million files.
 const MAX_MANIFEST_BYTES: u64 = 1 << 30;
@@ -87,6 +87,8 @@ impl Remote for VaultRemote<'_> {
 /// The vault and the staging folder of one run.
 pub(crate) struct VaultSync<'c> {
     staging: Staging,
+    /// `None` for a plan.
+    kept: Option<PathBuf>,
     remote: VaultRemote<'c>,
 }
 
@@ -100,12 +102,16 @@ impl<'c> VaultSync<'c> {
         config: &SyncConfig,
         writes: bool,
     ) -> Result<Option<Self>> {
+        let manager = context.manager_home();
+        let folder = manager.join("sync").join("staging");
+        let kept = folder.join("kept");
         if config.remote != SyncRemote::Vault {
+            if writes {
+                tree::remove(&kept)?;
+            }
             return Ok(None);
         }
         let store = ReplicaStore::new(ConnectionArgs::default().open(context)?, writes);
-        let manager = context.manager_home();
-        let folder = manager.join("sync").join("staging");
         let lock = writes.then(|| TreeLock::acquire(manager)).transpose()?;
         if lock.is_some() {
             // Under the lock: the restic of a killed run may still read its folder.
@@ -119,7 +125,11 @@ impl<'c> VaultSync<'c> {
             listed: RefCell::default(),
         };
         let staging = Staging::create_in(&folder)?;
-        Ok(Some(Self { staging, remote }))
+        Ok(Some(Self {
+            staging,
+            kept: writes.then_some(kept),
+            remote,
+        }))
     }
 
     /// Reads the snapshots of the other machines and prepares their merge.
@@ -130,8 +140,7 @@ impl<'c> VaultSync<'c> {
     ) -> Result<Join<'_, VaultRemote<'c>>> {
         let tree = self.staging.path("tree");
         atomic::create_private_folder(&tree)?;
-        let writes = self.remote.lock.is_some();
-        let join = Join::open(&self.remote, config, replica, &tree, writes)?;
+        let join = Join::open(&self.remote, config, replica, &tree, self.kept.as_deref())?;
         if join.was_copied() {
             let message = "this machine did not make its newest snapshot: another machine has a copy of this \
                            disk, or this disk was put back from a copy";
@@ -156,7 +165,9 @@ impl<'c> VaultSync<'c> {
         config: &SyncConfig,
     ) -> Result<()> {
         let ui = &self.remote.context.ui;
-        let Some(id) = join.publish()? else {
+        let id = join.publish()?;
+        join.keep_tree()?;
+        let Some(id) = id else {
             return Ok(());
         };
         tracing::info!("published as snapshot {id}");

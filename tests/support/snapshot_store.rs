@@ -226,6 +226,7 @@ impl Machine {
         let staging = self.home.with_file_name("staging");
         let _ = fs::remove_dir_all(&staging);
         fs::create_dir_all(&staging).unwrap();
+        let kept = self.home.with_file_name("kept");
         let name = self.name.clone();
         let view = View {
             store,
@@ -237,7 +238,7 @@ impl Machine {
             writes: &run.writes,
         };
         let (config, replica) = (self.config.clone(), self.replica.clone());
-        let mut join = Join::open(&view, &config, &replica, &staging, true)
+        let mut join = Join::open(&view, &config, &replica, &staging, Some(&kept))
             .unwrap_or_else(|e| panic!("{name}: {e}"));
         let mut changed = false;
         let before = join.inspect().unwrap();
@@ -260,6 +261,7 @@ impl Machine {
         let has_done = match published {
             Ok(published) => {
                 let id = published.unwrap_or_else(|e| panic!("{name}: {e}"));
+                join.keep_tree().unwrap();
                 let has_done = changed || id.is_some();
                 assert!(!is_idle || !has_done, "{name} was not idle: {plans:#?}");
                 if let [plan] = &*plans {

@@ -135,11 +135,12 @@ impl Copier<'_> {
         StagedCopy::new(temp, target, copy.to.clone(), entry, text)
     }
 
-    /// Links a new conversation instead of copying it, through the vault: the folder that stands in for the cloud folder
-    /// exists only during the run, and copies would double the space that the home takes. `None` if the file has to be
-    /// copied, as those that an editor may write in place while the folder is published.
+    /// Links a conversation instead of copying it, through the vault: copies in the folder that stands in for the cloud
+    /// folder would double the space that the home takes. `None` if the file has to be copied, as those that an editor
+    /// may write in place while the folder is published, and those that replace one with a mode of its own.
     fn link(&self, copy: &CopyOp, source: &Path, target: &Path) -> Option<TempFile> {
-        let is_exact = copy.over.is_none() && copy.mtime_ns == copy.from.stat.mtime_ns;
+        let has_mode = copy.over.is_some() && copy.to.0 == Side::Local;
+        let is_exact = !has_mode && copy.mtime_ns == copy.from.stat.mtime_ns;
         let is_appended = rollouts::key(&copy.to.1).is_some();
         let may_link = self.config.remote == SyncRemote::Vault && is_exact && is_appended;
         may_link

@@ -19,7 +19,7 @@ use crate::sync::sides::Stat;
 use crate::sync::state::{Deletion, Replica, SyncState, SyncedFile};
 use std::collections::{BTreeMap, HashMap};
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Maximum number of publications in a run, of which each replaces one that lists former contents.
 const MAX_ATTEMPTS: u32 = 3;
@@ -54,8 +54,8 @@ pub struct Join<'r, R> {
     pub(super) before: HashMap<String, SyncedFile>,
     /// Deletions that other machines requested, by key.
     pub(super) deleted: BTreeMap<String, Deletion>,
-    /// False for a plan: then the state is not changed.
-    pub(super) writes: bool,
+    /// Where the staged tree stays until the next run. `None` for a plan: then the state is not changed.
+    pub(super) kept: Option<PathBuf>,
     pub(super) is_staged: bool,
     /// True for a plan after a killed run that published its state without recording that.
     pub(super) is_state_uncommitted: bool,
@@ -77,7 +77,8 @@ fn with_staging(config: &SyncConfig, staging: &Path) -> SyncConfig {
 }
 
 impl<'r, R: Remote> Join<'r, R> {
-    /// Lists the snapshots, and reads the manifests of those that are new. `staging` is an empty private folder.
+    /// Lists the snapshots, and reads the manifests of those that are new. `staging` is an empty private folder. A run
+    /// keeps what it staged in `kept`, a folder for all replicas of this machine; a plan has none.
     ///
     /// # Errors
     /// The store cannot be read, or a newest snapshot is damaged or of a newer version. Nothing was changed.
@@ -86,7 +87,7 @@ impl<'r, R: Remote> Join<'r, R> {
         config: &SyncConfig,
         replica: &Replica,
         staging: &Path,
-        writes: bool,
+        kept: Option<&Path>,
     ) -> Result<Self, R::Error> {
         let config = with_staging(config, staging);
         let files = PositionFiles::new(&replica.folder);
@@ -112,7 +113,9 @@ impl<'r, R: Remote> Join<'r, R> {
             taken: TakenVersions::default(),
             before: HashMap::new(),
             deleted: BTreeMap::new(),
-            writes,
+            kept: kept
+                .zip(replica.folder.file_name())
+                .map(|(kept, name)| kept.join(name)),
             is_staged: false,
             is_state_uncommitted: false,
             was_copied: false,
@@ -152,7 +155,7 @@ impl<'r, R: Remote> Join<'r, R> {
             self.position.knowledge.clone_from(&manifest.knowledge);
             self.published = manifest;
             self.own_head = Some(one.clone());
-            if self.writes {
+            if self.kept.is_some() {
                 self.files.record_published().map_err(RemoteError::from)?;
                 // At once: this run can be killed too.
                 self.commit().map_err(RemoteError::from)?;
@@ -393,6 +396,15 @@ impl<'r, R: Remote> Join<'r, R> {
         self.position.knowledge.clone_from(&self.knowledge);
         self.commit().map_err(RemoteError::from)?;
         Ok(id)
+    }
+
+    /// Keeps the links for the next run, which then makes none: a new link changes the ctime of a file, and restic
+    /// reads and lists every file with a new one again.
+    pub fn keep_tree(&self) -> Result<(), IoError> {
+        match &self.kept {
+            Some(kept) if self.is_staged => self.tree.keep(kept),
+            _ => Ok(()),
+        }
     }
 
     /// Makes the state of the run that of the last publication.

@@ -103,16 +103,22 @@ impl<R: Remote> Join<'_, R> {
 
     /// Places what this machine published last.
     fn stage_own(&mut self, state: &mut SyncState) -> Result<(), R::Error> {
-        self.link_conflict_copies().map_err(RemoteError::from)?;
         let incoming = self.round.iter().flat_map(|(_, incoming)| incoming);
         let incoming: BTreeSet<&str> = incoming.map(|one| &*one.key).collect();
+        let kept = self
+            .take_kept(state, &incoming)
+            .map_err(RemoteError::from)?;
+        self.link_conflict_copies().map_err(RemoteError::from)?;
         let mut missing = BTreeMap::new();
         for (key, of) in &self.current {
             if incoming.contains(&**key) {
                 continue;
             }
             for (path, entry) in &of.files {
-                let placed = self.place_local(path, entry, state)?;
+                let placed = match kept.get(path) {
+                    Some(stat) => Some(*stat),
+                    None => self.place_local(path, entry, state)?,
+                };
                 if placed.is_none() {
                     missing.insert(path.clone(), entry.clone());
                 }
@@ -129,6 +135,36 @@ impl<R: Remote> Join<'_, R> {
             state.files.remove(&key);
         }
         Ok(())
+    }
+
+    /// Continues with the tree of the last run: returns the files that it has of the last publication, and removes the
+    /// others. Codex may have appended to a conversation since, and each link shows that.
+    fn take_kept(
+        &self,
+        state: &SyncState,
+        incoming: &BTreeSet<&str>,
+    ) -> Result<BTreeMap<String, Stat>, IoError> {
+        let found = match &self.kept {
+            Some(kept) => self.tree.take(kept)?,
+            None => return Ok(BTreeMap::new()),
+        };
+        let mut usable = BTreeMap::new();
+        for (key, files) in found {
+            let published = self.current.get(&key).filter(|_| !incoming.contains(&*key));
+            let contents = state.files.get(&key).and_then(|last| last.contents);
+            for (path, stat) in files {
+                let entry = published.and_then(|of| of.files.get(&path));
+                let is_published = entry.is_some_and(|entry| {
+                    entry.stat() == stat && contents.is_some() && contents == entry.text(&path)
+                });
+                if is_published {
+                    usable.insert(path, stat);
+                } else {
+                    self.tree.remove(&path)?;
+                }
+            }
+        }
+        Ok(usable)
     }
 
     /// Places unchanged files that were synced through a folder before. Changed ones count as new.

@@ -181,6 +181,31 @@ impl StagedTree {
         tree::remove(&self.path(relative))
     }
 
+    /// Moves the links to conversations to `kept`. Copies would take space until the next run.
+    pub(super) fn keep(&self, kept: &Path) -> Result<(), IoError> {
+        for (key, files) in self.list()? {
+            let is_rollout = FileKind::from_key(&key) == FileKind::Rollout;
+            for path in files.keys() {
+                if !is_rollout || !file_id::has_second_link(&self.path(path)) {
+                    self.remove(path)?;
+                }
+            }
+        }
+        tree::remove(kept)?;
+        atomic::create_private_folder(atomic::parent_of(kept))?;
+        sharing::rename(&self.home(), kept).at("move", &self.home())
+    }
+
+    /// Continues with the files that the last run kept. Returns them.
+    pub(super) fn take(&self, kept: &Path) -> Result<StagedFiles, IoError> {
+        if !kept.is_dir() {
+            return Ok(StagedFiles::new());
+        }
+        tree::remove(&self.home())?;
+        sharing::rename(kept, &self.home()).at("move", kept)?;
+        self.list()
+    }
+
     /// Empties the folder of the manifests, which a snapshot does not need.
     pub(super) fn remove_manifests(&self) -> Result<(), IoError> {
         tree::remove(&manager_folder::manifests_folder(&self.home()))
