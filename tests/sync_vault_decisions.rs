@@ -5,7 +5,9 @@ use crate::support::cloud::{Machine, Rng, Settling};
 use crate::support::snapshot_store::{PublishKill, Store, StoreRun};
 use codex_manager::testing::sync::config::ConflictPolicy;
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, UNIX_EPOCH};
 
 /// Creates machines with this policy.
 fn create_machines<const N: usize>(root: &Path, policy: ConflictPolicy) -> [Machine; N] {
@@ -136,5 +138,34 @@ fn an_edit_replaces_a_text_although_two_machines_exchanged_theirs() {
     for machine in [&mut first, &mut second] {
         sync(machine, &store, PublishKill::Never);
         assert_eq!(read(machine), "after the second");
+    }
+}
+
+#[test]
+fn a_merge_with_the_size_and_time_of_the_version_that_it_replaces_is_published() {
+    let root = tempfile::tempdir().unwrap();
+    let store = Store::default();
+    let [mut first, mut second] = create_machines(root.path(), ConflictPolicy::PreferLocal);
+    let line = |seconds| format!("{{\"session_id\":\"x\",\"ts\":{seconds},\"text\":\"a\"}}\n");
+    let sorted = line(1) + &line(2);
+    let write = |machine: &Machine, text: &str| {
+        let file = fs::File::create(machine.home.join("history.jsonl")).unwrap();
+        (&file).write_all(text.as_bytes()).unwrap();
+        file.set_modified(UNIX_EPOCH + Duration::from_secs(1_795_000_000))
+            .unwrap();
+    };
+    write(&first, &sorted);
+    write(&second, &(line(2) + &line(1)));
+    sync(&mut second, &store, PublishKill::Never);
+    sync(&mut first, &store, PublishKill::Never);
+    sync(&mut second, &store, PublishKill::Never);
+    sync(&mut first, &store, PublishKill::Never);
+    let published = store.count();
+    sync(&mut second, &store, PublishKill::Never);
+    sync(&mut first, &store, PublishKill::Never);
+    assert_eq!(store.count(), published);
+    for machine in [&first, &second] {
+        let text = fs::read_to_string(machine.home.join("history.jsonl")).unwrap();
+        assert_eq!(text, sorted);
     }
 }

@@ -51,7 +51,16 @@ impl ApplyRun<'_> {
         }
         // Not the time of this run: two machines that merge the same versions have to write the same file.
         let times = versions.iter().map(|(seen, _)| seen.stat.mtime_ns);
-        let mtime_ns = times.max().unwrap_or(0);
+        let newest_ns = times.max().unwrap_or(0);
+        // Readers would take a merge with the size and time of a version for that one. FAT has times of two seconds.
+        let replaces_equal = to.iter().any(|MergeTarget { over, first, .. }| {
+            let merged = Stat {
+                size: merge.bytes_from(*first),
+                mtime_ns: newest_ns,
+            };
+            *over == Some(merged)
+        });
+        let mtime_ns = newest_ns.saturating_add(if replaces_equal { 2_000_000_000 } else { 0 });
         let mut staged = Vec::new();
         for MergeTarget { place, over, first } in to {
             let target = prepare_target(self.request.config, self.plan, place)?;
