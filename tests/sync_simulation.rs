@@ -334,11 +334,21 @@ pub(crate) fn assert_versions_kept(
             let kept_older =
                 |m: &Machine| m.skills_had.contains(older) && !m.skills_had.contains(newer);
             let has_kept_older = machines.iter().any(kept_older);
+            // Two machines can decide at the same time, one for a third text against the newer version, which nobody saw
+            // yet, and one for the older version against the third text.
+            let is_published = machines.iter().any(|m| m.skills_uploaded.contains(newer));
+            let lost_unseen = |path: &String| {
+                let decided = machines
+                    .iter()
+                    .filter(|m| m.skills_in_conflict.contains(path));
+                !is_published && decided.count() > 1
+            };
             // If the newer version was deleted, the older one may have won a conflict with a third version. A deletion
             // covers exactly the deleted text, so a machine that had only the older one brings it back.
             let mut skills = first.iter().filter(|(path, _)| {
                 let may_return = has_kept_older || chosen(path);
-                path.ends_with("/SKILL.md") && !(is_deleted(newer) && may_return)
+                let may_win = is_deleted(newer) && may_return || lost_unseen(path);
+                path.ends_with("/SKILL.md") && !may_win
             });
             let wins = skills.any(|(_, text)| text == older);
             assert!(!wins, "{older} won over {newer}\n{}", context());
