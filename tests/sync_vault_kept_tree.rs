@@ -55,6 +55,8 @@ fn the_next_run_publishes_the_links_of_the_last_one_and_makes_only_those_of_chan
     // Codex appends in place, so the link shows it before the run.
     let longer = format!("{META}{{\"n\":1}}\n");
     machines.put("a", ROLLOUT, &longer);
+    let plan = machines.sync("a", &["plan"]).code(0);
+    assert!(plan.stdout.contains("longer on this machine"), "{plan}");
     machines.apply("a");
     let second = links(&machines);
     assert_eq!(second[OTHER], first[OTHER], "no link was made");

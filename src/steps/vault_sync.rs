@@ -5,6 +5,7 @@ use crate::context::Context;
 use crate::error::{CommandError, Result};
 use crate::io::{Staging, atomic, pluralize, staging, tree};
 use crate::sync::config::{SyncConfig, SyncRemote};
+use crate::sync::plan::SyncPlan;
 use crate::sync::remote::{Join, Remote, RemoteSnapshot, SnapshotManifest};
 use crate::sync::state::Replica;
 use crate::vault::TreeLock;
@@ -87,8 +88,7 @@ impl Remote for VaultRemote<'_> {
 /// The vault and the staging folder of one run.
 pub(crate) struct VaultSync<'c> {
     staging: Staging,
-    /// `None` for a plan.
-    kept: Option<PathBuf>,
+    kept: PathBuf,
     remote: VaultRemote<'c>,
 }
 
@@ -127,7 +127,7 @@ impl<'c> VaultSync<'c> {
         let staging = Staging::create_in(&folder)?;
         Ok(Some(Self {
             staging,
-            kept: writes.then_some(kept),
+            kept,
             remote,
         }))
     }
@@ -140,7 +140,8 @@ impl<'c> VaultSync<'c> {
     ) -> Result<Join<'_, VaultRemote<'c>>> {
         let tree = self.staging.path("tree");
         atomic::create_private_folder(&tree)?;
-        let join = Join::open(&self.remote, config, replica, &tree, self.kept.as_deref())?;
+        let writes = self.remote.lock.is_some();
+        let join = Join::open(&self.remote, config, replica, &tree, &self.kept, writes)?;
         if join.was_copied() {
             let message = "this machine did not make its newest snapshot: another machine has a copy of this \
                            disk, or this disk was put back from a copy";
@@ -166,7 +167,7 @@ impl<'c> VaultSync<'c> {
     ) -> Result<()> {
         let ui = &self.remote.context.ui;
         let id = join.publish()?;
-        join.keep_tree()?;
+        join.keep_tree();
         let Some(id) = id else {
             return Ok(());
         };
@@ -191,22 +192,29 @@ impl<'c> VaultSync<'c> {
 }
 
 /// Opens the vault, stages its contents beside the home, and calls `work` with the configuration and the state of the
-/// staged folder. Without a vault, calls `work` with those of the cloud folder. Publishes nothing.
+/// staged folder. Without a vault, calls `work` with those of the cloud folder. Publishes nothing. If `may_be_idle`, calls
+/// `work` with the plan of a run that has nothing to do instead, without staging.
 pub(crate) fn with_staged<T>(
     context: &Context,
     config: &SyncConfig,
     replica: &Replica,
-    work: impl FnOnce(&SyncConfig, &Replica) -> Result<T>,
+    may_be_idle: bool,
+    work: impl FnOnce(&SyncConfig, &Replica, Option<SyncPlan>) -> Result<T>,
 ) -> Result<T> {
     let Some(vault) = VaultSync::open(context, config, false)? else {
-        return work(config, replica);
+        return work(config, replica, None);
     };
     let mut join = vault.join(config, replica)?;
+    if may_be_idle && let Some(plan) = join.idle_plan(&join.inspect()?)? {
+        return work(join.config(), join.replica(), Some(plan));
+    }
     join.stage()?;
     if join.has_further_round() {
         context.ui.note(
             "several machines changed the same files: a run merges them one after the other; this plan shows the first",
         );
     }
-    work(join.config(), join.replica())
+    let done = work(join.config(), join.replica(), None);
+    join.keep_tree();
+    done
 }

@@ -238,7 +238,7 @@ impl Machine {
             writes: &run.writes,
         };
         let (config, replica) = (self.config.clone(), self.replica.clone());
-        let mut join = Join::open(&view, &config, &replica, &staging, Some(&kept))
+        let mut join = Join::open(&view, &config, &replica, &staging, &kept, true)
             .unwrap_or_else(|e| panic!("{name}: {e}"));
         let mut changed = false;
         let before = join.inspect().unwrap();
@@ -261,7 +261,7 @@ impl Machine {
         let has_done = match published {
             Ok(published) => {
                 let id = published.unwrap_or_else(|e| panic!("{name}: {e}"));
-                join.keep_tree().unwrap();
+                join.keep_tree();
                 let has_done = changed || id.is_some();
                 assert!(!is_idle || !has_done, "{name} was not idle: {plans:#?}");
                 if let [plan] = &*plans {

@@ -9,7 +9,7 @@ use crate::steps::sync_shutdown::needs_shutdown;
 use crate::steps::vault_sync::with_staged;
 use crate::sync::branches;
 use crate::sync::config::SyncConfig;
-use crate::sync::plan::{self, PlanRequest};
+use crate::sync::plan::{self, PlanRequest, SyncPlan};
 use crate::sync::state::Replica;
 use crate::views::sync_plan::{
     document, nothing_to_do, print_notes, print_unsynced, show_steps, sum_steps, unchanged_summary,
@@ -92,50 +92,63 @@ pub(super) fn show(
     command: &str,
 ) -> Result<Outcome, CommandError> {
     let replica = replica(context, config);
-    with_staged(context, config, &replica, |config, replica| {
-        show_staged(context, config, replica, (plan_flags, flags), command)
-    })
+    let may_be_idle = !plan_flags.names_files() && !context.ui.is_verbose();
+    with_staged(
+        context,
+        config,
+        &replica,
+        may_be_idle,
+        |config, replica, idle| {
+            let plan = if let Some(plan) = idle {
+                plan
+            } else {
+                let (mut plan, state) = plan::plan(&plan_flags.request(config, replica))?;
+                let records = branches::collect_records(&plan, &state);
+                plan.conflicts
+                    .extend(branches::find_conflicts(&config.local, &records));
+                plan
+            };
+            show_plan(context, config, &plan, flags, command)
+        },
+    )
 }
 
-fn show_staged(
+fn show_plan(
     context: &Context,
     config: &SyncConfig,
-    replica: &Replica,
-    (plan_flags, flags): (&PlanFlags, &ShutdownArgs),
+    plan: &SyncPlan,
+    flags: &ShutdownArgs,
     command: &str,
 ) -> Result<Outcome, CommandError> {
-    let (mut plan, state) = plan::plan(&plan_flags.request(config, replica))?;
-    let open = branches::find_conflicts(&config.local, &branches::collect_records(&plan, &state));
-    plan.conflicts.extend(open);
-    let ending = if needs_shutdown(&plan, config) {
+    let ending = if needs_shutdown(plan, config) {
         sync_shutdown::plan_shutdown(context, config, flags)
     } else {
         sync_shutdown::is_home_in_use(context, config);
         None
     };
-    let mut json = document(context, &plan, |_| true);
+    let mut json = document(context, plan, |_| true);
     json.closing = ending.as_ref();
     context.ui.document(command, &json);
     if plan.steps.is_empty() {
-        context.ui.prose(nothing_to_do(&plan));
+        context.ui.prose(nothing_to_do(plan));
     } else {
         if !context.ui.wants_tsv() {
             let steps: Vec<_> = plan.steps.iter().collect();
             let sum = sum_steps(&steps, plan.conflicts.len(), config.remote);
             context
                 .ui
-                .prose(format_args!("{sum}; {}", unchanged_summary(&plan)));
+                .prose(format_args!("{sum}; {}", unchanged_summary(plan)));
         }
-        show_steps(context, config, &plan);
+        show_steps(context, config, plan);
         context
             .ui
             .note("nothing was changed; apply it with: codex-manager sync run --apply");
     }
     sync_shutdown::print_shutdown_plan(context, ending.as_ref());
-    print_notes(context, &plan);
-    print_unsynced(context, &plan, config, plan.steps.iter());
+    print_notes(context, plan);
+    print_unsynced(context, plan, config, plan.steps.iter());
     if !plan.conflicts.is_empty() {
-        return Err(undecided_error(&plan, config));
+        return Err(undecided_error(plan, config));
     }
     Ok(Outcome::partial_if(plan.is_partial()))
 }

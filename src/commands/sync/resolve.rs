@@ -91,7 +91,7 @@ impl ResolveArgs {
         let replica = replica(context, &config);
         let decides = self.what.is_some() && !self.dry_run;
         if config.remote == SyncRemote::Folder || !decides {
-            return with_staged(context, &config, &replica, |config, replica| {
+            return with_staged(context, &config, &replica, false, |config, replica, _| {
                 self.decide(context, config, replica, closing)
             });
         }

@@ -54,8 +54,10 @@ pub struct Join<'r, R> {
     pub(super) before: HashMap<String, SyncedFile>,
     /// Deletions that other machines requested, by key.
     pub(super) deleted: BTreeMap<String, Deletion>,
-    /// Where the staged tree stays until the next run. `None` for a plan: then the state is not changed.
-    pub(super) kept: Option<PathBuf>,
+    /// Where the staged tree stays until the next run or plan.
+    pub(super) kept: PathBuf,
+    /// False for a plan: then the state is not changed.
+    pub(super) writes: bool,
     pub(super) is_staged: bool,
     /// True for a plan after a killed run that published its state without recording that.
     pub(super) is_state_uncommitted: bool,
@@ -77,8 +79,8 @@ fn with_staging(config: &SyncConfig, staging: &Path) -> SyncConfig {
 }
 
 impl<'r, R: Remote> Join<'r, R> {
-    /// Lists the snapshots, and reads the manifests of those that are new. `staging` is an empty private folder. A run
-    /// keeps what it staged in `kept`, a folder for all replicas of this machine; a plan has none.
+    /// Lists the snapshots, and reads the manifests of those that are new. `staging` is an empty private folder. What was
+    /// staged is kept in `kept`, a folder for all replicas of this machine.
     ///
     /// # Errors
     /// The store cannot be read, or a newest snapshot is damaged or of a newer version. Nothing was changed.
@@ -87,7 +89,8 @@ impl<'r, R: Remote> Join<'r, R> {
         config: &SyncConfig,
         replica: &Replica,
         staging: &Path,
-        kept: Option<&Path>,
+        kept: &Path,
+        writes: bool,
     ) -> Result<Self, R::Error> {
         let config = with_staging(config, staging);
         let files = PositionFiles::new(&replica.folder);
@@ -113,9 +116,8 @@ impl<'r, R: Remote> Join<'r, R> {
             taken: TakenVersions::default(),
             before: HashMap::new(),
             deleted: BTreeMap::new(),
-            kept: kept
-                .zip(replica.folder.file_name())
-                .map(|(kept, name)| kept.join(name)),
+            kept: kept.join(replica.folder.file_name().unwrap_or_default()),
+            writes,
             is_staged: false,
             is_state_uncommitted: false,
             was_copied: false,
@@ -155,7 +157,7 @@ impl<'r, R: Remote> Join<'r, R> {
             self.position.knowledge.clone_from(&manifest.knowledge);
             self.published = manifest;
             self.own_head = Some(one.clone());
-            if self.kept.is_some() {
+            if self.writes {
                 self.files.record_published().map_err(RemoteError::from)?;
                 // At once: this run can be killed too.
                 self.commit().map_err(RemoteError::from)?;
@@ -400,10 +402,11 @@ impl<'r, R: Remote> Join<'r, R> {
 
     /// Keeps the links for the next run, which then makes none: a new link changes the ctime of a file, and restic
     /// reads and lists every file with a new one again.
-    pub fn keep_tree(&self) -> Result<(), IoError> {
-        match &self.kept {
-            Some(kept) if self.is_staged => self.tree.keep(kept),
-            _ => Ok(()),
+    pub fn keep_tree(&self) {
+        if self.is_staged
+            && let Err(e) = self.tree.keep(&self.kept)
+        {
+            tracing::info!("the staged folder is not kept: {e}: {}", e.source);
         }
     }
 

@@ -47,7 +47,7 @@ impl<R: Remote> Join<'_, R> {
         self.adopt_synced(&state);
         self.adopt_taken(taken.good().unwrap_or_default(), &killed, &mut state)?;
         self.match_published(&mut state);
-        self.replica = if self.kept.is_some() {
+        self.replica = if self.writes {
             unpublished
         } else {
             let folder = self.tree.root().join("state");
@@ -78,7 +78,7 @@ impl<R: Remote> Join<'_, R> {
                 versions.push(FileVersions { files, version });
             }
         }
-        if self.kept.is_some() && !self.taken.files.is_empty() {
+        if self.writes && !self.taken.files.is_empty() {
             let path = self.replica.run_folder().join(TAKEN_FILE);
             document::write(&path, &self.taken)?;
         }

@@ -144,12 +144,8 @@ impl<R: Remote> Join<'_, R> {
         state: &SyncState,
         incoming: &BTreeSet<&str>,
     ) -> Result<BTreeMap<String, Stat>, IoError> {
-        let found = match &self.kept {
-            Some(kept) => self.tree.take(kept)?,
-            None => return Ok(BTreeMap::new()),
-        };
         let mut usable = BTreeMap::new();
-        for (key, files) in found {
+        for (key, files) in self.tree.take(&self.kept)? {
             let published = self.current.get(&key).filter(|_| !incoming.contains(&*key));
             let contents = state.files.get(&key).and_then(|last| last.contents);
             for (path, stat) in files {

@@ -16,7 +16,7 @@ use crate::sync::plan::state_key;
 use crate::sync::sides::{Side, Stat, set_mtime};
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 /// Files with size and time, by key and path.
@@ -144,7 +144,7 @@ impl StagedTree {
         let target = self.prepare(to)?;
         let source = file_open::open(from).at("open", from)?;
         let mut file = atomic::create_private(&target)?;
-        let copied = std::io::copy(&mut source.take(entry.size), &mut file);
+        let copied = io::copy(&mut source.take(entry.size), &mut file);
         copied.at("copy", from)?;
         set_mtime(&file, entry.mtime_ns).at("set the time of", &target)?;
         Ok(true)
@@ -193,17 +193,23 @@ impl StagedTree {
         }
         tree::remove(kept)?;
         atomic::create_private_folder(atomic::parent_of(kept))?;
-        sharing::rename(&self.home(), kept).at("move", &self.home())
+        sharing::rename(&self.home(), kept).at("move", self.home())
     }
 
     /// Continues with the files that the last run kept. Returns them.
     pub(super) fn take(&self, kept: &Path) -> Result<StagedFiles, IoError> {
-        if !kept.is_dir() {
-            return Ok(StagedFiles::new());
-        }
         tree::remove(&self.home())?;
-        sharing::rename(kept, &self.home()).at("move", kept)?;
-        self.list()
+        match sharing::rename(kept, &self.home()) {
+            // The first run; or a plan, which has no lock, has taken it.
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                atomic::create_unsynced_folder(&self.home())?;
+                Ok(StagedFiles::new())
+            }
+            moved => {
+                moved.at("move", kept)?;
+                self.list()
+            }
+        }
     }
 
     /// Empties the folder of the manifests, which a snapshot does not need.
