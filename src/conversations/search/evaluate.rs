@@ -97,18 +97,18 @@ pub(crate) fn search(
     query: &Query,
     options: &SearchOptions<'_>,
 ) -> Result<SearchResult, IndexError> {
-    search_terms(store, &query.terms, options)
+    search_terms(store, &TextSpans::read(store)?, &query.terms, options)
 }
 
 /// Searches for conversations with all terms: for the words in all forms, and if few have them, for words that begin so.
 pub(super) fn search_terms(
     store: &IndexStore,
+    spans: &TextSpans,
     terms: &[Term],
     options: &SearchOptions<'_>,
 ) -> Result<SearchResult, IndexError> {
-    let spans = TextSpans::read(store)?;
     let words = WordSearcher::new(store, &spans.texts);
-    let reader = PostingReader::new(store, &spans, &words, options.role);
+    let reader = PostingReader::new(store, spans, &words, options.role);
     let mut search = Search::new(reader, terms, MatchNeed::All, options)?;
     let (result, counts) = search.run()?;
     if result.total.is_none_or(|total| total >= FEW_CONVERSATIONS) {
@@ -130,12 +130,12 @@ pub(super) fn search_terms(
 /// the number of terms that they have too.
 pub(super) fn search_most(
     store: &IndexStore,
+    spans: &TextSpans,
     terms: &[Term],
     options: &SearchOptions<'_>,
 ) -> Result<(SearchResult, usize), IndexError> {
-    let spans = TextSpans::read(store)?;
     let words = WordSearcher::new(store, &spans.texts);
-    let reader = PostingReader::new(store, &spans, &words, options.role);
+    let reader = PostingReader::new(store, spans, &words, options.role);
     let need = MatchNeed::MostBelow(usize::MAX);
     let mut search = Search::new(reader, terms, need, options)?;
     for wanted in &mut search.wanted {

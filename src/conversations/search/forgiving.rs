@@ -17,12 +17,13 @@ pub(crate) fn search_forgiving(
     query: &Query,
     options: &SearchOptions<'_>,
 ) -> Result<SearchResult, IndexError> {
-    let found = search_terms(store, &query.terms, options)?;
+    let spans = TextSpans::read(store)?;
+    let found = search_terms(store, &spans, &query.terms, options)?;
     if !found.hits.is_empty() {
         return Ok(found);
     }
     if let Some(terms) = &query.as_words {
-        let found = search_terms(store, terms, options)?;
+        let found = search_terms(store, &spans, terms, options)?;
         if !found.hits.is_empty() {
             return Ok(SearchResult {
                 relaxation: Some(Relaxation::PhraseAsWords),
@@ -31,7 +32,7 @@ pub(crate) fn search_forgiving(
         }
     }
     let mut terms = query.as_words.as_ref().unwrap_or(&query.terms).clone();
-    let spellings = correct_words(store, &mut terms)?;
+    let spellings = correct_words(store, &spans, &mut terms)?;
     let positive = terms.iter().filter(|term| !term.is_negated);
     let total = positive.clone().count();
     // A query with a single word cannot go without it.
@@ -41,7 +42,7 @@ pub(crate) fn search_forgiving(
             ..SearchResult::default()
         });
     }
-    let (found, matched) = search_most(store, &terms, options)?;
+    let (found, matched) = search_most(store, &spans, &terms, options)?;
     let is_less = matched < total && !found.hits.is_empty();
     Ok(SearchResult {
         relaxation: is_less.then_some(Relaxation::FewerWords { matched, total }),
@@ -53,10 +54,10 @@ pub(crate) fn search_forgiving(
 /// Replaces words without a match by words with a similar spelling. Returns both.
 fn correct_words(
     store: &IndexStore,
+    spans: &TextSpans,
     terms: &mut [Term],
 ) -> Result<BTreeMap<String, String>, IndexError> {
     let mut spellings = BTreeMap::new();
-    let spans = TextSpans::read(store)?;
     let words = WordSearcher::new(store, &spans.texts);
     for term in terms.iter_mut().filter(|term| term.is_plain) {
         if let Some(spelling) = find_spelling(&words, term)? {
