@@ -45,16 +45,21 @@ pub(crate) use sync_step::{
 
 use self::facts::compared_file::FileReading;
 use self::facts::fact_reader::FactReader;
+use self::file_plan::FilePlan;
 use self::records::Records;
-use self::scan::groups::display_path;
-use self::scan::groups::group_files;
+use self::scan::groups::{FileGroup, display_path, group_files};
 use self::scan::sides::scan_sides;
 use self::steps::conflict_copies::{plan_conflict_copies, record_contained};
 use self::steps::file::plan_file;
 use super::config::SyncRemote;
 use super::resolutions;
 use super::state::SyncState;
-use crate::io::{IoContext, progress};
+use crate::io::{IoContext, parallel, progress};
+
+/// The number of files that a thread reads at a time.
+const CHUNK: usize = 256;
+/// The number of chunks whose results may wait.
+const CHUNKS_AHEAD: usize = 8;
 
 /// Makes the plan, and returns it with the state that it is based on; [`apply`](crate::sync::apply::apply) needs both.
 ///
@@ -82,14 +87,15 @@ pub fn plan(request: &PlanRequest<'_>) -> Result<(SyncPlan, SyncState), PlanErro
     plan.notices.extend(out_of_scope);
     plan.records.forgotten = missing.forgotten;
     plan.records.lost_deletions = missing.lost_deletions;
-    for (key, group) in reader.select_groups(&groups.by_key) {
-        progress::check_interrupt().at("plan", key)?;
-        let file = match reader.read_file(key, group)? {
-            FileReading::Settled(file) => *file,
-            FileReading::Compared(file) => plan_file(*file),
-        };
-        plan.add(key, file);
-    }
+    let selected = reader.select_groups(&groups.by_key);
+    let read = |files| plan_files(&reader, files);
+    // To open a file takes longer than to plan it.
+    parallel::run_each_ordered(CHUNKS_AHEAD, selected.chunks(CHUNK), read, |files| {
+        for (key, file) in files? {
+            plan.add(key, file);
+        }
+        Ok::<_, PlanError>(())
+    })?;
     let is_file = |path: &str| {
         let mut files = groups.by_key.iter();
         files.any(|(key, group)| display_path(key, group) == path)
@@ -117,4 +123,20 @@ pub fn plan(request: &PlanRequest<'_>) -> Result<(SyncPlan, SyncState), PlanErro
     guards::drop_blocked_steps(&mut plan, &obstacles, request.config.remote.place());
     plan.sort();
     Ok((plan, records.state))
+}
+
+/// Plans these files in their order.
+fn plan_files<'a>(
+    reader: &FactReader<'a>,
+    files: &[(&'a str, &'a FileGroup)],
+) -> Result<Vec<(&'a str, FilePlan)>, PlanError> {
+    let files = files.iter().map(|(key, group)| {
+        progress::check_interrupt().at("plan", key)?;
+        let file = match reader.read_file(key, group)? {
+            FileReading::Settled(file) => *file,
+            FileReading::Compared(file) => plan_file(*file),
+        };
+        Ok((*key, file))
+    });
+    files.collect()
 }
