@@ -54,7 +54,7 @@ pub struct Join<'r, R> {
     pub(super) before: HashMap<String, SyncedFile>,
     /// Deletions that other machines requested, by key.
     pub(super) deleted: BTreeMap<String, Deletion>,
-    /// Where the staged tree stays until the next run or plan.
+    /// The folder in which the staged tree stays until the next run or plan.
     pub(super) kept: PathBuf,
     /// False for a plan: then the state is not changed.
     pub(super) writes: bool,
