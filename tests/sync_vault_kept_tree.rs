@@ -78,6 +78,24 @@ fn the_next_run_publishes_the_links_of_the_last_one_and_makes_only_those_of_chan
 }
 
 #[test]
+fn a_plan_after_an_idle_run_stages_nothing() {
+    let Some(machines) = Machines::new() else {
+        return;
+    };
+    machines.put("a", ROLLOUT, META);
+    machines.apply("a");
+    machines.apply("a");
+    // Staging removes what was not published.
+    let mark = kept(&machines).unwrap().join("mark");
+    fs::write(&mark, "").unwrap();
+    let plan = machines.sync("a", &["plan"]).code(0);
+    assert!(mark.exists(), "{plan}");
+    machines.put("a", SKILL, "new");
+    machines.sync("a", &["plan"]).code(0);
+    assert!(!mark.exists());
+}
+
+#[test]
 fn links_take_no_space_of_deleted_conversations_after_the_next_run() {
     let Some(machines) = Machines::new() else {
         return;
