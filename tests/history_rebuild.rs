@@ -1,6 +1,7 @@
 //! `history rebuild`: golden homes, unusual input, and files that must not change.
 
 use crate::support::env::{Run, TestEnv, assert_same_tree};
+use crate::support::injection::{can_inject, run_stopped_at};
 use rusqlite::Connection;
 use serde_json::Value;
 use std::fs;
@@ -173,34 +174,60 @@ fn neither_rollouts_nor_the_database_are_touched() {
     assert!(!env.codex_home().join("state_5.sqlite-shm").exists());
 }
 
+/// Gives the conversation a name that is only in the WAL, as a killed Codex leaves it.
+fn leave_name_in_wal(env: &TestEnv, with_index: bool) {
+    let writer = Connection::open(env.codex_home().join("state_5.sqlite")).unwrap();
+    writer
+        .execute_batch(&format!(
+            "PRAGMA journal_mode=WAL; PRAGMA wal_autocheckpoint=0;
+             UPDATE threads SET name='only in the log' WHERE id='{ID}';"
+        ))
+        .unwrap();
+    // A copy of the files that the writer has open.
+    let names = ["state_5.sqlite", "state_5.sqlite-wal", "state_5.sqlite-shm"];
+    let bytes = names.map(|name| fs::read(env.codex_home().join(name)).unwrap());
+    drop(writer);
+    for (name, bytes) in names.iter().zip(bytes) {
+        fs::write(env.codex_home().join(name), bytes).unwrap();
+    }
+    if !with_index {
+        fs::remove_file(env.codex_home().join("state_5.sqlite-shm")).unwrap();
+    }
+}
+
 #[test]
 fn rows_in_the_wal_are_read_and_no_database_side_files_are_left() {
     for with_index in [true, false] {
         let env = prepare(&fixtures().join("limit"));
-        let database = env.codex_home().join("state_5.sqlite");
-        let writer = Connection::open(&database).unwrap();
-        writer
-            .execute_batch(&format!(
-                "PRAGMA journal_mode=WAL; PRAGMA wal_autocheckpoint=0;
-                 UPDATE threads SET name='only in the log' WHERE id='{ID}';"
-            ))
-            .unwrap();
-        // Reproduces the state after a killed Codex: a copy of the files that the writer has open.
-        let names = ["state_5.sqlite", "state_5.sqlite-wal", "state_5.sqlite-shm"];
-        let bytes = names.map(|name| fs::read(env.codex_home().join(name)).unwrap());
-        drop(writer);
-        for (name, bytes) in names.iter().zip(bytes) {
-            fs::write(env.codex_home().join(name), bytes).unwrap();
-        }
-        if !with_index {
-            fs::remove_file(env.codex_home().join("state_5.sqlite-shm")).unwrap();
-        }
+        leave_name_in_wal(&env, with_index);
         let before = env.tree("home");
         let _ = rebuild(&env, "--dry-run").code(0);
         assert_same_tree(&before, &env.tree("home"));
         let _ = rebuild(&env, "").code(0);
         assert!(read(&env, "session_index.jsonl").contains("only in the log"));
     }
+}
+
+#[test]
+fn a_wal_that_is_removed_during_its_copy_is_no_error() {
+    if !can_inject() {
+        return;
+    }
+    let env = prepare(&fixtures().join("limit"));
+    leave_name_in_wal(&env, false);
+    let database = env.codex_home().join("state_5.sqlite");
+    // SQLite moves the rows and removes the WAL when the last process closes the database.
+    let close = || {
+        let writer = Connection::open(&database).unwrap();
+        writer.execute_batch("PRAGMA wal_checkpoint;").unwrap();
+    };
+    let args = ["history", "rebuild", "--json", "--dry-run"];
+    // Its first folder is the one for the copy.
+    let output = run_stopped_at(&env, &args, ("mkdir", 1), close).expect("the call is reached");
+    assert!(!database.with_extension("sqlite-wal").exists());
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let plan: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(plan["source"], "database", "{plan}");
 }
 
 #[test]

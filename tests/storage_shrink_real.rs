@@ -198,6 +198,7 @@ fn changes_by_codex_between_plan_and_compression_are_detected() {
     for method in ["thread/delete", "thread/archive"] {
         let Some(lab) = Lab::new() else { return };
         let id = lab.say("first");
+        lab.close_databases();
         let args = ["storage", "shrink", "--session", &id, "--json"];
         // The first folder that it creates is for the lock of the conversation.
         std::fs::remove_dir_all(lab.home().join("thread-writer-locks")).expect("remove");

@@ -459,6 +459,7 @@ fn changes_by_codex_between_choice_and_move_are_detected() {
     let Some(lab) = Lab::new() else { return };
     let home = lab.home();
     let [deleted, archived, continued] = ["a", "b", "c"].map(|prompt| lab.say(prompt));
+    lab.close_databases();
     let args = [
         "storage", "trash", &deleted, &archived, &continued, "--json",
     ];

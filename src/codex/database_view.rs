@@ -13,8 +13,8 @@ use std::time::Duration;
 /// The time limit for another process that locks the whole database.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// The number of attempts to read a database without a WAL as immutable, while it keeps changing.
-const MAX_IMMUTABLE_READS: u32 = 4;
+/// The number of attempts to read a database while its files keep changing.
+const MAX_ATTEMPTS: u32 = 4;
 
 /// Runs `query` on the database at `path` in one read transaction, with the rows of its `-wal`.
 ///
@@ -29,7 +29,7 @@ pub(crate) fn read<T>(
         query(connection)
     };
     for attempt in 1.. {
-        let quiet = stat_if_quiet(path).filter(|_| attempt < MAX_IMMUTABLE_READS);
+        let quiet = stat_if_quiet(path).filter(|_| attempt < MAX_ATTEMPTS);
         if quiet.is_some() {
             let result = connection::open(path, Access::ReadImmutable)
                 .and_then(|connection| query(&connection));
@@ -48,6 +48,10 @@ pub(crate) fn read<T>(
         let has_no_index = result
             .as_ref()
             .is_err_and(|e| e.sqlite_error_code() == Some(rusqlite::ErrorCode::CannotOpen));
+        // The last process that closes a database removes the `-shm` before the WAL.
+        if has_no_index && !wal.exists() && attempt < MAX_ATTEMPTS {
+            continue;
+        }
         // Without `-shm` SQLite has to build the index of the WAL, and a connection that reads in
         // place must not.
         if !has_no_index || shm.exists() || !wal.exists() {
@@ -55,11 +59,14 @@ pub(crate) fn read<T>(
         }
         // A process with the WAL open would have created its index or locked the whole database, which
         // is another error. So no process uses this WAL, and copying both files is safe.
-        let folder = copy_to_temp_folder(path, &wal).map_err(|e| DatabaseError::Sqlite {
-            action: "copy",
-            path: path.to_path_buf(),
-            source: rusqlite::Error::ToSqlConversionFailure(Box::new(e)),
-        })?;
+        let folder = match copy_to_temp_folder(path, &wal) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound && attempt < MAX_ATTEMPTS => continue,
+            copied => copied.map_err(|e| DatabaseError::Sqlite {
+                action: "copy",
+                path: path.to_path_buf(),
+                source: rusqlite::Error::ToSqlConversionFailure(Box::new(e)),
+            })?,
+        };
         return connection::open(&folder.path().join("database"), Access::Read)
             .and_then(|connection| query(&connection))
             .sqlite_context("read", path);

@@ -43,6 +43,18 @@ impl Lab {
         Some(lab)
     }
 
+    /// Completes the end of the programs: Codex can end between removing the `-shm` and the WAL of a database.
+    pub(crate) fn close_databases(&self) {
+        for entry in fs::read_dir(self.home()).expect("the home") {
+            let path = entry.expect("an entry").path();
+            if path.extension().is_some_and(|e| e == "sqlite") {
+                let database = Connection::open(&path).expect("open");
+                let rows = database.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)");
+                rows.expect("a checkpoint");
+            }
+        }
+    }
+
     /// Creates a machine without `~/.codex`.
     pub(crate) fn empty() -> Option<Self> {
         Some(Self::with_codex(RealCodex::get()?))
