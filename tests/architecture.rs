@@ -97,6 +97,22 @@ fn files_have_no_circular_imports() {
 }
 
 #[test]
+fn the_hazards_of_a_replicated_folder_are_known_below_the_planner() {
+    let imports = Imports::read(&source());
+    let of_folder = |module: &str| module.starts_with("sync::remote::folder");
+    let outside = ["sync::plan", "sync::apply", "sync::remote::snapshots"];
+    let wrong: Vec<_> = imports
+        .all()
+        .filter(|(from, to, _)| of_folder(from) && outside.iter().any(|o| to.starts_with(o)))
+        .collect();
+    assert!(wrong.is_empty(), "imports of the folder: {wrong:#?}");
+    let used = imports
+        .all()
+        .any(|(from, to, _)| from.starts_with("sync::plan") && of_folder(to));
+    assert!(used, "the scan found no import of the folder");
+}
+
+#[test]
 fn a_command_imports_no_other_command() {
     let imports = Imports::read(&source());
     let verb = |module: &str| {

@@ -15,7 +15,7 @@ use crate::sync::conflict_copies::ConflictCopies;
 use crate::sync::identity;
 use crate::sync::manifest;
 use crate::sync::plan::{self, PlanRequest, UndeliveredVersion};
-use crate::sync::remote_manifests::RemoteManifests;
+use crate::sync::remote::folder::listed_versions::RemoteManifests;
 use crate::sync::resolutions;
 use crate::sync::scan;
 use crate::sync::scope::{self};

@@ -5,9 +5,9 @@
 //! in `.codex-manager/forks/` of the cloud folder. Conversation and content determine the name, so that
 //! several machines that store the same version write the same file. The files are never changed.
 
-use super::cloud_names;
 use super::contents;
 use super::manager_folder::{self, CONFLICT_COPIES_FOLDER};
+use super::remote::folder::cloud_names;
 use super::rollouts;
 use super::scan;
 use super::sides::{Side, Stat};

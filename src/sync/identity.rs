@@ -8,7 +8,7 @@
 use super::config::SyncConfig;
 use super::ledger::{Ledger, LedgerContents};
 use super::manifest::{self, EncodedManifest, ManifestEntry};
-use super::remote_manifests::{MANIFEST_LIMITS, RemoteManifests};
+use super::remote::folder::listed_versions::{MANIFEST_LIMITS, RemoteManifests};
 use super::state::{Replica, StateDamage, SyncState};
 use crate::io::file_open;
 use crate::io::{IoContext, IoError};

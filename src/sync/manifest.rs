@@ -5,8 +5,8 @@
 //! do not follow the grammar are ignored. The first line is a header, the last one holds the digest of all
 //! lines before it, so an incomplete manifest is recognized.
 
-use super::cloud_names;
 use super::manager_folder;
+use super::remote::folder::cloud_names;
 use super::rollouts;
 use super::sides::Stat;
 use super::state::{Deletion, SyncState};
@@ -47,18 +47,18 @@ impl ManifestEntry {
 
 /// The content of one machine's manifest.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct MachineManifest {
+pub(crate) struct MachineManifest {
     /// The digest in its last line; `None` only while it is parsed.
-    pub(super) end: Option<Sha256Digest>,
+    pub(crate) end: Option<Sha256Digest>,
     /// Listed versions, by path in the cloud folder.
-    pub(super) files: BTreeMap<String, ManifestEntry>,
-    pub(super) deleted: BTreeMap<String, Deletion>,
+    pub(crate) files: BTreeMap<String, ManifestEntry>,
+    pub(crate) deleted: BTreeMap<String, Deletion>,
     /// Published resolutions; see [`SyncState::resolutions`].
-    pub(super) resolved: BTreeSet<String>,
+    pub(crate) resolved: BTreeSet<String>,
     /// End digests of manifests that its machine wrote under other names.
-    pub(super) former: Vec<Sha256Digest>,
+    pub(crate) former: Vec<Sha256Digest>,
     /// Number of lines between the header and the end line.
-    pub(super) lines: usize,
+    pub(crate) lines: usize,
 }
 
 impl MachineManifest {
@@ -225,7 +225,7 @@ pub(crate) fn encode(
 
 /// The result of reading one manifest.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum ManifestRead {
+pub(crate) enum ManifestRead {
     Complete(Box<MachineManifest>),
     /// The manifest is incomplete, has an unknown schema, or is no manifest.
     Unusable,
@@ -238,7 +238,7 @@ pub(super) enum ManifestRead {
 ///
 /// # Errors
 /// The reader fails.
-pub(super) fn parse(
+pub(crate) fn parse(
     mut from: impl BufRead,
     lines: usize,
     line_bytes: u64,
@@ -310,7 +310,7 @@ pub(crate) fn fold_name(key: &str) -> String {
 }
 
 /// Returns true for the name of a manifest. A name with a client's suffix is not one.
-pub(super) fn is_manifest_name(name: &str) -> bool {
+pub(crate) fn is_manifest_name(name: &str) -> bool {
     parse_machine_name(name).is_some()
 }
 

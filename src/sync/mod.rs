@@ -7,7 +7,7 @@
 //! I want to change
 //! - what a sync does with a file → [`plan`], [`decide`]; which files it sees → [`scan`], [`scope`];
 //! - what is written, and in which order → [`apply`];
-//! - what other machines learn → [`manifest`], [`ledger`], [`identity`]; how it is read → [`remote_manifests`];
+//! - what other machines learn → [`manifest`], [`ledger`], [`identity`]; how it is read → [`remote::folder`];
 //! - conflicts of conversations → [`conflict_copies`], [`resolve`], [`resolutions`];
 //! - snapshots → [`backup`], [`restore`];
 //! - Codex's lists after a sync → [`index_updates`], [`pending_index_updates`].
@@ -15,14 +15,15 @@
 pub mod apply;
 pub(crate) mod backup;
 pub(crate) mod branches;
-pub(crate) mod cloud_names;
 pub(crate) mod codexsync;
 pub mod config;
 pub(crate) mod conflict_copies;
 pub(crate) mod conflicting_versions;
 pub(crate) mod contents;
 pub(crate) mod decide;
+mod file_group;
 mod file_kind;
+mod file_version;
 pub(crate) mod identity;
 pub(crate) mod index_updates;
 mod json_lines;
@@ -32,10 +33,11 @@ mod manager_folder;
 pub(crate) mod manifest;
 pub(crate) mod new_branches;
 pub(crate) mod notice;
+mod observed_file;
 pub(crate) mod pending_index_updates;
 pub mod plan;
+mod records;
 pub mod remote;
-pub(crate) mod remote_manifests;
 pub(crate) mod resolutions;
 pub(crate) mod resolve;
 pub(crate) mod restore;

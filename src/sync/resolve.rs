@@ -13,7 +13,7 @@ use super::index_updates::{ContentChange, IndexUpdate};
 use super::ledger::Ledger;
 use super::manifest::ManifestEntry;
 use super::pending_index_updates::PendingIndexUpdates;
-use super::remote_manifests::RemoteManifests;
+use super::remote::folder::listed_versions::RemoteManifests;
 use super::resolutions;
 use super::rollouts;
 use super::sides::{Side, Stat};

@@ -13,7 +13,7 @@ use crate::sync::contents;
 use crate::sync::identity;
 use crate::sync::line_merge;
 use crate::sync::manifest::{self, ManifestEntry};
-use crate::sync::remote_manifests::RemoteManifests;
+use crate::sync::remote::folder::listed_versions::RemoteManifests;
 use crate::sync::rollouts;
 use crate::sync::sides::{Side, Stat};
 use crate::sync::state::{SyncState, SyncedFile};

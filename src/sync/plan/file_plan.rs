@@ -1,8 +1,8 @@
 //! The plan for one file: its outcome, and what is reported and recorded besides.
 
-use super::facts::file_version::FileVersion;
 use super::sync_step::{Conflict, SyncStep};
 use crate::io::hash::Sha256Digest;
+use crate::sync::file_version::FileVersion;
 use crate::sync::notice::Notice;
 use crate::sync::state::{SideFile, SyncedFile};
 

@@ -3,19 +3,19 @@
 
 use super::error::PlanError;
 use super::facts::compared_file::ComparedFile;
-use super::facts::delivery::ZERO_FILLED;
 use super::facts::missing_files::MissingFiles;
 use super::facts::obstacles::{Obstacle, Obstacles};
-use super::facts::undelivered::UndeliveredFiles;
 use super::file_plan::{FileOutcome, FilePlan};
 use super::request::PlanRequest;
-use super::scan::groups::{FileGroup, key_of};
 use super::sync_plan::SyncPlan;
 use super::sync_step::{Conflict, Op, SyncAction, SyncStep};
 use crate::io::quantity::pluralize;
 use crate::sync::decide::FileDecision;
+use crate::sync::file_group::{FileGroup, key_of};
 use crate::sync::manifest;
 use crate::sync::notice::{Notice, NoticeList};
+use crate::sync::remote::folder::delivery::ZERO_FILLED;
+use crate::sync::remote::folder::undelivered::UndeliveredFiles;
 use crate::sync::secrets::FileSecret;
 use crate::sync::sides::Side;
 use crate::sync::state::SyncState;

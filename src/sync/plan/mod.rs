@@ -18,7 +18,7 @@
 //! I want to change
 //! - which files are synced → [`scope`](crate::sync::scope), `scan`;
 //! - what happens to a file → [`decide`](crate::sync::decide), with the facts from `facts::comparison`;
-//! - when a remote file counts as delivered → `facts::delivery`; which versions are missing → `facts::undelivered`;
+//! - when a remote file counts as delivered or is missing → [`remote::folder`](crate::sync::remote::folder);
 //! - the steps of a conversation → `steps::conversation`, of other files → `steps::file`;
 //! - what is held back or reported → `guards`.
 
@@ -26,32 +26,34 @@ mod error;
 mod facts;
 mod file_plan;
 mod guards;
-mod records;
 mod request;
 mod scan;
 mod steps;
 mod sync_plan;
 mod sync_step;
 
+pub(crate) use super::file_group::key_of as state_key;
+pub use super::observed_file::ObservedFile;
+pub use super::remote::folder::undelivered::UndeliveredVersion;
 pub use error::PlanError;
 pub use request::PlanRequest;
-pub(crate) use scan::groups::key_of as state_key;
 pub(crate) use scan::sides::{CloudContents, check_cloud_identity};
 pub(crate) use sync_plan::PlanNotices;
-pub use sync_plan::{SyncPlan, UndeliveredVersion};
+pub use sync_plan::SyncPlan;
 pub(crate) use sync_step::{
-    Conflict, CopyOp, MergeTarget, ObservedFile, Op, Placement, StateUpdate, SyncAction, SyncStep,
+    Conflict, CopyOp, MergeTarget, Op, Placement, StateUpdate, SyncAction, SyncStep,
 };
 
 use self::facts::compared_file::FileReading;
 use self::facts::fact_reader::FactReader;
 use self::file_plan::FilePlan;
-use self::records::Records;
-use self::scan::groups::{FileGroup, display_path, group_files};
+use self::scan::groups::group_files;
 use self::scan::sides::scan_sides;
 use self::steps::conflict_copies::{plan_conflict_copies, record_contained};
 use self::steps::file::plan_file;
 use super::config::SyncRemote;
+use super::file_group::{FileGroup, display_path};
+use super::records::Records;
 use super::resolutions;
 use super::state::SyncState;
 use crate::io::{IoContext, parallel, progress};
@@ -68,11 +70,20 @@ const CHUNKS_AHEAD: usize = 8;
 pub fn plan(request: &PlanRequest<'_>) -> Result<(SyncPlan, SyncState), PlanError> {
     let sides = scan_sides(request)?;
     let groups = group_files(request.config, &sides.state, sides.local, sides.remote);
-    let records = Records::read(request, sides.state, sides.manifests)?;
+    let records = Records::read(
+        request.config,
+        request.replica,
+        sides.state,
+        sides.manifests,
+    )?;
     let reader = FactReader::new(request, &sides.scope, &records);
     let mut missing = reader.find_missing_files(&groups.by_key, sides.is_renamed)?;
     guards::refuse_unmounted(&mut missing, request)?;
-    let undelivered = reader.find_undelivered(&groups, &missing.lost_deletions);
+    let undelivered = reader.folder.find_undelivered(
+        &groups.by_key,
+        groups.latest_date.as_deref(),
+        &missing.lost_deletions,
+    );
 
     let mut plan = SyncPlan {
         is_complete: true,

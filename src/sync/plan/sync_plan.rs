@@ -5,9 +5,9 @@ use super::scan::sides::CloudContents;
 use super::steps::conflict_copies::ConflictCopyPlan;
 use super::sync_step::{Conflict, SyncAction, SyncStep};
 use crate::io::hash::{Hasher, Sha256Digest};
-use crate::io::quantity::pluralize;
 use crate::sync::config::ConflictPolicy;
 use crate::sync::notice::{Notice, NoticeList};
+use crate::sync::remote::folder::undelivered::UndeliveredVersion;
 use crate::sync::state::SyncedFile;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -203,53 +203,5 @@ impl SyncPlan {
     pub fn is_stopped(&self, policy: ConflictPolicy) -> bool {
         let is_of_file = |one: &Conflict| one.local.is_some() || one.remote.is_some();
         policy == ConflictPolicy::ManualAbort && self.conflicts.iter().any(is_of_file)
-    }
-}
-
-/// A version that another machine lists and that the cloud client has not delivered to this machine.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct UndeliveredVersion {
-    /// Name of the machine that lists the version.
-    pub machine: String,
-    /// Relative path in the cloud folder.
-    pub path: String,
-    /// True for conversations, false for other files.
-    pub is_conversation: bool,
-    /// True if this machine has no version of the file.
-    pub is_new: bool,
-}
-
-impl UndeliveredVersion {
-    /// Returns the reason that output prints after the path.
-    pub(crate) fn reason(&self) -> String {
-        let what = if self.is_new {
-            "has it"
-        } else {
-            "has a newer version"
-        };
-        format!("{} {what}, which has not arrived yet", self.machine)
-    }
-
-    /// Returns one line for each machine: "desk has 3 conversations that have not arrived yet".
-    pub(crate) fn summarize_by_machine(all: &[Self]) -> Vec<String> {
-        let machines: BTreeSet<&str> = all.iter().map(|file| &*file.machine).collect();
-        let lines = machines.into_iter().map(|machine| {
-            let on_machine = all.iter().filter(|file| file.machine == machine);
-            let (conversations, files): (Vec<_>, Vec<_>) =
-                on_machine.partition(|file| file.is_conversation);
-            let counts = [(conversations.len(), "conversation"), (files.len(), "file")];
-            let counts = counts.into_iter().filter(|(count, _)| *count > 0);
-            let counts: Vec<_> = counts.map(|(count, noun)| pluralize(count, noun)).collect();
-            let verb = if conversations.len() + files.len() == 1 {
-                "has"
-            } else {
-                "have"
-            };
-            format!(
-                "{machine} has {} that {verb} not arrived yet",
-                counts.join(" and ")
-            )
-        });
-        lines.collect()
     }
 }

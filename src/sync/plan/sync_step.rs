@@ -4,39 +4,10 @@
 //! it, so a plan may be out of date without doing damage.
 
 use crate::io::hash::Sha256Digest;
-use crate::sync::config::SyncConfig;
 use crate::sync::conflicting_versions::ConflictingVersions;
 use crate::sync::index_updates::ContentChange;
-use crate::sync::scan::ListedFile;
+use crate::sync::observed_file::ObservedFile;
 use crate::sync::sides::{Side, Stat};
-use std::path::PathBuf;
-
-/// A file with the size and time that the plan observed. An op skips it if these have changed since.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ObservedFile {
-    /// The side that has the file.
-    pub side: Side,
-    /// Path relative to the root of the side, with `/`.
-    pub path: String,
-    /// Size and modification time at the scan.
-    pub stat: Stat,
-}
-
-impl ObservedFile {
-    /// Returns the file that the scan of this side listed.
-    pub(crate) fn from_listed(side: Side, listed: &ListedFile) -> Self {
-        Self {
-            side,
-            path: listed.path.clone(),
-            stat: listed.stat,
-        }
-    }
-
-    /// Returns the full path of the file.
-    pub(crate) fn full_path(&self, config: &SyncConfig) -> PathBuf {
-        config.file_path(self.side, &self.path)
-    }
-}
 
 /// The copy of one complete file within a side or to the other side.
 #[derive(Debug, Clone, PartialEq, Eq)]

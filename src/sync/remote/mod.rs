@@ -1,38 +1,14 @@
-//! Sync through a store of immutable snapshots, such as the repository of the vault, instead of a replicated folder.
+//! The place through which machines sync: a folder that another program replicates, or a store of immutable
+//! snapshots.
 //!
-//! The newest snapshot of each machine is everything that sync includes of its Codex home, with a manifest
-//! ([`SnapshotManifest`]). A run joins the snapshots of the other machines and publishes its own, by one atomic commit:
-//!
-//! 1. [`Join::open`] lists the snapshots, and reads the manifests of those that are new;
-//! 2. [`Join::idle_plan`] ends a run that has nothing to do;
-//! 3. [`Join::stage`] builds the folder that a cloud folder would be: what this machine published last, as hard links
-//!    to the files of the home, with what the other machines changed since they knew it ([`causality`]);
-//! 4. [`plan`](crate::sync::plan) and [`apply`](crate::sync::apply) sync the home with that folder;
-//! 5. [`Join::settle`] determines the merged versions and those that wait for a decision;
-//! 6. [`Join::publish`] makes the folder this machine's newest snapshot.
-//!
-//! So the planner is the same for both, and none of the hazards of a cloud folder occur: the folder is complete, lists
-//! what is in it, and changes only by this run. A version that waits for a decision stays in the snapshot of its
-//! machine.
+//! [`folder`] knows the hazards of a replicated folder: partial files, placeholders, copies that clients make, versions
+//! that have not arrived. [`snapshots`] has none of them: it builds a folder from the newest snapshot of each machine,
+//! which is complete, and syncs the home with that. So one planner serves both.
 
-mod causality;
-mod error;
-mod heads;
-mod idle;
-mod incoming;
-mod join;
-mod listing;
-mod position;
-mod run_state;
-mod snapshot_manifest;
-mod stage;
-mod staged_tree;
-mod store;
-mod taken_versions;
+pub(crate) mod folder;
+mod snapshots;
 
-pub use error::RemoteError;
-pub use idle::HomeBefore;
-pub use join::Join;
-pub(crate) use position::replica_id;
-pub use snapshot_manifest::SnapshotManifest;
-pub use store::{HOME, MANIFEST, Remote, RemoteSnapshot};
+pub(crate) use snapshots::replica_id;
+pub use snapshots::{
+    HOME, HomeBefore, Join, MANIFEST, Remote, RemoteError, RemoteSnapshot, SnapshotManifest,
+};

@@ -1,13 +1,13 @@
 //! All that is known of one file: the input of its decision and of its step.
 
-use super::file_version::FileVersion;
 use crate::io::hash::Sha256Digest;
 use crate::sync::config::{DecisionRules, SyncRemote};
 use crate::sync::conflicting_versions::ConflictingVersions;
 use crate::sync::decide::FileFacts;
+use crate::sync::file_version::FileVersion;
 use crate::sync::notice::Notice;
+use crate::sync::observed_file::ObservedFile;
 use crate::sync::plan::file_plan::FilePlan;
-use crate::sync::plan::sync_step::ObservedFile;
 use crate::sync::sides::Side;
 use crate::sync::state::SyncedFile;
 

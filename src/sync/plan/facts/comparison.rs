@@ -3,12 +3,12 @@
 
 use super::compared_file::{ComparedFile, ConversationVersions};
 use super::fact_reader::FactReader;
-use super::file_version::FileVersion;
 use crate::codex::rollout::{Relation, ZST};
 use crate::io::{IoContext, IoError};
 use crate::sync::config::{Compare, DecisionRules, DeletePolicy};
 use crate::sync::decide::{FileFacts, FormerVersion, Presence};
 use crate::sync::file_kind::FileKind;
+use crate::sync::file_version::FileVersion;
 use crate::sync::secrets::{self, FileSecret};
 use crate::sync::sides::Side;
 use crate::sync::state::SyncedFile;
@@ -253,7 +253,9 @@ impl<'a> FactReader<'a> {
             }
             if kind != FileKind::Rollout && !is_equal && file.facts.remote != Presence::Unchanged {
                 let is_first = file.last.is_none();
-                file.download_risk = self.find_download_risk(local, remote, kind, is_first)?;
+                file.download_risk = self
+                    .folder
+                    .find_download_risk(local, remote, kind, is_first)?;
             }
             if kind == FileKind::Plain && !is_equal {
                 // Whichever side loses: the state remembers the version, because a client may bring it back.

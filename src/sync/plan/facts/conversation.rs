@@ -6,15 +6,15 @@
 //! 3. The two main versions are compared.
 
 use super::compared_file::{ComparedFile, ConversationVersions, NewConflictCopy};
-use super::delivery::{ClientCopy, DeliveredFiles};
 use super::fact_reader::FactReader;
-use super::file_version::FileVersion;
 use crate::codex::rollout::{Relation, ZST};
 use crate::io::{IoContext, IoError};
 use crate::sync::conflict_copies;
 use crate::sync::conflicting_versions::ConflictingVersions;
 use crate::sync::file_kind::FileKind;
+use crate::sync::file_version::FileVersion;
 use crate::sync::notice::{Notice, NoticeList};
+use crate::sync::remote::folder::delivery::{ClientCopy, DeliveredFiles};
 use crate::sync::rollouts;
 use crate::sync::sides::Side;
 
@@ -68,7 +68,6 @@ impl<'a> FactReader<'a> {
                 _ => {}
             }
         }
-        file.logins = files.logins;
         file.conversation = fold.facts;
         file.notices = fold.notices;
         Ok(file)

@@ -1,8 +1,9 @@
 //! Reads the facts about files. Only this folder and `scan` read the disk while a plan is made.
 
 use crate::sync::config::{Compare, DecisionRules, SyncConfig};
-use crate::sync::plan::records::Records;
 use crate::sync::plan::request::PlanRequest;
+use crate::sync::records::Records;
+use crate::sync::remote::folder::folder_reader::FolderReader;
 use crate::sync::scope::Scope;
 
 pub(crate) struct FactReader<'a> {
@@ -11,6 +12,7 @@ pub(crate) struct FactReader<'a> {
     pub(super) scope: &'a Scope,
     pub(super) records: &'a Records,
     pub(super) rules: DecisionRules,
+    pub(crate) folder: FolderReader<'a>,
 }
 
 impl<'a> FactReader<'a> {
@@ -32,6 +34,13 @@ impl<'a> FactReader<'a> {
             scope,
             records,
             rules,
+            folder: FolderReader {
+                config,
+                scope,
+                records,
+                accept_unlisted: request.accept_unlisted,
+                is_resolving: request.policy_override.is_some(),
+            },
         }
     }
 }

@@ -1,22 +1,24 @@
 //! Selects the files to plan, and reads each by the rules of its kind.
 
 use super::compared_file::{ComparedFile, FileReading, LineMergeFacts, MergedSide};
-use super::delivery::{DeliveredFiles, Delivery};
 use super::fact_reader::FactReader;
-use super::file_version::FileVersion;
 use crate::codex::config::CodexConfig;
 use crate::codex::rollout::Relation;
-use crate::io::IoError;
-use crate::sync::config::SessionMode;
+use crate::io::{IoContext, IoError};
+use crate::sync::config::{Compare, SessionMode};
+use crate::sync::contents;
+use crate::sync::file_group::{FileGroup, display_path};
 use crate::sync::file_kind::FileKind;
+use crate::sync::file_version::FileVersion;
 use crate::sync::line_merge;
 use crate::sync::manager_folder;
-use crate::sync::notice::NoticeList;
-use crate::sync::notice::read_failure;
+use crate::sync::notice::{Notice, NoticeList, read_failure};
+use crate::sync::observed_file::ObservedFile;
 use crate::sync::plan::file_plan::{FileOutcome, FilePlan};
-use crate::sync::plan::scan::groups::{FileGroup, display_path};
+use crate::sync::remote::folder::delivery::DeliveredFiles;
 use crate::sync::rollouts;
 use crate::sync::scan::ListedFile;
+use crate::sync::secrets;
 use crate::sync::sides::Side;
 use std::collections::HashMap;
 use std::path::Path;
@@ -133,18 +135,120 @@ impl<'a> FactReader<'a> {
             let why = "a copy that a cloud client made of a conflict; it is not synced";
             NoticeList::Note.notice(&copy.path, why)
         });
-        let mut file = match self.check_delivery(key, &path, group, kind)? {
-            Delivery::Settled(mut plan) => {
+        let mut file = match self.read_delivered(key, path, kind, group)? {
+            FileReading::Settled(mut plan) => {
                 plan.notices.extend(notices);
-                return settled(plan);
+                return Ok(FileReading::Settled(plan));
             }
-            Delivery::Files(files) if kind == FileKind::Rollout => {
-                self.read_conversation(key, path, files)?
-            }
-            Delivery::Files(files) => self.read_pair(key, path, kind, files)?,
+            FileReading::Compared(file) => file,
         };
         file.notices.extend(notices);
+        Ok(FileReading::Compared(file))
+    }
+
+    /// Reads a file of which neither side has a placeholder, and checks its delivery.
+    fn read_delivered(
+        &self,
+        key: &'a str,
+        path: String,
+        kind: FileKind,
+        group: &FileGroup,
+    ) -> Result<FileReading<'a>, IoError> {
+        let settled = |plan: FilePlan| Ok(FileReading::Settled(Box::new(plan)));
+        let versions = |side, files: &[ListedFile]| -> Vec<_> {
+            let versions = files.iter().map(|found| self.new_version(side, found));
+            versions.collect()
+        };
+        let versions = [
+            versions(Side::Local, &group.local),
+            versions(Side::Remote, &group.remote),
+            versions(Side::Remote, &group.client_copies),
+        ];
+        for local in &versions[0] {
+            if let Some(notice) = self.check_zero_filled(key, local, kind)? {
+                return settled(notice.into());
+            }
+        }
+        if let Some(plan) = self.plan_if_equal_by_stat(key, &versions, kind) {
+            return settled(plan);
+        }
+        // A login is not copied under any name. If the file cannot be read, copying it fails with the reason.
+        let is_login = |v: &&FileVersion| secrets::is_login(&v.full_path).unwrap_or_default();
+        let logins = versions.iter().flatten().filter(is_login);
+        let logins = logins.map(|v| v.seen.clone()).collect();
+        let files = match self.folder.check_delivery(key, &path, kind, versions)? {
+            Ok(files) => files,
+            Err(notice) => return settled(notice.into()),
+        };
+        let mut file = if kind == FileKind::Rollout {
+            self.read_conversation(key, path, files)?
+        } else {
+            self.read_pair(key, path, kind, files)?
+        };
+        file.logins = logins;
         Ok(FileReading::Compared(Box::new(file)))
+    }
+
+    /// Returns a version that is used without a check of its attestation.
+    fn new_version(&self, side: Side, found: &ListedFile) -> FileVersion {
+        FileVersion {
+            full_path: self.config.file_path(side, &found.path),
+            mtime_ns: found.stat.mtime_ns,
+            seen: ObservedFile::from_listed(side, found),
+            attested: None,
+            bytes: None,
+            secret: None,
+        }
+    }
+
+    /// Shortcut of a first sync with `compare = "mtime"`: files that are equal by size and time need neither
+    /// attestation nor reading.
+    fn plan_if_equal_by_stat(
+        &self,
+        key: &str,
+        [local, remote, copies]: &[Vec<FileVersion>; 3],
+        kind: FileKind,
+    ) -> Option<FilePlan> {
+        let ([local], [remote]) = (&**local, &**remote) else {
+            return None;
+        };
+        let (here, there) = (&local.seen, &remote.seen);
+        let is_equal = match kind {
+            FileKind::Lines => false,
+            // Two diverged conversations can have equal size and almost equal times. Only times equal to the
+            // nanosecond show that one file is a copy of the other.
+            FileKind::Rollout => {
+                copies.is_empty() && here.path == there.path && here.stat == there.stat
+            }
+            FileKind::Plain => {
+                here.stat.size == there.stat.size && self.newer_side(local, remote).is_none()
+            }
+        };
+        let is_trusted = self.rules.compare == Compare::Mtime && self.records.last(key).is_none();
+        (is_equal && is_trusted)
+            .then(|| FileOutcome::record_equal(None, local, remote, None).into())
+    }
+
+    /// Returns the notice that skips a local file which changed to zeros since the last sync, as a power cut leaves it;
+    /// `None` for all other files.
+    fn check_zero_filled(
+        &self,
+        key: &str,
+        local: &FileVersion,
+        kind: FileKind,
+    ) -> Result<Option<Notice>, IoError> {
+        let (seen, path) = (&local.seen, &local.full_path);
+        let last = self.records.last(key);
+        if last.is_some_and(|last| last.local.matches(&seen.path, seen.stat)) {
+            return Ok(None);
+        }
+        // Not thorough on a first sync, which would read the whole home twice: the copy reads every byte anyway.
+        let is_line_file = kind != FileKind::Plain;
+        let is_zero_filled =
+            contents::is_zero_filled(path, is_line_file, last.is_some()).at("read", path)?;
+        let why = "has zeros where its text was, as after a power cut; remove or repair it on this machine \
+                   to sync it again";
+        Ok(is_zero_filled.then(|| NoticeList::Skipped.notice(&seen.path, why)))
     }
 
     /// Reads a file that each side has at most once, and merges the copies that cloud clients made of lines.
@@ -161,7 +265,6 @@ impl<'a> FactReader<'a> {
             files.remote.into_iter().next(),
         );
         let mut file = self.compare(key, path, kind, local, remote)?;
-        file.logins = files.logins;
         file.notices = files.notices;
         let mut copies = Vec::new();
         for copy in files.client_copies {

@@ -3,8 +3,8 @@
 use super::fact_reader::FactReader;
 use crate::io::IoError;
 use crate::sync::config::DeletePolicy;
+use crate::sync::file_group::FileGroup;
 use crate::sync::identity;
-use crate::sync::plan::scan::groups::FileGroup;
 use crate::sync::scope::ScopeMatch;
 use crate::sync::sides::{Side, Stat};
 use crate::sync::state::SyncedFile;

@@ -3,19 +3,16 @@
 //!
 //! [`FactReader`](fact_reader::FactReader) reads them. `files` and `conversation` return a
 //! [`ComparedFile`](compared_file::ComparedFile) for each group of files; `comparison` compares its versions.
-//! `delivery` knows the hazards of a cloud folder: which remote files may be used. `undelivered` finds the listed
-//! versions that have not arrived, `missing_files` what is gone since the last sync. `conflict_copy_facts`,
-//! `continued_rollouts` and `obstacles` look at what the planned steps concern.
+//! Which remote files may be used, and which listed versions are missing, is the job of
+//! [`remote::folder`](crate::sync::remote::folder). `missing_files` finds what is gone since the last sync.
+//! `conflict_copy_facts`, `continued_rollouts` and `obstacles` look at what the planned steps concern.
 
 pub(super) mod compared_file;
 mod comparison;
 pub(super) mod conflict_copy_facts;
 pub(super) mod continued_rollouts;
 mod conversation;
-pub(super) mod delivery;
 pub(super) mod fact_reader;
-pub(super) mod file_version;
 mod files;
 pub(super) mod missing_files;
 pub(super) mod obstacles;
-pub(super) mod undelivered;

@@ -1,18 +1,18 @@
 //! The scan: checks that both sides may be used, and lists them.
 
-use super::groups::key_of;
 use super::stat_cache;
 use crate::io::parallel;
 use crate::io::{IoContext, IoError};
 use crate::sync::codexsync;
 use crate::sync::config::{DeletePolicy, SyncConfig};
+use crate::sync::file_group::key_of;
 use crate::sync::identity;
 use crate::sync::manager_folder;
 use crate::sync::manifest;
 use crate::sync::notice::{Notice, NoticeList};
 use crate::sync::plan::error::PlanError;
 use crate::sync::plan::request::PlanRequest;
-use crate::sync::remote_manifests::RemoteManifests;
+use crate::sync::remote::folder::listed_versions::RemoteManifests;
 use crate::sync::scan::{self, SideListing};
 use crate::sync::scope::{self, Scope};
 use crate::sync::sides::Side;

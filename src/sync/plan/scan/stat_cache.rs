@@ -2,14 +2,14 @@
 //! keep the size. Size and time are only a cache that saves reading. If another machine attests a version of equal
 //! size that is neither that of the last sync nor older, the file is read.
 
-use super::groups::key_of;
 use crate::codex::rollout;
 use crate::io::hash::Sha256Digest;
 use crate::sync::config::{Compare, SyncConfig};
 use crate::sync::contents;
+use crate::sync::file_group::key_of;
 use crate::sync::line_merge;
 use crate::sync::manifest::ManifestEntry;
-use crate::sync::remote_manifests::RemoteManifests;
+use crate::sync::remote::folder::listed_versions::RemoteManifests;
 use crate::sync::scan::SideListing;
 use crate::sync::sides::{Side, Stat};
 use crate::sync::state::{SyncState, SyncedFile};

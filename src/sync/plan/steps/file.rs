@@ -4,9 +4,9 @@
 use super::conversation::plan_conversation;
 use crate::sync::decide::{CopyReason, FileDecision, conflict_reason, decide, winner};
 use crate::sync::file_kind::FileKind;
+use crate::sync::file_version::FileVersion;
 use crate::sync::notice::NoticeList;
 use crate::sync::plan::facts::compared_file::{ComparedFile, LineMergeFacts};
-use crate::sync::plan::facts::file_version::FileVersion;
 use crate::sync::plan::file_plan::{FileOutcome, FilePlan};
 use crate::sync::plan::guards::{drop_login_step, reason_to_leave};
 use crate::sync::plan::sync_step::{

@@ -5,18 +5,18 @@
 //! one. Conversations and files of lines only grow, so there the longer version is newer; a machine whose conversation
 //! got shorter no longer lists the longer one. Of plain files, the one with the later mtime is.
 
-use super::fact_reader::FactReader;
+use super::cloud_names::{self, CloudName};
+use super::folder_reader::FolderReader;
+use super::listed_versions::ListedVersion;
 use crate::codex::rollout::ZST;
 use crate::io::hash::Sha256Digest;
-use crate::sync::cloud_names::{self, CloudName};
+use crate::io::quantity::pluralize;
 use crate::sync::config::SessionMode;
 use crate::sync::conflict_copies;
 use crate::sync::contents;
+use crate::sync::file_group::FileGroup;
 use crate::sync::file_kind::FileKind;
 use crate::sync::manifest::ManifestEntry;
-use crate::sync::plan::scan::groups::{FileGroup, Groups};
-use crate::sync::plan::sync_plan::UndeliveredVersion;
-use crate::sync::remote_manifests::ListedVersion;
 use crate::sync::resolutions;
 use crate::sync::rollouts;
 use crate::sync::scan::ListedFile;
@@ -25,6 +25,54 @@ use crate::sync::sides::Side;
 use crate::sync::state::SyncedFile;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
+
+/// A version that another machine lists and that the cloud client has not delivered to this machine.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct UndeliveredVersion {
+    /// Name of the machine that lists the version.
+    pub machine: String,
+    /// Relative path in the cloud folder.
+    pub path: String,
+    /// True for conversations, false for other files.
+    pub is_conversation: bool,
+    /// True if this machine has no version of the file.
+    pub is_new: bool,
+}
+
+impl UndeliveredVersion {
+    /// Returns the reason that output prints after the path.
+    pub(crate) fn reason(&self) -> String {
+        let what = if self.is_new {
+            "has it"
+        } else {
+            "has a newer version"
+        };
+        format!("{} {what}, which has not arrived yet", self.machine)
+    }
+
+    /// Returns one line for each machine: "desk has 3 conversations that have not arrived yet".
+    pub(crate) fn summarize_by_machine(all: &[Self]) -> Vec<String> {
+        let machines: BTreeSet<&str> = all.iter().map(|file| &*file.machine).collect();
+        let lines = machines.into_iter().map(|machine| {
+            let on_machine = all.iter().filter(|file| file.machine == machine);
+            let (conversations, files): (Vec<_>, Vec<_>) =
+                on_machine.partition(|file| file.is_conversation);
+            let counts = [(conversations.len(), "conversation"), (files.len(), "file")];
+            let counts = counts.into_iter().filter(|(count, _)| *count > 0);
+            let counts: Vec<_> = counts.map(|(count, noun)| pluralize(count, noun)).collect();
+            let verb = if conversations.len() + files.len() == 1 {
+                "has"
+            } else {
+                "have"
+            };
+            format!(
+                "{machine} has {} that {verb} not arrived yet",
+                counts.join(" and ")
+            )
+        });
+        lines.collect()
+    }
+}
 
 /// A file with a version that other machines list and that may not have arrived.
 #[derive(Debug)]
@@ -49,24 +97,25 @@ struct MissingVersion<'i> {
     is_certain: bool,
 }
 
-impl FactReader<'_> {
+impl FolderReader<'_> {
     /// Finds all listed versions that have not arrived. `lost_deletions` are the deletions that this plan publishes of
-    /// files that neither side has any more.
+    /// files that neither side has any more; `latest_date` is the only day that is synced, if it is limited to one.
     pub(crate) fn find_undelivered(
         &self,
-        groups: &Groups,
+        groups: &HashMap<String, FileGroup>,
+        latest_date: Option<&str>,
         lost_deletions: &BTreeMap<String, String>,
     ) -> UndeliveredFiles {
         let (manifests, state) = (&self.records.manifests, &self.records.state);
         let keys = state.files.keys().chain(state.deleted.keys());
         // The keys of groups come last, because they are those of existing files.
-        let keys = keys.chain(groups.by_key.keys());
+        let keys = keys.chain(groups.keys());
         let by_listed = keys.filter_map(|key| Some((manifests.listed_key(key)?, &**key)));
         let by_listed: HashMap<&str, &str> = by_listed.collect();
         let mut all = UndeliveredFiles::new();
         for (listed_as, listed) in manifests.files() {
             let key = by_listed.get(listed_as).copied().unwrap_or(listed_as);
-            let group = groups.by_key.get(key);
+            let group = groups.get(key);
             if group.is_some_and(|group| group.files().all(|found| found.companion)) {
                 continue;
             }
@@ -79,7 +128,6 @@ impl FactReader<'_> {
             let lost = lost_deletions.get(key).filter(|_| group.is_none());
             let versions = file.filter_newer(listed, lost.map(String::as_str));
             if !versions.is_empty() {
-                let latest_date = groups.latest_date.as_deref();
                 let file = file.choose_newest(&versions, latest_date);
                 all.insert(listed_as.to_owned(), file);
             }
@@ -124,7 +172,7 @@ impl FactReader<'_> {
 
 /// A file as both sides have it.
 struct FileOnSides<'a> {
-    reader: &'a FactReader<'a>,
+    reader: &'a FolderReader<'a>,
     key: &'a str,
     /// `None` if neither side has the file.
     group: Option<&'a FileGroup>,

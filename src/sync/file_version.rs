@@ -6,7 +6,7 @@ use crate::io::file_open;
 use crate::io::hash::Sha256Digest;
 use crate::io::{IoContext, IoError};
 use crate::sync::contents::{self, FileContents};
-use crate::sync::plan::sync_step::ObservedFile;
+use crate::sync::observed_file::ObservedFile;
 use crate::sync::secrets::FileSecret;
 use std::io;
 use std::path::{Path, PathBuf};

@@ -4,8 +4,8 @@
 //! Names of conversations have a strict grammar, so any addition by a client is recognized. Conflict files
 //! of other names are recognized by the table `cloud_clients.txt`.
 
-use super::rollouts;
 use crate::io::temp_name::TEMP_PREFIX;
+use crate::sync::rollouts;
 use regex::bytes::Regex;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
@@ -137,7 +137,7 @@ fn is_nextcloud_download(name: &str) -> bool {
 
 /// Returns the file that a placeholder stands for: `.NAME.icloud` of iCloud Drive before macOS 14, virtual
 /// files of Nextcloud and ownCloud.
-pub(super) fn placeholder_target(name: &str) -> Option<String> {
+pub(crate) fn placeholder_target(name: &str) -> Option<String> {
     if let Some(real) = name
         .strip_prefix('.')
         .and_then(|n| n.strip_suffix(".icloud"))
@@ -152,7 +152,7 @@ pub(super) fn placeholder_target(name: &str) -> Option<String> {
 }
 
 /// Returns the possible placeholders of the file at `path`.
-pub(super) fn possible_placeholders(path: &Path) -> impl Iterator<Item = PathBuf> {
+pub(crate) fn possible_placeholders(path: &Path) -> impl Iterator<Item = PathBuf> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let names = [
         format!(".{name}.icloud"),
@@ -268,7 +268,7 @@ mod tests {
 
     #[test]
     fn every_client_has_a_pattern_that_its_example_in_the_docs_matches() {
-        let docs = include_str!("../../docs/sync-protocol.md");
+        let docs = include_str!("../../../../docs/sync-protocol.md");
         for row in parse_client_table() {
             let [client, pattern, example] = row[..] else {
                 panic!("{row:?}");

@@ -4,13 +4,15 @@
 //! and a file beyond the limits is reported and not read.
 
 use super::cloud_names;
-use super::manager_folder;
-use super::manifest::{self, MachineManifest, ManifestEntry, ManifestRead, fold_name, key_of};
-use super::scan;
-use super::state::Deletion;
 use crate::codex::rollout;
 use crate::io::hash::Sha256Digest;
 use crate::io::{IoContext, IoError, file_open};
+use crate::sync::manager_folder;
+use crate::sync::manifest::{
+    self, MachineManifest, ManifestEntry, ManifestRead, fold_name, key_of,
+};
+use crate::sync::scan;
+use crate::sync::state::Deletion;
 use std::collections::{BTreeSet, HashMap};
 use std::fs::{self, Metadata};
 use std::io::{self, BufReader, Read};
@@ -73,7 +75,7 @@ pub(crate) struct RemoteManifests {
     sources: Vec<ManifestSource>,
     /// Deletions that other machines request, by key.
     deleted: HashMap<String, Vec<Deletion>>,
-    /// Resolutions that other machines publish; see [`super::resolutions`].
+    /// Resolutions that other machines publish; see [`crate::sync::resolutions`].
     pub resolutions: BTreeSet<String>,
     /// End digests of manifests that their machines replaced under another name, after a restore from a backup or a
     /// clone. The new manifests list the same versions.

@@ -1,89 +1,61 @@
-//! Checks that remote files arrived completely. The hazards of a cloud folder are known here.
+//! Checks that remote files arrived completely.
 //!
 //! A cloud folder can show partial files, old files and files full of zeros. A remote file is trusted if it is as the
 //! last sync left it, or if a machine attests its digest. Only without any such evidence does its content decide.
 
-use super::fact_reader::FactReader;
-use super::file_version::FileVersion;
+use super::cloud_names;
+use super::folder_reader::FolderReader;
 use crate::codex::rollout::{self, Relation};
 use crate::io::hash::Sha256Digest;
 use crate::io::{IoContext, IoError};
-use crate::sync::cloud_names;
-use crate::sync::config::Compare;
 use crate::sync::contents;
 use crate::sync::file_kind::FileKind;
+use crate::sync::file_version::FileVersion;
 use crate::sync::notice::{Notice, NoticeList, read_failure};
-use crate::sync::plan::file_plan::{FileOutcome, FilePlan};
-use crate::sync::plan::scan::groups::FileGroup;
-use crate::sync::plan::sync_step::ObservedFile;
-use crate::sync::scan::ListedFile;
-use crate::sync::secrets;
+use crate::sync::observed_file::ObservedFile;
 use crate::sync::sides::Side;
 use crate::sync::state::SyncedFile;
 
 /// Reason to wait for a file whose text was replaced by zeros; `--accept-unlisted` does not use it either.
 pub(crate) const ZERO_FILLED: &str = "has zeros where its text was";
 
-/// The files of one group after their delivery was checked.
-pub(super) enum Delivery {
-    /// The files are equal by size and time, or cannot be used.
-    Settled(FilePlan),
-    Files(DeliveredFiles),
-}
-
-/// Files that may be used.
-pub(super) struct DeliveredFiles {
-    pub(super) local: Vec<FileVersion>,
-    pub(super) remote: Vec<FileVersion>,
+/// Files of one group that may be used.
+pub(crate) struct DeliveredFiles {
+    pub(crate) local: Vec<FileVersion>,
+    pub(crate) remote: Vec<FileVersion>,
     /// Copies that cloud clients made of conversations and line-based files.
-    pub(super) client_copies: Vec<ClientCopy>,
-    /// Copies of a login under another name.
-    pub(super) logins: Vec<ObservedFile>,
-    pub(super) notices: Vec<Notice>,
+    pub(crate) client_copies: Vec<ClientCopy>,
+    pub(crate) notices: Vec<Notice>,
 }
 
 /// A copy that a cloud client made of a conflict.
-pub(super) struct ClientCopy {
-    pub(super) version: FileVersion,
+pub(crate) struct ClientCopy {
+    pub(crate) version: FileVersion,
     /// Digest of the uncompressed text.
-    pub(super) digest: Sha256Digest,
+    pub(crate) digest: Sha256Digest,
     /// The reason to wait for the copy.
-    pub(super) problem: Option<&'static str>,
+    pub(crate) problem: Option<&'static str>,
     /// True if all its lines are complete. A client can copy a version that no machine will ever attest; using its
     /// lines loses nothing.
-    pub(super) is_whole: bool,
+    pub(crate) is_whole: bool,
 }
 
-impl FactReader<'_> {
-    /// Checks the files of one group: no file has zeros instead of its text, and all remote files arrived completely or
-    /// have no lines that this machine lacks. `path` is for output.
-    pub(super) fn check_delivery(
+impl FolderReader<'_> {
+    /// Checks that all remote files of one group arrived completely or have no lines that this machine lacks; else
+    /// returns the notice to wait. `path` is for output, `copies` are those of cloud clients.
+    pub(crate) fn check_delivery(
         &self,
         key: &str,
         path: &str,
-        group: &FileGroup,
         kind: FileKind,
-    ) -> Result<Delivery, IoError> {
-        let versions = |side, files: &[ListedFile]| -> Vec<_> {
-            let versions = files.iter().map(|found| self.new_version(side, found));
-            versions.collect()
-        };
+        [local, remote, copies]: [Vec<FileVersion>; 3],
+    ) -> Result<Result<DeliveredFiles, Notice>, IoError> {
         let mut files = DeliveredFiles {
-            local: versions(Side::Local, &group.local),
-            remote: versions(Side::Remote, &group.remote),
+            local,
+            remote,
             client_copies: Vec::new(),
-            logins: Vec::new(),
             notices: Vec::new(),
         };
-        let copies = versions(Side::Remote, &group.client_copies);
-        for local in &files.local {
-            if let Some(notice) = self.check_zero_filled(key, local, kind)? {
-                return Ok(Delivery::Settled(notice.into()));
-            }
-        }
-        if let Some(plan) = self.plan_if_equal_by_stat(key, &files, &copies, kind) {
-            return Ok(Delivery::Settled(plan));
-        }
         let last = self.records.last(key);
         for index in 0..files.remote.len() {
             let mut version = files.remote[index].clone();
@@ -101,61 +73,16 @@ impl FactReader<'_> {
                     }
                     _ => NoticeList::WaitingUnlisted.notice(path, why),
                 };
-                return Ok(Delivery::Settled(notice.into()));
+                return Ok(Err(notice));
             }
             files.remote[index] = version;
         }
-        // A login is not copied under any name. If the file cannot be read, copying it fails with the reason.
-        let is_login = |v: &&FileVersion| secrets::is_login(&v.full_path).unwrap_or_default();
-        let all = files.local.iter().chain(&files.remote).chain(&copies);
-        files.logins = all.filter(is_login).map(|v| v.seen.clone()).collect();
         if kind != FileKind::Plain {
             for copy in copies {
                 self.add_client_copy(&mut files, key, copy, kind)?;
             }
         }
-        Ok(Delivery::Files(files))
-    }
-
-    /// Returns a version that is used without a check of its attestation.
-    fn new_version(&self, side: Side, found: &ListedFile) -> FileVersion {
-        FileVersion {
-            full_path: self.config.file_path(side, &found.path),
-            mtime_ns: found.stat.mtime_ns,
-            seen: ObservedFile::from_listed(side, found),
-            attested: None,
-            bytes: None,
-            secret: None,
-        }
-    }
-
-    /// Shortcut of a first sync with `compare = "mtime"`: files that are equal by size and time need neither
-    /// attestation nor reading.
-    fn plan_if_equal_by_stat(
-        &self,
-        key: &str,
-        files: &DeliveredFiles,
-        copies: &[FileVersion],
-        kind: FileKind,
-    ) -> Option<FilePlan> {
-        let ([local], [remote]) = (&*files.local, &*files.remote) else {
-            return None;
-        };
-        let (here, there) = (&local.seen, &remote.seen);
-        let is_equal = match kind {
-            FileKind::Lines => false,
-            // Two diverged conversations can have equal size and almost equal times. Only times equal to the
-            // nanosecond show that one file is a copy of the other.
-            FileKind::Rollout => {
-                copies.is_empty() && here.path == there.path && here.stat == there.stat
-            }
-            FileKind::Plain => {
-                here.stat.size == there.stat.size && self.newer_side(local, remote).is_none()
-            }
-        };
-        let is_trusted = self.rules.compare == Compare::Mtime && self.records.last(key).is_none();
-        (is_equal && is_trusted)
-            .then(|| FileOutcome::record_equal(None, local, remote, None).into())
+        Ok(Ok(files))
     }
 
     /// Returns true if a file's name looks like a client's copy and the original is beside it.
@@ -231,7 +158,7 @@ impl FactReader<'_> {
                 return Ok(None);
             }
         }
-        if self.request.accept_unlisted {
+        if self.accept_unlisted {
             return Ok(None);
         }
         self.find_incompleteness(key, version, is_line_file, last)
@@ -347,30 +274,8 @@ impl FactReader<'_> {
         Ok(true)
     }
 
-    /// Returns the notice that skips a local file which changed to zeros since the last sync, as a power cut leaves it;
-    /// `None` for all other files.
-    fn check_zero_filled(
-        &self,
-        key: &str,
-        local: &FileVersion,
-        kind: FileKind,
-    ) -> Result<Option<Notice>, IoError> {
-        let (seen, path) = (&local.seen, &local.full_path);
-        let last = self.records.last(key);
-        if last.is_some_and(|last| last.local.matches(&seen.path, seen.stat)) {
-            return Ok(None);
-        }
-        // Not thorough on a first sync, which would read the whole home twice: the copy reads every byte anyway.
-        let is_line_file = kind != FileKind::Plain;
-        let is_zero_filled =
-            contents::is_zero_filled(path, is_line_file, last.is_some()).at("read", path)?;
-        let why = "has zeros where its text was, as after a power cut; remove or repair it on this machine \
-                   to sync it again";
-        Ok(is_zero_filled.then(|| NoticeList::Skipped.notice(&seen.path, why)))
-    }
-
     /// Returns the reason not to copy a remote version over the local one yet, although it looks complete.
-    pub(super) fn find_download_risk(
+    pub(crate) fn find_download_risk(
         &self,
         local: &FileVersion,
         remote: &FileVersion,
@@ -382,12 +287,12 @@ impl FactReader<'_> {
         }
         // Clients create a file empty before they fill it.
         let is_empty = remote.seen.stat.size == 0 && local.seen.stat.size > 0;
-        if is_empty && is_first && !self.request.accept_unlisted {
+        if is_empty && is_first && !self.accept_unlisted {
             return Ok(Some("is empty, and no machine lists an empty version"));
         }
         // Not even `--accept-unlisted` uses a truncated file, because the rest may still be on its way;
         // `sync resolve` for this file does.
-        let may_be_truncated = kind == FileKind::Plain && self.request.policy_override.is_none();
+        let may_be_truncated = kind == FileKind::Plain && !self.is_resolving;
         let why = "is the beginning of the local file, cut off within a line; remove it from the cloud folder \
                    to copy the local file there again";
         Ok((may_be_truncated && remote.is_truncated(local)?).then_some(why))

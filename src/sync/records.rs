@@ -1,26 +1,26 @@
 //! The records of all machines about files: the state of the last sync, the ledger, the manifests and the conflict
 //! copies. Read before any file is compared, and the same for the whole plan.
 
-use super::request::PlanRequest;
+use super::config::SyncConfig;
+use super::conflict_copies::ConflictCopies;
+use super::ledger::Ledger;
+use super::manifest::{self, ManifestEntry};
+use super::remote::folder::listed_versions::RemoteManifests;
+use super::resolutions;
+use super::rollouts;
+use super::state::{Deletion, Replica, SyncState, SyncedFile};
 use crate::io::IoError;
 use crate::io::hash::Sha256Digest;
-use crate::sync::conflict_copies::ConflictCopies;
-use crate::sync::ledger::Ledger;
-use crate::sync::manifest::{self, ManifestEntry};
-use crate::sync::remote_manifests::RemoteManifests;
-use crate::sync::resolutions;
-use crate::sync::rollouts;
-use crate::sync::state::{Deletion, SyncState, SyncedFile};
 use std::collections::{BTreeSet, HashMap};
 
 /// Versions by key as in manifests, the newest one last.
 type VersionsByKey = HashMap<String, Vec<ManifestEntry>>;
 
-pub(super) struct Records {
-    pub(super) state: SyncState,
-    pub(super) conflict_copies: ConflictCopies,
+pub(crate) struct Records {
+    pub(crate) state: SyncState,
+    pub(crate) conflict_copies: ConflictCopies,
     /// Manifests of the other machines.
-    pub(super) manifests: RemoteManifests,
+    pub(crate) manifests: RemoteManifests,
     /// Versions in the ledger that this machine attests.
     own: VersionsByKey,
     /// Versions in the ledger that a killed run may have downloaded without recording them in the state.
@@ -29,16 +29,16 @@ pub(super) struct Records {
 
 impl Records {
     /// Reads the conflict copies and the ledger. `manifests` has the manifests of the other machines.
-    pub(super) fn read(
-        request: &PlanRequest<'_>,
+    pub(crate) fn read(
+        config: &SyncConfig,
+        replica: &Replica,
         state: SyncState,
         manifests: RemoteManifests,
     ) -> Result<Self, IoError> {
-        let folder = &request.replica.folder;
-        let ledger = Ledger::read(request.replica.run_folder())?;
+        let ledger = Ledger::read(replica.run_folder())?;
         Ok(Self {
             state,
-            conflict_copies: ConflictCopies::read(folder, &request.config.cloud)?,
+            conflict_copies: ConflictCopies::read(&replica.folder, &config.cloud)?,
             manifests,
             own: group_by_key(ledger.earlier.into_iter().chain(ledger.files)),
             downloaded: group_by_key(ledger.downloaded),
@@ -46,48 +46,48 @@ impl Records {
     }
 
     /// Returns the file at the last sync.
-    pub(super) fn last(&self, key: &str) -> Option<&SyncedFile> {
+    pub(crate) fn last(&self, key: &str) -> Option<&SyncedFile> {
         self.state.files.get(key)
     }
 
     /// Returns the versions of a file that this machine attests.
-    pub(super) fn own_versions(&self, key: &str) -> &[ManifestEntry] {
+    pub(crate) fn own_versions(&self, key: &str) -> &[ManifestEntry] {
         versions_of(&self.own, key)
     }
 
     /// Returns the versions of a file that a killed run may have downloaded.
-    pub(super) fn downloaded_versions(&self, key: &str) -> &[ManifestEntry] {
+    pub(crate) fn downloaded_versions(&self, key: &str) -> &[ManifestEntry] {
         versions_of(&self.downloaded, key)
     }
 
     /// Returns the versions of a file that other machines or this one attest.
-    pub(super) fn attested_versions(&self, key: &str) -> impl Iterator<Item = &ManifestEntry> {
+    pub(crate) fn attested_versions(&self, key: &str) -> impl Iterator<Item = &ManifestEntry> {
         self.manifests.entries(key).chain(self.own_versions(key))
     }
 
     /// Returns the resolutions of this machine and of the others.
-    pub(super) fn resolutions(&self) -> [&BTreeSet<String>; 2] {
+    pub(crate) fn resolutions(&self) -> [&BTreeSet<String>; 2] {
         [&self.state.resolutions, &self.manifests.resolutions]
     }
 
     /// Returns true if the user decided on any machine that a version may be dropped.
-    pub(super) fn may_drop(&self, name: &str) -> bool {
+    pub(crate) fn may_drop(&self, name: &str) -> bool {
         resolutions::is_dropped(name, self.resolutions())
     }
 
     /// Returns the deletions of a file that other machines publish and that are not cancelled.
-    pub(super) fn pending_deletions(&self, key: &str) -> impl Iterator<Item = &Deletion> {
+    pub(crate) fn pending_deletions(&self, key: &str) -> impl Iterator<Item = &Deletion> {
         let asked = self.manifests.deletions(key);
         asked.filter(|deletion| !self.state.resolutions.contains(&deletion.id))
     }
 
     /// Returns true if this machine or another one published the deletion of a file.
-    pub(super) fn has_deletion(&self, key: &str) -> bool {
+    pub(crate) fn has_deletion(&self, key: &str) -> bool {
         self.state.deleted.contains_key(key) || self.pending_deletions(key).next().is_some()
     }
 
     /// Returns the digests of the deleted versions of a file, whose deletions are published and not cancelled.
-    pub(super) fn deleted_versions(&self, key: &str) -> Vec<Sha256Digest> {
+    pub(crate) fn deleted_versions(&self, key: &str) -> Vec<Sha256Digest> {
         // The records of resolutions also hold the ids of cancelled deletions.
         let own = self.state.deleted.get(key).filter(|deletion| {
             let mut records = self.resolutions().into_iter();
@@ -100,7 +100,7 @@ impl Records {
 
     /// Returns true if no machine has to wait for a listed version: it was `deleted`, or is not longer than the deleted
     /// version. Plain files have no order by length.
-    pub(super) fn is_deleted(
+    pub(crate) fn is_deleted(
         &self,
         key: &str,
         version: &ManifestEntry,
