@@ -4,6 +4,8 @@ use super::line::{self, FieldValue, LogFormat};
 use super::settings::LogContext;
 use super::severity::Severity;
 use super::writer::LogWriter;
+use chrono::NaiveDate;
+use std::cell::RefCell;
 use std::sync::Arc;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
@@ -41,9 +43,51 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for LogLayer {
             message: &fields.message,
             fields: &fields.others,
         };
-        self.writer
-            .write(&line::render(&record, self.format), at.date_naive());
+        let line = line::render(&record, self.format);
+        gather(&self.writer, line, at.date_naive());
     }
+}
+
+/// Lines that are written by one call.
+struct GatheredLines {
+    writer: Arc<LogWriter>,
+    date: NaiveDate,
+    lines: String,
+}
+
+impl Drop for GatheredLines {
+    fn drop(&mut self) {
+        self.writer.write(&self.lines, self.date);
+    }
+}
+
+thread_local! {
+    /// Outer `None`: each line is written at once.
+    static GATHERED: RefCell<Option<Option<GatheredLines>>> = const { RefCell::new(None) };
+}
+
+/// Runs `work`, and writes the events of this thread in it together: each write takes a lock and opens the log. For
+/// reports of what is done already, as a killed process loses them.
+pub fn gather_events(work: impl FnOnce()) {
+    GATHERED.set(Some(None));
+    work();
+    drop(GATHERED.take());
+}
+
+fn gather(writer: &Arc<LogWriter>, line: String, date: NaiveDate) {
+    GATHERED.with_borrow_mut(|gathered| match gathered {
+        None => writer.write(&line, date),
+        Some(Some(last)) if last.date == date && writer.can_append(&last.lines, &line) => {
+            last.lines.push_str(&line);
+        }
+        Some(last) => {
+            *last = Some(GatheredLines {
+                writer: Arc::clone(writer),
+                date,
+                lines: line,
+            });
+        }
+    });
 }
 
 /// The message and the fields of an event, redacted.
