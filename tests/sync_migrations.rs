@@ -39,13 +39,6 @@ impl TwoMachines {
         Some(two)
     }
 
-    fn home(&self, name: &str) -> std::path::PathBuf {
-        match name {
-            "a" => self.lab.home(),
-            _ => self.b.clone(),
-        }
-    }
-
     /// Migrates conversations on a machine: those with these numbers, or all.
     #[track_caller]
     fn migrate(&self, name: &str, conversations: Option<&[usize]>) -> String {

@@ -134,15 +134,7 @@ impl Machines {
     }
 
     pub(crate) fn restic(&self, args: &[&str]) -> Run {
-        let plain = self.0.command([""; 0]);
-        let mut command = Command::new(restic::program().unwrap());
-        command
-            .args(args)
-            .env_clear()
-            .envs(plain.get_envs().filter_map(|(k, v)| Some((k, v?))))
-            .env("RESTIC_REPOSITORY", self.0.path("vault"))
-            .current_dir(self.0.path(""));
-        Run::of_output(command.output().unwrap())
+        restic::run(&self.0, &self.0.path("vault"), args)
     }
 
     /// Returns everything that a failed run must not change: the homes and the repository.

@@ -3,6 +3,7 @@
 
 use crate::support::env::TestEnv;
 use crate::support::faults::Dice;
+use crate::support::lab::{messages, rollout};
 use crate::support::pair::ID;
 use crate::support::pauses::vary;
 use crate::support::restic::{self, S3_KEYS, S3Server, SshServer};
@@ -12,7 +13,7 @@ use crate::sync_vault::Machines;
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 const NAMES: [&str; 3] = ["a", "b", "c"];
@@ -70,13 +71,8 @@ impl Users {
 
     /// Starts a run and kills it after a random time.
     fn run_killed(&mut self, name: &str) {
-        let mut command = self.machines.command(name, &["run", "--apply"]);
-        let quiet = command.stdout(Stdio::null()).stderr(Stdio::null());
-        let mut child = quiet.spawn().unwrap();
-        let longest = u64::try_from(self.longest.as_millis()).unwrap();
-        vary(Duration::from_millis(self.dice.below(longest)));
-        let _ = child.kill();
-        child.wait().unwrap();
+        let command = self.machines.command(name, &["run", "--apply"]);
+        kill_at_random(command, &mut self.dice, self.longest);
     }
 
     /// Syncs all machines until all have everything.
@@ -106,6 +102,16 @@ impl Users {
             assert_eq!(prompts, self.prompts, "{name}");
         }
     }
+}
+
+/// Starts a run and kills it before it has taken as long as the longest one.
+fn kill_at_random(mut run: Command, dice: &mut Dice, longest: Duration) {
+    let quiet = run.stdout(Stdio::null()).stderr(Stdio::null());
+    let mut child = quiet.spawn().unwrap();
+    let longest = u64::try_from(longest.as_millis()).unwrap();
+    vary(Duration::from_millis(dice.below(longest)));
+    let _ = child.kill();
+    child.wait().unwrap();
 }
 
 /// Lets three users write, and kills the runs of their machines. `disturb` disturbs the server.
@@ -170,6 +176,78 @@ fn i2_runs_through_sftp_that_are_killed_lose_and_double_no_line() {
         let url = server.url(&env.path("vault"));
         let machines = Machines::in_vault(env, &url);
         run_schedule(machines, seed, |_| {});
+    }
+}
+
+/// Lets the real Codex continue three conversations on three machines in turn, and kills runs of sync.
+fn run_real_schedule(three: &TwoMachines, seed: u64) {
+    let lab = &three.lab;
+    let mut dice = Dice::seeded(seed);
+    let mut longest = Duration::from_millis(200);
+    let say = |name| lab.say_in(&three.home(name), &format!("begun on {name}"));
+    let ids = NAMES.map(say);
+    let mut turns = NAMES.map(|name| vec![format!("begun on {name}")]);
+    let mut settle = |turns: &[Vec<String>; 3]| {
+        for name in NAMES.into_iter().chain(NAMES) {
+            let begun = Instant::now();
+            three.sync(&[name]);
+            longest = longest.max(begun.elapsed());
+        }
+        for name in NAMES {
+            for (id, turns) in ids.iter().zip(turns) {
+                assert_eq!(messages(&rollout(&three.home(name), id)), *turns, "{name}");
+            }
+        }
+        longest
+    };
+    for round in 0..ROUNDS {
+        let longest = settle(&turns);
+        for (machine, name) in NAMES.into_iter().enumerate() {
+            let number = (machine + round + 1) % 3;
+            let turn = format!("turn {round} on {name}");
+            lab.resume(&three.home(name), &ids[number], &turn);
+            turns[number].push(turn);
+            let shown = lab.user_messages(&three.home(name), &ids[number]);
+            assert_eq!(shown, turns[number], "{name}");
+            for _ in 0..1 + dice.below(2) {
+                kill_at_random(three.command(name, &["run", "--apply"]), &mut dice, longest);
+            }
+        }
+    }
+    let _ = settle(&turns);
+}
+
+#[test]
+fn i2_turns_of_the_real_codex_on_three_machines_survive_killed_runs() {
+    if restic::program().is_none() {
+        return;
+    }
+    for seed in variables::seeds(1) {
+        for place in ["folder", "s3", "sftp"] {
+            let Some(mut three) = TwoMachines::new() else {
+                return;
+            };
+            three.add_third();
+            let world = &mut three.lab.world;
+            let repository = world.path("s3/bucket/vault");
+            restic::new_repository(&repository);
+            world.set("AWS_ACCESS_KEY_ID", S3_KEYS.0);
+            world.set("AWS_SECRET_ACCESS_KEY", S3_KEYS.1);
+            let s3 = (place == "s3").then(|| S3Server::start(&world.path("s3")));
+            let ssh = (place == "sftp").then(|| SshServer::start(world));
+            let url = match (&s3, &ssh) {
+                (None, None) => repository.to_string_lossy().into_owned(),
+                (Some(Some(server)), _) => server.url("bucket"),
+                (_, Some(Some(server))) => server.url(&repository),
+                _ => return,
+            };
+            three.use_vault(&url);
+            run_real_schedule(&three, seed);
+            // A restic that was killed while it locked has left its lock.
+            for args in [&["unlock"][..], &["check", "--read-data"]] {
+                restic::run(&three.lab.world, &repository, args).code(0);
+            }
+        }
     }
 }
 

@@ -6,7 +6,7 @@
 )]
 #![allow(clippy::print_stdout, reason = "a skipped test prints the reason")]
 
-use super::env::TestEnv;
+use super::env::{Run, TestEnv};
 use super::pauses::wait_until;
 use super::skips::skip;
 use super::tool_install::{installed_once, pip_install, tool_or_skip};
@@ -37,6 +37,16 @@ pub(crate) fn program() -> Option<&'static Path> {
 
 /// The password of the repositories that [`new_repository`] creates.
 pub(crate) const PASSWORD: &str = "a-secret-of-the-tests";
+
+/// Runs restic on a repository.
+pub(crate) fn run(env: &TestEnv, repository: &Path, args: &[&str]) -> Run {
+    let mut command = Command::new(program().expect("restic"));
+    let plain = env.command([""; 0]);
+    let variables = plain.get_envs().filter_map(|(k, v)| Some((k, v?)));
+    command.args(args).env_clear().envs(variables);
+    command.env("RESTIC_REPOSITORY", repository);
+    Run::of_output(command.current_dir(env.path("")).output().expect("start"))
+}
 
 /// Creates an empty repository. Its key costs no time to derive: in a repository of `restic init`
 /// each start of restic takes half a second of processor time, and the creation three seconds.

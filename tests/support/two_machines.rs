@@ -1,4 +1,4 @@
-//! Two machines with the real Codex: two homes, and a cloud folder or the vault.
+//! Machines with the real Codex: two homes, or three, and a cloud folder or the vault.
 
 use super::env::Run;
 use super::lab::{Lab, messages, rollout};
@@ -7,11 +7,14 @@ use super::sign_in::{SignIn, signed_in_home};
 use serde_json::json;
 use std::fs;
 use std::path::PathBuf;
+use std::process::Command;
 
 /// Two machines: `a` has the home of the lab, `b` a second home.
 pub(crate) struct TwoMachines {
     pub(crate) lab: Lab,
     pub(crate) b: PathBuf,
+    /// The names of the machines.
+    pub(crate) names: Vec<&'static str>,
     /// True if they sync through the vault.
     is_vault: bool,
 }
@@ -24,10 +27,30 @@ impl TwoMachines {
         // Logins are not synced, so each machine has its own.
         signed_in_home(&b, &lab.backend, &SignIn::alice().generation(9));
         fs::create_dir_all(lab.world.path("cloud")).expect("folder");
-        let is_vault = false;
-        let two = Self { lab, b, is_vault };
+        let two = Self {
+            lab,
+            b,
+            names: vec!["a", "b"],
+            is_vault: false,
+        };
         two.configure("");
         Some(two)
+    }
+
+    /// Adds the machine `c`. Call it before [`Self::use_vault`].
+    pub(crate) fn add_third(&mut self) {
+        self.names.push("c");
+        let sign_in = SignIn::alice().generation(10);
+        signed_in_home(&self.home("c"), &self.lab.backend, &sign_in);
+        self.configure("");
+    }
+
+    /// Returns the Codex home of a machine.
+    pub(crate) fn home(&self, name: &str) -> PathBuf {
+        match name {
+            "a" => self.lab.home(),
+            other => self.lab.world.path(&format!("home-{other}/.codex")),
+        }
     }
 
     /// Makes both sync through the repository at this URL.
@@ -39,16 +62,16 @@ impl TwoMachines {
         path.push(self.lab.codex.search_path());
         self.lab.world.set("PATH", path);
         self.configure("[sync]\nremote = \"vault\"\npreview = true\n");
-        for name in ["a", "b"] {
+        for name in &self.names {
             let manager = format!("manager-{name}");
             let args = ["--manager-home", &*manager, "vault", "init", url];
             let _ = self.lab.manager(args).code(0);
         }
     }
 
-    /// Writes the configurations of both machines, with further tables.
+    /// Writes the configurations of the machines, with further tables.
     pub(crate) fn configure(&self, more: &str) {
-        for (name, home) in [("a", self.lab.home()), ("b", self.b.clone())] {
+        for name in &self.names {
             let cloud = json!(self.lab.world.path("cloud"));
             let cloud = if self.is_vault {
                 String::new()
@@ -60,19 +83,24 @@ impl TwoMachines {
                  local_state_dir = {}\nbackup_dir = {}\n[targets]\ninclude_roots = [\
                  \"sessions\", \"archived_sessions\", \"session_index.jsonl\", \"history.jsonl\"]\n\
                  {more}",
-                json!(home),
+                json!(self.home(name)),
                 json!(self.lab.world.path(&format!("backups-{name}"))),
             );
             self.lab.world.write(&format!("{name}.toml"), text);
         }
     }
 
-    /// Runs `sync` with these arguments on a machine.
-    pub(crate) fn run_sync(&self, name: &str, args: &[&str]) -> Run {
+    /// Returns the command `sync` with these arguments on a machine.
+    pub(crate) fn command(&self, name: &str, args: &[&str]) -> Command {
         let (config, manager) = (format!("{name}.toml"), format!("manager-{name}"));
         let first = ["--manager-home", &manager, "sync", "-c", &config];
-        self.lab
-            .manager(first.into_iter().chain(args.iter().copied()))
+        let args = first.into_iter().chain(args.iter().copied());
+        self.lab.world.command(args)
+    }
+
+    /// Runs `sync` with these arguments on a machine.
+    pub(crate) fn run_sync(&self, name: &str, args: &[&str]) -> Run {
+        Run::of_output(self.command(name, args).output().expect("start"))
     }
 
     /// Syncs these machines, one after the other.
