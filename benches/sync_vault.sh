@@ -40,7 +40,7 @@ mkdir cloud cloud-rsync
 for name in a b; do
   mkdir -p "manager-$name" "$name"
   paths="local_state_dir = \"$work/$name\"\nbackup_dir = \"$work/backups-$name\""
-  printf "[identity]\nmachine_id = \"$name\"\n[paths]\n$paths\n[sync]\nremote = \"vault\"\npreview = true\n" >"$name.toml"
+  printf "[identity]\nmachine_id = \"$name\"\n[paths]\n$paths\n[sync]\nremote = \"vault\"\n" >"$name.toml"
 done
 printf "[identity]\nmachine_id = \"a\"\n[paths]\n$paths\ncloud_root_dir = \"$work/cloud\"\n" | sed "s#$work/b\"#$work/a\"#" >folder.toml
 

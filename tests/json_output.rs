@@ -266,9 +266,7 @@ pub(crate) fn case(leaf: &Leaf, more: &[&str]) -> Case {
         }
         "sync forget" => {
             crate::vault::set_up(&mut env);
-            let _ = env
-                .run(["sync", "init", "--vault", "--preview", "--force"])
-                .code(0);
+            let _ = env.run(["sync", "init", "--vault", "--force"]).code(0);
         }
         _ if row.starts_with("vault ") => vault_case(&mut env, &row, &mut args),
         "config import-python" => {

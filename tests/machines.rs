@@ -35,7 +35,7 @@ impl Fleet {
             env.set("CODEX_MANAGER_NOW", "2026-11-20T12:00:00Z");
             fs::create_dir_all(env.codex_home()).unwrap();
             let _ = env.run(["vault", "init", &self.vault]).code(0);
-            let _ = env.run(["sync", "init", "--vault", "--preview"]).code(0);
+            let _ = env.run(["sync", "init", "--vault"]).code(0);
             let config = env.manager_home().join("sync.toml");
             let text = fs::read_to_string(&config).unwrap();
             let lines = text.lines().map(|line| {

@@ -59,7 +59,7 @@ impl Machines {
     fn configure(&self, name: &str, more: &str) {
         let text = format!(
             "[identity]\nmachine_id = \"{name}\"\n[paths]\nlocal_state_dir = {:?}\nbackup_dir = {:?}\n\
-             [conflict]\npolicy = \"manual\"\n[sync]\nremote = \"vault\"\npreview = true\ncompare = \"three_way\"\n{more}",
+             [conflict]\npolicy = \"manual\"\n[sync]\nremote = \"vault\"\ncompare = \"three_way\"\n{more}",
             self.home(name),
             self.0.path(&format!("backups-{name}")),
         );
@@ -308,7 +308,7 @@ fn a_machine_that_synced_through_a_folder_continues_through_the_vault() {
     for name in ["a", "b"] {
         let text = format!(
             "[identity]\nmachine_id = \"{name}\"\n[paths]\ncloud_root_dir = {cloud:?}\nlocal_state_dir = {:?}\n\
-             [sync]\npreview = true\ndelete_policy = \"propagate\"\n",
+             [sync]\ndelete_policy = \"propagate\"\n",
             machines.home(name)
         );
         machines.0.write(&format!("manager-{name}/sync.toml"), text);
@@ -326,7 +326,7 @@ fn a_machine_that_synced_through_a_folder_continues_through_the_vault() {
     // Deleted after the last sync through the folder.
     fs::remove_file(machines.home("a").join(SKILL)).unwrap();
     for name in ["a", "b"] {
-        run(name, &["init", "--vault", "--preview"]).code(0);
+        run(name, &["init", "--vault"]).code(0);
         let text =
             fs::read_to_string(machines.0.path(&format!("manager-{name}/sync.toml"))).unwrap();
         assert!(
@@ -342,7 +342,7 @@ fn a_machine_that_synced_through_a_folder_continues_through_the_vault() {
         assert!(machines.has(name, ROLLOUT), "{name}");
         assert!(!machines.has(name, SKILL), "{name}");
     }
-    run("a", &["init", "--vault", "--preview"])
+    run("a", &["init", "--vault"])
         .code(4)
         .has_error("exists already");
     // Both at once.

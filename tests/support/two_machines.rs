@@ -61,7 +61,7 @@ impl TwoMachines {
         path.push(":");
         path.push(self.lab.codex.search_path());
         self.lab.world.set("PATH", path);
-        self.configure("[sync]\nremote = \"vault\"\npreview = true\n");
+        self.configure("[sync]\nremote = \"vault\"\n");
         for name in &self.names {
             let manager = format!("manager-{name}");
             let args = ["--manager-home", &*manager, "vault", "init", url];

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager sync init --cloud ~/Dropbox/codex
-  codex-manager sync init --vault --preview
+  codex-manager sync init --vault
   codex-manager sync init --output ~/sync.toml --force")]
 pub(super) struct SyncInitArgs {
     /// Path of the new file [default: sync.toml in the manager home]
@@ -29,10 +29,9 @@ pub(super) struct SyncInitArgs {
     /// Sync through the vault, encrypted; continues what this machine synced through a folder
     #[arg(long, conflicts_with = "cloud")]
     vault: bool,
-    /// Accept that sync through the vault is not finished: machines that change the same file at the same time can keep
-    /// different versions
-    #[arg(long, requires = "vault")]
-    preview: bool,
+    // Scripts name it since the vault was a preview.
+    #[arg(long = "preview", hide = true)]
+    _preview: bool,
     /// Replace an existing file
     #[arg(long)]
     force: bool,
@@ -53,13 +52,6 @@ impl SyncInitArgs {
             Some(path) => context.env.absolute(path),
             None => default.to_path_buf(),
         };
-        if self.vault && !self.preview {
-            let error = CommandError::refused("sync through the vault is a preview");
-            return Err(error.hint(
-                "machines that change the same file at the same time can keep different versions; to try it: \
-                 codex-manager sync init --vault --preview; nothing was changed",
-            ));
-        }
         let continued = self.find_continued(context, &path);
         if path.exists() && !self.force && continued.is_none() {
             let message = format!("the configuration exists already: {}", path.display());
@@ -145,7 +137,6 @@ fn name_vault(context: &Context, path: &Path, text: &str) -> Result<String, Comm
     let mut file = SettingsFile::parse(path.to_path_buf(), text)?;
     file.unset("paths.cloud_root_dir");
     file.set("sync.remote", "vault".into())?;
-    file.set("sync.preview", true.into())?;
     Ok(file.text())
 }
 

@@ -91,7 +91,7 @@ pub(super) const KEYS: [SettingKey; 50] = [
     new_key("sync.direction", BIDIRECTIONAL, ""),
     choice_key::<SyncRemote>("sync.remote"),
     new_key("sync.keep_snapshots", ValueKind::Count { min: 1 }, "10"),
-    new_key("sync.preview", ValueKind::Flag, "false"),
+    ignored_key("sync.preview"),
     flag_key("sync.dry_run_default"),
     count_key("sync.time_tolerance_seconds", "0"),
     choice_key::<Compare>("sync.compare"),

@@ -83,10 +83,6 @@ impl SyncConfig {
                 return Err(file.invalid("paths.cloud_root_dir", why));
             }
         };
-        if remote == SyncRemote::Vault && !values.flag("sync.preview") {
-            let why = "is \"vault\", which is a preview; to try it, set sync.preview = true";
-            return Err(file.invalid("sync.remote", why));
-        }
         if remote == SyncRemote::Vault
             && values.choice::<SessionMode>("sync.session_mode") != SessionMode::All
         {
