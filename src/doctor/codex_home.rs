@@ -274,8 +274,7 @@ fn check_login(context: &Context, reads_auth_json: bool) -> Option<Check> {
             } else {
                 match snapshot.login.map(|login| login.identity) {
                     Some(who) => {
-                        let profile = context.profiles().find(&who).ok().flatten();
-                        let name = profile.map_or_else(|| who.to_string(), |found| found.name);
+                        let name = context.profiles().label(&who);
                         Check::ok(ID, format!("signed in as {name}"))
                     }
                     None => Check::ok(ID, "auth.json contains no login"),
