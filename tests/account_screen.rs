@@ -205,6 +205,22 @@ fn recommend_names_the_live_account_if_it_is_ready_too() {
 }
 
 #[test]
+fn status_of_all_accounts_counts_their_conversations_as_their_last_use() {
+    let env = crate::session_picker::home();
+    let used_at = || {
+        let json = env.run(["accounts", "--json"]).code(0).json();
+        let accounts = json["accounts"].as_array().expect("accounts").clone();
+        let home = accounts.into_iter().find(|one| one["profile"] == "home");
+        home.expect("a profile")["last_used_at"].clone()
+    };
+    let _ = env.run(["status", "--all", "--dry-run"]);
+    assert_eq!(used_at(), Value::Null);
+    // Without Codex the figures are unknown, the conversations are not.
+    let _ = env.run(["status", "--all"]);
+    assert_eq!(used_at(), "2026-11-20T11:30:00+00:00");
+}
+
+#[test]
 fn recommend_and_current_name_the_account_of_the_folder() {
     let env = three();
     let folder = env.path("home/client");

@@ -205,6 +205,23 @@ enter choose · ↑↓ move · esc cancel · type to filter
 }
 
 #[test]
+fn a_long_name_leaves_width_for_state_and_quota() {
+    let env = three_profiles();
+    let [spare, long] = ["spare", "a-client-with-a-long-name"];
+    let _ = env.run(["profile", "rename", spare, long]).code(0);
+    let mut terminal =
+        Terminal::attend(env.command(["use", "--dry-run"]).env_remove("COLUMNS"), 40);
+    terminal.wait_until((40, LINES), LIMIT, |picture| {
+        picture.contains("enter choose") && selected(picture).ends_with("  ready      88 %")
+    });
+    // The filter knows the whole name.
+    terminal.type_keys("with-a-l");
+    terminal.wait_until((40, LINES), LIMIT, |picture| picture.contains("1/3"));
+    terminal.type_keys("\r");
+    assert!(terminal.end().success(), "{}", terminal.text());
+}
+
+#[test]
 fn a_profile_without_a_name_is_chosen_from_a_list() {
     let env = three_profiles();
     for (args, shown) in [

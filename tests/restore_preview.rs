@@ -170,7 +170,13 @@ fn a_dry_run_with_the_archive_of_another_account_shows_the_plan() {
         "{run}"
     );
     assert!(run.stdout.contains("would restore "), "{run}");
-    let _ = env.run(["restore", &archive]).code(5);
+    assert_same_tree(&before, &env.tree(""));
+    // Accounts with a profile have its name.
+    let _ = env.run(["profile", "save", "home"]).code(0);
+    let before = env.tree("");
+    let run = env.run(["restore", &archive]).code(5);
+    let message = "the archive is of alice@example.com, but home is signed in";
+    assert!(run.stderr.contains(message), "{run}");
     let _ = env.run(["restore", &archive]).code(5);
     assert_same_tree(&before, &env.tree(""));
 }

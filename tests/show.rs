@@ -446,7 +446,12 @@ fn a_turn_beyond_the_end_and_an_ambiguous_or_trashed_id_are_explained() {
     let mut env = TestEnv::new();
     env.set("PAGER", "cat");
     write(&env, &Conversation::new(1, 60, "First", "x"));
-    write(&env, &Conversation::new(2, 120, "Second", "x"));
+    let second = Conversation {
+        archived: true,
+        ..Conversation::new(2, 120, "Second", "x")
+    };
+    write(&env, &second);
+    write(&env, &Conversation::new(3, 180, "Third", "x"));
     for format in [&[][..], &["--json"]] {
         let run = env.run([&["show", "First", "--turn", "99"], format].concat());
         assert!(
@@ -458,18 +463,21 @@ fn a_turn_beyond_the_end_and_an_ambiguous_or_trashed_id_are_explained() {
     for command in ["show", "resume", "export"] {
         let run = env.run([command, "01a1f78b"]).code(1);
         assert!(
-            run.stderr.contains("01a1f78b matches 2 conversations"),
+            run.stderr.contains("01a1f78b matches 3 conversations"),
             "{run}"
         );
-        for (number, age, title) in [(1, "1 h", "First"), (2, "2 h", "Second")] {
-            let line = format!("{}  {age}  {title}\n", id(number));
-            assert!(run.stderr.contains(&line), "{run}");
-        }
+        let rows = [
+            (1, "1 h", "First"),
+            (2, "2 h", "Second"),
+            (3, "3 h", "Third"),
+        ];
+        let rows = rows.map(|(n, age, title)| format!("hint: {}  {age}  {title}\n", &id(n)[..13]));
+        assert!(run.stderr.contains(&rows.concat()), "{run}");
     }
-    let mut terminal = Terminal::start(&mut env.command(["show", "01a1f78b"]));
+    let mut terminal = Terminal::attend(&mut env.command(["show", "01a1f78b"]), 40);
     let limit = std::time::Duration::from_secs(60);
-    terminal.wait_until((120, 40), limit, |picture| {
-        picture.contains("01a1f78b matches 2 conversations") && picture.contains("Second")
+    terminal.wait_until((40, 40), limit, |picture| {
+        picture.contains("01a1f78b matches 3 conversations") && picture.contains("  2 h  Second")
     });
     terminal.type_keys("\r");
     terminal.wait_for("First", limit);

@@ -495,6 +495,14 @@ fn dry_run_starts_no_probe_and_writes_nothing() {
 /// another limit.
 pub(crate) fn with_fake(primary: &Value, secondary: &Value) -> (TestEnv, FakeCodex) {
     let mut env = TestEnv::new();
+    let fake = with_fake_in(&mut env, primary, secondary);
+    std::fs::create_dir_all(env.codex_home()).expect("home");
+    write_auth(&env.codex_home(), &SignIn::alice());
+    (env, fake)
+}
+
+/// Like [`with_fake`], in an environment whose home is signed in as Alice.
+pub(crate) fn with_fake_in(env: &mut TestEnv, primary: &Value, secondary: &Value) -> FakeCodex {
     let mut answer = rate_limits_read("acct-alice", 0, 0);
     for limit in ["/rateLimits", "/rateLimitsByLimitId/codex"] {
         let limit = answer.pointer_mut(limit).expect("a limit");
@@ -505,9 +513,7 @@ pub(crate) fn with_fake(primary: &Value, secondary: &Value) -> (TestEnv, FakeCod
         json!({"limitId": "codex_other", "primary": window(0.5, 1440, "2026-11-20T12:30:00Z")});
     let fake = FakeCodex::new(&env.path("bin")).answer("account/rateLimits/read", &answer);
     env.set("PATH", format!("{}:/usr/bin:/bin", fake.dir().display()));
-    std::fs::create_dir_all(env.codex_home()).expect("home");
-    write_auth(&env.codex_home(), &SignIn::alice());
-    (env, fake)
+    fake
 }
 
 /// A window in the JSON of app-server.

@@ -130,6 +130,7 @@ mod rewinds;
 mod rollbacks;
 mod round_trip;
 mod schedule;
+mod screens;
 mod sequences;
 mod session_picker;
 mod sessions;

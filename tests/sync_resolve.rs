@@ -248,6 +248,8 @@ fn a_conflict_is_described_by_its_title_and_messages() {
     let described =
         "2 answers on this machine, 1 answer in the cloud folder since Wed 18 Nov 10:00";
     let plan = pair.run("b", &["plan"]).code(2);
+    let sum = "0 → cloud folder, 0 ← cloud folder, 1 conflict; 0 files are the same";
+    assert!(plan.stdout.starts_with(sum), "{plan}");
     let warning = format!("conflict: \"{ASKED}\" ({}): ", &ID[..13]);
     assert!(plan.stderr.contains(&warning), "{plan}");
     assert!(plan.stderr.contains(described), "{plan}");

@@ -28,12 +28,9 @@ fn use_offers_a_picker_on_a_terminal() {
         let _ = env.run(["profile", "save", name]).code(0);
     }
     let mut terminal = Terminal::start(&mut env.command(["use"]));
-    terminal.wait_for("which account?", LIMIT);
-    let shown = terminal.text();
-    assert!(
-        shown.contains("home") && shown.contains("(current)"),
-        "{shown}"
-    );
+    terminal.wait_until((120, LINES), LIMIT, |picture| {
+        picture.contains(">    home  ") && picture.contains("  *  work  ")
+    });
     // The account that is not in use is selected first.
     terminal.type_keys("\r");
     assert!(terminal.end().success(), "{}", terminal.text());

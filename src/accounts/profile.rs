@@ -400,6 +400,12 @@ impl Profiles {
         names.into_iter().map(|name| self.read(name)).collect()
     }
 
+    /// Returns the name of an account for people: its profile, if that can be read, else its identity.
+    pub(crate) fn label(&self, identity: &Identity) -> String {
+        let profile = self.find(identity).ok().flatten();
+        profile.map_or_else(|| identity.to_string(), |profile| profile.name)
+    }
+
     /// The profile of an account, or `None`. Fails if a newer version of the program wrote it.
     pub(crate) fn find(&self, identity: &Identity) -> Result<Option<Profile>, ProfileError> {
         let found = find_own_profile(&self.list()?, identity)?.cloned();

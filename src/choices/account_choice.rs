@@ -8,6 +8,7 @@ use crate::quota::account::{Account, AccountEntry, LoginState};
 use crate::quota::recommend::rank;
 use crate::quota::state;
 use crate::ui::picker::{Picker, PickerItem, PickerOptions};
+use crate::ui::text_width::without_middle;
 use crate::ui::{Style, windows};
 use crate::views::account::{
     first_login, label, printable, read_accounts_and_profiles, style_of, with_verdict,
@@ -116,6 +117,9 @@ fn choose_account(
     chosen.ok_or_else(|| CommandError::usage(question.to_owned()).hint(hint))
 }
 
+/// The width of a terminal below which the picker shortens names, so that state and quota fit.
+const NARROW_TERMINAL: usize = 60;
+
 fn build_picker_item(id: usize, account: &Account, context: &Context) -> PickerItem {
     let (account, verdict) = with_verdict(account.clone(), context);
     let weekly = account.entry.observation.as_ref().and_then(|o| o.weekly());
@@ -123,16 +127,20 @@ fn build_picker_item(id: usize, account: &Account, context: &Context) -> PickerI
     let left = left.map_or((Style::Plain, String::new()), |left| {
         (windows::style_of(left), format!("{left:>3.0} %"))
     });
-    let current = if account.current { "(current)" } else { "" };
+    let current = if account.current { "*" } else { "" };
     let email = printable(account.entry.identity.email.as_str());
-    PickerItem::new(
-        id.to_string(),
-        vec![
-            (Style::Strong, label(&account)),
-            (style_of(verdict.state), verdict.state.name().to_owned()),
-            left,
-            (Style::Plain, email),
-            (Style::Dim, current.to_owned()),
-        ],
-    )
+    let name = label(&account);
+    let is_narrow = context.ui.width() < NARROW_TERMINAL;
+    let width = if is_narrow { 16 } else { usize::MAX };
+    let columns = vec![
+        (Style::Strong, current.to_owned()),
+        (Style::Strong, without_middle(&name, width).into_owned()),
+        (style_of(verdict.state), verdict.state.name().to_owned()),
+        left,
+        (Style::Plain, email.clone()),
+    ];
+    PickerItem {
+        search: format!("{name} {} {email}", verdict.state.name()),
+        ..PickerItem::new(id.to_string(), columns)
+    }
 }

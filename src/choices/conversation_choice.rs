@@ -15,7 +15,7 @@ use crate::io::{shell, similar};
 use crate::storage::trash;
 use crate::ui::Style;
 use crate::ui::picker::{Picker, PickerItem, PickerOptions};
-use crate::views::account::{absolute_time, first_login, printable};
+use crate::views::account::{absolute_time, first_login, printable, unique_short_id};
 use crate::views::age::age_text;
 use std::path::{Path, PathBuf};
 
@@ -37,10 +37,11 @@ impl<'r> ChosenConversation<'r> {
     /// No conversation matches, or several, and the user does not choose one.
     pub(crate) fn find(rows: &'r [ThreadRow], text: &str, context: &Context) -> Result<Self> {
         let home = context.codex_home();
-        match find_rows(rows, text).as_slice() {
+        let found = find_rows(rows, text);
+        match found.as_slice() {
             [] => {}
             [row] => return Ok(Self::from_row(row, home)),
-            several => return Ok(Self::from_row(choose_row(several, text, context)?, home)),
+            _ => return Ok(Self::from_row(choose_row(found, text, context)?, home)),
         }
         let id = thread_choice::parse_id_in_path(text).unwrap_or_else(|| text.to_owned());
         if let Some(rollout) = locate_rollout(home, &id, "") {
@@ -189,13 +190,19 @@ fn find_rows<'a>(rows: &'a [ThreadRow], text: &str) -> Vec<&'a ThreadRow> {
 ///
 /// # Errors
 /// The user cancelled. Without a terminal, the hints of the error have the first of them.
-fn choose_row<'a>(rows: &[&'a ThreadRow], text: &str, context: &Context) -> Result<&'a ThreadRow> {
+fn choose_row<'a>(
+    mut rows: Vec<&'a ThreadRow>,
+    text: &str,
+    context: &Context,
+) -> Result<&'a ThreadRow> {
+    rows.sort_by_key(|row| std::cmp::Reverse(row.updated_ms));
     let question = format!("{} matches {} conversations", printable(text), rows.len());
     let facts = |row: &ThreadRow| {
         let title = row.given_name().unwrap_or(&row.title);
         let title = printable(title.lines().next().unwrap_or_default());
         let age = age_text(row.updated_ms, context).unwrap_or_default();
-        (printable(&row.id), age, title)
+        let id = unique_short_id(&row.id, rows.iter().map(|row| row.id.as_str()));
+        (printable(id), age, title)
     };
     let items = rows.iter().enumerate().map(|(number, row)| {
         let (id, age, title) = facts(row);

@@ -3,7 +3,7 @@
 use crate::choices::vault_connection::host;
 use crate::codex::identity::Identity;
 use crate::context::Context;
-use crate::error::Result;
+use crate::error::{CommandError, Result};
 use crate::inventory::archive_names::LATEST;
 use crate::inventory::resolve::{merge_entries, resolve};
 use crate::vault::VaultError;
@@ -52,6 +52,8 @@ fn find_account(context: &Context, snapshots: &[Snapshot], name: &str) -> Result
         .iter()
         .filter_map(|s| s.tags.as_ref()?.metadata.identity());
     let mut entries = merge_entries(&known, identities);
-    let position = resolve(&entries, name)?;
+    let position = resolve(&entries, name).map_err(|error| {
+        CommandError::from(error).hint("list the snapshots: codex-manager vault snapshots")
+    })?;
     Ok(entries.swap_remove(position).identity)
 }

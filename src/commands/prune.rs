@@ -210,7 +210,7 @@ impl PruneArgs {
                 format!(" as {}", printable(name))
             };
             let made = created_at.map(|at| format!(", made {}", absolute_time(&at, context)));
-            context.ui.line(format_args!(
+            context.ui.prose(format_args!(
                 "{done}moved back: {}{renamed}{}",
                 printable(archive),
                 made.unwrap_or_default()

@@ -262,7 +262,6 @@ fn check_login(context: &Context, reads_auth_json: bool) -> Option<Check> {
             }
         }
         Ok(AuthFile::Present(snapshot)) => {
-            let identity = snapshot.login.map(|l| l.identity.to_string());
             if file_id::has_second_link(&path) {
                 Check::fail(ID, "auth.json has a second hard link")
                     .because("when Codex renews the login, the other path keeps an old copy or overwrites the new one")
@@ -273,8 +272,11 @@ fn check_login(context: &Context, reads_auth_json: bool) -> Option<Check> {
                     .because("a user who reads it can act as you")
                     .fixed_by_chmod("600", &path)
             } else {
-                match identity {
-                    Some(who) => Check::ok(ID, format!("signed in as {who}")),
+                match snapshot.login.map(|login| login.identity) {
+                    Some(who) => {
+                        let name = context.profiles().label(&who);
+                        Check::ok(ID, format!("signed in as {name}"))
+                    }
                     None => Check::ok(ID, "auth.json contains no login"),
                 }
             }

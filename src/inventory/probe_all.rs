@@ -6,6 +6,7 @@
 use super::status::{self, Inquiry, StatusError, StatusOptions, StatusReport};
 use crate::accounts::{LeaseError, Profile, Profiles};
 use crate::codex::{AuthFile, Identity, read_login};
+use crate::io::clock::Timestamp;
 use crate::io::parallel;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -43,6 +44,8 @@ pub(crate) struct ProbeTarget {
     pub identity: Identity,
     /// The home in which it is probed.
     pub place: ProbeLocation,
+    /// The last use of the account that its conversations show.
+    pub used_at: Option<Timestamp>,
 }
 
 /// The result of probing one account.
@@ -97,6 +100,7 @@ pub(crate) fn list_targets(
                 profile: Some(profile.name.clone()),
                 identity,
                 place,
+                used_at: None,
             })
         })
         .collect();
@@ -107,6 +111,7 @@ pub(crate) fn list_targets(
             profile: None,
             identity: live.clone(),
             place: ProbeLocation::Live,
+            used_at: None,
         });
     }
     targets.sort_by_key(|target| target.place != ProbeLocation::Live);
@@ -154,7 +159,7 @@ fn probe(options: &ProbeAllOptions<'_>, target: &ProbeTarget) -> Result<AccountP
         let noted = status::record(
             options.manager_home,
             &report,
-            None,
+            target.used_at,
             &options.inquiry.now,
             options.inquiry.zone,
         )?;

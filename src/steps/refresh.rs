@@ -150,7 +150,13 @@ pub(crate) fn probe(
             .task_counter("asking Codex about accounts", total)
     });
     let on_answer = || counter.iter().for_each(TaskCounter::add_one);
-    Ok(probe_all::probe_all(&options, targets, &on_answer)?)
+    let mut targets = targets.to_vec();
+    if !dry_run {
+        for target in &mut targets {
+            target.used_at = find_last_use(&target.identity, context);
+        }
+    }
+    Ok(probe_all::probe_all(&options, &targets, &on_answer)?)
 }
 
 /// Queries all accounts with a saved login. Returns false after warnings if any query fails.

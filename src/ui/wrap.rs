@@ -1,13 +1,13 @@
 //! Wraps prose at the width of a terminal, between words and if possible not inside a command,
 //! which is there to be copied.
 
-use super::text_width::columns;
+use super::text_width::{columns, fitting_prefix};
 
 /// The first word of a command, which is kept on one line.
 const PROGRAM: &str = "codex-manager";
 
 /// Wraps `text` into lines of at most `width` columns; lines after the first begin with `indent`
-/// blanks. A longer word gets a separate line. Existing newlines stay.
+/// blanks. A longer word gets a separate line, and is broken only between wide characters. Existing newlines stay.
 pub(super) fn wrap(text: &str, indent: usize, width: usize) -> String {
     let lines: Vec<_> = text
         .split('\n')
@@ -106,8 +106,19 @@ fn wrap_line(line: &str, indent: usize, width: usize) -> String {
             used += 1;
         }
         has_words |= needed > 0;
-        wrapped.push_str(unit);
-        used += needed;
+        let mut rest = unit.as_str();
+        // A text without blanks, such as Japanese, may be broken between any two of its wide characters.
+        while columns(rest) > rest.chars().count() && used + columns(rest) > width {
+            let first = fitting_prefix(rest, width.saturating_sub(used));
+            if first.is_empty() {
+                break;
+            }
+            wrapped.extend([first, "\n", &" ".repeat(indent)]);
+            used = indent;
+            rest = &rest[first.len()..];
+        }
+        wrapped.push_str(rest);
+        used += columns(rest);
     }
     wrapped
 }
@@ -172,6 +183,15 @@ mod tests {
             wrap("codex-manager restore me@x.com", 2, 20),
             "codex-manager\n  restore me@x.com"
         );
+    }
+
+    #[test]
+    fn a_text_of_wide_characters_is_broken_at_the_width() {
+        assert_eq!(
+            wrap("lost: 移行スクリプト 18", 2, 10),
+            "lost:\n  移行スク\n  リプト\n  18"
+        );
+        assert_eq!(wrap("/a/long-path", 2, 6), "/a/long-path");
     }
 
     #[test]

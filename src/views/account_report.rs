@@ -38,7 +38,7 @@ impl AccountReport<'_> {
             ui.line("the server reports no quota windows");
         }
         if let Some(at) = self.next_available_at {
-            ui.line(format_args!("available again {}", full_time(&at, context)));
+            ui.prose(format_args!("available again {}", full_time(&at, context)));
         }
         ui.prose(ui.paint(Style::Dim, windows::format_origin(quota, zone, &now)));
     }

@@ -426,16 +426,17 @@ fn first_messages(list: &[(String, String)]) -> impl Iterator<Item = &(String, S
     list.iter().take(MAX_MESSAGES)
 }
 
-/// Returns "nothing to do: 1 file is the same on both sides".
-pub(crate) fn nothing_to_do(plan: &SyncPlan) -> String {
-    format!("nothing to do: {}", unchanged_summary(plan))
-}
-
-/// Returns "1 file is the same on both sides".
-pub(crate) fn unchanged_summary(plan: &SyncPlan) -> String {
+/// Returns "1 file is the same on both sides" after the sum of the steps and conflicts, or after "nothing to do".
+pub(crate) fn summarize(plan: &SyncPlan, remote: SyncRemote) -> String {
+    let steps: Vec<_> = plan.steps.iter().collect();
+    let sum = if steps.is_empty() && plan.conflicts.is_empty() {
+        "nothing to do:".to_owned()
+    } else {
+        sum_steps(&steps, plan.conflicts.len(), remote) + ";"
+    };
     let verb = if plan.unchanged == 1 { "is" } else { "are" };
     let files = pluralize(plan.unchanged, "file");
-    format!("{files} {verb} the same on both sides")
+    format!("{sum} {files} {verb} the same on both sides")
 }
 
 /// Returns the error for conflicts of a plan, or of a run that they stopped.

@@ -63,7 +63,9 @@ fn day_names(starts: &[Timestamp], per_day: usize) -> String {
     let mut head = vec![' '; starts.len() - 1];
     for (i, pair) in starts.windows(2).enumerate() {
         let is_first = i == 0 && pair[0].hour() < 12;
-        if pair[0].date_naive() != pair[1].date_naive() || is_first {
+        // The last day may be shorter than its name.
+        let fits = i + name_chars <= head.len();
+        if fits && (pair[0].date_naive() != pair[1].date_naive() || is_first) {
             let day = if is_first { pair[0] } else { pair[1] };
             // A first day that is shorter than its name has none.
             if i <= name_chars {
@@ -124,6 +126,7 @@ mod tests {
             .map(|n| Zone::UTC.at(&(at + Duration::hours(8) * n)))
             .collect();
         assert_eq!(day_names(&starts, 3), " Mo Tu");
+        assert_eq!(day_names(&starts[..6], 3), " Mo  ");
         let starts: Vec<_> = (0..=12)
             .map(|n| Zone::UTC.at(&(at + Duration::hours(3) * n)))
             .collect();

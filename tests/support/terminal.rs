@@ -29,7 +29,12 @@ pub(crate) struct Terminal {
 impl Terminal {
     /// Starts the command in a terminal.
     pub(crate) fn start(command: &mut Command) -> Self {
-        Self::open(command, 120, true)
+        Self::attend(command, 120)
+    }
+
+    /// Starts the command in a terminal of this width.
+    pub(crate) fn attend(command: &mut Command, columns: u16) -> Self {
+        Self::open(command, columns, true)
     }
 
     /// Starts the command in a terminal of this width, with an empty standard input.

@@ -162,42 +162,54 @@ impl FindingList<'_> {
         unique_short_id(id, self.ids.iter().map(String::as_str))
     }
 
-    /// Returns a conversation as printed: its short id, its title as far as it fits before `detail`, and `detail`.
-    fn describe(&self, id: &ConversationId, title: Option<&str>, detail: &str) -> String {
+    /// Returns a conversation as printed: its short id, `detail` in a column of at least `detail_width`, and its title
+    /// as far as it fits.
+    fn describe(
+        &self,
+        id: &ConversationId,
+        title: Option<&str>,
+        detail: &str,
+        detail_width: usize,
+    ) -> String {
         const INDENT: usize = 2;
+        const GAP: usize = 2;
         const MIN_TITLE: usize = 12;
         let id = printable(&id.to_string());
         let title = title.or_else(|| self.titles.get(&id.to_lowercase()).map(String::as_str));
         let title = printable(title.unwrap_or_default());
         let mut line = self.short(&id).to_owned();
-        let used = INDENT + columns(&line) + columns(detail) + 4;
-        let room = self.context.ui.width().saturating_sub(used).max(MIN_TITLE);
-        for part in [&*without_end(&title, room), detail] {
-            if !part.is_empty() {
-                line.push_str("  ");
-                line.push_str(part);
-            }
+        let room_after = |line: &str| {
+            let used = INDENT + columns(line) + GAP;
+            self.context.ui.width().saturating_sub(used)
+        };
+        if !detail.is_empty() {
+            let most = room_after(&line).saturating_sub(GAP + MIN_TITLE);
+            let width = detail_width.max(columns(detail)).min(most);
+            let detail = without_end(detail, width);
+            let blanks = " ".repeat(width.saturating_sub(columns(&detail)));
+            line.extend(["  ", &detail, &blanks]);
         }
-        line
+        let title = without_end(&title, room_after(&line).max(MIN_TITLE));
+        format!("{line}  {title}").trim_end().to_owned()
     }
 
     fn show(&self, report: &CheckReport) {
         self.print_group(Style::Warn, "on disk, not listed", &report.missing, |m| {
             let title = rollout::read_title(&m.path);
-            self.describe(&m.id, title.as_deref(), &self.short_folder(&m.path))
+            self.describe(&m.id, title.as_deref(), &self.short_folder(&m.path), 0)
         });
         let what = "listed with a wrong path";
         self.print_group(Style::Warn, what, &report.stale_path, |s| {
             let folder = self.recorded_folder(&s.recorded);
-            self.describe(&s.id, None, &format!("in {folder}"))
+            self.describe(&s.id, None, &format!("in {folder}"), 0)
         });
         let what = "whose name is only in session_index.jsonl";
         self.print_group(Style::Warn, what, &report.names_missing, |n| {
-            self.describe(&n.id, Some(&n.name), "")
+            self.describe(&n.id, Some(&n.name), "", 0)
         });
         let what = "listed, but without a file";
         self.print_group(Style::Bad, what, &report.orphan_rows, |o| {
-            self.describe(&o.id, Some(&o.title), "")
+            self.describe(&o.id, Some(&o.title), "", 0)
         });
         // Codex never joins such files. A rewind makes a second file too, but its name has the id of the rollout.
         let what = "in more than one file; Codex uses the first";
@@ -207,7 +219,7 @@ impl FindingList<'_> {
                 let path = self.short_path(path);
                 format!("\n    {}", path.replace(&id, "…"))
             });
-            let name = self.describe(&d.id, None, "");
+            let name = self.describe(&d.id, None, "", 0);
             format!("{name}{}", paths.collect::<String>())
         });
         self.print_group(Style::Bad, "damaged", &report.damaged, |d| {
@@ -223,7 +235,7 @@ impl FindingList<'_> {
             let fix = u.fix.as_deref().unwrap_or("no archive has these turns");
             format!(
                 "{}\n    {reason}\n    Codex shows {shown} of {}: {fix}",
-                self.describe(&u.id, Some(&u.title), ""),
+                self.describe(&u.id, Some(&u.title), "", 0),
                 pluralize(all, "turn")
             )
         });
@@ -234,10 +246,14 @@ impl FindingList<'_> {
         } else {
             workspace_names(self.context)
         };
+        let name_of = |account_id: &str| {
+            let name = names.get(account_id).cloned();
+            name.unwrap_or_else(|| printable(account_id))
+        };
+        let shown = report.hidden.iter().take(self.shown);
+        let width = shown.map(|h| columns(&name_of(&h.account_id))).max();
         self.print_group(Style::Dim, what, &report.hidden, |h| {
-            let name = names.get(&*h.account_id).cloned();
-            let name = name.unwrap_or_else(|| printable(&h.account_id));
-            self.describe(&h.id, None, &name)
+            self.describe(&h.id, None, &name_of(&h.account_id), width.unwrap_or(0))
         });
     }
 

@@ -7,11 +7,13 @@ use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
 use crate::history::repair;
 use crate::history::repair_plan::{self, RepairAction, RepairChange, RepairPlan};
+use crate::history::rollout;
+use crate::history::thread_titles::read_titles;
 use crate::history::unreadable::{UnreadableCause, UnreadableConversation};
 use crate::io::quantity::pluralize;
 use crate::steps::home_checks::require_codex_home;
 use crate::ui::object;
-use crate::views::account::printable;
+use crate::views::account::{printable, unique_short_id};
 use clap::Args;
 use std::path::Path;
 
@@ -202,7 +204,10 @@ const SHOWN: usize = 20;
 fn show_changes(context: &Context, changes: &[RepairChange]) {
     let ui = &context.ui;
     let shown = ui.limit_items(changes.len(), SHOWN);
-    for change in changes.iter().take(shown) {
+    let ids: Vec<_> = changes.iter().map(|one| one.id.to_string()).collect();
+    let first = ids.iter().take(shown).map(|id| id.to_lowercase()).collect();
+    let titles = read_titles(context.codex_home(), &context.env, first);
+    for (change, id) in changes.iter().zip(&ids).take(shown) {
         let to = printable(&change.to);
         let what = match change.action {
             RepairAction::Path => "fix path",
@@ -215,10 +220,17 @@ fn show_changes(context: &Context, changes: &[RepairChange]) {
                 continue;
             }
         };
-        ui.prose(format_args!(
-            "{what}  {}  {to}",
-            printable(&change.id.to_string())
-        ));
+        let title = match change.action {
+            RepairAction::Name => None,
+            // Codex may not list the conversation yet.
+            _ => titles
+                .get(&id.to_lowercase())
+                .cloned()
+                .or_else(|| rollout::read_title(Path::new(&change.to))),
+        };
+        let title = title.map_or(to, |title| printable(&title));
+        let id = unique_short_id(id, ids.iter().map(String::as_str));
+        ui.prose(format_args!("{what}  {}  {title}", printable(id)));
     }
     ui.print_hidden_count(changes.len() - shown);
 }

@@ -12,8 +12,7 @@ use crate::sync::config::SyncConfig;
 use crate::sync::plan::{self, PlanRequest, SyncPlan};
 use crate::sync::state::Replica;
 use crate::views::sync_plan::{
-    document, nothing_to_do, print_notes, print_unsynced, show_steps, sum_steps, unchanged_summary,
-    undecided_error,
+    document, print_notes, print_unsynced, show_steps, summarize, undecided_error,
 };
 use crate::views::table_format::TableArgs;
 use clap::Args;
@@ -129,16 +128,10 @@ fn show_plan(
     let mut json = document(context, plan, |_| true);
     json.closing = ending.as_ref();
     context.ui.document(command, &json);
-    if plan.steps.is_empty() {
-        context.ui.prose(nothing_to_do(plan));
-    } else {
-        if !context.ui.wants_tsv() {
-            let steps: Vec<_> = plan.steps.iter().collect();
-            let sum = sum_steps(&steps, plan.conflicts.len(), config.remote);
-            context
-                .ui
-                .prose(format_args!("{sum}; {}", unchanged_summary(plan)));
-        }
+    if plan.steps.is_empty() || !context.ui.wants_tsv() {
+        context.ui.prose(summarize(plan, config.remote));
+    }
+    if !plan.steps.is_empty() {
         show_steps(context, config, plan);
         context
             .ui

@@ -25,8 +25,8 @@ use crate::sync::sides::Side;
 use crate::sync::state::{Replica, SyncState};
 use crate::ui::Ui;
 use crate::views::sync_plan::{
-    document, nothing_to_do, print_notes, print_unsynced, sum_steps, to_paths_json,
-    undecided_error, undecided_files_error,
+    document, print_notes, print_unsynced, sum_steps, summarize, to_paths_json, undecided_error,
+    undecided_files_error,
 };
 use clap::Args;
 use std::iter;
@@ -365,7 +365,7 @@ fn log_report(context: &Context, config: &SyncConfig, plan: &SyncPlan, report: &
 fn print_done(context: &Context, config: &SyncConfig, plan: &SyncPlan, report: &ApplyReport) {
     let ui = &context.ui;
     if plan.steps.is_empty() {
-        ui.prose(nothing_to_do(plan));
+        ui.prose(summarize(plan, config.remote));
         return;
     }
     if report.done.is_empty() {

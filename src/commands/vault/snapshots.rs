@@ -110,5 +110,7 @@ fn show(context: &Context, snapshots: &[Snapshot]) {
         ]
     });
     Table::with_rows(ui, COLUMNS, rows).print(ui);
-    ui.note("restore one: codex-manager vault restore ID");
+    if snapshots.iter().any(|snapshot| snapshot.tags.is_some()) {
+        ui.note("restore the newest one of this machine: codex-manager vault restore latest");
+    }
 }

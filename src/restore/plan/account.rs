@@ -3,6 +3,7 @@
 use super::auth_json::AuthJsonState;
 use super::request::RestoreRequest;
 use super::restore_plan::{RestorePlan, RestoreTarget};
+use crate::accounts::Profiles;
 use crate::archive::{ArchiveReader, BackupMode};
 use crate::codex::{CodexConfig, Identity, Login, home};
 use crate::restore::RestoreError;
@@ -35,9 +36,10 @@ pub(crate) fn check_same_account(
 ) -> Result<(), RestoreError> {
     match live {
         Some(live) if !live.identity.is_same(archived) && !request.may_switch_account => {
+            let profiles = Profiles::of(request.manager_home);
             Err(RestoreError::AnotherAccount {
-                archive: archived.to_string(),
-                live: live.identity.to_string(),
+                archive: profiles.label(archived),
+                live: profiles.label(&live.identity),
             })
         }
         _ => Ok(()),
