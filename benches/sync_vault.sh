@@ -1,10 +1,15 @@
 #!/usr/bin/env bash
-# Compares sync through the vault with restic alone, with sync through a folder, and with rsync: a first run, idle runs, and
-# a conversation of 20 MB that grew by a turn, sent and received. Needs restic, rsync, python3; 2 GB of disk.
-# Usage: benches/sync_vault.sh [CONVERSATIONS]
+# Compares sync through the vault with restic alone, with sync through a folder, with codexSync and with rsync: a first run,
+# idle runs, and a conversation of 20 MB that grew by a turn, sent and received. Needs restic, rsync, python3; 2 GB of disk.
+# Usage: benches/sync_vault.sh [CONVERSATIONS] [BYTES OF EACH]
 set -euo pipefail
 files=${1:-50000}
+bytes=${2:-2000}
 cd "$(dirname "$0")/.."
+codexsync=$PWD/target/tools/codexsync/bin/codexsync
+if [ ! -x "$codexsync" ]; then
+  python3 -m venv target/tools/codexsync && target/tools/codexsync/bin/pip -q install 'codexsync==0.1.2'
+fi
 manager=${CODEX_MANAGER:-$PWD/target/release/codex-manager}
 [ -n "${CODEX_MANAGER:-}" ] || cargo build --release --quiet
 work=$(mktemp -d)
@@ -12,9 +17,9 @@ trap 'rm -rf "$work"' EXIT
 cd "$work"
 export HOME=$work RESTIC_PASSWORD=benchmark RESTIC_PROGRESS_FPS=1
 restic version
-echo "load of the machine: $(cut -d' ' -f1-3 /proc/loadavg), $files conversations"
+echo "load of the machine: $(cut -d' ' -f1-3 /proc/loadavg), $files conversations of $bytes bytes"
 
-python3 - "$files" <<'PY'
+python3 - "$files" "$bytes" <<'PY'
 import os, random, sys
 dice = random.Random(1)
 words = [bytes(dice.choices(b"abcdefghijklmnopqrstuvwxyz", k=8)).decode() for _ in range(5000)]
@@ -30,19 +35,40 @@ def rollout(number, size):
             file.write('{"type":"event_msg","payload":{"type":"user_message","message":"%s"}}\n' % text)
     return path
 for number in range(int(sys.argv[1])):
-    rollout(number, 2000)
+    rollout(number, int(sys.argv[2]))
 open("long", "w").write(rollout(int(sys.argv[1]), 20 << 20))
 PY
 long=$(cat long)
 turn='{"type":"event_msg","payload":{"type":"agent_message","message":"'$(head -c 1500 /dev/urandom | base64 -w0)'"}}'
 cp -a a plain
-mkdir cloud cloud-rsync
+mkdir cloud cloud-rsync cloud-codexsync
 for name in a b; do
   mkdir -p "manager-$name" "$name"
   paths="local_state_dir = \"$work/$name\"\nbackup_dir = \"$work/backups-$name\""
   printf "[identity]\nmachine_id = \"$name\"\n[paths]\n$paths\n[sync]\nremote = \"vault\"\n" >"$name.toml"
 done
 printf "[identity]\nmachine_id = \"a\"\n[paths]\n$paths\ncloud_root_dir = \"$work/cloud\"\n" | sed "s#$work/b\"#$work/a\"#" >folder.toml
+cat >codexsync.toml <<TOML
+[identity]
+machine_id = "a"
+[sync]
+compare = "mtime"
+session_mode = "all"
+[paths]
+local_state_dir = "$work/a"
+cloud_root_dir = "$work/cloud-codexsync"
+backup_dir = "$work/backups-codexsync"
+temp_dir = "$work/temp-codexsync"
+[targets]
+include_roots = ["sessions"]
+[process_detection]
+process_names = ["no-such-codex"]
+grace_period_seconds = 0
+[state]
+manifest_file = "$work/codexsync.json"
+[logging]
+level = "WARNING"
+TOML
 
 # Prints the time and the peak memory of the largest process.
 measure() {
@@ -58,14 +84,15 @@ stored() { du -sk "$1" | cut -f1; }
 
 restic -r empty init --repository-version 2 >/dev/null
 for round in 1 2 3; do
-  rm -rf by-restic by-manager manager-a cloud cloud-rsync backups-a cache .cache
-  mkdir -p cloud cloud-rsync manager-a
+  rm -rf by-restic by-manager manager-a cloud cloud-rsync cloud-codexsync codexsync.json backups-a cache .cache
+  mkdir -p cloud cloud-rsync cloud-codexsync manager-a
   cp -a empty by-restic
   cp -a empty by-manager
   "$manager" --manager-home manager-a vault init "$work/by-manager" --quiet
   measure "first: restic backup" restic -r by-restic --cache-dir cache backup --quiet plain
   run "first: vault" a a
   rm -rf manager-folder && run "first: folder" folder folder
+  measure "first: codexSync" "$codexsync" -c codexsync.toml sync --apply
   measure "first: rsync" rsync -a a/ cloud-rsync
 done
 for round in 1 2 3 4 5 6 7; do
@@ -73,6 +100,7 @@ for round in 1 2 3 4 5 6 7; do
   measure "idle: restic backup" restic -r by-restic --cache-dir cache backup --quiet plain
   run "idle: vault" a a
   run "idle: folder" folder folder
+  measure "idle: codexSync" "$codexsync" -c codexsync.toml sync --apply
   measure "idle: rsync" rsync -a a/ cloud-rsync
 done
 "$manager" --manager-home manager-b vault init "$work/by-manager" --quiet
@@ -86,6 +114,7 @@ for round in 1 2 3; do
   run "a turn, sent: vault" a a
   echo "stored: $(($(stored by-manager) - before)) KB"
   run "a turn, sent: folder" folder folder
+  measure "a turn, sent: codexSync" "$codexsync" -c codexsync.toml sync --apply
   measure "a turn, sent: rsync" rsync -a a/ cloud-rsync
   run "a turn, received: vault" b b
   cmp "$long" "b/${long#a/}"

@@ -484,7 +484,7 @@ fn publish_evil(machines: &Machines, layout: u8) {
 
 #[test]
 fn a_snapshot_with_a_wrong_manifest_changes_nothing_and_is_reported_until_it_is_removed() {
-    let newer = |text: &str| text.replacen("\"schema\":1", "\"schema\":99", 1);
+    let newer = |text: &str| text.replacen("\"schema\":2", "\"schema\":99", 1);
     let longer = |text: &str| {
         text.replace("\"size\":4", "\"size\":5")
             .replace("\"number\":1", "\"number\":2")
