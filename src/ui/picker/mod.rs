@@ -13,7 +13,7 @@ mod title_filter;
 mod view;
 mod worker;
 
-use self::layout::PickerLayout;
+use self::layout::{PickerLayout, percent_of};
 use self::listing::PickerListing;
 use self::screen::InlineScreen;
 use self::state::{PickerAction, PickerState};
@@ -70,6 +70,8 @@ struct Workers {
     rest: Option<Worker<(), Result<PickerListing, String>>>,
     preview: Option<Worker<PreviewQuery, Vec<(super::Style, String)>>>,
     contents: Option<Worker<ContentQuery, ContentAnswer>>,
+    /// The columns and lines for which the frame was drawn, if the terminal tells them.
+    size: Option<(u16, u16)>,
 }
 
 /// An event that an open picker waits for.
@@ -161,6 +163,7 @@ impl Workers {
             rest,
             preview: options.preview.take().and_then(Worker::start),
             contents: options.contents.take().and_then(Worker::start),
+            size: terminal_size(),
         }
     }
 
@@ -221,6 +224,13 @@ impl Workers {
                 return Ok(Wake::Interrupted);
             }
             screen::wait_for_input(Duration::ZERO)?;
+            // crossterm loses the event of a resize that comes together with a key (0.29).
+            if let size @ Some((columns, lines)) = terminal_size()
+                && self.size != size
+            {
+                self.size = size;
+                return Ok(Wake::Terminal(Event::Resize(columns, lines)));
+            }
             if self.take_answers(state) {
                 return Ok(Wake::Answered);
             }
@@ -243,14 +253,18 @@ impl Workers {
     }
 }
 
+/// Returns the columns and lines. `None` on systems that report only their changes.
+fn terminal_size() -> Option<(u16, u16)> {
+    let size = crossterm::terminal::window_size().ok()?;
+    Some((size.columns, size.rows))
+}
+
 /// Returns the area for `items` entries at the current size of the terminal.
 fn picker_area(items: usize, has_preview: bool) -> io::Result<Rect> {
     let (columns, lines) = crossterm::terminal::size()?;
     let wanted = u16::try_from(items).unwrap_or(u16::MAX);
     let wanted = if has_preview {
-        let share = u32::from(lines) * u32::from(PREVIEW_HEIGHT_PERCENT) / 100;
-        let share = u16::try_from(share).unwrap_or(u16::MAX);
-        share.max(WHOLE_HEIGHT)
+        percent_of(lines, PREVIEW_HEIGHT_PERCENT).max(WHOLE_HEIGHT)
     } else {
         wanted.saturating_add(FRAME_HEIGHT).min(MAX_HEIGHT)
     };
