@@ -270,10 +270,10 @@ fn contents_are_found_although_the_index_is_damaged_while_the_screen_is_open() {
     ] {
         for words in ["\x15tokeni", "\x15borrow che"] {
             terminal.type_keys(words);
-            let picture = terminal.wait_until(START, LIMIT, |p| {
-                p.contains(&words[1..]) && p.contains("turn 1, assistant:") && !p.contains('…')
+            let typed = words.replace('\x15', "conversation? ");
+            terminal.wait_until(START, LIMIT, |p| {
+                p.contains(&typed) && p.contains("here 1 ·") && p.contains("turn 1, assistant:")
             });
-            assert!(picture.contains("here 1 ·"), "{picture}");
         }
         change(&path);
     }
@@ -287,12 +287,12 @@ fn the_screen_stays_in_terminals_of_any_size() {
     for size in [(1, 1), (2, 2), (20, 5), (5, 1), (3000, 8), (u16::MAX, 2)] {
         terminal.forget();
         terminal.resize(size.0, size.1);
-        terminal.type_keys("\x15pars\x1b[B\t\x15");
         terminal.wait_until(size, LIMIT, |p| !p.is_empty());
     }
     terminal.forget();
     terminal.resize(START.0, START.1);
-    terminal.type_keys("\x15borrow");
+    terminal.wait_until(START, LIMIT, is_drawn);
+    terminal.type_keys("borrow");
     terminal.wait_until(START, LIMIT, |p| {
         is_drawn(p) && selected(p).contains("Write the docs")
     });

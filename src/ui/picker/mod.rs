@@ -70,8 +70,6 @@ struct Workers {
     rest: Option<Worker<(), Result<PickerListing, String>>>,
     preview: Option<Worker<PreviewQuery, Vec<(super::Style, String)>>>,
     contents: Option<Worker<ContentQuery, ContentAnswer>>,
-    /// The columns and lines for which the frame was drawn, if the terminal tells them.
-    size: Option<(u16, u16)>,
 }
 
 /// An event that an open picker waits for.
@@ -163,7 +161,6 @@ impl Workers {
             rest,
             preview: options.preview.take().and_then(Worker::start),
             contents: options.contents.take().and_then(Worker::start),
-            size: terminal_size(),
         }
     }
 
@@ -224,13 +221,6 @@ impl Workers {
                 return Ok(Wake::Interrupted);
             }
             screen::wait_for_input(Duration::ZERO)?;
-            // crossterm loses the event of a resize that comes together with a key (0.29).
-            if let size @ Some((columns, lines)) = terminal_size()
-                && self.size != size
-            {
-                self.size = size;
-                return Ok(Wake::Terminal(Event::Resize(columns, lines)));
-            }
             if self.take_answers(state) {
                 return Ok(Wake::Answered);
             }
@@ -251,12 +241,6 @@ impl Workers {
             })?;
         }
     }
-}
-
-/// Returns the columns and lines. `None` on systems that report only their changes.
-fn terminal_size() -> Option<(u16, u16)> {
-    let size = crossterm::terminal::window_size().ok()?;
-    Some((size.columns, size.rows))
 }
 
 /// Returns the area for `items` entries at the current size of the terminal.
