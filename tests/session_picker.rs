@@ -13,6 +13,7 @@ use crate::vault;
 use base64::Engine as _;
 use serde_json::json;
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -246,6 +247,58 @@ fn a_search_without_a_match_shows_less_and_says_so_below_the_list() {
     leave(terminal);
 }
 
+/// Replaces the end of a file by other bytes.
+fn damage(path: &Path, from: usize) {
+    let mut bytes = fs::read(path).expect("read");
+    bytes[from..].fill(0xaa);
+    fs::write(path, bytes).expect("write");
+}
+
+#[test]
+fn contents_are_found_although_the_index_is_damaged_while_the_screen_is_open() {
+    let env = home();
+    let _ = env.run(["find", "parser"]).code(0);
+    let mut files = fs::read_dir(env.manager_home().join("index")).expect("index");
+    let is_index = |path: &PathBuf| path.extension().is_some_and(|end| end == "sqlite");
+    let path = files.find_map(|file| Some(file.ok()?.path()).filter(is_index));
+    let path = path.expect("the index");
+    let mut terminal = ask(&env, &["find"]);
+    for change in [
+        (|path| damage(path, 0)) as fn(&Path),
+        |path| damage(path, 5000),
+        |path| fs::remove_file(path).expect("remove"),
+    ] {
+        for words in ["\x15tokeni", "\x15borrow che"] {
+            terminal.type_keys(words);
+            let typed = words.replace('\x15', "conversation? ");
+            terminal.wait_until(START, LIMIT, |p| {
+                p.contains(&typed) && p.contains("here 1 ·") && p.contains("turn 1, assistant:")
+            });
+        }
+        change(&path);
+    }
+    leave(terminal);
+}
+
+#[test]
+fn the_screen_stays_in_terminals_of_any_size() {
+    let env = home();
+    let mut terminal = ask(&env, &["find"]);
+    for size in [(1, 1), (2, 2), (20, 5), (5, 1), (3000, 8), (u16::MAX, 2)] {
+        terminal.forget();
+        terminal.resize(size.0, size.1);
+        terminal.wait_until(size, LIMIT, |p| !p.is_empty());
+    }
+    terminal.forget();
+    terminal.resize(START.0, START.1);
+    terminal.wait_until(START, LIMIT, is_drawn);
+    terminal.type_keys("borrow");
+    terminal.wait_until(START, LIMIT, |p| {
+        is_drawn(p) && selected(p).contains("Write the docs")
+    });
+    leave(terminal);
+}
+
 #[test]
 fn typing_finds_contents_written_after_the_last_index_update() {
     let env = home();
@@ -317,7 +370,12 @@ fn contents_of_other_folders_are_found_while_typing_at_each_width() {
         terminal.wait_until(size, LIMIT, |p| {
             p.lines().count() == height && p.contains("esc")
         });
-        terminal.type_keys("zygohist");
+        // A part of a Chinese word is found too.
+        terminal.type_keys("漢字");
+        terminal.wait_until(size, LIMIT, |p| {
+            p.contains("here 0 · tab: all 1") && p.contains("part 漢字")
+        });
+        terminal.type_keys("\x15zygohist");
         let picture = terminal.wait_until(size, LIMIT, |p| {
             let shown = [
                 "zygohist ",
@@ -473,6 +531,43 @@ fn the_screen_shows_why_a_conversation_was_not_trashed() {
 }
 
 #[test]
+fn each_key_names_a_conversation_that_left_while_the_screen_was_open() {
+    let delete: fn(&TestEnv) = |env| {
+        let rollout = Conversation::new(1, 0, "", "").relative();
+        fs::remove_file(env.codex_home().join(rollout)).expect("remove");
+        let row = "DELETE FROM threads WHERE id=?1";
+        state(env).execute(row, [id(1)]).expect("delete");
+    };
+    let trash: fn(&TestEnv) = |env| drop(env.run(["storage", "trash", &id(1), "--yes"]).code(0));
+    for (key, leave_home, expected) in [
+        ("\r", delete, "no conversation has this id"),
+        ("\x0f", delete, "no conversation has this id"),
+        ("\x05", delete, "no conversation has this id"),
+        ("\r", trash, "storage undelete 01a1f78b-0001"),
+        ("\x0f", trash, "storage undelete 01a1f78b-0001"),
+        ("\x05", trash, "storage undelete 01a1f78b-0001"),
+    ] {
+        let env = home();
+        let mut terminal = ask(&env, &["find"]);
+        terminal.type_keys("parser");
+        terminal.wait_until(START, LIMIT, |p| p.contains("here 1 · tab: all 2"));
+        leave_home(&env);
+        terminal.type_keys(key);
+        assert_eq!(terminal.end().code(), Some(1), "{}", terminal.text());
+        let left = terminal.picture(START.0, START.1);
+        assert!(left.starts_with("error: "), "{left}");
+        assert!(left.contains(expected), "{left}");
+        assert!(terminal.is_cooked());
+    }
+    let env = home();
+    let mut terminal = ask(&env, &["find"]);
+    delete(&env);
+    terminal.type_keys("\x04");
+    terminal.wait_until(START, LIMIT, |p| p.contains("no such conversation"));
+    leave(terminal);
+}
+
+#[test]
 fn the_screen_stays_when_its_last_conversation_is_trashed() {
     let env = TestEnv::new();
     write(&env, &Conversation::new(1, 60, "The only one", "Yes."));
@@ -558,12 +653,17 @@ fn junk_and_control_characters_do_not_reach_the_terminal() {
             user("\u{1b}]0;owned\u{7}\u{1b}[2J first 漢字漢字漢字 🚀\twith a tab"),
             assistant(&"A very long word: ".repeat(3).replace(' ', "_").repeat(60)),
         ],
-        ..Conversation::new(6, 1, "日本語の題名 🚀 \u{1b}[31mred\u{1b}[0m", "")
+        ..Conversation::new(
+            6,
+            1,
+            "日本語の題名 🚀 \u{202e}עברית\u{1b}[31mred\u{1b}[0m",
+            "",
+        )
     };
     write(&env, &junk);
     let binary = Conversation {
         cwd: here(&env),
-        ..Conversation::new(7, 2, "Binary", "")
+        ..Conversation::new(7, 2, &format!("Binary {}", "長い".repeat(2 << 20)), "")
     };
     let path = write(&env, &binary);
     fs::write(
@@ -576,7 +676,9 @@ fn junk_and_control_characters_do_not_reach_the_terminal() {
     assert!(picture.contains("日本語の題名 🚀"), "{picture}");
     let raw = terminal.colored();
     assert!(
-        !raw.contains("\u{1b}]0;") && !raw.contains("\u{1b}[2J"),
+        ["\u{1b}]0;", "\u{1b}[2J", "\u{202e}"]
+            .iter()
+            .all(|bad| !raw.contains(bad)),
         "{raw:?}"
     );
     terminal.type_keys("\x1b[B");

@@ -401,7 +401,7 @@ fn shells_offer_titles_of_conversations_one_name_of_each_account_and_options_aft
         alice["profile"] = "work".into();
         know(&env, &[alice]);
         let script = format!(
-            "{script}\ntry show ''; try show {}; try use ''; try use ali; try show --js",
+            "{script}\ntry show ''; try show {}; try use ''; try use ali; try show --js; try resume ''; try export ''",
             &SECOND[..9]
         );
         let output = shell(&env, name).args(*args).arg(script).output();
@@ -424,6 +424,7 @@ fn shells_offer_titles_of_conversations_one_name_of_each_account_and_options_aft
         );
         assert_eq!(shown[3].trim_end(), "alice@example.com", "{name}");
         assert!(shown[4].starts_with("--json"), "{name}: {shown:?}");
+        assert_eq!(shown[5..7], [shown[0]; 2], "{name}");
     }
 }
 

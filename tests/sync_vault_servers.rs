@@ -209,7 +209,7 @@ fn run_real_schedule(three: &TwoMachines, seed: u64) {
             turns[number].push(turn);
             let shown = lab.user_messages(&three.home(name), &ids[number]);
             assert_eq!(shown, turns[number], "{name}");
-            for _ in 0..1 + dice.below(2) {
+            for _ in 0..=dice.below(2) {
                 kill_at_random(three.command(name, &["run", "--apply"]), &mut dice, longest);
             }
         }

@@ -63,7 +63,7 @@ fn world() -> TestEnv {
 }
 
 /// Writes a page that shows another one in a frame of this width, and says how wide its content and how bright its
-/// background is.
+/// background is, and whether a chart is shown in part or has a label of less than 9 pixels.
 fn framed(env: &TestEnv, name: &str, width: u32) -> PathBuf {
     let page = fs::read_to_string(env.path(name)).unwrap();
     let page = page.replace('&', "&amp;").replace('"', "&quot;");
@@ -71,7 +71,12 @@ fn framed(env: &TestEnv, name: &str, width: u32) -> PathBuf {
     let script = "onload = () => { const d = f.contentDocument; const e = d.querySelector('.figures dd'); \
         const measure = text => { e.textContent = text; return e.offsetHeight; }; \
         const fits = !e || measure('1') === measure('115.46M') && e.scrollWidth <= e.clientWidth; \
+        const part = c => c.scrollWidth > c.clientWidth; \
+        const small = t => { const s = t.closest('.chart').firstElementChild; \
+            return parseFloat(getComputedStyle(t).fontSize) * s.clientWidth / s.viewBox.baseVal.width < 9; }; \
+        const all = (q, f) => [...d.querySelectorAll(q)].some(f); \
         document.body.dataset.seen = (fits ? '' : 'broken figure ') + \
+        (all('.chart', part) ? 'part of a chart ' : '') + (all('.chart text', small) ? 'small label ' : '') + \
         d.documentElement.scrollWidth + ' ' + getComputedStyle(d.body).backgroundColor; }";
     let frame = format!(
         "<!doctype html><meta name=\"color-scheme\" content=\"light dark\"><body>\

@@ -63,6 +63,7 @@ impl Drop for GatheredLines {
 
 thread_local! {
     /// Outer `None`: each line is written at once.
+    #[allow(clippy::option_option, reason = "the inner one is empty until the first line")]
     static GATHERED: RefCell<Option<Option<GatheredLines>>> = const { RefCell::new(None) };
 }
 

@@ -37,7 +37,7 @@ pub(crate) struct AreaChart {
 
 const WIDTH: f64 = 720.0;
 const HEIGHT: f64 = 240.0;
-const LEFT: f64 = 40.0;
+const LEFT: f64 = 56.0;
 const BOTTOM: f64 = 20.0;
 
 /// Returns large figures with their names.
@@ -117,9 +117,9 @@ impl AreaChart {
 /// largest number.
 pub(crate) fn draw_hours(tokens: &[[u64; 24]; 7]) -> String {
     const CELL: usize = 28;
-    const NAMES: usize = 36;
+    const NAMES: usize = 44;
     let most = tokens.iter().flatten().max().copied().unwrap_or(0);
-    let mut svg = open_svg(706.0, 176.0, "Tokens by hour");
+    let mut svg = open_svg(714.0, 176.0, "Tokens by hour");
     for (row, (weekday, hours)) in WEEKDAYS.into_iter().zip(tokens).enumerate() {
         let y = row * 22;
         let _ = writeln!(svg, "<text x=\"0\" y=\"{}\">{weekday}</text>", y + 15);
@@ -198,22 +198,19 @@ fn push_rectangle(svg: &mut String, item: &TreemapItem, [x, y, width, height]: [
     let color = item.color.min(MAX_COLORS - 1);
     let _ = writeln!(
         svg,
-        "<rect class=\"a{color}\" x=\"{x:.1}\" y=\"{y:.1}\" width=\"{width:.1}\" height=\"{height:.1}\">\
-         <title>{name}: {shown}</title></rect>"
+        "<svg x=\"{x:.1}\" y=\"{y:.1}\" width=\"{width:.1}\" height=\"{height:.1}\"><rect class=\"a{color}\" width=\"100%\" \
+         height=\"100%\"><title>{name}: {shown}</title></rect>"
     );
     let fits = |text: &str| as_length(text.chars().count() as u64) * CHARACTER + 12.0 < width;
     let last = item.name.rsplit('/').next().unwrap_or_default();
-    for (line, text) in [(18.0, last), (34.0, &*item.shown)] {
-        if fits(text) && height > line + 6.0 {
+    // The letters are larger on small screens; the inner `svg` cuts what does not fit.
+    for (line, end, text) in [("1.5em", 30.0, last), ("2.8em", 60.0, &*item.shown)] {
+        if fits(text) && height > end {
             let text = escape_html(text);
-            let _ = writeln!(
-                svg,
-                "<text x=\"{:.1}\" y=\"{:.1}\">{text}</text>",
-                x + 6.0,
-                y + line
-            );
+            let _ = writeln!(svg, "<text x=\"6\" dy=\"{line}\">{text}</text>");
         }
     }
+    svg.push_str("</svg>\n");
 }
 
 /// A row of a table with shares.
@@ -301,7 +298,7 @@ mod tests {
             let (_, rest) = rect.split_once(&format!(" {name}=\"")).unwrap();
             rest.split('"').next().unwrap().parse().unwrap()
         };
-        let areas = svg.split("<rect").skip(1);
+        let areas = svg.split("<svg x").skip(1);
         let areas: Vec<_> = areas
             .map(|rect| number(rect, "width") * number(rect, "height") / (WIDTH * 420.0))
             .collect();

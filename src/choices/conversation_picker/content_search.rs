@@ -3,7 +3,7 @@
 use crate::choices::conversation_picker::rows::{ARCHIVED, HERE, SharedConversations};
 use crate::choices::index_access::IndexAccess;
 use crate::context::Context;
-use crate::conversations::index::IndexStore;
+use crate::conversations::index::{IndexError, IndexStore};
 use crate::conversations::search::evaluate::{
     self, FoundConversation, Hit, HitOrder, SearchOptions, SearchResult,
 };
@@ -32,47 +32,76 @@ pub(crate) fn content_search_task(
     context: &Context,
 ) -> Task<ContentQuery, ContentAnswer> {
     let (context, rows) = (context.clone(), rows.clone());
-    let mut store: Option<Option<IndexStore>> = None;
+    let mut store: Option<IndexStore> = None;
     // The index has ids in lower case.
     let mut ids: HashMap<String, String> = HashMap::new();
     Box::new(move |wanted| {
         if wanted.text.trim().chars().count() < MIN_QUERY_CHARS {
             return ContentAnswer::default();
         }
-        let store = store.get_or_insert_with(|| IndexAccess::new(&context).open_updated_quietly());
-        let Some(store) = store else {
-            return ContentAnswer::default();
-        };
         if ids.len() != wanted.total {
             let rows = rows.get();
             let all = rows.iter().map(|row| row.thread.id.clone());
             ids = all.map(|id| (id.to_lowercase(), id)).collect();
         }
-        let here = &context.env.current_dir;
-        let is_offered = |found: &FoundConversation| ids.contains_key(&found.session);
-        let is_in_scope = |found: &FoundConversation| {
-            is_offered(found)
-                && (found.archived == (wanted.scope == ARCHIVED))
-                && (wanted.scope != HERE || Path::new(&found.cwd).starts_with(here))
-        };
-        let text = without_unfinished_word(&wanted.text);
-        let typed = parse(add_prefix_wildcard(text));
-        let mut hits = search(store, typed.as_ref(), MAX_MATCHES, &is_in_scope).hits;
+        let access = IndexAccess::new(&context);
+        // Another process may replace the file while the screen is open. A damaged one is created again.
+        for is_damaged in [false, false, true] {
+            if is_damaged {
+                let _ = access.remove();
+            }
+            store = store.take().or_else(|| access.open_updated_quietly());
+            let Some(open) = &store else { break };
+            match answer(open, wanted, &ids, &context.env.current_dir) {
+                Ok(answer) => return answer,
+                Err(e) => {
+                    store = None;
+                    if !e.is_cured_by_rebuild() {
+                        break;
+                    }
+                }
+            }
+        }
+        ContentAnswer::default()
+    })
+}
+
+/// Searches the index for what the user typed in `here`. `ids` has the offered conversations by their ids in lower case.
+fn answer(
+    store: &IndexStore,
+    wanted: &ContentQuery,
+    ids: &HashMap<String, String>,
+    here: &Path,
+) -> Result<ContentAnswer, IndexError> {
+    let is_offered = |found: &FoundConversation| ids.contains_key(&found.session);
+    let is_in_scope = |found: &FoundConversation| {
+        is_offered(found)
+            && (found.archived == (wanted.scope == ARCHIVED))
+            && (wanted.scope != HERE || Path::new(&found.cwd).starts_with(here))
+    };
+    let text = without_unfinished_word(&wanted.text);
+    let mut hits = Vec::new();
+    if let Some(typed) = parse(add_prefix_wildcard(text)) {
+        hits = evaluate::search(store, &typed, &options(MAX_MATCHES, &is_in_scope))?.hits;
         let known: HashSet<_> = hits.iter().map(|hit| &hit.conversation.session).collect();
         // Those of other scopes are counted beside the scope.
         let more = |found: &FoundConversation| is_offered(found) && !known.contains(&found.session);
-        hits.extend(search(store, typed.as_ref(), MAX_MATCHES_OF_ALL, &more).hits);
-        let mut notice = None;
-        if hits.is_empty() {
-            let found = search_less(store, parse(text.to_owned()).as_ref(), &is_offered);
-            notice = describe(&found);
-            hits = found.hits;
-        }
-        let matches = hits.iter().filter_map(|hit| to_match(hit, &ids));
-        ContentAnswer {
-            matches: matches.collect(),
-            notice,
-        }
+        let others = evaluate::search(store, &typed, &options(MAX_MATCHES_OF_ALL, &more))?.hits;
+        hits.extend(others);
+    }
+    let mut notice = None;
+    if hits.is_empty()
+        && let Some(typed) = parse(text.to_owned())
+    {
+        // As `find` does if nothing has all words.
+        let found = search_forgiving(store, &typed, &options(MAX_MATCHES_OF_ALL, &is_offered))?;
+        notice = describe(&found);
+        hits = found.hits;
+    }
+    let matches = hits.iter().filter_map(|hit| to_match(hit, ids));
+    Ok(ContentAnswer {
+        matches: matches.collect(),
+        notice,
     })
 }
 
@@ -106,29 +135,6 @@ fn parse(text: String) -> Option<Query> {
         text.split_whitespace().map(str::to_owned).collect()
     };
     query::parse(&words).ok()
-}
-
-/// Searches the conversations that `accepts` selects. An invalid query finds nothing.
-fn search(
-    store: &IndexStore,
-    query: Option<&Query>,
-    limit: usize,
-    accepts: &dyn Fn(&FoundConversation) -> bool,
-) -> SearchResult {
-    let options = options(limit, accepts);
-    let found = query.and_then(|query| evaluate::search(store, query, &options).ok());
-    found.unwrap_or_default()
-}
-
-/// Searches as `find` does if nothing has all words.
-fn search_less(
-    store: &IndexStore,
-    query: Option<&Query>,
-    accepts: &dyn Fn(&FoundConversation) -> bool,
-) -> SearchResult {
-    let options = options(MAX_MATCHES_OF_ALL, accepts);
-    let found = query.and_then(|query| search_forgiving(store, query, &options).ok());
-    found.unwrap_or_default()
 }
 
 fn options(limit: usize, accepts: &dyn Fn(&FoundConversation) -> bool) -> SearchOptions<'_> {

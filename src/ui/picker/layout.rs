@@ -51,7 +51,7 @@ impl PickerLayout {
         let (mut list, mut preview) = (whole, None);
         let is_below = area.width + 1 < MIN_BESIDE_COLUMNS;
         if has_preview && !is_below {
-            let width = area.width * PREVIEW_PERCENT / 100;
+            let width = percent_of(area.width, PREVIEW_PERCENT);
             list.width = area.width - width - 3;
             preview = Some(Rect::new(area.width - width, whole.y, width, height));
         } else if has_preview && area.height >= MIN_BELOW_LINES {
@@ -68,6 +68,12 @@ impl PickerLayout {
             keys,
         }
     }
+}
+
+/// Returns a part of a number of columns or lines, also of the largest that a terminal can have.
+pub(super) fn percent_of(whole: u16, percent: u16) -> u16 {
+    let part = u32::from(whole) * u32::from(percent) / 100;
+    u16::try_from(part).unwrap_or(whole)
 }
 
 /// Returns the keys in at most `lines` lines. Keys that do not fit are left out from the end.
@@ -133,6 +139,15 @@ mod tests {
             ..PickerOptions::default()
         };
         format_keys(&options, true, width, lines)
+    }
+
+    #[test]
+    fn the_preview_has_its_part_of_any_width() {
+        for (columns, width) in [(99, 44), (1500, 675), (u16::MAX - 1, 29_490)] {
+            let area = Rect::new(0, 0, columns, 1);
+            let layout = PickerLayout::new(area, &PickerOptions::default(), true, true);
+            assert_eq!(layout.preview.map(|area| area.width), Some(width));
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ mod title_filter;
 mod view;
 mod worker;
 
-use self::layout::PickerLayout;
+use self::layout::{PickerLayout, percent_of};
 use self::listing::PickerListing;
 use self::screen::InlineScreen;
 use self::state::{PickerAction, PickerState};
@@ -248,9 +248,7 @@ fn picker_area(items: usize, has_preview: bool) -> io::Result<Rect> {
     let (columns, lines) = crossterm::terminal::size()?;
     let wanted = u16::try_from(items).unwrap_or(u16::MAX);
     let wanted = if has_preview {
-        let share = u32::from(lines) * u32::from(PREVIEW_HEIGHT_PERCENT) / 100;
-        let share = u16::try_from(share).unwrap_or(u16::MAX);
-        share.max(WHOLE_HEIGHT)
+        percent_of(lines, PREVIEW_HEIGHT_PERCENT).max(WHOLE_HEIGHT)
     } else {
         wanted.saturating_add(FRAME_HEIGHT).min(MAX_HEIGHT)
     };
