@@ -159,6 +159,28 @@ fn a_limit_shows_the_rows_with_the_most_tokens() {
 }
 
 #[test]
+fn limited_sessions_are_the_first_of_all_sessions() {
+    let env = TestEnv::new();
+    for number in 1..=9 {
+        // Three conversations share each total.
+        add(&env, &conversation(number), 0, u64::from(number) / 3 + 1);
+    }
+    let read = |more: &[&str]| {
+        let args = [&["usage", "sessions", "--json"], more].concat();
+        env.run(args).code(0).json()
+    };
+    let all = read(&[]);
+    let rows = all["rows"].as_array().unwrap();
+    assert_eq!(rows.len(), 9, "{all}");
+    for limit in 0..=10 {
+        let limited = read(&["--limit", &limit.to_string()]);
+        assert_eq!(limited["totals"], all["totals"], "{limit}");
+        let first = &rows[..limit.min(9)];
+        assert_eq!(limited["rows"].as_array().unwrap(), first, "{limit}");
+    }
+}
+
+#[test]
 fn lists_say_that_a_conversation_has_no_title() {
     let env = TestEnv::new();
     let mut made = conversation(1);

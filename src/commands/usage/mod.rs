@@ -181,13 +181,11 @@ impl UsageArgs {
 
     fn show_report(&self, homes: &UsageHomes, prices: &Prices, context: &Context) -> Result<()> {
         let slots = self.parse_slots(context)?;
-        let read = |by| {
-            let found = rows::read_selected(homes, &self.selection, slots.clone(), by, context)?;
-            Ok::<_, CommandError>(rows::report(&found, by, prices, context))
-        };
-        let mut report = read(self.by)?;
+        let kind = (self.by, self.limit(context));
+        let found = rows::read_selected(homes, &self.selection, slots.clone(), kind, context)?;
+        let mut report = rows::report(&found, self.by, prices, context);
         let first = report.rows.first().map_or(0, |row| row.key.start);
-        let hidden = self.shorten(&mut report, context);
+        let hidden = found.left_out + self.shorten(&mut report, context);
         let ui = &context.ui;
         let json = object()
             .with("rows", &report.rows)
@@ -236,7 +234,8 @@ impl UsageArgs {
         path: &Path,
         context: &Context,
     ) -> Result<()> {
-        let read = |by| rows::read_selected(homes, &self.selection, slots.clone(), by, context);
+        let read =
+            |by| rows::read_selected(homes, &self.selection, slots.clone(), (by, None), context);
         let sums = |by| Ok::<_, CommandError>(rows::report(&read(by)?, by, prices, context));
         let found = read(Grouping::Daily)?;
         let is_whole = self.since.is_none() && self.until.is_none();
@@ -283,10 +282,8 @@ impl UsageArgs {
     /// Removes all but the first rows of the report, or the last rows if they are periods. Returns the number of
     /// removed rows, which the totals include.
     fn shorten(&self, report: &mut Report<RowKey>, context: &Context) -> usize {
-        let is_screen = context.ui.is_terminal() && self.html.is_none();
-        let default = is_screen.then_some(TERMINAL_LIMIT);
         let all = report.rows.len();
-        let limit = self.limit.or(default).unwrap_or(all).min(all);
+        let limit = self.limit(context).unwrap_or(all).min(all);
         let is_table = context.ui.writes_to_terminal() && !context.ui.wants_tsv();
         if !self.by.is_of_time() {
             report.rows.truncate(limit);
@@ -294,6 +291,12 @@ impl UsageArgs {
             report.rows.drain(..all - limit);
         }
         all - report.rows.len()
+    }
+
+    /// Returns the largest number of rows; `None` if all are shown.
+    fn limit(&self, context: &Context) -> Option<usize> {
+        let is_screen = context.ui.is_terminal() && self.html.is_none();
+        self.limit.or(is_screen.then_some(TERMINAL_LIMIT))
     }
 
     /// Returns the slots of `--since` and `--until`.

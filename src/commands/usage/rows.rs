@@ -69,8 +69,12 @@ pub(super) fn report(
             let is_known = found.conversations.contains_key(&row.conversation);
             (is_known.then_some(row.conversation), row)
         });
+        let mut report = report::sum_by_key(usage, prices);
+        if found.left_out > 0 {
+            report.rows.retain(|row| row.key.is_some());
+        }
         let find = |number: Option<i64>| found.conversations.get(&number?);
-        report::sum_by_key(usage, prices).map_keys(|number| conversation_key(find(number)))
+        report.map_keys(|number| conversation_key(find(number)))
     } else {
         let usage = rows.into_iter().map(|row| {
             let key = row_key(row, by, found, &mut blocks, context);
@@ -219,6 +223,8 @@ pub(super) struct SelectedUsage {
     pub rows: Vec<UsageRow>,
     /// The conversations by their numbers; empty if no row has one.
     pub conversations: HashMap<i64, UsageConversation>,
+    /// The number of conversations with usage that `conversations` lacks, because others have more tokens.
+    pub left_out: usize,
     /// The accounts of the conversations by their ids in lower case; empty unless the rows are accounts.
     pub accounts: HashMap<String, ConversationAccount>,
     /// The names of the machines, this one first.
@@ -289,12 +295,12 @@ impl SelectedUsage {
 }
 
 /// Reads the usage in a range of slots, in the detail that `by` needs. Each conversation counts in the version with the
-/// most tokens.
+/// most tokens. If the rows are conversations, only the first `limit` of them are needed.
 pub(super) fn read_selected(
     homes: &UsageHomes,
     selection: &SelectionArgs,
     slots: Range<i64>,
-    by: Grouping,
+    (by, limit): (Grouping, Option<usize>),
     context: &Context,
 ) -> Result<SelectedUsage> {
     let filter = selection.resolve(context)?;
@@ -302,6 +308,13 @@ pub(super) fn read_selected(
     let read = |store: &IndexStore, context: &Context| {
         read_home(store, &filter, slots.clone(), by, is_merged, context)
     };
+    if let Some(limit) = limit
+        && by == Grouping::Sessions
+        && !is_merged
+        && !filter.is_restricted()
+    {
+        return read_largest(&homes.here, slots, limit);
+    }
     let mut found = read(&homes.here, context)?;
     found.machines.push(own_name(context));
     for (store, machine) in &homes.others {
@@ -342,11 +355,41 @@ fn read_home(
     Ok(SelectedUsage {
         rows,
         conversations,
+        left_out: 0,
         accounts: match by {
             Grouping::Accounts => read_accounts(context)?,
             _ => HashMap::new(),
         },
         machines: Vec::new(),
+    })
+}
+
+/// Reads the usage by conversation, and the names of the `limit` largest conversations. The names of all would take most
+/// of the memory.
+fn read_largest(store: &IndexStore, slots: Range<i64>, limit: usize) -> Result<SelectedUsage> {
+    let rows = usage_query::read_sums(store, slots, UsageDetail::Conversations)?;
+    // The rows of a conversation follow each other.
+    let of_conversation = rows.chunk_by(|a, b| a.conversation == b.conversation);
+    let total = |rows: &[UsageRow]| {
+        let parts = rows.iter().map(|row| row.tokens.total_tokens);
+        parts.fold(0, u64::saturating_add)
+    };
+    let mut totals: Vec<_> = of_conversation
+        .map(|rows| (total(rows), rows[0].conversation))
+        .collect();
+    let all = totals.len();
+    if let Some(last) = limit.checked_sub(1).filter(|last| *last < all) {
+        let (_, (smallest, _), _) = totals.select_nth_unstable_by(last, |a, b| b.cmp(a));
+        // Their ids order conversations of equal totals.
+        let smallest = *smallest;
+        totals.retain(|(total, _)| *total >= smallest);
+    }
+    let conversations = usage_query::find_conversations(store, totals.iter().map(|(_, of)| *of))?;
+    Ok(SelectedUsage {
+        left_out: all - totals.len(),
+        rows,
+        conversations,
+        ..SelectedUsage::default()
     })
 }
 

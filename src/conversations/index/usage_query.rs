@@ -184,15 +184,30 @@ pub(crate) fn read_conversations(
 ) -> Result<HashMap<i64, UsageConversation>, IndexError> {
     let sql = "SELECT id, session, title, cwd, listed FROM conversation \
                WHERE EXISTS (SELECT 1 FROM slot WHERE slot.conversation=conversation.id)";
-    store.query_rows(sql, [], |row| {
-        let conversation = UsageConversation {
-            session: row.get(1)?,
-            title: row.get(2)?,
-            cwd: row.get(3)?,
-            listed: row.get(4)?,
-        };
-        Ok((row.get(0)?, conversation))
-    })
+    store.query_rows(sql, [], read_conversation)
+}
+
+/// Returns the conversations with these numbers.
+///
+/// # Errors
+/// The index cannot be read.
+pub(crate) fn find_conversations(
+    store: &IndexStore,
+    numbers: impl Iterator<Item = i64>,
+) -> Result<HashMap<i64, UsageConversation>, IndexError> {
+    let sql = "SELECT id, session, title, cwd, listed FROM conversation WHERE id=?1";
+    let found = numbers.map(|number| store.query_optional(sql, [number], read_conversation));
+    found.filter_map(Result::transpose).collect()
+}
+
+fn read_conversation(row: &Row<'_>) -> rusqlite::Result<(i64, UsageConversation)> {
+    let conversation = UsageConversation {
+        session: row.get(1)?,
+        title: row.get(2)?,
+        cwd: row.get(3)?,
+        listed: row.get(4)?,
+    };
+    Ok((row.get(0)?, conversation))
 }
 
 fn read_models(store: &IndexStore) -> Result<HashMap<i64, Rc<str>>, IndexError> {
