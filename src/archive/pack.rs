@@ -74,7 +74,7 @@ pub(crate) struct PackWriter<'a> {
     submitted: usize,
 }
 
-type Jobs<'a> = Submitter<'a, MemberJob, Result<CompressedMember, ArchiveError>>;
+type Jobs<'a> = Submitter<'a, MemberJob>;
 
 /// Small entries that share a gzip member.
 struct EntryGroup {

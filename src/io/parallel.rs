@@ -1,9 +1,8 @@
 //! Ordered parallel work: results arrive in the order of the jobs, with a bound on unfinished jobs.
 
-use std::cell::RefCell;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Mutex, PoisonError};
-use std::thread;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, Scope};
 
 /// The number of worker threads: one per processor, from two to eight. Each uses a few megabytes.
 pub(crate) fn threads() -> usize {
@@ -33,19 +32,9 @@ pub(crate) fn run_both<A: Send, B>(
 }
 
 /// Accepts jobs; see [`run_ordered`].
-pub(crate) struct Submitter<'a, J, R>(SubmitTo<'a, J, R>);
+pub(crate) struct Submitter<'a, J>(&'a dyn Fn(J) -> Result<(), ConsumerFailed>);
 
-enum SubmitTo<'a, J, R> {
-    /// Worker threads process the jobs.
-    Threads {
-        jobs: SyncSender<(J, SyncSender<R>)>,
-        order: SyncSender<Receiver<R>>,
-    },
-    /// Jobs run on the submitting thread, one by one.
-    Caller(&'a dyn Fn(J) -> Result<(), ConsumerFailed>),
-}
-
-impl<J, R> std::fmt::Debug for Submitter<'_, J, R> {
+impl<J> std::fmt::Debug for Submitter<'_, J> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Submitter").finish_non_exhaustive()
     }
@@ -55,19 +44,10 @@ impl<J, R> std::fmt::Debug for Submitter<'_, J, R> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ConsumerFailed;
 
-impl<J, R> Submitter<'_, J, R> {
+impl<J> Submitter<'_, J> {
     /// Submits a job; waits while `in_flight` jobs are unfinished.
     pub(crate) fn submit(&self, job: J) -> Result<(), ConsumerFailed> {
-        match &self.0 {
-            SubmitTo::Threads { jobs, order } => {
-                let (result, receiver) = sync_channel(1);
-                // The order first: its channel is the bound on unfinished jobs, and the consumer
-                // reads from it.
-                order.send(receiver).map_err(|_| ConsumerFailed)?;
-                jobs.send((job, result)).map_err(|_| ConsumerFailed)
-            }
-            SubmitTo::Caller(work) => work(job),
-        }
+        (self.0)(job)
     }
 }
 
@@ -82,7 +62,7 @@ pub(crate) fn run_ordered<J, R, P, E>(
     in_flight: usize,
     work: impl Fn(J) -> R + Sync,
     take: impl FnMut(R) -> Result<(), E> + Send,
-    produce: impl FnOnce(&Submitter<'_, J, R>) -> Result<P, E>,
+    produce: impl FnOnce(&Submitter<'_, J>) -> Result<P, E>,
 ) -> Result<P, E>
 where
     J: Send,
@@ -125,78 +105,97 @@ pub(crate) fn run_ordered_on<J, R, P, E>(
     in_flight: usize,
     work: impl Fn(J) -> R + Sync,
     take: impl FnMut(R) -> Result<(), E> + Send,
-    produce: impl FnOnce(&Submitter<'_, J, R>) -> Result<P, E>,
+    produce: impl FnOnce(&Submitter<'_, J>) -> Result<P, E>,
 ) -> Result<P, E>
 where
     J: Send,
     R: Send,
     E: Send,
 {
-    let (jobs, queue) = sync_channel::<(J, SyncSender<R>)>(in_flight);
-    let (order, results) = sync_channel::<Receiver<R>>(in_flight);
-    let queue = Mutex::new(queue);
-    let take = Mutex::new(take);
-    thread::scope(|scope| {
-        let taking = thread::Builder::new().spawn_scoped(scope, || {
-            let mut take = take.lock().unwrap_or_else(PoisonError::into_inner);
-            for result in results {
-                // A worker that panicked drops its sender; the scope passes the panic on.
-                let Ok(result) = result.recv() else {
-                    return Ok(());
-                };
-                take(result)?;
-            }
-            Ok(())
-        });
-        let worker = || {
-            loop {
-                let next = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
-                let Ok((job, result)) = next else { return };
-                // The receiver may be gone after an error.
-                let _ = result.send(work(job));
-            }
-        };
-        let started = |_: &usize| {
-            let worker = thread::Builder::new().spawn_scoped(scope, worker);
-            worker.is_ok()
-        };
-        match taking {
-            Ok(taking) if (0..threads).take_while(started).count() > 0 => {
-                let produced = produce(&Submitter(SubmitTo::Threads { jobs, order }));
-                let taken = taking
-                    .join()
-                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-                taken.and(produced)
-            }
-            _ => {
-                // The consumer ends, if it still runs.
-                drop((jobs, order));
-                run_on_caller(&work, &take, produce)
-            }
+    let consumer = Mutex::new((take, None));
+    // Returns false if no more results are wanted.
+    let take = |result: R| {
+        let (take, failed) = &mut *lock(&consumer);
+        if failed.is_none() {
+            *failed = take(result).err();
         }
-    })
+        failed.is_none()
+    };
+    let (work, take) = (&work, &take);
+    let produced = thread::scope(|scope| {
+        let queue = Queue::start(scope, threads, in_flight);
+        let submit = |job: J| {
+            let Some(queue) = &queue else {
+                return take(work(job)).then_some(()).ok_or(ConsumerFailed);
+            };
+            let result = Arc::new(Mutex::new(None));
+            let done = Arc::clone(&result);
+            queue.submit(
+                Box::new(move || *lock(&done) = Some(work(job))),
+                Box::new(move || lock(&result).take().is_some_and(take)),
+            )
+        };
+        let produced = produce(&Submitter(&submit));
+        drop(queue);
+        produced
+    });
+    let (_, failed) = consumer
+        .into_inner()
+        .unwrap_or_else(PoisonError::into_inner);
+    failed.map_or(produced, Err)
 }
 
-/// Like [`run_ordered`], but runs everything on the calling thread.
-fn run_on_caller<J, R, P, E>(
-    work: &impl Fn(J) -> R,
-    take: &Mutex<impl FnMut(R) -> Result<(), E>>,
-    produce: impl FnOnce(&Submitter<'_, J, R>) -> Result<P, E>,
-) -> Result<P, E> {
-    let failed = RefCell::new(None);
-    let job = |job| {
-        if failed.borrow().is_some() {
-            return Err(ConsumerFailed);
-        }
-        let result = work(job);
-        let mut take = take.lock().unwrap_or_else(PoisonError::into_inner);
-        take(result).map_err(|error| {
-            *failed.borrow_mut() = Some(error);
-            ConsumerFailed
-        })
-    };
-    let produced = produce(&Submitter(SubmitTo::Caller(&job)));
-    failed.into_inner().map_or(produced, Err)
+type Work<'a> = Box<dyn FnOnce() + Send + 'a>;
+type Take<'a> = Box<dyn FnOnce() -> bool + Send + 'a>;
+
+/// Jobs without their types, so that threads and channels are compiled once and not for each kind of job.
+struct Queue<'a> {
+    jobs: SyncSender<(Work<'a>, SyncSender<()>)>,
+    order: SyncSender<(Receiver<()>, Take<'a>)>,
+}
+
+impl<'a> Queue<'a> {
+    /// Starts the threads. Returns `None` if there is none for the jobs or none for their results.
+    fn start(scope: &'a Scope<'a, '_>, threads: usize, in_flight: usize) -> Option<Self> {
+        let (jobs, queue) = sync_channel::<(Work<'a>, SyncSender<()>)>(in_flight);
+        let (order, results) = sync_channel::<(Receiver<()>, Take<'a>)>(in_flight);
+        let start = |run: Work<'a>| thread::Builder::new().spawn_scoped(scope, run).is_ok();
+        let taking = start(Box::new(move || {
+            for (done, take) in results {
+                // A worker that panicked drops its sender; the scope passes the panic on.
+                if done.recv().is_err() || !take() {
+                    return;
+                }
+            }
+        }));
+        let queue = Arc::new(Mutex::new(queue));
+        let worker = || {
+            let queue = Arc::clone(&queue);
+            move || {
+                loop {
+                    let next = lock(&queue).recv();
+                    let Ok((work, done)) = next else { return };
+                    work();
+                    // The receiver may be gone after an error.
+                    let _ = done.send(());
+                }
+            }
+        };
+        let started = (0..threads).take_while(|_| start(Box::new(worker())));
+        (taking && started.count() > 0).then_some(Self { jobs, order })
+    }
+
+    fn submit(&self, work: Work<'a>, take: Take<'a>) -> Result<(), ConsumerFailed> {
+        let (done, result) = sync_channel(1);
+        // The order first: its channel is the bound on unfinished jobs, and the consumer reads from it.
+        let ordered = self.order.send((result, take));
+        ordered.map_err(|_| ConsumerFailed)?;
+        self.jobs.send((work, done)).map_err(|_| ConsumerFailed)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
