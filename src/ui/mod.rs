@@ -107,9 +107,14 @@ struct JsonEnvelope<'a, T> {
 
 fn write_document(document: &impl Serialize) -> io::Result<()> {
     let mut to = io::BufWriter::new(io::stdout().lock());
-    serde_json::to_writer_pretty(&mut to, document)?;
+    write_json(&mut to, document)?;
     to.write_all(b"\n")?;
     to.flush()
+}
+
+/// Writes a document. The writer has no type, so that each document is compiled once.
+fn write_json(to: &mut dyn Write, document: &impl Serialize) -> serde_json::Result<()> {
+    serde_json::to_writer_pretty(to, document)
 }
 
 impl Ui {
@@ -309,7 +314,7 @@ impl Ui {
             body,
         };
         // A document may be long, so it is not held; half of one must not be printed.
-        match serde_json::to_writer(io::sink(), &document) {
+        match write_json(&mut io::sink(), &document) {
             Ok(()) => record_output_error(write_document(&document)),
             Err(e) => write_stdout(format_args!("{{\"schema\":1,\"error\":\"{e}\"}}\n")),
         }
