@@ -184,8 +184,11 @@ impl UsageArgs {
         let kind = (self.by, self.limit(context));
         let found = rows::read_selected(homes, &self.selection, slots.clone(), kind, context)?;
         let mut report = rows::report(&found, self.by, prices, context);
+        let left_out = found.left_out;
+        // With 200,000 conversations the names take 50 MB, and the report has copies.
+        drop(found);
         let first = report.rows.first().map_or(0, |row| row.key.start);
-        let hidden = found.left_out + self.shorten(&mut report, context);
+        let hidden = left_out + self.shorten(&mut report, context);
         let ui = &context.ui;
         let json = object()
             .with("rows", &report.rows)
