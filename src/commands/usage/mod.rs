@@ -185,7 +185,7 @@ impl UsageArgs {
         let found = rows::read_selected(homes, &self.selection, slots.clone(), kind, context)?;
         let mut report = rows::report(&found, self.by, prices, context);
         let left_out = found.left_out;
-        // With 200,000 conversations the names take 50 MB, and the report has copies.
+        // The report has copies of the names, of which there may be 200,000.
         drop(found);
         let first = report.rows.first().map_or(0, |row| row.key.start);
         let hidden = left_out + self.shorten(&mut report, context);
