@@ -171,6 +171,7 @@ impl CommandError {
     /// Removes "nothing was changed" from the hints, and adds this one.
     #[must_use]
     pub(crate) fn changed(mut self, hint: impl Into<String>) -> Self {
+        self.hints.retain(|known| known != "nothing was changed");
         for known in &mut self.hints {
             *known = known.replace("; nothing was changed", "");
         }
@@ -293,5 +294,19 @@ impl Advised for crate::config::KeyError {
             }
         };
         self.hint(Usage, hint)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_after_a_change_does_not_say_that_nothing_was_changed() {
+        let cancelled = CommandError::interrupted().changed("run it again");
+        assert_eq!(cancelled.hints, ["run it again"]);
+        let refused = CommandError::failed("full").unchanged("free some space");
+        let refused = refused.changed("run it again");
+        assert_eq!(refused.hints, ["free some space", "run it again"]);
     }
 }

@@ -115,7 +115,7 @@ fn current_prints_what_status_prints() {
 }
 
 #[test]
-fn an_account_is_an_argument_beside_the_option() {
+fn an_account_argument_equals_the_account_option() {
     let env = three();
     for (plain, option) in [
         (

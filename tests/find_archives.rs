@@ -166,7 +166,7 @@ fn archives_of_other_homes_are_not_searched() {
 }
 
 #[test]
-fn the_snippet_for_agents_has_ten_lines_of_working_commands() {
+fn the_agents_hook_has_ten_lines_of_working_commands() {
     let env = TestEnv::new();
     write(
         &env,

@@ -9,9 +9,9 @@ use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
 
-/// Removes duplicate rollouts from `files` (plain and compressed, archived and not). The most
+/// Removes duplicate rollouts from `files` (plain and compressed, in `sessions/` and `archived_sessions/`). The most
 /// complete file stays. Files that diverged all stay, so no turn is lost. Returns the conversations with
-/// more than one file, and the files that are not archived, sorted.
+/// more than one file, and a note for each dropped file, sorted by path.
 pub(super) fn drop_duplicates(
     files: &mut FileList,
     places: &SourcePaths,

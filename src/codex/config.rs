@@ -109,7 +109,7 @@ pub(crate) fn build_scratch_config(home: &Path) -> String {
     copy_config_keys(home, SERVER_KEYS)
 }
 
-/// Returns a `config.toml` for a scratch home in which Codex opens conversations of `home` without asking a model.
+/// Returns a `config.toml` with the model providers of `home`, so that Codex opens its conversations in a scratch home.
 pub(crate) fn build_reading_config(home: &Path) -> String {
     // Codex opens no conversation of a provider that it does not know.
     copy_config_keys(home, "model_providers")

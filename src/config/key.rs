@@ -95,7 +95,7 @@ pub(crate) const KEYS: [SettingKey; 26] = [
     choice::<VerifyReused>("backup.verify_reused")
         .about("share of the reused data that backup checks"),
     key("normalize.session_duration_hours", ValueKind::Hours, "2.0")
-        .about("assumed hours until a weekly quota was used up"),
+        .about("assumed hours from the start of a session to the end of its quota"),
     choice::<Strategy>("recommend.strategy").about("which ready account to recommend"),
     flag("recommend.include_api_key").about("recommend API keys too"),
     key("notify.command", TEXT, "").about("the command that shows a notification"),

@@ -132,7 +132,8 @@ pub(crate) fn find(
     }
 }
 
-/// Adds the rollouts that these continue (`history_base`), if `source` has them.
+/// Adds to `names` the rollouts that they continue (`history_base`), and those that these continue in turn, if `source`
+/// has them.
 fn add_parents(
     source: &dyn ConversationSource,
     mut names: Vec<String>,

@@ -70,7 +70,7 @@ impl Advised for crate::accounts::lease::LeaseError {
             Self::Interrupted => CommandError::interrupted(),
             Self::InUse(_) => self.unchanged(Failed, "wait for it to end, then run the same command again"),
             Self::ProbeRunning { .. } => self.unchanged(CodexRunning, "wait for it to end, then run the same command again"),
-            Self::OtherAccountSignedIn(_) => self.unchanged(CodexRunning, "end that Codex first: codex-manager launches"),
+            Self::OtherAccountSignedIn(_) => self.unchanged(CodexRunning, "end that Codex first; find it with: codex-manager launches"),
             Self::DiskFull(_) => self.unchanged(Failed, "free some disk space, then run the same command again"),
             Self::AlreadyLeased(_) => self.unchanged(Refused, "return it to the profile: codex-manager status --all"),
             Self::Isolated {

@@ -36,9 +36,10 @@ impl Advised for crate::launch::isolated_home::IsolationError {
                 Refused,
                 "move its content to the real Codex home, then remove it",
             ),
-            Self::OtherHome(_) => {
-                self.unchanged(CodexRunning, "end that Codex first: codex-manager launches")
-            }
+            Self::OtherHome(_) => self.unchanged(
+                CodexRunning,
+                "end that Codex first; find it with: codex-manager launches",
+            ),
             Self::Unsupported => self.unchanged(Refused, "run without --isolated"),
         }
     }

@@ -429,7 +429,8 @@ fn is_archive_name_of(stem: &str, name: &str) -> bool {
             .is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
 }
 
-/// Returns true if two records are equal except for the time and version of their creation.
+/// Returns true if two records are equal except for the time and version of their creation, and imply the same end of
+/// quota.
 fn is_same(a: &LegacyRecord, b: &LegacyRecord) -> bool {
     let timeless = |record: &LegacyRecord| {
         let mut record = record.clone();

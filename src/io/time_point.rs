@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn incomplete_times_back_mean_the_last_such_time() {
+    fn an_incomplete_past_time_means_its_latest_occurrence() {
         for (text, expected) in [
             ("now", "2026-11-20T08:00:00+01:00"),
             ("3d", "2026-11-17T08:00:00+01:00"),

@@ -52,7 +52,7 @@ pub(crate) struct OtherLaunches<'a> {
 }
 
 impl<'a> OtherLaunches<'a> {
-    /// Selects the launches in `launches` other than `record`.
+    /// Selects the unsettled launches of the same home and account as `record`, except `record`.
     pub(crate) fn select(launches: &'a Launches, record: &LaunchRecord) -> Self {
         let unsettled = launches.unsettled().filter(|other| {
             other.launch_id != record.launch_id

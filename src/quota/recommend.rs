@@ -18,7 +18,7 @@ pub(crate) enum Strategy {
     /// The least recently used account.
     #[default]
     Lru,
-    /// The account with the earliest weekly reset that has quota left, before that quota expires.
+    /// The account whose remaining weekly quota expires first.
     ExpiringFirst,
     /// The account with the most weekly quota left.
     MostLeft,
@@ -41,7 +41,7 @@ pub(crate) struct RankedAccount<'a> {
 pub(crate) struct Ranking<'a> {
     /// The accounts that may be recommended, best first.
     pub candidates: Vec<RankedAccount<'a>>,
-    /// The accounts that may not be recommended, ordered by label.
+    /// The accounts that may not be recommended, ordered by email.
     pub excluded: Vec<RankedAccount<'a>>,
     strategy: Strategy,
 }

@@ -5,12 +5,12 @@ use super::scheduler::SchedulerCommand;
 use super::xml::escape;
 use std::path::PathBuf;
 
-fn task(job: JobKind) -> String {
+fn task_name(job: JobKind) -> String {
     format!("codex-manager-{}", job.name())
 }
 
 pub(super) fn paths(job: JobKind, context: &JobContext<'_>) -> Vec<PathBuf> {
-    let name = format!("{}.xml", task(job));
+    let name = format!("{}.xml", task_name(job));
     vec![context.manager_home.join("schedule").join(name)]
 }
 
@@ -130,7 +130,7 @@ pub(super) fn decode(bytes: &[u8]) -> Option<String> {
 }
 
 pub(super) fn enable_commands(job: JobKind, context: &JobContext<'_>) -> Vec<SchedulerCommand> {
-    let task = task(job);
+    let task = task_name(job);
     paths(job, context)
         .iter()
         .map(|path| {
@@ -146,7 +146,7 @@ pub(super) fn disable_commands(job: JobKind) -> Vec<SchedulerCommand> {
         "schtasks",
         "/Delete",
         "/TN",
-        &task(job),
+        &task_name(job),
         "/F",
     ])]
 }

@@ -69,7 +69,9 @@ impl Remote for VaultRemote<'_> {
 
     fn publish(&self, tree: &Path, snapshot: &RemoteSnapshot) -> Result<String> {
         let Some(lock) = &self.lock else {
-            return Err(CommandError::failed("a plan publishes nothing"));
+            return Err(CommandError::failed(
+                "cannot publish: this run holds no lock of the vault",
+            ));
         };
         let tags = ReplicaTags {
             replica: snapshot.replica.clone(),

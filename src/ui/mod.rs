@@ -489,7 +489,7 @@ fn paint(color: bool, style: Style, text: impl Display) -> String {
     }
 }
 
-/// The first write error on stdout.
+/// The latest write error on stdout.
 static OUT_ERROR: Mutex<Option<io::Error>> = Mutex::new(None);
 
 /// Flushes stdout and returns its write error, if any output is missing.

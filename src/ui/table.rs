@@ -240,7 +240,7 @@ impl Table {
         }
     }
 
-    /// Passes on the tab-separated values: a line of heads, then one of values for each row.
+    /// Writes tab-separated values, one call of `put` for each line: the heads, then each row.
     fn put_values(&self, put: &mut dyn FnMut(&str)) {
         let is_shown = |column: &Column| column.scope != ColumnScope::Text;
         let heads = self.columns.iter().filter(|column| is_shown(column));
@@ -256,7 +256,7 @@ impl Table {
         }
     }
 
-    /// Passes on the lines for people, at the width of the terminal.
+    /// Writes aligned text that fits the terminal, one call of `put` for each line.
     fn put_text(&self, put: &mut dyn FnMut(&str)) {
         let shown = self.shown_columns();
         let widths = match self.width {

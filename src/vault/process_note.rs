@@ -13,10 +13,11 @@ use serde::Deserialize;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-/// Maximum time between the start of restic and its first lock, and between two clocks.
+/// Maximum time between the start of restic and its first lock, and maximum difference of two clocks.
 const START_TIME: TimeDelta = TimeDelta::minutes(1);
 
-/// Age at which the note of a dead process is removed. A process may refresh its lock for many hours.
+/// Time since the start of restic after which the note of a dead process is removed. It explains the lock of restic,
+/// which refreshes it for hours.
 const MAX_NOTE_AGE: TimeDelta = TimeDelta::days(1);
 
 /// Age of a stale lock. restic refreshes its locks every 5 minutes.

@@ -61,7 +61,7 @@ pub struct AccountAuth {
     pub identity: Option<Identity>,
 }
 
-/// The manifest of an archive.
+/// The document that lists every entry of an archive with its digest.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct ArchiveManifest {
     /// The metadata that the sidecar repeats.

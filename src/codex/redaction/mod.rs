@@ -399,7 +399,7 @@ mod tests {
     }
 
     #[test]
-    fn a_private_key_is_found_between_marks_of_lines() {
+    fn a_private_key_is_found_behind_line_prefixes_and_quotes() {
         let lines = [
             "-----BEGIN PRIVATE KEY-----",
             &random(64),

@@ -72,7 +72,7 @@ pub(super) fn compare_settings(archive: &ArchiveReader, home: &Path) -> Result<V
     Ok(compare_versions(&archived, &current))
 }
 
-/// Compares skills, prompts and other files of the user.
+/// Returns the skills, prompts and other files of the user that differ between the archive and the home.
 ///
 /// # Errors
 /// The home or the archive cannot be read.
@@ -84,13 +84,13 @@ pub(super) fn compare_files(
     let archived = select_content_files(archive.contents().files.iter());
     let current = select_content_files(live.files.iter());
     let of_archive = |file: &FileEntry| Ok((file.size, file.digest));
-    let require_in_home = |file: &FileEntry| {
+    let of_home = |file: &FileEntry| {
         let known = archived.iter().find(|known| known.path == file.path);
         read_version(file, known, &home.join(file.path.as_path()))
     };
     Ok(compare_versions(
         &group_by_name(&archived, of_archive)?,
-        &group_by_name(&current, require_in_home)?,
+        &group_by_name(&current, of_home)?,
     ))
 }
 

@@ -232,7 +232,10 @@ impl FindingList<'_> {
         self.print_group(Style::Bad, what, &report.unreadable, |u| {
             let reason = printable(&u.reason);
             let (shown, all) = (u.turns_shown, u.turns_on_disk);
-            let fix = u.fix.as_deref().unwrap_or("no archive has these turns");
+            let fix = u
+                .fix
+                .as_deref()
+                .unwrap_or("no archive has the missing turns");
             format!(
                 "{}\n    {reason}\n    Codex shows {shown} of {}: {fix}",
                 self.describe(&u.id, Some(&u.title), "", 0),

@@ -65,7 +65,7 @@ impl RepairArgs {
             context.note(if plan.recreates_database {
                 "Codex creates its list of conversations again; this may take minutes"
             } else {
-                "Codex reads the conversations again that it shows without some turns"
+                "Codex reads the conversations again that it shows only in part"
             });
         }
         let snapshot = repair::apply(&target, &mut plan, program.as_ref(), context.now())?;

@@ -237,7 +237,7 @@ pub(super) struct UsageHomes {
     pub others: Vec<(IndexStore, Machine)>,
 }
 
-/// The numbers of conversations of the next machine begin here.
+/// The number of bits that count the conversations of one machine; the bits above number the machines.
 const MACHINE_BITS: u32 = 40;
 
 impl SelectedUsage {

@@ -73,7 +73,8 @@ fn replace_control_chars(text: &str) -> String {
     text.replace("\r\n", "\n").chars().map(shown).collect()
 }
 
-/// Replaces events of which the HTML could contain markup of the message.
+/// Rewrites events of Markdown for a page: HTML becomes text, unsafe links become spans, headings get smaller, line
+/// breaks stay.
 struct SafeEvents<'a> {
     events: Parser<'a>,
     /// The ends of the open links.

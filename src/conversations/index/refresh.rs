@@ -50,7 +50,7 @@ pub(crate) enum Thoroughness {
     Changes,
     /// All rollouts of the home.
     All,
-    /// The rollouts that changed last, for a first index.
+    /// As [`Self::Changes`], but a comparison of all rollouts reads at most [`NEWEST_BYTES`], the newest rollouts first.
     Newest,
 }
 

@@ -23,7 +23,7 @@ pub(crate) use super::found_conversation::FoundConversation;
 /// The number of conversations beyond the limit that are counted, a few milliseconds.
 const MAX_COUNTED: usize = 1000;
 
-/// The number of conversations below which words are also searched as beginnings of others.
+/// With fewer found conversations, words are also searched as prefixes of longer words.
 const FEW_CONVERSATIONS: usize = 20;
 
 /// The number of conversations, and of texts of each, in which the words are looked for in one sentence.
@@ -74,7 +74,7 @@ pub(crate) struct SearchOptions<'a> {
     pub limit: usize,
     /// Returns true for conversations that pass the filter.
     pub accepts: &'a dyn Fn(&FoundConversation) -> bool,
-    /// Makes a text that a snippet is cut from, for example without secrets: of a part of one, no form is recognized.
+    /// Redacts a whole text before a snippet is cut from it: a part of a secret is not recognized.
     pub safe: &'a dyn Fn(String) -> String,
 }
 

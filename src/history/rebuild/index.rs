@@ -169,8 +169,8 @@ impl TablePass {
     }
 }
 
-/// Returns the name given by the user. A line of the index that equals the first message or the id
-/// was derived by a rebuild and is not a given name.
+/// Returns the name given by the user. A name in the index that equals the id, the title, or the first line of the title
+/// or of the first message was derived by a rebuild.
 fn find_given_name(
     conversation: &RebuildConversation,
     row: Option<&ThreadRow>,

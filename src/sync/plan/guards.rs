@@ -148,11 +148,11 @@ pub(super) fn hold_back_mass_deletions(
     plan.notices.held_deletions = held.len();
     plan.notices.extend(held.into_iter().map(|step| {
         let side = match step.action {
-            SyncAction::DeleteCloud => "on this machine",
-            _ => "on another machine",
+            SyncAction::DeleteCloud => "here, but not on other machines",
+            _ => "on another machine, but not here",
         };
         let why = format!(
-            "deleted {side}, but not on the other side: {} at once (at most {limit})",
+            "deleted {side}: {} at once (at most {limit})",
             pluralize(count, "deletion")
         );
         NoticeList::Skipped.notice(step.path, why)

@@ -206,7 +206,7 @@ impl SyncAction {
 /// All changes for one file, applied as a unit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SyncStep {
-    /// Key of the file in the state; see `key_of` in `plan::scan::groups`.
+    /// Key of the file in the state; see `file_group::key_of`.
     pub key: String,
     /// Relative path for output.
     pub path: String,

@@ -362,7 +362,7 @@ mod tests {
     }
 
     #[test]
-    fn the_manifest_of_a_preview_is_read() {
+    fn a_manifest_of_schema_1_is_read() {
         let end = |text: &str| {
             let digest = serde_json::to_string(&Sha256Digest::of(text.as_bytes())).unwrap();
             format!("{text}{{\"end\":{digest}}}\n")

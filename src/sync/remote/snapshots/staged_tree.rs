@@ -125,7 +125,7 @@ impl StagedTree {
         Ok(is_unchanged)
     }
 
-    /// Places a link to a file.
+    /// Places a hard link to a file, or a copy if the disk has no links.
     pub(super) fn link(&self, from: &Path, to: &str) -> Result<(), IoError> {
         links::link_or_copy(from, &self.prepare(to)?)
     }
