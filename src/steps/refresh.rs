@@ -15,7 +15,6 @@ use crate::io::IoContext;
 use crate::io::clock::Timestamp;
 use crate::io::file_open;
 use crate::io::progress::block_on_input;
-use crate::ui::progress::TaskCounter;
 use crate::views::account::{load_cooldown, printable, warn_all};
 use chrono::DateTime;
 use serde_json::Value;
@@ -144,12 +143,9 @@ pub(crate) fn probe(
         inquiry: build_inquiry(context, &known, !dry_run),
     };
     let total = if dry_run { 0 } else { targets.len() };
-    let counter = (total > 0).then(|| {
-        context
-            .ui
-            .task_counter("asking Codex about accounts", total)
-    });
-    let on_answer = || counter.iter().for_each(TaskCounter::add_one);
+    let ui = &context.ui;
+    let counter = (total > 0).then(|| ui.task_counter("asking Codex about accounts", total));
+    let on_answer = || counter.iter().for_each(|counter| counter.inc(1));
     let mut targets = targets.to_vec();
     if !dry_run {
         for target in &mut targets {

@@ -151,19 +151,16 @@ impl Table {
 
     /// Repeats the heads below the last row of a long table on a terminal.
     #[must_use]
-    pub(crate) fn repeat_heads(self) -> Self {
-        let repeats_heads = true;
-        Self {
-            repeats_heads,
-            ..self
-        }
+    pub(crate) fn repeat_heads(mut self) -> Self {
+        self.repeats_heads = true;
+        self
     }
 
     /// Omits columns on a narrow terminal, where the rows would become blocks.
     #[must_use]
-    pub(crate) fn keep_rows(self) -> Self {
-        let keeps_rows = true;
-        Self { keeps_rows, ..self }
+    pub(crate) fn keep_rows(mut self) -> Self {
+        self.keeps_rows = true;
+        self
     }
 
     /// Adds a row with a cell for each column.

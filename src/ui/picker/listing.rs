@@ -1,7 +1,6 @@
 //! The entries of a picker, prepared for its filter.
 
-use super::item::PickerItem;
-use super::options::PickerScope;
+use super::options::{PickerItem, PickerScope};
 use nucleo_matcher::Utf32String;
 use ratatui_core::text::Span;
 use std::collections::HashMap;

@@ -84,16 +84,12 @@ impl InlineScreen {
         self.shown = frame;
         write(&text)
     }
+}
 
-    /// Copies a text to the clipboard, if the terminal has OSC 52.
-    #[allow(
-        clippy::unused_self,
-        reason = "only an open screen may steer the terminal"
-    )]
-    pub(super) fn copy(&self, text: &str) -> io::Result<()> {
-        // The terminal has the clipboard, also over ssh. tmux passes it on with `set-clipboard on`.
-        write(&format!("\x1b]52;c;{}\x07", BASE64.encode(text)))
-    }
+/// Copies a text to the clipboard, if the terminal has OSC 52. Only for an open screen.
+pub(super) fn copy(text: &str) -> io::Result<()> {
+    // The terminal has the clipboard, also over ssh. tmux passes it on with `set-clipboard on`.
+    write(&format!("\x1b]52;c;{}\x07", BASE64.encode(text)))
 }
 
 impl Drop for InlineScreen {
