@@ -2,18 +2,17 @@
 
 use crate::accounts::switchers::Switcher;
 use crate::codex::login_lock;
+use crate::commands::profile::export::read_passphrase;
 use crate::commands::profile::import_switcher::import_logins;
-use crate::commands::profile::passphrase::read_passphrase;
 use crate::context::Context;
 use crate::error::{Outcome, Result};
 use crate::io::quantity::pluralize;
 use crate::io::staging::{self, Staging};
 use crate::steps::home_checks::check_logins_allowed;
-use crate::transfer::TransferError;
 use crate::transfer::merge::{self, ArchiveOutcome, ConfigOutcome, ImportPlan};
 use crate::transfer::profiles::{ImportOptions, LoginOutcome};
-use crate::transfer::reader;
 use crate::transfer::seal::{DecryptionKey, ExportInput, Passphrase};
+use crate::transfer::{TransferError, reader};
 use crate::ui::{Style, Ui};
 use crate::views::account::{printable, warn_all};
 use clap::Args;
