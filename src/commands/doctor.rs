@@ -150,17 +150,14 @@ impl FixRun<'_> {
     }
 
     fn restrict_permissions(&mut self) {
-        let settings = &self.context.settings;
-        let (codex_home, home) = (&settings.codex_home, &settings.manager_home);
+        let (codex_home, home) = (self.context.codex_home(), self.context.manager_home());
         let open = permissions::find_accessible_to_others(codex_home, home);
         let done = "restricted to your user";
         self.fix_each("manager.home", &open, done, permissions::restrict_to_owner);
     }
 
     fn remove_temp_files(&mut self) {
-        let settings = &self.context.settings;
-        let (codex_home, home) = (&settings.codex_home, &settings.manager_home);
-        let stale = find_stale_temp_files(codex_home, home, &self.context.env);
+        let stale = find_stale_temp_files(self.context);
         self.fix_each("temp", &stale, "removed", tree::remove);
     }
 
@@ -212,9 +209,9 @@ impl FixRun<'_> {
     }
 
     fn recover_restores(&mut self) {
-        let (settings, now) = (&self.context.settings, self.context.local_now());
-        let (codex_home, home) = (&settings.codex_home, &settings.manager_home);
-        for recovered in recovery::recover_all(codex_home, home, &self.context.env, now) {
+        let (context, now) = (self.context, self.context.local_now());
+        let (codex_home, home) = (context.codex_home(), context.manager_home());
+        for recovered in recovery::recover_all(codex_home, home, &context.env, now) {
             if recovered.interrupted != Interrupted::Restore {
                 continue;
             }

@@ -15,7 +15,6 @@ use crate::inventory::records::InventoryFile;
 use crate::inventory::{cleanup, cooldown, remedies, store};
 use crate::io::clock::Timestamp;
 use crate::io::document::{self, DocumentError, DocumentState};
-use crate::io::environment::Environment;
 use crate::io::quantity::pluralize;
 use crate::io::settings::SettingsError;
 use crate::io::shell;
@@ -393,7 +392,7 @@ fn check_leftovers(context: &Context) -> Vec<Check> {
     } else {
         Check::ok("restore", "no interrupted restore")
     };
-    let stale = find_stale_temp_files(context.codex_home(), context.manager_home(), &context.env);
+    let stale = find_stale_temp_files(context);
     let temp = if stale.is_empty() {
         Check::ok("temp", "no stale temp files")
     } else {
@@ -406,21 +405,15 @@ fn check_leftovers(context: &Context) -> Vec<Check> {
 }
 
 /// Returns temp files and folders of killed commands that no process uses.
-pub(crate) fn find_stale_temp_files(
-    codex_home: &Path,
-    manager_home: &Path,
-    env: &Environment,
-) -> Vec<PathBuf> {
-    #[allow(
-        clippy::disallowed_methods,
-        reason = "the age of files is measured by the system's clock, as their times are"
-    )]
+pub(crate) fn find_stale_temp_files(context: &Context) -> Vec<PathBuf> {
+    // The age of files is measured by the system's clock, as their times are.
+    #[allow(clippy::disallowed_methods, reason = "see above")]
     let now = SystemTime::now();
     // Logins and lists are replaced in the Codex home, and a history repair replaces databases in their
     // own folder: temp files lie beside each of them.
     let others = [
-        codex_home.to_path_buf(),
-        threads::find_state_folder(codex_home, env),
+        context.codex_home().to_path_buf(),
+        threads::find_state_folder(context.codex_home(), &context.env),
     ];
-    cleanup::find_leftovers(manager_home, &others, now)
+    cleanup::find_leftovers(context.manager_home(), &others, now)
 }

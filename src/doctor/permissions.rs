@@ -62,11 +62,8 @@ pub(crate) fn homes_overlap(codex_home: &Path, manager_home: &Path) -> bool {
 ///
 /// Backups of a sync keep the modes that a restore gives back, so only their folder is checked.
 pub(crate) fn find_accessible_to_others(codex_home: &Path, manager_home: &Path) -> Vec<PathBuf> {
-    if homes_overlap(codex_home, manager_home) {
-        return Vec::new();
-    }
-    // Modes cannot be changed there; `machine` names the disk.
-    if modes::is_shared(manager_home) {
+    // Modes cannot be changed on a shared disk; `machine` names it.
+    if homes_overlap(codex_home, manager_home) || modes::is_shared(manager_home) {
         return Vec::new();
     }
     // The home and backups/ may be links to another disk; no other link is followed.
@@ -82,18 +79,15 @@ pub(crate) fn find_accessible_to_others(codex_home: &Path, manager_home: &Path) 
         .cloned()
         .collect();
     let mut own = vec![home.clone()];
+    own.extend(list_matching_entries(&home, is_manager_file));
+    for folder in [observations::FOLDER, index::FOLDER] {
+        own.extend(list_matching_entries(&home.join(folder), |_| true));
+    }
     let is_password = |name: &str| name == vault::password::FILE_NAME;
-    let folders: [(_, &dyn Fn(&str) -> bool); 4] = [
-        (home.clone(), &is_manager_file),
-        (home.join(observations::FOLDER), &|_| true),
-        (home.join(index::FOLDER), &|_| true),
-        (home.join(vault::FOLDER), &is_password),
-    ];
-    own.extend(
-        folders
-            .iter()
-            .flat_map(|(folder, accepts)| list_matching_entries(folder, accepts)),
-    );
+    own.extend(list_matching_entries(
+        &home.join(vault::FOLDER),
+        is_password,
+    ));
     if let Some(backups) = backups.filter(|backups| !homes_overlap(codex_home, backups)) {
         own.push(backups.clone());
         let trash = backups.join(trash::FOLDER);
