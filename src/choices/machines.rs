@@ -15,7 +15,6 @@ use chrono::{DateTime, Utc};
 use std::path::Path;
 
 /// Another machine, with its conversations that this machine does not have or has in another state.
-#[derive(Debug)]
 pub(crate) struct Machine {
     pub(crate) name: String,
     pub(crate) published_at: DateTime<Utc>,

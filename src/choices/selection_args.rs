@@ -96,7 +96,7 @@ impl SelectionArgs {
         });
         let account = self.account.as_deref();
         let account =
-            account.map(|text| read_account_filter(find_identity(text, context)?, context));
+            account.map(|text| read_account_filter(&find_identity(text, context)?, context));
         Ok(ThreadFilter {
             folders,
             account: account.transpose()?,
@@ -159,12 +159,13 @@ impl KindArgs {
     ///
     /// # Errors
     /// `launches.jsonl` cannot be read.
-    pub(crate) fn restrict(&self, filter: ThreadFilter, context: &Context) -> Result<ThreadFilter> {
-        let mut filter = ThreadFilter {
-            only_archived: self.archived,
-            only_subagents: self.subagents,
-            ..filter
-        };
+    pub(crate) fn restrict(
+        &self,
+        mut filter: ThreadFilter,
+        context: &Context,
+    ) -> Result<ThreadFilter> {
+        filter.only_archived = self.archived;
+        filter.only_subagents = self.subagents;
         if self.launched {
             let launches = LaunchRegistry::of(context.manager_home()).read()?;
             let conversations = launches
@@ -180,7 +181,7 @@ impl KindArgs {
 ///
 /// # Errors
 /// `launches.jsonl` cannot be read.
-pub(crate) fn read_account_filter(identity: Identity, context: &Context) -> Result<AccountFilter> {
+pub(crate) fn read_account_filter(identity: &Identity, context: &Context) -> Result<AccountFilter> {
     let launches = LaunchRegistry::of(context.manager_home()).read()?;
     let mut filter = AccountFilter {
         account_id: identity.account_id.clone(),
@@ -189,7 +190,7 @@ pub(crate) fn read_account_filter(identity: Identity, context: &Context) -> Resu
     };
     let mut known = std::collections::HashSet::new();
     for record in launches.newest() {
-        let is_same = record.identity.is_same(&identity);
+        let is_same = record.identity.is_same(identity);
         for conversation in &record.binding.conversations {
             // The newest launch of a conversation decides.
             if known.insert(conversation.session_id.clone()) {

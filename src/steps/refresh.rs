@@ -86,7 +86,7 @@ pub(crate) fn record(context: &Context, report: &StatusReport) -> bool {
 /// this program. `None` without such a conversation, or if the list cannot be read.
 pub(crate) fn find_last_use(identity: &Identity, context: &Context) -> Option<Timestamp> {
     let filter = ThreadFilter {
-        account: Some(read_account_filter(identity.clone(), context).ok()?),
+        account: Some(read_account_filter(identity, context).ok()?),
         limit: Some(1),
         ..ThreadFilter::default()
     };

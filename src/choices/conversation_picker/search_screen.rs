@@ -26,7 +26,6 @@ const fn key(letter: char, label: &'static str, effect: KeyEffect) -> PickerKey 
 }
 
 /// The end of a search screen.
-#[derive(Debug)]
 pub(crate) enum ScreenEnd {
     /// The user chose the conversation with this id by Enter.
     Chosen(String),
