@@ -125,7 +125,6 @@ impl Column {
 }
 
 /// A column that people see.
-#[derive(Debug)]
 pub(super) struct ShownColumn {
     pub(super) index: usize,
     pub(super) column: Column,

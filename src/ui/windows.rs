@@ -2,7 +2,7 @@
 
 use super::time;
 use super::{JsonFields, JsonObject, Style, Ui, object};
-use crate::codex::window::{CODEX_LIMIT, ResetCredits, SpendCap, Window};
+use crate::codex::window::{CODEX_LIMIT, SpendCap, Window};
 use crate::io::clock::{Timestamp, Zone};
 use crate::io::quantity::pluralize;
 use crate::quota::window::Observation;
@@ -95,10 +95,8 @@ pub(crate) fn format_resets(
     zone: Zone,
     now: &DateTime<Utc>,
 ) -> Option<String> {
-    let ResetCredits {
-        available,
-        expires_at,
-    } = observation.reset_credits.as_ref()?.left_at(now);
+    let left = observation.reset_credits.as_ref()?.left_at(now);
+    let (available, expires_at) = (left.available, left.expires_at);
     let count = pluralize(available, "reset");
     let day = |at: &Timestamp| time::format_day(&at.to_utc(), zone, now);
     let Some(first) = expires_at.first().map(day) else {

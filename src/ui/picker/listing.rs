@@ -7,7 +7,6 @@ use std::collections::HashMap;
 
 /// The entries, prepared for filtering and drawing. This takes longer than a frame for 50,000 entries, so another
 /// thread can create it.
-#[derive(Debug)]
 pub(super) struct PickerListing {
     pub items: Vec<PickerItem>,
     pub searched: Vec<Utf32String>,

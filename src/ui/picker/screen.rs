@@ -33,7 +33,6 @@ pub(crate) fn restore_terminal() {
 
 /// Lines below the cursor, in raw mode. The cursor stays in the first one, so that all of them can be
 /// erased after the terminal has wrapped them anew. Restores the terminal when dropped.
-#[derive(Debug)]
 pub struct InlineScreen {
     shown: Buffer,
 }

@@ -22,7 +22,6 @@ pub(super) enum PickerAction {
     Cancel,
 }
 
-#[derive(Debug)]
 pub(super) struct PickerState {
     listing: PickerListing,
     /// The position that is selected in the list with the first filter until the user moves.
