@@ -191,11 +191,7 @@ fn tighten_manager_home(context: &Context, command: &Command) -> Result<()> {
 
 /// Prints the homes, and each following step. A run with a log writes its steps to the log.
 fn print_steps(context: &Context, has_log: bool) {
-    let Settings {
-        codex_home,
-        manager_home,
-        ..
-    } = &context.settings;
+    let (codex_home, manager_home) = (context.codex_home(), context.manager_home());
     let ui = context.ui.clone();
     ui.detail(format_args!("the Codex home: {}", codex_home.display()));
     ui.detail(format_args!("the manager home: {}", manager_home.display()));

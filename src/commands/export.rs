@@ -18,7 +18,6 @@ use crate::ui::time;
 use crate::views::conversation_parts::ConversationParts;
 use crate::views::export_formatter::ExportFormatter;
 use crate::views::transcript_text::{minute_format, read_error};
-use chrono::{DateTime, Utc};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 use std::collections::HashSet;
@@ -192,25 +191,8 @@ impl ExportArgs {
             text
         };
         let parts = ConversationParts::find(session);
-        let mut format = self.formatter(context);
-        to(&format.format_head(session, &parts, context, &mut safe))?;
-        let mut written = Ok(());
-        let read = parts.read(options, &mut safe, |piece| {
-            written = to(&format.format_piece(piece));
-            written.is_ok()
-        });
-        read.map_err(|e| read_error(session, e))?;
-        written?;
-        to(&format.format_end(redacted))?;
-        Ok(redacted)
-    }
-
-    fn formatter(
-        &self,
-        context: &Context,
-    ) -> ExportFormatter<impl Fn(&DateTime<Utc>) -> String + use<>> {
         let format_time = minute_format(context);
-        match self.format {
+        let mut format = match self.format {
             ExportFormat::Md => {
                 ExportFormatter::Markdown(MarkdownWriter::new(self.tools, format_time))
             }
@@ -221,7 +203,17 @@ impl ExportArgs {
                 zone: context.zone(),
                 is_first: true,
             },
-        }
+        };
+        to(&format.format_head(session, &parts, context, &mut safe))?;
+        let mut written = Ok(());
+        let read = parts.read(options, &mut safe, |piece| {
+            written = to(&format.format_piece(piece));
+            written.is_ok()
+        });
+        read.map_err(|e| read_error(session, e))?;
+        written?;
+        to(&format.format_end(redacted))?;
+        Ok(redacted)
     }
 }
 

@@ -4,7 +4,7 @@ use crate::archive::ArchiveError;
 use crate::archive::reader::ArchiveReader;
 use crate::archive::sidecar::SidecarProblem;
 use crate::archive::verify::VerifyReport;
-use crate::choices::retention_args::{RULES, RetentionArgs};
+use crate::choices::retention_args::RetentionArgs;
 use crate::context::Context;
 use crate::copies::losses::archived::{NeededArchives, refuse_last_copy_in_trash};
 use crate::error::{CommandError, Outcome, Result};
@@ -56,10 +56,10 @@ pub(crate) struct PruneArgs {
     #[command(flatten)]
     rules: RetentionArgs,
     /// Move the archives of the last prune back from the trash
-    #[arg(long, group = "instead", conflicts_with_all = RULES)]
+    #[arg(long, group = "instead", conflicts_with = "RetentionArgs")]
     undo: bool,
     /// Delete everything in the trash permanently
-    #[arg(long, group = "instead", conflicts_with_all = RULES)]
+    #[arg(long, group = "instead", conflicts_with = "RetentionArgs")]
     empty_trash: bool,
     /// Show what would be done, and why
     #[arg(short = 'n', long)]
@@ -199,18 +199,16 @@ impl PruneArgs {
                 .hint("list the archives with: codex-manager list-backups"));
         }
         let done = would_be(self.dry_run);
-        for RestoredArchive {
-            archive,
-            name,
-            created_at,
-        } in &restored
-        {
+        for back in &restored {
+            let (archive, name) = (&back.archive, &back.name);
             let renamed = if archive == name {
                 String::new()
             } else {
                 format!(" as {}", printable(name))
             };
-            let made = created_at.map(|at| format!(", made {}", absolute_time(&at, context)));
+            let made = back
+                .created_at
+                .map(|at| format!(", made {}", absolute_time(&at, context)));
             context.ui.prose(format_args!(
                 "{done}moved back: {}{renamed}{}",
                 printable(archive),

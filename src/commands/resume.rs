@@ -53,7 +53,6 @@ pub(crate) struct ResumeArgs {
 }
 
 /// The account to which a conversation belongs.
-#[derive(Debug)]
 enum ConversationOwner {
     /// An account with a profile, or the live one.
     Known(Identity),

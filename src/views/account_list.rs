@@ -17,7 +17,6 @@ use crate::views::{account_table, timeline};
 use serde::Serialize;
 
 /// All known accounts, ordered by readiness, for `accounts`, `list`, `cooldown` and `status --all`.
-#[derive(Debug)]
 pub(crate) struct AccountList {
     rows: Vec<(Account, Verdict)>,
     profiles: Vec<Profile>,

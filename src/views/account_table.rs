@@ -227,7 +227,6 @@ fn time_cell(at: Option<&Timestamp>, context: &Context) -> Cell {
 const ID_CHARS: usize = 8;
 
 /// The names of accounts. An email that several accounts share is followed by the workspace.
-#[derive(Debug)]
 pub(crate) struct AccountNames(Vec<AccountEntry>);
 
 impl AccountNames {

@@ -23,7 +23,6 @@ pub(crate) struct AreaLayer {
 }
 
 /// Stacked areas, from 0 to 100 %.
-#[derive(Debug)]
 pub(crate) struct AreaChart {
     /// At most [`MAX_COLORS`] layers, the lowest first.
     pub layers: Vec<AreaLayer>,

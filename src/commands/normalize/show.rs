@@ -21,7 +21,6 @@ const COLUMNS: [Column; 5] = [
 ];
 
 /// The names of the files in `backups/` that the command writes.
-#[derive(Debug)]
 pub(super) struct WrittenFiles {
     pub(super) sidecars: Vec<String>,
     pub(super) archives: Vec<String>,

@@ -129,7 +129,7 @@ fn add_rows(table: &mut Table, history: &WindowHistory, context: &Context) {
                 format!("{} {left:>3.0} %", windows::draw_bar(left)),
             )
             .value(left),
-            Cell::time(resets.map(|at| at.to_utc()), zone, &now),
+            Cell::time(resets.map(Timestamp::to_utc), zone, &now),
             Cell::new(note_style, note),
         ]);
     }
