@@ -7,7 +7,7 @@ mod parsing;
 mod unfinished;
 
 pub use self::command::Cli;
-pub use self::help::{COMMANDS, GLOBAL_OPTIONS, render_global_options, tree};
+pub use self::help::{GLOBAL_OPTIONS, render_commands, render_global_options, tree};
 
 use self::command::Command;
 use crate::choices::shell_completers::ShellCompleter;
@@ -21,7 +21,7 @@ use crate::steps::run_log::RunLog;
 use crate::ui::{self, Ui, Verbosity, picker};
 use clap::FromArgMatches as _;
 use clap_complete::CompleteEnv;
-use clap_complete::env::{Bash, Elvish, EnvCompleter, Fish, Powershell, Shells, Zsh};
+use clap_complete::env::{EnvCompleter, Shells};
 use std::ffi::{OsStr, OsString};
 use std::process::ExitCode;
 
@@ -191,11 +191,7 @@ fn tighten_manager_home(context: &Context, command: &Command) -> Result<()> {
 
 /// Prints the homes, and each following step. A run with a log writes its steps to the log.
 fn print_steps(context: &Context, has_log: bool) {
-    let Settings {
-        codex_home,
-        manager_home,
-        ..
-    } = &context.settings;
+    let (codex_home, manager_home) = (context.codex_home(), context.manager_home());
     let ui = context.ui.clone();
     ui.detail(format_args!("the Codex home: {}", codex_home.display()));
     ui.detail(format_args!("the manager home: {}", manager_home.display()));
@@ -213,15 +209,12 @@ fn print_steps(context: &Context, has_log: bool) {
 
 /// Prints completion candidates for a shell.
 fn print_completions(env: &Environment) -> ExitCode {
-    let shells = [
-        &Bash as &dyn EnvCompleter,
-        &Elvish,
-        &Fish,
-        &Powershell,
-        &Zsh,
-    ];
-    let shells = shells.map(ShellCompleter);
-    let shells = shells.each_ref().map(|shell| shell as &dyn EnvCompleter);
+    let builtins = Shells::builtins();
+    let shells: Vec<_> = builtins.iter().map(ShellCompleter).collect();
+    let shells: Vec<_> = shells
+        .iter()
+        .map(|shell| shell as &dyn EnvCompleter)
+        .collect();
     let answered =
         CompleteEnv::with_factory(|| crate::choices::candidates::attach_completers(tree()))
             .shells(Shells(&shells))

@@ -5,12 +5,10 @@
 
 mod accounts;
 mod archive;
-mod conversations;
 mod history;
 mod inventory;
 mod launch;
 mod schedule;
-mod shutdown;
 mod sync;
 mod transfer;
 mod vault;
@@ -83,6 +81,7 @@ pub(crate) type Result<T, E = CommandError> = std::result::Result<T, E>;
 
 /// A failed command: exit code, message, causes and hints.
 #[derive(Debug)]
+#[must_use]
 pub struct CommandError {
     /// The class of the failure, which is the exit code.
     pub kind: ErrorKind,
@@ -141,7 +140,6 @@ impl CommandError {
     }
 
     /// Adds the cause of the error.
-    #[must_use]
     pub fn because(mut self, source: impl Error) -> Self {
         self.causes = vec![source.to_string()];
         self.causes.extend(list_causes(&source));
@@ -149,7 +147,6 @@ impl CommandError {
     }
 
     /// Adds the error of a command, with its causes, as the cause of this one.
-    #[must_use]
     pub fn after(mut self, error: &Self) -> Self {
         self.causes = vec![error.to_string()];
         self.causes.extend_from_slice(&error.causes);
@@ -157,7 +154,6 @@ impl CommandError {
     }
 
     /// Adds a hint about the next step, usually a command.
-    #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hints.push(hint.into());
         self
@@ -169,7 +165,6 @@ impl CommandError {
     }
 
     /// Removes "nothing was changed" from the hints, and adds this one.
-    #[must_use]
     pub(crate) fn changed(mut self, hint: impl Into<String>) -> Self {
         self.hints.retain(|known| known != "nothing was changed");
         for known in &mut self.hints {
@@ -180,7 +175,6 @@ impl CommandError {
 
     /// Silences the error for shell prompts, where it would repeat with every line. Usage errors stay
     /// visible.
-    #[must_use]
     pub fn silence(mut self) -> Self {
         self.is_silent = !matches!(self.kind, Usage);
         self
@@ -213,6 +207,9 @@ impl fmt::Display for CommandError {
     }
 }
 
+const FREE_SPACE: &str = "free some disk space, then run the same command again";
+const UPGRADE: &str = "upgrade codex-manager; the file was not changed";
+
 /// An error of another room, with its exit code and its hints.
 trait Advised: Error + Sized {
     /// Returns the error of the command, with the hints for the user.
@@ -241,10 +238,7 @@ impl Advised for crate::io::IoError {
             std::io::ErrorKind::FileTooLarge => {
                 self.hint(Failed, "the file size limit is too low (ulimit -f)")
             }
-            _ if self.is_no_space() => self.hint(
-                Failed,
-                "free some disk space, then run the same command again",
-            ),
+            _ if self.is_no_space() => self.hint(Failed, FREE_SPACE),
             _ => CommandError::wrap(Failed, self),
         }
     }
@@ -253,9 +247,7 @@ impl Advised for crate::io::IoError {
 impl Advised for crate::io::document::DocumentError {
     fn advice(&self) -> CommandError {
         match self {
-            Self::Newer { .. } => {
-                self.hint(Refused, "upgrade codex-manager; the file was not changed")
-            }
+            Self::Newer { .. } => self.hint(Refused, UPGRADE),
             Self::Io(e) => e.advice(),
         }
     }
@@ -275,9 +267,7 @@ impl Advised for crate::io::settings::SettingsError {
                     format!("reset it to the default: codex-manager config unset {key}"),
                 )
             }
-            Self::Newer { .. } => {
-                self.hint(Refused, "upgrade codex-manager; the file was not changed")
-            }
+            Self::Newer { .. } => self.hint(Refused, UPGRADE),
             Self::Syntax { .. } | Self::NotATable { .. } => {
                 self.hint(Usage, "fix it with: codex-manager config edit")
             }

@@ -26,10 +26,6 @@ pub mod context {
     pub use crate::context::{Context, Environment, Flags, Settings};
 }
 
-pub mod doctor {
-    pub use crate::doctor::CHECKS;
-}
-
 pub mod error {
     pub use crate::error::{CommandError, ErrorKind};
 }

@@ -92,7 +92,7 @@ fn the_cli_reference_lists_only_commands_that_exist() {
 #[test]
 fn the_overview_lists_every_command_with_its_summary_in_one_line() {
     let tree = codex_manager::cli::tree();
-    let overview = codex_manager::cli::COMMANDS;
+    let overview = codex_manager::cli::render_commands(&tree);
     for command in tree.get_subcommands().filter(|c| c.get_name() != "help") {
         let about = command.get_about().unwrap().to_string();
         let line = format!("  {:<12}  {about}", command.get_name());

@@ -340,7 +340,19 @@ fn every_check_is_documented() {
         .filter_map(|line| line.strip_prefix("| `")?.strip_suffix(" |"))
         .filter_map(|row| Some(row.split_once("` | ")?.0))
         .collect();
-    assert_eq!(rows, codex_manager::testing::doctor::CHECKS);
+    assert!(rows.len() > 40, "{rows:?}");
+    // A debug build refuses a check without a row. The other way round, each row is a check of the program.
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let files = walkdir::WalkDir::new(source).into_iter().flatten();
+    let files = files.filter(|file| file.path().extension().is_some_and(|e| e == "rs"));
+    let code: String = files
+        .filter_map(|file| fs::read_to_string(file.path()).ok())
+        .collect();
+    let missing: Vec<_> = rows
+        .iter()
+        .filter(|id| !code.contains(&format!("\"{id}\"")))
+        .collect();
+    assert!(missing.is_empty(), "{missing:?}");
 }
 
 /// Returns the messages of a check that is not ok.

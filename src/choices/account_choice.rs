@@ -122,8 +122,7 @@ const NARROW_TERMINAL: usize = 60;
 
 fn build_picker_item(id: usize, account: &Account, context: &Context) -> PickerItem {
     let (account, verdict) = with_verdict(account.clone(), context);
-    let weekly = account.entry.observation.as_ref().and_then(|o| o.weekly());
-    let left = weekly.map(|weekly| state::percent_left(weekly, &context.now()));
+    let left = state::weekly_left(&account.entry, &context.now());
     let left = left.map_or((Style::Plain, String::new()), |left| {
         (windows::style_of(left), format!("{left:>3.0} %"))
     });

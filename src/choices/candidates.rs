@@ -2,8 +2,7 @@
 //! shell gets them within milliseconds; neither runs Codex nor writes anything.
 
 use crate::codex::threads::{self, ThreadFilter};
-use crate::config::file::ConfigFile;
-use crate::config::{self, FOLDER_KEYS, KEYS, Setting};
+use crate::config::{self, FOLDER_KEYS, KEYS};
 use crate::context::{Flags, Settings, read_clock};
 use crate::inventory::archive_names::{LATEST, numbered, shortest_name};
 use crate::inventory::{cooldown, store};
@@ -13,12 +12,9 @@ use crate::io::environment::Environment;
 use crate::io::settings::ValueKind;
 use crate::ui::time::format_absolute;
 use clap::{Arg, Command};
-use clap_complete::engine::{
-    ArgValueCompleter, CompletionCandidate, PathCompleter, ValueCompleter,
-};
+use clap_complete::engine::{ArgValueCompleter, CompletionCandidate};
 use std::ffi::OsStr;
 use std::fs;
-use std::path::Path;
 
 /// Attaches completers to all arguments whose value name (`ACCOUNT`, `ARCHIVE`, `KEY`, …) has candidates.
 /// Because the value name decides, new commands need no code here.
@@ -41,26 +37,21 @@ fn attach_within(command: Command, of_profiles: bool) -> Command {
     command
         .mut_args(|arg| {
             let name = value_name(&arg);
-            let is_profile = name == "PROFILE" || of_profiles && matches!(&*name, "NAME" | "OLD");
-            if name.contains("ARCHIVE") && name.contains("ACCOUNT") {
-                arg.add(ArgValueCompleter::new(complete_archives_and_accounts))
-            } else if name.contains("ARCHIVE") {
-                arg.add(ArgValueCompleter::new(complete_archives))
-            } else if name.contains("ACCOUNT") {
-                arg.add(ArgValueCompleter::new(complete_accounts))
-            } else if name == "SESSION" && !takes_trashed {
-                arg.add(ArgValueCompleter::new(complete_conversations))
-            } else if is_profile {
-                arg.add(ArgValueCompleter::new(complete_profiles))
-            } else if name == "KEY" {
-                arg.add(ArgValueCompleter::new(complete_settings))
-            } else if name == "VALUE" {
-                arg.add(ArgValueCompleter::new(complete_values))
-            } else if name == "ZONE" {
-                arg.add(ArgValueCompleter::new(complete_zones))
-            } else {
-                arg
-            }
+            let complete: fn(&OsStr) -> Vec<CompletionCandidate> = match &*name {
+                name if name.contains("ARCHIVE") && name.contains("ACCOUNT") => {
+                    complete_archives_and_accounts
+                }
+                name if name.contains("ARCHIVE") => complete_archives,
+                name if name.contains("ACCOUNT") => complete_accounts,
+                "SESSION" if !takes_trashed => complete_conversations,
+                "NAME" | "OLD" if of_profiles => complete_profiles,
+                "PROFILE" => complete_profiles,
+                "KEY" => complete_settings,
+                "VALUE" => complete_values,
+                "ZONE" => complete_zones,
+                _ => return arg,
+            };
+            arg.add(ArgValueCompleter::new(complete))
         })
         .mut_subcommands(|inner| {
             let of_profiles = of_profiles || inner.get_name() == "profile";
@@ -145,22 +136,14 @@ fn complete_conversations(typed: &OsStr) -> Vec<CompletionCandidate> {
 }
 
 fn complete_profiles(typed: &OsStr) -> Vec<CompletionCandidate> {
-    let is_profile = |folder: &Path| folder.join("profile.json").is_file();
-    let names = list_names_in("profiles", is_profile);
-    matching_candidates(typed, names.into_iter().map(|name| (name, None)))
-}
-
-/// Returns the names in a folder of the manager home that pass `accepts`, sorted.
-fn list_names_in(folder: &str, accepts: impl Fn(&Path) -> bool) -> Vec<String> {
-    let folder = resolve_settings().map(|settings| settings.manager_home.join(folder));
+    let folder = resolve_settings().map(|settings| settings.manager_home.join("profiles"));
     let entries = folder.and_then(|folder| fs::read_dir(folder).ok());
     let entries = entries.into_iter().flatten().flatten();
-    let mut names: Vec<_> = entries
-        .filter(|entry| accepts(&entry.path()))
-        .filter_map(|entry| entry.file_name().into_string().ok())
-        .collect();
+    let profiles = entries.filter(|entry| entry.path().join("profile.json").is_file());
+    let names = profiles.filter_map(|entry| entry.file_name().into_string().ok());
+    let mut names: Vec<_> = names.map(|name| (name, None)).collect();
     names.sort();
-    names
+    matching_candidates(typed, names)
 }
 
 /// Archive names without the suffix and the times of the backups, newest first.
@@ -187,32 +170,11 @@ fn complete_archives_and_accounts(typed: &OsStr) -> Vec<CompletionCandidate> {
 }
 
 fn complete_settings(typed: &OsStr) -> Vec<CompletionCandidate> {
-    let text = typed.to_string_lossy();
-    if let Some((table, folder)) = text.split_once('.')
-        && FOLDER_KEYS.iter().any(|key| key.name == table)
-    {
-        return complete_folders(table, folder);
-    }
     let all = KEYS.map(|key| (key.name.to_owned(), Some(key.about.to_owned())));
     // Most folders are below the home folder, and shells add no space after a slash.
     let of_folders =
         FOLDER_KEYS.map(|key| (format!("{}.~/", key.name), Some(key.about.to_owned())));
     matching_candidates(typed, all.into_iter().chain(of_folders))
-}
-
-/// Returns keys of a table of [`FOLDER_KEYS`]: configured keys, then folders on disk.
-fn complete_folders(table: &str, typed: &str) -> Vec<CompletionCandidate> {
-    let file =
-        resolve_settings().and_then(|settings| ConfigFile::read(&settings.manager_home).ok());
-    let set = file.map_or(Vec::new(), |file| file.folder_settings());
-    let names = set.iter().map(Setting::name).map(|name| (name, None));
-    let prefix = format!("{table}.");
-    let mut all = matching_candidates(OsStr::new(&format!("{prefix}{typed}")), names);
-    if typed.starts_with(['/', '~']) {
-        let on_disk = PathCompleter::dir().complete(OsStr::new(typed));
-        all.extend(on_disk.into_iter().map(|c| c.add_prefix(&prefix)));
-    }
-    all
 }
 
 /// Returns the values of the setting before the cursor. A completer gets only the current word, so the

@@ -53,7 +53,8 @@ impl<'r> ChosenConversation<'r> {
         }
         let message = format!("no conversation has this id or title: {}", printable(text));
         let mut error = CommandError::failed(message);
-        error.hints.extend(suggest_names(rows, text));
+        let names = rows.iter().filter_map(ThreadRow::given_name);
+        error.hints.extend(suggest_names(text, names));
         Err(if home.is_dir() {
             add_list_hints(error)
         } else {
@@ -169,9 +170,11 @@ fn list_rows_without_database(context: &Context) -> Result<Vec<ThreadRow>> {
     Ok(rows.collect())
 }
 
-/// Returns the hint that suggests names of conversations similar to `text`, ready to paste.
-fn suggest_names(rows: &[ThreadRow], text: &str) -> Option<String> {
-    let names = rows.iter().filter_map(ThreadRow::given_name);
+/// Returns the hint that suggests names similar to `text`, ready to paste.
+pub(crate) fn suggest_names<'a>(
+    text: &str,
+    names: impl IntoIterator<Item = &'a str>,
+) -> Option<String> {
     let nearest = similar::nearest(text, names);
     let quoted: Vec<_> = nearest
         .iter()

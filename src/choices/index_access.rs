@@ -10,8 +10,8 @@ use crate::history::SkippedFile;
 use crate::io::lock::FileLock;
 use crate::io::progress::{Progress, Silent};
 use crate::io::{IoError, atomic};
-use crate::ui::progress::Bar;
 use crate::views::account::printable;
+use indicatif::ProgressBar;
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -153,16 +153,15 @@ fn lock_path(index: &Path) -> PathBuf {
 pub(crate) struct LateBar<'a> {
     label: &'static str,
     context: &'a Context,
-    bar: OnceLock<Bar>,
+    bar: OnceLock<ProgressBar>,
 }
 
 impl<'a> LateBar<'a> {
     pub(crate) fn new(label: &'static str, context: &'a Context) -> Self {
-        let bar = OnceLock::new();
         Self {
             label,
             context,
-            bar,
+            bar: OnceLock::new(),
         }
     }
 }

@@ -15,7 +15,6 @@ use chrono::{DateTime, Utc};
 use std::path::Path;
 
 /// Another machine, with its conversations that this machine does not have or has in another state.
-#[derive(Debug)]
 pub(crate) struct Machine {
     pub(crate) name: String,
     pub(crate) published_at: DateTime<Utc>,
@@ -37,14 +36,6 @@ impl Machine {
     }
 }
 
-/// The result of [`refresh_machines`].
-pub(crate) struct RefreshedMachines {
-    /// The machine that published last comes first.
-    pub(crate) list: Vec<Machine>,
-    /// True if the list of a machine may be older than its newest snapshot.
-    pub(crate) is_stale: bool,
-}
-
 /// Returns the machines whose conversations were fetched before. Reads no vault.
 pub(crate) fn known_machines(context: &Context) -> Vec<Machine> {
     let homes = machine_homes::list(context.manager_home()).into_iter();
@@ -52,11 +43,12 @@ pub(crate) fn known_machines(context: &Context) -> Vec<Machine> {
 }
 
 /// Fetches the newest conversations of the other machines. If the vault cannot be reached, warns and uses the
-/// conversations that were fetched before.
+/// conversations that were fetched before. Returns the machine that published last first, and true if the list of a
+/// machine may be older than its newest snapshot.
 ///
 /// # Errors
 /// No vault is set up, nothing was fetched before and the vault cannot be reached, or the user interrupts.
-pub(crate) fn refresh_machines(context: &Context) -> Result<RefreshedMachines> {
+pub(crate) fn refresh_machines(context: &Context) -> Result<(Vec<Machine>, bool)> {
     let refreshed = refresh(context);
     let list = known_machines(context);
     let is_stale = match refreshed {
@@ -73,7 +65,7 @@ pub(crate) fn refresh_machines(context: &Context) -> Result<RefreshedMachines> {
     if list.is_empty() {
         context.note("no other machine has synced with the vault: codex-manager sync init --vault");
     }
-    Ok(RefreshedMachines { list, is_stale })
+    Ok((list, is_stale))
 }
 
 /// Returns true if all machines could be read.
@@ -81,7 +73,9 @@ fn refresh(context: &Context) -> Result<bool> {
     let restic = ConnectionArgs::default().open(context)?;
     let manager_home = context.manager_home();
     let before = known_machines(context);
-    let replica = own_replica(context);
+    let vault = manager_home.join("sync").join("vault");
+    let replica = Replica::of(manager_home, context.codex_home(), &vault);
+    let replica = replica_id(&replica.folder);
     let homes = LocalHomes {
         codex_home: context.codex_home(),
         manager_home,
@@ -101,14 +95,6 @@ fn refresh(context: &Context) -> Result<bool> {
         context.warn(format_args!("{machine} is shown as last fetched: {why}"));
     }
     Ok(is_complete)
-}
-
-/// Returns the id of the replica of the Codex home.
-fn own_replica(context: &Context) -> Option<String> {
-    let manager_home = context.manager_home();
-    let vault = manager_home.join("sync").join("vault");
-    let replica = Replica::of(manager_home, context.codex_home(), &vault);
-    replica_id(&replica.folder)
 }
 
 /// Returns the name under which this machine publishes.

@@ -1,10 +1,10 @@
 //! The project that the user names.
 
+use crate::choices::conversation_choice::suggest_names;
 use crate::choices::listed::{list_threads_as, list_unlisted};
 use crate::codex::threads::ThreadFilter;
 use crate::context::Context;
 use crate::error::{CommandError, Result};
-use crate::io::{shell, similar};
 use crate::views::account::printable;
 use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
@@ -45,13 +45,7 @@ pub(crate) fn find_project_folders(text: &Path, context: &Context) -> Result<Vec
     let all_names: BTreeSet<_> = all_names.collect();
     let message = format!("no project has this name: {}", printable(&text));
     let mut error = CommandError::usage(message);
-    let nearest = similar::nearest(&text, all_names).into_iter();
-    let nearest: Vec<_> = nearest
-        .map(|name| shell::quote_if_needed(&printable(name)))
-        .collect();
-    if !nearest.is_empty() {
-        error = error.hint(format!("did you mean: {}", nearest.join(", ")));
-    }
+    error.hints.extend(suggest_names(&text, all_names));
     Err(error.hint("list the projects: codex-manager usage projects"))
 }
 

@@ -7,20 +7,9 @@ use crate::io::time_format::parse_duration;
 use chrono::Duration;
 use clap::Args;
 
-/// The ids of the arguments in [`RetentionArgs`].
-pub(crate) const RULES: [&str; 5] = [
-    "keep_last",
-    "keep_within",
-    "keep_daily",
-    "keep_weekly",
-    "keep_monthly",
-];
-
-/// The retention rules. Rules that are not given are taken from `prune.keep_*` of config.toml.
-#[allow(
-    clippy::struct_field_names,
-    reason = "each is a flag on the command line"
-)]
+/// The retention rules. Rules that are not given are taken from `prune.keep_*` of config.toml. For clap, they are the
+/// group `RetentionArgs`.
+#[allow(clippy::struct_field_names, reason = "each is a flag")]
 #[derive(Debug, Args)]
 pub(crate) struct RetentionArgs {
     /// Keep the newest N

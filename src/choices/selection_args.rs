@@ -9,6 +9,7 @@ use crate::error::{CommandError, Result};
 use crate::io::{TimeDirection, time_point};
 use crate::launch::registry::LaunchRegistry;
 use clap::Args;
+use std::ops::Range;
 use std::path::PathBuf;
 
 /// The filters by folder and account.
@@ -23,7 +24,7 @@ pub(crate) struct SelectionArgs {
     project: Option<PathBuf>,
     /// Only conversations of this account
     #[arg(long, value_name = "ACCOUNT")]
-    account: Option<String>,
+    pub(crate) account: Option<String>,
 }
 
 /// The filters on the command line.
@@ -31,7 +32,7 @@ pub(crate) struct SelectionArgs {
 #[command(next_help_heading = "Filters")]
 pub(crate) struct FilterArgs {
     #[command(flatten)]
-    selection: SelectionArgs,
+    pub(crate) selection: SelectionArgs,
     /// Only conversations changed since then: 7d, yesterday, monday, "last week", 2026-11, "2026-11-20 9:00"
     #[arg(long, value_name = "TIME")]
     since: Option<String>,
@@ -58,15 +59,6 @@ pub(crate) struct KindArgs {
     launched: bool,
 }
 
-/// The bound of a period that an option uses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum PeriodEnd {
-    /// A day, a week or a month stands for its beginning.
-    First,
-    /// A day, a week or a month stands for its end.
-    Last,
-}
-
 impl SelectionArgs {
     /// Returns the names and values of the filters in use, for a report that has to name them.
     pub(crate) fn facts(&self, context: &Context) -> Vec<(&'static str, String)> {
@@ -80,11 +72,6 @@ impl SelectionArgs {
     /// Selects an account that was named without `--account`.
     pub(crate) fn select_account(&mut self, account: Option<String>) {
         self.account = self.account.take().or(account);
-    }
-
-    /// Returns the account as the user named it.
-    pub(crate) fn account(&self) -> Option<&str> {
-        self.account.as_deref()
     }
 
     /// Returns true if the conversations of one folder are selected.
@@ -109,7 +96,7 @@ impl SelectionArgs {
         });
         let account = self.account.as_deref();
         let account =
-            account.map(|text| read_account_filter(find_identity(text, context)?, context));
+            account.map(|text| read_account_filter(&find_identity(text, context)?, context));
         Ok(ThreadFilter {
             folders,
             account: account.transpose()?,
@@ -119,48 +106,35 @@ impl SelectionArgs {
 }
 
 impl FilterArgs {
-    /// See [`SelectionArgs::select_account`].
-    pub(crate) fn select_account(&mut self, account: Option<String>) {
-        self.selection.select_account(account);
-    }
-
     /// Returns the filter of the state database.
     ///
     /// # Errors
     /// A time cannot be parsed; see [`SelectionArgs::resolve`] for the others.
     pub(crate) fn resolve(&self, context: &Context) -> Result<ThreadFilter> {
-        let time = |text: &Option<String>, end| {
+        let time = |text: &Option<String>| {
             let text = text.as_deref();
-            text.map(|text| parse_unix_millis(text, end, context))
+            text.map(|text| parse_unix_millis(text, context))
                 .transpose()
         };
         Ok(ThreadFilter {
-            since_ms: time(&self.since, PeriodEnd::First)?,
-            until_ms: time(&self.until, PeriodEnd::Last)?,
+            since_ms: time(&self.since)?.map(|period| period.start),
+            until_ms: time(&self.until)?.map(|period| period.end),
             branch: self.branch.clone(),
             ..self.selection.resolve(context)?
         })
     }
-}
 
-impl SelectionArgs {
-    fn used_options(&self) -> impl Iterator<Item = &'static str> {
-        select_used([
-            ("--here", self.here),
-            ("--project", self.project.is_some()),
-            ("--account", self.account.is_some()),
-        ])
-    }
-}
-
-impl FilterArgs {
     /// Returns the names of the options in use.
     pub(crate) fn used_options(&self) -> impl Iterator<Item = &'static str> {
-        self.selection.used_options().chain(select_used([
+        let selection = &self.selection;
+        select_used([
+            ("--here", selection.here),
+            ("--project", selection.project.is_some()),
+            ("--account", selection.account.is_some()),
             ("--since", self.since.is_some()),
             ("--until", self.until.is_some()),
             ("--branch", self.branch.is_some()),
-        ]))
+        ])
     }
 }
 
@@ -185,37 +159,38 @@ impl KindArgs {
     ///
     /// # Errors
     /// `launches.jsonl` cannot be read.
-    pub(crate) fn restrict(&self, filter: ThreadFilter, context: &Context) -> Result<ThreadFilter> {
-        let launched = self.launched.then(|| read_launched_ids(context));
-        Ok(ThreadFilter {
-            ids: launched.transpose()?,
-            only_archived: self.archived,
-            only_subagents: self.subagents,
-            ..filter
-        })
+    pub(crate) fn restrict(
+        &self,
+        mut filter: ThreadFilter,
+        context: &Context,
+    ) -> Result<ThreadFilter> {
+        filter.only_archived = self.archived;
+        filter.only_subagents = self.subagents;
+        if self.launched {
+            let launches = LaunchRegistry::of(context.manager_home()).read()?;
+            let conversations = launches
+                .newest()
+                .flat_map(|record| record.binding.conversations);
+            filter.ids = Some(conversations.map(|found| found.session_id).collect());
+        }
+        Ok(filter)
     }
-}
-
-fn read_launched_ids(context: &Context) -> Result<Vec<String>> {
-    let launches = LaunchRegistry::of(context.manager_home()).read()?;
-    let conversations = launches
-        .newest()
-        .flat_map(|record| record.binding.conversations);
-    Ok(conversations
-        .map(|conversation| conversation.session_id)
-        .collect())
 }
 
 /// Returns the filter for the conversations of an account.
 ///
 /// # Errors
 /// `launches.jsonl` cannot be read.
-pub(crate) fn read_account_filter(identity: Identity, context: &Context) -> Result<AccountFilter> {
+pub(crate) fn read_account_filter(identity: &Identity, context: &Context) -> Result<AccountFilter> {
     let launches = LaunchRegistry::of(context.manager_home()).read()?;
-    let mut filter = AccountFilter::default();
+    let mut filter = AccountFilter {
+        account_id: identity.account_id.clone(),
+        user_id: identity.user_id.clone(),
+        ..AccountFilter::default()
+    };
     let mut known = std::collections::HashSet::new();
     for record in launches.newest() {
-        let is_same = record.identity.is_same(&identity);
+        let is_same = record.identity.is_same(identity);
         for conversation in &record.binding.conversations {
             // The newest launch of a conversation decides.
             if known.insert(conversation.session_id.clone()) {
@@ -228,28 +203,15 @@ pub(crate) fn read_account_filter(identity: Identity, context: &Context) -> Resu
             }
         }
     }
-    let Identity {
-        account_id,
-        user_id,
-        ..
-    } = identity;
-    Ok(AccountFilter {
-        account_id,
-        user_id,
-        ..filter
-    })
+    Ok(filter)
 }
 
-/// Parses a past time to milliseconds since 1970. For a period, returns its beginning or its end.
+/// Parses a past time, which may be a day, a week or a month. Returns its bounds in milliseconds since 1970.
 ///
 /// # Errors
 /// The text is no time.
-pub(crate) fn parse_unix_millis(text: &str, end: PeriodEnd, context: &Context) -> Result<i64> {
+pub(crate) fn parse_unix_millis(text: &str, context: &Context) -> Result<Range<i64>> {
     let period = time_point::parse(text, TimeDirection::Back, &context.now(), context.zone())
         .map_err(|e| CommandError::usage(e.to_string()))?;
-    let at = match end {
-        PeriodEnd::First => period.start,
-        PeriodEnd::Last => period.end,
-    };
-    Ok(at.timestamp_millis())
+    Ok(period.start.timestamp_millis()..period.end.timestamp_millis())
 }

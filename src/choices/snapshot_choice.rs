@@ -6,10 +6,9 @@ use crate::context::Context;
 use crate::error::{CommandError, Result};
 use crate::inventory::archive_names::LATEST;
 use crate::inventory::resolve::{merge_entries, resolve};
-use crate::vault::VaultError;
 use crate::vault::restic::Restic;
 use crate::vault::snapshot::{self, Snapshot, SnapshotPlace};
-use crate::vault::state;
+use crate::vault::{VaultError, state};
 use crate::views::account;
 
 /// Finds the snapshot that `name` denotes: `latest`, an id or a prefix of one, or an account, which

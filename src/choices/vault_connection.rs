@@ -64,17 +64,13 @@ impl ConnectionArgs {
 
     /// Returns the source of the password, if there is one.
     pub(crate) fn password(&self, context: &Context) -> Option<Password> {
-        let settings = &context.settings.preferences.vault;
         let flags = NamedPassword {
             file: self.password_file.clone(),
             command: self.password_command.clone(),
         };
-        let configured = NamedPassword {
-            file: settings.password_file.clone(),
-            command: settings.password_command.clone(),
-        };
+        let configured = &context.settings.preferences.vault.password;
         let vault = folder(context.manager_home());
-        Password::find(&flags, &configured, &context.env, &vault)
+        Password::find(&flags, configured, &context.env, &vault)
     }
 
     /// Returns the password file, as an absolute path, and the password command of the flags, for `config.toml`.

@@ -2,61 +2,26 @@
 
 use super::command::{Cli, GlobalArgs};
 use clap::{Args, Command, CommandFactory};
+use std::fmt::Write as _;
 
-/// The commands by topic, the most used first. A test compares it with the command tree.
-pub const COMMANDS: &str = "\
-Accounts:
-  use           Switch the Codex home to another account; only auth.json changes
-  accounts      Show all accounts, ready ones first, with their remaining quota
-  login         Sign in to another account and save it as a profile
-  current       Show the live account and the Codex programs that use the home
-  launch        Start Codex under an account and record the conversation
-  profile       Manage profiles: the saved logins of your accounts
-
-Quota:
-  recommend     Recommend the account to use now
-  status        Show the quota of the live account, of another, or of all
-  cooldown      Show all accounts, ready ones first; hold an account back
-  list          List the accounts and their quota, like `accounts`
-  usage         Show the tokens used, and what they would cost
-
-Backups:
-  backup        Archive the Codex home
-  restore       Restore an archive into the Codex home
-  list-backups  List archives, grouped by account
-  verify        Check every byte and every database of archives
-  diff          Show what the Codex home lost or gained since an archive
-  prune         Move old archives to the trash
-  vault         Keep encrypted, deduplicated snapshots elsewhere, with restic
-
-Conversations:
-  resume        Continue a conversation under the account to which it belongs
-  sessions      List conversations
-  find          Search the contents of conversations
-  show          Show a conversation to read
-  export        Export conversations as Markdown, HTML or JSON
-  launches      List launches and their conversations
-  mcp           Let agents search and read past conversations
-  history       Find and repair conversations that Codex does not list
-  storage       Show the disk usage of the Codex home, and reduce it
-
-Sync:
-  sync          Sync conversations through a cloud folder or the vault
-  schedule      Run backup, sync and other jobs with the system's scheduler
-  notify        Show news about accounts and backups on the desktop
-
-Setup:
-  doctor        Check Codex, the homes and the archives
-  config        Show and change settings
-  hook          Print shell code that shows the live account in the prompt
-  completions   Print the script that completes commands, accounts and archives
-  normalize     Import old login files such as `21apr_me@x.com_auth.json`
-  man           Show the manual page, or write one page per command
-  demo          Try backup, restore, switching, sync and search on a sample home
-  help          Print the help of a command
-
-Other names: ls = list, switch = use, backups = list-backups
-";
+/// The commands by topic, the most used first.
+const TOPICS: [(&str, &str); 6] = [
+    ("Accounts", "use accounts login current launch profile"),
+    ("Quota", "recommend status cooldown list usage"),
+    (
+        "Backups",
+        "backup restore list-backups verify diff prune vault",
+    ),
+    (
+        "Conversations",
+        "resume sessions find show export launches mcp history storage",
+    ),
+    ("Sync", "sync schedule notify"),
+    (
+        "Setup",
+        "doctor config hook completions normalize man demo help",
+    ),
+];
 
 /// The global options in one line each. A test compares it with the command tree.
 pub const GLOBAL_OPTIONS: &str = "\
@@ -71,12 +36,30 @@ Global options (explained by: codex-manager help global):
       --color <WHEN>        When to use colour: auto, always, never
   -y, --yes                 Answer yes to every question";
 
+/// Returns the commands by topic, with their summaries.
+pub fn render_commands(tree: &Command) -> String {
+    let mut text = String::new();
+    for (topic, names) in TOPICS {
+        let _ = writeln!(text, "{topic}:");
+        for name in names.split(' ') {
+            let about = tree.find_subcommand(name).and_then(Command::get_about);
+            // clap adds `help` when it builds the tree.
+            let about = about.map_or("Print the help of a command".into(), ToString::to_string);
+            let _ = writeln!(text, "  {name:<12}  {about}");
+        }
+        text.push('\n');
+    }
+    text + "Other names: ls = list, switch = use, backups = list-backups\n"
+}
+
 /// Returns the tree of all commands, with the help in this order: description, arguments, examples, global options.
 pub fn tree() -> Command {
     let usage = "{before-help}{about-with-newline}\n{usage-heading} {usage}\n\n";
-    let top = format!("{usage}{COMMANDS}\nOptions:\n{{options}}{{after-help}}\n\n{GLOBAL_OPTIONS}");
     let inner = format!("{usage}{{all-args}}{{after-help}}\n\n{GLOBAL_OPTIONS}");
-    let command = Cli::command().mut_args(|arg| {
+    let command = Cli::command();
+    let commands = render_commands(&command);
+    let top = format!("{usage}{commands}\nOptions:\n{{options}}{{after-help}}\n\n{GLOBAL_OPTIONS}");
+    let command = command.mut_args(|arg| {
         let is_global = arg.is_global_set();
         arg.hide_short_help(is_global).hide_long_help(is_global)
     });

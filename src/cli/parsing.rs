@@ -10,39 +10,30 @@ use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-/// The command line with few commands; see [`parse`].
+/// The command line with the fast commands; see [`parse`].
 #[derive(Debug, Parser)]
-struct SmallCli<C: Subcommand> {
+struct FastCli {
     #[command(flatten)]
     global: GlobalArgs,
     #[command(subcommand)]
-    command: C,
-}
-
-#[derive(Debug, Subcommand)]
-enum PromptCommand {
-    Recommend(commands::recommend::RecommendArgs),
+    command: FastCommand,
 }
 
 /// The commands that take a few milliseconds. Only the arguments of the given one are added.
 #[derive(Debug, Subcommand)]
 #[command(defer = true)]
 enum FastCommand {
+    Recommend(commands::recommend::RecommendArgs),
     List(commands::list::ListArgs),
     Current(commands::current::CurrentArgs),
     ListBackups(commands::list_backups::ListBackupsArgs),
     Launches(commands::launches::LaunchesArgs),
 }
 
-impl From<PromptCommand> for Command {
-    fn from(PromptCommand::Recommend(args): PromptCommand) -> Self {
-        Self::Recommend(args)
-    }
-}
-
 impl From<FastCommand> for Command {
     fn from(command: FastCommand) -> Self {
         match command {
+            FastCommand::Recommend(args) => Self::Recommend(args),
             FastCommand::List(args) => Self::List(args),
             FastCommand::Current(args) => Self::Current(args),
             FastCommand::ListBackups(args) => Self::ListBackups(args),
@@ -51,12 +42,12 @@ impl From<FastCommand> for Command {
     }
 }
 
-/// Parses the arguments if they are a valid command line of one of the commands `C`.
-fn parse_alone<C: Subcommand + Into<Command>>() -> Option<(Cli, bool)> {
+/// Parses the arguments if they are a valid command line of a fast command.
+fn parse_alone() -> Option<(Cli, bool)> {
     let mut words = std::env::args_os();
-    words.find(|word| word.to_str().is_some_and(C::has_subcommand))?;
-    let matches = SmallCli::<C>::command().try_get_matches().ok()?;
-    let SmallCli { global, command } = SmallCli::<C>::from_arg_matches(&matches).ok()?;
+    words.find(|word| word.to_str().is_some_and(FastCommand::has_subcommand))?;
+    let matches = FastCli::command().try_get_matches().ok()?;
+    let FastCli { global, command } = FastCli::from_arg_matches(&matches).ok()?;
     let command = command.into();
     Some((Cli { global, command }, is_dry_run(&matches)))
 }
@@ -66,8 +57,7 @@ fn parse_alone<C: Subcommand + Into<Command>>() -> Option<(Cli, bool)> {
 /// Some commands are first parsed alone, because building the tree of all commands takes longer than
 /// they do. Help and usage errors always come from the full tree.
 pub(super) fn parse() -> Result<(Cli, bool), clap::Error> {
-    let parsed = parse_alone::<PromptCommand>().or_else(parse_alone::<FastCommand>);
-    if let Some(parsed) = parsed {
+    if let Some(parsed) = parse_alone() {
         return Ok(parsed);
     }
     let parsed = tree().try_get_matches();

@@ -32,20 +32,18 @@ pub(super) fn recover(context: &Context, command: &Command) -> Result<()> {
             Ok(Recovery::InProgress) => {
                 context.warn(format_args!("another process is running a {what}"));
             }
-            Ok(Recovery::Deferred(obstacle)) if is_of_home(&obstacle) => {
+            Ok(Recovery::Deferred(obstacle)) => {
+                let is_of_home = is_of_home(&obstacle);
                 let error = CommandError::from(JournalError::from(obstacle));
-                if command.requires_complete_home() {
+                if is_of_home && command.requires_complete_home() {
                     return Err(error);
                 }
-                let hints = error.hints.join("; ");
-                context.warn(format_args!("{error}: {hints}"));
-            }
-            Ok(Recovery::Deferred(obstacle)) => {
-                let error = CommandError::from(JournalError::from(obstacle));
-                let hints = error.hints.join("; ");
-                context.warn(format_args!(
-                    "an interrupted {what} is not finished: {error}: {hints}"
-                ));
+                let error = format!("{error}: {}", error.hints.join("; "));
+                context.warn(if is_of_home {
+                    error
+                } else {
+                    format!("an interrupted {what} is not finished: {error}")
+                });
             }
             Err(e) if (is_restore || is_of_databases) && command.requires_complete_home() => {
                 return Err(e.into());

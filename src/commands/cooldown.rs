@@ -58,18 +58,21 @@ impl CooldownArgs {
     /// read or written.
     pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
         let context = &self.table.apply(context)?;
-        let change = parse_change(&self, context)?;
-        let Some(change) = change else {
-            let mut list = AccountList::read(self.dry_run, context)?;
-            if let Some(text) = &self.account {
-                list.retain(&find_identity(text, context)?);
+        let change = match (&self.clear, &self.set, &self.until) {
+            (Some(account), ..) => (&**account, None),
+            (None, Some(account), Some(text)) => (&**account, Some(parse_until(text, context)?)),
+            _ => {
+                let mut list = AccountList::read(self.dry_run, context)?;
+                if let Some(text) = &self.account {
+                    list.retain(&find_identity(text, context)?);
+                }
+                list.print_cooldown_json(context);
+                // Profiles of a newer version are warnings here: only `list` is about the profiles.
+                let _ = list.show(self.timeline, context);
+                return Ok(Outcome::Done);
             }
-            list.print_cooldown_json(context);
-            // Profiles of a newer version are warnings here: only `list` is about the profiles.
-            let _ = list.show(self.timeline, context);
-            return Ok(Outcome::Done);
         };
-        let (file, changed) = apply(&change, self.dry_run, context)?;
+        let (file, changed) = apply(change, self.dry_run, context)?;
         let accounts = list_with_live_account(context, file);
         let mut list = AccountList::of_accounts(accounts, context);
         list.print_cooldown_json(context);
@@ -80,23 +83,10 @@ impl CooldownArgs {
     }
 }
 
-/// Holds an account back until a time, or with `None` no longer.
-struct HoldChange {
-    account: String,
-    until: Option<Timestamp>,
-}
+/// The account to hold back until a time, or with `None` no longer.
+type HoldChange<'a> = (&'a str, Option<Timestamp>);
 
-fn parse_change(args: &CooldownArgs, context: &Context) -> Result<Option<HoldChange>> {
-    let change = |account: &String, until| {
-        let account = account.clone();
-        Ok(Some(HoldChange { account, until }))
-    };
-    if let Some(account) = &args.clear {
-        return change(account, None);
-    }
-    let (Some(account), Some(text)) = (&args.set, &args.until) else {
-        return Ok(None);
-    };
+fn parse_until(text: &str, context: &Context) -> Result<Timestamp> {
     let until = time_point::parse(text, TimeDirection::Ahead, &context.now(), context.zone())
         .map_err(|e| CommandError::usage(format!("--until: {e}")))?
         .next_bound(&context.now());
@@ -106,12 +96,12 @@ fn parse_change(args: &CooldownArgs, context: &Context) -> Result<Option<HoldCha
             "--until is in the past: {until}"
         )));
     }
-    change(account, Some(until))
+    Ok(until)
 }
 
 /// Applies the change, or with `dry_run` returns the document as it would be. Also returns the account.
 fn apply(
-    change: &HoldChange,
+    change: HoldChange<'_>,
     dry_run: bool,
     context: &Context,
 ) -> Result<(CooldownFile, Identity)> {
@@ -138,19 +128,19 @@ fn apply(
 /// Changes the entry. Returns what was done, and the account.
 fn change_entry(
     file: &mut CooldownFile,
-    change: &HoldChange,
+    (account, until): HoldChange<'_>,
     context: &Context,
 ) -> Result<(String, Identity)> {
     // The live account can be held before it has an entry in cooldown.json.
     let accounts = list_with_live_account(context, file.clone());
-    let account = &accounts[find_position(&accounts, &change.account, context)?];
+    let account = &accounts[find_position(&accounts, account, context)?];
     let name = label(account);
     let identity = account.entry.identity.clone();
     let entry = file.entry(&identity);
     let was_held = entry.held_until.is_some_and(|until| until > context.now());
-    entry.held_until = change.until;
-    entry.held_since = change.until.map(|_| context.local_now());
-    let note = match change.until {
+    entry.held_until = until;
+    entry.held_since = until.map(|_| context.local_now());
+    let note = match until {
         Some(until) => format!("{name} is held back until {}", full_time(&until, context)),
         None if was_held => format!("{name} is no longer held back"),
         None => format!("{name} was not held back"),

@@ -11,7 +11,6 @@ use crate::codex::identity::Identity;
 use crate::codex::process::{Holder, find_holders};
 use crate::context::Context;
 use crate::error::{Outcome, Result};
-use crate::io::clock::Timestamp;
 use crate::io::processes;
 use crate::quota::account::{Account, AccountEntry};
 use crate::quota::state::judge;
@@ -190,43 +189,33 @@ fn find_programs(
     let home = context.codex_home();
     // Codex starts the daemon with its interface (0.169). It outlives the interface and keeps the login in memory.
     let running = daemon::find(home).map(|d| d.pid);
-    let (daemon, processes): (Vec<_>, Vec<_>) = find_holders(home, &[])
+    let (daemon, holders): (Vec<_>, Vec<_>) = find_holders(home, &[])
         .into_iter()
         .partition(|holder| holder.pid.is_some() && holder.pid == running);
-    let view =
-        |holder: Holder| build_process_view(holder, account_history, accounts, live, context);
+    let view = |holder: Holder| {
+        let started = holder.pid.and_then(processes::started_at);
+        // Other programs can have files of the home open, but they have no account.
+        let is_codex = holder.name == "codex";
+        let has: Option<&Identity> = started
+            .as_ref()
+            .filter(|_| is_codex)
+            .and_then(|at| account_history.account_at(at));
+        let known = has.and_then(|has| accounts.iter().find(|a| a.entry.identity.is_same(has)));
+        ProcessView {
+            pid: holder.pid,
+            name: holder.name,
+            why: holder.why,
+            started_at: started.map(|at| local_rfc3339(&at, context)),
+            email: has.map(|has| has.email.to_string()),
+            account_id: has.and_then(|has| has.account_id.clone()),
+            profile: known.and_then(|a| a.entry.profile.clone()),
+            current: has
+                .zip(live)
+                .map(|(has, live)| has.is_same(&live.entry.identity)),
+        }
+    };
     let daemon = daemon.into_iter().next().map(view);
-    (daemon, processes.into_iter().map(view).collect())
-}
-
-fn build_process_view(
-    holder: Holder,
-    account_history: &AccountHistory,
-    accounts: &[Account],
-    live: Option<&Account>,
-    context: &Context,
-) -> ProcessView {
-    let started = holder.pid.and_then(processes::started_at);
-    // Other programs can have files of the home open, but they have no account.
-    let is_codex = holder.name == "codex";
-    let has: Option<&Identity> = started
-        .as_ref()
-        .filter(|_| is_codex)
-        .and_then(|at| account_history.account_at(at));
-    let known = has.and_then(|has| accounts.iter().find(|a| a.entry.identity.is_same(has)));
-    let at = |at: chrono::DateTime<chrono::Utc>| -> Timestamp { context.zone().at(&at) };
-    ProcessView {
-        pid: holder.pid,
-        name: holder.name,
-        why: holder.why,
-        started_at: started.map(|time| local_rfc3339(&at(time), context)),
-        email: has.map(|has| has.email.to_string()),
-        account_id: has.and_then(|has| has.account_id.clone()),
-        profile: known.and_then(|a| a.entry.profile.clone()),
-        current: has
-            .zip(live)
-            .map(|(has, live)| has.is_same(&live.entry.identity)),
-    }
+    (daemon, holders.into_iter().map(view).collect())
 }
 
 fn show(live: Option<&AccountEntry>, problem: Option<&str>, context: &Context) {

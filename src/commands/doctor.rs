@@ -2,8 +2,7 @@
 
 use crate::context::Context;
 use crate::doctor::manager_home::find_stale_temp_files;
-use crate::doctor::permissions;
-use crate::doctor::{self, Check, Status};
+use crate::doctor::{self, Check, Status, permissions};
 use crate::error::{Outcome, Result};
 use crate::inventory::records::{ArchiveProblem, InventoryFile};
 use crate::inventory::{cooldown, store};
@@ -16,6 +15,7 @@ use crate::steps::archive_check::repair_sidecar;
 use crate::steps::shutdown::ShutdownArgs;
 use crate::steps::sync_checks;
 use crate::views::check_output::show;
+use crate::views::dry_run::would_be;
 use clap::Args;
 use std::path::{Path, PathBuf};
 
@@ -149,23 +149,15 @@ impl FixRun<'_> {
         });
     }
 
-    /// Returns the prefix of the verbs in findings.
-    fn would_be(&self) -> &'static str {
-        if self.dry_run { "would be " } else { "" }
-    }
-
     fn restrict_permissions(&mut self) {
-        let settings = &self.context.settings;
-        let (codex_home, home) = (&settings.codex_home, &settings.manager_home);
+        let (codex_home, home) = (self.context.codex_home(), self.context.manager_home());
         let open = permissions::find_accessible_to_others(codex_home, home);
         let done = "restricted to your user";
         self.fix_each("manager.home", &open, done, permissions::restrict_to_owner);
     }
 
     fn remove_temp_files(&mut self) {
-        let settings = &self.context.settings;
-        let (codex_home, home) = (&settings.codex_home, &settings.manager_home);
-        let stale = find_stale_temp_files(codex_home, home, &self.context.env);
+        let stale = find_stale_temp_files(self.context);
         self.fix_each("temp", &stale, "removed", tree::remove);
     }
 
@@ -178,7 +170,7 @@ impl FixRun<'_> {
     ) {
         for path in paths {
             let result = if self.dry_run { Ok(()) } else { fix(path) };
-            let message = format!("{}{done}: {}", self.would_be(), path.display());
+            let message = format!("{}{done}: {}", would_be(self.dry_run), path.display());
             self.add(id, result.map(|()| message).map_err(Into::into));
         }
     }
@@ -192,7 +184,7 @@ impl FixRun<'_> {
                 continue;
             }
             let path = store::backups_folder(home).join(&record.path);
-            let done = self.would_be();
+            let done = would_be(self.dry_run);
             let message = format!("sidecar {done}written again: {}", record.path);
             match repair_sidecar(&path, self.dry_run) {
                 Ok(false) => {}
@@ -217,19 +209,17 @@ impl FixRun<'_> {
     }
 
     fn recover_restores(&mut self) {
-        let (settings, now) = (&self.context.settings, self.context.local_now());
-        let (codex_home, home) = (&settings.codex_home, &settings.manager_home);
-        for recovered in recovery::recover_all(codex_home, home, &self.context.env, now) {
+        let (context, now) = (self.context, self.context.local_now());
+        let (codex_home, home) = (context.codex_home(), context.manager_home());
+        for recovered in recovery::recover_all(codex_home, home, &context.env, now) {
             if recovered.interrupted != Interrupted::Restore {
                 continue;
             }
             match recovered.result {
-                Ok(Recovery::Finished(_) | Recovery::Undone(_)) => {
-                    self.add("restore", Ok("recovered an interrupted restore".into()));
-                }
                 Ok(Recovery::Deferred(obstacle)) => {
                     self.add("restore", Err(JournalError::from(obstacle).into()));
                 }
+                // The program has recovered the others before any command runs.
                 Ok(_) => {}
                 Err(e) => self.add("restore", Err(e.into())),
             }

@@ -10,20 +10,19 @@ use crate::conversations::named_conversation::NamedConversation;
 use crate::conversations::transcript::TranscriptOptions;
 use crate::error::{CommandError, Outcome, Result};
 use crate::io::atomic::TempFile;
-use crate::io::progress;
 use crate::io::quantity::pluralize;
-use crate::io::{IoContext as _, IoError};
+use crate::io::settings::choice_name;
+use crate::io::{IoContext as _, progress};
 use crate::steps::new_file::publish_new;
 use crate::ui::time;
 use crate::views::conversation_parts::ConversationParts;
-use crate::views::export_formatter::{ExportFormatter, JsonWriter};
+use crate::views::export_formatter::ExportFormatter;
 use crate::views::transcript_text::{minute_format, read_error};
-use chrono::{DateTime, Utc};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 use std::collections::HashSet;
 use std::ffi::OsStr;
-use std::io::{self, BufWriter, Write};
+use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 /// Export conversations as Markdown, HTML or JSON
@@ -67,16 +66,6 @@ enum ExportFormat {
     Html,
     /// JSON with one object for each message
     Json,
-}
-
-impl ExportFormat {
-    fn extension(self) -> &'static str {
-        match self {
-            Self::Md => "md",
-            Self::Html => "html",
-            Self::Json => "json",
-        }
-    }
 }
 
 #[derive(Debug, Serialize)]
@@ -144,15 +133,14 @@ impl ExportArgs {
     fn file_name(&self, session: &NamedConversation, is_first: bool) -> String {
         let rollout = session.rollout.file_stem().filter(|_| !is_first);
         let stem = rollout.map_or_else(|| session.id.clone().into(), OsStr::to_string_lossy);
-        format!("{stem}.{}", self.format.extension())
+        format!("{stem}.{}", choice_name(&self.format))
     }
 
     fn print(&self, session: &NamedConversation, context: &Context) -> Result<usize> {
-        let printed = self.write(session, context, &mut |text| {
+        self.write(session, context, &mut |text| {
             context.ui.print_part(text);
             Ok(())
-        });
-        printed.map_err(|e| read_error(session, e))
+        })
     }
 
     fn save(
@@ -164,30 +152,13 @@ impl ExportArgs {
         // An interrupted export leaves no half of a conversation behind.
         let mut temp = TempFile::create_beside(path)?;
         let mut bytes = 0;
-        // Errors of reading and of writing come the same way, so that of the file is kept apart.
-        let mut failed: Option<IoError> = None;
-        let redacted = {
-            let mut file = BufWriter::new(temp.file());
-            let written = self.write(session, context, &mut |text| {
-                bytes += text.len() as u64;
-                file.write_all(text.as_bytes()).inspect_err(|e| {
-                    failed = Some(IoError {
-                        action: "write",
-                        path: path.to_path_buf(),
-                        source: e.kind().into(),
-                    });
-                })
-            });
-            let flushed = file.flush().at("write", path);
-            match (failed, written) {
-                (Some(e), _) => return Err(e.into()),
-                (None, Err(e)) => return Err(read_error(session, e)),
-                (None, Ok(redacted)) => {
-                    flushed?;
-                    redacted
-                }
-            }
-        };
+        let mut file = BufWriter::new(temp.file());
+        let redacted = self.write(session, context, &mut |text| {
+            bytes += text.len() as u64;
+            Ok(file.write_all(text.as_bytes()).at("write", path)?)
+        })?;
+        file.flush().at("write", path)?;
+        drop(file);
         publish_new(temp, path)?;
         Ok(ExportedFile {
             session_id: session.id.clone(),
@@ -202,8 +173,8 @@ impl ExportArgs {
         &self,
         session: &NamedConversation,
         context: &Context,
-        to: &mut dyn FnMut(&str) -> io::Result<()>,
-    ) -> io::Result<usize> {
+        to: &mut dyn FnMut(&str) -> Result<()>,
+    ) -> Result<usize> {
         let options = TranscriptOptions {
             outputs: self.tools || self.format == ExportFormat::Html,
             images: self.format == ExportFormat::Html,
@@ -220,32 +191,29 @@ impl ExportArgs {
             text
         };
         let parts = ConversationParts::find(session);
-        let mut format = self.formatter(context);
-        to(&format.format_head(session, &parts, context, &mut safe))?;
-        let mut written = Ok(());
-        parts.read(options, &mut safe, |piece| {
-            written = to(&format.format_piece(piece));
-            written.is_ok()
-        })?;
-        written?;
-        to(&format.format_end(redacted))?;
-        Ok(redacted)
-    }
-
-    fn formatter(
-        &self,
-        context: &Context,
-    ) -> ExportFormatter<impl Fn(&DateTime<Utc>) -> String + use<>> {
         let format_time = minute_format(context);
-        match self.format {
+        let mut format = match self.format {
             ExportFormat::Md => {
                 ExportFormatter::Markdown(MarkdownWriter::new(self.tools, format_time))
             }
             ExportFormat::Html => {
                 ExportFormatter::Html(HtmlWriter::new(!self.no_images, format_time))
             }
-            ExportFormat::Json => ExportFormatter::Json(JsonWriter::new(context.zone())),
-        }
+            ExportFormat::Json => ExportFormatter::Json {
+                zone: context.zone(),
+                is_first: true,
+            },
+        };
+        to(&format.format_head(session, &parts, context, &mut safe))?;
+        let mut written = Ok(());
+        let read = parts.read(options, &mut safe, |piece| {
+            written = to(&format.format_piece(piece));
+            written.is_ok()
+        });
+        read.map_err(|e| read_error(session, e))?;
+        written?;
+        to(&format.format_end(redacted))?;
+        Ok(redacted)
     }
 }
 
@@ -260,5 +228,5 @@ fn pick_conversation(context: &Context) -> Result<String> {
         usage: &["name it: codex-manager export SESSION"],
         ..ConversationPicker::default()
     };
-    Ok(picker.run(context)?.id)
+    Ok(picker.pick(context)?.id)
 }

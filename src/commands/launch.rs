@@ -5,11 +5,11 @@ use crate::codex::arguments::{Arguments, InvocationMode, asks_for_information};
 use crate::codex::identity::Identity;
 use crate::context::Context;
 use crate::error::{Outcome, Result};
-use crate::launch::folders;
 use crate::steps::before_new_codex;
 use crate::steps::best_login::best_login;
 use crate::steps::start_codex::StartArgs;
 use crate::views::account::printable;
+use crate::views::folder_account::find_folder_profile;
 use clap::Args;
 use std::ffi::OsString;
 
@@ -89,14 +89,8 @@ impl LaunchArgs {
 
     /// Returns the account of the folder in which Codex will work, if it has one.
     fn find_folder_account(&self, context: &Context) -> Result<Option<Identity>> {
-        let env = &context.env;
-        // The shell shows the folder with its links, and settings name it so.
-        let current = folders::logical_dir(&env.current_dir, env.get("PWD"));
         let root = Arguments::parse(&self.args).working_root();
-        let folder = root.map_or_else(|| current.clone(), |root| current.join(root));
-        let settings = &context.settings.preferences.folders;
-        let found = settings.find_profile(&folder, env.home_dir.as_deref());
-        let Some((path, profile)) = found else {
+        let Some((path, profile)) = find_folder_profile(root.as_deref(), context) else {
             return Ok(None);
         };
         let found = find_identity(profile, context).map_err(|e| {

@@ -38,7 +38,7 @@ impl ManArgs {
     pub(crate) fn run(self, context: &Context, tree: Command) -> Result<Outcome> {
         let Some(dir) = self.dir else {
             let page = String::from_utf8_lossy(&render_page(tree)?).into_owned();
-            if context.ui.writes_to_terminal() && open_in_pager(&page, context) {
+            if context.ui.writes_to_terminal() && open_in_pager(&page, context).is_some() {
                 return Ok(Outcome::Done);
             }
             context.ui.line(page.trim_end());
@@ -71,28 +71,22 @@ impl ManArgs {
     }
 }
 
-/// Shows a page with the system's `man`, which formats it and opens a pager. Returns false if that is not
+/// Shows a page with the system's `man`, which formats it and opens a pager. Returns `None` if that is not
 /// possible.
-fn open_in_pager(page: &str, context: &Context) -> bool {
-    let Ok(program) = Program::find(Some(Path::new("man")), &context.env) else {
-        return false;
-    };
+fn open_in_pager(page: &str, context: &Context) -> Option<()> {
+    let program = Program::find(Some(Path::new("man")), &context.env).ok()?;
     let file = tempfile::Builder::new()
         .prefix("codex-manager-")
         .suffix(".1")
         .tempfile_in(context.env.temp_dir());
-    let Ok(mut file) = file else {
-        return false;
-    };
-    if file.write_all(page.as_bytes()).is_err() {
-        return false;
-    }
+    let mut file = file.ok()?;
+    file.write_all(page.as_bytes()).ok()?;
     // A path, not a name, is shown by every man.
     let mut command = context.env.command(program.path());
     command.arg(file.path());
     // Ctrl-C is for the pager while it is open.
-    let status = block_on_input(|| command.status());
-    status.is_ok_and(|status| status.success())
+    let status = block_on_input(|| command.status()).ok()?;
+    status.success().then_some(())
 }
 
 fn collect_pages(command: &Command, pages: &mut Vec<(String, Vec<u8>)>) -> Result<()> {

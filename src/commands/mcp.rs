@@ -25,10 +25,8 @@ impl McpArgs {
             return Ok(Outcome::Done);
         }
         if context.ui.is_interactive() {
-            return Err(
-                CommandError::usage("mcp is started by a client, which sends requests")
-                    .hint("add it to Codex: codex-manager hook mcp"),
-            );
+            let error = CommandError::usage("mcp is started by a client, which sends requests");
+            return Err(error.hint("add it to Codex: codex-manager hook mcp"));
         }
         mcp::serve(context);
         Ok(Outcome::Done)

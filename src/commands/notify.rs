@@ -3,9 +3,8 @@
 use crate::context::Context;
 use crate::doctor::find_newest_full;
 use crate::error::{CommandError, Outcome, Result};
-use crate::inventory::losses;
 use crate::inventory::notices::{DesktopNotice, FILE_NAME, LOCK_NAME, NoticeKind, NoticeState};
-use crate::inventory::observations;
+use crate::inventory::{losses, observations};
 use crate::io::document;
 use crate::io::quantity::pluralize;
 use crate::quota::account::Account;
@@ -17,10 +16,12 @@ use crate::views::account::{full_time, label, read_accounts_and_profiles, with_v
 use chrono::TimeDelta;
 use clap::Args;
 use std::path::Path;
-use std::process::Command;
 
 /// The use of a window, in percent, that causes a notice.
 const HIGH_USE_PERCENT: f64 = 80.0;
+
+/// The variable with the text of a notice.
+const NOTICE: &str = "CODEX_MANAGER_NOTICE";
 
 /// A toast of Windows. The text is passed in a variable, because PowerShell would expand it.
 const TOAST: &str = r"
@@ -227,36 +228,26 @@ fn find_losses(context: &Context) -> Result<Option<DesktopNotice>> {
 fn show(text: &str, context: &Context) -> Result<(), String> {
     const TITLE: &str = "codex-manager";
     let env = &context.env;
-    let find = |name: &str| {
-        let found = env.find_program(Path::new(name));
-        found
-            .map(|program| env.command(&program))
-            .ok_or(format!("not found: {name}"))
-    };
-    let (name, mut command): (&str, Command) = match &context.settings.preferences.notify.command {
-        Some(given) => {
-            let command = env.parse_command(given);
-            let mut command = command.ok_or_else(|| format!("not found: {given}"))?;
-            command.args([TITLE, text]);
-            (given, command)
-        }
+    let given = context.settings.preferences.notify.command.as_deref();
+    let (name, arguments) = match given {
+        Some(given) => (given, vec![TITLE, text]),
         None if cfg!(windows) => {
-            let mut command = find("powershell")?;
-            command.env("CODEX_MANAGER_NOTICE", text);
-            command.args(["-NoProfile", "-NonInteractive", "-Command", TOAST]);
-            ("powershell", command)
+            let arguments = ["-NoProfile", "-NonInteractive", "-Command", TOAST];
+            ("powershell", arguments.to_vec())
         }
         None if cfg!(target_os = "macos") => {
             let script = "on run argv\ndisplay notification (item 2 of argv) with title (item 1 of argv)\nend run";
-            let mut command = find("osascript")?;
-            command.args(["-e", script, TITLE, text]);
-            ("osascript", command)
+            ("osascript", vec!["-e", script, TITLE, text])
         }
-        None => {
-            let mut command = find("notify-send")?;
-            command.args(["--app-name", TITLE, "--", TITLE, text]);
-            ("notify-send", command)
-        }
+        None => ("notify-send", vec!["--app-name", TITLE, "--", TITLE, text]),
     };
+    let command = match given {
+        Some(given) => env.parse_command(given),
+        None => env
+            .find_program(Path::new(name))
+            .map(|program| env.command(&program)),
+    };
+    let mut command = command.ok_or_else(|| format!("not found: {name}"))?;
+    command.args(arguments).env(NOTICE, text);
     run_program(name, &mut command)?.problem.map_or(Ok(()), Err)
 }

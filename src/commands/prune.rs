@@ -4,7 +4,7 @@ use crate::archive::ArchiveError;
 use crate::archive::reader::ArchiveReader;
 use crate::archive::sidecar::SidecarProblem;
 use crate::archive::verify::VerifyReport;
-use crate::choices::retention_args::{RULES, RetentionArgs};
+use crate::choices::retention_args::RetentionArgs;
 use crate::context::Context;
 use crate::copies::losses::archived::{NeededArchives, refuse_last_copy_in_trash};
 use crate::error::{CommandError, Outcome, Result};
@@ -56,10 +56,10 @@ pub(crate) struct PruneArgs {
     #[command(flatten)]
     rules: RetentionArgs,
     /// Move the archives of the last prune back from the trash
-    #[arg(long, group = "instead", conflicts_with_all = RULES)]
+    #[arg(long, group = "instead", conflicts_with = "RetentionArgs")]
     undo: bool,
     /// Delete everything in the trash permanently
-    #[arg(long, group = "instead", conflicts_with_all = RULES)]
+    #[arg(long, group = "instead", conflicts_with = "RetentionArgs")]
     empty_trash: bool,
     /// Show what would be done, and why
     #[arg(short = 'n', long)]
@@ -108,10 +108,11 @@ impl PruneArgs {
             trash::recover(manager)?;
             plan = self::plan(context, &context.archives()?, &rules, &mut checks, false)?;
             needed.keep_last_copies(&mut plan);
-            store::note_verified_locked(manager, &checks.findings(), &lock)?;
+            let findings = checks.values().filter_map(|check| check.finding.clone());
+            store::note_verified_locked(manager, &findings.collect::<Vec<_>>(), &lock)?;
             Some(lock)
         };
-        let moved = sum_bytes(&plan.drop);
+        let moved = plan.drop.iter().map(|d| d.candidate.bytes).sum();
         let mut is_recorded = true;
         retention_table::show(context, &plan, RetentionSubject::Archives);
         if let Some(lock) = lock.filter(|_| !plan.drop.is_empty()) {
@@ -198,18 +199,16 @@ impl PruneArgs {
                 .hint("list the archives with: codex-manager list-backups"));
         }
         let done = would_be(self.dry_run);
-        for RestoredArchive {
-            archive,
-            name,
-            created_at,
-        } in &restored
-        {
+        for back in &restored {
+            let (archive, name) = (&back.archive, &back.name);
             let renamed = if archive == name {
                 String::new()
             } else {
                 format!(" as {}", printable(name))
             };
-            let made = created_at.map(|at| format!(", made {}", absolute_time(&at, context)));
+            let made = back
+                .created_at
+                .map(|at| format!(", made {}", absolute_time(&at, context)));
             context.ui.prose(format_args!(
                 "{done}moved back: {}{renamed}{}",
                 printable(archive),
@@ -267,27 +266,13 @@ fn refresh_inventory(context: &Context, restored: &[RestoredArchive]) -> bool {
 }
 
 /// Results of checking archives, by name. A result is valid for the file with that stamp.
-#[derive(Default)]
-struct ArchiveChecks(BTreeMap<String, ArchiveCheck>);
+type ArchiveChecks = BTreeMap<String, ArchiveCheck>;
 
 struct ArchiveCheck {
     stamp: Option<FileStamp>,
     soundness: Soundness,
     /// The record for `inventory.json`, if the archive was read completely.
     finding: Option<VerifyFinding>,
-}
-
-impl ArchiveChecks {
-    fn count_damaged(&self) -> usize {
-        let is_damaged = |check: &&ArchiveCheck| matches!(check.soundness, Soundness::Damaged(_));
-        self.0.values().filter(is_damaged).count()
-    }
-
-    /// Returns the records for `inventory.json`.
-    fn findings(&self) -> Vec<VerifyFinding> {
-        let all = self.0.values();
-        all.filter_map(|check| check.finding.clone()).collect()
-    }
 }
 
 /// Applies the rules repeatedly, until every kept archive was opened and, for each account and kind
@@ -308,12 +293,12 @@ fn plan(
     // A file that changed since its check is checked again.
     let is_same =
         |name: &str, check: &ArchiveCheck| stamps.get(name).is_some_and(|s| **s == check.stamp);
-    checks.0.retain(|name, check| is_same(name, check));
+    checks.retain(|name, check| is_same(name, check));
     let stamp = |name: &str| stamps.get(name).and_then(|s| (*s).clone());
     let mut candidates: Vec<_> = records.iter().filter_map(RetentionCandidate::of).collect();
     loop {
         for candidate in &mut candidates {
-            if let Some(check) = checks.0.get(&candidate.archive) {
+            if let Some(check) = checks.get(&candidate.archive) {
                 candidate.soundness = check.soundness.clone();
             }
         }
@@ -324,7 +309,10 @@ fn plan(
             names = retention::archives_to_read_fully(&plan, &context.now());
         } else {
             // The rules may select these next: with many damaged archives, one round each would take too long.
-            names.extend(list_unchecked(&plan.drop, checks.count_damaged()));
+            let is_damaged =
+                |check: &&ArchiveCheck| matches!(check.soundness, Soundness::Damaged(_));
+            let damaged = checks.values().filter(is_damaged).count();
+            names.extend(list_unchecked(&plan.drop, damaged));
         }
         if names.is_empty() {
             return Ok(plan);
@@ -333,7 +321,7 @@ fn plan(
             if progress::is_interrupted() {
                 return Err(CommandError::interrupted());
             }
-            checks.0.insert(name, check?);
+            checks.insert(name, check?);
             Ok(())
         };
         if opened_all {
@@ -405,8 +393,4 @@ fn open_archive(path: &Path, stamp: Option<FileStamp>) -> Result<ArchiveCheck> {
         soundness,
         finding: None,
     })
-}
-
-fn sum_bytes(decisions: &[RetentionDecision]) -> u64 {
-    decisions.iter().map(|d| d.candidate.bytes).sum()
 }

@@ -3,7 +3,7 @@
 use crate::accounts::profile::Profile;
 use crate::choices::account_choice::{find_identity, pick_account};
 use crate::choices::conversation_choice::{ChosenConversation, list_rows};
-use crate::choices::conversation_picker::{ScreenEnd, SearchScreen, explain_empty_home};
+use crate::choices::conversation_picker::{ConversationPicker, ScreenEnd, explain_empty_home};
 use crate::codex::arguments::Arguments;
 use crate::codex::config::read_login;
 use crate::codex::identity::Identity;
@@ -53,7 +53,6 @@ pub(crate) struct ResumeArgs {
 }
 
 /// The account to which a conversation belongs.
-#[derive(Debug)]
 enum ConversationOwner {
     /// An account with a profile, or the live one.
     Known(Identity),
@@ -116,12 +115,12 @@ impl ResumeArgs {
     }
 
     fn pick_and_resume(mut self, context: &Context) -> Result<Outcome> {
-        let screen = SearchScreen {
+        let screen = ConversationPicker {
             usage: &[
                 "name it: codex-manager resume SESSION",
                 "or take the last one of this folder: codex-manager resume --last",
             ],
-            ..SearchScreen::default()
+            ..ConversationPicker::default()
         };
         let id = match screen.run(context)? {
             ScreenEnd::Chosen(id) => id,

@@ -1,7 +1,7 @@
 //! `show`: prints a conversation to read.
 
 use crate::choices::conversation_choice::find_conversation;
-use crate::choices::conversation_picker::{ScreenEnd, SearchScreen};
+use crate::choices::conversation_picker::{ConversationPicker, ScreenEnd};
 use crate::codex::redaction::redact_and_count;
 use crate::context::Context;
 use crate::conversations::markdown::MarkdownWriter;
@@ -102,10 +102,10 @@ impl ShowArgs {
             find_conversation(text, context)?
         } else {
             let is_reader = self.wants_text(context);
-            let screen = SearchScreen {
+            let screen = ConversationPicker {
                 enter: if is_reader { "show" } else { "resume" },
                 usage: &["name it: codex-manager show SESSION"],
-                ..SearchScreen::default()
+                ..ConversationPicker::default()
             };
             if !is_reader {
                 return screen.run_and_resume(context);

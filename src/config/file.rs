@@ -6,6 +6,7 @@ use super::values::{ConfigValues, NotifySettings, Preferences, VaultSettings};
 use crate::io::retention::RetentionPolicy;
 use crate::io::settings::{SCHEMA_KEY, SettingValues, SettingsError, SettingsFile};
 use crate::launch::folders::FolderAccounts;
+use crate::vault::password::NamedPassword;
 use chrono::TimeDelta;
 use std::path::{Path, PathBuf};
 use toml_edit::Value;
@@ -184,8 +185,10 @@ impl ConfigValues {
                 vault: VaultSettings {
                     repository: text("vault.repository"),
                     program: path("vault.program"),
-                    password_file: path("vault.password_file"),
-                    password_command: text("vault.password_command"),
+                    password: NamedPassword {
+                        file: path("vault.password_file"),
+                        command: text("vault.password_command"),
+                    },
                 },
             },
         }

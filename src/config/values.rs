@@ -5,6 +5,7 @@ use crate::archive::reuse::VerifyReused;
 use crate::io::retention::RetentionPolicy;
 use crate::launch::folders::FolderAccounts;
 use crate::quota::recommend::Strategy;
+use crate::vault::password::NamedPassword;
 use chrono::TimeDelta;
 use std::path::PathBuf;
 
@@ -18,17 +19,6 @@ pub enum ColorChoice {
     Always,
     /// Never, not even on a terminal.
     Never,
-}
-
-impl ColorChoice {
-    /// Returns the value on the command line.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Auto => "auto",
-            Self::Always => "always",
-            Self::Never => "never",
-        }
-    }
 }
 
 /// Decides whether a new version of Codex starts only after an archive was made.
@@ -84,8 +74,7 @@ pub(crate) struct VaultSettings {
     pub(crate) repository: Option<String>,
     /// The restic program, a path or a name.
     pub(crate) program: Option<PathBuf>,
-    pub(crate) password_file: Option<PathBuf>,
-    pub(crate) password_command: Option<String>,
+    pub(crate) password: NamedPassword,
 }
 
 /// The validated values of the file. A missing key is `None` or its default.

@@ -1,8 +1,9 @@
 //! Checks of the archives below the manager home.
 
 use super::check::Check;
-use super::folders::{advice_to_make_readable, list_unknown_entries, summarize_paths};
+use super::folders::{advice_to_make_readable, no_folder, summarize_paths};
 use super::machine::MAX_CLOCK_SKEW_MINUTES;
+use super::permissions::list_entries;
 use crate::archive::metadata::{BackupMode, Metadata};
 use crate::archive::names;
 use crate::archive::sidecar::SidecarProblem;
@@ -43,12 +44,8 @@ pub(super) fn run_checks(context: &Context) -> Vec<Check> {
 fn check_archives(context: &Context) -> Vec<Check> {
     let folder = context.backups();
     if folder.symlink_metadata().is_ok() && !folder.is_dir() {
-        let message = format!("not a folder, or a dangling link: {}", folder.display());
-        return vec![
-            Check::fail("archives", message)
-                .because("no archive can be created or restored")
-                .advised("mount its disk, or move it away"),
-        ];
+        let check = no_folder("archives", &folder);
+        return vec![check.because("no archive can be created or restored")];
     }
     let records = match context.archives() {
         Ok(records) => records,
@@ -133,11 +130,9 @@ fn check_new_codex(records: &[ArchiveRecord], context: &Context) -> Option<Check
     // No Codex is started: that takes long, and 0.98 writes into the home. The file of the program decides.
     let program = context.find_codex().ok()?;
     let change = CodexChange::compare_with_last_archive(records, context.codex_home(), &program)?;
-    Some(
-        Check::warn("archives.codex", change.to_string())
-            .because("a new Codex may rewrite conversations when it starts")
-            .fixed_by("codex-manager backup --if-codex-changed"),
-    )
+    let check = Check::warn("archives.codex", change.to_string())
+        .because("a new Codex may rewrite conversations when it starts");
+    Some(check.fixed_by("codex-manager backup --if-codex-changed"))
 }
 
 /// Returns the creation time of the newest full archive, ignoring archives dated in the future.
@@ -230,7 +225,7 @@ fn check_foreign_entries(home: &Path) -> Option<Check> {
             // The trash, and the folders of the Python codex-manager.
             || [".trash", "auth", "sessions"].contains(&name)
     };
-    let found = list_unknown_entries(&store::backups_folder(home), is_known);
+    let found = list_entries(&store::backups_folder(home), |name| !is_known(name));
     (!found.is_empty()).then(|| {
         let message = format!(
             "not an archive, left unchanged: {}",

@@ -1,60 +1,14 @@
 //! The result of a check.
 
-use super::permissions;
+use super::permissions::advice_to_take_ownership;
 use crate::io::shell;
 use serde::Serialize;
 use std::path::Path;
 
-/// The ids of all checks, which are an interface for scripts. `docs/doctor.md` describes them.
-pub const CHECKS: [&str; 47] = [
-    "codex.binary",
-    "home",
-    "home.config",
-    "home.store",
-    "home.login",
-    "home.files",
-    "home.databases",
-    "home.conversations",
-    "home.losses",
-    "home.compressed",
-    "home.daemon",
-    "home.cloud",
-    "home.disk",
-    "manager.config",
-    "manager.home",
-    "manager.inventory",
-    "manager.cooldown",
-    "manager.resets",
-    "manager.profiles",
-    "manager.launches",
-    "manager.foreign",
-    "manager.python",
-    "manager.cloud",
-    "manager.disk",
-    "archives",
-    "archives.codex",
-    "archives.verified",
-    "archives.damaged",
-    "archives.sidecar",
-    "archives.foreign",
-    "archives.trash",
-    "vault.backup",
-    "vault.password",
-    "vault.drill",
-    "restore",
-    "temp",
-    "clock",
-    "zone",
-    "space",
-    "sync.config",
-    "sync.local",
-    "sync.cloud",
-    "sync.backups",
-    "sync.codex",
-    "sync.state",
-    "sync.arrival",
-    "sync.forks",
-];
+/// Returns true if `docs/doctor.md` describes a check. Its id is an interface for scripts.
+fn is_documented(id: &str) -> bool {
+    include_str!("../../docs/doctor.md").contains(&format!("| `{id}` | "))
+}
 
 /// The severity of a finding; the highest one decides the exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -69,9 +23,10 @@ pub(crate) enum Status {
 }
 
 /// The result of one check. Serialized as JSON; the keys are an interface.
+#[must_use]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Check {
-    /// The id from [`CHECKS`].
+    /// An id of `docs/doctor.md`.
     pub(crate) id: &'static str,
     /// The severity of the finding.
     pub(crate) status: Status,
@@ -96,7 +51,7 @@ pub(crate) enum Remedy {
 impl Check {
     /// Creates a finding without consequence and fix.
     pub(crate) fn new(id: &'static str, status: Status, message: impl Into<String>) -> Self {
-        debug_assert!(CHECKS.contains(&id), "{id}");
+        debug_assert!(is_documented(id), "{id}");
         Self {
             id,
             status,
@@ -122,21 +77,18 @@ impl Check {
     }
 
     /// Adds the consequence for the user.
-    #[must_use]
     pub(crate) fn because(mut self, why: &'static str) -> Self {
         self.why = Some(why);
         self
     }
 
     /// Adds the command that fixes it.
-    #[must_use]
     pub(crate) fn fixed_by(mut self, command: impl Into<String>) -> Self {
         self.fix = Some(Remedy::Command(command.into()));
         self
     }
 
     /// Adds a backup as the fix, or the sign-in that creates the Codex home.
-    #[must_use]
     pub(super) fn fixed_by_backup(self, codex_home: &Path) -> Self {
         if codex_home.is_dir() {
             self.fixed_by("codex-manager backup")
@@ -146,7 +98,6 @@ impl Check {
     }
 
     /// Adds a description of the fix, where no single command does it.
-    #[must_use]
     pub(crate) fn advised(mut self, words: impl Into<String>) -> Self {
         self.fix = Some(Remedy::Advice(words.into()));
         self
@@ -154,15 +105,11 @@ impl Check {
 
     /// Adds the fix for missing or excessive permissions: `chmod` to `mode` (such as `u+rw`), or
     /// `chown` if another user owns `path`.
-    #[must_use]
     pub(super) fn fixed_by_chmod(self, mode: &str, path: &Path) -> Self {
         let quoted = shell::quote_if_needed(&path.to_string_lossy());
-        if permissions::belongs_to_other_user(path) {
-            self.advised(format!(
-                "another user owns it; take ownership: sudo chown -R \"$USER\" {quoted}"
-            ))
-        } else {
-            self.fixed_by(format!("chmod {mode} {quoted}"))
+        match advice_to_take_ownership(path) {
+            Some(advice) => self.advised(advice),
+            None => self.fixed_by(format!("chmod {mode} {quoted}")),
         }
     }
 }

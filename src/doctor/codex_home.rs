@@ -3,23 +3,19 @@
 use super::archives::has_archive;
 use super::check::Check;
 use super::databases;
+use super::folders::no_folder;
 use super::permissions::removable_mode;
 use crate::accounts::running::AccountHistory;
 use crate::codex::auth::AuthFile;
 use crate::codex::config::CodexConfig;
-use crate::codex::daemon;
 use crate::codex::home::{ARCHIVED_SESSIONS, AUTH_JSON, SESSIONS};
 use crate::codex::rollout::{self, RolloutName};
-use crate::codex::threads;
+use crate::codex::{daemon, threads};
 use crate::context::Context;
 use crate::history::check::format_with_cause;
-use crate::inventory::losses;
-use crate::inventory::remedies;
-use crate::io::file_id;
-use crate::io::file_open;
-use crate::io::processes;
+use crate::inventory::{losses, remedies};
 use crate::io::quantity::pluralize;
-use crate::io::shell;
+use crate::io::{file_id, file_open, processes, shell};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -71,26 +67,20 @@ fn check_losses(context: &Context) -> Option<Check> {
     let message = format!("{count} lost {}", pluralize(messages, "message"));
     let in_vault = record.losses.iter().any(|loss| !loss.snapshots.is_empty());
     let option = if in_vault { " --vault" } else { "" };
-    Some(
-        Check::warn(ID, message)
-            .because("only copies have them")
-            .advised(format!(
-                "list them, with the commands that bring them back: codex-manager history losses{option}"
-            )),
-    )
+    let check = Check::warn(ID, message).because("only copies have them");
+    Some(check.advised(format!(
+        "list them, with the commands that bring them back: codex-manager history losses{option}"
+    )))
 }
 
 /// Returns the finding about a home that is missing or cannot be read.
 fn check_home_usable(context: &Context) -> Option<Check> {
     let home = context.codex_home();
     let path_text = home.display();
+    let why = "Codex and backups cannot use it";
     if !home.is_dir() && home.symlink_metadata().is_ok() {
-        let message = format!("not a folder, or a dangling link: {path_text}");
-        return Some(
-            Check::fail("home", message)
-                .because("Codex and backups cannot use it")
-                .advised("mount its disk, or move it away and start codex once"),
-        );
+        let check = no_folder("home", home).because(why);
+        return Some(check.advised("mount its disk, or move it away and start codex once"));
     }
     if !home.is_dir() {
         let check = Check::warn("home", format!("no Codex home: {path_text}"))
@@ -106,22 +96,19 @@ fn check_home_usable(context: &Context) -> Option<Check> {
         });
     }
     let e = fs::read_dir(home).err()?;
-    Some(
-        Check::fail("home", format!("cannot be read ({e}): {path_text}"))
-            .because("Codex and backups cannot use it")
-            .fixed_by_chmod("u+rwx", home),
-    )
+    let check = Check::fail("home", format!("cannot be read ({e}): {path_text}")).because(why);
+    Some(check.fixed_by_chmod("u+rwx", home))
 }
 
 fn check_access(home: &Path) -> Check {
     let path_text = home.display().to_string();
     match removable_mode(home) {
-        Some(mode) => Check::warn(
-            "home",
-            format!("accessible to other users (mode {mode:o}): {path_text}"),
-        )
-        .because("other users of this machine may read your conversations")
-        .fixed_by_chmod("700", home),
+        Some(mode) => {
+            let message = format!("accessible to other users (mode {mode:o}): {path_text}");
+            Check::warn("home", message)
+                .because("other users of this machine may read your conversations")
+                .fixed_by_chmod("700", home)
+        }
         None => Check::ok("home", path_text),
     }
 }
@@ -150,14 +137,12 @@ fn check_store_setting(config: &CodexConfig) -> Check {
         return Check::ok("home.store", "Codex stores the login in auth.json");
     }
     let store = config.store.name();
-    Check::warn(
-        "home.store",
-        format!(
-            "Codex does not store the login in auth.json (cli_auth_credentials_store = \"{store}\")"
-        ),
-    )
-    .because("such logins can be neither backed up nor switched")
-    .advised(STORE_FIX)
+    let message = format!(
+        "Codex does not store the login in auth.json (cli_auth_credentials_store = \"{store}\")"
+    );
+    Check::warn("home.store", message)
+        .because("such logins can be neither backed up nor switched")
+        .advised(STORE_FIX)
 }
 
 /// Checks that Codex's background daemon uses the account in `auth.json`. Returns `None` if no daemon is running.
@@ -174,22 +159,21 @@ fn check_daemon(context: &Context) -> Option<Check> {
         .as_ref()
         .and_then(|at| account_history.account_at(at));
     let signed_in = live.login().map(|login| &login.identity);
-    Some(match (has, signed_in) {
-        (Some(has), Some(live)) if !has.is_same(live) => Check::warn(
-            ID,
-            format!(
+    let check = match (has, signed_in) {
+        (Some(has), Some(live)) if !has.is_same(live) => {
+            let message = format!(
                 "Codex's background daemon (PID {pid}) still uses {has}; the live account is {live}"
-            ),
-        )
-        .because("new conversations in Codex's interface run under the daemon's account")
-        .fixed_by("codex app-server daemon stop"),
+            );
+            Check::warn(ID, message)
+                .because("new conversations in Codex's interface run under the daemon's account")
+        }
         _ => Check::ok(
             ID,
             format!("Codex's background daemon is running (PID {pid})"),
         )
-        .because("it keeps the account it was started with; restore needs --stop-daemon")
-        .fixed_by("codex app-server daemon stop"),
-    })
+        .because("it keeps the account it was started with; restore needs --stop-daemon"),
+    };
+    Some(check.fixed_by("codex app-server daemon stop"))
 }
 
 /// Checks the Codex program. Also returns its version, if it is known.
@@ -368,10 +352,6 @@ fn check_compressed(home: &Path, version: Option<&str>) -> Option<Check> {
     let (path, _) = find_rollouts(home).find(|(_, rollout)| rollout.compressed)?;
     let path = path.display();
     let message = format!("Codex {version} does not read compressed conversations: {path}");
-    let check = Check::fail("home.compressed", message);
-    Some(
-        check
-            .because("it does not find them")
-            .fixed_by("codex-manager storage expand"),
-    )
+    let check = Check::fail("home.compressed", message).because("it does not find them");
+    Some(check.fixed_by("codex-manager storage expand"))
 }

@@ -43,10 +43,9 @@ enum DatabaseFault {
 pub(super) fn run_checks(context: &Context, config: &CodexConfig) -> Vec<Check> {
     const ID: &str = "home.databases";
     let files = find_database_files(context, config);
-    let damaged: Vec<_> = files
-        .iter()
-        .filter_map(|path| Some((path, find_fault(path)?)))
-        .collect();
+    let damaged = files.iter();
+    let damaged = damaged.filter_map(|path| Some((path, find_fault(path)?)));
+    let damaged: Vec<_> = damaged.collect();
     if damaged.is_empty() {
         let message = match files.len() {
             0 => "there are no databases yet".to_owned(),

@@ -1,23 +1,19 @@
-//! The entries of a folder, as findings name them.
+//! Findings about folders, and words for paths.
 
+use super::check::Check;
 use super::permissions;
-use crate::io::{shell, tree};
 use std::path::{Path, PathBuf};
 
 /// Returns the advice for a folder that cannot be listed.
 pub(super) fn advice_to_make_readable(path: &Path) -> String {
-    let word = shell::quote_if_needed(&path.to_string_lossy());
-    if permissions::belongs_to_other_user(path) {
-        return format!("another user owns it; take ownership: sudo chown -R \"$USER\" {word}");
-    }
-    "make it readable, and check its disk".to_owned()
+    let advice = permissions::advice_to_take_ownership(path);
+    advice.unwrap_or("make it readable, and check its disk".to_owned())
 }
 
-/// Returns the entries of a folder whose names `is_known` rejects, sorted.
-pub(super) fn list_unknown_entries(folder: &Path, is_known: impl Fn(&str) -> bool) -> Vec<PathBuf> {
-    let entries = tree::list(folder).unwrap_or_default().into_iter();
-    let unknown = entries.filter(|(name, _)| !is_known(&name.to_string_lossy()));
-    unknown.map(|(name, _)| folder.join(name)).collect()
+/// Returns the finding about a file or a dangling link in the place of a folder.
+pub(super) fn no_folder(id: &'static str, path: &Path) -> Check {
+    let message = format!("not a folder, or a dangling link: {}", path.display());
+    Check::fail(id, message).advised("mount its disk, or move it away")
 }
 
 /// Returns "3, first PATH", or the only path, for a message.

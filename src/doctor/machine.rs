@@ -7,9 +7,8 @@ use crate::codex::home::AUTH_JSON;
 use crate::context;
 use crate::context::Context;
 use crate::inventory::store;
-use crate::io::OrdinaryPath;
 use crate::io::clock::Zone;
-use crate::io::{modes, shell, space};
+use crate::io::{OrdinaryPath, modes, shell, space, tree};
 use crate::ui::bytes;
 use chrono::{DateTime, Duration, TimeZone as _, Utc};
 use std::ffi::OsStr;
@@ -89,36 +88,24 @@ pub(crate) fn find_sync_service(path: &Path) -> Option<(&OsStr, &'static str)> {
 
 fn check_sync_service(id: &'static str, path: &Path) -> Option<Check> {
     let (part, service) = find_sync_service(path)?;
-    Some(
-        Check::warn(
-            id,
-            format!(
-                "in a folder synced by {service} ({}): {}",
-                part.to_string_lossy(),
-                path.display()
-            ),
-        )
-        .because("the service copies databases during a write, and logins to other machines, where each use invalidates the other copies")
-        .advised("move it to a folder that is not synced"),
-    )
+    let (part, path) = (part.to_string_lossy(), path.display());
+    let check = Check::warn(id, format!("in a folder synced by {service} ({part}): {path}"))
+        .because("the service copies databases during a write, and logins to other machines, where each use invalidates the other copies");
+    Some(check.advised("move it to a folder that is not synced"))
 }
 
 fn network_warning(id: &'static str, path: &Path, kind: &str) -> Check {
-    Check::warn(
-        id,
-        format!("on a network file system ({kind}): {}", path.display()),
-    )
-    .because("locks and databases are unreliable there")
-    .advised("move it to a local disk")
+    let message = format!("on a network file system ({kind}): {}", path.display());
+    Check::warn(id, message)
+        .because("locks and databases are unreliable there")
+        .advised("move it to a local disk")
 }
 
 fn modes_warning(id: &'static str, path: &Path) -> Check {
     let kind = space::disk_kind(path).map_or(String::new(), |kind| format!(" ({kind})"));
     let setting = shell::quote_if_needed(&format!("shared_logins.{}", path.display()));
-    Check::warn(
-        id,
-        format!("on a disk without file modes{kind}: {}", path.display()),
-    )
+    let message = format!("on a disk without file modes{kind}: {}", path.display());
+    Check::warn(id, message)
     .because("every user who can read the disk can read conversations and archives; logins are stored there only if allowed")
     .advised(format!(
         "move it to a disk of this system; or allow logins there: codex-manager config set {setting} true"
@@ -176,23 +163,13 @@ fn check_free_space(context: &Context) -> Option<Check> {
     Some(if let Some(archive) = archive {
         compare_space("the newest full archive takes", archive.bytes, free)
     } else {
-        let first = measure_home(context.codex_home()) / TYPICAL_COMPRESSION_RATIO;
+        let first = tree::measure(context.codex_home()).bytes / TYPICAL_COMPRESSION_RATIO;
         compare_space("a full archive takes about", first, free)
     })
 }
 
 /// The size of a home divided by that of its archive, as a rough estimate.
 const TYPICAL_COMPRESSION_RATIO: u64 = 4;
-
-fn measure_home(home: &Path) -> u64 {
-    walkdir::WalkDir::new(home)
-        .into_iter()
-        .flatten()
-        .filter_map(|entry| entry.metadata().ok())
-        .filter(std::fs::Metadata::is_file)
-        .map(|meta| space::stored_bytes(&meta))
-        .sum()
-}
 
 fn compare_space(subject: &str, needed: u64, free: u64) -> Check {
     const ID: &str = "space";

@@ -1,8 +1,8 @@
 //! Checks of the manager home: permissions, documents, profiles, leftovers and unknown files.
 
 use super::check::{Check, Remedy};
-use super::folders::{advice_to_make_readable, list_unknown_entries, summarize_paths};
-use super::permissions::is_manager_file;
+use super::folders::{advice_to_make_readable, no_folder, summarize_paths};
+use super::permissions::{is_manager_file, list_entries};
 use super::{archives, permissions};
 use crate::accounts::profile::{Profile, Profiles};
 use crate::codex::auth::AuthFile;
@@ -15,7 +15,6 @@ use crate::inventory::records::InventoryFile;
 use crate::inventory::{cleanup, cooldown, remedies, store};
 use crate::io::clock::Timestamp;
 use crate::io::document::{self, DocumentError, DocumentState};
-use crate::io::environment::Environment;
 use crate::io::quantity::pluralize;
 use crate::io::settings::SettingsError;
 use crate::io::shell;
@@ -44,13 +43,8 @@ pub(crate) fn run_checks(context: &Context) -> Vec<Check> {
         checks.extend(check_launches(context));
         checks.extend(check_foreign_files(home));
     } else if home.symlink_metadata().is_ok() {
-        let path_text = home.display();
-        let message = format!("not a folder, or a dangling link: {path_text}");
-        checks.push(
-            Check::fail("manager.home", message)
-                .because("no backup can be created or restored")
-                .advised("mount its disk, or move it away"),
-        );
+        checks
+            .push(no_folder("manager.home", home).because("no backup can be created or restored"));
     } else {
         let message = format!("does not exist yet: {}", home.display());
         checks.push(
@@ -218,17 +212,12 @@ fn check_profiles(context: &Context) -> Vec<Check> {
     }
     for profile in profiles.list_unidentified().unwrap_or_default() {
         let folder = profiles.folder_of(&profile.name);
-        checks.push(
-            Check::fail(
-                ID,
-                format!(
-                    "the account of this profile is unknown: {}",
-                    folder.display()
-                ),
-            )
-            .because(WHY)
-            .advised(advice_for_unidentified(&profile.name, &profiles)),
+        let message = format!(
+            "the account of this profile is unknown: {}",
+            folder.display()
         );
+        let check = Check::fail(ID, message).because(WHY);
+        checks.push(check.advised(advice_for_unidentified(&profile.name, &profiles)));
     }
     if checks.is_empty() {
         let profiles = pluralize(all.len(), "profile");
@@ -312,19 +301,15 @@ fn check_launches(context: &Context) -> Option<Check> {
     let launches = match LaunchRegistry::of(context.manager_home()).read() {
         Ok(launches) => launches,
         Err(e) => {
-            return Some(
-                Check::fail(ID, e.to_string())
-                    .because("new launches are not recorded, and resume cannot find the account"),
-            );
+            let why = "new launches are not recorded, and resume cannot find the account";
+            return Some(Check::fail(ID, e.to_string()).because(why));
         }
     };
     if launches.damaged_lines() > 0 {
         let lines = pluralize(launches.damaged_lines(), "line");
-        return Some(
-            Check::warn(ID, format!("{lines} of launches.jsonl cannot be read"))
-                .because("those launches are not listed")
-                .advised("no action is needed: the other lines are used"),
-        );
+        let check = Check::warn(ID, format!("{lines} of launches.jsonl cannot be read"));
+        let check = check.because("those launches are not listed");
+        return Some(check.advised("no action is needed: the other lines are used"));
     }
     if launches.is_empty() {
         return None;
@@ -344,21 +329,16 @@ fn check_launches(context: &Context) -> Option<Check> {
         let message = format!("{} recorded", pluralize(launches.len(), "launch"));
         Check::ok(ID, message)
     } else {
-        Check::warn(
-            ID,
-            format!(
-                "a running Codex uses an account that is not the live one: {}",
-                others.join(", ")
-            ),
-        )
-        .because("it cannot renew its login")
-        .fixed_by("codex-manager launches")
+        let others = others.join(", ");
+        let message = format!("a running Codex uses an account that is not the live one: {others}");
+        let check = Check::warn(ID, message).because("it cannot renew its login");
+        check.fixed_by("codex-manager launches")
     })
 }
 
 /// Names unknown entries of the manager home. They are never changed.
 fn check_foreign_files(home: &Path) -> Option<Check> {
-    let found = list_unknown_entries(home, is_manager_file);
+    let found = list_entries(home, |name| !is_manager_file(name));
     (!found.is_empty()).then(|| {
         let message = format!("unknown file, left unchanged: {}", summarize_paths(&found));
         Check::ok("manager.foreign", message)
@@ -368,15 +348,10 @@ fn check_foreign_files(home: &Path) -> Option<Check> {
 /// Finds archives of the Python codex-manager 1.x or 2.0, which used a separate home.
 fn check_python_home(context: &Context) -> Option<Check> {
     let (folder, archives) = find_unimported(&context.env, context.manager_home())?;
-    let archives = pluralize(archives, "archive");
-    let check = Check::warn(
-        "manager.python",
-        format!(
-            "{archives} of the Python codex-manager: {}",
-            folder.display()
-        ),
-    )
-    .because("they are not listed and cannot be restored until they are imported");
+    let (archives, folder) = (pluralize(archives, "archive"), folder.display());
+    let message = format!("{archives} of the Python codex-manager: {folder}");
+    let check = Check::warn("manager.python", message)
+        .because("they are not listed and cannot be restored until they are imported");
     Some(check.fixed_by("codex-manager config import-python"))
 }
 
@@ -384,18 +359,18 @@ fn check_python_home(context: &Context) -> Option<Check> {
 fn kept_folder_warning(folder: &Path, kept: KeptAs) -> Check {
     let folder = folder.display();
     match kept {
-        KeptAs::Leftover => Check::warn(
-            "restore",
-            format!("files replaced by a restore were not removed: {folder}"),
-        )
-        .because("they only take disk space")
-        .advised("remove them, as the user who owns them"),
-        KeptAs::Evidence => Check::warn(
-            "restore",
-            format!("files written during an interrupted command are kept: {folder}"),
-        )
-        .because("the Codex home does not have them")
-        .advised("copy what you need into the Codex home, then remove the folder"),
+        KeptAs::Leftover => {
+            let message = format!("files replaced by a restore were not removed: {folder}");
+            Check::warn("restore", message)
+                .because("they only take disk space")
+                .advised("remove them, as the user who owns them")
+        }
+        KeptAs::Evidence => {
+            let message = format!("files written during an interrupted command are kept: {folder}");
+            Check::warn("restore", message)
+                .because("the Codex home does not have them")
+                .advised("copy what you need into the Codex home, then remove the folder")
+        }
     }
 }
 
@@ -417,7 +392,7 @@ fn check_leftovers(context: &Context) -> Vec<Check> {
     } else {
         Check::ok("restore", "no interrupted restore")
     };
-    let stale = find_stale_temp_files(context.codex_home(), context.manager_home(), &context.env);
+    let stale = find_stale_temp_files(context);
     let temp = if stale.is_empty() {
         Check::ok("temp", "no stale temp files")
     } else {
@@ -430,21 +405,15 @@ fn check_leftovers(context: &Context) -> Vec<Check> {
 }
 
 /// Returns temp files and folders of killed commands that no process uses.
-pub(crate) fn find_stale_temp_files(
-    codex_home: &Path,
-    manager_home: &Path,
-    env: &Environment,
-) -> Vec<PathBuf> {
-    #[allow(
-        clippy::disallowed_methods,
-        reason = "the age of files is measured by the system's clock, as their times are"
-    )]
+pub(crate) fn find_stale_temp_files(context: &Context) -> Vec<PathBuf> {
+    // The age of files is measured by the system's clock, as their times are.
+    #[allow(clippy::disallowed_methods, reason = "see above")]
     let now = SystemTime::now();
     // Logins and lists are replaced in the Codex home, and a history repair replaces databases in their
     // own folder: temp files lie beside each of them.
     let others = [
-        codex_home.to_path_buf(),
-        threads::find_state_folder(codex_home, env),
+        context.codex_home().to_path_buf(),
+        threads::find_state_folder(context.codex_home(), &context.env),
     ];
-    cleanup::find_leftovers(manager_home, &others, now)
+    cleanup::find_leftovers(context.manager_home(), &others, now)
 }

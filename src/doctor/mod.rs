@@ -14,7 +14,6 @@ mod vault;
 use crate::context::Context;
 
 pub(crate) use archives::find_newest_full;
-pub use check::CHECKS;
 pub(crate) use check::{Check, Remedy, Status};
 
 /// Runs all checks except those of `sync`.

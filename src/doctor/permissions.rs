@@ -9,7 +9,7 @@ use crate::inventory::{notices, observations, store, trash};
 #[cfg(windows)]
 use crate::io::access;
 use crate::io::temp_name::TEMP_PREFIX;
-use crate::io::{IoError, OrdinaryPath, links, modes, tree};
+use crate::io::{IoError, OrdinaryPath, links, modes, shell, tree};
 use crate::launch::{program, registry};
 use crate::logging;
 use crate::vault;
@@ -62,11 +62,8 @@ pub(crate) fn homes_overlap(codex_home: &Path, manager_home: &Path) -> bool {
 ///
 /// Backups of a sync keep the modes that a restore gives back, so only their folder is checked.
 pub(crate) fn find_accessible_to_others(codex_home: &Path, manager_home: &Path) -> Vec<PathBuf> {
-    if homes_overlap(codex_home, manager_home) {
-        return Vec::new();
-    }
-    // Modes cannot be changed there; `machine` names the disk.
-    if modes::is_shared(manager_home) {
+    // Modes cannot be changed on a shared disk; `machine` names it.
+    if homes_overlap(codex_home, manager_home) || modes::is_shared(manager_home) {
         return Vec::new();
     }
     // The home and backups/ may be links to another disk; no other link is followed.
@@ -83,6 +80,14 @@ pub(crate) fn find_accessible_to_others(codex_home: &Path, manager_home: &Path) 
         .collect();
     let mut own = vec![home.clone()];
     own.extend(list_matching_entries(&home, is_manager_file));
+    for folder in [observations::FOLDER, index::FOLDER] {
+        own.extend(list_matching_entries(&home.join(folder), |_| true));
+    }
+    let is_password = |name: &str| name == vault::password::FILE_NAME;
+    own.extend(list_matching_entries(
+        &home.join(vault::FOLDER),
+        is_password,
+    ));
     if let Some(backups) = backups.filter(|backups| !homes_overlap(codex_home, backups)) {
         own.push(backups.clone());
         let trash = backups.join(trash::FOLDER);
@@ -92,16 +97,6 @@ pub(crate) fn find_accessible_to_others(codex_home: &Path, manager_home: &Path) 
             own.push(discarded);
         }
     }
-    own.extend(list_matching_entries(
-        &home.join(observations::FOLDER),
-        |_| true,
-    ));
-    own.extend(list_matching_entries(&home.join(index::FOLDER), |_| true));
-    let is_password = |name: &str| name == vault::password::FILE_NAME;
-    own.extend(list_matching_entries(
-        &home.join(vault::FOLDER),
-        is_password,
-    ));
     for profile in list_matching_entries(&home.join("profiles"), |_| true) {
         own.extend(list_matching_entries(&profile, is_profile_file));
         let is_login = |name: &str| Path::new(name).extension().is_some_and(|e| e == "json");
@@ -126,6 +121,11 @@ fn list_matching_entries(folder: &Path, accepts: impl Fn(&str) -> bool) -> Vec<P
     if !folder.symlink_metadata().is_ok_and(|meta| meta.is_dir()) {
         return Vec::new();
     }
+    list_entries(folder, accepts)
+}
+
+/// Returns the entries of a folder with names that pass `accepts`, sorted.
+pub(super) fn list_entries(folder: &Path, accepts: impl Fn(&str) -> bool) -> Vec<PathBuf> {
     let entries = tree::list(folder).unwrap_or_default().into_iter();
     let accepted = entries.filter(|(name, _)| accepts(&name.to_string_lossy()));
     accepted.map(|(name, _)| folder.join(name)).collect()
@@ -159,15 +159,13 @@ fn is_private_entry(meta: &Metadata) -> bool {
     }
 }
 
-/// Returns the permission bits if the group or other users have any; always `None` on Windows.
-pub(crate) fn mode_open_to_others(path: &Path) -> Option<u32> {
+/// Returns the mode and the owner of a path; always `None` on Windows.
+fn read_access(path: &Path) -> Option<(u32, u32)> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::MetadataExt;
-        path.metadata()
-            .ok()
-            .map(|m| m.mode() & 0o777)
-            .filter(|mode| mode & 0o077 != 0)
+        let meta = path.metadata().ok()?;
+        Some((meta.mode(), meta.uid()))
     }
     #[cfg(not(unix))]
     {
@@ -176,20 +174,16 @@ pub(crate) fn mode_open_to_others(path: &Path) -> Option<u32> {
     }
 }
 
+/// Returns the permission bits if the group or other users have any; always `None` on Windows.
+pub(crate) fn mode_open_to_others(path: &Path) -> Option<u32> {
+    let mode = read_access(path)?.0 & 0o777;
+    Some(mode).filter(|mode| mode & 0o077 != 0)
+}
+
 /// Returns true if others may replace the files of a folder: they can write to it, and it is not sticky.
 fn is_writable_by_others(folder: &Path) -> bool {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::MetadataExt;
-        const STICKY: u32 = 0o1000;
-        let meta = folder.metadata();
-        meta.is_ok_and(|meta| meta.mode() & 0o022 != 0 && meta.mode() & STICKY == 0)
-    }
-    #[cfg(not(unix))]
-    {
-        let _ = folder;
-        false
-    }
+    const STICKY: u32 = 0o1000;
+    read_access(folder).is_some_and(|(mode, _)| mode & 0o022 != 0 && mode & STICKY == 0)
 }
 
 /// Like [`mode_open_to_others`], but `None` on disks without modes, about which another check warns.
@@ -233,16 +227,22 @@ pub(crate) fn restrict_to_owner(path: &Path) -> Result<(), IoError> {
 pub(crate) fn belongs_to_other_user(path: &Path) -> bool {
     #[cfg(unix)]
     {
-        use std::os::unix::fs::MetadataExt;
         // Under sudo, the files of the user are those of another one.
         let user = rustix::process::geteuid().as_raw();
-        path.metadata().is_ok_and(|meta| meta.uid() != user)
+        read_access(path).is_some_and(|(_, owner)| owner != user)
     }
     #[cfg(not(unix))]
     {
         let _ = path;
         false
     }
+}
+
+/// Returns the advice for a path that another user owns; `None` for the user's own.
+pub(super) fn advice_to_take_ownership(path: &Path) -> Option<String> {
+    let word = shell::quote_if_needed(&path.to_string_lossy());
+    belongs_to_other_user(path)
+        .then(|| format!("another user owns it; take ownership: sudo chown -R \"$USER\" {word}"))
 }
 
 /// Removes the permissions of other users from a manager home in which they could replace files, such as logins. A

@@ -34,58 +34,41 @@ pub(super) fn run_checks(context: &Context) -> Vec<Check> {
             return [check].into_iter().chain(password).collect();
         }
     };
-    let backup = AgeCheck {
-        id: "vault.backup",
-        at: state.backed_up_at,
-        max_days: OLD_BACKUP_DAYS,
-        message: |age| format!("the last snapshot is {age} old"),
-        never: "this machine has made no snapshot",
-        why: "newer conversations are not in the vault",
-        fix: "codex-manager vault backup",
-    };
     let checks = [
-        backup.run(context.now()),
+        check_last_backup(&state, context.now()),
         check_last_drill(&state, context.now()),
     ];
     checks.into_iter().chain(password).collect()
 }
 
-/// A check of the time of the last success.
-struct AgeCheck {
-    id: &'static str,
-    at: Option<Timestamp>,
-    max_days: i64,
-    message: fn(String) -> String,
-    /// The message if there was none.
-    never: &'static str,
-    why: &'static str,
-    fix: &'static str,
+fn check_last_backup(state: &VaultState, now: DateTime<Utc>) -> Check {
+    const ID: &str = "vault.backup";
+    let message = match state.backed_up_at {
+        Some(at) => format!(
+            "the last snapshot is {} old",
+            time::format_duration(now - at.to_utc())
+        ),
+        None => "this machine has made no snapshot".to_owned(),
+    };
+    if is_recent(state.backed_up_at, OLD_BACKUP_DAYS, now) {
+        return Check::ok(ID, message);
+    }
+    Check::warn(ID, message)
+        .because("newer conversations are not in the vault")
+        .fixed_by("codex-manager vault backup")
 }
 
-impl AgeCheck {
-    fn run(self, now: DateTime<Utc>) -> Check {
-        let age = self.at.map(|at| now.signed_duration_since(at.to_utc()));
-        let message = age.map(|age| (self.message)(time::format_duration(age)));
-        let message = message.unwrap_or_else(|| self.never.to_owned());
-        if age.is_some_and(|age| age < Duration::days(self.max_days)) {
-            return Check::ok(self.id, message);
-        }
-        let check = Check::warn(self.id, message);
-        check.because(self.why).fixed_by(self.fix)
-    }
+fn is_recent(at: Option<Timestamp>, max_days: i64, now: DateTime<Utc>) -> bool {
+    at.is_some_and(|at| now - at.to_utc() < Duration::days(max_days))
 }
 
 /// Checks the mode of the password file. Returns no check if the password has another source.
 fn check_password_file(context: &Context, settings: &VaultSettings) -> Option<Check> {
     const ID: &str = "vault.password";
-    let configured = NamedPassword {
-        file: settings.password_file.clone(),
-        command: settings.password_command.clone(),
-    };
     let flags = NamedPassword::default();
     let found = Password::find(
         &flags,
-        &configured,
+        &settings.password,
         &context.env,
         &folder(context.manager_home()),
     );
@@ -94,15 +77,13 @@ fn check_password_file(context: &Context, settings: &VaultSettings) -> Option<Ch
     };
     Some(match mode_open_to_others(&path) {
         None => Check::ok(ID, "only you can read the password file"),
-        Some(mode) => Check::warn(
-            ID,
-            format!(
-                "other users can access the password file ({mode:o}): {}",
-                path.display()
-            ),
-        )
-        .because("the password opens every snapshot, with the logins in it")
-        .fixed_by_chmod("600", &path),
+        Some(mode) => {
+            let shown = path.display();
+            let message = format!("other users can access the password file ({mode:o}): {shown}");
+            Check::warn(ID, message)
+                .because("the password opens every snapshot, with the logins in it")
+                .fixed_by_chmod("600", &path)
+        }
     })
 }
 
@@ -115,14 +96,17 @@ fn check_last_drill(state: &VaultState, now: DateTime<Utc>) -> Check {
             .because("snapshots may not be restorable")
             .fixed_by("codex-manager vault check --read-data");
     }
-    let drill = AgeCheck {
-        id: ID,
-        at: state.drill_passed_at,
-        max_days: OLD_DRILL_DAYS,
-        message: |age| format!("the last good drill was {age} ago"),
-        never: "no drill has restored a snapshot",
-        why: "a backup is proven only by a restore",
-        fix: "codex-manager vault drill",
+    let message = match state.drill_passed_at {
+        Some(at) => format!(
+            "the last good drill was {} ago",
+            time::format_duration(now - at.to_utc())
+        ),
+        None => "no drill has restored a snapshot".to_owned(),
     };
-    drill.run(now)
+    if is_recent(state.drill_passed_at, OLD_DRILL_DAYS, now) {
+        return Check::ok(ID, message);
+    }
+    Check::warn(ID, message)
+        .because("a backup is proven only by a restore")
+        .fixed_by("codex-manager vault drill")
 }

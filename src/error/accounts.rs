@@ -1,7 +1,7 @@
 //! Exit codes and hints for errors about profiles, logins and switches.
 
 use super::ErrorKind::{CodexRunning, Failed, Refused, Usage};
-use super::{Advised, CommandError};
+use super::{Advised, CommandError, FREE_SPACE};
 use crate::codex::process::{Holder, ProcessRole};
 use crate::io::{shell, similar};
 use std::path::Path;
@@ -71,7 +71,7 @@ impl Advised for crate::accounts::lease::LeaseError {
             Self::InUse(_) => self.unchanged(Failed, "wait for it to end, then run the same command again"),
             Self::ProbeRunning { .. } => self.unchanged(CodexRunning, "wait for it to end, then run the same command again"),
             Self::OtherAccountSignedIn(_) => self.unchanged(CodexRunning, "end that Codex first; find it with: codex-manager launches"),
-            Self::DiskFull(_) => self.unchanged(Failed, "free some disk space, then run the same command again"),
+            Self::DiskFull(_) => self.unchanged(Failed, FREE_SPACE),
             Self::AlreadyLeased(_) => self.unchanged(Refused, "return it to the profile: codex-manager status --all"),
             Self::Isolated {
                 profile,

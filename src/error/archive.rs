@@ -1,7 +1,7 @@
 //! Exit codes and hints for errors about archives and restores.
 
 use super::ErrorKind::{CodexRunning, Conflict, Failed, Refused, Usage};
-use super::{Advised, CommandError};
+use super::{Advised, CommandError, FREE_SPACE};
 
 impl Advised for crate::archive::ArchiveError {
     fn advice(&self) -> CommandError {
@@ -12,10 +12,7 @@ impl Advised for crate::archive::ArchiveError {
             Self::Replaced(_) => {
                 self.hint(Failed, "run the same command again; no archive was created")
             }
-            Self::NoSpace(_) => self.unchanged(
-                Failed,
-                "free some disk space, then run the same command again",
-            ),
+            Self::NoSpace(_) => self.unchanged(Failed, FREE_SPACE),
             Self::Newer { .. } => self.hint(Refused, "upgrade codex-manager"),
             Self::Damaged { .. } | Self::Unsafe { .. } | Self::Foreign(_) => self.unchanged(
                 Refused,
@@ -28,10 +25,7 @@ impl Advised for crate::archive::ArchiveError {
 impl Advised for crate::codex::database::DatabaseError {
     fn advice(&self) -> CommandError {
         if self.is_no_space() {
-            return self.hint(
-                Failed,
-                "free some disk space, then run the same command again",
-            );
+            return self.hint(Failed, FREE_SPACE);
         }
         CommandError::wrap(Failed, self)
     }

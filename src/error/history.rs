@@ -1,4 +1,4 @@
-//! Exit codes and hints for errors about conversations and Codex's lists of them.
+//! Exit codes and hints for errors about conversations, the search index and Codex's lists.
 
 use super::ErrorKind::{CodexRunning, Conflict, Failed, Refused};
 use super::{Advised, CommandError};
@@ -64,6 +64,26 @@ impl Advised for crate::history::HistoryError {
             Self::NotRebuilt(_) => self.unchanged(
                 Failed,
                 "start codex once to create its database, then run the same command again",
+            ),
+        }
+    }
+}
+
+impl Advised for crate::conversations::index::IndexError {
+    fn advice(&self) -> CommandError {
+        match self {
+            Self::Interrupted => CommandError::interrupted(),
+            Self::Io(e) => e.advice(),
+            Self::Database(e) => {
+                CommandError::failed("cannot read Codex's list of conversations").because(e)
+            }
+            Self::Sqlite { .. } if self.is_cured_by_rebuild() => self.hint(
+                Failed,
+                "create it again: codex-manager sessions index --rebuild",
+            ),
+            Self::Sqlite { .. } => self.hint(
+                Failed,
+                "search without the index: codex-manager find --exact TEXT",
             ),
         }
     }

@@ -1,4 +1,4 @@
-//! Exit codes and hints for errors about launches.
+//! Exit codes and hints for errors about starting and ending Codex.
 
 use super::ErrorKind::{CodexRunning, Failed, Refused};
 use super::{Advised, CommandError};
@@ -24,6 +24,26 @@ impl Advised for crate::launch::session::LaunchError {
                 self.hint(Refused, hint)
             }
             Self::Daemon(_) => self.unchanged(CodexRunning, "stop it with --stop-daemon"),
+        }
+    }
+}
+
+impl Advised for crate::shutdown::ShutdownError {
+    fn advice(&self) -> CommandError {
+        match self {
+            Self::Refused(refusal) => self.unchanged(CodexRunning, refusal.reason.remedy()),
+            Self::Declined(_) => {
+                self.unchanged(CodexRunning, "end Codex, then run the same command again")
+            }
+            Self::NoPrompter(_) => self.unchanged(
+                CodexRunning,
+                "end Codex, or allow ending it with --auto-terminate-without-confirmation",
+            ),
+            Self::NotGone { .. } | Self::NoProgram { .. } | Self::Daemon(_) => self.hint(
+                Refused,
+                "end Codex yourself, then run the same command again; no file was changed",
+            ),
+            Self::Interrupted => CommandError::interrupted(),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Exit codes and hints for errors about exports and imports.
 
 use super::ErrorKind::{Failed, Refused, Usage};
-use super::{Advised, CommandError};
+use super::{Advised, CommandError, FREE_SPACE};
 
 impl Advised for crate::transfer::TransferError {
     fn advice(&self) -> CommandError {
@@ -22,7 +22,7 @@ impl Advised for crate::transfer::TransferError {
             Self::Foreign { .. } => self.unchanged(Refused, "save a login from an auth.json or an archive with: codex-manager profile save NAME --from FILE"),
             Self::Damaged { .. } => self.unchanged(Refused, "copy it again from the other machine, or export again there: codex-manager profile export FILE"),
             Self::Newer { .. } => self.unchanged(Refused, "upgrade codex-manager"),
-            Self::NoSpace(_) => self.unchanged(Failed, "free some disk space, then run the same command again"),
+            Self::NoSpace(_) => self.unchanged(Failed, FREE_SPACE),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::index_refresh::IndexRefresh;
 use crate::choices::project_choice::find_project_folders;
-use crate::choices::selection_args::{PeriodEnd, parse_unix_millis};
+use crate::choices::selection_args::parse_unix_millis;
 use crate::codex::threads::ThreadFilter;
 use crate::context::Context;
 use crate::error::{CommandError, Result};
@@ -58,10 +58,10 @@ pub(super) fn make_filter(
             .map(|folder| folder.to_string_lossy().into_owned())
             .collect()
     });
-    let since_ms = since.map(|since| parse_unix_millis(since, PeriodEnd::First, context));
+    let since = since.map(|since| parse_unix_millis(since, context));
     Ok(ThreadFilter {
         folders,
-        since_ms: since_ms.transpose()?,
+        since_ms: since.transpose()?.map(|period| period.start),
         ..ThreadFilter::default()
     })
 }

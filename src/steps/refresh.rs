@@ -15,7 +15,6 @@ use crate::io::IoContext;
 use crate::io::clock::Timestamp;
 use crate::io::file_open;
 use crate::io::progress::block_on_input;
-use crate::ui::progress::TaskCounter;
 use crate::views::account::{load_cooldown, printable, warn_all};
 use chrono::DateTime;
 use serde_json::Value;
@@ -87,7 +86,7 @@ pub(crate) fn record(context: &Context, report: &StatusReport) -> bool {
 /// this program. `None` without such a conversation, or if the list cannot be read.
 pub(crate) fn find_last_use(identity: &Identity, context: &Context) -> Option<Timestamp> {
     let filter = ThreadFilter {
-        account: Some(read_account_filter(identity.clone(), context).ok()?),
+        account: Some(read_account_filter(identity, context).ok()?),
         limit: Some(1),
         ..ThreadFilter::default()
     };
@@ -144,12 +143,9 @@ pub(crate) fn probe(
         inquiry: build_inquiry(context, &known, !dry_run),
     };
     let total = if dry_run { 0 } else { targets.len() };
-    let counter = (total > 0).then(|| {
-        context
-            .ui
-            .task_counter("asking Codex about accounts", total)
-    });
-    let on_answer = || counter.iter().for_each(TaskCounter::add_one);
+    let ui = &context.ui;
+    let counter = (total > 0).then(|| ui.task_counter("asking Codex about accounts", total));
+    let on_answer = || counter.iter().for_each(|counter| counter.inc(1));
     let mut targets = targets.to_vec();
     if !dry_run {
         for target in &mut targets {

@@ -59,15 +59,14 @@ pub(crate) fn wait_until(until: Timestamp, context: &Context) {
     // A Codex that ran before had the signals of the terminal.
     progress::take_back_signals();
     let countdown = context.ui.countdown();
-    if !countdown.is_shown() {
+    if countdown.is_hidden() {
         let at = full_time(&until, context);
         context.note(format_args!("waiting for the reset: {at}"));
     }
     let pause = |duration| {
-        countdown.show(format!(
-            "waiting for the reset: {}",
-            full_time(&until, context)
-        ));
+        let at = full_time(&until, context);
+        countdown.set_message(format!("waiting for the reset: {at}"));
+        countdown.tick();
         std::thread::sleep(duration);
     };
     poll_clock(until + RESET_MARGIN, &|| context.now(), pause);

@@ -30,6 +30,7 @@ pub(super) enum ColumnScope {
     Tsv,
 }
 
+#[must_use]
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Column {
     pub(super) head: &'static str,
@@ -56,20 +57,17 @@ impl Column {
     }
 
     /// Lets the column disappear, before all columns of a lower rank.
-    #[must_use]
     pub(crate) const fn rank(self, rank: u8) -> Self {
         Self { rank, ..self }
     }
 
     /// Lets the cells lose their end, down to `least` columns.
-    #[must_use]
     pub(crate) const fn shorten(self, least: usize) -> Self {
         let fit = Fit::End(least);
         Self { fit, ..self }
     }
 
     /// Lets the cells lose their middle, down to `least` columns.
-    #[must_use]
     pub(crate) const fn shorten_middle(self, least: usize) -> Self {
         let fit = Fit::Middle(least);
         Self { fit, ..self }
@@ -77,37 +75,30 @@ impl Column {
 
     /// Gives cells that can be shortened up to `width` columns before a column of the rank `rank` or a higher
     /// one is taken.
-    #[must_use]
     pub(crate) const fn widen(self, width: usize, rank: u8) -> Self {
         let widened = Some((width, rank));
         Self { widened, ..self }
     }
 
     /// Lets the cells of the last column continue on further lines of at least `least` columns.
-    #[must_use]
     pub(crate) const fn wrap(self, least: usize) -> Self {
         let fit = Fit::Wrap(least);
         Self { fit, ..self }
     }
 
     /// Aligns the cells to the right.
-    #[must_use]
-    pub(crate) const fn number(self) -> Self {
-        Self {
-            is_number: true,
-            ..self
-        }
+    pub(crate) const fn number(mut self) -> Self {
+        self.is_number = true;
+        self
     }
 
     /// Omits the column from tab-separated values.
-    #[must_use]
     pub(crate) const fn only_text(self) -> Self {
         let scope = ColumnScope::Text;
         Self { scope, ..self }
     }
 
     /// Shows the column only in tab-separated values.
-    #[must_use]
     pub(crate) const fn only_tsv(self) -> Self {
         let scope = ColumnScope::Tsv;
         Self { scope, ..self }
@@ -134,7 +125,6 @@ impl Column {
 }
 
 /// A column that people see.
-#[derive(Debug)]
 pub(super) struct ShownColumn {
     pub(super) index: usize,
     pub(super) column: Column,

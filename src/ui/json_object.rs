@@ -42,15 +42,6 @@ impl<F: JsonFields> JsonObject<F> {
         JsonObject((self.0, JsonField(key, value)))
     }
 
-    /// Adds a key, or none for `None`.
-    pub(crate) fn with_some<V: Serialize>(
-        self,
-        key: &'static str,
-        value: Option<V>,
-    ) -> JsonObject<(F, Option<JsonField<V>>)> {
-        JsonObject((self.0, value.map(|value| JsonField(key, value))))
-    }
-
     /// Adds the keys of another object.
     pub(crate) fn and<G: JsonFields>(self, other: JsonObject<G>) -> JsonObject<(F, G)> {
         JsonObject((self.0, other.0))
@@ -66,12 +57,6 @@ impl JsonFields for () {
 impl<V: Serialize> JsonFields for JsonField<V> {
     fn write<M: SerializeMap>(&self, map: &mut M) -> Result<(), M::Error> {
         map.serialize_entry(self.0, &self.1)
-    }
-}
-
-impl<F: JsonFields> JsonFields for Option<F> {
-    fn write<M: SerializeMap>(&self, map: &mut M) -> Result<(), M::Error> {
-        self.as_ref().map_or(Ok(()), |fields| fields.write(map))
     }
 }
 
@@ -95,12 +80,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_keep_their_order_and_missing_ones_are_left_out() {
+    fn keys_keep_their_order() {
         let inner = object().with("z", 1).with("a", None::<u8>);
         let outer = object()
             .with("m", inner)
-            .with_some("left_out", None::<u8>)
-            .with_some("b", Some("text"))
+            .with("b", "text")
             .and(object().with("a", [true]));
         let text = serde_json::to_string(&outer).unwrap();
         assert_eq!(text, r#"{"m":{"z":1,"a":null},"b":"text","a":[true]}"#);

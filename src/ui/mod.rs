@@ -161,21 +161,11 @@ impl Ui {
         self.json
     }
 
-    /// Returns the `Ui` for a command that runs inside another one: silent if the outer command prints JSON.
+    /// Returns the printer for a command that another one runs. If `silent`, it prints warnings and errors only.
     #[must_use]
-    pub fn without_json(&self) -> Self {
+    pub(crate) fn without_json(&self, silent: bool) -> Self {
         Self {
-            silent: self.json,
-            json: false,
-            ..self.clone()
-        }
-    }
-
-    /// The same printer without output but warnings and errors, for a command that runs before another one.
-    #[must_use]
-    pub(crate) fn silenced(&self) -> Self {
-        Self {
-            silent: true,
+            silent,
             json: false,
             ..self.clone()
         }
@@ -314,10 +304,8 @@ impl Ui {
             body,
         };
         // A document may be long, so it is not held; half of one must not be printed.
-        match write_json(&mut io::sink(), &document) {
-            Ok(()) => record_output_error(write_document(&document)),
-            Err(e) => write_stdout(format_args!("{{\"schema\":1,\"error\":\"{e}\"}}\n")),
-        }
+        let complete = write_json(&mut io::sink(), &document).map_err(io::Error::from);
+        record_output_error(complete.and_then(|()| write_document(&document)));
     }
 
     /// Prints the JSON document of a list, `{"schema":1,"command":…,"<key>":[…]}`, in JSON mode.
@@ -360,14 +348,14 @@ impl Ui {
     /// Prints a note on stderr, such as a completed action or the next step.
     pub fn note(&self, text: impl Display) {
         if self.verbosity >= Verbosity::Normal && !self.silent {
-            self.print_to_stderr(2, &text.to_string());
+            self.print_to_stderr(&text.to_string());
         }
     }
 
     /// Prints a step on stderr under `--verbose`.
     pub fn detail(&self, text: impl Display) {
         if self.verbosity >= Verbosity::Verbose {
-            self.print_to_stderr(2, &paint(self.color_err, Style::Dim, text));
+            self.print_to_stderr(&paint(self.color_err, Style::Dim, text));
         }
     }
 
@@ -376,14 +364,14 @@ impl Ui {
     pub fn warn(&self, text: impl Display) {
         let word = paint(self.color_err, Style::Warn, "warning:");
         let text = text.to_string();
-        self.print_to_stderr(2, &format!("{word} {text}"));
+        self.print_to_stderr(&format!("{word} {text}"));
         let last = LAST_WARNING.lock();
         *last.unwrap_or_else(PoisonError::into_inner) = text;
     }
 
     /// Prints a line on stderr.
-    fn print_to_stderr(&self, indent: usize, text: &str) {
-        err(format_args!("{}\n", self.wrap_for_stderr(indent, text)));
+    fn print_to_stderr(&self, text: &str) {
+        err(format_args!("{}\n", self.wrap_for_stderr(2, text)));
     }
 
     /// A line for stderr: wrapped on a terminal, in a pipe only with its commands apart.
@@ -423,12 +411,6 @@ impl Ui {
         }
         // In one write, so that other output does not split the message.
         err(format_args!("{}\n", lines.join("\n")));
-    }
-
-    /// Returns true if a progress bar may be drawn.
-    fn draws_progress(&self) -> bool {
-        // The lines of the steps would run into the bar.
-        self.terminal_err && self.verbosity == Verbosity::Normal && !self.json
     }
 }
 
@@ -547,9 +529,8 @@ fn sanitize(text: &str) -> Cow<'_, str> {
 static HAS_COLORS: AtomicBool = AtomicBool::new(false);
 
 /// The escape sequences of [`paint`].
-const COLORS: [&str; 9] = [
-    "\x1b[0m", "\x1b[1m", "\x1b[2m", "\x1b[31m", "\x1b[32m", "\x1b[33m", "\x1b[34m", "\x1b[35m",
-    "\x1b[36m",
+const COLORS: [&str; 6] = [
+    "\x1b[0m", "\x1b[1m", "\x1b[2m", "\x1b[31m", "\x1b[32m", "\x1b[33m",
 ];
 
 #[cfg(unix)]

@@ -10,7 +10,6 @@ use std::process::{Child, Stdio};
 const DEFAULT_PAGER: &str = "less -FRX";
 
 /// Receives a text in parts.
-#[derive(Debug)]
 pub(crate) struct Pager<'a> {
     ui: &'a Ui,
     child: Option<Child>,

@@ -1,111 +1,47 @@
-//! Progress of long work: a bar on a terminal, nothing anywhere else.
+//! Progress of long work: lines on a terminal that are erased on drop, nothing anywhere else.
 
-use super::Ui;
+use super::{Ui, Verbosity};
 use crate::io::Progress;
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// A bar of bytes with rate and time left. Erased on drop.
-#[derive(Debug)]
-pub struct Bar(ProgressBar);
-
 impl Ui {
-    /// A bar for work of `total_bytes`, named by a verb: "backing up".
-    pub fn bar(&self, verb: &'static str, total_bytes: u64) -> Bar {
-        if !self.draws_progress() {
-            return Bar(ProgressBar::hidden());
-        }
+    /// A bar for work of `total_bytes` with rate and time left, named by a verb: "backing up".
+    pub fn bar(&self, verb: &'static str, total_bytes: u64) -> ProgressBar {
         // Sizes as disks are sold, like those of the tables.
-        let style = ProgressStyle::with_template(
-            "{msg} [{bar:24}] {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec} {eta} left",
-        )
-        .unwrap_or_else(|_| ProgressStyle::default_bar())
-        .progress_chars("█▌ ");
-        let bar = ProgressBar::new(total_bytes)
-            .with_style(style)
-            .with_message(verb);
-        Bar(bar)
+        let template = "{msg} [{bar:24}] {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec} {eta} left";
+        self.progress_line(template, total_bytes).with_message(verb)
     }
-}
 
-/// A line that counts finished tasks. Erased on drop.
-#[derive(Debug)]
-pub struct TaskCounter(ProgressBar);
-
-impl Ui {
     /// A counter of `total` tasks, named by a sentence without an end: "asking Codex about accounts".
-    pub fn task_counter(&self, what: &'static str, total: usize) -> TaskCounter {
-        if !self.draws_progress() {
-            return TaskCounter(ProgressBar::hidden());
+    pub fn task_counter(&self, what: &'static str, total: usize) -> ProgressBar {
+        let line = self.progress_line("{msg}: {pos} of {len}", total as u64);
+        let line = line.with_message(what);
+        line.tick();
+        line
+    }
+
+    /// A line for the time that is left, which is its message. Hidden except on a terminal.
+    pub fn countdown(&self) -> ProgressBar {
+        self.progress_line("{msg}", 0)
+    }
+
+    fn progress_line(&self, template: &str, total: u64) -> ProgressBar {
+        // With --verbose, the lines of the steps would run into the bar.
+        if !self.terminal_err || self.verbosity != Verbosity::Normal || self.json {
+            return ProgressBar::hidden();
         }
-        let style = ProgressStyle::with_template("{msg}: {pos} of {len}")
-            .unwrap_or_else(|_| ProgressStyle::default_bar());
-        let bar = ProgressBar::new(total as u64)
-            .with_style(style)
-            .with_message(what);
-        bar.tick();
-        TaskCounter(bar)
+        let style = ProgressStyle::with_template(template);
+        let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
+        ProgressBar::new(total).with_style(style.progress_chars("█▌ "))
     }
 }
 
-impl TaskCounter {
-    pub fn add_one(&self) {
-        self.0.inc(1);
-    }
-}
-
-impl Drop for TaskCounter {
-    fn drop(&mut self) {
-        self.0.finish_and_clear();
-    }
-}
-
-/// A line that shows the remaining time of a wait. Erased on drop.
-#[derive(Debug)]
-pub struct Countdown(ProgressBar);
-
-impl Ui {
-    /// A line for the time that is left.
-    pub fn countdown(&self) -> Countdown {
-        let style = ProgressStyle::with_template("{msg}");
-        Countdown(if self.draws_progress() {
-            ProgressBar::new_spinner()
-                .with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()))
-        } else {
-            ProgressBar::hidden()
-        })
-    }
-}
-
-impl Countdown {
-    /// Returns true on a terminal.
-    pub fn is_shown(&self) -> bool {
-        !self.0.is_hidden()
-    }
-
-    pub fn show(&self, text: String) {
-        self.0.set_message(text);
-        self.0.tick();
-    }
-}
-
-impl Drop for Countdown {
-    fn drop(&mut self) {
-        self.0.finish_and_clear();
-    }
-}
-
-impl Progress for Bar {
+impl Progress for ProgressBar {
     fn expect_bytes(&self, total: u64) {
-        self.0.set_length(total);
+        self.set_length(total);
     }
 
     fn add_bytes(&self, bytes: u64) {
-        self.0.inc(bytes);
-    }
-}
-
-impl Drop for Bar {
-    fn drop(&mut self) {
-        self.0.finish_and_clear();
+        self.inc(bytes);
     }
 }

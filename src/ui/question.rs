@@ -54,7 +54,7 @@ impl Ui {
         let ask = || err(format_args!("{question} "));
         let answer = self.block_with_open_question(|| secret::read_line(ask));
         err(format_args!("\n"));
-        answer.map_err(|secret::Cancelled| CommandError::cancelled())
+        answer
     }
 
     /// Asks twice for a new secret, such as "passphrase". `None` without a terminal, or if one answer is empty.

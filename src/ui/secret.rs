@@ -1,5 +1,6 @@
 //! Reads a passphrase without echo.
 
+use crate::error::{CommandError, Result};
 use crate::io::secret::SecretBytes;
 use crossterm::terminal::{disable_raw_mode, enable_raw_mode};
 use std::io::{self, Read as _, stdin};
@@ -8,19 +9,16 @@ use std::sync::{Mutex, PoisonError};
 /// True while the terminal is in the raw mode: no echo, no lines, no meaning of Ctrl-C.
 static IS_RAW: Mutex<bool> = Mutex::new(false);
 
-#[derive(Debug)]
-pub(super) struct Cancelled;
-
 /// Reads a line from the terminal without echo. Calls `ask` to print the question once echo is off,
 /// so that early input is neither shown nor lost. `None` for an empty line or Ctrl-D. The keys that send
 /// signals are read as characters; the handler of other signals calls [`restore_echo`].
-pub(super) fn read_line(ask: impl FnOnce()) -> Result<Option<SecretBytes>, Cancelled> {
+pub(super) fn read_line(ask: impl FnOnce()) -> Result<Option<SecretBytes>> {
     if turn_echo_off().is_err() {
         return Ok(None);
     }
     ask();
     let mut line = Vec::new();
-    let (mut given, mut cancelled) = (false, false);
+    let mut given = false;
     for byte in stdin().lock().bytes() {
         match byte {
             Ok(b'\n' | b'\r') => {
@@ -35,8 +33,8 @@ pub(super) fn read_line(ask: impl FnOnce()) -> Result<Option<SecretBytes>, Cance
             Ok(0x15) => line.clear(),
             // Ctrl-C, which raw mode makes a character.
             Ok(3) => {
-                cancelled = true;
-                break;
+                restore_echo();
+                return Err(CommandError::cancelled());
             }
             // Ctrl-D.
             Ok(4) | Err(_) => break,
@@ -44,9 +42,6 @@ pub(super) fn read_line(ask: impl FnOnce()) -> Result<Option<SecretBytes>, Cance
         }
     }
     restore_echo();
-    if cancelled {
-        return Err(Cancelled);
-    }
     Ok((given && !line.is_empty()).then(|| SecretBytes::new(line)))
 }
 

@@ -78,7 +78,6 @@ impl<S: Into<String>> From<(Style, S)> for Cell {
     }
 }
 
-#[derive(Debug)]
 enum Line {
     /// A heading above the rows that follow: a name, which may be shortened, and a word on it.
     Group(Box<(Cell, Option<Cell>)>),
@@ -98,7 +97,6 @@ fn escape_formula(text: &str) -> Cow<'_, str> {
 }
 
 /// A table with a line of heads, without a frame.
-#[derive(Debug)]
 pub(crate) struct Table {
     columns: Vec<Column>,
     lines: Vec<Line>,
@@ -151,19 +149,16 @@ impl Table {
 
     /// Repeats the heads below the last row of a long table on a terminal.
     #[must_use]
-    pub(crate) fn repeat_heads(self) -> Self {
-        let repeats_heads = true;
-        Self {
-            repeats_heads,
-            ..self
-        }
+    pub(crate) fn repeat_heads(mut self) -> Self {
+        self.repeats_heads = true;
+        self
     }
 
     /// Omits columns on a narrow terminal, where the rows would become blocks.
     #[must_use]
-    pub(crate) fn keep_rows(self) -> Self {
-        let keeps_rows = true;
-        Self { keeps_rows, ..self }
+    pub(crate) fn keep_rows(mut self) -> Self {
+        self.keeps_rows = true;
+        self
     }
 
     /// Adds a row with a cell for each column.
@@ -193,11 +188,7 @@ impl Table {
         self.lines.push(Line::Group(Box::new((name, word))));
     }
 
-    fn format_heading(&self, line: &Line) -> Option<String> {
-        let Line::Group(group) = line else {
-            return None;
-        };
-        let (name, word) = &**group;
+    fn format_heading(&self, (name, word): &(Cell, Option<Cell>)) -> String {
         let word_width = word.as_ref().map_or(0, |word| width_of(&word.text) + GAP);
         let width = self
             .width
@@ -208,7 +199,7 @@ impl Table {
             heading.push_str(&" ".repeat(GAP));
             heading.push_str(&paint(self.is_colored, word.style, &word.text));
         }
-        Some(heading)
+        heading
     }
 
     /// Prints the table on stdout: for people, or as tab-separated values.
@@ -316,15 +307,16 @@ impl Table {
         let heads = self.format_line(indent, heads);
         put(&heads);
         for line in &self.lines {
-            let Line::Row(row) = line else {
-                self.format_heading(line).iter().for_each(|line| put(line));
-                continue;
-            };
-            let cells = kept.iter().filter_map(|(s, w)| {
-                let (style, text) = self.cell(row, s.index)?;
-                Some((s.column, **w, style, s.column.shorten_text(text, **w)))
-            });
-            put(&self.format_line(indent, cells));
+            match line {
+                Line::Group(group) => put(&self.format_heading(group)),
+                Line::Row(row) => {
+                    let cells = kept.iter().filter_map(|(s, w)| {
+                        let (style, text) = self.cell(row, s.index)?;
+                        Some((s.column, **w, style, s.column.shorten_text(text, **w)))
+                    });
+                    put(&self.format_line(indent, cells));
+                }
+            }
         }
         if self.repeats_heads && self.width.is_some() && self.lines.len() >= LONG {
             put(&heads);
@@ -382,9 +374,12 @@ impl Table {
         }
         let head_width = others().map(|s| width_of(s.column.head)).max().unwrap_or(0);
         for line in &self.lines {
-            let Line::Row(row) = line else {
-                self.format_heading(line).iter().for_each(|line| put(line));
-                continue;
+            let row = match line {
+                Line::Row(row) => row,
+                Line::Group(group) => {
+                    put(&self.format_heading(group));
+                    continue;
+                }
             };
             let cell = |s: &ShownColumn| {
                 let cell = self.cell(row, s.index);

@@ -1,8 +1,8 @@
 //! Quota windows as bars for people and as objects for scripts.
 
-use super::time::{self, rfc3339_of};
+use super::time;
 use super::{JsonFields, JsonObject, Style, Ui, object};
-use crate::codex::window::{CODEX_LIMIT, ResetCredits, SpendCap, Window};
+use crate::codex::window::{CODEX_LIMIT, SpendCap, Window};
 use crate::io::clock::{Timestamp, Zone};
 use crate::io::quantity::pluralize;
 use crate::quota::window::Observation;
@@ -12,27 +12,38 @@ use serde::Serialize;
 /// The length of a bar in characters.
 const BAR_CELLS: usize = 8;
 
-/// Returns a window in JSON. The keys are an interface.
-pub(crate) fn window_json(window: &Window) -> impl Serialize + use<> {
+/// Returns the name of a window in JSON. The keys are an interface.
+pub(crate) fn window_name_json(window: &Window) -> JsonObject<impl JsonFields + use<>> {
     object()
         .with("limit_id", window.limit_id.clone())
         .with("label", window.label())
         .with("minutes", window.minutes)
+}
+
+/// Returns a window in JSON. The keys are an interface.
+pub(crate) fn window_json(window: &Window, zone: Zone) -> impl Serialize + use<> {
+    let resets_at = window.resets_at.as_ref();
+    window_name_json(window)
         .with("used_percent", window.used_percent)
-        .with("resets_at", window.resets_at.as_ref().map(rfc3339_of))
+        .with(
+            "resets_at",
+            resets_at.map(|at| time::rfc3339(&at.to_utc(), zone)),
+        )
 }
 
 /// Returns the figures of an observation in JSON, without the banked resets that have expired since.
 pub(crate) fn quota_json(
     quota: Option<&Observation>,
+    zone: Zone,
     now: &DateTime<Utc>,
 ) -> JsonObject<impl JsonFields + use<>> {
-    let windows = quota
-        .iter()
-        .flat_map(|quota| quota.windows.iter().map(window_json));
+    // Stored resets may have another offset.
+    let time = |at: &Timestamp| time::rfc3339(&at.to_utc(), zone);
+    let windows = quota.iter().flat_map(|quota| &quota.windows);
+    let windows = windows.map(|window| window_json(window, zone));
     let cap = quota.and_then(|quota| quota.spend_cap);
     let cap = cap.map(|cap| {
-        let resets_at = cap.resets_at.as_ref().map(rfc3339_of);
+        let resets_at = cap.resets_at.as_ref().map(time);
         object()
             .with("kind", cap.kind.name())
             .with("resets_at", resets_at)
@@ -40,7 +51,7 @@ pub(crate) fn quota_json(
     let resets = quota.and_then(|quota| quota.reset_credits.as_ref());
     let resets = resets.map(|resets| {
         let left = resets.left_at(now);
-        let expires_at: Vec<_> = left.expires_at.iter().map(rfc3339_of).collect();
+        let expires_at: Vec<_> = left.expires_at.iter().map(time).collect();
         object()
             .with("available", left.available)
             .with("expires_at", expires_at)
@@ -84,10 +95,8 @@ pub(crate) fn format_resets(
     zone: Zone,
     now: &DateTime<Utc>,
 ) -> Option<String> {
-    let ResetCredits {
-        available,
-        expires_at,
-    } = observation.reset_credits.as_ref()?.left_at(now);
+    let left = observation.reset_credits.as_ref()?.left_at(now);
+    let (available, expires_at) = (left.available, left.expires_at);
     let count = pluralize(available, "reset");
     let day = |at: &Timestamp| time::format_day(&at.to_utc(), zone, now);
     let Some(first) = expires_at.first().map(day) else {

@@ -31,7 +31,7 @@ pub(super) fn wrap_commands_apart(text: &str, indent: usize, width: usize) -> St
                 continue;
             }
             let mut command = vec![word];
-            while !ends_command(command[command.len() - 1])
+            while !command[command.len() - 1].ends_with([',', ';'])
                 && let Some(next) = words.next()
             {
                 command.push(next);
@@ -75,10 +75,6 @@ fn begins_command(word: &str, next: Option<&str>) -> bool {
         "codex" => matches!(next, Some("login" | "app-server" | "resume" | "--version")),
         _ => word.starts_with("CODEX_HOME=") || next == Some("--version"),
     }
-}
-
-fn ends_command(word: &str) -> bool {
-    word.ends_with([',', ';'])
 }
 
 fn wrap_line(line: &str, indent: usize, width: usize) -> String {

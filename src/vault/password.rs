@@ -28,7 +28,7 @@ pub(crate) enum Password {
 }
 
 /// A source that flags or settings name.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct NamedPassword {
     pub(crate) file: Option<PathBuf>,
     pub(crate) command: Option<String>,

@@ -6,17 +6,16 @@ use crate::codex::auth::AuthFile;
 use crate::codex::config::read_login;
 use crate::context::Context;
 use crate::error::{CommandError, Result};
-use crate::inventory::accounts;
 use crate::inventory::cooldown::{self, CooldownFile};
-use crate::inventory::remedies;
+use crate::inventory::{accounts, remedies};
 use crate::io::ansi::to_printable_line;
-use crate::io::clock::{Timestamp, Zone};
+use crate::io::clock::Timestamp;
 use crate::quota::account::{Account, AccountEntry};
 use crate::quota::state::{self, AccountState, Cause, Verdict};
 use crate::quota::window::{Observation, QuotaSource};
 use crate::ui::{JsonFields, JsonObject, Style, Ui, object, time, windows};
 use chrono::{DateTime, TimeZone};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 /// Returns an account in JSON, with its state and the figures of the last observation. The keys are an interface,
 /// times are RFC 3339 in the local zone.
@@ -60,23 +59,7 @@ pub(crate) fn quota_json(
     quota: Option<&Observation>,
     context: &Context,
 ) -> JsonObject<impl JsonFields + use<>> {
-    let quota = quota.map(|quota| convert_to_zone(quota, context.zone()));
-    windows::quota_json(quota.as_ref(), &context.now())
-}
-
-/// Converts the times of an observation to `zone`. Stored resets may have another offset.
-fn convert_to_zone(observation: &Observation, zone: Zone) -> Observation {
-    let mut local = observation.clone();
-    let windows = local.windows.iter_mut().map(|window| &mut window.resets_at);
-    let cap = local.spend_cap.iter_mut().map(|cap| &mut cap.resets_at);
-    for reset in windows.chain(cap).flatten() {
-        *reset = zone.at(reset);
-    }
-    let resets = local.reset_credits.iter_mut();
-    for expiry in resets.flat_map(|resets| &mut resets.expires_at) {
-        *expiry = zone.at(expiry);
-    }
-    local
+    windows::quota_json(quota, context.zone(), &context.now())
 }
 
 /// Formats a time as RFC 3339 with the local offset.
@@ -129,18 +112,16 @@ pub(crate) fn entry_label(entry: &AccountEntry) -> String {
 /// reading the accounts hides all names.
 pub(crate) fn workspace_names(context: &Context) -> HashMap<String, String> {
     let (accounts, _) = read_accounts_and_profiles(context).unwrap_or_default();
-    let mut names = HashMap::new();
-    let mut shared = HashSet::new();
+    let mut names: HashMap<String, Option<String>> = HashMap::new();
     for account in &accounts {
-        let id = account.entry.identity.account_id.clone();
-        if let Some(id) = id
-            && names.insert(id.clone(), label(account)).is_some()
-        {
-            shared.insert(id);
+        if let Some(id) = &account.entry.identity.account_id {
+            let name = names.entry(id.clone());
+            name.and_modify(|name| *name = None)
+                .or_insert_with(|| Some(label(account)));
         }
     }
-    names.retain(|id, _| !shared.contains(id));
-    names
+    let names = names.into_iter();
+    names.filter_map(|(id, name)| Some((id, name?))).collect()
 }
 
 /// Replaces characters that steer the terminal, because the text is from a file.

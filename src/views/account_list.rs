@@ -17,7 +17,6 @@ use crate::views::{account_table, timeline};
 use serde::Serialize;
 
 /// All known accounts, ordered by readiness, for `accounts`, `list`, `cooldown` and `status --all`.
-#[derive(Debug)]
 pub(crate) struct AccountList {
     rows: Vec<(Account, Verdict)>,
     profiles: Vec<Profile>,
@@ -67,13 +66,18 @@ impl AccountList {
             let is_own =
                 |(a, _): &&(Account, Verdict)| a.entry.profile.as_ref() == Some(&profile.name);
             let (account, verdict) = self.rows.iter().find(is_own)?;
-            Some(profile_json(
-                profile,
-                account,
-                verdict,
-                &self.usages,
-                context,
-            ))
+            let entry = &account.entry;
+            let usage = self.usages.newest_usage(entry);
+            let json = object()
+                .with("name", &profile.name)
+                .with("email", entry.identity.email.as_str())
+                .with("account_id", &entry.identity.account_id)
+                .with("current", account.current)
+                .with("state", verdict.state)
+                .with("login", account.login)
+                .and(quota_json(entry.observation.as_ref(), context))
+                .with("session", usage.map(|usage| usage_json(&usage, context)));
+            Some(json)
         });
         let profiles: Vec<_> = rows.collect();
         context.ui.list_document(command, "profiles", &profiles);
@@ -155,27 +159,6 @@ fn print_accounts_json<T: Serialize>(
         .with("now", local_rfc3339(&context.local_now(), context))
         .with("accounts", rows.collect::<Vec<_>>());
     context.ui.document(command, &json);
-}
-
-/// Returns a profile in JSON, with the usage of conversations launched under it. The keys are an interface.
-fn profile_json<'a>(
-    profile: &'a Profile,
-    account: &'a Account,
-    verdict: &Verdict,
-    usages: &LaunchedUsages,
-    context: &Context,
-) -> impl Serialize + use<'a> {
-    let entry = &account.entry;
-    let usage = usages.newest_usage(entry);
-    object()
-        .with("name", &profile.name)
-        .with("email", entry.identity.email.as_str())
-        .with("account_id", &entry.identity.account_id)
-        .with("current", account.current)
-        .with("state", verdict.state)
-        .with("login", account.login)
-        .and(quota_json(entry.observation.as_ref(), context))
-        .with("session", usage.map(|usage| usage_json(&usage, context)))
 }
 
 /// Describes the damage of a profile's login; `None` if it is usable or on another machine.

@@ -6,7 +6,6 @@ use crate::context::Context;
 use crate::io::clock::Timestamp;
 use crate::quota::account::{Account, AccountEntry, LoginState};
 use crate::quota::state::{self, AccountState, Cause, Verdict};
-use crate::quota::window::Observation;
 use crate::ui::{Cell, Column, Style, Table, time, windows};
 use crate::views::account::{absolute_time, local_rfc3339, printable, relative_time, style_of};
 
@@ -41,11 +40,9 @@ const COLUMNS: [Column; 15] = [
 pub(super) fn print_accounts(rows: &[(Account, Verdict)], context: &Context) {
     // One email can have several workspaces, each with its own quota.
     let names = AccountNames::from_entries(rows.iter().map(|(account, _)| &account.entry));
-    let mut table = Table::new(&context.ui, COLUMNS);
-    for (account, verdict) in rows {
-        table.add_row(build_row(account, verdict, &names, context));
-    }
-    table.print(&context.ui);
+    let cells = rows.iter();
+    let cells = cells.map(|(account, verdict)| build_row(account, verdict, &names, context));
+    Table::with_rows(&context.ui, COLUMNS, cells).print(&context.ui);
     if rows.iter().any(|(account, _)| lacks_login(account)) {
         context.note(
             "! marks an account without a working saved login; sign in to it: codex-manager profile login NAME",
@@ -116,11 +113,9 @@ fn state_text(verdict: &Verdict) -> String {
 }
 
 fn weekly_cell(entry: &AccountEntry, context: &Context) -> Cell {
-    let weekly = entry.observation.as_ref().and_then(Observation::weekly);
-    let Some(window) = weekly else {
+    let Some(left) = state::weekly_left(entry, &context.now()) else {
         return Cell::plain("");
     };
-    let left = state::percent_left(window, &context.now());
     let text = format!("{} {left:>3.0} %", windows::draw_bar(left));
     Cell::new(windows::style_of(left), text).value(format_args!("{left:.0}"))
 }
@@ -232,7 +227,6 @@ fn time_cell(at: Option<&Timestamp>, context: &Context) -> Cell {
 const ID_CHARS: usize = 8;
 
 /// The names of accounts. An email that several accounts share is followed by the workspace.
-#[derive(Debug)]
 pub(crate) struct AccountNames(Vec<AccountEntry>);
 
 impl AccountNames {

@@ -2,10 +2,9 @@
 
 use crate::context::Context;
 use crate::io::document::DocumentError;
-use crate::launch::binding;
 use crate::launch::record::LaunchRecord;
 use crate::launch::registry::Launches;
-use crate::launch::settle;
+use crate::launch::{binding, settle};
 use crate::quota::account::AccountEntry;
 use crate::quota::session_usage::SessionUsage;
 use crate::quota::window::QuotaSource;
@@ -68,13 +67,14 @@ impl LaunchedUsages {
 
 /// Returns usage in JSON. The keys are an interface.
 pub(crate) fn usage_json(usage: &SessionUsage, context: &Context) -> impl Serialize + use<> {
-    let windows: Vec<_> = usage.windows.iter().map(window_json).collect();
+    let zone = context.zone();
+    let windows = usage.windows.iter().map(|window| window_json(window, zone));
     object()
         .with("rollout_path", usage.rollout_path.clone())
         .with("session_id", usage.session_id.clone())
         .with("captured_at", local_rfc3339(&usage.captured_at, context))
         .with("source", QuotaSource::LaunchWrapper)
-        .with("windows", windows)
+        .with("windows", windows.collect::<Vec<_>>())
 }
 
 /// Formats usage as "launched conversation 01a1fd3e, 5 min ago: weekly 9 % left". Returns `None` without

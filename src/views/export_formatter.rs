@@ -17,7 +17,11 @@ use serde_json::Value;
 pub(crate) enum ExportFormatter<F> {
     Markdown(MarkdownWriter<F>),
     Html(HtmlWriter<F>),
-    Json(JsonWriter),
+    Json {
+        /// The zone of times.
+        zone: Zone,
+        is_first: bool,
+    },
 }
 
 impl<F: Fn(&DateTime<Utc>) -> String> ExportFormatter<F> {
@@ -39,7 +43,7 @@ impl<F: Fn(&DateTime<Utc>) -> String> ExportFormatter<F> {
                 }
                 format_page_start(&head, "")
             }
-            Self::Json(_) => format_json_head(session, parts, safe),
+            Self::Json { .. } => format_json_head(session, parts, safe),
         }
     }
 
@@ -51,8 +55,16 @@ impl<F: Fn(&DateTime<Utc>) -> String> ExportFormatter<F> {
             (Self::Markdown(writer), Entry(_, entry)) => writer.format_entry(&entry),
             (Self::Html(writer), Mark(mark)) => writer.begin_part(&mark),
             (Self::Html(writer), Entry(_, entry)) => writer.format_entry(entry),
-            (Self::Json(_), Mark(_)) => String::new(),
-            (Self::Json(writer), Entry(id, entry)) => writer.format_entry(id, &entry),
+            (Self::Json { .. }, Mark(_)) => String::new(),
+            (Self::Json { zone, is_first }, Entry(id, entry)) => {
+                let separator = if std::mem::take(is_first) {
+                    "\n"
+                } else {
+                    ",\n"
+                };
+                let json = serde_json::to_string(&entry_json(id, &entry, *zone));
+                format!("{separator}{}", json.unwrap_or_default())
+            }
         }
     }
 
@@ -61,7 +73,7 @@ impl<F: Fn(&DateTime<Utc>) -> String> ExportFormatter<F> {
         match self {
             Self::Markdown(_) => String::new(),
             Self::Html(writer) => writer.finish_page(redacted),
-            Self::Json(_) => "\n]}\n".to_owned(),
+            Self::Json { .. } => "\n]}\n".to_owned(),
         }
     }
 }
@@ -80,30 +92,6 @@ pub(crate) fn entry_json<'a>(
         .with("at", entry.at.map(|at| time::rfc3339(&at, zone)))
         .with("text", &entry.text)
         .with("tool", &entry.tool)
-}
-
-/// Formats a conversation as one JSON document.
-pub(crate) struct JsonWriter {
-    zone: Zone,
-    is_first: bool,
-}
-
-impl JsonWriter {
-    /// Creates a writer that writes times in `zone`.
-    pub(crate) fn new(zone: Zone) -> Self {
-        Self {
-            zone,
-            is_first: true,
-        }
-    }
-
-    fn format_entry(&mut self, session_id: &str, entry: &TranscriptEntry) -> String {
-        let view = entry_json(session_id, entry, self.zone);
-        let separator = if self.is_first { "\n" } else { ",\n" };
-        self.is_first = false;
-        let view = serde_json::to_string(&view).unwrap_or_default();
-        format!("{separator}{view}")
-    }
 }
 
 fn format_json_head(

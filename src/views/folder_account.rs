@@ -5,15 +5,24 @@ use crate::launch::folders;
 use crate::quota::account::Account;
 use crate::quota::state;
 use crate::views::account::printable;
+use std::path::Path;
 
-/// Returns the profile that the settings give to the current folder.
-pub(crate) fn read_folder_profile(context: &Context) -> Option<String> {
+/// Returns the profile that the settings give to the current folder, or to `root` in it, with the folder's name there.
+pub(crate) fn find_folder_profile<'a>(
+    root: Option<&Path>,
+    context: &'a Context,
+) -> Option<(&'a String, &'a String)> {
     let env = &context.env;
     // The shell shows the folder with its links, and settings name it so.
     let folder = folders::logical_dir(&env.current_dir, env.get("PWD"));
+    let folder = root.map_or(folder.clone(), |root| folder.join(root));
     let settings = &context.settings.preferences.folders;
-    let found = settings.find_profile(&folder, env.home_dir.as_deref());
-    found.map(|(_, profile)| profile.clone())
+    settings.find_profile(&folder, env.home_dir.as_deref())
+}
+
+/// Returns the profile that the settings give to the current folder.
+pub(crate) fn read_folder_profile(context: &Context) -> Option<String> {
+    Some(find_folder_profile(None, context)?.1.clone())
 }
 
 /// Prints the account of the folder, if it has one, with its quota and the command that uses it.

@@ -23,7 +23,6 @@ pub(crate) struct AreaLayer {
 }
 
 /// Stacked areas, from 0 to 100 %.
-#[derive(Debug)]
 pub(crate) struct AreaChart {
     /// At most [`MAX_COLORS`] layers, the lowest first.
     pub layers: Vec<AreaLayer>,
@@ -103,10 +102,11 @@ impl AreaChart {
         }
         svg.push_str("</svg></div>\n<ul class=\"legend\">\n");
         for (i, layer) in self.layers.iter().enumerate() {
-            push_legend(
-                &mut svg,
-                &format!("a{}", i.min(MAX_COLORS - 1)),
-                &layer.name,
+            let (color, name) = (i.min(MAX_COLORS - 1), escape_html(&layer.name));
+            let _ = writeln!(
+                svg,
+                "<li><svg viewBox=\"0 0 10 10\" aria-hidden=\"true\"><rect class=\"a{color}\" width=\"10\" height=\"10\" \
+                rx=\"2\"/></svg>{name}</li>"
             );
         }
         svg + "</ul>\n"
@@ -266,15 +266,6 @@ fn open_svg(width: f64, height: f64, label: &str) -> String {
     format!(
         "<div class=\"chart\"><svg viewBox=\"0 0 {width} {height}\" role=\"img\" aria-label=\"{label}\">\n"
     )
-}
-
-fn push_legend(page: &mut String, class: &str, name: &str) {
-    let name = escape_html(name);
-    let _ = writeln!(
-        page,
-        "<li><svg viewBox=\"0 0 10 10\" aria-hidden=\"true\"><rect class=\"{class}\" width=\"10\" height=\"10\" \
-         rx=\"2\"/></svg>{name}</li>"
-    );
 }
 
 #[cfg(test)]

@@ -14,7 +14,6 @@ use crate::restore::plan::{RestorePlan, RestoreTarget};
 use crate::restore::request::RestoreRequest;
 use crate::ui::{JsonFields, JsonObject, Style, bytes, object};
 use crate::views::account;
-use std::fmt::{self, Display, Formatter};
 
 /// Describes an archive or a snapshot (`noun`): its name, kind, account and age.
 pub(crate) fn describe(context: &Context, archive: &ArchiveReader, noun: &str) -> String {
@@ -49,33 +48,14 @@ pub(crate) fn removed_names(removed: &NameSet) -> Vec<String> {
         .collect()
 }
 
-/// The number of live files that a restore replaces, and how many of them differ in size or mtime.
-pub(crate) struct ReplacedFiles {
-    differing: usize,
-    all: usize,
-}
-
-impl ReplacedFiles {
-    /// Counts the files that `plan` replaces. `unchanged` has the files with equal size and mtime in the archive.
-    pub(crate) fn count(plan: &RestorePlan, unchanged: &NameSet) -> Self {
-        let all = plan.writes.len() - plan.added.len();
-        Self {
-            differing: all - unchanged.len(),
-            all,
-        }
-    }
-}
-
-impl Display for ReplacedFiles {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let all = pluralize(self.all, "file");
-        let verb = if self.differing == 1 {
-            "differs"
-        } else {
-            "differ"
-        };
-        write!(f, "{all} ({} {verb} in size or time)", self.differing)
-    }
+/// Returns the number of live files that `plan` replaces, and how many of them differ in size or mtime. `unchanged` has
+/// the files with equal size and mtime in the archive.
+pub(crate) fn count_replaced(plan: &RestorePlan, unchanged: &NameSet) -> String {
+    let all = plan.writes.len() - plan.added.len();
+    let differing = all - unchanged.len();
+    let verb = if differing == 1 { "differs" } else { "differ" };
+    let all = pluralize(all, "file");
+    format!("{all} ({differing} {verb} in size or time)")
 }
 
 /// Prints the plan of a dry run.
@@ -108,7 +88,7 @@ pub(crate) fn show_plan(
     if request.target == RestoreTarget::Home {
         ui.report(format_args!(
             "  besides the login: {} replaced, {} added, {} removed",
-            ReplacedFiles::count(plan, unchanged),
+            count_replaced(plan, unchanged),
             plan.added.len(),
             removed.len(),
         ));

@@ -24,18 +24,14 @@ impl TableArgs {
     /// # Errors
     /// The user asks for JSON too.
     pub(crate) fn apply(self, context: &Context) -> Result<Context> {
-        if self.format.is_some() && context.ui.wants_json() {
-            return Err(CommandError::usage(
-                "--format and --json exclude each other",
-            ));
+        let mut context = context.clone();
+        if let Some(TableFormat::Tsv) = self.format {
+            if context.ui.wants_json() {
+                let message = "--format and --json exclude each other";
+                return Err(CommandError::usage(message));
+            }
+            context.ui = context.ui.with_tsv();
         }
-        let ui = match self.format {
-            Some(TableFormat::Tsv) => context.ui.with_tsv(),
-            None => context.ui.clone(),
-        };
-        Ok(Context {
-            ui,
-            ..context.clone()
-        })
+        Ok(context)
     }
 }

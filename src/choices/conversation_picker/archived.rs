@@ -53,14 +53,17 @@ pub(crate) fn pick_archived(source: &dyn ConversationSource, context: &Context) 
 
 /// Returns the conversations with a rollout in `source`, without those of subagents, the newest first.
 fn list_conversations(source: &dyn ConversationSource) -> Vec<OfferedConversation> {
+    let offer = |thread, is_unlisted| OfferedConversation {
+        thread,
+        account: None,
+        is_unlisted,
+        is_running: false,
+    };
     let mut rollouts = group_rollouts(source.files());
-    let listed = read_threads(source)
-        .into_iter()
-        .map(|thread| (thread, false));
-    let listed: Vec<_> = listed
-        .filter(|(thread, _)| rollouts.remove(&thread.id.to_lowercase()).is_some())
-        .collect();
-    let unlisted = rollouts.into_iter().filter_map(|(id, files)| {
+    let listed = read_threads(source).into_iter();
+    let listed = listed.filter(|thread| rollouts.remove(&thread.id.to_lowercase()).is_some());
+    let mut rows: Vec<_> = listed.map(|thread| offer(thread, false)).collect();
+    rows.extend(rollouts.into_iter().filter_map(|(id, files)| {
         let newest = files.last()?;
         let thread = ListedThread {
             id,
@@ -68,17 +71,9 @@ fn list_conversations(source: &dyn ConversationSource) -> Vec<OfferedConversatio
             updated_ms: Some(newest.mtime / NANOS_PER_MILLI),
             ..ListedThread::default()
         };
-        Some((thread, true))
-    });
-    let all = listed.into_iter().chain(unlisted);
-    let all = all.filter(|(thread, _)| thread.source != "subagent");
-    let rows = all.map(|(thread, is_unlisted)| OfferedConversation {
-        thread,
-        account: None,
-        is_unlisted,
-        is_running: false,
-    });
-    let mut rows: Vec<_> = rows.collect();
+        Some(offer(thread, true))
+    }));
+    rows.retain(|row| row.thread.source != "subagent");
     rows.sort_by_key(|row| Reverse(row.thread.updated_ms));
     rows
 }

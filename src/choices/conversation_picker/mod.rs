@@ -1,6 +1,6 @@
 //! Lets the user choose a conversation on the terminal.
 //!
-//! [`search_screen`] is what commands show. [`rows`] are the conversations of Codex's list, [`archived`] those of an archive. [`preview`] and
+//! [`search_screen`] is what most commands show. [`rows`] are the conversations of Codex's list, [`archived`] those of an archive. [`preview`] and
 //! [`content_search`] run in threads of the picker, so they own what they use.
 
 mod archived;
@@ -13,4 +13,4 @@ mod search_screen;
 pub(crate) use archived::pick_archived;
 pub(crate) use pick::ConversationPicker;
 pub(crate) use rows::explain_empty_home;
-pub(crate) use search_screen::{ScreenEnd, SearchScreen};
+pub(crate) use search_screen::ScreenEnd;

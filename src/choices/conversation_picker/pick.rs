@@ -13,10 +13,12 @@ use crate::quota::state;
 use crate::ui::picker::{KeyEffect, Picked, Picker, PickerEntries, PickerKey, PickerOptions, Task};
 use crate::ui::{Style, windows};
 use crate::views::account::{label, read_accounts_and_profiles};
+use smart_default::SmartDefault;
 
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, SmartDefault)]
 pub(crate) struct ConversationPicker {
     /// The label of Enter in the line of keys.
+    #[default = "resume"]
     pub enter: &'static str,
     /// The hints of the error without a terminal, about naming a conversation.
     pub usage: &'static [&'static str],
@@ -39,7 +41,7 @@ impl ConversationPicker {
     /// # Errors
     /// There are no conversations and no key that needs none, or the user cancelled. Without a terminal, some of them are listed on stderr,
     /// and the error asks for an argument.
-    pub(crate) fn run(self, context: &Context) -> Result<Picked> {
+    pub(crate) fn pick(self, context: &Context) -> Result<Picked> {
         if !context.ui.can_pick() {
             let is_restricted = self.filter.is_restricted();
             let rows = list_offered_conversations(self.filter, context)?;
@@ -119,9 +121,8 @@ fn account_facts(context: &Context) -> Vec<(Style, String)> {
     accounts.retain(|account| account.entry.profile.is_some());
     accounts.sort_by_key(|account| !account.current);
     let facts = accounts.iter().map(|account| {
-        let weekly = account.entry.observation.as_ref().and_then(|o| o.weekly());
         let name = label(account);
-        match weekly.map(|weekly| state::percent_left(weekly, &context.now())) {
+        match state::weekly_left(&account.entry, &context.now()) {
             Some(left) => (windows::style_of(left), format!("{name} {left:.0} %")),
             None => (Style::Dim, format!("{name} –")),
         }

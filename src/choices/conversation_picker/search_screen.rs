@@ -1,56 +1,31 @@
 //! The screen on which the user searches conversations and acts on them.
 
 use crate::choices::conversation_picker::pick::ConversationPicker;
-use crate::codex::threads::ThreadFilter;
 use crate::context::Context;
 use crate::error::{Outcome, Result};
 use crate::io::quantity::pluralize;
 use crate::ui;
 use crate::ui::picker::{KeyEffect, Picked, PickerKey};
 use crate::views::account::{printable, short_id};
-use smart_default::SmartDefault;
 use std::ffi::OsString;
 
-const OPEN: PickerKey = choosing_key('o', "open");
-const EXPORT: PickerKey = choosing_key('e', "export");
-const TRASH: PickerKey = choosing_key('d', "trash");
+const OPEN: PickerKey = key('o', "open", KeyEffect::Choose);
+const EXPORT: PickerKey = key('e', "export", KeyEffect::Choose);
+const TRASH: PickerKey = key('d', "trash", KeyEffect::Choose);
 
 /// The key that restores the last conversation moved to the trash, then the one before it, and so on.
-const UNDO: PickerKey = PickerKey {
-    letter: 'z',
-    label: "undo",
-    effect: KeyEffect::Leave,
-};
+const UNDO: PickerKey = key('z', "undo", KeyEffect::Leave);
+const COPY_ID: PickerKey = key('y', "copy", KeyEffect::CopyId);
 
-const COPY_ID: PickerKey = PickerKey {
-    letter: 'y',
-    label: "copy",
-    effect: KeyEffect::CopyId,
-};
-
-const fn choosing_key(letter: char, label: &'static str) -> PickerKey {
+const fn key(letter: char, label: &'static str, effect: KeyEffect) -> PickerKey {
     PickerKey {
         letter,
         label,
-        effect: KeyEffect::Choose,
+        effect,
     }
 }
 
-/// The screen of `find`, `resume`, `show` and `sessions --pick`.
-#[derive(Debug, SmartDefault)]
-pub(crate) struct SearchScreen {
-    /// The label of Enter in the line of keys.
-    #[default = "resume"]
-    pub enter: &'static str,
-    /// The hints of the error without a terminal, about naming a conversation.
-    pub usage: &'static [&'static str],
-    pub filter: ThreadFilter,
-    /// The name of the scope that is shown first.
-    pub scope: &'static str,
-}
-
 /// The end of a search screen.
-#[derive(Debug)]
 pub(crate) enum ScreenEnd {
     /// The user chose the conversation with this id by Enter.
     Chosen(String),
@@ -58,22 +33,16 @@ pub(crate) enum ScreenEnd {
     Done(Outcome),
 }
 
-impl SearchScreen {
+/// The screen of `find`, `resume`, `show` and `sessions --pick`.
+impl ConversationPicker {
     /// Shows the screen, and shows it again after each conversation that the user moves to the
     /// trash or restores.
     ///
     /// # Errors
-    /// Those of [`ConversationPicker::run`] and of the chosen action.
-    pub(crate) fn run(self, context: &Context) -> Result<ScreenEnd> {
-        let mut picker = ConversationPicker {
-            enter: self.enter,
-            usage: self.usage,
-            filter: self.filter,
-            scope: self.scope,
-            ..ConversationPicker::default()
-        };
+    /// Those of [`Self::pick`] and of the chosen action.
+    pub(crate) fn run(mut self, context: &Context) -> Result<ScreenEnd> {
         let mut trashed = Vec::new();
-        let end = Self::show(&mut picker, &mut trashed, context);
+        let end = self.show(&mut trashed, context);
         if !trashed.is_empty() {
             // The screen with the message about them has been closed.
             let [count, ids] = [pluralize(trashed.len(), "conversation"), trashed.join(" ")];
@@ -86,24 +55,20 @@ impl SearchScreen {
 
     /// Shows the screen until the user leaves it. Adds the ids of the conversations that the user moved to the trash to
     /// `trashed`.
-    fn show(
-        picker: &mut ConversationPicker,
-        trashed: &mut Vec<String>,
-        context: &Context,
-    ) -> Result<ScreenEnd> {
+    fn show(&mut self, trashed: &mut Vec<String>, context: &Context) -> Result<ScreenEnd> {
         let ui = &context.ui;
         loop {
-            picker.keys = vec![OPEN, EXPORT];
+            self.keys = vec![OPEN, EXPORT];
             // The report is printed on stdout, which may be a file or a pipe that expects only the conversation.
             if ui.writes_to_terminal() {
-                picker.keys.push(TRASH);
+                self.keys.push(TRASH);
             }
-            picker.keys.extend((!trashed.is_empty()).then_some(UNDO));
-            picker.keys.push(COPY_ID);
-            let choice = picker.clone().run(context)?;
-            (picker.query, picker.scope) = (choice.query.clone(), choice.scope);
-            picker.position = choice.position;
-            picker.notice = match choice.key.unwrap_or_default() {
+            self.keys.extend((!trashed.is_empty()).then_some(UNDO));
+            self.keys.push(COPY_ID);
+            let choice = self.clone().pick(context)?;
+            (self.query, self.scope) = (choice.query.clone(), choice.scope);
+            self.position = choice.position;
+            self.notice = match choice.key.unwrap_or_default() {
                 key if key == TRASH.letter => {
                     let refusal = run_in_storage("trash", &choice.id, context);
                     trashed.extend(refusal.is_none().then_some(choice.id));
@@ -140,7 +105,7 @@ impl SearchScreen {
 /// reason of a failure.
 fn run_in_storage(command: &str, id: &str, context: &Context) -> Option<String> {
     let quiet = Context {
-        ui: context.ui.silenced(),
+        ui: context.ui.without_json(true),
         ..context.clone()
     };
     match quiet.run(&["storage".into(), command.into(), id.into()]) {

@@ -3,14 +3,13 @@
 mod show;
 
 use self::show::{BackupResult, show_done, show_plan, show_up_to_date, warn_of_unused_globs};
-use crate::archive::ArchiveError;
 use crate::archive::capture::{self, CaptureOptions, CapturedHome};
 use crate::archive::format::Compression;
 use crate::archive::manifest::ArchiveManifest;
-use crate::archive::names;
 use crate::archive::publish::{self, PublishedArchive};
 use crate::archive::reader::ArchiveReader;
 use crate::archive::reuse::{PreviousArchive, ReuseOptions, VerifyReused};
+use crate::archive::{ArchiveError, names};
 use crate::codex::auth::AuthFile;
 use crate::codex::home::AUTH_JSON;
 use crate::codex::identity::Identity;

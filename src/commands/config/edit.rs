@@ -1,14 +1,12 @@
 //! `config edit`: opens `config.toml` in the user's editor.
 
 use crate::commands::config::settings::warn_about_unknown;
-use crate::config::FILE_NAME;
 use crate::config::file::ConfigFile;
-use crate::config::file_access;
+use crate::config::{FILE_NAME, file_access};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
 use crate::io::environment::Environment;
-use crate::io::file_open;
-use crate::io::{IoContext, atomic};
+use crate::io::{IoContext, atomic, file_open};
 use clap::Args;
 use serde_json::json;
 use std::path::Path;
@@ -111,11 +109,8 @@ fn open_editor(editor: &str, file: &Path, env: &Environment) -> Result<()> {
     let status = command.arg(file).status();
     let status = status.map_err(|e| cannot_run().because(e))?;
     if status.success() {
-        Ok(())
-    } else {
-        Err(
-            CommandError::failed(format!("the editor failed ({status}): {editor}"))
-                .hint("the settings were not changed"),
-        )
+        return Ok(());
     }
+    let error = CommandError::failed(format!("the editor failed ({status}): {editor}"));
+    Err(error.hint("the settings were not changed"))
 }

@@ -6,8 +6,8 @@ use crate::error::{CommandError, Outcome, Result};
 use crate::io::quantity::pluralize;
 use crate::steps::home_checks::check_logins_allowed;
 use crate::transfer::merge::ArchiveOutcome;
-use crate::transfer::python_home::{self, CopyPlan, CopyTarget};
-use crate::ui::{Cell, Column, Table, Ui, bytes};
+use crate::transfer::python_home::{self, ArchiveCopy, CopyPlan, CopyTarget};
+use crate::ui::{Column, Table, bytes};
 use crate::views::account::{printable, warn_all};
 use crate::views::dry_run::would_be;
 use clap::Args;
@@ -94,7 +94,7 @@ impl ImportPythonArgs {
         };
         ui.document("config import-python", &json);
         if !plan.archives.is_empty() {
-            plan_table(ui, plan).report(ui);
+            Table::with_rows(ui, COLUMNS, plan.archives.iter().map(plan_row)).report(ui);
         }
         for left in &plan.left {
             ui.warn(format_args!(
@@ -129,23 +129,18 @@ impl ImportPythonArgs {
     }
 }
 
-fn plan_table(ui: &Ui, plan: &CopyPlan) -> Table {
+fn plan_row(copy: &ArchiveCopy) -> [String; 4] {
     let short = |path: &str| printable(path.strip_suffix(ARCHIVE_SUFFIX).unwrap_or(path));
-    let mut table = Table::new(ui, COLUMNS);
-    for copy in &plan.archives {
-        let size = copy.archive_bytes.map_or("record".into(), bytes);
-        let outcome = match copy.outcome {
-            ArchiveOutcome::Added if copy.archive == copy.saved_as => "new".to_owned(),
-            ArchiveOutcome::Added => format!("new, as {}", short(&copy.saved_as)),
-            ArchiveOutcome::Present => "present".to_owned(),
-        };
-        let cells = [
-            short(&copy.archive),
-            copy.mode.name().to_owned(),
-            size,
-            outcome,
-        ];
-        table.add_row(cells.map(Cell::plain));
-    }
-    table
+    let size = copy.archive_bytes.map_or("record".into(), bytes);
+    let outcome = match copy.outcome {
+        ArchiveOutcome::Added if copy.archive == copy.saved_as => "new".to_owned(),
+        ArchiveOutcome::Added => format!("new, as {}", short(&copy.saved_as)),
+        ArchiveOutcome::Present => "present".to_owned(),
+    };
+    [
+        short(&copy.archive),
+        copy.mode.name().to_owned(),
+        size,
+        outcome,
+    ]
 }

@@ -1,11 +1,10 @@
 //! `config list`, `get`, `set` and `unset`: the values of settings.
 
 use crate::config::file::ConfigFile;
-use crate::config::file_access;
-use crate::config::{self, FILE_NAME, KEYS, Setting};
+use crate::config::{self, FILE_NAME, KEYS, Setting, file_access};
 use crate::context::{self, Context};
 use crate::error::{CommandError, Outcome, Result};
-use crate::io::settings::SettingsError;
+use crate::io::settings::{SettingsError, choice_name};
 use crate::ui::{Cell, Column, Style, Table, object, variant_name};
 use crate::views::account::printable;
 use crate::views::table_format::TableArgs;
@@ -255,7 +254,7 @@ fn effective_setting(setting: &Setting, file: &ConfigFile, context: &Context) ->
     let value = match (key.name, origin) {
         (_, ValueOrigin::File) => in_file.map_or(Json::Null, to_json),
         ("timezone", _) => json!(settings.zone.name()),
-        ("color", _) => json!(settings.color.name()),
+        ("color", _) => json!(choice_name(&settings.color)),
         ("codex.home", ValueOrigin::Flag | ValueOrigin::Environment) => {
             json!(settings.codex_home.to_string_lossy())
         }

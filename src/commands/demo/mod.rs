@@ -5,8 +5,7 @@ mod sample;
 use crate::config::ConfigValues;
 use crate::context::Context;
 use crate::error::{Outcome, Result};
-use crate::io::file_open;
-use crate::io::{IoContext, IoError, atomic, tree};
+use crate::io::{IoContext, IoError, atomic, file_open, tree};
 use crate::ui::{Style, object};
 use clap::Args;
 use serde::Serialize;
@@ -91,7 +90,7 @@ impl<'a> Demo<'a> {
                 .env
                 .without("CODEX_SQLITE_HOME")
                 .with("PAGER", "cat"),
-            ui: context.ui.without_json(),
+            ui: context.ui.without_json(context.ui.wants_json()),
             runner: context.runner,
         };
         Self {

@@ -6,15 +6,44 @@ use crate::archive::reader::ArchiveReader;
 use crate::archive::scan::HomeScan;
 use crate::codex::config;
 use crate::codex::home::{CONFIG_TOML, HomeEntryKind, kind_of};
-use crate::commands::diff::change::Change;
 use crate::error::{CommandError, Result};
 use crate::io::hash::{ContentDigest, ContentHasher};
 use crate::io::{IoContext, file_open};
+use crate::ui::{Cell, Style, variant_name};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{ErrorKind, Read};
 use std::path::Path;
 use toml_edit::{DocumentMut, Item, TomlError};
+
+/// The kind of a change since the archive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Change {
+    Removed,
+    Changed,
+    Added,
+}
+
+impl Change {
+    /// Compares the two versions of something; `None` if they are equal.
+    pub(super) fn between<T: PartialEq>(archived: Option<T>, live: Option<T>) -> Option<Self> {
+        match (archived, live) {
+            (Some(_), None) => Some(Self::Removed),
+            (None, Some(_)) => Some(Self::Added),
+            (archived, live) => (archived != live).then_some(Self::Changed),
+        }
+    }
+
+    pub(super) fn cell(self) -> Cell {
+        let style = match self {
+            Self::Removed => Style::Warn,
+            Self::Changed => Style::Plain,
+            Self::Added => Style::Good,
+        };
+        Cell::new(style, variant_name(self))
+    }
+}
 
 /// The kind of a thing that changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -99,7 +128,11 @@ type DiffedVersion = (u64, Option<ContentDigest>);
 
 fn read_version(file: &FileEntry, known: Option<&FileEntry>, path: &Path) -> Result<DiffedVersion> {
     let digest = match known {
-        Some(known) if known.digest.is_none() || is_untouched(known, file) => known.digest,
+        Some(known)
+            if known.digest.is_none() || (known.size, known.mtime) == (file.size, file.mtime) =>
+        {
+            known.digest
+        }
         _ => {
             let digest = known.and_then(|known| known.digest);
             let hasher = digest.map_or_else(ContentHasher::default, |digest| digest.hasher());
@@ -108,10 +141,6 @@ fn read_version(file: &FileEntry, known: Option<&FileEntry>, path: &Path) -> Res
         }
     };
     Ok((file.size, digest))
-}
-
-fn is_untouched(known: &FileEntry, file: &FileEntry) -> bool {
-    (known.size, known.mtime) == (file.size, file.mtime)
 }
 
 fn compare_versions<T: PartialEq>(

@@ -4,7 +4,7 @@ use crate::archive::entry::FileEntry;
 use crate::archive::file_extract;
 use crate::archive::reader::ArchiveReader;
 use crate::archive::scan::HomeScan;
-use crate::commands::diff::change::Change;
+use crate::commands::diff::content::Change;
 use crate::conversations::messages::{self, MessageCounts};
 use crate::copies::archived::group_rollouts;
 use crate::copies::source::ConversationSource as _;

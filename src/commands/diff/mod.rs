@@ -1,11 +1,9 @@
 //! `diff`: what the Codex home lost or gained since an archive.
 
-mod change;
 mod content;
 mod conversations;
 
-use self::change::Change;
-use self::content::DiffedContent;
+use self::content::{Change, DiffedContent};
 use self::conversations::ConversationDiff;
 use crate::archive::metadata::BackupMode;
 use crate::archive::reader::ArchiveReader;

@@ -66,8 +66,9 @@ pub(super) fn search_archives(
                     created_at: record.metadata.created_at,
                 };
                 found.archives.extend(ids.map(|id| (id, archive())));
-                found.hits.extend(hits);
-                found.total = found.total.zip(total).map(|(all, here)| all + here);
+                let sum = &mut found.result;
+                sum.hits.extend(hits);
+                sum.total = sum.total.zip(total).map(|(all, here)| all + here);
                 known.extend(searched);
             }
             Err(_) if is_interrupted() => return Err(CommandError::interrupted()),

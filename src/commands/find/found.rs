@@ -1,9 +1,8 @@
 //! The result of a search.
 
-use crate::conversations::search::evaluate::{Hit, SearchResult};
-use crate::conversations::search::relaxation::Relaxation;
+use crate::conversations::search::evaluate::SearchResult;
 use crate::io::clock::Timestamp;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 
 /// An archive that has a found conversation.
@@ -24,9 +23,7 @@ pub(super) struct FoundMachine {
 
 #[derive(Default)]
 pub(super) struct Found {
-    pub hits: Vec<Hit>,
-    /// The number of conversations that match; `None` if they were not counted.
-    pub total: Option<usize>,
+    pub result: SearchResult,
     /// The number of conversations that were read into the index.
     pub refreshed: usize,
     /// The number of conversations that were searched.
@@ -37,42 +34,27 @@ pub(super) struct Found {
     pub archives: HashMap<String, FoundArchive>,
     /// The machine with the found version, for each conversation that this machine does not have in that version.
     pub machines: HashMap<String, FoundMachine>,
-    /// The part of the query that was ignored to find something.
-    pub relaxation: Option<Relaxation>,
-    /// Words without a match, with the spellings that were searched instead.
-    pub spellings: BTreeMap<String, String>,
 }
 
 impl Found {
     /// Adds the hits of another machine, without conversations that were found before.
     pub(super) fn add_machine(&mut self, mut other: Self, machine: impl Fn(&str) -> FoundMachine) {
-        let known = self.hits.iter().map(|hit| hit.conversation.session.clone());
+        let (here, there) = (&mut self.result, &mut other.result);
+        let known = here.hits.iter().map(|hit| hit.conversation.session.clone());
         let known: HashSet<_> = known.collect();
-        let count = other.hits.len();
-        other
+        let count = there.hits.len();
+        there
             .hits
             .retain(|hit| !known.contains(&hit.conversation.session));
-        let again = count - other.hits.len();
-        let totals = self.total.zip(other.total);
-        self.total = totals.map(|(here, there)| here + there - again);
+        let again = count - there.hits.len();
+        let totals = here.total.zip(there.total);
+        here.total = totals.map(|(here, there)| here + there - again);
         self.refreshed += other.refreshed;
         self.conversations += other.conversations;
         self.is_partial |= other.is_partial;
-        let ids = other.hits.iter().map(|hit| &hit.conversation.session);
+        let ids = there.hits.iter().map(|hit| &hit.conversation.session);
         self.machines
             .extend(ids.map(|id| (id.clone(), machine(id))));
-        self.hits.extend(other.hits);
-    }
-}
-
-impl From<SearchResult> for Found {
-    fn from(result: SearchResult) -> Self {
-        Self {
-            hits: result.hits,
-            total: result.total,
-            relaxation: result.relaxation,
-            spellings: result.spellings,
-            ..Self::default()
-        }
+        here.hits.append(&mut there.hits);
     }
 }

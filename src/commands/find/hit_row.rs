@@ -51,14 +51,7 @@ impl HitRow<'_> {
 
     /// Returns the hit in JSON. The keys are an interface.
     pub(super) fn to_json(&self, context: &Context) -> impl Serialize + use<'_> {
-        let Hit {
-            conversation,
-            turn,
-            role,
-            at_ms,
-            snippet,
-            score,
-        } = self.hit;
+        let (hit, conversation) = (self.hit, &self.hit.conversation);
         let nearby = self.nearby.iter().map(|line| {
             object()
                 .with("turn", line.turn)
@@ -71,23 +64,23 @@ impl HitRow<'_> {
             .with("cwd", &conversation.cwd)
             .with("account", &self.account)
             .with("path", self.path())
-            .with("turn", turn)
-            .with("role", role)
-            .with("at", format_local_ms(*at_ms, context))
-            .with("snippet", &snippet.text)
+            .with("turn", hit.turn)
+            .with("role", hit.role)
+            .with("at", format_local_ms(hit.at_ms, context))
+            .with("snippet", &hit.snippet.text)
             .with("nearby", nearby.collect::<Vec<_>>())
-            .with("score", score)
+            .with("score", hit.score)
             .with("archive", self.archive.map(|archive| &archive.name))
             .with("machine", self.machine.map(|machine| &machine.name))
     }
 
     pub(super) fn cells(&self, context: &Context) -> [Cell; 12] {
-        let Hit {
-            conversation, turn, ..
-        } = self.hit;
+        let conversation = &self.hit.conversation;
         [
             conversation.session.clone(),
-            turn.map_or_else(String::new, |turn| turn.to_string()),
+            self.hit
+                .turn
+                .map_or_else(String::new, |turn| turn.to_string()),
             self.hit.role.name().to_owned(),
             format_local_ms(self.hit.at_ms, context).unwrap_or_default(),
             conversation.cwd.clone(),

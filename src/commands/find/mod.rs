@@ -7,7 +7,7 @@ mod matcher;
 mod nearby_lines;
 
 use crate::choices::conversation_accounts::ConversationAccounts;
-use crate::choices::conversation_picker::SearchScreen;
+use crate::choices::conversation_picker::ConversationPicker;
 use crate::choices::index_access::{IndexAccess, warn_skipped};
 use crate::choices::listed::{list_threads, list_threads_as};
 use crate::choices::machines::{known_machines, refresh_machines};
@@ -113,10 +113,10 @@ impl FindArgs {
         let threads = self.filter.resolve(context)?;
         let threads = self.kinds.restrict(threads, context)?;
         if self.words.is_empty() {
-            let screen = SearchScreen {
+            let screen = ConversationPicker {
                 usage: &["name words: codex-manager find WORDS"],
                 filter: threads,
-                ..SearchScreen::default()
+                ..ConversationPicker::default()
             };
             return screen.run_and_resume(context);
         }
@@ -138,7 +138,7 @@ impl FindArgs {
             self.add_machines(&mut found, &matcher, &threads, context)?;
         }
         self.show(&found, &matcher, context)?;
-        if found.hits.is_empty() {
+        if found.result.hits.is_empty() {
             if found.is_partial {
                 context.note("no conversation matches in the part that could be searched");
                 return Ok(Outcome::Partial);
@@ -193,10 +193,10 @@ impl FindArgs {
     fn show(&self, found: &Found, matcher: &Matcher, context: &Context) -> Result<()> {
         let ui = &context.ui;
         let rows = self.make_rows(found, matcher, context)?;
-        for spelling in describe_spellings(&found.spellings) {
+        for spelling in describe_spellings(&found.result.spellings) {
             ui.note(printable(&spelling));
         }
-        if let Some(relaxation) = &found.relaxation {
+        if let Some(relaxation) = &found.result.relaxation {
             let elsewhere = self.describe_unfiltered(matcher, context);
             let elsewhere = elsewhere.map_or(String::new(), |n| format!("; full matches: {n}"));
             ui.note(format_args!("{relaxation}{elsewhere}"));
@@ -205,27 +205,25 @@ impl FindArgs {
             let hits = rows.iter().map(|row| row.to_json(context));
             let document = object()
                 .with("hits", hits.collect::<Vec<_>>())
-                .with("total", found.total)
+                .with("total", found.result.total)
                 .with("refreshed", found.refreshed)
                 .with("conversations", found.conversations)
                 .with(
                     "relaxation",
-                    found.relaxation.as_ref().map(Relaxation::name),
+                    found.result.relaxation.as_ref().map(Relaxation::name),
                 )
-                .with("spellings", &found.spellings);
+                .with("spellings", &found.result.spellings);
             ui.document("find", &document);
         } else if ui.wants_tsv() {
             Table::with_rows(ui, COLUMNS, rows.iter().map(|row| row.cells(context))).print(ui);
         } else if !rows.is_empty() {
             let mut pager = ui.pager(&context.env);
-            let mut rows = rows.iter();
-            while rows
-                .next()
-                .is_some_and(|row| pager.write(&row.format_text(context)))
-            {}
+            let _ = rows
+                .iter()
+                .all(|row| pager.write(&row.format_text(context)));
         }
-        let (shown, more) = (found.hits.len(), self.max_hits().saturating_mul(4));
-        match found.total {
+        let (shown, more) = (found.result.hits.len(), self.max_hits().saturating_mul(4));
+        match found.result.total {
             Some(total) if total > shown => ui.note(format_args!(
                 "{shown} of {total} conversations; for more: --limit {more}"
             )),
@@ -246,7 +244,7 @@ impl FindArgs {
     ) -> Result<Vec<HitRow<'f>>> {
         let ui = &context.ui;
         let mut accounts = if ui.wants_json() || ui.wants_tsv() {
-            read_accounts(&found.hits, context)?
+            read_accounts(&found.result.hits, context)?
         } else {
             HashMap::new()
         };
@@ -270,7 +268,7 @@ impl FindArgs {
                 nearby,
             })
         };
-        found.hits.iter().map(row).collect()
+        found.result.hits.iter().map(row).collect()
     }
 
     fn max_hits(&self) -> usize {
@@ -296,8 +294,11 @@ impl FindArgs {
         if report.is_complete || access.problem.borrow().is_some() {
             return Ok(());
         }
-        let found = Found::from(self.evaluate(&store, query, filter)?);
-        if found.hits.is_empty() {
+        let found = Found {
+            result: self.evaluate(&store, query, filter)?,
+            ..Found::default()
+        };
+        if found.result.hits.is_empty() {
             return Ok(());
         }
         self.show(&found, matcher, context)?;
@@ -320,10 +321,10 @@ impl FindArgs {
                 CommandError::failed("there is no search index yet")
                     .hint("create it: leave out --no-refresh")
             })?;
-            let result = self.evaluate(&store, query, filter)?;
             return Ok(Found {
+                result: self.evaluate(&store, query, filter)?,
                 conversations: store.count_conversations()?,
-                ..Found::from(result)
+                ..Found::default()
             });
         }
         let (mut store, mut report) = access.open_updated(Thoroughness::Changes)?;
@@ -357,7 +358,8 @@ impl FindArgs {
             refreshed: report.read,
             conversations: store.count_conversations()?,
             is_partial: !report.skipped.is_empty() || is_stale && result.hits.is_empty(),
-            ..Found::from(result)
+            result,
+            ..Found::default()
         })
     }
 
@@ -399,9 +401,13 @@ impl FindArgs {
         let total = Some(hits.len());
         self.sort_and_truncate(&mut hits);
         warn_skipped(&report.skipped, context);
-        Ok(Found {
+        let result = SearchResult {
             hits,
             total,
+            ..SearchResult::default()
+        };
+        Ok(Found {
+            result,
             conversations: i64::try_from(conversations).unwrap_or(i64::MAX),
             is_partial: !report.skipped.is_empty(),
             ..Found::default()
@@ -471,13 +477,11 @@ impl FindArgs {
         };
         search_archives(found, filter, context, search)?;
         if !found.archives.is_empty() {
-            self.sort_and_truncate(&mut found.hits);
+            self.sort_and_truncate(&mut found.result.hits);
         }
         Ok(())
     }
-}
 
-impl FindArgs {
     /// Adds the conversations that only other machines have, or have in another state.
     fn add_machines(
         &self,
@@ -489,9 +493,9 @@ impl FindArgs {
         let machines = if self.no_refresh {
             known_machines(context)
         } else {
-            let refreshed = refresh_machines(context)?;
-            found.is_partial |= refreshed.is_stale;
-            refreshed.list
+            let (machines, is_stale) = refresh_machines(context)?;
+            found.is_partial |= is_stale;
+            machines
         };
         let here = list_ids_on_disk(context.codex_home())?;
         for machine in machines {
@@ -508,7 +512,7 @@ impl FindArgs {
                 is_here_too: here.contains(id),
             });
         }
-        self.sort_and_truncate(&mut found.hits);
+        self.sort_and_truncate(&mut found.result.hits);
         Ok(())
     }
 }

@@ -6,6 +6,7 @@ mod wrap;
 
 use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
+use crate::io::settings::choice_name;
 use crate::io::shell;
 use crate::io::time_format::parse_duration;
 use crate::steps::recommend_template::Template;
@@ -206,8 +207,7 @@ impl HookArgs {
             (HookShell::Mcp, None) => agent_server::config_block(context),
             (_, None) => self.prompt_code()?,
         };
-        let shell = self.shell.to_possible_value();
-        let shell = shell.map(|value| value.get_name().to_owned());
+        let shell = choice_name(&self.shell);
         context.ui.line(snippet.trim_end());
         let document = json!({ "shell": shell, "snippet": snippet, "dry_run": self.dry_run });
         context.ui.document("hook", &document);
@@ -222,11 +222,7 @@ impl HookArgs {
             HookShell::Powershell => Ok(wrap::POWERSHELL.to_owned()),
             // zsh has no `type -P`.
             HookShell::Zsh => Ok(wrap::BASH.replace("type -P", "whence -p")),
-            HookShell::Agents
-            | HookShell::Mcp
-            | HookShell::Plugin
-            | HookShell::Starship
-            | HookShell::Tmux => Err(CommandError::usage("--wrap needs a shell with functions")
+            _ => Err(CommandError::usage("--wrap needs a shell with functions")
                 .hint("choose bash, fish, powershell or zsh")),
         }
     }

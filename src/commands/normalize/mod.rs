@@ -67,7 +67,7 @@ impl NormalizeArgs {
     /// # Errors
     /// A folder cannot be listed, a flag has an invalid value, or a document cannot be written.
     pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
-        let (records, mut skipped) = self.read_records_to_merge(context)?;
+        let (records, mut skipped) = self.read_records(context)?;
         let backups = context.manager_path("backups");
         let merged = if self.dry_run {
             let mut inventory = read_inventory(context)?;
@@ -94,7 +94,7 @@ impl NormalizeArgs {
     }
 
     /// Returns the records to merge and the skipped files. Writes nothing.
-    fn read_records_to_merge(
+    fn read_records(
         &self,
         context: &Context,
     ) -> Result<(Vec<LegacyRecord>, Vec<SkippedLegacyFile>)> {
@@ -109,7 +109,26 @@ impl NormalizeArgs {
         if places.is_empty() {
             places.push(context.codex_home().to_path_buf());
         }
-        read_records(&places, self.recursive, &options, context)
+        let scan = legacy::scan(&places, self.recursive).map_err(|e| {
+            let is_missing = e.source.kind() == std::io::ErrorKind::NotFound;
+            let error = CommandError::from(e);
+            if is_missing {
+                return error.hint(
+                    "name an existing folder with old login files: codex-manager normalize DIR",
+                );
+            }
+            error
+        })?;
+        let (now, zone) = (context.now(), context.zone());
+        let mut skipped = scan.skipped;
+        let mut records = Vec::new();
+        for path in scan.files {
+            match legacy::read_record(&path, &options, &now, zone) {
+                Ok(record) => records.extend(record),
+                Err(e) => skipped.push(skipped_file(path, e.source.to_string())),
+            }
+        }
+        Ok((records, skipped))
     }
 
     /// Writes the requested archives and sidecars. A dry run only returns their names.
@@ -156,33 +175,6 @@ fn parse_session_duration(hours: f64) -> Result<Duration> {
     }
     #[allow(clippy::cast_possible_truncation, reason = "at most 604800")]
     Ok(Duration::seconds((hours * 3600.0).round() as i64))
-}
-
-fn read_records(
-    places: &[PathBuf],
-    recursive: bool,
-    options: &LegacyOptions,
-    context: &Context,
-) -> Result<(Vec<LegacyRecord>, Vec<SkippedLegacyFile>)> {
-    let scan = legacy::scan(places, recursive).map_err(|e| {
-        let is_missing = e.source.kind() == std::io::ErrorKind::NotFound;
-        let error = CommandError::from(e);
-        if is_missing {
-            return error
-                .hint("name an existing folder with old login files: codex-manager normalize DIR");
-        }
-        error
-    })?;
-    let (now, zone) = (context.now(), context.zone());
-    let mut skipped = scan.skipped;
-    let mut records = Vec::new();
-    for path in scan.files {
-        match legacy::read_record(&path, options, &now, zone) {
-            Ok(record) => records.extend(record),
-            Err(e) => skipped.push(skipped_file(path, e.source.to_string())),
-        }
-    }
-    Ok((records, skipped))
 }
 
 /// Merges the records into `inventory.json`, then into `cooldown.json`.

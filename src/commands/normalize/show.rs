@@ -6,8 +6,7 @@ use crate::inventory::records::LegacyRecord;
 use crate::io::clock::Timestamp;
 use crate::io::quantity::pluralize;
 use crate::quota::legacy::ValidationStatus;
-use crate::ui::object;
-use crate::ui::{Column, Style, Table, Ui};
+use crate::ui::{Column, Style, Table, Ui, object};
 use crate::views::account::{absolute_time, local_rfc3339, printable};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -22,7 +21,6 @@ const COLUMNS: [Column; 5] = [
 ];
 
 /// The names of the files in `backups/` that the command writes.
-#[derive(Debug)]
 pub(super) struct WrittenFiles {
     pub(super) sidecars: Vec<String>,
     pub(super) archives: Vec<String>,
@@ -112,8 +110,7 @@ fn show_records(records: &[LegacyRecord], context: &Context) {
     if records.is_empty() {
         return;
     }
-    let mut table = Table::new(ui, COLUMNS);
-    for record in records {
+    let rows = records.iter().map(|record| {
         let metadata = &record.metadata;
         let time = |at: Option<Timestamp>| at.map_or("-".into(), |at| absolute_time(&at, context));
         let token = metadata.legacy_quota_day_token.as_deref().unwrap_or("-");
@@ -132,15 +129,15 @@ fn show_records(records: &[LegacyRecord], context: &Context) {
                 (Style::Warn, "none".to_owned())
             }
         };
-        table.add_row([
+        [
             (Style::Plain, email),
             (style, token),
             (Style::Plain, time(metadata.session_start_at)),
             (Style::Plain, time(metadata.next_available_at)),
             login,
-        ]);
-    }
-    table.report(ui);
+        ]
+    });
+    Table::with_rows(ui, COLUMNS, rows).report(ui);
 }
 
 /// Prints the reasons why logins cannot be used: each once, not once per file.

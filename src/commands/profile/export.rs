@@ -2,12 +2,13 @@
 
 use crate::accounts::profile::Profile;
 use crate::codex::login_lock;
-use crate::commands::profile::passphrase::read_passphrase;
 use crate::commands::profile::records::update_cooldown;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
-use crate::io::atomic;
+use crate::io::progress::block_on_input;
 use crate::io::quantity::pluralize;
+use crate::io::secret::SecretBytes;
+use crate::io::{IoContext, atomic};
 use crate::steps::home_checks::check_credential_store;
 use crate::transfer::TransferError;
 use crate::transfer::export::{self, ExportOptions, ExportPlan};
@@ -17,6 +18,7 @@ use crate::ui::{Style, object, time};
 use crate::views::account::printable;
 use crate::views::dry_run::verb;
 use clap::Args;
+use std::io::{BufRead, Read};
 use std::path::{Path, PathBuf};
 
 /// Write profiles, quota figures, records of old logins and launches, and settings to one file for another machine
@@ -111,10 +113,8 @@ impl ProfileExportArgs {
         }
         let folder = atomic::parent_of(&file);
         if !folder.is_dir() {
-            return Err(
-                CommandError::failed(format!("no such folder: {}", folder.display()))
-                    .hint("create the folder or choose another one; nothing was changed"),
-            );
+            let error = CommandError::failed(format!("no such folder: {}", folder.display()));
+            return Err(error.hint("create the folder or choose another one; nothing was changed"));
         }
         Ok(file)
     }
@@ -209,6 +209,17 @@ fn write(
         update_cooldown(context, None)?;
     }
     Ok(bytes)
+}
+
+/// Reads the passphrase of an export in the first line of a file, or of standard input for `-`.
+pub(super) fn read_passphrase(file: &Path, context: &Context) -> Result<Passphrase> {
+    if file != Path::new("-") {
+        return Ok(Passphrase::read(&context.env.absolute(file))?);
+    }
+    let mut line = String::new();
+    block_on_input(|| std::io::stdin().lock().take(1024).read_line(&mut line)).at("read", file)?;
+    let line = SecretBytes::new(line.into_bytes());
+    Ok(Passphrase::from_bytes(&line)?)
 }
 
 /// Finishes or undoes exports that were killed while they moved logins, and prints the outcome.

@@ -2,18 +2,17 @@
 
 use crate::accounts::switchers::Switcher;
 use crate::codex::login_lock;
+use crate::commands::profile::export::read_passphrase;
 use crate::commands::profile::import_switcher::import_logins;
-use crate::commands::profile::passphrase::read_passphrase;
 use crate::context::Context;
 use crate::error::{Outcome, Result};
 use crate::io::quantity::pluralize;
 use crate::io::staging::{self, Staging};
 use crate::steps::home_checks::check_logins_allowed;
-use crate::transfer::TransferError;
 use crate::transfer::merge::{self, ArchiveOutcome, ConfigOutcome, ImportPlan};
 use crate::transfer::profiles::{ImportOptions, LoginOutcome};
-use crate::transfer::reader;
 use crate::transfer::seal::{DecryptionKey, ExportInput, Passphrase};
+use crate::transfer::{TransferError, reader};
 use crate::ui::{Style, Ui};
 use crate::views::account::{printable, warn_all};
 use clap::Args;
@@ -118,23 +117,20 @@ impl ProfileImportArgs {
         context: &Context,
     ) -> Result<Option<DecryptionKey>> {
         if let Some(file) = &self.identity {
-            return Ok(Some(DecryptionKey::read_identities(
-                &context.env.absolute(file),
-            )?));
+            let key = DecryptionKey::read_identities(&context.env.absolute(file))?;
+            return Ok(Some(key));
         }
         if let Some(file) = &self.passphrase_file {
-            return Ok(Some(DecryptionKey::Passphrase(read_passphrase(
-                file, context,
-            )?)));
+            let passphrase = read_passphrase(file, context)?;
+            return Ok(Some(DecryptionKey::Passphrase(passphrase)));
         }
         match found.needs_passphrase() {
             None => Ok(None),
             Some(true) if context.ui.is_interactive() => {
                 let needed = || TransferError::NeedsKey(path.to_path_buf(), true);
                 let text = context.ui.ask_secret("passphrase:")?.ok_or_else(needed)?;
-                Ok(Some(DecryptionKey::Passphrase(Passphrase::from_bytes(
-                    &text,
-                )?)))
+                let passphrase = Passphrase::from_bytes(&text)?;
+                Ok(Some(DecryptionKey::Passphrase(passphrase)))
             }
             Some(by_passphrase) => {
                 Err(TransferError::NeedsKey(path.to_path_buf(), by_passphrase).into())

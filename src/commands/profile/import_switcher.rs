@@ -10,10 +10,10 @@ use crate::codex::login_lock;
 use crate::commands::profile::records::update_cooldown;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
+use crate::io::settings::choice_name;
 use crate::ui::{Style, object};
 use crate::views::account::printable;
 use crate::views::dry_run::verb;
-use clap::ValueEnum as _;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
@@ -48,10 +48,7 @@ pub(super) fn import_logins(
     dry_run: bool,
     context: &Context,
 ) -> Result<Outcome> {
-    let name = switcher
-        .to_possible_value()
-        .map(|value| value.get_name().to_owned());
-    let name = name.unwrap_or_default();
+    let name = choice_name(&switcher);
     let folder = match folder {
         Some(folder) => context.env.absolute(folder),
         None => switcher

@@ -3,8 +3,7 @@
 use crate::accounts::new_login::{self, AdoptedLogin, LiveHomeUpdate, LoginHome, RecoveredLogin};
 use crate::accounts::profile_ops::check_name;
 use crate::codex::auth::AuthFile;
-use crate::codex::login_lock;
-use crate::codex::sign_in;
+use crate::codex::{login_lock, sign_in};
 use crate::commands::profile::login_age::signed_in_at;
 use crate::commands::profile::records::update_cooldown;
 use crate::context::Context;
@@ -92,14 +91,13 @@ impl LoginArgs {
     }
 
     fn show_plan(&self, context: &Context) -> Outcome {
-        let mut line = String::from("codex login");
-        for argument in &self.arguments {
-            line.push(' ');
-            line.push_str(&printable(&argument.to_string_lossy()));
-        }
+        let arguments = self.arguments.iter();
+        let arguments =
+            arguments.map(|argument| format!(" {}", printable(&argument.to_string_lossy())));
+        let arguments: String = arguments.collect();
         self.show_json(None, context);
         context.ui.prose(format_args!(
-            "would run {line} in an empty home and save the login as {}",
+            "would run codex login{arguments} in an empty home and save the login as {}",
             self.name
         ));
         Outcome::Done

@@ -5,7 +5,6 @@ mod import;
 mod import_switcher;
 mod login;
 mod login_age;
-mod passphrase;
 mod records;
 mod remove;
 mod rename;

@@ -163,10 +163,8 @@ impl ProfileUndoArgs {
             let of = self
                 .name
                 .map_or_else(String::new, |name| format!(" named {name:?}"));
-            return Err(
-                CommandError::failed(format!("there is no removed profile{of}"))
-                    .hint("list the profiles: codex-manager list; nothing was changed"),
-            );
+            let error = CommandError::failed(format!("there is no removed profile{of}"));
+            return Err(error.hint("list the profiles: codex-manager list; nothing was changed"));
         };
         if !self.dry_run {
             update_cooldown(context, None)?;

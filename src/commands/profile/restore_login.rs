@@ -1,6 +1,5 @@
 //! `profile restore-login`: restores an older login from the history of a profile.
 
-use crate::accounts::profile_ops::RestoredLogin;
 use crate::choices::account_choice::choose_profile_name;
 use crate::commands::profile::login_age::{describe_age, signed_in_at};
 use crate::commands::profile::records::lock_account;
@@ -38,11 +37,7 @@ impl RestoreLoginArgs {
         let profiles = context.profiles();
         let profile = choose_profile_name(self.name, context)?;
         let _account_locks = lock_account(&profile, self.dry_run, &profiles, context)?;
-        let RestoredLogin {
-            login,
-            freshness,
-            is_stale,
-        } = profiles.restore_login(
+        let restored = profiles.restore_login(
             &profile,
             self.login.as_deref(),
             context.codex_home(),
@@ -53,24 +48,24 @@ impl RestoreLoginArgs {
         let done = verb(self.dry_run, "would restore", "restored");
         ui.prose(format_args!(
             "{done} the login {} of the profile {}",
-            printable(&login),
+            printable(&restored.login),
             printable(&profile)
         ));
-        let made_at = signed_in_at(&freshness);
+        let made_at = signed_in_at(&restored.freshness);
         ui.prose(describe_age(made_at, context));
-        if is_stale {
+        if restored.is_stale {
             ui.warn(
                 "a newer login of this account exists, so this one is probably invalid; `use` needs --force-stale to use it",
             );
         }
         let json = object()
             .with("profile", profile)
-            .with("login", login)
+            .with("login", restored.login)
             .with(
                 "last_refresh",
                 made_at.map(|at| local_rfc3339(&at, context)),
             )
-            .with("is_stale", is_stale)
+            .with("is_stale", restored.is_stale)
             .with("dry_run", self.dry_run);
         ui.document("profile restore-login", &json);
         Ok(Outcome::Done)

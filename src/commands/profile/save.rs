@@ -64,35 +64,23 @@ impl SaveArgs {
             Some(name) => name.clone(),
             None => default_name(&saved, &login.identity)?,
         };
-        let plan = plan_save(&saved, &name, (&snapshot, &login), is_owner)?;
-        // Codex or another codex-manager may change the login before the locks are held, so it is read
-        // again after that.
-        let _account_locks = if self.dry_run {
-            None
-        } else {
+        let mut plan = plan_save(&saved, &name, (&snapshot, &login), is_owner)?;
+        if !self.dry_run {
             let (now, patience) = (context.local_now(), login_lock::REFRESH_TIMEOUT);
-            let held = profiles.lock_accounts(&[&login.identity], now, patience)?;
+            let _locks = profiles.lock_accounts(&[&login.identity], now, patience)?;
             let before = login.identity;
+            // Codex or another codex-manager may have changed the login before the locks were held.
             (snapshot, login) = self.read_source_login(context)?;
-            if !login.identity.is_same(&before) {
-                return Err(CommandError::failed(format!(
-                    "the live account changed from {before} to {}",
-                    login.identity
-                ))
-                .hint("run the same command again; nothing was changed"));
+            let found = &login.identity;
+            if !found.is_same(&before) {
+                let message = format!("the live account changed from {before} to {found}");
+                return Err(CommandError::failed(message)
+                    .hint("run the same command again; nothing was changed"));
             }
-            Some(held)
-        };
-        let plan = if self.dry_run {
-            plan
-        } else {
-            let login = (&snapshot, &login);
             let home = context.codex_home();
-            let now = context.local_now();
-            let (plan, _) = profiles.save_as(&name, login, home, is_owner, now)?;
-            update_cooldown(context, Some(login.1))?;
-            plan
-        };
+            (plan, _) = profiles.save_as(&name, (&snapshot, &login), home, is_owner, now)?;
+            update_cooldown(context, Some(&login))?;
+        }
         let at = signed_in_at(&login.freshness);
         let json = object()
             .with("profile", &plan.profile)

@@ -29,13 +29,6 @@ pub(super) struct ProfileShowArgs {
     name: Option<String>,
 }
 
-/// A profile with its account and the account's current state.
-struct AccountRow {
-    profile: Profile,
-    account: Account,
-    verdict: Verdict,
-}
-
 impl ProfileShowArgs {
     pub(super) fn run(self, context: &Context) -> Result<Outcome> {
         let profiles = context.profiles();
@@ -50,19 +43,15 @@ impl ProfileShowArgs {
             return Err(ProfileError::Unknown { name, choices }.into());
         };
         let (account, verdict) = with_verdict(account, context);
-        let row = AccountRow {
-            profile,
-            account,
-            verdict,
-        };
-        let live_home = row.profile.find_live_home(context.codex_home());
+        let row = (&profile, &account, &verdict);
+        let live_home = profile.find_live_home(context.codex_home());
         let history = profiles.read_history(&name)?;
-        show_json(&row, &history, live_home.as_deref(), context);
-        show(&row, live_home.as_deref(), context);
+        show_json(row, &history, live_home.as_deref(), context);
+        show(row, live_home.as_deref(), context);
         for kept in &history {
             print_fact("history", &printable(&kept.name), context);
         }
-        if let Some(problem) = describe_login_problem(&row.profile) {
+        if let Some(problem) = describe_login_problem(&profile) {
             context.warn(problem);
         }
         Ok(Outcome::Done)
@@ -71,12 +60,11 @@ impl ProfileShowArgs {
 
 /// Prints the JSON document. Its keys are an interface.
 fn show_json(
-    row: &AccountRow,
+    (profile, account, verdict): (&Profile, &Account, &Verdict),
     history: &[HistoryLogin],
     live_home: Option<&Path>,
     context: &Context,
 ) {
-    let (profile, account) = (&row.profile, &row.account);
     let time = |at: Option<DateTime<Utc>>| at.map(|at| local_rfc3339(&at, context));
     let renewed = |login: Option<&Login>| time(login.and_then(|l| signed_in_at(&l.freshness)));
     let old_login = |kept: &HistoryLogin| {
@@ -89,7 +77,7 @@ fn show_json(
     let saved_at = profile.file.saved_at.map(|at| local_rfc3339(&at, context));
     let json = object()
         .with("name", &profile.name)
-        .and(account_json(account, &row.verdict, context))
+        .and(account_json(account, verdict, context))
         .with("user_id", &account.entry.identity.user_id)
         .with("plan", &account.entry.plan)
         .with("current", account.current)
@@ -113,9 +101,12 @@ fn owner_name(profile: &Profile, live_home: Option<&Path>) -> &'static str {
     }
 }
 
-fn show(row: &AccountRow, live_home: Option<&Path>, context: &Context) {
-    let ui = &context.ui;
-    let (profile, account, state) = (&row.profile, &row.account, row.verdict.state);
+fn show(
+    (profile, account, verdict): (&Profile, &Account, &Verdict),
+    live_home: Option<&Path>,
+    context: &Context,
+) {
+    let (ui, state) = (&context.ui, verdict.state);
     let title = ui.paint(style_of(state), printable(&profile.name));
     ui.prose(format_args!("{title}  {}", state.name()));
     let line = |name: &str, text: &str| print_fact(name, text, context);

@@ -1,7 +1,6 @@
 //! The conversations of subagents below those that started them.
 
-use crate::codex::threads::ListedThread;
-use crate::codex::threads::ThreadFilter;
+use crate::codex::threads::{ListedThread, ThreadFilter};
 use crate::error::Result;
 use std::collections::{HashMap, HashSet};
 
@@ -13,7 +12,7 @@ pub(super) struct Children {
     /// The children by parent, newest first.
     by_parent: HashMap<String, Vec<ListedThread>>,
     /// The number of children that are not shown, by parent.
-    hidden: HashMap<String, usize>,
+    pub hidden: HashMap<String, usize>,
 }
 
 impl Children {
@@ -55,11 +54,6 @@ impl Children {
             }
         }
         Ok(found)
-    }
-
-    /// Returns the number of children of a conversation that are not shown.
-    pub(super) fn hidden_child_count(&self, id: &str) -> usize {
-        self.hidden.get(id).copied().unwrap_or_default()
     }
 
     /// Returns the descendants of a conversation in the order of display, with their depths.

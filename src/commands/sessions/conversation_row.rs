@@ -28,7 +28,6 @@ pub(super) const COLUMNS: [Column; 8] = [
 ];
 
 /// A conversation in the list.
-#[derive(Debug)]
 pub(super) struct ConversationRow {
     thread: ListedThread,
     account: ConversationAccount,

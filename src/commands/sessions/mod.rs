@@ -5,7 +5,7 @@ mod conversation_row;
 mod index_command;
 mod session_list;
 
-use crate::choices::conversation_picker::SearchScreen;
+use crate::choices::conversation_picker::ConversationPicker;
 use crate::choices::machines::refresh_machines;
 use crate::choices::selection_args::FilterArgs;
 use crate::codex::config::read_login;
@@ -97,14 +97,14 @@ impl SessionsArgs {
             let profile = self.profile.or(self.of);
             return show_launches("sessions", profile.as_deref(), self.all, context);
         }
-        self.filter.select_account(self.of.take());
+        self.filter.selection.select_account(self.of.take());
         let filter = self.filter.resolve(context)?;
         if self.pick {
-            let screen = SearchScreen {
+            let screen = ConversationPicker {
                 usage: &["name it: codex-manager resume SESSION"],
                 filter,
                 scope: if self.archived { "archived" } else { "" },
-                ..SearchScreen::default()
+                ..ConversationPicker::default()
             };
             return screen.run_and_resume(context);
         }
@@ -122,14 +122,12 @@ impl SessionsArgs {
             without_archived: !self.archived,
             ..filter
         };
-        let machines = if self.machines {
-            Some(refresh_machines(context)?)
+        let (machines, is_stale) = if self.machines {
+            refresh_machines(context)?
         } else {
-            None
+            (Vec::new(), false)
         };
-        let is_stale = machines.as_ref().is_some_and(|machines| machines.is_stale);
-        let others = machines.as_ref().map_or(&[][..], |machines| &machines.list);
-        let list = ConversationList::read(&filter, self.sort, limit, others, context)?;
+        let list = ConversationList::read(&filter, self.sort, limit, &machines, context)?;
         let (is_empty, has_more) = (list.is_empty(), list.has_more);
         let subagents = match (self.subagents, ui.wants_json()) {
             (true, _) => Subagents::Listed,

@@ -75,13 +75,10 @@ impl ListEntry {
     }
 
     fn unlisted(thread: ListedThread, sort: SortOrder) -> Self {
+        let entry = Self::new(&thread, sort);
         Self {
-            id: thread.id.clone(),
-            key: SortKey::of(&thread, sort),
-            updated_ms: thread.updated_ms,
-            machine: None,
-            newer_on: None,
             unlisted: Some(Box::new(thread)),
+            ..entry
         }
     }
 }
@@ -222,7 +219,7 @@ impl<'a> ConversationList<'a> {
                 };
                 own.machine = entry.machine;
                 own.newer_on = entry.newer_on;
-                own.hidden_children = children.hidden_child_count(&entry.id);
+                own.hidden_children = children.hidden.get(&entry.id).copied().unwrap_or_default();
                 let below = children.descendants_of(&entry.id).into_iter();
                 let below = below.map(|(depth, child)| {
                     let mut child = row(child.clone());

@@ -27,7 +27,10 @@ pub(super) fn show_one(text: &str, dry_run: bool, context: &Context) -> Result<O
         );
     };
     show(context, &probe.report, probe.target.profile.as_deref());
-    warn_of_probe(probe, context);
+    warn_all(&context.ui, &probe.warnings);
+    if let Some(obstacle) = &probe.obstacle {
+        context.warn(format_args!("no live figures: {obstacle}"));
+    }
     Ok(outcome(&probes, dry_run))
 }
 
@@ -69,13 +72,6 @@ pub(super) fn show_all(dry_run: bool, context: &Context) -> Result<Outcome> {
         Outcome::Done => shown,
         partial => partial,
     })
-}
-
-fn warn_of_probe(probe: &AccountProbe, context: &Context) {
-    warn_all(&context.ui, &probe.warnings);
-    if let Some(obstacle) = &probe.obstacle {
-        context.warn(format_args!("no live figures: {obstacle}"));
-    }
 }
 
 fn outcome<'p>(probes: impl IntoIterator<Item = &'p AccountProbe>, dry_run: bool) -> Outcome {

@@ -1,7 +1,6 @@
 //! `status --history`: shows the recorded windows of an account over time, and resets that moved.
 
 use crate::choices::account_choice::find_account_or_live;
-use crate::codex::window::Window;
 use crate::context::Context;
 use crate::error::{Outcome, Result};
 use crate::inventory::observations;
@@ -11,7 +10,7 @@ use crate::io::shell::quote_if_needed;
 use crate::quota::reset_history::{ResetShift, WindowChange, WindowHistory, WindowSample};
 use crate::ui::chart::draw_sparkline;
 use crate::ui::text_width::columns;
-use crate::ui::{Cell, Column, JsonFields, JsonObject, Style, Table, object, windows};
+use crate::ui::{Cell, Column, Style, Table, object, windows};
 use crate::views::account::{absolute_time, entry_label, local_rfc3339, printable};
 use serde::Serialize;
 
@@ -90,19 +89,12 @@ fn history_json(history: &WindowHistory, context: &Context) -> Option<impl Seria
             .with("change", sample.change)
     };
     let points: Vec<_> = history.samples.iter().map(point).collect();
-    Some(window_json(&history.samples.last()?.window).with("points", points))
-}
-
-fn window_json(window: &Window) -> JsonObject<impl JsonFields + use<>> {
-    object()
-        .with("limit_id", window.limit_id.clone())
-        .with("label", window.label())
-        .with("minutes", window.minutes)
+    Some(windows::window_name_json(&history.samples.last()?.window).with("points", points))
 }
 
 fn shift_json(moved: &ResetShift, context: &Context) -> impl Serialize + use<> {
     let time = |at: &Timestamp| local_rfc3339(at, context);
-    window_json(&moved.after)
+    windows::window_name_json(&moved.after)
         .with("from", moved.before.resets_at.as_ref().map(time))
         .with("to", moved.after.resets_at.as_ref().map(time))
         .with("seen_before", time(&moved.seen_before))
@@ -114,6 +106,7 @@ fn add_rows(table: &mut Table, history: &WindowHistory, context: &Context) {
         return;
     };
     let ui = &context.ui;
+    let (zone, now) = (context.zone(), context.now());
     let label = windows::label(&last.window);
     let line = draw_course(
         &history.samples,
@@ -130,15 +123,13 @@ fn add_rows(table: &mut Table, history: &WindowHistory, context: &Context) {
         };
         table.add_row([
             Cell::plain(&label),
-            Cell::plain(absolute_time(&point.observed_at, context))
-                .value(local_rfc3339(&point.observed_at, context)),
+            Cell::time(Some(point.observed_at.to_utc()), zone, &now),
             Cell::new(
                 windows::style_of(left),
                 format!("{} {left:>3.0} %", windows::draw_bar(left)),
             )
             .value(left),
-            Cell::plain(resets.map_or(String::new(), |at| absolute_time(at, context)))
-                .value(resets.map_or(String::new(), |at| local_rfc3339(at, context))),
+            Cell::time(resets.map(Timestamp::to_utc), zone, &now),
             Cell::new(note_style, note),
         ]);
     }

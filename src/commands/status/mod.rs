@@ -11,7 +11,7 @@ use crate::codex::config::read_login;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
 use crate::inventory::cooldown::CooldownFile;
-use crate::inventory::status;
+use crate::inventory::status::{self, StatusReport};
 use crate::io::time_format::parse_duration;
 use crate::steps::refresh::{self, read_status_text};
 use crate::views::account::load_cooldown;
@@ -95,19 +95,24 @@ impl StatusArgs {
         let report = refresh::observe_live(context, &known, text, is_query)?;
         let is_recorded = !is_query || refresh::record(context, &report);
         let entry = report.identity.as_ref().and_then(|who| known.find(who));
-        show(
-            context,
+        self.show(
             &report,
             entry.and_then(|entry| entry.profile.as_deref()),
-        );
-        if !self.dry_run {
-            history::note_moved_resets(&report, context)?;
-        }
+            context,
+        )?;
         // Without a query, the last observation is a complete result.
         let is_remembered = !is_query && report.observation.is_some();
         Ok(Outcome::partial_if(
             !is_recorded || !report.is_complete() && !is_remembered,
         ))
+    }
+
+    fn show(&self, report: &StatusReport, profile: Option<&str>, context: &Context) -> Result<()> {
+        show(context, report, profile);
+        if self.dry_run {
+            return Ok(());
+        }
+        history::note_moved_resets(report, context)
     }
 
     fn run_on_account_text(&self, account: &str, text: &str, context: &Context) -> Result<Outcome> {
@@ -120,10 +125,7 @@ impl StatusArgs {
             &refresh::build_inquiry(context, &known, false),
         )?;
         let is_recorded = self.dry_run || refresh::record(context, &report);
-        show(context, &report, entry.profile.as_deref());
-        if !self.dry_run {
-            history::note_moved_resets(&report, context)?;
-        }
+        self.show(&report, entry.profile.as_deref(), context)?;
         Ok(Outcome::partial_if(!is_recorded || !report.is_complete()))
     }
 

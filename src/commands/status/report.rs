@@ -7,8 +7,8 @@ use crate::inventory::status::{StatusProblem, StatusReport};
 use crate::io::shell;
 use crate::quota::window::Observation;
 use crate::ui::time::rfc3339_of;
-use crate::ui::{JsonFields, JsonObject, Style, object, windows};
-use crate::views::account::suggest_sign_in;
+use crate::ui::{JsonFields, JsonObject, Style, object};
+use crate::views::account::{quota_json, suggest_sign_in};
 use crate::views::account_report::AccountReport;
 
 /// Returns one account in JSON. The keys are an interface.
@@ -25,7 +25,7 @@ pub(super) fn status_json(
         .with("email", who.map(|who| who.email.to_string()))
         .with("account_id", who.and_then(|who| who.account_id.clone()))
         .with("plan", report.plan.clone())
-        .and(windows::quota_json(seen, &context.now()))
+        .and(quota_json(seen, context))
         .with("source", seen.map(|seen| seen.source.name()))
         .with(
             "observed_at",

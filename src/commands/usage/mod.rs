@@ -13,13 +13,15 @@ mod window_use;
 use crate::choices::account_choice::find_identity;
 use crate::choices::index_access::{IndexAccess, warn_skipped};
 use crate::choices::machines::{Machine, refresh_machines};
-use crate::choices::selection_args::{PeriodEnd, SelectionArgs, parse_unix_millis};
+use crate::choices::selection_args::{SelectionArgs, parse_unix_millis};
 use crate::context::Context;
 use crate::conversations::index::usage_query::SLOT_MS;
 use crate::conversations::index::{IndexStore, Thoroughness};
 use crate::error::{CommandError, Outcome, Result};
 use crate::io::quantity::pluralize;
+use crate::io::settings::choice_name;
 use crate::steps::home_checks::require_codex_home;
+use crate::steps::new_file::write_page;
 use crate::steps::price_file;
 use crate::ui::object;
 use crate::usage::prices::Prices;
@@ -151,14 +153,14 @@ impl UsageArgs {
         if !self.machines && self.by != Grouping::Machines {
             return Ok((Vec::new(), false));
         }
-        let refreshed = refresh_machines(context)?;
+        let (machines, is_stale) = refresh_machines(context)?;
         let open = |machine: Machine| {
             let access = IndexAccess::new(&machine.context);
             let (store, _) = access.open_updated(Thoroughness::All)?;
             Ok((store, machine))
         };
-        let opened = refreshed.list.into_iter().map(open);
-        Ok((opened.collect::<Result<_>>()?, refreshed.is_stale))
+        let opened = machines.into_iter().map(open);
+        Ok((opened.collect::<Result<_>>()?, is_stale))
     }
 
     fn show(&self, homes: &UsageHomes, prices: &Prices, context: &Context) -> Result<Outcome> {
@@ -242,7 +244,7 @@ impl UsageArgs {
         let sums = |by| Ok::<_, CommandError>(rows::report(&read(by)?, by, prices, context));
         let found = read(Grouping::Daily)?;
         let is_whole = self.since.is_none() && self.until.is_none();
-        let account = self.selection.account();
+        let account = self.selection.account.as_deref();
         let has_window = is_whole && !self.selection.has_folder();
         let window = has_window.then(|| window::draw_newest(&homes.here, account, prices, context));
         let page = UsagePageSource {
@@ -261,7 +263,7 @@ impl UsageArgs {
             ],
             conversations: sums(Grouping::Sessions)?.rows.len(),
         };
-        page.write(&context.env.absolute(path), context)
+        write_page(&page.render(), &context.env.absolute(path), context)
     }
 
     /// Refuses incompatible options.
@@ -275,7 +277,7 @@ impl UsageArgs {
                 .hint("show the days of the window: codex-manager usage --window --server"));
         }
         if self.by.is_of_time() && self.limit.is_some() {
-            let by = self.by.name();
+            let by = choice_name(&self.by);
             return Err(CommandError::usage(format!("--limit is not for {by} rows"))
                 .hint("select the time: codex-manager usage --since 30d"));
         }
@@ -304,12 +306,10 @@ impl UsageArgs {
 
     /// Returns the slots of `--since` and `--until`.
     fn parse_slots(&self, context: &Context) -> Result<Range<i64>> {
-        let slot = |text: &Option<String>, end, default| match text {
-            Some(text) => parse_unix_millis(text, end, context).map(|at| at.div_euclid(SLOT_MS)),
-            None => Ok(default),
-        };
-        let since = slot(&self.since, PeriodEnd::First, i64::MIN)?;
-        let until = slot(&self.until, PeriodEnd::Last, i64::MAX)?;
-        Ok(since..until)
+        let parse = |text: &String| parse_unix_millis(text, context);
+        let since = self.since.as_ref().map(parse).transpose()?;
+        let until = self.until.as_ref().map(parse).transpose()?;
+        let since = since.map_or(i64::MIN, |period| period.start.div_euclid(SLOT_MS));
+        Ok(since..until.map_or(i64::MAX, |period| period.end.div_euclid(SLOT_MS)))
     }
 }

@@ -6,8 +6,6 @@ use crate::context::Context;
 use crate::conversations::html::escape::escape_html;
 use crate::conversations::html::{PageHead, format_page_end, format_page_start};
 use crate::conversations::index::usage_query::SLOT_MS;
-use crate::error::Result;
-use crate::steps::new_file::write_page;
 use crate::ui::chart::{as_length, format_share};
 use crate::usage::figures::{format_cost, format_count};
 use crate::usage::prices::Prices;
@@ -18,7 +16,6 @@ use crate::views::page_charts::{
 };
 use chrono::{DateTime, Datelike as _, Timelike as _};
 use std::fmt::Write as _;
-use std::path::Path;
 
 const STYLE: &str = include_str!("page.css");
 
@@ -66,15 +63,7 @@ pub(super) fn sum_hours(found: &SelectedUsage, context: &Context) -> [[u64; 24];
 }
 
 impl UsagePageSource<'_> {
-    /// Writes the page as a new file.
-    ///
-    /// # Errors
-    /// The file exists, or cannot be written.
-    pub(super) fn write(self, path: &Path, context: &Context) -> Result<()> {
-        write_page(&self.render(), path, context)
-    }
-
-    fn render(&self) -> String {
+    pub(super) fn render(&self) -> String {
         let mut facts = self.filters.clone();
         if let [Some(first), Some(last)] = [self.days.rows.first(), self.days.rows.last()] {
             let (first, last) = (&first.key.key, &last.key.key);

@@ -12,44 +12,54 @@ use crate::conversations::index::usage_query::{
 };
 use crate::conversations::search::conversation_filter::ConversationFilter;
 use crate::error::Result;
-use crate::ui::object;
 use crate::usage::period::{Blocks, Period, start_of_day};
 use crate::usage::prices::Prices;
 use crate::usage::report::{self, Report, ReportRow};
 use crate::views::account::{absolute_time, local_rfc3339, printable};
 use chrono::{DateTime, Utc};
 use clap::ValueEnum;
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
 /// The name of an unknown project or account.
 const UNKNOWN: &str = "unknown";
 
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+/// The name of a row, a part of its JSON.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub(super) struct RowKey {
     /// The start of a period, in milliseconds since 1970; 0 for other rows.
+    #[serde(skip)]
     pub start: i64,
     /// The name for programs: a date, an id, a path.
     pub key: String,
-    /// The name for people, if it differs.
-    pub shown: Option<String>,
-}
-
-/// In JSON, `title` is the name of a conversation. The name of a period is only for people.
-impl Serialize for RowKey {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let title = self.shown.as_ref().filter(|_| self.start == 0);
-        let json = object().with("key", &self.key).with_some("title", title);
-        json.serialize(serializer)
-    }
+    /// The name of a conversation or an account for people, if it differs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub title: Option<String>,
+    /// The name of a block for people.
+    #[serde(skip)]
+    block: Option<String>,
 }
 
 impl RowKey {
+    fn new(key: &str, title: Option<String>) -> Self {
+        Self {
+            start: 0,
+            key: key.to_owned(),
+            title,
+            block: None,
+        }
+    }
+
     /// Returns the name for people, without control characters.
     pub(super) fn label(&self) -> String {
-        let shown = self.shown.as_deref().filter(|shown| !shown.is_empty());
+        let shown = self.shown().filter(|shown| !shown.is_empty());
         printable(shown.unwrap_or(&self.key))
+    }
+
+    /// Returns the name for people, if it differs.
+    pub(super) fn shown(&self) -> Option<&str> {
+        self.title.as_deref().or(self.block.as_deref())
     }
 }
 
@@ -102,17 +112,12 @@ fn row_key(
     let at = DateTime::<Utc>::from_timestamp_millis(row.slot.saturating_mul(SLOT_MS));
     let at = at.unwrap_or_default();
     let conversation = found.conversations.get(&row.conversation);
-    let named = |name: &str| RowKey {
-        start: 0,
-        key: name.to_owned(),
-        shown: None,
-    };
+    let named = |name: &str| RowKey::new(name, None);
     if let Some(period) = by.period() {
         let first = period.first_day(&at, zone);
         return RowKey {
             start: start_of_day(first, zone).timestamp_millis(),
-            key: period.name(first),
-            shown: None,
+            ..named(&period.name(first))
         };
     }
     match by {
@@ -120,12 +125,15 @@ fn row_key(
             let start = blocks.find_start(at);
             RowKey {
                 start: start.timestamp_millis(),
-                key: local_rfc3339(&start, context),
-                shown: Some(absolute_time(&start, context)),
+                block: Some(absolute_time(&start, context)),
+                ..named(&local_rfc3339(&start, context))
             }
         }
         Grouping::Models => named(&row.model),
-        Grouping::Machines => named(found.machine_of(row.conversation)),
+        Grouping::Machines => {
+            let machine = usize::try_from(row.conversation >> MACHINE_BITS).unwrap_or_default();
+            named(found.machines.get(machine).map_or(UNKNOWN, |name| name))
+        }
         Grouping::Projects => {
             let cwd = conversation.map(|found| &*found.cwd);
             named(cwd.filter(|cwd| !cwd.is_empty()).unwrap_or(UNKNOWN))
@@ -134,23 +142,18 @@ fn row_key(
             let account = conversation.and_then(|c| found.accounts.get(&c.session));
             let profile = account.and_then(|account| account.profile.clone());
             let email = account.and_then(|account| account.email.as_deref());
-            RowKey {
-                shown: profile.clone(),
-                ..named(email.or(profile.as_deref()).unwrap_or(UNKNOWN))
-            }
+            RowKey::new(
+                email.or(profile.as_deref()).unwrap_or(UNKNOWN),
+                profile.clone(),
+            )
         }
         _ => conversation_key(conversation),
     }
 }
 
 fn conversation_key(conversation: Option<&UsageConversation>) -> RowKey {
-    RowKey {
-        start: 0,
-        key: conversation
-            .map_or(UNKNOWN, |found| &found.session)
-            .to_owned(),
-        shown: conversation.map(|found| found.title.clone()),
-    }
+    let title = conversation.map(|found| found.title.clone());
+    RowKey::new(conversation.map_or(UNKNOWN, |found| &found.session), title)
 }
 
 /// The kind of the rows of a report.
@@ -177,12 +180,6 @@ pub(super) enum Grouping {
 }
 
 impl Grouping {
-    /// Returns the name on the command line.
-    pub(super) fn name(self) -> String {
-        let value = self.to_possible_value();
-        value.map_or_else(String::new, |value| value.get_name().to_owned())
-    }
-
     /// Returns the kind of a row, as the head of a column.
     pub(super) fn row_kind(self) -> &'static str {
         match self {
@@ -200,10 +197,7 @@ impl Grouping {
 
     /// Returns true if the rows are periods of time.
     pub(super) fn is_of_time(self) -> bool {
-        matches!(
-            self,
-            Self::Daily | Self::Weekly | Self::Monthly | Self::Blocks
-        )
+        self == Self::Blocks || self.period().is_some()
     }
 
     pub(super) fn period(self) -> Option<Period> {
@@ -285,12 +279,6 @@ impl SelectedUsage {
             (of.session.clone(), (*number, total))
         });
         all.collect()
-    }
-
-    /// Returns the name of the machine with the counted version of a conversation.
-    fn machine_of(&self, conversation: i64) -> &str {
-        let machine = usize::try_from(conversation >> MACHINE_BITS).unwrap_or_default();
-        self.machines.get(machine).map_or(UNKNOWN, |name| name)
     }
 }
 

@@ -15,12 +15,11 @@ const BAR: usize = 14;
 /// Prints the report as a table.
 pub(super) fn print(report: &Report<RowKey>, by: Grouping, prices: &Prices, context: &Context) {
     let ui = &context.ui;
-    let mut table = Table::new(ui, columns(by));
     let has_titles = by == Grouping::Sessions;
     let all = report.totals.sum.total_tokens;
-    for row in &report.rows {
-        table.add_row(cells(row, has_titles, all, ui.wants_tsv()));
-    }
+    let rows = report.rows.iter();
+    let rows = rows.map(|row| cells(row, has_titles, all, ui.wants_tsv()));
+    let table = Table::with_rows(ui, columns(by), rows);
     table.repeat_heads().keep_rows().print(ui);
     if !ui.wants_tsv() {
         print_totals(report, prices, context);
@@ -91,7 +90,7 @@ fn cells(row: &ReportRow<RowKey>, has_titles: bool, all: u64, is_exact: bool) ->
         let cell = Cell::plain(format_count(number));
         if is_exact { cell.value(number) } else { cell }
     };
-    let name = match (&key.shown, has_titles) {
+    let name = match (key.shown(), has_titles) {
         (_, true) => short_id(&key.key),
         (Some(shown), false) => shown,
         (None, false) => &key.key,
@@ -99,7 +98,7 @@ fn cells(row: &ReportRow<RowKey>, has_titles: bool, all: u64, is_exact: bool) ->
     let name = Cell::plain(name);
     let mut cells = vec![if is_exact { name.value(&key.key) } else { name }];
     if has_titles {
-        let title = key.shown.as_deref().unwrap_or_default();
+        let title = key.title.as_deref().unwrap_or_default();
         let cell = Cell::plain(shown_title(title));
         cells.push(if is_exact { cell.value(title) } else { cell });
     }

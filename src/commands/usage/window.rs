@@ -1,11 +1,10 @@
 //! `usage --window`: what used up a weekly window of an account.
 
 use crate::choices::account_choice::find_account_or_live;
-use crate::choices::selection_args::{PeriodEnd, parse_unix_millis};
-use crate::commands::usage::server;
+use crate::choices::selection_args::parse_unix_millis;
 use crate::commands::usage::window_page::WindowPage;
-use crate::commands::usage::window_tables;
 use crate::commands::usage::window_use::{PartView, WindowUse, read_conversations_of, sum_parts};
+use crate::commands::usage::{server, window_tables};
 use crate::context::Context;
 use crate::conversations::index::IndexStore;
 use crate::error::{CommandError, Outcome, Result};
@@ -24,8 +23,8 @@ use std::path::Path;
 /// # Errors
 /// The text is no time, or the time is in the future.
 pub(super) fn parse_at(text: &str, context: &Context) -> Result<DateTime<Utc>> {
-    let first = parse_unix_millis(text, PeriodEnd::First, context)?;
-    let last = parse_unix_millis(text, PeriodEnd::Last, context)?;
+    let period = parse_unix_millis(text, context)?;
+    let (first, last) = (period.start, period.end);
     let now = context.now().timestamp_millis();
     if first > now {
         return Err(CommandError::usage(format!(
@@ -51,12 +50,11 @@ pub(super) fn run(
 ) -> Result<Outcome> {
     let account = find_account_or_live(account, "codex-manager usage --window ACCOUNT", context)?;
     if asks_server && !account.current {
-        return Err(
-            CommandError::usage("--server asks for the live account only").hint(format!(
-                "switch to it: codex-manager use {}",
-                label(&account)
-            )),
-        );
+        let error = CommandError::usage("--server asks for the live account only");
+        return Err(error.hint(format!(
+            "switch to it: codex-manager use {}",
+            label(&account)
+        )));
     }
     let conversations = read_conversations_of(store, &account.entry.identity, context)?;
     let used = WindowUse::read(store, &account, &conversations, at, prices, context)?;
@@ -74,18 +72,7 @@ pub(super) fn run(
     }
     let is_open = context.now() < used.span.end;
     let exhausted_at = window::forecast_exhaustion(&used.span, used.last).filter(|_| is_open);
-    let span = object()
-        .with("start_at", local_rfc3339(&used.span.start, context))
-        .with("resets_at", local_rfc3339(&used.span.end, context));
-    let forecast = exhausted_at.map(|at| local_rfc3339(&at, context));
-    let json = object()
-        .with("account", account.entry.identity.email.as_str())
-        .with("window", span)
-        .with("used_percent", used.parts.used)
-        .with("rows", &rows)
-        .with("unattributed_percent", used.parts.unattributed)
-        .with("forecast", object().with("exhausted_at", forecast));
-    context.ui.document("usage", &json);
+    print_json(&account, Some(&used), &rows, exhausted_at, context);
     if let Some(path) = html {
         let page = WindowPage {
             account: &account,
@@ -129,17 +116,40 @@ pub(super) fn draw_newest(
     Some((title, page.draw(context)))
 }
 
-/// Prints the report on an account whose window was never observed: the same keys, without figures.
-fn show_unknown(account: &Account, context: &Context) {
-    let forecast = object().with("exhausted_at", None::<String>);
+/// Prints the JSON document. Its keys are an interface; without figures if the window was never observed.
+fn print_json(
+    account: &Account,
+    used: Option<&WindowUse>,
+    rows: &[PartView],
+    exhausted_at: Option<DateTime<Utc>>,
+    context: &Context,
+) {
+    let time = |at: DateTime<Utc>| local_rfc3339(&at, context);
+    let span = used.map(|used| {
+        object()
+            .with("start_at", time(used.span.start))
+            .with("resets_at", time(used.span.end))
+    });
+    let parts = used.map(|used| &used.parts);
     let json = object()
         .with("account", account.entry.identity.email.as_str())
-        .with("window", None::<String>)
-        .with("used_percent", None::<f64>)
-        .with("rows", Vec::<PartView>::new())
-        .with("unattributed_percent", None::<f64>)
-        .with("forecast", forecast);
+        .with("window", span)
+        .with("used_percent", parts.map(|parts| parts.used))
+        .with("rows", rows)
+        .with(
+            "unattributed_percent",
+            parts.map(|parts| parts.unattributed),
+        )
+        .with(
+            "forecast",
+            object().with("exhausted_at", exhausted_at.map(time)),
+        );
     context.ui.document("usage", &json);
+}
+
+/// Prints the report on an account whose window was never observed.
+fn show_unknown(account: &Account, context: &Context) {
+    print_json(account, None, &[], None, context);
     let name = label(account);
     let command = shell::quote_if_needed(&name);
     context.note(format_args!(

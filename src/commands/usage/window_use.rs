@@ -253,7 +253,7 @@ pub(super) fn read_conversations_of(
     context: &Context,
 ) -> Result<AccountConversations> {
     let filter = ThreadFilter {
-        account: Some(read_account_filter(identity.clone(), context)?),
+        account: Some(read_account_filter(identity, context)?),
         ..ThreadFilter::default()
     };
     let listed = list_threads_as(&filter, context, |thread| {

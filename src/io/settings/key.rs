@@ -81,8 +81,8 @@ impl ValueKind {
     /// Returns the kind whose values are the command-line names of `T`.
     pub(crate) const fn choice<T: ValueEnum + Default>() -> Self {
         Self::Choice {
-            names: || T::value_variants().iter().map(name_of).collect(),
-            default: || name_of(&T::default()),
+            names: || T::value_variants().iter().map(choice_name).collect(),
+            default: || choice_name(&T::default()),
         }
     }
 
@@ -137,7 +137,8 @@ impl ValueKind {
     }
 }
 
-fn name_of<T: ValueEnum>(value: &T) -> String {
+/// Returns the name of a choice on the command line.
+pub(crate) fn choice_name<T: ValueEnum>(value: &T) -> String {
     let name = value.to_possible_value();
     name.map_or_else(String::new, |name| name.get_name().to_owned())
 }

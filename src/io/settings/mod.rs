@@ -8,5 +8,5 @@ mod key;
 mod values;
 
 pub(crate) use file::{SCHEMA_KEY, SettingsError, SettingsFile};
-pub(crate) use key::{SettingKey, ValueKind, parse_structure};
+pub(crate) use key::{SettingKey, ValueKind, choice_name, parse_structure};
 pub(crate) use values::SettingValues;

@@ -19,7 +19,6 @@ const PREVIEW_PERCENT: u16 = 45;
 /// The lines of the filter, above the list.
 const FILTER_LINES: u16 = 1;
 
-#[derive(Debug)]
 pub(super) struct PickerLayout {
     /// The part of the terminal that is drawn: all but its last column.
     pub area: Rect,

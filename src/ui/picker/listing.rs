@@ -1,14 +1,12 @@
 //! The entries of a picker, prepared for its filter.
 
-use super::item::PickerItem;
-use super::options::PickerScope;
+use super::options::{PickerItem, PickerScope};
 use nucleo_matcher::Utf32String;
 use ratatui_core::text::Span;
 use std::collections::HashMap;
 
 /// The entries, prepared for filtering and drawing. This takes longer than a frame for 50,000 entries, so another
 /// thread can create it.
-#[derive(Debug)]
 pub(super) struct PickerListing {
     pub items: Vec<PickerItem>,
     pub searched: Vec<Utf32String>,

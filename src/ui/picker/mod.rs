@@ -3,7 +3,6 @@
 //! Draws below the cursor on stderr and removes itself at the end, so stdout stays data. The terminal is
 //! restored also after a panic and on SIGTERM.
 
-mod item;
 mod layout;
 mod listing;
 mod options;
@@ -27,10 +26,9 @@ use ratatui_core::layout::Rect;
 use std::io;
 use std::time::Duration;
 
-pub use self::item::PickerItem;
 pub use self::options::{
-    ContentAnswer, ContentMatch, ContentQuery, KeyEffect, Picked, PickerEntries, PickerKey,
-    PickerOptions, PickerScope, PreviewQuery,
+    ContentAnswer, ContentMatch, ContentQuery, KeyEffect, Picked, PickerEntries, PickerItem,
+    PickerKey, PickerOptions, PickerScope, PreviewQuery,
 };
 pub(crate) use self::screen::{is_open, restore_terminal};
 pub use self::worker::Task;
@@ -134,7 +132,7 @@ impl Picker<'_> {
                 Event::Key(key) if key.kind != KeyEventKind::Release => {
                     match state.press(key, &self.options.keys) {
                         PickerAction::Stay => {}
-                        PickerAction::Copy(id) => screen.copy(&id)?,
+                        PickerAction::Copy(id) => screen::copy(&id)?,
                         PickerAction::Choose(picked) => return Ok(Some(picked)),
                         PickerAction::Cancel => return Ok(None),
                     }

@@ -33,7 +33,6 @@ pub(crate) fn restore_terminal() {
 
 /// Lines below the cursor, in raw mode. The cursor stays in the first one, so that all of them can be
 /// erased after the terminal has wrapped them anew. Restores the terminal when dropped.
-#[derive(Debug)]
 pub struct InlineScreen {
     shown: Buffer,
 }
@@ -84,16 +83,12 @@ impl InlineScreen {
         self.shown = frame;
         write(&text)
     }
+}
 
-    /// Copies a text to the clipboard, if the terminal has OSC 52.
-    #[allow(
-        clippy::unused_self,
-        reason = "only an open screen may steer the terminal"
-    )]
-    pub(super) fn copy(&self, text: &str) -> io::Result<()> {
-        // The terminal has the clipboard, also over ssh. tmux passes it on with `set-clipboard on`.
-        write(&format!("\x1b]52;c;{}\x07", BASE64.encode(text)))
-    }
+/// Copies a text to the clipboard, if the terminal has OSC 52. Only for an open screen.
+pub(super) fn copy(text: &str) -> io::Result<()> {
+    // The terminal has the clipboard, also over ssh. tmux passes it on with `set-clipboard on`.
+    write(&format!("\x1b]52;c;{}\x07", BASE64.encode(text)))
 }
 
 impl Drop for InlineScreen {

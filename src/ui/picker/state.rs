@@ -1,9 +1,8 @@
 //! The entries of a picker, its filter and its selection. Knows nothing of the terminal.
 
-use super::item::PickerItem;
 use super::listing::PickerListing;
 use super::options::{
-    ContentMatch, ContentQuery, KeyEffect, Picked, PickerKey, PickerScope, PreviewQuery,
+    ContentMatch, ContentQuery, KeyEffect, Picked, PickerItem, PickerKey, PickerScope, PreviewQuery,
 };
 use super::title_filter::TitleFilter;
 use crate::ui::Style;
@@ -23,7 +22,6 @@ pub(super) enum PickerAction {
     Cancel,
 }
 
-#[derive(Debug)]
 pub(super) struct PickerState {
     listing: PickerListing,
     /// The position that is selected in the list with the first filter until the user moves.

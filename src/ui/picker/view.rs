@@ -1,8 +1,7 @@
 //! The picture of a picker: the filter, the entries with a preview beside them, the keys.
 
-use super::item::PickerItem;
 use super::layout::PickerLayout;
-use super::options::PickerOptions;
+use super::options::{PickerItem, PickerOptions};
 use super::state::PickerState;
 use crate::ui::Style;
 use crate::ui::text_width::{columns, fitting_prefix, without_end};
