@@ -142,10 +142,11 @@ impl<'a> ReadabilityCheck<'a> {
     ) -> Option<UnreadableConversation> {
         let cause = self.find_cause(row, leaf)?;
         let (base, chain) = self.follow_chain(leaf);
-        let leaf_turns = count_turns(&leaf.file.path(self.home), None);
+        let count = |path: &Path, end| rollout::count_turns(path, end).unwrap_or(0);
+        let leaf_turns = count(&leaf.file.path(self.home), None);
         let turns = |wanted: &dyn Fn(&ContinuedRollout) -> bool| -> usize {
             let rollouts = chain.iter().filter(|rollout| wanted(rollout));
-            let counts = rollouts.map(|r| count_turns(&r.path, Some(r.cut.offset)));
+            let counts = rollouts.map(|r| count(&r.path, Some(r.cut.offset)));
             counts.sum()
         };
         let turns_shown = match &cause {
@@ -260,9 +261,4 @@ pub(super) fn find_unprojected_bases(
         return Vec::new();
     }
     chain
-}
-
-/// Returns the number of turns in a rollout up to an offset; zero if it cannot be read.
-fn count_turns(path: &Path, end: Option<u64>) -> usize {
-    rollout::count_turns(path, end).unwrap_or(0)
 }

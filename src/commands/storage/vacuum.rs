@@ -66,7 +66,15 @@ impl VacuumArgs {
             ui.line("the databases have no unused space");
             return;
         }
-        show_table(context, items);
+        let rows = items.iter().map(|item| {
+            let name = item.path.file_name().unwrap_or_default();
+            [
+                Cell::plain(name.to_string_lossy()),
+                Cell::bytes(item.before_bytes),
+                Cell::bytes(item.after_bytes),
+            ]
+        });
+        Table::with_rows(ui, COLUMNS, rows).print(ui);
         let (before, after) = sum_sizes(items);
         let (done, about) = verb(self.dry_run, ("would be ", "about "), ("", ""));
         ui.prose(format_args!(
@@ -80,18 +88,6 @@ impl VacuumArgs {
             ui.prose(format_args!("{deleted} old log entries {done}deleted"));
         }
     }
-}
-
-fn show_table(context: &Context, items: &[VacuumItem]) {
-    let rows = items.iter().map(|item| {
-        let name = item.path.file_name().unwrap_or_default();
-        [
-            Cell::plain(name.to_string_lossy()),
-            Cell::bytes(item.before_bytes),
-            Cell::bytes(item.after_bytes),
-        ]
-    });
-    Table::with_rows(&context.ui, COLUMNS, rows).print(&context.ui);
 }
 
 fn sum_sizes(items: &[VacuumItem]) -> (u64, u64) {

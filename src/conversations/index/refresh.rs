@@ -101,11 +101,9 @@ pub(crate) fn refresh(
         // Codex only appends names. If the file is shorter, another program wrote it again.
         && session_index_len(source.home) >= names_end;
     if !has_changes || !is_compared {
-        let is_first_answer = thoroughness == Thoroughness::Newest;
-        let max_bytes = if is_first_answer {
-            NEWEST_BYTES
-        } else {
-            u64::MAX
+        let max_bytes = match thoroughness {
+            Thoroughness::Newest => NEWEST_BYTES,
+            _ => u64::MAX,
         };
         return update(store, source, Some(max_bytes), progress);
     }
