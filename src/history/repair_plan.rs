@@ -3,7 +3,7 @@
 use super::check::{Findings, MissingRow, is_given};
 use super::conversations::Conversations;
 use super::id::ConversationId;
-use super::rollout::{self, Depth};
+use super::rollout::{self, Depth, SessionMeta};
 use super::session_index::ThreadNameIndex;
 use super::unreadable::{ContinuedRollout, UnreadableCause, UnreadableConversation};
 use super::{HistoryError, SkippedFile, for_each_file};
@@ -263,7 +263,7 @@ fn find_given_names(
         // Codex reads the name of a conversation that is not paginated from the index, not from its
         // row.
         let meta = scan.meta.as_ref();
-        let is_paginated = meta.is_some_and(|meta| meta.is_paginated());
+        let is_paginated = meta.is_some_and(SessionMeta::is_paginated);
         let id = &missing[with_line[n]].id;
         let line = index.get(id)?.filter(|_| is_paginated);
         let derived = [scan.title.as_deref(), scan.turn.first_message.as_deref()];
