@@ -31,7 +31,7 @@ pub mod error {
 }
 
 pub mod history {
-    pub use crate::history::{rebuild, session_index};
+    pub use crate::history::rebuild;
 }
 
 pub mod inventory {

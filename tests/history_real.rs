@@ -2,7 +2,6 @@
 
 use crate::support::env::assert_same_tree;
 use crate::support::lab::{Lab, conversation_rows, open, rollout, rows};
-use codex_manager::testing::history::session_index::{IndexEntry, append};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
@@ -36,12 +35,11 @@ fn name(lab: &Lab, home: &Path, id: &str, name: &str) {
 }
 
 fn append_name(home: &Path, id: &str, name: &str) {
-    let entry = IndexEntry {
-        id: id.to_owned(),
-        thread_name: name.to_owned(),
-        updated_at: "2026-01-01T00:00:00Z".to_owned(),
-    };
-    append(home, &[entry]).unwrap();
+    let line =
+        json!({"id": id, "thread_name": name, "updated_at": "2026-01-01T00:00:00Z"}).to_string();
+    let path = home.join("session_index.jsonl");
+    let before = fs::read_to_string(&path).unwrap_or_default();
+    fs::write(path, format!("{before}{line}\n")).unwrap();
 }
 
 /// A home with three conversations and the expected list. The second conversation has a name.

@@ -1,8 +1,7 @@
 //! The images in a line of a rollout.
 
 use memchr::memmem;
-use serde::Deserialize;
-use serde::de::IgnoredAny;
+use serde_json::Value;
 
 /// The kind of a part of a message or output that is an image.
 const IMAGE_PART: &str = "input_image";
@@ -10,59 +9,21 @@ const IMAGE_PART: &str = "input_image";
 /// Returns the image URLs of a message or tool output, mostly data URLs. Other lines of a rollout, such as replaced
 /// histories, have none.
 pub(super) fn parse_image_urls(line: &[u8]) -> Vec<String> {
-    #[derive(Deserialize)]
-    struct Line {
-        #[serde(rename = "type")]
-        kind: String,
-        #[serde(default)]
-        payload: Option<Payload>,
-    }
-    #[derive(Deserialize)]
-    struct Payload {
-        #[serde(default)]
-        content: Parts,
-        #[serde(default)]
-        output: Parts,
-    }
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Parts {
-        List(Vec<Part>),
-        Other(IgnoredAny),
-    }
-    impl Default for Parts {
-        fn default() -> Self {
-            Self::List(Vec::new())
-        }
-    }
-    #[derive(Deserialize)]
-    struct Part {
-        #[serde(default, rename = "type")]
-        kind: String,
-        #[serde(default)]
-        image_url: Option<String>,
-    }
     if memmem::find(line, IMAGE_PART.as_bytes()).is_none() {
         return Vec::new();
     }
-    let payload = match serde_json::from_slice::<Line>(line) {
+    let line: Value = serde_json::from_slice(line).unwrap_or_default();
+    let payload = match &line["payload"] {
         // A line of Codex before 0.32 is the item itself.
-        Ok(Line { payload: None, .. }) => serde_json::from_slice::<Payload>(line).ok(),
-        Ok(Line { kind, payload }) if kind == "response_item" => payload,
-        _ => None,
+        Value::Null => &line,
+        payload if line["type"] == "response_item" => payload,
+        _ => return Vec::new(),
     };
-    let Some(payload) = payload else {
-        return Vec::new();
-    };
-    let parts = [payload.content, payload.output].into_iter();
-    let parts = parts.flat_map(|parts| match parts {
-        Parts::List(parts) => parts,
-        Parts::Other(_) => Vec::new(),
-    });
-    parts
-        .filter(|part| part.kind == IMAGE_PART)
-        .filter_map(|part| part.image_url)
-        .collect()
+    let parts = ["content", "output"].iter();
+    let parts = parts.filter_map(|key| payload[key].as_array()).flatten();
+    let images = parts.filter(|part| part["type"] == IMAGE_PART);
+    let urls = images.filter_map(|image| image["image_url"].as_str());
+    urls.map(str::to_owned).collect()
 }
 
 #[cfg(test)]

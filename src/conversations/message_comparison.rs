@@ -107,19 +107,21 @@ pub(crate) fn find_rewritten_version(
     second: &Path,
 ) -> io::Result<Option<RewrittenVersion>> {
     use RewrittenVersion::{Both, First, Second};
-    let (Some(first_form), Some(second_form)) = (read_form(first)?, read_form(second)?) else {
+    let (Some(first_is_paginated), Some(second_is_paginated)) =
+        (read_is_paginated(first)?, read_is_paginated(second)?)
+    else {
         return Ok(None);
     };
-    if (first_form, second_form) == (MessageForm::Legacy, MessageForm::Legacy) {
+    if !first_is_paginated && !second_is_paginated {
         return Ok(None);
     }
     let messages = compare_messages(first, second)?;
     if messages.common == 0 {
         return Ok(None);
     }
-    let wins = |form, lost: OwnMessages| form == MessageForm::Paginated && lost.is_empty();
-    let first_wins = wins(first_form, messages.second);
-    let second_wins = wins(second_form, messages.first);
+    let wins = |is_paginated, lost: OwnMessages| is_paginated && lost.is_empty();
+    let first_wins = wins(first_is_paginated, messages.second);
+    let second_wins = wins(second_is_paginated, messages.first);
     Ok(match (first_wins, second_wins) {
         (true, true) => Some(Both),
         (true, false) => Some(First),
@@ -128,25 +130,12 @@ pub(crate) fn find_rewritten_version(
     })
 }
 
-/// The form of a rollout that can be migrated.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum MessageForm {
-    Legacy,
-    Paginated,
-}
-
-/// Returns the form of a rollout; `None` for one that a migration must not replace: Codex 0.169 shows no turn of a
-/// migrated subagent.
-fn read_form(path: &Path) -> io::Result<Option<MessageForm>> {
-    let Some(meta) = rollout::read_head(path)? else {
-        return Ok(None);
-    };
-    let source = meta.payload.get("source");
-    if source.is_some_and(|source| source.get("subagent").is_some()) {
-        return Ok(None);
-    }
-    Ok(Some(match meta.history_mode() {
-        "paginated" => MessageForm::Paginated,
-        _ => MessageForm::Legacy,
-    }))
+/// Returns true for a paginated rollout, false for a legacy one, and `None` for one that a migration must not replace:
+/// Codex 0.169 shows no turn of a migrated subagent.
+fn read_is_paginated(path: &Path) -> io::Result<Option<bool>> {
+    let meta = rollout::read_head(path)?.filter(|meta| {
+        let source = meta.payload.get("source");
+        source.is_none_or(|source| source.get("subagent").is_none())
+    });
+    Ok(meta.map(|meta| meta.is_paginated()))
 }

@@ -32,11 +32,7 @@ pub(crate) struct EventReader {
 impl EventReader {
     /// Opens a rollout, plain or compressed.
     pub(crate) fn open(path: &Path, selection: LineParts) -> io::Result<Self> {
-        let slices = [RolloutSlice {
-            path: path.to_path_buf(),
-            end: None,
-        }];
-        Self::open_all(&slices, selection)
+        Self::open_all(&[RolloutSlice::whole(path)], selection)
     }
 
     /// Opens rollouts that continue each other. Turns are counted through all of them.

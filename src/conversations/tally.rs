@@ -106,11 +106,8 @@ impl TokenUsage {
 
     /// Returns the sum of two usages.
     pub(crate) fn plus(self, other: Self) -> Self {
-        let (mut parts, more) = (self.parts(), other.parts());
-        for (part, more) in parts.iter_mut().zip(more) {
-            *part = part.saturating_add(more);
-        }
-        Self::from_parts(parts)
+        let (parts, more) = (self.parts(), other.parts());
+        Self::from_parts(std::array::from_fn(|i| parts[i].saturating_add(more[i])))
     }
 
     /// Returns the difference of two sums; `None` if any part became less.

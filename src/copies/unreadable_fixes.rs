@@ -17,12 +17,11 @@ use std::io::{self, Read as _, Seek as _};
 /// Sets the fix of each conversation that `history repair` cannot repair: the command that restores it from the newest
 /// archive with its turns. Skips archives that cannot be read.
 pub(crate) fn set_fixes(unreadable: &mut [UnreadableConversation], context: &Context) {
-    let settings = &context.settings;
     if !unreadable.iter().any(needs_archive) {
         return;
     }
-    let records = store::list_archives(&settings.manager_home).unwrap_or_default();
-    let home = settings.codex_home.display().to_string();
+    let records = store::list_archives(context.manager_home()).unwrap_or_default();
+    let home = context.codex_home().display().to_string();
     for record in numbered(&records) {
         let mut open = unreadable
             .iter_mut()
@@ -34,7 +33,7 @@ pub(crate) fn set_fixes(unreadable: &mut [UnreadableConversation], context: &Con
         if record.metadata.source_codex_home != home || !record.is_usable() {
             continue;
         }
-        let path = store::backups_folder(&settings.manager_home).join(&record.path);
+        let path = context.backups().join(&record.path);
         let Ok(archive) = ArchiveReader::open(&path) else {
             continue;
         };

@@ -12,7 +12,7 @@ use crate::codex::home::{ARCHIVED_SESSIONS, AUTH_JSON, SESSIONS};
 use crate::codex::rollout::{self, RolloutName};
 use crate::codex::{daemon, threads};
 use crate::context::Context;
-use crate::history::check::format_with_cause;
+use crate::error::{CommandError, ErrorKind};
 use crate::inventory::{losses, remedies};
 use crate::io::quantity::pluralize;
 use crate::io::{file_id, file_open, processes, shell};
@@ -326,7 +326,7 @@ fn check_conversations(context: &Context) -> Check {
         )),
         Err(e) => unlisted(format!(
             "cannot read the list of conversations: {}",
-            format_with_cause(&e)
+            CommandError::wrap(ErrorKind::Failed, &e).to_one_line()
         )),
     }
 }

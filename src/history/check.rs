@@ -43,15 +43,9 @@ pub(crate) fn compare(
     database: Option<&Path>,
     live_account: Option<&str>,
 ) -> Result<Findings, HistoryError> {
-    let projections = database.map(Projections::read_beside);
-    compare_with(
-        home,
-        database,
-        live_account,
-        files::find(home)?,
-        projections.unwrap_or_default(),
-        true,
-    )
+    let projections = database.map(Projections::read_beside).unwrap_or_default();
+    let files = files::find(home)?;
+    compare_with(home, database, live_account, files, Some(projections))
 }
 
 /// Compares only the rollouts in `files`, and only by their places and names; see [`compare`].
@@ -63,8 +57,7 @@ pub(crate) fn compare_rollouts(
     database: Option<&Path>,
     files: Vec<RolloutFile>,
 ) -> Result<Findings, HistoryError> {
-    let projections = Projections::default();
-    compare_with(home, database, None, files, projections, false)
+    compare_with(home, database, None, files, None)
 }
 
 fn compare_with(
@@ -72,8 +65,7 @@ fn compare_with(
     database: Option<&Path>,
     live_account: Option<&str>,
     files: Vec<RolloutFile>,
-    projections: Projections,
-    is_whole_home: bool,
+    projections: Option<Projections>,
 ) -> Result<Findings, HistoryError> {
     let mut damaged = Vec::new();
     let mut old_format = 0;
@@ -87,8 +79,9 @@ fn compare_with(
         real_home: &home.canonical().unwrap_or_else(|_| home.to_path_buf()),
         conversations: &conversations,
         index: &index,
-        readability: is_whole_home
-            .then(|| ReadabilityCheck::new(home, &conversations, &projections)),
+        readability: projections
+            .as_ref()
+            .map(|projections| ReadabilityCheck::new(home, &conversations, projections)),
     };
     let folded = database.map(|path| {
         let start = || Differences::new(conversations.files.len());
@@ -114,7 +107,7 @@ fn compare_with(
     Ok(Findings {
         home,
         conversations,
-        projections,
+        projections: projections.unwrap_or_default(),
         has_table,
         index,
         report,
@@ -184,14 +177,6 @@ fn read_conversations(
     Ok(conversations)
 }
 
-/// Formats an error and its cause in one line.
-pub(crate) fn format_with_cause(error: &dyn std::error::Error) -> String {
-    match error.source() {
-        Some(source) => format!("{error}: {source}"),
-        None => error.to_string(),
-    }
-}
-
 fn describe_damage(path: &Path) -> String {
     match path.metadata() {
         Ok(meta) if meta.len() == 0 => "it is empty".into(),
@@ -258,12 +243,7 @@ pub(crate) struct LostName {
 pub(crate) struct HiddenConversation {
     pub id: ConversationId,
     /// The workspace account that created it.
-    #[serde(serialize_with = "serialize_text")]
-    pub account_id: Arc<str>,
-}
-
-fn serialize_text<S: serde::Serializer>(text: &Arc<str>, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(text)
+    pub account_id: String,
 }
 
 /// The result of a check. Its JSON keys are a stable interface.
@@ -383,7 +363,7 @@ impl Differences {
             u8::try_from(place.unwrap_or(0)).map_or(u8::MAX, |place| place.saturating_add(1));
         let rollout = &files[place.unwrap_or(0)];
         let used = &rollout.file;
-        let row_id = || id.with_text(|text| (text != row.id).then(|| row.id.as_str().into()));
+        let row_id = || (id.to_string() != row.id).then(|| row.id.as_str().into());
         if place.is_some() && row.archived == used.is_archived {
             self.report.listed += 1;
         } else {
@@ -463,7 +443,7 @@ impl Differences {
             {
                 report.hidden.push(HiddenConversation {
                     id: used.id.clone(),
-                    account_id: Arc::clone(account),
+                    account_id: account.to_string(),
                 });
             }
         }
@@ -496,5 +476,5 @@ pub(crate) fn is_given<'a>(
     derived: impl IntoIterator<Item = &'a str>,
 ) -> bool {
     let is_derived = |text: &str| text == name || first_line(text).as_deref() == Some(name);
-    !id.with_text(|id| id == name) && !derived.into_iter().any(is_derived)
+    name != id.to_string() && !derived.into_iter().any(is_derived)
 }

@@ -2,7 +2,7 @@
 
 use super::SkippedFile;
 use crate::codex::{ARCHIVED_SESSIONS, RolloutName, SESSIONS, ZST};
-use crate::io::{IoContext as _, IoError, tree};
+use crate::io::{IoContext as _, IoError, atomic, tree};
 use std::fs::{self, DirEntry};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -31,9 +31,8 @@ impl RolloutFile {
 
     /// Returns the path of the compressed form, if both forms exist.
     pub(crate) fn compressed_copy(&self, home: &Path) -> Option<PathBuf> {
-        let mut path = self.path(home).into_os_string();
-        path.push(ZST);
-        self.has_compressed_copy.then(|| path.into())
+        self.has_compressed_copy
+            .then(|| atomic::with_suffix(&self.path(home), ZST))
     }
 }
 

@@ -1,6 +1,7 @@
 //! Ids of conversations. A UUID is stored in 16 bytes, because a home may have a hundred thousand
 //! conversations.
 
+use crate::codex::rollout::split_uuid;
 use serde::{Serialize, Serializer};
 use std::cmp::Ordering;
 use std::fmt;
@@ -16,61 +17,25 @@ enum Id {
     Other(Box<str>),
 }
 
-/// The length of a UUID with its hyphens, in bytes.
-const UUID_TEXT_LEN: usize = 36;
-
 impl ConversationId {
     /// Parses an id. Any text is a valid id.
     pub(crate) fn of(text: &str) -> Self {
         let other = || Id::Other(text.into());
-        Self(parse_uuid(text.as_bytes()).map_or_else(other, Id::Uuid))
-    }
-
-    /// Calls `use_text` with the id's text. Does not allocate.
-    pub(crate) fn with_text<T>(&self, use_text: impl FnOnce(&str) -> T) -> T {
-        match &self.0 {
-            Id::Other(text) => use_text(text),
-            Id::Uuid(bytes) => {
-                let text = format_uuid(bytes);
-                use_text(std::str::from_utf8(&text).unwrap_or_default())
-            }
-        }
+        Self(parse_uuid(text).map_or_else(other, Id::Uuid))
     }
 }
 
-fn parse_uuid(text: &[u8]) -> Option<[u8; 16]> {
-    if text.len() != UUID_TEXT_LEN || [8, 13, 18, 23].iter().any(|i| text[*i] != b'-') {
-        return None;
-    }
-    let digit = |byte: u8| u8::try_from(char::from(byte).to_digit(16)?).ok();
-    let mut digits = text.iter().filter(|byte| **byte != b'-');
-    let mut bytes = [0; 16];
-    for byte in &mut bytes {
-        *byte = digit(*digits.next()?)? << 4 | digit(*digits.next()?)?;
-    }
-    digits.next().is_none().then_some(bytes)
-}
-
-fn format_uuid(bytes: &[u8; 16]) -> [u8; UUID_TEXT_LEN] {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let mut text = [b'-'; UUID_TEXT_LEN];
-    let mut at = 0;
-    for byte in bytes {
-        if matches!(at, 8 | 13 | 18 | 23) {
-            at += 1;
-        }
-        text[at] = DIGITS[usize::from(byte >> 4)];
-        text[at + 1] = DIGITS[usize::from(byte & 15)];
-        at += 2;
-    }
-    text
+fn parse_uuid(text: &str) -> Option<[u8; 16]> {
+    let (_, uuid) = split_uuid(text).filter(|(before, _)| before.is_empty())?;
+    let number = u128::from_str_radix(&uuid.replace('-', ""), 16).ok()?;
+    Some(number.to_be_bytes())
 }
 
 impl Ord for ConversationId {
     fn cmp(&self, other: &Self) -> Ordering {
         match (&self.0, &other.0) {
             (Id::Uuid(a), Id::Uuid(b)) => a.cmp(b),
-            _ => self.with_text(|a| other.with_text(|b| a.cmp(b))),
+            _ => self.to_string().cmp(&other.to_string()),
         }
     }
 }
@@ -83,7 +48,14 @@ impl PartialOrd for ConversationId {
 
 impl fmt::Display for ConversationId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.with_text(|text| f.pad(text))
+        let bytes = match &self.0 {
+            Id::Other(text) => return f.pad(text),
+            Id::Uuid(bytes) => u128::from_be_bytes(*bytes),
+        };
+        let part = |shift: u32| bytes >> shift & 0xffff;
+        let (first, last) = (bytes >> 96, bytes & 0xffff_ffff_ffff);
+        let (a, b, c) = (part(80), part(64), part(48));
+        f.pad(&format!("{first:08x}-{a:04x}-{b:04x}-{c:04x}-{last:012x}"))
     }
 }
 
@@ -95,7 +67,7 @@ impl fmt::Debug for ConversationId {
 
 impl Serialize for ConversationId {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.with_text(|text| serializer.serialize_str(text))
+        serializer.collect_str(self)
     }
 }
 

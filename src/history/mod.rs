@@ -30,7 +30,7 @@ pub(crate) mod rollout;
 pub(crate) mod row;
 pub(crate) mod scratch_database;
 mod scratch_projection;
-pub mod session_index;
+pub(crate) mod session_index;
 pub(crate) mod snapshot;
 pub(crate) mod thread_choice;
 pub(crate) mod thread_rollouts;
@@ -45,6 +45,7 @@ pub(crate) use rollout::{Depth, RolloutScan, SessionMeta, UserMessage};
 pub(crate) use session_index::{IndexEntry, ThreadNameIndex};
 
 use crate::codex::{AppServerError, DatabaseError, Holder};
+use crate::io::progress::check_interrupt;
 use crate::io::{DocumentError, IoError, is_interrupted, lock, parallel};
 use crate::journal::{JournalError, join_holders};
 use std::io;
@@ -182,8 +183,6 @@ fn for_each_file<T: Send>(
     parallel::run_each_ordered(MAX_OPEN_FILES, batches, read, |results: Vec<_>| {
         results.into_iter().try_for_each(&mut take_one)
     })?;
-    if is_interrupted() {
-        return Err(HistoryError::Interrupted);
-    }
+    check_interrupt().map_err(|_| HistoryError::Interrupted)?;
     Ok(())
 }

@@ -15,7 +15,7 @@ use super::unreadable::{ContinuedRollout, find_unprojected_bases};
 use super::{HistoryError, JOURNAL, SkippedFile, for_each_file};
 use crate::codex::threads::live;
 use crate::codex::{
-    CodexConfig, Holder, Program, Projections, RolloutCut, RolloutName, RowChange, RowValues, ZST,
+    CodexConfig, Holder, Program, Projections, RolloutCut, RolloutName, RowChange, RowValues,
     database_sidecars, projections, threads,
 };
 use crate::io::{Environment, atomic};
@@ -221,7 +221,10 @@ fn build_rows(
     let added: Vec<_> = (0..changes.len()).filter(adds_row).collect();
     // Codex records the path of the plain form, also of a compressed rollout (0.169).
     let recorded = |i: usize| Path::new(&changes[i].to);
-    let paths = added.iter().map(|i| find_existing_form(recorded(*i)));
+    let existing = |i: &usize| rollout::find_existing_below(home, &changes[*i].to);
+    let paths = added
+        .iter()
+        .map(|i| existing(i).unwrap_or_else(|| recorded(*i).into()));
     let read = |path: &Path| {
         let modified = path.metadata()?.modified()?;
         let since = modified.duration_since(SystemTime::UNIX_EPOCH);
@@ -260,18 +263,6 @@ fn find_first_rollout(home: &Path, newest: &Path) -> Option<PathBuf> {
     let chain = ThreadChain::read(home, name.id()?, newest);
     let first = chain.rollouts().first()?;
     (first.path != newest).then(|| first.path.clone())
-}
-
-/// Returns the plain or the compressed file of a rollout, given the recorded path of the plain
-/// form.
-fn find_existing_form(recorded: &Path) -> PathBuf {
-    let mut compressed = recorded.as_os_str().to_owned();
-    compressed.push(ZST);
-    if recorded.exists() {
-        recorded.to_path_buf()
-    } else {
-        compressed.into()
-    }
 }
 
 /// Adds rows, paths and names of these rollouts to the database, all or none, and returns the
@@ -330,7 +321,7 @@ fn recreate_database(
     }
     let snapshots = RepairSnapshots::lock(context.manager_home)?;
     let policy = &IdleHome { env: context.env };
-    let exchange = snapshots.begin_exchange(context.home, policy)?;
+    let exchange = FileExchange::begin(context.manager_home, JOURNAL, context.home, policy)?;
     let snapshot = snapshots.create(context.home, SnapshotReason::Repair, kept, now)?;
     install(exchange, &created.database, &target, policy).inspect_err(|_| {
         if !FileExchange::is_pending(context.manager_home, JOURNAL) {
@@ -368,7 +359,7 @@ pub(crate) fn undo(
     let files = snapshot.document.files.iter();
     let paths = files.map(|f| f.path.clone()).collect();
     let policy = &IdleHome { env: context.env };
-    let exchange = snapshots.begin_exchange(&snapshot.document.codex_home, policy)?;
+    let exchange = FileExchange::begin(context.manager_home, JOURNAL, context.home, policy)?;
     let present = snapshots.create(context.home, SnapshotReason::Undo, paths, now)?;
     let restored = snapshot::restore(snapshot, exchange, policy, now);
     restored.inspect_err(|_| {

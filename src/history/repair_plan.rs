@@ -3,7 +3,7 @@
 use super::check::{Findings, MissingRow, is_given};
 use super::conversations::Conversations;
 use super::id::ConversationId;
-use super::rollout::{self, Depth};
+use super::rollout::{self, Depth, SessionMeta};
 use super::session_index::ThreadNameIndex;
 use super::unreadable::{ContinuedRollout, UnreadableCause, UnreadableConversation};
 use super::{HistoryError, SkippedFile, for_each_file};
@@ -262,12 +262,10 @@ fn find_given_names(
     for_each_file(paths, 1, skipped, scan, |n, scan| {
         // Codex reads the name of a conversation that is not paginated from the index, not from its
         // row.
-        let mode = scan
-            .meta
-            .as_ref()
-            .and_then(|meta| meta.text("history_mode"));
+        let meta = scan.meta.as_ref();
+        let is_paginated = meta.is_some_and(SessionMeta::is_paginated);
         let id = &missing[with_line[n]].id;
-        let line = index.get(id)?.filter(|_| mode == Some("paginated"));
+        let line = index.get(id)?.filter(|_| is_paginated);
         let derived = [scan.title.as_deref(), scan.turn.first_message.as_deref()];
         let name = line.map(|line| line.thread_name);
         let given = name.filter(|name| is_given(name, id, derived.into_iter().flatten()));

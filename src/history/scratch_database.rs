@@ -112,7 +112,8 @@ fn run(scratch: &Path, program: &Program, env: &Environment) -> Result<(), Histo
         let (mut seen, mut changed_at, mut is_first) = (None, Instant::now(), true);
         loop {
             let state = read_backfill_state(scratch);
-            if state.as_ref().is_some_and(BackfillState::is_complete) {
+            let is_complete = |(status, _): &(String, i64)| status == "complete";
+            if state.as_ref().is_some_and(is_complete) {
                 return Ok(());
             }
             let now = Instant::now();
@@ -164,29 +165,12 @@ pub(super) fn run_app_server(
     Ok(())
 }
 
-/// The progress that Codex records while it indexes the rollouts.
-#[derive(PartialEq)]
-struct BackfillState {
-    status: String,
-    rows: i64,
-}
-
-impl BackfillState {
-    fn is_complete(&self) -> bool {
-        self.status == "complete"
-    }
-}
-
-fn read_backfill_state(scratch: &Path) -> Option<BackfillState> {
+/// Returns the progress that Codex records while it indexes the rollouts: the status, and the number of rows.
+fn read_backfill_state(scratch: &Path) -> Option<(String, i64)> {
     let database = threads::find_state_database(scratch, &Environment::default())?;
     let state = database_view::read(&database, |connection| {
         let sql = "SELECT status, (SELECT count(*) FROM threads) FROM backfill_state";
-        connection.query_row(sql, [], |row| {
-            Ok(BackfillState {
-                status: row.get(0)?,
-                rows: row.get(1)?,
-            })
-        })
+        connection.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?)))
     });
     state.ok()
 }

@@ -27,7 +27,7 @@ pub(crate) const LOCK_NAME: &str = "session_index.jsonl.lock";
 
 /// One line of the index.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct IndexEntry {
+pub(crate) struct IndexEntry {
     /// The id of the conversation, as written.
     pub id: String,
     /// The name of the conversation.
@@ -187,14 +187,6 @@ impl IndexEntry {
     }
 }
 
-/// Appends lines under Codex's lock, for conversations that are restored with their names.
-pub fn append(home: &Path, entries: &[IndexEntry]) -> Result<(), HistoryError> {
-    let _lock = FileLock::acquire_within(&home.join(LOCK_NAME), LOCK_TIMEOUT)?;
-    let path = home.join(FILE_NAME);
-    let bytes = file_open::read_if_exists(&path)?.unwrap_or_default();
-    Ok(atomic::write(&path, &append_entries(bytes, entries))?)
-}
-
 /// Removes the lines of a conversation from the index, under Codex's lock, and returns them
 /// unchanged.
 pub(crate) fn take_lines(home: &Path, id: &ConversationId) -> Result<Vec<String>, HistoryError> {
@@ -297,12 +289,10 @@ mod tests {
             thread_name: name.into(),
             updated_at: "2026-01-01T00:00:00Z".into(),
         };
-        append(home.path(), &[line("a", "one")]).unwrap();
-        let path = home.path().join(FILE_NAME);
-        let mut bytes = fs::read(&path).unwrap();
+        let mut bytes = append_entries(Vec::new(), &[line("a", "one")]);
         bytes.pop();
-        fs::write(&path, bytes).unwrap();
-        append(home.path(), &[line("b", "two"), line("a", "three")]).unwrap();
+        let bytes = append_entries(bytes, &[line("b", "two"), line("a", "three")]);
+        fs::write(home.path().join(FILE_NAME), bytes).unwrap();
         let index = ThreadNameIndex::read(home.path()).unwrap();
         assert_eq!(name(&index, "a"), "three");
         assert_eq!(name(&index, "b"), "two");

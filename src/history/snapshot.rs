@@ -6,7 +6,7 @@
 use super::{HistoryError, JOURNAL};
 use crate::codex::{SIDECAR_SUFFIXES, database};
 use crate::io::{
-    Document, DocumentState, FileLock, IoContext, atomic, document, file_open, flush, hash,
+    Document, DocumentState, FileLock, IoContext, atomic, document, file_open, flush, hash, modes,
     sharing, tree,
 };
 use crate::journal::{FileExchange, RecoveryPolicy};
@@ -125,16 +125,6 @@ impl RepairSnapshots {
             }
         }
         Ok(())
-    }
-
-    /// Begins the exchange that [`restore`] needs.
-    pub(super) fn begin_exchange(
-        &self,
-        home: &Path,
-        policy: &dyn RecoveryPolicy,
-    ) -> Result<FileExchange, HistoryError> {
-        let manager_home = atomic::parent_of(&self.folder);
-        Ok(FileExchange::begin(manager_home, JOURNAL, home, policy)?)
     }
 
     /// Copies files into a new snapshot. Durable on return; an error leaves no snapshot.
@@ -319,7 +309,7 @@ fn is_sidecar(path: &Path) -> bool {
 
 /// Sets the mode and mtime of the original.
 fn set_attributes(file: &File, content: &SnapshotContent) -> io::Result<()> {
-    set_mode(file, content.mode)?;
+    modes::set(content.mode, |mode| file.set_permissions(mode))?;
     file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_nanos(content.modified_ns))
 }
 
@@ -342,12 +332,8 @@ pub(super) fn copy_file(
 }
 
 fn remove(path: &Path) -> Result<(), HistoryError> {
-    match sharing::remove_file(path) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => {
-            Err(e).at("remove", path).map_err(Into::into)
-        }
-        _ => Ok(atomic::sync_folder(atomic::parent_of(path))?),
-    }
+    tree::remove(path)?;
+    Ok(atomic::sync_folder(atomic::parent_of(path))?)
 }
 
 /// Copies a file into a snapshot. Returns `None` if it does not exist.
@@ -372,29 +358,7 @@ fn copy_into(
     Ok(Some(SnapshotContent {
         name: name.to_owned(),
         sha256,
-        mode: mode_of(&meta),
+        mode: modes::of(&meta),
         modified_ns: since.map_or(0, |d| u64::try_from(d.as_nanos()).unwrap_or(0)),
     }))
-}
-
-#[cfg(unix)]
-fn mode_of(meta: &fs::Metadata) -> u32 {
-    use std::os::unix::fs::PermissionsExt;
-    meta.permissions().mode() & 0o7777
-}
-
-#[cfg(unix)]
-fn set_mode(file: &File, mode: u32) -> io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    crate::io::modes::ignore_refusal(file.set_permissions(fs::Permissions::from_mode(mode)))
-}
-
-#[cfg(not(unix))]
-fn mode_of(_meta: &fs::Metadata) -> u32 {
-    0
-}
-
-#[cfg(not(unix))]
-fn set_mode(_file: &File, _mode: u32) -> io::Result<()> {
-    Ok(())
 }

@@ -8,6 +8,7 @@
 use super::files::{self, RolloutFile};
 use super::id::ConversationId;
 use super::rollout::{self, SessionMeta};
+use crate::codex::rollout::uuid_time_ms;
 use crate::codex::{ARCHIVED_SESSIONS, RolloutName, SESSIONS, parse_rollout_id};
 use chrono::{DateTime, Days, NaiveDate, TimeDelta, Utc};
 use std::collections::HashMap;
@@ -229,12 +230,7 @@ pub(crate) fn find_rollout(home: &Path, rollout_id: &str) -> Option<PathBuf> {
 
 /// Returns the creation time in an id of a thread or rollout: a UUID of version 7 begins with milliseconds.
 pub(crate) fn created_at(id: &str) -> Option<DateTime<Utc>> {
-    let digits: String = id.chars().filter(|c| *c != '-').collect();
-    if digits.as_bytes().get(12) != Some(&b'7') {
-        return None;
-    }
-    let millis = i64::from_str_radix(digits.get(..12)?, 16).ok()?;
-    DateTime::from_timestamp_millis(millis)
+    DateTime::from_timestamp_millis(uuid_time_ms(id)?)
 }
 
 /// Returns the folders of all local dates, in any time zone, of this range of times.

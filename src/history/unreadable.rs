@@ -9,7 +9,7 @@ use super::id::ConversationId;
 use super::rollout::{self, first_line};
 use super::thread_rollouts::find_rollout;
 use crate::codex::projections::{self, Projections, RolloutCut};
-use crate::codex::rollout::{RolloutName, ZST};
+use crate::codex::rollout::is_plain;
 use crate::codex::threads::ThreadRow;
 use serde::Serialize;
 use std::collections::HashMap;
@@ -142,10 +142,11 @@ impl<'a> ReadabilityCheck<'a> {
     ) -> Option<UnreadableConversation> {
         let cause = self.find_cause(row, leaf)?;
         let (base, chain) = self.follow_chain(leaf);
-        let leaf_turns = count_turns(&leaf.file.path(self.home), None);
+        let count = |path: &Path, end| rollout::count_turns(path, end).unwrap_or(0);
+        let leaf_turns = count(&leaf.file.path(self.home), None);
         let turns = |wanted: &dyn Fn(&ContinuedRollout) -> bool| -> usize {
             let rollouts = chain.iter().filter(|rollout| wanted(rollout));
-            let counts = rollouts.map(|r| count_turns(&r.path, Some(r.cut.offset)));
+            let counts = rollouts.map(|r| count(&r.path, Some(r.cut.offset)));
             counts.sum()
         };
         let turns_shown = match &cause {
@@ -194,40 +195,47 @@ impl<'a> ReadabilityCheck<'a> {
         }
         let rollout_id = leaf.rollout_id()?;
         let end = self.projections.end(&rollout_id)?;
-        let bytes = path
-            .metadata()
-            .ok()
-            .filter(|_| !is_compressed(&path))?
-            .len();
+        let bytes = path.metadata().ok().filter(|_| is_plain(&path))?.len();
         (bytes < end).then_some(UnreadableCause::Shortened { rollout_id, bytes })
     }
 
     /// Follows a rollout back to the first one. Returns the id of one that is not on disk, and those that are, the
     /// newest first.
     fn follow_chain(&self, leaf: &ConversationRollout) -> (Option<String>, Vec<ContinuedRollout>) {
-        let mut chain = Vec::new();
-        let mut next = leaf.base.as_deref();
-        while let Some(cut) = next.filter(|_| chain.len() < MAX_ROLLOUTS) {
-            let Some(rollout) = self.rollouts.get(&cut.rollout_id) else {
-                return (Some(cut.rollout_id.clone()), chain);
-            };
+        let base = leaf.base.as_deref().cloned();
+        follow_bases(base, self.projections, |cut| {
+            let rollout = self.rollouts.get(&cut.rollout_id)?;
             let path = rollout.file.path(self.home);
             // Reading a compressed one up to the place would take long.
-            if !is_compressed(&path)
-                && rollout::ends_line_at(&path, cut.offset).is_ok_and(|ends| !ends)
-            {
-                return (Some(cut.rollout_id.clone()), chain);
-            }
-            let end = self.projections.end(&cut.rollout_id);
-            chain.push(ContinuedRollout {
-                path,
-                cut: cut.clone(),
-                is_projected: end.is_some_and(|end| end >= cut.offset),
-            });
-            next = rollout.base.as_deref();
-        }
-        (None, chain)
+            let is_other =
+                is_plain(&path) && rollout::ends_line_at(&path, cut.offset).is_ok_and(|ends| !ends);
+            (!is_other).then(|| (path, rollout.base.as_deref().cloned()))
+        })
     }
+}
+
+/// Follows the rollouts that continue each other from `base` on. `find` returns the path of one and its base. Returns the
+/// id of one that is not found, and those that are, the newest first.
+fn follow_bases(
+    base: Option<RolloutCut>,
+    projections: &Projections,
+    find: impl Fn(&RolloutCut) -> Option<(PathBuf, Option<RolloutCut>)>,
+) -> (Option<String>, Vec<ContinuedRollout>) {
+    let mut chain = Vec::new();
+    let mut next = base;
+    while let Some(cut) = next.filter(|_| chain.len() < MAX_ROLLOUTS) {
+        let Some((path, base)) = find(&cut) else {
+            return (Some(cut.rollout_id), chain);
+        };
+        let end = projections.end(&cut.rollout_id);
+        chain.push(ContinuedRollout {
+            is_projected: end.is_some_and(|end| end >= cut.offset),
+            path,
+            cut,
+        });
+        next = base;
+    }
+    (None, chain)
 }
 
 /// Returns the rollouts that `leaf` continues, the newest first, if Codex has not projected all of them. None if one of
@@ -243,33 +251,14 @@ pub(super) fn find_unprojected_bases(
             .flatten()
             .and_then(|m| m.base())
     };
-    let mut chain = Vec::new();
-    let mut next = base_of(leaf);
-    while let Some(cut) = next.filter(|_| chain.len() < MAX_ROLLOUTS) {
-        let found = find_rollout(home, &cut.rollout_id);
-        let Some(path) = found.and_then(|path| rollout::require_in_home(home, &path)) else {
-            return Vec::new();
-        };
-        next = base_of(&path);
-        let end = projections.end(&cut.rollout_id);
-        chain.push(ContinuedRollout {
-            is_projected: end.is_some_and(|end| end >= cut.offset),
-            path,
-            cut,
-        });
-    }
-    if chain.iter().all(|rollout| rollout.is_projected) {
-        chain.clear();
+    let (missing, chain) = follow_bases(base_of(leaf), projections, |cut| {
+        let path = rollout::require_in_home(home, &find_rollout(home, &cut.rollout_id)?)?;
+        let base = base_of(&path);
+        Some((path, base))
+    });
+    let is_projected = |rollout: &ContinuedRollout| rollout.is_projected;
+    if missing.is_some() || chain.iter().all(is_projected) {
+        return Vec::new();
     }
     chain
-}
-
-fn is_compressed(path: &Path) -> bool {
-    let name = path.to_string_lossy();
-    name.ends_with(ZST) || RolloutName::parse(path).is_none()
-}
-
-/// Returns the number of turns in a rollout up to an offset; zero if it cannot be read.
-fn count_turns(path: &Path, end: Option<u64>) -> usize {
-    rollout::count_turns(path, end).unwrap_or(0)
 }

@@ -1,7 +1,7 @@
 //! File modes, also on disks that keep none: exFAT, FAT, NTFS, most SMB shares, the disks of Windows in WSL.
 
 use super::IoError;
-use std::fs::File;
+use std::fs::{File, Metadata, Permissions};
 use std::io::{self, ErrorKind};
 use std::path::Path;
 
@@ -68,6 +68,34 @@ pub(crate) fn is_shared(folder: &Path) -> bool {
 #[cfg(unix)]
 pub(crate) fn is_open(mode: u32) -> bool {
     mode & 0o077 != 0
+}
+
+/// Returns the mode of a file; 0 on Windows.
+pub(crate) fn of(meta: &Metadata) -> u32 {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        meta.mode() & 0o7777
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = meta;
+        0
+    }
+}
+
+/// Passes a mode to `set`, as far as the disk keeps one. Does nothing on Windows, where the access comes from the folder.
+pub(crate) fn set(mode: u32, set: impl FnOnce(Permissions) -> io::Result<()>) -> io::Result<()> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        ignore_refusal(set(Permissions::from_mode(mode)))
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = (mode, set);
+        Ok(())
+    }
 }
 
 /// Gives the new file `to` the mode of the file `from`. The file stays private if the disk of `from` stores no modes,

@@ -69,6 +69,12 @@ impl RequestError {
     }
 }
 
+/// Returns a message that is none, with its id if that is known.
+pub(super) fn invalid(id: Value, text: impl Into<String>) -> ClientMessage {
+    let error = RequestError::new(RequestErrorCode::InvalidRequest, text);
+    ClientMessage::Invalid(id, error)
+}
+
 /// Parses a line.
 pub(super) fn parse(line: &[u8]) -> ClientMessage {
     let mut message = match serde_json::from_slice(line) {
@@ -84,24 +90,19 @@ pub(super) fn parse(line: &[u8]) -> ClientMessage {
     let has_id = id.is_some();
     let id = id.unwrap_or_default();
     let is_id = id.is_string() || id.is_i64() || id.is_u64();
-    let invalid = |text: &str| {
-        let error = RequestError::new(RequestErrorCode::InvalidRequest, text);
-        ClientMessage::Invalid(id.clone(), error)
-    };
     if !is_id && has_id && message.contains_key("method") {
-        let text = "the id is neither a string nor an integer";
-        let error = RequestError::new(RequestErrorCode::InvalidRequest, text);
-        return ClientMessage::Invalid(Value::Null, error);
+        return invalid(Value::Null, "the id is neither a string nor an integer");
     }
     if message.get("jsonrpc").and_then(Value::as_str) != Some("2.0") {
-        return invalid("the message is not an object with \"jsonrpc\": \"2.0\"");
+        let text = "the message is not an object with \"jsonrpc\": \"2.0\"";
+        return invalid(id, text);
     }
     let is_answer = message.contains_key("result") || message.contains_key("error");
     let params = message.remove("params").unwrap_or_default();
     match message.get("method").and_then(Value::as_str) {
         // This server sends no requests, so it expects no answers.
         None if is_answer => ClientMessage::Other,
-        None => invalid("the message has no method"),
+        None => invalid(id, "the message has no method"),
         Some(method) if is_id => match check_version(method, &params) {
             Ok(is_versioned) => ClientMessage::Request {
                 method: method.to_owned(),

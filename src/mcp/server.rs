@@ -80,8 +80,7 @@ impl ServerSession<'_> {
                 JsonlLine::Whole(line) if line.len() <= MAX_MESSAGE_BYTES => message::parse(line),
                 _ => {
                     let text = format!("the message is longer than {MAX_MESSAGE_BYTES} bytes");
-                    let error = RequestError::new(RequestErrorCode::InvalidRequest, text);
-                    ClientMessage::Invalid(Value::Null, error)
+                    message::invalid(Value::Null, text)
                 }
             };
             let goes_on = match message {

@@ -230,10 +230,10 @@ pub(super) fn sample(source: &Path, to: Form, limit: u64) -> io::Result<(u64, u6
     let mut file = file_open::open(source)?;
     match to {
         Form::Compressed => {
-            let mut packed = CountingWriter(0);
+            let mut packed = Vec::new();
             let size = file.metadata()?.len().min(limit);
             compress(&mut file.take(size), size, &mut packed, 1)?;
-            Ok((size, packed.0))
+            Ok((size, packed.len() as u64))
         }
         Form::Plain => {
             let mut plain = rollout::decompress(&mut file)?.take(limit);
@@ -241,20 +241,6 @@ pub(super) fn sample(source: &Path, to: Form, limit: u64) -> io::Result<(u64, u6
             drop(plain);
             Ok((size, file.stream_position()?))
         }
-    }
-}
-
-/// Counts the bytes that are written to it.
-struct CountingWriter(u64);
-
-impl Write for CountingWriter {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0 += bytes.len() as u64;
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }
 

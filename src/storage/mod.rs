@@ -21,7 +21,6 @@ pub(crate) mod vacuum;
 mod walk;
 
 pub(crate) use form::Form;
-pub(crate) use kinds::KindUsage;
 pub(crate) use report::{LargeConversation, StorageReport, UsageShare};
 
 use self::walk::UsageWalk;

@@ -1,7 +1,7 @@
 //! Chooses the conversations that go to the trash, and finds the ones that need them.
 
 use super::facts::{self, title_of};
-use super::walk::{RolloutUsage, UsageWalk};
+use super::walk::{RolloutUsage, find_rollouts};
 use crate::codex::{DatabaseError, ThreadRow, parse_rollout_id, threads};
 use crate::history::{ConversationId, Depth, rollout, thread_choice};
 use chrono::{DateTime, TimeDelta, Utc};
@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 /// Chooses conversations: those that are named and pass every filter.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct TrashFilter {
     /// Ids, beginnings of ids, or names; empty for any conversation.
     pub sessions: Vec<String>,
@@ -87,7 +87,7 @@ impl ShrinkSelection {
         filter: &TrashFilter,
         now: DateTime<Utc>,
     ) -> Result<Self, DatabaseError> {
-        let mut rollouts = UsageWalk::find_rollouts(home).rollouts;
+        let mut rollouts = find_rollouts(home);
         rollouts.retain(|rollout| rollout.id.is_some());
         let rows = read_rows(state)?;
         let names = ResolvedNames::resolve(&filter.sessions, &rollouts, &rows);

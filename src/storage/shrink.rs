@@ -3,7 +3,7 @@
 use super::facts;
 use super::form::{self, ConversionError, Form};
 use super::selection::{ResolvedNames, read_rows};
-use super::walk::{RolloutUsage, UsageWalk};
+use super::walk::{RolloutUsage, find_rollouts};
 use crate::codex::{ARCHIVED_SESSIONS, SESSIONS};
 use crate::history::ConversationId;
 use crate::io::{
@@ -84,8 +84,6 @@ pub(crate) struct ShrinkPlan {
     to: Form,
     pub(crate) items: Vec<ShrinkItem>,
     pub(crate) names: ResolvedNames,
-    /// The folders in which killed conversions left files.
-    temp_folders: BTreeSet<PathBuf>,
 }
 
 impl ShrinkPlan {
@@ -97,8 +95,7 @@ impl ShrinkPlan {
         filter: &ShrinkFilter,
         now: DateTime<Utc>,
     ) -> Self {
-        let walk = UsageWalk::find_rollouts(home);
-        let mut rollouts = walk.rollouts;
+        let mut rollouts = find_rollouts(home);
         // Without a readable database, ids still name conversations.
         let rows = state.filter(|_| !filter.sessions.is_empty());
         let rows = read_rows(rows).unwrap_or_default();
@@ -106,7 +103,7 @@ impl ShrinkPlan {
         rollouts.retain(|rollout| filter.matches(rollout, &names, now));
         rollouts.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.path.cmp(&b.path)));
         let (facts, _) = facts::read(&rollouts, state);
-        let open = OpenFiles::read(home);
+        let open = list_open_files(home);
         let mut items = Vec::new();
         for (rollout, (project, _)) in rollouts.into_iter().zip(facts) {
             let is_below = |folder: &PathBuf| Path::new(&*project).starts_with(folder);
@@ -117,7 +114,9 @@ impl ShrinkPlan {
                 continue;
             };
             let path = rollout.path.into_path_buf();
-            let is_open = open.contains(&path);
+            let is_open = !open.is_empty()
+                && (open.contains(&path)
+                    || path.canonical().is_ok_and(|real| open.contains(&real)));
             items.push(ShrinkItem {
                 session_id,
                 before_bytes: rollout.bytes,
@@ -136,7 +135,6 @@ impl ShrinkPlan {
             to: filter.to,
             items,
             names,
-            temp_folders: walk.temp_folders,
         }
     }
 
@@ -173,7 +171,9 @@ impl ShrinkPlan {
         progress: &dyn Progress,
     ) -> bool {
         let to = self.to;
-        for folder in &self.temp_folders {
+        // A killed conversion leaves its file beside the rollout, which is converted now.
+        let folders = self.items.iter().map(|item| atomic::parent_of(&item.path));
+        for folder in folders.collect::<BTreeSet<_>>() {
             atomic::remove_stale_temps(folder);
         }
         let workers = parallel::threads();
@@ -303,26 +303,16 @@ fn scale(bytes: u64, into: u64, from: u64) -> u64 {
     u64::try_from(scaled).unwrap_or(u64::MAX)
 }
 
-/// The files of conversations that processes have open. Complete on Linux only; elsewhere, the lock of
-/// each conversation is the evidence.
-struct OpenFiles(HashSet<PathBuf>);
-
-impl OpenFiles {
-    fn read(home: &Path) -> Self {
-        let folders = [SESSIONS, ARCHIVED_SESSIONS].map(|name| home.join(name));
-        let folders = folders.map(|folder| folder.canonical().unwrap_or(folder));
-        let folders: Vec<&Path> = folders.iter().map(PathBuf::as_path).collect();
-        let table = ProcessTable::read();
-        let open = table
-            .iter()
-            .flat_map(|process| process.open_files_beneath(&folders));
-        Self(open.collect())
-    }
-
-    fn contains(&self, path: &Path) -> bool {
-        let real = || path.canonical().is_ok_and(|real| self.0.contains(&real));
-        !self.0.is_empty() && (self.0.contains(path) || real())
-    }
+/// Returns the files of conversations that processes have open. Complete on Linux only; elsewhere, the lock of each
+/// conversation is the evidence.
+fn list_open_files(home: &Path) -> HashSet<PathBuf> {
+    let folders = [SESSIONS, ARCHIVED_SESSIONS].map(|name| home.join(name));
+    let folders = folders.map(|folder| folder.canonical().unwrap_or(folder));
+    let folders: Vec<&Path> = folders.iter().map(PathBuf::as_path).collect();
+    let table = ProcessTable::read();
+    let processes = table.iter();
+    let open = processes.flat_map(|process| process.open_files_beneath(&folders));
+    open.collect()
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

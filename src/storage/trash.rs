@@ -5,15 +5,17 @@
 //! [`recover`] finishes or undoes such a unit: the rollouts are removed last, so if one is gone, the
 //! rest may go too.
 
+use super::selection::Selected;
 use crate::codex::threads::saved_row;
 use crate::codex::{DatabaseError, Relation, RolloutName, RowValues, WriterLock, rollout};
 use crate::history::{ConversationId, HistoryError, session_index};
 use crate::io::{
     ClockDoubt, Dated, Document, DocumentError, DocumentState, FileLock, IoContext, IoError,
-    ListedPath, atomic, disk_clock, document, file_id, links, tree,
+    ListedPath, atomic, disk_clock, document, file_id, links, modes, tree,
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
+use std::fs::Metadata;
 use std::path::{Component, Path, PathBuf};
 
 /// The folder of the units, below the manager home.
@@ -102,30 +104,17 @@ pub(crate) enum TrashError {
     Index(#[from] HistoryError),
 }
 
-/// A conversation that is to be moved to the trash.
-#[derive(Debug, Clone)]
-pub(crate) struct Discarded<'a> {
-    pub(crate) id: &'a str,
-    pub(crate) title: &'a str,
-    pub(crate) rollouts: &'a [PathBuf],
-    /// The size of its rollouts when it was chosen.
-    pub(crate) bytes: u64,
-}
-
-impl Discarded<'_> {
-    /// Returns the rollouts, each with its name in the trash.
-    fn files(&self) -> Vec<(ListedPath, String)> {
-        let files = self.rollouts.iter().enumerate().map(|(n, path)| {
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            let name = if n == 0 {
-                name.into_owned()
-            } else {
-                format!("{n}-{name}")
-            };
-            (ListedPath(path.clone()), name)
-        });
-        files.collect()
-    }
+/// Returns rollouts, each with its name in the trash.
+fn name_files(rollouts: &[PathBuf]) -> Vec<(ListedPath, String)> {
+    let files = rollouts.iter().enumerate().map(|(n, path)| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let name = match n {
+            0 => name.into_owned(),
+            _ => format!("{n}-{name}"),
+        };
+        (ListedPath(path.clone()), name)
+    });
+    files.collect()
 }
 
 /// The trash of a manager home, locked.
@@ -174,19 +163,17 @@ impl ConversationTrash {
         &self,
         home: &Path,
         database: Option<&Path>,
-        discarded: &Discarded<'_>,
+        selected: &Selected,
         now: DateTime<Utc>,
     ) -> Result<Unit, TrashError> {
-        let id = discarded.id;
+        let id = &*selected.id;
         let busy = || TrashError::Busy(id.to_owned());
         let _writer = WriterLock::take(home, id)?.ok_or_else(busy)?;
-        let sizes = discarded
-            .rollouts
-            .iter()
-            .map(|path| path.metadata().map(|meta| meta.len()));
-        let bytes: u64 = sizes.flatten().sum();
+        let rollouts = selected.rollouts.iter();
+        let metas: Vec<_> = rollouts.flat_map(|path| path.metadata()).collect();
+        let bytes: u64 = metas.iter().map(Metadata::len).sum();
         // The user confirmed the list with these sizes. A larger rollout has turns that the user did not see.
-        if bytes != discarded.bytes {
+        if bytes != selected.bytes {
             return Err(TrashError::Changed(id.to_owned()));
         }
         let row = match database {
@@ -196,7 +183,7 @@ impl ConversationTrash {
         let names = session_index::read_lines_of(home, &ConversationId::of(id))?;
         let conversation = TrashedConversation {
             id: id.to_owned(),
-            title: discarded.title.to_owned(),
+            title: selected.title.clone(),
             trashed_at: now,
             home: ListedPath(home.to_path_buf()),
             database: database
@@ -204,12 +191,8 @@ impl ConversationTrash {
                 .map(|path| ListedPath(path.to_path_buf())),
             row,
             names,
-            files: discarded.files(),
-            modes: discarded
-                .rollouts
-                .iter()
-                .map(|path| read_mode(path))
-                .collect(),
+            files: name_files(&selected.rollouts),
+            modes: metas.iter().map(modes::of).collect(),
         };
         let name = format!("{}-{id}", now.format(NAME_FORMAT));
         let pending = self.folder.join(format!("{PENDING}{name}"));
@@ -227,7 +210,7 @@ impl ConversationTrash {
             unit.settle(&self.folder)?;
             return Err(e);
         }
-        unit.publish(&target)?;
+        atomic::rename_new(&unit.folder, &target)?;
         Ok(Unit {
             folder: target,
             ..unit
@@ -384,6 +367,7 @@ impl Unit {
         }
         self.remove_rest_from_home()
     }
+
     /// Removes the rollouts last: while all are live, [`recover`] puts the rest back.
     fn remove_rest_from_home(&self) -> Result<(), TrashError> {
         let conversation = &self.conversation;
@@ -447,18 +431,14 @@ impl Unit {
                 .file_name()
                 .unwrap_or_default()
                 .to_string_lossy();
-            return self.publish(&trash.join(name.trim_start_matches(PENDING)));
+            let target = trash.join(name.trim_start_matches(PENDING));
+            return Ok(atomic::rename_new(&self.folder, &target)?);
         }
         if is_whole {
             self.restore_into_home()?;
         }
         tree::remove(&self.folder)?;
         Ok(atomic::sync_folder(trash)?)
-    }
-
-    /// Gives the complete unit its name.
-    fn publish(&self, target: &Path) -> Result<(), TrashError> {
-        Ok(atomic::rename_new(&self.folder, target)?)
     }
 
     /// Fails if the home has another rollout of this conversation, in any form, at `path`.
@@ -483,33 +463,9 @@ impl Unit {
     }
 }
 
-fn read_mode(path: &Path) -> u32 {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        path.metadata()
-            .map_or(0o600, |meta| meta.permissions().mode() & 0o777)
-    }
-    #[cfg(not(unix))]
-    {
-        let _ = path;
-        0o600
-    }
-}
-
-/// Sets the mode of a file. On Windows the access comes from the folder.
 fn set_mode(path: &Path, mode: u32) -> Result<(), IoError> {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        let set = std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode));
-        crate::io::modes::ignore_refusal(set).at("set the mode of", path)
-    }
-    #[cfg(not(unix))]
-    {
-        let _ = (path, mode);
-        Ok(())
-    }
+    let set = modes::set(mode, |mode| std::fs::set_permissions(path, mode));
+    set.at("set the mode of", path)
 }
 
 /// Returns true if both exist, and are links to one file or copies.

@@ -1,19 +1,23 @@
 //! The walk through a home that counts its files.
 
 use super::kinds::Usage;
-use crate::codex::{ARCHIVED_SESSIONS, HomeEntryKind, RolloutName, SESSIONS, kind_of};
-use crate::history::ConversationId;
-use crate::io::{atomic, progress, temp_name};
+use crate::codex::{HomeEntryKind, RolloutName, kind_of};
+use crate::history::{ConversationId, files};
+use crate::io::progress;
 use chrono::{DateTime, NaiveDate, Utc};
-use std::collections::BTreeSet;
 use std::fs::Metadata;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use walkdir::WalkDir;
 
-/// Walks through a folder until its end, or until the user interrupts.
-fn walk_interruptibly(folder: &Path) -> impl Iterator<Item = walkdir::Result<walkdir::DirEntry>> {
-    let walk = WalkDir::new(folder).follow_root_links(true);
-    walk.into_iter().take_while(|_| !progress::is_interrupted())
+/// Returns all rollouts of `home`. Leaves out folders that cannot be listed.
+pub(super) fn find_rollouts(home: &Path) -> Vec<RolloutUsage> {
+    let mut rollouts = Vec::new();
+    files::visit(home, &mut |entry, _, archived| {
+        if let Ok(meta) = entry.metadata() {
+            rollouts.extend(RolloutUsage::from_file(&entry.path(), archived, &meta));
+        }
+    });
+    rollouts
 }
 
 /// The files found by a walk, counted.
@@ -24,42 +28,13 @@ pub(super) struct UsageWalk {
     pub(super) total_bytes: u64,
     pub(super) files: usize,
     pub(super) unreadable: usize,
-    /// The folders of rollouts with temporary files.
-    pub(super) temp_folders: BTreeSet<PathBuf>,
 }
 
 impl UsageWalk {
-    /// Finds all rollouts of `home`.
-    pub(super) fn find_rollouts(home: &Path) -> Self {
-        let mut walk = Self::default();
-        walk.add_rollouts(&home.join(SESSIONS), HomeEntryKind::Sessions);
-        walk.add_rollouts(
-            &home.join(ARCHIVED_SESSIONS),
-            HomeEntryKind::ArchivedSessions,
-        );
-        walk
-    }
-
-    /// Adds the rollouts in `folder`, which is of this kind.
-    fn add_rollouts(&mut self, folder: &Path, kind: HomeEntryKind) {
-        for entry in walk_interruptibly(folder) {
-            let Ok(entry) = entry else { continue };
-            if temp_name::is_temp_name(entry.file_name()) {
-                let folder = atomic::parent_of(entry.path());
-                self.temp_folders.insert(folder.to_path_buf());
-            }
-            if entry.file_type().is_file()
-                && let Ok(meta) = entry.metadata()
-            {
-                let found = RolloutUsage::from_file(entry.path(), kind, &meta);
-                self.rollouts.extend(found);
-            }
-        }
-    }
-
-    /// Adds the files below `top` of the kinds that pass `accepts`.
+    /// Adds the files below `top` of the kinds that pass `accepts`. Ends early if the user interrupts.
     pub(super) fn add_folder(&mut self, top: &Path, accepts: impl Fn(HomeEntryKind) -> bool) {
-        for entry in walk_interruptibly(top) {
+        let walk = WalkDir::new(top).follow_root_links(true).into_iter();
+        for entry in walk.take_while(|_| !progress::is_interrupted()) {
             let Ok(entry) = entry else {
                 self.unreadable += 1;
                 continue;
@@ -80,8 +55,11 @@ impl UsageWalk {
             self.files += 1;
             self.total_bytes += meta.len();
             self.usage.add(kind, relative, path, meta.len());
-            self.rollouts
-                .extend(RolloutUsage::from_file(path, kind, &meta));
+            if kind.is_rollout_folder() {
+                let archived = kind == HomeEntryKind::ArchivedSessions;
+                self.rollouts
+                    .extend(RolloutUsage::from_file(path, archived, &meta));
+            }
         }
     }
 }
@@ -99,17 +77,14 @@ pub(super) struct RolloutUsage {
 
 impl RolloutUsage {
     /// Returns `None` for a file that is no rollout.
-    pub(super) fn from_file(path: &Path, kind: HomeEntryKind, meta: &Metadata) -> Option<Self> {
-        if !kind.is_rollout_folder() {
-            return None;
-        }
+    fn from_file(path: &Path, archived: bool, meta: &Metadata) -> Option<Self> {
         let conversation = RolloutName::parse(path)?;
         Some(Self {
             id: conversation.id().map(ConversationId::of),
             began: parse_day(&conversation.name),
             changed: meta.modified().ok().map(Into::into),
             bytes: meta.len(),
-            archived: kind == HomeEntryKind::ArchivedSessions,
+            archived,
             compressed: conversation.compressed,
             path: path.into(),
         })

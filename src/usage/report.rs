@@ -11,32 +11,16 @@ use std::rc::Rc;
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub(crate) struct UsageSum {
     pub requests: u64,
-    /// Tokens of the input, with the cached ones.
-    pub input_tokens: u64,
-    /// Tokens of the input that came from the provider's cache.
-    pub cached_input_tokens: u64,
-    /// Tokens of the output, with those of reasoning.
-    pub output_tokens: u64,
-    pub reasoning_output_tokens: u64,
-    /// Tokens of input and output.
-    pub total_tokens: u64,
+    #[serde(flatten)]
+    pub tokens: TokenUsage,
     /// The estimated cost of the models with a known price; `None` if no price is known.
     pub cost_usd: Option<f64>,
 }
 
 impl UsageSum {
     fn add(&mut self, requests: u64, tokens: TokenUsage, cost: Option<f64>) {
-        let [input, cached, output, reasoning] = tokens.parts();
-        for (sum, part) in [
-            (&mut self.requests, requests),
-            (&mut self.input_tokens, input),
-            (&mut self.cached_input_tokens, cached),
-            (&mut self.output_tokens, output),
-            (&mut self.reasoning_output_tokens, reasoning),
-            (&mut self.total_tokens, input.saturating_add(output)),
-        ] {
-            *sum = sum.saturating_add(part);
-        }
+        self.requests = self.requests.saturating_add(requests);
+        self.tokens = self.tokens.plus(tokens);
         if let Some(cost) = cost {
             *self.cost_usd.get_or_insert(0.0) += cost;
         }
@@ -141,13 +125,7 @@ impl Models {
     fn into_row<K>(self, key: K) -> ReportRow<K> {
         let mut total = UsageSum::default();
         for (_, sum) in &self.0 {
-            let tokens = TokenUsage::from_parts([
-                sum.input_tokens,
-                sum.cached_input_tokens,
-                sum.output_tokens,
-                sum.reasoning_output_tokens,
-            ]);
-            total.add(sum.requests, tokens, sum.cost_usd);
+            total.add(sum.requests, sum.tokens, sum.cost_usd);
         }
         let models = self.0.into_iter().map(|(model, sum)| ModelSum {
             model: model.to_string(),
@@ -155,7 +133,7 @@ impl Models {
         });
         let mut models: Vec<_> = models.collect();
         models.sort_by(|a, b| {
-            let by_tokens = b.sum.total_tokens.cmp(&a.sum.total_tokens);
+            let by_tokens = b.sum.tokens.total_tokens.cmp(&a.sum.tokens.total_tokens);
             by_tokens.then_with(|| a.model.cmp(&b.model))
         });
         ReportRow {
@@ -195,12 +173,12 @@ mod tests {
         let keys: Vec<_> = report.rows.iter().map(|row| row.key).collect();
         assert_eq!(keys, [1, 2]);
         let row = &report.rows[1];
-        assert_eq!(row.sum.input_tokens, 3_000_005);
+        assert_eq!(row.sum.tokens.input_tokens, 3_000_005);
         assert_eq!(row.models[0].model, "other");
         assert_eq!(row.models[0].sum.cost_usd, None);
         assert_eq!(row.models[1].sum.requests, 2);
         assert_eq!(report.totals.sum.requests, 4);
-        assert_eq!(report.totals.sum.total_tokens, 3_000_019);
+        assert_eq!(report.totals.sum.tokens.total_tokens, 3_000_019);
         assert!(report.totals.sum.cost_usd.unwrap() > 1.25);
         assert_eq!(report.unknown_models, BTreeSet::from(["other".to_owned()]));
     }

@@ -110,7 +110,7 @@ pub(crate) struct RequestRecord {
 }
 
 /// Numbers of tokens, as the model's provider counts them.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 #[serde(default)]
 #[allow(clippy::struct_field_names, reason = "the names are Codex's")]
 pub(crate) struct TokenUsage {

@@ -15,7 +15,6 @@ use crate::ui::Style;
 use crate::ui::text_width::{columns, without_end};
 use crate::views::account::{printable, unique_short_id, workspace_names};
 use clap::Args;
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::path::Path;
 
@@ -269,7 +268,7 @@ impl FindingList<'_> {
         ui.prose(format_args!("{} {what}", ui.paint(style, found.len())));
         for one in found.iter().take(self.shown) {
             for line in format!("  {}", text(one)).lines() {
-                ui.line(truncate_line(line, ui.width()));
+                ui.line(without_end(line, ui.width()));
             }
         }
         if found.len() > self.shown {
@@ -301,13 +300,4 @@ impl FindingList<'_> {
         let at = folders.iter().find_map(|folder| recorded.rfind(folder));
         printable(at.map_or(recorded, |at| &recorded[..at]))
     }
-}
-
-/// Truncates a line to the width of the terminal.
-fn truncate_line(line: &str, width: usize) -> Cow<'_, str> {
-    if line.chars().nth(width).is_none() {
-        return line.into();
-    }
-    let cut: String = line.chars().take(width - 1).collect();
-    format!("{cut}…").into()
 }

@@ -113,9 +113,8 @@ impl LossesArgs {
         if accepted.is_empty() {
             return Ok(accepted);
         }
-        let settings = &context.settings;
-        let home = settings.codex_home.display().to_string();
-        losses::update(&settings.manager_home, |record| {
+        let home = context.codex_home().display().to_string();
+        losses::update(context.manager_home(), |record| {
             let is_accepted = |id: &String| accepted.contains(id);
             for loss in found.losses.iter().filter(|loss| is_accepted(&loss.id)) {
                 record.accept(&home, &loss.id, loss.dated_digests());

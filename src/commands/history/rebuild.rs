@@ -3,12 +3,11 @@
 use crate::codex::config::CodexConfig;
 use crate::commands::history::home::repair_context;
 use crate::context::Context;
-use crate::error::{CommandError, Outcome, Result};
-use crate::history::check::format_with_cause;
+use crate::error::{CommandError, ErrorKind, Outcome, Result};
 use crate::history::prompts;
 use crate::history::rebuild::{
     self, ConversationCounts, PromptCounts, RebuildOptions, RebuildPlan, RebuildSource,
-    RebuildTarget, RebuiltFile, ThreadTable, UnusedCounts,
+    RebuildTarget, RebuiltFile, TableRow, UnusedCounts,
 };
 use crate::history::repair;
 use crate::io::quantity::pluralize;
@@ -263,14 +262,14 @@ fn require_consent(context: &Context, plan: &RebuildPlan, files: &[RebuiltFile])
 }
 
 /// Reads Codex's table. Warns and returns `None` if the database cannot be used.
-fn read_table_or_warn(context: &Context) -> Option<ThreadTable> {
+fn read_table_or_warn(context: &Context) -> Option<Vec<TableRow>> {
     let database = context.state_database()?;
     match rebuild::read_table(&database) {
         Ok(table) => table,
         Err(e) => {
             context.warn(format_args!(
                 "{}; using only the conversations on disk",
-                printable(&format_with_cause(&e))
+                printable(&CommandError::wrap(ErrorKind::Failed, &e).to_one_line())
             ));
             None
         }

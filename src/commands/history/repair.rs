@@ -179,23 +179,16 @@ fn plan_without_codex(
 }
 
 fn find_program(context: &Context, recreates_database: bool) -> Result<Program> {
-    context
-        .find_codex()
-        .map_err(|error| missing_program_error(error, recreates_database))
-}
-
-fn missing_program_error(
-    error: crate::codex::program::ProgramError,
-    recreates_database: bool,
-) -> CommandError {
     let what = if recreates_database {
         "the database is missing or damaged, and only Codex can recreate it"
     } else {
         "Codex shows conversations without some turns, and only Codex can read them again"
     };
-    CommandError::failed(what)
-        .because(error)
-        .hint("install Codex or name it with --codex-bin FILE; nothing was changed")
+    context.find_codex().map_err(|error| {
+        CommandError::failed(what)
+            .because(error)
+            .hint("install Codex or name it with --codex-bin FILE; nothing was changed")
+    })
 }
 
 /// The number of changes that are listed without --verbose.

@@ -47,19 +47,11 @@ impl StorageArgs {
                 "--html writes the report of storage alone",
             )),
             None => report::run(self.table, self.html.as_deref(), context),
-            Some(command) => command.run(context),
-        }
-    }
-}
-
-impl StorageCommand {
-    fn run(self, context: &Context) -> Result<Outcome> {
-        match self {
-            Self::Shrink(args) => args.run(context),
-            Self::Expand(args) => args.run(context),
-            Self::Trash(args) => args.run(context),
-            Self::Undelete(args) => args.run(context),
-            Self::Vacuum(args) => args.run(context),
+            Some(StorageCommand::Shrink(args)) => args.run(context),
+            Some(StorageCommand::Expand(args)) => args.run(context),
+            Some(StorageCommand::Trash(args)) => args.run(context),
+            Some(StorageCommand::Undelete(args)) => args.run(context),
+            Some(StorageCommand::Vacuum(args)) => args.run(context),
         }
     }
 }

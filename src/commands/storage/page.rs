@@ -40,17 +40,19 @@ pub(super) fn render(report: &StorageReport, context: &Context) -> String {
                 .map_or_else(unknown, |growth| bytes(growth.bytes_per_day)),
         ),
     ];
-    let projects = share_rows(report);
+    let kinds = report.kinds.iter();
+    let kinds: Vec<_> = kinds
+        .map(|kind| (kind.kind.to_owned(), kind.bytes))
+        .collect();
+    let projects = report.projects.iter();
+    let projects: Vec<_> = projects.map(|one| (one.name.clone(), one.bytes)).collect();
     let conversations = projects.iter().map(|(_, bytes)| *bytes).sum();
     let sections = [
         (
             "Conversations by project, and other files",
             draw_treemap(&treemap_items(report)),
         ),
-        (
-            "Kinds",
-            format_table("Kind", &kind_rows(report), report.total_bytes),
-        ),
+        ("Kinds", format_table("Kind", &kinds, report.total_bytes)),
         (
             "Projects",
             format_table("Project", &projects, conversations),
@@ -103,20 +105,6 @@ fn format_table(head: &str, rows: &[(String, u64)], whole: u64) -> String {
     };
     let rows: Vec<_> = rows.iter().map(row).collect();
     format_shares([head, "Size"], &rows, as_length(whole), ROWS)
-}
-
-fn kind_rows(report: &StorageReport) -> Vec<(String, u64)> {
-    let kinds = report.kinds.iter();
-    kinds
-        .map(|kind| (kind.kind.to_owned(), kind.bytes))
-        .collect()
-}
-
-fn share_rows(report: &StorageReport) -> Vec<(String, u64)> {
-    let shares = report.projects.iter();
-    shares
-        .map(|share| (share.name.clone(), share.bytes))
-        .collect()
 }
 
 /// Returns the largest conversations with redacted titles, which may contain keys.

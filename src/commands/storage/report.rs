@@ -9,7 +9,7 @@ use crate::io::quantity::pluralize;
 use crate::steps::home_checks::require_codex_home;
 use crate::steps::new_file::write_page;
 use crate::storage::selection::ResolvedNames;
-use crate::storage::{self, KindUsage, LargeConversation, StorageReport, UsageShare};
+use crate::storage::{self, LargeConversation, StorageReport, UsageShare};
 use crate::ui::chart::{as_length, format_share_bar};
 use crate::ui::{Cell, Column, Style, Table, bytes, object};
 use crate::views::account::{printable, unique_short_id, workspace_names};
@@ -80,12 +80,6 @@ pub(super) fn run(table: TableArgs, html: Option<&Path>, context: &Context) -> R
     show(context, &report);
     show_forecast(context, &report);
     Ok(outcome)
-}
-
-/// Returns the commands that free disk space, each with the kind of file that it reduces.
-fn suggestions(report: &StorageReport) -> impl Iterator<Item = (&str, &KindUsage)> {
-    let kinds = report.kinds.iter();
-    kinds.filter_map(|kind| Some((kind.command.as_deref()?, kind)))
 }
 
 /// Fails if a name matches no conversation, or more than one.
@@ -197,7 +191,9 @@ fn show_largest(context: &Context, report: &StorageReport) {
 /// Prints the commands that free disk space.
 fn show_commands(context: &Context, report: &StorageReport) {
     let ui = &context.ui;
-    let commands: Vec<_> = suggestions(report).collect();
+    let kinds = report.kinds.iter();
+    let commands = kinds.filter_map(|kind| Some((kind.command.as_deref()?, kind)));
+    let commands: Vec<_> = commands.collect();
     if commands.is_empty() {
         return;
     }

@@ -141,7 +141,11 @@ impl ScopeArgs {
         } else {
             refuse_during_restore(context)?;
             // A conversation that a Codex has open is skipped: its next turn would go to the removed file (0.169).
-            let bar = context.ui.bar(filter.to.verb(), plan.bytes());
+            let verb = match filter.to {
+                Form::Compressed => "compressing",
+                Form::Plain => "expanding",
+            };
+            let bar = context.ui.bar(verb, plan.bytes());
             plan.apply(home, deadline, &bar)
         };
         self.show(context, filter.to, &plan.items);
@@ -172,9 +176,9 @@ impl ScopeArgs {
         let done = would_be(self.dry_run);
         let about = verb(self.dry_run, "about ", "");
         ui.prose(format_args!(
-            "{} {done}{}: {} → {about}{}",
+            "{} {done}{}ed: {} → {about}{}",
             pluralize(converted, "conversation"),
-            to.participle(),
+            to.infinitive(),
             bytes(before),
             bytes(after),
         ));
@@ -185,24 +189,10 @@ impl ScopeArgs {
 }
 
 impl Form {
-    fn verb(self) -> &'static str {
-        match self {
-            Self::Compressed => "compressing",
-            Self::Plain => "expanding",
-        }
-    }
-
     fn infinitive(self) -> &'static str {
         match self {
             Self::Compressed => "compress",
             Self::Plain => "expand",
-        }
-    }
-
-    fn participle(self) -> &'static str {
-        match self {
-            Self::Compressed => "compressed",
-            Self::Plain => "expanded",
         }
     }
 }

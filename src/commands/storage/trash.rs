@@ -13,7 +13,7 @@ use crate::io::time_format::parse_duration;
 use crate::steps::home_checks::{refuse_during_restore, require_codex_home};
 use crate::steps::permanent_deletion;
 use crate::storage::selection::{Selected, ShrinkSelection, TrashFilter};
-use crate::storage::trash::{self, ConversationTrash, Discarded, TrashError, Unit};
+use crate::storage::trash::{self, ConversationTrash, TrashError, Unit};
 use crate::ui::{Cell, Column, Style, Table, bytes, time};
 use crate::views::account::{printable, unique_short_id};
 use crate::views::dry_run::would_be;
@@ -155,13 +155,7 @@ impl TrashArgs {
                 if progress::is_interrupted() {
                     break;
                 }
-                let discarded = Discarded {
-                    id: &selected.id,
-                    title: &selected.title,
-                    rollouts: &selected.rollouts,
-                    bytes: selected.bytes,
-                };
-                let result = trash.discard(home, state.as_deref(), &discarded, context.now());
+                let result = trash.discard(home, state.as_deref(), selected, context.now());
                 items.push(TrashItem::of_selected(selected, &result.map(drop)));
             }
             removed = remove_expired(&trash, context)?;
@@ -209,12 +203,7 @@ impl TrashArgs {
             subagents_of: self.subagents_of.clone(),
             no_turns: self.no_turns,
         };
-        let is_empty = filter.sessions.is_empty()
-            && filter.older_than.is_none()
-            && filter.projects.is_empty()
-            && filter.subagents_of.is_none()
-            && !filter.no_turns;
-        if is_empty {
+        if filter == TrashFilter::default() {
             return Err(CommandError::usage("no conversation is chosen").hint(
                 "name some, or use a filter: codex-manager storage trash --no-turns --dry-run",
             ));

@@ -1,12 +1,13 @@
 //! `storage vacuum`: rewrites Codex's databases without unused space.
 
+use crate::commands::storage::report::show_json;
 use crate::context::Context;
 use crate::error::{Outcome, Result};
 use crate::io::quantity::pluralize;
 use crate::io::time_format::parse_duration;
 use crate::steps::home_checks::{refuse_during_restore, require_codex_home};
 use crate::storage::vacuum::{VacuumItem, VacuumPlan};
-use crate::ui::{Cell, Column, Table, bytes, object};
+use crate::ui::{Cell, Column, Table, bytes};
 use crate::views::dry_run::verb;
 use chrono::TimeDelta;
 use clap::Args;
@@ -54,18 +55,9 @@ impl VacuumArgs {
             context.warn(format_args!("skipped: {error}"));
         }
         self.show(context, &plan.items);
-        self.report(context, &plan.items);
+        let sums = sum_sizes(&plan.items);
+        show_json("storage vacuum", &plan.items, sums, self.dry_run, context);
         Ok(Outcome::partial_if(!plan.unreadable.is_empty()))
-    }
-
-    fn report(&self, context: &Context, items: &[VacuumItem]) {
-        let (before_bytes, after_bytes) = sum_sizes(items);
-        let json = object()
-            .with("items", items)
-            .with("before_bytes", before_bytes)
-            .with("after_bytes", after_bytes)
-            .with("dry_run", self.dry_run);
-        context.ui.document("storage vacuum", &json);
     }
 
     fn show(&self, context: &Context, items: &[VacuumItem]) {
@@ -74,7 +66,15 @@ impl VacuumArgs {
             ui.line("the databases have no unused space");
             return;
         }
-        show_table(context, items);
+        let rows = items.iter().map(|item| {
+            let name = item.path.file_name().unwrap_or_default();
+            [
+                Cell::plain(name.to_string_lossy()),
+                Cell::bytes(item.before_bytes),
+                Cell::bytes(item.after_bytes),
+            ]
+        });
+        Table::with_rows(ui, COLUMNS, rows).print(ui);
         let (before, after) = sum_sizes(items);
         let (done, about) = verb(self.dry_run, ("would be ", "about "), ("", ""));
         ui.prose(format_args!(
@@ -88,18 +88,6 @@ impl VacuumArgs {
             ui.prose(format_args!("{deleted} old log entries {done}deleted"));
         }
     }
-}
-
-fn show_table(context: &Context, items: &[VacuumItem]) {
-    let rows = items.iter().map(|item| {
-        let name = item.path.file_name().unwrap_or_default();
-        [
-            Cell::plain(name.to_string_lossy()),
-            Cell::bytes(item.before_bytes),
-            Cell::bytes(item.after_bytes),
-        ]
-    });
-    Table::with_rows(&context.ui, COLUMNS, rows).print(&context.ui);
 }
 
 fn sum_sizes(items: &[VacuumItem]) -> (u64, u64) {

@@ -109,10 +109,10 @@ impl UsagePageSource<'_> {
              <th>Total</th><th>Cost</th></tr></thead>\n<tbody>",
             kind.to_lowercase()
         );
-        let most = rows.iter().map(|row| row.sum.total_tokens).max();
+        let most = rows.iter().map(|row| row.sum.tokens.total_tokens).max();
         for row in rows {
             let bar = draw_bar(
-                as_length(row.sum.total_tokens),
+                as_length(row.sum.tokens.total_tokens),
                 as_length(most.unwrap_or(0)),
             );
             push_row(page, &self.name_of(&row.key), &bar, &row.sum);
@@ -125,11 +125,11 @@ impl UsagePageSource<'_> {
     fn figures(&self) -> String {
         let sum = &self.report.totals.sum;
         let cached = format_share(
-            as_length(sum.cached_input_tokens),
-            as_length(sum.input_tokens),
+            as_length(sum.tokens.cached_input_tokens),
+            as_length(sum.tokens.input_tokens),
         );
         draw_figures(&[
-            ("Tokens", format_count(sum.total_tokens)),
+            ("Tokens", format_count(sum.tokens.total_tokens)),
             ("Estimated cost", format_cost(sum)),
             ("Conversations", self.conversations.to_string()),
             ("Input from the cache", cached),
@@ -149,11 +149,11 @@ impl UsagePageSource<'_> {
             }
             let row = |row: &ReportRow<RowKey>| ShareRow {
                 name: redact_and_count(&row.key.label()).0,
-                part: as_length(row.sum.total_tokens),
-                shown: format_count(row.sum.total_tokens),
+                part: as_length(row.sum.tokens.total_tokens),
+                shown: format_count(row.sum.tokens.total_tokens),
             };
             let rows: Vec<_> = report.rows.iter().map(row).collect();
-            let whole = as_length(report.totals.sum.total_tokens);
+            let whole = as_length(report.totals.sum.tokens.total_tokens);
             let table = format_shares([kind.row_kind(), "Tokens"], &rows, whole, ROWS);
             sections.push((title.to_owned(), table));
         }
@@ -187,10 +187,10 @@ impl UsagePageSource<'_> {
 fn push_row(page: &mut String, name: &str, bar: &str, sum: &UsageSum) {
     let name = escape_html(name);
     let [input, cached, output, total] = [
-        sum.input_tokens,
-        sum.cached_input_tokens,
-        sum.output_tokens,
-        sum.total_tokens,
+        sum.tokens.input_tokens,
+        sum.tokens.cached_input_tokens,
+        sum.tokens.output_tokens,
+        sum.tokens.total_tokens,
     ]
     .map(format_count);
     let cost = escape_html(&format_cost(sum));

@@ -94,7 +94,7 @@ pub(super) fn report(
     };
     if !by.is_of_time() {
         report.rows.sort_by(|a: &ReportRow<RowKey>, b| {
-            let by_tokens = b.sum.total_tokens.cmp(&a.sum.total_tokens);
+            let by_tokens = b.sum.tokens.total_tokens.cmp(&a.sum.tokens.total_tokens);
             by_tokens.then_with(|| a.key.cmp(&b.key))
         });
     }

@@ -16,7 +16,7 @@ const BAR: usize = 14;
 pub(super) fn print(report: &Report<RowKey>, by: Grouping, prices: &Prices, context: &Context) {
     let ui = &context.ui;
     let has_titles = by == Grouping::Sessions;
-    let all = report.totals.sum.total_tokens;
+    let all = report.totals.sum.tokens.total_tokens;
     let rows = report.rows.iter();
     let rows = rows.map(|row| cells(row, has_titles, all, ui.wants_tsv()));
     let table = Table::with_rows(ui, columns(by), rows);
@@ -67,10 +67,10 @@ fn print_totals(report: &Report<RowKey>, prices: &Prices, context: &Context) {
     };
     ui.report(format_args!(
         "total: {} tokens, {} input ({} cached), {} output{estimate}",
-        format_count(totals.total_tokens),
-        format_count(totals.input_tokens),
-        format_count(totals.cached_input_tokens),
-        format_count(totals.output_tokens),
+        format_count(totals.tokens.total_tokens),
+        format_count(totals.tokens.input_tokens),
+        format_count(totals.tokens.cached_input_tokens),
+        format_count(totals.tokens.output_tokens),
     ));
     let names = report.unknown_models.iter().map(|name| printable(name));
     let names: Vec<_> = names.collect();
@@ -105,16 +105,16 @@ fn cells(row: &ReportRow<RowKey>, has_titles: bool, all: u64, is_exact: bool) ->
     let exact_cost = || sum.cost_usd.map_or_else(String::new, |c| format!("{c:.6}"));
     let cost = Cell::plain(format_cost(sum));
     cells.extend([
-        number(sum.input_tokens),
-        number(sum.cached_input_tokens),
-        number(sum.output_tokens),
-        number(sum.total_tokens),
+        number(sum.tokens.input_tokens),
+        number(sum.tokens.cached_input_tokens),
+        number(sum.tokens.output_tokens),
+        number(sum.tokens.total_tokens),
         if is_exact {
             cost.value(exact_cost())
         } else {
             cost
         },
-        Cell::new(Style::Dim, share(sum.total_tokens, all)),
+        Cell::new(Style::Dim, share(sum.tokens.total_tokens, all)),
     ]);
     cells
 }

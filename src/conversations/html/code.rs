@@ -187,11 +187,7 @@ fn push_diff(html: &mut String, diff: &str) {
             Some(b'-') => "removed",
             _ => "",
         };
-        if class.is_empty() {
-            push_escape_html(html, line);
-        } else {
-            push_span(html, class, line);
-        }
+        push_span(html, class, line);
     }
 }
 
@@ -207,11 +203,7 @@ impl CodeScanner<'_> {
         while let Some(first) = self.code.chars().next() {
             let (len, class) = self.scan_token(first, before);
             let (token, rest) = self.code.split_at(len);
-            if class.is_empty() {
-                push_escape_html(html, token);
-            } else {
-                push_span(html, class, token);
-            }
+            push_span(html, class, token);
             before = token.chars().next_back().unwrap_or(before);
             self.code = rest;
         }
@@ -246,14 +238,8 @@ impl CodeScanner<'_> {
             return self.scan_string(&code[..first.len_utf8()], false);
         }
         if first == '\'' && language.names.starts_with("rust") {
-            return (
-                rust_char_len(code),
-                if rust_char_len(code) > 1 {
-                    "string"
-                } else {
-                    ""
-                },
-            );
+            let len = rust_char_len(code);
+            return (len, if len > 1 { "string" } else { "" });
         }
         if first.is_ascii_digit() {
             let is_number = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '.';

@@ -26,7 +26,12 @@ pub(crate) fn escape_html(text: &str) -> String {
     html
 }
 
+/// Appends text, in a span unless the class is empty.
 pub(super) fn push_span(page: &mut String, class: &str, text: &str) {
+    if class.is_empty() {
+        push_escape_html(page, text);
+        return;
+    }
     let _ = write!(page, "<span class=\"{class}\">");
     push_escape_html(page, text);
     page.push_str("</span>");

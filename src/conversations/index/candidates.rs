@@ -1,7 +1,7 @@
 //! Finds the conversations that an update of the index compares with it.
 
 use super::error::IndexError;
-use super::plan::{self, IndexCandidate, NOT_INDEXED, RolloutStamp, ShownFields};
+use super::plan::{self, IndexCandidate, RolloutStamp, ShownFields};
 use super::store::IndexStore;
 use crate::codex::threads::ThreadFilter;
 use crate::codex::threads::{self, ListedThread, ThreadCounts};
@@ -80,15 +80,17 @@ fn list_threads(
     Ok(threads)
 }
 
-/// Returns the conversations of all rollouts.
-pub(super) fn find_all_candidates(
-    store: &IndexStore,
-    source: IndexSource<'_>,
-) -> Result<Candidates, IndexError> {
-    // The next update also reads the names that Codex appends during this one.
-    let (_, names_end) = read_names_since(source.home, 0);
-    let titles = ThreadTitles::read(source.home);
-    let threads = match source.database {
+/// Returns the conversations of all rollouts by path, and the folders that cannot be listed. A conversation with two
+/// rollouts is returned once.
+///
+/// # Errors
+/// Codex's database cannot be read.
+pub(crate) fn list_candidates(
+    home: &Path,
+    database: Option<&Path>,
+) -> Result<(Vec<IndexCandidate>, Vec<SkippedFile>), IndexError> {
+    let titles = ThreadTitles::read(home);
+    let threads = match database {
         Some(database) => threads::list_as(database, &ThreadFilter::default(), |mut thread| {
             titles.apply(&mut thread);
             let id = std::mem::take(&mut thread.id).to_lowercase();
@@ -96,24 +98,33 @@ pub(super) fn find_all_candidates(
         })?,
         None => Vec::new(),
     };
-    let newest = threads.iter().filter_map(|(_, shown)| shown.updated).max();
     let mut threads: HashMap<String, ShownFields> = threads.into_iter().collect();
-    let mut known = HashSet::new();
-    let mut candidates = Vec::new();
-    let (files, unlistable) = files::find_with_documents(source.home);
-    for (session, file) in thread_rollouts::select_newest_of_each(files) {
-        known.insert(session.clone());
+    let (files, unlistable) = files::find_with_documents(home);
+    let newest = thread_rollouts::select_newest_of_each(files).into_iter();
+    let candidates = newest.map(|(session, file)| {
         let thread = threads.remove(&session);
-        candidates.push(IndexCandidate {
+        IndexCandidate {
             name: thread.is_none().then(|| titles.name(&session)).flatten(),
             thread,
             archived: file.is_archived,
-            path: file.path(source.home),
+            path: file.path(home),
             session,
-        });
-    }
+        }
+    });
+    Ok((candidates.collect(), unlistable))
+}
+
+/// Returns the conversations of all rollouts, and those that are gone.
+pub(super) fn find_all_candidates(
+    store: &IndexStore,
+    source: IndexSource<'_>,
+) -> Result<Candidates, IndexError> {
+    // The next update also reads the names that Codex appends during this one.
+    let (_, names_end) = read_names_since(source.home, 0);
+    let (mut on_disk, unlistable) = list_candidates(source.home, source.database)?;
     // The newest first, so that a first index that is interrupted has those.
-    candidates.sort_by(|a, b| b.recency().cmp(&a.recency()));
+    on_disk.sort_by(|a, b| b.recency().cmp(&a.recency()));
+    let known: HashSet<&String> = on_disk.iter().map(|c| &c.session).collect();
     // A conversation in an unreadable folder may still exist.
     let is_unlistable = |path: &str| {
         unlistable
@@ -123,10 +134,10 @@ pub(super) fn find_all_candidates(
     let gone = list_indexed(store)?.into_iter();
     let gone = gone.filter(|(id, path)| !known.contains(id) && !is_unlistable(path));
     Ok(Candidates {
-        on_disk: candidates,
         gone: gone.map(|(id, _)| id).collect(),
+        newest: on_disk.first().and_then(|first| first.recency().0),
+        on_disk,
         unlistable,
-        newest,
         names_end,
     })
 }
@@ -285,41 +296,4 @@ pub(super) fn count_listed(store: &IndexStore) -> Result<ThreadCounts, IndexErro
             })
         })
     })
-}
-
-/// Returns the conversations that contain a copy of a removed one, unless they are among the candidates.
-pub(super) fn find_orphaned_copies(
-    store: &IndexStore,
-    source: IndexSource<'_>,
-    found: &Candidates,
-) -> Result<Vec<IndexCandidate>, IndexError> {
-    if found.gone.is_empty() {
-        return Ok(Vec::new());
-    }
-    let known: HashSet<_> = found.on_disk.iter().map(|c| &c.session).collect();
-    let sql = "SELECT session, path, archived FROM conversation WHERE size=?1";
-    let mut orphaned: Vec<(String, String, bool)> =
-        store.query_rows(sql, [NOT_INDEXED], |row| {
-            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
-        })?;
-    orphaned.retain(|(session, ..)| !known.contains(session));
-    let ids = orphaned.iter().map(|(session, ..)| session.clone());
-    let filter = ThreadFilter {
-        ids: Some(ids.collect()),
-        ..ThreadFilter::default()
-    };
-    let mut rows = list_threads(source, &filter)?;
-    let candidate = |(session, path, archived): (String, String, bool)| {
-        let row = rows
-            .iter()
-            .position(|row| row.id.eq_ignore_ascii_case(&session));
-        IndexCandidate {
-            name: None,
-            thread: row.map(|row| ShownFields::from_thread(rows.swap_remove(row))),
-            session,
-            path: path.into(),
-            archived,
-        }
-    };
-    Ok(orphaned.into_iter().map(candidate).collect())
 }

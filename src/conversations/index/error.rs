@@ -23,23 +23,17 @@ pub(crate) enum IndexError {
 }
 
 impl IndexError {
+    /// Returns a function that adds the path of the index to an error of SQLite.
+    pub(super) fn of_index(path: &Path) -> impl FnOnce(rusqlite::Error) -> Self {
+        move |source| Self::Sqlite {
+            path: path.to_path_buf(),
+            source,
+        }
+    }
+
     /// Returns true if a rebuild of the index can solve the problem. Returns false if the disk is full or read-only,
     /// the file cannot be read, or another process locks it: a new index would fail too.
     pub(crate) fn is_cured_by_rebuild(&self) -> bool {
         matches!(self, Self::Sqlite { source, .. } if !database::is_caused_by_machine(source))
-    }
-}
-
-/// Adds the path of the index to an error of SQLite.
-pub(super) trait IndexContext<T> {
-    fn with_index_path(self, path: &Path) -> Result<T, IndexError>;
-}
-
-impl<T> IndexContext<T> for rusqlite::Result<T> {
-    fn with_index_path(self, path: &Path) -> Result<T, IndexError> {
-        self.map_err(|source| IndexError::Sqlite {
-            path: path.to_path_buf(),
-            source,
-        })
     }
 }

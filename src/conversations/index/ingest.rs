@@ -5,7 +5,7 @@
 //! Memory holds a few blocks, however large a rollout is.
 
 use super::deleted_texts::{delete_texts, delete_turns_after};
-use super::error::{IndexContext as _, IndexError};
+use super::error::IndexError;
 use super::plan::{IngestTask, NOT_INDEXED, ShownFields, format_place};
 use super::rollout_blocks::{IngestStep, ParsedBlock, ParsedLine, parse, read_rollouts};
 use super::store::{IndexStore, Place};
@@ -33,9 +33,11 @@ const COMMIT_BYTES: u64 = 256 << 20;
 const BUFFER_BYTES: usize = 40 << 20;
 
 #[derive(Debug, Default)]
-pub(super) struct IngestReport {
+pub(crate) struct RefreshReport {
     /// The number of conversations with new text.
     pub read: usize,
+    /// True if all rollouts were checked.
+    pub is_complete: bool,
     /// The rollouts that could not be read.
     pub skipped: Vec<SkippedFile>,
 }
@@ -46,7 +48,7 @@ pub(super) fn ingest(
     store: &mut IndexStore,
     tasks: Vec<IngestTask>,
     progress: &dyn Progress,
-) -> Result<IngestReport, IndexError> {
+) -> Result<RefreshReport, IndexError> {
     let mut writer = Writer::new(store);
     writer.begin_transaction()?;
     let result = parallel::run_ordered(
@@ -99,7 +101,7 @@ struct OpenConversation {
 struct Writer<'a> {
     store: &'a mut IndexStore,
     open: Option<OpenConversation>,
-    report: IngestReport,
+    report: RefreshReport,
     uncommitted: u64,
     words: WordBuffer,
     /// The number of the next text.
@@ -112,7 +114,7 @@ impl<'a> Writer<'a> {
         Self {
             store,
             open: None,
-            report: IngestReport::default(),
+            report: RefreshReport::default(),
             uncommitted: 0,
             words: WordBuffer::default(),
             next: 0,
@@ -122,7 +124,7 @@ impl<'a> Writer<'a> {
 
     fn execute_batch(&self, sql: &str) -> Result<(), IndexError> {
         let done = self.store.connection.execute_batch(sql);
-        done.with_index_path(&self.store.path)
+        done.map_err(IndexError::of_index(&self.store.path))
     }
 
     fn begin_transaction(&mut self) -> Result<(), IndexError> {
@@ -135,17 +137,13 @@ impl<'a> Writer<'a> {
     }
 
     fn commit(&mut self) -> Result<(), IndexError> {
-        self.write_words()?;
+        self.store.run(|connection| self.words.write(connection))?;
         self.store.set_meta(NEXT_TEXT, self.next)?;
         self.execute_batch("COMMIT")?;
         merge_runs(self.store)
     }
 
-    fn write_words(&mut self) -> Result<(), IndexError> {
-        self.store.run(|connection| self.words.write(connection))
-    }
-
-    fn finish(mut self, result: Result<(), IndexError>) -> Result<IngestReport, IndexError> {
+    fn finish(mut self, result: Result<(), IndexError>) -> Result<RefreshReport, IndexError> {
         match result.and_then(|()| self.commit()) {
             Ok(()) => Ok(self.report),
             Err(e) => {
@@ -161,40 +159,52 @@ impl<'a> Writer<'a> {
         step: IngestStep<ParsedBlock>,
         progress: &dyn Progress,
     ) -> Result<(), IndexError> {
-        match step {
+        let written = match step {
             IngestStep::Begin(task) => self.begin_conversation(task),
-            IngestStep::Lines(ParsedBlock { lines, words, read }) => {
-                progress.add_bytes(read);
-                self.uncommitted += read;
-                let mut numbers = vec![None; words.count];
-                lines
-                    .into_iter()
-                    .try_for_each(|line| self.write_line(line, &mut numbers))?;
-                self.words.add(&words, &numbers);
-                if self.words.bytes >= BUFFER_BYTES {
-                    self.write_words()?;
-                }
-                Ok(())
+            IngestStep::Lines(block) => {
+                progress.add_bytes(block.read);
+                self.write_block(block)
             }
             IngestStep::End(end) => self.finish_conversation(end),
+        };
+        written.map_err(IndexError::of_index(&self.store.path))?;
+        // Checked only between conversations. An interrupted first update keeps the conversations that it has read.
+        if self.open.is_none() && self.uncommitted >= COMMIT_BYTES {
+            self.uncommitted = 0;
+            self.commit()?;
+            self.begin_transaction()?;
         }
+        Ok(())
     }
 
-    fn begin_conversation(&mut self, task: Box<IngestTask>) -> Result<(), IndexError> {
-        let path = self.store.path.clone();
+    fn write_block(&mut self, block: ParsedBlock) -> rusqlite::Result<()> {
+        let ParsedBlock { lines, words, read } = block;
+        self.uncommitted += read;
+        let mut numbers = vec![None; words.count];
+        for line in lines {
+            self.write_line(line, &mut numbers)?;
+        }
+        self.words.add(&words, &numbers);
+        if self.words.bytes >= BUFFER_BYTES {
+            self.words.write(&self.store.connection)?;
+        }
+        Ok(())
+    }
+
+    fn begin_conversation(&mut self, task: Box<IngestTask>) -> rusqlite::Result<()> {
         let id = match &task.indexed {
             Some(indexed) => indexed.id,
-            None => self.insert_conversation(&task).with_index_path(&path)?,
+            None => self.insert_conversation(&task)?,
         };
         let Some(from) = task.from else {
-            return self.set_fields(id, &task).with_index_path(&path);
+            return self.set_fields(id, &task);
         };
         let is_continued = from > 0 || task.indexed.as_ref().is_some_and(|old| old.end.offset > 0);
         let state = match &task.indexed {
             Some(old) if from > 0 => old.state.clone(),
             _ => {
                 if is_continued {
-                    delete_texts(self.store, id).with_index_path(&path)?;
+                    delete_texts(self.store, id)?;
                 }
                 ReaderState::default()
             }
@@ -207,12 +217,11 @@ impl<'a> Writer<'a> {
             })
         });
         if from == 0 && (task.indexed.is_some() || !task.earlier.is_empty()) {
-            self.set_rollouts(id, &task).with_index_path(&path)?;
+            self.set_rollouts(id, &task)?;
         }
-        let usage = ConversationUsage::begin(self.store, &task, id).with_index_path(&path)?;
         self.open = Some(OpenConversation {
             id,
-            usage,
+            usage: ConversationUsage::begin(self.store, &task, id)?,
             state,
             title: None,
             copied,
@@ -309,26 +318,22 @@ impl<'a> Writer<'a> {
         &mut self,
         line: ParsedLine,
         numbers: &mut [Option<i64>],
-    ) -> Result<(), IndexError> {
+    ) -> rusqlite::Result<()> {
         let Some(mut open) = self.open.take() else {
             return Ok(());
         };
         let events = open.state.accept(line.items, line.place.offset);
-        let mut result = Ok(());
         for (event, text) in events.into_iter().zip(line.texts) {
             let Some(event) = event else {
                 continue;
             };
             if let EventKind::RolledBack(_) = event.kind {
-                let written = self.write_span(open.id);
-                result = written.and_then(|()| delete_turns_after(self.store, open.id, event.turn));
+                self.write_span(open.id)?;
+                delete_turns_after(self.store, open.id, event.turn)?;
                 continue;
             }
             let Some((role, text)) = text else {
-                result = open.usage.add(self.store, &event);
-                if result.is_err() {
-                    break;
-                }
+                open.usage.add(self.store, &event)?;
                 continue;
             };
             if let Some(mut copied) = open.copied.take() {
@@ -345,25 +350,20 @@ impl<'a> Writer<'a> {
             {
                 open.title = first_line(text);
             }
-            let Some(text) = text else {
-                continue;
-            };
-            match self.insert_text(open.id, role, Some((event.turn, line.place))) {
-                Ok(number) => numbers[text as usize] = Some(number),
-                Err(e) => {
-                    result = Err(e);
-                    break;
-                }
+            if let Some(text) = text {
+                let place = Some((event.turn, line.place));
+                numbers[text as usize] = Some(self.insert_text(open.id, role, place)?);
             }
         }
+        // After an error the whole update is rolled back.
         self.open = Some(open);
-        result.with_index_path(&self.store.path)
+        Ok(())
     }
 
     fn finish_conversation(
         &mut self,
         end: Result<(Place, Vec<u8>), String>,
-    ) -> Result<(), IndexError> {
+    ) -> rusqlite::Result<()> {
         let Some(mut open) = self.open.take() else {
             return Ok(());
         };
@@ -386,34 +386,24 @@ impl<'a> Writer<'a> {
         if open.task.shown.title.is_empty() {
             open.task.shown.title = open.title.take().unwrap_or_default();
         }
-        let close = || -> rusqlite::Result<()> {
-            let usage = open.usage.end(self.store)?;
-            self.set_fields(open.id, &open.task)?;
-            let stamp = &open.task.stamp;
-            self.store.execute(
-                "UPDATE conversation SET file=?2, size=?3, mtime=?4, end=?5, tail=?6, \
-                 state=?7, parent=coalesce(?8, CASE WHEN ?9 THEN parent END), usage=?10 WHERE id=?1",
-                params![
-                    open.id,
-                    stamp.file,
-                    stamp.size,
-                    stamp.mtime,
-                    end.number(),
-                    tail,
-                    open.state.to_bytes(),
-                    open.parent,
-                    open.task.from.is_some_and(|from| from > 0),
-                    usage,
-                ],
-            )
-        };
-        close().with_index_path(&self.store.path)?;
-        // Checked only between conversations. An interrupted first update keeps the conversations that it has read.
-        if self.uncommitted >= COMMIT_BYTES {
-            self.uncommitted = 0;
-            self.commit()?;
-            self.begin_transaction()?;
-        }
-        Ok(())
+        let usage = open.usage.end(self.store)?;
+        self.set_fields(open.id, &open.task)?;
+        let stamp = &open.task.stamp;
+        self.store.execute(
+            "UPDATE conversation SET file=?2, size=?3, mtime=?4, end=?5, tail=?6, \
+             state=?7, parent=coalesce(?8, CASE WHEN ?9 THEN parent END), usage=?10 WHERE id=?1",
+            params![
+                open.id,
+                stamp.file,
+                stamp.size,
+                stamp.mtime,
+                end.number(),
+                tail,
+                open.state.to_bytes(),
+                open.parent,
+                open.task.from.is_some_and(|from| from > 0),
+                usage,
+            ],
+        )
     }
 }

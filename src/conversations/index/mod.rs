@@ -27,14 +27,13 @@ mod word_buffer;
 mod word_query;
 mod word_runs;
 
-pub(crate) use candidates::IndexSource;
+pub(crate) use candidates::{IndexSource, list_candidates};
 pub(crate) use error::IndexError;
-pub(crate) use plan::format_place;
-pub(crate) use refresh::{
-    IndexStatus, RefreshReport, Thoroughness, is_unfinished, read_status, rebuild, refresh,
-};
+pub(crate) use ingest::RefreshReport;
+pub(crate) use plan::{IndexCandidate, format_place};
+pub(crate) use refresh::{IndexStatus, Thoroughness, is_unfinished, read_status, rebuild, refresh};
 pub(crate) use rollout_blocks::searched_part;
 pub(crate) use store::{FOLDER, IndexStore, TextId, disk_size, path_of, remove};
-pub(crate) use text_set::{TextSet, role_bits};
+pub(crate) use text_set::role_bits;
 pub(crate) use text_spans::{TextSpans, list_ranges, read_place};
 pub(crate) use word_query::{WordQuery, WordSearcher};

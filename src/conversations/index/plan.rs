@@ -25,7 +25,7 @@ const TAIL_BYTES: u64 = 64;
 pub(super) const NOT_INDEXED: i64 = -1;
 
 #[derive(Debug, Clone)]
-pub(super) struct IndexCandidate {
+pub(crate) struct IndexCandidate {
     /// The id in lower case.
     pub session: String,
     /// The rollout, plain or compressed.
@@ -93,7 +93,7 @@ pub(super) struct IndexedConversation {
 
 /// The fields of a conversation that lists display.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct ShownFields {
+pub(crate) struct ShownFields {
     pub title: String,
     pub cwd: String,
     /// The branch that was checked out; empty if there was none.

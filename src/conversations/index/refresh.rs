@@ -6,19 +6,17 @@
 
 use super::candidates::{
     IndexSource, MISSING, MISSING_ARCHIVED, NAMES_END, NEWEST_CHANGE, count_listed,
-    find_all_candidates, find_changed_candidates, find_orphaned_copies, has_exactly_indexed_files,
-    session_index_len,
+    find_all_candidates, find_changed_candidates, has_exactly_indexed_files, session_index_len,
 };
 use super::deleted_texts::{ERASING, delete_texts};
 use super::error::IndexError;
-use super::ingest::{self, IngestReport};
+use super::ingest::{self, RefreshReport};
 use super::plan::{self, HomeRollouts, IndexCandidate, IngestTask, NOT_INDEXED};
 use super::store::{self, IndexStore};
 use super::text_spans::TextSpans;
 use super::word_runs::erase_dead;
 use crate::codex::threads;
-use crate::history::SkippedFile;
-use crate::io::progress::{Progress, is_interrupted};
+use crate::io::progress::{Progress, check_interrupt};
 use chrono::{DateTime, TimeDelta};
 use rusqlite::params;
 use std::cell::OnceCell;
@@ -52,16 +50,6 @@ pub(crate) enum Thoroughness {
     All,
     /// As [`Self::Changes`], but a comparison of all rollouts reads at most [`NEWEST_BYTES`], the newest rollouts first.
     Newest,
-}
-
-#[derive(Debug, Default)]
-pub(crate) struct RefreshReport {
-    /// The number of conversations with new text.
-    pub read: usize,
-    /// True if all rollouts were checked.
-    pub is_complete: bool,
-    /// The rollouts that could not be read.
-    pub skipped: Vec<SkippedFile>,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -113,11 +101,9 @@ pub(crate) fn refresh(
         // Codex only appends names. If the file is shorter, another program wrote it again.
         && session_index_len(source.home) >= names_end;
     if !has_changes || !is_compared {
-        let is_first_answer = thoroughness == Thoroughness::Newest;
-        let max_bytes = if is_first_answer {
-            NEWEST_BYTES
-        } else {
-            u64::MAX
+        let max_bytes = match thoroughness {
+            Thoroughness::Newest => NEWEST_BYTES,
+            _ => u64::MAX,
         };
         return update(store, source, Some(max_bytes), progress);
     }
@@ -147,24 +133,21 @@ fn update(
     let erases = !is_unfinished(store)?;
     store.run(|connection| connection.pragma_update(None, "secure_delete", erases))?;
     let is_complete = max_bytes.is_some();
-    let mut found = if is_complete {
+    let found = if is_complete {
         find_all_candidates(store, source)?
     } else {
         find_changed_candidates(store, source)?
     };
-    remove(store, &found.gone)?;
-    found
-        .on_disk
-        .extend(find_orphaned_copies(store, source, &found)?);
+    let has_copies = remove(store, &found.gone)?;
+    if has_copies && !is_complete {
+        // Codex's database does not tell that the conversations with copies have to be read again.
+        return update(store, source, Some(u64::MAX), progress);
+    }
     let (total, mut report) = ingest_all(store, source.home, found.on_disk, max_bytes, progress)?;
     report.skipped.extend(found.unlistable);
     if max_bytes.is_some_and(|max| total > max) {
         // The next update begins like the first one, and reads the missing conversations.
-        return Ok(RefreshReport {
-            read: report.read,
-            is_complete: false,
-            skipped: report.skipped,
-        });
+        return Ok(report);
     }
     if let Some(newest) = found.newest {
         store.set_meta(NEWEST_CHANGE, newest)?;
@@ -190,11 +173,8 @@ fn update(
     if is_erasing || total >= VACUUM_BYTES {
         vacuum(store)?;
     }
-    Ok(RefreshReport {
-        read: report.read,
-        is_complete,
-        skipped: report.skipped,
-    })
+    report.is_complete = is_complete;
+    Ok(report)
 }
 
 /// Compares the candidates with the index and reads the changed ones in batches. Also returns the number of bytes to
@@ -205,7 +185,7 @@ fn ingest_all(
     candidates: Vec<IndexCandidate>,
     max_bytes: Option<u64>,
     progress: &dyn Progress,
-) -> Result<(u64, IngestReport), IndexError> {
+) -> Result<(u64, RefreshReport), IndexError> {
     let mut paths: HashMap<String, PathBuf> = HashMap::new();
     if max_bytes.is_some() {
         // A copy may be read before its original, which then is not in the index yet.
@@ -214,7 +194,7 @@ fn ingest_all(
     }
     let rewound = OnceCell::new();
     let mut total = 0;
-    let mut report = IngestReport::default();
+    let mut report = RefreshReport::default();
     let mut candidates = candidates.into_iter();
     loop {
         let disk = HomeRollouts {
@@ -261,11 +241,13 @@ fn unread_bytes(task: &IngestTask) -> u64 {
     task.from.map_or(0, |from| size.saturating_sub(from))
 }
 
-/// Removes conversations from the index. Marks conversations with copies of their texts to be read again.
-fn remove(store: &IndexStore, sessions: &[String]) -> Result<(), IndexError> {
+/// Removes conversations from the index. Marks conversations with copies of their texts to be read again, and returns
+/// true if there are any.
+fn remove(store: &IndexStore, sessions: &[String]) -> Result<bool, IndexError> {
     if sessions.is_empty() {
-        return Ok(());
+        return Ok(false);
     }
+    let mut has_copies = false;
     store.run(|connection| {
         let transaction = connection.unchecked_transaction()?;
         for session in sessions {
@@ -276,10 +258,11 @@ fn remove(store: &IndexStore, sessions: &[String]) -> Result<(), IndexError> {
             delete_texts(store, id)?;
             store.execute("DELETE FROM conversation WHERE id=?1", [id])?;
             let sql = "UPDATE conversation SET size=?2 WHERE parent=?1";
-            store.execute(sql, params![session, NOT_INDEXED])?;
+            has_copies |= connection.execute(sql, params![session, NOT_INDEXED])? > 0;
         }
         transaction.commit()
-    })
+    })?;
+    Ok(has_copies)
 }
 
 fn plan_tasks(
@@ -291,9 +274,7 @@ fn plan_tasks(
     let mut indexed = plan::read_indexed(store, Some(&ids))?;
     let mut tasks = Vec::new();
     for candidate in candidates {
-        if is_interrupted() {
-            return Err(IndexError::Interrupted);
-        }
+        check_interrupt().map_err(|_| IndexError::Interrupted)?;
         let old = indexed.remove(&candidate.session);
         tasks.extend(plan::plan_task(candidate, old, disk));
     }

@@ -13,7 +13,7 @@
 //! The index has no positions of words, which makes it a third of the size; phrases are checked in the rollouts. The text of
 //! a title has the words of the project's folder and of the branch too.
 
-use super::error::{IndexContext as _, IndexError};
+use super::error::IndexError;
 use super::usage_tables::TABLES as USAGE_TABLES;
 use crate::codex::connection::{self, Access};
 use crate::codex::rollout_lines::Role;
@@ -186,6 +186,20 @@ pub(crate) fn disk_size(path: &Path) -> u64 {
     sizes.iter().sum()
 }
 
+fn connect(path: &Path, access: Access, wait: Duration) -> rusqlite::Result<Connection> {
+    let connection = connection::open(path, access)?;
+    connection.busy_timeout(wait)?;
+    // More than the default of 16: the ingestion alternates between more statements.
+    connection.set_prepared_statement_cache_capacity(32);
+    // Without it SQLite prepares a statement again for each value of a range.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+    if access == Access::Write {
+        // SQLite leaves the content of freed pages in the file, and with it the words of a deleted conversation.
+        connection.pragma_update(None, "secure_delete", true)?;
+    }
+    Ok(connection)
+}
+
 impl IndexStore {
     /// Opens the index at `path`. Creates it if there is none, or if it is damaged or of another version.
     ///
@@ -228,18 +242,7 @@ impl IndexStore {
     }
 
     fn connect(path: &Path, access: Access, wait: Duration) -> Result<Self, IndexError> {
-        let connection = connection::open(path, access).with_index_path(path)?;
-        connection.busy_timeout(wait).with_index_path(path)?;
-        // More than the default of 16: the ingestion alternates between more statements.
-        connection.set_prepared_statement_cache_capacity(32);
-        // Without it SQLite prepares a statement again for each value of a range.
-        let keeps_plans = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true);
-        keeps_plans.with_index_path(path)?;
-        if access == Access::Write {
-            // SQLite leaves the content of freed pages in the file, and with it the words of a deleted conversation.
-            let erases = connection.pragma_update(None, "secure_delete", true);
-            erases.with_index_path(path)?;
-        }
+        let connection = connect(path, access, wait).map_err(IndexError::of_index(path))?;
         Ok(Self {
             connection,
             path: path.to_path_buf(),
@@ -258,7 +261,7 @@ impl IndexStore {
             "PRAGMA auto_vacuum=INCREMENTAL; BEGIN IMMEDIATE; {CONVERSATIONS} {CONVERSATION_INDEXES} {TABLES} {USAGE_TABLES} \
              PRAGMA user_version={SCHEMA}; COMMIT;"
         ));
-        created.with_index_path(path)?;
+        created.map_err(IndexError::of_index(path))?;
         Ok(store)
     }
 
@@ -275,7 +278,7 @@ impl IndexStore {
         &'a self,
         query: impl FnOnce(&'a Connection) -> rusqlite::Result<T>,
     ) -> Result<T, IndexError> {
-        query(&self.connection).with_index_path(&self.path)
+        query(&self.connection).map_err(IndexError::of_index(&self.path))
     }
 
     /// Returns the rows of a query, converted by `read`.
@@ -323,12 +326,12 @@ impl IndexStore {
 
     pub(super) fn set_meta(&self, key: &str, value: i64) -> Result<(), IndexError> {
         let set = self.execute("INSERT OR REPLACE INTO meta VALUES(?1, ?2)", (key, value));
-        set.with_index_path(&self.path)
+        set.map_err(IndexError::of_index(&self.path))
     }
 
     /// Returns the result of a query with one number.
     pub(super) fn query_number(&self, sql: &str) -> Result<i64, IndexError> {
         let value = self.connection.query_row(sql, [], |row| row.get(0));
-        value.with_index_path(&self.path)
+        value.map_err(IndexError::of_index(&self.path))
     }
 }

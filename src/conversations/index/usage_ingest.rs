@@ -16,7 +16,6 @@ pub(crate) const UNKNOWN_MODEL: &str = "unknown";
 const COPY_PAUSE: TimeDelta = TimeDelta::seconds(1);
 
 /// The usage of the conversation that is being read.
-#[derive(Debug)]
 pub(super) struct ConversationUsage {
     session: String,
     tally: Tally,
@@ -95,12 +94,6 @@ struct CopiedCounts {
     original: Option<EventReader>,
     /// The time of the last copied event.
     last: DateTime<Utc>,
-}
-
-impl std::fmt::Debug for CopiedCounts {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("CopiedCounts").finish_non_exhaustive()
-    }
 }
 
 impl CopiedCounts {

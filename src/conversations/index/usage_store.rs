@@ -23,7 +23,7 @@ pub(super) struct UsageWriter {
     conversation: i64,
     next_request: i64,
     /// The sums of this run, which are added to the stored ones at the end.
-    slots: HashMap<(i64, i64), (i64, [u64; 4])>,
+    slots: HashMap<(i64, i64), (i64, TokenUsage)>,
     /// The last observation of each window, by its minutes.
     windows: HashMap<u32, Window>,
 }
@@ -41,7 +41,7 @@ impl UsageWriter {
         })
     }
 
-    /// Adds a request, unless it used no tokens.
+    /// Adds a request, which used tokens.
     pub(super) fn add_request(
         &mut self,
         store: &IndexStore,
@@ -49,20 +49,12 @@ impl UsageWriter {
         model: i64,
         used: TokenUsage,
     ) -> rusqlite::Result<()> {
-        let parts = used.parts();
-        if parts == [0; 4] {
-            return Ok(());
-        }
         let at = at.timestamp_millis();
-        let (requests, sums) = self
-            .slots
-            .entry((at.div_euclid(SLOT_MS), model))
-            .or_default();
+        let slot = (at.div_euclid(SLOT_MS), model);
+        let (requests, sum) = self.slots.entry(slot).or_default();
         *requests += 1;
-        for (sum, part) in sums.iter_mut().zip(parts) {
-            *sum = sum.saturating_add(part);
-        }
-        let [input, cached, output, reasoning] = parts.map(saturating_i64);
+        *sum = sum.plus(used);
+        let [input, cached, output, reasoning] = used.parts().map(saturating_i64);
         let (id, number) = (self.conversation, self.next_request);
         let row = [id, number, at, model, input, cached, output, reasoning];
         store.execute(
@@ -106,8 +98,8 @@ impl UsageWriter {
              requests=requests+?4, input=input+?5, cached=cached+?6, output=output+?7, \
              reasoning=reasoning+?8",
         )?;
-        for ((slot, model), (requests, sums)) in self.slots {
-            let [input, cached, output, reasoning] = sums.map(saturating_i64);
+        for ((slot, model), (requests, sum)) in self.slots {
+            let [input, cached, output, reasoning] = sum.parts().map(saturating_i64);
             let id = self.conversation;
             add.execute([id, slot, model, requests, input, cached, output, reasoning])?;
         }

@@ -28,12 +28,6 @@ pub(crate) struct WordSearcher<'a> {
     answers: RefCell<HashMap<WordQuery, Rc<TextSet>>>,
 }
 
-impl std::fmt::Debug for WordSearcher<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("WordSearcher").finish_non_exhaustive()
-    }
-}
-
 impl<'a> WordSearcher<'a> {
     pub(crate) fn new(store: &'a IndexStore, all: &'a TextSet) -> Self {
         Self {

@@ -7,7 +7,7 @@
 use super::error::IndexError;
 use super::posting_list::{BLOCK_BYTES, BlockReader, BlockWriter, PostingList, texts};
 use super::store::{IndexStore, rewrite_conversations};
-use crate::io::progress::is_interrupted;
+use crate::io::progress::{check_interrupt, is_interrupted};
 use rusqlite::{Connection, OptionalExtension as _, params};
 use std::collections::HashSet;
 
@@ -234,9 +234,7 @@ pub(super) fn erase_dead(store: &IndexStore) -> Result<(), IndexError> {
     store.run(|connection| connection.execute("DELETE FROM block_word", []))?;
     for run in store.run(list_runs)? {
         for block in run.first..=run.last {
-            if is_interrupted() {
-                return Err(IndexError::Interrupted);
-            }
+            check_interrupt().map_err(|_| IndexError::Interrupted)?;
             store.run(|connection| erase_in_block(connection, run, block, &dead))?;
         }
     }

@@ -3,9 +3,9 @@
 //! Rarer words count more, and a word as it is written more than another form of it. Newer conversations come before
 //! others that are about as good.
 
+use super::found_conversation::FoundConversation;
 use super::postings::{Posting, PostingReader, exact_query};
 use super::query::Term;
-use super::ranked_candidate::{Closeness, RankedCandidate};
 use super::wanted_term::{WantedTerm, join_queries};
 use crate::conversations::index::{IndexError, TextId};
 use std::cmp::Reverse;
@@ -22,6 +22,43 @@ const MS_PER_DAY: f64 = 86_400_000.0;
 
 /// The number of conversations below which each time is looked up instead of reading those of all.
 const MAX_LOOKUPS: usize = 500;
+
+/// The distance between the terms of a query.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Closeness {
+    Scattered,
+    /// In one message, command or output.
+    Text,
+    Sentence,
+}
+
+pub(super) struct RankedCandidate {
+    pub number: i64,
+    /// A bit for each term that it has.
+    pub matched: u128,
+    pub updated_ms: Option<i64>,
+    /// The text to show.
+    pub best: TextId,
+    pub closeness: Closeness,
+    pub score: f64,
+    /// The conversation, if its fields were read already.
+    pub conversation: Option<FoundConversation>,
+}
+
+impl RankedCandidate {
+    /// Returns the bit of a term. A query has at most 64.
+    pub(super) fn term_bit(number: usize) -> u128 {
+        1 << number.min(127)
+    }
+
+    pub(super) fn has_term(&self, number: usize) -> bool {
+        self.matched & Self::term_bit(number) != 0
+    }
+
+    pub(super) fn count_matched(&self) -> usize {
+        usize::try_from(self.matched.count_ones()).unwrap_or(0)
+    }
+}
 
 /// The terms that a conversation must have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

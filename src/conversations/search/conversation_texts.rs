@@ -69,7 +69,7 @@ impl<'a> ConversationTexts<'a> {
 
     /// Returns the texts that a query of the index finds: the title, then the others in the order of the rollout.
     pub(super) fn find_ids(&self, expression: &WordQuery) -> Result<Vec<TextId>, IndexError> {
-        let found = self.index.find_texts(expression)?;
+        let found = self.index.words.find(expression)?;
         let store = self.index.store;
         let mut ids = Vec::new();
         for (first, last) in list_ranges(store, self.number)? {

@@ -3,18 +3,17 @@
 //! The index gives the texts that have a term. Phrases and code are checked in the rollouts, in the order of the results
 //! and only until enough are found.
 
-use super::candidates::{CandidateFinder, FoundCandidates, MatchNeed};
+use super::candidates::{CandidateFinder, Closeness, FoundCandidates, MatchNeed, RankedCandidate};
 use super::conversation_texts::ConversationTexts;
 use super::postings::PostingReader;
 use super::query::{Query, Term};
-use super::ranked_candidate::{Closeness, RankedCandidate};
 use super::relaxation::Relaxation;
 use super::snippet::{self, Snippet};
 use super::wanted_term::{WantedTerm, join_queries};
 use crate::codex::rollout::is_plain;
 use crate::codex::rollout_lines::Role;
 use crate::conversations::index::{IndexError, IndexStore, TextSpans, WordSearcher};
-use crate::io::progress::is_interrupted;
+use crate::io::progress::check_interrupt;
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
@@ -108,8 +107,7 @@ pub(super) fn search_terms(
     options: &SearchOptions<'_>,
 ) -> Result<SearchResult, IndexError> {
     let words = WordSearcher::new(store, &spans.texts);
-    let reader = PostingReader::new(store, spans, &words, options.role);
-    let mut search = Search::new(reader, terms, MatchNeed::All, options)?;
+    let mut search = Search::new((store, spans, &words), terms, MatchNeed::All, options)?;
     let (result, counts) = search.run()?;
     if result.total.is_none_or(|total| total >= FEW_CONVERSATIONS) {
         return Ok(result);
@@ -135,9 +133,8 @@ pub(super) fn search_most(
     options: &SearchOptions<'_>,
 ) -> Result<(SearchResult, usize), IndexError> {
     let words = WordSearcher::new(store, &spans.texts);
-    let reader = PostingReader::new(store, spans, &words, options.role);
     let need = MatchNeed::MostBelow(usize::MAX);
-    let mut search = Search::new(reader, terms, need, options)?;
+    let mut search = Search::new((store, spans, &words), terms, need, options)?;
     for wanted in &mut search.wanted {
         wanted.add_beginnings();
     }
@@ -162,15 +159,20 @@ struct Search<'a> {
 
 impl<'a> Search<'a> {
     fn new(
-        reader: PostingReader<'a>,
+        (store, spans, words): (&'a IndexStore, &'a TextSpans, &'a WordSearcher<'a>),
         terms: &'a [Term],
         need: MatchNeed,
         options: &'a SearchOptions<'a>,
     ) -> Result<Self, IndexError> {
         let positive = terms.iter().filter(|term| !term.is_negated);
-        let wanted = positive.map(|term| WantedTerm::new(reader.words, term));
+        let wanted = positive.map(|term| WantedTerm::new(words, term));
         Ok(Self {
-            reader,
+            reader: PostingReader {
+                store,
+                spans,
+                words,
+                role: options.role,
+            },
             terms,
             wanted: wanted.collect::<Result<_, _>>()?,
             need,
@@ -305,9 +307,7 @@ impl<'a> Search<'a> {
             if before_it >= self.options.limit {
                 break;
             }
-            if is_interrupted() {
-                return Err(IndexError::Interrupted);
-            }
+            check_interrupt().map_err(|_| IndexError::Interrupted)?;
             let Some(mut candidate) = rest.next() else {
                 break;
             };

@@ -14,7 +14,6 @@ pub(crate) mod forgiving;
 mod found_conversation;
 mod postings;
 pub(crate) mod query;
-mod ranked_candidate;
 pub(crate) mod relaxation;
 pub(crate) mod scan;
 pub(crate) mod snippet;

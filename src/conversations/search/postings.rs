@@ -3,9 +3,8 @@
 use super::query::Term;
 use crate::codex::rollout_lines::Role;
 use crate::conversations::index::{
-    IndexError, IndexStore, TextId, TextSet, TextSpans, WordQuery, WordSearcher, role_bits,
+    IndexError, IndexStore, TextId, TextSpans, WordQuery, WordSearcher, role_bits,
 };
-use std::rc::Rc;
 
 /// The texts of one conversation that have the words of a term.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,7 +16,7 @@ pub(super) struct Posting {
     pub has_title: bool,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub(super) struct PostingReader<'a> {
     pub store: &'a IndexStore,
     pub spans: &'a TextSpans,
@@ -39,29 +38,10 @@ pub(super) fn exact_query(term: &Term) -> WordQuery {
     WordQuery::All(words.collect())
 }
 
-impl<'a> PostingReader<'a> {
-    pub(super) fn new(
-        store: &'a IndexStore,
-        spans: &'a TextSpans,
-        words: &'a WordSearcher<'a>,
-        role: Option<Role>,
-    ) -> Self {
-        Self {
-            store,
-            spans,
-            words,
-            role,
-        }
-    }
-
-    /// Returns the texts that a query finds, of all authors.
-    pub(super) fn find_texts(self, query: &WordQuery) -> Result<Rc<TextSet>, IndexError> {
-        self.words.find(query)
-    }
-
+impl PostingReader<'_> {
     /// Returns the conversations with texts that a query finds, in the order of their numbers.
     pub(super) fn read(self, query: &WordQuery) -> Result<Vec<Posting>, IndexError> {
-        let texts = self.find_texts(query)?;
+        let texts = self.words.find(query)?;
         let wanted = self.role.map_or(u64::MAX, role_bits);
         let ranges = self.spans.ranges.iter();
         let postings = ranges.filter_map(|(first, last, conversation)| {

@@ -3,19 +3,14 @@
 use super::evaluate::{FoundConversation, Hit};
 use super::snippet;
 use crate::codex::rollout_lines::{LineParts, Role};
-use crate::codex::threads;
-use crate::codex::threads::ThreadFilter;
-use crate::conversations::index::IndexError;
+use crate::conversations::index::{IndexCandidate, IndexError, list_candidates};
 use crate::conversations::reader::EventReader;
 use crate::history::SkippedFile;
-use crate::history::files;
-use crate::history::thread_rollouts::{self, ThreadChain};
-use crate::history::thread_titles::ThreadTitles;
+use crate::history::thread_rollouts::ThreadChain;
 use crate::io::parallel;
 use crate::io::progress::Progress;
 use chrono::{DateTime, Utc};
 use regex::Regex;
-use std::collections::HashMap;
 use std::io;
 use std::path::Path;
 
@@ -30,8 +25,7 @@ pub(crate) struct ScanReport {
     pub skipped: Vec<SkippedFile>,
 }
 
-/// Returns all conversations of a Codex home, and the folders that cannot be listed. A conversation with two rollouts
-/// is returned once.
+/// Returns all conversations of a Codex home, and the folders that cannot be listed.
 ///
 /// # Errors
 /// Codex's database cannot be read.
@@ -39,41 +33,26 @@ pub(crate) fn list_conversations(
     home: &Path,
     database: Option<&Path>,
 ) -> Result<(Vec<FoundConversation>, Vec<SkippedFile>), IndexError> {
-    let rows = match database {
-        Some(database) => threads::list(database, &ThreadFilter::default())?,
-        None => Vec::new(),
-    };
-    let rows = rows.into_iter().map(|row| (row.id.to_lowercase(), row));
-    let mut rows: HashMap<_, _> = rows.collect();
-    let titles = ThreadTitles::read(home);
-    let mut found = Vec::new();
-    let (files, skipped) = files::find_with_documents(home);
-    for (session, file) in thread_rollouts::select_newest_of_each(files) {
-        let path = file.path(home);
-        let row = rows.remove(&session);
-        let listed = row.is_some();
-        let mut row = row.unwrap_or_default();
-        if listed {
-            titles.apply(&mut row);
-        } else {
-            row.title = titles.name(&session).unwrap_or_default();
-        }
+    let (candidates, skipped) = list_candidates(home, database)?;
+    let conversation = |candidate: IndexCandidate| {
+        let listed = candidate.thread.is_some();
+        let shown = candidate.thread.unwrap_or_default();
         let changed = || {
-            let changed = path.metadata().ok()?.modified().ok()?;
+            let changed = candidate.path.metadata().ok()?.modified().ok()?;
             Some(DateTime::<Utc>::from(changed).timestamp_millis())
         };
-        found.push(FoundConversation {
-            title: row.title,
-            cwd: row.cwd,
-            branch: row.git_branch,
-            updated_ms: row.updated_ms.or_else(changed),
-            archived: file.is_archived,
+        FoundConversation {
+            title: candidate.name.unwrap_or(shown.title),
+            cwd: shown.cwd,
+            branch: shown.branch,
+            updated_ms: shown.updated.or_else(changed),
+            archived: candidate.archived,
             listed,
-            session,
-            path,
-        });
-    }
-    Ok((found, skipped))
+            session: candidate.session,
+            path: candidate.path,
+        }
+    };
+    Ok((candidates.into_iter().map(conversation).collect(), skipped))
 }
 
 /// Searches `conversations` of a home on all processors. Only texts of `role`, if one is given.

@@ -20,9 +20,8 @@ impl LossAcceptance {
     /// # Errors
     /// The record cannot be read, or is of a newer version.
     pub(crate) fn read(live: &LiveThreads, context: &Context) -> Result<Self, CommandError> {
-        let settings = &context.settings;
-        let home = settings.codex_home.display().to_string();
-        let mut accepted = losses::read(&settings.manager_home)?.accepted_in(&home);
+        let home = context.codex_home().display().to_string();
+        let mut accepted = losses::read(context.manager_home())?.accepted_in(&home);
         let mut returned = AcceptedLosses::default();
         for id in accepted.ids() {
             // A rollout that cannot be read has no message that came back.
@@ -46,10 +45,9 @@ impl LossAcceptance {
         if self.returned.is_empty() {
             return;
         }
-        let settings = &context.settings;
-        let home = settings.codex_home.display().to_string();
+        let home = context.codex_home().display().to_string();
         let change = |record: &mut losses::LossRecord| record.withdraw(&home, &self.returned);
-        if let Err(e) = losses::update(&settings.manager_home, change) {
+        if let Err(e) = losses::update(context.manager_home(), change) {
             let message = format_args!("cannot record that accepted messages are live again: {e}");
             context.ui.warn(message);
         }

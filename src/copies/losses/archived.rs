@@ -63,7 +63,7 @@ impl NeededArchives {
         context: &Context,
     ) -> Result<Self, CommandError> {
         homes.retain(|home| home.is_dir());
-        homes.insert(context.settings.codex_home.clone());
+        homes.insert(context.codex_home().to_path_buf());
         let mut needed = Vec::new();
         for codex_home in homes {
             let mut context = context.clone();
@@ -78,7 +78,7 @@ impl NeededArchives {
         context: &Context,
         is_wanted: impl Fn(&CopyPlaceKind) -> bool,
     ) -> Result<Vec<NeededCopy>, CommandError> {
-        let mut search = LossSearch::new(LiveThreads::read(&context.settings.codex_home)?);
+        let mut search = LossSearch::new(LiveThreads::read(context.codex_home())?);
         places::add_archives(&mut search, records, context)?;
         let acceptance = LossAcceptance::read(search.live(), context)?;
         let mut needed = Vec::new();
@@ -122,7 +122,7 @@ impl NeededArchives {
 pub(crate) fn refuse_last_copy_in_trash(context: &Context) -> Result<(), CommandError> {
     let is_trashed = |kind: &CopyPlaceKind| *kind == CopyPlaceKind::TrashedArchive;
     let is_archive = |kind: &CopyPlaceKind| matches!(kind, CopyPlaceKind::Archive(_));
-    let trashed = trash::list_archives(&context.settings.manager_home)?.into_iter();
+    let trashed = trash::list_archives(context.manager_home())?.into_iter();
     let trashed = trashed.filter_map(|path| ArchiveReader::open(&path).ok());
     let homes = trashed.map(|archive| PathBuf::from(&archive.metadata().source_codex_home));
     let is_either = |kind: &CopyPlaceKind| is_archive(kind) || is_trashed(kind);
@@ -169,7 +169,7 @@ pub(crate) fn find_lost_since(
     new: &ArchiveManifest,
     context: &Context,
 ) -> Result<Vec<LossJson>, CommandError> {
-    let live = LiveThreads::from_archive(&context.settings.codex_home, &new.files);
+    let live = LiveThreads::from_archive(context.codex_home(), &new.files);
     let mut search = LossSearch::new(live);
     let mut wanted = list_rollout_ids(&new.files);
     let mut known = vec![name.to_owned()];
@@ -205,9 +205,8 @@ pub(crate) fn check_restored(
     is_shortened: bool,
     context: &Context,
 ) -> Result<(), CommandError> {
-    let settings = &context.settings;
-    let home = settings.codex_home.display().to_string();
-    let known = losses::read(&settings.manager_home)?;
+    let home = context.codex_home().display().to_string();
+    let known = losses::read(context.manager_home())?;
     let mut ids = changed;
     let lost = known.losses.iter().filter(|loss| loss.home == home);
     let lost: Vec<_> = lost.map(|loss| loss.session_id.clone()).collect();
@@ -215,7 +214,7 @@ pub(crate) fn check_restored(
         return Ok(());
     }
     ids.extend(lost);
-    let mut search = LossSearch::new(LiveThreads::read(&settings.codex_home)?);
+    let mut search = LossSearch::new(LiveThreads::read(context.codex_home())?);
     places::add_archives(&mut search, &context.archives()?, context)?;
     let acceptance = LossAcceptance::read(search.live(), context)?;
     acceptance.end_returned(context);

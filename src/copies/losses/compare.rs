@@ -8,7 +8,7 @@ use crate::copies::losses::prefix::{self, Mark};
 use crate::copies::losses::rollout_copy::{CopyContent, CopyOrigin, RolloutCopy};
 use crate::error::CommandError;
 use crate::inventory::losses::AcceptedLosses;
-use crate::io::IoContext;
+use crate::io::{IoContext, file_open};
 use chrono::{DateTime, Utc};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -232,9 +232,10 @@ fn take_beginnings<'a>(
         same.filter_map(|copy| size_and_digest(copy)).collect()
     };
     // A rollout that cannot be decompressed to the end has the text before the damage.
-    let plain = prefix::match_text(path, marks(false)).unwrap_or_default();
+    let text = || rollout::open_plain(path);
+    let plain = prefix::match_marks(text, marks(false)).unwrap_or_default();
     let compressed = if file.compressed {
-        prefix::match_bytes(path, marks(true)).at("read", path)?
+        prefix::match_marks(|| file_open::open(path), marks(true)).at("read", path)?
     } else {
         Vec::new()
     };

@@ -8,7 +8,8 @@ use crate::copies::source::{self, ConversationSource, rollout_files};
 use crate::error::CommandError;
 use crate::inventory::archive_names::{numbered, shortest_name};
 use crate::inventory::store;
-use crate::io::{ContentDigest, IoContext, is_interrupted, pluralize};
+use crate::io::progress::check_interrupt;
+use crate::io::{ContentDigest, IoContext, pluralize};
 use std::collections::HashMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -66,9 +67,8 @@ pub(crate) fn find_fullest_archive(
     wanted: &str,
     context: &Context,
 ) -> Result<PathBuf, CommandError> {
-    let settings = &context.settings;
-    let home = settings.codex_home.display().to_string();
-    let records = store::list_archives(&settings.manager_home)?;
+    let home = context.codex_home().display().to_string();
+    let records = store::list_archives(context.manager_home())?;
     let mut copies = CopyCounts::default();
     let mut best: Option<(usize, PathBuf, String)> = None;
     for record in numbered(&records) {
@@ -77,10 +77,8 @@ pub(crate) fn find_fullest_archive(
         if !may_have || !record.is_usable() {
             continue;
         }
-        if is_interrupted() {
-            return Err(CommandError::interrupted());
-        }
-        let path = store::backups_folder(&settings.manager_home).join(&record.path);
+        check_interrupt().map_err(|_| CommandError::interrupted())?;
+        let path = context.backups().join(&record.path);
         let Some(count) = copies.count(&ArchiveReader::open(&path)?, wanted)? else {
             continue;
         };

@@ -1,7 +1,6 @@
 //! The archives with turns that a migration of Codex hid. Their messages are not lost: the rollouts have them.
 
 use crate::archive::reader::ArchiveReader;
-use crate::codex::threads;
 use crate::context::Context;
 use crate::copies::losses::place::CopyPlace;
 use crate::copies::losses::places;
@@ -10,7 +9,7 @@ use crate::error::CommandError;
 use crate::history::check::compare;
 use crate::history::unreadable::UnreadableCause;
 use crate::inventory::records::ArchiveRecord;
-use crate::io::progress::is_interrupted;
+use crate::io::progress::check_interrupt;
 
 /// Returns the ids of the conversations whose turns a migration hid, with the places that have them shown, the newest
 /// first. Archives that cannot be read are left out.
@@ -21,9 +20,10 @@ pub(crate) fn find_hidden_turns(
     records: &[ArchiveRecord],
     context: &Context,
 ) -> Result<Vec<(String, Vec<CopyPlace>)>, CommandError> {
-    let home = &context.settings.codex_home;
-    let database = threads::find_state_database(home, &context.env);
-    let unreadable = compare(home, database.as_deref(), None)?.report.unreadable;
+    let database = context.state_database();
+    let unreadable = compare(context.codex_home(), database.as_deref(), None)?
+        .report
+        .unreadable;
     let mut hidden: Vec<_> = unreadable
         .into_iter()
         .filter(|one| one.cause == UnreadableCause::Boundary)
@@ -33,9 +33,7 @@ pub(crate) fn find_hidden_turns(
         return Ok(Vec::new());
     }
     for file in places::list_archived_copies(records, context)? {
-        if is_interrupted() {
-            return Err(CommandError::interrupted());
-        }
+        check_interrupt().map_err(|_| CommandError::interrupted())?;
         let Ok(archive) = ArchiveReader::open(&file.path) else {
             continue;
         };

@@ -13,7 +13,7 @@ use crate::inventory::archive_names::numbered;
 use crate::inventory::records::ArchiveRecord;
 use crate::inventory::trash;
 use crate::io::parallel;
-use crate::io::progress::is_interrupted;
+use crate::io::progress::{check_interrupt, is_interrupted};
 use crate::storage;
 use crate::sync::conflict_copies::ConflictCopies;
 use crate::sync::sides::Side;
@@ -37,7 +37,7 @@ fn filter_archives(
     records: &[ArchiveRecord],
     context: &Context,
 ) -> Vec<(ArchivedCopies, DateTime<Utc>)> {
-    let home = context.settings.codex_home.display().to_string();
+    let home = context.codex_home().display().to_string();
     let backups = context.backups();
     let usable = numbered(records).into_iter();
     let usable =
@@ -63,7 +63,7 @@ pub(crate) fn list_archived_copies(
     let files = filter_archives(records, context)
         .into_iter()
         .map(|(file, _)| file);
-    let trashed = trash::list_archives(&context.settings.manager_home)?;
+    let trashed = trash::list_archives(context.manager_home())?;
     let trashed = trashed.into_iter().map(|path| ArchivedCopies {
         place: CopyPlace::file(&path, CopyPlaceKind::TrashedArchive),
         path,
@@ -89,9 +89,7 @@ pub(crate) fn add_newest_copies(
         return Ok(());
     }
     for (file, time) in filter_archives(&context.archives()?, context) {
-        if is_interrupted() {
-            return Err(CommandError::interrupted());
-        }
+        check_interrupt().map_err(|_| CommandError::interrupted())?;
         if without.contains(&file.place.name) {
             continue;
         }
@@ -127,7 +125,7 @@ pub(crate) fn add_archives(
     records: &[ArchiveRecord],
     context: &Context,
 ) -> Result<bool, CommandError> {
-    let home = context.settings.codex_home.display().to_string();
+    let home = context.codex_home().display().to_string();
     let files = list_archived_copies(records, context)?;
     let mut is_whole = true;
     let take = |(file, opened): (ArchivedCopies, Result<ArchiveReader, _>)| {
@@ -160,8 +158,7 @@ pub(crate) fn add_archives(
 /// # Errors
 /// A folder cannot be listed.
 pub(crate) fn add_files(search: &mut LossSearch, context: &Context) -> Result<(), CommandError> {
-    let settings = &context.settings;
-    for folder in Replica::find_folders(&settings.manager_home, &settings.codex_home)? {
+    for folder in Replica::find_folders(context.manager_home(), context.codex_home())? {
         // The copies in the cloud folder are there too, or belong to other machines.
         let copies = ConflictCopies::read(&folder, &folder)?;
         for copy in copies.all.values().filter(|copy| copy.local.is_some()) {
@@ -176,7 +173,7 @@ pub(crate) fn add_files(search: &mut LossSearch, context: &Context) -> Result<()
             }
         }
     }
-    let trashed = storage::trash::list_rollouts(&settings.manager_home, &settings.codex_home)?;
+    let trashed = storage::trash::list_rollouts(context.manager_home(), context.codex_home())?;
     for path in search.compressed_copies().into_iter().chain(trashed) {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         // The trash numbers the further rollouts of a conversation.

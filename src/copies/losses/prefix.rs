@@ -1,25 +1,14 @@
 //! Copies that a rollout begins with.
 
-use crate::codex::rollout;
-use crate::io::{ContentDigest, ContentHasher, file_open};
+use crate::io::{ContentDigest, ContentHasher};
 use std::io::{self, Read};
 use std::mem;
-use std::path::Path;
 
 /// The length and the digest of a copy.
 pub(crate) type Mark = (u64, ContentDigest);
 
-/// Returns the marks that the text of the rollout begins with. Reads up to the longest mark.
-pub(crate) fn match_text(path: &Path, marks: Vec<Mark>) -> io::Result<Vec<Mark>> {
-    match_marks(|| rollout::open_plain(path), marks)
-}
-
-/// Returns the marks that the bytes of the file begin with.
-pub(crate) fn match_bytes(path: &Path, marks: Vec<Mark>) -> io::Result<Vec<Mark>> {
-    match_marks(|| file_open::open(path), marks)
-}
-
-fn match_marks<R: Read>(
+/// Returns the marks that the bytes of a reader begin with. Reads up to the longest mark.
+pub(crate) fn match_marks<R: Read>(
     open: impl FnOnce() -> io::Result<R>,
     mut marks: Vec<Mark>,
 ) -> io::Result<Vec<Mark>> {

@@ -43,7 +43,7 @@ impl LossJson {
 /// Describes losses, with the titles of their conversations.
 pub(crate) fn describe(losses: &[Loss], places: &[CopyPlace], context: &Context) -> Vec<LossJson> {
     let ids = losses.iter().map(|loss| loss.id.clone()).collect();
-    let titles = read_titles(&context.settings.codex_home, &context.env, ids);
+    let titles = read_titles(context.codex_home(), &context.env, ids);
     let describe = |loss: &Loss| {
         let place = &places[loss.place];
         let first_lost_at = loss.first_lost();
@@ -69,8 +69,8 @@ pub(crate) fn record(
     extent: &CheckExtent,
     context: &Context,
 ) {
-    let manager = &context.settings.manager_home;
-    let home = context.settings.codex_home.display().to_string();
+    let manager = context.manager_home();
+    let home = context.codex_home().display().to_string();
     let known = losses::read(manager).unwrap_or_default();
     if found.is_empty() && (known.losses.is_empty() || *extent == CheckExtent::LastArchive) {
         return;

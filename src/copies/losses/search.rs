@@ -17,6 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 /// The live conversations with the copies that differ from them.
+#[derive(Default)]
 pub(crate) struct LossSearch {
     live: LiveThreads,
     /// The places of copies, the newest first.
@@ -38,9 +39,7 @@ impl LossSearch {
     pub(crate) fn new(live: LiveThreads) -> Self {
         Self {
             live,
-            places: Vec::new(),
-            sources: Vec::new(),
-            copies: BTreeMap::new(),
+            ..Self::default()
         }
     }
 

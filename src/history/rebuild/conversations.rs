@@ -8,61 +8,48 @@ use crate::history::{
     for_each_file, rollout,
 };
 use crate::io::Rfc3339Time;
-use std::collections::HashSet;
-use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::collections::{BTreeMap, HashSet};
+use std::path::Path;
 
-/// The rows of the table `threads` without their texts, which are read again when needed.
+/// A row of the table `threads`, with what a rebuild needs of it.
 #[derive(Debug)]
-pub struct ThreadTable {
-    pub(super) path: PathBuf,
-    rows: Vec<TableRow>,
-}
-
-#[derive(Debug, Clone, Copy)]
-pub(super) struct RowTimes {
+pub struct TableRow {
+    id: ConversationId,
     created_ms: i64,
     updated_ms: i64,
-    /// True if the row has a title, so that the rollout need not be read for one.
-    has_title: bool,
-}
-
-#[derive(Debug)]
-struct TableRow {
-    id: ConversationId,
-    times: RowTimes,
     archived: bool,
+    /// The name that the user gave.
+    pub(super) given_name: Option<String>,
+    /// The title; empty if Codex has none.
+    pub(super) title: String,
+    /// The first line of the user's first message.
+    pub(super) first_message: Option<String>,
 }
 
 /// Reads the table of the database at `path`. Returns `None` if it has no such table.
 ///
 /// # Errors
 /// The database is damaged or locked by another process.
-pub fn read_table(path: &Path) -> Result<Option<ThreadTable>, DatabaseError> {
-    let rows = threads::fold_rows(path, Vec::new, |rows, row: ThreadRow| {
+pub(crate) fn read_table(path: &Path) -> Result<Option<Vec<TableRow>>, DatabaseError> {
+    threads::fold_rows(path, Vec::new, |rows, row: ThreadRow| {
         rows.push(TableRow {
-            times: RowTimes {
-                created_ms: row.created_ms.unwrap_or(0),
-                updated_ms: row.updated_ms.unwrap_or(0),
-                has_title: !row.title.trim().is_empty()
-                    || first_line(&row.first_user_message).is_some(),
-            },
-            archived: row.archived,
             id: ConversationId::of(&row.id),
+            created_ms: row.created_ms.unwrap_or(0),
+            updated_ms: row.updated_ms.unwrap_or(0),
+            archived: row.archived,
+            given_name: row.given_name().map(str::to_owned),
+            first_message: first_line(&row.first_user_message),
+            title: row.title,
         });
-    })?;
-    Ok(rows.map(|rows| ThreadTable {
-        path: path.to_path_buf(),
-        rows,
-    }))
+    })
 }
 
 /// A conversation with the facts gathered so far.
 pub(super) struct RebuildConversation {
     pub(super) id: ConversationId,
-    pub(super) row: Option<RowTimes>,
-    /// The range of the conversation in [`ConversationSet::owned`].
-    files: Range<u32>,
+    pub(super) row: Option<TableRow>,
+    /// The rollouts that are not archived.
+    pub(super) files: Vec<RolloutFile>,
     created: Option<Rfc3339Time>,
     pub(super) updated: Option<Rfc3339Time>,
     /// False if the limit leaves it out.
@@ -75,11 +62,11 @@ pub(super) struct RebuildConversation {
 }
 
 impl RebuildConversation {
-    fn new(id: ConversationId, row: Option<RowTimes>) -> Self {
+    fn new(id: ConversationId, row: Option<TableRow>) -> Self {
         Self {
             id,
             row,
-            files: 0..0,
+            files: Vec::new(),
             created: None,
             updated: None,
             is_restored: true,
@@ -88,13 +75,16 @@ impl RebuildConversation {
         }
     }
 
-    pub(super) fn files(&self) -> Range<usize> {
-        self.files.start as usize..self.files.end as usize
+    fn add_rollout(&mut self, file: RolloutFile, meta: &SessionMeta) {
+        self.files.push(file);
+        if self.row.as_ref().is_none_or(|row| row.created_ms == 0) {
+            self.created = self.created.take().or_else(|| meta.created());
+        }
     }
 
     /// Sets the time of the last change: the later of rollout and row, else the time of creation.
     pub(super) fn set_updated(&mut self, last: Option<Rfc3339Time>) {
-        let of_row = |millis: fn(&RowTimes) -> i64| {
+        let of_row = |millis: fn(&TableRow) -> i64| {
             let millis = self.row.as_ref().map(millis).filter(|millis| *millis != 0);
             millis.and_then(Rfc3339Time::from_millis)
         };
@@ -104,8 +94,11 @@ impl RebuildConversation {
             .or_else(|| self.created.clone());
     }
 
-    pub(super) fn has_title(&self) -> bool {
-        self.row.is_some_and(|row| row.has_title)
+    /// Returns the title by the row, so that the rollout need not be read for one.
+    pub(super) fn row_title(&self) -> Option<&str> {
+        let row = self.row.as_ref()?;
+        let title = Some(&*row.title).filter(|title| !title.trim().is_empty());
+        title.or(row.first_message.as_deref())
     }
 }
 
@@ -114,9 +107,6 @@ pub(super) struct ConversationSet {
     pub(super) source: RebuildSource,
     /// Sorted by id, without duplicates.
     pub(super) conversations: Vec<RebuildConversation>,
-    files: Vec<RolloutFile>,
-    /// Indices into `files`, grouped by conversation.
-    owned: Vec<u32>,
     /// Conversations on disk that the rebuild leaves out: archived, or not in the database.
     excluded: HashSet<ConversationId>,
     pub(super) orphans: usize,
@@ -134,28 +124,25 @@ impl ConversationSet {
         self.excluded.contains(id) || self.find(id).is_some_and(|c| !c.files.is_empty())
     }
 
-    pub(super) fn position(&self, id: &ConversationId) -> Option<usize> {
+    fn position(&self, id: &ConversationId) -> Option<usize> {
         self.conversations.binary_search_by(|c| c.id.cmp(id)).ok()
     }
 
-    pub(super) fn path(&self, home: &Path, owned: usize) -> PathBuf {
-        self.files[self.owned[owned] as usize].path(home)
+    /// Returns the rollouts of the conversations at these places, each with that place.
+    pub(super) fn rollouts<'a>(
+        &'a self,
+        places: &'a [usize],
+    ) -> impl Iterator<Item = (usize, &'a RolloutFile)> {
+        let files = |place: usize| self.conversations[place].files.iter();
+        let places = places.iter().copied();
+        places.flat_map(move |place| files(place).map(move |file| (place, file)))
     }
-}
-
-/// A rollout with the conversation that it belongs to.
-struct OwnedRollout {
-    id: ConversationId,
-    /// The index in [`ConversationSet::files`].
-    file: u32,
-    /// The time of creation, if no row has it.
-    created: Option<Rfc3339Time>,
 }
 
 /// Collects the conversations to rebuild, each with its rollouts.
 pub(super) fn gather(
     home: &Path,
-    table: Option<ThreadTable>,
+    table: Option<Vec<TableRow>>,
     include_orphans: bool,
     skipped: &mut Vec<SkippedFile>,
 ) -> Result<ConversationSet, HistoryError> {
@@ -167,8 +154,6 @@ pub(super) fn gather(
             RebuildSource::Database
         },
         conversations,
-        files: Vec::new(),
-        owned: Vec::new(),
         excluded: HashSet::new(),
         orphans: 0,
         without_id: 0,
@@ -181,42 +166,48 @@ pub(super) fn gather(
         set.excluded.extend(id);
     }
     let takes_orphans = include_orphans || set.source == RebuildSource::Rollouts;
-    let mut found = Vec::new();
+    let mut orphans = BTreeMap::new();
     let paths = files.iter().map(|file| file.path(home));
-    for_each_file(
-        paths,
-        HEADS_AT_A_TIME,
-        skipped,
-        rollout::read_head,
-        |i, meta| {
-            match meta {
-                None => set.without_id += 1,
-                // Codex does not open those of before 0.32.
-                Some(meta) if archived.contains(&meta.id) || !meta.has_envelope => {}
-                Some(meta) => {
-                    let file = u32::try_from(i).unwrap_or(u32::MAX);
-                    found.extend(set.claim_rollout(file, meta, takes_orphans));
-                }
+    let read = rollout::read_head;
+    for_each_file(paths, HEADS_AT_A_TIME, skipped, read, |i, meta| {
+        let Some(meta) = meta else {
+            set.without_id += 1;
+            return Ok(());
+        };
+        // Codex does not open those of before 0.32.
+        if archived.contains(&meta.id) || !meta.has_envelope {
+            return Ok(());
+        }
+        let new = || RebuildConversation::new(meta.id.clone(), None);
+        match set.position(&meta.id) {
+            Some(place) => set.conversations[place].add_rollout(files[i].clone(), &meta),
+            None if takes_orphans => {
+                let orphan = orphans.entry(meta.id.clone()).or_insert_with(new);
+                orphan.add_rollout(files[i].clone(), &meta);
             }
-            Ok(())
-        },
-    )?;
-    set.files = files;
-    set.assign_rollouts(found);
+            None => {
+                set.orphans += 1;
+                set.excluded.insert(meta.id);
+            }
+        }
+        Ok(())
+    })?;
+    set.conversations.extend(orphans.into_values());
+    set.conversations.sort_by(|a, b| a.id.cmp(&b.id));
     set.excluded.extend(archived);
     Ok(set)
 }
 
 /// Returns the conversations of the unarchived rows, sorted by id without duplicates, and the ids of the archived rows.
 fn split_archived(
-    table: Option<ThreadTable>,
+    table: Option<Vec<TableRow>>,
 ) -> (Vec<RebuildConversation>, HashSet<ConversationId>) {
     let (mut conversations, mut archived) = (Vec::new(), HashSet::new());
-    for row in table.map_or(Vec::new(), |table| table.rows) {
+    for row in table.unwrap_or_default() {
         if row.archived {
             archived.insert(row.id);
         } else {
-            conversations.push(RebuildConversation::new(row.id, Some(row.times)));
+            conversations.push(RebuildConversation::new(row.id.clone(), Some(row)));
         }
     }
     // Two rows may name one conversation in different case; the stable sort keeps Codex's spelling,
@@ -224,55 +215,4 @@ fn split_archived(
     conversations.sort_by(|a, b| a.id.cmp(&b.id));
     conversations.dedup_by(|a, b| a.id == b.id);
     (conversations, archived)
-}
-
-impl ConversationSet {
-    /// Assigns a rollout to the conversation in its metadata. Returns `None`, and counts an orphan, if the rebuild
-    /// leaves the conversation out because it has no row.
-    fn claim_rollout(
-        &mut self,
-        file: u32,
-        meta: SessionMeta,
-        takes_orphans: bool,
-    ) -> Option<OwnedRollout> {
-        let known = self.position(&meta.id);
-        if known.is_none() && !takes_orphans {
-            self.orphans += 1;
-            self.excluded.insert(meta.id);
-            return None;
-        }
-        let row = known.and_then(|place| self.conversations[place].row);
-        let is_undated = row.is_none_or(|row| row.created_ms == 0);
-        Some(OwnedRollout {
-            created: meta.created().filter(|_| is_undated),
-            id: meta.id,
-            file,
-        })
-    }
-
-    /// Adds the conversations without a row, and assigns the rollouts to their conversations.
-    fn assign_rollouts(&mut self, mut owners: Vec<OwnedRollout>) {
-        owners.sort_unstable_by(|a, b| (&a.id, a.file).cmp(&(&b.id, b.file)));
-        let new: Vec<_> = owners
-            .chunk_by(|a, b| a.id == b.id)
-            .filter(|owners| self.position(&owners[0].id).is_none())
-            .map(|owners| RebuildConversation::new(owners[0].id.clone(), None))
-            .collect();
-        self.conversations.extend(new);
-        self.conversations.sort_by(|a, b| a.id.cmp(&b.id));
-        self.conversations.shrink_to_fit();
-        self.owned = Vec::with_capacity(owners.len());
-        for OwnedRollout { id, file, created } in owners {
-            let end = u32::try_from(self.owned.len() + 1).unwrap_or(u32::MAX);
-            self.owned.push(file);
-            if let Some(place) = self.position(&id) {
-                let conversation = &mut self.conversations[place];
-                if conversation.files.is_empty() {
-                    conversation.files.start = end - 1;
-                }
-                conversation.files.end = end;
-                conversation.created = conversation.created.take().or(created);
-            }
-        }
-    }
 }

@@ -2,15 +2,13 @@
 
 use super::conversations::{ConversationSet, RebuildConversation};
 use super::plan::PlannedHistoryFile;
-use crate::codex::{ThreadRow, threads};
-use crate::history::rollout::first_line;
+use crate::history::check::is_given;
 use crate::history::{ConversationId, HistoryError, IndexEntry, ThreadNameIndex};
 use crate::io::Rfc3339Time;
 use chrono::{DateTime, Utc};
 use std::cmp::Reverse;
 use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
-use std::path::Path;
 
 /// Collects lines in any order.
 #[derive(Default)]
@@ -42,63 +40,51 @@ impl IndexLines {
     /// Collects a line for each selected conversation, and lines with the given names of the others.
     pub(super) fn gather(
         set: &ConversationSet,
-        database: Option<&Path>,
         index: &ThreadNameIndex,
     ) -> Result<Self, HistoryError> {
-        let new = || TablePass {
-            lines: Self::default(),
-            done: vec![false; set.conversations.len()],
-            problem: None,
-        };
-        let with_rows = database.map(|path| {
-            threads::fold_rows(path, new, |pass, row| {
-                if pass.problem.is_none() {
-                    pass.problem = pass.add_row(set, index, &row).err();
-                }
-            })
-        });
-        let mut pass = with_rows.transpose()?.flatten().unwrap_or_else(new);
-        if let Some(problem) = pass.problem {
-            return Err(problem);
-        }
-        for (place, conversation) in set.conversations.iter().enumerate() {
-            if conversation.is_restored && !pass.done[place] {
-                pass.done[place] = true;
-                pass.lines.add_restored(conversation, None, index)?;
+        let mut lines = Self::default();
+        for conversation in &set.conversations {
+            if conversation.is_restored {
+                lines.add_restored(conversation, index)?;
+            } else if let Some((name, time)) = kept_name(conversation) {
+                lines.names_kept += 1;
+                lines.push(&conversation.id, time, name, true);
             }
         }
         for id in index.ids() {
-            let place = set.position(id);
-            if place.is_some_and(|place| pass.done[place]) {
+            let known = set.find(id);
+            if known.is_some_and(|known| known.is_restored || kept_name(known).is_some()) {
                 continue;
             }
-            let known = place.and_then(|place| set.conversations[place].updated.clone());
+            let known = known.and_then(|known| known.updated.clone());
             if let Some(line) = index.get(id)?
                 && let Some(time) = known.or_else(|| line.time())
             {
-                pass.lines.names_kept += 1;
-                pass.lines.push(id, &time, &line.thread_name, true);
+                lines.names_kept += 1;
+                lines.push(id, &time, &line.thread_name, true);
             }
         }
-        Ok(pass.lines)
+        Ok(lines)
     }
 
     fn add_restored(
         &mut self,
         conversation: &RebuildConversation,
-        row: Option<&ThreadRow>,
         index: &ThreadNameIndex,
     ) -> Result<(), HistoryError> {
         let Some(time) = &conversation.updated else {
             return Ok(());
         };
-        let given = find_given_name(conversation, row, index)?;
-        let is_given = given.is_some();
-        let name = match given {
-            Some(name) => name,
-            None => derive_title(conversation, row),
-        };
-        self.push(&conversation.id, time, &name, is_given);
+        let given = find_given_name(conversation, index)?;
+        let title = conversation.row_title().or(conversation.title.as_deref());
+        match (&given, title) {
+            (Some(name), _) => self.push(&conversation.id, time, name, true),
+            (None, Some(title)) => self.push(&conversation.id, time, title, false),
+            (None, None) => {
+                let id = conversation.id.to_string();
+                self.push(&conversation.id, time, &id, false);
+            }
+        }
         Ok(())
     }
 
@@ -136,75 +122,32 @@ impl IndexLines {
     }
 }
 
-/// One pass over the rows of the table.
-struct TablePass {
-    lines: IndexLines,
-    /// True for each conversation that has a line, by its index.
-    done: Vec<bool>,
-    problem: Option<HistoryError>,
-}
-
-impl TablePass {
-    fn add_row(
-        &mut self,
-        set: &ConversationSet,
-        index: &ThreadNameIndex,
-        row: &ThreadRow,
-    ) -> Result<(), HistoryError> {
-        let found = set.position(&ConversationId::of(&row.id));
-        let Some(place) = found.filter(|place| !self.done[*place] && !row.archived) else {
-            return Ok(());
-        };
-        let conversation = &set.conversations[place];
-        if conversation.is_restored {
-            self.done[place] = true;
-            return self.lines.add_restored(conversation, Some(row), index);
-        }
-        if let (Some(name), Some(time)) = (row.given_name(), &conversation.updated) {
-            self.done[place] = true;
-            self.lines.names_kept += 1;
-            self.lines.push(&conversation.id, time, name, true);
-        }
-        Ok(())
-    }
+/// Returns the given name and the time of a conversation that is left out.
+fn kept_name(conversation: &RebuildConversation) -> Option<(&str, &Rfc3339Time)> {
+    let name = conversation.row.as_ref()?.given_name.as_deref()?;
+    Some((name, conversation.updated.as_ref()?))
 }
 
 /// Returns the name given by the user. A name in the index that equals the id, the title, or the first line of the title
 /// or of the first message was derived by a rebuild.
 fn find_given_name(
     conversation: &RebuildConversation,
-    row: Option<&ThreadRow>,
     index: &ThreadNameIndex,
 ) -> Result<Option<String>, HistoryError> {
-    if let Some(name) = row.and_then(ThreadRow::given_name) {
-        return Ok(Some(name.to_owned()));
+    let row = conversation.row.as_ref();
+    if let Some(name) = row.and_then(|row| row.given_name.clone()) {
+        return Ok(Some(name));
     }
     let Some(line) = index.get(&conversation.id)? else {
         return Ok(None);
     };
     let name = line.thread_name;
-    let is_title_of = |row: &ThreadRow| {
-        row.title == name
-            || [&row.title, &row.first_user_message]
-                .iter()
-                .any(|text| first_line(text).as_deref() == Some(&name))
-    };
-    let is_derived = conversation.is_index_derived
-        || conversation.id.with_text(|id| id == name)
-        || row.is_some_and(is_title_of);
-    Ok((!is_derived).then_some(name))
-}
-
-/// Returns the derived title of a conversation without a given name, else its id.
-fn derive_title(conversation: &RebuildConversation, row: Option<&ThreadRow>) -> String {
-    let of_row = row.and_then(|row| {
-        let title = Some(&row.title).filter(|title| !title.trim().is_empty());
-        title
-            .cloned()
-            .or_else(|| first_line(&row.first_user_message))
+    let derived = row.into_iter().flat_map(|row| {
+        let first_message = row.first_message.as_deref();
+        [Some(&*row.title), first_message].into_iter().flatten()
     });
-    let title = of_row.or_else(|| conversation.title.clone());
-    title.unwrap_or_else(|| conversation.id.to_string())
+    let is_given = !conversation.is_index_derived && is_given(&name, &conversation.id, derived);
+    Ok(is_given.then_some(name))
 }
 
 /// A line of the new index. The order of the fields is the order of the lines: newest first, equal times by

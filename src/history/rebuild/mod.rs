@@ -14,7 +14,8 @@ mod prompts;
 mod scan;
 
 pub use apply::{RebuiltFile, apply, preview};
-pub use conversations::{ThreadTable, read_table};
+pub use conversations::TableRow;
+pub(crate) use conversations::read_table;
 pub use plan::{
     ConversationCounts, PlannedHistoryFile, PromptCounts, RebuildOptions, RebuildPlan,
     RebuildSource, RebuildTarget, UnusedCounts,
@@ -33,11 +34,10 @@ use std::path::Path;
 /// usable.
 ///
 /// # Errors
-/// A folder cannot be listed, the database changed while it was read, or the user interrupts. A
-/// rollout that cannot be read is skipped and listed in the plan.
+/// A folder cannot be listed, or the user interrupts. A rollout that cannot be read is skipped and listed in the plan.
 pub fn plan(
     home: &Path,
-    table: Option<ThreadTable>,
+    table: Option<Vec<TableRow>>,
     options: RebuildOptions,
     progress: &dyn Progress,
 ) -> Result<RebuildPlan, HistoryError> {
@@ -47,7 +47,6 @@ pub fn plan(
         .map_or(0, |m| m.len());
     let index = ThreadNameIndex::read(home)?;
     let mut skipped = Vec::new();
-    let database = table.as_ref().map(|table| table.path.clone());
     let mut set = gather(home, table, options.include_orphans, &mut skipped)?;
     let beyond_limit = apply_limit(home, &mut set, options.max_threads, &mut skipped)?;
     let mut prompts = options.only.wants_history().then(Prompts::default);
@@ -63,7 +62,7 @@ pub fn plan(
         source: set.source,
         conversations: ConversationCounts {
             refreshed: refreshed.clone().count(),
-            without_file: refreshed.filter(|c| c.files().is_empty()).count(),
+            without_file: refreshed.filter(|c| c.files.is_empty()).count(),
             beyond_limit,
             names_kept: 0,
             titles_taken: 0,
@@ -80,7 +79,7 @@ pub fn plan(
         files: Vec::new(),
     };
     if options.only.wants_index() {
-        plan.add_index(&set, database.as_deref(), &index)?;
+        plan.add_index(&set, &index)?;
     }
     if let Some(prompts) = prompts {
         plan.add_history(home, &set, prompts, history_bytes)?;
@@ -93,10 +92,9 @@ impl RebuildPlan {
     fn add_index(
         &mut self,
         set: &ConversationSet,
-        database: Option<&Path>,
         index: &ThreadNameIndex,
     ) -> Result<(), HistoryError> {
-        let lines = IndexLines::gather(set, database, index)?;
+        let lines = IndexLines::gather(set, index)?;
         self.conversations.names_kept = lines.names_kept;
         let mut file = PlannedHistoryFile::new(session_index::FILE_NAME, index.bytes);
         self.conversations.titles_taken = lines.write(&mut file)?;

@@ -6,8 +6,8 @@ use crate::history::{
     Depth, HistoryError, RolloutScan, SkippedFile, ThreadNameIndex, for_each_file, rollout,
 };
 use crate::io::{Progress, Rfc3339Time};
-use chrono::{DateTime, Utc};
-use std::path::{Path, PathBuf};
+use std::collections::HashMap;
+use std::path::Path;
 
 /// Marks all but the `max` most recent conversations as left out and returns their number. Reads
 /// only the ends of rollouts, and nothing if all conversations fit.
@@ -42,38 +42,18 @@ fn read_ends(
     places: &[usize],
     skipped: &mut Vec<SkippedFile>,
 ) -> Result<(), HistoryError> {
-    let owned = list_rollouts(set, places);
-    let mut last: Vec<Option<(DateTime<Utc>, Box<str>)>> = vec![None; set.conversations.len()];
-    let paths = owned.iter().map(|(_, owned)| set.path(home, *owned));
+    let owners: Vec<usize> = set.rollouts(places).map(|(place, _)| place).collect();
+    let mut last: Vec<Option<Rfc3339Time>> = vec![None; set.conversations.len()];
+    let paths = set.rollouts(places).map(|(_, file)| file.path(home));
     for_each_file(paths, 1, skipped, rollout::read_last_time, |n, time| {
-        let known = &mut last[owned[n].0];
-        if let Some(time) = time
-            && known.as_ref().is_none_or(|(at, _)| *at < time.at)
-        {
-            *known = Some((time.at, time.text.into()));
-        }
+        let known = &mut last[owners[n]];
+        *known = Rfc3339Time::later_of(known.take(), time);
         Ok(())
     })?;
     for place in places {
-        let last = last[*place].take().map(|(at, text)| Rfc3339Time {
-            text: text.into_string(),
-            at,
-        });
-        set.conversations[*place].set_updated(last);
+        set.conversations[*place].set_updated(last[*place].take());
     }
     Ok(())
-}
-
-/// Returns the position of the conversation and the index into `ConversationSet::owned` for every rollout of these
-/// conversations.
-fn list_rollouts(set: &ConversationSet, places: &[usize]) -> Vec<(usize, usize)> {
-    let files = |place: &usize| {
-        let place = *place;
-        set.conversations[place]
-            .files()
-            .map(move |owned| (place, owned))
-    };
-    places.iter().flat_map(files).collect()
 }
 
 /// Collects the contents of the rollouts of a rebuild.
@@ -102,7 +82,7 @@ impl Contents<'_> {
             found.has_title = true;
             let line = self.index.get(&conversation.id)?;
             found.is_index_derived = line.is_some_and(|line| line.thread_name == title);
-            if !conversation.has_title() {
+            if conversation.row_title().is_none() {
                 found.title = Some(title);
             }
         }
@@ -122,35 +102,29 @@ pub(super) fn scan(
     let (mut whole, mut ends) = (Vec::new(), Vec::new());
     for (place, conversation) in set.conversations.iter().enumerate() {
         if !conversation.is_restored {
-        } else if contents.prompts.is_some() || !conversation.has_title() {
+        } else if contents.prompts.is_some() || conversation.row_title().is_none() {
             whole.push(place);
         } else {
             ends.push(place);
         }
     }
-    let owned = list_rollouts(set, &whole);
-    let length = |path: PathBuf| path.metadata().map_or(0, |m| m.len());
-    let lengths = owned
-        .iter()
-        .map(|(_, owned)| length(set.path(home, *owned)));
+    let owners: Vec<usize> = set.rollouts(&whole).map(|(place, _)| place).collect();
+    let paths = || set.rollouts(&whole).map(|(_, file)| file.path(home));
+    let lengths = paths().map(|path| path.metadata().map_or(0, |m| m.len()));
     progress.expect_bytes(lengths.sum());
     let mut bad_lines = 0;
-    let mut found: Vec<ScanResult> = Vec::new();
-    found.resize_with(whole.len(), ScanResult::default);
-    let paths = owned.iter().map(|(_, owned)| set.path(home, *owned));
+    let mut found: HashMap<usize, ScanResult> = HashMap::new();
     let read =
         |path: &Path| rollout::scan(path, Depth::Messages, |bytes| progress.add_bytes(bytes));
-    for_each_file(paths, 1, skipped, read, |n, scan| {
-        let place = owned[n].0;
+    for_each_file(paths(), 1, skipped, read, |n, scan| {
+        let place = owners[n];
         bad_lines += scan.bad_lines;
-        // Always found: `owned` lists files of `whole` only.
-        let Ok(i) = whole.binary_search(&place) else {
-            return Ok(());
-        };
-        contents.add(&set.conversations[place], scan, &mut found[i])
+        let found = found.entry(place).or_default();
+        contents.add(&set.conversations[place], scan, found)
     })?;
-    for (place, found) in whole.iter().zip(found) {
-        let conversation = &mut set.conversations[*place];
+    for place in whole {
+        let found = found.remove(&place).unwrap_or_default();
+        let conversation = &mut set.conversations[place];
         conversation.set_updated(found.last);
         conversation.title = found.title;
         conversation.is_index_derived = found.is_index_derived;

@@ -110,9 +110,10 @@ pub(crate) struct Turn {
 }
 
 /// The part of a rollout that [`super::scan`] evaluates.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum Depth {
     /// Metadata, title, times and messages.
+    #[default]
     Messages,
     /// The same and [`Turn`].
     Turns,

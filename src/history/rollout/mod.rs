@@ -9,7 +9,8 @@ pub(crate) use location::{find_existing_below, recorded_rollout, require_in_home
 
 use super::lines::{JsonlLine, LineReader};
 use crate::codex::{EventKind, ItemOrigin, LineParts, rollout, rollout_lines};
-use crate::io::{Rfc3339Time, file_open, is_interrupted};
+use crate::io::progress::check_interrupt;
+use crate::io::{Rfc3339Time, file_open};
 use scanner::Scanner;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -29,9 +30,7 @@ pub(crate) fn scan(path: &Path, depth: Depth, progress: impl Fn(u64)) -> io::Res
         if read - reported >= 1 << 20 {
             progress(read - reported);
             reported = read;
-            if is_interrupted() {
-                return Err(io::ErrorKind::Interrupted.into());
-            }
+            check_interrupt()?;
         }
         match lines.next_line() {
             Ok(Some(line)) => scanner.scan_line(line),
@@ -77,6 +76,11 @@ pub(crate) fn parse_prefix(prefix: &[u8], name: &Path) -> io::Result<Option<Sess
 }
 
 fn parse_head(reader: impl Read) -> io::Result<Option<SessionMeta>> {
+    Ok(scan_head(reader, Scanner::has_meta)?.meta)
+}
+
+/// Evaluates the first lines of a rollout, until `ends` returns true.
+fn scan_head(reader: impl Read, ends: impl Fn(&Scanner) -> bool) -> io::Result<RolloutScan> {
     /// Forked conversations may begin with a few other lines.
     const MAX_HEAD_LINES: usize = 64;
     /// Bytes per read. The first line holds the instructions, 10–25 kB.
@@ -88,25 +92,16 @@ fn parse_head(reader: impl Read) -> io::Result<Option<SessionMeta>> {
             Some(line) => scanner.scan_line(line),
             None => break,
         }
-        if scanner.has_meta() {
+        if ends(&scanner) {
             break;
         }
     }
-    Ok(scanner.finish().meta)
+    Ok(scanner.finish())
 }
 
 /// Returns the title by the first lines of a rollout; `None` if they have no message of the user.
 pub(crate) fn read_title(path: &Path) -> Option<String> {
-    const MAX_TITLE_LINES: usize = 64;
-    let mut scanner = Scanner::new(Depth::Messages);
-    let mut lines = LineReader::new(open(path).ok()?);
-    for _ in 0..MAX_TITLE_LINES {
-        match lines.next_line().ok()? {
-            Some(line) => scanner.scan_line(line),
-            None => break,
-        }
-    }
-    scanner.finish().title
+    scan_head(open(path).ok()?, |_| false).ok()?.title
 }
 
 /// Returns the time of the last line that has a time. Reads a plain rollout from its end.

@@ -14,6 +14,7 @@ use crate::io::{Rfc3339Time, rfc3339};
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 
+#[derive(Default)]
 pub(super) struct Scanner {
     scan: RolloutScan,
     depth: Depth,
@@ -36,17 +37,8 @@ pub(super) struct Scanner {
 impl Scanner {
     pub(super) fn new(depth: Depth) -> Self {
         Self {
-            scan: RolloutScan::default(),
             depth,
-            newest: None,
-            last: String::new(),
-            last_at: None,
-            first_item_text: None,
-            injected: None,
-            has_event: false,
-            completed_messages: Vec::new(),
-            item_messages: Vec::new(),
-            first_event: None,
+            ..Self::default()
         }
     }
 

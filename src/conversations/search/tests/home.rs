@@ -104,7 +104,9 @@ impl World {
             thread_name: name.clone(),
             updated_at: "2026-11-20T06:00:00Z".into(),
         };
-        session_index::append(&self.home(), &[entry]).unwrap();
+        let path = self.home().join(session_index::FILE_NAME);
+        let before = fs::read(&path).unwrap_or_default();
+        fs::write(path, session_index::append_entries(before, &[entry])).unwrap();
         // Codex ignores a line without a name.
         if !name.is_empty() {
             conversation.name = Some(name);
