@@ -4,9 +4,8 @@
 //! only. The turns of the rollouts that this one continues are shown from their own projections.
 
 use super::database::{self, DatabaseError};
-use super::threads::staged;
+use super::threads::{self, staged};
 use super::{database_view, home};
-use crate::io::tree;
 use rusqlite::params;
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -39,11 +38,7 @@ impl Projections {
 
     /// Like [`Projections::read_beside`], for the folder of the databases.
     pub(crate) fn read_folder(folder: &Path) -> Self {
-        let database = tree::list_entries(folder)
-            .map(|entry| entry.path())
-            .filter(|path| home::is_database_named(path, home::HISTORY_DATABASE_PREFIX))
-            .filter(|path| database::may_be_sqlite(path))
-            .max();
+        let database = threads::list_databases(folder, home::HISTORY_DATABASE_PREFIX).pop();
         let ends = database.as_deref().and_then(|path| read_ends(path).ok());
         Self {
             database,

@@ -78,17 +78,12 @@ impl<J, R> Submitter<'_, J, R> {
 ///
 /// # Errors
 /// Returns the error of `take`, else that of `produce`. After an error of `take`, `produce` gets [`ConsumerFailed`].
-pub(crate) fn run_ordered<J, R, P, E>(
+pub(crate) fn run_ordered<J: Send, R: Send, P, E: Send>(
     in_flight: usize,
     work: impl Fn(J) -> R + Sync,
     take: impl FnMut(R) -> Result<(), E> + Send,
     produce: impl FnOnce(&Submitter<'_, J, R>) -> Result<P, E>,
-) -> Result<P, E>
-where
-    J: Send,
-    R: Send,
-    E: Send,
-{
+) -> Result<P, E> {
     run_ordered_on(threads(), in_flight, work, take, produce)
 }
 
@@ -96,17 +91,12 @@ where
 ///
 /// # Errors
 /// Returns the error of `take`. No further job begins then.
-pub(crate) fn run_each_ordered<J, R, E>(
+pub(crate) fn run_each_ordered<J: Send, R: Send, E: Send>(
     in_flight: usize,
     jobs: impl IntoIterator<Item = J>,
     work: impl Fn(J) -> R + Sync,
     take: impl FnMut(R) -> Result<(), E> + Send,
-) -> Result<(), E>
-where
-    J: Send,
-    R: Send,
-    E: Send,
-{
+) -> Result<(), E> {
     run_ordered(in_flight, work, take, |submitter| {
         let mut jobs = jobs.into_iter();
         // The error of `take` is returned.
@@ -120,18 +110,13 @@ where
 ///
 /// # Errors
 /// As [`run_ordered`].
-pub(crate) fn run_ordered_on<J, R, P, E>(
+pub(crate) fn run_ordered_on<J: Send, R: Send, P, E: Send>(
     threads: usize,
     in_flight: usize,
     work: impl Fn(J) -> R + Sync,
     take: impl FnMut(R) -> Result<(), E> + Send,
     produce: impl FnOnce(&Submitter<'_, J, R>) -> Result<P, E>,
-) -> Result<P, E>
-where
-    J: Send,
-    R: Send,
-    E: Send,
-{
+) -> Result<P, E> {
     let (jobs, queue) = sync_channel::<(J, SyncSender<R>)>(in_flight);
     let (order, results) = sync_channel::<Receiver<R>>(in_flight);
     let queue = Mutex::new(queue);

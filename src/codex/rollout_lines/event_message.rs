@@ -100,12 +100,10 @@ fn read_execution(payload: &str, origin: ItemOrigin) -> ParsedItems {
         id: Option<Cow<'a, str>>,
         #[serde(borrow, default)]
         call_id: Option<Cow<'a, str>>,
-        #[serde(default)]
         command: Option<CommandLine>,
         #[serde(borrow, default)]
         aggregated_output: Option<Cow<'a, str>>,
         /// The changed files, without their changes.
-        #[serde(default)]
         changes: Option<BTreeMap<String, IgnoredAny>>,
     }
     let found: Execution<'_> = serde_json::from_str(payload)?;
@@ -134,7 +132,6 @@ fn read_execution(payload: &str, origin: ItemOrigin) -> ParsedItems {
 pub(super) fn parse_tokens(payload: &PayloadText<'_>) -> ParsedItems {
     #[derive(Deserialize)]
     struct Tokens {
-        #[serde(default)]
         info: Option<Info>,
     }
     #[derive(Deserialize, Default)]

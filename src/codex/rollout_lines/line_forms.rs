@@ -19,7 +19,7 @@ pub(super) struct LineForm {
     kind: &'static str,
     /// The types of its payload; empty if the payload has none.
     payloads: &'static [&'static str],
-    parts: LineParts,
+    pub(super) parts: LineParts,
     /// Returns false if the bytes behind the type of the payload show that this is no message of the user.
     may_be_user: fn(&[u8]) -> bool,
     pub(super) parse: ParseItems,
@@ -35,11 +35,6 @@ impl LineForm {
     pub(super) fn may_have(&self, wanted: LineParts, rest: &[u8]) -> bool {
         let has_others = wanted.intersects(self.parts.without(USER));
         has_others || (wanted.intersects(self.parts) && (self.may_be_user)(rest))
-    }
-
-    /// Returns true if a line of this form records a part that is wanted.
-    pub(super) fn has_parts(&self, wanted: LineParts) -> bool {
-        wanted.intersects(self.parts)
     }
 }
 

@@ -19,7 +19,6 @@ struct AnyLine<'a> {
     kind: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
     payload: Option<&'a RawValue>,
-    #[serde(default)]
     id: Option<IgnoredAny>,
 }
 
@@ -110,7 +109,7 @@ fn parse_items(kind: &str, payload: &PayloadText<'_>) -> Vec<LineItem> {
     let payload_type = payload.kind();
     let typed = payload_type.as_deref().unwrap_or_default();
     let form = matching_forms(kind.as_bytes(), Some(typed.as_bytes())).next();
-    let form = form.filter(|form| form.has_parts(payload.wanted));
+    let form = form.filter(|form| payload.wanted.intersects(form.parts));
     form.map(|form| (form.parse)(payload).unwrap_or_default())
         .unwrap_or_default()
 }

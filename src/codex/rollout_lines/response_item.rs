@@ -39,7 +39,6 @@ struct ToolCall<'a> {
 
 #[derive(Deserialize)]
 struct ToolAction<'a> {
-    #[serde(default)]
     command: Option<CommandLine>,
     #[serde(borrow, default)]
     query: Option<Cow<'a, str>>,
