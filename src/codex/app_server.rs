@@ -397,11 +397,9 @@ fn classify(error: &RpcError) -> ProbeFailure {
 }
 
 fn parse_account(result: &Value) -> Option<ProbedAccount> {
-    let account = result
-        .get("account")
-        .filter(|account| account.is_object())?;
+    let account = Some(&result["account"]).filter(|account| account.is_object())?;
     Some(ProbedAccount {
-        kind: match account.get("type").and_then(Value::as_str) {
+        kind: match account["type"].as_str() {
             Some("chatgpt") => Some(LoginKind::Chatgpt),
             Some("apiKey") => Some(LoginKind::ApiKey),
             _ => None,
@@ -409,9 +407,7 @@ fn parse_account(result: &Value) -> Option<ProbedAccount> {
         email: text_field(account, "email"),
         plan: text_field(account, "planType"),
         user_id: text_field(result, "userId"),
-        account_id: result
-            .get("workspaceRouting")
-            .and_then(|routing| text_field(routing, "chatgptAccountId")),
+        account_id: text_field(&result["workspaceRouting"], "chatgptAccountId"),
     })
 }
 

@@ -228,10 +228,9 @@ impl AuthSnapshot {
     /// digest of the refresh token, which changes at every renewal, or of the bytes without one.
     pub(crate) fn fingerprint(&self) -> String {
         let auth: Value = serde_json::from_slice(self.bytes.expose()).unwrap_or_default();
-        let token = auth.get("tokens").and_then(|t| t.get("refresh_token"));
-        let token = token.and_then(Value::as_str).filter(|t| !t.is_empty());
+        let token = text_field(&auth["tokens"], "refresh_token");
         // Not of the whole file: Codex may write the same login with another layout.
-        let secret = token.map_or(self.bytes.expose(), str::as_bytes);
+        let secret = token.as_ref().map_or(self.bytes.expose(), String::as_bytes);
         // Half a digest tells logins apart, and a token cannot be found from it.
         hash::sha256(secret)[..32].to_owned()
     }
@@ -267,7 +266,7 @@ fn choose_login(auth: &Value) -> Option<Login> {
 fn list_secrets(auth: &Value) -> Vec<(LoginKind, &'static str, String)> {
     use LoginKind::{AccessToken, Agent, ApiKey, BedrockKey};
     let text = |name: &str| text_field(auth, name);
-    let inside = |key: &str, name: &str| auth.get(key).and_then(|value| text_field(value, name));
+    let inside = |key: &str, name: &str| text_field(&auth[key], name);
     let access_token = text("personal_access_token");
     let api_key = inside("bedrock_api_key", "api_key");
     let access_key = inside("bedrock_access_keys", "access_key_id");
@@ -339,11 +338,7 @@ fn parse_identity(
     id: &Value,
     access: &Value,
 ) -> Option<Identity> {
-    let profile = |claims: &Value| {
-        claims
-            .get("https://api.openai.com/profile")
-            .and_then(|p| text_field(p, "email"))
-    };
+    let profile = |claims: &Value| text_field(&claims["https://api.openai.com/profile"], "email");
     let email = text_field(id, "email")
         .or_else(|| profile(id))
         .or_else(|| profile(access))
@@ -362,9 +357,7 @@ fn parse_identity(
 }
 
 fn openai_claims(claims: &Value) -> &Value {
-    claims
-        .get("https://api.openai.com/auth")
-        .unwrap_or(&Value::Null)
+    &claims["https://api.openai.com/auth"]
 }
 
 /// Returns the text of a field, unless it is empty.

@@ -420,7 +420,11 @@ pub(crate) fn find_free_path(path: &Path) -> PathBuf {
 pub(crate) fn keep_copy(path: &Path, suffix: &str) -> Result<PathBuf, IoError> {
     let mut source = file_open::open(path).at("read", path)?;
     for n in 1.. {
-        let number = (n > 1).then(|| format!("-{n}")).unwrap_or_default();
+        let number = if n > 1 {
+            format!("-{n}")
+        } else {
+            String::new()
+        };
         let candidate = with_suffix(path, &format!("{suffix}{number}"));
         let mut temp = TempFile::create_beside(&candidate)?;
         source.rewind().at("read", path)?;

@@ -52,6 +52,9 @@ pub(crate) struct ChildEnd {
     pub(crate) stop: Option<Stop>,
 }
 
+/// A time limit until the first progress, and a test of standard error: it counts for a child that fails.
+type StartLimit = (Duration, fn(&str) -> bool);
+
 /// A running child. Dropping it ends the child.
 #[derive(Debug)]
 pub(crate) struct PipedChild {
@@ -63,8 +66,7 @@ pub(crate) struct PipedChild {
     limit: Duration,
     last_progress: Instant,
     output_is_progress: bool,
-    /// The limit until the first progress, and a test of standard error: it counts for a child that fails.
-    start_limit: Option<(Duration, fn(&str) -> bool)>,
+    start_limit: Option<StartLimit>,
     written_folder: Option<(PathBuf, FolderActivity)>,
     stop: Option<Stop>,
     status: Option<ExitStatus>,

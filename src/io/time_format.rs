@@ -3,7 +3,7 @@
 //! "15:55", "3:05 PM", "15:55 on 24 Nov", "Nov 24th, 2026 3:05 PM", "tue 15:55", "2026-11-24 15:55",
 //! "3d 4h". The caller decides the meaning of a text without a year or a day.
 
-use chrono::{Duration, NaiveTime, Weekday};
+use chrono::{Datelike, Duration, Month, NaiveDate, NaiveTime, Weekday};
 
 /// The day in a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,13 +123,10 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, &'static str> {
 
 /// Parses the name of a month, such as "nov" or "November", into its number.
 pub(crate) fn parse_month(text: &str) -> Option<u32> {
-    const MONTHS: &str =
-        "january february march april may june july august september october november december";
     let name = text.trim_end_matches('.').to_lowercase();
-    let position = MONTHS.split(' ').position(|month| {
-        month == name || month[..3] == name || (name == "sept" && month.starts_with("sept"))
-    })?;
-    u32::try_from(position + 1).ok()
+    let name = if name == "sept" { "sep" } else { &name };
+    let month: Month = name.parse().ok()?;
+    Some(month.number_from_month())
 }
 
 /// Parses a day of the week, such as "tue" or "Tuesday".
@@ -177,22 +174,12 @@ fn parse_clock(word: &str, half: Option<u32>) -> Option<NaiveTime> {
 /// Parses the date in "2026-11-24" or "2026-11-24t15:55". Returns it with the text after the `t`.
 fn parse_iso_date(word: &str) -> Option<(Day, &str)> {
     let (head, rest) = word.split_at_checked(10)?;
-    let mut parts = head.split('-');
-    let mut part = |width: usize| {
-        parts
-            .next()
-            .filter(|p| p.len() == width)
-            .and_then(parse_number)
-    };
-    let (year, month, day) = (part(4)?, part(2)?, part(2)?);
+    let date: NaiveDate = head.parse().ok()?;
     if !rest.is_empty() && !rest.starts_with('t') {
         return None;
     }
-    let day = Day::Date {
-        year: Some(i32::try_from(year).ok()?),
-        month,
-        day,
-    };
+    let (year, month, day) = (Some(date.year()), date.month(), date.day());
+    let day = Day::Date { year, month, day };
     Some((day, rest.get(1..).unwrap_or_default()))
 }
 

@@ -90,16 +90,14 @@ fn compress_log(log: LogName, location: &LogLocation) -> Result<(), IoError> {
     written
         .and_then(|at| temp.file().set_modified(at))
         .at("set the time of", &zip)?;
-    match temp.publish(&zip)? {
-        Ok(()) => tree::remove(&path),
-        // The zip file exists: an earlier run was killed before removing the log, or the log got new lines
-        // after its compression. It is kept under a new number, which the next run compresses.
-        Err(_) => {
-            let number = location.next_free_number(log.date);
-            let free = location.path(LogName { number, ..log });
-            atomic::rename(&path, &free)
-        }
+    if temp.publish(&zip)?.is_ok() {
+        return tree::remove(&path);
     }
+    // The zip file exists: an earlier run was killed before removing the log, or the log got new lines after
+    // its compression. It is kept under a new number, which the next run compresses.
+    let number = location.next_free_number(log.date);
+    let free = location.path(LogName { number, ..log });
+    atomic::rename(&path, &free)
 }
 
 fn compress(path: &Path, to: &mut File) -> io::Result<()> {

@@ -23,7 +23,7 @@ fn parse_text(payload: &PayloadText<'_>, kind: fn(String) -> EventKind) -> Parse
 
     let event: TextEvent<'_> = serde_json::from_str(payload.json)?;
     let text = event.message.or(event.text).unwrap_or_default();
-    one_item(ItemOrigin::Event, kind(text.into_owned()))
+    Ok(one_item(ItemOrigin::Event, kind(text.into_owned())))
 }
 
 pub(super) fn parse_user(payload: &PayloadText<'_>) -> ParsedItems {
@@ -45,7 +45,10 @@ pub(super) fn parse_rollback(payload: &PayloadText<'_>) -> ParsedItems {
     }
 
     let event: RollbackEvent = serde_json::from_str(payload.json)?;
-    one_item(ItemOrigin::Event, EventKind::RolledBack(event.num_turns))
+    Ok(one_item(
+        ItemOrigin::Event,
+        EventKind::RolledBack(event.num_turns),
+    ))
 }
 
 pub(super) fn parse_execution(payload: &PayloadText<'_>) -> ParsedItems {
@@ -76,7 +79,7 @@ pub(super) fn parse_completed(payload: &PayloadText<'_>) -> ParsedItems {
     let text = |kind: fn(String) -> EventKind| {
         let content = found.content.map_or("[]", RawValue::get);
         let parts: Vec<ContentPart<'_>> = serde_json::from_str(content)?;
-        one_item(origin, kind(join_texts(&parts)))
+        Ok(one_item(origin, kind(join_texts(&parts))))
     };
     match &*found.kind {
         "UserMessage" => text(EventKind::User),
@@ -151,5 +154,8 @@ pub(super) fn parse_tokens(payload: &PayloadText<'_>) -> ParsedItems {
         total: info.total_token_usage,
         last: info.last_token_usage,
     };
-    one_item(ItemOrigin::Event, EventKind::Tokens(Box::new(tokens)))
+    Ok(one_item(
+        ItemOrigin::Event,
+        EventKind::Tokens(Box::new(tokens)),
+    ))
 }

@@ -37,8 +37,8 @@ pub(super) type ParsedItems = serde_json::Result<Vec<LineItem>>;
 pub(super) type ParseItems = fn(&PayloadText<'_>) -> ParsedItems;
 
 /// Returns the items of a line with one item.
-pub(super) fn one_item(origin: ItemOrigin, kind: EventKind) -> ParsedItems {
-    Ok(vec![plain_item(origin, kind)])
+pub(super) fn one_item(origin: ItemOrigin, kind: EventKind) -> Vec<LineItem> {
+    vec![plain_item(origin, kind)]
 }
 
 pub(super) fn plain_item(origin: ItemOrigin, kind: EventKind) -> LineItem {

@@ -61,7 +61,7 @@ pub(super) fn parse_message(payload: &PayloadText<'_>) -> ParsedItems {
         "assistant" => EventKind::Assistant(text),
         _ => return Ok(Vec::new()),
     };
-    one_item(ItemOrigin::Item, kind)
+    Ok(one_item(ItemOrigin::Item, kind))
 }
 
 pub(super) fn parse_reasoning(payload: &PayloadText<'_>) -> ParsedItems {
