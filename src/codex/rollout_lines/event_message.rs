@@ -76,7 +76,7 @@ pub(super) fn parse_completed(payload: &PayloadText<'_>) -> ParsedItems {
     let payload = event.item.get();
     let found: Completed<'_> = serde_json::from_str(payload)?;
     let origin = ItemOrigin::Completed;
-    let text = |kind: fn(String) -> EventKind| {
+    let text = |kind: fn(String) -> EventKind| -> ParsedItems {
         let content = found.content.map_or("[]", RawValue::get);
         let parts: Vec<ContentPart<'_>> = serde_json::from_str(content)?;
         Ok(one_item(origin, kind(join_texts(&parts))))
