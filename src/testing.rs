@@ -68,8 +68,8 @@ pub mod schedule {
 
 pub mod shutdown {
     pub use crate::shutdown::{
-        ConfirmationRequest, PromptChannel, Prompter, RefusalReason, ShutdownError, ShutdownReport,
-        ShutdownRequest, ShutdownSettings, ShutdownTargets, Termination, shut_down,
+        ConfirmationRequest, PromptChannel, Prompter, RefusalReason, ShutdownError,
+        ShutdownRequest, ShutdownSettings, ShutdownTargets, shut_down,
     };
 }
 

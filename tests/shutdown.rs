@@ -9,14 +9,16 @@ use crate::support::sign_in::{SignIn, codex_env, signed_in_home};
 use crate::support::skips::skip;
 use crate::support::write_program;
 use clap::Parser;
-use codex_manager::testing::codex::process::{HomeUsage, ProcessRole, ProgramNames, find_holders};
+use codex_manager::testing::codex::process::{
+    HomeProcess, HomeUsage, ProcessRole, ProgramNames, find_holders,
+};
 use codex_manager::testing::config::ColorChoice;
 use codex_manager::testing::context::{self, Context, Environment, Settings};
 use codex_manager::testing::error::{CommandError, ErrorKind};
 use codex_manager::testing::io::clock::Clock;
 use codex_manager::testing::shutdown::{
-    ConfirmationRequest, PromptChannel, Prompter, RefusalReason, ShutdownError, ShutdownReport,
-    ShutdownRequest, ShutdownSettings, ShutdownTargets, Termination, shut_down,
+    ConfirmationRequest, PromptChannel, Prompter, RefusalReason, ShutdownError, ShutdownRequest,
+    ShutdownSettings, ShutdownTargets, shut_down,
 };
 use codex_manager::testing::steps::shutdown::ShutdownArgs;
 use codex_manager::testing::ui::{Ui, Verbosity};
@@ -96,7 +98,7 @@ impl Lab {
         settings: &ShutdownSettings,
         wish: ConfirmationRequest,
         answer: Option<bool>,
-    ) -> (Result<ShutdownReport, ShutdownError>, usize) {
+    ) -> (Result<Vec<HomeProcess>, ShutdownError>, usize) {
         let mut asked = FixedAnswer { answer, asked: 0 };
         let result = shut_down(
             &ShutdownRequest {
@@ -181,17 +183,12 @@ fn codex_is_ended_with_consent_only() {
     assert!(codex.is_alive());
 
     let (report, asked) = lab.shut_down(&settings(), ConfirmationRequest::AsConfigured, Some(true));
-    let ended: Vec<_> = report
-        .expect("a report")
-        .ended
-        .iter()
-        .map(|p| p.pid)
-        .collect();
+    let ended: Vec<_> = report.expect("a report").iter().map(|p| p.pid).collect();
     assert_eq!((ended, asked), (vec![codex.pid()], 1));
     assert!(!codex.is_alive());
     // It is a zombie now, which does not count as a process.
     let (report, asked) = lab.shut_down(&settings(), ConfirmationRequest::Ask, None);
-    assert_eq!(report.expect("a report").ended, []);
+    assert_eq!(report.expect("a report"), []);
     assert_eq!(asked, 0);
 }
 
@@ -200,7 +197,7 @@ fn with_the_flag_there_is_no_question() {
     let lab = Lab::new();
     let codex = lab.codex();
     let (report, asked) = lab.shut_down(&settings(), ConfirmationRequest::DoNotAsk, None);
-    assert_eq!(report.expect("a report").ended.len(), 1);
+    assert_eq!(report.expect("a report").len(), 1);
     assert_eq!(asked, 0);
     assert!(!codex.is_alive());
 }
@@ -260,7 +257,7 @@ fn a_configuration_can_forbid_ending_codex() {
     let lab = Lab::new();
     let codex = lab.codex();
     let settings = ShutdownSettings {
-        termination: Termination::Forbidden,
+        may_terminate: false,
         ..settings()
     };
     let (result, _) = lab.shut_down(&settings, ConfirmationRequest::DoNotAsk, Some(true));
@@ -274,7 +271,7 @@ fn configured_names_count_as_codex_and_other_homes_are_ignored() {
     let other = lab.start("codex", &lab.root.path().join("other"), "echo; read line");
     let ours = lab.start("Codex-Next", &lab.home(), "echo; read line");
     let (report, _) = lab.shut_down(&settings(), ConfirmationRequest::DoNotAsk, None);
-    assert_eq!(report.expect("a report").ended, []);
+    assert_eq!(report.expect("a report"), []);
     let settings = ShutdownSettings {
         names: ProgramNames {
             codex: vec!["codex".into(), "codex-next".into()],
@@ -283,7 +280,7 @@ fn configured_names_count_as_codex_and_other_homes_are_ignored() {
         ..settings()
     };
     let (report, _) = lab.shut_down(&settings, ConfirmationRequest::DoNotAsk, None);
-    assert_eq!(report.expect("a report").ended.len(), 1);
+    assert_eq!(report.expect("a report").len(), 1);
     assert!(other.is_alive() && !ours.is_alive());
 }
 
@@ -298,7 +295,7 @@ fn a_process_that_ends_within_the_grace_period_causes_no_question() {
     // Codex ends before the first scan or during the grace period. Both cause no question.
     drop(codex.0.stdin.take());
     let (report, asked) = lab.shut_down(&settings, ConfirmationRequest::Ask, Some(false));
-    assert_eq!(report.expect("a report").ended, []);
+    assert_eq!(report.expect("a report"), []);
     assert_eq!(asked, 0);
 }
 
@@ -328,7 +325,7 @@ fn a_codex_of_another_user_is_never_ended() {
     // A Codex of another user with its own home is ignored.
     let theirs = as_nobody(&[("HOME", Path::new("/nonexistent"))]);
     let (report, _) = lab.shut_down(&settings(), ConfirmationRequest::DoNotAsk, None);
-    assert_eq!(report.expect("a report").ended, []);
+    assert_eq!(report.expect("a report"), []);
     // With this home it counts, but must not be ended.
     let ours = as_nobody(&[("CODEX_HOME", &lab.home())]);
     let (result, _) = lab.shut_down(&settings(), ConfirmationRequest::DoNotAsk, None);
@@ -446,7 +443,7 @@ fn the_question_can_be_a_dialog_window() {
     assert!(refused.hints[0].contains("--auto-terminate-without-confirmation"));
     assert!(codex.is_alive());
     let report = run(&noting(0), &["--manual-terminate-confirmation"]).expect("a report");
-    assert_eq!(report.ended.len(), 1);
+    assert_eq!(report.len(), 1);
     assert!(!codex.is_alive());
 }
 
@@ -472,11 +469,11 @@ fn real_codex_is_ended_during_a_turn_with_its_launcher() {
     let native = turn.native_pid().expect("a native process");
     let (report, _) = lab.shut_down(&settings(), ConfirmationRequest::DoNotAsk, None);
     let report = report.expect("a report");
-    let ended: Vec<_> = report.ended.iter().map(|p| p.pid).collect();
+    let ended: Vec<_> = report.iter().map(|p| p.pid).collect();
     for pid in [turn.pid(), native] {
         assert!(ended.contains(&pid), "{pid} is not in {report:?}");
     }
-    for process in &report.ended {
+    for process in &report {
         assert!(!process.command_line.contains("secret"), "{process:?}");
         if [turn.pid(), native].contains(&process.pid) {
             let line = &process.command_line;
@@ -541,8 +538,8 @@ fn real_terminal_interface_is_ended() {
     });
     let (report, _) = lab.shut_down(&settings(), ConfirmationRequest::DoNotAsk, None);
     let report = report.expect("a report");
-    assert!(report.ended.iter().any(|process| process.name == "codex"));
-    for process in &report.ended {
+    assert!(report.iter().any(|process| process.name == "codex"));
+    for process in &report {
         assert!(!processes::alive(process.pid), "{process}");
     }
 }
@@ -557,7 +554,7 @@ fn real_app_server_is_ended() {
     signed_in_home(&lab.home(), &backend, &SignIn::alice());
     let server = codex.app_server(&lab.home(), &backend);
     let (report, _) = lab.shut_down(&settings(), ConfirmationRequest::DoNotAsk, None);
-    assert!(!report.expect("a report").ended.is_empty());
+    assert!(!report.expect("a report").is_empty());
     drop(server);
 }
 
@@ -589,7 +586,7 @@ fn real_daemon_is_stopped_by_codex_itself() {
     };
     let report =
         shut_down(&request(&env), ConfirmationRequest::DoNotAsk, &mut nobody).expect("a report");
-    let ended: Vec<_> = report.ended.iter().map(ToString::to_string).collect();
+    let ended: Vec<_> = report.iter().map(ToString::to_string).collect();
     assert_eq!(ended, [format!("codex (PID {pid}, background daemon)")]);
     assert!(!processes::alive(pid));
     assert_eq!(daemon.pid(), None, "the pid file still exists");
@@ -599,6 +596,6 @@ fn real_daemon_is_stopped_by_codex_itself() {
     let bare = env.without("PATH");
     let report =
         shut_down(&request(&bare), ConfirmationRequest::DoNotAsk, &mut nobody).expect("a report");
-    assert_eq!(report.ended.len(), 1);
+    assert_eq!(report.len(), 1);
     assert_eq!(daemon.pid(), None);
 }

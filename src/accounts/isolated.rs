@@ -10,15 +10,14 @@
 use super::lease::{AccountLocks, LeaseError, account_key};
 use super::owner::OwnerLocation;
 use super::profile::{LoginOwner, Profile, ProfileError, Profiles, canonical};
-use super::save::{LoginToKeep, SaveReport};
-use crate::codex::{
-    AUTH_JSON, AuthFile, AuthSnapshot, Holder, Identity, ProcessRole, daemon, find_codex,
-};
+use super::save::LoginToKeep;
+use crate::codex::login_lock::REFRESH_TIMEOUT;
+use crate::codex::{AUTH_JSON, AuthFile, AuthSnapshot, Holder, Identity, daemon, find_codex};
 use crate::io::{
-    FileLock, FollowedLinks, IoContext, LockError, OrdinaryPath, Timestamp, atomic, beneath,
-    sharing,
+    FileLock, FollowedLinks, IoContext, OrdinaryPath, Timestamp, atomic, beneath, sharing,
 };
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// The folder of isolated homes in `profiles/`.
 const ISOLATED: &str = ".isolated";
@@ -42,18 +41,14 @@ impl IsolatedLogin {
     ///
     /// # Errors
     /// See [`Profiles::lock_accounts`]. The login stays in the isolated home then.
-    pub(crate) fn release(
-        self,
-        profiles: &Profiles,
-        now: Timestamp,
-        patience: std::time::Duration,
-    ) -> Result<(), LeaseError> {
+    pub(crate) fn release(self, profiles: &Profiles, now: Timestamp) -> Result<(), LeaseError> {
         let Self {
             account, running, ..
         } = self;
         // `lock_accounts` returns the login only if it gets this lock exclusively.
         drop(running);
-        profiles.lock_accounts(&[&account], now, patience).map(drop)
+        let locks = profiles.lock_accounts(&[&account], now, REFRESH_TIMEOUT);
+        locks.map(drop)
     }
 }
 
@@ -69,11 +64,7 @@ fn is_beneath(home: &Path, folder: &Path) -> bool {
 /// The Codex programs that run on an isolated home, its background daemon included.
 fn find_users(home: &Path) -> Vec<Holder> {
     let mut users = find_codex(home);
-    users.extend(daemon::find(home).map(|daemon| Holder {
-        pid: Some(daemon.pid),
-        name: "codex".into(),
-        why: ProcessRole::Daemon.to_string(),
-    }));
+    users.extend(daemon::find(home).map(|daemon| Holder::of_daemon(daemon.pid)));
     users
 }
 
@@ -217,65 +208,36 @@ impl Profiles {
         &self,
         account: &Identity,
         now: Timestamp,
-    ) -> Result<Option<SaveReport>, LeaseError> {
+    ) -> Result<(), LeaseError> {
         let home = self.protected_home(account);
         if !home.is_dir() {
-            return Ok(None);
+            return Ok(());
         }
         // The processes alone are no proof: a launch takes the lock before its Codex starts.
         let lock = self.isolated_folder(account).join(LAUNCH_LOCK);
-        let _unused = match FileLock::try_acquire(&lock) {
-            Ok(lock) => lock,
-            Err(LockError::Held(_)) => return Ok(None),
-            Err(LockError::Io(e)) => return Err(e.into()),
+        let Some(_unused) = FileLock::acquire_if_free(&lock, Duration::ZERO)? else {
+            return Ok(());
         };
         if !find_users(&home).is_empty() {
-            return Ok(None);
+            return Ok(());
         }
         let path = home.join(AUTH_JSON);
-        let saved = match self.extract_login_or_quarantine(&AuthFile::read(&path)?)? {
-            LoginToKeep::Missing => None,
-            LoginToKeep::Quarantined(_) => {
-                remove_login(&path)?;
-                None
-            }
+        match self.extract_login_or_quarantine(&AuthFile::read(&path)?)? {
+            LoginToKeep::Missing => {}
+            LoginToKeep::Quarantined(_) => remove_login(&path)?,
             LoginToKeep::Login(snapshot, login) => {
                 // The profile has the newest bytes before the only other copy goes; it becomes the
                 // owner after that, so that there are never two.
                 self.save_back(snapshot, login, OwnerLocation::Live(&home), now)?;
                 remove_login(&path)?;
-                Some(self.save_back(snapshot, login, OwnerLocation::Profile, now)?)
+                self.save_back(snapshot, login, OwnerLocation::Profile, now)?;
             }
-        };
+        }
         // The user may have signed in to another account there.
-        Ok(self.restore_ownership(account, &home, now)?.or(saved))
-    }
-
-    /// Records the profile of `account` as the owner of its login if `home` was recorded and no
-    /// longer has it.
-    fn restore_ownership(
-        &self,
-        account: &Identity,
-        home: &Path,
-        now: Timestamp,
-    ) -> Result<Option<SaveReport>, LeaseError> {
-        let profile = self.find(account)?;
-        let is_noted = |profile: &Profile| {
-            let noted = profile.file.live_home.as_deref();
-            noted.is_some_and(|noted| noted == canonical(home))
-        };
-        let Some(profile) = profile.filter(is_noted) else {
-            return Ok(None);
-        };
-        let (Some(snapshot), Some(login)) = (profile.snapshot(), profile.login()) else {
-            return Ok(None);
-        };
-        Ok(Some(self.save_back(
-            snapshot,
-            login,
-            OwnerLocation::Profile,
-            now,
-        )?))
+        let home = canonical(&home);
+        self.mark_as_owner(account, |file| {
+            file.owner == LoginOwner::Live && file.live_home.as_ref() == Some(&home)
+        })
     }
 }
 

@@ -8,15 +8,17 @@
 //! `restore` and probes of the same login apart; the system drops the lock when its process ends.
 
 use super::owner::OwnerLocation;
-use super::profile::{LoginOwner, Profile, ProfileError, Profiles, write_profile_json};
-use super::save::{LoginToKeep, SaveReport};
+use super::profile::{
+    LoginOwner, Profile, ProfileError, ProfileFile, Profiles, write_profile_json,
+};
+use super::save::LoginToKeep;
 use crate::codex::{
     AUTH_JSON, AuthFile, CONFIG_TOML, CodexConfig, CredentialStore, Holder, Identity, config,
     find_codex, process,
 };
 use crate::io::{
     FileLock, IoError, LockError, SecretBytes, Timestamp, atomic, file_open, hash, is_interrupted,
-    space, tree,
+    prefix_unless_empty, space, tree,
 };
 use crate::journal::join_holders;
 use std::path::{Path, PathBuf};
@@ -75,7 +77,7 @@ pub enum LeaseError {
     #[error("the login of the profile {profile} is live in a Codex home: {}", home.display())]
     Live { profile: String, home: PathBuf },
     /// The owner copy is in the isolated home of the account, where Codex runs.
-    #[error("the login of the profile {profile} is in use in an isolated home{}", format_holders(.holders))]
+    #[error("the login of the profile {profile} is in use in an isolated home{}", prefix_unless_empty(": ", &join_holders(.holders)))]
     Isolated {
         profile: String,
         home: PathBuf,
@@ -103,13 +105,6 @@ pub enum LeaseError {
     OtherAccountSignedIn(PathBuf),
     #[error("interrupted")]
     Interrupted,
-}
-
-fn format_holders(holders: &[Holder]) -> String {
-    if holders.is_empty() {
-        return String::new();
-    }
-    format!(": {}", join_holders(holders))
 }
 
 /// The locks on one or more accounts. No other codex-manager process touches their logins until
@@ -143,7 +138,7 @@ impl Lease<'_> {
     /// # Errors
     /// A Codex of the scratch home still runs, or an I/O error. The next lock on the account
     /// retries.
-    pub(crate) fn release(self) -> Result<Option<SaveReport>, LeaseError> {
+    pub(crate) fn release(self) -> Result<(), LeaseError> {
         let patience = CODEX_EXIT_GRACE * 2;
         self.profiles
             .recover_lease(&self.identity, self.now, patience)
@@ -256,10 +251,8 @@ impl Profiles {
             bytes
         };
         let home = self.scratch_home(account);
-        atomic::write(
-            &home.join(CONFIG_TOML),
-            config::build_scratch_config(codex_home).as_bytes(),
-        )?;
+        let config = config::copy_keys(codex_home, config::SERVER_KEYS);
+        atomic::write(&home.join(CONFIG_TOML), config.as_bytes())?;
         // Reuse the installation id, so that the servers do not see a new installation per probe.
         if let Ok(id) = file_open::read(codex_home.join(INSTALLATION_ID)) {
             atomic::write(&home.join(INSTALLATION_ID), &id)?;
@@ -287,44 +280,45 @@ impl Profiles {
         self.folder.join(PROBE_HOMES).join(account_key(account))
     }
 
-    /// Moves the login in the scratch home of an account back into the profile; `None` if there is
-    /// no scratch home or no login in it. The caller holds the lock on the account.
+    /// Moves the login in the scratch home of an account back into the profile, if there is one. The caller holds
+    /// the lock on the account.
     fn recover_lease(
         &self,
         account: &Identity,
         now: Timestamp,
         patience: Duration,
-    ) -> Result<Option<SaveReport>, LeaseError> {
+    ) -> Result<(), LeaseError> {
         let home = self.scratch_home(account);
         if !home.is_dir() {
-            return Ok(None);
+            return Ok(());
         }
         wait_until_idle(&home, account, now, patience)?;
-        let saved =
-            match self.extract_login_or_quarantine(&AuthFile::read(&home.join(AUTH_JSON))?)? {
-                LoginToKeep::Login(snapshot, login) => {
-                    Some(self.save_back(snapshot, login, OwnerLocation::Profile, now)?)
-                }
-                // The manager was killed before it wrote the login.
-                LoginToKeep::Missing | LoginToKeep::Quarantined(_) => None,
-            };
-        if saved.is_none() {
-            self.mark_as_owner(account)?;
+        match self.extract_login_or_quarantine(&AuthFile::read(&home.join(AUTH_JSON))?)? {
+            LoginToKeep::Login(snapshot, login) => {
+                self.save_back(snapshot, login, OwnerLocation::Profile, now)?;
+            }
+            // The manager was killed before it wrote the login.
+            LoginToKeep::Missing | LoginToKeep::Quarantined(_) => {
+                self.mark_as_owner(account, |file| file.owner == LoginOwner::Probe)?;
+            }
         }
         // Last: while the scratch home exists, the next lock on the account repeats this.
-        tree::remove(&home)?;
-        Ok(saved)
+        Ok(tree::remove(&home)?)
     }
 
-    /// Records the profile as the owner of its login again if `profile.json` names a probe: the
-    /// lease ended before the login was in the scratch home.
-    fn mark_as_owner(&self, account: &Identity) -> Result<(), LeaseError> {
+    /// Records the profile of `account` as the owner of its login again, if its record `is_outdated`.
+    pub(super) fn mark_as_owner(
+        &self,
+        account: &Identity,
+        is_outdated: impl Fn(&ProfileFile) -> bool,
+    ) -> Result<(), LeaseError> {
         let _lock = FileLock::acquire(&self.lock)?;
         if let Some(profile) = self.find(account)?
-            && profile.file.owner == LoginOwner::Probe
+            && is_outdated(&profile.file)
         {
             let mut file = profile.file;
             file.owner = LoginOwner::Profile;
+            file.live_home = None;
             write_profile_json(&self.folder.join(&profile.name), &file)?;
         }
         Ok(())

@@ -100,19 +100,16 @@ pub(crate) fn choose(policy: AuthPolicy, candidates: &LoginCandidates<'_>) -> Lo
             best.0
         }
     };
-    let same_as_archive =
-        |other: Option<&AuthSnapshot>| other.is_some_and(|o| o.bytes == candidates.archive.bytes);
-    let (outcome, put) = match choice {
-        LoginChoice::KeepLive if policy == AuthPolicy::Skip => (AuthOutcome::Skipped, None),
-        LoginChoice::KeepLive if same_as_archive(candidates.live) => {
-            (AuthOutcome::Restored, candidates.live)
-        }
-        LoginChoice::KeepLive => (AuthOutcome::KeptNewer, candidates.live),
-        LoginChoice::Profile if same_as_archive(candidates.profile) => {
-            (AuthOutcome::Restored, candidates.profile)
-        }
-        LoginChoice::Profile => (AuthOutcome::KeptNewer, candidates.profile),
-        LoginChoice::Archive => (AuthOutcome::Restored, Some(candidates.archive)),
+    let put = match choice {
+        LoginChoice::KeepLive if policy == AuthPolicy::Skip => None,
+        LoginChoice::KeepLive => candidates.live,
+        LoginChoice::Profile => candidates.profile,
+        LoginChoice::Archive => Some(candidates.archive),
+    };
+    let outcome = match put {
+        None => AuthOutcome::Skipped,
+        Some(put) if put.bytes == candidates.archive.bytes => AuthOutcome::Restored,
+        Some(_) => AuthOutcome::KeptNewer,
     };
     let known = [candidates.live, candidates.profile]
         .into_iter()

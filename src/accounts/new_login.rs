@@ -14,11 +14,9 @@ use crate::codex::{
     AUTH_JSON, AuthFile, AuthSnapshot, CodexConfig, Identity, Login, LoginLock, find_codex, sign_in,
 };
 use crate::io::{
-    Document, FileLock, IoContext, IoError, LockError, Timestamp, atomic, document, lock, owner,
-    tree,
+    Document, FileLock, IoError, LockError, Timestamp, atomic, document, staging, tree,
 };
 use serde::{Deserialize, Serialize};
-use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -41,9 +39,7 @@ struct LoginNote {
     started_at: Option<Timestamp>,
 }
 
-impl Document for LoginNote {
-    const SCHEMA: u64 = 1;
-}
+impl Document for LoginNote {}
 
 /// A home in which the user signs in. Locked until dropped.
 #[derive(Debug)]
@@ -101,17 +97,7 @@ impl LoginHome {
         now: Timestamp,
     ) -> Result<Self, ProfileError> {
         check_name(name)?;
-        let parent = manager_home.join("tmp");
-        atomic::create_private_folder(&parent)?;
-        // Under the parent's lock, so that `recover` never finds a folder before its own lock is taken.
-        let _creating = FileLock::acquire(&parent.join(".lock"))?;
-        let folder = tempfile::Builder::new()
-            .prefix(LOGIN_HOME_PREFIX)
-            .tempdir_in(&parent)
-            .at("create a folder in", &parent)?
-            .keep();
-        owner::inherit_folder(&folder);
-        let lock = FileLock::acquire(&folder.join(".lock"))?;
+        let (folder, lock) = staging::create_locked(&manager_home.join("tmp"), LOGIN_HOME_PREFIX)?;
         let note = LoginNote {
             profile: name.to_owned(),
             codex_home: codex_home.to_path_buf(),
@@ -165,6 +151,15 @@ impl LoginHome {
         tree::remove(&self.folder)?;
         Ok(found)
     }
+
+    /// Returns true if a Codex may still be signing in: it survives a kill of the manager.
+    fn may_be_in_use(&self, now: Timestamp) -> bool {
+        if cfg!(target_os = "linux") {
+            return !find_codex(&self.codex_home()).is_empty();
+        }
+        let started_at = self.note.started_at;
+        started_at.is_some_and(|since| now - since < SIGN_IN_TIMEOUT)
+    }
 }
 
 /// Adopts logins from homes that a killed run left behind.
@@ -178,8 +173,8 @@ pub(crate) fn recover(
 ) -> Result<Vec<RecoveredLogin>, LeaseError> {
     let parent = manager_home.join("tmp");
     let mut recovered = Vec::new();
-    for folder in list_abandoned_homes(&parent) {
-        // Against `LoginHome::new`, which creates the folder and its lock in two calls.
+    for folder in staging::find_stale(&parent, LOGIN_HOME_PREFIX) {
+        // Against `staging::create_locked`, which creates the folder and its lock in two calls.
         let _looking = FileLock::acquire(&parent.join(".lock"))?;
         let Ok(lock) = FileLock::try_acquire(&folder.join(".lock")) else {
             continue;
@@ -199,28 +194,6 @@ pub(crate) fn recover(
         recovered.extend(home.finish(manager_home, now, patience)?);
     }
     Ok(recovered)
-}
-
-impl LoginHome {
-    /// Returns true if a Codex may still be signing in: it survives a kill of the manager.
-    fn may_be_in_use(&self, now: Timestamp) -> bool {
-        if cfg!(target_os = "linux") {
-            return !find_codex(&self.codex_home()).is_empty();
-        }
-        self.note
-            .started_at
-            .is_some_and(|since| now - since < SIGN_IN_TIMEOUT)
-    }
-}
-
-fn list_abandoned_homes(parent: &Path) -> Vec<PathBuf> {
-    let entries = tree::list(parent).unwrap_or_default().into_iter();
-    let is_login_home = |name: &OsStr| name.to_string_lossy().starts_with(LOGIN_HOME_PREFIX);
-    let homes = entries.filter(|(name, kind)| kind.is_dir() && is_login_home(name));
-    let folders = homes.map(|(name, _)| parent.join(name));
-    folders
-        .filter(|folder| lock::is_free(&folder.join(".lock")))
-        .collect()
 }
 
 fn adopt(

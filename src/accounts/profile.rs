@@ -8,8 +8,8 @@ use super::owner::OwnerLocation;
 use crate::codex::{AUTH_JSON, AuthFile, AuthSnapshot, Freshness, Identity, Login};
 use crate::io::temp_name::TEMP_PREFIX;
 use crate::io::{
-    Document, DocumentError, DocumentState, FileId, FileLock, IoContext, IoError, OrdinaryPath,
-    SecretBytes, Timestamp, atomic, document, file_id, file_open,
+    Document, DocumentError, DocumentState, FileId, FileLock, IoError, OrdinaryPath, SecretBytes,
+    Timestamp, atomic, document, file_id, file_open, tree,
 };
 use serde::{Deserialize, Serialize};
 use std::fs;
@@ -35,23 +35,19 @@ pub(crate) enum LoginOwner {
 
 /// The document `profile.json`. Contains no token.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct ProfileFile {
     /// The account of the login.
     pub identity: Option<Identity>,
     /// The subscription plan that the login names.
-    #[serde(default)]
     pub plan: Option<String>,
     /// The freshness of the newest login of this account that was ever observed.
-    #[serde(default)]
     pub newest: Freshness,
     /// The location of the owner copy.
-    #[serde(default)]
     pub owner: LoginOwner,
     /// The Codex home that had the owner copy last.
-    #[serde(default)]
     pub live_home: Option<PathBuf>,
     /// The time when `auth.json` was last replaced.
-    #[serde(default)]
     pub saved_at: Option<Timestamp>,
     /// The export that is moving the login away, or that was killed while it did. The owner is
     /// [`LoginOwner::Moved`] from this moment on.
@@ -121,9 +117,7 @@ impl PendingMove {
     }
 }
 
-impl Document for ProfileFile {
-    const SCHEMA: u64 = 1;
-}
+impl Document for ProfileFile {}
 
 /// A profile as read from disk.
 #[derive(Debug, Clone)]
@@ -386,18 +380,13 @@ impl Profiles {
 
     /// Every folder in `profiles/` except hidden ones, ordered by name.
     fn read_all(&self) -> Result<Vec<Profile>, ProfileError> {
-        let entries = match fs::read_dir(&self.folder) {
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-            entries => entries.at("list", &self.folder)?,
-        };
-        let mut names: Vec<_> = entries
-            .flatten()
-            .filter(|e| e.path().is_dir())
-            .filter_map(|e| e.file_name().into_string().ok())
-            .filter(|name| !name.starts_with('.'))
-            .collect();
-        names.sort();
-        names.into_iter().map(|name| self.read(name)).collect()
+        let entries = tree::list_if_exists(&self.folder)?.into_iter();
+        let names = entries.filter_map(|(name, _)| name.into_string().ok());
+        let is_profile = |name: &String| !name.starts_with('.') && self.folder.join(name).is_dir();
+        names
+            .filter(is_profile)
+            .map(|name| self.read(name))
+            .collect()
     }
 
     /// Returns the name of an account for people: its profile, if that can be read, else its identity.

@@ -27,9 +27,7 @@ struct DeletedFile {
     accounts: BTreeMap<String, ProfileFile>,
 }
 
-impl Document for DeletedFile {
-    const SCHEMA: u64 = 1;
-}
+impl Document for DeletedFile {}
 
 /// A login that the permanent deletion of a profile would destroy.
 #[derive(Debug, Clone)]

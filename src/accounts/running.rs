@@ -7,7 +7,7 @@
 use super::profile::ProfileError;
 use super::switch::{self, SwitchFile};
 use crate::codex::{AUTH_JSON, AuthFile, Identity};
-use crate::io::{clock, disk_clock};
+use crate::io::changed_ns;
 use chrono::{DateTime, TimeDelta, Utc};
 use std::path::Path;
 
@@ -36,9 +36,12 @@ impl AccountHistory {
         codex_home: &Path,
         live: &AuthFile,
     ) -> Result<Self, ProfileError> {
+        // Follows a link, as Codex does.
+        let replaced = codex_home.join(AUTH_JSON).metadata().ok();
         Ok(Self {
             live: live.login().map(|login| login.identity.clone()),
-            replaced_at: read_replaced_at(&codex_home.join(AUTH_JSON)),
+            // A file can be put there with an old modification time; the ctime cannot be set.
+            replaced_at: replaced.map(|meta| DateTime::from_timestamp_nanos(changed_ns(&meta))),
             switch: switch::read_last(manager_home, codex_home)?,
         })
     }
@@ -65,14 +68,6 @@ impl AccountHistory {
         let was_previous = before(at) && switch.before.is_none_or(|time| after(time.to_utc()));
         switch.previous.as_ref().filter(|_| was_previous)
     }
-}
-
-/// The time of the last rename to `path` or change of the file there. Follows a link, as Codex
-/// does.
-fn read_replaced_at(path: &Path) -> Option<DateTime<Utc>> {
-    // A file can be put there with an old modification time; the ctime cannot be set.
-    let changed_ns = disk_clock::changed_ns(&path.metadata().ok()?);
-    Some(clock::from_unix_nanos(i128::from(changed_ns)))
 }
 
 #[cfg(test)]

@@ -56,8 +56,5 @@ fn read_archived(path: &Path) -> Result<AuthFile, SourceError> {
     if bytes.is_empty() {
         return Ok(AuthFile::Missing);
     }
-    Ok(match AuthSnapshot::parse(bytes) {
-        Ok(snapshot) => AuthFile::Present(snapshot),
-        Err((bytes, reason)) => AuthFile::Unreadable { bytes, reason },
-    })
+    Ok(AuthFile::parse(bytes))
 }

@@ -7,7 +7,7 @@
 //! - `xjoker/codex-switch` c6a2567: `src/auth.rs`
 
 use crate::codex::connection::{self, Access};
-use crate::codex::{AUTH_JSON, AuthFile, AuthSnapshot};
+use crate::codex::{AUTH_JSON, AuthFile};
 use crate::io::{Environment, IoContext, IoError, file_open, tree};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -185,13 +185,9 @@ fn read_cc_switch(folder: &Path) -> Result<Vec<SwitcherLogin>, SwitcherError> {
         // Without tokens it is the key of another provider, or nothing.
         if auth["tokens"].is_object() {
             let bytes = serde_json::to_vec_pretty(&auth).unwrap_or_default();
-            let auth = match AuthSnapshot::parse(bytes) {
-                Ok(snapshot) => AuthFile::Present(snapshot),
-                Err((bytes, reason)) => AuthFile::Unreadable { bytes, reason },
-            };
             logins.push(SwitcherLogin {
                 name,
-                auth,
+                auth: AuthFile::parse(bytes),
                 path: path.clone(),
                 home: None,
             });

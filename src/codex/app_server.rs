@@ -25,7 +25,7 @@ use super::redaction::printable;
 use super::rpc::{AppServer, Received, Reply, RpcError};
 use crate::io::clock::Zone;
 use crate::io::environment::Environment;
-use crate::io::progress::is_interrupted;
+use crate::io::{is_interrupted, prefix_unless_empty};
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 use std::io;
@@ -158,7 +158,7 @@ pub enum ProbeFailure {
     #[error("no answer within {} s", .0.as_secs_f64())]
     TimedOut(Duration),
     /// Codex ended without an answer.
-    #[error("codex app-server ended without an answer{}", detail_suffix(.0))]
+    #[error("codex app-server ended without an answer{}", prefix_unless_empty(": ", .0))]
     Crashed(String),
     /// Codex does not know the request, because it is older.
     #[error("this version of Codex does not have the figures")]
@@ -168,14 +168,6 @@ pub enum ProbeFailure {
     Protocol(String),
     #[error("interrupted")]
     Interrupted,
-}
-
-fn detail_suffix(text: &str) -> String {
-    if text.is_empty() {
-        String::new()
-    } else {
-        format!(": {text}")
-    }
 }
 
 /// Runs one probe. On return Codex and its process group have ended, unless Codex is still renewing
@@ -216,17 +208,12 @@ pub(crate) fn ask<const N: usize>(
         server,
         replies: questions.iter().map(|_| None).collect(),
         is_renewing: is_renewal_due(options.home, &options.now),
-        timeout: options.timeout,
-        renewal_timeout: options.renewal_timeout,
+        options,
         deadline: started + options.timeout,
     };
     let failure = session.run(&questions).err();
     // With its input closed Codex 0.169 ends within some 15 ms, unless a request is still pending.
-    let grace = if failure.is_some() {
-        EXIT_TIMEOUT
-    } else {
-        EXIT_TIMEOUT * 4
-    };
+    let grace = EXIT_TIMEOUT * if failure.is_some() { 1 } else { 4 };
     if session.is_renewing && matches!(failure, Some(ProbeFailure::TimedOut(_))) {
         // Codex may have spent the refresh token and not stored the new one yet. It ends by itself.
         session.server.child.detach();
@@ -247,26 +234,27 @@ fn is_renewal_due(home: &Path, now: &DateTime<Utc>) -> bool {
         .is_ok_and(|auth| auth.login().is_some_and(|login| login.is_renewal_due(now)))
 }
 
-struct ProbeSession {
+struct ProbeSession<'a> {
     server: AppServer,
     /// The replies in the order of the questions.
     replies: Vec<Option<Reply>>,
     /// True while Codex may be spending the refresh token: it must not be killed then.
     is_renewing: bool,
-    timeout: Duration,
-    renewal_timeout: Duration,
+    options: &'a ProbeOptions<'a>,
     /// The time at which the child process must have ended.
     deadline: Instant,
 }
 
-impl ProbeSession {
+impl ProbeSession<'_> {
     fn run(&mut self, questions: &[Question]) -> Result<(), ProbeFailure> {
         let is_experimental = questions.iter().any(|question| question.is_experimental);
         let initialize = self.server.initialize(is_experimental);
         let initialize = self.map_send_error(initialize)?;
         if self.is_renewing {
             // From the request on, because Codex renews before it answers it.
-            self.deadline = self.deadline.max(Instant::now() + self.renewal_timeout);
+            self.deadline = self
+                .deadline
+                .max(Instant::now() + self.options.renewal_timeout);
         }
         loop {
             match self.next_reply()? {
@@ -278,7 +266,7 @@ impl ProbeSession {
         if self.is_renewing {
             // The answer to `initialize` comes after the new login is stored.
             self.is_renewing = false;
-            self.deadline = Instant::now() + self.timeout;
+            self.deadline = Instant::now() + self.options.timeout;
         }
         let confirmed = self.server.confirm();
         self.map_send_error(confirmed)?;
@@ -310,10 +298,10 @@ impl ProbeSession {
             let limit = self
                 .deadline
                 // A part of the time is kept for Codex to end, also with a very short limit.
-                .checked_sub(EXIT_TIMEOUT.min(self.timeout / 5));
+                .checked_sub(EXIT_TIMEOUT.min(self.options.timeout / 5));
             let limit = limit.unwrap_or(self.deadline);
             if Instant::now() >= limit {
-                return Err(ProbeFailure::TimedOut(self.timeout));
+                return Err(ProbeFailure::TimedOut(self.options.timeout));
             }
             match self.server.receive(limit) {
                 Received::Nothing => {}
@@ -325,10 +313,9 @@ impl ProbeSession {
 
     /// Returns the failure of a Codex that has ended, with the reason on its standard error.
     fn finish_crashed(&mut self) -> ProbeFailure {
-        self.server
-            .child
-            .finish(self.deadline.min(Instant::now() + EXIT_TIMEOUT));
-        ProbeFailure::Crashed(printable(&crash_reason(&self.server.child.stderr())))
+        let child = &mut self.server.child;
+        child.finish(self.deadline.min(Instant::now() + EXIT_TIMEOUT));
+        ProbeFailure::Crashed(printable(&crash_reason(&child.stderr())))
     }
 }
 
@@ -410,11 +397,9 @@ fn classify(error: &RpcError) -> ProbeFailure {
 }
 
 fn parse_account(result: &Value) -> Option<ProbedAccount> {
-    let account = result
-        .get("account")
-        .filter(|account| account.is_object())?;
+    let account = Some(&result["account"]).filter(|account| account.is_object())?;
     Some(ProbedAccount {
-        kind: match account.get("type").and_then(Value::as_str) {
+        kind: match account["type"].as_str() {
             Some("chatgpt") => Some(LoginKind::Chatgpt),
             Some("apiKey") => Some(LoginKind::ApiKey),
             _ => None,
@@ -422,9 +407,7 @@ fn parse_account(result: &Value) -> Option<ProbedAccount> {
         email: text_field(account, "email"),
         plan: text_field(account, "planType"),
         user_id: text_field(result, "userId"),
-        account_id: result
-            .get("workspaceRouting")
-            .and_then(|routing| text_field(routing, "chatgptAccountId")),
+        account_id: text_field(&result["workspaceRouting"], "chatgptAccountId"),
     })
 }
 

@@ -47,7 +47,8 @@ pub(crate) struct Arguments<'a> {
     all: &'a [OsString],
     /// The positions in `all` of the positional arguments.
     positional: Vec<usize>,
-    mode: InvocationMode,
+    /// The mode that the arguments select.
+    pub(crate) mode: InvocationMode,
     /// The number of positional arguments that are subcommands: 2 for `exec resume`.
     subcommands: usize,
 }
@@ -79,11 +80,6 @@ impl<'a> Arguments<'a> {
             mode,
             subcommands,
         }
-    }
-
-    /// Returns the mode that the arguments select.
-    pub(crate) fn mode(&self) -> InvocationMode {
-        self.mode
     }
 
     /// Returns the subcommand, if there is one: `resume`, `exec`, `login`.
@@ -234,7 +230,7 @@ mod tests {
         ] {
             let words = words(line);
             let parsed = Arguments::parse(&words);
-            assert_eq!(parsed.mode(), mode, "{line}");
+            assert_eq!(parsed.mode, mode, "{line}");
             assert_eq!(parsed.resumed_conversation(), resumed, "{line}");
         }
     }

@@ -27,13 +27,10 @@ const MAX_BYTES: u64 = 16 * 1024 * 1024;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Freshness {
     /// `last_refresh` of auth.json, by the clock of the machine.
-    #[serde(default)]
     pub last_refresh: Option<DateTime<Utc>>,
     /// `iat` of the access token, else of the id token, by the clock of the server.
-    #[serde(default)]
     pub issued_at: Option<DateTime<Utc>>,
     /// `exp` of the access token, by the clock of the server.
-    #[serde(default)]
     pub expires_at: Option<DateTime<Utc>>,
 }
 
@@ -46,12 +43,13 @@ impl Freshness {
     /// Compares two logins; the newer one is `Greater`. An absent time is older than any time.
     pub(crate) fn compare(&self, other: &Self) -> Ordering {
         let key = |login: &Self| {
-            let Self {
-                last_refresh,
-                issued_at,
-                expires_at,
-            } = *login;
-            (login.renewed_at(), issued_at, expires_at, last_refresh)
+            let renewed_at = login.renewed_at();
+            (
+                renewed_at,
+                login.issued_at,
+                login.expires_at,
+                login.last_refresh,
+            )
         };
         key(self).cmp(&key(other))
     }
@@ -159,10 +157,15 @@ impl AuthFile {
             }
             Ok(_) => file_open::read(path).at("read", path)?,
         };
-        Ok(match AuthSnapshot::parse(bytes) {
+        Ok(Self::parse(bytes))
+    }
+
+    /// Parses the content of a file.
+    pub(crate) fn parse(bytes: Vec<u8>) -> Self {
+        match AuthSnapshot::parse(bytes) {
             Ok(snapshot) => Self::Present(snapshot),
             Err((bytes, reason)) => Self::Unreadable { bytes, reason },
-        })
+        }
     }
 
     /// Returns true if [`AuthFile::read`] failed because the path can never be a login: a folder, a
@@ -225,10 +228,9 @@ impl AuthSnapshot {
     /// digest of the refresh token, which changes at every renewal, or of the bytes without one.
     pub(crate) fn fingerprint(&self) -> String {
         let auth: Value = serde_json::from_slice(self.bytes.expose()).unwrap_or_default();
-        let token = auth.get("tokens").and_then(|t| t.get("refresh_token"));
-        let token = token.and_then(Value::as_str).filter(|t| !t.is_empty());
+        let token = text_field(&auth["tokens"], "refresh_token");
         // Not of the whole file: Codex may write the same login with another layout.
-        let secret = token.map_or(self.bytes.expose(), str::as_bytes);
+        let secret = token.as_ref().map_or(self.bytes.expose(), String::as_bytes);
         // Half a digest tells logins apart, and a token cannot be found from it.
         hash::sha256(secret)[..32].to_owned()
     }
@@ -264,28 +266,18 @@ fn choose_login(auth: &Value) -> Option<Login> {
 fn list_secrets(auth: &Value) -> Vec<(LoginKind, &'static str, String)> {
     use LoginKind::{AccessToken, Agent, ApiKey, BedrockKey};
     let text = |name: &str| text_field(auth, name);
-    let inside = |key: &str, name: &str| auth.get(key).and_then(|value| text_field(value, name));
-    // Of the record of an agent, the id of its task changes.
-    let agent = || inside("agent_identity", "agent_runtime_id");
+    let inside = |key: &str, name: &str| text_field(&auth[key], name);
+    let access_token = text("personal_access_token");
+    let api_key = inside("bedrock_api_key", "api_key");
     let access_key = inside("bedrock_access_keys", "access_key_id");
+    // Of the record of an agent, the id of its task changes.
+    let agent = text("agent_identity").or_else(|| inside("agent_identity", "agent_runtime_id"));
     let secrets = [
-        (
-            AccessToken,
-            "personalAccessToken",
-            text("personal_access_token"),
-        ),
-        (
-            BedrockKey,
-            "bedrockApiKey",
-            inside("bedrock_api_key", "api_key"),
-        ),
+        (AccessToken, "personalAccessToken", access_token),
+        (BedrockKey, "bedrockApiKey", api_key),
         (BedrockKey, "bedrockAccessKeys", access_key),
         (ApiKey, "apikey", text("OPENAI_API_KEY")),
-        (
-            Agent,
-            "agentIdentity",
-            text("agent_identity").or_else(agent),
-        ),
+        (Agent, "agentIdentity", agent),
     ];
     let present = secrets.into_iter();
     present
@@ -346,11 +338,7 @@ fn parse_identity(
     id: &Value,
     access: &Value,
 ) -> Option<Identity> {
-    let profile = |claims: &Value| {
-        claims
-            .get("https://api.openai.com/profile")
-            .and_then(|p| text_field(p, "email"))
-    };
+    let profile = |claims: &Value| text_field(&claims["https://api.openai.com/profile"], "email");
     let email = text_field(id, "email")
         .or_else(|| profile(id))
         .or_else(|| profile(access))
@@ -369,9 +357,7 @@ fn parse_identity(
 }
 
 fn openai_claims(claims: &Value) -> &Value {
-    claims
-        .get("https://api.openai.com/auth")
-        .unwrap_or(&Value::Null)
+    &claims["https://api.openai.com/auth"]
 }
 
 /// Returns the text of a field, unless it is empty.

@@ -18,14 +18,8 @@ const MAX_BYTES: u64 = 1024 * 1024;
 /// Returns the message of a syntax error with the number of its line.
 fn format_toml_error(error: &toml_edit::TomlError, text: &str) -> String {
     let before = error.span().and_then(|span| text.get(..span.start));
-    match before {
-        Some(before) => format!(
-            "line {}: {}",
-            before.matches('\n').count() + 1,
-            error.message()
-        ),
-        None => error.message().to_owned(),
-    }
+    let line = before.map(|before| format!("line {}: ", before.matches('\n').count() + 1));
+    line.unwrap_or_default() + error.message()
 }
 
 /// Reads the text of a `config.toml`.
@@ -93,31 +87,20 @@ pub(crate) fn read_login(home: &Path) -> Result<AuthFile, IoError> {
 }
 
 /// The keys that decide which servers Codex contacts, and the telemetry that it sends.
-const SERVER_KEYS: &str = "chatgpt_base_url openai_base_url model_provider model_providers \
+pub(crate) const SERVER_KEYS: &str = "chatgpt_base_url openai_base_url model_provider model_providers \
     check_for_update_on_startup analytics feedback features otel";
 
+/// The keys that decide which conversations Codex opens: none of a provider that it does not know.
+pub(crate) const PROVIDER_KEYS: &str = "model_providers";
 /// The keys that decide how and where Codex signs in (0.169).
-const SIGN_IN_KEYS: &str = "chatgpt_base_url forced_chatgpt_workspace_id forced_login_method analytics \
+pub(crate) const SIGN_IN_KEYS: &str = "chatgpt_base_url forced_chatgpt_workspace_id forced_login_method analytics \
     check_for_update_on_startup";
-
-/// Returns a `config.toml` for a scratch home that contacts the servers of `home` and keeps its login
-/// in auth.json.
-///
-/// Keys with effects outside of the scratch home are left out: the folder of the databases, rules for
-/// signing in, tools.
-pub(crate) fn build_scratch_config(home: &Path) -> String {
-    copy_config_keys(home, SERVER_KEYS)
-}
-
-/// Returns a `config.toml` with the model providers of `home`, so that Codex opens its conversations in a scratch home.
-pub(crate) fn build_reading_config(home: &Path) -> String {
-    // Codex opens no conversation of a provider that it does not know.
-    copy_config_keys(home, "model_providers")
-}
 
 /// Returns a `config.toml` that stores the login in auth.json and has these `keys` of the
 /// `config.toml` in `home`. A missing or invalid file contributes no keys.
-fn copy_config_keys(home: &Path, keys: &str) -> String {
+///
+/// Keys with effects outside of a scratch home are in none of the lists: the folder of the databases, tools.
+pub(crate) fn copy_keys(home: &Path, keys: &str) -> String {
     let text = read_text(&home.join("config.toml")).unwrap_or_default();
     let known = text.parse::<toml_edit::DocumentMut>().unwrap_or_default();
     let mut config = toml_edit::DocumentMut::new();
@@ -155,12 +138,6 @@ impl CodexConfig {
         configured
             .or_else(|| env.get("CODEX_SQLITE_HOME").map(Path::new))
             .map(|folder| home.join(env.absolute(folder)))
-    }
-
-    /// Returns a `config.toml` with which Codex signs in as in `home`, but always into auth.json. An
-    /// invalid file contributes no keys.
-    pub(crate) fn build_sign_in_config(home: &Path) -> String {
-        copy_config_keys(home, SIGN_IN_KEYS)
     }
 
     /// Reads `config.toml` of `home`. A missing file means the defaults. So does an invalid one, with
@@ -225,7 +202,7 @@ mod tests {
             forced_login_method = \"api\"\ncli_auth_credentials_store = \"keyring\"\n\
             [model_providers.p]\nbase_url = \"https://y\"\n[mcp_servers.z]\ncommand = \"z\"\n";
         crate::io::atomic::write(&home.path().join("config.toml"), text.as_bytes()).unwrap();
-        let servers = build_scratch_config(home.path());
+        let servers = copy_keys(home.path(), SERVER_KEYS);
         for kept in [
             "model_provider = \"p\"",
             "https://x",
@@ -240,7 +217,7 @@ mod tests {
         let scratch = tempfile::tempdir().unwrap();
         crate::io::atomic::write(&scratch.path().join("config.toml"), servers.as_bytes()).unwrap();
         assert!(CodexConfig::read(scratch.path()).problem.is_none());
-        assert!(build_scratch_config(Path::new("/nonexistent")).contains("file"));
+        assert!(copy_keys(Path::new("/nonexistent"), SERVER_KEYS).contains("file"));
     }
 
     #[test]
@@ -249,14 +226,14 @@ mod tests {
         let text = "model = \"x\"\ncli_auth_credentials_store = \"keyring\"\n\
             chatgpt_base_url = \"http://127.0.0.1:1\"\n[analytics]\nenabled = false\n[tui]\na = 1\n";
         std::fs::write(home.path().join("config.toml"), text).unwrap();
-        let config = CodexConfig::build_sign_in_config(home.path());
+        let config = copy_keys(home.path(), SIGN_IN_KEYS);
         assert_eq!(
             config,
             "cli_auth_credentials_store = \"file\"\nchatgpt_base_url = \"http://127.0.0.1:1\"\n\
              [analytics]\nenabled = false\n"
         );
         std::fs::write(home.path().join("config.toml"), "= broken").unwrap();
-        let config = CodexConfig::build_sign_in_config(home.path());
+        let config = copy_keys(home.path(), SIGN_IN_KEYS);
         assert_eq!(config, "cli_auth_credentials_store = \"file\"\n");
     }
 }

@@ -66,7 +66,8 @@ pub(crate) fn open(path: &Path, access: Access) -> rusqlite::Result<Connection> 
         // SQLite reports the problem with the path.
         let _ = owner::create_if_missing(path);
     } else {
-        check_is_file(path)?;
+        let checked = file_open::check(path);
+        checked.map_err(|e| sqlite_error(ffi::SQLITE_CANTOPEN, e.to_string()))?;
     }
     let mut connection = match access.uri_parameters() {
         Some(parameters) => {
@@ -98,10 +99,6 @@ fn limit_query_steps(connection: &mut Connection, max: u64) -> rusqlite::Result<
         left == 0 || progress::is_interrupted()
     };
     connection.progress_handler(STEPS, Some(should_end))
-}
-
-fn check_is_file(path: &Path) -> rusqlite::Result<()> {
-    file_open::check(path).map_err(|e| sqlite_error(ffi::SQLITE_CANTOPEN, e.to_string()))
 }
 
 /// Fails with [`ffi::SQLITE_AUTH`] if the list of conversations is not an ordinary table, as Codex creates it.

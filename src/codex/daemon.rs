@@ -11,7 +11,7 @@ use super::redaction::printable;
 use crate::io::child::{ChildGroup, ChildOutput};
 use crate::io::environment::Environment;
 use crate::io::file_open;
-use crate::io::processes;
+use crate::io::{prefix_unless_empty, processes};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::Value;
 use std::path::Path;
@@ -41,21 +41,13 @@ pub enum DaemonError {
     #[error("cannot run: {}", .0.display())]
     NotStarted(std::path::PathBuf, #[source] std::io::Error),
     /// The daemon still runs after Codex's own stop command. The text is safe to print.
-    #[error("the background daemon (PID {pid}) is still running{}", answer_suffix(.answer))]
+    #[error("the background daemon (PID {pid}) is still running{}", prefix_unless_empty("; codex answered: ", .answer))]
     StillRunning {
         /// The process id of the daemon.
         pid: u32,
         /// The answer of Codex's stop command; may be empty.
         answer: String,
     },
-}
-
-fn answer_suffix(answer: &str) -> String {
-    if answer.is_empty() {
-        String::new()
-    } else {
-        format!("; codex answered: {answer}")
-    }
 }
 
 /// Finds the running daemon of `home`.
@@ -67,21 +59,12 @@ pub fn find(home: &Path) -> Option<Daemon> {
     let bytes = file_open::read(&path).ok()?;
     let note: Value = serde_json::from_slice(&bytes).ok()?;
     let pid = note.get("pid")?.as_u64()?;
-    let identity = note.get("processIdentity");
     let daemon = Daemon {
         pid: u32::try_from(pid).ok().filter(|pid| *pid > 0)?,
-        start_ticks: identity
-            .and_then(|i| i.get("startTicks"))
-            .and_then(Value::as_u64),
-        noted_at: path
-            .metadata()
-            .and_then(|meta| meta.modified())
-            .ok()?
-            .into(),
+        start_ticks: note["processIdentity"]["startTicks"].as_u64(),
+        noted_at: path.metadata().ok()?.modified().ok()?.into(),
     };
-    let boot = identity
-        .and_then(|i| i.get("bootId"))
-        .and_then(Value::as_str);
+    let boot = note["processIdentity"]["bootId"].as_str();
     // After a restart of the machine the same id and start time can belong to another process.
     (is_this_boot(boot) && daemon.is_alive()).then_some(daemon)
 }
@@ -145,7 +128,7 @@ impl Daemon {
     }
 }
 
-#[cfg(target_os = "linux")]
+/// Returns true if the machine was not restarted since, and on systems without an id of the start.
 fn is_this_boot(noted: Option<&str>) -> bool {
     let current = file_open::read_to_string("/proc/sys/kernel/random/boot_id").ok();
     match (noted, current) {
@@ -153,11 +136,6 @@ fn is_this_boot(noted: Option<&str>) -> bool {
         // Without a record of the boot the start time decides alone.
         _ => true,
     }
-}
-
-#[cfg(not(target_os = "linux"))]
-fn is_this_boot(_noted: Option<&str>) -> bool {
-    true
 }
 
 #[cfg(test)]

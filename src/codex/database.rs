@@ -6,8 +6,8 @@
 use super::connection::{self, Access};
 use super::home;
 use crate::io::{file_open, progress, sharing};
-use rusqlite::Connection;
 use rusqlite::backup::{Backup, StepResult};
+use rusqlite::{Connection, TransactionBehavior};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -47,7 +47,7 @@ pub enum DatabaseError {
 }
 
 /// The operation of a failed commit.
-pub(super) const COMMIT: &str = "commit a change to";
+const COMMIT: &str = "commit a change to";
 
 impl DatabaseError {
     /// Returns true if a commit failed. The transaction may be complete nevertheless: SQLite reports a failed flush of
@@ -250,9 +250,13 @@ fn copy_pages(from: &Connection, source: &Path, target: &Path) -> Result<(), Dat
         }
     }
     drop(backup);
-    to.close()
-        .map_err(|(_, e)| e)
-        .sqlite_context("close", target)
+    close(to, target)
+}
+
+/// Closes a database. SQLite writes to it then, and may fail.
+fn close(connection: Connection, path: &Path) -> Result<(), DatabaseError> {
+    let closed = connection.close().map_err(|(_, e)| e);
+    closed.sqlite_context("close", path)
 }
 
 /// Runs SQLite's full integrity check on a database that no other process uses.
@@ -287,10 +291,7 @@ pub(crate) fn checkpoint_wal(path: &Path) -> Result<(), DatabaseError> {
         // A read applies a rollback journal.
         .execute_batch("PRAGMA schema_version; PRAGMA wal_checkpoint(TRUNCATE);")
         .sqlite_context("checkpoint", path)?;
-    connection
-        .close()
-        .map_err(|(_, e)| e)
-        .sqlite_context("close", path)?;
+    close(connection, path)?;
     for sidecar in home::database_sidecars(path) {
         let _ = sharing::remove_file(sidecar);
     }
@@ -332,10 +333,7 @@ pub(crate) fn compact(path: &Path, below: Option<(&str, &str, i64)>) -> Result<u
     connection
         .execute_batch("VACUUM")
         .sqlite_context("compact", path)?;
-    connection
-        .close()
-        .map_err(|(_, e)| e)
-        .sqlite_context("close", path)?;
+    close(connection, path)?;
     Ok(deleted as u64)
 }
 
@@ -351,17 +349,30 @@ pub(super) fn open_for_changes(path: &Path) -> Result<Connection, DatabaseError>
 
 /// Runs `change` in one transaction of `connection`, commits it and closes the database.
 pub(super) fn run_in_transaction<T>(
-    mut connection: Connection,
+    connection: Connection,
     path: &Path,
     change: impl FnOnce(&Connection) -> rusqlite::Result<T>,
 ) -> Result<T, DatabaseError> {
-    let transaction = connection.transaction().sqlite_context("change", path)?;
-    let result = change(&transaction).sqlite_context("change", path)?;
+    try_in_transaction(connection, path, |transaction| {
+        change(transaction).sqlite_context("change", path)
+    })
+}
+
+/// Like [`run_in_transaction`], for a change that can fail for other reasons.
+pub(super) fn try_in_transaction<T, E: From<DatabaseError>>(
+    mut connection: Connection,
+    path: &Path,
+    change: impl FnOnce(&Connection) -> Result<T, E>,
+) -> Result<T, E> {
+    let transaction = connection
+        // The write lock is taken at the start: a transaction that first reads fails if another
+        // process writes before it.
+        .transaction_with_behavior(TransactionBehavior::Immediate)
+        .sqlite_context("change", path)?;
+    let result = change(&transaction)?;
     transaction.commit().sqlite_context(COMMIT, path)?;
-    connection
-        .close()
-        .map_err(|(_, e)| e)
-        .sqlite_context(COMMIT, path)?;
+    let closed = connection.close().map_err(|(_, e)| e);
+    closed.sqlite_context(COMMIT, path)?;
     Ok(result)
 }
 

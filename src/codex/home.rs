@@ -221,24 +221,16 @@ fn classify_top_level(name: &str) -> HomeEntryKind {
     if database != HomeEntryKind::Unknown {
         return database;
     }
+    // Codex locks a file by another one beside it. A lock is of no use in a backup.
+    let is_lock = name.strip_suffix(".lock").is_some_and(|locked| {
+        let kind = kind_of(Path::new(locked));
+        let is_other = matches!(kind, HomeEntryKind::Unknown | HomeEntryKind::UserContent);
+        locked == "auth" || !is_other
+    });
     // A new login on its way to auth.json, left by a Codex that was killed.
-    if name.starts_with(".auth-") {
-        return HomeEntryKind::Transient;
-    }
-    if let Some(locked) = name.strip_suffix(".lock") {
-        // Codex locks a file by another one beside it. A lock is of no use in a backup.
-        let own = locked == "auth"
-            || !matches!(
-                kind_of(Path::new(locked)),
-                HomeEntryKind::Unknown | HomeEntryKind::UserContent
-            );
-        return if own {
-            HomeEntryKind::Transient
-        } else {
-            HomeEntryKind::Unknown
-        };
-    }
-    if name.ends_with("_auth.json") {
+    if is_lock || name.starts_with(".auth-") {
+        HomeEntryKind::Transient
+    } else if name.ends_with("_auth.json") {
         HomeEntryKind::LegacyAuth
     } else {
         HomeEntryKind::Unknown

@@ -105,10 +105,8 @@ pub struct Identity {
     /// The label: an email, or the kind and six hex digits, as in `api-key-0f3a99`.
     pub email: Email,
     /// The workspace account id (`chatgpt_account_id`). Shared by the members of a team.
-    #[serde(default)]
     pub account_id: Option<String>,
     /// The user id (`chatgpt_user_id`).
-    #[serde(default)]
     pub user_id: Option<String>,
     /// The kind of its login.
     #[serde(default)]
@@ -120,9 +118,7 @@ impl Identity {
     pub fn from_email(email: impl Into<String>) -> Self {
         Self {
             email: Email::new(email),
-            account_id: None,
-            user_id: None,
-            kind: LoginKind::Chatgpt,
+            ..Self::default()
         }
     }
 

@@ -35,6 +35,16 @@ pub struct Holder {
     pub why: String,
 }
 
+impl Holder {
+    pub(crate) fn of_daemon(pid: u32) -> Self {
+        Self {
+            pid: Some(pid),
+            name: "codex".into(),
+            why: ProcessRole::Daemon.to_string(),
+        }
+    }
+}
+
 impl fmt::Display for Holder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.pid {

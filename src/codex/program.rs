@@ -4,7 +4,7 @@ use crate::io::child::{ChildGroup, ChildOutput};
 use crate::io::environment::Environment;
 use crate::io::{OrdinaryPath as _, file_open};
 use chrono::{DateTime, SecondsFormat, Utc};
-use serde::Deserialize;
+use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -114,15 +114,13 @@ const NPM_PACKAGE: &str = "@openai/codex";
 const MAX_PACKAGE_BYTES: u64 = 64 * 1024;
 
 fn read_npm_version(folder: &Path) -> Option<String> {
-    #[derive(Deserialize)]
-    struct Package {
-        name: String,
-        version: String,
-    }
     let text =
         file_open::read_small_to_string(folder.join("package.json"), MAX_PACKAGE_BYTES).ok()?;
-    let package: Package = serde_json::from_str(&text).ok()?;
-    (package.name == NPM_PACKAGE).then_some(package.version)
+    let package: Value = serde_json::from_str(&text).ok()?;
+    let version = package["version"].as_str();
+    version
+        .filter(|_| package["name"] == NPM_PACKAGE)
+        .map(str::to_owned)
 }
 
 /// Returns true if a version of Codex, such as "0.169.0", is earlier than `first`, given by its first two

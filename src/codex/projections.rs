@@ -3,10 +3,9 @@
 //! A projection has the id of a *rollout*. Codex makes it when a conversation is resumed, from its last rollout
 //! only. The turns of the rollouts that this one continues are shown from their own projections.
 
-use super::database::{self, DatabaseError, SqliteContext as _};
-use super::threads::staged;
+use super::database::{self, DatabaseError};
+use super::threads::{self, staged};
 use super::{database_view, home};
-use crate::io::tree;
 use rusqlite::params;
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -39,11 +38,7 @@ impl Projections {
 
     /// Like [`Projections::read_beside`], for the folder of the databases.
     pub(crate) fn read_folder(folder: &Path) -> Self {
-        let database = tree::list_entries(folder)
-            .map(|entry| entry.path())
-            .filter(|path| home::is_database_named(path, home::HISTORY_DATABASE_PREFIX))
-            .filter(|path| database::may_be_sqlite(path))
-            .max();
+        let database = threads::list_databases(folder, home::HISTORY_DATABASE_PREFIX).pop();
         let ends = database.as_deref().and_then(|path| read_ends(path).ok());
         Self {
             database,
@@ -63,10 +58,7 @@ pub(crate) fn count_turns(database: &Path, rollout_id: &str) -> usize {
     let count = database_view::read(database, |connection| {
         connection.query_row(sql, [rollout_id], |row| row.get::<_, i64>(0))
     });
-    count
-        .ok()
-        .and_then(|count| usize::try_from(count).ok())
-        .unwrap_or(0)
+    count.map_or(0, |count| usize::try_from(count).unwrap_or(0))
 }
 
 fn read_ends(path: &Path) -> Result<HashMap<String, u64>, DatabaseError> {
@@ -74,10 +66,8 @@ fn read_ends(path: &Path) -> Result<HashMap<String, u64>, DatabaseError> {
         let sql = "SELECT lower(thread_id), next_rollout_byte_offset FROM thread_history_projection_state";
         let mut select = connection.prepare(sql)?;
         let rows = select.query_map([], |row| {
-            Ok((
-                row.get(0)?,
-                u64::try_from(row.get::<_, i64>(1)?).unwrap_or(0),
-            ))
+            let end = u64::try_from(row.get::<_, i64>(1)?);
+            Ok((row.get(0)?, end.unwrap_or(0)))
         })?;
         rows.collect()
     })
@@ -87,27 +77,21 @@ fn read_ends(path: &Path) -> Result<HashMap<String, u64>, DatabaseError> {
 /// of rollouts that it has projected.
 pub(crate) fn cut(database: &Path, cuts: &[RolloutCut]) -> Result<(), DatabaseError> {
     let connection = database::open_private(database)?;
-    for cut in cuts {
-        let offset = i64::try_from(cut.offset).unwrap_or(i64::MAX);
-        let set = "UPDATE thread_history_projection_state SET next_rollout_byte_offset=?2, \
-                   next_rollout_ordinal=?3 WHERE thread_id=?1";
-        let values = params![cut.rollout_id, offset, cut.ordinal];
-        connection
-            .execute(set, values)
-            .sqlite_context("change", database)?;
-        // Rows behind the cut show turns that the rollout does not have.
-        for table in ["thread_turns", "thread_items", "thread_realtime_items"] {
-            let delete = format!("DELETE FROM {table} WHERE thread_id=?1 AND rollout_ordinal>=?2");
-            let values = params![cut.rollout_id, cut.ordinal];
-            connection
-                .execute(&delete, values)
-                .sqlite_context("change", database)?;
+    database::run_in_transaction(connection, database, |transaction| {
+        for cut in cuts {
+            let offset = i64::try_from(cut.offset).unwrap_or(i64::MAX);
+            let set = "UPDATE thread_history_projection_state SET next_rollout_byte_offset=?2, \
+                       next_rollout_ordinal=?3 WHERE thread_id=?1";
+            transaction.execute(set, params![cut.rollout_id, offset, cut.ordinal])?;
+            // Rows behind the cut show turns that the rollout does not have.
+            for table in ["thread_turns", "thread_items", "thread_realtime_items"] {
+                let delete =
+                    format!("DELETE FROM {table} WHERE thread_id=?1 AND rollout_ordinal>=?2");
+                transaction.execute(&delete, params![cut.rollout_id, cut.ordinal])?;
+            }
         }
-    }
-    connection
-        .close()
-        .map_err(|(_, e)| e)
-        .sqlite_context("close", database)
+        Ok(())
+    })
 }
 
 /// Copies the projections of these rollouts from the database `from` to `database`, in one transaction. They replace

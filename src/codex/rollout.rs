@@ -268,10 +268,8 @@ pub(crate) fn compare(first: &Path, second: &Path) -> io::Result<Relation> {
     let (mut first, mut second) = (open_plain(first)?, open_plain(second)?);
     let (mut a, mut b) = (vec![0; 64 * 1024], vec![0; 64 * 1024]);
     loop {
-        let (n, m) = (
-            read_full(&mut *first, &mut a)?,
-            read_full(&mut *second, &mut b)?,
-        );
+        let n = read_full(&mut *first, &mut a)?;
+        let m = read_full(&mut *second, &mut b)?;
         let common = n.min(m);
         if a[..common] != b[..common] {
             return Ok(Relation::Diverged);

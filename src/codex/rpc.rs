@@ -9,6 +9,7 @@ use crate::io::child::{ChildGroup, ChildOutput};
 use crate::io::environment::Environment;
 use crate::io::progress::is_interrupted;
 use serde_json::{Value, json};
+use std::fmt::Display;
 use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -38,8 +39,8 @@ pub(crate) enum AppServerError {
     Interrupted,
 }
 
-fn sanitized_failure(reason: &str) -> AppServerError {
-    AppServerError::Failed(printable(reason))
+fn sanitized_failure(reason: impl Display) -> AppServerError {
+    AppServerError::Failed(printable(&reason.to_string()))
 }
 
 /// A result of [`AppServer::receive`].
@@ -72,14 +73,10 @@ impl AppServer {
     ) -> Result<Self, AppServerError> {
         // The variable would name the databases of another home.
         let env = env.without("CODEX_SQLITE_HOME");
-        let started = Self::start(program, home, &env);
-        let mut server = started.map_err(|e| sanitized_failure(&e.to_string()))?;
-        let id = server
-            .initialize(false)
-            .map_err(|e| sanitized_failure(&e.to_string()))?;
+        let mut server = Self::start(program, home, &env).map_err(sanitized_failure)?;
+        let id = server.initialize(false).map_err(sanitized_failure)?;
         server.wait_for_result(id, problem)?;
-        let confirmed = server.confirm();
-        confirmed.map_err(|e| sanitized_failure(&e.to_string()))?;
+        server.confirm().map_err(sanitized_failure)?;
         Ok(server)
     }
 
@@ -135,8 +132,7 @@ impl AppServer {
         params: &Value,
         problem: &mut dyn FnMut() -> Option<String>,
     ) -> Result<Value, AppServerError> {
-        let sent = self.request(method, params);
-        let id = sent.map_err(|e| sanitized_failure(&e.to_string()))?;
+        let id = self.request(method, params).map_err(sanitized_failure)?;
         self.wait_for_result(id, problem)
     }
 
@@ -150,11 +146,11 @@ impl AppServer {
                 return Err(AppServerError::Interrupted);
             }
             if let Some(problem) = problem() {
-                return Err(sanitized_failure(&problem));
+                return Err(sanitized_failure(problem));
             }
             match self.receive(Instant::now() + INTERRUPT_POLL_INTERVAL) {
                 Received::Reply(of, reply) if of == id => {
-                    return reply.map_err(|error| sanitized_failure(&error.message));
+                    return reply.map_err(|error| sanitized_failure(error.message));
                 }
                 Received::Reply(..) | Received::Nothing => {}
                 Received::Closed => {

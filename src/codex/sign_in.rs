@@ -1,6 +1,6 @@
 //! Runs `codex login` in a scratch home.
 
-use super::config::CodexConfig;
+use super::config;
 use super::process;
 use super::program::Program;
 use crate::io::environment::Environment;
@@ -17,7 +17,7 @@ use std::path::Path;
 /// The folder or its `config.toml` cannot be created.
 pub(crate) fn prepare(home: &Path, like: &Path) -> Result<(), IoError> {
     atomic::create_private_folder(home)?;
-    let config = CodexConfig::build_sign_in_config(like);
+    let config = config::copy_keys(like, config::SIGN_IN_KEYS);
     atomic::write(&home.join("config.toml"), config.as_bytes())
 }
 

@@ -6,7 +6,7 @@ use super::rpc::{AppServer, AppServerError};
 use super::threads;
 use crate::io::environment::Environment;
 use crate::io::tree;
-use serde_json::{Value, json};
+use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -85,10 +85,7 @@ fn count_pages(
     loop {
         progress.restart_timeout();
         let page = server.call("thread/list", &params, &mut || progress.check_progress())?;
-        count += page
-            .get("data")
-            .and_then(Value::as_array)
-            .map_or(0, Vec::len);
+        count += page["data"].as_array().map_or(0, Vec::len);
         match page.get("nextCursor").filter(|cursor| cursor.is_string()) {
             Some(cursor) => params["cursor"] = cursor.clone(),
             None => return Ok(count),

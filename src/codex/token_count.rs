@@ -30,30 +30,23 @@ struct RolloutLine {
 struct Payload {
     #[serde(rename = "type")]
     kind: String,
-    #[serde(default)]
     rate_limits: Option<RateLimits>,
 }
 
 #[derive(Deserialize)]
 struct RateLimits {
-    #[serde(default)]
     limit_id: Option<String>,
-    #[serde(default)]
     primary: Option<RateLimitWindow>,
-    #[serde(default)]
     secondary: Option<RateLimitWindow>,
 }
 
 #[derive(Deserialize)]
 struct RateLimitWindow {
     used_percent: f64,
-    #[serde(default)]
     window_minutes: Option<u32>,
     /// The reset in seconds since 1970.
-    #[serde(default)]
     resets_at: Option<i64>,
     /// Written before 0.50 instead of `resets_at`.
-    #[serde(default)]
     resets_in_seconds: Option<i64>,
 }
 

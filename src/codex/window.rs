@@ -22,7 +22,6 @@ pub struct SpendCap {
     /// The kind of the limit.
     pub kind: CapKind,
     /// The time of the reset; `None` if the server does not report one.
-    #[serde(default)]
     pub resets_at: Option<Timestamp>,
 }
 
@@ -34,16 +33,6 @@ pub enum CapKind {
     SpendLimit,
     /// The balance of bought credits.
     Credits,
-}
-
-impl CapKind {
-    /// The name used in documents.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::SpendLimit => "spend-limit",
-            Self::Credits => "credits",
-        }
-    }
 }
 
 impl SpendCap {
@@ -95,12 +84,10 @@ pub struct Window {
     /// The id of its limit; [`CODEX_LIMIT`] for Codex's own windows.
     pub limit_id: String,
     /// The length in minutes, if the server names it.
-    #[serde(default)]
     pub minutes: Option<u32>,
     /// The used part in percent. Some servers report slightly more than 100.
     pub used_percent: f64,
     /// The time of its reset, if known.
-    #[serde(default)]
     pub resets_at: Option<Timestamp>,
 }
 

@@ -4,8 +4,7 @@
 //! ("already has an active writer"). Lock files are created and removed under `.coordination.lock`.
 
 use super::home::THREAD_LOCKS;
-use crate::io::lock::{FileLock, LockError};
-use crate::io::{IoError, atomic, tree};
+use crate::io::{FileLock, IoError, atomic, tree};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -34,7 +33,7 @@ impl WriterLock {
             return Ok(None);
         };
         let path = folder.join(format!("{id}.lock"));
-        let lock = none_if_held(FileLock::try_acquire(&path))?;
+        let lock = FileLock::acquire_if_free(&path, Duration::ZERO)?;
         Ok(lock.map(|lock| Self { path, _lock: lock }))
     }
 }
@@ -50,16 +49,7 @@ impl Drop for WriterLock {
 }
 
 fn lock_coordination(folder: &Path) -> Result<Option<FileLock>, IoError> {
-    let path = folder.join(COORDINATION);
-    none_if_held(FileLock::acquire_within(&path, COORDINATION_LIMIT))
-}
-
-fn none_if_held(lock: Result<FileLock, LockError>) -> Result<Option<FileLock>, IoError> {
-    match lock {
-        Ok(lock) => Ok(Some(lock)),
-        Err(LockError::Held(_)) => Ok(None),
-        Err(LockError::Io(e)) => Err(e),
-    }
+    FileLock::acquire_if_free(&folder.join(COORDINATION), COORDINATION_LIMIT)
 }
 
 #[cfg(test)]

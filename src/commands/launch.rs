@@ -70,8 +70,7 @@ impl LaunchArgs {
     /// Runs `launch --if-folder`. The account of the folder runs isolated and never becomes the live one,
     /// because another terminal may be using a folder with another account.
     fn run_for_folder(self, context: &Context) -> Result<Outcome> {
-        let runs_conversation =
-            Arguments::parse(&self.args).mode() != InvocationMode::Administrative;
+        let runs_conversation = Arguments::parse(&self.args).mode != InvocationMode::Administrative;
         if runs_conversation && let Some(account) = self.find_folder_account(context)? {
             let start = self.start.clone().isolated_if_supported();
             let outcome = start.start(&account, &self.args, None, context)?;

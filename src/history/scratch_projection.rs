@@ -10,7 +10,7 @@ use super::repair_plan::RepairContext;
 use super::rollout;
 use super::scratch_database::{ScratchDatabase, run_app_server};
 use super::unreadable::ContinuedRollout;
-use crate::codex::config::build_reading_config;
+use crate::codex::config::{self, PROVIDER_KEYS};
 use crate::codex::rollout::open_plain;
 use crate::codex::{
     Program, Projections, RolloutCut, RolloutName, SESSIONS, database, projections, threads,
@@ -40,7 +40,8 @@ pub(crate) fn create(
         atomic::create_private_folder(folder)?;
     }
     let config = scratch.join("config.toml");
-    atomic::write(&config, build_reading_config(context.home).as_bytes())?;
+    let settings = config::copy_keys(context.home, PROVIDER_KEYS);
+    atomic::write(&config, settings.as_bytes())?;
     // Several conversations may continue one rollout, at different places.
     let mut last: HashMap<&str, &ContinuedRollout> = HashMap::new();
     for rollout in rollouts {

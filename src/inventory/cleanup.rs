@@ -56,7 +56,7 @@ pub(crate) fn find_leftovers(
     others: &[PathBuf],
     now: SystemTime,
 ) -> Vec<PathBuf> {
-    let mut found = staging::find_stale(&manager_home.join("tmp"));
+    let mut found = staging::find_stale(&manager_home.join("tmp"), staging::STAGING_PREFIX);
     found.extend(
         backup::list_unfinished(&manager_home.join(DEFAULT_SYNC_BACKUPS), now).unwrap_or_default(),
     );

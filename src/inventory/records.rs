@@ -3,7 +3,7 @@
 
 use crate::archive::metadata::Metadata;
 use crate::archive::sidecar::SidecarProblem;
-use crate::io::clock::{self, Timestamp};
+use crate::io::clock::Timestamp;
 use crate::io::disk_clock::modified_ns;
 use crate::io::document::Document;
 use chrono::{DateTime, Utc};
@@ -28,7 +28,7 @@ impl FileStamp {
 
     /// Returns the mtime as an instant.
     pub(crate) fn modified_at(&self) -> DateTime<Utc> {
-        clock::from_unix_nanos(i128::from(self.mtime_ns))
+        DateTime::from_timestamp_nanos(self.mtime_ns)
     }
 }
 

@@ -59,11 +59,8 @@ fn replace_controls(text: &str, stays: impl Fn(char) -> bool) -> Cow<'_, str> {
         let is_joiner = matches!(c, '\u{200c}' | '\u{200d}')
             && joins(before)
             && chars.peek().is_some_and(|after| joins(*after));
-        shown.push(if is_bad(c) && !is_joiner {
-            '\u{fffd}'
-        } else {
-            c
-        });
+        let is_replaced = is_bad(c) && !is_joiner;
+        shown.push(if is_replaced { '\u{fffd}' } else { c });
         before = c;
     }
     Cow::Owned(shown)

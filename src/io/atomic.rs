@@ -296,12 +296,9 @@ pub(crate) fn make_folder(path: &Path) -> std::io::Result<()> {
     owner::create_folder(path, || builder.create(&reached))
 }
 
-/// Like [`create_private_folder`], but syncs nothing, for folders that are staged or temporary.
-pub(crate) fn create_unsynced_folder(folder: &Path) -> Result<(), IoError> {
-    create_unsynced(folder).map(drop)
-}
-
-fn create_unsynced(folder: &Path) -> Result<Vec<PathBuf>, IoError> {
+/// Like [`create_private_folder`], but syncs nothing, for folders that are staged or temporary. Returns the new
+/// folders, outermost first.
+pub(crate) fn create_unsynced_folder(folder: &Path) -> Result<Vec<PathBuf>, IoError> {
     let made = create_missing(folder, Path::is_dir)?;
     #[cfg(windows)]
     if let Some(outermost) = made.first() {
@@ -313,7 +310,7 @@ fn create_unsynced(folder: &Path) -> Result<Vec<PathBuf>, IoError> {
 /// Creates `folder` and its missing parents, with mode 0700. Durable on return.
 pub(crate) fn create_private_folder(folder: &Path) -> Result<(), IoError> {
     // The entry of a folder is in the folder above it, so that one is synced.
-    for made in create_unsynced(folder)? {
+    for made in create_unsynced_folder(folder)? {
         sync_folder(parent_of(&made))?;
     }
     Ok(())

@@ -51,7 +51,7 @@ mod system {
     pub(crate) struct Attached {
         pid: Pid,
         signals: Handle,
-        forwarder: Option<JoinHandle<()>>,
+        forwarder: JoinHandle<()>,
     }
 
     impl Attached {
@@ -84,7 +84,7 @@ mod system {
             Ok(Self {
                 pid,
                 signals: handle,
-                forwarder: Some(forwarder),
+                forwarder,
             })
         }
 
@@ -96,7 +96,7 @@ mod system {
         ///
         /// # Errors
         /// The system does not know the child.
-        pub(crate) fn wait(mut self) -> io::Result<AttachedExit> {
+        pub(crate) fn wait(self) -> io::Result<AttachedExit> {
             let exit = loop {
                 match waitpid(Some(self.pid), WaitOptions::UNTRACED) {
                     Ok(Some((_, status))) if status.stopped() => self.stop_with_child(),
@@ -108,9 +108,7 @@ mod system {
             RUNNING.store(false, Ordering::SeqCst);
             // Signals from now on must not be passed on: another process may get the id.
             self.signals.close();
-            if let Some(forwarder) = self.forwarder.take() {
-                let _ = forwarder.join();
-            }
+            let _ = self.forwarder.join();
             Ok(exit)
         }
 

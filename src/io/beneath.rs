@@ -25,20 +25,15 @@ pub(crate) struct FollowedLinks {
 
 impl FollowedLinks {
     /// For folders that other users can write to.
-    pub(crate) const NONE: Self = Self {
-        at_top: false,
-        to_files: false,
-    };
+    pub(crate) const NONE: Self = Self::new(false, false);
     /// For Codex homes: `sessions` may be on another disk.
-    pub(crate) const AT_TOP: Self = Self {
-        at_top: true,
-        to_files: false,
-    };
+    pub(crate) const AT_TOP: Self = Self::new(true, false);
     /// For manager homes: also archives may be on another disk.
-    pub(crate) const TO_FILES: Self = Self {
-        at_top: true,
-        to_files: true,
-    };
+    pub(crate) const TO_FILES: Self = Self::new(true, true);
+
+    const fn new(at_top: bool, to_files: bool) -> Self {
+        Self { at_top, to_files }
+    }
 }
 
 /// A path with a folder that cannot be exchanged while this value exists. Pass its text to system calls, but do not

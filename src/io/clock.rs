@@ -62,7 +62,9 @@ impl Zone {
     pub fn at<O: chrono::TimeZone>(self, instant: &DateTime<O>) -> Timestamp {
         let offset = jiff::Timestamp::from_second(instant.timestamp())
             .map_or(Offset::UTC, |at| self.0.to_offset(at));
-        instant.with_timezone(&to_fixed_offset(offset))
+        // Offsets of zones are below 26 hours, those of chrono below 24.
+        let offset = FixedOffset::east_opt(offset.seconds());
+        instant.with_timezone(&offset.unwrap_or(Utc.fix()))
     }
 
     /// Returns the instants at which clocks in this zone show `local`, the earlier one first.
@@ -113,31 +115,10 @@ impl Zone {
     }
 }
 
-fn to_fixed_offset(offset: Offset) -> FixedOffset {
-    // Offsets of zones are below 26 hours, those of chrono below 24.
-    FixedOffset::east_opt(offset.seconds()).unwrap_or(Utc.fix())
-}
-
 /// Converts to the type that the zone rules use; `None` beyond the year 9999.
 fn to_civil(local: NaiveDateTime) -> Option<jiff::civil::DateTime> {
-    let small = |number: u32| i8::try_from(number).ok();
-    jiff::civil::DateTime::new(
-        i16::try_from(local.year()).ok()?,
-        small(local.month())?,
-        small(local.day())?,
-        small(local.hour())?,
-        small(local.minute())?,
-        small(local.second())?,
-        0,
-    )
-    .ok()
-}
-
-/// Converts nanoseconds since 1970. Times out of range become 1970.
-pub(crate) fn from_unix_nanos(nanos: i128) -> DateTime<Utc> {
-    let secs = i64::try_from(nanos.div_euclid(1_000_000_000)).unwrap_or(0);
-    let rest = u32::try_from(nanos.rem_euclid(1_000_000_000)).unwrap_or(0);
-    DateTime::from_timestamp(secs, rest).unwrap_or_default()
+    let text = local.format("%Y-%m-%dT%H:%M:%S").to_string();
+    text.parse().ok()
 }
 
 #[cfg(test)]

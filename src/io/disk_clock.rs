@@ -2,7 +2,7 @@
 //!
 //! A wrong clock makes everything seem old, so retention deletes only what [`confirmed_ages`] reports as old.
 
-use super::{IoContext, IoError, atomic, clock};
+use super::{IoContext, IoError, atomic};
 use chrono::{DateTime, TimeDelta, Utc};
 use std::fs::Metadata;
 use std::path::{Path, PathBuf};
@@ -46,7 +46,7 @@ pub(crate) struct Dated {
 /// # Errors
 /// They differ, or the folder is not writable.
 pub(crate) fn check(folder: &Path, now: DateTime<Utc>) -> Result<(), ClockDoubt> {
-    let disk = clock::from_unix_nanos(read_filesystem_clock_ns(folder)?.into());
+    let disk = DateTime::from_timestamp_nanos(read_filesystem_clock_ns(folder)?);
     if (now - disk).abs() <= TOLERANCE {
         return Ok(());
     }
@@ -82,7 +82,7 @@ pub(crate) fn confirmed_ages(
     for Dated { path, at } in items {
         let meta = path.symlink_metadata().at("inspect", path)?;
         // The later of the two times: one of the clocks may have been behind.
-        let at = clock::from_unix_nanos(modified_ns(&meta).into()).max(*at);
+        let at = DateTime::from_timestamp_nanos(modified_ns(&meta)).max(*at);
         if ages.is_empty() && at - now > TOLERANCE {
             return Err(ClockDoubt::Future(path.clone()));
         }

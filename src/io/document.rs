@@ -11,13 +11,13 @@ use crate::io::sharing;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fmt::Display;
-use std::io::{self, BufReader, ErrorKind, Read, Write};
+use std::io::{self, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 
 /// A type of document that this program writes.
 pub trait Document: Serialize + DeserializeOwned {
     /// The newest schema number that this program understands, and the one it writes.
-    const SCHEMA: u64;
+    const SCHEMA: u64 = 1;
     /// Maximum size in bytes, because a document may come from outside of the manager home.
     const MAX_BYTES: u64 = u64::MAX;
     /// True for documents that people read: one line per value. Documents only for this program are
@@ -74,10 +74,8 @@ pub fn read<T: Document>(path: &Path) -> Result<DocumentState<T>, DocumentError>
 /// Reads the bytes of the document at `path`, for [`parse`]. `None` if the file does not exist.
 pub(crate) fn read_bytes<T: Document>(path: &Path) -> Result<Option<Vec<u8>>, IoError> {
     // One byte more shows that the document is too large.
-    match file_open::read_at_most(path, T::MAX_BYTES.saturating_add(1)) {
-        Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
-        read => read.map(Some).at("read", path),
-    }
+    let read = file_open::read_at_most(path, T::MAX_BYTES.saturating_add(1));
+    file_open::none_if_missing(read, path)
 }
 
 /// Parses the bytes of a document; `path` is used in the error only.

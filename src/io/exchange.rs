@@ -45,6 +45,8 @@ pub(crate) fn exchange(a: &Path, b: &Path) -> io::Result<()> {
 /// # Errors
 /// The probe failed for another reason than that the system has no such call.
 pub(crate) fn is_supported(folder: &Path) -> io::Result<bool> {
+    use io::ErrorKind::{PermissionDenied, Unsupported};
+
     let (a, b) = (folder.join("try-a"), folder.join("try-b"));
     // Of a killed process.
     let _ = (fs::remove_dir(&a), fs::remove_dir(&b));
@@ -56,14 +58,7 @@ pub(crate) fn is_supported(folder: &Path) -> io::Result<bool> {
     let result = match probe() {
         Ok(()) => Ok(true),
         // Some sandboxes refuse the call.
-        Err(e)
-            if matches!(
-                e.kind(),
-                io::ErrorKind::Unsupported | io::ErrorKind::PermissionDenied
-            ) =>
-        {
-            Ok(false)
-        }
+        Err(e) if matches!(e.kind(), Unsupported | PermissionDenied) => Ok(false),
         Err(e) => Err(e),
     };
     let _ = (fs::remove_dir(&a), fs::remove_dir(&b));

@@ -99,7 +99,7 @@ pub(crate) fn read_if_exists(path: &Path) -> Result<Option<Vec<u8>>, IoError> {
     none_if_missing(read(path), path)
 }
 
-fn none_if_missing<T>(found: io::Result<T>, path: &Path) -> Result<Option<T>, IoError> {
+pub(super) fn none_if_missing<T>(found: io::Result<T>, path: &Path) -> Result<Option<T>, IoError> {
     match found {
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
         found => found.map(Some).at("read", path),
@@ -166,12 +166,6 @@ pub(crate) fn check(path: &Path) -> io::Result<()> {
     path.metadata().map_or(Ok(()), |meta| check_kind(&meta))
 }
 
-/// Sets `O_NONBLOCK`, so that opening a pipe does not wait for its other end. No effect on regular
-/// files.
-pub(super) fn set_nonblocking(options: &mut OpenOptions) -> &mut OpenOptions {
-    set_flags(options, false)
-}
-
 fn open_with(path: &Path, no_link: bool) -> io::Result<(File, Metadata)> {
     let mut options = File::options();
     #[cfg(windows)]
@@ -220,7 +214,9 @@ fn wait_free_flags(no_link: bool) -> rustix::fs::OFlags {
     flags
 }
 
-fn set_flags(options: &mut OpenOptions, no_link: bool) -> &mut OpenOptions {
+/// Sets `O_NONBLOCK`, so that opening a pipe does not wait for its other end (no effect on regular files), and with
+/// `no_link` `O_NOFOLLOW`.
+pub(crate) fn set_flags(options: &mut OpenOptions, no_link: bool) -> &mut OpenOptions {
     #[cfg(unix)]
     {
         use std::os::unix::fs::OpenOptionsExt;

@@ -90,8 +90,13 @@ impl FileLock {
 
     /// Takes the exclusive lock on `path`, waiting at most `limit`.
     pub(crate) fn acquire_within(path: &Path, limit: Duration) -> Result<Self, LockError> {
-        let lock = Self::wait(path, |waited| waited >= limit)?;
+        let lock = Self::acquire_if_free(path, limit)?;
         lock.ok_or_else(|| LockError::Held(path.to_path_buf()))
+    }
+
+    /// Like [`FileLock::acquire_within`], but returns `None` if another process holds the lock.
+    pub(crate) fn acquire_if_free(path: &Path, limit: Duration) -> Result<Option<Self>, IoError> {
+        Self::wait(path, |waited| waited >= limit)
     }
 
     /// Takes the exclusive lock on `path` if it is free.
@@ -156,7 +161,7 @@ pub(crate) fn is_free(path: &Path) -> bool {
 fn open(path: &Path) -> Result<File, IoError> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).truncate(false);
-    let file = sharing::open_or_create(file_open::set_nonblocking(&mut options), path);
+    let file = sharing::open_or_create(file_open::set_flags(&mut options, false), path);
     file.at("open lock file", path)
 }
 

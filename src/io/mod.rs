@@ -126,13 +126,17 @@ impl IoError {
 
 /// Returns the message of an error and those of its causes, separated by colons.
 pub(crate) fn message_with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text = format!("{text}: {cause}");
-        next = cause.source();
+    [vec![error.to_string()], list_causes(error)]
+        .concat()
+        .join(": ")
+}
+
+/// Returns `text` behind `prefix`; an empty text has no prefix.
+pub(crate) fn prefix_unless_empty(prefix: &str, text: &str) -> String {
+    if text.is_empty() {
+        return String::new();
     }
-    text
+    format!("{prefix}{text}")
 }
 
 /// Resolves the links of a path.

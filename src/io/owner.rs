@@ -4,7 +4,6 @@
 use std::fs::File;
 use std::io;
 use std::path::Path;
-#[cfg(unix)]
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Returns true if this process may give files to other users.
@@ -21,10 +20,8 @@ pub(crate) fn is_root() -> bool {
 
 /// Held while a folder is created and gets its owner. Other threads that unpack an archive create entries in the folder
 /// as soon as it exists, and would give them the owner root.
-#[cfg(unix)]
 static NEW_FOLDER: Mutex<()> = Mutex::new(());
 
-#[cfg(unix)]
 fn wait_for_new_folder() -> MutexGuard<'static, ()> {
     NEW_FOLDER.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -32,23 +29,24 @@ fn wait_for_new_folder() -> MutexGuard<'static, ()> {
 /// Gives the file or folder that this process has just created at `path` the owner of its folder. A system that
 /// refuses this, as in a container, is no error.
 pub(crate) fn inherit(created: &File, path: &Path) {
-    #[cfg(unix)]
     if is_root() {
         let _waited = wait_for_new_folder();
         give(created, path);
     }
-    #[cfg(not(unix))]
-    let _ = (created, path);
 }
 
-#[cfg(unix)]
 fn give(created: &File, path: &Path) {
-    use std::os::unix::fs::{MetadataExt, fchown};
-    if let Some(Ok(folder)) = path.parent().map(Path::metadata)
-        && folder.uid() != 0
+    #[cfg(unix)]
     {
-        let _ = fchown(created, Some(folder.uid()), Some(folder.gid()));
+        use std::os::unix::fs::{MetadataExt, fchown};
+        if let Some(Ok(folder)) = path.parent().map(Path::metadata)
+            && folder.uid() != 0
+        {
+            let _ = fchown(created, Some(folder.uid()), Some(folder.gid()));
+        }
     }
+    #[cfg(not(unix))]
+    let _ = (created, path);
 }
 
 /// Creates a folder by `create`, with the owner of its folder.
@@ -56,38 +54,36 @@ pub(crate) fn create_folder(
     path: &Path,
     create: impl FnOnce() -> io::Result<()>,
 ) -> io::Result<()> {
-    #[cfg(unix)]
-    if is_root() {
-        let _waited = wait_for_new_folder();
-        create()?;
-        give_folder(path);
-        return Ok(());
+    if !is_root() {
+        return create();
     }
-    #[cfg(not(unix))]
-    let _ = path;
-    create()
+    let _waited = wait_for_new_folder();
+    create()?;
+    give_folder(path);
+    Ok(())
 }
 
 /// Like [`inherit`], for a new folder.
 pub(crate) fn inherit_folder(path: &Path) {
-    #[cfg(unix)]
     if is_root() {
         let _waited = wait_for_new_folder();
         give_folder(path);
     }
-    #[cfg(not(unix))]
-    let _ = path;
 }
 
-#[cfg(unix)]
 fn give_folder(path: &Path) {
-    use rustix::fs::{Mode, OFlags, open};
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let folder =
-        super::beneath::resolve(path).and_then(|path| Ok(open(&*path, flags, Mode::empty())?));
-    if let Ok(folder) = folder {
-        give(&folder.into(), path);
+    #[cfg(unix)]
+    {
+        use rustix::fs::{Mode, OFlags, open};
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let folder =
+            super::beneath::resolve(path).and_then(|path| Ok(open(&*path, flags, Mode::empty())?));
+        if let Ok(folder) = folder {
+            give(&folder.into(), path);
+        }
     }
+    #[cfg(not(unix))]
+    let _ = path;
 }
 
 /// Creates the file `path` (0600) with the owner of its folder, if this process runs as root and the name is free. Call

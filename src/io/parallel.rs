@@ -58,17 +58,12 @@ impl<J> Submitter<'_, J> {
 ///
 /// # Errors
 /// Returns the error of `take`, else that of `produce`. After an error of `take`, `produce` gets [`ConsumerFailed`].
-pub(crate) fn run_ordered<J, R, P, E>(
+pub(crate) fn run_ordered<J: Send, R: Send, P, E: Send>(
     in_flight: usize,
     work: impl Fn(J) -> R + Sync,
     take: impl FnMut(R) -> Result<(), E> + Send,
     produce: impl FnOnce(&Submitter<'_, J>) -> Result<P, E>,
-) -> Result<P, E>
-where
-    J: Send,
-    R: Send,
-    E: Send,
-{
+) -> Result<P, E> {
     run_ordered_on(threads(), in_flight, work, take, produce)
 }
 
@@ -76,17 +71,12 @@ where
 ///
 /// # Errors
 /// Returns the error of `take`. No further job begins then.
-pub(crate) fn run_each_ordered<J, R, E>(
+pub(crate) fn run_each_ordered<J: Send, R: Send, E: Send>(
     in_flight: usize,
     jobs: impl IntoIterator<Item = J>,
     work: impl Fn(J) -> R + Sync,
     take: impl FnMut(R) -> Result<(), E> + Send,
-) -> Result<(), E>
-where
-    J: Send,
-    R: Send,
-    E: Send,
-{
+) -> Result<(), E> {
     run_ordered(in_flight, work, take, |submitter| {
         let mut jobs = jobs.into_iter();
         // The error of `take` is returned.
@@ -100,18 +90,13 @@ where
 ///
 /// # Errors
 /// As [`run_ordered`].
-pub(crate) fn run_ordered_on<J, R, P, E>(
+pub(crate) fn run_ordered_on<J: Send, R: Send, P, E: Send>(
     threads: usize,
     in_flight: usize,
     work: impl Fn(J) -> R + Sync,
     take: impl FnMut(R) -> Result<(), E> + Send,
     produce: impl FnOnce(&Submitter<'_, J>) -> Result<P, E>,
-) -> Result<P, E>
-where
-    J: Send,
-    R: Send,
-    E: Send,
-{
+) -> Result<P, E> {
     let consumer = Mutex::new((take, None));
     // Returns false if no more results are wanted.
     let take = |result: R| {

@@ -52,6 +52,9 @@ pub(crate) struct ChildEnd {
     pub(crate) stop: Option<Stop>,
 }
 
+/// A time limit until the first progress, and a test of standard error: it counts for a child that fails.
+type StartLimit = (Duration, fn(&str) -> bool);
+
 /// A running child. Dropping it ends the child.
 #[derive(Debug)]
 pub(crate) struct PipedChild {
@@ -70,13 +73,6 @@ pub(crate) struct PipedChild {
     /// Ends the child if this process is killed, because Windows does not.
     #[cfg(windows)]
     _job: Option<super::job::ChildJob>,
-}
-
-/// A time limit until the first progress, for a child whose standard error shows that it fails.
-#[derive(Debug)]
-struct StartLimit {
-    limit: Duration,
-    is_failing: fn(&str) -> bool,
 }
 
 fn send_chunks(mut stdout: ChildStdout, sender: &SyncSender<Vec<u8>>) {
@@ -131,7 +127,7 @@ impl PipedChild {
     /// Ends the child after `limit` if it has made no progress at all and `is_failing` accepts its
     /// standard error.
     pub(crate) fn limit_start(&mut self, limit: Duration, is_failing: fn(&str) -> bool) {
-        self.start_limit = Some(StartLimit { limit, is_failing });
+        self.start_limit = Some((limit, is_failing));
     }
 
     /// Counts changes in `folder` as progress, for a child that writes files without output.
@@ -188,9 +184,9 @@ impl PipedChild {
     }
 
     fn fails_to_start(&self) -> bool {
-        let elapsed = self.last_progress.elapsed();
-        let limit = self.start_limit.as_ref();
-        limit.is_some_and(|l| elapsed >= l.limit && (l.is_failing)(&self.stderr.read_so_far()))
+        self.start_limit.is_some_and(|(limit, is_failing)| {
+            self.last_progress.elapsed() >= limit && is_failing(&self.stderr.read_so_far())
+        })
     }
 
     fn poll_status(&mut self) -> Option<ExitStatus> {

@@ -42,18 +42,15 @@ impl RetentionPolicy {
     /// Returns for each of `items`, the newest first, the names of the keep rules that select it, or
     /// `None` if it is dropped. Without keep rules the text is empty.
     pub(crate) fn apply(&self, items: &[RetentionItem]) -> Vec<Option<String>> {
-        let limits_only = Self {
-            max_count: self.max_count,
-            max_age: self.max_age,
-            ..Self::default()
+        let without_limits = Self {
+            max_count: 0,
+            max_age: None,
+            ..*self
         };
-        let keeps_all = *self == limits_only;
-        let rules = self
-            .match_keep_rules(items)
-            .into_iter()
-            .zip(items)
-            .enumerate();
-        rules
+        let keeps_all = without_limits.is_empty();
+        let rules = self.match_keep_rules(items).into_iter();
+        let rated = rules.zip(items).enumerate();
+        rated
             .map(|(i, (rules, item))| {
                 let is_excess = self.max_count > 0 && i >= self.max_count;
                 let is_old = self.max_age.is_some_and(|max| item.age >= max);

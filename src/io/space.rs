@@ -67,54 +67,26 @@ pub(crate) fn stored_bytes(meta: &Metadata) -> u64 {
 /// Returns the network file system that `path` is on; `None` for a local disk, or if the system does not
 /// report it.
 pub(crate) fn network_kind(path: &Path) -> Option<&'static str> {
-    #[cfg(target_os = "linux")]
-    {
-        #[allow(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "the numbers of linux/magic.h have 32 bits, whatever the type"
-        )]
-        let magic = rustix::fs::statfs(path).ok()?.f_type as u32;
-        match magic {
-            0x6969 => Some("NFS"),
-            0x517b | 0xff53_4d42 | 0xfe53_4d42 => Some("SMB"),
-            0x5346_414f => Some("AFS"),
-            0x00c3_6400 => Some("Ceph"),
-            0x0102_1997 => Some("9P"),
-            // FUSE also has local disks, such as NTFS, but the kernel does not tell which.
-            0x6573_5546 => Some("FUSE"),
-            _ => None,
-        }
-    }
-    #[cfg(target_vendor = "apple")]
-    {
-        let name = rustix::fs::statfs(path).ok()?.f_fstypename;
-        #[allow(clippy::cast_sign_loss, reason = "the bytes of a C string")]
-        let name: Vec<u8> = name.iter().map(|c| *c as u8).collect();
-        network_kind_of_name(name.split(|byte| *byte == 0).next()?)
-    }
-    #[cfg(not(any(target_os = "linux", target_vendor = "apple")))]
-    {
-        let _ = path;
-        None
-    }
+    network_kind_of(&disk_kind(path)?)
 }
 
-/// Returns the network file system of this name in statfs(2) of macOS.
-#[cfg(any(test, target_vendor = "apple"))]
-fn network_kind_of_name(name: &[u8]) -> Option<&'static str> {
-    match name {
-        b"nfs" => Some("NFS"),
-        b"smbfs" => Some("SMB"),
-        b"afpfs" => Some("AFP"),
-        b"webdav" => Some("WebDAV"),
-        b"macfuse" | b"osxfuse" => Some("FUSE"),
+/// Returns the network file system of this type of Linux or macOS.
+fn network_kind_of(disk_kind: &str) -> Option<&'static str> {
+    match disk_kind.split('.').next().unwrap_or_default() {
+        "nfs" | "nfs4" => Some("NFS"),
+        "cifs" | "smb3" | "smbfs" => Some("SMB"),
+        "afs" => Some("AFS"),
+        "afpfs" => Some("AFP"),
+        "ceph" => Some("Ceph"),
+        "9p" => Some("9P"),
+        "webdav" => Some("WebDAV"),
+        // FUSE also has local disks, such as NTFS.
+        "fuse" | "fuseblk" | "macfuse" | "osxfuse" => Some("FUSE"),
         _ => None,
     }
 }
 
-/// Returns the type of the file system of the existing `path` from the list of mounts; `None` on other systems than
-/// Linux.
+/// Returns the type of the file system of the existing `path`: on Linux from the list of mounts. `None` on Windows.
 pub(crate) fn disk_kind(path: &Path) -> Option<String> {
     #[cfg(target_os = "linux")]
     {
@@ -128,7 +100,14 @@ pub(crate) fn disk_kind(path: &Path) -> Option<String> {
             is_here.then(|| disk.split(' ').next().unwrap_or_default().to_owned())
         })
     }
-    #[cfg(not(target_os = "linux"))]
+    #[cfg(target_vendor = "apple")]
+    {
+        let name = rustix::fs::statfs(path).ok()?.f_fstypename;
+        #[allow(clippy::cast_sign_loss, reason = "the bytes of a C string")]
+        let bytes = name.iter().map(|c| *c as u8).take_while(|byte| *byte != 0);
+        String::from_utf8(bytes.collect()).ok()
+    }
+    #[cfg(not(any(target_os = "linux", target_vendor = "apple")))]
     {
         let _ = path;
         None
@@ -190,9 +169,11 @@ mod tests {
     }
 
     #[test]
-    fn network_kind_of_name_recognizes_network_file_systems() {
-        assert_eq!(network_kind_of_name(b"smbfs"), Some("SMB"));
-        assert_eq!(network_kind_of_name(b"apfs"), None);
-        assert_eq!(network_kind_of_name(b"smbfs2"), None);
+    fn network_file_systems_are_recognized_by_their_type() {
+        assert_eq!(network_kind_of("smbfs"), Some("SMB"));
+        assert_eq!(network_kind_of("fuse.sshfs"), Some("FUSE"));
+        for local in ["apfs", "smbfs2", "ext4", ""] {
+            assert_eq!(network_kind_of(local), None, "{local}");
+        }
     }
 }

@@ -6,7 +6,8 @@ use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-const STAGING_PREFIX: &str = "staging-";
+/// The prefix of staging folders.
+pub(crate) const STAGING_PREFIX: &str = "staging-";
 
 /// Returns true if `name` is the name of a staging folder.
 pub(crate) fn is_staging_name(name: &OsStr) -> bool {
@@ -29,32 +30,12 @@ pub(crate) struct Staging {
 impl Staging {
     /// Creates a folder in `parent`, which is created if it is missing.
     pub(crate) fn create_in(parent: &Path) -> Result<Self, IoError> {
-        atomic::create_private_folder(parent)?;
-        // Under the parent's lock, so that a cleanup never sees a folder whose own lock is not yet
-        // taken.
-        let _creating = FileLock::acquire(&parent.join(".lock"))?;
-        let folder = tempfile::Builder::new()
-            .prefix(STAGING_PREFIX)
-            .tempdir_in(parent)
-            .at("create a folder in", parent)?
-            .keep();
-        owner::inherit_folder(&folder);
-        let locked = FileLock::acquire(&folder.join(LOCK));
-        let opened = locked.and_then(|lock| {
-            let spare = file_open::open(folder.join(LOCK)).at("open", &folder)?;
-            Ok((lock, spare))
-        });
-        let (lock, spare) = opened.inspect_err(|_| {
-            // Lists nothing, because the process may be unable to open more files.
-            let _ = (
-                sharing::remove_file(folder.join(LOCK)),
-                fs::remove_dir(&folder),
-            );
-        })?;
+        let (folder, lock) = create_locked(parent, STAGING_PREFIX)?;
+        let spare = file_open::open(folder.join(LOCK)).inspect_err(|_| discard(&folder));
         Ok(Self {
-            folder,
-            spare: Some(spare),
+            spare: Some(spare.at("open", &folder)?),
             lock: Some(lock),
+            folder,
         })
     }
 
@@ -77,10 +58,33 @@ impl Drop for Staging {
     }
 }
 
-/// Returns the staging folders in `parent` whose process has ended.
-pub(crate) fn find_stale(parent: &Path) -> Vec<PathBuf> {
+/// Creates a folder in `parent`, with `prefix` and random characters as its name. Returns it with its lock.
+pub(crate) fn create_locked(parent: &Path, prefix: &str) -> Result<(PathBuf, FileLock), IoError> {
+    atomic::create_private_folder(parent)?;
+    // Under the parent's lock, so that a cleanup never sees a folder whose own lock is not yet
+    // taken.
+    let _creating = FileLock::acquire(&parent.join(LOCK))?;
+    let folder = tempfile::Builder::new()
+        .prefix(prefix)
+        .tempdir_in(parent)
+        .at("create a folder in", parent)?
+        .keep();
+    owner::inherit_folder(&folder);
+    let lock = FileLock::acquire(&folder.join(LOCK)).inspect_err(|_| discard(&folder))?;
+    Ok((folder, lock))
+}
+
+/// Removes a folder with nothing but its lock. Lists nothing, because the process may be unable to open more files.
+fn discard(folder: &Path) {
+    let _ = sharing::remove_file(folder.join(LOCK));
+    let _ = fs::remove_dir(folder);
+}
+
+/// Returns the folders in `parent` with this prefix whose process has ended.
+pub(crate) fn find_stale(parent: &Path, prefix: &str) -> Vec<PathBuf> {
+    let prefix = prefix.as_bytes();
     tree::list_entries(parent)
-        .filter(|e| is_staging_name(&e.file_name()))
+        .filter(|e| e.file_name().as_encoded_bytes().starts_with(prefix))
         .map(|e| e.path())
         .filter(|folder| super::lock::is_free(&folder.join(LOCK)))
         .collect()
@@ -89,14 +93,14 @@ pub(crate) fn find_stale(parent: &Path) -> Vec<PathBuf> {
 /// Removes the staging folders in `parent` whose process has ended. Returns an error for each that could not be
 /// removed.
 pub(crate) fn remove_stale_temps(parent: &Path) -> Vec<IoError> {
-    if find_stale(parent).is_empty() {
+    if find_stale(parent, STAGING_PREFIX).is_empty() {
         return Vec::new();
     }
-    match FileLock::acquire(&parent.join(".lock")) {
+    match FileLock::acquire(&parent.join(LOCK)) {
         Err(e) => vec![e],
         Ok(_sweeping) => {
             // Listed again under the lock.
-            let removed = find_stale(parent)
+            let removed = find_stale(parent, STAGING_PREFIX)
                 .into_iter()
                 .map(|folder| tree::remove(&folder));
             removed.filter_map(Result::err).collect()
@@ -113,7 +117,7 @@ mod tests {
         let parent = tempfile::tempdir().unwrap();
         let staging = Staging::create_in(parent.path()).unwrap();
         atomic::write(&staging.path("file"), b"text").unwrap();
-        assert!(find_stale(parent.path()).is_empty());
+        assert!(find_stale(parent.path(), STAGING_PREFIX).is_empty());
         drop(staging);
         let left = tree::list(parent.path()).unwrap();
         assert!(left.iter().all(|(name, _)| name == LOCK), "{left:?}");

@@ -3,7 +3,7 @@
 //! "15:55", "3:05 PM", "15:55 on 24 Nov", "Nov 24th, 2026 3:05 PM", "tue 15:55", "2026-11-24 15:55",
 //! "3d 4h". The caller decides the meaning of a text without a year or a day.
 
-use chrono::{Duration, NaiveDate, NaiveTime, Weekday};
+use chrono::{Datelike, Duration, Month, NaiveDate, NaiveTime, Weekday};
 
 /// The day in a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,13 +123,10 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, &'static str> {
 
 /// Parses the name of a month, such as "nov" or "November", into its number.
 pub(crate) fn parse_month(text: &str) -> Option<u32> {
-    const MONTHS: &str =
-        "january february march april may june july august september october november december";
     let name = text.trim_end_matches('.').to_lowercase();
-    let position = MONTHS.split(' ').position(|month| {
-        month == name || month[..3] == name || (name == "sept" && month.starts_with("sept"))
-    })?;
-    u32::try_from(position + 1).ok()
+    let name = if name == "sept" { "sep" } else { &name };
+    let month: Month = name.parse().ok()?;
+    Some(month.number_from_month())
 }
 
 /// Parses a day of the week, such as "tue" or "Tuesday".
@@ -138,30 +135,20 @@ pub(crate) fn parse_weekday(text: &str) -> Option<Weekday> {
     (name.len() >= 3).then(|| name.parse().ok()).flatten()
 }
 
-/// Returns the date; `None` if the calendar has no such day.
-pub(crate) fn date(year: i32, month: u32, day: u32) -> Option<NaiveDate> {
-    NaiveDate::from_ymd_opt(year, month, day)
-}
-
-#[derive(Clone, Copy)]
-enum HalfOfDay {
-    Am,
-    Pm,
-}
-
-fn parse_half_of_day(word: &str) -> Option<HalfOfDay> {
+/// Returns the hour at which the half of the day begins.
+fn parse_half_of_day(word: &str) -> Option<u32> {
     match word {
-        "am" | "a.m." => Some(HalfOfDay::Am),
-        "pm" | "p.m." => Some(HalfOfDay::Pm),
+        "am" | "a.m." => Some(0),
+        "pm" | "p.m." => Some(12),
         _ => None,
     }
 }
 
-/// Parses a time of day, such as "15:55", "9:08:30", "3:05pm" or "3pm"; `half` is the word after it.
-fn parse_clock(word: &str, half: Option<HalfOfDay>) -> Option<NaiveTime> {
+/// Parses a time of day, such as "15:55", "9:08:30", "3:05pm" or "3pm"; `half` is that of the word after it.
+fn parse_clock(word: &str, half: Option<u32>) -> Option<NaiveTime> {
     let (digits, half) = match (word.strip_suffix("am"), word.strip_suffix("pm")) {
-        (Some(digits), _) => (digits, Some(HalfOfDay::Am)),
-        (_, Some(digits)) => (digits, Some(HalfOfDay::Pm)),
+        (Some(digits), _) => (digits, Some(0)),
+        (_, Some(digits)) => (digits, Some(12)),
         _ => (word, half),
     };
     let mut parts = digits.split(':');
@@ -179,8 +166,7 @@ fn parse_clock(word: &str, half: Option<HalfOfDay>) -> Option<NaiveTime> {
     let hour = match half {
         None => hour,
         Some(_) if !(1..=12).contains(&hour) => return None,
-        Some(HalfOfDay::Am) => hour % 12,
-        Some(HalfOfDay::Pm) => hour % 12 + 12,
+        Some(half) => half + hour % 12,
     };
     NaiveTime::from_hms_opt(hour, minute.unwrap_or(0), second.unwrap_or(0))
 }
@@ -188,25 +174,13 @@ fn parse_clock(word: &str, half: Option<HalfOfDay>) -> Option<NaiveTime> {
 /// Parses the date in "2026-11-24" or "2026-11-24t15:55". Returns it with the text after the `t`.
 fn parse_iso_date(word: &str) -> Option<(Day, &str)> {
     let (head, rest) = word.split_at_checked(10)?;
-    let mut parts = head.split('-');
-    let mut part = |width: usize| {
-        parts
-            .next()
-            .filter(|p| p.len() == width)
-            .and_then(parse_number)
-    };
-    let (year, month, day) = (part(4)?, part(2)?, part(2)?);
-    let rest = if rest.is_empty() {
-        rest
-    } else {
-        rest.strip_prefix('t')?
-    };
-    let day = Day::Date {
-        year: Some(i32::try_from(year).ok()?),
-        month,
-        day,
-    };
-    Some((day, rest))
+    let date: NaiveDate = head.parse().ok()?;
+    if !rest.is_empty() && !rest.starts_with('t') {
+        return None;
+    }
+    let (year, month, day) = (Some(date.year()), date.month(), date.day());
+    let day = Day::Date { year, month, day };
+    Some((day, rest.get(1..).unwrap_or_default()))
 }
 
 fn parse_number(digits: &str) -> Option<u32> {

@@ -157,7 +157,7 @@ impl TimeReader<'_> {
                 // The next 29 February is up to eight years away.
                 let mut years = (0..=8).map(|years| year.unwrap_or(this_year + step * years));
                 years.find_map(|y| {
-                    let found = self.on_date(time_format::date(y, month, day)?, time)?;
+                    let found = self.on_date(NaiveDate::from_ymd_opt(y, month, day)?, time)?;
                     let is_nearest = found.has(self.now) || self.is_in_direction(&found);
                     (year.is_some() || is_nearest).then_some(found)
                 })

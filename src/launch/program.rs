@@ -27,9 +27,7 @@ struct CachedProgram {
     has_no_daemon: bool,
 }
 
-impl Document for CachedProgram {
-    const SCHEMA: u64 = 1;
-}
+impl Document for CachedProgram {}
 
 /// Returns the cached answer whether `program` has `--no-daemon`. Runs nothing.
 pub(crate) fn read_cached_no_daemon(program: &Program, manager_home: &Path) -> Option<bool> {

@@ -48,13 +48,10 @@ pub(crate) struct BoundConversation {
     pub start_offset: u64,
     /// The offset behind the last byte of this launch; `None` while it runs. Later bytes belong to other
     /// launches.
-    #[serde(default)]
     pub end_offset: Option<u64>,
     /// The time of the first token count of this launch.
-    #[serde(default)]
     pub first_token_count_at: Option<Timestamp>,
     /// The time of the last token count of this launch.
-    #[serde(default)]
     pub last_token_count_at: Option<Timestamp>,
     /// The quota windows of the last token count with windows.
     #[serde(default)]
@@ -92,15 +89,12 @@ pub(crate) struct CodexRun {
     pub started_at: Timestamp,
     /// The end of Codex. If this program was killed meanwhile, the time at which a later command noticed
     /// the end.
-    #[serde(default)]
     pub ended_at: Option<Timestamp>,
     /// The exit code of Codex, as a shell would report it.
-    #[serde(default)]
     pub exit_code: Option<i32>,
     /// The current folder of the launch.
     pub cwd: String,
     /// The folder that Codex works in (`--cd`); `None` for a new worktree.
-    #[serde(default)]
     pub working_root: Option<String>,
     /// The arguments of Codex, with possible tokens redacted.
     #[serde(default)]
@@ -108,28 +102,23 @@ pub(crate) struct CodexRun {
     /// The path of the real Codex home.
     pub codex_home: String,
     /// The path of the isolated home, if Codex ran in one.
-    #[serde(default)]
     pub isolated_home: Option<String>,
     /// The codex-manager process that waits for Codex.
     pub wrapper: ProcessId,
     /// The process that the wrapper started. `None` in the line before the start.
-    #[serde(default)]
     pub child: Option<ProcessId>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct ConversationBinding {
     /// The conversation to resume, if the arguments name one.
-    #[serde(default)]
     pub resumed: Option<BoundConversation>,
     /// True if the arguments left the choice of a conversation to Codex (`resume --last`, its picker).
-    #[serde(default)]
     pub codex_chose: bool,
     /// The conversations of the launch, the latest last.
-    #[serde(default)]
     pub conversations: Vec<BoundConversation>,
     /// The reason why no conversation could be bound, if there were candidates.
-    #[serde(default)]
     pub unbound_because: Option<String>,
 }
 

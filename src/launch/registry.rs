@@ -51,19 +51,8 @@ impl LaunchRegistry {
     /// # Errors
     /// The line cannot be written. A partial line may remain, which readers skip.
     pub(crate) fn append(&self, record: &LaunchRecord) -> Result<(), IoError> {
-        self.append_all(std::slice::from_ref(record))
-    }
-
-    /// Appends the states of several launches and fsyncs them.
-    ///
-    /// # Errors
-    /// See [`LaunchRegistry::append`].
-    pub(crate) fn append_all(&self, records: &[LaunchRecord]) -> Result<(), IoError> {
-        if records.is_empty() {
-            return Ok(());
-        }
         let _lock = self.lock()?;
-        self.append_locked(records)
+        self.append_locked(std::slice::from_ref(record))
     }
 
     /// Appends the settled records of launches, except for launches that another process has settled
@@ -400,7 +389,7 @@ mod tests {
         let many: Vec<_> = (0..=MIN_SUPERSEDED_TO_COMPACT)
             .map(|_| record("20260102-b", false))
             .collect();
-        registry.append_all(&many).unwrap();
+        registry.append_locked(&many).unwrap();
         registry.append(&record("20260102-b", true)).unwrap();
         registry.compact().unwrap();
         let after = fs::read_to_string(&registry.path).unwrap();

@@ -1,7 +1,7 @@
 //! Runs the Codex of a launch: starts it, watches it, records its end, saves its login.
 
 use super::binding::{self, OpenRollouts};
-use super::record::{LaunchRecord, ProcessId};
+use super::record::{ConversationBinding, LaunchRecord, ProcessId};
 use super::registry::LaunchRegistry;
 use super::session::Launch;
 use super::settle::{self, LaunchEnd, OtherLaunches};
@@ -79,12 +79,12 @@ impl Launch<'_> {
             });
         warn_on_error(noted, &mut warnings);
         let exit = child.wait().at("wait for", &program)?;
-        let seen = watcher.finish();
-        let last_look = seen.as_ref().and_then(|seen| seen.last_look);
-        if let Some(seen) = seen.map(|seen| seen.record.binding) {
+        let (seen, last_look) = watcher.finish().unzip();
+        if let Some(seen) = seen {
             self.record.binding.conversations = seen.conversations;
             self.record.binding.unbound_because = seen.unbound_because;
         }
+        let last_look = last_look.flatten();
         let end = LaunchEnd {
             at: clock(),
             exit_code: Some(i32::from(exit.code())),
@@ -108,7 +108,7 @@ impl Launch<'_> {
         if let Some(isolated) = self.isolated.take() {
             let profiles = Profiles::of(self.request.manager_home);
             // On failure the next command that locks the account returns the login.
-            let _ = isolated.release(&profiles, now, login_lock::REFRESH_TIMEOUT);
+            let _ = isolated.release(&profiles, now);
         }
         Ok(())
     }
@@ -137,10 +137,7 @@ impl Launch<'_> {
         warn_on_error(registry.append(&self.record), warnings);
         warn_on_error(registry.compact(), warnings);
         match self.isolated.take() {
-            Some(isolated) => warn_on_error(
-                isolated.release(&profiles, now, login_lock::REFRESH_TIMEOUT),
-                warnings,
-            ),
+            Some(isolated) => warn_on_error(isolated.release(&profiles, now), warnings),
             None => warn_on_error(self.save_live_login(&profiles, now), warnings),
         }
         let record = &self.record;
@@ -180,15 +177,11 @@ fn warn_on_error<T, E: Error>(result: Result<T, E>, warnings: &mut Vec<String>) 
 /// Finds the conversations of a running Codex by its open files.
 struct Watcher {
     stop: Sender<()>,
-    thread: Option<JoinHandle<WatchedLaunch>>,
+    thread: Option<JoinHandle<WatchResult>>,
 }
 
-/// The result of watching a Codex until its end.
-struct WatchedLaunch {
-    record: LaunchRecord,
-    /// The time of the last check of Codex's open files; `None` if the system never listed them.
-    last_look: Option<SystemTime>,
-}
+/// The conversations, and the time of the last check of Codex's open files; `None` if the system never listed them.
+type WatchResult = (ConversationBinding, Option<SystemTime>);
 
 impl Watcher {
     /// Watches the process `codex`, and appends the record once its conversation is known.
@@ -218,7 +211,7 @@ impl Watcher {
                 if stopped.recv_timeout(pause) != Err(RecvTimeoutError::Timeout) {
                     // Codex may have written the first line since the last look.
                     add_opened(&mut record, &last_open);
-                    return WatchedLaunch { record, last_look };
+                    return (record.binding, last_look);
                 }
             }
         };
@@ -230,7 +223,7 @@ impl Watcher {
     }
 
     /// Stops watching. `None` if no thread could be started.
-    fn finish(self) -> Option<WatchedLaunch> {
+    fn finish(self) -> Option<WatchResult> {
         drop(self.stop);
         self.thread.and_then(|thread| thread.join().ok())
     }

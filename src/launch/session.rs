@@ -15,10 +15,8 @@ use crate::codex::{
     AUTH_JSON, Arguments, AuthFile, AuthSnapshot, CodexConfig, Identity, InvocationMode, Program,
     ProgramError, daemon, login_lock, redaction,
 };
-use crate::io::{Environment, IoError, Timestamp};
-use std::collections::hash_map::RandomState;
+use crate::io::{Environment, IoError, Timestamp, random_id};
 use std::ffi::OsString;
-use std::hash::{BuildHasher, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -138,7 +136,7 @@ fn plan_with_program(
     knows_no_daemon: bool,
 ) -> Result<LaunchPlan, LaunchError> {
     let arguments = Arguments::parse(request.args);
-    if arguments.mode() == InvocationMode::Administrative {
+    if arguments.mode == InvocationMode::Administrative {
         let shown = arguments.subcommand().unwrap_or("--help").to_owned();
         return Err(LaunchError::NoConversation(shown));
     }
@@ -159,7 +157,7 @@ fn plan_with_program(
         (plan.profile.clone(), is_needed.then_some(plan), None)
     };
     let daemon = daemon::find(request.codex_home).filter(|_| !is_isolated);
-    let is_in_daemon = arguments.mode() == InvocationMode::Interactive
+    let is_in_daemon = arguments.mode == InvocationMode::Interactive
         && !Arguments::parse(&args).has(NO_DAEMON)
         && !arguments.has("--remote");
     if let Some(daemon) = daemon
@@ -193,7 +191,7 @@ fn codex_args(
     args: &[OsString],
     knows_no_daemon: bool,
 ) -> Vec<OsString> {
-    let is_wanted = arguments.mode() == InvocationMode::Interactive
+    let is_wanted = arguments.mode == InvocationMode::Interactive
         && knows_no_daemon
         && !arguments.has(NO_DAEMON)
         && !arguments.has("--remote");
@@ -227,7 +225,7 @@ pub(crate) fn prepare<'a>(
 ) -> Result<Launch<'a>, LaunchError> {
     let program = Program::find(request.codex_bin, request.env)?;
     let arguments = Arguments::parse(request.args);
-    let knows_flag = arguments.mode() == InvocationMode::Interactive
+    let knows_flag = arguments.mode == InvocationMode::Interactive
         && program::has_no_daemon(&program, request.env, request.manager_home);
     let plan = plan_with_program(&request, &program, knows_flag)?;
     let args = codex_args(&arguments, request.args, knows_flag);
@@ -356,8 +354,6 @@ fn new_record(
 
 /// Returns a unique id that sorts by time.
 fn new_launch_id(now: Timestamp) -> String {
-    // `RandomState` is seeded from the system's randomness: no extra dependency is needed.
-    let random = RandomState::new().build_hasher().finish();
     let time = now.to_utc().format("%Y%m%dT%H%M%S%3fZ");
-    format!("{time}-{:08x}", random >> 32)
+    format!("{time}-{}", &random_id()[..8])
 }

@@ -1,7 +1,7 @@
 //! The location and the file names of logs.
 
 use super::settings::{LogContext, LogSettings};
-use crate::io::{IoContext, IoError, atomic, sharing, tree};
+use crate::io::{IoContext, IoError, atomic, file_open, sharing, tree};
 use chrono::NaiveDate;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -130,14 +130,9 @@ impl LogLocation {
     pub(super) fn open(path: &Path) -> Result<File, IoError> {
         let mut options = File::options();
         options.read(true).append(true);
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::OpenOptionsExt;
-            // Non-blocking, so that a pipe in the place of a log cannot stop the program.
-            let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
-            options.custom_flags(i32::try_from(flags.bits()).unwrap_or_default());
-        }
-        sharing::open_or_create(&mut options, path).at("write the log", path)
+        // Non-blocking, so that a pipe in the place of a log cannot stop the program.
+        let options = file_open::set_flags(&mut options, true);
+        sharing::open_or_create(options, path).at("write the log", path)
     }
 }
 

@@ -11,33 +11,23 @@ use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::{Context, SubscriberExt};
-use tracing_subscriber::registry::LookupSpan;
 
 /// The `tracing` layer that writes events to the log.
 #[derive(Debug)]
 pub(super) struct LogLayer {
     pub(super) writer: Arc<LogWriter>,
-    pub(super) level: Severity,
     pub(super) format: LogFormat,
     pub(super) context: LogContext,
 }
 
-impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for LogLayer {
-    fn enabled(&self, metadata: &tracing::Metadata<'_>, _context: Context<'_, S>) -> bool {
-        *metadata.level() <= self.level.level()
-    }
-
-    fn max_level_hint(&self) -> Option<tracing::level_filters::LevelFilter> {
-        Some(self.level.level().into())
-    }
-
+impl<S: Subscriber> Layer<S> for LogLayer {
     fn on_event(&self, event: &Event<'_>, _context: Context<'_, S>) {
         let mut fields = EventFields::default();
         event.record(&mut fields);
         let at = self.context.zone.at(&self.context.clock.now());
         let record = line::LogRecord {
             at,
-            severity: Severity::from_level(*event.metadata().level()),
+            severity: Severity::name_of(*event.metadata().level()),
             machine: &self.context.machine,
             pid: std::process::id(),
             message: &fields.message,

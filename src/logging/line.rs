@@ -1,6 +1,5 @@
 //! Formats a line of a log. Each event is one line, even if its values contain line breaks.
 
-use super::severity::Severity;
 use crate::codex::redaction;
 use crate::io::clock::Timestamp;
 use std::fmt::Write;
@@ -47,7 +46,7 @@ impl FieldValue {
 #[derive(Debug)]
 pub(super) struct LogRecord<'a> {
     pub(super) at: Timestamp,
-    pub(super) severity: Severity,
+    pub(super) severity: &'static str,
     pub(super) machine: &'a str,
     pub(super) pid: u32,
     pub(super) message: &'a str,
@@ -75,7 +74,7 @@ fn format_text(record: &LogRecord<'_>) -> String {
     let mut line = format!(
         "{} {:<7} [{} {}] {}",
         format_time(record),
-        record.severity.name(),
+        record.severity,
         record.machine,
         record.pid,
         record.message
@@ -90,18 +89,14 @@ fn format_logfmt(record: &LogRecord<'_>) -> String {
     let mut line = format!(
         "time={} level={} machine={} pid={} msg={}",
         format_time(record),
-        record.severity.name(),
+        record.severity,
         quote_value(&FieldValue::Text(record.machine.to_owned())),
         record.pid,
         quote_value(&FieldValue::Text(record.message.to_owned()))
     );
     for (name, value) in record.fields {
-        let _ = write!(
-            line,
-            " {}={}",
-            unreserved_name(name, "msg"),
-            quote_value(value)
-        );
+        let name = unreserved_name(name, "msg");
+        let _ = write!(line, " {name}={}", quote_value(value));
     }
     line
 }
@@ -110,7 +105,7 @@ fn format_json(record: &LogRecord<'_>) -> String {
     use serde_json::{Map, Value as Json};
     let mut object = Map::new();
     object.insert("time".into(), format_time(record).into());
-    object.insert("level".into(), record.severity.name().into());
+    object.insert("level".into(), record.severity.into());
     object.insert("machine".into(), record.machine.into());
     object.insert("pid".into(), record.pid.into());
     object.insert("message".into(), record.message.into());
@@ -158,7 +153,7 @@ mod tests {
         render(
             &LogRecord {
                 at: chrono::DateTime::parse_from_rfc3339("2026-11-20T13:00:00.25+01:00").unwrap(),
-                severity: Severity::Warning,
+                severity: "WARNING",
                 machine: "desk-1",
                 pid: 7,
                 message: "copied a \"file\"",

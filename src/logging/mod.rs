@@ -25,13 +25,15 @@ pub(crate) use writer::LogWriter;
 use self::layer::LogLayer;
 use crate::io::lock::FileLock;
 use std::sync::Arc;
+use tracing::Subscriber;
+use tracing::level_filters::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt;
 
 /// An opened log, which does not receive events yet.
 #[derive(Debug)]
 pub struct Log {
     layer: LogLayer,
-    writer: Arc<LogWriter>,
+    level: LevelFilter,
     /// Problems while opening the log, for the user. They do not stop the job.
     pub warnings: Vec<String>,
 }
@@ -41,16 +43,21 @@ impl Log {
     ///
     /// Works once in a process. Returns `false` for a second log, which receives no events.
     pub(crate) fn install(self) -> (LogHandle, bool) {
-        let subscriber = tracing_subscriber::registry().with(self.layer);
+        let (subscriber, handle) = self.into_subscriber();
         let is_first = tracing::subscriber::set_global_default(subscriber).is_ok();
-        (LogHandle(self.writer), is_first)
+        (handle, is_first)
     }
 
     /// Runs `work`, and writes its events in this thread to the log.
     pub fn record_during<T>(self, work: impl FnOnce() -> T) -> (T, LogHandle) {
-        let subscriber = tracing_subscriber::registry().with(self.layer);
-        let result = tracing::subscriber::with_default(subscriber, work);
-        (result, LogHandle(self.writer))
+        let (subscriber, handle) = self.into_subscriber();
+        (tracing::subscriber::with_default(subscriber, work), handle)
+    }
+
+    fn into_subscriber(self) -> (impl Subscriber, LogHandle) {
+        let handle = LogHandle(Arc::clone(&self.layer.writer));
+        let registry = tracing_subscriber::registry().with(self.level);
+        (registry.with(self.layer), handle)
     }
 }
 
@@ -83,15 +90,13 @@ pub fn start(settings: &LogSettings, context: LogContext) -> Log {
             }
         }
     }
-    let writer = Arc::new(LogWriter::new(location, settings.max_file_bytes));
     Log {
         layer: LogLayer {
-            writer: Arc::clone(&writer),
-            level: settings.level,
+            writer: Arc::new(LogWriter::new(location, settings.max_file_bytes)),
             format: settings.format,
             context,
         },
-        writer,
+        level: settings.level.level().into(),
         warnings,
     }
 }

@@ -4,8 +4,7 @@ use super::file::{LogLocation, LogName};
 use super::settings::LogArchiving;
 use super::writer::WRITE_LOCK_TIMEOUT;
 use crate::io::file_open;
-use crate::io::hash::hash_reader;
-use crate::io::lock::{FileLock, LockError};
+use crate::io::lock::FileLock;
 use crate::io::retention::{RetentionItem, RetentionPolicy};
 use crate::io::{IoContext, IoError, atomic, tree};
 use chrono::{NaiveDate, TimeDelta};
@@ -74,11 +73,10 @@ pub(crate) fn apply(actions: &[RetentionAction], location: &LogLocation) -> Vec<
 /// Compresses a log. Removes it only after the complete zip file is on disk.
 fn compress_log(log: LogName, location: &LogLocation) -> Result<(), IoError> {
     // A process may still append a line to yesterday's log at midnight.
-    let _lock = match FileLock::acquire_within(&location.write_lock(), WRITE_LOCK_TIMEOUT) {
-        Ok(lock) => lock,
+    let lock = FileLock::acquire_if_free(&location.write_lock(), WRITE_LOCK_TIMEOUT)?;
+    let Some(_lock) = lock else {
         // The next run compresses it.
-        Err(LockError::Held(_)) => return Ok(()),
-        Err(LockError::Io(e)) => return Err(e),
+        return Ok(());
     };
     let path = location.path(log);
     let zip = location.path(LogName {
@@ -92,17 +90,14 @@ fn compress_log(log: LogName, location: &LogLocation) -> Result<(), IoError> {
     written
         .and_then(|at| temp.file().set_modified(at))
         .at("set the time of", &zip)?;
-    match temp.publish(&zip)? {
-        Ok(()) => tree::remove(&path),
-        // The zip file exists. If it has the same content, an earlier run was killed before removing the
-        // log. Otherwise the log got new lines after its compression, and is kept under a new number.
-        Err(_) if is_packed(&path, &zip) => tree::remove(&path),
-        Err(_) => {
-            let number = location.next_free_number(log.date);
-            let free = location.path(LogName { number, ..log });
-            atomic::rename(&path, &free)
-        }
+    if temp.publish(&zip)?.is_ok() {
+        return tree::remove(&path);
     }
+    // The zip file exists: an earlier run was killed before removing the log, or the log got new lines after
+    // its compression. It is kept under a new number, which the next run compresses.
+    let number = location.next_free_number(log.date);
+    let free = location.path(LogName { number, ..log });
+    atomic::rename(&path, &free)
 }
 
 fn compress(path: &Path, to: &mut File) -> io::Result<()> {
@@ -116,14 +111,4 @@ fn compress(path: &Path, to: &mut File) -> io::Result<()> {
     io::copy(&mut log, &mut zip)?;
     zip.finish()?;
     Ok(())
-}
-
-/// Returns true if the zip file contains exactly the bytes of the log.
-fn is_packed(path: &Path, zip: &Path) -> bool {
-    let compare = || -> io::Result<bool> {
-        let mut zip = zip::ZipArchive::new(file_open::open(zip)?)?;
-        let mut entry = zip.by_index(0)?;
-        Ok(hash_reader(&mut file_open::open(path)?)? == hash_reader(&mut entry)?)
-    };
-    compare().unwrap_or(false)
 }

@@ -17,22 +17,13 @@ pub enum Severity {
 }
 
 impl Severity {
-    /// Returns the name in a log line.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Debug => "DEBUG",
-            Self::Info => "INFO",
-            Self::Warning => "WARNING",
-            Self::Error => "ERROR",
-        }
-    }
-
-    pub(super) fn from_level(level: Level) -> Self {
+    /// Returns the name of an event's level in a log line.
+    pub(super) fn name_of(level: Level) -> &'static str {
         match level {
-            Level::ERROR => Self::Error,
-            Level::WARN => Self::Warning,
-            Level::INFO => Self::Info,
-            _ => Self::Debug,
+            Level::ERROR => "ERROR",
+            Level::WARN => "WARNING",
+            Level::INFO => "INFO",
+            _ => "DEBUG",
         }
     }
 

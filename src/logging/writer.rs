@@ -4,8 +4,7 @@ use super::file::{LogLocation, LogName};
 use crate::io::lock::{FileLock, LockError};
 use crate::io::{IoContext, atomic, file_open};
 use chrono::NaiveDate;
-use std::fs::File;
-use std::io::{self, Write};
+use std::io::Write;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -79,18 +78,13 @@ impl LogWriter {
             atomic::rename(&path, &self.location.path(LogName { number, ..name }))?;
             file = LogLocation::open(&path)?;
         }
-        end_partial_line(&mut file).at("write the log", &path)?;
+        // A killed process or a full disk has left a partial line, which must not swallow the next one.
+        if file_open::ends_in_partial_line(&mut file).at("write the log", &path)? {
+            file.write_all(b"\n").at("write the log", &path)?;
+        }
         // Without an fsync: a log must not make a command slower, and after a power loss its last
         // lines are of little use.
         file.write_all(lines).at("write the log", &path)?;
         Ok(())
     }
-}
-
-/// Ends a partial line that a killed process or a full disk has left, so that the next line is complete.
-fn end_partial_line(file: &mut File) -> io::Result<()> {
-    if file_open::ends_in_partial_line(file)? {
-        file.write_all(b"\n")?;
-    }
-    Ok(())
 }

@@ -1,8 +1,7 @@
 //! The recorded facts about an account: its login, its quota, its last use.
 
-use super::session_usage::SessionUsage;
 use super::window::{Observation, SAME_WINDOW};
-use crate::codex::{Email, Identity, LoginKind};
+use crate::codex::{Email, Identity, LoginKind, Window};
 use crate::io::Timestamp;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
@@ -75,6 +74,20 @@ impl WeeklyEvidence {
     }
 }
 
+/// The newest usage in the rollouts of an account's launches. It is shown beside the figures of the
+/// server, and does not affect the state of the account.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SessionUsage {
+    /// The path of the rollout that contains it.
+    pub rollout_path: String,
+    pub session_id: String,
+    /// The time of the `token_count` event.
+    pub captured_at: Timestamp,
+    /// The windows of the event; empty if Codex wrote none.
+    #[serde(default)]
+    pub windows: Vec<Window>,
+}
+
 /// The entry of an account in `cooldown.json`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(from = "EntryOnDisk")]
@@ -115,35 +128,23 @@ pub struct AccountEntry {
 #[derive(Deserialize)]
 struct EntryOnDisk {
     email: Email,
-    #[serde(default)]
     account_id: Option<String>,
-    #[serde(default)]
     user_id: Option<String>,
     #[serde(default)]
     kind: LoginKind,
-    #[serde(default)]
     plan: Option<String>,
-    #[serde(default)]
     profile: Option<String>,
     #[serde(default)]
     login: LoginState,
-    #[serde(default)]
     expired_at: Option<Timestamp>,
     #[serde(default)]
     archived: bool,
-    #[serde(default)]
     observation: Option<Observation>,
-    #[serde(default)]
     quota_end: Option<QuotaEnd>,
-    #[serde(default)]
     weekly: Option<WeeklyEvidence>,
-    #[serde(default)]
     held_until: Option<Timestamp>,
-    #[serde(default)]
     held_since: Option<Timestamp>,
-    #[serde(default)]
     last_used_at: Option<Timestamp>,
-    #[serde(default)]
     session: Option<SessionUsage>,
 }
 

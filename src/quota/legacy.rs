@@ -37,16 +37,11 @@ impl<'a> LegacyName<'a> {
         })
     }
 
-    /// Returns the month and the day of the token; `None` if there is no such month. The day may be
-    /// invalid.
-    fn month_and_day(&self) -> Option<(u32, u32)> {
-        let (day, month) = self.token.split_at(self.token.len() - 3);
-        Some((time_format::parse_month(month)?, day.parse().ok()?))
-    }
-
+    /// Returns the date of the token; `None` if the year has no such day.
     fn date_in(&self, year: i32) -> Option<NaiveDate> {
-        let (month, day) = self.month_and_day()?;
-        NaiveDate::from_ymd_opt(year, month, day)
+        let (day, month) = self.token.split_at(self.token.len() - 3);
+        let month = time_format::parse_month(month)?;
+        NaiveDate::from_ymd_opt(year, month, day.parse().ok()?)
     }
 }
 

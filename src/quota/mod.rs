@@ -6,12 +6,10 @@ pub mod account;
 pub(crate) mod legacy;
 pub(crate) mod recommend;
 pub(crate) mod reset_history;
-pub(crate) mod session_usage;
 pub(crate) mod state;
 pub mod window;
 
-pub(crate) use account::{Account, AccountEntry, LoginState, WeeklyEvidence};
+pub(crate) use account::{Account, AccountEntry, LoginState, SessionUsage, WeeklyEvidence};
 pub(crate) use legacy::{LegacyName, LegacyOptions};
 pub(crate) use reset_history::WindowHistory;
-pub(crate) use session_usage::SessionUsage;
 pub(crate) use window::{Observation, QuotaSource};

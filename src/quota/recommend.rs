@@ -217,9 +217,7 @@ impl<'a> Ranking<'a> {
             is_other && c.is_ready() && has_more(c)
         })
     }
-}
 
-impl Ranking<'_> {
     /// Explains the rank of an account, or its exclusion, in one sentence. `ago` formats a time relative
     /// to now, `when` in full.
     pub(crate) fn reason(

@@ -39,16 +39,12 @@ pub(crate) struct WindowHistory {
 }
 
 /// A reset that the server changed.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct ResetShift {
-    /// The window before the change.
-    pub before: Window,
-    /// The time of the last observation before the change.
-    pub seen_before: Timestamp,
-    /// The window after the change.
-    pub after: Window,
-    /// The time of the first observation after the change.
-    pub seen_after: Timestamp,
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct ResetShift<'a> {
+    /// The last sample before the change.
+    pub before: &'a WindowSample,
+    /// The first sample after the change.
+    pub after: &'a WindowSample,
 }
 
 /// Returns the history of each window in `observations`, ordered by limit and length. The observations
@@ -127,15 +123,13 @@ fn classify(before: &WindowSample, after: &WindowSample) -> WindowChange {
 
 impl WindowHistory {
     /// Returns the changes of the reset, the oldest first.
-    pub(crate) fn reset_shifts(&self) -> impl Iterator<Item = ResetShift> {
+    pub(crate) fn reset_shifts(&self) -> impl Iterator<Item = ResetShift<'_>> {
         self.samples
             .windows(2)
             .filter(|pair| pair[1].change == WindowChange::ResetMoved)
             .map(|pair| ResetShift {
-                before: pair[0].window.clone(),
-                seen_before: pair[0].until,
-                after: pair[1].window.clone(),
-                seen_after: pair[1].observed_at,
+                before: &pair[0],
+                after: &pair[1],
             })
     }
 }

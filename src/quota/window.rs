@@ -50,7 +50,6 @@ pub struct Observation {
     /// The time of the observation.
     pub observed_at: Timestamp,
     /// `ordinaryUsageAllowed`, if the server sent it.
-    #[serde(default)]
     pub usage_allowed: Option<bool>,
     /// The used-up limit on spending, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]

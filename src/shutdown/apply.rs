@@ -5,17 +5,14 @@
 //! covers all of it. Finally the home is scanned again: success means that no process uses it.
 
 use super::{
-    ConfirmationRequest, ShutdownError, ShutdownPlan, ShutdownSettings, ShutdownTargets, TargetOs,
-    must_ask, plan,
+    ConfirmationRequest, ShutdownError, ShutdownPlan, ShutdownSettings, ShutdownTargets, must_ask,
+    plan,
 };
 use crate::codex::{HomeProcess, HomeUsage, ProcessRole, Program, daemon, process};
 use crate::io::processes::terminate_all;
 use crate::io::{EndTarget, Environment, events, is_interrupted};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
-
-/// The interval at which Ctrl-C is checked during a wait.
-const INTERRUPT_POLL_INTERVAL: Duration = Duration::from_millis(250);
+use std::time::Instant;
 
 /// The home with the processes to end, and the settings for ending them.
 #[derive(Debug)]
@@ -30,11 +27,6 @@ pub struct ShutdownRequest<'a> {
     pub env: &'a Environment,
     /// The rules for ending Codex.
     pub settings: &'a ShutdownSettings,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ShutdownReport {
-    pub ended: Vec<HomeProcess>,
 }
 
 impl ShutdownRequest<'_> {
@@ -70,7 +62,7 @@ pub trait Prompter {
 }
 
 /// Ensures that no process uses the home: waits for the grace period, plans, asks if needed, and
-/// ends the processes.
+/// ends the processes. Returns them.
 ///
 /// # Errors
 /// Codex runs and was not ended (exit code 3), or did not end within the time limit (5).
@@ -78,7 +70,7 @@ pub fn shut_down(
     request: &ShutdownRequest<'_>,
     wish: ConfirmationRequest,
     prompter: &mut dyn Prompter,
-) -> Result<ShutdownReport, ShutdownError> {
+) -> Result<Vec<HomeProcess>, ShutdownError> {
     let usage = wait_grace_period(request, request.scan())?;
     prompter.show(&usage);
     for process in &usage.processes {
@@ -90,9 +82,9 @@ pub fn shut_down(
             "uses the home"
         );
     }
-    let asks = must_ask(request.settings, wish, TargetOs::of_this_build());
+    let asks = must_ask(request.settings, wish, cfg!(windows));
     let targets = match plan(&usage, request.settings, asks) {
-        ShutdownPlan::Nothing => return Ok(ShutdownReport { ended: Vec::new() }),
+        ShutdownPlan::Nothing => return Ok(Vec::new()),
         ShutdownPlan::Refuse(refusal) => return Err(ShutdownError::Refused(refusal)),
         ShutdownPlan::Terminate(targets) => targets,
         ShutdownPlan::Ask(targets) => match prompter.ask(&targets) {
@@ -112,7 +104,7 @@ pub fn shut_down(
 pub(super) fn apply(
     request: &ShutdownRequest<'_>,
     targets: &ShutdownTargets,
-) -> Result<ShutdownReport, ShutdownError> {
+) -> Result<Vec<HomeProcess>, ShutdownError> {
     let limit = request.settings.terminate_timeout;
     let deadline = Instant::now() + limit;
     let (daemons, others): (Vec<_>, Vec<_>) = targets
@@ -124,32 +116,30 @@ pub(super) fn apply(
     let (clients, offspring): (Vec<_>, Vec<_>) = others
         .into_iter()
         .partition(|process| matches!(process.role, ProcessRole::Codex | ProcessRole::Launcher));
-    let not_gone = |left: Vec<String>| ShutdownError::NotGone { left, limit };
-    let left = terminate_and_wait(
+    let mut left = terminate_and_wait(
         &clients,
         |process| process.role == ProcessRole::Codex,
         deadline,
     )?;
-    if !left.is_empty() {
-        return Err(not_gone(left));
+    if left.is_empty() {
+        for process in &daemons {
+            stop_daemon(request, process, deadline)?;
+        }
+        left = terminate_and_wait(&offspring, |_| false, deadline)?;
     }
-    for process in &daemons {
-        stop_daemon(request, process, deadline)?;
+    if left.is_empty() {
+        left = request
+            .scan()
+            .holders()
+            .iter()
+            .map(ToString::to_string)
+            .collect();
     }
-    let left = terminate_and_wait(&offspring, |_| false, deadline)?;
-    if !left.is_empty() {
-        return Err(not_gone(left));
-    }
-    let usage = request.scan();
-    if usage.is_unused() {
+    if left.is_empty() {
         events::info!(processes = targets.processes.len(), "codex was ended");
-        Ok(ShutdownReport {
-            ended: targets.processes.clone(),
-        })
+        Ok(targets.processes.clone())
     } else {
-        Err(not_gone(
-            usage.holders().iter().map(ToString::to_string).collect(),
-        ))
+        Err(ShutdownError::NotGone { left, limit })
     }
 }
 
@@ -181,24 +171,16 @@ fn terminate_and_wait(
     send_sigterm: fn(&HomeProcess) -> bool,
     deadline: Instant,
 ) -> Result<Vec<String>, ShutdownError> {
-    let end_targets = |context: bool| -> Vec<EndTarget> {
-        let with_start = processes.iter().filter_map(|process| {
-            Some(EndTarget {
-                pid: process.pid,
-                started: process.started?,
-                send_sigterm: context && send_sigterm(process),
-            })
-        });
-        with_start.collect()
-    };
-    // One SIGTERM each; later calls only wait.
-    let mut left = terminate_all(&end_targets(true), Instant::now());
-    while !left.is_empty() && Instant::now() < deadline {
-        if is_interrupted() {
-            return Err(ShutdownError::Interrupted);
-        }
-        let slice = deadline.min(Instant::now() + INTERRUPT_POLL_INTERVAL);
-        left = terminate_all(&end_targets(false), slice);
+    let targets = processes.iter().filter_map(|process| {
+        Some(EndTarget {
+            pid: process.pid,
+            started: process.started?,
+            send_sigterm: send_sigterm(process),
+        })
+    });
+    let left = terminate_all(&targets.collect::<Vec<_>>(), deadline);
+    if !left.is_empty() && is_interrupted() {
+        return Err(ShutdownError::Interrupted);
     }
     Ok(processes
         .iter()

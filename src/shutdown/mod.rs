@@ -6,7 +6,7 @@
 
 mod apply;
 
-pub use apply::{Prompter, ShutdownReport, ShutdownRequest, shut_down};
+pub use apply::{Prompter, ShutdownRequest, shut_down};
 
 use crate::codex::{DaemonError, HomeProcess, HomeUsage, ProcessRole, ProgramError, ProgramNames};
 use serde::Serialize;
@@ -22,24 +22,6 @@ pub enum PromptChannel {
     Console,
 }
 
-/// The setting that allows or forbids ending Codex.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Termination {
-    /// Codex may be ended, with consent.
-    Allowed,
-    /// Codex is never ended.
-    Forbidden,
-}
-
-/// The setting that requires or waives the user's consent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Confirmation {
-    /// The user has to consent.
-    Required,
-    /// No consent is needed. Has an effect only on Windows; other systems require a flag.
-    Waived,
-}
-
 /// The settings of `[process_detection]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ShutdownSettings {
@@ -47,10 +29,10 @@ pub struct ShutdownSettings {
     pub names: ProgramNames,
     /// The wait for processes to end by themselves before anything else happens.
     pub grace_period: Duration,
-    /// Permission to end Codex.
-    pub termination: Termination,
-    /// The need for the user's consent.
-    pub confirmation: Confirmation,
+    /// True if Codex may be ended, with consent.
+    pub may_terminate: bool,
+    /// True if the user has to consent. False has an effect only on Windows; other systems require a flag.
+    pub needs_consent: bool,
     /// The place of the question to the user.
     pub channel: PromptChannel,
     /// The time limit for Codex to end after it was asked to.
@@ -62,54 +44,15 @@ impl Default for ShutdownSettings {
     fn default() -> Self {
         Self {
             names: ProgramNames {
-                background: default_background_names(TargetOs::of_this_build()),
+                background: Vec::from_iter(cfg!(windows).then(|| "codex-windows-sandbox".into())),
                 ..ProgramNames::default()
             },
             grace_period: Duration::from_secs(2),
-            termination: Termination::Allowed,
-            confirmation: Confirmation::Required,
+            may_terminate: true,
+            needs_consent: true,
             channel: PromptChannel::Gui,
             terminate_timeout: Duration::from_secs(20),
         }
-    }
-}
-
-/// An operating system family, as far as ending Codex differs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum TargetOs {
-    Windows,
-    Macos,
-    /// Linux and other Unix systems.
-    Linux,
-}
-
-impl TargetOs {
-    /// Returns the system that this program was built for.
-    pub(crate) fn of_this_build() -> Self {
-        if cfg!(windows) {
-            Self::Windows
-        } else if cfg!(target_os = "macos") {
-            Self::Macos
-        } else {
-            Self::Linux
-        }
-    }
-
-    /// Returns the name in `background_process_names`.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Windows => "windows",
-            Self::Macos => "macos",
-            Self::Linux => "linux",
-        }
-    }
-}
-
-/// Returns the default list of Codex background programs, which are never ended.
-pub(crate) fn default_background_names(system: TargetOs) -> Vec<String> {
-    match system {
-        TargetOs::Windows => vec!["codex-windows-sandbox".into()],
-        TargetOs::Macos | TargetOs::Linux => Vec::new(),
     }
 }
 
@@ -131,15 +74,13 @@ pub enum ConfirmationRequest {
 pub(crate) fn must_ask(
     settings: &ShutdownSettings,
     wish: ConfirmationRequest,
-    system: TargetOs,
+    is_windows: bool,
 ) -> bool {
     match wish {
         ConfirmationRequest::Ask => true,
         ConfirmationRequest::DoNotAsk | ConfirmationRequest::Yes => false,
         // On other systems the configuration file alone must not end Codex.
-        ConfirmationRequest::AsConfigured => {
-            system != TargetOs::Windows || settings.confirmation == Confirmation::Required
-        }
+        ConfirmationRequest::AsConfigured => !is_windows || settings.needs_consent,
     }
 }
 
@@ -247,7 +188,7 @@ fn find_refusal_reason(usage: &HomeUsage, settings: &ShutdownSettings) -> Option
         Some(RefusalReason::OtherProgram)
     } else if !usage.unexplained.is_empty() {
         Some(RefusalReason::Unexplained)
-    } else if settings.termination == Termination::Forbidden {
+    } else if !settings.may_terminate {
         Some(RefusalReason::Forbidden)
     } else {
         None
@@ -410,7 +351,7 @@ mod tests {
             Some(RefusalReason::Unexplained)
         );
         let forbidden = ShutdownSettings {
-            termination: Termination::Forbidden,
+            may_terminate: false,
             ..settings
         };
         assert_eq!(
@@ -422,33 +363,19 @@ mod tests {
     #[test]
     fn only_windows_lets_the_configuration_alone_end_codex() {
         let waived = ShutdownSettings {
-            confirmation: Confirmation::Waived,
+            needs_consent: false,
             ..ShutdownSettings::default()
         };
-        let asked = |wish, system| must_ask(&waived, wish, system);
-        assert!(!asked(ConfirmationRequest::AsConfigured, TargetOs::Windows));
-        for system in [TargetOs::Macos, TargetOs::Linux] {
-            assert!(asked(ConfirmationRequest::AsConfigured, system));
-            assert!(!asked(ConfirmationRequest::Yes, system));
-            assert!(!asked(ConfirmationRequest::DoNotAsk, system));
-            assert!(asked(ConfirmationRequest::Ask, system));
-        }
+        let asked = |wish, is_windows| must_ask(&waived, wish, is_windows);
+        assert!(!asked(ConfirmationRequest::AsConfigured, true));
+        assert!(asked(ConfirmationRequest::Ask, true));
+        assert!(asked(ConfirmationRequest::AsConfigured, false));
+        assert!(!asked(ConfirmationRequest::Yes, false));
+        assert!(!asked(ConfirmationRequest::DoNotAsk, false));
+        assert!(asked(ConfirmationRequest::Ask, false));
         let required = ShutdownSettings::default();
-        assert!(must_ask(
-            &required,
-            ConfirmationRequest::AsConfigured,
-            TargetOs::Windows
-        ));
-        assert!(!must_ask(
-            &required,
-            ConfirmationRequest::DoNotAsk,
-            TargetOs::Windows
-        ));
-        assert!(must_ask(
-            &waived,
-            ConfirmationRequest::Ask,
-            TargetOs::Windows
-        ));
+        assert!(must_ask(&required, ConfirmationRequest::AsConfigured, true));
+        assert!(!must_ask(&required, ConfirmationRequest::DoNotAsk, true));
     }
 
     #[test]

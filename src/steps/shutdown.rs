@@ -1,11 +1,11 @@
 //! Ending Codex before a command: the shared flags, the list of processes, and the confirmation.
 
-use crate::codex::process::HomeUsage;
+use crate::codex::{HomeProcess, HomeUsage};
 use crate::context::Context;
 use crate::error::Result;
 use crate::shutdown::{
-    self, ConfirmationRequest, PromptChannel, Prompter, ShutdownPlan, ShutdownReport,
-    ShutdownRequest, ShutdownSettings, ShutdownTargets, TargetOs,
+    self, ConfirmationRequest, PromptChannel, Prompter, ShutdownPlan, ShutdownRequest,
+    ShutdownSettings, ShutdownTargets,
 };
 use crate::ui::dialog;
 use clap::Args;
@@ -44,11 +44,8 @@ impl ShutdownArgs {
     pub fn plan(&self, context: &Context, request: &ShutdownRequest<'_>) -> ShutdownPlan {
         let usage = request.scan();
         print_home_usage(context, &usage);
-        let asks = shutdown::must_ask(
-            request.settings,
-            self.confirmation(context),
-            TargetOs::of_this_build(),
-        );
+        let wish = self.confirmation(context);
+        let asks = shutdown::must_ask(request.settings, wish, cfg!(windows));
         shutdown::plan(&usage, request.settings, asks)
     }
 
@@ -61,14 +58,14 @@ impl ShutdownArgs {
         &self,
         context: &Context,
         request: &ShutdownRequest<'_>,
-    ) -> Result<ShutdownReport> {
+    ) -> Result<Vec<HomeProcess>> {
         let mut prompter = UserPrompter { context, request };
-        let report = shutdown::shut_down(request, self.confirmation(context), &mut prompter)?;
-        if !report.ended.is_empty() {
-            let ended = shutdown::join_processes(&report.ended);
-            context.note(format_args!("ended: {ended}"));
+        let ended = shutdown::shut_down(request, self.confirmation(context), &mut prompter)?;
+        if !ended.is_empty() {
+            let names = shutdown::join_processes(&ended);
+            context.note(format_args!("ended: {names}"));
         }
-        Ok(report)
+        Ok(ended)
     }
 }
 

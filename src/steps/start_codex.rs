@@ -112,7 +112,7 @@ impl StartArgs {
             let report = self.run_once(account, &run.0, run.1.as_deref(), context)?;
             let code = report.exit.code();
             // The terminal interface goes on after a turn that reached the limit.
-            let is_batch = Arguments::parse(args).mode() == InvocationMode::Batch;
+            let is_batch = Arguments::parse(args).mode == InvocationMode::Batch;
             let conversation = report.record.conversation();
             let Some(ended) = conversation.filter(|c| is_batch && code != 0 && c.hit_limit) else {
                 return Ok(Outcome::Codex(code));

@@ -44,9 +44,7 @@ pub(crate) fn quota_json(
     let cap = quota.and_then(|quota| quota.spend_cap);
     let cap = cap.map(|cap| {
         let resets_at = cap.resets_at.as_ref().map(time);
-        object()
-            .with("kind", cap.kind.name())
-            .with("resets_at", resets_at)
+        object().with("kind", cap.kind).with("resets_at", resets_at)
     });
     let resets = quota.and_then(|quota| quota.reset_credits.as_ref());
     let resets = resets.map(|resets| {

@@ -65,11 +65,8 @@ pub(crate) fn apply(
 ) -> Result<SwitchReport, SwitchError> {
     // Checks once before anything, even a lock file, is written.
     let first = plan(request)?;
-    if !first.is_current
-        && matches!(request.daemon, DaemonPolicy::Refuse)
-        && let Some(daemon) = daemon::find(request.codex_home)
-    {
-        return Err(SwitchError::Daemon(daemon.pid));
+    if !first.is_current {
+        check_daemon(request)?;
     }
     atomic::create_private_folder(request.codex_home)?;
     let deadline = Instant::now() + request.lock_timeout;

@@ -18,15 +18,11 @@ pub(crate) struct SwitchFile {
     /// The account that was live before the switch.
     pub previous: Option<Identity>,
     /// The account that the switch made live.
-    #[serde(default)]
     pub current: Option<Identity>,
-    #[serde(default)]
     pub at: Option<Timestamp>,
     /// The time of the switch before it in the same home: `previous` was live from then to `at`.
-    #[serde(default)]
     pub before: Option<Timestamp>,
     /// The Codex home of the switch, canonical.
-    #[serde(default)]
     pub home: Option<PathBuf>,
     /// The account before the last switch, for each Codex home.
     #[serde(default)]
@@ -44,9 +40,7 @@ impl SwitchFile {
     }
 }
 
-impl Document for SwitchFile {
-    const SCHEMA: u64 = 1;
-}
+impl Document for SwitchFile {}
 
 fn state_path(manager_home: &Path) -> PathBuf {
     manager_home.join("profiles").join(FILE_NAME)

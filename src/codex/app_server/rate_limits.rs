@@ -48,10 +48,8 @@ impl AccountLimits {
         };
         let main = answer.get("rateLimits").filter(|limit| limit.is_object());
         let mut limits = Self {
-            usage_allowed: answer.get("ordinaryUsageAllowed").and_then(Value::as_bool),
-            reset_credits: answer
-                .get("rateLimitResetCredits")
-                .and_then(|credits| parse_reset_credits(credits, now, zone)),
+            usage_allowed: result["ordinaryUsageAllowed"].as_bool(),
+            reset_credits: parse_reset_credits(&result["rateLimitResetCredits"], now, zone),
             plan: main.and_then(|limit| text_field(limit, "planType")),
             account_id: text_field(result, "accountId"),
             ..Self::default()
@@ -99,6 +97,7 @@ impl AccountLimits {
 /// Parses one window; `None` if a figure is no number or out of range. Slightly more than 100 % used is
 /// valid, because some servers report it. Times in milliseconds are out of range.
 fn parse_window(limit_id: &str, part: &Value, now: DateTime<Utc>, zone: Zone) -> Option<Window> {
+    let used_percent = part["usedPercent"].as_f64();
     let minutes = parse_optional_number(part, "windowDurationMins", 1.0..=5_256_000.0)?;
     // Codex 0.4x sends the time until the reset.
     let in_seconds = parse_optional_number(part, "resetsInSeconds", 0.0..=LAST_SECOND)?;
@@ -110,10 +109,7 @@ fn parse_window(limit_id: &str, part: &Value, now: DateTime<Utc>, zone: Zone) ->
     Some(Window {
         limit_id: limit_id.to_owned(),
         minutes: minutes.map(|minutes| minutes as u32),
-        used_percent: part
-            .get("usedPercent")
-            .and_then(Value::as_f64)
-            .filter(|used| (0.0..=10_000.0).contains(used))?,
+        used_percent: used_percent.filter(|used| (0.0..=10_000.0).contains(used))?,
         resets_at: parse_time(part, "resetsAt", zone)?.or_else(|| {
             let at = now.checked_add_signed(Duration::seconds(in_seconds? as i64))?;
             Some(zone.at(&at))

@@ -15,15 +15,13 @@ pub(crate) struct ServerUsage {
 impl ServerUsage {
     /// Skips days without a valid date or number of tokens.
     pub(crate) fn parse(result: &Value) -> Self {
-        let days = result.get("dailyUsageBuckets").and_then(Value::as_array);
+        let days = result["dailyUsageBuckets"].as_array();
         let days = days.into_iter().flatten().filter_map(|bucket| {
             let day = text_field(bucket, "startDate")?.parse().ok()?;
             Some((day, bucket.get("tokens")?.as_u64()?))
         });
         Self {
-            lifetime_tokens: result
-                .pointer("/summary/lifetimeTokens")
-                .and_then(Value::as_u64),
+            lifetime_tokens: result["summary"]["lifetimeTokens"].as_u64(),
             days: days.collect(),
         }
     }

@@ -17,17 +17,13 @@ pub(crate) struct LoginWorkspace {
 
 /// Returns the workspaces of the active login. Codex Desktop can have others.
 pub(crate) fn parse_workspaces(result: &Value) -> Vec<LoginWorkspace> {
-    let list = |part: &Value, key: &str| part.get(key).and_then(Value::as_array).cloned();
-    let sessions = list(result, "sessions").unwrap_or_default();
-    let active = sessions
-        .iter()
-        .find(|session| session.get("isActive").and_then(Value::as_bool) == Some(true));
-    let Some(session) = active else {
+    let mut sessions = result["sessions"].as_array().into_iter().flatten();
+    let Some(session) = sessions.find(|session| session["isActive"] == true) else {
         return Vec::new();
     };
     let selected = text_field(session, "selectedWorkspaceAccountId");
-    let rows = list(session, "workspaces").unwrap_or_default();
-    let rows = rows.iter().filter_map(|row| {
+    let rows = session["workspaces"].as_array().into_iter().flatten();
+    let rows = rows.filter_map(|row| {
         let account_id = text_field(row, "accountId")?;
         Some(LoginWorkspace {
             active: selected.as_ref() == Some(&account_id),

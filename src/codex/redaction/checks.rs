@@ -125,23 +125,21 @@ fn is_random(value: &[u8]) -> bool {
         last = kind;
     }
     let mut words = value.split(|b| !b.is_ascii_alphanumeric());
-    let is_word = words.any(|word| word.len() >= 14);
+    let has_long_word = words.any(|word| word.len() >= 14);
     if digits == 0 {
         // Names such as `getUserName` have as many changes, but no capital beside another.
-        return is_word
+        return has_long_word
             && if lower && upper {
                 capitals >= 2 || changes * 4 >= value.len() && (capitals >= 1 || longest >= 5)
             } else {
                 lower && longest >= 5
             };
     }
-    let mut words = value.split(|b| !b.is_ascii_alphanumeric());
-    let has_long_word = words.any(|word| word.len() >= 14) && numbers >= 2;
     let is_hex = |b: &u8| b.is_ascii_hexdigit() || matches!(b, b'-' | b':');
     digits < value.len()
         && (changes * 3 >= value.len()
             || longest >= 5
-            || has_long_word
+            || has_long_word && numbers >= 2
             || value.iter().all(is_hex)
             || has_numbers_in_words(value))
 }

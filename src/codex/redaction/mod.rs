@@ -96,12 +96,9 @@ pub(crate) fn redact_message(text: &str) -> String {
 /// Returns `text` on one line, without possible secrets. Of more than 300 characters the middle is left out:
 /// a chain of errors ends with its cause.
 pub(crate) fn printable(text: &str) -> String {
-    let line: String = text
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect();
-    let line = line.split_whitespace().collect::<Vec<_>>().join(" ");
-    let mut line = redact_opaque_words(&redact_message(&line));
+    let words = text.split(|c: char| c.is_control() || c.is_whitespace());
+    let words: Vec<_> = words.filter(|word| !word.is_empty()).collect();
+    let mut line = redact_opaque_words(&redact_message(&words.join(" ")));
     let count = line.chars().count();
     if count > MAX_CHARS {
         let begin = line.chars().take(MAX_CHARS / 2);

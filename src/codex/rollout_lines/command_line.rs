@@ -35,9 +35,7 @@ impl CommandLine {
 pub(super) fn extract_command(arguments: &str) -> String {
     #[derive(Deserialize)]
     struct Arguments {
-        #[serde(default)]
         cmd: Option<CommandLine>,
-        #[serde(default)]
         command: Option<CommandLine>,
     }
     let parsed: Option<Arguments> = serde_json::from_str(arguments).ok();

@@ -55,21 +55,14 @@ fn is_image_mark(text: &str) -> bool {
 pub(super) fn extract_output(output: &RawValue) -> String {
     #[derive(Deserialize)]
     #[serde(untagged)]
-    enum Output {
+    enum Output<'a> {
         Text(String),
-        Parts(Vec<Part>),
+        Parts(#[serde(borrow)] Vec<ContentPart<'a>>),
         Object {
-            #[serde(default)]
             output: Option<String>,
-            #[serde(default)]
             content: Option<String>,
         },
         Other(IgnoredAny),
-    }
-    #[derive(Deserialize)]
-    struct Part {
-        #[serde(default)]
-        text: Option<String>,
     }
     #[derive(Deserialize)]
     struct Wrapped {

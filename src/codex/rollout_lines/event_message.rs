@@ -3,7 +3,7 @@
 use super::command_line::CommandLine;
 use super::content::{ContentPart, PayloadText, join_texts};
 use super::event::{EventKind, TokenEvent, TokenUsage};
-use super::line_item::{ItemOrigin, LineItem, call_item, plain_item};
+use super::line_item::{ItemOrigin, ParsedItems, call_item, one_item, plain_item};
 use crate::codex::token_count;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -11,55 +11,52 @@ use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-#[derive(Deserialize)]
-struct MessageEvent<'a> {
-    #[serde(borrow, default)]
-    message: Cow<'a, str>,
-}
-
-pub(super) fn parse_user_message(payload: &PayloadText<'_>) -> serde_json::Result<Vec<LineItem>> {
-    let event: MessageEvent<'_> = serde_json::from_str(payload.json)?;
-    let kind = EventKind::User(event.message.into_owned());
-    Ok(vec![plain_item(ItemOrigin::Event, kind)])
-}
-
-pub(super) fn parse_agent_message(payload: &PayloadText<'_>) -> serde_json::Result<Vec<LineItem>> {
-    let event: MessageEvent<'_> = serde_json::from_str(payload.json)?;
-    let kind = EventKind::Assistant(event.message.into_owned());
-    Ok(vec![plain_item(ItemOrigin::Event, kind)])
-}
-
-pub(super) fn parse_reasoning_event(
-    payload: &PayloadText<'_>,
-) -> serde_json::Result<Vec<LineItem>> {
+fn parse_text(payload: &PayloadText<'_>, kind: fn(String) -> EventKind) -> ParsedItems {
     #[derive(Deserialize)]
-    struct ReasoningEvent<'a> {
+    struct TextEvent<'a> {
         #[serde(borrow, default)]
-        text: Cow<'a, str>,
+        message: Option<Cow<'a, str>>,
+        /// The message of an `agent_reasoning`.
+        #[serde(borrow, default)]
+        text: Option<Cow<'a, str>>,
     }
-    let event: ReasoningEvent<'_> = serde_json::from_str(payload.json)?;
-    let kind = EventKind::Reasoning(event.text.into_owned());
-    Ok(vec![plain_item(ItemOrigin::Event, kind)])
+
+    let event: TextEvent<'_> = serde_json::from_str(payload.json)?;
+    let text = event.message.or(event.text).unwrap_or_default();
+    Ok(one_item(ItemOrigin::Event, kind(text.into_owned())))
 }
 
-pub(super) fn parse_rollback(payload: &PayloadText<'_>) -> serde_json::Result<Vec<LineItem>> {
+pub(super) fn parse_user(payload: &PayloadText<'_>) -> ParsedItems {
+    parse_text(payload, EventKind::User)
+}
+
+pub(super) fn parse_agent(payload: &PayloadText<'_>) -> ParsedItems {
+    parse_text(payload, EventKind::Assistant)
+}
+
+pub(super) fn parse_thought(payload: &PayloadText<'_>) -> ParsedItems {
+    parse_text(payload, EventKind::Reasoning)
+}
+
+pub(super) fn parse_rollback(payload: &PayloadText<'_>) -> ParsedItems {
     #[derive(Deserialize)]
     struct RollbackEvent {
         num_turns: u32,
     }
+
     let event: RollbackEvent = serde_json::from_str(payload.json)?;
-    let kind = EventKind::RolledBack(event.num_turns);
-    Ok(vec![plain_item(ItemOrigin::Event, kind)])
+    Ok(one_item(
+        ItemOrigin::Event,
+        EventKind::RolledBack(event.num_turns),
+    ))
 }
 
-pub(super) fn parse_execution_event(
-    payload: &PayloadText<'_>,
-) -> serde_json::Result<Vec<LineItem>> {
-    parse_execution(payload.json, ItemOrigin::Event)
+pub(super) fn parse_execution(payload: &PayloadText<'_>) -> ParsedItems {
+    read_execution(payload.json, ItemOrigin::Event)
 }
 
 /// Parses the item of an `item_completed` event.
-pub(super) fn parse_completed_item(payload: &PayloadText<'_>) -> serde_json::Result<Vec<LineItem>> {
+pub(super) fn parse_completed(payload: &PayloadText<'_>) -> ParsedItems {
     #[derive(Deserialize)]
     struct CompletedEvent<'a> {
         #[serde(borrow)]
@@ -74,33 +71,31 @@ pub(super) fn parse_completed_item(payload: &PayloadText<'_>) -> serde_json::Res
         #[serde(default)]
         summary_text: Vec<String>,
     }
+
     let event: CompletedEvent<'_> = serde_json::from_str(payload.json)?;
     let payload = event.item.get();
     let found: Completed<'_> = serde_json::from_str(payload)?;
-    let text = || -> serde_json::Result<String> {
+    let origin = ItemOrigin::Completed;
+    let text = |kind: fn(String) -> EventKind| -> ParsedItems {
         let content = found.content.map_or("[]", RawValue::get);
         let parts: Vec<ContentPart<'_>> = serde_json::from_str(content)?;
-        Ok(join_texts(&parts))
+        Ok(one_item(origin, kind(join_texts(&parts))))
     };
-    Ok(match &*found.kind {
-        "UserMessage" => vec![plain_item(ItemOrigin::Completed, EventKind::User(text()?))],
-        "AgentMessage" => vec![plain_item(
-            ItemOrigin::Completed,
-            EventKind::Assistant(text()?),
-        )],
-        "Reasoning" => found
-            .summary_text
-            .into_iter()
-            .map(|text| plain_item(ItemOrigin::Completed, EventKind::Reasoning(text)))
-            .collect(),
-        "CommandExecution" | "FileChange" => parse_execution(payload, ItemOrigin::Completed)?,
-        _ => Vec::new(),
-    })
+    match &*found.kind {
+        "UserMessage" => text(EventKind::User),
+        "AgentMessage" => text(EventKind::Assistant),
+        "Reasoning" => {
+            let texts = found.summary_text.into_iter().map(EventKind::Reasoning);
+            Ok(texts.map(|kind| plain_item(origin, kind)).collect())
+        }
+        "CommandExecution" | "FileChange" => read_execution(payload, origin),
+        _ => Ok(Vec::new()),
+    }
 }
 
 /// Parses a finished command or patch, with its output. Code mode runs commands that are recorded nowhere
 /// else (0.169).
-fn parse_execution(payload: &str, origin: ItemOrigin) -> serde_json::Result<Vec<LineItem>> {
+fn read_execution(payload: &str, origin: ItemOrigin) -> ParsedItems {
     #[allow(clippy::zero_sized_map_values, reason = "JSON has a map there")]
     #[derive(Deserialize)]
     struct Execution<'a> {
@@ -108,12 +103,10 @@ fn parse_execution(payload: &str, origin: ItemOrigin) -> serde_json::Result<Vec<
         id: Option<Cow<'a, str>>,
         #[serde(borrow, default)]
         call_id: Option<Cow<'a, str>>,
-        #[serde(default)]
         command: Option<CommandLine>,
         #[serde(borrow, default)]
         aggregated_output: Option<Cow<'a, str>>,
         /// The changed files, without their changes.
-        #[serde(default)]
         changes: Option<BTreeMap<String, IgnoredAny>>,
     }
     let found: Execution<'_> = serde_json::from_str(payload)?;
@@ -126,11 +119,8 @@ fn parse_execution(payload: &str, origin: ItemOrigin) -> serde_json::Result<Vec<
         };
         items.push(call_item(origin, id.clone(), kind));
         if let Some(output) = found.aggregated_output {
-            items.push(call_item(
-                origin,
-                id,
-                EventKind::ToolOutput(output.into_owned()),
-            ));
+            let kind = EventKind::ToolOutput(output.into_owned());
+            items.push(call_item(origin, id, kind));
         }
     }
     if let Some(changes) = found.changes {
@@ -142,29 +132,30 @@ fn parse_execution(payload: &str, origin: ItemOrigin) -> serde_json::Result<Vec<
     Ok(items)
 }
 
-pub(super) fn parse_token_event(payload: &PayloadText<'_>) -> serde_json::Result<Vec<LineItem>> {
+pub(super) fn parse_tokens(payload: &PayloadText<'_>) -> ParsedItems {
     #[derive(Deserialize)]
     struct Tokens {
-        #[serde(default)]
         info: Option<Info>,
     }
-    #[derive(Deserialize)]
+    #[derive(Deserialize, Default)]
+    #[serde(default)]
     struct Info {
-        #[serde(default)]
         total_token_usage: Option<TokenUsage>,
-        #[serde(default)]
         last_token_usage: Option<TokenUsage>,
     }
+
     let Some(count) = token_count::parse(payload.line) else {
         return Ok(Vec::new());
     };
     let Tokens { info } = serde_json::from_str(payload.json)?;
-    let (total, last) = info.map_or((None, None), |info| {
-        (info.total_token_usage, info.last_token_usage)
-    });
-    let tokens = TokenEvent { count, total, last };
-    Ok(vec![plain_item(
+    let info = info.unwrap_or_default();
+    let tokens = TokenEvent {
+        count,
+        total: info.total_token_usage,
+        last: info.last_token_usage,
+    };
+    Ok(one_item(
         ItemOrigin::Event,
         EventKind::Tokens(Box::new(tokens)),
-    )])
+    ))
 }

@@ -1,15 +1,14 @@
 //! The kinds of lines in rollouts: how each is recognized, what it records, and how it is parsed.
 
-use super::content::PayloadText;
 use super::event_message::{
-    parse_agent_message, parse_completed_item, parse_execution_event, parse_reasoning_event,
-    parse_rollback, parse_token_event, parse_user_message,
+    parse_agent, parse_completed, parse_execution, parse_rollback, parse_thought, parse_tokens,
+    parse_user,
 };
-use super::line_item::LineItem;
+use super::line_item::ParseItems;
 use super::line_parts::LineParts;
 use super::response_item::{parse_message, parse_reasoning, parse_tool_call, parse_tool_result};
 use super::session_line::{
-    parse_compaction, parse_request_record, parse_session_meta, parse_turn_context,
+    parse_compaction, parse_request, parse_session_meta, parse_turn_context,
 };
 use memchr::memmem;
 
@@ -18,12 +17,12 @@ const AUTHOR_BYTES: usize = 512;
 
 pub(super) struct LineForm {
     kind: &'static str,
-    /// The type of its payload; `None` if the payload has none.
-    payload: Option<&'static str>,
-    parts: LineParts,
+    /// The types of its payload; empty if the payload has none.
+    payloads: &'static [&'static str],
+    pub(super) parts: LineParts,
     /// Returns false if the bytes behind the type of the payload show that this is no message of the user.
     may_be_user: fn(&[u8]) -> bool,
-    pub(super) parse: fn(&PayloadText<'_>) -> serde_json::Result<Vec<LineItem>>,
+    pub(super) parse: ParseItems,
 }
 
 const USER: LineParts = LineParts::USER_ITEMS
@@ -37,126 +36,76 @@ impl LineForm {
         let has_others = wanted.intersects(self.parts.without(USER));
         has_others || (wanted.intersects(self.parts) && (self.may_be_user)(rest))
     }
-
-    /// Returns true if a line of this form records a part that is wanted.
-    pub(super) fn has_parts(&self, wanted: LineParts) -> bool {
-        wanted.intersects(self.parts)
-    }
 }
 
-const fn untyped_form(
+const fn typed_form(
     kind: &'static str,
+    payloads: &'static [&'static str],
     parts: LineParts,
-    parse: fn(&PayloadText<'_>) -> serde_json::Result<Vec<LineItem>>,
+    parse: ParseItems,
 ) -> LineForm {
     LineForm {
         kind,
-        payload: None,
+        payloads,
         parts,
         may_be_user: |_| true,
         parse,
     }
 }
 
-const fn typed_form(
-    kind: &'static str,
-    payload: &'static str,
-    parts: LineParts,
-    parse: fn(&PayloadText<'_>) -> serde_json::Result<Vec<LineItem>>,
-) -> LineForm {
-    LineForm {
-        payload: Some(payload),
-        ..untyped_form(kind, parts, parse)
-    }
+const fn untyped_form(kind: &'static str, parts: LineParts, parse: ParseItems) -> LineForm {
+    typed_form(kind, &[], parts, parse)
 }
 
 /// Lines with input or output of the model. Codex before 0.32 wrote these payloads as lines, without an envelope.
 pub(super) const ITEM: &str = "response_item";
 const EVENT: &str = "event_msg";
+const TOOL_CALLS: &[&str] = &[
+    "function_call",
+    "custom_tool_call",
+    "local_shell_call",
+    "web_search_call",
+];
+const TOOL_OUTPUTS: &[&str] = &["function_call_output", "custom_tool_call_output"];
+const EXECUTIONS: &[&str] = &["exec_command_end", "patch_apply_end"];
+
+const MESSAGE: LineParts = LineParts::USER_ITEMS
+    .union(LineParts::INJECTED)
+    .union(LineParts::ASSISTANT);
+const COMPLETED: LineParts = LineParts::USER_EVENTS
+    .union(LineParts::ASSISTANT)
+    .union(LineParts::TOOLS);
 
 /// All forms that this program uses. Lines of others are skipped.
-const FORMS: [LineForm; 20] = [
+const FORMS: [LineForm; 15] = [
     untyped_form("session_meta", LineParts::META, parse_session_meta),
     untyped_form("turn_context", LineParts::SETTINGS, parse_turn_context),
-    untyped_form(
-        "token_usage_record",
-        LineParts::REQUESTS,
-        parse_request_record,
-    ),
+    untyped_form("token_usage_record", LineParts::REQUESTS, parse_request),
     untyped_form("compacted", LineParts::COMPACTIONS, parse_compaction),
     LineForm {
         may_be_user: is_by_user,
-        ..typed_form(
-            ITEM,
-            "message",
-            LineParts::USER_ITEMS
-                .union(LineParts::INJECTED)
-                .union(LineParts::ASSISTANT),
-            parse_message,
-        )
+        ..typed_form(ITEM, &["message"], MESSAGE, parse_message)
     },
-    typed_form(ITEM, "reasoning", LineParts::ASSISTANT, parse_reasoning),
-    typed_form(ITEM, "function_call", LineParts::TOOLS, parse_tool_call),
-    typed_form(
-        ITEM,
-        "function_call_output",
-        LineParts::TOOLS,
-        parse_tool_result,
-    ),
-    typed_form(ITEM, "custom_tool_call", LineParts::TOOLS, parse_tool_call),
-    typed_form(
-        ITEM,
-        "custom_tool_call_output",
-        LineParts::TOOLS,
-        parse_tool_result,
-    ),
-    typed_form(ITEM, "local_shell_call", LineParts::TOOLS, parse_tool_call),
-    typed_form(ITEM, "web_search_call", LineParts::TOOLS, parse_tool_call),
+    typed_form(ITEM, &["reasoning"], LineParts::ASSISTANT, parse_reasoning),
+    typed_form(ITEM, TOOL_CALLS, LineParts::TOOLS, parse_tool_call),
+    typed_form(ITEM, TOOL_OUTPUTS, LineParts::TOOLS, parse_tool_result),
+    typed_form(EVENT, &["user_message"], LineParts::USER_EVENTS, parse_user),
+    typed_form(EVENT, &["agent_message"], LineParts::ASSISTANT, parse_agent),
     typed_form(
         EVENT,
-        "user_message",
-        LineParts::USER_EVENTS,
-        parse_user_message,
-    ),
-    typed_form(
-        EVENT,
-        "agent_message",
+        &["agent_reasoning"],
         LineParts::ASSISTANT,
-        parse_agent_message,
-    ),
-    typed_form(
-        EVENT,
-        "agent_reasoning",
-        LineParts::ASSISTANT,
-        parse_reasoning_event,
+        parse_thought,
     ),
     LineForm {
         may_be_user: is_completed_by_user,
-        ..typed_form(
-            EVENT,
-            "item_completed",
-            LineParts::USER_EVENTS
-                .union(LineParts::ASSISTANT)
-                .union(LineParts::TOOLS),
-            parse_completed_item,
-        )
+        ..typed_form(EVENT, &["item_completed"], COMPLETED, parse_completed)
     },
+    typed_form(EVENT, EXECUTIONS, LineParts::TOOLS, parse_execution),
+    typed_form(EVENT, &["token_count"], LineParts::TOKENS, parse_tokens),
     typed_form(
         EVENT,
-        "exec_command_end",
-        LineParts::TOOLS,
-        parse_execution_event,
-    ),
-    typed_form(
-        EVENT,
-        "patch_apply_end",
-        LineParts::TOOLS,
-        parse_execution_event,
-    ),
-    typed_form(EVENT, "token_count", LineParts::TOKENS, parse_token_event),
-    typed_form(
-        EVENT,
-        "thread_rolled_back",
+        &["thread_rolled_back"],
         LineParts::ROLLBACKS,
         parse_rollback,
     ),
@@ -168,12 +117,10 @@ pub(super) fn matching_forms<'a>(
     payload: Option<&'a [u8]>,
 ) -> impl Iterator<Item = &'static LineForm> + use<'a> {
     FORMS.iter().filter(move |form| {
-        form.kind.as_bytes() == kind
-            && match (form.payload, payload) {
-                (Some(own), Some(found)) => own.as_bytes() == found,
-                // Without a type in sight any form of the kind may fit.
-                _ => true,
-            }
+        let mut payloads = form.payloads.iter();
+        // Without a type in sight any form of the kind may fit.
+        let fits = |found| form.payloads.is_empty() || payloads.any(|own| own.as_bytes() == found);
+        form.kind.as_bytes() == kind && payload.is_none_or(fits)
     })
 }
 

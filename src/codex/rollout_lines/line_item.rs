@@ -1,5 +1,6 @@
 //! The items of a line.
 
+use super::content::PayloadText;
 use super::event::EventKind;
 use chrono::{DateTime, Utc};
 use std::borrow::Cow;
@@ -29,6 +30,15 @@ pub(crate) struct LineItem {
 pub(crate) struct LineItems {
     pub at: Option<DateTime<Utc>>,
     pub items: Vec<LineItem>,
+}
+
+/// The items of a payload.
+pub(super) type ParsedItems = serde_json::Result<Vec<LineItem>>;
+pub(super) type ParseItems = fn(&PayloadText<'_>) -> ParsedItems;
+
+/// Returns the items of a line with one item.
+pub(super) fn one_item(origin: ItemOrigin, kind: EventKind) -> Vec<LineItem> {
+    vec![plain_item(origin, kind)]
 }
 
 pub(super) fn plain_item(origin: ItemOrigin, kind: EventKind) -> LineItem {

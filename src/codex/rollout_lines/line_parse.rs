@@ -19,7 +19,6 @@ struct AnyLine<'a> {
     kind: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
     payload: Option<&'a RawValue>,
-    #[serde(default)]
     id: Option<IgnoredAny>,
 }
 
@@ -77,28 +76,27 @@ pub(crate) fn read(line: &[u8], wanted: LineParts) -> LineContent<'_> {
     }
     // A torn line may have invalid UTF-8 in the middle of a message; it is not JSON then either.
     let text = std::str::from_utf8(line).unwrap_or_default();
-    let parsed = text.starts_with('{').then(|| serde_json::from_str(text));
+    let parsed = text
+        .starts_with('{')
+        .then(|| serde_json::from_str::<AnyLine<'_>>(text));
     let Some(Ok(parsed)) = parsed else {
         return LineContent::Damaged;
     };
-    let AnyLine {
-        timestamp,
-        kind,
-        payload,
-        id,
-    } = parsed;
-    let (kind, json) = match (kind, payload) {
+    let timestamp = parsed.timestamp;
+    let (kind, json) = match (parsed.kind, parsed.payload) {
         (Some(kind), Some(payload)) => (Some(kind), payload.get()),
         // Lines of Codex before 0.32 are items or the metadata themselves.
         (Some(_), None) => (Some(ITEM.into()), text),
-        (None, _) if id.is_some() && timestamp.is_some() => (Some("session_meta".into()), text),
+        (None, _) if parsed.id.is_some() && timestamp.is_some() => {
+            (Some("session_meta".into()), text)
+        }
         (None, _) => (None, text),
     };
     let payload = PayloadText {
         json,
         line,
         wanted,
-        has_envelope: payload.is_some(),
+        has_envelope: parsed.payload.is_some(),
     };
     let items = kind
         .map(|kind| parse_items(&kind, &payload))
@@ -110,7 +108,7 @@ fn parse_items(kind: &str, payload: &PayloadText<'_>) -> Vec<LineItem> {
     let payload_type = payload.kind();
     let typed = payload_type.as_deref().unwrap_or_default();
     let form = matching_forms(kind.as_bytes(), Some(typed.as_bytes())).next();
-    let form = form.filter(|form| form.has_parts(payload.wanted));
-    form.map(|form| (form.parse)(payload).unwrap_or_default())
-        .unwrap_or_default()
+    let form = form.filter(|form| payload.wanted.intersects(form.parts));
+    let items = form.and_then(|form| (form.parse)(payload).ok());
+    items.unwrap_or_default()
 }

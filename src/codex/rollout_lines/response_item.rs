@@ -1,10 +1,9 @@
 //! Parses `response_item`: what the model got or wrote.
 
-use super::command_line::CommandLine;
-use super::command_line::extract_command;
+use super::command_line::{CommandLine, extract_command};
 use super::content::{ContentPart, PayloadText, extract_output, is_injected, join_texts};
 use super::event::EventKind;
-use super::line_item::{ItemOrigin, LineItem, call_item, plain_item};
+use super::line_item::{ItemOrigin, ParsedItems, call_item, one_item, plain_item};
 use super::line_parts::LineParts;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -40,7 +39,6 @@ struct ToolCall<'a> {
 
 #[derive(Deserialize)]
 struct ToolAction<'a> {
-    #[serde(default)]
     command: Option<CommandLine>,
     #[serde(borrow, default)]
     query: Option<Cow<'a, str>>,
@@ -54,20 +52,19 @@ struct ToolResult<'a> {
     output: Option<&'a RawValue>,
 }
 
-pub(super) fn parse_message(payload: &PayloadText<'_>) -> serde_json::Result<Vec<LineItem>> {
+pub(super) fn parse_message(payload: &PayloadText<'_>) -> ParsedItems {
     let message: MessageItem<'_> = serde_json::from_str(payload.json)?;
     let text = join_texts(&message.content);
-    Ok(match &*message.role {
-        "user" if !is_injected(&text) => vec![plain_item(ItemOrigin::Item, EventKind::User(text))],
-        "user" if payload.wanted.intersects(LineParts::INJECTED) => {
-            vec![plain_item(ItemOrigin::Item, EventKind::Injected(text))]
-        }
-        "assistant" => vec![plain_item(ItemOrigin::Item, EventKind::Assistant(text))],
-        _ => Vec::new(),
-    })
+    let kind = match &*message.role {
+        "user" if !is_injected(&text) => EventKind::User(text),
+        "user" if payload.wanted.intersects(LineParts::INJECTED) => EventKind::Injected(text),
+        "assistant" => EventKind::Assistant(text),
+        _ => return Ok(Vec::new()),
+    };
+    Ok(one_item(ItemOrigin::Item, kind))
 }
 
-pub(super) fn parse_reasoning(payload: &PayloadText<'_>) -> serde_json::Result<Vec<LineItem>> {
+pub(super) fn parse_reasoning(payload: &PayloadText<'_>) -> ParsedItems {
     let reasoning: Reasoning<'_> = serde_json::from_str(payload.json)?;
     // The content itself is encrypted; only the summary can be read.
     let parts = reasoning.summary.into_iter().filter_map(|part| part.text);
@@ -76,17 +73,17 @@ pub(super) fn parse_reasoning(payload: &PayloadText<'_>) -> serde_json::Result<V
         .collect())
 }
 
-pub(super) fn parse_tool_call(payload: &PayloadText<'_>) -> serde_json::Result<Vec<LineItem>> {
+pub(super) fn parse_tool_call(payload: &PayloadText<'_>) -> ParsedItems {
     let found: ToolCall<'_> = serde_json::from_str(payload.json)?;
     let text = match (found.arguments, found.input, found.action) {
         // JSON in a text, in which shell tools have the command.
         (Some(arguments), _, _) => extract_command(&arguments),
         (None, Some(input), _) => input.into_owned(),
-        (None, None, Some(action)) => match (action.command, action.query) {
-            (Some(command), _) => command.into_text(),
-            (None, Some(query)) => query.into_owned(),
-            (None, None) => String::new(),
-        },
+        (None, None, Some(action)) => {
+            let command = action.command.map(CommandLine::into_text);
+            let query = action.query.map(Cow::into_owned);
+            command.or(query).unwrap_or_default()
+        }
         (None, None, None) => String::new(),
     };
     // The type of the payload names a tool that has no name of its own.
@@ -96,7 +93,7 @@ pub(super) fn parse_tool_call(payload: &PayloadText<'_>) -> serde_json::Result<V
     Ok(vec![call_item(ItemOrigin::Item, found.call_id, kind)])
 }
 
-pub(super) fn parse_tool_result(payload: &PayloadText<'_>) -> serde_json::Result<Vec<LineItem>> {
+pub(super) fn parse_tool_result(payload: &PayloadText<'_>) -> ParsedItems {
     let found: ToolResult<'_> = serde_json::from_str(payload.json)?;
     let text = found.output.map(extract_output).unwrap_or_default();
     let kind = EventKind::ToolOutput(text);

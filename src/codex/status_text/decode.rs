@@ -12,9 +12,7 @@ pub(crate) fn decode(bytes: &[u8]) -> String {
 
 fn decode_utf16(bytes: &[u8], unit: fn([u8; 2]) -> u16) -> String {
     let units = bytes.chunks_exact(2).map(|pair| unit([pair[0], pair[1]]));
-    char::decode_utf16(units)
-        .map(|c| c.unwrap_or(char::REPLACEMENT_CHARACTER))
-        .collect()
+    String::from_utf16_lossy(&units.collect::<Vec<_>>())
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use super::error::StatusTextError;
 use super::fields::strip_word;
 use crate::io::clock::{Timestamp, Zone};
 use crate::io::time_format::{self, Day, WallTime};
-use chrono::{DateTime, Datelike, Duration, NaiveTime, Utc};
+use chrono::{DateTime, Datelike, Duration, NaiveDate, NaiveTime, Utc};
 
 #[derive(Debug, PartialEq)]
 pub(super) struct WindowFigure {
@@ -148,7 +148,7 @@ fn resolve_date(
     let this_year = zone.at(now).year();
     let years = year.map_or(this_year - 1..=this_year + 1, |year| year..=year);
     let candidates: Vec<_> = years
-        .filter_map(|year| time_format::date(year, month, day))
+        .filter_map(|year| NaiveDate::from_ymd_opt(year, month, day))
         .map(|date| {
             let (first, second) = zone.resolve_local(date.and_time(time));
             second.filter(|_| first < *now).unwrap_or(first)

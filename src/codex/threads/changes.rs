@@ -3,8 +3,8 @@
 use super::row_values::RowValues;
 use super::rows::PAGINATED;
 use super::schema::Schema;
-use crate::codex::database::{self, COMMIT, DatabaseError, SqliteContext};
-use rusqlite::{Connection, TransactionBehavior, params};
+use crate::codex::database::{self, DatabaseError, SqliteContext};
+use rusqlite::{Connection, params};
 use std::path::Path;
 
 #[derive(Debug, Clone, PartialEq)]
@@ -40,20 +40,11 @@ pub(crate) fn apply_changes<E: From<DatabaseError>>(
     path: &Path,
     changes: impl FnOnce(&mut dyn FnMut(&RowChange) -> Result<(), DatabaseError>) -> Result<(), E>,
 ) -> Result<(), E> {
-    let mut connection = database::open_for_changes(path)?;
-    let transaction = connection
-        // The write lock is taken at the start: a transaction that first reads fails if another
-        // process writes before it.
-        .transaction_with_behavior(TransactionBehavior::Immediate)
-        .sqlite_context("change", path)?;
-    let schema = Schema::read(&transaction).sqlite_context("read", path)?;
-    changes(&mut |change| apply(&transaction, &schema, change).sqlite_context("change", path))?;
-    transaction.commit().sqlite_context(COMMIT, path)?;
-    connection
-        .close()
-        .map_err(|(_, e)| e)
-        .sqlite_context(COMMIT, path)?;
-    Ok(())
+    let connection = database::open_for_changes(path)?;
+    database::try_in_transaction(connection, path, |transaction| {
+        let schema = Schema::read(transaction).sqlite_context("read", path)?;
+        changes(&mut |change| apply(transaction, &schema, change).sqlite_context("change", path))
+    })
 }
 
 fn apply(connection: &Connection, schema: &Schema, change: &RowChange) -> rusqlite::Result<()> {

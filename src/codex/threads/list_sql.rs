@@ -102,7 +102,7 @@ impl Schema {
 
     fn add_parents(&self, clauses: &mut Clauses, parents: &[String]) {
         let ids = "(SELECT value FROM json_each(?))";
-        let condition = if self.has_edges() {
+        let condition = if self.has_edges {
             format!(
                 "t.id IN (SELECT child_thread_id FROM thread_spawn_edges \
                  WHERE parent_thread_id IN {ids})"

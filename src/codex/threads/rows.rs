@@ -96,7 +96,7 @@ pub(crate) fn fold_rows<T>(
 /// The database cannot be read.
 pub(crate) fn find_subagents(path: &Path, id: &str) -> Result<Vec<String>, DatabaseError> {
     database_view::read(path, |connection| {
-        if !Schema::read(connection)?.has_edges() {
+        if !Schema::read(connection)?.has_edges {
             return Ok(Vec::new());
         }
         let sql = "WITH RECURSIVE children(id) AS (

@@ -5,7 +5,7 @@
 use super::row_values::RowValues;
 use super::schema::Schema;
 use super::staged;
-use crate::codex::database::{self, COMMIT, DatabaseError, SqliteContext};
+use crate::codex::database::{self, DatabaseError, SqliteContext};
 use crate::codex::database_view;
 use rusqlite::Connection;
 use rusqlite::types::Value;
@@ -36,13 +36,10 @@ pub(crate) fn read(path: &Path, id: &str) -> Result<Option<RowValues>, DatabaseE
 /// # Errors
 /// SQLite fails, or another process locks the database for more than five seconds.
 pub(crate) fn delete(path: &Path, id: &str) -> Result<(), DatabaseError> {
-    let connection = open(path)?;
-    let sql = "DELETE FROM threads WHERE id=?1 COLLATE NOCASE";
-    connection.execute(sql, [id]).sqlite_context(COMMIT, path)?;
-    connection
-        .close()
-        .map_err(|(_, e)| e)
-        .sqlite_context(COMMIT, path)
+    database::run_in_transaction(open(path)?, path, |transaction| {
+        let sql = "DELETE FROM threads WHERE id=?1 COLLATE NOCASE";
+        transaction.execute(sql, [id]).map(drop)
+    })
 }
 
 /// Adds a row, unless the conversation has one. Skips columns that the table does not have. Durable

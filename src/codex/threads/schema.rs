@@ -8,7 +8,8 @@ use std::collections::HashMap;
 pub(super) struct Schema {
     /// True for the columns in which a new row needs a value.
     columns: HashMap<String, bool>,
-    has_edges: bool,
+    /// True if the database records which conversation started which.
+    pub(super) has_edges: bool,
 }
 
 impl Schema {
@@ -38,11 +39,6 @@ impl Schema {
 
     pub(super) fn has(&self, column: &str) -> bool {
         self.columns.contains_key(column)
-    }
-
-    /// Returns true if the database records which conversation started which.
-    pub(super) fn has_edges(&self) -> bool {
-        self.has_edges
     }
 
     /// Returns the columns in which a new row needs a value.

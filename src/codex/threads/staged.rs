@@ -220,7 +220,7 @@ pub(in crate::codex) fn add_projections(
 }
 
 fn copy_rows_into(
-    mut connection: Connection,
+    connection: Connection,
     staged: &Path,
     live: &Path,
     ids: &HashSet<String>,
@@ -229,51 +229,38 @@ fn copy_rows_into(
     connection
         .execute("ATTACH DATABASE ?1 AS live", [&*live.to_string_lossy()])
         .sqlite_context("open", live)?;
-    let transaction = connection.transaction().sqlite_context("change", staged)?;
-    let (tables, key) = match rows {
-        RowGroup::Threads => (vec!["threads".to_owned()], "id"),
-        RowGroup::Projections => (
-            tables_with_thread_id(&transaction).sqlite_context("read", staged)?,
-            "thread_id",
-        ),
-    };
-    let mut copied = 0;
-    for table in tables {
-        let list = common_columns(&transaction, &table).sqlite_context("read", staged)?;
-        if !list.contains(&quote_identifier(key)) {
-            continue;
-        }
-        let (table, list) = (quote_identifier(&table), list.join(","));
-        let mut delete = transaction
-            .prepare(&format!("DELETE FROM main.{table} WHERE \"{key}\"=?1"))
-            .sqlite_context("change", staged)?;
-        let mut insert = transaction
-            .prepare(&format!(
+    run_in_transaction(connection, staged, |transaction| {
+        let (tables, key) = match rows {
+            RowGroup::Threads => (vec!["threads".to_owned()], "id"),
+            RowGroup::Projections => (tables_with_thread_id(transaction)?, "thread_id"),
+        };
+        let mut copied = 0;
+        for table in tables {
+            let list = common_columns(transaction, &table)?;
+            if !list.contains(&quote_identifier(key)) {
+                continue;
+            }
+            let (table, list) = (quote_identifier(&table), list.join(","));
+            let delete = format!("DELETE FROM main.{table} WHERE \"{key}\"=?1");
+            let mut delete = transaction.prepare(&delete)?;
+            let mut insert = transaction.prepare(&format!(
                 "INSERT OR IGNORE INTO main.{table}({list}) \
                  SELECT {list} FROM live.{table} WHERE \"{key}\"=?1"
-            ))
-            .sqlite_context("change", staged)?;
-        for id in ids {
-            if rows == RowGroup::Projections {
-                delete.execute([id]).sqlite_context("change", staged)?;
+            ))?;
+            for id in ids {
+                if rows == RowGroup::Projections {
+                    delete.execute([id])?;
+                }
+                // If the staged schema rejects a row, Codex creates it again from the rollout.
+                let rows_of_id = insert.execute([id]).unwrap_or(0);
+                if rows == RowGroup::Threads && rows_of_id > 0 {
+                    fill_missing_times(transaction);
+                }
+                copied += rows_of_id;
             }
-            // If the staged schema rejects a row, Codex creates it again from the rollout.
-            let rows_of_id = insert.execute([id]).unwrap_or(0);
-            if rows == RowGroup::Threads && rows_of_id > 0 {
-                fill_missing_times(&transaction);
-            }
-            copied += rows_of_id;
         }
-    }
-    transaction.commit().sqlite_context("change", staged)?;
-    connection
-        .execute_batch("DETACH DATABASE live")
-        .sqlite_context("close", live)?;
-    connection
-        .close()
-        .map_err(|(_, e)| e)
-        .sqlite_context("close", staged)?;
-    Ok(copied)
+        Ok(copied)
+    })
 }
 
 /// Fills in the times of the row that was added last, as triggers of Codex (0.169) do: no trigger fires on a

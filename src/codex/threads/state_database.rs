@@ -20,24 +20,23 @@ pub(crate) fn find_state_folder(home: &Path, env: &Environment) -> PathBuf {
 }
 
 fn find_newest_state(folder: &Path) -> Option<PathBuf> {
-    tree::list_entries(folder)
-        .map(|entry| entry.path())
-        .filter(|path| home::is_database_named(path, home::STATE_DATABASE_PREFIX))
-        .filter_map(|path| {
-            let stem = path.file_stem()?.to_str()?;
-            let number: u32 = stem
-                .strip_prefix(home::STATE_DATABASE_PREFIX)?
-                .parse()
-                .ok()?;
-            Some((number, path))
-        })
-        .max()
-        .map(|(_, path)| path)
+    let numbered = tree::list_entries(folder).filter_map(|entry| {
+        let name = entry.file_name().into_string().ok()?;
+        let number = name.strip_prefix(home::STATE_DATABASE_PREFIX)?;
+        let number: u32 = number.strip_suffix(".sqlite")?.parse().ok()?;
+        Some((number, entry.path()))
+    });
+    numbered.max().map(|(_, path)| path)
 }
 
 /// Returns the paths of the databases of a home whose names begin with `prefix`, sorted.
 pub(crate) fn find_databases(home: &Path, env: &Environment, prefix: &str) -> Vec<PathBuf> {
-    let mut found: Vec<_> = tree::list_entries(&find_state_folder(home, env))
+    list_databases(&find_state_folder(home, env), prefix)
+}
+
+/// Returns the paths of the databases in a folder whose names begin with `prefix`, sorted.
+pub(crate) fn list_databases(folder: &Path, prefix: &str) -> Vec<PathBuf> {
+    let mut found: Vec<_> = tree::list_entries(folder)
         .map(|entry| entry.path())
         .filter(|path| home::is_database_named(path, prefix) && database::may_be_sqlite(path))
         .collect();

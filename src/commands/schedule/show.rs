@@ -5,7 +5,6 @@ use crate::commands::schedule::place::{codex_bin, current_job_context};
 use crate::commands::schedule::scheduler_commands::run;
 use crate::context::Context;
 use crate::error::{Outcome, Result};
-use crate::io::clock::from_unix_nanos;
 use crate::io::shell;
 use crate::schedule::{self, InstalledJob, JobKind, Scheduler, Trigger, systemd};
 use crate::ui::{Cell, Column, Style, Table, object};
@@ -143,5 +142,5 @@ fn find_next_run(found: &InstalledJob, context: &Context) -> Option<DateTime<Utc
     let words = systemd::next_run_query(found.options.job);
     let answer = run(&words, &context.env).ok()?.output;
     let micros = systemd::parse_next_run(&answer)?;
-    Some(from_unix_nanos(i128::from(micros) * 1000))
+    DateTime::from_timestamp_micros(micros)
 }

@@ -92,13 +92,13 @@ fn history_json(history: &WindowHistory, context: &Context) -> Option<impl Seria
     Some(windows::window_name_json(&history.samples.last()?.window).with("points", points))
 }
 
-fn shift_json(moved: &ResetShift, context: &Context) -> impl Serialize + use<> {
+fn shift_json(moved: &ResetShift<'_>, context: &Context) -> impl Serialize + use<> {
     let time = |at: &Timestamp| local_rfc3339(at, context);
-    windows::window_name_json(&moved.after)
-        .with("from", moved.before.resets_at.as_ref().map(time))
-        .with("to", moved.after.resets_at.as_ref().map(time))
-        .with("seen_before", time(&moved.seen_before))
-        .with("seen_after", time(&moved.seen_after))
+    windows::window_name_json(&moved.after.window)
+        .with("from", moved.before.window.resets_at.as_ref().map(time))
+        .with("to", moved.after.window.resets_at.as_ref().map(time))
+        .with("seen_before", time(&moved.before.until))
+        .with("seen_after", time(&moved.after.observed_at))
 }
 
 fn add_rows(table: &mut Table, history: &WindowHistory, context: &Context) {
@@ -160,26 +160,29 @@ fn draw_course(samples: &[WindowSample], width: usize) -> String {
 
 /// Formats a moved reset as "weekly reset moved from Tue 24 Nov 15:55 to Fri 27 Nov 15:55 since
 /// yesterday".
-fn describe_moved_reset(moved: &ResetShift, context: &Context) -> String {
+fn describe_moved_reset(moved: &ResetShift<'_>, context: &Context) -> String {
     let zone = context.zone();
     let time = |at: Option<&Timestamp>| at.map_or("-".into(), |at| absolute_time(at, context));
     let day = |at: &Timestamp| zone.at(at).date_naive();
     let today = zone.at(&context.now()).date_naive();
-    let since = match (today - day(&moved.seen_before)).num_days() {
-        0 => format!("since {}", zone.at(&moved.seen_before).format("%H:%M")),
+    let since = match (today - day(&moved.before.until)).num_days() {
+        0 => format!("since {}", zone.at(&moved.before.until).format("%H:%M")),
         1 => "since yesterday".into(),
-        _ => format!("since {}", absolute_time(&moved.seen_before, context)),
+        _ => format!("since {}", absolute_time(&moved.before.until, context)),
     };
-    let seen = if day(&moved.seen_after) == today {
+    let seen = if day(&moved.after.observed_at) == today {
         String::new()
     } else {
-        format!(", seen {}", absolute_time(&moved.seen_after, context))
+        format!(
+            ", seen {}",
+            absolute_time(&moved.after.observed_at, context)
+        )
     };
     format!(
         "{} reset moved from {} to {} {since}{seen}",
-        printable(&windows::label(&moved.after)),
-        time(moved.before.resets_at.as_ref()),
-        time(moved.after.resets_at.as_ref())
+        printable(&windows::label(&moved.after.window)),
+        time(moved.before.window.resets_at.as_ref()),
+        time(moved.after.window.resets_at.as_ref())
     )
 }
 
@@ -196,7 +199,7 @@ pub(super) fn note_moved_resets(report: &StatusReport, context: &Context) -> Res
     for history in file.window_histories() {
         for moved in history
             .reset_shifts()
-            .filter(|m| m.seen_after == seen.observed_at)
+            .filter(|m| m.after.observed_at == seen.observed_at)
         {
             context.note(describe_moved_reset(&moved, context));
         }

@@ -55,7 +55,7 @@ fn has_ended(process: &sysinfo::Process) -> bool {
 }
 
 /// Reads one process and returns `fact` of it.
-fn read_one<T>(pid: u32, fact: impl FnOnce(&sysinfo::Process) -> T) -> Option<T> {
+pub(super) fn read_one<T>(pid: u32, fact: impl FnOnce(&sysinfo::Process) -> T) -> Option<T> {
     let mut system = System::new();
     let pid = Pid::from_u32(pid);
     let wanted = ProcessRefreshKind::nothing();
@@ -63,18 +63,23 @@ fn read_one<T>(pid: u32, fact: impl FnOnce(&sysinfo::Process) -> T) -> Option<T>
     system.process(pid).map(fact)
 }
 
-pub(super) fn start_time(pid: u32) -> Option<u64> {
+/// Returns the start time of a process in a unit of the system; `None` once it has ended, also for zombies.
+///
+/// Ids are reused; id and start time together identify a process.
+pub fn start_time(pid: u32) -> Option<u64> {
     read_one(pid, |process| {
         (!has_ended(process)).then(|| process.start_time())
     })?
 }
 
+/// Returns true if a signal or a debugger stopped the process. False if the system does not report it.
 #[cfg(unix)]
-pub(super) fn is_stopped(pid: u32) -> bool {
+pub(crate) fn is_stopped(pid: u32) -> bool {
     read_one(pid, |process| process.status() == ProcessStatus::Stop) == Some(true)
 }
 
-pub(super) fn started_at(pid: u32) -> Option<DateTime<Utc>> {
+/// Returns the start time of a process, to about a second.
+pub(crate) fn started_at(pid: u32) -> Option<DateTime<Utc>> {
     DateTime::from_timestamp(i64::try_from(start_time(pid)?).ok()?, 0)
 }
 

@@ -1,5 +1,6 @@
 //! Asks processes to end, and waits for them.
 
+use crate::io::is_interrupted;
 use std::time::{Duration, Instant};
 
 /// A process to end. The start time distinguishes it from a later process with the same id.
@@ -17,7 +18,7 @@ pub(crate) struct EndTarget {
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Sends SIGTERM to the selected `targets` and waits until all have ended. Returns the ids of those
-/// that have not by `deadline`.
+/// that have not by `deadline`, or when the user interrupts.
 ///
 /// No process is killed: one that does not end may be in the middle of a write. On Windows, where a
 /// process without a window cannot be asked to end, it is terminated.
@@ -32,7 +33,7 @@ pub(crate) fn terminate_all(targets: &[EndTarget], deadline: Instant) -> Vec<u32
         }
         is_alive
     });
-    while !left.is_empty() && Instant::now() < deadline {
+    while !left.is_empty() && Instant::now() < deadline && !is_interrupted() {
         left.retain(is_alive);
         let wait = deadline.saturating_duration_since(Instant::now());
         if !left.is_empty() {
@@ -44,10 +45,14 @@ pub(crate) fn terminate_all(targets: &[EndTarget], deadline: Instant) -> Vec<u32
 
 #[cfg(unix)]
 fn terminate(pid: u32) {
-    use rustix::process::{Signal, kill_process};
+    // A process that cannot be signalled is reported at the deadline.
+    send(pid, rustix::process::Signal::TERM);
+}
+
+#[cfg(unix)]
+fn send(pid: u32, signal: rustix::process::Signal) {
     if let Some(id) = super::to_pid(pid) {
-        // A process that cannot be signalled is reported at the deadline.
-        let _ = kill_process(id, Signal::TERM);
+        let _ = rustix::process::kill_process(id, signal);
     }
 }
 
@@ -57,23 +62,9 @@ use self::kill as terminate;
 /// Kills a process: SIGKILL on Unix. Does nothing if it has ended.
 pub(crate) fn kill(pid: u32) {
     #[cfg(unix)]
-    {
-        use rustix::process::{Signal, kill_process};
-        if let Some(id) = super::to_pid(pid) {
-            let _ = kill_process(id, Signal::KILL);
-        }
-    }
+    send(pid, rustix::process::Signal::KILL);
     #[cfg(not(unix))]
-    {
-        use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
-        let mut system = System::new();
-        let id = Pid::from_u32(pid);
-        let wanted = ProcessRefreshKind::nothing();
-        system.refresh_processes_specifics(ProcessesToUpdate::Some(&[id]), true, wanted);
-        if let Some(process) = system.process(id) {
-            process.kill();
-        }
-    }
+    super::table::read_one(pid, sysinfo::Process::kill);
 }
 
 #[cfg(test)]

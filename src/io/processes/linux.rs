@@ -30,17 +30,22 @@ pub(super) fn read_all() -> Vec<Process> {
         .collect()
 }
 
-pub(super) fn start_time(pid: u32) -> Option<u64> {
+/// Returns the start time of a process in a unit of the system; `None` once it has ended, also for zombies.
+///
+/// Ids are reused; id and start time together identify a process.
+pub fn start_time(pid: u32) -> Option<u64> {
     ProcStat::read(Path::new(&format!("/proc/{pid}")))
         .filter(|stat| !stat.has_ended)?
         .started
 }
 
-pub(super) fn is_stopped(pid: u32) -> bool {
+/// Returns true if a signal or a debugger stopped the process.
+pub(crate) fn is_stopped(pid: u32) -> bool {
     ProcStat::read(Path::new(&format!("/proc/{pid}"))).is_some_and(|stat| stat.is_stopped)
 }
 
-pub(super) fn started_at(pid: u32) -> Option<DateTime<Utc>> {
+/// Returns the start time of a process, to about a second.
+pub(crate) fn started_at(pid: u32) -> Option<DateTime<Utc>> {
     /// The unit of process times in `/proc`, the same on every processor that Codex supports.
     const TICKS_PER_SECOND: i64 = 100;
     let ticks = i64::try_from(start_time(pid)?).ok()?;

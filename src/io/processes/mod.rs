@@ -12,9 +12,11 @@ mod table;
 mod table;
 
 pub(crate) use ending::{EndTarget, kill, terminate_all};
-pub(crate) use table::Process;
+#[cfg(unix)]
+pub(crate) use table::is_stopped;
+pub use table::start_time;
+pub(crate) use table::{Process, started_at};
 
-use chrono::{DateTime, Utc};
 use std::collections::BTreeMap;
 
 /// A snapshot of all processes of this machine.
@@ -74,27 +76,8 @@ pub(crate) fn waiting_program() -> std::process::Command {
     command
 }
 
-/// Returns the start time of a process in a unit of the system; `None` once it has ended, also for zombies.
-///
-/// Ids are reused; id and start time together identify a process.
-pub fn start_time(pid: u32) -> Option<u64> {
-    table::start_time(pid)
-}
-
 /// Converts a process id for system calls; `None` if no process can have this id.
 #[cfg(unix)]
 pub(crate) fn to_pid(id: u32) -> Option<rustix::process::Pid> {
     rustix::process::Pid::from_raw(i32::try_from(id).ok()?)
-}
-
-/// Returns the start time of a process, to about a second.
-pub(crate) fn started_at(pid: u32) -> Option<DateTime<Utc>> {
-    table::started_at(pid)
-}
-
-/// Returns true if a signal or a debugger stopped the process. False if the system does not report
-/// it.
-#[cfg(unix)]
-pub(crate) fn is_stopped(pid: u32) -> bool {
-    table::is_stopped(pid)
 }

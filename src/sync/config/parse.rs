@@ -13,9 +13,7 @@ use crate::io::beneath::{self, FollowedLinks};
 use crate::io::file_open;
 use crate::io::settings::{SettingValues, SettingsError, SettingsFile, ValueKind};
 use crate::logging::LogSettings;
-use crate::shutdown::{
-    Confirmation, ShutdownSettings, TargetOs, Termination, default_background_names,
-};
+use crate::shutdown::ShutdownSettings;
 use crate::sync::scope;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -225,30 +223,21 @@ fn parse_roots(
 
 fn parse_shutdown(values: SettingValues<'_>) -> ShutdownSettings {
     let seconds = |name: &str| Duration::from_secs(values.count(name).into());
-    let system = TargetOs::of_this_build();
     let background: Option<BTreeMap<String, Vec<String>>> =
         values.structure("process_detection.background_process_names");
     let background =
-        background.map(|mut systems| systems.remove(system.name()).unwrap_or_default());
+        background.map(|mut systems| systems.remove(std::env::consts::OS).unwrap_or_default());
     ShutdownSettings {
         names: ProgramNames {
             codex: normalize_names(&values.texts("process_detection.process_names")),
             background: background.map_or_else(
-                || default_background_names(system),
+                || ShutdownSettings::default().names.background,
                 |names| normalize_names(&names),
             ),
         },
         grace_period: seconds("process_detection.grace_period_seconds"),
-        termination: if values.flag("process_detection.allow_terminate_if_running") {
-            Termination::Allowed
-        } else {
-            Termination::Forbidden
-        },
-        confirmation: if values.flag("process_detection.manual_terminate_confirmation") {
-            Confirmation::Required
-        } else {
-            Confirmation::Waived
-        },
+        may_terminate: values.flag("process_detection.allow_terminate_if_running"),
+        needs_consent: values.flag("process_detection.manual_terminate_confirmation"),
         channel: values.choice("process_detection.terminate_confirmation_mode"),
         terminate_timeout: seconds("process_detection.terminate_timeout_seconds"),
     }
