@@ -7,6 +7,7 @@ use crate::archive::ArchiveError;
 use crate::archive::capture::{self, CaptureOptions, CapturedHome};
 use crate::archive::format::Compression;
 use crate::archive::manifest::ArchiveManifest;
+use crate::archive::name_table::NameSet;
 use crate::archive::names;
 use crate::archive::publish::{self, PublishedArchive};
 use crate::archive::reader::ArchiveReader;
@@ -163,11 +164,12 @@ impl BackupArgs {
             rehash: self.rehash,
             compression,
         };
-        let previous = store::find_previous(&records, context.codex_home(), self.capture.mode);
-        let previous = previous.map(|path| backups.join(path));
+        let previous = store::find_last_of_home(&records, context.codex_home(), self.capture.mode);
+        let previous = previous.map(|record| backups.join(&record.path));
+        let previous = previous.and_then(|path| ArchiveReader::open(&path).ok());
         let mut source = previous
             .as_ref()
-            .and_then(|path| PreviousArchive::open(path, options));
+            .and_then(|archive| PreviousArchive::new(archive, options, NameSet::default()));
         let mut is_damaged = false;
         loop {
             let bar = context.ui.bar("backing up", 0);
@@ -191,10 +193,8 @@ impl BackupArgs {
                 }
                 (captured, _) => {
                     let captured = captured?;
-                    let opened = source.and_then(PreviousArchive::into_reader);
-                    let previous = previous.filter(|_| !is_damaged);
-                    let open = || ArchiveReader::open(&previous?).ok();
-                    return Ok((captured, opened.or_else(open)));
+                    drop(source);
+                    return Ok((captured, previous.filter(|_| !is_damaged)));
                 }
             }
         }
