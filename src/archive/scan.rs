@@ -152,7 +152,9 @@ fn add_newly_archived(scope: &CaptureScope, canonical: &Path, scan: &mut HomeSca
     walk.scan_top_level(&canonical.join(relative), relative);
     again.files.remove_all(&scan.files.name_set());
     if !again.files.is_empty() {
-        again.files.iter().for_each(|file| scan.files.push(&file));
+        for file in again.files.iter() {
+            scan.files.push(&file);
+        }
         scan.files.sort();
     }
 }

@@ -375,7 +375,7 @@ pub(crate) fn record_result(
     }
     if target == RestoreTarget::Home {
         match store::note_profiles_and(manager, &now, zone, |_| {}) {
-            Ok(recorded) => warn_all(ui, &recorded.warnings),
+            Ok(warnings) => warn_all(ui, &warnings),
             Err(e) => failures.push(e.into()),
         }
     }

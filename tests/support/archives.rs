@@ -31,7 +31,7 @@ pub(crate) const COPYING: ReuseOptions = ReuseOptions {
 /// Opens an archive to copy from.
 pub(crate) fn open_source(path: &Path, options: ReuseOptions) -> Option<PreviousArchive<'static>> {
     let archive = Box::leak(Box::new(ArchiveReader::open(path).ok()?));
-    PreviousArchive::new(archive, options, Default::default())
+    PreviousArchive::new(archive, options, <_>::default())
 }
 
 /// Archives the home of `env` as `backups/<name>`.

@@ -277,7 +277,9 @@ mod tests {
             file("a/b", None),
         ];
         let mut list = FileList::default();
-        files.iter().for_each(|file| list.push(file));
+        for file in &files {
+            list.push(file);
+        }
         assert_eq!(list.iter().collect::<Vec<_>>(), files);
         let names: Vec<_> = list.name_ids().collect();
         assert!(names[0] == names[3] && names[0] != names[1]);

@@ -100,11 +100,9 @@ impl BackupArgs {
         }
         refuse_during_restore(context)?;
         remove_stale_temps(context, manager);
-        let recorded = status::record(manager, &plan.report, None, &context.now(), context.zone())?;
-        warn_all(
-            &context.ui,
-            &recorded.map(|u| u.warnings).unwrap_or_default(),
-        );
+        let (now, zone) = (context.now(), context.zone());
+        let warnings = status::record(manager, &plan.report, None, &now, zone)?;
+        warn_all(&context.ui, &warnings);
 
         let (captured, previous) = self.capture(context, &plan)?;
         // Again: a restore that began during the capture would mix the files of two states.
