@@ -809,7 +809,7 @@ fn a_flipped_bit_in_a_large_archive_is_refused_or_has_no_effect() {
         assert!(bit / 8 >= end.offset + end.len, "bit {bit}");
         let archive = ArchiveReader::open(&path).expect("opens");
         let contents = archive.contents();
-        assert_eq!(contents.files, expected.files, "bit {bit}");
+        assert!(contents.files.iter().eq(expected.files.iter()), "bit {bit}");
         assert_eq!(contents.folders, expected.folders, "bit {bit}");
     }
     assert_same_tree(&before, &world.env.tree("home"));

@@ -444,7 +444,7 @@ fn an_archive_cut_anywhere_is_refused() {
     fs::write(&path, &world.good[..without_footer]).expect("write");
     let left = ArchiveReader::open(&path).expect("opens");
     let left = left.contents();
-    assert_eq!(left.files, expected.files);
+    assert!(left.files.iter().eq(expected.files.iter()));
     assert_eq!(left.folders, expected.folders);
     assert_eq!(left.links, expected.links);
     for cut in [1, world.good.len() / 2, world.good.len() - 1] {
@@ -480,7 +480,7 @@ fn a_flipped_bit_is_refused_or_has_no_effect() {
         }
         let archive = ArchiveReader::open(&path).expect("opens");
         let contents = archive.contents();
-        assert_eq!(contents.files, expected.files, "bit {bit}");
+        assert!(contents.files.iter().eq(expected.files.iter()), "bit {bit}");
         assert_eq!(contents.folders, expected.folders, "bit {bit}");
         assert_eq!(contents.links, expected.links, "bit {bit}");
         meaningless.push(bit);

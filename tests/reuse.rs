@@ -1,6 +1,6 @@
 //! Reuse of the previous archive: which members are copied, and which must not be.
 
-use crate::support::archives::{COPYING, create_archive, restore_archive};
+use crate::support::archives::{COPYING, create_archive, open_source, restore_archive};
 use crate::support::env::TestEnv;
 use crate::support::hostile::{Parts, digest, gzip};
 use crate::support::pauses::vary;
@@ -8,7 +8,7 @@ use crate::support::sample::{backup, put, sample_home, text};
 use codex_manager::testing::archive::ArchiveError;
 use codex_manager::testing::archive::format::Compression;
 use codex_manager::testing::archive::manifest::{ArchiveManifest, Member, MemberContents};
-use codex_manager::testing::archive::reuse::{PreviousArchive, ReuseOptions, VerifyReused};
+use codex_manager::testing::archive::reuse::{ReuseOptions, VerifyReused};
 use codex_manager::testing::archive::verify::verify;
 use codex_manager::testing::io::hash::ContentDigest;
 use codex_manager::testing::io::progress::Silent;
@@ -84,7 +84,7 @@ fn a_small_change_writes_few_new_members() {
     let (first, full) =
         create_archive(&env, "0.tar.gz", Compression::Default, None).expect("archived");
     assert_eq!(full.reused_bytes, 0);
-    let source = PreviousArchive::open(&first, COPYING).expect("a source");
+    let source = open_source(&first, COPYING).expect("a source");
     let (same, packed) =
         create_archive(&env, "1.tar.gz", Compression::Default, Some(&source)).expect("archived");
     let members: u64 = packed.manifest.members.iter().map(|m| m.len).sum();
@@ -96,7 +96,7 @@ fn a_small_change_writes_few_new_members() {
     assert_good(&env, &same);
 
     put(&env, "sessions/2026/11/03/3.jsonl", lines(60 * KIB, 77));
-    let source = PreviousArchive::open(&same, COPYING).expect("a source");
+    let source = open_source(&same, COPYING).expect("a source");
     let (next, packed) =
         create_archive(&env, "2.tar.gz", Compression::Default, Some(&source)).expect("archived");
     assert!(
@@ -119,7 +119,7 @@ fn full_chunks_before_the_change_of_a_grown_rollout_are_copied() {
         create_archive(&env, "0.tar.gz", Compression::Default, None).expect("archived");
     let mut file = File::options().append(true).open(&path).expect("open");
     file.write_all(&lines(300, 2)).expect("append");
-    let source = PreviousArchive::open(&first, COPYING).expect("a source");
+    let source = open_source(&first, COPYING).expect("a source");
     let (second, new) =
         create_archive(&env, "1.tar.gz", Compression::Default, Some(&source)).expect("archived");
     let (a, b) = (chunks(&old.manifest), chunks(&new.manifest));
@@ -134,7 +134,7 @@ fn full_chunks_before_the_change_of_a_grown_rollout_are_copied() {
 
     // A change in the third chunk: two are kept.
     change_in_place(&path, 9 * MIB as u64);
-    let source = PreviousArchive::open(&second, COPYING).expect("a source");
+    let source = open_source(&second, COPYING).expect("a source");
     let (third, new) =
         create_archive(&env, "2.tar.gz", Compression::Default, Some(&source)).expect("archived");
     let kept: u64 = a[..2].iter().map(|m| m.len).sum();
@@ -159,12 +159,12 @@ fn a_change_in_place_is_noticed_with_equal_size_and_mtime() {
             compression: Compression::Fast,
             ..COPYING
         };
-        let source = PreviousArchive::open(&archive, options).expect("a source");
+        let source = open_source(&archive, options).expect("a source");
         let name = format!("{round}.tar.gz");
         let (next, packed) =
             create_archive(&env, &name, Compression::Fast, Some(&source)).expect("archived");
         change_in_place(&small, 0);
-        let source = PreviousArchive::open(&next, options).expect("a source");
+        let source = open_source(&next, options).expect("a source");
         let (again, second) =
             create_archive(&env, "again.tar.gz", Compression::Fast, Some(&source))
                 .expect("archived");
@@ -206,7 +206,7 @@ fn rehash_reads_every_file_despite_equal_stamps() {
     let forged = env.write("backups/forged.tar.gz", parts.pack());
     assert_good(&env, &forged);
     let seen = |options: ReuseOptions, name: &str| {
-        let source = PreviousArchive::open(&forged, options).expect("a source");
+        let source = open_source(&forged, options).expect("a source");
         let (archive, packed) =
             create_archive(&env, name, Compression::Default, Some(&source)).expect("archived");
         let small =
@@ -252,7 +252,7 @@ fn no_damaged_member_is_copied_when_all_are_checked() {
     assert_eq!(fs::read(&first).expect("read"), bytes);
     // The library names the damaged archive.
     let home = env.codex_home();
-    let source = PreviousArchive::open(&first, COPYING).expect("a readable index");
+    let source = open_source(&first, COPYING).expect("a readable index");
     match create_archive(&env, "x.tar.gz", Compression::Default, Some(&source)) {
         Err(ArchiveError::Damaged { archive, .. }) => assert_eq!(archive, first),
         other => panic!("{other:?}"),
@@ -263,7 +263,7 @@ fn no_damaged_member_is_copied_when_all_are_checked() {
     let end = bytes.len();
     bytes[end - 100] ^= 1;
     fs::write(&first, &bytes).expect("write");
-    assert!(PreviousArchive::open(&first, COPYING).is_none());
+    assert!(open_source(&first, COPYING).is_none());
 }
 
 #[track_caller]
@@ -287,10 +287,10 @@ fn reuse_checks_an_eighth_of_the_members_and_verify_the_rest() {
         let mut bytes = good.clone();
         bytes[usize::try_from(member.offset + member.len / 2).expect("in range")] ^= 1;
         fs::write(&first, bytes).expect("write");
-        let trusting = PreviousArchive::open(&first, with(VerifyReused::None)).expect("a source");
+        let trusting = open_source(&first, with(VerifyReused::None)).expect("a source");
         let taken = create_archive(&env, "1.tar.gz", Compression::Default, Some(&trusting));
         reported_by_verify(&env, &taken.expect("archived").0);
-        let source = PreviousArchive::open(&first, with(VerifyReused::Sample)).expect("a source");
+        let source = open_source(&first, with(VerifyReused::Sample)).expect("a source");
         match create_archive(&env, "1.tar.gz", Compression::Default, Some(&source)) {
             Err(ArchiveError::Damaged { archive, .. }) => {
                 assert_eq!(archive, first);
@@ -319,7 +319,7 @@ fn members_with_a_lower_compression_are_compressed_again() {
                 compression: to,
                 ..COPYING
             };
-            let opened = PreviousArchive::open(&source, options);
+            let opened = open_source(&source, options);
             assert_eq!(opened.is_some(), from >= to, "{from:?} to {to:?}");
             let (archive, packed) =
                 create_archive(&env, "next.tar.gz", to, opened.as_ref()).expect("archived");
@@ -343,9 +343,9 @@ fn a_recompressed_archive_is_not_reused() {
         .expect("unpack");
     fs::write(&archive, gzip(&tar)).expect("write");
     assert_good(&env, &archive);
-    assert!(PreviousArchive::open(&archive, COPYING).is_none());
+    assert!(open_source(&archive, COPYING).is_none());
     fs::remove_file(&archive).expect("remove");
-    assert!(PreviousArchive::open(&archive, COPYING).is_none());
+    assert!(open_source(&archive, COPYING).is_none());
 }
 
 #[test]

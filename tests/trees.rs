@@ -1,12 +1,11 @@
 //! Random trees of files with random changes between backups. `restore`, and any tar, recreate the
 //! archived tree exactly.
 
-use crate::support::archives::{COPYING, create_archive, restore_archive};
+use crate::support::archives::{COPYING, create_archive, open_source, restore_archive};
 use crate::support::env::{TestEnv, Tree, assert_same_tree};
 use crate::support::variables::{self, SEED};
 use codex_manager::testing::archive::format::Compression;
 use codex_manager::testing::archive::manifest::ArchiveManifest;
-use codex_manager::testing::archive::reuse::PreviousArchive;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use std::ffi::OsStr;
@@ -409,7 +408,7 @@ fn check(nodes: &[(PathBuf, Node)], rounds: &[Vec<Change>]) {
             apply(&home, change);
         }
         create_node(&home, Path::new("AGENTS.md"), &always);
-        let source = PreviousArchive::open(&archives[i].0, COPYING).expect("a source");
+        let source = open_source(&archives[i].0, COPYING).expect("a source");
         let name = format!("{}.tar.gz", i + 1);
         let taken =
             create_archive(&env, &name, Compression::Default, Some(&source)).expect("archived");

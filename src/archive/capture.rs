@@ -75,7 +75,7 @@ pub fn capture(
     // it are of different states.
     let folders = read_folder_ids(&scope.home);
     // The table of the previous archive has most names of the home already.
-    let names = options.source.and_then(PreviousArchive::names);
+    let names = options.source.map(PreviousArchive::names);
     let names = names.map(Arc::clone).unwrap_or_default();
     let (mut scan, databases) =
         scan_with_snapshots(scope, &names, &staging, |scan| check_space(scan, options))?;
@@ -108,9 +108,9 @@ pub fn capture(
         if read_folder_ids(&scope.home) != folders {
             return Err(ArchiveError::Replaced(scope.home.clone()));
         }
-        skipped = packer.into_skipped();
-        let (captured, account_auth) = auth.map_or((None, None), |(l, a)| (l, Some(a)));
-        login = captured;
+        skipped = PathNote::sort_and_dedup(packer.skipped);
+        let account_auth = auth.as_ref().map(|file| file.account_auth.clone());
+        login = auth.and_then(|file| file.login);
         let linked = std::mem::take(&mut scan.linked);
         Ok(new_manifest(
             scope,
@@ -185,7 +185,7 @@ pub(super) fn new_manifest(
     ArchiveManifest {
         metadata,
         account_auth,
-        excluded_globs: scope.excludes.globs().to_vec(),
+        excluded_globs: scope.excludes.globs.clone(),
         skipped: names.flatten().collect(),
         linked,
         partial: scope.only.is_some(),

@@ -83,7 +83,7 @@ pub(super) trait CaptureTarget {
         // A file that does not change for a while has a line that was cut off; one that grew is
         // being written and is cut at its last newline.
         for planned in deferred {
-            wait_for_growth(&planned, &self.locator().listed_path(&planned.path));
+            wait_for_growth(&planned, &self.locator().places.source(&planned.path));
             self.try_capture(&planned, false)?;
         }
         Ok(())

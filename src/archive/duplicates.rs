@@ -122,7 +122,8 @@ impl DuplicateConversations {
     }
 }
 
-fn parse_rollout_name(path: &Path) -> Option<RolloutName> {
+/// Parses the name of a rollout in a folder of conversations; `None` for other files.
+pub(crate) fn parse_rollout_name(path: &Path) -> Option<RolloutName> {
     let is_rollout = kind_of(path).is_rollout_folder();
     is_rollout.then(|| RolloutName::parse(path)).flatten()
 }

@@ -18,12 +18,10 @@ pub(crate) fn extract_to_temp_file(
     kind: HomeEntryKind,
 ) -> Result<File, ArchiveError> {
     let mut file = tempfile::tempfile().at("create a temp file in", std::env::temp_dir())?;
-    let is_wanted = |entry: &FileEntry| kind_of(entry.path.as_path()) == kind;
-    let sink = SingleFileSink {
-        is_wanted,
-        file: &file,
-    };
-    archive.read(Extent::Wanted, &sink, &Silent)?;
+    let mut files = archive.contents().files.iter();
+    if let Some(entry) = files.find(|entry| kind_of(entry.path.as_path()) == kind) {
+        extract_entry(archive, &entry, &file)?;
+    }
     file.rewind().at("read", archive.path())?;
     Ok(file)
 }
@@ -37,23 +35,19 @@ pub(crate) fn extract_entry(
     entry: &FileEntry,
     to: &File,
 ) -> Result<(), ArchiveError> {
-    let is_wanted = |found: &FileEntry| found.path == entry.path;
-    let sink = SingleFileSink {
-        is_wanted,
-        file: to,
-    };
+    let sink = SingleFileSink { entry, file: to };
     archive.read(Extent::Wanted, &sink, &Silent)
 }
 
-/// Writes the selected file into `file`.
-struct SingleFileSink<'a, F> {
-    is_wanted: F,
+/// Writes the content of `entry` into `file`.
+struct SingleFileSink<'a> {
+    entry: &'a FileEntry,
     file: &'a File,
 }
 
-impl<F: Fn(&FileEntry) -> bool + Sync> Sink for SingleFileSink<'_, F> {
+impl Sink for SingleFileSink<'_> {
     fn wants(&self, entry: &FileEntry) -> bool {
-        (self.is_wanted)(entry)
+        entry.path == self.entry.path
     }
 
     fn write_chunk(

@@ -5,17 +5,14 @@ use super::database_snapshots::DatabaseSnapshot;
 use super::duplicates::{DuplicateConversations, RolloutKey};
 use super::error::ArchiveError;
 use super::format::sizes::LARGE_BYTES;
-use super::format::{
-    AccountAuth, EntryName, FileEntry, FileList, FolderEntry, InodeStamp, LinkEntry, NameSet,
-};
-use super::login_read;
+use super::format::{EntryName, FileEntry, FileList, FolderEntry, InodeStamp, LinkEntry, NameSet};
+use super::login_read::{self, LoginFile};
 use super::pack::PackWriter;
 use super::path_note::PathNote;
 use super::relocation::{FileLocator, OpenedFile};
 use super::scan;
 use super::scope::CaptureScope;
 use super::stable_read::StablePrefix;
-use crate::codex::auth::Login;
 use crate::io::file_open;
 use crate::io::progress::is_interrupted;
 use crate::io::{IoContext, Progress};
@@ -98,7 +95,10 @@ impl HomePacker<'_, '_> {
         if is_interrupted() {
             return Err(ArchiveError::Interrupted);
         }
-        let count = self.writer.count_reusable(|i| files.get(i));
+        let Some(reusable) = self.writer.find_reusable(files) else {
+            return Ok(0);
+        };
+        let count = reusable.digests.len();
         let is_taken = |f: FileEntry| {
             self.moved.contains(&f.path)
                 || self
@@ -106,7 +106,7 @@ impl HomePacker<'_, '_> {
                     .key(&f, f.stamp)
                     .is_some_and(|r| self.rollouts.contains(&r))
         };
-        if count == 0 || files.range(0..count).any(is_taken) {
+        if files.range(0..count).any(is_taken) {
             return Ok(0);
         }
         for file in files.range(0..count) {
@@ -115,13 +115,8 @@ impl HomePacker<'_, '_> {
             // Not read, but done all the same.
             self.progress.add_bytes(file.size);
         }
-        self.writer.reuse(files)?;
+        self.writer.reuse(files, reusable)?;
         Ok(count)
-    }
-
-    /// Returns the paths that could not be archived, sorted, each once.
-    pub(super) fn into_skipped(self) -> Vec<PathNote> {
-        PathNote::sort_and_dedup(self.skipped)
     }
 
     /// Writes a file of `size` bytes to the archive. Returns the reason if it is not in the
@@ -162,16 +157,15 @@ impl HomePacker<'_, '_> {
         &mut self,
         scope: &CaptureScope,
         planned: Option<&FileEntry>,
-    ) -> Result<Option<(Option<Login>, AccountAuth)>, ArchiveError> {
+    ) -> Result<Option<LoginFile>, ArchiveError> {
         let login = login_read::read_login(&scope.home, planned, &mut self.skipped)?;
-        let Some(file) = login else {
-            return Ok(None);
-        };
         // A refresh token works once. A login that was read at the start of a long backup could be
         // used up at its end.
-        let mut content = io::Cursor::new(file.bytes.expose());
-        self.write_entry(&file.entry, file.entry.size, &mut content)?;
-        Ok(Some((file.login, file.account_auth)))
+        if let Some(file) = &login {
+            let mut content = io::Cursor::new(file.bytes.expose());
+            self.write_entry(&file.entry, file.entry.size, &mut content)?;
+        }
+        Ok(login)
     }
 }
 

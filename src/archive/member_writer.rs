@@ -63,21 +63,17 @@ pub(super) enum MemberJob {
         files: Vec<(usize, std::ops::Range<usize>)>,
     },
     /// Copies a member of the previous archive.
-    Reused {
-        old: PreviousMember,
-        holds: MemberContents,
-    },
+    Reused(PreviousMember),
 }
 
 /// A member that is ready to be written.
 pub(super) struct CompressedMember {
     /// Compressed bytes. For a reused member they come from the previous archive.
     bytes: AlignedBuffer,
-    size: u64,
-    digest: ContentDigest,
-    holds: MemberContents,
+    /// The entry of the index. Its offset is that in the previous archive, or zero.
+    member: Member,
     digests: Vec<(usize, ContentDigest)>,
-    reused: Option<PreviousMember>,
+    is_reused: bool,
 }
 
 impl MemberJob {
@@ -102,25 +98,27 @@ impl MemberJob {
                 let packed =
                     gzip_member::compress(&bytes, compression, buffers).at("write", path)?;
                 Ok(CompressedMember {
-                    size: bytes.len() as u64,
-                    digest: ContentDigest::of(&packed),
+                    member: Member {
+                        offset: 0,
+                        len: packed.len() as u64,
+                        size: bytes.len() as u64,
+                        digest: ContentDigest::of(&packed),
+                        holds,
+                    },
                     bytes: packed,
-                    holds,
                     digests,
-                    reused: None,
+                    is_reused: false,
                 })
             }
-            Self::Reused { old, holds } => {
+            Self::Reused(old) => {
                 let bytes = source
                     .map(|source| source.read(&old, buffers))
                     .transpose()?;
                 Ok(CompressedMember {
                     bytes: bytes.unwrap_or_else(|| buffers.take_aligned(0)),
-                    size: old.member.size,
-                    digest: old.member.digest,
-                    holds,
+                    member: old.member,
                     digests: Vec::new(),
-                    reused: Some(old),
+                    is_reused: true,
                 })
             }
         }
@@ -131,7 +129,6 @@ impl MemberJob {
 pub(super) struct MemberSink<'a> {
     out: &'a mut File,
     path: &'a Path,
-    source: Option<&'a PreviousArchive<'a>>,
     members: Vec<Member>,
     files: &'a SharedFileList,
     hasher: ContentHasher,
@@ -140,16 +137,10 @@ pub(super) struct MemberSink<'a> {
 }
 
 impl<'a> MemberSink<'a> {
-    pub(super) fn new(
-        out: &'a mut File,
-        path: &'a Path,
-        source: Option<&'a PreviousArchive<'a>>,
-        files: &'a SharedFileList,
-    ) -> Self {
+    pub(super) fn new(out: &'a mut File, path: &'a Path, files: &'a SharedFileList) -> Self {
         Self {
             out,
             path,
-            source,
             members: Vec::new(),
             files,
             hasher: ContentHasher::default(),
@@ -159,32 +150,19 @@ impl<'a> MemberSink<'a> {
     }
 
     pub(super) fn write_member(&mut self, done: CompressedMember) -> Result<(), ArchiveError> {
-        let len = done.bytes.len() as u64;
+        if done.is_reused {
+            self.reused_bytes += done.member.len;
+        }
         self.members.push(Member {
             offset: self.written,
-            len,
-            size: done.size,
-            digest: done.digest,
-            holds: done.holds,
+            ..done.member
         });
         let mut files = lock_files(self.files);
         for (index, digest) in done.digests {
             files.set_digest(index, digest);
         }
         drop(files);
-        match (done.reused, self.source) {
-            (Some(old), Some(source)) => {
-                source
-                    .copy_to(&old, &done.bytes, self.out)
-                    .at("write", self.path)?;
-                // The digest of the archive covers copied bytes too.
-                self.hasher.update(&done.bytes);
-                self.written += len;
-                self.reused_bytes += len;
-                Ok(())
-            }
-            _ => Ok(self.put(&done.bytes).at("write", self.path)?),
-        }
+        Ok(self.put(&done.bytes).at("write", self.path)?)
     }
 
     fn put(&mut self, bytes: &[u8]) -> io::Result<()> {

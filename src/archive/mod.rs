@@ -39,30 +39,25 @@ mod unpack_stream;
 pub mod verify;
 
 pub(crate) use attributes::{copy_attributes, set_attributes};
-pub(crate) use manifest::EXTERNAL_DATABASES_FOLDER;
-pub(crate) use names::encode_label;
-
 pub(crate) use capture::{CaptureOptions, CapturedHome};
-pub(crate) use entry::{FileEntry, FolderEntry};
-pub(crate) use entry_name::EntryName;
-pub(crate) use file_list::FileList;
-pub(crate) use format::Compression;
+pub(crate) use duplicates::parse_rollout_name;
+pub(crate) use format::names::encode_label;
+pub(crate) use format::path_checks::AncestorLookup;
+pub(crate) use format::sidecar::SidecarProblem;
 pub(crate) use format::tar_stream::{EntryContent, RawEntry, RawKind};
-pub(crate) use inode_stamp::InodeStamp;
-pub(crate) use manifest::{AccountAuth, ArchiveManifest};
-pub(crate) use metadata::{BackupMode, Metadata};
-pub(crate) use name_table::{NameId, NameSet, NameTable};
+pub(crate) use format::{
+    AccountAuth, ArchiveManifest, BackupMode, Compression, EXTERNAL_DATABASES_FOLDER, EntryName,
+    FileEntry, FileList, FolderEntry, InodeStamp, Metadata, NameId, NameSet, NameTable, file_list,
+    name_table, path_checks, python,
+};
 pub(crate) use pack::{FinishedArchive, PackWriter};
-pub(crate) use path_checks::AncestorLookup;
 pub(crate) use path_note::PathNote;
 pub(crate) use publish::PublishedArchive;
 pub(crate) use reader::ArchiveReader;
 pub(crate) use reuse::{PreviousArchive, ReuseOptions, VerifyReused};
 pub(crate) use scope::{CaptureScope, Excludes, HomeSubset};
-pub(crate) use sidecar::SidecarProblem;
 pub(crate) use sink::{Extent, Sink};
 pub(crate) use tree_capture::CapturedTree;
 
 pub use error::ArchiveError;
 pub use format::{entry, entry_name, footer, manifest, metadata, names, sidecar};
-pub(crate) use format::{file_list, inode_stamp, name_table, path_checks, python};

@@ -18,7 +18,7 @@ pub use super::member_writer::FinishedArchive;
 use super::member_writer::{
     CompressedMember, MemberJob, MemberSink, NonFileEntries, SharedFileList, lock_files,
 };
-use super::reuse::{PreviousArchive, PreviousMember};
+use super::reuse::{PreviousArchive, PreviousMember, ReusableFiles};
 use crate::io::buffers::{Buffer, BufferPool};
 use crate::io::hash::ContentHasher;
 use crate::io::parallel::{self, ConsumerFailed, Submitter};
@@ -45,14 +45,29 @@ pub(crate) fn pack<E: From<ArchiveError> + Send>(
     fill: impl FnOnce(&mut PackWriter<'_>) -> Result<ArchiveManifest, E>,
 ) -> Result<FinishedArchive, E> {
     let files = Mutex::new(FileList::with_names(names));
-    let mut sink = MemberSink::new(&mut out, path, source, &files);
+    let mut sink = MemberSink::new(&mut out, path, &files);
     let buffers = BufferPool::default();
     let work = |job: MemberJob| job.run(path, compression, source, &buffers);
     let filled = {
         let sink = &mut sink;
         let take = |done: Result<CompressedMember, ArchiveError>| Ok(sink.write_member(done?)?);
         parallel::run_ordered(MAX_MEMBERS_IN_FLIGHT, work, take, |jobs| {
-            let mut writer = PackWriter::new(jobs, path, source, &files, &buffers);
+            let mut writer = PackWriter {
+                jobs,
+                path,
+                source,
+                files: &files,
+                buffers: &buffers,
+                entries: NonFileEntries::default(),
+                group: EntryGroup {
+                    bytes: buffers.empty(),
+                    kind: EntryGroupKind::Structure,
+                    files: Vec::new(),
+                    first: 0,
+                    count: 0,
+                },
+                submitted: 0,
+            };
             let manifest = fill(&mut writer)?;
             writer.flush()?;
             Ok::<_, E>((writer.entries, manifest))
@@ -91,32 +106,7 @@ enum EntryGroupKind {
     FilesOf(PathBuf),
 }
 
-impl<'a> PackWriter<'a> {
-    fn new(
-        jobs: &'a Jobs<'a>,
-        path: &'a Path,
-        source: Option<&'a PreviousArchive<'a>>,
-        files: &'a SharedFileList,
-        buffers: &'a BufferPool,
-    ) -> Self {
-        Self {
-            jobs,
-            path,
-            source,
-            files,
-            buffers,
-            entries: NonFileEntries::default(),
-            group: EntryGroup {
-                bytes: buffers.empty(),
-                kind: EntryGroupKind::Structure,
-                files: Vec::new(),
-                first: 0,
-                count: 0,
-            },
-            submitted: 0,
-        }
-    }
-
+impl PackWriter<'_> {
     /// Adds a folder. All folders must be added before links, and all links before files.
     pub(crate) fn add_folder(&mut self, folder: FolderEntry) -> Result<(), ArchiveError> {
         let bytes = encode_folder_head(&folder).at("write", self.path)?;
@@ -218,7 +208,8 @@ impl<'a> PackWriter<'a> {
         self.flush()?;
         let number = self.file_count();
         let from = self.submitted;
-        let old = self.source.and_then(|s| s.find_large_file(&entry.path));
+        let old = self.source;
+        let old = old.and_then(|source| Some((source, source.find_large_file(&entry.path)?)));
         let mut head = self.buffers.empty();
         head.extend_from_slice(&self.encode_head(&entry)?);
         self.submit_part(head, MemberContents::Head(number))?;
@@ -240,8 +231,9 @@ impl<'a> PackWriter<'a> {
             let upto = hasher.digest().bytes();
             let holds = MemberContents::Chunk(number, upto);
             // Only complete chunks are compared: the last one has padding and may grow.
-            let old = old.as_ref().filter(|_| len == CHUNK_BYTES && !is_short);
-            if let Some((member, digest)) = old.and_then(|old| old.chunk(position))
+            let old = old.filter(|_| len == CHUNK_BYTES && !is_short);
+            let old = old.and_then(|(source, head)| source.chunk(head, position));
+            if let Some((member, digest)) = old
                 && digest == upto
             {
                 self.submit_reused(member, holds)?;
@@ -281,24 +273,18 @@ impl<'a> PackWriter<'a> {
         known.is_some_and(|id| files.name_ids().any(|of| of == id))
     }
 
-    /// Returns the number of files, from the first one on, that are unchanged in one member of the
-    /// previous archive. `file` returns the file at a position. Zero means that no member can be
-    /// copied.
-    pub(crate) fn count_reusable(&self, file: impl Fn(usize) -> Option<FileEntry>) -> usize {
-        self.source
-            .and_then(|s| s.find_reusable_files(file))
-            .map_or(0, |reuse| reuse.digests.len())
+    /// Returns the first of `files`, as many as are unchanged in one member of the previous archive.
+    pub(super) fn find_reusable(&self, files: &FileList) -> Option<ReusableFiles> {
+        self.source?.find_reusable_files(files)
     }
 
-    /// Copies the members with the first of `files`, as counted by [`PackWriter::count_reusable`],
+    /// Copies the members with the first of `files`, as found by [`PackWriter::find_reusable`],
     /// from the previous archive. Their files are not read.
-    pub(crate) fn reuse(&mut self, files: &FileList) -> Result<(), ArchiveError> {
-        let Some(reuse) = self
-            .source
-            .and_then(|s| s.find_reusable_files(|i| files.get(i)))
-        else {
-            return Ok(());
-        };
+    pub(super) fn reuse(
+        &mut self,
+        files: &FileList,
+        reuse: ReusableFiles,
+    ) -> Result<(), ArchiveError> {
         self.flush()?;
         let first = self.file_count();
         for (file, digest) in files.iter().zip(reuse.digests) {
@@ -330,10 +316,11 @@ impl<'a> PackWriter<'a> {
 
     fn submit_reused(
         &mut self,
-        old: PreviousMember,
+        mut old: PreviousMember,
         holds: MemberContents,
     ) -> Result<(), ArchiveError> {
-        self.submit(MemberJob::Reused { old, holds })
+        old.member.holds = holds;
+        self.submit(MemberJob::Reused(old))
     }
 
     fn submit(&mut self, job: MemberJob) -> Result<(), ArchiveError> {

@@ -1,10 +1,11 @@
 //! Opening listed files, also after Codex archived, unarchived or compressed a rollout.
 
+use super::duplicates::parse_rollout_name;
 use super::format::{EntryName, LinkEntry, NameSet, NameTable};
 use super::scope::CaptureScope;
 use super::source_paths::SourcePaths;
 use crate::codex::home::{self, kind_of};
-use crate::codex::rollout::{self, RolloutName};
+use crate::codex::rollout;
 use crate::io::{IoContext, IoError, OrdinaryPath, file_open};
 use std::fs::File;
 use std::io;
@@ -21,7 +22,7 @@ pub(super) struct OpenedFile {
 /// Finds the files of a scan on disk.
 pub(super) struct FileLocator<'a> {
     scope: &'a CaptureScope,
-    places: &'a SourcePaths,
+    pub(super) places: &'a SourcePaths,
     links: NameSet,
 }
 
@@ -42,11 +43,6 @@ impl<'a> FileLocator<'a> {
         }
     }
 
-    /// Returns the path at which a file was listed.
-    pub(super) fn listed_path(&self, name: &EntryName) -> PathBuf {
-        self.places.source(name)
-    }
-
     /// Opens a file. Searches a missing rollout in the folders where Codex may have moved it.
     /// Returns `None` if another kind of file is missing.
     ///
@@ -64,9 +60,7 @@ impl<'a> FileLocator<'a> {
             Err(e) if e.kind() == io::ErrorKind::NotFound => e,
             Err(e) => return Err(e).at("read", &source),
         };
-        let is_rollout = kind_of(planned.as_path()).is_rollout_folder();
-        let conversation = is_rollout.then(|| RolloutName::parse(&source)).flatten();
-        let Some(conversation) = conversation else {
+        let Some(conversation) = parse_rollout_name(planned.as_path()) else {
             return Ok(None);
         };
         let places = candidate_paths(planned.as_path(), &conversation.name);

@@ -2,16 +2,15 @@
 
 use super::error::ArchiveError;
 use super::format::{
-    ArchiveManifest, Compression, EntryName, FileEntry, Member, MemberContents, NameSet, NameTable,
+    ArchiveManifest, Compression, EntryName, FileEntry, FileList, Member, MemberContents, NameSet,
+    NameTable,
 };
 use super::reader::ArchiveReader;
 use crate::io::buffers::{AlignedBuffer, BufferPool};
 use crate::io::file_open;
 use crate::io::hash::{ContentDigest, DigestBytes};
 use crate::io::position;
-use std::borrow::Cow;
 use std::fs::File;
-use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -59,7 +58,8 @@ pub struct ReuseOptions {
 /// The previous archive of the same home, opened to copy members from.
 #[derive(Debug)]
 pub struct PreviousArchive<'a> {
-    archive: Cow<'a, ArchiveReader>,
+    path: &'a Path,
+    manifest: &'a ArchiveManifest,
     file: File,
     /// By the number of a name: the position of its file plus one, or zero for no file.
     places: Vec<u32>,
@@ -74,24 +74,10 @@ pub struct PreviousArchive<'a> {
 }
 
 impl<'a> PreviousArchive<'a> {
-    /// Opens an archive to copy from. Returns `None` if it has no index, is damaged, or was
-    /// compressed less than `options` asks for. The backup then reads every file.
-    pub fn open(path: &Path, options: ReuseOptions) -> Option<Self> {
-        let archive = ArchiveReader::open(path).ok()?;
-        Self::new(Cow::Owned(archive), options, NameSet::default())
-    }
-
-    /// Like [`PreviousArchive::open`], for an archive that is already open. `equal` are the files of the home whose
-    /// contents were compared with those in the archive.
-    pub(crate) fn with_reader(
-        archive: &'a ArchiveReader,
-        options: ReuseOptions,
-        equal: NameSet,
-    ) -> Option<Self> {
-        Self::new(Cow::Borrowed(archive), options, equal)
-    }
-
-    fn new(archive: Cow<'a, ArchiveReader>, options: ReuseOptions, equal: NameSet) -> Option<Self> {
+    /// Prepares to copy from `archive`. Returns `None` if it has no index, or was compressed less than `options` asks
+    /// for. The backup then reads every file. `equal` are the files of the home whose contents were compared with those
+    /// in the archive.
+    pub fn new(archive: &'a ArchiveReader, options: ReuseOptions, equal: NameSet) -> Option<Self> {
         let manifest = archive.indexed()?;
         if manifest.members.is_empty() || manifest.effort < options.compression.effort() {
             return None;
@@ -114,48 +100,34 @@ impl<'a> PreviousArchive<'a> {
         let made = manifest.metadata.created_at.timestamp();
         let file = file_open::open(archive.path()).ok()?;
         Some(Self {
+            path: archive.path(),
+            manifest,
             file,
             places,
             starts,
             day: made.div_euclid(86_400).unsigned_abs(),
             equal,
             options,
-            archive,
         })
     }
 
     /// Returns the table that stores the names of the archive.
-    pub(super) fn names(&self) -> Option<&Arc<NameTable>> {
-        self.manifest().map(|manifest| manifest.files.names())
-    }
-
-    fn manifest(&self) -> Option<&ArchiveManifest> {
-        self.archive.indexed()
-    }
-
-    /// Returns the archive if [`PreviousArchive::open`] opened it.
-    pub(crate) fn into_reader(self) -> Option<ArchiveReader> {
-        match self.archive {
-            Cow::Owned(archive) => Some(archive),
-            Cow::Borrowed(_) => None,
-        }
+    pub(super) fn names(&self) -> &Arc<NameTable> {
+        self.manifest.files.names()
     }
 
     pub(crate) fn path(&self) -> &Path {
-        self.archive.path()
+        self.path
     }
 
-    /// Returns the members of the first file, if this file and the others in the same member are
-    /// unchanged. `file` returns the file of the home at a position.
-    pub(super) fn find_reusable_files(
-        &self,
-        file: impl Fn(usize) -> Option<FileEntry>,
-    ) -> Option<ReusableFiles> {
+    /// Returns the members of the first of `files`, which the home has now, if this file and the others in the same
+    /// member are unchanged.
+    pub(super) fn find_reusable_files(&self, files: &FileList) -> Option<ReusableFiles> {
         if self.options.rehash {
             return None;
         }
-        let first_now = file(0)?;
-        let manifest = self.manifest()?;
+        let first_now = files.get(0)?;
+        let manifest = self.manifest;
         let (place, number) = self.locate(&first_now.path)?;
         match manifest.members.get(number)?.holds {
             MemberContents::Files(first, count) if first == place as u64 => {
@@ -163,26 +135,20 @@ impl<'a> PreviousArchive<'a> {
                 let mut digests = Vec::with_capacity(count);
                 for (i, old) in manifest.files.range(place..place + count).enumerate() {
                     digests.push(old.digest?);
-                    file(i).filter(|now| self.is_unchanged(&old, now))?;
+                    files.get(i).filter(|now| self.is_unchanged(&old, now))?;
                 }
                 Some(ReusableFiles {
                     digests,
                     members: vec![self.member(number)?],
                 })
             }
-            MemberContents::Head(head) => {
+            MemberContents::Head(_) => {
                 let old = manifest.files.get(place)?;
                 if !self.is_unchanged(&old, &first_now) {
                     return None;
                 }
                 let mut members = vec![self.member(number)?];
-                let chunks = manifest.members.iter().enumerate().skip(number + 1);
-                let of_it = chunks
-                    .take_while(
-                        |(_, m)| matches!(m.holds, MemberContents::Chunk(of, _) if of == head),
-                    )
-                    .filter_map(|(number, _)| self.member(number));
-                members.extend(of_it);
+                members.extend((0..).map_while(|position| Some(self.chunk(number, position)?.0)));
                 Some(ReusableFiles {
                     digests: vec![old.digest?],
                     members,
@@ -201,22 +167,33 @@ impl<'a> PreviousArchive<'a> {
         has_equal_head && (has_equal_stamp || self.equal.contains(now.path.as_path()))
     }
 
-    /// Returns the chunks of a large file.
-    pub(super) fn find_large_file(&self, name: &EntryName) -> Option<PreviousLargeFile<'_>> {
-        let (place, number) = self.locate(name)?;
-        let manifest = self.manifest()?;
-        let is_large = matches!(manifest.members.get(number)?.holds, MemberContents::Head(_));
-        is_large.then_some(PreviousLargeFile {
-            source: self,
-            members: &manifest.members,
-            place: place as u64,
-            head: number,
-        })
+    /// Returns the number of the member with the header of a large file.
+    pub(super) fn find_large_file(&self, name: &EntryName) -> Option<usize> {
+        let (_, number) = self.locate(name)?;
+        let holds = self.manifest.members.get(number)?.holds;
+        matches!(holds, MemberContents::Head(_)).then_some(number)
+    }
+
+    /// Returns the chunk at `position`, counted from 0, of the large file with the header `head`, with the digest of the
+    /// file's content up to its end.
+    pub(super) fn chunk(
+        &self,
+        head: usize,
+        position: usize,
+    ) -> Option<(PreviousMember, DigestBytes)> {
+        let number = head + 1 + position;
+        let holds = |number: usize| Some(self.manifest.members.get(number)?.holds);
+        match (holds(head)?, holds(number)?) {
+            (MemberContents::Head(file), MemberContents::Chunk(of, upto)) if of == file => {
+                Some((self.member(number)?, upto))
+            }
+            _ => None,
+        }
     }
 
     /// Returns the position of a file and the number of the member in which it begins.
     fn locate(&self, name: &EntryName) -> Option<(usize, usize)> {
-        let id = self.names()?.find(name.as_path())?;
+        let id = self.names().find(name.as_path())?;
         let place = self.places.get(id.index())?.checked_sub(1)?;
         let after = self.starts.partition_point(|s| s.0 <= u64::from(place));
         let (_, member) = self.starts.get(after.checked_sub(1)?)?;
@@ -224,7 +201,7 @@ impl<'a> PreviousArchive<'a> {
     }
 
     fn member(&self, number: usize) -> Option<PreviousMember> {
-        let member = self.manifest()?.members.get(number)?.clone();
+        let member = self.manifest.members.get(number)?.clone();
         let is_checked = match self.options.verify {
             VerifyReused::All => true,
             VerifyReused::Sample => (number as u64 + self.day).is_multiple_of(SAMPLE_INTERVAL),
@@ -256,61 +233,5 @@ impl<'a> PreviousArchive<'a> {
             ));
         }
         Ok(bytes)
-    }
-
-    /// Appends a member to `out`, with `copy_file_range` where the system supports it.
-    pub(super) fn copy_to(
-        &self,
-        old: &PreviousMember,
-        bytes: &[u8],
-        out: &mut File,
-    ) -> io::Result<()> {
-        #[cfg(target_os = "linux")]
-        {
-            let mut offset = old.member.offset;
-            let mut left = bytes.len();
-            while left > 0 {
-                // The kernel copies. On file systems like Btrfs and XFS both archives then share
-                // the blocks.
-                match rustix::fs::copy_file_range(&self.file, Some(&mut offset), &*out, None, left)
-                {
-                    Ok(0) => break,
-                    Ok(n) => left -= n,
-                    // Not supported between these file systems: write the bytes.
-                    Err(_) if left == bytes.len() => break,
-                    Err(e) => return Err(e.into()),
-                }
-            }
-            out.write_all(&bytes[bytes.len() - left..])
-        }
-        #[cfg(not(target_os = "linux"))]
-        {
-            let _ = old;
-            out.write_all(bytes)
-        }
-    }
-}
-
-/// A large file in the previous archive.
-#[derive(Debug)]
-pub(super) struct PreviousLargeFile<'a> {
-    source: &'a PreviousArchive<'a>,
-    members: &'a [Member],
-    place: u64,
-    /// Number of the member that holds the tar header.
-    head: usize,
-}
-
-impl PreviousLargeFile<'_> {
-    /// Returns the chunk at `position`, counted from 0, with the digest of the file's content up to
-    /// its end.
-    pub(super) fn chunk(&self, position: usize) -> Option<(PreviousMember, DigestBytes)> {
-        let number = self.head + 1 + position;
-        match self.members.get(number)?.holds {
-            MemberContents::Chunk(of, upto) if of == self.place => {
-                Some((self.source.member(number)?, upto))
-            }
-            _ => None,
-        }
     }
 }

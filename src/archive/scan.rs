@@ -15,8 +15,8 @@ use crate::codex::home::{self, HomeEntryKind, kind_of};
 use crate::io::beneath::{self, FollowedLinks};
 use crate::io::disk_clock::modified_ns;
 use crate::io::{IoContext, IoError, OrdinaryPath, space, tree};
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::ffi::OsString;
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, Metadata};
 use std::path::Path;
 use std::sync::Arc;
@@ -108,15 +108,14 @@ pub(crate) fn scan(scope: &CaptureScope, names: &Arc<NameTable>) -> Result<HomeS
     // Always in the same order, so that members hold the same files in every backup and can be
     // copied.
     tops.sort_by_key(fs::DirEntry::file_name);
-    let second = find_case_variants(&tops);
     let mut walk = HomeWalk {
         scope,
         home: &canonical,
         scan: &mut scan,
     };
-    for entry in tops {
+    for entry in &tops {
         let name = entry.file_name();
-        if second.contains(&name) && scope.selects(Path::new(&name)) {
+        if is_case_variant(&name, &tops) && scope.selects(Path::new(&name)) {
             walk.skip(
                 Path::new(&name),
                 "differs from a name of Codex only in letter case",
@@ -153,30 +152,25 @@ fn add_newly_archived(scope: &CaptureScope, canonical: &Path, scan: &mut HomeSca
     walk.scan_top_level(&canonical.join(relative), relative);
     again.files.remove_all(&scan.files.name_set());
     if !again.files.is_empty() {
-        scan.files.extend(again.files.iter());
+        for file in again.files.iter() {
+            scan.files.push(&file);
+        }
         scan.files.sort();
     }
 }
 
-/// Returns the top-level names that equal a name of Codex when case is ignored, except Codex's own
-/// spelling or, if that is missing, the first one. A disk that ignores case could not restore both.
-fn find_case_variants(tops: &[fs::DirEntry]) -> HashSet<OsString> {
-    let mut spellings: HashMap<String, Vec<OsString>> = HashMap::new();
-    for name in tops.iter().map(fs::DirEntry::file_name) {
-        if let Some(text) = name.to_str().filter(|_| home::is_codex_name(&name)) {
-            spellings.entry(text.to_lowercase()).or_default().push(name);
-        }
-    }
-    let mut second = HashSet::new();
-    for (own, names) in spellings {
-        let first = names
-            .iter()
-            .position(|name| name.as_os_str() == own.as_str());
-        let first = first.unwrap_or(0);
-        let others = names.into_iter().enumerate().filter(|(i, _)| *i != first);
-        second.extend(others.map(|(_, name)| name));
-    }
-    second
+/// Returns true if a top-level name equals a name of Codex when case is ignored, and another spelling is archived:
+/// Codex's own or, if that is missing, the first one. A disk that ignores case could not restore both.
+fn is_case_variant(name: &OsStr, tops: &[fs::DirEntry]) -> bool {
+    let folded = |name: &OsStr| name.to_str().map(str::to_lowercase);
+    let Some(own) = folded(name).filter(|_| home::is_codex_name(name)) else {
+        return false;
+    };
+    let mut others = tops.iter().map(fs::DirEntry::file_name);
+    name != own.as_str()
+        && others.any(|other| {
+            folded(&other).as_ref() == Some(&own) && (other == own.as_str() || &*other < name)
+        })
 }
 
 struct HomeWalk<'a> {

@@ -123,7 +123,8 @@ impl HomeSubset {
 /// Globs for paths to leave out of a backup.
 #[derive(Debug, Clone, Default)]
 pub struct Excludes {
-    globs: Vec<String>,
+    /// As the user wrote them.
+    pub(crate) globs: Vec<String>,
     set: GlobSet,
 }
 
@@ -146,11 +147,6 @@ impl Excludes {
             globs: globs.to_vec(),
             set: builder.build()?,
         })
-    }
-
-    /// Returns the globs as the user wrote them.
-    pub(crate) fn globs(&self) -> &[String] {
-        &self.globs
     }
 
     /// Returns true if the valid glob `glob` matches none of the paths `left_out` and cannot match

@@ -31,7 +31,7 @@ use std::sync::Arc;
 /// A captured home in a tree. Dropping it removes the copies of databases and of the login.
 #[derive(Debug)]
 pub(crate) struct CapturedTree {
-    root: PathBuf,
+    pub(crate) root: PathBuf,
     /// The manifest, without digests.
     pub(crate) manifest: ArchiveManifest,
     /// The captured login, or `None` if the home was signed out.
@@ -76,10 +76,18 @@ pub(crate) fn capture_tree(
     } = writer;
     skipped.append(&mut scan.skipped);
     let skipped = PathNote::sort_and_dedup(skipped);
-    let manifest = build_manifest(scope, &mut scan, files, &skipped, login.as_ref(), metadata);
+    metadata.excludes = !scope.excludes.globs.is_empty();
+    metadata.files = files.len() as u64;
+    metadata.bytes = files.bytes();
+    let account_auth = login.as_ref().map(|file| file.account_auth.clone());
     let tree = CapturedTree {
         root: root.to_path_buf(),
-        manifest,
+        manifest: ArchiveManifest {
+            folders: scan.folders,
+            links: scan.links,
+            files,
+            ..new_manifest(scope, metadata, account_auth, &skipped, scan.linked)
+        },
         login: login.and_then(|file| file.login),
         excluded: scan.excluded,
         skipped,
@@ -108,7 +116,7 @@ fn write_entries(
     }
     writer.add_files(files)?;
     writer.add_folder(atomic::parent_of(Path::new(MANIFEST_NAME)))?;
-    writer.remove_unplaced()?;
+    writer.remove_unplaced(Path::new(""))?;
     let login = login_read::read_login(&scope.home, scan.login.as_ref(), &mut writer.skipped)?;
     if let Some(file) = &login {
         writer.add_login(&file.entry, file.bytes.expose())?;
@@ -116,32 +124,7 @@ fn write_entries(
     Ok(login)
 }
 
-fn build_manifest(
-    scope: &CaptureScope,
-    scan: &mut HomeScan,
-    files: FileList,
-    skipped: &[PathNote],
-    login: Option<&LoginFile>,
-    mut metadata: Metadata,
-) -> ArchiveManifest {
-    metadata.excludes = !scope.excludes.globs().is_empty();
-    metadata.files = files.len() as u64;
-    metadata.bytes = files.bytes();
-    let account_auth = login.map(|file| file.account_auth.clone());
-    let linked = std::mem::take(&mut scan.linked);
-    ArchiveManifest {
-        folders: std::mem::take(&mut scan.folders),
-        links: std::mem::take(&mut scan.links),
-        files,
-        ..new_manifest(scope, metadata, account_auth, skipped, linked)
-    }
-}
-
 impl CapturedTree {
-    pub(crate) fn root(&self) -> &Path {
-        &self.root
-    }
-
     /// Replaces links to files that changed since the capture by copies up to the last complete
     /// line. Returns the number of these files. If it is not zero, a backup of the tree made before has content that
     /// does not belong to this capture.

@@ -192,7 +192,7 @@ impl<'a> TreeWriter<'a> {
             return Ok(true);
         }
         remove_existing(path)?;
-        if sharing::hard_link(&self.locator.listed_path(&opened.name), path).is_err() {
+        if sharing::hard_link(&self.locator.places.source(&opened.name), path).is_err() {
             return Ok(false);
         }
         // Another file may have been renamed to this name after the file was opened.
@@ -230,17 +230,13 @@ impl<'a> TreeWriter<'a> {
         });
     }
 
-    /// Removes all entries of the tree that this capture did not write.
-    pub(super) fn remove_unplaced(&self) -> Result<(), IoError> {
-        self.remove_unplaced_in(Path::new(""))
-    }
-
-    fn remove_unplaced_in(&self, folder: &Path) -> Result<(), IoError> {
+    /// Removes all entries below `folder`, a relative path, that this capture did not write.
+    pub(super) fn remove_unplaced(&self, folder: &Path) -> Result<(), IoError> {
         let path = self.root.join(folder);
         for (name, kind) in tree::list(&path).at("list", &path)? {
             let relative = folder.join(name);
             if kind.is_dir() && self.folders.contains(&relative) {
-                self.remove_unplaced_in(&relative)?;
+                self.remove_unplaced(&relative)?;
             } else if !self.placed.contains(&relative) {
                 tree::remove(&self.root.join(relative))?;
             }

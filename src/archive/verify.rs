@@ -2,6 +2,7 @@
 
 use super::error::ArchiveError;
 use super::file_extract::PlaceSink;
+use super::format::manifest::is_database_path;
 use super::format::sidecar::{self, SidecarProblem};
 use super::format::{EntryName, FileEntry};
 use super::reader::ArchiveReader;
@@ -10,7 +11,7 @@ use crate::codex::database::{self, DatabaseError};
 use crate::codex::home::{self, HomeEntryKind, kind_of};
 use crate::io::file_open;
 use crate::io::staging::Staging;
-use crate::io::{IoContext, IoError, Progress, parallel, space};
+use crate::io::{IoContext, IoError, Progress, parallel, space, with_suffix};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
@@ -98,9 +99,8 @@ fn read_completely(
         Ok(()) => {}
     }
     for (name, copy) in checker.find_databases() {
-        match check_database(copy)? {
-            Ok(()) => {}
-            Err(e) => report.problems.push(format!("{name}: {e}")),
+        if let Err(e) = check_database(copy)? {
+            report.problems.push(format!("{name}: {e}"));
         }
     }
     match sidecar.transpose()? {
@@ -117,7 +117,7 @@ fn read_completely(
 
 fn database_bytes(archive: &ArchiveReader) -> u64 {
     let files = &archive.contents().files;
-    let databases = files.iter().filter(is_database);
+    let databases = files.iter().filter(|f| is_database_path(f.path.as_path()));
     databases.map(|f| f.size).fold(0, u64::saturating_add)
 }
 
@@ -171,7 +171,10 @@ struct Checker {
 impl Checker {
     fn new(archive: &ArchiveReader, staging: Staging) -> Self {
         let contents = archive.contents();
-        let databases = contents.files.iter().filter(is_database);
+        let databases = contents
+            .files
+            .iter()
+            .filter(|f| is_database_path(f.path.as_path()));
         let mut places: HashMap<_, _> = databases
             .enumerate()
             .map(|(i, f)| (f.path, staging.path(&format!("{i}.sqlite"))))
@@ -183,9 +186,8 @@ impl Checker {
             .filter_map(|f| {
                 let name = f.path.as_path().to_str()?;
                 let database = EntryName::parse(name.strip_suffix("-wal")?.as_bytes()).ok()?;
-                let mut copy = places.get(&database)?.clone().into_os_string();
-                copy.push("-wal");
-                Some((f.path, copy.into()))
+                let copy = with_suffix(places.get(&database)?, "-wal");
+                Some((f.path, copy))
             })
             .collect();
         places.extend(wals);
@@ -224,17 +226,6 @@ impl Checker {
 fn is_journal(entry: &FileEntry) -> bool {
     kind_of(entry.path.as_path()) == HomeEntryKind::DatabaseSidecar
         && entry.path.to_string().ends_with("-journal")
-}
-
-/// Returns true if the entry has a database's name, in the home or in the folder for external
-/// databases.
-pub(super) fn is_database(entry: &FileEntry) -> bool {
-    let path = entry.path.as_path();
-    kind_of(path) == HomeEntryKind::Database
-        || path.parent()
-            == Some(Path::new(
-                super::format::manifest::EXTERNAL_DATABASES_FOLDER,
-            ))
 }
 
 #[cfg(test)]

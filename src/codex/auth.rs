@@ -143,8 +143,7 @@ impl AuthFile {
     /// Reads `path`. Follows a link, as Codex does.
     ///
     /// # Errors
-    /// The path cannot be read, or is no regular file of a plausible size; see
-    /// [`AuthFile::cannot_be_login`].
+    /// The path cannot be read, or is no regular file of a plausible size.
     pub(crate) fn read(path: &Path) -> Result<Self, IoError> {
         let bytes = match fs::metadata(path) {
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Self::Missing),
@@ -168,15 +167,18 @@ impl AuthFile {
         }
     }
 
-    /// Returns true if [`AuthFile::read`] failed because the path can never be a login: a folder, a
-    /// pipe, a file that is far too large. Other errors may be gone at the next read.
-    pub(crate) fn cannot_be_login(error: &IoError) -> bool {
-        error.source.kind() == ErrorKind::InvalidData && error.source.raw_os_error().is_none()
-    }
-
     /// Returns the login of a valid file that has one.
     pub(crate) fn login(&self) -> Option<&Login> {
         self.snapshot().and_then(|snapshot| snapshot.login.as_ref())
+    }
+
+    /// Returns the bytes of the file; `None` if there is none.
+    pub(crate) fn bytes(&self) -> Option<&SecretBytes> {
+        match self {
+            Self::Present(snapshot) => Some(&snapshot.bytes),
+            Self::Unreadable { bytes, .. } => Some(bytes),
+            Self::Missing => None,
+        }
     }
 
     /// Returns the snapshot of a valid file.

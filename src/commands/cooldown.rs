@@ -115,12 +115,12 @@ fn apply(
         context.note(planned);
         return Ok((loaded.file, identity));
     }
-    let updated = cooldown::update(home, &now, zone, |file| {
-        let (note, identity) = change_entry(file, change, context)?;
-        Ok::<_, CommandError>((file.clone(), note, identity))
+    let (changed, warnings) = cooldown::update(home, &now, zone, |file| {
+        let changed = change_entry(file, change, context);
+        changed.map(|(note, identity)| (file.clone(), note, identity))
     })?;
-    warn_all(&context.ui, &updated.warnings);
-    let (file, note, identity) = updated.value;
+    warn_all(&context.ui, &warnings);
+    let (file, note, identity) = changed?;
     context.note(note);
     Ok((file, identity))
 }

@@ -2,8 +2,9 @@
 
 use crate::archive::{
     ArchiveError, ArchiveReader, Extent, FileEntry, FileList, Sink, file_extract,
+    parse_rollout_name,
 };
-use crate::codex::{HomeEntryKind, RolloutName, kind_of};
+use crate::codex::{HomeEntryKind, RolloutName};
 use crate::error::CommandError;
 use crate::history::{JsonlLine, LineReader, rollout, session_index, thread_choice};
 use crate::io::{IoContext, Silent};
@@ -72,9 +73,8 @@ impl ConversationSource for ArchiveReader {
 /// Returns the rollouts among the files of an archive or a snapshot.
 pub(crate) fn rollout_files(files: &FileList) -> impl Iterator<Item = (RolloutName, FileEntry)> {
     files.iter().filter_map(|file| {
-        let path = file.path.as_path();
-        let name = RolloutName::parse(path).filter(|_| kind_of(path).is_rollout_folder());
-        Some((name?, file))
+        let name = parse_rollout_name(file.path.as_path())?;
+        Some((name, file))
     })
 }
 

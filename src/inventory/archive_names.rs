@@ -1,8 +1,9 @@
 //! The names of archives in lists and on the command line.
 
+pub(crate) use crate::archive::names::strip_archive_suffix;
 use crate::archive::{Metadata, names};
 use crate::inventory::ArchiveRecord;
-use crate::io::environment::Environment;
+use crate::io::{Environment, atomic};
 use std::cmp::Reverse;
 use std::path::{Path, PathBuf};
 
@@ -40,11 +41,6 @@ pub(crate) fn shortest_name(record: &ArchiveRecord) -> String {
     strip_archive_suffix(&record.path).to_owned()
 }
 
-/// Returns the name of an archive as commands accept it: without the suffix that all archives have.
-pub(crate) fn strip_archive_suffix(name: &str) -> &str {
-    name.strip_suffix(names::ARCHIVE_SUFFIX).unwrap_or(name)
-}
-
 /// The argument that denotes the newest archive of a home; see [`latest_offset`].
 pub(crate) const LATEST: &str = "latest";
 
@@ -76,11 +72,7 @@ pub(crate) fn find_file(backups: &Path, env: &Environment, name: &Path) -> Optio
     } else {
         [as_path, in_backups]
     };
-    let with_suffix = |p: &PathBuf| {
-        let mut full = p.as_os_str().to_owned();
-        full.push(names::ARCHIVE_SUFFIX);
-        PathBuf::from(full)
-    };
+    let with_suffix = |path: &PathBuf| atomic::with_suffix(path, names::ARCHIVE_SUFFIX);
     let candidates = order.iter().cloned().chain(order.iter().map(with_suffix));
     let file = candidates.clone().find(|p| p.is_file());
     // A folder or pipe with an archive's name is returned too, so that opening it gives the precise

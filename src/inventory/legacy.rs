@@ -46,9 +46,9 @@ pub(crate) struct SkippedLegacyFile {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct LegacyScan {
     /// Readable files with legacy names, sorted by path.
-    pub files: Vec<PathBuf>,
+    pub files: BTreeSet<PathBuf>,
     /// All other files, sorted by path.
-    pub skipped: Vec<SkippedLegacyFile>,
+    pub skipped: BTreeSet<SkippedLegacyFile>,
 }
 
 /// Lists the files of `places`, which are folders or single files. Does not follow links to
@@ -58,12 +58,11 @@ pub(crate) struct LegacyScan {
 /// One of `places` does not exist or cannot be listed. Subfolders that cannot be listed are
 /// skipped.
 pub(crate) fn scan(places: &[PathBuf], recursive: bool) -> Result<LegacyScan, IoError> {
-    let mut files = BTreeSet::new();
-    let mut skipped = BTreeSet::new();
+    let mut scan = LegacyScan::default();
     for place in places {
         let is_folder = fs::metadata(place).at("read", place)?.is_dir();
         if !is_folder {
-            classify(canonicalize_parent(place), &mut files, &mut skipped);
+            scan.classify(canonicalize_parent(place));
             continue;
         }
         let folder = place.canonical().at("read", place)?;
@@ -74,9 +73,9 @@ pub(crate) fn scan(places: &[PathBuf], recursive: bool) -> Result<LegacyScan, Io
         for entry in WalkDir::new(&folder).min_depth(1).max_depth(depth) {
             match entry {
                 Ok(entry) if entry.file_type().is_dir() && !is_legacy_name(entry.path()) => {}
-                Ok(entry) => classify(entry.into_path(), &mut files, &mut skipped),
+                Ok(entry) => scan.classify(entry.into_path()),
                 Err(e) => {
-                    skipped.insert(SkippedLegacyFile {
+                    scan.skipped.insert(SkippedLegacyFile {
                         path: e.path().unwrap_or(&folder).to_path_buf(),
                         reason: e
                             .io_error()
@@ -87,10 +86,7 @@ pub(crate) fn scan(places: &[PathBuf], recursive: bool) -> Result<LegacyScan, Io
             }
         }
     }
-    Ok(LegacyScan {
-        files: files.into_iter().collect(),
-        skipped: skipped.into_iter().collect(),
-    })
+    Ok(scan)
 }
 
 /// Canonicalizes the folder of a path but not the last component, so that a link keeps its name.
@@ -109,31 +105,31 @@ fn file_name_str(path: &Path) -> Option<&str> {
     path.file_name()?.to_str()
 }
 
-fn classify(
-    path: PathBuf,
-    files: &mut BTreeSet<PathBuf>,
-    skipped: &mut BTreeSet<SkippedLegacyFile>,
-) {
-    let is_fault = is_legacy_name(&path);
-    let reason = if is_fault {
-        match fs::metadata(&path) {
-            Ok(meta) if meta.is_file() => {
-                files.insert(path);
-                return;
+impl LegacyScan {
+    fn classify(&mut self, path: PathBuf) {
+        let is_fault = is_legacy_name(&path);
+        let reason = if is_fault {
+            match fs::metadata(&path) {
+                Ok(meta) if meta.is_file() => {
+                    self.files.insert(path);
+                    return;
+                }
+                Ok(meta) if meta.is_dir() => "a folder".into(),
+                Ok(_) => "not a regular file".into(),
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                    "a broken symbolic link".into()
+                }
+                Err(e) => e.to_string(),
             }
-            Ok(meta) if meta.is_dir() => "a folder".into(),
-            Ok(_) => "not a regular file".into(),
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => "a broken symbolic link".into(),
-            Err(e) => e.to_string(),
-        }
-    } else {
-        explain_unrecognized_name(file_name_str(&path)).into()
-    };
-    skipped.insert(SkippedLegacyFile {
-        path,
-        reason,
-        is_fault,
-    });
+        } else {
+            explain_unrecognized_name(file_name_str(&path)).into()
+        };
+        self.skipped.insert(SkippedLegacyFile {
+            path,
+            reason,
+            is_fault,
+        });
+    }
 }
 
 /// Returns the reason why a file with this name is no legacy file.
@@ -374,14 +370,10 @@ pub(crate) fn merge(
                 record.archive_name.clone_from(&known.archive_name);
             }
             _ => {
-                let mut number = 1;
-                record.archive_name = loop {
-                    let name = names::archive_name(&stem, number);
-                    if !in_use.contains(&name.to_lowercase()) && !taken(&record, &name) {
-                        break name;
-                    }
-                    number += 1;
-                };
+                let is_free =
+                    |name: &String| !in_use.contains(&name.to_lowercase()) && !taken(&record, name);
+                let mut names = (1..).map(|number| names::archive_name(&stem, number));
+                record.archive_name = names.find(is_free).unwrap_or_default();
                 in_use.insert(record.archive_name.to_lowercase());
             }
         }

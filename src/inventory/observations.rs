@@ -159,22 +159,3 @@ pub(crate) fn add(
     })?;
     Ok(updated.value)
 }
-
-/// Adds a single observation, unless it has no windows.
-///
-/// # Errors
-/// Those of [`add`].
-pub(crate) fn add_observation(
-    manager_home: &Path,
-    identity: &Identity,
-    observation: &Observation,
-) -> Result<(), DocumentError> {
-    if observation.windows.is_empty() {
-        return Ok(());
-    }
-    let span = ObservationSpan {
-        observation: observation.clone(),
-        until: observation.observed_at,
-    };
-    add(manager_home, identity, [span]).map(|_| ())
-}

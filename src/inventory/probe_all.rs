@@ -4,7 +4,7 @@
 //! An account whose login is in another Codex home is not probed; its last observation is reported.
 
 use super::status::{self, Inquiry, StatusError, StatusOptions, StatusReport};
-use crate::accounts::{LeaseError, Profile, Profiles};
+use crate::accounts::{LeaseError, ProfileError, Profiles};
 use crate::codex::{AuthFile, Identity, read_login};
 use crate::io::clock::Timestamp;
 use crate::io::parallel;
@@ -81,11 +81,16 @@ impl AccountProbe {
 
 /// Returns every account with an available login: that of the live home first, then the profiles by
 /// name.
-pub(crate) fn list_targets(
-    live: &AuthFile,
-    profiles: &[Profile],
+///
+/// # Errors
+/// A profile cannot be read, or is of a newer version.
+pub(crate) fn load_targets(
     codex_home: &Path,
-) -> Vec<ProbeTarget> {
+    manager_home: &Path,
+) -> Result<Vec<ProbeTarget>, ProfileError> {
+    // An unreadable live login belongs to no known account; `status` reports the problem.
+    let live = read_login(codex_home).unwrap_or(AuthFile::Missing);
+    let profiles = Profiles::of(manager_home).list()?;
     let live = live.login().map(|login| &login.identity);
     let mut targets: Vec<_> = profiles
         .iter()
@@ -115,7 +120,7 @@ pub(crate) fn list_targets(
         });
     }
     targets.sort_by_key(|target| target.place != ProbeLocation::Live);
-    targets
+    Ok(targets)
 }
 
 /// Probes each account, up to four at a time, and records each answer at once. Returns the results
@@ -156,14 +161,13 @@ fn probe(options: &ProbeAllOptions<'_>, target: &ProbeTarget) -> Result<AccountP
     };
     let mut warnings = Vec::new();
     if options.inquiry.ask_codex {
-        let noted = status::record(
+        warnings = status::record(
             options.manager_home,
             &report,
             target.used_at,
             &options.inquiry.now,
             options.inquiry.zone,
         )?;
-        warnings = noted.map(|noted| noted.warnings).unwrap_or_default();
     }
     Ok(AccountProbe {
         target: target.clone(),
@@ -215,18 +219,4 @@ fn observe(
         status_text: None,
         reset_at: None,
     })
-}
-
-/// Reads the live login and the profiles and returns the accounts to probe.
-///
-/// # Errors
-/// A profile cannot be read, or is of a newer version.
-pub(crate) fn load_targets(
-    codex_home: &Path,
-    manager_home: &Path,
-) -> Result<Vec<ProbeTarget>, crate::accounts::profile::ProfileError> {
-    // An unreadable live login belongs to no known account; `status` reports the problem.
-    let live = read_login(codex_home).unwrap_or(AuthFile::Missing);
-    let profiles = Profiles::of(manager_home).list()?;
-    Ok(list_targets(&live, &profiles, codex_home))
 }

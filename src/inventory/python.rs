@@ -91,7 +91,7 @@ fn add_entry(
             // A clock that was ahead must not make a later figure look older.
             let observed_at = observed_at.min(zone.at(now));
             let observation = Observation::new(QuotaSource::Python, observed_at, vec![weekly]);
-            file.observe(&identity, observation);
+            file.entry(&identity).observe(observation);
         }
         _ => warnings.push(format!(
             "ignored in cooldown.json: the quota of {email:?} cannot be read"

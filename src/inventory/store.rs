@@ -1,7 +1,7 @@
 //! Reads and writes `inventory.json`, and records new archives, results of `verify` and profiles.
 
 use super::catalog;
-use super::cooldown::{self, CooldownFile, CooldownUpdate, LOCK_NAME};
+use super::cooldown::{self, CooldownFile, LOCK_NAME};
 use super::records::{ArchiveProblem, ArchiveRecord, FileStamp, InventoryFile, VerifyRecord};
 use crate::accounts::{ProfileError, Profiles};
 use crate::archive::{ArchiveReader, BackupMode, Metadata, PublishedArchive, SidecarProblem};
@@ -116,10 +116,9 @@ pub(crate) fn note_archive(
             file.record_use(&identity, published.metadata.created_at);
             file.record_login(&identity, published.metadata.mode != BackupMode::Sessions);
         }
-        Ok::<(), DocumentError>(())
     });
     match used {
-        Ok(updated) => noted.warnings.extend(updated.warnings),
+        Ok(((), warnings)) => noted.warnings.extend(warnings),
         Err(e) => noted.failures.push(e),
     }
     noted
@@ -226,19 +225,20 @@ pub(crate) fn note_verified_locked(
     Ok(true)
 }
 
-/// Records in `cooldown.json` which accounts have a profile, with a further change in the same write.
+/// Records in `cooldown.json` which accounts have a profile, with a further change in the same write. Returns warnings
+/// to print.
 pub(crate) fn note_profiles_and(
     manager_home: &Path,
     now: &DateTime<Utc>,
     zone: Zone,
     more: impl FnOnce(&mut CooldownFile),
-) -> Result<CooldownUpdate<()>, ProfileError> {
+) -> Result<Vec<String>, ProfileError> {
     let profiles = Profiles::of(manager_home).list()?;
-    Ok(cooldown::update(manager_home, now, zone, |file| {
+    let ((), warnings) = cooldown::update(manager_home, now, zone, |file| {
         file.set_profiles(&profiles);
         more(file);
-        Ok::<(), DocumentError>(())
-    })?)
+    })?;
+    Ok(warnings)
 }
 
 /// Returns the newest usable archive that satisfies `wanted`, by its time of creation.
@@ -289,17 +289,8 @@ fn preference_key(record: &ArchiveRecord) -> (bool, bool, Timestamp, bool) {
     )
 }
 
-/// Returns the newest archive of `home` in this mode, from which the next backup copies unchanged
-/// parts. Skips archives with known damage, and safety backups, which may hold few files.
-pub(crate) fn find_previous(
-    records: &[ArchiveRecord],
-    home: &Path,
-    mode: BackupMode,
-) -> Option<String> {
-    find_last_of_home(records, home, mode).map(|record| record.path.clone())
-}
-
-/// Returns the newest archive of a home and a mode, without safety backups and single logins.
+/// Returns the newest archive of a home and a mode, without known damage. Skips safety backups and single logins,
+/// which may hold few files.
 pub(crate) fn find_last_of_home<'a>(
     records: &'a [ArchiveRecord],
     home: &Path,
@@ -362,11 +353,8 @@ mod tests {
                 r.archive = None;
             }),
         ];
-        let found = find_previous(&records, Path::new("/home"), BackupMode::Full);
-        assert_eq!(found.as_deref(), Some("good"));
-        assert_eq!(
-            find_previous(&records[2..], Path::new("/home"), BackupMode::Full),
-            None
-        );
+        let find = |records| find_last_of_home(records, Path::new("/home"), BackupMode::Full);
+        assert_eq!(find(&records).map(|r| r.path.as_str()), Some("good"));
+        assert_eq!(find(&records[2..]), None);
     }
 }

@@ -5,7 +5,6 @@
 
 use super::{catalog, store};
 use crate::archive::names;
-use crate::archive::names::ARCHIVE_SUFFIX;
 use crate::io::clock::Timestamp;
 use crate::io::{FileLock, IoContext, IoError, atomic, file_id, sharing, tree};
 use crate::journal::{self, JournalError, NoPolicy, Recovery, Step, Transaction};
@@ -97,7 +96,7 @@ fn plan_restore(manager_home: &Path, batch: &Path) -> Result<Vec<RestoredArchive
     let records = catalog::list(batch, Vec::new)?.into_iter();
     for record in records.filter(|record| record.archive.is_some()) {
         let archive = record.path;
-        let stem = archive.strip_suffix(ARCHIVE_SUFFIX).unwrap_or(&archive);
+        let stem = names::strip_archive_suffix(&archive);
         let is_free = |name: &String| {
             let sidecar = names::sidecar_name(name).unwrap_or_default();
             !taken.contains(name)

@@ -36,7 +36,7 @@ impl LateWrites<'_> {
         side: WriteSide,
         found: &mut Vec<PathBuf>,
     ) -> Result<(), IoError> {
-        let live = step.live();
+        let live = step.live.as_path();
         let (removed, kept) = match side {
             // The other half of an exchange by two moves has these files too.
             WriteSide::Live if !step.moves_live_away() => return Ok(()),

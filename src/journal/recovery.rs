@@ -204,7 +204,8 @@ impl Transaction {
             }
         }
         let home = self.journal.home.0.clone();
-        let statuses = self.read_statuses()?;
+        let statuses = self.journal.steps.iter().map(Step::status);
+        let statuses = statuses.collect::<Result<Vec<_>, IoError>>()?;
         if self.is_unrecognized(&statuses, &home, policy) {
             let folder = self.folder().to_path_buf();
             return Err(RecoveryObstacle::Unrecognized { home, folder }.into());
@@ -235,10 +236,6 @@ impl Transaction {
             Direction::Back => self.reset_journal()?,
         }
         Ok(direction)
-    }
-
-    fn read_statuses(&self) -> Result<Vec<StepStatus>, IoError> {
-        self.journal.steps.iter().map(Step::status).collect()
     }
 
     /// Returns true if the files of a step fit neither state. A file that Codex replaces, such as

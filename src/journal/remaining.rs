@@ -75,7 +75,7 @@ impl Transaction {
             // all steps as they are.
             policy.before_exchange(home, live, incoming)?;
             // Of two moves, one knows the entry.
-            let known = steps.map(|step| Ok(!step.has_foreign_live_entry()?));
+            let known = steps.map(|step| Ok(!step.is_foreign(&step.live)?));
             let known = known.collect::<Result<Vec<_>, IoError>>()?;
             if !known.contains(&true) {
                 foreign.insert(live.clone());
@@ -112,7 +112,7 @@ impl Transaction {
                 if is_foreign && of_path.len() > 1 {
                     adapted[0].record_live_entry(direction)?;
                 } else {
-                    if is_foreign || step.has_foreign_staged_entry()? {
+                    if is_foreign || step.is_foreign(&step.staged)? {
                         step.record_current_ids(direction)?;
                     }
                     let moves = asides.plan_two_moves(&self.journal, &step, direction)?;

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Step {
     #[serde(with = "json_path")]
-    pub(super) live: PathBuf,
+    pub(crate) live: PathBuf,
     #[serde(with = "json_path")]
     pub(super) staged: PathBuf,
     /// The old state: the id at the live path before the step.
@@ -57,10 +57,6 @@ impl Step {
             live,
             staged,
         })
-    }
-
-    pub(crate) fn live(&self) -> &Path {
-        &self.live
     }
 
     /// Returns true if both paths are one file, so that there is nothing to exchange.
@@ -180,7 +176,7 @@ impl Step {
         if self.partner_id.is_some() && sharing::hard_link(&self.live, &self.staged).is_ok() {
             return Ok(());
         }
-        move_to_free_path(&self.live, &self.staged)
+        atomic::rename_new_unsynced(&self.live, &self.staged)
     }
 
     /// Moves the staged entry to the live path, which must be free. Two exceptions for one half of an exchange of files: it
@@ -197,7 +193,7 @@ impl Step {
             Some(found) if is_partner(found) => {
                 sharing::rename(&self.staged, &self.live).at("move", &self.staged)
             }
-            _ => move_to_free_path(&self.staged, &self.live),
+            _ => atomic::rename_new_unsynced(&self.staged, &self.live),
         }
     }
 
@@ -214,17 +210,8 @@ impl Step {
         Ok(self.live_id.is_none() || exists(&self.staged)?)
     }
 
-    /// Returns true if another program has put an entry at the live path.
-    pub(super) fn has_foreign_live_entry(&self) -> Result<bool, IoError> {
-        self.is_foreign(&self.live)
-    }
-
-    /// Returns true if the entry at the staged path was replaced.
-    pub(super) fn has_foreign_staged_entry(&self) -> Result<bool, IoError> {
-        self.is_foreign(&self.staged)
-    }
-
-    fn is_foreign(&self, path: &Path) -> Result<bool, IoError> {
+    /// Returns true if another program has put an entry at `path`, the live or the staged one.
+    pub(super) fn is_foreign(&self, path: &Path) -> Result<bool, IoError> {
         Ok(stat(path)?.is_some_and(|(id, _)| !self.knows(id)))
     }
 
@@ -268,9 +255,4 @@ impl Step {
 
 fn exists(path: &Path) -> Result<bool, IoError> {
     Ok(stat(path)?.is_some())
-}
-
-/// Renames to a path that must be free. The caller makes it durable.
-fn move_to_free_path(from: &Path, to: &Path) -> Result<(), IoError> {
-    atomic::rename_new_unsynced(from, to)
 }

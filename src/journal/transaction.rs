@@ -121,7 +121,7 @@ impl Transaction {
         policy: &dyn RecoveryPolicy,
     ) -> Result<Vec<PathBuf>, JournalError> {
         drop_duplicate_steps(&mut steps);
-        check_disjoint(steps.iter().map(Step::live))?;
+        check_disjoint(steps.iter().map(|step| step.live.as_path()))?;
         check_disjoint(steps.iter().map(|step| step.staged.as_path()))?;
         let in_journal = self.replace_unsupported_exchanges(steps.clone())?;
         // The check compares both sides of a step, which two moves do not have.

@@ -264,13 +264,12 @@ pub(crate) fn settle_ended(
     }
     // Another process may have settled a launch since the registry was read.
     let settled = registry.settle(settled)?;
-    let noted = cooldown::update(manager_home, &now.to_utc(), zone, |file| {
+    let ((), noted) = cooldown::update(manager_home, &now.to_utc(), zone, |file| {
         for record in &settled {
             note_usage(file, record);
         }
-        Ok::<(), DocumentError>(())
     })?;
-    warnings.extend(noted.warnings);
+    warnings.extend(noted);
     Ok((registry.read()?, warnings))
 }
 

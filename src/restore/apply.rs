@@ -1,28 +1,21 @@
 //! Runs a restore from the first check to the exchange.
 
-use super::error::RestoreError;
 use super::exchange::exchange_steps;
-use super::plan::request::RestoreRequest;
-use super::plan::restore_plan::{RestorePlan, RestoreTarget};
-use super::plan::rollout_index::RolloutIndex;
 use super::plan::target;
-use super::recover::login_guard::LoginGuard;
-use super::settle::databases::{self, DatabaseAdapter};
+pub(crate) use super::plan::target::find_holders;
 use super::settle::login::{self, StagedLogin};
-use super::settle::outside_databases::OutsideDatabases;
-use super::settle::safety;
-use super::settle::unchanged;
-use super::stage::equal_rollouts;
+use super::settle::{databases, safety, unchanged};
 use super::stage::extract::ExtractSink;
-use super::stage::merge::{self, MergeResult};
-use super::stage::staged_home::{ExchangeMode, Stage};
-use super::stage::workspace::Workspace;
+use super::stage::{equal_rollouts, merge};
+use super::{
+    ExchangeMode, LoginGuard, OutsideDatabases, RestoreError, RestorePlan, RestoreRequest,
+    RolloutIndex, Workspace,
+};
 use crate::accounts::AuthOutcome;
 use crate::archive::{ArchiveReader, EntryName, Extent, NameSet, PublishedArchive};
-use crate::codex::Holder;
 use crate::io::{Phases, Progress};
 use crate::journal::{JournalError, Step, Transaction};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The result of a completed restore.
 #[derive(Debug)]
@@ -53,11 +46,6 @@ pub fn plan(request: &RestoreRequest<'_>) -> Result<RestorePlan, RestoreError> {
     target::plan(request).map(|(plan, _)| plan)
 }
 
-/// Returns the processes that use the home that would be replaced.
-pub fn find_holders(request: &RestoreRequest<'_>) -> Vec<Holder> {
-    target::find_holders(request)
-}
-
 /// Restores the archive. Checks, saves and stages everything before it touches a live file, then
 /// exchanges the states. After a kill, the old state or the new one is live, or the next command
 /// completes one of them.
@@ -68,40 +56,21 @@ pub fn apply(
     let progress = &Phases::new(progress);
     check_idle(request)?;
     let mut work = Workspace::open(request, progress)?;
-    let mut notes = Vec::new();
-    unpack(
-        request.archive,
-        &work.plan,
-        &mut work.stage,
-        &mut notes,
-        progress,
-    )?;
-    databases::check(request.archive, &mut work.plan, &work.stage)?;
-    let merged = merge_home(&mut work)?;
-    let outside = DatabaseAdapter {
-        request,
-        live: &work.live.names,
-        merged: &merged,
-        plan: &mut work.plan,
-        stage: &work.stage,
-        transaction: &mut work.transaction,
-        outside: OutsideDatabases::default(),
-        notes: &mut notes,
-    }
-    .adapt()?;
+    unpack(&mut work, progress)?;
+    databases::check(&mut work)?;
+    let merged = merge::merge(&mut work.stage, &mut work.plan, &work.live.names)?;
+    let outside = databases::adapt(&mut work, &merged)?;
     // Freed because the safety backup needs memory of its own.
     work.stage.rollouts = RolloutIndex::default();
-    let (plan, stage) = (&work.plan, &work.stage);
-    let safety = safety::make_backup(request, plan, stage, &outside, &mut notes, progress)?;
-    let contents = request.archive.contents();
-    let changes_outside = outside.staging.is_some();
-    let mode = unchanged::stage_unchanged(&work, contents, changes_outside)?;
-    let replaces_home = mode == ExchangeMode::WholeHome;
+    let safety = safety::make_backup(&mut work, &outside, progress)?;
+    let mode = unchanged::stage_unchanged(&work, &outside)?;
     // Last of all that is staged, because from here on Codex cannot renew its login.
-    let login = login::stage_login(request, plan, stage, replaces_home, &mut notes)?;
-    let steps = exchange_steps::plan_steps(plan, stage, &outside, mode, work.transaction.folder())?;
-    equal_rollouts::check_unchanged(contents, plan, stage)?;
-    exchange(request, work.transaction, steps, &mut notes)?;
+    let login = login::stage_login(&mut work, mode == ExchangeMode::WholeHome)?;
+    let steps = exchange_steps::plan_steps(&work, &outside, mode)?;
+    let (plan, stage) = (&work.plan, &work.stage);
+    equal_rollouts::check_unchanged(request.archive.contents(), plan, stage)?;
+    let leftovers = exchange(request, work.transaction, steps)?;
+    work.notes.extend(leftovers);
     // The exchange is done, so later errors are reported but do not fail the restore.
     let owner_error = login.record_owners(request).err();
     let (files, bytes) = count_restored(request.archive, plan, &outside, &login);
@@ -113,18 +82,9 @@ pub fn apply(
         removed: work.plan.removed,
         safety,
         auth: login.outcome,
-        notes,
+        notes: work.notes,
         owner_error,
     })
-}
-
-/// Merges the conversations of archive and home, if that was asked for.
-fn merge_home(work: &mut Workspace) -> Result<MergeResult, RestoreError> {
-    if work.plan.merge && work.plan.target == RestoreTarget::Home {
-        merge::merge(&mut work.stage, &mut work.plan, &work.live.names)
-    } else {
-        Ok(MergeResult::default())
-    }
 }
 
 /// Fails if processes use the home.
@@ -139,26 +99,22 @@ fn check_idle(request: &RestoreRequest<'_>) -> Result<(), RestoreError> {
 
 /// Unpacks the planned files into the stage, except for equal rollouts. A restore of the whole archive checks all of
 /// its digests.
-fn unpack(
-    archive: &ArchiveReader,
-    plan: &RestorePlan,
-    stage: &mut Stage,
-    notes: &mut Vec<String>,
-    progress: &dyn Progress,
-) -> Result<(), RestoreError> {
+fn unpack(work: &mut Workspace<'_>, progress: &dyn Progress) -> Result<(), RestoreError> {
+    let (archive, plan) = (work.request.archive, &work.plan);
     // The digests of all files together show whether the archive is whole; those of some files show only these.
     let extent = if plan.partial {
         Extent::Wanted
     } else {
         Extent::All
     };
-    let extract = ExtractSink::new(stage, plan);
+    let extract = ExtractSink::new(&work.stage, plan);
     archive.read(extent, &extract, progress)?;
-    stage.login = extract.into_login();
-    stage.rollouts = RolloutIndex::from_files(&plan.writes);
-    stage.create_links_and_folders(archive.contents(), plan)?;
+    work.stage.login = extract.into_login();
+    work.stage.rollouts = RolloutIndex::from_files(&plan.writes);
+    work.stage
+        .create_links_and_folders(archive.contents(), plan)?;
     if archive.is_python() {
-        notes.push(
+        work.notes.push(
             "the archive was made by the Python codex-manager and has no digests; names, CRC and databases were checked"
                 .into(),
         );
@@ -166,25 +122,22 @@ fn unpack(
     Ok(())
 }
 
-/// Exchanges the states. Adds the parts of the old state that could not be removed to `notes`.
+/// Exchanges the states. Returns sentences about the parts of the old state that could not be removed.
 fn exchange(
     request: &RestoreRequest<'_>,
     transaction: Transaction,
     steps: Vec<Step>,
-    notes: &mut Vec<String>,
-) -> Result<(), RestoreError> {
+) -> Result<Vec<String>, RestoreError> {
     let leftovers = match transaction.commit(steps, &LoginGuard::from_request(request)) {
         // The request has a hint of its own for this.
         Err(JournalError::Busy(holders)) => return Err(RestoreError::Busy(holders)),
         committed => committed?,
     };
-    notes.extend(leftovers.iter().map(|path| {
-        format!(
-            "the replaced files could not be removed and only take up space: {}",
-            path.display()
-        )
-    }));
-    Ok(())
+    let describe = |path: &PathBuf| {
+        let path = path.display();
+        format!("the replaced files could not be removed and only take up space: {path}")
+    };
+    Ok(leftovers.iter().map(describe).collect())
 }
 
 /// Returns the number and the size in bytes of the restored files. The number includes the login.

@@ -10,7 +10,7 @@
 //!    *After a kill*: nothing is left.
 //! 2. **Stage.** `workspace` opens a journal in the staging folder ([`crate::journal`]) and writes a pointer to
 //!    it into the manager home (`recover::pending`). `equal_rollouts` links the rollouts that the home already has.
-//!    `disk_space` checks every disk that is staged on. `extract` unpacks the other planned files into the `stage`
+//!    `workspace` then checks the space of every disk. `extract` unpacks the other planned files into the `stage`
 //!    and checks their digests. For `--merge`, `merge` keeps the longer version of each conversation.
 //!    *After a kill*: the journal says `prepared`; the next command removes the staging folders.
 //! 3. **Settle.** `outside_databases` decides where each database goes; `databases` updates the
@@ -53,7 +53,6 @@ mod recover;
 mod settle;
 mod stage;
 
-pub(crate) use plan::auth_json::AuthJsonState;
 pub(crate) use plan::live_files::LiveFiles;
 pub(crate) use plan::request::RestoreRequest;
 pub(crate) use plan::restore_plan::{RestorePlan, RestoreTarget, Selection};
@@ -61,7 +60,7 @@ pub(crate) use plan::rollout_index::{RolloutIndex, RolloutOverlay};
 pub(crate) use recover::journal_pointer::JournalPointer;
 pub(crate) use recover::login_guard::LoginGuard;
 pub(crate) use settle::hard_linker::HardLinker;
-pub(crate) use settle::outside_databases::{OutsideDatabases, OutsideStaging};
+pub(crate) use settle::outside_databases::OutsideDatabases;
 pub(crate) use stage::merge::MergeResult;
 pub(crate) use stage::staged_home::{ArchivedLogin, ExchangeMode, Stage, StageRoot};
 pub(crate) use stage::workspace::Workspace;

@@ -222,7 +222,7 @@ fn find_quota_end(
     let (identity, reset_at) = (report.identity.as_ref()?, reset_at?);
     let mut known = cooldown::load(context.manager_home(), &context.now(), context.zone())
         .map_or_else(|_| CooldownFile::default(), |loaded| loaded.file);
-    known.observe(identity, report.observation.clone()?);
+    known.entry(identity).observe(report.observation.clone()?);
     let end = known.find(identity)?.quota_end.as_ref()?;
     let same = (end.resets_at - reset_at).abs() <= crate::quota::window::SAME_WINDOW;
     same.then(|| context.zone().at(&end.detected_at))

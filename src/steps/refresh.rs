@@ -69,8 +69,7 @@ pub(crate) fn record(context: &Context, report: &StatusReport) -> bool {
         context.zone(),
     );
     match recorded {
-        Ok(updated) => {
-            let warnings = updated.map(|u| u.warnings).unwrap_or_default();
+        Ok(warnings) => {
             warn_all(&context.ui, &warnings);
             true
         }

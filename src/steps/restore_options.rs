@@ -2,6 +2,7 @@
 
 use crate::accounts::login_selection::AuthPolicy;
 use crate::archive::entry_name::EntryName;
+use crate::archive::parse_rollout_name;
 use crate::archive::reader::ArchiveReader;
 use crate::choices::conversation_picker::pick_archived;
 use crate::codex::daemon;
@@ -16,7 +17,6 @@ use crate::io::shell;
 use crate::journal::{self, JournalError};
 use crate::restore::RestoreError;
 use crate::restore::apply::{self, RestoreReport};
-use crate::restore::plan::rollout_index::parse_rollout_name;
 use crate::restore::plan::unchanged_files::find_unchanged;
 use crate::restore::plan::{RestorePlan, RestoreTarget, Selection};
 use crate::restore::request::RestoreRequest;
@@ -375,7 +375,7 @@ pub(crate) fn record_result(
     }
     if target == RestoreTarget::Home {
         match store::note_profiles_and(manager, &now, zone, |_| {}) {
-            Ok(recorded) => warn_all(ui, &recorded.warnings),
+            Ok(warnings) => warn_all(ui, &warnings),
             Err(e) => failures.push(e.into()),
         }
     }

@@ -184,8 +184,8 @@ pub(crate) fn update_cooldown_file(
     change: impl FnOnce(&mut CooldownFile),
 ) -> Result<()> {
     let (home, now, zone) = (context.manager_home(), context.now(), context.zone());
-    let updated = store::note_profiles_and(home, &now, zone, change)?;
-    warn_all(&context.ui, &updated.warnings);
+    let warnings = store::note_profiles_and(home, &now, zone, change)?;
+    warn_all(&context.ui, &warnings);
     Ok(())
 }
 

@@ -4,65 +4,57 @@ use super::error::{PackageError, TransferError};
 use super::manifest::{self, ExportManifest, NAME, PRODUCT};
 use crate::io::{Document, DocumentError, DocumentState, document, is_interrupted};
 use std::fmt::Display;
-use std::io::{self, Read};
+use std::io::Read;
 use std::path::Path;
 use tar::EntryType;
 
 /// The longest name of an entry, in a GNU long-name record.
 const MAX_NAME_BYTES: u64 = 4096;
 
-/// The entries of the tar, compared with the expected ones.
-pub(super) struct ExportEntries<'a, 'b, R: Read> {
-    #[allow(clippy::type_complexity, reason = "the rest of an iterator")]
-    pub(super) next: &'a mut dyn FnMut() -> io::Result<Option<tar::Entry<'b, R>>>,
-}
-
-impl<'b, R: Read> ExportEntries<'_, 'b, R> {
-    /// Returns the next entry. Fails unless it is a regular file of this name and size.
-    pub(super) fn read_entry(
-        &mut self,
-        name: &str,
-        size: Option<u64>,
-    ) -> Result<tar::Entry<'b, R>, PackageError> {
-        if is_interrupted() {
-            return Err(TransferError::Interrupted.into());
+/// Returns the next entry. Fails unless it is a regular file of this name and size.
+pub(super) fn read_entry<'b, R: Read>(
+    entries: &mut tar::Entries<'b, R>,
+    name: &str,
+    size: Option<u64>,
+) -> Result<tar::Entry<'b, R>, PackageError> {
+    if is_interrupted() {
+        return Err(TransferError::Interrupted.into());
+    }
+    let wrong = |detail: String| Err(PackageError::Damaged(detail));
+    let mut long_name = None;
+    loop {
+        let Some(mut entry) = entries.next().transpose()? else {
+            return wrong(format!("it ends before {name}"));
+        };
+        let kind = entry.header().entry_type();
+        if kind == EntryType::GNULongName && long_name.is_none() {
+            if entry.size() > MAX_NAME_BYTES {
+                return wrong("an oversized name".into());
+            }
+            let mut bytes = Vec::new();
+            entry.read_to_end(&mut bytes)?;
+            bytes.retain(|byte| *byte != 0);
+            long_name = Some(bytes);
+            continue;
         }
-        let wrong = |detail: String| Err(PackageError::Damaged(detail));
-        let mut long_name = None;
-        loop {
-            let Some(mut entry) = (self.next)()? else {
-                return wrong(format!("it ends before {name}"));
-            };
-            let kind = entry.header().entry_type();
-            if kind == EntryType::GNULongName && long_name.is_none() {
-                if entry.size() > MAX_NAME_BYTES {
-                    return wrong("an oversized name".into());
-                }
-                let mut bytes = Vec::new();
-                entry.read_to_end(&mut bytes)?;
-                bytes.retain(|byte| *byte != 0);
-                long_name = Some(bytes);
-                continue;
-            }
-            let found = long_name.unwrap_or_else(|| entry.header().path_bytes().into_owned());
-            if kind != EntryType::Regular || found != name.as_bytes() {
-                let found = String::from_utf8_lossy(&found).into_owned();
-                return wrong(format!("found {found} instead of the file {name}"));
-            }
-            if size.is_some_and(|size| size != entry.size()) {
-                return wrong(format!("the size of {name} does not match the manifest"));
-            }
-            return Ok(entry);
+        let found = long_name.unwrap_or_else(|| entry.header().path_bytes().into_owned());
+        if kind != EntryType::Regular || found != name.as_bytes() {
+            let found = String::from_utf8_lossy(&found).into_owned();
+            return wrong(format!("found {found} instead of the file {name}"));
         }
+        if size.is_some_and(|size| size != entry.size()) {
+            return wrong(format!("the size of {name} does not match the manifest"));
+        }
+        return Ok(entry);
     }
 }
 
 /// Reads the manifest, which is the first entry, and returns it with the id of the export.
 pub(super) fn read_manifest<R: Read>(
-    entries: &mut ExportEntries<'_, '_, R>,
+    entries: &mut tar::Entries<'_, R>,
 ) -> Result<(ExportManifest, String), PackageError> {
     let foreign = |reason: String| Err(PackageError::Foreign(reason));
-    let mut entry = match entries.read_entry(NAME, None) {
+    let mut entry = match read_entry(entries, NAME, None) {
         Err(PackageError::Damaged(_)) => {
             return foreign(format!("it does not begin with {NAME}"));
         }

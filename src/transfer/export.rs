@@ -1,12 +1,12 @@
 //! Plans and writes an export.
 
 use super::error::TransferError;
-use super::handover::{self, LoginMove, MovingLogin};
+use super::handover::{self, MovedLogin};
 use super::manifest::{
     self, BACKUPS, CONFIG, ExportFile, ExportManifest, ExportPart, LAUNCHES, NAME, PRODUCT,
     PROFILE_JSON, PROFILES,
 };
-use super::seal::{Encryption, SealedWriter};
+use super::seal::Encryption;
 use crate::accounts::{LoginOwner, Profile, ProfileFile, Profiles};
 use crate::archive::{EntryName, names};
 use crate::codex::AUTH_JSON;
@@ -18,7 +18,7 @@ use crate::io::{
 };
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
@@ -47,16 +47,6 @@ pub(crate) struct NotTransferred {
     pub reason: String,
 }
 
-/// A login that moves into the export.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(crate) struct MovedLogin {
-    /// The profile that loses it.
-    pub profile: String,
-    pub email: String,
-    /// The workspace account id, if known.
-    pub account_id: Option<String>,
-}
-
 #[derive(Debug, Default)]
 pub(crate) struct ExportPlan {
     /// The manifest with all entries.
@@ -67,7 +57,6 @@ pub(crate) struct ExportPlan {
     /// The profiles and files that are not exported.
     pub left: Vec<NotTransferred>,
     contents: Vec<ExportContent>,
-    moving_logins: Vec<MovingLogin>,
 }
 
 #[derive(Debug)]
@@ -196,14 +185,11 @@ fn add_profile(
         return Ok(());
     };
     plan.add(&folder.join(AUTH_JSON), snapshot.bytes.expose().to_vec())?;
-    plan.moving_logins.push(MovingLogin {
-        profile: profile.name.clone(),
-        bytes: snapshot.bytes.clone(),
-    });
     plan.logins.push(MovedLogin {
         profile: profile.name.clone(),
         email: login.identity.email.to_string(),
         account_id: login.identity.account_id.clone(),
+        bytes: snapshot.bytes.clone(),
     });
     Ok(())
 }
@@ -318,7 +304,7 @@ fn compute_digest(
 }
 
 /// Passes the content of a file in chunks to `to` and returns its length.
-fn read_chunks(
+pub(super) fn read_chunks(
     path: &Path,
     progress: &dyn Progress,
     mut to: impl FnMut(&[u8]) -> io::Result<()>,
@@ -353,40 +339,23 @@ pub(crate) fn write(
     target: &Path,
     progress: &dyn Progress,
 ) -> Result<u64, TransferError> {
-    if target.symlink_metadata().is_ok() {
-        return Err(TransferError::Exists(target.to_path_buf()));
-    }
     let folder = atomic::parent_of(target);
     atomic::remove_stale_temps(folder);
     let mut file = TempFile::create_beside(target)?;
-    let place = target.to_path_buf();
-    let output = BufWriter::with_capacity(256 * 1024, file.file());
-    let mut sealed = SealedWriter::new(output, encryption).at("write", &place)?;
-    write_files(plan, &mut sealed, &place, progress)?;
-    let output = sealed.finish().at("write", &place)?;
-    output
-        .into_inner()
-        .map_err(io::IntoInnerError::into_error)
-        .at("write", &place)?;
-    flush::sync_all(file.file()).at("fsync", &place)?;
-    let bytes = file.file().metadata().at("read", &place)?.len();
+    write_sealed(plan, encryption, file.file(), target, progress)?;
+    flush::sync_all(file.file()).at("fsync", target)?;
+    let bytes = file.file().metadata().at("read", target)?.len();
     if is_interrupted() {
         return Err(TransferError::Interrupted);
     }
     let profiles = Profiles::of(options.manager_home);
-    let target = folder.canonical().at("find", folder)?.join(
-        target
-            .file_name()
-            .ok_or_else(|| TransferError::Exists(target.to_path_buf()))?,
-    );
-    let id = manifest::export_id(&document::encode(&place, &plan.manifest)?);
-    let logins = LoginMove {
-        moving_logins: &plan.moving_logins,
-        export: &id,
-    };
+    let id = manifest::export_id(&document::encode(target, &plan.manifest)?);
+    let name = target.file_name().unwrap_or_default();
+    let target = folder.canonical().at("find", folder)?.join(name);
     if handover::publish(
         &profiles,
-        logins,
+        &plan.logins,
+        &id,
         file,
         &target,
         options.codex_home,
@@ -396,6 +365,27 @@ pub(crate) fn write(
     } else {
         Err(TransferError::Exists(target))
     }
+}
+
+/// Writes the files into `file`, encrypted if asked for. `place` is its final path, for error messages.
+fn write_sealed(
+    plan: &ExportPlan,
+    encryption: Encryption,
+    file: &mut File,
+    place: &Path,
+    progress: &dyn Progress,
+) -> Result<(), TransferError> {
+    let mut output = BufWriter::with_capacity(256 * 1024, file);
+    match encryption.into_encryptor().at("write", place)? {
+        None => write_files(plan, &mut output, place, progress)?,
+        Some(encryptor) => {
+            let mut sealed = encryptor.wrap_output(&mut output).at("write", place)?;
+            write_files(plan, &mut sealed, place, progress)?;
+            // Writes the last encrypted block, without which the export cannot be read.
+            sealed.finish().at("write", place)?;
+        }
+    }
+    Ok(output.flush().at("write", place)?)
 }
 
 fn write_files(

@@ -24,25 +24,21 @@ use crate::io::{
     FileId, FileLock, IoContext, LockError, PublishError, SecretBytes, TempFile, Timestamp, atomic,
     tree,
 };
+use serde::Serialize;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 /// A login that moves into an export.
-#[derive(Debug, Clone)]
-pub(crate) struct MovingLogin {
-    /// The name of its profile.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct MovedLogin {
+    /// The profile that loses it.
     pub profile: String,
+    pub email: String,
+    /// The workspace account id, if known.
+    pub account_id: Option<String>,
     /// The bytes of auth.json, as they are in the export.
+    #[serde(skip)]
     pub bytes: SecretBytes,
-}
-
-/// The logins that move, and their export.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct LoginMove<'a> {
-    /// The logins that move.
-    pub moving_logins: &'a [MovingLogin],
-    /// The id of the export. Only this export can bring the logins back.
-    pub export: &'a str,
 }
 
 /// Returns the reason why the login of a profile cannot move; `None` if it can.
@@ -72,8 +68,8 @@ pub(crate) fn find_obstacle(profile: &Profile, codex_home: &Path) -> Option<Stri
     }
 }
 
-/// Renames `file` to `target` and moves the logins with it. Returns false, having changed nothing,
-/// if `target` exists.
+/// Renames `file` to `target` and moves `logins` with it. Returns false, having changed nothing,
+/// if `target` exists. `export` is the id of the export; only this export can bring the logins back.
 ///
 /// # Errors
 /// A login changed since it was written to the file, or a file cannot be written. Then every
@@ -81,24 +77,21 @@ pub(crate) fn find_obstacle(profile: &Profile, codex_home: &Path) -> Option<Stri
 /// move stays pending and the next command resolves it.
 pub(crate) fn publish(
     profiles: &Profiles,
-    logins: LoginMove<'_>,
+    logins: &[MovedLogin],
+    export: &str,
     file: TempFile,
     target: &Path,
     codex_home: &Path,
     now: Timestamp,
 ) -> Result<bool, TransferError> {
-    let LoginMove {
-        moving_logins,
-        export,
-    } = logins;
-    if moving_logins.is_empty() {
+    if logins.is_empty() {
         return Ok(file.publish(target)?.is_ok());
     }
     // Lock order: the login lock before the lock on profiles, as in every command that makes a
     // login live.
     let _live = lock_live_login(codex_home)?;
     let _lock = FileLock::acquire(&profiles.lock_path())?;
-    let before = load_unchanged_profiles(profiles, moving_logins, codex_home)?;
+    let before = load_unchanged_profiles(profiles, logins, codex_home)?;
     let id = FileId::read(file.path())?;
     let missing = || io::Error::from(ErrorKind::NotFound);
     let id = id.ok_or_else(missing).at("find", file.path())?;
@@ -184,10 +177,10 @@ fn lock_live_login(codex_home: &Path) -> Result<Option<LoginLock>, TransferError
 /// A login changed since it was written to the export, or can no longer move.
 fn load_unchanged_profiles(
     profiles: &Profiles,
-    moving_logins: &[MovingLogin],
+    logins: &[MovedLogin],
     codex_home: &Path,
 ) -> Result<Vec<Profile>, TransferError> {
-    let profile_of = |login: &MovingLogin| {
+    let profile_of = |login: &MovedLogin| {
         let profile = profiles.find_by_name(&login.profile)?;
         // A login that was renewed since is newer than the one in the file, which could not renew any more.
         let is_same = profile.snapshot().is_some_and(|s| s.bytes == login.bytes);
@@ -196,7 +189,7 @@ fn load_unchanged_profiles(
         }
         Ok(profile)
     };
-    moving_logins.iter().map(profile_of).collect()
+    logins.iter().map(profile_of).collect()
 }
 
 /// Gives the profiles their logins back after the unpublished export `file` failed.

@@ -6,7 +6,7 @@ use crate::codex::AUTH_JSON;
 use crate::inventory::{cooldown, observations, store};
 use crate::io::{Document, Sha256Digest, Timestamp, hash};
 use serde::{Deserialize, Serialize};
-use std::path::Component;
+use std::ffi::OsStr;
 
 /// The name of the manifest's entry.
 pub(crate) const NAME: &str = "export.json";
@@ -89,14 +89,8 @@ impl ExportPart {
     /// Returns the kind of the file at this path of a manager home, or `None` if an export may not
     /// hold it.
     pub(crate) fn from_path(path: &EntryName) -> Option<Self> {
-        let parts: Vec<&str> = path
-            .as_path()
-            .components()
-            .map(|component| match component {
-                Component::Normal(name) => name.to_str(),
-                _ => None,
-            })
-            .collect::<Option<_>>()?;
+        let parts = path.as_path().iter().map(OsStr::to_str);
+        let parts: Vec<&str> = parts.collect::<Option<_>>()?;
         Some(match parts.as_slice() {
             [cooldown::FILE_NAME] => Self::Cooldown,
             [store::FILE_NAME] => Self::Inventory,

@@ -13,9 +13,7 @@ use crate::inventory::cooldown::LOCK_NAME;
 use crate::inventory::{
     ArchiveRecord, CooldownFile, InventoryFile, LegacyRecord, cooldown, legacy, observations, store,
 };
-use crate::io::{
-    ContentDigest, DocumentError, FileLock, IoContext, atomic, document, file_open, hash, links,
-};
+use crate::io::{ContentDigest, FileLock, IoContext, atomic, document, file_open, hash, links};
 use crate::quota::{AccountEntry, WeeklyEvidence};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -131,10 +129,7 @@ fn plan_archives(
         };
         let saved_as = present.unwrap_or_else(|| {
             let stem = names::strip_archive_suffix(&archive.name);
-            let free = (1..).map(|number| match number {
-                1 => archive.name.clone(),
-                number => names::archive_name(stem, number),
-            });
+            let free = (1..).map(|number| names::archive_name(stem, number));
             free.filter(|name| !used_names.contains(&name.to_lowercase()))
                 .find(|name| backups.join(name).symlink_metadata().is_err())
                 .unwrap_or_default()
@@ -223,7 +218,7 @@ fn list_changed_accounts(local: &CooldownFile, exported: &CooldownFile) -> Vec<S
 pub(super) fn merge_entry(file: &mut CooldownFile, exported: &AccountEntry) {
     let who = &exported.identity;
     if let Some(observation) = &exported.observation {
-        file.observe(who, observation.clone());
+        file.entry(who).observe(observation.clone());
     }
     if let Some(at) = exported.last_used_at {
         file.record_use(who, at);
@@ -327,11 +322,12 @@ fn apply_cooldown(
 ) -> Result<Vec<String>, TransferError> {
     let home = options.manager_home;
     let profiles = Profiles::of(home).list()?;
-    let updated = cooldown::update(home, &options.now.to_utc(), options.zone, |file| {
+    let archives = store::list_archives(home)?;
+    let ((), warnings) = cooldown::update(home, &options.now.to_utc(), options.zone, |file| {
         for entry in &package.cooldown.accounts {
             merge_entry(file, entry);
         }
-        for archive in store::list_archives(home)? {
+        for archive in &archives {
             if let Some(identity) = archive.metadata.identity()
                 && archive.archive.is_some()
             {
@@ -339,9 +335,8 @@ fn apply_cooldown(
             }
         }
         file.set_profiles(&profiles);
-        Ok::<(), DocumentError>(())
     })?;
-    Ok(updated.warnings)
+    Ok(warnings)
 }
 
 fn apply_archives(
@@ -404,9 +399,6 @@ fn apply_records(package: &Package, home: &Path) -> Result<(), TransferError> {
 }
 
 fn apply_launches(package: &Package, home: &Path) -> Result<(), TransferError> {
-    if package.launches.is_none() {
-        return Ok(());
-    }
     let path = home.join(LAUNCHES);
     let _lock = FileLock::acquire(&home.join(LOCK_NAME))?;
     let mut text = file_open::read_if_exists(&path)?.unwrap_or_default();

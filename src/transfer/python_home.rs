@@ -5,21 +5,21 @@
 //! is repeated, so that running an interrupted import again completes it.
 
 use super::error::{PythonHomeError, TransferError};
-use super::export::NotTransferred;
+use super::export::{NotTransferred, read_chunks};
 use super::merge::{ArchiveOutcome, merge_entry};
 use crate::archive::{BackupMode, names};
 use crate::inventory::{
     ArchiveRecord, CooldownFile, InventoryFile, catalog, cooldown, python, store,
 };
 use crate::io::{
-    DocumentError, DocumentState, Environment, IoContext, IoError, OrdinaryPath, Progress,
-    TempFile, Zone, atomic, document, file_open, hash, is_interrupted, links,
+    Document, DocumentError, DocumentState, Environment, IoError, OrdinaryPath, Progress, TempFile,
+    Zone, atomic, document, file_open, hash, links,
 };
 use crate::quota::LoginState;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use std::fs;
-use std::io::{BufReader, ErrorKind, Read, Write};
+use std::io::{BufReader, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 /// The variable that sets the home of versions 1.x and 2.0.
@@ -27,8 +27,6 @@ const VARIABLE: &str = "CODEXMGR_HOME";
 
 /// The default home of these versions, relative to the user's home folder.
 const DEFAULT_NAME: &str = ".codexmgr";
-
-const BUFFER_BYTES: usize = 1 << 20;
 
 /// A home of the Python codex-manager outside the manager home.
 #[derive(Debug)]
@@ -158,13 +156,14 @@ fn check_source(folder: &Path, manager_home: &Path) -> Result<(), PythonHomeErro
 /// Returns true if this program has written a document into `folder`. Documents of the Python tool
 /// have no schema.
 fn has_own_document(folder: &Path) -> bool {
-    let inventory = document::read::<InventoryFile>(&folder.join(store::FILE_NAME));
-    let cooldown = document::read::<CooldownFile>(&folder.join(cooldown::FILE_NAME));
+    has_document::<InventoryFile>(&folder.join(store::FILE_NAME))
+        || has_document::<CooldownFile>(&folder.join(cooldown::FILE_NAME))
+}
+
+fn has_document<T: Document>(path: &Path) -> bool {
+    let read = document::read::<T>(path);
     matches!(
-        inventory,
-        Ok(DocumentState::Good(_)) | Err(DocumentError::Newer { .. })
-    ) || matches!(
-        cooldown,
+        read,
         Ok(DocumentState::Good(_)) | Err(DocumentError::Newer { .. })
     )
 }
@@ -339,11 +338,10 @@ pub(crate) fn apply(
             aside.display()
         ));
     }
-    let updated = cooldown::update(manager_home, &target.now, target.zone, |file| {
+    let ((), noted) = cooldown::update(manager_home, &target.now, target.zone, |file| {
         add_figures(file, home, &plan);
-        Ok::<_, DocumentError>(())
     })?;
-    warnings.extend(updated.warnings);
+    warnings.extend(noted);
     Ok(CopyReport { plan, warnings })
 }
 
@@ -355,22 +353,10 @@ fn copy_new(
     progress: &dyn Progress,
 ) -> Result<(), TransferError> {
     atomic::create_private_folder(atomic::parent_of(to))?;
-    // Not a hard link, which would share the mode of the source.
-    let mut source = file_open::open(from).at("open", from)?;
-    // Not in a subfolder: only this folder is searched for temp files of killed commands.
+    // Not a hard link, which would share the mode of the source. Not in a subfolder: only this folder is searched for
+    // temp files of killed commands.
     let mut temp = TempFile::create_in(backups)?;
-    let mut buffer = vec![0; BUFFER_BYTES];
-    loop {
-        let len = source.read(&mut buffer).at("read", from)?;
-        if len == 0 {
-            break;
-        }
-        if is_interrupted() {
-            return Err(TransferError::Interrupted);
-        }
-        temp.file().write_all(&buffer[..len]).at("write", to)?;
-        progress.add_bytes(len as u64);
-    }
+    read_chunks(from, progress, |bytes| temp.file().write_all(bytes))?;
     let published = temp.publish(to)?;
     published.map_err(|_| PythonHomeError::Taken(to.to_path_buf()).into())
 }

@@ -4,7 +4,7 @@
 //! names that this program writes are accepted. Every byte is covered by a digest. Nothing is
 //! compressed, so nothing can expand.
 
-use super::entries::{ExportEntries, check_end, parse_document, read_manifest};
+use super::entries::{check_end, parse_document, read_entry, read_manifest};
 use super::error::{PackageError, TransferError};
 use super::manifest::{ExportFile, ExportManifest, ExportPart};
 use crate::accounts::ProfileFile;
@@ -77,10 +77,7 @@ fn read_package(
     let mut tar = tar::Archive::new(content);
     // Raw: GNU and PAX extensions could give an entry another name or size than the one that was checked.
     let mut entries = tar.entries()?.raw(true);
-    let mut reader = ExportEntries {
-        next: &mut || entries.next().transpose(),
-    };
-    let (manifest, id) = read_manifest(&mut reader)?;
+    let (manifest, id) = read_manifest(&mut entries)?;
     let parts = check_files(&manifest)?;
     let archive_bytes = sum_archive_bytes(&parts);
     progress.expect_bytes(archive_bytes);
@@ -94,8 +91,8 @@ fn read_package(
     };
     let mut logins = BTreeMap::new();
     for (number, (part, file)) in parts.into_iter().enumerate() {
-        let mut entry =
-            reader.read_entry(&file.path.as_path().to_string_lossy(), Some(file.size))?;
+        let path = file.path.as_path().to_string_lossy();
+        let mut entry = read_entry(&mut entries, &path, Some(file.size))?;
         if let ExportPart::Archive(name) = part {
             let place = staging.map(|staging| staging.path(&number.to_string()));
             extract(&mut entry, &file, place.as_deref(), progress)?;
@@ -113,7 +110,7 @@ fn read_package(
             package.add_part(part, &file.path, bytes)?;
         }
     }
-    if let Some(extra) = (reader.next)()? {
+    if let Some(extra) = entries.next().transpose()? {
         let name = String::from_utf8_lossy(&extra.path_bytes()).into_owned();
         let what = format!("an entry that is not in the manifest: {name}");
         return Err(PackageError::Damaged(what));

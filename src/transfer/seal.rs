@@ -3,10 +3,9 @@
 use super::error::TransferError;
 use crate::io::{IoContext, IoError, SecretBytes, file_open};
 use age::secrecy::SecretString;
-use age::stream::StreamWriter;
 use age::{DecryptError, Decryptor, Encryptor, Identity, Recipient, scrypt, x25519};
 use std::fs::File;
-use std::io::{self, BufReader, Cursor, Read, Write};
+use std::io::{self, BufReader, Cursor, Read};
 use std::iter;
 use std::path::Path;
 
@@ -27,13 +26,8 @@ const MAX_HEAD_BYTES: usize = 64 * 1024;
 const MAX_KEY_FILE_BYTES: u64 = 64 * 1024;
 
 /// A passphrase. Never printed, and erased from memory on drop.
+#[derive(Debug)]
 pub(crate) struct Passphrase(SecretString);
-
-impl std::fmt::Debug for Passphrase {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("[redacted]")
-    }
-}
 
 impl Passphrase {
     /// Takes the first line of `bytes`, without its newline.
@@ -73,7 +67,7 @@ pub(crate) enum Encryption {
     Plain,
     Passphrase(Passphrase),
     /// Decrypted by the private key of any of these.
-    Recipients(Vec<RecipientKey>),
+    Recipients(Vec<x25519::Recipient>),
 }
 
 impl Encryption {
@@ -85,82 +79,33 @@ impl Encryption {
             Self::Recipients(_) => Some("recipient"),
         }
     }
-}
 
-/// The public `age` key of a recipient.
-#[derive(Debug)]
-pub(crate) struct RecipientKey(x25519::Recipient);
-
-impl RecipientKey {
-    /// Parses an `age1…` key.
-    ///
-    /// # Errors
-    /// The text is not a public key of age.
-    pub(crate) fn parse(text: &str) -> Result<Self, TransferError> {
-        text.trim()
-            .parse()
-            .map(Self)
-            .map_err(|reason| TransferError::BadKey(format!("not an age key ({reason}): {text}")))
-    }
-}
-
-/// The writer of an export, with or without encryption.
-pub(crate) enum SealedWriter<W: Write> {
-    /// Writes the bytes unchanged.
-    Plain(W),
-    /// Encrypts the bytes with age.
-    Age(StreamWriter<W>),
-}
-
-impl<W: Write> SealedWriter<W> {
-    /// Starts an export by writing the header of its encryption.
-    ///
-    /// # Errors
-    /// The header cannot be written.
-    pub(crate) fn new(output: W, encryption: Encryption) -> io::Result<Self> {
-        let encryptor = match encryption {
-            Encryption::Plain => return Ok(Self::Plain(output)),
-            Encryption::Passphrase(Passphrase(text)) => {
+    /// Returns the encryptor of an export; `None` if it is not encrypted.
+    pub(super) fn into_encryptor(self) -> io::Result<Option<Encryptor>> {
+        let encryptor = match self {
+            Self::Plain => return Ok(None),
+            Self::Passphrase(Passphrase(text)) => {
                 let mut recipient = scrypt::Recipient::new(text);
                 // By default `age` measures the machine: a fast one would write exports that a slow one cannot
                 // open in time.
                 recipient.set_work_factor(WORK_FACTOR);
                 Encryptor::with_recipients(iter::once(&recipient as &dyn Recipient))
             }
-            Encryption::Recipients(keys) => {
-                Encryptor::with_recipients(keys.iter().map(|key| &key.0 as &dyn Recipient))
+            Self::Recipients(keys) => {
+                Encryptor::with_recipients(keys.iter().map(|key| key as &dyn Recipient))
             }
         };
-        let encryptor = encryptor.map_err(|e| io::Error::other(e.to_string()))?;
-        Ok(Self::Age(encryptor.wrap_output(output)?))
-    }
-
-    /// Writes the last encrypted block, without which the export cannot be read.
-    ///
-    /// # Errors
-    /// The block cannot be written.
-    pub(crate) fn finish(self) -> io::Result<W> {
-        match self {
-            Self::Plain(output) => Ok(output),
-            Self::Age(stream) => stream.finish(),
-        }
+        encryptor.map(Some).map_err(io::Error::other)
     }
 }
 
-impl<W: Write> Write for SealedWriter<W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self {
-            Self::Plain(output) => output.write(bytes),
-            Self::Age(stream) => stream.write(bytes),
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        match self {
-            Self::Plain(output) => output.flush(),
-            Self::Age(stream) => stream.flush(),
-        }
-    }
+/// Parses the public `age1…` key of a recipient.
+///
+/// # Errors
+/// The text is not a public key of age.
+pub(crate) fn parse_recipient(text: &str) -> Result<x25519::Recipient, TransferError> {
+    let key = text.trim().parse();
+    key.map_err(|reason| TransferError::BadKey(format!("not an age key ({reason}): {text}")))
 }
 
 /// The secret that decrypts an export.
@@ -168,12 +113,6 @@ pub(crate) enum DecryptionKey {
     Passphrase(Passphrase),
     /// The private keys in a file of `age-keygen`.
     Identities(Vec<Box<dyn Identity>>),
-}
-
-impl std::fmt::Debug for DecryptionKey {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("[redacted]")
-    }
 }
 
 impl DecryptionKey {

@@ -127,7 +127,7 @@ fn backup_until_unchanged(
             time: None,
             reads_all: false,
         };
-        let report = run_backup(restic, tree.root(), &options, progress)?;
+        let report = run_backup(restic, &tree.root, &options, progress)?;
         // Before the check of the files: if that fails, the snapshot has to be removed too.
         superseded.push(report.id.clone());
         let changed = tree.copy_changed_files()?;

@@ -28,6 +28,12 @@ pub(crate) const COPYING: ReuseOptions = ReuseOptions {
     compression: Compression::Default,
 };
 
+/// Opens an archive to copy from.
+pub(crate) fn open_source(path: &Path, options: ReuseOptions) -> Option<PreviousArchive<'static>> {
+    let archive = Box::leak(Box::new(ArchiveReader::open(path).ok()?));
+    PreviousArchive::new(archive, options, <_>::default())
+}
+
 /// Archives the home of `env` as `backups/<name>`.
 pub(crate) fn create_archive(
     env: &TestEnv,

@@ -56,15 +56,8 @@ impl EntryName {
     }
 
     /// Restores a name from bytes that were validated before they were stored.
-    pub(crate) fn from_checked_bytes(bytes: &[u8]) -> Self {
-        #[cfg(unix)]
-        {
-            use std::os::unix::ffi::OsStrExt;
-            Self(Path::new(OsStr::from_bytes(bytes)).into())
-        }
-        // On this system validated names are Unicode.
-        #[cfg(not(unix))]
-        Self(PathBuf::from(String::from_utf8_lossy(bytes).into_owned()).into())
+    pub(crate) fn from_checked_bytes(bytes: Vec<u8>) -> Self {
+        Self(json_path::path_from_bytes(bytes).unwrap_or_default().into())
     }
 
     /// Returns the name as a relative path.

@@ -4,6 +4,7 @@ use crate::io::buffers::{AlignedBuffer, BufferPool};
 use flate2::bufread::GzDecoder;
 use libdeflater::{CompressionLvl, Compressor, Crc, Decompressor};
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::io;
 
 /// Compression level of a new archive.
@@ -19,13 +20,13 @@ pub enum Compression {
 }
 
 impl Compression {
-    fn level(self) -> CompressionLvl {
-        let level = match self {
+    /// Returns the level of libdeflate.
+    fn level(self) -> i32 {
+        match self {
             Self::Fast => 2,
             Self::Default => 6,
             Self::Best => 7,
-        };
-        CompressionLvl::new(level).unwrap_or_default()
+        }
     }
 
     /// Returns the value of the manifest's key `effort`: 0 for fast, 1 for default, 2 for best.
@@ -44,30 +45,37 @@ pub(crate) fn compress(
     compression: Compression,
     buffers: &BufferPool,
 ) -> io::Result<AlignedBuffer> {
-    match choose_effort(&compress_samples(bytes, buffers)?) {
-        Effort::Store => store(bytes, buffers),
-        Effort::Fastest => {
-            with_fastest_compressor(|compressor| compress_with(compressor, bytes, buffers))
-        }
-        Effort::AsAsked => compress_as_asked(bytes, compression, buffers),
-    }
+    let level = match choose_effort(&compress_samples(bytes, buffers)?) {
+        Effort::Store => STORED_LEVEL,
+        Effort::Fastest => FASTEST_LEVEL,
+        Effort::AsAsked => compression.level(),
+    };
+    compress_at(level, bytes, buffers)
 }
 
-fn compress_as_asked(
-    bytes: &[u8],
-    compression: Compression,
-    buffers: &BufferPool,
-) -> io::Result<AlignedBuffer> {
+/// Stores `bytes` uncompressed in one member.
+pub(crate) fn store(bytes: &[u8], buffers: &BufferPool) -> io::Result<AlignedBuffer> {
+    compress_at(STORED_LEVEL, bytes, buffers)
+}
+
+const STORED_LEVEL: i32 = 0;
+const FASTEST_LEVEL: i32 = 1;
+
+fn compress_at(level: i32, bytes: &[u8], buffers: &BufferPool) -> io::Result<AlignedBuffer> {
     thread_local! {
-        // Creating a compressor takes longer than compressing a small member.
-        static COMPRESSOR: RefCell<Option<(Compression, Compressor)>> = const { RefCell::new(None) };
+        // By level. Creating a compressor takes longer than compressing a small member.
+        static COMPRESSORS: RefCell<BTreeMap<i32, Compressor>> =
+            const { RefCell::new(BTreeMap::new()) };
     }
-    COMPRESSOR.with_borrow_mut(|slot| {
-        let (_, compressor) = match slot {
-            Some(kept) if kept.0 == compression => kept,
-            _ => slot.insert((compression, Compressor::new(compression.level()))),
-        };
-        compress_with(compressor, bytes, buffers)
+    COMPRESSORS.with_borrow_mut(|known| {
+        let new = || Compressor::new(CompressionLvl::new(level).unwrap_or_default());
+        let compressor = known.entry(level).or_insert_with(new);
+        let mut packed = buffers.take_aligned(compressor.gzip_compress_bound(bytes.len()));
+        let len = compressor
+            .gzip_compress(bytes, &mut packed)
+            .map_err(|e| io::Error::other(format!("deflate: {e:?}")))?;
+        packed.truncate(len);
+        Ok(packed)
     })
 }
 
@@ -112,38 +120,8 @@ fn compress_samples(bytes: &[u8], buffers: &BufferPool) -> io::Result<Vec<usize>
     // Distributed over all of it: a conversation can begin with text and go on with an image.
     let step = (bytes.len() - SAMPLE_BYTES) / (SAMPLES - 1);
     let sample = |i: usize| &bytes[i * step..][..SAMPLE_BYTES];
-    with_fastest_compressor(|compressor| {
-        (0..SAMPLES)
-            .map(|i| Ok(compress_with(compressor, sample(i), buffers)?.len()))
-            .collect()
-    })
-}
-
-fn with_fastest_compressor<T>(work: impl FnOnce(&mut Compressor) -> T) -> T {
-    thread_local! {
-        static FASTEST: RefCell<Compressor> =
-            RefCell::new(Compressor::new(CompressionLvl::new(1).unwrap_or_default()));
-    }
-    FASTEST.with_borrow_mut(work)
-}
-
-/// Stores `bytes` uncompressed in one member.
-pub(crate) fn store(bytes: &[u8], buffers: &BufferPool) -> io::Result<AlignedBuffer> {
-    let level = CompressionLvl::new(0).unwrap_or_default();
-    compress_with(&mut Compressor::new(level), bytes, buffers)
-}
-
-fn compress_with(
-    compressor: &mut Compressor,
-    bytes: &[u8],
-    buffers: &BufferPool,
-) -> io::Result<AlignedBuffer> {
-    let mut packed = buffers.take_aligned(compressor.gzip_compress_bound(bytes.len()));
-    let len = compressor
-        .gzip_compress(bytes, &mut packed)
-        .map_err(|e| io::Error::other(format!("deflate: {e:?}")))?;
-    packed.truncate(len);
-    Ok(packed)
+    let packed = (0..SAMPLES).map(|i| compress_at(FASTEST_LEVEL, sample(i), buffers));
+    packed.map(|packed| Ok(packed?.len())).collect()
 }
 
 /// Decompresses a member that unpacks to `size` bytes.
@@ -291,8 +269,8 @@ mod tests {
         assert_eq!(effort_of(&[&text[..], image].concat()), Effort::AsAsked);
         // The size is that of the slowest level, within a hundredth.
         let buffers = BufferPool::default();
-        let packed = |compression| {
-            compress_as_asked(image, compression, &buffers)
+        let packed = |compression: Compression| {
+            compress_at(compression.level(), image, &buffers)
                 .unwrap()
                 .len()
         };

@@ -4,16 +4,24 @@ use super::entry::{FolderEntry, LinkEntry};
 use super::entry_name::EntryName;
 use super::file_list::FileList;
 use super::metadata::Metadata;
+use crate::codex::home::{HomeEntryKind, kind_of};
 use crate::codex::identity::Identity;
 use crate::io::document::Document;
 use crate::io::hash::{ContentDigest, DigestBytes};
 use serde::{Deserialize, Serialize};
+use std::path::Path;
 
 /// Name of the manifest inside an archive.
 pub(crate) const MANIFEST_NAME: &str = ".codex-manager/manifest.json";
 
 /// Folder inside an archive for databases from outside the Codex home (`sqlite_home`).
 pub(crate) const EXTERNAL_DATABASES_FOLDER: &str = ".codex-manager/sqlite";
+
+/// Returns true if a path in an archive is that of a database, in the home or outside of it.
+pub(crate) fn is_database_path(path: &Path) -> bool {
+    kind_of(path) == HomeEntryKind::Database
+        || path.parent() == Some(Path::new(EXTERNAL_DATABASES_FOLDER))
+}
 
 /// One gzip member of an archive: an entry of its index.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,7 +70,7 @@ pub struct AccountAuth {
 }
 
 /// The document that lists every entry of an archive with its digest.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct ArchiveManifest {
     /// The metadata that the sidecar repeats.
     pub metadata: Metadata,

@@ -140,18 +140,12 @@ pub(crate) fn read(path: &Path) -> Result<Option<(ArchiveManifest, u64)>, Archiv
     file.seek(SeekFrom::Start(len - footer_len))
         .at("read", path)?;
     file.read_exact(&mut bytes).at("read", path)?;
-    let Some(Footer {
-        offset,
-        len: packed,
-    }) = Footer::decode(&bytes)
-    else {
+    let Some(footer) = Footer::decode(&bytes) else {
         return Ok(None);
     };
-    if offset
-        .checked_add(packed)
-        .and_then(|end| end.checked_add(footer_len))
-        != Some(len)
-    {
+    let (offset, packed) = (footer.offset, footer.len);
+    let end = offset.checked_add(packed);
+    if end.and_then(|end| end.checked_add(footer_len)) != Some(len) {
         return Err(ArchiveError::damaged(
             path,
             "the footer does not fit the size of the file",

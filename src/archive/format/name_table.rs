@@ -6,7 +6,6 @@
 //! numbers.
 
 use super::entry_name::EntryName;
-use serde::{Serialize, Serializer};
 use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
@@ -50,7 +49,7 @@ impl NameTable {
     pub(crate) fn name(&self, id: NameId) -> EntryName {
         let mut bytes = Vec::with_capacity(128);
         self.read().decode(id.index(), &mut bytes);
-        EntryName::from_checked_bytes(&bytes)
+        EntryName::from_checked_bytes(bytes)
     }
 
     fn read(&self) -> RwLockReadGuard<'_, NameTableInner> {
@@ -293,12 +292,6 @@ impl Extend<EntryName> for NameSet {
         for name in names {
             self.insert(&name);
         }
-    }
-}
-
-impl Serialize for NameSet {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.sorted())
     }
 }
 

@@ -29,7 +29,7 @@ pub(crate) fn check_manifest(manifest: &ArchiveManifest) -> Result<(), ContentEr
 /// # Errors
 /// Names the first unsafe entry.
 pub(crate) fn check_entries(manifest: &ArchiveManifest) -> Result<(), ContentError> {
-    check_names(manifest, CaseClashScope::CodexNames)?;
+    check_names(manifest)?;
     let refuse = |name: &EntryName, reason| Err(ContentError::unsafe_entry(name, reason));
     // A name that is both void and a file would make the result depend on the reader.
     let void: HashSet<_> = manifest.void.iter().collect();
@@ -57,25 +57,13 @@ pub(crate) fn check_entries(manifest: &ArchiveManifest) -> Result<(), ContentErr
     Ok(())
 }
 
-/// The names that must differ in more than letter case.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum CaseClashScope {
-    /// Top-level names of Codex. Other names may differ in case only, because archives of this
-    /// program list what a case-sensitive disk had.
-    CodexNames,
-    AllNames,
-}
-
-/// Checks names against each other: no duplicates, no names that differ only in case as far as
-/// `clash` says, no file that is also a folder, no entry below a link, no link out of the home, and
-/// no link in place of a file of Codex.
+/// Checks names against each other: no duplicates, no names of Codex that differ only in case, no file that is also a
+/// folder, no entry below a link, no link out of the home, and no link in place of a file of Codex. Other names may
+/// differ in case only, because a case-sensitive disk can have them; see [`check_case_collisions`].
 ///
 /// # Errors
 /// Names the first entry that breaks a rule.
-pub(crate) fn check_names(
-    manifest: &ArchiveManifest,
-    clash: CaseClashScope,
-) -> Result<(), ContentError> {
+pub(crate) fn check_names(manifest: &ArchiveManifest) -> Result<(), ContentError> {
     let refuse = |name: &EntryName, reason| Err(ContentError::unsafe_entry(name, reason));
     let (files, links) = (&manifest.files, &manifest.links);
     let mut leaves = NameSet::with_names(files.names());
@@ -84,12 +72,10 @@ pub(crate) fn check_names(
     let mut folded: HashMap<String, EntryName> = HashMap::new();
     for name in manifest.names() {
         let is_top = name.as_path().components().count() == 1;
-        if clash == CaseClashScope::AllNames || (is_top && home::is_codex_name(name.top())) {
-            match folded.insert(name.fold_case(), name.clone()) {
-                Some(other) if other != name => {
-                    return refuse(&name, "differs from another only in letter case");
-                }
-                _ => {}
+        if is_top && home::is_codex_name(name.top()) {
+            let other = folded.insert(name.fold_case(), name.clone());
+            if other.is_some_and(|other| other != name) {
+                return refuse(&name, "differs from another only in letter case");
             }
         }
         if !seen.insert(&name) {

@@ -9,7 +9,7 @@ use super::entry_name::EntryName;
 use super::inode_stamp::InodeStamp;
 use super::manifest::ArchiveManifest;
 use super::metadata::Metadata;
-use super::path_checks::{CaseClashScope, check_names};
+use super::path_checks::check_names;
 use super::python_sidecar::parse_sidecar;
 use super::tar_stream::{EntryContent, RawEntry, RawKind};
 use crate::archive::error::{ArchiveError, ContentError};
@@ -121,7 +121,7 @@ impl PythonScan {
             .description
             .or_else(|| read_sidecar(&super::names::sidecar_path(path)?))
             .ok_or_else(|| ArchiveError::Foreign(path.to_path_buf()))?;
-        check_names(&self.found, CaseClashScope::AllNames)?;
+        check_names(&self.found)?;
         Ok(ArchiveManifest {
             metadata,
             ..self.found

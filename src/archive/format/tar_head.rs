@@ -2,6 +2,7 @@
 
 use super::entry::{FolderEntry, LinkEntry};
 use super::sizes::OWNER_ACCESS_MODE;
+use crate::io::with_suffix;
 use std::io;
 use std::path::Path;
 use tar::{EntryType, Header};
@@ -18,12 +19,8 @@ pub(crate) fn encode_file_head(
 pub(crate) fn encode_folder_head(folder: &FolderEntry) -> io::Result<Vec<u8>> {
     // tar programs set the mode of a folder before they create files in it.
     let mode = folder.mode | OWNER_ACCESS_MODE;
-    let mut path = folder.path.as_path().as_os_str().to_owned();
-    path.push("/");
-    encode_head(
-        new_header(EntryType::Directory, 0, mode, folder.mtime),
-        Path::new(&path),
-    )
+    let header = new_header(EntryType::Directory, 0, mode, folder.mtime);
+    encode_head(header, &with_suffix(folder.path.as_path(), "/"))
 }
 
 pub(crate) fn encode_link_head(link: &LinkEntry) -> io::Result<Vec<u8>> {

@@ -58,12 +58,6 @@ impl EntryContent<'_> {
         Ok((n > 0).then(|| &self.buffer[..n]))
     }
 
-    /// Reads and discards the rest of the content.
-    fn drain(&mut self) -> Result<(), ContentError> {
-        while self.next_chunk()?.is_some() {}
-        Ok(())
-    }
-
     /// Returns the complete content, or `None` if it is longer than `limit` bytes.
     pub(crate) fn read_all(&mut self, limit: u64) -> Result<Option<Vec<u8>>, ContentError> {
         let mut all = Vec::new();
@@ -124,7 +118,8 @@ pub(crate) fn for_each_entry<R: Read>(
             buffer: std::mem::take(&mut buffer),
         };
         visit(raw, &mut content)?;
-        content.drain()?;
+        // The next entry begins after the rest of the content.
+        while content.next_chunk()?.is_some() {}
         buffer = content.buffer;
     }
     Ok(tar.into_inner())

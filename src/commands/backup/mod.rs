@@ -6,6 +6,7 @@ use self::show::{BackupResult, show_done, show_plan, show_up_to_date, warn_of_un
 use crate::archive::capture::{self, CaptureOptions, CapturedHome};
 use crate::archive::format::Compression;
 use crate::archive::manifest::ArchiveManifest;
+use crate::archive::name_table::NameSet;
 use crate::archive::publish::{self, PublishedArchive};
 use crate::archive::reader::ArchiveReader;
 use crate::archive::reuse::{PreviousArchive, ReuseOptions, VerifyReused};
@@ -98,11 +99,9 @@ impl BackupArgs {
         }
         refuse_during_restore(context)?;
         remove_stale_temps(context, manager);
-        let recorded = status::record(manager, &plan.report, None, &context.now(), context.zone())?;
-        warn_all(
-            &context.ui,
-            &recorded.map(|u| u.warnings).unwrap_or_default(),
-        );
+        let (now, zone) = (context.now(), context.zone());
+        let warnings = status::record(manager, &plan.report, None, &now, zone)?;
+        warn_all(&context.ui, &warnings);
 
         let (captured, previous) = self.capture(context, &plan)?;
         // Again: a restore that began during the capture would mix the files of two states.
@@ -162,11 +161,12 @@ impl BackupArgs {
             rehash: self.rehash,
             compression,
         };
-        let previous = store::find_previous(&records, context.codex_home(), self.capture.mode);
-        let previous = previous.map(|path| backups.join(path));
+        let previous = store::find_last_of_home(&records, context.codex_home(), self.capture.mode);
+        let previous = previous.map(|record| backups.join(&record.path));
+        let previous = previous.and_then(|path| ArchiveReader::open(&path).ok());
         let mut source = previous
             .as_ref()
-            .and_then(|path| PreviousArchive::open(path, options));
+            .and_then(|archive| PreviousArchive::new(archive, options, NameSet::default()));
         let mut is_damaged = false;
         loop {
             let bar = context.ui.bar("backing up", 0);
@@ -190,10 +190,8 @@ impl BackupArgs {
                 }
                 (captured, _) => {
                     let captured = captured?;
-                    let opened = source.and_then(PreviousArchive::into_reader);
-                    let previous = previous.filter(|_| !is_damaged);
-                    let open = || ArchiveReader::open(&previous?).ok();
-                    return Ok((captured, opened.or_else(open)));
+                    drop(source);
+                    return Ok((captured, previous.filter(|_| !is_damaged)));
                 }
             }
         }

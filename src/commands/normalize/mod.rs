@@ -120,7 +120,7 @@ impl NormalizeArgs {
             error
         })?;
         let (now, zone) = (context.now(), context.zone());
-        let mut skipped = scan.skipped;
+        let mut skipped: Vec<_> = scan.skipped.into_iter().collect();
         let mut records = Vec::new();
         for path in scan.files {
             match legacy::read_record(&path, &options, &now, zone) {
@@ -205,11 +205,10 @@ fn apply_normalize(records: Vec<LegacyRecord>, context: &Context) -> Result<Lega
         legacy: merged.records.clone(),
         ..InventoryFile::default()
     };
-    let updated = cooldown::update(home, &context.now(), context.zone(), |file| {
+    let ((), warnings) = cooldown::update(home, &context.now(), context.zone(), |file| {
         file.add_records(&seen);
-        Ok::<_, CommandError>(())
     })?;
-    warn_all(&context.ui, &updated.warnings);
+    warn_all(&context.ui, &warnings);
     Ok(merged)
 }
 

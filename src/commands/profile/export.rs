@@ -13,7 +13,7 @@ use crate::steps::home_checks::check_credential_store;
 use crate::transfer::TransferError;
 use crate::transfer::export::{self, ExportOptions, ExportPlan};
 use crate::transfer::handover::{self, MoveOutcome};
-use crate::transfer::seal::{Encryption, Passphrase, RecipientKey};
+use crate::transfer::seal::{Encryption, Passphrase, parse_recipient};
 use crate::ui::{Style, object, time};
 use crate::views::account::printable;
 use crate::views::dry_run::verb;
@@ -121,7 +121,7 @@ impl ProfileExportArgs {
 
     fn choose_encryption(&self, context: &Context) -> Result<Encryption> {
         if !self.recipient.is_empty() {
-            let keys = self.recipient.iter().map(|text| RecipientKey::parse(text));
+            let keys = self.recipient.iter().map(|text| parse_recipient(text));
             return Ok(Encryption::Recipients(keys.collect::<Result<_, _>>()?));
         }
         let holds_secrets = self.with_logins || self.with_archives;

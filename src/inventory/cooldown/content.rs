@@ -67,11 +67,6 @@ impl CooldownFile {
         }
     }
 
-    /// Records an observation of `identity`; see [`AccountEntry::observe`].
-    pub(crate) fn observe(&mut self, identity: &Identity, observation: Observation) {
-        self.entry(identity).observe(observation);
-    }
-
     /// Records a use of `identity` at `at`.
     pub(crate) fn record_use(&mut self, identity: &Identity, at: Timestamp) {
         let entry = self.entry(identity);
@@ -155,7 +150,8 @@ impl CooldownFile {
             (metadata.quota_end_detected_at, metadata.next_available_at)
             && implies_quota_end(metadata)
         {
-            self.observe(identity, legacy::exhausted_observation(ended, next));
+            let observation = legacy::exhausted_observation(ended, next);
+            self.entry(identity).observe(observation);
         }
     }
 
@@ -173,7 +169,7 @@ impl CooldownFile {
             let at = metadata.windows_observed_at.unwrap_or(metadata.created_at);
             let windows = metadata.windows.clone();
             let observation = Observation::new(QuotaSource::Archive, at, windows);
-            self.observe(&identity, observation);
+            self.entry(&identity).observe(observation);
         }
         if exists {
             // The home was signed in to the account when it was backed up.

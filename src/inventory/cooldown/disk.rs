@@ -70,43 +70,34 @@ pub fn load(
     Ok(loaded(rebuilt, CooldownOrigin::Damaged))
 }
 
-/// The result of [`update`].
-#[derive(Debug)]
-pub struct CooldownUpdate<R> {
-    /// The value that the change returned.
-    pub value: R,
-    /// Warnings to print: damage, copies that were kept.
-    pub warnings: Vec<String>,
-}
-
-/// Reads, changes and writes `cooldown.json` of a manager home under its lock.
+/// Reads, changes and writes `cooldown.json` of a manager home under its lock. Returns the value of `change`, and
+/// warnings to print: damage, copies that were kept.
 ///
 /// Creates the home (0700) if it does not exist. Keeps a document of the Python tool byte for byte
 /// as `cooldown.json.python-backup`, a damaged one as `cooldown.json.damaged` (`-2`, … if the name
-/// exists). Writes nothing if `change` fails or changes nothing.
+/// exists). Writes nothing if `change` changes nothing.
 ///
 /// # Errors
-/// Those of [`load`] and of `change`, or the document cannot be written.
-pub fn update<R, E: From<DocumentError>>(
+/// Those of [`load`], or the document cannot be written.
+pub fn update<R>(
     manager_home: &Path,
     now: &DateTime<Utc>,
     zone: Zone,
-    change: impl FnOnce(&mut CooldownFile) -> Result<R, E>,
-) -> Result<CooldownUpdate<R>, E> {
-    atomic::create_private_folder(manager_home).map_err(DocumentError::from)?;
-    let lock = manager_home.join(LOCK_NAME);
-    let _lock = FileLock::acquire_unless_interrupted(&lock).map_err(DocumentError::from)?;
+    change: impl FnOnce(&mut CooldownFile) -> R,
+) -> Result<(R, Vec<String>), DocumentError> {
+    atomic::create_private_folder(manager_home)?;
+    let _lock = FileLock::acquire_unless_interrupted(&manager_home.join(LOCK_NAME))?;
     let LoadedCooldown {
         mut file,
         mut warnings,
         origin,
     } = load(manager_home, now, zone)?;
     let before = file.clone();
-    let value = change(&mut file)?;
+    let value = change(&mut file);
     if origin != CooldownOrigin::Native || file != before {
         warnings.extend(write(manager_home, origin, &file)?);
     }
-    Ok(CooldownUpdate { value, warnings })
+    Ok((value, warnings))
 }
 
 /// Writes the document. Keeps a copy of a foreign or damaged one and returns the warning that names

@@ -9,4 +9,4 @@ mod content;
 mod disk;
 
 pub use content::CooldownFile;
-pub use disk::{CooldownUpdate, FILE_NAME, LOCK_NAME, LoadedCooldown, load, update};
+pub use disk::{FILE_NAME, LOCK_NAME, LoadedCooldown, load, update};

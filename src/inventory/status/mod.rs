@@ -10,8 +10,8 @@ mod sources;
 pub(crate) use self::report::{StatusProblem, StatusReport};
 
 use self::sources::{merge_answer, merge_text, override_reset, stored_observation};
-use super::cooldown::{self, CooldownFile, CooldownUpdate};
-use super::observations;
+use super::cooldown::{self, CooldownFile};
+use super::observations::{self, ObservationSpan};
 use crate::codex::program::LOGIN_VARIABLES;
 use crate::codex::{
     AUTH_JSON, AuthFile, CodexConfig, CredentialStore, Email, Identity, ProbeFailure, ProbeOptions,
@@ -186,7 +186,7 @@ fn inherit_resets(report: &mut StatusReport, known: &CooldownFile) {
 
 /// Records a fresh observation, the plan and the availability of the login in `cooldown.json` of
 /// `manager_home`. A stored observation is not recorded again. `used_at` is the last use of the account that its
-/// conversations show.
+/// conversations show. Returns warnings to print.
 ///
 /// # Errors
 /// The document cannot be read or written, or is of a newer version.
@@ -196,18 +196,23 @@ pub(crate) fn record(
     used_at: Option<Timestamp>,
     now: &DateTime<Utc>,
     zone: Zone,
-) -> Result<Option<CooldownUpdate<()>>, DocumentError> {
+) -> Result<Vec<String>, DocumentError> {
     let Some(identity) = report.identity.as_ref() else {
-        return Ok(None);
+        return Ok(Vec::new());
     };
-    if let Some(observation) = report.observation.as_ref().filter(|_| report.is_fresh) {
+    let fresh = report.observation.as_ref().filter(|_| report.is_fresh);
+    if let Some(observation) = fresh.filter(|observation| !observation.windows.is_empty()) {
         atomic::create_private_folder(manager_home)?;
-        observations::add_observation(manager_home, identity, observation)?;
+        let span = ObservationSpan {
+            observation: observation.clone(),
+            until: observation.observed_at,
+        };
+        observations::add(manager_home, identity, [span])?;
     }
-    cooldown::update(manager_home, now, zone, |known| {
-        if let Some(observation) = report.observation.clone().filter(|_| report.is_fresh) {
+    let ((), warnings) = cooldown::update(manager_home, now, zone, |known| {
+        if let Some(observation) = fresh {
             known.entry(identity).forget_future(now);
-            known.observe(identity, observation);
+            known.entry(identity).observe(observation.clone());
         }
         if let Some(at) = used_at {
             known.record_use(identity, at);
@@ -222,9 +227,8 @@ pub(crate) fn record(
         if report.login == LoginState::Expired {
             entry.expired_at = Some(zone.at(now));
         }
-        Ok(())
-    })
-    .map(Some)
+    })?;
+    Ok(warnings)
 }
 
 fn collect_notes(config: &CodexConfig, env: &Environment) -> Vec<String> {

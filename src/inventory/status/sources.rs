@@ -294,7 +294,7 @@ mod tests {
             window(300, 12.0, "2026-12-01T00:00:00Z"),
             window(10_080, 91.0, MONDAY),
         ]);
-        known.observe(&alice, both.clone());
+        known.entry(&alice).observe(both.clone());
         let at_time = |known: &CooldownFile, now: &str| {
             stored_observation(known, Some(&alice), &at(now).to_utc())
         };
@@ -307,10 +307,8 @@ mod tests {
         );
 
         let mut known = CooldownFile::default();
-        known.observe(
-            &alice,
-            observation(vec![window(300, 12.0, "2026-11-20T14:00:00Z")]),
-        );
+        let first = observation(vec![window(300, 12.0, "2026-11-20T14:00:00Z")]);
+        known.entry(&alice).observe(first);
         assert!(at_time(&known, NOW).is_some(), "no weekly window");
         assert_eq!(at_time(&known, "2026-11-20T14:00:00Z"), None);
     }

@@ -5,22 +5,18 @@ use crate::codex::{database, home};
 use crate::io::{IoContext, IoError, atomic, tree};
 use crate::journal::{self, Step};
 use crate::restore::settle::unchanged::list_changed_top_names;
-use crate::restore::{
-    ExchangeMode, OutsideDatabases, OutsideStaging, RestoreError, RestorePlan, Stage, StageRoot,
-};
+use crate::restore::{ExchangeMode, OutsideDatabases, RestoreError, StageRoot, Workspace};
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-/// Returns the steps that exchange the staged paths with the live ones. `staging` is the staging
-/// folder of the home.
+/// Returns the steps that exchange the staged paths with the live ones.
 pub(crate) fn plan_steps(
-    plan: &RestorePlan,
-    stage: &Stage,
+    work: &Workspace<'_>,
     outside: &OutsideDatabases,
     mode: ExchangeMode,
-    staging: &Path,
 ) -> Result<Vec<Step>, RestoreError> {
+    let (plan, stage) = (&work.plan, &work.stage);
     if mode == ExchangeMode::SingleFiles {
         return single_files::plan_steps(plan, stage);
     }
@@ -28,15 +24,19 @@ pub(crate) fn plan_steps(
     for root in &stage.roots[1..] {
         steps.extend(plan_linked_root(root)?);
     }
-    if let Some(staging) = &outside.staging {
-        steps.extend(plan_outside_databases(staging, &outside.removed)?);
+    if let Some((live, staged)) = outside.staging() {
+        steps.extend(plan_outside_databases(live, &staged, &outside.removed)?);
     }
     let root = stage.home();
     if mode == ExchangeMode::WholeHome {
         steps.push(Step::new(root.live.clone(), root.staged.clone())?);
     } else {
         let names = list_changed_top_names(plan, stage);
-        steps.extend(plan_entries(root, &names, &staging.join("old"))?);
+        steps.extend(plan_entries(
+            root,
+            &names,
+            &work.transaction.folder().join("old"),
+        )?);
     }
     Ok(steps)
 }
@@ -59,19 +59,20 @@ fn plan_linked_root(root: &StageRoot) -> Result<Vec<Step>, RestoreError> {
     Ok(plan_entries(root, &names, &within.join("old"))?)
 }
 
-/// Returns the steps for databases outside of the home. `removed` are the live ones that are
-/// removed.
+/// Returns the steps for databases in `folder`, outside of the home, with the staging folder `staging`. `removed` are
+/// the live ones that are removed.
 fn plan_outside_databases(
-    staging: &OutsideStaging,
+    folder: &Path,
+    staging: &Path,
     removed: &[PathBuf],
 ) -> Result<Vec<Step>, RestoreError> {
     let mut steps = Vec::new();
     let removed_names = removed.iter().filter_map(|p| p.file_name());
-    let mut names = list_entry_names(&staging.staged)?;
+    let mut names = list_entry_names(staging)?;
     names.extend(removed_names.map(OsString::from));
-    let old = staging.staged.join("old");
+    let old = staging.join("old");
     for name in names {
-        let live = staging.live.join(&name);
+        let live = folder.join(&name);
         // SQLite would apply an old `-wal` to the new database.
         for sidecar in home::database_sidecars(&live)
             .into_iter()
@@ -84,8 +85,8 @@ fn plan_outside_databases(
         if removed.contains(&live) {
             atomic::create_unsynced_folder(&old)?;
             steps.push(Step::new(live, old.join(&name))?);
-        } else if database::may_be_sqlite(&staging.staged.join(&name)) {
-            steps.push(Step::new(live, staging.staged.join(&name))?);
+        } else if database::may_be_sqlite(&staging.join(&name)) {
+            steps.push(Step::new(live, staging.join(&name))?);
         }
     }
     Ok(steps)

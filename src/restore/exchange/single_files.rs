@@ -15,16 +15,15 @@ fn is_folder(path: &Path) -> bool {
 
 /// Returns a step for each file, for each new folder, and for each removed file. The login is last.
 pub(crate) fn plan_steps(plan: &RestorePlan, stage: &Stage) -> Result<Vec<Step>, RestoreError> {
-    let own = stage.staging_folders();
     let mut steps = SingleFileSteps {
-        linker: HardLinker::new(plan, &own),
+        linker: HardLinker::new(plan, stage),
         steps: Vec::new(),
     };
     for root in stage.roots.iter().rev() {
         steps.add(&root.prefix, &root.live, &root.staged)?;
     }
     // A second step for an exchanged path, or for one below it, would move the new state away.
-    let exchanged = steps.steps.iter().map(|step| step.live().to_path_buf());
+    let exchanged = steps.steps.iter().map(|step| step.live.clone());
     let exchanged: HashSet<PathBuf> = exchanged.collect();
     for name in plan.removed.iter() {
         let root = stage.root_of(name.as_path());
@@ -36,7 +35,7 @@ pub(crate) fn plan_steps(plan: &RestorePlan, stage: &Stage) -> Result<Vec<Step>,
     let mut steps = steps.steps;
     let login = stage.home().live.join(home::AUTH_JSON);
     // The sort is stable, so that logs are still removed before their databases.
-    steps.sort_by_key(|step| step.live() == login);
+    steps.sort_by_key(|step| step.live == login);
     Ok(steps)
 }
 

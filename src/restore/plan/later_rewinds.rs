@@ -4,8 +4,7 @@
 use super::live_files::LiveFiles;
 use super::request::RestoreRequest;
 use super::restore_plan::{RestorePlan, RestoreTarget};
-use super::rollout_index::parse_rollout_name;
-use crate::archive::entry_name::EntryName;
+use crate::archive::{EntryName, parse_rollout_name};
 use crate::codex::rollout::{RolloutName, parse_rollout_id};
 use crate::history::rollout;
 use crate::restore::error::RestoreError;

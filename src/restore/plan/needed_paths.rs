@@ -1,8 +1,9 @@
 //! The paths that a restore of a selection reads, for an archive whose files are downloaded first.
 
 use super::restore_plan::Selection;
-use crate::archive::{EXTERNAL_DATABASES_FOLDER, FileEntry, FileList};
-use crate::codex::{HomeEntryKind, home, kind_of};
+use crate::archive::manifest::is_database_path;
+use crate::archive::{FileEntry, FileList};
+use crate::codex::{home, kind_of};
 use crate::history::session_index;
 use std::path::{Path, PathBuf};
 
@@ -40,8 +41,7 @@ pub(crate) fn newest_state_database(files: &FileList) -> Option<FileEntry> {
 
 /// Returns the version in the name of a state database; `None` for other files.
 fn parse_state_version(name: &Path) -> Option<u64> {
-    let is_outside = name.parent() == Some(Path::new(EXTERNAL_DATABASES_FOLDER));
-    if !is_outside && kind_of(name) != HomeEntryKind::Database {
+    if !is_database_path(name) {
         return None;
     }
     let name = name.file_name()?.to_str()?;

@@ -2,14 +2,12 @@
 //! the home's list.
 
 use super::live_files::LiveFiles;
-use super::rollout_index::parse_rollout_name;
 use crate::archive::{
     AncestorLookup, ArchiveManifest, ArchiveReader, BackupMode, EXTERNAL_DATABASES_FOLDER,
-    EntryName, Excludes, NameSet,
+    EntryName, Excludes, NameSet, parse_rollout_name,
 };
 use crate::codex::{HomeEntryKind, RolloutName, home, kind_of};
 use crate::restore::RestoreError;
-use serde::Serialize;
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 use std::path::{Path, PathBuf};
@@ -38,8 +36,7 @@ impl Selection {
 }
 
 /// The kind of folder that an archive is restored into.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RestoreTarget {
     /// The Codex home, whose files are replaced.
     Home,
@@ -48,7 +45,7 @@ pub enum RestoreTarget {
 }
 
 /// The changes that a restore would make.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone)]
 pub struct RestorePlan {
     /// The kind of folder that is restored into.
     pub target: RestoreTarget,

@@ -1,10 +1,10 @@
 //! The rollouts of each conversation, by id. Stores hashes of ids, because a home can have half a
 //! million conversations.
 
-use crate::archive::{EntryName, NameId, NameSet, NameTable};
+use crate::archive::{EntryName, NameId, NameSet, NameTable, parse_rollout_name};
+use crate::codex::RolloutName;
 use crate::codex::rollout::{is_later_rollout, parse_rollout_id};
 use crate::codex::threads::staged;
-use crate::codex::{RolloutName, kind_of};
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 use std::path::{Path, PathBuf};
@@ -90,12 +90,6 @@ impl RolloutIndex {
             Some(self.names.name(*number)).filter(is_it)
         })
     }
-}
-
-/// Parses the name of a rollout in a folder of conversations; `None` for other files.
-pub(crate) fn parse_rollout_name(path: &Path) -> Option<RolloutName> {
-    let is_rollout = kind_of(path).is_rollout_folder();
-    is_rollout.then(|| RolloutName::parse(path)).flatten()
 }
 
 /// Several indexes as one. The newest rollout of a conversation wins, in the first index that has it.

@@ -3,10 +3,7 @@
 
 use super::outside_databases::{self, OutsideDatabases};
 use super::reinstated_rows;
-use crate::archive::ArchiveError;
-use crate::archive::entry_name::EntryName;
-use crate::archive::name_table::NameSet;
-use crate::archive::reader::ArchiveReader;
+use crate::archive::{ArchiveError, EntryName, parse_rollout_name};
 use crate::codex::database;
 use crate::codex::home::{self, HomeEntryKind, kind_of};
 use crate::codex::rollout::{self, Relation};
@@ -14,11 +11,9 @@ use crate::codex::threads::staged::{self, RowGroup, UnmatchedRows};
 use crate::history::files::without_zst;
 use crate::io::quantity::pluralize;
 use crate::io::{IoContext, atomic, tree};
-use crate::journal::{self, Transaction};
-use crate::restore::plan::rollout_index::parse_rollout_name;
+use crate::journal;
 use crate::restore::{
-    MergeResult, RestoreError, RestorePlan, RestoreRequest, RestoreTarget, RolloutIndex,
-    RolloutOverlay, Stage,
+    MergeResult, RestoreError, RestoreTarget, RolloutIndex, RolloutOverlay, Workspace,
 };
 use std::collections::HashSet;
 use std::fs;
@@ -26,11 +21,8 @@ use std::path::{Path, PathBuf};
 
 /// Checks the databases of an archive of the Python tool, because they are copies of live files
 /// and may be torn. Databases in other archives were checked at their capture and have digests.
-pub(crate) fn check(
-    archive: &ArchiveReader,
-    plan: &mut RestorePlan,
-    stage: &Stage,
-) -> Result<(), RestoreError> {
+pub(crate) fn check(work: &mut Workspace<'_>) -> Result<(), RestoreError> {
+    let (archive, plan, stage) = (work.request.archive, &mut work.plan, &work.stage);
     if !archive.is_python() {
         return Ok(());
     }
@@ -66,43 +58,37 @@ pub(crate) fn check(
 }
 
 /// Adapts the databases to the restored files: their folder, the paths in them, and their
-/// projections. Databases that change are added to the plan.
-pub(crate) struct DatabaseAdapter<'a> {
-    pub(crate) request: &'a RestoreRequest<'a>,
-    /// The live files of the home.
-    pub(crate) live: &'a NameSet,
-    pub(crate) merged: &'a MergeResult,
-    pub(crate) plan: &'a mut RestorePlan,
-    pub(crate) stage: &'a Stage,
-    pub(crate) transaction: &'a mut Transaction,
-    pub(crate) outside: OutsideDatabases,
-    pub(crate) notes: &'a mut Vec<String>,
+/// projections. Databases that change are added to the plan. Returns those that go to a folder outside of the home.
+pub(crate) fn adapt(
+    work: &mut Workspace<'_>,
+    merged: &MergeResult,
+) -> Result<OutsideDatabases, RestoreError> {
+    let outside = outside_databases::move_databases(work)?;
+    let mut adapter = DatabaseAdapter {
+        work,
+        merged,
+        outside,
+    };
+    for (name, path) in adapter.list_staged_databases() {
+        adapter.adapt_staged(&name, &path)?;
+    }
+    adapter.update_live_rows()?;
+    reinstated_rows::reinstate_names(adapter.work)?;
+    adapter.delete_projections()?;
+    Ok(adapter.outside)
 }
 
-impl DatabaseAdapter<'_> {
-    /// Adapts the databases. Returns those that go to a folder outside of the home.
-    pub(crate) fn adapt(mut self) -> Result<OutsideDatabases, RestoreError> {
-        self.outside = outside_databases::move_databases(
-            self.request,
-            self.plan,
-            self.stage,
-            self.transaction,
-            self.notes,
-        )?;
-        for (name, path) in self.list_staged_databases() {
-            self.adapt_staged(&name, &path)?;
-        }
-        self.update_live_rows()?;
-        let (archive, scratch) = (self.request.archive, self.transaction.folder());
-        reinstated_rows::reinstate_names(archive, self.plan, self.stage, scratch)?;
-        self.delete_projections()?;
-        Ok(self.outside)
-    }
+struct DatabaseAdapter<'a, 'w> {
+    work: &'a mut Workspace<'w>,
+    merged: &'a MergeResult,
+    outside: OutsideDatabases,
+}
 
+impl DatabaseAdapter<'_, '_> {
     /// Returns the databases from the archive, for the home and outside of it, with their staged
     /// paths.
     fn list_staged_databases(&self) -> Vec<(EntryName, PathBuf)> {
-        let mut staged = self.stage.database_files(self.plan);
+        let mut staged = self.work.stage.database_files(&self.work.plan);
         staged.extend(self.outside.restored.iter().cloned());
         staged.retain(|(_, path)| database::may_be_sqlite(path));
         staged
@@ -111,7 +97,7 @@ impl DatabaseAdapter<'_> {
     /// Adds live rows that stay to a staged database, and updates the paths in it.
     fn adapt_staged(&mut self, name: &EntryName, path: &Path) -> Result<(), RestoreError> {
         let is_history = home::is_database_named(name.as_path(), home::HISTORY_DATABASE_PREFIX);
-        if self.plan.merge && is_history {
+        if self.work.plan.merge && is_history {
             self.import_live_rows(
                 name,
                 path,
@@ -122,19 +108,23 @@ impl DatabaseAdapter<'_> {
         if !home::is_database_named(name.as_path(), home::STATE_DATABASE_PREFIX) {
             return Ok(());
         }
-        if self.plan.merge {
+        if self.work.plan.merge {
             let ids = self.merged.local_only.ids();
             self.import_live_rows(name, path, &ids, RowGroup::Threads)?;
         }
-        let live = if self.plan.partial {
-            RolloutIndex::from_files(&self.live.without(&self.plan.removed))
+        let live = if self.work.plan.partial {
+            RolloutIndex::from_files(&self.work.live.names.without(&self.work.plan.removed))
         } else {
             RolloutIndex::default()
         };
-        let rollouts = RolloutOverlay(vec![&self.merged.local_only, &self.stage.rollouts, &live]);
+        let rollouts = RolloutOverlay(vec![
+            &self.merged.local_only,
+            &self.work.stage.rollouts,
+            &live,
+        ]);
         // In the same home a row is wrong only if its conversation moved between the capture of the
         // database and that of the rollout.
-        let unmatched = if self.is_same_home() && !self.plan.merge {
+        let unmatched = if self.is_same_home() && !self.work.plan.merge {
             UnmatchedRows::Keep
         } else {
             UnmatchedRows::Rebase
@@ -143,7 +133,8 @@ impl DatabaseAdapter<'_> {
         let changed = staged::rewrite_rollout_paths(path, &home, &rollouts, unmatched)?;
         if changed > 0 {
             let paths = pluralize(changed, "path");
-            self.notes
+            self.work
+                .notes
                 .push(format!("updated {paths} in {name} to this home"));
         }
         Ok(())
@@ -151,23 +142,22 @@ impl DatabaseAdapter<'_> {
 
     /// Returns true if the archive was made of the home that it is restored into.
     fn is_same_home(&self) -> bool {
-        let source = Path::new(&self.request.archive.metadata().source_codex_home);
-        self.plan.target == RestoreTarget::Home
-            && (source == self.request.folder || source == self.stage.home().live)
+        let source = Path::new(&self.work.request.archive.metadata().source_codex_home);
+        self.work.plan.target == RestoreTarget::Home
+            && (source == self.work.request.folder || source == self.work.stage.home().live)
     }
 
     /// Updates the live state database, if it stays: rows follow conversations that the restore
     /// archives or unarchives, and the rows of restored conversations are copied from the archive.
     fn update_live_rows(&mut self) -> Result<(), RestoreError> {
-        if self.plan.target == RestoreTarget::Elsewhere {
+        if self.work.plan.target == RestoreTarget::Elsewhere {
             return Ok(());
         }
         let moved = self.find_moved_rollouts();
         let databases = self.list_live_databases(home::STATE_DATABASE_PREFIX);
-        let (archive, scratch) = (self.request.archive, self.transaction.folder());
         let reinstated = match databases.as_slice() {
             [] => None,
-            _ => reinstated_rows::unpack_rows(archive, self.plan, self.stage, scratch)?,
+            _ => reinstated_rows::unpack_rows(self.work)?,
         };
         if moved.is_empty() && reinstated.is_none() {
             return Ok(());
@@ -175,7 +165,7 @@ impl DatabaseAdapter<'_> {
         let home = self.home_path_in_rows();
         if let Some(rows) = &reinstated {
             // The rows may come from another home.
-            let restored = RolloutOverlay(vec![&self.stage.rollouts]);
+            let restored = RolloutOverlay(vec![&self.work.stage.rollouts]);
             staged::rewrite_rollout_paths(&rows.database, &home, &restored, UnmatchedRows::Rebase)?;
         }
         for database in databases {
@@ -193,7 +183,7 @@ impl DatabaseAdapter<'_> {
             staged::rewrite_rollout_paths(
                 &database.staged,
                 &home,
-                &RolloutOverlay(vec![&moved, &self.stage.rollouts]),
+                &RolloutOverlay(vec![&moved, &self.work.stage.rollouts]),
                 UnmatchedRows::Keep,
             )?;
             self.plan_live_replacement(database);
@@ -204,12 +194,12 @@ impl DatabaseAdapter<'_> {
     /// Returns the restored rollouts of conversations of which a live file with another path is removed.
     fn find_moved_rollouts(&self) -> RolloutIndex {
         let mut moved = RolloutIndex::default();
-        for was in self.plan.removed.iter() {
+        for was in self.work.plan.removed.iter() {
             let conversation = parse_rollout_name(was.as_path());
             let Some(id) = conversation.as_ref().and_then(|c| c.id()) else {
                 continue;
             };
-            if let Some(now) = self.stage.rollouts.get(id)
+            if let Some(now) = self.work.stage.rollouts.get(id)
                 && without_zst(now.as_path()) != without_zst(was.as_path())
             {
                 moved.insert(id, &now);
@@ -221,17 +211,17 @@ impl DatabaseAdapter<'_> {
     /// Returns the live databases with this name prefix that the archive does not replace.
     fn list_live_databases(&self, prefix: &str) -> Vec<LiveDatabase> {
         let mut found = Vec::new();
-        for name in self.live.iter() {
+        for name in self.work.live.names.iter() {
             let path = name.as_path();
             let matches_prefix =
                 kind_of(path) == HomeEntryKind::Database && home::is_database_named(path, prefix);
             if matches_prefix
-                && !self.plan.writes.contains(path)
-                && !self.plan.removed.contains(path)
+                && !self.work.plan.writes.contains(path)
+                && !self.work.plan.removed.contains(path)
             {
                 found.push(LiveDatabase {
-                    live: self.stage.home().live.join(path),
-                    staged: self.stage.staged_path(path),
+                    live: self.work.stage.home().live.join(path),
+                    staged: self.work.stage.staged_path(path),
                     name: Some(name),
                 });
             }
@@ -258,8 +248,10 @@ impl DatabaseAdapter<'_> {
     /// Copies a live database to its staged path. Returns false if it is damaged.
     fn copy_live(&mut self, database: &LiveDatabase) -> Result<bool, RestoreError> {
         if database.name.is_none() {
-            self.outside
-                .stage_in(atomic::parent_of(&database.live), self.transaction)?;
+            self.outside.stage_in(
+                atomic::parent_of(&database.live),
+                &mut self.work.transaction,
+            )?;
         }
         atomic::create_unsynced_folder(atomic::parent_of(&database.staged))?;
         copy_unless_damaged(&database.live, &database.staged)
@@ -277,23 +269,24 @@ impl DatabaseAdapter<'_> {
         let sidecars = home::database_sidecars(name.as_path());
         let live_sidecars = sidecars
             .iter()
-            .filter(|p| self.stage.home().live.join(p).exists());
-        self.plan
+            .filter(|p| self.work.stage.home().live.join(p).exists());
+        self.work
+            .plan
             .removed
             .extend(live_sidecars.filter_map(|p| EntryName::from_path(p).ok()));
         if database.staged.exists() {
-            self.plan.writes.insert(&name);
+            self.work.plan.writes.insert(&name);
         } else {
-            self.plan.removed.insert(&name);
+            self.work.plan.removed.insert(&name);
         }
     }
 
     /// Returns the home as the user names it, which is how Codex writes it into rows.
     fn home_path_in_rows(&self) -> PathBuf {
-        if self.request.folder.exists() {
-            self.request.folder.clone()
+        if self.work.request.folder.exists() {
+            self.work.request.folder.clone()
         } else {
-            self.stage.home().live.clone()
+            self.work.stage.home().live.clone()
         }
     }
 
@@ -308,17 +301,17 @@ impl DatabaseAdapter<'_> {
     ) -> Result<(), RestoreError> {
         let mut outside = self.outside.restored.iter();
         let is_outside = outside.any(|(outside, _)| outside == name);
-        let live = match &self.outside.staging {
-            Some(staging) if is_outside => staging
-                .live
-                .join(name.as_path().file_name().unwrap_or_default()),
-            _ => self.stage.home().live.join(name.as_path()),
+        let live = match &self.outside.sqlite_home {
+            Some(folder) if is_outside => {
+                folder.join(name.as_path().file_name().unwrap_or_default())
+            }
+            _ => self.work.stage.home().live.join(name.as_path()),
         };
         if ids.is_empty() || !database::may_be_sqlite(&live) {
             return Ok(());
         }
         // Codex may write to the live database meanwhile. A snapshot by SQLite includes its `-wal`.
-        let copy = self.transaction.folder().join("live.sqlite");
+        let copy = self.work.transaction.folder().join("live.sqlite");
         // A damaged live database offers no rows. Codex creates them again from the rollouts.
         if copy_unless_damaged(&live, &copy)? {
             staged::copy_rows(staged, &copy, ids, rows)?;
@@ -331,7 +324,7 @@ impl DatabaseAdapter<'_> {
     /// live projection database stays. A database from the archive needs no change: it was captured
     /// before the archive's rollouts.
     fn delete_projections(&mut self) -> Result<(), RestoreError> {
-        if self.plan.target == RestoreTarget::Elsewhere {
+        if self.work.plan.target == RestoreTarget::Elsewhere {
             return Ok(());
         }
         let projections = self.list_live_databases(home::HISTORY_DATABASE_PREFIX);
@@ -359,7 +352,7 @@ impl DatabaseAdapter<'_> {
     /// not ids of conversations: each rewind begins another rollout, with a projection of its own.
     fn find_stale_projection_ids(&self) -> Result<HashSet<String>, RestoreError> {
         let mut stale = HashSet::new();
-        for file in self.live.iter() {
+        for file in self.work.live.names.iter() {
             let conversation = parse_rollout_name(file.as_path());
             let Some((conversation, id)) = conversation
                 .as_ref()
@@ -367,12 +360,13 @@ impl DatabaseAdapter<'_> {
             else {
                 continue;
             };
-            let live = self.stage.home().live.join(file.as_path());
+            let live = self.work.stage.home().live.join(file.as_path());
             let replaced_by = self
+                .work
                 .stage
                 .rollouts
                 .get_rollout(conversation)
-                .map(|name| self.stage.staged_path(name.as_path()))
+                .map(|name| self.work.stage.staged_path(name.as_path()))
                 .filter(|path| path.exists());
             let continues = match replaced_by {
                 Some(staged) => matches!(
@@ -381,7 +375,7 @@ impl DatabaseAdapter<'_> {
                     // the same beginning keeps it (0.169).
                     Relation::Equal | Relation::SecondExtends
                 ),
-                None => !self.plan.removed.contains(file.as_path()),
+                None => !self.work.plan.removed.contains(file.as_path()),
             };
             if !continues {
                 stale.insert(id.to_owned());

@@ -4,7 +4,7 @@ use crate::archive::copy_attributes;
 use crate::codex::{HomeEntryKind, home, kind_of};
 use crate::io::{IoContext, IoError, atomic, links, tree};
 use crate::journal::{self, KeptAs};
-use crate::restore::{RestorePlan, StageRoot};
+use crate::restore::{RestorePlan, Stage, StageRoot};
 use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -13,17 +13,17 @@ use std::path::{Path, PathBuf};
 pub(crate) struct HardLinker<'a> {
     plan: &'a RestorePlan,
     /// Staging folders in the home, which are skipped.
-    staging_folders: &'a BTreeSet<PathBuf>,
+    staging_folders: BTreeSet<PathBuf>,
     /// Leaves out folders of kinds that the archive covers if nothing remains in them.
     drop_empty_folders: bool,
 }
 
 impl<'a> HardLinker<'a> {
     /// Links the files that `plan` leaves unchanged, except the staging folders in the home.
-    pub(crate) fn new(plan: &'a RestorePlan, staging_folders: &'a BTreeSet<PathBuf>) -> Self {
+    pub(crate) fn new(plan: &'a RestorePlan, stage: &Stage) -> Self {
         Self {
             plan,
-            staging_folders,
+            staging_folders: stage.staging_folders(),
             drop_empty_folders: !plan.partial && !plan.merge,
         }
     }

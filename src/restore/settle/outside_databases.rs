@@ -7,8 +7,7 @@ use crate::io::{
     Environment, IoContext, IoError, OrdinaryPath, atomic, links, sharing, space, tree,
 };
 use crate::journal::{self, Transaction};
-use crate::restore::{RestoreError, RestorePlan, RestoreRequest, RestoreTarget, Stage};
-use std::fs;
+use crate::restore::{RestoreError, RestorePlan, RestoreRequest, RestoreTarget, Stage, Workspace};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -17,22 +16,21 @@ use std::path::{Path, PathBuf};
 pub(crate) struct OutsideDatabases {
     /// The folder of Codex's databases, if outside of the home.
     pub(crate) sqlite_home: Option<PathBuf>,
-    /// Set once a database is staged for a folder outside of the home.
-    pub(crate) staging: Option<OutsideStaging>,
+    /// True once a database is staged for that folder.
+    is_staged: bool,
     /// The archive's databases for that folder, and their staged paths.
     pub(crate) restored: Vec<(EntryName, PathBuf)>,
     /// The removed live databases of that folder.
     pub(crate) removed: Vec<PathBuf>,
 }
 
-/// A folder of databases outside of the home, and its staging folder.
-#[derive(Debug, Clone)]
-pub(crate) struct OutsideStaging {
-    pub(crate) live: PathBuf,
-    pub(crate) staged: PathBuf,
-}
-
 impl OutsideDatabases {
+    /// Returns the folder of databases outside of the home and its staging folder, once a database is staged for it.
+    pub(crate) fn staging(&self) -> Option<(&Path, PathBuf)> {
+        let folder = self.sqlite_home.as_deref().filter(|_| self.is_staged)?;
+        Some((folder, journal::staging_within(folder)))
+    }
+
     /// Returns the staging folder for databases in `folder`, outside of the home. The first call
     /// adds it to the transaction.
     pub(crate) fn stage_in(
@@ -40,34 +38,26 @@ impl OutsideDatabases {
         folder: &Path,
         transaction: &mut Transaction,
     ) -> Result<PathBuf, RestoreError> {
-        if let Some(staging) = &self.staging {
-            return Ok(staging.staged.clone());
-        }
-        atomic::create_unsynced_folder(folder)?;
         let staged = journal::staging_within(folder);
-        transaction.add_folder(&staged)?;
-        self.staging = Some(OutsideStaging {
-            live: folder.to_path_buf(),
-            staged: staged.clone(),
-        });
+        if !self.is_staged {
+            atomic::create_unsynced_folder(folder)?;
+            transaction.add_folder(&staged)?;
+            self.is_staged = true;
+        }
         Ok(staged)
     }
 }
 
 /// Determines the folder of databases that were outside of the archived home, or that Codex expects
 /// outside of this one, and moves them to it in the stage.
-pub(crate) fn move_databases(
-    request: &RestoreRequest<'_>,
-    plan: &mut RestorePlan,
-    stage: &Stage,
-    transaction: &mut Transaction,
-    notes: &mut Vec<String>,
-) -> Result<OutsideDatabases, RestoreError> {
+pub(crate) fn move_databases(work: &mut Workspace<'_>) -> Result<OutsideDatabases, RestoreError> {
+    let (request, plan, stage) = (work.request, &mut work.plan, &work.stage);
+    let transaction = &mut work.transaction;
     let mut outside = OutsideDatabases::default();
     let from_outside = plan.has_outside_databases();
     let config = CodexConfig::read(stage.settings_folder());
     if plan.target == RestoreTarget::Elsewhere {
-        keep_databases_inside(request, stage, &config, notes)?;
+        keep_databases_inside(request, stage, &config, &mut work.notes)?;
     } else {
         outside.sqlite_home = outside_folder(&config, &stage.home().live, request.env);
     }
@@ -252,14 +242,10 @@ fn remove_sqlite_home_setting(path: &Path) -> Result<(), IoError> {
 }
 
 /// Moves a staged file; copies it if the paths are on different file systems.
-#[allow(
-    clippy::disallowed_methods,
-    reason = "staged files: made durable before they count"
-)]
 fn move_file(from: &Path, to: &Path) -> Result<(), IoError> {
     match sharing::rename(from, to) {
         Err(e) if e.kind() == io::ErrorKind::CrossesDevices => {
-            fs::copy(from, to).at("copy", from)?;
+            links::copy_file(from, to)?;
             sharing::remove_file(from).at("remove", from)
         }
         other => other.at("move", from),

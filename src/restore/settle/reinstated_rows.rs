@@ -6,9 +6,9 @@ use crate::codex::database;
 use crate::history::{ConversationId, ThreadNameIndex, session_index};
 #[cfg(unix)]
 use crate::io::IoContext;
-use crate::io::{IoError, Silent, atomic, file_open};
+use crate::io::{IoError, atomic, file_open};
 use crate::restore::plan::needed_paths::newest_state_database;
-use crate::restore::{RestoreError, RestorePlan, RestoreTarget, Stage};
+use crate::restore::{RestoreError, RestorePlan, RestoreTarget, Stage, Workspace};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
@@ -35,13 +35,9 @@ fn reinstated_ids(plan: &RestorePlan, stage: &Stage) -> HashSet<String> {
 
 /// Unpacks the archive's state database into `scratch`. `None` if no row is needed, or if the
 /// database is missing or damaged.
-pub(crate) fn unpack_rows(
-    archive: &ArchiveReader,
-    plan: &RestorePlan,
-    stage: &Stage,
-    scratch: &Path,
-) -> Result<Option<ReinstatedRows>, RestoreError> {
-    let ids = reinstated_ids(plan, stage);
+pub(crate) fn unpack_rows(work: &Workspace<'_>) -> Result<Option<ReinstatedRows>, RestoreError> {
+    let (archive, scratch) = (work.request.archive, work.transaction.folder());
+    let ids = reinstated_ids(&work.plan, &work.stage);
     let newest = newest_state_database(&archive.contents().files);
     let Some(entry) = newest.filter(|_| !ids.is_empty()) else {
         return Ok(None);
@@ -55,12 +51,9 @@ pub(crate) fn unpack_rows(
 
 /// Stages a session index to which the archived names are added, for restored conversations that
 /// have no name in the home. Unpacks the archived index into `scratch`.
-pub(crate) fn reinstate_names(
-    archive: &ArchiveReader,
-    plan: &mut RestorePlan,
-    stage: &Stage,
-    scratch: &Path,
-) -> Result<(), RestoreError> {
+pub(crate) fn reinstate_names(work: &mut Workspace<'_>) -> Result<(), RestoreError> {
+    let (archive, scratch) = (work.request.archive, work.transaction.folder());
+    let (plan, stage) = (&mut work.plan, &work.stage);
     let name = Path::new(session_index::FILE_NAME);
     let mut ids: Vec<_> = reinstated_ids(plan, stage).into_iter().collect();
     ids.sort();
@@ -102,10 +95,8 @@ pub(crate) fn reinstate_names(
 
 /// Unpacks one file of the archive, even if the plan does not restore it.
 fn unpack(archive: &ArchiveReader, entry: &FileEntry, to: &Path) -> Result<(), RestoreError> {
-    // Private from its beginning.
-    drop(atomic::create_private(to)?);
-    let place = |found: &FileEntry| (found.path == entry.path).then(|| to.to_path_buf());
-    Ok(file_extract::extract_to(archive, place, &Silent)?)
+    let file = atomic::create_private(to)?;
+    Ok(file_extract::extract_entry(archive, entry, &file)?)
 }
 
 #[cfg(unix)]

@@ -1,30 +1,26 @@
 //! The safety backup: an archive of everything that a restore will change.
 
-use super::outside_databases::{OutsideDatabases, OutsideStaging};
+use super::outside_databases::OutsideDatabases;
 use crate::archive::metadata::SAFETY_LABEL;
 use crate::archive::{
     ArchiveError, BackupMode, CaptureOptions, CaptureScope, CapturedHome, Compression,
-    EXTERNAL_DATABASES_FOLDER, EntryName, HomeSubset, Metadata, NameSet, PathNote, PreviousArchive,
+    EXTERNAL_DATABASES_FOLDER, EntryName, HomeSubset, Metadata, PathNote, PreviousArchive,
     PublishedArchive, ReuseOptions, VerifyReused, capture, names, publish,
 };
-use crate::codex::{HomeEntryKind, database, home, kind_of};
-use crate::io::{IoContext, IoError, Progress, Timestamp, atomic, file_open, links, tree};
-use crate::restore::{
-    AuthJsonState, RestoreError, RestorePlan, RestoreRequest, RestoreTarget, Stage,
-};
+use crate::codex::{AuthFile, HomeEntryKind, database, home, kind_of, read_login};
+use crate::io::{IoContext, IoError, Progress, Timestamp, atomic, links, tree};
+use crate::restore::{RestoreError, RestorePlan, RestoreRequest, RestoreTarget, Stage, Workspace};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 /// Makes the safety backup. Returns `None` if the request does not want one or nothing live changes. The
 /// backup also lists the files that the restore adds, so that restoring it removes them.
 pub(crate) fn make_backup(
-    request: &RestoreRequest<'_>,
-    plan: &RestorePlan,
-    stage: &Stage,
+    work: &mut Workspace<'_>,
     outside: &OutsideDatabases,
-    notes: &mut Vec<String>,
     progress: &dyn Progress,
 ) -> Result<Option<PublishedArchive>, RestoreError> {
+    let (request, plan, stage) = (work.request, &work.plan, &work.stage);
     let home = &stage.home().live;
     let safety = SafetyBackup {
         request,
@@ -32,7 +28,7 @@ pub(crate) fn make_backup(
         home,
         outside,
         replaced_outside: list_replaced_outside(outside)?,
-        equal: &stage.equal,
+        stage,
         replaces_login: plan.wants_login && home.join(home::AUTH_JSON).exists(),
     };
     let is_wanted = request.safety_backup && plan.target == RestoreTarget::Home;
@@ -43,14 +39,14 @@ pub(crate) fn make_backup(
     let backups = manager.join("backups");
     atomic::create_private_folder(&backups)?;
     let scope = safety.build_scope();
-    let (metadata, label) = safety.build_metadata(&scope)?;
+    let (metadata, label) = safety.build_metadata(&scope);
     let mut captured = safety.capture(&scope, metadata, &backups, progress)?;
     let unsaved = std::mem::take(&mut captured.skipped);
     let damaged = safety.check_unsaved(unsaved, &captured.unreadable)?;
     for relative in &damaged {
         let live = safety.live_path(relative);
         let kept = keep_damaged_database(relative, &live, stage, &request.now)?;
-        notes.push(format!(
+        work.notes.push(format!(
             "{} is damaged and not in the safety backup; it was kept in {}",
             live.display(),
             kept.display(),
@@ -77,8 +73,7 @@ struct SafetyBackup<'a> {
     /// archive.
     replaced_outside: Vec<PathBuf>,
     replaces_login: bool,
-    /// The rollouts that are equal to those in the archive.
-    equal: &'a NameSet,
+    stage: &'a Stage,
 }
 
 impl SafetyBackup<'_> {
@@ -101,8 +96,8 @@ impl SafetyBackup<'_> {
         scope.without_logins = self.request.safety_without_logins;
         scope.include_tmp = writes(HomeEntryKind::Tmp);
         scope.include_worktrees = writes(HomeEntryKind::Worktrees);
-        let staging = self.outside.staging.as_ref();
-        scope.sqlite_home = staging.map(|staging| staging.live.clone());
+        let staging = self.outside.staging();
+        scope.sqlite_home = staging.map(|(folder, _)| folder.to_path_buf());
         scope.exclude_manager_home(self.request.manager_home);
         scope.undo_removes = self.plan.added.sorted();
         if self.plan.partial || self.plan.merge || archive.manifest().is_some_and(|m| m.partial) {
@@ -117,8 +112,9 @@ impl SafetyBackup<'_> {
     }
 
     /// Returns the metadata of the backup, and the label of the account in its file name.
-    fn build_metadata(&self, scope: &CaptureScope) -> Result<(Metadata, String), RestoreError> {
-        let live = AuthJsonState::read(&self.home.join(home::AUTH_JSON))?;
+    fn build_metadata(&self, scope: &CaptureScope) -> (Metadata, String) {
+        // A path that can be no login stays, or has stopped the restore.
+        let live = read_login(self.home).unwrap_or(AuthFile::Missing);
         let mut metadata = Metadata {
             created_at: self.request.now,
             source_codex_home: self.request.folder.display().to_string(),
@@ -129,11 +125,11 @@ impl SafetyBackup<'_> {
             ..Metadata::default()
         };
         let Some(login) = live.login() else {
-            return Ok((metadata, names::SIGNED_OUT.to_owned()));
+            return (metadata, names::SIGNED_OUT.to_owned());
         };
         metadata.set_identity(&login.identity);
         metadata.plan.clone_from(&login.plan);
-        Ok((metadata, login.identity.email.to_string()))
+        (metadata, login.identity.email.to_string())
     }
 
     fn capture(
@@ -150,7 +146,7 @@ impl SafetyBackup<'_> {
             rehash: false,
             compression: Compression::Fast,
         };
-        let source = PreviousArchive::with_reader(archive, reuse, self.equal.clone());
+        let source = PreviousArchive::new(archive, reuse, self.stage.equal.clone());
         let mut options = CaptureOptions {
             backups,
             tmp: &self.request.manager_home.join("tmp"),
@@ -235,9 +231,9 @@ impl SafetyBackup<'_> {
 
     /// Returns the live path of a file by its name in an archive.
     fn live_path(&self, name: &Path) -> PathBuf {
-        let staging = &self.outside.staging;
-        match (staging, name.strip_prefix(EXTERNAL_DATABASES_FOLDER)) {
-            (Some(staging), Ok(name)) => staging.live.join(name),
+        let folder = &self.outside.sqlite_home;
+        match (folder, name.strip_prefix(EXTERNAL_DATABASES_FOLDER)) {
+            (Some(folder), Ok(name)) => folder.join(name),
             _ => self.home.join(name),
         }
     }
@@ -246,11 +242,11 @@ impl SafetyBackup<'_> {
 /// Returns the databases outside of the home that are replaced or removed, by their names in an
 /// archive.
 fn list_replaced_outside(outside: &OutsideDatabases) -> Result<Vec<PathBuf>, RestoreError> {
-    let Some(OutsideStaging { live, staged }) = &outside.staging else {
+    let Some((live, staged)) = outside.staging() else {
         return Ok(Vec::new());
     };
     let mut names = Vec::new();
-    for (name, _) in tree::list(staged).at("list", staged)? {
+    for (name, _) in tree::list(&staged).at("list", &staged)? {
         if live.join(&name).exists() {
             names.push(Path::new(EXTERNAL_DATABASES_FOLDER).join(name));
         }
@@ -295,16 +291,12 @@ fn copy(from: &Path, to: &Path) -> Result<(), IoError> {
     let meta = from.symlink_metadata().at("inspect", from)?;
     if meta.is_dir() {
         atomic::create_unsynced_folder(to)?;
-        for (name, _) in tree::list(from).at("list", from)? {
-            copy(&from.join(&name), &to.join(&name))?;
-        }
-        return Ok(());
+        let mut entries = tree::list(from).at("list", from)?.into_iter();
+        return entries.try_for_each(|(name, _)| copy(&from.join(&name), &to.join(&name)));
     }
-    if !meta.is_file() {
-        return links::link_or_copy_entry(from, &meta, to);
+    if meta.is_file() {
+        links::copy_file(from, to)
+    } else {
+        links::link_or_copy_entry(from, &meta, to)
     }
-    let mut copied = atomic::TempFile::create_beside(to)?;
-    let mut source = file_open::open(from).at("open", from)?;
-    std::io::copy(&mut source, copied.file()).at("write", to)?;
-    copied.publish_unsynced(to)
 }

@@ -1,10 +1,10 @@
 //! Stages the files that stay the same, as hard links, or leaves them in place.
 
 use super::hard_linker::HardLinker;
-use crate::archive::ArchiveManifest;
 use crate::io::{IoError, atomic, space, tree};
 use crate::restore::{
-    ExchangeMode, RestoreError, RestorePlan, RestoreTarget, Stage, StageRoot, Workspace,
+    ExchangeMode, OutsideDatabases, RestoreError, RestorePlan, RestoreTarget, Stage, StageRoot,
+    Workspace,
 };
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -17,15 +17,13 @@ use std::path::Path;
 const MAX_SINGLE_FILE_EXCHANGES: usize = 16;
 
 /// Stages the files that the plan does not change, and returns the mode in which the home is exchanged. If files are
-/// exchanged one by one, unchanged ones need no link in the stage. `changes_outside` is true if databases outside of
-/// the home are replaced too.
+/// exchanged one by one, unchanged ones need no link in the stage. `outside` are the databases outside of the home.
 pub(crate) fn stage_unchanged(
-    work: &Workspace,
-    contents: &ArchiveManifest,
-    changes_outside: bool,
+    work: &Workspace<'_>,
+    outside: &OutsideDatabases,
 ) -> Result<ExchangeMode, RestoreError> {
     let (plan, stage) = (&work.plan, &work.stage);
-    let changes_home_only = plan.target == RestoreTarget::Home && !changes_outside;
+    let changes_home_only = plan.target == RestoreTarget::Home && outside.staging().is_none();
     let files = plan.writes.len() + plan.removed.len();
     // Linking all unchanged files would cost more than the restore itself.
     let is_small = plan.partial && files <= MAX_SINGLE_FILE_EXCHANGES;
@@ -39,15 +37,14 @@ pub(crate) fn stage_unchanged(
         }
     };
     let kept = plan.partial.then_some(stage.home().live.as_path());
-    stage.set_folder_attributes(contents, kept)?;
+    stage.set_folder_attributes(work.request.archive.contents(), kept)?;
     Ok(mode)
 }
 
 /// Links unchanged live files into the stage.
-fn link_into_stage(work: &Workspace) -> Result<(), IoError> {
+fn link_into_stage(work: &Workspace<'_>) -> Result<(), IoError> {
     let (plan, stage) = (&work.plan, &work.stage);
-    let own = stage.staging_folders();
-    let linker = HardLinker::new(plan, &own);
+    let linker = HardLinker::new(plan, stage);
     // Linked folders first: one with nothing staged is not exchanged at all.
     for root in &stage.roots[1..] {
         linker.link_root(root)?;

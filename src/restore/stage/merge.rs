@@ -1,9 +1,7 @@
 //! `--merge`: keeps conversations that only the home has, and the longer version of the others.
 
 use super::staged_home::Stage;
-use crate::archive::attributes::set_attributes;
-use crate::archive::entry_name::EntryName;
-use crate::archive::name_table::NameSet;
+use crate::archive::{EntryName, NameSet, parse_rollout_name, set_attributes};
 use crate::codex::home::{HomeEntryKind, kind_of};
 use crate::codex::rollout::{self, Relation};
 use crate::io::disk_clock::modified_ns;
@@ -11,8 +9,8 @@ use crate::io::file_open;
 use crate::io::hash::{Hasher, Sha256Digest};
 use crate::io::{IoContext, IoError, sharing};
 use crate::restore::error::RestoreError;
-use crate::restore::plan::restore_plan::RestorePlan;
-use crate::restore::plan::rollout_index::{RolloutIndex, parse_rollout_name};
+use crate::restore::plan::restore_plan::{RestorePlan, RestoreTarget};
+use crate::restore::plan::rollout_index::RolloutIndex;
 use std::collections::{HashMap, HashSet};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::Path;
@@ -27,7 +25,7 @@ pub(crate) struct MergeResult {
 }
 
 /// Removes staged rollouts from the plan if the live version is equal or longer, and merges
-/// line-based files.
+/// line-based files. Does nothing unless the plan is a merge into the home.
 ///
 /// # Errors
 /// [`RestoreError::Diverged`] if both versions of a conversation have turns that the other lacks.
@@ -36,6 +34,9 @@ pub(crate) fn merge(
     plan: &mut RestorePlan,
     live: &NameSet,
 ) -> Result<MergeResult, RestoreError> {
+    if !plan.merge || plan.target != RestoreTarget::Home {
+        return Ok(MergeResult::default());
+    }
     let mut archived: HashMap<String, EntryName> = HashMap::new();
     for name in plan.writes.iter() {
         if let Some(conversation) = parse_rollout_name(name.as_path()) {

@@ -1,7 +1,6 @@
 //! Phase 2: the locked target, its staging folders, and the new state that is built in them.
 
 pub(crate) mod disk_probes;
-pub(crate) mod disk_space;
 pub(crate) mod equal_rollouts;
 pub(crate) mod extract;
 pub(crate) mod linked_roots;

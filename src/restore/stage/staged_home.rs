@@ -1,6 +1,7 @@
 //! The new state of a home while it is built: its roots, paths, links and folders.
 
 use crate::archive::format::OWNER_ACCESS_MODE;
+use crate::archive::manifest::is_database_path;
 use crate::archive::{
     ArchiveManifest, EXTERNAL_DATABASES_FOLDER, EntryName, NameSet, set_attributes,
 };
@@ -122,10 +123,7 @@ impl Stage {
     /// Returns the archive's files at paths where Codex keeps databases, whether they are databases
     /// or not, with their staged paths.
     pub(crate) fn database_files(&self, plan: &RestorePlan) -> Vec<(EntryName, PathBuf)> {
-        let is_database = |name: &EntryName| {
-            name.as_path().parent() == Some(Path::new(EXTERNAL_DATABASES_FOLDER))
-                || kind_of(name.as_path()) == HomeEntryKind::Database
-        };
+        let is_database = |name: &EntryName| is_database_path(name.as_path());
         let names = plan.writes.iter().filter(is_database);
         names
             .map(|name| {

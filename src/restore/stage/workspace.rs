@@ -1,13 +1,12 @@
 //! The locked target of a restore with its plan, and the staging folders beside it.
 
 use super::disk_probes;
-use super::disk_space;
 use super::equal_rollouts;
 use super::linked_roots::{add_root, find_linked_roots};
 use super::staged_home::{ExchangeMode, Stage, StageRoot};
 use crate::archive::path_checks::check_case_collisions;
-use crate::archive::{ArchiveError, NameSet};
-use crate::io::{IoError, OrdinaryPath, Progress, atomic, links, space};
+use crate::archive::{ArchiveError, ArchiveReader, NameSet};
+use crate::io::{IoError, NoSpace, OrdinaryPath, Progress, atomic, links, space};
 use crate::journal::{self, JournalError, Transaction};
 use crate::restore::plan::target;
 use crate::restore::{
@@ -17,20 +16,23 @@ use std::path::{Path, PathBuf};
 
 /// The target of a restore while its new state is built. Dropping it removes everything that was
 /// staged, the pointer last.
-pub(crate) struct Workspace {
+pub(crate) struct Workspace<'a> {
+    pub(crate) request: &'a RestoreRequest<'a>,
     pub(crate) plan: RestorePlan,
     pub(crate) live: LiveFiles,
     pub(crate) stage: Stage,
     pub(crate) transaction: Transaction,
     /// The mode that the disks allow.
     pub(crate) mode: ExchangeMode,
+    /// Sentences for the user about exceptions, without a final period.
+    pub(crate) notes: Vec<String>,
     _pointer: JournalPointer,
 }
 
-impl Workspace {
+impl<'a> Workspace<'a> {
     /// Locks the target, plans the restore, checks the disks, and creates the staging folders.
     pub(crate) fn open(
-        request: &RestoreRequest<'_>,
+        request: &'a RestoreRequest<'a>,
         progress: &dyn Progress,
     ) -> Result<Self, RestoreError> {
         // The home may be a symbolic link: the exchange has to happen at its target.
@@ -54,9 +56,9 @@ impl Workspace {
         let contents = request.archive.contents();
         stage.equal = equal_rollouts::link_equal(contents, &plan, &stage, progress)?;
         let written = plan.writes.without(&stage.equal);
-        let checked = disk_space::check(request.archive, &written, &stage);
-        checked.map_err(ArchiveError::from)?;
+        check_space(request.archive, &written, &stage).map_err(ArchiveError::from)?;
         Ok(Self {
+            request,
             plan,
             live,
             stage,
@@ -66,6 +68,7 @@ impl Workspace {
             } else {
                 ExchangeMode::TopLevelEntries
             },
+            notes: Vec::new(),
             _pointer: pointer,
         })
     }
@@ -95,6 +98,28 @@ fn create_stage(
         rollouts: RolloutIndex::default(),
         equal: NameSet::default(),
     })
+}
+
+/// Compares the size of the files `written` of an archive with the free space at each root that they are staged beside.
+///
+/// # Errors
+/// A disk has too little space.
+fn check_space(archive: &ArchiveReader, written: &NameSet, stage: &Stage) -> Result<(), NoSpace> {
+    let mut needed_bytes = vec![0_u64; stage.roots.len()];
+    for file in archive.contents().files.iter() {
+        let path = file.path.as_path();
+        if written.contains(path) {
+            let mut inner = stage.roots.iter().skip(1);
+            let root = inner.position(|root| path.starts_with(&root.prefix));
+            let bytes = &mut needed_bytes[root.map_or(0, |root| root + 1)];
+            *bytes = bytes.saturating_add(file.size);
+        }
+    }
+    for (root, needed_bytes) in stage.roots.iter().zip(needed_bytes) {
+        let staging = atomic::parent_of(&root.staged);
+        space::require(staging, needed_bytes, space::free_bytes(staging))?;
+    }
+    Ok(())
 }
 
 /// Refuses names that a case-insensitive disk would merge: two files, or two folders with the files

@@ -76,18 +76,17 @@ impl HandoverFixture {
     }
 
     fn publish(&self, file: TempFile) -> Result<bool, TransferError> {
-        let moving_logins = NAMES.map(|name| MovingLogin {
+        let logins = NAMES.map(|name| MovedLogin {
             profile: name.into(),
+            email: String::new(),
+            account_id: None,
             bytes: login_of(name, 1).0.bytes,
         });
-        let logins = LoginMove {
-            moving_logins: &moving_logins,
-            export: "id",
-        };
         let codex_home = self.root.path().join("codex");
         publish(
             &self.profiles,
-            logins,
+            &logins,
+            "id",
             file,
             &self.target(),
             &codex_home,
