@@ -103,7 +103,7 @@ impl Advised for BackupError {
         match self {
             Self::Io(e) => e.advice(),
             Self::Clock(e) => e.advice(),
-            Self::Zip { .. } => CommandError::wrap(Failed, self),
+            Self::NotAZip(_) => CommandError::wrap(Failed, self),
             Self::List { .. } => self.hint(Refused, "nothing was changed"),
         }
     }

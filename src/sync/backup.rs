@@ -40,16 +40,8 @@ pub enum BackupError {
     /// Reading or writing a file failed.
     #[error(transparent)]
     Io(#[from] IoError),
-    /// Writing or reading a `.zip` failed.
-    #[error("cannot {action} the snapshot ({reason}): {}", path.display())]
-    Zip {
-        /// The failed operation, as a verb.
-        action: &'static str,
-        /// The message of the zip library.
-        reason: String,
-        /// Path of the `.zip`.
-        path: PathBuf,
-    },
+    #[error("cannot read the snapshot (it is not a zip file): {}", .0.display())]
+    NotAZip(PathBuf),
     /// The age of snapshots is not known.
     #[error(transparent)]
     Clock(#[from] ClockDoubt),
@@ -217,11 +209,7 @@ pub(crate) fn read_list(snapshot: &SyncSnapshot) -> Result<SnapshotList, BackupE
 pub(super) fn open_zip(snapshot: &SyncSnapshot) -> Result<zip::ZipArchive<File>, BackupError> {
     let path = &snapshot.path;
     let file = file_open::open(path).at("open", path)?;
-    zip::ZipArchive::new(file).map_err(|_| BackupError::Zip {
-        action: "read",
-        reason: "it is not a zip file".to_owned(),
-        path: path.clone(),
-    })
+    zip::ZipArchive::new(file).map_err(|_| BackupError::NotAZip(path.clone()))
 }
 
 /// Returns unfinished snapshots in `folder` that no process is writing.

@@ -2,7 +2,7 @@
 
 use super::config::SyncConfig;
 use super::scope;
-use crate::io::{IoContext, IoError, OrdinaryPath};
+use crate::io::{IoContext, IoError, OrdinaryPath, modified_ns};
 use std::fs::{self, File, Metadata};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -35,7 +35,7 @@ impl Stat {
     pub(crate) fn from_metadata(meta: &Metadata) -> Self {
         Self {
             size: meta.len(),
-            mtime_ns: mtime_ns(meta),
+            mtime_ns: modified_ns(meta),
         }
     }
 
@@ -56,21 +56,6 @@ pub(super) fn is_absent(e: &io::Error) -> bool {
         e.kind(),
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
     )
-}
-
-#[cfg(unix)]
-fn mtime_ns(meta: &Metadata) -> i64 {
-    use std::os::unix::fs::MetadataExt;
-    meta.mtime()
-        .saturating_mul(1_000_000_000)
-        .saturating_add(meta.mtime_nsec())
-}
-
-#[cfg(not(unix))]
-fn mtime_ns(meta: &Metadata) -> i64 {
-    let since = |at: std::time::SystemTime| at.duration_since(UNIX_EPOCH).ok();
-    let at = meta.modified().ok().and_then(since).unwrap_or_default();
-    i64::try_from(at.as_nanos()).unwrap_or(i64::MAX)
 }
 
 /// Sets the modification time in nanoseconds since 1970.

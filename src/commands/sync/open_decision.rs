@@ -10,20 +10,6 @@ use crate::sync::plan::Conflict;
 use crate::sync::resolve::KeepChoice;
 use crate::sync::rollouts;
 use crate::views::sync_plan::{describe_messages, name_of};
-use clap::ValueEnum;
-
-/// The version to keep, as typed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum KeepArg {
-    /// The version on this machine
-    Local,
-    /// The version in the cloud folder
-    Cloud,
-    /// The conflict copy, or the other branch, in place of the conversation
-    Fork,
-    /// Both versions, one as a new conversation
-    Both,
-}
 
 /// A conflict, a conflict copy or a branch that needs a decision.
 #[derive(Clone)]
@@ -67,14 +53,18 @@ impl OpenDecision {
     }
 
     /// Returns the versions that can be kept.
-    pub(super) fn choices(&self) -> &'static [KeepArg] {
+    pub(super) fn choices(&self) -> &'static [KeepChoice] {
         match self {
-            Self::ConflictCopy(..) => &[KeepArg::Local, KeepArg::Fork, KeepArg::Both],
+            Self::ConflictCopy(..) => &[
+                KeepChoice::Local,
+                KeepChoice::ConflictCopy,
+                KeepChoice::Both,
+            ],
             Self::Conflict(conflict) if rollouts::key(&conflict.path).is_some() => {
-                &[KeepArg::Local, KeepArg::Cloud, KeepArg::Both]
+                &[KeepChoice::Local, KeepChoice::Cloud, KeepChoice::Both]
             }
-            Self::Conflict(_) => &[KeepArg::Local, KeepArg::Cloud],
-            Self::Branch(_) => &[KeepArg::Local, KeepArg::Fork],
+            Self::Conflict(_) => &[KeepChoice::Local, KeepChoice::Cloud],
+            Self::Branch(_) => &[KeepChoice::Local, KeepChoice::ConflictCopy],
         }
     }
 
@@ -92,14 +82,7 @@ impl OpenDecision {
     }
 }
 
-impl KeepArg {
-    pub(super) fn name(self) -> String {
-        let value = self.to_possible_value();
-        value.map_or_else(String::new, |value| value.get_name().to_owned())
-    }
-}
-
-pub(super) fn names_of(choices: &[KeepArg]) -> String {
+pub(super) fn names_of(choices: &[KeepChoice]) -> String {
     let names: Vec<_> = choices.iter().map(|keep| keep.name()).collect();
     names.join(", ")
 }
@@ -143,26 +126,20 @@ pub(super) fn find<'a>(
     }
 }
 
-pub(super) fn resolve_choice(
-    found: &OpenDecision,
-    keep: KeepArg,
-) -> Result<KeepChoice, CommandError> {
-    if !found.choices().contains(&keep) {
-        return Err(CommandError::usage(match found {
-            OpenDecision::Conflict(_) => {
-                "not a conversation: choose --keep local or --keep cloud; nothing was changed"
-            }
-            OpenDecision::ConflictCopy(..) => {
-                "a conflict copy needs --keep local, --keep fork or --keep both; nothing was changed"
-            }
-            OpenDecision::Branch(_) => {
-                "two branches of a conversation need --keep local or --keep fork; nothing was changed"
-            }
-        }));
+/// Checks that this version of the conflict can be kept.
+pub(super) fn check_choice(found: &OpenDecision, keep: KeepChoice) -> Result<(), CommandError> {
+    if found.choices().contains(&keep) {
+        return Ok(());
     }
-    Ok(match keep {
-        KeepArg::Local | KeepArg::Cloud => KeepChoice::Current,
-        KeepArg::Fork => KeepChoice::ConflictCopy,
-        KeepArg::Both => KeepChoice::Both,
-    })
+    Err(CommandError::usage(match found {
+        OpenDecision::Conflict(_) => {
+            "not a conversation: choose --keep local or --keep cloud; nothing was changed"
+        }
+        OpenDecision::ConflictCopy(..) => {
+            "a conflict copy needs --keep local, --keep fork or --keep both; nothing was changed"
+        }
+        OpenDecision::Branch(_) => {
+            "two branches of a conversation need --keep local or --keep fork; nothing was changed"
+        }
+    }))
 }

@@ -195,10 +195,7 @@ fn verify_remote(
     if !last.is_unchanged(config)? {
         return Ok(None);
     }
-    let text = |path: &Path| {
-        let read = contents::read(path, None).at("read", path)?;
-        Ok::<_, IoError>((read.len, read.digest))
-    };
+    let text = |path: &Path| contents::read(path).at("read", path);
     let is_packed = last.remote.path.ends_with(rollout::ZST);
     let raw = match last.contents {
         Some((len, digest)) if !is_packed && len == last.remote.stat.size => digest,

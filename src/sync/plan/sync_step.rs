@@ -186,6 +186,13 @@ pub enum SyncAction {
 }
 
 impl SyncAction {
+    pub(crate) fn copy_from(source: Side) -> Self {
+        match source {
+            Side::Local => Self::CopyToCloud,
+            Side::Remote => Self::CopyToLocal,
+        }
+    }
+
     /// Returns the name that tables and JSON show; part of the JSON contract.
     pub(crate) fn name(self) -> &'static str {
         match self {

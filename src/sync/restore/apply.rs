@@ -194,8 +194,8 @@ impl ResolutionRecorder {
         let Some(key) = rollouts::key(&kept.path) else {
             return Ok(());
         };
-        let read = contents::read(file, None).at("read", file)?;
-        let name = conflict_copies::file_name(&key, &read.digest);
+        let (_, digest) = contents::read(file).at("read", file)?;
+        let name = conflict_copies::file_name(&key, &digest);
         let news = resolutions::record_keep(&name, &mut self.state.resolutions, &self.others);
         for record in &news {
             self.journal.record_resolution(record)?;

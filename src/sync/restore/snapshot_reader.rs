@@ -60,4 +60,3 @@ fn mode_of(meta: &fs::Metadata) -> Option<u32> {
 fn mode_of(_: &fs::Metadata) -> Option<u32> {
     None
 }
-

@@ -195,7 +195,7 @@ impl FolderReader<'_> {
             // A program without manifests appended lines to an attested version.
             let known = self.records.attested_versions(key);
             for listed in known.filter(|listed| listed.size > 0 && listed.size < size) {
-                if version.read_raw(Some(listed.size))?.prefix_digest == Some(listed.digest) {
+                if version.raw_begins_with(listed.size, &listed.digest)? {
                     return Ok(None);
                 }
             }

@@ -7,12 +7,13 @@ use super::incoming::{IncomingFile, OtherMachine};
 use super::listing::{KnownDigests, is_synced};
 use super::position::{Position, PositionFiles};
 use super::snapshot_manifest::{FileVersions, SnapshotManifest};
-use super::staged_tree::{StagedTree, begins_with};
+use super::staged_tree::StagedTree;
 use super::store::{HOME, MANIFEST, Remote, RemoteSnapshot};
 use super::taken_versions::TakenVersions;
 use crate::io::beneath::{self, FollowedLinks};
 use crate::io::{IoContext, IoError, atomic, tree};
 use crate::sync::config::{Compare, SyncConfig, SyncRemote};
+use crate::sync::contents;
 use crate::sync::plan::PlanError;
 use crate::sync::scope::Scope;
 use crate::sync::sides::Stat;
@@ -94,10 +95,8 @@ impl<'r, R: Remote> Join<'r, R> {
     ) -> Result<Self, R::Error> {
         let config = with_staging(config, staging);
         let files = PositionFiles::new(&replica.folder);
-        let position = files.read(&config, || remote.new_replica_id());
-        let position = position.map_err(RemoteError::from)?;
-        let published = files.read_published().map_err(RemoteError::from)?;
-        let published = published.unwrap_or_default();
+        let position = files.read(&config, || remote.new_replica_id())?;
+        let published = files.read_published()?.unwrap_or_default();
         let scope =
             Scope::build(&config).map_err(|e| RemoteError::from(PlanError::InvalidGlob(e)))?;
         let mut join = Self {
@@ -158,9 +157,9 @@ impl<'r, R: Remote> Join<'r, R> {
             self.published = manifest;
             self.own_head = Some(one.clone());
             if self.writes {
-                self.files.record_published().map_err(RemoteError::from)?;
+                self.files.record_published()?;
                 // At once: this run can be killed too.
-                self.commit().map_err(RemoteError::from)?;
+                self.commit()?;
             } else {
                 self.is_state_uncommitted = true;
             }
@@ -183,7 +182,7 @@ impl<'r, R: Remote> Join<'r, R> {
         &self,
         snapshot: &RemoteSnapshot,
     ) -> Result<Option<SnapshotManifest>, R::Error> {
-        let next = self.files.read_next().map_err(RemoteError::from)?;
+        let next = self.files.read_next()?;
         let candidates = [next, Some(self.published.clone())].into_iter().flatten();
         let candidates: Vec<_> = candidates
             .filter(|known| known.replica == snapshot.replica && known.number == snapshot.number)
@@ -259,9 +258,9 @@ impl<'r, R: Remote> Join<'r, R> {
 
     /// Finds out what the run merged. Versions that wait for a decision are replaced by what this machine published.
     pub fn settle(&mut self) -> Result<(), R::Error> {
-        let mut state = self.replica.read().map_err(RemoteError::from)?;
+        let mut state = self.replica.read()?;
         let mut is_undecided = false;
-        let staged = self.list_for_round().map_err(RemoteError::from)?;
+        let staged = self.list_for_round()?;
         for (other, incoming) in std::mem::take(&mut self.round) {
             let theirs = &other.manifest.knowledge;
             self.knowledge.add_merged(theirs);
@@ -293,12 +292,11 @@ impl<'r, R: Remote> Join<'r, R> {
             }
         }
         if is_undecided {
-            self.replica.write(&mut state).map_err(RemoteError::from)?;
+            self.replica.write(&mut state)?;
         }
         if self.has_further_round() {
             // The next machines did not know what this round changed.
-            let listed = self.list_staged(&state);
-            self.current = listed.map_err(RemoteError::from)?;
+            self.current = self.list_staged(&state)?;
         }
         Ok(())
     }
@@ -333,7 +331,7 @@ impl<'r, R: Remote> Join<'r, R> {
                     state,
                     current: &self.current,
                 };
-                let files = known.entries(&one.key, now).map_err(RemoteError::from)?;
+                let files = known.entries(&one.key, now)?;
                 let version = self.next_version();
                 Some(FileVersions { files, version })
             }
@@ -363,16 +361,16 @@ impl<'r, R: Remote> Join<'r, R> {
     /// Makes the staged folder this machine's newest snapshot, if that would differ from the last one. Returns the id
     /// of a new snapshot.
     pub fn publish(&mut self) -> Result<Option<String>, R::Error> {
-        let state = self.replica.read().map_err(RemoteError::from)?;
+        let state = self.replica.read()?;
         let mut id = None;
         for attempt in 1.. {
-            let manifest = self.next_manifest(&state).map_err(RemoteError::from)?;
+            let manifest = self.next_manifest(&state)?;
             let is_listed = self.own_head.is_some() || id.is_some();
             if is_listed && manifest.has_same_content(&self.published) {
                 break;
             }
-            let bytes = self.write_manifest(&manifest).map_err(RemoteError::from)?;
-            self.files.write_next(&bytes).map_err(RemoteError::from)?;
+            let bytes = self.write_manifest(&manifest)?;
+            self.files.write_next(&bytes)?;
             let snapshot = RemoteSnapshot {
                 id: String::new(),
                 replica: manifest.replica.clone(),
@@ -381,12 +379,12 @@ impl<'r, R: Remote> Join<'r, R> {
                 base: self.position.snapshot.clone(),
             };
             let made = self.remote.publish(self.tree.root(), &snapshot)?;
-            self.files.record_published().map_err(RemoteError::from)?;
+            self.files.record_published()?;
             self.position.snapshot = Some(made.clone());
             self.position.number = manifest.number;
             self.knowledge.clone_from(&manifest.knowledge);
             id = Some(made);
-            let changed = self.find_changed(&manifest).map_err(RemoteError::from)?;
+            let changed = self.find_changed(&manifest)?;
             self.published = manifest;
             match changed {
                 None => break,
@@ -396,7 +394,7 @@ impl<'r, R: Remote> Join<'r, R> {
             }
         }
         self.position.knowledge.clone_from(&self.knowledge);
-        self.commit().map_err(RemoteError::from)?;
+        self.commit()?;
         Ok(id)
     }
 
@@ -459,7 +457,8 @@ impl<'r, R: Remote> Join<'r, R> {
             let stat = Stat::read(&full)?;
             let is_same =
                 stat.is_some_and(|stat| stat.size == entry.size && stat.mtime_ns == entry.mtime_ns);
-            if !is_same && !begins_with(&full, entry.size, entry.digest) {
+            let begins = || contents::raw_begins_with(&full, entry.size, &entry.digest);
+            if !is_same && !begins().unwrap_or_default() {
                 return Ok(Some(path.to_owned()));
             }
         }

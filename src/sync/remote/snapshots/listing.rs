@@ -2,7 +2,7 @@
 
 use super::causality::VersionId;
 use super::snapshot_manifest::{FileVersions, copy_name};
-use super::staged_tree::{StagedFiles, StagedTree, begins_with};
+use super::staged_tree::{StagedFiles, StagedTree};
 use crate::codex::rollout;
 use crate::io::IoContext;
 use crate::io::IoError;
@@ -56,7 +56,9 @@ impl KnownDigests<'_> {
             && synced.path == path
             && synced.stat.size == size
             && size < stat.size;
-        let begins = has_grown && begins_with(&self.tree.path(path), size, digest);
+        let full = self.tree.path(path);
+        let begins =
+            has_grown && contents::raw_begins_with(&full, size, &digest).unwrap_or_default();
         begins.then_some(ManifestEntry {
             size,
             mtime_ns: synced.stat.mtime_ns,

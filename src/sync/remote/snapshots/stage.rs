@@ -5,7 +5,7 @@ use super::error::RemoteError;
 use super::incoming::{IncomingFile, OtherMachine, OwnSide};
 use super::join::Join;
 use super::snapshot_manifest::{SnapshotManifest, copy_name};
-use super::staged_tree::{Candidate, Expected, StagedFiles};
+use super::staged_tree::{Candidate, Expected, StagedFiles, place_fetched};
 use super::store::{HOME, Remote, RemoteSnapshot};
 use crate::io::hash::Sha256Digest;
 use crate::io::{IoContext, IoError, atomic, links, tree};
@@ -32,7 +32,7 @@ impl<R: Remote> Join<'_, R> {
         if !self.is_staged {
             self.begin_state()?;
         }
-        let mut state = self.replica.read().map_err(RemoteError::from)?;
+        let mut state = self.replica.read()?;
         self.choose_machines(&state);
         if !self.is_staged {
             self.stage_own(&mut state)?;
@@ -40,9 +40,9 @@ impl<R: Remote> Join<'_, R> {
         }
         self.stage_incoming(&state)?;
         self.forget_concurrent(&mut state);
-        self.write_state(&mut state).map_err(RemoteError::from)?;
-        self.record_taken().map_err(RemoteError::from)?;
-        self.stage_manifests(&state).map_err(RemoteError::from)?;
+        self.write_state(&mut state)?;
+        self.record_taken()?;
+        self.stage_manifests(&state)?;
         Ok(true)
     }
 
@@ -105,10 +105,8 @@ impl<R: Remote> Join<'_, R> {
     fn stage_own(&mut self, state: &mut SyncState) -> Result<(), R::Error> {
         let incoming = self.round.iter().flat_map(|(_, incoming)| incoming);
         let incoming: BTreeSet<&str> = incoming.map(|one| &*one.key).collect();
-        let kept = self
-            .take_kept(state, &incoming)
-            .map_err(RemoteError::from)?;
-        self.link_conflict_copies().map_err(RemoteError::from)?;
+        let kept = self.take_kept(state, &incoming)?;
+        self.link_conflict_copies()?;
         let mut missing = BTreeMap::new();
         for (key, of) in &self.current {
             if incoming.contains(&**key) {
@@ -128,7 +126,7 @@ impl<R: Remote> Join<'_, R> {
                 }
             }
         }
-        self.stage_unpublished(state).map_err(RemoteError::from)?;
+        self.stage_unpublished(state)?;
         let lost = self.fetch_own(missing)?;
         for key in lost.keys().map(|path| state_key(path)) {
             self.current.remove(&key);
@@ -220,7 +218,7 @@ impl<R: Remote> Join<'_, R> {
         let placed = self
             .tree
             .place_from_home(&self.config, path, &expected, &candidates);
-        Ok(placed.map_err(RemoteError::from)?)
+        Ok(placed?)
     }
 
     fn link_conflict_copies(&self) -> Result<(), IoError> {
@@ -295,21 +293,20 @@ impl<R: Remote> Join<'_, R> {
             return Ok(differing);
         }
         let folder = self.tree.root().join("fetched");
-        atomic::create_private_folder(&folder).map_err(RemoteError::from)?;
+        atomic::create_private_folder(&folder)?;
         for path in wanted.keys() {
-            self.place_base(path, &folder.join(HOME).join(path))
-                .map_err(RemoteError::from)?;
+            self.place_base(path, &folder.join(HOME).join(path))?;
         }
         let paths = wanted.keys().map(|path| &**path).collect();
         self.remote.fetch(snapshot, all, &paths, &folder)?;
         for (path, entry) in wanted {
             let from = folder.join(HOME).join(path);
-            let placed = self.tree.place_fetched(&from, path, entry);
-            if let Err(detail) = placed.map_err(RemoteError::from)? {
+            let to = self.tree.prepare(path)?;
+            if let Err(detail) = place_fetched(&from, &to, path, entry)? {
                 differing.insert(path.clone(), detail);
             }
         }
-        tree::remove(&folder).map_err(RemoteError::from)?;
+        tree::remove(&folder)?;
         Ok(differing)
     }
 
@@ -326,7 +323,7 @@ impl<R: Remote> Join<'_, R> {
 
     /// Replaces staged files by those that the machines of the round changed.
     fn stage_incoming(&mut self, state: &SyncState) -> Result<(), R::Error> {
-        let staged = self.list_for_round().map_err(RemoteError::from)?;
+        let staged = self.list_for_round()?;
         let mut round = std::mem::take(&mut self.round);
         for (other, incoming) in &round {
             let mut missing = BTreeMap::new();
@@ -342,7 +339,7 @@ impl<R: Remote> Join<'_, R> {
         }
         for one in round.iter_mut().flat_map(|(_, incoming)| incoming) {
             for path in one.files.keys() {
-                let stat = Stat::read(&self.tree.path(path)).map_err(RemoteError::from)?;
+                let stat = Stat::read(&self.tree.path(path))?;
                 one.placed.extend(stat.map(|stat| (path.clone(), stat)));
             }
         }
@@ -361,7 +358,7 @@ impl<R: Remote> Join<'_, R> {
 
     pub(super) fn clear(&self, key: &str, staged: &StagedFiles) -> Result<(), R::Error> {
         for path in staged.get(key).into_iter().flat_map(BTreeMap::keys) {
-            self.tree.remove(path).map_err(RemoteError::from)?;
+            self.tree.remove(path)?;
         }
         Ok(())
     }

@@ -65,7 +65,7 @@ impl StagedTree {
         self.home().join(relative)
     }
 
-    fn prepare(&self, relative: &str) -> Result<PathBuf, IoError> {
+    pub(super) fn prepare(&self, relative: &str) -> Result<PathBuf, IoError> {
         let target = self.path(relative);
         let folder = atomic::parent_of(&target);
         if !folder.is_dir() {
@@ -138,7 +138,7 @@ impl StagedTree {
         entry: &Expected,
         digest: Sha256Digest,
     ) -> Result<bool, IoError> {
-        if !begins_with(from, entry.size, digest) {
+        if !contents::raw_begins_with(from, entry.size, &digest).unwrap_or_default() {
             return Ok(false);
         }
         let target = self.prepare(to)?;
@@ -148,33 +148,6 @@ impl StagedTree {
         copied.at("copy", from)?;
         set_mtime(&file, entry.mtime_ns).at("set the time of", &target)?;
         Ok(true)
-    }
-
-    /// Moves a fetched file to its final path, after checking its content. Truncates a file that grew during its
-    /// publication to the size in the manifest.
-    pub(super) fn place_fetched(
-        &self,
-        from: &Path,
-        to: &str,
-        entry: &ManifestEntry,
-    ) -> Result<Result<(), String>, IoError> {
-        let Some(stat) = Stat::read(from)? else {
-            return Ok(Err(format!("{to} is listed, but missing")));
-        };
-        let mut options = fs::OpenOptions::new();
-        let file = sharing::open_to_write(options.read(true).write(true), from).at("open", from)?;
-        if stat.size > entry.size {
-            file.set_len(entry.size).at("cut", from)?;
-        }
-        if contents::read_raw_digest(from).at("read", from)? != entry.digest {
-            return Ok(Err(format!(
-                "the content of {to} does not match its manifest"
-            )));
-        }
-        set_mtime(&file, entry.mtime_ns).at("set the time of", from)?;
-        drop(file);
-        sharing::rename(from, &self.prepare(to)?).at("move", from)?;
-        Ok(Ok(()))
     }
 
     pub(super) fn remove(&self, relative: &str) -> Result<(), IoError> {
@@ -272,11 +245,28 @@ impl From<&ManifestEntry> for Expected {
     }
 }
 
-/// Returns true if a file begins with `size` bytes of this digest.
-pub(super) fn begins_with(path: &Path, size: u64, digest: Sha256Digest) -> bool {
-    let read = file_open::open(path).and_then(|file| {
-        let mut beginning = file.take(size);
-        contents::read_from(&mut beginning, None)
-    });
-    read.is_ok_and(|read| read.len == size && read.digest == digest)
+/// Checks the content of a fetched file, and moves it to its place, whose folder exists. A file that has grown since it
+/// was listed is cut. Returns what is wrong with a file that is not the listed one.
+pub(crate) fn place_fetched(
+    from: &Path,
+    to: &Path,
+    name: &str,
+    entry: &ManifestEntry,
+) -> Result<Result<(), String>, IoError> {
+    let Some(stat) = Stat::read(from)? else {
+        return Ok(Err(format!("{name} is listed, but missing")));
+    };
+    let mut options = fs::OpenOptions::new();
+    let file = sharing::open_to_write(options.read(true).write(true), from).at("open", from)?;
+    if stat.size > entry.size {
+        file.set_len(entry.size).at("cut", from)?;
+    }
+    if contents::read_raw_digest(from).at("read", from)? != entry.digest {
+        let detail = format!("the content of {name} does not match its manifest");
+        return Ok(Err(detail));
+    }
+    set_mtime(&file, entry.mtime_ns).at("set the time of", from)?;
+    drop(file);
+    sharing::rename(from, to).at("move", from)?;
+    Ok(Ok(()))
 }
