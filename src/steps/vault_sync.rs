@@ -111,7 +111,7 @@ impl<'c> VaultSync<'c> {
         atomic::create_private_folder(&tree)?;
         let writes = self.lock.is_some();
         let join = Join::open(self, config, replica, &tree, &self.kept, writes)?;
-        if join.was_copied() {
+        if join.was_copied {
             let message = "this machine did not make its newest snapshot: another machine has a copy of this \
                            disk, or this disk was put back from a copy";
             let hint = format!(
@@ -176,7 +176,7 @@ pub(crate) fn with_staged<T>(
     };
     let mut join = vault.join(config, replica)?;
     if may_be_idle && let Some(plan) = join.idle_plan(&join.inspect()?)? {
-        return work(join.config(), join.replica(), Some(plan));
+        return work(&join.config, &join.replica, Some(plan));
     }
     join.stage()?;
     if join.has_further_round() {
@@ -184,7 +184,7 @@ pub(crate) fn with_staged<T>(
             "several machines changed the same files: a run merges them one after the other; this plan shows the first",
         );
     }
-    let done = work(join.config(), join.replica(), None);
+    let done = work(&join.config, &join.replica, None);
     join.keep_tree();
     done
 }

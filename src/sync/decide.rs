@@ -58,15 +58,6 @@ impl FileFacts {
     pub(crate) fn is_unchanged(self) -> bool {
         (self.local, self.remote) == (Presence::Unchanged, Presence::Unchanged)
     }
-
-    /// Returns the reason for copying the version that continues the other one.
-    fn growth_reason(self) -> CopyReason {
-        if self.is_rewritten {
-            CopyReason::Rewritten
-        } else {
-            CopyReason::Grew
-        }
-    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -177,15 +168,22 @@ fn decide_both_present(facts: FileFacts, rules: DecisionRules) -> FileDecision {
     // Copying a continuation loses nothing, so it is safe whatever else is known. For a plain file that
     // changed on both sides, a common prefix does not prove that text was only appended.
     let may_grow = facts.kind != FileKind::Plain || unknown;
-    match facts.relation {
-        Some(Relation::FirstExtends) if may_grow => {
-            return FileDecision::Copy(Side::Local, facts.growth_reason());
-        }
-        Some(Relation::SecondExtends) if may_grow => {
-            return FileDecision::Copy(Side::Remote, facts.growth_reason());
-        }
-        _ if facts.kind == FileKind::Lines => return FileDecision::Merge,
-        _ => {}
+    let longer = match facts.relation {
+        Some(Relation::FirstExtends) if may_grow => Some(Side::Local),
+        Some(Relation::SecondExtends) if may_grow => Some(Side::Remote),
+        _ => None,
+    };
+    if let Some(side) = longer {
+        let is_grown = !facts.is_rewritten;
+        let why = if is_grown {
+            CopyReason::Grew
+        } else {
+            CopyReason::Rewritten
+        };
+        return FileDecision::Copy(side, why);
+    }
+    if facts.kind == FileKind::Lines {
+        return FileDecision::Merge;
     }
     match (facts.local, facts.remote) {
         (Changed, Unchanged) => FileDecision::Copy(Side::Local, CopyReason::ChangedOneSide),

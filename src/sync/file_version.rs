@@ -5,8 +5,8 @@ use crate::conversations::message_comparison::{self, RewrittenVersion};
 use crate::io::hash::Sha256Digest;
 use crate::io::{IoContext, IoError};
 use crate::sync::contents;
-use crate::sync::observed_file::ObservedFile;
 use crate::sync::secrets::FileSecret;
+use crate::sync::sides::ObservedFile;
 use std::io;
 use std::path::{Path, PathBuf};
 

@@ -66,18 +66,12 @@ impl IndexUpdate {
     /// Returns the update for a conversation written to `path`, relative to the Codex home; `None` for other
     /// files.
     pub(crate) fn from_path(path: &str, change: ContentChange) -> Option<Self> {
-        let id = rollouts::id(&rollouts::key(path)?)?;
-        Some(Self::new(id, path.to_owned(), change, false))
-    }
-
-    /// Returns the update for a file of the conversation `id`.
-    pub(crate) fn new(id: String, path: String, change: ContentChange, moved: bool) -> Self {
-        Self {
-            id,
-            path,
+        Some(Self {
+            id: rollouts::id(&rollouts::key(path)?)?,
+            path: path.to_owned(),
             change,
-            moved,
-        }
+            moved: false,
+        })
     }
 
     /// Returns the id of the rollout. Codex stores the projection of a rollout under this id.

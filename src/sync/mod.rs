@@ -32,7 +32,6 @@ mod manager_folder;
 pub(crate) mod manifest;
 pub(crate) mod new_branches;
 pub(crate) mod notice;
-mod observed_file;
 pub(crate) mod pending_index_updates;
 pub mod plan;
 mod records;

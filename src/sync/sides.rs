@@ -68,6 +68,24 @@ pub(crate) fn set_mtime(file: &File, ns: i64) -> io::Result<()> {
     })
 }
 
+/// A file with the size and time that the plan observed. An op skips it if these have changed since.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObservedFile {
+    /// The side that has the file.
+    pub side: Side,
+    /// Path relative to the root of the side, with `/`.
+    pub path: String,
+    /// Size and modification time at the scan.
+    pub stat: Stat,
+}
+
+impl ObservedFile {
+    /// Returns the full path of the file.
+    pub(crate) fn full_path(&self, config: &SyncConfig) -> PathBuf {
+        config.file_path(self.side, &self.path)
+    }
+}
+
 impl SyncConfig {
     /// Returns the root folder of a side.
     pub(crate) fn root(&self, side: Side) -> &Path {

@@ -69,19 +69,17 @@ pub(crate) fn back_up_files(
 ) -> Result<Option<String>, BackupError> {
     // Files that are gone in the meantime need no copy.
     files.retain(|(path, _)| path.exists());
-    let paths: Vec<_> = files.iter().map(|(path, _)| path.clone()).collect();
-    let snapshot_result = back_up_readable(config, files, now)?;
-    match (&*snapshot_result.not_copied, &*paths) {
-        ([], _) => Ok(snapshot_result.name),
-        ([(file_entry, why), ..], paths) => {
-            let path = paths.iter().find(|path| path.ends_with(&file_entry.path));
-            Err(BackupError::Io(IoError {
-                action: "keep",
-                path: path
-                    .cloned()
-                    .unwrap_or_else(|| PathBuf::from(&file_entry.path)),
-                source: io::Error::other(why.clone()),
-            }))
+    let snapshot = back_up_readable(config, files, now)?;
+    match snapshot.not_copied.into_iter().next() {
+        None => Ok(snapshot.name),
+        Some((file, why)) => {
+            let source = io::Error::other(why);
+            let root = if file.cloud {
+                &config.cloud
+            } else {
+                &config.local
+            };
+            Err(source).at("keep", root.join(file.path))?
         }
     }
 }

@@ -235,7 +235,7 @@ impl MachineRefresh<'_> {
             let to = self.folder.join(HOME).join(path);
             atomic::create_below(self.folder, atomic::parent_of(&to))?;
             place_fetched(&fetched.join(HOME).join(path), &to, path, entry)?
-                .map_err(|detail| snapshot.damage_error(detail))?;
+                .map_err(|detail| VaultError::damaged(&snapshot.published.id, detail))?;
             self.progress.add_bytes(entry.size);
         }
         Ok(())

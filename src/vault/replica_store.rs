@@ -7,7 +7,7 @@ use super::error::VaultError;
 use super::replica_tags::{self, LAYOUT, SYNC_TAG};
 use super::restic::Restic;
 use super::restored_files;
-use super::snapshot::{list_tagged, short_id};
+use super::snapshot::list_tagged;
 use super::tags::find_value;
 use super::tree_lock::TreeLock;
 use crate::io::Progress;
@@ -26,15 +26,6 @@ const MAX_MANIFEST_BYTES: u64 = 1 << 30;
 pub(crate) struct ReplicaSnapshot {
     pub(crate) time: DateTime<Utc>,
     pub(crate) published: RemoteSnapshot,
-}
-
-impl ReplicaSnapshot {
-    pub(super) fn damage_error(&self, detail: String) -> VaultError {
-        VaultError::DamagedSnapshot {
-            id: short_id(&self.published.id).to_owned(),
-            detail,
-        }
-    }
 }
 
 /// The snapshots of sync in a repository.
@@ -103,10 +94,10 @@ impl ReplicaStore {
             if limited.limit() > 0 {
                 return result;
             }
-            Err(VaultError::DamagedSnapshot {
-                id: short_id(id).to_owned(),
-                detail: format!("its manifest has more than {MAX_MANIFEST_BYTES} bytes"),
-            })
+            Err(VaultError::damaged(
+                id,
+                format!("its manifest has more than {MAX_MANIFEST_BYTES} bytes"),
+            ))
         })
     }
 
@@ -144,8 +135,7 @@ impl ReplicaStore {
             host: &snapshot.machine,
             tags: replica_tags::encode(snapshot),
             parent,
-            time: None,
-            reads_all: false,
+            ..SnapshotOptions::default()
         };
         Ok(run_backup(&self.restic, tree, &options, progress)?.id)
     }

@@ -103,7 +103,8 @@ pub(super) fn list_tagged(
     filter: &[&str],
 ) -> Result<Vec<ListedSnapshot>, VaultError> {
     let args = [&["snapshots", "--json", "--no-lock"], filter].concat();
-    let listed: Option<Vec<ListedSnapshot>> = restic.run_json("snapshots", &args)?;
+    let listed = serde_json::from_slice::<Option<Vec<ListedSnapshot>>>(&restic.run(&args)?);
+    let listed = listed.map_err(|e| VaultError::Output("snapshots", e))?;
     let mut snapshots = listed.unwrap_or_default();
     snapshots.sort_by(|a, b| (a.time, &a.id).cmp(&(b.time, &b.id)));
     Ok(snapshots)

@@ -3,7 +3,7 @@
 use crate::context::Context;
 use crate::error::CommandError;
 use crate::history::thread_choice;
-use crate::sync::branches::{BRANCH_REASON, Branch};
+use crate::sync::branches::Branch;
 use crate::sync::conflict_copies::ConflictCopy;
 use crate::sync::conflicting_versions::ConflictingVersions;
 use crate::sync::plan::Conflict;
@@ -24,25 +24,23 @@ impl OpenDecision {
     /// Returns the path of the file, or the name of the conflict copy.
     pub(super) fn file(&self) -> &str {
         match self {
-            Self::Conflict(conflict) => &conflict.path,
+            Self::Conflict(conflict) | Self::Branch(Branch { conflict, .. }) => &conflict.path,
             Self::ConflictCopy(copy, _) => &copy.name,
-            Self::Branch(branch) => &branch.path,
         }
     }
 
     pub(super) fn versions(&self) -> Option<&ConflictingVersions> {
         match self {
-            Self::Conflict(conflict) => conflict.versions.as_ref(),
-            Self::ConflictCopy(_, versions) => versions.as_ref(),
-            Self::Branch(branch) => Some(&branch.versions),
+            Self::Conflict(conflict) | Self::Branch(Branch { conflict, .. }) => &conflict.versions,
+            Self::ConflictCopy(_, versions) => versions,
         }
+        .as_ref()
     }
 
     pub(super) fn session_id(&self) -> Option<&str> {
         match self {
-            Self::Conflict(conflict) => Some(conflict.versions.as_ref()?.session_id()),
             Self::ConflictCopy(copy, _) => copy.session_id(),
-            Self::Branch(branch) => Some(branch.versions.session_id()),
+            _ => Some(&self.versions()?.session_id),
         }
     }
 
@@ -71,9 +69,8 @@ impl OpenDecision {
     /// Returns the reason, with what each version has of its own.
     pub(super) fn reason(&self, context: &Context) -> String {
         let reason = match self {
-            Self::Conflict(conflict) => &*conflict.reason,
+            Self::Conflict(conflict) | Self::Branch(Branch { conflict, .. }) => &*conflict.reason,
             Self::ConflictCopy(..) => "continued differently on another machine",
-            Self::Branch(_) => BRANCH_REASON,
         };
         match self.versions() {
             None => reason.to_owned(),
@@ -94,18 +91,15 @@ pub(super) fn find<'a>(
     open: &'a [OpenDecision],
 ) -> Result<&'a OpenDecision, CommandError> {
     let is_file = |decision: &OpenDecision| match decision {
-        OpenDecision::Conflict(conflict) => conflict.path == what,
         OpenDecision::ConflictCopy(copy, _) => copy.name == what || copy.digest_prefix() == what,
-        OpenDecision::Branch(branch) => branch.path == what,
+        other => other.file() == what,
     };
     let mut found: Vec<&OpenDecision> = open.iter().filter(|decision| is_file(decision)).collect();
     if found.is_empty() {
         let id = |decision: &OpenDecision| decision.session_id().unwrap_or_default().to_owned();
         let has_title = |decision: &OpenDecision, fits: &dyn Fn(&str) -> bool| {
-            let versions = decision.versions();
-            versions
-                .and_then(ConflictingVersions::title)
-                .is_some_and(fits)
+            let title = decision.versions().and_then(|of| of.title.as_deref());
+            title.is_some_and(fits)
         };
         found = thread_choice::find_named(&open.iter(), what, id, has_title);
     }

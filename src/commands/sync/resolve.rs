@@ -101,7 +101,7 @@ impl ResolveArgs {
         };
         let mut join = vault.join(&config, &replica)?;
         join.stage()?;
-        let outcome = self.decide(context, join.config(), join.replica(), closing)?;
+        let outcome = self.decide(context, &join.config, &join.replica, closing)?;
         join.settle()?;
         vault.publish(&mut join, &config)?;
         Ok(outcome)
@@ -215,11 +215,9 @@ impl ResolveArgs {
         let (mut conflicts, mut forks) = (Vec::new(), Vec::new());
         for decision in open {
             match decision {
-                OpenDecision::Conflict(conflict) => {
+                OpenDecision::Conflict(conflict)
+                | OpenDecision::Branch(Branch { conflict, .. }) => {
                     conflicts.push(ConflictJson::of(conflict, context));
-                }
-                OpenDecision::Branch(branch) => {
-                    conflicts.push(ConflictJson::of_branch(branch, context));
                 }
                 OpenDecision::ConflictCopy(copy, versions) => forks.push(ConflictCopyJson {
                     name: copy.name.clone(),

@@ -58,9 +58,7 @@ pub(super) fn attest_unlisted(
         if listed.any(|entry| matches_last_sync(entry, last)) {
             continue;
         }
-        if !(request.keep_going)() {
-            return Err(ApplyError::Interrupted);
-        }
+        request.check_interrupt()?;
         let entry = match verify_remote(last, config) {
             // The file was removed in the meantime; the next run looks again.
             Err(e) if e.is_not_found() => None,

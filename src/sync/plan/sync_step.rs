@@ -6,8 +6,7 @@
 use crate::io::hash::Sha256Digest;
 use crate::sync::conflicting_versions::ConflictingVersions;
 use crate::sync::index_updates::ContentChange;
-use crate::sync::observed_file::ObservedFile;
-use crate::sync::sides::{Side, Stat};
+use crate::sync::sides::{ObservedFile, Side, Stat};
 
 /// The copy of one complete file within a side or to the other side.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,12 +5,11 @@ use crate::codex::rollout::{Relation, ZST};
 use crate::sync::decide::{CopyReason, FileDecision, conflict_reason, winner};
 use crate::sync::file_version::FileVersion;
 use crate::sync::index_updates::ContentChange;
-use crate::sync::observed_file::ObservedFile;
 use crate::sync::plan::facts::compared_file::{ComparedFile, NewConflictCopy};
 use crate::sync::plan::file_plan::{FileOutcome, FilePlan};
 use crate::sync::plan::sync_step::{CopyOp, Op, Placement, StateUpdate, SyncAction, SyncStep};
 use crate::sync::rollouts;
-use crate::sync::sides::{Side, Stat};
+use crate::sync::sides::{ObservedFile, Side, Stat};
 
 /// Reason for a conflict copy of a second file of the conversation.
 const DIVERGED_COPY: &str = "was continued differently in a second file";

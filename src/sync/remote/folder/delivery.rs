@@ -12,8 +12,7 @@ use crate::sync::contents;
 use crate::sync::file_kind::FileKind;
 use crate::sync::file_version::FileVersion;
 use crate::sync::notice::{Notice, NoticeList, read_failure};
-use crate::sync::observed_file::ObservedFile;
-use crate::sync::sides::Side;
+use crate::sync::sides::{ObservedFile, Side};
 use crate::sync::state::SyncedFile;
 
 /// Reason to wait for a file whose text was replaced by zeros; `--accept-unlisted` does not use it either.

@@ -4,8 +4,8 @@ use super::causality::{Knowledge, VersionId};
 use super::error::RemoteError;
 use super::heads::{self, ForkedReplicas, find_heads, is_same_id};
 use super::incoming::{IncomingFile, OtherMachine};
-use super::listing::{KnownDigests, is_synced};
-use super::position::{Position, PositionFiles};
+use super::listing::is_synced;
+use super::position::{NEXT_FILE, PUBLISHED_FILE, Position, PositionFiles};
 use super::snapshot_manifest::{FileVersions, SnapshotManifest};
 use super::staged_tree::StagedTree;
 use super::store::{HOME, MANIFEST, Remote, RemoteSnapshot};
@@ -29,8 +29,8 @@ const MAX_ATTEMPTS: u32 = 3;
 #[derive(Debug)]
 pub struct Join<'r, R> {
     pub(super) remote: &'r R,
-    pub(super) config: SyncConfig,
-    pub(super) replica: Replica,
+    pub config: SyncConfig,
+    pub replica: Replica,
     pub(super) scope: Scope,
     pub(super) tree: StagedTree,
     pub(super) files: PositionFiles,
@@ -62,7 +62,7 @@ pub struct Join<'r, R> {
     pub(super) is_staged: bool,
     /// True for a plan after a killed run that published its state without recording that.
     pub(super) is_state_uncommitted: bool,
-    pub(super) was_copied: bool,
+    pub(crate) was_copied: bool,
 }
 
 /// Returns the settings for a run whose staged tree is in the folder `staging`.
@@ -96,7 +96,7 @@ impl<'r, R: Remote> Join<'r, R> {
         let config = with_staging(config, staging);
         let files = PositionFiles::new(&replica.folder);
         let position = files.read(&config, || remote.new_replica_id())?;
-        let published = files.read_published()?.unwrap_or_default();
+        let published = files.read_manifest(PUBLISHED_FILE)?.unwrap_or_default();
         let scope =
             Scope::build(&config).map_err(|e| RemoteError::from(PlanError::InvalidGlob(e)))?;
         let mut join = Self {
@@ -182,7 +182,7 @@ impl<'r, R: Remote> Join<'r, R> {
         &self,
         snapshot: &RemoteSnapshot,
     ) -> Result<Option<SnapshotManifest>, R::Error> {
-        let next = self.files.read_next()?;
+        let next = self.files.read_manifest(NEXT_FILE)?;
         let candidates = [next, Some(self.published.clone())].into_iter().flatten();
         let candidates: Vec<_> = candidates
             .filter(|known| known.replica == snapshot.replica && known.number == snapshot.number)
@@ -214,7 +214,7 @@ impl<'r, R: Remote> Join<'r, R> {
     }
 
     /// Returns the name of versions that this run publishes.
-    fn next_version(&self) -> VersionId {
+    pub(super) fn next_version(&self) -> VersionId {
         VersionId(self.position.replica.clone(), self.position.number + 1)
     }
 
@@ -236,24 +236,9 @@ impl<'r, R: Remote> Join<'r, R> {
         Ok(())
     }
 
-    /// Returns the settings with which the home is synced: the cloud folder is the staged one.
-    pub fn config(&self) -> &SyncConfig {
-        &self.config
-    }
-
-    /// Returns the state of this home.
-    pub fn replica(&self) -> &Replica {
-        &self.replica
-    }
-
     /// Returns the id of this machine in the store.
     pub fn replica_id(&self) -> &str {
         &self.position.replica
-    }
-
-    /// Returns true if this machine took a new id in this run.
-    pub fn was_copied(&self) -> bool {
-        self.was_copied
     }
 
     /// Finds out what the run merged. Versions that wait for a decision are replaced by what this machine published.
@@ -301,16 +286,6 @@ impl<'r, R: Remote> Join<'r, R> {
         Ok(())
     }
 
-    /// Lists the files of the next snapshot.
-    fn list_staged(&self, state: &SyncState) -> Result<BTreeMap<String, FileVersions>, IoError> {
-        let known = KnownDigests {
-            tree: &self.tree,
-            state,
-            current: &self.current,
-        };
-        known.list(&self.tree.list()?, &self.next_version())
-    }
-
     /// Records the result of the sync for an incoming file: the version of the other machine, or a new version.
     fn take(
         &mut self,
@@ -326,12 +301,7 @@ impl<'r, R: Remote> Join<'r, R> {
                 version: version.clone(),
             }),
             (Some(now), _) => {
-                let known = KnownDigests {
-                    tree: &self.tree,
-                    state,
-                    current: &self.current,
-                };
-                let files = known.entries(&one.key, now)?;
+                let files = self.entries(state, &one.key, now)?;
                 let version = self.next_version();
                 Some(FileVersions { files, version })
             }
@@ -378,7 +348,7 @@ impl<'r, R: Remote> Join<'r, R> {
                 number: manifest.number,
                 base: self.position.snapshot.clone(),
             };
-            let made = self.remote.publish(self.tree.root(), &snapshot)?;
+            let made = self.remote.publish(&self.tree.root, &snapshot)?;
             self.files.record_published()?;
             self.position.snapshot = Some(made.clone());
             self.position.number = manifest.number;
@@ -440,7 +410,7 @@ impl<'r, R: Remote> Join<'r, R> {
     }
 
     fn write_manifest(&self, manifest: &SnapshotManifest) -> Result<Vec<u8>, IoError> {
-        let path = self.tree.root().join(MANIFEST);
+        let path = self.tree.root.join(MANIFEST);
         self.tree.remove_manifests()?;
         let bytes = manifest.encode().at("encode", &path)?;
         tree::remove(&path)?;

@@ -2,11 +2,12 @@
 
 use super::causality::VersionId;
 use super::error::RemoteError;
-use super::incoming::{IncomingFile, OtherMachine, OwnSide};
+use super::incoming::{IncomingFile, OtherMachine};
 use super::join::Join;
 use super::snapshot_manifest::{SnapshotManifest, copy_name};
-use super::staged_tree::{Candidate, Expected, StagedFiles, place_fetched};
+use super::staged_tree::{Candidate, StagedFiles, place_fetched};
 use super::store::{HOME, Remote, RemoteSnapshot};
+use crate::codex::rollout;
 use crate::io::hash::Sha256Digest;
 use crate::io::{IoContext, IoError, atomic, links, tree};
 use crate::sync::config::sanitize_machine_name;
@@ -69,19 +70,12 @@ impl<R: Remote> Join<'_, R> {
     fn choose_machines(&mut self, state: &SyncState) {
         let mut taken: BTreeMap<String, Option<VersionId>> = BTreeMap::new();
         let mut postponed: BTreeSet<String> = BTreeSet::new();
-        let waiting = std::mem::take(&mut self.waiting);
-        let own = OwnSide {
-            current: &self.current,
-            knowledge: &self.knowledge,
-            published: &self.published,
-            state,
-            scope: &self.scope,
-            forked: &self.forked,
-            waiting: &waiting,
-        };
-        let incoming = waiting.iter().map(|other| own.find_incoming(other));
-        let incoming: Vec<_> = incoming.collect();
-        let changed = waiting.into_iter().zip(incoming);
+        let incoming = self.waiting.iter();
+        let incoming: Vec<_> = incoming
+            .map(|other| self.find_incoming(state, other))
+            .collect();
+        let waiting = std::mem::take(&mut self.waiting).into_iter();
+        let changed = waiting.zip(incoming);
         for (other, mut incoming) in newest_first(changed.collect()) {
             let collides = |one: &IncomingFile| {
                 let other = taken.get(&one.key);
@@ -167,19 +161,12 @@ impl<R: Remote> Join<'_, R> {
         let unpublished = state.files.iter();
         let unpublished = unpublished.filter(|(key, _)| !self.current.contains_key(*key));
         for (key, last) in unpublished {
-            let expected = Expected {
-                size: last.local.stat.size,
-                mtime_ns: last.remote.stat.mtime_ns,
-                digest: None,
-            };
-            let candidate = Candidate {
-                path: &last.local.path,
-                trusted: Some(last.local.stat),
-            };
-            let path = &last.remote.path;
-            let tree = &self.tree;
-            let placed = tree.place_from_home(&self.config, path, &expected, &[candidate])?;
-            if placed.is_none() {
+            let (path, stat) = (&last.local.path, last.local.stat);
+            let from = self.config.file_path(Side::Local, path);
+            let same_form =
+                path.ends_with(rollout::ZST) == last.remote.path.ends_with(rollout::ZST);
+            let is_synced = same_form && Stat::read(&from)? == Some(stat);
+            if !is_synced || !self.tree.place(&from, &last.remote.path, stat)? {
                 lost.push(key.clone());
             }
         }
@@ -214,10 +201,9 @@ impl<R: Remote> Join<'_, R> {
             trusted: synced.filter(|_| moved == Some(path)),
         });
         let candidates: Vec<_> = candidates.collect();
-        let expected = Expected::from(entry);
         let placed = self
             .tree
-            .place_from_home(&self.config, path, &expected, &candidates);
+            .place_from_home(&self.config, path, entry, &candidates);
         Ok(placed?)
     }
 
@@ -292,7 +278,7 @@ impl<R: Remote> Join<'_, R> {
         if wanted.is_empty() {
             return Ok(differing);
         }
-        let folder = self.tree.root().join("fetched");
+        let folder = self.tree.root.join("fetched");
         atomic::create_private_folder(&folder)?;
         for path in wanted.keys() {
             self.place_base(path, &folder.join(HOME).join(path))?;
@@ -315,7 +301,7 @@ impl<R: Remote> Join<'_, R> {
     fn place_base(&self, path: &str, target: &Path) -> Result<(), IoError> {
         let local = self.config.file_path(Side::Local, path);
         if rollouts::is_below_sessions(path) && Stat::read(&local)?.is_some() {
-            atomic::create_below(self.tree.root(), atomic::parent_of(target))?;
+            atomic::create_below(&self.tree.root, atomic::parent_of(target))?;
             links::copy_file(&local, target)?;
         }
         Ok(())

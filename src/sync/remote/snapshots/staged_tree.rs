@@ -5,7 +5,6 @@ use super::error::RemoteError;
 use super::snapshot_manifest::copy_name;
 use super::store::HOME;
 use crate::codex::rollout;
-use crate::io::hash::Sha256Digest;
 use crate::io::{IoContext, IoError, atomic, file_id, file_open, links, sharing, tree};
 use crate::sync::config::SyncConfig;
 use crate::sync::contents;
@@ -32,7 +31,7 @@ pub(super) struct Candidate<'a> {
 
 #[derive(Debug, Clone)]
 pub(super) struct StagedTree {
-    root: PathBuf,
+    pub(super) root: PathBuf,
 }
 
 impl StagedTree {
@@ -51,10 +50,6 @@ impl StagedTree {
         };
         atomic::create_unsynced_folder(&tree.home())?;
         Ok(tree)
-    }
-
-    pub(super) fn root(&self) -> &Path {
-        &self.root
     }
 
     pub(super) fn home(&self) -> PathBuf {
@@ -79,7 +74,7 @@ impl StagedTree {
         &self,
         config: &SyncConfig,
         to: &str,
-        entry: &Expected,
+        entry: &ManifestEntry,
         candidates: &[Candidate<'_>],
     ) -> Result<Option<Stat>, IoError> {
         for candidate in candidates {
@@ -91,18 +86,14 @@ impl StagedTree {
             if !same_form {
                 continue;
             }
-            let has_content = stat.size == entry.size
-                && (candidate.trusted == Some(stat)
-                    || entry.digest.is_some_and(|digest| {
-                        contents::read_raw_digest(&from).is_ok_and(|read| read == digest)
-                    }));
+            let has_digest =
+                || contents::read_raw_digest(&from).is_ok_and(|digest| digest == entry.digest);
+            let has_content =
+                stat.size == entry.size && (candidate.trusted == Some(stat) || has_digest());
             if has_content && self.place(&from, to, stat)? {
                 return Ok(Some(stat));
             }
-            if stat.size > entry.size
-                && let Some(digest) = entry.digest
-                && self.copy_beginning(&from, to, entry, digest)?
-            {
+            if stat.size > entry.size && self.copy_beginning(&from, to, entry)? {
                 return Ok(Some(entry.stat()));
             }
         }
@@ -111,7 +102,7 @@ impl StagedTree {
 
     /// Places a link to a conversation, which Codex only appends to, or a copy of another file, which an editor may write
     /// in place while it is published. Returns false if the file is changed already.
-    fn place(&self, from: &Path, to: &str, stat: Stat) -> Result<bool, IoError> {
+    pub(super) fn place(&self, from: &Path, to: &str, stat: Stat) -> Result<bool, IoError> {
         if FileKind::from_key(&state_key(to)) == FileKind::Rollout {
             self.link(from, to)?;
             return Ok(true);
@@ -135,10 +126,9 @@ impl StagedTree {
         &self,
         from: &Path,
         to: &str,
-        entry: &Expected,
-        digest: Sha256Digest,
+        entry: &ManifestEntry,
     ) -> Result<bool, IoError> {
-        if !contents::raw_begins_with(from, entry.size, &digest).unwrap_or_default() {
+        if !contents::raw_begins_with(from, entry.size, &entry.digest).unwrap_or_default() {
             return Ok(false);
         }
         let target = self.prepare(to)?;
@@ -214,34 +204,6 @@ impl StagedTree {
             }
         }
         Ok(found)
-    }
-}
-
-/// The expected content of a staged file.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Expected {
-    pub(super) size: u64,
-    pub(super) mtime_ns: i64,
-    /// Digest of the bytes, if it is known.
-    pub(super) digest: Option<Sha256Digest>,
-}
-
-impl Expected {
-    fn stat(&self) -> Stat {
-        Stat {
-            size: self.size,
-            mtime_ns: self.mtime_ns,
-        }
-    }
-}
-
-impl From<&ManifestEntry> for Expected {
-    fn from(entry: &ManifestEntry) -> Self {
-        Self {
-            size: entry.size,
-            mtime_ns: entry.mtime_ns,
-            digest: Some(entry.digest),
-        }
     }
 }
 
