@@ -17,7 +17,7 @@ use crate::doctor::permissions;
 use crate::error::{CommandError, ErrorKind, Outcome, Result};
 use crate::io::{attached, owner, progress, signals};
 use crate::logging::{self, LogSettings};
-use crate::steps::run_log::RunLog;
+use crate::steps::run_log::run_with_log;
 use crate::ui::{self, Ui, Verbosity, picker};
 use clap::FromArgMatches as _;
 use clap_complete::CompleteEnv;
@@ -163,7 +163,7 @@ fn run_logged(command: Command, context: &Context, log: bool) -> Result<Outcome>
         command.run(context, tree)
     };
     if log && !keeps_own_log {
-        RunLog::run_with_log(context, &LogSettings::default(), None, work)
+        run_with_log(context, &LogSettings::default(), None, work)
     } else {
         work()
     }

@@ -80,7 +80,7 @@ impl LaunchArgs {
                 other => other,
             });
         }
-        if runs_conversation && !self.start.is_dry_run() {
+        if runs_conversation && !self.start.dry_run {
             before_new_codex::archive_if_codex_changed(context)?;
         }
         self.start.run_directly(&self.args, context)

@@ -4,7 +4,6 @@ use super::ErrorKind::{Failed, Refused, Usage};
 use super::{Advised, CommandError};
 use crate::sync::apply::ApplyError;
 use crate::sync::backup::BackupError;
-use crate::sync::codexsync::CodexSyncStateError;
 use crate::sync::config::SyncConfigError;
 use crate::sync::index_updates::IndexUpdateError;
 use crate::sync::plan::PlanError;
@@ -32,7 +31,6 @@ impl Advised for PlanError {
     fn advice(&self) -> CommandError {
         match self {
             Self::Io(e) => e.advice(),
-            Self::CodexSyncImport(e) => e.advice(),
             Self::State(e) => e.advice(),
             Self::NoCloud(_) => self.unchanged(Refused, "mount it, start its client, or create it with mkdir"),
             Self::LinkInCloud(_) => self.unchanged(Refused, "remove the link: codex-manager needs a real folder there"),
@@ -72,18 +70,6 @@ impl Advised for RemoteError {
     }
 }
 
-impl Advised for CodexSyncStateError {
-    fn advice(&self) -> CommandError {
-        match self {
-            Self::Io(e) => e.advice(),
-            Self::Invalid { .. } => self.unchanged(
-                Usage,
-                "remove state.manifest_file from sync.toml: the first sync then compares the files themselves",
-            ),
-        }
-    }
-}
-
 impl Advised for StateError {
     fn advice(&self) -> CommandError {
         match self {
@@ -117,7 +103,7 @@ impl Advised for BackupError {
         match self {
             Self::Io(e) => e.advice(),
             Self::Clock(e) => e.advice(),
-            Self::Zip { .. } => CommandError::wrap(Failed, self),
+            Self::NotAZip(_) => CommandError::wrap(Failed, self),
             Self::List { .. } => self.hint(Refused, "nothing was changed"),
         }
     }

@@ -146,6 +146,13 @@ impl ContentHasher {
 pub struct Sha256Digest(DigestBytes);
 
 impl Sha256Digest {
+    /// Returns the digest of all bytes of `reader`, and their number.
+    pub(crate) fn of_reader(reader: &mut (impl Read + ?Sized)) -> io::Result<(Self, u64)> {
+        let mut hasher = Hasher::default();
+        let size = read_chunks(reader, |bytes| hasher.update(bytes))?;
+        Ok((hasher.digest(), size))
+    }
+
     pub fn of(bytes: &[u8]) -> Self {
         Self(DigestBytes(Sha256::digest(bytes).into()))
     }
@@ -178,11 +185,6 @@ impl Hasher {
         self.0.update(bytes);
     }
 
-    /// Returns the digest as 64 lower-case hex characters.
-    pub(crate) fn finish(self) -> String {
-        to_hex(&self.0.finalize())
-    }
-
     /// Returns the digest of the input so far. More input may follow.
     pub(crate) fn digest(&self) -> Sha256Digest {
         // A copy of the state, which is a hundred bytes, so that hashing can go on.
@@ -197,12 +199,11 @@ pub(crate) fn sha256(bytes: &[u8]) -> String {
 
 /// Returns the SHA-256 of all bytes of `reader`, and their number.
 pub(crate) fn hash_reader(reader: &mut impl Read) -> io::Result<(String, u64)> {
-    let mut hasher = Hasher::default();
-    let size = read_chunks(reader, |bytes| hasher.update(bytes))?;
-    Ok((hasher.finish(), size))
+    let (digest, size) = Sha256Digest::of_reader(reader)?;
+    Ok((digest.to_string(), size))
 }
 
-fn read_chunks(reader: &mut impl Read, mut take: impl FnMut(&[u8])) -> io::Result<u64> {
+fn read_chunks(reader: &mut (impl Read + ?Sized), mut take: impl FnMut(&[u8])) -> io::Result<u64> {
     let mut buffer = vec![0; 128 * 1024];
     let mut total = 0;
     loop {

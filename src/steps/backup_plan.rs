@@ -62,9 +62,7 @@ impl BackupPlan {
             globs: capture.exclude.clone(),
         })
     }
-}
 
-impl BackupPlan {
     /// Lists the files that a capture would include now, and returns the metadata of such an
     /// archive.
     ///

@@ -6,69 +6,61 @@ use crate::error::{Outcome, Result};
 use crate::io::{events, machine};
 use crate::logging::{self, LogContext, LogHandle, LogSettings};
 
-/// A run that writes its events to a log.
-#[derive(Debug)]
-pub(crate) struct RunLog {
-    handle: LogHandle,
+/// Runs `work` with a log; see [`begin`].
+pub(crate) fn run_with_log(
+    context: &Context,
+    settings: &LogSettings,
+    machine: Option<&str>,
+    work: impl FnOnce() -> Result<Outcome>,
+) -> Result<Outcome> {
+    let log = begin(context, settings, machine);
+    let result = work();
+    finish(&log, context, &result);
+    result
 }
 
-impl RunLog {
-    /// Runs `work` with a log; see [`Self::begin`].
-    pub(crate) fn run_with_log(
-        context: &Context,
-        settings: &LogSettings,
-        machine: Option<&str>,
-        work: impl FnOnce() -> Result<Outcome>,
-    ) -> Result<Outcome> {
-        let log = Self::begin(context, settings, machine);
-        let result = work();
-        log.finish(context, &result);
-        result
+/// Opens the log and records the start of the run. `machine` is the configured name of this
+/// machine; the default is the host name.
+fn begin(context: &Context, settings: &LogSettings, machine: Option<&str>) -> LogHandle {
+    let name = machine
+        .map(str::to_owned)
+        .or_else(|| machine::name(&context.env));
+    let log_context = LogContext {
+        manager_home: context.manager_home().to_path_buf(),
+        machine: name.unwrap_or_else(|| "unknown-machine".into()),
+        clock: context.clock,
+        zone: context.zone(),
+    };
+    let log = logging::start(settings, log_context);
+    for warning in &log.warnings {
+        context.warn(warning);
     }
-
-    /// Opens the log and records the start of the run. `machine` is the configured name of this
-    /// machine; the default is the host name.
-    fn begin(context: &Context, settings: &LogSettings, machine: Option<&str>) -> Self {
-        let name = machine
-            .map(str::to_owned)
-            .or_else(|| machine::name(&context.env));
-        let log_context = LogContext {
-            manager_home: context.manager_home().to_path_buf(),
-            machine: name.unwrap_or_else(|| "unknown-machine".into()),
-            clock: context.clock,
-            zone: context.zone(),
-        };
-        let log = logging::start(settings, log_context);
-        for warning in &log.warnings {
-            context.warn(warning);
-        }
-        let (handle, is_first) = log.install();
-        // A command that another one started writes into the same log.
-        if is_first {
-            let arguments: Vec<_> = std::env::args_os().collect();
-            let command = redaction::format_command_line(&arguments);
-            events::info!(command, version = env!("CARGO_PKG_VERSION"), "begins");
-        }
-        Self { handle }
+    let (handle, is_first) = log.install();
+    // A command that another one started writes into the same log.
+    if is_first {
+        let arguments: Vec<_> = std::env::args_os().collect();
+        let command = redaction::format_command_line(&arguments);
+        events::info!(command, version = env!("CARGO_PKG_VERSION"), "begins");
     }
+    handle
+}
 
-    /// Records the result of the run. Warns if parts of the log could not be written.
-    fn finish(self, context: &Context, result: &Result<Outcome>) {
-        match result {
-            Ok(Outcome::Done) => events::info!(exit_code = Outcome::Done.code(), "ends"),
-            Ok(outcome) => events::warn!(exit_code = outcome.code(), "ends"),
-            Err(error) => {
-                let causes = error.causes().join("; ");
-                events::error!(
-                    exit_code = error.kind as u8,
-                    error = %error,
-                    causes,
-                    "ends"
-                );
-            }
+/// Records the result of the run. Warns if parts of the log could not be written.
+fn finish(log: &LogHandle, context: &Context, result: &Result<Outcome>) {
+    match result {
+        Ok(Outcome::Done) => events::info!(exit_code = Outcome::Done.code(), "ends"),
+        Ok(outcome) => events::warn!(exit_code = outcome.code(), "ends"),
+        Err(error) => {
+            let causes = error.causes().join("; ");
+            events::error!(
+                exit_code = error.kind as u8,
+                error = %error,
+                causes,
+                "ends"
+            );
         }
-        if let Some(problem) = self.handle.problem() {
-            context.warn(format_args!("the log is incomplete: {problem}"));
-        }
+    }
+    if let Some(problem) = log.problem() {
+        context.warn(format_args!("the log is incomplete: {problem}"));
     }
 }

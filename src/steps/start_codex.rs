@@ -49,7 +49,7 @@ pub(crate) struct StartArgs {
     pub(crate) then: Option<String>,
     /// Show what would be done; write nothing, start nothing
     #[arg(short = 'n', long)]
-    dry_run: bool,
+    pub(crate) dry_run: bool,
 }
 
 impl StartArgs {
@@ -59,10 +59,6 @@ impl StartArgs {
             isolated: self.isolated || cfg!(unix),
             ..self
         }
-    }
-
-    pub(crate) fn is_dry_run(&self) -> bool {
-        self.dry_run
     }
 
     /// Starts Codex under an account with these arguments and waits until it ends. With `--then`, continues the

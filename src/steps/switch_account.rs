@@ -22,7 +22,7 @@ use crate::ui::text_width::without_end;
 use crate::ui::{Style, object, windows};
 use crate::views::account::{printable, read_known_accounts, warn_all};
 use clap::Args;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// The flags of a switch.
 #[derive(Debug, Args)]
@@ -77,7 +77,7 @@ impl SwitchArgs {
             show_plan(&plan, to, context);
             return Ok(Outcome::Done);
         }
-        let link = ReplacedLink::read(&context.codex_home().join(AUTH_JSON));
+        let link = describe_replaced_link(&context.codex_home().join(AUTH_JSON));
         let nothing_to_do = plan.is_current && (!self.stop_daemon || daemon_is_absent(context));
         if nothing_to_do {
             show_current(&plan, to, daemon_state(false, context), context);
@@ -92,7 +92,7 @@ impl SwitchArgs {
         let is_refused = record_use(to, report.plan.from.as_ref(), context)?;
         let daemon = daemon_state(report.daemon_stopped, context);
         if let Some(link) = link {
-            link.warn(context);
+            context.warn(link);
         }
         show_done(&report, to, daemon, context);
         if is_refused {
@@ -127,37 +127,19 @@ impl SwitchArgs {
     }
 }
 
-/// An `auth.json` that is a symbolic link, which a switch replaces with a file.
-struct ReplacedLink {
-    target: PathBuf,
-    target_exists: bool,
-}
-
-impl ReplacedLink {
-    fn read(auth_json: &Path) -> Option<Self> {
-        // Codex follows the link when it renews a login (0.169). A switch must not: the file may be that of a profile.
-        if !auth_json.is_symlink() {
-            return None;
-        }
-        Some(Self {
-            target: std::fs::read_link(auth_json).ok()?,
-            target_exists: auth_json.exists(),
-        })
-    }
-
-    fn warn(&self, context: &Context) {
-        let also = if self.target_exists {
-            format!(
-                ", and the old login is also in {}: do not use that copy",
-                self.target.display()
-            )
-        } else {
-            String::new()
-        };
-        context.warn(format_args!(
-            "auth.json was a symbolic link and is now a regular file{also}"
-        ));
-    }
+/// Returns the warning about an `auth.json` that is a symbolic link, which a switch replaces with a file.
+fn describe_replaced_link(auth_json: &Path) -> Option<String> {
+    // Codex follows the link when it renews a login (0.169). A switch must not: the file may be that of a profile.
+    let target = std::fs::read_link(auth_json).ok()?;
+    let also = if auth_json.exists() {
+        let target = target.display();
+        format!(", and the old login is also in {target}: do not use that copy")
+    } else {
+        String::new()
+    };
+    Some(format!(
+        "auth.json was a symbolic link and is now a regular file{also}"
+    ))
 }
 
 /// Records the use of an account, and the last use of the account before it, in `cooldown.json`. Returns true if the

@@ -34,11 +34,12 @@ pub(crate) fn update_codex_index(
 ) -> Result<(), CommandError> {
     let pending = PendingIndexUpdates::new(replica);
     let codex_index = CodexIndex {
+        home: &config.local,
         env: &context.env,
         rules: &config.path_rules,
     };
     let (updates, renamed) = (pending.read()?, pending.read_renamed_ids()?);
-    for note in codex_index.update_index(&config.local, &updates, &renamed)? {
+    for note in codex_index.update_index(&updates, &renamed)? {
         context.ui.note(note);
     }
     let changed = updates

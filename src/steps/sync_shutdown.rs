@@ -154,14 +154,14 @@ pub(crate) fn warn_of_new_users(context: &Context, config: &SyncConfig) {
 pub(crate) fn print_shutdown_plan(context: &Context, plan: Option<&ShutdownPlan>) {
     match plan {
         None | Some(ShutdownPlan::Nothing) => {}
-        Some(ShutdownPlan::Ask(closing)) => context.ui.note(format_args!(
-            "Codex is running; a run would end these processes with your consent: {}",
-            shutdown::join_processes(&closing.processes)
-        )),
-        Some(ShutdownPlan::Terminate(closing)) => context.ui.note(format_args!(
-            "Codex is running; a run would end these processes: {}",
-            shutdown::join_processes(&closing.processes)
-        )),
+        Some(ended @ (ShutdownPlan::Ask(closing) | ShutdownPlan::Terminate(closing))) => {
+            let asks = matches!(ended, ShutdownPlan::Ask(_));
+            context.ui.note(format_args!(
+                "Codex is running; a run would end these processes{}: {}",
+                if asks { " with your consent" } else { "" },
+                shutdown::join_processes(&closing.processes)
+            ));
+        }
         Some(ShutdownPlan::Refuse(refusal)) => context.ui.warn(format_args!(
             "the Codex home is in use; a run would be refused: {}",
             refusal.holders.join(", ")

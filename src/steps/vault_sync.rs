@@ -10,49 +10,39 @@ use crate::sync::remote::{Join, Remote, RemoteSnapshot, SnapshotManifest};
 use crate::sync::state::Replica;
 use crate::vault::TreeLock;
 use crate::vault::replica_store::{ReplicaSnapshot, ReplicaStore};
-use crate::vault::replica_tags::ReplicaTags;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-/// The largest manifest that is read: some four million files.
-const MAX_MANIFEST_BYTES: u64 = 1 << 30;
-
-/// The vault as the store of a run.
-pub(crate) struct VaultRemote<'c> {
+/// The vault and the staging folder of one run.
+pub(crate) struct VaultSync<'c> {
     context: &'c Context,
     store: ReplicaStore,
     /// Held by a run, which publishes.
     lock: Option<TreeLock>,
     listed: RefCell<Vec<ReplicaSnapshot>>,
+    staging: Staging,
+    /// The home of the staged tree between two runs.
+    kept: PathBuf,
 }
 
-impl Remote for VaultRemote<'_> {
+impl Remote for VaultSync<'_> {
     type Error = CommandError;
 
     fn snapshots(&self) -> Result<Vec<RemoteSnapshot>> {
         let listed = self.store.list()?;
-        let snapshots = listed.iter().map(|one| RemoteSnapshot {
-            id: one.id.clone(),
-            replica: one.tags.replica.clone(),
-            machine: one.tags.machine.clone(),
-            number: one.tags.number,
-            base: one.tags.base.clone(),
-        });
-        let snapshots = snapshots.collect();
+        let snapshots = listed.iter().map(|one| one.published.clone()).collect();
         self.listed.replace(listed);
         Ok(snapshots)
     }
 
     fn manifest(&self, snapshot: &RemoteSnapshot) -> Result<SnapshotManifest> {
-        let parsed = self
-            .store
-            .read_manifest(&snapshot.id, MAX_MANIFEST_BYTES, |stream| {
-                let parsed = SnapshotManifest::parse(&mut *stream, &snapshot.machine);
-                // Otherwise restic would end with an error that hides this one.
-                let _ = std::io::copy(stream, &mut std::io::sink());
-                Ok(parsed)
-            })?;
+        let parsed = self.store.read_manifest(&snapshot.id, |stream| {
+            let parsed = SnapshotManifest::parse(&mut *stream, &snapshot.machine);
+            // Otherwise restic would end with an error that hides this one.
+            let _ = std::io::copy(stream, &mut std::io::sink());
+            Ok(parsed)
+        })?;
         Ok(parsed?)
     }
 
@@ -73,25 +63,12 @@ impl Remote for VaultRemote<'_> {
                 "cannot publish: this run holds no lock of the vault",
             ));
         };
-        let tags = ReplicaTags {
-            replica: snapshot.replica.clone(),
-            machine: snapshot.machine.clone(),
-            number: snapshot.number,
-            base: snapshot.base.clone(),
-        };
         let listed = self.listed.borrow();
-        let is_listed = |id: &&str| listed.iter().any(|one| one.id.starts_with(id));
+        let is_listed = |id: &&str| listed.iter().any(|one| one.published.id.starts_with(id));
         let parent = snapshot.base.as_deref().filter(is_listed);
         let bar = self.context.ui.bar("publishing", 0);
-        Ok(self.store.publish(lock, tree, &tags, parent, &bar)?)
+        Ok(self.store.publish(lock, tree, snapshot, parent, &bar)?)
     }
-}
-
-/// The vault and the staging folder of one run.
-pub(crate) struct VaultSync<'c> {
-    staging: Staging,
-    kept: PathBuf,
-    remote: VaultRemote<'c>,
 }
 
 impl<'c> VaultSync<'c> {
@@ -120,31 +97,23 @@ impl<'c> VaultSync<'c> {
             let left = staging::remove_stale_temps(&folder);
             left.into_iter().next().map_or(Ok(()), Err)?;
         }
-        let remote = VaultRemote {
+        Ok(Some(Self {
             context,
             store,
             lock,
             listed: RefCell::default(),
-        };
-        let staging = Staging::create_in(&folder)?;
-        Ok(Some(Self {
-            staging,
+            staging: Staging::create_in(&folder)?,
             kept,
-            remote,
         }))
     }
 
     /// Reads the snapshots of the other machines and prepares their merge.
-    pub(crate) fn join(
-        &self,
-        config: &SyncConfig,
-        replica: &Replica,
-    ) -> Result<Join<'_, VaultRemote<'c>>> {
+    pub(crate) fn join(&self, config: &SyncConfig, replica: &Replica) -> Result<Join<'_, Self>> {
         let tree = self.staging.path("tree");
         atomic::create_private_folder(&tree)?;
-        let writes = self.remote.lock.is_some();
-        let join = Join::open(&self.remote, config, replica, &tree, &self.kept, writes)?;
-        if join.was_copied() {
+        let writes = self.lock.is_some();
+        let join = Join::open(self, config, replica, &tree, &self.kept, writes)?;
+        if join.was_copied {
             let message = "this machine did not make its newest snapshot: another machine has a copy of this \
                            disk, or this disk was put back from a copy";
             let hint = format!(
@@ -158,16 +127,12 @@ impl<'c> VaultSync<'c> {
 
     /// Returns the URL of the repository, without credentials.
     pub(crate) fn location(&self) -> String {
-        self.remote.store.location()
+        self.store.location()
     }
 
     /// Publishes the synced files, and removes old snapshots of this machine from time to time.
-    pub(crate) fn publish(
-        &self,
-        join: &mut Join<'_, VaultRemote<'c>>,
-        config: &SyncConfig,
-    ) -> Result<()> {
-        let ui = &self.remote.context.ui;
+    pub(crate) fn publish(&self, join: &mut Join<'_, Self>, config: &SyncConfig) -> Result<()> {
+        let ui = &self.context.ui;
         let id = join.publish()?;
         join.keep_tree();
         let Some(id) = id else {
@@ -176,12 +141,17 @@ impl<'c> VaultSync<'c> {
         tracing::info!("published as snapshot {id}");
         let keep = config.keep_snapshots;
         let own = join.replica_id();
-        let listed = self.remote.listed.borrow();
+        let listed = self.listed.borrow();
         // Several at once, because each removal locks the repository.
-        if listed.iter().filter(|one| one.tags.replica == own).count() < keep.saturating_mul(2) {
+        if listed
+            .iter()
+            .filter(|one| one.published.replica == own)
+            .count()
+            < keep.saturating_mul(2)
+        {
             return Ok(());
         }
-        match self.remote.store.forget(&listed, own, keep) {
+        match self.store.forget(&listed, own, keep) {
             Ok(count) => tracing::info!("removed {}", pluralize(count, "old snapshot")),
             Err(e) if e.is_append_only() => ui.note(
                 "old snapshots stay, because the repository only accepts new ones; a machine that may remove them \
@@ -208,7 +178,7 @@ pub(crate) fn with_staged<T>(
     };
     let mut join = vault.join(config, replica)?;
     if may_be_idle && let Some(plan) = join.idle_plan(&join.inspect()?)? {
-        return work(join.config(), join.replica(), Some(plan));
+        return work(&join.config, &join.replica, Some(plan));
     }
     join.stage()?;
     if join.has_further_round() {
@@ -216,7 +186,7 @@ pub(crate) fn with_staged<T>(
             "several machines changed the same files: a run merges them one after the other; this plan shows the first",
         );
     }
-    let done = work(join.config(), join.replica(), None);
+    let done = work(&join.config, &join.replica, None);
     join.keep_tree();
     done
 }

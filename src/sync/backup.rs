@@ -40,16 +40,8 @@ pub enum BackupError {
     /// Reading or writing a file failed.
     #[error(transparent)]
     Io(#[from] IoError),
-    /// Writing or reading a `.zip` failed.
-    #[error("cannot {action} the snapshot ({reason}): {}", path.display())]
-    Zip {
-        /// The failed operation, as a verb.
-        action: &'static str,
-        /// The message of the zip library.
-        reason: String,
-        /// Path of the `.zip`.
-        path: PathBuf,
-    },
+    #[error("cannot read the snapshot (it is not a zip file): {}", .0.display())]
+    NotAZip(PathBuf),
     /// The age of snapshots is not known.
     #[error(transparent)]
     Clock(#[from] ClockDoubt),
@@ -119,7 +111,7 @@ fn list_own_snapshots(config: &SyncConfig) -> Result<Vec<OwnSnapshot>, IoError> 
     let mut own = Vec::new();
     for snapshot in list(&config.backup.folder)? {
         if let Some(made_at) = parse_timestamp(&config.machine_id, &snapshot.name)
-            && let Ok(Some(list)) = read_list(&snapshot)
+            && let Ok(list) = read_list(&snapshot)
         {
             own.push(OwnSnapshot {
                 number: list.number,
@@ -151,7 +143,7 @@ impl SyncSnapshot {
     }
 }
 
-/// Returns the snapshots in the backup folder by mtime, the newest first, including those of codexSync.
+/// Returns the snapshots in the backup folder by mtime, the newest first.
 pub(crate) fn list(folder: &Path) -> Result<Vec<SyncSnapshot>, IoError> {
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
@@ -185,32 +177,27 @@ pub(crate) fn list(folder: &Path) -> Result<Vec<SyncSnapshot>, IoError> {
     Ok(found)
 }
 
-/// Reads the list of a snapshot; `None` if this program did not make the snapshot.
+/// Reads the list of a snapshot.
 ///
 /// # Errors
-/// The list is damaged or of a newer version. Its files cannot be guessed then.
-pub(crate) fn read_list(snapshot: &SyncSnapshot) -> Result<Option<SnapshotList>, BackupError> {
+/// The list is missing, damaged or of a newer version. Its files cannot be guessed then.
+pub(crate) fn read_list(snapshot: &SyncSnapshot) -> Result<SnapshotList, BackupError> {
     let unusable = |reason: String| BackupError::List {
         reason,
         path: snapshot.path.clone(),
     };
     let path = &snapshot.path;
     let state = if snapshot.is_zip() {
-        let Some(mut zip) = open_zip(snapshot)? else {
-            return Ok(None);
-        };
-        let file = match zip.by_name(LIST_NAME) {
-            Ok(file) => file,
-            Err(zip::result::ZipError::FileNotFound) => return Ok(None),
-            Err(e) => return Err(unusable(e.to_string())),
-        };
+        let mut zip = open_zip(snapshot)?;
+        let file = zip.by_name(LIST_NAME);
+        let file = file.map_err(|e| unusable(e.to_string()))?;
         document::parse_stream(path, file, MAX_ZIPPED_LIST_BYTES)
     } else {
         document::read(&path.join(LIST_NAME))
     };
     match state {
-        Ok(DocumentState::Good(list)) => Ok(Some(list)),
-        Ok(DocumentState::Absent) => Ok(None),
+        Ok(DocumentState::Good(list)) => Ok(list),
+        Ok(DocumentState::Absent) => Err(unusable("it is missing".to_owned())),
         Ok(DocumentState::Damaged(reason)) => Err(unusable(reason)),
         Err(DocumentError::Newer { found, known, .. }) => Err(unusable(format!(
             "written by a newer codex-manager: schema {found}, this version reads up to {known}"
@@ -219,10 +206,10 @@ pub(crate) fn read_list(snapshot: &SyncSnapshot) -> Result<Option<SnapshotList>,
     }
 }
 
-/// Opens a `.zip`; `None` if the file is not one.
-pub(super) fn open_zip(snapshot: &SyncSnapshot) -> Result<Option<zip::ZipArchive<File>>, IoError> {
-    let file = file_open::open(&snapshot.path).at("open", &snapshot.path)?;
-    Ok(zip::ZipArchive::new(file).ok())
+pub(super) fn open_zip(snapshot: &SyncSnapshot) -> Result<zip::ZipArchive<File>, BackupError> {
+    let path = &snapshot.path;
+    let file = file_open::open(path).at("open", path)?;
+    zip::ZipArchive::new(file).map_err(|_| BackupError::NotAZip(path.clone()))
 }
 
 /// Returns unfinished snapshots in `folder` that no process is writing.

@@ -33,7 +33,7 @@ use std::path::{Path, PathBuf};
 const RECORD_SUFFIX: &str = ".0000000000000000.fork";
 
 /// The reason of the conflict, for output.
-pub(crate) const BRANCH_REASON: &str =
+const BRANCH_REASON: &str =
     "continued on two machines from different messages, because of a rewind";
 
 /// A branch that Codex does not show.
@@ -44,9 +44,8 @@ pub(crate) struct Branch {
     pub(crate) file: PathBuf,
     /// The rollout that Codex continues.
     shown: PathBuf,
-    /// The path of `file`, relative to the home.
-    pub(crate) path: String,
-    pub(crate) versions: ConflictingVersions,
+    /// The conflict of the branches; its path is that of `file`, relative to the home.
+    pub(crate) conflict: Conflict,
 }
 
 /// Returns the name of the record of the branch that ends with the rollout of this key.
@@ -67,14 +66,7 @@ pub(crate) fn collect_records(plan: &SyncPlan, state: &SyncState) -> BTreeSet<St
 /// Returns the branches of these records that wait for a decision, as conflicts.
 pub(crate) fn find_conflicts(home: &Path, records: &BTreeSet<String>) -> Vec<Conflict> {
     let open = find(home, records, false).into_iter();
-    let conflicts = open.map(|branch| Conflict {
-        path: branch.path,
-        reason: BRANCH_REASON.to_owned(),
-        versions: Some(branch.versions),
-        local: None,
-        remote: None,
-    });
-    conflicts.collect()
+    open.map(|branch| branch.conflict).collect()
 }
 
 /// Returns the branches of these records with a message that Codex does not show: either the resolved or the unresolved
@@ -108,18 +100,23 @@ impl Branch {
         let (first, second) = (slices(&shown), slices(&file));
         let versions = ConflictingVersions::of_branches(home, &thread, &first, &second).ok()?;
         let path = file.strip_prefix(home).ok()?.to_str()?.replace('\\', "/");
-        versions.has_hidden_messages().then_some(Self {
+        versions.has_hidden_messages().then(|| Self {
             record,
             file,
             shown,
-            path,
-            versions,
+            conflict: Conflict {
+                path,
+                reason: BRANCH_REASON.to_owned(),
+                versions: Some(versions),
+                local: None,
+                remote: None,
+            },
         })
     }
 
     /// Returns true if the user knew the branch when the rollout that Codex continues began.
     fn is_known(&self, records: &BTreeSet<String>) -> bool {
-        let thread = rollouts::id(&self.path);
+        let thread = rollouts::id(&self.conflict.path);
         let ids = parse_rollout_id(&self.file).zip(parse_rollout_id(&self.shown));
         let last = read_last_ordinal(&self.file);
         let Some(((thread, (id, shown)), last)) = thread.zip(ids).zip(last) else {

@@ -14,16 +14,16 @@ use std::path::Path;
 /// Two versions of a conversation, with the number of messages that only one of them has. The keys are an interface.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ConflictingVersions {
-    session_id: String,
+    pub(crate) session_id: String,
     /// The name of the conversation, else the first line of its first message.
-    title: Option<String>,
+    pub(crate) title: Option<String>,
     local_prompts: usize,
     local_answers: usize,
     remote_prompts: usize,
     remote_answers: usize,
     /// Time of the last message that both versions have.
     #[serde(skip)]
-    since: Option<DateTime<Utc>>,
+    pub(crate) since: Option<DateTime<Utc>>,
     #[serde(skip)]
     places: [&'static str; 2],
 }
@@ -72,18 +72,6 @@ impl ConflictingVersions {
         self.remote_prompts + self.remote_answers > 0
     }
 
-    pub(crate) fn session_id(&self) -> &str {
-        &self.session_id
-    }
-
-    pub(crate) fn title(&self) -> Option<&str> {
-        self.title.as_deref()
-    }
-
-    pub(crate) fn since(&self) -> Option<&DateTime<Utc>> {
-        self.since.as_ref()
-    }
-
     /// Returns "2 answers on this machine, 1 answer in the cloud folder since Tue 24 Nov 14:10"; `time` formats a time.
     pub(crate) fn describe(&self, time: impl Fn(&DateTime<Utc>) -> String) -> String {
         let count = |prompts, answers| match (prompts, answers) {
@@ -94,7 +82,7 @@ impl ConflictingVersions {
         let local = count(self.local_prompts, self.local_answers);
         let remote = count(self.remote_prompts, self.remote_answers);
         let [here, there] = self.places;
-        let since = self.since().map(|at| format!(" since {}", time(at)));
+        let since = self.since.as_ref().map(|at| format!(" since {}", time(at)));
         format!(
             "{local} {here}, {remote} {there}{}",
             since.unwrap_or_default()

@@ -2,7 +2,7 @@
 
 use crate::codex::rollout;
 use crate::io::file_open;
-use crate::io::hash::{Hasher, Sha256Digest};
+use crate::io::hash::Sha256Digest;
 use crate::io::position;
 use serde::de::IgnoredAny;
 use std::fs::File;
@@ -14,66 +14,27 @@ const TAIL_BYTES: u64 = 512;
 /// The largest TOML file that is parsed to check whether it is complete.
 const MAX_PARSED_TOML_BYTES: u64 = 1024 * 1024;
 
-/// The text of a file; a compressed conversation is decompressed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct FileContents {
-    /// Length of the text in bytes.
-    pub len: u64,
-    /// SHA-256 of the text.
-    pub digest: Sha256Digest,
-    /// SHA-256 of the requested prefix; `None` if the text is shorter.
-    pub prefix_digest: Option<Sha256Digest>,
+/// Returns the length and the digest of the text of a file, decompressed if it is compressed.
+pub(crate) fn read(path: &Path) -> io::Result<(u64, Sha256Digest)> {
+    let (digest, len) = Sha256Digest::of_reader(&mut *rollout::open_plain(path)?)?;
+    Ok((len, digest))
 }
 
-/// Reads the text of the file at `path`; `prefix` is the length of a prefix whose digest is computed as well.
-pub(crate) fn read(path: &Path, prefix: Option<u64>) -> io::Result<FileContents> {
-    read_from(&mut *rollout::open_plain(path)?, prefix)
-}
-
-/// Reads a text from `reader`, without decompression.
-pub(crate) fn read_from(reader: &mut dyn Read, prefix: Option<u64>) -> io::Result<FileContents> {
-    let mut hasher = Hasher::default();
-    // Conversations can have gigabytes, so no file is read as a whole.
-    let mut buffer = vec![0; 64 * 1024];
-    let mut len = 0;
-    let mut prefix_digest = None;
-    if prefix == Some(0) {
-        prefix_digest = Some(hasher.digest());
-    }
-    loop {
-        let n = reader.read(&mut buffer)?;
-        if n == 0 {
-            break;
-        }
-        let mut part = &buffer[..n];
-        if let Some(mark) = prefix
-            && len < mark
-            && mark <= len + n as u64
-        {
-            let split = usize::try_from(mark - len).unwrap_or(n);
-            hasher.update(&part[..split]);
-            prefix_digest = Some(hasher.digest());
-            part = &part[split..];
-        }
-        hasher.update(part);
-        len += n as u64;
-    }
-    Ok(FileContents {
-        len,
-        digest: hasher.digest(),
-        prefix_digest,
-    })
-}
-
-/// Returns true if the text begins with `len` bytes of this digest.
+/// Returns true if the text of a file, decompressed, begins with `len` bytes of this digest.
 pub(crate) fn begins_with(path: &Path, len: u64, digest: &Sha256Digest) -> io::Result<bool> {
-    Ok(read(path, Some(len))?.prefix_digest.as_ref() == Some(digest))
+    let mut beginning = rollout::open_plain(path)?.take(len);
+    Ok(Sha256Digest::of_reader(&mut beginning)? == (*digest, len))
 }
 
-/// Returns the digest of the file's bytes, without decompression.
+/// Returns true if a file begins with `len` bytes of this digest.
+pub(crate) fn raw_begins_with(path: &Path, len: u64, digest: &Sha256Digest) -> io::Result<bool> {
+    let mut beginning = file_open::open(path)?.take(len);
+    Ok(Sha256Digest::of_reader(&mut beginning)? == (*digest, len))
+}
+
+/// Returns the digest of the bytes of a file.
 pub(crate) fn read_raw_digest(path: &Path) -> io::Result<Sha256Digest> {
-    let mut file = file_open::open(path)?;
-    Ok(read_from(&mut file, None)?.digest)
+    Ok(Sha256Digest::of_reader(&mut file_open::open(path)?)?.0)
 }
 
 /// The first and the last bytes of a file, at most [`TAIL_BYTES`] each.
@@ -116,7 +77,7 @@ pub(crate) fn torn_reason(path: &Path, of_lines: bool) -> io::Result<Option<&'st
     }
     if of_lines {
         if is_zstd(&head) {
-            return Ok(read(path, None).err().map(|e| {
+            return Ok(read(path).err().map(|e| {
                 if rollout::is_oversized(&e) {
                     "decompresses to far more than a conversation of its size can have"
                 } else {
@@ -251,20 +212,18 @@ mod tests {
     use std::fs;
 
     #[test]
-    fn the_prefix_digest_is_correct_at_every_prefix_length() {
+    fn the_beginning_of_a_file_is_compared_at_every_length() {
         let bytes: Vec<u8> = (0..200_000u32).map(|n| (n % 251) as u8).collect();
-        for mark in [0, 1, 65_535, 65_536, 65_537, 200_000] {
-            let contents = read_from(&mut &bytes[..], Some(mark)).unwrap();
-            let expected = Sha256Digest::of(&bytes[..usize::try_from(mark).unwrap()]);
-            assert_eq!(contents.prefix_digest, Some(expected), "{mark}");
-            assert_eq!(contents.digest, Sha256Digest::of(&bytes));
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        fs::write(&path, &bytes).unwrap();
+        for len in [0, 1, 65_535, 65_536, 65_537, 200_000] {
+            let digest = Sha256Digest::of(&bytes[..len]);
+            for begins in [begins_with, raw_begins_with] {
+                assert!(begins(&path, len as u64, &digest).unwrap(), "{len}");
+                assert!(!begins(&path, len as u64 + 1, &digest).unwrap(), "{len}");
+            }
         }
-        assert_eq!(
-            read_from(&mut &bytes[..], Some(200_001))
-                .unwrap()
-                .prefix_digest,
-            None
-        );
     }
 
     #[test]

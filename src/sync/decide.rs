@@ -58,15 +58,6 @@ impl FileFacts {
     pub(crate) fn is_unchanged(self) -> bool {
         (self.local, self.remote) == (Presence::Unchanged, Presence::Unchanged)
     }
-
-    /// Returns the reason for copying the version that continues the other one.
-    fn growth_reason(self) -> CopyReason {
-        if self.is_rewritten {
-            CopyReason::Rewritten
-        } else {
-            CopyReason::Grew
-        }
-    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,10 +66,8 @@ pub(crate) enum FileDecision {
     Nothing,
     /// Records both files as synced, because their contents are equal.
     RecordEqual,
-    /// Copies the local version to the cloud folder.
-    CopyToCloud(CopyReason),
-    /// Copies the remote version to the home.
-    CopyToLocal(CopyReason),
+    /// Copies the version of this side to the other one.
+    Copy(Side, CopyReason),
     /// Writes the merged lines of both versions to both sides.
     Merge,
     /// Leaves differing files unchanged, as configured.
@@ -89,17 +78,6 @@ pub(crate) enum FileDecision {
     DeleteCloud,
     /// Deletes the local file, because another machine deleted it.
     DeleteLocal,
-}
-
-impl FileDecision {
-    /// Returns the side that is copied to the other one, with the reason.
-    pub(crate) fn copied_side(self) -> Option<(Side, CopyReason)> {
-        match self {
-            Self::CopyToCloud(why) => Some((Side::Local, why)),
-            Self::CopyToLocal(why) => Some((Side::Remote, why)),
-            _ => None,
-        }
-    }
 }
 
 /// The reason for copying one version over the other.
@@ -128,41 +106,32 @@ pub(crate) enum CopyReason {
 impl CopyReason {
     /// Returns the reason as printed, for a copy from `source`.
     pub(crate) fn text(self, source: Side, remote: SyncRemote) -> String {
-        let (remote, place) = (remote.label(), remote.place());
-        let side = match source {
-            Side::Local => "on this machine",
-            Side::Remote => place,
+        const LOCAL: &str = "on this machine";
+        let (name, place) = (remote.label(), remote.place());
+        let is_local = source == Side::Local;
+        let (side, other) = if is_local {
+            (LOCAL, place)
+        } else {
+            (place, LOCAL)
         };
+        let preferred = if is_local {
+            "this machine".to_owned()
+        } else {
+            format!("the {name}")
+        };
+        let writer = if is_local { "this" } else { "another" };
         match self {
             Self::OnlyOneSide => format!("only {side}"),
-            Self::AbsentIsNotDeleted if source == Side::Local => {
-                format!("missing {place}; sync.delete_policy is never")
-            }
-            Self::AbsentIsNotDeleted => {
-                "missing on this machine; sync.delete_policy is never".to_owned()
-            }
+            Self::AbsentIsNotDeleted => format!("missing {other}; sync.delete_policy is never"),
             Self::Grew => format!("longer {side}"),
-            Self::Rewritten if source == Side::Local => {
-                "has all messages, as Codex rewrote them on this machine".to_owned()
-            }
             Self::Rewritten => {
-                "has all messages, as Codex rewrote them on another machine".to_owned()
+                format!("has all messages, as Codex rewrote them on {writer} machine")
             }
             Self::ChangedOneSide => format!("changed {side}"),
-            Self::OlderCloud => format!("the {remote} has an older version"),
+            Self::OlderCloud => format!("the {name} has an older version"),
             Self::Newer => format!("newer {side}"),
-            Self::EqualTimes if source == Side::Local => {
-                "equal mtimes; equal_mtime_action prefers this machine".to_owned()
-            }
-            Self::EqualTimes => {
-                format!("equal mtimes; equal_mtime_action prefers the {remote}")
-            }
-            Self::Policy if source == Side::Local => {
-                "changed on both sides; conflict.policy prefers this machine".to_owned()
-            }
-            Self::Policy => {
-                format!("changed on both sides; conflict.policy prefers the {remote}")
-            }
+            Self::EqualTimes => format!("equal mtimes; equal_mtime_action prefers {preferred}"),
+            Self::Policy => format!("changed on both sides; conflict.policy prefers {preferred}"),
         }
     }
 }
@@ -173,12 +142,16 @@ pub(crate) fn decide(facts: FileFacts, rules: DecisionRules) -> FileDecision {
     let propagate = rules.delete == DeletePolicy::Propagate;
     match (facts.local, facts.remote) {
         (Absent, Absent) | (Unchanged, Unchanged) => FileDecision::Nothing,
-        (Absent, New) => FileDecision::CopyToLocal(CopyReason::OnlyOneSide),
-        (New, Absent) => FileDecision::CopyToCloud(CopyReason::OnlyOneSide),
+        (Absent, New) => FileDecision::Copy(Side::Remote, CopyReason::OnlyOneSide),
+        (New, Absent) => FileDecision::Copy(Side::Local, CopyReason::OnlyOneSide),
         (Absent, Unchanged) if propagate => FileDecision::DeleteCloud,
         (Unchanged, Absent) if propagate && facts.deletion_requested => FileDecision::DeleteLocal,
-        (Absent, Unchanged | Changed) => FileDecision::CopyToLocal(CopyReason::AbsentIsNotDeleted),
-        (Unchanged | Changed, Absent) => FileDecision::CopyToCloud(CopyReason::AbsentIsNotDeleted),
+        (Absent, Unchanged | Changed) => {
+            FileDecision::Copy(Side::Remote, CopyReason::AbsentIsNotDeleted)
+        }
+        (Unchanged | Changed, Absent) => {
+            FileDecision::Copy(Side::Local, CopyReason::AbsentIsNotDeleted)
+        }
         _ => decide_both_present(facts, rules),
     }
 }
@@ -195,23 +168,30 @@ fn decide_both_present(facts: FileFacts, rules: DecisionRules) -> FileDecision {
     // Copying a continuation loses nothing, so it is safe whatever else is known. For a plain file that
     // changed on both sides, a common prefix does not prove that text was only appended.
     let may_grow = facts.kind != FileKind::Plain || unknown;
-    match facts.relation {
-        Some(Relation::FirstExtends) if may_grow => {
-            return FileDecision::CopyToCloud(facts.growth_reason());
-        }
-        Some(Relation::SecondExtends) if may_grow => {
-            return FileDecision::CopyToLocal(facts.growth_reason());
-        }
-        _ if facts.kind == FileKind::Lines => return FileDecision::Merge,
-        _ => {}
+    let longer = match facts.relation {
+        Some(Relation::FirstExtends) if may_grow => Some(Side::Local),
+        Some(Relation::SecondExtends) if may_grow => Some(Side::Remote),
+        _ => None,
+    };
+    if let Some(side) = longer {
+        let is_grown = !facts.is_rewritten;
+        let why = if is_grown {
+            CopyReason::Grew
+        } else {
+            CopyReason::Rewritten
+        };
+        return FileDecision::Copy(side, why);
+    }
+    if facts.kind == FileKind::Lines {
+        return FileDecision::Merge;
     }
     match (facts.local, facts.remote) {
-        (Changed, Unchanged) => FileDecision::CopyToCloud(CopyReason::ChangedOneSide),
+        (Changed, Unchanged) => FileDecision::Copy(Side::Local, CopyReason::ChangedOneSide),
         (Unchanged | Changed, Changed) if facts.former == FormerVersion::Older => {
-            FileDecision::CopyToCloud(CopyReason::OlderCloud)
+            FileDecision::Copy(Side::Local, CopyReason::OlderCloud)
         }
         (Unchanged, Changed) if facts.former == FormerVersion::No => {
-            FileDecision::CopyToLocal(CopyReason::ChangedOneSide)
+            FileDecision::Copy(Side::Remote, CopyReason::ChangedOneSide)
         }
         _ => decide_conflict(facts, rules),
     }
@@ -220,33 +200,27 @@ fn decide_both_present(facts: FileFacts, rules: DecisionRules) -> FileDecision {
 /// Decides by mtime, as codexSync does, between two plain files that no sync has recorded.
 fn decide_by_mtime(facts: FileFacts, rules: DecisionRules) -> FileDecision {
     match facts.newer {
-        Some(Side::Local) => FileDecision::CopyToCloud(CopyReason::Newer),
-        Some(Side::Remote) => FileDecision::CopyToLocal(CopyReason::Newer),
+        Some(newer) => FileDecision::Copy(newer, CopyReason::Newer),
         None => match rules.equal_mtime {
             EqualMtime::Skip => FileDecision::Skip,
-            EqualMtime::PreferLocal => FileDecision::CopyToCloud(CopyReason::EqualTimes),
-            EqualMtime::PreferCloud => FileDecision::CopyToLocal(CopyReason::EqualTimes),
+            EqualMtime::PreferLocal => FileDecision::Copy(Side::Local, CopyReason::EqualTimes),
+            EqualMtime::PreferCloud => FileDecision::Copy(Side::Remote, CopyReason::EqualTimes),
             EqualMtime::ManualAbort => decide_conflict(facts, rules),
         },
     }
 }
 
 fn decide_conflict(facts: FileFacts, rules: DecisionRules) -> FileDecision {
-    match (rules.conflict, facts.newer) {
-        (ConflictPolicy::PreferLocal, _)
-        | (ConflictPolicy::PreferNewerMtime, Some(Side::Local)) => {
-            FileDecision::CopyToCloud(CopyReason::Policy)
-        }
-        (ConflictPolicy::PreferCloud, _)
-        | (ConflictPolicy::PreferNewerMtime, Some(Side::Remote)) => {
-            FileDecision::CopyToLocal(CopyReason::Policy)
-        }
+    let winner = match rules.conflict {
+        ConflictPolicy::PreferLocal => Some(Side::Local),
+        ConflictPolicy::PreferCloud => Some(Side::Remote),
         // With equal times neither version is newer, so the user decides.
-        (
-            ConflictPolicy::ManualAbort | ConflictPolicy::Manual | ConflictPolicy::PreferNewerMtime,
-            _,
-        ) => FileDecision::Conflict,
-    }
+        ConflictPolicy::PreferNewerMtime => facts.newer,
+        ConflictPolicy::ManualAbort | ConflictPolicy::Manual => None,
+    };
+    winner.map_or(FileDecision::Conflict, |side| {
+        FileDecision::Copy(side, CopyReason::Policy)
+    })
 }
 
 /// Names the version that wins a conflict.
@@ -316,27 +290,27 @@ mod tests {
         let table = [
             (&KINDS[..], Absent, Absent, None, D::Nothing),
             (&KINDS, Unchanged, Unchanged, None, D::Nothing),
-            (&KINDS, New, Absent, None, D::CopyToCloud(CopyReason::OnlyOneSide)),
-            (&KINDS, Absent, New, None, D::CopyToLocal(CopyReason::OnlyOneSide)),
-            (&KINDS, Unchanged, Absent, None, D::CopyToCloud(CopyReason::AbsentIsNotDeleted)),
-            (&KINDS, Changed, Absent, None, D::CopyToCloud(CopyReason::AbsentIsNotDeleted)),
-            (&KINDS, Absent, Unchanged, None, D::CopyToLocal(CopyReason::AbsentIsNotDeleted)),
-            (&KINDS, Absent, Changed, None, D::CopyToLocal(CopyReason::AbsentIsNotDeleted)),
+            (&KINDS, New, Absent, None, D::Copy(Side::Local, CopyReason::OnlyOneSide)),
+            (&KINDS, Absent, New, None, D::Copy(Side::Remote, CopyReason::OnlyOneSide)),
+            (&KINDS, Unchanged, Absent, None, D::Copy(Side::Local, CopyReason::AbsentIsNotDeleted)),
+            (&KINDS, Changed, Absent, None, D::Copy(Side::Local, CopyReason::AbsentIsNotDeleted)),
+            (&KINDS, Absent, Unchanged, None, D::Copy(Side::Remote, CopyReason::AbsentIsNotDeleted)),
+            (&KINDS, Absent, Changed, None, D::Copy(Side::Remote, CopyReason::AbsentIsNotDeleted)),
             (&KINDS, New, New, Some(Equal), D::RecordEqual),
             (&KINDS, Changed, Changed, Some(Equal), D::RecordEqual),
-            (&KINDS, New, New, Some(FirstExtends), D::CopyToCloud(CopyReason::Grew)),
-            (&KINDS, New, New, Some(SecondExtends), D::CopyToLocal(CopyReason::Grew)),
-            (&[Rollout, Lines], Changed, Changed, Some(FirstExtends), D::CopyToCloud(CopyReason::Grew)),
-            (&[Rollout, Lines], Changed, Changed, Some(SecondExtends), D::CopyToLocal(CopyReason::Grew)),
-            (&[Rollout, Lines], Changed, Unchanged, Some(FirstExtends), D::CopyToCloud(CopyReason::Grew)),
+            (&KINDS, New, New, Some(FirstExtends), D::Copy(Side::Local, CopyReason::Grew)),
+            (&KINDS, New, New, Some(SecondExtends), D::Copy(Side::Remote, CopyReason::Grew)),
+            (&[Rollout, Lines], Changed, Changed, Some(FirstExtends), D::Copy(Side::Local, CopyReason::Grew)),
+            (&[Rollout, Lines], Changed, Changed, Some(SecondExtends), D::Copy(Side::Remote, CopyReason::Grew)),
+            (&[Rollout, Lines], Changed, Unchanged, Some(FirstExtends), D::Copy(Side::Local, CopyReason::Grew)),
             // The local file got shorter, so the missing part comes back.
-            (&[Rollout, Lines], Changed, Unchanged, Some(SecondExtends), D::CopyToLocal(CopyReason::Grew)),
-            (&[Rollout, Lines], Unchanged, Changed, Some(FirstExtends), D::CopyToCloud(CopyReason::Grew)),
-            (&[Plain], Changed, Unchanged, Some(SecondExtends), D::CopyToCloud(CopyReason::ChangedOneSide)),
-            (&[Plain], Unchanged, Changed, Some(FirstExtends), D::CopyToLocal(CopyReason::ChangedOneSide)),
+            (&[Rollout, Lines], Changed, Unchanged, Some(SecondExtends), D::Copy(Side::Remote, CopyReason::Grew)),
+            (&[Rollout, Lines], Unchanged, Changed, Some(FirstExtends), D::Copy(Side::Local, CopyReason::Grew)),
+            (&[Plain], Changed, Unchanged, Some(SecondExtends), D::Copy(Side::Local, CopyReason::ChangedOneSide)),
+            (&[Plain], Unchanged, Changed, Some(FirstExtends), D::Copy(Side::Remote, CopyReason::ChangedOneSide)),
             (&[Plain], Changed, Changed, Some(FirstExtends), D::Conflict),
-            (&[Rollout, Plain], Changed, Unchanged, Some(Diverged), D::CopyToCloud(CopyReason::ChangedOneSide)),
-            (&[Rollout, Plain], Unchanged, Changed, Some(Diverged), D::CopyToLocal(CopyReason::ChangedOneSide)),
+            (&[Rollout, Plain], Changed, Unchanged, Some(Diverged), D::Copy(Side::Local, CopyReason::ChangedOneSide)),
+            (&[Rollout, Plain], Unchanged, Changed, Some(Diverged), D::Copy(Side::Remote, CopyReason::ChangedOneSide)),
             (&[Rollout, Plain], Changed, Changed, Some(Diverged), D::Conflict),
             (&[Rollout, Plain], New, New, Some(Diverged), D::Conflict),
             (&[Lines], Changed, Changed, Some(Diverged), D::Merge),
@@ -353,8 +327,8 @@ mod tests {
 
     #[test]
     fn older_remote_versions_are_replaced_and_unlisted_ones_conflict() {
-        let download = D::CopyToLocal(CopyReason::ChangedOneSide);
-        let upload = D::CopyToCloud(CopyReason::OlderCloud);
+        let download = D::Copy(Side::Remote, CopyReason::ChangedOneSide);
+        let upload = D::Copy(Side::Local, CopyReason::OlderCloud);
         for (local, former, expected) in [
             (Unchanged, FormerVersion::No, download),
             (Unchanged, FormerVersion::Older, upload),
@@ -377,8 +351,8 @@ mod tests {
             let rules = DecisionRules { compare, ..RULES };
             for newer in [Some(Side::Local), Some(Side::Remote)] {
                 let expected = match newer {
-                    Some(Side::Local) => D::CopyToCloud(CopyReason::Newer),
-                    _ => D::CopyToLocal(CopyReason::Newer),
+                    Some(Side::Local) => D::Copy(Side::Local, CopyReason::Newer),
+                    _ => D::Copy(Side::Remote, CopyReason::Newer),
                 };
                 for kind in KINDS {
                     for (local, remote) in [(New, New), (Changed, Changed)] {
@@ -405,11 +379,11 @@ mod tests {
             (EqualMtime::Skip, D::Skip),
             (
                 EqualMtime::PreferLocal,
-                D::CopyToCloud(CopyReason::EqualTimes),
+                D::Copy(Side::Local, CopyReason::EqualTimes),
             ),
             (
                 EqualMtime::PreferCloud,
-                D::CopyToLocal(CopyReason::EqualTimes),
+                D::Copy(Side::Remote, CopyReason::EqualTimes),
             ),
             (EqualMtime::ManualAbort, D::Conflict),
         ] {
@@ -431,22 +405,22 @@ mod tests {
             (
                 PreferCloud,
                 Some(Side::Local),
-                D::CopyToLocal(CopyReason::Policy),
+                D::Copy(Side::Remote, CopyReason::Policy),
             ),
             (
                 PreferLocal,
                 Some(Side::Remote),
-                D::CopyToCloud(CopyReason::Policy),
+                D::Copy(Side::Local, CopyReason::Policy),
             ),
             (
                 PreferNewerMtime,
                 Some(Side::Local),
-                D::CopyToCloud(CopyReason::Policy),
+                D::Copy(Side::Local, CopyReason::Policy),
             ),
             (
                 PreferNewerMtime,
                 Some(Side::Remote),
-                D::CopyToLocal(CopyReason::Policy),
+                D::Copy(Side::Remote, CopyReason::Policy),
             ),
             (PreferNewerMtime, None, D::Conflict),
         ] {
@@ -472,7 +446,7 @@ mod tests {
         let mut gone = facts(Plain, Unchanged, Absent, None);
         assert_eq!(
             decide(gone, rules),
-            D::CopyToCloud(CopyReason::AbsentIsNotDeleted),
+            D::Copy(Side::Local, CopyReason::AbsentIsNotDeleted),
             "the folder may not have arrived"
         );
         gone.deletion_requested = true;
@@ -481,12 +455,12 @@ mod tests {
         gone.local = Changed;
         assert_eq!(
             decide(gone, rules),
-            D::CopyToCloud(CopyReason::AbsentIsNotDeleted)
+            D::Copy(Side::Local, CopyReason::AbsentIsNotDeleted)
         );
         let changed = facts(Plain, Absent, Changed, None);
         assert_eq!(
             decide(changed, rules),
-            D::CopyToLocal(CopyReason::AbsentIsNotDeleted)
+            D::Copy(Side::Remote, CopyReason::AbsentIsNotDeleted)
         );
     }
 }

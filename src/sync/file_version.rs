@@ -2,12 +2,11 @@
 
 use crate::codex::rollout::{self, Relation};
 use crate::conversations::message_comparison::{self, RewrittenVersion};
-use crate::io::file_open;
 use crate::io::hash::Sha256Digest;
 use crate::io::{IoContext, IoError};
-use crate::sync::contents::{self, FileContents};
-use crate::sync::observed_file::ObservedFile;
+use crate::sync::contents;
 use crate::sync::secrets::FileSecret;
+use crate::sync::sides::ObservedFile;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -41,7 +40,7 @@ impl FileVersion {
         let (first, second) = (&*self.full_path, &*other.full_path);
         compare(first, second).map_err(|source| {
             // `compare` reads both files and its error has no path; reading one again tells which file failed.
-            let is_second = contents::read(second, None).is_err();
+            let is_second = contents::read(second).is_err();
             IoError {
                 action: "read",
                 path: if is_second { second } else { first }.to_path_buf(),
@@ -52,8 +51,7 @@ impl FileVersion {
 
     /// Returns the length and the digest of the uncompressed text.
     pub(crate) fn read_text_digest(&self) -> Result<(u64, Sha256Digest), IoError> {
-        let text = contents::read(&self.full_path, None).at("read", &self.full_path)?;
-        Ok((text.len, text.digest))
+        contents::read(&self.full_path).at("read", &self.full_path)
     }
 
     /// Returns true if the uncompressed text begins with `len` bytes of this digest.
@@ -61,15 +59,13 @@ impl FileVersion {
         contents::begins_with(&self.full_path, len, digest).at("read", &self.full_path)
     }
 
-    /// Reads the bytes, without decompression, with the digest of the first `prefix` ones.
-    pub(crate) fn read_raw(&self, prefix: Option<u64>) -> Result<FileContents, IoError> {
-        let path = &self.full_path;
-        let mut file = file_open::open(path).at("open", path)?;
-        contents::read_from(&mut file, prefix).at("read", path)
+    pub(crate) fn read_raw_digest(&self) -> Result<Sha256Digest, IoError> {
+        contents::read_raw_digest(&self.full_path).at("read", &self.full_path)
     }
 
-    pub(crate) fn read_raw_digest(&self) -> Result<Sha256Digest, IoError> {
-        Ok(self.read_raw(None)?.digest)
+    /// Returns true if the bytes begin with `len` bytes of this digest.
+    pub(crate) fn raw_begins_with(&self, len: u64, digest: &Sha256Digest) -> Result<bool, IoError> {
+        contents::raw_begins_with(&self.full_path, len, digest).at("read", &self.full_path)
     }
 
     /// Returns true if the file has at least one line and all its lines are complete.
@@ -90,7 +86,7 @@ impl FileVersion {
         if contents::ends_with_newline(path).at("read", path)? {
             return Ok(false);
         }
-        Ok(whole.read_raw(Some(size))?.prefix_digest == Some(self.read_raw_digest()?))
+        whole.raw_begins_with(size, &self.read_raw_digest()?)
     }
 }
 
@@ -106,8 +102,7 @@ fn compare(first: &Path, second: &Path) -> io::Result<VersionRelation> {
         Some(RewrittenVersion::Second) => Relation::SecondExtends,
         Some(RewrittenVersion::Both) => {
             // All machines have to choose the same one.
-            let rank = |path| contents::read(path, None).map(|text| (text.len, text.digest));
-            if rank(first)? > rank(second)? {
+            if contents::read(first)? > contents::read(second)? {
                 Relation::FirstExtends
             } else {
                 Relation::SecondExtends

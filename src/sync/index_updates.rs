@@ -66,18 +66,12 @@ impl IndexUpdate {
     /// Returns the update for a conversation written to `path`, relative to the Codex home; `None` for other
     /// files.
     pub(crate) fn from_path(path: &str, change: ContentChange) -> Option<Self> {
-        let id = rollouts::id(&rollouts::key(path)?)?;
-        Some(Self::new(id, path.to_owned(), change, false))
-    }
-
-    /// Returns the update for a file of the conversation `id`.
-    pub(crate) fn new(id: String, path: String, change: ContentChange, moved: bool) -> Self {
-        Self {
-            id,
-            path,
+        Some(Self {
+            id: rollouts::id(&rollouts::key(path)?)?,
+            path: path.to_owned(),
             change,
-            moved,
-        }
+            moved: false,
+        })
     }
 
     /// Returns the id of the rollout. Codex stores the projection of a rollout under this id.
@@ -90,6 +84,7 @@ impl IndexUpdate {
 #[derive(Debug)]
 pub(crate) struct CodexIndex<'a> {
     /// Environment that determines where the databases are.
+    pub home: &'a Path,
     pub env: &'a Environment,
     /// Rules of `[[paths.map]]`: project folders of other machines and the local ones.
     pub rules: &'a [PathRule],
@@ -104,38 +99,37 @@ impl CodexIndex<'_> {
     /// A database cannot be written. The files are in place.
     pub(crate) fn update_index(
         &self,
-        home: &Path,
         updates: &[IndexUpdate],
         named: &BTreeSet<String>,
     ) -> Result<Vec<String>, IndexUpdateError> {
         let mut notes = Vec::new();
-        let rollouts = find_rollouts_of(home, updates);
+        let rollouts = find_rollouts_of(self.home, updates);
         let newest: HashSet<PathBuf> = select_newest_of_each(rollouts.clone())
             .into_iter()
-            .map(|(_, file)| file.path(home))
+            .map(|(_, file)| file.path(self.home))
             .collect();
         // Rows first: names, modes and paths are columns of them.
-        let rows = self.add_rows(home, rollouts)?;
+        let rows = self.add_rows(rollouts)?;
         if rows > 0 {
             notes.push(format!("added to Codex's index: {rows}"));
         }
         let mut named = named.clone();
-        named.extend(self.update_modes(home, updates)?);
+        named.extend(self.update_modes(updates)?);
         if !named.is_empty() {
-            let changed = self.update_names(home, &named)?;
+            let changed = self.update_names(&named)?;
             if changed > 0 {
                 notes.push(format!("renamed in Codex's lists: {changed}"));
             }
         }
-        notes.extend(self.update_paths(home, updates, &newest)?);
-        self.delete_projections(home, updates)?;
+        notes.extend(self.update_paths(updates, &newest)?);
+        self.delete_projections(updates)?;
         Ok(notes)
     }
 
     /// Copies the names of these conversations from the index of names to Codex's rows; returns the number of
     /// changed rows.
-    fn update_names(&self, home: &Path, ids: &BTreeSet<String>) -> Result<usize, IndexUpdateError> {
-        let index = ThreadNameIndex::read(home).map_err(HistoryError::from)?;
+    fn update_names(&self, ids: &BTreeSet<String>) -> Result<usize, IndexUpdateError> {
+        let index = ThreadNameIndex::read(self.home).map_err(HistoryError::from)?;
         let mut names = Vec::new();
         for id in ids {
             let line = index.get(&ConversationId::of(id));
@@ -147,7 +141,7 @@ impl CodexIndex<'_> {
             check::is_given(name, &ConversationId::of(id), row_texts)
         };
         let mut changed = 0;
-        for database in find_databases(home, self.env, home::STATE_DATABASE_PREFIX) {
+        for database in self.state_databases() {
             changed += live::set_names(&database, &names, is_given)?;
         }
         Ok(changed)
@@ -155,11 +149,11 @@ impl CodexIndex<'_> {
 
     /// Adds the written conversations to Codex's table, and has the rows of rewound ones name their newest rollouts;
     /// returns the number of new rows.
-    fn add_rows(&self, home: &Path, rollouts: Vec<RolloutFile>) -> Result<usize, IndexUpdateError> {
+    fn add_rows(&self, rollouts: Vec<RolloutFile>) -> Result<usize, IndexUpdateError> {
         if rollouts.is_empty() {
             return Ok(0);
         }
-        let changes = repair::register(home, self.env, rollouts)?;
+        let changes = repair::register(self.home, self.env, rollouts)?;
         let rows = changes.iter().filter(|c| c.action == RepairAction::Row);
         Ok(rows.count())
     }
@@ -167,16 +161,12 @@ impl CodexIndex<'_> {
     /// Records the form of the files of replaced and rewound conversations in their rows. Codex shows no turn of a
     /// migrated file if the row says that it is legacy (0.169). Returns the ids of the changed rows, whose names Codex
     /// then reads from another place.
-    fn update_modes(
-        &self,
-        home: &Path,
-        updates: &[IndexUpdate],
-    ) -> Result<Vec<String>, IndexUpdateError> {
+    fn update_modes(&self, updates: &[IndexUpdate]) -> Result<Vec<String>, IndexUpdateError> {
         let mut modes = Vec::new();
         let rewound = |update: &&IndexUpdate| rollouts::is_rewind(&update.path);
         let rewound = updates.iter().filter(rewound);
         for update in filter_replaced(updates).chain(rewound) {
-            let meta = history::rollout::read_head(&home.join(&update.path))
+            let meta = history::rollout::read_head(&self.home.join(&update.path))
                 .ok()
                 .flatten();
             let mode = meta.map(|meta| meta.history_mode().to_owned());
@@ -184,8 +174,7 @@ impl CodexIndex<'_> {
         }
         let mut changed = Vec::new();
         if !modes.is_empty() {
-            let prefix = home::STATE_DATABASE_PREFIX;
-            for database in find_databases(home, self.env, prefix) {
+            for database in self.state_databases() {
                 changed.extend(live::set_history_modes(&database, &modes)?);
             }
         }
@@ -195,16 +184,15 @@ impl CodexIndex<'_> {
     /// Updates the paths of moved conversations, and maps project folders by the rules. Returns the lines to print.
     fn update_paths(
         &self,
-        home: &Path,
         updates: &[IndexUpdate],
         newest: &HashSet<PathBuf>,
     ) -> Result<Vec<String>, IndexUpdateError> {
         let mut notes = Vec::new();
-        let moved = collect_moves(home, updates, newest);
+        let moved = collect_moves(self.home, updates, newest);
         if moved.is_empty() && self.rules.is_empty() {
             return Ok(notes);
         }
-        let databases = find_databases(home, self.env, home::STATE_DATABASE_PREFIX);
+        let databases = self.state_databases();
         if databases.is_empty() && !(self.rules.is_empty() || updates.is_empty()) {
             let why = "paths.map takes effect after Codex has started once on this machine, which creates its index, and the \
                        next sync";
@@ -232,11 +220,7 @@ impl CodexIndex<'_> {
 
     /// Deletes the projections of the former text of replaced rollouts. The other rollouts of a conversation keep
     /// theirs, because Codex does not read the base of a rewind again.
-    fn delete_projections(
-        &self,
-        home: &Path,
-        updates: &[IndexUpdate],
-    ) -> Result<(), IndexUpdateError> {
+    fn delete_projections(&self, updates: &[IndexUpdate]) -> Result<(), IndexUpdateError> {
         let replaced: Vec<_> = filter_replaced(updates)
             .map(|update| update.rollout_id().unwrap_or_else(|| update.id.clone()))
             .collect();
@@ -244,10 +228,14 @@ impl CodexIndex<'_> {
         if replaced.is_empty() {
             return Ok(());
         }
-        for database in find_databases(home, self.env, home::HISTORY_DATABASE_PREFIX) {
+        for database in find_databases(self.home, self.env, home::HISTORY_DATABASE_PREFIX) {
             live::delete_projections(&database, &replaced)?;
         }
         Ok(())
+    }
+
+    fn state_databases(&self) -> Vec<PathBuf> {
+        find_databases(self.home, self.env, home::STATE_DATABASE_PREFIX)
     }
 }
 

@@ -15,7 +15,6 @@
 pub mod apply;
 pub(crate) mod backup;
 pub(crate) mod branches;
-pub(crate) mod codexsync;
 pub mod config;
 pub(crate) mod conflict_copies;
 pub(crate) mod conflicting_versions;
@@ -33,7 +32,6 @@ mod manager_folder;
 pub(crate) mod manifest;
 pub(crate) mod new_branches;
 pub(crate) mod notice;
-mod observed_file;
 pub(crate) mod pending_index_updates;
 pub mod plan;
 mod records;

@@ -154,17 +154,13 @@ fn name_of(record: &str) -> &str {
         .map_or(record, |(name, _)| name)
 }
 
-fn is_about(record: &str, name: &str) -> bool {
-    name_of(record) == name
-}
-
 /// Returns the records about a version.
 fn records_about<'a>(records: &'a BTreeSet<String>, name: &str) -> impl Iterator<Item = &'a str> {
     let from = records.range::<str, _>((Bound::Included(name), Bound::Unbounded));
     let prefixed = from.take_while(move |record| record.starts_with(name));
     prefixed
         .map(String::as_str)
-        .filter(move |record| is_about(record, name))
+        .filter(move |record| name_of(record) == name)
 }
 
 #[cfg(test)]

@@ -25,19 +25,35 @@ use crate::io::file_open;
 use crate::io::hash::Sha256Digest;
 use crate::io::{IoContext, IoError, sharing};
 use chrono::{DateTime, Utc};
+use clap::ValueEnum;
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 
-/// The version that the user keeps of a conversation with a conflict copy.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The version that the user keeps of a conflict.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum KeepChoice {
-    /// Keeps the conversation as it is and removes the conflict copy.
-    Current,
-    /// Makes the conflict copy the conversation; the former version goes to the backup.
+    /// The version on this machine
+    Local,
+    /// The version in the cloud folder
+    Cloud,
+    /// The conflict copy, or the other branch, in place of the conversation
+    #[value(name = "fork")]
     ConflictCopy,
-    /// Makes the conflict copy a separate conversation with a new id.
+    /// Both versions, one as a new conversation
     Both,
+}
+
+impl KeepChoice {
+    pub(crate) fn name(self) -> String {
+        let value = self.to_possible_value();
+        value.map_or_else(String::new, |value| value.get_name().to_owned())
+    }
+
+    /// Returns true if the conversation stays as it is, and its conflict copy goes.
+    fn keeps_current(self) -> bool {
+        matches!(self, Self::Local | Self::Cloud)
+    }
 }
 
 /// An error of applying a decision. The conflict copy stays.
@@ -161,7 +177,7 @@ impl<'a> DecidedCopy<'a> {
                 }
                 (self.config.local.join(&path), path)
             }
-            KeepChoice::Current => {
+            KeepChoice::Local | KeepChoice::Cloud => {
                 let file = self.file(self.copy.side());
                 if !self.copy.matches(&file).at("read", &file)? {
                     return Err(self.not_downloaded());
@@ -201,7 +217,7 @@ impl<'a> DecidedCopy<'a> {
         };
         let beginnings = self.list_listed_prefixes(&dropped, &manifests)?;
         let mut new_id = None;
-        if choice != KeepChoice::Current {
+        if !choice.keeps_current() {
             self.check_complete()?;
             let no_conversation = || ConflictCopyError::NoConversation(name.clone());
             let current = self.current.as_ref().ok_or_else(no_conversation)?;
@@ -262,7 +278,7 @@ impl<'a> DecidedCopy<'a> {
     fn replace_conversation(&self, current: &str) -> Result<Sha256Digest, IoError> {
         let (home, copy) = (&self.config.local, &self.file(Side::Local));
         let old = home.join(current);
-        let digest = contents::read(&old, None).at("read", &old)?.digest;
+        let digest = contents::read(&old).at("read", &old)?.1;
         let plain = current.strip_suffix(rollout::ZST).unwrap_or(current);
         self.record_update(plain, ContentChange::Replaced)?;
         let target = home.join(plain);
@@ -295,7 +311,7 @@ impl<'a> DecidedCopy<'a> {
         }
         let old = rollouts::id(name)
             .ok_or_else(|| not_convertible("the file name of its conversation has no id"))?;
-        let digest = contents::read(copy, None).at("read", copy)?.digest;
+        let digest = contents::read(copy).at("read", copy)?.1;
         let new = rollouts::derive_id(&old, &digest);
         let mut reader = BufReader::new(file_open::open(copy).at("open", copy)?);
         let mut line = Vec::new();

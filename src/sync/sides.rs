@@ -2,8 +2,7 @@
 
 use super::config::SyncConfig;
 use super::scope;
-use crate::io::{IoContext, IoError, OrdinaryPath};
-use serde::Deserialize;
+use crate::io::{IoContext, IoError, OrdinaryPath, modified_ns};
 use std::fs::{self, File, Metadata};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -19,8 +18,8 @@ pub enum Side {
     Remote,
 }
 
-/// Size and mtime of a regular file. The field names are equal to codexSync's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+/// Size and mtime of a regular file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stat {
     /// Length in bytes, as `stat` reports it.
     pub size: u64,
@@ -36,7 +35,7 @@ impl Stat {
     pub(crate) fn from_metadata(meta: &Metadata) -> Self {
         Self {
             size: meta.len(),
-            mtime_ns: mtime_ns(meta),
+            mtime_ns: modified_ns(meta),
         }
     }
 
@@ -59,21 +58,6 @@ pub(super) fn is_absent(e: &io::Error) -> bool {
     )
 }
 
-#[cfg(unix)]
-fn mtime_ns(meta: &Metadata) -> i64 {
-    use std::os::unix::fs::MetadataExt;
-    meta.mtime()
-        .saturating_mul(1_000_000_000)
-        .saturating_add(meta.mtime_nsec())
-}
-
-#[cfg(not(unix))]
-fn mtime_ns(meta: &Metadata) -> i64 {
-    let since = |at: std::time::SystemTime| at.duration_since(UNIX_EPOCH).ok();
-    let at = meta.modified().ok().and_then(since).unwrap_or_default();
-    i64::try_from(at.as_nanos()).unwrap_or(i64::MAX)
-}
-
 /// Sets the modification time in nanoseconds since 1970.
 pub(crate) fn set_mtime(file: &File, ns: i64) -> io::Result<()> {
     let span = Duration::from_nanos(ns.unsigned_abs());
@@ -82,6 +66,24 @@ pub(crate) fn set_mtime(file: &File, ns: i64) -> io::Result<()> {
     } else {
         UNIX_EPOCH - span
     })
+}
+
+/// A file with the size and time that the plan observed. An op skips it if these have changed since.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObservedFile {
+    /// The side that has the file.
+    pub side: Side,
+    /// Path relative to the root of the side, with `/`.
+    pub path: String,
+    /// Size and modification time at the scan.
+    pub stat: Stat,
+}
+
+impl ObservedFile {
+    /// Returns the full path of the file.
+    pub(crate) fn full_path(&self, config: &SyncConfig) -> PathBuf {
+        config.file_path(self.side, &self.path)
+    }
 }
 
 impl SyncConfig {

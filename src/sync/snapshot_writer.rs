@@ -16,7 +16,7 @@ use crate::io::{IoContext, IoError, modes, owner, tree};
 use chrono::{DateTime, Utc};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use zip::write::SimpleFileOptions;
 
@@ -69,19 +69,17 @@ pub(crate) fn back_up_files(
 ) -> Result<Option<String>, BackupError> {
     // Files that are gone in the meantime need no copy.
     files.retain(|(path, _)| path.exists());
-    let paths: Vec<_> = files.iter().map(|(path, _)| path.clone()).collect();
-    let snapshot_result = back_up_readable(config, files, now)?;
-    match (&*snapshot_result.not_copied, &*paths) {
-        ([], _) => Ok(snapshot_result.name),
-        ([(file_entry, why), ..], paths) => {
-            let path = paths.iter().find(|path| path.ends_with(&file_entry.path));
-            Err(BackupError::Io(IoError {
-                action: "keep",
-                path: path
-                    .cloned()
-                    .unwrap_or_else(|| PathBuf::from(&file_entry.path)),
-                source: io::Error::other(why.clone()),
-            }))
+    let snapshot = back_up_readable(config, files, now)?;
+    match snapshot.not_copied.into_iter().next() {
+        None => Ok(snapshot.name),
+        Some((file, why)) => {
+            let source = io::Error::other(why);
+            let root = if file.cloud {
+                &config.cloud
+            } else {
+                &config.local
+            };
+            Err(source).at("keep", root.join(file.path))?
         }
     }
 }
@@ -125,49 +123,25 @@ fn back_up_readable(
 }
 
 /// Renames a finished snapshot to the first free name. Another run may create one in the same second.
-fn publish(finished: &Path, folder: &Path, base: &str, end: &str) -> Result<String, BackupError> {
+fn publish(finished: &Path, folder: &Path, base: &str, end: &str) -> Result<String, IoError> {
     let mut name = format!("{base}{end}");
     for n in 2.. {
         match atomic::rename_new(finished, &folder.join(&name)) {
             Err(e) if e.source.kind() == io::ErrorKind::AlreadyExists => {
                 name = format!("{base}-{n}{end}");
             }
-            done => return Ok(done.map(|()| name)?),
+            done => return done.map(|()| name),
         }
     }
     unreachable!("numbers have no end")
-}
-
-/// The reason why a file is not in a snapshot.
-enum CopyFailure {
-    /// The file cannot be read; the snapshot continues without it.
-    Left(String),
-    /// The snapshot cannot be written.
-    Fatal(BackupError),
-}
-
-impl From<IoError> for CopyFailure {
-    fn from(e: IoError) -> Self {
-        Self::Fatal(e.into())
-    }
-}
-
-impl CopyFailure {
-    fn not_copied(e: &io::Error) -> Self {
-        Self::Left(if e.kind() == io::ErrorKind::NotFound {
-            "it was removed in the meantime".to_owned()
-        } else {
-            format!("it cannot be backed up ({e})")
-        })
-    }
 }
 
 /// Copies the files with `copy` and adds them to the list; returns those that cannot be read.
 fn copy_all(
     list: &mut SnapshotList,
     files: Vec<(PathBuf, SnapshotFile)>,
-    mut copy: impl FnMut(&Path, &SnapshotFile) -> Result<u64, CopyFailure>,
-) -> Result<Vec<(SnapshotFile, String)>, BackupError> {
+    mut copy: impl FnMut(&Path, &SnapshotFile) -> Result<u64, IoError>,
+) -> Result<Vec<(SnapshotFile, String)>, IoError> {
     let mut not_copied = Vec::new();
     for (source, mut file) in files {
         match copy(&source, &file) {
@@ -175,29 +149,19 @@ fn copy_all(
                 file.size = size;
                 list.files.push(file);
             }
-            Err(CopyFailure::Left(why)) => not_copied.push((file, why)),
-            Err(CopyFailure::Fatal(error)) => return Err(error),
+            // The file may be on a failing disk or in a cloud folder that is offline.
+            Err(e) if e.path == source && !e.is_no_space() => {
+                let why = if e.is_not_found() {
+                    "it was removed in the meantime".to_owned()
+                } else {
+                    format!("it cannot be backed up ({})", e.source)
+                };
+                not_copied.push((file, why));
+            }
+            Err(e) => return Err(e),
         }
     }
     Ok(not_copied)
-}
-
-/// Copies a file. A read error concerns only this file; a write error ends the snapshot.
-fn copy_bytes(source: &mut File, target: &mut dyn Write, path: &Path) -> Result<u64, CopyFailure> {
-    let mut buffer = vec![0; 128 * 1024];
-    let mut size = 0;
-    loop {
-        match source.read(&mut buffer) {
-            Ok(0) => return Ok(size),
-            Ok(n) => {
-                target.write_all(&buffer[..n]).at("copy", path)?;
-                size += n as u64;
-            }
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            // The file may be on a failing disk or in a cloud folder that is offline.
-            Err(e) => return Err(CopyFailure::not_copied(&e)),
-        }
-    }
 }
 
 /// Writes the files to a folder, unless none can be read; returns those that are missing in it.
@@ -205,7 +169,7 @@ fn write_folder(
     root: &Path,
     files: Vec<(PathBuf, SnapshotFile)>,
     mut list: SnapshotList,
-) -> Result<Vec<(SnapshotFile, String)>, BackupError> {
+) -> Result<Vec<(SnapshotFile, String)>, IoError> {
     let not_copied = copy_all(&mut list, files, |source, file| {
         copy_into_folder(root, source, file)
     })?;
@@ -217,21 +181,14 @@ fn write_folder(
     Ok(not_copied)
 }
 
-fn copy_into_folder(
-    root: &Path,
-    source: &Path,
-    file_entry: &SnapshotFile,
-) -> Result<u64, CopyFailure> {
-    let mut from = file_open::open(source).map_err(|e| CopyFailure::not_copied(&e))?;
-    let mode = from
-        .metadata()
-        .map_err(|e| CopyFailure::not_copied(&e))?
-        .permissions();
-    let target = root.join(file_entry.path_in_snapshot());
+fn copy_into_folder(root: &Path, source: &Path, file: &SnapshotFile) -> Result<u64, IoError> {
+    let mut from = file_open::open(source).at("open", source)?;
+    let mode = from.metadata().at("inspect", source)?.permissions();
+    let target = root.join(file.path_in_snapshot());
     atomic::create_private_folder(atomic::parent_of(&target))?;
     let mut to = TempFile::create_beside(&target)?;
-    let size = copy_bytes(&mut from, to.file(), source)?;
-    set_mtime(to.file(), file_entry.mtime_ns).at("set time", &target)?;
+    let size = io::copy(&mut from, to.file()).at("copy", source)?;
+    set_mtime(to.file(), file.mtime_ns).at("set time", &target)?;
     modes::ignore_refusal(to.file().set_permissions(mode)).at("set mode", &target)?;
     to.replace(&target)?;
     Ok(size)
@@ -242,24 +199,19 @@ fn write_zip(
     path: &Path,
     files: Vec<(PathBuf, SnapshotFile)>,
     mut list: SnapshotList,
-) -> Result<Vec<(SnapshotFile, String)>, BackupError> {
-    let failed = |e: zip::result::ZipError| BackupError::Zip {
-        action: "write",
-        reason: e.to_string(),
-        path: path.to_path_buf(),
-    };
+) -> Result<Vec<(SnapshotFile, String)>, IoError> {
     let mut temp = TempFile::create_beside(path)?;
     let not_copied;
     {
         let mut zip = zip::ZipWriter::new(temp.file());
         let options = SimpleFileOptions::default().large_file(true);
         not_copied = copy_all(&mut list, files, |source, file| {
-            copy_into_zip(&mut zip, options, source, file, &failed)
+            copy_into_zip(&mut zip, path, options, source, file)
         })?;
-        zip.start_file(LIST_NAME, options).map_err(failed)?;
+        start_file(&mut zip, path, LIST_NAME, options)?;
         zip.write_all(&document::encode(path, &list)?)
             .at("write", path)?;
-        zip.finish().map_err(failed)?;
+        zip.finish().map_err(io::Error::from).at("write", path)?;
     }
     if !list.files.is_empty() {
         temp.replace(path)?;
@@ -267,23 +219,34 @@ fn write_zip(
     Ok(not_copied)
 }
 
+fn start_file(
+    zip: &mut zip::ZipWriter<&mut File>,
+    path: &Path,
+    name: &str,
+    options: SimpleFileOptions,
+) -> Result<(), IoError> {
+    let started = zip.start_file(name, options);
+    started.map_err(io::Error::from).at("write", path)
+}
+
 fn copy_into_zip(
     zip: &mut zip::ZipWriter<&mut File>,
+    path: &Path,
     options: SimpleFileOptions,
     source: &Path,
-    file_entry: &SnapshotFile,
-    failed: &impl Fn(zip::result::ZipError) -> BackupError,
-) -> Result<u64, CopyFailure> {
-    let mut from = file_open::open(source).map_err(|e| CopyFailure::not_copied(&e))?;
-    let meta = from.metadata().map_err(|e| CopyFailure::not_copied(&e))?;
-    let fatal = |e| CopyFailure::Fatal(failed(e));
-    zip.start_file(file_entry.path_in_snapshot(), with_mode(options, &meta))
-        .map_err(fatal)?;
-    let copied = copy_bytes(&mut from, zip, source);
-    if matches!(copied, Err(CopyFailure::Left(_))) {
-        zip.abort_file().map_err(fatal)?;
+    file: &SnapshotFile,
+) -> Result<u64, IoError> {
+    let mut from = file_open::open(source).at("open", source)?;
+    let meta = from.metadata().at("inspect", source)?;
+    let options = with_mode(options, &meta);
+    start_file(zip, path, &file.path_in_snapshot(), options)?;
+    let copied = io::copy(&mut from, zip);
+    if copied.is_err() {
+        zip.abort_file()
+            .map_err(io::Error::from)
+            .at("write", path)?;
     }
-    copied
+    copied.at("copy", source)
 }
 
 #[cfg(unix)]

@@ -50,6 +50,7 @@ pub(crate) struct Origin<'a> {
     pub(crate) profile: Option<&'a str>,
 }
 
+#[derive(Default)]
 pub(super) struct SnapshotOptions<'a> {
     pub(super) host: &'a str,
     pub(super) tags: Vec<String>,
@@ -123,9 +124,7 @@ fn backup_until_unchanged(
                 imported: None,
             }
             .to_tags(),
-            parent: None,
-            time: None,
-            reads_all: false,
+            ..SnapshotOptions::default()
         };
         let report = run_backup(restic, &tree.root, &options, progress)?;
         // Before the check of the files: if that fails, the snapshot has to be removed too.

@@ -1,6 +1,7 @@
 //! Errors of the vault.
 
 use super::fault::Fault;
+use super::snapshot::short_id;
 use crate::archive::ArchiveError;
 use crate::codex::ProgramError;
 use crate::io::IoError;
@@ -92,6 +93,12 @@ pub(crate) enum VaultError {
 }
 
 impl VaultError {
+    /// Returns the error that the snapshot with this id is damaged.
+    pub(crate) fn damaged(id: &str, detail: String) -> Self {
+        let id = short_id(id).to_owned();
+        Self::DamagedSnapshot { id, detail }
+    }
+
     /// Converts an error about a damaged archive, made from the snapshot `id`, into an error about
     /// the snapshot. Returns other errors unchanged.
     pub(super) fn about_snapshot(self, id: &str) -> Self {
@@ -102,10 +109,7 @@ impl VaultError {
             }
             other => return other,
         };
-        Self::DamagedSnapshot {
-            id: id.to_owned(),
-            detail,
-        }
+        Self::damaged(id, detail)
     }
 
     /// Returns true if the storage accepts new snapshots but removes none.

@@ -59,11 +59,11 @@ pub(crate) fn import(
             ..SnapshotTags::default()
         }
         .to_tags(),
-        parent: None,
         time: Some(archive.metadata().created_at.to_utc()),
         // A database may have changed without its size and time, and a new file may get the inode
         // number of the one that the import before had unpacked.
         reads_all: true,
+        ..SnapshotOptions::default()
     };
     let report = run_backup(restic, &unpacked.folder, &options, progress)?;
     Ok(ImportOutcome::Added(report))

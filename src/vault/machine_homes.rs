@@ -7,31 +7,23 @@
 
 use super::error::VaultError;
 use super::folder::create_staging;
-use super::replica_store::{HOME, ReplicaSnapshot, ReplicaStore, newest_of};
+use super::replica_store::{ReplicaSnapshot, ReplicaStore, newest_of};
 use crate::codex::RolloutName;
 use crate::history::{files, session_index};
 use crate::io::document::{self, Document, DocumentState};
 use crate::io::hash::Sha256Digest;
-use crate::io::{
-    FileLock, IoContext, IoError, Progress, atomic, modified_ns, sharing, tree, tree_sync,
-};
-use crate::sync::contents;
+use crate::io::{FileLock, IoContext, IoError, Progress, atomic, modified_ns, tree, tree_sync};
 use crate::sync::manifest::ManifestEntry;
-use crate::sync::remote::SnapshotManifest;
+use crate::sync::remote::{HOME, SnapshotManifest, place_fetched};
 use crate::sync::rollouts;
-use crate::sync::sides::set_mtime;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The folder of the machines in the manager home.
 const FOLDER: [&str; 2] = ["sync", "machines"];
-
-/// The largest manifest that is read: some four million files.
-const MAX_MANIFEST_BYTES: u64 = 1 << 30;
 
 /// A machine with its fetched conversations.
 #[derive(Debug, Clone)]
@@ -130,7 +122,7 @@ pub(crate) fn refresh(
         };
         match refreshed.run(snapshot, &mut local) {
             Err(VaultError::Interrupted) => return Err(VaultError::Interrupted),
-            Err(e) => failures.push((snapshot.tags.machine.clone(), e)),
+            Err(e) => failures.push((snapshot.published.machine.clone(), e)),
             Ok(()) => {}
         }
     }
@@ -163,13 +155,13 @@ impl MachineRefresh<'_> {
         snapshot: &ReplicaSnapshot,
         local: &mut Option<RolloutTimes>,
     ) -> Result<(), VaultError> {
-        if self.read_record().snapshot == snapshot.id {
+        if self.read_record().snapshot == snapshot.published.id {
             return Ok(());
         }
         atomic::create_below(self.homes.manager_home, self.folder)?;
         let _lock = FileLock::acquire_unless_interrupted(&self.folder.join(".lock"))?;
         let record = self.read_record();
-        if record.snapshot == snapshot.id {
+        if record.snapshot == snapshot.published.id {
             return Ok(());
         }
         let manifest = self.read_manifest(snapshot)?;
@@ -185,8 +177,8 @@ impl MachineRefresh<'_> {
             .iter()
             .map(|(path, entry)| (path.clone(), entry.digest));
         let record = MachineRecord {
-            machine: snapshot.tags.machine.clone(),
-            snapshot: snapshot.id.clone(),
+            machine: snapshot.published.machine.clone(),
+            snapshot: snapshot.published.id.clone(),
             published_at: snapshot.time,
             files: digests.collect(),
         };
@@ -200,9 +192,9 @@ impl MachineRefresh<'_> {
 
     /// Returns the rollouts of a snapshot and the list of names.
     fn read_manifest(&self, snapshot: &ReplicaSnapshot) -> Result<ManifestFiles, VaultError> {
-        let id = &snapshot.id;
-        self.store.read_manifest(id, MAX_MANIFEST_BYTES, |stream| {
-            let manifest = SnapshotManifest::parse(stream, &snapshot.tags.machine)?;
+        let id = &snapshot.published.id;
+        self.store.read_manifest(id, |stream| {
+            let manifest = SnapshotManifest::parse(stream, &snapshot.published.machine)?;
             let files = manifest.files().filter(|(path, _)| {
                 rollouts::is_below_sessions(path) || *path == session_index::FILE_NAME
             });
@@ -237,37 +229,15 @@ impl MachineRefresh<'_> {
         atomic::create_private_folder(&fetched)?;
         let paths = missing.iter().map(|(path, _)| path.as_str()).collect();
         let all = manifest.keys().map(String::as_str);
-        self.store.fetch(&snapshot.id, all, &paths, &fetched)?;
+        self.store
+            .fetch(&snapshot.published.id, all, &paths, &fetched)?;
         for (path, entry) in missing {
-            self.place(&fetched.join(HOME).join(path), path, entry)
-                .map_err(|e| match e {
-                    Misplaced::Io(e) => e.into(),
-                    Misplaced::OtherContent => snapshot
-                        .damage_error(format!("the content of {path} does not match its manifest")),
-                })?;
+            let to = self.folder.join(HOME).join(path);
+            atomic::create_below(self.folder, atomic::parent_of(&to))?;
+            place_fetched(&fetched.join(HOME).join(path), &to, path, entry)?
+                .map_err(|detail| VaultError::damaged(&snapshot.published.id, detail))?;
             self.progress.add_bytes(entry.size);
         }
-        Ok(())
-    }
-
-    /// Moves a fetched file to its final path. Truncates a file that grew during its publication to the size in the
-    /// manifest.
-    fn place(&self, from: &Path, path: &str, entry: &ManifestEntry) -> Result<(), Misplaced> {
-        let mut options = fs::OpenOptions::new();
-        let Ok(file) = sharing::open_to_write(options.read(true).write(true), from) else {
-            return Err(Misplaced::OtherContent);
-        };
-        if file.metadata().at("inspect", from)?.len() > entry.size {
-            file.set_len(entry.size).at("cut", from)?;
-        }
-        if contents::read_raw_digest(from).at("read", from)? != entry.digest {
-            return Err(Misplaced::OtherContent);
-        }
-        set_mtime(&file, entry.mtime_ns).at("set the time of", from)?;
-        drop(file);
-        let to = self.folder.join(HOME).join(path);
-        atomic::create_below(self.folder, atomic::parent_of(&to))?;
-        sharing::rename(from, &to).at("move", from)?;
         Ok(())
     }
 
@@ -282,18 +252,6 @@ impl MachineRefresh<'_> {
             }
         }
         Ok(())
-    }
-}
-
-/// The reason why a fetched file was not moved to its final path.
-enum Misplaced {
-    Io(IoError),
-    OtherContent,
-}
-
-impl From<IoError> for Misplaced {
-    fn from(e: IoError) -> Self {
-        Self::Io(e)
     }
 }
 

@@ -69,10 +69,10 @@ fn check_digests(
     };
     match packed.manifest.files.iter().find(differs) {
         None => Ok(()),
-        Some(file) => Err(VaultError::DamagedSnapshot {
-            id: snapshot.short_id().to_owned(),
-            detail: format!("{} does not match its digest", file.path),
-        }),
+        Some(file) => Err(VaultError::damaged(
+            &snapshot.id,
+            format!("{} does not match its digest", file.path),
+        )),
     }
 }
 

@@ -27,7 +27,7 @@ pub(crate) mod materialize;
 pub(crate) mod password;
 mod process_note;
 pub(crate) mod replica_store;
-pub(crate) mod replica_tags;
+mod replica_tags;
 pub(crate) mod restic;
 mod restored_files;
 mod run;

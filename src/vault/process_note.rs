@@ -81,10 +81,11 @@ impl ProcessNote {
 
     /// Removes the note of a process that ended by itself. Keeps the note of an interrupted or killed process, which
     /// may have left its lock: restic 0.14 does so if it is interrupted during the creation of the lock.
-    pub(super) fn close(self, end: &ChildEnd) {
+    pub(super) fn close(note: Option<Self>, end: &ChildEnd) {
         let code = end.status.and_then(|status| status.code());
-        if end.stop.is_none() && code.is_some_and(|code| code != INTERRUPTED) {
-            self.remove();
+        let is_over = end.stop.is_none() && code.is_some_and(|code| code != INTERRUPTED);
+        if let Some(note) = note.filter(|_| is_over) {
+            note.remove();
         }
     }
 
@@ -210,7 +211,7 @@ mod tests {
         assert!(is_backup_running(vault.path()));
         child.kill().unwrap();
         let status = child.wait().unwrap();
-        note.close(&end(status));
+        ProcessNote::close(Some(note), &end(status));
         let dead = retry_until_free(|| is_dead(pid, 0), |dead| !dead);
         assert!(dead, "the note of a killed process remains");
         assert!(!is_backup_running(vault.path()));
@@ -240,7 +241,7 @@ mod tests {
         // Exit codes 0, 1 and 130 as wait statuses.
         for (status, left) in [(0, 0), (1 << 8, 0), (INTERRUPTED << 8, 1)] {
             let (note, _input) = ProcessNote::create(vault.path(), false).unwrap();
-            note.close(&end(ExitStatus::from_raw(status)));
+            ProcessNote::close(Some(note), &end(ExitStatus::from_raw(status)));
             assert_eq!(count(), left, "{status}");
         }
     }

@@ -4,42 +4,28 @@
 
 use super::backup::{SnapshotOptions, run_backup};
 use super::error::VaultError;
-use super::replica_tags::{LAYOUT, ReplicaTags, SYNC_TAG};
+use super::replica_tags::{self, LAYOUT, SYNC_TAG};
 use super::restic::Restic;
 use super::restored_files;
-use super::snapshot::{list_tagged, short_id};
+use super::snapshot::list_tagged;
 use super::tags::find_value;
 use super::tree_lock::TreeLock;
 use crate::io::Progress;
+use crate::sync::remote::{HOME, MANIFEST, RemoteSnapshot};
 use chrono::{DateTime, Utc};
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::path::Path;
 
-/// Name of the manifest at the root of a snapshot.
-pub(crate) const MANIFEST: &str = "manifest.jsonl";
-
-/// Name of the folder with the files at the root of a snapshot.
-pub(crate) const HOME: &str = "home";
+/// The largest manifest that is read: some four million files.
+const MAX_MANIFEST_BYTES: u64 = 1 << 30;
 
 /// A snapshot of sync.
 #[derive(Debug, Clone)]
 pub(crate) struct ReplicaSnapshot {
-    /// The full id, 64 hexadecimal digits.
-    pub(crate) id: String,
-    /// The time of the publication, by the clock of its machine.
     pub(crate) time: DateTime<Utc>,
-    pub(crate) tags: ReplicaTags,
-}
-
-impl ReplicaSnapshot {
-    pub(super) fn damage_error(&self, detail: String) -> VaultError {
-        VaultError::DamagedSnapshot {
-            id: short_id(&self.id).to_owned(),
-            detail,
-        }
-    }
+    pub(crate) published: RemoteSnapshot,
 }
 
 /// The snapshots of sync in a repository.
@@ -72,19 +58,16 @@ impl ReplicaStore {
     pub(crate) fn list(&self) -> Result<Vec<ReplicaSnapshot>, VaultError> {
         let mut snapshots = Vec::new();
         for listed in list_tagged(&self.restic, &["--tag", SYNC_TAG])? {
-            let tags = ReplicaTags::from_tags(listed.tags());
-            let layout = ReplicaTags::layout(listed.tags());
+            let layout = replica_tags::parse_layout(listed.tags());
             if layout > LAYOUT {
                 return Err(VaultError::NewerLayout {
                     machine: find_value(listed.tags(), "machine").unwrap_or_default(),
                     layout,
                 });
             }
-            snapshots.extend(tags.map(|tags| ReplicaSnapshot {
-                id: listed.id,
-                time: listed.time,
-                tags,
-            }));
+            let published = replica_tags::decode(listed.id.clone(), listed.tags());
+            let time = listed.time;
+            snapshots.extend(published.map(|published| ReplicaSnapshot { time, published }));
         }
         Ok(snapshots)
     }
@@ -96,7 +79,6 @@ impl ReplicaStore {
     pub(crate) fn read_manifest<T>(
         &self,
         id: &str,
-        max_bytes: u64,
         mut read: impl FnMut(&mut dyn Read) -> Result<T, VaultError>,
     ) -> Result<T, VaultError> {
         let path = format!("/{MANIFEST}");
@@ -107,15 +89,15 @@ impl ReplicaStore {
         };
         let args = ["dump"].into_iter().chain(lock).chain([id, &path]);
         self.restic.stream(&args.collect::<Vec<_>>(), |stream| {
-            let mut limited = stream.take(max_bytes.saturating_add(1));
+            let mut limited = stream.take(MAX_MANIFEST_BYTES + 1);
             let result = read(&mut limited);
             if limited.limit() > 0 {
                 return result;
             }
-            Err(VaultError::DamagedSnapshot {
-                id: short_id(id).to_owned(),
-                detail: format!("its manifest has more than {max_bytes} bytes"),
-            })
+            Err(VaultError::damaged(
+                id,
+                format!("its manifest has more than {MAX_MANIFEST_BYTES} bytes"),
+            ))
         })
     }
 
@@ -145,16 +127,15 @@ impl ReplicaStore {
         &self,
         _lock: &TreeLock,
         tree: &Path,
-        tags: &ReplicaTags,
+        snapshot: &RemoteSnapshot,
         parent: Option<&str>,
         progress: &dyn Progress,
     ) -> Result<String, VaultError> {
         let options = SnapshotOptions {
-            host: &tags.machine,
-            tags: tags.to_tags(),
+            host: &snapshot.machine,
+            tags: replica_tags::encode(snapshot),
             parent,
-            time: None,
-            reads_all: false,
+            ..SnapshotOptions::default()
         };
         Ok(run_backup(&self.restic, tree, &options, progress)?.id)
     }
@@ -179,10 +160,16 @@ impl ReplicaStore {
         keep: usize,
     ) -> Result<usize, VaultError> {
         let newest = newest_of(snapshots);
-        let of_replica = snapshots.iter().filter(|one| one.tags.replica == replica);
-        let mut ids: Vec<_> = of_replica.map(|one| &*one.id).collect();
+        let of_replica = snapshots
+            .iter()
+            .filter(|one| one.published.replica == replica);
+        let mut ids: Vec<_> = of_replica.map(|one| &*one.published.id).collect();
         // The newest one may be older by the clock of its machine.
-        ids.sort_by_key(|id| newest.get(replica).is_some_and(|newest| newest.id == *id));
+        ids.sort_by_key(|id| {
+            newest
+                .get(replica)
+                .is_some_and(|newest| newest.published.id == *id)
+        });
         ids.truncate(ids.len().saturating_sub(keep));
         self.restic.forget(ids.iter().copied())?;
         Ok(ids.len())
@@ -193,8 +180,8 @@ impl ReplicaStore {
 pub(crate) fn newest_of(snapshots: &[ReplicaSnapshot]) -> BTreeMap<&str, &ReplicaSnapshot> {
     let mut newest: BTreeMap<&str, &ReplicaSnapshot> = BTreeMap::new();
     for one in snapshots {
-        let known = newest.entry(&one.tags.replica).or_insert(one);
-        if (one.tags.number, one.time) >= (known.tags.number, known.time) {
+        let known = newest.entry(&one.published.replica).or_insert(one);
+        if (one.published.number, one.time) >= (known.published.number, known.time) {
             *known = one;
         }
     }
@@ -208,9 +195,9 @@ mod tests {
     #[test]
     fn the_newest_snapshot_is_the_one_with_the_highest_number() {
         let one = |id: &str, secs, number| ReplicaSnapshot {
-            id: id.into(),
             time: DateTime::from_timestamp(secs, 0).unwrap(),
-            tags: ReplicaTags {
+            published: RemoteSnapshot {
+                id: id.into(),
                 replica: "r".into(),
                 machine: String::new(),
                 number,
@@ -218,6 +205,6 @@ mod tests {
             },
         };
         let all = [one("a", 1, 2), one("b", 2, 1)];
-        assert_eq!(newest_of(&all)["r"].id, "a");
+        assert_eq!(newest_of(&all)["r"].published.id, "a");
     }
 }

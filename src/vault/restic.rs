@@ -196,20 +196,16 @@ impl Restic {
         Ok((child, note))
     }
 
-    fn stop_error(&self, stop: Stop) -> VaultError {
-        match stop {
-            Stop::Interrupted => VaultError::Interrupted,
-            Stop::NoProgress => VaultError::NoProgress(self.timeout.as_secs()),
-        }
-    }
-
     /// Returns the error of a restic that failed or was ended.
     pub(super) fn end_error(&self, end: &ChildEnd) -> VaultError {
         match (end.stop, fault::last_retry_reason(&end.stderr)) {
             (Some(Stop::NoProgress), Some(reason)) => {
                 return self.error(Fault::classify(Some(1), &reason), reason);
             }
-            (Some(stop), _) => return self.stop_error(stop),
+            (Some(Stop::NoProgress), None) => {
+                return VaultError::NoProgress(self.timeout.as_secs());
+            }
+            (Some(Stop::Interrupted), _) => return VaultError::Interrupted,
             (None, _) => {}
         }
         let code = end.status.and_then(|status| status.code());

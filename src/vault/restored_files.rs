@@ -2,7 +2,6 @@
 
 use super::error::VaultError;
 use super::restic::Restic;
-use super::snapshot::short_id;
 use crate::io::{IoContext, tree};
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
@@ -94,10 +93,10 @@ fn check_kinds(id: &str, folder: &Path) -> Result<(), VaultError> {
         if kind.is_dir() {
             check_kinds(id, &path)?;
         } else if !kind.is_file() {
-            return Err(VaultError::DamagedSnapshot {
-                id: short_id(id).to_owned(),
-                detail: format!("{} is not a file", path.display()),
-            });
+            return Err(VaultError::damaged(
+                id,
+                format!("{} is not a file", path.display()),
+            ));
         }
     }
     Ok(())

@@ -2,10 +2,9 @@
 
 use super::error::VaultError;
 use super::fault::{self, Fault};
-use super::process_note::RepositoryLock;
+use super::process_note::{ProcessNote, RepositoryLock};
 use super::restic::Restic;
 use crate::io::{IoContext, PipedChild, progress};
-use serde::de::DeserializeOwned;
 use std::ffi::OsStr;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
@@ -94,9 +93,7 @@ impl Restic {
         let mut stdout = Vec::new();
         let read = (&mut child).take(MAX_OUTPUT_BYTES).read_to_end(&mut stdout);
         let end = child.finish();
-        if let Some(note) = note {
-            note.close(&end);
-        }
+        ProcessNote::close(note, &end);
         match end.status {
             Some(status) if status.success() && read.is_ok() => Ok(stdout),
             _ => Err(self.end_error(&end)),
@@ -105,17 +102,6 @@ impl Restic {
 
     /// Runs restic and parses its standard output, one JSON document. `verb` is for error messages.
     ///
-    /// # Errors
-    /// As [`Restic::run`], and output that is not such a document.
-    pub(crate) fn run_json<T: DeserializeOwned>(
-        &self,
-        verb: &'static str,
-        args: &[&str],
-    ) -> Result<T, VaultError> {
-        let stdout = self.run(args)?;
-        serde_json::from_slice(&stdout).map_err(|e| VaultError::Output(verb, e))
-    }
-
     /// Runs restic in `folder` and passes each line of standard output to `on_line`, which returns
     /// true if the line shows progress.
     ///
@@ -140,9 +126,7 @@ impl Restic {
                 line.clear();
             }
             let end = lines.into_inner().finish();
-            if let Some(note) = note {
-                note.close(&end);
-            }
+            ProcessNote::close(note, &end);
             match end.status.and_then(|status| status.code()) {
                 Some(0) if end.stop.is_none() => Ok(()),
                 Some(INCOMPLETE) if end.stop.is_none() => {
@@ -199,9 +183,7 @@ impl Restic {
             // If `read` gave up before the end of the stream, restic fails because of that.
             let is_at_end = result.is_ok() || matches!(child.read(&mut [0; 8192]), Ok(0));
             let end = child.finish();
-            if let Some(note) = note {
-                note.close(&end);
-            }
+            ProcessNote::close(note, &end);
             let is_success = end.status.is_some_and(|status| status.success());
             match (result, end.stop) {
                 (_, Some(_)) => Err(self.end_error(&end)),

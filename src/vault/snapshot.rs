@@ -1,7 +1,7 @@
 //! The snapshots that the repository lists.
 
 use super::error::VaultError;
-use super::replica_tags::ReplicaTags;
+use super::replica_tags;
 use super::restic::Restic;
 use super::tags::SnapshotTags;
 use crate::archive::{BackupMode, Metadata};
@@ -86,7 +86,7 @@ pub(crate) fn short_id(id: &str) -> &str {
 /// restic fails.
 pub(crate) fn list(restic: &Restic) -> Result<Vec<Snapshot>, VaultError> {
     let listed = list_tagged(restic, &[])?.into_iter();
-    let of_homes = listed.filter(|listed| !ReplicaTags::is_in(listed.tags()));
+    let of_homes = listed.filter(|listed| !replica_tags::are_of_sync(listed.tags()));
     Ok(of_homes
         .map(|listed| Snapshot {
             tags: SnapshotTags::from_tags(listed.tags()),
@@ -103,7 +103,8 @@ pub(super) fn list_tagged(
     filter: &[&str],
 ) -> Result<Vec<ListedSnapshot>, VaultError> {
     let args = [&["snapshots", "--json", "--no-lock"], filter].concat();
-    let listed: Option<Vec<ListedSnapshot>> = restic.run_json("snapshots", &args)?;
+    let listed = serde_json::from_slice::<Option<Vec<ListedSnapshot>>>(&restic.run(&args)?);
+    let listed = listed.map_err(|e| VaultError::Output("snapshots", e))?;
     let mut snapshots = listed.unwrap_or_default();
     snapshots.sort_by(|a, b| (a.time, &a.id).cmp(&(b.time, &b.id)));
     Ok(snapshots)

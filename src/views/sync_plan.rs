@@ -7,7 +7,6 @@ use crate::history::rollout;
 use crate::history::thread_titles::read_titles;
 use crate::io::quantity::pluralize;
 use crate::shutdown::ShutdownPlan;
-use crate::sync::branches::{BRANCH_REASON, Branch};
 use crate::sync::config::{SyncConfig, SyncRemote};
 use crate::sync::conflicting_versions::ConflictingVersions;
 use crate::sync::plan::{Conflict, SyncAction, SyncPlan, SyncStep, UndeliveredVersion};
@@ -104,7 +103,7 @@ pub(crate) struct VersionsJson<'a> {
 
 impl<'a> VersionsJson<'a> {
     pub(crate) fn of(versions: &'a ConflictingVersions, context: &Context) -> Self {
-        let since = versions.since();
+        let since = versions.since.as_ref();
         Self {
             versions,
             since: since.map(|at| ui::time::rfc3339(at, context.settings.zone)),
@@ -118,13 +117,6 @@ impl<'a> ConflictJson<'a> {
         Self {
             file: PathJson::of(&conflict.path, &conflict.reason),
             versions: versions.map(|versions| VersionsJson::of(versions, context)),
-        }
-    }
-
-    pub(crate) fn of_branch(branch: &'a Branch, context: &Context) -> Self {
-        Self {
-            file: PathJson::of(&branch.path, BRANCH_REASON),
-            versions: Some(VersionsJson::of(&branch.versions, context)),
         }
     }
 
@@ -144,8 +136,8 @@ impl<'a> ConflictJson<'a> {
 
 /// Returns the title and the short id of a conversation as printed.
 pub(crate) fn name_of(versions: &ConflictingVersions) -> String {
-    let id = short_id(versions.session_id());
-    match versions.title() {
+    let id = short_id(&versions.session_id);
+    match &versions.title {
         Some(title) => format!("\"{title}\" ({id})"),
         None => id.to_owned(),
     }

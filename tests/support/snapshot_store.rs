@@ -290,7 +290,7 @@ impl Machine {
         self.runs += 1;
         let request = PlanRequest {
             delete_many: settling != Settling::NotYet,
-            ..PlanRequest::new(join.config(), join.replica())
+            ..PlanRequest::new(&join.config, &join.replica)
         };
         let (plan, state) =
             plan::plan(&request).unwrap_or_else(|error| panic!("{}: {error}", self.name));
@@ -303,7 +303,7 @@ impl Machine {
             );
         }
         assert_eq!(plan.notices.undelivered, [], "{}", self.name);
-        if plan.is_stopped(join.config().policy.rules.conflict) {
+        if plan.is_stopped(join.config.policy.rules.conflict) {
             return None;
         }
         let chosen = plan.steps.iter().filter(|step| step.conflict.is_some());
@@ -321,8 +321,8 @@ impl Machine {
         };
         let now = chrono::DateTime::from_timestamp(1_795_100_000 + self.runs, 0).unwrap();
         let request = ApplyRequest {
-            config: join.config(),
-            replica: join.replica(),
+            config: &join.config,
+            replica: &join.replica,
             keep_going: &keep_going,
             progress: &Silent,
             now,
@@ -335,7 +335,7 @@ impl Machine {
         };
         for name in ["a", "b"] {
             let path = format!("skills/{name}/SKILL.md");
-            let uploaded = fs::read_to_string(join.config().cloud.join(&path));
+            let uploaded = fs::read_to_string(&join.config.cloud.join(&path));
             self.skills_uploaded.extend(uploaded);
             let had = fs::read_to_string(self.home.join(&path));
             self.skills_had.extend(had);

@@ -82,15 +82,15 @@ impl SyncForgetArgs {
         own: Option<&str>,
     ) -> Result<BTreeMap<&'l str, usize>, CommandError> {
         let is_meant = |one: &&ReplicaSnapshot| {
-            let tags = &one.tags;
+            let published = &one.published;
             let named = self.machine.as_deref();
             named.is_none_or(|name| {
-                tags.machine == name || name.len() > 3 && tags.replica.starts_with(name)
+                published.machine == name || name.len() > 3 && published.replica.starts_with(name)
             })
         };
         let mut chosen: BTreeMap<&str, usize> = BTreeMap::new();
         for one in listed.iter().filter(is_meant) {
-            *chosen.entry(&one.tags.replica).or_default() += 1;
+            *chosen.entry(&one.published.replica).or_default() += 1;
         }
         match &self.machine {
             Some(name) if chosen.is_empty() => {

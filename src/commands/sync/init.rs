@@ -8,9 +8,9 @@ use crate::error::{CommandError, Outcome};
 use crate::io::settings::SettingsFile;
 use crate::io::{atomic, file_open, machine};
 use crate::sync::config::{SyncConfig, SyncRemote, sanitize_machine_name};
+use crate::ui::object;
 use crate::vault::VaultError;
 use clap::Args;
-use serde::Serialize;
 use std::path::{Path, PathBuf};
 
 /// Write a commented configuration
@@ -37,12 +37,6 @@ pub(super) struct SyncInitArgs {
     force: bool,
     /// Print the configuration; write nothing
     #[arg(short = 'n', long)]
-    dry_run: bool,
-}
-
-#[derive(Serialize)]
-struct InitJson<'a> {
-    path: &'a Path,
     dry_run: bool,
 }
 
@@ -89,10 +83,7 @@ impl SyncInitArgs {
                 );
             }
         }
-        let json = InitJson {
-            path: &path,
-            dry_run: self.dry_run,
-        };
+        let json = object().with("path", &path).with("dry_run", self.dry_run);
         context.ui.document("sync init", &json);
         Ok(Outcome::Done)
     }

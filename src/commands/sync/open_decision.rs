@@ -3,27 +3,13 @@
 use crate::context::Context;
 use crate::error::CommandError;
 use crate::history::thread_choice;
-use crate::sync::branches::{BRANCH_REASON, Branch};
+use crate::sync::branches::Branch;
 use crate::sync::conflict_copies::ConflictCopy;
 use crate::sync::conflicting_versions::ConflictingVersions;
 use crate::sync::plan::Conflict;
 use crate::sync::resolve::KeepChoice;
 use crate::sync::rollouts;
 use crate::views::sync_plan::{describe_messages, name_of};
-use clap::ValueEnum;
-
-/// The version to keep, as typed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum KeepArg {
-    /// The version on this machine
-    Local,
-    /// The version in the cloud folder
-    Cloud,
-    /// The conflict copy, or the other branch, in place of the conversation
-    Fork,
-    /// Both versions, one as a new conversation
-    Both,
-}
 
 /// A conflict, a conflict copy or a branch that needs a decision.
 #[derive(Clone)]
@@ -38,25 +24,23 @@ impl OpenDecision {
     /// Returns the path of the file, or the name of the conflict copy.
     pub(super) fn file(&self) -> &str {
         match self {
-            Self::Conflict(conflict) => &conflict.path,
+            Self::Conflict(conflict) | Self::Branch(Branch { conflict, .. }) => &conflict.path,
             Self::ConflictCopy(copy, _) => &copy.name,
-            Self::Branch(branch) => &branch.path,
         }
     }
 
     pub(super) fn versions(&self) -> Option<&ConflictingVersions> {
         match self {
-            Self::Conflict(conflict) => conflict.versions.as_ref(),
-            Self::ConflictCopy(_, versions) => versions.as_ref(),
-            Self::Branch(branch) => Some(&branch.versions),
+            Self::Conflict(conflict) | Self::Branch(Branch { conflict, .. }) => &conflict.versions,
+            Self::ConflictCopy(_, versions) => versions,
         }
+        .as_ref()
     }
 
     pub(super) fn session_id(&self) -> Option<&str> {
         match self {
-            Self::Conflict(conflict) => Some(conflict.versions.as_ref()?.session_id()),
             Self::ConflictCopy(copy, _) => copy.session_id(),
-            Self::Branch(branch) => Some(branch.versions.session_id()),
+            _ => Some(&self.versions()?.session_id),
         }
     }
 
@@ -67,23 +51,26 @@ impl OpenDecision {
     }
 
     /// Returns the versions that can be kept.
-    pub(super) fn choices(&self) -> &'static [KeepArg] {
+    pub(super) fn choices(&self) -> &'static [KeepChoice] {
         match self {
-            Self::ConflictCopy(..) => &[KeepArg::Local, KeepArg::Fork, KeepArg::Both],
+            Self::ConflictCopy(..) => &[
+                KeepChoice::Local,
+                KeepChoice::ConflictCopy,
+                KeepChoice::Both,
+            ],
             Self::Conflict(conflict) if rollouts::key(&conflict.path).is_some() => {
-                &[KeepArg::Local, KeepArg::Cloud, KeepArg::Both]
+                &[KeepChoice::Local, KeepChoice::Cloud, KeepChoice::Both]
             }
-            Self::Conflict(_) => &[KeepArg::Local, KeepArg::Cloud],
-            Self::Branch(_) => &[KeepArg::Local, KeepArg::Fork],
+            Self::Conflict(_) => &[KeepChoice::Local, KeepChoice::Cloud],
+            Self::Branch(_) => &[KeepChoice::Local, KeepChoice::ConflictCopy],
         }
     }
 
     /// Returns the reason, with what each version has of its own.
     pub(super) fn reason(&self, context: &Context) -> String {
         let reason = match self {
-            Self::Conflict(conflict) => &*conflict.reason,
+            Self::Conflict(conflict) | Self::Branch(Branch { conflict, .. }) => &*conflict.reason,
             Self::ConflictCopy(..) => "continued differently on another machine",
-            Self::Branch(_) => BRANCH_REASON,
         };
         match self.versions() {
             None => reason.to_owned(),
@@ -92,14 +79,7 @@ impl OpenDecision {
     }
 }
 
-impl KeepArg {
-    pub(super) fn name(self) -> String {
-        let value = self.to_possible_value();
-        value.map_or_else(String::new, |value| value.get_name().to_owned())
-    }
-}
-
-pub(super) fn names_of(choices: &[KeepArg]) -> String {
+pub(super) fn names_of(choices: &[KeepChoice]) -> String {
     let names: Vec<_> = choices.iter().map(|keep| keep.name()).collect();
     names.join(", ")
 }
@@ -111,18 +91,15 @@ pub(super) fn find<'a>(
     open: &'a [OpenDecision],
 ) -> Result<&'a OpenDecision, CommandError> {
     let is_file = |decision: &OpenDecision| match decision {
-        OpenDecision::Conflict(conflict) => conflict.path == what,
         OpenDecision::ConflictCopy(copy, _) => copy.name == what || copy.digest_prefix() == what,
-        OpenDecision::Branch(branch) => branch.path == what,
+        other => other.file() == what,
     };
     let mut found: Vec<&OpenDecision> = open.iter().filter(|decision| is_file(decision)).collect();
     if found.is_empty() {
         let id = |decision: &OpenDecision| decision.session_id().unwrap_or_default().to_owned();
         let has_title = |decision: &OpenDecision, fits: &dyn Fn(&str) -> bool| {
-            let versions = decision.versions();
-            versions
-                .and_then(ConflictingVersions::title)
-                .is_some_and(fits)
+            let title = decision.versions().and_then(|of| of.title.as_deref());
+            title.is_some_and(fits)
         };
         found = thread_choice::find_named(&open.iter(), what, id, has_title);
     }
@@ -143,26 +120,20 @@ pub(super) fn find<'a>(
     }
 }
 
-pub(super) fn resolve_choice(
-    found: &OpenDecision,
-    keep: KeepArg,
-) -> Result<KeepChoice, CommandError> {
-    if !found.choices().contains(&keep) {
-        return Err(CommandError::usage(match found {
-            OpenDecision::Conflict(_) => {
-                "not a conversation: choose --keep local or --keep cloud; nothing was changed"
-            }
-            OpenDecision::ConflictCopy(..) => {
-                "a conflict copy needs --keep local, --keep fork or --keep both; nothing was changed"
-            }
-            OpenDecision::Branch(_) => {
-                "two branches of a conversation need --keep local or --keep fork; nothing was changed"
-            }
-        }));
+/// Checks that this version of the conflict can be kept.
+pub(super) fn check_choice(found: &OpenDecision, keep: KeepChoice) -> Result<(), CommandError> {
+    if found.choices().contains(&keep) {
+        return Ok(());
     }
-    Ok(match keep {
-        KeepArg::Local | KeepArg::Cloud => KeepChoice::Current,
-        KeepArg::Fork => KeepChoice::ConflictCopy,
-        KeepArg::Both => KeepChoice::Both,
-    })
+    Err(CommandError::usage(match found {
+        OpenDecision::Conflict(_) => {
+            "not a conversation: choose --keep local or --keep cloud; nothing was changed"
+        }
+        OpenDecision::ConflictCopy(..) => {
+            "a conflict copy needs --keep local, --keep fork or --keep both; nothing was changed"
+        }
+        OpenDecision::Branch(_) => {
+            "two branches of a conversation need --keep local or --keep fork; nothing was changed"
+        }
+    }))
 }

@@ -57,15 +57,10 @@ pub(super) struct PlanFlags {
     delete_many: bool,
     /// Sync this file once, although its text seems to contain a secret; a path below the Codex home, as in the warning
     #[arg(long, value_name = "PATH")]
-    allow_secrets: Vec<String>,
+    pub(super) allow_secrets: Vec<String>,
 }
 
 impl PlanFlags {
-    /// Returns true if a flag names files, which have to exist.
-    pub(super) fn names_files(&self) -> bool {
-        !self.allow_secrets.is_empty()
-    }
-
     /// Returns the request for a plan of all files.
     pub(super) fn request<'a>(
         &'a self,
@@ -91,7 +86,7 @@ pub(super) fn show(
     command: &str,
 ) -> Result<Outcome, CommandError> {
     let replica = replica(context, config);
-    let may_be_idle = !plan_flags.names_files() && !context.ui.is_verbose();
+    let may_be_idle = plan_flags.allow_secrets.is_empty() && !context.ui.is_verbose();
     with_staged(
         context,
         config,

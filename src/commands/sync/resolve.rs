@@ -1,7 +1,7 @@
 //! `sync resolve`: lists and decides conflicts.
 
 use crate::choices::sync_config::{read_config, replica};
-use crate::commands::sync::open_decision::{KeepArg, OpenDecision, find, names_of, resolve_choice};
+use crate::commands::sync::open_decision::{OpenDecision, check_choice, find, names_of};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::io::IoContext;
@@ -46,7 +46,7 @@ pub(super) struct ResolveArgs {
     what: Option<String>,
     /// The version to keep
     #[arg(long, value_enum, requires = "what")]
-    keep: Option<KeepArg>,
+    keep: Option<KeepChoice>,
     /// Show what would be done; write nothing
     #[arg(short = 'n', long)]
     dry_run: bool,
@@ -57,13 +57,13 @@ struct ResolveJson<'a> {
     conflicts: Vec<ConflictJson<'a>>,
     forks: Vec<ConflictCopyJson<'a>>,
     resolved: Option<String>,
-    new_id: Option<String>,
-    snapshot: Option<String>,
+    #[serde(flatten)]
+    outcome: DecisionOutcome,
     dry_run: bool,
 }
 
 /// The result of a decision.
-#[derive(Default)]
+#[derive(Default, Serialize)]
 struct DecisionOutcome {
     /// Id of the conversation that was created, if any.
     new_id: Option<String>,
@@ -101,7 +101,7 @@ impl ResolveArgs {
         };
         let mut join = vault.join(&config, &replica)?;
         join.stage()?;
-        let outcome = self.decide(context, join.config(), join.replica(), closing)?;
+        let outcome = self.decide(context, &join.config, &join.replica, closing)?;
         join.settle()?;
         vault.publish(&mut join, &config)?;
         Ok(outcome)
@@ -132,7 +132,7 @@ impl ResolveArgs {
         let branches = find_branches(&config.local, &all, false);
         let open: Vec<OpenDecision> = conflicts.chain(copies).chain(branches).collect();
         let apply = |what: &str, found: &OpenDecision, keep| {
-            let choice = resolve_choice(found, keep)?;
+            check_choice(found, keep)?;
             if self.dry_run {
                 return Ok(self.print_result(context, what, keep, DecisionOutcome::default()));
             }
@@ -144,7 +144,7 @@ impl ResolveArgs {
                 config,
                 replica,
             };
-            let resolved = sync.apply(found, keep, choice)?;
+            let resolved = sync.apply(found, keep)?;
             Ok(self.print_result(context, what, keep, resolved))
         };
         if let Some(named) = &self.what {
@@ -172,11 +172,11 @@ impl ResolveArgs {
         &self,
         context: &Context,
         what: &str,
-        keep: KeepArg,
+        keep: KeepChoice,
         resolved: DecisionOutcome,
     ) -> Outcome {
         let kept = match keep {
-            KeepArg::Both => "both versions".to_owned(),
+            KeepChoice::Both => "both versions".to_owned(),
             one => format!("the {} version", one.name()),
         };
         let verb = if self.dry_run { "would keep" } else { "kept" };
@@ -202,8 +202,7 @@ impl ResolveArgs {
             "sync resolve",
             &ResolveJson {
                 resolved: Some(what.to_owned()),
-                new_id: resolved.new_id,
-                snapshot: resolved.snapshot,
+                outcome: resolved,
                 dry_run: self.dry_run,
                 ..ResolveJson::default()
             },
@@ -216,11 +215,9 @@ impl ResolveArgs {
         let (mut conflicts, mut forks) = (Vec::new(), Vec::new());
         for decision in open {
             match decision {
-                OpenDecision::Conflict(conflict) => {
+                OpenDecision::Conflict(conflict)
+                | OpenDecision::Branch(Branch { conflict, .. }) => {
                     conflicts.push(ConflictJson::of(conflict, context));
-                }
-                OpenDecision::Branch(branch) => {
-                    conflicts.push(ConflictJson::of_branch(branch, context));
                 }
                 OpenDecision::ConflictCopy(copy, versions) => forks.push(ConflictCopyJson {
                     name: copy.name.clone(),
@@ -287,7 +284,7 @@ fn typed_name<'a>(decision: &'a OpenDecision, open: &[OpenDecision]) -> &'a str 
 }
 
 /// Asks which version to keep; `None` without a terminal, or if the user leaves it open.
-fn ask(context: &Context, found: &OpenDecision) -> Option<KeepArg> {
+fn ask(context: &Context, found: &OpenDecision) -> Option<KeepChoice> {
     let choices = found.choices();
     let question = format!(
         "keep which version of {}: {}? Enter leaves it open:",
@@ -316,15 +313,14 @@ impl ReplicaContext<'_> {
     fn apply(
         &self,
         found: &OpenDecision,
-        keep: KeepArg,
-        choice: KeepChoice,
+        keep: KeepChoice,
     ) -> Result<DecisionOutcome, CommandError> {
         match found {
-            OpenDecision::Conflict(conflict) => self.sync_decided_file(conflict, keep, choice),
+            OpenDecision::Conflict(conflict) => self.sync_decided_file(conflict, keep),
             OpenDecision::ConflictCopy(copy, _) => {
-                self.apply_to_conflict_copy(&copy.name, choice, DecisionOutcome::default())
+                self.apply_to_conflict_copy(&copy.name, keep, DecisionOutcome::default())
             }
-            OpenDecision::Branch(branch) => self.choose_branch(branch, choice),
+            OpenDecision::Branch(branch) => self.choose_branch(branch, keep),
         }
     }
 
@@ -333,11 +329,10 @@ impl ReplicaContext<'_> {
     fn sync_decided_file(
         &self,
         conflict: &Conflict,
-        keep: KeepArg,
-        choice: KeepChoice,
+        keep: KeepChoice,
     ) -> Result<DecisionOutcome, CommandError> {
         let path = &*conflict.path;
-        let (policy, not_kept) = if keep == KeepArg::Cloud {
+        let (policy, not_kept) = if keep == KeepChoice::Cloud {
             (ConflictPolicy::PreferCloud, &conflict.local)
         } else {
             (ConflictPolicy::PreferLocal, &conflict.remote)
@@ -354,7 +349,7 @@ impl ReplicaContext<'_> {
             Some(seen) if !new_copies.is_empty() => find_copy_of(seen, &new_copies, self.config)?,
             _ => None,
         };
-        if choice == KeepChoice::Both && dropped_copy.is_none() {
+        if keep == KeepChoice::Both && dropped_copy.is_none() {
             let why = format!("there is no second version to keep: {path}");
             return Err(CommandError::failed(why)
                 .hint("list the conflicts with: codex-manager sync resolve; nothing was changed"));
@@ -364,7 +359,7 @@ impl ReplicaContext<'_> {
         let (snapshot, new_id) = (report.snapshot, None);
         let decided = DecisionOutcome { new_id, snapshot };
         if let Some(name) = dropped_copy {
-            return self.apply_to_conflict_copy(&name, choice, decided);
+            return self.apply_to_conflict_copy(&name, keep, decided);
         }
         update_codex_index(self.context, self.config, self.replica)?;
         Ok(decided)
@@ -416,12 +411,12 @@ impl ReplicaContext<'_> {
     fn choose_branch(
         &self,
         branch: &Branch,
-        choice: KeepChoice,
+        keep: KeepChoice,
     ) -> Result<DecisionOutcome, CommandError> {
         let (config, replica) = (self.config, self.replica);
         let mut state = replica.read()?;
         let others = identity::read_remote_manifests(config, &state)?.resolutions;
-        branch.decide(choice, &config.local, replica, &mut state, &others)?;
+        branch.decide(keep, &config.local, replica, &mut state, &others)?;
         update_codex_index(self.context, config, replica)?;
         Ok(DecisionOutcome::default())
     }
@@ -431,16 +426,16 @@ impl ReplicaContext<'_> {
     fn apply_to_conflict_copy(
         &self,
         name: &str,
-        choice: KeepChoice,
+        keep: KeepChoice,
         mut decided: DecisionOutcome,
     ) -> Result<DecisionOutcome, CommandError> {
         let (config, replica) = (self.config, self.replica);
         let mut state = replica.read()?;
         let copy = DecidedCopy::find(name, config, replica, &state)?;
         if decided.snapshot.is_none() {
-            decided.snapshot = copy.back_up_dropped(choice, self.context.now())?;
+            decided.snapshot = copy.back_up_dropped(keep, self.context.now())?;
         }
-        decided.new_id = copy.apply(choice, &mut state)?;
+        decided.new_id = copy.apply(keep, &mut state)?;
         update_codex_index(self.context, config, replica)?;
         Ok(decided)
     }
@@ -474,7 +469,7 @@ fn find_copy_of(
     config: &SyncConfig,
 ) -> Result<Option<String>, CommandError> {
     let file = config.file_path(seen.side, &seen.path);
-    let text = contents::read(&file, None).at("read", &file)?.digest;
+    let text = contents::read(&file).at("read", &file)?.1;
     let matching = copies.iter().find(|(_, digest)| *digest == text);
     Ok(matching.map(|(name, _)| name.clone()))
 }
@@ -498,7 +493,7 @@ fn report_undecided(
     let digest = |seen: &Option<ObservedFile>| {
         let seen = seen.as_ref()?;
         let path = config.file_path(seen.side, &seen.path);
-        contents::read(&path, None).ok().map(|read| read.digest)
+        Some(contents::read(&path).ok()?.1)
     };
     let mut conflicts = plan.conflicts.iter();
     let open = conflicts.find(|open| open.path == conflict.path);

@@ -5,7 +5,7 @@ use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::io::events;
 use crate::io::quantity::pluralize;
-use crate::steps::run_log::RunLog;
+use crate::steps::run_log::run_with_log;
 use crate::steps::shutdown::ShutdownArgs;
 use crate::steps::sync_index::{lock_replica, update_codex_index};
 use crate::steps::sync_shutdown::{self, shut_down_codex, warn_of_new_users};
@@ -13,12 +13,11 @@ use crate::sync::config::{SyncConfig, SyncRemote};
 use crate::sync::index_updates::{ContentChange, IndexUpdate};
 use crate::sync::pending_index_updates::PendingIndexUpdates;
 use crate::sync::restore::{self, SyncRestorePlan};
-use crate::sync::rollouts;
 use crate::sync::sides::Side;
+use crate::ui::object;
 use crate::ui::time::bytes;
-use crate::views::sync_plan::{PathJson, to_paths_json};
+use crate::views::sync_plan::to_paths_json;
 use clap::Args;
-use serde::Serialize;
 use std::path::Path;
 
 /// Restore files that a sync overwrote or deleted
@@ -43,17 +42,6 @@ pub(super) struct SyncRestoreArgs {
     /// Restore the files; without it, `dry_run_default` decides
     #[arg(long)]
     apply: bool,
-}
-
-#[derive(Serialize)]
-struct SyncRestoreJson<'a> {
-    snapshot: &'a str,
-    target: &'static str,
-    files: Vec<&'a str>,
-    skipped: Vec<PathJson<'a>>,
-    bytes: u64,
-    safety_snapshot: Option<String>,
-    dry_run: bool,
 }
 
 impl SyncRestoreArgs {
@@ -86,7 +74,7 @@ impl SyncRestoreArgs {
             return Ok(Outcome::partial_if(!plan.skipped.is_empty()));
         }
         let machine = Some(&*config.machine_id);
-        RunLog::run_with_log(context, &config.logging, machine, || {
+        run_with_log(context, &config.logging, machine, || {
             self.apply(context, &config, flags)
         })
     }
@@ -163,25 +151,22 @@ impl SyncRestoreArgs {
         if let Some(safety_snapshot) = &safety_snapshot {
             ui.note(format_args!("the replaced files are in {safety_snapshot}"));
         }
-        let json = SyncRestoreJson {
-            snapshot: &plan.snapshot.name,
-            target,
-            files: plan.files.iter().map(|kept| &*kept.path).collect(),
-            skipped: to_paths_json(&plan.skipped),
-            bytes: total,
-            safety_snapshot,
-            dry_run,
-        };
+        let files: Vec<_> = plan.files.iter().map(|kept| &kept.path).collect();
+        let json = object()
+            .with("snapshot", &plan.snapshot.name)
+            .with("target", target)
+            .with("files", files)
+            .with("skipped", to_paths_json(&plan.skipped))
+            .with("bytes", total)
+            .with("safety_snapshot", safety_snapshot)
+            .with("dry_run", dry_run);
         ui.document("sync restore", &json);
     }
 }
 
 fn index_update_for(path: &str) -> Option<IndexUpdate> {
-    let key = rollouts::key(path)?;
     Some(IndexUpdate {
-        id: rollouts::id(&key)?,
-        path: path.to_owned(),
-        change: ContentChange::Replaced,
         moved: true,
+        ..IndexUpdate::from_path(path, ContentChange::Replaced)?
     })
 }

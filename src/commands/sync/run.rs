@@ -8,7 +8,7 @@ use crate::io::events;
 use crate::io::progress::is_interrupted;
 use crate::io::quantity::pluralize;
 use crate::logging;
-use crate::steps::run_log::RunLog;
+use crate::steps::run_log::run_with_log;
 use crate::steps::shutdown::ShutdownArgs;
 use crate::steps::sync_index::{
     flush_pending_index_updates, has_pending_index_updates, lock_replica, update_codex_index,
@@ -75,7 +75,7 @@ impl RunArgs {
             );
         }
         let machine = Some(&*config.machine_id);
-        RunLog::run_with_log(context, &config.logging, machine, || {
+        run_with_log(context, &config.logging, machine, || {
             self.apply(context, &config, shutdown_args)
         })
     }
@@ -94,17 +94,17 @@ impl RunArgs {
         };
         let mut join = vault.join(config, &replica)?;
         let before = join.inspect()?;
-        if !self.plan_flags.names_files()
+        if self.plan_flags.allow_secrets.is_empty()
             && !context.ui.is_verbose()
             && let Some(plan) = join.idle_plan(&before)?
         {
             let report = ApplyReport::default();
-            return SyncedRound { plan, report }.finish(context, join.config());
+            return SyncedRound { plan, report }.finish(context, &join.config);
         }
         let mut rounds: Option<SyncedRound> = None;
         let mut sync_all = || {
             while join.stage()? {
-                let round = self.sync(context, join.config(), join.replica(), shutdown_args)?;
+                let round = self.sync(context, &join.config, &join.replica, shutdown_args)?;
                 rounds = Some(match rounds.take() {
                     Some(earlier) => earlier.followed_by(round),
                     None => round,
@@ -120,7 +120,7 @@ impl RunArgs {
         match published {
             Err(e) if rounds.report.done.is_empty() => Err(e),
             Err(e) => {
-                let _ = rounds.finish(context, join.config());
+                let _ = rounds.finish(context, &join.config);
                 Err(e.changed(
                     "the changes of this machine are not published yet: run the same command again",
                 ))
@@ -129,7 +129,7 @@ impl RunArgs {
                 if !has_pending_index_updates(&replica) {
                     join.record_idle(&before, &rounds.plan)?;
                 }
-                rounds.finish(context, join.config())
+                rounds.finish(context, &join.config)
             }
         }
     }

@@ -87,9 +87,7 @@ impl VaultRestoreArgs {
         self.options
             .restore(context, &archive, selection, "vault restore")
     }
-}
 
-impl VaultRestoreArgs {
     /// Asks before the newest snapshot is restored into the Codex home, if the user named none.
     fn confirm_newest(&self, context: &Context, id: &str) -> Result<()> {
         let replaces_home = self.options.destination(context)?.1 == RestoreTarget::Home;

@@ -58,9 +58,7 @@ pub(super) fn attest_unlisted(
         if listed.any(|entry| matches_last_sync(entry, last)) {
             continue;
         }
-        if !(request.keep_going)() {
-            return Err(ApplyError::Interrupted);
-        }
+        request.check_interrupt()?;
         let entry = match verify_remote(last, config) {
             // The file was removed in the meantime; the next run looks again.
             Err(e) if e.is_not_found() => None,
@@ -195,10 +193,7 @@ fn verify_remote(
     if !last.is_unchanged(config)? {
         return Ok(None);
     }
-    let text = |path: &Path| {
-        let read = contents::read(path, None).at("read", path)?;
-        Ok::<_, IoError>((read.len, read.digest))
-    };
+    let text = |path: &Path| contents::read(path).at("read", path);
     let is_packed = last.remote.path.ends_with(rollout::ZST);
     let raw = match last.contents {
         Some((len, digest)) if !is_packed && len == last.remote.stat.size => digest,

@@ -87,7 +87,7 @@ impl ApplyRun<'_> {
         let mut named = take_until_abort(named, &mut outcome);
         self.sync_folders(&mut named, are_few, &mut outcome);
         // The files have their names now, so an interruption is reported only after they are recorded.
-        outcome = outcome.and_then(|()| self.check_interrupt());
+        outcome = outcome.and_then(|()| self.request.check_interrupt());
         for ((index, step), named) in (first..).zip(steps).zip(named) {
             let recorded = named.and_then(|NamedFile { placed, .. }| {
                 self.placed = vec![placed];
@@ -114,7 +114,7 @@ impl ApplyRun<'_> {
         // Folders are prepared once per batch.
         let mut prepared = HashSet::new();
         for copy in copies {
-            self.check_interrupt()?;
+            self.request.check_interrupt()?;
             let folder = (
                 copy.to.0,
                 copy.to.1.rsplit_once('/').map(|(folder, _)| folder),
@@ -144,7 +144,7 @@ impl ApplyRun<'_> {
 
     /// Gives a durable copy its name, which is durable once the folder is synced.
     fn publish_name(&self, staged: StagedCopy) -> Result<NamedFile, StepFailure> {
-        self.check_interrupt()?;
+        self.request.check_interrupt()?;
         rename_new(staged.temp, &staged.target)?;
         Ok(NamedFile {
             target: staged.target,

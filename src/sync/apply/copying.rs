@@ -118,8 +118,8 @@ impl Copier<'_> {
             // The text of an uncompressed file is its bytes, so it is not read again.
             Some((size, digest))
         } else {
-            match contents::read(temp.path(), None) {
-                Ok(read) => Some((read.len, read.digest)),
+            match contents::read(temp.path()) {
+                Ok(text) => Some(text),
                 Err(e) if rollouts::is_below_sessions(&copy.to.1) => {
                     let why = format!("cannot be unpacked ({e}): {}", source.display());
                     return Err(StepFailure::Skip(why));

@@ -93,9 +93,9 @@ impl ApplyRun<'_> {
 
     /// Gives a complete copy its name, after making the ledger and the copy durable.
     fn publish_copy(&mut self, staged: StagedCopy, over: Option<Stat>) -> Result<(), StepFailure> {
-        self.check_interrupt()?;
+        self.request.check_interrupt()?;
         self.ledger.sync()?;
-        self.check_interrupt()?;
+        self.request.check_interrupt()?;
         staged.temp.sync()?;
         if over.is_some() {
             // Checked again because fsync can take long.
@@ -199,7 +199,7 @@ impl ApplyRun<'_> {
     ) -> Result<(), StepFailure> {
         let source = self.copier.check_unchanged(from)?;
         for side in [Side::Local, Side::Remote] {
-            self.check_interrupt()?;
+            self.request.check_interrupt()?;
             self.write_conflict_copy(&source, (side, name), digest, from.stat.mtime_ns)?;
         }
         Ok(())

@@ -27,13 +27,14 @@ pub use request::ApplyRequest;
 
 use self::copying::Copier;
 use self::run::{ApplyRun, index_update_of};
-use self::targets::{check_mounted, create_at_first_sync};
+use self::targets::check_mounted;
 use super::backup;
 use super::ledger::Ledger;
 use super::pending_index_updates::PendingIndexUpdates;
-use super::plan::SyncPlan;
+use super::plan::{CloudContents, SyncPlan};
 use super::snapshot_writer;
 use super::state::SyncState;
+use crate::io::atomic;
 
 /// Applies a plan. `state` is the state that the plan is based on; the caller holds the lock of the replica.
 ///
@@ -65,7 +66,10 @@ fn apply_steps(
 ) -> Result<(), ApplyError> {
     // Compared at the end: a run that learned nothing leaves the state file alone.
     let before = state.clone();
-    create_at_first_sync(plan, &state, &request.config.cloud)?;
+    // Later runs never create it, because a missing folder is not mounted.
+    if !state.file.exists && plan.cloud_contents == CloudContents::Empty {
+        atomic::create_private_folder(&request.config.cloud)?;
+    }
     check_mounted(plan, &request.config.cloud)?;
     if state.file.needs_rewrite {
         request.replica.write(&mut state)?;

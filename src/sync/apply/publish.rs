@@ -66,9 +66,7 @@ pub(super) fn publish_manifest(
     mut state: SyncState,
     request: &ApplyRequest<'_>,
 ) -> Result<(), ApplyError> {
-    if !(request.keep_going)() {
-        return Err(ApplyError::Interrupted);
-    }
+    request.check_interrupt()?;
     record_results(plan, report, &mut state, request)?;
     let LedgerContents {
         mut files, earlier, ..
@@ -87,9 +85,7 @@ pub(super) fn publish_manifest(
         restore_marker::clear(&request.replica.folder, mark)?;
     }
     Ledger::compact(request.replica.run_folder(), &files, &earlier)?;
-    if !(request.keep_going)() {
-        return Err(ApplyError::Interrupted);
-    }
+    request.check_interrupt()?;
     // Copying many files takes long enough for a disk to be unmounted; the manifest must not go into its mount point.
     check_mounted(plan, &request.config.cloud)?;
     encoded.write(

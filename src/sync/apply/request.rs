@@ -1,5 +1,6 @@
 //! Input of a run.
 
+use super::error::ApplyError;
 use crate::io::Progress;
 use crate::sync::config::SyncConfig;
 use crate::sync::state::Replica;
@@ -17,4 +18,14 @@ pub struct ApplyRequest<'a> {
     pub progress: &'a dyn Progress,
     /// Time of the run, for the name of the snapshot and for pruning.
     pub now: DateTime<Utc>,
+}
+
+impl ApplyRequest<'_> {
+    pub(super) fn check_interrupt(&self) -> Result<(), ApplyError> {
+        if (self.keep_going)() {
+            Ok(())
+        } else {
+            Err(ApplyError::Interrupted)
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! The open files of a run, and what it records of each step in the state, the ledger and the report.
 
 use super::copying::{Copier, PlacedFile, StagedCopy};
-use super::error::{ApplyError, StepFailure};
+use super::error::StepFailure;
 use super::report::ApplyReport;
 use super::request::ApplyRequest;
 use crate::history::session_index;
@@ -31,15 +31,6 @@ pub(super) struct ApplyRun<'a> {
 }
 
 impl ApplyRun<'_> {
-    /// Fails if the user has interrupted the run.
-    pub(super) fn check_interrupt(&self) -> Result<(), ApplyError> {
-        if (self.request.keep_going)() {
-            Ok(())
-        } else {
-            Err(ApplyError::Interrupted)
-        }
-    }
-
     /// Withdraws the published deletion of a file that could not be deleted. If the run is killed before the state is
     /// written, the next run compares the file again and withdraws the deletion then.
     pub(super) fn withdraw_deletion(&mut self, step: &SyncStep) {
@@ -180,8 +171,11 @@ pub(super) fn index_update_of(step: &SyncStep) -> Option<IndexUpdate> {
         _ => false,
     });
     let is_affected = moved || step.change != ContentChange::Unchanged;
-    is_affected
-        .then(|| rollouts::id(&step.key))
-        .flatten()
-        .map(|id| IndexUpdate::new(id, local.path.clone(), step.change, moved))
+    let id = rollouts::id(&step.key).filter(|_| is_affected)?;
+    Some(IndexUpdate {
+        id,
+        path: local.path.clone(),
+        change: step.change,
+        moved,
+    })
 }

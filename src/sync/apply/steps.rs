@@ -47,10 +47,10 @@ impl ApplyRun<'_> {
         }
         self.record_resolutions(step)?;
         for op in &step.ops {
-            self.check_interrupt()?;
+            self.request.check_interrupt()?;
             self.apply_op(op)?;
         }
-        self.check_interrupt()?;
+        self.request.check_interrupt()?;
         self.record_step(step, report)
     }
 

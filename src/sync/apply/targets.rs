@@ -9,7 +9,6 @@ use crate::sync::manager_folder;
 use crate::sync::plan::{CloudContents, PlanError, SyncPlan};
 use crate::sync::scope;
 use crate::sync::sides::{Side, Stat};
-use crate::sync::state::SyncState;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -99,18 +98,6 @@ pub(super) fn rename_new(file: TempFile, target: &Path) -> Result<(), StepFailur
             io::ErrorKind::AlreadyExists => changed_file_failure(target),
             _ => e.into(),
         })
-}
-
-/// Creates the cloud folder on a first sync. Later runs never create it, because a missing folder is not mounted.
-pub(super) fn create_at_first_sync(
-    plan: &SyncPlan,
-    state: &SyncState,
-    cloud: &Path,
-) -> Result<(), ApplyError> {
-    if !state.file.exists && plan.cloud_contents == CloudContents::Empty {
-        atomic::create_private_folder(cloud)?;
-    }
-    Ok(())
 }
 
 /// Fails if the cloud folder is gone, or lost all its manifests or all its content since the plan.

@@ -43,16 +43,12 @@ const RULES: ValueKind = ValueKind::Structure {
     },
 };
 
-const fn new_key(name: &'static str, kind: ValueKind, default: &'static str) -> SettingKey {
-    SettingKey::new(name, kind, default)
-}
-
 const fn text_key(name: &'static str) -> SettingKey {
     let kind = ValueKind::Text {
         expected: "a string",
         is_valid: |_| true,
     };
-    new_key(name, kind, "")
+    SettingKey::new(name, kind, "")
 }
 
 /// A key that codexSync does not read itself, or that only concerns its implementation.
@@ -61,20 +57,20 @@ const fn ignored_key(name: &'static str) -> SettingKey {
         expected: "any value",
         is_valid: |_| true,
     };
-    new_key(name, kind, "")
+    SettingKey::new(name, kind, "")
 }
 
 /// All flags of codexSync are true by default.
 const fn flag_key(name: &'static str) -> SettingKey {
-    new_key(name, ValueKind::Flag, "true")
+    SettingKey::new(name, ValueKind::Flag, "true")
 }
 
 const fn count_key(name: &'static str, default: &'static str) -> SettingKey {
-    new_key(name, ValueKind::Count { min: 0 }, default)
+    SettingKey::new(name, ValueKind::Count { min: 0 }, default)
 }
 
 const fn choice_key<T: clap::ValueEnum + Default>(name: &'static str) -> SettingKey {
-    new_key(name, ValueKind::choice::<T>(), "")
+    SettingKey::new(name, ValueKind::choice::<T>(), "")
 }
 
 pub(super) const KEYS: [SettingKey; 50] = [
@@ -84,13 +80,13 @@ pub(super) const KEYS: [SettingKey; 50] = [
     text_key("paths.cloud_root_dir"),
     text_key("paths.backup_dir"),
     ignored_key("paths.temp_dir"),
-    new_key("paths.map", RULES, ""),
-    new_key("targets.include_roots", TEXTS, ""),
-    new_key("filters.exclude_globs", TEXTS, ""),
-    new_key("sync.mode", COLD, ""),
-    new_key("sync.direction", BIDIRECTIONAL, ""),
+    SettingKey::new("paths.map", RULES, ""),
+    SettingKey::new("targets.include_roots", TEXTS, ""),
+    SettingKey::new("filters.exclude_globs", TEXTS, ""),
+    SettingKey::new("sync.mode", COLD, ""),
+    SettingKey::new("sync.direction", BIDIRECTIONAL, ""),
     choice_key::<SyncRemote>("sync.remote"),
-    new_key("sync.keep_snapshots", ValueKind::Count { min: 1 }, "10"),
+    SettingKey::new("sync.keep_snapshots", ValueKind::Count { min: 1 }, "10"),
     ignored_key("sync.preview"),
     flag_key("sync.dry_run_default"),
     count_key("sync.time_tolerance_seconds", "0"),
@@ -106,12 +102,12 @@ pub(super) const KEYS: [SettingKey; 50] = [
     choice_key::<SnapshotCompression>("backup.compression"),
     flag_key("safety.require_codex_stopped"),
     flag_key("safety.fail_on_unknown"),
-    new_key(
+    SettingKey::new(
         "process_detection.process_names",
         PROGRAMS,
         "[\"codex.exe\", \"codex\"]",
     ),
-    new_key(
+    SettingKey::new(
         "process_detection.background_process_names",
         NAMES_OF_SYSTEMS,
         "",
@@ -126,12 +122,12 @@ pub(super) const KEYS: [SettingKey; 50] = [
     choice_key::<LogFormat>("logging.format"),
     count_key("logging.retention_days", "7"),
     choice_key::<LogArchiving>("logging.archive_mode"),
-    new_key(
+    SettingKey::new(
         "logging.max_file_size_mb",
         ValueKind::Count { min: 1 },
         "10",
     ),
-    text_key("state.manifest_file"),
+    ignored_key("state.manifest_file"),
     ignored_key("state.data_version"),
     ignored_key("state.lease_file"),
     ignored_key("state.history_dir"),

@@ -8,7 +8,7 @@ use super::settings::{
     SyncConfigError, SyncPolicy, SyncRemote,
 };
 use crate::codex::process::ProgramNames;
-use crate::io::IoError;
+use crate::io::IoContext;
 use crate::io::beneath::{self, FollowedLinks};
 use crate::io::file_open;
 use crate::io::settings::{SettingValues, SettingsError, SettingsFile, ValueKind};
@@ -25,18 +25,13 @@ const UNNAMED: &str = "unknown-machine";
 impl SyncConfig {
     /// Reads and validates the configuration at `path`.
     pub fn read(path: &Path, context: &ConfigContext<'_>) -> Result<Self, SyncConfigError> {
-        match file_open::read_to_string(path) {
-            Ok(text) => Self::parse(path, &text, context),
+        let text = match file_open::read_to_string(path) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-                Err(SyncConfigError::Missing(path.to_path_buf()))
+                return Err(SyncConfigError::Missing(path.to_path_buf()));
             }
-            Err(source) => Err(SettingsError::from(IoError {
-                action: "read",
-                path: path.to_path_buf(),
-                source,
-            })
-            .into()),
-        }
+            text => text.at("read", path).map_err(SettingsError::from)?,
+        };
+        Self::parse(path, &text, context)
     }
 
     /// Parses and validates `text`, the content of `path`.
@@ -116,7 +111,6 @@ impl SyncConfig {
                 shutdown: parse_shutdown(values),
             },
             logging: parse_logging(values, paths.path("logging.file")),
-            codexsync_manifest: paths.path("state.manifest_file"),
             remote,
             keep_snapshots: usize::try_from(values.count("sync.keep_snapshots"))
                 .unwrap_or(usize::MAX),

@@ -34,17 +34,17 @@ const ALLOWS_SECRET: &str = "--allow-secrets syncs it once";
 
 /// Returns the reason to leave a file as it is although `decision` would change it; `None` to carry the decision out.
 pub(super) fn reason_to_leave(file: &ComparedFile<'_>, decision: FileDecision) -> Option<Notice> {
-    if let FileDecision::CopyToLocal(_) = decision
+    if let FileDecision::Copy(Side::Remote, _) = decision
         && let Some(why) = file.download_risk
     {
         return Some(NoticeList::Waiting.notice(&file.path, why));
     }
     // In a conflict the user can choose either version.
-    let sources = match decision.copied_side() {
-        Some((Side::Local, _)) => [&file.local, &None],
-        Some((Side::Remote, _)) => [&None, &file.remote],
-        None if decision == FileDecision::Conflict => [&file.local, &file.remote],
-        None => return None,
+    let sources = match decision {
+        FileDecision::Copy(Side::Local, _) => [&file.local, &None],
+        FileDecision::Copy(Side::Remote, _) => [&None, &file.remote],
+        FileDecision::Conflict => [&file.local, &file.remote],
+        _ => return None,
     };
     let mut secrets = sources.into_iter().flatten().filter_map(|v| v.secret);
     let found = secrets.next()?;

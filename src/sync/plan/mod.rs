@@ -33,8 +33,8 @@ mod sync_plan;
 mod sync_step;
 
 pub(crate) use super::file_group::key_of as state_key;
-pub use super::observed_file::ObservedFile;
 pub use super::remote::folder::undelivered::UndeliveredVersion;
+pub use super::sides::ObservedFile;
 pub use error::PlanError;
 pub use request::PlanRequest;
 pub(crate) use scan::sides::{CloudContents, check_cloud_identity};

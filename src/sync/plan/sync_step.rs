@@ -6,8 +6,7 @@
 use crate::io::hash::Sha256Digest;
 use crate::sync::conflicting_versions::ConflictingVersions;
 use crate::sync::index_updates::ContentChange;
-use crate::sync::observed_file::ObservedFile;
-use crate::sync::sides::{Side, Stat};
+use crate::sync::sides::{ObservedFile, Side, Stat};
 
 /// The copy of one complete file within a side or to the other side.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -186,6 +185,13 @@ pub enum SyncAction {
 }
 
 impl SyncAction {
+    pub(crate) fn copy_from(source: Side) -> Self {
+        match source {
+            Side::Local => Self::CopyToCloud,
+            Side::Remote => Self::CopyToLocal,
+        }
+    }
+
     /// Returns the name that tables and JSON show; part of the JSON contract.
     pub(crate) fn name(self) -> &'static str {
         match self {

@@ -8,7 +8,7 @@
 pub(crate) mod folder;
 mod snapshots;
 
-pub(crate) use snapshots::replica_id;
 pub use snapshots::{
     HOME, HomeBefore, Join, MANIFEST, Remote, RemoteError, RemoteSnapshot, SnapshotManifest,
 };
+pub(crate) use snapshots::{place_fetched, replica_id};

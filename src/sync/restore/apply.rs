@@ -5,7 +5,6 @@ use super::error::SyncRestoreError;
 use super::plan::{SyncRestorePlan, target_path};
 use super::snapshot_reader::SnapshotReader;
 use crate::io::atomic::{self, TempFile};
-use crate::io::hash::Sha256Digest;
 use crate::io::{IoContext, IoError};
 use crate::sync::backup::SnapshotFile;
 use crate::sync::config::SyncConfig;
@@ -145,7 +144,15 @@ fn stage(
     temp.sync()?;
     if let Some(ledger) = ledger {
         let digest = contents::read_raw_digest(temp.path()).at("read", &path)?;
-        record_entry(ledger, kept, Stat::read(&path)?, size, digest)?;
+        let replaced = Stat::read(&path)?;
+        let least = replaced.map_or(i64::MIN, |stat| stat.mtime_ns.saturating_add(1));
+        let entry = ManifestEntry {
+            size,
+            mtime_ns: kept.mtime_ns.max(least),
+            digest,
+        };
+        ledger.record(&kept.path, &entry)?;
+        ledger.sync()?;
     }
     Ok(StagedFile { temp, path })
 }
@@ -194,8 +201,8 @@ impl ResolutionRecorder {
         let Some(key) = rollouts::key(&kept.path) else {
             return Ok(());
         };
-        let read = contents::read(file, None).at("read", file)?;
-        let name = conflict_copies::file_name(&key, &read.digest);
+        let (_, digest) = contents::read(file).at("read", file)?;
+        let name = conflict_copies::file_name(&key, &digest);
         let news = resolutions::record_keep(&name, &mut self.state.resolutions, &self.others);
         for record in &news {
             self.journal.record_resolution(record)?;
@@ -206,26 +213,6 @@ impl ResolutionRecorder {
             self.journal.sync()
         }
     }
-}
-
-/// Records a file that this machine puts into the cloud folder, before it gets its name; durable on return. `over` is
-/// the replaced file. The record gets a later time, because machines treat the version with the earlier time as the
-/// older one.
-fn record_entry(
-    ledger: &mut Ledger,
-    kept: &SnapshotFile,
-    over: Option<Stat>,
-    size: u64,
-    digest: Sha256Digest,
-) -> Result<(), IoError> {
-    let least = over.map_or(i64::MIN, |stat| stat.mtime_ns.saturating_add(1));
-    let entry = ManifestEntry {
-        size,
-        mtime_ns: kept.mtime_ns.max(least),
-        digest,
-    };
-    ledger.record(&kept.path, &entry)?;
-    ledger.sync()
 }
 
 /// Publishes this machine's manifest. Before the first sync, that sync will do it.

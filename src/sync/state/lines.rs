@@ -64,8 +64,9 @@ pub(super) fn encode(local: &str, cloud: &str, state: &SyncState) -> io::Result<
     for resolution in &state.resolutions {
         push_line(&mut bytes, &resolved_line(resolution))?;
     }
-    for (key, deletion) in &state.deleted {
-        push_line(&mut bytes, &deletion_line(key, deletion))?;
+    for (key, Deletion { digest, id }) in &state.deleted {
+        let line = serde_json::json!({ "deleted": key, "digest": digest, "id": id });
+        push_line(&mut bytes, &line)?;
     }
     let replaced: BTreeMap<_, _> = state.replaced.iter().collect();
     for (key, replaced) in replaced {
@@ -201,16 +202,8 @@ fn replaced_line(key: &str, replaced: &[Sha256Digest]) -> impl Serialize {
     serde_json::json!({ "history": key, "over": replaced })
 }
 
-fn gone_line(key: &str) -> impl Serialize {
-    serde_json::json!({ "gone": key })
-}
-
 fn resolved_line(resolution: &str) -> impl Serialize {
     serde_json::json!({ "resolved": resolution })
-}
-
-fn deletion_line(key: &str, Deletion { digest, id }: &Deletion) -> impl Serialize {
-    serde_json::json!({ "deleted": key, "digest": digest, "id": id })
 }
 
 /// The state file, open for appending.
@@ -242,7 +235,7 @@ impl StateJournal {
 
     /// Records that neither side has the file any more.
     pub(crate) fn record_gone(&mut self, key: &str) -> Result<(), IoError> {
-        self.lines.push(&gone_line(key))
+        self.lines.push(&serde_json::json!({ "gone": key }))
     }
 
     /// Records an entry of the resolutions.

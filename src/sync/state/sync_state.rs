@@ -42,6 +42,13 @@ pub struct SyncedFile {
 }
 
 impl SyncedFile {
+    pub(crate) fn on(&self, side: Side) -> &SideFile {
+        match side {
+            Side::Local => &self.local,
+            Side::Remote => &self.remote,
+        }
+    }
+
     /// Returns true if size and mtime on both sides equal those of the last sync.
     pub(crate) fn is_unchanged(&self, config: &SyncConfig) -> Result<bool, IoError> {
         let stat = |side, path: &str| Stat::read(&config.file_path(side, path));

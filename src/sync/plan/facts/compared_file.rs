@@ -6,9 +6,8 @@ use crate::sync::conflicting_versions::ConflictingVersions;
 use crate::sync::decide::FileFacts;
 use crate::sync::file_version::FileVersion;
 use crate::sync::notice::Notice;
-use crate::sync::observed_file::ObservedFile;
 use crate::sync::plan::file_plan::FilePlan;
-use crate::sync::sides::Side;
+use crate::sync::sides::{ObservedFile, Side};
 use crate::sync::state::SyncedFile;
 
 /// A group of files after its contents were read.

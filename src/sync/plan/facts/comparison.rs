@@ -291,11 +291,7 @@ fn compare_with_last_sync(
         return Ok(Presence::New);
     };
     let stat = version.seen.stat;
-    let place = match version.seen.side {
-        Side::Local => &last.local,
-        Side::Remote => &last.remote,
-    };
-    if stat == place.stat {
+    if stat == last.on(version.seen.side).stat {
         return Ok(Presence::Unchanged);
     }
     if let Some((len, digest)) = last.contents {

@@ -85,12 +85,8 @@ impl<'a> FactReader<'a> {
         let last = self.records.last(fold.key);
         versions.sort_by_key(|version| {
             let path = &version.seen.path;
-            let place = last.map(|last| match version.seen.side {
-                Side::Local => &last.local,
-                Side::Remote => &last.remote,
-            });
-            let is_old = place
-                .is_some_and(|p| rollouts::parent_folder(&p.path) == rollouts::parent_folder(path));
+            let folder = last.map(|last| rollouts::parent_folder(&last.on(version.seen.side).path));
+            let is_old = folder == Some(rollouts::parent_folder(path));
             (path.ends_with(ZST), is_old, path.clone())
         });
         let mut versions = versions.into_iter();

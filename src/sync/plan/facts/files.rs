@@ -13,13 +13,12 @@ use crate::sync::file_version::FileVersion;
 use crate::sync::line_merge;
 use crate::sync::manager_folder;
 use crate::sync::notice::{Notice, NoticeList, read_failure};
-use crate::sync::observed_file::ObservedFile;
 use crate::sync::plan::file_plan::{FileOutcome, FilePlan};
 use crate::sync::remote::folder::delivery::DeliveredFiles;
 use crate::sync::rollouts;
 use crate::sync::scan::ListedFile;
 use crate::sync::secrets;
-use crate::sync::sides::Side;
+use crate::sync::sides::{ObservedFile, Side};
 use std::collections::HashMap;
 use std::path::Path;
 
@@ -194,7 +193,11 @@ impl<'a> FactReader<'a> {
         FileVersion {
             full_path: self.config.file_path(side, &found.path),
             mtime_ns: found.stat.mtime_ns,
-            seen: ObservedFile::from_listed(side, found),
+            seen: ObservedFile {
+                side,
+                path: found.path.clone(),
+                stat: found.stat,
+            },
             attested: None,
             bytes: None,
             secret: None,

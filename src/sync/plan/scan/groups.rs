@@ -237,12 +237,7 @@ fn check_links(
     links: Vec<(Side, (String, &'static str))>,
     groups: &mut HashMap<String, FileGroup>,
 ) -> Vec<Notice> {
-    let by_path: HashMap<&str, usize> = links
-        .iter()
-        .enumerate()
-        .map(|(index, (_, (path, _)))| (&**path, index))
-        .collect();
-    // A path can differ in Unicode form from that of the other side, so the key is compared too.
+    // Not by path: it can differ in Unicode form from that of the other side.
     let by_key: HashMap<String, usize> = links
         .iter()
         .enumerate()
@@ -252,7 +247,7 @@ fn check_links(
     for (key, group) in groups.iter_mut() {
         let below = group.files().find_map(|found| {
             let mut above = Path::new(&found.path).ancestors();
-            above.find_map(|folder| by_path.get(folder.to_str()?).copied())
+            above.find_map(|folder| by_key.get(&key_of(folder.to_str()?)).copied())
         });
         if let Some(index) = below.or_else(|| by_key.get(key).copied()) {
             group.is_blocked = true;

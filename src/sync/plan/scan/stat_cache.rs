@@ -89,7 +89,7 @@ fn recheck(
     match (known, last.contents) {
         (Some(known), _) => (bytes != known).then_some(Recheck::Changed),
         (None, Some((_, text))) => {
-            let is_same = contents::read(&path, None).ok()?.digest == text;
+            let is_same = contents::read(&path).ok()?.1 == text;
             Some(if is_same {
                 Recheck::Unchanged(bytes)
             } else {

@@ -5,12 +5,11 @@ use crate::codex::rollout::{Relation, ZST};
 use crate::sync::decide::{CopyReason, FileDecision, conflict_reason, winner};
 use crate::sync::file_version::FileVersion;
 use crate::sync::index_updates::ContentChange;
-use crate::sync::observed_file::ObservedFile;
 use crate::sync::plan::facts::compared_file::{ComparedFile, NewConflictCopy};
 use crate::sync::plan::file_plan::{FileOutcome, FilePlan};
 use crate::sync::plan::sync_step::{CopyOp, Op, Placement, StateUpdate, SyncAction, SyncStep};
 use crate::sync::rollouts;
-use crate::sync::sides::{Side, Stat};
+use crate::sync::sides::{ObservedFile, Side, Stat};
 
 /// Reason for a conflict copy of a second file of the conversation.
 const DIVERGED_COPY: &str = "was continued differently in a second file";
@@ -71,8 +70,7 @@ pub(super) fn plan_conversation(file: &ComparedFile<'_>, decision: FileDecision)
 impl<'a> ChosenVersion<'a> {
     fn choose(file: &'a ComparedFile<'_>, decision: FileDecision) -> Option<Self> {
         let (from, why) = match (decision, &file.local, &file.remote) {
-            (FileDecision::CopyToCloud(why), Some(local), _) => (local, Some(why)),
-            (FileDecision::CopyToLocal(why), _, Some(remote)) => (remote, Some(why)),
+            (FileDecision::Copy(side, why), ..) => (file.version(side)?, Some(why)),
             (FileDecision::RecordEqual | FileDecision::Nothing, Some(local), Some(_)) => {
                 (local, None)
             }
@@ -237,20 +235,12 @@ impl<'a> ConversationDraft<'a> {
         let remote = self.file.remote_kind;
         if let Some(chosen) = chosen {
             let side = chosen.from.seen.side;
-            match (chosen.why, side) {
-                (Some(why), Side::Local) => {
-                    return (SyncAction::CopyToCloud, why.text(side, remote));
-                }
-                (Some(why), Side::Remote) => {
-                    return (SyncAction::CopyToLocal, why.text(side, remote));
-                }
-                (None, _) if self.copied_bytes().is_some() => {
-                    return (
-                        SyncAction::CopyToCloud,
-                        "the cloud client had renamed it".to_owned(),
-                    );
-                }
-                _ => {}
+            if let Some(why) = chosen.why {
+                return (SyncAction::copy_from(side), why.text(side, remote));
+            }
+            if self.copied_bytes().is_some() {
+                let why = "the cloud client had renamed it";
+                return (SyncAction::CopyToCloud, why.to_owned());
             }
         }
         let moves = self.ops.iter().find_map(|op| match op {
@@ -272,13 +262,13 @@ impl<'a> ConversationDraft<'a> {
 
     /// Explains why the step makes conflict copies and which version wins; `None` if it makes none.
     fn conflict_note(&self, decision: FileDecision) -> Option<String> {
-        let (why, winner) = match decision.copied_side() {
-            Some((side, CopyReason::Policy)) => (
-                conflict_reason(self.file.facts),
-                winner(side, self.file.remote_kind),
-            ),
-            Some((side, _)) if self.is_diverged => {
-                (REWRITTEN.to_owned(), winner(side, self.file.remote_kind))
+        let remote = self.file.remote_kind;
+        let (why, winner) = match decision {
+            FileDecision::Copy(side, CopyReason::Policy) => {
+                (conflict_reason(self.file.facts), winner(side, remote))
+            }
+            FileDecision::Copy(side, _) if self.is_diverged => {
+                (REWRITTEN.to_owned(), winner(side, remote))
             }
             _ => (
                 DIVERGED_COPY.to_owned(),

@@ -43,8 +43,8 @@ fn plan_by_decision(file: &ComparedFile<'_>) -> FilePlan {
         (FileDecision::Nothing | FileDecision::RecordEqual, Some(local), Some(remote)) => {
             FileOutcome::record_equal(file.last, local, remote, file.contents).into()
         }
-        (FileDecision::CopyToCloud(why), Some(from), over)
-        | (FileDecision::CopyToLocal(why), over, Some(from)) => {
+        (FileDecision::Copy(Side::Local, why), Some(from), over)
+        | (FileDecision::Copy(Side::Remote, why), over, Some(from)) => {
             plan_copy(file, from, over.as_ref(), why)
         }
         (FileDecision::Merge, Some(local), Some(remote)) => {

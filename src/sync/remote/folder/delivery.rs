@@ -12,8 +12,7 @@ use crate::sync::contents;
 use crate::sync::file_kind::FileKind;
 use crate::sync::file_version::FileVersion;
 use crate::sync::notice::{Notice, NoticeList, read_failure};
-use crate::sync::observed_file::ObservedFile;
-use crate::sync::sides::Side;
+use crate::sync::sides::{ObservedFile, Side};
 use crate::sync::state::SyncedFile;
 
 /// Reason to wait for a file whose text was replaced by zeros; `--accept-unlisted` does not use it either.
@@ -195,7 +194,7 @@ impl FolderReader<'_> {
             // A program without manifests appended lines to an attested version.
             let known = self.records.attested_versions(key);
             for listed in known.filter(|listed| listed.size > 0 && listed.size < size) {
-                if version.read_raw(Some(listed.size))?.prefix_digest == Some(listed.digest) {
+                if version.raw_begins_with(listed.size, &listed.digest)? {
                     return Ok(None);
                 }
             }

@@ -318,7 +318,7 @@ impl FileOnSides<'_> {
         for (side, found) in known {
             if found.path.ends_with(ZST) {
                 let path = self.reader.config.file_path(side, &found.path);
-                longest = longest.max(contents::read(&path, None)?.len);
+                longest = longest.max(contents::read(&path)?.0);
             }
         }
         longer.retain(|version| {

@@ -50,9 +50,13 @@ pub(super) fn find_heads(snapshots: &[RemoteSnapshot]) -> Vec<RemoteSnapshot> {
     let heads = by_replica.into_values().flat_map(|all| {
         let newest = all.iter().map(|one| one.number).max().unwrap_or_default();
         let is_base = |one: &RemoteSnapshot| all.iter().any(|other| follows(other, one));
-        let is_head = |one: &&&RemoteSnapshot| {
-            one.number == newest || !is_base(one) && !may_be_replaced(one, &all, newest)
+        // The store may not list the snapshot that follows it yet.
+        let may_be_replaced = |one: &RemoteSnapshot| {
+            let mut tops = all.iter().filter(|other| other.number == newest);
+            tops.all(|top| has_gap_above(top, one.number, snapshots))
         };
+        let is_head =
+            |one: &&&RemoteSnapshot| one.number == newest || !is_base(one) && !may_be_replaced(one);
         let heads = all.iter().filter(is_head).map(|one| (*one).clone());
         heads.collect::<Vec<_>>()
     });
@@ -64,41 +68,27 @@ fn follows(later: &RemoteSnapshot, earlier: &RemoteSnapshot) -> bool {
     base.is_some_and(|base| is_same_id(base, &earlier.id))
 }
 
-/// Returns true if the store does not list all snapshots between this one and the newest, so that an unlisted one may
-/// follow it.
-fn may_be_replaced(one: &RemoteSnapshot, all: &[&RemoteSnapshot], newest: u64) -> bool {
-    let mut tops = all.iter().filter(|other| other.number == newest);
-    tops.all(|top| has_gap_above(top, one.number, all))
+/// Returns a snapshot and those on which it is based, as far as they are listed.
+fn lineage<'s>(
+    from: &'s RemoteSnapshot,
+    all: &'s [RemoteSnapshot],
+) -> impl Iterator<Item = &'s RemoteSnapshot> {
+    std::iter::successors(Some(from), |at| {
+        let mut earlier = all.iter().filter(|one| one.number < at.number);
+        earlier.find(|one| one.replica == at.replica && follows(at, one))
+    })
 }
 
 /// Returns true if one of the bases of `from` with a higher number than `number` is not listed.
-fn has_gap_above(from: &RemoteSnapshot, number: u64, all: &[&RemoteSnapshot]) -> bool {
-    let mut at = from;
-    while at.number > number {
-        let Some(base) = &at.base else { return false };
-        let mut earlier = all.iter().filter(|one| one.number < at.number);
-        match earlier.find(|one| is_same_id(base, &one.id)) {
-            Some(one) => at = one,
-            None => return true,
-        }
-    }
-    false
+fn has_gap_above(from: &RemoteSnapshot, number: u64, all: &[RemoteSnapshot]) -> bool {
+    let last = lineage(from, all).last().unwrap_or(from);
+    last.number > number && last.base.is_some()
 }
 
 /// Returns true if `id` is one of the snapshots on which `from` is based.
 pub(super) fn is_based_on(from: &RemoteSnapshot, id: &str, all: &[RemoteSnapshot]) -> bool {
-    let mut at = from;
-    while let Some(base) = &at.base {
-        if is_same_id(base, id) {
-            return true;
-        }
-        let mut earlier = all.iter().filter(|one| one.number < at.number);
-        match earlier.find(|one| one.replica == at.replica && is_same_id(base, &one.id)) {
-            Some(one) => at = one,
-            None => return false,
-        }
-    }
-    false
+    let mut bases = lineage(from, all).filter_map(|one| one.base.as_deref());
+    bases.any(|base| is_same_id(base, id))
 }
 
 #[cfg(test)]

@@ -1,12 +1,12 @@
 //! The changes in the newest snapshot of another machine.
 
 use super::causality::{Knowledge, VersionId};
-use super::heads::ForkedReplicas;
+use super::join::Join;
 use super::snapshot_manifest::{FileVersions, SnapshotManifest, copy_name};
-use super::store::RemoteSnapshot;
+use super::store::{Remote, RemoteSnapshot};
 use crate::sync::manifest::ManifestEntry;
 use crate::sync::resolutions;
-use crate::sync::scope::{Scope, ScopeMatch};
+use crate::sync::scope::ScopeMatch;
 use crate::sync::sides::Stat;
 use crate::sync::state::SyncState;
 use std::collections::BTreeMap;
@@ -55,29 +55,19 @@ enum VersionOrder {
     Concurrent,
 }
 
-/// The files and the knowledge of this machine, to compare other machines with.
-pub(super) struct OwnSide<'a> {
-    /// The files of the next snapshot, by key.
-    pub(super) current: &'a BTreeMap<String, FileVersions>,
-    pub(super) knowledge: &'a Knowledge,
-    /// The manifest of this machine's last publication.
-    pub(super) published: &'a SnapshotManifest,
-    pub(super) state: &'a SyncState,
-    pub(super) scope: &'a Scope,
-    pub(super) forked: &'a ForkedReplicas,
-    /// The machines that are not merged yet.
-    pub(super) waiting: &'a [OtherMachine],
-}
-
-impl OwnSide<'_> {
+impl<R: Remote> Join<'_, R> {
     /// Returns the files that another machine changed and this machine has not merged.
-    pub(super) fn find_incoming(&self, other: &OtherMachine) -> Vec<IncomingFile> {
+    pub(super) fn find_incoming(
+        &self,
+        state: &SyncState,
+        other: &OtherMachine,
+    ) -> Vec<IncomingFile> {
         let manifest = &other.manifest;
         let changed = manifest.files.iter().filter_map(|(key, file)| {
             let own = self.current.get(key);
             let is_same = own.is_some_and(|own| own.has_same_files(file));
-            let order = self.order(key, file, &manifest.knowledge);
-            if is_same || order == VersionOrder::Known || !self.is_wanted(file, manifest) {
+            let order = self.order(state, key, file, &manifest.knowledge);
+            if is_same || order == VersionOrder::Known || !self.is_wanted(state, file, manifest) {
                 return None;
             }
             Some(IncomingFile {
@@ -93,7 +83,7 @@ impl OwnSide<'_> {
             let own = self.current.get(key)?;
             let is_gone = !manifest.files.contains_key(key)
                 && self.knows(&manifest.knowledge, key, &own.version)
-                && !self.state.resolutions.contains(&deletion.id)
+                && !state.resolutions.contains(&deletion.id)
                 && !manifest.resolved.contains(&deletion.id);
             is_gone.then(|| IncomingFile {
                 key: key.clone(),
@@ -113,13 +103,19 @@ impl OwnSide<'_> {
 
     /// Compares two versions of a file by what their machines knew. Each machine can have decided for the version of the
     /// other one at the same time: then all machines use the same of the two.
-    fn order(&self, key: &str, file: &FileVersions, theirs: &Knowledge) -> VersionOrder {
-        let is_known = self.knows(self.knowledge, key, &file.version)
+    fn order(
+        &self,
+        state: &SyncState,
+        key: &str,
+        file: &FileVersions,
+        theirs: &Knowledge,
+    ) -> VersionOrder {
+        let is_known = self.knows(&self.knowledge, key, &file.version)
             || self.is_known_to_equal(key, &file.version);
         let Some(own) = self.current.get(key) else {
             // A file that this machine lacks is new unless it was deleted: it may not have been included before.
             let is_deleted =
-                self.published.deleted.contains_key(key) || self.state.deleted.contains_key(key);
+                self.published.deleted.contains_key(key) || state.deleted.contains_key(key);
             return if is_known && is_deleted {
                 VersionOrder::Known
             } else {
@@ -152,8 +148,13 @@ impl OwnSide<'_> {
     }
 
     /// Returns true for files that the settings include, and for conflict copies that wait for a decision.
-    fn is_wanted(&self, file: &FileVersions, manifest: &SnapshotManifest) -> bool {
-        let resolved = [&self.state.resolutions, &manifest.resolved];
+    fn is_wanted(
+        &self,
+        state: &SyncState,
+        file: &FileVersions,
+        manifest: &SnapshotManifest,
+    ) -> bool {
+        let resolved = [&state.resolutions, &manifest.resolved];
         file.files.keys().all(|path| match copy_name(path) {
             Some(name) => !resolutions::is_dropped(name, resolved),
             None => self.scope.classify(path) == ScopeMatch::Synced,

@@ -4,15 +4,16 @@ use super::causality::{Knowledge, VersionId};
 use super::error::RemoteError;
 use super::heads::{self, ForkedReplicas, find_heads, is_same_id};
 use super::incoming::{IncomingFile, OtherMachine};
-use super::listing::{KnownDigests, is_synced};
-use super::position::{Position, PositionFiles};
+use super::listing::is_synced;
+use super::position::{NEXT_FILE, PUBLISHED_FILE, Position, PositionFiles};
 use super::snapshot_manifest::{FileVersions, SnapshotManifest};
-use super::staged_tree::{StagedTree, begins_with};
+use super::staged_tree::StagedTree;
 use super::store::{HOME, MANIFEST, Remote, RemoteSnapshot};
 use super::taken_versions::TakenVersions;
 use crate::io::beneath::{self, FollowedLinks};
 use crate::io::{IoContext, IoError, atomic, tree};
 use crate::sync::config::{Compare, SyncConfig, SyncRemote};
+use crate::sync::contents;
 use crate::sync::plan::PlanError;
 use crate::sync::scope::Scope;
 use crate::sync::sides::Stat;
@@ -28,8 +29,8 @@ const MAX_ATTEMPTS: u32 = 3;
 #[derive(Debug)]
 pub struct Join<'r, R> {
     pub(super) remote: &'r R,
-    pub(super) config: SyncConfig,
-    pub(super) replica: Replica,
+    pub config: SyncConfig,
+    pub replica: Replica,
     pub(super) scope: Scope,
     pub(super) tree: StagedTree,
     pub(super) files: PositionFiles,
@@ -61,7 +62,7 @@ pub struct Join<'r, R> {
     pub(super) is_staged: bool,
     /// True for a plan after a killed run that published its state without recording that.
     pub(super) is_state_uncommitted: bool,
-    pub(super) was_copied: bool,
+    pub(crate) was_copied: bool,
 }
 
 /// Returns the settings for a run whose staged tree is in the folder `staging`.
@@ -94,10 +95,8 @@ impl<'r, R: Remote> Join<'r, R> {
     ) -> Result<Self, R::Error> {
         let config = with_staging(config, staging);
         let files = PositionFiles::new(&replica.folder);
-        let position = files.read(&config, || remote.new_replica_id());
-        let position = position.map_err(RemoteError::from)?;
-        let published = files.read_published().map_err(RemoteError::from)?;
-        let published = published.unwrap_or_default();
+        let position = files.read(&config, || remote.new_replica_id())?;
+        let published = files.read_manifest(PUBLISHED_FILE)?.unwrap_or_default();
         let scope =
             Scope::build(&config).map_err(|e| RemoteError::from(PlanError::InvalidGlob(e)))?;
         let mut join = Self {
@@ -158,9 +157,9 @@ impl<'r, R: Remote> Join<'r, R> {
             self.published = manifest;
             self.own_head = Some(one.clone());
             if self.writes {
-                self.files.record_published().map_err(RemoteError::from)?;
+                self.files.record_published()?;
                 // At once: this run can be killed too.
-                self.commit().map_err(RemoteError::from)?;
+                self.commit()?;
             } else {
                 self.is_state_uncommitted = true;
             }
@@ -183,7 +182,7 @@ impl<'r, R: Remote> Join<'r, R> {
         &self,
         snapshot: &RemoteSnapshot,
     ) -> Result<Option<SnapshotManifest>, R::Error> {
-        let next = self.files.read_next().map_err(RemoteError::from)?;
+        let next = self.files.read_manifest(NEXT_FILE)?;
         let candidates = [next, Some(self.published.clone())].into_iter().flatten();
         let candidates: Vec<_> = candidates
             .filter(|known| known.replica == snapshot.replica && known.number == snapshot.number)
@@ -215,7 +214,7 @@ impl<'r, R: Remote> Join<'r, R> {
     }
 
     /// Returns the name of versions that this run publishes.
-    fn next_version(&self) -> VersionId {
+    pub(super) fn next_version(&self) -> VersionId {
         VersionId(self.position.replica.clone(), self.position.number + 1)
     }
 
@@ -237,31 +236,16 @@ impl<'r, R: Remote> Join<'r, R> {
         Ok(())
     }
 
-    /// Returns the settings with which the home is synced: the cloud folder is the staged one.
-    pub fn config(&self) -> &SyncConfig {
-        &self.config
-    }
-
-    /// Returns the state of this home.
-    pub fn replica(&self) -> &Replica {
-        &self.replica
-    }
-
     /// Returns the id of this machine in the store.
     pub fn replica_id(&self) -> &str {
         &self.position.replica
     }
 
-    /// Returns true if this machine took a new id in this run.
-    pub fn was_copied(&self) -> bool {
-        self.was_copied
-    }
-
     /// Finds out what the run merged. Versions that wait for a decision are replaced by what this machine published.
     pub fn settle(&mut self) -> Result<(), R::Error> {
-        let mut state = self.replica.read().map_err(RemoteError::from)?;
+        let mut state = self.replica.read()?;
         let mut is_undecided = false;
-        let staged = self.list_for_round().map_err(RemoteError::from)?;
+        let staged = self.list_for_round()?;
         for (other, incoming) in std::mem::take(&mut self.round) {
             let theirs = &other.manifest.knowledge;
             self.knowledge.add_merged(theirs);
@@ -293,24 +277,13 @@ impl<'r, R: Remote> Join<'r, R> {
             }
         }
         if is_undecided {
-            self.replica.write(&mut state).map_err(RemoteError::from)?;
+            self.replica.write(&mut state)?;
         }
         if self.has_further_round() {
             // The next machines did not know what this round changed.
-            let listed = self.list_staged(&state);
-            self.current = listed.map_err(RemoteError::from)?;
+            self.current = self.list_staged(&state)?;
         }
         Ok(())
-    }
-
-    /// Lists the files of the next snapshot.
-    fn list_staged(&self, state: &SyncState) -> Result<BTreeMap<String, FileVersions>, IoError> {
-        let known = KnownDigests {
-            tree: &self.tree,
-            state,
-            current: &self.current,
-        };
-        known.list(&self.tree.list()?, &self.next_version())
     }
 
     /// Records the result of the sync for an incoming file: the version of the other machine, or a new version.
@@ -328,12 +301,7 @@ impl<'r, R: Remote> Join<'r, R> {
                 version: version.clone(),
             }),
             (Some(now), _) => {
-                let known = KnownDigests {
-                    tree: &self.tree,
-                    state,
-                    current: &self.current,
-                };
-                let files = known.entries(&one.key, now).map_err(RemoteError::from)?;
+                let files = self.entries(state, &one.key, now)?;
                 let version = self.next_version();
                 Some(FileVersions { files, version })
             }
@@ -363,16 +331,16 @@ impl<'r, R: Remote> Join<'r, R> {
     /// Makes the staged folder this machine's newest snapshot, if that would differ from the last one. Returns the id
     /// of a new snapshot.
     pub fn publish(&mut self) -> Result<Option<String>, R::Error> {
-        let state = self.replica.read().map_err(RemoteError::from)?;
+        let state = self.replica.read()?;
         let mut id = None;
         for attempt in 1.. {
-            let manifest = self.next_manifest(&state).map_err(RemoteError::from)?;
+            let manifest = self.next_manifest(&state)?;
             let is_listed = self.own_head.is_some() || id.is_some();
             if is_listed && manifest.has_same_content(&self.published) {
                 break;
             }
-            let bytes = self.write_manifest(&manifest).map_err(RemoteError::from)?;
-            self.files.write_next(&bytes).map_err(RemoteError::from)?;
+            let bytes = self.write_manifest(&manifest)?;
+            self.files.write_next(&bytes)?;
             let snapshot = RemoteSnapshot {
                 id: String::new(),
                 replica: manifest.replica.clone(),
@@ -380,13 +348,13 @@ impl<'r, R: Remote> Join<'r, R> {
                 number: manifest.number,
                 base: self.position.snapshot.clone(),
             };
-            let made = self.remote.publish(self.tree.root(), &snapshot)?;
-            self.files.record_published().map_err(RemoteError::from)?;
+            let made = self.remote.publish(&self.tree.root, &snapshot)?;
+            self.files.record_published()?;
             self.position.snapshot = Some(made.clone());
             self.position.number = manifest.number;
             self.knowledge.clone_from(&manifest.knowledge);
             id = Some(made);
-            let changed = self.find_changed(&manifest).map_err(RemoteError::from)?;
+            let changed = self.find_changed(&manifest)?;
             self.published = manifest;
             match changed {
                 None => break,
@@ -396,7 +364,7 @@ impl<'r, R: Remote> Join<'r, R> {
             }
         }
         self.position.knowledge.clone_from(&self.knowledge);
-        self.commit().map_err(RemoteError::from)?;
+        self.commit()?;
         Ok(id)
     }
 
@@ -442,7 +410,7 @@ impl<'r, R: Remote> Join<'r, R> {
     }
 
     fn write_manifest(&self, manifest: &SnapshotManifest) -> Result<Vec<u8>, IoError> {
-        let path = self.tree.root().join(MANIFEST);
+        let path = self.tree.root.join(MANIFEST);
         self.tree.remove_manifests()?;
         let bytes = manifest.encode().at("encode", &path)?;
         tree::remove(&path)?;
@@ -459,7 +427,8 @@ impl<'r, R: Remote> Join<'r, R> {
             let stat = Stat::read(&full)?;
             let is_same =
                 stat.is_some_and(|stat| stat.size == entry.size && stat.mtime_ns == entry.mtime_ns);
-            if !is_same && !begins_with(&full, entry.size, entry.digest) {
+            let begins = || contents::raw_begins_with(&full, entry.size, &entry.digest);
+            if !is_same && !begins().unwrap_or_default() {
                 return Ok(Some(path.to_owned()));
             }
         }

@@ -1,8 +1,8 @@
 //! The manifest of the next snapshot, from the staged tree.
 
-use super::causality::VersionId;
+use super::join::Join;
 use super::snapshot_manifest::{FileVersions, copy_name};
-use super::staged_tree::{StagedFiles, StagedTree, begins_with};
+use super::store::Remote;
 use crate::codex::rollout;
 use crate::io::IoContext;
 use crate::io::IoError;
@@ -11,29 +11,25 @@ use crate::sync::contents;
 use crate::sync::manifest::ManifestEntry;
 use crate::sync::rollouts;
 use crate::sync::sides::Stat;
-use crate::sync::state::SyncState;
+use crate::sync::state::{SyncState, SyncedFile};
 use std::collections::BTreeMap;
 
-/// The digests that are known of staged files, so that only new ones are read.
-pub(super) struct KnownDigests<'a> {
-    pub(super) tree: &'a StagedTree,
-    pub(super) state: &'a SyncState,
-    pub(super) current: &'a BTreeMap<String, FileVersions>,
-}
-
-impl KnownDigests<'_> {
+impl<R: Remote> Join<'_, R> {
     /// Returns the entries of the files of one key.
     pub(super) fn entries(
         &self,
+        state: &SyncState,
         key: &str,
         files: &BTreeMap<String, Stat>,
     ) -> Result<BTreeMap<String, ManifestEntry>, IoError> {
         let entries = files.iter().map(|(path, stat)| {
-            if let Some(entry) = self.find_synced_beginning(key, path, *stat) {
+            let last = state.files.get(key);
+            if let Some(entry) = last.and_then(|last| self.find_synced_beginning(last, path, *stat))
+            {
                 return Ok((path.clone(), entry));
             }
             let full = self.tree.path(path);
-            let digest = match self.find_digest(key, path, *stat) {
+            let digest = match self.find_digest(last, key, path, *stat) {
                 Some(digest) => digest,
                 None => contents::read_raw_digest(&full).at("read", &full)?,
             };
@@ -49,14 +45,20 @@ impl KnownDigests<'_> {
 
     /// Returns what this run synced of a conversation that has grown since: the rest may end in half a line, and the next
     /// run syncs it.
-    fn find_synced_beginning(&self, key: &str, path: &str, stat: Stat) -> Option<ManifestEntry> {
-        let last = self.state.files.get(key)?;
+    fn find_synced_beginning(
+        &self,
+        last: &SyncedFile,
+        path: &str,
+        stat: Stat,
+    ) -> Option<ManifestEntry> {
         let (synced, (size, digest)) = (&last.remote, last.contents?);
         let has_grown = rollouts::is_below_sessions(path)
             && synced.path == path
             && synced.stat.size == size
             && size < stat.size;
-        let begins = has_grown && begins_with(&self.tree.path(path), size, digest);
+        let full = self.tree.path(path);
+        let begins =
+            has_grown && contents::raw_begins_with(&full, size, &digest).unwrap_or_default();
         begins.then_some(ManifestEntry {
             size,
             mtime_ns: synced.stat.mtime_ns,
@@ -64,8 +66,13 @@ impl KnownDigests<'_> {
         })
     }
 
-    fn find_digest(&self, key: &str, path: &str, stat: Stat) -> Option<Sha256Digest> {
-        let last = self.state.files.get(key);
+    fn find_digest(
+        &self,
+        last: Option<&SyncedFile>,
+        key: &str,
+        path: &str,
+        stat: Stat,
+    ) -> Option<Sha256Digest> {
         let last = last.filter(|l| l.remote.matches(path, stat) && !path.ends_with(rollout::ZST));
         if let Some((_, digest)) = last.and_then(|last| last.contents) {
             return Some(digest);
@@ -77,14 +84,14 @@ impl KnownDigests<'_> {
     }
 
     /// Returns all staged files with their versions. A changed file has the version `new`.
-    pub(super) fn list(
+    pub(super) fn list_staged(
         &self,
-        staged: &StagedFiles,
-        new: &VersionId,
+        state: &SyncState,
     ) -> Result<BTreeMap<String, FileVersions>, IoError> {
+        let (staged, new) = (self.tree.list()?, self.next_version());
         let all = staged.iter().map(|(key, files)| {
             let mut file = FileVersions {
-                files: self.entries(key, files)?,
+                files: self.entries(state, key, files)?,
                 version: new.clone(),
             };
             let own = self.current.get(key);

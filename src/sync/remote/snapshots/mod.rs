@@ -35,4 +35,5 @@ pub use idle::HomeBefore;
 pub use join::Join;
 pub(crate) use position::replica_id;
 pub use snapshot_manifest::SnapshotManifest;
+pub(crate) use staged_tree::place_fetched;
 pub use store::{HOME, MANIFEST, Remote, RemoteSnapshot};

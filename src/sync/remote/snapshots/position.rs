@@ -14,11 +14,11 @@ use std::path::{Path, PathBuf};
 
 const POSITION_FILE: &str = "position.json";
 /// The manifest of the last publication.
-const PUBLISHED_FILE: &str = "published.jsonl";
+pub(super) const PUBLISHED_FILE: &str = "published.jsonl";
 /// The folder of a run that is not published yet.
 const RUN_FOLDER: &str = "run";
 /// The manifest of a publication that has begun.
-const NEXT_FILE: &str = "next.jsonl";
+pub(super) const NEXT_FILE: &str = "next.jsonl";
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Position {
@@ -77,17 +77,7 @@ impl PositionFiles {
         document::write(&self.folder.join(POSITION_FILE), position)
     }
 
-    /// Reads the manifest of the last publication.
-    pub(super) fn read_published(&self) -> Result<Option<SnapshotManifest>, IoError> {
-        self.read_manifest(PUBLISHED_FILE)
-    }
-
-    /// Reads the manifest of a publication that was killed before it was recorded.
-    pub(super) fn read_next(&self) -> Result<Option<SnapshotManifest>, IoError> {
-        self.read_manifest(NEXT_FILE)
-    }
-
-    fn read_manifest(&self, name: &str) -> Result<Option<SnapshotManifest>, IoError> {
+    pub(super) fn read_manifest(&self, name: &str) -> Result<Option<SnapshotManifest>, IoError> {
         let path = self.folder.join(name);
         match file_open::open(&path) {
             // A damaged file counts as missing: the newest snapshot has the same information.

@@ -50,7 +50,7 @@ impl<R: Remote> Join<'_, R> {
         self.replica = if self.writes {
             unpublished
         } else {
-            let folder = self.tree.root().join("state");
+            let folder = self.tree.root.join("state");
             self.replica.with_run_folder(Some(folder))
         };
         Ok(self.write_state(&mut state)?)

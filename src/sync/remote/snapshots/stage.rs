@@ -2,11 +2,12 @@
 
 use super::causality::VersionId;
 use super::error::RemoteError;
-use super::incoming::{IncomingFile, OtherMachine, OwnSide};
+use super::incoming::{IncomingFile, OtherMachine};
 use super::join::Join;
 use super::snapshot_manifest::{SnapshotManifest, copy_name};
-use super::staged_tree::{Candidate, Expected, StagedFiles};
+use super::staged_tree::{Candidate, StagedFiles, place_fetched};
 use super::store::{HOME, Remote, RemoteSnapshot};
+use crate::codex::rollout;
 use crate::io::hash::Sha256Digest;
 use crate::io::{IoContext, IoError, atomic, links, tree};
 use crate::sync::config::sanitize_machine_name;
@@ -32,7 +33,7 @@ impl<R: Remote> Join<'_, R> {
         if !self.is_staged {
             self.begin_state()?;
         }
-        let mut state = self.replica.read().map_err(RemoteError::from)?;
+        let mut state = self.replica.read()?;
         self.choose_machines(&state);
         if !self.is_staged {
             self.stage_own(&mut state)?;
@@ -40,9 +41,9 @@ impl<R: Remote> Join<'_, R> {
         }
         self.stage_incoming(&state)?;
         self.forget_concurrent(&mut state);
-        self.write_state(&mut state).map_err(RemoteError::from)?;
-        self.record_taken().map_err(RemoteError::from)?;
-        self.stage_manifests(&state).map_err(RemoteError::from)?;
+        self.write_state(&mut state)?;
+        self.record_taken()?;
+        self.stage_manifests(&state)?;
         Ok(true)
     }
 
@@ -69,19 +70,12 @@ impl<R: Remote> Join<'_, R> {
     fn choose_machines(&mut self, state: &SyncState) {
         let mut taken: BTreeMap<String, Option<VersionId>> = BTreeMap::new();
         let mut postponed: BTreeSet<String> = BTreeSet::new();
-        let waiting = std::mem::take(&mut self.waiting);
-        let own = OwnSide {
-            current: &self.current,
-            knowledge: &self.knowledge,
-            published: &self.published,
-            state,
-            scope: &self.scope,
-            forked: &self.forked,
-            waiting: &waiting,
-        };
-        let incoming = waiting.iter().map(|other| own.find_incoming(other));
-        let incoming: Vec<_> = incoming.collect();
-        let changed = waiting.into_iter().zip(incoming);
+        let incoming = self.waiting.iter();
+        let incoming: Vec<_> = incoming
+            .map(|other| self.find_incoming(state, other))
+            .collect();
+        let waiting = std::mem::take(&mut self.waiting).into_iter();
+        let changed = waiting.zip(incoming);
         for (other, mut incoming) in newest_first(changed.collect()) {
             let collides = |one: &IncomingFile| {
                 let other = taken.get(&one.key);
@@ -105,10 +99,8 @@ impl<R: Remote> Join<'_, R> {
     fn stage_own(&mut self, state: &mut SyncState) -> Result<(), R::Error> {
         let incoming = self.round.iter().flat_map(|(_, incoming)| incoming);
         let incoming: BTreeSet<&str> = incoming.map(|one| &*one.key).collect();
-        let kept = self
-            .take_kept(state, &incoming)
-            .map_err(RemoteError::from)?;
-        self.link_conflict_copies().map_err(RemoteError::from)?;
+        let kept = self.take_kept(state, &incoming)?;
+        self.link_conflict_copies()?;
         let mut missing = BTreeMap::new();
         for (key, of) in &self.current {
             if incoming.contains(&**key) {
@@ -128,7 +120,7 @@ impl<R: Remote> Join<'_, R> {
                 }
             }
         }
-        self.stage_unpublished(state).map_err(RemoteError::from)?;
+        self.stage_unpublished(state)?;
         let lost = self.fetch_own(missing)?;
         for key in lost.keys().map(|path| state_key(path)) {
             self.current.remove(&key);
@@ -169,19 +161,12 @@ impl<R: Remote> Join<'_, R> {
         let unpublished = state.files.iter();
         let unpublished = unpublished.filter(|(key, _)| !self.current.contains_key(*key));
         for (key, last) in unpublished {
-            let expected = Expected {
-                size: last.local.stat.size,
-                mtime_ns: last.remote.stat.mtime_ns,
-                digest: None,
-            };
-            let candidate = Candidate {
-                path: &last.local.path,
-                trusted: Some(last.local.stat),
-            };
-            let path = &last.remote.path;
-            let tree = &self.tree;
-            let placed = tree.place_from_home(&self.config, path, &expected, &[candidate])?;
-            if placed.is_none() {
+            let (path, stat) = (&last.local.path, last.local.stat);
+            let from = self.config.file_path(Side::Local, path);
+            let same_form =
+                path.ends_with(rollout::ZST) == last.remote.path.ends_with(rollout::ZST);
+            let is_synced = same_form && Stat::read(&from)? == Some(stat);
+            if !is_synced || !self.tree.place(&from, &last.remote.path, stat)? {
                 lost.push(key.clone());
             }
         }
@@ -216,11 +201,10 @@ impl<R: Remote> Join<'_, R> {
             trusted: synced.filter(|_| moved == Some(path)),
         });
         let candidates: Vec<_> = candidates.collect();
-        let expected = Expected::from(entry);
         let placed = self
             .tree
-            .place_from_home(&self.config, path, &expected, &candidates);
-        Ok(placed.map_err(RemoteError::from)?)
+            .place_from_home(&self.config, path, entry, &candidates);
+        Ok(placed?)
     }
 
     fn link_conflict_copies(&self) -> Result<(), IoError> {
@@ -294,22 +278,21 @@ impl<R: Remote> Join<'_, R> {
         if wanted.is_empty() {
             return Ok(differing);
         }
-        let folder = self.tree.root().join("fetched");
-        atomic::create_private_folder(&folder).map_err(RemoteError::from)?;
+        let folder = self.tree.root.join("fetched");
+        atomic::create_private_folder(&folder)?;
         for path in wanted.keys() {
-            self.place_base(path, &folder.join(HOME).join(path))
-                .map_err(RemoteError::from)?;
+            self.place_base(path, &folder.join(HOME).join(path))?;
         }
         let paths = wanted.keys().map(|path| &**path).collect();
         self.remote.fetch(snapshot, all, &paths, &folder)?;
         for (path, entry) in wanted {
             let from = folder.join(HOME).join(path);
-            let placed = self.tree.place_fetched(&from, path, entry);
-            if let Err(detail) = placed.map_err(RemoteError::from)? {
+            let to = self.tree.prepare(path)?;
+            if let Err(detail) = place_fetched(&from, &to, path, entry)? {
                 differing.insert(path.clone(), detail);
             }
         }
-        tree::remove(&folder).map_err(RemoteError::from)?;
+        tree::remove(&folder)?;
         Ok(differing)
     }
 
@@ -318,7 +301,7 @@ impl<R: Remote> Join<'_, R> {
     fn place_base(&self, path: &str, target: &Path) -> Result<(), IoError> {
         let local = self.config.file_path(Side::Local, path);
         if rollouts::is_below_sessions(path) && Stat::read(&local)?.is_some() {
-            atomic::create_below(self.tree.root(), atomic::parent_of(target))?;
+            atomic::create_below(&self.tree.root, atomic::parent_of(target))?;
             links::copy_file(&local, target)?;
         }
         Ok(())
@@ -326,7 +309,7 @@ impl<R: Remote> Join<'_, R> {
 
     /// Replaces staged files by those that the machines of the round changed.
     fn stage_incoming(&mut self, state: &SyncState) -> Result<(), R::Error> {
-        let staged = self.list_for_round().map_err(RemoteError::from)?;
+        let staged = self.list_for_round()?;
         let mut round = std::mem::take(&mut self.round);
         for (other, incoming) in &round {
             let mut missing = BTreeMap::new();
@@ -342,7 +325,7 @@ impl<R: Remote> Join<'_, R> {
         }
         for one in round.iter_mut().flat_map(|(_, incoming)| incoming) {
             for path in one.files.keys() {
-                let stat = Stat::read(&self.tree.path(path)).map_err(RemoteError::from)?;
+                let stat = Stat::read(&self.tree.path(path))?;
                 one.placed.extend(stat.map(|stat| (path.clone(), stat)));
             }
         }
@@ -361,7 +344,7 @@ impl<R: Remote> Join<'_, R> {
 
     pub(super) fn clear(&self, key: &str, staged: &StagedFiles) -> Result<(), R::Error> {
         for path in staged.get(key).into_iter().flat_map(BTreeMap::keys) {
-            self.tree.remove(path).map_err(RemoteError::from)?;
+            self.tree.remove(path)?;
         }
         Ok(())
     }

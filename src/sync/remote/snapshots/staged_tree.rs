@@ -5,7 +5,6 @@ use super::error::RemoteError;
 use super::snapshot_manifest::copy_name;
 use super::store::HOME;
 use crate::codex::rollout;
-use crate::io::hash::Sha256Digest;
 use crate::io::{IoContext, IoError, atomic, file_id, file_open, links, sharing, tree};
 use crate::sync::config::SyncConfig;
 use crate::sync::contents;
@@ -32,7 +31,7 @@ pub(super) struct Candidate<'a> {
 
 #[derive(Debug, Clone)]
 pub(super) struct StagedTree {
-    root: PathBuf,
+    pub(super) root: PathBuf,
 }
 
 impl StagedTree {
@@ -53,10 +52,6 @@ impl StagedTree {
         Ok(tree)
     }
 
-    pub(super) fn root(&self) -> &Path {
-        &self.root
-    }
-
     pub(super) fn home(&self) -> PathBuf {
         self.root.join(HOME)
     }
@@ -65,7 +60,7 @@ impl StagedTree {
         self.home().join(relative)
     }
 
-    fn prepare(&self, relative: &str) -> Result<PathBuf, IoError> {
+    pub(super) fn prepare(&self, relative: &str) -> Result<PathBuf, IoError> {
         let target = self.path(relative);
         let folder = atomic::parent_of(&target);
         if !folder.is_dir() {
@@ -79,7 +74,7 @@ impl StagedTree {
         &self,
         config: &SyncConfig,
         to: &str,
-        entry: &Expected,
+        entry: &ManifestEntry,
         candidates: &[Candidate<'_>],
     ) -> Result<Option<Stat>, IoError> {
         for candidate in candidates {
@@ -91,18 +86,14 @@ impl StagedTree {
             if !same_form {
                 continue;
             }
-            let has_content = stat.size == entry.size
-                && (candidate.trusted == Some(stat)
-                    || entry.digest.is_some_and(|digest| {
-                        contents::read_raw_digest(&from).is_ok_and(|read| read == digest)
-                    }));
+            let has_digest =
+                || contents::read_raw_digest(&from).is_ok_and(|digest| digest == entry.digest);
+            let has_content =
+                stat.size == entry.size && (candidate.trusted == Some(stat) || has_digest());
             if has_content && self.place(&from, to, stat)? {
                 return Ok(Some(stat));
             }
-            if stat.size > entry.size
-                && let Some(digest) = entry.digest
-                && self.copy_beginning(&from, to, entry, digest)?
-            {
+            if stat.size > entry.size && self.copy_beginning(&from, to, entry)? {
                 return Ok(Some(entry.stat()));
             }
         }
@@ -111,7 +102,7 @@ impl StagedTree {
 
     /// Places a link to a conversation, which Codex only appends to, or a copy of another file, which an editor may write
     /// in place while it is published. Returns false if the file is changed already.
-    fn place(&self, from: &Path, to: &str, stat: Stat) -> Result<bool, IoError> {
+    pub(super) fn place(&self, from: &Path, to: &str, stat: Stat) -> Result<bool, IoError> {
         if FileKind::from_key(&state_key(to)) == FileKind::Rollout {
             self.link(from, to)?;
             return Ok(true);
@@ -135,10 +126,9 @@ impl StagedTree {
         &self,
         from: &Path,
         to: &str,
-        entry: &Expected,
-        digest: Sha256Digest,
+        entry: &ManifestEntry,
     ) -> Result<bool, IoError> {
-        if !begins_with(from, entry.size, digest) {
+        if !contents::raw_begins_with(from, entry.size, &entry.digest).unwrap_or_default() {
             return Ok(false);
         }
         let target = self.prepare(to)?;
@@ -148,33 +138,6 @@ impl StagedTree {
         copied.at("copy", from)?;
         set_mtime(&file, entry.mtime_ns).at("set the time of", &target)?;
         Ok(true)
-    }
-
-    /// Moves a fetched file to its final path, after checking its content. Truncates a file that grew during its
-    /// publication to the size in the manifest.
-    pub(super) fn place_fetched(
-        &self,
-        from: &Path,
-        to: &str,
-        entry: &ManifestEntry,
-    ) -> Result<Result<(), String>, IoError> {
-        let Some(stat) = Stat::read(from)? else {
-            return Ok(Err(format!("{to} is listed, but missing")));
-        };
-        let mut options = fs::OpenOptions::new();
-        let file = sharing::open_to_write(options.read(true).write(true), from).at("open", from)?;
-        if stat.size > entry.size {
-            file.set_len(entry.size).at("cut", from)?;
-        }
-        if contents::read_raw_digest(from).at("read", from)? != entry.digest {
-            return Ok(Err(format!(
-                "the content of {to} does not match its manifest"
-            )));
-        }
-        set_mtime(&file, entry.mtime_ns).at("set the time of", from)?;
-        drop(file);
-        sharing::rename(from, &self.prepare(to)?).at("move", from)?;
-        Ok(Ok(()))
     }
 
     pub(super) fn remove(&self, relative: &str) -> Result<(), IoError> {
@@ -244,39 +207,28 @@ impl StagedTree {
     }
 }
 
-/// The expected content of a staged file.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Expected {
-    pub(super) size: u64,
-    pub(super) mtime_ns: i64,
-    /// Digest of the bytes, if it is known.
-    pub(super) digest: Option<Sha256Digest>,
-}
-
-impl Expected {
-    fn stat(&self) -> Stat {
-        Stat {
-            size: self.size,
-            mtime_ns: self.mtime_ns,
-        }
+/// Checks the content of a fetched file, and moves it to its place, whose folder exists. A file that has grown since it
+/// was listed is cut. Returns what is wrong with a file that is not the listed one.
+pub(crate) fn place_fetched(
+    from: &Path,
+    to: &Path,
+    name: &str,
+    entry: &ManifestEntry,
+) -> Result<Result<(), String>, IoError> {
+    let Some(stat) = Stat::read(from)? else {
+        return Ok(Err(format!("{name} is listed, but missing")));
+    };
+    let mut options = fs::OpenOptions::new();
+    let file = sharing::open_to_write(options.read(true).write(true), from).at("open", from)?;
+    if stat.size > entry.size {
+        file.set_len(entry.size).at("cut", from)?;
     }
-}
-
-impl From<&ManifestEntry> for Expected {
-    fn from(entry: &ManifestEntry) -> Self {
-        Self {
-            size: entry.size,
-            mtime_ns: entry.mtime_ns,
-            digest: Some(entry.digest),
-        }
+    if contents::read_raw_digest(from).at("read", from)? != entry.digest {
+        let detail = format!("the content of {name} does not match its manifest");
+        return Ok(Err(detail));
     }
-}
-
-/// Returns true if a file begins with `size` bytes of this digest.
-pub(super) fn begins_with(path: &Path, size: u64, digest: Sha256Digest) -> bool {
-    let read = file_open::open(path).and_then(|file| {
-        let mut beginning = file.take(size);
-        contents::read_from(&mut beginning, None)
-    });
-    read.is_ok_and(|read| read.len == size && read.digest == digest)
+    set_mtime(&file, entry.mtime_ns).at("set the time of", from)?;
+    drop(file);
+    sharing::rename(from, to).at("move", from)?;
+    Ok(Ok(()))
 }
