@@ -52,7 +52,6 @@ fn nested_folders_are_refused_with_both_names() {
         ("", "codex-a", "bk/cloud", "bk", "cloud folder"),
         ("", "bk/codex", "cloud", "bk", "Codex home"),
         ("", "codex-a", "cloud", "codex-a/bk", "backup folder"),
-        ("", "codex-a", "cloud", "codex-a/tmp/bk", "backup folder"),
         (
             "\"skills\"",
             "codex-a",
@@ -82,8 +81,52 @@ fn nested_folders_are_refused_with_both_names() {
     before.0.remove(Path::new("a.toml"));
     assert_same_tree(&before, &after);
     // Folders that are not synced may overlap.
-    for backups in ["codex-a/bk", "codex-a/skills-bk"] {
-        places(&pair, "\"skills\"", "codex-a", "cloud", backups);
+    for (roots, backups) in [
+        ("\"skills\"", "codex-a/bk"),
+        ("\"skills\"", "codex-a/skills-bk"),
+        ("", "codex-a/tmp/bk"),
+    ] {
+        places(&pair, roots, "codex-a", "cloud", backups);
+        let _ = pair.run("a", &["validate"]).code(0);
+    }
+}
+
+#[test]
+fn folders_inside_the_home_need_a_glob_that_excludes_all_files() {
+    let pair = Pair::new();
+    let with_globs = |backups: &str, globs: &str| {
+        places(&pair, "", "codex-a", "cloud", backups);
+        let path = pair.0.path("a.toml");
+        let text = fs::read_to_string(&path).unwrap();
+        fs::write(
+            path,
+            format!("{text}[filters]\nexclude_globs = [{globs}]\n"),
+        )
+        .unwrap();
+    };
+    for globs in [
+        "\"bk/*\"",
+        "\"bk/*\", \"bk/*/*\"",
+        "\"bk/**/*.jsonl\"",
+        "\"?\"",
+    ] {
+        with_globs("codex-a/bk", globs);
+        let run = pair.run("a", &["validate"]).code(4);
+        assert!(run.stderr.contains("backup folder"), "{globs}: {run}");
+        with_globs("bk", globs);
+        let args = [
+            "--manager-home",
+            "codex-a/bk",
+            "sync",
+            "-c",
+            "a.toml",
+            "validate",
+        ];
+        let run = pair.0.run(args).code(4);
+        assert!(run.stderr.contains("manager home"), "{globs}: {run}");
+    }
+    for globs in ["\"bk/**\"", "\"bk\"", "\"b?\""] {
+        with_globs("codex-a/bk", globs);
         let _ = pair.run("a", &["validate"]).code(0);
     }
 }
@@ -713,6 +756,34 @@ fn files_named_like_the_managers_own_are_reported() {
     let left = &json["left_out"][0];
     assert_eq!(left["path"], "skills/mine/.codex-manager", "{json}");
     assert_eq!(left["reason"], "its name is reserved for codex-manager");
+}
+
+#[test]
+fn a_root_in_another_letter_case_is_reported() {
+    let pair = Pair::new();
+    if pair
+        .put("a", SKILL, "x")
+        .with_file_name("skill.MD")
+        .exists()
+    {
+        return; // The disk ignores letter case.
+    }
+    places(
+        &pair,
+        "\"Skills\", \"agents.md\", \"new\"",
+        "codex-a",
+        "cloud",
+        "bk",
+    );
+    for args in [&["validate"][..], &["plan"], &["run", "--apply"]] {
+        let run = pair.run("a", args).code(0);
+        assert_eq!(run.stderr.matches("include_roots has").count(), 2, "{run}");
+        assert!(run.stderr.contains("\"skills\""), "{run}");
+        assert!(run.stderr.contains("\"AGENTS.md\""), "{run}");
+    }
+    places(&pair, "\"skills\"", "codex-a", "cloud", "bk");
+    let run = pair.run("a", &["validate"]).code(0);
+    assert!(!run.stderr.contains("include_roots has"), "{run}");
 }
 
 #[test]

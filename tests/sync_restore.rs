@@ -2,9 +2,7 @@
 
 use crate::support::env::assert_same_tree;
 use crate::support::held_lock::HeldLock;
-use crate::support::pair::{
-    ID, META, Pair, ROLLOUT, SKILL, SNAPSHOT_LIST, set_mtime, snapshot_list,
-};
+use crate::support::pair::{ID, META, Pair, ROLLOUT, SKILL, set_mtime};
 use chrono::TimeDelta;
 use codex_manager::testing::io::clock::Clock;
 use std::fs;
@@ -116,7 +114,8 @@ fn the_latest_snapshot_is_chosen_by_mtime() {
         ("b-20261101T000000Z", "first"),
         ("b-20261102T000000Z", "second"),
     ] {
-        pair.put_snapshot(&format!("backups-b/{name}"), &[(SKILL, text)]);
+        pair.0
+            .write(&format!("backups-b/{name}/skills/mine/SKILL.md"), text);
     }
     pair.0.write("outside/skills/mine/SKILL.md", "outside");
     snapshot_at(&pair, "b-20261101T000000Z", 1_795_000_060);
@@ -138,23 +137,18 @@ fn the_latest_snapshot_is_chosen_by_mtime() {
 #[test]
 fn a_zip_with_outside_paths_or_a_login_is_not_restored() {
     use std::io::Write;
-    for (name, code) in [("../escaped", 5), ("/escaped", 5), ("auth.json", 6)] {
+    for (name, code) in [("../escaped", 5), ("/escaped", 5), ("auth.json", 0)] {
         let pair = Pair::new();
         let path = pair.0.write("backups-b/b-20261101T000000Z.zip", "");
         let mut zip = zip::ZipWriter::new(fs::File::create(path).unwrap());
-        let list = snapshot_list(&[(SKILL, "planted"), (name, "planted")]);
-        for (name, text) in [
-            (SKILL, "planted"),
-            (name, "planted"),
-            (SNAPSHOT_LIST, &list),
-        ] {
+        for name in [SKILL, name] {
             let options = zip::write::SimpleFileOptions::default();
             zip.start_file(name, options).unwrap();
-            zip.write_all(text.as_bytes()).unwrap();
+            zip.write_all(b"planted").unwrap();
         }
         zip.finish().unwrap();
         let run = pair.run("b", &["restore", "--apply"]).code(code);
-        assert_eq!(pair.home("b").join("skills").exists(), code == 6, "{run}");
+        assert_eq!(pair.home("b").join("skills").exists(), code == 0, "{run}");
         assert!(!pair.home("b").join("auth.json").exists(), "{name}");
         assert!(!pair.0.path("escaped").exists(), "{name}");
     }
@@ -321,7 +315,8 @@ fn a_sync_restore_with_a_blocked_destination_restores_nothing() {
         ("skills/x/y/z", "a folder blocks"),
     ] {
         let pair = Pair::new();
-        pair.put_snapshot(kept, &[("AGENTS.md", "kept"), ("skills/x/y", "kept")]);
+        pair.0.write(&format!("{kept}/AGENTS.md"), "kept");
+        pair.0.write(&format!("{kept}/skills/x/y"), "kept");
         pair.put("b", there, "mine");
         for mode in ["--dry-run", "--apply"] {
             let run = pair.run("b", &["restore", mode]).code(5);
@@ -336,17 +331,15 @@ fn a_sync_restore_with_a_blocked_destination_restores_nothing() {
 #[test]
 fn a_snapshot_with_an_unusable_list_is_refused() {
     for (list, why) in [
-        (None, "it is missing"),
-        (Some("{\"schema\":1,\"fil"), "EOF"),
-        (Some("{\"schema\":9,\"things\":[]}"), "newer codex-manager"),
+        ("{\"schema\":1,\"fil", "EOF"),
+        ("{\"schema\":9,\"things\":[]}", "newer codex-manager"),
     ] {
         let pair = Pair::new();
         let folder = "backups-b/b-20261101T000000Z";
         pair.0
             .write(&format!("{folder}/.cloud/{SKILL}"), "of the cloud");
-        if let Some(list) = list {
-            pair.0.write(&format!("{folder}/{SNAPSHOT_LIST}"), list);
-        }
+        let file = format!("{folder}/.codex-manager-snapshot.json");
+        pair.0.write(&file, list);
         for mode in ["--dry-run", "--apply"] {
             let run = pair.run("b", &["restore", mode]).code(5);
             assert!(run.stderr.contains(why), "{run}");
@@ -524,6 +517,7 @@ fn a_file_that_looks_like_a_login_is_not_restored() {
 /// Replaces a file of a snapshot and its size in the list.
 fn put_into(snapshot: &std::path::Path, name: &str, text: &str) {
     use std::io::{Read, Write};
+    let list = ".codex-manager-snapshot.json";
     let with_size = |old: &str| {
         let mut json: serde_json::Value = serde_json::from_str(old).unwrap();
         let files = json["files"].as_array_mut().unwrap();
@@ -532,8 +526,8 @@ fn put_into(snapshot: &std::path::Path, name: &str, text: &str) {
         json.to_string()
     };
     if snapshot.is_dir() {
-        let old = fs::read_to_string(snapshot.join(SNAPSHOT_LIST)).unwrap();
-        fs::write(snapshot.join(SNAPSHOT_LIST), with_size(&old)).unwrap();
+        let old = fs::read_to_string(snapshot.join(list)).unwrap();
+        fs::write(snapshot.join(list), with_size(&old)).unwrap();
         fs::write(snapshot.join(name), text).unwrap();
         return;
     }
@@ -545,7 +539,7 @@ fn put_into(snapshot: &std::path::Path, name: &str, text: &str) {
         let mut bytes = String::new();
         file.read_to_string(&mut bytes).unwrap();
         let bytes = match &*path {
-            path if path == SNAPSHOT_LIST => with_size(&bytes),
+            path if path == list => with_size(&bytes),
             path if path == name => text.to_owned(),
             _ => bytes,
         };

@@ -18,6 +18,7 @@ use crate::sync::plan::{self, PlanRequest, UndeliveredVersion};
 use crate::sync::remote::folder::listed_versions::RemoteManifests;
 use crate::sync::resolutions;
 use crate::sync::scan;
+use crate::sync::scope::{self};
 use crate::sync::sides::Stat;
 use crate::sync::state::{Replica, StateDamage, StateError, SyncState};
 use chrono::DateTime;
@@ -35,7 +36,11 @@ pub(crate) fn run_checks(
     let config = read_config_quietly(context, path)?;
     let message = format!("configuration: {}", path.display());
     let mut checks = vec![Check::ok("sync.config", message)];
-    for warning in &config.warnings {
+    for warning in config
+        .warnings
+        .iter()
+        .chain(&misspelled_root_warnings(&config))
+    {
         checks.push(Check::warn("sync.config", warning.clone()));
     }
     check_folders(&config, &mut checks);
@@ -81,6 +86,11 @@ fn check_undelivered(context: &Context, config: &SyncConfig, checks: &mut Vec<Ch
         let fix = "wait for the cloud client, and before you start Codex here run: codex-manager sync run --apply";
         checks.push(Check::warn("sync.arrival", message).advised(fix));
     }
+}
+
+pub(crate) fn misspelled_root_warnings(config: &SyncConfig) -> Vec<String> {
+    let found = scope::find_misspelled_roots(config).into_iter();
+    found.map(|(key, why)| format!("{key} {why}")).collect()
 }
 
 fn check_folders(config: &SyncConfig, checks: &mut Vec<Check>) {

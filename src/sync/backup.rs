@@ -111,7 +111,7 @@ fn list_own_snapshots(config: &SyncConfig) -> Result<Vec<OwnSnapshot>, IoError> 
     let mut own = Vec::new();
     for snapshot in list(&config.backup.folder)? {
         if let Some(made_at) = parse_timestamp(&config.machine_id, &snapshot.name)
-            && let Ok(list) = read_list(&snapshot)
+            && let Ok(Some(list)) = read_list(&snapshot)
         {
             own.push(OwnSnapshot {
                 number: list.number,
@@ -143,7 +143,7 @@ impl SyncSnapshot {
     }
 }
 
-/// Returns the snapshots in the backup folder by mtime, the newest first.
+/// Returns the snapshots in the backup folder by mtime, the newest first, including those of codexSync.
 pub(crate) fn list(folder: &Path) -> Result<Vec<SyncSnapshot>, IoError> {
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
@@ -177,27 +177,33 @@ pub(crate) fn list(folder: &Path) -> Result<Vec<SyncSnapshot>, IoError> {
     Ok(found)
 }
 
-/// Reads the list of a snapshot.
+/// Reads the list of a snapshot; `None` if this program did not make the snapshot.
 ///
 /// # Errors
-/// The list is missing, damaged or of a newer version. Its files cannot be guessed then.
-pub(crate) fn read_list(snapshot: &SyncSnapshot) -> Result<SnapshotList, BackupError> {
+/// The list is damaged or of a newer version. Its files cannot be guessed then.
+pub(crate) fn read_list(snapshot: &SyncSnapshot) -> Result<Option<SnapshotList>, BackupError> {
     let unusable = |reason: String| BackupError::List {
         reason,
         path: snapshot.path.clone(),
     };
     let path = &snapshot.path;
     let state = if snapshot.is_zip() {
-        let mut zip = open_zip(snapshot)?;
-        let file = zip.by_name(LIST_NAME);
-        let file = file.map_err(|e| unusable(e.to_string()))?;
+        let mut zip = match open_zip(snapshot) {
+            Err(BackupError::NotAZip(_)) => return Ok(None),
+            opened => opened?,
+        };
+        let file = match zip.by_name(LIST_NAME) {
+            Ok(file) => file,
+            Err(zip::result::ZipError::FileNotFound) => return Ok(None),
+            Err(e) => return Err(unusable(e.to_string())),
+        };
         document::parse_stream(path, file, MAX_ZIPPED_LIST_BYTES)
     } else {
         document::read(&path.join(LIST_NAME))
     };
     match state {
-        Ok(DocumentState::Good(list)) => Ok(list),
-        Ok(DocumentState::Absent) => Err(unusable("it is missing".to_owned())),
+        Ok(DocumentState::Good(list)) => Ok(Some(list)),
+        Ok(DocumentState::Absent) => Ok(None),
         Ok(DocumentState::Damaged(reason)) => Err(unusable(reason)),
         Err(DocumentError::Newer { found, known, .. }) => Err(unusable(format!(
             "written by a newer codex-manager: schema {found}, this version reads up to {known}"

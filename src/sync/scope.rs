@@ -135,6 +135,44 @@ pub(crate) fn contains_root(folder: &str, roots: &[String]) -> bool {
     roots.iter().any(|root| is_below(root, folder))
 }
 
+/// Returns the entries of `include_roots` that exist, on either side or as a name of Codex, only in another
+/// letter case, each with a warning.
+pub(crate) fn find_misspelled_roots(config: &SyncConfig) -> Vec<(String, String)> {
+    let sides = [&config.local, &config.cloud];
+    let other_case = |root: &String| {
+        if sides
+            .iter()
+            .any(|side| side.join(root).symlink_metadata().is_ok())
+        {
+            return None;
+        }
+        let (folder, name) = root.rsplit_once('/').unwrap_or(("", root));
+        let matches_case =
+            |other: &str| other != name && other.to_lowercase() == name.to_lowercase();
+        let entries = sides
+            .iter()
+            .filter_map(|side| side.join(folder).read_dir().ok());
+        let mut names = entries
+            .flatten()
+            .flatten()
+            .filter_map(|entry| entry.file_name().into_string().ok());
+        let of_codex = LINKABLE_NAMES.iter().filter(|_| folder.is_empty());
+        names.find(|other| matches_case(other)).or_else(|| {
+            of_codex
+                .map(|known| (*known).to_owned())
+                .find(|known| matches_case(known))
+        })
+    };
+    let roots = config.scope.roots.iter();
+    let found = roots.filter_map(|root| Some((root, other_case(root)?)));
+    found
+        .map(|(root, other)| {
+            let why = format!("has {root:?}, which does not exist; did you mean {other:?}?");
+            ("include_roots".to_owned(), why)
+        })
+        .collect()
+}
+
 /// The relation of a path to the scope of the sync.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ScopeMatch {

@@ -18,8 +18,6 @@ pub(crate) const META: &str =
     "{\"type\":\"session_meta\",\"payload\":{\"id\":\"01a1f78b-4d30-7ef3-b0ee-5caab8d3b455\"}}\n";
 
 pub(crate) const SKILL: &str = "skills/mine/SKILL.md";
-/// The list of the files in a snapshot.
-pub(crate) const SNAPSHOT_LIST: &str = ".codex-manager-snapshot.json";
 
 /// Two machines with the homes `a` and `b`. Both use the same cloud folder, so files arrive at once.
 pub(crate) struct Pair(pub(crate) TestEnv);
@@ -134,15 +132,6 @@ impl Pair {
         path
     }
 
-    /// Writes a snapshot with files of the home.
-    pub(crate) fn put_snapshot(&self, folder: &str, files: &[(&str, &str)]) {
-        for (path, text) in files {
-            self.0.write(&format!("{folder}/{path}"), text);
-        }
-        let list = format!("{folder}/{SNAPSHOT_LIST}");
-        self.0.write(&list, snapshot_list(files));
-    }
-
     pub(crate) fn put_all(&self, name: &str, paths: &[&str]) {
         for path in paths {
             self.put(name, path, "x");
@@ -163,15 +152,6 @@ impl Pair {
 fn copy_folder(from: &Path, to: &Path) {
     let copied = Command::new("cp").arg("-a").arg(from).arg(to).status();
     assert!(copied.unwrap().success());
-}
-
-/// Returns the list of a snapshot with files of the home.
-pub(crate) fn snapshot_list(files: &[(&str, &str)]) -> String {
-    let entries = files.iter().map(|(path, text)| {
-        serde_json::json!({"cloud": false, "path": path, "mtime_ns": 0, "size": text.len()})
-    });
-    let entries: Vec<_> = entries.collect();
-    serde_json::json!({"schema": 1, "files": entries}).to_string()
 }
 
 /// Sets the modification time of a file, in Unix seconds.

@@ -5,7 +5,8 @@
 
 use super::settings::{SyncConfig, SyncConfigError};
 use crate::io::{file_id, links};
-use crate::sync::scope;
+use crate::sync::remote::folder::cloud_names;
+use crate::sync::scope::{self, Scope, ScopeMatch};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -105,13 +106,36 @@ fn list_synced_entries(config: &SyncConfig) -> Vec<NamedFolder> {
     roots.into_iter().map(folder).collect()
 }
 
-/// Returns true if a folder inside the home contains synced paths, or if everything in the home may be synced.
+/// Returns true if a folder inside the home would be synced, or contains synced paths.
 fn is_synced(config: &SyncConfig, inner: &NamedFolder, home: &NamedFolder) -> bool {
     let relative = inner.real.strip_prefix(&home.real).ok();
     let Some(relative) = relative.and_then(Path::to_str) else {
         return false;
     };
     let relative = relative.replace('\\', "/");
-    let roots = &config.scope.roots;
-    relative.is_empty() || roots.is_empty() || scope::contains_root(&relative, roots)
+    if relative.is_empty() || scope::contains_root(&relative, &config.scope.roots) {
+        return true;
+    }
+    // An invalid glob is reported elsewhere.
+    Scope::build(config).is_ok_and(|scope| {
+        scope.may_enter(&relative)
+            && !cloud_names::is_scratch(&relative)
+            && syncs_any_below(&scope, &relative)
+    })
+}
+
+/// Depth to which globs are tested: more than that of a conversation in a snapshot.
+const MAX_DEPTH: usize = 12;
+
+/// Returns true if a file in a folder would be synced. Globs match files at each depth: `bk/*` excludes only
+/// the files directly in the folder.
+fn syncs_any_below(scope: &Scope, folder: &str) -> bool {
+    let mut folder = folder.to_owned();
+    (0..MAX_DEPTH).any(|_| {
+        let mut files = ["any-file", "any-file.jsonl"].into_iter();
+        let is_taken =
+            files.any(|name| scope.classify(&format!("{folder}/{name}")) == ScopeMatch::Synced);
+        folder.push_str("/any-folder");
+        is_taken
+    })
 }

@@ -2,6 +2,7 @@
 
 use crate::io::IoError;
 use crate::io::quantity::pluralize;
+use crate::sync::codexsync::CodexSyncStateError;
 use crate::sync::state::StateError;
 use std::path::PathBuf;
 
@@ -41,6 +42,9 @@ pub enum PlanError {
         known: usize,
         cloud: PathBuf,
     },
+    /// The state of codexSync cannot be imported; see [`CodexSyncStateError`].
+    #[error(transparent)]
+    CodexSyncImport(#[from] CodexSyncStateError),
     /// This machine's manifest is a placeholder of the cloud client.
     #[error("this machine's manifest is not downloaded to it: {}", .0.display())]
     ManifestNotDownloaded(PathBuf),

@@ -1,7 +1,7 @@
 //! The plan of a restore: which files of a snapshot go where. Nothing is written.
 
 use super::error::SyncRestoreError;
-use super::snapshot_reader::SnapshotReader;
+use super::snapshot_reader::{SnapshotReader, list_files};
 use crate::sync::backup::{self, SnapshotFile, SyncSnapshot};
 use crate::sync::config::SyncConfig;
 use crate::sync::line_merge;
@@ -29,8 +29,8 @@ pub(crate) struct SyncRestorePlan {
 }
 
 /// Finds the snapshot and its files that belong to `target`. Without a target, it is the home if the snapshot
-/// has files of the home, else the cloud folder. A snapshot without files of the given side
-/// is restored as a whole.
+/// has files of the home, else the cloud folder. A snapshot without files of the given side, or made by
+/// codexSync, is restored as a whole.
 pub(crate) fn plan(
     config: &SyncConfig,
     replica: &Replica,
@@ -38,19 +38,25 @@ pub(crate) fn plan(
     target: Option<Side>,
 ) -> Result<SyncRestorePlan, SyncRestoreError> {
     let snapshot = find_snapshot(&config.backup.folder, from)?;
-    let all = backup::read_list(&snapshot)?.files;
-    let is_of_cloud_alone = !all.is_empty() && all.iter().all(|kept| kept.cloud);
-    let target = target.unwrap_or(if is_of_cloud_alone {
-        Side::Remote
-    } else {
-        Side::Local
+    let list = backup::read_list(&snapshot)?;
+    let of_cloud_alone = |list: &backup::SnapshotList| {
+        !list.files.is_empty() && list.files.iter().all(|kept| kept.cloud)
+    };
+    let target = target.unwrap_or(match &list {
+        Some(list) if of_cloud_alone(list) => Side::Remote,
+        _ => Side::Local,
     });
     if target == Side::Remote {
         check_cloud_identity(config, replica)?;
     }
-    let of_side = |kept: &&SnapshotFile| kept.cloud == (target == Side::Remote);
-    let own: Vec<_> = all.iter().filter(of_side).cloned().collect();
-    let mut files = if own.is_empty() { all } else { own };
+    let mut files = match list {
+        Some(list) => {
+            let of_side = |kept: &&SnapshotFile| kept.cloud == (target == Side::Remote);
+            let own: Vec<_> = list.files.iter().filter(of_side).cloned().collect();
+            if own.is_empty() { list.files } else { own }
+        }
+        None => list_files(&snapshot)?,
+    };
     files.sort_by(|a, b| a.path.cmp(&b.path));
     for kept in &files {
         check_path(&snapshot, &kept.path)?;
@@ -113,7 +119,7 @@ fn check_contents(
         let size = source
             .read_with(kept, |from, _| io::copy(from, &mut io::sink()))
             .map_err(|e| damaged(&e))?;
-        if size != kept.size {
+        if size != kept.size && !snapshot.is_zip() {
             return Err(damaged(&"its size differs from the recorded one"));
         }
         if let Some(why) = scope::never_synced_reason(&kept.path) {

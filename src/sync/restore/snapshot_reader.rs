@@ -1,7 +1,11 @@
 //! Reads the files of a snapshot, a folder or a `.zip`.
 
+use super::error::SyncRestoreError;
 use crate::io::file_open;
+use crate::io::{IoContext, IoError};
 use crate::sync::backup::{self, BackupError, SnapshotFile, SyncSnapshot};
+use crate::sync::scope;
+use crate::sync::sides::Stat;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -59,4 +63,71 @@ fn mode_of(meta: &fs::Metadata) -> Option<u32> {
 #[cfg(not(unix))]
 fn mode_of(_: &fs::Metadata) -> Option<u32> {
     None
+}
+
+/// Lists the files of a snapshot that this program did not make. Files that are never synced (logins) are
+/// skipped, although codexSync copied them.
+pub(super) fn list_files(snapshot: &SyncSnapshot) -> Result<Vec<SnapshotFile>, SyncRestoreError> {
+    let mut files = if snapshot.is_zip() {
+        list_zip(snapshot)?
+    } else {
+        list_folder(snapshot)?
+    };
+    // Codex has renewed the login since; the old one would sign the user out.
+    files.retain(|file| scope::never_synced_reason(&file.path).is_none());
+    Ok(files)
+}
+
+/// Lists the files in a `.zip`.
+fn list_zip(snapshot: &SyncSnapshot) -> Result<Vec<SnapshotFile>, SyncRestoreError> {
+    let mut zip = backup::open_zip(snapshot)?;
+    let mut files = Vec::new();
+    for index in 0..zip.len() {
+        let damaged = |_| BackupError::NotAZip(snapshot.path.clone());
+        let file = zip.by_index(index).map_err(damaged)?;
+        let name = file.name().map(std::borrow::Cow::into_owned);
+        if file.is_file()
+            && let Ok(path) = name
+        {
+            files.push(SnapshotFile {
+                cloud: false,
+                path,
+                mtime_ns: snapshot.modified_ns,
+                size: file.size(),
+            });
+        }
+    }
+    Ok(files)
+}
+
+fn list_folder(snapshot: &SyncSnapshot) -> Result<Vec<SnapshotFile>, IoError> {
+    let root = &snapshot.path;
+    let mut files = Vec::new();
+    for entry in walkdir::WalkDir::new(root) {
+        let entry = entry
+            .map_err(|e| {
+                e.into_io_error()
+                    .unwrap_or_else(|| io::ErrorKind::Other.into())
+            })
+            .at("walk", root)?;
+        if !entry.file_type().is_file() {
+            continue;
+        }
+        let stat =
+            Stat::from_metadata(&fs::symlink_metadata(entry.path()).at("inspect", entry.path())?);
+        let relative = entry.path().strip_prefix(root).unwrap_or(entry.path());
+        if let Some(path) = relative.to_str() {
+            files.push(SnapshotFile {
+                cloud: false,
+                path: if cfg!(windows) {
+                    path.replace('\\', "/")
+                } else {
+                    path.to_owned()
+                },
+                mtime_ns: stat.mtime_ns,
+                size: stat.size,
+            });
+        }
+    }
+    Ok(files)
 }

@@ -3,7 +3,9 @@
 use super::stat_cache;
 use crate::io::parallel;
 use crate::io::{IoContext, IoError};
+use crate::sync::codexsync;
 use crate::sync::config::{DeletePolicy, SyncConfig};
+use crate::sync::file_group::key_of;
 use crate::sync::identity;
 use crate::sync::manager_folder;
 use crate::sync::manifest;
@@ -12,7 +14,7 @@ use crate::sync::plan::error::PlanError;
 use crate::sync::plan::request::PlanRequest;
 use crate::sync::remote::folder::listed_versions::RemoteManifests;
 use crate::sync::scan::{self, SideListing};
-use crate::sync::scope::Scope;
+use crate::sync::scope::{self, Scope};
 use crate::sync::sides::Side;
 use crate::sync::state::{Replica, StateDamage, SyncState};
 use std::path::Path;
@@ -52,6 +54,10 @@ pub(crate) fn scan_sides(request: &PlanRequest<'_>) -> Result<ScannedSides, Plan
         || scan::scan(&config.local, &scope, Side::Local),
     );
     let (remote, local) = (remote?, local?);
+    let is_first = !state.file.exists && state.file.damage.is_none();
+    if let (true, Some(manifest)) = (is_first, &config.codexsync_manifest) {
+        state.files = codexsync::import_state(manifest, &local, &remote, key_of)?;
+    }
     let manifests = identity::read_remote_manifests(config, &state)?;
     if manifests.machines > 0 && !state.has_other_machines {
         state.has_other_machines = true;
@@ -61,9 +67,11 @@ pub(crate) fn scan_sides(request: &PlanRequest<'_>) -> Result<ScannedSides, Plan
     }
     stat_cache::recheck_stats(&mut state, &remote, &manifests, config);
     let is_renamed = renamed.is_some();
-    let warning = renamed.map(|(path, why)| NoticeList::Warning.notice(path, why));
-    let notices = warning
+    let warnings = renamed
         .into_iter()
+        .chain(scope::find_misspelled_roots(config));
+    let warnings = warnings.map(|(path, why)| NoticeList::Warning.notice(path, why));
+    let notices = warnings
         .chain(manifest_notices(&manifests))
         .chain(damage_notice(request, &state, cloud_contents)?)
         .chain(restored_home_notice(request, &state))
