@@ -196,7 +196,7 @@ pub(super) struct HomeRollouts<'a> {
     pub store: &'a IndexStore,
     pub home: &'a Path,
     /// The rollouts on disk, of an update that checks all of them.
-    pub paths: &'a HashMap<String, PathBuf>,
+    pub paths: &'a HashMap<&'a str, &'a Path>,
     /// Filled when the first rewound conversation is planned, because few homes have one.
     pub rewound: &'a OnceCell<RewoundThreads>,
 }
@@ -204,7 +204,7 @@ pub(super) struct HomeRollouts<'a> {
 impl HomeRollouts<'_> {
     fn find(&self, id: &str) -> Option<PathBuf> {
         if let Some(path) = self.paths.get(id) {
-            return Some(path.clone());
+            return Some(path.to_path_buf());
         }
         let found = read_indexed(self.store, Some(&[id])).ok()?;
         Some(PathBuf::from(&found.get(id)?.path))

@@ -21,7 +21,7 @@ use chrono::{DateTime, TimeDelta};
 use rusqlite::params;
 use std::cell::OnceCell;
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// The time after which an update walks over all rollouts.
 const WALK_INTERVAL: TimeDelta = TimeDelta::minutes(10);
@@ -143,7 +143,7 @@ fn update(
         // Codex's database does not tell that the conversations with copies have to be read again.
         return update(store, source, Some(u64::MAX), progress);
     }
-    let (total, mut report) = ingest_all(store, source.home, found.on_disk, max_bytes, progress)?;
+    let (total, mut report) = ingest_all(store, source.home, &found.on_disk, max_bytes, progress)?;
     report.skipped.extend(found.unlistable);
     if max_bytes.is_some_and(|max| total > max) {
         // The next update begins like the first one, and reads the missing conversations.
@@ -182,32 +182,29 @@ fn update(
 fn ingest_all(
     store: &mut IndexStore,
     home: &Path,
-    candidates: Vec<IndexCandidate>,
+    candidates: &[IndexCandidate],
     max_bytes: Option<u64>,
     progress: &dyn Progress,
 ) -> Result<(u64, RefreshReport), IndexError> {
-    let mut paths: HashMap<String, PathBuf> = HashMap::new();
+    let mut paths: HashMap<&str, &Path> = HashMap::new();
     if max_bytes.is_some() {
         // A copy may be read before its original, which then is not in the index yet.
-        let path = |c: &IndexCandidate| (c.session.clone(), c.path.clone());
-        paths = candidates.iter().map(path).collect();
+        paths.extend(candidates.iter().map(|c| (&*c.session, &*c.path)));
     }
     let rewound = OnceCell::new();
     let mut total = 0;
     let mut report = RefreshReport::default();
-    let mut candidates = candidates.into_iter();
-    loop {
+    for part in candidates.chunks(PLANNED_CONVERSATIONS) {
         let disk = HomeRollouts {
             store,
             home,
             paths: &paths,
             rewound: &rewound,
         };
-        let part: Vec<_> = candidates.by_ref().take(PLANNED_CONVERSATIONS).collect();
-        if part.is_empty() || total > max_bytes.unwrap_or(u64::MAX) {
-            return Ok((total, report));
+        if total > max_bytes.unwrap_or(u64::MAX) {
+            break;
         }
-        let mut tasks = plan_tasks(store, part, &disk)?;
+        let mut tasks = plan_tasks(store, part.to_vec(), &disk)?;
         if !tasks.is_empty() {
             // The one that exceeds the limit is not read either, unless it is the first.
             let mut is_within = |task: &IngestTask| {
@@ -223,6 +220,7 @@ fn ingest_all(
             report.skipped.extend(part.skipped);
         }
     }
+    Ok((total, report))
 }
 
 /// Removes the free pages at the end of the file.
