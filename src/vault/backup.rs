@@ -3,7 +3,7 @@
 use super::error::VaultError;
 use super::fault::Fault;
 use super::restic::Restic;
-use super::snapshot::short_id;
+use super::snapshot_id::short_id;
 use super::tags::SnapshotTags;
 use crate::archive::CapturedTree;
 use crate::io::{Progress, pluralize};

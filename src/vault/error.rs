@@ -1,7 +1,7 @@
 //! Errors of the vault.
 
 use super::fault::Fault;
-use super::snapshot::short_id;
+use super::snapshot_id::short_id;
 use crate::archive::ArchiveError;
 use crate::codex::ProgramError;
 use crate::io::IoError;

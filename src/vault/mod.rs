@@ -32,6 +32,7 @@ pub(crate) mod restic;
 mod restored_files;
 mod run;
 pub(crate) mod snapshot;
+pub(crate) mod snapshot_id;
 pub(crate) mod state;
 pub(crate) mod tags;
 mod tree_lock;

@@ -3,6 +3,7 @@
 use super::error::VaultError;
 use super::replica_tags;
 use super::restic::Restic;
+use super::snapshot_id::short_id;
 use super::tags::SnapshotTags;
 use crate::archive::{BackupMode, Metadata};
 use crate::inventory::{ArchiveClass, RetentionCandidate, Soundness};
@@ -73,11 +74,6 @@ impl Snapshot {
             soundness: Soundness::Verified,
         })
     }
-}
-
-/// Returns the first 8 characters of a snapshot id.
-pub(crate) fn short_id(id: &str) -> &str {
-    id.get(..8).unwrap_or(id)
 }
 
 /// Lists the snapshots of homes in the repository, oldest first, without those of sync. Takes no lock.

@@ -7,7 +7,7 @@ use crate::inventory::archive_names;
 use crate::inventory::retention::{RetentionDecision, RetentionPlan};
 use crate::quota::account::AccountEntry;
 use crate::ui::{Cell, Column, Style, Table, bytes, object};
-use crate::vault::snapshot::short_id;
+use crate::vault::snapshot_id::short_id;
 use crate::views::account::{self, absolute_time, local_rfc3339, printable};
 use crate::views::account_table::AccountNames;
 use serde::Serialize;

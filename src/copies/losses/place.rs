@@ -3,7 +3,7 @@
 use crate::inventory::archive_names::shortest_name;
 use crate::inventory::records::ArchiveRecord;
 use crate::io::shell;
-use crate::vault::snapshot::short_id;
+use crate::vault::snapshot_id::short_id;
 use std::path::Path;
 
 #[derive(Debug, Clone)]

@@ -2,47 +2,13 @@
 
 use super::causality::{Knowledge, VersionId};
 use super::join::Join;
+use super::other_machine::{IncomingFile, OtherMachine};
 use super::snapshot_manifest::{FileVersions, SnapshotManifest, copy_name};
-use super::store::{Remote, RemoteSnapshot};
-use crate::sync::manifest::ManifestEntry;
+use super::store::Remote;
 use crate::sync::resolutions;
 use crate::sync::scope::ScopeMatch;
-use crate::sync::sides::Stat;
 use crate::sync::state::SyncState;
 use std::collections::BTreeMap;
-
-/// A newest snapshot of another machine, with its manifest.
-#[derive(Debug)]
-pub(super) struct OtherMachine {
-    pub(super) head: RemoteSnapshot,
-    pub(super) manifest: SnapshotManifest,
-}
-
-impl OtherMachine {
-    /// Returns true if this machine had joined the version that `other` has of a file, and has another one.
-    pub(super) fn replaces(&self, other: &Self, key: &str) -> bool {
-        let version = |machine: &Self| machine.manifest.files.get(key).map(|of| of.version.clone());
-        let (Some(mine), Some(theirs)) = (version(self), version(other)) else {
-            return false;
-        };
-        mine != theirs && self.manifest.knowledge.knows(key, &theirs)
-    }
-}
-
-/// A file that another machine changed or deleted.
-#[derive(Debug)]
-pub(super) struct IncomingFile {
-    pub(super) key: String,
-    /// Empty if the machine deleted the file.
-    pub(super) files: BTreeMap<String, ManifestEntry>,
-    pub(super) version: Option<VersionId>,
-    /// True unless one of the machines knew the version of the other one: then both changed the file.
-    pub(super) is_concurrent: bool,
-    /// False if other machines could take the name of the version for another one.
-    pub(super) keeps_name: bool,
-    /// The files as they were placed, by path.
-    pub(super) placed: BTreeMap<String, Stat>,
-}
 
 /// The causal order of the versions of two machines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

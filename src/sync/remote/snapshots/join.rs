@@ -3,17 +3,18 @@
 use super::causality::{Knowledge, VersionId};
 use super::error::RemoteError;
 use super::heads::{self, ForkedReplicas, find_heads, is_same_id};
-use super::incoming::{IncomingFile, OtherMachine};
-use super::listing::is_synced;
+use super::other_machine::{IncomingFile, OtherMachine};
 use super::position::{NEXT_FILE, PUBLISHED_FILE, Position, PositionFiles};
-use super::snapshot_manifest::{FileVersions, SnapshotManifest};
+use super::snapshot_manifest::{FileVersions, SnapshotManifest, copy_name};
 use super::staged_tree::StagedTree;
 use super::store::{HOME, MANIFEST, Remote, RemoteSnapshot};
 use super::taken_versions::TakenVersions;
+use crate::codex::rollout;
 use crate::io::beneath::{self, FollowedLinks};
 use crate::io::{IoContext, IoError, atomic, tree};
 use crate::sync::config::{Compare, SyncConfig, SyncRemote};
 use crate::sync::contents;
+use crate::sync::manifest::ManifestEntry;
 use crate::sync::plan::PlanError;
 use crate::sync::scope::Scope;
 use crate::sync::sides::Stat;
@@ -434,4 +435,32 @@ impl<'r, R: Remote> Join<'r, R> {
         }
         Ok(None)
     }
+}
+
+/// Returns true if the state records the staged files of a key as synced.
+fn is_synced(
+    key: &str,
+    staged: Option<&BTreeMap<String, Stat>>,
+    incoming: &BTreeMap<String, ManifestEntry>,
+    state: &SyncState,
+) -> bool {
+    if copy_name(key).is_some() {
+        return true;
+    }
+    let last = state.files.get(key);
+    let (Some(staged), Some(last)) = (staged, last) else {
+        return staged.is_none() && last.is_none();
+    };
+    if staged.get(&last.remote.path) != Some(&last.remote.stat) {
+        return false;
+    }
+    // A conflict can have the size and time of the last sync.
+    let digest = last.contents.map(|(_, digest)| digest);
+    let is_text = !last.remote.path.ends_with(rollout::ZST);
+    let entry = incoming.get(&last.remote.path).filter(|entry| {
+        is_text
+            && entry.size == last.remote.stat.size
+            && entry.mtime_ns == last.remote.stat.mtime_ns
+    });
+    entry.is_none_or(|entry| digest.is_none_or(|digest| digest == entry.digest))
 }

@@ -1,7 +1,7 @@
 //! The manifest of the next snapshot, from the staged tree.
 
 use super::join::Join;
-use super::snapshot_manifest::{FileVersions, copy_name};
+use super::snapshot_manifest::FileVersions;
 use super::store::Remote;
 use crate::codex::rollout;
 use crate::io::IoContext;
@@ -102,32 +102,4 @@ impl<R: Remote> Join<'_, R> {
         });
         all.collect()
     }
-}
-
-/// Returns true if the state records the staged files of a key as synced.
-pub(super) fn is_synced(
-    key: &str,
-    staged: Option<&BTreeMap<String, Stat>>,
-    incoming: &BTreeMap<String, ManifestEntry>,
-    state: &SyncState,
-) -> bool {
-    if copy_name(key).is_some() {
-        return true;
-    }
-    let last = state.files.get(key);
-    let (Some(staged), Some(last)) = (staged, last) else {
-        return staged.is_none() && last.is_none();
-    };
-    if staged.get(&last.remote.path) != Some(&last.remote.stat) {
-        return false;
-    }
-    // A conflict can have the size and time of the last sync.
-    let digest = last.contents.map(|(_, digest)| digest);
-    let is_text = !last.remote.path.ends_with(rollout::ZST);
-    let entry = incoming.get(&last.remote.path).filter(|entry| {
-        is_text
-            && entry.size == last.remote.stat.size
-            && entry.mtime_ns == last.remote.stat.mtime_ns
-    });
-    entry.is_none_or(|entry| digest.is_none_or(|digest| digest == entry.digest))
 }

@@ -22,6 +22,7 @@ mod idle;
 mod incoming;
 mod join;
 mod listing;
+mod other_machine;
 mod position;
 mod run_state;
 mod snapshot_manifest;
