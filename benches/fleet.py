@@ -3,7 +3,7 @@
 
 usage: python3 benches/fleet.py [--machines 50] [--conversations 50000] [--blobs 100000] PROGRAM
 
-Each machine publishes a snapshot whose manifest lists the same CONVERSATIONS, as after everybody has synced, and 20 of its
+Each machine publishes a snapshot whose manifest lists the same CONVERSATIONS, as after all machines have synced, and 20 of its
 own. Only those 20 are stored: the program looks at the lists, and fetches what this machine lacks. A second repository
 with BLOBS small files shows how the memory of restic grows. Needs restic; 3 GB of disk.
 """
