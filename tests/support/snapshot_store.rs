@@ -335,7 +335,7 @@ impl Machine {
         };
         for name in ["a", "b"] {
             let path = format!("skills/{name}/SKILL.md");
-            let uploaded = fs::read_to_string(&join.config.cloud.join(&path));
+            let uploaded = fs::read_to_string(join.config.cloud.join(&path));
             self.skills_uploaded.extend(uploaded);
             let had = fs::read_to_string(self.home.join(&path));
             self.skills_had.extend(had);
