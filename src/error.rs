@@ -14,6 +14,8 @@ mod transfer;
 mod vault;
 
 use self::ErrorKind::{Failed, Refused, Usage};
+use crate::codex::AUTH_JSON;
+use crate::inventory::remedies::rename_aside_command;
 use crate::io::list_causes;
 use std::error::Error;
 use std::fmt;
@@ -239,6 +241,11 @@ impl Advised for crate::io::IoError {
                 self.hint(Failed, "the file size limit is too low (ulimit -f)")
             }
             _ if self.is_no_space() => self.hint(Failed, FREE_SPACE),
+            // A folder, a pipe or a huge file. Docker makes a folder of a mounted file that does not exist.
+            std::io::ErrorKind::InvalidData if self.path.ends_with(AUTH_JSON) => {
+                let command = rename_aside_command(&self.path);
+                self.hint(Failed, format!("move it aside: {command}"))
+            }
             _ => CommandError::wrap(Failed, self),
         }
     }

@@ -15,8 +15,8 @@ use crate::support::aftermath::{
 use crate::support::env::{TestEnv, assert_same_tree};
 use crate::support::faults::Dice;
 use crate::support::injection::{
-    Fault, Point, RENAME, can_inject, points, run_ends_before_call_without_exchange,
-    run_with_fault, sample,
+    Fault, Point, RENAME, can_inject, points, run_ends_before_call,
+    run_ends_before_call_without_exchange, run_with_fault, sample,
 };
 use crate::support::sample::{FIRST, backup, line, put, rollout, sample_home, text};
 use std::fs;
@@ -254,4 +254,50 @@ fn i2_without_renameat2_exchange_a_killed_restore_keeps_linked_conversations() {
         times[0], times[1]
     );
     assert!(times[0] > 0 && times[1] > 0);
+}
+
+#[test]
+fn i2_a_killed_restore_around_an_auth_json_that_is_a_folder_is_finished_or_undone() {
+    if !can_inject() {
+        return;
+    }
+    // The exchange of the linked folder is a step of its own, so a kill leaves both homes mixed.
+    let env = TestEnv::new();
+    let home = sample_home(&env);
+    fs::create_dir(env.path("disk")).expect("folder");
+    fs::rename(home.join("sessions"), env.path("disk/conversations")).expect("move");
+    symlink(env.path("disk/conversations"), home.join("sessions")).expect("link");
+    put(&env, "AGENTS.md", "archived");
+    let archive = text(&backup(&env, &[]));
+    fs::remove_file(home.join("auth.json")).expect("remove");
+    fs::create_dir(home.join("auth.json")).expect("folder");
+    fs::write(home.join("auth.json/x"), "mine").expect("write");
+    let conversation = env
+        .path("disk/conversations")
+        .join(rollout(FIRST).strip_prefix("sessions/").expect("a session"));
+    let archived = fs::read(&conversation).expect("read");
+    let args = ["restore", &archive, "--auth", "skip", "--yes"];
+    let args = [&args[..], &["--no-safety-backup"]].concat();
+    let mut kills = 0;
+    for number in 1.. {
+        fs::write(&conversation, line(5)).expect("write");
+        put(&env, "AGENTS.md", "live");
+        let ended = run_ends_before_call(&env, &args, "renameat2", number);
+        kills += usize::from(!ended);
+        let _ = env.run(["recommend"]);
+        assert_eq!(stray_files(&env), Vec::<PathBuf>::new(), "kill {number}");
+        assert_eq!(
+            fs::read_to_string(home.join("auth.json/x")).expect("read"),
+            "mine"
+        );
+        let agents = fs::read_to_string(home.join("AGENTS.md")).expect("read");
+        let lines = fs::read(&conversation).expect("read");
+        let is_restored = agents == "archived" && lines.starts_with(&archived);
+        let is_old = agents == "live" && lines == line(5).as_bytes();
+        assert!(is_restored || is_old, "kill {number}: {agents}");
+        if ended {
+            break;
+        }
+    }
+    assert!(kills > 1);
 }

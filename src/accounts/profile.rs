@@ -51,15 +51,15 @@ pub(crate) struct ProfileFile {
     pub saved_at: Option<Timestamp>,
     /// The export that is moving the login away, or that was killed while it did. The owner is
     /// [`LoginOwner::Moved`] from this moment on.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub moving: Option<PendingMove>,
     /// The id of the export that moved the login away. Only this export can bring the same login
     /// back.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub moved_with: Option<String>,
     /// The fingerprints of logins that a later login of this account replaced, the latest at the
     /// end. Their refresh tokens are spent, even if their timestamps are newer.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub superseded: Vec<String>,
 }
 

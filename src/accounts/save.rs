@@ -8,7 +8,8 @@ use super::profile::{
 use crate::archive::encode_label;
 use crate::codex::{AUTH_JSON, AuthFile, AuthSnapshot, Identity, Login};
 use crate::io::{
-    FileLock, IoContext, IoError, SecretBytes, Timestamp, atomic, hash, sharing, tree,
+    FileLock, IoContext, IoError, SecretBytes, Timestamp, atomic, hash, links, sharing, tree,
+    tree_sync,
 };
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -138,6 +139,29 @@ impl Profiles {
             path,
             &folder.join(format!("profile-{}.json", format_stamp(now))),
         )
+    }
+
+    /// Copies whatever occupies the place of an auth.json and cannot be a login, such as a folder
+    /// or a huge file, into quarantine before it is replaced. Returns the path of the copy; `None`
+    /// for pipes, sockets and devices, which have no content to keep.
+    pub(crate) fn quarantine_copy(
+        &self,
+        path: &Path,
+        now: Timestamp,
+    ) -> Result<Option<PathBuf>, IoError> {
+        let kind = path.symlink_metadata().at("inspect", path)?.file_type();
+        if !(kind.is_dir() || kind.is_file()) {
+            return Ok(None);
+        }
+        let folder = self.folder.join(UNREADABLE);
+        atomic::create_private_folder(&folder)?;
+        let kept = atomic::find_free_path(&folder.join(format!("auth-{}", format_stamp(now))));
+        links::link_or_copy_tree(path, &kept)?;
+        // There may be a login in it.
+        tree::make_private(&kept)?;
+        tree_sync::sync(&kept)?;
+        atomic::sync_folder(&folder)?;
+        Ok(Some(kept))
     }
 
     /// Writes the bytes of an unreadable auth.json into quarantine before they are replaced.

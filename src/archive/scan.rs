@@ -15,8 +15,9 @@ use crate::codex::home::{self, HomeEntryKind, kind_of};
 use crate::io::beneath::{self, FollowedLinks};
 use crate::io::disk_clock::modified_ns;
 use crate::io::{IoContext, IoError, OrdinaryPath, space, tree};
-use std::collections::BTreeMap;
-use std::ffi::{OsStr, OsString};
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ffi::OsString;
 use std::fs::{self, Metadata};
 use std::path::Path;
 use std::sync::Arc;
@@ -108,6 +109,7 @@ pub(crate) fn scan(scope: &CaptureScope, names: &Arc<NameTable>) -> Result<HomeS
     // Always in the same order, so that members hold the same files in every backup and can be
     // copied.
     tops.sort_by_key(fs::DirEntry::file_name);
+    let case_variants = find_case_variants(&tops);
     let mut walk = HomeWalk {
         scope,
         home: &canonical,
@@ -115,7 +117,7 @@ pub(crate) fn scan(scope: &CaptureScope, names: &Arc<NameTable>) -> Result<HomeS
     };
     for entry in &tops {
         let name = entry.file_name();
-        if is_case_variant(&name, &tops) && scope.selects(Path::new(&name)) {
+        if case_variants.contains(&name) && scope.selects(Path::new(&name)) {
             walk.skip(
                 Path::new(&name),
                 "differs from a name of Codex only in letter case",
@@ -159,18 +161,30 @@ fn add_newly_archived(scope: &CaptureScope, canonical: &Path, scan: &mut HomeSca
     }
 }
 
-/// Returns true if a top-level name equals a name of Codex when case is ignored, and another spelling is archived:
+/// Returns the top-level names that equal a name of Codex when case is ignored, of which another spelling is archived:
 /// Codex's own or, if that is missing, the first one. A disk that ignores case could not restore both.
-fn is_case_variant(name: &OsStr, tops: &[fs::DirEntry]) -> bool {
-    let folded = |name: &OsStr| name.to_str().map(str::to_lowercase);
-    let Some(own) = folded(name).filter(|_| home::is_codex_name(name)) else {
-        return false;
-    };
-    let mut others = tops.iter().map(fs::DirEntry::file_name);
-    name != own.as_str()
-        && others.any(|other| {
-            folded(&other).as_ref() == Some(&own) && (other == own.as_str() || &*other < name)
-        })
+fn find_case_variants(tops: &[fs::DirEntry]) -> HashSet<OsString> {
+    let mut archived: HashMap<String, OsString> = HashMap::new();
+    let mut others = HashSet::new();
+    for name in tops.iter().map(fs::DirEntry::file_name) {
+        let Some(own) = name.to_str().filter(|_| home::is_codex_name(&name)) else {
+            continue;
+        };
+        let own = own.to_lowercase();
+        let is_own = name == own.as_str();
+        match archived.entry(own) {
+            Entry::Vacant(free) => {
+                free.insert(name);
+            }
+            Entry::Occupied(mut first) if is_own => {
+                others.insert(first.insert(name));
+            }
+            Entry::Occupied(_) => {
+                others.insert(name);
+            }
+        }
+    }
+    others
 }
 
 struct HomeWalk<'a> {

@@ -143,7 +143,8 @@ impl AuthFile {
     /// Reads `path`. Follows a link, as Codex does.
     ///
     /// # Errors
-    /// The path cannot be read, or is no regular file of a plausible size.
+    /// The path cannot be read, or is no regular file of a plausible size; see
+    /// [`AuthFile::cannot_be_login`].
     pub(crate) fn read(path: &Path) -> Result<Self, IoError> {
         let bytes = match fs::metadata(path) {
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Self::Missing),
@@ -165,6 +166,12 @@ impl AuthFile {
             Ok(snapshot) => Self::Present(snapshot),
             Err((bytes, reason)) => Self::Unreadable { bytes, reason },
         }
+    }
+
+    /// Returns true if [`AuthFile::read`] failed because the path can never be a login: a folder, a
+    /// pipe, a file that is far too large. Other errors may be gone at the next read.
+    pub(crate) fn cannot_be_login(error: &IoError) -> bool {
+        error.source.kind() == ErrorKind::InvalidData && error.source.raw_os_error().is_none()
     }
 
     /// Returns the login of a valid file that has one.

@@ -2,7 +2,6 @@
 
 use super::exchange::exchange_steps;
 use super::plan::target;
-pub(crate) use super::plan::target::find_holders;
 use super::settle::login::{self, StagedLogin};
 use super::settle::{databases, safety, unchanged};
 use super::stage::extract::ExtractSink;
@@ -89,7 +88,7 @@ pub fn apply(
 
 /// Fails if processes use the home.
 fn check_idle(request: &RestoreRequest<'_>) -> Result<(), RestoreError> {
-    let busy = find_holders(request);
+    let busy = target::find_holders(request);
     if busy.is_empty() {
         Ok(())
     } else {

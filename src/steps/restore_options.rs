@@ -15,6 +15,7 @@ use crate::inventory::store;
 use crate::io::links;
 use crate::io::shell;
 use crate::journal::{self, JournalError};
+use crate::restore;
 use crate::restore::RestoreError;
 use crate::restore::apply::{self, RestoreReport};
 use crate::restore::plan::unchanged_files::find_unchanged;
@@ -103,7 +104,7 @@ impl RestoreOptions {
         let replaced = ReplacedMessages::count(&request, &plan);
         let replaced_note = replaced.describe_planned(request.safety_backup);
         if self.dry_run {
-            let holders = apply::find_holders(&request);
+            let holders = restore::find_holders(&request);
             let unchanged = find_unchanged(archive.contents(), &plan, &request.folder);
             let notes = replaced_note.as_slice();
             let planned = (&plan, &unchanged);
@@ -181,7 +182,7 @@ impl RestoreOptions {
             Ok(_) | Err(RestoreError::AnotherAccount { .. }) => {}
             Err(e) => return Err(e.into()),
         }
-        let holders = apply::find_holders(&request);
+        let holders = restore::find_holders(&request);
         if holders.is_empty() || self.stop_daemon {
             Ok(())
         } else {

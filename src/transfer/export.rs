@@ -307,7 +307,7 @@ fn compute_digest(
 pub(super) fn read_chunks(
     path: &Path,
     progress: &dyn Progress,
-    mut to: impl FnMut(&[u8]) -> io::Result<()>,
+    mut to: impl FnMut(&[u8]) -> Result<(), IoError>,
 ) -> Result<u64, TransferError> {
     let mut file = file_open::open(path).at("read", path)?;
     let mut buffer = vec![0; 256 * 1024];
@@ -320,7 +320,7 @@ pub(super) fn read_chunks(
         if n == 0 {
             return Ok(total);
         }
-        to(&buffer[..n]).at("write the content of", path)?;
+        to(&buffer[..n])?;
         progress.add_bytes(n as u64);
         total += n as u64;
     }
@@ -412,7 +412,7 @@ fn write_files(
                 let mut hasher = Hasher::default();
                 let size = read_chunks(path, progress, |bytes| {
                     hasher.update(bytes);
-                    tar.get_mut().write_all(bytes)
+                    tar.get_mut().write_all(bytes).at("write", place)
                 })?;
                 // The manifest was written first, so a file that changed since cannot be corrected any more.
                 if size != file.size || hasher.digest() != file.sha256 {

@@ -12,8 +12,8 @@ use crate::inventory::{
     ArchiveRecord, CooldownFile, InventoryFile, catalog, cooldown, python, store,
 };
 use crate::io::{
-    Document, DocumentError, DocumentState, Environment, IoError, OrdinaryPath, Progress, TempFile,
-    Zone, atomic, document, file_open, hash, links,
+    Document, DocumentError, DocumentState, Environment, IoContext, IoError, OrdinaryPath,
+    Progress, TempFile, Zone, atomic, document, file_open, hash, links,
 };
 use crate::quota::LoginState;
 use chrono::{DateTime, Utc};
@@ -356,7 +356,9 @@ fn copy_new(
     // Not a hard link, which would share the mode of the source. Not in a subfolder: only this folder is searched for
     // temp files of killed commands.
     let mut temp = TempFile::create_in(backups)?;
-    read_chunks(from, progress, |bytes| temp.file().write_all(bytes))?;
+    read_chunks(from, progress, |bytes| {
+        temp.file().write_all(bytes).at("write", to)
+    })?;
     let published = temp.publish(to)?;
     published.map_err(|_| PythonHomeError::Taken(to.to_path_buf()).into())
 }

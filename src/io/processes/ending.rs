@@ -17,8 +17,8 @@ pub(crate) struct EndTarget {
 /// The interval at which the processes are checked.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Sends SIGTERM to the selected `targets` and waits until all have ended. Returns the ids of those
-/// that have not by `deadline`, or when the user interrupts.
+/// Sends SIGTERM to the selected `targets` and waits until all have ended, until `deadline`, or until the user
+/// interrupts. Returns the ids of those that still run.
 ///
 /// No process is killed: one that does not end may be in the middle of a write. On Windows, where a
 /// process without a window cannot be asked to end, it is terminated.

@@ -1,10 +1,11 @@
 //! Compares the account of the archive with the live one.
 
+use super::auth_json::AuthJsonState;
 use super::request::RestoreRequest;
 use super::restore_plan::{RestorePlan, RestoreTarget};
 use crate::accounts::Profiles;
 use crate::archive::{ArchiveReader, BackupMode};
-use crate::codex::{AuthFile, CodexConfig, Identity, Login, home};
+use crate::codex::{CodexConfig, Identity, Login, home};
 use crate::restore::RestoreError;
 
 /// Fails if the archive belongs to another account than the live login, unless the request allows
@@ -21,7 +22,7 @@ pub(crate) fn check_account(
     if !store.reads_auth_json() && request.archive.metadata().mode == BackupMode::Auth {
         return Err(RestoreError::OtherCredentialStore(store.name()));
     }
-    let live = AuthFile::read(&request.folder.join(home::AUTH_JSON))?;
+    let live = AuthJsonState::read(&request.folder.join(home::AUTH_JSON))?;
     archived_identity(request.archive).map_or(Ok(()), |archived| {
         check_same_account(request, live.login(), &archived)
     })

@@ -1,6 +1,7 @@
 //! Phase 1: the request, the list of the live files, and the changes that follow from both. Writes nothing.
 
 pub(crate) mod account;
+pub(crate) mod auth_json;
 pub(crate) mod later_rewinds;
 pub(crate) mod live_files;
 pub(crate) mod needed_paths;

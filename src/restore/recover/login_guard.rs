@@ -6,7 +6,7 @@ use crate::accounts::{OwnerLocation, ProfileError, Profiles};
 use crate::codex::{AUTH_JSON, AuthFile, AuthSnapshot, Holder, Login};
 use crate::io::{Environment, IoError, Timestamp, atomic};
 use crate::journal::{self, RecoveryPolicy};
-use crate::restore::RestoreRequest;
+use crate::restore::{AuthJsonState, RestoreRequest};
 use std::path::{Path, PathBuf};
 
 /// The recovery guard for the homes and profiles of this machine.
@@ -65,15 +65,10 @@ impl LoginGuard<'_> {
     /// to its profile. Bytes without a recognized login go to quarantine.
     fn keep_newer_login(&self, outgoing: &Path, incoming: Option<&Path>) -> Result<(), IoError> {
         let new = match incoming {
-            Some(incoming) => AuthFile::read(incoming)?,
-            None => AuthFile::Missing,
+            Some(incoming) => AuthJsonState::read(incoming)?,
+            None => AuthJsonState::File(AuthFile::Missing),
         };
-        let old = AuthFile::read(outgoing)?;
-        let (Some(snapshot), Some(login)) = (old.snapshot(), old.login()) else {
-            // The same bytes stay, live or staged, so a copy in quarantine would only alarm the user.
-            if let Some(bytes) = old.bytes().filter(|bytes| new.bytes() != Some(bytes)) {
-                Profiles::of(self.manager_home).quarantine_bytes(bytes)?;
-            }
+        let Some((old, login)) = self.read_or_quarantine(outgoing, &new)? else {
             return Ok(());
         };
         match (new.login(), incoming) {
@@ -81,12 +76,30 @@ impl LoginGuard<'_> {
                 // OpenAI spends a refresh token when it is used, so an older login of the same account no
                 // longer works.
                 if login.freshness.is_newer_than(&new.freshness) {
-                    atomic::write(incoming, snapshot.bytes.expose())?;
+                    atomic::write(incoming, old.bytes.expose())?;
                 }
                 Ok(())
             }
-            _ => self.save_to_profile(outgoing, snapshot, login),
+            _ => self.save_to_profile(outgoing, &old, &login),
         }
+    }
+
+    /// Returns the login at `path`. Puts other content into quarantine, unless `other` has the same
+    /// bytes.
+    fn read_or_quarantine(
+        &self,
+        path: &Path,
+        other: &AuthJsonState,
+    ) -> Result<Option<(AuthSnapshot, Login)>, IoError> {
+        let state = AuthJsonState::read(path)?;
+        if let (Some(snapshot), Some(login)) = (state.snapshot(), state.login()) {
+            return Ok(Some((snapshot.clone(), login.clone())));
+        }
+        // The same bytes stay, live or staged, so a copy in quarantine would only alarm the user.
+        if state.bytes().is_none() || state.bytes() != other.bytes() {
+            state.quarantine(path, &Profiles::of(self.manager_home), self.now)?;
+        }
+        Ok(None)
     }
 
     fn save_to_profile(
@@ -129,7 +142,9 @@ mod tests {
             let folder = manager_home.join("profiles/.unreadable");
             let mut texts = Vec::new();
             for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-                texts.push(fs::read_to_string(entry.path()).unwrap());
+                let path = entry.path();
+                let text = fs::read_to_string(&path);
+                texts.push(text.unwrap_or_else(|_| fs::read_to_string(path.join("in")).unwrap()));
             }
             texts.sort();
             texts
@@ -145,11 +160,13 @@ mod tests {
         guard.keep_newer_login(&outgoing, Some(&incoming)).unwrap();
         fs::write(&outgoing, "torn").unwrap();
         guard.keep_newer_login(&outgoing, Some(&incoming)).unwrap();
-        assert_eq!(kept(), ["torn", r#"{"a":1}"#]);
-        // A folder can be no login; the recovery stops until the user has moved it.
         fs::remove_file(&outgoing).unwrap();
         fs::create_dir(&outgoing).unwrap();
-        let refused = guard.keep_newer_login(&outgoing, Some(&incoming));
-        assert_eq!(refused.unwrap_err().path, outgoing);
+        fs::write(outgoing.join("in"), "wreck").unwrap();
+        // Whatever the incoming path is.
+        fs::remove_file(&incoming).unwrap();
+        fs::create_dir(&incoming).unwrap();
+        guard.keep_newer_login(&outgoing, Some(&incoming)).unwrap();
+        assert_eq!(kept(), ["torn", "wreck", r#"{"a":1}"#]);
     }
 }

@@ -6,10 +6,11 @@ use crate::accounts::{
 };
 use crate::archive::set_attributes;
 use crate::codex::{AuthFile, AuthSnapshot, CodexConfig, Login, LoginLock, home, login_lock};
-use crate::io::{IoContext, IoError, SecretBytes, atomic, file_id, flush, links, modified_ns};
+use crate::io::{IoContext, IoError, atomic, file_id, file_open, flush, links, modified_ns};
 use crate::restore::plan::account::{archived_identity, check_same_account};
 use crate::restore::{
-    ArchivedLogin, RestoreError, RestorePlan, RestoreRequest, RestoreTarget, Stage, Workspace,
+    ArchivedLogin, AuthJsonState, RestoreError, RestorePlan, RestoreRequest, RestoreTarget, Stage,
+    Workspace,
 };
 use std::io;
 use std::path::Path;
@@ -30,7 +31,7 @@ pub(crate) fn stage_login(
     let home = &stage.home().live;
     let live_path = home.join(home::AUTH_JSON);
     let mut login = lock_login(request, plan, home, &live_path)?;
-    let live = read_live_login(plan, &live_path)?;
+    let live = AuthJsonState::read(&live_path)?;
     let chosen = if plan.wants_login {
         choose_login(request, stage, &live, notes)?
     } else {
@@ -43,7 +44,7 @@ pub(crate) fn stage_login(
         // The live login stays. It is copied, not hard-linked: Codex loses a login that it renews
         // through a hard link.
         if replaces_home || file_id::has_second_link(&live_path) {
-            copy_live_login(&live_path, &staged)?;
+            copy_live_login(&live_path, &live, &staged)?;
         }
         return Ok(login);
     };
@@ -68,16 +69,6 @@ pub(crate) fn stage_login(
     Ok(login)
 }
 
-/// Reads the live login, unless it stays whatever it is. Fails if the path has something that can be no login, such as
-/// a folder.
-fn read_live_login(plan: &RestorePlan, path: &Path) -> Result<AuthFile, IoError> {
-    if plan.wants_login {
-        AuthFile::read(path)
-    } else {
-        Ok(AuthFile::Missing)
-    }
-}
-
 /// Takes the locks on the accounts of the live and of the archived login, then Codex's lock.
 fn lock_login(
     request: &RestoreRequest<'_>,
@@ -87,7 +78,7 @@ fn lock_login(
 ) -> Result<StagedLogin, RestoreError> {
     // Only for the account to lock. The login is read again under Codex's lock, since Codex may renew it until
     // then.
-    let before = read_live_login(plan, live_path)?;
+    let before = AuthJsonState::read(live_path)?;
     let archived = archived_identity(request.archive);
     let accounts = before.login().map(|login| &login.identity);
     let accounts = accounts.into_iter().chain(&archived);
@@ -132,7 +123,7 @@ fn stage_login_elsewhere(
 fn choose_login(
     request: &RestoreRequest<'_>,
     stage: &Stage,
-    live: &AuthFile,
+    live: &AuthJsonState,
     notes: &mut Vec<String>,
 ) -> Result<Option<(LoginDecision, Option<AuthSnapshot>)>, RestoreError> {
     let home = &stage.home().live;
@@ -224,7 +215,7 @@ fn describe_other_owner(profile: &Profile, login: &Login, home: &Path) -> Option
 fn save_live_login(
     request: &RestoreRequest<'_>,
     home: &Path,
-    live: &AuthFile,
+    live: &AuthJsonState,
     notes: &mut Vec<String>,
 ) -> Result<Option<AuthSnapshot>, RestoreError> {
     let profiles = Profiles::of(request.manager_home);
@@ -235,17 +226,22 @@ fn save_live_login(
         notes.push(format!("the live login was saved to the profile {name}"));
         return Ok(Some(snapshot.clone()));
     }
-    let Some(bytes) = live.bytes() else {
-        return Ok(None);
-    };
-    let state = match live {
-        AuthFile::Unreadable { reason, .. } => format!("was {reason}"),
+    let (state, object) = match live {
+        AuthJsonState::File(AuthFile::Missing) => return Ok(None),
         // The bytes may be a login of a kind that this version does not know.
-        _ => "held no login that codex-manager recognizes".to_owned(),
+        AuthJsonState::File(AuthFile::Present(_)) => (
+            "held no login that codex-manager recognizes".to_owned(),
+            "a copy",
+        ),
+        AuthJsonState::File(AuthFile::Unreadable { reason, .. }) => {
+            (format!("was {reason}"), "a copy")
+        }
+        AuthJsonState::NotAFile(reason) => (format!("was {reason}"), "it"),
     };
-    let kept = profiles.quarantine_bytes(bytes)?;
-    let kept = kept.display();
-    notes.push(format!("auth.json {state}; a copy was kept in {kept}"));
+    let path = home.join(home::AUTH_JSON);
+    let kept = live.quarantine(&path, &profiles, request.now)?;
+    let kept = kept.map(|kept| format!("; {object} was kept in {}", kept.display()));
+    notes.push(format!("auth.json {state}{}", kept.unwrap_or_default()));
     Ok(None)
 }
 
@@ -298,18 +294,15 @@ fn write_login(path: &Path, bytes: &[u8], mtime_ns: Option<i64>) -> Result<(), I
 }
 
 /// Stages the live login: a link stays a link, a file is copied with its modification time.
-fn copy_live_login(live: &Path, staged: &Path) -> Result<(), IoError> {
+fn copy_live_login(live: &Path, state: &AuthJsonState, staged: &Path) -> Result<(), IoError> {
     let meta = match live.symlink_metadata() {
         Ok(meta) => meta,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(e) => return Err(e).at("read", live),
     };
-    match AuthFile::read(live) {
-        Ok(auth) if !meta.is_symlink() => {
-            let bytes = auth.bytes().map_or(&[][..], SecretBytes::expose);
-            write_login(staged, bytes, Some(modified_ns(&meta)))
-        }
-        // Also a folder or a huge file, which can be no login.
-        _ => links::link_or_copy_tree(live, staged),
+    if meta.is_symlink() || matches!(state, AuthJsonState::NotAFile(_)) {
+        return links::link_or_copy_tree(live, staged);
     }
+    let bytes = file_open::read(live).at("read", live)?;
+    write_login(staged, &bytes, Some(modified_ns(&meta)))
 }

@@ -7,9 +7,11 @@ use crate::archive::{
     EXTERNAL_DATABASES_FOLDER, EntryName, HomeSubset, Metadata, PathNote, PreviousArchive,
     PublishedArchive, ReuseOptions, VerifyReused, capture, names, publish,
 };
-use crate::codex::{AuthFile, HomeEntryKind, database, home, kind_of, read_login};
+use crate::codex::{HomeEntryKind, database, home, kind_of};
 use crate::io::{IoContext, IoError, Progress, Timestamp, atomic, links, tree};
-use crate::restore::{RestoreError, RestorePlan, RestoreRequest, RestoreTarget, Stage, Workspace};
+use crate::restore::{
+    AuthJsonState, RestoreError, RestorePlan, RestoreRequest, RestoreTarget, Stage, Workspace,
+};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
@@ -39,7 +41,7 @@ pub(crate) fn make_backup(
     let backups = manager.join("backups");
     atomic::create_private_folder(&backups)?;
     let scope = safety.build_scope();
-    let (metadata, label) = safety.build_metadata(&scope);
+    let (metadata, label) = safety.build_metadata(&scope)?;
     let mut captured = safety.capture(&scope, metadata, &backups, progress)?;
     let unsaved = std::mem::take(&mut captured.skipped);
     let damaged = safety.check_unsaved(unsaved, &captured.unreadable)?;
@@ -112,9 +114,8 @@ impl SafetyBackup<'_> {
     }
 
     /// Returns the metadata of the backup, and the label of the account in its file name.
-    fn build_metadata(&self, scope: &CaptureScope) -> (Metadata, String) {
-        // A path that can be no login stays, or has stopped the restore.
-        let live = read_login(self.home).unwrap_or(AuthFile::Missing);
+    fn build_metadata(&self, scope: &CaptureScope) -> Result<(Metadata, String), RestoreError> {
+        let live = AuthJsonState::read(&self.home.join(home::AUTH_JSON))?;
         let mut metadata = Metadata {
             created_at: self.request.now,
             source_codex_home: self.request.folder.display().to_string(),
@@ -125,11 +126,11 @@ impl SafetyBackup<'_> {
             ..Metadata::default()
         };
         let Some(login) = live.login() else {
-            return (metadata, names::SIGNED_OUT.to_owned());
+            return Ok((metadata, names::SIGNED_OUT.to_owned()));
         };
         metadata.set_identity(&login.identity);
         metadata.plan.clone_from(&login.plan);
-        (metadata, login.identity.email.to_string())
+        Ok((metadata, login.identity.email.to_string()))
     }
 
     fn capture(

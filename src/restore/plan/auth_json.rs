@@ -1,0 +1,61 @@
+//! The entry at the path of auth.json, which may not be a login.
+
+use crate::accounts::Profiles;
+use crate::codex::{AuthFile, AuthSnapshot, Login};
+use crate::io::{IoError, SecretBytes, Timestamp};
+use std::path::{Path, PathBuf};
+
+/// The entry at the path of auth.json.
+pub(crate) enum AuthJsonState {
+    /// A file of readable size, or none.
+    File(AuthFile),
+    /// Something that cannot be a login: a folder, a pipe, a file far too large. Holds the reason.
+    NotAFile(String),
+}
+
+impl AuthJsonState {
+    /// Reads auth.json, or the link or folder at its path.
+    pub(crate) fn read(path: &Path) -> Result<Self, IoError> {
+        match AuthFile::read(path) {
+            Err(e) if AuthFile::cannot_be_login(&e) => Ok(Self::NotAFile(e.source.to_string())),
+            auth => auth.map(Self::File),
+        }
+    }
+
+    /// Returns the login, if the file holds one.
+    pub(crate) fn login(&self) -> Option<&Login> {
+        match self {
+            Self::File(auth) => auth.login(),
+            Self::NotAFile(_) => None,
+        }
+    }
+
+    /// Returns the content of the file, if it could be read.
+    pub(crate) fn bytes(&self) -> Option<&SecretBytes> {
+        match self {
+            Self::File(auth) => auth.bytes(),
+            Self::NotAFile(_) => None,
+        }
+    }
+
+    /// Keeps a copy of the content, or moves away an entry that cannot be a login. Returns the new path.
+    pub(crate) fn quarantine(
+        &self,
+        path: &Path,
+        profiles: &Profiles,
+        now: Timestamp,
+    ) -> Result<Option<PathBuf>, IoError> {
+        match (self, self.bytes()) {
+            (_, Some(bytes)) => profiles.quarantine_bytes(bytes).map(Some),
+            (Self::NotAFile(_), None) => profiles.quarantine_copy(path, now),
+            (Self::File(_), None) => Ok(None),
+        }
+    }
+
+    pub(crate) fn snapshot(&self) -> Option<&AuthSnapshot> {
+        match self {
+            Self::File(auth) => auth.snapshot(),
+            Self::NotAFile(_) => None,
+        }
+    }
+}
