@@ -1,7 +1,7 @@
 //! I3: writes onto a full disk.
 
 use crate::support::env::{TestEnv, Tree, assert_same_tree};
-use crate::support::faults::{Dice, Mount};
+use crate::support::faults::{Dice, Mount, run_limited};
 use crate::support::sample::{
     FIRST, alice, backup, comparable, put, put_at, rollout, rows, sample_home, sample_home_at,
     state_database, text,
@@ -240,31 +240,16 @@ fn i3_a_command_that_exceeds_the_file_size_limit_changes_nothing() {
     let archive = text(&backup(&env, &[]));
     put(&env, "skills/big.bin", noise(2 << 20));
     let big = text(&backup(&env, &[]));
-    let program = env!("CARGO_BIN_EXE_codex-manager");
-    let limited = |trap: &str, args: &str| {
-        let script = format!("{trap} ulimit -f 1000; exec {program} {args}");
-        let mut shell = env.command([""; 0]);
-        let envs: Vec<_> = shell
-            .get_envs()
-            .map(|(k, v)| (k.to_owned(), v.map(ToOwned::to_owned)))
-            .collect();
-        shell = std::process::Command::new("bash");
-        shell.env_clear();
-        for (key, value) in envs {
-            shell.env(key, value.unwrap_or_default());
-        }
-        shell.args(["-c", &script]).output().expect("bash")
-    };
     let before = home_and_manager_home(&env);
     for args in [
-        "backup --no-status".to_owned(),
-        format!("restore {big} --no-safety-backup"),
+        &["backup", "--no-status"][..],
+        &["restore", &big, "--no-safety-backup"],
     ] {
         put_at(&env.codex_home(), "AGENTS.md", "be brief\n");
-        for trap in ["", "trap '' XFSZ;"] {
+        for trap in ["", "trap '' XFSZ; "] {
             // With or without the signal, the write fails and the error is reported.
-            let output = limited(trap, &args);
-            assert_eq!(output.status.code(), Some(1), "{trap} {args}: {output:?}");
+            let output = run_limited(&env, &format!("{trap}ulimit -f 1000"), args);
+            assert_eq!(output.status.code(), Some(1), "{trap} {args:?}: {output:?}");
             assert!(
                 String::from_utf8_lossy(&output.stderr).contains("ulimit -f"),
                 "{trap} {output:?}"

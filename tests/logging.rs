@@ -275,6 +275,14 @@ fn old_logs_are_compressed_then_removed_and_other_files_stay() {
     let mode = path.metadata().expect("stat").permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
 
+    // A run that was killed between the zip file and the removal left both.
+    std::fs::write(folder.join(&yesterday), &first).expect("write");
+    write(0);
+    let left = names(&folder);
+    let left: Vec<_> = left.iter().filter(|name| name.contains(&day(1))).collect();
+    let before: Vec<_> = after.iter().filter(|name| name.contains(&day(1))).collect();
+    assert_eq!(left, before);
+
     // Compressed ones are removed when they are as old.
     let written = path.metadata().expect("stat").modified().expect("a time");
     assert_eq!(DateTime::<Utc>::from(written), now - TimeDelta::days(1));

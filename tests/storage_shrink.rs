@@ -140,6 +140,23 @@ fn shrink_and_expand_are_inverse() {
 }
 
 #[test]
+fn files_of_killed_conversions_are_removed_even_if_nothing_is_converted() {
+    let (env, _codex) = with_codex("0.169.0");
+    let young = rollout(&env, 1, "/one", 400_000, u64::from(u32::MAX));
+    let left = ["sessions/2026/10/02", "archived_sessions"].map(|folder| {
+        let path = format!("{folder}/.codex-manager-tmp-AbCd12");
+        put(&env, path, "half of a conversation")
+    });
+    for verb in ["shrink", "expand"] {
+        let _ = env.run(["storage", verb, "--dry-run"]).code(0);
+        assert!(left.iter().all(|path| path.exists()), "{verb}");
+    }
+    let run = env.run(["storage", "shrink"]).code(0);
+    assert!(run.stdout.contains("no conversations to compress"), "{run}");
+    assert!(young.exists() && !left.iter().any(|path| path.exists()));
+}
+
+#[test]
 fn age_size_project_and_session_choose_what_is_compressed() {
     let (env, _codex) = with_codex("0.137.0");
     let _ = rollout(&env, 1, "/one", 100_000, OLD);

@@ -1,6 +1,6 @@
 //! `sync run` and `sync restore`, killed at any write and on a full disk.
 
-use crate::support::faults::Mount;
+use crate::support::faults::{Dice, Mount, run_limited};
 use crate::support::injection::{
     Fault, Point, can_inject, kill_numbers, run_ends_before_call, run_with_fault, traced,
 };
@@ -387,6 +387,47 @@ fn a_run_that_fails_names_the_snapshot_of_what_it_overwrote() {
     // The snapshot contains the former content.
     let back = ["restore", "--from", &snapshot, "--dry-run", "--json"];
     assert_eq!(pair.run("a", &back).code(0).json()["files"][0], SKILL);
+}
+
+#[test]
+fn i3_a_run_that_cannot_write_its_snapshot_changes_nothing_and_names_the_snapshot() {
+    let prompt = "prompts/one.md";
+    for compression in ["none", "zip"] {
+        let pair = Pair::new();
+        // What cannot be compressed needs as much room in both forms.
+        let mut dice = Dice::seeded(1);
+        let large: String = dice
+            .bytes(3 << 20)
+            .iter()
+            .map(|byte| char::from(byte & 0x7f))
+            .collect();
+        pair.sync(&[(SKILL, &large), (prompt, "one")]);
+        pair.configure("b", &format!("[backup]\ncompression = \"{compression}\"\n"));
+        pair.put("a", SKILL, "two");
+        pair.put("a", prompt, "two");
+        pair.apply("a");
+        let limit = "trap '' XFSZ; ulimit -f 1024";
+        let args = [
+            "--manager-home",
+            "manager-b",
+            "sync",
+            "-c",
+            "b.toml",
+            "run",
+            "--apply",
+        ];
+        let output = run_limited(&pair.0, limit, &args);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{stderr}");
+        assert!(
+            stderr.contains("backups-b") && stderr.contains("ulimit -f"),
+            "{stderr}"
+        );
+        assert_eq!(pair.text("b", SKILL), large);
+        assert_eq!(pair.text("b", prompt), "one");
+        pair.apply("b");
+        assert_eq!([SKILL, prompt].map(|path| pair.text("b", path)), ["two"; 2]);
+    }
 }
 
 #[test]

@@ -331,8 +331,12 @@ pub(super) fn copy_file(
     Ok(temp.replace(target)?)
 }
 
+/// Removes a file. A folder at its place is not ours.
 fn remove(path: &Path) -> Result<(), HistoryError> {
-    tree::remove(path)?;
+    match sharing::remove_file(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e).at("remove", path)?,
+        _ => {}
+    }
     Ok(atomic::sync_folder(atomic::parent_of(path))?)
 }
 

@@ -70,7 +70,7 @@ pub(crate) fn is_open(mode: u32) -> bool {
     mode & 0o077 != 0
 }
 
-/// Returns the mode of a file; 0 on Windows.
+/// Returns the mode of a file; that of a private file on Windows.
 pub(crate) fn of(meta: &Metadata) -> u32 {
     #[cfg(unix)]
     {
@@ -80,7 +80,7 @@ pub(crate) fn of(meta: &Metadata) -> u32 {
     #[cfg(not(unix))]
     {
         let _ = meta;
-        0
+        0o600
     }
 }
 

@@ -4,6 +4,7 @@ use super::file::{LogLocation, LogName};
 use super::settings::LogArchiving;
 use super::writer::WRITE_LOCK_TIMEOUT;
 use crate::io::file_open;
+use crate::io::hash::hash_reader;
 use crate::io::lock::FileLock;
 use crate::io::retention::{RetentionItem, RetentionPolicy};
 use crate::io::{IoContext, IoError, atomic, tree};
@@ -90,11 +91,11 @@ fn compress_log(log: LogName, location: &LogLocation) -> Result<(), IoError> {
     written
         .and_then(|at| temp.file().set_modified(at))
         .at("set the time of", &zip)?;
-    if temp.publish(&zip)?.is_ok() {
+    // An earlier run that was killed before removing the log left an equal zip file.
+    if temp.publish(&zip)?.is_ok() || is_packed(&path, &zip) {
         return tree::remove(&path);
     }
-    // The zip file exists: an earlier run was killed before removing the log, or the log got new lines after
-    // its compression. It is kept under a new number, which the next run compresses.
+    // The log got new lines after its compression. The next run compresses it under a new number.
     let number = location.next_free_number(log.date);
     let free = location.path(LogName { number, ..log });
     atomic::rename(&path, &free)
@@ -111,4 +112,14 @@ fn compress(path: &Path, to: &mut File) -> io::Result<()> {
     io::copy(&mut log, &mut zip)?;
     zip.finish()?;
     Ok(())
+}
+
+/// Returns true if the zip file contains exactly the bytes of the log.
+fn is_packed(path: &Path, zip: &Path) -> bool {
+    let compare = || -> io::Result<bool> {
+        let mut zip = zip::ZipArchive::new(file_open::open(zip)?)?;
+        let mut packed = zip.by_index(0)?;
+        Ok(hash_reader(&mut file_open::open(path)?)? == hash_reader(&mut packed)?)
+    };
+    compare().unwrap_or(false)
 }

@@ -18,10 +18,11 @@ use std::path::{Path, PathBuf};
 pub(crate) struct VaultSync<'c> {
     context: &'c Context,
     store: ReplicaStore,
+    // Above the lock: fields are dropped in this order, and the tree is removed under the lock.
+    staging: Staging,
     /// Held by a run, which publishes.
     lock: Option<TreeLock>,
     listed: RefCell<Vec<ReplicaSnapshot>>,
-    staging: Staging,
     /// The home of the staged tree between two runs.
     kept: PathBuf,
 }

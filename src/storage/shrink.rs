@@ -3,15 +3,13 @@
 use super::facts;
 use super::form::{self, ConversionError, Form};
 use super::selection::{ResolvedNames, read_rows};
-use super::walk::{RolloutUsage, find_rollouts};
+use super::walk::{self, RolloutUsage, find_rollouts};
 use crate::codex::{ARCHIVED_SESSIONS, SESSIONS};
 use crate::history::ConversationId;
-use crate::io::{
-    OrdinaryPath, ProcessTable, Progress, atomic, parallel, progress, serialize_displayed,
-};
+use crate::io::{OrdinaryPath, ProcessTable, Progress, parallel, progress, serialize_displayed};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -171,11 +169,7 @@ impl ShrinkPlan {
         progress: &dyn Progress,
     ) -> bool {
         let to = self.to;
-        // A killed conversion leaves its file beside the rollout, which is converted now.
-        let folders = self.items.iter().map(|item| atomic::parent_of(&item.path));
-        for folder in folders.collect::<BTreeSet<_>>() {
-            atomic::remove_stale_temps(folder);
-        }
+        walk::remove_temps_of_killed_conversions(home);
         let workers = parallel::threads();
         let large = self
             .items

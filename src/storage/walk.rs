@@ -1,9 +1,9 @@
 //! The walk through a home that counts its files.
 
 use super::kinds::Usage;
-use crate::codex::{HomeEntryKind, RolloutName, kind_of};
+use crate::codex::{ARCHIVED_SESSIONS, HomeEntryKind, RolloutName, SESSIONS, kind_of};
 use crate::history::{ConversationId, files};
-use crate::io::progress;
+use crate::io::{atomic, progress};
 use chrono::{DateTime, NaiveDate, Utc};
 use std::fs::Metadata;
 use std::path::Path;
@@ -13,11 +13,24 @@ use walkdir::WalkDir;
 pub(super) fn find_rollouts(home: &Path) -> Vec<RolloutUsage> {
     let mut rollouts = Vec::new();
     files::visit(home, &mut |entry, _, archived| {
-        if let Ok(meta) = entry.metadata() {
+        if !progress::is_interrupted()
+            && let Ok(meta) = entry.metadata()
+        {
             rollouts.extend(RolloutUsage::from_file(&entry.path(), archived, &meta));
         }
     });
     rollouts
+}
+
+/// Removes the temp files, which are as large as conversations, beside all rollouts of `home`.
+pub(super) fn remove_temps_of_killed_conversions(home: &Path) {
+    for top in [SESSIONS, ARCHIVED_SESSIONS] {
+        let walk = WalkDir::new(home.join(top)).follow_root_links(true);
+        let folders = walk.into_iter().flatten();
+        for folder in folders.filter(|entry| entry.path().is_dir()) {
+            atomic::remove_stale_temps(folder.path());
+        }
+    }
 }
 
 /// The files found by a walk, counted.

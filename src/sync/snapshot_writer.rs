@@ -150,7 +150,7 @@ fn copy_all(
                 list.files.push(file);
             }
             // The file may be on a failing disk or in a cloud folder that is offline.
-            Err(e) if e.path == source && !e.is_no_space() => {
+            Err(e) if e.path == source => {
                 let why = if e.is_not_found() {
                     "it was removed in the meantime".to_owned()
                 } else {
@@ -187,7 +187,8 @@ fn copy_into_folder(root: &Path, source: &Path, file: &SnapshotFile) -> Result<u
     let target = root.join(file.path_in_snapshot());
     atomic::create_private_folder(atomic::parent_of(&target))?;
     let mut to = TempFile::create_beside(&target)?;
-    let size = io::copy(&mut from, to.file()).at("copy", source)?;
+    let copied = io::copy(&mut from, to.file());
+    let size = name_failed_side(copied, source, &target)?;
     set_mtime(to.file(), file.mtime_ns).at("set time", &target)?;
     modes::ignore_refusal(to.file().set_permissions(mode)).at("set mode", &target)?;
     to.replace(&target)?;
@@ -246,7 +247,16 @@ fn copy_into_zip(
             .map_err(io::Error::from)
             .at("write", path)?;
     }
-    copied.at("copy", source)
+    name_failed_side(copied, source, path)
+}
+
+/// Names the file that cannot be read, which is left out, or the target, whose error ends the run.
+fn name_failed_side(copied: io::Result<u64>, source: &Path, target: &Path) -> Result<u64, IoError> {
+    let read = || io::copy(&mut file_open::open(source)?, &mut io::sink());
+    match copied {
+        Err(e) if read().is_ok() => Err(e).at("write", target),
+        copied => copied.at("copy", source),
+    }
 }
 
 #[cfg(unix)]

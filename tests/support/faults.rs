@@ -10,7 +10,7 @@ use super::pauses::vary;
 use super::skips::skip;
 use super::variables::{self, SEED};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 /// A generator of random numbers. It prints its seed; setting [`SEED`] to the same seed repeats a failure.
@@ -62,6 +62,17 @@ pub(crate) fn run_ends_before_kill(env: &TestEnv, args: &[&str], delay: Duration
     let _ = child.kill();
     let _ = child.wait();
     ended
+}
+
+/// Runs the command in a `bash` after `limit`, for example `ulimit -f 1000`.
+pub(crate) fn run_limited(env: &TestEnv, limit: &str, args: &[&str]) -> Output {
+    let script = format!("{limit}; exec \"$0\" \"$@\"");
+    let program = env.command([""; 0]);
+    let mut bash = Command::new("bash");
+    let vars = program.get_envs().filter_map(|(k, v)| Some((k, v?)));
+    bash.env_clear().envs(vars).current_dir(env.path(""));
+    bash.args(["-c", &script]).arg(program.get_program());
+    bash.args(args).output().expect("bash")
 }
 
 /// A mount point. Dropping it unmounts.

@@ -83,8 +83,8 @@ fn list_zip(snapshot: &SyncSnapshot) -> Result<Vec<SnapshotFile>, SyncRestoreErr
     let mut zip = backup::open_zip(snapshot)?;
     let mut files = Vec::new();
     for index in 0..zip.len() {
-        let damaged = |_| BackupError::NotAZip(snapshot.path.clone());
-        let file = zip.by_index(index).map_err(damaged)?;
+        let file = zip.by_index(index).map_err(io::Error::from);
+        let file = file.at("read", &snapshot.path)?;
         let name = file.name().map(std::borrow::Cow::into_owned);
         if file.is_file()
             && let Ok(path) = name
