@@ -184,6 +184,7 @@ fn wrap_is_refused_for_unsupported_shells_and_prompt_options() {
 #[test]
 fn shell_completion_offers_the_tables_of_folders_and_their_values() {
     let mut env = TestEnv::new();
+    env.write(FILE, "[folders]\n\"/gone\" = \"old\"\n");
     env.write("home/.codex-manager/profiles/work/profile.json", "{}");
     env.set("CODEX_MANAGER_COMPLETE", "bash")
         .set("_CLAP_IFS", " ");
@@ -194,7 +195,7 @@ fn shell_completion_offers_the_tables_of_folders_and_their_values() {
     };
     for (words, expected) in [
         (&["config", "get", "fold"][..], "folders.~/"),
-        (&["config", "unset", "folders."], "folders.~/"),
+        (&["config", "unset", "folders."], "folders.~/ folders./gone"),
         (&["config", "set", "folders.~/x", "w"], "work"),
         (&["config", "set", "shared_logins.~/x", "t"], "true"),
     ] {

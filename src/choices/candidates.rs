@@ -2,6 +2,7 @@
 //! shell gets them within milliseconds; neither runs Codex nor writes anything.
 
 use crate::codex::threads::{self, ThreadFilter};
+use crate::config::file::ConfigFile;
 use crate::config::{self, FOLDER_KEYS, KEYS};
 use crate::context::{Flags, Settings, read_clock};
 use crate::inventory::archive_names::{LATEST, numbered, shortest_name};
@@ -174,7 +175,10 @@ fn complete_settings(typed: &OsStr) -> Vec<CompletionCandidate> {
     // Most folders are below the home folder, and shells add no space after a slash.
     let of_folders =
         FOLDER_KEYS.map(|key| (format!("{}.~/", key.name), Some(key.about.to_owned())));
-    matching_candidates(typed, all.into_iter().chain(of_folders))
+    let file = resolve_settings().and_then(|found| ConfigFile::read(&found.manager_home).ok());
+    let set = file.map_or(Vec::new(), |file| file.folder_settings());
+    let set = set.iter().map(|setting| (setting.name(), None));
+    matching_candidates(typed, all.into_iter().chain(of_folders).chain(set))
 }
 
 /// Returns the values of the setting before the cursor. A completer gets only the current word, so the

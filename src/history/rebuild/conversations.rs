@@ -31,7 +31,11 @@ pub struct TableRow {
 /// # Errors
 /// The database is damaged or locked by another process.
 pub(crate) fn read_table(path: &Path) -> Result<Option<Vec<TableRow>>, DatabaseError> {
-    threads::fold_rows(path, Vec::new, |rows, row: ThreadRow| {
+    threads::fold_rows(path, Vec::new, |rows, mut row: ThreadRow| {
+        if row.archived {
+            // Only its id counts, and a title may be a whole first message.
+            (row.title, row.first_user_message) = Default::default();
+        }
         rows.push(TableRow {
             id: ConversationId::of(&row.id),
             created_ms: row.created_ms.unwrap_or(0),
