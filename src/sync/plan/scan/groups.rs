@@ -264,10 +264,10 @@ fn check_links(
         let why = match (files, side) {
             (0, _) => why.to_owned(),
             (_, Side::Local) => {
-                format!("{why}; the file in its place {place} is left unchanged")
+                format!("{why}; the file at this path {place} is left unchanged")
             }
             (_, Side::Remote) => {
-                format!("{why}; the file in its place on this machine is left unchanged")
+                format!("{why}; the file at this path on this machine is left unchanged")
             }
         };
         list.notice(path, why)

@@ -129,8 +129,8 @@ impl<R: Remote> Join<'_, R> {
         Ok(())
     }
 
-    /// Continues with the tree of the last run: returns the files that it has of the last publication, and removes the
-    /// others. Codex may have appended to a conversation since, and each link shows that.
+    /// Continues with the tree of the last run: returns the files that still equal the last publication, and removes the
+    /// others. Its conversations are hard links, so what Codex appended since is in the tree too.
     fn take_kept(
         &self,
         state: &SyncState,
