@@ -144,7 +144,7 @@ pub(crate) fn refuse_last_copy_in_trash(context: &Context) -> Result<(), Command
     let mut error = CommandError::refused(format!(
         "the trash has the last copy of {what}; nothing was deleted"
     ));
-    if let Some(command) = place.command(&copy.restored_id) {
+    if let Some(command) = place.restore_command(&copy.restored_id) {
         error = error.hint(format!("bring them back: {command}"));
     }
     Err(error.hint(if copy.is_lost {
