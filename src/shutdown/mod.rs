@@ -12,7 +12,7 @@ use crate::codex::{DaemonError, HomeProcess, HomeUsage, ProcessRole, ProgramErro
 use serde::Serialize;
 use std::time::Duration;
 
-/// The place where the user is asked whether Codex may be ended.
+/// The channel on which the manager asks the user to confirm that it may end Codex.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum PromptChannel {
     /// A dialog window if a program for that is installed; else the terminal.
