@@ -159,14 +159,14 @@ pub(crate) fn plan(usage: &HomeUsage, settings: &ShutdownSettings, must_ask: boo
         let holders = usage.holders().iter().map(ToString::to_string).collect();
         return ShutdownPlan::Refuse(Refusal { reason, holders });
     }
-    let closing = ShutdownTargets {
+    let targets = ShutdownTargets {
         processes: usage.processes.clone(),
         conversations: usage.conversations.clone(),
     };
     if must_ask {
-        ShutdownPlan::Ask(closing)
+        ShutdownPlan::Ask(targets)
     } else {
-        ShutdownPlan::Terminate(closing)
+        ShutdownPlan::Terminate(targets)
     }
 }
 

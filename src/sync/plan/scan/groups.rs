@@ -148,7 +148,7 @@ fn drop_misspelled_line_files(
         {
             // On a case-insensitive file system, a copy of the real file would replace the other one.
             real_group.is_blocked = true;
-            let why = format!("{key} is in its place {place}; rename or remove that file");
+            let why = format!("{key} blocks this path {place}; rename or remove that file");
             notices.push(NoticeList::Skipped.notice(real, why));
         } else {
             notices.push(NoticeList::Note.notice(key, why));

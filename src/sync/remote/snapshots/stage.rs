@@ -314,7 +314,7 @@ impl<R: Remote> Join<'_, R> {
         for (other, incoming) in &round {
             let mut missing = BTreeMap::new();
             for one in incoming {
-                self.clear(&one.key, &staged)?;
+                self.unstage(&one.key, &staged)?;
                 for (path, entry) in &one.files {
                     if self.place_local(path, entry, state)?.is_none() {
                         missing.insert(path.clone(), entry.clone());
@@ -342,7 +342,7 @@ impl<R: Remote> Join<'_, R> {
         self.tree.list()
     }
 
-    pub(super) fn clear(&self, key: &str, staged: &StagedFiles) -> Result<(), R::Error> {
+    pub(super) fn unstage(&self, key: &str, staged: &StagedFiles) -> Result<(), R::Error> {
         for path in staged.get(key).into_iter().flat_map(BTreeMap::keys) {
             self.tree.remove(path)?;
         }
