@@ -262,7 +262,7 @@ fn i5_a_copy_of_a_moved_login_does_not_become_its_owner() {
 }
 
 #[test]
-fn i3_an_ambiguous_login_is_assigned_to_no_account() {
+fn i6_an_ambiguous_login_is_assigned_to_no_account() {
     let env = TestEnv::new();
     let team = SignIn::new("acct-team", "alice@example.com").issued_at(RENEWED);
     let team = team.user_id("user-alice");

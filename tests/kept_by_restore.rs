@@ -214,7 +214,7 @@ fn a_backup_names_top_level_entries_that_it_cannot_read() {
 }
 
 #[test]
-fn a_backup_names_databases_that_it_cannot_list() {
+fn a_backup_reports_a_folder_of_databases_that_it_cannot_list() {
     let env = TestEnv::new();
     let folder = home_with_databases_apart(&env);
     set_mode(&folder, 0o000);

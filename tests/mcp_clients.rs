@@ -65,7 +65,7 @@ fn say(lab: &Lab, sandbox: &str, prompt: &str) -> String {
     output.session_id().expect("an id").to_owned()
 }
 
-/// Has the model call all tools in a turn. Returns what it got.
+/// Makes the model call all tools in a turn. Returns their outputs.
 fn call_all_tools(lab: &Lab, sandbox: &str, earlier: &str) -> Vec<String> {
     let call = |name, arguments| ToolCall {
         namespace: "mcp__codex_manager",

@@ -193,7 +193,7 @@ fn codex_is_ended_with_consent_only() {
 }
 
 #[test]
-fn with_the_flag_there_is_no_question() {
+fn do_not_ask_ends_codex_without_a_question() {
     let lab = Lab::new();
     let codex = lab.codex();
     let (report, asked) = lab.shut_down(&settings(), ConfirmationRequest::DoNotAsk, None);

@@ -62,7 +62,7 @@ fn logins_and_databases_are_never_synced_and_naming_one_is_refused() {
 }
 
 #[test]
-fn a_dry_run_writes_nothing_and_run_follows_the_configuration() {
+fn run_writes_only_with_apply_or_without_dry_run_default() {
     let pair = Pair::new();
     pair.put("a", ROLLOUT, META);
     let before = pair.0.tree("");

@@ -456,7 +456,7 @@ const CALLS: [&str; 4] = ["rename", "renameat2", "fsync", "unlink"];
 const KILLS: usize = 9;
 
 #[test]
-fn i2_a_killed_run_leaves_two_branches_a_conflict() {
+fn i2_two_branches_stay_a_conflict_after_a_killed_run() {
     if !can_inject() {
         return;
     }

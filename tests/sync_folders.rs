@@ -569,7 +569,7 @@ fn a_special_file_in_the_place_of_a_file_is_reported() {
         assert_eq!(actions(&json), [format!("copy-to-cloud {SKILL}")]);
         let why = json["skipped"][0]["reason"].as_str().unwrap();
         assert!(
-            why.contains("a special file is in its place in the cloud folder"),
+            why.contains("a special file blocks this path in the cloud folder"),
             "{json}"
         );
     }

@@ -53,7 +53,7 @@ fn an_old_text_that_is_still_attested_does_not_replace_a_newer_one() {
 }
 
 #[test]
-fn an_old_text_in_the_cloud_folder_waits_for_a_newer_version_of_another_machine() {
+fn an_old_version_in_the_cloud_folder_waits_for_a_newer_version_of_another_machine() {
     let pair = Pair::new();
     write_and_sync(&pair, "one", 1_795_000_000, &["b", "a", "b"]);
     write_and_sync(&pair, "two", 1_795_000_010, &["a"]);
@@ -63,7 +63,7 @@ fn an_old_text_in_the_cloud_folder_waits_for_a_newer_version_of_another_machine(
     assert_eq!(actions(&json), [""; 0]);
     assert_eq!(
         json["waiting"][0]["reason"],
-        "a has a newer version, which has not arrived yet"
+        "a has a newer version that has not arrived yet"
     );
     assert_eq!(reason(&pair.apply("a")), OLDER);
     pair.apply("b");
@@ -115,7 +115,7 @@ fn a_deliberate_return_to_an_old_text_is_synced() {
 }
 
 #[test]
-fn a_text_that_is_restored_into_the_cloud_folder_reaches_all_machines() {
+fn a_version_restored_into_the_cloud_folder_reaches_all_machines() {
     let pair = Pair::new();
     write_and_sync(&pair, "one", 1_795_000_000, &["b", "a", "b"]);
     write_and_sync(&pair, "two", 1_795_000_010, &["a", "b"]);

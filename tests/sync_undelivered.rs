@@ -61,11 +61,11 @@ fn undelivered_files_are_reported_with_their_machine() {
         for path in [ROLLOUT, SKILL, "history.jsonl"] {
             assert_eq!(
                 reason(path),
-                "a has a newer version, which has not arrived yet"
+                "a has a newer version that has not arrived yet"
             );
         }
         for path in [&*other, "skills/new/SKILL.md"] {
-            assert_eq!(reason(path), "a has it, which has not arrived yet");
+            assert_eq!(reason(path), "a has a version that has not arrived yet");
         }
     }
     let run = pair.run("b", &["run", "--apply"]).code(6);
@@ -300,7 +300,7 @@ fn a_version_that_was_lost_with_its_machine_is_awaited_only_if_a_clone_has_it() 
         set_mtime(&written, 1_900_000_000);
         pair.apply("a");
         let all = only_manifests_arrived(&pair, &day);
-        let awaited = "a has a newer version, which has not arrived yet";
+        let awaited = "a has a newer version that has not arrived yet";
         let run = pair.run("b", &["run", "--apply", "--json"]).code(6);
         assert_eq!(run.json()["waiting"][0]["reason"], awaited, "{run}");
         // The machine is put back, and has not this version any more.

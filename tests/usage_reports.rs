@@ -159,7 +159,7 @@ fn a_limit_shows_the_rows_with_the_most_tokens() {
 }
 
 #[test]
-fn limited_sessions_are_the_first_of_all_sessions() {
+fn a_limit_shows_the_first_of_all_sessions() {
     let env = TestEnv::new();
     for number in 1..=9 {
         // Three conversations share each total.

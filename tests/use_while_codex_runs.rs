@@ -69,7 +69,7 @@ fn assert_turns_of(lab: &Lab, account: &str) {
 }
 
 #[test]
-fn the_daemon_of_the_interface_keeps_its_account_until_it_is_stopped() {
+fn the_daemon_of_the_tui_keeps_its_account_until_it_is_stopped() {
     let Some(lab) = Lab::of_two(&SignIn::alice(), &SignIn::bob()) else {
         return;
     };

@@ -36,7 +36,7 @@ pub(crate) enum InvocationMode {
 }
 
 /// Returns true if the arguments only ask for the help or the version.
-pub(crate) fn asks_for_information(all: &[OsString]) -> bool {
+pub(crate) fn asks_for_help_or_version(all: &[OsString]) -> bool {
     iter_options(all)
         .any(|option| matches!(option.to_str(), Some("-h" | "--help" | "-V" | "--version")))
 }
@@ -60,7 +60,7 @@ impl<'a> Arguments<'a> {
         let positional = find_positionals(all);
         let word = |at: usize| positional.get(at).and_then(|i| all[*i].to_str());
         let (mode, subcommands) = match word(0) {
-            _ if asks_for_information(all) => (InvocationMode::Administrative, 0),
+            _ if asks_for_help_or_version(all) => (InvocationMode::Administrative, 0),
             Some(first) if is_among(INTERACTIVE_SUBCOMMANDS, first) => {
                 (InvocationMode::Interactive, 1)
             }

@@ -1,7 +1,7 @@
 //! `launch`: starts Codex under a chosen account and records the conversation.
 
 use crate::choices::account_choice::{find_identity, pick_account};
-use crate::codex::arguments::{Arguments, InvocationMode, asks_for_information};
+use crate::codex::arguments::{Arguments, InvocationMode, asks_for_help_or_version};
 use crate::codex::identity::Identity;
 use crate::context::Context;
 use crate::error::{Outcome, Result};
@@ -53,7 +53,7 @@ impl LaunchArgs {
             return self.run_for_folder(context);
         }
         // `codex --version` and `--help` need no account, and must work before one exists.
-        if asks_for_information(&self.args) {
+        if asks_for_help_or_version(&self.args) {
             return self.start.run_directly(&self.args, context);
         }
         let account = match &self.profile {

@@ -141,18 +141,18 @@ pub(crate) fn find_newest_full(
     now: DateTime<Utc>,
 ) -> Option<DateTime<Utc>> {
     let is_candidate =
-        |m: &Metadata| m.mode == BackupMode::Full && !m.is_safety() && !is_ahead(m, now);
+        |m: &Metadata| m.mode == BackupMode::Full && !m.is_safety() && !is_in_future(m, now);
     store::find_newest(records, is_candidate).map(|record| record.metadata.created_at.to_utc())
 }
 
-fn is_ahead(metadata: &Metadata, now: DateTime<Utc>) -> bool {
+fn is_in_future(metadata: &Metadata, now: DateTime<Utc>) -> bool {
     metadata.created_at.to_utc() - now > Duration::minutes(MAX_CLOCK_SKEW_MINUTES)
 }
 
 fn check_future_archives(records: &[ArchiveRecord], now: DateTime<Utc>) -> Option<Check> {
     let ahead: Vec<_> = records
         .iter()
-        .filter(|r| r.archive.is_some() && is_ahead(&r.metadata, now))
+        .filter(|r| r.archive.is_some() && is_in_future(&r.metadata, now))
         .map(|r| PathBuf::from(&r.path))
         .collect();
     (!ahead.is_empty()).then(|| {

@@ -67,7 +67,7 @@ fn check_losses(context: &Context) -> Option<Check> {
     let message = format!("{count} lost {}", pluralize(messages, "message"));
     let in_vault = record.losses.iter().any(|loss| !loss.snapshots.is_empty());
     let option = if in_vault { " --vault" } else { "" };
-    let check = Check::warn(ID, message).because("only copies have them");
+    let check = Check::warn(ID, message).because("the messages exist only in copies");
     Some(check.advised(format!(
         "list them, with the commands that bring them back: codex-manager history losses{option}"
     )))

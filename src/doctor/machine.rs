@@ -46,8 +46,7 @@ pub(crate) fn run_checks(context: &Context) -> Vec<Check> {
         if modes::is_shared(&real) {
             checks.push(modes_warning(disk, &real));
         } else {
-            checks
-                .extend(space::network_kind(&real).map(|kind| network_warning(disk, &real, kind)));
+            checks.extend(space::network_fs(&real).map(|kind| network_warning(disk, &real, kind)));
         }
     }
     let modified = |name: &str| context.codex_home().join(name).metadata()?.modified();

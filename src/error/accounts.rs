@@ -100,8 +100,8 @@ fn hint_for_isolated(profile: &str, home: &Path, holders: &[Holder]) -> String {
         );
     }
     format!(
-        "the login returns to the profile when the last Codex there ends; join it with: codex-manager launch \
-         {profile} --isolated; nothing was changed"
+        "the login returns to the profile when the last Codex in the isolated home ends; use it there with: \
+         codex-manager launch {profile} --isolated; nothing was changed"
     )
 }
 

@@ -48,7 +48,7 @@ fn advise_on_fault(fault: Fault, error: &VaultError) -> CommandError {
     let wrapped = CommandError::wrap(Failed, error);
     match fault {
         Fault::NoRepository => wrapped.hint("create it: codex-manager vault init URL"),
-        Fault::Exists => wrapped.hint("open it: codex-manager vault init URL, with its password"),
+        Fault::Exists => wrapped.hint("use it with its password: codex-manager vault init URL"),
         Fault::WrongPassword => {
             wrapped.unchanged("give the right password with --password-file FILE")
         }

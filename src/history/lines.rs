@@ -97,7 +97,7 @@ impl<R: Read> LineReader<R> {
     /// Returns the next line with its place, or `None` at the end of the file.
     pub(crate) fn next_placed(&mut self) -> io::Result<Option<PlacedLine<'_>>> {
         let offset = self.position();
-        let Some(found) = self.find_line()? else {
+        let Some(found) = self.take_line()? else {
             return Ok(None);
         };
         let (end, is_terminated) = (self.position(), self.is_terminated);
@@ -116,7 +116,7 @@ impl<R: Read> LineReader<R> {
         }))
     }
 
-    fn find_line(&mut self) -> io::Result<Option<BufferedLine>> {
+    fn take_line(&mut self) -> io::Result<Option<BufferedLine>> {
         self.is_terminated = true;
         let mut searched = self.start;
         loop {

@@ -79,7 +79,8 @@ pub(crate) fn create(
     Ok((scratch, cuts))
 }
 
-/// Copies a rollout up to its cut, as the only one of a conversation with its own id.
+/// Copies a rollout up to its cut, with the id of the rollout in place of the id of its conversation, so that Codex reads
+/// the copy as a conversation with one rollout.
 fn copy_as_own(rollout: &ContinuedRollout, folder: &Path) -> Result<(), HistoryError> {
     let source = &rollout.path;
     let unusable =

@@ -144,15 +144,14 @@ pub(crate) fn plan(
     plan
 }
 
-/// Returns the properties of a group, for its reasons, without which a rule would seem to keep too many:
-/// the home if a group `beside` it is the same account and class with another home, and what its archives
-/// lack.
+/// Returns the words of a reason that distinguish the group, because each group is counted separately: its home, if a
+/// group in `beside` has the same account and class but another home, and the incompleteness of its archives.
 fn group_suffix<'a>(
     group: &RetentionCandidate,
     mut beside: impl Iterator<Item = &'a RetentionCandidate>,
 ) -> String {
     let names_home = !group.home.is_empty() && beside.any(|other| is_of_another_home(group, other));
-    let require_in_home = if names_home {
+    let of_home = if names_home {
         format!(" of {}", group.home)
     } else {
         String::new()
@@ -163,7 +162,7 @@ fn group_suffix<'a>(
         (false, true) => " that lack files",
         (true, true) => " with --exclude that lack files",
     };
-    require_in_home + less
+    of_home + less
 }
 
 fn is_of_another_home(one: &RetentionCandidate, other: &RetentionCandidate) -> bool {

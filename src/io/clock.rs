@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn the_next_such_time_may_be_tomorrow_or_the_second_of_two() {
+    fn next_returns_a_time_of_tomorrow_or_the_second_of_a_repeated_hour() {
         let zone = Zone::named("America/New_York").unwrap();
         let next = |time: &str, from: &str| {
             let from = DateTime::parse_from_rfc3339(from).unwrap().to_utc();

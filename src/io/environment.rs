@@ -9,7 +9,6 @@ use std::process::Command;
 #[derive(Debug, Clone, Default)]
 pub struct Environment {
     variables: BTreeMap<OsString, OsString>,
-    /// The folder that relative paths are relative to.
     pub current_dir: PathBuf,
     pub home_dir: Option<PathBuf>,
 }

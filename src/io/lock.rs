@@ -16,8 +16,8 @@ use std::time::{Duration, Instant};
 /// The interval between two attempts. The system offers no lock with a time limit.
 const RETRY: Duration = Duration::from_millis(20);
 
-/// The wait after which the user is informed.
-const LONG: Duration = Duration::from_secs(1);
+/// The wait after which the command reports that it waits for a lock of another process.
+const REPORT_AFTER: Duration = Duration::from_secs(1);
 
 /// A lock that is held until this value is dropped or the process ends.
 #[derive(Debug)]
@@ -65,7 +65,7 @@ impl FileLock {
 
     fn wait_and_report(path: &Path, is_over: impl Fn() -> bool) -> Result<Self, IoError> {
         let lock = Self::wait(path, |waited| {
-            if waited >= LONG {
+            if waited >= REPORT_AFTER {
                 progress::report_wait();
             }
             is_over()

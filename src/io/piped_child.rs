@@ -126,7 +126,7 @@ impl PipedChild {
 
     /// Ends the child after `limit` if it has made no progress at all and `is_failing` accepts its
     /// standard error.
-    pub(crate) fn limit_start(&mut self, limit: Duration, is_failing: fn(&str) -> bool) {
+    pub(crate) fn set_start_timeout(&mut self, limit: Duration, is_failing: fn(&str) -> bool) {
         self.start_limit = Some((limit, is_failing));
     }
 
@@ -295,7 +295,7 @@ mod tests {
         // Ending early takes a fraction of the long limit, also on a busy machine.
         let run = |script: &str, limit| {
             let mut child = shell(script, Duration::from_secs(limit));
-            child.limit_start(Duration::from_millis(100), |text| text.contains("retrying"));
+            child.set_start_timeout(Duration::from_millis(100), |text| text.contains("retrying"));
             let begun = Instant::now();
             let end = child.finish();
             assert_eq!(end.stop, Some(Stop::NoProgress));

@@ -66,12 +66,12 @@ pub(crate) fn stored_bytes(meta: &Metadata) -> u64 {
 
 /// Returns the network file system that `path` is on; `None` for a local disk, or if the system does not
 /// report it.
-pub(crate) fn network_kind(path: &Path) -> Option<&'static str> {
-    network_kind_of(&disk_kind(path)?)
+pub(crate) fn network_fs(path: &Path) -> Option<&'static str> {
+    network_fs_of(&disk_kind(path)?)
 }
 
-/// Returns the network file system of this type of Linux or macOS.
-fn network_kind_of(disk_kind: &str) -> Option<&'static str> {
+/// Returns the network file system that Linux or macOS reports as this type; `None` for a local one.
+fn network_fs_of(disk_kind: &str) -> Option<&'static str> {
     match disk_kind.split('.').next().unwrap_or_default() {
         "nfs" | "nfs4" => Some("NFS"),
         "cifs" | "smb3" | "smbfs" => Some("SMB"),
@@ -170,10 +170,10 @@ mod tests {
 
     #[test]
     fn network_file_systems_are_recognized_by_their_type() {
-        assert_eq!(network_kind_of("smbfs"), Some("SMB"));
-        assert_eq!(network_kind_of("fuse.sshfs"), Some("FUSE"));
+        assert_eq!(network_fs_of("smbfs"), Some("SMB"));
+        assert_eq!(network_fs_of("fuse.sshfs"), Some("FUSE"));
         for local in ["apfs", "smbfs2", "ext4", ""] {
-            assert_eq!(network_kind_of(local), None, "{local}");
+            assert_eq!(network_fs_of(local), None, "{local}");
         }
     }
 }

@@ -99,7 +99,7 @@ impl Transaction {
         foreign: &BTreeSet<PathBuf>,
         direction: Direction,
     ) -> Result<Vec<usize>, IoError> {
-        let mut asides = self.new_asides();
+        let mut interim = self.new_interim_paths();
         let mut prepared = Vec::new();
         // The journal is written before the first of these steps, since a step whose ids are not recorded
         // cannot be recognized after another kill.
@@ -115,7 +115,7 @@ impl Transaction {
                     if is_foreign || step.is_foreign(&step.staged)? {
                         step.record_current_ids(direction)?;
                     }
-                    let moves = asides.plan_two_moves(&self.journal, &step, direction)?;
+                    let moves = interim.plan_two_moves(&self.journal, &step, direction)?;
                     adapted = moves.map_or_else(|| vec![step], Vec::from);
                 }
                 let first = self.journal.steps.len();

@@ -285,10 +285,10 @@ impl Transaction {
         &self,
         steps: Vec<Step>,
     ) -> Result<Vec<Step>, IoError> {
-        let mut asides = self.new_asides();
+        let mut interim = self.new_interim_paths();
         let mut all = Vec::with_capacity(steps.len());
         for step in steps {
-            match asides.plan_two_moves(&self.journal, &step, Direction::Forward)? {
+            match interim.plan_two_moves(&self.journal, &step, Direction::Forward)? {
                 Some(moves) => all.extend(moves),
                 None => all.push(step),
             }
@@ -297,9 +297,9 @@ impl Transaction {
     }
 
     /// Returns a source of paths for entries between two moves, which are not those of the recorded steps.
-    pub(super) fn new_asides(&self) -> Asides {
+    pub(super) fn new_interim_paths(&self) -> InterimPaths {
         let steps = self.journal.steps.iter();
-        Asides {
+        InterimPaths {
             supported: HashMap::new(),
             used: steps.map(|step| step.staged.clone()).collect(),
             next: 0,
@@ -421,7 +421,7 @@ impl Transaction {
 }
 
 /// Free paths for entries between two moves, on file systems without a call for an exchange.
-pub(super) struct Asides {
+pub(super) struct InterimPaths {
     /// For each staging folder that was probed, true if its file system has the call.
     supported: HashMap<PathBuf, bool>,
     /// The staged paths of all steps.
@@ -429,7 +429,7 @@ pub(super) struct Asides {
     next: u64,
 }
 
-impl Asides {
+impl InterimPaths {
     /// Returns the two moves that replace an exchange; `None` if the step needs none.
     pub(super) fn plan_two_moves(
         &mut self,
@@ -449,9 +449,9 @@ impl Asides {
         if is_supported {
             return Ok(None);
         }
-        let asides = staging.join("replaced");
-        atomic::create_private_folder(&asides)?;
-        let mut paths = (self.next..).map(|n| (n, asides.join(n.to_string())));
+        let folder = staging.join("replaced");
+        atomic::create_private_folder(&folder)?;
+        let mut paths = (self.next..).map(|n| (n, folder.join(n.to_string())));
         let free =
             paths.find(|(_, path)| !self.used.contains(path) && path.symlink_metadata().is_err());
         Ok(free.and_then(|(n, path)| {

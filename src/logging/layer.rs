@@ -68,7 +68,7 @@ pub fn gather_events(work: impl FnOnce()) {
 fn gather(writer: &Arc<LogWriter>, line: String, date: NaiveDate) {
     GATHERED.with_borrow_mut(|gathered| match gathered {
         None => writer.write(&line, date),
-        Some(Some(last)) if last.date == date && writer.can_append(&last.lines, &line) => {
+        Some(Some(last)) if last.date == date && writer.fits_in_one_write(&last.lines, &line) => {
             last.lines.push_str(&line);
         }
         Some(last) => {

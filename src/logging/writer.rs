@@ -41,7 +41,7 @@ impl LogWriter {
     }
 
     /// Returns true if one call may write these lines and another one.
-    pub(super) fn can_append(&self, lines: &str, line: &str) -> bool {
+    pub(super) fn fits_in_one_write(&self, lines: &str, line: &str) -> bool {
         let length = lines.len() + line.len();
         length <= MAX_WRITE && (self.max_bytes == 0 || length as u64 <= self.max_bytes)
     }

@@ -12,7 +12,7 @@ use crate::codex::{DaemonError, HomeProcess, HomeUsage, ProcessRole, ProgramErro
 use serde::Serialize;
 use std::time::Duration;
 
-/// The place where the user is asked whether Codex may be ended.
+/// The channel on which the manager asks the user to confirm that it may end Codex.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum PromptChannel {
     /// A dialog window if a program for that is installed; else the terminal.
@@ -159,14 +159,14 @@ pub(crate) fn plan(usage: &HomeUsage, settings: &ShutdownSettings, must_ask: boo
         let holders = usage.holders().iter().map(ToString::to_string).collect();
         return ShutdownPlan::Refuse(Refusal { reason, holders });
     }
-    let closing = ShutdownTargets {
+    let targets = ShutdownTargets {
         processes: usage.processes.clone(),
         conversations: usage.conversations.clone(),
     };
     if must_ask {
-        ShutdownPlan::Ask(closing)
+        ShutdownPlan::Ask(targets)
     } else {
-        ShutdownPlan::Terminate(closing)
+        ShutdownPlan::Terminate(targets)
     }
 }
 

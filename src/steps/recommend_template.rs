@@ -129,7 +129,7 @@ impl Template {
         // Read only for a field that shows it, and once for several.
         let today = LazyCell::new(|| UsageToday::read(context));
         let value = |field: &TemplateField| match field {
-            TemplateField::TodayTokens => today.tokens(),
+            TemplateField::TodayTokens => today.format_tokens(),
             TemplateField::TodayCost => today.cost(context),
             field => field.value(best, ranking, context),
         };
@@ -235,7 +235,7 @@ impl UsageToday {
     }
 
     /// Returns the number of tokens, such as `1.20M`; empty without an index.
-    fn tokens(&self) -> String {
+    fn format_tokens(&self) -> String {
         let rows = self.rows.as_ref();
         rows.map_or(String::new(), |rows| {
             let tokens = rows.iter().map(|row| row.tokens);

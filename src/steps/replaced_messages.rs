@@ -5,7 +5,7 @@ use crate::codex::home::kind_of;
 use crate::codex::rollout::{RolloutName, parse_rollout_id};
 use crate::context::Context;
 use crate::conversations::messages::{self, MessageCounts};
-use crate::copies::losses::archived::check_restored;
+use crate::copies::losses::archived::recheck_after_restore;
 use crate::copies::source::{ConversationSource as _, rollout_files};
 use crate::error::CommandError;
 use crate::io::IoContext;
@@ -92,7 +92,7 @@ pub(crate) fn update_losses(selection: &Selection, replaced: ReplacedMessages, c
         let file = RolloutName::parse(Path::new(name))?;
         file.id().map(str::to_lowercase)
     });
-    if let Err(e) = check_restored(ids.collect(), !replaced.is_empty(), context) {
+    if let Err(e) = recheck_after_restore(ids.collect(), !replaced.is_empty(), context) {
         let problem = e.to_one_line();
         context.ui.warn(format_args!(
             "the record of losses is not updated: {problem}"

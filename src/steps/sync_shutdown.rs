@@ -84,26 +84,26 @@ pub(crate) fn check(
             let message = ShutdownError::Refused(refusal).to_string();
             Check::fail(ID, message).because(WHY).advised(remedy)
         }
-        Some(ShutdownPlan::Ask(closing)) if !can_ask(context, &config.safety.shutdown) => {
+        Some(ShutdownPlan::Ask(targets)) if !can_ask(context, &config.safety.shutdown) => {
             let message = format!(
                 "Codex is running, and the user cannot be asked whether to end it: {}",
-                shutdown::join_processes(&closing.processes)
+                shutdown::join_processes(&targets.processes)
             );
             Check::fail(ID, message).because(WHY).advised(format!(
                 "end Codex, or let the sync end it: {command} --auto-terminate-without-confirmation"
             ))
         }
-        Some(ShutdownPlan::Ask(closing)) => home_in_use_warning(&closing).because(WHY).advised(
+        Some(ShutdownPlan::Ask(targets)) => home_in_use_warning(&targets).because(WHY).advised(
             format!("end Codex, or answer yes when this asks: {command}"),
         ),
-        Some(ShutdownPlan::Terminate(closing)) => home_in_use_warning(&closing)
+        Some(ShutdownPlan::Terminate(targets)) => home_in_use_warning(&targets)
             .because(WHY)
             .advised(format!("with the same flags, this ends it: {command}")),
     }
 }
 
-fn home_in_use_warning(closing: &ShutdownTargets) -> Check {
-    let processes = shutdown::join_processes(&closing.processes);
+fn home_in_use_warning(targets: &ShutdownTargets) -> Check {
+    let processes = shutdown::join_processes(&targets.processes);
     Check::warn(
         "sync.codex",
         format!("the Codex home is in use: {processes}"),
@@ -154,12 +154,12 @@ pub(crate) fn warn_of_new_users(context: &Context, config: &SyncConfig) {
 pub(crate) fn print_shutdown_plan(context: &Context, plan: Option<&ShutdownPlan>) {
     match plan {
         None | Some(ShutdownPlan::Nothing) => {}
-        Some(ended @ (ShutdownPlan::Ask(closing) | ShutdownPlan::Terminate(closing))) => {
+        Some(ended @ (ShutdownPlan::Ask(targets) | ShutdownPlan::Terminate(targets))) => {
             let asks = matches!(ended, ShutdownPlan::Ask(_));
             context.ui.note(format_args!(
                 "Codex is running; a run would end these processes{}: {}",
                 if asks { " with your consent" } else { "" },
-                shutdown::join_processes(&closing.processes)
+                shutdown::join_processes(&targets.processes)
             ));
         }
         Some(ShutdownPlan::Refuse(refusal)) => context.ui.warn(format_args!(

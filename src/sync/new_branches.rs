@@ -21,7 +21,7 @@ type Rollouts = BTreeMap<String, (String, PathBuf)>;
 /// The rollouts of a thread that a plan changes.
 #[derive(Default)]
 struct ChangedThread {
-    /// The file is that of the cloud folder.
+    /// The rollouts that the plan copies to this machine, with their paths on the remote side.
     arrived: Rollouts,
     /// The ids of rewinds that only this machine had.
     begun: BTreeSet<String>,

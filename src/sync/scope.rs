@@ -382,7 +382,7 @@ mod tests {
     }
 
     #[test]
-    fn globs_match_from_the_right() {
+    fn globs_match_the_end_of_a_path() {
         for (pattern, path, matches) in [
             ("*.tmp", "sessions/2026/a.tmp", true),
             ("*.tmp", "a.tmp.jsonl", false),

@@ -3,7 +3,7 @@
 use super::text_width::{columns as width_of, without_end, without_middle};
 use std::borrow::Cow;
 
-/// The blanks between two columns.
+/// The number of spaces between two columns.
 pub(super) const GAP: usize = 2;
 
 /// Below this width, rows that do not fit completely become blocks.

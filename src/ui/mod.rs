@@ -283,7 +283,7 @@ impl Ui {
         }
     }
 
-    /// Returns the line of a command that people copy, indented by `indent` blanks if it fits then.
+    /// Returns the line of a command that people copy, indented by `indent` spaces if it fits then.
     pub(crate) fn command_line(&self, indent: usize, command: &str) -> String {
         wrap::command_line(command, indent, self.width)
     }

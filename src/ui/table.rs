@@ -276,7 +276,7 @@ impl Table {
         })
     }
 
-    /// Returns the columns for people: those that are not empty, with their natural widths.
+    /// Returns the columns of the printed table: those that are not empty, with their natural widths.
     fn shown_columns(&self) -> Vec<ShownColumn> {
         let columns = self.columns.iter().enumerate();
         columns

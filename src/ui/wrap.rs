@@ -53,7 +53,7 @@ pub(super) fn wrap_commands_apart(text: &str, indent: usize, width: usize) -> St
     lines.join("\n")
 }
 
-/// Returns a command as one unbroken line, indented by `indent` blanks, or by fewer if it would not fit.
+/// Returns a command as one unbroken line, indented by `indent` spaces, or by fewer if it would not fit.
 pub(super) fn command_line(command: &str, indent: usize, width: usize) -> String {
     let fits = |blanks: &usize| blanks + columns(command) <= width;
     let blanks = [indent, 4].into_iter().find(fits).unwrap_or(0);

@@ -43,7 +43,7 @@ pub(crate) struct ReportRow<K> {
     /// The sum of all models.
     #[serde(flatten)]
     pub sum: UsageSum,
-    /// The sums of the models, the largest first.
+    /// The sum of each model, the largest first.
     pub models: Vec<ModelSum>,
 }
 

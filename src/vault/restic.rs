@@ -166,7 +166,7 @@ impl Restic {
 
     fn spawn(&self, command: &mut Command, input: Stdio) -> Result<PipedChild, VaultError> {
         let mut child = PipedChild::spawn(command, input, self.timeout).at("run", &self.program)?;
-        child.limit_start(CONNECT_TIMEOUT, fault::is_unreachable);
+        child.set_start_timeout(CONNECT_TIMEOUT, fault::is_unreachable);
         Ok(child)
     }
 

@@ -47,7 +47,7 @@ impl Restic {
         }
         let ends_early = |child: &mut PipedChild| {
             child.expect_marks();
-            child.limit_start(Duration::ZERO, fault::is_deletion_refused);
+            child.set_start_timeout(Duration::ZERO, fault::is_deletion_refused);
         };
         let forgotten = self.retry_while_locked(|| self.run_once(&args, ends_early));
         forgotten.map(drop).map_err(|e| match e {

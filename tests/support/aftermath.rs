@@ -24,7 +24,7 @@ pub(crate) fn prepare(env: &TestEnv, dice: &mut Dice) {
     }
 }
 
-/// Returns the tree of the Codex home without lock files and kept databases.
+/// Returns the tree of the Codex home without lock files and `db-backups`.
 pub(crate) fn home(env: &TestEnv) -> Tree {
     let mut tree = comparable(&env.tree("home/.codex"));
     // A restore leaves Codex's lock files in place, as Codex does. It moves a database that the

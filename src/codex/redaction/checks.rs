@@ -48,7 +48,7 @@ impl FormCheck {
         match self {
             Self::Any | Self::Message => true,
             Self::Real => !is_placeholder(value),
-            Self::Varied => !is_placeholder(value) && is_random(value),
+            Self::Varied => !is_placeholder(value) && looks_random(value),
             Self::Random => {
                 let mut parts = value.split(|b| matches!(b, b'=' | b';' | b' '));
                 parts.any(|part| {
@@ -85,7 +85,7 @@ fn contains_your(value: &[u8]) -> bool {
     let mut places = value.windows(4).enumerate();
     places.any(|(at, word)| {
         let is_start = at == 0 || !value[at - 1].is_ascii_alphanumeric();
-        word.eq_ignore_ascii_case(b"your") && (is_start || !is_random(value))
+        word.eq_ignore_ascii_case(b"your") && (is_start || !looks_random(value))
     })
 }
 
@@ -93,7 +93,7 @@ fn contains_your(value: &[u8]) -> bool {
 /// third character is of another kind than the one before, there are five characters in a row without a vowel, or
 /// several numbers in a long word, or three numbers between letters. Hexadecimal text with a letter and a digit
 /// counts, and mixed letters with capitals in a row.
-fn is_random(value: &[u8]) -> bool {
+fn looks_random(value: &[u8]) -> bool {
     let kind = |b: u8| match b {
         b'a'..=b'z' => 1,
         b'A'..=b'Z' => 2,
@@ -184,7 +184,7 @@ fn is_human_password(value: &[u8]) -> bool {
     value.len() >= 6
         && !is_code(value)
         && !is_number(value)
-        && (has_mark || is_random(value))
+        && (has_mark || looks_random(value))
         && !is_placeholder(value)
         && !contains_any(value, COMMON)
 }
@@ -200,7 +200,7 @@ fn contains_any(value: &[u8], words: &str) -> bool {
 fn is_code(value: &[u8]) -> bool {
     value.first().is_some_and(|b| b"!#=@".contains(b))
         || value.starts_with(b"&#")
-        || value.starts_with(b"/") && !is_random(value)
+        || value.starts_with(b"/") && !looks_random(value)
         || value
             .iter()
             .any(|b| b"(){}[]<>$*`".contains(b) || b.is_ascii_whitespace())
@@ -286,7 +286,7 @@ impl<'a> NamedValue<'a> {
             !is_argument && !self.is_name_in_code(token, next)
         };
         let is_random_text = is_token(token)
-            && is_random(token)
+            && looks_random(token)
             && is_text
             // Names of classes in a list.
             && !(is_argument && is_type_name(token))
@@ -297,7 +297,7 @@ impl<'a> NamedValue<'a> {
                 // With the name of a provider, letters alone are rarely code.
                 let is_opaque = |b: &u8| b.is_ascii_lowercase() || b.is_ascii_digit();
                 let is_word = (!is_argument || is_upper) && token.iter().all(is_opaque);
-                let is_random_text = is_token(token) && is_random(token);
+                let is_random_text = is_token(token) && looks_random(token);
                 token.len() >= 14 && is_text && (is_random_text || is_word)
             }
             FormCheck::Password if is_argument => is_human_text && is_upper,

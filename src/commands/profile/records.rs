@@ -9,7 +9,8 @@ use crate::error::Result;
 use crate::quota::account::LoginState;
 use crate::steps::switch_account::update_cooldown_file;
 
-/// Updates the profiles in `cooldown.json`; `renewed` is a login that was just saved.
+/// Records the profiles in `cooldown.json`. The account of `renewed`, a login that was just saved, counts as signed in,
+/// unless its login was moved.
 pub(super) fn update_cooldown(context: &Context, renewed: Option<&Login>) -> Result<()> {
     update_cooldown_file(context, |file| {
         if let Some(login) = renewed {

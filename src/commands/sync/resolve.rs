@@ -85,14 +85,14 @@ impl ResolveArgs {
         self,
         context: &Context,
         path: &Path,
-        closing: &ShutdownArgs,
+        shutdown: &ShutdownArgs,
     ) -> Result<Outcome, CommandError> {
         let config = read_config(context, path)?;
         let replica = replica(context, &config);
         let decides = self.what.is_some() && !self.dry_run;
         if config.remote == SyncRemote::Folder || !decides {
             return with_staged(context, &config, &replica, false, |config, replica, _| {
-                self.decide(context, config, replica, closing)
+                self.decide(context, config, replica, shutdown)
             });
         }
         let _lock = lock_replica(&replica)?;
@@ -101,7 +101,7 @@ impl ResolveArgs {
         };
         let mut join = vault.join(&config, &replica)?;
         join.stage()?;
-        let outcome = self.decide(context, &join.config, &join.replica, closing)?;
+        let outcome = self.decide(context, &join.config, &join.replica, shutdown)?;
         join.settle()?;
         vault.publish(&mut join, &config)?;
         Ok(outcome)
@@ -113,7 +113,7 @@ impl ResolveArgs {
         context: &Context,
         config: &SyncConfig,
         replica: &Replica,
-        closing: &ShutdownArgs,
+        shutdown: &ShutdownArgs,
     ) -> Result<Outcome, CommandError> {
         let is_vault = config.remote == SyncRemote::Vault;
         let (plan, state) = plan::plan(&PlanRequest::new(config, replica))?;
@@ -138,7 +138,7 @@ impl ResolveArgs {
             }
             // Through the vault, the run holds the lock.
             let _lock = (!is_vault).then(|| lock_replica(replica)).transpose()?;
-            shut_down_codex(context, config, closing)?;
+            shut_down_codex(context, config, shutdown)?;
             let sync = ReplicaContext {
                 context,
                 config,

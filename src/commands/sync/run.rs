@@ -398,7 +398,7 @@ fn print_done(context: &Context, config: &SyncConfig, plan: &SyncPlan, report: &
             "next: wait until the cloud client has uploaded everything; then run on the other machine, before you \
              start Codex there: codex-manager sync run --apply",
         );
-        ui.note("sign in there as well, because sync never copies logins");
+        ui.note("sign in on the other machine as well, because sync never copies logins");
     }
     match (&*report.index_updates, &*config.path_rules) {
         ([], _) => {}

@@ -147,7 +147,7 @@ impl WindowPage<'_> {
         layers.filter(is_used).collect()
     }
 
-    /// Returns the line of the pace since the start, until 100 % or the reset.
+    /// Returns the ends of the forecast line: the last observation, and 100 % or the reset at the average pace.
     fn forecast(&self) -> Option<[(f64, f64); 2]> {
         let (span, last) = (&self.used.span, self.used.last);
         let now = position(span, last.at);

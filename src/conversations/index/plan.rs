@@ -137,8 +137,8 @@ pub(super) struct IngestTask {
     pub indexed: Option<IndexedConversation>,
     /// The offset from which the rollout is read; `None` if only the fields changed.
     pub from: Option<u64>,
-    /// The rollouts to read before, each with the offset up to which Codex shows it. Empty if [`Self::from`] is not
-    /// zero.
+    /// The earlier rollouts of a rewound conversation, which are read first, each with the offset up to which Codex
+    /// shows it. Empty if [`Self::from`] is not zero.
     pub earlier: Vec<RolloutSlice>,
     /// The number of the rollout among those of the conversation.
     pub number: usize,

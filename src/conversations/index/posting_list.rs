@@ -304,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn damaged_blocks_end_early() {
+    fn a_truncated_block_has_no_list_and_a_damaged_one_no_texts() {
         let mut block = BlockWriter::default();
         block.push(b"word", &list(&[1, 200, 3_000_000]));
         for len in 0..block.bytes.len() {

@@ -14,7 +14,7 @@ use super::ingest::{self, RefreshReport};
 use super::plan::{self, HomeRollouts, IndexCandidate, IngestTask, NOT_INDEXED};
 use super::store::{self, IndexStore};
 use super::text_spans::TextSpans;
-use super::word_runs::erase_dead;
+use super::word_runs::erase_deleted_texts;
 use crate::codex::threads;
 use crate::io::progress::{Progress, check_interrupt};
 use chrono::{DateTime, TimeDelta};
@@ -167,7 +167,7 @@ fn update(
     store.run(|connection| connection.pragma_update(None, "secure_delete", true))?;
     let is_erasing = store.read_meta(ERASING)?.unwrap_or(0) != 0;
     if is_erasing {
-        erase_dead(store)?;
+        erase_deleted_texts(store)?;
         store.set_meta(ERASING, 0)?;
     }
     if is_erasing || total >= VACUUM_BYTES {

@@ -73,12 +73,12 @@ pub(crate) fn read_place(
     let place = store.query_optional(sql, [id.number()], |row| {
         let first: i64 = row.get(0)?;
         let at = usize::try_from(id.number() - first).unwrap_or(usize::MAX);
-        Ok(places(row.get_ref(1)?.as_blob()?).nth(at))
+        Ok(decode_places(row.get_ref(1)?.as_blob()?).nth(at))
     })?;
     Ok(place.flatten())
 }
 
-fn places(mut bytes: &[u8]) -> impl Iterator<Item = (u32, Place)> {
+fn decode_places(mut bytes: &[u8]) -> impl Iterator<Item = (u32, Place)> {
     let (mut line, mut turn) = (0i64, 0i64);
     std::iter::from_fn(move || {
         line = line.wrapping_add(take_number(&mut bytes)?);
@@ -157,7 +157,7 @@ pub(super) fn delete_chosen(
     let mut has_deleted = false;
     for (first, mut roles, place_bytes) in spans {
         let mut deleted = Vec::new();
-        for (at, (turn, _)) in places(&place_bytes).enumerate() {
+        for (at, (turn, _)) in decode_places(&place_bytes).enumerate() {
             let shift = 4 * (at % 2);
             let Some(byte) = roles.get_mut(at / 2) else {
                 break;

@@ -47,7 +47,6 @@ pub(crate) struct UsageRequest {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct UsageQuota {
     pub conversation: i64,
-    /// The time of the observation.
     pub at: DateTime<Utc>,
     pub window: Window,
 }

@@ -14,7 +14,7 @@ pub(super) struct WordBuffer {
     vocabulary: Vocabulary,
     /// The texts of each word.
     lists: Vec<PostingList>,
-    /// About the size in memory.
+    /// Approximate size in memory, in bytes.
     pub(super) bytes: usize,
 }
 

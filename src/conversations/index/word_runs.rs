@@ -36,7 +36,7 @@ pub(super) fn list_runs(connection: &Connection) -> rusqlite::Result<Vec<WordRun
     runs.collect()
 }
 
-pub(super) fn list_dead(connection: &Connection) -> rusqlite::Result<HashSet<i64>> {
+pub(super) fn list_deleted_texts(connection: &Connection) -> rusqlite::Result<HashSet<i64>> {
     let mut statement = connection.prepare_cached("SELECT id FROM dead")?;
     let ids = statement.query_map([], |row| row.get(0))?;
     ids.collect()
@@ -184,7 +184,7 @@ pub(super) fn merge_runs(store: &IndexStore) -> Result<(), IndexError> {
 
 fn merge(store: &IndexStore, runs: &[WordRun]) -> Result<(), IndexError> {
     let connection = &store.connection;
-    let dead = store.run(list_dead)?;
+    let dead = store.run(list_deleted_texts)?;
     let mut cursors: Vec<_> = store.run(|_| {
         let cursors = runs.iter().map(|run| RunCursor::open(connection, *run));
         cursors.collect()
@@ -228,9 +228,9 @@ fn merge(store: &IndexStore, runs: &[WordRun]) -> Result<(), IndexError> {
 
 /// Removes the deleted texts from all runs. The bytes of their words are overwritten (`secure_delete`). Tables of rows with many
 /// lengths are written again: when SQLite moves rows between pages, copies stay in free parts of these.
-pub(super) fn erase_dead(store: &IndexStore) -> Result<(), IndexError> {
+pub(super) fn erase_deleted_texts(store: &IndexStore) -> Result<(), IndexError> {
     let transaction = store.begin()?;
-    let dead = store.run(list_dead)?;
+    let dead = store.run(list_deleted_texts)?;
     store.run(|connection| connection.execute("DELETE FROM block_word", []))?;
     for run in store.run(list_runs)? {
         for block in run.first..=run.last {
@@ -325,7 +325,7 @@ mod tests {
                 .execute("INSERT INTO dead VALUES(?1)", [number])
                 .unwrap();
         }
-        erase_dead(&store).unwrap();
+        erase_deleted_texts(&store).unwrap();
         all.retain(|_, numbers| {
             numbers.retain(|number| !is_dead(number));
             !numbers.is_empty()

@@ -115,10 +115,11 @@ impl NeededArchives {
     }
 }
 
-/// Refuses if no archive outside of the trash has messages that a conversation lacks, or turns that a migration hid.
+/// Refuses to empty the trash if it has the last copy of messages that a conversation lacks, or of turns that a
+/// migration hid.
 ///
 /// # Errors
-/// The trash has the last copy of them, the home or the archives cannot be listed, or the user interrupts.
+/// The trash has such a copy, the home or the archives cannot be listed, or the user interrupts.
 pub(crate) fn refuse_last_copy_in_trash(context: &Context) -> Result<(), CommandError> {
     let is_trashed = |kind: &CopyPlaceKind| *kind == CopyPlaceKind::TrashedArchive;
     let is_archive = |kind: &CopyPlaceKind| matches!(kind, CopyPlaceKind::Archive(_));
@@ -144,15 +145,15 @@ pub(crate) fn refuse_last_copy_in_trash(context: &Context) -> Result<(), Command
     let mut error = CommandError::refused(format!(
         "the trash has the last copy of {what}; nothing was deleted"
     ));
-    if let Some(command) = place.command(&copy.restored_id) {
+    if let Some(command) = place.restore_command(&copy.restored_id) {
         error = error.hint(format!("bring them back: {command}"));
     }
     Err(error.hint(if copy.is_lost {
         let command = format!("codex-manager history losses --accept {}", copy.id);
-        format!("if you do not miss them: {command}")
+        format!("or accept their loss: {command}")
     } else {
         let command = format!("codex-manager storage trash {}", copy.id);
-        format!("if you do not miss the conversation: {command}")
+        format!("or trash the conversation: {command}")
     }))
 }
 
@@ -200,7 +201,7 @@ pub(crate) fn find_lost_since(
 ///
 /// # Errors
 /// The home, the archives or the record of losses cannot be read, or the user interrupts.
-pub(crate) fn check_restored(
+pub(crate) fn recheck_after_restore(
     changed: BTreeSet<String>,
     is_shortened: bool,
     context: &Context,

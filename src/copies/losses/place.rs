@@ -48,8 +48,8 @@ impl CopyPlace {
         }
     }
 
-    /// Returns the command that brings the messages of this conversation back.
-    pub(crate) fn command(&self, id: &str) -> Option<String> {
+    /// Returns the command that restores the messages of this conversation; `None` for a plain file.
+    pub(crate) fn restore_command(&self, id: &str) -> Option<String> {
         let restore = match &self.kind {
             CopyPlaceKind::Archive(name) => format!("restore {}", shell::quote_if_needed(name)),
             CopyPlaceKind::TrashedArchive => {

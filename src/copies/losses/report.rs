@@ -40,7 +40,7 @@ impl LossJson {
     }
 }
 
-/// Describes losses, with the titles of their conversations.
+/// Converts losses to rows of the JSON output, with the titles of their conversations.
 pub(crate) fn describe(losses: &[Loss], places: &[CopyPlace], context: &Context) -> Vec<LossJson> {
     let ids = losses.iter().map(|loss| loss.id.clone()).collect();
     let titles = read_titles(context.codex_home(), &context.env, ids);
@@ -54,7 +54,7 @@ pub(crate) fn describe(losses: &[Loss], places: &[CopyPlace], context: &Context)
             lost_messages: loss.messages.len(),
             first_lost: first_lost_at.map(|at| rfc3339(&at, context.settings.zone)),
             place: place.label().to_owned(),
-            command: place.command(&loss.restored_id),
+            command: place.restore_command(&loss.restored_id),
             first_lost_at,
         }
     };

@@ -106,7 +106,7 @@ impl Process {
         self.program.clone()
     }
 
-    /// The file name of its program.
+    /// Returns the file name of the program.
     pub(crate) fn name(&self) -> Option<OsString> {
         self.program.as_ref()?.file_name().map(OsStr::to_os_string)
     }

@@ -27,7 +27,7 @@ pub(crate) fn stage_unchanged(
     let files = plan.writes.len() + plan.removed.len();
     // Linking all unchanged files would cost more than the restore itself.
     let is_small = plan.partial && files <= MAX_SINGLE_FILE_EXCHANGES;
-    let mode = if changes_home_only && (is_small || needs_single_files(stage.home())?) {
+    let mode = if changes_home_only && (is_small || cannot_rename_home(stage.home())?) {
         ExchangeMode::SingleFiles
     } else {
         match link_into_stage(work) {
@@ -76,7 +76,7 @@ pub(crate) fn list_changed_top_names(plan: &RestorePlan, stage: &Stage) -> BTree
 ///
 /// Tries to rename it over a folder with an entry. That fails either way, but with EXDEV instead of
 /// ENOTEMPTY for a folder of a lower layer.
-fn needs_single_files(root: &StageRoot) -> Result<bool, IoError> {
+fn cannot_rename_home(root: &StageRoot) -> Result<bool, IoError> {
     if !space::is_overlay(&root.live) {
         return Ok(false);
     }

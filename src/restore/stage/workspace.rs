@@ -22,7 +22,6 @@ pub(crate) struct Workspace<'a> {
     pub(crate) live: LiveFiles,
     pub(crate) stage: Stage,
     pub(crate) transaction: Transaction,
-    /// The mode that the disks allow.
     pub(crate) mode: ExchangeMode,
     /// Sentences for the user about exceptions, without a final period.
     pub(crate) notes: Vec<String>,

@@ -38,7 +38,7 @@ pub(super) fn attest_unlisted(
     }
     let config = request.config;
     let others = identity::read_remote_manifests(config, state)?;
-    let incomplete = stat_incomplete_manifests(&others, config)?;
+    let incomplete = describe_incomplete_manifests(&others, config)?;
     let has_new_torn = incomplete
         .iter()
         .any(|name| !state.torn_manifests.contains(name));
@@ -123,7 +123,7 @@ fn is_rewritten(path: &str, entry: &ManifestEntry, state: &SyncState) -> bool {
 }
 
 /// Returns the incomplete manifests, each with its size and mtime.
-fn stat_incomplete_manifests(
+fn describe_incomplete_manifests(
     others: &RemoteManifests,
     config: &SyncConfig,
 ) -> Result<Vec<String>, IoError> {

@@ -36,12 +36,12 @@ pub(super) fn take_batch(steps: &[SyncStep]) -> &[SyncStep] {
     let fit = steps.iter().take(max_files).enumerate();
     let fit = fit.take_while(|(index, step)| {
         bytes = bytes.saturating_add(step.bytes);
-        new_copy(step).is_some() && (*index == 0 || bytes <= MAX_BATCH_BYTES)
+        copy_of_new_file(step).is_some() && (*index == 0 || bytes <= MAX_BATCH_BYTES)
     });
     &steps[..fit.count()]
 }
 
-fn new_copy(step: &SyncStep) -> Option<&CopyOp> {
+fn copy_of_new_file(step: &SyncStep) -> Option<&CopyOp> {
     match step.ops.as_slice() {
         [Op::Copy(copy)] if copy.over.is_none() => Some(copy),
         _ => None,
@@ -64,7 +64,7 @@ impl ApplyRun<'_> {
         steps: &[SyncStep],
         report: &mut ApplyReport,
     ) -> Result<(), ApplyError> {
-        let copies: Vec<&CopyOp> = steps.iter().filter_map(new_copy).collect();
+        let copies: Vec<&CopyOp> = steps.iter().filter_map(copy_of_new_file).collect();
         let mut outcome = Ok(());
         let are_few = copies.len() <= MAX_FEW_FILES;
         let mut staged = self.stage_all(&copies, are_few)?;

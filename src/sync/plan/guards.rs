@@ -148,8 +148,8 @@ pub(super) fn hold_back_mass_deletions(
     plan.notices.held_deletions = held.len();
     plan.notices.extend(held.into_iter().map(|step| {
         let side = match step.action {
-            SyncAction::DeleteCloud => "here, but not on other machines",
-            _ => "on another machine, but not here",
+            SyncAction::DeleteCloud => "on this machine, but not on other machines",
+            _ => "on another machine, but not on this one",
         };
         let why = format!(
             "deleted {side}: {} at once (at most {limit})",
@@ -186,7 +186,7 @@ pub(super) fn drop_blocked_steps(plan: &mut SyncPlan, obstacles: &Obstacles, pla
                 "is a folder {on_side}, but a file on the other side; {remedy}"
             )),
             Obstacle::SpecialFile => Some(format!(
-                "a special file is in its place {on_side}; remove that file"
+                "a special file blocks this path {on_side}; remove that file"
             )),
         }
     };

@@ -91,7 +91,7 @@ mod tests {
     use nucleo_matcher::Config;
 
     #[test]
-    fn entries_with_the_letters_alone_come_best_first_over_all_steps() {
+    fn matches_of_single_letters_are_sorted_best_first_across_steps() {
         let names = ["p---a---r", "p-a-r", "other", "pa-r"];
         let item = |name: &&str| PickerItem::new(*name, vec![(Style::Plain, (*name).to_owned())]);
         let listing = PickerListing::new(names.iter().map(item).collect(), Vec::new());

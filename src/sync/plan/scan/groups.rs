@@ -148,7 +148,7 @@ fn drop_misspelled_line_files(
         {
             // On a case-insensitive file system, a copy of the real file would replace the other one.
             real_group.is_blocked = true;
-            let why = format!("{key} is in its place {place}; rename or remove that file");
+            let why = format!("{key} blocks this path {place}; rename or remove that file");
             notices.push(NoticeList::Skipped.notice(real, why));
         } else {
             notices.push(NoticeList::Note.notice(key, why));
@@ -264,10 +264,10 @@ fn check_links(
         let why = match (files, side) {
             (0, _) => why.to_owned(),
             (_, Side::Local) => {
-                format!("{why}; the file in its place {place} is left unchanged")
+                format!("{why}; the file at this path {place} is left unchanged")
             }
             (_, Side::Remote) => {
-                format!("{why}; the file in its place on this machine is left unchanged")
+                format!("{why}; the file at this path on this machine is left unchanged")
             }
         };
         list.notice(path, why)

@@ -272,7 +272,7 @@ impl<'a> ConversationDraft<'a> {
             }
             _ => (
                 DIVERGED_COPY.to_owned(),
-                "the version under the conversation's own name wins".to_owned(),
+                "the version in the file with the original name wins".to_owned(),
             ),
         };
         let kept = match self.new_copies() {

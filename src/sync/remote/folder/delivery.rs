@@ -59,7 +59,7 @@ impl FolderReader<'_> {
         for index in 0..files.remote.len() {
             let mut version = files.remote[index].clone();
             if let Some(why) = self.find_delivery_problem(key, &mut version, kind, last)?
-                && !self.adds_nothing(key, &files, &copies, &version, kind)?
+                && !self.has_only_local_content(key, &files, &copies, &version, kind)?
             {
                 let is_new = files.local.is_empty() && last.is_none();
                 let name = &version.seen.path;
@@ -210,7 +210,7 @@ impl FolderReader<'_> {
     /// there is no reason to wait. A prefix of a local conversation or line-based file counts only if the local file,
     /// or another remote file, also has everything that other machines attest: then a client restored an earlier
     /// version. Otherwise the prefix may be the beginning of a newer version that is being delivered.
-    fn adds_nothing(
+    fn has_only_local_content(
         &self,
         key: &str,
         files: &DeliveredFiles,

@@ -43,11 +43,11 @@ impl UndeliveredVersion {
     /// Returns the reason that output prints after the path.
     pub(crate) fn reason(&self) -> String {
         let what = if self.is_new {
-            "has it"
+            "has a version"
         } else {
             "has a newer version"
         };
-        format!("{} {what}, which has not arrived yet", self.machine)
+        format!("{} {what} that has not arrived yet", self.machine)
     }
 
     /// Returns one line for each machine: "desk has 3 conversations that have not arrived yet".

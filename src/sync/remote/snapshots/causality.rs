@@ -59,8 +59,8 @@ impl Knowledge {
             .insert(version);
     }
 
-    /// Records that the version of a file that a machine with this knowledge has is merged, and so are all versions
-    /// that it replaces.
+    /// Records that this machine merged the version of a file from a machine with the knowledge `known`: the versions
+    /// that `known` includes are no longer unmerged.
     pub(super) fn mark_merged(&mut self, key: &str, known: &Self) {
         if let Some(held) = self.unmerged.get_mut(key) {
             held.retain(|version| !known.knows(key, version));

@@ -266,7 +266,7 @@ impl<'r, R: Remote> Join<'r, R> {
                         Some(last) => state.files.insert(one.key.clone(), last),
                         None => state.files.remove(&one.key),
                     };
-                    self.clear(&one.key, &staged)?;
+                    self.unstage(&one.key, &staged)?;
                     self.restore_own(&one.key, &state)?;
                 }
             }

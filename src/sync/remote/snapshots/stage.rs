@@ -129,8 +129,8 @@ impl<R: Remote> Join<'_, R> {
         Ok(())
     }
 
-    /// Continues with the tree of the last run: returns the files that it has of the last publication, and removes the
-    /// others. Codex may have appended to a conversation since, and each link shows that.
+    /// Continues with the tree of the last run: returns the files that still equal the last publication, and removes the
+    /// others. Its conversations are hard links, so what Codex appended since is in the tree too.
     fn take_kept(
         &self,
         state: &SyncState,
@@ -314,7 +314,7 @@ impl<R: Remote> Join<'_, R> {
         for (other, incoming) in &round {
             let mut missing = BTreeMap::new();
             for one in incoming {
-                self.clear(&one.key, &staged)?;
+                self.unstage(&one.key, &staged)?;
                 for (path, entry) in &one.files {
                     if self.place_local(path, entry, state)?.is_none() {
                         missing.insert(path.clone(), entry.clone());
@@ -342,7 +342,7 @@ impl<R: Remote> Join<'_, R> {
         self.tree.list()
     }
 
-    pub(super) fn clear(&self, key: &str, staged: &StagedFiles) -> Result<(), R::Error> {
+    pub(super) fn unstage(&self, key: &str, staged: &StagedFiles) -> Result<(), R::Error> {
         for path in staged.get(key).into_iter().flat_map(BTreeMap::keys) {
             self.tree.remove(path)?;
         }
