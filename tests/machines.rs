@@ -2,7 +2,7 @@
 
 use crate::support::conversations::{Conversation, assistant, id, user, write};
 use crate::support::env::{Run, TestEnv};
-use crate::support::restic::{self, AppendOnlyServer, PASSWORD, S3_KEYS, S3Server};
+use crate::support::restic::{self, PASSWORD, RestServer, S3_KEYS, S3Server};
 use crate::support::sample::set_time;
 use crate::support::usage_lines::{at, count};
 use serde_json::{Value, json};
@@ -369,11 +369,11 @@ fn backups_and_snapshots_of_sync_never_drop_each_other() {
 fn an_append_only_repository_accepts_snapshots_and_the_output_explains_the_removal_of_old_ones() {
     let folder = TestEnv::new();
     restic::new_repository(&folder.path("vault"));
-    let Some(server) = AppendOnlyServer::start(&folder.path("vault")) else {
+    let Some(server) = RestServer::start(&folder.path("vault"), true) else {
         return;
     };
     let mut fleet = Fleet {
-        vault: server.url.clone(),
+        vault: server.url(),
         machines: vec![TestEnv::new(), TestEnv::new()],
     };
     fleet.configure(&["desk", "laptop"]);

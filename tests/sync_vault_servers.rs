@@ -1,18 +1,17 @@
-//! Sync through a repository on a server: three machines over S3 and SFTP whose runs are killed at random moments, and the
-//! real Codex.
+//! Sync through a repository on a server: three machines over REST and SFTP whose runs are killed at random moments, and
+//! the real Codex.
 
 use crate::support::env::TestEnv;
 use crate::support::faults::Dice;
 use crate::support::lab::{messages, rollout};
 use crate::support::pair::ID;
 use crate::support::pauses::vary;
-use crate::support::restic::{self, S3_KEYS, S3Server, SshServer};
+use crate::support::restic::{self, RestServer, SshServer};
 use crate::support::two_machines::TwoMachines;
 use crate::support::variables;
 use crate::sync_vault::Machines;
 use std::collections::BTreeSet;
 use std::fs;
-use std::os::unix::fs::symlink;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -140,20 +139,18 @@ fn run_schedule(machines: Machines, seed: u64, mut disturb: impl FnMut(&mut Dice
 }
 
 #[test]
-fn i2_runs_through_s3_that_are_killed_lose_and_double_no_line() {
+fn i2_runs_through_a_rest_server_that_are_killed_lose_and_double_no_line() {
     if restic::program().is_none() {
         return;
     }
     for seed in variables::seeds(1) {
-        let mut env = TestEnv::new();
-        restic::new_repository(&env.path("s3/bucket/vault"));
-        let Some(mut server) = S3Server::start(&env.path("s3")) else {
+        let env = TestEnv::new();
+        let vault = env.path("vault");
+        restic::new_repository(&vault);
+        let Some(mut server) = RestServer::start(&vault, false) else {
             return;
         };
-        symlink("s3/bucket/vault", env.path("vault")).unwrap();
-        env.set("AWS_ACCESS_KEY_ID", S3_KEYS.0);
-        env.set("AWS_SECRET_ACCESS_KEY", S3_KEYS.1);
-        let machines = Machines::in_vault(env, &server.url("bucket"));
+        let machines = Machines::in_vault(env, &server.url());
         run_schedule(machines, seed, |dice| {
             if dice.below(3) == 0 {
                 server.restart();
@@ -223,21 +220,19 @@ fn i2_turns_of_the_real_codex_on_three_machines_survive_killed_runs() {
         return;
     }
     for seed in variables::seeds(1) {
-        for place in ["folder", "s3", "sftp"] {
+        for place in ["folder", "rest", "sftp"] {
             let Some(mut three) = TwoMachines::new() else {
                 return;
             };
             three.add_third();
             let world = &mut three.lab.world;
-            let repository = world.path("s3/bucket/vault");
+            let repository = world.path("vault");
             restic::new_repository(&repository);
-            world.set("AWS_ACCESS_KEY_ID", S3_KEYS.0);
-            world.set("AWS_SECRET_ACCESS_KEY", S3_KEYS.1);
-            let s3 = (place == "s3").then(|| S3Server::start(&world.path("s3")));
+            let rest = (place == "rest").then(|| RestServer::start(&repository, false));
             let ssh = (place == "sftp").then(|| SshServer::start(world));
-            let url = match (&s3, &ssh) {
+            let url = match (&rest, &ssh) {
                 (None, None) => repository.to_string_lossy().into_owned(),
-                (Some(Some(server)), _) => server.url("bucket"),
+                (Some(Some(server)), _) => server.url(),
                 (_, Some(Some(server))) => server.url(&repository),
                 _ => return,
             };

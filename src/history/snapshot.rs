@@ -331,7 +331,7 @@ pub(super) fn copy_file(
     Ok(temp.replace(target)?)
 }
 
-/// Removes a file. A folder at its place is not ours.
+/// Removes a file. A folder that took its place stays.
 fn remove(path: &Path) -> Result<(), HistoryError> {
     match sharing::remove_file(path) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e).at("remove", path)?,

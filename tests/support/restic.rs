@@ -86,20 +86,28 @@ fn install_rclone() -> Result<PathBuf, String> {
     Ok(place.join("bin/rclone"))
 }
 
-/// A REST server on loopback that accepts new snapshots and removes none. Killed when dropped.
-pub(crate) struct AppendOnlyServer {
+/// A REST server on loopback. Killed when dropped.
+pub(crate) struct RestServer {
     child: Child,
-    pub(crate) url: String,
+    port: u16,
+    folder: PathBuf,
+    is_append_only: bool,
 }
 
-impl AppendOnlyServer {
-    /// Starts a server for the repository in `folder`.
-    pub(crate) fn start(folder: &Path) -> Option<Self> {
+impl RestServer {
+    /// Starts a server for the repository in `folder`. An append-only one accepts new snapshots and removes none.
+    pub(crate) fn start(folder: &Path, is_append_only: bool) -> Option<Self> {
+        rclone()?;
         let free = TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = free.local_addr().expect("a bound address").port();
         drop(free);
-        let child = Command::new(rclone()?)
-            .args(["serve", "restic", "--append-only", "--config", "/dev/null"])
+        Some(Self::start_on(port, folder, is_append_only))
+    }
+
+    fn start_on(port: u16, folder: &Path, is_append_only: bool) -> Self {
+        let child = Command::new(rclone().expect("installed"))
+            .args(["serve", "restic", "--config", "/dev/null"])
+            .args(is_append_only.then_some("--append-only"))
             .arg("--addr")
             .arg(format!("127.0.0.1:{port}"))
             .arg(folder)
@@ -108,18 +116,32 @@ impl AppendOnlyServer {
             .stderr(Stdio::null())
             .spawn()
             .expect("start rclone");
-        let server = Self {
-            child,
-            url: format!("rest:http://127.0.0.1:{port}/"),
-        };
         wait_until("rclone listens", || {
             TcpStream::connect(("127.0.0.1", port)).is_ok()
         });
-        Some(server)
+        Self {
+            child,
+            port,
+            folder: folder.to_path_buf(),
+            is_append_only,
+        }
+    }
+
+    /// Returns the URL of the repository.
+    pub(crate) fn url(&self) -> String {
+        format!("rest:http://127.0.0.1:{}/", self.port)
+    }
+
+    /// Kills the server and starts it again on the same port.
+    pub(crate) fn restart(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let mut again = Self::start_on(self.port, &self.folder, self.is_append_only);
+        std::mem::swap(&mut self.child, &mut again.child);
     }
 }
 
-impl Drop for AppendOnlyServer {
+impl Drop for RestServer {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
