@@ -194,7 +194,7 @@ fn shell_completion_offers_the_tables_of_folders_and_their_values() {
         env.run(line).code(0).stdout
     };
     for (words, expected) in [
-        (&["config", "get", "fold"][..], "folders.~/"),
+        (&["config", "get", "fold"][..], "folders.~/ folders./gone"),
         (&["config", "unset", "folders."], "folders.~/ folders./gone"),
         (&["config", "set", "folders.~/x", "w"], "work"),
         (&["config", "set", "shared_logins.~/x", "t"], "true"),
