@@ -10,11 +10,10 @@ use crate::old_codex::said;
 use crate::support::lab::{Lab, messages, rollout, rollouts};
 use crate::support::launched::{launches, turns};
 use crate::support::pauses::wait_until;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
-use std::thread;
 use std::time::Instant;
+use std::{fs, thread};
 
 const YES: &str = "yes";
 

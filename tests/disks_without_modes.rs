@@ -10,10 +10,9 @@ use crate::support::sample::{FIRST, backup, bob, put, sample_home, sample_home_a
 use crate::support::sign_in::{SignIn, signed_in_home, write_auth};
 use crate::vault::set_up;
 use serde_json::json;
-use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::thread;
+use std::{fs, thread};
 
 /// Allows logins in all homes of the disk.
 fn allow_logins(env: &TestEnv) {

@@ -3,11 +3,10 @@
 
 use crate::support::env::{TestEnv, assert_same_tree};
 use crate::support::pauses::{EVENT_LIMIT, poll, wait_until};
-use crate::support::processes;
 use crate::support::profiles::{alice_and_bob, live_login, owner, profile_login};
 use crate::support::sample::{alice, bob};
 use crate::support::sign_in::{auth_json, write_auth};
-use crate::support::write_program;
+use crate::support::{processes, write_program};
 use serde_json::{Value, json};
 use std::fs;
 use std::io::Write as _;

@@ -2,15 +2,14 @@
 //! there.
 
 use crate::cooldown::{entry, know};
-use crate::session_picker;
 use crate::status::{window, with_fake_in};
 use crate::support::conversations::{Conversation, id, state, write};
 use crate::support::env::TestEnv;
 use crate::support::restic;
 use crate::support::sample::backup;
 use crate::support::terminal::{LINES, Terminal};
-use crate::vault;
 use crate::width::{shown, too_long};
+use crate::{session_picker, vault};
 use std::time::Duration;
 
 const LIMIT: Duration = Duration::from_secs(60);

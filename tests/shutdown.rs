@@ -3,11 +3,10 @@
 
 use crate::support::mock_backend::MockBackend;
 use crate::support::pauses::wait_until;
-use crate::support::processes;
 use crate::support::real_codex::RealCodex;
 use crate::support::sign_in::{SignIn, codex_env, signed_in_home};
 use crate::support::skips::skip;
-use crate::support::write_program;
+use crate::support::{processes, write_program};
 use clap::Parser;
 use codex_manager::testing::codex::process::{
     HomeProcess, HomeUsage, ProcessRole, ProgramNames, find_holders,

@@ -3,9 +3,8 @@
 use crate::support::env::{Run, TestEnv, assert_same_tree};
 use crate::support::faults::{Dice, Mount};
 use crate::support::pauses::wait_until;
-use crate::support::restic;
 use crate::support::sample::{FIRST, line, put, rollout, sample_home};
-use crate::support::write_program;
+use crate::support::{restic, write_program};
 use crate::vault::set_up;
 use std::fs;
 use std::process::Stdio;

@@ -3,9 +3,8 @@
 use crate::support::env::TestEnv;
 use crate::support::faults::{Dice, run_ends_before_kill};
 use crate::support::pauses::{EVENT_LIMIT, poll};
-use crate::support::restic;
 use crate::support::sample::{put, sample_home, sample_home_at};
-use crate::support::variables;
+use crate::support::{restic, variables};
 use crate::vault::set_up;
 use std::fs;
 use std::process::Stdio;

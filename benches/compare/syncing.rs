@@ -1,8 +1,7 @@
 //! Compares `sync` with codexSync, unison and rsync, each with its own cloud folder of the same home.
 
 use crate::measure::{Row, Runner, run_alternately};
-use crate::sample;
-use crate::{Bench, Options, exists, flush_disk};
+use crate::{Bench, Options, exists, flush_disk, sample};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};

@@ -5,10 +5,9 @@ use super::format::FileEntry;
 use super::path_note::PathNote;
 use super::scan::HomeScan;
 use crate::codex::database;
-use crate::io::message_with_causes;
 use crate::io::progress::is_interrupted;
-use crate::io::sharing;
 use crate::io::staging::Staging;
+use crate::io::{message_with_causes, sharing};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 

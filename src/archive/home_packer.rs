@@ -13,9 +13,8 @@ use super::relocation::{FileLocator, OpenedFile};
 use super::scan;
 use super::scope::CaptureScope;
 use super::stable_read::StablePrefix;
-use crate::io::file_open;
 use crate::io::progress::is_interrupted;
-use crate::io::{IoContext, Progress};
+use crate::io::{IoContext, Progress, file_open};
 use std::collections::HashSet;
 use std::io::{self, Read};
 

@@ -8,10 +8,9 @@ use super::format::{
     MemberContents, Metadata, gzip_member, manifest_members,
 };
 use super::reuse::{PreviousArchive, PreviousMember};
-use crate::io::IoContext;
 use crate::io::buffers::{AlignedBuffer, Buffer, BufferPool};
 use crate::io::hash::{ContentDigest, ContentHasher};
-use crate::io::position;
+use crate::io::{IoContext, position};
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;

@@ -3,10 +3,8 @@
 use super::format::{Metadata, names};
 use super::pack::FinishedArchive;
 use crate::io::atomic::TempFile;
-use crate::io::document;
-use crate::io::flush;
 use crate::io::lock::FileLock;
-use crate::io::{IoContext, IoError};
+use crate::io::{IoContext, IoError, document, flush};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 

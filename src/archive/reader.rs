@@ -7,8 +7,7 @@ use super::format::{
     ArchiveManifest, MANIFEST_NAME, Metadata, index_check, manifest_members, tar_stream,
 };
 use super::sink::{Extent, Sink};
-use super::unpack_indexed;
-use super::unpack_stream;
+use super::{unpack_indexed, unpack_stream};
 use crate::io::{IoContext, Progress};
 use std::path::{Path, PathBuf};
 

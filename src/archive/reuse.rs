@@ -7,9 +7,8 @@ use super::format::{
 };
 use super::reader::ArchiveReader;
 use crate::io::buffers::{AlignedBuffer, BufferPool};
-use crate::io::file_open;
 use crate::io::hash::{ContentDigest, DigestBytes};
-use crate::io::position;
+use crate::io::{file_open, position};
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;

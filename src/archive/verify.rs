@@ -9,9 +9,8 @@ use super::reader::ArchiveReader;
 use super::sink::Extent;
 use crate::codex::database::{self, DatabaseError};
 use crate::codex::home::{self, HomeEntryKind, kind_of};
-use crate::io::file_open;
 use crate::io::staging::Staging;
-use crate::io::{IoContext, IoError, Progress, parallel, space, with_suffix};
+use crate::io::{IoContext, IoError, Progress, file_open, parallel, space, with_suffix};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 

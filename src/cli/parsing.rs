@@ -2,9 +2,8 @@
 
 use super::command::{Cli, Command, GlobalArgs};
 use super::help::tree;
-use crate::commands;
 use crate::error::{CommandError, ErrorKind};
-use crate::ui;
+use crate::{commands, ui};
 use clap::error::ErrorKind as Kind;
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::ffi::OsString;

@@ -7,9 +7,8 @@
 //! renews the login, so codex-manager cannot store anything in this file.
 
 use super::identity::{Email, Identity, LoginKind};
-use crate::io::file_open;
 use crate::io::secret::SecretBytes;
-use crate::io::{IoContext, IoError, hash};
+use crate::io::{IoContext, IoError, file_open, hash};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, TimeDelta, Utc};

@@ -2,9 +2,8 @@
 
 use super::auth::AuthFile;
 use super::home::AUTH_JSON;
-use crate::io::IoError;
 use crate::io::environment::Environment;
-use crate::io::file_open;
+use crate::io::{IoError, file_open};
 use smart_default::SmartDefault;
 use std::path::{Path, PathBuf};
 

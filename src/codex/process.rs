@@ -6,15 +6,12 @@
 //! Processes of other users that cannot be inspected are ignored.
 
 use super::config::CodexConfig;
-use super::daemon;
 use super::home::{ARCHIVED_SESSIONS, SESSIONS, THREAD_LOCKS};
-use super::redaction;
 use super::rollout::{self, RolloutName};
-use crate::io::OrdinaryPath;
+use super::{daemon, redaction};
 use crate::io::environment::Environment;
-use crate::io::lock;
 use crate::io::processes::{self, Process, ProcessTable};
-use crate::io::tree;
+use crate::io::{OrdinaryPath, lock, tree};
 use serde::{Serialize, Serializer};
 use smart_default::SmartDefault;
 use std::collections::BTreeSet;

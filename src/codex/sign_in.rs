@@ -1,8 +1,7 @@
 //! Runs `codex login` in a scratch home.
 
-use super::config;
-use super::process;
 use super::program::Program;
+use super::{config, process};
 use crate::io::environment::Environment;
 use crate::io::foreground::{self, ForegroundExit};
 use crate::io::{IoError, atomic};

@@ -11,8 +11,7 @@ use crate::io::access;
 use crate::io::temp_name::TEMP_PREFIX;
 use crate::io::{IoError, OrdinaryPath, links, modes, shell, tree};
 use crate::launch::{program, registry};
-use crate::logging;
-use crate::vault;
+use crate::{logging, vault};
 use std::fs::{self, Metadata};
 use std::path::{Path, PathBuf};
 

@@ -8,11 +8,10 @@ use super::repair_plan::{
 use super::rollout::{self, Depth};
 use super::row::{self, RowFacts};
 use super::scratch_database::{self, ScratchDatabase};
-use super::scratch_projection;
 use super::snapshot::{self, RepairSnapshot, RepairSnapshots, SnapshotReason};
 use super::thread_rollouts::{ThreadChain, select_newest_of_each};
 use super::unreadable::{ContinuedRollout, find_unprojected_bases};
-use super::{HistoryError, JOURNAL, SkippedFile, for_each_file};
+use super::{HistoryError, JOURNAL, SkippedFile, for_each_file, scratch_projection};
 use crate::codex::threads::live;
 use crate::codex::{
     CodexConfig, Holder, Program, Projections, RolloutCut, RolloutName, RowChange, RowValues,

@@ -5,11 +5,10 @@
 //! as the id of its conversation, so that all offsets stay. Codex opens it without a login and without contacting
 //! a server (0.169).
 
-use super::HistoryError;
 use super::repair_plan::RepairContext;
-use super::rollout;
 use super::scratch_database::{ScratchDatabase, run_app_server};
 use super::unreadable::ContinuedRollout;
+use super::{HistoryError, rollout};
 use crate::codex::config::{self, PROVIDER_KEYS};
 use crate::codex::rollout::open_plain;
 use crate::codex::{

@@ -1,10 +1,8 @@
 //! Atomic file writes: after a crash, either the old or the new file exists, complete.
 
-use super::flush;
 use super::lock::{self, FileLock};
 use super::temp_name::{TEMP_PREFIX, is_temp_name};
-use super::{IoContext, IoError};
-use super::{beneath, events, file_open, modes, owner, sharing};
+use super::{IoContext, IoError, beneath, events, file_open, flush, modes, owner, sharing};
 use std::fs::{self, File, TryLockError};
 use std::io::{Seek, Write};
 use std::path::{Path, PathBuf};

@@ -1,8 +1,7 @@
 //! Exchanges two files or folders in one system call.
 
-use std::fs;
-use std::io;
 use std::path::Path;
+use std::{fs, io};
 
 /// Returns true if the system or the file system has no such call. On macOS two numbers mean "not supported";
 /// network disks answer either.

@@ -5,9 +5,7 @@
 //! Windows refuses to read a locked range through another handle, also in the same process
 //! (`LockFileEx`). So one byte beyond the end of every file is locked, which no process reads.
 
-use super::flush;
-use super::{IoContext, IoError};
-use super::{file_open, progress, sharing};
+use super::{IoContext, IoError, file_open, flush, progress, sharing};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::ErrorKind;
 use std::path::Path;

@@ -5,10 +5,9 @@
 //! the call is repeated for a second. On other systems it succeeds at once.
 
 use super::beneath;
-use std::fs;
-use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
+use std::{fs, io};
 
 /// The longest wait for another process to close a file.
 const TIMEOUT: Duration = Duration::from_secs(1);

@@ -1,8 +1,7 @@
 //! Makes whole folders durable.
 
-use super::flush;
 use super::tree::walk;
-use super::{IoContext, IoError, atomic, file_open, parallel};
+use super::{IoContext, IoError, atomic, file_open, flush, parallel};
 use std::fs::{FileType, Metadata};
 use std::path::{Path, PathBuf};
 

@@ -51,8 +51,7 @@ mod tests;
 mod transaction;
 mod write_times;
 
-pub(crate) use error::join_holders;
-pub(crate) use error::{JournalError, RecoveryObstacle};
+pub(crate) use error::{JournalError, RecoveryObstacle, join_holders};
 pub(crate) use file_exchange::FileExchange;
 pub(crate) use folder::{
     KeptAs, is_real_folder, journal_folder_of_command, list_kept, parse_kept_name, staging_beside,

@@ -1,11 +1,10 @@
 //! Plans a launch and prepares it, up to the start of Codex.
 
-use super::binding;
 use super::isolated_home::{self, IsolationError};
-use super::program;
 use super::record::{
     CodexRun, ConversationBinding, LAUNCH_VARIABLE, LaunchRecord, ProcessId, SCHEMA,
 };
+use super::{binding, program};
 use crate::accounts::{
     AccountLocks, DaemonPolicy, IsolatedLogin, LeaseError, ProfileError, Profiles, SwitchError,
     SwitchPlan, SwitchReport, SwitchRequest, switch,

@@ -3,11 +3,10 @@
 use super::file::{LogLocation, LogName};
 use super::settings::LogArchiving;
 use super::writer::WRITE_LOCK_TIMEOUT;
-use crate::io::file_open;
 use crate::io::hash::hash_reader;
 use crate::io::lock::FileLock;
 use crate::io::retention::{RetentionItem, RetentionPolicy};
-use crate::io::{IoContext, IoError, atomic, tree};
+use crate::io::{IoContext, IoError, atomic, file_open, tree};
 use chrono::{NaiveDate, TimeDelta};
 use std::fs::File;
 use std::io;

@@ -1,19 +1,17 @@
 //! Checks one archive, and writes its sidecar again if that is missing or damaged.
 
-use crate::archive::ArchiveError;
-use crate::archive::names;
 use crate::archive::reader::ArchiveReader;
 use crate::archive::sidecar::{self, SidecarProblem};
 use crate::archive::verify::{self, VerifyReport};
+use crate::archive::{ArchiveError, names};
 use crate::context::Context;
 use crate::error::{CommandError, Result};
 use crate::inventory::records::{FileStamp, VerifyRecord};
 use crate::inventory::store::VerifyFinding;
 use crate::io::clock::Timestamp;
-use crate::io::file_open;
 use crate::io::hash::ContentHasher;
 use crate::io::staging::Staging;
-use crate::io::{IoContext, document};
+use crate::io::{IoContext, document, file_open};
 use std::path::Path;
 
 /// Verifies one archive and shows a progress bar. A dry run leaves no file in the manager home.

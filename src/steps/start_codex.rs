@@ -9,9 +9,8 @@ use crate::io::clock::Timestamp;
 use crate::io::shell;
 use crate::launch::run::LaunchReport;
 use crate::launch::session::{self, Launch, LaunchPlan, LaunchRequest};
-use crate::steps::before_new_codex;
 use crate::steps::home_checks::{check_credential_store, check_logins_allowed, check_not_isolated};
-use crate::steps::wait;
+use crate::steps::{before_new_codex, wait};
 use crate::ui::object;
 use crate::views::account::{
     full_time, label, local_rfc3339, printable, read_accounts_and_profiles, warn_all,

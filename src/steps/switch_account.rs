@@ -4,11 +4,10 @@ use crate::accounts::save::SaveOutcome;
 use crate::accounts::switch::{
     self, DaemonPolicy, PlannedSave, SwitchPlan, SwitchReport, SwitchRequest,
 };
-use crate::codex::daemon;
 use crate::codex::home::AUTH_JSON;
 use crate::codex::identity::{Identity, LoginKind};
-use crate::codex::login_lock;
 use crate::codex::process::Holder;
+use crate::codex::{daemon, login_lock};
 use crate::context::Context;
 use crate::error::{Outcome, Result};
 use crate::history::hidden;

@@ -7,16 +7,14 @@
 //! machines publish: the branch that Codex does not show is kept until a user decides, and dropped by the decision.
 //! Dropping it removes no file.
 
-use super::conflict_copies;
 use super::conflicting_versions::ConflictingVersions;
 use super::index_updates::{ContentChange, IndexUpdate};
 use super::pending_index_updates::PendingIndexUpdates;
 use super::plan::{Conflict, SyncPlan};
-use super::resolutions;
 use super::resolve::KeepChoice;
 use super::rewind_knowledge::{self, RewindKnowledge};
-use super::rollouts;
 use super::state::{Replica, SyncState};
+use super::{conflict_copies, resolutions, rollouts};
 use crate::codex::rollout::{open_plain, parse_rollout_id};
 use crate::history::rollout::{read_last_ordinal, require_in_home};
 use crate::history::thread_rollouts::{ThreadChain, created_at, find_newest_rollout, find_rollout};

@@ -7,8 +7,7 @@
 use super::scan::SideListing;
 use super::sides::Stat;
 use super::state::{SideFile, SyncedFile};
-use crate::io::file_open;
-use crate::io::{IoContext, IoError};
+use crate::io::{IoContext, IoError, file_open};
 use serde::Deserialize;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;

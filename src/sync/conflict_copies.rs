@@ -5,13 +5,11 @@
 //! in `.codex-manager/forks/` of the cloud folder. Conversation and content determine the name, so that
 //! several machines that store the same version write the same file. The files are never changed.
 
-use super::contents;
 use super::manager_folder::{self, CONFLICT_COPIES_FOLDER};
 use super::remote::folder::cloud_names;
-use super::rollouts;
-use super::scan;
 use super::sides::{Side, Stat};
 use super::state::{SyncState, SyncedFile};
+use super::{contents, rollouts, scan};
 use crate::codex::rollout;
 use crate::io::hash::Sha256Digest;
 use crate::io::{IoContext, IoError, sharing};

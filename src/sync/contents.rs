@@ -1,9 +1,8 @@
 //! Digests of file contents, and signs of incomplete files. Uses constant memory.
 
 use crate::codex::rollout;
-use crate::io::file_open;
 use crate::io::hash::Sha256Digest;
-use crate::io::position;
+use crate::io::{file_open, position};
 use serde::de::IgnoredAny;
 use std::fs::File;
 use std::io::{self, BufReader, Read};

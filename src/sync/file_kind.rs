@@ -1,7 +1,6 @@
 //! The kinds of synced files, which are compared, merged and replaced in different ways.
 
-use super::line_merge;
-use super::rollouts;
+use super::{line_merge, rollouts};
 
 /// The kind of a file. Only the first two kinds can be compared by lines. Of plain files, only times show the newer
 /// version.

@@ -4,8 +4,7 @@
 //! A kill or a power cut can tear the last line. An appender ends it, so that the next line is not lost with it, and
 //! readers skip it. No line depends on an earlier one, so a lost line costs only what it says.
 
-use crate::io::flush;
-use crate::io::{IoContext, IoError, atomic, document, file_open, sharing};
+use crate::io::{IoContext, IoError, atomic, document, file_open, flush, sharing};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fs::{File, OpenOptions};

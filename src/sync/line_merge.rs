@@ -7,9 +7,8 @@
 //! If `history.max_bytes` makes Codex drop the oldest lines of `history.jsonl`, those stay in the cloud
 //! folder and are not copied back.
 
-use crate::io::file_open;
 use crate::io::hash::{Hasher, Sha256Digest};
-use crate::io::{IoContext, IoError};
+use crate::io::{IoContext, IoError, file_open};
 use std::collections::HashMap;
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};

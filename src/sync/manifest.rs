@@ -5,11 +5,10 @@
 //! do not follow the grammar are ignored. The first line is a header, the last one holds the digest of all
 //! lines before it, so an incomplete manifest is recognized.
 
-use super::manager_folder;
 use super::remote::folder::cloud_names;
-use super::rollouts;
 use super::sides::Stat;
 use super::state::{Deletion, SyncState};
+use super::{manager_folder, rollouts};
 use crate::codex::rollout;
 use crate::io::document::{self, Document};
 use crate::io::hash::{Hasher, Sha256Digest};

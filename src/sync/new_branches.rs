@@ -1,14 +1,12 @@
 //! The branches of conversations that a plan brings together.
 
-use super::branches;
 use super::config::SyncConfig;
 use super::index_updates::ContentChange;
 use super::plan::{Op, StateUpdate, SyncPlan, SyncStep};
-use super::resolutions;
 use super::rewind_knowledge::{self, RewindKnowledge};
-use super::rollouts;
 use super::sides::Side;
 use super::state::SyncState;
+use super::{branches, resolutions, rollouts};
 use crate::codex::rollout::RolloutName;
 use crate::history::files;
 use crate::history::rollout::read_last_ordinal;

@@ -6,8 +6,7 @@
 //! have the form of a decision about a version that no machine has: the end of the id of the known rollout and the number
 //! are in the place of its digest.
 
-use super::conflict_copies;
-use super::rollouts;
+use super::{conflict_copies, rollouts};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// The number of digits at the end of an id that a record has.

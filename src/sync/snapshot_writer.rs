@@ -6,13 +6,10 @@ use super::backup::{
 };
 use super::config::{SnapshotCompression, SyncConfig};
 use super::plan::{ObservedFile, Op, SyncPlan};
-use super::sides::Side;
-use super::sides::set_mtime;
+use super::sides::{Side, set_mtime};
 use crate::io::atomic::{self, TempFile};
-use crate::io::document;
-use crate::io::file_open;
 use crate::io::lock::FileLock;
-use crate::io::{IoContext, IoError, modes, owner, tree};
+use crate::io::{IoContext, IoError, document, file_open, modes, owner, tree};
 use chrono::{DateTime, Utc};
 use std::collections::BTreeMap;
 use std::fs::{self, File};

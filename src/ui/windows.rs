@@ -1,7 +1,6 @@
 //! Quota windows as bars for people and as objects for scripts.
 
-use super::time;
-use super::{JsonFields, JsonObject, Style, Ui, object};
+use super::{JsonFields, JsonObject, Style, Ui, object, time};
 use crate::codex::window::{CODEX_LIMIT, SpendCap, Window};
 use crate::io::clock::{Timestamp, Zone};
 use crate::io::quantity::pluralize;

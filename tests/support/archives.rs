@@ -13,10 +13,9 @@ use codex_manager::testing::archive::reuse::{PreviousArchive, ReuseOptions, Veri
 use codex_manager::testing::archive::scope::CaptureScope;
 use codex_manager::testing::io::environment::Environment;
 use codex_manager::testing::io::progress::{Progress, Silent};
-use codex_manager::testing::restore::RestoreError;
-use codex_manager::testing::restore::apply;
 use codex_manager::testing::restore::plan::{RestoreTarget, Selection};
 use codex_manager::testing::restore::request::RestoreRequest;
+use codex_manager::testing::restore::{RestoreError, apply};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;

@@ -1,8 +1,7 @@
 //! Text in which escapes or base64 hide other text: in JSON strings, in HTML, in URLs, between colours.
 
-use base64::Engine;
-use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use base64::{Engine, alphabet};
 use std::borrow::Cow;
 use std::ops::Range;
 

@@ -4,12 +4,11 @@ use crate::codex::config::CodexConfig;
 use crate::commands::history::home::repair_context;
 use crate::context::Context;
 use crate::error::{CommandError, ErrorKind, Outcome, Result};
-use crate::history::prompts;
 use crate::history::rebuild::{
     self, ConversationCounts, PromptCounts, RebuildOptions, RebuildPlan, RebuildSource,
     RebuildTarget, RebuiltFile, TableRow, UnusedCounts,
 };
-use crate::history::repair;
+use crate::history::{prompts, repair};
 use crate::io::quantity::pluralize;
 use crate::steps::home_checks::require_codex_home;
 use crate::views::account::printable;

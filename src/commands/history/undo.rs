@@ -3,8 +3,7 @@
 use crate::commands::history::home::repair_context;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
-use crate::history::repair;
-use crate::history::snapshot;
+use crate::history::{repair, snapshot};
 use crate::steps::home_checks::require_codex_home;
 use crate::ui::object;
 use crate::views::account::full_time;

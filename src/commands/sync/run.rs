@@ -13,8 +13,9 @@ use crate::steps::shutdown::ShutdownArgs;
 use crate::steps::sync_index::{
     flush_pending_index_updates, has_pending_index_updates, lock_replica, update_codex_index,
 };
-use crate::steps::sync_shutdown::needs_shutdown;
-use crate::steps::sync_shutdown::{home_users, is_home_in_use, shut_down_codex, warn_of_new_users};
+use crate::steps::sync_shutdown::{
+    home_users, is_home_in_use, needs_shutdown, shut_down_codex, warn_of_new_users,
+};
 use crate::steps::vault_sync::VaultSync;
 use crate::sync::apply::{self, ApplyError, ApplyReport, ApplyRequest};
 use crate::sync::branches;

@@ -1,7 +1,6 @@
 //! `vault export`: makes an archive of a snapshot.
 
-use crate::archive::names;
-use crate::archive::publish;
+use crate::archive::{names, publish};
 use crate::choices::snapshot_choice::find_snapshot;
 use crate::choices::vault_connection::ConnectionArgs;
 use crate::context::Context;

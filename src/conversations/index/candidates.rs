@@ -3,8 +3,7 @@
 use super::error::IndexError;
 use super::plan::{self, IndexCandidate, RolloutStamp, ShownFields};
 use super::store::IndexStore;
-use crate::codex::threads::ThreadFilter;
-use crate::codex::threads::{self, ListedThread, ThreadCounts};
+use crate::codex::threads::{self, ListedThread, ThreadCounts, ThreadFilter};
 use crate::history::files::{self, without_zst};
 use crate::history::thread_titles::{ThreadTitles, apply_names};
 use crate::history::{SkippedFile, rollout, session_index, thread_rollouts};

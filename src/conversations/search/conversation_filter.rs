@@ -1,7 +1,6 @@
 //! The filter of a search, for conversations with and without a row in Codex's list.
 
-use crate::codex::threads::ListedThread;
-use crate::codex::threads::ThreadFilter;
+use crate::codex::threads::{ListedThread, ThreadFilter};
 use crate::conversations::index::usage_query::UsageConversation;
 use crate::conversations::search::evaluate::FoundConversation;
 use std::collections::HashSet;

@@ -1,8 +1,7 @@
 //! Reads single texts of a conversation from its rollout.
 
-use crate::codex::rollout;
-use crate::codex::rollout_lines;
 use crate::codex::rollout_lines::{LineItems, LineParts, Role};
+use crate::codex::{rollout, rollout_lines};
 use crate::conversations::index::searched_part;
 use crate::conversations::raw_lines::RawLines;
 use crate::history::lines::{JsonlLine, LineReader};

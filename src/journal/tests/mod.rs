@@ -11,9 +11,8 @@ use crate::io::lock::retry_until_free;
 use crate::io::{IoContext, IoError, atomic};
 use std::cell::Cell;
 use std::collections::BTreeSet;
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 thread_local! {
     /// The number of the next syncs of this thread that fail.

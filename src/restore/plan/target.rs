@@ -1,10 +1,9 @@
 //! The folder that a restore replaces: its files, the processes that use it, and the plan for it.
 
-use super::account;
-use super::later_rewinds;
 use super::live_files::{self, LiveFiles};
 use super::request::RestoreRequest;
 use super::restore_plan::{RestorePlan, RestoreTarget, plan_restore};
+use super::{account, later_rewinds};
 use crate::accounts::AuthPolicy;
 use crate::codex::{Holder, process};
 use crate::io::tree;

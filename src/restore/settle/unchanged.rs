@@ -8,9 +8,8 @@ use crate::restore::{
 };
 use std::collections::BTreeSet;
 use std::ffi::OsString;
-use std::fs;
-use std::io;
 use std::path::Path;
+use std::{fs, io};
 
 /// The largest number of changed files that a partial restore exchanges one by one instead of
 /// linking the rest of the home.

@@ -1,9 +1,8 @@
 //! The locked target of a restore with its plan, and the staging folders beside it.
 
-use super::disk_probes;
-use super::equal_rollouts;
 use super::linked_roots::{add_root, find_linked_roots};
 use super::staged_home::{ExchangeMode, Stage, StageRoot};
+use super::{disk_probes, equal_rollouts};
 use crate::archive::path_checks::check_case_collisions;
 use crate::archive::{ArchiveError, ArchiveReader, NameSet};
 use crate::io::{IoError, NoSpace, OrdinaryPath, Progress, atomic, links, space};

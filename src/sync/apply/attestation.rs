@@ -9,14 +9,11 @@ use super::request::ApplyRequest;
 use crate::codex::rollout;
 use crate::io::{IoContext, IoError};
 use crate::sync::config::SyncConfig;
-use crate::sync::contents;
-use crate::sync::identity;
-use crate::sync::line_merge;
 use crate::sync::manifest::{self, ManifestEntry};
 use crate::sync::remote::folder::listed_versions::RemoteManifests;
-use crate::sync::rollouts;
 use crate::sync::sides::{Side, Stat};
 use crate::sync::state::{SyncState, SyncedFile};
+use crate::sync::{contents, identity, line_merge, rollouts};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 

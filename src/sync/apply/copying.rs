@@ -2,16 +2,13 @@
 
 use super::error::{StepFailure, changed_file_failure};
 use crate::io::atomic::TempFile;
-use crate::io::file_open;
 use crate::io::hash::{Hasher, Sha256Digest};
-use crate::io::{IoContext, Progress};
+use crate::io::{IoContext, Progress, file_open};
 use crate::sync::config::{SyncConfig, SyncRemote};
-use crate::sync::contents;
 use crate::sync::manifest::ManifestEntry;
 use crate::sync::plan::{CopyOp, ObservedFile};
-use crate::sync::rollouts;
-use crate::sync::sides::set_mtime;
-use crate::sync::sides::{Side, Stat};
+use crate::sync::sides::{Side, Stat, set_mtime};
+use crate::sync::{contents, rollouts};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};

@@ -5,16 +5,14 @@ use super::error::{ApplyError, StepFailure, changed_file_failure};
 use super::run::ApplyRun;
 use super::targets::{check_mounted_quickly, check_target_unchanged, prepare_target, rename_new};
 use crate::codex::rollout;
-use crate::io::IoContext;
 use crate::io::atomic::{self, TempFile};
 use crate::io::hash::Sha256Digest;
-use crate::io::sharing;
+use crate::io::{IoContext, sharing};
 use crate::sync::conflict_copies::{self, ConflictCopyFolders};
-use crate::sync::contents;
-use crate::sync::line_merge;
 use crate::sync::manifest::ManifestEntry;
 use crate::sync::plan::{CopyOp, MergeTarget, ObservedFile};
 use crate::sync::sides::{Side, Stat, set_mtime};
+use crate::sync::{contents, line_merge};
 use std::io;
 use std::path::{Path, PathBuf};
 

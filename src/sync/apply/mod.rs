@@ -28,12 +28,11 @@ pub use request::ApplyRequest;
 use self::copying::Copier;
 use self::run::{ApplyRun, index_update_of};
 use self::targets::check_mounted;
-use super::backup;
 use super::ledger::Ledger;
 use super::pending_index_updates::PendingIndexUpdates;
 use super::plan::{CloudContents, SyncPlan};
-use super::snapshot_writer;
 use super::state::SyncState;
+use super::{backup, snapshot_writer};
 use crate::io::atomic;
 
 /// Applies a plan. `state` is the state that the plan is based on; the caller holds the lock of the replica.

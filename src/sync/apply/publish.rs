@@ -7,13 +7,10 @@ use super::report::ApplyReport;
 use super::request::ApplyRequest;
 use super::targets::check_mounted;
 use crate::io::atomic;
-use crate::sync::identity;
 use crate::sync::ledger::{Ledger, LedgerContents};
-use crate::sync::manager_folder;
 use crate::sync::plan::{StateUpdate, SyncPlan};
-use crate::sync::resolutions;
-use crate::sync::restore_marker;
 use crate::sync::state::{Deletion, SyncState};
+use crate::sync::{identity, manager_folder, resolutions, restore_marker};
 
 /// Publishes in this machine's manifest, and records in the state, the deletions that the run will do in the cloud
 /// folder. Should the run be killed afterwards, other machines treat the missing files as deleted, not as lost.

@@ -5,13 +5,11 @@ use super::error::{ApplyError, StepFailure, changed_file_failure};
 use crate::io::atomic::{self, TempFile};
 use crate::io::tree;
 use crate::sync::config::SyncConfig;
-use crate::sync::manager_folder;
 use crate::sync::plan::{CloudContents, PlanError, SyncPlan};
-use crate::sync::scope;
 use crate::sync::sides::{Side, Stat};
-use std::fs;
-use std::io;
+use crate::sync::{manager_folder, scope};
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 /// The durability of the folders that [`prepare_folder`] creates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

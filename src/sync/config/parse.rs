@@ -8,10 +8,9 @@ use super::settings::{
     SyncConfigError, SyncPolicy, SyncRemote,
 };
 use crate::codex::process::ProgramNames;
-use crate::io::IoContext;
 use crate::io::beneath::{self, FollowedLinks};
-use crate::io::file_open;
 use crate::io::settings::{SettingValues, SettingsError, SettingsFile, ValueKind};
+use crate::io::{IoContext, file_open};
 use crate::logging::LogSettings;
 use crate::shutdown::ShutdownSettings;
 use crate::sync::scope;

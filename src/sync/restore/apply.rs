@@ -8,23 +8,16 @@ use crate::io::atomic::{self, TempFile};
 use crate::io::{IoContext, IoError};
 use crate::sync::backup::SnapshotFile;
 use crate::sync::config::SyncConfig;
-use crate::sync::conflict_copies;
-use crate::sync::contents;
-use crate::sync::identity;
 use crate::sync::ledger::Ledger;
 use crate::sync::manifest::ManifestEntry;
 use crate::sync::plan::PlanError;
-use crate::sync::resolutions;
-use crate::sync::rollouts;
-use crate::sync::sides::set_mtime;
-use crate::sync::sides::{Side, Stat};
-use crate::sync::snapshot_writer;
+use crate::sync::sides::{Side, Stat, set_mtime};
 use crate::sync::state::{Replica, StateJournal, SyncState};
+use crate::sync::{conflict_copies, contents, identity, resolutions, rollouts, snapshot_writer};
 use chrono::{DateTime, Utc};
 use std::collections::BTreeSet;
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 /// Copies the replaced files to a safety snapshot, then restores each file by one rename. Returns the name of the
 /// safety snapshot. Records files in the cloud folder as written by this machine, because other machines wait for

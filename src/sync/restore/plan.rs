@@ -4,16 +4,12 @@ use super::error::SyncRestoreError;
 use super::snapshot_reader::{SnapshotReader, list_files};
 use crate::sync::backup::{self, SnapshotFile, SyncSnapshot};
 use crate::sync::config::SyncConfig;
-use crate::sync::line_merge;
 use crate::sync::plan::check_cloud_identity;
-use crate::sync::rollouts;
-use crate::sync::scope;
-use crate::sync::secrets;
 use crate::sync::sides::Side;
 use crate::sync::state::Replica;
-use std::fs;
-use std::io;
+use crate::sync::{line_merge, rollouts, scope, secrets};
 use std::path::{Component, Path, PathBuf};
+use std::{fs, io};
 
 /// The files that a restore would write.
 #[derive(Debug)]

@@ -1,14 +1,12 @@
 //! Reads the files of a snapshot, a folder or a `.zip`.
 
 use super::error::SyncRestoreError;
-use crate::io::file_open;
-use crate::io::{IoContext, IoError};
+use crate::io::{IoContext, IoError, file_open};
 use crate::sync::backup::{self, BackupError, SnapshotFile, SyncSnapshot};
 use crate::sync::scope;
 use crate::sync::sides::Stat;
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 /// Reads files from a snapshot without following links in it.
 pub(super) enum SnapshotReader {

@@ -9,14 +9,13 @@ use super::compared_file::{ComparedFile, ConversationVersions, NewConflictCopy};
 use super::fact_reader::FactReader;
 use crate::codex::rollout::{Relation, ZST};
 use crate::io::{IoContext, IoError};
-use crate::sync::conflict_copies;
 use crate::sync::conflicting_versions::ConflictingVersions;
 use crate::sync::file_kind::FileKind;
 use crate::sync::file_version::FileVersion;
 use crate::sync::notice::{Notice, NoticeList};
 use crate::sync::remote::folder::delivery::{ClientCopy, DeliveredFiles};
-use crate::sync::rollouts;
 use crate::sync::sides::Side;
+use crate::sync::{conflict_copies, rollouts};
 
 /// A conversation while its files are folded.
 struct ConversationFold<'a> {

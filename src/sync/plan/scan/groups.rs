@@ -3,12 +3,11 @@
 
 use crate::sync::config::{SessionMode, SyncConfig};
 use crate::sync::file_group::{FileGroup, key_of};
-use crate::sync::line_merge;
 use crate::sync::notice::{Notice, NoticeList};
-use crate::sync::rollouts;
 use crate::sync::scan::{ListedFile, NOT_FOLLOWED, SideListing};
 use crate::sync::sides::Side;
 use crate::sync::state::SyncState;
+use crate::sync::{line_merge, rollouts};
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 

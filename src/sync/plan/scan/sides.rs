@@ -1,14 +1,9 @@
 //! The scan: checks that both sides may be used, and lists them.
 
 use super::stat_cache;
-use crate::io::parallel;
-use crate::io::{IoContext, IoError};
-use crate::sync::codexsync;
+use crate::io::{IoContext, IoError, parallel};
 use crate::sync::config::{DeletePolicy, SyncConfig};
 use crate::sync::file_group::key_of;
-use crate::sync::identity;
-use crate::sync::manager_folder;
-use crate::sync::manifest;
 use crate::sync::notice::{Notice, NoticeList};
 use crate::sync::plan::error::PlanError;
 use crate::sync::plan::request::PlanRequest;
@@ -17,6 +12,7 @@ use crate::sync::scan::{self, SideListing};
 use crate::sync::scope::{self, Scope};
 use crate::sync::sides::Side;
 use crate::sync::state::{Replica, StateDamage, SyncState};
+use crate::sync::{codexsync, identity, manager_folder, manifest};
 use std::path::Path;
 use std::{fs, io};
 

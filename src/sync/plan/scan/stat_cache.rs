@@ -5,14 +5,13 @@
 use crate::codex::rollout;
 use crate::io::hash::Sha256Digest;
 use crate::sync::config::{Compare, SyncConfig};
-use crate::sync::contents;
 use crate::sync::file_group::key_of;
-use crate::sync::line_merge;
 use crate::sync::manifest::ManifestEntry;
 use crate::sync::remote::folder::listed_versions::RemoteManifests;
 use crate::sync::scan::SideListing;
 use crate::sync::sides::{Side, Stat};
 use crate::sync::state::{SyncState, SyncedFile};
+use crate::sync::{contents, line_merge};
 
 /// Result of reading a file again.
 enum Recheck {

@@ -5,9 +5,8 @@ use crate::sync::conflict_copies::ConflictCopy;
 use crate::sync::notice::{Notice, NoticeList};
 use crate::sync::plan::facts::conflict_copy_facts::ConflictCopyState;
 use crate::sync::plan::sync_step::{Conflict, Op, SyncAction, SyncStep};
-use crate::sync::resolutions;
-use crate::sync::rollouts;
 use crate::sync::sides::Side;
+use crate::sync::{resolutions, rollouts};
 use std::collections::BTreeSet;
 
 #[derive(Debug, Default)]

@@ -7,12 +7,11 @@ use super::cloud_names;
 use crate::codex::rollout;
 use crate::io::hash::Sha256Digest;
 use crate::io::{IoContext, IoError, file_open};
-use crate::sync::manager_folder;
 use crate::sync::manifest::{
     self, MachineManifest, ManifestEntry, ManifestRead, fold_name, key_of,
 };
-use crate::sync::scan;
 use crate::sync::state::Deletion;
+use crate::sync::{manager_folder, scan};
 use std::collections::{BTreeSet, HashMap};
 use std::fs::{self, Metadata};
 use std::io::{self, BufReader, Read};

@@ -12,17 +12,14 @@ use crate::codex::rollout::ZST;
 use crate::io::hash::Sha256Digest;
 use crate::io::quantity::pluralize;
 use crate::sync::config::SessionMode;
-use crate::sync::conflict_copies;
-use crate::sync::contents;
 use crate::sync::file_group::FileGroup;
 use crate::sync::file_kind::FileKind;
 use crate::sync::manifest::ManifestEntry;
-use crate::sync::resolutions;
-use crate::sync::rollouts;
 use crate::sync::scan::ListedFile;
 use crate::sync::scope::ScopeMatch;
 use crate::sync::sides::Side;
 use crate::sync::state::SyncedFile;
+use crate::sync::{conflict_copies, contents, resolutions, rollouts};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 

@@ -4,14 +4,12 @@ use super::join::Join;
 use super::snapshot_manifest::FileVersions;
 use super::store::Remote;
 use crate::codex::rollout;
-use crate::io::IoContext;
-use crate::io::IoError;
 use crate::io::hash::Sha256Digest;
-use crate::sync::contents;
+use crate::io::{IoContext, IoError};
 use crate::sync::manifest::ManifestEntry;
-use crate::sync::rollouts;
 use crate::sync::sides::Stat;
 use crate::sync::state::{SyncState, SyncedFile};
+use crate::sync::{contents, rollouts};
 use std::collections::BTreeMap;
 
 impl<R: Remote> Join<'_, R> {

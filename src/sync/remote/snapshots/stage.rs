@@ -11,12 +11,11 @@ use crate::codex::rollout;
 use crate::io::hash::Sha256Digest;
 use crate::io::{IoContext, IoError, atomic, links, tree};
 use crate::sync::config::sanitize_machine_name;
-use crate::sync::manager_folder;
 use crate::sync::manifest::{self, ManifestEntry};
 use crate::sync::plan::state_key;
-use crate::sync::rollouts;
 use crate::sync::sides::{Side, Stat};
 use crate::sync::state::{SyncState, SyncedFile};
+use crate::sync::{manager_folder, rollouts};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
