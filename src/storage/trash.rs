@@ -11,7 +11,7 @@ use crate::codex::{DatabaseError, Relation, RolloutName, RowValues, WriterLock, 
 use crate::history::{ConversationId, HistoryError, session_index};
 use crate::io::{
     ClockDoubt, Dated, Document, DocumentError, DocumentState, FileLock, IoContext, IoError,
-    ListedPath, atomic, disk_clock, document, file_id, links, modes, tree,
+    ListedPath, atomic, beneath, disk_clock, document, file_id, links, modes, tree,
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
@@ -396,9 +396,7 @@ impl Unit {
             let path = &path.0;
             let mode = modes.next();
             atomic::create_private_folder(atomic::parent_of(path))?;
-            if path.symlink_metadata().is_err() {
-                links::publish_copy(&self.folder.join(name), path)?;
-            }
+            links::publish_copy(&self.folder.join(name), path)?;
             mode.map_or(Ok(()), |mode| set_mode(path, *mode))?;
             atomic::sync_folder(atomic::parent_of(path))?;
         }
@@ -464,7 +462,9 @@ impl Unit {
 }
 
 fn set_mode(path: &Path, mode: u32) -> Result<(), IoError> {
-    let set = modes::set(mode, |mode| std::fs::set_permissions(path, mode));
+    let set = modes::set(mode, |mode| {
+        std::fs::set_permissions(beneath::resolve(path)?, mode)
+    });
     set.at("set the mode of", path)
 }
 
