@@ -212,18 +212,24 @@ fn i2_without_renameat2_exchange_a_killed_restore_leaves_the_old_or_the_new_home
     assert!(old > 0 && new > 0);
 }
 
+/// Returns the sample home with `sessions/` on another disk.
+fn linked_sessions() -> (TestEnv, PathBuf) {
+    let env = TestEnv::new();
+    let home = sample_home(&env);
+    fs::create_dir(env.path("disk")).expect("folder");
+    fs::rename(home.join("sessions"), env.path("disk/conversations")).expect("move");
+    symlink(env.path("disk/conversations"), home.join("sessions")).expect("link");
+    (env, home)
+}
+
 #[test]
 fn i2_without_renameat2_exchange_a_killed_restore_keeps_linked_conversations() {
     if !can_inject() {
         return;
     }
     // The linked folder is replaced as a whole, and first.
-    let env = TestEnv::new();
-    let home = sample_home(&env);
-    fs::create_dir(env.path("disk")).expect("folder");
-    fs::rename(home.join("sessions"), env.path("disk/conversations")).expect("move");
-    symlink(env.path("disk/conversations"), home.join("sessions")).expect("link");
-    let both = || (env.tree("disk"), self::home(&env));
+    let (env, _) = linked_sessions();
+    let both = || (env.tree("disk"), home(&env));
     let first = (text(&backup(&env, &[])), both());
     put(&env, rollout(FIRST), line(5));
     put(&env, "AGENTS.md", "changed");
@@ -262,11 +268,7 @@ fn i2_a_killed_restore_around_an_auth_json_that_is_a_folder_is_finished_or_undon
         return;
     }
     // The exchange of the linked folder is a step of its own, so a kill leaves both homes mixed.
-    let env = TestEnv::new();
-    let home = sample_home(&env);
-    fs::create_dir(env.path("disk")).expect("folder");
-    fs::rename(home.join("sessions"), env.path("disk/conversations")).expect("move");
-    symlink(env.path("disk/conversations"), home.join("sessions")).expect("link");
+    let (env, home) = linked_sessions();
     put(&env, "AGENTS.md", "archived");
     let archive = text(&backup(&env, &[]));
     fs::remove_file(home.join("auth.json")).expect("remove");

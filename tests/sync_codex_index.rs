@@ -1,22 +1,13 @@
 //! Updates of the local Codex index by a sync, also after a killed run.
 
 use crate::support::injection::{can_inject, kill_numbers, run_ends_before_call};
-use crate::support::pair::{Pair, actions};
+use crate::support::pair::{Pair, RUN_OF_B, actions};
 use crate::sync_shutdown::a_codex;
 use rusqlite::{Connection, OptionalExtension};
 use std::fs;
 use std::path::PathBuf;
 
 const KILLS: usize = 14;
-const RUN: [&str; 7] = [
-    "--manager-home",
-    "manager-b",
-    "sync",
-    "-c",
-    "b.toml",
-    "run",
-    "--apply",
-];
 
 fn id(n: u8) -> String {
     format!("01a1f78b-4d30-7ef3-b0ee-5caab8d3b45{n}")
@@ -186,7 +177,7 @@ fn the_next_run_indexes_files_of_a_killed_run() {
             pair.put("a", &path(3), &text(3, "{\"n\":3}\n"));
             pair.put("a", NAMES, &named(2, "two", 1));
             pair.apply("a");
-            let ended = run_ends_before_call(&pair.0, &RUN, call, number);
+            let ended = run_ends_before_call(&pair.0, &RUN_OF_B, call, number);
             pair.apply("b");
             let label = format!("{call} {number}");
             assert_eq!(index.row(1), Some((archived, true)), "{label}");

@@ -4,7 +4,7 @@ use crate::support::faults::{Dice, Mount, run_limited};
 use crate::support::injection::{
     Fault, Point, can_inject, kill_numbers, run_ends_before_call, run_with_fault, traced,
 };
-use crate::support::pair::{META, Pair, ROLLOUT, SKILL};
+use crate::support::pair::{META, Pair, ROLLOUT, RUN_OF_A, RUN_OF_B, SKILL};
 use codex_manager::testing::io::hash::Sha256Digest;
 use std::fs;
 
@@ -42,16 +42,7 @@ fn i2_a_killed_sync_leaves_complete_files_and_continues() {
             pair.put("a", SKILL, "two, longer");
             pair.apply("a");
             pair.put("b", "AGENTS.md", "of b");
-            let args = [
-                "--manager-home",
-                "manager-b",
-                "sync",
-                "-c",
-                "b.toml",
-                "run",
-                "--apply",
-            ];
-            let ended = run_ends_before_call(&pair.0, &args, call, number);
+            let ended = run_ends_before_call(&pair.0, &RUN_OF_B, call, number);
             for name in ["a", "b", "cloud"] {
                 assert_whole(&pair, name, ROLLOUT, &[META, &longer]);
                 assert_whole(&pair, name, SKILL, &["one", "two, longer"]);
@@ -173,16 +164,6 @@ fn many_files(pair: &Pair) -> Vec<String> {
     }
     paths
 }
-
-const RUN_OF_A: [&str; 7] = [
-    "--manager-home",
-    "manager-a",
-    "sync",
-    "-c",
-    "a.toml",
-    "run",
-    "--apply",
-];
 
 #[test]
 fn i2_many_new_files_are_durable_before_they_get_their_names() {
@@ -407,16 +388,7 @@ fn i3_a_run_that_cannot_write_its_snapshot_changes_nothing_and_names_the_snapsho
         pair.put("a", prompt, "two");
         pair.apply("a");
         let limit = "trap '' XFSZ; ulimit -f 1024";
-        let args = [
-            "--manager-home",
-            "manager-b",
-            "sync",
-            "-c",
-            "b.toml",
-            "run",
-            "--apply",
-        ];
-        let output = run_limited(&pair.0, limit, &args);
+        let output = run_limited(&pair.0, limit, &RUN_OF_B);
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{stderr}");
         assert!(

@@ -19,6 +19,27 @@ pub(crate) const META: &str =
 
 pub(crate) const SKILL: &str = "skills/mine/SKILL.md";
 
+/// The words of a run of machine `a`, for a program that starts it.
+pub(crate) const RUN_OF_A: [&str; 7] = [
+    "--manager-home",
+    "manager-a",
+    "sync",
+    "-c",
+    "a.toml",
+    "run",
+    "--apply",
+];
+/// The words of a run of machine `b`, for a program that starts it.
+pub(crate) const RUN_OF_B: [&str; 7] = [
+    "--manager-home",
+    "manager-b",
+    "sync",
+    "-c",
+    "b.toml",
+    "run",
+    "--apply",
+];
+
 /// Two machines with the homes `a` and `b`. Both use the same cloud folder, so files arrive at once.
 pub(crate) struct Pair(pub(crate) TestEnv);
 

@@ -59,8 +59,8 @@ impl Knowledge {
             .insert(version);
     }
 
-    /// Records that this machine merged the version of a file from a machine with the knowledge `known`: the versions
-    /// that `known` includes are no longer unmerged.
+    /// Records the merge of a version of a file. The machine that made the version had the knowledge `known`, so all
+    /// versions in `known` count as merged.
     pub(super) fn mark_merged(&mut self, key: &str, known: &Self) {
         if let Some(held) = self.unmerged.get_mut(key) {
             held.retain(|version| !known.knows(key, version));
