@@ -24,7 +24,7 @@ use crate::io::progress::Progress;
 use rusqlite::params;
 
 /// The number of unfinished blocks. Few, because a line may have 8 MiB.
-const MAX_BLOCKS: usize = 4;
+const MAX_BLOCKS: usize = 8;
 
 /// The number of bytes of rollouts after which the changes are committed: a few seconds.
 const COMMIT_BYTES: u64 = 256 << 20;

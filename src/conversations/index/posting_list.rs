@@ -9,6 +9,7 @@
 //! in a variable number. Then come the rest of the word, the length of the list unless it has one text, and the list.
 
 use super::variable_numbers::{number_len, push_number, take_number};
+use std::iter::Peekable;
 
 /// The size of a block, in bytes: a row of a table of SQLite that fills its page. All have it, with zeros at the end, because
 /// SQLite overwrites a row in place only with one of its size. Else it may leave a copy of deleted words in a free part of the page.
@@ -199,28 +200,29 @@ pub(super) struct BlockWriter {
 }
 
 impl BlockWriter {
-    /// Appends a word and its list. Returns the part of the list that does not fit into the block.
-    pub(super) fn push(&mut self, word: &[u8], list: &[u8]) -> Option<PostingList> {
+    /// Returns the space for the list of a word.
+    pub(super) fn space(&self, word: &[u8]) -> usize {
         let shared = self.shared_len(word);
         // The first byte, one more for each length of the word, and two for that of the list.
-        let space = BLOCK_BYTES.saturating_sub(self.bytes.len() + 5 + word.len() - shared);
-        if list.len() <= space {
-            self.append(word, list);
-            return None;
-        }
+        BLOCK_BYTES.saturating_sub(self.bytes.len() + 5 + word.len() - shared)
+    }
+
+    /// Appends a word with the first of `texts` that fit into the block; nothing if these would be few.
+    pub(super) fn push_first(
+        &mut self,
+        word: &[u8],
+        texts: &mut Peekable<impl Iterator<Item = i64>>,
+    ) {
+        let space = self.space(word);
         if space < MIN_LIST_BYTES {
-            return Some(texts(list).collect());
+            return;
         }
-        let mut begin = PostingList::default();
-        let mut ids = texts(list);
+        let mut first = PostingList::default();
         // A number has at most ten bytes, a distance fewer.
-        while begin.len() + 10 <= space
-            && let Some(id) = ids.next()
-        {
-            begin.push(id);
+        while let Some(text) = texts.next_if(|_| first.len() + 10 <= space) {
+            first.push(text);
         }
-        self.append(word, &begin.into_bytes());
-        Some(ids.collect())
+        self.append(word, &first.into_bytes());
     }
 
     /// Returns the length of the beginning that a word shares with the last one.
@@ -280,10 +282,13 @@ mod tests {
         ];
         let mut blocks = vec![BlockWriter::default()];
         for (word, ids) in words {
-            let mut rest = list(ids);
-            while let Some(more) = blocks.last_mut().unwrap().push(word, &rest) {
+            let mut rest = ids.iter().copied().peekable();
+            loop {
+                blocks.last_mut().unwrap().push_first(word, &mut rest);
+                if rest.peek().is_none() {
+                    break;
+                }
                 blocks.push(BlockWriter::default());
-                rest = more.into_bytes();
             }
         }
         assert!(blocks.len() > 5);
@@ -306,7 +311,7 @@ mod tests {
     #[test]
     fn a_truncated_block_has_no_list_and_a_damaged_one_no_texts() {
         let mut block = BlockWriter::default();
-        block.push(b"word", &list(&[1, 200, 3_000_000]));
+        block.append(b"word", &list(&[1, 200, 3_000_000]));
         for len in 0..block.bytes.len() {
             let mut reader = BlockReader::new(&block.bytes[..len]);
             assert_eq!(reader.next_list(), None, "{len}");

@@ -140,7 +140,7 @@ pub(super) fn parse(step: IngestStep<LineBlock>) -> IngestStep<ParsedBlock> {
 pub(super) fn parse_block(block: &LineBlock) -> ParsedBlock {
     let mut start = 0;
     let mut lines = Vec::new();
-    let mut words = TextWords::default();
+    let mut words = TextWords::of_many_texts();
     for (offset, end) in &block.lines {
         let bytes = &block.bytes[start..*end];
         start = *end;

@@ -7,6 +7,9 @@ use super::tokens::{
 use super::vocabulary::Vocabulary;
 use std::borrow::Cow;
 
+/// About the number of words of a block of lines.
+const MANY_WORDS: usize = 7000;
+
 /// The words of texts, each once per text: the index knows no positions and no counts.
 #[derive(Default)]
 pub(super) struct TextWords {
@@ -41,6 +44,14 @@ impl WordLists {
 }
 
 impl TextWords {
+    /// Returns no words, with space for those of many texts.
+    pub(super) fn of_many_texts() -> Self {
+        Self {
+            vocabulary: Vocabulary::with_capacity(MANY_WORDS),
+            ..Self::default()
+        }
+    }
+
     /// Adds the words of the next text. Returns its number, or `None` if it has no words.
     pub(super) fn add_text(&mut self, text: &str) -> Option<u32> {
         let known = self.pairs.len();

@@ -189,7 +189,12 @@ pub(crate) fn find_parts(text: &str) -> Vec<Range<usize>> {
     while at < bytes.len() {
         let (start, mut part) = (at, at);
         while at < bytes.len() && bytes[at].is_ascii_alphanumeric() {
-            if at > start && begins_part(bytes, at) {
+            // A letter after a small one, the usual case, is tested first.
+            let is_inside = at == start
+                || [at - 1, at]
+                    .iter()
+                    .all(|at| bytes[*at].is_ascii_lowercase());
+            if !is_inside && begins_part(bytes, at) {
                 parts.push(part..at);
                 part = at;
             }

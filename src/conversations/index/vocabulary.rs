@@ -28,6 +28,13 @@ impl WordPlace {
 }
 
 impl Vocabulary {
+    pub(super) fn with_capacity(words: usize) -> Self {
+        Self {
+            places: HashTable::with_capacity(words),
+            ..Self::default()
+        }
+    }
+
     /// Returns the number of a word. Numbers a new word.
     pub(super) fn number(&mut self, word: &[u8]) -> u32 {
         let Self {
@@ -69,7 +76,29 @@ impl Vocabulary {
         })
     }
 
+    /// Returns the words in their order, with their numbers.
+    pub(super) fn sorted(&self) -> impl Iterator<Item = (usize, &[u8])> {
+        let words: Vec<_> = self.words().collect();
+        // First by their beginnings, of which most differ.
+        let numbered = words.iter().zip(0u32..);
+        let mut order: Vec<_> = numbered.map(|(word, n)| (beginning(word), n)).collect();
+        order.sort_unstable_by(|(a, a_number), (b, b_number)| {
+            let rest = || words[*a_number as usize].cmp(words[*b_number as usize]);
+            a.cmp(b).then_with(rest)
+        });
+        let numbers = order.into_iter().map(|(_, number)| number as usize);
+        numbers.map(move |number| (number, words[number]))
+    }
+
     pub(super) fn len(&self) -> usize {
         self.ends.len()
     }
+}
+
+/// Returns the first bytes of a word as a number with their order.
+fn beginning(word: &[u8]) -> u64 {
+    let mut bytes = [0; 8];
+    let len = word.len().min(bytes.len());
+    bytes[..len].copy_from_slice(&word[..len]);
+    u64::from_be_bytes(bytes)
 }

@@ -37,14 +37,16 @@ impl WordBuffer {
     /// Writes the words as a run, and empties the buffer.
     pub(super) fn write(&mut self, connection: &Connection) -> rusqlite::Result<()> {
         let Self {
-            vocabulary, lists, ..
+            vocabulary,
+            mut lists,
+            ..
         } = std::mem::take(self);
-        let mut words: Vec<_> = vocabulary.words().zip(lists).collect();
-        words.retain(|(_, list)| !list.is_empty());
-        words.sort_unstable_by_key(|(word, _)| *word);
         let mut writer = RunWriter::new(connection)?;
-        for (word, list) in words {
-            writer.push(word, &list.into_bytes())?;
+        for (number, word) in vocabulary.sorted() {
+            let list = std::mem::take(&mut lists[number]);
+            if !list.is_empty() {
+                writer.push(word, &list.into_bytes())?;
+            }
         }
         writer.finish()
     }

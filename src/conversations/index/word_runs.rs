@@ -9,7 +9,9 @@ use super::posting_list::{BLOCK_BYTES, BlockReader, BlockWriter, PostingList, te
 use super::store::{IndexStore, rewrite_conversations};
 use crate::io::progress::{check_interrupt, is_interrupted};
 use rusqlite::{Connection, OptionalExtension as _, params};
-use std::collections::HashSet;
+use std::cmp::Reverse;
+use std::collections::binary_heap::PeekMut;
+use std::collections::{BinaryHeap, HashSet};
 
 /// The number of runs of about the same size that are merged.
 const MERGED_RUNS: usize = if cfg!(test) { 3 } else { 16 };
@@ -74,12 +76,18 @@ impl<'a> RunWriter<'a> {
     }
 
     pub(super) fn push(&mut self, word: &[u8], list: &[u8]) -> rusqlite::Result<()> {
-        let mut rest = self.block.push(word, list);
-        while let Some(more) = rest {
-            self.write_block()?;
-            rest = self.block.push(word, &more.into_bytes());
+        if list.len() <= self.block.space(word) {
+            self.block.append(word, list);
+            return Ok(());
         }
-        Ok(())
+        let mut texts = texts(list).peekable();
+        loop {
+            self.block.push_first(word, &mut texts);
+            if texts.peek().is_none() {
+                return Ok(());
+            }
+            self.write_block()?;
+        }
     }
 
     fn write_block(&mut self) -> rusqlite::Result<()> {
@@ -153,8 +161,10 @@ impl<'a> RunCursor<'a> {
         Ok(())
     }
 
-    fn word(&self) -> Option<&[u8]> {
-        self.words.last().map(|(word, _)| &**word)
+    /// Returns the current word with the number of the run.
+    fn head(&mut self, run: usize) -> Option<Reverse<(Vec<u8>, usize)>> {
+        let (word, _) = self.words.last_mut()?;
+        Some(Reverse((std::mem::take(word), run)))
     }
 
     fn take_list(&mut self) -> rusqlite::Result<Vec<u8>> {
@@ -190,22 +200,26 @@ fn merge(store: &IndexStore, runs: &[WordRun]) -> Result<(), IndexError> {
         cursors.collect()
     })?;
     let mut writer = store.run(RunWriter::new)?;
+    // The next word of each run; of equal words that of the oldest run comes first.
+    let heads = cursors.iter_mut().enumerate();
+    let mut heads: BinaryHeap<_> = heads.filter_map(|(run, cursor)| cursor.head(run)).collect();
     let mut merged = 0u32;
-    while let Some(word) = cursors.iter().filter_map(RunCursor::word).min() {
+    while let Some(Reverse((word, mut run))) = heads.pop() {
         merged = merged.wrapping_add(1);
         if merged.is_multiple_of(1024) && is_interrupted() {
             return Err(IndexError::Interrupted);
         }
-        let word = word.to_vec();
         let mut list = PostingList::default();
         store.run(|_| {
-            for cursor in &mut cursors {
+            loop {
+                let ids = cursors[run].take_list()?;
+                let kept = texts(&ids).filter(|number| dead.is_empty() || !dead.contains(number));
+                kept.for_each(|number| list.push(number));
+                heads.extend(cursors[run].head(run));
                 // A long list continues in the next block.
-                while cursor.word() == Some(&word) {
-                    let ids = cursor.take_list()?;
-                    texts(&ids)
-                        .filter(|number| !dead.contains(number))
-                        .for_each(|number| list.push(number));
+                match heads.peek_mut() {
+                    Some(next) if next.0.0 == word => run = PeekMut::pop(next).0.1,
+                    _ => break,
                 }
             }
             if list.is_empty() {
@@ -291,7 +305,7 @@ mod tests {
         let mut lists = Lists::new();
         for run in list_runs(&store.connection).unwrap() {
             let mut cursor = RunCursor::open(&store.connection, run).unwrap();
-            while let Some(word) = cursor.word().map(<[u8]>::to_vec) {
+            while let Some(Reverse((word, _))) = cursor.head(0) {
                 let list = cursor.take_list().unwrap();
                 lists.entry(word).or_default().extend(texts(&list));
             }
