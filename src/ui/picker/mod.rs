@@ -195,18 +195,18 @@ impl Workers {
         let contents = self.contents.as_mut().and_then(Worker::poll_answer);
         let has_answer = rest.is_some() || preview.is_some() || contents.is_some();
         // The preview first: the others may select another entry.
-        if let Some(paragraphs) = preview {
-            state.set_preview(paragraphs);
+        if let Some((query, paragraphs)) = preview {
+            state.set_preview(query, paragraphs);
         }
-        if let Some(answer) = contents {
+        if let Some((_, answer)) = contents {
             state.set_content_matches(answer.matches);
             if answer.notice.is_some() {
                 state.set_notice(answer.notice);
             }
         }
         match rest {
-            Some(Ok(listing)) => state.replace_entries(listing),
-            Some(Err(problem)) => state.set_notice(Some(problem)),
+            Some((_, Ok(listing))) => state.replace_entries(listing),
+            Some((_, Err(problem))) => state.set_notice(Some(problem)),
             None => {}
         }
         has_answer

@@ -155,9 +155,9 @@ impl PickerState {
         })
     }
 
-    /// Sets the paragraphs that describe the selected entry.
-    pub(super) fn set_preview(&mut self, paragraphs: Vec<(Style, String)>) {
-        self.preview = self.preview_query().map(|query| (query, paragraphs));
+    /// Sets the paragraphs that answer a request. Its entry may not be selected for now.
+    pub(super) fn set_preview(&mut self, query: PreviewQuery, paragraphs: Vec<(Style, String)>) {
+        self.preview = Some((query, paragraphs));
     }
 
     /// Returns the paragraphs that describe the selected entry; none until they are loaded.

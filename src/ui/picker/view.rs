@@ -372,7 +372,9 @@ mod tests {
             picture_of(columns, items(&names), &options, true, |state| {
                 let text = "A question that is longer than the pane is wide.";
                 let wide = "漢字".repeat(20);
-                state.set_preview(vec![(Style::Strong, text.into()), (Style::Plain, wide)]);
+                let query = state.preview_query().unwrap();
+                let paragraphs = vec![(Style::Strong, text.into()), (Style::Plain, wide)];
+                state.set_preview(query, paragraphs);
             })
             .join("\n")
         };

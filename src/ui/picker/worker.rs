@@ -59,13 +59,13 @@ where
         self.is_waiting = false;
     }
 
-    /// Returns the answer to the newest request, or `None` until it is complete. Drops older answers.
-    pub(super) fn poll_answer(&mut self) -> Option<A> {
+    /// Returns the newest request with its answer, or `None` until it is complete. Drops older answers.
+    pub(super) fn poll_answer(&mut self) -> Option<(Q, A)> {
         while self.is_waiting {
             let (request, answer) = self.answers.try_recv().ok()?;
             if self.newest.as_ref() == Some(&request) {
                 self.is_waiting = false;
-                return Some(answer);
+                return Some((request, answer));
             }
         }
         None
@@ -110,7 +110,7 @@ mod tests {
             }
             thread::yield_now();
         };
-        assert_eq!(answer, 30);
+        assert_eq!(answer, (3, 30));
         assert_eq!(worker.poll_answer(), None);
         assert_eq!(*log.lock().unwrap(), [1, 3]);
     }

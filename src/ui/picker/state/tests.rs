@@ -270,3 +270,17 @@ fn keys_of_the_command_act_on_the_selected_entry() {
         choose("", Some('z'), "nothing")
     );
 }
+
+/// The preview is requested once. Without it, the pane stayed empty.
+#[test]
+fn a_preview_that_arrives_while_no_entry_fits_is_shown_when_its_entry_fits_again() {
+    let mut state = state(&["alice", "bob"]);
+    let query = state.preview_query().unwrap();
+    press(&mut state, KeyCode::Char('x'));
+    assert_eq!(state.preview_query(), None);
+    state.set_preview(query.clone(), vec![(Style::Plain, "facts".into())]);
+    assert_eq!(state.preview(), []);
+    press(&mut state, KeyCode::Backspace);
+    assert_eq!(state.preview_query(), Some(query));
+    assert_eq!(state.preview(), [(Style::Plain, "facts".to_owned())]);
+}
