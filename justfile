@@ -10,7 +10,7 @@ ci:
 
 # all tests, or those whose path contains a name: `just test sync_races` runs tests/sync_races.rs
 test *names:
-    cargo test -- --test-threads $((2 * {{num_cpus()}})) {{names}}
+    cargo test -- {{names}}
 
 # the unit tests of src, or those of a room: `just unit archive::`
 unit *names:

@@ -34,13 +34,10 @@ impl<'a> Envelope<'a> {
         /// Codex 0.169 puts a line's metadata in front of its payload.
         const NEAR: usize = 1 << 10;
         const PAYLOAD_PREFIX: &[u8] = b",\"payload\":{\"type\":\"";
-        let payload = match self.rest.strip_prefix(PAYLOAD_PREFIX) {
-            Some(payload) => payload,
-            None => {
-                let at = memmem::find(limit_len(self.rest, NEAR), PAYLOAD_PREFIX)?;
-                &self.rest[at + PAYLOAD_PREFIX.len()..]
-            }
-        };
+        let payload = self.rest.strip_prefix(PAYLOAD_PREFIX).or_else(|| {
+            let at = memmem::find(limit_len(self.rest, NEAR), PAYLOAD_PREFIX)?;
+            Some(&self.rest[at + PAYLOAD_PREFIX.len()..])
+        })?;
         split_at_quote(payload, 64)
     }
 }

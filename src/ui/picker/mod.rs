@@ -204,9 +204,9 @@ impl Workers {
                 state.set_notice(answer.notice);
             }
         }
-        match rest {
-            Some((_, Ok(listing))) => state.replace_entries(listing),
-            Some((_, Err(problem))) => state.set_notice(Some(problem)),
+        match rest.map(|((), rest)| rest) {
+            Some(Ok(listing)) => state.replace_entries(listing),
+            Some(Err(problem)) => state.set_notice(Some(problem)),
             None => {}
         }
         has_answer
