@@ -127,11 +127,11 @@ impl Machines {
     fn trashed(&self, machine: &str) -> Vec<(usize, Vec<u8>)> {
         let args = self.arguments(machine, &["storage", "undelete", "--json"]);
         let listed = self.pair.0.run(args).code(0).json();
-        let units = listed["items"].as_array().expect("items");
-        let unit = |unit: &Value| {
-            let folder = unit["path"].as_str().expect("a path");
+        let entries = listed["items"].as_array().expect("items");
+        let entry = |entry: &Value| {
+            let folder = entry["path"].as_str().expect("a path");
             let folder = self.pair.0.path(folder.trim_start_matches("[ROOT]/"));
-            let n = (0..CONVERSATIONS).find(|n| unit["session_id"] == id(*n));
+            let n = (0..CONVERSATIONS).find(|n| entry["session_id"] == id(*n));
             let files = fs::read_dir(&folder).unwrap().flatten();
             let mut files = files.map(|entry| entry.path());
             let rollout = files.find(|path| !path.ends_with("conversation.json"));
@@ -140,7 +140,7 @@ impl Machines {
                 read(&rollout.expect("a rollout")),
             )
         };
-        units.iter().map(unit).collect()
+        entries.iter().map(entry).collect()
     }
 
     /// Moves a conversation to the trash, unless it is in a trash already.

@@ -509,7 +509,7 @@ fn undelete_refuses_conversations_of_another_home() {
 }
 
 #[test]
-fn a_unit_that_names_files_outside_of_the_home_is_ignored() {
+fn an_entry_that_names_files_outside_of_the_home_is_ignored() {
     for (from, to) in [
         (".codex/sessions/", ".codex/../x/"),
         ("rollout-", "../rollout-"),
@@ -517,12 +517,12 @@ fn a_unit_that_names_files_outside_of_the_home_is_ignored() {
         let env = home();
         let _ = env.run(["storage", "trash", &id(3)]).code(0);
         let trash = env.manager_home().join("trash/conversations");
-        let units = fs::read_dir(&trash)
+        let found = fs::read_dir(&trash)
             .unwrap()
             .flatten()
             .map(|entry| entry.path());
-        let unit = units.filter(|path| path.is_dir()).last().expect("a unit");
-        let document = unit.join("conversation.json");
+        let entry = found.filter(|path| path.is_dir()).last().expect("an entry");
+        let document = entry.join("conversation.json");
         let text = fs::read_to_string(&document).unwrap();
         let (head, files) = text.split_once("\"files\"").expect("files");
         fs::write(
@@ -532,10 +532,10 @@ fn a_unit_that_names_files_outside_of_the_home_is_ignored() {
         .unwrap();
         let before = env.tree("home");
         let _ = env.run(["storage", "undelete", &id(3)]).code(1);
-        // A recovery ignores the unit too.
-        fs::rename(&unit, trash.join(".pending-unit")).unwrap();
+        // A recovery ignores the entry too.
+        fs::rename(&entry, trash.join(".pending-entry")).unwrap();
         let _ = env.run(["storage"]).code(0);
-        fs::rename(trash.join(".pending-unit"), &unit).unwrap();
+        fs::rename(trash.join(".pending-entry"), &entry).unwrap();
         assert_same_tree(&before, &env.tree("home"));
     }
 }

@@ -232,12 +232,12 @@ fn choose_row<'a>(
 
 /// Returns the error for a conversation that is in the trash; `None` if the trash does not have it.
 fn explain_trashed(text: &str, context: &Context) -> Option<CommandError> {
-    let units = trash::list_units(context.manager_home()).ok()?;
+    let entries = trash::list_entries(context.manager_home()).ok()?;
     let found = thread_choice::find_named(
-        &units.iter(),
+        &entries.iter(),
         text,
-        |unit| unit.conversation.id.clone(),
-        |unit, fits| fits(&unit.conversation.title),
+        |entry| entry.conversation.id.clone(),
+        |entry, fits| fits(&entry.conversation.title),
     );
     let conversation = &found.first()?.conversation;
     let title = printable(&conversation.title);

@@ -1,8 +1,8 @@
-//! The trash of conversations: rollouts, row and names of a conversation as one unit.
+//! The trash of conversations: rollouts, row and names of a conversation as one entry.
 //!
-//! Each unit is a folder `trash/conversations/<time>-<id>/` of the manager home, with the rollouts and
+//! Each entry is a folder `trash/conversations/<time>-<id>/` of the manager home, with the rollouts and
 //! `conversation.json`. Until all is taken out of the Codex home, its name begins with `.pending-`.
-//! [`recover`] finishes or undoes such a unit: the rollouts are removed last, so if one is gone, the
+//! [`recover`] finishes or undoes such an entry: the rollouts are removed last, so if one is gone, the
 //! rest may go too.
 
 use super::selection::Selected;
@@ -18,16 +18,16 @@ use serde::{Deserialize, Serialize};
 use std::fs::Metadata;
 use std::path::{Component, Path, PathBuf};
 
-/// The folder of the units, below the manager home.
+/// The folder of the entries, below the manager home.
 const FOLDER: &str = "trash/conversations";
 
-/// The name of the document of a unit.
+/// The name of the document of an entry.
 const DOCUMENT: &str = "conversation.json";
 
-/// The beginning of the name of a unit that is not complete.
+/// The beginning of the name of an entry that is not complete.
 const PENDING: &str = ".pending-";
 
-/// The format of the time in the name of a unit.
+/// The format of the time in the name of an entry.
 const NAME_FORMAT: &str = "%Y%m%dT%H%M%SZ";
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -43,9 +43,9 @@ pub(crate) struct TrashedConversation {
     row: Option<RowValues>,
     /// The former lines in the index of names.
     names: Vec<String>,
-    /// The rollouts: the path in the home, and the file name in the unit.
+    /// The rollouts: the path in the home, and the file name in the entry.
     files: Vec<(ListedPath, String)>,
-    /// The modes of the rollouts in the home; empty for a unit of an earlier version.
+    /// The modes of the rollouts in the home; empty for an entry of an earlier version.
     #[serde(default)]
     modes: Vec<u32>,
 }
@@ -55,8 +55,8 @@ impl Document for TrashedConversation {
 }
 
 impl TrashedConversation {
-    /// Returns true if the files of the unit are below the home and in the unit. Other units were not written by this
-    /// program.
+    /// Returns true if the files of the entry are below the home and in the folder of the entry. This program writes no
+    /// other entries.
     fn is_within_home(&self) -> bool {
         self.files.iter().all(|(ListedPath(path), name)| {
             let mut below = path
@@ -90,10 +90,10 @@ pub(crate) enum TrashError {
     /// A file cannot be read or written.
     #[error(transparent)]
     Io(#[from] IoError),
-    /// The age of the units is not known.
+    /// The age of the entries is not known.
     #[error(transparent)]
     Clock(#[from] ClockDoubt),
-    /// The unit cannot be read or written.
+    /// The entry cannot be read or written.
     #[error(transparent)]
     Document(#[from] DocumentError),
     /// The row cannot be read or written.
@@ -125,12 +125,12 @@ pub(crate) struct ConversationTrash {
 }
 
 #[derive(Debug, Clone)]
-pub(crate) struct Unit {
+pub(crate) struct TrashEntry {
     pub(crate) folder: PathBuf,
     pub(crate) conversation: TrashedConversation,
 }
 
-impl Unit {
+impl TrashEntry {
     /// The size of its rollouts.
     pub(crate) fn bytes(&self) -> u64 {
         let files = self.conversation.files.iter();
@@ -165,7 +165,7 @@ impl ConversationTrash {
         database: Option<&Path>,
         selected: &Selected,
         now: DateTime<Utc>,
-    ) -> Result<Unit, TrashError> {
+    ) -> Result<TrashEntry, TrashError> {
         let id = &*selected.id;
         let busy = || TrashError::Busy(id.to_owned());
         let _writer = WriterLock::take(home, id)?.ok_or_else(busy)?;
@@ -200,43 +200,43 @@ impl ConversationTrash {
         if target.symlink_metadata().is_ok() {
             return Err(TrashError::Occupied(target));
         }
-        let unit = Unit {
+        let entry = TrashEntry {
             folder: pending,
             conversation,
         };
-        let done = unit.write().and_then(|()| unit.remove_from_home());
+        let done = entry.write().and_then(|()| entry.remove_from_home());
         if let Err(e) = done {
             // The writer lock is still held, so Codex has not touched the home since.
-            unit.settle(&self.folder)?;
+            entry.settle(&self.folder)?;
             return Err(e);
         }
-        atomic::rename_new(&unit.folder, &target)?;
-        Ok(Unit {
+        atomic::rename_new(&entry.folder, &target)?;
+        Ok(TrashEntry {
             folder: target,
-            ..unit
+            ..entry
         })
     }
 
     /// Restores the rollouts, the row and the names of a conversation. Durable on return; safe to repeat after a kill.
     ///
     /// # Errors
-    /// Another process writes the conversation, one of its paths is occupied, or a file cannot be written. The unit stays in
-    /// the trash.
-    pub(crate) fn put_back(&self, unit: &Unit) -> Result<(), TrashError> {
-        let conversation = &unit.conversation;
+    /// Another process writes the conversation, one of its paths is occupied, or a file cannot be written. The entry
+    /// stays in the trash.
+    pub(crate) fn put_back(&self, entry: &TrashEntry) -> Result<(), TrashError> {
+        let conversation = &entry.conversation;
         let home = &conversation.home.0;
         let busy = || TrashError::Busy(conversation.id.clone());
         let _writer = WriterLock::take(home, &conversation.id)?.ok_or_else(busy)?;
         for (path, _) in &conversation.files {
-            unit.check_free(&path.0)?;
+            entry.check_free(&path.0)?;
         }
         // The rollouts before the row, for the same reason as in `remove_rest_from_home`.
-        unit.restore_into_home()?;
-        tree::remove(&unit.folder)?;
+        entry.restore_into_home()?;
+        tree::remove(&entry.folder)?;
         Ok(atomic::sync_folder(&self.folder)?)
     }
 
-    /// Returns the units that are older than `age`.
+    /// Returns the entries that are older than `age`.
     ///
     /// # Errors
     /// The clock cannot be trusted, or the trash cannot be listed.
@@ -244,39 +244,39 @@ impl ConversationTrash {
         &self,
         age: TimeDelta,
         now: DateTime<Utc>,
-    ) -> Result<Vec<Unit>, TrashError> {
-        let mut units = list(&self.folder, |name| !name.starts_with(b"."))?;
-        units.reverse();
-        let dated = units.iter().map(|unit| Dated {
-            path: unit.folder.join(DOCUMENT),
-            at: unit.conversation.trashed_at,
+    ) -> Result<Vec<TrashEntry>, TrashError> {
+        let mut entries = list(&self.folder, |name| !name.starts_with(b"."))?;
+        entries.reverse();
+        let dated = entries.iter().map(|entry| Dated {
+            path: entry.folder.join(DOCUMENT),
+            at: entry.conversation.trashed_at,
         });
         let dated: Vec<_> = dated.collect();
-        // A wrong clock would let fresh units expire, and their removal cannot be undone.
+        // A wrong clock would let fresh entries expire, and their removal cannot be undone.
         let ages = disk_clock::confirmed_ages(&self.folder, now, age, &dated)?;
-        let units = units.into_iter().zip(ages);
-        let expired = units.filter(|(_, known)| *known > age);
-        Ok(expired.map(|(unit, _)| unit).collect())
+        let entries = entries.into_iter().zip(ages);
+        let expired = entries.filter(|(_, known)| *known > age);
+        Ok(expired.map(|(entry, _)| entry).collect())
     }
 
-    /// Deletes units permanently.
+    /// Deletes entries permanently.
     ///
     /// # Errors
     /// A file cannot be deleted.
-    pub(crate) fn remove(&self, units: &[Unit]) -> Result<(), IoError> {
-        for unit in units {
-            tree::remove(&unit.folder)?;
+    pub(crate) fn remove(&self, entries: &[TrashEntry]) -> Result<(), IoError> {
+        for entry in entries {
+            tree::remove(&entry.folder)?;
         }
         atomic::sync_folder(&self.folder)
     }
 }
 
-/// Returns the units, oldest first. Units that cannot be read, or name files outside of their home, are
+/// Returns the entries, oldest first. Entries that cannot be read, or name files outside of their home, are
 /// left out.
 ///
 /// # Errors
 /// The trash cannot be listed.
-pub(crate) fn list_units(manager_home: &Path) -> Result<Vec<Unit>, TrashError> {
+pub(crate) fn list_entries(manager_home: &Path) -> Result<Vec<TrashEntry>, TrashError> {
     list(&manager_home.join(FOLDER), |name| !name.starts_with(b"."))
 }
 
@@ -285,32 +285,32 @@ pub(crate) fn list_units(manager_home: &Path) -> Result<Vec<Unit>, TrashError> {
 /// # Errors
 /// The trash cannot be listed.
 pub(crate) fn list_rollouts(manager_home: &Path, home: &Path) -> Result<Vec<PathBuf>, TrashError> {
-    let units = list_units(manager_home)?.into_iter().rev();
-    let units = units.filter(|unit| file_id::is_same_folder(&unit.conversation.home.0, home));
-    let rollouts = units.flat_map(|unit| {
-        let names = unit.conversation.files.into_iter().map(|(_, name)| name);
-        names.map(move |name| unit.folder.join(name))
+    let entries = list_entries(manager_home)?.into_iter().rev();
+    let entries = entries.filter(|entry| file_id::is_same_folder(&entry.conversation.home.0, home));
+    let rollouts = entries.flat_map(|entry| {
+        let names = entry.conversation.files.into_iter().map(|(_, name)| name);
+        names.map(move |name| entry.folder.join(name))
     });
     Ok(rollouts.collect())
 }
 
-fn list(folder: &Path, is_wanted: impl Fn(&[u8]) -> bool) -> Result<Vec<Unit>, TrashError> {
-    let mut units = Vec::new();
+fn list(folder: &Path, is_wanted: impl Fn(&[u8]) -> bool) -> Result<Vec<TrashEntry>, TrashError> {
+    let mut entries = Vec::new();
     for (name, kind) in tree::list_if_exists(folder)? {
-        let unit = folder.join(&name);
+        let entry = folder.join(&name);
         if kind.is_dir()
             && is_wanted(name.as_encoded_bytes())
-            && let DocumentState::Good(conversation) = document::read(&unit.join(DOCUMENT))?
+            && let DocumentState::Good(conversation) = document::read(&entry.join(DOCUMENT))?
             && TrashedConversation::is_within_home(&conversation)
         {
-            units.push(Unit {
-                folder: unit,
+            entries.push(TrashEntry {
+                folder: entry,
                 conversation,
             });
         }
     }
-    units.sort_by(|a, b| a.folder.cmp(&b.folder));
-    Ok(units)
+    entries.sort_by(|a, b| a.folder.cmp(&b.folder));
+    Ok(entries)
 }
 
 /// Finishes or undoes incomplete moves of a killed `storage trash`. Returns the number of affected
@@ -330,22 +330,22 @@ pub(crate) fn recover(manager_home: &Path) -> Result<usize, TrashError> {
     }
     let trash = ConversationTrash::lock(manager_home)?;
     let pending = list(&folder, is_pending)?;
-    for unit in &pending {
-        unit.settle(&trash.folder)?;
+    for entry in &pending {
+        entry.settle(&trash.folder)?;
     }
     // Without its document, nothing was taken out of the home.
     for (name, _) in tree::list(&folder).at("list", &folder)? {
-        let unit = folder.join(&name);
-        let has_document = unit.join(DOCUMENT).symlink_metadata().is_ok();
+        let entry = folder.join(&name);
+        let has_document = entry.join(DOCUMENT).symlink_metadata().is_ok();
         if is_pending(name.as_encoded_bytes()) && !has_document {
-            tree::remove(&unit)?;
+            tree::remove(&entry)?;
         }
     }
     Ok(pending.len())
 }
 
-impl Unit {
-    /// Writes the unit. The rollouts are linked, or copied from another file system.
+impl TrashEntry {
+    /// Writes the entry. The rollouts are linked, or copied from another file system.
     fn write(&self) -> Result<(), TrashError> {
         atomic::create_private_folder(&self.folder)?;
         for (path, name) in &self.conversation.files {

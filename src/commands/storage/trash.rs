@@ -11,7 +11,7 @@ use crate::io::{file_id, progress, shell};
 use crate::steps::home_checks::{refuse_during_restore, require_codex_home};
 use crate::steps::permanent_deletion;
 use crate::storage::selection::{Selected, ShrinkSelection, TrashFilter};
-use crate::storage::trash::{self, ConversationTrash, TrashError, Unit};
+use crate::storage::trash::{self, ConversationTrash, TrashEntry, TrashError};
 use crate::ui::{Cell, Column, Style, Table, bytes, time};
 use crate::views::account::{printable, unique_short_id};
 use crate::views::dry_run::would_be;
@@ -111,12 +111,12 @@ impl TrashItem {
         }
     }
 
-    fn of_unit(unit: &Unit, action: &'static str) -> Self {
-        let size = unit.bytes();
+    fn of_entry(entry: &TrashEntry, action: &'static str) -> Self {
+        let size = entry.bytes();
         Self {
-            session_id: unit.conversation.id.clone(),
-            title: unit.conversation.title.clone(),
-            path: unit.folder.display().to_string(),
+            session_id: entry.conversation.id.clone(),
+            title: entry.conversation.title.clone(),
+            path: entry.folder.display().to_string(),
             before_bytes: size,
             after_bytes: if action == "remove" { 0 } else { size },
             action,
@@ -211,25 +211,25 @@ impl TrashArgs {
 
     fn delete_trash(&self, context: &Context) -> Result<Outcome> {
         let manager_home = context.manager_home();
-        let units = trash::list_units(manager_home)?;
-        let size = units.iter().map(Unit::bytes).sum();
+        let entries = trash::list_entries(manager_home)?;
+        let size = entries.iter().map(TrashEntry::bytes).sum();
         let what = format!(
             "{}, {}",
-            pluralize(units.len(), "conversation"),
+            pluralize(entries.len(), "conversation"),
             bytes(size)
         );
         let ui = &context.ui;
-        if units.is_empty() {
+        if entries.is_empty() {
             ui.line("the trash is empty");
         } else if self.dry_run {
             ui.prose(format_args!("would be deleted permanently: {what}"));
         } else {
             permanent_deletion::confirm(context, &what)?;
         }
-        let items = units.iter().map(|unit| TrashItem::of_unit(unit, "remove"));
+        let items = entries.iter().map(|one| TrashItem::of_entry(one, "remove"));
         let items: Vec<_> = items.collect();
-        if !self.dry_run && !units.is_empty() {
-            ConversationTrash::lock(manager_home)?.remove(&units)?;
+        if !self.dry_run && !entries.is_empty() {
+            ConversationTrash::lock(manager_home)?.remove(&entries)?;
             ui.prose(format_args!("deleted permanently: {what}"));
         }
         print_document(context, "storage trash", &items, self.dry_run);
@@ -245,11 +245,11 @@ impl UndeleteArgs {
     /// all of them. Nothing is changed then.
     pub(super) fn run(self, context: &Context) -> Result<Outcome> {
         let manager_home = context.manager_home();
-        let units = trash::list_units(manager_home)?;
+        let entries = trash::list_entries(manager_home)?;
         if self.sessions.is_empty() {
-            let items: Vec<_> = units
+            let items: Vec<_> = entries
                 .iter()
-                .map(|unit| TrashItem::of_unit(unit, "list"))
+                .map(|entry| TrashItem::of_entry(entry, "list"))
                 .collect();
             if items.is_empty() {
                 context.ui.line("the trash is empty");
@@ -260,18 +260,18 @@ impl UndeleteArgs {
         }
         require_codex_home(context)?;
         let home = context.codex_home();
-        let chosen = self.choose(&units, home, context)?;
+        let chosen = self.choose(&entries, home, context)?;
         let mut items = Vec::new();
         let mut first_error = None;
         if self.dry_run {
             let planned = chosen.iter();
-            items.extend(planned.map(|unit| TrashItem::of_unit(unit, "undelete")));
+            items.extend(planned.map(|entry| TrashItem::of_entry(entry, "undelete")));
         } else {
             refuse_during_restore(context)?;
             let trash = ConversationTrash::lock(manager_home)?;
-            for unit in chosen {
-                let mut item = TrashItem::of_unit(unit, "undelete");
-                if let Err(e) = trash.put_back(unit) {
+            for entry in chosen {
+                let mut item = TrashItem::of_entry(entry, "undelete");
+                if let Err(e) = trash.put_back(entry) {
                     item.action = "skip";
                     item.reason = Some(e.to_string());
                     first_error = first_error.or(Some(e));
@@ -293,19 +293,19 @@ impl UndeleteArgs {
         Ok(Outcome::partial_if(is_partial))
     }
 
-    /// Returns the named units. Skips conversations that an earlier run restored, so that a command can be repeated
+    /// Returns the named entries. Skips conversations that an earlier run restored, so that a command can be repeated
     /// after a partial failure.
     fn choose<'a>(
         &self,
-        units: &'a [Unit],
+        entries: &'a [TrashEntry],
         home: &Path,
         context: &Context,
-    ) -> Result<Vec<&'a Unit>> {
+    ) -> Result<Vec<&'a TrashEntry>> {
         let mut chosen = Vec::new();
         for wanted in &self.sessions {
-            match find_unit(units, wanted, home) {
-                Ok(unit) => chosen.push(unit),
-                Err(_) if is_already_restored(units, wanted, home, context)? => {
+            match find_entry(entries, wanted, home) {
+                Ok(entry) => chosen.push(entry),
+                Err(_) if is_already_restored(entries, wanted, home, context)? => {
                     let note = format!("the home already has this conversation: {wanted}");
                     context.note(printable(&note));
                 }
@@ -316,18 +316,18 @@ impl UndeleteArgs {
     }
 }
 
-/// Returns the unit of `home` that `wanted` names; the newest, if the conversation is in the trash twice.
-fn find_unit<'a>(units: &'a [Unit], wanted: &str, home: &Path) -> Result<&'a Unit> {
-    let has_title = |unit: &Unit, fits: &dyn Fn(&str) -> bool| fits(&unit.conversation.title);
-    let id = |unit: &Unit| unit.conversation.id.clone();
-    let mut found = thread_choice::find_named(&units.iter(), wanted, id, has_title);
+/// Returns the entry of `home` that `wanted` names; the newest, if the conversation is in the trash twice.
+fn find_entry<'a>(entries: &'a [TrashEntry], wanted: &str, home: &Path) -> Result<&'a TrashEntry> {
+    let has_title = |one: &TrashEntry, fits: &dyn Fn(&str) -> bool| fits(&one.conversation.title);
+    let id = |entry: &TrashEntry| entry.conversation.id.clone();
+    let mut found = thread_choice::find_named(&entries.iter(), wanted, id, has_title);
     let Some(newest) = found.pop() else {
         return Err(CommandError::failed(format!("not in the trash: {wanted}"))
             .hint("list the trash with: codex-manager storage undelete"));
     };
     if found
         .iter()
-        .any(|unit| unit.conversation.id != newest.conversation.id)
+        .any(|entry| entry.conversation.id != newest.conversation.id)
     {
         return Err(ambiguous_name(wanted));
     }
@@ -352,15 +352,15 @@ fn take_already_trashed(
     if selection.names.unknown.is_empty() {
         return Ok(Vec::new());
     }
-    let units = trash::list_units(context.manager_home())?;
+    let entries = trash::list_entries(context.manager_home())?;
     let mut items = Vec::new();
     selection.names.unknown.retain(|wanted| {
-        let Ok(unit) = find_unit(&units, wanted, home) else {
+        let Ok(entry) = find_entry(&entries, wanted, home) else {
             return true;
         };
-        let id = &unit.conversation.id;
+        let id = &entry.conversation.id;
         context.note(format_args!("already in the trash: {id}"));
-        items.push(TrashItem::of_unit(unit, "list"));
+        items.push(TrashItem::of_entry(entry, "list"));
         false
     });
     Ok(items)
@@ -368,15 +368,14 @@ fn take_already_trashed(
 
 /// Returns true if the trash has no conversation of this name, and the home has one.
 fn is_already_restored(
-    units: &[Unit],
+    entries: &[TrashEntry],
     wanted: &str,
     home: &Path,
     context: &Context,
 ) -> Result<bool> {
     let lower = wanted.to_lowercase();
-    let is_named =
-        |unit: &Unit| unit.conversation.id.starts_with(&lower) || unit.conversation.title == wanted;
-    if units.iter().any(is_named) {
+    let mut trashed = entries.iter().map(|entry| &entry.conversation);
+    if trashed.any(|of| of.id.starts_with(&lower) || of.title == wanted) {
         return Ok(false);
     }
     let filter = TrashFilter {
@@ -415,7 +414,7 @@ fn remove_expired(trash: &ConversationTrash, context: &Context) -> Result<Vec<Tr
     }
     let items: Vec<_> = expired
         .iter()
-        .map(|unit| TrashItem::of_unit(unit, "remove"))
+        .map(|entry| TrashItem::of_entry(entry, "remove"))
         .collect();
     trash.remove(&expired)?;
     context.note(format_args!(
