@@ -82,8 +82,8 @@ impl IndexUpdate {
 /// The databases of the installed Codex.
 #[derive(Debug)]
 pub(crate) struct CodexIndex<'a> {
-    /// Environment that determines where the databases are.
     pub home: &'a Path,
+    /// Environment that determines where the databases are.
     pub env: &'a Environment,
     /// Rules of `[[paths.map]]`: project folders of other machines and the local ones.
     pub rules: &'a [PathRule],

@@ -72,7 +72,7 @@ impl ReplicaStore {
         Ok(snapshots)
     }
 
-    /// Passes the manifest of a snapshot to `read`, which may read at most `max_bytes`.
+    /// Passes the manifest of a snapshot to `read`, which may read at most [`MAX_MANIFEST_BYTES`].
     ///
     /// # Errors
     /// restic fails, the manifest is larger, or `read` fails.

@@ -100,8 +100,6 @@ impl Restic {
         }
     }
 
-    /// Runs restic and parses its standard output, one JSON document. `verb` is for error messages.
-    ///
     /// Runs restic in `folder` and passes each line of standard output to `on_line`, which returns
     /// true if the line shows progress.
     ///

@@ -1,7 +1,7 @@
 //! Lists of texts, and blocks of words with their lists, as bytes.
 //!
 //! A list has the number of its first text as a [variable number](super::variable_numbers), then the distance from each text to the
-//! next one in Elias' delta code: fewer bits the smaller it is, 1 bit for 1 and 14 bits for 500. The last byte is filled with zeros,
+//! next one in Elias' delta code: fewer bits the smaller it is, 1 bit for 1 and 15 bits for 500. The last byte is filled with zeros,
 //! which are no code.
 //!
 //! A block has words in order. Each is a byte with the length of the beginning that it shares with the word before it (3
@@ -11,8 +11,8 @@
 use super::variable_numbers::{number_len, push_number, take_number};
 use std::iter::Peekable;
 
-/// The size of a block, in bytes: a row of a table of SQLite that fills its page. All have it, with zeros at the end, because
-/// SQLite overwrites a row in place only with one of its size. Else it may leave a copy of deleted words in a free part of the page.
+/// The size of a block, in bytes: a row of an SQLite table that fills its page. All blocks have it, padded with zeros:
+/// SQLite overwrites a row in place only with one of its size, and otherwise may leave a copy of deleted words in the page.
 pub(super) const BLOCK_BYTES: usize = 4050;
 
 /// A list begins in the current block only if this many bytes are left there; otherwise in the next block.
@@ -30,7 +30,7 @@ const SUFFIX_MAX: usize = 15;
 pub(super) struct PostingList {
     bytes: Vec<u8>,
     last: i64,
-    /// The bits behind `bytes`, the first one highest. An index has millions of lists: most texts are added without a
+    /// The bits after `bytes`, the first one highest. An index has millions of lists: most texts are added without a
     /// look at `bytes`, which are not in the processor's cache.
     pending: u64,
     pending_bits: u32,
@@ -110,7 +110,7 @@ pub(super) fn texts(mut bytes: &[u8]) -> impl Iterator<Item = i64> {
 
 struct DistanceReader<'a> {
     bytes: &'a [u8],
-    /// The next bits, the first one highest, with zeros behind them.
+    /// The next bits, the first one highest, with zeros after them.
     bits: u64,
     count: u32,
 }
