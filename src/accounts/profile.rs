@@ -304,7 +304,7 @@ pub enum ProfileError {
     Ambiguous {
         /// The ids and email of the login.
         account: String,
-        /// The names of the profiles that fit.
+        /// The names of the profiles that match.
         names: Vec<String>,
     },
     /// No profile has this name.
@@ -455,34 +455,34 @@ impl Profiles {
 /// The profile of `account` among `profiles`. Pure.
 ///
 /// # Errors
-/// Several profiles of different accounts fit the ids that are known of `account`.
+/// Several profiles of different accounts match the known ids of `account`.
 pub(crate) fn find_own_profile<'a>(
     profiles: &'a [Profile],
     account: &Identity,
 ) -> Result<Option<&'a Profile>, ProfileError> {
     let fits = |p: &&Profile| p.identity().is_some_and(|known| known.is_same(account));
-    let fitting: Vec<_> = profiles.iter().filter(fits).collect();
+    let matching: Vec<_> = profiles.iter().filter(fits).collect();
     let ids = |who: &Identity| (who.account_id.clone(), who.user_id.clone());
     let exact = |p: &&&Profile| p.identity().is_some_and(|known| ids(known) == ids(account));
-    if let Some(exact) = fitting.iter().find(exact) {
+    if let Some(exact) = matching.iter().find(exact) {
         return Ok(Some(exact));
     }
     let others = |p: &Profile| {
-        // An email with few ids can fit several workspaces. Two profiles of one and the same account are no
+        // An email with few ids can match several workspaces. Two profiles of one and the same account are no
         // contradiction.
         let apart = |q: &&Profile| match (p.identity(), q.identity()) {
             (Some(p), Some(q)) => !p.is_same(q),
             _ => false,
         };
-        fitting.iter().any(apart)
+        matching.iter().any(apart)
     };
-    if fitting.iter().any(|p| others(p)) {
+    if matching.iter().any(|p| others(p)) {
         return Err(ProfileError::Ambiguous {
             account: account.to_string(),
-            names: fitting.iter().map(|p| p.name.clone()).collect(),
+            names: matching.iter().map(|p| p.name.clone()).collect(),
         });
     }
-    Ok(fitting.first().copied())
+    Ok(matching.first().copied())
 }
 
 /// Returns true if a folder contains only temp files of a killed save. Such a folder is not a

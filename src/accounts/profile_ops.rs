@@ -82,7 +82,7 @@ pub(crate) fn name_problem(name: &str) -> Option<&'static str> {
 /// email before the `@`, or the whole email if that part is taken or not a valid name.
 ///
 /// # Errors
-/// Several profiles fit the account.
+/// Several profiles match the account.
 pub(crate) fn default_name(
     profiles: &[Profile],
     identity: &Identity,
@@ -142,7 +142,7 @@ pub(crate) fn plan_save(
     })
 }
 
-/// Fails if `name` is the email of another account than `own`, because a user who types the email
+/// Fails if `name` is the email of a different account than `own`, because a user who types the email
 /// means that account. Accounts that share an email may all use it as their name.
 pub(crate) fn check_no_email(
     profiles: &[Profile],
@@ -160,7 +160,7 @@ pub(crate) fn check_no_email(
     }
 }
 
-/// Fails if another profile than `own` is called `name`. Names that differ in letter case only are
+/// Fails if a different profile than `own` is called `name`. Names that differ in letter case only are
 /// the same, as on macOS and Windows disks.
 pub(super) fn check_name_free(
     profiles: &[Profile],
@@ -234,7 +234,7 @@ impl Profiles {
     /// Returns true if `path` is the auth.json of this account's profile.
     ///
     /// # Errors
-    /// Several profiles fit `account`, or an I/O error.
+    /// Several profiles match `account`, or an I/O error.
     pub(crate) fn is_own_file(
         &self,
         path: &Path,

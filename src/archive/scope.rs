@@ -181,7 +181,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn matches_nothing_is_true_for_globs_that_fit_no_excluded_path() {
+    fn matches_nothing_is_true_for_globs_that_match_no_excluded_path() {
         let left_out = ["plugins", "sessions/2026/x.bin", "tmp"];
         for (glob, expected) in [
             ("plugins", false),

@@ -55,9 +55,9 @@ pub(crate) fn find_by_prefix<'r>(
     text: &str,
     context: &Context,
 ) -> Result<Option<&'r ArchiveRecord>> {
-    let mut fitting = numbered(records);
-    fitting.retain(|r| !text.is_empty() && r.path.starts_with(text));
-    match fitting.as_slice() {
+    let mut matching = numbered(records);
+    matching.retain(|r| !text.is_empty() && r.path.starts_with(text));
+    match matching.as_slice() {
         [] => Ok(None),
         [one] => Ok(Some(one)),
         several => {

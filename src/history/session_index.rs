@@ -101,7 +101,7 @@ impl ThreadNameIndex {
             }
         }
         index.bytes = lines.bytes_read();
-        // The open file: if Codex replaces the index, the offsets still fit this one.
+        // The open file: if Codex replaces the index, the offsets are still valid for this one.
         index.file = Some(file);
         Ok(index)
     }
@@ -134,7 +134,7 @@ impl ThreadNameIndex {
     }
 }
 
-/// Returns the conversations that have lines from `offset` on, and the offset behind the last complete line. A
+/// Returns the conversations that have lines from `offset` on, and the offset after the last complete line. A
 /// missing file has none.
 pub(crate) fn read_ids_since(
     home: &Path,

@@ -29,10 +29,10 @@ pub(crate) fn find_named<T: Copy>(
         &|one| has_title(one, &|title| title == wanted),
         &|one| is_long && has_title(one, &begins),
     ];
-    let mut fitting = tests
+    let mut matching = tests
         .iter()
         .map(|test| all.clone().filter(|one| test(*one)).collect::<Vec<_>>());
-    fitting.find(|found| !found.is_empty()).unwrap_or_default()
+    matching.find(|found| !found.is_empty()).unwrap_or_default()
 }
 
 /// Returns the id in the path or the name of a rollout.

@@ -3,7 +3,7 @@
 //! A rewind (Esc Esc, `thread/revert`; 0.169) begins another rollout of the thread. Its first line names the
 //! rollout that it continues, and the place where it leaves it (`history_base`, which has the id of a *rollout*
 //! under the key `thread_id`). A fork does the same in a thread of its own. Codex shows the base up to that
-//! place, then the new rollout. What the base has behind that place is shown nowhere, but its requests count.
+//! place, then the new rollout. What the base has after that place is shown nowhere, but its requests count.
 
 use super::files::{self, RolloutFile};
 use super::id::ConversationId;
@@ -210,8 +210,8 @@ pub(crate) fn find_newest_rollout(home: &Path, id: &str) -> Option<PathBuf> {
     Some(newest.path(home))
 }
 
-/// Finds a rollout by its id, in the day folders that fit the id, else in `archived_sessions/`. Lists at most four
-/// folders.
+/// Finds a rollout by its id, in the day folders that match the time in the id, else in `archived_sessions/`. Lists at
+/// most four folders.
 pub(crate) fn find_rollout(home: &Path, rollout_id: &str) -> Option<PathBuf> {
     let created = created_at(rollout_id)?;
     let folders = day_folders(home, created, created);

@@ -17,7 +17,7 @@ pub(crate) enum AccountResolveError {
         /// All known accounts, sorted.
         choices: Vec<String>,
     },
-    /// More than one account fits.
+    /// More than one account matches.
     #[error("{text:?} matches {} accounts", choices.len())]
     Ambiguous { text: String, choices: Vec<String> },
 }
@@ -48,8 +48,8 @@ pub(crate) fn resolve<'a>(
         names
     };
     for test in tests.iter().filter(|_| !wanted.is_empty()) {
-        let fitting: Vec<_> = (0..accounts.len()).filter(|i| test(accounts[*i])).collect();
-        match fitting.as_slice() {
+        let matching: Vec<_> = (0..accounts.len()).filter(|i| test(accounts[*i])).collect();
+        match matching.as_slice() {
             [] => {}
             [one] => return Ok(*one),
             several => {

@@ -238,7 +238,7 @@ impl Transaction {
         Ok(direction)
     }
 
-    /// Returns true if the files of a step fit neither state. A file that Codex replaces, such as
+    /// Returns true if the files of a step match neither state. A file that Codex replaces, such as
     /// the login, stays as it is.
     fn is_unrecognized(
         &self,

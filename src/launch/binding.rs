@@ -121,7 +121,7 @@ pub(crate) fn find_created_during(
         })
         .filter(|path| {
             let meta = rollout::read_head(path).ok().flatten();
-            meta.is_some_and(|meta| is_main_thread(&meta) && fits_launch(&meta, record))
+            meta.is_some_and(|meta| is_main_thread(&meta) && matches_launch(&meta, record))
         })
         .filter_map(|path| build_conversation(&path, 0))
         .collect();
@@ -165,7 +165,7 @@ fn is_by_account(meta: &SessionMeta, record: &LaunchRecord) -> bool {
 
 /// Returns true if a rollout was created in the folder of the launch, and by its account if it names
 /// one.
-fn fits_launch(meta: &SessionMeta, record: &LaunchRecord) -> bool {
+fn matches_launch(meta: &SessionMeta, record: &LaunchRecord) -> bool {
     let is_same_folder = match (&record.run.working_root, meta.text("cwd")) {
         (Some(root), Some(cwd)) => file_id::is_same_folder(Path::new(root), Path::new(cwd)),
         _ => true,

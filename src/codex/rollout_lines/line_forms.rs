@@ -12,7 +12,7 @@ use super::session_line::{
 };
 use memchr::memmem;
 
-/// The bytes of a payload behind its type in which the author of a message is found.
+/// The bytes of a payload after its type in which the author of a message is found.
 const AUTHOR_BYTES: usize = 512;
 
 pub(super) struct LineForm {
@@ -20,7 +20,7 @@ pub(super) struct LineForm {
     /// The types of its payload; empty if the payload has none.
     payloads: &'static [&'static str],
     pub(super) parts: LineParts,
-    /// Returns false if the bytes behind the type of the payload show that this is no message of the user.
+    /// Returns false if the bytes after the type of the payload show that this is no message of the user.
     may_be_user: fn(&[u8]) -> bool,
     pub(super) parse: ParseItems,
 }
@@ -111,14 +111,14 @@ const FORMS: [LineForm; 15] = [
     ),
 ];
 
-/// Returns the forms of a kind that fit the type of a payload; all of the kind if that type is unknown.
+/// Returns the forms of a kind that match the type of a payload; all of the kind if that type is unknown.
 pub(super) fn matching_forms<'a>(
     kind: &'a [u8],
     payload: Option<&'a [u8]>,
 ) -> impl Iterator<Item = &'static LineForm> + use<'a> {
     FORMS.iter().filter(move |form| {
         let mut payloads = form.payloads.iter();
-        // Without a type in sight any form of the kind may fit.
+        // Without a type in sight any form of the kind may match.
         let fits = |found| form.payloads.is_empty() || payloads.any(|own| own.as_bytes() == found);
         form.kind.as_bytes() == kind && payload.is_none_or(fits)
     })

@@ -34,16 +34,16 @@ pub(super) struct PickerState {
     content_matches: Vec<(usize, ContentMatch)>,
     /// True while other entries are read, or the contents are searched for the filter.
     is_searching: bool,
-    /// The indices of the fitting items: those with the words in the order of the list, so that they do not move while
+    /// The indices of the matching items: those with the words in the order of the list, so that they do not move while
     /// the user types; then those whose contents match; then those with the letters.
-    fitting: Vec<usize>,
-    /// The number of fitting items of each scope.
+    matching: Vec<usize>,
+    /// The number of matching items of each scope.
     counts: Vec<usize>,
-    /// The selected one, an index in `fitting`.
+    /// The selected one, an index in `matching`.
     selected: usize,
     /// True if the user selected it.
     has_moved: bool,
-    /// The first visible one, an index in `fitting`.
+    /// The first visible one, an index in `matching`.
     first: usize,
     rows: usize,
     /// The entry that was described last, and its paragraphs.
@@ -69,7 +69,7 @@ impl PickerState {
             filter: TitleFilter::default(),
             content_matches: Vec::new(),
             is_searching: false,
-            fitting: Vec::new(),
+            matching: Vec::new(),
             counts: Vec::new(),
             selected: 0,
             has_moved: false,
@@ -79,7 +79,7 @@ impl PickerState {
             notice: None,
             matcher: Matcher::new(Config::DEFAULT),
         };
-        state.list_fitting();
+        state.list_matching();
         state.select_default();
         state
     }
@@ -109,12 +109,12 @@ impl PickerState {
         self.listing.scopes[self.scope].name
     }
 
-    /// Returns the number of fitting entries with the name of the scope, and the same of the scope that Tab shows.
+    /// Returns the number of matching entries with the name of the scope, and the same of the scope that Tab shows.
     pub(super) fn format_counts(&self) -> (String, String) {
         let scopes = &self.listing.scopes;
         let count = |scope: usize| format!("{} {}", scopes[scope].name, self.counts[scope]);
         if scopes.len() == 1 {
-            let count = format!("{}/{}", self.fitting.len(), self.total());
+            let count = format!("{}/{}", self.matching.len(), self.total());
             return (count, String::new());
         }
         let next = (self.scope + 1) % scopes.len();
@@ -143,7 +143,7 @@ impl PickerState {
     }
 
     pub(super) fn selected(&self) -> Option<&PickerItem> {
-        let item = self.fitting.get(self.selected)?;
+        let item = self.matching.get(self.selected)?;
         Some(&self.listing.items[*item])
     }
 
@@ -171,7 +171,7 @@ impl PickerState {
 
     /// Returns the match in the content of the selected entry.
     pub(super) fn content_match(&self) -> Option<&ContentMatch> {
-        let selected = self.fitting.get(self.selected)?;
+        let selected = self.matching.get(self.selected)?;
         let mut matches = self.content_matches.iter();
         Some(&matches.find(|(item, _)| item == selected)?.1)
     }
@@ -189,8 +189,8 @@ impl PickerState {
     pub(super) fn set_searching(&mut self, is_searching: bool) {
         if self.is_searching != is_searching {
             self.is_searching = is_searching;
-            // Only a list without entries depends on it; see `list_fitting`.
-            if self.fitting.is_empty() || self.counts[self.scope] == 0 {
+            // Only a list without entries depends on it; see `list_matching`.
+            if self.matching.is_empty() || self.counts[self.scope] == 0 {
                 self.list_again();
             } else if !self.has_moved {
                 self.select_default();
@@ -220,14 +220,14 @@ impl PickerState {
     /// Sets the number of visible entries and scrolls to the selected one.
     pub(super) fn show_rows(&mut self, rows: usize) {
         self.rows = rows.max(1);
-        let last_first = self.fitting.len().saturating_sub(self.rows);
+        let last_first = self.matching.len().saturating_sub(self.rows);
         let least = (self.selected + 1).saturating_sub(self.rows);
         self.first = self.first.clamp(least, self.selected).min(last_first);
     }
 
     /// Returns the visible entries, each with whether it is the selected one.
     pub(super) fn visible(&self) -> impl Iterator<Item = (&PickerItem, bool)> {
-        let shown = self.fitting.iter().enumerate();
+        let shown = self.matching.iter().enumerate();
         let shown = shown.skip(self.first).take(self.rows);
         shown.map(|(i, item)| (&self.listing.items[*item], i == self.selected))
     }
@@ -324,14 +324,14 @@ impl PickerState {
     }
 
     fn move_to(&mut self, position: usize) {
-        self.selected = position.min(self.fitting.len().saturating_sub(1));
+        self.selected = position.min(self.matching.len().saturating_sub(1));
         self.has_moved = true;
     }
 
     fn show_scope(&mut self, scope: usize) {
         self.scope = scope % self.counts.len();
-        let selected = self.fitting.get(self.selected).copied();
-        self.list_fitting();
+        let selected = self.matching.get(self.selected).copied();
+        self.list_matching();
         self.select(selected);
     }
 
@@ -360,8 +360,8 @@ impl PickerState {
 
     /// Selects an item if it is in the list, else the first of the list.
     fn select(&mut self, item: Option<usize>) {
-        let mut fitting = self.fitting.iter();
-        let position = fitting.position(|fitting| Some(*fitting) == item);
+        let mut matching = self.matching.iter();
+        let position = matching.position(|matching| Some(*matching) == item);
         self.selected = position.unwrap_or(0);
     }
 
@@ -371,7 +371,7 @@ impl PickerState {
         let is_first = self.query == self.first_query;
         self.selected = if is_first { self.default } else { 0 };
         if !self.is_searching() {
-            self.selected = self.selected.min(self.fitting.len().saturating_sub(1));
+            self.selected = self.selected.min(self.matching.len().saturating_sub(1));
         }
     }
 
@@ -391,8 +391,8 @@ impl PickerState {
 
     /// Lists the entries after a change of matches. The selected entry stays if the user selected it.
     fn list_again(&mut self) {
-        let selected = self.fitting.get(self.selected).copied();
-        self.list_fitting();
+        let selected = self.matching.get(self.selected).copied();
+        self.list_matching();
         if self.has_moved {
             self.select(selected);
         } else {
@@ -400,13 +400,13 @@ impl PickerState {
         }
     }
 
-    /// Lists the entries of the scope that fit the filter; all in their order without one. If there are none, and no
+    /// Lists the entries of the scope that match the filter; all in their order without one. If there are none, and no
     /// search may find any, those of the next scope that has some.
-    fn list_fitting(&mut self) {
+    fn list_matching(&mut self) {
         let scopes = &self.listing.scopes;
         if self.query.trim().is_empty() {
             self.counts = scopes.iter().map(|scope| scope.items.len()).collect();
-            self.fitting.clone_from(&scopes[self.scope].items);
+            self.matching.clone_from(&scopes[self.scope].items);
             return;
         }
         let contents = self.content_matches.iter().map(|(item, _)| *item);
@@ -428,7 +428,7 @@ impl PickerState {
             later.next()
         };
         let shown = shown.unwrap_or(self.scope);
-        self.fitting = all.into_iter().filter(|item| has(shown, *item)).collect();
+        self.matching = all.into_iter().filter(|item| has(shown, *item)).collect();
     }
 }
 

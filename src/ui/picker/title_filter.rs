@@ -5,7 +5,7 @@ use nucleo_matcher::Matcher;
 use nucleo_matcher::pattern::{AtomKind, CaseMatching, Normalization, Pattern};
 use std::cmp::Reverse;
 
-/// The characters with a meaning in a pattern, with which a longer filter may fit more.
+/// The characters with a meaning in a pattern, with which a longer filter may match more.
 const OPERATORS: [char; 5] = ['!', '^', '\'', '$', '\\'];
 
 /// A filter that examines the entries in steps, so that a key never waits for 50,000 entries.
@@ -14,14 +14,14 @@ pub(super) struct TitleFilter {
     query: String,
     words: Pattern,
     letters: Pattern,
-    /// The entries that may fit, in their order.
+    /// The entries that may match, in their order.
     candidates: Vec<usize>,
     /// The number of examined candidates.
     examined: usize,
     /// Entries with all words of the query, or with an id that begins with it, in list order.
     pub with_words: Vec<usize>,
-    /// Entries that contain only the letters of the query in order, the best first. The score is higher if the letters
-    /// are closer together.
+    /// Entries that lack a word of the query but contain its letters in order, the best first. The score is higher if
+    /// the letters are closer together.
     with_letters: Vec<(Reverse<u32>, usize)>,
 }
 
@@ -35,10 +35,10 @@ impl TitleFilter {
             Vec::new()
         } else if is_longer && !query.contains(OPERATORS) {
             let letters = self.with_letters.iter().map(|(_, item)| *item);
-            let mut fitting: Vec<_> = self.with_words.iter().copied().chain(letters).collect();
-            fitting.sort_unstable();
-            fitting.extend(&self.candidates[self.examined..]);
-            fitting
+            let mut matching: Vec<_> = self.with_words.iter().copied().chain(letters).collect();
+            matching.sort_unstable();
+            matching.extend(&self.candidates[self.examined..]);
+            matching
         } else {
             (0..listing.items.len()).collect()
         };
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn a_longer_filter_examines_only_what_fitted_the_shorter_one() {
+    fn a_longer_filter_examines_only_matches_of_the_shorter_one() {
         let item = |n: usize| {
             let name = format!(
                 "{} {n}",

@@ -182,7 +182,7 @@ fn content_matches_come_before_scattered_letters_and_keep_the_selection() {
 }
 
 #[test]
-fn a_scope_without_matches_shows_those_of_the_next_one_after_the_search() {
+fn a_scope_without_matches_shows_the_matches_of_the_next_scope_once_the_search_ends() {
     let item = |name: &str| PickerItem::new(name, vec![(Style::Plain, name.to_owned())]);
     let scope = |name, items: &[usize]| PickerScope {
         name,
@@ -273,7 +273,7 @@ fn keys_of_the_command_act_on_the_selected_entry() {
 
 /// The preview is requested once. Without it, the pane stayed empty.
 #[test]
-fn a_preview_that_arrives_while_no_entry_fits_is_shown_when_its_entry_fits_again() {
+fn a_preview_that_arrives_while_no_entry_matches_is_shown_when_its_entry_matches_again() {
     let mut state = state(&["alice", "bob"]);
     let query = state.preview_query().unwrap();
     press(&mut state, KeyCode::Char('x'));
