@@ -56,17 +56,17 @@ fn trash_at(env: &mut TestEnv, n: u32, at: DateTime<Utc>) -> Run {
 }
 
 /// Returns the folder of a conversation in the trash.
-fn unit(env: &TestEnv, n: u32) -> Option<PathBuf> {
-    let units = fs::read_dir(env.manager_home().join("trash/conversations")).expect("the trash");
-    let mut units = units.map(|unit| unit.expect("a unit").path());
-    units.find(|path| path.to_string_lossy().ends_with(&id(n)))
+fn entry(env: &TestEnv, n: u32) -> Option<PathBuf> {
+    let entries = fs::read_dir(env.manager_home().join("trash/conversations")).expect("the trash");
+    let mut entries = entries.map(|entry| entry.expect("an entry").path());
+    entries.find(|path| path.to_string_lossy().ends_with(&id(n)))
 }
 
 /// Moves a conversation to the trash, as if that was at that time by the clock and by the disk.
 fn trash_then(env: &mut TestEnv, n: u32, at: DateTime<Utc>) {
     let _ = trash_at(env, n, at);
-    let unit = unit(env, n).expect("in the trash");
-    written_at(&unit.join("conversation.json"), at);
+    let entry = entry(env, n).expect("in the trash");
+    written_at(&entry.join("conversation.json"), at);
 }
 
 #[test]
@@ -74,15 +74,15 @@ fn a_wrong_clock_deletes_nothing_in_the_trash() {
     let epoch = DateTime::UNIX_EPOCH + TimeDelta::minutes(10);
     for (first, second, says) in [
         (epoch, in_days(0), ""),
-        (in_days(0), in_days(365), "the clock says"),
-        (in_days(0), in_days(60), "the clock says"),
+        (in_days(0), in_days(365), "the system clock shows"),
+        (in_days(0), in_days(60), "the system clock shows"),
         (in_days(365), in_days(0), ""),
         (in_days(0), epoch, ""),
     ] {
         let mut env = home();
         let _ = trash_at(&mut env, 1, first);
         let run = trash_at(&mut env, 2, second);
-        let both = unit(&env, 1).is_some() && unit(&env, 2).is_some();
+        let both = entry(&env, 1).is_some() && entry(&env, 2).is_some();
         assert!(both, "{first} {second}: {run}");
         let is_warned = run.stderr.contains("nothing in the trash was deleted");
         assert_eq!(is_warned, !says.is_empty(), "{first} {second}: {run}");
@@ -96,7 +96,7 @@ fn items_trashed_under_a_wrong_clock_are_not_deleted() {
         let mut env = home();
         trash_then(&mut env, 1, wrong);
         let _ = trash_at(&mut env, 2, in_days(0));
-        assert!(unit(&env, 1).is_some(), "{wrong}");
+        assert!(entry(&env, 1).is_some(), "{wrong}");
     }
     // The clock was a year ahead once: until that time is over, no age is certain.
     let mut env = home();
@@ -104,7 +104,7 @@ fn items_trashed_under_a_wrong_clock_are_not_deleted() {
     let _ = trash_at(&mut env, 2, in_days(365));
     let run = trash_at(&mut env, 3, in_days(0));
     assert!(run.stderr.contains("dated in the future"), "{run}");
-    assert!(unit(&env, 1).is_some(), "{run}");
+    assert!(entry(&env, 1).is_some(), "{run}");
 }
 
 #[test]
@@ -114,7 +114,7 @@ fn conversations_in_the_trash_for_over_30_days_are_deleted_and_listed() {
     trash_then(&mut env, 2, in_days(-31));
     trash_then(&mut env, 3, in_days(-29));
     let run = trash_at(&mut env, 4, in_days(0));
-    let kept: Vec<_> = (1..=4).map(|n| unit(&env, n).is_some()).collect();
+    let kept: Vec<_> = (1..=4).map(|n| entry(&env, n).is_some()).collect();
     assert_eq!(kept, [false, false, true, true], "{run}");
     assert!(
         run.stderr.contains("deleted permanently after 30 d"),
@@ -147,7 +147,7 @@ fn a_clock_that_is_ahead_removes_no_sync_snapshot() {
     pair.put("b", SKILL, "four, and still more");
     let run = pair.run("b", &["run", "--apply"]).code(0);
     assert_eq!(snapshots(&pair), 3, "{run}");
-    assert!(run.stderr.contains("the clock says"), "{run}");
+    assert!(run.stderr.contains("the system clock shows"), "{run}");
     // The number does not depend on the clock.
     pair.put("b", SKILL, "five, and then much more");
     let run = pair.run("b", &["run", "--apply"]).code(0);
@@ -177,7 +177,7 @@ fn a_wrong_clock_deletes_no_entries_of_the_log_database() {
     for wrong in [in_days(365), in_days(30)] {
         set_clock(&mut env, wrong);
         let run = env.run(vacuum).code(5);
-        assert!(run.stderr.contains("the clock says"), "{run}");
+        assert!(run.stderr.contains("the system clock shows"), "{run}");
         assert_eq!(fs::read(&path).unwrap(), before);
     }
     env.unset("CODEX_MANAGER_NOW");
@@ -200,6 +200,6 @@ fn vault_forget_by_age_is_refused_under_a_wrong_clock() {
     let forget = ["vault", "forget", "--keep-within", "1s", "--yes"];
     set_clock(&mut env, in_days(365));
     let run = env.run(forget).code(5);
-    assert!(run.stderr.contains("the clock says"), "{run}");
+    assert!(run.stderr.contains("the system clock shows"), "{run}");
     assert_eq!(snapshots(&env).len(), made);
 }

@@ -269,7 +269,7 @@ fn i12_i13_a_hostile_export_is_refused_by_name_and_changes_nothing() {
                     .as_bytes(),
                 ),
             ]),
-            "another archive",
+            "does not describe the archive",
         ),
     ];
     let env = TestEnv::new();

@@ -356,7 +356,7 @@ fn a_machine_that_synced_through_a_folder_continues_through_the_vault() {
     fs::write(&path, both).unwrap();
     run("a", &["run", "--apply"])
         .code(4)
-        .has_error("a home syncs through one of them");
+        .has_error("a home syncs through a folder or through the vault");
 }
 
 #[test]

@@ -109,14 +109,14 @@ impl<'a> Checklist<'a> {
             }
             RawKind::File => match self.take_file(&entry.name) {
                 Some(file) if file.size == entry.size => Ok(Some(file)),
-                Some(_) => unexpected_entry("its size is not that of the manifest"),
+                Some(_) => unexpected_entry("its size differs from the manifest"),
                 None => unexpected_entry("not in the manifest, or twice in the archive"),
             },
             RawKind::Folder if self.folders.remove(&entry.name) || self.is_python => Ok(None),
             RawKind::Folder => unexpected_entry("not in the manifest, or twice in the archive"),
             RawKind::Link(target) => match self.links.remove(&entry.name) {
                 Some(listed) if listed == target => Ok(None),
-                _ => unexpected_entry("not the link of the manifest"),
+                _ => unexpected_entry("not the link in the manifest"),
             },
         }
     }

@@ -36,7 +36,7 @@ pub(crate) struct ShowArgs {
     /// An id, a title, the beginning of either, or the path of a rollout [default: a picker]
     #[arg(value_name = "SESSION")]
     pub(crate) session: Option<String>,
-    /// Show tool calls and their outputs whole
+    /// Show tool calls and their outputs in full
     #[arg(long)]
     tools: bool,
     /// Show summaries of reasoning

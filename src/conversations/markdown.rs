@@ -13,7 +13,7 @@ const CALL_CHARS: usize = 100;
 pub(crate) struct MarkdownWriter<F> {
     turn: Option<u32>,
     role: Option<&'static str>,
-    /// True to write tool calls whole, not in one line.
+    /// True to write tool calls in full, not in one line.
     whole_calls: bool,
     format_time: F,
 }

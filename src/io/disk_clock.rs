@@ -17,7 +17,7 @@ const MAX_PLAUSIBLE_INTERVAL: TimeDelta = TimeDelta::days(90);
 #[derive(Debug, thiserror::Error)]
 pub enum ClockDoubt {
     /// The clock and that of the disk differ.
-    #[error("the clock says {clock}, and that of the disk {disk}")]
+    #[error("the system clock shows {clock}, but the clock of the disk shows {disk}")]
     Differs {
         /// The time of the run.
         clock: String,

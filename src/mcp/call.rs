@@ -34,7 +34,7 @@ pub(super) enum CallScope {
 pub(super) fn parse_cursor(cursor: Option<&str>) -> Result<usize> {
     let cursor = cursor.filter(|cursor| !cursor.is_empty());
     let number = cursor.map_or(Ok(0), str::parse);
-    number.map_err(|_| CommandError::usage("invalid cursor: pass the one of the last answer"))
+    number.map_err(|_| CommandError::usage("invalid cursor: pass the cursor of the last answer"))
 }
 
 /// Returns the filter of a call.

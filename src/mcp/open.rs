@@ -124,7 +124,7 @@ impl ConversationPage {
             }
             EntryKind::ToolOutput => "output of the tool",
             EntryKind::Files => "changed files",
-            EntryKind::Compaction => "summary of the above by Codex",
+            EntryKind::Compaction => "Codex's summary of the messages above",
             kind => kind.role(),
         };
         let body = quote(&text);

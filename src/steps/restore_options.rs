@@ -93,7 +93,7 @@ impl RestoreOptions {
             // A dry run changes nothing, so the signed-in account does not matter.
             Err(refusal @ RestoreError::AnotherAccount { .. }) if self.dry_run => {
                 context.warn(format_args!(
-                    "{refusal}; before it goes on, the command asks whether to save the live login to its profile, or needs --yes"
+                    "{refusal}; without --dry-run, the command asks whether to save the live login to its profile, or needs --yes"
                 ));
                 request.may_switch_account = true;
                 apply::plan(&request)?

@@ -36,8 +36,8 @@ pub(crate) enum VacuumError {
     /// The age of log entries is not known.
     #[error(transparent)]
     Clock(#[from] ClockDoubt),
-    /// The compact copy has other rows than the original, which stays.
-    #[error("the compact copy has other rows than the database: {}", .0.display())]
+    /// The rows of the compact copy differ from those of the original, which stays.
+    #[error("the rows of the compact copy differ from those of the database: {}", .0.display())]
     Different(PathBuf),
 }
 

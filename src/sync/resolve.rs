@@ -301,7 +301,7 @@ impl<'a> DecidedCopy<'a> {
         let name = current.rsplit('/').next().unwrap_or(current);
         if rollouts::is_rewind(name) {
             return Err(not_convertible(
-                "it is a part of a conversation that was rewound, which cannot be one of its own",
+                "it is a part of a rewound conversation, which cannot become a separate conversation",
             ));
         }
         let old = rollouts::id(name)

@@ -115,7 +115,7 @@ fn read_package(
         let what = format!("an entry that is not in the manifest: {name}");
         return Err(PackageError::Damaged(what));
     }
-    // `tar` stops at the first empty block, so bytes behind it would go unchecked.
+    // `tar` stops at the first empty block, so bytes after it would go unchecked.
     check_end(tar.into_inner())?;
     assign_logins(&mut package, logins)?;
     check_sidecars(&package)?;
@@ -316,7 +316,7 @@ fn check_sidecars(package: &Package) -> Result<(), PackageError> {
         if let Some(archive) = package.archives.iter().find(of)
             && !may_describe(&metadata, &archive.file)
         {
-            let text = format!("{name} describes another archive than {}", archive.name);
+            let text = format!("{name} does not describe the archive {}", archive.name);
             return Err(PackageError::damaged(text));
         }
     }

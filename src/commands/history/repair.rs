@@ -64,7 +64,7 @@ impl RepairArgs {
             context.note(if plan.recreates_database {
                 "Codex creates its list of conversations again; this may take minutes"
             } else {
-                "Codex reads the conversations again that it shows only in part"
+                "Codex re-reads the conversations that it shows only in part"
             });
         }
         let snapshot = repair::apply(&target, &mut plan, program.as_ref(), context.now())?;

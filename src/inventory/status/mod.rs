@@ -70,10 +70,10 @@ pub(crate) enum StatusError {
     /// The pasted text has an account line without a readable email.
     #[error("the address in the account line of the status text cannot be read: {0:?}")]
     UnreadableAccount(String),
-    /// The pasted text is about another account than the home.
+    /// The pasted text is about a different account than the home.
     #[error("the status text is about {text}, but the home is signed in as {home}")]
     AnotherAccount { text: Email, home: Email },
-    /// The pasted text is about another account than the one given by the user.
+    /// The pasted text is about a different account than the one given by the user.
     #[error("the status text is about {text}, not about {named}")]
     NotOfAccount { text: Email, named: Email },
     #[error("interrupted")]
@@ -240,7 +240,7 @@ fn collect_notes(config: &CodexConfig, env: &Environment) -> Vec<String> {
     }
     if !config.store.reads_auth_json() {
         notes.push(format!(
-            "Codex keeps its login by cli_auth_credentials_store = \"{}\", so auth.json may be outdated",
+            "Codex stores its login with cli_auth_credentials_store = \"{}\", so auth.json may be outdated",
             config.store.name()
         ));
     }

@@ -85,7 +85,7 @@ pub(crate) enum StatusProblem {
     },
     /// auth.json has a second hard link. Codex would use up the refresh token and could not store
     /// the new one.
-    #[error("auth.json has a second hard link, with which Codex cannot store a renewed login: {}", .0.display())]
+    #[error("auth.json has a second hard link, so Codex cannot store a renewed login: {}", .0.display())]
     HardLinked(PathBuf),
     /// Codex was asked and gave no answer.
     #[error(transparent)]

@@ -11,7 +11,7 @@ use crate::quota::window::SAME_WINDOW;
 use crate::quota::{LoginState, Observation, QuotaSource};
 use chrono::{DateTime, Utc};
 
-/// Merges Codex's answer, unless the answer is about another account than the home's.
+/// Merges Codex's answer, unless the answer is about a different account than the home's.
 pub(super) fn merge_answer(
     report: &mut StatusReport,
     answer: ProbeReport,

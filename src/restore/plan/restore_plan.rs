@@ -118,7 +118,7 @@ pub fn plan_restore(
 fn find_reason(contents: &ArchiveManifest, only: &Path, live_names: &NameSet) -> &'static str {
     let is_kept = |path: &Path| path.starts_with(only) && live_names.contains(path);
     if contents.names().any(|name| is_kept(name.as_path())) {
-        "the Codex home has its own, which stays"
+        "the Codex home keeps its own"
     } else {
         "the archive has only empty folders or temporary files there"
     }

@@ -71,7 +71,7 @@ impl SyncConfig {
             (SyncRemote::Vault, None) => context.manager_home.join("sync").join("vault"),
             // Each would treat the files that the other one downloads as changes by the user.
             (SyncRemote::Vault, Some(_)) => {
-                let why = "is set, but sync.remote is \"vault\"; a home syncs through one of them";
+                let why = "is set, but sync.remote is \"vault\"; a home syncs through a folder or through the vault";
                 return Err(file.invalid("paths.cloud_root_dir", why));
             }
         };

@@ -28,7 +28,7 @@ pub enum PlanError {
     #[error("the state of the last sync is damaged and the cloud folder contains no manifest; it seems unmounted or not fully downloaded: {}", .0.display())]
     NoManifest(PathBuf),
     /// The cloud folder lost its manifests, or all its content, after the plan was made.
-    #[error("the cloud folder no longer contains what it did when the plan was made; it seems unmounted: {}", .0.display())]
+    #[error("the cloud folder no longer has the content that it had when the plan was made; it seems unmounted: {}", .0.display())]
     Unmounted(PathBuf),
     /// The Codex home does not exist, although the state of the last sync lists files in it.
     #[error("the Codex home does not exist, but did at the last sync: {}", .0.display())]
@@ -46,7 +46,7 @@ pub enum PlanError {
     #[error(transparent)]
     CodexSyncImport(#[from] CodexSyncStateError),
     /// This machine's manifest is a placeholder of the cloud client.
-    #[error("this machine's manifest is not downloaded to it: {}", .0.display())]
+    #[error("this machine's manifest is not downloaded: {}", .0.display())]
     ManifestNotDownloaded(PathBuf),
     /// A glob of the configuration cannot be parsed.
     #[error("filters.exclude_globs: {0}")]
