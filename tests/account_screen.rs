@@ -367,7 +367,7 @@ fn a_mistyped_name_is_compared_with_the_part_before_the_at() {
 }
 
 #[test]
-fn a_profile_without_a_name_is_named_after_its_email() {
+fn profile_save_without_a_name_names_the_profile_after_the_email() {
     let env = TestEnv::new();
     write_auth(&env.codex_home(), &sign_in("dana"));
     let saved = env.run(["profile", "save", "--json"]).code(0).json();

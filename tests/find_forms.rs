@@ -110,7 +110,7 @@ fn fewer_words_are_enough_if_no_conversation_has_all() {
 }
 
 #[test]
-fn a_conversation_that_must_not_match_does_not_hide_those_with_fewer_words() {
+fn an_excluded_conversation_does_not_hide_those_that_match_fewer_words() {
     let env = TestEnv::new();
     write_answer(&env, 1, 1, "alpha gamma delta in foo.rs, far from foo bar");
     write_answer(&env, 2, 2, "alpha gamma only, in a row");

@@ -222,7 +222,7 @@ fn a_long_name_leaves_width_for_state_and_quota() {
 }
 
 #[test]
-fn a_profile_without_a_name_is_chosen_from_a_list() {
+fn profile_commands_without_a_name_show_a_list() {
     let env = three_profiles();
     for (args, shown) in [
         (&["show"][..], "spare@example.com"),

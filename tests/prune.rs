@@ -302,7 +302,7 @@ fn a_damaged_archive_satisfies_no_rule_and_the_last_verified_one_is_kept() {
     let mut env = TestEnv::new();
     let made = archives(&mut env, &DAYS);
     let _ = env.run(["verify", &text(&made[1])]).code(0);
-    // The newest archive is truncated: it has no footer, and another size than recorded.
+    // The newest archive is truncated: it has no footer, and a different size than recorded.
     let whole = fs::read(&made[3]).unwrap();
     fs::write(&made[3], &whole[..whole.len() / 2]).unwrap();
     let document = env

@@ -33,7 +33,7 @@ fn email(env: &TestEnv, args: &[&str]) -> String {
 }
 
 #[test]
-fn the_least_recently_used_ready_account_is_named() {
+fn the_least_recently_used_ready_account_is_recommended() {
     let env = three();
     assert_eq!(email(&env, &[]), "never@x.com");
     assert_eq!(email(&env, &["--strategy", "most-left"]), "used@x.com");
@@ -44,7 +44,7 @@ fn the_least_recently_used_ready_account_is_named() {
 }
 
 #[test]
-fn the_strategy_stay_names_the_current_account_while_it_is_ready() {
+fn the_strategy_stay_recommends_the_current_account_while_it_is_ready() {
     let env = three();
     write_auth(&env.codex_home(), &SignIn::new("acct-used", "used@x.com"));
     assert_eq!(email(&env, &["--strategy", "stay"]), "used@x.com");
@@ -179,7 +179,7 @@ fn the_live_account_is_recommended_without_recorded_figures() {
 }
 
 #[test]
-fn expired_and_moved_logins_are_never_named() {
+fn expired_and_moved_logins_are_never_recommended() {
     let env = TestEnv::new();
     let mut expired = entry("expired@x.com", 0.0, LATER);
     expired["login"] = json!("expired");
@@ -202,7 +202,7 @@ fn expired_and_moved_logins_are_never_named() {
 }
 
 #[test]
-fn an_api_key_is_named_on_request_or_if_there_is_no_other_account() {
+fn an_api_key_is_recommended_on_request_or_if_there_is_no_other_account() {
     let env = TestEnv::new();
     write_auth_text(&env.codex_home(), &api_key_auth_json("sk-test-key"));
     assert!(email(&env, &[]).starts_with("api-key-"));
@@ -276,7 +276,7 @@ fn recommend_writes_nothing_and_reads_no_archives_and_no_rollouts() {
 }
 
 #[test]
-fn an_account_without_a_login_is_named_only_if_no_other_is_ready() {
+fn an_account_without_a_login_is_recommended_only_if_no_other_is_ready() {
     let env = TestEnv::new();
     write_auth(&env.codex_home(), &SignIn::new("acct-a", "live@x.com"));
     let archived = |at| {

@@ -434,7 +434,7 @@ fn actionlint(env: &TestEnv, tool: &Path, workflow: &Path) -> String {
 }
 
 /// Returns what the rules of this project refuse in a workflow: an action without the hash of a commit and the version
-/// behind it, a job without its own permissions, permissions for all jobs, and a checkout that keeps its token.
+/// after it, a job without its own permissions, permissions for all jobs, and a checkout that keeps its token.
 fn supply_chain_faults(workflow: &str) -> Vec<String> {
     let mut faults = Vec::new();
     let mut refuse = |fault: &str| faults.push(fault.to_owned());

@@ -248,7 +248,7 @@ fn i1_a_turn_added_after_a_killed_restore_survives_its_recovery() {
     assert!(kills > 3, "{kills}");
 }
 
-/// On an overlay over two file systems, a link has another identity than the file that it links.
+/// On an overlay over two file systems, a link has a different identity than the file that it links.
 #[test]
 fn a_home_in_a_lower_overlay_layer_on_another_disk_is_restored() {
     let mut env = TestEnv::on_disk();

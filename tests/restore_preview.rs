@@ -250,7 +250,7 @@ fn the_safety_backup_of_a_part_of_the_home_is_labelled_partial() {
 }
 
 #[test]
-fn list_backups_has_the_start_of_the_window_behind_the_time_of_the_backup() {
+fn list_backups_has_the_start_of_the_window_after_the_time_of_the_backup() {
     let env = TestEnv::new();
     sample_home(&env);
     backup(&env, &["--reset-at", "2026-11-24T15:55:00Z"]);

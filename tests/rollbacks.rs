@@ -42,7 +42,7 @@ fn rolled_back_turns_are_neither_shown_nor_found() {
     let env = TestEnv::new();
     let made = sample();
     let mut begun = made.clone();
-    // The index reads on behind the rollbacks, or from the beginning.
+    // The index reads on after the rollbacks, or from the beginning.
     for lines in [4, 6, 7, made.lines.len()] {
         begun.lines = made.lines[..lines].to_vec();
         write(&env, &begun);

@@ -210,7 +210,7 @@ fn typing_filters_titles_and_contents_in_a_stable_order() {
 }
 
 #[test]
-fn a_search_without_a_match_shows_less_and_says_so_below_the_list() {
+fn without_a_full_match_partial_matches_are_shown_and_explained_below_the_list() {
     let env = home();
     let mut terminal = ask(&env, &["find"]);
     terminal.type_keys("\t");
@@ -531,7 +531,7 @@ fn the_screen_shows_why_a_conversation_was_not_trashed() {
 }
 
 #[test]
-fn each_key_names_a_conversation_that_left_while_the_screen_was_open() {
+fn each_key_reports_a_conversation_that_was_deleted_or_trashed_while_the_screen_was_open() {
     let delete: fn(&TestEnv) = |env| {
         let rollout = Conversation::new(1, 0, "", "").relative();
         fs::remove_file(env.codex_home().join(rollout)).expect("remove");

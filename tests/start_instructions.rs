@@ -47,7 +47,7 @@ fn program_starts_without_relocations() {
 }
 
 #[test]
-fn start_up_needs_no_more_instructions() {
+fn start_up_needs_no_more_instructions_than_recorded() {
     if Command::new("valgrind").arg("--version").output().is_err() {
         return skip("valgrind", "not installed");
     }

@@ -222,7 +222,7 @@ impl Drop for Tmux {
 fn has_table(screen: &str, end: &str) -> bool {
     let (_, table) = screen.split_once("Session:").unwrap_or_default();
     let (table, _) = table.split_once("› Ask Codex").unwrap_or_default();
-    // The figure of the last row, and the bracket behind its reset.
+    // The figure of the last row, and the bracket after its reset.
     let row = table.split_whitespace().skip_while(|word| *word != end);
     row.into_iter().any(|word| word.ends_with(')'))
 }

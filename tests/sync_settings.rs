@@ -42,7 +42,7 @@ fn mtimes_within_the_tolerance_are_equal() {
 }
 
 #[test]
-fn the_setting_compare_decides_if_files_of_equal_size_and_mtime_are_read() {
+fn the_setting_compare_decides_whether_files_of_equal_size_and_mtime_are_read() {
     for (compare, expected) in [("mtime", 0), ("mtime_hash_fallback", 6), ("three_way", 2)] {
         let more = format!("[sync]\ncompare = \"{compare}\"\n");
         let (code, done) = first_sync(&more, ("one", T), ("two", T));

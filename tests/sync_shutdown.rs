@@ -311,7 +311,7 @@ fn refusing_consent_keeps_codex_running_and_stops_the_sync() {
 }
 
 #[test]
-fn fail_on_unknown_decides_if_processes_cannot_be_detected() {
+fn undetectable_processes_stop_a_sync_only_with_fail_on_unknown() {
     let pair = Pair::new();
     pair.put("a", ROLLOUT, META);
     let Some(unknown) = without_processes(&pair.0, &RUN) else {

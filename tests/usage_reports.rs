@@ -159,7 +159,7 @@ fn a_limit_shows_the_rows_with_the_most_tokens() {
 }
 
 #[test]
-fn a_limit_shows_the_first_of_all_sessions() {
+fn limited_sessions_are_the_first_rows_of_the_unlimited_report() {
     let env = TestEnv::new();
     for number in 1..=9 {
         // Three conversations share each total.

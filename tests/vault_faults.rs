@@ -75,7 +75,7 @@ fn files_that_grow_while_restic_reads_are_captured_in_their_former_state() {
 }
 
 #[test]
-fn a_restic_without_progress_is_ended() {
+fn a_restic_that_makes_no_progress_is_ended() {
     let Some(env) = vault_env() else { return };
     let script = "trap 'touch \"$HOME/asked\"; exit 130' INT\n\
          echo $$ > \"$HOME/pid\"\nwhile :; do sleep 0.05; done";
@@ -237,7 +237,7 @@ fn put_noise(env: &TestEnv, bytes: usize) {
 }
 
 #[test]
-fn a_failed_second_run_leaves_no_snapshot_of_changing_files() {
+fn no_snapshot_of_changed_files_remains_if_the_repeated_run_of_restic_fails() {
     let Some(env) = vault_env() else { return };
     let path = put(&env, rollout(FIRST), line(1).repeat(3));
     crate::support::sample::set_time(&path, 1_790_000_000, 0);

@@ -88,7 +88,7 @@ fn downloaded(seen: &Path) -> Vec<String> {
 }
 
 #[test]
-fn the_options_only_and_session_download_and_restore_a_part() {
+fn only_the_selected_files_or_conversation_are_downloaded_and_restored() {
     let Some(env) = vault_env() else { return };
     backup(&env);
     let seen = record_arguments(&env);

@@ -325,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn the_evidence_of_an_older_version_is_that_of_its_observation() {
+    fn an_entry_of_an_older_version_takes_its_evidence_from_its_observation() {
         let weekly = |entry: &AccountEntry| {
             let mut json = serde_json::to_value(entry).unwrap();
             json.as_object_mut().unwrap().remove("weekly").unwrap();

@@ -315,7 +315,7 @@ mod tests {
 
     /// A list may get longer by bits when a text leaves it.
     #[test]
-    fn deleted_texts_leave_full_blocks_and_all_others_stay() {
+    fn erasing_deleted_texts_from_full_blocks_keeps_all_other_texts() {
         let folder = tempfile::tempdir().unwrap();
         let store = IndexStore::open(&folder.path().join("index.sqlite")).unwrap();
         let mut all = Lists::new();

@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn a_version_that_was_held_back_stays_unknown_to_machines_that_learn_of_it() {
+    fn a_version_that_a_machine_left_unmerged_is_unknown_to_machines_that_join_it() {
         let desk = Knowledge {
             seen: [("desk".to_owned(), 3)].into(),
             ..Knowledge::default()
