@@ -476,7 +476,7 @@ fn hidden_data_in_a_member_is_refused() {
             "not the entry that the manifest lists",
         ),
         (
-            "an entry behind the end of a tar",
+            "an entry after the end of a tar",
             |p| add_hidden_entry(p, "files", true),
             "hidden data after",
         ),
@@ -486,12 +486,12 @@ fn hidden_data_in_a_member_is_refused() {
             "not the entry that the manifest lists",
         ),
         (
-            "a file behind folders",
+            "a file after folders",
             |p| add_hidden_entry(p, "structure", true),
             "hidden data after",
         ),
         (
-            "an entry behind a head",
+            "an entry after a head",
             |p| add_hidden_entry(p, "head", false),
             "exactly one header",
         ),
@@ -540,16 +540,16 @@ fn hidden_data_in_a_member_is_refused() {
         recut(&mut pieces);
         world.assert_refused(what, &parts.pack_pieces(&pieces, |_| {}), because);
     }
-    let mut behind = parts.clone();
-    behind.behind_manifest.push(Entry::file("hidden", "x"));
+    let mut after = parts.clone();
+    after.after_manifest.push(Entry::file("hidden", "x"));
     world.assert_refused(
-        "an entry behind the manifest",
-        &behind.pack(),
+        "an entry after the manifest",
+        &after.pack(),
         "hidden data after the manifest",
     );
     world.assert_refused(
         "the same as a stream",
-        &behind.pack_stream(),
+        &after.pack_stream(),
         "not in the manifest",
     );
 }
@@ -562,9 +562,9 @@ fn hidden_entry() -> Vec<u8> {
 }
 
 /// Adds such an entry to a member, optionally after the end-of-tar blocks.
-fn add_hidden_entry(pieces: &mut [Piece], kind: &str, behind_end: bool) {
+fn add_hidden_entry(pieces: &mut [Piece], kind: &str, after_end: bool) {
     let tar = &mut pieces[piece(pieces, kind)].tar;
-    if behind_end {
+    if after_end {
         tar.extend([0; 1024]);
     }
     tar.extend(hidden_entry());

@@ -277,7 +277,7 @@ fn i12_an_archived_rollback_journal_removes_no_file() {
         ],
         manifest: None,
         manifest_bytes: None,
-        behind_manifest: Vec::new(),
+        after_manifest: Vec::new(),
         footer_shift: 0,
     };
     world.assert_refused("python", &python.pack(), "journal");
@@ -398,7 +398,7 @@ fn files_that_are_no_archive_are_refused() {
             "not an archive of codex-manager",
         ),
         ("trailing garbage", garbage, "damaged"),
-        ("more behind the end", more, "too much data after"),
+        ("more after the end", more, "too much data after"),
     ] {
         world.assert_refused(what, &archive, because);
     }

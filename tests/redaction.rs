@@ -31,10 +31,10 @@ fn export_as(env: &TestEnv, texts: &[String], formats: &[&str]) -> Vec<Vec<Strin
             let mut rest = &*run.stdout;
             let mut parts = Vec::new();
             for i in 0..texts.len() {
-                let (_, behind) = rest.split_once(&format!("Case {i}.")).expect("begin");
-                let (text, _) = behind.split_once(&format!("Case {}.", i + 1)).expect("end");
+                let (_, after) = rest.split_once(&format!("Case {i}.")).expect("begin");
+                let (text, _) = after.split_once(&format!("Case {}.", i + 1)).expect("end");
                 parts.push(text.to_owned());
-                rest = behind;
+                rest = after;
             }
             parts
         })

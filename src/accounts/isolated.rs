@@ -84,7 +84,7 @@ impl Profiles {
         home
     }
 
-    /// The error for a login of `profile` that is in `home`, where that is an isolated home.
+    /// Returns the error for a login of `profile` that is in `home`, if `home` is an isolated home.
     pub(super) fn isolation_error(&self, profile: &str, home: &Path) -> Option<LeaseError> {
         let is_isolated = is_beneath(home, &self.folder.join(ISOLATED));
         is_isolated.then(|| LeaseError::Isolated {

@@ -100,7 +100,7 @@ pub enum LeaseError {
     /// A newer login of the account was observed, so the refresh token of this one is probably spent.
     #[error("the login of the profile {0} is older than the newest one seen")]
     Stale(String),
-    /// A Codex runs in this isolated home, signed in to another account than the home is for.
+    /// A Codex runs in this isolated home, signed in to a different account than the home is for.
     #[error("Codex is signed in to another account in the isolated home: {}", .0.display())]
     OtherAccountSignedIn(PathBuf),
     #[error("interrupted")]

@@ -59,7 +59,7 @@ fn group_by_conversation(
     by_name
 }
 
-/// Returns the file whose content the other one has completely; `None` if they diverged or cannot be compared.
+/// Returns the file whose content is completely in the other one; `None` if they diverged or cannot be compared.
 fn find_superseded<'a>(
     first: &'a EntryName,
     second: &'a EntryName,

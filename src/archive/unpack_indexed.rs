@@ -244,7 +244,7 @@ impl Unpacker<'_> {
             Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Err(bad("ends early")),
             other => other.at("read", self.path).map_err(ArchiveError::from)?,
         }
-        // Before decompression: a decoder never gets bytes with another digest than in the manifest.
+        // Before decompression: a decoder never gets bytes with a different digest than in the manifest.
         if !member.digest.is_of(&packed) {
             return Err(bad("does not match its digest"));
         }

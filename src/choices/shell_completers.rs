@@ -1,5 +1,5 @@
 //! Prints the candidates for a shell: no options until the user types `-`, and for bash, which shows no descriptions,
-//! the titles of conversations behind their ids while it lists them.
+//! the titles of conversations after their ids while it lists them.
 
 use crate::choices::candidates::CONVERSATION;
 use crate::io::environment::Environment;

@@ -178,7 +178,7 @@ fn find_positionals(all: &[OsString]) -> Vec<usize> {
     while at < all.len() {
         let argument = all[at].to_string_lossy();
         if argument == "--" {
-            // Everything behind `--` is a prompt, even with a dash.
+            // Everything after `--` is a prompt, even with a dash.
             found.extend(at + 1..all.len());
             break;
         }

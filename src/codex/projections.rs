@@ -83,7 +83,7 @@ pub(crate) fn cut(database: &Path, cuts: &[RolloutCut]) -> Result<(), DatabaseEr
             let set = "UPDATE thread_history_projection_state SET next_rollout_byte_offset=?2, \
                        next_rollout_ordinal=?3 WHERE thread_id=?1";
             transaction.execute(set, params![cut.rollout_id, offset, cut.ordinal])?;
-            // Rows behind the cut show turns that the rollout does not have.
+            // Rows after the cut show turns that the rollout does not have.
             for table in ["thread_turns", "thread_items", "thread_realtime_items"] {
                 let delete =
                     format!("DELETE FROM {table} WHERE thread_id=?1 AND rollout_ordinal>=?2");

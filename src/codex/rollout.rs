@@ -2,7 +2,7 @@
 //!
 //! The first is named `rollout-<local time>-<thread id>.jsonl`. A rewind (Esc Esc; 0.169) begins another one,
 //! `rollout-<local time>-<thread id>_<rollout id>.jsonl`, whose first line tells where it leaves the one before.
-//! A compressed rollout has `.zst` behind its name. Both forms are the same rollout; if both exist, the plain
+//! The name of a compressed rollout ends in `.zst`. Both forms are the same rollout; if both exist, the plain
 //! file counts, as in Codex.
 
 use super::program::is_version_before;

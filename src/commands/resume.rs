@@ -204,7 +204,7 @@ fn check_same_account(wanted: &Identity, owner: &ConversationOwner) -> Result<()
 /// Returns the arguments with which Codex resumes a conversation. A leading `exec` of `args` stays in
 /// front.
 fn resume_args(id: &str, args: &[OsString]) -> Vec<OsString> {
-    // Codex takes `resume ID` behind `exec`, but its other arguments behind the id.
+    // Codex takes `resume ID` after `exec`, but its other arguments after the id.
     let is_exec = args
         .first()
         .is_some_and(|first| first == "exec" || first == "e");

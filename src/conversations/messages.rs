@@ -79,7 +79,7 @@ impl Message {
     }
 }
 
-/// Returns the messages of a rollout, plain or compressed, those behind the place of a rewind too. A damaged
+/// Returns the messages of a rollout, plain or compressed, including those after the place of a rewind. A damaged
 /// rollout has the messages before the damage.
 ///
 /// # Errors

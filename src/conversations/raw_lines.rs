@@ -47,7 +47,7 @@ impl RawLines {
         })
     }
 
-    /// Returns the offset behind the last complete line.
+    /// Returns the offset after the last complete line.
     pub(crate) fn end(&self) -> u64 {
         self.end
     }

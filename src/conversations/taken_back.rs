@@ -1,6 +1,6 @@
 //! The turns of a rollout that the user took back without a new rollout.
 //!
-//! Codex up to 0.150, and newer versions for legacy conversations, write `thread_rolled_back` behind the turns and leave
+//! Codex up to 0.150, and newer versions for legacy conversations, write `thread_rolled_back` after the turns and leave
 //! them in the file. Codex 0.169 begins a new rollout instead (`history_base`), and drops such turns when it migrates.
 
 use super::raw_lines::RawLines;
@@ -53,8 +53,8 @@ fn has_rollback(slice: &RolloutSlice) -> io::Result<bool> {
 fn for_each_line(slice: &RolloutSlice, mut each: impl FnMut(u64, &[u8]) -> bool) -> io::Result<()> {
     let mut lines = RawLines::open(&slice.path, 0)?;
     while let Some(line) = lines.next()? {
-        let is_behind = slice.end.is_some_and(|end| line.offset >= end);
-        if is_behind || !each(line.offset, line.bytes) {
+        let is_beyond = slice.end.is_some_and(|end| line.offset >= end);
+        if is_beyond || !each(line.offset, line.bytes) {
             break;
         }
     }

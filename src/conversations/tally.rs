@@ -213,7 +213,7 @@ mod tests {
             TokenUsage::default()
         );
         assert_eq!(tally.count_request(&record("own", a), "Own"), a);
-        // Codex writes the same request as a sum behind the record.
+        // Codex writes the same request as a sum after the record.
         assert_eq!(tally.count(&event(Some(b), Some(a))).total_tokens, 0);
         assert_eq!(Tally::from_bytes(b"x"), Tally::default());
     }

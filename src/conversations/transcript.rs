@@ -107,7 +107,7 @@ pub(crate) fn read(
     Ok(())
 }
 
-/// Returns the last message of the user and all entries behind it. Of a plain rollout, only the last
+/// Returns the last message of the user and all entries after it. Of a plain rollout, only the last
 /// [`MAX_TAIL_BYTES`] are read, so the numbers of turns are not those of [`read`]; a compressed one would have to be
 /// read whole, so its first [`MAX_TAIL_BYTES`] are taken instead.
 ///

@@ -35,7 +35,7 @@ pub(crate) struct PlacedLine<'a> {
     pub line: JsonlLine<'a>,
     /// The offset of its first byte.
     pub offset: u64,
-    /// The offset behind it and its newline.
+    /// The offset after the line and its newline.
     pub end: u64,
     /// False for a last line without a newline.
     pub is_terminated: bool,

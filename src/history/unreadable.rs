@@ -63,9 +63,9 @@ pub(crate) enum UnreadableCause {
         /// The size of the rollout.
         bytes: u64,
     },
-    /// All lines are in front of the boundary from which on Codex shows those of a subagent.
+    /// All lines precede the ordinal from which Codex shows the lines of a subagent.
     Boundary,
-    /// The rollout with this id has the earlier turns, and is not on disk, or its lines are others.
+    /// The rollout with this id has the earlier turns, but is not on disk or has other lines than before.
     MissingBase(String),
 }
 

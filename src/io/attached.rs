@@ -117,7 +117,7 @@ mod system {
             if !processes::is_stopped(self.id()) {
                 return;
             }
-            // Execution continues behind this line when the shell sends SIGCONT.
+            // Execution continues after this line when the shell sends SIGCONT.
             let _ = kill_process(getpid(), Signal::STOP);
             let _ = kill_process(self.pid, Signal::CONT);
         }

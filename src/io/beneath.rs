@@ -14,12 +14,12 @@ use std::io;
 use std::ops::Deref;
 use std::path::Path;
 
-/// The links below a protected folder that are followed.
+/// Selects the links below a protected folder that are followed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct FollowedLinks {
     /// Links directly in the folder. The target is protected like the folder, but has no such links.
     at_top: bool,
-    /// Links in the place of files that are read.
+    /// Links to files, if the files are only read.
     to_files: bool,
 }
 

@@ -42,7 +42,7 @@ pub(crate) fn exchange(a: &Path, b: &Path) -> io::Result<()> {
 /// Returns true if two entries of `folder` can be exchanged. Probes it with two empty folders.
 ///
 /// # Errors
-/// The probe failed for another reason than that the system has no such call.
+/// The probe failed for a reason other than a missing system call.
 pub(crate) fn is_supported(folder: &Path) -> io::Result<bool> {
     use io::ErrorKind::{PermissionDenied, Unsupported};
 
@@ -73,7 +73,7 @@ pub(crate) mod tests {
         pub(crate) static UNSUPPORTED: Cell<bool> = const { Cell::new(false) };
     }
 
-    /// Set, this variable makes the whole process work so.
+    /// If this variable is set, the whole process works without an exchange call.
     pub(crate) const WITHOUT_EXCHANGE: &str = "CODEX_MANAGER_TESTS_WITHOUT_EXCHANGE";
 
     /// Returns true if no test of this process can exchange two paths in one call.

@@ -131,7 +131,7 @@ pub(crate) fn message_with_causes(error: &dyn std::error::Error) -> String {
         .join(": ")
 }
 
-/// Returns `text` behind `prefix`; an empty text has no prefix.
+/// Returns `prefix` followed by `text`; an empty text has no prefix.
 pub(crate) fn prefix_unless_empty(prefix: &str, text: &str) -> String {
     if text.is_empty() {
         return String::new();

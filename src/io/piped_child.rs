@@ -52,7 +52,7 @@ pub(crate) struct ChildEnd {
     pub(crate) stop: Option<Stop>,
 }
 
-/// A time limit until the first progress, and a test of standard error: it counts for a child that fails.
+/// A time limit until the first progress, and a test: the limit applies only if the test accepts standard error.
 type StartLimit = (Duration, fn(&str) -> bool);
 
 /// A running child. Dropping it ends the child.

@@ -165,7 +165,7 @@ impl TimeReader<'_> {
         }
     }
 
-    /// Returns the nearest day in the direction that `is_wanted` accepts, or the time on it.
+    /// Returns the nearest day in the direction that `is_wanted` accepts; with `time`, that time of the day.
     fn find_day(
         &self,
         is_wanted: impl Fn(NaiveDate) -> bool,

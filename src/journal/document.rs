@@ -83,8 +83,8 @@ impl JournalFile {
         folders.any(|folder| step.staged.starts_with(&folder.0))
     }
 
-    /// Returns the time on the file system of a step since which writes to its staged side count, once it has
-    /// gone in this direction: since the transaction began for the old state, since the exchange for the new one.
+    /// Returns the time from which writes to the staged side of a step count as late, once the step was done in this
+    /// direction: the begin of the transaction if the old state is staged, the exchange if the new one is.
     pub(super) fn since_ns(&self, step: &Step, direction: Direction) -> i64 {
         let times = match direction {
             Direction::Forward => &self.begun_ns,

@@ -46,7 +46,7 @@ pub(crate) struct BoundConversation {
     pub rollout_path: String,
     /// The offset in the rollout of the first byte that this launch wrote.
     pub start_offset: u64,
-    /// The offset behind the last byte of this launch; `None` while it runs. Later bytes belong to other
+    /// The offset after the last byte of this launch; `None` while it runs. Later bytes belong to other
     /// launches.
     pub end_offset: Option<u64>,
     /// The time of the first token count of this launch.

@@ -288,7 +288,7 @@ fn codex_command(
     for name in login_variables(request.env) {
         command.env_remove(name);
     }
-    // Always set: `--codex-home` may name another home than the variable.
+    // Always set: `--codex-home` may name a different home than the variable.
     command.env("CODEX_HOME", isolated_home.unwrap_or(request.codex_home));
     if isolated_home.is_some() {
         let databases =

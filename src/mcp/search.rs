@@ -113,7 +113,7 @@ impl SearchArguments {
     }
 }
 
-/// Returns the results behind the first `shown` ones.
+/// Returns the results after the first `shown` ones.
 fn format_result(result: &SearchResult, shown: usize, context: &Context) -> String {
     let mut text = AnswerText::new(MAX_CHARS);
     let mut end = shown;

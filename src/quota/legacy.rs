@@ -23,7 +23,7 @@ pub(crate) struct LegacyName<'a> {
 }
 
 impl<'a> LegacyName<'a> {
-    /// Parses a file name; `None` for any other form. Letter case matters, as in the expression.
+    /// Parses a file name; `None` for any other form. Case-sensitive.
     pub(crate) fn parse(name: &'a str) -> Option<Self> {
         let digits = name.bytes().take_while(u8::is_ascii_digit).count();
         let letters = name.get(digits..digits + 3)?;

@@ -32,7 +32,7 @@ pub enum RestoreError {
     /// Processes use the Codex home.
     #[error("the Codex home is in use by {}", join_holders(.0))]
     Busy(Vec<Holder>),
-    /// The archive belongs to another account than the live login.
+    /// The archive belongs to a different account than the live login.
     #[error("the archive is of {archive}, but {live} is signed in")]
     AnotherAccount {
         archive: String,

@@ -213,7 +213,7 @@ impl Branch {
     }
 }
 
-/// Returns the offset behind the last complete line of the plain text of a rollout.
+/// Returns the offset after the last complete line of the plain text of a rollout.
 fn end_of_lines(path: &Path) -> io::Result<u64> {
     let mut reader = BufReader::new(open_plain(path)?);
     let (mut end, mut line) = (0, Vec::new());

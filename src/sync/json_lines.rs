@@ -46,7 +46,7 @@ impl JsonLines {
         })
     }
 
-    /// Appends a line, which survives a kill, and after [`JsonLines::sync`] also a power cut.
+    /// Appends a line. It survives a kill at once, and a power cut after [`JsonLines::sync`].
     pub(super) fn push(&mut self, line: &impl Serialize) -> Result<(), IoError> {
         let mut bytes = Vec::new();
         document::push_line(&mut bytes, line).at("encode", &self.path)?;

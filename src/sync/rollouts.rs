@@ -14,7 +14,7 @@ const MAX_FIRST_LINE_BYTES: u64 = 4 * 1024 * 1024;
 /// Length of `rollout-<time>-<uuid>` in bytes.
 const STEM_BYTES: usize = "rollout-2026-11-18T10-00-00-".len() + UUID_BYTES;
 const UUID_BYTES: usize = 36;
-/// The length of `_<uuid>`, which the names of rewinds have behind it.
+/// The length of `_<uuid>`, with which the names of rewinds continue.
 const REWIND_BYTES: usize = 1 + UUID_BYTES;
 
 /// Distinguishes keys of conversations from paths.

@@ -22,7 +22,7 @@ const MAGIC: &[u8] = b"age-encryption.org/v1\n";
 const HEAD_END: &[u8] = b"\n--- ";
 const MAX_HEAD_BYTES: usize = 64 * 1024;
 
-/// The number of bytes that are read of a file with a passphrase or a key.
+/// The limit on the size of a file with a passphrase or a key, in bytes.
 const MAX_KEY_FILE_BYTES: u64 = 64 * 1024;
 
 /// A passphrase. Never printed, and erased from memory on drop.

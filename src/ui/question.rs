@@ -8,7 +8,7 @@ use std::fmt::Display;
 use std::io::{self, BufRead};
 use std::sync::{Mutex, PoisonError};
 
-/// The columns that stay free behind a question, for the answer.
+/// The columns that stay free after a question, for the answer.
 const ANSWER_COLUMNS: usize = 2;
 
 /// The printer of the open question.
@@ -95,7 +95,7 @@ fn replace_open_question(ui: Option<Ui>) -> Option<Ui> {
 pub(crate) fn report_cancelled() {
     secret::restore_echo();
     if let Some(ui) = replace_open_question(None) {
-        // The terminal shows ^C behind the question.
+        // The terminal shows ^C after the question.
         err(format_args!("\n"));
         ui.error(&CommandError::cancelled());
     }

@@ -48,7 +48,7 @@ pub(crate) enum VaultError {
     /// The user interrupted the command.
     #[error("interrupted")]
     Interrupted,
-    /// The output of this restic command has another format than expected.
+    /// The output of this restic command has a different format than expected.
     #[error("cannot read the output of restic {0}")]
     Output(&'static str, #[source] serde_json::Error),
     /// No snapshot has this id or account.

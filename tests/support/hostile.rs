@@ -122,7 +122,7 @@ pub(crate) struct Parts {
     /// The bytes in place of the manifest, if it is not valid JSON.
     pub(crate) manifest_bytes: Option<Vec<u8>>,
     /// Entries after the manifest, in its member.
-    pub(crate) behind_manifest: Vec<Entry>,
+    pub(crate) after_manifest: Vec<Entry>,
     /// Number that is added to the offset in the footer.
     pub(crate) footer_shift: i64,
 }
@@ -142,7 +142,7 @@ impl Parts {
             entries: Vec::new(),
             manifest: None,
             manifest_bytes: None,
-            behind_manifest: Vec::new(),
+            after_manifest: Vec::new(),
             footer_shift: 0,
         };
         for entry in tar.entries().expect("entries") {
@@ -324,7 +324,7 @@ impl Parts {
         let text = self.manifest_bytes.clone().unwrap_or(text);
         let mut last = Vec::new();
         Entry::file(MANIFEST, text).write(&mut last);
-        for entry in &self.behind_manifest {
+        for entry in &self.after_manifest {
             entry.write(&mut last);
         }
         last.extend([0; 2 * BLOCK]);
@@ -349,7 +349,7 @@ impl Parts {
         if let Some(text) = text {
             Entry::file(MANIFEST, text).write(&mut tar);
         }
-        for entry in &self.behind_manifest {
+        for entry in &self.after_manifest {
             entry.write(&mut tar);
         }
         tar.extend([0; 2 * BLOCK]);
@@ -382,7 +382,7 @@ fn parent(name: &[u8]) -> &[u8] {
 pub(crate) struct Piece {
     /// Its part of the tar stream.
     pub(crate) tar: Vec<u8>,
-    /// The bytes behind its gzip stream, within its length.
+    /// The bytes after its gzip stream, within its length.
     pub(crate) tail: Vec<u8>,
     /// The content according to the index.
     pub(crate) holds: Value,

@@ -105,7 +105,7 @@ fn answer(
     })
 }
 
-/// Returns how what was searched differs from what the user typed; `None` if it does not.
+/// Describes how the executed query differs from the typed one; `None` if they are equal.
 fn describe(found: &SearchResult) -> Option<String> {
     let relaxation = found.relaxation.as_ref().map(ToString::to_string);
     let notes: Vec<_> = describe_spellings(&found.spellings)

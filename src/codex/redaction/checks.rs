@@ -43,8 +43,8 @@ impl FormCheck {
         matches!(self, Self::Password | Self::Named | Self::Provider)
     }
 
-    /// Returns true if a value is a secret, by the texts before and behind it.
-    pub(super) fn accepts(self, before: &[u8], value: &[u8], behind: &[u8]) -> bool {
+    /// Returns true if a value is a secret, by the texts before and after it.
+    pub(super) fn accepts(self, before: &[u8], value: &[u8], after: &[u8]) -> bool {
         match self {
             Self::Any | Self::Message => true,
             Self::Real => !is_placeholder(value),
@@ -52,13 +52,13 @@ impl FormCheck {
             Self::Random => {
                 let mut parts = value.split(|b| matches!(b, b'=' | b';' | b' '));
                 parts.any(|part| {
-                    part.len() >= MIN_RANDOM_BYTES && Self::Varied.accepts(before, part, behind)
+                    part.len() >= MIN_RANDOM_BYTES && Self::Varied.accepts(before, part, after)
                 })
             }
             Self::Human => is_human_password(password_part(value)),
             Self::Url => is_url_password(password_part(value)),
             Self::Password | Self::Named | Self::Provider => {
-                NamedValue::new(before, value, behind).is_secret(self)
+                NamedValue::new(before, value, after).is_secret(self)
             }
         }
     }
@@ -235,7 +235,7 @@ fn is_number(value: &[u8]) -> bool {
 struct NamedValue<'a> {
     name: &'a [u8],
     value: &'a [u8],
-    behind: &'a [u8],
+    after: &'a [u8],
     /// The last character of the operator.
     operator: u8,
     is_quoted: bool,
@@ -244,7 +244,7 @@ struct NamedValue<'a> {
 }
 
 impl<'a> NamedValue<'a> {
-    fn new(before: &'a [u8], value: &'a [u8], behind: &'a [u8]) -> Self {
+    fn new(before: &'a [u8], value: &'a [u8], after: &'a [u8]) -> Self {
         let is_blank = |b: &u8| b.is_ascii_whitespace() || b"\"'`\\[*".contains(b);
         let operator = before.iter().rposition(|b| !is_blank(b)).unwrap_or(0);
         let is_name = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-');
@@ -252,7 +252,7 @@ impl<'a> NamedValue<'a> {
         Self {
             name: &before[..name_end],
             value,
-            behind,
+            after,
             operator: before.get(operator).copied().unwrap_or_default(),
             is_quoted: before.last().is_some_and(|b| b"\"'`".contains(b)),
             is_tight: operator == name_end && operator + 1 == before.len(),
@@ -275,7 +275,7 @@ impl<'a> NamedValue<'a> {
         // Up to a full stop, a control code or a letter of another script.
         let token_len = value.iter().position(|b| !b.is_ascii_graphic());
         let token = &value[..token_len.unwrap_or(value.len())];
-        let next = value.get(token.len()).or(self.behind.first()).copied();
+        let next = value.get(token.len()).or(self.after.first()).copied();
         let token = token.strip_suffix(b".").unwrap_or(token);
         let has_digit = token.iter().any(u8::is_ascii_digit);
         let is_variable = self.is_tight && self.operator == b'=' && is_upper;
@@ -319,7 +319,7 @@ impl<'a> NamedValue<'a> {
         let is_end = |b: u8| b"<>\\\"'`),*&".contains(&b) || !b.is_ascii_graphic();
         let is_path = token.iter().any(|b| b".?".contains(b));
         // A type, as in `const PASSWORD: WIN32_ERROR = …` or `(password: Uint8Array | string)`.
-        let is_type = match self.behind {
+        let is_type = match self.after {
             [b' ', b'|' | b'=' | b'{', ..] | [b',' | b')', ..] => {
                 is_constant(token) || is_type_name(token)
             }

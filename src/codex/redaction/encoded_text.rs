@@ -14,7 +14,7 @@ const MIN_BASE64_LINE_BYTES: usize = 60;
 /// The most marks before an escaped character: the backslashes of text that is escaped six times.
 const MAX_REPEATED: usize = 64;
 
-/// The ways of writing `ESC [` behind a backslash.
+/// The ways of writing `ESC [` after a backslash.
 const ESCAPE_CODES: [&str; 6] = ["u001b[", "u001B[", "x1b[", "x1B[", "033[", "e["];
 
 const BASE64: GeneralPurpose = GeneralPurpose::new(
@@ -33,7 +33,7 @@ const WITHOUT_WIDTH: [&str; 6] = [
 #[derive(Debug)]
 pub(super) struct UnescapedText<'a> {
     pub text: Cow<'a, str>,
-    /// For each escape, the offset behind it in `text` and in the original.
+    /// For each escape, the offset after it in `text` and in the original.
     breaks: Vec<(usize, usize)>,
 }
 
@@ -164,7 +164,7 @@ fn parse_escape(text: &[u8]) -> Option<(usize, Option<char>)> {
     }
 }
 
-/// Returns the length of the rest of a terminal colour, behind `ESC [`.
+/// Returns the length of the rest of a terminal colour, after `ESC [`.
 fn colour_len(parameters: &[u8]) -> Option<usize> {
     let mut bytes = parameters.iter().take(17);
     bytes
@@ -221,7 +221,7 @@ fn decode_base64(encoded: &[u8]) -> impl Iterator<Item = Vec<u8>> + use<> {
     let standard = |b: u8| match b {
         b'-' => b'+',
         b'_' => b'/',
-        // Behind an end, or before a beginning. It keeps the places of the others.
+        // After an end, or before a beginning. It keeps the places of the others.
         b'=' => b'A',
         b => b,
     };

@@ -404,7 +404,7 @@ mod tests {
             &random(20),
             "-----END PRIVATE KEY-----",
         ];
-        for (before, behind) in [
+        for (before, after) in [
             ("", ""),
             ("> ", ""),
             ("> > ", ""),
@@ -416,7 +416,7 @@ mod tests {
             ("  '", "',"),
         ] {
             let text: String = lines
-                .map(|line| format!("{before}{line}{behind}\n"))
+                .map(|line| format!("{before}{line}{after}\n"))
                 .concat();
             let (redacted, count) = redact_and_count(&text);
             assert_eq!(count, 1, "{redacted}");

@@ -232,7 +232,7 @@ fn find_secret_end(text: &[u8], end: usize) -> usize {
     end + text[end..].iter().take_while(is_inside_char).count()
 }
 
-/// Returns the end of a private key behind its first line: the last line, or the end of the last long line of a
+/// Returns the end of a private key, given its first line: the last line, or the end of the last long line of a
 /// key that is cut. There may be line numbers, quotes, escapes, marks of comments and diffs between the lines, and
 /// PEM headers such as `Proc-Type: 4,ENCRYPTED` before them.
 fn find_key_block_end(text: &[u8], start: usize) -> Option<usize> {

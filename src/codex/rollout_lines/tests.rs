@@ -19,7 +19,7 @@ fn tool(name: &str, text: &str) -> Vec<EventKind> {
 }
 
 #[test]
-fn commands_are_read_in_all_forms() {
+fn shell_commands_are_read_in_all_forms() {
     for (payload, expected) in [
         (
             r#"{"type":"function_call","name":"exec_command","arguments":"{\"cmd\": \"ls -la\"}","call_id":"c"}"#,

@@ -1,4 +1,4 @@
-//! Joins the lines of a status text to labelled values.
+//! Joins the lines of a status text into labelled values.
 //!
 //! Codex prints a table of labels and values. In a narrow terminal it wraps a value, even inside words
 //! and with blank lines in between. So a value ends when it is complete or when the next label begins,

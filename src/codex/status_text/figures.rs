@@ -126,7 +126,7 @@ fn parse_reset_time(rest: &str) -> Option<Option<&str>> {
     let inner = match rest.strip_prefix('(') {
         Some(inner) => {
             let (inner, after) = inner.split_once(')')?;
-            // Text of another program behind the bracket is harmless, but a second figure is not.
+            // Text of another program after the bracket is harmless, but a second figure is not.
             (!after.contains('%')).then_some(inner)?
         }
         None => rest,

@@ -130,7 +130,7 @@ fn save_login(found: &SwitcherLogin, dry_run: bool, context: &Context) -> Result
 }
 
 /// Returns the name of the profile and the effect of saving: the account's profile, else the name in the switcher if it
-/// is free and valid, else one by the email.
+/// is free and valid, else one made from the email.
 fn plan_import(
     saved: &[Profile],
     wanted: &str,

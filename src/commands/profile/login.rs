@@ -184,7 +184,7 @@ fn show_saved(adopted: &AdoptedLogin, context: &Context) {
     }
 }
 
-/// Warns if the login was saved under another name than the requested one.
+/// Warns if the login was saved under a different name than the requested one.
 fn warn_of_other_name(adopted: &AdoptedLogin, context: &Context) {
     let (has, wanted) = (
         printable(&adopted.saved.profile),

@@ -1,4 +1,4 @@
-//! The words behind `usage`: the kind of the rows, and an account.
+//! The words after `usage`: the kind of the rows, and an account.
 
 use crate::commands::usage::rows::Grouping;
 use clap::builder::{PossibleValue, StringValueParser, TypedValueParser};

@@ -299,10 +299,10 @@ impl CodeScanner<'_> {
         (len, class)
     }
 
-    /// Returns true if the text before `end` is a key, because of the character behind it.
+    /// Returns true if the text before `end` is a key, because of the character after it.
     fn is_key(&self, end: usize) -> bool {
-        let behind = self.code[end..].trim_start_matches([' ', '\t']);
-        let next = behind.chars().next();
+        let after = self.code[end..].trim_start_matches([' ', '\t']);
+        let next = after.chars().next();
         next.is_some_and(|next| self.language.key_marks.contains(next))
     }
 }

@@ -26,13 +26,13 @@ impl TextSet {
         Self { bits }
     }
 
-    /// Inserts the text with a number, with any author. Ignores numbers behind the end.
+    /// Inserts the text with a number, with any author. Ignores numbers beyond the end.
     pub(super) fn insert(&mut self, number: i64) {
         let TextId(id) = TextId::first_of(number);
         self.insert_bits(id, 0xf);
     }
 
-    /// Inserts the row ids of the bits that are set, `id` and those behind it.
+    /// Inserts the row ids of the bits that are set, `id` and those after it.
     pub(super) fn insert_bits(&mut self, id: i64, bits: u8) {
         let at = usize::try_from(id >> 6).unwrap_or(usize::MAX);
         if let Some(known) = self.bits.get_mut(at) {

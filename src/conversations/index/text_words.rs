@@ -44,7 +44,7 @@ impl WordLists {
 }
 
 impl TextWords {
-    /// Returns no words, with space for those of many texts.
+    /// Creates an empty list with space for the words of many texts.
     pub(super) fn of_many_texts() -> Self {
         Self {
             vocabulary: Vocabulary::with_capacity(MANY_WORDS),

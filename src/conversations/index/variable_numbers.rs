@@ -9,7 +9,7 @@ pub(super) fn push_number(bytes: &mut Vec<u8>, number: i64) {
     bytes.push(rest.to_le_bytes()[0]);
 }
 
-/// Reads a number at the beginning of `bytes`, and moves behind it; `None` if it is damaged.
+/// Reads a number at the beginning of `bytes`, and advances it; `None` if it is damaged.
 pub(super) fn take_number(bytes: &mut &[u8]) -> Option<i64> {
     let mut number = 0;
     let mut shift = 0;

@@ -11,16 +11,16 @@ use crate::conversations::index::{IndexError, TextId};
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
 
-/// The factor of the score of a form of a word. A beginning of a word has it twice.
+/// The factor of the score of a form of a word. It is applied twice to a beginning of a word.
 const FORM_FACTOR: f64 = 0.5;
 
-/// The share that the newest conversation gets on top of its score, and the days in which that halves.
+/// The share that the newest conversation gets on top of its score, and the days after which the share is halved.
 const NEW_BONUS: f64 = 0.1;
 const NEW_DAYS: f64 = 30.0;
 
 const MS_PER_DAY: f64 = 86_400_000.0;
 
-/// The number of conversations below which each time is looked up instead of reading those of all.
+/// Below this number of conversations, their times are looked up one by one instead of reading the times of all.
 const MAX_LOOKUPS: usize = 500;
 
 /// The distance between the terms of a query.

@@ -99,7 +99,8 @@ pub(crate) fn search(
     search_terms(store, &TextSpans::read(store)?, &query.terms, options)
 }
 
-/// Searches for conversations with all terms: for the words in all forms, and if few have them, for words that begin so.
+/// Searches for conversations with all terms: for the words in all forms, and if few have them, also for longer words
+/// that begin with them.
 pub(super) fn search_terms(
     store: &IndexStore,
     spans: &TextSpans,
@@ -124,8 +125,8 @@ pub(super) fn search_terms(
     Ok(search.run()?.0)
 }
 
-/// Searches for conversations with the most of the terms among those that fulfil the conditions on their texts. Returns
-/// the number of terms that they have too.
+/// Searches for the conversations with the most terms, among those whose texts satisfy all conditions. Also returns the
+/// number of terms that each of them has.
 pub(super) fn search_most(
     store: &IndexStore,
     spans: &TextSpans,

@@ -1,7 +1,7 @@
 //! The query language of `find`.
 //!
 //! Words are joined by AND, and found in all their forms. `"a phrase"` means these words in a row, `"word"` this word
-//! alone, `-word` that the word does not occur, `word*` words that begin so. A word with other characters in it, such
+//! alone, `-word` that the word does not occur, `word*` words that begin with it. A word with other characters, such
 //! as `foo_bar.rs` or `--flag`, is searched as it is written. Letter case and accents do not matter.
 
 use super::word_forms::is_stop_word;

@@ -79,7 +79,7 @@ fn begins_with(run: &str, first: char) -> bool {
     letter.is_some_and(|letter| !letter.is_ascii() || letter.eq_ignore_ascii_case(&first))
 }
 
-/// Returns the words at distance one: a letter is missing, too much, another one, or exchanged with the next.
+/// Returns the words at distance one: with a letter added, removed, replaced, or swapped with the next one.
 pub(super) fn list_spellings(word: &str) -> BTreeSet<String> {
     let mut words = BTreeSet::new();
     if !word.bytes().all(|b| b.is_ascii_lowercase()) {

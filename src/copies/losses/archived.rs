@@ -21,7 +21,7 @@ use crate::inventory::{losses, trash};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-/// Copies of which one must stay.
+/// Equal copies, at least one of which must be kept.
 #[derive(Debug)]
 struct NeededCopy {
     /// The id of the conversation that needs it.

@@ -40,7 +40,7 @@ impl CopyPlace {
         }
     }
 
-    /// Returns the name as commands print it: of a snapshot the beginning of its id.
+    /// Returns the name as commands print it: for a snapshot, the beginning of its id.
     pub(crate) fn label(&self) -> &str {
         match self.kind {
             CopyPlaceKind::Snapshot => short_id(&self.name),

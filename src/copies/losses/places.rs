@@ -71,8 +71,8 @@ pub(crate) fn list_archived_copies(
     Ok(files.chain(trashed).collect())
 }
 
-/// Adds of each wanted rollout the newest copy in an archive, but those in the archives `without`. Opens archives until
-/// all are found, or the others are older than they are.
+/// Adds the newest archived copy of each wanted rollout, without copies in the archives `without`. Opens the newest
+/// archive first, and stops when all rollouts are found or the remaining archives are older than the rollouts.
 ///
 /// # Errors
 /// The archives cannot be listed, or the user interrupts.

@@ -41,7 +41,7 @@ pub(crate) fn match_marks<R: Read>(
             }
             len += n as u64;
         }
-        // The hashers go on behind this mark: one pass over the file serves all marks.
+        // The hashers go on after this mark: one pass over the file serves all marks.
         if hashers.iter().any(|hasher| hasher.digest() == mark.1) {
             found.push(mark);
         }

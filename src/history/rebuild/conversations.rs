@@ -98,7 +98,7 @@ impl RebuildConversation {
             .or_else(|| self.created.clone());
     }
 
-    /// Returns the title by the row, so that the rollout need not be read for one.
+    /// Returns the title from the row; with one, the rollout need not be read for a title.
     pub(super) fn row_title(&self) -> Option<&str> {
         let row = self.row.as_ref()?;
         let title = Some(&*row.title).filter(|title| !title.trim().is_empty());

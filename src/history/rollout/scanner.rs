@@ -27,8 +27,8 @@ pub(super) struct Scanner {
     /// The first text that Codex inserted as a user message. Used as the title if there is no other text.
     injected: Option<String>,
     has_event: bool,
-    /// Messages in each form; of paginated rollouts as items, of the oldest as those of the model.
-    /// Used if there are none in the form before.
+    /// Messages as completed items (paginated rollouts) and as response items (the oldest rollouts). Each list is used
+    /// only if the forms before it have no messages.
     completed_messages: Vec<UserMessage>,
     item_messages: Vec<UserMessage>,
     first_event: Option<String>,

@@ -8,7 +8,7 @@ use crate::archive::{ArchiveReader, BackupMode};
 use crate::codex::{CodexConfig, Identity, Login, home};
 use crate::restore::RestoreError;
 
-/// Fails if the archive belongs to another account than the live login, unless the request allows
+/// Fails if the archive belongs to a different account than the live login, unless the request allows
 /// it.
 pub(crate) fn check_account(
     request: &RestoreRequest<'_>,

@@ -22,7 +22,7 @@ pub struct RestoreRequest<'a> {
     pub merge: bool,
     /// The rule for the login to activate.
     pub auth: AuthPolicy,
-    /// Allows an archive of another account than the live one (`--yes`).
+    /// Allows an archive of a different account than the live one (`--yes`).
     pub may_switch_account: bool,
     /// Makes a safety backup of everything that will change.
     pub safety_backup: bool,

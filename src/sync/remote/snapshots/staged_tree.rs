@@ -100,7 +100,7 @@ impl StagedTree {
     }
 
     /// Places a link to a conversation, which Codex only appends to, or a copy of another file, which an editor may write
-    /// in place while it is published. Returns false if the file is changed already.
+    /// in place while it is published. Returns false if the file has changed since `stat`.
     pub(super) fn place(&self, from: &Path, to: &str, stat: Stat) -> Result<bool, IoError> {
         if FileKind::from_key(&state_key(to)) == FileKind::Rollout {
             self.link(from, to)?;
