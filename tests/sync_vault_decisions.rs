@@ -106,7 +106,7 @@ fn an_edit_replaces_a_text_that_arrived_before_two_runs_were_killed() {
 }
 
 #[test]
-fn an_edit_replaces_a_text_although_two_machines_exchanged_theirs() {
+fn an_edit_replaces_a_text_although_two_machines_took_each_others_version() {
     let root = tempfile::tempdir().unwrap();
     let store = Store::default();
     let [mut first, mut second, mut third] =

@@ -38,7 +38,7 @@ fn inode(machines: &Machines, path: &str) -> u64 {
 }
 
 #[test]
-fn the_next_run_publishes_the_links_of_the_last_one_and_makes_only_those_of_changed_files() {
+fn the_next_run_reuses_the_links_of_the_last_run_and_links_only_changed_files() {
     let Some(machines) = Machines::new() else {
         return;
     };
@@ -96,7 +96,7 @@ fn a_plan_after_an_idle_run_stages_nothing() {
 }
 
 #[test]
-fn links_take_no_space_of_deleted_conversations_after_the_next_run() {
+fn the_next_run_removes_the_links_to_deleted_conversations() {
     let Some(machines) = Machines::new() else {
         return;
     };

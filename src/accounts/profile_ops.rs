@@ -78,8 +78,8 @@ pub(crate) fn name_problem(name: &str) -> Option<&'static str> {
     }
 }
 
-/// Returns the name for a profile that the user has not named: the name of the account's profile, else the part of the
-/// email before the `@`, or the whole email if that part is taken or not a valid name.
+/// Returns the name for a profile that the user has not named: the name of the account's profile, else the first free
+/// and valid one of the part of the email before the `@`, the whole email, and the email with a number.
 ///
 /// # Errors
 /// Several profiles match the account.

@@ -11,7 +11,7 @@ pub const CODEX_LIMIT: &str = "codex";
 /// The length of the weekly window in minutes.
 pub const WEEKLY_MINUTES: u32 = 10_080;
 
-/// The time before the expiry of a banked reset from which on it is announced.
+/// The time before its expiry at which a banked reset is announced.
 const EXPIRY_NOTICE: Duration = Duration::days(3);
 
 pub(crate) const WEEKLY_LABEL: &str = "weekly";

@@ -65,7 +65,7 @@ pub(crate) struct Preferences {
 pub(crate) struct NotifySettings {
     /// The program that shows a notification, with arguments or without.
     pub(crate) command: Option<String>,
-    /// The age of the newest backup in days from which on it is news; 0 for never.
+    /// The age of the newest backup, in days, from which `notify` reports it; 0 for never.
     pub(crate) backup_days: u32,
 }
 

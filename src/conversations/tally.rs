@@ -93,7 +93,7 @@ impl TokenUsage {
     }
 
     /// Returns the tokens with these parts. The sum is computed: Codex also writes sums without parts, which
-    /// are estimates of the context and no use of it.
+    /// are estimates of the context, not tokens that were used.
     pub(crate) fn from_parts([input, cached, output, reasoning]: [u64; 4]) -> Self {
         Self {
             input_tokens: input,

@@ -462,9 +462,8 @@ pub(crate) fn remove_stale_temps(folder: &Path) -> usize {
         .count()
 }
 
-/// Returns the temp files in `folder` that killed processes left. With
-/// `now`, leaves out files younger than a minute, which may
-/// not be locked yet.
+/// Returns the temp files in `folder` that killed processes left. With `now`, leaves out files younger than a minute,
+/// which may not be locked yet.
 pub(crate) fn find_stale_temps(folder: &Path, now: Option<SystemTime>) -> Vec<PathBuf> {
     const YOUNG: Duration = Duration::from_secs(60);
     let is_old = |temp: &fs::DirEntry, now: SystemTime| {

@@ -165,7 +165,7 @@ impl PipedChild {
             } else if self.fails_to_start() {
                 self.stop = Some(Stop::NoProgress);
             } else if self.last_progress.elapsed() >= self.limit {
-                if self.has_changed_folder() {
+                if self.detect_folder_change() {
                     self.mark_progress();
                 } else {
                     self.stop = Some(Stop::NoProgress);
@@ -174,7 +174,7 @@ impl PipedChild {
         }
     }
 
-    fn has_changed_folder(&mut self) -> bool {
+    fn detect_folder_change(&mut self) -> bool {
         self.written_folder
             .as_mut()
             .is_some_and(|(folder, before)| {

@@ -79,16 +79,16 @@ impl Launch<'_> {
             });
         warn_on_error(noted, &mut warnings);
         let exit = child.wait().at("wait for", &program)?;
-        let (seen, last_look) = watcher.finish().unzip();
+        let (seen, last_check) = watcher.finish().unzip();
         if let Some(seen) = seen {
             self.record.binding.conversations = seen.conversations;
             self.record.binding.unbound_because = seen.unbound_because;
         }
-        let last_look = last_look.flatten();
+        let last_check = last_check.flatten();
         let end = LaunchEnd {
             at: clock(),
             exit_code: Some(i32::from(exit.code())),
-            last_look,
+            last_check,
         };
         self.finish(end, &registry, zone, &mut warnings);
         Ok(LaunchReport {
@@ -189,14 +189,14 @@ impl Watcher {
         let (stop, stopped) = mpsc::channel();
         let mut record = record.clone();
         let watch = move || {
-            let (mut last_look, mut last_open) = (None, Vec::new());
+            let (mut last_check, mut last_open) = (None, Vec::new());
             let mut open = OpenRollouts::observe(codex, Path::new(&record.run.codex_home));
             let mut polls = 0;
             loop {
                 let is_found = !record.binding.conversations.is_empty();
                 let now = read_file_clock();
                 if let Some(listed) = open.list_open_rollouts() {
-                    (last_look, last_open) = (Some(now), listed);
+                    (last_check, last_open) = (Some(now), listed);
                 }
                 if add_opened(&mut record, &last_open) {
                     // Codex owns the terminal now, so an error is reported after its end.
@@ -209,9 +209,9 @@ impl Watcher {
                     BINDING_POLL_INTERVAL
                 };
                 if stopped.recv_timeout(pause) != Err(RecvTimeoutError::Timeout) {
-                    // Codex may have written the first line since the last look.
+                    // Codex may have written the first line since the last check.
                     add_opened(&mut record, &last_open);
-                    return (record.binding, last_look);
+                    return (record.binding, last_check);
                 }
             }
         };

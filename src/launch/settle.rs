@@ -21,18 +21,18 @@ pub(crate) struct LaunchEnd {
     pub at: Timestamp,
     /// The exit code of Codex, if known.
     pub exit_code: Option<i32>,
-    /// The last look at the open files of Codex: an older conversation that it did not have open then is not its own. On
-    /// a busy machine, a short run opens its rollout and ends after that. `None` if the files were not seen.
-    pub last_look: Option<SystemTime>,
+    /// The last check of the open files of Codex: an older conversation that was not open then is not one of this launch.
+    /// On a busy machine, a short run opens its rollout and ends after it. `None` if the files were never checked.
+    pub last_check: Option<SystemTime>,
 }
 
 impl LaunchEnd {
-    /// Returns true if what happened at `time` may have been after the last look. The clock of files may be a tick behind.
+    /// Returns true if an event at `time` may be later than the last check. The clock of files may be a tick behind.
     fn is_unseen(&self, time: Option<SystemTime>) -> bool {
-        let Some(last_look) = self.last_look else {
+        let Some(last_check) = self.last_check else {
             return true;
         };
-        time.is_some_and(|time| time + CLOCK_TICK >= last_look)
+        time.is_some_and(|time| time + CLOCK_TICK >= last_check)
     }
 }
 
@@ -143,9 +143,9 @@ fn bind_created(record: &mut LaunchRecord, end: LaunchEnd, others: &OtherLaunche
         [one] if may_be_anothers(one) => {
             "another launch of this account ran at the same time".to_owned()
         }
-        // Between the last look and the end there is no time for another Codex.
+        // Between the last check and the end there is no time for another Codex.
         [one]
-            if end.last_look.is_none()
+            if end.last_check.is_none()
                 && !binding::names_account(Path::new(&one.rollout_path), record) =>
         {
             "its rollout names no account, so another Codex may have made it".to_owned()
@@ -247,7 +247,7 @@ pub(crate) fn settle_ended(
         let end = LaunchEnd {
             at: now,
             exit_code: None,
-            last_look: None,
+            last_check: None,
         };
         let others = OtherLaunches::select(&launches, &record);
         complete_record(&mut record, end, &others);
@@ -327,11 +327,11 @@ mod tests {
         let others = OtherLaunches::select(&launches, &ended);
         let second = Duration::from_secs(1);
         let written = SystemTime::now();
-        for (last_look, bound) in [(written + second, None), (written - second, Some(&*id))] {
+        for (last_check, bound) in [(written + second, None), (written - second, Some(&*id))] {
             let end = LaunchEnd {
                 at: (Utc::now() + TimeDelta::seconds(1)).fixed_offset(),
                 exit_code: Some(0),
-                last_look: Some(last_look),
+                last_check: Some(last_check),
             };
             complete_record(&mut ended, end, &others);
             let found = ended.binding.conversations.first();

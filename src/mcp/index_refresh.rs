@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 const UPDATE_INTERVAL: Duration = Duration::from_secs(3);
 const WALK_INTERVAL: Duration = Duration::from_secs(60);
 
-/// The longest time that a call waits for an update. It is answered from the index as it is then.
+/// The longest time that a call waits for an update. After that, it is answered from the index as it is.
 const MAX_WAIT: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -155,7 +155,7 @@ fn build_metadata_and_stem(
     report: &StatusReport,
 ) -> (Metadata, String) {
     let now = context.local_now();
-    // 168 hours, also across a change of the clocks: the server counts them so.
+    // 168 hours, also across a change of the clocks: the server counts them that way.
     let week = Duration::days(7);
     let observation = report.observation.as_ref();
     let weekly = observation.and_then(Observation::weekly);

@@ -42,7 +42,7 @@ impl NoticeList {
 /// remove and replace files at any moment, so "not found" does not indicate a disk error.
 pub(super) fn read_failure(error: &io::Error) -> String {
     if error.kind() == io::ErrorKind::NotFound {
-        "it was removed while the sync was running; the next run looks again".to_owned()
+        "it was removed while the sync was running; the next run checks again".to_owned()
     } else {
         format!("it cannot be read ({error})")
     }

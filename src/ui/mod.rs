@@ -65,7 +65,7 @@ pub enum Style {
     Strong,
 }
 
-/// The width of a terminal from which on the lists of the help fit it.
+/// The least width of a terminal that the lists of the help fit.
 const HELP_WIDTH: usize = 80;
 
 /// The indentation of the second line of an entry of a list in the help.

@@ -13,7 +13,7 @@ pub(crate) fn find_folder_profile<'a>(
     context: &'a Context,
 ) -> Option<(&'a String, &'a String)> {
     let env = &context.env;
-    // The shell shows the folder with its links, and settings name it so.
+    // The shell shows the folder with its links, and settings name it by that path.
     let folder = folders::logical_dir(&env.current_dir, env.get("PWD"));
     let folder = root.map_or(folder.clone(), |root| folder.join(root));
     let settings = &context.settings.preferences.folders;

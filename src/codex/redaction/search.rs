@@ -190,7 +190,7 @@ impl SecretForm {
     }
 }
 
-/// Returns true if `before`, the text in front of `PRIVATE KEY-----`, ends with the marker of a footer, such as
+/// Returns true if `before`, the text before `PRIVATE KEY-----`, ends with the marker of a footer, such as
 /// `-----END RSA `.
 fn is_key_footer(before: &[u8]) -> bool {
     let line = &before[before.len().saturating_sub("-----END ENCRYPTED ".len())..];

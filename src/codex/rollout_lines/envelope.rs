@@ -31,7 +31,7 @@ impl<'a> Envelope<'a> {
 
     /// Returns the type of the payload and the bytes after it, if the type is the first field.
     pub(super) fn payload(&self) -> Option<(&'a [u8], &'a [u8])> {
-        /// Codex 0.169 puts a line's metadata in front of its payload.
+        /// Codex 0.169 puts a line's metadata before its payload.
         const NEAR: usize = 1 << 10;
         const PAYLOAD_PREFIX: &[u8] = b",\"payload\":{\"type\":\"";
         let payload = self.rest.strip_prefix(PAYLOAD_PREFIX).or_else(|| {

@@ -56,7 +56,7 @@ impl VaultExportArgs {
         let published = publish::publish(file, &packed, &stem, &folder, &manager.join(LOCK_NAME))?;
         let mut is_noted = true;
         if self.to.is_none() {
-            // Not `note_archive`: an export is no use of the account.
+            // Not `note_archive`: an export does not count as a use of the account.
             let refreshed = store::refresh(manager);
             is_noted = warn_not_recorded(&context.ui, refreshed.err());
         }

@@ -30,7 +30,7 @@ pub(super) struct LineBlock {
     pub(super) lines: Vec<(u64, usize)>,
     /// The number of the rollout among those of the conversation.
     pub(super) rollout: usize,
-    /// The offset from which on texts are skipped, because Codex does not show them. Requests still count.
+    /// The offset from which texts are skipped, because Codex does not show them. Requests still count.
     pub(super) shown: Option<u64>,
     /// The number of bytes of the rollout.
     pub(super) read: u64,

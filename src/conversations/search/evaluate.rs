@@ -25,7 +25,7 @@ const MAX_COUNTED: usize = 1000;
 /// With fewer found conversations, words are also searched as prefixes of longer words.
 const FEW_CONVERSATIONS: usize = 20;
 
-/// The number of conversations, and of texts of each, in which the words are looked for in one sentence.
+/// The number of conversations, and of texts of each, that are searched for the words in one sentence.
 const MAX_REFINED: usize = 50;
 const MAX_REFINED_TEXTS: usize = 4;
 

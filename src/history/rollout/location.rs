@@ -6,7 +6,7 @@ use crate::io::OrdinaryPath as _;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-/// The part of a first line that shows its form. Codex writes the keys in front of the instructions.
+/// The part of a first line that shows its form. Codex writes the keys before the instructions.
 const FORM_BYTES: u64 = 4096;
 
 /// Returns the rollout at the path that Codex recorded, plain or compressed (Codex may record either name), if it

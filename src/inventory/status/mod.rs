@@ -2,7 +2,7 @@
 //!
 //! The sources are, in this order: `/status` text pasted by the user, an answer of Codex, and the
 //! last observation that still holds. [`observe`] reports the account of a home, [`observe_text`]
-//! one that the user names, and [`record`] stores the result. A probe is no use of the account.
+//! one that the user names, and [`record`] stores the result. A probe does not count as a use of the account.
 
 mod report;
 mod sources;

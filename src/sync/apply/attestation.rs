@@ -57,7 +57,7 @@ pub(super) fn attest_unlisted(
         }
         request.check_interrupt()?;
         let entry = match verify_remote(last, config) {
-            // The file was removed in the meantime; the next run looks again.
+            // The file was removed in the meantime; the next run checks again.
             Err(e) if e.is_not_found() => None,
             entry => entry?,
         };

@@ -26,8 +26,8 @@ impl ApplyRun<'_> {
         self.publish_copy(staged, copy.over)
     }
 
-    /// Merges lines. Fails before writing anything if a version has other bytes than the plan read, for example because
-    /// a cloud client truncated it.
+    /// Merges lines. Fails before writing anything if the bytes of a version differ from those that the plan read, for
+    /// example because a cloud client truncated it.
     pub(super) fn merge(
         &mut self,
         versions: &[(ObservedFile, Sha256Digest)],

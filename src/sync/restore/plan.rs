@@ -99,7 +99,7 @@ fn find_snapshot(folder: &Path, name: Option<&str>) -> Result<SyncSnapshot, Sync
 }
 
 /// Reads all files before anything is restored: a partial snapshot is refused, and a login is recognized
-/// under any name. Returns for each file why it is not restored, if so.
+/// under any name. Returns for each file the reason why it is not restored, or `None`.
 fn check_contents(
     snapshot: &SyncSnapshot,
     target: Side,

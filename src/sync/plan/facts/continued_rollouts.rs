@@ -1,5 +1,5 @@
 //! Finds the steps that would take lines from a conversation which another rollout continues: a rewind or a fork names a
-//! place in the text that it continues, and Codex cannot open it if the text in front of that place is another one.
+//! place in the text that it continues, and Codex cannot open it if the text before that place differs.
 
 use super::fact_reader::FactReader;
 use crate::codex::rollout::open_plain;
@@ -87,7 +87,7 @@ impl FactReader<'_> {
     }
 }
 
-/// Returns true if `new` has other lines than `old` in front of an offset at which a line of `old` ends.
+/// Returns true if the lines of `new` before an offset at which a line of `old` ends differ from those of `old`.
 fn loses_lines(new: &Path, old: &Path, offset: u64) -> bool {
     // A file that cannot be read is not copied either.
     ends_line_at(old, offset).unwrap_or(false) && !have_same_start(new, old, offset).unwrap_or(true)

@@ -37,7 +37,7 @@ impl Document for IdleRecord {
 }
 
 impl<R: Remote> Join<'_, R> {
-    /// Looks at the home, before [`Self::stage`].
+    /// Examines the home, before [`Self::stage`].
     pub fn inspect(&self) -> Result<HomeBefore, IoError> {
         let mut hasher = Hasher::default();
         let mut add = |part: &dyn Debug| hasher.update(format!("{part:?}\n").as_bytes());

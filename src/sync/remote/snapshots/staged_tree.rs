@@ -120,7 +120,7 @@ impl StagedTree {
         links::link_or_copy(from, &self.prepare(to)?)
     }
 
-    /// Copies the first bytes of a file that has grown; false if these are others.
+    /// Copies the first bytes of a file that has grown; false if they differ from the listed ones.
     fn copy_beginning(
         &self,
         from: &Path,
