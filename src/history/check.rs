@@ -278,7 +278,7 @@ pub(crate) struct CheckReport {
 }
 
 impl CheckReport {
-    /// Returns true if disk, database and index agree. Hidden conversations are no difference.
+    /// Returns true if disk, database and index agree. Hidden conversations do not count as a difference.
     pub(crate) fn is_consistent(&self) -> bool {
         self.needs_no_repair() && self.unrepairable() == 0
     }

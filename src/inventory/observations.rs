@@ -51,7 +51,7 @@ impl ObservationsFile {
         )
     }
 
-    /// Adds a span. If it has the same figures as its predecessor, that is extended instead. Beyond
+    /// Adds a span. If its predecessor has the same figures, the predecessor is extended instead. Beyond
     /// [`MAX_SPANS`] the oldest are removed.
     pub(crate) fn add(&mut self, span: ObservationSpan) {
         let at = self

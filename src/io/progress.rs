@@ -122,7 +122,7 @@ pub(crate) fn hand_over_signals() {
     HANDED_OVER.store(true, Ordering::SeqCst);
 }
 
-/// Takes all signals back after that program has ended.
+/// Handles all signals again after the child of [`hand_over_signals`] has ended.
 pub(crate) fn take_back_signals() {
     HANDED_OVER.store(false, Ordering::SeqCst);
 }

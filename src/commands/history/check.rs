@@ -24,7 +24,7 @@ const SHOWN: usize = 5;
 ///
 /// Also finds conversations that Codex lists but cannot open, or shows without some turns, with the command that
 /// helps. Exits with 0 if they agree and with 5 if they differ. Conversations of other accounts than the
-/// one that is signed in are listed too: Codex hides them, which is no difference.
+/// one that is signed in are listed too: Codex hides them, which does not count as a difference.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager history check

@@ -34,7 +34,7 @@ use std::path::{Path, PathBuf};
   codex-manager profile save old --from ~/dumps/21apr_me@x.com_auth.json")]
 pub(super) struct SaveArgs {
     /// The name of the profile [default: the account's profile, else its email without the domain, or if that is taken
-    /// or no valid name, another one from its email]
+    /// or invalid, another one from its email]
     #[arg(value_name = "NAME")]
     name: Option<String>,
     /// Save the login of this auth.json, legacy *_auth.json or archive instead of the live login
