@@ -29,7 +29,7 @@ impl UsageSum {
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct ModelSum {
-    pub model: String,
+    pub model: Rc<str>,
     #[serde(flatten)]
     pub sum: UsageSum,
 }
@@ -60,7 +60,7 @@ pub(crate) struct Report<K> {
 
 impl<K> Report<K> {
     /// Replaces the keys, whose order stays.
-    pub(crate) fn map_keys<L>(self, replace: impl Fn(K) -> L) -> Report<L> {
+    pub(crate) fn map_keys<L>(self, mut replace: impl FnMut(K) -> L) -> Report<L> {
         let rows = self.rows.into_iter().map(|row| ReportRow {
             key: replace(row.key),
             sum: row.sum,
@@ -108,30 +108,29 @@ pub(crate) fn sum_by_key<'a, K: Ord + Clone>(
 
 /// The sums of models. There are so few that searching a list is faster than a map.
 #[derive(Default)]
-struct Models(Vec<(Rc<str>, UsageSum)>);
+struct Models(Vec<ModelSum>);
 
 impl Models {
     fn sum_mut(&mut self, model: &Rc<str>) -> &mut UsageSum {
-        let known = self.0.iter().position(|(name, _)| name == model);
+        let known = self.0.iter().position(|known| known.model == *model);
         let at = known.unwrap_or_else(|| {
             // Most conversations have one model. An empty list would get room for four.
             self.0.reserve_exact(1);
-            self.0.push((Rc::clone(model), UsageSum::default()));
+            self.0.push(ModelSum {
+                model: Rc::clone(model),
+                sum: UsageSum::default(),
+            });
             self.0.len() - 1
         });
-        &mut self.0[at].1
+        &mut self.0[at].sum
     }
 
     fn into_row<K>(self, key: K) -> ReportRow<K> {
+        let Self(mut models) = self;
         let mut total = UsageSum::default();
-        for (_, sum) in &self.0 {
+        for ModelSum { sum, .. } in &models {
             total.add(sum.requests, sum.tokens, sum.cost_usd);
         }
-        let models = self.0.into_iter().map(|(model, sum)| ModelSum {
-            model: model.to_string(),
-            sum,
-        });
-        let mut models: Vec<_> = models.collect();
         models.sort_by(|a, b| {
             let by_tokens = b.sum.tokens.total_tokens.cmp(&a.sum.tokens.total_tokens);
             by_tokens.then_with(|| a.model.cmp(&b.model))
@@ -174,7 +173,7 @@ mod tests {
         assert_eq!(keys, [1, 2]);
         let row = &report.rows[1];
         assert_eq!(row.sum.tokens.input_tokens, 3_000_005);
-        assert_eq!(row.models[0].model, "other");
+        assert_eq!(&*row.models[0].model, "other");
         assert_eq!(row.models[0].sum.cost_usd, None);
         assert_eq!(row.models[1].sum.requests, 2);
         assert_eq!(report.totals.sum.requests, 4);

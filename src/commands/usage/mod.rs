@@ -185,10 +185,8 @@ impl UsageArgs {
         let slots = self.parse_slots(context)?;
         let kind = (self.by, self.limit(context));
         let found = rows::read_selected(homes, &self.selection, slots.clone(), kind, context)?;
-        let mut report = rows::report(&found, self.by, prices, context);
         let left_out = found.left_out;
-        // The report has copies of the names, of which there may be 200,000.
-        drop(found);
+        let mut report = rows::report(found, self.by, prices, context);
         let first = report.rows.first().map_or(0, |row| row.key.start);
         let hidden = left_out + self.shorten(&mut report, context);
         let ui = &context.ui;
@@ -241,8 +239,9 @@ impl UsageArgs {
     ) -> Result<()> {
         let read =
             |by| rows::read_selected(homes, &self.selection, slots.clone(), (by, None), context);
-        let sums = |by| Ok::<_, CommandError>(rows::report(&read(by)?, by, prices, context));
+        let sums = |by| Ok::<_, CommandError>(rows::report(read(by)?, by, prices, context));
         let found = read(Grouping::Daily)?;
+        let hours = sum_hours(&found, context);
         let is_whole = self.since.is_none() && self.until.is_none();
         let account = self.selection.account.as_deref();
         let has_window = is_whole && !self.selection.has_folder();
@@ -250,11 +249,11 @@ impl UsageArgs {
         let page = UsagePageSource {
             report,
             by: self.by,
-            days: &rows::report(&found, Grouping::Daily, prices, context),
+            days: &rows::report(found, Grouping::Daily, prices, context),
             is_whole,
             filters: self.selection.facts(context),
             prices,
-            hours: sum_hours(&found, context),
+            hours,
             window: window.flatten(),
             breakdowns: [
                 sums(Grouping::Projects)?,

@@ -18,8 +18,9 @@ use crate::usage::report::{self, Report, ReportRow};
 use crate::views::account::{absolute_time, local_rfc3339, printable};
 use chrono::{DateTime, Utc};
 use clap::ValueEnum;
+use hashbrown::HashMap;
 use serde::Serialize;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::ops::Range;
 
 /// The name of an unknown project or account.
@@ -65,29 +66,19 @@ impl RowKey {
 
 /// Sums usage by `by`: periods in their order, other rows with the most tokens first.
 pub(super) fn report(
-    found: &SelectedUsage,
+    found: SelectedUsage,
     by: Grouping,
     prices: &Prices,
     context: &Context,
 ) -> Report<RowKey> {
-    let mut blocks = Blocks::default();
-    let mut rows: Vec<_> = found.rows.iter().collect();
-    rows.sort_by_key(|row| row.slot);
     let mut report = if by == Grouping::Sessions {
-        // Numbers are compared sooner than names: there may be 200,000 conversations.
-        let usage = rows.into_iter().map(|row| {
-            let is_known = found.conversations.contains_key(&row.conversation);
-            (is_known.then_some(row.conversation), row)
-        });
-        let mut report = report::sum_by_key(usage, prices);
-        if found.left_out > 0 {
-            report.rows.retain(|row| row.key.is_some());
-        }
-        let find = |number: Option<i64>| found.conversations.get(&number?);
-        report.map_keys(|number| conversation_key(find(number)))
+        sum_by_conversation(found, prices)
     } else {
+        let mut blocks = Blocks::default();
+        let mut rows: Vec<_> = found.rows.iter().collect();
+        rows.sort_by_key(|row| row.slot);
         let usage = rows.into_iter().map(|row| {
-            let key = row_key(row, by, found, &mut blocks, context);
+            let key = row_key(row, by, &found, &mut blocks, context);
             (key, row)
         });
         report::sum_by_key(usage, prices)
@@ -99,6 +90,32 @@ pub(super) fn report(
         });
     }
     report
+}
+
+/// Sums usage by conversation. Its names are moved, and numbers are compared instead of them: there may be 200,000
+/// conversations.
+fn sum_by_conversation(found: SelectedUsage, prices: &Prices) -> Report<RowKey> {
+    let usage = found.rows.iter().map(|row| (row.conversation, row));
+    let mut report = report::sum_by_key(usage, prices);
+    drop(found.rows);
+    let mut conversations = found.conversations;
+    if found.left_out > 0 {
+        report
+            .rows
+            .retain(|row| conversations.contains_key(&row.key));
+    }
+    report.map_keys(|number| {
+        let conversation = conversations.remove(&number);
+        let (key, title) = conversation
+            .map(|found| (found.session, found.title))
+            .unzip();
+        RowKey {
+            start: 0,
+            key: key.unwrap_or_else(|| UNKNOWN.to_owned()),
+            title,
+            block: None,
+        }
+    })
 }
 
 fn row_key(
@@ -129,7 +146,6 @@ fn row_key(
                 ..named(&local_rfc3339(&start, context))
             }
         }
-        Grouping::Models => named(&row.model),
         Grouping::Machines => {
             let machine = usize::try_from(row.conversation >> MACHINE_BITS).unwrap_or_default();
             named(found.machines.get(machine).map_or(UNKNOWN, |name| name))
@@ -147,13 +163,8 @@ fn row_key(
                 profile.clone(),
             )
         }
-        _ => conversation_key(conversation),
+        _ => named(&row.model),
     }
-}
-
-fn conversation_key(conversation: Option<&UsageConversation>) -> RowKey {
-    let title = conversation.map(|found| found.title.clone());
-    RowKey::new(conversation.map_or(UNKNOWN, |found| &found.session), title)
 }
 
 /// The kind of the rows of a report.

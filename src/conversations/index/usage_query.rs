@@ -7,8 +7,8 @@ pub(crate) use super::usage_tables::SLOT_MS;
 use crate::codex::rollout_lines::TokenUsage;
 use crate::codex::window::Window;
 use chrono::{DateTime, Utc};
+use hashbrown::HashMap;
 use rusqlite::Row;
-use std::collections::HashMap;
 use std::ops::Range;
 use std::rc::Rc;
 
@@ -113,7 +113,10 @@ fn add_sum(
     row: &Row<'_>,
     models: &HashMap<i64, Rc<str>>,
 ) -> rusqlite::Result<()> {
-    let model = models.get(&row.get(2)?).cloned().unwrap_or_default();
+    let model = models
+        .get(&row.get::<_, i64>(2)?)
+        .cloned()
+        .unwrap_or_default();
     let (requests, tokens) = (read_count(row, 3)?, read_tokens(row, 4)?);
     match sums[start..].iter_mut().find(|sum| sum.model == model) {
         Some(sum) => {
@@ -143,7 +146,7 @@ pub(crate) fn read_requests(
     let sql = "SELECT conversation, at, model, input, cached, output, reasoning FROM request \
                WHERE at>=?1 AND at<?2 ORDER BY at";
     store.query_rows(sql, to_millis(period), |row| {
-        let model = models.get(&row.get(2)?).cloned();
+        let model = models.get(&row.get::<_, i64>(2)?).cloned();
         Ok(UsageRequest {
             conversation: row.get(0)?,
             at: time_from_millis(row.get(1)?),
