@@ -28,7 +28,7 @@ fn rollout_path() -> String {
 }
 
 #[test]
-fn a_switch_waits_for_another_process_and_then_names_the_login() {
+fn a_switch_waits_for_a_process_with_the_login_open_and_then_fails() {
     let mut env = alice_and_bob();
     env.set(SWITCH, "1");
     let login = env.codex_home().join("auth.json");

@@ -75,7 +75,7 @@ fn launch_switches_to_the_profile_and_passes_arguments_and_exit_code() {
 }
 
 #[test]
-fn no_daemon_follows_the_subcommand_and_is_not_passed_to_exec() {
+fn the_no_daemon_flag_follows_the_subcommand_and_is_not_passed_to_exec() {
     let env = world();
     codex(&env, RECORD);
     for (args, expected) in [

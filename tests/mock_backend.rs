@@ -210,7 +210,7 @@ fn the_backend_keeps_a_connection_for_several_requests() {
 }
 
 #[test]
-fn the_backend_stops_with_pending_turns_delays_and_blackholes() {
+fn the_backend_stops_despite_pending_turns_delays_and_blackholes() {
     let backend = MockBackend::start();
     let alice = backend.account("acct-alice");
     alice.set(|alice| {

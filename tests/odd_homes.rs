@@ -787,7 +787,7 @@ fn names_that_differ_only_in_case_are_never_merged() {
 }
 
 #[test]
-fn no_safety_backup_is_suggested_only_where_it_helps() {
+fn the_no_safety_backup_flag_is_suggested_only_where_it_helps() {
     let env = TestEnv::new();
     let home = sample_home(&env);
     let archive = text(&backup(&env, &[]));

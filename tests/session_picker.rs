@@ -771,7 +771,7 @@ fn without_a_capable_terminal_some_conversations_are_listed_and_the_exit_code_is
 }
 
 #[test]
-fn no_color_disables_the_colours_of_the_picker() {
+fn the_variable_no_color_disables_the_colours_of_the_picker() {
     let mut env = home();
     env.set("NO_COLOR", "1");
     let terminal = ask(&env, &["resume"]);

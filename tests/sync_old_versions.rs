@@ -239,7 +239,7 @@ fn a_partial_copy_of_a_local_file_is_never_used() {
 }
 
 #[test]
-fn a_partial_text_that_was_used_is_replaced_by_the_complete_one() {
+fn a_partial_text_that_was_synced_is_replaced_by_the_complete_one() {
     let pair = Pair::new();
     // No machine has a manifest yet.
     pair.put("cloud", SKILL, "one\ntw");

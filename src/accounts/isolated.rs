@@ -61,7 +61,7 @@ fn is_beneath(home: &Path, folder: &Path) -> bool {
     home.starts_with(folder) || folder.canonical().is_ok_and(|real| home.starts_with(real))
 }
 
-/// The Codex programs that run on an isolated home, its background daemon included.
+/// Returns the Codex programs that run on an isolated home, its background daemon included.
 fn find_users(home: &Path) -> Vec<Holder> {
     let mut users = find_codex(home);
     users.extend(daemon::find(home).map(|daemon| Holder::of_daemon(daemon.pid)));
@@ -69,7 +69,7 @@ fn find_users(home: &Path) -> Vec<Holder> {
 }
 
 impl Profiles {
-    /// The path of the isolated home of an account, which may not exist yet. It depends on the ids
+    /// Returns the path of the isolated home of an account, which may not exist yet. It depends on the ids
     /// that the profile records, not on those that the caller knows.
     ///
     /// # Errors

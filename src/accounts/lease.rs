@@ -126,7 +126,7 @@ pub(crate) struct Lease<'a> {
 }
 
 impl Lease<'_> {
-    /// The scratch home. The home contains auth.json and a config.toml with the server settings of
+    /// Returns the scratch home, which contains auth.json and a config.toml with the server settings of
     /// the Codex home.
     pub(crate) fn home(&self) -> &Path {
         &self.home
@@ -185,7 +185,7 @@ impl Profiles {
         Ok(AccountLocks { _locks: locks })
     }
 
-    /// The identity of `account` as its profile records it. Lock files are named after it, so that
+    /// Returns the identity of `account` as its profile records it. Lock files are named after it, so that
     /// a caller who knows fewer ids of the account takes the same lock.
     pub(super) fn recorded_identity(&self, account: &Identity) -> Result<Identity, ProfileError> {
         let profile = self.find(account)?;
@@ -275,7 +275,7 @@ impl Profiles {
         Ok(())
     }
 
-    /// The scratch home of an account. It exists only during a lease.
+    /// Returns the scratch home of an account. It exists only during a lease.
     fn scratch_home(&self, account: &Identity) -> PathBuf {
         self.folder.join(PROBE_HOMES).join(account_key(account))
     }
@@ -405,7 +405,7 @@ fn wait_until_idle(
     }
 }
 
-/// The file name for an account: a hash of its ids, which stay the same when its email changes.
+/// Returns the file name for an account: a hash of its ids, which stay the same when its email changes.
 pub(super) fn account_key(account: &Identity) -> String {
     let id = |id: &Option<String>| id.clone().unwrap_or_default();
     let mut text = format!("{}\n{}", id(&account.account_id), id(&account.user_id));

@@ -113,12 +113,12 @@ impl LoginHome {
         Ok(home)
     }
 
-    /// The folder to pass to Codex as its home.
+    /// Returns the folder to pass to Codex as its home.
     pub(crate) fn codex_home(&self) -> PathBuf {
         self.folder.join("home")
     }
 
-    /// The auth.json that Codex has written.
+    /// Reads the auth.json that Codex has written.
     ///
     /// # Errors
     /// The file cannot be read.

@@ -17,7 +17,7 @@ pub(crate) enum OwnerLocation<'a> {
 }
 
 impl<'a> OwnerLocation<'a> {
-    /// The Codex home that has the owner copy; `None` for the profile.
+    /// Returns the Codex home that has the owner copy; `None` for the profile.
     pub(super) fn home(self) -> Option<&'a Path> {
         match self {
             Self::Live(home) | Self::AssertedLive(home) => Some(home),

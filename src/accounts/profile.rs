@@ -134,7 +134,7 @@ pub(crate) struct Profile {
 }
 
 impl Profile {
-    /// A profile for `login` that is not on disk yet.
+    /// Creates a profile for `login` that is not on disk yet.
     pub(super) fn of(name: &str, login: &Login) -> Self {
         Self {
             name: name.to_owned(),
@@ -147,18 +147,18 @@ impl Profile {
         }
     }
 
-    /// The account of the profile: the account of its login, else of `profile.json`.
+    /// Returns the account of the profile: the account of its login, else of `profile.json`.
     pub(crate) fn identity(&self) -> Option<&Identity> {
         let noted = self.file.identity.as_ref();
         self.login().map(|l| &l.identity).or(noted)
     }
 
-    /// The login, unless `auth.json` holds that of another account.
+    /// Returns the login, unless `auth.json` holds that of another account.
     pub(crate) fn login(&self) -> Option<&Login> {
         self.auth.login().filter(|_| self.other_account().is_none())
     }
 
-    /// The bytes of the login, under the same condition as [`Profile::login`].
+    /// Returns the bytes of the login, under the same condition as [`Profile::login`].
     pub(crate) fn snapshot(&self) -> Option<&AuthSnapshot> {
         self.auth
             .snapshot()
@@ -172,8 +172,8 @@ impl Profile {
         own.is_some_and(|own| self.file.superseded.contains(&own))
     }
 
-    /// The freshness of the newest login of this account that was ever observed. Takes `auth.json` into account,
-    /// because a crash may separate its write from that of `profile.json`.
+    /// Returns the freshness of the newest login of this account that was ever observed. Takes `auth.json` into
+    /// account, because a crash may separate its write from that of `profile.json`.
     pub(crate) fn newest(&self) -> Freshness {
         match self.login() {
             Some(login) if login.freshness.is_newer_than(&self.file.newest) => login.freshness,
@@ -181,7 +181,7 @@ impl Profile {
         }
     }
 
-    /// The account of the login in `auth.json` if it differs from the one in `profile.json`: the
+    /// Returns the account of the login in `auth.json` if it differs from the one in `profile.json`: the
     /// user copied a foreign file there.
     pub(crate) fn other_account(&self) -> Option<&Identity> {
         let login = &self.auth.login()?.identity;
@@ -202,7 +202,7 @@ impl Profile {
         })
     }
 
-    /// The recorded Codex home of the owner copy if it cannot be read, such as one on an unmounted
+    /// Returns the recorded Codex home of the owner copy if it cannot be read, such as one on an unmounted
     /// disk. The login may be live there. A readable home without a login is not returned.
     pub(crate) fn unreadable_home(&self) -> Option<&Path> {
         let is_live = self.file.owner == LoginOwner::Live;
@@ -211,7 +211,7 @@ impl Profile {
         (!is_seen).then_some(home)
     }
 
-    /// The recorded Codex home of the owner copy if it differs from `home` and has, or may have,
+    /// Returns the recorded Codex home of the owner copy if it differs from `home` and has, or may have,
     /// the login.
     pub(crate) fn other_live_home(&self, home: Option<&Path>) -> Option<&Path> {
         let noted = self.file.live_home.as_deref()?;
@@ -320,7 +320,7 @@ pub struct Profiles {
 }
 
 impl Profiles {
-    /// The profiles in `manager_home`. Reads nothing.
+    /// Returns the profiles in `manager_home`. Reads nothing.
     pub fn of(manager_home: &Path) -> Self {
         Self {
             folder: manager_home.join("profiles"),
@@ -328,7 +328,7 @@ impl Profiles {
         }
     }
 
-    /// The lock file under which profiles are changed.
+    /// Returns the lock file under which profiles are changed.
     pub(crate) fn lock_path(&self) -> PathBuf {
         self.lock.clone()
     }
@@ -361,14 +361,14 @@ impl Profiles {
         Ok(())
     }
 
-    /// All profiles of known accounts, ordered by name.
+    /// Returns all profiles of known accounts, ordered by name.
     pub(crate) fn list(&self) -> Result<Vec<Profile>, ProfileError> {
         let mut profiles = self.read_all()?;
         profiles.retain(|profile| profile.identity().is_some());
         Ok(profiles)
     }
 
-    /// The profiles whose account is unknown because `profile.json` or `auth.json` is damaged.
+    /// Returns the profiles whose account is unknown because `profile.json` or `auth.json` is damaged.
     pub(crate) fn list_unidentified(&self) -> Result<Vec<Profile>, ProfileError> {
         let mut profiles = self.read_all()?;
         profiles.retain(|profile| {
@@ -378,7 +378,7 @@ impl Profiles {
         Ok(profiles)
     }
 
-    /// Every folder in `profiles/` except hidden ones, ordered by name.
+    /// Reads every folder in `profiles/` except hidden ones, ordered by name.
     fn read_all(&self) -> Result<Vec<Profile>, ProfileError> {
         let entries = tree::list_if_exists(&self.folder)?.into_iter();
         let names = entries.filter_map(|(name, _)| name.into_string().ok());
@@ -395,7 +395,7 @@ impl Profiles {
         profile.map_or_else(|| identity.to_string(), |profile| profile.name)
     }
 
-    /// The profile of an account, or `None`. Fails if a newer version of the program wrote it.
+    /// Returns the profile of an account, or `None`. Fails if a newer version of the program wrote it.
     pub(crate) fn find(&self, identity: &Identity) -> Result<Option<Profile>, ProfileError> {
         let found = find_own_profile(&self.list()?, identity)?.cloned();
         if let Some(profile) = &found {
@@ -435,7 +435,7 @@ impl Profiles {
         profile.is_ok_and(|p| p.damaged.is_none() && p.login().is_some())
     }
 
-    /// The profiles that a newer version wrote, each with the error. They are listed but never
+    /// Returns the profiles that a newer version wrote, each with the error. They are listed but never
     /// changed.
     pub(crate) fn list_newer(&self, profiles: &[Profile]) -> Vec<(String, DocumentError)> {
         let wrong = |profile: &Profile| {
@@ -452,7 +452,7 @@ impl Profiles {
     }
 }
 
-/// The profile of `account` among `profiles`. Pure.
+/// Returns the profile of `account` among `profiles`. Pure.
 ///
 /// # Errors
 /// Several profiles of different accounts match the known ids of `account`.
@@ -495,7 +495,7 @@ pub(crate) fn is_unfinished(folder: &Path) -> bool {
     fs::read_dir(folder).is_ok_and(|entries| entries.flatten().all(is_temp))
 }
 
-/// A profile that a newer version wrote: with its account, as far as that can be read, and without
+/// Returns a profile that a newer version wrote: with its account, as far as that can be read, and without
 /// a login.
 fn read_newer_profile(name: String, folder: &Path, why: &DocumentError) -> Profile {
     let noted = || {

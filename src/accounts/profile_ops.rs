@@ -61,7 +61,7 @@ pub(crate) fn check_name(name: &str) -> Result<(), ProfileError> {
     }
 }
 
-/// The reason why `name` is not a valid profile name; `None` if it is valid.
+/// Returns the reason why `name` is not a valid profile name; `None` if it is valid.
 pub(crate) fn name_problem(name: &str) -> Option<&'static str> {
     if name.is_empty() {
         Some("empty")
@@ -248,7 +248,7 @@ impl Profiles {
     /// Renames a profile. With `dry_run`, only checks that it is possible.
     ///
     /// # Errors
-    /// There is no profile `old`, or `new` is invalid or taken.
+    /// No profile has the name `old`, or `new` is invalid or taken.
     pub(crate) fn rename(&self, old: &str, new: &str, dry_run: bool) -> Result<(), ProfileError> {
         check_name(new)?;
         let _lock = self.lock_unless_dry_run(dry_run)?;
@@ -282,7 +282,7 @@ impl Profiles {
         )?)
     }
 
-    /// The logins in the history of a profile, newest file first.
+    /// Reads the logins in the history of a profile, newest file first.
     ///
     /// # Errors
     /// An I/O error.
@@ -304,7 +304,7 @@ impl Profiles {
     /// newest freshness does not change.
     ///
     /// # Errors
-    /// There is no such profile or login, the account is signed in, or an I/O error.
+    /// No profile or login has the name, the account is signed in, or an I/O error.
     pub(crate) fn restore_login(
         &self,
         name: &str,
@@ -360,10 +360,10 @@ impl Profiles {
         })
     }
 
-    /// The profile of this name, ignoring letter case.
+    /// Returns the profile of this name, ignoring letter case.
     ///
     /// # Errors
-    /// There is none, or an I/O error.
+    /// No profile has the name, or an I/O error.
     pub(crate) fn find_by_name(&self, name: &str) -> Result<Profile, ProfileError> {
         find_named(&self.list()?, name).cloned()
     }

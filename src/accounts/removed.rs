@@ -38,7 +38,7 @@ pub(crate) struct PurgedLogin {
 }
 
 impl Profiles {
-    /// A new profile `name` for `login`, with the records of an earlier, removed profile of the
+    /// Returns a new profile `name` for `login`, with the records of an earlier, removed profile of the
     /// account; `None` if there was none.
     pub(crate) fn recall_removed(&self, name: &str, login: &Login) -> Option<Profile> {
         let mut profile = Profile::of(name, login);
@@ -46,7 +46,7 @@ impl Profiles {
         Some(profile)
     }
 
-    /// The last `profile.json` of an account whose profile was removed, merged from the trash and
+    /// Reads the last `profile.json` of an account whose profile was removed, merged from the trash and
     /// the record of deleted profiles.
     pub(crate) fn read_removed_record(&self, identity: &Identity) -> Option<ProfileFile> {
         let entries = fs::read_dir(self.folder.join(TRASH)).into_iter().flatten();
@@ -84,7 +84,7 @@ impl Profiles {
     /// Moves a profile to the trash. Returns its path there.
     ///
     /// # Errors
-    /// There is no profile of that name, or an I/O error.
+    /// No profile has the name, or an I/O error.
     pub(crate) fn remove(&self, name: &str, now: Timestamp) -> Result<PathBuf, ProfileError> {
         let _lock = self.lock_unless_dry_run(false)?;
         let profiles = self.list()?;
@@ -149,7 +149,7 @@ impl Profiles {
     /// folders.
     ///
     /// # Errors
-    /// There is nothing of that name, or an I/O error.
+    /// No folder belongs to `name`, or an I/O error.
     pub(crate) fn purge(&self, name: &str) -> Result<usize, ProfileError> {
         let _lock = self.lock_unless_dry_run(false)?;
         let places = self.list_folders_of(name)?;
@@ -196,10 +196,10 @@ impl Profiles {
         Ok(())
     }
 
-    /// The folders of the profile `name`, including those in the trash.
+    /// Returns the folders of the profile `name`, including those in the trash.
     ///
     /// # Errors
-    /// There is none, or an I/O error.
+    /// No folder belongs to `name`, or `profiles/` cannot be read. A trash that cannot be read counts as empty.
     pub(crate) fn list_folders_of(&self, name: &str) -> Result<Vec<PathBuf>, ProfileError> {
         let profiles = self.list()?;
         let mut places: Vec<_> = find_named(&profiles, name)
@@ -221,10 +221,10 @@ impl Profiles {
         Ok(places)
     }
 
-    /// The logins in all folders of the profile `name`, including their histories.
+    /// Reads the logins in all folders of the profile `name`, including their histories.
     ///
     /// # Errors
-    /// There is no such folder, or an I/O error.
+    /// No folder belongs to `name`, or an I/O error.
     pub(crate) fn read_logins_to_purge(
         &self,
         name: &str,
@@ -249,7 +249,7 @@ impl Profiles {
     }
 }
 
-/// The former profile name of a folder in the trash.
+/// Returns the former profile name of a folder in the trash.
 fn parse_trashed_name(folder: &str) -> Option<&str> {
     const STAMP_BYTES: usize = "20261120T120000000000Z".len();
     folder.match_indices('-').find_map(|(at, _)| {

@@ -46,7 +46,7 @@ impl AccountHistory {
         })
     }
 
-    /// The account of a Codex that started at `start`; `None` if unknown. Pure.
+    /// Returns the account of a Codex that started at `start`; `None` if unknown. Pure.
     pub(crate) fn account_at(&self, start: &DateTime<Utc>) -> Option<&Identity> {
         let live = self.live.as_ref()?;
         let after = |time: DateTime<Utc>| *start > time + START_TIME_TOLERANCE;

@@ -209,7 +209,7 @@ pub(super) fn format_stamp(now: Timestamp) -> impl std::fmt::Display {
     now.to_utc().format("%Y%m%dT%H%M%S%6fZ")
 }
 
-/// The content of `profile.json` after a save. Pure, except that it reads the auth.json of the
+/// Returns the content of `profile.json` after a save. Pure, except that it reads the auth.json of the
 /// recorded Codex home.
 fn record_after_save(
     outcome: SaveOutcome,

@@ -270,7 +270,7 @@ impl PackWriter<'_> {
     pub(crate) fn contains(&self, name: &EntryName) -> bool {
         let files = lock_files(self.files);
         let known = files.names().find(name.as_path());
-        known.is_some_and(|id| files.name_ids().any(|of| of == id))
+        known.is_some_and(|id| files.name_ids().any(|other| other == id))
     }
 
     /// Returns the first of `files`, as many as are unchanged in one member of the previous archive.

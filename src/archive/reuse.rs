@@ -183,7 +183,7 @@ impl<'a> PreviousArchive<'a> {
         let number = head + 1 + position;
         let holds = |number: usize| Some(self.manifest.members.get(number)?.holds);
         match (holds(head)?, holds(number)?) {
-            (MemberContents::Head(file), MemberContents::Chunk(of, upto)) if of == file => {
+            (MemberContents::Head(file), MemberContents::Chunk(other, upto)) if other == file => {
                 Some((self.member(number)?, upto))
             }
             _ => None,

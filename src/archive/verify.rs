@@ -108,7 +108,7 @@ fn read_completely(
             .push("no digests: made by the Python codex-manager".into()),
         // The digest of a damaged archive always differs from the sidecar's; that adds no
         // information.
-        Some(Some(SidecarProblem::OfAnother)) if !report.problems.is_empty() => {}
+        Some(Some(SidecarProblem::Mismatch)) if !report.problems.is_empty() => {}
         Some(problem) => report.sidecar = problem,
     }
     Ok(())
@@ -148,11 +148,11 @@ fn compare_with_sidecar(path: &Path) -> Result<Option<SidecarProblem>, ArchiveEr
         Err(problem) => return Ok(Some(problem)),
     };
     let Some(listed) = metadata.archive_digest() else {
-        return Ok(Some(SidecarProblem::OfAnother));
+        return Ok(Some(SidecarProblem::Mismatch));
     };
     let mut file = file_open::open(path).at("read", path)?;
     let read = listed.hasher().hash(&mut file).at("read", path)?;
-    Ok((read != (listed, metadata.archive_bytes)).then_some(SidecarProblem::OfAnother))
+    Ok((read != (listed, metadata.archive_bytes)).then_some(SidecarProblem::Mismatch))
 }
 
 /// Unpacks the databases of an archive, and the `-wal` files that the Python tool copied, to check

@@ -29,7 +29,7 @@ pub(crate) fn find_account(text: &str, context: &Context) -> Result<Account> {
 /// Returns the account that `text` names, else the live one. `example` is a command that names one.
 ///
 /// # Errors
-/// None or several match, or no account is live.
+/// No account or several match `text`, or no account is live.
 pub(crate) fn find_account_or_live(
     text: Option<&str>,
     example: &str,
@@ -49,7 +49,7 @@ pub(crate) fn find_account_or_live(
 /// Returns the index in `accounts` of the account that `text` names.
 ///
 /// # Errors
-/// There is none, or several match. On a machine without accounts, the hint is how to get the first one.
+/// No account or several match. On a machine without accounts, the hint is how to get the first one.
 pub(crate) fn find_position(accounts: &[Account], text: &str, context: &Context) -> Result<usize> {
     if accounts.is_empty() {
         let message = format!("no account or profile named {text:?}");

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 /// [`store::list_latest_first`].
 ///
 /// # Errors
-/// There is none. The message says whether there are other archives.
+/// No accepted archive is at `offset`. The message says whether there are other archives.
 pub(crate) fn find_latest<'r>(
     records: &'r [ArchiveRecord],
     offset: usize,
@@ -114,7 +114,7 @@ pub(crate) fn no_archives_error(context: &Context) -> CommandError {
 /// limits what `latest` denotes.
 ///
 /// # Errors
-/// There is none, or several names begin with `name`.
+/// No archive matches, or several names begin with `name`.
 pub(crate) fn find_archive(
     context: &Context,
     name: &Path,

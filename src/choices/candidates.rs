@@ -112,7 +112,7 @@ fn complete_accounts(typed: &OsStr) -> Vec<CompletionCandidate> {
     matching_candidates(typed, all)
 }
 
-/// The newest conversations, with their titles.
+/// Returns the newest conversations, with their titles.
 fn complete_conversations(typed: &OsStr) -> Vec<CompletionCandidate> {
     let env = Environment::from_process();
     let database = resolve_settings()

@@ -125,7 +125,7 @@ impl<'a> IndexAccess<'a> {
     /// Creates the index again.
     ///
     /// # Errors
-    /// It cannot be written, or the user interrupts.
+    /// The index cannot be written, or the user interrupts.
     pub(crate) fn rebuild(&self) -> Result<(IndexStore, RefreshReport)> {
         let _lock = self.lock()?;
         let bar = LateBar::new("indexing", self.context);

@@ -58,7 +58,7 @@ pub(crate) fn replica(context: &Context, config: &SyncConfig) -> Replica {
 /// Checks that the given configuration, or the default one, is valid.
 ///
 /// # Errors
-/// It is missing or invalid.
+/// The configuration is missing or invalid.
 pub(crate) fn check_config(context: &Context, given: Option<&Path>) -> Result<(), CommandError> {
     let path = config_path(context, given);
     read_config_quietly(context, &path).map(drop)

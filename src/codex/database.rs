@@ -12,9 +12,9 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// The time limit for a writer that blocks a snapshot because the database is not in WAL mode.
+/// The longest wait for a writer that blocks a snapshot because the database is not in WAL mode.
 const WRITER_TIMEOUT: Duration = Duration::from_secs(20);
-/// The time limit for another process that locks a database which is to be changed.
+/// The longest wait for another process that locks a database which is to be changed.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A database that could not be used, with its path.
@@ -171,12 +171,12 @@ pub(crate) fn write_snapshot(source: &Path, target: &Path) -> Result<(), Databas
     for attempt in 1.. {
         // An immutable database is read without locks and without a `-shm`, which matters in a
         // read-only folder. The last attempt takes the locks, so it ends also beside a busy writer.
-        let quiet = stat_if_quiet(source).filter(|_| attempt < ATTEMPTS);
-        let connection = open_source(source, quiet.is_some())?;
+        let stat = stat_without_wal(source).filter(|_| attempt < ATTEMPTS);
+        let connection = open_source(source, stat.is_some())?;
         let result = copy_pages(&connection, source, target);
         drop(connection);
         // A writer may have started during the copy, which then mixes two states.
-        if quiet.is_some() && quiet != stat_if_quiet(source) {
+        if stat.is_some() && stat != stat_without_wal(source) {
             continue;
         }
         return match result.and_then(|()| check(target)) {
@@ -190,8 +190,8 @@ pub(crate) fn write_snapshot(source: &Path, target: &Path) -> Result<(), Databas
     unreachable!("the loop above has no end")
 }
 
-fn open_source(source: &Path, is_quiet: bool) -> Result<Connection, DatabaseError> {
-    let access = if is_quiet {
+fn open_source(source: &Path, has_no_wal: bool) -> Result<Connection, DatabaseError> {
+    let access = if has_no_wal {
         Access::ReadImmutable
     } else {
         Access::Read
@@ -201,7 +201,7 @@ fn open_source(source: &Path, is_quiet: bool) -> Result<Connection, DatabaseErro
 
 /// Finds the cause of a damaged copy of `source`: damage of the source, or an error of copying.
 fn diagnose_damaged_copy(source: &Path, detail: &str) -> DatabaseError {
-    let opened = open_source(source, stat_if_quiet(source).is_some());
+    let opened = open_source(source, stat_without_wal(source).is_some());
     match opened.and_then(|connection| check_integrity_of(&connection, source)) {
         Ok(()) => DatabaseError::Sqlite {
             action: "copy",
@@ -218,7 +218,7 @@ fn diagnose_damaged_copy(source: &Path, detail: &str) -> DatabaseError {
 }
 
 /// Returns size and time of a database without a WAL or journal; `None` if one of them has content.
-pub(super) fn stat_if_quiet(path: &Path) -> Option<(u64, Option<std::time::SystemTime>)> {
+pub(super) fn stat_without_wal(path: &Path) -> Option<(u64, Option<std::time::SystemTime>)> {
     let busy = home::database_sidecars(path)
         .iter()
         .any(|p| p.symlink_metadata().is_ok_and(|m| m.len() > 0));
@@ -393,7 +393,7 @@ mod tests {
     use std::fs;
 
     #[test]
-    fn a_snapshot_of_a_quiet_database_leaves_nothing_beside_it() {
+    fn a_snapshot_of_a_database_without_a_wal_leaves_nothing_beside_it() {
         let folder = tempfile::tempdir().unwrap();
         // Windows permits no question mark in a name.
         let name = if cfg!(windows) {

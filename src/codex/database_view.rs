@@ -1,7 +1,7 @@
 //! Reads a live database in place, without creating or changing any file.
 
 use super::connection::{self, Access, check_threads};
-use super::database::{DatabaseError, SqliteContext, stat_if_quiet};
+use super::database::{DatabaseError, SqliteContext, stat_without_wal};
 use super::home;
 use crate::io::file_open;
 use rusqlite::Connection;
@@ -10,7 +10,7 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-/// The time limit for another process that locks the whole database.
+/// The longest wait for another process that locks the whole database.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The number of attempts to read a database while its files keep changing.
@@ -29,11 +29,11 @@ pub(crate) fn read<T>(
         query(connection)
     };
     for attempt in 1.. {
-        let quiet = stat_if_quiet(path).filter(|_| attempt < MAX_ATTEMPTS);
-        if quiet.is_some() {
+        let stat = stat_without_wal(path).filter(|_| attempt < MAX_ATTEMPTS);
+        if stat.is_some() {
             let result = connection::open(path, Access::ReadImmutable)
                 .and_then(|connection| query(&connection));
-            if quiet != stat_if_quiet(path) {
+            if stat != stat_without_wal(path) {
                 continue;
             }
             return result.sqlite_context("read", path);

@@ -125,7 +125,7 @@ impl Identity {
     /// Creates the identity of a login that only its secret distinguishes: the label has the kind and the first six hex
     /// digits of the SHA-256 of `secret`.
     pub(crate) fn from_secret(kind: LoginKind, secret: &[u8]) -> Self {
-        let beginning = LoginKind::LABELS.iter().find(|(of, _)| *of == kind);
+        let beginning = LoginKind::LABELS.iter().find(|(one, _)| *one == kind);
         let beginning = beginning.map_or("", |(_, beginning)| beginning);
         Self {
             kind,

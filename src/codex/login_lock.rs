@@ -8,7 +8,7 @@ use crate::io::lock::{FileLock, LockError};
 use std::path::Path;
 use std::time::Duration;
 
-/// The time limit for Codex to finish a renewal and release its locks.
+/// The longest wait for Codex to finish a renewal and release its locks.
 pub(crate) const REFRESH_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Both locks of one home, released when dropped.

@@ -274,11 +274,11 @@ pub(crate) fn inspect_home(home: &Path, outside: &[PathBuf], names: &ProgramName
         let role = if daemon == Some(process.pid()) {
             ProcessRole::Daemon
         } else if is_named(&name, &names.background)
-            && read_codex_home(process).is_none_or(|of| of == home)
+            && read_codex_home(process).is_none_or(|used| used == home)
         {
             ProcessRole::Background
         } else if is_named(&name, &names.codex)
-            && read_codex_home(process).is_some_and(|of| of == home)
+            && read_codex_home(process).is_some_and(|used| used == home)
         {
             ProcessRole::Codex
         } else if let Some(file) = open.first() {

@@ -149,7 +149,7 @@ impl AppServer {
                 return Err(sanitized_failure(problem));
             }
             match self.receive(Instant::now() + INTERRUPT_POLL_INTERVAL) {
-                Received::Reply(of, reply) if of == id => {
+                Received::Reply(request, reply) if request == id => {
                     return reply.map_err(|error| sanitized_failure(error.message));
                 }
                 Received::Reply(..) | Received::Nothing => {}

@@ -11,7 +11,7 @@ use std::time::Duration;
 /// The lock under which lock files are created and removed.
 const COORDINATION: &str = ".coordination.lock";
 
-/// The time limit for the coordination lock, which Codex holds for milliseconds.
+/// The longest wait for the coordination lock, which Codex holds for milliseconds.
 const COORDINATION_LIMIT: Duration = Duration::from_secs(5);
 
 /// The held lock of a conversation. Dropping it removes the lock file, as Codex does.

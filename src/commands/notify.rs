@@ -165,7 +165,7 @@ fn find_used_windows(accounts: &[(Account, Verdict)], context: &Context) -> Vec<
 fn find_expiring_resets(accounts: &[(Account, Verdict)], context: &Context) -> Vec<DesktopNotice> {
     let expiring = accounts.iter().filter_map(|(account, _)| {
         let resets = account.entry.observation.as_ref()?.reset_credits.as_ref()?;
-        let expiry = resets.expires_soon(&context.now())?;
+        let expiry = resets.next_expiry_if_soon(&context.now())?;
         let (name, at) = (label(account), full_time(&expiry, context));
         let key = observations::file_name(&account.entry.identity);
         Some(DesktopNotice {
@@ -224,7 +224,7 @@ fn find_losses(context: &Context) -> Result<Option<DesktopNotice>> {
 /// Shows a notification.
 ///
 /// # Errors
-/// There is no program for it, or the program fails.
+/// No program can show notifications, or the program fails.
 fn show(text: &str, context: &Context) -> Result<(), String> {
     const TITLE: &str = "codex-manager";
     let env = &context.env;

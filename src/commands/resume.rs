@@ -188,17 +188,17 @@ fn find_owner(
 }
 
 fn check_same_account(wanted: &Identity, owner: &ConversationOwner) -> Result<()> {
-    let of = match owner {
+    let owner = match owner {
         ConversationOwner::Unnamed => return Ok(()),
         ConversationOwner::Known(owner) if owner.is_same(wanted) => return Ok(()),
         ConversationOwner::Known(owner) => owner.to_string(),
         ConversationOwner::Unknown(account_id) => account_id.clone(),
     };
-    Err(
-        CommandError::refused(format!("the conversation belongs to {of}, not to {wanted}"))
-            .hint("to continue under its own account, leave out --profile")
-            .hint("to continue under the named one, add --rebind; Codex may not show it there"),
-    )
+    Err(CommandError::refused(format!(
+        "the conversation belongs to {owner}, not to {wanted}"
+    ))
+    .hint("to continue under its own account, leave out --profile")
+    .hint("to continue under the named one, add --rebind; Codex may not show it there"))
 }
 
 /// Returns the arguments with which Codex resumes a conversation. A leading `exec` of `args` stays in

@@ -73,7 +73,7 @@ impl Message {
         digest(b't', &dated)
     }
 
-    /// The time in milliseconds since 1970; zero if it is unknown.
+    /// Returns the time in milliseconds since 1970; zero if it is unknown.
     fn at_millis(&self) -> i64 {
         self.at.map_or(0, |at| at.timestamp_millis())
     }

@@ -52,7 +52,7 @@ impl RawLines {
         self.end
     }
 
-    /// Returns the next complete line, or `None` at the end.
+    /// Returns the next complete line, or `None` at the end. A last line without a newline is complete if it is JSON.
     ///
     /// # Errors
     /// The file cannot be read, or the user interrupts ([`io::ErrorKind::Interrupted`]).

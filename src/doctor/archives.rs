@@ -73,7 +73,7 @@ fn check_record(record: &ArchiveRecord) -> Option<Check> {
                 SidecarProblem::Missing | SidecarProblem::Damaged(_) => {
                     check.fixed_by("codex-manager doctor --fix")
                 }
-                SidecarProblem::OfAnother => check
+                SidecarProblem::Mismatch => check
                     .advised("move its .metadata.json away, then run: codex-manager doctor --fix"),
                 SidecarProblem::Newer(_) => check.advised("upgrade codex-manager"),
                 SidecarProblem::Unreadable(_) => check.advised("make its .metadata.json readable"),

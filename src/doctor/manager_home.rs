@@ -167,7 +167,7 @@ fn check_resets(context: &Context) -> Option<Check> {
     let known = cooldown::load(context.manager_home(), &now, zone).ok()?;
     let expiring = known.file.accounts.iter().filter_map(|entry| {
         let seen = entry.observation.as_ref()?;
-        seen.reset_credits.as_ref()?.expires_soon(&now)?;
+        seen.reset_credits.as_ref()?.next_expiry_if_soon(&now)?;
         let name = entry.profile.as_deref();
         let name = name.unwrap_or(entry.identity.email.as_str());
         Some(format!(

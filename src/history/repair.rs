@@ -58,7 +58,7 @@ pub(crate) fn apply(
     let database = plan
         .database
         .clone()
-        .ok_or_else(|| HistoryError::NotRebuilt("there is none".into()))?;
+        .ok_or_else(|| HistoryError::NotRebuilt("the home has no database".into()))?;
     // Before the snapshot: Codex may take minutes for a large home, and if it fails there is nothing to undo.
     let projected = project_rollouts(context, plan, program)?;
     let mut files = database_files(&database);
@@ -99,7 +99,7 @@ fn project_rollouts(
     if plan.unprojected.is_empty() {
         return Ok(None);
     }
-    let program = program.ok_or_else(|| HistoryError::NotRebuilt("it was not found".into()))?;
+    let program = program.ok_or_else(|| HistoryError::NotRebuilt("Codex was not found".into()))?;
     scratch_projection::create(context, program, &plan.unprojected).map(Some)
 }
 
@@ -302,7 +302,7 @@ fn recreate_database(
     program: Option<&Program>,
     now: DateTime<Utc>,
 ) -> Result<RepairSnapshot, HistoryError> {
-    let program = program.ok_or_else(|| HistoryError::NotRebuilt("it was not found".into()))?;
+    let program = program.ok_or_else(|| HistoryError::NotRebuilt("Codex was not found".into()))?;
     // Codex itself creates the tables: their schema changes with its version.
     let created = scratch_database::create(context, &plan.home, program, &plan.conversations)?;
     threads::apply_changes(&created.database, |apply| {

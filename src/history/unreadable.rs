@@ -199,8 +199,8 @@ impl<'a> ReadabilityCheck<'a> {
         (bytes < end).then_some(UnreadableCause::Shortened { rollout_id, bytes })
     }
 
-    /// Follows a rollout back to the first one. Returns the id of one that is not on disk, and those that are, the
-    /// newest first.
+    /// Follows the bases of a rollout back to the first one. Returns the id of a rollout that is not on disk, which
+    /// ends the chain, and the rollouts before it, newest first.
     fn follow_chain(&self, leaf: &ConversationRollout) -> (Option<String>, Vec<ContinuedRollout>) {
         let base = leaf.base.as_deref().cloned();
         follow_bases(base, self.projections, |cut| {
@@ -214,8 +214,8 @@ impl<'a> ReadabilityCheck<'a> {
     }
 }
 
-/// Follows the rollouts that continue each other from `base` on. `find` returns the path of one and its base. Returns the
-/// id of one that is not found, and those that are, the newest first.
+/// Follows a chain of rollouts, from `base` back to the first one. `find` returns the path and the base of a rollout.
+/// Returns the id of a rollout that is not found, which ends the chain, and the rollouts before it, newest first.
 fn follow_bases(
     base: Option<RolloutCut>,
     projections: &Projections,
@@ -238,7 +238,7 @@ fn follow_bases(
     (None, chain)
 }
 
-/// Returns the rollouts that `leaf` continues, the newest first, if Codex has not projected all of them. None if one of
+/// Returns the rollouts that `leaf` continues, newest first, if Codex has not projected all of them. `None` if one of
 /// them is missing: Codex cannot open the conversation.
 pub(super) fn find_unprojected_bases(
     home: &Path,

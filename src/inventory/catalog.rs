@@ -167,7 +167,7 @@ fn evaluate_archive(
 ) -> (Metadata, Option<ArchiveProblem>) {
     let (described, problem) = match sidecar {
         Ok(metadata) if metadata.archive_bytes != 0 && metadata.archive_bytes != stamp.bytes => {
-            (Some(metadata), SidecarProblem::OfAnother)
+            (Some(metadata), SidecarProblem::Mismatch)
         }
         Ok(metadata) => {
             let is_empty = stamp.bytes == 0;

@@ -218,7 +218,7 @@ pub(crate) fn note_verified_locked(
             && let Ok(opened) = ArchiveReader::open(&finding.archive)
         {
             record.metadata = opened.metadata().clone();
-            record.listed_problem = Some(ArchiveProblem::Sidecar(SidecarProblem::OfAnother));
+            record.listed_problem = Some(ArchiveProblem::Sidecar(SidecarProblem::Mismatch));
         }
     }
     document::write(&path, &inventory)?;

@@ -59,7 +59,7 @@ mod system {
         /// this process.
         ///
         /// # Errors
-        /// It cannot be started.
+        /// The program cannot be started.
         pub(crate) fn start(command: &mut Command) -> io::Result<Self> {
             // Before the child exists: a Ctrl-C that ends this process would orphan the child.
             let mut signals = Signals::new([SIGHUP, SIGINT, SIGQUIT, SIGTERM])?;
@@ -158,7 +158,7 @@ mod system {
         /// Starts `command` with the streams of this process.
         ///
         /// # Errors
-        /// It cannot be started.
+        /// The program cannot be started.
         pub(crate) fn start(command: &mut Command) -> io::Result<Self> {
             // Ctrl-C goes to the whole console group; the handler keeps this process alive for the child.
             progress::hand_over_signals();

@@ -87,7 +87,7 @@ pub(crate) fn resolve(path: &Path) -> io::Result<ResolvedPath<'_>> {
 /// Opens the existing file `path`; `None` if no protected folder contains it, or the system has no such call.
 ///
 /// # Errors
-/// It cannot be opened; it is a link that is not followed, or below one.
+/// The file cannot be opened, or is a link that is not followed, or is below one.
 #[cfg(target_os = "linux")]
 pub(super) fn open(path: &Path, flags: rustix::fs::OFlags) -> io::Result<Option<File>> {
     linux::open(path, flags)

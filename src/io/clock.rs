@@ -53,7 +53,7 @@ impl Zone {
         Some(Self(Box::leak(Box::new(zone))))
     }
 
-    /// The IANA name, such as `Europe/Berlin`.
+    /// Returns the IANA name, such as `Europe/Berlin`.
     pub(crate) fn name(self) -> &'static str {
         self.0.iana_name().unwrap_or("UTC")
     }

@@ -44,7 +44,7 @@ pub(crate) struct Dated {
 /// Checks that `now` is the time of the disk with `folder`. Creates and removes a file.
 ///
 /// # Errors
-/// They differ, or the folder is not writable.
+/// The two times differ, or the folder is not writable.
 pub(crate) fn check(folder: &Path, now: DateTime<Utc>) -> Result<(), ClockDoubt> {
     let disk = DateTime::from_timestamp_nanos(read_filesystem_clock_ns(folder)?);
     if (now - disk).abs() <= TOLERANCE {

@@ -37,7 +37,7 @@ impl Environment {
         stored.map_or(OsStr::new(name), OsString::as_os_str)
     }
 
-    /// The value of a variable if it is valid UTF-8.
+    /// Returns the value of a variable if it is valid UTF-8.
     pub(crate) fn text(&self, name: &str) -> Option<&str> {
         self.get(name).and_then(OsStr::to_str)
     }
@@ -49,7 +49,7 @@ impl Environment {
             .map(|(name, value)| (name.as_os_str(), value.as_os_str()))
     }
 
-    /// The same environment with one variable set.
+    /// Returns the same environment with one variable set.
     #[must_use]
     pub fn with(mut self, name: &str, value: impl Into<OsString>) -> Self {
         let name = self.stored_name(name).to_os_string();
@@ -70,7 +70,7 @@ impl Environment {
         }
     }
 
-    /// The same environment without one variable.
+    /// Returns the same environment without one variable.
     #[must_use]
     pub fn without(&self, name: &str) -> Self {
         let mut env = self.clone();
@@ -78,7 +78,7 @@ impl Environment {
         env
     }
 
-    /// The folder for temporary files.
+    /// Returns the folder for temporary files.
     pub(crate) fn temp_dir(&self) -> PathBuf {
         if cfg!(windows) {
             return std::env::temp_dir();
@@ -106,7 +106,7 @@ impl Environment {
         files.find(|path| is_executable(path))
     }
 
-    /// The absolute folders of `PATH`.
+    /// Returns the absolute folders of `PATH`.
     pub(crate) fn program_folders(&self) -> Vec<PathBuf> {
         let folders = self.get("PATH").map(std::env::split_paths);
         let absolute = |folder: &PathBuf| folder.is_absolute();
@@ -119,7 +119,7 @@ impl Environment {
         vec![path]
     }
 
-    /// The files that a program's path without an extension may stand for, in the order of `PATHEXT`.
+    /// Returns the files that a program's path without an extension may stand for, in the order of `PATHEXT`.
     #[cfg(windows)]
     fn candidate_files(&self, path: PathBuf) -> Vec<PathBuf> {
         // `PATHEXT` also lists scripts, which only a shell can start. A file without an extension is

@@ -40,7 +40,7 @@ impl FileId {
         }))
     }
 
-    /// The identity of a file of which only the inode number was recorded.
+    /// Creates the identity of a file of which only the inode number was recorded.
     pub(crate) fn from_inode(ino: u64) -> Self {
         Self {
             volume: None,

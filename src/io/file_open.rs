@@ -203,7 +203,7 @@ fn open_with(path: &Path, no_link: bool) -> io::Result<(File, Metadata)> {
     Ok((file, meta))
 }
 
-/// The flags that open any entry for reading without waiting for another process.
+/// Returns the flags that open any entry for reading without waiting for another process.
 #[cfg(unix)]
 fn wait_free_flags(no_link: bool) -> rustix::fs::OFlags {
     use rustix::fs::OFlags;

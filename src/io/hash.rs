@@ -162,7 +162,7 @@ impl Sha256Digest {
         DigestBytes::parse(text).map(Self)
     }
 
-    /// The first 16 bytes: enough for identification, not against deliberate collisions.
+    /// Returns the first 16 bytes: enough for identification, not against deliberate collisions.
     pub(crate) fn beginning(&self) -> [u8; 16] {
         let mut half = [0; 16];
         half.copy_from_slice(&self.0.0[..16]);

@@ -4,7 +4,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, Scope};
 
-/// The number of worker threads: one per processor, from two to eight. Each uses a few megabytes.
+/// Returns the number of worker threads: one per processor, from two to eight. Each uses a few megabytes.
 pub(crate) fn threads() -> usize {
     thread::available_parallelism()
         .map_or(2, std::num::NonZero::get)

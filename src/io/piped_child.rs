@@ -218,10 +218,10 @@ impl PipedChild {
 }
 
 impl Read for PipedChild {
-    /// The next bytes of standard output.
+    /// Reads the next bytes of standard output.
     ///
     /// # Errors
-    /// The user interrupted this process, or the limit has passed. [`PipedChild::finish`] returns which.
+    /// The user interrupted this process, or the limit has passed. [`PipedChild::finish`] returns the cause.
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         while self.position == self.chunk.len() {
             self.check_stop();

@@ -14,7 +14,7 @@ impl SecretBytes {
         Self(bytes)
     }
 
-    /// The bytes themselves, for writing them to a 0600 file or parsing them.
+    /// Returns the bytes themselves, for writing them to a 0600 file or parsing them.
     pub(crate) fn expose(&self) -> &[u8] {
         &self.0
     }

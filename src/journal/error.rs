@@ -49,7 +49,7 @@ pub enum JournalError {
     Written {
         /// The live paths of the files.
         files: Vec<PathBuf>,
-        /// The folders that the new state was moved to, because it was written too.
+        /// The folders that the new state was moved to, because files in it were written too.
         kept: Vec<PathBuf>,
     },
     /// Processes opened the folder during the exchange. The old state is live again.

@@ -62,7 +62,7 @@ pub(crate) fn staging_in(folder: &Path) -> PathBuf {
 /// be used by this user at all.
 ///
 /// # Errors
-/// It cannot be examined.
+/// The folder cannot be examined.
 pub(crate) fn is_real_folder(folder: &Path) -> Result<bool, IoError> {
     match folder.symlink_metadata() {
         Ok(meta) => Ok(meta.is_dir()),

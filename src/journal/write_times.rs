@@ -133,10 +133,10 @@ impl BeginTime {
         Ok(there.clock_ns)
     }
 
-    /// Fails if the clock of the file system was set back since, because then the times of writes prove nothing.
+    /// Fails if the clock of the file system was set back since the begin: then the times of writes prove nothing.
     pub(super) fn check_clock(&self, folder: &Path) -> Result<(), IoError> {
         let passed = self.begun.elapsed();
-        // For ticks of seconds, and for clocks that are slowed down.
+        // A tick may take 2 s, and the system may slow the clock down to correct it.
         let tolerated = Duration::from_secs(3) + passed / 1000;
         let expected = to_nanoseconds(passed.saturating_sub(tolerated));
         if read_filesystem_clock_ns(folder)? < self.clock_ns.saturating_add(expected) {

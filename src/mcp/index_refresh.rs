@@ -84,7 +84,7 @@ impl IndexRefresh {
     /// Reads from the index, after `work`, unless that was done a moment ago. A damaged index is created again.
     ///
     /// # Errors
-    /// There is no index yet, it cannot be read, or another process writes it all the time.
+    /// The index does not exist yet, it cannot be read, or another process writes it all the time.
     pub(super) fn read<T>(
         &self,
         work: IndexWork,

@@ -50,7 +50,7 @@ pub(crate) fn finding_of(
         archive: report.archive.clone(),
         stamp,
         verified: VerifyRecord { at, ok },
-        is_misdescribed: report.sidecar == Some(SidecarProblem::OfAnother),
+        is_misdescribed: report.sidecar == Some(SidecarProblem::Mismatch),
     })
 }
 

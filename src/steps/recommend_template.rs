@@ -205,7 +205,7 @@ fn format_live_and_better(ranking: &Ranking<'_>, context: &Context) -> String {
     };
     let live = ranking.live().map(|live| {
         let resets = read_resets(&live.account.entry, context);
-        let expiry = resets.and_then(|resets| resets.expires_soon(&context.now()));
+        let expiry = resets.and_then(|resets| resets.next_expiry_if_soon(&context.now()));
         let note = expiry.map(|at| format!(", reset until {}", format_day(&at, context)));
         format!("{}{}", name(live), note.unwrap_or_default())
     });

@@ -18,7 +18,7 @@ pub(crate) struct ProgramEnd {
 /// Runs a program; `name` is its name in messages.
 ///
 /// # Errors
-/// It cannot be started.
+/// The program cannot be started.
 pub(crate) fn run_program(name: &str, command: &mut Command) -> Result<ProgramEnd, String> {
     let deadline = Instant::now() + PROGRAM_TIMEOUT;
     let mut child = ChildGroup::spawn(command).map_err(|e| format!("cannot run {name}: {e}"))?;

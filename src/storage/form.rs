@@ -161,7 +161,7 @@ fn merge_forms(
 /// Removes `source`, unless it changed since `before`.
 ///
 /// # Errors
-/// It was not removed.
+/// `source` changed, or cannot be removed.
 fn remove_old_form(source: &Path, before: &FileState) -> Result<(), ConversionError> {
     match FileState::read(source)? {
         Some(now) if now.is_same(before) => {}

@@ -110,7 +110,7 @@ pub(super) fn measure_growth(rollouts: &[RolloutUsage], now: DateTime<Utc>) -> O
     })
 }
 
-/// The usage of the manager home by top-level entry, largest first. The trash of archives is a separate entry.
+/// Returns the usage of the manager home by top-level entry, largest first. The trash of archives is a separate entry.
 pub(super) fn measure_manager_home(manager_home: &Path) -> Vec<ManagerUsage> {
     let trash = Path::new("backups/.trash");
     let mut sums: BTreeMap<String, u64> = BTreeMap::new();

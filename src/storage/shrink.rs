@@ -85,8 +85,8 @@ pub(crate) struct ShrinkPlan {
 }
 
 impl ShrinkPlan {
-    /// The rollouts of `home` that `filter` matches. `state` is the state database. Rollouts that a
-    /// process has open are skipped.
+    /// Plans the conversion of the rollouts of `home` that `filter` matches. `state` is the state database. Rollouts
+    /// that a process has open are skipped.
     pub(crate) fn new(
         home: &Path,
         state: Option<&Path>,
@@ -136,7 +136,7 @@ impl ShrinkPlan {
         }
     }
 
-    /// The bytes of the rollouts that are to be converted.
+    /// Returns the size in bytes of the rollouts to convert.
     pub(crate) fn bytes(&self) -> u64 {
         let items = self.items.iter().filter(|item| item.action.converts());
         items.map(|item| item.before_bytes).sum()

@@ -131,7 +131,7 @@ pub(crate) struct TrashEntry {
 }
 
 impl TrashEntry {
-    /// The size of its rollouts.
+    /// Returns the size of the rollouts in bytes.
     pub(crate) fn bytes(&self) -> u64 {
         let files = self.conversation.files.iter();
         let sizes = files.map(|(_, name)| self.folder.join(name).metadata().map_or(0, |m| m.len()));
@@ -143,7 +143,7 @@ impl ConversationTrash {
     /// Locks the trash, and creates it if it is missing.
     ///
     /// # Errors
-    /// It cannot be created.
+    /// The folder of the trash cannot be created.
     pub(crate) fn lock(manager_home: &Path) -> Result<Self, IoError> {
         let folder = manager_home.join(FOLDER);
         atomic::create_private_folder(&folder)?;
@@ -158,7 +158,7 @@ impl ConversationTrash {
     /// database.
     ///
     /// # Errors
-    /// Nothing was changed, or [`recover`] undoes it.
+    /// The conversation was not moved, or [`recover`] undoes the incomplete move.
     pub(crate) fn discard(
         &self,
         home: &Path,

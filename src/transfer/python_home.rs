@@ -258,7 +258,7 @@ fn find_copy_name(
     unreachable!("the loop above has no end")
 }
 
-/// The paths of an archive and its sidecar.
+/// Returns the paths of an archive and its sidecar.
 fn file_pair(backups: &Path, name: &str) -> [PathBuf; 2] {
     let base = name.strip_suffix(".tar.gz").unwrap_or(name);
     [name.to_owned(), format!("{base}.metadata.json")].map(|name| backups.join(name))

@@ -310,10 +310,10 @@ fn check_sidecars(package: &Package) -> Result<(), PackageError> {
                 return Err(PackageError::damaged(text));
             }
         };
-        let of = |archive: &&ExportedArchive| {
+        let is_described = |archive: &&ExportedArchive| {
             names::sidecar_name(&archive.name).as_deref() == Some(name.as_str())
         };
-        if let Some(archive) = package.archives.iter().find(of)
+        if let Some(archive) = package.archives.iter().find(is_described)
             && !may_describe(&metadata, &archive.file)
         {
             let text = format!("{name} does not describe the archive {}", archive.name);

@@ -44,7 +44,7 @@ pub(crate) struct Column {
 }
 
 impl Column {
-    /// A column that never disappears.
+    /// Creates a column that never disappears.
     pub(crate) const fn new(head: &'static str) -> Self {
         Self {
             head,

@@ -88,7 +88,7 @@ impl DialogProgram {
     }
 }
 
-/// The programs to try, in order.
+/// Returns the programs to try, in order.
 fn dialog_programs(env: &Environment) -> &'static [DialogProgram] {
     if cfg!(windows) {
         return &[DialogProgram::PowerShell];

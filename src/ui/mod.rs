@@ -171,7 +171,7 @@ impl Ui {
         }
     }
 
-    /// The same printer with tables as tab-separated values, and nothing else on stdout.
+    /// Returns the same printer with tables as tab-separated values, and nothing else on stdout.
     #[must_use]
     pub fn with_tsv(&self) -> Self {
         Self {
@@ -190,7 +190,7 @@ impl Ui {
         self.verbosity == Verbosity::Verbose
     }
 
-    /// The width of drawings in columns.
+    /// Returns the width of drawings, in columns.
     pub fn width(&self) -> usize {
         self.width
     }
@@ -374,7 +374,7 @@ impl Ui {
         err(format_args!("{}\n", self.wrap_for_stderr(2, text)));
     }
 
-    /// A line for stderr: wrapped on a terminal, in a pipe only with its commands apart.
+    /// Returns a line for stderr: wrapped on a terminal, in a pipe only with its commands apart.
     fn wrap_for_stderr(&self, indent: usize, text: &str) -> String {
         let width = if self.terminal_err {
             self.width_err
@@ -541,7 +541,7 @@ fn terminal_width(stream: &impl std::os::fd::AsFd) -> Option<usize> {
         .filter(|w| *w > 0)
 }
 
-/// The width of the console, whichever stream it is.
+/// Returns the width of the console, whichever stream it is.
 #[cfg(not(unix))]
 fn terminal_width<T>(_stream: &T) -> Option<usize> {
     let (columns, _) = crossterm::terminal::size().ok()?;

@@ -21,7 +21,7 @@ pub(crate) fn describe_sidecar(problem: &SidecarProblem) -> String {
         SidecarProblem::Damaged(detail) => format!(
             "the sidecar is damaged: {detail}; recreate it with: codex-manager verify --repair"
         ),
-        SidecarProblem::OfAnother => {
+        SidecarProblem::Mismatch => {
             "the sidecar describes another archive; move it away, then create it with: codex-manager \
              verify --repair"
                 .into()

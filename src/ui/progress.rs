@@ -5,14 +5,14 @@ use crate::io::Progress;
 use indicatif::{ProgressBar, ProgressStyle};
 
 impl Ui {
-    /// A bar for work of `total_bytes` with rate and time left, named by a verb: "backing up".
+    /// Creates a bar for work of `total_bytes` with rate and time left, named by a verb: "backing up".
     pub fn bar(&self, verb: &'static str, total_bytes: u64) -> ProgressBar {
         // Sizes as disks are sold, like those of the tables.
         let template = "{msg} [{bar:24}] {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec} {eta} left";
         self.progress_line(template, total_bytes).with_message(verb)
     }
 
-    /// A counter of `total` tasks, named by a sentence without an end: "asking Codex about accounts".
+    /// Creates a counter of `total` tasks, named by a sentence without an end: "asking Codex about accounts".
     pub fn task_counter(&self, what: &'static str, total: usize) -> ProgressBar {
         let line = self.progress_line("{msg}: {pos} of {len}", total as u64);
         let line = line.with_message(what);
@@ -20,7 +20,7 @@ impl Ui {
         line
     }
 
-    /// A line for the time that is left, which is its message. Hidden except on a terminal.
+    /// Creates a line for the time that is left, which is its message. Hidden except on a terminal.
     pub fn countdown(&self) -> ProgressBar {
         self.progress_line("{msg}", 0)
     }

@@ -38,14 +38,14 @@ impl Cell {
         Self::new(Style::Plain, text)
     }
 
-    /// A time: short on a terminal, RFC 3339 in tab-separated values, empty for `None`.
+    /// Creates a cell with a time: short on a terminal, RFC 3339 in tab-separated values, empty for `None`.
     pub(crate) fn time(at: Option<DateTime<Utc>>, zone: Zone, now: &DateTime<Utc>) -> Self {
         let short = at.map(|at| time::format_absolute(&at, zone, now));
         let exact = at.map(|at| time::rfc3339(&at, zone));
         Self::plain(short.unwrap_or_default()).value(exact.unwrap_or_default())
     }
 
-    /// A number of bytes.
+    /// Creates a cell with a number of bytes.
     pub(crate) fn bytes(bytes: u64) -> Self {
         Self::plain(time::bytes(bytes)).value(bytes)
     }
@@ -121,7 +121,7 @@ const PRINTED_BYTES: usize = 64 * 1024;
 const LONG: usize = 20;
 
 impl Table {
-    /// An empty table with these columns.
+    /// Creates an empty table with these columns.
     pub(crate) fn new(ui: &Ui, columns: impl IntoIterator<Item = Column>) -> Self {
         Self {
             columns: columns.into_iter().collect(),
@@ -136,7 +136,7 @@ impl Table {
         }
     }
 
-    /// A table with these columns and rows.
+    /// Creates a table with these columns and rows.
     pub(crate) fn with_rows<C: Into<Cell>, R: IntoIterator<Item = C>>(
         ui: &Ui,
         columns: impl IntoIterator<Item = Column>,

@@ -111,7 +111,7 @@ fn format_cap(ui: &Ui, cap: SpendCap, zone: Zone, now: &DateTime<Utc>) -> String
     let what = cap.describe();
     let when = |at: Timestamp| time::format_full(&at.to_utc(), zone, now);
     match cap.resets_at {
-        Some(at) if cap.is_over(now) => format!("{what}; reset since {}", when(at)),
+        Some(at) if cap.is_over(now) => format!("{what}; was reset {}", when(at)),
         Some(at) => format!("{}, resets {}", ui.paint(Style::Bad, what), when(at)),
         None => format!("{}; no reset known", ui.paint(Style::Bad, what)),
     }

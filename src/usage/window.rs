@@ -153,7 +153,7 @@ pub(crate) enum Pace {
 }
 
 /// Returns the forecast of a window that was observed at `observed_at`. `None` if the window has ended, if its
-/// start is not known, or if the observation is older than the time that it forecasts.
+/// start is unknown or after the observation, or if the window should be used up by now.
 pub(crate) fn forecast_pace(
     window: &Window,
     observed_at: DateTime<Utc>,

@@ -147,7 +147,7 @@ pub(crate) fn extract_reason(stderr: &str) -> String {
     redact_message(text)
 }
 
-/// Returns true if the storage has refused to delete a snapshot. restic 0.14 retries for 40 seconds.
+/// Returns true if the storage has refused to delete a snapshot. restic 0.14 would retry for 40 seconds.
 pub(crate) fn is_deletion_refused(stderr: &str) -> bool {
     let mut lines = stderr.lines();
     let is_refusal = |line: &str| Fault::classify(Some(1), line) == Fault::Credentials;

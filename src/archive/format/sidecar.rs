@@ -14,7 +14,8 @@ pub enum SidecarProblem {
     /// The file is not a valid sidecar. Carries the parse error.
     Damaged(String),
     /// The sidecar is valid, but describes the size or digest of another archive.
-    OfAnother,
+    #[serde(rename = "of_another")]
+    Mismatch,
     /// The sidecar has a newer schema, with this number.
     Newer(u64),
     /// The file cannot be read, which proves nothing about its content. Carries the system's error.

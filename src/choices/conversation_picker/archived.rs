@@ -16,8 +16,8 @@ const NANOS_PER_MILLI: i64 = 1_000_000;
 /// id.
 ///
 /// # Errors
-/// There is none, or the user cancelled. Without a terminal, some are listed on stderr, and the error asks for
-/// an argument.
+/// `source` has no conversations, or the user cancelled. Without a terminal, prints some of them on stderr, and the
+/// error asks for an argument.
 pub(crate) fn pick_archived(source: &dyn ConversationSource, context: &Context) -> Result<String> {
     let rows = list_conversations(source);
     if rows.is_empty() {

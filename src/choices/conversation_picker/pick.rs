@@ -39,8 +39,8 @@ impl ConversationPicker {
     /// Returns the choice of the user.
     ///
     /// # Errors
-    /// There are no conversations and no key that needs none, or the user cancelled. Without a terminal, some of them are listed on stderr,
-    /// and the error asks for an argument.
+    /// The user cancelled, or there are no conversations and each key needs one. Without a terminal, prints some
+    /// conversations on stderr, and the error asks for an argument.
     pub(crate) fn pick(self, context: &Context) -> Result<Picked> {
         if !context.ui.can_pick() {
             let is_restricted = self.filter.is_restricted();

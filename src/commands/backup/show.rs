@@ -155,7 +155,7 @@ pub(super) fn show_plan(context: &Context, plan: &BackupPlan) -> Result<Outcome>
         name,
     ));
     if metadata.session_start_at.is_none() {
-        ui.report("the name begins with the start of the quota window if Codex reports one, else with the time of the backup");
+        ui.report("the name changes if Codex reports a quota window: it begins with the start of the window");
     }
     show_left_out(context, &result.excluded, &result.skipped, &result.damaged);
     warn_of_unused_globs(context, &plan.globs, &result.excluded);

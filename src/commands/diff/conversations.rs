@@ -100,10 +100,10 @@ fn count_messages(
         file_extract::extract_entry(archive, file, &copy)?;
         archived.extend(messages::read(&path).at("read", &path)?);
     }
-    let missing = |of: &[_], from: &[_]| {
-        let mut held = MessageCounts::default();
-        held.add(of);
-        held.find_missing(from).len()
+    let missing = |held: &[_], all: &[_]| {
+        let mut counts = MessageCounts::default();
+        counts.add(held);
+        counts.find_missing(all).len()
     };
     Ok((missing(&archived, &live), missing(&live, &archived)))
 }

@@ -41,7 +41,7 @@ struct SkippedLogin {
 /// Saves all logins of a switcher as profiles.
 ///
 /// # Errors
-/// There are none, or the lists of the switcher cannot be read. A login that cannot be saved is left out.
+/// The switcher has no logins, or its lists cannot be read. A login that cannot be saved is left out.
 pub(super) fn import_logins(
     switcher: Switcher,
     folder: Option<&Path>,

@@ -47,17 +47,17 @@ impl LoginArgs {
                 .hint("install Codex, or name it with --codex-bin FILE; nothing was changed")
         })?;
         let profiles = context.profiles().list()?;
-        let of = profiles
+        let known = profiles
             .iter()
             .find(|p| p.name.to_lowercase() == self.name.to_lowercase());
         if self.dry_run {
             return Ok(self.show_plan(context));
         }
-        if let Some(of) = of.and_then(|p| p.identity()) {
+        if let Some(account) = known.and_then(|p| p.identity()) {
             context.note(format_args!(
                 "{} is the profile of {}; sign in to that account",
                 self.name,
-                printable(of.email.as_str())
+                printable(account.email.as_str())
             ));
         }
         // `codex login` in the Codex home would replace the live login, and `codex logout` revokes it on the server (0.169).

@@ -111,7 +111,7 @@ fn confirm_purge(
             let is_own = login
                 .account
                 .as_ref()
-                .is_some_and(|of| of.is_same(&live.identity));
+                .is_some_and(|account| account.is_same(&live.identity));
             is_own && !login.freshness.is_newer_than(&live.freshness)
         })
     });
@@ -130,7 +130,7 @@ fn confirm_purge(
 /// Formats the accounts as "the logins of a@x.com, b@x.com".
 fn format_accounts(logins: &[PurgedLogin]) -> String {
     let label = |login: &PurgedLogin| match &login.account {
-        Some(of) => printable(of.email.as_str()),
+        Some(account) => printable(account.email.as_str()),
         None => "an unreadable login".into(),
     };
     let accounts: BTreeSet<_> = logins.iter().map(label).collect();
@@ -160,10 +160,10 @@ impl ProfileUndoArgs {
         let profiles = context.profiles();
         let undone = profiles.undo_remove(self.name.as_deref(), self.dry_run)?;
         let Some((profile, trash)) = undone else {
-            let of = self
+            let named = self
                 .name
                 .map_or_else(String::new, |name| format!(" named {name:?}"));
-            let error = CommandError::failed(format!("there is no removed profile{of}"));
+            let error = CommandError::failed(format!("there is no removed profile{named}"));
             return Err(error.hint("list the profiles: codex-manager list; nothing was changed"));
         };
         if !self.dry_run {

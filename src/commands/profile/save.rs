@@ -46,8 +46,7 @@ pub(super) struct SaveArgs {
 }
 
 /// The hint for a file without a usable login.
-const OTHER_FILE: &str =
-    "name another auth.json, or an archive of: codex-manager list-backups; nothing was changed";
+const OTHER_FILE: &str = "name another auth.json or an archive; list archives with: codex-manager list-backups; nothing was changed";
 
 impl SaveArgs {
     pub(super) fn run(self, context: &Context) -> Result<Outcome> {

@@ -67,7 +67,7 @@ mod tests {
     use crate::schedule::{JobContext, JobKind, Scheduler, enable_commands};
     use std::os::unix::fs::PermissionsExt;
 
-    /// A launchctl that answers `bootstrap` with these exit codes, one after the other.
+    /// Creates a launchctl that answers `bootstrap` with these exit codes, one after the other.
     fn launchctl(folder: &Path, codes: &str) -> Environment {
         let path = folder.join("launchctl");
         let script = format!(

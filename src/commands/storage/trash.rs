@@ -375,7 +375,7 @@ fn is_already_restored(
 ) -> Result<bool> {
     let lower = wanted.to_lowercase();
     let mut trashed = entries.iter().map(|entry| &entry.conversation);
-    if trashed.any(|of| of.id.starts_with(&lower) || of.title == wanted) {
+    if trashed.any(|one| one.id.starts_with(&lower) || one.title == wanted) {
         return Ok(false);
     }
     let filter = TrashFilter {

@@ -121,7 +121,7 @@ fn remove(
             Ok(count) => removed += count,
             Err(e) if e.is_append_only() => {
                 context.ui.note(
-                    "the repository only accepts new snapshots here: run this on a machine that may remove some",
+                    "the repository is append-only for this machine; run this on a machine that may remove snapshots",
                 );
                 return Ok(());
             }

@@ -98,7 +98,7 @@ pub(super) fn find<'a>(
     if found.is_empty() {
         let id = |decision: &OpenDecision| decision.session_id().unwrap_or_default().to_owned();
         let has_title = |decision: &OpenDecision, fits: &dyn Fn(&str) -> bool| {
-            let title = decision.versions().and_then(|of| of.title.as_deref());
+            let title = decision.versions().and_then(|one| one.title.as_deref());
             title.is_some_and(fits)
         };
         found = thread_choice::find_named(&open.iter(), what, id, has_title);

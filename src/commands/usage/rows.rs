@@ -268,7 +268,7 @@ impl SelectedUsage {
         }));
         let conversations = other.conversations.into_iter();
         self.conversations
-            .extend(conversations.map(|(number, of)| (first + number, of)));
+            .extend(conversations.map(|(number, usage)| (first + number, usage)));
     }
 
     fn remove(&mut self, conversations: &HashSet<i64>) {
@@ -278,16 +278,16 @@ impl SelectedUsage {
             .retain(|number, _| !conversations.contains(number));
     }
 
-    /// Returns the number and the tokens of each conversation, by its id.
+    /// Returns the row number and the tokens of each conversation, by its id.
     fn tokens(&self) -> HashMap<String, (i64, u64)> {
         let mut totals: HashMap<i64, u64> = HashMap::new();
         for row in &self.rows {
             *totals.entry(row.conversation).or_default() += row.tokens.total_tokens;
         }
         let all = self.conversations.iter();
-        let all = all.map(|(number, of)| {
+        let all = all.map(|(number, usage)| {
             let total = totals.get(number).copied().unwrap_or_default();
-            (of.session.clone(), (*number, total))
+            (usage.session.clone(), (*number, total))
         });
         all.collect()
     }
@@ -383,7 +383,7 @@ fn read_largest(store: &IndexStore, slots: Range<i64>, limit: usize) -> Result<S
         let smallest = *smallest;
         totals.retain(|(total, _)| *total >= smallest);
     }
-    let conversations = usage_query::find_conversations(store, totals.iter().map(|(_, of)| *of))?;
+    let conversations = usage_query::find_conversations(store, totals.iter().map(|(_, id)| *id))?;
     Ok(SelectedUsage {
         left_out: all - totals.len(),
         rows,

@@ -179,7 +179,7 @@ fn position(span: &Range<DateTime<Utc>>, at: DateTime<Utc>) -> f64 {
     seconds(at - span.start) / seconds(span.end - span.start)
 }
 
-/// Returns the beginnings of the local days in a window.
+/// Returns the [`position`] and the label of each midnight in a window, without those near its end.
 fn day_marks(span: &Range<DateTime<Utc>>, context: &Context) -> Vec<(f64, String)> {
     let zone = context.zone();
     let first = zone.at(&span.start).date_naive();

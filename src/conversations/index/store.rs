@@ -31,7 +31,7 @@ pub(crate) const FOLDER: &str = "index";
 /// more: rollouts that did not change are not read again.
 const SCHEMA: i64 = 10;
 
-/// The time limit for another process that writes.
+/// The longest wait for another process that writes.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
 
 const PROMPT_LOCK_TIMEOUT: Duration = Duration::from_millis(100);
@@ -218,7 +218,7 @@ impl IndexStore {
     /// Opens the index at `path` if there is one of this version.
     ///
     /// # Errors
-    /// It is damaged or cannot be read.
+    /// The index is damaged or cannot be read.
     pub(crate) fn open_existing(path: &Path) -> Result<Option<Self>, IndexError> {
         Self::open_as(path, Access::Write, LOCK_TIMEOUT)
     }
@@ -227,7 +227,7 @@ impl IndexStore {
     /// only briefly for a process that writes.
     ///
     /// # Errors
-    /// It is damaged, locked, or cannot be read.
+    /// The index is damaged, locked, or cannot be read.
     pub(crate) fn open_read_only(path: &Path) -> Result<Option<Self>, IndexError> {
         Self::open_as(path, Access::Read, PROMPT_LOCK_TIMEOUT)
     }

@@ -7,7 +7,7 @@ pub(crate) struct TextSet {
     bits: Vec<u64>,
 }
 
-/// The bits of the texts of one role; see [`TextId::role`].
+/// Returns the bits of the texts of one role; see [`TextId::role`].
 pub(crate) const fn role_bits(role: crate::codex::rollout_lines::Role) -> u64 {
     0x1111_1111_1111_1111 << role as u32
 }

@@ -1,7 +1,7 @@
-//! Finds the conversations with the words of a query, and their scores.
+//! Finds and scores the conversations with the words of a query.
 //!
-//! Rarer words count more, and a word as it is written more than another form of it. Newer conversations come before
-//! others that are about as good.
+//! Rarer words count more. A word counts more in the form of the query than in another form. Of conversations with
+//! about the same score, the newer one comes first.
 
 use super::found_conversation::FoundConversation;
 use super::postings::{Posting, PostingReader, exact_query};

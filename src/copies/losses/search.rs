@@ -113,7 +113,7 @@ impl LossSearch {
         live.filter_map(|r| r.compressed_copy.clone()).collect()
     }
 
-    /// Compares each live conversation with its copies. Messages in `accepted` are not missed.
+    /// Compares each live conversation with its copies. Messages in `accepted` are not reported.
     ///
     /// # Errors
     /// The user interrupts.

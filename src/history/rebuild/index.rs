@@ -46,14 +46,14 @@ impl IndexLines {
         for conversation in &set.conversations {
             if conversation.is_restored {
                 lines.add_restored(conversation, index)?;
-            } else if let Some((name, time)) = kept_name(conversation) {
+            } else if let Some((name, time)) = name_to_keep(conversation) {
                 lines.names_kept += 1;
                 lines.push(&conversation.id, time, name, true);
             }
         }
         for id in index.ids() {
             let known = set.find(id);
-            if known.is_some_and(|known| known.is_restored || kept_name(known).is_some()) {
+            if known.is_some_and(|known| known.is_restored || name_to_keep(known).is_some()) {
                 continue;
             }
             let known = known.and_then(|known| known.updated.clone());
@@ -122,8 +122,8 @@ impl IndexLines {
     }
 }
 
-/// Returns the given name and the time of a conversation that is left out.
-fn kept_name(conversation: &RebuildConversation) -> Option<(&str, &Rfc3339Time)> {
+/// Returns the name and time with which a conversation stays in the index although the rebuild does not restore it.
+fn name_to_keep(conversation: &RebuildConversation) -> Option<(&str, &Rfc3339Time)> {
     let name = conversation.row.as_ref()?.given_name.as_deref()?;
     Some((name, conversation.updated.as_ref()?))
 }

@@ -111,12 +111,12 @@ impl Process {
         self.program.as_ref()?.file_name().map(OsStr::to_os_string)
     }
 
-    /// The command line, beginning with the program name.
+    /// Returns the command line, beginning with the program name.
     pub(crate) fn arguments(&self) -> Vec<OsString> {
         self.arguments.clone()
     }
 
-    /// A variable of the environment that it was started with; an empty one counts as unset.
+    /// Returns a variable of the initial environment of the process; an empty one counts as unset.
     pub(crate) fn variable(&self, name: &str) -> Option<OsString> {
         let is_wanted =
             |stored: &str| stored == name || (cfg!(windows) && stored.eq_ignore_ascii_case(name));
@@ -131,12 +131,12 @@ impl Process {
         self.working_folder.clone()
     }
 
-    /// The regular files beneath `folders` that it has open: not known on this system.
+    /// Returns the regular files beneath `folders` that the process has open: not known on this system.
     pub(crate) fn open_files_beneath(&self, _folders: &[&Path]) -> Vec<PathBuf> {
         Vec::new()
     }
 
-    /// The regular files beneath `folders` that it has open for writing: not known on this system.
+    /// Returns the regular files beneath `folders` that the process has open for writing: not known on this system.
     pub(crate) fn files_open_for_writing(&self, _folders: &[&Path]) -> Option<Vec<PathBuf>> {
         None
     }

@@ -87,7 +87,7 @@ impl Process {
         self.pid
     }
 
-    /// The process that started it, or that took it over.
+    /// Returns the id of the process that started this one, or that adopted it.
     pub(crate) fn parent(&self) -> Option<u32> {
         ProcStat::read(&self.folder)?.parent.filter(|pid| *pid > 0)
     }
@@ -104,19 +104,19 @@ impl Process {
             .is_ok_and(|meta| meta.uid() == rustix::process::geteuid().as_raw())
     }
 
-    /// The path of the running program, even if the file was replaced since.
+    /// Returns the path of the running program, even if the file was replaced since.
     pub(crate) fn program(&self) -> Option<PathBuf> {
         Some(strip_deleted_suffix(
             fs::read_link(self.folder.join("exe")).ok()?,
         ))
     }
 
-    /// The file name of its program.
+    /// Returns the file name of the running program.
     pub(crate) fn name(&self) -> Option<OsString> {
         self.program()?.file_name().map(OsStr::to_os_string)
     }
 
-    /// The command line, beginning with the program name.
+    /// Returns the command line, beginning with the program name.
     pub(crate) fn arguments(&self) -> Vec<OsString> {
         let line = fs::read(self.folder.join("cmdline")).unwrap_or_default();
         line.strip_suffix(b"\0")
@@ -126,7 +126,7 @@ impl Process {
             .collect()
     }
 
-    /// A variable of the environment that it was started with; an empty one counts as unset.
+    /// Returns a variable of the initial environment of the process; an empty one counts as unset.
     pub(crate) fn variable(&self, name: &str) -> Option<OsString> {
         let environment = fs::read(self.folder.join("environ")).ok()?;
         environment
@@ -145,8 +145,8 @@ impl Process {
         self.open_files(folders, |_| true).unwrap_or_default()
     }
 
-    /// The regular files beneath `folders` that it has open for writing; `None` if the system does not show
-    /// them.
+    /// Returns the regular files beneath `folders` that the process has open for writing; `None` if the system does
+    /// not show them.
     pub(crate) fn files_open_for_writing(&self, folders: &[&Path]) -> Option<Vec<PathBuf>> {
         self.open_files(folders, |number| {
             let info = fs::read_to_string(self.folder.join("fdinfo").join(number));

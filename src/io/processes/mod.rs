@@ -36,7 +36,7 @@ impl ProcessTable {
         }
     }
 
-    /// All processes, ordered by id.
+    /// Returns all processes, ordered by id.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Process> {
         self.processes.values()
     }
@@ -61,7 +61,7 @@ impl ProcessTable {
     }
 }
 
-/// A program that waits for the end of its input, for tests.
+/// Creates a command that waits for the end of its input, for tests.
 #[cfg(test)]
 pub(crate) fn waiting_program() -> std::process::Command {
     let mut command;

@@ -244,7 +244,7 @@ impl RestorePlan {
             return;
         }
         for name in self.writes.iter() {
-            let same = conversation(&name).and_then(|of| other.remove(&of));
+            let same = conversation(&name).and_then(|id| other.remove(&id));
             self.removed.extend(same.into_iter().flatten());
         }
     }

@@ -85,7 +85,7 @@ impl<'a> HardLinker<'a> {
     /// The safety backup does not have such files.
     ///
     /// # Errors
-    /// There is such a file, or `live` cannot be read.
+    /// The swap would discard a file, or `live` cannot be read.
     pub(crate) fn check_no_loss(&self, live: &Path, relative: &Path) -> Result<(), IoError> {
         let meta = match live.symlink_metadata() {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),

@@ -57,7 +57,7 @@ impl From<IoError> for StepFailure {
     }
 }
 
-/// The failure for a file that changed since the plan.
+/// Returns the failure for a file that changed since the plan.
 pub(super) fn changed_file_failure(path: &Path) -> StepFailure {
     StepFailure::Skip(format!("changed in the meantime: {}", path.display()))
 }

@@ -51,7 +51,7 @@ const fn text_key(name: &'static str) -> SettingKey {
     SettingKey::new(name, kind, "")
 }
 
-/// A key that codexSync does not read itself, or that only concerns its implementation.
+/// Creates a key that codexSync does not read itself, or that only concerns its implementation.
 const fn ignored_key(name: &'static str) -> SettingKey {
     let kind = ValueKind::Structure {
         expected: "any value",
@@ -60,7 +60,7 @@ const fn ignored_key(name: &'static str) -> SettingKey {
     SettingKey::new(name, kind, "")
 }
 
-/// All flags of codexSync are true by default.
+/// Creates a flag, which is true by default, like all flags of codexSync.
 const fn flag_key(name: &'static str) -> SettingKey {
     SettingKey::new(name, ValueKind::Flag, "true")
 }

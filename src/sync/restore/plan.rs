@@ -78,7 +78,7 @@ pub(crate) fn plan(
     Ok(plan)
 }
 
-/// Returns the snapshot of this name, or the newest one without a name.
+/// Returns the snapshot `name`; if it is `None`, the newest one.
 fn find_snapshot(folder: &Path, name: Option<&str>) -> Result<SyncSnapshot, SyncRestoreError> {
     let mut all = backup::list(folder)?.into_iter();
     let snapshot = match name {

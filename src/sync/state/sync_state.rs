@@ -175,7 +175,7 @@ impl SyncState {
             known.retain(|known| Some(*known) != present);
         }
         self.replaced
-            .retain(|of, known| of != key || !known.is_empty());
+            .retain(|other, known| other != key || !known.is_empty());
     }
 
     /// Takes a new random name for this machine's manifest: 8 hex digits, enough to distinguish a few machines.

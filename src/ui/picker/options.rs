@@ -15,7 +15,7 @@ pub struct PickerItem {
 }
 
 impl PickerItem {
-    /// An entry that is filtered by the text of all its columns.
+    /// Creates an entry that is filtered by the text of all its columns.
     pub fn new(id: impl Into<String>, columns: Vec<(Style, String)>) -> Self {
         let texts: Vec<_> = columns.iter().map(|(_, text)| text.as_str()).collect();
         Self {

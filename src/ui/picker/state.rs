@@ -347,7 +347,7 @@ impl PickerState {
         self.apply_query();
     }
 
-    /// Begins to examine the entries if the filter has changed since.
+    /// Begins to examine the entries if the query differs from that of the filter.
     fn apply_query(&mut self) {
         if !self.filter.is_for(&self.query) {
             self.content_matches.clear();

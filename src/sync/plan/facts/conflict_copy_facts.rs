@@ -18,7 +18,7 @@ pub(crate) enum ConflictCopyState {
     Obsolete,
     /// The step of this index downloads a version that contains all its lines.
     ObsoleteAfter(usize),
-    /// Both sides have the conflict copy, or no difference is known.
+    /// Both sides have the conflict copy. A remote one that is not downloaded counts without a look at its content.
     Replicated,
     /// This side has the only intact file.
     OnlyOn(Side),

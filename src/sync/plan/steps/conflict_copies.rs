@@ -30,7 +30,7 @@ pub(crate) fn record_contained(
     [own, others]: [&BTreeSet<String>; 2],
 ) -> Vec<String> {
     let is_open = |copy: &ConflictCopy| {
-        let mut keys = conflicts.iter().filter_map(|of| rollouts::key(&of.path));
+        let mut keys = conflicts.iter().filter_map(|one| rollouts::key(&one.path));
         keys.any(|key| copy.belongs_to(&key))
     };
     let contained = copies.iter().filter(|(copy, state)| {

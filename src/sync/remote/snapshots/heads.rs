@@ -28,8 +28,8 @@ impl ForkedReplicas {
         Self(forked.collect())
     }
 
-    /// Returns true if two machines may have given this name to different versions.
-    pub(super) fn are_ambiguous(&self, version: &VersionId) -> bool {
+    /// Returns true if two machines may have published different versions under this id.
+    pub(super) fn is_ambiguous(&self, version: &VersionId) -> bool {
         self.0
             .get(&version.0)
             .is_some_and(|common| version.1 > *common)
@@ -116,7 +116,7 @@ mod tests {
             let heads = find_heads(&all);
             let forked = ForkedReplicas::find(&heads, &all);
             let version = |number| VersionId("f00d".to_owned(), number);
-            let ambiguous = (1..4).filter(|number| forked.are_ambiguous(&version(*number)));
+            let ambiguous = (1..4).filter(|number| forked.is_ambiguous(&version(*number)));
             let ids: Vec<_> = heads.into_iter().map(|head| head.id).collect();
             (ids.join(" "), ambiguous.collect::<Vec<_>>())
         };

@@ -41,7 +41,7 @@ impl<R: Remote> Join<'_, R> {
                 files: file.files.clone(),
                 version: Some(file.version.clone()),
                 is_concurrent: order == VersionOrder::Concurrent,
-                keeps_name: !self.forked.are_ambiguous(&file.version),
+                keeps_name: !self.forked.is_ambiguous(&file.version),
                 placed: BTreeMap::new(),
             })
         });
@@ -64,7 +64,7 @@ impl<R: Remote> Join<'_, R> {
     }
 
     fn knows(&self, knowledge: &Knowledge, key: &str, version: &VersionId) -> bool {
-        !self.forked.are_ambiguous(version) && knowledge.knows(key, version)
+        !self.forked.is_ambiguous(version) && knowledge.knows(key, version)
     }
 
     /// Compares two versions of a file by what their machines knew. Each machine can have decided for the version of the
@@ -98,13 +98,13 @@ impl<R: Remote> Join<'_, R> {
         }
     }
 
-    /// Returns true if a waiting machine with this machine's version of a file knew `version`: it decided for the former.
-    /// This machine may have changed that since, and would lose its text to a version that was replaced long ago.
+    /// Returns true if a waiting machine with this machine's version of a file knew `version`, so it replaced `version`.
+    /// This machine may have changed the file since, and would lose the change to a version that was replaced long ago.
     fn is_known_to_equal(&self, key: &str, version: &VersionId) -> bool {
         let Some(own) = self.current.get(key) else {
             return false;
         };
-        let is_ambiguous = self.forked.are_ambiguous(&own.version);
+        let is_ambiguous = self.forked.is_ambiguous(&own.version);
         !is_ambiguous
             && self.waiting.iter().any(|machine| {
                 let file = machine.manifest.files.get(key);

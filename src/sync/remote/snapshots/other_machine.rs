@@ -17,7 +17,7 @@ pub(super) struct OtherMachine {
 impl OtherMachine {
     /// Returns true if this machine had joined the version that `other` has of a file, and has another one.
     pub(super) fn replaces(&self, other: &Self, key: &str) -> bool {
-        let version = |machine: &Self| machine.manifest.files.get(key).map(|of| of.version.clone());
+        let version = |machine: &Self| Some(machine.manifest.files.get(key)?.version.clone());
         let (Some(mine), Some(theirs)) = (version(self), version(other)) else {
             return false;
         };

@@ -87,13 +87,12 @@ impl<R: Remote> Join<'_, R> {
     /// Counts files that both machines synced through a folder as the other machine's version.
     fn adopt_synced(&mut self, state: &SyncState) {
         for other in &self.waiting {
-            for (key, of) in &other.manifest.files {
-                let last = state.files.get(key);
-                if !self.current.contains_key(key) && last.is_some_and(|last| of.is_synced_as(last))
-                {
+            for (key, file) in &other.manifest.files {
+                let is_synced = |last| file.is_synced_as(last);
+                if !self.current.contains_key(key) && state.files.get(key).is_some_and(is_synced) {
                     let id = other.head.id.clone();
                     self.adopted.insert(key.clone(), id);
-                    self.current.insert(key.clone(), of.clone());
+                    self.current.insert(key.clone(), file.clone());
                 }
             }
         }
@@ -107,15 +106,16 @@ impl<R: Remote> Join<'_, R> {
         state: &mut SyncState,
     ) -> Result<(), IoError> {
         for (key, versions) in taken.files {
-            for (n, of) in versions.into_iter().enumerate() {
+            for (n, file) in versions.into_iter().enumerate() {
                 let own = self.current.get(&key);
-                let is_merged = self.knowledge.knows(&key, &of.version)
-                    || own.is_some_and(|own| own.has_same_files(&of));
-                let last = killed.files.get(&key).filter(|last| of.is_synced_as(last));
+                let is_merged = self.knowledge.knows(&key, &file.version)
+                    || own.is_some_and(|own| own.has_same_files(&file));
+                let recorded = killed.files.get(&key);
+                let last = recorded.filter(|last| file.is_synced_as(last));
                 let placed = match last {
                     _ if is_merged => None,
                     Some(last) => Some(last.clone()),
-                    None => find_placed(&self.config, &of)?,
+                    None => find_placed(&self.config, &file)?,
                 };
                 // A further killed run can have recorded what the user made of it.
                 let was_placed = !is_merged && n == 0 && taken.placed.contains(&key);
@@ -125,7 +125,7 @@ impl<R: Remote> Join<'_, R> {
                 let waiting = self.waiting.iter();
                 let holder = waiting.map(|other| (other, other.manifest.files.get(&key)));
                 let mut holders = holder
-                    .filter(|(_, found)| found.is_some_and(|found| found.has_same_files(&of)));
+                    .filter(|(_, found)| found.is_some_and(|found| found.has_same_files(&file)));
                 if let Some((other, _)) = holders.next() {
                     let id = other.head.id.clone();
                     self.adopted.insert(key.clone(), id);
@@ -134,8 +134,8 @@ impl<R: Remote> Join<'_, R> {
                 if let Some(placed) = placed {
                     state.files.insert(key.clone(), placed);
                 }
-                self.current.insert(key.clone(), of.clone());
-                self.taken.files.insert(key.clone(), vec![of]);
+                self.current.insert(key.clone(), file.clone());
+                self.taken.files.insert(key.clone(), vec![file]);
                 self.taken.placed.insert(key.clone());
             }
         }
@@ -145,12 +145,12 @@ impl<R: Remote> Join<'_, R> {
     /// Makes the state record for each file the version that this machine published, or adopted. Both differ only if the
     /// state was damaged.
     fn match_published(&self, state: &mut SyncState) {
-        for (key, of) in &self.current {
+        for (key, file) in &self.current {
             let last = state.files.get(key);
-            if copy_name(key).is_some() || last.is_some_and(|last| of.is_synced_as(last)) {
+            if copy_name(key).is_some() || last.is_some_and(|last| file.is_synced_as(last)) {
                 continue;
             }
-            let Some((path, entry)) = of.files.iter().next() else {
+            let Some((path, entry)) = file.files.iter().next() else {
                 continue;
             };
             let local = last.map_or(path, |last| &last.local.path).clone();
@@ -175,8 +175,8 @@ impl<R: Remote> Join<'_, R> {
 }
 
 /// Returns the file of the home that has the content of a version.
-fn find_placed(config: &SyncConfig, of: &FileVersions) -> Result<Option<SyncedFile>, IoError> {
-    for (path, entry) in &of.files {
+fn find_placed(config: &SyncConfig, file: &FileVersions) -> Result<Option<SyncedFile>, IoError> {
+    for (path, entry) in &file.files {
         let full = config.file_path(Side::Local, path);
         let stat = Stat::read(&full)?.filter(|stat| stat.size == entry.size);
         let digest = stat.and_then(|_| contents::read_raw_digest(&full).ok());

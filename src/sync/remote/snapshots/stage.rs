@@ -101,11 +101,11 @@ impl<R: Remote> Join<'_, R> {
         let kept = self.take_kept(state, &incoming)?;
         self.link_conflict_copies()?;
         let mut missing = BTreeMap::new();
-        for (key, of) in &self.current {
+        for (key, versions) in &self.current {
             if incoming.contains(&**key) {
                 continue;
             }
-            for (path, entry) in &of.files {
+            for (path, entry) in &versions.files {
                 let placed = match kept.get(path) {
                     Some(stat) => Some(*stat),
                     None => self.place_local(path, entry, state)?,
@@ -140,7 +140,7 @@ impl<R: Remote> Join<'_, R> {
             let published = self.current.get(&key).filter(|_| !incoming.contains(&*key));
             let contents = state.files.get(&key).and_then(|last| last.contents);
             for (path, stat) in files {
-                let entry = published.and_then(|of| of.files.get(&path));
+                let entry = published.and_then(|versions| versions.files.get(&path));
                 let is_published = entry.is_some_and(|entry| {
                     entry.stat() == stat && contents.is_some() && contents == entry.text(&path)
                 });
@@ -237,7 +237,7 @@ impl<R: Remote> Join<'_, R> {
         };
         let is_published = |(path, entry): &(String, ManifestEntry)| {
             let published = self.published.files.get(&state_key(path));
-            let published = published.and_then(|of| of.files.get(path));
+            let published = published.and_then(|versions| versions.files.get(path));
             published.is_some_and(|published| published.digest == entry.digest)
         };
         let (mut there, mut lost): (BTreeMap<_, _>, BTreeMap<_, _>) =
@@ -252,7 +252,7 @@ impl<R: Remote> Join<'_, R> {
     /// Places the `wanted` files of a snapshot.
     ///
     /// # Errors
-    /// One of them does not match the manifest.
+    /// A fetched file does not match the manifest, or a fetch fails.
     fn fetch(
         &self,
         snapshot: &RemoteSnapshot,
@@ -334,8 +334,8 @@ impl<R: Remote> Join<'_, R> {
 
     /// Lists the staged files, unless no machine of the round changed one.
     pub(super) fn list_for_round(&self) -> Result<StagedFiles, IoError> {
-        let is_quiet = self.round.iter().all(|(_, incoming)| incoming.is_empty());
-        if is_quiet {
+        let is_unchanged = self.round.iter().all(|(_, incoming)| incoming.is_empty());
+        if is_unchanged {
             return Ok(StagedFiles::new());
         }
         self.tree.list()
@@ -352,9 +352,9 @@ impl<R: Remote> Join<'_, R> {
     fn stage_manifests(&self, state: &SyncState) -> Result<(), IoError> {
         let cloud = &self.config.cloud;
         self.tree.remove_manifests()?;
-        let write = |machine: &str, writer: &str, files: &_, of: &SyncState| {
+        let write = |machine: &str, writer: &str, files: &_, state: &SyncState| {
             let path = manifest::path_of(cloud, machine, writer);
-            let encoded = manifest::encode(machine, files, of);
+            let encoded = manifest::encode(machine, files, state);
             encoded.at("encode", &path)?.write(cloud, &path)
         };
         // Nothing has to attest this machine's files.
