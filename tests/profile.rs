@@ -357,6 +357,16 @@ fn a_removed_profile_stays_in_the_trash_until_a_confirmed_purge() {
     let _ = env.run(["profile", "remove", "work", "--purge"]).code(5);
     let _ = env.run(["profile", "remove", "nobody"]).code(1);
     assert_same_tree(&before, &env.tree(""));
+    // The copies in a trash that cannot be listed are not left behind silently.
+    let profiles = env.manager_home().join("profiles");
+    fs::rename(profiles.join(".trash"), profiles.join("away")).expect("rename");
+    fs::write(profiles.join(".trash"), "no folder").expect("write");
+    let purge = ["profile", "remove", "work", "--purge", "--yes"];
+    let failed = env.run(purge).code(1);
+    assert!(failed.stderr.contains(".trash"), "{failed}");
+    fs::remove_file(profiles.join(".trash")).expect("remove");
+    fs::rename(profiles.join("away"), profiles.join(".trash")).expect("rename");
+    assert_same_tree(&before, &env.tree(""));
     let gone = env
         .run(["profile", "remove", "work", "--purge", "--yes", "--json"])
         .code(0)

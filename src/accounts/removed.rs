@@ -11,7 +11,6 @@ use crate::codex::{AUTH_JSON, AuthFile, Freshness, Identity, Login};
 use crate::io::{Document, DocumentState, Timestamp, atomic, document, tree};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::PathBuf;
 
 /// The folder in `profiles/` for removed profiles.
@@ -49,13 +48,10 @@ impl Profiles {
     /// Reads the last `profile.json` of an account whose profile was removed, merged from the trash and
     /// the record of deleted profiles.
     pub(crate) fn read_removed_record(&self, identity: &Identity) -> Option<ProfileFile> {
-        let entries = fs::read_dir(self.folder.join(TRASH)).into_iter().flatten();
-        let mut notes: Vec<_> = entries
-            .flatten()
-            .filter_map(|entry| {
-                let name = entry.file_name().into_string().ok()?;
-                let stamp = name.strip_prefix(parse_trashed_name(&name)?)?.to_owned();
-                let profile = self.read(format!("{TRASH}/{name}")).ok()?;
+        let trashed = self.list_trash().unwrap_or_default().into_iter();
+        let mut notes: Vec<_> = trashed
+            .filter_map(|(stamp, _, folder)| {
+                let profile = self.read(format!("{TRASH}/{folder}")).ok()?;
                 let is_own = profile.identity()?.is_same(identity);
                 let newest = profile.newest();
                 let note = ProfileFile {
@@ -79,6 +75,17 @@ impl Profiles {
         note.merge_superseded(&known);
         note.identity = Some(identity.clone());
         Some(note)
+    }
+
+    /// Returns the stamp, the name and the folder of each profile in the trash.
+    fn list_trash(&self) -> Result<Vec<(String, String, String)>, ProfileError> {
+        let entries = tree::list_if_exists(&self.folder.join(TRASH))?.into_iter();
+        let trashed = entries.filter_map(|(folder, _)| {
+            let folder = folder.into_string().ok()?;
+            let name = parse_trashed_name(&folder)?.to_owned();
+            Some((folder[name.len()..].to_owned(), name, folder))
+        });
+        Ok(trashed.collect())
     }
 
     /// Moves a profile to the trash. Returns its path there.
@@ -108,18 +115,10 @@ impl Profiles {
         dry_run: bool,
     ) -> Result<Option<(String, PathBuf)>, ProfileError> {
         let _lock = self.lock_unless_dry_run(dry_run)?;
-        let trash = self.folder.join(TRASH);
-        let entries = fs::read_dir(&trash).into_iter().flatten().flatten();
-        let last = entries
-            .filter_map(|entry| {
-                let folder = entry.file_name().into_string().ok()?;
-                let name = parse_trashed_name(&folder)?.to_owned();
-                // By the stamp, not by the time of the folder, which a copy of the manager home does not keep.
-                let stamp = folder[name.len()..].to_owned();
-                let is_wanted = wanted.is_none_or(|w| w.to_lowercase() == name.to_lowercase());
-                is_wanted.then_some((stamp, name, folder))
-            })
-            .max();
+        let trashed = self.list_trash()?.into_iter();
+        let is_wanted = |name: &str| wanted.is_none_or(|w| w.to_lowercase() == name.to_lowercase());
+        // By the stamp, not by the time of the folder, which a copy of the manager home does not keep.
+        let last = trashed.filter(|(_, name, _)| is_wanted(name)).max();
         let Some((_, name, folder)) = last else {
             return Ok(None);
         };
@@ -135,6 +134,7 @@ impl Profiles {
                 });
             }
         }
+        let trash = self.folder.join(TRASH);
         let place = trash.join(folder);
         if !dry_run {
             atomic::rename(&place, &self.folder.join(&name))?;
@@ -199,21 +199,16 @@ impl Profiles {
     /// Returns the folders of the profile `name`, including those in the trash.
     ///
     /// # Errors
-    /// No folder belongs to `name`, or `profiles/` cannot be read. A trash that cannot be read counts as empty.
+    /// No folder belongs to `name`, or an I/O error.
     pub(crate) fn list_folders_of(&self, name: &str) -> Result<Vec<PathBuf>, ProfileError> {
         let profiles = self.list()?;
         let mut places: Vec<_> = find_named(&profiles, name)
             .map(|p| self.folder.join(&p.name))
             .into_iter()
             .collect();
-        let trash = self.folder.join(TRASH);
-        for entry in fs::read_dir(&trash).into_iter().flatten().flatten() {
-            let removed = entry.file_name();
-            let stem = removed.to_str().and_then(parse_trashed_name);
-            if stem.is_some_and(|stem| stem.to_lowercase() == name.to_lowercase()) {
-                places.push(entry.path());
-            }
-        }
+        let trashed = self.list_trash()?.into_iter();
+        let of_name = trashed.filter(|(_, stem, _)| stem.to_lowercase() == name.to_lowercase());
+        places.extend(of_name.map(|(_, _, folder)| self.folder.join(TRASH).join(folder)));
         if places.is_empty() {
             return Err(unknown_profile_error(&profiles, name));
         }
@@ -231,8 +226,9 @@ impl Profiles {
     ) -> Result<Vec<PurgedLogin>, ProfileError> {
         let mut logins = Vec::new();
         for place in self.list_folders_of(name)? {
-            let history = fs::read_dir(place.join(HISTORY)).into_iter().flatten();
-            let files = history.flatten().map(|entry| entry.path());
+            let history = place.join(HISTORY);
+            let files = tree::list_if_exists(&history)?.into_iter();
+            let files = files.map(|(name, _)| history.join(name));
             for path in std::iter::once(place.join(AUTH_JSON)).chain(files) {
                 let (account, freshness) = match AuthFile::read(&path) {
                     Ok(AuthFile::Missing) => continue,

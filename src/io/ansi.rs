@@ -37,7 +37,17 @@ pub(crate) fn to_printable_line(text: &str) -> Cow<'_, str> {
     replace_controls(text, |_| false)
 }
 
+/// Returns true if a text is printable ASCII, as nearly all are.
+pub(crate) fn is_plain_ascii(text: &str) -> bool {
+    // A loop that ends at the first other character would compare byte by byte.
+    let is_plain = |byte| matches!(byte, b' '..=b'~');
+    text.bytes().fold(true, |all, byte| all & is_plain(byte))
+}
+
 fn replace_controls(text: &str, stays: impl Fn(char) -> bool) -> Cow<'_, str> {
+    if is_plain_ascii(text) {
+        return Cow::Borrowed(text);
+    }
     // Nearly all characters are ASCII, of which only control characters steer a terminal.
     let is_hostile = |c: char| {
         if c.is_ascii() {

@@ -329,7 +329,7 @@ impl Table {
         indent: usize,
         cells: impl Iterator<Item = (Column, usize, Style, Cow<'c, str>)>,
     ) -> String {
-        let mut line = String::new();
+        let mut line = String::with_capacity(128);
         // Blanks are added before the next text only, so that none trail.
         let mut blanks = indent;
         let mut start = indent;

@@ -1,5 +1,6 @@
 //! The width of text on a terminal, and text made shorter to fit one.
 
+use crate::io::ansi::is_plain_ascii;
 use std::borrow::Cow;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
@@ -7,7 +8,7 @@ const ELLIPSIS: char = '…';
 
 /// Returns the display width of `text` in columns. Colour codes have none.
 pub(crate) fn columns(text: &str) -> usize {
-    if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+    if is_plain_ascii(text) {
         return text.len();
     }
     // Chinese and Japanese characters take two columns, and marks above letters none.

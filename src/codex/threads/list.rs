@@ -59,7 +59,7 @@ pub(crate) fn list(path: &Path, filter: &ThreadFilter) -> Result<Vec<ListedThrea
 pub(crate) fn list_as<T>(
     path: &Path,
     filter: &ThreadFilter,
-    convert: impl Fn(ListedThread) -> T,
+    mut convert: impl FnMut(ListedThread) -> T,
 ) -> Result<Vec<T>, DatabaseError> {
     let names: Vec<_> = VALUES.split(' ').collect();
     database_view::read(path, |connection| {

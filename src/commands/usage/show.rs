@@ -96,7 +96,8 @@ fn cells(row: &ReportRow<RowKey>, has_titles: bool, all: u64, is_exact: bool) ->
         (None, false) => &key.key,
     };
     let name = Cell::plain(name);
-    let mut cells = vec![if is_exact { name.value(&key.key) } else { name }];
+    let mut cells = Vec::with_capacity(8);
+    cells.push(if is_exact { name.value(&key.key) } else { name });
     if has_titles {
         let title = key.title.as_deref().unwrap_or_default();
         let cell = Cell::plain(shown_title(title));

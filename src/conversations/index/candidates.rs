@@ -13,7 +13,6 @@ use rusqlite::Row;
 use std::collections::HashSet;
 use std::fs::DirEntry;
 use std::hash::{BuildHasher as _, RandomState};
-use std::mem;
 use std::path::{Path, PathBuf};
 
 /// An update also checks conversations that changed up to this many milliseconds before the last update: Codex may
@@ -90,30 +89,33 @@ pub(crate) fn list_candidates(
     database: Option<&Path>,
 ) -> Result<(Vec<IndexCandidate>, Vec<SkippedFile>), IndexError> {
     let titles = ThreadTitles::read(home);
-    let mut threads = match database {
-        Some(database) => threads::list_as(database, &ThreadFilter::default(), |mut thread| {
-            titles.apply(&mut thread);
-            let id = mem::take(&mut thread.id).to_lowercase();
-            (id, ShownFields::from_thread(thread))
-        })?,
-        None => Vec::new(),
-    };
-    // A map of 200,000 conversations would take 40 MB beside the list.
-    threads.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
     let (files, unlistable) = files::find_with_documents(home);
     let newest = thread_rollouts::select_newest_of_each(files).into_iter();
-    let candidates = newest.map(|(session, file)| {
-        let place = threads.binary_search_by(|(id, _)| id.cmp(&session));
-        let thread = place.ok().map(|place| mem::take(&mut threads[place].1));
-        IndexCandidate {
-            name: thread.is_none().then(|| titles.name(&session)).flatten(),
-            thread,
-            archived: file.is_archived,
-            path: file.path(home),
-            session,
-        }
+    let candidates = newest.map(|(session, file)| IndexCandidate {
+        path: file.path(home),
+        archived: file.is_archived,
+        session,
+        thread: None,
+        name: None,
     });
-    Ok((candidates.collect(), unlistable))
+    let mut candidates: Vec<_> = candidates.collect();
+    if let Some(database) = database {
+        let mut by_session: Vec<_> = (0..candidates.len()).collect();
+        by_session.sort_unstable_by(|a, b| candidates[*a].session.cmp(&candidates[*b].session));
+        // Each row is stored while it is read: 200,000 rows would take 40 MB beside the candidates.
+        threads::list_as(database, &ThreadFilter::default(), |mut thread| {
+            let id = thread.id.to_lowercase();
+            let place = by_session.binary_search_by(|at| candidates[*at].session.cmp(&id));
+            if let Ok(place) = place {
+                titles.apply(&mut thread);
+                candidates[by_session[place]].thread = Some(ShownFields::from_thread(thread));
+            }
+        })?;
+    }
+    for unlisted in candidates.iter_mut().filter(|c| c.thread.is_none()) {
+        unlisted.name = titles.name(&unlisted.session);
+    }
+    Ok((candidates, unlistable))
 }
 
 /// Returns the conversations of all rollouts, and those that are gone.

@@ -77,12 +77,13 @@ pub(crate) fn read_sums(
         UsageDetail::Conversations => ("conversation, 0", "conversation"),
         UsageDetail::Both => ("conversation, slot", "conversation, slot"),
     };
-    // The table is in the order of conversations. Its index by time is for a part of the time only.
+    // The table is in the order of conversations. For all times, SQLite must neither use the index by time nor sort,
+    // which the sign forbids.
     let is_all = slots == (i64::MIN..i64::MAX) && detail != UsageDetail::Slots;
-    let index = if is_all { "NOT INDEXED" } else { "" };
+    let sign = if is_all { "+" } else { "" };
     let sql = format!(
         "SELECT {columns}, model, requests, input, cached, output, reasoning \
-         FROM slot {index} WHERE slot>=?1 AND slot<?2 ORDER BY {order}"
+         FROM slot WHERE {sign}slot>=?1 AND {sign}slot<?2 ORDER BY {order}"
     );
     let models = read_models(store)?;
     store.run(|connection| {
