@@ -526,7 +526,7 @@ pub(super) fn canonical(path: &Path) -> PathBuf {
 /// Writes `profile.json`. A damaged one is renamed first and kept.
 pub(super) fn write_profile_json(folder: &Path, file: &ProfileFile) -> Result<(), ProfileError> {
     let path = folder.join(PROFILE_JSON);
-    // It may name the home that has the login, which the user can still read in it.
+    // The damaged file may name the home that has the login, and the user can still read that.
     if let DocumentState::Damaged(_) = document::read::<ProfileFile>(&path)? {
         document::move_aside(&path)?;
     }
