@@ -485,7 +485,7 @@ pub(crate) fn find_own_profile<'a>(
     Ok(matching.first().copied())
 }
 
-/// Returns true if a folder contains only temp files of a killed save. Such a folder is not a
+/// Returns true if a folder is empty or contains only temp files of a killed save. Such a folder is not a
 /// profile, and its name is free.
 pub(crate) fn is_unfinished(folder: &Path) -> bool {
     let is_temp = |entry: fs::DirEntry| {
