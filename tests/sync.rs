@@ -492,7 +492,7 @@ fn conflicted_copies_of_cloud_clients_are_merged_by_line() {
 }
 
 #[test]
-fn last_date_only_includes_the_parents_of_forks() {
+fn the_mode_last_date_only_syncs_the_parents_of_forks() {
     let pair = Pair::new();
     pair.configure(
         "a",

@@ -91,7 +91,7 @@ fn excluded_files_stay_on_both_sides() {
 }
 
 #[test]
-fn last_date_only_without_date_folders_syncs_all_with_a_note() {
+fn the_mode_last_date_only_without_date_folders_syncs_all_with_a_note() {
     let pair = Pair::new();
     pair.configure("a", "[sync]\nsession_mode = \"last_date_only\"\n");
     pair.put("a", "sessions/misc/one.jsonl", META);

@@ -267,7 +267,7 @@ fn after_keep_both_a_prefix_of_a_resolved_version_is_not_awaited() {
 }
 
 #[test]
-fn a_longer_version_that_its_machine_rewrote_while_the_cloud_file_was_missing_is_not_awaited() {
+fn a_version_lost_in_the_cloud_folder_is_not_awaited_after_its_machine_replaced_it() {
     let pair = Pair::synced(&[(SKILL, "one")]);
     let archived = ROLLOUT.replace("sessions/2026/11/18/", "archived_sessions/");
     let (first, second) = ("{\"n\":1}\n", "{\"n\":2}\n");

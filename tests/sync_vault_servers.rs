@@ -139,7 +139,7 @@ fn run_schedule(machines: Machines, seed: u64, mut disturb: impl FnMut(&mut Dice
 }
 
 #[test]
-fn i2_killed_runs_through_a_rest_server_lose_and_double_no_line() {
+fn i2_killed_runs_through_a_rest_server_lose_and_duplicate_no_line() {
     if restic::program().is_none() {
         return;
     }
@@ -160,7 +160,7 @@ fn i2_killed_runs_through_a_rest_server_lose_and_double_no_line() {
 }
 
 #[test]
-fn i2_killed_runs_through_sftp_lose_and_double_no_line() {
+fn i2_killed_runs_through_sftp_lose_and_duplicate_no_line() {
     if restic::program().is_none() {
         return;
     }

@@ -485,7 +485,7 @@ pub(crate) fn find_own_profile<'a>(
     Ok(matching.first().copied())
 }
 
-/// Returns true if a folder contains only temp files of a killed save. Such a folder is not a
+/// Returns true if a folder is empty or contains only temp files of a killed save. Such a folder is not a
 /// profile, and its name is free.
 pub(crate) fn is_unfinished(folder: &Path) -> bool {
     let is_temp = |entry: fs::DirEntry| {
@@ -526,7 +526,7 @@ pub(super) fn canonical(path: &Path) -> PathBuf {
 /// Writes `profile.json`. A damaged one is renamed first and kept.
 pub(super) fn write_profile_json(folder: &Path, file: &ProfileFile) -> Result<(), ProfileError> {
     let path = folder.join(PROFILE_JSON);
-    // It may name the home that has the login, which the user can still read in it.
+    // The damaged file may name the home that has the login, and the user can still read that.
     if let DocumentState::Damaged(_) = document::read::<ProfileFile>(&path)? {
         document::move_aside(&path)?;
     }

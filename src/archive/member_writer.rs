@@ -184,7 +184,7 @@ impl<'a> MemberSink<'a> {
         mut manifest: ArchiveManifest,
         compression: Compression,
     ) -> Result<FinishedArchive, ArchiveError> {
-        // They were submitted as parts of a file, before its early end was known.
+        // Void members were submitted as parts of a file, before its early end was known.
         for member in entries.void_members.into_iter().flatten() {
             self.members[member].holds = MemberContents::Void;
         }

@@ -33,7 +33,7 @@ const MAX_CONVERSATIONS: usize = 100;
 const MAX_TITLE: usize = 60;
 
 fn attach_within(command: Command, of_profiles: bool) -> Command {
-    // They are not among the conversations of the home.
+    // Conversations in the trash are not among those of the home.
     let takes_trashed = command.get_name() == "undelete";
     command
         .mut_args(|arg| {

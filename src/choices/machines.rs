@@ -26,7 +26,7 @@ impl Machine {
     fn new(home: MachineHome, context: &Context) -> Self {
         let mut context = context.clone();
         context.settings.codex_home = home.folder;
-        // It names the databases of this machine.
+        // The variable names the databases of this machine.
         context.env = context.env.without("CODEX_SQLITE_HOME");
         Self {
             name: home.machine,

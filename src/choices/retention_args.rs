@@ -18,13 +18,13 @@ pub(crate) struct RetentionArgs {
     /// Keep archives that are at most this much older than the newest one: 14d, 12h
     #[arg(long, value_name = "DURATION", value_parser = parse_positive_duration)]
     keep_within: Option<Duration>,
-    /// Keep the newest of each of the last N days that have one
+    /// Keep the newest per day, for the last N days that have one
     #[arg(long, value_name = "N")]
     keep_daily: Option<u32>,
-    /// Keep the newest of each of the last N weeks that have one
+    /// Keep the newest per week, for the last N weeks that have one
     #[arg(long, value_name = "N")]
     keep_weekly: Option<u32>,
-    /// Keep the newest of each of the last N months that have one
+    /// Keep the newest per month, for the last N months that have one
     #[arg(long, value_name = "N")]
     keep_monthly: Option<u32>,
 }

@@ -95,8 +95,8 @@ impl HomeEntryKind {
         )
     }
 
-    /// Returns true for logins: they are private, never synced, never printed, and an archived one never
-    /// replaces a live one.
+    /// Returns true for logins: they are private, never synced and never printed, and a restore decides about them
+    /// separately.
     pub(crate) fn is_login(self) -> bool {
         matches!(self, Self::Auth | Self::AccountSessions | Self::LegacyAuth)
     }

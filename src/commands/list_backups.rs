@@ -198,7 +198,7 @@ fn record_json<'r>(
         .with("archive_bytes", archive.map(|archive| archive.bytes))
         .with("files", metadata.files)
         .with("label", &metadata.label)
-        // It holds a part of a home: one login, or what a restore changed.
+        // The archive holds a part of a home: one login, or what a restore changed.
         .with(
             "partial",
             metadata.is_single_login() || metadata.is_safety(),

@@ -370,7 +370,7 @@ fn soundness_of(report: VerifyReport) -> Soundness {
     }
     match (report.problems.into_iter().next(), report.sidecar) {
         (Some(damage), _) => Soundness::Damaged(damage),
-        // It may belong to another account.
+        // The archive may belong to another account.
         (None, Some(SidecarProblem::Mismatch)) => {
             Soundness::Unreadable("its sidecar describes another archive".into())
         }

@@ -291,9 +291,10 @@ fn explain(ranking: &Ranking<'_>, context: &Context) {
         .map(|c| label(c.account).chars().count())
         .max()
         .unwrap_or(0);
-    let most = MAX_NAME_WIDTH.min((ui.width() / 2).saturating_sub(MARGIN));
-    let indent = if width > most { 0 } else { width };
-    let width = width.min(most);
+    let max_width = MAX_NAME_WIDTH.min((ui.width() / 2).saturating_sub(MARGIN));
+    // Below a longer name, the reasons get the whole width.
+    let indent = if width > max_width { 0 } else { width };
+    let width = width.min(max_width);
     for (i, candidate) in all().enumerate() {
         let name = format!("{:<width$}", label(candidate.account));
         let (rank, style) = if i < ranking.candidates.len() {

@@ -101,7 +101,8 @@ pub(crate) enum RewrittenVersion {
 }
 
 /// Returns the version into which Codex rewrote the other one: a paginated rollout that begins with all messages of
-/// the other version, at the same times. Returns `None` if a message is missing in it.
+/// the other version, at the same times. Returns `None` if a message is missing in it, or if neither is
+/// paginated.
 pub(crate) fn find_rewritten_version(
     first: &Path,
     second: &Path,

@@ -155,8 +155,8 @@ impl RepairSnapshots {
     }
 }
 
-/// Restores a snapshot and records that in it, or changes nothing. Writes the logs of a database
-/// into it, so that a log is never beside another database.
+/// Restores a snapshot and records in it that it was restored, or changes nothing. Applies the saved `-wal` or
+/// rollback journal to its database, because a log beside another database would damage that.
 pub(super) fn restore(
     snapshot: &mut RepairSnapshot,
     mut exchange: FileExchange,

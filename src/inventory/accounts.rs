@@ -96,7 +96,7 @@ fn login_state(entry: &AccountEntry, live: Option<&Login>, in_profile: bool) -> 
         _ if live.is_some() => LoginState::Ok,
         // The file exists, and the command that opened it last recorded a usable login.
         LoginState::Ok if in_profile => LoginState::Ok,
-        // It was available when a command recorded it, but its profile is gone.
+        // The login was available when a command recorded it, but its profile is gone.
         LoginState::Ok if entry.archived => LoginState::Archived,
         LoginState::Ok => LoginState::Unknown,
         other => other,

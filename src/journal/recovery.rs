@@ -91,7 +91,7 @@ impl Transaction {
                 Ok(lock) if !lock.is_current(&folder.join(LOCK)) => {}
                 Ok(lock) if has_content(folder).inspect_err(|_| remove_lock(folder))? => {
                     if std::mem::replace(&mut is_recovered, true) {
-                        // Its files could be neither removed nor renamed.
+                        // The files of the folder could be neither removed nor renamed.
                         return Err(JournalError::Occupied(folder.to_path_buf()));
                     }
                     recover_locked(folder, lock, policy)?;

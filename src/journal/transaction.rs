@@ -91,7 +91,7 @@ impl Transaction {
         self.write_journal()?;
         let created = folder::create(folder);
         if created.is_err() {
-            // It does not exist, or is that of another transaction: it needs no fsync and no removal.
+            // The folder is missing or is that of another transaction: it needs no fsync and no removal.
             self.journal.folders.pop();
         }
         folder::remove_leftovers(folder);

@@ -85,7 +85,7 @@ fn compress_log(log: LogName, location: &LogLocation) -> Result<(), IoError> {
     });
     let mut temp = atomic::TempFile::create_beside(&zip)?;
     compress(&path, temp.file()).at("pack", &path)?;
-    // It is as old as the log.
+    // The zip file keeps the time of the log.
     let written = path.metadata().and_then(|meta| meta.modified());
     written
         .and_then(|at| temp.file().set_modified(at))

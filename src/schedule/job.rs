@@ -241,7 +241,8 @@ fn arguments(options: &JobOptions, scheduler: Scheduler) -> Result<Vec<String>, 
 }
 
 /// Returns the `PATH` of a job: the absolute folders of the current `PATH`. Relative folders are dropped,
-/// because a job runs in another current folder. `None` for a Windows task, which has no variables.
+/// because a job runs in another current folder. `None` if there is no `PATH`, and for a Windows task, which has no
+/// variables.
 ///
 /// # Errors
 /// A folder is not UTF-8, or contains a character that the scheduler's format cannot represent.

@@ -64,7 +64,7 @@ impl StartArgs {
     /// conversation after each reset.
     ///
     /// # Errors
-    /// See [`session::LaunchError`]. Codex was not started then.
+    /// See [`session::LaunchError`]. Codex does not run then, but with `--then` it may have run before.
     pub(crate) fn start(
         &self,
         account: &Identity,

@@ -64,7 +64,7 @@ impl JsonLines {
     }
 
     /// Flushes the new lines to disk, and the name of the file, which may be new.
-    pub(super) fn sync_name(self) -> Result<(), IoError> {
+    pub(super) fn sync_with_name(self) -> Result<(), IoError> {
         flush::sync_all(&self.file).at("fsync", &self.path)?;
         atomic::sync_folder(atomic::parent_of(&self.path))
     }

@@ -47,7 +47,7 @@ impl ManifestEntry {
 /// The content of one machine's manifest.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct MachineManifest {
-    /// The digest in its last line; `None` only while it is parsed.
+    /// The end digest: the digest in its last line. `None` only while it is parsed.
     pub(crate) end: Option<Sha256Digest>,
     /// Listed versions, by path in the cloud folder.
     pub(crate) files: BTreeMap<String, ManifestEntry>,

@@ -78,7 +78,7 @@ impl PendingIndexUpdates {
         atomic::create_private_folder(atomic::parent_of(&self.path))?;
         let mut file = JsonLines::open_or_create(self.path.clone())?;
         lines.iter().try_for_each(|line| file.push(line))?;
-        file.sync_name()
+        file.sync_with_name()
     }
 
     /// Returns the pending updates, one per rollout. Unreadable lines are skipped.

@@ -205,7 +205,7 @@ impl<'a> DecidedCopy<'a> {
         let name = &self.copy.name;
         let manifests = identity::read_remote_manifests(self.config, state)?;
         let others = &manifests.resolutions;
-        // The version whose beginnings no machine needs any more.
+        // The beginnings of this version are recorded as decided, so that no machine waits for them.
         let dropped = match (&self.current, choice) {
             (Some(current), KeepChoice::ConflictCopy) => self.config.local.join(current),
             _ => self.file(Side::Local),

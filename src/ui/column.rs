@@ -37,7 +37,7 @@ pub(crate) struct Column {
     /// Of the columns above 0, the highest disappears first.
     pub(super) rank: u8,
     pub(super) fit: Fit,
-    /// The width that it gets before columns of this rank are taken.
+    /// The width that it gets before columns of this rank get any.
     widened: Option<(usize, u8)>,
     pub(super) is_number: bool,
     pub(super) scope: ColumnScope,
@@ -56,7 +56,7 @@ impl Column {
         }
     }
 
-    /// Lets the column disappear, before all columns of a lower rank.
+    /// Drops the column if the table is too wide, before all columns of a lower rank.
     pub(crate) const fn rank(self, rank: u8) -> Self {
         Self { rank, ..self }
     }
@@ -73,8 +73,8 @@ impl Column {
         Self { fit, ..self }
     }
 
-    /// Gives cells that can be shortened up to `width` columns before a column of the rank `rank` or a higher
-    /// one is taken.
+    /// Widens a column that can be shortened to up to `width` before a column of the rank `rank` or a higher one gets
+    /// any width.
     pub(crate) const fn widen(self, width: usize, rank: u8) -> Self {
         let widened = Some((width, rank));
         Self { widened, ..self }
@@ -133,7 +133,7 @@ pub(super) struct ShownColumn {
 }
 
 impl ShownColumn {
-    /// Returns the width that the column gets before columns of the rank `rank` are taken; 0 if it asks for none.
+    /// Returns the width that the column gets before columns of the rank `rank` get any; 0 if it asks for none.
     fn requested_width(&self, rank: u8) -> usize {
         match self.column.widened {
             Some((width, before)) if before <= rank => width.min(self.natural),
@@ -145,7 +145,7 @@ impl ShownColumn {
 /// Returns a width for each column so that all fit into `width`; 0 for those that disappear. `None` if
 /// rows have to become blocks.
 ///
-/// Takes the columns by rank, each at its least width, and drops those that do not fit. Before each column, the
+/// Adds the columns by rank, each at its least width, and drops those that do not fit. Before each column, the
 /// earlier ones grow to the widths that they request. The remaining width is distributed in the same order.
 pub(super) fn distribute_widths(
     shown: &[ShownColumn],

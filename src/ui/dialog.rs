@@ -50,7 +50,7 @@ impl DialogProgram {
                 .args(["--question", "--no-markup", "--default-cancel"])
                 .args(["--title", TITLE, "--ok-label", YES, "--cancel-label", NO])
                 .args(["--text", question]),
-            // It takes text with a tag in it for HTML.
+            // kdialog takes text with a tag in it for HTML.
             Self::KDialog => command
                 .args(["--title", TITLE, "--yes-label", YES, "--no-label", NO])
                 .args(["--warningyesno", &question.replace('<', "‹")]),

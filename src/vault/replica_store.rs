@@ -176,7 +176,8 @@ impl ReplicaStore {
     }
 }
 
-/// Returns the newest snapshot of each replica, by the id of the replica. Ignores times, because clocks may be wrong.
+/// Returns the newest snapshot of each replica, by the id of the replica: the one with the highest
+/// number. Because clocks may be wrong, times only decide between equal numbers.
 pub(crate) fn newest_of(snapshots: &[ReplicaSnapshot]) -> BTreeMap<&str, &ReplicaSnapshot> {
     let mut newest: BTreeMap<&str, &ReplicaSnapshot> = BTreeMap::new();
     for one in snapshots {

@@ -227,7 +227,7 @@ impl PendingExtensions {
                 let target = json_path::path_from_bytes(target);
                 RawKind::Link(target.map_err(|_| named("a link target that is not Unicode"))?)
             }
-            // Its content is that of another entry, which a later one may have replaced.
+            // A hard link has the content of another entry, which a later one may have replaced.
             EntryType::Link => return Err(named("a hard link")),
             EntryType::Char | EntryType::Block => return Err(named("a device")),
             EntryType::Fifo => return Err(named("a pipe")),

@@ -84,7 +84,7 @@ fn answer(
     if let Some(typed) = parse(add_prefix_wildcard(text)) {
         hits = evaluate::search(store, &typed, &options(MAX_MATCHES, &is_in_scope))?.hits;
         let known: HashSet<_> = hits.iter().map(|hit| &hit.conversation.session).collect();
-        // Those of other scopes are counted beside the scope.
+        // Hits in other scopes are counted beside the scope.
         let more = |found: &FoundConversation| is_offered(found) && !known.contains(&found.session);
         let others = evaluate::search(store, &typed, &options(MAX_MATCHES_OF_ALL, &more))?.hits;
         hits.extend(others);

@@ -44,7 +44,7 @@ use std::path::Path;
 /// The number of hits without `--limit`.
 const DEFAULT_LIMIT: usize = 20;
 
-/// A search without the filters checks phrases and code in at most this many hits.
+/// The maximum number of hits that are checked for phrases and code to count the matches without the filter options.
 const MAX_UNFILTERED: usize = 20;
 
 /// Search the contents of conversations
@@ -151,8 +151,8 @@ impl FindArgs {
         Ok(Outcome::partial_if(found.is_partial))
     }
 
-    /// Returns the number of conversations that match without the filters, for the message of a search without a full
-    /// hit; `None` without a match.
+    /// Returns the number of conversations that match without the filter options, for the message of a search without a
+    /// full hit. `None` if there is no match or no such option, or if the search is for a regular expression.
     fn describe_unfiltered(&self, matcher: &Matcher, context: &Context) -> Option<String> {
         let options = self.filter.used_options().chain(self.kinds.used_options());
         let options: Vec<_> = options.collect();

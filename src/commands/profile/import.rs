@@ -231,7 +231,7 @@ fn show_profiles(plan: &ImportPlan, live: &[String], ui: &Ui) {
             ));
         }
         if live.contains(&profile.profile) {
-            ui.line("  the Codex home had an older login of this account and has the new one too");
+            ui.line("  also replaced the older login of this account in the Codex home");
         }
     }
 }

@@ -241,8 +241,8 @@ impl UndeleteArgs {
     /// Brings the conversations back, or lists the trash.
     ///
     /// # Errors
-    /// A name matches no conversation in the trash, several, or one of another home, or the home already has
-    /// all of them. Nothing is changed then.
+    /// A name matches no conversation, several, or one of another home, or no conversation can be brought back.
+    /// Nothing is changed then.
     pub(super) fn run(self, context: &Context) -> Result<Outcome> {
         let manager_home = context.manager_home();
         let entries = trash::list_entries(manager_home)?;

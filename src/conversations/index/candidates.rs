@@ -187,7 +187,7 @@ pub(super) fn has_exactly_indexed_files(
         let rollouts = row.get_ref(4)?.as_str_or_null()?;
         let rollouts: Option<Vec<PathBuf>> =
             rollouts.and_then(|list| serde_json::from_str(list).ok());
-        // Those that were rewound never change.
+        // The rollouts before a rewind never change.
         let earlier = rollouts.into_iter().flatten().filter(|one| one != path);
         let earlier = earlier.map(|path| hash(&path, RolloutStamp::read(&path)));
         Ok(earlier.fold(hash(path, Some(stamp)), u64::wrapping_add))

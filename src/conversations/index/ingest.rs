@@ -287,7 +287,7 @@ impl<'a> Writer<'a> {
         delete_chosen(self.store, id, |role, _| role == Role::Title)?;
         let mut words = TextWords::default();
         if words.add_text(title).is_some() {
-            let number = self.insert_text(id, Role::Title, None)?;
+            let number = self.number_text(id, Role::Title, None)?;
             self.words.add(&words.into_lists(), &[Some(number)]);
         }
         Ok(())
@@ -298,7 +298,8 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    fn insert_text(
+    /// Records the role and the place of a text, and returns its number.
+    fn number_text(
         &mut self,
         conversation: i64,
         role: Role,
@@ -352,7 +353,7 @@ impl<'a> Writer<'a> {
             }
             if let Some(text) = text {
                 let place = Some((event.turn, line.place));
-                numbers[text as usize] = Some(self.insert_text(open.id, role, place)?);
+                numbers[text as usize] = Some(self.number_text(open.id, role, place)?);
             }
         }
         // After an error the whole update is rolled back.

@@ -271,7 +271,7 @@ pub(super) fn plan_task(
         let path = disk.find(&id)?;
         Some((id, path))
     });
-    // Its fields are in `shown`. The first index of a large home has a task for each conversation.
+    // The fields of the thread are in `shown`. The first index of a large home has a task for each conversation.
     candidate.thread = None;
     Some(IngestTask {
         candidate,

@@ -108,7 +108,7 @@ impl CopiedCounts {
 
     /// Reads the next token count of the parent. Returns true if `tokens` is a copy of it. Equal sums prove nothing,
     /// because a fork and its parent may both continue with a request of the same size. So the times count too: the
-    /// copies that Codex writes are at most [`COPY_PAUSE`] apart.
+    /// copies that Codex writes are at most [`COPY_PAUSE`] apart. Without the original on this disk, times decide.
     fn consume_copy(&mut self, tokens: &TokenEvent, at: DateTime<Utc>) -> bool {
         if at > self.last + COPY_PAUSE {
             return false;

@@ -150,8 +150,8 @@ fn find_matches(text: &str, terms: &[Term]) -> Vec<Range<usize>> {
     found
 }
 
-/// Narrows a match in text without blanks to the characters that match. Returns the whole part if folding changes its
-/// length, and `None` if no word is in it.
+/// Narrows a match in text without blanks to the words that begin in its first 12 bytes, which are four Chinese
+/// characters. Returns the whole part if folding changes its length, and `None` if no word is in it.
 fn narrow_match(part: &str, at: usize, words: &[&IndexWord]) -> Option<Range<usize>> {
     let whole = at..at + part.len();
     if part.chars().all(is_word_char) {

@@ -189,7 +189,7 @@ impl RestorePlan {
         let globs = manifest
             .map(|m| m.excluded_globs.clone())
             .unwrap_or_default();
-        // They compiled when the archive was made. If they no longer do, they protect nothing.
+        // The globs compiled when the archive was made. If they no longer do, they protect nothing.
         let excludes = Excludes::new(&globs).unwrap_or_default();
         let removes_missing = !self.partial && !self.merge && manifest.is_none_or(|m| !m.partial);
         let undo_removes: HashSet<&Path> = manifest

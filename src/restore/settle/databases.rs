@@ -19,8 +19,9 @@ use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Checks the databases of an archive of the Python tool, because they are copies of live files
-/// and may be torn. Databases in other archives were checked at their capture and have digests.
+/// Checks the staged databases of an archive of the Python tool, because they are copies of live files and may be
+/// torn. Applies their `-wal` files and drops their sidecars from the plan. Databases in other archives were checked
+/// at their capture and have digests.
 pub(crate) fn check(work: &mut Workspace<'_>) -> Result<(), RestoreError> {
     let (archive, plan, stage) = (work.request.archive, &mut work.plan, &work.stage);
     if !archive.is_python() {

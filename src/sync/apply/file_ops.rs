@@ -175,7 +175,7 @@ impl ApplyRun<'_> {
             }
             Err(left) => return Err(left),
         };
-        // Its content is in another file or in the snapshot, so a file that a program has open may go, too.
+        // The content of the file is in another one or in the snapshot, so a file that a program has open may go, too.
         sharing::remove_file(&path).at("remove", &path)?;
         atomic::sync_folder(atomic::parent_of(&path))?;
         Ok(())

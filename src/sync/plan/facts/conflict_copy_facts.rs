@@ -114,8 +114,8 @@ impl<'a> FactReader<'a> {
         !steps.iter().any(is_replaced) && main.is_file() && self.contains_all(&main, copy)
     }
 
-    /// Returns true if a conversation contains all lines of the local file of a copy; false if it cannot be read, which
-    /// is reported where it is planned.
+    /// Returns true if a conversation contains all lines of the local file of a copy and, through the vault, others.
+    /// Returns false if it cannot be read, which is reported where it is planned.
     fn contains_all(&self, conversation: &Path, copy: &ConflictCopy) -> bool {
         let path = self
             .records

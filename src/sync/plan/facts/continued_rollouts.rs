@@ -87,7 +87,7 @@ impl FactReader<'_> {
     }
 }
 
-/// Returns true if the lines of `new` before an offset at which a line of `old` ends differ from those of `old`.
+/// Returns true if a line of `old` ends at `offset`, and `new` differs from `old` before it.
 fn loses_lines(new: &Path, old: &Path, offset: u64) -> bool {
     // A file that cannot be read is not copied either.
     ends_line_at(old, offset).unwrap_or(false) && !have_same_start(new, old, offset).unwrap_or(true)

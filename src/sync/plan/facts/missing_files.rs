@@ -54,8 +54,8 @@ impl FactReader<'_> {
                 // If another machine deleted it, its manifest is in the folder, so the folder is mounted.
                 Some(_) if records.has_deletion(key) => {}
                 Some(_) => files.count += 1,
-                // Its state is kept, in case it is included again. If a side lost the file meanwhile, the state is
-                // forgotten, so that the loss never counts as a deletion.
+                // The state of an excluded file is kept, in case the file is included again. If a side lost it since,
+                // the state is forgotten, so that the loss never counts as a deletion.
                 None if self.is_out_of_scope(last) && self.both_sides_have(last)? => {
                     files.out_of_scope += 1;
                 }

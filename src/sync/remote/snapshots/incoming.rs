@@ -30,7 +30,7 @@ impl<R: Remote> Join<'_, R> {
     ) -> Vec<IncomingFile> {
         let manifest = &other.manifest;
         let changed = manifest.files.iter().filter_map(|(key, file)| {
-            let own = self.current.get(key);
+            let own = self.outgoing.get(key);
             let is_same = own.is_some_and(|own| own.has_same_files(file));
             let order = self.order(state, key, file, &manifest.knowledge);
             if is_same || order == VersionOrder::Known || !self.is_wanted(state, file, manifest) {
@@ -46,7 +46,7 @@ impl<R: Remote> Join<'_, R> {
             })
         });
         let deleted = manifest.deleted.iter().filter_map(|(key, deletion)| {
-            let own = self.current.get(key)?;
+            let own = self.outgoing.get(key)?;
             let is_gone = !manifest.files.contains_key(key)
                 && self.knows(&manifest.knowledge, key, &own.version)
                 && !state.resolutions.contains(&deletion.id)
@@ -78,7 +78,7 @@ impl<R: Remote> Join<'_, R> {
     ) -> VersionOrder {
         let is_known = self.knows(&self.knowledge, key, &file.version)
             || self.is_known_to_equal(key, &file.version);
-        let Some(own) = self.current.get(key) else {
+        let Some(own) = self.outgoing.get(key) else {
             // A file that this machine lacks is new unless it was deleted: it may not have been included before.
             let is_deleted =
                 self.published.deleted.contains_key(key) || state.deleted.contains_key(key);
@@ -101,7 +101,7 @@ impl<R: Remote> Join<'_, R> {
     /// Returns true if a waiting machine with this machine's version of a file knew `version`, so it replaced `version`.
     /// This machine may have changed the file since, and would lose the change to a version that was replaced long ago.
     fn is_known_to_equal(&self, key: &str, version: &VersionId) -> bool {
-        let Some(own) = self.current.get(key) else {
+        let Some(own) = self.outgoing.get(key) else {
             return false;
         };
         let is_ambiguous = self.forked.is_ambiguous(&own.version);

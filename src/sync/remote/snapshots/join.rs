@@ -41,7 +41,7 @@ pub struct Join<'r, R> {
     /// The snapshot of the last publication, if the store lists it.
     pub(super) own_head: Option<RemoteSnapshot>,
     /// The files of the next snapshot, by key.
-    pub(super) current: BTreeMap<String, FileVersions>,
+    pub(super) outgoing: BTreeMap<String, FileVersions>,
     pub(super) knowledge: Knowledge,
     /// Machines that are not merged yet.
     pub(super) waiting: Vec<OtherMachine>,
@@ -107,7 +107,7 @@ impl<'r, R: Remote> Join<'r, R> {
             scope,
             files,
             own_head: None,
-            current: BTreeMap::new(),
+            outgoing: BTreeMap::new(),
             knowledge: position.knowledge.clone(),
             waiting: Vec::new(),
             round: Vec::new(),
@@ -127,7 +127,7 @@ impl<'r, R: Remote> Join<'r, R> {
         };
         let snapshots = remote.snapshots()?;
         join.identify(&snapshots)?;
-        join.current.clone_from(&join.published.files);
+        join.outgoing.clone_from(&join.published.files);
         join.deleted.clone_from(&join.published.deleted);
         if join.was_copied {
             join.rename_versions(&snapshots);
@@ -207,7 +207,7 @@ impl<'r, R: Remote> Join<'r, R> {
             return;
         }
         let new = self.next_version();
-        for file in self.current.values_mut() {
+        for file in self.outgoing.values_mut() {
             if file.version.0 == old {
                 file.version = new.clone();
             }
@@ -282,7 +282,7 @@ impl<'r, R: Remote> Join<'r, R> {
         }
         if self.has_further_round() {
             // The next machines did not know what this round changed.
-            self.current = self.list_staged(&state)?;
+            self.outgoing = self.list_staged(&state)?;
         }
         Ok(())
     }
@@ -308,15 +308,15 @@ impl<'r, R: Remote> Join<'r, R> {
             }
         };
         match file {
-            Some(file) => self.current.insert(one.key.clone(), file),
-            None => self.current.remove(&one.key),
+            Some(file) => self.outgoing.insert(one.key.clone(), file),
+            None => self.outgoing.remove(&one.key),
         };
         Ok(())
     }
 
     /// Places this machine's published version of a file again.
     fn restore_own(&self, key: &str, state: &SyncState) -> Result<(), R::Error> {
-        let files = self.current.get(key).map(|file| file.files.clone());
+        let files = self.outgoing.get(key).map(|file| file.files.clone());
         let mut missing = files.unwrap_or_default();
         let mut placed = Vec::new();
         for (path, entry) in &missing {

@@ -76,7 +76,7 @@ impl<R: Remote> Join<'_, R> {
             return Some(digest);
         }
         // Two merges of lines can have equal size and time.
-        let own = self.current.get(key)?.files.get(path)?;
+        let own = self.outgoing.get(key)?.files.get(path)?;
         let is_unchanged = own.size == stat.size && own.mtime_ns == stat.mtime_ns;
         (is_unchanged && last.is_none()).then_some(own.digest)
     }
@@ -92,7 +92,7 @@ impl<R: Remote> Join<'_, R> {
                 files: self.entries(state, key, files)?,
                 version: new.clone(),
             };
-            let own = self.current.get(key);
+            let own = self.outgoing.get(key);
             if let Some(own) = own.filter(|own| own.has_same_files(&file)) {
                 file.version = own.version.clone();
             }

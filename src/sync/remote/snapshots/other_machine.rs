@@ -36,6 +36,6 @@ pub(super) struct IncomingFile {
     pub(super) is_concurrent: bool,
     /// False if other machines could take the name of the version for another one.
     pub(super) keeps_name: bool,
-    /// The files as they were placed, by path.
+    /// The size and mtime of each file in the staged tree before the sync, by path.
     pub(super) placed: BTreeMap<String, Stat>,
 }

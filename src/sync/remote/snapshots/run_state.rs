@@ -89,10 +89,10 @@ impl<R: Remote> Join<'_, R> {
         for other in &self.waiting {
             for (key, file) in &other.manifest.files {
                 let is_synced = |last| file.is_synced_as(last);
-                if !self.current.contains_key(key) && state.files.get(key).is_some_and(is_synced) {
+                if !self.outgoing.contains_key(key) && state.files.get(key).is_some_and(is_synced) {
                     let id = other.head.id.clone();
                     self.adopted.insert(key.clone(), id);
-                    self.current.insert(key.clone(), file.clone());
+                    self.outgoing.insert(key.clone(), file.clone());
                 }
             }
         }
@@ -107,7 +107,7 @@ impl<R: Remote> Join<'_, R> {
     ) -> Result<(), IoError> {
         for (key, versions) in taken.files {
             for (n, file) in versions.into_iter().enumerate() {
-                let own = self.current.get(&key);
+                let own = self.outgoing.get(&key);
                 let is_merged = self.knowledge.knows(&key, &file.version)
                     || own.is_some_and(|own| own.has_same_files(&file));
                 let recorded = killed.files.get(&key);
@@ -134,7 +134,7 @@ impl<R: Remote> Join<'_, R> {
                 if let Some(placed) = placed {
                     state.files.insert(key.clone(), placed);
                 }
-                self.current.insert(key.clone(), file.clone());
+                self.outgoing.insert(key.clone(), file.clone());
                 self.taken.files.insert(key.clone(), vec![file]);
                 self.taken.placed.insert(key.clone());
             }
@@ -145,7 +145,7 @@ impl<R: Remote> Join<'_, R> {
     /// Makes the state record for each file the version that this machine published, or adopted. Both differ only if the
     /// state was damaged.
     fn match_published(&self, state: &mut SyncState) {
-        for (key, file) in &self.current {
+        for (key, file) in &self.outgoing {
             let last = state.files.get(key);
             if copy_name(key).is_some() || last.is_some_and(|last| file.is_synced_as(last)) {
                 continue;

@@ -101,7 +101,7 @@ impl<R: Remote> Join<'_, R> {
         let kept = self.take_kept(state, &incoming)?;
         self.link_conflict_copies()?;
         let mut missing = BTreeMap::new();
-        for (key, versions) in &self.current {
+        for (key, versions) in &self.outgoing {
             if incoming.contains(&**key) {
                 continue;
             }
@@ -122,7 +122,7 @@ impl<R: Remote> Join<'_, R> {
         self.stage_unpublished(state)?;
         let lost = self.fetch_own(missing)?;
         for key in lost.keys().map(|path| state_key(path)) {
-            self.current.remove(&key);
+            self.outgoing.remove(&key);
             state.files.remove(&key);
         }
         Ok(())
@@ -137,7 +137,8 @@ impl<R: Remote> Join<'_, R> {
     ) -> Result<BTreeMap<String, Stat>, IoError> {
         let mut usable = BTreeMap::new();
         for (key, files) in self.tree.take(&self.kept)? {
-            let published = self.current.get(&key).filter(|_| !incoming.contains(&*key));
+            let published = self.outgoing.get(&key);
+            let published = published.filter(|_| !incoming.contains(&*key));
             let contents = state.files.get(&key).and_then(|last| last.contents);
             for (path, stat) in files {
                 let entry = published.and_then(|versions| versions.files.get(&path));
@@ -158,7 +159,7 @@ impl<R: Remote> Join<'_, R> {
     fn stage_unpublished(&self, state: &mut SyncState) -> Result<(), IoError> {
         let mut lost = Vec::new();
         let unpublished = state.files.iter();
-        let unpublished = unpublished.filter(|(key, _)| !self.current.contains_key(*key));
+        let unpublished = unpublished.filter(|(key, _)| !self.outgoing.contains_key(*key));
         for (key, last) in unpublished {
             let (path, stat) = (&last.local.path, last.local.stat);
             let from = self.config.file_path(Side::Local, path);
@@ -363,7 +364,7 @@ impl<R: Remote> Join<'_, R> {
         for (other, incoming) in &self.round {
             let files = incoming.iter().flat_map(|one| one.files.clone());
             let mut deleted: HashMap<_, _> = other.manifest.deleted.clone().into_iter().collect();
-            // Its machine knew this machine's version, although it deleted a later one.
+            // The other machine knew this machine's version, although it deleted a later one.
             for one in incoming.iter().filter(|one| one.version.is_none()) {
                 let last = state.files.get(&one.key).and_then(|last| last.contents);
                 if let (Some(deletion), Some((_, digest))) = (deleted.get_mut(&one.key), last) {
