@@ -271,6 +271,9 @@ fn a_recreated_conversation_is_not_overwritten() {
     let path = path.expect("a rollout");
     let _ = env.run(["storage", "trash", &id(3)]).code(0);
     fs::write(&path, "another\n").unwrap();
+    let _ = env
+        .run(["storage", "undelete", &id(3), "--dry-run"])
+        .code(2);
     let _ = env.run(["storage", "undelete", &id(3)]).code(2);
     assert_eq!(fs::read_to_string(&path).unwrap(), "another\n");
     fs::remove_file(&path).unwrap();

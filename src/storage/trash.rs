@@ -227,9 +227,7 @@ impl ConversationTrash {
         let home = &conversation.home.0;
         let busy = || TrashError::Busy(conversation.id.clone());
         let _writer = WriterLock::take(home, &conversation.id)?.ok_or_else(busy)?;
-        for (path, _) in &conversation.files {
-            entry.check_free(&path.0)?;
-        }
+        entry.check_paths_free()?;
         // The rollouts before the row, for the same reason as in `remove_rest_from_home`.
         entry.restore_into_home()?;
         tree::remove(&entry.folder)?;
@@ -440,6 +438,15 @@ impl TrashEntry {
     }
 
     /// Fails if the home has another rollout of this conversation, in any form, at `path`.
+    /// Fails if another file has the path of a rollout, in plain or compressed form.
+    ///
+    /// # Errors
+    /// A path is occupied, or cannot be read.
+    pub(crate) fn check_paths_free(&self) -> Result<(), TrashError> {
+        let mut files = self.conversation.files.iter();
+        files.try_for_each(|(path, _)| self.check_free(&path.0))
+    }
+
     fn check_free(&self, path: &Path) -> Result<(), TrashError> {
         let Some(file) = RolloutName::parse(path) else {
             return Ok(());

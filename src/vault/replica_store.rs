@@ -28,6 +28,14 @@ pub(crate) struct ReplicaSnapshot {
     pub(crate) published: RemoteSnapshot,
 }
 
+impl ReplicaSnapshot {
+    /// Returns a larger key for a newer snapshot of a replica. Because clocks may be wrong, times only decide between
+    /// equal numbers.
+    fn order(&self) -> (u64, DateTime<Utc>) {
+        (self.published.number, self.time)
+    }
+}
+
 /// The snapshots of sync in a repository.
 #[derive(Debug)]
 pub(crate) struct ReplicaStore {
@@ -159,34 +167,36 @@ impl ReplicaStore {
         replica: &str,
         keep: usize,
     ) -> Result<usize, VaultError> {
-        let newest = newest_of(snapshots);
-        let of_replica = snapshots
-            .iter()
-            .filter(|one| one.published.replica == replica);
-        let mut ids: Vec<_> = of_replica.map(|one| &*one.published.id).collect();
-        // The newest one may be older by the clock of its machine.
-        ids.sort_by_key(|id| {
-            newest
-                .get(replica)
-                .is_some_and(|newest| newest.published.id == *id)
-        });
-        ids.truncate(ids.len().saturating_sub(keep));
+        let ids = all_but_newest(snapshots, replica, keep);
         self.restic.forget(ids.iter().copied())?;
         Ok(ids.len())
     }
 }
 
 /// Returns the newest snapshot of each replica, by the id of the replica: the one with the highest
-/// number. Because clocks may be wrong, times only decide between equal numbers.
+/// number.
 pub(crate) fn newest_of(snapshots: &[ReplicaSnapshot]) -> BTreeMap<&str, &ReplicaSnapshot> {
     let mut newest: BTreeMap<&str, &ReplicaSnapshot> = BTreeMap::new();
     for one in snapshots {
         let known = newest.entry(&one.published.replica).or_insert(one);
-        if (one.published.number, one.time) >= (known.published.number, known.time) {
+        if one.order() >= known.order() {
             *known = one;
         }
     }
     newest
+}
+
+/// Returns the ids of all snapshots of a replica but the newest `keep`.
+fn all_but_newest<'a>(
+    snapshots: &'a [ReplicaSnapshot],
+    replica: &str,
+    keep: usize,
+) -> Vec<&'a str> {
+    let all = snapshots.iter();
+    let mut all: Vec<_> = all.filter(|one| one.published.replica == replica).collect();
+    all.sort_by_key(|one| one.order());
+    all.truncate(all.len().saturating_sub(keep));
+    all.into_iter().map(|one| &*one.published.id).collect()
 }
 
 #[cfg(test)]
@@ -194,7 +204,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_newest_snapshot_is_the_one_with_the_highest_number() {
+    fn the_newest_snapshots_are_those_with_the_highest_numbers() {
         let one = |id: &str, secs, number| ReplicaSnapshot {
             time: DateTime::from_timestamp(secs, 0).unwrap(),
             published: RemoteSnapshot {
@@ -205,7 +215,13 @@ mod tests {
                 base: None,
             },
         };
-        let all = [one("a", 1, 2), one("b", 2, 1)];
+        let all = [
+            one("a", 1, 3),
+            one("b", 2, 1),
+            one("c", 3, 1),
+            one("d", 0, 2),
+        ];
         assert_eq!(newest_of(&all)["r"].published.id, "a");
+        assert_eq!(all_but_newest(&all, "r", 2), ["b", "c"]);
     }
 }

@@ -263,21 +263,24 @@ impl UndeleteArgs {
         let chosen = self.choose(&entries, home, context)?;
         let mut items = Vec::new();
         let mut first_error = None;
-        if self.dry_run {
-            let planned = chosen.iter();
-            items.extend(planned.map(|entry| TrashItem::of_entry(entry, "undelete")));
+        let trash = if self.dry_run {
+            None
         } else {
             refuse_during_restore(context)?;
-            let trash = ConversationTrash::lock(manager_home)?;
-            for entry in chosen {
-                let mut item = TrashItem::of_entry(entry, "undelete");
-                if let Err(e) = trash.put_back(entry) {
-                    item.action = "skip";
-                    item.reason = Some(e.to_string());
-                    first_error = first_error.or(Some(e));
-                }
-                items.push(item);
+            Some(ConversationTrash::lock(manager_home)?)
+        };
+        for entry in chosen {
+            let mut item = TrashItem::of_entry(entry, "undelete");
+            let result = match &trash {
+                Some(trash) => trash.put_back(entry),
+                None => entry.check_paths_free(),
+            };
+            if let Err(e) = result {
+                item.action = "skip";
+                item.reason = Some(e.to_string());
+                first_error = first_error.or(Some(e));
             }
+            items.push(item);
         }
         let is_back = |item: &&TrashItem| item.action == "undelete";
         let number = items.iter().filter(is_back).count();
