@@ -218,6 +218,19 @@ fn i5_a_login_dated_in_the_future_is_replaced_by_its_renewal() {
 }
 
 #[test]
+fn i5_a_login_renewed_while_the_clock_was_behind_is_the_newer_one() {
+    let env = world();
+    write_auth(&env.codex_home(), &alice(0));
+    let _ = env.run(["profile", "save", "work"]).code(0);
+    let behind = alice(1).last_refresh(Some(RENEWED - 90 * 86_400));
+    write_auth(&env.codex_home(), &behind);
+    let output = env.run(["use", "home", "--json"]).code(0).json();
+    assert_eq!(output["saved_back"]["outcome"], "updated", "{output}");
+    let _ = env.run(["use", "work"]).code(0);
+    assert_eq!(live(&env.codex_home()), auth_json(&behind));
+}
+
+#[test]
 fn i5_a_clock_ahead_during_a_renewal_loses_no_login() {
     let Some(lab) = Lab::of_two(&SignIn::alice().with_expired_token(), &SignIn::bob()) else {
         return;

@@ -227,8 +227,8 @@ fn i14_a_failed_flush_of_logins_and_archives_is_not_reported_as_done() {
             (&["storage", "shrink", "--session", id], &[]),
             (&["storage", "expand"], &[]),
             (&["use", "home"], &[]),
-            // `codex-program.json` is a cache.
-            (&["launch", "work"], &[".codex-manager"]),
+            // `codex-program.json` is a cache. After the switch, each failed record of it is only printed with --verbose.
+            (&["launch", "work"], &[".codex-manager", "home", "profiles"]),
             (&["launch", "home", "--isolated"], &[]),
             // The exchange is durable then. The next command removes the journal.
             (

@@ -216,7 +216,7 @@ fn a_dry_run_of_backup_names_the_file_that_the_backup_writes() {
         let run = env.run(args).code(0);
         assert!(run.stdout.contains(&format!("as {name}\n")), "{run}");
         // No quota is known, so the name may change with what Codex reports.
-        assert!(run.stdout.contains("start of the quota window"), "{run}");
+        assert!(run.stdout.contains("start of the window"), "{run}");
         assert!(backup(&env, &[]).ends_with(&name));
     }
 }

@@ -264,3 +264,63 @@ fn a_local_profile_of_a_newer_version_is_skipped_and_reported() {
     assert_same_tree(&before, &other.tree("home/.codex-manager/profiles/work"));
     let _ = other.run(["use", "home"]).code(0);
 }
+
+#[test]
+fn i5_a_moved_login_does_not_come_back_from_the_trash() {
+    for removal in [&["--yes"][..], &["--purge", "--yes"]] {
+        let env = machine();
+        save(&env, &alice(0));
+        let _ = env.run(["profile", "remove", "work", "--yes"]).code(0);
+        write_auth(&env.codex_home(), &alice(0));
+        let _ = env.run(["profile", "save", "later"]).code(0);
+        write_auth(&env.codex_home(), &carol());
+        let _ = export(&env, "moved.age");
+        let remove = [&["profile", "remove", "later"], removal].concat();
+        let _ = env.run(remove).code(0);
+        let _ = env.run(["profile", "undo", "work"]).code(0);
+        let refused = env.run(["use", "work"]).code(5);
+        assert!(refused.stderr.contains("another machine"), "{refused}");
+    }
+}
+
+#[test]
+fn i5_a_login_older_than_the_newest_one_does_not_move() {
+    let env = machine();
+    save(&env, &alice(0));
+    save(&env, &alice(1));
+    let _ = env.run(["profile", "restore-login", "work"]).code(0);
+    let key = write_age_key(&env);
+    let args = [
+        "profile",
+        "export",
+        "out.age",
+        "--with-logins",
+        "--recipient",
+    ];
+    let exported = env.run([&args[..], &[&key]].concat()).code(6);
+    assert!(
+        exported.stderr.contains("older than the newest"),
+        "{exported}"
+    );
+    assert_eq!(kept(&env), Some(auth_json(&alice(0))));
+}
+
+#[test]
+fn i5_an_import_without_logins_does_not_forget_a_removed_login() {
+    let first = machine();
+    save(&first, &alice(0));
+    let key = write_age_key(&first);
+    let args = ["profile", "export", "plain.age", "--recipient", &key];
+    let _ = first.run(args).code(0);
+    let other = machine();
+    save(&other, &alice(3));
+    let purge = ["profile", "remove", "work", "--purge", "--yes"];
+    let _ = other.run(purge).code(0);
+    let _ = import(&other, &first.path("plain.age")).code(0);
+    let old = other.path("old.json");
+    fs::write(&old, auth_json(&alice(0))).expect("write");
+    let from = ["profile", "save", "work", "--from", &text(&old)];
+    let _ = other.run(from).code(0);
+    let refused = other.run(["use", "work"]).code(5);
+    assert!(refused.stderr.contains("--force-stale"), "{refused}");
+}

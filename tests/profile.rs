@@ -659,3 +659,48 @@ fn remove_asks_on_a_terminal() {
     let is_alone = |line: &str| line.trim() == "codex-manager profile undo work";
     assert!(left.lines().any(is_alone), "{left}");
 }
+
+#[test]
+fn i5_a_profile_that_is_put_back_does_not_forget_a_newer_login() {
+    let env = world();
+    let _ = save(&env, &["work"]).code(0);
+    let _ = env.run(["profile", "remove", "work", "--yes"]).code(0);
+    write_auth(&env.codex_home(), &alice(2));
+    let _ = save(&env, &["later"]).code(0);
+    write_auth(&env.codex_home(), &bob());
+    let _ = env.run(["profile", "remove", "later", "--yes"]).code(0);
+    let _ = env.run(["profile", "undo", "work"]).code(0);
+    let refused = env.run(["use", "work"]).code(5);
+    assert!(refused.stderr.contains("--force-stale"), "{refused}");
+}
+
+#[test]
+fn i6_logins_of_another_account_in_a_profile_are_kept_under_names_of_their_own() {
+    let env = world();
+    let _ = save(&env, &["work"]).code(0);
+    for generation in [1, 2] {
+        let foreign = auth_json(&bob().generation(generation));
+        fs::write(folder(&env, "work").join("auth.json"), foreign).expect("write");
+        let _ = save(&env, &["work"]).code(0);
+    }
+    let kept = env.manager_home().join("profiles/.unreadable");
+    assert_eq!(fs::read_dir(kept).expect("list").count(), 2);
+}
+
+#[test]
+fn a_change_that_cannot_be_recorded_is_reported_as_done() {
+    let env = world();
+    let _ = save(&env, &["work"]).code(0);
+    write_auth(&env.codex_home(), &bob());
+    let _ = save(&env, &["client"]).code(0);
+    let newer = "{\"schema\": 99}";
+    fs::write(env.manager_home().join("profiles/.switch.json"), newer).expect("write");
+    let switched = env.run(["use", "work"]).code(6);
+    assert!(switched.stderr.contains("switched, but"), "{switched}");
+    let live = fs::read_to_string(env.codex_home().join("auth.json"));
+    assert_eq!(live.expect("read"), auth_json(&alice(0)));
+    fs::write(env.manager_home().join("cooldown.json"), newer).expect("write");
+    let renamed = env.run(["profile", "rename", "client", "acme"]).code(6);
+    assert!(renamed.stderr.contains("done, but"), "{renamed}");
+    assert_eq!(profile_login(&env, "acme"), auth_json(&bob()));
+}

@@ -398,3 +398,21 @@ fn an_interrupted_login_ends_codex_and_changes_nothing() {
     assert!(!lab.world.manager_home().join("profiles").exists());
     assert_same_tree(&before, &lab.world.tree("home/.codex"));
 }
+
+#[test]
+fn i2_a_login_under_the_email_of_another_account_is_saved_and_blocks_no_later_command() {
+    let env = TestEnv::new();
+    write_auth(&env.codex_home(), &alice(0));
+    let _ = env.run(["profile", "save", "work"]).code(0);
+    write_codex(&env, &signs_in(&bob()));
+    let output = env
+        .run(["profile", "login", "alice@example.com", "--json"])
+        .code(5);
+    let name = output.json()["profile"]
+        .as_str()
+        .expect("a name")
+        .to_owned();
+    assert_eq!(profile_login(&env, &name).trim_end(), auth_json(&bob()));
+    assert_eq!(login_homes(&env), Vec::<PathBuf>::new());
+    let _ = env.run(["profile", "save", "work"]).code(0);
+}

@@ -130,6 +130,18 @@ fn restoring_the_safety_backup_undoes_a_restore() {
 }
 
 #[test]
+fn a_merge_of_a_safety_backup_keeps_what_only_the_home_has() {
+    let (env, archive) = sample_with_archive();
+    fs::remove_file(env.codex_home().join(rollout(FIRST))).expect("remove");
+    let (_, safety) = restore_json(&env, &[&archive]);
+    let continued = read(&env, rollout(FIRST)) + &line(99);
+    put(&env, rollout(FIRST), &continued);
+    let (document, _) = restore_json(&env, &[&safety, "--merge"]);
+    assert_eq!(document["removed"], serde_json::json!([]));
+    assert_eq!(read(&env, rollout(FIRST)), continued);
+}
+
+#[test]
 fn the_option_no_safety_backup_creates_no_archive() {
     let (env, archive) = sample_with_archive();
     put(&env, "AGENTS.md", "changed");

@@ -276,7 +276,14 @@ fn a_recreated_conversation_is_not_overwritten() {
         .code(2);
     let _ = env.run(["storage", "undelete", &id(3)]).code(2);
     assert_eq!(fs::read_to_string(&path).unwrap(), "another\n");
-    fs::remove_file(&path).unwrap();
+    // The same if Codex has archived it since.
+    let archived = env.codex_home().join("archived_sessions");
+    fs::create_dir_all(&archived).unwrap();
+    let archived = archived.join(path.file_name().unwrap());
+    fs::rename(&path, &archived).unwrap();
+    let _ = env.run(["storage", "undelete", &id(3)]).code(2);
+    assert!(!path.exists());
+    fs::remove_file(&archived).unwrap();
     let _ = env.run(["storage", "undelete", &id(3)]).code(0);
 }
 

@@ -645,3 +645,35 @@ fn a_wrong_clock_removes_no_sync_snapshot_by_age() {
         }
     }
 }
+
+#[test]
+fn a_restored_conversation_replaces_its_archived_or_compressed_form() {
+    for form in ["archived_sessions", "sessions/elsewhere"] {
+        let pair = Pair::new();
+        pair.configure("b", "[conflict]\npolicy = \"manual_abort\"\n");
+        let [_, of_b] = pair.diverge();
+        let resolve = ["resolve", ID, "--keep", "cloud", "--json"];
+        let json = pair.run("b", &resolve).code(0).json();
+        let snapshot = json["snapshot"].as_str().expect("a snapshot");
+        pair.apply("b");
+        let path = pair.home("b").join(ROLLOUT);
+        let moved = pair.home("b").join(form);
+        fs::create_dir_all(&moved).unwrap();
+        let moved = moved.join(path.file_name().unwrap());
+        fs::rename(&path, &moved).unwrap();
+        let later = fs::read_to_string(&moved).unwrap();
+        let back = |from: &str| {
+            let args = [
+                "restore", "--from", from, "--target", "local", "--apply", "--json",
+            ];
+            pair.run("b", &args).code(0).json()
+        };
+        let json = back(snapshot);
+        assert_eq!(pair.text("b", ROLLOUT), of_b);
+        assert!(!moved.exists(), "{form}");
+        // The replaced file is in the safety snapshot.
+        let _ = back(json["safety_snapshot"].as_str().expect("a snapshot"));
+        assert_eq!(fs::read_to_string(&moved).unwrap(), later);
+        assert!(!path.exists(), "{form}");
+    }
+}

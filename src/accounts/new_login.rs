@@ -231,7 +231,9 @@ pub(crate) fn save_new(
     if own.is_none() {
         match profiles.save_as(name, (snapshot, login), codex_home, false, now) {
             Ok((_, saved)) => return Ok((saved, None)),
-            Err(ProfileError::Taken { account, .. }) => taken_by = Some(account),
+            Err(
+                ProfileError::Taken { account, .. } | ProfileError::EmailOfAnother { account, .. },
+            ) => taken_by = Some(account),
             // The path is occupied by something else, or the name is invalid. Do not lose the login over it.
             Err(ProfileError::NotAProfile(_) | ProfileError::BadName { .. }) => {
                 taken_by = Some("something else".into());

@@ -172,6 +172,12 @@ impl Profile {
         own.is_some_and(|own| self.file.superseded.contains(&own))
     }
 
+    /// Returns true if a newer login of this account was observed than the one in `auth.json`.
+    pub(crate) fn is_stale(&self) -> bool {
+        let own = self.login().map(|login| login.freshness);
+        own.is_some_and(|own| self.newest().is_newer_than(&own))
+    }
+
     /// Returns the freshness of the newest login of this account that was ever observed. Takes `auth.json` into
     /// account, because a crash may separate its write from that of `profile.json`.
     pub(crate) fn newest(&self) -> Freshness {
@@ -429,10 +435,10 @@ impl Profiles {
         })
     }
 
-    /// Returns true if the profile is readable by this version and has a login of its own account.
+    /// Returns true if the profile is readable by this version and has the newest login of its own account.
     pub(crate) fn has_usable_login(&self, name: &str) -> bool {
         let profile = self.read(name.to_owned());
-        profile.is_ok_and(|p| p.damaged.is_none() && p.login().is_some())
+        profile.is_ok_and(|p| p.damaged.is_none() && p.login().is_some() && !p.is_stale())
     }
 
     /// Returns the profiles that a newer version wrote, each with the error. They are listed but never

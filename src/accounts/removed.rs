@@ -4,7 +4,9 @@
 //! turns up later is recognised as old.
 
 use super::lease::account_key;
-use super::profile::{HISTORY, Profile, ProfileError, ProfileFile, Profiles};
+use super::profile::{
+    HISTORY, LoginOwner, Profile, ProfileError, ProfileFile, Profiles, write_profile_json,
+};
 use super::profile_ops::{check_name_free, find_named, unknown_profile_error};
 use super::save::format_stamp;
 use crate::codex::{AUTH_JSON, AuthFile, Freshness, Identity, Login};
@@ -64,9 +66,16 @@ impl Profiles {
         let deleted = document::read::<DeletedFile>(&self.folder.join(DELETED)).ok();
         let deleted = deleted.and_then(DocumentState::good).unwrap_or_default();
         let deleted = deleted.accounts.get(&account_key(identity)).cloned();
-        // Names of folders are stamps: before all of them.
-        notes.extend(deleted.map(|note| (String::new(), note)));
-        notes.sort_by(|(a, x), (b, y)| x.newest.compare(&y.newest).then_with(|| a.cmp(b)));
+        // The stamp of a deleted profile is unknown: before all stamps, but a moved login does not come back.
+        let is_moved = |note: &ProfileFile| note.owner == LoginOwner::Moved;
+        notes.extend(deleted.map(|note| {
+            let stamp = if is_moved(&note) { "~" } else { "" };
+            (stamp.to_owned(), note)
+        }));
+        notes.sort_by(|(a, x), (b, y)| {
+            let by_age = x.newest.compare(&y.newest).then_with(|| a.cmp(b));
+            by_age.then_with(|| is_moved(x).cmp(&is_moved(y)))
+        });
         let known: Vec<_> = notes
             .iter()
             .flat_map(|(_, n)| n.superseded.clone())
@@ -137,6 +146,13 @@ impl Profiles {
         let trash = self.folder.join(TRASH);
         let place = trash.join(folder);
         if !dry_run {
+            // A later profile of the account may have had a newer login, or one that was moved to another machine.
+            let record = removed
+                .identity()
+                .and_then(|who| self.read_removed_record(who));
+            if let Some(record) = record.filter(|record| *record != removed.file) {
+                write_profile_json(&place, &record)?;
+            }
             atomic::rename(&place, &self.folder.join(&name))?;
             // `atomic::rename` syncs the folder that it renames into. After a power failure the profile must
             // not be in both.
@@ -187,7 +203,10 @@ impl Profiles {
             };
             let known = deleted.accounts.entry(account_key(identity)).or_default();
             let superseded = std::mem::take(&mut known.superseded);
-            if !known.newest.is_newer_than(&note.newest) {
+            let is_newer = note.newest.is_newer_than(&known.newest);
+            // An older copy of a moved login does not bring it back.
+            let is_moved = known.owner == LoginOwner::Moved;
+            if is_newer || (!known.newest.is_newer_than(&note.newest) && !is_moved) {
                 *known = note;
             }
             known.merge_superseded(&superseded);
@@ -248,7 +267,7 @@ impl Profiles {
 /// Returns the former profile name of a folder in the trash.
 fn parse_trashed_name(folder: &str) -> Option<&str> {
     const STAMP_BYTES: usize = "20261120T120000000000Z".len();
-    folder.match_indices('-').find_map(|(at, _)| {
+    folder.rmatch_indices('-').find_map(|(at, _)| {
         let stamp = folder[at + 1..].split('-').next()?;
         let is_stamp = stamp.len() == STAMP_BYTES && stamp.ends_with('Z');
         is_stamp.then(|| &folder[..at])
@@ -269,6 +288,10 @@ mod tests {
             parse_trashed_name("a-b-20261120T120000000000Z-2"),
             Some("a-b")
         );
+        let stamp = "20261120T120000000000Z";
+        let like_a_stamp = format!("work-{stamp}");
+        let folder = format!("{like_a_stamp}-{stamp}");
+        assert_eq!(parse_trashed_name(&folder), Some(&*like_a_stamp));
         assert_eq!(parse_trashed_name("work"), None);
     }
 }

@@ -135,10 +135,8 @@ impl Profiles {
     fn move_to_quarantine(&self, path: &Path, now: Timestamp) -> Result<(), IoError> {
         let folder = self.folder.join(UNREADABLE);
         atomic::create_private_folder(&folder)?;
-        atomic::rename(
-            path,
-            &folder.join(format!("profile-{}.json", format_stamp(now))),
-        )
+        let name = format!("profile-{}.json", format_stamp(now));
+        atomic::rename(path, &atomic::find_free_path(&folder.join(name)))
     }
 
     /// Copies whatever occupies the place of an auth.json and cannot be a login, such as a folder

@@ -8,7 +8,7 @@ use crate::conversations::index::{
 use crate::error::{CommandError, Result};
 use crate::history::SkippedFile;
 use crate::io::lock::FileLock;
-use crate::io::progress::{Progress, Silent};
+use crate::io::progress::{self, Progress, Silent};
 use crate::io::{IoError, atomic};
 use crate::views::account::printable;
 use indicatif::ProgressBar;
@@ -98,7 +98,10 @@ impl<'a> IndexAccess<'a> {
         };
         match update() {
             Ok(updated) => Ok(updated),
-            Err(IndexError::Interrupted) => Err(CommandError::interrupted()),
+            // SQLite has an error of its own for a query that was interrupted.
+            Err(e) if progress::is_interrupted() || matches!(e, IndexError::Interrupted) => {
+                Err(CommandError::interrupted())
+            }
             Err(e) => match IndexStore::open_existing(&self.path) {
                 Ok(Some(store)) => {
                     *self.problem.borrow_mut() = Some(e);

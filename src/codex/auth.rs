@@ -34,8 +34,7 @@ pub struct Freshness {
 }
 
 /// The accepted difference between `last_refresh`, by the clock of the machine, and the times of the
-/// tokens, by the clock of the server. If `last_refresh` is further ahead, the machine's clock was
-/// wrong.
+/// tokens, by the clock of the server. If they differ by more, the machine's clock was wrong.
 const CLOCK_TOLERANCE: TimeDelta = TimeDelta::hours(1);
 
 impl Freshness {
@@ -63,9 +62,11 @@ impl Freshness {
     }
 
     /// Returns the time of the last renewal: `last_refresh`, or the time of its tokens if the clock of
-    /// the machine was ahead.
+    /// the machine was wrong.
     pub(crate) fn renewed_at(&self) -> Option<DateTime<Utc>> {
-        if self.has_clock_skew() {
+        let both = self.last_refresh.zip(self.issued_at);
+        let difference = both.map(|(refreshed, issued)| (refreshed - issued).abs());
+        if difference > Some(CLOCK_TOLERANCE) {
             self.issued_at
         } else {
             self.last_refresh

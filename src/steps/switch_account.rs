@@ -88,7 +88,10 @@ impl SwitchArgs {
             show_current(&report.plan, to, daemon, context);
             return Ok(Outcome::Done);
         }
-        let is_refused = record_use(to, report.plan.from.as_ref(), context)?;
+        let used = record_use(to, report.plan.from.as_ref(), context);
+        let is_refused = *used.as_ref().unwrap_or(&false);
+        let problem = used.err().map(|e| e.to_one_line());
+        let problem = report.unrecorded.clone().or(problem);
         let daemon = daemon_state(report.daemon_stopped, context);
         if let Some(link) = link {
             context.warn(link);
@@ -101,7 +104,10 @@ impl SwitchArgs {
                 printable(&report.plan.profile)
             ));
         }
-        Ok(Outcome::Done)
+        if let Some(problem) = &problem {
+            context.warn(format_args!("switched, but not recorded: {problem}"));
+        }
+        Ok(Outcome::partial_if(problem.is_some()))
     }
 
     fn request<'a>(&self, to: &'a Identity, context: &'a Context) -> SwitchRequest<'a> {

@@ -8,7 +8,7 @@
 use super::selection::Selected;
 use crate::codex::threads::saved_row;
 use crate::codex::{DatabaseError, Relation, RolloutName, RowValues, WriterLock, rollout};
-use crate::history::{ConversationId, HistoryError, session_index};
+use crate::history::{ConversationId, HistoryError, files, session_index};
 use crate::io::{
     ClockDoubt, Dated, Document, DocumentError, DocumentState, FileLock, IoContext, IoError,
     ListedPath, atomic, beneath, disk_clock, document, file_id, links, modes, tree,
@@ -227,7 +227,7 @@ impl ConversationTrash {
         let home = &conversation.home.0;
         let busy = || TrashError::Busy(conversation.id.clone());
         let _writer = WriterLock::take(home, &conversation.id)?.ok_or_else(busy)?;
-        entry.check_paths_free()?;
+        entry.check_absent()?;
         // The rollouts before the row, for the same reason as in `remove_rest_from_home`.
         entry.restore_into_home()?;
         tree::remove(&entry.folder)?;
@@ -437,31 +437,29 @@ impl TrashEntry {
         Ok(atomic::sync_folder(trash)?)
     }
 
-    /// Fails if the home has another rollout of this conversation, in any form, at `path`.
-    /// Fails if another file has the path of a rollout, in plain or compressed form.
+    /// Fails if the home has another file of this conversation, in plain or compressed form, archived or not. Of two files,
+    /// Codex's next move replaces one by the other (0.169).
     ///
     /// # Errors
-    /// A path is occupied, or cannot be read.
-    pub(crate) fn check_paths_free(&self) -> Result<(), TrashError> {
-        let mut files = self.conversation.files.iter();
-        files.try_for_each(|(path, _)| self.check_free(&path.0))
-    }
-
-    fn check_free(&self, path: &Path) -> Result<(), TrashError> {
-        let Some(file) = RolloutName::parse(path) else {
-            return Ok(());
-        };
-        let plain = path.with_file_name(&file.name);
-        let packed = atomic::with_suffix(&plain, rollout::ZST);
+    /// Another file is found, or it cannot be compared.
+    pub(crate) fn check_absent(&self) -> Result<(), TrashError> {
         let files = &self.conversation.files;
-        for form in [plain, packed] {
-            let own = files.iter().find(|(path, _)| path.0 == form);
-            let is_own = match own {
-                Some((path, name)) => is_same_file(&path.0, &self.folder.join(name))?,
-                None => false,
-            };
-            if form.symlink_metadata().is_ok() && !is_own {
-                return Err(TrashError::Occupied(form));
+        let name = |path: &Path| Some(RolloutName::parse(path)?.name);
+        let names: Vec<_> = files.iter().filter_map(|(path, _)| name(&path.0)).collect();
+        let mut found = Vec::new();
+        files::visit(&self.conversation.home.0, &mut |entry, path, _| {
+            if name(&path).is_some_and(|name| names.contains(&name)) {
+                found.push(entry.path());
+            }
+        });
+        found.extend(files.iter().map(|(path, _)| path.0.clone()));
+        for path in found {
+            let mut is_own = path.symlink_metadata().is_err();
+            for (_, name) in files {
+                is_own = is_own || is_same_file(&path, &self.folder.join(name))?;
+            }
+            if !is_own {
+                return Err(TrashError::Occupied(path));
             }
         }
         Ok(())

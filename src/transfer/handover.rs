@@ -49,6 +49,9 @@ pub(crate) fn find_obstacle(profile: &Profile, codex_home: &Path) -> Option<Stri
     if profile.damaged.is_some() {
         return Some("its profile.json is damaged".into());
     }
+    if profile.is_stale() || profile.is_superseded() {
+        return Some("its login is older than the newest one seen of its account".into());
+    }
     if let Some(home) = profile.find_live_home(codex_home) {
         return Some(format!(
             "its account is the live account of {}",

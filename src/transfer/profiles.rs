@@ -158,11 +158,13 @@ impl LocalAccount {
             let note = self.known_record();
             note.is_some_and(|note| note.superseded.contains(fingerprint))
         };
-        if is_noted(&exported) {
+        // The exporting machine may have moved a login that it knew to be old.
+        let spent = &packed.file.superseded;
+        let is_old = packed.file.newest.is_newer_than(&login.freshness);
+        if is_noted(&exported) || spent.contains(&exported) || is_old {
             return LoginOutcome::Older;
         }
         // The exporting machine has replaced the local login.
-        let spent = &packed.file.superseded;
         if local.is_some_and(|local| spent.contains(&local)) {
             return LoginOutcome::Newer;
         }
@@ -304,14 +306,20 @@ fn create_without_login(
     profiles: &Profiles,
 ) -> Result<(), TransferError> {
     let _lock = FileLock::acquire(&profiles.lock_path())?;
-    let note = ProfileFile {
+    let identity = exported.identity.as_ref();
+    let removed = identity.and_then(|who| profiles.read_removed_record(who));
+    // The freshness and the superseded logins are those of this machine: the other one has a login of its own.
+    let known = removed.unwrap_or(ProfileFile {
         owner: LoginOwner::Moved,
+        ..ProfileFile::default()
+    });
+    let note = ProfileFile {
+        owner: known.owner,
         live_home: None,
         moving: None,
-        moved_with: None,
-        // Both describe a login of the other machine.
-        newest: Freshness::default(),
-        superseded: Vec::new(),
+        moved_with: known.moved_with,
+        newest: known.newest,
+        superseded: known.superseded,
         ..exported.clone()
     };
     Ok(profiles.write_note(name, &note)?)

@@ -31,6 +31,8 @@ pub(crate) struct SwitchReport {
     pub daemon_stopped: bool,
     /// Codex programs that keep the old account until they end.
     pub still_running: Vec<Holder>,
+    /// The error that kept the switch from being recorded.
+    pub unrecorded: Option<String>,
 }
 
 /// Checks that the daemon, as it is now, does not prevent the switch. Changes nothing.
@@ -90,6 +92,7 @@ pub(crate) fn apply(
             quarantined: None,
             daemon_stopped,
             still_running: Vec::new(),
+            unrecorded: None,
         };
         if report.plan.is_current || replace(request, &profiles, &idle, &mut report, on_step)? {
             return Ok(report);
@@ -135,9 +138,14 @@ fn replace(
         return Ok(false);
     }
     on_step(&format!("activated the login of {}", report.plan.profile));
-    // A crash from here on leaves at most a record that names this home for the old login.
-    record_switch(request, profiles, idle)?;
-    on_step("recorded the owner of each login");
+    // A crash or an error from here on leaves at most a record that names this home for the old login.
+    report.unrecorded = record_switch(request, profiles, idle)
+        .err()
+        .map(|e| e.to_string());
+    match &report.unrecorded {
+        None => on_step("recorded the owner of each login"),
+        Some(problem) => on_step(&format!("cannot record the switch: {problem}")),
+    }
     Ok(true)
 }
 

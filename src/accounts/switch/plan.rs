@@ -73,9 +73,9 @@ pub(crate) fn plan_switch(
     let Some(target) = target else {
         return Err(SwitchError::NoProfile(request.to.clone()));
     };
-    let login = usable_login(target)?;
+    usable_login(target)?;
     check_other_homes(target, is_outdated, request)?;
-    plan.is_stale = target.newest().is_newer_than(&login.freshness);
+    plan.is_stale = target.is_stale();
     if plan.is_stale && !request.force_stale {
         let profile = target.name.clone();
         return Err(SwitchError::Stale { profile });

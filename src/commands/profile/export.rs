@@ -206,7 +206,7 @@ fn write(
         export::write(plan, options, encryption, file, &bar)?
     };
     if !plan.logins.is_empty() {
-        update_cooldown(context, None)?;
+        let _ = update_cooldown(context, None);
     }
     Ok(bytes)
 }
@@ -252,7 +252,7 @@ pub(super) fn recover_exports(context: &Context) -> Result<()> {
         }
     }
     if changed {
-        update_cooldown(context, None)?;
+        let _ = update_cooldown(context, None);
     }
     Ok(())
 }

@@ -128,7 +128,7 @@ impl LoginArgs {
         ended: ForegroundExit,
         context: &Context,
     ) -> Result<Outcome> {
-        update_cooldown(context, Some(&adopted.login))?;
+        let recorded = update_cooldown(context, Some(&adopted.login));
         self.show_json(Some(adopted), context);
         show_saved(adopted, context);
         if ended.code != Some(0) {
@@ -140,7 +140,7 @@ impl LoginArgs {
         }
         let is_wanted = adopted.saved.profile.to_lowercase() == self.name.to_lowercase();
         Ok(Outcome::partial_if(
-            !is_wanted || adopted.live == LiveHomeUpdate::Busy,
+            recorded != Outcome::Done || !is_wanted || adopted.live == LiveHomeUpdate::Busy,
         ))
     }
 }
@@ -236,7 +236,7 @@ pub(super) fn recover(context: &Context) -> Result<()> {
     for found in recovered {
         match found {
             RecoveredLogin::Login(adopted) => {
-                update_cooldown(context, Some(&adopted.login))?;
+                let _ = update_cooldown(context, Some(&adopted.login));
                 context.warn(format_args!(
                     "finished an interrupted sign-in: saved {} as the profile {}",
                     printable(adopted.login.identity.email.as_str()),

@@ -5,21 +5,26 @@ use crate::accounts::profile::Profiles;
 use crate::codex::auth::Login;
 use crate::codex::login_lock;
 use crate::context::Context;
-use crate::error::Result;
+use crate::error::{Outcome, Result};
 use crate::quota::account::LoginState;
 use crate::steps::switch_account::update_cooldown_file;
 
-/// Records the profiles in `cooldown.json`. The account of `renewed`, a login that was just saved, counts as signed in,
-/// unless its login was moved.
-pub(super) fn update_cooldown(context: &Context, renewed: Option<&Login>) -> Result<()> {
-    update_cooldown_file(context, |file| {
+/// Records the profiles in `cooldown.json` after a change. The account of `renewed`, a login that was just saved, counts
+/// as signed in, unless its login was moved. A failure is only a warning, because the change is done.
+pub(super) fn update_cooldown(context: &Context, renewed: Option<&Login>) -> Outcome {
+    let recorded = update_cooldown_file(context, |file| {
         if let Some(login) = renewed {
             let entry = file.entry(&login.identity);
             if entry.login != LoginState::Moved {
                 entry.login = LoginState::Ok;
             }
         }
-    })
+    });
+    if let Err(e) = &recorded {
+        let problem = e.to_one_line();
+        context.warn(format_args!("done, but not recorded: {problem}"));
+    }
+    Outcome::partial_if(recorded.is_err())
 }
 
 /// Locks the account of a profile against other codex-manager processes before its login changes. First

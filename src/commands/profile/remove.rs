@@ -80,16 +80,18 @@ impl ProfileRemoveArgs {
             ));
             trash = Some(place);
         }
-        if !self.dry_run {
-            update_cooldown(context, None)?;
-        }
+        let outcome = if self.dry_run {
+            Outcome::Done
+        } else {
+            update_cooldown(context, None)
+        };
         let json = object()
             .with("profile", &profile)
             .with("trash", trash)
             .with("purged", purged)
             .with("dry_run", self.dry_run);
         ui.document("profile remove", &json);
-        Ok(Outcome::Done)
+        Ok(outcome)
     }
 }
 
@@ -166,9 +168,11 @@ impl ProfileUndoArgs {
             let error = CommandError::failed(format!("there is no removed profile{named}"));
             return Err(error.hint("list the profiles: codex-manager list; nothing was changed"));
         };
-        if !self.dry_run {
-            update_cooldown(context, None)?;
-        }
+        let outcome = if self.dry_run {
+            Outcome::Done
+        } else {
+            update_cooldown(context, None)
+        };
         let verb = if self.dry_run { "would put" } else { "put" };
         context.ui.prose(format_args!(
             "{verb} the profile {} back",
@@ -179,6 +183,6 @@ impl ProfileUndoArgs {
             .with("trash", trash)
             .with("dry_run", self.dry_run);
         context.ui.document("profile undo", &json);
-        Ok(Outcome::Done)
+        Ok(outcome)
     }
 }

@@ -30,9 +30,11 @@ impl RenameArgs {
         let _account_locks = lock_account(&self.old, self.dry_run, &profiles, context)?;
         let old = profiles.find_by_name(&self.old)?.name;
         profiles.rename(&old, &self.new, self.dry_run)?;
-        if !self.dry_run {
-            update_cooldown(context, None)?;
-        }
+        let outcome = if self.dry_run {
+            Outcome::Done
+        } else {
+            update_cooldown(context, None)
+        };
         let json = object()
             .with("profile", &self.new)
             .with("renamed_from", &old)
@@ -44,6 +46,6 @@ impl RenameArgs {
             printable(&old),
             context.ui.paint(Style::Strong, &self.new)
         ));
-        Ok(Outcome::Done)
+        Ok(outcome)
     }
 }

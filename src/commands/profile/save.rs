@@ -64,6 +64,7 @@ impl SaveArgs {
             None => default_name(&saved, &login.identity)?,
         };
         let mut plan = plan_save(&saved, &name, (&snapshot, &login), is_owner)?;
+        let mut outcome = Outcome::Done;
         if !self.dry_run {
             let (now, patience) = (context.local_now(), login_lock::REFRESH_TIMEOUT);
             let _locks = profiles.lock_accounts(&[&login.identity], now, patience)?;
@@ -78,7 +79,7 @@ impl SaveArgs {
             }
             let home = context.codex_home();
             (plan, _) = profiles.save_as(&name, (&snapshot, &login), home, is_owner, now)?;
-            update_cooldown(context, Some(&login))?;
+            outcome = update_cooldown(context, Some(&login));
         }
         let at = signed_in_at(&login.freshness);
         let json = object()
@@ -91,7 +92,7 @@ impl SaveArgs {
             .with("dry_run", self.dry_run);
         context.ui.document("profile save", &json);
         self.show(&plan, &login, context);
-        Ok(Outcome::Done)
+        Ok(outcome)
     }
 
     fn read_source_login(&self, context: &Context) -> Result<(AuthSnapshot, Login)> {

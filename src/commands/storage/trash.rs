@@ -273,7 +273,7 @@ impl UndeleteArgs {
             let mut item = TrashItem::of_entry(entry, "undelete");
             let result = match &trash {
                 Some(trash) => trash.put_back(entry),
-                None => entry.check_paths_free(),
+                None => entry.check_absent(),
             };
             if let Err(e) = result {
                 item.action = "skip";

@@ -191,7 +191,8 @@ impl RestorePlan {
             .unwrap_or_default();
         // The globs compiled when the archive was made. If they no longer do, they protect nothing.
         let excludes = Excludes::new(&globs).unwrap_or_default();
-        let removes_missing = !self.partial && !self.merge && manifest.is_none_or(|m| !m.partial);
+        let is_exact = !self.partial && !self.merge;
+        let removes_missing = is_exact && manifest.is_none_or(|m| !m.partial);
         let undo_removes: HashSet<&Path> = manifest
             .iter()
             .flat_map(|m| &m.undo_removes)
@@ -213,7 +214,7 @@ impl RestorePlan {
                 && !excludes.matches(path);
             // A safety backup lists the files that its restore added; restoring the safety backup
             // removes them.
-            let is_undone = !self.partial && undo_removes.contains(path) && !kind.is_login();
+            let is_undone = is_exact && undo_removes.contains(path) && !kind.is_login();
             if is_missing || is_undone {
                 self.removed.insert(&name);
             }

@@ -4,8 +4,9 @@
 use super::error::SyncRestoreError;
 use super::plan::{SyncRestorePlan, target_path};
 use super::snapshot_reader::SnapshotReader;
+use crate::history::files;
 use crate::io::atomic::{self, TempFile};
-use crate::io::{IoContext, IoError};
+use crate::io::{IoContext, IoError, tree};
 use crate::sync::backup::SnapshotFile;
 use crate::sync::config::SyncConfig;
 use crate::sync::ledger::Ledger;
@@ -32,20 +33,28 @@ pub(crate) fn apply(
     now: DateTime<Utc>,
 ) -> Result<Option<String>, SyncRestoreError> {
     let mut replaced_files = Vec::new();
-    let mut over = Vec::with_capacity(plan.files.len());
-    for kept in &plan.files {
-        let path = target_path(plan, config, &kept.path)?;
-        let remote = Stat::read(&path)?;
-        over.push(remote);
-        if let Some(stat) = remote {
+    let mut back_up = |path: PathBuf, relative: &str| -> Result<Option<Stat>, IoError> {
+        let found = Stat::read(&path)?;
+        if let Some(stat) = found {
             let replaced = SnapshotFile {
                 cloud: plan.target == Side::Remote,
-                path: kept.path.clone(),
+                path: relative.to_owned(),
                 mtime_ns: stat.mtime_ns,
                 size: stat.size,
             };
             replaced_files.push((path, replaced));
         }
+        Ok(found)
+    };
+    let mut over = Vec::with_capacity(plan.files.len());
+    for kept in &plan.files {
+        let path = target_path(plan, config, &kept.path)?;
+        over.push(back_up(path, &kept.path)?);
+    }
+    let mut others = Vec::new();
+    for (path, relative) in find_other_forms(plan, config) {
+        let stat = back_up(path.clone(), &relative)?;
+        others.push((path, stat));
     }
     let safety = snapshot_writer::back_up_files(config, replaced_files, now)?;
     let mut done = 0;
@@ -64,6 +73,13 @@ pub(crate) fn apply(
             staged.move_into_place(over)?;
             done += 1;
         }
+        for (path, stat) in &others {
+            if Stat::read(path)? != *stat {
+                return Err(SyncRestoreError::Changed(path.clone()));
+            }
+            tree::remove(path)?;
+            atomic::sync_folder(atomic::parent_of(path))?;
+        }
         match plan.target {
             Side::Local => Ok(()),
             Side::Remote => publish(config, replica),
@@ -78,6 +94,25 @@ pub(crate) fn apply(
             cause: Box::new(cause),
         }),
     }
+}
+
+/// Returns the other files in the home of the restored conversations, which were archived or compressed since, with
+/// their relative paths. Of two files of a conversation, Codex's next move replaces one by the other (0.169).
+fn find_other_forms(plan: &SyncRestorePlan, config: &SyncConfig) -> Vec<(PathBuf, String)> {
+    let restored: BTreeSet<_> = plan.files.iter().map(|kept| &*kept.path).collect();
+    let keys: BTreeSet<_> = restored.iter().filter_map(|p| rollouts::key(p)).collect();
+    let mut others = Vec::new();
+    if plan.target == Side::Local && !keys.is_empty() {
+        files::visit(config.root(Side::Local), &mut |entry, path, _| {
+            let parts: Vec<_> = path.iter().map(|part| part.to_string_lossy()).collect();
+            let relative = parts.join("/");
+            let is_restored = rollouts::key(&relative).is_some_and(|key| keys.contains(&key));
+            if is_restored && !restored.contains(&*relative) {
+                others.push((entry.path(), relative));
+            }
+        });
+    }
+    others
 }
 
 /// A restored file, complete and durable, beside its destination.
