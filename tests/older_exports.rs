@@ -267,20 +267,43 @@ fn a_local_profile_of_a_newer_version_is_skipped_and_reported() {
 
 #[test]
 fn i5_a_moved_login_does_not_come_back_from_the_trash() {
-    for removal in [&["--yes"][..], &["--purge", "--yes"]] {
-        let env = machine();
-        save(&env, &alice(0));
-        let _ = env.run(["profile", "remove", "work", "--yes"]).code(0);
-        write_auth(&env.codex_home(), &alice(0));
-        let _ = env.run(["profile", "save", "later"]).code(0);
-        write_auth(&env.codex_home(), &carol());
-        let _ = export(&env, "moved.age");
-        let remove = [&["profile", "remove", "later"], removal].concat();
-        let _ = env.run(remove).code(0);
-        let _ = env.run(["profile", "undo", "work"]).code(0);
-        let refused = env.run(["use", "work"]).code(5);
-        assert!(refused.stderr.contains("another machine"), "{refused}");
-    }
+    let env = machine();
+    save(&env, &alice(0));
+    let _ = env.run(["profile", "remove", "work", "--yes"]).code(0);
+    write_auth(&env.codex_home(), &alice(0));
+    let _ = env.run(["profile", "save", "later"]).code(0);
+    write_auth(&env.codex_home(), &carol());
+    let file = export(&env, "moved.age");
+    let _ = env.run(["profile", "remove", "later", "--yes"]).code(0);
+    let _ = env.run(["profile", "undo", "work"]).code(0);
+    let refused = env.run(["use", "work"]).code(5);
+    assert!(refused.stderr.contains("another machine"), "{refused}");
+    let _ = import(&env, &file).code(0);
+    assert_eq!(kept(&env), Some(auth_json(&alice(0))));
+}
+
+#[test]
+fn i5_a_damaged_profile_stays_damaged_when_it_is_put_back() {
+    let env = machine();
+    save(&env, &alice(0));
+    let _ = export(&env, "moved.age");
+    fs::write(folder(&env).join("profile.json"), "{").expect("write");
+    let _ = env.run(["profile", "remove", "work", "--yes"]).code(0);
+    let _ = env.run(["profile", "undo", "work"]).code(0);
+    let refused = env.run(["use", "work"]).code(5);
+    assert!(refused.stderr.contains("damaged"), "{refused}");
+}
+
+#[test]
+fn the_export_of_the_newest_login_replaces_an_older_saved_one() {
+    let env = machine();
+    save(&env, &alice(3));
+    let file = export(&env, "newest.age");
+    let purge = ["profile", "remove", "work", "--purge", "--yes"];
+    let _ = env.run(purge).code(0);
+    save(&env, &alice(0));
+    assert_eq!(outcome(&import(&env, &file).code(0)), "newer");
+    assert_eq!(kept(&env), Some(auth_json(&alice(3))));
 }
 
 #[test]

@@ -66,12 +66,9 @@ impl Profiles {
         let deleted = document::read::<DeletedFile>(&self.folder.join(DELETED)).ok();
         let deleted = deleted.and_then(DocumentState::good).unwrap_or_default();
         let deleted = deleted.accounts.get(&account_key(identity)).cloned();
-        // The stamp of a deleted profile is unknown: before all stamps, but a moved login does not come back.
+        // Names of folders are stamps: before all of them.
+        notes.extend(deleted.map(|note| (String::new(), note)));
         let is_moved = |note: &ProfileFile| note.owner == LoginOwner::Moved;
-        notes.extend(deleted.map(|note| {
-            let stamp = if is_moved(&note) { "~" } else { "" };
-            (stamp.to_owned(), note)
-        }));
         notes.sort_by(|(a, x), (b, y)| {
             let by_age = x.newest.compare(&y.newest).then_with(|| a.cmp(b));
             by_age.then_with(|| is_moved(x).cmp(&is_moved(y)))
@@ -147,9 +144,8 @@ impl Profiles {
         let place = trash.join(folder);
         if !dry_run {
             // A later profile of the account may have had a newer login, or one that was moved to another machine.
-            let record = removed
-                .identity()
-                .and_then(|who| self.read_removed_record(who));
+            let identity = removed.identity().filter(|_| removed.damaged.is_none());
+            let record = identity.and_then(|who| self.read_removed_record(who));
             if let Some(record) = record.filter(|record| *record != removed.file) {
                 write_profile_json(&place, &record)?;
             }
@@ -203,10 +199,7 @@ impl Profiles {
             };
             let known = deleted.accounts.entry(account_key(identity)).or_default();
             let superseded = std::mem::take(&mut known.superseded);
-            let is_newer = note.newest.is_newer_than(&known.newest);
-            // An older copy of a moved login does not bring it back.
-            let is_moved = known.owner == LoginOwner::Moved;
-            if is_newer || (!known.newest.is_newer_than(&note.newest) && !is_moved) {
+            if !known.newest.is_newer_than(&note.newest) {
                 *known = note;
             }
             known.merge_superseded(&superseded);

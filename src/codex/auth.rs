@@ -34,7 +34,8 @@ pub struct Freshness {
 }
 
 /// The accepted difference between `last_refresh`, by the clock of the machine, and the times of the
-/// tokens, by the clock of the server. If they differ by more, the machine's clock was wrong.
+/// tokens, by the clock of the server. If `last_refresh` is further ahead, the machine's clock was
+/// wrong.
 const CLOCK_TOLERANCE: TimeDelta = TimeDelta::hours(1);
 
 impl Freshness {
@@ -62,14 +63,12 @@ impl Freshness {
     }
 
     /// Returns the time of the last renewal: `last_refresh`, or the time of its tokens if the clock of
-    /// the machine was wrong.
+    /// the machine was ahead or behind.
     pub(crate) fn renewed_at(&self) -> Option<DateTime<Utc>> {
-        let both = self.last_refresh.zip(self.issued_at);
-        let difference = both.map(|(refreshed, issued)| (refreshed - issued).abs());
-        if difference > Some(CLOCK_TOLERANCE) {
+        if self.has_clock_skew() {
             self.issued_at
         } else {
-            self.last_refresh
+            self.last_refresh.max(self.issued_at)
         }
     }
 

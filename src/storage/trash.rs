@@ -454,11 +454,12 @@ impl TrashEntry {
         });
         found.extend(files.iter().map(|(path, _)| path.0.clone()));
         for path in found {
-            let mut is_own = path.symlink_metadata().is_err();
-            for (_, name) in files {
-                is_own = is_own || is_same_file(&path, &self.folder.join(name))?;
-            }
-            if !is_own {
+            let own = files.iter().find(|(known, _)| known.0 == path);
+            let is_own = match own {
+                Some((_, name)) => is_same_file(&path, &self.folder.join(name))?,
+                None => false,
+            };
+            if path.symlink_metadata().is_ok() && !is_own {
                 return Err(TrashError::Occupied(path));
             }
         }

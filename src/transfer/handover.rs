@@ -19,7 +19,7 @@
 
 use super::error::TransferError;
 use crate::accounts::{LoginOwner, PendingMove, Profile, ProfileFile, Profiles};
-use crate::codex::{LoginLock, login_lock};
+use crate::codex::{Login, LoginLock, login_lock};
 use crate::io::{
     FileId, FileLock, IoContext, LockError, PublishError, SecretBytes, TempFile, Timestamp, atomic,
     tree,
@@ -49,7 +49,10 @@ pub(crate) fn find_obstacle(profile: &Profile, codex_home: &Path) -> Option<Stri
     if profile.damaged.is_some() {
         return Some("its profile.json is damaged".into());
     }
-    if profile.is_stale() || profile.is_superseded() {
+    // A key is not spent by its use.
+    let is_renewable = |login: &Login| login.identity.kind.is_renewable();
+    if profile.login().is_some_and(is_renewable) && (profile.is_stale() || profile.is_superseded())
+    {
         return Some("its login is older than the newest one seen of its account".into());
     }
     if let Some(home) = profile.find_live_home(codex_home) {

@@ -173,8 +173,10 @@ impl LocalAccount {
         }
         let live = self.live.as_ref().map(AuthSnapshot::fingerprint);
         let is_live_another = live.is_some_and(|live| live != exported);
+        let is_kept_stale = self.own.as_ref().is_some_and(Profile::is_stale);
         match kept {
             _ if is_newer && kept.is_some() => LoginOutcome::Newer,
+            _ if is_kept_stale && !has_left && !is_live_another => LoginOutcome::Newer,
             _ if is_newer => LoginOutcome::New,
             None if !has_left && !is_live_another => LoginOutcome::New,
             // Different logins of the same age: which of them works is unknown.
@@ -265,7 +267,7 @@ pub(super) fn apply(
     let known = LocalAccount::find(identity, &profiles.list()?, options);
     if matches!(planned.login, LoginOutcome::Older | LoginOutcome::Unclear) {
         if planned.created {
-            create_without_exported_login(name, &known, &profiles, options)?;
+            create_without_exported_login(name, &packed.file, &known, &profiles, options)?;
         }
         let saved = known.own.as_ref().and_then(Profile::snapshot);
         if saved.is_none_or(|kept| kept.bytes != snapshot.bytes) {
@@ -326,9 +328,10 @@ fn create_without_login(
 }
 
 /// Creates the profile of an account whose exported login must not be used: with the live login if
-/// there is one, else with the document of the removed profile.
+/// there is one, else with the document of the removed profile, else with the exported one.
 fn create_without_exported_login(
     name: &str,
+    exported: &ProfileFile,
     known: &LocalAccount,
     profiles: &Profiles,
     options: &ImportOptions<'_>,
@@ -338,9 +341,16 @@ fn create_without_exported_login(
     {
         let (home, now) = (options.codex_home, options.now);
         profiles.save_as(name, (live, login), home, false, now)?;
-    } else if let Some(note) = &known.removed {
+    } else {
         let _lock = FileLock::acquire(&profiles.lock_path())?;
-        profiles.write_note(name, note)?;
+        let exported = || ProfileFile {
+            owner: LoginOwner::Profile,
+            live_home: None,
+            moving: None,
+            moved_with: None,
+            ..exported.clone()
+        };
+        profiles.write_note(name, &known.removed.clone().unwrap_or_else(exported))?;
     }
     Ok(())
 }

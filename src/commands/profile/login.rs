@@ -81,7 +81,7 @@ impl LoginArgs {
         // The login is saved even if codex login failed after it wrote one: its refresh token is valid.
         let ended = ended?;
         match found {
-            Some(RecoveredLogin::Login(adopted)) => self.show(&adopted, ended, context),
+            Some(RecoveredLogin::Login(adopted)) => Ok(self.show(&adopted, ended, context)),
             Some(RecoveredLogin::Kept(kept)) => Err(CommandError::failed(
                 "cannot read the login that codex login wrote",
             )
@@ -122,12 +122,7 @@ impl LoginArgs {
         context.ui.document("profile login", &json);
     }
 
-    fn show(
-        &self,
-        adopted: &AdoptedLogin,
-        ended: ForegroundExit,
-        context: &Context,
-    ) -> Result<Outcome> {
+    fn show(&self, adopted: &AdoptedLogin, ended: ForegroundExit, context: &Context) -> Outcome {
         let recorded = update_cooldown(context, Some(&adopted.login));
         self.show_json(Some(adopted), context);
         show_saved(adopted, context);
@@ -136,12 +131,12 @@ impl LoginArgs {
         }
         warn_of_other_name(adopted, context);
         if adopted.taken_by.is_some() {
-            return Ok(Outcome::CheckFailed);
+            return Outcome::CheckFailed;
         }
         let is_wanted = adopted.saved.profile.to_lowercase() == self.name.to_lowercase();
-        Ok(Outcome::partial_if(
+        Outcome::partial_if(
             recorded != Outcome::Done || !is_wanted || adopted.live == LiveHomeUpdate::Busy,
-        ))
+        )
     }
 }
 

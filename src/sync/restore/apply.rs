@@ -16,7 +16,7 @@ use crate::sync::sides::{Side, Stat, set_mtime};
 use crate::sync::state::{Replica, StateJournal, SyncState};
 use crate::sync::{conflict_copies, contents, identity, resolutions, rollouts, snapshot_writer};
 use chrono::{DateTime, Utc};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
@@ -99,16 +99,28 @@ pub(crate) fn apply(
 /// Returns the other files in the home of the restored conversations, which were archived or compressed since, with
 /// their relative paths. Of two files of a conversation, Codex's next move replaces one by the other (0.169).
 fn find_other_forms(plan: &SyncRestorePlan, config: &SyncConfig) -> Vec<(PathBuf, String)> {
-    let restored: BTreeSet<_> = plan.files.iter().map(|kept| &*kept.path).collect();
-    let keys: BTreeSet<_> = restored.iter().filter_map(|p| rollouts::key(p)).collect();
+    let home = config.root(Side::Local);
+    // A linked folder has a file under two paths.
+    let real = |path: &Path| atomic::parent_of(path).canonicalize().ok();
+    let mut restored: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
+    for kept in &plan.files {
+        if let Some(key) = rollouts::key(&kept.path) {
+            let target = home.join(&kept.path);
+            restored.entry(key).or_default().push(target);
+        }
+    }
     let mut others = Vec::new();
-    if plan.target == Side::Local && !keys.is_empty() {
-        files::visit(config.root(Side::Local), &mut |entry, path, _| {
+    if plan.target == Side::Local && !restored.is_empty() {
+        files::visit(home, &mut |entry, path, _| {
             let parts: Vec<_> = path.iter().map(|part| part.to_string_lossy()).collect();
             let relative = parts.join("/");
-            let is_restored = rollouts::key(&relative).is_some_and(|key| keys.contains(&key));
-            if is_restored && !restored.contains(&*relative) {
-                others.push((entry.path(), relative));
+            let path = entry.path();
+            let is_target = |target: &PathBuf| {
+                target.file_name() == path.file_name() && real(target) == real(&path)
+            };
+            let targets = rollouts::key(&relative).and_then(|key| restored.get(&key));
+            if targets.is_some_and(|targets| !targets.iter().any(is_target)) {
+                others.push((path, relative));
             }
         });
     }
