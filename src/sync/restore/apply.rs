@@ -6,7 +6,7 @@ use super::plan::{SyncRestorePlan, target_path};
 use super::snapshot_reader::SnapshotReader;
 use crate::history::files;
 use crate::io::atomic::{self, TempFile};
-use crate::io::{IoContext, IoError, tree};
+use crate::io::{IoContext, IoError, OrdinaryPath as _, tree};
 use crate::sync::backup::SnapshotFile;
 use crate::sync::config::SyncConfig;
 use crate::sync::ledger::Ledger;
@@ -101,7 +101,7 @@ pub(crate) fn apply(
 fn find_other_forms(plan: &SyncRestorePlan, config: &SyncConfig) -> Vec<(PathBuf, String)> {
     let home = config.root(Side::Local);
     // A linked folder has a file under two paths.
-    let real = |path: &Path| atomic::parent_of(path).canonicalize().ok();
+    let real = |path: &Path| atomic::parent_of(path).canonical().ok();
     let mut restored: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
     for kept in &plan.files {
         if let Some(key) = rollouts::key(&kept.path) {
