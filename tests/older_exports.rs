@@ -5,8 +5,8 @@ use crate::support::lab::Lab;
 use crate::support::profiles::write_age_key;
 use crate::support::sample::{RENEWED, alice, bob, text};
 use crate::support::sign_in::{
-    SignIn, auth_json, expired_auth, read_refresh_token, signed_out_home, write_auth,
-    write_auth_text,
+    SignIn, api_key_auth_json, auth_json, expired_auth, read_refresh_token, signed_out_home,
+    write_auth, write_auth_text,
 };
 use serde_json::Value;
 use std::fs;
@@ -346,4 +346,16 @@ fn i5_an_import_without_logins_does_not_forget_a_removed_login() {
     let _ = other.run(from).code(0);
     let refused = other.run(["use", "work"]).code(5);
     assert!(refused.stderr.contains("--force-stale"), "{refused}");
+}
+
+#[test]
+fn an_api_key_that_was_saved_in_several_layouts_is_exported() {
+    let env = machine();
+    let key = api_key_auth_json("sk-test-0000");
+    for layout in [key.clone(), format!(" {key}"), key] {
+        write_auth_text(&env.codex_home(), &layout);
+        let _ = env.run(["profile", "save", "key"]).code(0);
+    }
+    write_auth(&env.codex_home(), &carol());
+    let _ = export(&env, "key.age");
 }

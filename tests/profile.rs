@@ -1,7 +1,7 @@
 //! `profile`, `list`, `current`: logins are saved byte for byte, once, and under the right account.
 
 use crate::support::env::{Run, TestEnv, Tree, assert_same_tree};
-use crate::support::profiles::{folder, profile_login};
+use crate::support::profiles::{alice_and_bob, folder, profile_login};
 use crate::support::sample::{RENEWED, alice, backup, bob, sample_home, text};
 use crate::support::sign_in::{SignIn, api_key_auth_json, auth_json, write_auth, write_auth_text};
 use crate::support::terminal::{LINES, Terminal};
@@ -689,18 +689,15 @@ fn i6_logins_of_another_account_in_a_profile_are_kept_under_names_of_their_own()
 
 #[test]
 fn a_change_that_cannot_be_recorded_is_reported_as_done() {
-    let env = world();
-    let _ = save(&env, &["work"]).code(0);
-    write_auth(&env.codex_home(), &bob());
-    let _ = save(&env, &["client"]).code(0);
+    let env = alice_and_bob();
     let newer = "{\"schema\": 99}";
     fs::write(env.manager_home().join("profiles/.switch.json"), newer).expect("write");
-    let switched = env.run(["use", "work"]).code(6);
+    let switched = env.run(["use", "home"]).code(6);
     assert!(switched.stderr.contains("switched, but"), "{switched}");
     let live = fs::read_to_string(env.codex_home().join("auth.json"));
-    assert_eq!(live.expect("read"), auth_json(&alice(0)));
+    assert_eq!(live.expect("read"), auth_json(&bob()));
     fs::write(env.manager_home().join("cooldown.json"), newer).expect("write");
-    let renamed = env.run(["profile", "rename", "client", "acme"]).code(6);
+    let renamed = env.run(["profile", "rename", "work", "acme"]).code(6);
     assert!(renamed.stderr.contains("done, but"), "{renamed}");
-    assert_eq!(profile_login(&env, "acme"), auth_json(&bob()));
+    assert_eq!(profile_login(&env, "acme"), auth_json(&alice(0)));
 }

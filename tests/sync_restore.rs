@@ -677,3 +677,25 @@ fn a_restored_conversation_replaces_its_archived_or_compressed_form() {
         assert!(!path.exists(), "{form}");
     }
 }
+
+#[test]
+fn a_restored_conversation_below_a_linked_folder_is_not_its_own_other_form() {
+    let pair = Pair::new();
+    pair.configure("b", "[conflict]\npolicy = \"manual_abort\"\n");
+    let [_, of_b] = pair.diverge();
+    let resolve = ["resolve", ID, "--keep", "cloud", "--json"];
+    let json = pair.run("b", &resolve).code(0).json();
+    let snapshot = json["snapshot"].as_str().expect("a snapshot");
+    pair.apply("b");
+    let home = pair.home("b");
+    let day = home.join(ROLLOUT);
+    let day = day.parent().unwrap();
+    std::os::unix::fs::symlink(day, home.join("archived_sessions")).unwrap();
+    for _ in 0..2 {
+        let back = [
+            "restore", "--from", snapshot, "--target", "local", "--apply",
+        ];
+        let _ = pair.run("b", &back).code(0);
+        assert_eq!(pair.text("b", ROLLOUT), of_b);
+    }
+}

@@ -85,8 +85,8 @@ pub(crate) struct ShrinkPlan {
 }
 
 impl ShrinkPlan {
-    /// Plans the conversion of the rollouts of `home` that `filter` matches. `state` is the state database. Rollouts
-    /// that a process has open are skipped.
+    /// Plans the conversion of the rollouts of `home` that `filter` matches. `state` is the state database. Skips
+    /// rollouts that are open in another process.
     pub(crate) fn new(
         home: &Path,
         state: Option<&Path>,

@@ -5,7 +5,7 @@ use super::request::SwitchRequest;
 use crate::accounts::profile::{canonical, find_own_profile};
 use crate::accounts::save::predict_save_outcome;
 use crate::accounts::{LeaseError, LoginOwner, Profile, Profiles, SaveOutcome};
-use crate::codex::{AUTH_JSON, AuthFile, Identity, Login};
+use crate::codex::{AUTH_JSON, AuthFile, Identity};
 use serde::Serialize;
 
 /// The planned effect of a switch.
@@ -73,7 +73,7 @@ pub(crate) fn plan_switch(
     let Some(target) = target else {
         return Err(SwitchError::NoProfile(request.to.clone()));
     };
-    usable_login(target)?;
+    check_login(target)?;
     check_other_homes(target, is_outdated, request)?;
     plan.is_stale = target.is_stale();
     if plan.is_stale && !request.force_stale {
@@ -96,8 +96,8 @@ pub(crate) fn plan_switch(
     Ok(plan)
 }
 
-/// Returns the login of the target's profile.
-fn usable_login(target: &Profile) -> Result<&Login, SwitchError> {
+/// Checks that the target's profile has a login that this machine may use.
+fn check_login(target: &Profile) -> Result<(), SwitchError> {
     let profile = target.name.clone();
     if let Some(account) = target.other_account().cloned() {
         return Err(SwitchError::OtherAccount { profile, account });
@@ -108,7 +108,7 @@ fn usable_login(target: &Profile) -> Result<&Login, SwitchError> {
     if target.file.owner == LoginOwner::Moved {
         return Err(SwitchError::Moved(profile));
     }
-    target.login().ok_or_else(|| {
+    target.login().map(drop).ok_or_else(|| {
         let reason = match &target.auth {
             AuthFile::Missing => "missing".into(),
             AuthFile::Unreadable { reason, .. } => reason.clone(),

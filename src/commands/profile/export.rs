@@ -89,8 +89,10 @@ impl ProfileExportArgs {
         let bytes = if self.dry_run {
             plan.bytes()
         } else {
-            write(&plan, &options, encryption, &file, context)?
+            let bar = context.ui.bar("writing", plan.bytes());
+            export::write(&plan, &options, encryption, &file, &bar)?
         };
+        let recorded = update_cooldown(context, None, self.dry_run || plan.logins.is_empty());
         let json = object()
             .with("file", file.display().to_string())
             .with("bytes", bytes)
@@ -102,7 +104,10 @@ impl ProfileExportArgs {
             .with("dry_run", self.dry_run);
         context.ui.document("profile export", &json);
         self.show(&plan, &file, encrypted, bytes, context);
-        Ok(Outcome::partial_if(!plan.left.is_empty()))
+        Ok(match recorded {
+            Outcome::Done => Outcome::partial_if(!plan.left.is_empty()),
+            partial => partial,
+        })
     }
 
     /// Returns the absolute path of the file to create. Fails if the file exists or its folder does not.
@@ -193,24 +198,6 @@ impl ProfileExportArgs {
     }
 }
 
-/// Writes the export and returns its length.
-fn write(
-    plan: &ExportPlan,
-    options: &ExportOptions<'_>,
-    encryption: Encryption,
-    file: &Path,
-    context: &Context,
-) -> Result<u64> {
-    let bytes = {
-        let bar = context.ui.bar("writing", plan.bytes());
-        export::write(plan, options, encryption, file, &bar)?
-    };
-    if !plan.logins.is_empty() {
-        let _ = update_cooldown(context, None);
-    }
-    Ok(bytes)
-}
-
 /// Reads the passphrase of an export in the first line of a file, or of standard input for `-`.
 pub(super) fn read_passphrase(file: &Path, context: &Context) -> Result<Passphrase> {
     if file != Path::new("-") {
@@ -252,7 +239,7 @@ pub(super) fn recover_exports(context: &Context) -> Result<()> {
         }
     }
     if changed {
-        let _ = update_cooldown(context, None);
+        let _ = update_cooldown(context, None, false);
     }
     Ok(())
 }

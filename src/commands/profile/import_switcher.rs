@@ -73,9 +73,7 @@ pub(super) fn import_logins(
             }),
         }
     }
-    if !dry_run {
-        let _ = update_cooldown(context, None);
-    }
+    let recorded = update_cooldown(context, None, dry_run);
     let json = object()
         .with("from", &name)
         .with("file", folder.display().to_string())
@@ -84,7 +82,10 @@ pub(super) fn import_logins(
         .with("dry_run", dry_run);
     context.ui.document("profile import", &json);
     show(&saved, &skipped, &name, dry_run, context);
-    Ok(Outcome::partial_if(!skipped.is_empty()))
+    Ok(match recorded {
+        Outcome::Done => Outcome::partial_if(!skipped.is_empty()),
+        partial => partial,
+    })
 }
 
 fn save_login(found: &SwitcherLogin, dry_run: bool, context: &Context) -> Result<ImportedLogin> {

@@ -123,7 +123,7 @@ impl LoginArgs {
     }
 
     fn show(&self, adopted: &AdoptedLogin, ended: ForegroundExit, context: &Context) -> Outcome {
-        let recorded = update_cooldown(context, Some(&adopted.login));
+        let recorded = update_cooldown(context, Some(&adopted.login), false);
         self.show_json(Some(adopted), context);
         show_saved(adopted, context);
         if ended.code != Some(0) {
@@ -231,7 +231,7 @@ pub(super) fn recover(context: &Context) -> Result<()> {
     for found in recovered {
         match found {
             RecoveredLogin::Login(adopted) => {
-                let _ = update_cooldown(context, Some(&adopted.login));
+                let _ = update_cooldown(context, Some(&adopted.login), false);
                 context.warn(format_args!(
                     "finished an interrupted sign-in: saved {} as the profile {}",
                     printable(adopted.login.identity.email.as_str()),

@@ -10,8 +10,16 @@ use crate::quota::account::LoginState;
 use crate::steps::switch_account::update_cooldown_file;
 
 /// Records the profiles in `cooldown.json` after a change. The account of `renewed`, a login that was just saved, counts
-/// as signed in, unless its login was moved. A failure is only a warning, because the change is done.
-pub(super) fn update_cooldown(context: &Context, renewed: Option<&Login>) -> Outcome {
+/// as signed in, unless its login was moved. A failure is only a warning, because the change is done. Does nothing in a
+/// dry run.
+pub(super) fn update_cooldown(
+    context: &Context,
+    renewed: Option<&Login>,
+    dry_run: bool,
+) -> Outcome {
+    if dry_run {
+        return Outcome::Done;
+    }
     let recorded = update_cooldown_file(context, |file| {
         if let Some(login) = renewed {
             let entry = file.entry(&login.identity);

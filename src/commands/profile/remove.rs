@@ -80,11 +80,7 @@ impl ProfileRemoveArgs {
             ));
             trash = Some(place);
         }
-        let outcome = if self.dry_run {
-            Outcome::Done
-        } else {
-            update_cooldown(context, None)
-        };
+        let outcome = update_cooldown(context, None, self.dry_run);
         let json = object()
             .with("profile", &profile)
             .with("trash", trash)
@@ -168,11 +164,7 @@ impl ProfileUndoArgs {
             let error = CommandError::failed(format!("there is no removed profile{named}"));
             return Err(error.hint("list the profiles: codex-manager list; nothing was changed"));
         };
-        let outcome = if self.dry_run {
-            Outcome::Done
-        } else {
-            update_cooldown(context, None)
-        };
+        let outcome = update_cooldown(context, None, self.dry_run);
         let verb = if self.dry_run { "would put" } else { "put" };
         context.ui.prose(format_args!(
             "{verb} the profile {} back",

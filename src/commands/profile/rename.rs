@@ -30,11 +30,7 @@ impl RenameArgs {
         let _account_locks = lock_account(&self.old, self.dry_run, &profiles, context)?;
         let old = profiles.find_by_name(&self.old)?.name;
         profiles.rename(&old, &self.new, self.dry_run)?;
-        let outcome = if self.dry_run {
-            Outcome::Done
-        } else {
-            update_cooldown(context, None)
-        };
+        let outcome = update_cooldown(context, None, self.dry_run);
         let json = object()
             .with("profile", &self.new)
             .with("renamed_from", &old)

@@ -79,7 +79,7 @@ impl SaveArgs {
             }
             let home = context.codex_home();
             (plan, _) = profiles.save_as(&name, (&snapshot, &login), home, is_owner, now)?;
-            outcome = update_cooldown(context, Some(&login));
+            outcome = update_cooldown(context, Some(&login), false);
         }
         let at = signed_in_at(&login.freshness);
         let json = object()

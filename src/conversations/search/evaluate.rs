@@ -99,8 +99,8 @@ pub(crate) fn search(
     search_terms(store, &TextSpans::read(store)?, &query.terms, options)
 }
 
-/// Searches for conversations with all terms: for the words in all forms, and if few have them, also for longer words
-/// that begin with them.
+/// Searches for conversations with all terms, with their words in all forms. If few conversations are found, also
+/// searches for longer words with these beginnings.
 pub(super) fn search_terms(
     store: &IndexStore,
     spans: &TextSpans,
