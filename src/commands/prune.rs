@@ -335,7 +335,7 @@ fn plan(
                 let check = open_archive(&backups.join(&name), stamp(&name));
                 (name, check)
             };
-            parallel::run_each_ordered(parallel::threads() * 2, names, open, take)?;
+            parallel::run_each_ordered(parallel::thread_count() * 2, names, open, take)?;
         }
     }
 }
