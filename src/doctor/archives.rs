@@ -96,7 +96,8 @@ fn check_record(record: &ArchiveRecord) -> Option<Check> {
     })
 }
 
-/// Checks the age of the newest full archive and of the last verification.
+/// Checks that there are archives, the age of the newest full one and of the last verification, the dates, and the build
+/// of Codex.
 fn check_archive_ages(records: &[ArchiveRecord], context: &Context) -> Vec<Check> {
     if store::find_newest(records, |_| true).is_none() {
         let none = Check::warn("archives", "there is no archive")
@@ -135,7 +136,8 @@ fn check_new_codex(records: &[ArchiveRecord], context: &Context) -> Option<Check
     Some(check.fixed_by("codex-manager backup --if-codex-changed"))
 }
 
-/// Returns the creation time of the newest full archive, ignoring archives dated in the future.
+/// Returns the creation time of the newest full archive, ignoring safety backups, damaged archives, and those dated in
+/// the future.
 pub(crate) fn find_newest_full(
     records: &[ArchiveRecord],
     now: DateTime<Utc>,

@@ -67,7 +67,8 @@ pub(crate) fn resolve<'a>(
     })
 }
 
-/// Formats an account as the user can type it, with the workspace if other accounts have the same email.
+/// Formats an account for a list of choices: `PROFILE (EMAIL)`, or without a profile the email, with the workspace if
+/// other accounts have the same email.
 fn format_choice(entry: &AccountEntry, accounts: &[&AccountEntry]) -> String {
     let email = &entry.identity.email;
     let same_email = accounts

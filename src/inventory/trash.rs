@@ -25,7 +25,7 @@ pub(crate) struct RestoredArchive {
     pub archive: String,
     /// The name below `backups/`, which differs if another archive took the name.
     pub name: String,
-    /// The time of the backup; `None` if the archive is damaged.
+    /// The time of the backup; `None` if neither the sidecar nor the archive can be read.
     pub created_at: Option<Timestamp>,
 }
 
@@ -78,7 +78,7 @@ pub(crate) fn move_to_trash(
     }
 }
 
-/// Returns the archives that [`undo`] would move back: those of the last prune.
+/// Returns the archives that [`undo`] would move back: those of the last prune, or none if the trash is empty.
 ///
 /// # Errors
 /// The trash cannot be listed.
@@ -118,7 +118,7 @@ fn plan_restore(manager_home: &Path, batch: &Path) -> Result<Vec<RestoredArchive
     Ok(back)
 }
 
-/// Moves the archives of the last prune back to `backups/`. Durable on return.
+/// Moves the archives of the last prune back to `backups/` and returns them. Durable on return.
 ///
 /// # Errors
 /// A file could not be moved. Then all moves were undone.
@@ -150,12 +150,11 @@ pub(crate) fn undo(
     Ok(back)
 }
 
-/// The batches in the trash at one time.
+/// The batches in the trash when it was listed, and their sums.
 #[derive(Debug, Default)]
 pub(crate) struct TrashContent {
-    /// The size of all files in the trash.
+    /// The size of all files, with the sidecars.
     pub bytes: u64,
-    /// The number of archives in the trash.
     pub archives: usize,
     batches: Vec<PathBuf>,
 }
@@ -208,7 +207,7 @@ pub(crate) fn list_archives(manager_home: &Path) -> Result<Vec<PathBuf>, IoError
 ///
 /// # Errors
 /// A file could not be deleted.
-pub(crate) fn remove(
+pub(crate) fn delete_batches(
     manager_home: &Path,
     seen: &TrashContent,
     _lock: &FileLock,
@@ -381,7 +380,7 @@ mod tests {
         let other = "2026-11-20-110000-a@x.com-codex.tar.gz";
         fs::write(backups.join(other), "other").unwrap();
         move_to_trash(home.path(), &[other.into()], &now(), &held).unwrap();
-        remove(home.path(), &seen, &held).unwrap();
+        delete_batches(home.path(), &seen, &held).unwrap();
         let left = read_content(home.path()).unwrap();
         assert_eq!((left.bytes, left.archives), (5, 1));
         assert_eq!(undo(home.path(), &held).unwrap()[0].name, other);

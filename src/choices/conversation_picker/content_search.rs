@@ -66,7 +66,8 @@ pub(crate) fn content_search_task(
     })
 }
 
-/// Searches the index for what the user typed in `here`. `ids` has the offered conversations by their ids in lower case.
+/// Searches the index for the typed text. `here` is the folder of the scope [`HERE`]; `ids` has the ids of the offered
+/// conversations by their forms in lower case.
 fn answer(
     store: &IndexStore,
     wanted: &ContentQuery,
@@ -95,7 +96,7 @@ fn answer(
     {
         // As `find` does if nothing has all words.
         let found = search_forgiving(store, &typed, &options(MAX_MATCHES_OF_ALL, &is_offered))?;
-        notice = describe(&found);
+        notice = describe_relaxation(&found);
         hits = found.hits;
     }
     let matches = hits.iter().filter_map(|hit| to_match(hit, ids));
@@ -106,7 +107,7 @@ fn answer(
 }
 
 /// Describes how the executed query differs from the typed one; `None` if they are equal.
-fn describe(found: &SearchResult) -> Option<String> {
+fn describe_relaxation(found: &SearchResult) -> Option<String> {
     let relaxation = found.relaxation.as_ref().map(ToString::to_string);
     let notes: Vec<_> = describe_spellings(&found.spellings)
         .chain(relaxation)
