@@ -1,7 +1,7 @@
 //! Tests of `launch`, `resume` and `launches` with a script in place of Codex: arguments, environment,
 //! exit code and records.
 
-use crate::support::env::{TestEnv, assert_same_tree};
+use crate::support::env::{PROGRAM, TestEnv, assert_same_tree};
 use crate::support::pauses::{EVENT_LIMIT, poll, wait_until};
 use crate::support::profiles::{alice_and_bob, live_login, owner, profile_login};
 use crate::support::sample::{alice, bob};
@@ -723,16 +723,11 @@ fn an_export_contains_the_launch_registry() {
 /// Returns the files below `sessions/` that a command opens, by strace.
 pub(crate) fn opened(env: &TestEnv, args: &[&str]) -> Vec<String> {
     let log = env.path("trace");
-    let plain = env.command(args);
-    let mut command = Command::new("strace");
+    let mut command = env.other_program("strace");
     command
         .args(["-f", "-e", "trace=openat,openat2,open", "-o"])
         .arg(&log);
-    command.arg(plain.get_program()).args(args).env_clear();
-    for (name, value) in plain.get_envs() {
-        command.env(name, value.expect("a value"));
-    }
-    command.current_dir(env.path("."));
+    command.arg(PROGRAM).args(args);
     let status = command.stdout(Stdio::null()).stderr(Stdio::null()).status();
     assert!(status.expect("strace").success());
     let log = fs::read_to_string(log).unwrap();

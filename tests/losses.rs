@@ -1,6 +1,6 @@
 //! `history losses`, and what `backup`, `restore`, `prune` and the vault do about messages that conversations lost.
 
-use crate::old_codex::said;
+use crate::old_codex::start_conversation;
 use crate::rewinds::rewind;
 use crate::support::conversations::{Conversation, assistant, id, user, write};
 use crate::support::env::{TestEnv, assert_same_tree};
@@ -489,7 +489,7 @@ fn a_complete_migration_is_no_loss_and_a_partial_one_is() {
         return;
     };
     let home = lab.home();
-    let id = said(&lab, "one");
+    let id = start_conversation(&lab, "one");
     for prompt in ["two", "carry-on", "carry-on"] {
         lab.resume(&home, &id, prompt);
     }

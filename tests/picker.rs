@@ -1,6 +1,6 @@
 //! The picker on a terminal: typing, moving, leaving, resizing, and a terminal that is always restored.
 
-use crate::cooldown::{entry, know};
+use crate::cooldown::{entry, write_cooldown};
 use crate::prune::archives;
 use crate::support::env::{TestEnv, assert_same_tree};
 use crate::support::sample::backup;
@@ -186,7 +186,7 @@ fn three_profiles() -> TestEnv {
         entry["account_id"] = id.into();
         entry
     });
-    know(&env, &entries);
+    write_cooldown(&env, &entries);
     env
 }
 

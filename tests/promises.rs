@@ -1,11 +1,10 @@
 //! I4, I9, I11: secrets, dry runs, running twice.
 
-use crate::support::env::{Run, TestEnv, assert_same_tree};
+use crate::support::env::{PROGRAM, Run, TestEnv, assert_same_tree};
 use crate::support::sample::{alice, backup, bob, put, sample_home, text};
 use crate::support::sign_in::{SignIn, auth_json, write_auth};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::process::Command;
 
 /// Returns all secrets in the logins of the tests.
 fn secrets() -> Vec<String> {
@@ -40,15 +39,10 @@ fn i4_tokens_stay_in_private_files() {
     for umask in ["000", "022", "077"] {
         let env = TestEnv::on_disk();
         sample_home(&env);
-        let program = env!("CARGO_BIN_EXE_codex-manager");
         let run = |args: &str| {
-            let shell = env.command([""; 0]);
-            let mut command = Command::new("sh");
-            command
-                .env_clear()
-                .envs(shell.get_envs().filter_map(|(k, v)| Some((k, v?))));
-            let output = command
-                .args(["-c", &format!("umask {umask}; exec {program} {args}")])
+            let output = env
+                .other_program("sh")
+                .args(["-c", &format!("umask {umask}; exec {PROGRAM} {args}")])
                 .output()
                 .expect("sh");
             is_clean(args, &output.stdout);

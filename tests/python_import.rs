@@ -1,7 +1,7 @@
 //! `config import-python` copies from the home of a Python codex-manager outside of the manager home,
 //! and does not change that home.
 
-use crate::cooldown::{entry, know};
+use crate::cooldown::{entry, write_cooldown};
 use crate::support::env::{Run, TestEnv, Tree, assert_same_tree};
 use crate::support::faults::Dice;
 use crate::support::hostile::Parts;
@@ -157,7 +157,7 @@ fn the_newer_observation_wins_on_either_side() {
         let home = later_python_home(&env, "old-manager");
         let mut known = entry(ALICE, 91.0, "2026-11-24T15:55:00Z");
         known["observation"]["observed_at"] = observed_at.into();
-        know(&env, &[known]);
+        write_cooldown(&env, &[known]);
         let path = home.to_str().unwrap();
         let planned = import(&env, &[path, "--dry-run", "--json"]).code(0).json();
         let done = import(&env, &[path, "--json"]).code(0).json();

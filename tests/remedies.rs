@@ -47,10 +47,8 @@ fn on_path(env: TestEnv) -> TestEnv {
 fn run_in_shell(env: &TestEnv, line: &str) -> Run {
     let root = env.path("");
     let line = line.replace("[ROOT]/", &root.to_string_lossy());
-    let plain = env.command([""; 0]);
-    let mut sh = Command::new("sh");
-    sh.args(["-c", &line]).env_clear();
-    sh.envs(plain.get_envs().filter_map(|(k, v)| Some((k, v?))));
+    let mut sh = env.other_program("sh");
+    sh.args(["-c", &line]);
     let output = sh.current_dir(env.path("home")).output().expect("sh");
     Run::of_output(output)
 }

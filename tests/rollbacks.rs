@@ -1,6 +1,6 @@
 //! Turns that the user took back with a Codex that leaves them in the rollout (`thread_rolled_back`).
 
-use crate::old_codex::said;
+use crate::old_codex::start_conversation;
 use crate::support::conversations::{Conversation, assistant, id, user, write};
 use crate::support::env::TestEnv;
 use crate::support::lab::{Lab, rollout};
@@ -80,7 +80,7 @@ fn a_migration_that_drops_rolled_back_turns_is_no_loss() {
         return;
     };
     let home = lab.home();
-    let id = said(&lab, "one");
+    let id = start_conversation(&lab, "one");
     lab.resume(&home, &id, "taken-back");
     let path = rollout(&home, &id);
     let text = fs::read_to_string(&path).unwrap();

@@ -1,6 +1,6 @@
 //! The picker of conversations: filter, contents, preview, scopes, keys, and unchanged files.
 
-use crate::cooldown::{entry, know};
+use crate::cooldown::{entry, write_cooldown};
 use crate::support::conversations::{Conversation, assistant, id, state, user, write};
 use crate::support::env::{TestEnv, assert_same_tree};
 use crate::support::held_lock::HeldLock;
@@ -135,7 +135,7 @@ fn the_first_line_shows_the_quota_left_of_each_account() {
         account["user_id"] = json!(format!("user-{name}"));
         account
     };
-    know(&env, &[account("alice", 20.0), account("bob", 100.0)]);
+    write_cooldown(&env, &[account("alice", 20.0), account("bob", 100.0)]);
     let terminal = ask(&env, &["resume"]);
     let picture = terminal.picture(START.0, START.1);
     let first = picture.lines().next().expect("a line");

@@ -1,6 +1,6 @@
 //! Prompts and completion in real shells.
 
-use crate::cooldown::{entry, know};
+use crate::cooldown::{entry, write_cooldown};
 use crate::support::env::TestEnv;
 use crate::support::sample::{FIRST, SECOND, backup, sample_home};
 use crate::support::skips::skip;
@@ -25,7 +25,7 @@ fn world() -> TestEnv {
     sample_home(&env);
     backup(&env, &[]);
     let later = "2026-11-24T15:55:00Z";
-    know(&env, &[entry("alice@example.com", 40.0, later)]);
+    write_cooldown(&env, &[entry("alice@example.com", 40.0, later)]);
     std::os::unix::fs::symlink(
         env!("CARGO_BIN_EXE_codex-manager"),
         env.path("bin/codex-manager"),
@@ -65,10 +65,7 @@ fn text(listener: std::process::Child) -> String {
 
 /// Returns a program in the test environment.
 fn shell(env: &TestEnv, name: &str) -> Command {
-    let ours = env.command([""; 0]);
-    let mut command = Command::new(name);
-    command.env_clear().stdin(Stdio::null());
-    command.envs(ours.get_envs().filter_map(|(k, v)| Some((k, v?))));
+    let mut command = env.other_program(name);
     command.current_dir(env.path("home"));
     command
 }
@@ -399,7 +396,7 @@ fn shells_offer_titles_of_conversations_one_name_of_each_account_and_options_aft
         let env = world();
         let mut alice = entry("alice@example.com", 40.0, "2026-11-24T15:55:00Z");
         alice["profile"] = "work".into();
-        know(&env, &[alice]);
+        write_cooldown(&env, &[alice]);
         let script = format!(
             "{script}\ntry show ''; try show {}; try use ''; try use ali; try show --js; try resume ''; try export ''",
             &SECOND[..9]

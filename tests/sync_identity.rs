@@ -54,7 +54,7 @@ fn run(pair: &Pair, name: &str) -> Run {
 }
 
 /// Creates machines `a` and `b` that know each other and share a skill.
-fn acquainted() -> Pair {
+fn synced_machines() -> Pair {
     let pair = Pair::new();
     pair.put("a", SKILL, "one");
     for name in ["a", "b", "a", "b"] {
@@ -66,7 +66,7 @@ fn acquainted() -> Pair {
 #[test]
 fn a_machine_restored_from_a_backup_accepts_its_later_files() {
     for torn in [false, true] {
-        let pair = acquainted();
+        let pair = synced_machines();
         copy_machine(&pair);
         pair.put("a", SKILL, "two, longer");
         pair.put("a", ROLLOUT, META);
@@ -129,7 +129,7 @@ fn a_single_restored_machine_does_not_wait_for_its_former_manifest() {
 
 #[test]
 fn a_cloned_machine_gets_its_own_manifest() {
-    let pair = acquainted();
+    let pair = synced_machines();
     copy_machine(&pair);
     pair.put("a", "skills/s/first", "of the first");
     pair.apply("a");
@@ -160,7 +160,7 @@ fn a_cloned_machine_gets_its_own_manifest() {
 
 #[test]
 fn no_entry_of_a_manifest_with_two_writers_is_lost() {
-    let pair = acquainted();
+    let pair = synced_machines();
     copy_machine(&pair);
     let word = manifests_of(&pair, "a").remove(0);
     let before = fs::read(&word).unwrap();
@@ -339,7 +339,7 @@ fn an_old_manifest_that_reappears_does_not_count_as_another_machine() {
 
 #[test]
 fn an_edit_replaced_by_that_of_a_cloned_machine_is_in_the_snapshot() {
-    let pair = acquainted();
+    let pair = synced_machines();
     copy_machine(&pair);
     let day = pair.copy_cloud();
     pair.put("a", SKILL, "of the original");

@@ -5,7 +5,7 @@
     reason = "how often each state was met is shown when a test fails, or with --nocapture"
 )]
 
-use crate::support::env::{Run, TestEnv, Tree, assert_same_tree};
+use crate::support::env::{PROGRAM, Run, TestEnv, Tree, assert_same_tree};
 use crate::support::faults::Dice;
 use crate::support::injection::{Fault, can_inject, points, run_with_fault, sample, sample_evenly};
 use crate::support::profiles::{alice_and_bob, folder, owner, write_age_key};
@@ -688,14 +688,8 @@ fn memory_use_does_not_depend_on_the_size_of_archives() {
     }
     let key = write_age_key(&env);
     let limited = |args: &str| {
-        let program = env!("CARGO_BIN_EXE_codex-manager");
-        let shell = env.command([""; 0]);
-        let mut command = std::process::Command::new("sh");
-        command
-            .env_clear()
-            .envs(shell.get_envs().filter_map(|(k, v)| Some((k, v?))))
-            .current_dir(env.path(""));
-        let script = format!("ulimit -v {LIMIT_KIB}; exec {program} -q profile {args}");
+        let script = format!("ulimit -v {LIMIT_KIB}; exec {PROGRAM} -q profile {args}");
+        let mut command = env.other_program("sh");
         let output = command.args(["-c", &script]).output().expect("sh");
         assert!(output.status.success(), "{args}: {output:?}");
     };

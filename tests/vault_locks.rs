@@ -29,12 +29,9 @@ fn env_of_two_snapshots() -> Option<TestEnv> {
 
 /// Starts restic itself, which holds its lock while it reads from a pipe.
 fn start_plain_restic(env: &TestEnv) -> Child {
-    let plain = env.command([""; 0]);
-    let mut command = Command::new("/usr/bin/restic");
+    let mut command = env.other_program("/usr/bin/restic");
     let child = command
         .args(["backup", "--stdin"])
-        .env_clear()
-        .envs(plain.get_envs().filter_map(|(k, v)| Some((k, v?))))
         .env("RESTIC_REPOSITORY", env.path("vault"))
         .stdin(Stdio::piped())
         .stdout(Stdio::null())

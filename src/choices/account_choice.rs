@@ -3,7 +3,7 @@
 use crate::codex::identity::Identity;
 use crate::context::Context;
 use crate::error::{CommandError, Result};
-use crate::inventory::resolve::resolve;
+use crate::inventory::resolve::find_account_position;
 use crate::quota::account::{Account, AccountEntry, LoginState};
 use crate::quota::recommend::rank;
 use crate::quota::state;
@@ -55,7 +55,10 @@ pub(crate) fn find_position(accounts: &[Account], text: &str, context: &Context)
         let message = format!("no account or profile named {text:?}");
         return Err(CommandError::failed(message).hint(first_login(context)));
     }
-    Ok(resolve(accounts.iter().map(|a| &a.entry), text)?)
+    Ok(find_account_position(
+        accounts.iter().map(|a| &a.entry),
+        text,
+    )?)
 }
 
 /// Lets the user choose an account that has a profile from a list with the remaining weekly quota, the recommended one

@@ -49,9 +49,9 @@ pub(crate) fn known_machines(context: &Context) -> Vec<Machine> {
 /// # Errors
 /// No vault is set up, nothing was fetched before and the vault cannot be reached, or the user interrupts.
 pub(crate) fn refresh_machines(context: &Context) -> Result<(Vec<Machine>, bool)> {
-    let refreshed = refresh(context);
+    let fetched = fetch_newest(context);
     let list = known_machines(context);
-    let is_stale = match refreshed {
+    let is_stale = match fetched {
         Ok(is_complete) => !is_complete,
         Err(e) if is_interrupted() || list.is_empty() => return Err(e),
         Err(e) => {
@@ -70,7 +70,7 @@ pub(crate) fn refresh_machines(context: &Context) -> Result<(Vec<Machine>, bool)
 
 /// Fetches the newest conversations and removes the indexes of machines that are gone. Returns false if a machine could
 /// not be read, of which it warns.
-fn refresh(context: &Context) -> Result<bool> {
+fn fetch_newest(context: &Context) -> Result<bool> {
     let restic = ConnectionArgs::default().open(context)?;
     let manager_home = context.manager_home();
     let before = known_machines(context);

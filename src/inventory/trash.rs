@@ -84,12 +84,13 @@ pub(crate) fn move_to_trash(
 /// The trash cannot be listed.
 pub(crate) fn plan_undo(manager_home: &Path) -> Result<Vec<RestoredArchive>, IoError> {
     Ok(match find_newest_batch(manager_home)? {
-        Some(batch) => plan_restore(manager_home, &batch)?,
+        Some(batch) => plan_undo_of_batch(manager_home, &batch)?,
         None => Vec::new(),
     })
 }
 
-fn plan_restore(manager_home: &Path, batch: &Path) -> Result<Vec<RestoredArchive>, IoError> {
+/// Returns the archives of a batch with the names that they get: their own, or with a number if that is taken.
+fn plan_undo_of_batch(manager_home: &Path, batch: &Path) -> Result<Vec<RestoredArchive>, IoError> {
     let backups = store::backups_folder(manager_home);
     let mut taken = BTreeSet::new();
     let mut back = Vec::new();
@@ -131,7 +132,7 @@ pub(crate) fn undo(
         return Ok(Vec::new());
     };
     // Planned again under the lock: another command may have taken a name since it was shown.
-    let back = plan_restore(manager_home, &batch)?;
+    let back = plan_undo_of_batch(manager_home, &batch)?;
     let backups = store::backups_folder(manager_home);
     let mut moves = Vec::new();
     for RestoredArchive { archive, name, .. } in &back {

@@ -240,7 +240,8 @@ fn find_copy_name(
         }
     }
     let mut name = record.path.clone();
-    for number in 2.. {
+    let mut number = 1;
+    loop {
         let to = file_pair(backups, &name);
         if to.iter().all(|path| path.symlink_metadata().is_err()) {
             return Ok((name, ArchiveOutcome::Added));
@@ -253,9 +254,9 @@ fn find_copy_name(
             // Archives in folders of the Python tool have no numbered names.
             return Err("another archive has this name in the manager home".into());
         }
+        number += 1;
         name = names::archive_name(names::strip_archive_suffix(&record.path), number);
     }
-    unreachable!("the loop above has no end")
 }
 
 /// Returns the paths of an archive and its sidecar.

@@ -51,6 +51,12 @@ pub(crate) fn create_pipe(path: &std::path::Path) -> std::io::Result<()> {
         .ok_or_else(|| std::io::Error::other("mkfifo"))
 }
 
+/// Returns a loopback port without a listener.
+pub(crate) fn find_free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("a bound address").port()
+}
+
 /// Writes an executable script in another process. A concurrent fork of this process could inherit
 /// the open file, and executing the script would fail with ETXTBSY.
 pub(crate) fn write_program(path: &std::path::Path, text: &str) {
