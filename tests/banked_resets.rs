@@ -16,7 +16,7 @@ fn at(unix_seconds: i64) -> DateTime<Utc> {
     DateTime::from_timestamp(unix_seconds, 0).expect("a time")
 }
 
-/// A banked reset on the wire of the server.
+/// Returns a banked reset on the wire of the server.
 fn credit(status: &str, expires_at: Option<i64>) -> Value {
     json!({
         "id": "reset-1",
@@ -162,7 +162,7 @@ fn resets_that_the_server_does_not_list_are_unknown() {
     }
 }
 
-/// An account at 40 % with two banked resets, which expire at these times of November 2026.
+/// Returns an account at 40 % with two banked resets, which expire at these times of November 2026.
 fn with_resets(email: &str, expires_at: [&str; 2]) -> Value {
     let mut known = entry(email, 40.0, "2026-11-24T15:55:00Z");
     let times = expires_at.map(|day| format!("2026-11-{day}:00Z"));

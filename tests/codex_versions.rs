@@ -55,7 +55,7 @@ impl Home {
         assert_eq!(said.last().map(String::as_str), Some(prompt), "{said:?}");
     }
 
-    /// The tables of the state database, or `None` for a Codex without one.
+    /// Returns the tables of the state database, or `None` for a Codex without one.
     fn database(&self) -> Option<rusqlite::Connection> {
         let path = self.lab.home().join("state_5.sqlite");
         let database = rusqlite::Connection::open(path.exists().then_some(path)?);

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-/// An entry of `cooldown.json` with a weekly window.
+/// Returns an entry of `cooldown.json` with a weekly window.
 pub(crate) fn entry(email: &str, used: f64, resets_at: &str) -> Value {
     json!({
         "email": email,

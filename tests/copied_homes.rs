@@ -1,6 +1,7 @@
 //! Copied homes, and homes restored beside the first one. A login that is live in one of them is never used
 //! in another.
 
+use crate::support::copy_tree;
 use crate::support::env::{Run, TestEnv, assert_same_tree};
 use crate::support::lab::Lab;
 use crate::support::profiles::{alice_and_bob, write_age_key};
@@ -91,11 +92,7 @@ fn i2_i5_a_query_from_a_copied_home_uses_no_refresh_token_twice() {
         return;
     };
     let copy = lab.world.path("copy");
-    let done = std::process::Command::new("cp")
-        .arg("-a")
-        .args([&lab.home(), &copy])
-        .status();
-    assert!(done.expect("cp").success());
+    copy_tree(&lab.home(), &copy);
     let there = |args: &[&str]| lab.manager([&["--codex-home", "copy"], args].concat());
     let _ = there(&["use", "bob"]).code(0);
     // The saved login has expired, and only the first home may renew it.

@@ -384,7 +384,7 @@ fn a_rebuild_waits_for_the_lock_of_codex() {
     assert!(!read(&env, "session_index.jsonl").contains("broken"));
 }
 
-/// A home with conversations of one prompt each, all of them in `history.jsonl`.
+/// Creates a home with conversations of one prompt each, all of them in `history.jsonl`.
 pub(crate) fn home_of(conversations: u32) -> TestEnv {
     let env = TestEnv::new();
     let mut history = String::new();

@@ -27,7 +27,7 @@ const RECORD: &str = r#"for a in "$@"; do printf '<%s>' "$a"; done > "$HOME/args
 printf '%s\n' "$CODEX_HOME" "${CODEX_SQLITE_HOME-none}" "${CODEX_API_KEY-none}" > "$HOME/env"
 cat "$CODEX_HOME/auth.json" > "$HOME/login""#;
 
-/// A test environment with the real clock, because rollouts are bound by their creation time.
+/// Creates a test environment with the real clock, because rollouts are bound by their creation time.
 fn world() -> TestEnv {
     let mut env = alice_and_bob();
     env.unset("CODEX_MANAGER_NOW");
@@ -447,13 +447,9 @@ fn a_conversation_is_bound_by_folder_and_account_and_its_usage_is_listed_with_th
     assert_eq!(current["session"]["session_id"], launch["session_id"]);
     // The usage does not affect the state of the account.
     let known = env.run(["cooldown", "--json"]).code(0).json();
-    assert!(
-        known["accounts"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .all(|a| a["state"] == "unknown")
-    );
+    let known = known["accounts"].as_array().unwrap();
+    assert!(!known.is_empty());
+    assert!(known.iter().all(|a| a["state"] == "unknown"), "{known:?}");
     assert!(
         env.run(["list"])
             .code(0)

@@ -58,6 +58,7 @@ fn three_accounts_run_concurrently_in_separate_conversations() {
     let accounts = ["acct-bob", "acct-carol", "acct-alice"];
     assert_eq!(turns(&lab), accounts);
     let listed = launches(&lab);
+    assert_eq!(listed.len(), 3, "{listed:?}");
     assert!(
         listed.iter().all(|row| row["state"] == "running"),
         "{listed:?}"

@@ -11,7 +11,7 @@ use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 use std::process::Stdio;
 
-/// A machine with two accounts, three conversations, and a secret outside the homes.
+/// Creates a machine with two accounts, three conversations, and a secret outside the homes.
 fn world() -> TestEnv {
     let env = TestEnv::new();
     save_alice_and_bob(&env);

@@ -18,7 +18,7 @@ type Size = (u16, u16);
 
 const WIDE: Size = (120, LINES);
 
-/// Three archives, of 18, 19 and 20 November.
+/// Creates a home with three archives, of 18, 19 and 20 November.
 fn three_archives() -> TestEnv {
     let mut env = TestEnv::new();
     let times = ["18", "19", "20"].map(|day| format!("2026-11-{day}T10:00:00Z"));

@@ -41,7 +41,7 @@ impl Drop for Running {
     }
 }
 
-/// `/bin/sleep` under another name.
+/// Returns a command that runs `/bin/sleep` under another name.
 fn sleeper(folder: &Path, name: &str) -> Command {
     let program = folder.join(name);
     // Another process copies the program. A concurrent fork of this process could inherit the open

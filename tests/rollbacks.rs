@@ -13,7 +13,8 @@ fn rollback(turns: u32) -> Value {
            "payload": {"type": "thread_rolled_back", "num_turns": turns}})
 }
 
-/// A conversation of the turns apples, plums, pears, of which the user took the last two back and asked for cherries.
+/// Returns a conversation of the turns apples, plums, pears, of which the user took the last two back and asked for
+/// cherries.
 fn sample() -> Conversation {
     let mut made = Conversation::new(1, 60, "apples", "Seven apples.");
     made.lines.extend([

@@ -395,7 +395,7 @@ fn the_next_run_is_parsed_from_systemctl() {
     }
 }
 
-/// A test environment with a `systemctl` that records its arguments, and enables timers as the real one.
+/// Creates a test environment with a `systemctl` that records its arguments, and enables timers as the real one.
 fn world() -> TestEnv {
     let env = TestEnv::new();
     let noted = env.path("told");

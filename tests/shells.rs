@@ -4,7 +4,7 @@ use crate::cooldown::{entry, write_cooldown};
 use crate::support::env::TestEnv;
 use crate::support::sample::{FIRST, SECOND, backup, sample_home};
 use crate::support::skips::skip;
-use crate::support::write_program;
+use crate::support::{create_pipe, write_program};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
@@ -38,11 +38,7 @@ fn world() -> TestEnv {
 /// runs the program.
 fn report_to(env: &TestEnv, command: &str) {
     std::fs::remove_file(env.path("bin/codex-manager")).unwrap();
-    let made = Command::new("mkfifo")
-        .arg(env.path("context"))
-        .status()
-        .unwrap();
-    assert!(made.success());
+    create_pipe(&env.path("context")).unwrap();
     let script = format!(
         "#!/bin/sh\ncase \"$1\" in {command}) echo \"$*\" > '{}';; esac\nexec '{}' \"$@\"\n",
         env.path("context").display(),
@@ -260,13 +256,7 @@ fn a_prompt_waits_no_longer_than_a_second() {
     // The cache is a pipe without a writer, so reading it never ends.
     let cache = env.manager_home().join("cooldown.json");
     std::fs::remove_file(&cache).unwrap();
-    assert!(
-        Command::new("mkfifo")
-            .arg(&cache)
-            .status()
-            .unwrap()
-            .success()
-    );
+    create_pipe(&cache).unwrap();
     let run = env.run(["recommend", "--format", "{email}"]);
     assert_ne!(run.code, 0);
     assert_eq!((run.stdout, run.stderr), (String::new(), String::new()));

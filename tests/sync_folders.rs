@@ -5,6 +5,7 @@
     reason = "TOML quotes as Rust does"
 )]
 
+use crate::support::create_pipe;
 use crate::support::env::{PROGRAM, assert_same_tree};
 use crate::support::faults::Mount;
 use crate::support::injection::{can_inject, kill_numbers, run_ends_before_call};
@@ -544,13 +545,7 @@ fn a_special_file_in_the_place_of_a_file_is_reported() {
     pair.put("a", "AGENTS.md", "x");
     pair.put("a", SKILL, "x");
     let pipe = pair.cloud().join("AGENTS.md");
-    assert!(
-        Command::new("mkfifo")
-            .arg(&pipe)
-            .status()
-            .unwrap()
-            .success()
-    );
+    create_pipe(&pipe).unwrap();
     for args in [&["plan", "--json"][..], &["run", "--apply", "--json"]] {
         let json = pair.run("a", args).code(6).json();
         assert_eq!(actions(&json), [format!("copy-to-cloud {SKILL}")]);

@@ -1,12 +1,12 @@
 //! The identity of machines in the cloud folder, and the state of the last sync: machines restored from a
 //! backup or cloned, damaged states, and configurations with fewer roots than before.
 
+use crate::support::copy_tree;
 use crate::support::env::Run;
 use crate::support::pair::{META, Pair, ROLLOUT, SKILL, actions, set_mtime};
 use serde_json::Value;
 use std::fs;
 use std::path::PathBuf;
-use std::process::Command;
 
 const OF_A: [&str; 2] = ["codex-a", "manager-a"];
 
@@ -14,8 +14,7 @@ const OF_A: [&str; 2] = ["codex-a", "manager-a"];
 fn copy_machine(pair: &Pair) {
     for folder in OF_A {
         let (from, to) = (pair.0.path(folder), pair.0.path(&format!("kept-{folder}")));
-        let copied = Command::new("cp").arg("-a").arg(from).arg(to).status();
-        assert!(copied.unwrap().success());
+        copy_tree(&from, &to);
     }
 }
 

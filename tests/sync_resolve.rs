@@ -218,7 +218,7 @@ fn conversation_text(who: &str, more: usize) -> String {
     text
 }
 
-/// Two machines that continued a conversation: two answers on `b`, one in the cloud folder.
+/// Creates two machines that continued a conversation: two answers on `b`, one in the cloud folder.
 fn diverged_conversation() -> Pair {
     let pair = Pair::synced(&[(ROLLOUT, &conversation_text("", 0))]);
     pair.put("a", ROLLOUT, &conversation_text("a", 1));

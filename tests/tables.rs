@@ -22,7 +22,7 @@ pub(crate) fn shown(env: &TestEnv, args: &[&str], columns: u16) -> String {
     terminal.text().replace('\r', "")
 }
 
-/// The emails of thirty accounts, some of them long.
+/// Returns the emails of thirty accounts, some of them long.
 fn emails() -> Vec<String> {
     let domains = [
         "x.com",

@@ -17,7 +17,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
-/// Alice and Bob have profiles, and Carol is signed in.
+/// Creates an environment in which Alice and Bob have profiles, and Carol is signed in.
 fn env_with_profiles() -> TestEnv {
     let env = alice_and_bob();
     write_auth(&env.codex_home(), &carol());
@@ -38,7 +38,7 @@ pub(crate) fn import(env: &TestEnv, file: &Path, args: &[&str]) -> Run {
     env.run([&["profile", "import", &file, "--json"], args].concat())
 }
 
-/// A second machine with the same key.
+/// Creates a second machine with the same key.
 fn other_machine(env: &TestEnv) -> TestEnv {
     let other = TestEnv::new();
     for name in ["key.txt", "pass"] {
@@ -53,7 +53,7 @@ fn kept(env: &TestEnv, name: &str) -> Option<String> {
     fs::read_to_string(folder(env, name).join("auth.json")).ok()
 }
 
-/// The tree of the manager home without times, locks and empty work folders.
+/// Returns the tree of the manager home without times, locks and empty work folders.
 pub(crate) fn state(env: &TestEnv) -> Tree {
     let mut tree = comparable(&env.tree("home/.codex-manager"));
     tree.0.retain(|path, text| {

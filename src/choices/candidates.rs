@@ -65,8 +65,8 @@ fn value_name(arg: &Arg) -> String {
     names.first().map(ToString::to_string).unwrap_or_default()
 }
 
-/// Returns the settings of the environment and of `config.toml`; `None` if they are invalid. Global flags on the command
-/// line being completed are not considered.
+/// Returns the settings of the environment and of `config.toml`; `None` if they are invalid. Global flags on the
+/// command line being completed are not considered.
 fn resolve_settings() -> Option<Settings> {
     // The shell calls the program without its flags.
     let env = Environment::from_process();

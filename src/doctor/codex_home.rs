@@ -348,7 +348,8 @@ fn find_rollouts(home: &Path) -> impl Iterator<Item = (PathBuf, RolloutName)> {
     })
 }
 
-/// Reports compressed conversations if the installed Codex does not read them. Returns `None` if its version is unknown.
+/// Reports compressed conversations if the installed Codex does not read them. Returns `None` if its version is
+/// unknown.
 fn check_compressed(home: &Path, version: Option<&str>) -> Option<Check> {
     let version = version.filter(|version| !rollout::supports_zst(version))?;
     let (path, _) = find_rollouts(home).find(|(_, rollout)| rollout.compressed)?;

@@ -15,7 +15,7 @@ impl Advised for crate::transfer::TransferError {
             Self::Exists(_) => self.unchanged(Refused, "choose another name"),
             Self::Locked(_) => self.unchanged(Failed, "list the Codex processes: codex-manager current"),
             Self::Changed(_) => self.unchanged(Failed, "run the same command again"),
-            Self::BadKey(_) => self.unchanged(Usage, "create a key with age-keygen"),
+            Self::BadKey(_) => self.unchanged(Usage, "give another passphrase, or create a key with age-keygen"),
             Self::NeedsPassphrase(_) => self.unchanged(Usage, "give the passphrase: --passphrase-file FILE"),
             Self::NeedsIdentity(_) => self.unchanged(Usage, "give its private key: --identity FILE"),
             Self::WrongKey { .. } => self.unchanged(Refused, "give another: --passphrase-file FILE or --identity FILE"),

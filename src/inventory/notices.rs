@@ -64,8 +64,8 @@ impl NoticeState {
         self.waiting.contains(&observations::file_name(account))
     }
 
-    /// Forgets shown notices whose condition has ended, so that they are shown again when it recurs. A notice with an end
-    /// is remembered until then, because figures of two sources differ by a percent, and some lack a window.
+    /// Forgets shown notices whose condition has ended, so that they are shown again when it recurs. A notice with an
+    /// end is remembered until then, because figures of two sources differ by a percent, and some lack a window.
     pub(crate) fn retain_holding(&mut self, holding: &[DesktopNotice], now: &DateTime<Utc>) {
         let holds = |subject: &String| holding.iter().any(|n| n.subjects.contains_key(subject));
         self.shown

@@ -53,7 +53,8 @@ impl RetentionPlan {
         }
     }
 
-    /// Adds the decisions for one group of [`group_candidates`]. `counted_apart` is added to the reasons of kept archives.
+    /// Adds the decisions for one group of [`group_candidates`]. `counted_apart` is added to the reasons of kept
+    /// archives.
     fn add_group(
         &mut self,
         group: &[&RetentionCandidate],

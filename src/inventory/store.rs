@@ -41,8 +41,8 @@ pub fn refresh(manager_home: &Path) -> Result<Option<PathBuf>, DocumentError> {
 }
 
 /// Like [`refresh`], after a move into or out of the trash. `in_trash` has the names of the archives in the trash, for
-/// which the results of `verify` are kept; `renamed` the archives that an undo brought back, by their names in the trash
-/// and in `backups/`.
+/// which the results of `verify` are kept; `renamed` the archives that an undo brought back, by their names in the
+/// trash and in `backups/`.
 pub(crate) fn refresh_with_trash(
     manager_home: &Path,
     in_trash: &BTreeSet<String>,

@@ -198,8 +198,8 @@ fn load_unchanged_profiles(
     logins.iter().map(profile_of).collect()
 }
 
-/// Gives the profiles their logins back after the export failed, and removes its `file`. If that cannot be recorded, the
-/// file stays.
+/// Gives the profiles their logins back after the export failed, and removes its `file`. If that cannot be recorded,
+/// the file stays.
 fn return_logins(
     profiles: &Profiles,
     before: &[Profile],

@@ -188,8 +188,8 @@ fn select_new_records<'a>(package: &'a Package, local: &InventoryFile) -> Vec<&'
         .collect()
 }
 
-/// Returns the lines of the export's launch registry whose launches `local` does not have, in their order. Damaged lines
-/// are left out.
+/// Returns the lines of the export's launch registry whose launches `local` does not have, in their order. Damaged
+/// lines are left out.
 fn select_new_launches<'a>(package: &'a Package, local: &[u8]) -> Vec<&'a [u8]> {
     let id = |line: &[u8]| {
         let value: serde_json::Value = serde_json::from_slice(line).ok()?;

@@ -290,8 +290,8 @@ fn assign_logins(
     Ok(())
 }
 
-/// Returns false if the sidecar certainly describes another archive: an older one by its SHA-256, a newer one by the size,
-/// because its digest is no SHA-256.
+/// Returns false if the sidecar certainly describes another archive: an older one by its SHA-256, a newer one by the
+/// size, because its digest is no SHA-256.
 fn may_describe(sidecar: &Metadata, file: &ExportFile) -> bool {
     match sidecar.archive_digest() {
         Some(ContentDigest::Sha256(digest)) => digest.to_string() == file.sha256.to_string(),

@@ -91,12 +91,12 @@ impl TestEnv {
         self.root.path().join(relative)
     }
 
-    /// The Codex home, `~/.codex`.
+    /// Returns the Codex home, `~/.codex`.
     pub(crate) fn codex_home(&self) -> PathBuf {
         self.path("home/.codex")
     }
 
-    /// The manager home, `~/.codex-manager`.
+    /// Returns the manager home, `~/.codex-manager`.
     pub(crate) fn manager_home(&self) -> PathBuf {
         self.path("home/.codex-manager")
     }
@@ -132,7 +132,8 @@ impl TestEnv {
         command
     }
 
-    /// Returns the command of another program, with the variables and the folder of [`Self::command`] and an empty input.
+    /// Returns the command of another program, with the variables and the folder of [`Self::command`] and an empty
+    /// input.
     pub(crate) fn other_program(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(program);
         command

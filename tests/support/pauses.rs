@@ -1,5 +1,5 @@
-//! The only place where a test sleeps: between two checks of a state whose change gives no event, and to vary the time of
-//! an event. No test sleeps until something has probably happened.
+//! The only place where a test sleeps: between two checks of a state whose change gives no event, and to vary the time
+//! of an event. No test sleeps until something has probably happened.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -32,8 +32,8 @@ pub(crate) fn wait_until(event: &str, mut is_so: impl FnMut() -> bool) {
     assert!(seen.is_some(), "not within {EVENT_LIMIT:?}: {event}");
 }
 
-/// Delays the next event, such as a kill, a write or another command, against concurrent ones. The assertions of the test
-/// have to hold for each duration.
+/// Delays the next event, such as a kill, a write or another command, against concurrent ones. The assertions of the
+/// test have to hold for each duration.
 pub(crate) fn vary(duration: Duration) {
     std::thread::sleep(duration);
 }

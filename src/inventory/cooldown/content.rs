@@ -44,8 +44,8 @@ impl CooldownFile {
         entry
     }
 
-    /// Returns the entry of `identity`: the first match if both or neither are known by more than the email, else the only
-    /// match.
+    /// Returns the entry of `identity`: the first match if both or neither are known by more than the email, else the
+    /// only match.
     pub(crate) fn find(&self, identity: &Identity) -> Option<&AccountEntry> {
         self.position(identity).map(|i| &self.accounts[i])
     }
