@@ -52,7 +52,7 @@ fn needs_archive(one: &UnreadableConversation) -> bool {
     one.fix.is_none() || is_shortened && one.is_repairable()
 }
 
-/// Returns the id of the conversation to restore from an archive that has the missing rollout, a longer copy of a
+/// Returns the id of the conversation to restore from the archive, if that has the missing rollout, a longer copy of a
 /// shortened one, or the conversation without the boundary that hides it.
 ///
 /// # Errors
