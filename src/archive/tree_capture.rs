@@ -28,7 +28,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// A captured home in a tree. Dropping it removes the copies of databases and of the login.
+/// A captured home in a tree. Dropping it removes the files that are not hard links, such as databases and the login.
 #[derive(Debug)]
 pub(crate) struct CapturedTree {
     pub(crate) root: PathBuf,

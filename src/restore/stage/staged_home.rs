@@ -22,7 +22,7 @@ pub(crate) struct StageRoot {
     pub(crate) live: PathBuf,
     /// The path that its new state is built at.
     pub(crate) staged: PathBuf,
-    /// True if the root is exchanged in one call; false if entry by entry, because it is a mount
+    /// True if the root is exchanged in one call; false if entry by entry, for example because it is a mount
     /// point or its parent is not writable.
     pub(crate) whole: bool,
 }
