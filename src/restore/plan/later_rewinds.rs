@@ -11,7 +11,8 @@ use crate::restore::error::RestoreError;
 use std::collections::HashSet;
 use std::path::Path;
 
-/// Adds the later rollouts of the conversation of `--session` to the files that the plan removes. `--merge` keeps them.
+/// Adds the later rollouts of the conversation of `--session` to the files that the plan removes. Does nothing for
+/// `--merge` and `--to`.
 ///
 /// # Errors
 /// [`RestoreError::Continued`] if a fork of the home continues one of them.
