@@ -52,7 +52,8 @@ impl RawLines {
         self.end
     }
 
-    /// Returns the next complete line, or `None` at the end. A last line without a newline is complete if it is JSON.
+    /// Returns the next complete line, or `None` at the end. A last line without a newline is complete if it is JSON. A
+    /// damaged compressed rollout ends at the damage, unless it has no complete line before that.
     ///
     /// # Errors
     /// The file cannot be read, or the user interrupts ([`io::ErrorKind::Interrupted`]).

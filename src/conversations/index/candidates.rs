@@ -15,8 +15,8 @@ use std::fs::DirEntry;
 use std::hash::{BuildHasher as _, RandomState};
 use std::path::{Path, PathBuf};
 
-/// An update also checks conversations that changed up to this many milliseconds before the last update: Codex may
-/// write its database before the rollout.
+/// An update also checks conversations that changed up to this many milliseconds before the newest change that the last
+/// update saw: Codex may write its database before the rollout.
 const OVERLAP_MS: i64 = 10 * 60 * 1000;
 
 pub(super) const NEWEST_CHANGE: &str = "newest_change_ms";
@@ -200,7 +200,7 @@ pub(super) fn has_exactly_indexed_files(
     Ok(on_disk == Some(known))
 }
 
-/// Returns the conversations that changed according to Codex's database.
+/// Returns the conversations that changed according to Codex's database, or that got a name in `session_index.jsonl`.
 pub(super) fn find_changed_candidates(
     store: &IndexStore,
     source: IndexSource<'_>,

@@ -15,7 +15,7 @@ pub(super) fn delete_texts(store: &IndexStore, conversation: i64) -> rusqlite::R
     store.execute("DELETE FROM span WHERE conversation=?1", [conversation])
 }
 
-/// Deletes the texts of the turns after `turn`, which the user rolled back.
+/// Deletes the texts of the turns after turn `last`, which the user rolled back.
 pub(super) fn delete_turns_after(
     store: &IndexStore,
     conversation: i64,

@@ -1,8 +1,7 @@
 //! Writes the words of rollouts into the index.
 //!
-//! One thread reads blocks of lines, several parse them and split their texts into words ([`super::rollout_blocks`]), and one
-//! writes.
-//! Memory holds a few blocks, however large a rollout is.
+//! One thread reads blocks of lines, several parse them and split their texts into words ([`super::rollout_blocks`]),
+//! and one writes. Memory holds a few blocks, however large a rollout is.
 
 use super::deleted_texts::{delete_texts, delete_turns_after};
 use super::error::IndexError;
@@ -123,8 +122,7 @@ impl<'a> Writer<'a> {
     }
 
     fn execute_batch(&self, sql: &str) -> Result<(), IndexError> {
-        let done = self.store.connection.execute_batch(sql);
-        done.map_err(IndexError::of_index(&self.store.path))
+        self.store.run(|connection| connection.execute_batch(sql))
     }
 
     fn begin_transaction(&mut self) -> Result<(), IndexError> {
@@ -199,15 +197,13 @@ impl<'a> Writer<'a> {
         let Some(from) = task.from else {
             return self.set_fields(id, &task);
         };
-        let is_continued = from > 0 || task.indexed.as_ref().is_some_and(|old| old.end.offset > 0);
         let state = match &task.indexed {
             Some(old) if from > 0 => old.state.clone(),
-            _ => {
-                if is_continued {
-                    delete_texts(self.store, id)?;
-                }
+            Some(old) if old.end.offset > 0 => {
+                delete_texts(self.store, id)?;
                 ReaderState::default()
             }
+            _ => ReaderState::default(),
         };
         let copied = task.parent.as_ref().and_then(|(parent, rollout)| {
             Some(CopiedBeginning {
@@ -242,7 +238,8 @@ impl<'a> Writer<'a> {
         Ok(self.store.connection.last_insert_rowid())
     }
 
-    /// Stores the paths of the rollouts of a rewound conversation, to which its places refer by number.
+    /// Stores the paths of the rollouts of a rewound conversation, to which its places refer by number. A conversation
+    /// with one rollout has no such list.
     fn set_rollouts(&self, id: i64, task: &IngestTask) -> rusqlite::Result<()> {
         let newest = &task.candidate.path;
         let all = task.earlier.iter().map(|slice| &slice.path).chain([newest]);
