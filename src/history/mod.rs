@@ -2,8 +2,8 @@
 //!
 //! Rollouts are the source of truth and are never written. Codex's lists are derived data in three
 //! places: the table `threads` of the state database, `session_index.jsonl` for names and
-//! `history.jsonl` for prompts. [`check`] compares, [`repair`] corrects the database, [`rebuild`]
-//! writes the two files again, and [`snapshot`] keeps the state before each and restores it.
+//! `history.jsonl` for prompts. [`check`] compares, [`repair`] corrects the database, [`snapshot`] keeps
+//! the state before a repair and restores it, and [`rebuild`] writes the two files again.
 //!
 //! I want to …
 //!

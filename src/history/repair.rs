@@ -62,7 +62,9 @@ pub(crate) fn apply(
     let projected = project_rollouts(context, plan, program)?;
     let mut files = database_files(&database);
     if projected.is_some() || !plan.shortened.is_empty() {
-        files.extend(database_files(&plan.projections_path(context)));
+        let known = plan.projections.clone();
+        let projections = known.unwrap_or_else(|| new_projections_path(context));
+        files.extend(database_files(&projections));
     }
     let snapshots = RepairSnapshots::lock(context.manager_home)?;
     let snapshot = snapshots.create(context.home, SnapshotReason::Repair, files, now)?;

@@ -224,12 +224,6 @@ impl RepairPlan {
         }
     }
 
-    /// Returns the path of the projection database, which may not exist yet.
-    pub(super) fn projections_path(&self, context: &RepairContext<'_>) -> PathBuf {
-        let new = || new_projections_path(context);
-        self.projections.clone().unwrap_or_else(new)
-    }
-
     /// Returns the path of a rollout as Codex records it: canonical, and without `.zst`.
     fn recorded_path(
         &self,

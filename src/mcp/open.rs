@@ -42,6 +42,8 @@ struct ConversationPage {
 }
 
 impl OpenArguments {
+    /// Answers a call with a page of the conversation.
+    ///
     /// # Errors
     /// An argument is invalid, no conversation or several match, it has no such turn, or its rollout cannot be read.
     pub(super) fn answer(&self, call: &PastCall<'_>) -> Result<String> {

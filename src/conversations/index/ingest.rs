@@ -6,7 +6,7 @@
 use super::deleted_texts::{delete_texts, delete_turns_after};
 use super::error::IndexError;
 use super::plan::{IngestTask, NOT_INDEXED, ShownFields, format_place};
-use super::rollout_blocks::{IngestStep, ParsedBlock, ParsedLine, parse, read_rollouts};
+use super::rollout_blocks::{IngestStep, ParsedBlock, ParsedLine, parse_step, read_rollouts};
 use super::store::{IndexStore, Place};
 use super::text_spans::{NEXT_TEXT, NewSpan, delete_chosen};
 use super::text_words::TextWords;
@@ -33,7 +33,7 @@ const BUFFER_BYTES: usize = 40 << 20;
 
 #[derive(Debug, Default)]
 pub(crate) struct RefreshReport {
-    /// The number of conversations with new text.
+    /// The number of conversations of which a rollout was read.
     pub read: usize,
     /// True if all rollouts were checked.
     pub is_complete: bool,
@@ -52,7 +52,7 @@ pub(super) fn ingest(
     writer.begin_transaction()?;
     let result = parallel::run_ordered(
         MAX_BLOCKS,
-        parse,
+        parse_step,
         |step| writer.write_step(step, progress),
         |submitter| {
             for task in tasks {

@@ -129,7 +129,7 @@ fn read_lines(
     Ok(submit(IngestStep::Lines(block)).then(|| lines.end()))
 }
 
-pub(super) fn parse(step: IngestStep<LineBlock>) -> IngestStep<ParsedBlock> {
+pub(super) fn parse_step(step: IngestStep<LineBlock>) -> IngestStep<ParsedBlock> {
     match step {
         IngestStep::Begin(task) => IngestStep::Begin(task),
         IngestStep::End(end) => IngestStep::End(end),
