@@ -182,8 +182,8 @@ pub(crate) fn project_continued_rollouts(
 /// The number of changes whose rollouts are read before their rows are inserted. Bounds memory.
 const ROWS_PER_BATCH: usize = 256;
 
-/// Changes and adds the rows of the plan in one transaction. Moves changes without a readable rollout from `changes` to
-/// `skipped`.
+/// Changes and adds the rows of the plan in one transaction. Removes a new row whose rollout cannot be read, with all other
+/// changes of that conversation, from the plan, and adds the rollout to `skipped`.
 fn change_rows(database: &Path, plan: &mut RepairPlan) -> Result<(), HistoryError> {
     let mut failed = HashSet::new();
     let mut skipped = Vec::new();
