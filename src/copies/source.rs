@@ -181,7 +181,7 @@ fn read_parent(
     let beginning = source.read_beginning(&entry)?;
     // An unreadable rollout continues nothing. It is restored as it is.
     let meta = rollout::parse_prefix(&beginning, entry.path.as_path()).unwrap_or_default();
-    Ok(meta.and_then(|meta| meta.parent()))
+    Ok(meta.and_then(|meta| meta.base_id()))
 }
 
 /// Reads the first part of one file of an archive.

@@ -137,7 +137,7 @@ impl CodexIndex<'_> {
             }
         }
         let is_given = |id: &str, name: &str, row_texts: [&str; 2]| {
-            check::is_given(name, &ConversationId::of(id), row_texts)
+            check::is_given_name(name, &ConversationId::of(id), row_texts)
         };
         let mut changed = 0;
         for database in self.state_databases() {
@@ -152,7 +152,7 @@ impl CodexIndex<'_> {
         if rollouts.is_empty() {
             return Ok(0);
         }
-        let changes = repair::register(self.home, self.env, rollouts)?;
+        let changes = repair::register_rollouts(self.home, self.env, rollouts)?;
         let rows = changes.iter().filter(|c| c.action == RepairAction::Row);
         Ok(rows.count())
     }

@@ -111,7 +111,7 @@ fn find_other_forms(plan: &SyncRestorePlan, config: &SyncConfig) -> Vec<(PathBuf
     }
     let mut others = Vec::new();
     if plan.target == Side::Local && !restored.is_empty() {
-        files::visit(home, &mut |entry, path, _| {
+        files::visit_rollouts(home, &mut |entry, path, _| {
             let parts: Vec<_> = path.iter().map(|part| part.to_string_lossy()).collect();
             let relative = parts.join("/");
             let path = entry.path();
