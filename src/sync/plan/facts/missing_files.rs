@@ -40,7 +40,6 @@ impl FactReader<'_> {
         let records = self.records;
         let own_manifest = identity::own_manifest_path(self.config, &records.state);
         let mut files = MissingFiles {
-            // Under a new name, the manifest does not exist yet.
             has_own_manifest: is_renamed || own_manifest.exists(),
             ..MissingFiles::default()
         };

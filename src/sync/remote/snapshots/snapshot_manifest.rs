@@ -11,9 +11,9 @@ use super::error::RemoteError;
 use crate::io::document::{self, Document};
 use crate::io::hash::{Hasher, Sha256Digest};
 use crate::sync::conflict_copies;
+use crate::sync::file_group::state_key;
 use crate::sync::manager_folder::{CONFLICT_COPIES_FOLDER, MANAGER_FOLDER};
 use crate::sync::manifest::ManifestEntry;
-use crate::sync::plan::state_key;
 use crate::sync::state::{Deletion, SyncedFile};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -49,7 +49,7 @@ impl FileVersions {
         let entry = self.files.get(path);
         entry.is_some_and(|entry| match (last.contents, entry.text(path)) {
             (Some(synced), Some(listed)) => synced == listed,
-            _ => (entry.size, entry.mtime_ns) == (last.remote.stat.size, last.remote.stat.mtime_ns),
+            _ => entry.stat() == last.remote.stat,
         })
     }
 }
