@@ -93,7 +93,7 @@ impl SnapshotFile {
         }
     }
 
-    /// Returns the path of the file in the snapshot.
+    /// Returns the path of the file in the snapshot, with `/`.
     pub(crate) fn path_in_snapshot(&self) -> String {
         if self.cloud {
             format!("{CLOUD_FOLDER}/{}", self.path)
@@ -150,7 +150,7 @@ pub(crate) struct SyncSnapshot {
 }
 
 impl SyncSnapshot {
-    /// Returns true if the snapshot is a `.zip`.
+    /// Returns true if the snapshot is a `.zip`, by its name.
     pub(crate) fn is_zip(&self) -> bool {
         self.name.to_lowercase().ends_with(".zip")
     }

@@ -50,12 +50,12 @@ impl Resolution {
         self.dropped > self.kept
     }
 
-    /// Returns the number of the next decision.
+    /// Returns the number of the next decision, above all numbers so far.
     fn next(self) -> u64 {
         self.dropped.max(self.kept).saturating_add(1)
     }
 
-    /// Replaces the records about the version.
+    /// Replaces the entries of `records` about the version by these numbers.
     fn write(self, name: &str, records: &mut BTreeSet<String>) {
         let old: Vec<_> = records_about(records, name).map(str::to_owned).collect();
         for record in old {

@@ -210,7 +210,7 @@ impl SyncAction {
     }
 }
 
-/// All changes for one file, applied as a unit.
+/// All changes for one file. The state records them once all are done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SyncStep {
     /// Key of the file in the state; see `file_group::state_key`.

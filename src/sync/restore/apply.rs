@@ -214,7 +214,7 @@ struct ResolutionRecorder {
 }
 
 impl ResolutionRecorder {
-    /// Returns `None` before the first sync.
+    /// Opens the state of the replica for recording; `None` before the first sync.
     fn open(config: &SyncConfig, replica: &Replica) -> Result<Option<Self>, SyncRestoreError> {
         let mut state = replica.read().map_err(PlanError::from)?;
         if !state.file.exists {

@@ -76,7 +76,7 @@ pub(super) fn list_files(snapshot: &SyncSnapshot) -> Result<Vec<SnapshotFile>, S
     Ok(files)
 }
 
-/// Lists the files in a `.zip`.
+/// Lists the files in a `.zip`, with the mtime of the snapshot. Skips names that are not Unicode.
 fn list_zip(snapshot: &SyncSnapshot) -> Result<Vec<SnapshotFile>, SyncRestoreError> {
     let mut zip = backup::open_zip(snapshot)?;
     let mut files = Vec::new();
