@@ -354,6 +354,18 @@ fn a_config_of_a_newer_version_is_refused_and_unchanged() {
 }
 
 #[test]
+fn a_glob_for_the_whole_home_is_refused_where_it_is_set() {
+    let env = TestEnv::new();
+    for glob in ["", "/"] {
+        let list = format!("[\"{glob}\"]");
+        let _ = env.run(["config", "set", "backup.exclude", &list]).code(4);
+        env.write(FILE, format!("backup.exclude = {list}\n"));
+        let run = env.run(["backup"]).code(4);
+        assert!(run.stderr.contains("config unset backup.exclude"), "{run}");
+    }
+}
+
+#[test]
 fn long_paths_are_shown_in_full_and_the_list_fits_80_columns() {
     let mut env = TestEnv::new();
     let home = "/home/somebody/with a long/name-that-has-no-room/in-the-table/.codex";

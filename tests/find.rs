@@ -606,6 +606,44 @@ fn unreadable_conversations_are_named_and_the_rest_is_found() {
     assert!(run.stderr.contains("names of conversations"), "{run}");
 }
 
+/// A file's mode is no part of the stamp by which the index recognizes a change.
+#[test]
+fn a_rollout_that_could_not_be_read_is_found_and_counted_once_when_it_can_be_read() {
+    let mut env = TestEnv::new();
+    write(&env, &Conversation::new(1, 10, "A needle", "Done."));
+    let path = write(&env, &Conversation::new(2, 20, "A haystack", "Done."));
+    let set_mode = |mode| {
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("chmod");
+    };
+    let skips_it = |env: &TestEnv| {
+        let run = env.run_unprivileged(&["find", "needle"]).code(6);
+        assert!(run.stderr.contains("skipped"), "{run}");
+    };
+    set_mode(0);
+    skips_it(&env);
+    set_mode(0o600);
+    advance_clock(&mut env);
+    assert_eq!(found(&env, &["haystack"]), [id(2)]);
+    // An appended turn cannot be read at first.
+    append(&path, &[user("A meadow")]);
+    set_mode(0);
+    env.set("CODEX_MANAGER_NOW", "2026-11-20T12:40:00Z");
+    skips_it(&env);
+    set_mode(0o600);
+    append(&path, &[user("A stream")]);
+    env.set("CODEX_MANAGER_NOW", "2026-11-20T13:00:00Z");
+    for text in ["haystack", "meadow", "stream"] {
+        assert_eq!(found(&env, &[text]), [id(2)], "{text}");
+    }
+    let texts = |env: &TestEnv| {
+        let status = env.run(["sessions", "index", "--json"]).code(0).json();
+        status["texts"].as_i64().expect("a number")
+    };
+    let updated = texts(&env);
+    let _ = env.run(["sessions", "index", "--rebuild"]).code(0);
+    assert_eq!(updated, texts(&env), "no text is in the index twice");
+}
+
 #[test]
 fn searches_are_limited_to_kinds_of_conversations() {
     let env = TestEnv::new();

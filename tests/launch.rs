@@ -776,6 +776,29 @@ fn listing_commands_open_only_bound_rollouts_and_bind_once() {
 }
 
 #[test]
+fn launches_of_one_account_are_counted_without_the_others() {
+    let env = world();
+    codex(&env, RECORD);
+    let _ = env.run(["launch", "home"]).code(0);
+    for all in [&[][..], &["--all"]] {
+        let own = env.run([&["launches", "home"], all].concat()).code(0);
+        assert!(!own.stderr.contains("older"), "{own}");
+        let none = env.run([&["launches", "work"], all].concat()).code(0);
+        assert!(
+            none.stderr
+                .contains("there are no recorded launches of work yet"),
+            "{none}"
+        );
+    }
+    for _ in 0..20 {
+        let _ = env.run(["launch", "home"]).code(0);
+    }
+    let _ = env.run(["launch", "work"]).code(0);
+    let own = env.run(["launches", "home"]).code(0);
+    assert!(own.stderr.contains("1 older"), "{own}");
+}
+
+#[test]
 fn damaged_registry_lines_are_skipped() {
     let env = world();
     codex(&env, RECORD);

@@ -7,6 +7,7 @@ use crate::support::pair::{ID, META, Pair, ROLLOUT, SKILL, set_mtime};
 use chrono::TimeDelta;
 use codex_manager::testing::io::clock::Clock;
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::time::{Duration, SystemTime};
 
 /// Sets the mtime of a snapshot.
@@ -669,6 +670,41 @@ fn a_restored_conversation_replaces_its_archived_or_compressed_form() {
         let _ = back(json["safety_snapshot"].as_str().expect("a snapshot"));
         assert_eq!(fs::read_to_string(&moved).unwrap(), later);
         assert!(!path.exists(), "{form}");
+    }
+}
+
+#[test]
+fn a_restore_that_cannot_keep_a_file_leaves_no_snapshot() {
+    for compression in ["none", "zip"] {
+        let pair = Pair::new();
+        pair.configure("b", &format!("[backup]\ncompression = \"{compression}\"\n"));
+        let second = "skills/second/SKILL.md";
+        for text in ["one", "two"] {
+            pair.put("a", SKILL, text);
+            pair.put("a", second, text);
+            pair.apply("a");
+            pair.apply("b");
+        }
+        let snapshots = || fs::read_dir(pair.0.path("backups-b")).unwrap().count();
+        let before = snapshots();
+        let hidden = pair.home("b").join(second);
+        fs::set_permissions(&hidden, fs::Permissions::from_mode(0)).unwrap();
+        let args = [
+            "--manager-home",
+            "manager-b",
+            "sync",
+            "-c",
+            "b.toml",
+            "restore",
+            "--apply",
+        ];
+        let run = pair.0.run_unprivileged(&args).code(1);
+        assert!(run.stderr.contains("keep"), "{run}");
+        assert_eq!(snapshots(), before, "{run}");
+        fs::set_permissions(&hidden, fs::Permissions::from_mode(0o600)).unwrap();
+        let _ = pair.run("b", &["restore", "--apply"]).code(0);
+        assert_eq!(pair.text("b", SKILL), "one");
+        assert_eq!(pair.text("b", second), "one");
     }
 }
 

@@ -210,6 +210,21 @@ fn i2_a_killed_restic_loses_no_snapshot_and_leaves_no_files() {
 }
 
 #[test]
+fn copies_of_logins_in_the_tree_are_removed_by_the_next_command() {
+    let env = TestEnv::new();
+    let tree = env.manager_home().join("vault/tree");
+    let login = tree.join("account-sessions/1/auth.json");
+    let kept = tree.join("sessions/2026/x.jsonl");
+    for path in [&login, &kept, &tree.join("auth.json")] {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, "{}").unwrap();
+    }
+    let _ = env.run(["list"]).code(0);
+    assert!(kept.exists() && !login.exists());
+    assert_no_leftovers(&env);
+}
+
+#[test]
 fn i10_concurrent_backups_and_forgets_lose_no_snapshot() {
     let mut dice = Dice::new();
     let Some(mut env) = vault_env(&mut dice) else {

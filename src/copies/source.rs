@@ -184,7 +184,10 @@ fn read_parent(
     Ok(meta.and_then(|meta| meta.base_id()))
 }
 
-/// Reads the first part of one file of an archive.
+/// The number of bytes of a rollout that are read for its head. The first line has 10 to 25 kB.
+const HEAD_BYTES: usize = 1 << 20;
+
+/// Reads the first [`HEAD_BYTES`] of one file of an archive.
 struct RolloutHeadSink<'a> {
     entry: &'a FileEntry,
     beginning: Mutex<Vec<u8>>,
@@ -201,10 +204,11 @@ impl Sink for RolloutHeadSink<'_> {
         offset: u64,
         bytes: &[u8],
     ) -> Result<(), ArchiveError> {
-        if offset == 0
-            && let Ok(mut beginning) = self.beginning.lock()
+        if let Ok(mut beginning) = self.beginning.lock()
+            && beginning.len() < HEAD_BYTES
+            && offset == beginning.len() as u64
         {
-            *beginning = bytes.to_vec();
+            beginning.extend_from_slice(bytes);
         }
         Ok(())
     }

@@ -91,6 +91,9 @@ impl Advised for crate::conversations::index::IndexError {
 
 impl Advised for crate::io::disk_clock::ClockDoubt {
     fn advice(&self) -> CommandError {
+        if let Self::Io(e) = self {
+            return e.advice();
+        }
         self.hint(Refused, "nothing was deleted because of its age; set the clock, then run the same command again")
     }
 }

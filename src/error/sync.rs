@@ -23,7 +23,7 @@ impl Advised for SyncConfigError {
             Self::Overlap { .. } => {
                 self.unchanged(Usage, "choose folders that do not contain each other")
             }
-            Self::Settings(_) => self.hint(Usage, "nothing was changed"),
+            Self::Settings(e) => e.advice(),
         }
     }
 }

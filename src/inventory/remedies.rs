@@ -2,7 +2,6 @@
 
 use super::store;
 use crate::accounts::{LoginOwner, Profile, Profiles};
-use crate::archive::BackupMode;
 use crate::codex::{Login, Program, read_login};
 use crate::io::{Environment, atomic, shell};
 use std::path::Path;
@@ -18,7 +17,7 @@ pub(crate) fn saved_login_command(codex_home: &Path, manager_home: &Path) -> Opt
     }
     let records = store::list_archives(manager_home).ok()?;
     let archive = store::find_newest(&records, |metadata| {
-        metadata.mode != BackupMode::Sessions && metadata.identity().is_some()
+        metadata.captures_login() && metadata.identity().is_some()
     })?;
     let name = shell::quote_if_needed(&archive.path);
     Some(format!("codex-manager restore {name} --only auth.json"))

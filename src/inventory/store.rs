@@ -115,7 +115,7 @@ pub(crate) fn note_archive(
     let used = cooldown::update(manager_home, now, zone, |file| {
         if let Some(identity) = published.metadata.identity() {
             file.record_use(&identity, published.metadata.created_at);
-            file.record_login(&identity, published.metadata.mode != BackupMode::Sessions);
+            file.record_login(&identity, published.metadata.captures_login());
         }
     });
     match used {

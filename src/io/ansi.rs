@@ -114,6 +114,11 @@ fn skip_escape(chars: &mut Peekable<Chars<'_>>) {
                 }
             }
         }
+        // A character set, such as the `ESC ( B` of `tput sgr0`: up to the first character that is no blank or mark.
+        Some(' '..='/') => {
+            while chars.next_if(|c| (' '..='/').contains(c)).is_some() {}
+            let _ = chars.next_if(|c| ('0'..='~').contains(c));
+        }
         _ => {}
     }
 }
@@ -136,6 +141,7 @@ mod tests {
         assert_eq!(to_plain_text("\x1b]0;title\x07a\u{a0}b"), "a b");
         assert_eq!(to_plain_text("a\x1b]8;;link\x1b\\b\u{9b}31mc"), "abc");
         assert_eq!(to_plain_text("cut \x1b["), "cut ");
+        assert_eq!(to_plain_text("a\x1b(B\x1b[mb"), "ab");
     }
 
     #[test]

@@ -136,8 +136,7 @@ fn resolve_scope(context: &Context, capture: &CaptureArgs) -> Result<CaptureScop
     scope.exclude_manager_home(&settings.manager_home);
     let configured = settings.preferences.exclude.iter();
     let globs: Vec<_> = configured.chain(&capture.exclude).cloned().collect();
-    let is_empty = |glob: &&String| glob.trim_matches('/').is_empty();
-    if let Some(glob) = globs.iter().find(is_empty) {
+    if let Some(glob) = globs.iter().find(|glob| Excludes::is_whole_home(glob)) {
         return Err(
             CommandError::usage(format!("--exclude matches the whole home: {glob:?}"))
                 .hint("name a file or folder in it: codex-manager backup --exclude plugins"),

@@ -36,11 +36,13 @@ pub(crate) fn show_launches(
             .is_none_or(|account| record.identity.is_same(account))
     };
     let limit = if all { usize::MAX } else { DEFAULT_LAUNCHES };
-    let mut shown: Vec<_> = launches
-        .newest()
-        .filter(matches_account)
-        .take(limit)
-        .collect();
+    let mut found = launches.newest().filter(matches_account);
+    let mut shown: Vec<_> = found.by_ref().take(limit).collect();
+    // Counted without parsing them, unless an account is chosen.
+    let total = match account {
+        None => launches.len(),
+        Some(_) => shown.len() + found.count(),
+    };
     // Running launches are shown even if they are older than the limit.
     let is_shown = |id: &str| shown.iter().any(|record| record.launch_id == id);
     let running: Vec<_> = launches
@@ -61,7 +63,7 @@ pub(crate) fn show_launches(
     let listed: Vec<_> = shown.into_iter().map(to_listed).collect();
     let json: Vec<_> = listed.iter().map(|launch| launch.json(context)).collect();
     context.ui.list_document(command, "sessions", &json);
-    show(&listed, launches.len(), context);
+    show(&listed, total, profile, context);
     if launches.damaged_lines() > 0 {
         context.warn(format_args!(
             "{} of launches.jsonl cannot be read and were skipped",
@@ -185,7 +187,7 @@ impl ListedLaunch {
     }
 }
 
-fn show(launches: &[ListedLaunch], total: usize, context: &Context) {
+fn show(launches: &[ListedLaunch], total: usize, profile: Option<&str>, context: &Context) {
     let ui = &context.ui;
     if launches.is_empty() {
         let profiles = context.profiles().list();
@@ -194,7 +196,12 @@ fn show(launches: &[ListedLaunch], total: usize, context: &Context) {
         } else {
             "start one: codex-manager launch PROFILE".into()
         };
-        ui.note(format_args!("there are no recorded launches yet; {next}"));
+        let of = profile.map_or(String::new(), |profile| {
+            format!(" of {}", printable(profile))
+        });
+        ui.note(format_args!(
+            "there are no recorded launches{of} yet; {next}"
+        ));
         return;
     }
     let rows = launches.iter().map(|launch| launch.cells(context));

@@ -50,7 +50,7 @@ pub(crate) fn back_up_plan(
 /// exists.
 ///
 /// # Errors
-/// The snapshot could not be written, or a file could not be copied to it. The snapshot of the others remains then.
+/// The snapshot could not be written, or a file could not be copied to it. Then there is no snapshot.
 pub(crate) fn back_up_files(
     config: &SyncConfig,
     mut files: Vec<(PathBuf, SnapshotFile)>,
@@ -62,6 +62,10 @@ pub(crate) fn back_up_files(
     match snapshot.not_copied.into_iter().next() {
         None => Ok(snapshot.name),
         Some((file, why)) => {
+            // It would be the latest one, which a restore takes without `--from`.
+            if let Some(name) = snapshot.name {
+                tree::remove(&config.backup.folder.join(name))?;
+            }
             let source = io::Error::other(why);
             Err(source).at("keep", config.root(file.side()).join(file.path))?
         }

@@ -332,6 +332,7 @@ fn apply_cooldown(
         for archive in &archives {
             if let Some(identity) = archive.metadata.identity()
                 && archive.archive.is_some()
+                && archive.metadata.captures_login()
             {
                 file.record_login(&identity, true);
             }

@@ -76,14 +76,14 @@ const MESSAGES: [(Fault, &str); 10] = [
         "permission denied|operation not permitted",
     ),
     (
+        Fault::NoRepository,
+        "is there a repository at|unable to open config file|repository does not exist|no repository",
+    ),
+    (
         Fault::Damaged,
         "not found in repository|ciphertext verification failed|invalid data returned|not found in index|\
           not found in snapshot|should be a file, but is a|pack file|errors were found|contains errors|\
           failed to load index|load <|/data/",
-    ),
-    (
-        Fault::NoRepository,
-        "is there a repository at|unable to open config file|repository does not exist|no repository",
     ),
 ];
 
@@ -234,6 +234,10 @@ mod tests {
             (
                 "cannot dump file: path \"/.codex-manager/manifest.json\" not found in snapshot\n",
                 Fault::Damaged,
+            ),
+            (
+                "Fatal: unable to open config file: stat /mnt/data/r/config: no such file or directory\nIs there a repository at the following location?\n/mnt/data/r\n",
+                Fault::NoRepository,
             ),
             (
                 "Fatal: unable to open repository at /r: ReadDir: open /r/keys: permission denied\n",

@@ -20,6 +20,9 @@ const LOCK_RETRY_INTERVAL: Duration = Duration::from_secs(1);
 /// Time between two checks for locks of dead processes, which read every lock.
 const LOCK_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
+/// The number of snapshots that one `restic forget` gets. Windows permits command lines of 32,767 characters.
+const MAX_IDS: usize = 400;
+
 /// Exit code of `restic backup` if some files could not be read.
 const INCOMPLETE: i32 = 3;
 
@@ -40,11 +43,13 @@ impl Restic {
         &self,
         ids: impl IntoIterator<Item = &'a str>,
     ) -> Result<(), VaultError> {
-        let mut args = vec!["forget"];
-        args.extend(ids);
-        if args.len() == 1 {
-            return Ok(());
-        }
+        let ids: Vec<_> = ids.into_iter().collect();
+        ids.chunks(MAX_IDS)
+            .try_for_each(|ids| self.forget_some(ids))
+    }
+
+    fn forget_some(&self, ids: &[&str]) -> Result<(), VaultError> {
+        let args = [&["forget"], ids].concat();
         let ends_early = |child: &mut PipedChild| {
             child.expect_marks();
             child.set_start_timeout(Duration::ZERO, fault::is_deletion_refused);

@@ -4,6 +4,7 @@ use super::error::VaultError;
 use super::folder::{folder, staging_folder};
 use super::process_note::is_backup_running;
 use crate::archive::tree_capture::is_always_copied;
+use crate::codex::home::kind_of;
 use crate::io::{FileLock, IoError, atomic, progress, staging, tree};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -72,7 +73,7 @@ impl TreeLock {
 
 /// Removes what killed commands left: downloaded snapshots, an unpacked archive, and the copies of logins, other
 /// secrets and databases at the top of the tree. Leaves the files of running commands and of their restic. Links to
-/// conversations, and copies in folders of the tree, stay for the next backup.
+/// conversations, and databases in folders of the tree, stay for the next backup.
 ///
 /// # Errors
 /// A file cannot be removed. The next command tries again.
@@ -99,8 +100,12 @@ fn find_removable(folder: &Path) -> Vec<PathBuf> {
     let root = folder.join(TREE);
     let entries = fs::read_dir(&root).into_iter().flatten().flatten();
     let copies = entries.filter(|entry| {
-        let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
-        !is_folder && is_always_copied(Path::new(&entry.file_name()))
+        let name = entry.file_name();
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            kind_of(Path::new(&name)).is_login()
+        } else {
+            is_always_copied(Path::new(&name))
+        }
     });
     let mut found: Vec<_> = copies.map(|entry| entry.path()).collect();
     let import = folder.join(IMPORT);

@@ -1,6 +1,6 @@
 //! Metadata of an archive: the content of its sidecar and the first part of its manifest.
 
-use crate::codex::home;
+use crate::codex::home::{self, AUTH_JSON};
 use crate::codex::identity::{Identity, LoginKind};
 use crate::codex::window::Window;
 use crate::io::clock::Timestamp;
@@ -183,6 +183,14 @@ impl Metadata {
         self
     }
 
+    /// Returns true if the archive has the login of the home. A backup may leave it out: on a disk without modes, or if
+    /// it is in the keyring.
+    pub(crate) fn captures_login(&self) -> bool {
+        let files = &self.captured_files;
+        let lists_login = files.is_empty() || files.iter().any(|name| name == AUTH_JSON);
+        self.mode != BackupMode::Sessions && lists_login
+    }
+
     /// Returns true for a safety backup, the archive that `restore` makes of the files that it changes.
     pub(crate) fn is_safety(&self) -> bool {
         self.label.as_deref() == Some(SAFETY_LABEL)
@@ -235,6 +243,21 @@ mod tests {
     use super::*;
     use crate::io::document;
     use std::path::Path;
+
+    #[test]
+    fn an_archive_has_a_login_if_it_captured_one() {
+        let with = |mode, files: &[&str]| Metadata {
+            mode,
+            captured_files: files.iter().map(ToString::to_string).collect(),
+            ..Metadata::default()
+        };
+        let files = ["auth.json", "sessions/"];
+        assert!(with(BackupMode::Full, &files).captures_login());
+        assert!(!with(BackupMode::Sessions, &files).captures_login());
+        assert!(!with(BackupMode::Full, &files[1..]).captures_login());
+        // The metadata of an older program has no list.
+        assert!(with(BackupMode::Full, &[]).captures_login());
+    }
 
     #[test]
     fn limit_size_bounds_the_sidecar_and_keeps_codex_names() {

@@ -199,11 +199,12 @@ impl<'a> Writer<'a> {
         };
         let state = match &task.indexed {
             Some(old) if from > 0 => old.state.clone(),
-            Some(old) if old.end.offset > 0 => {
+            Some(_) => {
+                // Also without an end: a read that failed may have stored texts.
                 delete_texts(self.store, id)?;
                 ReaderState::default()
             }
-            _ => ReaderState::default(),
+            None => ReaderState::default(),
         };
         let copied = task.parent.as_ref().and_then(|(parent, rollout)| {
             Some(CopiedBeginning {
@@ -371,6 +372,8 @@ impl<'a> Writer<'a> {
             Err(reason) => {
                 let path = open.task.candidate.path.clone();
                 self.report.skipped.push(SkippedFile { path, reason });
+                // The next walk reads it again. A change of its mode does not change its stamp.
+                open.task.stamp.size = NOT_INDEXED;
                 let nothing = Place {
                     rollout: 0,
                     offset: 0,

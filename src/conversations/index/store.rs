@@ -160,13 +160,13 @@ fn index_files(path: &Path) -> [PathBuf; 4] {
 /// A file cannot be deleted.
 pub(crate) fn remove(path: &Path) -> Result<u64, IoError> {
     let mut freed = 0;
-    // The database last: logs without a database are ignored, a database without its logs would be damaged.
-    for file in index_files(path).iter().rev() {
+    // The database first: logs without a database are ignored, a database without its logs would be damaged.
+    for file in index_files(path) {
         let len = file.symlink_metadata().map_or(0, |meta| meta.len());
-        match sharing::remove_file(file) {
+        match sharing::remove_file(&file) {
             Ok(()) => freed += len,
             Err(e) if e.kind() == ErrorKind::NotFound => {}
-            Err(e) => return Err(e).at("delete", file),
+            Err(e) => return Err(e).at("delete", &file),
         }
     }
     Ok(freed)

@@ -1,7 +1,7 @@
 //! The content of `cooldown.json`.
 
 use crate::accounts::{LoginOwner, Profile};
-use crate::archive::{BackupMode, Metadata};
+use crate::archive::Metadata;
 use crate::codex::Identity;
 use crate::inventory::records::implies_quota_end;
 use crate::inventory::{ArchiveRecord, InventoryFile};
@@ -162,7 +162,7 @@ impl CooldownFile {
             return;
         };
         let exists = record.archive.is_some();
-        self.record_login(&identity, exists && metadata.mode != BackupMode::Sessions);
+        self.record_login(&identity, exists && metadata.captures_login());
         if metadata.legacy_auth_filename.is_some() {
             return self.observe_legacy(&identity, metadata);
         }
