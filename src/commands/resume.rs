@@ -56,7 +56,7 @@ pub(crate) struct ResumeArgs {
 enum ConversationOwner {
     /// An account with a profile, or the live one.
     Known(Identity),
-    /// An account without a profile, by its workspace id.
+    /// An account without a profile: its workspace id, or its user id if the rollout has no other.
     Unknown(String),
     /// Neither a launch nor the rollout names an account.
     Unnamed,

@@ -238,7 +238,7 @@ impl HookArgs {
         }
         let text = &self.format;
         let (code, format) = match self.shell {
-            // The other two are no text of their own.
+            // `run` prints the text for `mcp` and `plugin`.
             HookShell::Agents | HookShell::Mcp | HookShell::Plugin => return Ok(AGENTS.to_owned()),
             HookShell::Bash => (BASH, shell::single_quote(text)),
             HookShell::Zsh => (ZSH, shell::single_quote(text)),
@@ -266,7 +266,7 @@ impl HookArgs {
     }
 }
 
-/// Escapes `text` for double quotes.
+/// Escapes backslashes and double quotes in a text between double quotes.
 fn escape_double_quotes(text: &str) -> String {
     text.replace('\\', "\\\\").replace('"', "\\\"")
 }

@@ -104,10 +104,7 @@ impl ProfileExportArgs {
             .with("dry_run", self.dry_run);
         context.ui.document("profile export", &json);
         self.show(&plan, &file, encrypted, bytes, context);
-        Ok(match recorded {
-            Outcome::Done => Outcome::partial_if(!plan.left.is_empty()),
-            partial => partial,
-        })
+        Ok(recorded.or(Outcome::partial_if(!plan.left.is_empty())))
     }
 
     /// Returns the absolute path of the file to create. Fails if the file exists or its folder does not.
@@ -209,7 +206,7 @@ pub(super) fn read_passphrase(file: &Path, context: &Context) -> Result<Passphra
     Ok(Passphrase::from_bytes(&line)?)
 }
 
-/// Finishes or undoes exports that were killed while they moved logins, and prints the outcome.
+/// Finishes or undoes exports that were killed while they moved logins, and prints the outcome of each.
 pub(super) fn recover_exports(context: &Context) -> Result<()> {
     let profiles = context.profiles();
     let settled = handover::finish_interrupted(&profiles)?;

@@ -82,10 +82,7 @@ pub(super) fn import_logins(
         .with("dry_run", dry_run);
     context.ui.document("profile import", &json);
     show(&saved, &skipped, &name, dry_run, context);
-    Ok(match recorded {
-        Outcome::Done => Outcome::partial_if(!skipped.is_empty()),
-        partial => partial,
-    })
+    Ok(recorded.or(Outcome::partial_if(!skipped.is_empty())))
 }
 
 fn save_login(found: &SwitcherLogin, dry_run: bool, context: &Context) -> Result<ImportedLogin> {

@@ -107,6 +107,7 @@ impl StatusArgs {
         ))
     }
 
+    /// Prints the report and, except in a dry run, the resets that moved since the last observation.
     fn show(&self, report: &StatusReport, profile: Option<&str>, context: &Context) -> Result<()> {
         show(context, report, profile);
         if self.dry_run {

@@ -15,7 +15,7 @@ use std::fmt::Write as _;
 /// The kind of file that the treemap divides by project.
 const CONVERSATIONS: &str = "rollouts";
 
-/// The number of rows of a table.
+/// The largest number of rows of a table.
 const ROWS: usize = 12;
 
 /// Returns the page of a report.

@@ -93,7 +93,6 @@ impl ShrinkArgs {
     /// is changed then.
     pub(super) fn run(self, context: &Context) -> Result<Outcome> {
         let filter = ShrinkFilter {
-            to: Form::Compressed,
             older_than: self.older_than,
             min_bytes: self.min_size,
             ..self.scope.filter(Form::Compressed, context)?
@@ -111,6 +110,7 @@ impl ExpandArgs {
     /// An option is invalid. Nothing is changed then.
     pub(super) fn run(self, context: &Context) -> Result<Outcome> {
         let filter = self.scope.filter(Form::Plain, context)?;
+        require_codex_home(context)?;
         self.scope.run(context, &filter, "storage expand")
     }
 }
@@ -126,8 +126,8 @@ impl ScopeArgs {
         })
     }
 
+    /// Converts the conversations that `filter` selects, or in a dry run estimates their sizes.
     fn run(&self, context: &Context, filter: &ShrinkFilter, command: &str) -> Result<Outcome> {
-        require_codex_home(context)?;
         let home = context.codex_home();
         let deadline = self
             .max_time
@@ -141,11 +141,11 @@ impl ScopeArgs {
         } else {
             refuse_during_restore(context)?;
             // A conversation that a Codex has open is skipped: its next turn would go to the removed file (0.169).
-            let verb = match filter.to {
+            let action = match filter.to {
                 Form::Compressed => "compressing",
                 Form::Plain => "expanding",
             };
-            let bar = context.ui.bar(verb, plan.bytes());
+            let bar = context.ui.bar(action, plan.bytes());
             plan.apply(home, deadline, &bar)
         };
         self.show(context, filter.to, &plan.items);
@@ -189,6 +189,7 @@ impl ScopeArgs {
 }
 
 impl Form {
+    /// Returns the verb for converting a conversation to this form.
     fn infinitive(self) -> &'static str {
         match self {
             Self::Compressed => "compress",

@@ -19,10 +19,10 @@ use std::fmt::Write as _;
 
 const STYLE: &str = include_str!("page.css");
 
-/// The number of periods on a page without `--since` or `--until`.
+/// The largest number of periods on a page without `--since` or `--until`.
 const PERIODS: usize = 30;
 
-/// The number of rows of the other tables.
+/// The largest number of rows of the tables of projects, accounts and models.
 const ROWS: usize = 10;
 
 /// The content of a page, before it is named and formatted.

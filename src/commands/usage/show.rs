@@ -9,7 +9,7 @@ use crate::usage::prices::Prices;
 use crate::usage::report::{Report, ReportRow};
 use crate::views::account::{printable, short_id, shown_title};
 
-/// The length of a bar of 100 %.
+/// The length of a bar of 100 %, in columns.
 const BAR: usize = 14;
 
 /// Prints the report as a table.

@@ -8,6 +8,7 @@ use crate::context::Context;
 use crate::conversations::html::{PageHead, format_page_end, format_page_start};
 use crate::quota::account::Account;
 use crate::usage::figures::format_count;
+use crate::usage::period::start_of_day;
 use crate::views::account::{absolute_time, full_time, label};
 use crate::views::page_charts::{
     AreaChart, AreaLayer, CHART_STYLE, MAX_COLORS, ShareRow, draw_figures, format_shares,
@@ -20,11 +21,10 @@ use std::ops::Range;
 /// The number of conversations with a separate area. All others share one area, and so do other machines.
 const SHOWN: usize = MAX_COLORS - 2;
 
-/// The number of rows of a table.
+/// The largest number of rows of a table.
 const ROWS: usize = 10;
 
 /// A window with its parts, to be drawn.
-#[derive(Clone, Copy)]
 pub(super) struct WindowPage<'a> {
     pub account: &'a Account,
     pub used: &'a WindowUse,
@@ -113,7 +113,8 @@ impl WindowPage<'_> {
         chart.draw()
     }
 
-    /// Returns the use of each conversation at each of `drawn` hours: the largest ones, the others, other machines.
+    /// Returns the cumulative use at each of `drawn` hours: of each of the largest conversations, of the other ones, and of
+    /// other machines.
     fn layers(&self, drawn: usize) -> Vec<AreaLayer> {
         let conversations = self
             .rows
@@ -185,7 +186,7 @@ fn day_marks(span: &Range<DateTime<Utc>>, context: &Context) -> Vec<(f64, String
     let first = zone.at(&span.start).date_naive();
     let days = first.iter_days().skip(1).take(7);
     let marks = days.map(|day| {
-        let start = crate::usage::period::start_of_day(day, zone);
+        let start = start_of_day(day, zone);
         (
             position(span, start.to_utc()),
             day.format("%a %-d").to_string(),

@@ -7,16 +7,16 @@ use crate::ui::{Cell, Column, Style, Table};
 use crate::usage::figures::format_count;
 use crate::views::account::printable;
 
-/// The number of rows of each kind that are shown to people.
+/// The number of rows of each kind that are shown without `--verbose`.
 const SHOWN: usize = 8;
 
-/// The length of a bar of 100 %.
+/// The length of a bar of 100 %, in columns.
 const BAR: usize = 14;
 
 /// Prints a table for each kind of part, or all of them as tab-separated values.
 pub(super) fn print(used: &WindowUse, rows: &[PartView], context: &Context) {
     if context.ui.wants_tsv() {
-        table_of(used, rows, context).print(&context.ui);
+        tsv_table(used, rows, context).print(&context.ui);
         return;
     }
     for kind in PartKind::ALL {
@@ -80,7 +80,7 @@ fn print_breakdown(used: &WindowUse, rows: &[PartView], kind: PartKind, context:
 }
 
 /// Returns the table of all parts for tab-separated values.
-fn table_of(used: &WindowUse, rows: &[PartView], context: &Context) -> Table {
+fn tsv_table(used: &WindowUse, rows: &[PartView], context: &Context) -> Table {
     let ui = &context.ui;
     let columns = [
         Column::new("PART"),
