@@ -204,6 +204,7 @@ impl FixRun<'_> {
         }
     }
 
+    /// Recovers interrupted commands again. Adds a finding for each restore of the Codex home that cannot be recovered yet.
     fn recover_restores(&mut self) {
         let (context, now) = (self.context, self.context.local_now());
         let (codex_home, home) = (context.codex_home(), context.manager_home());
@@ -222,6 +223,7 @@ impl FixRun<'_> {
         }
     }
 
+    /// Creates `inventory.json` and `cooldown.json` again if they are damaged.
     fn recreate_documents(&mut self) {
         let home = &self.context.manager_home();
         if !home.is_dir() {

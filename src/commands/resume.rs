@@ -131,6 +131,7 @@ impl ResumeArgs {
     }
 }
 
+/// Returns the most recently changed conversation of the current folder that is not archived. `rows` are newest first.
 fn find_last_of_folder<'r>(
     rows: &'r [ThreadRow],
     context: &Context,

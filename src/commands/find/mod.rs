@@ -237,6 +237,7 @@ impl FindArgs {
         Ok(())
     }
 
+    /// Returns the hits with what is printed of each. Accounts are read only for JSON and tab-separated values.
     fn make_rows<'f>(
         &self,
         found: &'f Found,

@@ -18,7 +18,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 /// The number of findings of each kind that are listed without --all or --verbose.
-const SHOWN: usize = 5;
+const MAX_SHOWN: usize = 5;
 
 /// Compare the conversations on disk with Codex's lists
 ///
@@ -62,7 +62,7 @@ pub(super) fn show(context: &Context, report: &CheckReport, all: bool) {
     let shown = if all || ui.is_verbose() {
         usize::MAX
     } else {
-        SHOWN
+        MAX_SHOWN
     };
     let ids = list_ids(report);
     let list = FindingList {

@@ -115,6 +115,8 @@ impl RebuildArgs {
         Ok(Outcome::partial_if(!plan.skipped.is_empty()))
     }
 
+    /// Returns the size limit of `history.jsonl` from Codex's configuration; `None` without one, and after a warning if the
+    /// configuration is invalid.
     fn resolve_max_bytes(&self, context: &Context) -> Option<u64> {
         if self.ignore_history_max_bytes || self.only == RebuildTarget::SessionIndex {
             return None;

@@ -186,11 +186,11 @@ fn find_program(context: &Context, recreates_database: bool) -> Result<Program> 
 }
 
 /// The number of changes that are listed without --verbose.
-const SHOWN: usize = 20;
+const MAX_SHOWN: usize = 20;
 
 fn show_changes(context: &Context, changes: &[RepairChange]) {
     let ui = &context.ui;
-    let shown = ui.limit_items(changes.len(), SHOWN);
+    let shown = ui.limit_items(changes.len(), MAX_SHOWN);
     let ids: Vec<_> = changes.iter().map(|one| one.id.to_string()).collect();
     let first = ids.iter().take(shown).map(|id| id.to_lowercase()).collect();
     let titles = read_titles(context.codex_home(), &context.env, first);

@@ -194,8 +194,8 @@ Use other words before you give up. Do not quote tokens or keys that you find.
 
 impl HookArgs {
     /// # Errors
-    /// --every is not a duration of at least one minute, --format is invalid, --wrap is given for
-    /// tmux or starship, or the plugin cannot be written.
+    /// --every is less than one minute, --format is invalid, --wrap is given for something that has no functions, a folder
+    /// is given without `plugin`, or the plugin cannot be written.
     pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
         let snippet = match (self.shell, &self.folder) {
             _ if self.wrap => self.wrap_function()?,

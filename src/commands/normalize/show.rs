@@ -166,7 +166,7 @@ fn note_unusable_logins(records: &[LegacyRecord], ui: &Ui) {
 /// Prints the skipped files that have no legacy name and are no faults, at most ten for each reason: the folder may be a
 /// whole home.
 fn show_other_files(others: &[&SkippedLegacyFile], ui: &Ui) {
-    const SHOWN: usize = 10;
+    const MAX_SHOWN: usize = 10;
     if ui.wants_json() {
         return;
     }
@@ -176,7 +176,7 @@ fn show_other_files(others: &[&SkippedLegacyFile], ui: &Ui) {
         paths.push(&skipped.path);
     }
     for (reason, paths) in reasons {
-        let shown = ui.limit_items(paths.len(), SHOWN);
+        let shown = ui.limit_items(paths.len(), MAX_SHOWN);
         ui.note(format_args!("skipped, {reason}:"));
         for path in paths.iter().take(shown) {
             ui.note(format_args!("  {}", printable(&path.to_string_lossy())));

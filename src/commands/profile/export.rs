@@ -121,6 +121,11 @@ impl ProfileExportArgs {
         Ok(file)
     }
 
+    /// Returns the encryption that the flags name. Without a flag, asks for a passphrase if the file will have logins or
+    /// archives; otherwise, and in a dry run, the file is not encrypted.
+    ///
+    /// # Errors
+    /// A key or passphrase is invalid, or a passphrase is needed and the user cannot be asked.
     fn choose_encryption(&self, context: &Context) -> Result<Encryption> {
         if !self.recipient.is_empty() {
             let keys = self.recipient.iter().map(|text| parse_recipient(text));

@@ -85,6 +85,10 @@ pub(super) fn import_logins(
     Ok(recorded.or(Outcome::partial_if(!skipped.is_empty())))
 }
 
+/// Saves one login as a profile; in a dry run only plans it.
+///
+/// # Errors
+/// The file has no usable login, or the profile cannot be written.
 fn save_login(found: &SwitcherLogin, dry_run: bool, context: &Context) -> Result<ImportedLogin> {
     let (snapshot, login) = match &found.auth {
         AuthFile::Present(snapshot) => (snapshot, snapshot.login.as_ref()),

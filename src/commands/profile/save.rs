@@ -93,6 +93,10 @@ impl SaveArgs {
         Ok(outcome)
     }
 
+    /// Reads the live login, or the one in the file or archive of `--from`.
+    ///
+    /// # Errors
+    /// There is no login, it cannot be read, or Codex does not store the live one in auth.json.
     fn read_source_login(&self, context: &Context) -> Result<(AuthSnapshot, Login)> {
         let path = match &self.from {
             None => {

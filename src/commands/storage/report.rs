@@ -18,7 +18,7 @@ use serde::Serialize;
 use std::path::Path;
 
 /// Maximum number of projects and months that are shown without --verbose.
-const SHOWN: usize = 8;
+const MAX_SHOWN: usize = 8;
 
 const KIND_COLUMNS: [Column; 5] = [
     Column::new("KIND"),
@@ -31,7 +31,7 @@ const KIND_COLUMNS: [Column; 5] = [
 const SHARE: Column = Column::new("SHARE").rank(3).only_text();
 
 /// The length of a bar of 100 %, in columns.
-const BAR: usize = 16;
+const BAR_WIDTH: usize = 16;
 
 /// The order of the rows of [`show_shares`]. The hidden rows are the last ones, or the oldest.
 #[derive(Clone, Copy)]
@@ -43,7 +43,7 @@ enum ShareOrder {
 fn share_cell(bytes: u64, all: u64) -> Cell {
     Cell::new(
         Style::Dim,
-        format_share_bar(as_length(bytes), as_length(all), BAR),
+        format_share_bar(as_length(bytes), as_length(all), BAR_WIDTH),
     )
 }
 
@@ -253,7 +253,7 @@ fn show_shares(context: &Context, head: &'static str, shares: &[UsageShare], ord
         SHARE,
     ];
     let all = shares.iter().map(|share| share.bytes).sum();
-    let hidden = shares.len() - ui.limit_items(shares.len(), SHOWN);
+    let hidden = shares.len() - ui.limit_items(shares.len(), MAX_SHOWN);
     let shown = match order {
         ShareOrder::LargestFirst => &shares[..shares.len() - hidden],
         ShareOrder::NewestLast => &shares[hidden..],

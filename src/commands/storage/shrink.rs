@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 const VERSION_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Maximum number of projects and of skipped conversations that are shown without --verbose.
-const SHOWN: usize = 8;
+const MAX_SHOWN: usize = 8;
 
 // The texts of the options are those of the report, which counts what `shrink` without options frees.
 const _: () = assert!(shrink::DEFAULT_DAYS == 14 && shrink::DEFAULT_MIN_BYTES == 16_000);
@@ -212,7 +212,7 @@ fn show_projects(context: &Context, items: &[ShrinkItem]) {
     if projects.is_empty() {
         return;
     }
-    let shown = ui.limit_items(projects.len(), SHOWN);
+    let shown = ui.limit_items(projects.len(), MAX_SHOWN);
     let rows = projects.iter().take(shown).map(|(name, sum)| {
         [
             Cell::plain(name),
@@ -228,7 +228,7 @@ fn show_projects(context: &Context, items: &[ShrinkItem]) {
 fn show_skipped(context: &Context, items: &[ShrinkItem]) {
     let ui = &context.ui;
     let skipped: Vec<_> = items.iter().filter(|item| item.reason.is_some()).collect();
-    let shown = ui.limit_items(skipped.len(), SHOWN);
+    let shown = ui.limit_items(skipped.len(), MAX_SHOWN);
     for item in skipped.iter().take(shown) {
         let reason = item.reason.as_deref().unwrap_or_default();
         ui.warn(format_args!("skipped {}: {reason}", item.session_id));

@@ -21,7 +21,7 @@ use serde::Serialize;
 use std::path::{Path, PathBuf};
 
 /// Maximum number of conversations that are shown without --verbose.
-const SHOWN: usize = 20;
+const MAX_SHOWN: usize = 20;
 
 /// Move conversations to the trash
 ///
@@ -451,7 +451,7 @@ fn show(context: &Context, items: &[TrashItem]) {
         return;
     }
     let ids = || items.iter().map(|item| &*item.session_id);
-    let shown = ui.limit_items(items.len(), SHOWN);
+    let shown = ui.limit_items(items.len(), MAX_SHOWN);
     let rows = items.iter().take(shown).map(|item| {
         [
             Cell::plain(unique_short_id(&item.session_id, ids())),

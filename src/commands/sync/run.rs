@@ -81,6 +81,8 @@ impl RunArgs {
         })
     }
 
+    /// Syncs with the cloud folder. Through the vault, joins the other machines one after the other, each in a round of its
+    /// own, and publishes the result.
     fn apply(
         &self,
         context: &Context,
@@ -219,7 +221,7 @@ impl SyncedRound {
     /// Prints the result, and returns the outcome of the command.
     ///
     /// # Errors
-    /// A conflict needs a decision. Everything else was synced.
+    /// A conflict needs a decision.
     fn finish(self, context: &Context, config: &SyncConfig) -> Result<Outcome, CommandError> {
         show_report(context, config, &self.plan, &self.report);
         if !self.plan.conflicts.is_empty() {

@@ -282,8 +282,8 @@ impl UsageArgs {
         Ok(())
     }
 
-    /// Keeps the first rows of the report up to the limit. Of periods, keeps the last ones, and only on a terminal without
-    /// `--since` and `--until`. Returns the number of removed rows, which the totals include.
+    /// Keeps the first rows of the report up to the limit; of periods the last ones, but all of them with `--since` or
+    /// `--until` and outside a terminal. Returns the number of removed rows, which the totals include.
     fn shorten(&self, report: &mut Report<RowKey>, context: &Context) -> usize {
         let all = report.rows.len();
         let limit = self.limit(context).unwrap_or(all).min(all);

@@ -163,6 +163,7 @@ fn row_key(
                 profile.clone(),
             )
         }
+        // The rows are models: conversations have a function of their own, and periods are handled above.
         _ => named(&row.model),
     }
 }
@@ -322,6 +323,8 @@ pub(super) fn read_selected(
     Ok(found)
 }
 
+/// Reads the usage of one home. Conversations and accounts are read only if the rows, the filter or the merge with other
+/// machines need them.
 fn read_home(
     store: &IndexStore,
     filter: &ThreadFilter,

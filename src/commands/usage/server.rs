@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 /// The number of rows, days or models, that are shown without `--verbose`: the last ones.
-const SHOWN_ROWS: usize = 30;
+const MAX_SHOWN: usize = 30;
 
 /// A day or a model in JSON. Its keys are an interface.
 #[derive(Debug, Serialize)]
@@ -253,7 +253,7 @@ fn print_rows(head: &'static str, rows: &[ServerRow], context: &Context) {
     let shown = if ui.wants_tsv() {
         rows.len()
     } else {
-        ui.limit_items(rows.len(), SHOWN_ROWS)
+        ui.limit_items(rows.len(), MAX_SHOWN)
     };
     for row in &rows[rows.len() - shown..] {
         let credits = row.credits.map(|credits| format!("{credits:.2}"));

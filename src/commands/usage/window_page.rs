@@ -19,10 +19,10 @@ use std::fmt::Write as _;
 use std::ops::Range;
 
 /// The number of conversations with a separate area. All others share one area, and so do other machines.
-const SHOWN: usize = MAX_COLORS - 2;
+const MAX_SHOWN: usize = MAX_COLORS - 2;
 
 /// The largest number of rows of a table.
-const ROWS: usize = 10;
+const MAX_ROWS: usize = 10;
 
 /// A window with its parts, to be drawn.
 pub(super) struct WindowPage<'a> {
@@ -87,7 +87,7 @@ impl WindowPage<'_> {
         let is_partial = matches!(kind, PartKind::Subagent | PartKind::Elsewhere);
         if self.used.parts.unattributed > 0.0 && !is_partial {
             rows.insert(
-                rows.len().min(ROWS - 1),
+                rows.len().min(MAX_ROWS - 1),
                 ShareRow {
                     name: ELSEWHERE.to_owned(),
                     part: self.used.parts.unattributed,
@@ -95,7 +95,7 @@ impl WindowPage<'_> {
                 },
             );
         }
-        format_shares(["Name", "Tokens"], &rows, self.used.parts.used, ROWS)
+        format_shares(["Name", "Tokens"], &rows, self.used.parts.used, MAX_ROWS)
     }
 
     /// Draws the use of the window in steps of an hour, with the pace until it is used up or resets.
@@ -120,7 +120,7 @@ impl WindowPage<'_> {
             .rows
             .iter()
             .filter(|row| row.kind == PartKind::Conversation);
-        let shown: Vec<_> = conversations.clone().take(SHOWN).collect();
+        let shown: Vec<_> = conversations.clone().take(MAX_SHOWN).collect();
         let hidden = conversations.count() - shown.len();
         let places: HashMap<&str, usize> =
             (0..).zip(&shown).map(|(i, row)| (&*row.key, i)).collect();

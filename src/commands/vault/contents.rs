@@ -59,7 +59,9 @@ impl LsArgs {
                 files.push(node);
             }
         })?;
-        if let (Some(path), true) = (&self.path, files.is_empty()) {
+        if let Some(path) = &self.path
+            && files.is_empty()
+        {
             return Err(snapshot.no_path_error(path.display()).into());
         }
         show(context, &snapshot, &files);
