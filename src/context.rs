@@ -159,7 +159,8 @@ pub struct Flags {
 }
 
 impl Settings {
-    /// Resolves every setting: flags first, then environment, `config.toml`, defaults.
+    /// Resolves every setting: flags first, then environment, `config.toml`, defaults. Protects both homes from links
+    /// for the rest of the process (`beneath::protect`).
     ///
     /// # Errors
     /// An unknown time zone, an unreadable or malformed `config.toml`, or no home folder at all.

@@ -146,14 +146,14 @@ impl CommandError {
         Self::new(ErrorKind::Interrupted, "cancelled").hint("nothing was changed")
     }
 
-    /// Adds the cause of the error.
+    /// Sets the cause of the error, with its own causes.
     pub fn because(mut self, source: impl Error) -> Self {
         self.causes = vec![source.to_string()];
         self.causes.extend(list_causes(&source));
         self
     }
 
-    /// Adds the error of a command, with its causes, as the cause of this one.
+    /// Sets the error of a command, with its causes, as the cause of this one.
     pub fn after(mut self, error: &Self) -> Self {
         self.causes = vec![error.to_string()];
         self.causes.extend_from_slice(&error.causes);
@@ -180,8 +180,8 @@ impl CommandError {
         self.hint(hint)
     }
 
-    /// Silences the error for shell prompts, where it would repeat with every line. Usage errors stay
-    /// visible.
+    /// Has the error printed under `--verbose` only, unless it is a usage error: for shell prompts, where it would repeat
+    /// with every line, and for what the user knows.
     pub fn silence(mut self) -> Self {
         self.is_silent = !matches!(self.kind, Usage);
         self

@@ -35,7 +35,6 @@ pub(crate) enum Interrupted {
 /// An interrupted command, and the result of recovering it.
 #[derive(Debug)]
 pub(crate) struct Recovered {
-    /// The command that was killed.
     pub interrupted: Interrupted,
     /// The result of its recovery, never [`Recovery::None`].
     pub result: Result<Recovery, RecoveryError>,

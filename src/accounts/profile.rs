@@ -113,7 +113,7 @@ impl PendingMove {
         let found = file_id::stat(path).ok().flatten();
         found
             .zip(recorded)
-            .is_some_and(|((found, _), recorded)| recorded.is(found))
+            .is_some_and(|((found, _), recorded)| recorded.is_same(found))
     }
 }
 

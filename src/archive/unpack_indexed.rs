@@ -60,7 +60,7 @@ pub(super) fn unpack_by_index(
     };
     let read = parallel::run_ordered_on(
         // One thread more than processors, because a thread may wait for the disk.
-        parallel::threads() + 1,
+        parallel::thread_count() + 1,
         MAX_MEMBERS_IN_FLIGHT,
         |job: (&Member, u64)| unpacker.unpack_and_check(job),
         |unpacked: Result<UnpackedMember, ContentError>| in_order.check_next(unpacked?),

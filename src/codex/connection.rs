@@ -66,7 +66,7 @@ pub(crate) fn open(path: &Path, access: Access) -> rusqlite::Result<Connection> 
         // SQLite reports the problem with the path.
         let _ = owner::create_if_missing(path);
     } else {
-        let checked = file_open::check(path);
+        let checked = file_open::require_file_if_exists(path);
         checked.map_err(|e| sqlite_error(ffi::SQLITE_CANTOPEN, e.to_string()))?;
     }
     let mut connection = match access.uri_parameters() {

@@ -65,7 +65,7 @@ pub fn parse(text: &str, now: DateTime<Utc>, zone: Zone) -> Result<StatusText, S
         heading: CODEX_LIMIT.to_owned(),
         context: ResetContext { now, zone },
     };
-    for field in fields::split(&ansi::strip(text)) {
+    for field in fields::split(&ansi::to_plain_text(text)) {
         reader.read_field(&field)?;
     }
     let status = reader.status;

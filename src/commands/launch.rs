@@ -6,7 +6,7 @@ use crate::codex::identity::Identity;
 use crate::context::Context;
 use crate::error::{Outcome, Result};
 use crate::steps::before_new_codex;
-use crate::steps::best_login::best_login;
+use crate::steps::best_login::find_best_login;
 use crate::steps::start_codex::StartArgs;
 use crate::views::account::printable;
 use crate::views::folder_account::find_folder_profile;
@@ -58,7 +58,7 @@ impl LaunchArgs {
         }
         let account = match &self.profile {
             Some(text) => find_identity(text, context)?,
-            None if self.recommended => best_login(context)?.entry.identity,
+            None if self.recommended => find_best_login(context)?.entry.identity,
             None => match self.find_folder_account(context)? {
                 Some(account) => account,
                 None => pick_account("which account?", context)?,

@@ -338,7 +338,7 @@ fn make_plan(
                 let check = open_archive(&backups.join(&name), stamp(&name));
                 (name, check)
             };
-            parallel::run_each_ordered(parallel::threads() * 2, names, open, add_check)?;
+            parallel::run_each_ordered(parallel::thread_count() * 2, names, open, add_check)?;
         }
     }
 }

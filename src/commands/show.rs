@@ -177,7 +177,7 @@ impl ShowArgs {
     ) -> io::Result<()> {
         let ui = &context.ui;
         let is_rendered = self.format.is_none() && self.max_bytes.is_none() && ui.is_terminal();
-        let mut pager = is_rendered.then(|| ui.pager(&context.env));
+        let mut pager = is_rendered.then(|| ui.start_pager(&context.env));
         let mut left = self.max_bytes.unwrap_or(usize::MAX);
         let mut write = |text: &str| {
             if let Some(pager) = &mut pager {

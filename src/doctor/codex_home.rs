@@ -121,7 +121,7 @@ fn check_config_file(context: &Context, config: &CodexConfig) -> Check {
     let path = context.codex_home().join("config.toml");
     let path_text = path.display();
     let check = Check::fail("home.config", message).because("Codex does not start");
-    if file_open::check(&path).is_err() {
+    if file_open::require_file_if_exists(&path).is_err() {
         check.fixed_by(remedies::rename_aside_command(&path))
     } else if has_archive(context) {
         check.advised(format!(
@@ -280,7 +280,7 @@ fn check_other_files(home: &Path) -> Vec<Check> {
     ];
     let paths = names.iter().map(|name| home.join(name));
     paths
-        .filter(|path| file_open::check(path).is_err())
+        .filter(|path| file_open::require_file_if_exists(path).is_err())
         .map(|path| {
             let message = format!("not a regular file: {}", path.display());
             Check::fail("home.files", message)

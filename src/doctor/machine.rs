@@ -101,7 +101,7 @@ fn network_warning(id: &'static str, path: &Path, kind: &str) -> Check {
 }
 
 fn modes_warning(id: &'static str, path: &Path) -> Check {
-    let kind = space::disk_kind(path).map_or(String::new(), |kind| format!(" ({kind})"));
+    let kind = space::file_system_type(path).map_or(String::new(), |kind| format!(" ({kind})"));
     let setting = shell::quote_if_needed(&format!("shared_logins.{}", path.display()));
     let message = format!("on a disk without file modes{kind}: {}", path.display());
     Check::warn(id, message)

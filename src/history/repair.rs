@@ -339,9 +339,9 @@ fn install(
 ) -> Result<(), HistoryError> {
     // SQLite would apply the log of the old database to the new one.
     for sidecar in database_sidecars(target) {
-        exchange.remove(&sidecar)?;
+        exchange.add_removal(&sidecar)?;
     }
-    exchange.replace(target, |staged| {
+    exchange.add_replacement(target, |staged| {
         snapshot::copy_file(created, staged, |_| Ok(()))
     })?;
     Ok(exchange.commit(policy)?)

@@ -171,12 +171,13 @@ pub(super) fn restore(
     for file in &document.files {
         match &file.content {
             Some(content) if !is_sidecar(&file.path) => {
-                exchange.replace(&file.path, |staged| stage(snapshot, file, content, staged))?;
+                exchange
+                    .add_replacement(&file.path, |staged| stage(snapshot, file, content, staged))?;
             }
-            _ => exchange.remove(&file.path)?,
+            _ => exchange.add_removal(&file.path)?,
         }
     }
-    exchange.replace(
+    exchange.add_replacement(
         &folder.join(DOCUMENT),
         |staged| -> Result<(), HistoryError> { Ok(document::write(staged, document)?) },
     )?;

@@ -70,7 +70,7 @@ pub(crate) fn find_leftovers(
 
 /// Removes leftovers from the manager home and returns the failures.
 pub(crate) fn remove_leftovers(manager_home: &Path) -> Vec<IoError> {
-    let failures = staging::remove_stale_temps(&manager_home.join("tmp"));
+    let failures = staging::remove_stale(&manager_home.join("tmp"));
     for folder in temp_file_folders(manager_home) {
         atomic::remove_stale_temps(&folder);
     }

@@ -9,7 +9,7 @@ use super::OrdinaryPath;
 use std::path::Path;
 
 /// The trustees in the security descriptor definition language (SDDL) that stand for other users:
-/// everyone, authenticated, all, anonymous, guest, interactive and network users.
+/// everyone, authenticated users, the groups Users and Guests, anonymous, interactive and network users.
 #[cfg_attr(not(windows), allow(dead_code, reason = "asked on Windows only"))]
 const OTHERS: [&str; 7] = ["WD", "AU", "BU", "AN", "BG", "IU", "NU"];
 

@@ -4,8 +4,9 @@ use std::borrow::Cow;
 use std::iter::Peekable;
 use std::str::Chars;
 
-/// Removes ANSI escapes and other control characters. Keeps line ends; tabs and other blanks become spaces.
-pub(crate) fn strip(text: &str) -> String {
+/// Removes ANSI escapes, control characters, marks of direction and U+FEFF. Each character that ends a line becomes
+/// `\n`; tabs and no-break spaces become spaces.
+pub(crate) fn to_plain_text(text: &str) -> String {
     strip_with(text, |c| match c {
         '\n' | '\r' | '\u{2028}' | '\u{2029}' | '\x0b' | '\x0c' => Some('\n'),
         '\t' | '\u{a0}' | '\u{202f}' => Some(' '),
@@ -13,7 +14,8 @@ pub(crate) fn strip(text: &str) -> String {
     })
 }
 
-/// Returns true for control characters, and for those that reverse the order in which others are shown.
+/// Returns true for control characters, separators of lines and marks of direction, which reverse the order in which
+/// others are shown.
 fn steers_terminal(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
@@ -76,7 +78,7 @@ fn replace_controls(text: &str, stays: impl Fn(char) -> bool) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
-/// Removes ANSI escapes and other control characters. Keeps line ends and tabs.
+/// Removes ANSI escapes, control characters and marks of direction. Keeps `\n` and tabs.
 pub(crate) fn strip_escapes(text: &str) -> Cow<'_, str> {
     let stays = |c: char| !steers_terminal(c) || matches!(c, '\n' | '\t');
     if text.chars().all(stays) {
@@ -129,11 +131,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn strip_removes_escapes_and_odd_blanks_but_no_line_ends() {
-        assert_eq!(strip("\x1b[1mone\x1b[0m\ttwo\r\n"), "one two\n\n");
-        assert_eq!(strip("\x1b]0;title\x07a\u{a0}b"), "a b");
-        assert_eq!(strip("a\x1b]8;;link\x1b\\b\u{9b}31mc"), "abc");
-        assert_eq!(strip("cut \x1b["), "cut ");
+    fn to_plain_text_removes_escapes_and_odd_blanks_but_no_line_ends() {
+        assert_eq!(to_plain_text("\x1b[1mone\x1b[0m\ttwo\r\n"), "one two\n\n");
+        assert_eq!(to_plain_text("\x1b]0;title\x07a\u{a0}b"), "a b");
+        assert_eq!(to_plain_text("a\x1b]8;;link\x1b\\b\u{9b}31mc"), "abc");
+        assert_eq!(to_plain_text("cut \x1b["), "cut ");
     }
 
     #[test]

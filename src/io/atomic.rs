@@ -16,8 +16,8 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), IoError> {
     write_with(path, bytes, None)
 }
 
-/// Replaces `path` with `bytes` like [`write()`], keeping its permissions, for files of other
-/// programs.
+/// Replaces the existing file `path` with `bytes` like [`write()`], keeping its permissions, for files of
+/// other programs.
 pub(crate) fn write_keeping_mode(path: &Path, bytes: &[u8]) -> Result<(), IoError> {
     let old = path.metadata().at("inspect", path)?;
     write_with(path, bytes, Some(old.permissions()))
@@ -200,7 +200,6 @@ impl TempFile {
 /// A failure to publish a temp file.
 #[derive(Debug)]
 pub(crate) struct PublishError {
-    /// The error of the failed step.
     pub error: IoError,
     /// The unpublished file; `None` if it has its name, though perhaps not durably.
     pub file: Option<TempFile>,
@@ -322,14 +321,14 @@ pub(crate) fn parent_of(path: &Path) -> &Path {
     }
 }
 
-/// Renames `from` to `to`, replacing it, and fsyncs the folder. Both must be on one file system.
+/// Renames `from` to `to`, replacing it, and fsyncs the folder of `to`. Both must be on one file system.
 pub(crate) fn rename(from: &Path, to: &Path) -> Result<(), IoError> {
     sharing::rename(from, to).at("rename", from)?;
     events::debug!("renamed {} to {}", from.display(), to.display());
     sync_folder(parent_of(to))
 }
 
-/// Renames `from` to `to`. If `to` exists, returns an error of the kind
+/// Renames `from` to `to` and fsyncs the folder of `to`. If `to` exists, returns an error of the kind
 /// [`std::io::ErrorKind::AlreadyExists`]. Where the system has no such rename, checks right before,
 /// so a file created in between is replaced.
 pub(crate) fn rename_new(from: &Path, to: &Path) -> Result<(), IoError> {
@@ -354,7 +353,7 @@ pub(crate) fn rename_new_unsynced(from: &Path, to: &Path) -> Result<(), IoError>
         ) {
             Ok(()) => return Ok(()),
             // This system or file system has no such rename.
-            Err(e) if super::exchange::is_refusal(e) || e == Errno::PERM => {}
+            Err(e) if super::exchange::is_unsupported(e) || e == Errno::PERM => {}
             Err(e) => return Err(std::io::Error::from(e)).at("rename", from),
         }
     }
@@ -378,8 +377,8 @@ pub(crate) fn create_below(root: &Path, folder: &Path) -> Result<Vec<PathBuf>, I
     create_missing(folder, |path| path == root || path.exists())
 }
 
-/// Creates the missing folders down to `folder` (0700), from the innermost one that is `present`. Returns the new
-/// ones, outermost first.
+/// Creates `folder` and the folders above it (0700), up to the innermost one that `is_present` accepts. Returns them,
+/// outermost first.
 fn create_missing(
     folder: &Path,
     is_present: impl Fn(&Path) -> bool,
@@ -398,7 +397,7 @@ fn create_missing(
     Ok(missing.into_iter().rev().map(Path::to_path_buf).collect())
 }
 
-/// Appends `suffix` to the file name.
+/// Returns `path` with `suffix` appended to its file name.
 pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
@@ -444,7 +443,7 @@ pub(crate) fn keep_copy(path: &Path, suffix: &str) -> Result<PathBuf, IoError> {
     unreachable!("the loop above has no end")
 }
 
-/// Returns the temp files in `folder`.
+/// Returns the temp files in `folder`; none if it cannot be listed.
 fn list_temps(folder: &Path) -> impl Iterator<Item = fs::DirEntry> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     entries.filter(|entry| is_temp_name(&entry.file_name()))

@@ -84,7 +84,8 @@ pub(crate) fn resolve(path: &Path) -> io::Result<ResolvedPath<'_>> {
     })
 }
 
-/// Opens the existing file `path`; `None` if no protected folder contains it, or the system has no such call.
+/// Opens the existing file `path`. `None` if no protected folder contains it, if it is directly in a folder with
+/// followed links, or if the system does not have the call: then the caller opens it by its path.
 ///
 /// # Errors
 /// The file cannot be opened, or is a link that is not followed, or is below one.
@@ -119,8 +120,9 @@ mod linux {
     /// A path below a protected folder.
     struct PlaceBelow<'a> {
         root: Arc<ProtectedRoot>,
-        /// The folder of the path, as the caller wrote it.
+        /// The protected folder, in the spelling of the caller's path.
         base: &'a Path,
+        /// The path without `base`.
         relative: &'a Path,
     }
 
@@ -188,8 +190,8 @@ mod linux {
             self.relative.components().count() == 1
         }
 
-        /// Protects the target of a link at the top of the folder, if that is followed. Returns true if it is: then
-        /// the path has another innermost folder, without such links.
+        /// If the path goes through a link at the top of the folder and such links are followed, protects the target of
+        /// the link and returns true. [`find_root`] then returns the link as the innermost folder of the path.
         fn follow_top(&self) -> bool {
             let Some(first) = self.relative.components().next() else {
                 return false;

@@ -37,7 +37,7 @@ impl BufferPool {
         let mut unused = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         Buffer {
             bytes: unused.pop().unwrap_or_default(),
-            home: self.clone(),
+            pool: self.clone(),
         }
     }
 }
@@ -46,7 +46,7 @@ impl BufferPool {
 #[derive(Debug)]
 pub(crate) struct Buffer {
     bytes: Vec<u8>,
-    home: BufferPool,
+    pool: BufferPool,
 }
 
 impl Deref for Buffer {
@@ -65,7 +65,7 @@ impl DerefMut for Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        let mut unused = self.home.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut unused = self.pool.0.lock().unwrap_or_else(PoisonError::into_inner);
         unused.push(std::mem::take(&mut self.bytes));
     }
 }

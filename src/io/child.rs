@@ -1,8 +1,9 @@
 //! A child process with line-based output and guaranteed cleanup.
 //!
 //! It runs in its own process group, on Windows in its own job, which is killed as a whole: killing
-//! only a wrapper script would leave the wrapped program behind. No call waits without a time limit. A foreign process
-//! that inherited the child's output can at most keep one sleeping thread alive.
+//! only a wrapper script would leave the wrapped program behind. Only [`ChildGroup::send`] can wait without a time limit,
+//! if the child does not read. A foreign process that inherited the child's output can at most keep one sleeping thread
+//! alive.
 
 use super::child_streams::{self, StderrTail};
 #[cfg(unix)]
@@ -48,7 +49,7 @@ pub struct ChildGroup {
     lines: Receiver<Vec<u8>>,
     stderr: StderrTail,
     status: Option<ExitStatus>,
-    is_left: bool,
+    is_detached: bool,
     /// `None` if the system refused it.
     #[cfg(windows)]
     job: Option<super::job::ChildJob>,
@@ -82,11 +83,12 @@ impl ChildGroup {
             lines: started.output,
             stderr: started.stderr,
             status: None,
-            is_left: false,
+            is_detached: false,
         })
     }
 
-    /// Writes a line to the child. A child that no longer reads is an error, not a SIGPIPE.
+    /// Writes a line to the child. If the child or this value has closed the input, the error is
+    /// [`io::ErrorKind::BrokenPipe`].
     pub fn send(&mut self, line: &str) -> io::Result<()> {
         let Some(stdin) = &mut self.stdin else {
             return Err(io::ErrorKind::BrokenPipe.into());
@@ -118,8 +120,8 @@ impl ChildGroup {
         }
     }
 
-    /// Closes the child's input, waits until `deadline` for it to end, then kills its process
-    /// group. Returns `None` if the child had not ended by then.
+    /// Closes the child's input, waits until `deadline` for the child to end, then kills what is left of its
+    /// process group. Returns `None` if the child had not ended by then.
     pub fn finish(&mut self, deadline: Instant) -> Option<ExitStatus> {
         self.close_input();
         let mut ended = self.has_ended();
@@ -139,7 +141,7 @@ impl ChildGroup {
         if let Some(job) = self.job.take() {
             job.release();
         }
-        self.is_left = true;
+        self.is_detached = true;
     }
 
     /// Returns true if the child itself has ended. Does not reap it.
@@ -188,7 +190,7 @@ impl ChildGroup {
 
 impl Drop for ChildGroup {
     fn drop(&mut self) {
-        if !self.is_left {
+        if !self.is_detached {
             self.kill();
         }
     }

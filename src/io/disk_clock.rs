@@ -41,7 +41,7 @@ pub(crate) struct Dated {
     pub(crate) at: DateTime<Utc>,
 }
 
-/// Checks that `now` is the time of the disk with `folder`. Creates and removes a file.
+/// Checks that `now` is the time of the disk with `folder`, within [`TOLERANCE`]. Creates and removes a file.
 ///
 /// # Errors
 /// The two times differ, or the folder is not writable.
@@ -65,7 +65,8 @@ pub(crate) fn check(folder: &Path, now: DateTime<Utc>) -> Result<(), ClockDoubt>
 /// make an item old.
 ///
 /// # Errors
-/// An item seems to be older than `limit`, but the clock cannot be trusted.
+/// An item seems to be older than `limit`, but the clock differs from that of `folder`'s disk, the newest item is in the
+/// future, or the file of an item cannot be inspected.
 pub(crate) fn confirmed_ages(
     folder: &Path,
     now: DateTime<Utc>,

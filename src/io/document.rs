@@ -222,7 +222,8 @@ pub(crate) fn push_line(bytes: &mut Vec<u8>, line: &(impl Serialize + ?Sized)) -
 /// Reads, changes and writes the document at `path` under the lock `lock`.
 ///
 /// A missing or damaged document is treated as an empty one; a damaged one is moved aside first. An unchanged
-/// document is not written.
+/// document is not written. Waits for the lock until Ctrl-C, which is an error of the kind
+/// [`io::ErrorKind::Interrupted`].
 pub(crate) fn update<T: Document + Default + PartialEq + Clone, R>(
     path: &Path,
     lock: &Path,

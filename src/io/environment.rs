@@ -57,11 +57,6 @@ impl Environment {
         self
     }
 
-    /// Returns the paths of the command line as [`Environment::absolute`] does.
-    pub(crate) fn make_all_absolute(&self, paths: &[PathBuf]) -> Vec<PathBuf> {
-        paths.iter().map(|path| self.absolute(path)).collect()
-    }
-
     /// Returns `path` as an absolute path, with a leading `~` replaced by the home folder.
     pub(crate) fn absolute(&self, path: &Path) -> PathBuf {
         match (path.strip_prefix("~"), &self.home_dir) {
@@ -78,7 +73,7 @@ impl Environment {
         env
     }
 
-    /// Returns the folder for temporary files.
+    /// Returns the folder for temporary files: `TMPDIR`, else `/tmp`; on Windows that of the process.
     pub(crate) fn temp_dir(&self) -> PathBuf {
         if cfg!(windows) {
             return std::env::temp_dir();

@@ -3,18 +3,20 @@
 use std::path::Path;
 use std::{fs, io};
 
-/// Returns true if the system or the file system has no such call. On macOS two numbers mean "not supported";
-/// network disks answer either.
+/// Returns true if `errno` means that the system or the file system does not have the call. On macOS two numbers mean
+/// "not supported"; network disks answer either.
 #[cfg(unix)]
-pub(super) fn is_refusal(errno: rustix::io::Errno) -> bool {
+pub(super) fn is_unsupported(errno: rustix::io::Errno) -> bool {
     use rustix::io::Errno;
-    let refusals = [Errno::INVAL, Errno::NOSYS, Errno::NOTSUP, Errno::OPNOTSUPP];
-    refusals.contains(&errno)
+    let unsupported = [Errno::INVAL, Errno::NOSYS, Errno::NOTSUP, Errno::OPNOTSUPP];
+    unsupported.contains(&errno)
 }
 
 /// Exchanges `a` and `b` atomically: at no moment is one of them missing.
 ///
-/// Returns `ErrorKind::Unsupported` if the system or the file system cannot do this.
+/// # Errors
+/// [`io::ErrorKind::Unsupported`] if the system or the file system cannot do this; a path is missing, or the two are on
+/// different file systems.
 pub(crate) fn exchange(a: &Path, b: &Path) -> io::Result<()> {
     #[cfg(test)]
     if tests::is_off() {
@@ -25,7 +27,7 @@ pub(crate) fn exchange(a: &Path, b: &Path) -> io::Result<()> {
         use rustix::fs::{CWD, RenameFlags, renameat_with};
         let (a, b) = (super::beneath::resolve(a)?, super::beneath::resolve(b)?);
         renameat_with(CWD, &*a, CWD, &*b, RenameFlags::EXCHANGE).map_err(|errno| {
-            if is_refusal(errno) {
+            if is_unsupported(errno) {
                 io::Error::new(io::ErrorKind::Unsupported, errno)
             } else {
                 errno.into()
@@ -47,7 +49,7 @@ pub(crate) fn is_supported(folder: &Path) -> io::Result<bool> {
     use io::ErrorKind::{PermissionDenied, Unsupported};
 
     let (a, b) = (folder.join("try-a"), folder.join("try-b"));
-    // Of a killed process.
+    // A killed process may have left them.
     let _ = (fs::remove_dir(&a), fs::remove_dir(&b));
     let probe = || {
         fs::create_dir(&a)?;

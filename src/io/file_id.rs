@@ -31,7 +31,8 @@ impl FileId {
         let Some((id, _)) = stat(path)? else {
             return Ok(None);
         };
-        // On an overlay, a file moved out of a lower layer is copied and keeps its inode number.
+        // On an overlay, a file moved out of a lower layer is copied: it keeps its inode number, but has a new birth
+        // time.
         let parent = atomic::parent_of(path);
         let is_copied = space::is_overlay(parent);
         Ok(Some(Self {
@@ -50,7 +51,7 @@ impl FileId {
     }
 
     /// Returns true if both identities are of the same file. Birth times are compared only if both have one.
-    pub(crate) fn is(self, other: Self) -> bool {
+    pub(crate) fn is_same(self, other: Self) -> bool {
         let agree = |(a, b)| a == b;
         self.ino == other.ino
             && self.volume == other.volume
@@ -173,7 +174,7 @@ mod tests {
         let at = |name: &str| folder.path().join(name);
         let is_noted = |noted: FileId, name: &str| {
             let found = stat(&at(name)).unwrap();
-            found.is_some_and(|(id, _)| noted.is(id))
+            found.is_some_and(|(id, _)| noted.is_same(id))
         };
         atomic::write(&at("a"), b"one").unwrap();
         let one = FileId::read(&at("a")).unwrap().unwrap();

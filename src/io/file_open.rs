@@ -2,7 +2,7 @@
 //!
 //! A known name may be a pipe or a device: opening a pipe waits for a writer without limit, and
 //! opening a device can have side effects. Every opened file is therefore checked to be a regular
-//! one.
+//! one, except those that the user named ([`open_given`]).
 
 use super::{IoContext, IoError, beneath, events, sharing};
 use std::fs::{File, Metadata, OpenOptions};
@@ -12,13 +12,20 @@ use std::path::Path;
 /// The error text for a folder, pipe, socket or device in the place of a file.
 const NOT_A_FILE: &str = "not a regular file";
 
+/// The treatment of a link in the place of the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FinalLink {
+    Follow,
+    Refuse,
+}
+
 /// Opens a regular file and follows links.
 ///
 /// # Errors
 /// The file cannot be opened; it is a folder ([`ErrorKind::IsADirectory`]), or a pipe, socket or
 /// device ([`ErrorKind::InvalidInput`]).
 pub(crate) fn open(path: impl AsRef<Path>) -> io::Result<File> {
-    Ok(open_with(path.as_ref(), false)?.0)
+    Ok(open_with(path.as_ref(), FinalLink::Follow)?.0)
 }
 
 /// Opens a regular file, without following a link.
@@ -26,7 +33,7 @@ pub(crate) fn open(path: impl AsRef<Path>) -> io::Result<File> {
 /// # Errors
 /// Those of [`open`]; the path is a link.
 pub(crate) fn open_no_link(path: impl AsRef<Path>) -> io::Result<File> {
-    Ok(open_with(path.as_ref(), true)?.0)
+    Ok(open_with(path.as_ref(), FinalLink::Refuse)?.0)
 }
 
 /// Opens a regular file for appending, without following a link.
@@ -38,7 +45,7 @@ pub(crate) fn append_no_link(path: impl AsRef<Path>) -> io::Result<File> {
     let path = path.as_ref();
     #[cfg(windows)]
     refuse_link(path)?;
-    let options = set_flags(options.append(true), true);
+    let options = set_flags(options.append(true), FinalLink::Refuse);
     let file = sharing::open(options, &beneath::resolve(path)?)?;
     check_kind(&file.metadata()?)?;
     events::trace!("appended to {}", path.display());
@@ -111,7 +118,7 @@ pub(super) fn none_if_missing<T>(found: io::Result<T>, path: &Path) -> Result<Op
 /// # Errors
 /// See [`open`].
 pub(crate) fn read_at_most(path: impl AsRef<Path>, limit: u64) -> io::Result<Vec<u8>> {
-    let (file, meta) = open_with(path.as_ref(), false)?;
+    let (file, meta) = open_with(path.as_ref(), FinalLink::Follow)?;
     let mut bytes = Vec::with_capacity(capacity_for(&meta));
     file.take(limit).read_to_end(&mut bytes)?;
     Ok(bytes)
@@ -133,7 +140,7 @@ pub(crate) fn read_to_string(path: impl AsRef<Path>) -> io::Result<String> {
 /// Those of [`read_to_string`]; the file is larger ([`ErrorKind::InvalidData`]).
 pub(crate) fn read_small_to_string(path: impl AsRef<Path>, limit: u64) -> io::Result<String> {
     let mut text = String::new();
-    let (file, meta) = open_with(path.as_ref(), false)?;
+    let (file, meta) = open_with(path.as_ref(), FinalLink::Follow)?;
     // The file may grow, so the bytes that are read count, not its size.
     if meta.len() <= limit {
         file.take(limit + 1).read_to_string(&mut text)?;
@@ -158,26 +165,25 @@ pub(crate) fn ends_in_partial_line(file: &mut File) -> io::Result<bool> {
 }
 
 /// Checks that `path` is a regular file or does not exist, for libraries that open files
-/// themselves.
+/// themselves. A path that cannot be inspected passes.
 ///
 /// # Errors
-/// Something else occupies the path.
-pub(crate) fn check(path: &Path) -> io::Result<()> {
+/// As [`open`], for a folder, pipe, socket or device.
+pub(crate) fn require_file_if_exists(path: &Path) -> io::Result<()> {
     path.metadata().map_or(Ok(()), |meta| check_kind(&meta))
 }
 
-fn open_with(path: &Path, no_link: bool) -> io::Result<(File, Metadata)> {
+fn open_with(path: &Path, link: FinalLink) -> io::Result<(File, Metadata)> {
     let mut options = File::options();
     #[cfg(windows)]
-    if no_link {
+    if link == FinalLink::Refuse {
         refuse_link(path)?;
     }
     #[cfg(target_os = "linux")]
-    let beneath = beneath::open(path, wait_free_flags(no_link)).transpose();
+    let beneath = beneath::open(path, wait_free_flags(link)).transpose();
     #[cfg(not(target_os = "linux"))]
     let beneath = None;
-    let file =
-        beneath.unwrap_or_else(|| sharing::open(set_flags(options.read(true), no_link), path));
+    let file = beneath.unwrap_or_else(|| sharing::open(set_flags(options.read(true), link), path));
     #[cfg(unix)]
     let file = file.map_err(|e| {
         // The error of opening a socket.
@@ -205,26 +211,26 @@ fn open_with(path: &Path, no_link: bool) -> io::Result<(File, Metadata)> {
 
 /// Returns the flags that open any entry for reading without waiting for another process.
 #[cfg(unix)]
-fn wait_free_flags(no_link: bool) -> rustix::fs::OFlags {
+fn wait_free_flags(link: FinalLink) -> rustix::fs::OFlags {
     use rustix::fs::OFlags;
     // Non-blocking for pipes; and a terminal that is opened must not become the one that controls
     // this process.
     let mut flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
-    flags.set(OFlags::NOFOLLOW, no_link);
+    flags.set(OFlags::NOFOLLOW, link == FinalLink::Refuse);
     flags
 }
 
-/// Sets `O_NONBLOCK`, so that opening a pipe does not wait for its other end (no effect on regular files), and with
-/// `no_link` `O_NOFOLLOW`.
-pub(crate) fn set_flags(options: &mut OpenOptions, no_link: bool) -> &mut OpenOptions {
+/// Sets `O_NONBLOCK`, so that opening a pipe does not wait for its other end (no effect on regular files), and
+/// `O_NOFOLLOW` to refuse a link. Does nothing on Windows.
+pub(crate) fn set_flags(options: &mut OpenOptions, link: FinalLink) -> &mut OpenOptions {
     #[cfg(unix)]
     {
         use std::os::unix::fs::OpenOptionsExt;
-        let flags = wait_free_flags(no_link).bits();
+        let flags = wait_free_flags(link).bits();
         options.custom_flags(i32::try_from(flags).unwrap_or_default());
     }
     #[cfg(not(unix))]
-    let _ = no_link;
+    let _ = link;
     options
 }
 
@@ -278,7 +284,8 @@ mod tests {
         ] {
             assert_eq!(open(&path).unwrap_err().kind(), kind);
             assert_eq!(open_no_link(&path).unwrap_err().kind(), kind);
-            assert_eq!(check(&path).is_ok(), kind == ErrorKind::NotFound);
+            let may_be_created = kind == ErrorKind::NotFound;
+            assert_eq!(require_file_if_exists(&path).is_ok(), may_be_created);
         }
     }
 
@@ -320,7 +327,8 @@ mod tests {
             ("nothing", ErrorKind::NotFound),
         ] {
             assert_eq!(open(at(name)).unwrap_err().kind(), kind, "{name}");
-            assert_eq!(check(&at(name)).is_ok(), name == "nothing", "{name}");
+            let passes = require_file_if_exists(&at(name)).is_ok();
+            assert_eq!(passes, name == "nothing", "{name}");
         }
         assert!(open(Path::new("/dev/null")).is_err());
     }

@@ -20,7 +20,7 @@ pub(crate) fn sync_data(file: &File) -> io::Result<()> {
 #[cfg(unix)]
 pub(crate) fn sync_folder(folder: &File) -> io::Result<()> {
     match sync_all(folder) {
-        Err(e) if is_refusal(&e) => Ok(()),
+        Err(e) if is_unsupported(&e) => Ok(()),
         flushed => flushed,
     }
 }
@@ -29,7 +29,7 @@ pub(crate) fn sync_folder(folder: &File) -> io::Result<()> {
 /// (`F_FULLFSYNC`), which SMB and exFAT refuse.
 fn fall_back_to_fsync(file: &File, flushed: io::Result<()>) -> io::Result<()> {
     #[cfg(target_vendor = "apple")]
-    if flushed.as_ref().is_err_and(is_refusal) {
+    if flushed.as_ref().is_err_and(is_unsupported) {
         return Ok(rustix::fs::fsync(file)?);
     }
     let _ = file;
@@ -38,10 +38,10 @@ fn fall_back_to_fsync(file: &File, flushed: io::Result<()>) -> io::Result<()> {
 
 /// Returns true if the disk has no such call, and false if it failed to write.
 #[cfg(unix)]
-fn is_refusal(error: &io::Error) -> bool {
+fn is_unsupported(error: &io::Error) -> bool {
     use rustix::io::Errno;
     let errno = error.raw_os_error().map(Errno::from_raw_os_error);
-    errno.is_some_and(|errno| super::exchange::is_refusal(errno) || errno == Errno::NOTTY)
+    errno.is_some_and(|errno| super::exchange::is_unsupported(errno) || errno == Errno::NOTTY)
 }
 
 #[cfg(all(test, unix))]
@@ -50,14 +50,14 @@ mod tests {
     use rustix::io::Errno;
 
     #[test]
-    fn is_refusal_is_false_for_write_errors() {
+    fn is_unsupported_is_false_for_write_errors() {
         for (errno, expected) in [
             (Errno::NOTSUP, true),
             (Errno::NOTTY, true),
             (Errno::IO, false),
             (Errno::NOSPC, false),
         ] {
-            assert_eq!(is_refusal(&errno.into()), expected, "{errno}");
+            assert_eq!(is_unsupported(&errno.into()), expected, "{errno}");
         }
     }
 }

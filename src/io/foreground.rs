@@ -12,7 +12,6 @@ const POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// The time that the child gets to end by itself after Ctrl-C.
 const SIGNAL_GRACE: Duration = Duration::from_secs(2);
 
-/// The exit status of a foreground child.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ForegroundExit {
     /// The exit code; `None` if a signal ended the child.
@@ -24,24 +23,24 @@ pub(crate) struct ForegroundExit {
 /// Runs `command` with the standard input and error of the manager. The child's standard output
 /// goes to standard error, because standard output is reserved for the result.
 ///
-/// On Ctrl-C, which reaches the child too, the child gets `SIGNAL_GRACE` to end by itself. Then
+/// On Ctrl-C, which reaches the child too, the child gets [`SIGNAL_GRACE`] to end by itself. Then
 /// `stop` is called to end the processes that the child started, and the child is killed.
 ///
 /// # Errors
-/// The command cannot be started.
+/// The command cannot be started, or its end cannot be awaited.
 pub(crate) fn run(command: &mut Command, stop: impl Fn()) -> io::Result<ForegroundExit> {
     let mut child = command.stdout(Stdio::from(io::stderr())).spawn()?;
     events::debug!("started {}", command.get_program().to_string_lossy());
-    let mut context: Option<Instant> = None;
+    let mut interrupted_at: Option<Instant> = None;
     loop {
         if let Some(status) = child.try_wait()? {
             return Ok(ForegroundExit {
                 code: status.code(),
-                interrupted: context.is_some() || is_interrupted(),
+                interrupted: interrupted_at.is_some() || is_interrupted(),
             });
         }
-        match context {
-            None if is_interrupted() => context = Some(Instant::now()),
+        match interrupted_at {
+            None if is_interrupted() => interrupted_at = Some(Instant::now()),
             Some(since) if since.elapsed() >= SIGNAL_GRACE => {
                 stop();
                 let _ = child.kill();

@@ -69,7 +69,7 @@ pub enum ContentDigest {
 }
 
 impl ContentDigest {
-    /// Computes a digest for a new archive.
+    /// Returns the BLAKE3 digest of `bytes`, as new archives have it.
     pub fn of(bytes: &[u8]) -> Self {
         Self::Blake3(DigestBytes(blake3::hash(bytes).into()))
     }
@@ -101,7 +101,7 @@ impl ContentDigest {
     }
 }
 
-/// An incremental computation of a [`ContentDigest`]. The default computes digests of new archives.
+/// An incremental computation of a [`ContentDigest`]. The default is BLAKE3, as in new archives.
 #[derive(Clone)]
 pub(crate) enum ContentHasher {
     /// On the heap, because its state takes two kilobytes.

@@ -67,7 +67,7 @@ pub(crate) fn path_from_bytes(bytes: Vec<u8>) -> Result<PathBuf, &'static str> {
     }
 }
 
-/// Deserialises the bytes of a path.
+/// Deserialises the bytes of a path, even if this system cannot have such a path.
 pub(crate) fn read_bytes<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
     match JsonPath::deserialize(from)? {
         JsonPath::Text(text) => Ok(text.into_bytes()),

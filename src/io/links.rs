@@ -61,7 +61,7 @@ fn copy_content(from: &Path, mut target: &fs::File) -> std::io::Result<()> {
     modes::copy(from, target)
 }
 
-/// Copies a file with its mode and mtime.
+/// Copies a file with its mode and mtime. `to` must not exist. Not durable.
 pub(crate) fn copy_file(from: &Path, to: &Path) -> Result<(), IoError> {
     // A clone shares the blocks of the disk. On Linux, copy() below does the same where it can.
     #[cfg(target_vendor = "apple")]
@@ -153,11 +153,12 @@ pub(crate) fn lies_in(path: &Path, folder: &Path) -> bool {
 /// Returns the absolute path without links. A link to a missing path is resolved too, so that the
 /// result does not depend on whether a disk is mounted.
 pub(crate) fn resolve_links(path: &Path) -> PathBuf {
-    const LINKS: u32 = 40;
-    follow(path, LINKS)
+    const MAX_LINKS: u32 = 40;
+    follow(path, MAX_LINKS)
 }
 
-/// Resolves the links of `path`; of the links to missing paths at most `links`.
+/// Resolves the links of `path`. Of links to missing paths, which may lead to each other, at most `links` are resolved
+/// one after the other.
 fn follow(path: &Path, links: u32) -> PathBuf {
     let mut real = PathBuf::new();
     for part in path.components() {

@@ -5,14 +5,15 @@
 //! Windows refuses to read a locked range through another handle, also in the same process
 //! (`LockFileEx`). So one byte beyond the end of every file is locked, which no process reads.
 
-use super::{IoContext, IoError, file_open, flush, progress, sharing};
+use super::file_open::{self, FinalLink};
+use super::{IoContext, IoError, flush, progress, sharing};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::ErrorKind;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// The interval between two attempts. The system offers no lock with a time limit.
-const RETRY: Duration = Duration::from_millis(20);
+const RETRY_INTERVAL: Duration = Duration::from_millis(20);
 
 /// The wait after which the command reports that it waits for a lock of another process.
 const REPORT_AFTER: Duration = Duration::from_secs(1);
@@ -80,7 +81,7 @@ impl FileLock {
             match try_lock(&file) {
                 Ok(()) => return Ok(Some(Self { file })),
                 Err(TryLockError::WouldBlock) if gives_up(since.elapsed()) => return Ok(None),
-                Err(TryLockError::WouldBlock) => std::thread::sleep(RETRY),
+                Err(TryLockError::WouldBlock) => std::thread::sleep(RETRY_INTERVAL),
                 Err(TryLockError::Error(source)) => return Err(source).at("lock", path),
             }
         }
@@ -140,7 +141,8 @@ impl FileLock {
     }
 }
 
-/// Returns true if a process holds a lock on the existing file `path`. Creates nothing.
+/// Returns true if a process holds a lock on the existing file `path`. False if the file is missing or cannot be opened.
+/// Creates nothing.
 pub fn is_held(path: &Path) -> bool {
     let Ok(file) = file_open::open(path) else {
         return false;
@@ -159,8 +161,8 @@ pub(crate) fn is_free(path: &Path) -> bool {
 fn open(path: &Path) -> Result<File, IoError> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).truncate(false);
-    let file = sharing::open_or_create(file_open::set_flags(&mut options, false), path);
-    file.at("open lock file", path)
+    let options = file_open::set_flags(&mut options, FinalLink::Follow);
+    sharing::open_or_create(options, path).at("open lock file", path)
 }
 
 /// The functions of the standard library lock the whole file (`flock`). The lock ends when the last

@@ -2,7 +2,7 @@
 
 use super::environment::Environment;
 
-/// Returns the host name of this machine, without its domain.
+/// Returns the host name of this machine, without its domain; `None` if it has none or if that is not Unicode.
 pub(crate) fn name(env: &Environment) -> Option<String> {
     let full = system_name(env)?;
     let first = full.split('.').next().unwrap_or_default();

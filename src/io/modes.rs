@@ -17,7 +17,7 @@ pub(crate) fn are_kept(folder: &Path) -> Result<bool, IoError> {
         use std::os::unix::fs::MetadataExt;
         let file = probe_file(folder).at("create a file in", folder)?;
         let meta = file.metadata().at("inspect", folder)?;
-        Ok(!is_open(meta.mode()))
+        Ok(!is_open_to_others(meta.mode()))
     }
     #[cfg(not(unix))]
     {
@@ -45,8 +45,8 @@ fn probe_file(folder: &Path) -> io::Result<File> {
     Ok(file.into_file())
 }
 
-/// Returns true if files that are created in `folder`, or in the nearest existing folder above it, can be read by
-/// others, whatever their mode. False if it cannot be written.
+/// Returns true if other users can read files that are created in `folder`, or in the nearest existing folder above it,
+/// because the disk keeps no modes. False if the folder cannot be written.
 pub(crate) fn is_shared(folder: &Path) -> bool {
     let Some(existing) = folder.ancestors().find(|path| path.is_dir()) else {
         return false;
@@ -56,7 +56,7 @@ pub(crate) fn is_shared(folder: &Path) -> bool {
         use std::os::unix::fs::MetadataExt;
         // A folder that is closed needs no probe.
         let meta = existing.metadata();
-        meta.is_ok_and(|meta| is_open(meta.mode())) && !are_kept(existing).unwrap_or(true)
+        meta.is_ok_and(|meta| is_open_to_others(meta.mode())) && !are_kept(existing).unwrap_or(true)
     }
     #[cfg(not(unix))]
     {
@@ -64,9 +64,9 @@ pub(crate) fn is_shared(folder: &Path) -> bool {
     }
 }
 
-/// Returns true if a mode gives others any permission.
+/// Returns true if a mode gives the group or other users any permission.
 #[cfg(unix)]
-pub(crate) fn is_open(mode: u32) -> bool {
+pub(crate) fn is_open_to_others(mode: u32) -> bool {
     mode & 0o077 != 0
 }
 
@@ -84,7 +84,8 @@ pub(crate) fn of(meta: &Metadata) -> u32 {
     }
 }
 
-/// Passes a mode to `set`, as far as the disk keeps one. Does nothing on Windows, where the access comes from the folder.
+/// Passes a mode to `set`, and ignores that the disk refuses it. Does nothing on Windows, where the access comes from
+/// the folder.
 pub(crate) fn set(mode: u32, set: impl FnOnce(Permissions) -> io::Result<()>) -> io::Result<()> {
     #[cfg(unix)]
     {
@@ -105,7 +106,7 @@ pub(crate) fn copy(from: &Path, to: &File) -> io::Result<()> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::MetadataExt;
-        let is_kept_there = !is_open(to.metadata()?.mode());
+        let is_kept_there = !is_open_to_others(to.metadata()?.mode());
         // Files of a person are rarely executable. Where all of them seem to be, the disk has made
         // up the modes.
         let may_be_invented = meta.mode() & 0o011 != 0;

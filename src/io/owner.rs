@@ -6,7 +6,7 @@ use std::io;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Returns true if this process may give files to other users.
+/// Returns true if this process runs as root, which may give files to other users.
 pub(crate) fn is_root() -> bool {
     #[cfg(unix)]
     {
@@ -26,16 +26,16 @@ fn wait_for_new_folder() -> MutexGuard<'static, ()> {
     NEW_FOLDER.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Gives the file or folder that this process has just created at `path` the owner of its folder. A system that
-/// refuses this, as in a container, is no error.
+/// Gives the file that this process has just created at `path` the owner of its folder. Does nothing if this process is
+/// not root, if the folder belongs to root, or if the system refuses it, as in a container.
 pub(crate) fn inherit(created: &File, path: &Path) {
     if is_root() {
         let _waited = wait_for_new_folder();
-        give(created, path);
+        set_owner_of_parent(created, path);
     }
 }
 
-fn give(created: &File, path: &Path) {
+fn set_owner_of_parent(created: &File, path: &Path) {
     #[cfg(unix)]
     {
         use std::os::unix::fs::{MetadataExt, fchown};
@@ -49,7 +49,7 @@ fn give(created: &File, path: &Path) {
     let _ = (created, path);
 }
 
-/// Creates a folder by `create`, with the owner of its folder.
+/// Creates the folder `path` by `create`, with the owner of the folder above it.
 pub(crate) fn create_folder(
     path: &Path,
     create: impl FnOnce() -> io::Result<()>,
@@ -59,7 +59,7 @@ pub(crate) fn create_folder(
     }
     let _waited = wait_for_new_folder();
     create()?;
-    give_folder(path);
+    set_folder_owner(path);
     Ok(())
 }
 
@@ -67,11 +67,11 @@ pub(crate) fn create_folder(
 pub(crate) fn inherit_folder(path: &Path) {
     if is_root() {
         let _waited = wait_for_new_folder();
-        give_folder(path);
+        set_folder_owner(path);
     }
 }
 
-fn give_folder(path: &Path) {
+fn set_folder_owner(path: &Path) {
     #[cfg(unix)]
     {
         use rustix::fs::{Mode, OFlags, open};
@@ -79,7 +79,7 @@ fn give_folder(path: &Path) {
         let folder =
             super::beneath::resolve(path).and_then(|path| Ok(open(&*path, flags, Mode::empty())?));
         if let Ok(folder) = folder {
-            give(&folder.into(), path);
+            set_owner_of_parent(&folder.into(), path);
         }
     }
     #[cfg(not(unix))]

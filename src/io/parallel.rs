@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, Scope};
 
 /// Returns the number of worker threads: one per processor, from two to eight. Each uses a few megabytes.
-pub(crate) fn threads() -> usize {
+pub(crate) fn thread_count() -> usize {
     thread::available_parallelism()
         .map_or(2, std::num::NonZero::get)
         // Two also on one processor, so that one can compute while the other waits for the disk.
@@ -45,14 +45,15 @@ impl<J> std::fmt::Debug for Submitter<'_, J> {
 pub(crate) struct ConsumerFailed;
 
 impl<J> Submitter<'_, J> {
-    /// Submits a job; waits while `in_flight` jobs are unfinished.
+    /// Submits a job; waits while `in_flight` jobs and results wait.
     pub(crate) fn submit(&self, job: J) -> Result<(), ConsumerFailed> {
         (self.0)(job)
     }
 }
 
-/// Runs the jobs that `produce` submits with `work` on [`threads`] threads, and passes the results to
-/// `take` in the order of the jobs. At most `in_flight` jobs and results exist at a time.
+/// Runs the jobs that `produce` submits with `work` on [`thread_count`] threads, and passes the results to
+/// `take` in the order of the jobs. At most `in_flight` jobs and results wait at a time, besides the job that `produce`
+/// submits and the one that `take` waits for.
 ///
 /// If the system starts fewer threads, the jobs run on those; if it starts none, on the caller's thread.
 ///
@@ -64,7 +65,7 @@ pub(crate) fn run_ordered<J: Send, R: Send, P, E: Send>(
     take: impl FnMut(R) -> Result<(), E> + Send,
     produce: impl FnOnce(&Submitter<'_, J>) -> Result<P, E>,
 ) -> Result<P, E> {
-    run_ordered_on(threads(), in_flight, work, take, produce)
+    run_ordered_on(thread_count(), in_flight, work, take, produce)
 }
 
 /// Like [`run_ordered`], for jobs that are known beforehand.

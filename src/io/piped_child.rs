@@ -141,7 +141,8 @@ impl PipedChild {
         self.start_limit = None;
     }
 
-    /// Waits for the child to end and returns its status and standard error. Discards unread output.
+    /// Waits for the child to end and returns its status and standard error. Discards unread output. Ends the child if
+    /// the user interrupts this process or the limit passes.
     pub(crate) fn finish(mut self) -> ChildEnd {
         let mut rest = [0; 8192];
         // A child that writes into a full pipe would never end.
@@ -178,7 +179,7 @@ impl PipedChild {
         self.written_folder
             .as_mut()
             .is_some_and(|(folder, before)| {
-                let now = tree::activity(folder);
+                let now = tree::read_activity(folder);
                 std::mem::replace(before, now) != now
             })
     }
@@ -196,7 +197,7 @@ impl PipedChild {
         self.status
     }
 
-    /// Asks the child to end, and kills it after [`END_TIMEOUT`]. Continues to read its output.
+    /// Asks the child to end, and kills it after `END_TIMEOUT`; on Windows at once. Discards its output meanwhile.
     fn interrupt_and_wait(&mut self) {
         if self.poll_status().is_some() {
             return;

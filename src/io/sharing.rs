@@ -12,7 +12,7 @@ use std::{fs, io};
 /// The longest wait for another process to close a file.
 const TIMEOUT: Duration = Duration::from_secs(1);
 
-const RETRY: Duration = Duration::from_millis(20);
+const RETRY_INTERVAL: Duration = Duration::from_millis(20);
 
 /// A file that another process has open and does not share.
 #[derive(Debug, thiserror::Error)]
@@ -64,7 +64,9 @@ pub(super) fn retry<T>(
     let since = Instant::now();
     loop {
         match action() {
-            Err(e) if is_transient(&e) && since.elapsed() < TIMEOUT => std::thread::sleep(RETRY),
+            Err(e) if is_transient(&e) && since.elapsed() < TIMEOUT => {
+                std::thread::sleep(RETRY_INTERVAL);
+            }
             result => return result,
         }
     }
@@ -75,7 +77,7 @@ pub(super) fn open(options: &fs::OpenOptions, path: &Path) -> io::Result<fs::Fil
     retry(is_in_use, || options.open(path))
 }
 
-/// Opens an existing file for writing.
+/// Opens a file for writing with the access of `options`, and waits as [`open`] does.
 pub(crate) fn open_to_write(options: &fs::OpenOptions, path: &Path) -> io::Result<fs::File> {
     open(options, &beneath::resolve(path)?)
 }

@@ -67,12 +67,12 @@ pub(crate) fn stored_bytes(meta: &Metadata) -> u64 {
 /// Returns the network file system that `path` is on; `None` for a local disk, or if the system does not
 /// report it.
 pub(crate) fn network_fs(path: &Path) -> Option<&'static str> {
-    network_fs_of(&disk_kind(path)?)
+    network_fs_of(&file_system_type(path)?)
 }
 
 /// Returns the network file system that Linux or macOS reports as this type; `None` for a local one.
-fn network_fs_of(disk_kind: &str) -> Option<&'static str> {
-    match disk_kind.split('.').next().unwrap_or_default() {
+fn network_fs_of(file_system_type: &str) -> Option<&'static str> {
+    match file_system_type.split('.').next().unwrap_or_default() {
         "nfs" | "nfs4" => Some("NFS"),
         "cifs" | "smb3" | "smbfs" => Some("SMB"),
         "afs" => Some("AFS"),
@@ -87,7 +87,7 @@ fn network_fs_of(disk_kind: &str) -> Option<&'static str> {
 }
 
 /// Returns the type of the file system of the existing `path`: on Linux from the list of mounts. `None` on Windows.
-pub(crate) fn disk_kind(path: &Path) -> Option<String> {
+pub(crate) fn file_system_type(path: &Path) -> Option<String> {
     #[cfg(target_os = "linux")]
     {
         use std::os::unix::fs::MetadataExt;

@@ -17,7 +17,7 @@ pub(crate) fn is_staging_name(name: &OsStr) -> bool {
 
 const LOCK: &str = ".lock";
 
-/// A private folder (0700), removed on drop, or by [`remove_stale_temps`] after a crash.
+/// A private folder (0700), removed on drop, or by [`remove_stale`] after a crash.
 #[derive(Debug)]
 pub(crate) struct Staging {
     folder: PathBuf,
@@ -92,7 +92,7 @@ pub(crate) fn find_stale(parent: &Path, prefix: &str) -> Vec<PathBuf> {
 
 /// Removes the staging folders in `parent` whose process has ended. Returns an error for each that could not be
 /// removed.
-pub(crate) fn remove_stale_temps(parent: &Path) -> Vec<IoError> {
+pub(crate) fn remove_stale(parent: &Path) -> Vec<IoError> {
     if find_stale(parent, STAGING_PREFIX).is_empty() {
         return Vec::new();
     }

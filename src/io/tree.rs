@@ -56,12 +56,12 @@ pub(crate) fn list_folders(folder: &Path) -> Result<Vec<PathBuf>, IoError> {
     Ok(folders.map(|(name, _)| folder.join(name)).collect())
 }
 
-/// Removes a folder that contains nothing but folders. Any other entry stays, with the folders
-/// above it.
+/// Removes `folder` and the folders in it, as far as they are empty then. A folder with any other entry stays as it is,
+/// with the folders above it and in it.
 pub(crate) fn remove_empty_folders(folder: &Path) {
-    let is_hollow = list(folder).is_ok_and(|entries| entries.iter().all(|(_, kind)| kind.is_dir()));
-    if is_hollow {
-        for (name, _) in list(folder).unwrap_or_default() {
+    let Ok(entries) = list(folder) else { return };
+    if entries.iter().all(|(_, kind)| kind.is_dir()) {
+        for (name, _) in entries {
             remove_empty_folders(&folder.join(name));
         }
         let _ = sharing::remove_dir(folder);
@@ -106,8 +106,8 @@ fn remove_level_by_level(folder: &Path) -> std::io::Result<()> {
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt;
-            let ours = fs::Permissions::from_mode(0o700);
-            let _ = fs::set_permissions(beneath::resolve(&folder)?, ours);
+            let private = fs::Permissions::from_mode(0o700);
+            let _ = fs::set_permissions(beneath::resolve(&folder)?, private);
         }
         for (name, kind) in list(&folder)? {
             let path = folder.join(name);
@@ -151,14 +151,14 @@ pub(crate) fn make_private(path: &Path) -> Result<(), IoError> {
 pub struct FolderSize {
     /// The number of files and links.
     pub files: u64,
-    /// The size of the files in bytes.
+    /// The size of the files and links in bytes.
     pub bytes: u64,
 }
 
-/// Returns the size of the readable entries of `folder`. Follows no links.
+/// Returns the size of `folder`, up to the first folder in it that cannot be listed. Follows no links.
 pub(crate) fn measure(folder: &Path) -> FolderSize {
     let mut size = FolderSize::default();
-    // A folder that cannot be listed ends the walk. The size is a help for the user only.
+    // The size is a help for the user only.
     let _ = walk(folder, &mut |path, kind| {
         if !kind.is_dir() {
             size.files += 1;
@@ -176,9 +176,9 @@ pub(crate) struct FolderActivity {
     newest: Option<SystemTime>,
 }
 
-/// Returns the state of the readable entries of `folder`. Each write to a file changes it, even if the size of the file
-/// was reserved.
-pub(crate) fn activity(folder: &Path) -> FolderActivity {
+/// Returns the state of `folder`, up to the first folder in it that cannot be listed. Each write to a file changes it,
+/// even if the size of the file was reserved.
+pub(crate) fn read_activity(folder: &Path) -> FolderActivity {
     let mut newest = None;
     let _ = walk(folder, &mut |path, _| {
         let changed = path.symlink_metadata().and_then(|meta| meta.modified());

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// The interval between two attempts.
-const RETRY: Duration = Duration::from_millis(20);
+const RETRY_INTERVAL: Duration = Duration::from_millis(20);
 
 /// The wait for a process that reads a database only for a moment, as other commands do.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
@@ -53,19 +53,19 @@ impl DatabaseLocks {
                     if Instant::now() > until {
                         return Err(database);
                     }
-                    std::thread::sleep(RETRY);
+                    std::thread::sleep(RETRY_INTERVAL);
                 }
             }
         }
         Ok(locks)
     }
 
-    /// Releases the locks once no other process has a replaced database open. On systems that do not list open files,
-    /// waits for the longest time that a process may need to close one.
+    /// Releases the locks once no other process has a replaced database open, at the latest after [`CLOSE_TIMEOUT`]. On
+    /// systems that do not list open files, always waits that long.
     pub(super) fn release(self) {
         let until = Instant::now() + CLOSE_TIMEOUT;
         while !self.files.is_empty() && self.are_databases_open() && Instant::now() < until {
-            std::thread::sleep(RETRY);
+            std::thread::sleep(RETRY_INTERVAL);
         }
     }
 
@@ -114,7 +114,8 @@ fn open(_path: &Path) -> Option<File> {
     None
 }
 
-/// Tries to lock the file. Returns true if another process has locked it. The lock covers the bytes that SQLite locks.
+/// Tries to lock the whole file, with the bytes that SQLite locks. Returns true if another process has locked a part of
+/// it; false also on a file system without locks.
 fn fails_to_lock(file: &File) -> bool {
     #[cfg(unix)]
     {

@@ -16,9 +16,9 @@ pub(crate) struct FileExchange {
     transaction: Transaction,
     /// The staging folders beside the files.
     folders: BTreeSet<PathBuf>,
-    number: usize,
+    last_number: usize,
     removals: Vec<Step>,
-    files: Vec<Step>,
+    replacements: Vec<Step>,
 }
 
 impl FileExchange {
@@ -33,13 +33,13 @@ impl FileExchange {
         Ok(Self {
             transaction: Transaction::begin(&folder, home, policy)?,
             folders: BTreeSet::new(),
-            number: 0,
+            last_number: 0,
             removals: Vec::new(),
-            files: Vec::new(),
+            replacements: Vec::new(),
         })
     }
 
-    /// Returns true if an exchange by `command` was interrupted and is not recovered yet.
+    /// Returns true if an exchange by `command` is under way, or was interrupted and is not recovered yet.
     pub(crate) fn is_pending(manager_home: &Path, command: &str) -> bool {
         let folder = folder::journal_folder_of_command(manager_home, command);
         folder.symlink_metadata().is_ok()
@@ -58,7 +58,7 @@ impl FileExchange {
     }
 
     /// Adds the removal of the file at `live` to the exchange, if there is such a file.
-    pub(crate) fn remove(&mut self, live: &Path) -> Result<(), JournalError> {
+    pub(crate) fn add_removal(&mut self, live: &Path) -> Result<(), JournalError> {
         if live.symlink_metadata().is_ok() {
             let staged = self.allocate_staging_path(live)?;
             self.removals.push(Step::new(live.to_path_buf(), staged)?);
@@ -66,8 +66,9 @@ impl FileExchange {
         Ok(())
     }
 
-    /// Adds the replacement of the file at `live`, which may be missing, by the file that `write` writes.
-    pub(crate) fn replace<E: From<JournalError>>(
+    /// Adds the replacement of the file at `live`, which may be missing, by the file that `write` writes to the staged
+    /// path.
+    pub(crate) fn add_replacement<E: From<JournalError>>(
         &mut self,
         live: &Path,
         write: impl FnOnce(&Path) -> Result<(), E>,
@@ -75,7 +76,7 @@ impl FileExchange {
         let staged = self.allocate_staging_path(live)?;
         write(&staged)?;
         let step = Step::new(live.to_path_buf(), staged).map_err(JournalError::from)?;
-        self.files.push(step);
+        self.replacements.push(step);
         Ok(())
     }
 
@@ -86,7 +87,7 @@ impl FileExchange {
     pub(crate) fn commit(self, policy: &dyn RecoveryPolicy) -> Result<(), JournalError> {
         // SQLite would apply a log to whichever database lies beside it, so logs are removed before
         // their database is replaced.
-        let steps = [self.removals, self.files].concat();
+        let steps = [self.removals, self.replacements].concat();
         self.transaction.commit(steps, policy).map(drop)
     }
 
@@ -100,7 +101,7 @@ impl FileExchange {
         if self.folders.insert(folder.clone()) {
             self.transaction.add_folder(&folder)?;
         }
-        self.number += 1;
-        Ok(folder.join(self.number.to_string()))
+        self.last_number += 1;
+        Ok(folder.join(self.last_number.to_string()))
     }
 }

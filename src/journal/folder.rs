@@ -103,7 +103,7 @@ pub(super) fn has_staging_suffix(folder: &Path) -> bool {
     folder.is_absolute() && (has(FOLDER_SUFFIX) || has(OTHER_SUFFIX))
 }
 
-/// Returns a free name for a staging folder that stays.
+/// Returns a free path beside the staging folder `folder`, for files of it that stay.
 pub(super) fn find_free_name(folder: &Path, kept: KeptAs) -> PathBuf {
     let suffix = kept.suffix();
     let mut names = (1_u64..).map(|n| with_suffix(folder, &format!("{suffix}-{n}")));
@@ -126,7 +126,7 @@ pub(crate) fn parse_kept_name(folder: &Path) -> Option<KeptAs> {
         })
 }
 
-/// Returns the kept staging folders of `folder`, sorted.
+/// Returns the folders beside the staging folder `folder` that its transactions left, sorted by path.
 pub(crate) fn list_kept(folder: &Path) -> Vec<(PathBuf, KeptAs)> {
     let begin = folder.file_name().unwrap_or_default().as_encoded_bytes();
     let entries = tree::list(atomic::parent_of(folder)).unwrap_or_default();

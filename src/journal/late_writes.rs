@@ -115,5 +115,5 @@ fn has_content(meta: &Metadata) -> bool {
 
 /// Returns true if the file at `path` is `id`: an unchanged file has links in both states.
 fn is_at(path: &Path, id: FileId) -> Result<bool, IoError> {
-    Ok(stat(path)?.is_some_and(|(found, _)| found.is(id)))
+    Ok(stat(path)?.is_some_and(|(found, _)| found.is_same(id)))
 }

@@ -23,7 +23,8 @@ pub(super) fn check_own_folder(
         let meta = folder.symlink_metadata().at("read", folder)?;
         let user = rustix::process::geteuid().as_raw();
         // Root may recover the homes of other users, whose folders keep their owners.
-        let is_private = !modes::is_open(meta.mode()) && (meta.uid() == user || user == 0);
+        let is_private =
+            !modes::is_open_to_others(meta.mode()) && (meta.uid() == user || user == 0);
         if is_private || (!modes::are_kept(folder).unwrap_or(true) && is_marked(folder, policy)?) {
             return Ok(());
         }

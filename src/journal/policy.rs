@@ -6,7 +6,7 @@ use crate::codex::{Holder, HomeEntryKind, ProcessRole, ProgramNames, kind_of, pr
 use crate::io::{Environment, IoError};
 use std::path::{Path, PathBuf};
 
-/// The policy of transactions that need none.
+/// A policy without restrictions: any file may be exchanged at any time.
 pub(crate) struct NoPolicy;
 
 impl RecoveryPolicy for NoPolicy {}

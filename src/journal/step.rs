@@ -62,10 +62,10 @@ impl Step {
     /// Returns true if both paths are one file, so that there is nothing to exchange.
     pub(crate) fn is_same_file(&self) -> bool {
         let both = self.live_id.zip(self.staged_id);
-        both.is_some_and(|(live, staged)| live.is(staged))
+        both.is_some_and(|(live, staged)| live.is_same(staged))
     }
 
-    /// Returns true if both paths have an entry.
+    /// Returns true if both paths had an entry when the step was recorded.
     pub(super) fn is_exchange(&self) -> bool {
         self.live_id.is_some() && self.staged_id.is_some()
     }
@@ -103,8 +103,12 @@ impl Step {
         let identity = |path: &Path| {
             Ok(match stat(path)? {
                 None => EntryIdentity::Absent,
-                Some((id, _)) if self.staged_id.is_some_and(|new| new.is(id)) => EntryIdentity::New,
-                Some((id, _)) if self.live_id.is_some_and(|old| old.is(id)) => EntryIdentity::Old,
+                Some((id, _)) if self.staged_id.is_some_and(|new| new.is_same(id)) => {
+                    EntryIdentity::New
+                }
+                Some((id, _)) if self.live_id.is_some_and(|old| old.is_same(id)) => {
+                    EntryIdentity::Old
+                }
                 Some(_) => EntryIdentity::Foreign,
             })
         };
@@ -183,8 +187,8 @@ impl Step {
     /// replaces its partner, and if the live path already is this file, only the staged name is removed.
     fn move_to_live(&self) -> Result<(), IoError> {
         let live = stat(&self.live)?;
-        let is_partner = |(id, _): &(FileId, _)| self.partner_id.is_some_and(|p| p.is(*id));
-        let is_linked = |(id, _): &(FileId, _)| self.live_id.is_some_and(|old| old.is(*id));
+        let is_partner = |(id, _): &(FileId, _)| self.partner_id.is_some_and(|p| p.is_same(*id));
+        let is_linked = |(id, _): &(FileId, _)| self.live_id.is_some_and(|old| old.is_same(*id));
         match &live {
             Some(found) if self.partner_id.is_some() && is_linked(found) => {
                 // An undo: the old file never left the live path, so only its second link goes.
@@ -218,7 +222,7 @@ impl Step {
     /// Returns true if this was an entry of the old or the new state when the step was recorded.
     pub(super) fn knows(&self, id: FileId) -> bool {
         let known = [self.live_id, self.staged_id, self.partner_id];
-        known.iter().flatten().any(|known| known.is(id))
+        known.iter().flatten().any(|known| known.is_same(id))
     }
 
     /// Records the current ids at both paths, for a step that still has to be exchanged in

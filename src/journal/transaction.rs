@@ -30,7 +30,8 @@ const FUTURE_NS: i64 = 600_000_000_000;
 #[derive(Debug)]
 pub(crate) struct Transaction {
     pub(super) journal: JournalFile,
-    path: PathBuf,
+    journal_path: PathBuf,
+    /// True if a drop must not remove the folders.
     pub(super) ended: bool,
     /// A spare open descriptor. Closing it lets the folders be removed even if the process is at its limit of open
     /// files.
@@ -44,7 +45,7 @@ impl Transaction {
     /// Creates the journal of a change of `home` in `folder`. `lock` is the lock of the folder.
     pub(super) fn create(folder: &Path, home: &Path, lock: FileLock) -> Result<Self, JournalError> {
         let reserve_descriptor = file_open::open(folder.join(LOCK))
-            .inspect_err(|_| remove_lock(folder))
+            .inspect_err(|_| discard_empty(folder))
             .at("open", folder.join(LOCK))?;
         let folders = vec![ListedPath(folder.to_path_buf())];
         let journal = JournalFile::without_steps(folders, ListedPath(home.to_path_buf()));
@@ -62,7 +63,7 @@ impl Transaction {
     pub(super) fn from_journal(folder: &Path, journal: JournalFile, lock: FileLock) -> Self {
         Self {
             journal,
-            path: folder.join(JOURNAL),
+            journal_path: folder.join(JOURNAL),
             ended: false,
             reserve_descriptor: None,
             begun: None,
@@ -131,7 +132,7 @@ impl Transaction {
         for folder in &self.journal.folders {
             tree_sync::sync(&folder.0)?;
         }
-        self.check_written(WriteSide::Live, policy)?;
+        self.refuse_late_writes(WriteSide::Live, policy)?;
         self.journal.steps = in_journal;
         // After the sync, which can take minutes: Codex waits for a locked database for 15 seconds and fails
         // then (0.169).
@@ -207,11 +208,11 @@ impl Transaction {
             let kept = Vec::new();
             return Err(JournalError::Opened { holders, kept });
         }
-        self.check_written(WriteSide::Staged, policy)
+        self.refuse_late_writes(WriteSide::Staged, policy)
     }
 
     /// Fails if files of the old state, which is at `side`, were written since the transaction began.
-    fn check_written(
+    fn refuse_late_writes(
         &self,
         side: WriteSide,
         policy: &dyn RecoveryPolicy,
@@ -344,7 +345,7 @@ impl Transaction {
         for ListedPath(folder) in self.journal.folders.split_off(1) {
             tree::remove(&folder)?;
         }
-        tree::remove(&self.path)?;
+        tree::remove(&self.journal_path)?;
         Ok(atomic::sync_folder(self.folder())?)
     }
 
@@ -354,7 +355,7 @@ impl Transaction {
     }
 
     pub(super) fn write_journal(&self) -> Result<(), JournalError> {
-        Ok(document::write(&self.path, &self.journal)?)
+        Ok(document::write(&self.journal_path, &self.journal)?)
     }
 
     pub(super) fn sync_parents(&self) -> Result<(), IoError> {
@@ -485,8 +486,8 @@ fn drop_duplicate_steps(steps: &mut Vec<Step>) {
     steps.retain(|step| seen.insert((step.live.clone(), step.staged.clone())));
 }
 
-/// Removes a folder that is empty except for its lock.
-pub(super) fn remove_lock(folder: &Path) {
+/// Removes a staging folder that is empty except for its lock.
+pub(super) fn discard_empty(folder: &Path) {
     let _ = (
         sharing::remove_file(folder.join(LOCK)),
         sharing::remove_dir(folder),

@@ -1,7 +1,8 @@
 //! The location and the file names of logs.
 
 use super::settings::{LogContext, LogSettings};
-use crate::io::{IoContext, IoError, atomic, file_open, sharing, tree};
+use crate::io::file_open::{self, FinalLink};
+use crate::io::{IoContext, IoError, atomic, sharing, tree};
 use chrono::NaiveDate;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -116,12 +117,12 @@ impl LogLocation {
     }
 
     /// Returns the path of the lock for appending lines and renaming files.
-    pub(super) fn write_lock(&self) -> PathBuf {
+    pub(super) fn write_lock_path(&self) -> PathBuf {
         self.folder.join(format!(".{}write.lock", self.prefix))
     }
 
     /// Returns the path of the lock for cleaning up old logs.
-    pub(super) fn retention_lock(&self) -> PathBuf {
+    pub(super) fn retention_lock_path(&self) -> PathBuf {
         self.folder.join(format!(".{}tidy.lock", self.prefix))
     }
 
@@ -131,7 +132,7 @@ impl LogLocation {
         let mut options = File::options();
         options.read(true).append(true);
         // Non-blocking, so that a pipe in the place of a log cannot stop the program.
-        let options = file_open::set_flags(&mut options, true);
+        let options = file_open::set_flags(&mut options, FinalLink::Refuse);
         sharing::open_or_create(options, path).at("write the log", path)
     }
 }

@@ -1,4 +1,4 @@
-//! The `tracing` layers: one writes events to the log, that of `--verbose` prints them.
+//! The `tracing` layers: one writes events to the log, the other one prints them for `--verbose`.
 
 use super::line::{self, FieldValue, LogFormat};
 use super::settings::LogContext;
@@ -124,16 +124,16 @@ impl Visit for EventFields {
 /// Passes each later event of this process to `print`, in one line without its fields. Has no effect in a
 /// process that has a log already.
 pub(crate) fn print_events(print: impl Fn(&str) + Send + Sync + 'static) {
-    let subscriber = tracing_subscriber::registry().with(StepLayer { print });
+    let subscriber = tracing_subscriber::registry().with(PrintLayer { print });
     // There can be one subscriber, and it cannot be removed.
     let _ = tracing::subscriber::set_global_default(subscriber);
 }
 
-struct StepLayer<F> {
+struct PrintLayer<F> {
     print: F,
 }
 
-impl<S: Subscriber, F: Fn(&str) + Send + Sync + 'static> Layer<S> for StepLayer<F> {
+impl<S: Subscriber, F: Fn(&str) + Send + Sync + 'static> Layer<S> for PrintLayer<F> {
     fn enabled(&self, metadata: &tracing::Metadata<'_>, _context: Context<'_, S>) -> bool {
         // Libraries emit events too, which say nothing about the command of the user.
         metadata.target().starts_with(env!("CARGO_CRATE_NAME"))

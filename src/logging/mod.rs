@@ -20,21 +20,21 @@ pub(crate) use layer::print_events;
 pub use line::LogFormat;
 pub use settings::{LogArchiving, LogContext, LogSettings};
 pub use severity::Severity;
-pub(crate) use writer::LogWriter;
 
 use self::layer::LogLayer;
+use self::writer::LogWriter;
 use crate::io::lock::FileLock;
 use std::sync::Arc;
 use tracing::Subscriber;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt;
 
-/// An opened log, which does not receive events yet.
+/// A log that does not receive events yet.
 #[derive(Debug)]
 pub struct Log {
     layer: LogLayer,
     level: LevelFilter,
-    /// Problems while opening the log, for the user. They do not stop the job.
+    /// Problems with the folder and with old logs, for the user. They do not stop the job.
     pub warnings: Vec<String>,
 }
 
@@ -72,7 +72,7 @@ impl LogHandle {
     }
 }
 
-/// Opens the log and cleans up old ones. Errors become warnings and do not stop the job.
+/// Creates the folder of the log and cleans up old logs. Errors become warnings and do not stop the job.
 pub fn start(settings: &LogSettings, context: LogContext) -> Log {
     let location = LogLocation::new(settings, &context);
     let today = context.zone.at(&context.clock.now()).date_naive();
@@ -81,7 +81,7 @@ pub fn start(settings: &LogSettings, context: LogContext) -> Log {
         Err(e) => warnings.push(format!("this run is not logged: {e}")),
         Ok(()) => {
             // If another process holds the lock, it is cleaning up already.
-            if let Ok(_lock) = FileLock::try_acquire(&location.retention_lock()) {
+            if let Ok(_lock) = FileLock::try_acquire(&location.retention_lock_path()) {
                 let days = settings.retention_days;
                 let actions = retention::plan(&location.list(), today, days, settings.archive);
                 for problem in retention::apply(&actions, &location) {

@@ -23,8 +23,8 @@ pub(crate) enum RetentionAction {
     Remove(LogName),
 }
 
-/// Plans the actions on old logs. The log that is written today stays. A `retention_days` of 0 removes
-/// none.
+/// Plans the actions on old logs. The log that is written today stays as it is; full logs of today are compressed too. A
+/// `retention_days` of 0 removes none.
 pub(crate) fn plan(
     logs: &[LogName],
     today: NaiveDate,
@@ -73,7 +73,7 @@ pub(crate) fn apply(actions: &[RetentionAction], location: &LogLocation) -> Vec<
 /// Compresses a log. Removes it only after the complete zip file is on disk.
 fn compress_log(log: LogName, location: &LogLocation) -> Result<(), IoError> {
     // A process may still append a line to yesterday's log at midnight.
-    let lock = FileLock::acquire_if_free(&location.write_lock(), WRITE_LOCK_TIMEOUT)?;
+    let lock = FileLock::acquire_if_free(&location.write_lock_path(), WRITE_LOCK_TIMEOUT)?;
     let Some(_lock) = lock else {
         // The next run compresses it.
         return Ok(());

@@ -67,7 +67,7 @@ impl LogWriter {
         };
         let path = self.location.path(name);
         // Open the file only under the lock: before, another process may rename it.
-        let _lock = FileLock::acquire_within(&self.location.write_lock(), WRITE_LOCK_TIMEOUT)?;
+        let _lock = FileLock::acquire_within(&self.location.write_lock_path(), WRITE_LOCK_TIMEOUT)?;
         let mut file = LogLocation::open(&path)?;
         let size = file.metadata().at("inspect", &path)?.len();
         let lines = lines.as_bytes();

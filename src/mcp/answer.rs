@@ -67,7 +67,7 @@ pub(super) fn redact(text: &str) -> String {
 
 /// Returns a text as quoted lines, so that no line of it can be taken for one of this program. `text` is without secrets.
 pub(super) fn quote(text: &str) -> String {
-    let plain = ansi::strip(text);
+    let plain = ansi::to_plain_text(text);
     let mut quoted = String::new();
     for line in plain.trim_matches('\n').lines() {
         let line = ansi::to_printable_line(line);

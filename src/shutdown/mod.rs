@@ -172,7 +172,7 @@ pub(crate) fn plan(usage: &HomeUsage, settings: &ShutdownSettings, must_ask: boo
 
 fn find_refusal_reason(usage: &HomeUsage, settings: &ShutdownSettings) -> Option<RefusalReason> {
     let any = |test: fn(&HomeProcess) -> bool| usage.processes.iter().any(test);
-    let is_told = |p: &HomeProcess| {
+    let is_asked_to_end = |p: &HomeProcess| {
         matches!(
             p.role,
             ProcessRole::Codex | ProcessRole::Daemon | ProcessRole::Launcher
@@ -182,7 +182,11 @@ fn find_refusal_reason(usage: &HomeUsage, settings: &ShutdownSettings) -> Option
         Some(RefusalReason::Background)
     } else if usage.codex_ancestor.is_some() {
         Some(RefusalReason::InsideCodex)
-    } else if usage.processes.iter().any(|p| is_told(p) && !p.is_own) {
+    } else if usage
+        .processes
+        .iter()
+        .any(|p| is_asked_to_end(p) && !p.is_own)
+    {
         Some(RefusalReason::AnotherUser)
     } else if any(|p| matches!(p.role, ProcessRole::OtherProgram { .. })) {
         Some(RefusalReason::OtherProgram)

@@ -28,7 +28,8 @@ impl AccountScreenArgs {
     /// Prints the accounts, and their JSON document by `print_json`.
     ///
     /// # Errors
-    /// A document was written by a newer version or cannot be read.
+    /// A document was written by a newer version or cannot be read; no account, or several, match; with `--refresh`, the
+    /// figures cannot be recorded.
     pub(crate) fn run(
         self,
         print_json: impl FnOnce(&AccountList, &Context),

@@ -56,7 +56,7 @@ pub(crate) fn finding_of(
 
 /// Writes the missing or damaged sidecar of an archive. Keeps a damaged one as `….damaged`. Returns
 /// false if there is nothing to write: the sidecar is good, of a newer version or of another archive, or the archive
-/// is damaged or not one of this program.
+/// is damaged or not one of this program. A dry run returns the same and writes nothing.
 pub(crate) fn repair_sidecar(path: &Path, dry_run: bool) -> Result<bool> {
     let Some(sidecar) = names::sidecar_path(path) else {
         return Ok(false);

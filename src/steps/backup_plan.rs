@@ -10,7 +10,7 @@ use crate::codex::window::WEEKLY_MINUTES;
 use crate::context::Context;
 use crate::error::{CommandError, Result};
 use crate::inventory::cleanup;
-use crate::inventory::cooldown::{self, CooldownFile};
+use crate::inventory::cooldown;
 use crate::inventory::status::{self, StatusOptions, StatusReport};
 use crate::io::clock::Timestamp;
 use crate::io::{OrdinaryPath, TimeDirection, time_point};
@@ -51,7 +51,7 @@ impl BackupPlan {
         let scope = resolve_scope(context, capture)?;
         let may_query = may_query && !quota.no_status;
         let report = quota.observe(context, may_query)?;
-        warn_of_missing_quota(context, &report, !may_query);
+        warn_of_missing_quota(context, &report, may_query);
         let (metadata, stem) = build_metadata_and_stem(context, capture, &report);
         Ok(Self {
             scope,
@@ -218,18 +218,19 @@ fn find_quota_end(
 ) -> Option<Timestamp> {
     let (identity, reset_at) = (report.identity.as_ref()?, reset_at?);
     let mut known = cooldown::load(context.manager_home(), &context.now(), context.zone())
-        .map_or_else(|_| CooldownFile::default(), |loaded| loaded.file);
+        .map(|loaded| loaded.file)
+        .unwrap_or_default();
     known.entry(identity).observe(report.observation.clone()?);
     let end = known.find(identity)?.quota_end.as_ref()?;
     let same = (end.resets_at - reset_at).abs() <= crate::quota::window::SAME_WINDOW;
     same.then(|| context.zone().at(&end.detected_at))
 }
 
-fn warn_of_missing_quota(context: &Context, report: &StatusReport, not_asked: bool) {
+fn warn_of_missing_quota(context: &Context, report: &StatusReport, was_queried: bool) {
     for note in &report.notes {
         context.warn(note);
     }
-    if let Some(problem) = report.problem.as_ref().filter(|_| !not_asked) {
+    if let Some(problem) = report.problem.as_ref().filter(|_| was_queried) {
         let instead = match &report.observation {
             Some(observation) => {
                 let age = context.now().signed_duration_since(observation.observed_at);
@@ -245,7 +246,7 @@ fn warn_of_missing_quota(context: &Context, report: &StatusReport, not_asked: bo
     }
 }
 
-/// Refuses a backup of two accounts: the login must be the same before and after the capture.
+/// Refuses a backup if the account changed during the capture. Passes if no account was signed in before or after it.
 pub(crate) fn check_account_unchanged(plan: &BackupPlan, captured: Option<&Login>) -> Result<()> {
     let before = plan.report.identity.as_ref();
     let after = captured.map(|login| &login.identity);
@@ -262,7 +263,8 @@ pub(crate) fn check_account_unchanged(plan: &BackupPlan, captured: Option<&Login
 
 /// Removes leftovers of killed processes from the manager home. A failure is a warning: leftovers
 /// only take space.
-pub(crate) fn remove_stale_temps(context: &Context, manager: &Path) {
+pub(crate) fn remove_leftovers(context: &Context) {
+    let manager = context.manager_home();
     for e in cleanup::remove_leftovers(manager) {
         let message = CommandError::from(e).to_one_line();
         context.warn(format_args!(

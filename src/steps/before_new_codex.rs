@@ -33,7 +33,7 @@ pub(crate) fn archive_if_codex_changed(context: &Context) -> Result<()> {
         return Ok(());
     }
     let quiet = Context {
-        ui: context.ui.without_json(true),
+        ui: context.ui.silenced(),
         ..context.clone()
     };
     let made = quiet

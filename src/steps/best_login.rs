@@ -23,11 +23,12 @@ pub(crate) fn recheck_best(
     }
 }
 
-/// Returns the account that `--use` would switch to: the best one with a saved login.
+/// Returns the account that `recommend --use` would switch to: the best one with a saved login. Prints a note if another
+/// account ranks first.
 ///
 /// # Errors
 /// No account has a saved login, or `cooldown.json` cannot be read.
-pub(crate) fn best_login(context: &Context) -> Result<Account> {
+pub(crate) fn find_best_login(context: &Context) -> Result<Account> {
     let mut accounts = read_known_accounts(context)?;
     let preferences = &context.settings.preferences;
     let (strategy, include_api_key) = (preferences.strategy, preferences.include_api_key);
@@ -49,7 +50,7 @@ pub(crate) fn best_login(context: &Context) -> Result<Account> {
     Ok(accounts.swap_remove(best))
 }
 
-/// Prints a note if a switch takes `chosen` instead of the best account: the reason is a missing saved login.
+/// Prints a note if `chosen` does not rank first, because the account that does has no saved login.
 pub(crate) fn note_passed_over(
     ranking: &Ranking<'_>,
     chosen: &RankedAccount<'_>,
@@ -65,7 +66,7 @@ pub(crate) fn note_passed_over(
     }
 }
 
-/// Describes the location of a login without a profile, with the command that saves it.
+/// Describes the login of an account that no profile has saved, with the command that saves it.
 pub(crate) fn describe_missing_login(account: &Account) -> &'static str {
     // Reading the archives to find the file would take longer than everything else that `recommend` does.
     if account.login == LoginState::Archived {

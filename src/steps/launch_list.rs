@@ -15,7 +15,8 @@ use serde::Serialize;
 use std::collections::HashMap;
 use std::path::Path;
 
-/// Lists launches. `command` is the name in the JSON document.
+/// Lists the running launches and the newest [`DEFAULT_LAUNCHES`], with `all` all of them. `profile` selects those of one
+/// account. `command` is the name in the JSON document.
 ///
 /// # Errors
 /// The registry cannot be read or completed.
@@ -56,11 +57,11 @@ pub(crate) fn show_launches(
         .iter()
         .filter_map(|record| Some(record.conversation()?.session_id.to_lowercase()));
     let titles = read_titles(context.codex_home(), &context.env, ids.collect());
-    let listed = |record| ListedLaunch::new(record, live, &titles);
-    let sessions: Vec<_> = shown.into_iter().map(listed).collect();
-    let json: Vec<_> = sessions.iter().map(|launch| launch.json(context)).collect();
+    let to_listed = |record| ListedLaunch::new(record, live, &titles);
+    let listed: Vec<_> = shown.into_iter().map(to_listed).collect();
+    let json: Vec<_> = listed.iter().map(|launch| launch.json(context)).collect();
     context.ui.list_document(command, "sessions", &json);
-    show(&sessions, launches.len(), context);
+    show(&listed, launches.len(), context);
     if launches.damaged_lines() > 0 {
         context.warn(format_args!(
             "{} of launches.jsonl cannot be read and were skipped",

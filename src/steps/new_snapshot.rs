@@ -6,7 +6,7 @@ use crate::codex::identity::Identity;
 use crate::context::Context;
 use crate::error::{Outcome, Result};
 use crate::io::atomic;
-use crate::steps::backup_plan::{BackupPlan, check_account_unchanged, remove_stale_temps};
+use crate::steps::backup_plan::{BackupPlan, check_account_unchanged, remove_leftovers};
 use crate::steps::home_checks::refuse_during_restore;
 use crate::vault::backup::{Origin, SnapshotReport, backup};
 use crate::vault::{TreeLock, state};
@@ -45,7 +45,7 @@ impl NewSnapshot {
         let manager = context.manager_home();
         atomic::create_private_folder(manager)?;
         refuse_during_restore(context)?;
-        remove_stale_temps(context, manager);
+        remove_leftovers(context);
         // The tree is one folder for all snapshots: restic recognizes unchanged files by their path.
         let lock = TreeLock::acquire(manager)?;
         let tmp = manager.join("tmp");
@@ -83,8 +83,8 @@ impl NewSnapshot {
         })
     }
 
-    /// Returns the partial outcome if files are missing, damaged or changed during the capture, or if the result is not
-    /// recorded.
+    /// Returns [`Outcome::Partial`] if files were skipped, are damaged or changed during the capture, or if the result
+    /// is not recorded.
     pub(crate) fn outcome(&self) -> Outcome {
         let is_whole = self.tree.skipped.is_empty() && self.tree.damaged.is_empty();
         let is_clean = self.report.superseded.is_empty();

@@ -19,6 +19,7 @@ use crate::views::week_pace::format_pace;
 use chrono::Days;
 use clap::ValueEnum;
 use std::cell::LazyCell;
+use std::ops::Deref;
 
 /// Returns the reason for the rank of an account, as a sentence.
 pub(crate) fn reason(
@@ -69,6 +70,8 @@ enum TemplatePart {
 pub(crate) struct Template(Vec<TemplatePart>);
 
 impl Template {
+    /// Parses `text`: `{name}` is a field, `{{` and `}}` are braces.
+    ///
     /// # Errors
     /// A single brace, or an unknown field.
     pub(crate) fn parse(text: &str) -> Result<Self> {
@@ -128,24 +131,27 @@ impl Template {
     ) -> String {
         // Read only for a field that shows it, and once for several.
         let today = LazyCell::new(|| UsageToday::read(context));
-        let value = |field: &TemplateField| match field {
-            TemplateField::TodayTokens => today.format_tokens(),
-            TemplateField::TodayCost => today.cost(context),
-            field => field.value(best, ranking, context),
-        };
         self.0
             .iter()
             .map(|part| match part {
                 TemplatePart::Text(text) => text.clone(),
-                TemplatePart::Field(field) => printable(&value(field)),
+                TemplatePart::Field(field) => {
+                    printable(&field.value(best, ranking, &today, context))
+                }
             })
             .collect()
     }
 }
 
 impl TemplateField {
-    /// Returns a property of the account; empty if it is not known.
-    fn value(self, best: &RankedAccount<'_>, ranking: &Ranking<'_>, context: &Context) -> String {
+    /// Returns a property of the account or the usage of the day; empty if it is not known.
+    fn value(
+        self,
+        best: &RankedAccount<'_>,
+        ranking: &Ranking<'_>,
+        today: &impl Deref<Target = UsageToday>,
+        context: &Context,
+    ) -> String {
         let entry = &best.account.entry;
         let next = best.verdict.next_available_at;
         let percent = |figure: Option<f64>| figure.map_or(String::new(), |f| format!("{f:.0}"));
@@ -174,7 +180,8 @@ impl TemplateField {
                 next.map_or(String::new(), |at| format_day(&at, context))
             }
             Self::Prompt => format_live_and_better(ranking, context),
-            Self::TodayTokens | Self::TodayCost => String::new(),
+            Self::TodayTokens => today.format_tokens(),
+            Self::TodayCost => today.format_cost(context),
             Self::FiveHoursLeft => {
                 let is_short = |w: &&Window| w.limit_id == CODEX_LIMIT && w.minutes == Some(300);
                 let observation = entry.observation.as_ref();
@@ -214,9 +221,9 @@ fn format_live_and_better(ranking: &Ranking<'_>, context: &Context) -> String {
     parts.join(" ")
 }
 
-/// The requests of the current day, of all accounts of the Codex home.
+/// The usage of the current day, of all accounts of the Codex home.
 struct UsageToday {
-    /// The sums; `None` if there is no index that can be read now.
+    /// The sums of the requests; `None` if there is no index that can be read now.
     rows: Option<Vec<UsageRow>>,
 }
 
@@ -234,7 +241,7 @@ impl UsageToday {
         Self { rows: read() }
     }
 
-    /// Returns the number of tokens, such as `1.20M`; empty without an index.
+    /// Returns the number of input and output tokens, such as `1.20M`; empty without an index.
     fn format_tokens(&self) -> String {
         let rows = self.rows.as_ref();
         rows.map_or(String::new(), |rows| {
@@ -248,7 +255,7 @@ impl UsageToday {
     }
 
     /// Returns the estimated cost, such as `$3.40`; empty without an index or a price.
-    fn cost(&self, context: &Context) -> String {
+    fn format_cost(&self, context: &Context) -> String {
         let Some(rows) = &self.rows else {
             return String::new();
         };

@@ -110,7 +110,7 @@ pub(crate) fn refresh_live(context: &Context) -> Result<bool> {
     Ok(report.is_complete() && is_recorded)
 }
 
-/// Sends these queries to Codex in the live home.
+/// Sends these queries to Codex in the live home. Returns the answers in the same order.
 pub(crate) fn ask_live<const N: usize>(
     context: &Context,
     questions: [Question; N],
@@ -121,14 +121,15 @@ pub(crate) fn ask_live<const N: usize>(
 }
 
 /// Returns the accounts with a saved login.
-pub(crate) fn probe_targets(context: &Context) -> Result<Vec<ProbeTarget>> {
+pub(crate) fn load_probe_targets(context: &Context) -> Result<Vec<ProbeTarget>> {
     Ok(probe_all::load_targets(
         context.codex_home(),
         context.manager_home(),
     )?)
 }
 
-/// Queries accounts and records their figures. A dry run only reads the last known ones.
+/// Queries accounts and records their figures. A dry run only reads the last known ones. A failed query is a problem of
+/// its [`AccountProbe`].
 pub(crate) fn probe(
     targets: &[ProbeTarget],
     dry_run: bool,
@@ -158,7 +159,7 @@ pub(crate) fn probe(
 /// # Errors
 /// The figures cannot be recorded, or a document was written by a newer version.
 pub(crate) fn refresh_all(context: &Context) -> Result<bool> {
-    refresh_targets(&probe_targets(context)?, context)
+    refresh_targets(&load_probe_targets(context)?, context)
 }
 
 /// Like [`refresh_all`], for one account.
@@ -166,7 +167,7 @@ pub(crate) fn refresh_all(context: &Context) -> Result<bool> {
 /// # Errors
 /// As [`refresh_all`].
 pub(crate) fn refresh_account(account: &Identity, context: &Context) -> Result<bool> {
-    let mut targets = probe_targets(context)?;
+    let mut targets = load_probe_targets(context)?;
     targets.retain(|target| target.identity.is_same(account));
     refresh_targets(&targets, context)
 }
@@ -187,6 +188,7 @@ fn refresh_targets(targets: &[ProbeTarget], context: &Context) -> Result<bool> {
 /// The limit on the size of a status text, in bytes. Real ones are below 4 kB.
 const MAX_STATUS_TEXT_BYTES: u64 = 1024 * 1024;
 
+/// Reads and decodes a status text; `-` is standard input. Ignores what is beyond the limit on its size.
 pub(crate) fn read_status_text(path: &Path) -> Result<String> {
     let mut bytes = Vec::new();
     let read = if path == Path::new("-") {

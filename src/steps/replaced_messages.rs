@@ -15,7 +15,7 @@ use crate::restore::request::RestoreRequest;
 use std::fs::File;
 use std::path::Path;
 
-/// The messages of one conversation that only the home has.
+/// The number of messages of one conversation that only the home has.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ReplacedMessages(usize);
 
@@ -44,7 +44,7 @@ impl ReplacedMessages {
         self.0 == 0
     }
 
-    /// Describes the messages for the plan of a restore.
+    /// Describes the messages for the plan of a restore; `None` if there are none.
     pub(crate) fn describe_planned(self, has_safety_backup: bool) -> Option<String> {
         let count = pluralize(self.0, "message");
         let verb = if self.0 == 1 { "is" } else { "are" };
@@ -57,7 +57,7 @@ impl ReplacedMessages {
         (!self.is_empty()).then(|| format!("{count} {verb} only in the Codex home: {kept} {what}"))
     }
 
-    /// Describes the messages after a restore. `safety` is the name of the safety backup.
+    /// Describes the messages after a restore; `None` if there are none. `safety` is the name of the safety backup.
     pub(crate) fn describe_kept(self, safety: &str) -> Option<String> {
         let count = pluralize(self.0, "message");
         let verb = if self.0 == 1 { "is" } else { "are" };

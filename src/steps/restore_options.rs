@@ -35,7 +35,7 @@ use std::time::Duration;
 /// The time limit for Codex's daemon to stop.
 pub(crate) const DAEMON_STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The value of `--session` without one.
+/// The value of [`RestoreOptions::session`] for `--session` without a value: the user chooses the conversation.
 pub(crate) const CHOOSE_SESSION: &str = "";
 
 /// The options of `restore` and `vault restore`.
@@ -327,8 +327,9 @@ pub(crate) fn name_for_commands(path: &Path, context: &Context) -> String {
     }
 }
 
-/// Marks the home as restored, then applies the plan. Without the mark, the next sync would count files
-/// missing in the archive as deleted by the user.
+/// Applies a restore. If it removes files from the home, marks the home as restored before: otherwise the next sync would
+/// count them as deleted by the user. Removes the mark again if the restore changed nothing because other programs use
+/// the home.
 pub(crate) fn apply_marked(
     request: &RestoreRequest<'_>,
     plan: &RestorePlan,
@@ -382,6 +383,10 @@ pub(crate) fn record_result(
     warn_not_recorded(ui, failures)
 }
 
+/// Stops Codex's background daemon, if it runs, and prints a note.
+///
+/// # Errors
+/// Codex is not found, or the daemon does not stop in time.
 pub(crate) fn stop_daemon(context: &Context) -> Result<()> {
     if daemon::find(context.codex_home()).is_none() {
         return Ok(());

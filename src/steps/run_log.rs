@@ -6,7 +6,8 @@ use crate::error::{Outcome, Result};
 use crate::io::{events, machine};
 use crate::logging::{self, LogContext, LogHandle, LogSettings};
 
-/// Runs `work` with a log; see [`begin`].
+/// Runs `work` with a log, which records the command line and the result of the run. `machine` is the configured name of
+/// this machine; the default is the host name.
 pub(crate) fn run_with_log(
     context: &Context,
     settings: &LogSettings,
@@ -19,8 +20,6 @@ pub(crate) fn run_with_log(
     result
 }
 
-/// Opens the log and records the start of the run. `machine` is the configured name of this
-/// machine; the default is the host name.
 fn begin(context: &Context, settings: &LogSettings, machine: Option<&str>) -> LogHandle {
     let name = machine
         .map(str::to_owned)
@@ -45,7 +44,6 @@ fn begin(context: &Context, settings: &LogSettings, machine: Option<&str>) -> Lo
     handle
 }
 
-/// Records the result of the run. Warns if parts of the log could not be written.
 fn finish(log: &LogHandle, context: &Context, result: &Result<Outcome>) {
     match result {
         Ok(Outcome::Done) => events::info!(exit_code = Outcome::Done.code(), "ends"),

@@ -15,7 +15,8 @@ pub(crate) struct ProgramEnd {
     pub(crate) code: Option<i32>,
 }
 
-/// Runs a program; `name` is its name in messages.
+/// Runs a program without input; `name` is its name in messages. Kills it after [`PROGRAM_TIMEOUT`]. A program that
+/// fails is a [`ProgramEnd::problem`].
 ///
 /// # Errors
 /// The program cannot be started.

@@ -40,7 +40,7 @@ impl ShutdownArgs {
         }
     }
 
-    /// Plans the shutdown without waiting, asking or ending any process.
+    /// Plans the shutdown without waiting, asking or ending any process. Prints the processes under `--verbose`.
     pub fn plan(&self, context: &Context, request: &ShutdownRequest<'_>) -> ShutdownPlan {
         let usage = request.scan();
         print_home_usage(context, &usage);
@@ -105,7 +105,7 @@ impl Prompter for UserPrompter<'_> {
     }
 
     fn ask(&mut self, targets: &ShutdownTargets) -> Option<bool> {
-        let question = question(targets, self.request);
+        let question = format_question(targets, self.request);
         let answer = match self.request.settings.channel {
             PromptChannel::Gui => dialog::confirm(&question, &self.context.env),
             PromptChannel::Console => None,
@@ -114,7 +114,7 @@ impl Prompter for UserPrompter<'_> {
     }
 }
 
-fn question(targets: &ShutdownTargets, request: &ShutdownRequest<'_>) -> String {
+fn format_question(targets: &ShutdownTargets, request: &ShutdownRequest<'_>) -> String {
     let mut text = format!("Codex is running on {}:\n", request.home.display());
     for process in &targets.processes {
         let _ = writeln!(text, "  {process}");

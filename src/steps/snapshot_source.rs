@@ -88,7 +88,7 @@ impl SnapshotSource {
         }
     }
 
-    /// Makes an archive of the contents at `path` in `folder`.
+    /// Makes an archive of the contents in `folder` and renames it to `path`, which must be free.
     pub(crate) fn download(
         &self,
         folder: &Path,

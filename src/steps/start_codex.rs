@@ -21,9 +21,10 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::process::Command;
 
-/// The largest assumed lag of the server's clock. The server may refuse turns for this long after a reset, so `--then`
-/// tries again after this pause.
+/// The largest assumed lag of the server's clock: it may refuse turns for this long after a reset.
 const CLOCK_DIFFERENCE: TimeDelta = TimeDelta::minutes(1);
+
+/// The least pause before `--then` tries again, if the server refused a turn after the reset.
 const RETRY_PAUSE: TimeDelta = TimeDelta::seconds(15);
 
 /// The flags that `launch` and `resume` share.
@@ -296,7 +297,8 @@ fn note_live_account(replaced: Option<&Identity>, context: &Context) {
 fn show_json(
     command: &str,
     plan: Option<&LaunchPlan>,
-    (until, command_line): (Option<Timestamp>, &[String]),
+    until: Option<Timestamp>,
+    command_line: &[String],
     context: &Context,
 ) {
     let from = plan.and_then(|plan| plan.switch.as_ref()?.from.as_ref());
@@ -318,7 +320,7 @@ fn show_json(
 }
 
 fn show_plan(command: &str, plan: &LaunchPlan, until: Option<Timestamp>, context: &Context) {
-    show_json(command, Some(plan), (until, &plan.command), context);
+    show_json(command, Some(plan), until, &plan.command, context);
     let ui = &context.ui;
     if let Some(until) = until {
         ui.report(format_args!(
@@ -351,7 +353,7 @@ fn show_untracked_plan(program: &Path, args: &[OsString], context: &Context) {
     let command: Vec<String> = std::iter::once(program.display().to_string())
         .chain(args)
         .collect();
-    show_json("launch", None, (None, &command), context);
+    show_json("launch", None, None, &command, context);
     let ui = &context.ui;
     ui.report("would start Codex under the live account, without a record of the launch");
     ui.report(format_args!("would run: {}", printable(&command.join(" "))));

@@ -77,14 +77,15 @@ impl SwitchArgs {
             return Ok(Outcome::Done);
         }
         let link = describe_replaced_link(&context.codex_home().join(AUTH_JSON));
-        let nothing_to_do = plan.is_current && (!self.stop_daemon || daemon_is_absent(context));
-        if nothing_to_do {
-            show_current(&plan, to, daemon_state(false, context), context);
+        let has_daemon_to_stop =
+            || self.stop_daemon && daemon::find(context.codex_home()).is_some();
+        if plan.is_current && !has_daemon_to_stop() {
+            show_current(&plan, to, daemon_state(context), context);
             return Ok(Outcome::Done);
         }
         let report = switch::apply(&request, &|step| context.ui.detail(step))?;
         if report.plan.is_current {
-            let daemon = daemon_state(report.daemon_stopped, context);
+            let daemon = daemon_state_after(&report, context);
             show_current(&report.plan, to, daemon, context);
             return Ok(Outcome::Done);
         }
@@ -92,7 +93,7 @@ impl SwitchArgs {
         let is_refused = *used.as_ref().unwrap_or(&false);
         let problem = used.err().map(|e| e.to_one_line());
         let problem = report.unrecorded.clone().or(problem);
-        let daemon = daemon_state(report.daemon_stopped, context);
+        let daemon = daemon_state_after(&report, context);
         if let Some(link) = link {
             context.warn(link);
         }
@@ -177,7 +178,7 @@ pub(crate) fn update_cooldown_file(
 }
 
 fn show_plan(plan: &SwitchPlan, to: &Identity, context: &Context) {
-    let daemon = daemon_state(false, context);
+    let daemon = daemon_state(context);
     let result = SwitchResult {
         saved_back: plan.save_back.clone(),
         dry_run: true,
@@ -219,15 +220,19 @@ fn show_plan(plan: &SwitchPlan, to: &Identity, context: &Context) {
     ui.report(format_args!("would switch to {}", target_name(plan, to)));
 }
 
-fn daemon_is_absent(context: &Context) -> bool {
-    daemon::find(context.codex_home()).is_none()
+/// Returns the state of Codex's background daemon, as in the JSON document.
+fn daemon_state(context: &Context) -> &'static str {
+    match daemon::find(context.codex_home()) {
+        Some(_) => "running",
+        None => "none",
+    }
 }
 
-fn daemon_state(stopped: bool, context: &Context) -> &'static str {
-    match (daemon::find(context.codex_home()), stopped) {
-        (Some(_), _) => "running",
-        (None, true) => "stopped",
-        (None, false) => "none",
+/// Returns the state of the daemon after a switch, which may have stopped it.
+fn daemon_state_after(report: &SwitchReport, context: &Context) -> &'static str {
+    match daemon_state(context) {
+        "none" if report.daemon_stopped => "stopped",
+        state => state,
     }
 }
 

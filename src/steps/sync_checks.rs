@@ -8,15 +8,14 @@ use crate::io::quantity::pluralize;
 use crate::io::{IoContext as _, IoError, atomic};
 use crate::steps::shutdown::ShutdownArgs;
 use crate::steps::sync_shutdown;
-use crate::steps::vault_sync::VaultSync;
+use crate::steps::vault_sync::{VaultPurpose, VaultSync};
 use crate::sync::config::{SyncConfig, SyncRemote};
 use crate::sync::conflict_copies::ConflictCopies;
 use crate::sync::plan::{self, PlanRequest, UndeliveredVersion};
 use crate::sync::remote::folder::listed_versions::RemoteManifests;
-use crate::sync::scope::{self};
 use crate::sync::sides::Stat;
 use crate::sync::state::{Replica, StateDamage, StateError, SyncState};
-use crate::sync::{identity, manifest, resolutions, scan};
+use crate::sync::{identity, manifest, resolutions, scan, scope};
 use chrono::DateTime;
 use std::path::Path;
 
@@ -49,11 +48,11 @@ pub(crate) fn run_checks(
     Ok(checks)
 }
 
-/// Checks that the vault can be read, and lists the last publication of each machine.
+/// Checks that the vault can be read, and that this machine may sync through it. The message names the repository.
 fn check_vault(context: &Context, config: &SyncConfig) -> Check {
     let replica = replica(context, config);
     let read = || -> Result<String, CommandError> {
-        let Some(vault) = VaultSync::open(context, config, false)? else {
+        let Some(vault) = VaultSync::open(context, config, VaultPurpose::Plan)? else {
             return Ok(String::new());
         };
         vault.join(config, &replica)?;

@@ -25,8 +25,8 @@ pub(crate) fn lock_replica(replica: &Replica) -> Result<FileLock, CommandError> 
     })
 }
 
-/// Updates Codex's index with the pending updates of this run and of earlier ones. The caller holds the lock of the
-/// replica and has made sure that Codex does not use the home.
+/// Updates Codex's index with the pending updates of this run and of earlier ones, and removes their record. The caller
+/// holds the lock of the replica and has made sure that Codex does not use the home.
 pub(crate) fn update_codex_index(
     context: &Context,
     config: &SyncConfig,

@@ -110,7 +110,7 @@ fn home_in_use_warning(targets: &ShutdownTargets) -> Check {
     )
 }
 
-/// Returns the plan for ending the programs that use the home.
+/// Returns the plan for ending the programs that use the home; `None` if Codex may keep running.
 pub(crate) fn plan_shutdown(
     context: &Context,
     config: &SyncConfig,
@@ -130,7 +130,7 @@ pub(crate) fn is_home_in_use(context: &Context, config: &SyncConfig) -> bool {
 }
 
 /// Returns a line for each program that uses the home and has to end first.
-pub(crate) fn home_users(context: &Context, config: &SyncConfig) -> Vec<String> {
+pub(crate) fn list_home_users(context: &Context, config: &SyncConfig) -> Vec<String> {
     with_shutdown_request(context, config, |request| {
         let usage = request.scan();
         usage.holders().iter().map(ToString::to_string).collect()
@@ -141,7 +141,7 @@ pub(crate) fn home_users(context: &Context, config: &SyncConfig) -> Vec<String> 
 /// Warns of programs that started to use the home while files were replaced: they may have read a mixture of
 /// old and new files.
 pub(crate) fn warn_of_new_users(context: &Context, config: &SyncConfig) {
-    let holders = home_users(context, config);
+    let holders = list_home_users(context, config);
     if !holders.is_empty() {
         context.ui.warn(format_args!(
             "these programs started to use the Codex home during the sync; restart them: {}",

@@ -3,7 +3,7 @@
 use crate::choices::vault_connection::ConnectionArgs;
 use crate::context::Context;
 use crate::error::{CommandError, Result};
-use crate::io::{Staging, atomic, pluralize, staging, tree};
+use crate::io::{Staging, atomic, events, pluralize, staging, tree};
 use crate::sync::config::{SyncConfig, SyncRemote};
 use crate::sync::plan::SyncPlan;
 use crate::sync::remote::{Join, Remote, RemoteSnapshot, SnapshotManifest};
@@ -14,16 +14,24 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+/// The work for which the vault is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum VaultPurpose {
+    Plan,
+    /// Publishes, under the lock.
+    Run,
+}
+
 /// The vault and the staging folder of one run.
 pub(crate) struct VaultSync<'c> {
     context: &'c Context,
     store: ReplicaStore,
     // Above the lock: fields are dropped in this order, and the tree is removed under the lock.
     staging: Staging,
-    /// Held by a run, which publishes.
+    /// Held by a run, which publishes; `None` for a plan.
     lock: Option<TreeLock>,
     listed: RefCell<Vec<ReplicaSnapshot>>,
-    /// The home of the staged tree between two runs.
+    /// The folder that keeps the staged tree between two runs.
     kept: PathBuf,
 }
 
@@ -73,15 +81,18 @@ impl Remote for VaultSync<'_> {
 }
 
 impl<'c> VaultSync<'c> {
-    /// Opens the vault, if the configuration names it. `writes` is false for a plan.
+    /// Opens the vault, if the configuration names it. Without a vault, a run removes the tree that earlier runs through
+    /// a vault kept.
     ///
     /// # Errors
-    /// No vault is set up, restic or the password is missing, or the disk is full.
+    /// No vault is set up, restic or the password is missing, the user interrupts the wait for the lock, or the disk is
+    /// full.
     pub(crate) fn open(
         context: &'c Context,
         config: &SyncConfig,
-        writes: bool,
+        purpose: VaultPurpose,
     ) -> Result<Option<Self>> {
+        let writes = purpose == VaultPurpose::Run;
         let manager = context.manager_home();
         let folder = manager.join("sync").join("staging");
         let kept = folder.join("kept");
@@ -95,7 +106,7 @@ impl<'c> VaultSync<'c> {
         let lock = writes.then(|| TreeLock::acquire(manager)).transpose()?;
         if lock.is_some() {
             // Under the lock: the restic of a killed run may still read its folder.
-            let left = staging::remove_stale_temps(&folder);
+            let left = staging::remove_stale(&folder);
             left.into_iter().next().map_or(Ok(()), Err)?;
         }
         Ok(Some(Self {
@@ -131,7 +142,8 @@ impl<'c> VaultSync<'c> {
         self.store.location()
     }
 
-    /// Publishes the synced files, and removes old snapshots of this machine from time to time.
+    /// Publishes the synced files. If this machine has twice as many snapshots as the configuration keeps, removes the
+    /// old ones.
     pub(crate) fn publish(&self, join: &mut Join<'_, Self>, config: &SyncConfig) -> Result<()> {
         let ui = &self.context.ui;
         let id = join.publish()?;
@@ -139,7 +151,7 @@ impl<'c> VaultSync<'c> {
         let Some(id) = id else {
             return Ok(());
         };
-        tracing::info!("published as snapshot {id}");
+        events::info!("published as snapshot {id}");
         let keep = config.keep_snapshots;
         let own = join.replica_id();
         let listed = self.listed.borrow();
@@ -153,7 +165,7 @@ impl<'c> VaultSync<'c> {
             return Ok(());
         }
         match self.store.forget(&listed, own, keep) {
-            Ok(count) => tracing::info!("removed {}", pluralize(count, "old snapshot")),
+            Ok(count) => events::info!("removed {}", pluralize(count, "old snapshot")),
             Err(e) if e.is_append_only() => ui.note(
                 "old snapshots stay, because the repository only accepts new ones; a machine that may remove them \
                  runs: codex-manager sync forget",
@@ -174,7 +186,7 @@ pub(crate) fn with_staged<T>(
     may_be_idle: bool,
     work: impl FnOnce(&SyncConfig, &Replica, Option<SyncPlan>) -> Result<T>,
 ) -> Result<T> {
-    let Some(vault) = VaultSync::open(context, config, false)? else {
+    let Some(vault) = VaultSync::open(context, config, VaultPurpose::Plan)? else {
         return work(config, replica, None);
     };
     let mut join = vault.join(config, replica)?;

@@ -33,7 +33,8 @@ pub(crate) fn wait_for_account(account: &Identity, context: &Context) -> Result<
     }
 }
 
-/// Returns the end of an account's cooldown by the recorded figures; `None` if it is not in cooldown.
+/// Returns the end of an account's cooldown by the recorded figures; `None` if it is not in cooldown or not
+/// known.
 ///
 /// # Errors
 /// The end is unknown, or the figures cannot be read.

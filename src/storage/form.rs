@@ -184,7 +184,7 @@ impl FileState {
     }
 
     fn is_same(&self, other: &Self) -> bool {
-        self.id.is(other.id)
+        self.id.is_same(other.id)
             && self.meta.len() == other.meta.len()
             && self.meta.modified().ok() == other.meta.modified().ok()
     }

@@ -23,7 +23,7 @@ pub(crate) struct KindUsage {
 
 /// Sums by kind, built up during the walk.
 #[derive(Debug, Default)]
-pub(crate) struct Usage {
+pub(crate) struct KindSums {
     kinds: BTreeMap<&'static str, (u64, usize)>,
     databases: Vec<PathBuf>,
     logs: Vec<PathBuf>,
@@ -32,7 +32,7 @@ pub(crate) struct Usage {
 /// The age, in days, from which `storage` proposes to delete log entries.
 pub(super) const LOG_DAYS: i64 = 7;
 
-impl Usage {
+impl KindSums {
     /// Adds a file to the sums of its kind.
     pub(super) fn add(&mut self, kind: HomeEntryKind, relative: &Path, path: &Path, bytes: u64) {
         let name = kind_name(kind, relative);

@@ -55,7 +55,7 @@ pub(crate) fn measure(
     let mut report = StorageReport {
         total_bytes: walk.total_bytes,
         files: walk.files,
-        kinds: walk.usage.finish(home, shrink_gain, now),
+        kinds: walk.kinds.finish(home, shrink_gain, now),
         projects: Vec::new(),
         months: Vec::new(),
         accounts: Vec::new(),

@@ -19,6 +19,7 @@ pub(crate) struct UsageShare {
     /// The folder, the month (`2026-11`) or the account id; `unknown` if not recorded.
     pub name: String,
     pub bytes: u64,
+    /// The number of rollouts, of which a rewound conversation has several.
     pub conversations: usize,
 }
 
@@ -48,7 +49,7 @@ pub(crate) struct ManagerUsage {
 /// The disk usage of a home. Its JSON keys are a stable interface.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct StorageReport {
-    /// The size of all files below the home.
+    /// The size of all files below the home, and of its databases in another folder.
     pub total_bytes: u64,
     pub files: usize,
     /// The usage by kind of file, largest first.
@@ -59,7 +60,7 @@ pub(crate) struct StorageReport {
     pub months: Vec<UsageShare>,
     /// The usage by account that created the conversations, largest first.
     pub accounts: Vec<UsageShare>,
-    /// The largest conversations, at most [`MAX_LARGEST`].
+    /// The largest rollouts, at most [`MAX_LARGEST`].
     pub largest: Vec<LargeConversation>,
     /// The growth of conversations; null if it cannot be estimated.
     pub growth: Option<Growth>,
@@ -69,7 +70,7 @@ pub(crate) struct StorageReport {
     pub free_bytes: Option<u64>,
     /// The usage of the manager home by top-level entry, largest first.
     pub manager: Vec<ManagerUsage>,
-    /// The number of days until the disk is full at this growth; null without a growth.
+    /// The number of days until the disk is full at this growth; null if the growth or the free space is not known.
     pub full_in_days: Option<u64>,
 }
 

@@ -11,9 +11,9 @@ use std::path::{Path, PathBuf};
 /// Chooses conversations: those that are named and pass every filter.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct TrashFilter {
-    /// Ids, beginnings of ids, or names; empty for any conversation.
+    /// Ids, titles, or beginnings of either; empty for any conversation.
     pub sessions: Vec<String>,
-    /// The time since the last change.
+    /// The least time since the last change.
     pub older_than: Option<TimeDelta>,
     /// Folders that conversations work in; empty for any.
     pub projects: Vec<PathBuf>,
@@ -25,7 +25,7 @@ pub(crate) struct TrashFilter {
 
 /// A chosen conversation with its rollouts.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Selected {
+pub(crate) struct SelectedConversation {
     pub(crate) id: String,
     pub(crate) title: String,
     pub(crate) project: String,
@@ -33,10 +33,10 @@ pub(crate) struct Selected {
     pub(crate) rollouts: Vec<PathBuf>,
 }
 
-/// The result of a choice.
+/// The conversations that a [`TrashFilter`] selects.
 #[derive(Debug, Default)]
-pub(crate) struct ShrinkSelection {
-    pub(crate) conversations: Vec<Selected>,
+pub(crate) struct TrashSelection {
+    pub(crate) conversations: Vec<SelectedConversation>,
     pub(crate) names: ResolvedNames,
     /// Ids of forks that are not chosen and begin with the history of a chosen conversation, each with the id of its
     /// parent.
@@ -76,7 +76,7 @@ impl ResolvedNames {
     }
 }
 
-impl ShrinkSelection {
+impl TrashSelection {
     /// Applies `filter` to the conversations of `home`. `state` is the state database.
     ///
     /// # Errors
@@ -100,7 +100,7 @@ impl ShrinkSelection {
             (Some(_), None) => Some(HashSet::new()),
         };
         let (facts, _) = facts::read(&rollouts, state);
-        let mut chosen: BTreeMap<String, Selected> = BTreeMap::new();
+        let mut chosen: BTreeMap<String, SelectedConversation> = BTreeMap::new();
         for (rollout, (project, _)) in rollouts.iter().zip(facts) {
             let Some(id) = &rollout.id else { continue };
             let row = rows.get(id);
@@ -143,7 +143,7 @@ pub(super) fn read_rows(
     Ok(rows.unwrap_or_default())
 }
 
-/// Returns true if a conversation was begun, but has no turns, including those of a parent.
+/// Returns true if a conversation has a first line but no turns, neither its own ones nor those of a parent.
 fn has_no_turn(row: &ThreadRow, path: &Path) -> bool {
     // The row of a subagent has no message either, although it has turns.
     row.first_user_message.is_empty()
@@ -155,7 +155,10 @@ fn has_no_turn(row: &ThreadRow, path: &Path) -> bool {
 }
 
 /// Returns the forks that are not chosen but begin with the history of a chosen conversation.
-fn find_dependent_forks(rollouts: &[RolloutUsage], chosen: &[Selected]) -> Vec<(String, String)> {
+fn find_dependent_forks(
+    rollouts: &[RolloutUsage],
+    chosen: &[SelectedConversation],
+) -> Vec<(String, String)> {
     if chosen.is_empty() {
         return Vec::new();
     }

@@ -36,7 +36,7 @@ const SAMPLE_ROLLOUTS: usize = 64;
 #[derive(Debug, Clone)]
 pub(crate) struct ShrinkFilter {
     pub to: Form,
-    /// The time since the last change. Does not apply to conversations in `sessions`.
+    /// The least time since the last change. Does not apply to conversations in `sessions`.
     pub older_than: TimeDelta,
     /// The smallest size in bytes. Does not apply to conversations in `sessions`.
     pub min_bytes: u64,
@@ -70,9 +70,9 @@ pub(crate) struct ShrinkItem {
 pub(crate) enum ShrinkAction {
     Compress,
     Expand,
-    /// The conversation is in use, or compression saves nothing.
+    /// The conversation is in use or changed, compression saves nothing, or the conversion was not begun.
     Skip,
-    /// The rollout could not be read or written.
+    /// The rollout could not be read or written, or its two forms differ.
     Fail,
 }
 
@@ -160,8 +160,8 @@ impl ShrinkPlan {
         }
     }
 
-    /// Converts the rollouts, and starts none after `deadline`. Every item that is still to be
-    /// converted then keeps its action, with a reason. Returns false after Ctrl-C.
+    /// Converts the rollouts, and starts none after `deadline` or Ctrl-C. The items that are not converted become
+    /// [`ShrinkAction::Skip`] or [`ShrinkAction::Fail`], with a reason except after Ctrl-C. Returns false after Ctrl-C.
     pub(crate) fn apply(
         &mut self,
         home: &Path,
@@ -170,7 +170,7 @@ impl ShrinkPlan {
     ) -> bool {
         let to = self.to;
         walk::remove_temps_of_killed_conversions(home);
-        let workers = parallel::threads();
+        let workers = parallel::thread_count();
         let large = self
             .items
             .partition_point(|item| item.before_bytes >= LARGE_BYTES);
@@ -297,8 +297,8 @@ fn scale(bytes: u64, into: u64, from: u64) -> u64 {
     u64::try_from(scaled).unwrap_or(u64::MAX)
 }
 
-/// Returns the files of conversations that processes have open. Complete on Linux only; elsewhere, the lock of each
-/// conversation is the evidence.
+/// Returns the files of conversations that processes have open. Empty except on Linux; elsewhere, only the lock of each
+/// conversation protects it.
 fn list_open_files(home: &Path) -> HashSet<PathBuf> {
     let folders = [SESSIONS, ARCHIVED_SESSIONS].map(|name| home.join(name));
     let folders = folders.map(|folder| folder.canonical().unwrap_or(folder));
@@ -311,6 +311,7 @@ fn list_open_files(home: &Path) -> HashSet<PathBuf> {
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct ProjectSum {
+    /// The number of rollouts, of which a rewound conversation has several.
     pub conversations: usize,
     pub before_bytes: u64,
     pub after_bytes: u64,

@@ -5,7 +5,7 @@
 //! [`recover`] finishes or undoes such an entry: the rollouts are removed last, so if one is gone, the
 //! rest may go too.
 
-use super::selection::Selected;
+use super::selection::SelectedConversation;
 use crate::codex::threads::saved_row;
 use crate::codex::{DatabaseError, Relation, RolloutName, RowValues, WriterLock, rollout};
 use crate::history::{ConversationId, HistoryError, files, session_index};
@@ -104,7 +104,7 @@ pub(crate) enum TrashError {
     Index(#[from] HistoryError),
 }
 
-/// Returns rollouts, each with its name in the trash.
+/// Returns the rollouts, each with its file name in the entry. The names are unique.
 fn name_files(rollouts: &[PathBuf]) -> Vec<(ListedPath, String)> {
     let files = rollouts.iter().enumerate().map(|(n, path)| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -143,7 +143,7 @@ impl ConversationTrash {
     /// Locks the trash, and creates it if it is missing.
     ///
     /// # Errors
-    /// The folder of the trash cannot be created.
+    /// The folder of the trash cannot be created, or the user interrupts the wait for the lock.
     pub(crate) fn lock(manager_home: &Path) -> Result<Self, IoError> {
         let folder = manager_home.join(FOLDER);
         atomic::create_private_folder(&folder)?;
@@ -163,7 +163,7 @@ impl ConversationTrash {
         &self,
         home: &Path,
         database: Option<&Path>,
-        selected: &Selected,
+        selected: &SelectedConversation,
         now: DateTime<Utc>,
     ) -> Result<TrashEntry, TrashError> {
         let id = &*selected.id;
@@ -234,10 +234,10 @@ impl ConversationTrash {
         Ok(atomic::sync_folder(&self.folder)?)
     }
 
-    /// Returns the entries that are older than `age`.
+    /// Returns the entries that are older than `age`, the newest first.
     ///
     /// # Errors
-    /// The clock cannot be trusted, or the trash cannot be listed.
+    /// The clock cannot be trusted, or those of [`list_entries`].
     pub(crate) fn list_expired(
         &self,
         age: TimeDelta,
@@ -269,11 +269,11 @@ impl ConversationTrash {
     }
 }
 
-/// Returns the entries, oldest first. Entries that cannot be read, or name files outside of their home, are
+/// Returns the entries, oldest first. Damaged entries, and those that name files outside of their home, are
 /// left out.
 ///
 /// # Errors
-/// The trash cannot be listed.
+/// The trash cannot be listed, or an entry cannot be read or was written by a newer version.
 pub(crate) fn list_entries(manager_home: &Path) -> Result<Vec<TrashEntry>, TrashError> {
     list(&manager_home.join(FOLDER), |name| !name.starts_with(b"."))
 }
@@ -281,7 +281,7 @@ pub(crate) fn list_entries(manager_home: &Path) -> Result<Vec<TrashEntry>, Trash
 /// Returns the rollouts of `home` in the trash, the newest first.
 ///
 /// # Errors
-/// The trash cannot be listed.
+/// As [`list_entries`].
 pub(crate) fn list_rollouts(manager_home: &Path, home: &Path) -> Result<Vec<PathBuf>, TrashError> {
     let entries = list_entries(manager_home)?.into_iter().rev();
     let entries = entries.filter(|entry| file_id::is_same_folder(&entry.conversation.home.0, home));
@@ -479,8 +479,8 @@ fn is_same_file(first: &Path, second: &Path) -> Result<bool, IoError> {
     let (Some((a, one)), Some((b, other))) = (file_id::stat(first)?, file_id::stat(second)?) else {
         return Ok(false);
     };
-    if a.is(b) || one.len() != other.len() {
-        return Ok(a.is(b));
+    if a.is_same(b) || one.len() != other.len() {
+        return Ok(a.is_same(b));
     }
     // Disks keep times with different precision.
     let is_copy = one.modified().ok() == other.modified().ok()

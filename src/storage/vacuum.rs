@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 /// The name of the journal of `storage vacuum`.
 const JOURNAL: &str = "vacuum";
 
-/// The prefix of the database with Codex's logs.
+/// The beginning of the name of the database with Codex's logs.
 const LOGS: &str = "logs_";
 
 /// The reason why no database was rewritten.
@@ -50,9 +50,9 @@ pub(crate) struct VacuumItem {
     pub before_bytes: u64,
     /// Size afterwards; an estimate in a plan.
     pub after_bytes: u64,
-    /// The log entries that are deleted.
+    /// The number of log entries that are deleted.
     pub deleted_rows: u64,
-    /// The change: "vacuum".
+    /// Always "vacuum", for the JSON document.
     pub action: &'static str,
 }
 
@@ -117,10 +117,11 @@ impl VacuumPlan {
                 .logs_since
                 .filter(|_| is_database_named(&item.path, LOGS));
             let mut result = (0, 0);
-            let written = exchange.replace(&item.path, |staged| -> Result<(), VacuumError> {
-                result = write_compact(&item.path, staged, since)?;
-                Ok(())
-            });
+            let written =
+                exchange.add_replacement(&item.path, |staged| -> Result<(), VacuumError> {
+                    result = write_compact(&item.path, staged, since)?;
+                    Ok(())
+                });
             match written {
                 Err(VacuumError::Database(e)) if e.is_source_defect(&item.path) => {
                     self.unreadable.push(e);
@@ -129,7 +130,7 @@ impl VacuumPlan {
                 written => written?,
             }
             for sidecar in database_sidecars(&item.path) {
-                exchange.remove(&sidecar)?;
+                exchange.add_removal(&sidecar)?;
             }
             (item.after_bytes, item.deleted_rows) = result;
             self.items.push(item);

@@ -1,6 +1,6 @@
 //! The walk through a home that counts its files.
 
-use super::kinds::Usage;
+use super::kinds::KindSums;
 use crate::codex::{ARCHIVED_SESSIONS, HomeEntryKind, RolloutName, SESSIONS, kind_of};
 use crate::history::{ConversationId, files};
 use crate::io::{atomic, progress};
@@ -36,7 +36,7 @@ pub(super) fn remove_temps_of_killed_conversions(home: &Path) {
 /// The files found by a walk, counted.
 #[derive(Default)]
 pub(super) struct UsageWalk {
-    pub(super) usage: Usage,
+    pub(super) kinds: KindSums,
     pub(super) rollouts: Vec<RolloutUsage>,
     pub(super) total_bytes: u64,
     pub(super) files: usize,
@@ -67,7 +67,7 @@ impl UsageWalk {
             }
             self.files += 1;
             self.total_bytes += meta.len();
-            self.usage.add(kind, relative, path, meta.len());
+            self.kinds.add(kind, relative, path, meta.len());
             if kind.is_rollout_folder() {
                 let archived = kind == HomeEntryKind::ArchivedSessions;
                 self.rollouts

@@ -1,6 +1,6 @@
 //! A yes/no question in a desktop window, shown by an installed dialog program.
 //!
-//! Used by scheduled jobs: the user may be at the machine, but not at a terminal of this program.
+//! It reaches the user of a scheduled job, who may be at the machine, but not at a terminal of this program.
 
 use crate::codex::program::Program;
 use crate::io::child::{ChildGroup, ChildOutput};
@@ -20,7 +20,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
 /// The variable that passes the question to PowerShell, which thus never parses it as code.
 const QUESTION: &str = "CODEX_MANAGER_QUESTION";
 
-const SHOW: &str = "Add-Type -AssemblyName PresentationFramework; \
+const SHOW_SCRIPT: &str = "Add-Type -AssemblyName PresentationFramework; \
     exit [int][System.Windows.MessageBox]::Show($env:CODEX_MANAGER_QUESTION, 'codex-manager', \
     'YesNo', 'Warning', 'No')";
 
@@ -66,7 +66,7 @@ impl DialogProgram {
                 "-NoProfile",
                 "-NonInteractive",
                 "-Command",
-                SHOW,
+                SHOW_SCRIPT,
             ]),
         };
     }

@@ -161,11 +161,12 @@ impl Ui {
         self.json
     }
 
-    /// Returns the printer for a command that another one runs. If `silent`, it prints warnings and errors only.
+    /// Returns the printer for a command that another one runs: it prints neither a result nor
+    /// notes.
     #[must_use]
-    pub(crate) fn without_json(&self, silent: bool) -> Self {
+    pub(crate) fn silenced(&self) -> Self {
         Self {
-            silent,
+            silent: true,
             json: false,
             ..self.clone()
         }
@@ -190,7 +191,7 @@ impl Ui {
         self.verbosity == Verbosity::Verbose
     }
 
-    /// Returns the width of drawings, in columns.
+    /// Returns the width of stdout in columns, from 40 to 200; 80 in a pipe, unless `COLUMNS` is set.
     pub fn width(&self) -> usize {
         self.width
     }
@@ -215,7 +216,7 @@ impl Ui {
         self.terminal_out
     }
 
-    /// Returns `text` in the colour of `style`, if stdout shows colours.
+    /// Returns `text` in the colour of `style` if stdout shows colours, else unchanged.
     pub fn paint(&self, style: Style, text: impl Display) -> String {
         paint(self.color_out, style, text)
     }
@@ -227,7 +228,7 @@ impl Ui {
         }
     }
 
-    /// Prints a part of the data on stdout, without a newline. Prints nothing in JSON mode.
+    /// Prints a part of the data on stdout, without a newline, also in tab-separated form. Prints nothing in JSON mode.
     pub(crate) fn print_part(&self, text: &str) {
         if !self.json && !self.silent {
             write_stdout(format_args!("{text}"));
@@ -369,9 +370,8 @@ impl Ui {
         *last.unwrap_or_else(PoisonError::into_inner) = text;
     }
 
-    /// Prints a line on stderr.
     fn print_to_stderr(&self, text: &str) {
-        err(format_args!("{}\n", self.wrap_for_stderr(2, text)));
+        write_stderr(format_args!("{}\n", self.wrap_for_stderr(2, text)));
     }
 
     /// Returns a line for stderr: wrapped on a terminal, in a pipe only with its commands apart.
@@ -410,7 +410,7 @@ impl Ui {
             lines.push(self.wrap_for_stderr(2, &hint));
         }
         // In one write, so that other output does not split the message.
-        err(format_args!("{}\n", lines.join("\n")));
+        write_stderr(format_args!("{}\n", lines.join("\n")));
     }
 }
 
@@ -484,7 +484,8 @@ pub(crate) fn take_output_error() -> Option<io::Error> {
         .take()
 }
 
-// A closed pipe is the reader's choice, not our failure: `codex-manager list-backups | head -1`.
+/// Keeps a write error on stdout for [`take_output_error`]. A closed pipe is the reader's choice and no error:
+/// `codex-manager list-backups | head -1`.
 fn record_output_error(result: io::Result<()>) {
     if let Err(e) = result
         && e.kind() != io::ErrorKind::BrokenPipe
@@ -500,7 +501,7 @@ fn write_stdout(text: std::fmt::Arguments<'_>) {
     record_output_error(written);
 }
 
-fn err(text: std::fmt::Arguments<'_>) {
+fn write_stderr(text: std::fmt::Arguments<'_>) {
     let _ = io::stderr()
         .lock()
         .write_all(sanitize(&text.to_string()).as_bytes());

@@ -17,7 +17,7 @@ pub(crate) struct Pager<'a> {
 
 impl Ui {
     /// Starts the pager of `PAGER`, else `less`. Without a terminal or a pager, the text goes to stdout.
-    pub(crate) fn pager(&self, env: &Environment) -> Pager<'_> {
+    pub(crate) fn start_pager(&self, env: &Environment) -> Pager<'_> {
         let wanted = env.text("PAGER").unwrap_or(DEFAULT_PAGER);
         // Without a terminal the text is data for another program.
         let is_shown = self.terminal_out && !self.json;

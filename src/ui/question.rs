@@ -1,6 +1,6 @@
 //! Questions on the terminal, and Ctrl-C while one is open.
 
-use super::{Ui, err, secret, wrap};
+use super::{Ui, secret, wrap, write_stderr};
 use crate::error::{CommandError, Result};
 use crate::io::progress::block_on_input;
 use crate::io::secret::SecretBytes;
@@ -15,8 +15,8 @@ const ANSWER_COLUMNS: usize = 2;
 static OPEN: Mutex<Option<Ui>> = Mutex::new(None);
 
 impl Ui {
-    /// Asks a yes/no question on the terminal; `None` without a terminal. Commands ask before they change
-    /// anything, because Ctrl-C reports that nothing was changed.
+    /// Asks a yes/no question on the terminal; any answer but `y` and `yes` is a no. `None` without a terminal. Commands
+    /// ask before they change anything, because Ctrl-C reports that nothing was changed.
     pub fn confirm(&self, question: impl Display) -> Option<bool> {
         let answer = self.read_answer(&format!("{question} [y/N]"))?;
         Some(matches!(answer.to_lowercase().as_str(), "y" | "yes"))
@@ -36,7 +36,7 @@ impl Ui {
         let mut answer = String::new();
         // The question appears only when Ctrl-C ends the process: nothing else ends the read.
         let read = self.block_with_open_question(|| {
-            err(format_args!("{} ", wrap::wrap(question, 2, width)));
+            write_stderr(format_args!("{} ", wrap::wrap(question, 2, width)));
             io::stdin().lock().read_line(&mut answer)
         });
         read.ok()?;
@@ -51,9 +51,9 @@ impl Ui {
         if !self.interactive {
             return Ok(None);
         }
-        let ask = || err(format_args!("{question} "));
+        let ask = || write_stderr(format_args!("{question} "));
         let answer = self.block_with_open_question(|| secret::read_line(ask));
-        err(format_args!("\n"));
+        write_stderr(format_args!("\n"));
         answer
     }
 
@@ -96,7 +96,7 @@ pub(crate) fn report_cancelled() {
     secret::restore_echo();
     if let Some(ui) = replace_open_question(None) {
         // The terminal shows ^C after the question.
-        err(format_args!("\n"));
+        write_stderr(format_args!("\n"));
         ui.error(&CommandError::cancelled());
     }
 }

@@ -10,8 +10,11 @@ use std::sync::{Mutex, PoisonError};
 static IS_RAW: Mutex<bool> = Mutex::new(false);
 
 /// Reads a line from the terminal without echo. Calls `ask` to print the question once echo is off,
-/// so that early input is neither shown nor lost. `None` for an empty line or Ctrl-D. The keys that send
-/// signals are read as characters; the handler of other signals calls [`restore_echo`].
+/// so that early input is neither shown nor lost. `None` for an empty line or Ctrl-D, and if the terminal cannot be
+/// read. The keys that send signals are read as characters; the handler of other signals calls [`restore_echo`].
+///
+/// # Errors
+/// The user pressed Ctrl-C.
 pub(super) fn read_line(ask: impl FnOnce()) -> Result<Option<SecretBytes>> {
     if turn_echo_off().is_err() {
         return Ok(None);

@@ -3,7 +3,7 @@
 use crate::io::clock::{Timestamp, Zone};
 use chrono::{DateTime, Datelike, Duration, Utc};
 
-/// "Tue 24 Nov 15:55", with the year where it is not the current one.
+/// Formats a time as "Tue 24 Nov 15:55", with the year where it is not the current one.
 pub(crate) fn format_absolute(at: &DateTime<Utc>, zone: Zone, now: &DateTime<Utc>) -> String {
     let (at, now) = (zone.at(at), zone.at(now));
     let format = if at.year() == now.year() {
@@ -14,14 +14,14 @@ pub(crate) fn format_absolute(at: &DateTime<Utc>, zone: Zone, now: &DateTime<Utc
     at.format(format).to_string()
 }
 
-/// "Tue 24 Nov", with the year where it is not the current one.
+/// Formats a day as "Tue 24 Nov", with the year where it is not the current one.
 pub(crate) fn format_day(at: &DateTime<Utc>, zone: Zone, now: &DateTime<Utc>) -> String {
     let text = format_absolute(at, zone, now);
     text.rsplit_once(' ')
         .map_or(text.clone(), |(day, _)| day.to_owned())
 }
 
-/// "in 3 d 4 h", "5 min ago", "just now": the two largest units.
+/// Formats the distance to a time by its two largest units: "in 3 d 4 h", "5 min ago", "just now".
 pub(crate) fn format_relative(at: &DateTime<Utc>, now: &DateTime<Utc>) -> String {
     let delta = *at - *now;
     if delta.abs() < Duration::seconds(60) {
@@ -40,7 +40,7 @@ pub(crate) fn format_relative(at: &DateTime<Utc>, now: &DateTime<Utc>) -> String
     }
 }
 
-/// "Tue 24 Nov 15:55, in 3 d 4 h".
+/// Formats a time as "Tue 24 Nov 15:55, in 3 d 4 h".
 pub(crate) fn format_full(at: &DateTime<Utc>, zone: Zone, now: &DateTime<Utc>) -> String {
     format!(
         "{}, {}",
@@ -49,7 +49,7 @@ pub(crate) fn format_full(at: &DateTime<Utc>, zone: Zone, now: &DateTime<Utc>) -
     )
 }
 
-/// "3 d 4 h", "4 h 5 min", "12 min", "30 s".
+/// Formats a span, which must not be negative, by its two largest units: "3 d 4 h", "4 h 5 min", "12 min", "30 s".
 pub(crate) fn format_duration(span: Duration) -> String {
     let minutes = span.num_minutes();
     let (d, h, m) = (minutes / 1440, minutes / 60 % 24, minutes % 60);
@@ -63,17 +63,17 @@ pub(crate) fn format_duration(span: Duration) -> String {
     }
 }
 
-/// RFC 3339 with the offset of `zone`, whole seconds.
+/// Formats a time by RFC 3339 with the offset of `zone`, in whole seconds.
 pub(crate) fn rfc3339(at: &DateTime<Utc>, zone: Zone) -> String {
     rfc3339_of(&zone.at(at))
 }
 
-/// RFC 3339 with its own offset, whole seconds.
+/// Formats a time by RFC 3339 with its own offset, in whole seconds.
 pub(crate) fn rfc3339_of(at: &Timestamp) -> String {
     at.to_rfc3339_opts(chrono::SecondsFormat::Secs, false)
 }
 
-/// "12 B", "3.4 MB": powers of ten, as disks are sold.
+/// Formats a number of bytes as "12 B" or "3.4 MB", in powers of ten, as disks are sold.
 pub(crate) fn bytes(n: u64) -> String {
     const UNITS: [&str; 6] = ["B", "kB", "MB", "GB", "TB", "PB"];
     #[allow(clippy::cast_precision_loss, reason = "three digits are shown")]

@@ -6,7 +6,7 @@ use super::restic::Restic;
 use super::snapshot_id::short_id;
 use super::tags::SnapshotTags;
 use crate::archive::CapturedTree;
-use crate::io::{Progress, pluralize};
+use crate::io::{Progress, events, pluralize};
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use std::path::Path;
@@ -134,7 +134,7 @@ fn backup_until_unchanged(
             superseded.pop();
             return Ok(report);
         }
-        tracing::info!(
+        events::info!(
             "{} changed while restic read them; running it again",
             pluralize(changed, "file")
         );

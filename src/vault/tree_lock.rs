@@ -78,7 +78,7 @@ impl TreeLock {
 /// # Errors
 /// A file cannot be removed. The next command tries again.
 pub(crate) fn remove_leftovers(manager_home: &Path) -> Result<(), IoError> {
-    let unremoved = staging::remove_stale_temps(&staging_folder(manager_home));
+    let unremoved = staging::remove_stale(&staging_folder(manager_home));
     unremoved.into_iter().next().map_or(Ok(()), Err)?;
     let folder = folder(manager_home);
     if find_removable(&folder).is_empty() {

@@ -105,7 +105,7 @@ impl ConversationPicker {
 /// reason of a failure.
 fn run_in_storage(command: &str, id: &str, context: &Context) -> Option<String> {
     let quiet = Context {
-        ui: context.ui.without_json(true),
+        ui: context.ui.silenced(),
         ..context.clone()
     };
     match quiet.run(&["storage".into(), command.into(), id.into()]) {

@@ -24,9 +24,7 @@ use crate::inventory::status::{self, StatusReport};
 use crate::inventory::store;
 use crate::io::atomic;
 use crate::io::time_format::parse_duration;
-use crate::steps::backup_plan::{
-    BackupPlan, QuotaArgs, check_account_unchanged, remove_stale_temps,
-};
+use crate::steps::backup_plan::{BackupPlan, QuotaArgs, check_account_unchanged, remove_leftovers};
 use crate::steps::capture_args::CaptureArgs;
 use crate::steps::home_checks::refuse_during_restore;
 use crate::steps::new_snapshot::add_snapshot;
@@ -99,7 +97,7 @@ impl BackupArgs {
             atomic::create_private_folder(folder)?;
         }
         refuse_during_restore(context)?;
-        remove_stale_temps(context, manager);
+        remove_leftovers(context);
         let (now, zone) = (context.now(), context.zone());
         let warnings = status::record(manager, &plan.report, None, &now, zone)?;
         warn_all(&context.ui, &warnings);

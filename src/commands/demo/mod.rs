@@ -92,7 +92,11 @@ impl<'a> Demo<'a> {
                 .env
                 .without("CODEX_SQLITE_HOME")
                 .with("PAGER", "cat"),
-            ui: context.ui.without_json(context.ui.wants_json()),
+            ui: if context.ui.wants_json() {
+                context.ui.silenced()
+            } else {
+                context.ui.clone()
+            },
             runner: context.runner,
         };
         Self {

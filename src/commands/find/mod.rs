@@ -218,7 +218,7 @@ impl FindArgs {
         } else if ui.wants_tsv() {
             Table::with_rows(ui, COLUMNS, rows.iter().map(|row| row.cells(context))).print(ui);
         } else if !rows.is_empty() {
-            let mut pager = ui.pager(&context.env);
+            let mut pager = ui.start_pager(&context.env);
             let _ = rows
                 .iter()
                 .all(|row| pager.write(&row.format_text(context)));

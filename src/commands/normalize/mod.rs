@@ -105,7 +105,8 @@ impl NormalizeArgs {
             )?,
             year: self.year,
         };
-        let mut places = context.env.make_all_absolute(&self.places);
+        let places = self.places.iter();
+        let mut places: Vec<_> = places.map(|place| context.env.absolute(place)).collect();
         if places.is_empty() {
             places.push(context.codex_home().to_path_buf());
         }

@@ -76,7 +76,7 @@ impl ProfileImportArgs {
             None
         } else {
             // A failure only wastes disk space, and the next backup reports it.
-            let _ = staging::remove_stale_temps(&tmp);
+            let _ = staging::remove_stale(&tmp);
             Some(Staging::create_in(&tmp)?)
         };
         // The whole file is read before the first change, since its end may be missing.

@@ -5,7 +5,7 @@ use crate::commands::status::report::{show, status_json};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
 use crate::inventory::probe_all::{AccountProbe, ProbeLocation};
-use crate::steps::refresh::{probe, probe_targets};
+use crate::steps::refresh::{load_probe_targets, probe};
 use crate::ui::object;
 use crate::views::account::{first_login, printable, warn_all};
 use crate::views::account_list::AccountList;
@@ -16,7 +16,7 @@ use crate::views::account_list::AccountList;
 /// No account or several match, the account has no saved login, or the figures cannot be recorded.
 pub(super) fn show_one(text: &str, dry_run: bool, context: &Context) -> Result<Outcome> {
     let identity = find_identity(text, context)?;
-    let mut targets = probe_targets(context)?;
+    let mut targets = load_probe_targets(context)?;
     targets.retain(|target| target.identity.is_same(&identity));
     let probes = probe(&targets, dry_run, context)?;
     let Some(probe) = probes.first() else {
@@ -39,7 +39,7 @@ pub(super) fn show_one(text: &str, dry_run: bool, context: &Context) -> Result<O
 /// # Errors
 /// The figures cannot be recorded, or a document was written by a newer version.
 pub(super) fn show_all(dry_run: bool, context: &Context) -> Result<Outcome> {
-    let probes = probe(&probe_targets(context)?, dry_run, context)?;
+    let probes = probe(&load_probe_targets(context)?, dry_run, context)?;
     let row = |probe: &AccountProbe| {
         object()
             .with("profile", probe.target.profile.clone())

@@ -10,7 +10,7 @@ use crate::io::time_format::parse_duration;
 use crate::io::{file_id, progress, shell};
 use crate::steps::home_checks::{refuse_during_restore, require_codex_home};
 use crate::steps::permanent_deletion;
-use crate::storage::selection::{Selected, ShrinkSelection, TrashFilter};
+use crate::storage::selection::{SelectedConversation, TrashFilter, TrashSelection};
 use crate::storage::trash::{self, ConversationTrash, TrashEntry, TrashError};
 use crate::ui::{Cell, Column, Style, Table, bytes, time};
 use crate::views::account::{printable, unique_short_id};
@@ -95,7 +95,7 @@ struct TrashItem {
 }
 
 impl TrashItem {
-    fn of_selected(selected: &Selected, result: &Result<(), TrashError>) -> Self {
+    fn of_selected(selected: &SelectedConversation, result: &Result<(), TrashError>) -> Self {
         let path = selected.rollouts.first();
         let is_moved = result.is_ok();
         Self {
@@ -349,7 +349,7 @@ fn find_entry<'a>(entries: &'a [TrashEntry], wanted: &str, home: &Path) -> Resul
 /// Removes the names of conversations that are already in the trash from `selection.unknown`, so that a command can
 /// be repeated after a partial failure. Returns their items.
 fn remove_trashed_names(
-    selection: &mut ShrinkSelection,
+    selection: &mut TrashSelection,
     home: &Path,
     context: &Context,
 ) -> Result<Vec<TrashItem>> {
@@ -396,9 +396,9 @@ fn select_conversations(
     home: &Path,
     filter: &TrashFilter,
     context: &Context,
-) -> Result<ShrinkSelection> {
+) -> Result<TrashSelection> {
     let state = context.state_database();
-    let selection = ShrinkSelection::new(home, state.as_deref(), filter, context.now());
+    let selection = TrashSelection::new(home, state.as_deref(), filter, context.now());
     Ok(selection.map_err(TrashError::from)?)
 }
 
@@ -431,7 +431,7 @@ fn remove_expired(trash: &ConversationTrash, context: &Context) -> Result<Vec<Tr
 }
 
 /// Fails if a name is unknown or ambiguous, or if a fork that is not chosen needs a chosen conversation.
-fn check_selection(selection: &ShrinkSelection) -> Result<()> {
+fn check_selection(selection: &TrashSelection) -> Result<()> {
     check_names(&selection.names)?;
     if selection.needed_by.is_empty() {
         return Ok(());

@@ -10,7 +10,7 @@ use crate::io::{IoContext, shell};
 use crate::steps::shutdown::ShutdownArgs;
 use crate::steps::sync_index::{lock_replica, update_codex_index};
 use crate::steps::sync_shutdown::shut_down_codex;
-use crate::steps::vault_sync::{VaultSync, with_staged};
+use crate::steps::vault_sync::{VaultPurpose, VaultSync, with_staged};
 use crate::sync::apply::{self, ApplyReport, ApplyRequest};
 use crate::sync::branches::{self, Branch};
 use crate::sync::config::{ConflictPolicy, SyncConfig, SyncRemote};
@@ -92,7 +92,7 @@ impl ResolveArgs {
             });
         }
         let _lock = lock_replica(&replica)?;
-        let Some(vault) = VaultSync::open(context, &config, true)? else {
+        let Some(vault) = VaultSync::open(context, &config, VaultPurpose::Run)? else {
             return Ok(Outcome::Done);
         };
         let mut join = vault.join(&config, &replica)?;

@@ -14,9 +14,9 @@ use crate::steps::sync_index::{
     flush_pending_index_updates, has_pending_index_updates, lock_replica, update_codex_index,
 };
 use crate::steps::sync_shutdown::{
-    home_users, is_home_in_use, needs_shutdown, shut_down_codex, warn_of_new_users,
+    is_home_in_use, list_home_users, needs_shutdown, shut_down_codex, warn_of_new_users,
 };
-use crate::steps::vault_sync::VaultSync;
+use crate::steps::vault_sync::{VaultPurpose, VaultSync};
 use crate::sync::apply::{self, ApplyError, ApplyReport, ApplyRequest};
 use crate::sync::branches;
 use crate::sync::config::{SyncConfig, SyncRemote};
@@ -91,7 +91,7 @@ impl RunArgs {
     ) -> Result<Outcome, CommandError> {
         let replica = replica(context, config);
         let _lock = lock_replica(&replica)?;
-        let Some(vault) = VaultSync::open(context, config, true)? else {
+        let Some(vault) = VaultSync::open(context, config, VaultPurpose::Run)? else {
             let round = self.sync(context, config, &replica, shutdown_args)?;
             return round.finish(context, config);
         };
@@ -184,7 +184,7 @@ impl RunArgs {
             warn_of_new_users(context, config);
         }
         // A running Codex owns its rows, so rules for project folders wait until it has ended.
-        if had_to_end_codex || home_users(context, config).is_empty() {
+        if had_to_end_codex || list_home_users(context, config).is_empty() {
             update_codex_index(context, config, replica)
                 .map_err(|error| add_snapshot_hint(context, &plan, &report, error))?;
         }

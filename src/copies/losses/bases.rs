@@ -56,7 +56,7 @@ pub(super) fn find(
         }
         Ok(())
     };
-    parallel::run_each_ordered(parallel::threads() * 2, rollouts, read, take)?;
+    parallel::run_each_ordered(parallel::thread_count() * 2, rollouts, read, take)?;
     Ok(bases)
 }
 

@@ -149,7 +149,7 @@ pub(crate) fn add_archives(
         let opened = ArchiveReader::open(&file.path);
         (file, opened)
     };
-    parallel::run_each_ordered(parallel::threads(), files, open, take)?;
+    parallel::run_each_ordered(parallel::thread_count(), files, open, take)?;
     Ok(is_whole)
 }
 

@@ -156,7 +156,7 @@ impl LossSearch {
             .filter(|id| self.live.0.contains_key(*id));
         let ids = live.chain(bases.keys()).filter(|id| is_wanted(id));
         let ids: BTreeSet<&String> = ids.collect();
-        parallel::run_each_ordered(parallel::threads() * 2, ids, compare, take)?;
+        parallel::run_each_ordered(parallel::thread_count() * 2, ids, compare, take)?;
         for loss in &mut found.losses {
             let live = self.live.0.get(&loss.id).map_or(&[][..], Vec::as_slice);
             let newest = live.iter().max_by_key(|rollout| &rollout.file.name);

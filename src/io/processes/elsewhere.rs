@@ -78,7 +78,7 @@ pub(crate) fn is_stopped(pid: u32) -> bool {
     read_one(pid, |process| process.status() == ProcessStatus::Stop) == Some(true)
 }
 
-/// Returns the start time of a process, to about a second.
+/// Returns the start time of a process, accurate to about a second.
 pub(crate) fn started_at(pid: u32) -> Option<DateTime<Utc>> {
     DateTime::from_timestamp(i64::try_from(start_time(pid)?).ok()?, 0)
 }

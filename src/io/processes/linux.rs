@@ -11,7 +11,8 @@ use std::fs;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-/// A process at the time of the snapshot.
+/// A process that ran when the table was read. Its facts are those at the time of the call; an id may have been reused
+/// since.
 #[derive(Debug)]
 pub(crate) struct Process {
     pid: u32,
@@ -44,7 +45,7 @@ pub(crate) fn is_stopped(pid: u32) -> bool {
     ProcStat::read(Path::new(&format!("/proc/{pid}"))).is_some_and(|stat| stat.is_stopped)
 }
 
-/// Returns the start time of a process, to about a second.
+/// Returns the start time of a process, accurate to about a second.
 pub(crate) fn started_at(pid: u32) -> Option<DateTime<Utc>> {
     /// The unit of process times in `/proc`, the same on every processor that Codex supports.
     const TICKS_PER_SECOND: i64 = 100;
@@ -140,7 +141,7 @@ impl Process {
         fs::read_link(self.folder.join("cwd")).ok()
     }
 
-    /// Returns the regular files below `folders` that the process has open; empty if the system does not show them.
+    /// Returns the regular files beneath `folders` that the process has open; empty if the system does not show them.
     pub(crate) fn open_files_beneath(&self, folders: &[&Path]) -> Vec<PathBuf> {
         self.open_files(folders, |_| true).unwrap_or_default()
     }
@@ -154,7 +155,7 @@ impl Process {
         })
     }
 
-    /// Returns the open regular files below `folders` with a descriptor that `counts` accepts.
+    /// Returns the open regular files beneath `folders` with a descriptor that `counts` accepts.
     fn open_files(
         &self,
         folders: &[&Path],

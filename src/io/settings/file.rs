@@ -72,7 +72,7 @@ impl SettingsFile {
     /// Checks the schema, which only files of codex-manager have.
     ///
     /// # Errors
-    /// The file has a newer schema.
+    /// The file has a newer schema, or one that is no whole number.
     pub(crate) fn check_schema(self) -> Result<Self, SettingsError> {
         match self.document.get(SCHEMA_KEY).map(Item::as_integer) {
             Some(None) => Err(self.invalid(SCHEMA_KEY, "must be a whole number")),
@@ -89,7 +89,7 @@ impl SettingsFile {
         &self.path
     }
 
-    /// Returns the value of a setting, unvalidated; `None` if the file does not set it.
+    /// Returns the value of a setting, unvalidated; `None` if the file does not set it or has a table in its place.
     pub(crate) fn get(&self, name: &str) -> Option<&Value> {
         self.find_item(name).ok()??.as_value()
     }
@@ -106,7 +106,7 @@ impl SettingsFile {
         }
     }
 
-    /// Returns a table of the file.
+    /// Returns a table of the file; `None` if the file lacks it.
     ///
     /// # Errors
     /// A value, not a table, has this name.

@@ -122,7 +122,7 @@ fn link_if_equal(
         return Ok(false);
     }
     let linked = file_id::stat(&staged)?;
-    if linked.is_some_and(|(id, _)| id.is(compared)) && has_attributes(&staged, file) {
+    if linked.is_some_and(|(id, _)| id.is_same(compared)) && has_attributes(&staged, file) {
         return Ok(true);
     }
     // The live file was replaced meanwhile.

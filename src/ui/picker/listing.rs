@@ -12,7 +12,7 @@ pub(super) struct PickerListing {
     pub searched: Vec<Utf32String>,
     /// The greatest width of each column, in terminal columns.
     pub widths: Vec<usize>,
-    /// At least one.
+    /// At least one: without scopes of the caller, one without a name that has all entries.
     pub scopes: Vec<PickerScope>,
     /// For each entry, one bit per scope that contains the entry.
     memberships: Vec<u32>,
@@ -49,7 +49,7 @@ impl PickerListing {
         }
     }
 
-    pub(super) fn has(&self, scope: usize, item: usize) -> bool {
+    pub(super) fn scope_has(&self, scope: usize, item: usize) -> bool {
         self.memberships[item] & (1 << scope) != 0
     }
 

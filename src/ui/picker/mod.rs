@@ -117,7 +117,6 @@ impl Picker<'_> {
                 question: self.question,
                 options: &self.options,
                 layout,
-                is_searching: state.is_searching(),
                 colored,
             };
             let (frame, cursor) = view.render();

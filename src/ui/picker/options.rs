@@ -58,7 +58,8 @@ pub type PickerEntries = (Vec<PickerItem>, Vec<PickerScope>);
 /// A key of a picker: Ctrl with a letter.
 #[derive(Debug, Clone, Copy)]
 pub struct PickerKey {
-    /// The letter in lower case. The picker itself uses c, d, g, h, i, j, k, m, n, p, u and w.
+    /// The letter in lower case. The picker's own effect of c, d, g, j, k, n or p is replaced. Not h, i, m, u or w, which
+    /// edit the filter or are Tab and Enter.
     pub letter: char,
     /// The label of the key, one word.
     pub label: &'static str,
@@ -85,9 +86,9 @@ pub struct Picked {
     pub turn: Option<u32>,
     /// The letter of the [`PickerKey`] that chose it; `None` for Enter.
     pub key: Option<char>,
-    /// The filter.
+    /// The filter when the user chose.
     pub query: String,
-    /// The name of the scope.
+    /// The name of the scope that was selected.
     pub scope: &'static str,
     /// The position of the selected entry in the list.
     pub position: usize,

@@ -70,7 +70,7 @@ impl InlineScreen {
         for (x, y, cell) in self.shown.diff(&frame) {
             if (x, y) != (column, line) {
                 text.push_str(&encode_vertical_move(line, y));
-                text.push_str(&move_to_column(x));
+                text.push_str(&encode_column_move(x));
             }
             text.push_str(&encode_style(cell));
             text.push_str(&to_printable_line(cell.symbol()));
@@ -78,7 +78,7 @@ impl InlineScreen {
         }
         text.push_str("\x1b[0m");
         text.push_str(&encode_vertical_move(line, 0));
-        text.push_str(&move_to_column(cursor));
+        text.push_str(&encode_column_move(cursor));
         text.push_str("\x1b[?25h");
         self.shown = frame;
         write(&text)
@@ -166,7 +166,7 @@ fn encode_vertical_move(from: u16, to: u16) -> String {
     }
 }
 
-fn move_to_column(column: u16) -> String {
+fn encode_column_move(column: u16) -> String {
     if column == 0 {
         "\r".into()
     } else {

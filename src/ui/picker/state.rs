@@ -400,8 +400,8 @@ impl PickerState {
         }
     }
 
-    /// Lists the entries of the scope that match the filter; all in their order without one. If there are none, and no
-    /// search may find any, those of the next scope that has some.
+    /// Lists the entries of the scope that match the filter; without a filter, all in their order. If no entry of the
+    /// scope matches and the search has ended, lists those of the next scope that has matches.
     fn list_matching(&mut self) {
         let scopes = &self.listing.scopes;
         if self.query.trim().is_empty() {
@@ -417,7 +417,7 @@ impl PickerState {
         let letters = self.filter.with_letters();
         let letters = letters.filter(|item| !by_content.contains(item));
         let all: Vec<_> = with_words.chain(contents).chain(letters).collect();
-        let has = |scope: usize, item: usize| self.listing.has(scope, item);
+        let has = |scope: usize, item: usize| self.listing.scope_has(scope, item);
         let count = |scope| all.iter().filter(|item| has(scope, **item)).count();
         self.counts = (0..scopes.len()).map(count).collect();
         let later = (0..scopes.len()).map(|more| (self.scope + more) % scopes.len());

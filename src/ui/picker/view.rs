@@ -30,8 +30,6 @@ pub(super) struct PickerView<'a> {
     pub question: &'a str,
     pub options: &'a PickerOptions,
     pub layout: PickerLayout,
-    /// True while entries may be missing in the list.
-    pub is_searching: bool,
     pub colored: bool,
 }
 
@@ -47,7 +45,7 @@ impl PickerView<'_> {
                 self.draw_item(&mut frame, y, list.width, item, is_selected);
             }
         } else {
-            let text = if self.is_searching {
+            let text = if self.state.is_searching() {
                 "  searching…"
             } else {
                 "  nothing matches"
@@ -61,10 +59,10 @@ impl PickerView<'_> {
         (frame, cursor.min(self.layout.area.width.saturating_sub(1)))
     }
 
-    /// Draws the question, the filter, the facts, and the number of entries.
+    /// Draws the question, the filter, the facts, and the number of entries. Returns the column of the cursor.
     fn draw_filter(&self, frame: &mut Buffer) -> u16 {
         let (state, width) = (self.state, usize::from(self.layout.area.width));
-        let more = if self.is_searching { "…" } else { "" };
+        let more = if state.is_searching() { "…" } else { "" };
         let query = state.query();
         let (count, next) = state.format_counts();
         let is_narrow = columns(query) + columns(&count) + columns(&next) + 2 * GAP > width;
@@ -287,7 +285,6 @@ mod tests {
             question: "which account?",
             options,
             layout,
-            is_searching: false,
             colored: false,
         };
         let (frame, _) = view.render();

@@ -11,7 +11,7 @@ use super::store::{HOME, MANIFEST, Remote, RemoteSnapshot};
 use super::taken_versions::TakenVersions;
 use crate::codex::rollout;
 use crate::io::beneath::{self, FollowedLinks};
-use crate::io::{IoContext, IoError, atomic, tree};
+use crate::io::{IoContext, IoError, atomic, events, tree};
 use crate::sync::config::{Compare, SyncConfig, SyncRemote};
 use crate::sync::contents;
 use crate::sync::manifest::ManifestEntry;
@@ -375,7 +375,7 @@ impl<'r, R: Remote> Join<'r, R> {
         if self.is_staged
             && let Err(e) = self.tree.keep(&self.kept)
         {
-            tracing::info!("the staged folder is not kept: {e}: {}", e.source);
+            events::info!("the staged folder is not kept: {e}: {}", e.source);
         }
     }
 
