@@ -1,13 +1,13 @@
 //! The screen of accounts and its other names, the account of the prompt and of the folder, and names of accounts that
 //! the user types.
 
-use crate::cooldown::{entry, know};
-use crate::support::env::{TestEnv, assert_same_tree};
+use crate::cooldown::{entry, write_cooldown};
+use crate::support::env::{PROGRAM, TestEnv, assert_same_tree};
 use crate::support::profiles::alice_and_bob;
 use crate::support::sign_in::{SignIn, auth_json, write_auth};
+use crate::support::skips::skip;
 use crate::support::terminal::{LINES, Terminal};
 use serde_json::{Value, json};
-use std::process::Command;
 use std::time::Duration;
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -34,7 +34,7 @@ fn world(accounts: &[(&str, f64)]) -> TestEnv {
             entry
         })
         .collect();
-    know(&env, &entries);
+    write_cooldown(&env, &entries);
     write_auth(&env.codex_home(), &sign_in(accounts[0].0));
     env
 }
@@ -251,9 +251,8 @@ fn recommend_and_current_name_the_account_of_the_folder() {
 fn a_prompt_opens_only_the_cache_the_settings_and_two_logins() {
     let env = three();
     let args = ["recommend", "--format", "{prompt}"];
-    let plain = env.command(args);
     let log = env.path("strace.log");
-    let mut traced = Command::new("strace");
+    let mut traced = env.other_program("strace");
     traced
         .args([
             "-f",
@@ -262,12 +261,12 @@ fn a_prompt_opens_only_the_cache_the_settings_and_two_logins() {
             "-o",
         ])
         .arg(&log)
-        .arg(plain.get_program())
-        .args(args)
-        .env_clear()
-        .envs(plain.get_envs().filter_map(|(k, v)| Some((k, v?))))
-        .current_dir(env.path(""));
-    let Ok(output) = traced.output() else { return };
+        .arg(PROGRAM)
+        .args(args);
+    let output = match traced.output() {
+        Ok(output) => output,
+        Err(e) => return skip("strace", &e.to_string()),
+    };
     assert!(output.status.success(), "{output:?}");
     let log = std::fs::read_to_string(&log).expect("the log");
     let home = env.path("home");

@@ -1,6 +1,6 @@
 //! Banked resets of the weekly window: shown, recorded, announced before they expire, and never spent.
 
-use crate::cooldown::{entry, know};
+use crate::cooldown::{entry, write_cooldown};
 use crate::support::env::TestEnv;
 use crate::support::fake_codex::{FakeCodex, rate_limits_read};
 use crate::support::lab::Lab;
@@ -16,7 +16,7 @@ fn at(unix_seconds: i64) -> DateTime<Utc> {
     DateTime::from_timestamp(unix_seconds, 0).expect("a time")
 }
 
-/// A banked reset on the wire of the server.
+/// Returns a banked reset on the wire of the server.
 fn credit(status: &str, expires_at: Option<i64>) -> Value {
     json!({
         "id": "reset-1",
@@ -162,7 +162,7 @@ fn resets_that_the_server_does_not_list_are_unknown() {
     }
 }
 
-/// An account at 40 % with two banked resets, which expire at these times of November 2026.
+/// Returns an account at 40 % with two banked resets, which expire at these times of November 2026.
 fn with_resets(email: &str, expires_at: [&str; 2]) -> Value {
     let mut known = entry(email, 40.0, "2026-11-24T15:55:00Z");
     let times = expires_at.map(|day| format!("2026-11-{day}:00Z"));
@@ -189,12 +189,12 @@ fn a_reset_is_announced_three_days_before_it_expires_and_then_forgotten() {
         })
     };
     // Now is Fri 20 Nov 12:00.
-    know(&env, &[with_resets("a@x.com", ["23T12:00", "28T00:00"])]);
+    write_cooldown(&env, &[with_resets("a@x.com", ["23T12:00", "28T00:00"])]);
     assert_eq!(fill(&env, "{prompt}"), "a@x.com 60 %");
     assert_eq!(fill(&env, "{resets}|{resets_until}"), "2|Mon 23 Nov");
     assert_eq!(doctor(), None);
 
-    know(&env, &[with_resets("a@x.com", ["23T11:59", "28T00:00"])]);
+    write_cooldown(&env, &[with_resets("a@x.com", ["23T11:59", "28T00:00"])]);
     assert_eq!(
         fill(&env, "{prompt}"),
         "a@x.com 60 %, reset until Mon 23 Nov"
@@ -202,13 +202,13 @@ fn a_reset_is_announced_three_days_before_it_expires_and_then_forgotten() {
     let message = "a@x.com: 2 resets, one until Mon 23 Nov";
     assert_eq!(doctor().as_deref(), Some(message));
 
-    know(&env, &[with_resets("a@x.com", ["20T11:59", "28T00:00"])]);
+    write_cooldown(&env, &[with_resets("a@x.com", ["20T11:59", "28T00:00"])]);
     assert_eq!(
         fill(&env, "{resets}|{resets_until}|{prompt}"),
         "1|Sat 28 Nov|a@x.com 60 %"
     );
     assert_eq!(doctor(), None);
-    know(&env, &[with_resets("a@x.com", ["18T00:00", "20T12:00"])]);
+    write_cooldown(&env, &[with_resets("a@x.com", ["18T00:00", "20T12:00"])]);
     assert_eq!(
         fill(&env, "{resets}|{resets_until}|{prompt}"),
         "0||a@x.com 60 %"
@@ -217,7 +217,7 @@ fn a_reset_is_announced_three_days_before_it_expires_and_then_forgotten() {
     let none = json!({"available": 0, "expires_at": []});
     assert_eq!(output["accounts"][0]["reset_credits"], none);
 
-    know(&env, &[entry("a@x.com", 40.0, "2026-11-24T15:55:00Z")]);
+    write_cooldown(&env, &[entry("a@x.com", 40.0, "2026-11-24T15:55:00Z")]);
     assert_eq!(
         fill(&env, "{resets}|{resets_until}|{prompt}"),
         "||a@x.com 60 %"
@@ -231,7 +231,7 @@ fn only_an_answer_of_codex_replaces_the_known_resets() {
     let fake = FakeCodex::new(&env.path("bin")).answer("account/rateLimits/read", &answer);
     env.set("PATH", format!("{}:/usr/bin:/bin", fake.dir().display()));
     write_auth(&env.codex_home(), &SignIn::alice());
-    know(
+    write_cooldown(
         &env,
         &[with_resets("alice@example.com", ["23T11:59", "28T00:00"])],
     );

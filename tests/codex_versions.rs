@@ -6,7 +6,7 @@
     reason = "the time of each command is shown when a test fails, or with --nocapture"
 )]
 
-use crate::old_codex::said;
+use crate::old_codex::start_conversation;
 use crate::support::lab::{Lab, messages, rollout, rollouts};
 use crate::support::launched::{launches, turns};
 use crate::support::pauses::wait_until;
@@ -29,7 +29,7 @@ impl Home {
         let lab = Lab::of_version(version)?;
         // Codex up to 0.60 takes no `--skip-git-repo-check` after `resume`, and 0.150 wants more than a folder `.git`.
         fs::create_dir(lab.world.path(".git")).expect("folder");
-        let id = said(&lab, "count the apples");
+        let id = start_conversation(&lab, "count the apples");
         Some(Self { lab, version, id })
     }
 
@@ -55,7 +55,7 @@ impl Home {
         assert_eq!(said.last().map(String::as_str), Some(prompt), "{said:?}");
     }
 
-    /// The tables of the state database, or `None` for a Codex without one.
+    /// Returns the tables of the state database, or `None` for a Codex without one.
     fn database(&self) -> Option<rusqlite::Connection> {
         let path = self.lab.home().join("state_5.sqlite");
         let database = rusqlite::Connection::open(path.exists().then_some(path)?);
@@ -166,7 +166,7 @@ impl Home {
     fn use_account(&self) -> String {
         for account in ["bob", "alice"] {
             let _ = self.lab.manager(["use", account]).code(0);
-            said(&self.lab, account);
+            start_conversation(&self.lab, account);
             assert_eq!(turns(&self.lab).last(), Some(&format!("acct-{account}")));
         }
         YES.to_owned()

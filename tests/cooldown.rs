@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-/// An entry of `cooldown.json` with a weekly window.
+/// Returns an entry of `cooldown.json` with a weekly window.
 pub(crate) fn entry(email: &str, used: f64, resets_at: &str) -> Value {
     json!({
         "email": email,
@@ -21,7 +21,7 @@ pub(crate) fn entry(email: &str, used: f64, resets_at: &str) -> Value {
 }
 
 /// Writes `cooldown.json` with these entries.
-pub(crate) fn know(env: &TestEnv, accounts: &[Value]) {
+pub(crate) fn write_cooldown(env: &TestEnv, accounts: &[Value]) {
     let document = json!({"schema": 1, "accounts": accounts});
     env.write("home/.codex-manager/cooldown.json", document.to_string());
 }
@@ -39,7 +39,7 @@ fn account(env: &TestEnv, email: &str) -> Value {
 #[test]
 fn the_json_keys_are_stable() {
     let env = TestEnv::new();
-    know(&env, &[entry("a@x.com", 91.0, "2026-11-23T07:08:00Z")]);
+    write_cooldown(&env, &[entry("a@x.com", 91.0, "2026-11-23T07:08:00Z")]);
     let document = env.run(["cooldown", "--json"]).code(0).json();
     assert_eq!(
         document,
@@ -96,7 +96,7 @@ fn the_table_is_aligned_at_80_columns() {
     );
     let carols = auth_json(&SignIn::new("acct-c", "carol@example.com"));
     env.write("home/.codex-manager/profiles/client/auth.json", carols);
-    know(&env, &[alice, bob, held, passed]);
+    write_cooldown(&env, &[alice, bob, held, passed]);
     insta::assert_snapshot!(env.run(["cooldown"]).code(0), @r#"
 exit 0
 --- stdout
@@ -114,7 +114,7 @@ exit 0
 #[test]
 fn the_timeline_shows_the_next_eight_days() {
     let env = TestEnv::new();
-    know(
+    write_cooldown(
         &env,
         &[
             entry("a@x.com", 10.0, "2026-11-24T15:55:00Z"),
@@ -142,7 +142,7 @@ fn times_are_printed_in_the_given_time_zone() {
     let mut seen = entry("a@x.com", 100.0, "2026-11-24T15:55:00+00:00");
     seen["quota_end"] =
         json!({"detected_at": "2026-11-20T11:00:00Z", "resets_at": "2026-11-24T15:58:00Z"});
-    know(&env, &[seen]);
+    write_cooldown(&env, &[seen]);
     let document = env
         .run(["cooldown", "--json", "--timezone", "America/New_York"])
         .code(0)
@@ -179,7 +179,7 @@ fn a_login_that_is_live_or_in_a_profile_is_shown_as_ok() {
     write_auth(&env.codex_home(), &SignIn::new("acct-a", "A@x.com"));
     let bobs = auth_json(&SignIn::new("acct-b", "b@x.com"));
     env.write("home/.codex-manager/profiles/work/auth.json", bobs);
-    know(
+    write_cooldown(
         &env,
         &[
             json!({"email": "a@x.com"}),
@@ -198,7 +198,7 @@ fn a_login_that_is_live_or_in_a_profile_is_shown_as_ok() {
 #[test]
 fn a_hold_lasts_until_it_is_cleared_despite_observations() {
     let mut env = TestEnv::new();
-    know(
+    write_cooldown(
         &env,
         &[
             entry("a@x.com", 10.0, "2026-11-24T15:55:00Z"),
@@ -237,7 +237,7 @@ fn a_hold_lasts_until_it_is_cleared_despite_observations() {
 #[test]
 fn until_accepts_several_formats_and_only_future_times() {
     let env = TestEnv::new();
-    know(&env, &[json!({"email": "a@x.com"})]);
+    write_cooldown(&env, &[json!({"email": "a@x.com"})]);
     for (text, expected) in [
         ("2026-11-24T15:55:00+05:30", "2026-11-24T10:25:00+00:00"),
         ("2026-11-24 15:55", "2026-11-24T15:55:00+00:00"),
@@ -279,7 +279,7 @@ fn until_accepts_several_formats_and_only_future_times() {
 #[test]
 fn an_unknown_or_ambiguous_account_exits_with_1_and_lists_the_choices() {
     let env = TestEnv::new();
-    know(
+    write_cooldown(
         &env,
         &[
             json!({"email": "alice@x.com", "profile": "work"}),
@@ -323,7 +323,7 @@ fn i10_eight_concurrent_updates_are_all_kept() {
     let known: Vec<_> = (0..8)
         .map(|i| json!({"email": format!("a{i}@x.com")}))
         .collect();
-    know(&env, &known);
+    write_cooldown(&env, &known);
     let children: Vec<_> = (0..8)
         .map(|i| {
             let name = format!("a{i}@x.com");
@@ -343,7 +343,7 @@ fn i10_eight_concurrent_updates_are_all_kept() {
 #[test]
 fn i11_dry_run_writes_nothing() {
     let env = TestEnv::new();
-    know(&env, &[json!({"email": "a@x.com"})]);
+    write_cooldown(&env, &[json!({"email": "a@x.com"})]);
     let before = env.tree("home");
     let run = env
         .run([
@@ -519,7 +519,7 @@ fn invalid_entries_of_the_python_tool_are_skipped_with_a_warning() {
 #[test]
 fn a_read_only_manager_home_can_be_read() {
     let env = TestEnv::new();
-    know(&env, &[entry("a@x.com", 10.0, "2026-11-24T15:55:00Z")]);
+    write_cooldown(&env, &[entry("a@x.com", 10.0, "2026-11-24T15:55:00Z")]);
     let home = env.manager_home();
     fs::set_permissions(&home, fs::Permissions::from_mode(0o500)).expect("chmod");
     let before = env.tree("home");

@@ -1,6 +1,7 @@
 //! Copied homes, and homes restored beside the first one. A login that is live in one of them is never used
 //! in another.
 
+use crate::support::copy_tree;
 use crate::support::env::{Run, TestEnv, assert_same_tree};
 use crate::support::lab::Lab;
 use crate::support::profiles::{alice_and_bob, write_age_key};
@@ -19,7 +20,7 @@ fn world() -> TestEnv {
     env
 }
 
-fn in_copy(env: &TestEnv, args: &[&str]) -> Run {
+fn run_in_copy(env: &TestEnv, args: &[&str]) -> Run {
     env.run([&["--codex-home", "copy"], args].concat())
 }
 
@@ -47,26 +48,26 @@ fn assert_first_home_has_it(env: &TestEnv) {
 #[test]
 fn i2_a_copy_of_a_home_does_not_take_the_login_from_the_first() {
     let env = world();
-    let output = in_copy(&env, &["profile", "save", "work"]).code(0);
+    let output = run_in_copy(&env, &["profile", "save", "work"]).code(0);
     assert!(output.stderr.contains("another Codex home"), "{output}");
     assert_first_home_has_it(&env);
-    let output = in_copy(&env, &["use", "home"]).code(0);
+    let output = run_in_copy(&env, &["use", "home"]).code(0);
     assert!(output.stderr.contains("another Codex home"), "{output}");
     assert_first_home_has_it(&env);
-    let refused = in_copy(&env, &["use", "work"]).code(5);
+    let refused = run_in_copy(&env, &["use", "work"]).code(5);
     assert!(refused.stderr.contains(".codex"), "{refused}");
 
     // The same after a renewal in the first home that no command has saved.
     let env = world();
     write_auth(&env.codex_home(), &alice(3));
     write_auth(&env.path("copy"), &alice(1));
-    let _ = in_copy(&env, &["use", "home"]).code(0);
+    let _ = run_in_copy(&env, &["use", "home"]).code(0);
     assert_first_home_has_it(&env);
 
     // A login newer than the one in the first home is not a copy of it.
     let env = world();
     write_auth(&env.path("copy"), &alice(3));
-    let output = in_copy(&env, &["use", "home"]).code(0);
+    let output = run_in_copy(&env, &["use", "home"]).code(0);
     assert!(!output.stderr.contains("another Codex home"), "{output}");
     assert_eq!(note(&env, "work")["owner"], "profile");
 }
@@ -75,14 +76,14 @@ fn i2_a_copy_of_a_home_does_not_take_the_login_from_the_first() {
 fn i2_the_login_of_a_missing_home_is_released_only_by_force() {
     let env = world();
     fs::rename(env.codex_home(), env.path("unplugged")).expect("move the home");
-    let _ = in_copy(&env, &["use", "home", "--force-stale"]).code(0);
+    let _ = run_in_copy(&env, &["use", "home", "--force-stale"]).code(0);
     assert_first_home_has_it(&env);
-    let refused = in_copy(&env, &["use", "work"]).code(5);
+    let refused = run_in_copy(&env, &["use", "work"]).code(5);
     assert!(refused.stderr.contains(".codex"), "{refused}");
-    let _ = in_copy(&env, &["use", "work", "--force-stale"]).code(0);
+    let _ = run_in_copy(&env, &["use", "work", "--force-stale"]).code(0);
     assert_eq!(note(&env, "work")["live_home"], json!(env.path("copy")));
-    let _ = in_copy(&env, &["use", "home"]).code(0);
-    let _ = in_copy(&env, &["use", "work"]).code(0);
+    let _ = run_in_copy(&env, &["use", "home"]).code(0);
+    let _ = run_in_copy(&env, &["use", "work"]).code(0);
 }
 
 #[test]
@@ -91,11 +92,7 @@ fn i2_i5_a_query_from_a_copied_home_uses_no_refresh_token_twice() {
         return;
     };
     let copy = lab.world.path("copy");
-    let done = std::process::Command::new("cp")
-        .arg("-a")
-        .args([&lab.home(), &copy])
-        .status();
-    assert!(done.expect("cp").success());
+    copy_tree(&lab.home(), &copy);
     let there = |args: &[&str]| lab.manager([&["--codex-home", "copy"], args].concat());
     let _ = there(&["use", "bob"]).code(0);
     // The saved login has expired, and only the first home may renew it.
@@ -136,12 +133,12 @@ fn i2_a_restore_leaves_out_a_login_that_another_home_uses() {
                 fs::rename(env.codex_home(), env.path("unplugged")).expect("move the home");
             }
             let restore = [&["restore", archive.as_str(), "--yes"], only].concat();
-            let output = in_copy(&env, &restore).code(0);
+            let output = run_in_copy(&env, &restore).code(0);
             assert!(output.stderr.contains("another Codex home"), "{output}");
             assert_eq!(live(&env.path("copy")), auth_json(&bob()));
             assert_first_home_has_it(&env);
             // With `--auth archive` the archived login is restored.
-            let _ = in_copy(&env, &[&restore[..], &["--auth", "archive"]].concat()).code(0);
+            let _ = run_in_copy(&env, &[&restore[..], &["--auth", "archive"]].concat()).code(0);
             assert_eq!(live(&env.path("copy")), auth_json(&alice(0)));
         }
     }
@@ -265,8 +262,8 @@ fn i5_a_copy_of_a_moved_login_does_not_become_its_owner() {
     assert_eq!(note(&env, "work")["owner"], "moved");
     // A login that was live for a while does not become the owner either.
     write_auth(&env.path("copy"), &alice(0));
-    let _ = in_copy(&env, &["profile", "save", "work"]).code(5);
-    let _ = in_copy(&env, &["use", "home"]);
+    let _ = run_in_copy(&env, &["profile", "save", "work"]).code(5);
+    let _ = run_in_copy(&env, &["use", "home"]);
     assert_eq!(note(&env, "work")["owner"], "moved");
     // Saving the profile's own file is an explicit decision of the user.
     let own = text(&env.manager_home().join("profiles/work/auth.json"));

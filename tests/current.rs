@@ -1,13 +1,13 @@
 //! `current` and `list` show the account of each running program, and read no conversation.
 
-use crate::support::env::TestEnv;
+use crate::support::env::{PROGRAM, TestEnv};
 use crate::support::lab::Lab;
 use crate::support::mock_backend::Account;
 use crate::support::sample::{alice, bob, sample_home};
 use crate::support::sign_in::{SignIn, rfc3339, unix_now, write_auth};
+use crate::support::skips::skip;
 use serde_json::{Value, json};
 use std::fs;
-use std::process::Command;
 use std::time::Duration;
 
 /// Records a switch from Alice to Bob at this time.
@@ -97,18 +97,18 @@ fn current_and_list_read_no_conversation() {
         &["list", "--json"],
         &["profile", "list"],
     ] {
-        let plain = env.command(args);
         let log = env.path("strace.log");
-        let traced = Command::new("strace")
+        let traced = env
+            .other_program("strace")
             .args(["-f", "-e", "trace=%file,getdents64", "-o"])
             .arg(&log)
-            .arg(plain.get_program())
+            .arg(PROGRAM)
             .args(args)
-            .env_clear()
-            .envs(plain.get_envs().filter_map(|(k, v)| Some((k, v?))))
-            .current_dir(env.path(""))
             .output();
-        let Ok(output) = traced else { return };
+        let output = match traced {
+            Ok(output) => output,
+            Err(e) => return skip("strace", &e.to_string()),
+        };
         assert!(output.status.success(), "{output:?}");
         let log = fs::read_to_string(&log).expect("the log");
         assert!(log.contains("auth.json"), "the log has no calls");

@@ -19,7 +19,7 @@ fn put(env: &TestEnv, path: &str, text: &str) {
     fs::write(path, text).unwrap();
 }
 
-/// A home with an archive, which then changes in each way.
+/// Creates a home with an archive, which then changes in each way.
 fn changed_home() -> TestEnv {
     let mut env = TestEnv::new();
     for (number, title) in [(1, "kept"), (2, "cut"), (3, "grown"), (4, "deleted")] {

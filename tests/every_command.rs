@@ -1,7 +1,7 @@
 //! Guarantees of all commands, tested for each command of the program's own command tree.
 
-use crate::cooldown::{entry, know};
-use crate::support::env::{Run, TestEnv, assert_same_tree};
+use crate::cooldown::{entry, write_cooldown};
+use crate::support::env::{PROGRAM, Run, TestEnv, assert_same_tree};
 use crate::support::sample::{backup, put, sample_home};
 use clap::{Arg, Command};
 use std::ffi::OsStr;
@@ -103,7 +103,7 @@ pub(crate) fn world() -> TestEnv {
     backup(&env, &[]);
     put(&env, "notes.txt", "changed");
     backup(&env, &[]);
-    know(
+    write_cooldown(
         &env,
         &[entry("alice@example.com", 40.0, "2026-11-24T15:55:00Z")],
     );
@@ -397,22 +397,14 @@ fn a_closed_output_causes_no_panic() {
     for leaf in leaves() {
         for json in [&[][..], &["--json"][..]] {
             let args = leaf.with(json);
-            let program = env!("CARGO_BIN_EXE_codex-manager");
             for script in [
                 "exec \"$@\" >&-",
                 "exec \"$@\" >&- 2>&-",
                 "exec \"$@\" >/dev/full",
             ] {
-                let plain = env.command([""; 0]);
-                let mut sh = std::process::Command::new("sh");
-                sh.args(["-c", script, "sh", program]).args(&args);
-                sh.env_clear()
-                    .envs(plain.get_envs().filter_map(|(k, v)| Some((k, v?))));
-                let output = sh
-                    .current_dir(env.path(""))
-                    .stdin(Stdio::null())
-                    .output()
-                    .expect("sh");
+                let mut sh = env.other_program("sh");
+                sh.args(["-c", script, "sh", PROGRAM]).args(&args);
+                let output = sh.output().expect("sh");
                 let stderr = String::from_utf8_lossy(&output.stderr);
                 let code = output.status.code();
                 assert!(

@@ -18,7 +18,7 @@ fn carol() -> SignIn {
     SignIn::new("acct-carol", "carol@example.com").issued_at(RENEWED)
 }
 
-/// Alice and Bob have profiles, and Carol is signed in.
+/// Creates an environment in which Alice and Bob have profiles, and Carol is signed in.
 fn world() -> TestEnv {
     let env = TestEnv::new();
     for (name, login) in [("work", alice(0)), ("home", bob())] {

@@ -18,7 +18,7 @@ fn random(number: usize, len: usize) -> String {
         .collect()
 }
 
-/// One token of each form.
+/// Returns one token of each form.
 fn tokens() -> Vec<String> {
     let part = |text: &str| URL_SAFE_NO_PAD.encode(text);
     vec![

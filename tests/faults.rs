@@ -10,7 +10,8 @@
 )]
 
 use crate::support::aftermath::{
-    TwoHomes, archives, check_archives, home, prepare, remove_leftovers, report, stray_files,
+    TwoHomes, archives, check_archives, home_tree, prepare, remove_leftovers, report_points,
+    stray_files,
 };
 use crate::support::env::{TestEnv, assert_same_tree};
 use crate::support::faults::Dice;
@@ -105,7 +106,7 @@ fn i2_i3_i14_a_failed_system_call_in_a_backup_loses_nothing_and_causes_no_false_
     // Some members are copied from the previous archive, others are compressed again.
     put(&env, "skills/s0/SKILL.md", "changed");
     let known = archives(&env);
-    let before = home(&env);
+    let before = home_tree(&env);
     let args = ["backup", "--no-status", "--json"];
     let points = points(&env, &args);
     check_archives(&env, &known, "without a fault");
@@ -125,14 +126,14 @@ fn i2_i3_i14_a_failed_system_call_in_a_backup_loses_nothing_and_causes_no_false_
         let new = archives(&env).len() - known.len();
         assert!(new <= 1 && (!done || new == 1), "{context}: {new} archives");
         check_archives(&env, &known, &context);
-        assert_same_tree(&before, &home(&env));
+        assert_same_tree(&before, &home_tree(&env));
         if i % 8 == 7 || i + 1 == tried.len() {
             let _ = backup(&env, &[]);
             check_archives(&env, &known, &context);
             assert_eq!(stray_files(&env), Vec::<PathBuf>::new(), "{context}");
         }
     }
-    report(points.len(), tried.len(), &missed);
+    report_points(points.len(), tried.len(), &missed);
 }
 
 #[test]
@@ -172,7 +173,7 @@ fn i2_i3_i14_a_failed_system_call_in_a_restore_leaves_the_old_or_the_new_home() 
         }
     }
     println!("{old} runs ended with the old home, {new} with the new one");
-    report(points.len(), tried.len(), &missed);
+    report_points(points.len(), tried.len(), &missed);
 }
 
 #[test]
@@ -229,7 +230,7 @@ fn i2_without_renameat2_exchange_a_killed_restore_keeps_linked_conversations() {
     }
     // The linked folder is replaced as a whole, and first.
     let (env, _) = linked_sessions();
-    let both = || (env.tree("disk"), home(&env));
+    let both = || (env.tree("disk"), home_tree(&env));
     let first = (text(&backup(&env, &[])), both());
     put(&env, rollout(FIRST), line(5));
     put(&env, "AGENTS.md", "changed");

@@ -2,7 +2,7 @@
 
 use crate::support::env::{TestEnv, assert_same_tree};
 use crate::support::injection::{can_inject, traced};
-use crate::support::pair::{Pair, SKILL};
+use crate::support::pair::{Pair, RUN_OF_A, SKILL};
 use crate::support::sample::{FIRST, put, rollout, sample_home};
 
 #[test]
@@ -43,18 +43,9 @@ fn sync_scans_both_sides_on_one_thread_if_no_more_are_available() {
     }
     let pair = Pair::new();
     pair.put("a", SKILL, "text");
-    let args = [
-        "--manager-home",
-        "manager-a",
-        "sync",
-        "-c",
-        "a.toml",
-        "run",
-        "--apply",
-    ];
     let none = ["-e", "trace=clone3,clone", "-e"].map(str::to_owned);
     let none = [&none[..], &["inject=clone3,clone:error=EAGAIN".into()]].concat();
-    let (output, log) = traced(&pair.0, &none, &args);
+    let (output, log) = traced(&pair.0, &none, &RUN_OF_A);
     assert_eq!(output.status.code(), Some(0), "{output:?}\n{log}");
     assert!(log.contains("INJECTED"), "{log}");
     pair.apply("b");

@@ -1,6 +1,7 @@
 //! Flushes of new folders, and the results of commands with a failed flush.
 
 use crate::support::conversations::{self, Conversation};
+use crate::support::copy_tree;
 use crate::support::env::TestEnv;
 use crate::support::injection::{can_inject, traced};
 use crate::support::pair::{ID, META, ROLLOUT, SKILL};
@@ -12,7 +13,6 @@ use regex::Regex;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 /// A program in place of Codex.
 const CODEX: &str = "#!/bin/sh\ncase \"$1\" in --help) echo '  --no-daemon  alone';; \
@@ -125,11 +125,7 @@ fn flushed_name(log: &str, failed: &str) -> String {
 fn ignored_failures(env: &TestEnv, args: &[&str]) -> (usize, BTreeSet<String>) {
     let reset = || {
         let _ = fs::remove_dir_all(env.path("home"));
-        let done = Command::new("cp")
-            .arg("-a")
-            .args([env.path("template"), env.path("home")])
-            .status();
-        assert!(done.expect("cp").success());
+        copy_tree(&env.path("template"), &env.path("home"));
     };
     let options = |inject: &str| {
         ["-y", "-e", "trace=fsync,fdatasync,syncfs", "-e", inject].map(str::to_owned)
@@ -163,11 +159,7 @@ fn assert_ignored(env: &TestEnv, commands: &[IgnoredFlushes<'_>]) {
     let mut wrong = Vec::new();
     for (args, expected) in commands {
         let _ = fs::remove_dir_all(env.path("template"));
-        let done = Command::new("cp")
-            .arg("-a")
-            .args([env.path("home"), env.path("template")])
-            .status();
-        assert!(done.expect("cp").success());
+        copy_tree(&env.path("home"), &env.path("template"));
         let (flushes, ignored) = ignored_failures(env, args);
         assert!(flushes > 1, "{args:?}");
         let expected: BTreeSet<String> = expected.iter().map(|&name| name.to_owned()).collect();

@@ -2,6 +2,7 @@
 //! with a full disk from that call on.
 
 use crate::history_check::{Home, id};
+use crate::support::copy_tree;
 use crate::support::env::Tree;
 use crate::support::faults::Dice;
 use crate::support::injection::{
@@ -18,7 +19,7 @@ const POINTS: usize = 14;
 
 const NAMES: [&str; 3] = ["state_5.sqlite", "state_5.sqlite-wal", "state_5.sqlite-shm"];
 
-/// A home whose rows have wrong paths, and whose second name is only in the write-ahead log.
+/// Creates a home whose rows have wrong paths, and whose second name is only in the write-ahead log.
 fn damaged_home() -> Home {
     let home = Home::new();
     let database = home.path(NAMES[0]);
@@ -38,7 +39,7 @@ fn damaged_home() -> Home {
     home
 }
 
-/// The path of the first row and the name of the second.
+/// Returns the path of the first row and the name of the second.
 fn state(home: &Home) -> (bool, String) {
     let folder = tempfile::tempdir().unwrap();
     for name in NAMES {
@@ -107,12 +108,7 @@ impl Snapshot {
 
 pub(crate) fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
-    let done = std::process::Command::new("cp")
-        .arg("-a")
-        .arg(from.join("."))
-        .arg(to)
-        .status();
-    assert!(done.unwrap().success());
+    copy_tree(&from.join("."), to);
 }
 
 #[test]

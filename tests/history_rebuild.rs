@@ -1,6 +1,7 @@
 //! `history rebuild`: golden homes, unusual input, and files that must not change.
 
 use crate::support::env::{Run, TestEnv, assert_same_tree};
+use crate::support::faults::run_limited;
 use crate::support::injection::{can_inject, run_stopped_at};
 use rusqlite::Connection;
 use serde_json::Value;
@@ -297,15 +298,8 @@ fn a_line_of_a_gigabyte_is_skipped_in_bounded_memory() {
     let late = "{\"timestamp\":\"2026-01-02T00:00:09Z\",\"type\":\"event_msg\",\"payload\":{\"type\":\"user_message\",\"message\":\"behind it\"}}\n";
     file.write_all(late.as_bytes()).unwrap();
     // 600 MB of address space, including the stack of each thread.
-    let mut command = std::process::Command::new("sh");
-    let inner = env.command(["history", "rebuild", "--json", "--yes"]);
-    command
-        .args(["-c", "ulimit -v 614400; exec \"$0\" \"$@\""])
-        .arg(inner.get_program())
-        .args(inner.get_args())
-        .env_clear()
-        .envs(inner.get_envs().filter_map(|(k, v)| Some((k, v?))));
-    let output = command.output().unwrap();
+    let args = ["history", "rebuild", "--json", "--yes"];
+    let output = run_limited(&env, "ulimit -v 614400", &args);
     assert!(
         output.status.success(),
         "{}",
@@ -390,7 +384,7 @@ fn a_rebuild_waits_for_the_lock_of_codex() {
     assert!(!read(&env, "session_index.jsonl").contains("broken"));
 }
 
-/// A home with conversations of one prompt each, all of them in `history.jsonl`.
+/// Creates a home with conversations of one prompt each, all of them in `history.jsonl`.
 pub(crate) fn home_of(conversations: u32) -> TestEnv {
     let env = TestEnv::new();
     let mut history = String::new();

@@ -9,7 +9,7 @@ use std::fs;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-/// The file of the index.
+/// Returns the file of the index.
 fn index(env: &TestEnv) -> PathBuf {
     let folder = fs::read_dir(env.manager_home().join("index")).expect("list");
     let mut paths = folder.map(|entry| entry.expect("entry").path());

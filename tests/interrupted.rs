@@ -2,7 +2,7 @@
 //! undoes the operation, and leaves no temp files.
 
 use crate::support::aftermath::{
-    TwoHomes, archives, check_archives, home, prepare, report, stray_files,
+    TwoHomes, archives, check_archives, home_tree, prepare, report_points, stray_files,
 };
 use crate::support::conversations::{Conversation, id, write};
 use crate::support::env::{TestEnv, assert_same_tree};
@@ -53,7 +53,7 @@ fn an_interrupted_backup_leaves_no_temp_files() {
     prepare(&env, &mut dice);
     let _ = backup(&env, &[]);
     put(&env, "skills/s0/SKILL.md", "changed");
-    let (known, before) = (archives(&env), home(&env));
+    let (known, before) = (archives(&env), home_tree(&env));
     let args = ["backup", "--no-status", "--json"];
     let points = points(&env, &args);
     check_archives(&env, &known, "without a fault");
@@ -73,9 +73,9 @@ fn an_interrupted_backup_leaves_no_temp_files() {
         assert_eq!(was_stopped(&output, &marker), new == 0, "{marker}");
         stopped += usize::from(new == 0);
         check_archives(&env, &known, &marker);
-        assert_same_tree(&before, &home(&env));
+        assert_same_tree(&before, &home_tree(&env));
     }
-    report(points.len(), tried.len(), &missed);
+    report_points(points.len(), tried.len(), &missed);
     assert!(stopped > 0, "no run was interrupted in time");
 }
 
@@ -141,7 +141,7 @@ fn an_interrupted_restore_leaves_no_temp_files() {
         stopped += usize::from(!is_done);
         check_archives(&env, &known, &marker);
     }
-    report(points.len(), tried.len(), &missed);
+    report_points(points.len(), tried.len(), &missed);
     assert!(stopped > 0, "no run was interrupted in time");
 }
 
@@ -206,9 +206,9 @@ fn one_ctrl_c_ends_a_restore_and_a_search_of_archives() {
     for number in 1..=MANY {
         let _ = write(&env, &Conversation::new(number, 60, "one", "another"));
     }
-    let before = home(&env);
+    let before = home_tree(&env);
     assert_obeyed(&env, &["restore", &archive, "--yes"], "sessions/2026");
-    assert_same_tree(&before, &home(&env));
+    assert_same_tree(&before, &home_tree(&env));
     fs::remove_dir_all(env.codex_home()).expect("remove");
     fs::create_dir(env.codex_home()).expect("create");
     let search = ["find", "nothing", "--archives", "--regex"];

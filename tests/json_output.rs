@@ -1,7 +1,7 @@
 //! Compares `docs/json-output.md` with the documents of all commands: exactly the listed keys. A command
 //! without a row fails, and so does a row without a compared document.
 
-use crate::cooldown::{entry, know};
+use crate::cooldown::{entry, write_cooldown};
 use crate::every_command::{Leaf, assert_orderly_exit, leaves, world};
 use crate::history_check::home_with_all_differences;
 use crate::python_import::python_home;
@@ -304,7 +304,7 @@ fn vault_case(env: &mut TestEnv, row: &str, args: &mut Vec<String>) {
 fn variants() -> Vec<Case> {
     let moved = || {
         let env = world_of_two();
-        know(
+        write_cooldown(
             &env,
             &[
                 entry("alice@example.com", 100.0, "2026-11-24T15:55:00Z"),

@@ -7,7 +7,7 @@
     reason = "how often each state was met is shown when a test fails, or with --nocapture"
 )]
 
-use crate::support::aftermath::{home, stray_files};
+use crate::support::aftermath::{home_tree, stray_files};
 use crate::support::env::{TestEnv, assert_same_tree};
 use crate::support::faults::{Dice, Mount, run_ends_before_kill};
 use crate::support::pauses::vary;
@@ -36,7 +36,7 @@ fn i2_a_killed_backup_loses_nothing_and_its_temp_files_are_removed() {
     let env = TestEnv::new();
     sample_home(&env);
     grow(&env, &mut dice, 16);
-    let before = home(&env);
+    let before = home_tree(&env);
     let began = Instant::now();
     let good = text(&backup(&env, &[]));
     let whole = u64::try_from(began.elapsed().as_micros()).expect("short");
@@ -45,7 +45,7 @@ fn i2_a_killed_backup_loses_nothing_and_its_temp_files_are_removed() {
         let _ = run_ends_before_kill(&env, &["backup", "--no-status"], delay);
         let _ = env.run(["recommend"]);
     }
-    assert_same_tree(&before, &home(&env));
+    assert_same_tree(&before, &home_tree(&env));
     // Every published archive is valid.
     let run = env.run(["verify", &good]).code(0);
     assert!(run.stdout.contains("ok"), "{run}");
@@ -64,7 +64,7 @@ fn i2_a_killed_backup_loses_nothing_and_its_temp_files_are_removed() {
 
 /// Kills restores of `archive` and of the current state alternately, at random moments.
 fn kill_restores(env: &TestEnv, dice: &mut Dice, archive: &str, kills: usize, also: &str) {
-    let both = |env: &TestEnv| (home(env), env.tree(also));
+    let both = |env: &TestEnv| (home_tree(env), env.tree(also));
     // The two permitted states.
     let changed = both(env);
     let began = Instant::now();
@@ -248,7 +248,7 @@ fn i2_a_killed_restore_is_finished_before_another_begins() {
     grow(&env, &mut dice, 4);
     let archive = text(&backup(&env, &[]));
     change(&env);
-    let changed = home(&env);
+    let changed = home_tree(&env);
     let began = Instant::now();
     let run = env.run(["restore", &archive, "--json"]).code(0).json();
     let whole = u64::try_from(began.elapsed().as_micros()).expect("short");
@@ -276,7 +276,7 @@ fn i2_a_killed_restore_is_finished_before_another_begins() {
         let _ = first.wait();
         let _ = second.wait();
         let _ = env.run(["restore", &undo, "--no-safety-backup"]).code(0);
-        assert_same_tree(&changed, &home(&env));
+        assert_same_tree(&changed, &home_tree(&env));
         assert_eq!(stray_files(&env), Vec::<PathBuf>::new());
     }
 }

@@ -8,6 +8,7 @@
 )]
 
 use crate::support::conversations::state;
+use crate::support::copy_tree;
 use crate::support::env::TestEnv;
 use crate::support::faults::Dice;
 use crate::support::injection::{Point, can_inject, points, run_stopped_at, sample_evenly};
@@ -85,7 +86,7 @@ impl Scene {
         lab.resume(&lab.home(), &longer, "two");
         lab.say("only here");
         put(&lab.world, "AGENTS.md", "changed");
-        copy(&lab.world.path("home"), &lab.world.path("template"));
+        copy_tree(&lab.world.path("home"), &lab.world.path("template"));
         Some(Self {
             lab,
             longer,
@@ -96,7 +97,7 @@ impl Scene {
 
     fn reset(&self) {
         fs::remove_dir_all(self.lab.world.path("home")).expect("remove");
-        copy(
+        copy_tree(
             &self.lab.world.path("template"),
             &self.lab.world.path("home"),
         );
@@ -242,11 +243,6 @@ fn wait_for_open_database(pid: u32) {
     wait_until("Codex opens a database", is_open);
 }
 
-fn copy(from: &Path, to: &Path) {
-    let done = Command::new("cp").arg("-a").args([from, to]).status();
-    assert!(done.expect("cp").success());
-}
-
 pub(crate) fn rollout_text(path: &Path) -> String {
     if path.extension().is_some_and(|e| e == "zst") {
         let done = Command::new("zstd").args(["-qdc"]).arg(path).output();
@@ -257,7 +253,7 @@ pub(crate) fn rollout_text(path: &Path) -> String {
 
 pub(crate) fn assert_databases_whole(home: &Path, context: &str) {
     let copied = tempfile::tempdir().unwrap();
-    copy(home, &copied.path().join("home"));
+    copy_tree(home, &copied.path().join("home"));
     for entry in fs::read_dir(copied.path().join("home"))
         .expect("list")
         .flatten()
@@ -425,11 +421,11 @@ fn a_database_opened_during_a_restore_is_never_combined_with_the_log_of_another(
     }
     let args = ["restore", &*archive, "--yes"];
     let template = env.path("template");
-    copy(&env.path("home"), &template);
+    copy_tree(&env.path("home"), &template);
     let mut tried = 0;
     for number in 1.. {
         fs::remove_dir_all(env.path("home")).expect("remove");
-        copy(&template, &env.path("home"));
+        copy_tree(&template, &env.path("home"));
         let (opened, is_opened) = mpsc::channel();
         let (go, is_going) = mpsc::channel();
         let (database, live) = (path.clone(), path.clone());

@@ -9,7 +9,7 @@
     reason = "seeds and what was skipped are shown when a test fails, or with --nocapture"
 )]
 
-use crate::support::aftermath::report;
+use crate::support::aftermath::report_points;
 use crate::support::env::{TestEnv, assert_same_tree};
 use crate::support::faults::{Dice, Mount};
 use crate::support::injection::{Fault, can_inject, points, run_with_fault, sample};
@@ -142,7 +142,7 @@ const FAULTS: [Fault; 5] = [
 /// Injects each fault at sampled calls of a launch of Bob, and checks that the login stays usable.
 /// `after` makes Alice live again if the launch has replaced her.
 #[track_caller]
-fn try_all(args: &[&str], after: impl Fn(&TestEnv)) {
+fn inject_all_faults(args: &[&str], after: impl Fn(&TestEnv)) {
     let mut dice = Dice::new();
     let mut world = World::new(TestEnv::new());
     world.check("before all faults");
@@ -166,20 +166,20 @@ fn try_all(args: &[&str], after: impl Fn(&TestEnv)) {
             world.check(&context);
         }
     }
-    report(points.len(), tried, &missed);
+    report_points(points.len(), tried, &missed);
 }
 
 #[test]
 fn i2_i3_a_failed_system_call_in_an_isolated_launch_loses_no_login() {
     if can_inject() {
-        try_all(&["launch", "bob", "--isolated", "--", "exec"], |_| ());
+        inject_all_faults(&["launch", "bob", "--isolated", "--", "exec"], |_| ());
     }
 }
 
 #[test]
 fn i2_i3_a_failed_system_call_in_a_launch_loses_no_login() {
     if can_inject() {
-        try_all(&["launch", "bob", "--", "exec"], |env| {
+        inject_all_faults(&["launch", "bob", "--", "exec"], |env| {
             let _ = env.run(["use", "alice"]).code(0);
         });
     }

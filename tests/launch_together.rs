@@ -33,7 +33,7 @@ fn only_isolated_home(lab: &Lab) -> PathBuf {
 }
 
 /// Returns all files except for locks, logs and the times of folders.
-fn world(lab: &Lab) -> Tree {
+fn stable_files(lab: &Lab) -> Tree {
     let mut tree = lab.world.tree("home");
     tree.0.retain(|path, text| {
         path.extension().is_none_or(|e| e != "lock")
@@ -58,6 +58,7 @@ fn three_accounts_run_concurrently_in_separate_conversations() {
     let accounts = ["acct-bob", "acct-carol", "acct-alice"];
     assert_eq!(turns(&lab), accounts);
     let listed = launches(&lab);
+    assert_eq!(listed.len(), 3, "{listed:?}");
     assert!(
         listed.iter().all(|row| row["state"] == "running"),
         "{listed:?}"
@@ -230,7 +231,7 @@ fn commands_that_would_take_an_isolated_login_are_refused() {
     let ending = [&sync[..], &["--auto-terminate-without-confirmation"]].concat();
     let mut running = Running::start_held(&lab, "acct-bob", &isolated("bob"));
     let pid = format!("PID {}", running.codex());
-    let before = world(&lab);
+    let before = stable_files(&lab);
     for args in [
         &["use", "bob"][..],
         &["use", "bob", "--dry-run"],
@@ -241,7 +242,7 @@ fn commands_that_would_take_an_isolated_login_are_refused() {
     ] {
         let refused = lab.manager(args).code(3);
         assert!(refused.stderr.contains(&pid), "{args:?} {refused}");
-        assert_same_tree(&before, &world(&lab));
+        assert_same_tree(&before, &stable_files(&lab));
     }
     assert!(fs::read_dir(&cloud).expect("list").next().is_none());
     lab.backend.account("acct-bob").release_turns();
@@ -297,12 +298,12 @@ fn a_profile_whose_account_runs_isolated_is_not_removed() {
     let home = only_isolated_home(&lab);
     let renewed = read_refresh_token(&home);
     let pid = format!("PID {}", running.codex());
-    let before = world(&lab);
+    let before = stable_files(&lab);
     for more in [&[][..], &["--dry-run"], &["--purge", "--yes"]] {
         let args = [&["profile", "remove", "bob"][..], more].concat();
         let refused = lab.manager(args).code(3);
         assert!(refused.stderr.contains(&pid), "{refused}");
-        assert_same_tree(&before, &world(&lab));
+        assert_same_tree(&before, &stable_files(&lab));
     }
     // The login of a killed launch is released first.
     running.kill_wrapper();
@@ -428,14 +429,14 @@ fn commands_inside_an_isolated_home_do_not_switch_its_account() {
     };
     let mut running = Running::start_held(&lab, "acct-bob", &isolated("bob"));
     lab.world.set("CODEX_HOME", only_isolated_home(&lab));
-    let before = world(&lab);
+    let before = stable_files(&lab);
     for args in [
         &["use", "carol"][..],
         &["launch", "carol", "--", "exec", "x"],
     ] {
         let refused = lab.manager(args).code(5);
         assert!(refused.stderr.contains("--codex-home"), "{refused}");
-        assert_same_tree(&before, &world(&lab));
+        assert_same_tree(&before, &stable_files(&lab));
     }
     lab.backend.account("acct-bob").release_turns();
     assert_eq!(running.end(), 0, "{}", running.printed());

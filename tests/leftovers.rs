@@ -6,9 +6,9 @@
     reason = "what was skipped is shown when a test fails, or with --nocapture"
 )]
 
-use crate::support::aftermath::{home, stray_files};
+use crate::support::aftermath::{home_tree, stray_files};
 use crate::support::env::{Run, TestEnv, assert_same_tree};
-use crate::support::faults::Mount;
+use crate::support::faults::{Mount, run_limited};
 use crate::support::injection::{can_inject, traced};
 use crate::support::sample::{
     FIRST, backup, comparable, put, put_at, rollout, sample_home, sample_home_at, text,
@@ -17,7 +17,7 @@ use crate::support::skips::skip;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 /// A file with the immutable flag. Dropping it clears the flag.
 struct Immutable(PathBuf);
@@ -51,7 +51,7 @@ fn an_old_home_that_cannot_be_removed_blocks_no_command() {
     sample_home(&env);
     put(&env, "mine/fixed.txt", "fixed");
     let archive = text(&backup(&env, &[]));
-    let before = home(&env);
+    let before = home_tree(&env);
     let Some(_immutable) = Immutable::new(&env.codex_home().join("mine/fixed.txt")) else {
         return;
     };
@@ -59,7 +59,7 @@ fn an_old_home_that_cannot_be_removed_blocks_no_command() {
     let run = env.run(["restore", &archive, "--json"]).code(0);
     let note = run.json()["notes"].to_string();
     assert!(note.contains("could not be removed"), "{run}");
-    assert_same_tree(&before, &home(&env));
+    assert_same_tree(&before, &home_tree(&env));
     // The old home is renamed, so that no command waits for its removal, and `doctor` names it.
     let remains = env.path("home/..codex.codex-manager-restore.old-1");
     assert!(note.contains("restore.old-1"), "{note}");
@@ -77,7 +77,7 @@ fn an_old_home_that_cannot_be_removed_blocks_no_command() {
     // The next leftover gets another number.
     put(&env, "AGENTS.md", "changed");
     let _ = env.run(["restore", &archive]).code(0);
-    assert_same_tree(&before, &home(&env));
+    assert_same_tree(&before, &home_tree(&env));
 }
 
 #[test]
@@ -90,14 +90,14 @@ fn read_only_folders_are_replaced_and_removed() {
         fs::set_permissions(folder, Permissions::from_mode(0o555)).expect("set");
     }
     let _ = env.run_unprivileged(&["backup", "--no-status"]).code(0);
-    let before = home(&env);
+    let before = home_tree(&env);
     put(&env, "AGENTS.md", "changed");
     for _ in 0..2 {
         let _ = env.run_unprivileged(&["restore", "latest"]).code(0);
         assert_eq!(stray_files(&env), Vec::<PathBuf>::new());
     }
     let agents = Path::new("AGENTS.md");
-    assert_eq!(home(&env).0[agents], before.0[agents]);
+    assert_eq!(home_tree(&env).0[agents], before.0[agents]);
 }
 
 #[test]
@@ -120,7 +120,7 @@ fn a_file_that_can_be_neither_read_nor_linked_stays_and_the_others_are_restored(
     let run = powerless(&["backup", "--no-status", "--json"]).code(6);
     assert!(run.stderr.contains("skills/theirs/SKILL.md"), "{run}");
     let without = run.json()["archive"].as_str().expect("a name").to_owned();
-    let before = home(&env);
+    let before = home_tree(&env);
     for args in [
         &["restore", &without][..],
         &["restore", &without, "--merge"],
@@ -131,29 +131,19 @@ fn a_file_that_can_be_neither_read_nor_linked_stays_and_the_others_are_restored(
         let _ = powerless(args).code(0);
         let _ = fs::remove_file(env.codex_home().join("rules/added.rules"));
         let _ = fs::remove_dir(env.codex_home().join("rules"));
-        assert_same_tree(&before, &home(&env));
+        assert_same_tree(&before, &home_tree(&env));
         assert_eq!(theirs.metadata().expect("stat").uid(), 12_345);
         assert_eq!(stray_files(&env), Vec::<PathBuf>::new());
     }
     // The safety backup cannot read the file that would be replaced.
     let run = powerless(&["restore", &whole]).code(5);
     assert!(run.stderr.contains("skills/theirs/SKILL.md"), "{run}");
-    assert_same_tree(&before, &home(&env));
+    assert_same_tree(&before, &home_tree(&env));
 }
 
 /// Runs the command with a limit on open files.
 fn run_with_files(env: &TestEnv, files: usize, args: &[&str]) -> Run {
-    let plain = env.command(args);
-    let script = format!("ulimit -n {files}; exec \"$@\"");
-    let mut command = Command::new("sh");
-    command.args(["-c", &script, "sh"]);
-    command.arg(plain.get_program()).args(args);
-    command.env_clear().current_dir(env.path(""));
-    for (name, value) in plain.get_envs() {
-        command.env(name, value.unwrap_or_default());
-    }
-    let output = command.stdin(Stdio::null()).output();
-    Run::of_output(output.expect("start sh"))
+    Run::of_output(run_limited(env, &format!("ulimit -n {files}"), args))
 }
 
 #[test]
@@ -164,10 +154,10 @@ fn folders_deeper_than_the_descriptor_limit_are_restored_and_removed() {
     let deep = format!("skills/{}SKILL.md", "d/".repeat(3 * FILES));
     put(&env, &deep, "deep");
     let _ = run_with_files(&env, FILES, &["backup", "--no-status"]).code(0);
-    let before = home(&env);
+    let before = home_tree(&env);
     put(&env, "AGENTS.md", "changed");
     let _ = run_with_files(&env, FILES, &["restore", "latest"]).code(0);
-    assert_same_tree(&before, &home(&env));
+    assert_same_tree(&before, &home_tree(&env));
     assert_eq!(stray_files(&env), Vec::<PathBuf>::new());
 }
 
@@ -188,7 +178,7 @@ fn a_low_descriptor_limit_is_reported_and_leaves_no_files() {
         let (mut failed, mut done) = (0, 0);
         for files in 4..=40 {
             put(&env, "AGENTS.md", files.to_string());
-            let before = home(&env);
+            let before = home_tree(&env);
             let run = run_with_files(&env, files, args);
             // The loader may fail if other threads of this process use most descriptors.
             if run.stderr.contains("error while loading shared libraries") {
@@ -206,7 +196,7 @@ fn a_low_descriptor_limit_is_reported_and_leaves_no_files() {
                     run.stderr.contains("error: ") || run.stdout.contains("Too many open files");
                 // With a lower limit the program cannot be loaded.
                 assert!(named || run.code == 6 || files < 6, "{context}");
-                assert_same_tree(&before, &home(&env));
+                assert_same_tree(&before, &home_tree(&env));
                 assert!(!there.exists(), "{context}");
                 failed += 1;
             }
@@ -229,7 +219,7 @@ fn restore_leftovers_in_mounted_sessions_are_not_archived() {
     sample_home(&env);
     put(&env, "sessions/fixed/file.txt", "fixed");
     let archive = text(&backup(&env, &[]));
-    let before = home(&env);
+    let before = home_tree(&env);
     let Some(immutable) = Immutable::new(&sessions.join("fixed/file.txt")) else {
         return;
     };
@@ -253,7 +243,7 @@ fn restore_leftovers_in_mounted_sessions_are_not_archived() {
     drop(immutable);
     fs::remove_dir_all(&remains).expect("remove");
     let _ = with_second(&[]);
-    assert_same_tree(&before, &home(&env));
+    assert_same_tree(&before, &home_tree(&env));
     assert_eq!(stray_files(&env), Vec::<PathBuf>::new());
 }
 
@@ -269,10 +259,10 @@ fn two_links_of_a_home_to_one_folder_are_restored() {
     }
     put(&env, "skills/one/SKILL.md", "one");
     let archive = text(&backup(&env, &[]));
-    let (before, there) = (home(&env), env.tree("disk"));
+    let (before, there) = (home_tree(&env), env.tree("disk"));
     put(&env, "skills/one/SKILL.md", "changed");
     let _ = env.run(["restore", &archive]).code(0);
-    assert_same_tree(&before, &home(&env));
+    assert_same_tree(&before, &home_tree(&env));
     assert_same_tree(&there, &env.tree("disk"));
     assert_eq!(stray_files(&env), Vec::<PathBuf>::new());
 }
@@ -286,7 +276,7 @@ fn linked_conversations_are_restored_if_their_parent_is_read_only() {
     fs::rename(&sessions, &place).expect("move");
     std::os::unix::fs::symlink(&place, &sessions).expect("link");
     let archive = text(&backup(&env, &[]));
-    let (before, there) = (home(&env), env.tree("disk"));
+    let (before, there) = (home_tree(&env), env.tree("disk"));
     put(&env, rollout(FIRST), "changed\n");
     put(&env, "sessions/2026/11/added.txt", "added");
     let read_only = Permissions::from_mode(0o555);
@@ -295,7 +285,7 @@ fn linked_conversations_are_restored_if_their_parent_is_read_only() {
     let ours = Permissions::from_mode(0o755);
     fs::set_permissions(env.path("disk"), ours).expect("set");
     let _ = run.code(0);
-    assert_same_tree(&before, &home(&env));
+    assert_same_tree(&before, &home_tree(&env));
     assert_same_tree(&there, &env.tree("disk"));
     assert_eq!(fs::read_link(&sessions).expect("a link"), place);
     assert_eq!(stray_files(&env), Vec::<PathBuf>::new());

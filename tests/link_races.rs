@@ -20,7 +20,7 @@ const OUTSIDE: &str = "text-from-outside";
 
 const FOLDER: &str = "skills/mine/deep";
 
-/// The names of the files in the folder, and outside.
+/// Returns the names of the files in the folder, and outside.
 fn names() -> impl Iterator<Item = String> {
     (0..4).map(|n| format!("{n}.md"))
 }

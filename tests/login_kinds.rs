@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-/// One auth.json of each kind, as Codex 0.169 reads it, with the beginning of its label.
+/// Returns an auth.json of each kind, as Codex 0.169 reads it, with the beginning of its label.
 fn logins() -> [(&'static str, Value); 5] {
     let key = json!({"api_key": "ABSK-secret", "region": "us-east-1"});
     let agent = json!({"agent_runtime_id": "runtime-secret", "agent_private_key": "secret",
@@ -94,7 +94,7 @@ fn restore_names_a_login_that_it_does_not_recognize() {
     }
 }
 
-/// The files of Codex Desktop's workspaces, readable by everybody.
+/// Writes the files of Codex Desktop's workspaces, readable by everybody.
 fn put_workspaces(env: &TestEnv) {
     let own = put(env, "account-sessions/1/auth.json", auth_json(&bob()));
     let list = put(env, "account-sessions.json", "{\"schemaVersion\":1}");

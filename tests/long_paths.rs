@@ -1,6 +1,6 @@
 //! A home with a file at a path that is longer than one system call accepts.
 
-use crate::support::aftermath::{home, stray_files};
+use crate::support::aftermath::{home_tree, stray_files};
 use crate::support::env::{TestEnv, assert_same_tree};
 use crate::support::sample::{put, put_at, sample_home_at};
 use std::fs;
@@ -53,10 +53,10 @@ fn a_restore_that_would_stage_too_long_a_path_changes_nothing() {
     );
     let _ = env.run(["backup", "--no-status"]).code(0);
     put(&env, "AGENTS.md", "changed");
-    let before = home(&env);
+    let before = home_tree(&env);
     let run = env.run(["restore", "latest"]).code(1);
     assert!(run.stderr.contains("too long"), "{run}");
-    assert_same_tree(&before, &home(&env));
+    assert_same_tree(&before, &home_tree(&env));
     assert_eq!(stray_files(&env), Vec::<PathBuf>::new());
     // Files with shorter paths can be restored.
     let only = ["restore", "latest", "--only", "AGENTS.md"];

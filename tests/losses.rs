@@ -1,6 +1,6 @@
 //! `history losses`, and what `backup`, `restore`, `prune` and the vault do about messages that conversations lost.
 
-use crate::old_codex::said;
+use crate::old_codex::start_conversation;
 use crate::rewinds::rewind;
 use crate::support::conversations::{Conversation, assistant, id, user, write};
 use crate::support::env::{TestEnv, assert_same_tree};
@@ -27,7 +27,7 @@ fn back_up_at(env: &mut TestEnv, time: &str) -> Value {
     run.code(0).json()
 }
 
-/// A conversation of three questions with answers.
+/// Returns a conversation of three questions with answers.
 fn sample(number: u32) -> Conversation {
     let mut conversation = Conversation::new(number, 60, "The parser", "It fails.");
     conversation.lines.extend([
@@ -489,7 +489,7 @@ fn a_complete_migration_is_no_loss_and_a_partial_one_is() {
         return;
     };
     let home = lab.home();
-    let id = said(&lab, "one");
+    let id = start_conversation(&lab, "one");
     for prompt in ["two", "carry-on", "carry-on"] {
         lab.resume(&home, &id, prompt);
     }
@@ -808,7 +808,7 @@ impl Oracle {
         }
     }
 
-    /// A fork has messages of another thread, under an id of its own.
+    /// Writes a fork, which has messages of another thread, under an id of its own.
     fn fork(&mut self, number: u32, place: usize) -> String {
         let fork = u32::try_from(self.texts).unwrap() + 5000;
         self.texts += 1;
@@ -824,7 +824,7 @@ impl Oracle {
         format!("fork {number} as {fork}")
     }
 
-    /// A fork of a paginated thread has no messages of its base, only the place at which it leaves it.
+    /// Writes a fork of a paginated thread, which has no messages of its base, only the place at which it leaves it.
     fn fork_with_base(&mut self, number: u32, place: usize) -> String {
         let fork = u32::try_from(self.texts).unwrap() + 5000;
         let own = vec![self.message(), self.message()];

@@ -345,7 +345,7 @@ fn secrets_are_redacted_even_at_the_end_of_a_snippet() {
     );
 }
 
-/// Lines of the program itself, which no text of a conversation can bring about.
+/// Returns true for a line of the program itself, which no text of a conversation can produce.
 fn is_own_line(line: &str) -> bool {
     let time = "([0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}|unknown time)";
     let call = r#"open_conversation \{"id":"[0-9a-f-]{36}"(,"turn":[0-9]+)?\}"#;

@@ -1,7 +1,7 @@
 //! `mcp` with its clients: the real Codex, by its commands and as a plugin, and the SDK of the protocol.
 
 use crate::support::conversations::{Conversation, id, write};
-use crate::support::env::TestEnv;
+use crate::support::env::{PROGRAM, TestEnv};
 use crate::support::faults::Dice;
 use crate::support::lab::Lab;
 use crate::support::mcp_client::McpClient;
@@ -12,7 +12,7 @@ use crate::support::write_program;
 use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ fn install_manager(lab: &Lab) {
     write_program(&lab.world.path("bin/codex-manager"), &script);
 }
 
-/// Returns the messages that Codex sent to the server, and forgets them.
+/// Returns the messages that Codex sent to the server since the last call.
 fn take_requests(lab: &Lab) -> Vec<Value> {
     let log = lab.world.path("requests");
     let text = fs::read_to_string(&log).expect("requests");
@@ -317,20 +317,11 @@ fn the_sdk_of_the_protocol_accepts_every_answer() {
     write(&env, &Conversation::new(1, 60, "About it", "The needle"));
     let script = SDK_CLIENT.replace("SDK", sdk.to_str().expect("UTF-8"));
     let script = env.write("client.mjs", script);
-    let program = env!("CARGO_BIN_EXE_codex-manager");
-    let manager = env.command([""; 0]);
-    let output = Command::new("node")
+    let output = env
+        .other_program("node")
         .arg(script)
-        .arg(program)
-        .env_clear()
-        .envs(
-            manager
-                .get_envs()
-                .filter_map(|(name, value)| Some((name, value?))),
-        )
+        .arg(PROGRAM)
         .env("PATH", std::env::var_os("PATH").expect("PATH"))
-        .current_dir(env.path(""))
-        .stdin(Stdio::null())
         .output()
         .expect("start node");
     let stderr = String::from_utf8_lossy(&output.stderr);

@@ -1,7 +1,7 @@
 //! `mcp` reaches conversations of the Codex home and the search index, and nothing else.
 
 use crate::support::conversations::{Conversation, id, write};
-use crate::support::env::{TestEnv, assert_same_tree};
+use crate::support::env::{PROGRAM, TestEnv, assert_same_tree};
 use crate::support::mcp_client::McpClient;
 use crate::support::profiles::save_alice_and_bob;
 use crate::support::skips::skip;
@@ -9,9 +9,9 @@ use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
-/// A machine with two accounts, three conversations, and a secret outside the homes.
+/// Creates a machine with two accounts, three conversations, and a secret outside the homes.
 fn world() -> TestEnv {
     let env = TestEnv::new();
     save_alice_and_bob(&env);
@@ -97,15 +97,11 @@ fn the_server_opens_no_login_and_no_file_outside_the_homes_and_writes_the_index_
     env.write("input", &input);
     // A file for each thread, so that calls are whole lines.
     let log = env.path("strace");
-    let plain = env.command(["mcp"]);
-    let traced = Command::new("strace")
+    let traced = env
+        .other_program("strace")
         .args(["-ff", "-e", "trace=%file,%network,execve", "-o"])
         .arg(&log)
-        .arg(plain.get_program())
-        .arg("mcp")
-        .env_clear()
-        .envs(plain.get_envs().filter_map(|(k, v)| Some((k, v?))))
-        .current_dir(env.path(""))
+        .args([PROGRAM, "mcp"])
         .stdin(fs::File::open(env.path("input")).expect("open"))
         .stderr(Stdio::null())
         .output();

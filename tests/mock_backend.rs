@@ -145,11 +145,8 @@ fn auth_json_is_deterministic_and_has_the_claims_of_codex() {
 }
 
 #[test]
-fn rfc3339_handles_leap_days_and_centuries() {
-    assert_eq!(rfc3339(0), "1970-01-01T00:00:00.000000000Z");
+fn rfc3339_writes_nine_digits_after_the_seconds_as_codex_does() {
     assert_eq!(rfc3339(951_782_400), "2000-02-29T00:00:00.000000000Z");
-    assert_eq!(rfc3339(1_709_164_799), "2024-02-28T23:59:59.000000000Z");
-    assert_eq!(rfc3339(4_107_542_400), "2100-03-01T00:00:00.000000000Z");
 }
 
 #[test]
@@ -414,12 +411,9 @@ fn real_codex_reports_a_failing_usage_endpoint() {
     let (code, message) = rpc_error(lab.ask("account/rateLimits/read"));
     assert_eq!(code, -32603);
     assert!(message.contains("503"), "{message}");
-    assert!(
-        lab.backend
-            .requests_to(USAGE)
-            .iter()
-            .all(|request| request.status == 503)
-    );
+    let requests = lab.backend.requests_to(USAGE);
+    assert!(!requests.is_empty());
+    assert!(requests.iter().all(|request| request.status == 503));
 }
 
 #[test]

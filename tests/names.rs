@@ -1,6 +1,6 @@
 //! Names of accounts and archives as users type them: mistyped names, beginnings, numbers.
 
-use crate::cooldown::know;
+use crate::cooldown::write_cooldown;
 use crate::every_command::world;
 use crate::prune::archives;
 use crate::support::env::TestEnv;
@@ -67,7 +67,7 @@ fn an_unknown_account_gets_the_three_nearest_of_many() {
     let known: Vec<_> = (10..40)
         .map(|i| json!({"email": format!("acct{i}@example.com")}))
         .collect();
-    know(&env, &known);
+    write_cooldown(&env, &known);
     let run = env.run(["use", "acct42"]).code(1);
     insta::assert_snapshot!(run.stderr, @r#"
 error: no account or profile named "acct42"

@@ -1,5 +1,6 @@
 //! `normalize` creates records of legacy files and never changes the files.
 
+use crate::support::create_pipe;
 use crate::support::env::{TestEnv, Tree, assert_same_tree};
 use crate::support::sign_in::{SignIn, auth_json};
 use serde_json::Value;
@@ -341,13 +342,7 @@ fn other_file_names_are_skipped_and_unreadable_files_change_the_exit_code() {
     .expect("link");
     fs::create_dir(env.path("dumps/3may_f@x.com_auth.json")).expect("folder");
     let fifo = env.path("dumps/4may_p@x.com_auth.json");
-    assert!(
-        std::process::Command::new("mkfifo")
-            .arg(&fifo)
-            .status()
-            .expect("mkfifo")
-            .success()
-    );
+    create_pipe(&fifo).expect("a pipe");
     let run = env.run(["normalize", "dumps", "--json"]).code(6);
     let document = run.json();
     assert_eq!(document["records"].as_array().expect("records").len(), 1);

@@ -15,7 +15,7 @@ fn notifier(env: &TestEnv, name: &str) {
     write_program(&env.path("bin").join(name), script);
 }
 
-/// Two accounts, a Codex home without a backup, and a notifier.
+/// Creates two accounts, a Codex home without a backup, and a notifier.
 fn world() -> TestEnv {
     let env = alice_and_bob();
     notifier(&env, "notify-send");

@@ -1,6 +1,6 @@
 //! Unusual homes: links, names that are not Unicode, unreadable files, extreme times.
 
-use crate::support::aftermath::{home, stray_files};
+use crate::support::aftermath::{home_tree, stray_files};
 use crate::support::archives::{create_archive, restore_archive, restore_archive_onto};
 use crate::support::create_pipe;
 use crate::support::env::{TestEnv, assert_same_tree};
@@ -442,7 +442,7 @@ fn an_auth_json_that_is_no_login_is_quarantined_by_a_restore() {
         let codex = sample_home(&env);
         let login = codex.join("auth.json");
         let archive = text(&backup(&env, &[]));
-        let before = home(&env);
+        let before = home_tree(&env);
         fs::remove_file(&login).expect("remove");
         make(&login).expect(what);
         let damaged = login.symlink_metadata().expect("stat");
@@ -457,7 +457,7 @@ fn an_auth_json_that_is_no_login_is_quarantined_by_a_restore() {
         let run = env.run(["restore", &archive, "--json"]).code(0);
         let notes = run.json()["notes"].to_string();
         assert!(notes.contains(because), "{what}: {run}");
-        assert_same_tree(&before, &home(&env));
+        assert_same_tree(&before, &home_tree(&env));
         assert_eq!(stray_files(&env), Vec::<PathBuf>::new(), "{what}");
         let aside = env.tree("home/.codex-manager/profiles/.unreadable").0;
         let is_kept = match what {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 const VERSIONS: [&str; 2] = ["0.42.0", "0.98.0"];
 
 /// Runs a turn in a new conversation; returns its id, which Codex 0.42 does not print.
-pub(crate) fn said(lab: &Lab, prompt: &str) -> String {
+pub(crate) fn start_conversation(lab: &Lab, prompt: &str) -> String {
     let before = rollouts(&lab.home());
     let _ = lab
         .codex
@@ -27,7 +27,7 @@ fn repair_reports_quickly_that_an_old_codex_has_no_list_of_conversations() {
         let Some(lab) = Lab::of_version(version) else {
             return;
         };
-        said(&lab, "of alice");
+        start_conversation(&lab, "of alice");
         let before = lab.world.tree("home/.codex");
         let start = Instant::now();
         let run = lab.manager(["history", "repair"]).code(5);
@@ -45,14 +45,14 @@ fn conversations_without_a_database_are_listed_with_titles_and_resumed() {
         let Some(lab) = Lab::of_version(version) else {
             return;
         };
-        let id = said(&lab, "of alice");
+        let id = start_conversation(&lab, "of alice");
         let resumed = ["resume", &id, "--untracked", "--dry-run"];
         let planned = lab.manager(resumed).code(0);
         assert!(format!("{planned}").contains(&id), "{planned}");
         let listed = lab.manager(["sessions", "--json"]).code(0).json();
         assert_eq!(listed["sessions"][0]["id"], id.as_str(), "{version}");
         assert_eq!(listed["sessions"][0]["title"], "of alice");
-        let newer = said(&lab, "newer");
+        let newer = start_conversation(&lab, "newer");
         let listed = lab.manager(["sessions", "--json"]).code(0).json();
         assert_eq!(listed["sessions"][0]["id"], newer.as_str(), "{version}");
     }
@@ -91,7 +91,7 @@ fn use_announces_hidden_conversations_only_if_codex_hides_them() {
         let Some(lab) = Lab::of_version(version) else {
             return;
         };
-        said(&lab, "of alice");
+        start_conversation(&lab, "of alice");
         let run = lab.manager(["use", "bob"]).code(0);
         assert!(!run.stderr.contains("no longer shows"), "{version}: {run}");
     }
@@ -106,7 +106,7 @@ fn requests_of_a_conversation_that_a_new_codex_continues_count_once() {
         return;
     };
     let home = lab.home();
-    let id = said(&lab, "one");
+    let id = start_conversation(&lab, "one");
     lab.resume(&home, &id, "two");
     let usage = || {
         let run = lab.manager(["usage", "sessions", "--json"]).code(0).json();

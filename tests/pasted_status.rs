@@ -1,6 +1,6 @@
 //! Pasted `/status` text: `status --status-file`, `backup --status-file`.
 
-use crate::cooldown::know;
+use crate::cooldown::write_cooldown;
 use crate::status::{entry, window, with_fake, without_codex};
 use crate::support::env::{TestEnv, assert_same_tree};
 use serde_json::{Value, json};
@@ -217,7 +217,7 @@ fn figures_without_a_readable_account_are_refused() {
 #[test]
 fn the_user_may_name_the_account_of_the_text() {
     let env = without_codex();
-    know(
+    write_cooldown(
         &env,
         &[json!({"email": "bob@example.com", "user_id": "user-bob", "plan": "pro"})],
     );

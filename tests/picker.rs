@@ -1,6 +1,6 @@
 //! The picker on a terminal: typing, moving, leaving, resizing, and a terminal that is always restored.
 
-use crate::cooldown::{entry, know};
+use crate::cooldown::{entry, write_cooldown};
 use crate::prune::archives;
 use crate::support::env::{TestEnv, assert_same_tree};
 use crate::support::sample::backup;
@@ -18,7 +18,7 @@ type Size = (u16, u16);
 
 const WIDE: Size = (120, LINES);
 
-/// Three archives, of 18, 19 and 20 November.
+/// Creates a home with three archives, of 18, 19 and 20 November.
 fn three_archives() -> TestEnv {
     let mut env = TestEnv::new();
     let times = ["18", "19", "20"].map(|day| format!("2026-11-{day}T10:00:00Z"));
@@ -186,7 +186,7 @@ fn three_profiles() -> TestEnv {
         entry["account_id"] = id.into();
         entry
     });
-    know(&env, &entries);
+    write_cooldown(&env, &entries);
     env
 }
 

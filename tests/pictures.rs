@@ -136,7 +136,7 @@ fn compare_picture(name: &str, screen: &str, picture: &str) {
     );
 }
 
-/// A home with three accounts, of which `work` is signed in and has no quota left.
+/// Creates a home with three accounts, of which `work` is signed in and has no quota left.
 fn accounts() -> TestEnv {
     let env = TestEnv::new();
     for name in ["home", "lab", "work"] {
@@ -169,7 +169,7 @@ fn accounts() -> TestEnv {
     env
 }
 
-/// A home with conversations of the last days, and a Codex that only starts.
+/// Creates a home with conversations of the last days, and a Codex that only starts.
 fn conversations_to_find() -> TestEnv {
     let mut env = accounts();
     let codex = FakeCodex::new(&env.path("bin"));

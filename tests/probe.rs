@@ -52,7 +52,7 @@ fn fake(folder: &tempfile::TempDir) -> FakeCodex {
 const LONG: Duration = Duration::from_secs(20);
 const SHORT: Duration = Duration::from_secs(1);
 
-/// The limits of one answer to `account/rateLimits/read`.
+/// Returns the limits of one answer to `account/rateLimits/read`.
 fn limits_of(answer: &Value) -> AccountLimits {
     let folder = tempfile::tempdir().expect("a folder");
     let fake = fake(&folder).answer("account/rateLimits/read", answer);

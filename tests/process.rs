@@ -41,7 +41,7 @@ impl Drop for Running {
     }
 }
 
-/// `/bin/sleep` under another name.
+/// Returns a command that runs `/bin/sleep` under another name.
 fn sleeper(folder: &Path, name: &str) -> Command {
     let program = folder.join(name);
     // Another process copies the program. A concurrent fork of this process could inherit the open
@@ -55,8 +55,8 @@ fn sleeper(folder: &Path, name: &str) -> Command {
     command
 }
 
-fn until<T>(look: impl FnMut() -> Option<T>) -> Option<T> {
-    poll(EVENT_LIMIT, look)
+fn poll_event<T>(check: impl FnMut() -> Option<T>) -> Option<T> {
+    poll(EVENT_LIMIT, check)
 }
 
 #[test]
@@ -115,7 +115,10 @@ fn a_codex_process_is_identified_by_program_and_home() {
 
     let wanted = Some("codex: codex process".to_owned());
     for process in [&by_variable, &by_default, &relative] {
-        assert_eq!(until(|| process.found(&find_holders(&home, &[]))), wanted);
+        assert_eq!(
+            poll_event(|| process.found(&find_holders(&home, &[]))),
+            wanted
+        );
     }
     let holders = find_holders(&home, &[]);
     for process in [&elsewhere, &other, &host] {
@@ -145,7 +148,7 @@ fn a_process_with_a_file_of_the_home_open_is_a_holder() {
 
     let folders = find_outside_folders(&home, &Environment::default());
     assert_eq!(folders, [disk.canonicalize().unwrap()]);
-    let look = |process: &Running| until(|| process.found(&find_holders(&home, &folders)));
+    let look = |process: &Running| poll_event(|| process.found(&find_holders(&home, &folders)));
     let named = look(&database).unwrap();
     assert!(named.ends_with(": holds state_5.sqlite open"), "{named}");
     let named = look(&rollout).unwrap();
@@ -167,7 +170,7 @@ fn the_holder_of_a_conversation_lock_is_found_without_a_visible_process() {
     drop(lock("free.lock"));
     // A child that another test has just forked holds our files open for a moment.
     let wanted = "a process (is writing the conversation abc)";
-    let seen = until(|| {
+    let seen = poll_event(|| {
         let holders = find_holders(home.path(), &[]);
         (holders.len() == 1 && holders[0].to_string() == wanted).then_some(())
     });

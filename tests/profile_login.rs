@@ -13,7 +13,7 @@ use crate::support::mock_backend::MockBackend;
 use crate::support::profiles::{folder, profile_login};
 use crate::support::sample::{alice, bob};
 use crate::support::sign_in::{SignIn, auth_json, read_auth, write_auth};
-use crate::support::{processes, write_program};
+use crate::support::{create_pipe, processes, write_program};
 use serde_json::json;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -235,13 +235,11 @@ fn login_ignores_login_variables_and_the_keyring_setting() {
 fn start_waiting_login(env: &TestEnv, script: &str) -> (std::process::Child, PathBuf) {
     let pipe = env.path("gate");
     if !pipe.exists() {
-        let made = std::process::Command::new("mkfifo").arg(&pipe).status();
-        assert!(made.expect("mkfifo").success());
+        create_pipe(&pipe).expect("a pipe");
     }
     let ready = env.path("ready");
     if !ready.exists() {
-        let made = std::process::Command::new("mkfifo").arg(&ready).status();
-        assert!(made.expect("mkfifo").success());
+        create_pipe(&ready).expect("a pipe");
     }
     write_codex(
         env,

@@ -1,11 +1,10 @@
 //! I4, I9, I11: secrets, dry runs, running twice.
 
-use crate::support::env::{Run, TestEnv, assert_same_tree};
+use crate::support::env::{PROGRAM, Run, TestEnv, assert_same_tree};
 use crate::support::sample::{alice, backup, bob, put, sample_home, text};
 use crate::support::sign_in::{SignIn, auth_json, write_auth};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::process::Command;
 
 /// Returns all secrets in the logins of the tests.
 fn secrets() -> Vec<String> {
@@ -24,7 +23,7 @@ fn secrets() -> Vec<String> {
 }
 
 #[track_caller]
-fn is_clean(what: &str, text: &[u8]) {
+fn assert_no_token(what: &str, text: &[u8]) {
     for secret in secrets() {
         let found = text.windows(secret.len()).any(|w| w == secret.as_bytes());
         assert!(!found, "{what} contains a token");
@@ -40,19 +39,14 @@ fn i4_tokens_stay_in_private_files() {
     for umask in ["000", "022", "077"] {
         let env = TestEnv::on_disk();
         sample_home(&env);
-        let program = env!("CARGO_BIN_EXE_codex-manager");
         let run = |args: &str| {
-            let shell = env.command([""; 0]);
-            let mut command = Command::new("sh");
-            command
-                .env_clear()
-                .envs(shell.get_envs().filter_map(|(k, v)| Some((k, v?))));
-            let output = command
-                .args(["-c", &format!("umask {umask}; exec {program} {args}")])
+            let output = env
+                .other_program("sh")
+                .args(["-c", &format!("umask {umask}; exec {PROGRAM} {args}")])
                 .output()
                 .expect("sh");
-            is_clean(args, &output.stdout);
-            is_clean(args, &output.stderr);
+            assert_no_token(args, &output.stdout);
+            assert_no_token(args, &output.stderr);
             output.status.code()
         };
         for (args, code) in [
@@ -100,10 +94,10 @@ fn i4_tokens_stay_in_private_files() {
             logins += usize::from(is_login);
             if meta.is_file() && !is_login {
                 let bytes = fs::read(&full).expect("read");
-                is_clean(&path.display().to_string(), &bytes);
+                assert_no_token(&path.display().to_string(), &bytes);
                 if path.to_string_lossy().ends_with(".tar.gz") {
                     let parts = crate::support::hostile::Parts::of(&bytes);
-                    is_clean(
+                    assert_no_token(
                         "a manifest",
                         parts.manifest.expect("a manifest").to_string().as_bytes(),
                     );
@@ -138,7 +132,7 @@ fn i4_errors_about_damaged_logins_show_no_token() {
             &["recommend"],
             &["doctor"],
         ] {
-            is_clean(&format!("{args:?}"), &printed(&env.run(args)));
+            assert_no_token(&format!("{args:?}"), &printed(&env.run(args)));
         }
     }
 }

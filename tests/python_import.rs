@@ -1,7 +1,8 @@
 //! `config import-python` copies from the home of a Python codex-manager outside of the manager home,
 //! and does not change that home.
 
-use crate::cooldown::{entry, know};
+use crate::cooldown::{entry, write_cooldown};
+use crate::support::copy_tree;
 use crate::support::env::{Run, TestEnv, Tree, assert_same_tree};
 use crate::support::faults::Dice;
 use crate::support::hostile::Parts;
@@ -11,7 +12,6 @@ use serde_json::Value;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 const ALICE: &str = "alice.test@example.com";
 const FLAT: &str = "2026-11-17-155500-alice.test@example.com-codex.tar.gz";
@@ -38,12 +38,7 @@ pub(crate) fn python_home(env: &TestEnv, to: &str) -> PathBuf {
 /// Creates a home of version 23 at `to`, with files of version 2.0.0.
 fn later_python_home(env: &TestEnv, to: &str) -> PathBuf {
     let to = env.path(to);
-    let copied = Command::new("cp")
-        .arg("-a")
-        .arg(fixture())
-        .arg(&to)
-        .status();
-    assert!(copied.unwrap().success());
+    copy_tree(&fixture(), &to);
     to
 }
 
@@ -157,7 +152,7 @@ fn the_newer_observation_wins_on_either_side() {
         let home = later_python_home(&env, "old-manager");
         let mut known = entry(ALICE, 91.0, "2026-11-24T15:55:00Z");
         known["observation"]["observed_at"] = observed_at.into();
-        know(&env, &[known]);
+        write_cooldown(&env, &[known]);
         let path = home.to_str().unwrap();
         let planned = import(&env, &[path, "--dry-run", "--json"]).code(0).json();
         let done = import(&env, &[path, "--json"]).code(0).json();

@@ -1,11 +1,11 @@
 //! The home of the Python codex-manager is read in place and never changed.
 
+use crate::support::copy_tree;
 use crate::support::env::{TestEnv, Tree, assert_same_tree};
 use crate::support::hostile::{Entry, Parts};
 use crate::support::sample::{FIRST, SECOND, rollout, rows, sample_home, state_database, text};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 const FLAT: &str = "2026-11-17-155500-alice.test@example.com-codex.tar.gz";
 const LOGIN: &str = "auth/alice.test@example.com/latest.tar.gz";
@@ -15,12 +15,7 @@ const CONVERSATIONS: &str = "sessions/alice.test@example.com/backup-2026-11-17-1
 pub(crate) fn world() -> TestEnv {
     let env = TestEnv::new();
     let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/cm-home");
-    let copied = Command::new("cp")
-        .arg("-a")
-        .arg(fixture)
-        .arg(env.manager_home())
-        .status();
-    assert!(copied.expect("cp").success());
+    copy_tree(&fixture, &env.manager_home());
     env
 }
 

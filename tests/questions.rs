@@ -1,6 +1,6 @@
 //! Questions on a terminal: Ctrl-C reports that nothing was changed, and a narrow terminal breaks no word.
 
-use crate::cooldown::{entry, know};
+use crate::cooldown::{entry, write_cooldown};
 use crate::history_rebuild::home_of;
 use crate::prune::archives;
 use crate::support::env::{TestEnv, assert_same_tree};
@@ -81,7 +81,7 @@ fn control_c_at_a_question_reports_that_nothing_was_changed() {
     assert_cancelled(&env, purge, "This may be the only copy [y/N]");
     let mut exhausted = entry("alice@example.com", 100.0, "2026-11-24T15:55:00Z");
     exhausted["profile"] = "work".into();
-    know(&env, &[exhausted]);
+    write_cooldown(&env, &[exhausted]);
     assert_cancelled(&env, &["use", "work"], "switch anyway? [y/N]");
     let export = &["profile", "export", "--with-logins", "all.cmx"];
     assert_cancelled(&env, export, "passphrase:");

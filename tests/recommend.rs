@@ -1,13 +1,13 @@
 //! `recommend` names one account and the reason.
 
-use crate::cooldown::{entry, know};
+use crate::cooldown::{entry, write_cooldown};
 use crate::support::env::{TestEnv, assert_same_tree};
 use crate::support::sign_in::{SignIn, api_key_auth_json, auth_json, write_auth, write_auth_text};
 use serde_json::{Value, json};
 
 const LATER: &str = "2026-11-24T15:55:00Z";
 
-fn used(mut account: Value, at: &str) -> Value {
+fn used_at(mut account: Value, at: &str) -> Value {
     account["last_used_at"] = json!(at);
     account
 }
@@ -15,10 +15,10 @@ fn used(mut account: Value, at: &str) -> Value {
 /// Creates three accounts: one ready and used, one ready and never used, one in cooldown.
 fn three() -> TestEnv {
     let env = TestEnv::new();
-    know(
+    write_cooldown(
         &env,
         &[
-            used(entry("used@x.com", 10.0, LATER), "2026-11-19T12:00:00Z"),
+            used_at(entry("used@x.com", 10.0, LATER), "2026-11-19T12:00:00Z"),
             entry("never@x.com", 60.0, "2026-11-22T15:55:00Z"),
             entry("out@x.com", 100.0, LATER),
         ],
@@ -127,7 +127,7 @@ exit 0
 #[test]
 fn an_account_in_cooldown_is_recommended_except_with_ready_only() {
     let env = TestEnv::new();
-    know(
+    write_cooldown(
         &env,
         &[
             entry("late@x.com", 100.0, LATER),
@@ -185,7 +185,7 @@ fn expired_and_moved_logins_are_never_recommended() {
     expired["login"] = json!("expired");
     let mut moved = entry("moved@x.com", 0.0, LATER);
     moved["login"] = json!("moved");
-    know(
+    write_cooldown(
         &env,
         &[
             expired.clone(),
@@ -196,7 +196,7 @@ fn expired_and_moved_logins_are_never_recommended() {
     assert_eq!(email(&env, &[]), "out@x.com");
     let run = env.run(["recommend", "--explain"]).code(0);
     assert!(run.stdout.contains("its login has expired"), "{run}");
-    know(&env, &[expired, moved]);
+    write_cooldown(&env, &[expired, moved]);
     let run = env.run(["recommend"]).code(5);
     assert!(run.stdout.is_empty(), "{run}");
 }
@@ -206,7 +206,7 @@ fn an_api_key_is_recommended_on_request_or_if_there_is_no_other_account() {
     let env = TestEnv::new();
     write_auth_text(&env.codex_home(), &api_key_auth_json("sk-test-key"));
     assert!(email(&env, &[]).starts_with("api-key-"));
-    know(&env, &[entry("out@x.com", 100.0, LATER)]);
+    write_cooldown(&env, &[entry("out@x.com", 100.0, LATER)]);
     assert_eq!(email(&env, &[]), "out@x.com");
     assert!(email(&env, &["--include-api-key"]).starts_with("api-key-"));
 }
@@ -233,7 +233,7 @@ fn a_template_is_filled_in_and_an_invalid_one_exits_with_4() {
         .as_array_mut()
         .expect("windows")
         .push(json!({"limit_id": "codex", "minutes": 300, "used_percent": 12, "resets_at": LATER}));
-    know(&env, &[account]);
+    write_cooldown(&env, &[account]);
     let fill = |template: &str| env.run(["recommend", "--format", template]).code(0).stdout;
     assert_eq!(
         fill("{label}|{profile}|{account_id}|{state}|{login}|{next_in}|{next_available_at}"),
@@ -280,15 +280,15 @@ fn an_account_without_a_login_is_recommended_only_if_no_other_is_ready() {
     let env = TestEnv::new();
     write_auth(&env.codex_home(), &SignIn::new("acct-a", "live@x.com"));
     let archived = |at| {
-        let mut account = used(entry("archived@x.com", 50.0, LATER), at);
+        let mut account = used_at(entry("archived@x.com", 50.0, LATER), at);
         account["login"] = json!("archived");
         account
     };
     // The least recently used account, with the most quota left and the earliest reset.
     let mut dead = entry("dead@x.com", 0.0, "2026-11-21T15:55:00Z");
     dead["login"] = json!("none");
-    let live = used(entry("live@x.com", 91.0, LATER), "2026-11-20T11:59:00Z");
-    know(
+    let live = used_at(entry("live@x.com", 91.0, LATER), "2026-11-20T11:59:00Z");
+    write_cooldown(
         &env,
         &[dead.clone(), archived("2026-11-19T12:00:00Z"), live],
     );
@@ -307,7 +307,7 @@ fn an_account_without_a_login_is_recommended_only_if_no_other_is_ready() {
         let emails: Vec<_> = emails.map(|c| c["email"].clone()).collect();
         assert_eq!(emails, ["live@x.com", "archived@x.com", "dead@x.com"]);
     }
-    know(&env, &[dead]);
+    write_cooldown(&env, &[dead]);
     std::fs::remove_file(env.codex_home().join("auth.json")).expect("remove");
     assert_eq!(email(&env, &["--ready-only"]), "dead@x.com");
 }

@@ -2,6 +2,7 @@
 
 use crate::json_output::world_of_two;
 use crate::python_import::python_home;
+use crate::support::create_pipe;
 use crate::support::env::{Run, TestEnv};
 use crate::support::profiles::folder;
 use crate::support::sample::{alice, backup, put, sample_home};
@@ -10,7 +11,6 @@ use serde_json::{Value, json};
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 /// The prefixes of fixes that are commands; all others are descriptions.
 const COMMANDS: [&str; 5] = ["codex-manager ", "codex ", "chmod ", "cp ", "mv "];
@@ -47,10 +47,8 @@ fn on_path(env: TestEnv) -> TestEnv {
 fn run_in_shell(env: &TestEnv, line: &str) -> Run {
     let root = env.path("");
     let line = line.replace("[ROOT]/", &root.to_string_lossy());
-    let plain = env.command([""; 0]);
-    let mut sh = Command::new("sh");
-    sh.args(["-c", &line]).env_clear();
-    sh.envs(plain.get_envs().filter_map(|(k, v)| Some((k, v?))));
+    let mut sh = env.other_program("sh");
+    sh.args(["-c", &line]);
     let output = sh.current_dir(env.path("home")).output().expect("sh");
     Run::of_output(output)
 }
@@ -64,7 +62,7 @@ fn findings(env: &TestEnv) -> Vec<Value> {
 
 fn fifo(path: &Path) {
     let _ = fs::remove_file(path);
-    assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
+    create_pipe(path).unwrap();
 }
 
 /// Runs SQL statements on Codex's state database.

@@ -1,6 +1,6 @@
 //! Recovery of a killed restore after the home was used again.
 
-use crate::support::aftermath::{home, stray_files};
+use crate::support::aftermath::{home_tree, stray_files};
 use crate::support::env::{Run, TestEnv, assert_same_tree};
 use crate::support::injection::{can_inject, run_ends_before_call};
 use crate::support::sample::{backup, put, sample_home, text};
@@ -79,7 +79,7 @@ fn a_killed_restore_is_not_completed_while_a_process_uses_the_home() {
     let Some(env) = kill_restore_halfway() else {
         return;
     };
-    let before = home(&env);
+    let before = home_tree(&env);
     let held = fs::File::open(env.codex_home().join(PROMPTS)).expect("open");
     let pid = format!("PID {}", std::process::id());
     for args in [
@@ -110,7 +110,7 @@ fn a_killed_restore_is_not_completed_while_a_process_uses_the_home() {
         deferred["fix"].to_string().contains("end Codex"),
         "{deferred}"
     );
-    assert_same_tree(&before, &home(&env));
+    assert_same_tree(&before, &home_tree(&env));
     drop(held);
     let run = env.run(["recommend"]);
     check_finished(&env, &run);
@@ -129,10 +129,10 @@ fn a_partial_restore_accepts_any_file_name() {
         fs::write(path(name), [b"archived ", name].concat()).expect("write");
     }
     let archive = text(&backup(&env, &[]));
-    let before = home(&env);
+    let before = home_tree(&env);
     for name in names {
         fs::write(path(name), [b"changed ", name].concat()).expect("write");
     }
     let _ = env.run(["restore", &archive, "--only", "skills/s"]).code(0);
-    assert_same_tree(&before, &home(&env));
+    assert_same_tree(&before, &home_tree(&env));
 }

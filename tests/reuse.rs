@@ -23,7 +23,7 @@ const MIB: usize = 1 << 20;
 const ROLLOUT: &str =
     "sessions/2026/11/18/rollout-2026-11-18T10-00-00-01a1f78b-4d30-7ef3-b0ee-5caab8d3b455.jsonl";
 
-/// Distinct lines that compress by a factor of about two.
+/// Returns distinct lines that compress by a factor of about two.
 fn lines(len: usize, seed: u64) -> Vec<u8> {
     let mut state = seed;
     let mut text = Vec::with_capacity(len + 64);
@@ -38,7 +38,7 @@ fn lines(len: usize, seed: u64) -> Vec<u8> {
     text
 }
 
-/// The chunks of the large file, in order.
+/// Returns the chunks of the large file, in order.
 fn chunks(manifest: &ArchiveManifest) -> Vec<&Member> {
     let all = manifest.members.iter();
     all.filter(|m| matches!(m.holds, MemberContents::Chunk(..)))

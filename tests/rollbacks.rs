@@ -1,6 +1,6 @@
 //! Turns that the user took back with a Codex that leaves them in the rollout (`thread_rolled_back`).
 
-use crate::old_codex::said;
+use crate::old_codex::start_conversation;
 use crate::support::conversations::{Conversation, assistant, id, user, write};
 use crate::support::env::TestEnv;
 use crate::support::lab::{Lab, rollout};
@@ -13,7 +13,8 @@ fn rollback(turns: u32) -> Value {
            "payload": {"type": "thread_rolled_back", "num_turns": turns}})
 }
 
-/// A conversation of the turns apples, plums, pears, of which the user took the last two back and asked for cherries.
+/// Returns a conversation of the turns apples, plums, pears, of which the user took the last two back and asked for
+/// cherries.
 fn sample() -> Conversation {
     let mut made = Conversation::new(1, 60, "apples", "Seven apples.");
     made.lines.extend([
@@ -80,7 +81,7 @@ fn a_migration_that_drops_rolled_back_turns_is_no_loss() {
         return;
     };
     let home = lab.home();
-    let id = said(&lab, "one");
+    let id = start_conversation(&lab, "one");
     lab.resume(&home, &id, "taken-back");
     let path = rollout(&home, &id);
     let text = fs::read_to_string(&path).unwrap();

@@ -61,7 +61,7 @@ fn names() -> impl Strategy<Value = [String; 3]> {
     [name(), name(), name()]
 }
 
-fn when() -> impl Strategy<Value = Trigger> {
+fn trigger() -> impl Strategy<Value = Trigger> {
     prop_oneof![
         (60u32..2_678_400).prop_map(Trigger::Every),
         (0u8..24, 0u8..60).prop_map(|(hour, minute)| Trigger::Daily(hour, minute)),
@@ -194,7 +194,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 
     #[test]
-    fn a_systemd_unit_is_parsed_into_the_original_arguments(words in names(), when in when()) {
+    fn a_systemd_unit_is_parsed_into_the_original_arguments(words in names(), when in trigger()) {
         let env = environment(Path::new("/home/me"));
         let place = place(Scheduler::Systemd, &words, &env);
         let entry = entry(&words, when, &place);
@@ -222,7 +222,7 @@ proptest! {
     }
 
     #[test]
-    fn a_launchd_job_is_parsed_into_the_original_arguments(words in names(), when in when()) {
+    fn a_launchd_job_is_parsed_into_the_original_arguments(words in names(), when in trigger()) {
         let env = environment(Path::new("/home/me"));
         let place = place(Scheduler::Launchd, &words, &env);
         let entry = entry(&words, when, &place);
@@ -253,7 +253,7 @@ proptest! {
     #[test]
     fn a_task_scheduler_job_is_parsed_into_the_original_arguments_or_refused(
         words in names(),
-        when in when(),
+        when in trigger(),
     ) {
         let env = environment(Path::new("/home/me"));
         let place = place(Scheduler::Windows, &words, &env);
@@ -285,7 +285,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
     #[test]
-    fn an_installed_job_is_found_with_its_options(words in names(), when in when()) {
+    fn an_installed_job_is_found_with_its_options(words in names(), when in trigger()) {
         let root = tempfile::tempdir().expect("a folder");
         let env = environment(root.path());
         for scheduler in [Scheduler::Systemd, Scheduler::Launchd, Scheduler::Windows] {
@@ -395,7 +395,7 @@ fn the_next_run_is_parsed_from_systemctl() {
     }
 }
 
-/// A test environment with a `systemctl` that records its arguments, and enables timers as the real one.
+/// Creates a test environment with a `systemctl` that records its arguments, and enables timers as the real one.
 fn world() -> TestEnv {
     let env = TestEnv::new();
     let noted = env.path("told");

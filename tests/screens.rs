@@ -1,7 +1,7 @@
 //! Screens at 40, 80 and 120 columns: no line is wider than the terminal, and the facts for which the user looks are
 //! there.
 
-use crate::cooldown::{entry, know};
+use crate::cooldown::{entry, write_cooldown};
 use crate::status::{window, with_fake_in};
 use crate::support::conversations::{Conversation, id, state, write};
 use crate::support::env::TestEnv;
@@ -39,7 +39,7 @@ fn home() -> TestEnv {
         entry["account_id"] = format!("acct-{name}").into();
         entry
     });
-    know(&env, &entries);
+    write_cooldown(&env, &entries);
     let cloud = env.path("cloud");
     std::fs::create_dir(&cloud).unwrap();
     let init = ["sync", "init", "--cloud", cloud.to_str().unwrap()];

@@ -1,6 +1,6 @@
 //! The picker of conversations: filter, contents, preview, scopes, keys, and unchanged files.
 
-use crate::cooldown::{entry, know};
+use crate::cooldown::{entry, write_cooldown};
 use crate::support::conversations::{Conversation, assistant, id, state, user, write};
 use crate::support::env::{TestEnv, assert_same_tree};
 use crate::support::held_lock::HeldLock;
@@ -24,7 +24,7 @@ type Size = (u16, u16);
 /// The size with which a terminal starts.
 const START: Size = (120, 40);
 
-/// Four conversations: two of this folder, one of another, one archived.
+/// Creates a home with four conversations: two of this folder, one of another, one archived.
 pub(crate) fn home() -> TestEnv {
     let env = TestEnv::new();
     save_alice_and_bob(&env);
@@ -55,7 +55,7 @@ pub(crate) fn home() -> TestEnv {
     env
 }
 
-/// A folder below the one in which commands run.
+/// Returns a folder below the one in which commands run.
 fn here(env: &TestEnv) -> String {
     env.path("proj").to_str().expect("text").to_owned()
 }
@@ -135,7 +135,7 @@ fn the_first_line_shows_the_quota_left_of_each_account() {
         account["user_id"] = json!(format!("user-{name}"));
         account
     };
-    know(&env, &[account("alice", 20.0), account("bob", 100.0)]);
+    write_cooldown(&env, &[account("alice", 20.0), account("bob", 100.0)]);
     let terminal = ask(&env, &["resume"]);
     let picture = terminal.picture(START.0, START.1);
     let first = picture.lines().next().expect("a line");
@@ -342,7 +342,7 @@ fn the_preview_moves_below_the_list_in_a_narrow_terminal_and_returns() {
     leave(terminal);
 }
 
-/// A conversation of another folder, with a rare word deep in a long answer.
+/// Writes a conversation of another folder, with a rare word deep in a long answer.
 fn write_long_answer(env: &TestEnv) {
     let filler = "Nothing of interest is here.\n".repeat(300);
     let answer = format!("{filler}At last the zygohistomorphic part 漢字 🚀.\n{filler}");

@@ -1,10 +1,10 @@
 //! Prompts and completion in real shells.
 
-use crate::cooldown::{entry, know};
+use crate::cooldown::{entry, write_cooldown};
 use crate::support::env::TestEnv;
 use crate::support::sample::{FIRST, SECOND, backup, sample_home};
 use crate::support::skips::skip;
-use crate::support::write_program;
+use crate::support::{create_pipe, write_program};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
@@ -25,7 +25,7 @@ fn world() -> TestEnv {
     sample_home(&env);
     backup(&env, &[]);
     let later = "2026-11-24T15:55:00Z";
-    know(&env, &[entry("alice@example.com", 40.0, later)]);
+    write_cooldown(&env, &[entry("alice@example.com", 40.0, later)]);
     std::os::unix::fs::symlink(
         env!("CARGO_BIN_EXE_codex-manager"),
         env.path("bin/codex-manager"),
@@ -38,11 +38,7 @@ fn world() -> TestEnv {
 /// runs the program.
 fn report_to(env: &TestEnv, command: &str) {
     std::fs::remove_file(env.path("bin/codex-manager")).unwrap();
-    let made = Command::new("mkfifo")
-        .arg(env.path("context"))
-        .status()
-        .unwrap();
-    assert!(made.success());
+    create_pipe(&env.path("context")).unwrap();
     let script = format!(
         "#!/bin/sh\ncase \"$1\" in {command}) echo \"$*\" > '{}';; esac\nexec '{}' \"$@\"\n",
         env.path("context").display(),
@@ -65,10 +61,7 @@ fn text(listener: std::process::Child) -> String {
 
 /// Returns a program in the test environment.
 fn shell(env: &TestEnv, name: &str) -> Command {
-    let ours = env.command([""; 0]);
-    let mut command = Command::new(name);
-    command.env_clear().stdin(Stdio::null());
-    command.envs(ours.get_envs().filter_map(|(k, v)| Some((k, v?))));
+    let mut command = env.other_program(name);
     command.current_dir(env.path("home"));
     command
 }
@@ -263,13 +256,7 @@ fn a_prompt_waits_no_longer_than_a_second() {
     // The cache is a pipe without a writer, so reading it never ends.
     let cache = env.manager_home().join("cooldown.json");
     std::fs::remove_file(&cache).unwrap();
-    assert!(
-        Command::new("mkfifo")
-            .arg(&cache)
-            .status()
-            .unwrap()
-            .success()
-    );
+    create_pipe(&cache).unwrap();
     let run = env.run(["recommend", "--format", "{email}"]);
     assert_ne!(run.code, 0);
     assert_eq!((run.stdout, run.stderr), (String::new(), String::new()));
@@ -399,7 +386,7 @@ fn shells_offer_titles_of_conversations_one_name_of_each_account_and_options_aft
         let env = world();
         let mut alice = entry("alice@example.com", 40.0, "2026-11-24T15:55:00Z");
         alice["profile"] = "work".into();
-        know(&env, &[alice]);
+        write_cooldown(&env, &[alice]);
         let script = format!(
             "{script}\ntry show ''; try show {}; try use ''; try use ali; try show --js; try resume ''; try export ''",
             &SECOND[..9]

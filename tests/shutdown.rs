@@ -87,7 +87,7 @@ impl Lab {
         ready(&mut self.program(name, home, script))
     }
 
-    /// A Codex on the home that ends on SIGTERM.
+    /// Starts a Codex on the home that ends on SIGTERM.
     fn codex(&self) -> Running {
         self.start("codex", &self.home(), "echo; read line")
     }

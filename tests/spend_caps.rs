@@ -1,6 +1,6 @@
 //! Spending limits that are reached although the windows have quota left.
 
-use crate::cooldown::{entry, know};
+use crate::cooldown::{entry, write_cooldown};
 use crate::support::env::{Run, TestEnv};
 use crate::support::fake_codex::{FakeCodex, rate_limits_read};
 use crate::support::lab::Lab;
@@ -183,7 +183,7 @@ fn cooldown_records_with_and_without_spend_caps_round_trip() {
         account
     };
     let limit = json!({"kind": "spend-limit", "resets_at": "2026-12-01T00:00:00Z"});
-    know(
+    write_cooldown(
         &env,
         &[
             account("credits@x.com", Some(json!({"kind": "credits"}))),

@@ -491,7 +491,7 @@ fn dry_run_starts_no_probe_and_writes_nothing() {
     assert_eq!(world.backend.requests(), []);
 }
 
-/// A test environment with a fake Codex that reports these windows of limit `codex`, and one window of
+/// Creates a test environment with a fake Codex that reports these windows of limit `codex`, and one window of
 /// another limit.
 pub(crate) fn with_fake(primary: &Value, secondary: &Value) -> (TestEnv, FakeCodex) {
     let mut env = TestEnv::new();
@@ -516,7 +516,7 @@ pub(crate) fn with_fake_in(env: &mut TestEnv, primary: &Value, secondary: &Value
     fake
 }
 
-/// A window in the JSON of app-server.
+/// Returns a window in the JSON of app-server.
 pub(crate) fn window(used: f64, minutes: u32, resets_at: &str) -> Value {
     let at = chrono::DateTime::parse_from_rfc3339(resets_at).expect("a time");
     json!({"usedPercent": used, "windowDurationMins": minutes, "resetsAt": at.timestamp()})
@@ -625,7 +625,7 @@ fn figures_of_another_account_are_not_recorded() {
     assert_eq!(entry(&env)["observation"], Value::Null);
 }
 
-/// A test environment in which Alice is signed in, without a Codex program.
+/// Creates a test environment in which Alice is signed in, without a Codex program.
 pub(crate) fn without_codex() -> TestEnv {
     let mut env = TestEnv::new();
     let bin = env.path("bin");

@@ -69,7 +69,7 @@ fn case(env: &TestEnv, backend: &MockBackend, account: &Account, case: Case) -> 
     Case { home, ..case }
 }
 
-/// A plain account with little left, which the footer warns of.
+/// Sets up a plain account with little left, which the footer warns of.
 fn plain(env: &TestEnv, backend: &MockBackend, minute: i64) -> Case {
     let (primary, five_hours) = window("codex", 300, 12.0, minute + 7_200);
     let (secondary, weekly) = window("codex", 10_080, 91.0, minute + 3 * 86_400);
@@ -85,7 +85,7 @@ fn plain(env: &TestEnv, backend: &MockBackend, minute: i64) -> Case {
     case(env, backend, &account, expected)
 }
 
-/// A second limit with a heading, which makes the column of labels wider.
+/// Sets up a second limit with a heading, which makes the column of labels wider.
 fn named(env: &TestEnv, backend: &MockBackend, minute: i64) -> Case {
     let (primary, five_hours) = window("codex", 300, 12.0, minute + 7_200);
     let (secondary, weekly) = window("codex", 10_080, 91.0, minute + 3 * 86_400);

@@ -282,7 +282,7 @@ impl Conversations {
             let left = rollouts(&self.lab.home());
             let left = left
                 .iter()
-                .filter(|path| is_of(path, &self.ids[state]))
+                .filter(|path| belongs_to(path, &self.ids[state]))
                 .count();
             let done = outcome(deleted.map(|_| format!("{left} rollouts left")));
             seen.add(state, "delete", &done);
@@ -294,7 +294,9 @@ impl Conversations {
     fn forms(&self) -> Vec<&'static str> {
         let files = rollouts(&self.lab.home());
         let is_packed = |state: &&str| {
-            let mut own = files.iter().filter(|path| is_of(path, &self.ids[state]));
+            let mut own = files
+                .iter()
+                .filter(|path| belongs_to(path, &self.ids[state]));
             own.any(|path| path.extension().is_some_and(|end| end == "zst"))
         };
         STATES.into_iter().filter(is_packed).collect()
@@ -341,7 +343,7 @@ fn texts(answer: &Value) -> String {
     )
 }
 
-fn is_of(path: &Path, id: &str) -> bool {
+fn belongs_to(path: &Path, id: &str) -> bool {
     path.to_string_lossy().contains(id)
 }
 

@@ -1,7 +1,7 @@
 //! Files of strangers: databases, rows, links and names from another person's home neither run, nor lead elsewhere,
 //! nor deceive the reader of a terminal.
 
-use crate::cooldown::{entry, know};
+use crate::cooldown::{entry, write_cooldown};
 use crate::every_command::leaves;
 use crate::support::conversations::{Conversation, id, state, write};
 use crate::support::env::{Run, TestEnv};
@@ -141,8 +141,8 @@ fn rows_and_links_that_lead_to_other_files_are_not_shown() {
 const EVIL: &str =
     "\u{202e}gpj\u{2066}x\u{200b}y\u{200f}z\u{9b}31m\x1b[2J\x1b]0;title\x07\u{feff}\u{2060}\u{61c}";
 
-/// Characters that no pipe gets.
-fn deceives(c: char) -> bool {
+/// Returns true for characters that piped output must not contain.
+fn is_deceptive(c: char) -> bool {
     matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
         || (c.is_control() && !matches!(c, '\n' | '\t'))
 }
@@ -150,7 +150,7 @@ fn deceives(c: char) -> bool {
 #[track_caller]
 fn assert_honest(what: &str, run: &Run) {
     for (name, text) in [("stdout", &run.stdout), ("stderr", &run.stderr)] {
-        let line = text.lines().find(|line| line.contains(deceives));
+        let line = text.lines().find(|line| line.contains(is_deceptive));
         assert_eq!(line, None, "{what}: {name}");
     }
 }
@@ -188,7 +188,7 @@ fn evil_world() -> (TestEnv, FakeCodex) {
         "config.toml",
         format!("model = \"{}\"\n", "\u{202e}gpt"),
     );
-    know(&env, &[entry(&email, 40.0, "2026-11-24T15:55:00Z")]);
+    write_cooldown(&env, &[entry(&email, 40.0, "2026-11-24T15:55:00Z")]);
     for folder in ["backups/alice", "profiles", "cloud"] {
         env.write(&format!("home/.codex-manager/{folder}/{file}/x"), "x");
     }

@@ -37,7 +37,7 @@ fn run_of(name: &str, more: &[&'static str]) -> Vec<String> {
     args.map(|arg| (*arg).to_owned()).collect()
 }
 
-fn is_there(pair: &Pair, name: &str, n: usize) -> bool {
+fn has_file(pair: &Pair, name: &str, n: usize) -> bool {
     let root = if name == "cloud" {
         pair.cloud()
     } else {
@@ -67,9 +67,9 @@ fn i2_a_few_deletions_of_a_killed_run_are_completed() {
                 }
                 for name in ["a", "b", "cloud"] {
                     for n in 0..3 {
-                        assert!(!is_there(&pair, name, n), "{call} {number} {name} {n}");
+                        assert!(!has_file(&pair, name, n), "{call} {number} {name} {n}");
                     }
-                    assert!(is_there(&pair, name, 3), "{call} {number} {name}");
+                    assert!(has_file(&pair, name, 3), "{call} {number} {name}");
                 }
                 if ended {
                     break;
@@ -95,7 +95,7 @@ fn i2_many_confirmed_deletions_of_a_killed_run_are_completed() {
             !run_ends_before_call(&pair.0, &args, "unlink", number),
             "{number}"
         );
-        let is_gone = |n: &usize| !is_there(&pair, "cloud", *n);
+        let is_gone = |n: &usize| !has_file(&pair, "cloud", *n);
         let gone = (0..30).filter(is_gone).count();
         assert!((1..30).contains(&gone), "{number}: {gone}");
         // No machine treats the folder as unmounted, and no file comes back.
@@ -104,7 +104,7 @@ fn i2_many_confirmed_deletions_of_a_killed_run_are_completed() {
         let _ = pair.run("b", &["run", "--apply", "--delete-many"]).code(0);
         for n in 0..60 {
             for name in ["a", "b", "cloud"] {
-                assert_eq!(is_there(&pair, name, n), n >= 30, "{number} {name} {n}");
+                assert_eq!(has_file(&pair, name, n), n >= 30, "{number} {name} {n}");
             }
         }
         for name in ["a", "b"] {
@@ -156,7 +156,7 @@ fn with_few_files_only_deletions_of_more_than_half_are_held_back() {
             .json();
         assert_eq!(json["skipped"].as_array().unwrap().len(), held, "{label}");
         for n in 0..deleted {
-            assert_eq!(is_there(&pair, "cloud", n), held > 0, "{label}");
+            assert_eq!(has_file(&pair, "cloud", n), held > 0, "{label}");
         }
     }
 }

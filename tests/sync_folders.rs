@@ -5,14 +5,15 @@
     reason = "TOML quotes as Rust does"
 )]
 
-use crate::support::env::assert_same_tree;
+use crate::support::create_pipe;
+use crate::support::env::{PROGRAM, assert_same_tree};
 use crate::support::faults::Mount;
 use crate::support::injection::{can_inject, kill_numbers, run_ends_before_call};
-use crate::support::pair::{META, Pair, ROLLOUT, SKILL, actions, set_mtime};
+use crate::support::pair::{META, Pair, ROLLOUT, RUN_OF_A, SKILL, actions, set_mtime};
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 /// Number of calls of one kind at which a run is killed, at most.
 const KILLS: usize = 8;
@@ -397,24 +398,11 @@ fn the_parent_of_a_new_folder_is_flushed() {
     }
     let pair = Pair::new();
     pair.put("a", ROLLOUT, META);
-    let plain = pair
-        .0
-        .command(["--manager-home", "manager-a", "sync", "-c", "a.toml"]);
     let trace = pair.0.path("trace");
-    let mut strace = Command::new("strace");
+    let mut strace = pair.0.other_program("strace");
     strace.args(["-f", "-y", "-e", "trace=fsync,fdatasync", "-o"]);
-    strace
-        .arg(&trace)
-        .arg(plain.get_program())
-        .args(plain.get_args());
-    strace
-        .args(["run", "--apply"])
-        .env_clear()
-        .current_dir(pair.0.path(""));
-    for (name, value) in plain.get_envs() {
-        strace.env(name, value.unwrap_or_default());
-    }
-    let ended = strace.stdin(Stdio::null()).output().unwrap();
+    strace.arg(&trace).arg(PROGRAM).args(RUN_OF_A);
+    let ended = strace.output().unwrap();
     assert!(ended.status.success(), "{ended:?}");
     let trace = fs::read_to_string(trace).unwrap();
     let cloud = pair.cloud();
@@ -557,13 +545,7 @@ fn a_special_file_in_the_place_of_a_file_is_reported() {
     pair.put("a", "AGENTS.md", "x");
     pair.put("a", SKILL, "x");
     let pipe = pair.cloud().join("AGENTS.md");
-    assert!(
-        Command::new("mkfifo")
-            .arg(&pipe)
-            .status()
-            .unwrap()
-            .success()
-    );
+    create_pipe(&pipe).unwrap();
     for args in [&["plan", "--json"][..], &["run", "--apply", "--json"]] {
         let json = pair.run("a", args).code(6).json();
         assert_eq!(actions(&json), [format!("copy-to-cloud {SKILL}")]);

@@ -1,12 +1,12 @@
 //! The identity of machines in the cloud folder, and the state of the last sync: machines restored from a
 //! backup or cloned, damaged states, and configurations with fewer roots than before.
 
+use crate::support::copy_tree;
 use crate::support::env::Run;
 use crate::support::pair::{META, Pair, ROLLOUT, SKILL, actions, set_mtime};
 use serde_json::Value;
 use std::fs;
 use std::path::PathBuf;
-use std::process::Command;
 
 const OF_A: [&str; 2] = ["codex-a", "manager-a"];
 
@@ -14,8 +14,7 @@ const OF_A: [&str; 2] = ["codex-a", "manager-a"];
 fn copy_machine(pair: &Pair) {
     for folder in OF_A {
         let (from, to) = (pair.0.path(folder), pair.0.path(&format!("kept-{folder}")));
-        let copied = Command::new("cp").arg("-a").arg(from).arg(to).status();
-        assert!(copied.unwrap().success());
+        copy_tree(&from, &to);
     }
 }
 
@@ -54,7 +53,7 @@ fn run(pair: &Pair, name: &str) -> Run {
 }
 
 /// Creates machines `a` and `b` that know each other and share a skill.
-fn acquainted() -> Pair {
+fn synced_machines() -> Pair {
     let pair = Pair::new();
     pair.put("a", SKILL, "one");
     for name in ["a", "b", "a", "b"] {
@@ -66,7 +65,7 @@ fn acquainted() -> Pair {
 #[test]
 fn a_machine_restored_from_a_backup_accepts_its_later_files() {
     for torn in [false, true] {
-        let pair = acquainted();
+        let pair = synced_machines();
         copy_machine(&pair);
         pair.put("a", SKILL, "two, longer");
         pair.put("a", ROLLOUT, META);
@@ -129,7 +128,7 @@ fn a_single_restored_machine_does_not_wait_for_its_former_manifest() {
 
 #[test]
 fn a_cloned_machine_gets_its_own_manifest() {
-    let pair = acquainted();
+    let pair = synced_machines();
     copy_machine(&pair);
     pair.put("a", "skills/s/first", "of the first");
     pair.apply("a");
@@ -160,7 +159,7 @@ fn a_cloned_machine_gets_its_own_manifest() {
 
 #[test]
 fn no_entry_of_a_manifest_with_two_writers_is_lost() {
-    let pair = acquainted();
+    let pair = synced_machines();
     copy_machine(&pair);
     let word = manifests_of(&pair, "a").remove(0);
     let before = fs::read(&word).unwrap();
@@ -339,7 +338,7 @@ fn an_old_manifest_that_reappears_does_not_count_as_another_machine() {
 
 #[test]
 fn an_edit_replaced_by_that_of_a_cloned_machine_is_in_the_snapshot() {
-    let pair = acquainted();
+    let pair = synced_machines();
     copy_machine(&pair);
     let day = pair.copy_cloud();
     pair.put("a", SKILL, "of the original");

@@ -198,7 +198,7 @@ fn i2_a_killed_keep_fork_leaves_the_conversation_undecided() {
 const ASKED: &str = "plan the trip";
 
 /// Returns a conversation with one answer, and with this many more of which each quotes `who`.
-fn talk(who: &str, more: usize) -> String {
+fn conversation_text(who: &str, more: usize) -> String {
     let message = |second: usize, role: &str, text: &str| {
         format!(
             "{{\"timestamp\":\"2026-11-18T10:00:{second:02}.000Z\",\"type\":\"response_item\",\"payload\":\
@@ -218,18 +218,18 @@ fn talk(who: &str, more: usize) -> String {
     text
 }
 
-/// Two machines that continued a conversation: two answers on `b`, one in the cloud folder.
-fn talked_apart() -> Pair {
-    let pair = Pair::synced(&[(ROLLOUT, &talk("", 0))]);
-    pair.put("a", ROLLOUT, &talk("a", 1));
-    pair.put("b", ROLLOUT, &talk("b", 2));
+/// Creates two machines that continued a conversation: two answers on `b`, one in the cloud folder.
+fn diverged_conversation() -> Pair {
+    let pair = Pair::synced(&[(ROLLOUT, &conversation_text("", 0))]);
+    pair.put("a", ROLLOUT, &conversation_text("a", 1));
+    pair.put("b", ROLLOUT, &conversation_text("b", 2));
     pair.apply("a");
     pair
 }
 
 #[test]
 fn a_conflict_is_described_by_its_title_and_messages() {
-    let pair = talked_apart();
+    let pair = diverged_conversation();
     for args in [&["plan", "--json"][..], &["resolve", "--json"]] {
         let run = pair.run("b", args);
         let conflict = &run.json()["conflicts"][0];
@@ -267,7 +267,7 @@ fn a_conflict_is_described_by_its_title_and_messages() {
 
 #[test]
 fn plans_and_conflicts_fit_terminals_of_40_80_and_120_columns() {
-    let pair = talked_apart();
+    let pair = diverged_conversation();
     pair.put(
         "b",
         "skills/mine/a-name-that-is-long/description.md",
@@ -301,7 +301,7 @@ fn a_plan_begins_with_its_sum_and_names_conversations_by_title() {
         let path = format!("skills/mine/{n}.md");
         pair.put("a", &path, "text");
     }
-    pair.put("a", ROLLOUT, &talk("a", 0));
+    pair.put("a", ROLLOUT, &conversation_text("a", 0));
     let homes = ["--manager-home", "manager-a"];
     let args = [&homes[..], &["sync", "-c", "a.toml", "plan"]].concat();
     let screen = shown(&pair.0, &args, 80);
@@ -333,7 +333,7 @@ fn a_conflict_is_resolved_by_title_by_short_id_or_by_an_answer() {
     use crate::support::terminal::Terminal;
     use std::time::Duration;
     for what in [Some(ASKED), Some(&ID[..8]), Some(ROLLOUT), None] {
-        let pair = talked_apart();
+        let pair = diverged_conversation();
         if let Some(what) = what {
             let unknown = ["resolve", "no such title", "--keep", "local"];
             let _ = pair.run("b", &unknown).code(1);
@@ -346,13 +346,17 @@ fn a_conflict_is_resolved_by_title_by_short_id_or_by_an_answer() {
             terminal.type_keys("nothing of the kind\nlocal\n");
             assert_eq!(terminal.end().code(), Some(0));
         }
-        assert_eq!(pair.text("cloud", ROLLOUT), talk("b", 2), "{what:?}");
+        assert_eq!(
+            pair.text("cloud", ROLLOUT),
+            conversation_text("b", 2),
+            "{what:?}"
+        );
     }
 }
 
 #[test]
 fn a_conflict_copy_is_described_and_resolved_by_its_title() {
-    let pair = talked_apart();
+    let pair = diverged_conversation();
     pair.configure("b", "[conflict]\npolicy = \"prefer_local\"\n");
     pair.apply("b");
     let listed = pair.run("b", &["resolve"]).code(0);
@@ -361,5 +365,5 @@ fn a_conflict_copy_is_described_and_resolved_by_its_title() {
     let json = pair.run("b", &["resolve", "--json"]).code(0).json();
     assert_eq!(json["forks"][0]["remote_answers"], 1, "{json}");
     let _ = pair.run("b", &["resolve", ASKED, "--keep", "fork"]).code(0);
-    assert_eq!(pair.text("b", ROLLOUT), talk("a", 1));
+    assert_eq!(pair.text("b", ROLLOUT), conversation_text("a", 1));
 }

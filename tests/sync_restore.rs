@@ -1,5 +1,6 @@
 //! Snapshots of overwritten files: backup, restore and retention.
 
+use crate::support::copy_tree;
 use crate::support::env::assert_same_tree;
 use crate::support::held_lock::HeldLock;
 use crate::support::pair::{ID, META, Pair, ROLLOUT, SKILL, set_mtime};
@@ -415,16 +416,9 @@ fn a_conversation_created_by_a_killed_resolve_is_not_created_twice() {
         pair.0.path("manager-b/sync"),
         pair.cloud().join(".codex-manager"),
     );
-    let copy = |from: &std::path::Path, to: &std::path::Path| {
-        let done = std::process::Command::new("cp")
-            .arg("-a")
-            .args([from, to])
-            .status();
-        assert!(done.unwrap().success());
-    };
     let kept = [pair.0.path("kept-sync"), pair.0.path("kept-ours")];
-    copy(&sync, &kept[0]);
-    copy(&ours, &kept[1]);
+    copy_tree(&sync, &kept[0]);
+    copy_tree(&ours, &kept[1]);
     let both = ["resolve", ID, "--keep", "both", "--json"];
     let new = pair.run("b", &both).code(0).json()["new_id"]
         .as_str()
@@ -434,7 +428,7 @@ fn a_conversation_created_by_a_killed_resolve_is_not_created_twice() {
     // The state before the decision was recorded.
     for (from, to) in [(&kept[0], &sync), (&kept[1], &ours)] {
         fs::remove_dir_all(to).unwrap();
-        copy(from, to);
+        copy_tree(from, to);
     }
     let grown = fs::read_to_string(&made).unwrap() + "{\"n\":\"further\"}\n";
     fs::write(&made, &grown).unwrap();

@@ -2,7 +2,7 @@
 
 use crate::support::env::assert_same_tree;
 use crate::support::faults::without_processes;
-use crate::support::pair::{META, Pair, ROLLOUT};
+use crate::support::pair::{META, Pair, ROLLOUT, RUN_OF_A};
 use crate::support::terminal::Terminal;
 use std::fs;
 use std::io::Read;
@@ -250,16 +250,6 @@ fn a_codex_that_does_not_end_stops_the_sync() {
     pair.apply("a");
 }
 
-const RUN: [&str; 7] = [
-    "--manager-home",
-    "manager-a",
-    "sync",
-    "-c",
-    "a.toml",
-    "run",
-    "--apply",
-];
-
 const PREFLIGHT: [&str; 6] = [
     "--manager-home",
     "manager-a",
@@ -272,7 +262,7 @@ const PREFLIGHT: [&str; 6] = [
 /// Runs a sync on a terminal, and answers its question about ending Codex.
 #[track_caller]
 fn answered(pair: &Pair, answer: &str, expected: i32) {
-    let mut terminal = Terminal::start(&mut pair.0.command(RUN));
+    let mut terminal = Terminal::start(&mut pair.0.command(RUN_OF_A));
     terminal.wait_for("End Codex and continue?", Duration::from_secs(60));
     terminal.type_keys(answer);
     let code = terminal.end().code();
@@ -314,7 +304,7 @@ fn refusing_consent_keeps_codex_running_and_stops_the_sync() {
 fn undetectable_processes_stop_a_sync_only_with_fail_on_unknown() {
     let pair = Pair::new();
     pair.put("a", ROLLOUT, META);
-    let Some(unknown) = without_processes(&pair.0, &RUN) else {
+    let Some(unknown) = without_processes(&pair.0, &RUN_OF_A) else {
         return;
     };
     assert_eq!(unknown.code, 5, "{unknown}");
@@ -333,7 +323,7 @@ fn undetectable_processes_stop_a_sync_only_with_fail_on_unknown() {
     let _ = without_processes(&pair.0, &PREFLIGHT)
         .expect("mounting is permitted")
         .code(0);
-    let output = without_processes(&pair.0, &RUN)
+    let output = without_processes(&pair.0, &RUN_OF_A)
         .expect("mounting is permitted")
         .code(0);
     assert!(

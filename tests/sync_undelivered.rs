@@ -1,10 +1,10 @@
 //! Versions that another machine lists and that have not arrived: they are reported, and no older version
 //! replaces them.
 
+use crate::support::copy_tree;
 use crate::support::pair::{ID, META, Pair, ROLLOUT, SKILL, actions, set_mtime};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 /// Returns the path and the first line of another conversation.
 fn second() -> (String, String) {
@@ -191,8 +191,7 @@ fn copy_homes(pair: &Pair, name: &str, image: &str, is_restore: bool) {
         };
         let _ = fs::remove_dir_all(&to);
         fs::create_dir_all(to.parent().unwrap()).unwrap();
-        let copied = Command::new("cp").arg("-a").args([from, to]).status();
-        assert!(copied.unwrap().success());
+        copy_tree(&from, &to);
     }
 }
 

@@ -13,16 +13,13 @@ use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::symlink;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 /// Starts restic itself and returns it when it has locked the repository.
 fn start_with_lock(machines: &Machines, args: &[&str]) -> std::process::Child {
-    let plain = machines.0.command([""; 0]);
-    let mut command = Command::new(restic::program().unwrap());
+    let mut command = machines.0.other_program(restic::program().unwrap());
     let child = command
         .args(args)
-        .env_clear()
-        .envs(plain.get_envs().filter_map(|(k, v)| Some((k, v?))))
         .env("RESTIC_REPOSITORY", machines.0.path("vault"))
         .stdin(Stdio::piped())
         .stdout(Stdio::null())

@@ -1,6 +1,6 @@
 //! Tables: complete rows for programs, whole words for people, at every width.
 
-use crate::cooldown::{entry, know};
+use crate::cooldown::{entry, write_cooldown};
 use crate::prune::archives;
 use crate::support::conversations::{Conversation, write};
 use crate::support::env::TestEnv;
@@ -22,7 +22,7 @@ pub(crate) fn shown(env: &TestEnv, args: &[&str], columns: u16) -> String {
     terminal.text().replace('\r', "")
 }
 
-/// The emails of thirty accounts, some of them long.
+/// Returns the emails of thirty accounts, some of them long.
 fn emails() -> Vec<String> {
     let domains = [
         "x.com",
@@ -54,7 +54,7 @@ fn thirty_accounts() -> TestEnv {
         entry
     });
     let entries: Vec<_> = entries.collect();
-    know(&env, &entries);
+    write_cooldown(&env, &entries);
     env
 }
 
@@ -73,7 +73,7 @@ fn both_windows_are_shown_at_80_columns() {
             "used_percent": used, "resets_at": "2026-11-20T14:25:00Z"}));
         account
     });
-    know(&env, &entries);
+    write_cooldown(&env, &entries);
     let text = shown(&env, &["accounts"], 80);
     let rows: Vec<_> = text.lines().collect();
     assert!(rows[0].contains("5H LEFT"), "{text}");
@@ -128,7 +128,7 @@ fn a_cooldown_caused_by_the_short_window_names_that_window() {
     let short = json!({"limit_id": "codex", "minutes": 300, "used_percent": 100, "resets_at": "2026-11-20T14:00:00Z"});
     let windows = account["observation"]["windows"].as_array_mut();
     windows.expect("windows").push(short);
-    know(
+    write_cooldown(
         &env,
         &[account, entry("b@x.com", 100.0, "2026-11-24T15:55:00Z")],
     );
@@ -178,7 +178,7 @@ fn accounts_of_one_client() -> TestEnv {
         entry["plan"] = json!("plus");
         entry
     });
-    know(&env, &entries.collect::<Vec<_>>());
+    write_cooldown(&env, &entries.collect::<Vec<_>>());
     env
 }
 
@@ -263,7 +263,7 @@ fn a_terminal_of_40_columns_shows_a_block_for_each_account() {
         "2026-11-24T15:55:00Z",
     );
     alice["plan"] = json!("plus");
-    know(&env, &[alice]);
+    write_cooldown(&env, &[alice]);
     insta::assert_snapshot!(shown(&env, &["cooldown"], 40), @"
 ACCOUNT
 alice.of.the.first.department@example.c…
@@ -450,7 +450,7 @@ fn tab_separated_values_are_exact() {
     let env = TestEnv::new();
     let mut ready = entry("a@x.com", 62.0, "2026-11-24T15:55:00Z");
     ready["account_id"] = json!("acct-a");
-    know(&env, &[ready]);
+    write_cooldown(&env, &[ready]);
     let (heads, rows) = tsv(&env, &["cooldown"]);
     let value = |head: &str| &rows[0][heads.iter().position(|h| h == head).unwrap()];
     assert_eq!(value("ACCOUNT"), "a@x.com");
@@ -470,7 +470,7 @@ fn accounts_with_one_email_are_distinguished() {
         entry["user_id"] = json!("user-me");
         entry
     };
-    know(
+    write_cooldown(
         &env,
         &[of("aaaaaaaa-1111", 10.0), of("bbbbbbbb-2222", 20.0)],
     );
@@ -487,7 +487,7 @@ fn bars_and_numbers_show_the_quota_left_in_every_command() {
     write_auth(&env.codex_home(), &login);
     let mut alice = entry("alice@example.com", 75.0, "2026-11-24T15:55:00Z");
     alice["account_id"] = json!("acct-a");
-    know(&env, &[alice]);
+    write_cooldown(&env, &[alice]);
     let _ = env.run(["profile", "save", "work"]).code(0);
     for args in [
         &["status", "--dry-run"][..],

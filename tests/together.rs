@@ -90,7 +90,7 @@ fn slow_restore() -> (TestEnv, String) {
     (env, archive)
 }
 
-fn wait_until_working(env: &TestEnv) {
+fn wait_until_restoring(env: &TestEnv) {
     let journal = env.path("home/..codex.codex-manager-restore/journal.json");
     wait_until("the restore has a journal", || journal.exists());
 }
@@ -99,7 +99,7 @@ fn wait_until_working(env: &TestEnv) {
 fn i10_one_of_two_concurrent_restores_wins_and_the_other_reports_it() {
     let (env, archive) = slow_restore();
     let first = start(&env, &["restore", &archive]);
-    wait_until_working(&env);
+    wait_until_restoring(&env);
     // The first restore is stopped. Otherwise it could end before the second one starts.
     processes::signal("STOP", first.id());
     let (code, printed) = end(start(&env, &["restore", &archive]));

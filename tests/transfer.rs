@@ -5,7 +5,7 @@
     reason = "how often each state was met is shown when a test fails, or with --nocapture"
 )]
 
-use crate::support::env::{Run, TestEnv, Tree, assert_same_tree};
+use crate::support::env::{PROGRAM, Run, TestEnv, Tree, assert_same_tree};
 use crate::support::faults::Dice;
 use crate::support::injection::{Fault, can_inject, points, run_with_fault, sample, sample_evenly};
 use crate::support::profiles::{alice_and_bob, folder, owner, write_age_key};
@@ -17,7 +17,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
-/// Alice and Bob have profiles, and Carol is signed in.
+/// Creates an environment in which Alice and Bob have profiles, and Carol is signed in.
 fn env_with_profiles() -> TestEnv {
     let env = alice_and_bob();
     write_auth(&env.codex_home(), &carol());
@@ -38,7 +38,7 @@ pub(crate) fn import(env: &TestEnv, file: &Path, args: &[&str]) -> Run {
     env.run([&["profile", "import", &file, "--json"], args].concat())
 }
 
-/// A second machine with the same key.
+/// Creates a second machine with the same key.
 fn other_machine(env: &TestEnv) -> TestEnv {
     let other = TestEnv::new();
     for name in ["key.txt", "pass"] {
@@ -53,7 +53,7 @@ fn kept(env: &TestEnv, name: &str) -> Option<String> {
     fs::read_to_string(folder(env, name).join("auth.json")).ok()
 }
 
-/// The tree of the manager home without times, locks and empty work folders.
+/// Returns the tree of the manager home without times, locks and empty work folders.
 pub(crate) fn state(env: &TestEnv) -> Tree {
     let mut tree = comparable(&env.tree("home/.codex-manager"));
     tree.0.retain(|path, text| {
@@ -688,14 +688,8 @@ fn memory_use_does_not_depend_on_the_size_of_archives() {
     }
     let key = write_age_key(&env);
     let limited = |args: &str| {
-        let program = env!("CARGO_BIN_EXE_codex-manager");
-        let shell = env.command([""; 0]);
-        let mut command = std::process::Command::new("sh");
-        command
-            .env_clear()
-            .envs(shell.get_envs().filter_map(|(k, v)| Some((k, v?))))
-            .current_dir(env.path(""));
-        let script = format!("ulimit -v {LIMIT_KIB}; exec {program} -q profile {args}");
+        let script = format!("ulimit -v {LIMIT_KIB}; exec {PROGRAM} -q profile {args}");
+        let mut command = env.other_program("sh");
         let output = command.args(["-c", &script]).output().expect("sh");
         assert!(output.status.success(), "{args}: {output:?}");
     };

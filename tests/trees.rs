@@ -402,7 +402,7 @@ fn check(nodes: &[(PathBuf, Node)], rounds: &[Vec<Change>]) {
     create_node(&home, Path::new("AGENTS.md"), &always);
     let first = create_archive(&env, "0.tar.gz", Compression::Default, None).expect("archived");
     let mut archives = vec![(first.0.clone(), expected(&home, &first.1.manifest))];
-    is_deterministic(&env, &first.0);
+    assert_deterministic(&env, &first.0);
     for (i, changes) in rounds.iter().enumerate() {
         for change in changes {
             apply(&home, change);
@@ -423,7 +423,7 @@ fn check(nodes: &[(PathBuf, Node)], rounds: &[Vec<Change>]) {
 }
 
 /// Asserts that a second backup of the same home has the same members.
-fn is_deterministic(env: &TestEnv, first: &Path) {
+fn assert_deterministic(env: &TestEnv, first: &Path) {
     let (again, packed) =
         create_archive(env, "again.tar.gz", Compression::Default, None).expect("archived");
     let (first, again) = (

@@ -53,7 +53,7 @@ fn ccusage() -> Option<&'static Path> {
 }
 
 /// Returns the totals of ccusage for a Codex home.
-fn their_totals(program: &Path, codex_home: &Path) -> Tokens {
+fn ccusage_totals(program: &Path, codex_home: &Path) -> Tokens {
     let user_home = tempfile::tempdir().unwrap();
     let output = Command::new(program)
         .args(["codex", "daily", "--json", "--offline", "--timezone", "UTC"])
@@ -76,20 +76,23 @@ fn their_totals(program: &Path, codex_home: &Path) -> Tokens {
     ]
 }
 
-fn our_totals(env: &TestEnv) -> Tokens {
+fn manager_totals(env: &TestEnv) -> Tokens {
     tokens(&env.run(["usage", "--json"]).code(0).json()["totals"])
 }
 
 /// Conversations by number, each without its first line.
 type Rollouts = Vec<(u32, Vec<String>)>;
 
-/// Returns our totals and those of ccusage.
+/// Returns the totals of `usage` and those of ccusage.
 fn both_totals(program: &Path, rollouts: &Rollouts) -> (Tokens, Tokens) {
     let env = TestEnv::new();
     for (number, lines) in rollouts {
         store(&env, &conversation(*number), lines);
     }
-    (our_totals(&env), their_totals(program, &env.codex_home()))
+    (
+        manager_totals(&env),
+        ccusage_totals(program, &env.codex_home()),
+    )
 }
 
 fn counted_twice() -> Vec<String> {
@@ -226,8 +229,8 @@ fn documented_differences_from_ccusage_match_manual_counts() {
         count(at(25), sum(two, A), A, None),
     ];
     fs::write(write(&env, &conversation(2)), fork.join("\n") + "\n").unwrap();
-    assert_eq!(our_totals(&env), sum(two, A));
-    assert_eq!(their_totals(program, &env.codex_home()), two);
+    assert_eq!(manager_totals(&env), sum(two, A));
+    assert_eq!(ccusage_totals(program, &env.codex_home()), two);
 
     // Codex compresses old rollouts.
     let env = TestEnv::new();
@@ -236,8 +239,8 @@ fn documented_differences_from_ccusage_match_manual_counts() {
     let packed = zstd::encode_all(&*plain, 3).unwrap();
     fs::write(path.with_extension("jsonl.zst"), packed).unwrap();
     fs::remove_file(&path).unwrap();
-    assert_eq!(our_totals(&env), two);
-    assert_eq!(their_totals(program, &env.codex_home()), [0; 4]);
+    assert_eq!(manager_totals(&env), two);
+    assert_eq!(ccusage_totals(program, &env.codex_home()), [0; 4]);
 }
 
 /// Returns a count without the figures of the last request.
@@ -260,12 +263,12 @@ fn the_usage_of_real_codex_equals_that_of_ccusage_except_for_forks() {
     let _ = lab.say("another");
     let ours = || tokens(&lab.manager(["usage", "--json"]).code(0).json()["totals"]);
     let three = ours();
-    assert_eq!(their_totals(program, &lab.home()), three);
+    assert_eq!(ccusage_totals(program, &lab.home()), three);
     let forked = ["exec", "fork", "--skip-git-repo-check", &first, "fork"];
     let forked = lab.codex.run(&lab.home(), &lab.backend, &forked);
     let _ = forked.expect_success();
     let one = three.map(|part| part / 3);
     assert_eq!(ours(), sum(three, one));
     // ccusage treats the first sum of the fork as a copy.
-    assert_eq!(their_totals(program, &lab.home()), three);
+    assert_eq!(ccusage_totals(program, &lab.home()), three);
 }

@@ -1,6 +1,6 @@
 //! The day's usage and the week's pace in prompts, read only from the index and the cache.
 
-use crate::cooldown::{entry, know};
+use crate::cooldown::{entry, write_cooldown};
 use crate::shells::has;
 use crate::support::env::{TestEnv, assert_same_tree};
 use crate::support::sign_in::{SignIn, write_auth};
@@ -8,14 +8,13 @@ use crate::support::usage_lines::{at, context, conversation, count, store, sum};
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
 use std::path::PathBuf;
-use std::process::Command;
 
 const FIELDS: &str = "[{today_tokens}|{today_cost}|{week_pace}]";
 
 /// Creates one account with 1.1 million tokens of yesterday and 1.1 million of today.
 fn world() -> (TestEnv, PathBuf) {
     let env = TestEnv::new();
-    know(&env, &[entry("a@x.com", 10.0, "2026-11-24T15:55:00Z")]);
+    write_cooldown(&env, &[entry("a@x.com", 10.0, "2026-11-24T15:55:00Z")]);
     let a = [1_000_000, 0, 100_000, 0];
     let lines = [
         context(at(0), "gpt-5"),
@@ -103,7 +102,7 @@ fn a_prompt_does_not_wait_for_a_process_that_writes_the_index() {
 fn the_weekly_pace_is_computed_from_the_last_figures() {
     let env = TestEnv::new();
     let pace = |env: &TestEnv, used: f64| {
-        know(env, &[entry("a@x.com", used, "2026-11-24T15:55:00Z")]);
+        write_cooldown(env, &[entry("a@x.com", used, "2026-11-24T15:55:00Z")]);
         let run = env.run(["recommend", "--format", "{week_pace}"]).code(0);
         run.stdout.trim_end().to_owned()
     };
@@ -177,12 +176,10 @@ fn shell_prompts_show_the_dollar_sign_of_a_cost() {
         if !has(shell) {
             continue;
         }
-        let template = env.command([""; 0]);
-        let output = Command::new(shell)
+        let output = env
+            .other_program(shell)
             .args(args)
             .arg(script)
-            .env_clear()
-            .envs(template.get_envs().filter_map(|(k, v)| Some((k, v?))))
             .current_dir(env.path("home"))
             .output()
             .unwrap();

@@ -39,7 +39,7 @@ fn world() -> (TestEnv, FakeCodex) {
     (env, fake)
 }
 
-/// The answer of app-server about an account.
+/// Returns the answer of app-server about an account.
 fn days(buckets: &Value) -> Value {
     json!({"summary": {"lifetimeTokens": 123_456}, "dailyUsageBuckets": buckets, "threadUsage": null})
 }

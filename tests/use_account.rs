@@ -706,6 +706,7 @@ fn use_refuses_until_the_daemon_is_stopped() {
     lab.backend.forget_requests();
     let _ = lab.say("as bob");
     let turns = lab.backend.requests_to("/responses");
+    assert!(!turns.is_empty());
     assert!(
         turns
             .iter()

@@ -43,15 +43,7 @@ fn age_rollouts(env: &TestEnv) {
 
 /// Runs restic itself on the vault.
 pub(crate) fn run_restic(env: &TestEnv, args: &[&str]) -> Run {
-    let plain = env.command([""; 0]);
-    let mut command = Command::new(restic::program().unwrap());
-    command
-        .args(args)
-        .env_clear()
-        .envs(plain.get_envs().filter_map(|(k, v)| Some((k, v?))))
-        .env("RESTIC_REPOSITORY", env.path("vault"))
-        .current_dir(env.path(""));
-    Run::of_output(command.output().unwrap())
+    restic::run(env, &env.path("vault"), args)
 }
 
 pub(crate) fn backup(env: &TestEnv) -> Value {

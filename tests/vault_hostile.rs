@@ -36,14 +36,10 @@ impl Forgery {
     fn restore(&self) -> Run {
         let script = "cd forged && exec /usr/bin/restic backup --json --host other \
              --tag codex-manager --tag mode=full --tag home=/x .";
-        let plain = self.env.command([""; 0]);
-        let mut command = std::process::Command::new("/bin/sh");
+        let mut command = self.env.other_program("/bin/sh");
         command
             .args(["-c", script])
-            .env_clear()
-            .envs(plain.get_envs().filter_map(|(k, v)| Some((k, v?))))
-            .env("RESTIC_REPOSITORY", self.env.path("vault"))
-            .current_dir(self.env.path(""));
+            .env("RESTIC_REPOSITORY", self.env.path("vault"));
         let made = Run::of_output(command.output().unwrap()).code(0);
         let last = made.stdout.lines().last().unwrap();
         let summary: Value = serde_json::from_str(last).unwrap();

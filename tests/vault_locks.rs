@@ -3,12 +3,12 @@
 use crate::support::env::TestEnv;
 use crate::support::pauses::wait_until;
 use crate::support::sample::{FIRST, put, rollout, set_time};
-use crate::support::write_program;
+use crate::support::{create_pipe, write_program};
 use crate::vault::{backup, snapshots};
 use crate::vault_faults::{assert_error, assert_intact, replace_verb, vault_env};
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use std::fs;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 
 const FORGET: [&str; 5] = ["vault", "forget", "--keep-last", "1", "--yes"];
 
@@ -29,12 +29,9 @@ fn env_of_two_snapshots() -> Option<TestEnv> {
 
 /// Starts restic itself, which holds its lock while it reads from a pipe.
 fn start_plain_restic(env: &TestEnv) -> Child {
-    let plain = env.command([""; 0]);
-    let mut command = Command::new("/usr/bin/restic");
+    let mut command = env.other_program("/usr/bin/restic");
     let child = command
         .args(["backup", "--stdin"])
-        .env_clear()
-        .envs(plain.get_envs().filter_map(|(k, v)| Some((k, v?))))
         .env("RESTIC_REPOSITORY", env.path("vault"))
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
@@ -47,8 +44,7 @@ fn start_plain_restic(env: &TestEnv) -> Child {
 /// Starts `vault backup` with a restic that never ends. Returns both processes when restic holds its lock.
 fn start_endless_backup(env: &TestEnv) -> (Child, Pid) {
     let fifo = env.path("home/fifo");
-    let made = Command::new("mkfifo").arg(&fifo).status().unwrap();
-    assert!(made.success());
+    create_pipe(&fifo).unwrap();
     // restic reads from the FIFO and keeps the manager's file list open as descriptor 3. Because its input is
     // not the manager's pipe, restic does not end with the manager.
     let script = "echo $$ > \"$HOME/pid.new\"; mv \"$HOME/pid.new\" \"$HOME/pid\"\n\

@@ -1,6 +1,6 @@
 //! Output for people fits a terminal of 80 columns and has correct plurals.
 
-use crate::cooldown::{entry, know};
+use crate::cooldown::{entry, write_cooldown};
 use crate::every_command::{assert_orderly_exit, leaves, world};
 use crate::json_output::{Case, case, world_of_two};
 use crate::support::conversations::{Conversation, id, write};
@@ -56,7 +56,7 @@ pub(crate) fn too_long(text: &str, columns: u16) -> Vec<&str> {
 }
 
 /// Finds wrong plurals such as "1 files".
-fn miscounted(text: &str) -> Vec<String> {
+fn find_wrong_plurals(text: &str) -> Vec<String> {
     let one = Regex::new(r"\b1 ([a-z]+s)\b").unwrap();
     let verbs = ["is", "was", "has", "does", "ms", "needs", "differs"];
     let found = one.captures_iter(text);
@@ -161,7 +161,7 @@ fn output_fits_80_columns_and_counts_of_one_are_singular() {
                 wrong.push(format!("{line}: {}", long.replace(&root, "[ROOT]/")));
             }
         }
-        for counted in miscounted(&text) {
+        for counted in find_wrong_plurals(&text) {
             wrong.push(format!("{line}: {counted}"));
         }
     };
@@ -256,7 +256,7 @@ fn a_long_account_name_leaves_width_for_the_reason() {
     let env = TestEnv::new();
     let long = format!("{}@example.com", "a".repeat(48));
     let later = "2026-11-24T15:55:00Z";
-    know(
+    write_cooldown(
         &env,
         &[entry(&long, 40.0, later), entry("b@x.com", 100.0, later)],
     );

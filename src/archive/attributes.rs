@@ -5,14 +5,14 @@ use crate::io::{IoContext, IoError, beneath, modes};
 use std::fs;
 use std::path::Path;
 
-/// Copies the permission bits and the modification time.
+/// Copies the permission bits and the modification time. A disk that keeps no modes is no error.
 pub(crate) fn copy_attributes(from: &Path, to: &Path) -> Result<(), IoError> {
     let meta = from.metadata().at("read", from)?;
     set_permissions(to, meta.permissions())?;
     set_modified(to, modified_ns(&meta))
 }
 
-/// Sets the permission bits and the modification time.
+/// Sets the permission bits and the modification time. Ignores the mode on Windows and on a disk that keeps no modes.
 pub(crate) fn set_attributes(path: &Path, mode: u32, mtime_ns: i64) -> Result<(), IoError> {
     #[cfg(unix)]
     {
@@ -35,7 +35,7 @@ fn set_modified(path: &Path, mtime_ns: i64) -> Result<(), IoError> {
         use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_OMIT, utimensat};
         // By name, not by descriptor: the mode may forbid opening the file.
         let times = Timestamps {
-            // The time of the last access stays: a restore is no reading of the file.
+            // The access time stays: nothing has read the file.
             last_access: Timespec {
                 tv_sec: 0,
                 tv_nsec: UTIME_OMIT,

@@ -36,7 +36,7 @@ pub struct CapturedHome {
     pub packed: FinishedArchive,
     /// The archived login, or `None` if the home was signed out.
     pub login: Option<Login>,
-    /// Paths that a rule or `--exclude` left out.
+    /// Paths that a rule or `--exclude` left out, and duplicate rollouts.
     pub excluded: Vec<PathNote>,
     /// Paths that could not be archived.
     pub skipped: Vec<PathNote>,
@@ -81,7 +81,7 @@ pub fn capture(
         scan_with_snapshots(scope, &names, &staging, |scan| check_space(scan, options))?;
     metadata.captured_files = scan.top_entries();
     progress.expect_bytes(scan.bytes());
-    let files = take_files(&mut scan, &databases, &names);
+    let files = take_files(&mut scan, &databases);
     let mut file = TempFile::create_in(options.backups)?;
     let path = file.path().to_path_buf();
     let out = file.file().try_clone().at("write", &path)?;
@@ -101,7 +101,7 @@ pub fn capture(
             started_at,
             progress,
         };
-        packer.add_structure(&scan.folders, &scan.links)?;
+        packer.writer.add_structure(&scan.folders, &scan.links)?;
         packer.add_databases(&databases.snapshots)?;
         packer.add_files(files)?;
         let auth = packer.add_login(scope, scan.login.as_ref())?;
@@ -131,8 +131,8 @@ pub fn capture(
     })
 }
 
-/// Makes snapshots of the databases in `staging`, unless `check` refuses the files of the home, then lists the files of
-/// the home.
+/// Scans the home and writes snapshots of its databases to `staging`, unless `check` refuses the scan. Then scans
+/// again, and returns the second scan: its skipped paths include the databases of which there is no snapshot.
 pub(super) fn scan_with_snapshots(
     scope: &CaptureScope,
     names: &Arc<NameTable>,
@@ -156,13 +156,9 @@ pub(super) fn scan_with_snapshots(
 }
 
 /// Moves the files out of `scan`, without those that a database snapshot has captured: a database of the first
-/// scan may be a plain file in the second one.
-pub(super) fn take_files(
-    scan: &mut HomeScan,
-    databases: &DatabaseSnapshots,
-    names: &Arc<NameTable>,
-) -> FileList {
-    let mut snapshots = NameSet::with_names(names);
+/// scan may be a plain file in the second one. Removes the notes about these from `scan.damaged`.
+pub(super) fn take_files(scan: &mut HomeScan, databases: &DatabaseSnapshots) -> FileList {
+    let mut snapshots = NameSet::with_names(scan.files.names());
     snapshots.extend(databases.snapshots.iter().map(|s| s.planned.path.clone()));
     scan.damaged
         .retain(|found| !snapshots.contains(&found.path));
@@ -171,7 +167,8 @@ pub(super) fn take_files(
     files
 }
 
-/// Returns the manifest without its lists of entries.
+/// Returns the manifest without its lists of entries. Sets the number of skipped paths in `metadata`, and limits its
+/// size.
 pub(super) fn new_manifest(
     scope: &CaptureScope,
     mut metadata: Metadata,
@@ -194,12 +191,9 @@ pub(super) fn new_manifest(
     }
 }
 
-/// Returns the identity of the home and of its `sessions/`. Codex never replaces these folders, a
-/// restore does.
-pub(super) fn read_folder_ids(home: &Path) -> Vec<Option<(u64, u64)>> {
-    [Path::new(""), Path::new(crate::codex::home::SESSIONS)]
-        .map(|name| file_id::read_device_and_inode(&home.join(name)))
-        .into()
+/// Returns device and inode of the home and of its `sessions/`. Codex never replaces these folders, a restore does.
+pub(super) fn read_folder_ids(home: &Path) -> [Option<(u64, u64)>; 2] {
+    ["", crate::codex::home::SESSIONS].map(|name| file_id::read_device_and_inode(&home.join(name)))
 }
 
 /// Fails early if the archive would fill the disk. Assumes that content compresses to an eighth;

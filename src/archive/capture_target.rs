@@ -3,7 +3,9 @@
 use super::error::ArchiveError;
 use super::format::{EntryName, FileEntry};
 use super::relocation::{FileLocator, OpenedFile};
-use super::stable_read::{ReadDecision, StablePrefix, decide_read, wait_for_growth};
+use super::stable_read::{
+    CaptureAttempt, ReadDecision, StablePrefix, decide_read, wait_for_growth,
+};
 use crate::io::progress::is_interrupted;
 use std::io;
 
@@ -36,9 +38,13 @@ pub(super) trait CaptureTarget {
         prefix: StablePrefix,
     ) -> Result<Option<SkipReason>, ArchiveError>;
 
-    /// Captures or skips a file. Returns false if its last line is incomplete and `may_defer` is true: the caller
+    /// Captures or skips a file. Returns false if it is the first attempt and the last line is incomplete: the caller
     /// tries the file again after all others.
-    fn try_capture(&mut self, planned: &FileEntry, may_defer: bool) -> Result<bool, ArchiveError> {
+    fn try_capture(
+        &mut self,
+        planned: &FileEntry,
+        attempt: CaptureAttempt,
+    ) -> Result<bool, ArchiveError> {
         if is_interrupted() {
             return Err(ArchiveError::Interrupted);
         }
@@ -58,7 +64,7 @@ pub(super) trait CaptureTarget {
         let mut attempts = 0;
         loop {
             attempts += 1;
-            let reason = match decide_read(&mut opened.file, planned, may_defer) {
+            let reason = match decide_read(&mut opened.file, planned, attempt) {
                 Ok(ReadDecision::Defer) => return Ok(false),
                 Ok(ReadDecision::Read(prefix)) => {
                     match self.add_opened(planned, &mut opened, prefix)? {
@@ -84,7 +90,7 @@ pub(super) trait CaptureTarget {
         // being written and is cut at its last newline.
         for planned in deferred {
             wait_for_growth(&planned, &self.locator().places.source(&planned.path));
-            self.try_capture(&planned, false)?;
+            self.try_capture(&planned, CaptureAttempt::Final)?;
         }
         Ok(())
     }

@@ -59,7 +59,8 @@ fn group_by_conversation(
     by_name
 }
 
-/// Returns the file whose content is completely in the other one; `None` if they diverged or cannot be compared.
+/// Returns the file whose content is completely in the other one; of equal files, the compressed one or else the
+/// second. `None` if they diverged or cannot be compared.
 fn find_superseded<'a>(
     first: &'a EntryName,
     second: &'a EntryName,
@@ -80,7 +81,8 @@ fn find_superseded<'a>(
 /// An inode number alone may be reused for a new file.
 pub(super) type RolloutKey = (u64, u64, u64);
 
-/// The conversations of a scan that have more than one file, as hashes of their names.
+/// The conversations of a scan that have more than one file, as hashes of their names. A collision adds a conversation
+/// with one file.
 #[derive(Debug, Default)]
 pub(super) struct DuplicateConversations {
     hashes: RandomState,
@@ -103,10 +105,9 @@ impl DuplicateConversations {
         Self { hashes, twice }
     }
 
-    /// Returns the key that identifies a rollout under all its names; `None` for files that cannot
-    /// be listed twice. A hash collision may give such a file a key, which is harmless.
+    /// Returns the key that identifies a rollout under all its names; `None` for files that cannot be listed twice, and
+    /// on systems without inode numbers.
     pub(super) fn key(&self, file: &FileEntry, stamp: InodeStamp) -> Option<RolloutKey> {
-        // Systems without inode numbers report zero.
         if stamp.ino == 0 || self.twice.is_empty() {
             return None;
         }

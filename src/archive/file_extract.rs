@@ -26,10 +26,10 @@ pub(crate) fn extract_to_temp_file(
     Ok(file)
 }
 
-/// Writes the content of a file of the archive into `to`.
+/// Writes the content of a file of the archive to the start of `to`. Checks its digest, if the archive has one.
 ///
 /// # Errors
-/// The archive cannot be read, or `to` cannot be written.
+/// The archive cannot be read or is damaged, `to` cannot be written, or the user interrupts.
 pub(crate) fn extract_entry(
     archive: &ArchiveReader,
     entry: &FileEntry,
@@ -39,7 +39,6 @@ pub(crate) fn extract_entry(
     archive.read(Extent::Wanted, &sink, &Silent)
 }
 
-/// Writes the content of `entry` into `file`.
 struct SingleFileSink<'a> {
     entry: &'a FileEntry,
     file: &'a File,

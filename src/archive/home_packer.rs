@@ -5,14 +5,14 @@ use super::database_snapshots::DatabaseSnapshot;
 use super::duplicates::{DuplicateConversations, RolloutKey};
 use super::error::ArchiveError;
 use super::format::sizes::LARGE_BYTES;
-use super::format::{EntryName, FileEntry, FileList, FolderEntry, InodeStamp, LinkEntry, NameSet};
+use super::format::{EntryName, FileEntry, FileList, InodeStamp, NameSet};
 use super::login_read::{self, LoginFile};
 use super::pack::PackWriter;
 use super::path_note::PathNote;
 use super::relocation::{FileLocator, OpenedFile};
 use super::scan;
 use super::scope::CaptureScope;
-use super::stable_read::StablePrefix;
+use super::stable_read::{CaptureAttempt, StablePrefix};
 use crate::io::progress::is_interrupted;
 use crate::io::{IoContext, Progress, file_open};
 use std::collections::HashSet;
@@ -38,20 +38,6 @@ pub(super) struct HomePacker<'a, 'w> {
 }
 
 impl HomePacker<'_, '_> {
-    pub(super) fn add_structure(
-        &mut self,
-        folders: &[FolderEntry],
-        links: &[LinkEntry],
-    ) -> Result<(), ArchiveError> {
-        for folder in folders {
-            self.writer.add_folder(folder.clone())?;
-        }
-        for link in links {
-            self.writer.add_link(link.clone())?;
-        }
-        Ok(())
-    }
-
     pub(super) fn add_databases(
         &mut self,
         snapshots: &[DatabaseSnapshot],
@@ -80,7 +66,7 @@ impl HomePacker<'_, '_> {
                 files.drop_front(reused);
             } else if let Some(planned) = files.pop_front() {
                 self.pending.remove(planned.path.as_path());
-                if !self.try_capture(&planned, true)? {
+                if !self.try_capture(&planned, CaptureAttempt::First)? {
                     deferred.push(planned);
                 }
             }
@@ -88,8 +74,8 @@ impl HomePacker<'_, '_> {
         self.capture_deferred(deferred)
     }
 
-    /// Copies unchanged members from the previous archive. Returns the number of files, from the
-    /// start of `files`, that they cover.
+    /// Copies the unchanged members with the first of `files` from the previous archive. Returns the number of these
+    /// files; zero if the first file has to be read.
     fn reuse_members(&mut self, files: &FileList) -> Result<usize, ArchiveError> {
         if is_interrupted() {
             return Err(ArchiveError::Interrupted);
@@ -151,7 +137,8 @@ impl HomePacker<'_, '_> {
         }))
     }
 
-    /// Adds the login, last.
+    /// Adds the login. Has to be called last. Returns `None` if the home has none, or it cannot be read, which is
+    /// recorded as skipped.
     pub(super) fn add_login(
         &mut self,
         scope: &CaptureScope,
@@ -177,7 +164,7 @@ impl CaptureTarget for HomePacker<'_, '_> {
         self.skipped.push(PathNote::new(name.as_path(), reason));
     }
 
-    /// Returns true for a file that was archived under its new name.
+    /// Returns true if Codex moved another listed file to this name, and that was archived under it.
     fn record_if_captured(&mut self, planned: &FileEntry) -> Result<bool, ArchiveError> {
         Ok(self.moved.contains(&planned.path))
     }

@@ -37,7 +37,7 @@ pub(super) fn read_login(
         return Ok(None);
     };
     let path = home.join(home::AUTH_JSON);
-    let lock = take_lock(home)?;
+    let lock = acquire_login_lock(home)?;
     let read = AuthFile::read(&path);
     let meta = path.metadata();
     // Released before the file is parsed: Codex waits for this lock to renew the login.
@@ -72,7 +72,7 @@ pub(super) fn read_login(
 
 /// Takes Codex's login lock. Returns `None` in a read-only home, where Codex cannot renew a login
 /// either.
-fn take_lock(home: &Path) -> Result<Option<LoginLock>, ArchiveError> {
+fn acquire_login_lock(home: &Path) -> Result<Option<LoginLock>, ArchiveError> {
     match LoginLock::acquire(home, login_lock::REFRESH_TIMEOUT) {
         Ok(lock) => Ok(Some(lock)),
         Err(LockError::Io(e)) if e.is_access_denied() => Ok(None),

@@ -53,6 +53,7 @@ pub(super) struct NonFileEntries {
     pub(super) void_members: Vec<std::ops::Range<usize>>,
 }
 
+/// A member to be made by [`MemberJob::run`] on any thread.
 pub(super) enum MemberJob {
     /// Compresses this part of the tar stream. `files` has the position and byte range of each
     /// complete file in it.

@@ -86,16 +86,19 @@ pub(crate) struct PackWriter<'a> {
     buffers: &'a BufferPool,
     entries: NonFileEntries,
     group: EntryGroup,
+    /// The number of members that were submitted.
     submitted: usize,
 }
 
 type Jobs<'a> = Submitter<'a, MemberJob>;
 
-/// Small entries that share a gzip member.
+/// Folders and links, or small files of one folder, that share a gzip member.
 struct EntryGroup {
     bytes: Buffer,
     kind: EntryGroupKind,
+    /// The position in the manifest and the range in `bytes` of each file.
     files: Vec<(usize, std::ops::Range<usize>)>,
+    /// The position of the first entry in the manifest.
     first: u64,
     count: u64,
 }
@@ -107,21 +110,24 @@ enum EntryGroupKind {
 }
 
 impl PackWriter<'_> {
-    /// Adds a folder. All folders must be added before links, and all links before files.
-    pub(crate) fn add_folder(&mut self, folder: FolderEntry) -> Result<(), ArchiveError> {
-        let bytes = encode_folder_head(&folder).at("write", self.path)?;
-        self.entries.folders.push(folder);
-        self.add_structure(&bytes)
+    /// Adds all folders and symbolic links of the archive. Has to be called before any file is added.
+    pub(crate) fn add_structure(
+        &mut self,
+        folders: &[FolderEntry],
+        links: &[LinkEntry],
+    ) -> Result<(), ArchiveError> {
+        for folder in folders {
+            self.add_head(&encode_folder_head(folder).at("write", self.path)?)?;
+        }
+        for link in links {
+            self.add_head(&encode_link_head(link).at("write", self.path)?)?;
+        }
+        self.entries.folders = folders.to_vec();
+        self.entries.links = links.to_vec();
+        Ok(())
     }
 
-    /// Adds a symbolic link, after all folders and before all files.
-    pub(crate) fn add_link(&mut self, link: LinkEntry) -> Result<(), ArchiveError> {
-        let bytes = encode_link_head(&link).at("write", self.path)?;
-        self.entries.links.push(link);
-        self.add_structure(&bytes)
-    }
-
-    fn add_structure(&mut self, bytes: &[u8]) -> Result<(), ArchiveError> {
+    fn add_head(&mut self, bytes: &[u8]) -> Result<(), ArchiveError> {
         self.group.bytes.extend_from_slice(bytes);
         self.group.count += 1;
         if self.group.bytes.len() >= GROUP_BYTES {
@@ -273,13 +279,13 @@ impl PackWriter<'_> {
         known.is_some_and(|id| files.name_ids().any(|other| other == id))
     }
 
-    /// Returns the first of `files`, as many as are unchanged in one member of the previous archive.
+    /// Returns the members of the previous archive with the first of `files`, if these files are unchanged.
     pub(super) fn find_reusable(&self, files: &FileList) -> Option<ReusableFiles> {
         self.source?.find_reusable_files(files)
     }
 
-    /// Copies the members with the first of `files`, as found by [`PackWriter::find_reusable`],
-    /// from the previous archive. Their files are not read.
+    /// Adds the first of `files` by copying their members, found by [`PackWriter::find_reusable`], from the previous
+    /// archive. The files are not read.
     pub(super) fn reuse(
         &mut self,
         files: &FileList,

@@ -58,7 +58,8 @@ pub(crate) fn publish(
     unreachable!("the loop above has no end")
 }
 
-/// Returns the paths that an archive of `stem` and its sidecar may get, the first ones first.
+/// Returns the free pairs of paths for an archive of `stem` and its sidecar, by ascending number. Another program may
+/// take a path in between.
 pub(crate) fn free_paths(stem: &str, backups: &Path) -> impl Iterator<Item = (PathBuf, PathBuf)> {
     let paths = (1..).filter_map(move |number| {
         let archive = backups.join(names::archive_name(stem, number));

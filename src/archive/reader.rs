@@ -75,30 +75,27 @@ impl ArchiveReader {
         self.origin == ArchiveOrigin::Python
     }
 
-    /// Returns the manifest; `None` for an archive of the Python tool.
-    pub fn manifest(&self) -> Option<&ArchiveManifest> {
-        (!self.is_python()).then_some(&self.manifest)
-    }
-
     /// Returns the metadata in the manifest, or in the sidecar of the Python tool.
     pub(crate) fn metadata(&self) -> &Metadata {
         &self.manifest.metadata
     }
 
-    /// Returns the entries that the archive lists. Files of the Python tool's archives have no digest.
+    /// Returns the manifest in the archive, or for an archive of the Python tool one made from its entries, without
+    /// digests.
     pub fn contents(&self) -> &ArchiveManifest {
         &self.manifest
     }
 
-    /// Returns the manifest if the members are where it lists them.
+    /// Returns the manifest if the members are where it lists them; `None` for an archive that another program wrote or
+    /// compressed again.
     pub(crate) fn indexed(&self) -> Option<&ArchiveManifest> {
         (self.origin == ArchiveOrigin::Indexed).then_some(&self.manifest)
     }
 
     /// Reads and checks the archive and passes the wanted files to `sink`.
     ///
-    /// Compares names, kinds, sizes and digests with the manifest; no entry may be missing or
-    /// extra. An archive with an index is read on several threads.
+    /// Compares names, kinds, sizes and digests with the manifest; no entry may be missing or extra. An archive with an
+    /// index is read on several threads, and only the members of `extent`. Any other archive is read completely.
     ///
     /// # Errors
     /// The archive cannot be read, its content differs from its manifest, `sink` failed, or the

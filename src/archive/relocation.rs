@@ -23,23 +23,25 @@ pub(super) struct OpenedFile {
 pub(super) struct FileLocator<'a> {
     scope: &'a CaptureScope,
     pub(super) places: &'a SourcePaths,
+    /// The symbolic links in the archive.
     links: NameSet,
 }
 
 impl<'a> FileLocator<'a> {
-    /// Creates a locator for the files in `places`. `links` are the symbolic links in the archive.
+    /// Creates a locator for the files in `places`. `links` are the symbolic links in the archive, `names` stores their
+    /// names.
     pub(super) fn new(
         scope: &'a CaptureScope,
         places: &'a SourcePaths,
         links: &[LinkEntry],
         names: &Arc<NameTable>,
     ) -> Self {
-        let mut above = NameSet::with_names(names);
-        above.extend(links.iter().map(|link| link.path.clone()));
+        let mut link_names = NameSet::with_names(names);
+        link_names.extend(links.iter().map(|link| link.path.clone()));
         Self {
             scope,
             places,
-            links: above,
+            links: link_names,
         }
     }
 

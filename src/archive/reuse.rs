@@ -73,9 +73,9 @@ pub struct PreviousArchive<'a> {
 }
 
 impl<'a> PreviousArchive<'a> {
-    /// Prepares to copy from `archive`. Returns `None` if it has no index, or was compressed less than `options` asks
-    /// for. The backup then reads every file. `equal` are the files of the home whose contents were compared with those
-    /// in the archive.
+    /// Prepares to copy from `archive`. Returns `None` if it has no index, was compressed less than `options` asks for,
+    /// or cannot be opened. The backup then reads every file. `equal` are the files of the home whose contents were
+    /// compared with those in the archive.
     pub fn new(archive: &'a ArchiveReader, options: ReuseOptions, equal: NameSet) -> Option<Self> {
         let manifest = archive.indexed()?;
         if manifest.members.is_empty() || manifest.effort < options.compression.effort() {
@@ -119,8 +119,8 @@ impl<'a> PreviousArchive<'a> {
         self.path
     }
 
-    /// Returns the members of the first of `files`, which the home has now, if this file and the others in the same
-    /// member are unchanged.
+    /// Returns the members with the first of `files`, which the home has now; `None` if this file or another one in the
+    /// same member has changed, or all files have to be read again.
     pub(super) fn find_reusable_files(&self, files: &FileList) -> Option<ReusableFiles> {
         if self.options.rehash {
             return None;
@@ -173,8 +173,8 @@ impl<'a> PreviousArchive<'a> {
         matches!(holds, MemberContents::Head(_)).then_some(number)
     }
 
-    /// Returns the chunk at `position`, counted from 0, of the large file with the header `head`, with the digest of the
-    /// file's content up to its end.
+    /// Returns the chunk at `position`, counted from 0, of the large file with the header `head`, with the digest of
+    /// the file's content up to its end.
     pub(super) fn chunk(
         &self,
         head: usize,
@@ -209,7 +209,7 @@ impl<'a> PreviousArchive<'a> {
         Some(PreviousMember { member, is_checked })
     }
 
-    /// Reads the bytes of a member. Compares them with the digest if the member is in the sample.
+    /// Reads the bytes of a member. Compares them with the digest if [`ReuseOptions::verify`] selects the member.
     ///
     /// # Errors
     /// Reports read errors and wrong digests as damage of the previous archive.

@@ -1,5 +1,5 @@
-//! Lists the files of a Codex home that an archive captures. Opens no file except databases, to
-//! read their header.
+//! Lists the files of a Codex home that an archive captures. Opens only databases, to read their header, and the
+//! rollouts of conversations that have several files, to compare them.
 
 use super::duplicates::{self, DuplicateConversations};
 use super::format::path_checks::{folder_problem, link_problem, relativize_target};
@@ -40,7 +40,7 @@ pub(crate) struct HomeScan {
     pub stored_bytes: u64,
     /// Top-level entries that are links to places outside the home.
     pub linked: Vec<EntryName>,
-    /// Paths that a rule or `--exclude` leaves out.
+    /// Paths that a rule or `--exclude` leaves out, and duplicate rollouts.
     pub excluded: Vec<PathNote>,
     /// Paths that could not be archived.
     pub skipped: Vec<PathNote>,
@@ -86,8 +86,8 @@ impl HomeScan {
 /// ignored.
 ///
 /// # Errors
-/// The home cannot be opened or listed. Unreadable files and folders below it are no error; they
-/// are listed as skipped.
+/// The home cannot be opened or listed. A missing home is no error if `scope` has a folder of databases outside of it.
+/// Unreadable files and folders below the home are no error; they are listed as skipped.
 pub(crate) fn scan(scope: &CaptureScope, names: &Arc<NameTable>) -> Result<HomeScan, IoError> {
     let mut scan = HomeScan {
         files: FileList::with_names(names),
@@ -161,8 +161,9 @@ fn add_newly_archived(scope: &CaptureScope, canonical: &Path, scan: &mut HomeSca
     }
 }
 
-/// Returns the top-level names that equal a name of Codex when case is ignored, of which another spelling is archived:
-/// Codex's own or, if that is missing, the first one. A disk that ignores case could not restore both.
+/// Returns the top-level names of Codex that are not archived, because another one differs from them only in case. Of
+/// such names, Codex's own spelling is archived or, if that is missing, the first one: a disk that ignores case could
+/// not restore several.
 fn find_case_variants(tops: &[fs::DirEntry]) -> HashSet<OsString> {
     let mut archived: HashMap<String, OsString> = HashMap::new();
     let mut others = HashSet::new();
@@ -194,6 +195,8 @@ struct HomeWalk<'a> {
 }
 
 impl HomeWalk<'_> {
+    /// Adds the top-level entry at `path` with everything below it. A link to a place in the home is added as a link,
+    /// unless Codex writes the file. The target of another link is added under the name of the link.
     fn scan_top_level(&mut self, path: &Path, relative: &Path) {
         let meta = match path.symlink_metadata() {
             Ok(meta) => meta,
@@ -229,8 +232,8 @@ impl HomeWalk<'_> {
         self.visit(&target, relative);
     }
 
-    /// Returns true if the scope captures `relative`. Adds an excluded path to the scan; a folder stands for all of
-    /// its content.
+    /// Returns true if the scope captures `relative`. Otherwise adds an excluded path, or a login that must not be
+    /// archived, to the scan; a folder stands for all of its content.
     fn apply_scope(&mut self, relative: &Path, meta: &Metadata) -> bool {
         if !self.scope.selects(relative) {
             return false;
@@ -264,6 +267,7 @@ impl HomeWalk<'_> {
         true
     }
 
+    /// Adds the entry at `path`, with everything below it, under the archive name `relative`.
     fn visit(&mut self, path: &Path, relative: &Path) {
         let meta = match path.symlink_metadata() {
             Ok(meta) => meta,

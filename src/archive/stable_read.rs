@@ -12,6 +12,14 @@ use std::time::Duration;
 /// Time without a write after which a line without a newline counts as cut off.
 const PARTIAL_LINE_TIMEOUT: Duration = Duration::from_millis(250);
 
+/// The attempt to capture a file.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum CaptureAttempt {
+    First,
+    /// The attempt after all other files, which captures an incomplete last line too.
+    Final,
+}
+
 /// Decision whether an open file can be archived now.
 pub(super) enum ReadDecision {
     /// Archive this prefix of the file.
@@ -30,7 +38,7 @@ pub(super) struct StablePrefix {
 
 /// Returns true for files that Codex extends line by line: rollouts, the prompt history and
 /// `session_index.jsonl`.
-pub(super) fn is_append_only(planned: &FileEntry) -> bool {
+fn is_append_only(planned: &FileEntry) -> bool {
     let path = planned.path.as_path();
     let jsonl = path.extension().is_some_and(|e| e == "jsonl");
     let kind = kind_of(path);
@@ -51,13 +59,13 @@ pub(super) fn wait_for_growth(planned: &FileEntry, source: &Path) {
     }
 }
 
-/// Decides how much of an open file to archive. A file that grew since it was listed (`planned`) is
-/// cut at its last newline. A file that did not grow is deferred if `may_defer`, else archived
-/// whole. Leaves the position of `file` at its start.
+/// Decides how much of an open file to archive: all of it, unless Codex extends the file line by line and its last line
+/// has no end. Such a file is cut at its last newline if its size has changed since it was listed as `planned`, else
+/// deferred at the first attempt. A `config.toml` of NUL bytes is skipped. Leaves the position of `file` at its start.
 pub(super) fn decide_read(
     file: &mut File,
     planned: &FileEntry,
-    may_defer: bool,
+    attempt: CaptureAttempt,
 ) -> io::Result<ReadDecision> {
     let meta = file.metadata()?;
     let mut size = meta.len();
@@ -65,7 +73,7 @@ pub(super) fn decide_read(
         // Codex writes whole lines. A line without an end is being written now, or was cut off by a
         // crash long ago.
         let grew = size != planned.size;
-        if !grew && may_defer {
+        if !grew && attempt == CaptureAttempt::First {
             return Ok(ReadDecision::Defer);
         }
         if grew {
@@ -89,7 +97,8 @@ fn ends_in_newline(file: &mut File, size: u64) -> io::Result<bool> {
     Ok(last == *b"\n")
 }
 
-/// Returns true if the file has NUL bytes only, which a power loss can leave of a small file.
+/// Returns true if the first MiB of the file is not empty and has NUL bytes only, as a power loss can leave a small
+/// file.
 fn is_nul_filled(file: &mut File) -> io::Result<bool> {
     let mut bytes = Vec::new();
     file.seek(SeekFrom::Start(0))?;

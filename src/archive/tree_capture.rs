@@ -28,7 +28,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// A captured home in a tree. Dropping it removes the copies of databases and of the login.
+/// A captured home in a tree. Dropping it removes the files that are not hard links, such as databases and the login.
 #[derive(Debug)]
 pub(crate) struct CapturedTree {
     pub(crate) root: PathBuf,
@@ -36,12 +36,13 @@ pub(crate) struct CapturedTree {
     pub(crate) manifest: ArchiveManifest,
     /// The captured login, or `None` if the home was signed out.
     pub(crate) login: Option<Login>,
-    /// Paths that a rule or `--exclude` left out.
+    /// Paths that a rule or `--exclude` left out, and duplicate rollouts.
     pub(crate) excluded: Vec<PathNote>,
     /// Paths that could not be captured.
     pub(crate) skipped: Vec<PathNote>,
     /// Captured files whose content does not match their name, such as a database without a SQLite header.
     pub(crate) damaged: Vec<PathNote>,
+    /// The files in the tree that are hard links.
     linked: NameSet,
 }
 
@@ -62,7 +63,7 @@ pub(crate) fn capture_tree(
     let names = Arc::default();
     let (mut scan, databases) = scan_with_snapshots(scope, &names, &staging, |_| Ok(()))?;
     metadata.captured_files = scan.top_entries();
-    let files = take_files(&mut scan, &databases, &names);
+    let files = take_files(&mut scan, &databases);
 
     atomic::create_unsynced_folder(root)?;
     let mut writer = TreeWriter::new(root, scope, &scan, &names)?;
@@ -125,9 +126,9 @@ fn write_entries(
 }
 
 impl CapturedTree {
-    /// Replaces links to files that changed since the capture by copies up to the last complete
-    /// line. Returns the number of these files. If it is not zero, a backup of the tree made before has content that
-    /// does not belong to this capture.
+    /// Replaces links to files that changed since the capture by copies; a copy of a `.jsonl` file ends with its last
+    /// complete line. Returns the number of these files. If it is not zero, a backup of the tree made before has
+    /// content that does not belong to this capture.
     ///
     /// # Errors
     /// A file cannot be copied.

@@ -11,7 +11,7 @@ use super::path_note::PathNote;
 use super::relocation::{FileLocator, OpenedFile};
 use super::scan::{self, HomeScan};
 use super::scope::CaptureScope;
-use super::stable_read::StablePrefix;
+use super::stable_read::{CaptureAttempt, StablePrefix};
 use crate::codex::home::{HomeEntryKind, kind_of};
 use crate::io::atomic::TempFile;
 use crate::io::disk_clock::modified_ns;
@@ -147,7 +147,7 @@ impl<'a> TreeWriter<'a> {
     pub(super) fn add_files(&mut self, files: &FileList) -> Result<(), ArchiveError> {
         let mut deferred = Vec::new();
         for planned in files.iter() {
-            if !self.try_capture(&planned, true)? {
+            if !self.try_capture(&planned, CaptureAttempt::First)? {
                 deferred.push(planned);
             }
         }
@@ -294,8 +294,8 @@ impl CaptureTarget for TreeWriter<'_> {
     }
 }
 
-/// Returns true for files that are always copied: Codex writes databases in place, and a link would keep
-/// a login or a key that Codex deletes. Files like `.credentials.json` (logins of MCP servers), `.env`
+/// Returns true for files that are always copied: Codex writes databases in place, and a link would keep a login or a
+/// key that Codex deletes. Includes all unknown top-level files: `.credentials.json` (logins of MCP servers), `.env`
 /// and copies of auth.json have no kind of their own.
 pub(crate) fn is_always_copied(path: &Path) -> bool {
     match kind_of(path) {

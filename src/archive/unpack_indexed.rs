@@ -69,6 +69,7 @@ pub(super) fn unpack_by_index(
             members
                 .filter(|(member, _)| extent == Extent::All || unpacker.is_wanted(member))
                 .try_for_each(|job| jobs.submit(job))
+                // Not returned: `run_ordered_on` returns the error of the consumer.
                 .map_err(|ConsumerFailed| ArchiveError::Interrupted.into())
         },
     );
@@ -94,7 +95,7 @@ struct OrderedChecks<'a> {
 }
 
 impl OrderedChecks<'_> {
-    /// Checks the next member of the archive.
+    /// Checks the next member of the archive after all earlier ones.
     fn check_next(&mut self, member: UnpackedMember) -> Result<(), ContentError> {
         if self.void_bytes_left > 0 && !matches!(member, UnpackedMember::Void(_)) {
             return Err(void_mismatch());

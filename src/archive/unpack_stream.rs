@@ -73,7 +73,8 @@ struct Checklist<'a> {
     links: HashMap<&'a EntryName, &'a PathBuf>,
     /// Number of times that each void name is still expected.
     void: HashMap<&'a EntryName, usize>,
-    described: bool,
+    /// True once the entry with the list itself was read.
+    has_list: bool,
 }
 
 impl<'a> Checklist<'a> {
@@ -94,7 +95,7 @@ impl<'a> Checklist<'a> {
                 .map(|l| (&l.path, &l.target))
                 .collect(),
             void,
-            described: false,
+            has_list: false,
         }
     }
 
@@ -103,8 +104,8 @@ impl<'a> Checklist<'a> {
         let unexpected_entry = |reason| Err(ContentError::unsafe_entry(&entry.name, reason));
         match &entry.kind {
             RawKind::File if self.take_void(&entry.name) => Ok(None),
-            RawKind::File if self.is_description(&entry.name) && !self.described => {
-                self.described = true;
+            RawKind::File if self.is_list(&entry.name) && !self.has_list => {
+                self.has_list = true;
                 Ok(None)
             }
             RawKind::File => match self.take_file(&entry.name) {
@@ -121,25 +122,28 @@ impl<'a> Checklist<'a> {
         }
     }
 
+    /// Removes a void entry of this name from those that are expected. Returns false if there is none.
     fn take_void(&mut self, name: &EntryName) -> bool {
         let left = self.void.get_mut(name).filter(|left| **left > 0);
         left.map(|left| *left -= 1).is_some()
     }
 
+    /// Removes a file from the missing ones and returns it.
     fn take_file(&mut self, name: &EntryName) -> Option<FileEntry> {
         let id = self.files.names().find(name.as_path())?;
         self.files.get(self.missing.remove(&id)?)
     }
 
-    fn is_description(&self, name: &EntryName) -> bool {
+    /// Returns true for the manifest, or for the Python tool's copy of the sidecar. Neither is among its own entries.
+    fn is_list(&self, name: &EntryName) -> bool {
         if self.is_python {
-            python::is_description(name)
+            python::is_sidecar_copy(name)
         } else {
             name.as_path() == Path::new(MANIFEST_NAME)
         }
     }
 
-    /// Returns the first listed entry, by path, that the archive lacks. The Python tool lists no folders.
+    /// Returns the first listed entry, by path, that the archive lacks. Leaves out the folders of the Python tool.
     fn find_missing(self) -> Option<EntryName> {
         let files = self.missing.into_values();
         let folders = self.folders.into_iter().filter(|_| !self.is_python);

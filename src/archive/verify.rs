@@ -19,7 +19,7 @@ pub struct VerifyReport {
     pub archive: PathBuf,
     /// Damage of the archive itself. Empty if it is good or could not be read.
     pub problems: Vec<String>,
-    /// The error that ended reading, which proves nothing about the archive.
+    /// The read error of the archive file that ended the check. It proves nothing about the content.
     pub unread: Option<IoError>,
     /// Problem of the sidecar. The archive can be restored without one.
     pub sidecar: Option<SidecarProblem>,
@@ -75,10 +75,10 @@ fn read_completely(
     report: &mut VerifyReport,
 ) -> Result<(), ArchiveError> {
     let archive = ArchiveReader::open(path)?;
-    let checker = Checker::new(&archive, Staging::create_in(tmp)?);
+    let unpacked = UnpackedDatabases::new(&archive, Staging::create_in(tmp)?);
     // A full disk would look like a damaged database.
     space::require(tmp, database_bytes(&archive), space::free_bytes(tmp))?;
-    for journal in &checker.journals {
+    for journal in &unpacked.journals {
         // SQLite would roll the copy back to a state that never was, because the parts are of
         // different moments.
         let torn = format!("{journal}: copied in the middle of a write (it has a journal)");
@@ -86,7 +86,7 @@ fn read_completely(
         report.problems.push(torn.to_string());
     }
     // Runs at the same time as the archive is read, so that both use the same cached disk blocks.
-    let place = |entry: &FileEntry| checker.places.get(&entry.path).cloned();
+    let place = |entry: &FileEntry| unpacked.places.get(&entry.path).cloned();
     let sink = PlaceSink { place };
     let (sidecar, read) = parallel::run_both(
         || (!archive.is_python()).then(|| compare_with_sidecar(path)),
@@ -97,7 +97,7 @@ fn read_completely(
         Err(e) => report.problems.push(e.to_string()),
         Ok(()) => {}
     }
-    for (name, copy) in checker.find_databases() {
+    for (name, copy) in unpacked.find_databases() {
         if let Err(e) = check_database(copy)? {
             report.problems.push(format!("{name}: {e}"));
         }
@@ -137,8 +137,8 @@ fn check_database(copy: &Path) -> Result<Result<(), DatabaseError>, ArchiveError
     }
 }
 
-/// Compares the archive with size and digest in its sidecar. Returns the sidecar's problem, if
-/// there is one.
+/// Compares the archive with size and digest in its sidecar. Returns the sidecar's problem, if there is one. An archive
+/// whose name does not end in `.tar.gz` needs no sidecar.
 fn compare_with_sidecar(path: &Path) -> Result<Option<SidecarProblem>, ArchiveError> {
     let Some(sidecar) = super::format::names::sidecar_path(path) else {
         return Ok(None);
@@ -155,19 +155,20 @@ fn compare_with_sidecar(path: &Path) -> Result<Option<SidecarProblem>, ArchiveEr
     Ok((read != (listed, metadata.archive_bytes)).then_some(SidecarProblem::Mismatch))
 }
 
-/// Unpacks the databases of an archive, and the `-wal` files that the Python tool copied, to check
-/// them.
-struct Checker {
+/// The databases of an archive, and the `-wal` files that the Python tool copied, which are unpacked to be checked.
+struct UnpackedDatabases {
     /// The folder of the unpacked files, removed when dropped.
     _staging: Staging,
+    /// The paths of the unpacked files.
     places: HashMap<EntryName, PathBuf>,
+    /// The rollback journals with content, which are not unpacked.
     journals: Vec<EntryName>,
     /// True if a file with a database's name may have other content. `backup` reports such files
     /// when it archives them, and the digest covers them.
     allows_non_databases: bool,
 }
 
-impl Checker {
+impl UnpackedDatabases {
     fn new(archive: &ArchiveReader, staging: Staging) -> Self {
         let contents = archive.contents();
         let databases = contents

@@ -3,7 +3,7 @@
 use crate::codex::identity::Identity;
 use crate::context::Context;
 use crate::error::{CommandError, Result};
-use crate::inventory::resolve::resolve;
+use crate::inventory::resolve::find_account_position;
 use crate::quota::account::{Account, AccountEntry, LoginState};
 use crate::quota::recommend::rank;
 use crate::quota::state;
@@ -55,14 +55,17 @@ pub(crate) fn find_position(accounts: &[Account], text: &str, context: &Context)
         let message = format!("no account or profile named {text:?}");
         return Err(CommandError::failed(message).hint(first_login(context)));
     }
-    Ok(resolve(accounts.iter().map(|a| &a.entry), text)?)
+    Ok(find_account_position(
+        accounts.iter().map(|a| &a.entry),
+        text,
+    )?)
 }
 
-/// Lets the user choose a profile from a list with the remaining weekly quota, the recommended account first.
-/// The first one other than the current account is preselected.
+/// Lets the user choose an account that has a profile from a list with the remaining weekly quota, the recommended one
+/// first. The first one that has a login and is not the current one is preselected.
 ///
 /// # Errors
-/// The user cancelled. Without a terminal, the message is the question.
+/// There are no profiles, or the user cancelled. Without a terminal, the message is the question.
 pub(crate) fn pick_account(question: &str, context: &Context) -> Result<Identity> {
     let is_free = |account: &Account| !account.current && account.login == LoginState::Ok;
     let hint = "name an account; list the accounts: codex-manager accounts";
@@ -117,7 +120,7 @@ fn choose_account(
     chosen.ok_or_else(|| CommandError::usage(question.to_owned()).hint(hint))
 }
 
-/// The width of a terminal below which the picker shortens names, so that state and quota fit.
+/// The width of a terminal, in columns, below which the picker shortens names, so that state and quota fit.
 const NARROW_TERMINAL: usize = 60;
 
 fn build_picker_item(id: usize, account: &Account, context: &Context) -> PickerItem {

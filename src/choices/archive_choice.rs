@@ -46,7 +46,7 @@ pub(crate) fn find_latest<'r>(
     })
 }
 
-/// Returns the only archive in `backups/` whose name begins with `text`.
+/// Returns the only archive in `backups/` whose name begins with `text`; `None` if there is none or `text` is empty.
 ///
 /// # Errors
 /// Several names begin with it.
@@ -61,7 +61,7 @@ pub(crate) fn find_by_prefix<'r>(
         [] => Ok(None),
         [one] => Ok(Some(one)),
         several => {
-            // The date in a name is the start of the window.
+            // The date in a name is the start of the quota window.
             let name = |r: &&ArchiveRecord| {
                 let made = absolute_time(&r.metadata.created_at, context);
                 format!("{} (backed up {made})", shortest_name(r))
@@ -140,18 +140,4 @@ pub(crate) fn find_archive(
         let message = format!("no such archive: {}", name.display());
         unknown_archive_error(message, &text, &records, &[], context)
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn latest_offset_parses_latest_and_latest_tilde_number() {
-        assert_eq!(latest_offset("latest"), Some(0));
-        assert_eq!(latest_offset("latest~2"), Some(2));
-        for other in ["lates", "latest~", "latest~x", "latest2", "Latest"] {
-            assert_eq!(latest_offset(other), None, "{other}");
-        }
-    }
 }

@@ -65,8 +65,8 @@ fn value_name(arg: &Arg) -> String {
     names.first().map(ToString::to_string).unwrap_or_default()
 }
 
-/// Returns the settings of the environment. Global flags on the command line being completed are not
-/// considered.
+/// Returns the settings of the environment and of `config.toml`; `None` if they are invalid. Global flags on the
+/// command line being completed are not considered.
 fn resolve_settings() -> Option<Settings> {
     // The shell calls the program without its flags.
     let env = Environment::from_process();
@@ -147,7 +147,7 @@ fn complete_profiles(typed: &OsStr) -> Vec<CompletionCandidate> {
     matching_candidates(typed, names)
 }
 
-/// Archive names without the suffix and the times of the backups, newest first.
+/// Returns the names of archives without the suffix, with the times of the backups, newest first.
 fn complete_archives(typed: &OsStr) -> Vec<CompletionCandidate> {
     let Some(settings) = resolve_settings() else {
         return Vec::new();

@@ -127,7 +127,11 @@ fn find_in_home(text: &str, context: &Context) -> Result<NamedConversation> {
 }
 
 /// Returns all conversations that Codex lists, or without its database those of the search index: archived ones
-/// last, otherwise by the time of the last change, newest first.
+/// last, otherwise by the time of the last change, newest first. Names in `session_index.jsonl` that Codex would show
+/// replace those of the database.
+///
+/// # Errors
+/// Codex's list cannot be read.
 pub(crate) fn list_rows(context: &Context) -> Result<Vec<ThreadRow>> {
     let home = context.codex_home();
     let mut rows = match context.state_database() {
@@ -170,7 +174,7 @@ fn list_rows_without_database(context: &Context) -> Result<Vec<ThreadRow>> {
     Ok(rows.collect())
 }
 
-/// Returns the hint that suggests names similar to `text`, ready to paste.
+/// Returns the hint that suggests names similar to `text`, ready to paste; `None` if no name is similar.
 pub(crate) fn suggest_names<'a>(
     text: &str,
     names: impl IntoIterator<Item = &'a str>,
@@ -183,7 +187,7 @@ pub(crate) fn suggest_names<'a>(
     (!quoted.is_empty()).then(|| format!("did you mean: {}", quoted.join(", ")))
 }
 
-/// Finds the conversations that `text` names; see [`thread_choice::find_named`].
+/// Returns the conversations that `text` names; see [`thread_choice::find_named`].
 fn find_rows<'a>(rows: &'a [ThreadRow], text: &str) -> Vec<&'a ThreadRow> {
     let has_title = |row: &ThreadRow, fits: &dyn Fn(&str) -> bool| row.titles().any(fits);
     thread_choice::find_named(&rows.iter(), text, |row| row.id.clone(), has_title)

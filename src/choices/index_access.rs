@@ -112,8 +112,8 @@ impl<'a> IndexAccess<'a> {
         }
     }
 
-    /// Opens the index and brings it up to date, unless another process does; without a message. `None` if it is
-    /// damaged, or missing and cannot be created.
+    /// Opens the index and brings it up to date, without a message. While another process updates it, opens it as it
+    /// is. `None` if it is damaged, or missing and cannot be created now.
     pub(crate) fn open_updated_quietly(&self) -> Option<IndexStore> {
         atomic::create_private_folder(atomic::parent_of(&self.path)).ok()?;
         let Ok(_lock) = FileLock::try_acquire(&lock_path(&self.path)) else {

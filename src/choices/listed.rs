@@ -43,7 +43,8 @@ pub(crate) fn list_threads_as<T>(
 }
 
 /// Returns the conversations of the search index that Codex does not list and `filter` selects by folder and time.
-/// Returns none if the index is missing or damaged. Only in a home without Codex's database, the index is created.
+/// Returns none if the index is missing or damaged, or `filter` names an account, which the index does not have. Only
+/// in a home without Codex's database, the index is created and updated; a failure of that is a warning.
 ///
 /// # Errors
 /// The database cannot be read, or the user interrupts.

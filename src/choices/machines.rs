@@ -49,9 +49,9 @@ pub(crate) fn known_machines(context: &Context) -> Vec<Machine> {
 /// # Errors
 /// No vault is set up, nothing was fetched before and the vault cannot be reached, or the user interrupts.
 pub(crate) fn refresh_machines(context: &Context) -> Result<(Vec<Machine>, bool)> {
-    let refreshed = refresh(context);
+    let fetched = fetch_newest(context);
     let list = known_machines(context);
-    let is_stale = match refreshed {
+    let is_stale = match fetched {
         Ok(is_complete) => !is_complete,
         Err(e) if is_interrupted() || list.is_empty() => return Err(e),
         Err(e) => {
@@ -68,8 +68,9 @@ pub(crate) fn refresh_machines(context: &Context) -> Result<(Vec<Machine>, bool)
     Ok((list, is_stale))
 }
 
-/// Returns true if all machines could be read.
-fn refresh(context: &Context) -> Result<bool> {
+/// Fetches the newest conversations and removes the indexes of machines that are gone. Returns false if a machine could
+/// not be read, of which it warns.
+fn fetch_newest(context: &Context) -> Result<bool> {
     let restic = ConnectionArgs::default().open(context)?;
     let manager_home = context.manager_home();
     let before = known_machines(context);
@@ -103,7 +104,7 @@ pub(crate) fn own_name(context: &Context) -> String {
     config.map_or_else(|_| host(context), |config| config.machine_id)
 }
 
-/// Returns the machine whose fetched conversations have `path`.
+/// Returns the machine whose fetched conversations are in the folder that has `path`.
 pub(crate) fn machine_of_path(path: &Path, context: &Context) -> Option<Machine> {
     let mut machines = known_machines(context).into_iter();
     machines.find(|machine| path.starts_with(machine.context.codex_home()))

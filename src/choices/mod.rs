@@ -2,8 +2,9 @@
 //!
 //! - an account: [`account_choice`]
 //! - an archive: [`archive_choice`]; a snapshot and its vault: [`snapshot_choice`], [`vault_connection`]
-//! - a conversation: [`conversation_choice`]; on the terminal: [`conversation_picker`]
-//! - the conversations of other machines: [`machines`]
+//! - a conversation: [`conversation_choice`]; on the terminal: [`conversation_picker`]; its account:
+//!   [`conversation_accounts`]
+//! - the conversations of other machines: [`machines`]; the search index: [`index_access`]
 //! - conversations by folder, account and time: [`selection_args`], from [`listed`]; a project: [`project_choice`]
 //! - the rules of `prune`: [`retention_args`]; the configuration of sync: [`sync_config`]
 //! - candidates of a shell's completion: [`candidates`], printed by [`shell_completers`]

@@ -177,7 +177,8 @@ impl KindArgs {
     }
 }
 
-/// Returns the filter for the conversations of an account.
+/// Returns the filter for the conversations of an account: those whose newest launch was under it, and those without a
+/// launch that it created.
 ///
 /// # Errors
 /// `launches.jsonl` cannot be read.

@@ -5,7 +5,7 @@ use crate::codex::identity::Identity;
 use crate::context::Context;
 use crate::error::{CommandError, Result};
 use crate::inventory::archive_names::LATEST;
-use crate::inventory::resolve::{merge_entries, resolve};
+use crate::inventory::resolve::{find_account_position, merge_entries};
 use crate::vault::restic::Restic;
 use crate::vault::snapshot::{self, Snapshot, SnapshotPlace};
 use crate::vault::{VaultError, state};
@@ -51,7 +51,7 @@ fn find_account(context: &Context, snapshots: &[Snapshot], name: &str) -> Result
         .iter()
         .filter_map(|s| s.tags.as_ref()?.metadata.identity());
     let mut entries = merge_entries(&known, identities);
-    let position = resolve(&entries, name).map_err(|error| {
+    let position = find_account_position(&entries, name).map_err(|error| {
         CommandError::from(error).hint("list the snapshots: codex-manager vault snapshots")
     })?;
     Ok(entries.swap_remove(position).identity)

@@ -24,7 +24,10 @@ pub(crate) fn sync_command_line(context: &Context, path: &Path, rest: &str) -> S
     }
 }
 
-/// Reads the configuration and prints its warnings to stderr.
+/// Reads the configuration and prints its warnings on stderr.
+///
+/// # Errors
+/// The configuration is missing or invalid.
 pub(crate) fn read_config(context: &Context, path: &Path) -> Result<SyncConfig, CommandError> {
     let config = read_config_quietly(context, path)?;
     for warning in &config.warnings {
@@ -50,7 +53,7 @@ pub(crate) fn config_context(context: &Context) -> ConfigContext<'_> {
     }
 }
 
-/// Returns the replica of this home and this cloud folder.
+/// Returns the replica of the home and the cloud folder in the configuration.
 pub(crate) fn replica(context: &Context, config: &SyncConfig) -> Replica {
     Replica::of(&context.settings.manager_home, &config.local, &config.cloud)
 }

@@ -10,7 +10,7 @@ use clap::Args;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// The schemes of restic's URLs. Any other text is a local folder.
+/// The beginnings of restic's URLs of repositories elsewhere. Any other text is a local folder.
 const SCHEMES: [&str; 8] = [
     "s3:", "sftp:", "rest:", "b2:", "azure:", "gs:", "swift:", "rclone:",
 ];
@@ -43,7 +43,7 @@ pub(crate) struct ConnectionArgs {
 /// Default limit of a drill for the time without progress. A scheduled job must not wait for a server that hangs.
 const DRILL_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Makes a local folder absolute. URLs are returned unchanged.
+/// Makes a local folder absolute, without `local:` before it. URLs are returned unchanged.
 pub(crate) fn absolute_url(context: &Context, url: &str) -> String {
     if SCHEMES.iter().any(|scheme| url.starts_with(scheme)) {
         return url.to_owned();
@@ -105,7 +105,10 @@ impl ConnectionArgs {
             .map_err(Into::into)
     }
 
-    /// Prepares restic for `url` with `password`.
+    /// Prepares restic for `url` with `password`. Runs `restic version`, but does not open the repository.
+    ///
+    /// # Errors
+    /// restic is not installed or too old.
     pub(crate) fn open_restic(
         &self,
         context: &Context,
@@ -141,7 +144,7 @@ impl ConnectionArgs {
     /// Prepares restic for the vault. Prompts for a missing password on a terminal.
     ///
     /// # Errors
-    /// No vault is set up, restic is not installed, or there is no password.
+    /// No vault is set up, restic is not installed or too old, or there is no password.
     pub(crate) fn open(&self, context: &Context) -> Result<Restic> {
         let url = self.url(context).ok_or(VaultError::NotConfigured)?;
         self.check_program(context)?;

@@ -64,7 +64,7 @@ impl CooldownArgs {
             _ => {
                 let mut list = AccountList::read(self.dry_run, context)?;
                 if let Some(text) = &self.account {
-                    list.retain(&find_identity(text, context)?);
+                    list.retain_account(&find_identity(text, context)?);
                 }
                 list.print_cooldown_json(context);
                 // Profiles of a newer version are warnings here: only `list` is about the profiles.
@@ -77,7 +77,7 @@ impl CooldownArgs {
         let mut list = AccountList::of_accounts(accounts, context);
         list.print_cooldown_json(context);
         // The text output has only the account that was changed.
-        list.retain(&changed);
+        list.retain_account(&changed);
         let _ = list.show(self.timeline, context);
         Ok(Outcome::Done)
     }

@@ -97,7 +97,7 @@ impl ListBackupsArgs {
         let mut records: Vec<&ArchiveRecord> = all.iter().collect();
         if let Some(text) = self.account.as_ref().or(self.named.as_ref()) {
             let entries = merge_archived_accounts(accounts.iter().map(|(a, _)| a), &all);
-            let wanted = &entries[resolve::resolve(&entries, text)?].identity;
+            let wanted = &entries[resolve::find_account_position(&entries, text)?].identity;
             records.retain(|r| r.metadata.identity().is_some_and(|i| i.is_same(wanted)));
         }
         if self.ready {

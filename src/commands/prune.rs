@@ -236,7 +236,7 @@ impl PruneArgs {
             refuse_last_copy_in_trash(context)?;
             permanent_deletion::confirm(context, &what)?;
             let lock = FileLock::acquire_unless_interrupted(&manager.join(LOCK_NAME))?;
-            trash::remove(manager, &trashed, &lock)?;
+            trash::delete_batches(manager, &trashed, &lock)?;
             ui.prose(format_args!("deleted permanently: {what}"));
         } else {
             ui.line("the trash is empty");

@@ -108,7 +108,7 @@ fn find_by_account_or_prefix<'r>(
     context: &Context,
 ) -> Result<&'r ArchiveRecord> {
     let entries = merge_archived_accounts(&account::read_known_accounts(context)?, records);
-    let accounts = match resolve::resolve(&entries, what) {
+    let accounts = match resolve::find_account_position(&entries, what) {
         Ok(i) => {
             let wanted = &entries[i].identity;
             let is_of_account =

@@ -6,8 +6,8 @@ use crate::io::ansi::strip_escapes;
 use chrono::{DateTime, Utc};
 use std::fmt::Write as _;
 
-/// The length of a tool call in one line, in characters.
-const CALL_CHARS: usize = 100;
+/// The largest length of a text that is shortened to one line, in characters.
+const LINE_CHARS: usize = 100;
 
 /// Writes entries as Markdown, with a heading for each turn.
 pub(crate) struct MarkdownWriter<F> {
@@ -95,10 +95,10 @@ impl<F: Fn(&DateTime<Utc>) -> String> MarkdownWriter<F> {
     }
 }
 
-/// Returns the first words of a text in one line.
+/// Returns the first [`LINE_CHARS`] characters of a text in one line, with `…` if more follow.
 pub(crate) fn shorten_to_line(text: &str) -> String {
     let mut line = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    if let Some((end, _)) = line.char_indices().nth(CALL_CHARS) {
+    if let Some((end, _)) = line.char_indices().nth(LINE_CHARS) {
         line.truncate(end);
         line.push('…');
     }

@@ -44,11 +44,11 @@ impl OwnMessages {
 /// The messages of two versions of a rollout.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct MessageComparison {
-    /// The first line of the first message, if both versions begin with it.
+    /// The first line of the first common message that the user wrote.
     pub title: Option<String>,
-    /// Number of messages that both versions begin with.
+    /// The number of messages that both versions begin with.
     pub common: usize,
-    /// Time of the last of these.
+    /// The time of the last common message.
     pub since: Option<DateTime<Utc>>,
     /// Messages that only the first version has.
     pub first: OwnMessages,
@@ -101,8 +101,8 @@ pub(crate) enum RewrittenVersion {
 }
 
 /// Returns the version into which Codex rewrote the other one: a paginated rollout that begins with all messages of
-/// the other version, at the same times. Returns `None` if a message is missing in it, or if neither is
-/// paginated.
+/// the other version, at the same times. Returns `None` if a message is missing in it, if the versions have no common
+/// message, if neither is paginated, or if one is a subagent's or has no first line with metadata.
 pub(crate) fn find_rewritten_version(
     first: &Path,
     second: &Path,

@@ -79,8 +79,8 @@ impl Message {
     }
 }
 
-/// Returns the messages of a rollout, plain or compressed, including those after the place of a rewind. A damaged
-/// rollout has the messages before the damage.
+/// Returns the messages of a rollout, plain or compressed: those that a later rollout hides by a rewind too, but none of
+/// turns that were rolled back in this one. Of a damaged rollout, returns the messages before the damage.
 ///
 /// # Errors
 /// The file cannot be read, or the user interrupts ([`ErrorKind::Interrupted`]).

@@ -15,17 +15,18 @@ const TOOLS: [&str; 3] = [
     "list_conversations",
 ];
 
-/// Returns true for a call of such a tool, and for its answer.
+/// Returns true for a call of one of [`TOOLS`], and for its answer.
 pub(crate) fn is_past_answer(kind: &EventKind) -> bool {
     match kind {
         EventKind::ToolCall { name, .. } => TOOLS.iter().any(|tool| name.ends_with(tool)),
-        EventKind::ToolOutput(text) => begins_as_answer(text),
+        EventKind::ToolOutput(text) => has_answer_mark(text),
         _ => false,
     }
 }
 
-/// Returns true for the output of such a tool. A file that only quotes one is not left out.
-pub(crate) fn begins_as_answer(output: &str) -> bool {
+/// Returns true if one of the first lines of an output has [`FIRST_LINE`]. A file that quotes an answer further down is
+/// no answer.
+pub(crate) fn has_answer_mark(output: &str) -> bool {
     let output = output.as_bytes();
     let end = memchr::memchr_iter(b'\n', output).nth(MAX_LINES_BEFORE);
     memchr::memmem::find(
@@ -48,7 +49,7 @@ mod tests {
             (MAX_LINES_BEFORE + 1, false),
         ] {
             let output = format!("{}{FIRST_LINE}\n> a quoted line\n", lines(before));
-            assert_eq!(begins_as_answer(&output), is_answer, "{before}");
+            assert_eq!(has_answer_mark(&output), is_answer, "{before}");
         }
     }
 }

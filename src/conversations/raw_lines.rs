@@ -3,7 +3,7 @@
 use crate::codex::rollout;
 use crate::history::lines::{JsonlLine, LineReader};
 use crate::io::file_open;
-use crate::io::progress::is_interrupted;
+use crate::io::progress::check_interrupt;
 use serde::de::IgnoredAny;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
@@ -52,14 +52,15 @@ impl RawLines {
         self.end
     }
 
-    /// Returns the next complete line, or `None` at the end. A last line without a newline is complete if it is JSON.
+    /// Returns the next complete line, or `None` at the end. A last line without a newline is complete if it is JSON. A
+    /// damaged compressed rollout ends at the damage, unless it has no complete line before that.
     ///
     /// # Errors
     /// The file cannot be read, or the user interrupts ([`io::ErrorKind::Interrupted`]).
     pub(crate) fn next(&mut self) -> io::Result<Option<RawLine<'_>>> {
         self.count = self.count.wrapping_add(1);
-        if self.count.is_multiple_of(256) && is_interrupted() {
-            return Err(io::ErrorKind::Interrupted.into());
+        if self.count.is_multiple_of(256) {
+            check_interrupt()?;
         }
         let placed = match self.lines.next_placed() {
             Ok(Some(placed)) => placed,

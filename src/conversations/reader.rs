@@ -36,6 +36,9 @@ impl EventReader {
     }
 
     /// Opens rollouts that continue each other. Turns are counted through all of them.
+    ///
+    /// # Errors
+    /// The first rollout cannot be read, or there is none ([`io::ErrorKind::NotFound`]).
     pub(crate) fn open_all(slices: &[RolloutSlice], selection: LineParts) -> io::Result<Self> {
         let (first, next) = slices.split_first().ok_or(io::ErrorKind::NotFound)?;
         let mut reader = Self::open_at(&first.path, 0, selection)?;
@@ -45,8 +48,8 @@ impl EventReader {
         Ok(reader)
     }
 
-    /// Opens a rollout at an offset of its plain text. A line that begins before it is skipped, and turns are
-    /// counted from there.
+    /// Opens a rollout at an offset of its plain text. A line that begins before it is skipped, turns are counted from
+    /// there, and rolled-back turns are not left out.
     pub(crate) fn open_at(path: &Path, from: u64, selection: LineParts) -> io::Result<Self> {
         Ok(Self {
             lines: RawLines::open(path, from)?,

@@ -9,7 +9,7 @@ const MAX_RECENT_TEXTS: usize = 64;
 /// The number of recent tool calls whose completed items are recognized as copies.
 const MAX_RECENT_CALLS: usize = 256;
 
-/// The number of recent texts and calls of a stored state.
+/// The numbers of recent texts and calls in a stored state.
 const MAX_STORED_TEXTS: usize = 4;
 const MAX_STORED_CALLS: usize = 8;
 
@@ -31,7 +31,8 @@ struct RecentText {
 }
 
 impl ReaderState {
-    /// Encodes the state in at most 130 bytes: the last texts and calls, because copies are a few lines apart.
+    /// Encodes the state in at most 117 bytes. Only the last texts and calls are stored, because copies are a few lines
+    /// apart.
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = self.turn.to_le_bytes().to_vec();
         let texts = self.texts.len().saturating_sub(MAX_STORED_TEXTS);
@@ -53,7 +54,7 @@ impl ReaderState {
         bytes
     }
 
-    /// Decodes a state. Returns the empty state if the bytes are damaged.
+    /// Decodes a state. Returns the empty state if the bytes are too short.
     pub(crate) fn from_bytes(bytes: &[u8]) -> Self {
         Self::decode(bytes).unwrap_or_default()
     }
@@ -81,8 +82,8 @@ impl ReaderState {
         })
     }
 
-    /// Turns the items of the line at `offset` into events, without copies of recent ones. The item at an
-    /// index of the result came from the item with that index in `items`; `None` marks a copy.
+    /// Turns the items of the line at `offset` into events. The result has an entry for each item, which is `None` for a
+    /// copy of a recent item and for an empty text.
     pub(super) fn accept(&mut self, line: LineItems, offset: u64) -> Vec<Option<RolloutEvent>> {
         let LineItems { at, items } = line;
         let event = |item: LineItem| {
@@ -104,6 +105,7 @@ impl ReaderState {
         items.into_iter().map(event).collect()
     }
 
+    /// Records an item. Returns false for a copy and for an empty text.
     fn record_item(&mut self, item: &LineItem) -> bool {
         let (kind, text) = match &item.kind {
             EventKind::User(text) => (b'u', text),

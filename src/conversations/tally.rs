@@ -20,7 +20,8 @@ impl Tally {
     /// The number of bytes of [`Tally::to_bytes`].
     pub(crate) const STORED_BYTES: usize = 33;
 
-    /// Returns the tokens that were used since the previous event; zero for a repeated one.
+    /// Returns the tokens that were used since the previous event; zero for a repeated sum, and for the sum of a request
+    /// that [`Self::count_request`] counted.
     pub(crate) fn count(&mut self, event: &TokenEvent) -> TokenUsage {
         let Some(total) = event.total else {
             return event.last.unwrap_or_default();
@@ -40,7 +41,8 @@ impl Tally {
         }
     }
 
-    /// Returns the tokens of a request; zero for the copy of a request of `thread_id`'s original.
+    /// Returns the tokens of a request of the conversation `thread_id`; zero for one that was copied from another
+    /// conversation.
     pub(crate) fn count_request(&mut self, record: &RequestRecord, thread_id: &str) -> TokenUsage {
         // The sum in the record is no sum of the conversation: in one that an older Codex began it starts at zero (0.169).
         self.is_recorded = true;
@@ -64,7 +66,7 @@ impl Tally {
         bytes
     }
 
-    /// Decodes a tally. Returns an empty one if the bytes are damaged.
+    /// Decodes a tally. Returns an empty one if there are not [`Tally::STORED_BYTES`] bytes.
     pub(crate) fn from_bytes(bytes: &[u8]) -> Self {
         let mut tally = Self::default();
         if bytes.len() != Self::STORED_BYTES {

@@ -9,8 +9,8 @@ use crate::restore::needed_paths::newest_state_database;
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
-/// Returns the rollouts by the id of their conversation, in lower case, the oldest first; of two forms, the plain
-/// one. A conversation that was rewound has several.
+/// Returns the rollouts of each conversation, the oldest first, by its id in lower case. Of the plain and the
+/// compressed form of one rollout, returns the plain one. A conversation that was rewound has several rollouts.
 pub(crate) fn group_rollouts(files: &FileList) -> BTreeMap<String, Vec<FileEntry>> {
     let mut rollouts: BTreeMap<(String, String), FileEntry> = BTreeMap::new();
     for (name, file) in rollout_files(files) {
@@ -40,8 +40,8 @@ pub(crate) fn list_ids_on_disk(home: &Path) -> Result<HashSet<String>, IoError> 
         .collect())
 }
 
-/// Returns Codex's list of conversations in a source. Without a readable one it is empty: the rollouts are
-/// there anyway.
+/// Returns the conversations in the newest state database of a source. Returns none if that is missing or unreadable:
+/// the rollouts are there anyway.
 pub(crate) fn read_threads(source: &dyn ConversationSource) -> Vec<ListedThread> {
     let read = || {
         let entry = newest_state_database(source.files())?;

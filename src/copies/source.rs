@@ -1,10 +1,11 @@
-//! `restore --session`: finds the rollouts that a conversation needs in an archive or a snapshot.
+//! Finds a conversation in an archive or a snapshot, with the rollouts that it continues, as for `restore --session`.
 
 use crate::archive::{
     ArchiveError, ArchiveReader, Extent, FileEntry, FileList, Sink, file_extract,
     parse_rollout_name,
 };
 use crate::codex::{HomeEntryKind, RolloutName};
+use crate::conversations::messages::{self, Message};
 use crate::error::CommandError;
 use crate::history::{JsonlLine, LineReader, rollout, session_index, thread_choice};
 use crate::io::{IoContext, Silent};
@@ -18,7 +19,7 @@ pub(crate) trait ConversationSource {
     /// Returns the files, of which some are rollouts.
     fn files(&self) -> &FileList;
 
-    /// Returns the beginning of a rollout, at least its first line.
+    /// Returns the beginning of a rollout as it is stored, usually more than its first line.
     ///
     /// # Errors
     /// The file cannot be read.
@@ -78,6 +79,23 @@ pub(crate) fn rollout_files(files: &FileList) -> impl Iterator<Item = (RolloutNa
     })
 }
 
+/// Returns the messages of a rollout of `source`.
+///
+/// # Errors
+/// The rollout cannot be read or extracted.
+pub(crate) fn read_messages(
+    source: &dyn ConversationSource,
+    entry: &FileEntry,
+) -> Result<Vec<Message>, CommandError> {
+    let folder = tempfile::tempdir().at("create a folder in", std::env::temp_dir())?;
+    // The name says whether the rollout is compressed.
+    let name = entry.path.as_path().file_name().unwrap_or_default();
+    let path = folder.path().join(name);
+    let file = File::create_new(&path).at("create", &path)?;
+    source.extract(entry, &file)?;
+    Ok(messages::read(&path).at("read", &path)?)
+}
+
 /// Returns the file names of the rollouts of one conversation and of the rollouts that it continues. Chooses the
 /// conversation as [`thread_choice::find_named`] does, by the names in the session index of `source`.
 ///
@@ -87,11 +105,11 @@ pub(crate) fn require_rollouts(
     source: &dyn ConversationSource,
     wanted: &str,
 ) -> Result<Vec<String>, CommandError> {
-    find(source, wanted)?.ok_or_else(|| source.not_found(wanted))
+    find_rollouts(source, wanted)?.ok_or_else(|| source.not_found(wanted))
 }
 
 /// Like [`require_rollouts`]; `None` if `source` does not have the conversation. Its own rollouts come first.
-pub(crate) fn find(
+pub(crate) fn find_rollouts(
     source: &dyn ConversationSource,
     wanted: &str,
 ) -> Result<Option<Vec<String>>, CommandError> {
@@ -163,7 +181,7 @@ fn read_parent(
     let beginning = source.read_beginning(&entry)?;
     // An unreadable rollout continues nothing. It is restored as it is.
     let meta = rollout::parse_prefix(&beginning, entry.path.as_path()).unwrap_or_default();
-    Ok(meta.and_then(|meta| meta.parent()))
+    Ok(meta.and_then(|meta| meta.base_id()))
 }
 
 /// Reads the first part of one file of an archive.

@@ -14,8 +14,9 @@ use crate::inventory::store;
 use crate::io::IoContext as _;
 use std::io::{self, Read as _, Seek as _};
 
-/// Sets the fix of each conversation that `history repair` cannot repair: the command that restores it from the newest
-/// archive with its turns. Skips archives that cannot be read.
+/// Sets the fix of each conversation that `history repair` cannot repair, or of which a rollout was shortened: the
+/// command that restores it from the newest archive with its turns. Without such an archive, the fix stays as it is.
+/// Skips archives that cannot be read.
 pub(crate) fn set_fixes(unreadable: &mut [UnreadableConversation], context: &Context) {
     if !unreadable.iter().any(needs_archive) {
         return;
@@ -46,13 +47,14 @@ pub(crate) fn set_fixes(unreadable: &mut [UnreadableConversation], context: &Con
     }
 }
 
-/// Returns true if no archive with the turns of a conversation is known, and one may have them.
+/// Returns true if an archive may have the turns of a conversation, and none is its fix yet. The fix of a shortened
+/// rollout is `history repair` until then.
 fn needs_archive(one: &UnreadableConversation) -> bool {
     let is_shortened = matches!(one.cause, UnreadableCause::Shortened { .. });
     one.fix.is_none() || is_shortened && one.is_repairable()
 }
 
-/// Returns the id of the conversation to restore from an archive that has the missing rollout, a longer copy of a
+/// Returns the id of the conversation to restore from the archive, if that has the missing rollout, a longer copy of a
 /// shortened one, or the conversation without the boundary that hides it.
 ///
 /// # Errors

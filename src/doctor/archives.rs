@@ -96,7 +96,8 @@ fn check_record(record: &ArchiveRecord) -> Option<Check> {
     })
 }
 
-/// Checks the age of the newest full archive and of the last verification.
+/// Checks that there are archives, the age of the newest full one and of the last verification, the dates, and the
+/// build of Codex.
 fn check_archive_ages(records: &[ArchiveRecord], context: &Context) -> Vec<Check> {
     if store::find_newest(records, |_| true).is_none() {
         let none = Check::warn("archives", "there is no archive")
@@ -135,7 +136,8 @@ fn check_new_codex(records: &[ArchiveRecord], context: &Context) -> Option<Check
     Some(check.fixed_by("codex-manager backup --if-codex-changed"))
 }
 
-/// Returns the creation time of the newest full archive, ignoring archives dated in the future.
+/// Returns the creation time of the newest full archive, ignoring safety backups, damaged archives, and those dated in
+/// the future.
 pub(crate) fn find_newest_full(
     records: &[ArchiveRecord],
     now: DateTime<Utc>,
@@ -158,7 +160,7 @@ fn check_future_archives(records: &[ArchiveRecord], now: DateTime<Utc>) -> Optio
     (!ahead.is_empty()).then(|| {
         let message = format!("dated in the future: {}", summarize_paths(&ahead));
         Check::warn("archives", message)
-            .because("until then, restore latest and prune treat it as the newest")
+            .because("until then, restore latest restores it, and prune keeps it")
             .advised("set the clock; if the clock is correct, remove the archive by hand")
     })
 }

@@ -23,7 +23,7 @@ use std::time::Duration;
 /// The time limit of `codex --version`.
 const VERSION_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Checks the program and the home. Stops after the checks of the home itself if it cannot be read.
+/// Checks the program and the home. Stops if the home is missing or cannot be read.
 pub(super) fn run_checks(context: &Context) -> Vec<Check> {
     let (program, version) = check_program(context);
     let mut checks = vec![program];
@@ -46,7 +46,7 @@ pub(super) fn run_checks(context: &Context) -> Vec<Check> {
     checks
 }
 
-/// Checks the recorded losses. Returns no check if no loss was ever recorded.
+/// Checks the recorded losses of this home. Returns `None` if no loss of any home was ever recorded.
 fn check_losses(context: &Context) -> Option<Check> {
     const ID: &str = "home.losses";
     let home = context.codex_home().display().to_string();
@@ -145,7 +145,8 @@ fn check_store_setting(config: &CodexConfig) -> Check {
         .advised(STORE_FIX)
 }
 
-/// Checks that Codex's background daemon uses the account in `auth.json`. Returns `None` if no daemon is running.
+/// Checks that Codex's background daemon uses the account in `auth.json`. Returns `None` if no daemon is running or
+/// `auth.json` cannot be read.
 fn check_daemon(context: &Context) -> Option<Check> {
     const ID: &str = "home.daemon";
     let home = context.codex_home();
@@ -183,10 +184,11 @@ fn check_program(context: &Context) -> (Check, Option<String>) {
     let program = match context.find_codex() {
         Ok(program) => program,
         Err(e) => {
-            let check = Check::warn(ID, e.to_string()).because(WHY).advised(
-                "install Codex (npm install -g @openai/codex), or set its path: codex-manager \
-                 config set codex.bin FILE",
-            );
+            let check = Check::warn(ID, e.to_string()).because(WHY);
+            let check = check.advised(format!(
+                "{}, or set its path: codex-manager config set codex.bin FILE",
+                remedies::INSTALL_CODEX
+            ));
             return (check, None);
         }
     };
@@ -346,7 +348,8 @@ fn find_rollouts(home: &Path) -> impl Iterator<Item = (PathBuf, RolloutName)> {
     })
 }
 
-/// Reports compressed conversations if the installed Codex does not read them.
+/// Reports compressed conversations if the installed Codex does not read them. Returns `None` if its version is
+/// unknown.
 fn check_compressed(home: &Path, version: Option<&str>) -> Option<Check> {
     let version = version.filter(|version| !rollout::supports_zst(version))?;
     let (path, _) = find_rollouts(home).find(|(_, rollout)| rollout.compressed)?;

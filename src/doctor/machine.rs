@@ -111,7 +111,8 @@ fn modes_warning(id: &'static str, path: &Path) -> Check {
     ))
 }
 
-/// Checks that the clock is later than the release of this program and not behind recent files.
+/// Checks that the clock is later than the release of this program and not behind recent files, and was not ahead when
+/// Codex wrote the live login (`login_ahead`).
 fn check_clock(now: DateTime<Utc>, newest_file: Option<DateTime<Utc>>, login_ahead: bool) -> Check {
     const ID: &str = "clock";
     let release = Utc.with_ymd_and_hms(2026, 1, 1, 0, 0, 0).single();
@@ -149,8 +150,8 @@ fn check_zone(tz: Option<&str>, zone: Zone) -> Check {
     }
 }
 
-/// Compares the free space with the size of the newest full archive, or with an estimate from the size of
-/// the home if there is none.
+/// Compares the free space of the archives' disk with the size of the newest full archive, or with an estimate from the
+/// size of the home if there is none. Returns `None` if the archives or the free space cannot be determined.
 fn check_free_space(context: &Context) -> Option<Check> {
     let records = context.archives().ok()?;
     let is_full = |m: &Metadata| m.mode == BackupMode::Full && !m.is_safety();

@@ -161,7 +161,7 @@ fn check_cooldown_file(context: &Context) -> Check {
     }
 }
 
-/// Names the accounts whose banked resets are about to expire.
+/// Names the accounts whose banked resets are about to expire; `None` if there are none.
 fn check_resets(context: &Context) -> Option<Check> {
     let (now, zone) = (context.now(), context.zone());
     let known = cooldown::load(context.manager_home(), &now, zone).ok()?;

@@ -173,7 +173,8 @@ fn read_access(path: &Path) -> Option<(u32, u32)> {
     }
 }
 
-/// Returns the permission bits if the group or other users have any; always `None` on Windows.
+/// Returns the permission bits if the group or other users have any; `None` also if `path` cannot be read, and on
+/// Windows.
 pub(crate) fn mode_open_to_others(path: &Path) -> Option<u32> {
     let mode = read_access(path)?.0 & 0o777;
     Some(mode).filter(|mode| mode & 0o077 != 0)
@@ -237,7 +238,7 @@ pub(crate) fn belongs_to_other_user(path: &Path) -> bool {
     }
 }
 
-/// Returns the advice for a path that another user owns; `None` for the user's own.
+/// Returns the advice for a path that another user owns; `None` for the user's own, and on Windows.
 pub(super) fn advice_to_take_ownership(path: &Path) -> Option<String> {
     let word = shell::quote_if_needed(&path.to_string_lossy());
     belongs_to_other_user(path)

@@ -30,7 +30,6 @@ impl Advised for crate::inventory::resolve::AccountResolveError {
 impl Advised for crate::inventory::status::StatusError {
     fn advice(&self) -> CommandError {
         match self {
-            Self::Io(e) => e.advice(),
             Self::Document(e) => e.advice(),
             Self::Interrupted => CommandError::interrupted(),
             Self::Text(_) => self.hint(

@@ -85,7 +85,7 @@ fn compare_with(
     };
     let folded = database.map(|path| {
         let start = || Differences::new(conversations.files.len());
-        threads::fold_rows(path, start, |rows, row| rows.add(&sides, &row))
+        threads::fold_rows(path, start, |rows, row| rows.add_row(&sides, &row))
     });
     let (rows, problem) = match folded {
         None => (None, None),
@@ -219,12 +219,12 @@ pub(crate) struct OrphanRow {
     pub title: String,
 }
 
-/// A conversation with more than one rollout in this home.
+/// A conversation of which this home has one rollout in more than one file, such as plain and compressed. The several
+/// rollouts of a rewound conversation are no duplicates.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct DuplicateRollouts {
-    /// The conversation of all the files.
     pub id: ConversationId,
-    /// The absolute paths. The first is the one that Codex uses.
+    /// The absolute paths of all its rollouts. The first is the one that Codex uses.
     pub paths: Vec<PathBuf>,
 }
 
@@ -251,7 +251,7 @@ pub(crate) struct HiddenConversation {
 pub(crate) struct CheckReport {
     /// The number of conversations on disk, archived ones included.
     pub on_disk: usize,
-    /// The number of conversations with a row that points to their rollout.
+    /// The number of conversations with a row that has the path and the archived flag of their rollout.
     pub listed: usize,
     /// Conversations on disk without a row.
     pub missing: Vec<MissingRow>,
@@ -259,7 +259,7 @@ pub(crate) struct CheckReport {
     pub stale_path: Vec<StalePath>,
     /// Rows whose conversation has no rollout here.
     pub orphan_rows: Vec<OrphanRow>,
-    /// Conversations with more than one rollout.
+    /// Conversations with one rollout in more than one file.
     pub duplicates: Vec<DuplicateRollouts>,
     /// Names that only the index has.
     pub names_missing: Vec<LostName>,
@@ -280,7 +280,7 @@ pub(crate) struct CheckReport {
 impl CheckReport {
     /// Returns true if disk, database and index agree. Hidden conversations do not count as a difference.
     pub(crate) fn is_consistent(&self) -> bool {
-        self.needs_no_repair() && self.unrepairable() == 0
+        self.needs_no_repair() && self.count_unrepairable() == 0
     }
 
     /// Returns true if there is no difference that a repair could correct.
@@ -293,7 +293,7 @@ impl CheckReport {
     }
 
     /// Returns the number of differences that a repair does not touch.
-    pub(crate) fn unrepairable(&self) -> usize {
+    pub(crate) fn count_unrepairable(&self) -> usize {
         let unreadable = self.unreadable.iter();
         let unreadable = unreadable.filter(|one| !one.is_repairable());
         self.orphan_rows.len() + self.duplicates.len() + self.damaged.len() + unreadable.count()
@@ -320,15 +320,15 @@ struct Differences {
 }
 
 impl Differences {
-    fn new(conversations: usize) -> Self {
+    fn new(rollouts: usize) -> Self {
         Self {
-            rollout_of_row: vec![0; conversations],
+            rollout_of_row: vec![0; rollouts],
             report: CheckReport::default(),
             problem: None,
         }
     }
 
-    fn add(&mut self, sides: &CheckInput<'_>, row: &ThreadRow) {
+    fn add_row(&mut self, sides: &CheckInput<'_>, row: &ThreadRow) {
         let id = ConversationId::of(&row.id);
         let range = sides.conversations.index_range(&id);
         let Some(rollout_of_row) = self
@@ -426,9 +426,9 @@ impl Differences {
             let ordered: Vec<_> = [used].into_iter().chain(others.map(|(_, c)| c)).collect();
             let mut ids: Vec<_> = ordered.iter().map(|c| c.rollout_id()).collect();
             ids.sort_unstable();
-            let is_rewound = ids.windows(2).all(|pair| pair[0] != pair[1])
+            let are_distinct = ids.windows(2).all(|pair| pair[0] != pair[1])
                 && !ordered.iter().any(|c| c.file.has_compressed_copy);
-            if !is_rewound {
+            if !are_distinct {
                 let paths = ordered.iter().map(|c| c.file.path(sides.home));
                 let twins = ordered
                     .iter()
@@ -465,12 +465,12 @@ fn find_lost_name(
     let derived = [row.title.as_str(), &row.first_user_message];
     Ok(line
         .map(|line| line.thread_name)
-        .filter(|name| is_given(name, id, derived)))
+        .filter(|name| is_given_name(name, id, derived)))
 }
 
 /// Returns true if the user gave this name. A rebuild writes derived names into the index too: the
 /// conversation's id, or the first line of one of `derived`.
-pub(crate) fn is_given<'a>(
+pub(crate) fn is_given_name<'a>(
     name: &str,
     id: &ConversationId,
     derived: impl IntoIterator<Item = &'a str>,

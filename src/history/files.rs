@@ -83,7 +83,10 @@ pub(crate) fn list_documents(home: &Path) -> impl Iterator<Item = DirEntry> {
 
 /// Passes each rollout below `home` to `take`, in any order: its entry, its path relative to the home, and true if it is
 /// archived. Returns the errors of folders that cannot be listed.
-pub(crate) fn visit(home: &Path, take: &mut dyn FnMut(&DirEntry, PathBuf, bool)) -> Vec<IoError> {
+pub(crate) fn visit_rollouts(
+    home: &Path,
+    take: &mut dyn FnMut(&DirEntry, PathBuf, bool),
+) -> Vec<IoError> {
     let mut errors = Vec::new();
     for top in [SESSIONS, ARCHIVED_SESSIONS] {
         if !home.join(top).exists() {
@@ -125,7 +128,7 @@ fn visit_folder(
 
 fn walk(home: &Path) -> (Vec<RolloutFile>, Vec<IoError>) {
     let mut found = Vec::new();
-    let errors = visit(home, &mut |_, path, is_archived| {
+    let errors = visit_rollouts(home, &mut |_, path, is_archived| {
         found.push(RolloutFile {
             relative: path.into(),
             is_archived,

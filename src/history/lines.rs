@@ -65,8 +65,8 @@ impl<R: Read> LineReader<R> {
         Self::with_chunk_size(reader, READ_BYTES)
     }
 
-    /// Like [`new`](Self::new), but reads `chunk` bytes at a time: for callers that want only the
-    /// first lines and know their typical length.
+    /// Like [`new`](Self::new), but begins with reads of `chunk` bytes: for callers that want only the first lines and
+    /// know their typical length.
     pub(crate) fn with_chunk_size(reader: R, chunk: usize) -> Self {
         Self {
             reader,

@@ -2,8 +2,8 @@
 //!
 //! Rollouts are the source of truth and are never written. Codex's lists are derived data in three
 //! places: the table `threads` of the state database, `session_index.jsonl` for names and
-//! `history.jsonl` for prompts. [`check`] compares, [`repair`] corrects the database, [`rebuild`]
-//! writes the two files again, and [`snapshot`] keeps the state before each and restores it.
+//! `history.jsonl` for prompts. [`check`] compares, [`repair`] corrects the database, [`snapshot`] keeps
+//! the state before a repair and restores it, and [`rebuild`] writes the two files again.
 //!
 //! I want to …
 //!
@@ -51,10 +51,11 @@ use crate::journal::{JournalError, join_holders};
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Rollouts that are read at a time. Low, because the prompts of each are held in memory.
+/// The number of rollouts that are read at a time. Low, because the prompts of each are held in memory.
 const MAX_OPEN_FILES: usize = 16;
 
-/// Batch size for reading the first lines of rollouts: a batch of one would take as long to pass on as to read.
+/// The number of rollouts in a batch of which only the first lines are read: a batch of one would take as long to pass on
+/// as to read.
 const HEADS_AT_A_TIME: usize = 32;
 
 /// A failed check, repair, rebuild or undo.
@@ -69,7 +70,7 @@ pub enum HistoryError {
     /// `snapshot.json` cannot be read or written, or is of a newer version.
     #[error(transparent)]
     Document(#[from] DocumentError),
-    /// Another process holds one of Codex's lock files.
+    /// A lock of Codex's files or of the snapshots cannot be acquired.
     #[error(transparent)]
     Lock(#[from] lock::LockError),
     /// The exchange of files failed. Its steps were undone, or the next command finishes or undoes
@@ -110,7 +111,7 @@ pub enum HistoryError {
         snapshot: String,
         source: Box<HistoryError>,
     },
-    /// Codex could not be started, or did not create a database.
+    /// Codex could not be started, or did not create a database or projections.
     #[error("Codex did not recreate its database: {0}")]
     NotRebuilt(String),
     #[error("interrupted")]

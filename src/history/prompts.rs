@@ -23,7 +23,7 @@ pub(crate) struct HistoryEntry {
 }
 
 /// Calls `each` with every line of a home's history, in order, and returns the number of lines that
-/// cannot be parsed. A missing file has no lines. Memory holds one line at a time.
+/// cannot be parsed. UUIDs are passed in lower case. A missing file has no lines. Memory holds one line at a time.
 pub(crate) fn read(home: &Path, mut each: impl FnMut(HistoryEntry)) -> Result<u64, IoError> {
     let path = home.join(FILE_NAME);
     let Some(file) = file_open::open_if_exists(&path)? else {

@@ -1,5 +1,4 @@
-//! Applies the plan of a repair to the state database: corrects paths of rows, adds missing rows, restores lost names.
-//! Rollouts are read and never written.
+//! Applies the plan of a repair to Codex's databases, and undoes it. Rollouts are read and never written.
 
 use super::files::{self, RolloutFile};
 use super::repair_plan::{
@@ -63,12 +62,14 @@ pub(crate) fn apply(
     let projected = project_rollouts(context, plan, program)?;
     let mut files = database_files(&database);
     if projected.is_some() || !plan.shortened.is_empty() {
-        files.extend(database_files(&plan.projections_path(context)));
+        let known = plan.projections.clone();
+        let projections = known.unwrap_or_else(|| new_projections_path(context));
+        files.extend(database_files(&projections));
     }
     let snapshots = RepairSnapshots::lock(context.manager_home)?;
     let snapshot = snapshots.create(context.home, SnapshotReason::Repair, files, now)?;
     // Again, because Codex may have been started meanwhile.
-    let changed = require_unused_home(context).and_then(|()| change(&database, plan));
+    let changed = require_unused_home(context).and_then(|()| change_rows(&database, plan));
     changed.inspect_err(|error| {
         // The transaction may be complete, so the snapshot stays for `history undo`.
         if matches!(error, HistoryError::Database(e) if e.is_failed_commit()) {
@@ -138,8 +139,8 @@ fn add_projections(
     Ok(projections::add(database, &scratch.database, &new)?)
 }
 
-/// Returns the rollouts that these conversations continue and that Codex has not projected, and the number of
-/// conversations that continue them. Ignores unreadable rollouts.
+/// Returns the rollouts that these conversations continue, of each conversation of which Codex has not projected all, and
+/// the number of these conversations. Ignores unreadable rollouts.
 pub(crate) fn find_unprojected(
     context: &RepairContext<'_>,
     threads: &BTreeSet<String>,
@@ -181,7 +182,9 @@ pub(crate) fn project_continued_rollouts(
 /// The number of changes whose rollouts are read before their rows are inserted. Bounds memory.
 const ROWS_PER_BATCH: usize = 256;
 
-fn change(database: &Path, plan: &mut RepairPlan) -> Result<(), HistoryError> {
+/// Changes and adds the rows of the plan in one transaction. Removes a new row whose rollout cannot be read, with all other
+/// changes of that conversation, from the plan, and adds the rollout to `skipped`.
+fn change_rows(database: &Path, plan: &mut RepairPlan) -> Result<(), HistoryError> {
     let mut failed = HashSet::new();
     let mut skipped = Vec::new();
     threads::apply_changes(database, |apply| {
@@ -270,7 +273,7 @@ fn find_first_rollout(home: &Path, newest: &Path) -> Option<PathBuf> {
 ///
 /// # Errors
 /// A rollout cannot be read, or the database cannot be read or written.
-pub(crate) fn register(
+pub(crate) fn register_rollouts(
     home: &Path,
     env: &Environment,
     rollouts: Vec<RolloutFile>,
@@ -285,7 +288,7 @@ pub(crate) fn register(
     let provider = CodexConfig::read(home).model_provider;
     let mut plan = plan(findings, provider.as_deref().unwrap_or("openai"))?;
     if !plan.changes.is_empty() {
-        change(&database, &mut plan)?;
+        change_rows(&database, &mut plan)?;
     }
     Ok(plan.changes)
 }
@@ -322,7 +325,7 @@ fn recreate_database(
     let policy = &IdleHome { env: context.env };
     let exchange = FileExchange::begin(context.manager_home, JOURNAL, context.home, policy)?;
     let snapshot = snapshots.create(context.home, SnapshotReason::Repair, kept, now)?;
-    install(exchange, &created.database, &target, policy).inspect_err(|_| {
+    install_database(exchange, &created.database, &target, policy).inspect_err(|_| {
         if !FileExchange::is_pending(context.manager_home, JOURNAL) {
             snapshot.discard();
         }
@@ -331,7 +334,7 @@ fn recreate_database(
 }
 
 /// Puts the database `created` in the place of `target`.
-fn install(
+fn install_database(
     mut exchange: FileExchange,
     created: &Path,
     target: &Path,
@@ -348,6 +351,10 @@ fn install(
 }
 
 /// Restores the state before a repair. Takes a snapshot of the current state first and returns it.
+///
+/// # Errors
+/// A process uses the home, a copy in `snapshot` is damaged, or a file cannot be written. Then no file is changed, or the
+/// next command finishes or undoes the exchange.
 pub(crate) fn undo(
     context: &RepairContext<'_>,
     snapshot: &mut RepairSnapshot,

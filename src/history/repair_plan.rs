@@ -1,6 +1,6 @@
 //! The plan of a repair: the changes of the state database.
 
-use super::check::{Findings, MissingRow, is_given};
+use super::check::{Findings, MissingRow, is_given_name};
 use super::conversations::Conversations;
 use super::id::ConversationId;
 use super::rollout::{self, Depth, SessionMeta};
@@ -58,7 +58,7 @@ impl RepairChange {
         }
     }
 
-    /// Returns the change of the table, unless it needs the content of a rollout.
+    /// Returns the change of an existing row; `None` if the change adds a row or concerns no row.
     pub(super) fn to_row_change(&self) -> Option<RowChange> {
         let id = match &self.row_id {
             Some(id) => id.clone().into_string(),
@@ -133,7 +133,7 @@ pub(crate) fn plan(findings: Findings, provider: &str) -> Result<RepairPlan, His
         index,
         report,
     } = findings;
-    let unrepairable = report.unrepairable();
+    let unrepairable = report.count_unrepairable();
     let mut plan = RepairPlan {
         changes: Vec::new(),
         recreates_database: !has_table && !conversations.is_empty(),
@@ -224,12 +224,6 @@ impl RepairPlan {
         }
     }
 
-    /// Returns the path of the projection database, which may not exist yet.
-    pub(super) fn projections_path(&self, context: &RepairContext<'_>) -> PathBuf {
-        let new = || new_projections_path(context);
-        self.projections.clone().unwrap_or_else(new)
-    }
-
     /// Returns the path of a rollout as Codex records it: canonical, and without `.zst`.
     fn recorded_path(
         &self,
@@ -268,7 +262,7 @@ fn find_given_names(
         let line = index.get(id)?.filter(|_| is_paginated);
         let derived = [scan.title.as_deref(), scan.turn.first_message.as_deref()];
         let name = line.map(|line| line.thread_name);
-        let given = name.filter(|name| is_given(name, id, derived.into_iter().flatten()));
+        let given = name.filter(|name| is_given_name(name, id, derived.into_iter().flatten()));
         names.extend(given.map(|name| (with_line[n], name)));
         Ok(())
     })?;

@@ -89,7 +89,7 @@ pub(crate) fn create(
             links::make_link(&real, &scratch.join(name))?;
         }
     }
-    run(&scratch, program, env)?;
+    run_backfill(&scratch, program, env)?;
     let database = threads::find_state_database(&scratch, &Environment::default())
         .ok_or_else(|| HistoryError::NotRebuilt("it created no database".into()))?;
     database::checkpoint_wal(&database)?;
@@ -105,7 +105,8 @@ pub(crate) fn create(
     })
 }
 
-fn run(scratch: &Path, program: &Program, env: &Environment) -> Result<(), HistoryError> {
+/// Starts Codex in the scratch home, and waits until it has indexed all rollouts.
+fn run_backfill(scratch: &Path, program: &Program, env: &Environment) -> Result<(), HistoryError> {
     let failed = |text: &str| HistoryError::NotRebuilt(text.to_owned());
     let deadline = Instant::now() + BACKFILL_TIMEOUT;
     run_app_server(scratch, program, env, |ask| {

@@ -26,7 +26,7 @@ const MAX_FIRST_LINE_BYTES: u64 = 4 << 20;
 /// Lets `program` project these rollouts up to their cuts. Returns the database with the projections.
 ///
 /// # Errors
-/// Codex cannot be started, opens no rollout, or the user interrupts.
+/// A rollout cannot be copied, Codex cannot be started or opens no rollout, or the user interrupts.
 pub(crate) fn create(
     context: &RepairContext<'_>,
     program: &Program,

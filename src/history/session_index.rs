@@ -134,8 +134,8 @@ impl ThreadNameIndex {
     }
 }
 
-/// Returns the conversations that have lines from `offset` on, and the offset after the last complete line. A
-/// missing file has none.
+/// Returns the conversations that have lines from `offset` on, and the offset after the last complete line; no
+/// conversation and 0 for a missing file.
 pub(crate) fn read_ids_since(
     home: &Path,
     offset: u64,
@@ -210,6 +210,7 @@ pub(crate) fn put_lines_if_absent(
     })
 }
 
+/// Returns the lines of a conversation unchanged, without a lock.
 pub(crate) fn read_lines_of(home: &Path, id: &ConversationId) -> Result<Vec<String>, HistoryError> {
     let text = read_text(&home.join(FILE_NAME))?;
     let lines = text.lines().filter(|line| is_line_of(line, id));

@@ -104,12 +104,12 @@ impl RepairSnapshots {
             folder,
             _lock: lock,
         };
-        snapshots.remove_stale_temps()?;
+        snapshots.remove_incomplete()?;
         Ok(snapshots)
     }
 
     /// Removes incomplete snapshots of killed commands, which had changed nothing yet.
-    fn remove_stale_temps(&self) -> Result<(), HistoryError> {
+    fn remove_incomplete(&self) -> Result<(), HistoryError> {
         // The interrupted exchange still needs the copies: one of its steps replaces `snapshot.json`.
         if FileExchange::is_pending(atomic::parent_of(&self.folder), JOURNAL) {
             return Ok(());
@@ -118,7 +118,9 @@ impl RepairSnapshots {
         for (name, kind) in tree::list(&self.folder).at("list", &self.folder)? {
             let folder = self.folder.join(name);
             if !kind.is_dir() {
-            } else if folder.join(DOCUMENT).exists() {
+                continue;
+            }
+            if folder.join(DOCUMENT).exists() {
                 atomic::remove_stale_temps(&folder);
             } else {
                 tree::remove(&folder)?;
@@ -206,8 +208,8 @@ impl RepairSnapshot {
     }
 }
 
-/// Returns the snapshot `name`, else the newest one taken before a repair of `codex_home`
-/// that was not undone yet.
+/// Returns the snapshot `name`, of whatever home. Without a name, returns the newest one taken before a repair of
+/// `codex_home` that was not undone yet.
 pub(crate) fn find(
     manager_home: &Path,
     codex_home: &Path,

@@ -17,7 +17,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The largest number of rollouts that continue each other. Damaged rollouts could form a cycle.
-const MAX_ROLLOUTS: usize = 1000;
+pub(super) const MAX_ROLLOUTS: usize = 1000;
 
 /// The largest offset of a local time from UTC. Codex names day folders by its local date.
 const MAX_UTC_OFFSET: TimeDelta = TimeDelta::hours(14);
@@ -72,8 +72,8 @@ impl ThreadChain {
             let found =
                 find_rollout(home, &base).and_then(|path| rollout::require_in_home(home, &path));
             // A rollout that cannot be read is as good as missing, and the newer ones can still be shown.
-            let found = found.filter(|path| rollout::read_head(path).is_ok());
-            let Some(path) = found else {
+            let found = found.and_then(|path| Some((rollout::read_head(&path).ok()?, path)));
+            let Some((next, path)) = found else {
                 missing = Some(base);
                 break;
             };
@@ -82,7 +82,7 @@ impl ThreadChain {
             }
             let file = RolloutName::parse(&path);
             let thread = file.as_ref().and_then(RolloutName::id).unwrap_or(&base);
-            head = rollout::read_head(&path).ok().flatten();
+            head = next;
             known.push(path.clone());
             let slice = RolloutSlice { path, end };
             match parts.last_mut() {
@@ -107,7 +107,7 @@ impl ThreadChain {
 }
 
 fn parse_base(head: &SessionMeta) -> Option<(String, Option<u64>)> {
-    Some((head.parent()?, head.parent_end()))
+    Some((head.base_id()?, head.base_end()))
 }
 
 /// All rollouts of the threads that were rewound, the oldest first. The others have one.
@@ -171,8 +171,9 @@ impl RewoundThreads {
     }
 }
 
-/// Returns each thread without a row, by its id in lower case, with the rollout that Codex would continue: the newest,
-/// and of two files of one rollout the file that is not archived. Ordered by path. Files without an id are left out.
+/// Returns the threads of `files` in the order of their first files: the id in lower case, with the rollout that Codex
+/// would continue if no row named one. That is the newest, and of two files of one rollout the file that is not archived.
+/// Files without an id are left out.
 pub(crate) fn select_newest_of_each(files: Vec<RolloutFile>) -> Vec<(String, RolloutFile)> {
     // A killed Codex or a sync leaves one rollout of a thread archived and another one not.
     let rank = |file: &RolloutFile| (parse_rollout_id(&file.relative), !file.is_archived);
@@ -211,7 +212,7 @@ pub(crate) fn find_newest_rollout(home: &Path, id: &str) -> Option<PathBuf> {
 }
 
 /// Finds a rollout by its id, in the day folders that match the time in the id, else in `archived_sessions/`. Lists at
-/// most four folders.
+/// most four folders, and none for an id without a time.
 pub(crate) fn find_rollout(home: &Path, rollout_id: &str) -> Option<PathBuf> {
     let created = created_at(rollout_id)?;
     let folders = day_folders(home, created, created);
@@ -228,7 +229,7 @@ pub(crate) fn find_rollout(home: &Path, rollout_id: &str) -> Option<PathBuf> {
     })
 }
 
-/// Returns the creation time in an id of a thread or rollout: a UUID of version 7 begins with milliseconds.
+/// Returns the creation time in an id of a thread or rollout, which is a UUID of version 7; `None` for any other id.
 pub(crate) fn created_at(id: &str) -> Option<DateTime<Utc>> {
     DateTime::from_timestamp_millis(uuid_time_ms(id)?)
 }

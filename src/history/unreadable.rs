@@ -7,16 +7,13 @@
 use super::conversations::{ConversationRollout, Conversations};
 use super::id::ConversationId;
 use super::rollout::{self, first_line};
-use super::thread_rollouts::find_rollout;
+use super::thread_rollouts::{MAX_ROLLOUTS, find_rollout};
 use crate::codex::projections::{self, Projections, RolloutCut};
 use crate::codex::rollout::is_plain;
 use crate::codex::threads::ThreadRow;
 use serde::Serialize;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-
-/// The largest number of rollouts that continue each other. Damaged rollouts could form a cycle.
-const MAX_ROLLOUTS: usize = 1000;
 
 /// The command that corrects rows and projections.
 const REPAIR: &str = "codex-manager history repair";
@@ -33,7 +30,7 @@ pub(crate) struct UnreadableConversation {
     pub turns_on_disk: usize,
     /// The number of turns that Codex shows.
     pub turns_shown: usize,
-    /// The command that makes Codex show all turns; `None` if no archive has them.
+    /// The command that makes Codex show all turns; `None` if neither a repair nor an archive can restore them.
     pub fix: Option<String>,
     #[serde(skip)]
     pub cause: UnreadableCause,
@@ -141,7 +138,7 @@ impl<'a> ReadabilityCheck<'a> {
         leaf: &ConversationRollout,
     ) -> Option<UnreadableConversation> {
         let cause = self.find_cause(row, leaf)?;
-        let (base, chain) = self.follow_chain(leaf);
+        let (_, chain) = self.follow_chain(leaf);
         let count = |path: &Path, end| rollout::count_turns(path, end).unwrap_or(0);
         let leaf_turns = count(&leaf.file.path(self.home), None);
         let turns = |wanted: &dyn Fn(&ContinuedRollout) -> bool| -> usize {
@@ -150,9 +147,7 @@ impl<'a> ReadabilityCheck<'a> {
             counts.sum()
         };
         let turns_shown = match &cause {
-            UnreadableCause::Unprojected(_) if base.is_none() => {
-                leaf_turns + turns(&|rollout| rollout.is_projected)
-            }
+            UnreadableCause::Unprojected(_) => leaf_turns + turns(&|rollout| rollout.is_projected),
             UnreadableCause::Shortened { rollout_id, .. } => {
                 let database = self.projections.database.as_deref();
                 let shown = database.map_or(0, |path| projections::count_turns(path, rollout_id));
@@ -238,8 +233,8 @@ fn follow_bases(
     (None, chain)
 }
 
-/// Returns the rollouts that `leaf` continues, newest first, if Codex has not projected all of them. `None` if one of
-/// them is missing: Codex cannot open the conversation.
+/// Returns the rollouts that `leaf` continues, newest first. Returns none if Codex has projected all of them, or if one is
+/// missing: then Codex cannot open the conversation.
 pub(super) fn find_unprojected_bases(
     home: &Path,
     leaf: &Path,

@@ -46,8 +46,8 @@ pub(crate) fn list(
         .collect()
 }
 
-/// Opens the profiles of accounts that seem to have a login, and corrects the state of those
-/// without a usable one. Returns true if any state was corrected.
+/// Opens the profile of each account, except the live one, whose login counts as available. Without a usable login, the
+/// state becomes archived or unknown. Returns true if any state changed.
 pub(crate) fn recheck_profile_logins<'a>(
     manager_home: &Path,
     accounts: impl IntoIterator<Item = &'a mut Account>,
@@ -72,7 +72,7 @@ pub(crate) fn recheck_profile_logins<'a>(
 }
 
 /// Returns true if a live login is newer than every login that its profile recorded, so it is not
-/// the moved one but a later one of this machine.
+/// the moved one but a later one of this machine. Returns false without a readable profile.
 fn is_newer_than_profile(manager_home: &Path, live: &Login) -> bool {
     let profile = Profiles::of(manager_home).find(&live.identity);
     profile

@@ -7,7 +7,7 @@ use crate::io::{Environment, atomic};
 use std::cmp::Reverse;
 use std::path::{Path, PathBuf};
 
-/// Returns the name of the file of an archive.
+/// Returns the last component of a path as text; empty if it has none.
 pub(crate) fn file_name(path: &Path) -> String {
     let name = path.file_name().unwrap_or_default();
     name.to_string_lossy().into_owned()
@@ -24,12 +24,13 @@ pub(crate) fn kind_label(metadata: &Metadata) -> String {
     }
 }
 
-/// Labels the kind of an archive that contains less than archives of that kind usually do.
+/// Returns the label of an archive with less content than its kind usually has.
 pub(crate) fn partial_label(kind: &str) -> String {
     format!("{kind} (partial)")
 }
 
-/// Returns the archives in the order of their numbers in `list-backups`: newest first, from 1.
+/// Returns the archives in the order of their numbers in `list-backups`: newest first, from 1. Records without an
+/// archive have no number.
 pub(crate) fn numbered(records: &[ArchiveRecord]) -> Vec<&ArchiveRecord> {
     let mut archives: Vec<_> = records.iter().filter(|r| r.archive.is_some()).collect();
     archives.sort_by_key(|r| Reverse((r.metadata.created_at, &r.path)));
@@ -62,7 +63,8 @@ pub(crate) fn find_by_number<'r>(
     numbered(records).get(index).copied()
 }
 
-/// Finds the file of an archive: a path, or a name in `backups/` with or without its suffix.
+/// Finds the file of an archive: a path, or a name in `backups/`, with or without `.tar.gz`. A single component is
+/// looked up in `backups/` first, then in the current folder; any other path the other way round.
 pub(crate) fn find_file(backups: &Path, env: &Environment, name: &Path) -> Option<PathBuf> {
     let in_backups = backups.join(name);
     let as_path = env.absolute(name);
@@ -82,4 +84,18 @@ pub(crate) fn find_file(backups: &Path, env: &Environment, name: &Path) -> Optio
         candidates.clone().find(|p| is_archive && p.exists())
     };
     file.or_else(named)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn latest_offset_parses_latest_and_latest_tilde_number() {
+        assert_eq!(latest_offset("latest"), Some(0));
+        assert_eq!(latest_offset("latest~2"), Some(2));
+        for other in ["lates", "latest~", "latest~x", "latest2", "Latest"] {
+            assert_eq!(latest_offset(other), None, "{other}");
+        }
+    }
 }

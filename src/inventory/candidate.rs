@@ -15,7 +15,7 @@ pub(crate) enum ArchiveClass {
     /// A backup of login and settings.
     Auth,
     Sessions,
-    /// A safety backup: the files that a restore changed.
+    /// A backup that a restore made of what it changed, which may be the whole home.
     Safety,
 }
 
@@ -56,16 +56,16 @@ pub(crate) enum Soundness {
     Unreadable(String),
 }
 
-/// The properties of an archive that the retention rules use.
+/// The properties of an archive, or of a snapshot in the vault, that the retention rules use.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct RetentionCandidate {
-    /// The path relative to `backups/`.
+    /// The path of the archive relative to `backups/`, or the id of the snapshot.
     pub archive: String,
     /// The account; `None` if the home was signed out.
     pub identity: Option<Identity>,
-    /// The class of the archive. Classes count separately.
     pub class: ArchiveClass,
-    /// The archived home; empty if unknown, or if the archive was made from a legacy file.
+    /// The archived home, for snapshots with `HOST:` before it; empty if unknown, or if the archive was made from a
+    /// legacy file.
     pub home: String,
     /// The id of the machine of a snapshot: several machines may have one host name. `None` for archives.
     pub machine: Option<String>,
@@ -82,7 +82,7 @@ pub(crate) struct RetentionCandidate {
 }
 
 impl RetentionCandidate {
-    /// Converts a record. Returns `None` for a record without an archive.
+    /// Returns the properties of a recorded archive; `None` for a record without an archive.
     pub(crate) fn of(record: &ArchiveRecord) -> Option<Self> {
         let metadata = &record.metadata;
         let bytes = record.archive.as_ref()?.bytes;
@@ -122,7 +122,8 @@ impl RetentionCandidate {
         self.archive.contains('/')
     }
 
-    /// Returns true if a rule may keep the archive: it is undamaged, and not from the future.
+    /// Returns true if a rule may keep the archive: it could be read and has no known damage, and its time is known and
+    /// not in the future.
     pub(super) fn is_eligible_for_rules(&self, now: &DateTime<Utc>) -> bool {
         let is_good = !matches!(
             self.soundness,

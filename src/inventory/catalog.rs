@@ -12,8 +12,8 @@ use std::fs;
 use std::path::Path;
 
 /// Lists all archives and records below `backups`, ordered by path. Records returned by `known` are
-/// reused if size and mtime of their files are the same and the last read succeeded. `known` runs
-/// while the folder is listed.
+/// reused if size and mtime of their files are the same, unless the last read failed for a reason that may have
+/// passed. `known` runs while the folder is listed.
 ///
 /// # Errors
 /// The folder cannot be listed. A missing folder counts as empty.
@@ -105,7 +105,7 @@ fn list_pairs(backups: &Path) -> Result<BTreeMap<String, Pair>, IoError> {
     Ok(pairs)
 }
 
-/// Like [`file_stamp`], for a directory entry: resolves no path.
+/// Like [`file_stamp`], for a directory entry: resolves the path only of a link, which is slower.
 fn entry_stamp(entry: &fs::DirEntry) -> Option<FileStamp> {
     match entry.metadata() {
         Ok(meta) if !meta.is_symlink() => meta.is_file().then(|| FileStamp::of(&meta)),

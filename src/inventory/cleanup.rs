@@ -27,7 +27,7 @@ const TEMP_FILE_FOLDERS: [(&str, usize); 10] = [
 /// The default folder for files that a sync overwrites.
 const DEFAULT_SYNC_BACKUPS: &str = "sync-backups";
 
-/// Returns the existing folders of [`TEMP_FILE_FOLDERS`].
+/// Returns the existing folders of [`TEMP_FILE_FOLDERS`] with their subfolders, except staging folders.
 fn temp_file_folders(manager_home: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for (name, levels) in TEMP_FILE_FOLDERS {
@@ -41,7 +41,7 @@ fn collect_folders(folder: PathBuf, levels: usize, found: &mut Vec<PathBuf>) {
         return;
     };
     for (name, kind) in entries {
-        // A staging folder is removed as a whole.
+        // A staging folder is found and removed as a whole.
         if levels > 0 && kind.is_dir() && !staging::is_staging_name(&name) {
             collect_folders(folder.join(name), levels - 1, found);
         }
@@ -68,7 +68,8 @@ pub(crate) fn find_leftovers(
     found
 }
 
-/// Removes leftovers from the manager home and returns the failures.
+/// Removes stale staging folders and temp files from the manager home. Returns the errors of the folders; a temp file
+/// that cannot be removed stays. Unfinished backups of a sync are left to the next sync.
 pub(crate) fn remove_leftovers(manager_home: &Path) -> Vec<IoError> {
     let failures = staging::remove_stale(&manager_home.join("tmp"));
     for folder in temp_file_folders(manager_home) {

@@ -16,7 +16,8 @@ pub(crate) struct CodexChange {
 }
 
 impl CodexChange {
-    /// Compares a program with the last full archive of a home. `None` without an archive that records the build.
+    /// Compares a program with the last full archive of a home. Returns `None` if both builds are the same or one of
+    /// them is unknown.
     pub(crate) fn compare_with_last_archive(
         records: &[ArchiveRecord],
         home: &Path,

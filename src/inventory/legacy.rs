@@ -16,7 +16,7 @@ use crate::quota::{LegacyName, LegacyOptions, legacy};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::fs::{self};
+use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -45,7 +45,7 @@ pub(crate) struct SkippedLegacyFile {
 /// The result of [`scan`].
 #[derive(Debug, Clone, Default)]
 pub(crate) struct LegacyScan {
-    /// Readable files with legacy names, sorted by path.
+    /// Regular files with legacy names, sorted by path.
     pub files: BTreeSet<PathBuf>,
     /// All other files, sorted by path.
     pub skipped: BTreeSet<SkippedLegacyFile>,
@@ -342,8 +342,8 @@ pub(crate) struct LegacyMerge {
 /// Merges `records` into the inventory. An unchanged file keeps its record, so a second run changes
 /// nothing.
 ///
-/// Each record gets an archive name that no other legacy record has and for which `taken` returns
-/// false.
+/// A known file keeps its archive name if that fits its account and start. Any other record gets a name that no other
+/// legacy record has and for which `taken` returns false.
 pub(crate) fn merge(
     inventory: &mut InventoryFile,
     records: Vec<LegacyRecord>,

@@ -60,7 +60,7 @@ pub(crate) struct KnownLoss {
 /// The content of `losses.json`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct LossRecord {
-    /// The time of the last check of all conversations, or of the last backup that found a loss.
+    /// The time of the last check that found losses or compared known ones; `None` if there was none.
     #[serde(default)]
     pub checked_at: Option<Timestamp>,
     /// The losses that are not accepted.
@@ -95,7 +95,7 @@ impl Document for LossRecord {
     const SCHEMA: u64 = 1;
 }
 
-/// Reads the record, or returns an empty one if it does not exist. The next [`update`] moves a damaged record aside.
+/// Reads the record. A missing or damaged one counts as empty; the next [`update`] moves a damaged one aside.
 ///
 /// # Errors
 /// The document cannot be read, or is of a newer version.

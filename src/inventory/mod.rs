@@ -1,5 +1,4 @@
-//! The stored facts about accounts and archives: last quota figures, and records of archives and
-//! legacy files.
+//! The facts about accounts and archives that commands store in the manager home.
 //!
 //! I want to …
 //!
@@ -7,7 +6,11 @@
 //! - change which archives `prune` keeps → `retention` (the rules), `candidate` (the facts they need)
 //! - move archives to the trash or back → `trash`
 //! - ask Codex for the quota of an account → `status` (one account), `probe_all` (several)
-//! - change what is stored of an account → `cooldown`, `observations` (its history)
+//! - change what is stored of an account → `cooldown`, `observations` (its history), `accounts` (its login)
+//! - find the account or the archive of a text → `resolve`, `archive_names`
+//! - remember what a check found or the user saw → `losses`, `notices`
+//! - suggest a command in a finding → `remedies`, `codex_change`
+//! - find what killed commands left → `cleanup`
 //! - read files of older programs → `legacy` (old login files), `python` (its `cooldown.json`)
 
 pub(crate) mod accounts;

@@ -32,7 +32,8 @@ pub(crate) struct DesktopNotice {
     /// The name of the account, if it concerns one.
     pub account: Option<String>,
     pub message: String,
-    /// The subjects of the notice, some of which the user may have seen, with the reset of a window.
+    /// The keys of the accounts, windows, banked resets or conversations that the notice is about, each with the end of
+    /// the window or of the banked reset.
     #[serde(skip)]
     pub subjects: BTreeMap<String, Option<Timestamp>>,
 }
@@ -40,10 +41,10 @@ pub(crate) struct DesktopNotice {
 /// The content of `notices.json`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct NoticeState {
-    /// The accounts that were in cooldown and not ready since.
+    /// The accounts that were in cooldown and not ready since, by the names of their observation files.
     #[serde(default)]
     waiting: BTreeSet<String>,
-    /// The subjects of notices that were shown and still hold.
+    /// The subjects of notices that were shown and still hold, with the ends that were shown.
     #[serde(default)]
     shown: BTreeMap<String, Option<Timestamp>>,
 }
@@ -63,21 +64,15 @@ impl NoticeState {
         self.waiting.contains(&observations::file_name(account))
     }
 
-    /// Records that the user knows that an account is ready.
-    pub(crate) fn end_cooldown(&mut self, account: &str) {
-        self.waiting.remove(account);
-    }
-
-    /// Removes notices whose condition has ended, so that they are shown when it recurs. A window is known until its
-    /// reset: figures of two sources differ by a percent, and some lack a window.
+    /// Forgets shown notices whose condition has ended, so that they are shown again when it recurs. A notice with an
+    /// end is remembered until then, because figures of two sources differ by a percent, and some lack a window.
     pub(crate) fn retain_holding(&mut self, holding: &[DesktopNotice], now: &DateTime<Utc>) {
         let holds = |subject: &String| holding.iter().any(|n| n.subjects.contains_key(subject));
         self.shown
             .retain(|subject, reset| holds(subject) || reset.is_some_and(|at| at > *now));
     }
 
-    /// Returns true if the user has not seen at least one of the subjects. A window with another reset counts as a new
-    /// subject.
+    /// Returns true if the user has not seen at least one of the subjects. A subject with another end counts as new.
     pub(crate) fn is_new(&self, notice: &DesktopNotice) -> bool {
         notice.subjects.iter().any(|(subject, reset)| {
             let before = self.shown.get(subject);
@@ -88,14 +83,12 @@ impl NoticeState {
         })
     }
 
-    /// Records that the user has seen a notice.
+    /// Records that the user has seen a notice. An account that is ready no longer waits.
     pub(crate) fn note_shown(&mut self, notice: &DesktopNotice) {
         self.shown.extend(notice.subjects.clone());
         if notice.kind == NoticeKind::AccountReady {
-            notice
-                .subjects
-                .keys()
-                .for_each(|account| self.end_cooldown(account));
+            self.waiting
+                .retain(|account| !notice.subjects.contains_key(account));
         }
     }
 }

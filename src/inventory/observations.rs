@@ -51,8 +51,8 @@ impl ObservationsFile {
         )
     }
 
-    /// Adds a span. If its predecessor has the same figures, the predecessor is extended instead. Beyond
-    /// [`MAX_SPANS`] the oldest are removed.
+    /// Adds a span. If its predecessor has the same figures, the predecessor is extended instead; a span with other
+    /// figures that begins within its predecessor is ignored. Beyond [`MAX_SPANS`] the oldest are removed.
     pub(crate) fn add(&mut self, span: ObservationSpan) {
         let at = self
             .spans
@@ -61,7 +61,7 @@ impl ObservationsFile {
             && (span.observation.observed_at <= before.until
                 || is_same(&before.observation, &span.observation))
         {
-            // A different observation within a known span is ignored: the span's own is as good.
+            // The figures of the known span are as good.
             if is_same(&before.observation, &span.observation) {
                 before.until = before.until.max(span.until);
             }
@@ -73,8 +73,8 @@ impl ObservationsFile {
     }
 }
 
-/// Returns true if two observations have the same figures, and the same resets up to the server's
-/// jitter.
+/// Returns true if two observations have the same source and figures, and the same resets up to the server's
+/// jitter. Does not compare banked resets.
 fn is_same(a: &Observation, b: &Observation) -> bool {
     let is_same_reset = |a: Option<Timestamp>, b: Option<Timestamp>| match (a, b) {
         (Some(a), Some(b)) => (a - b).abs() <= SAME_WINDOW,
@@ -98,13 +98,13 @@ fn is_same(a: &Observation, b: &Observation) -> bool {
         && a.windows.iter().zip(&b.windows).all(|(a, b)| alike(a, b))
 }
 
-/// Returns true if `name` has the form of [`file_name`].
+/// Returns true if `name` has the extension and only the characters of a [`file_name`].
 pub(crate) fn is_file_name(name: &str) -> bool {
     name.strip_suffix(".json")
         .is_some_and(|stem| !stem.is_empty() && encode_label(stem) == stem)
 }
 
-/// Returns the name of an account's file: `<email>-<hash of its ids>.json`.
+/// Returns the name of an account's file: `<email>-<8 hex digits of the hash of its ids>.json`.
 pub(crate) fn file_name(identity: &Identity) -> String {
     let ids = format!(
         "{}\n{}",
@@ -120,7 +120,8 @@ pub(crate) fn path_of(manager_home: &Path, identity: &Identity) -> PathBuf {
     manager_home.join(FOLDER).join(file_name(identity))
 }
 
-/// Reads the observations of an account. A missing or damaged file is empty. Takes no lock.
+/// Reads the observations of an account. A missing or damaged file, or that of another account, counts as empty. Takes
+/// no lock.
 ///
 /// # Errors
 /// A newer version wrote the file, or it cannot be read.
@@ -138,8 +139,7 @@ pub(crate) fn load(
     })
 }
 
-/// Adds spans to an account's file and returns the number of new ones. A damaged file is moved
-/// aside.
+/// Adds spans to an account's file, durable on return. A damaged file is moved aside.
 ///
 /// # Errors
 /// A newer version wrote the file, or it cannot be read or written.
@@ -147,15 +147,13 @@ pub(crate) fn add(
     manager_home: &Path,
     identity: &Identity,
     spans: impl IntoIterator<Item = ObservationSpan>,
-) -> Result<usize, DocumentError> {
+) -> Result<(), DocumentError> {
     let path = path_of(manager_home, identity);
     atomic::create_private_folder(atomic::parent_of(&path))?;
     let lock = manager_home.join(LOCK_NAME);
-    let updated = document::update(&path, &lock, |file: &mut ObservationsFile| {
+    document::update(&path, &lock, |file: &mut ObservationsFile| {
         file.identity.get_or_insert_with(|| identity.clone());
-        let before = file.spans.len();
         spans.into_iter().for_each(|span| file.add(span));
-        file.spans.len().saturating_sub(before)
-    })?;
-    Ok(updated.value)
+    })
+    .map(drop)
 }

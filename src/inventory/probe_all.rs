@@ -62,7 +62,7 @@ pub(crate) struct AccountProbe {
 }
 
 impl AccountProbe {
-    /// Returns true if the windows are fresh, or the login has none.
+    /// Returns true if the windows are fresh, or the login has none, and the login is back in its profile.
     pub(crate) fn is_complete(&self) -> bool {
         self.report.is_complete() && self.obstacle.is_none()
     }
@@ -72,15 +72,15 @@ impl AccountProbe {
         matches!(self.obstacle, Some(LeaseError::Moved(_)))
     }
 
-    /// Returns the reason why there is no live figure. Safe to print.
+    /// Returns the reason why there is no live figure, or why the login is not back in its profile. Safe to print.
     pub(crate) fn problem(&self) -> Option<String> {
         let problem = self.report.problem.as_ref().map(ToString::to_string);
         self.obstacle.as_ref().map(ToString::to_string).or(problem)
     }
 }
 
-/// Returns every account with an available login: that of the live home first, then the profiles by
-/// name.
+/// Returns the accounts of all profiles and of the live login, that of the live login first, then by the names of the
+/// profiles. An account whose login is missing or moved is included; its probe reports the obstacle.
 ///
 /// # Errors
 /// A profile cannot be read, or is of a newer version.
@@ -127,7 +127,7 @@ pub(crate) fn load_targets(
 /// in the order of `targets`. `on_answer` is called after each.
 ///
 /// # Errors
-/// An auth.json cannot be read, an answer cannot be recorded, or the user interrupts. Earlier answers are recorded.
+/// An answer cannot be recorded, or the user interrupts. Earlier answers are recorded.
 pub(crate) fn probe_all(
     options: &ProbeAllOptions<'_>,
     targets: &[ProbeTarget],
@@ -153,10 +153,7 @@ pub(crate) fn probe_all(
 /// Probes one account and records the answer.
 fn probe(options: &ProbeAllOptions<'_>, target: &ProbeTarget) -> Result<AccountProbe, StatusError> {
     let (report, obstacle) = match target.place {
-        ProbeLocation::Live => (
-            observe(options, options.codex_home, options.inquiry.ask_codex)?,
-            None,
-        ),
+        ProbeLocation::Live => (observe(options, options.codex_home)?, None),
         _ => probe_profile(options, target)?,
     };
     let mut warnings = Vec::new();
@@ -183,28 +180,31 @@ fn probe_profile(
 ) -> Result<(StatusReport, Option<LeaseError>), StatusError> {
     let profiles = Profiles::of(options.manager_home);
     let folder = profiles.folder_of(target.profile.as_deref().unwrap_or_default());
+    let without_codex = ProbeAllOptions {
+        inquiry: Inquiry {
+            ask_codex: false,
+            ..options.inquiry
+        },
+        ..*options
+    };
     let is_api_key = target.identity.kind.is_billed_by_use();
     if is_api_key || !options.inquiry.ask_codex {
-        return Ok((observe(options, &folder, false)?, None));
+        return Ok((observe(&without_codex, &folder)?, None));
     }
     let now = options.inquiry.zone.at(&options.inquiry.now);
     let lease =
         match profiles.acquire_lease(&target.identity, options.codex_home, now, LEASE_TIMEOUT) {
             Ok(lease) => lease,
             Err(LeaseError::Interrupted) => return Err(StatusError::Interrupted),
-            Err(obstacle) => return Ok((observe(options, &folder, false)?, Some(obstacle))),
+            Err(obstacle) => return Ok((observe(&without_codex, &folder)?, Some(obstacle))),
         };
-    let report = observe(options, lease.home(), true);
+    let report = observe(options, lease.home());
     // Also after an error or an interrupt: Codex may have renewed the login.
     let obstacle = lease.release().err();
     Ok((report?, obstacle))
 }
 
-fn observe(
-    options: &ProbeAllOptions<'_>,
-    home: &Path,
-    ask_codex: bool,
-) -> Result<StatusReport, StatusError> {
+fn observe(options: &ProbeAllOptions<'_>, home: &Path) -> Result<StatusReport, StatusError> {
     let is_live = home == options.codex_home;
     // Otherwise a `CODEX_SQLITE_HOME` of the user would make a scratch home use the real databases.
     let scratch_env =
@@ -213,7 +213,6 @@ fn observe(
         home,
         inquiry: Inquiry {
             env: scratch_env.as_ref().unwrap_or(options.inquiry.env),
-            ask_codex,
             ..options.inquiry
         },
         status_text: None,

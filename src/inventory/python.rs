@@ -16,8 +16,8 @@ use std::path::Path;
 /// The key of the active account, which is no email.
 const ACTIVE: &str = "_active_account";
 
-/// Parses the document; returns `None` for any other document. Damaged entries are left out, each
-/// with a warning. Checks for archives of each login below `manager_home`, without opening them.
+/// Parses the document; returns `None` for any other document. Entries and figures that cannot be read are left out,
+/// each with a warning. Checks for archives of each login below `manager_home`, without opening them.
 pub(crate) fn parse(
     bytes: &[u8],
     manager_home: &Path,

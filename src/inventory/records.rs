@@ -151,6 +151,6 @@ pub(crate) struct InventoryFile {
 
 impl Document for InventoryFile {
     const SCHEMA: u64 = 1;
-    // Half the bytes with thousands of archives, and every command reads it.
+    // Half the bytes with thousands of archives, and every command that lists archives reads it.
     const INDENTED: bool = false;
 }

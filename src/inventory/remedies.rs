@@ -7,8 +7,8 @@ use crate::codex::{Login, Program, read_login};
 use crate::io::{Environment, atomic, shell};
 use std::path::Path;
 
-/// Returns the command that makes a saved login live in `codex_home`: the newest of the profiles,
-/// else that of the newest archive.
+/// Returns the command that makes a saved login live in `codex_home`: the newest usable one of the profiles,
+/// else that of the newest usable archive. Returns `None` if there is neither.
 pub(crate) fn saved_login_command(codex_home: &Path, manager_home: &Path) -> Option<String> {
     let profiles = Profiles::of(manager_home).list().unwrap_or_default();
     let usable = profiles.iter().filter(|p| may_go_live(p, codex_home));

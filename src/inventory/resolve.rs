@@ -24,7 +24,7 @@ pub(crate) enum AccountResolveError {
 
 /// Returns the index in `accounts` of the account that `text` denotes, without regard to case: a
 /// whole profile name first, then a whole email, then a prefix of either.
-pub(crate) fn resolve<'a>(
+pub(crate) fn find_account_position<'a>(
     accounts: impl IntoIterator<Item = &'a AccountEntry>,
     text: &str,
 ) -> Result<usize, AccountResolveError> {
@@ -67,7 +67,8 @@ pub(crate) fn resolve<'a>(
     })
 }
 
-/// Formats an account as the user can type it, with the workspace if other accounts have the same email.
+/// Formats an account for a list of choices: `PROFILE (EMAIL)`, or without a profile the email, with the workspace if
+/// other accounts have the same email.
 fn format_choice(entry: &AccountEntry, accounts: &[&AccountEntry]) -> String {
     let email = &entry.identity.email;
     let same_email = accounts
@@ -134,7 +135,7 @@ mod tests {
     }
 
     fn resolved(text: &str) -> Result<usize, Vec<String>> {
-        resolve(&accounts(), text).map_err(|e| match e {
+        find_account_position(&accounts(), text).map_err(|e| match e {
             AccountResolveError::Unknown { choices, .. }
             | AccountResolveError::Ambiguous { choices, .. } => choices,
         })

@@ -14,7 +14,6 @@ use std::collections::HashSet;
 /// An archive with the reason why it is kept or dropped.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct RetentionDecision {
-    /// The archive that the rules were applied to.
     pub candidate: RetentionCandidate,
     /// The rules that keep it, or the reason why it is dropped.
     pub reason: String,
@@ -38,7 +37,7 @@ impl RetentionPlan {
         self.drop.push(decision(candidate, reason));
     }
 
-    /// Keeps the first of `names`, unless another of them is kept.
+    /// Keeps the first of `names` that the plan drops, unless the plan keeps one of them already.
     pub(crate) fn keep_one_of(&mut self, names: &[String], reason: &str) {
         let is_named = |decision: &RetentionDecision| names.contains(&decision.candidate.archive);
         if self.keep.iter().any(is_named) {
@@ -54,7 +53,8 @@ impl RetentionPlan {
         }
     }
 
-    /// Adds the decisions for the archives of one account, class and home, newest first.
+    /// Adds the decisions for one group of [`group_candidates`]. `counted_apart` is added to the reasons of kept
+    /// archives.
     fn add_group(
         &mut self,
         group: &[&RetentionCandidate],
@@ -200,7 +200,7 @@ pub(crate) fn archives_to_read_fully(plan: &RetentionPlan, now: &DateTime<Utc>) 
     newest.map(|candidate| candidate.archive.clone()).collect()
 }
 
-/// Groups archives by account, class and home, each group newest first.
+/// Groups archives by account, class, home and machine, incomplete ones apart, each group newest first.
 fn group_candidates(candidates: &[RetentionCandidate]) -> Vec<Vec<&RetentionCandidate>> {
     let mut accounts: Vec<(Option<&Identity>, Vec<&RetentionCandidate>)> = Vec::new();
     let mut ordered: Vec<_> = candidates.iter().collect();

@@ -31,7 +31,7 @@ pub(crate) fn list_archives(manager_home: &Path) -> Result<Vec<ArchiveRecord>, I
     catalog::list(&backups_folder(manager_home), known)
 }
 
-/// Updates `inventory.json` from `backups/`. Returns where a damaged document was moved to.
+/// Updates `inventory.json` from `backups/`. Returns where a damaged document was moved to; `None` if it was intact.
 pub fn refresh(manager_home: &Path) -> Result<Option<PathBuf>, DocumentError> {
     update_inventory(manager_home, |inventory| {
         let known = inventory.archives.clone();
@@ -40,8 +40,9 @@ pub fn refresh(manager_home: &Path) -> Result<Option<PathBuf>, DocumentError> {
     })
 }
 
-/// Like [`refresh`], after a move into or out of the trash. `in_trash` has the names of the archives in the trash.
-/// Keeps the results of `verify` for them.
+/// Like [`refresh`], after a move into or out of the trash. `in_trash` has the names of the archives in the trash, for
+/// which the results of `verify` are kept; `renamed` the archives that an undo brought back, by their names in the
+/// trash and in `backups/`.
 pub(crate) fn refresh_with_trash(
     manager_home: &Path,
     in_trash: &BTreeSet<String>,
@@ -103,7 +104,7 @@ pub(crate) fn note_archive(
     zone: Zone,
 ) -> NoteResult {
     let mut noted = NoteResult::default();
-    match note_record(manager_home, published) {
+    match note_in_inventory(manager_home, published) {
         Ok(None) => {}
         Ok(Some(aside)) => noted.warnings.push(format!(
             "inventory.json was damaged and was rebuilt; the damaged file is kept as {}",
@@ -127,7 +128,7 @@ pub(crate) fn note_archive(
 /// Adds the record of a new archive, and of all others that the inventory lacks: those of another program,
 /// or after a lost inventory. Otherwise each later command would read their sidecars again. Returns where a
 /// damaged inventory was moved to.
-fn note_record(
+fn note_in_inventory(
     manager_home: &Path,
     published: &PublishedArchive,
 ) -> Result<Option<PathBuf>, DocumentError> {
@@ -166,9 +167,12 @@ pub(crate) struct VerifyFinding {
     pub is_misdescribed: bool,
 }
 
-/// Records results of `verify` and returns whether it did. Ignores archives outside of `backups/`.
-/// Records nothing while another command holds the lock, because `verify` only reads and must not
-/// wait, or if the document is damaged.
+/// Records results of `verify`. Ignores archives that are outside of `backups/` or changed since they were read.
+/// Returns false, having recorded nothing, while another command holds the lock, because `verify` only reads and must
+/// not wait, or if `inventory.json` is damaged.
+///
+/// # Errors
+/// `inventory.json` cannot be read or written, or is of a newer version, or `backups/` cannot be listed.
 pub(crate) fn note_verified(
     manager_home: &Path,
     results: &[VerifyFinding],

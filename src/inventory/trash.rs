@@ -25,7 +25,7 @@ pub(crate) struct RestoredArchive {
     pub archive: String,
     /// The name below `backups/`, which differs if another archive took the name.
     pub name: String,
-    /// The time of the backup; `None` if the archive is damaged.
+    /// The time of the backup; `None` if neither the sidecar nor the archive can be read.
     pub created_at: Option<Timestamp>,
 }
 
@@ -78,18 +78,19 @@ pub(crate) fn move_to_trash(
     }
 }
 
-/// Returns the archives that [`undo`] would move back: those of the last prune.
+/// Returns the archives that [`undo`] would move back: those of the last prune, or none if the trash is empty.
 ///
 /// # Errors
 /// The trash cannot be listed.
 pub(crate) fn plan_undo(manager_home: &Path) -> Result<Vec<RestoredArchive>, IoError> {
     Ok(match find_newest_batch(manager_home)? {
-        Some(batch) => plan_restore(manager_home, &batch)?,
+        Some(batch) => plan_undo_of_batch(manager_home, &batch)?,
         None => Vec::new(),
     })
 }
 
-fn plan_restore(manager_home: &Path, batch: &Path) -> Result<Vec<RestoredArchive>, IoError> {
+/// Returns the archives of a batch with the names that they get: their own, or with a number if that is taken.
+fn plan_undo_of_batch(manager_home: &Path, batch: &Path) -> Result<Vec<RestoredArchive>, IoError> {
     let backups = store::backups_folder(manager_home);
     let mut taken = BTreeSet::new();
     let mut back = Vec::new();
@@ -118,7 +119,7 @@ fn plan_restore(manager_home: &Path, batch: &Path) -> Result<Vec<RestoredArchive
     Ok(back)
 }
 
-/// Moves the archives of the last prune back to `backups/`. Durable on return.
+/// Moves the archives of the last prune back to `backups/` and returns them. Durable on return.
 ///
 /// # Errors
 /// A file could not be moved. Then all moves were undone.
@@ -131,7 +132,7 @@ pub(crate) fn undo(
         return Ok(Vec::new());
     };
     // Planned again under the lock: another command may have taken a name since it was shown.
-    let back = plan_restore(manager_home, &batch)?;
+    let back = plan_undo_of_batch(manager_home, &batch)?;
     let backups = store::backups_folder(manager_home);
     let mut moves = Vec::new();
     for RestoredArchive { archive, name, .. } in &back {
@@ -150,12 +151,11 @@ pub(crate) fn undo(
     Ok(back)
 }
 
-/// The batches in the trash at one time.
+/// The batches in the trash when it was listed, and their sums.
 #[derive(Debug, Default)]
 pub(crate) struct TrashContent {
-    /// The size of all files in the trash.
+    /// The size of all files, with the sidecars.
     pub bytes: u64,
-    /// The number of archives in the trash.
     pub archives: usize,
     batches: Vec<PathBuf>,
 }
@@ -208,7 +208,7 @@ pub(crate) fn list_archives(manager_home: &Path) -> Result<Vec<PathBuf>, IoError
 ///
 /// # Errors
 /// A file could not be deleted.
-pub(crate) fn remove(
+pub(crate) fn delete_batches(
     manager_home: &Path,
     seen: &TrashContent,
     _lock: &FileLock,
@@ -381,7 +381,7 @@ mod tests {
         let other = "2026-11-20-110000-a@x.com-codex.tar.gz";
         fs::write(backups.join(other), "other").unwrap();
         move_to_trash(home.path(), &[other.into()], &now(), &held).unwrap();
-        remove(home.path(), &seen, &held).unwrap();
+        delete_batches(home.path(), &seen, &held).unwrap();
         let left = read_content(home.path()).unwrap();
         assert_eq!((left.bytes, left.archives), (5, 1));
         assert_eq!(undo(home.path(), &held).unwrap()[0].name, other);

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 /// The largest length of an answer in characters, unless the client asks for more.
 pub(super) const MAX_CHARS: usize = 4000;
 
-/// The characters that are left for the last lines: notes and the cursor.
+/// The number of characters that are kept free for the last lines: notes and the cursor.
 const RESERVED_CHARS: usize = 400;
 
 /// The longest quoted line, in characters. A longer one is continued in the next line.
@@ -49,7 +49,7 @@ impl AnswerText {
         fits
     }
 
-    /// Adds the last lines, for which there always is room.
+    /// Adds the last lines, for which [`RESERVED_CHARS`] are kept free.
     pub(super) fn finish(mut self, notes: &[String]) -> String {
         for note in notes {
             self.text.push('\n');

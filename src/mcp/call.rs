@@ -40,7 +40,7 @@ pub(super) fn parse_cursor(cursor: Option<&str>) -> Result<usize> {
 /// Returns the filter of a call.
 ///
 /// # Errors
-/// The time is none, or no project has this name.
+/// `since` is no time, or no project has this name.
 pub(super) fn make_filter(
     scope: CallScope,
     project: Option<&str>,

@@ -81,7 +81,8 @@ impl IndexRefresh {
         self.changed.notify_all();
     }
 
-    /// Reads from the index, after `work`, unless that was done a moment ago. A damaged index is created again.
+    /// Reads from the index, after `work`, unless that was done a moment ago. A damaged index is created again, and read if
+    /// that takes no longer than [`MAX_WAIT`].
     ///
     /// # Errors
     /// The index does not exist yet, it cannot be read, or another process writes it all the time.
@@ -102,10 +103,9 @@ impl IndexRefresh {
             drop(state);
         }
         let access = IndexAccess::new(context);
-        let attempt = || match IndexStore::open_read_only(&access.path) {
-            Ok(Some(store)) => read(&store).map(Some),
-            Ok(None) => Ok(None),
-            Err(e) => Err(e),
+        let attempt = || {
+            let store = IndexStore::open_read_only(&access.path)?;
+            store.map(|store| read(&store)).transpose()
         };
         let missing = match attempt() {
             Ok(Some(result)) => return Ok(result),
@@ -125,7 +125,7 @@ impl IndexRefresh {
         }
     }
 
-    /// Asks for an update, and waits for it.
+    /// Asks for an update, and waits for it, at most [`MAX_WAIT`].
     fn update(&self, mut state: MutexGuard<'_, RefreshState>, work: IndexWork) {
         // An update that has begun may have missed files that a walk would find.
         if !state.is_working || work == IndexWork::Walk {

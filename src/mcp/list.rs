@@ -32,7 +32,7 @@ impl ListArguments {
         let scope = self.scope.unwrap_or_default();
         let filter = ThreadFilter {
             without_subagents: true,
-            // One that is the caller, and one that tells that there are more.
+            // One that is the caller, and one that shows that there are more.
             limit: Some(shown.saturating_add(limit + 2)),
             ..make_filter(scope, None, self.since.as_deref(), context)?
         };

@@ -36,7 +36,7 @@ pub(super) enum ClientMessage {
     Cancelled(Value),
     /// A message without an answer.
     Other,
-    /// No message. The id is null if it is unknown.
+    /// A line that is no message, or a request that cannot be answered. The id is null if it is unknown.
     Invalid(Value, RequestError),
 }
 
@@ -69,7 +69,7 @@ impl RequestError {
     }
 }
 
-/// Returns a message that is none, with its id if that is known.
+/// Returns the error for a line that is no message. `id` is null if it is unknown.
 pub(super) fn invalid(id: Value, text: impl Into<String>) -> ClientMessage {
     let error = RequestError::new(RequestErrorCode::InvalidRequest, text);
     ClientMessage::Invalid(id, error)
@@ -103,7 +103,7 @@ pub(super) fn parse(line: &[u8]) -> ClientMessage {
         // This server sends no requests, so it expects no answers.
         None if is_answer => ClientMessage::Other,
         None => invalid(id, "the message has no method"),
-        Some(method) if is_id => match check_version(method, &params) {
+        Some(method) if is_id => match names_version(method, &params) {
             Ok(is_versioned) => ClientMessage::Request {
                 method: method.to_owned(),
                 id,
@@ -121,7 +121,7 @@ pub(super) fn parse(line: &[u8]) -> ClientMessage {
 ///
 /// # Errors
 /// This server does not have the version, or the request lacks what belongs to it.
-fn check_version(method: &str, params: &Value) -> Result<bool, RequestError> {
+fn names_version(method: &str, params: &Value) -> Result<bool, RequestError> {
     let meta = &params["_meta"];
     let version = &meta[VERSION_KEY];
     if version.is_null() && method != "server/discover" {
@@ -162,14 +162,18 @@ pub(super) fn answer(id: &Value, result: Result<Value, RequestError>) -> Value {
     answer
 }
 
-/// Adds to a result what belongs to it since 2026-07-28.
-pub(super) fn complete(mut result: Value, is_cacheable: bool) -> Value {
+/// Adds to a result the fields that each has since 2026-07-28.
+pub(super) fn complete(mut result: Value) -> Value {
     result["resultType"] = "complete".into();
     result["_meta"] = json!({ SERVER_KEY: server_info() });
-    if is_cacheable {
-        result["ttlMs"] = CACHE_MS.into();
-        result["cacheScope"] = "public".into();
-    }
+    result
+}
+
+/// Like [`complete`], for a result that clients may keep.
+pub(super) fn complete_cacheable(result: Value) -> Value {
+    let mut result = complete(result);
+    result["ttlMs"] = CACHE_MS.into();
+    result["cacheScope"] = "public".into();
     result
 }
 

@@ -5,7 +5,7 @@ use super::call::{PastCall, parse_cursor};
 use crate::choices::conversation_choice::find_conversation;
 use crate::context::Context;
 use crate::conversations::markdown::shorten_to_line;
-use crate::conversations::past_answers::begins_as_answer;
+use crate::conversations::past_answers::has_answer_mark;
 use crate::conversations::transcript::{EntryKind, TranscriptEntry, TranscriptOptions};
 use crate::error::{CommandError, Result};
 use crate::io::quantity::pluralize;
@@ -42,6 +42,8 @@ struct ConversationPage {
 }
 
 impl OpenArguments {
+    /// Answers a call with a page of the conversation.
+    ///
     /// # Errors
     /// An argument is invalid, no conversation or several match, it has no such turn, or its rollout cannot be read.
     pub(super) fn answer(&self, call: &PastCall<'_>) -> Result<String> {
@@ -109,7 +111,7 @@ fn shorten(text: &str) -> &str {
 impl ConversationPage {
     fn add_entry(&mut self, entry: &TranscriptEntry, context: &Context) {
         // The answer of an earlier call repeats another conversation, which can be opened itself.
-        if entry.kind == EntryKind::ToolOutput && begins_as_answer(&entry.text) {
+        if entry.kind == EntryKind::ToolOutput && has_answer_mark(&entry.text) {
             return;
         }
         let mut text = redact(shorten(&entry.text));

@@ -70,7 +70,7 @@ impl SearchArguments {
         Ok(format_result(&result, shown, context))
     }
 
-    /// Words are searched in any order, as the arguments of `find` are; with quotes, the whole is one argument.
+    /// Parses the query as `find` parses arguments: each word is one, and a query with quotes is one as a whole.
     fn parse_query(&self) -> Result<Query> {
         if self.query.len() > MAX_QUERY_BYTES {
             return Err(CommandError::usage("the query is longer than 1000 bytes"));

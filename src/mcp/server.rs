@@ -144,7 +144,7 @@ impl ServerSession<'_> {
         &self,
         mut condition: impl FnMut(&CallQueue) -> bool,
     ) -> MutexGuard<'_, CallQueue> {
-        let calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
+        let calls = self.lock_calls();
         let waited = self.has_changed.wait_while(calls, |calls| condition(calls));
         waited.unwrap_or_else(PoisonError::into_inner)
     }
@@ -152,7 +152,7 @@ impl ServerSession<'_> {
     fn answer_waiting(&self) {
         let mut is_open = true;
         loop {
-            let mut calls = self.wait_while(|_| false);
+            let mut calls = self.lock_calls();
             calls.is_closed |= !is_open;
             let call = calls.waiting.pop_front();
             calls.workers -= usize::from(call.is_none());
@@ -164,7 +164,7 @@ impl ServerSession<'_> {
         }
     }
 
-    /// Returns false if no process reads the answer.
+    /// Answers a call that was not cancelled. Returns false if no process reads the answer.
     fn answer_call(&self, call: &WaitingCall) -> bool {
         let past_call = PastCall {
             context: self.context,
@@ -173,11 +173,15 @@ impl ServerSession<'_> {
         };
         let mut result = tools::call(&call.params, &past_call);
         if call.is_versioned {
-            result = result.map(|result| message::complete(result, false));
+            result = result.map(message::complete);
         }
         self.lock_flags().remove(&call.id.to_string());
         call.is_cancelled.load(Ordering::Relaxed)
             || ui::send_line(&message::answer(&call.id, result))
+    }
+
+    fn lock_calls(&self) -> MutexGuard<'_, CallQueue> {
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock_flags(&self) -> MutexGuard<'_, HashMap<String, Arc<AtomicBool>>> {
@@ -201,7 +205,7 @@ fn answer_request(method: &str, params: &Value, is_versioned: bool) -> Result<Va
         }
     };
     if is_versioned {
-        return Ok(message::complete(result, true));
+        return Ok(message::complete_cacheable(result));
     }
     Ok(result)
 }

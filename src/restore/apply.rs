@@ -7,8 +7,8 @@ use super::settle::{databases, safety, unchanged};
 use super::stage::extract::ExtractSink;
 use super::stage::{equal_rollouts, merge};
 use super::{
-    ExchangeMode, LoginGuard, OutsideDatabases, RestoreError, RestorePlan, RestoreRequest,
-    RolloutIndex, Workspace,
+    LoginGuard, OutsideDatabases, RestoreError, RestorePlan, RestoreRequest, RolloutIndex,
+    Workspace,
 };
 use crate::accounts::AuthOutcome;
 use crate::archive::{ArchiveReader, EntryName, Extent, NameSet, PublishedArchive};
@@ -21,9 +21,11 @@ use std::path::{Path, PathBuf};
 pub struct RestoreReport {
     /// The number of restored files, including the login.
     pub files: u64,
+    /// The size of these files in bytes, without the login.
     pub bytes: u64,
-    /// The number of these files that were not written, because the home had the same content.
+    /// The number of restored rollouts that were not written, because the home had the same content.
     pub unchanged: u64,
+    /// The live files that were removed, by their names in the home.
     pub removed: NameSet,
     /// The safety backup; `None` if no live file changed, or without a request for it.
     pub safety: Option<PublishedArchive>,
@@ -48,6 +50,9 @@ pub fn plan(request: &RestoreRequest<'_>) -> Result<RestorePlan, RestoreError> {
 /// Restores the archive. Checks, saves and stages everything before it touches a live file, then
 /// exchanges the states. After a kill, the old state or the new one is live, or the next command
 /// completes one of them.
+///
+/// # Errors
+/// See [`RestoreError`]. If only the owner of the login cannot be recorded, the report has the error.
 pub fn apply(
     request: &RestoreRequest<'_>,
     progress: &dyn Progress,
@@ -56,7 +61,7 @@ pub fn apply(
     check_idle(request)?;
     let mut work = Workspace::open(request, progress)?;
     unpack(&mut work, progress)?;
-    databases::check(&mut work)?;
+    databases::check_python_copies(&mut work)?;
     let merged = merge::merge(&mut work.stage, &mut work.plan, &work.live.names)?;
     let outside = databases::adapt(&mut work, &merged)?;
     // Freed because the safety backup needs memory of its own.
@@ -64,7 +69,7 @@ pub fn apply(
     let safety = safety::make_backup(&mut work, &outside, progress)?;
     let mode = unchanged::stage_unchanged(&work, &outside)?;
     // Last of all that is staged, because from here on Codex cannot renew its login.
-    let login = login::stage_login(&mut work, mode == ExchangeMode::WholeHome)?;
+    let login = login::stage_login(&mut work, mode)?;
     let steps = exchange_steps::plan_steps(&work, &outside, mode)?;
     let (plan, stage) = (&work.plan, &work.stage);
     equal_rollouts::check_unchanged(request.archive.contents(), plan, stage)?;
@@ -96,8 +101,8 @@ fn check_idle(request: &RestoreRequest<'_>) -> Result<(), RestoreError> {
     }
 }
 
-/// Unpacks the planned files into the stage, except for equal rollouts. A restore of the whole archive checks all of
-/// its digests.
+/// Unpacks the planned files into the stage, except for equal rollouts, and creates the links and folders. A restore of
+/// the whole archive checks all of its digests.
 fn unpack(work: &mut Workspace<'_>, progress: &dyn Progress) -> Result<(), RestoreError> {
     let (archive, plan) = (work.request.archive, &work.plan);
     // The digests of all files together show whether the archive is whole; those of some files show only these.
@@ -139,7 +144,7 @@ fn exchange(
     Ok(leftovers.iter().map(describe).collect())
 }
 
-/// Returns the number and the size in bytes of the restored files. The number includes the login.
+/// Returns the number of restored files, including the login, and their size in bytes, without the login.
 fn count_restored(
     archive: &ArchiveReader,
     plan: &RestorePlan,

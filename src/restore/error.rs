@@ -17,7 +17,7 @@ pub enum RestoreError {
     /// A file or folder cannot be read or written.
     #[error(transparent)]
     Io(#[from] IoError),
-    /// A staged database cannot be read or changed.
+    /// A staged database cannot be read or changed, or a live one cannot be copied.
     #[error(transparent)]
     Database(#[from] DatabaseError),
     /// The live login cannot be saved to its profile.

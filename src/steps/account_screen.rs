@@ -39,7 +39,7 @@ impl AccountScreenArgs {
         let is_fresh = !self.refresh || refresh_all(context)?;
         let mut list = AccountList::read(false, context)?;
         if let Some(text) = &self.account {
-            list.retain(&find_identity(text, context)?);
+            list.retain_account(&find_identity(text, context)?);
         }
         print_json(&list, context);
         let outcome = list.show(self.timeline, context);

@@ -74,7 +74,7 @@ pub(crate) fn repair_sidecar(path: &Path, dry_run: bool) -> Result<bool> {
         // `verify` reports the damage of the archive.
         Err(_) => return Ok(false),
     };
-    if archive.manifest().is_none() {
+    if archive.is_python() {
         return Ok(false);
     }
     let mut file = file_open::open(path).at("read", path)?;

@@ -32,7 +32,7 @@ pub(crate) fn build_inquiry<'a>(
         now: context.now(),
         zone: context.zone(),
         // The request for the limits has no time limit of its own in Codex 0.169.
-        deadline: app_server::PROBE_TIMEOUT,
+        timeout: app_server::PROBE_TIMEOUT,
         known,
         ask_codex,
     }

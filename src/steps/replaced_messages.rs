@@ -6,13 +6,12 @@ use crate::codex::rollout::{RolloutName, parse_rollout_id};
 use crate::context::Context;
 use crate::conversations::messages::{self, MessageCounts};
 use crate::copies::losses::archived::recheck_after_restore;
-use crate::copies::source::{ConversationSource as _, rollout_files};
+use crate::copies::source::{ConversationSource as _, read_messages, rollout_files};
 use crate::error::CommandError;
 use crate::io::IoContext;
 use crate::io::quantity::pluralize;
 use crate::restore::plan::{RestorePlan, Selection};
 use crate::restore::request::RestoreRequest;
-use std::fs::File;
 use std::path::Path;
 
 /// The number of messages of one conversation that only the home has.
@@ -74,12 +73,7 @@ fn count_missing(archive: &ArchiveReader, path: &Path) -> Result<usize, CommandE
     let entry = archived.find(|(_, entry)| parse_rollout_id(entry.path.as_path()) == id);
     let mut counts = MessageCounts::default();
     if let Some((_, entry)) = entry {
-        let folder = tempfile::tempdir().at("create a folder in", std::env::temp_dir())?;
-        let name = entry.path.as_path().file_name().unwrap_or_default();
-        let copy = folder.path().join(name);
-        let file = File::create_new(&copy).at("create", &copy)?;
-        archive.extract(&entry, &file)?;
-        counts.add(&messages::read(&copy).at("read", &copy)?);
+        counts.add(&read_messages(archive, &entry)?);
     }
     Ok(counts.find_missing(&live).len())
 }

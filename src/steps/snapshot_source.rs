@@ -81,7 +81,8 @@ pub(crate) struct SnapshotSource {
 impl SnapshotSource {
     /// Fails if the snapshot has nothing at a path of `--only`.
     pub(crate) fn check_paths(&self, selection: &Selection) -> Result<()> {
-        let mut missing = selection.only.iter().filter(|p| !self.contents.has_path(p));
+        let manifest = &self.contents.manifest;
+        let mut missing = selection.only.iter().filter(|p| !manifest.has_path(p));
         match missing.next() {
             None => Ok(()),
             Some(path) => Err(self.snapshot.no_path_error(path.display()).into()),
@@ -145,7 +146,7 @@ impl ConversationSource for SnapshotSource {
     fn open_session_index(&self) -> Result<File> {
         let name = Path::new(session_index::FILE_NAME);
         let mut file = tempfile::tempfile().at("create a temp file in", std::env::temp_dir())?;
-        if self.contents.has_path(name) {
+        if self.contents.manifest.has_path(name) {
             self.dump(name, |mut stream| {
                 Ok(io::copy(&mut stream, &mut file).at("read", name)?)
             })?;

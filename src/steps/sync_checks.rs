@@ -85,7 +85,7 @@ fn check_undelivered(context: &Context, config: &SyncConfig, checks: &mut Vec<Ch
 
 pub(crate) fn misspelled_root_warnings(config: &SyncConfig) -> Vec<String> {
     let found = scope::find_misspelled_roots(config).into_iter();
-    found.map(|(key, why)| format!("{key} {why}")).collect()
+    found.map(|why| format!("include_roots {why}")).collect()
 }
 
 fn check_folders(config: &SyncConfig, checks: &mut Vec<Check>) {

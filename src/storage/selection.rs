@@ -148,7 +148,7 @@ fn has_no_turn(row: &ThreadRow, path: &Path) -> bool {
     // The row of a subagent has no message either, although it has turns.
     row.first_user_message.is_empty()
         && rollout::scan(path, Depth::Turns, |_| ()).is_ok_and(|scan| {
-            let is_begun = scan.meta.is_some_and(|meta| meta.parent().is_none());
+            let is_begun = scan.meta.is_some_and(|meta| meta.base_id().is_none());
             let is_empty = scan.messages.is_empty() && scan.turn.context.is_none();
             is_begun && is_empty && scan.bad_lines == 0
         })
@@ -176,7 +176,7 @@ fn find_dependent_forks(
     let all = all.filter_map(|rollout| Some((rollout.id.as_ref()?, &rollout.path)));
     let others = all.filter(|(id, _)| !chosen.contains(id));
     let children = others.filter_map(|(id, path)| {
-        let parent = rollout::read_head(path).ok().flatten()?.parent()?;
+        let parent = rollout::read_head(path).ok().flatten()?.base_id()?;
         let needed = bases.get(&ConversationId::of(&parent))?;
         Some((id.to_string(), (*needed).to_owned()))
     });

@@ -447,7 +447,7 @@ impl TrashEntry {
         let name = |path: &Path| Some(RolloutName::parse(path)?.name);
         let names: Vec<_> = files.iter().filter_map(|(path, _)| name(&path.0)).collect();
         let mut found = Vec::new();
-        files::visit(&self.conversation.home.0, &mut |entry, path, _| {
+        files::visit_rollouts(&self.conversation.home.0, &mut |entry, path, _| {
             if name(&path).is_some_and(|name| names.contains(&name)) {
                 found.push(entry.path());
             }

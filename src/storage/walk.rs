@@ -12,7 +12,7 @@ use walkdir::WalkDir;
 /// Returns all rollouts of `home`. Leaves out folders that cannot be listed.
 pub(super) fn find_rollouts(home: &Path) -> Vec<RolloutUsage> {
     let mut rollouts = Vec::new();
-    files::visit(home, &mut |entry, _, archived| {
+    files::visit_rollouts(home, &mut |entry, _, archived| {
         if !progress::is_interrupted()
             && let Ok(meta) = entry.metadata()
         {

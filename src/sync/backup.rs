@@ -5,7 +5,7 @@
 //! once it is complete. Retention removes only snapshots with such a list.
 
 use super::config::SyncConfig;
-use super::sides::Stat;
+use super::sides::{Side, Stat};
 use crate::io::disk_clock::{self, ClockDoubt, Dated};
 use crate::io::document::{self, Document, DocumentError, DocumentState};
 use crate::io::retention::{RetentionItem, RetentionPolicy};
@@ -35,12 +35,11 @@ const MIN_UNLOCKED_AGE: Duration = Duration::from_secs(60);
 /// An error of making or reading a snapshot.
 #[derive(Debug, thiserror::Error)]
 pub enum BackupError {
-    /// Reading or writing a file failed.
     #[error(transparent)]
     Io(#[from] IoError),
     #[error("cannot read the snapshot (it is not a zip file): {}", .0.display())]
     NotAZip(PathBuf),
-    /// The age of snapshots is not known.
+    /// The clock cannot be trusted, so the age of snapshots is not known.
     #[error(transparent)]
     Clock(#[from] ClockDoubt),
     /// The list of a snapshot is damaged or of a newer version.
@@ -57,7 +56,6 @@ pub(crate) struct SnapshotList {
     /// Position in the order of creation, because clocks jump. 0 for snapshots made before numbers existed.
     #[serde(default)]
     pub(super) number: u64,
-    /// The files in the snapshot.
     pub files: Vec<SnapshotFile>,
 }
 
@@ -68,7 +66,7 @@ impl Document for SnapshotList {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct SnapshotFile {
     /// True for a file of the cloud folder, false for one of the home.
-    pub cloud: bool,
+    cloud: bool,
     /// Path relative to the root of its side.
     pub path: String,
     /// Mtime in nanoseconds since 1970.
@@ -78,7 +76,24 @@ pub(crate) struct SnapshotFile {
 }
 
 impl SnapshotFile {
-    /// Returns the path of the file in the snapshot.
+    pub(super) fn new(side: Side, path: String, stat: Stat) -> Self {
+        Self {
+            cloud: side == Side::Remote,
+            path,
+            mtime_ns: stat.mtime_ns,
+            size: stat.size,
+        }
+    }
+
+    pub(super) fn side(&self) -> Side {
+        if self.cloud {
+            Side::Remote
+        } else {
+            Side::Local
+        }
+    }
+
+    /// Returns the path of the file in the snapshot, with `/`.
     pub(crate) fn path_in_snapshot(&self) -> String {
         if self.cloud {
             format!("{CLOUD_FOLDER}/{}", self.path)
@@ -88,7 +103,7 @@ impl SnapshotFile {
     }
 }
 
-/// Returns the number of the next snapshot of this machine.
+/// Returns the number of the next snapshot of this machine: above those of all its snapshots with a readable list.
 pub(super) fn next_number(config: &SyncConfig) -> Result<u64, IoError> {
     let own = list_own_snapshots(config)?.into_iter();
     Ok(own.map(|own| own.number).max().unwrap_or(0) + 1)
@@ -135,7 +150,7 @@ pub(crate) struct SyncSnapshot {
 }
 
 impl SyncSnapshot {
-    /// Returns true if the snapshot is a `.zip`.
+    /// Returns true if the snapshot is a `.zip`, by its name.
     pub(crate) fn is_zip(&self) -> bool {
         self.name.to_lowercase().ends_with(".zip")
     }
@@ -178,7 +193,7 @@ pub(crate) fn list(folder: &Path) -> Result<Vec<SyncSnapshot>, IoError> {
 /// Reads the list of a snapshot; `None` if this program did not make the snapshot.
 ///
 /// # Errors
-/// The list is damaged or of a newer version. Its files cannot be guessed then.
+/// The list cannot be read, is damaged, or is of a newer version. Its files cannot be guessed then.
 pub(crate) fn read_list(snapshot: &SyncSnapshot) -> Result<Option<SnapshotList>, BackupError> {
     let unusable = |reason: String| BackupError::List {
         reason,
@@ -216,7 +231,8 @@ pub(super) fn open_zip(snapshot: &SyncSnapshot) -> Result<zip::ZipArchive<File>,
     zip::ZipArchive::new(file).map_err(|_| BackupError::NotAZip(path.clone()))
 }
 
-/// Returns unfinished snapshots in `folder` that no process is writing.
+/// Returns unfinished snapshots in `folder` that no process is writing. One without a lock counts only if it is old
+/// enough that its process would have locked it.
 ///
 /// # Errors
 /// The folder cannot be listed.
@@ -258,8 +274,9 @@ pub(crate) fn remove_unfinished(folder: &Path, now: SystemTime) -> Result<usize,
     Ok(unfinished.filter(|path| tree::remove(path).is_ok()).count())
 }
 
-/// Removes this machine's snapshots that are too old or too many, but never `just_created`. Returns their names,
-/// the newest first. If the clock cannot be trusted, removes none because of its age, and returns the reason.
+/// Removes unfinished snapshots, and this machine's snapshots that are too old or too many, but never the newest one or
+/// `just_created`. Returns the names of the latter, the newest first. If the clock cannot be trusted, removes none because
+/// of its age, and returns the reason.
 ///
 /// # Errors
 /// The folder cannot be listed. A snapshot that cannot be removed stays.

@@ -37,6 +37,7 @@ const BRANCH_REASON: &str =
 /// A branch that Codex does not show.
 #[derive(Debug, Clone)]
 pub(crate) struct Branch {
+    /// Name of the record of the branch, as [`record_name`] returns it.
     record: String,
     /// The path of the last rollout, relative to the Codex home.
     pub(crate) file: PathBuf,
@@ -63,29 +64,41 @@ pub(crate) fn collect_records(plan: &SyncPlan, state: &SyncState) -> BTreeSet<St
 
 /// Returns the branches of these records that wait for a decision, as conflicts.
 pub(crate) fn find_conflicts(home: &Path, records: &BTreeSet<String>) -> Vec<Conflict> {
-    let open = find(home, records, false).into_iter();
+    let open = find_open(home, records).into_iter();
     open.map(|branch| branch.conflict).collect()
 }
 
-/// Returns the branches of these records with a message that Codex does not show: either the resolved or the unresolved
-/// ones.
-pub(crate) fn find(home: &Path, records: &BTreeSet<String>, is_decided: bool) -> Vec<Branch> {
+/// Returns the branches of these records that wait for a decision: they have messages that Codex does not show, and the
+/// user did not know them when the rollout that Codex continues began.
+pub(crate) fn find_open(home: &Path, records: &BTreeSet<String>) -> Vec<Branch> {
+    let mut open = find(home, records, |name| {
+        !resolutions::is_dropped(name, [records])
+    });
+    open.retain(|branch| !branch.is_known(records));
+    open
+}
+
+/// Returns the branches of these records that were decided about, if they have messages that Codex does not show.
+pub(crate) fn find_decided(home: &Path, records: &BTreeSet<String>) -> Vec<Branch> {
+    find(home, records, |name| {
+        resolutions::is_dropped(name, [records])
+    })
+}
+
+/// Reads the branches whose record has a wanted name.
+fn find(home: &Path, records: &BTreeSet<String>, is_wanted: impl Fn(&str) -> bool) -> Vec<Branch> {
     let names = records.iter().filter_map(|record| {
         let (label, _) = record.split_once(RECORD_SUFFIX)?;
         Some(format!("{label}{RECORD_SUFFIX}"))
     });
     let names: BTreeSet<_> = names.collect();
-    let wanted = names
-        .into_iter()
-        .filter(|name| resolutions::is_dropped(name, [records]) == is_decided);
-    let found = wanted.filter_map(|name| Branch::read(home, name));
-    found
-        .filter(|branch| is_decided || !branch.is_known(records))
-        .collect()
+    let wanted = names.into_iter().filter(|name| is_wanted(name));
+    wanted.filter_map(|name| Branch::read(home, name)).collect()
 }
 
 impl Branch {
-    /// Reads the branch of a record; `None` if it is not on this machine, or if Codex shows all of its messages.
+    /// Reads the branch of a record; `None` if it is not on this machine or cannot be read, or if Codex shows all of its
+    /// messages.
     fn read(home: &Path, record: String) -> Option<Self> {
         let name = format!("{}.jsonl", record.strip_suffix(RECORD_SUFFIX)?);
         let (thread, rollout) = (rollouts::id(&name)?, rollouts::rollout_id(&name)?);

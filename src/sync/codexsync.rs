@@ -4,6 +4,7 @@
 //! The format is that of codexSync 0.1.2: `{"data_version": 1, "files": {"path": {"local": {"mtime_ns",
 //! "size"}, "cloud": …}}}`. The file is never written.
 
+use super::file_group::state_key;
 use super::scan::SideListing;
 use super::sides::Stat;
 use super::state::{SideFile, SyncedFile};
@@ -16,7 +17,7 @@ use std::path::{Path, PathBuf};
 /// The only `data_version` that codexSync has written so far.
 const DATA_VERSION: u64 = 1;
 
-/// An error of reading codexSync's manifest. codexSync itself refuses to run in this case, too.
+/// An error of reading codexSync's manifest. codexSync refuses to run with an invalid one, too.
 #[derive(Debug, thiserror::Error)]
 pub enum CodexSyncStateError {
     /// The file is damaged, or of an unknown version.
@@ -43,13 +44,12 @@ struct CodexSyncPair {
     cloud: Option<Stat>,
 }
 
-/// Returns the files that both sides had after codexSync's last sync and still have, by `key_of` their path.
-/// Empty if there is no manifest.
+/// Returns the files that both sides had after codexSync's last sync and still have, by the key of the state. Empty if
+/// there is no manifest.
 pub(super) fn import_state(
     path: &Path,
     local: &SideListing,
     remote: &SideListing,
-    key_of: impl Fn(&str) -> String,
 ) -> Result<HashMap<String, SyncedFile>, CodexSyncStateError> {
     let bytes = match file_open::read(path) {
         Ok(bytes) => bytes,
@@ -90,7 +90,7 @@ pub(super) fn import_state(
             // codexSync records no digests, so the files are read when they differ.
             contents: None,
         };
-        known.insert(key_of(&found.path), last);
+        known.insert(state_key(&found.path), last);
     }
     Ok(known)
 }

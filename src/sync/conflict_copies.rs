@@ -19,8 +19,8 @@ use std::path::{Path, PathBuf};
 
 const EXTENSION: &str = ".fork";
 const DIGEST_PREFIX_CHARS: usize = 16;
-/// Lengths of the path digest and of the stem in a file name. The whole has to stay below 255 bytes, the
-/// limit of common file systems.
+/// Lengths of the path digest and of the stem in a file name whose conversation has no id. The whole has to stay below
+/// 255 bytes, the limit of common file systems.
 const PATH_DIGEST_CHARS: usize = 8;
 const STEM_BYTES: usize = 120;
 
@@ -38,7 +38,7 @@ pub(crate) struct ConflictCopy {
 }
 
 impl ConflictCopy {
-    /// Returns the side to read it from: this machine if it has the file.
+    /// Returns the side to read the copy from: this machine if it has the file, else the cloud folder.
     pub(crate) fn side(&self) -> Side {
         if self.local.is_some() {
             Side::Local
@@ -57,7 +57,7 @@ impl ConflictCopy {
         rollouts::is_key(key) && conversation_label(key) == self.conversation()
     }
 
-    /// Returns the conversation of the copy, as of the last sync.
+    /// Returns the conversation of the copy as the state records it; `None` if no sync has recorded it.
     pub(crate) fn last_synced<'s>(&self, state: &'s SyncState) -> Option<&'s SyncedFile> {
         let mut files = state.files.iter();
         let (_, last) = files.find(|(key, _)| self.belongs_to(key))?;
@@ -95,15 +95,15 @@ pub(crate) struct ConflictCopyFolders {
 }
 
 impl ConflictCopyFolders {
-    /// `state` is the folder of the state.
+    /// Returns the folders of a replica; `state` is the folder of its state.
     pub(crate) fn of(state: &Path, cloud: &Path) -> Self {
         Self {
             local: state.join(CONFLICT_COPIES_FOLDER),
-            remote: manager_folder::conflict_copies(cloud),
+            remote: manager_folder::conflict_copies_folder(cloud),
         }
     }
 
-    fn side(&self, side: Side) -> &Path {
+    fn folder(&self, side: Side) -> &Path {
         match side {
             Side::Local => &self.local,
             Side::Remote => &self.remote,
@@ -112,7 +112,7 @@ impl ConflictCopyFolders {
 
     /// Returns the full path of a conflict copy on a side.
     pub(crate) fn path(&self, side: Side, name: &str) -> PathBuf {
-        self.side(side).join(name)
+        self.folder(side).join(name)
     }
 
     /// Removes a conflict copy from a side; a missing file is no error.
@@ -182,14 +182,15 @@ fn parse(name: &str) -> Option<(&str, &str)> {
 }
 
 impl ConflictCopies {
-    /// Lists the conflict copies of both sides. Names that do not follow the grammar are skipped.
+    /// Lists the conflict copies of both sides; `state` is the folder of the state. Names that do not follow the grammar
+    /// are skipped.
     pub(crate) fn read(state: &Path, cloud: &Path) -> Result<Self, IoError> {
         let mut copies = Self {
             folders: ConflictCopyFolders::of(state, cloud),
             all: BTreeMap::new(),
         };
         for side in [Side::Local, Side::Remote] {
-            let folder = copies.folders.side(side);
+            let folder = copies.folders.folder(side);
             let entries = match std::fs::read_dir(folder) {
                 Ok(entries) => entries,
                 Err(e) if e.kind() == io::ErrorKind::NotFound => continue,

@@ -29,8 +29,8 @@ pub struct ConflictingVersions {
 }
 
 impl ConflictingVersions {
-    /// Compares the local version of a conversation with another one, and reads its name from the Codex home.
-    /// `place` is that of the other version, for output.
+    /// Compares the local version of a conversation with another one, and reads its name from the Codex home. `place` says
+    /// where the other version is, for output.
     pub(crate) fn read(
         home: &Path,
         id: &str,
@@ -67,12 +67,13 @@ impl ConflictingVersions {
         }
     }
 
-    /// Returns true if only the other version has some messages.
+    /// Returns true if the other version has messages that the first one lacks.
     pub(crate) fn has_hidden_messages(&self) -> bool {
         self.remote_prompts + self.remote_answers > 0
     }
 
-    /// Returns "2 answers on this machine, 1 answer in the cloud folder since Tue 24 Nov 14:10"; `time` formats a time.
+    /// Returns "2 answers on this machine, 1 answer in the cloud folder since Tue 24 Nov 14:10": for each version the
+    /// answers that only it has, or the prompts if it has no such answer. `time` formats a time.
     pub(crate) fn describe(&self, time: impl Fn(&DateTime<Utc>) -> String) -> String {
         let count = |prompts, answers| match (prompts, answers) {
             (0, 0) => "no message".to_owned(),

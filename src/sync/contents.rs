@@ -14,13 +14,13 @@ const TAIL_BYTES: u64 = 512;
 const MAX_PARSED_TOML_BYTES: u64 = 1024 * 1024;
 
 /// Returns the length and the digest of the text of a file, decompressed if it is compressed.
-pub(crate) fn read(path: &Path) -> io::Result<(u64, Sha256Digest)> {
+pub(crate) fn read_text_digest(path: &Path) -> io::Result<(u64, Sha256Digest)> {
     let (digest, len) = Sha256Digest::of_reader(&mut *rollout::open_plain(path)?)?;
     Ok((len, digest))
 }
 
 /// Returns true if the text of a file, decompressed, begins with `len` bytes of this digest.
-pub(crate) fn begins_with(path: &Path, len: u64, digest: &Sha256Digest) -> io::Result<bool> {
+pub(crate) fn text_begins_with(path: &Path, len: u64, digest: &Sha256Digest) -> io::Result<bool> {
     let mut beginning = rollout::open_plain(path)?.take(len);
     Ok(Sha256Digest::of_reader(&mut beginning)? == (*digest, len))
 }
@@ -34,6 +34,23 @@ pub(crate) fn raw_begins_with(path: &Path, len: u64, digest: &Sha256Digest) -> i
 /// Returns the digest of the bytes of a file.
 pub(crate) fn read_raw_digest(path: &Path) -> io::Result<Sha256Digest> {
     Ok(Sha256Digest::of_reader(&mut file_open::open(path)?)?.0)
+}
+
+/// The content that a file should have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ContentFormat {
+    /// Lines of text, perhaps compressed.
+    Lines,
+    Any,
+}
+
+/// The part of a file that is searched for zeros.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SearchedPart {
+    /// The first and the last [`TAIL_BYTES`].
+    Ends,
+    /// All bytes of a file of lines; the ends of other files.
+    Whole,
 }
 
 /// The first and the last bytes of a file, at most [`TAIL_BYTES`] each.
@@ -60,11 +77,12 @@ fn count_trailing_zeros(tail: &[u8]) -> usize {
     tail.iter().rev().take_while(|b| **b == 0).count()
 }
 
-/// Returns why a file looks incomplete; `None` if it looks complete.
+/// Returns why a file looks incomplete; `None` if it looks complete or is empty.
 ///
 /// A crash, and clients that allocate space first, leave zeros at the end. An incomplete file of lines ends
 /// within a line; an incomplete compressed file cannot be decompressed.
-pub(crate) fn torn_reason(path: &Path, of_lines: bool) -> io::Result<Option<&'static str>> {
+pub(crate) fn torn_reason(path: &Path, format: ContentFormat) -> io::Result<Option<&'static str>> {
+    let of_lines = format == ContentFormat::Lines;
     let Ends { head, tail, size } = Ends::read(&file_open::open(path)?)?;
     if size == 0 {
         return Ok(None);
@@ -76,7 +94,7 @@ pub(crate) fn torn_reason(path: &Path, of_lines: bool) -> io::Result<Option<&'st
     }
     if of_lines {
         if is_zstd(&head) {
-            return Ok(read(path).err().map(|e| {
+            return Ok(read_text_digest(path).err().map(|e| {
                 if rollout::is_oversized(&e) {
                     "decompresses to far more than a conversation of its size can have"
                 } else {
@@ -97,11 +115,15 @@ pub(crate) fn ends_with_newline(path: &Path) -> io::Result<bool> {
     Ok(ends.tail.last() == Some(&b'\n'))
 }
 
-/// Returns true if the file consists of zeros, or has zeros after its text, as a power cut or a client leaves them.
-/// Compressed and binary files may end in zeros.
+/// Returns true if the file has zeros where its text was, as a power cut or a client leaves them: it consists of zeros,
+/// or a text ends in zeros. Compressed and binary files may end in zeros.
 ///
-/// With `thorough`, a file of lines is searched completely, because no line contains a zero.
-pub(crate) fn is_zero_filled(path: &Path, of_lines: bool, thorough: bool) -> io::Result<bool> {
+/// No line contains a zero, so one zero in the searched part of a file of lines is enough.
+pub(crate) fn is_zero_filled(
+    path: &Path,
+    format: ContentFormat,
+    part: SearchedPart,
+) -> io::Result<bool> {
     let mut file = file_open::open(path)?;
     let Ends { head, tail, size } = Ends::read(&file)?;
     if size == 0 {
@@ -111,11 +133,12 @@ pub(crate) fn is_zero_filled(path: &Path, of_lines: bool, thorough: bool) -> io:
     if zeros == tail.len() && head.iter().all(|b| *b == 0) {
         return Ok(true);
     }
-    if of_lines {
+    if format == ContentFormat::Lines {
         if is_zstd(&head) {
             return Ok(false);
         }
-        return Ok(zeros > 0 || head.contains(&0) || (thorough && has_zeros(&mut file, 1)?));
+        let is_whole = part == SearchedPart::Whole;
+        return Ok(zeros > 0 || head.contains(&0) || (is_whole && has_zeros(&mut file, 1)?));
     }
     let text = head
         .iter()
@@ -126,7 +149,7 @@ pub(crate) fn is_zero_filled(path: &Path, of_lines: bool, thorough: bool) -> io:
     Ok(is_text && (zeros >= 64 || zeros * 2 >= tail.len()))
 }
 
-/// Returns true if the rest of the file has this many consecutive zeros.
+/// Returns true if the file, from its current position on, has this many consecutive zeros.
 fn has_zeros(file: &mut File, count: usize) -> io::Result<bool> {
     let mut buffer = vec![0; 64 * 1024];
     let mut zeros = 0;
@@ -144,9 +167,9 @@ fn has_zeros(file: &mut File, count: usize) -> io::Result<bool> {
     }
 }
 
-/// Returns why a file other than one of lines looks truncated; `None` if it looks complete. Used if no
-/// machine attests any file. Only texts show it: a hole, a partial character, a line that ends at a block
-/// boundary, or an unterminated JSON or TOML value.
+/// Returns why a plain file looks truncated; `None` if it looks complete, is empty or is not a text. Used if no other
+/// machine attests files. Texts show it by a hole, a partial character at the end, a line that ends at a block boundary,
+/// or an unterminated JSON or TOML value.
 pub(crate) fn truncation_reason(path: &Path) -> io::Result<Option<&'static str>> {
     const BLOCK: u64 = 4096;
     /// A missing sector reads as zeros.
@@ -186,7 +209,7 @@ pub(crate) fn truncation_reason(path: &Path) -> io::Result<Option<&'static str>>
     Ok(is_unterminated.then_some("ends in the middle of a value"))
 }
 
-/// Returns true if a file that begins like this is a text.
+/// Returns true if a file that begins like this is a text: UTF-8 without control characters except blanks and escapes.
 fn is_text(head: &[u8]) -> bool {
     let is_valid = match std::str::from_utf8(head) {
         Ok(_) => true,
@@ -218,10 +241,18 @@ mod tests {
         fs::write(&path, &bytes).unwrap();
         for len in [0, 1, 65_535, 65_536, 65_537, 200_000] {
             let digest = Sha256Digest::of(&bytes[..len]);
-            for begins in [begins_with, raw_begins_with] {
+            for begins in [text_begins_with, raw_begins_with] {
                 assert!(begins(&path, len as u64, &digest).unwrap(), "{len}");
                 assert!(!begins(&path, len as u64 + 1, &digest).unwrap(), "{len}");
             }
+        }
+    }
+
+    fn format(of_lines: bool) -> ContentFormat {
+        if of_lines {
+            ContentFormat::Lines
+        } else {
+            ContentFormat::Any
         }
     }
 
@@ -249,7 +280,7 @@ mod tests {
             (Vec::new(), true, false),
         ] {
             fs::write(&path, &bytes).unwrap();
-            let found = is_zero_filled(&path, of_lines, true).unwrap();
+            let found = is_zero_filled(&path, format(of_lines), SearchedPart::Whole).unwrap();
             assert_eq!(found, blanked, "{} {of_lines}", bytes.len());
         }
     }
@@ -302,7 +333,7 @@ mod tests {
             (vec![0x28, 0xb5, 0x2f, 0xfd, 1, 2, 3], true, true),
         ] {
             fs::write(&path, &bytes).unwrap();
-            let found = torn_reason(&path, of_lines).unwrap();
+            let found = torn_reason(&path, format(of_lines)).unwrap();
             assert_eq!(found.is_some(), torn, "{bytes:?}: {found:?}");
         }
     }

@@ -1,4 +1,4 @@
-//! Chooses the action for one file: a pure function of the known facts; with the words for its reasons.
+//! Chooses the action for one file, by a pure function of the known facts, and returns the texts of its reasons.
 //!
 //! The state of the last sync tells which side changed a file. Times decide only if there is no such state,
 //! and only in the modes `mtime` and `mtime_hash_fallback`.
@@ -24,19 +24,16 @@ pub(crate) enum Presence {
 /// The input of a decision about one file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct FileFacts {
-    /// Selects the rules for conversations, lines or other files.
     pub kind: FileKind,
-    /// The local file compared with the last sync.
     pub local: Presence,
-    /// The remote file compared with the last sync.
     pub remote: Presence,
-    /// Relation of the local content to the remote one; `None` if they were not read.
+    /// Relation of the local content to the remote one; `None` if a side lacks the file or the contents were not read.
     pub relation: Option<Relation>,
     /// True if the longer content has the messages of the other one, but does not begin with its bytes.
     pub is_rewritten: bool,
     /// The side with the later mtime; `None` if the times are equal within the configured tolerance.
     pub newer: Option<Side>,
-    /// The evidence that the remote version is older than the local one. Known only for plain files.
+    /// The evidence that the remote version is older than the local one; [`FormerVersion::No`] unless the file is plain.
     pub former: FormerVersion,
     /// True if another machine requests the deletion of this version.
     pub deletion_requested: bool,
@@ -62,7 +59,7 @@ impl FileFacts {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FileDecision {
-    /// Does nothing: both sides equal the last sync, or neither has the file.
+    /// Changes nothing: both sides equal the last sync, or neither has the file.
     Nothing,
     /// Records both files as synced, because their contents are equal.
     RecordEqual,
@@ -74,7 +71,7 @@ pub(crate) enum FileDecision {
     Skip,
     /// Waits for the user's decision.
     Conflict,
-    /// Deletes the remote file, because it was deleted locally.
+    /// Deletes the remote file, because the user deleted the local one.
     DeleteCloud,
     /// Deletes the local file, because another machine deleted it.
     DeleteLocal,
@@ -174,11 +171,10 @@ fn decide_both_present(facts: FileFacts, rules: DecisionRules) -> FileDecision {
         _ => None,
     };
     if let Some(side) = longer {
-        let is_grown = !facts.is_rewritten;
-        let why = if is_grown {
-            CopyReason::Grew
-        } else {
+        let why = if facts.is_rewritten {
             CopyReason::Rewritten
+        } else {
+            CopyReason::Grew
         };
         return FileDecision::Copy(side, why);
     }
@@ -223,8 +219,8 @@ fn decide_conflict(facts: FileFacts, rules: DecisionRules) -> FileDecision {
     })
 }
 
-/// Names the version that wins a conflict.
-pub(crate) fn winner(from: Side, remote: SyncRemote) -> String {
+/// Returns the clause that names the version that wins a conflict: that of `from`.
+pub(crate) fn describe_winner(from: Side, remote: SyncRemote) -> String {
     match from {
         Side::Local => "the version of this machine wins".to_owned(),
         Side::Remote => format!("the version {} wins", remote.place()),

@@ -1,4 +1,4 @@
-//! All files of one key, on both sides.
+//! Groups the files of both sides by key, and shows a group under one path.
 
 use super::rollouts;
 use super::scan::ListedFile;
@@ -20,7 +20,8 @@ pub(crate) struct FileGroup {
 }
 
 impl FileGroup {
-    /// Returns true if path, size and time are unchanged on both sides since the last sync.
+    /// Returns true if each side has exactly the file of the last sync, by path, size and time, and no client made a copy
+    /// or a placeholder of it.
     pub(crate) fn matches_last_sync(&self, last: &SyncedFile) -> bool {
         let same = |files: &[ListedFile], place: &SideFile| matches!(files, [one] if place.matches(&one.path, one.stat));
         self.client_copies.is_empty()
@@ -39,7 +40,7 @@ impl FileGroup {
 
 /// Returns the key of a path in the state: for a conversation one key for all forms and folders, for other files the
 /// path in Unicode NFC.
-pub(crate) fn key_of(path: &str) -> String {
+pub(crate) fn state_key(path: &str) -> String {
     if let Some(key) = rollouts::key(path) {
         return key;
     }
@@ -50,11 +51,9 @@ pub(crate) fn key_of(path: &str) -> String {
     }
 }
 
-/// Returns the path of a group for output: that of the local file, else of the remote one.
+/// Returns the path of a group for output: that of its first local file, else of a remote file, else of a client's copy;
+/// the key if the group has only a placeholder.
 pub(crate) fn display_path(key: &str, group: &FileGroup) -> String {
-    let found = group.local.first().or(group.remote.first());
-    let path = found
-        .or(group.client_copies.first())
-        .map(|found| &found.path);
-    path.map_or_else(|| key.to_owned(), Clone::clone)
+    let first = group.files().next();
+    first.map_or_else(|| key.to_owned(), |found| found.path.clone())
 }

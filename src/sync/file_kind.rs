@@ -1,9 +1,10 @@
 //! The kinds of synced files, which are compared, merged and replaced in different ways.
 
+use super::contents::ContentFormat;
 use super::{line_merge, rollouts};
 
-/// The kind of a file. Only the first two kinds can be compared by lines. Of plain files, only times show the newer
-/// version.
+/// The kind of a file, which follows from its key. A longer rollout or file of lines is newer; the length of a plain file
+/// shows nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FileKind {
     /// A conversation, which Codex only appends to.
@@ -23,6 +24,13 @@ impl FileKind {
             Self::Lines
         } else {
             Self::Plain
+        }
+    }
+
+    pub(crate) fn content_format(self) -> ContentFormat {
+        match self {
+            Self::Rollout | Self::Lines => ContentFormat::Lines,
+            Self::Plain => ContentFormat::Any,
         }
     }
 }

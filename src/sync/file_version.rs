@@ -4,7 +4,7 @@ use crate::codex::rollout::{self, Relation};
 use crate::conversations::message_comparison::{self, RewrittenVersion};
 use crate::io::hash::Sha256Digest;
 use crate::io::{IoContext, IoError};
-use crate::sync::contents;
+use crate::sync::contents::{self, ContentFormat};
 use crate::sync::secrets::FileSecret;
 use crate::sync::sides::ObservedFile;
 use std::io;
@@ -21,7 +21,7 @@ pub(crate) struct FileVersion {
     pub(crate) mtime_ns: i64,
     /// Digest of the bytes, if a machine attests them.
     pub(crate) attested: Option<Sha256Digest>,
-    /// Digest of the bytes of a plain file that differs from the file on the other side.
+    /// Digest of the bytes; known only for a plain file that differs from the one on the other side.
     pub(crate) bytes: Option<Sha256Digest>,
     /// The secret that keeps a plain file from being copied.
     pub(crate) secret: Option<FileSecret>,
@@ -40,7 +40,7 @@ impl FileVersion {
         let (first, second) = (&*self.full_path, &*other.full_path);
         compare(first, second).map_err(|source| {
             // `compare` reads both files and its error has no path; reading one again tells which file failed.
-            let is_second = contents::read(second).is_err();
+            let is_second = contents::read_text_digest(second).is_err();
             IoError {
                 action: "read",
                 path: if is_second { second } else { first }.to_path_buf(),
@@ -51,12 +51,16 @@ impl FileVersion {
 
     /// Returns the length and the digest of the uncompressed text.
     pub(crate) fn read_text_digest(&self) -> Result<(u64, Sha256Digest), IoError> {
-        contents::read(&self.full_path).at("read", &self.full_path)
+        contents::read_text_digest(&self.full_path).at("read", &self.full_path)
     }
 
     /// Returns true if the uncompressed text begins with `len` bytes of this digest.
-    pub(crate) fn begins_with(&self, len: u64, digest: &Sha256Digest) -> Result<bool, IoError> {
-        contents::begins_with(&self.full_path, len, digest).at("read", &self.full_path)
+    pub(crate) fn text_begins_with(
+        &self,
+        len: u64,
+        digest: &Sha256Digest,
+    ) -> Result<bool, IoError> {
+        contents::text_begins_with(&self.full_path, len, digest).at("read", &self.full_path)
     }
 
     pub(crate) fn read_raw_digest(&self) -> Result<Sha256Digest, IoError> {
@@ -68,15 +72,16 @@ impl FileVersion {
         contents::raw_begins_with(&self.full_path, len, digest).at("read", &self.full_path)
     }
 
-    /// Returns true if the file has at least one line and all its lines are complete.
+    /// Returns true if the file has at least one line and all its lines are complete; of a compressed file, if it can be
+    /// decompressed.
     pub(crate) fn has_complete_lines(&self) -> Result<bool, IoError> {
         let path = &self.full_path;
-        let why = contents::torn_reason(path, true).at("read", path)?;
+        let why = contents::torn_reason(path, ContentFormat::Lines).at("read", path)?;
         Ok(self.seen.stat.size > 0 && why.is_none())
     }
 
-    /// Returns true if this is a prefix of `whole` that ends within a line. Such a file is a truncated copy, because
-    /// editors and Codex end files with a newline.
+    /// Returns true if this is a shorter, non-empty prefix of `whole` that ends within a line. Such a file is a truncated
+    /// copy, because editors and Codex end files with a newline.
     pub(crate) fn is_truncated(&self, whole: &Self) -> Result<bool, IoError> {
         let size = self.seen.stat.size;
         if size == 0 || size >= whole.seen.stat.size {
@@ -101,8 +106,8 @@ fn compare(first: &Path, second: &Path) -> io::Result<VersionRelation> {
         Some(RewrittenVersion::First) => Relation::FirstExtends,
         Some(RewrittenVersion::Second) => Relation::SecondExtends,
         Some(RewrittenVersion::Both) => {
-            // All machines have to choose the same one.
-            if contents::read(first)? > contents::read(second)? {
+            // Both have all messages of the other one. All machines have to choose the same one.
+            if contents::read_text_digest(first)? > contents::read_text_digest(second)? {
                 Relation::FirstExtends
             } else {
                 Relation::SecondExtends

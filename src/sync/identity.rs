@@ -29,8 +29,8 @@ pub(crate) fn read_remote_manifests(
     RemoteManifests::read(&config.cloud, &own, &state.own.former, &MANIFEST_LIMITS)
 }
 
-/// Takes a new name if another machine wrote the manifest under this machine's name. Returns the path of that
-/// manifest, relative to the cloud folder, and the warning for it.
+/// Takes a new name in `state`, which is not written, if another machine wrote the manifest under this machine's name.
+/// Returns the path of that manifest, relative to the cloud folder, and the warning for it.
 ///
 /// An incomplete manifest is this machine's own if its remainder lists nothing new: a power cut or the cloud
 /// client tore it, and the next run overwrites it. Otherwise the client is still delivering foreign content.
@@ -77,7 +77,8 @@ pub(crate) fn rename_if_cloned(
     )))
 }
 
-/// Returns true if this machine's manifest is torn, so that the next run writes it again.
+/// Returns true if this machine's manifest is torn and lists nothing new, so that the next run writes it again. A
+/// manifest that cannot be read is not torn.
 pub(crate) fn is_own_manifest_torn(
     state: &SyncState,
     config: &SyncConfig,
@@ -113,8 +114,8 @@ fn is_own_remainder(
     Ok(manifest::contains_only(&torn, &[latest, encode(&files)?]))
 }
 
-/// Encodes the next manifest of this machine and records its digest in the state. Write it only after the
-/// state is durable.
+/// Encodes the next manifest of this machine and records its digest in `state`. The caller writes the state before the
+/// manifest.
 pub(crate) fn encode_next_manifest(
     files: &BTreeMap<String, ManifestEntry>,
     state: &mut SyncState,
@@ -126,8 +127,8 @@ pub(crate) fn encode_next_manifest(
     Ok(encoded)
 }
 
-/// Publishes this machine's manifest outside of a run. If another machine has written it, this leaves it to
-/// the next run, which reports that.
+/// Publishes this machine's manifest outside of a run, after writing the state. If another machine has written it, writes
+/// neither: the next run takes a new name and reports that.
 pub(crate) fn publish_manifest(
     files: &BTreeMap<String, ManifestEntry>,
     state: &mut SyncState,

@@ -23,10 +23,9 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 
-/// Updating Codex's index failed. The files are in place, and `codex resume <id>` finds them.
+/// An error of updating Codex's index. The files are in place, and `codex resume <id>` finds them.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum IndexUpdateError {
-    /// Writing Codex's database failed.
     #[error("the files are in place, but Codex's index could not be updated")]
     Database(#[from] DatabaseError),
     #[error("the files are in place, but Codex's index could not be updated")]
@@ -55,7 +54,6 @@ pub struct IndexUpdate {
     pub id: String,
     /// Path of the rollout, relative to the Codex home.
     pub path: String,
-    /// The kind of change of its text.
     pub change: ContentChange,
     /// True if the file was in another folder before, because it was archived or unarchived.
     pub moved: bool,
@@ -73,13 +71,13 @@ impl IndexUpdate {
         })
     }
 
-    /// Returns the id of the rollout. Codex stores the projection of a rollout under this id.
+    /// Returns the id of the rollout, under which Codex stores its projection.
     pub(super) fn rollout_id(&self) -> Option<String> {
         rollouts::rollout_id(&rollouts::key(&self.path)?)
     }
 }
 
-/// The databases of the installed Codex.
+/// Codex's databases of one home, and what decides about their rows.
 #[derive(Debug)]
 pub(crate) struct CodexIndex<'a> {
     pub home: &'a Path,
@@ -95,7 +93,7 @@ impl CodexIndex<'_> {
     /// Returns notes for the user.
     ///
     /// # Errors
-    /// A database cannot be written. The files are in place.
+    /// The index of names or a database cannot be read or written. The files are in place.
     pub(crate) fn update_index(
         &self,
         updates: &[IndexUpdate],
@@ -137,7 +135,7 @@ impl CodexIndex<'_> {
             }
         }
         let is_given = |id: &str, name: &str, row_texts: [&str; 2]| {
-            check::is_given(name, &ConversationId::of(id), row_texts)
+            check::is_given_name(name, &ConversationId::of(id), row_texts)
         };
         let mut changed = 0;
         for database in self.state_databases() {
@@ -146,13 +144,13 @@ impl CodexIndex<'_> {
         Ok(changed)
     }
 
-    /// Adds the written conversations to Codex's table, and has the rows of rewound ones name their newest rollouts;
-    /// returns the number of new rows.
+    /// Adds the conversations of these rollouts to Codex's table, and has the rows of rewound ones name their newest
+    /// rollouts. Returns the number of new rows.
     fn add_rows(&self, rollouts: Vec<RolloutFile>) -> Result<usize, IndexUpdateError> {
         if rollouts.is_empty() {
             return Ok(0);
         }
-        let changes = repair::register(self.home, self.env, rollouts)?;
+        let changes = repair::register_rollouts(self.home, self.env, rollouts)?;
         let rows = changes.iter().filter(|c| c.action == RepairAction::Row);
         Ok(rows.count())
     }
@@ -180,7 +178,8 @@ impl CodexIndex<'_> {
         Ok(changed)
     }
 
-    /// Updates the paths of moved conversations, and maps project folders by the rules. Returns the lines to print.
+    /// Updates the paths of the moved conversations whose rollout is among the `newest`, and maps project folders by the
+    /// rules. Returns notes for the user.
     fn update_paths(
         &self,
         updates: &[IndexUpdate],

@@ -51,7 +51,6 @@ impl Ledger {
         self.lines.push(&line)
     }
 
-    /// Makes the added lines durable.
     pub(crate) fn sync(&mut self) -> Result<(), IoError> {
         self.lines.sync()
     }
@@ -72,13 +71,13 @@ impl Ledger {
         Ok(contents)
     }
 
-    /// Removes the ledger of a folder, which may not exist.
+    /// Removes the ledger in the folder of a state, if there is one.
     pub(crate) fn remove(folder: &Path) -> Result<(), IoError> {
         tree::remove(&folder.join(LEDGER_FILE))
     }
 
-    /// Rewrites the ledger with one line per path, after the state recorded the downloads; `earlier` as in
-    /// [`LedgerContents`].
+    /// Rewrites the ledger with the last version of each path and the `earlier` ones that may still appear. Downloads are
+    /// dropped: the state has recorded them.
     pub(crate) fn compact(
         folder: &Path,
         files: &BTreeMap<String, ManifestEntry>,
@@ -104,8 +103,8 @@ impl Ledger {
 pub(crate) struct LedgerContents {
     /// The version of each file that was recorded last, by path in the cloud folder.
     pub files: BTreeMap<String, ManifestEntry>,
-    /// Versions recorded before the last one, oldest first. A version is recorded before it is written. So after a
-    /// kill, other machines may still see one of these.
+    /// Versions recorded before the last one of their path, oldest first. A version is recorded before it is written, so
+    /// after a kill the cloud folder may still have one of these.
     pub earlier: Vec<(String, ManifestEntry)>,
     /// Versions downloaded since the last complete run.
     pub downloaded: Vec<(String, ManifestEntry)>,

@@ -21,15 +21,17 @@ pub(crate) fn is_mergeable(path: &str) -> bool {
 /// A line of one of the versions.
 #[derive(Debug, Clone)]
 struct MergeLine {
-    /// Time in the line, in nanoseconds since 1970; lines without a time come first.
+    /// Time in the line, in nanoseconds since 1970; `i128::MIN` without one, so that it comes first.
     time: i128,
+    /// The first half of the digest of its text.
     digest: [u8; 16],
+    /// Index of the version that has the line.
     version: usize,
     offset: u64,
     len: u64,
 }
 
-/// The result of a merge: where each line is.
+/// A merge that is not written yet: its lines by their places in the versions.
 #[derive(Debug)]
 pub(crate) struct Merge {
     versions: Vec<PathBuf>,
@@ -85,9 +87,9 @@ pub(crate) fn merge(versions: &[PathBuf]) -> Result<Merge, IoError> {
 }
 
 impl Merge {
-    /// Returns the index of the first line for a home in which Codex limits the file to `max_bytes`. If the merge
-    /// exceeds the limit, it leaves out lines older than all lines of `version`, the file of that home. Lines of the
-    /// home itself stay, because Codex removes the excess.
+    /// Returns the index of the first line to write to a home in which Codex limits the file to `max_bytes`. Above the
+    /// limit, lines older than all lines of `version`, the file of that home, are left out. Lines of the home itself stay,
+    /// because Codex removes the excess.
     pub(crate) fn first_line_within(&self, max_bytes: u64, version: usize) -> usize {
         if self.bytes <= max_bytes {
             return 0;

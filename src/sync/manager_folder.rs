@@ -13,7 +13,7 @@ pub(super) fn manifests_folder(cloud: &Path) -> PathBuf {
     cloud.join(MANAGER_FOLDER).join(MACHINES_FOLDER)
 }
 
-pub(super) fn conflict_copies(cloud: &Path) -> PathBuf {
+pub(super) fn conflict_copies_folder(cloud: &Path) -> PathBuf {
     cloud.join(MANAGER_FOLDER).join(CONFLICT_COPIES_FOLDER)
 }
 
@@ -33,7 +33,7 @@ pub(super) fn folders(cloud: &Path) -> [PathBuf; 3] {
     [
         cloud.join(MANAGER_FOLDER),
         manifests_folder(cloud),
-        conflict_copies(cloud),
+        conflict_copies_folder(cloud),
     ]
 }
 

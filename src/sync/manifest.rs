@@ -51,6 +51,7 @@ pub(crate) struct MachineManifest {
     pub(crate) end: Option<Sha256Digest>,
     /// Listed versions, by path in the cloud folder.
     pub(crate) files: BTreeMap<String, ManifestEntry>,
+    /// Deletions that its machine requests, by key.
     pub(crate) deleted: BTreeMap<String, Deletion>,
     /// Published resolutions; see [`SyncState::resolutions`].
     pub(crate) resolved: BTreeSet<String>,
@@ -61,7 +62,6 @@ pub(crate) struct MachineManifest {
 }
 
 impl MachineManifest {
-    /// Adds the content of a line.
     fn add(&mut self, line: ManifestLine) {
         match line {
             ManifestLine::File(path, entry) => {
@@ -70,8 +70,8 @@ impl MachineManifest {
             ManifestLine::Deleted(path, digest, id) => {
                 self.deleted.insert(path, Deletion { digest, id });
             }
-            ManifestLine::Resolved(digest) => {
-                self.resolved.insert(digest);
+            ManifestLine::Resolved(record) => {
+                self.resolved.insert(record);
             }
             ManifestLine::End(digest) => self.end = Some(digest),
         }
@@ -105,7 +105,8 @@ enum ManifestLine {
     End(Sha256Digest),
 }
 
-/// Returns the paths of all manifests, complete or not, including those that exist only as placeholders.
+/// Returns the paths of all manifests, complete or not, including those that exist only as placeholders; none if the
+/// folder cannot be read.
 pub(crate) fn list_paths(cloud: &Path) -> impl Iterator<Item = PathBuf> {
     let folder = manager_folder::manifests_folder(cloud);
     let entries = std::fs::read_dir(&folder);
@@ -154,8 +155,8 @@ impl EncodedManifest {
     }
 }
 
-/// Returns true if the remainder of a torn manifest has no line that is in none of `manifests`. The last line
-/// may be cut; zeros are ignored.
+/// Returns true if each line of the remainder of a torn manifest is in one of `manifests`. The last line may be cut; zeros
+/// are ignored.
 pub(crate) fn contains_only(torn: &[u8], manifests: &[EncodedManifest]) -> bool {
     // After a power cut, the rest of the file reads as zeros.
     let end = torn.iter().position(|byte| *byte == 0);
@@ -213,8 +214,8 @@ pub(crate) fn encode(
             id.clone(),
         ))?;
     }
-    for digest in &state.resolutions {
-        push(&ManifestLine::Resolved(digest.clone()))?;
+    for record in &state.resolutions {
+        push(&ManifestLine::Resolved(record.clone()))?;
     }
     // Without the end line itself, which has the digest.
     let end = Sha256Digest::of(&bytes);
@@ -293,12 +294,12 @@ fn parse_header(text: &[u8]) -> Option<ManifestHeader> {
 
 /// Returns the key under which versions of a file are grouped: one for all forms and places of a
 /// conversation, and for all spellings of a name.
-pub(crate) fn key_of(path: &str) -> String {
+pub(crate) fn folded_key(path: &str) -> String {
     fold_name(rollouts::key(path).as_deref().unwrap_or(path))
 }
 
-/// Folds letter case and Unicode forms, which clients and file systems change. Two files whose names differ only in
-/// those share their entries; the digests distinguish them.
+/// Folds letter case and Unicode forms of a key, which clients and file systems change. Two files whose names differ only
+/// in those share their entries; the digests distinguish them.
 pub(crate) fn fold_name(key: &str) -> String {
     if key.is_ascii() {
         key.to_ascii_lowercase()

@@ -1,4 +1,4 @@
-//! The branches of conversations that a plan brings together.
+//! Finds the branches of conversations that a plan brings together.
 
 use super::config::SyncConfig;
 use super::index_updates::ContentChange;
@@ -21,10 +21,11 @@ type Rollouts = BTreeMap<String, (String, PathBuf)>;
 struct ChangedThread {
     /// The rollouts that the plan copies to this machine, with their paths on the remote side.
     arrived: Rollouts,
-    /// The ids of rewinds that only this machine had.
+    /// The ids of rollouts that the plan uploads for the first time.
     begun: BTreeSet<String>,
-    /// The ids of rollouts with different lines on different machines.
+    /// The ids of rollouts of which both sides have lines that the other one lacks.
     diverged: BTreeSet<String>,
+    /// The keys of the copied rollouts.
     keys: BTreeSet<String>,
 }
 
@@ -100,7 +101,7 @@ fn find_new_branches(
     hidden.map(|(_, (key, _))| key.clone()).collect()
 }
 
-/// Returns the threads with downloaded or uploaded lines, by id.
+/// Returns the threads of which the plan copies a rollout to the other side, by id in lower case.
 fn find_changed_threads(
     plan: &SyncPlan,
     state: &SyncState,

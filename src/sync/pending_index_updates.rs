@@ -2,8 +2,8 @@
 //!
 //! They are recorded before the first file is written and cleared after the index was updated. If a run is
 //! killed in between, the next one finds both sides equal and would have nothing to update without this file.
-//! It has a line for each conversation and each name. A recorded file may never have been written, so readers
-//! check the file.
+//! It has a line for each changed rollout and each renamed conversation. A recorded file may never have been written,
+//! so readers check the file.
 
 use super::index_updates::IndexUpdate;
 use super::json_lines::{self, JsonLines};
@@ -23,8 +23,8 @@ struct RenamedConversation {
     named: String,
 }
 
-/// Returns the ids whose last line differs between two indexes of names; Codex uses the last line of an id. A
-/// missing `old` counts as empty.
+/// Returns the ids of `new` whose name differs from that in `old`, in order; both are indexes of names, in which the last
+/// line of an id counts. A missing file counts as empty.
 ///
 /// # Errors
 /// A file cannot be read.
@@ -48,7 +48,6 @@ pub(crate) struct PendingIndexUpdates {
 }
 
 impl PendingIndexUpdates {
-    /// Returns the pending updates beside this state.
     pub(crate) fn new(replica: &Replica) -> Self {
         Self {
             path: replica.folder.join(PENDING_FILE),
@@ -67,7 +66,7 @@ impl PendingIndexUpdates {
         self.record(&lines)
     }
 
-    /// Adds conversations; durable on return.
+    /// Adds lines for changed or renamed conversations; durable on return.
     ///
     /// # Errors
     /// The file cannot be written.
@@ -81,7 +80,7 @@ impl PendingIndexUpdates {
         file.sync_with_name()
     }
 
-    /// Returns the pending updates, one per rollout. Unreadable lines are skipped.
+    /// Returns the pending updates, one per rollout, with its last path and its greatest change.
     ///
     /// # Errors
     /// The file exists but cannot be read.
@@ -110,8 +109,8 @@ impl PendingIndexUpdates {
     }
 }
 
-/// Combines the updates of each rollout: its last path and the greatest change.
-fn merge_updates(updates: impl IntoIterator<Item = IndexUpdate>) -> Vec<IndexUpdate> {
+/// Combines the updates of each rollout. One of two paths means that the conversation was moved.
+fn merge_updates(updates: Vec<IndexUpdate>) -> Vec<IndexUpdate> {
     let mut all: Vec<IndexUpdate> = Vec::new();
     let mut positions: HashMap<(String, Option<String>), usize> = HashMap::new();
     for update in updates {

@@ -12,7 +12,7 @@ use crate::io::IoError;
 use crate::io::hash::Sha256Digest;
 use std::collections::{BTreeSet, HashMap};
 
-/// Versions by key as in manifests, the newest one last.
+/// Versions by [`manifest::folded_key`]. The newest one of a path is the last one.
 type VersionsByKey = HashMap<String, Vec<ManifestEntry>>;
 
 pub(crate) struct Records {
@@ -27,7 +27,7 @@ pub(crate) struct Records {
 }
 
 impl Records {
-    /// Reads the conflict copies and the ledger. `manifests` has the manifests of the other machines.
+    /// Reads the conflict copies and the ledger, and adds the state and the manifests of the other machines.
     pub(crate) fn read(
         config: &SyncConfig,
         replica: &Replica,
@@ -44,8 +44,8 @@ impl Records {
         })
     }
 
-    /// Returns the file at the last sync.
-    pub(crate) fn last(&self, key: &str) -> Option<&SyncedFile> {
+    /// Returns the file with this key of the state as both sides had it after the last sync.
+    pub(crate) fn last_synced(&self, key: &str) -> Option<&SyncedFile> {
         self.state.files.get(key)
     }
 
@@ -97,8 +97,9 @@ impl Records {
         digests.collect()
     }
 
-    /// Returns true if no machine has to wait for a listed version: it was `deleted`, or is not longer than the deleted
-    /// version. Plain files have no order by length.
+    /// Returns true if the deletion of the version with the digest `deleted` covers a listed `version`, so that no
+    /// machine waits for that: always, except for versions of a conversation that are longer than the deleted one, if a
+    /// machine still lists that.
     pub(crate) fn is_deleted(
         &self,
         key: &str,
@@ -119,7 +120,7 @@ fn group_by_key(entries: impl IntoIterator<Item = (String, ManifestEntry)>) -> V
     let mut versions = VersionsByKey::new();
     for (path, entry) in entries {
         versions
-            .entry(manifest::key_of(&path))
+            .entry(manifest::folded_key(&path))
             .or_default()
             .push(entry);
     }

@@ -23,7 +23,7 @@ struct Resolution {
 }
 
 impl Resolution {
-    /// Collects the resolutions of one version from all of these records.
+    /// Returns the highest numbers about one version in all of these records.
     fn of<'a>(name: &str, all: impl IntoIterator<Item = &'a BTreeSet<String>>) -> Self {
         let mut resolution = Self::default();
         for records in all {
@@ -50,12 +50,12 @@ impl Resolution {
         self.dropped > self.kept
     }
 
-    /// Returns the number of the next decision.
+    /// Returns the number of the next decision, above all numbers so far.
     fn next(self) -> u64 {
         self.dropped.max(self.kept).saturating_add(1)
     }
 
-    /// Replaces the records about the version.
+    /// Replaces the entries of `records` about the version by these numbers.
     fn write(self, name: &str, records: &mut BTreeSet<String>) {
         let old: Vec<_> = records_about(records, name).map(str::to_owned).collect();
         for record in old {
@@ -88,7 +88,8 @@ pub(crate) fn is_known<'a>(
     Resolution::of(name, all) != Resolution::default()
 }
 
-/// Records that a version may be dropped; `others` are the records of other machines.
+/// Records in `records` that a version may be dropped, with what `others`, the records of other machines, know about it.
+/// If it may be dropped already, that is no new decision.
 pub(crate) fn record_drop(name: &str, records: &mut BTreeSet<String>, others: &BTreeSet<String>) {
     let mut resolution = Resolution::of(name, [&*records, others]);
     if !resolution.is_dropped() {
@@ -97,8 +98,8 @@ pub(crate) fn record_drop(name: &str, records: &mut BTreeSet<String>, others: &B
     resolution.write(name, records);
 }
 
-/// Brings a version back, so that decisions made without knowledge of this have no effect. Returns the
-/// records that were added.
+/// Brings a version back, so that decisions made without knowledge of this have no effect. Records that like
+/// [`record_drop`], and returns the records that `records` lacked.
 pub(crate) fn record_keep(
     name: &str,
     records: &mut BTreeSet<String>,
@@ -115,8 +116,8 @@ pub(crate) fn record_keep(
     added.into_iter().collect()
 }
 
-/// Returns the records of other machines that are newer than `records`. This machine publishes them too, in case
-/// the others are gone, or are put back from a backup.
+/// Returns the records to add to `records` of each version of which `others` know a later decision, in the form that has
+/// the decisions of both. This machine publishes them too, in case the others are gone, or are put back from a backup.
 pub(crate) fn newer_records(records: &BTreeSet<String>, others: &BTreeSet<String>) -> Vec<String> {
     let names: BTreeSet<&str> = others.iter().map(|record| name_of(record)).collect();
     let mut newer_records = Vec::new();

@@ -1,6 +1,6 @@
 //! Applies the user's decision about a conflict copy.
 //!
-//! The decision is recorded under the name of the conflict copy and published ([`resolutions`]), so that no
+//! The decision is recorded under the name of the conflict copy ([`resolutions`]). The next sync publishes it, so that no
 //! machine asks again.
 
 use super::backup::{BackupError, SnapshotFile};
@@ -54,19 +54,15 @@ impl KeepChoice {
 /// An error of applying a decision. The conflict copy stays.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConflictCopyError {
-    /// Reading or writing a file failed.
     #[error(transparent)]
     Io(#[from] IoError),
     /// The version to drop could not be backed up.
     #[error(transparent)]
     Backup(#[from] BackupError),
-    /// The conflict copy is not on this machine, or incomplete.
     #[error("the conflict copy is not on this machine, or not complete: {0}")]
     NotDownloaded(String),
-    /// The conversation of the conflict copy is not on this machine.
     #[error("the conversation of the conflict copy is not on this machine: {0}")]
     NoConversation(String),
-    /// The conflict copy cannot become a separate conversation.
     #[error("cannot turn the conflict copy into a conversation ({reason}): {}", path.display())]
     NotConvertible {
         /// The obstacle, as a clause.
@@ -81,7 +77,7 @@ pub(crate) struct DecidedCopy<'a> {
     replica: &'a Replica,
     copy: ConflictCopy,
     folders: ConflictCopyFolders,
-    /// Path of the conversation, relative to the home, if its file exists.
+    /// Path of the conversation at the last sync, relative to the home, if the file still exists.
     current: Option<String>,
 }
 
@@ -103,6 +99,9 @@ impl<'a> DecidedCopy<'a> {
     }
 
     /// Finds the conflict copy of this name.
+    ///
+    /// # Errors
+    /// [`ConflictCopyError::NotDownloaded`] if neither side has it.
     pub(crate) fn find(
         name: &str,
         config: &'a SyncConfig,
@@ -116,8 +115,8 @@ impl<'a> DecidedCopy<'a> {
         }
     }
 
-    /// Compares the conflict copy with its conversation; `None` if one of them is not on this machine or cannot be
-    /// read.
+    /// Compares the conflict copy with its conversation; `None` if one of them is not on this machine or cannot be read,
+    /// or if their name has no id.
     pub(crate) fn versions(&self) -> Option<ConflictingVersions> {
         let id = self.copy.session_id()?;
         let home = &self.config.local;
@@ -134,7 +133,7 @@ impl<'a> DecidedCopy<'a> {
         ConflictCopyError::NotDownloaded(self.copy.name.clone())
     }
 
-    /// Fails unless the conflict copy is on this machine and its content matches its name.
+    /// Fails unless the folder of the state has the conflict copy and its content matches its name.
     fn check_complete(&self) -> Result<(), ConflictCopyError> {
         let matches = || self.copy.matches(&self.file(Side::Local));
         if self.copy.local.is_some() && matches().unwrap_or_default() {
@@ -155,8 +154,8 @@ impl<'a> DecidedCopy<'a> {
     }
 
     /// Copies the version that a decision drops to a snapshot, under the path of the conversation, so that `sync
-    /// restore` restores it to that path. Returns the name of the snapshot, or `None` if nothing is dropped. Ignores
-    /// `backup.before_overwrite`, because no other copy of the version exists.
+    /// restore` restores it to that path. Returns the name of the snapshot, or `None` if nothing is dropped or its file
+    /// is missing. Ignores `backup.before_overwrite`, because no other copy of the version exists.
     pub(crate) fn back_up_dropped(
         &self,
         choice: KeepChoice,
@@ -184,13 +183,7 @@ impl<'a> DecidedCopy<'a> {
         let Some(stat) = Stat::read(&file)? else {
             return Ok(None);
         };
-        let kept = SnapshotFile {
-            cloud: false,
-            mtime_ns: stat.mtime_ns,
-            size: stat.size,
-            path,
-        };
-        let files = vec![(file, kept)];
+        let files = vec![(file, SnapshotFile::new(Side::Local, path, stat))];
         Ok(snapshot_writer::back_up_files(self.config, files, now)?)
     }
 
@@ -210,7 +203,7 @@ impl<'a> DecidedCopy<'a> {
             (Some(current), KeepChoice::ConflictCopy) => self.config.local.join(current),
             _ => self.file(Side::Local),
         };
-        let beginnings = self.list_listed_prefixes(&dropped, &manifests)?;
+        let beginnings = self.find_listed_beginnings(&dropped, &manifests)?;
         let mut new_id = None;
         if !choice.keeps_current() {
             self.check_complete()?;
@@ -245,10 +238,10 @@ impl<'a> DecidedCopy<'a> {
         Ok(new_id)
     }
 
-    /// Returns the versions of the conversation that are a beginning of the `dropped` text, by the names that their
-    /// conflict copies would have. A manifest lists them until its machine writes the conversation again, and no
+    /// Returns the listed versions of the conversation that are a beginning of the `dropped` text, by the names that
+    /// their conflict copies would have. A manifest lists them until its machine writes the conversation again, and no
     /// machine has them any more: unless the decision covers them, the others wait for them forever.
-    fn list_listed_prefixes(
+    fn find_listed_beginnings(
         &self,
         dropped: &Path,
         manifests: &RemoteManifests,
@@ -262,18 +255,18 @@ impl<'a> DecidedCopy<'a> {
         let listed = listed.chain(own.map(|(_, entry)| entry));
         let is_beginning = |version: &ManifestEntry| {
             // An unreadable text has no known beginnings.
-            contents::begins_with(dropped, version.size, &version.digest).unwrap_or_default()
+            contents::text_begins_with(dropped, version.size, &version.digest).unwrap_or_default()
         };
         let names = listed.filter(is_beginning);
         let names = names.map(|version| conflict_copies::file_name(&key, &version.digest));
         Ok(names.collect())
     }
 
-    /// Replaces the conversation by the conflict copy; returns the digest of the replaced text.
+    /// Replaces the conversation by the conflict copy, uncompressed; returns the digest of the replaced text.
     fn replace_conversation(&self, current: &str) -> Result<Sha256Digest, IoError> {
         let (home, copy) = (&self.config.local, &self.file(Side::Local));
         let old = home.join(current);
-        let digest = contents::read(&old).at("read", &old)?.1;
+        let digest = contents::read_text_digest(&old).at("read", &old)?.1;
         let plain = current.strip_suffix(rollout::ZST).unwrap_or(current);
         self.record_update(plain, ContentChange::Replaced)?;
         let target = home.join(plain);
@@ -291,7 +284,8 @@ impl<'a> DecidedCopy<'a> {
         PendingIndexUpdates::new(self.replica).record(update.as_slice())
     }
 
-    /// Creates a separate conversation from the conflict copy. Returns its id.
+    /// Creates a separate conversation from the conflict copy, in the folder of `current` or, if that is archived, of its
+    /// date. Returns its id.
     fn create_conversation(&self, current: &str) -> Result<String, ConflictCopyError> {
         let copy = &self.file(Side::Local);
         let not_convertible = |reason| ConflictCopyError::NotConvertible {
@@ -306,7 +300,7 @@ impl<'a> DecidedCopy<'a> {
         }
         let old = rollouts::id(name)
             .ok_or_else(|| not_convertible("the file name of its conversation has no id"))?;
-        let digest = contents::read(copy).at("read", copy)?.1;
+        let digest = contents::read_text_digest(copy).at("read", copy)?.1;
         let new = rollouts::derive_id(&old, &digest);
         let mut reader = BufReader::new(file_open::open(copy).at("open", copy)?);
         let mut line = Vec::new();

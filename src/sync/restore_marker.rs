@@ -10,11 +10,12 @@ use std::path::{Path, PathBuf};
 
 const MARKER_FILE: &str = "restored";
 
-/// The markers of one restore, in all states of the home.
+/// The markers that one restore wrote, one for each state of the home.
 #[derive(Debug)]
 pub(crate) struct RestoreMarkers {
     /// Markers that did not exist before.
     paths: Vec<PathBuf>,
+    /// The text of the markers.
     id: String,
 }
 
@@ -48,7 +49,7 @@ impl RestoreMarkers {
     }
 }
 
-/// Reads the marker in the folder of a state.
+/// Reads the text of the marker in the folder of a state; `None` without one.
 pub(super) fn read(folder: &Path) -> Result<Option<String>, IoError> {
     let path = folder.join(MARKER_FILE);
     match file_open::read(&path) {

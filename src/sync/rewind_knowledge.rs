@@ -15,7 +15,7 @@ const ID_DIGITS: usize = 8;
 /// A rollout as it was known: the end of its id, and the number of its last line.
 type KnownRollout = (String, u64);
 
-/// The known rollouts of each rollout of one thread, by its id.
+/// For each rollout of one thread, by its id: the rollouts that the user knew when it began.
 #[derive(Debug, Default)]
 pub(super) struct RewindKnowledge(BTreeMap<String, Vec<KnownRollout>>);
 
@@ -26,7 +26,8 @@ fn end_of_id(id: &str) -> &str {
         .unwrap_or(id)
 }
 
-/// Returns the record that the rollout of this key is newer than the lines of another one up to a number.
+/// Returns the record that the user knew the lines of the rollout `known_id` up to `last_ordinal` when the rollout of this
+/// key began.
 pub(super) fn record_name(key: &str, known_id: &str, last_ordinal: u64) -> String {
     let number = u32::try_from(last_ordinal).unwrap_or(u32::MAX);
     let label = conflict_copies::conversation_label(key);
@@ -61,8 +62,8 @@ impl RewindKnowledge {
         self.0.contains_key(id)
     }
 
-    /// Returns true if machines ever had different lines of a rollout. Then a decision about one of its versions is
-    /// recorded, with a digest in place of an id, and a line number does not identify a line.
+    /// Returns true if machines ever had different lines of a rollout, so that a line number does not identify a line.
+    /// Then a record has the digest of one of its versions in place of the id of one of the `rollouts`.
     pub(super) fn has_diverged(&self, id: &str, rollouts: &BTreeSet<&str>) -> bool {
         let known = self.0.get(id).into_iter().flatten();
         let is_rollout = |end: &str| rollouts.iter().any(|id| end_of_id(id) == end);
@@ -74,8 +75,9 @@ impl RewindKnowledge {
         self.0.keys().map(String::as_str)
     }
 
-    /// Returns true if the user knew the lines of the rollout `other` up to a number when the rollout `id` began. Returns
-    /// `None` without a record: earlier versions of this program wrote none. `rollouts` are the ids of the thread.
+    /// Returns true if the user knew the lines of the rollout `other` up to `last_ordinal` when the rollout `id` began, or
+    /// when one that was known then began. Returns `None` if records are missing, which earlier versions of this program
+    /// did not write. `rollouts` are the ids of the thread.
     pub(super) fn knows(
         &self,
         id: &str,

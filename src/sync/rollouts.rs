@@ -8,7 +8,7 @@ use serde_json::Value;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 
-/// Limit for the first line of a rollout; a longer one is not parsed.
+/// Maximum number of bytes in the first line of a rollout. A longer line is read as a damaged one.
 const MAX_FIRST_LINE_BYTES: u64 = 4 * 1024 * 1024;
 
 /// Length of `rollout-<time>-<uuid>` in bytes.
@@ -48,10 +48,12 @@ fn ends_with_uuid(text: &str) -> bool {
 
 /// Returns true if a relative path is below `sessions` or `archived_sessions`.
 pub(crate) fn is_below_sessions(path: &str) -> bool {
-    [SESSIONS, ARCHIVED_SESSIONS].iter().any(|folder| {
-        path.strip_prefix(folder)
-            .is_some_and(|rest| rest.starts_with('/'))
-    })
+    is_below(path, SESSIONS) || is_archived(path)
+}
+
+fn is_below(path: &str, folder: &str) -> bool {
+    path.strip_prefix(folder)
+        .is_some_and(|rest| rest.starts_with('/'))
 }
 
 /// Returns the key of the conversation that `path` is a file of; `None` for other files.
@@ -81,12 +83,12 @@ pub(crate) fn file_name(key: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
 }
 
-/// Returns the id of a conversation, from its key.
+/// Returns the id of a conversation, from its key or from the name or path of one of its files; `None` if that has no id.
 pub(crate) fn id(key: &str) -> Option<String> {
     RolloutName::parse(Path::new(file_name(key))).and_then(|file| file.id().map(str::to_owned))
 }
 
-/// Returns the id of a rollout, by which others continue it, from its key.
+/// Returns the id of a rollout, by which others continue it, in lower case; from a key, a name or a path, like [`id`].
 pub(crate) fn rollout_id(key: &str) -> Option<String> {
     let file = RolloutName::parse(Path::new(file_name(key)))?;
     file.rollout_id().map(str::to_lowercase)
@@ -104,8 +106,7 @@ pub(crate) fn parent_folder(path: &str) -> &str {
 
 /// Returns true if this is the path of an archived conversation.
 pub(crate) fn is_archived(path: &str) -> bool {
-    path.strip_prefix(ARCHIVED_SESSIONS)
-        .is_some_and(|rest| rest.starts_with('/'))
+    is_below(path, ARCHIVED_SESSIONS)
 }
 
 /// Returns the path of a name in a folder; an empty folder is the root of a side.
@@ -117,7 +118,7 @@ pub(crate) fn join(folder: &str, name: &str) -> String {
     }
 }
 
-/// Returns the path of the same file name in another folder.
+/// Returns the path of the same file name in another folder, which is not the root of a side.
 pub(crate) fn with_folder(folder: &str, path: &str) -> String {
     let name = path.rsplit('/').next().unwrap_or(path);
     format!("{folder}/{name}")
@@ -144,8 +145,9 @@ pub(crate) fn parse_date(path: &str) -> Option<String> {
     fits.then(|| format!("{first}-{month}-{day}"))
 }
 
-/// Returns the id of the rollout that this one continues (`history_base`), if any.
-pub(crate) fn parent(path: &Path) -> Option<String> {
+/// Reads the id of the rollout that this one continues (`history_base`), in lower case; `None` if it continues none, or
+/// cannot be read.
+pub(crate) fn read_parent_id(path: &Path) -> Option<String> {
     let meta = read_first_line(path).ok()?;
     let base = meta.get("payload")?.get("history_base")?;
     Some(base.get("thread_id")?.as_str()?.to_lowercase())

@@ -13,7 +13,7 @@ use std::fs::{self, Metadata};
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Returns true if the file at `path` exists only as a placeholder.
+/// Returns true if the file at `path` exists only as a placeholder, under its own name or under a client's.
 pub(crate) fn is_placeholder(path: &Path) -> bool {
     let meta = path.symlink_metadata();
     meta.as_ref().is_ok_and(is_dataless)
@@ -87,13 +87,13 @@ pub(crate) fn scan(root: &Path, scope: &Scope, side: Side) -> Result<SideListing
         folders: Vec::new(),
     };
     for start in scope.walk_roots() {
-        walk.start(root, start)?;
+        walk.start(start)?;
     }
     while let Some((folder, relative)) = walk.folders.pop() {
         walk.scan_folder(&folder, &relative)?;
     }
     if side == Side::Remote {
-        walk.scan_beside_roots(root, &scope.walk_roots())?;
+        walk.scan_beside_roots(&scope.walk_roots())?;
     }
     Ok(walk.listing)
 }
@@ -116,12 +116,12 @@ impl SideWalk<'_> {
     }
 
     /// Starts the walk at `start` after checking every folder on the way to it for links.
-    fn start(&mut self, root: &Path, start: &str) -> Result<(), IoError> {
-        let mut path = root.to_path_buf();
+    fn start(&mut self, start: &str) -> Result<(), IoError> {
+        let mut path = self.root.to_path_buf();
         let steps = start.match_indices('/').map(|(at, _)| at);
         for end in steps.chain([start.len()]).filter(|end| *end > 0) {
             let relative = &start[..end];
-            path = root.join(relative);
+            path = self.root.join(relative);
             match fs::symlink_metadata(&path) {
                 Err(e) if is_absent(&e) => return Ok(()),
                 Err(e) => return Err(e).at("inspect", &path),
@@ -225,19 +225,19 @@ impl SideWalk<'_> {
 
     /// Finds entries that cloud clients create beside the roots: copies and placeholders of the roots, and
     /// temp files of this program.
-    fn scan_beside_roots(&mut self, root: &Path, starts: &[&str]) -> Result<(), IoError> {
+    fn scan_beside_roots(&mut self, starts: &[&str]) -> Result<(), IoError> {
         let folders = starts.iter().filter(|start| !start.is_empty());
         let folders: BTreeSet<&str> = folders
             .map(|start| rollouts::parent_folder(start))
             .collect();
         for relative in folders {
             let real =
-                |part: &Path| fs::symlink_metadata(root.join(part)).is_ok_and(|m| m.is_dir());
+                |part: &Path| fs::symlink_metadata(self.root.join(part)).is_ok_and(|m| m.is_dir());
             let mut parts = Path::new(relative).ancestors();
             if !parts.all(|part| part.as_os_str().is_empty() || real(part)) {
                 continue;
             }
-            let folder = root.join(relative);
+            let folder = self.root.join(relative);
             let entries = match fs::read_dir(&folder) {
                 Err(e) if is_absent(&e) => continue,
                 entries => entries.at("list", &folder)?,
@@ -315,8 +315,8 @@ impl SideWalk<'_> {
             CloudName::ClientCopy(real) | CloudName::Placeholder(real) => real,
             _ => &path,
         };
-        let take = self.scope.classify(real);
-        if take == ScopeMatch::Excluded {
+        let scope_match = self.scope.classify(real);
+        if scope_match == ScopeMatch::Excluded {
             // Only explicitly named paths are reported. Most files of a home stay local, and listing them
             // would hide the rest.
             if self.side == Side::Remote
@@ -337,7 +337,7 @@ impl SideWalk<'_> {
         }
         let found = ListedFile {
             stat: Stat::from_metadata(meta),
-            companion: take == ScopeMatch::Companion,
+            companion: scope_match == ScopeMatch::Companion,
             path,
         };
         match (named, self.side) {

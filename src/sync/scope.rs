@@ -112,8 +112,8 @@ pub(crate) fn follows_link(path: &str, roots: &[String]) -> bool {
     !path.contains('/') && (LINKABLE_NAMES.contains(&path) || named())
 }
 
-/// Returns why the target of a link in the home `root` is not synced; `None` if it may be. Refused are
-/// targets that are never synced under their own name, or that contain the home.
+/// Returns why the target of a link in the home `root` is not synced; `None` if it may be, or if the link is broken.
+/// Refused are targets that are never synced under their own name, or that contain the home.
 pub(crate) fn link_refusal(root: &Path, link: &Path) -> Option<&'static str> {
     let (root, real) = (root.canonical().ok()?, link.canonical().ok()?);
     if root.starts_with(&real) {
@@ -130,14 +130,14 @@ pub(crate) fn link_refusal(root: &Path, link: &Path) -> Option<&'static str> {
     never_synced.then_some("a link to a file that is never synced is not followed")
 }
 
-/// Returns true if one of the `roots` is `folder` or is inside it.
+/// Returns true if one of the `roots` is `folder` itself or is inside it.
 pub(crate) fn contains_root(folder: &str, roots: &[String]) -> bool {
     roots.iter().any(|root| is_below(root, folder))
 }
 
-/// Returns the entries of `include_roots` that exist, on either side or as a name of Codex, only in another
-/// letter case, each with a warning.
-pub(crate) fn find_misspelled_roots(config: &SyncConfig) -> Vec<(String, String)> {
+/// Returns a warning for each entry of `include_roots` that exists, on either side or as a name of Codex, only in another
+/// letter case. The warning continues a sentence that begins with `include_roots`.
+pub(crate) fn find_misspelled_roots(config: &SyncConfig) -> Vec<String> {
     let sides = [&config.local, &config.cloud];
     let other_case = |root: &String| {
         if sides
@@ -166,10 +166,7 @@ pub(crate) fn find_misspelled_roots(config: &SyncConfig) -> Vec<(String, String)
     let roots = config.scope.roots.iter();
     let found = roots.filter_map(|root| Some((root, other_case(root)?)));
     found
-        .map(|(root, other)| {
-            let why = format!("has {root:?}, which does not exist; did you mean {other:?}?");
-            ("include_roots".to_owned(), why)
-        })
+        .map(|(root, other)| format!("has {root:?}, which does not exist; did you mean {other:?}?"))
         .collect()
 }
 
@@ -193,7 +190,7 @@ pub(crate) struct Scope {
     /// Globs without a slash, which also exclude folders of that name.
     exclude_folders: GlobSet,
     /// True if a root contains conversations.
-    conversations: bool,
+    has_conversations: bool,
 }
 
 impl Scope {
@@ -224,7 +221,7 @@ impl Scope {
                 .any(|folder| is_below(root, folder))
         };
         Ok(Self {
-            conversations: config.scope.roots.iter().any(of_sessions),
+            has_conversations: config.scope.roots.iter().any(of_sessions),
             roots: config.scope.roots.clone(),
             exclude: set.build().map_err(|e| e.to_string())?,
             exclude_folders: folders.build().map_err(|e| e.to_string())?,
@@ -237,7 +234,7 @@ impl Scope {
             return vec![""];
         }
         let mut all: Vec<&str> = self.roots.iter().map(String::as_str).collect();
-        if self.conversations {
+        if self.has_conversations {
             all.extend([home::SESSIONS, home::ARCHIVED_SESSIONS]);
         }
         all.sort_unstable();
@@ -248,7 +245,7 @@ impl Scope {
         all.iter().copied().filter(outermost).collect()
     }
 
-    /// Returns why a file below a root is not synced; `None` if it may be.
+    /// Returns why a file below a root is not synced; `None` if it may be. Does not look at the globs.
     pub(crate) fn exclusion_reason(&self, path: &str) -> Option<&'static str> {
         let named = |path: &str| {
             self.roots
@@ -264,7 +261,7 @@ impl Scope {
     /// Returns how a file relates to the scope.
     pub(crate) fn classify(&self, path: &str) -> ScopeMatch {
         let below = self.roots.is_empty() || self.roots.iter().any(|root| is_below(path, root));
-        let companion = !below && self.conversations && super::rollouts::key(path).is_some();
+        let companion = !below && self.has_conversations && super::rollouts::key(path).is_some();
         if !(below || companion) || self.exclusion_reason(path).is_some() || self.is_excluded(path)
         {
             ScopeMatch::Excluded
@@ -314,8 +311,8 @@ fn is_below(path: &str, root: &str) -> bool {
         .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// Translates a pattern. codexSync matches from the right, as Python's `PurePath.match` does. There `**`
-/// matches one folder; here it matches any number of folders, which is what users mean.
+/// Translates a pattern of `exclude_globs`; `None` if it matches no file. codexSync matches from the right, as Python's
+/// `PurePath.match` does. There `**` matches one folder; here it matches any number of folders, which is what users mean.
 fn translate_glob(pattern: &str) -> Option<String> {
     let pattern = pattern.trim();
     if pattern.is_empty() || pattern.starts_with('/') {

@@ -101,7 +101,8 @@ pub(super) fn strip_copy_marks(name: &str) -> &str {
     }
 }
 
-/// Returns the reason why a file with this path, in lower case, is never synced.
+/// Returns the reason why a file with this path, in lower case, is never synced; `None` if its name is not that of a login
+/// or key.
 pub(super) fn refuse_by_name(path: &str) -> Option<&'static str> {
     let name = path.rsplit('/').next().unwrap_or(path);
     if path.split('/').any(|part| SECRET_FOLDERS.contains(&part)) {
@@ -163,7 +164,7 @@ impl fmt::Display for FileSecret {
     }
 }
 
-/// Returns the login or key that a file is as a whole, or the first secret in its text.
+/// Returns the login or key that a file is as a whole, or the first secret in its text. Does not follow a link.
 ///
 /// # Errors
 /// The file cannot be read.
@@ -173,11 +174,11 @@ pub(super) fn find_in_file(path: &Path) -> io::Result<Option<FileSecret>> {
     find_in_text(file, size)
 }
 
-/// Returns the secret in `from`, which has `size` bytes.
+/// Returns the login or key that a content of `size` bytes is as a whole, or the first secret in its text.
 pub(super) fn find_in_text(from: impl Read, size: u64) -> io::Result<Option<FileSecret>> {
     if size < MAX_PARSED_BYTES {
         let bytes = read(from, size)?;
-        let whole = find_in_whole(&bytes).map(FileSecret::Whole);
+        let whole = whole_secret_kind(&bytes).map(FileSecret::Whole);
         return Ok(whole.or_else(|| find_secret(bytes).map(FileSecret::InText)));
     }
     let found = find_in_windows(from, MAX_PARSED_BYTES)?;
@@ -248,12 +249,10 @@ pub(super) fn is_login(path: &Path) -> io::Result<bool> {
     Ok(has_token(&login) || inside.is_some_and(has_token))
 }
 
-/// Returns the kind of a file that is a secret as a whole: a JSON file with a token, a private key, an export.
-///
-/// # Errors
-/// The file cannot be read.
-pub(super) fn find_whole_file(from: impl Read, size: u64) -> io::Result<Option<FileSecret>> {
-    Ok(find_in_whole(&read(from, size)?).map(FileSecret::Whole))
+/// Returns the secret that a content of `size` bytes is as a whole: a JSON file with a token, a private key, an export.
+/// `None` for other contents, and for those of 1 MiB or more, which are not read.
+pub(super) fn find_whole_secret(from: impl Read, size: u64) -> io::Result<Option<FileSecret>> {
+    Ok(whole_secret_kind(&read(from, size)?).map(FileSecret::Whole))
 }
 
 /// Reads the content to be parsed; empty for a large file.
@@ -266,7 +265,7 @@ fn read(from: impl Read, size: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn find_in_whole(bytes: &[u8]) -> Option<&'static str> {
+fn whole_secret_kind(bytes: &[u8]) -> Option<&'static str> {
     let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let text = text.trim_ascii_start();
     let first_line = text.split(|b| *b == b'\n').next().unwrap_or_default();
@@ -366,7 +365,7 @@ mod tests {
 
     #[test]
     fn a_renamed_login_is_recognized_by_its_content() {
-        let find = |text: &str| find_whole_file(text.as_bytes(), text.len() as u64).unwrap();
+        let find = |text: &str| find_whole_secret(text.as_bytes(), text.len() as u64).unwrap();
         for text in [
             r#"{"tokens":{"refresh_token" : "rt"}}"#,
             "\u{feff}\n[{\"access_token\":\"a",

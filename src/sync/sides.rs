@@ -14,7 +14,7 @@ use std::time::{Duration, UNIX_EPOCH};
 pub enum Side {
     /// The Codex home of this machine
     Local,
-    /// Path of the cloud folder
+    /// The cloud folder
     #[value(name = "cloud")]
     Remote,
 }
@@ -69,7 +69,7 @@ pub(crate) fn set_mtime(file: &File, ns: i64) -> io::Result<()> {
     })
 }
 
-/// A file with the size and time that the plan observed. An op skips it if these have changed since.
+/// A file with the size and time that the plan observed. A step is left for the next run if these have changed since.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ObservedFile {
     /// The side that has the file.

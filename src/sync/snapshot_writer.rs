@@ -26,7 +26,7 @@ pub(crate) struct SnapshotResult {
     pub not_copied: Vec<(SnapshotFile, String)>,
 }
 
-/// Copies the files that the plan overwrites or removes to a new snapshot.
+/// Copies the files that the plan overwrites or removes to a new snapshot, except those that cannot be read.
 ///
 /// # Errors
 /// The snapshot could not be written; it does not exist then.
@@ -39,26 +39,18 @@ pub(crate) fn back_up_plan(
     for seen in plan.steps.iter().flat_map(|s| &s.ops).flat_map(Op::targets) {
         overwritten.insert((seen.side == Side::Remote, seen.path.clone()), seen);
     }
-    let roots = |cloud: bool| if cloud { &config.cloud } else { &config.local };
-    let files: Vec<_> = overwritten
-        .into_iter()
-        .map(|((cloud, path), seen)| {
-            let file_entry = SnapshotFile {
-                cloud,
-                mtime_ns: seen.stat.mtime_ns,
-                size: seen.stat.size,
-                path,
-            };
-            (roots(cloud).join(&file_entry.path), file_entry)
-        })
-        .collect();
-    back_up_readable(config, files, now)
+    let files = overwritten.into_values().map(|seen| {
+        let path = config.root(seen.side).join(&seen.path);
+        (path, SnapshotFile::new(seen.side, seen.path, seen.stat))
+    });
+    back_up_readable(config, files.collect(), now)
 }
 
-/// Copies all of these files, each given with its current path, to a new snapshot.
+/// Copies these files, each given with its current path, to a new snapshot, and returns its name; `None` if none of them
+/// exists.
 ///
 /// # Errors
-/// The snapshot could not be completed; it does not exist then.
+/// The snapshot could not be written, or a file could not be copied to it. The snapshot of the others remains then.
 pub(crate) fn back_up_files(
     config: &SyncConfig,
     mut files: Vec<(PathBuf, SnapshotFile)>,
@@ -71,12 +63,7 @@ pub(crate) fn back_up_files(
         None => Ok(snapshot.name),
         Some((file, why)) => {
             let source = io::Error::other(why);
-            let root = if file.cloud {
-                &config.cloud
-            } else {
-                &config.local
-            };
-            Err(source).at("keep", root.join(file.path))?
+            Err(source).at("keep", config.root(file.side()).join(file.path))?
         }
     }
 }
@@ -133,7 +120,8 @@ fn publish(finished: &Path, folder: &Path, base: &str, end: &str) -> Result<Stri
     unreachable!("numbers have no end")
 }
 
-/// Copies the files with `copy` and adds them to the list; returns those that cannot be read.
+/// Copies the files with `copy`, which returns the copied size, and adds them to the list. Returns those that cannot be
+/// read, each with the reason.
 fn copy_all(
     list: &mut SnapshotList,
     files: Vec<(PathBuf, SnapshotFile)>,
@@ -192,25 +180,22 @@ fn copy_into_folder(root: &Path, source: &Path, file: &SnapshotFile) -> Result<u
     Ok(size)
 }
 
-/// Writes the files to one `.zip`; returns those that are missing in it.
+/// Writes the files to one `.zip`, unless none can be read; returns those that are missing in it.
 fn write_zip(
     path: &Path,
     files: Vec<(PathBuf, SnapshotFile)>,
     mut list: SnapshotList,
 ) -> Result<Vec<(SnapshotFile, String)>, IoError> {
     let mut temp = TempFile::create_beside(path)?;
-    let not_copied;
-    {
-        let mut zip = zip::ZipWriter::new(temp.file());
-        let options = SimpleFileOptions::default().large_file(true);
-        not_copied = copy_all(&mut list, files, |source, file| {
-            copy_into_zip(&mut zip, path, options, source, file)
-        })?;
-        start_file(&mut zip, path, LIST_NAME, options)?;
-        zip.write_all(&document::encode(path, &list)?)
-            .at("write", path)?;
-        zip.finish().map_err(io::Error::from).at("write", path)?;
-    }
+    let mut zip = zip::ZipWriter::new(temp.file());
+    let options = SimpleFileOptions::default().large_file(true);
+    let not_copied = copy_all(&mut list, files, |source, file| {
+        copy_into_zip(&mut zip, path, options, source, file)
+    })?;
+    start_file(&mut zip, path, LIST_NAME, options)?;
+    zip.write_all(&document::encode(path, &list)?)
+        .at("write", path)?;
+    zip.finish().map_err(io::Error::from).at("write", path)?;
     if !list.files.is_empty() {
         temp.replace(path)?;
     }
@@ -247,7 +232,8 @@ fn copy_into_zip(
     name_failed_side(copied, source, path)
 }
 
-/// Names the file that cannot be read, which is left out, or the target, whose error ends the run.
+/// Adds the path that failed to the error of a copy: the source if it cannot be read, so that the file is left out, else
+/// the target, whose error ends the run.
 fn name_failed_side(copied: io::Result<u64>, source: &Path, target: &Path) -> Result<u64, IoError> {
     let read = || io::copy(&mut file_open::open(source)?, &mut io::sink());
     match copied {

@@ -11,7 +11,7 @@ use tar::EntryType;
 /// The longest name of an entry, in a GNU long-name record.
 const MAX_NAME_BYTES: u64 = 4096;
 
-/// Returns the next entry. Fails unless it is a regular file of this name and size.
+/// Returns the next entry. Fails unless it is a regular file of this name, and of this size if one is given.
 pub(super) fn read_entry<'b, R: Read>(
     entries: &mut tar::Entries<'b, R>,
     name: &str,

@@ -33,10 +33,11 @@ pub(crate) enum TransferError {
     /// A passphrase or key is invalid; the text says how.
     #[error("{0}")]
     BadKey(String),
-    /// The file is encrypted and no suitable key was given. True if it needs a passphrase, false if
-    /// it needs a key file.
     #[error("the export is encrypted: {}", .0.display())]
-    NeedsKey(PathBuf, bool),
+    NeedsPassphrase(PathBuf),
+    /// The file is encrypted for a recipient, and no private key was given.
+    #[error("the export is encrypted: {}", .0.display())]
+    NeedsIdentity(PathBuf),
     /// The passphrase or key does not decrypt the export.
     #[error("{reason}: {}", path.display())]
     WrongKey {

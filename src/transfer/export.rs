@@ -8,7 +8,7 @@ use super::manifest::{
 };
 use super::seal::Encryption;
 use crate::accounts::{LoginOwner, Profile, ProfileFile, Profiles};
-use crate::archive::{EntryName, names};
+use crate::archive::{EntryName, Metadata, names};
 use crate::codex::AUTH_JSON;
 use crate::inventory::{ArchiveProblem, InventoryFile, cooldown, observations, store};
 use crate::io::{
@@ -203,7 +203,7 @@ fn add_document<T: Document>(
     plan.add(Path::new(name), bytes)
 }
 
-/// Adds a small file verbatim, if it exists.
+/// Adds a small file verbatim, if it exists. Skips one that is too large or not a regular file.
 fn add_file(plan: &mut ExportPlan, home: &Path, name: &Path) -> Result<(), TransferError> {
     let path = home.join(name);
     let limit = ExportPart::from_path(&entry_name(name)?).map_or(0, |part| part.max_bytes());
@@ -276,7 +276,7 @@ fn add_backups(
             let path = backups.join(&sidecar);
             let bytes = file_open::read(&path).at("read", &path)?;
             let name = folder.join(&sidecar);
-            if (bytes.len() as u64) < ExportPart::Sidecar(String::new()).max_bytes() {
+            if (bytes.len() as u64) < Metadata::MAX_BYTES {
                 plan.add(&name, bytes)?;
             }
         }
@@ -331,7 +331,7 @@ pub(super) fn read_chunks(
 ///
 /// # Errors
 /// `target` exists, a login or an archive changed since the plan, the file cannot be written, or
-/// the user interrupts. Then nothing was changed; see [`handover`] for a kill.
+/// the user interrupts. Then the profiles keep their logins, unless the move stays pending; see [`handover::publish`].
 pub(crate) fn write(
     plan: &ExportPlan,
     options: &ExportOptions<'_>,

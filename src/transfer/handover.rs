@@ -74,7 +74,7 @@ pub(crate) fn find_obstacle(profile: &Profile, codex_home: &Path) -> Option<Stri
     }
 }
 
-/// Renames `file` to `target` and moves `logins` with it. Returns false, having changed nothing,
+/// Renames `file` to `target` and moves `logins` with it. Returns false, with every login left to its profile,
 /// if `target` exists. `export` is the id of the export; only this export can bring the logins back.
 ///
 /// # Errors
@@ -198,7 +198,8 @@ fn load_unchanged_profiles(
     logins.iter().map(profile_of).collect()
 }
 
-/// Gives the profiles their logins back after the unpublished export `file` failed.
+/// Gives the profiles their logins back after the export failed, and removes its `file`. If that cannot be recorded,
+/// the file stays.
 fn return_logins(
     profiles: &Profiles,
     before: &[Profile],
@@ -236,13 +237,13 @@ fn record_moved(
 pub(crate) enum MoveOutcome {
     /// The export has its final name and owns the login.
     Moved(PathBuf),
-    /// The export never got its final name. It was removed and the profile owns the login.
+    /// The export has only its temporary name, so the profile owns the login.
     Returned,
     /// The file exists under neither name. The user may have moved it.
     Unknown(PathBuf),
 }
 
-/// Finishes or undoes the moves of killed exports. Returns the outcome for each profile by name.
+/// Finishes or undoes the moves of killed exports. Returns the outcome for each profile with a pending move, by name.
 ///
 /// # Errors
 /// A profile cannot be read or written.

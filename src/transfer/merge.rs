@@ -144,7 +144,8 @@ fn plan_archives(
     Ok(plans)
 }
 
-/// Returns the name of the local archive with the same bytes.
+/// Returns the name of the local archive with the same bytes. Reads archives of the same size whose record has no
+/// SHA-256.
 fn find_same_archive(
     archives: &[ArchiveRecord],
     archive: &ExportedArchive,
@@ -187,16 +188,17 @@ fn select_new_records<'a>(package: &'a Package, local: &InventoryFile) -> Vec<&'
         .collect()
 }
 
-/// Returns the launches of the export that are new here, in their order.
+/// Returns the lines of the export's launch registry whose launches `local` does not have, in their order. Damaged
+/// lines are left out.
 fn select_new_launches<'a>(package: &'a Package, local: &[u8]) -> Vec<&'a [u8]> {
-    let lines = |text: &'a [u8]| text.split(|byte| *byte == b'\n').filter(|l| !l.is_empty());
     let id = |line: &[u8]| {
         let value: serde_json::Value = serde_json::from_slice(line).ok()?;
         Some(value.get("launch_id")?.as_str()?.to_owned())
     };
     let known: HashSet<String> = local.split(|byte| *byte == b'\n').filter_map(id).collect();
     let exported = package.launches.as_deref().unwrap_or_default();
-    lines(exported)
+    exported
+        .split(|byte| *byte == b'\n')
         .filter(|line| id(line).is_some_and(|id| !known.contains(&id)))
         .collect()
 }
@@ -214,7 +216,7 @@ fn list_changed_accounts(local: &CooldownFile, exported: &CooldownFile) -> Vec<S
     changed
 }
 
-/// Merges the newer facts of `exported`. The availability of the login stays local. Pure.
+/// Merges the newer facts of `exported` into its entry in `file`. The availability of the login stays local.
 pub(super) fn merge_entry(file: &mut CooldownFile, exported: &AccountEntry) {
     let who = &exported.identity;
     if let Some(observation) = &exported.observation {
@@ -402,7 +404,7 @@ fn apply_launches(package: &Package, home: &Path) -> Result<(), TransferError> {
     let path = home.join(LAUNCHES);
     let _lock = FileLock::acquire(&home.join(LOCK_NAME))?;
     let mut text = file_open::read_if_exists(&path)?.unwrap_or_default();
-    let new = select_new_launches(package, &text.clone());
+    let new = select_new_launches(package, &text);
     if new.is_empty() {
         return Ok(());
     }

@@ -186,7 +186,7 @@ impl LocalAccount {
 }
 
 /// Returns the effect on each profile, and the profiles that are skipped because a newer version
-/// wrote the local one.
+/// wrote the local one. Profiles without an account are left out.
 ///
 /// # Errors
 /// A local profile cannot be read.
@@ -244,7 +244,7 @@ pub(super) fn plan(
     Ok((plans, left))
 }
 
-/// Imports one profile as planned. The caller holds the lock on its account.
+/// Imports one profile as planned. The caller holds the lock on its account. Returns the effect on the live login.
 ///
 /// # Errors
 /// A file cannot be written.

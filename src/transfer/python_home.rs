@@ -37,7 +37,7 @@ pub(crate) struct PythonHome {
     cooldown: CooldownFile,
     /// The number of legacy files that its `inventory.json` lists; only version 1.x writes one.
     pub legacy_files: usize,
-    /// Entries of `cooldown.json` that cannot be read.
+    /// Warnings about a `cooldown.json`, or entries of it, that cannot be read.
     pub warnings: Vec<String>,
 }
 
@@ -93,8 +93,8 @@ pub(crate) fn default_folder(env: &Environment) -> Option<PathBuf> {
     }
 }
 
-/// Returns the default home of versions 1.x and 2.0 and the number of archives in it, if the
-/// manager home has none of them. Compares only names.
+/// Returns the default home of versions 1.x and 2.0 and the number of archives in it. Returns `None` if it has no
+/// archives, the manager home has one of their names, or the folder cannot be imported.
 pub(crate) fn find_unimported(env: &Environment, manager_home: &Path) -> Option<(PathBuf, usize)> {
     let folder = default_folder(env)?;
     check_source(&folder, manager_home).ok()?;
@@ -240,7 +240,8 @@ fn find_copy_name(
         }
     }
     let mut name = record.path.clone();
-    for number in 2.. {
+    let mut number = 1;
+    loop {
         let to = file_pair(backups, &name);
         if to.iter().all(|path| path.symlink_metadata().is_err()) {
             return Ok((name, ArchiveOutcome::Added));
@@ -253,9 +254,9 @@ fn find_copy_name(
             // Archives in folders of the Python tool have no numbered names.
             return Err("another archive has this name in the manager home".into());
         }
+        number += 1;
         name = names::archive_name(names::strip_archive_suffix(&record.path), number);
     }
-    unreachable!("the loop above has no end")
 }
 
 /// Returns the paths of an archive and its sidecar.
@@ -299,8 +300,8 @@ pub(crate) struct CopyReport {
     pub warnings: Vec<String>,
 }
 
-/// Carries out [`plan`] and records the archives in `inventory.json` and `cooldown.json`. The
-/// copies have mode 0600 and are durable on return. No file in the manager home is overwritten.
+/// Plans again, copies the archives, and records them in `inventory.json` and `cooldown.json`. The
+/// copies have mode 0600 and are durable on return. No archive or sidecar in the manager home is overwritten.
 ///
 /// # Errors
 /// A file cannot be read or written, or the user interrupts. Completed copies stay.

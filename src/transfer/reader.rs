@@ -9,7 +9,7 @@ use super::error::{PackageError, TransferError};
 use super::manifest::{ExportFile, ExportManifest, ExportPart};
 use crate::accounts::ProfileFile;
 use crate::archive::{EntryName, Metadata, SidecarProblem, names, sidecar};
-use crate::codex::{AuthSnapshot, Login};
+use crate::codex::{AuthSnapshot, Identity, Login};
 use crate::inventory::{CooldownFile, InventoryFile, ObservationsFile};
 use crate::io::{
     ContentDigest, Hasher, IoContext, Progress, SecretBytes, Sha256Digest, Staging, atomic, flush,
@@ -257,7 +257,7 @@ fn assign_logins(
     package: &mut Package,
     logins: BTreeMap<String, SecretBytes>,
 ) -> Result<(), PackageError> {
-    let mut accounts: Vec<&crate::codex::identity::Identity> = Vec::new();
+    let mut accounts: Vec<&Identity> = Vec::new();
     for (name, profile) in &package.profiles {
         let Some(identity) = &profile.file.identity else {
             let text = format!("the profile {name} names no account");
@@ -281,7 +281,7 @@ fn assign_logins(
             .login
             .clone()
             .ok_or_else(|| wrong("has no login"))?;
-        let is_own = |noted: &crate::codex::identity::Identity| noted.is_same(&login.identity);
+        let is_own = |noted: &Identity| noted.is_same(&login.identity);
         if !profile.file.identity.as_ref().is_some_and(is_own) {
             return Err(wrong("has the login of another account"));
         }
@@ -290,7 +290,8 @@ fn assign_logins(
     Ok(())
 }
 
-/// Compares the digest of the file with that in the sidecar of an older version, else the size.
+/// Returns false if the sidecar certainly describes another archive: an older one by its SHA-256, a newer one by the
+/// size, because its digest is no SHA-256.
 fn may_describe(sidecar: &Metadata, file: &ExportFile) -> bool {
     match sidecar.archive_digest() {
         Some(ContentDigest::Sha256(digest)) => digest.to_string() == file.sha256.to_string(),

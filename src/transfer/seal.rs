@@ -30,7 +30,7 @@ const MAX_KEY_FILE_BYTES: u64 = 64 * 1024;
 pub(crate) struct Passphrase(SecretString);
 
 impl Passphrase {
-    /// Takes the first line of `bytes`, without its newline.
+    /// Returns the passphrase in the first line of `bytes`, without the newline.
     ///
     /// # Errors
     /// The line is empty, or not UTF-8.
@@ -47,7 +47,7 @@ impl Passphrase {
     /// Reads the passphrase in the first line of a file.
     ///
     /// # Errors
-    /// The file cannot be read, or its first line is empty.
+    /// The file cannot be read, or its first line is empty or not UTF-8.
     pub(crate) fn read(path: &Path) -> Result<Self, TransferError> {
         Self::from_bytes(&read_key_file(path)?)
     }
@@ -191,18 +191,18 @@ impl ExportInput {
     /// Returns the decrypted content. Reading a modified block is an error. `path` is for error messages.
     ///
     /// # Errors
-    /// The export is encrypted, and `opener` is missing or does not decrypt it.
+    /// The export is encrypted, and `key` is missing, of the other kind, or does not decrypt it.
     pub(crate) fn unlock(
         self,
         path: &Path,
-        opener: Option<&DecryptionKey>,
+        key: Option<&DecryptionKey>,
     ) -> Result<Box<dyn Read>, TransferError> {
         let decryptor = match self {
             Self::Plain(source) => return Ok(Box::new(source)),
             Self::Age(decryptor) => decryptor,
         };
         let wants_passphrase = decryptor.is_scrypt();
-        let stream = match opener {
+        let stream = match key {
             Some(DecryptionKey::Passphrase(Passphrase(text))) if wants_passphrase => {
                 let mut identity = scrypt::Identity::new(text.clone());
                 identity.set_max_work_factor(MAX_WORK_FACTOR);
@@ -211,12 +211,10 @@ impl ExportInput {
             Some(DecryptionKey::Identities(keys)) if !wants_passphrase => {
                 decryptor.decrypt(keys.iter().map(|key| &**key))
             }
-            _ => {
-                return Err(TransferError::NeedsKey(
-                    path.to_path_buf(),
-                    wants_passphrase,
-                ));
+            _ if wants_passphrase => {
+                return Err(TransferError::NeedsPassphrase(path.to_path_buf()));
             }
+            _ => return Err(TransferError::NeedsIdentity(path.to_path_buf())),
         };
         let error = match stream {
             Ok(stream) => return Ok(Box::new(stream)),

@@ -33,9 +33,9 @@ pub(crate) struct WindowParts {
     pub of_requests: Vec<f64>,
     /// The percentage that was used elsewhere.
     pub unattributed: f64,
-    /// The parts of `unattributed`, each with the time at which it was observed.
+    /// The parts of `unattributed`, one for each rise, with the time at which the rise was observed.
     pub elsewhere: Vec<(DateTime<Utc>, f64)>,
-    /// The used part of the window.
+    /// The highest observed percentage of the window.
     pub used: f64,
 }
 
@@ -123,7 +123,8 @@ fn median_rate(rises: &[Rise]) -> Option<f64> {
     rates.get(rates.len().checked_sub(1)? / 2).copied()
 }
 
-/// Returns the time at which the window is used up at the pace since its start; `None` if it is reset before.
+/// Returns the time at which the window is used up at the pace since its start; `None` if it is reset before, or if there
+/// is no pace: nothing is used, or `used` is of the start or earlier.
 pub(crate) fn forecast_exhaustion(
     window: &Range<DateTime<Utc>>,
     used: UsedPercent,

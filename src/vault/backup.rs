@@ -24,7 +24,7 @@ pub(crate) struct SnapshotReport {
     pub(crate) files_new: u64,
     /// Number of files that differ from the previous snapshot.
     pub(crate) files_changed: u64,
-    /// Number of files that restic did not read.
+    /// Number of files that are as in the previous snapshot.
     pub(crate) files_unmodified: u64,
     /// Number of bytes added to the repository, before compression.
     #[serde(rename = "data_added", default)]
@@ -83,10 +83,10 @@ enum BackupLine {
 }
 
 /// Makes a snapshot of a captured home. Repeats it if files changed while restic read them, so that the
-/// snapshot has exactly the captured content.
+/// snapshot has exactly the captured content, and removes the earlier attempts.
 ///
 /// # Errors
-/// restic fails. Earlier snapshots are unaffected.
+/// restic fails, or files changed in each of [`MAX_RUNS`] runs. Earlier snapshots are unaffected.
 pub(crate) fn backup(
     restic: &Restic,
     tree: &mut CapturedTree,
@@ -106,7 +106,8 @@ pub(crate) fn backup(
     }
 }
 
-/// Adds the ids of snapshots whose content changed while restic read it to `superseded`.
+/// Makes snapshots until no file has changed while restic read it. Adds the ids of the others to `superseded`, also if
+/// it fails.
 fn backup_until_unchanged(
     restic: &Restic,
     tree: &mut CapturedTree,
@@ -152,7 +153,8 @@ fn forget(restic: &Restic, ids: Vec<String>) -> Vec<String> {
     }
 }
 
-/// Runs `restic backup` on the content of `folder`.
+/// Runs `restic backup` on the content of `folder`. Fails if restic could not read a file, although it makes a snapshot
+/// then.
 pub(super) fn run_backup(
     restic: &Restic,
     folder: &Path,

@@ -62,7 +62,7 @@ impl SnapshotContents {
         })
     }
 
-    /// Keeps only the files at `paths` and below them, so that only they are downloaded.
+    /// Keeps only the files at `paths` and below them, so that only they are downloaded. Folders and links stay.
     pub(crate) fn keep_only(&mut self, paths: &[PathBuf]) {
         let all = std::mem::take(&mut self.manifest.files);
         let mut files = FileList::with_names(all.names());
@@ -79,16 +79,6 @@ impl SnapshotContents {
         }
         self.roots = roots.into_iter().cloned().collect();
         self.manifest.files = files;
-    }
-
-    /// Returns true if a file, folder or link is at `path` or below it.
-    pub(crate) fn has_path(&self, path: &Path) -> bool {
-        let manifest = &self.manifest;
-        let folders = manifest.folders.iter().map(|folder| folder.path.clone());
-        let links = manifest.links.iter().map(|link| link.path.clone());
-        let files = manifest.files.iter().map(|file| file.path);
-        let mut names = folders.chain(links).chain(files);
-        names.any(|name| name.as_path().starts_with(path))
     }
 
     /// Returns the argument of restic for a path of the home: absolute, with slashes.
@@ -124,7 +114,7 @@ impl SnapshotContents {
         for node in &nodes {
             let name = Path::new(&node.path).strip_prefix(&root);
             if let Some(name) = name.ok().and_then(|name| EntryName::from_path(name).ok()) {
-                contents.add(node, name, &scope);
+                contents.add_node(node, name, &scope);
             }
         }
         let files = &contents.manifest.files;
@@ -139,7 +129,9 @@ impl SnapshotContents {
         Ok(contents)
     }
 
-    fn add(&mut self, node: &SnapshotNode, name: EntryName, scope: &CaptureScope) {
+    /// Adds a node of a plain backup to the manifest, or to those that are left out. Ignores what a backup of this
+    /// program excludes.
+    fn add_node(&mut self, node: &SnapshotNode, name: EntryName, scope: &CaptureScope) {
         let path = name.as_path();
         if kind_of(path) == HomeEntryKind::Database {
             self.left_out.push(name.to_string());
@@ -169,7 +161,7 @@ impl SnapshotContents {
     }
 }
 
-/// Returns the first folder of a listing that looks like a Codex home.
+/// Returns the first folder of a listing that has `sessions`, `auth.json` or `history.jsonl`.
 fn find_home(nodes: &[SnapshotNode]) -> Option<PathBuf> {
     let marks = ["sessions", "auth.json", "history.jsonl"];
     nodes

@@ -33,7 +33,7 @@ pub(crate) struct DrillReport {
     pub(crate) files: u64,
     /// Size of all files together, in bytes.
     pub(crate) bytes: u64,
-    /// Number of conversations that Codex listed in the restored home; `None` without Codex.
+    /// Number of conversations that Codex listed in the restored home; `None` without Codex, or if there was a problem.
     pub(crate) conversations: Option<usize>,
     /// Problems for the user; empty for a good drill.
     pub(crate) problems: Vec<String>,
@@ -52,11 +52,12 @@ impl Progress for ThreePasses<'_> {
     }
 }
 
-/// Restores the snapshot without its login into a temporary folder, checks all digests and databases, lets Codex list
-/// the conversations, and removes the folder.
+/// Converts the snapshot into an archive, checks its digests and databases, restores it without its login into a
+/// temporary folder, and lets Codex list the conversations there. Ends with the first problem. Removes all files.
 ///
 /// # Errors
-/// restic fails, the snapshot differs from its manifest, or the disk is full.
+/// restic fails, the snapshot differs from its manifest, the archive cannot be restored, the disk is full, or the user
+/// interrupts.
 pub(crate) fn run_drill(
     restic: &Restic,
     snapshot: &Snapshot,

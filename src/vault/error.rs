@@ -20,11 +20,7 @@ pub(crate) enum VaultError {
     OnlyRustic(PathBuf),
     /// The program is older than [`super::restic::OLDEST_VERSION`].
     #[error("restic {found} is too old: {}", program.display())]
-    TooOld {
-        program: PathBuf,
-        /// Version of the program.
-        found: String,
-    },
+    TooOld { program: PathBuf, found: String },
     /// The program does not print a version like restic.
     #[error("not restic: {}", .0.display())]
     NotRestic(PathBuf),
@@ -45,7 +41,6 @@ pub(crate) enum VaultError {
     /// restic made no progress for this many seconds.
     #[error("restic made no progress for {0} s and was ended")]
     NoProgress(u64),
-    /// The user interrupted the command.
     #[error("interrupted")]
     Interrupted,
     /// The output of this restic command has a different format than expected.

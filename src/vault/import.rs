@@ -19,7 +19,6 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 #[derive(Debug)]
 pub(crate) enum ImportOutcome {
-    /// A new snapshot was made.
     Added(SnapshotReport),
     /// The archive was imported before, as the snapshot with this id.
     Present(String),

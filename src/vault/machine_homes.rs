@@ -1,8 +1,8 @@
 //! The conversations that other machines have and this one does not: the newest snapshot of each machine, as a small
 //! Codex home in the manager home.
 //!
-//! `sync/machines/<replica>/home` has rollouts and the list of names; `machine.json` says which snapshot they are from. A
-//! conversation that this machine has with the same times is not fetched. All of it is a cache: without it, it is
+//! `sync/machines/<replica>/home` has rollouts and the list of names; `machine.json` says which snapshot they are from.
+//! A conversation that this machine has with the same times is not fetched. All of it is a cache: without it, it is
 //! fetched again.
 
 use super::error::VaultError;
@@ -28,7 +28,6 @@ const FOLDER: [&str; 2] = ["sync", "machines"];
 /// A machine with its fetched conversations.
 #[derive(Debug, Clone)]
 pub(crate) struct MachineHome {
-    /// The name of the machine.
     pub(crate) machine: String,
     pub(crate) published_at: DateTime<Utc>,
     /// A folder like a Codex home, with the fetched conversations of the machine.
@@ -78,7 +77,7 @@ fn record_path(folder: &Path) -> PathBuf {
     folder.join("machine.json")
 }
 
-/// The homes between which [`refresh`] compares.
+/// The homes of this machine, for [`refresh`].
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct LocalHomes<'a> {
     pub(crate) codex_home: &'a Path,
@@ -138,7 +137,7 @@ fn is_folder_name(replica: &str) -> bool {
 /// Files of a snapshot, by path in the home.
 type ManifestFiles = BTreeMap<String, ManifestEntry>;
 
-/// The times of the rollouts of each conversation, in nanoseconds since 1970.
+/// The modification times of the rollouts of each conversation, in nanoseconds since 1970, by [`conversation_key`].
 type RolloutTimes = HashMap<String, BTreeSet<i64>>;
 
 struct MachineRefresh<'a> {
@@ -149,7 +148,8 @@ struct MachineRefresh<'a> {
 }
 
 impl MachineRefresh<'_> {
-    /// Computes `local` on first use.
+    /// Brings the folder of one machine up to date with its newest snapshot. Computes `local`, the times of this
+    /// machine's rollouts, on first use.
     fn run(
         &self,
         snapshot: &ReplicaSnapshot,
@@ -261,28 +261,28 @@ fn read_local_times(home: &Path) -> Result<RolloutTimes, IoError> {
         let path = file.path(home);
         let meta = path.metadata().at("inspect", &path)?;
         let relative = path.strip_prefix(home).unwrap_or(&path);
-        let mtimes = times.entry(conversation(relative)).or_default();
+        let mtimes = times.entry(conversation_key(relative)).or_default();
         mtimes.insert(modified_ns(&meta));
     }
     Ok(times)
 }
 
-/// Returns the id of a rollout's conversation, or the path if the name has no id.
-fn conversation(path: &Path) -> String {
+/// Returns the id of a rollout's conversation in lower case, or the path if the name has no id.
+fn conversation_key(path: &Path) -> String {
     let id = RolloutName::parse(path).and_then(|name| name.id().map(str::to_lowercase));
     id.unwrap_or_else(|| path.to_string_lossy().into_owned())
 }
 
-/// Returns the list of names, and the files of the conversations that this machine does not have or has with other mtimes,
-/// which sync and compression keep.
+/// Returns the list of names, and the files of the conversations that this machine does not have or has with other
+/// mtimes, which sync and compression keep.
 fn select_wanted(manifest: &ManifestFiles, local: &RolloutTimes) -> ManifestFiles {
     let mut times = RolloutTimes::new();
     for (path, entry) in manifest {
-        let mtimes = times.entry(conversation(Path::new(path))).or_default();
+        let mtimes = times.entry(conversation_key(Path::new(path))).or_default();
         mtimes.insert(entry.mtime_ns);
     }
     let is_wanted = |path: &str| {
-        let id = conversation(Path::new(path));
+        let id = conversation_key(Path::new(path));
         path == session_index::FILE_NAME || local.get(&id) != times.get(&id)
     };
     let wanted = manifest.iter().filter(|(path, _)| is_wanted(path));

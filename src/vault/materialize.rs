@@ -44,7 +44,10 @@ pub(crate) fn materialize(
             missing: listed.map(|f| f.path).zip(0..).collect(),
             progress,
         };
-        repacker.add_structure()?;
+        let manifest = &contents.manifest;
+        repacker
+            .writer
+            .add_structure(&manifest.folders, &manifest.links)?;
         for root in &contents.roots {
             repacker.download(restic, snapshot, root, &path)?;
         }
@@ -87,17 +90,6 @@ struct Repacker<'a, 'w, 'p> {
 }
 
 impl Repacker<'_, '_, '_> {
-    fn add_structure(&mut self) -> Result<(), ArchiveError> {
-        let manifest = &self.contents.manifest;
-        for folder in &manifest.folders {
-            self.writer.add_folder(folder.clone())?;
-        }
-        for link in &manifest.links {
-            self.writer.add_link(link.clone())?;
-        }
-        Ok(())
-    }
-
     fn damage_error(&self, detail: String) -> ArchiveError {
         ArchiveError::damaged(Path::new(self.id), detail)
     }
@@ -130,7 +122,8 @@ impl Repacker<'_, '_, '_> {
         }
     }
 
-    /// Returns the entry of a file that the manifest names and that was not added yet.
+    /// Removes a file from the missing ones. Returns its entry; `None` if the manifest does not list it, or it was
+    /// added already.
     fn take_listed(&mut self, name: &EntryName) -> Option<FileEntry> {
         let position = self.missing.remove(name)?;
         self.contents.manifest.files.get(position)
@@ -170,7 +163,7 @@ impl Repacker<'_, '_, '_> {
         Ok(())
     }
 
-    /// Returns the manifest without its lists of entries.
+    /// Returns the manifest without its lists of entries. Fails if a file of the manifest was not in the stream.
     fn finish(self) -> Result<ArchiveManifest, ArchiveError> {
         if let Some(name) = self.missing.keys().min() {
             return Err(self.damage_error(format!("{name} is missing")));

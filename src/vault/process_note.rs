@@ -48,9 +48,9 @@ pub(super) struct ProcessNote {
 }
 
 impl ProcessNote {
-    /// Creates the note of a process that is not yet started, and returns it with the standard input of
-    /// the process. Without a note, as on a read-only disk, a lock that restic leaves is removed only when it
-    /// is stale.
+    /// Creates the note of a process that is not yet started, and returns it with the standard input of the process.
+    /// Returns `None` if it cannot be written, as on a read-only disk: then a lock that restic leaves is removed only
+    /// when it is stale.
     pub(super) fn create(vault_folder: &Path, is_backup: bool) -> Option<(Self, File)> {
         let folder = vault_folder.join(FOLDER);
         remove_old_notes(&folder);
@@ -71,7 +71,7 @@ impl ProcessNote {
         Some((note, file))
     }
 
-    /// Adds the id of the process.
+    /// Adds the process id to the name of the note.
     pub(super) fn set_pid(&mut self, pid: u32) {
         let name = atomic::with_suffix(&self.path, &format!("-{pid}"));
         if atomic::rename_new_unsynced(&self.path, &name).is_ok() {
@@ -89,7 +89,7 @@ impl ProcessNote {
         }
     }
 
-    /// Removes the note of a process that did not start.
+    /// Removes the note of a process that has ended or did not start.
     pub(super) fn remove(self) {
         #[cfg(windows)]
         drop(self.locked);

@@ -21,7 +21,6 @@ use std::path::Path;
 /// The largest manifest that is read: some four million files.
 const MAX_MANIFEST_BYTES: u64 = 1 << 30;
 
-/// A snapshot of sync.
 #[derive(Debug, Clone)]
 pub(crate) struct ReplicaSnapshot {
     pub(crate) time: DateTime<Utc>,
@@ -45,12 +44,12 @@ pub(crate) struct ReplicaStore {
 }
 
 impl ReplicaStore {
-    /// With `locks`, the first manifest is read under a lock: a run learns of a locked repository before it changes
-    /// anything, and not only when it publishes.
-    pub(crate) fn new(restic: Restic, locks: bool) -> Self {
+    /// If `publishes`, the first manifest is read under a lock: a run that will publish learns of a locked repository
+    /// before it changes anything.
+    pub(crate) fn new(restic: Restic, publishes: bool) -> Self {
         Self {
             restic,
-            locks: Cell::new(locks),
+            locks: Cell::new(publishes),
         }
     }
 
@@ -109,9 +108,8 @@ impl ReplicaStore {
         })
     }
 
-    /// Restores the `wanted` files among all files of a snapshot into the private `folder`, where they replace other versions;
-    /// see [`restored_files::restore`]. Paths are relative to [`HOME`]. The digests are not
-    /// checked.
+    /// Restores the `wanted` files among all files of a snapshot into the private `folder`, where they replace other
+    /// versions; see [`restored_files::restore`]. Paths are relative to [`HOME`]. The digests are not checked.
     ///
     /// # Errors
     /// As [`restored_files::restore`].
@@ -156,8 +154,8 @@ impl ReplicaStore {
         self.restic.run(&["prune"]).map(drop)
     }
 
-    /// Removes all snapshots of a replica but the newest `keep`, and returns their number. The data stays until
-    /// `restic prune`.
+    /// Removes those of `snapshots` that are of the replica, except the newest `keep`, and returns their number. The
+    /// data stays until `restic prune`.
     ///
     /// # Errors
     /// restic fails. In an append-only repository, nothing is removed; see [`VaultError::is_append_only`].
@@ -173,8 +171,8 @@ impl ReplicaStore {
     }
 }
 
-/// Returns the newest snapshot of each replica, by the id of the replica: the one with the highest
-/// number.
+/// Returns the newest snapshot of each replica, by the id of the replica: the one with the highest number, of equal
+/// ones the latest.
 pub(crate) fn newest_of(snapshots: &[ReplicaSnapshot]) -> BTreeMap<&str, &ReplicaSnapshot> {
     let mut newest: BTreeMap<&str, &ReplicaSnapshot> = BTreeMap::new();
     for one in snapshots {

@@ -15,7 +15,7 @@ pub(super) fn are_of_sync(tags: &[String]) -> bool {
     tags.iter().any(|tag| tag == SYNC_TAG)
 }
 
-/// Returns the layout of a snapshot; of one that cannot be read, the largest number.
+/// Returns the layout of a snapshot: [`LAYOUT`] without a tag, the largest number for a tag that cannot be parsed.
 pub(super) fn parse_layout(tags: &[String]) -> u32 {
     let layout = find_value(tags, "layout").map(|text| text.parse().unwrap_or(u32::MAX));
     layout.unwrap_or(LAYOUT)

@@ -47,7 +47,7 @@ pub(crate) struct Restic {
 /// Finds the program: `configured`, a path or a name, else `restic` on `PATH`.
 ///
 /// # Errors
-/// The program does not exist or is not executable.
+/// The program does not exist or is not executable; [`VaultError::OnlyRustic`] if only `rustic` is on `PATH`.
 pub(crate) fn find_program(
     configured: Option<&Path>,
     env: &Environment,
@@ -159,7 +159,7 @@ impl Restic {
         command
     }
 
-    /// Starts a command that [`Restic::command`] prepared and that does not lock the repository.
+    /// Starts a command that does not lock the repository.
     pub(super) fn start(&self, command: &mut Command) -> Result<PipedChild, VaultError> {
         self.spawn(command, Stdio::null())
     }

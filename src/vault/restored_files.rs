@@ -13,8 +13,9 @@ const MAX_PATTERN_BYTES: usize = if cfg!(windows) { 24 << 10 } else { 160 << 10 
 /// Restores the `wanted` files of the snapshot `id` to the same paths below `root` in `folder`, readable only by the
 /// user. `all` has the paths of all files below the snapshot's folder `root`.
 ///
-/// The folder is private and empty. Further files of a folder whose listed files are all wanted are restored too. A
-/// file that is in `all` but not in the snapshot is missing. Takes no lock.
+/// `folder` must be private, with nothing in it but other versions of these files, which are replaced. Files of the
+/// snapshot that are not in `all` are restored too, if all listed files of their folder are wanted. A wanted file that
+/// the snapshot does not have is no error. Takes no lock.
 ///
 /// # Errors
 /// restic fails, the disk is full, or one of the paths is a link or special file in the snapshot.
@@ -66,7 +67,7 @@ fn cover<'a>(
     wanted.iter().map(tree_of).collect()
 }
 
-/// Returns the folders above a path, beginning with `""`.
+/// Returns the folders above a path, from the top: `""` is the first.
 fn folders_of(path: &str) -> impl Iterator<Item = &str> {
     let ends = path.match_indices('/').map(|(end, _)| end);
     std::iter::once("").chain(ends.map(|end| &path[..end]))

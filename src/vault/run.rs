@@ -65,8 +65,11 @@ impl Restic {
         })
     }
 
-    /// Runs restic, which writes files into `folder`. Takes no lock. Each change of the folder is progress: restic 0.14
-    /// restores without output.
+    /// Runs a restic command that takes no lock in `folder`, into which it writes files. Each change of the folder is
+    /// progress: restic 0.14 restores without output.
+    ///
+    /// # Errors
+    /// As [`Restic::run`]; [`VaultError::Io`] if the disk of the folder is full.
     pub(super) fn run_writing(&self, folder: &Path, args: &[&str]) -> Result<(), VaultError> {
         let mut child = self.start(self.command(args).current_dir(folder))?;
         child.expect_changes_in(folder);
@@ -82,7 +85,7 @@ impl Restic {
         }
     }
 
-    /// Like [`Restic::run`], but fails if the repository is locked.
+    /// Like [`Restic::run`], but fails if the repository is locked. Calls `prepare` after the start.
     fn run_once(
         &self,
         args: &[&str],
@@ -100,8 +103,8 @@ impl Restic {
         }
     }
 
-    /// Runs restic in `folder` and passes each line of standard output to `on_line`, which returns
-    /// true if the line shows progress.
+    /// Runs restic in `folder` and passes each line of standard output, with its line feed, to `on_line`, which returns
+    /// true if the line shows progress. The lines begin again if the repository was locked.
     ///
     /// # Errors
     /// As [`Restic::run`]. A backup that could not read every file fails too.

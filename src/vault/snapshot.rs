@@ -122,7 +122,7 @@ pub(crate) fn find_by_id<'a>(
     }
 }
 
-/// The home that a command works on, and its machine.
+/// The home and the machine whose snapshots [`find_newest`] prefers.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct SnapshotPlace<'a> {
     /// Id of the machine, if it has made a snapshot.
@@ -132,8 +132,8 @@ pub(crate) struct SnapshotPlace<'a> {
     pub(crate) home: &'a str,
 }
 
-/// Returns the newest snapshot of this program that `is_wanted` accepts, without safety backups. Prefers
-/// snapshots of the machine, then of its name, then of the home, then full ones.
+/// Returns the newest snapshot of this program that `is_wanted` accepts, without safety backups. Prefers snapshots of
+/// the machine, then of its host name, then of the home, then full ones, then those of conversations.
 pub(crate) fn find_newest<'a>(
     snapshots: &'a [Snapshot],
     place: SnapshotPlace<'_>,

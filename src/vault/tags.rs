@@ -12,8 +12,8 @@ pub(super) const RESERVED: &AsciiSet = &CONTROLS.add(b',').add(b'%');
 
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) struct SnapshotTags {
-    /// Mode, account, label, home, the number and size of the files, and what was excluded or skipped. The tags have
-    /// no other field.
+    /// Only these fields are in tags: mode, account, label, home, the number and size of the files, the number of
+    /// skipped paths, and whether globs excluded any.
     pub(crate) metadata: Metadata,
     /// Id of the machine; `None` after an import.
     pub(crate) machine: Option<String>,

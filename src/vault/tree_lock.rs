@@ -16,13 +16,12 @@ const POLL_INTERVAL: Duration = Duration::from_millis(20);
 const LONG_WAIT: Duration = Duration::from_secs(1);
 
 /// Name of the tree of the captured home in the vault's folder.
-pub(super) const TREE: &str = "tree";
+const TREE: &str = "tree";
 
 /// Name of the folder into which archives are unpacked.
-pub(super) const IMPORT: &str = "import";
+const IMPORT: &str = "import";
 
-/// Name of the lock file.
-pub(super) const LOCK: &str = ".lock";
+const LOCK: &str = ".lock";
 
 /// The lock on the folders that restic reads. One command at a time uses them.
 #[derive(Debug)]
@@ -71,9 +70,9 @@ impl TreeLock {
     }
 }
 
-/// Removes downloaded snapshots, the copies of the login, of other secrets and of databases that a backup made, and an
-/// unpacked archive. Leaves the files of running commands and of their restic. Links to conversations stay for the next
-/// backup.
+/// Removes what killed commands left: downloaded snapshots, an unpacked archive, and the copies of logins, other
+/// secrets and databases at the top of the tree. Leaves the files of running commands and of their restic. Links to
+/// conversations, and copies in folders of the tree, stay for the next backup.
 ///
 /// # Errors
 /// A file cannot be removed. The next command tries again.

@@ -42,7 +42,8 @@ pub(crate) fn account_json<'a>(
         .and(quota_json(entry.observation.as_ref(), context))
 }
 
-/// Returns the source and the time of the newest observation of an account.
+/// Returns the source and the time of the figures that decide the state of an account: those of the hold if the user
+/// holds it back, else those of the last observation.
 pub(crate) fn source_of(
     entry: &AccountEntry,
     verdict: &Verdict,

@@ -24,7 +24,8 @@ pub(crate) struct AccountList {
 }
 
 impl AccountList {
-    /// Reads the accounts and profiles. Completes launches whose codex-manager was killed, unless `dry_run`.
+    /// Reads the accounts, the profiles, and the usage of launches. Completes launches whose codex-manager was killed. With
+    /// `dry_run`, launches are neither completed nor read.
     ///
     /// # Errors
     /// A document was written by a newer version or cannot be read.
@@ -107,12 +108,12 @@ impl AccountList {
     }
 
     /// Leaves out all accounts except one.
-    pub(crate) fn retain(&mut self, wanted: &Identity) {
+    pub(crate) fn retain_account(&mut self, wanted: &Identity) {
         self.rows.retain(|(a, _)| a.entry.identity.is_same(wanted));
     }
 
-    /// Prints the table or the timeline, and below it the forecast of the live account, the usage of launched
-    /// conversations and the defects of profiles.
+    /// Prints the timeline, or the table and the forecast of the live account. Then prints the usage of launched
+    /// conversations and the defects of profiles. The outcome is partial if a newer version wrote a profile.
     pub(crate) fn show(&self, as_timeline: bool, context: &Context) -> Outcome {
         let ui = &context.ui;
         if self.rows.is_empty() {

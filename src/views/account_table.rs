@@ -132,8 +132,7 @@ fn short_window_cell(entry: &AccountEntry, context: &Context) -> Cell {
     Cell::new(style, format!("{left:.0} %")).value(format_args!("{left:.0}"))
 }
 
-/// Returns the next relevant time as a duration and as a date: the end of a cooldown, else the next weekly reset, else
-/// the next reset of another window.
+/// Returns the time of [`next_change`] as a duration and as a date; `unknown` for a cooldown of which the end is unknown.
 fn next_cells(entry: &AccountEntry, verdict: &Verdict, context: &Context) -> [Cell; 2] {
     match next_change(entry, verdict, context) {
         Some(at) => [

@@ -12,7 +12,7 @@ use std::io;
 pub(crate) struct ConversationParts {
     /// The parts, the oldest first.
     pub list: Vec<ThreadPart>,
-    /// The rollout with the turns before the first part, if it cannot be read.
+    /// The id of the rollout with the turns before the first part, if it cannot be read.
     pub missing_parent: Option<String>,
 }
 
@@ -46,7 +46,7 @@ impl ConversationParts {
         rollout::read_head(&first.path).ok().flatten()
     }
 
-    /// Returns the id of the conversation that this one continues.
+    /// Returns the id of the conversation that this one continues, or of the missing rollout with its earlier turns.
     pub(crate) fn continued_id(&self) -> Option<String> {
         let parent = self.list.iter().rev().nth(1);
         let parent = parent.map(|part| printable(&part.id));
@@ -67,7 +67,7 @@ impl ConversationParts {
         let missing = self.missing_parent.clone().map(PartMark::Missing);
         let mut goes_on = missing.is_none_or(|mark| each(TranscriptPiece::Mark(mark)));
         for part in &self.list {
-            let mark = self.part_mark(part).filter(|_| goes_on);
+            let mark = self.part_mark(part);
             goes_on = goes_on && mark.is_none_or(|mark| each(TranscriptPiece::Mark(mark)));
             if !goes_on {
                 break;

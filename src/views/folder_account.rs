@@ -7,7 +7,7 @@ use crate::quota::state;
 use crate::views::account::printable;
 use std::path::Path;
 
-/// Returns the profile that the settings give to the current folder, or to `root` in it, with the folder's name there.
+/// Returns the folder in the settings that has the current folder, or `root` in it, and the profile of that folder.
 pub(crate) fn find_folder_profile<'a>(
     root: Option<&Path>,
     context: &'a Context,
@@ -25,7 +25,7 @@ pub(crate) fn read_folder_profile(context: &Context) -> Option<String> {
     Some(find_folder_profile(None, context)?.1.clone())
 }
 
-/// Prints the account of the folder, if it has one, with its quota and the command that uses it.
+/// Prints the account of the folder, if it has one, with its quota, and unless it is live the command that uses it.
 pub(crate) fn note_folder_account(profile: Option<&str>, accounts: &[Account], context: &Context) {
     let Some(profile) = profile else { return };
     let is_named = |a: &&Account| a.entry.profile.as_deref() == Some(profile);

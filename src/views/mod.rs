@@ -1,5 +1,5 @@
 //! Output of several commands: rows of lists with their table and JSON, and the words for accounts, archives and plans.
-//! Views get data and print it; they decide nothing.
+//! Views show data; they decide nothing.
 //!
 //! - accounts: [`account`], [`account_table`], [`account_list`], [`account_report`], [`folder_account`], [`conversation_usage`]
 //! - archives: [`archive_json`], [`retention_table`], [`left_out`]

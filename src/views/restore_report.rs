@@ -48,9 +48,9 @@ pub(crate) fn removed_names(removed: &NameSet) -> Vec<String> {
         .collect()
 }
 
-/// Returns the number of live files that `plan` replaces, and how many of them differ in size or mtime. `unchanged` has
-/// the files with equal size and mtime in the archive.
-pub(crate) fn count_replaced(plan: &RestorePlan, unchanged: &NameSet) -> String {
+/// Returns "308 files (10 differ in size or time)": the live files that `plan` replaces. `unchanged` has the files with
+/// equal size and mtime in the archive.
+pub(crate) fn describe_replaced(plan: &RestorePlan, unchanged: &NameSet) -> String {
     let all = plan.writes.len() - plan.added.len();
     let differing = all - unchanged.len();
     let verb = if differing == 1 { "differs" } else { "differ" };
@@ -88,7 +88,7 @@ pub(crate) fn show_plan(
     if request.target == RestoreTarget::Home {
         ui.report(format_args!(
             "  besides the login: {} replaced, {} added, {} removed",
-            count_replaced(plan, unchanged),
+            describe_replaced(plan, unchanged),
             plan.added.len(),
             removed.len(),
         ));

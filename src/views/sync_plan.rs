@@ -126,7 +126,7 @@ impl<'a> ConflictJson<'a> {
         match &self.versions {
             None => format!("{path}: {reason}"),
             Some(VersionsJson { versions, .. }) => {
-                let name = name_of(versions);
+                let name = format_name(versions);
                 let messages = describe_messages(versions, context);
                 format!("{name}: {reason}: {messages}")
             }
@@ -135,7 +135,7 @@ impl<'a> ConflictJson<'a> {
 }
 
 /// Returns the title and the short id of a conversation as printed.
-pub(crate) fn name_of(versions: &ConflictingVersions) -> String {
+pub(crate) fn format_name(versions: &ConflictingVersions) -> String {
     let id = short_id(&versions.session_id);
     match &versions.title {
         Some(title) => format!("\"{title}\" ({id})"),
@@ -179,8 +179,8 @@ fn collect_conflict_copies<'a>(
     names.into_iter().collect()
 }
 
-/// Builds the document for the steps whose index `wants` accepts.
-pub(crate) fn document<'a>(
+/// Builds the document of a dry run for the steps whose index `wants` accepts.
+pub(crate) fn build_plan_json<'a>(
     context: &Context,
     plan: &'a SyncPlan,
     wants: impl Fn(usize) -> bool,

@@ -21,7 +21,7 @@ fn continue_conversation(machine: &Machine, n: u32, line: &str) -> String {
     longer
 }
 
-/// Two machines with the conversations of the first, and their folder.
+/// Creates two machines with the conversations of the first, and their folder.
 fn pair() -> (Machine, Machine, tempfile::TempDir) {
     let cloud = tempfile::tempdir().expect("a folder");
     let (one, two) = (Machine::with_conversations(), Machine::new());

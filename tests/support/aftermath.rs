@@ -25,7 +25,7 @@ pub(crate) fn prepare(env: &TestEnv, dice: &mut Dice) {
 }
 
 /// Returns the tree of the Codex home without lock files and `db-backups`.
-pub(crate) fn home(env: &TestEnv) -> Tree {
+pub(crate) fn home_tree(env: &TestEnv) -> Tree {
     let mut tree = comparable(&env.tree("home/.codex"));
     // A restore leaves Codex's lock files in place, as Codex does. It moves a database that the
     // safety backup could not read into `db-backups`.
@@ -131,10 +131,10 @@ impl TwoHomes {
         put(env, "skills/more/SKILL.md", "new");
         fs::remove_file(env.codex_home().join("version.json")).expect("remove");
         let changed = text(&backup(env, &[]));
-        let changed_home = home(env);
+        let changed_home = home_tree(env);
         let known = archives(env);
         let points = points(env, &["restore", &before, "--json"]);
-        let homes = [home(env), changed_home];
+        let homes = [home_tree(env), changed_home];
         check_archives(env, &known, "without a fault");
         assert_ne!(homes[0], homes[1]);
         let both = Self {
@@ -174,7 +174,7 @@ impl TwoHomes {
     #[track_caller]
     pub(crate) fn check_home(&mut self, env: &TestEnv, context: &str) -> bool {
         let (from, to) = (&self.homes[self.current], &self.homes[1 - self.current]);
-        let found = home(env);
+        let found = home_tree(env);
         let is_done = found == *to;
         assert!(
             is_done || found == *from,
@@ -190,7 +190,7 @@ impl TwoHomes {
 }
 
 /// Prints the tried fault points. Fails if half of them were not reached.
-pub(crate) fn report(points: usize, tried: usize, missed: &[String]) {
+pub(crate) fn report_points(points: usize, tried: usize, missed: &[String]) {
     let mut text = format!("{points} points, {tried} faults tried\n");
     for point in missed {
         text.push_str("not reached: ");

@@ -53,7 +53,7 @@ impl Browser {
         })
     }
 
-    /// The address of the server, without its protocol.
+    /// Returns the address of the server, without its protocol.
     pub(crate) fn address(&self) -> String {
         self.server.local_addr().expect("an address").to_string()
     }

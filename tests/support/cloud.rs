@@ -8,7 +8,7 @@
 
 use codex_manager::testing::io::environment::Environment;
 use codex_manager::testing::io::progress::Silent;
-use codex_manager::testing::sync::apply::{self, ApplyError, ApplyRequest};
+use codex_manager::testing::sync::apply::{self, ApplyError, ApplyReport, ApplyRequest};
 use codex_manager::testing::sync::config::{ConfigContext, DeletePolicy, SyncConfig};
 use codex_manager::testing::sync::plan::{self, PlanError, PlanRequest, UndeliveredVersion};
 use codex_manager::testing::sync::state::Replica;
@@ -321,6 +321,39 @@ pub(crate) fn is_interrupted(error: &ApplyError) -> bool {
         ApplyError::Interrupted => true,
         ApplyError::Stopped { cause, .. } => is_interrupted(cause),
         _ => false,
+    }
+}
+
+/// Applies a plan by `apply`, and ends it before its `killed_before`-th change of a file: an odd number kills the run,
+/// an even one interrupts it. Returns `None` if it was killed. `run` sets the time of the run.
+pub(crate) fn apply_or_kill(
+    (config, replica): (&SyncConfig, &Replica),
+    run: i64,
+    killed_before: Option<usize>,
+    apply: impl FnOnce(&ApplyRequest<'_>) -> Result<ApplyReport, ApplyError>,
+) -> Option<Result<ApplyReport, ApplyError>> {
+    let left = Cell::new(killed_before.unwrap_or(usize::MAX));
+    // An interrupted run records its state first; a killed one does not.
+    let is_killed = killed_before.is_some_and(|n| n % 2 == 1);
+    let keep_going = || {
+        let n = left.get();
+        left.set(n.saturating_sub(1));
+        if n == 0 && is_killed {
+            resume_unwind(Box::new(Killed));
+        }
+        n > 0
+    };
+    let request = ApplyRequest {
+        config,
+        replica,
+        keep_going: &keep_going,
+        progress: &Silent,
+        now: chrono::DateTime::from_timestamp(1_795_100_000 + run, 0).unwrap(),
+    };
+    match catch_unwind(AssertUnwindSafe(|| apply(&request))) {
+        Ok(applied) => Some(applied),
+        Err(panic) if panic.is::<Killed>() => None,
+        Err(panic) => resume_unwind(panic),
     }
 }
 
@@ -645,39 +678,15 @@ impl Machine {
         let chosen = plan.steps.iter().filter(|step| step.conflict.is_some());
         self.skills_in_conflict
             .extend(chosen.map(|step| step.path.clone()));
-        let left = Cell::new(killed_before.unwrap_or(usize::MAX));
-        // An interrupted run records its state first; a killed one does not.
-        let is_killed = killed_before.is_some_and(|n| n % 2 == 1);
-        let keep_going = || {
-            let n = left.get();
-            left.set(n.saturating_sub(1));
-            if n == 0 && is_killed {
-                resume_unwind(Box::new(Killed));
-            }
-            n > 0
-        };
-        let now = chrono::DateTime::from_timestamp(1_795_100_000 + self.runs, 0).unwrap();
-        let request = ApplyRequest {
-            config: &self.config,
-            replica: &self.replica,
-            keep_going: &keep_going,
-            progress: &Silent,
-            now,
-        };
-        let applied = catch_unwind(AssertUnwindSafe(|| apply::apply(&plan, state, &request)));
+        let places = (&self.config, &self.replica);
+        let applied = apply_or_kill(places, self.runs, killed_before, |request| {
+            apply::apply(&plan, state, request)
+        });
         self.has_unpublished_files = true;
-        let applied = match applied {
-            Ok(applied) => applied,
-            Err(panic) if panic.is::<Killed>() => return true,
-            Err(panic) => resume_unwind(panic),
+        let Some(applied) = applied else {
+            return true;
         };
-        for name in ["a", "b"] {
-            let path = format!("skills/{name}/SKILL.md");
-            let uploaded = fs::read_to_string(self.cloud.join(&path));
-            self.skills_uploaded.extend(uploaded);
-            let had = fs::read_to_string(self.home.join(&path));
-            self.skills_had.extend(had);
-        }
+        self.note_skills(&self.cloud.clone());
         match applied {
             Ok(report) => {
                 assert_eq!(report.skipped, [], "{}: {:#?}", self.name, plan.steps);
@@ -686,6 +695,17 @@ impl Machine {
             }
             Err(error) if is_interrupted(&error) => true,
             Err(error) => panic!("{}: {error}", self.name),
+        }
+    }
+
+    /// Records the texts of skills in the home and in a cloud folder.
+    pub(crate) fn note_skills(&mut self, cloud: &Path) {
+        for name in ["a", "b"] {
+            let path = format!("skills/{name}/SKILL.md");
+            let uploaded = fs::read_to_string(cloud.join(&path));
+            self.skills_uploaded.extend(uploaded);
+            let had = fs::read_to_string(self.home.join(&path));
+            self.skills_had.extend(had);
         }
     }
 

@@ -9,6 +9,9 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
+/// The path of `codex-manager`.
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_codex-manager");
+
 /// The default time of the commands.
 pub(crate) const NOW: &str = "2026-11-20T12:00:00Z";
 
@@ -88,12 +91,12 @@ impl TestEnv {
         self.root.path().join(relative)
     }
 
-    /// The Codex home, `~/.codex`.
+    /// Returns the Codex home, `~/.codex`.
     pub(crate) fn codex_home(&self) -> PathBuf {
         self.path("home/.codex")
     }
 
-    /// The manager home, `~/.codex-manager`.
+    /// Returns the manager home, `~/.codex-manager`.
     pub(crate) fn manager_home(&self) -> PathBuf {
         self.path("home/.codex-manager")
     }
@@ -124,43 +127,42 @@ impl TestEnv {
 
     /// Returns the command with these arguments, not started.
     pub(crate) fn command<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_codex-manager"));
+        let mut command = self.other_program(PROGRAM);
+        command.args(args);
         command
-            .args(args)
+    }
+
+    /// Returns the command of another program, with the variables and the folder of [`Self::command`] and an empty
+    /// input.
+    pub(crate) fn other_program(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = Command::new(program);
+        command
             .env_clear()
             .envs(&self.vars)
-            .current_dir(self.root.path());
-        command.stdin(Stdio::null());
+            .current_dir(self.root.path())
+            .stdin(Stdio::null());
         command
     }
 
     /// Runs the command as a user without root's permissions, even if the tests run as root.
     #[must_use]
     pub(crate) fn run_unprivileged(&self, args: &[&str]) -> Run {
-        self.run_unprivileged_program(env!("CARGO_BIN_EXE_codex-manager"), args)
+        self.run_unprivileged_program(PROGRAM, args)
     }
 
     /// Runs any program as a user without root's permissions.
     #[must_use]
     pub(crate) fn run_unprivileged_program(&self, program: &str, args: &[&str]) -> Run {
-        let mut plain = Command::new(program);
-        plain.args(args).env_clear().envs(&self.vars);
-        plain.current_dir(self.root.path());
         let mut command = if rustix::process::geteuid().is_root() {
             let without = "-dac_override,-dac_read_search";
-            let mut command = Command::new("setpriv");
-            command
-                .args(["--bounding-set", without, "--inh-caps", without])
-                .arg(plain.get_program())
-                .args(args)
-                .env_clear()
-                .envs(&self.vars)
-                .current_dir(self.root.path());
+            let mut command = self.other_program("setpriv");
+            command.args(["--bounding-set", without, "--inh-caps", without]);
+            command.arg(program);
             command
         } else {
-            plain
+            self.other_program(program)
         };
-        let output = command.stdin(Stdio::null()).output();
+        let output = command.args(args).output();
         Run::of(output.expect("start the program"), self.root.path())
     }
 

@@ -12,14 +12,13 @@
 )]
 
 use std::fs;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
 use super::processes;
 use super::sign_in::unix_now;
+use super::write_program;
 
 /// The behaviour of `codex app-server`. Answers come from the prepared files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,23 +70,7 @@ impl FakeCodex {
         let fake = Self { dir };
         fake.write("version", "codex-cli 0.169.0\n");
         fake.write("exit-code", "0\n");
-        // Another process writes the script. A concurrent fork of this process could inherit the open
-        // file, and executing the script would fail with ETXTBSY.
-        let mut writer = Command::new("sh")
-            .args(["-c", "cat > \"$1\" && chmod 755 \"$1\"", "sh"])
-            .arg(fake.path())
-            .stdin(Stdio::piped())
-            .spawn()
-            .expect("start sh");
-        let stdin = writer.stdin.take();
-        stdin
-            .expect("piped")
-            .write_all(SCRIPT.as_bytes())
-            .expect("write the script");
-        assert!(
-            writer.wait().expect("sh ends").success(),
-            "the script is written"
-        );
+        write_program(&fake.path(), SCRIPT);
         fake.behaviour(Behaviour::Answers)
             .answer(
                 "initialize",

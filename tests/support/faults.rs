@@ -5,7 +5,7 @@
     reason = "seeds and skipped tests are printed when a test fails, or with --nocapture"
 )]
 
-use super::env::{Run, TestEnv};
+use super::env::{PROGRAM, Run, TestEnv};
 use super::pauses::vary;
 use super::skips::skip;
 use super::variables::{self, SEED};
@@ -67,12 +67,9 @@ pub(crate) fn run_ends_before_kill(env: &TestEnv, args: &[&str], delay: Duration
 /// Runs the command in a `bash` after `limit`, for example `ulimit -f 1000`.
 pub(crate) fn run_limited(env: &TestEnv, limit: &str, args: &[&str]) -> Output {
     let script = format!("{limit}; exec \"$0\" \"$@\"");
-    let program = env.command([""; 0]);
-    let mut bash = Command::new("bash");
-    let vars = program.get_envs().filter_map(|(k, v)| Some((k, v?)));
-    bash.env_clear().envs(vars).current_dir(env.path(""));
-    bash.args(["-c", &script]).arg(program.get_program());
-    bash.args(args).output().expect("bash")
+    let mut bash = env.other_program("bash");
+    bash.args(["-c", &script, PROGRAM]).args(args);
+    bash.output().expect("bash")
 }
 
 /// A mount point. Dropping it unmounts.
@@ -164,16 +161,10 @@ impl Drop for Mount {
 /// Runs the command with an empty `/proc`. Without permission to mount it skips the test and returns
 /// `None`.
 pub(crate) fn without_processes(env: &TestEnv, args: &[&str]) -> Option<Run> {
-    let plain = env.command(args);
     let script = "mount -t tmpfs none /proc && exec \"$@\"; exit 99";
-    let mut command = Command::new("unshare");
-    command.args(["--mount", "sh", "-c", script, "sh"]);
-    command.arg(plain.get_program()).args(args);
-    command.env_clear().current_dir(env.path(""));
-    for (name, value) in plain.get_envs() {
-        command.env(name, value.unwrap_or_default());
-    }
-    let ended = command.stdin(Stdio::null()).output().ok();
+    let mut command = env.other_program("unshare");
+    command.args(["--mount", "sh", "-c", script, "sh", PROGRAM]);
+    let ended = command.args(args).output().ok();
     let run = ended.map(Run::of_output);
     let run = run.filter(|run| run.code != 99 && !run.stderr.starts_with("unshare: "));
     if run.is_none() {

@@ -1,8 +1,8 @@
 //! Restores a folder that a test changes repeatedly.
 
+use super::copy_tree;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use tempfile::TempDir;
 
 /// A copy of a folder with its times and permissions.
@@ -18,7 +18,7 @@ impl FolderSnapshot {
             folder: folder.to_path_buf(),
             copy: tempfile::tempdir().unwrap(),
         };
-        copy(folder, snapshot.copy.path());
+        copy_tree(&folder.join("."), snapshot.copy.path());
         snapshot
     }
 
@@ -26,15 +26,6 @@ impl FolderSnapshot {
     pub(crate) fn restore(&self) {
         fs::remove_dir_all(&self.folder).unwrap();
         fs::create_dir(&self.folder).unwrap();
-        copy(self.copy.path(), &self.folder);
+        copy_tree(&self.copy.path().join("."), &self.folder);
     }
-}
-
-fn copy(from: &Path, to: &Path) {
-    let copied = Command::new("cp")
-        .arg("-a")
-        .arg(from.join("."))
-        .arg(to)
-        .status();
-    assert!(copied.unwrap().success());
 }

@@ -28,7 +28,7 @@ pub(crate) struct Entry {
     /// The content of a file.
     pub(crate) content: Vec<u8>,
     /// Size in the header, if it differs from that of the content.
-    pub(crate) told_size: Option<u64>,
+    pub(crate) header_size: Option<u64>,
 }
 
 impl Entry {
@@ -39,7 +39,7 @@ impl Entry {
             kind: b'0',
             target: Vec::new(),
             content: content.as_ref().to_vec(),
-            told_size: None,
+            header_size: None,
         }
     }
 
@@ -103,7 +103,7 @@ impl Entry {
             out.push(0);
             pad(out);
         }
-        let size = self.told_size.unwrap_or(self.content.len() as u64);
+        let size = self.header_size.unwrap_or(self.content.len() as u64);
         out.extend(self.header(self.kind, &self.name, size));
     }
 }
@@ -486,7 +486,7 @@ pub(crate) fn bomb(name: &str, gib: u64) -> Vec<u8> {
     const CHUNK: usize = 16 << 20;
     let mut head = Vec::new();
     let mut entry = Entry::file(name, "");
-    entry.told_size = Some(gib << 30);
+    entry.header_size = Some(gib << 30);
     entry.write(&mut head);
     let member = gzip(&vec![0; CHUNK]);
     let mut bytes = gzip(&head);

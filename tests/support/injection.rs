@@ -8,7 +8,7 @@
     reason = "seeds and skipped tests are printed when a test fails, or with --nocapture"
 )]
 
-use super::env::TestEnv;
+use super::env::{PROGRAM, TestEnv};
 use super::faults::Dice;
 use super::pauses::{EVENT_LIMIT, poll};
 use super::skips::skip;
@@ -48,7 +48,7 @@ pub(crate) struct Point {
     pub(crate) number: usize,
 }
 
-/// Returns true if faults can be injected on this machine. Panics if all tests are required to run.
+/// Returns true if faults can be injected on this machine; else it skips the test.
 pub(crate) fn can_inject() -> bool {
     let works = cfg!(target_os = "linux")
         && Command::new("strace")
@@ -62,7 +62,7 @@ pub(crate) fn can_inject() -> bool {
 }
 
 /// Returns true if the command starts Codex or restic. Faults are not injected into other programs.
-fn starts_codex(args: &[&str]) -> bool {
+fn starts_other_programs(args: &[&str]) -> bool {
     args.starts_with(&["launch"])
         || args.starts_with(&["storage", "shrink"])
         || args.starts_with(&["vault"])
@@ -70,17 +70,12 @@ fn starts_codex(args: &[&str]) -> bool {
 
 /// Returns the command that runs `args` under strace.
 fn strace(env: &TestEnv, options: &[&str], args: &[&str]) -> Command {
-    let plain = env.command(args);
-    let mut strace = Command::new("strace");
+    let mut strace = env.other_program("strace");
     strace.arg("-f").args(options);
-    if starts_codex(args) {
+    if starts_other_programs(args) {
         strace.args(["-b", "execve"]);
     }
-    strace.arg(plain.get_program()).args(args);
-    strace.env_clear().current_dir(env.path(""));
-    for (name, value) in plain.get_envs() {
-        strace.env(name, value.unwrap_or_default());
-    }
+    strace.arg(PROGRAM).args(args);
     strace
 }
 
@@ -90,7 +85,7 @@ pub(crate) fn traced(env: &TestEnv, options: &[String], args: &[&str]) -> (Outpu
     let mut all = vec!["-o", log.to_str().expect("UTF-8")];
     // With seccomp, strace stops at the traced calls only. It cannot inject signals then, nor
     // detach from a child at execve (`-b`).
-    if !options.iter().any(|o| o.contains("signal=")) && !starts_codex(args) {
+    if !options.iter().any(|o| o.contains("signal=")) && !starts_other_programs(args) {
         all.push("--seccomp-bpf");
     }
     all.extend(options.iter().map(String::as_str));
@@ -213,8 +208,7 @@ fn run_killed(env: &TestEnv, args: &[&str], also: &[&str], call: &str, number: u
     let options = ["-o", "/dev/null", "-e", &trace, "-e", &inject];
     let options = [&options[..], also].concat();
     let mut strace = strace(env, &options, args);
-    strace.stdin(Stdio::null()).stdout(Stdio::null());
-    strace.stderr(Stdio::null());
+    strace.stdout(Stdio::null()).stderr(Stdio::null());
     strace.status().expect("start strace").code().is_some()
 }
 
@@ -231,9 +225,7 @@ pub(crate) fn run_interrupted_in(env: &TestEnv, args: &[&str], marker: &str) -> 
         "-e",
         "inject=openat,openat2:delay_enter=30ms",
     ];
-    let mut strace = strace(env, &options, args);
-    strace.stdin(Stdio::null());
-    let mut child = strace
+    let mut child = strace(env, &options, args)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
@@ -268,7 +260,6 @@ pub(crate) fn run_stopped_at(
     let trace = format!("trace={call}");
     let options = ["-o", path, "-e", &trace, "-e", &inject];
     let mut strace = strace(env, &options, args);
-    strace.stdin(Stdio::null());
     strace.stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = strace.spawn().expect("start strace");
     let mut meanwhile = Some(meanwhile);

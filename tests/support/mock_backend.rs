@@ -48,7 +48,7 @@ pub(crate) struct Window {
 }
 
 impl Window {
-    /// A five-hour window that resets in two hours.
+    /// Creates a five-hour window that resets in two hours.
     pub(crate) fn five_hours(used_percent: f64) -> Self {
         Self {
             used_percent,
@@ -57,7 +57,7 @@ impl Window {
         }
     }
 
-    /// A weekly window that resets in three days.
+    /// Creates a weekly window that resets in three days.
     pub(crate) fn weekly(used_percent: f64) -> Self {
         Self {
             used_percent,

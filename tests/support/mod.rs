@@ -51,6 +51,19 @@ pub(crate) fn create_pipe(path: &std::path::Path) -> std::io::Result<()> {
         .ok_or_else(|| std::io::Error::other("mkfifo"))
 }
 
+/// Copies a file or a folder with its times and permissions. A folder that exists at `to` gets the copy inside.
+pub(crate) fn copy_tree(from: &std::path::Path, to: &std::path::Path) {
+    let mut copy = std::process::Command::new("cp");
+    let copied = copy.arg("-a").args([from, to]).status();
+    assert!(copied.expect("start cp").success());
+}
+
+/// Returns a loopback port without a listener.
+pub(crate) fn find_free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("a bound address").port()
+}
+
 /// Writes an executable script in another process. A concurrent fork of this process could inherit
 /// the open file, and executing the script would fail with ETXTBSY.
 pub(crate) fn write_program(path: &std::path::Path, text: &str) {

@@ -5,10 +5,10 @@
     reason = "TOML quotes as Rust does"
 )]
 
+use super::copy_tree;
 use super::env::{Run, TestEnv, Tree};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::{Duration, SystemTime};
 
 pub(crate) const ID: &str = "01a1f78b-4d30-7ef3-b0ee-5caab8d3b455";
@@ -130,14 +130,14 @@ impl Pair {
     /// Copies the current state of the cloud folder, and returns the path of the copy.
     pub(crate) fn copy_cloud(&self) -> PathBuf {
         let copy = self.0.path("day");
-        copy_folder(&self.cloud(), &copy);
+        copy_tree(&self.cloud(), &copy);
         copy
     }
 
     /// Replaces the cloud folder by a copy.
     pub(crate) fn restore_cloud(&self, copy: &Path) {
         fs::remove_dir_all(self.cloud()).unwrap();
-        copy_folder(copy, &self.cloud());
+        copy_tree(copy, &self.cloud());
     }
 
     /// Writes a file in the home of a machine, or in the cloud folder if `name` is `cloud`.
@@ -167,12 +167,6 @@ impl Pair {
         };
         fs::read_to_string(root.join(path)).unwrap_or_else(|e| panic!("{name} {path}: {e}"))
     }
-}
-
-/// Copies a folder with its times and permissions.
-fn copy_folder(from: &Path, to: &Path) {
-    let copied = Command::new("cp").arg("-a").arg(from).arg(to).status();
-    assert!(copied.unwrap().success());
 }
 
 /// Sets the modification time of a file, in Unix seconds.

@@ -1,5 +1,5 @@
-//! The only place where a test sleeps: between two looks at something that gives no event, and to vary the time of an
-//! event. No test sleeps until something has probably happened.
+//! The only place where a test sleeps: between two checks of a state whose change gives no event, and to vary the time
+//! of an event. No test sleeps until something has probably happened.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -7,21 +7,20 @@ use std::time::{Duration, Instant};
 /// The time limit of an event that normally takes a moment, for busy machines.
 pub(crate) const EVENT_LIMIT: Duration = Duration::from_secs(300);
 
-/// The shortest and the longest time between two looks. Without it the test would use the processor that the awaited
+/// The shortest and the longest time between two checks. Without it the test would use the processor that the awaited
 /// program needs.
 const SHORTEST_INTERVAL: Duration = Duration::from_micros(200);
 const LONGEST_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Looks until `look` returns something, at the files or processes of another program. Returns `None` after `limit`.
-pub(crate) fn poll<T>(limit: Duration, mut look: impl FnMut() -> Option<T>) -> Option<T> {
+/// Calls `check` until it returns a value, at growing intervals. Returns `None` after `limit`.
+pub(crate) fn poll<T>(limit: Duration, mut check: impl FnMut() -> Option<T>) -> Option<T> {
     let begun = Instant::now();
     loop {
-        let seen = look();
+        let seen = check();
         let elapsed = begun.elapsed();
         if seen.is_some() || elapsed >= limit {
             return seen;
         }
-        // What is not there soon is seen a little later.
         std::thread::sleep((elapsed / 8).clamp(SHORTEST_INTERVAL, LONGEST_INTERVAL));
     }
 }
@@ -33,8 +32,8 @@ pub(crate) fn wait_until(event: &str, mut is_so: impl FnMut() -> bool) {
     assert!(seen.is_some(), "not within {EVENT_LIMIT:?}: {event}");
 }
 
-/// Varies when the next event happens beside concurrent ones: a kill, a write, another command. What the test asserts
-/// holds for each duration.
+/// Delays the next event, such as a kill, a write or another command, against concurrent ones. The assertions of the
+/// test have to hold for each duration.
 pub(crate) fn vary(duration: Duration) {
     std::thread::sleep(duration);
 }

@@ -41,9 +41,10 @@ pub(crate) const VERSION: &str = "0.169.0";
 const EXEC_LIMIT: Duration = Duration::from_secs(60);
 /// The time limit of an answer. `account/read` itself times out after 15 s on a silent network.
 const REPLY_LIMIT: Duration = Duration::from_secs(30);
-const GRACE: Duration = Duration::from_secs(5);
+/// The time limit of the end of killed processes.
+const KILL_LIMIT: Duration = Duration::from_secs(5);
 
-/// An installed Codex in the version of the tests.
+/// An installed Codex.
 #[derive(Debug)]
 pub(crate) struct RealCodex {
     launcher: PathBuf,
@@ -227,8 +228,8 @@ impl RealCodex {
     ) -> RunningCodex {
         let user_home = new_user_home();
         // Files, because a full pipe would block Codex, and an inherited pipe would block the reader.
-        let stdout = tempfile::tempfile().expect("create a file for  stdout");
-        let stderr = tempfile::tempfile().expect("create a file for  stderr");
+        let stdout = tempfile::tempfile().expect("create a file for stdout");
+        let stderr = tempfile::tempfile().expect("create a file for stderr");
         let mut command = self.command(home, backend, user_home.path());
         command.args(args);
         command.stdout(stdout.try_clone().expect("share the file for stdout"));
@@ -549,7 +550,7 @@ impl Drop for Daemon {
         for pid in &pids {
             processes::signal("KILL", *pid);
         }
-        let left = processes::wait_for_end(&pids, GRACE);
+        let left = processes::wait_for_end(&pids, KILL_LIMIT);
         for socket in sockets.into_iter().chain(find_linked_sockets(&self.home)) {
             let mut lock = socket.clone().into_os_string();
             lock.push(".lock");

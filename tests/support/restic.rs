@@ -10,10 +10,10 @@ use super::env::{Run, TestEnv};
 use super::pauses::wait_until;
 use super::skips::skip;
 use super::tool_install::{installed_once, pip_install, tool_or_skip};
-use super::write_program;
+use super::{find_free_port, write_program};
 use codex_manager::testing::io::hash::Sha256Digest;
 use std::fs;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
@@ -40,12 +40,9 @@ pub(crate) const PASSWORD: &str = "a-secret-of-the-tests";
 
 /// Runs restic on a repository.
 pub(crate) fn run(env: &TestEnv, repository: &Path, args: &[&str]) -> Run {
-    let mut command = Command::new(program().expect("restic"));
-    let plain = env.command([""; 0]);
-    let variables = plain.get_envs().filter_map(|(k, v)| Some((k, v?)));
-    command.args(args).env_clear().envs(variables);
-    command.env("RESTIC_REPOSITORY", repository);
-    Run::of_output(command.current_dir(env.path("")).output().expect("start"))
+    let mut command = env.other_program(program().expect("restic"));
+    command.args(args).env("RESTIC_REPOSITORY", repository);
+    Run::of_output(command.output().expect("start"))
 }
 
 /// Creates an empty repository. Its key costs no time to derive: in a repository of `restic init`
@@ -98,9 +95,7 @@ impl RestServer {
     /// Starts a server for the repository in `folder`. An append-only one accepts new snapshots and removes none.
     pub(crate) fn start(folder: &Path, is_append_only: bool) -> Option<Self> {
         rclone()?;
-        let free = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let port = free.local_addr().expect("a bound address").port();
-        drop(free);
+        let port = find_free_port();
         Some(Self::start_on(port, folder, is_append_only))
     }
 
@@ -188,9 +183,7 @@ impl SshServer {
         env.write("ssh/client.conf", client);
         let ssh = format!("#!/bin/sh\nexec /usr/bin/ssh -F '{at}/client.conf' \"$@\"\n");
         write_program(&env.path("bin/ssh"), &ssh);
-        let free = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let port = free.local_addr().expect("a bound address").port();
-        drop(free);
+        let port = find_free_port();
         let child = Command::new(program)
             .args(["-D", "-p", &port.to_string(), "-f"])
             .arg(folder.join("server.conf"))
@@ -239,9 +232,7 @@ impl S3Server {
     pub(crate) fn start(folder: &Path) -> Option<Self> {
         rclone()?;
         fs::create_dir_all(folder.join("bucket")).expect("a bucket");
-        let free = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let port = free.local_addr().expect("a bound address").port();
-        drop(free);
+        let port = find_free_port();
         Some(Self::start_on(port, folder))
     }
 

@@ -329,8 +329,7 @@ pub(crate) fn expired_auth(home: &Path) -> String {
     let due = SignIn::new(&text(&known["chatgpt_account_id"]), &text(&claims["email"]))
         .user_id(&text(&known["chatgpt_user_id"]))
         .plan(&text(&known["chatgpt_plan_type"]))
-        .issued_at(unix_now() - 1_000)
-        .ttl_seconds(990);
+        .with_expired_token();
     let (id, access) = due.tokens();
     auth["tokens"]["id_token"] = json!(id);
     auth["tokens"]["access_token"] = json!(access);
@@ -370,31 +369,8 @@ pub(crate) fn unix_now() -> i64 {
 
 /// Formats Unix seconds as Codex does: `1763618400` as `2025-11-20T06:00:00.000000000Z`.
 pub(crate) fn rfc3339(unix_seconds: i64) -> String {
-    let (days, second) = (
-        unix_seconds.div_euclid(86_400),
-        unix_seconds.rem_euclid(86_400),
-    );
-    // Converts days to a date with years that start in March, so that the leap day is the last day.
-    let shifted = days + 719_468;
-    let era = shifted.div_euclid(146_097);
-    let day_of_era = shifted.rem_euclid(146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 {
-        month_from_march + 3
-    } else {
-        month_from_march - 9
-    };
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
-    format!(
-        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}.000000000Z",
-        second / 3_600,
-        second / 60 % 60,
-        second % 60
-    )
+    let at = chrono::DateTime::from_timestamp(unix_seconds, 0).expect("in range");
+    at.format("%Y-%m-%dT%H:%M:%S%.9fZ").to_string()
 }
 
 fn unsigned_jwt(claims: &Value) -> String {

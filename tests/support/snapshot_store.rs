@@ -1,9 +1,10 @@
 //! A store of immutable snapshots that shows a new snapshot late to other machines, and machines that sync through it.
 
-use super::cloud::{Killed, Machine, Rng, Settling, UserWrite, files_below, is_interrupted};
+use super::cloud::{
+    Killed, Machine, Rng, Settling, UserWrite, apply_or_kill, files_below, is_interrupted,
+};
 use codex_manager::testing::io::hash::Sha256Digest;
-use codex_manager::testing::io::progress::Silent;
-use codex_manager::testing::sync::apply::{self, ApplyRequest};
+use codex_manager::testing::sync::apply;
 use codex_manager::testing::sync::plan::{self, PlanRequest, SyncPlan};
 use codex_manager::testing::sync::remote::{
     HOME, Join, MANIFEST, Remote, RemoteError, RemoteSnapshot, SnapshotManifest,
@@ -309,37 +310,11 @@ impl Machine {
         let chosen = plan.steps.iter().filter(|step| step.conflict.is_some());
         self.skills_in_conflict
             .extend(chosen.map(|step| step.path.clone()));
-        let left = Cell::new(killed_before.unwrap_or(usize::MAX));
-        let is_killed = killed_before.is_some_and(|n| n % 2 == 1);
-        let keep_going = || {
-            let n = left.get();
-            left.set(n.saturating_sub(1));
-            if n == 0 && is_killed {
-                resume_unwind(Box::new(Killed));
-            }
-            n > 0
-        };
-        let now = chrono::DateTime::from_timestamp(1_795_100_000 + self.runs, 0).unwrap();
-        let request = ApplyRequest {
-            config: &join.config,
-            replica: &join.replica,
-            keep_going: &keep_going,
-            progress: &Silent,
-            now,
-        };
-        let applied = catch_unwind(AssertUnwindSafe(|| apply::apply(&plan, state, &request)));
-        let applied = match applied {
-            Ok(applied) => applied,
-            Err(panic) if panic.is::<Killed>() => return None,
-            Err(panic) => resume_unwind(panic),
-        };
-        for name in ["a", "b"] {
-            let path = format!("skills/{name}/SKILL.md");
-            let uploaded = fs::read_to_string(join.config.cloud.join(&path));
-            self.skills_uploaded.extend(uploaded);
-            let had = fs::read_to_string(self.home.join(&path));
-            self.skills_had.extend(had);
-        }
+        let places = (&join.config, &join.replica);
+        let applied = apply_or_kill(places, self.runs, killed_before, |request| {
+            apply::apply(&plan, state, request)
+        })?;
+        self.note_skills(&join.config.cloud);
         match applied {
             Ok(report) => {
                 assert_eq!(report.skipped, [], "{}: {:#?}", self.name, plan.steps);

@@ -10,12 +10,13 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use super::find_free_port;
 use super::skips::skip;
 
 /// The id of the shared folder.
@@ -36,12 +37,6 @@ pub(crate) struct Syncthing {
 /// Two Syncthing processes, each with its copy of the shared folder.
 pub(crate) struct SharedFolder {
     nodes: [Syncthing; 2],
-}
-
-/// Returns a loopback port without a listener.
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("a bound address").port()
 }
 
 fn command(home: &Path) -> Command {
@@ -91,9 +86,9 @@ impl SharedFolder {
         ids: &[String; 2],
         folders: [&Path; 2],
     ) -> Result<[Syncthing; 2], Vec<String>> {
-        let ports = [free_port(), free_port()];
+        let ports = [find_free_port(), find_free_port()];
         let start = |n: usize| {
-            let (home, folder, api_port) = (&homes[n], folders[n], free_port());
+            let (home, folder, api_port) = (&homes[n], folders[n], find_free_port());
             let text = configuration(ids, ports, n, folder, api_port);
             fs::write(home.join("config.xml"), text).expect("write the configuration");
             // Syncthing shares a folder only if it has this marker.

@@ -52,7 +52,7 @@ pub(crate) fn read_with<T>(
     }
 }
 
-/// Opens the archive at `path`. Fails if it is not a regular file.
+/// Opens the archive at `path`. Returns [`ArchiveError::Foreign`] if it is not a regular file.
 pub(crate) fn open(path: &Path) -> Result<File, ArchiveError> {
     // Checks the file type first, because opening a pipe blocks until another process writes to it.
     if !std::fs::metadata(path).at("read", path)?.is_file() {

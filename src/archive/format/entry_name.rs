@@ -102,7 +102,10 @@ fn check_component(name: &OsStr) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// Returns the rule of Windows ("Naming Files, Paths, and Namespaces") that a name breaks.
+/// Checks one component by the rules of Windows ("Naming Files, Paths, and Namespaces").
+///
+/// # Errors
+/// Returns the rule that the name breaks, for the user.
 fn check_windows_name(name: &str) -> Result<(), &'static str> {
     let is_forbidden = |c: char| c < ' ' || r#"<>:"|?*\"#.contains(c);
     if name.contains(is_forbidden) || name.ends_with(['.', ' ']) {

@@ -14,7 +14,7 @@ use std::sync::Arc;
 /// Flag in [`FileRow::mode`]: the row has a digest.
 const HAS_DIGEST: u16 = 1 << 15;
 
-/// Flag in [`FileRow::mode`]: the digest was made by an older version.
+/// Flag in [`FileRow::mode`]: the digest is SHA-256, as in archives of older versions.
 const IS_SHA256: u16 = 1 << 14;
 
 /// Mask of the permission bits in [`FileRow::mode`].
@@ -169,10 +169,10 @@ impl FileList {
         }
     }
 
-    /// Removes the files whose names are in `names`.
+    /// Removes the files whose names are in `names`, a set of the same table.
     pub(crate) fn remove_all(&mut self, names: &NameSet) {
         if !names.is_empty() {
-            self.rows.retain(|row| !names.has(row.name));
+            self.rows.retain(|row| !names.contains_id(row.name));
         }
     }
 

@@ -39,7 +39,8 @@ impl Compression {
     }
 }
 
-/// Compresses `bytes` into one member, with the effort that samples of them justify.
+/// Compresses `bytes` into one member. Uses a lower level than that of `compression` if samples show that it gains
+/// nothing.
 pub(crate) fn compress(
     bytes: &[u8],
     compression: Compression,

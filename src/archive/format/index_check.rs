@@ -18,7 +18,10 @@ pub(crate) fn check(manifest: &ArchiveManifest, end: u64) -> Result<(), ContentE
         .map_err(|what| ContentError::damaged(format!("the index is wrong: {what}")))
 }
 
-/// Returns the first error of the index, as a sentence fragment.
+/// Checks that the members follow each other up to `end` and hold all entries.
+///
+/// # Errors
+/// Returns the first defect, as a sentence fragment.
 fn check_members(manifest: &ArchiveManifest, end: u64) -> Result<(), &'static str> {
     let mut covered = CoveredEntries::default();
     let mut offset = 0u64;

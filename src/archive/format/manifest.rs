@@ -127,6 +127,11 @@ impl ArchiveManifest {
             .chain(folders)
     }
 
+    /// Returns true if the archive has a file, link or folder at `path` or below it.
+    pub(crate) fn has_path(&self, path: &Path) -> bool {
+        self.names().any(|name| name.as_path().starts_with(path))
+    }
+
     /// Returns the members, each with the offset of its content in its file. The offset is zero for
     /// all members but chunks.
     pub(crate) fn members_with_offsets(&self) -> impl Iterator<Item = (&Member, u64)> {

@@ -127,7 +127,7 @@ impl Write for ManifestMemberWriter<'_> {
 }
 
 /// Reads the manifest that the footer locates. Returns it with its byte offset, or `None` if the
-/// file has no footer of this format.
+/// file has no footer of this format. Does not check the manifest's entries.
 pub(crate) fn read(path: &Path) -> Result<Option<(ArchiveManifest, u64)>, ArchiveError> {
     let mut file = archive_file::open(path)?;
     let len = file.metadata().at("read", path)?.len();
@@ -158,7 +158,7 @@ pub(crate) fn read(path: &Path) -> Result<Option<(ArchiveManifest, u64)>, Archiv
     Ok(Some((manifest, offset)))
 }
 
-/// Reads the manifest from its members, which have `packed` bytes and hold nothing else.
+/// Reads the manifest from its members, which have `packed` bytes. Fails if they hold anything else but zeros.
 fn read_from_members(
     path: &Path,
     member: impl Read,

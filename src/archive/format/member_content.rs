@@ -46,11 +46,11 @@ pub(crate) fn check_structure(
     }
 }
 
-/// Checks a member with the complete small files `listed`, and passes the content of each to `take`.
+/// Checks a member with the complete small files `listed`, and passes the content of each to `on_file`.
 pub(crate) fn read_small_files(
     bytes: &[u8],
     mut listed: impl Iterator<Item = FileEntry>,
-    mut take: impl FnMut(&FileEntry, &[u8]) -> Result<(), ContentError>,
+    mut on_file: impl FnMut(&FileEntry, &[u8]) -> Result<(), ContentError>,
 ) -> Result<(), ContentError> {
     let mut read = 0;
     for_each_entry(bytes, &mut |entry, content| {
@@ -68,7 +68,7 @@ pub(crate) fn read_small_files(
         if !is_zero(bytes, content_end, read) {
             return Err(hidden_data(&file));
         }
-        take(&file, &text)
+        on_file(&file, &text)
     })?;
     match listed.next() {
         None => expect_end(bytes, read),

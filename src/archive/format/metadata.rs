@@ -214,7 +214,7 @@ impl Metadata {
                 room = left;
                 self.captured_files.push(name);
             } else {
-                // From here on no name is kept, however short: the list stays a prefix.
+                // From here on no name is kept, however short, so that the kept names are the first ones.
                 room = 0;
                 self.captured_files_more += 1;
             }

@@ -230,7 +230,7 @@ impl NameSet {
 
     /// Removes a name, if the set has it.
     pub(crate) fn remove(&mut self, path: &Path) {
-        if let Some(id) = self.names.find(path).filter(|id| self.has(*id)) {
+        if let Some(id) = self.names.find(path).filter(|id| self.contains_id(*id)) {
             let (word, bit) = bit_position(id);
             self.bits[word] &= !bit;
             self.len -= 1;
@@ -239,11 +239,11 @@ impl NameSet {
 
     /// Returns true if the set has `path`.
     pub(crate) fn contains(&self, path: &Path) -> bool {
-        self.len > 0 && self.names.find(path).is_some_and(|id| self.has(id))
+        self.len > 0 && self.names.find(path).is_some_and(|id| self.contains_id(id))
     }
 
     /// Returns true if the set has the name with number `id` of the same table.
-    pub(crate) fn has(&self, id: NameId) -> bool {
+    pub(crate) fn contains_id(&self, id: NameId) -> bool {
         let (word, bit) = bit_position(id);
         self.bits.get(word).is_some_and(|bits| bits & bit != 0)
     }
@@ -271,7 +271,7 @@ impl NameSet {
     #[must_use]
     pub(crate) fn without(&self, other: &Self) -> Self {
         let mut left = Self::with_names(&self.names);
-        for id in self.ids().filter(|id| !other.has(*id)) {
+        for id in self.ids().filter(|id| !other.contains_id(*id)) {
             left.insert_id(id);
         }
         left

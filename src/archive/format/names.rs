@@ -66,7 +66,8 @@ pub(crate) fn sidecar_name(archive_name: &str) -> Option<String> {
         .map(|base| format!("{base}.metadata.json"))
 }
 
-/// Returns the path of an archive's sidecar, in the same folder.
+/// Returns the path of an archive's sidecar, in the same folder; `None` if the archive's name does not end in
+/// `.tar.gz`.
 pub fn sidecar_path(archive: &Path) -> Option<PathBuf> {
     let name = archive.file_name()?.to_str()?;
     Some(archive.with_file_name(sidecar_name(name)?))
@@ -96,8 +97,8 @@ fn has_pattern(name: &str, suffix: &str) -> bool {
         })
 }
 
-/// Returns `label` as part of a file name: unsafe characters are percent-encoded. The result is not
-/// empty, has no leading dot or dash, and is at most [`MAX_LABEL_BYTES`] long.
+/// Returns `label` as part of a file name: unsafe characters are percent-encoded. The result has no leading dot or
+/// dash, and at most [`MAX_LABEL_BYTES`] bytes. An empty label becomes [`SIGNED_OUT`].
 pub(crate) fn encode_label(label: &str) -> String {
     // utf8_percent_encode escapes everything beyond ASCII. Letters of other scripts are safe in
     // file names and stay readable.

@@ -143,7 +143,8 @@ pub(crate) fn check_case_collisions(
     Ok(())
 }
 
-/// Finds paths that are below a name of a set.
+/// Finds paths that are below a name of a set. For paths in order, this is faster than
+/// [`NameSet::contains_ancestor_of`]: it looks up only the folders that the previous path does not have.
 pub(crate) struct AncestorLookup<'a> {
     names: &'a NameSet,
     /// The folder of the previous lookup, and the number of its components that form a name of the
@@ -161,6 +162,7 @@ impl<'a> AncestorLookup<'a> {
         }
     }
 
+    /// Returns true if a parent folder of `path`, at any level, is in the set.
     pub(crate) fn is_below(&mut self, path: &Path) -> bool {
         let folder = path.parent().unwrap_or(Path::new(""));
         if self.last != folder {

@@ -30,7 +30,7 @@ const ENTRIES_COUNT_FROM: u64 = 20_000;
 const MIN_ENTRY_BYTES: u64 = 4;
 
 /// Returns true if this entry is the copy of the sidecar inside the archive.
-pub(crate) fn is_description(name: &EntryName) -> bool {
+pub(crate) fn is_sidecar_copy(name: &EntryName) -> bool {
     name.as_path().components().count() == 1
         && name.as_path().to_string_lossy().ends_with(".metadata.json")
 }
@@ -40,9 +40,10 @@ pub(crate) fn is_description(name: &EntryName) -> bool {
 pub(crate) struct PythonScan {
     packed: u64,
     entries: u64,
-    /// The description of the archive, without digests.
+    /// The entries so far, without digests.
     found: ArchiveManifest,
-    description: Option<Metadata>,
+    /// The content of the sidecar's copy.
+    metadata: Option<Metadata>,
     /// The first entry with a name that is reserved for this program.
     reserved: Option<EntryName>,
 }
@@ -56,6 +57,10 @@ impl PythonScan {
         }
     }
 
+    /// Adds an entry. Of the content, only that of the sidecar's copy is read.
+    ///
+    /// # Errors
+    /// The archive claims to hold far more than its size allows, or reading fails.
     pub(crate) fn add_entry(
         &mut self,
         entry: &RawEntry,
@@ -81,10 +86,10 @@ impl PythonScan {
         }
         let (mode, mtime) = (entry.mode & 0o777, entry.mtime_ns);
         match &entry.kind {
-            RawKind::File if is_description(&name) => {
+            RawKind::File if is_sidecar_copy(&name) => {
                 let bytes = content.read_all(Metadata::MAX_BYTES)?;
                 // The last one counts, as for a tar program that unpacks both over each other.
-                self.description = bytes.and_then(|b| parse_sidecar(&b));
+                self.metadata = bytes.and_then(|b| parse_sidecar(&b));
             }
             RawKind::File => self.found.files.push(&FileEntry {
                 path: name,
@@ -118,7 +123,7 @@ impl PythonScan {
         }
         // Early versions wrote the metadata only beside the archive, later ones also inside.
         let metadata = self
-            .description
+            .metadata
             .or_else(|| read_sidecar(&super::names::sidecar_path(path)?))
             .ok_or_else(|| ArchiveError::Foreign(path.to_path_buf()))?;
         check_names(&self.found)?;

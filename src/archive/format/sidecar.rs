@@ -41,7 +41,7 @@ pub(crate) fn read(path: &Path) -> Result<Metadata, SidecarProblem> {
     }
 }
 
-/// Parses a sidecar of this program or of the Python tool.
+/// Parses a sidecar of this program or of the Python tool; `path` is used in errors only.
 ///
 /// # Errors
 /// Returns the reason why the sidecar cannot be used.

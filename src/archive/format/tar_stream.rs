@@ -209,11 +209,11 @@ impl PendingExtensions {
         let raw_name = self
             .path
             .unwrap_or_else(|| header.path_bytes().into_owned());
-        let named = |reason| ContentError::Unsafe {
+        let refused = |reason| ContentError::Unsafe {
             entry: String::from_utf8_lossy(&raw_name).into_owned(),
             reason,
         };
-        let name = EntryName::parse(&raw_name).map_err(named)?;
+        let name = EntryName::parse(&raw_name).map_err(refused)?;
         let kind = match header.entry_type() {
             // Readers treat contiguous files, which old systems laid out specially, as regular
             // ones.
@@ -223,15 +223,15 @@ impl PendingExtensions {
                 let target = self
                     .link
                     .or_else(|| header.link_name_bytes().map(std::borrow::Cow::into_owned));
-                let target = target.ok_or_else(|| named("a link without a target"))?;
+                let target = target.ok_or_else(|| refused("a link without a target"))?;
                 let target = json_path::path_from_bytes(target);
-                RawKind::Link(target.map_err(|_| named("a link target that is not Unicode"))?)
+                RawKind::Link(target.map_err(|_| refused("a link target that is not Unicode"))?)
             }
             // A hard link has the content of another entry, which a later one may have replaced.
-            EntryType::Link => return Err(named("a hard link")),
-            EntryType::Char | EntryType::Block => return Err(named("a device")),
-            EntryType::Fifo => return Err(named("a pipe")),
-            _ => return Err(named("an unknown kind of entry")),
+            EntryType::Link => return Err(refused("a hard link")),
+            EntryType::Char | EntryType::Block => return Err(refused("a device")),
+            EntryType::Fifo => return Err(refused("a pipe")),
+            _ => return Err(refused("an unknown kind of entry")),
         };
         // GNU stores a time before 1970 as a 96-bit number; the tar crate returns its lower 64
         // bits.

@@ -1,6 +1,6 @@
 //! Asks for a conversation of an archive or a snapshot.
 
-use crate::choices::conversation_picker::rows::{OfferedConversation, QUESTION, refuse};
+use crate::choices::conversation_picker::rows::{OfferedConversation, QUESTION, refuse_with_list};
 use crate::codex::home::ARCHIVED_SESSIONS;
 use crate::codex::threads::ListedThread;
 use crate::context::Context;
@@ -25,7 +25,7 @@ pub(crate) fn pick_archived(source: &dyn ConversationSource, context: &Context) 
     }
     if !context.ui.can_pick() {
         let usage = ["name it: --session ID", "nothing was changed"];
-        return Err(refuse(&rows, &usage, context));
+        return Err(refuse_with_list(&rows, &usage, context));
     }
     let live = list_ids_on_disk(context.codex_home())?;
     let scope = |name, accepts: &dyn Fn(&OfferedConversation) -> bool| PickerScope {

@@ -45,7 +45,8 @@ pub(crate) fn content_search_task(
             ids = all.map(|id| (id.to_lowercase(), id)).collect();
         }
         let access = IndexAccess::new(&context);
-        // Another process may replace the file while the screen is open. A damaged one is created again.
+        // The second attempt opens the file again, because another process may have replaced it. The third one creates a
+        // damaged file again.
         for is_damaged in [false, false, true] {
             if is_damaged {
                 let _ = access.remove();
@@ -66,7 +67,8 @@ pub(crate) fn content_search_task(
     })
 }
 
-/// Searches the index for what the user typed in `here`. `ids` has the offered conversations by their ids in lower case.
+/// Searches the index for the typed text. `here` is the folder of the scope [`HERE`]; `ids` has the ids of the offered
+/// conversations by their forms in lower case.
 fn answer(
     store: &IndexStore,
     wanted: &ContentQuery,
@@ -95,7 +97,7 @@ fn answer(
     {
         // As `find` does if nothing has all words.
         let found = search_forgiving(store, &typed, &options(MAX_MATCHES_OF_ALL, &is_offered))?;
-        notice = describe(&found);
+        notice = describe_relaxation(&found);
         hits = found.hits;
     }
     let matches = hits.iter().filter_map(|hit| to_match(hit, ids));
@@ -106,7 +108,7 @@ fn answer(
 }
 
 /// Describes how the executed query differs from the typed one; `None` if they are equal.
-fn describe(found: &SearchResult) -> Option<String> {
+fn describe_relaxation(found: &SearchResult) -> Option<String> {
     let relaxation = found.relaxation.as_ref().map(ToString::to_string);
     let notes: Vec<_> = describe_spellings(&found.spellings)
         .chain(relaxation)

@@ -1,7 +1,8 @@
 //! Lets the user choose a conversation on the terminal.
 //!
-//! [`search_screen`] is what most commands show. [`rows`] are the conversations of Codex's list, [`archived`] those of an archive. [`preview`] and
-//! [`content_search`] run in threads of the picker, so they own what they use.
+//! Most commands show [`search_screen`], which calls [`pick`]. [`rows`] lists the conversations of the home,
+//! [`archived`] those of an archive. [`preview`] and [`content_search`] run in threads of the picker, so they own what
+//! they use.
 
 mod archived;
 mod content_search;

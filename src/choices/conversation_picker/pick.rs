@@ -4,7 +4,7 @@ use crate::choices::conversation_picker::content_search::content_search_task;
 use crate::choices::conversation_picker::preview::preview_task;
 use crate::choices::conversation_picker::rows::{
     OfferedConversation, QUESTION, SharedConversations, build_scopes, explain_empty_home,
-    list_first_conversations, list_offered_conversations, refuse,
+    list_first_conversations, list_offered_conversations, refuse_with_list,
 };
 use crate::codex::threads::ThreadFilter;
 use crate::context::Context;
@@ -48,7 +48,7 @@ impl ConversationPicker {
             if rows.is_empty() && !is_restricted {
                 return Err(explain_empty_home(context));
             }
-            let error = refuse(&rows, self.usage, context);
+            let error = refuse_with_list(&rows, self.usage, context);
             return Err(error.hint("list conversations: codex-manager sessions"));
         }
         let (rows, rest) = self.list(context)?;

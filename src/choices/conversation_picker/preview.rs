@@ -19,7 +19,7 @@ const MESSAGE_CHARS: usize = 1500;
 /// The number of characters before a match that are shown of its line.
 const CHARS_BEFORE: usize = 60;
 
-/// The maximum distance of matches that count as one place, in bytes.
+/// The length of the text in which matches count as one place, in bytes.
 const PLACE_BYTES: usize = 400;
 
 /// The largest number of places that are compared in a message.
@@ -41,7 +41,7 @@ pub(crate) fn preview_task(
         let matching = matching.and_then(|found| describe_match(row, found, &context));
         matching.unwrap_or_else(|| {
             let (zone, now) = (context.zone(), context.now());
-            describe(row, context.codex_home(), zone, &now)
+            describe_conversation(row, context.codex_home(), zone, &now)
         })
     })
 }
@@ -53,6 +53,7 @@ fn describe_match(
     found: &ContentMatch,
     context: &Context,
 ) -> Option<Vec<(Style, String)>> {
+    let turn = found.turn?;
     let (home, thread) = (context.codex_home(), &row.thread);
     let rollout = recorded_rollout(home, &thread.rollout_path)?;
     let chain = ThreadChain::read(home, &thread.id, &rollout);
@@ -60,7 +61,7 @@ fn describe_match(
         outputs: true,
         reasoning: true,
         images: false,
-        turn: Some(found.turn?),
+        turn: Some(turn),
     };
     let mut entries = Vec::new();
     let read = transcript::read(&chain.parts.last()?.slices, options, |entry| {
@@ -75,7 +76,6 @@ fn describe_match(
     let (_, Reverse(first), at) = entries.iter().enumerate().filter_map(place).max()?;
     let mut paragraphs = vec![(Style::Strong, row.title())];
     for (number, entry) in entries.iter().enumerate().skip(first) {
-        let turn = found.turn.unwrap_or_default();
         let author = entry.kind.role();
         paragraphs.push((Style::Dim, format!("turn {turn}, {author}:")));
         let from = if number == first { at } else { 0 };
@@ -116,7 +116,8 @@ fn find_place(text: &str, marks: &[String]) -> Option<(usize, usize)> {
     Some((count, line + before.map_or(at - line, |(from, _)| from)))
 }
 
-fn describe(
+/// Returns the title, the facts and the last turn of a conversation.
+fn describe_conversation(
     row: &OfferedConversation,
     home: &Path,
     zone: Zone,

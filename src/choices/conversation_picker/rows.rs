@@ -68,8 +68,8 @@ impl SharedConversations {
     }
 }
 
-/// Returns the newest of the conversations that `filter` selects, with the newest of this folder among them. `None` if
-/// there are so few that all can be read at once.
+/// Returns the newest of the conversations that `filter` selects; unless it selects folders, also the newest of the
+/// current folder. `None` if there are so few that all can be read at once.
 pub(crate) fn list_first_conversations(
     filter: &ThreadFilter,
     context: &Context,
@@ -124,7 +124,7 @@ fn add_accounts(threads: Vec<ListedThread>, context: &Context) -> Result<Vec<Off
         return Ok(Vec::new());
     }
     let accounts = ConversationAccounts::read_all(context)?;
-    let open = open_conversations(context.codex_home());
+    let open = find_open_conversations(context.codex_home());
     let rows = threads.into_iter().map(|thread| {
         let account = accounts.find(&thread);
         OfferedConversation {
@@ -138,7 +138,7 @@ fn add_accounts(threads: Vec<ListedThread>, context: &Context) -> Result<Vec<Off
 }
 
 /// Returns the ids of the conversations that a Codex process has open.
-fn open_conversations(home: &Path) -> HashSet<String> {
+fn find_open_conversations(home: &Path) -> HashSet<String> {
     // Codex removes the file when it closes the conversation. That of a killed Codex stays, without a lock.
     let locks = home.join(THREAD_LOCKS).read_dir().into_iter().flatten();
     let locks = locks.filter_map(|entry| Some(entry.ok()?.path()));
@@ -221,7 +221,7 @@ pub(crate) fn explain_empty_home(context: &Context) -> CommandError {
 
 /// Prints the first conversations on stderr, because stdout is for the result of the command. Returns the error
 /// for a missing argument, with `usage` as its hints.
-pub(crate) fn refuse(
+pub(crate) fn refuse_with_list(
     rows: &[OfferedConversation],
     usage: &[&str],
     context: &Context,

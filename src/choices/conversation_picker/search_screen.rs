@@ -102,7 +102,7 @@ impl ConversationPicker {
 }
 
 /// Runs a command of `storage` on a conversation, without a report, because the screen is shown again. Returns the
-/// reason of a failure.
+/// reason of a failure, else `None`.
 fn run_in_storage(command: &str, id: &str, context: &Context) -> Option<String> {
     let quiet = Context {
         ui: context.ui.silenced(),

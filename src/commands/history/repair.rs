@@ -72,7 +72,7 @@ impl RepairArgs {
         let snapshot = repair::apply(&target, &mut plan, program.as_ref(), context.now())?;
         warn_of_skipped(&plan.skipped, context);
         let after = find_differences(context)?.report;
-        let remaining = after.unrepairable() + usize::from(!after.needs_no_repair());
+        let remaining = after.count_unrepairable() + usize::from(!after.needs_no_repair());
         show_changes(context, &plan.changes);
         if !after.is_consistent() {
             check::show(context, &after, false);

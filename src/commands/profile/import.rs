@@ -130,14 +130,12 @@ impl ProfileImportArgs {
         }
         match found.needs_passphrase() {
             None => Ok(None),
-            Some(true) if context.ui.is_interactive() => {
-                let needed = || TransferError::NeedsKey(path.to_path_buf(), true);
+            Some(false) => Err(TransferError::NeedsIdentity(path.to_path_buf()).into()),
+            Some(true) => {
+                let needed = || TransferError::NeedsPassphrase(path.to_path_buf());
                 let text = context.ui.ask_secret("passphrase:")?.ok_or_else(needed)?;
                 let passphrase = Passphrase::from_bytes(&text)?;
                 Ok(Some(DecryptionKey::Passphrase(passphrase)))
-            }
-            Some(by_passphrase) => {
-                Err(TransferError::NeedsKey(path.to_path_buf(), by_passphrase).into())
             }
         }
     }

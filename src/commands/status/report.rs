@@ -88,7 +88,7 @@ fn suggest_fix(
             Some(command) => format!("restore the last saved login: {command}"),
             None => "sign in again: codex login".into(),
         },
-        StatusProblem::NoFile { path, .. } => {
+        StatusProblem::NotAFile { path, .. } => {
             let aside = remedies::rename_aside_command(path);
             let then = saved().unwrap_or_else(|| "codex login".into());
             format!("move it aside: {aside}; then: {then}")

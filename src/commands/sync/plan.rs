@@ -12,7 +12,7 @@ use crate::sync::config::SyncConfig;
 use crate::sync::plan::{self, PlanRequest, SyncPlan};
 use crate::sync::state::Replica;
 use crate::views::sync_plan::{
-    document, print_notes, print_unsynced, show_steps, summarize, undecided_error,
+    build_plan_json, print_notes, print_unsynced, show_steps, summarize, undecided_error,
 };
 use crate::views::table_format::TableArgs;
 use clap::Args;
@@ -121,7 +121,7 @@ fn show_plan(
         sync_shutdown::is_home_in_use(context, config);
         None
     };
-    let mut json = document(context, plan, |_| true);
+    let mut json = build_plan_json(context, plan, |_| true);
     json.closing = ending.as_ref();
     context.ui.document(command, &json);
     if plan.steps.is_empty() || !context.ui.wants_tsv() {

@@ -23,7 +23,6 @@ use crate::views::account::short_id;
 use crate::views::sync_plan::{ConflictJson, VersionsJson};
 use clap::Args;
 use serde::Serialize;
-use std::collections::BTreeSet;
 use std::path::Path;
 
 /// List and resolve conflicts and conflict copies of conversations
@@ -126,7 +125,8 @@ impl ResolveArgs {
             let versions = decided.versions();
             OpenDecision::ConflictCopy(copy, versions)
         });
-        let branches = find_branches(&config.local, &all, false);
+        let branches = branches::find_open(&config.local, &all).into_iter();
+        let branches = branches.map(OpenDecision::Branch);
         let open: Vec<OpenDecision> = conflicts.chain(copies).chain(branches).collect();
         let apply = |what: &str, found: &OpenDecision, keep| {
             check_choice(found, keep)?;
@@ -145,7 +145,8 @@ impl ResolveArgs {
             Ok(self.print_result(context, what, keep, resolved))
         };
         if let Some(named) = &self.what {
-            let decided = find_branches(&config.local, &all, true);
+            let decided = branches::find_decided(&config.local, &all).into_iter();
+            let decided: Vec<_> = decided.map(OpenDecision::Branch).collect();
             let known = find_decision(named, &open);
             let found = known.or_else(|error| find_decision(named, &decided).map_err(|_| error))?;
             let keep = self.keep.or_else(|| ask(context, found));
@@ -259,12 +260,6 @@ impl ResolveArgs {
             }
         }
     }
-}
-
-/// Returns the branches that were decided about if `is_decided`, else those that were not.
-fn find_branches(home: &Path, records: &BTreeSet<String>, is_decided: bool) -> Vec<OpenDecision> {
-    let found = branches::find(home, records, is_decided).into_iter();
-    found.map(OpenDecision::Branch).collect()
 }
 
 /// Returns the argument of `sync resolve` for a decision: the short id of its conversation; the file if it has none or
@@ -469,7 +464,7 @@ fn find_copy_of(
     config: &SyncConfig,
 ) -> Result<Option<String>, CommandError> {
     let file = config.file_path(seen.side, &seen.path);
-    let text = contents::read(&file).at("read", &file)?.1;
+    let text = contents::read_text_digest(&file).at("read", &file)?.1;
     let matching = copies.iter().find(|(_, digest)| *digest == text);
     Ok(matching.map(|(name, _)| name.clone()))
 }
@@ -481,7 +476,7 @@ fn report_undecided(
     conflict: &Conflict,
     plan: &SyncPlan,
 ) -> Result<DecisionOutcome, CommandError> {
-    let key = manifest::key_of(&conflict.path);
+    let key = manifest::folded_key(&conflict.path);
     let reasons = [
         &plan.notices.warnings,
         &plan.notices.waiting,
@@ -489,11 +484,11 @@ fn report_undecided(
         &plan.notices.notes,
     ];
     let mut reasons = reasons.into_iter().flatten();
-    let reason = reasons.find(|(path, _)| manifest::key_of(path) == key);
+    let reason = reasons.find(|(path, _)| manifest::folded_key(path) == key);
     let digest = |seen: &Option<ObservedFile>| {
         let seen = seen.as_ref()?;
         let path = config.file_path(seen.side, &seen.path);
-        Some(contents::read(&path).ok()?.1)
+        Some(contents::read_text_digest(&path).ok()?.1)
     };
     let mut conflicts = plan.conflicts.iter();
     let open = conflicts.find(|open| open.path == conflict.path);

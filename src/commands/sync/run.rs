@@ -26,8 +26,8 @@ use crate::sync::sides::Side;
 use crate::sync::state::{Replica, SyncState};
 use crate::ui::Ui;
 use crate::views::sync_plan::{
-    document, print_notes, print_unsynced, sum_steps, summarize, to_paths_json, undecided_error,
-    undecided_files_error,
+    build_plan_json, print_notes, print_unsynced, sum_steps, summarize, to_paths_json,
+    undecided_error, undecided_files_error,
 };
 use clap::Args;
 use std::iter;
@@ -158,7 +158,7 @@ impl RunArgs {
         if plan.is_stopped(config.policy.rules.conflict) {
             context
                 .ui
-                .document("sync run", &document(context, &plan, |_| false));
+                .document("sync run", &build_plan_json(context, &plan, |_| false));
             print_unsynced(context, &plan, config, iter::empty());
             return Err(undecided_error(&plan, config));
         }
@@ -276,7 +276,7 @@ fn add_snapshot_hint(
 
 /// Prints the document and the result of a complete run.
 fn show_report(context: &Context, config: &SyncConfig, plan: &SyncPlan, report: &ApplyReport) {
-    let mut json = document(context, plan, |index| {
+    let mut json = build_plan_json(context, plan, |index| {
         report.done.binary_search(&index).is_ok()
     });
     json.dry_run = false;
@@ -319,7 +319,7 @@ fn report_with_snapshot(context: &Context, plan: &SyncPlan, error: ApplyError) -
 /// Prints the document of a run that ended early. It lists no steps, because only the next plan knows which
 /// are done.
 fn show_stopped(context: &Context, plan: &SyncPlan, snapshot: &str) {
-    let mut json = document(context, plan, |_| false);
+    let mut json = build_plan_json(context, plan, |_| false);
     json.dry_run = false;
     json.snapshot = Some(snapshot);
     context.ui.document("sync run", &json);

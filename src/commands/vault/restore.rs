@@ -107,7 +107,7 @@ impl VaultRestoreArgs {
 /// Prints the reason why the login is not restored, and the command to sign in.
 fn explain_skipped_login(context: &Context, source: &SnapshotSource, selection: &Selection) {
     let login = Path::new(AUTH_JSON);
-    if !selection.wants(login) || !source.contents.has_path(login) {
+    if !selection.wants(login) || !source.contents.manifest.has_path(login) {
         return;
     }
     let snapshot = &source.snapshot;

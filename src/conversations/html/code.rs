@@ -165,11 +165,7 @@ pub(super) fn highlight_code(code: &str, language: &str) -> String {
     let is_named = |known: &&Language| known.names.split(' ').any(|name| name == language);
     if matches!(language, "diff" | "patch") {
         push_diff(&mut html, code);
-    } else if let Some(language) = LANGUAGES
-        .iter()
-        .find(is_named)
-        .filter(|_| !language.is_empty())
-    {
+    } else if let Some(language) = LANGUAGES.iter().find(is_named) {
         CodeScanner { language, code }.push_to(&mut html);
     } else {
         push_escape_html(&mut html, code);

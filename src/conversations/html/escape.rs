@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 
-/// Appends text to HTML. Control characters, which HTML forbids, become replacement characters.
+/// Appends text to HTML. Leaves out carriage returns; other control characters, which HTML forbids, become replacement
+/// characters.
 pub(crate) fn push_escape_html(page: &mut String, text: &str) {
     page.reserve(text.len());
     for c in text.chars() {

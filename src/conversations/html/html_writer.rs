@@ -51,7 +51,7 @@ impl<F: Fn(&DateTime<Utc>) -> String> HtmlWriter<F> {
         page
     }
 
-    /// Returns the HTML of the next entry. A call is returned with its output.
+    /// Returns the HTML that the next entry completes. A call waits for its output, so the result may be empty.
     pub(crate) fn format_entry(&mut self, entry: TranscriptEntry) -> String {
         let mut page = String::new();
         if self.turn != Some(entry.turn) {

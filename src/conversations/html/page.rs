@@ -9,13 +9,11 @@ const STYLE: &str = include_str!("page.css");
 /// The title of a page, and the facts below it.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct PageHead {
-    /// The title, also that of the browser window.
     pub title: String,
-    /// Names of facts and their values.
     pub facts: Vec<(&'static str, String)>,
 }
 
-/// Returns the beginning of a page. `more_style` follows the style of all pages.
+/// Returns the beginning of a page, with `more_style` after the style of all pages.
 pub(crate) fn format_page_start(head: &PageHead, more_style: &str) -> String {
     let title = escape_html(&head.title);
     let mut page = format!(

@@ -15,8 +15,8 @@ use std::fs::DirEntry;
 use std::hash::{BuildHasher as _, RandomState};
 use std::path::{Path, PathBuf};
 
-/// An update also checks conversations that changed up to this many milliseconds before the last update: Codex may
-/// write its database before the rollout.
+/// An update also checks conversations that changed up to this many milliseconds before the newest change that the last
+/// update saw: Codex may write its database before the rollout.
 const OVERLAP_MS: i64 = 10 * 60 * 1000;
 
 pub(super) const NEWEST_CHANGE: &str = "newest_change_ms";
@@ -79,8 +79,8 @@ fn list_threads(
     Ok(threads)
 }
 
-/// Returns the conversations of all rollouts by path, and the folders that cannot be listed. A conversation with two
-/// rollouts is returned once.
+/// Returns the conversations of all rollouts, and the folders that cannot be listed. A conversation with two rollouts is
+/// returned once, with the one that Codex continues.
 ///
 /// # Errors
 /// Codex's database cannot be read.
@@ -135,21 +135,18 @@ pub(super) fn find_all_candidates(
             .iter()
             .any(|folder| Path::new(path).starts_with(&folder.path))
     };
-    let gone = list_indexed(store)?.into_iter();
-    let gone = gone.filter(|(id, path)| !known.contains(id) && !is_unlistable(path));
+    let sql = "SELECT session, path FROM conversation";
+    let indexed: Vec<(String, String)> =
+        store.query_rows(sql, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let gone = indexed
+        .into_iter()
+        .filter(|(id, path)| !known.contains(id) && !is_unlistable(path));
     Ok(Candidates {
         gone: gone.map(|(id, _)| id).collect(),
         newest: on_disk.first().and_then(|first| first.recency().0),
         on_disk,
         unlistable,
         names_end,
-    })
-}
-
-/// Returns the ids of the conversations in the index, with the paths of their rollouts.
-fn list_indexed(store: &IndexStore) -> Result<Vec<(String, String)>, IndexError> {
-    store.query_rows("SELECT session, path FROM conversation", [], |row| {
-        Ok((row.get(0)?, row.get(1)?))
     })
 }
 
@@ -173,7 +170,7 @@ pub(super) fn has_exactly_indexed_files(
                 sum = sum.wrapping_add(hash(&path, RolloutStamp::of_entry(entry)));
             }
         };
-        let errors = files::visit(home, &mut |entry, _, _| add(entry));
+        let errors = files::visit_rollouts(home, &mut |entry, _, _| add(entry));
         files::list_documents(home).for_each(|entry| add(&entry));
         errors.is_empty().then_some(sum)
     };
@@ -200,7 +197,7 @@ pub(super) fn has_exactly_indexed_files(
     Ok(on_disk == Some(known))
 }
 
-/// Returns the conversations that changed according to Codex's database.
+/// Returns the conversations that changed according to Codex's database, or that got a name in `session_index.jsonl`.
 pub(super) fn find_changed_candidates(
     store: &IndexStore,
     source: IndexSource<'_>,

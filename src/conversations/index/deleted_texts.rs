@@ -10,23 +10,29 @@ pub(super) const ERASING: &str = "erasing";
 
 /// Deletes the usage and the texts of a conversation, including its title.
 pub(super) fn delete_texts(store: &IndexStore, conversation: i64) -> rusqlite::Result<()> {
-    usage_store::delete(store, conversation)?;
-    mark_erasing(store, delete_chosen(store, conversation, |_, _| true)?)?;
+    usage_store::delete_usage(store, conversation)?;
+    delete_and_mark(store, conversation, |_, _| true)?;
     store.execute("DELETE FROM span WHERE conversation=?1", [conversation])
 }
 
-/// Deletes the texts of the turns after `turn`, which the user rolled back.
+/// Deletes the texts of the turns after turn `last`, which the user rolled back.
 pub(super) fn delete_turns_after(
     store: &IndexStore,
     conversation: i64,
     last: u32,
 ) -> rusqlite::Result<()> {
-    let is_deleted = |role, turn| role != Role::Title && turn > last;
-    mark_erasing(store, delete_chosen(store, conversation, is_deleted)?)
+    delete_and_mark(store, conversation, |role, turn| {
+        role != Role::Title && turn > last
+    })
 }
 
-fn mark_erasing(store: &IndexStore, has_deleted: bool) -> rusqlite::Result<()> {
-    if has_deleted {
+/// Deletes the chosen texts, and records that the file still has their words.
+fn delete_and_mark(
+    store: &IndexStore,
+    conversation: i64,
+    is_deleted: impl Fn(Role, u32) -> bool,
+) -> rusqlite::Result<()> {
+    if delete_chosen(store, conversation, is_deleted)? {
         store.execute("INSERT OR REPLACE INTO meta VALUES(?1, 1)", [ERASING])?;
     }
     Ok(())

@@ -1,13 +1,12 @@
 //! Writes the words of rollouts into the index.
 //!
-//! One thread reads blocks of lines, several parse them and split their texts into words ([`super::rollout_blocks`]), and one
-//! writes.
-//! Memory holds a few blocks, however large a rollout is.
+//! One thread reads blocks of lines, several parse them and split their texts into words ([`super::rollout_blocks`]),
+//! and one writes. Memory holds a few blocks, however large a rollout is.
 
 use super::deleted_texts::{delete_texts, delete_turns_after};
 use super::error::IndexError;
 use super::plan::{IngestTask, NOT_INDEXED, ShownFields, format_place};
-use super::rollout_blocks::{IngestStep, ParsedBlock, ParsedLine, parse, read_rollouts};
+use super::rollout_blocks::{IngestStep, ParsedBlock, ParsedLine, parse_step, read_rollouts};
 use super::store::{IndexStore, Place};
 use super::text_spans::{NEXT_TEXT, NewSpan, delete_chosen};
 use super::text_words::TextWords;
@@ -34,7 +33,7 @@ const BUFFER_BYTES: usize = 40 << 20;
 
 #[derive(Debug, Default)]
 pub(crate) struct RefreshReport {
-    /// The number of conversations with new text.
+    /// The number of conversations of which a rollout was read.
     pub read: usize,
     /// True if all rollouts were checked.
     pub is_complete: bool,
@@ -53,7 +52,7 @@ pub(super) fn ingest(
     writer.begin_transaction()?;
     let result = parallel::run_ordered(
         MAX_BLOCKS,
-        parse,
+        parse_step,
         |step| writer.write_step(step, progress),
         |submitter| {
             for task in tasks {
@@ -123,8 +122,7 @@ impl<'a> Writer<'a> {
     }
 
     fn execute_batch(&self, sql: &str) -> Result<(), IndexError> {
-        let done = self.store.connection.execute_batch(sql);
-        done.map_err(IndexError::of_index(&self.store.path))
+        self.store.run(|connection| connection.execute_batch(sql))
     }
 
     fn begin_transaction(&mut self) -> Result<(), IndexError> {
@@ -199,15 +197,13 @@ impl<'a> Writer<'a> {
         let Some(from) = task.from else {
             return self.set_fields(id, &task);
         };
-        let is_continued = from > 0 || task.indexed.as_ref().is_some_and(|old| old.end.offset > 0);
         let state = match &task.indexed {
             Some(old) if from > 0 => old.state.clone(),
-            _ => {
-                if is_continued {
-                    delete_texts(self.store, id)?;
-                }
+            Some(old) if old.end.offset > 0 => {
+                delete_texts(self.store, id)?;
                 ReaderState::default()
             }
+            _ => ReaderState::default(),
         };
         let copied = task.parent.as_ref().and_then(|(parent, rollout)| {
             Some(CopiedBeginning {
@@ -242,7 +238,8 @@ impl<'a> Writer<'a> {
         Ok(self.store.connection.last_insert_rowid())
     }
 
-    /// Stores the paths of the rollouts of a rewound conversation, to which its places refer by number.
+    /// Stores the paths of the rollouts of a rewound conversation, to which its places refer by number. A conversation
+    /// with one rollout has no such list.
     fn set_rollouts(&self, id: i64, task: &IngestTask) -> rusqlite::Result<()> {
         let newest = &task.candidate.path;
         let all = task.earlier.iter().map(|slice| &slice.path).chain([newest]);

@@ -263,7 +263,7 @@ pub(super) fn plan_task(
     let original = head.as_ref().and_then(parse_original_id);
     let created = head.as_ref().and_then(SessionMeta::created);
     // A conversation that continues another one by reference copies nothing.
-    let is_copy = original.is_some() && head.as_ref().is_some_and(|head| head.parent().is_none());
+    let is_copy = original.is_some() && head.as_ref().is_some_and(|head| head.base_id().is_none());
     let copied_at = created
         .filter(|_| is_copy)
         .and_then(|at| DateTime::from_timestamp_millis(at.millis()));

@@ -149,7 +149,7 @@ fn take_bytes<'a>(bytes: &mut &'a [u8], len: usize) -> Option<&'a [u8]> {
     Some(taken)
 }
 
-/// Returns a length that begins in the head of a word.
+/// Returns a length of which the head of a word has the beginning. It continues in `bytes` if that is `max`.
 fn take_length(bytes: &mut &[u8], begin: usize, max: usize) -> Option<usize> {
     if begin < max {
         return Some(begin);
@@ -200,14 +200,15 @@ pub(super) struct BlockWriter {
 }
 
 impl BlockWriter {
-    /// Returns the space for the list of a word.
+    /// Returns the number of bytes that are left for the list of a word.
     pub(super) fn space(&self, word: &[u8]) -> usize {
         let shared = self.shared_len(word);
         // The first byte, one more for each length of the word, and two for that of the list.
         BLOCK_BYTES.saturating_sub(self.bytes.len() + 5 + word.len() - shared)
     }
 
-    /// Appends a word with the first of `texts` that fit into the block; nothing if these would be few.
+    /// Appends a word with the first of `texts` that fit into the block. Appends nothing if fewer than
+    /// [`MIN_LIST_BYTES`] are left for them.
     pub(super) fn push_first(
         &mut self,
         word: &[u8],

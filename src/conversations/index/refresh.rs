@@ -1,8 +1,8 @@
 //! Brings the index up to date.
 //!
-//! Usually Codex's database tells which conversations changed, so that an update of a home with 50,000
-//! conversations looks at a few files. A walk over all rollouts now and then finds what the database does not
-//! tell, such as conversations that a sync made longer.
+//! Usually Codex's database shows which conversations changed, so that an update of a home with 50,000
+//! conversations looks at a few files. A walk over all rollouts now and then finds the other changes, such as
+//! conversations that a sync made longer.
 
 use super::candidates::{
     IndexSource, MISSING, MISSING_ARCHIVED, NAMES_END, NEWEST_CHANGE, count_listed,
@@ -29,7 +29,7 @@ const WALK_INTERVAL: TimeDelta = TimeDelta::minutes(10);
 /// The time after which a walk also compares titles and folders, which Codex may change without updating the time.
 const COMPARISON_INTERVAL: TimeDelta = TimeDelta::days(1);
 
-/// Number of bytes of new text after which an update vacuums the index.
+/// The number of bytes of rollouts that an update has to read before it vacuums the index.
 const VACUUM_BYTES: u64 = 64 << 20;
 
 /// The number of conversations that are planned at a time, which bounds the memory of a first update.
@@ -65,7 +65,7 @@ pub(crate) struct IndexStatus {
 
 pub(crate) fn read_status(store: &IndexStore) -> Result<IndexStatus, IndexError> {
     Ok(IndexStatus {
-        conversations: store.query_number("SELECT count(*) FROM conversation")?,
+        conversations: store.count_conversations()?,
         texts: i64::try_from(TextSpans::read(store)?.texts.len()).unwrap_or(i64::MAX),
         rollout_bytes: store
             .query_number("SELECT coalesce(sum(end & 0xffffffffffff), 0) FROM conversation")?,
@@ -97,10 +97,10 @@ pub(crate) fn refresh(
     let is_recent = is_within(LAST_WALK, WALK_INTERVAL)?;
     let is_compared = is_within(LAST_COMPARISON, COMPARISON_INTERVAL)?;
     let names_end = store.read_meta(NAMES_END)?.unwrap_or(0);
-    let has_changes = source.database.is_some()
+    let can_find_changes = source.database.is_some()
         // Codex only appends names. If the file is shorter, another program wrote it again.
         && session_index_len(source.home) >= names_end;
-    if !has_changes || !is_compared {
+    if !can_find_changes || !is_compared {
         let max_bytes = match thoroughness {
             Thoroughness::Newest => NEWEST_BYTES,
             _ => u64::MAX,
@@ -121,8 +121,8 @@ pub(crate) fn refresh(
     Ok(report)
 }
 
-/// Compares conversations with the index: all of them, up to a number of bytes to read, or those that changed according
-/// to Codex's database.
+/// Compares conversations with the index, and reads the changed ones. With `max_bytes`, compares all of them and stops
+/// before it reads more bytes than that; without it, compares those that changed according to Codex's database.
 fn update(
     store: &mut IndexStore,
     source: IndexSource<'_>,
@@ -138,9 +138,9 @@ fn update(
     } else {
         find_changed_candidates(store, source)?
     };
-    let has_copies = remove(store, &found.gone)?;
+    let has_copies = remove_conversations(store, &found.gone)?;
     if has_copies && !is_complete {
-        // Codex's database does not tell that the conversations with copies have to be read again.
+        // Codex's database does not show that the conversations with copies have to be read again.
         return update(store, source, Some(u64::MAX), progress);
     }
     let (total, mut report) = ingest_all(store, source.home, &found.on_disk, max_bytes, progress)?;
@@ -223,7 +223,7 @@ fn ingest_all(
     Ok((total, report))
 }
 
-/// Removes the free pages at the end of the file.
+/// Removes the free pages, which makes the file shorter.
 fn vacuum(store: &IndexStore) -> Result<(), IndexError> {
     store.run(|connection| {
         // One row for each page that is cut off.
@@ -241,7 +241,7 @@ fn unread_bytes(task: &IngestTask) -> u64 {
 
 /// Removes conversations from the index. Marks conversations with copies of their texts to be read again, and returns
 /// true if there are any.
-fn remove(store: &IndexStore, sessions: &[String]) -> Result<bool, IndexError> {
+fn remove_conversations(store: &IndexStore, sessions: &[String]) -> Result<bool, IndexError> {
     if sessions.is_empty() {
         return Ok(false);
     }

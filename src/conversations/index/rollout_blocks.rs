@@ -31,8 +31,8 @@ pub(super) struct LineBlock {
     /// The number of the rollout among those of the conversation.
     pub(super) rollout: usize,
     /// The offset from which texts are skipped, because Codex does not show them. Requests still count.
-    pub(super) shown: Option<u64>,
-    /// The number of bytes of the rollout.
+    pub(super) shown_end: Option<u64>,
+    /// The number of bytes of the rollout that were read for the block.
     pub(super) read: u64,
 }
 
@@ -40,7 +40,7 @@ pub(super) struct ParsedBlock {
     pub(super) lines: Vec<ParsedLine>,
     /// The words of all texts of the lines, in order.
     pub(super) words: WordLists,
-    /// The number of bytes of the rollout.
+    /// As in [`LineBlock`].
     pub(super) read: u64,
 }
 
@@ -68,7 +68,7 @@ pub(super) fn read_rollouts(task: IngestTask, submit: &SubmitStep<'_>) -> Result
         for (rollout, slice) in earlier.iter().enumerate() {
             let block = LineBlock {
                 rollout,
-                shown: slice.end,
+                shown_end: slice.end,
                 ..LineBlock::default()
             };
             if read_lines(&slice.path, 0, &block, submit)?.is_none() {
@@ -97,9 +97,9 @@ pub(super) fn read_rollouts(task: IngestTask, submit: &SubmitStep<'_>) -> Result
     Ok(submit(IngestStep::End(end)))
 }
 
-/// Submits the lines of a rollout in blocks like `empty`. Returns the end of the last line; `None` if the consumer
-/// failed.
-pub(super) fn read_lines(
+/// Submits the lines of a rollout in blocks with the fields of `empty`. Returns the end of the last line; `None` if the
+/// consumer failed.
+fn read_lines(
     path: &Path,
     from: u64,
     empty: &LineBlock,
@@ -129,7 +129,7 @@ pub(super) fn read_lines(
     Ok(submit(IngestStep::Lines(block)).then(|| lines.end()))
 }
 
-pub(super) fn parse(step: IngestStep<LineBlock>) -> IngestStep<ParsedBlock> {
+pub(super) fn parse_step(step: IngestStep<LineBlock>) -> IngestStep<ParsedBlock> {
     match step {
         IngestStep::Begin(task) => IngestStep::Begin(task),
         IngestStep::End(end) => IngestStep::End(end),
@@ -137,7 +137,7 @@ pub(super) fn parse(step: IngestStep<LineBlock>) -> IngestStep<ParsedBlock> {
     }
 }
 
-pub(super) fn parse_block(block: &LineBlock) -> ParsedBlock {
+fn parse_block(block: &LineBlock) -> ParsedBlock {
     let mut start = 0;
     let mut lines = Vec::new();
     let mut words = TextWords::of_many_texts();
@@ -147,7 +147,7 @@ pub(super) fn parse_block(block: &LineBlock) -> ParsedBlock {
         let Some(mut items) = rollout_lines::parse(bytes, LineParts::ALL) else {
             continue;
         };
-        if block.shown.is_some_and(|shown| *offset >= shown) {
+        if block.shown_end.is_some_and(|end| *offset >= end) {
             items.items.retain(|item| item.kind.is_usage_event());
         }
         let texts = items.items.iter().map(|item| {

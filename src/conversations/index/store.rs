@@ -104,8 +104,8 @@ impl TextId {
     }
 }
 
-/// The place of a line in the rollouts of a conversation, as one number. A conversation that was not rewound has
-/// one rollout, so that its places are offsets.
+/// The place of a line in the rollouts of a conversation. As a number, the place in a conversation that was not rewound
+/// is an offset, because it has one rollout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Place {
     /// The number of the rollout, the oldest first.
@@ -149,7 +149,7 @@ pub(crate) fn path_of(manager_home: &Path, codex_home: &Path) -> PathBuf {
     manager_home.join(FOLDER).join(name)
 }
 
-/// Returns the files that SQLite keeps beside the index.
+/// Returns the file of the index, and those that SQLite keeps beside it.
 fn index_files(path: &Path) -> [PathBuf; 4] {
     ["", "-wal", "-shm", "-journal"].map(|suffix| atomic::with_suffix(path, suffix))
 }
@@ -201,7 +201,7 @@ fn connect(path: &Path, access: Access, wait: Duration) -> rusqlite::Result<Conn
 }
 
 impl IndexStore {
-    /// Opens the index at `path`. Creates it if there is none, or if it is damaged or of another version.
+    /// Opens the index at `path`. Creates an empty one if there is none, or if it is damaged or of another version.
     ///
     /// # Errors
     /// The file cannot be created or read.
@@ -223,8 +223,8 @@ impl IndexStore {
         Self::open_as(path, Access::Write, LOCK_TIMEOUT)
     }
 
-    /// Opens the index at `path` for reading, if it has this version. For shell prompts: changes nothing, and waits
-    /// only briefly for a process that writes.
+    /// Opens the index at `path` for reading, if there is one of this version. Changes nothing, and waits only briefly
+    /// for a process that writes, so that shell prompts are not held up.
     ///
     /// # Errors
     /// The index is damaged, locked, or cannot be read.

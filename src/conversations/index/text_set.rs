@@ -1,6 +1,7 @@
-//! A set of texts, as one bit for each row id: four for each text, of which the set of all texts has that of its author.
+//! A set of texts, as one bit for each [`TextId`]: four for each text, of which the set of all texts has that of its author.
 
 use super::store::TextId;
+use crate::codex::rollout_lines::Role;
 
 #[derive(Debug, Clone)]
 pub(crate) struct TextSet {
@@ -8,19 +9,19 @@ pub(crate) struct TextSet {
 }
 
 /// Returns the bits of the texts of one role; see [`TextId::role`].
-pub(crate) const fn role_bits(role: crate::codex::rollout_lines::Role) -> u64 {
+pub(crate) const fn role_bits(role: Role) -> u64 {
     0x1111_1111_1111_1111 << role as u32
 }
 
 impl TextSet {
-    /// Returns an empty set for row ids below `end`.
+    /// Returns an empty set for text ids up to `end`.
     pub(super) fn new(end: i64) -> Self {
         let words = usize::try_from(end / 64 + 1).unwrap_or(0);
         let bits = vec![0; words];
         Self { bits }
     }
 
-    /// Returns an empty set for the same row ids.
+    /// Returns an empty set for the same text ids.
     pub(super) fn new_empty(&self) -> Self {
         let bits = vec![0; self.bits.len()];
         Self { bits }
@@ -32,7 +33,7 @@ impl TextSet {
         self.insert_bits(id, 0xf);
     }
 
-    /// Inserts the row ids of the bits that are set, `id` and those after it.
+    /// Inserts the text id `id + n` for each bit `n` that is set. Ignores ids beyond the end.
     pub(super) fn insert_bits(&mut self, id: i64, bits: u8) {
         let at = usize::try_from(id >> 6).unwrap_or(usize::MAX);
         if let Some(known) = self.bits.get_mut(at) {
@@ -59,7 +60,7 @@ impl TextSet {
             .sum()
     }
 
-    /// Returns the bits of the row ids from `first` to `last` in parts, each with the row id of its lowest bit.
+    /// Returns the bits of the text ids from `first` to `last` in parts, each with the text id of its lowest bit.
     pub(crate) fn parts(&self, first: i64, last: i64) -> impl Iterator<Item = (i64, u64)> {
         let start = usize::try_from(first >> 6).unwrap_or(0);
         let end = usize::try_from(last >> 6)
@@ -81,7 +82,7 @@ impl TextSet {
             })
     }
 
-    /// Returns the texts with row ids from `first` to `last`.
+    /// Returns the texts with ids from `first` to `last`.
     pub(crate) fn texts(&self, first: i64, last: i64) -> impl Iterator<Item = TextId> {
         self.parts(first, last).flat_map(|(base, bits)| {
             let places = (0..64).filter(move |place| bits >> place & 1 == 1);

@@ -25,7 +25,7 @@ const MAX_TEXTS: usize = 1024;
 /// The texts of all conversations at one time.
 #[derive(Debug)]
 pub(crate) struct TextSpans {
-    /// For each span in order, the first and the last possible row id, and its conversation.
+    /// For each span in order, the first and the last possible text id, and its conversation.
     pub ranges: Vec<(i64, i64, i64)>,
     /// All texts that are not deleted.
     pub texts: TextSet,
@@ -48,14 +48,14 @@ impl TextSpans {
     }
 }
 
-/// Returns the first and the last possible row id of a row with the first number and the roles.
+/// Returns the first and the last possible text id of a span, from a row with its columns `first` and `roles`.
 fn read_range(row: &Row<'_>) -> rusqlite::Result<(i64, i64)> {
     let TextId(first) = TextId::first_of(row.get(0)?);
     let bytes = i64::try_from(row.get_ref(1)?.as_blob()?.len()).unwrap_or(0);
     Ok((first, first + 8 * bytes - 1))
 }
 
-/// Returns the first and the last possible row id of each span of a conversation, in order.
+/// Returns the first and the last possible text id of each span of a conversation, in order.
 pub(crate) fn list_ranges(
     store: &IndexStore,
     conversation: i64,
@@ -119,7 +119,8 @@ impl NewSpan {
         self.last = (line, turn);
     }
 
-    /// Writes the span and empties it. Returns the number of the next text, which is `next` without it.
+    /// Writes the span, whose last text has the number before `next`, and empties it. Returns the number that the next
+    /// text gets: `next`, or the one after it if `next` is odd.
     pub(super) fn write(
         &mut self,
         store: &IndexStore,

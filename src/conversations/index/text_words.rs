@@ -95,7 +95,7 @@ impl TextWords {
     }
 
     fn add_word(&mut self, word: &str) {
-        let number = self.vocabulary.number(word.as_bytes());
+        let number = self.vocabulary.intern(word.as_bytes());
         let at = number as usize;
         if at == self.last.len() {
             self.last.push(0);

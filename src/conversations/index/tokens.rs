@@ -23,7 +23,7 @@ pub(super) const MIN_PART_LETTERS: usize = 3;
 /// The number of characters of a script without blanks that make a word.
 const GRAM_CHARS: usize = 3;
 
-/// The bytes of a tool's output that are indexed.
+/// The number of bytes at the beginning of a tool's output that are indexed.
 const MAX_OUTPUT_BYTES: usize = 16 << 10;
 
 /// The shortest run of base64 characters that is left out, in bytes.

@@ -37,11 +37,14 @@ impl ConversationUsage {
         let (tally, model) = state
             .split_at_checked(Tally::STORED_BYTES)
             .unwrap_or_default();
-        let model = Some(String::from_utf8_lossy(model)).filter(|name| !name.is_empty());
+        let model = match &*String::from_utf8_lossy(model) {
+            "" => UNKNOWN_MODEL.to_owned(),
+            name => name.to_owned(),
+        };
         Ok(Self {
             session: task.candidate.session.clone(),
             tally: Tally::from_bytes(tally),
-            model: model.map_or_else(|| UNKNOWN_MODEL.to_owned(), std::borrow::Cow::into_owned),
+            model,
             copied: task.copied_at.map(|at| CopiedCounts::open(task, at)),
             writer: UsageWriter::begin(store, conversation)?,
         })
@@ -106,7 +109,7 @@ impl CopiedCounts {
         }
     }
 
-    /// Reads the next token count of the parent. Returns true if `tokens` is a copy of it. Equal sums prove nothing,
+    /// Reads the next token count of the original. Returns true if `tokens` is a copy of it. Equal sums prove nothing,
     /// because a fork and its parent may both continue with a request of the same size. So the times count too: the
     /// copies that Codex writes are at most [`COPY_PAUSE`] apart. Without the original on this disk, times decide.
     fn consume_copy(&mut self, tokens: &TokenEvent, at: DateTime<Utc>) -> bool {

@@ -16,7 +16,7 @@ use std::rc::Rc;
 pub(crate) enum UsageDetail {
     /// By slot and model, over all conversations.
     Slots,
-    /// By conversation and model, over all times.
+    /// By conversation and model, over all slots.
     Conversations,
     /// By conversation, slot and model.
     Both,
@@ -57,7 +57,6 @@ pub(crate) struct UsageConversation {
     pub session: String,
     /// The title that lists show; may be empty.
     pub title: String,
-    /// The working folder of the conversation.
     pub cwd: String,
     /// True if Codex's list has the conversation.
     pub listed: bool,

@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use rusqlite::{OptionalExtension as _, params};
 use std::collections::HashMap;
 
-pub(super) fn delete(store: &IndexStore, conversation: i64) -> rusqlite::Result<()> {
+pub(super) fn delete_usage(store: &IndexStore, conversation: i64) -> rusqlite::Result<()> {
     for table in ["request", "slot", "quota"] {
         let sql = format!("DELETE FROM {table} WHERE conversation=?1");
         store.execute(&sql, [conversation])?;

@@ -35,8 +35,8 @@ impl Vocabulary {
         }
     }
 
-    /// Returns the number of a word. Numbers a new word.
-    pub(super) fn number(&mut self, word: &[u8]) -> u32 {
+    /// Returns the number of a word. A new word gets the next number.
+    pub(super) fn intern(&mut self, word: &[u8]) -> u32 {
         let Self {
             hasher,
             places,

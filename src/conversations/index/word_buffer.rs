@@ -22,7 +22,7 @@ impl WordBuffer {
     /// Adds the words of the texts with these numbers, in ascending order. Leaves out texts without a number.
     pub(super) fn add(&mut self, words: &WordLists, numbers: &[Option<i64>]) {
         for (word, texts) in words.iter() {
-            let number = self.vocabulary.number(word) as usize;
+            let number = self.vocabulary.intern(word) as usize;
             if number == self.lists.len() {
                 self.lists.push(PostingList::default());
                 self.bytes += WORD_BYTES;

@@ -11,7 +11,8 @@ use crate::conversations::index::{IndexError, TextId};
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
 
-/// The factor of the score of a form of a word. It is applied twice to a beginning of a word.
+/// The factor of the score for each narrower query of a term that does not find the conversation: that for the word as it
+/// is written, then that for its other forms.
 const FORM_FACTOR: f64 = 0.5;
 
 /// The share that the newest conversation gets on top of its score, and the days after which the share is halved.
@@ -35,7 +36,7 @@ pub(super) enum Closeness {
 pub(super) struct RankedCandidate {
     pub number: i64,
     /// A bit for each term that it has.
-    pub matched: u128,
+    pub matched: u64,
     pub updated_ms: Option<i64>,
     /// The text to show.
     pub best: TextId,
@@ -47,8 +48,8 @@ pub(super) struct RankedCandidate {
 
 impl RankedCandidate {
     /// Returns the bit of a term. A query has at most 64.
-    pub(super) fn term_bit(number: usize) -> u128 {
-        1 << number.min(127)
+    fn term_bit(number: usize) -> u64 {
+        1 << number
     }
 
     pub(super) fn has_term(&self, number: usize) -> bool {
@@ -56,7 +57,7 @@ impl RankedCandidate {
     }
 
     pub(super) fn count_matched(&self) -> usize {
-        usize::try_from(self.matched.count_ones()).unwrap_or(0)
+        self.matched.count_ones() as usize
     }
 }
 
@@ -64,7 +65,7 @@ impl RankedCandidate {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum MatchNeed {
     All,
-    /// As many words as one conversation has, but fewer than this number of terms, and all phrases and code.
+    /// All phrases and code, and as many words as any conversation has, but together fewer than this number of terms.
     MostBelow(usize),
 }
 
@@ -108,7 +109,7 @@ impl CandidateFinder<'_> {
     /// Returns the conversations with enough of the terms, in the order of their numbers.
     fn join(&self, lists: &[Vec<Posting>]) -> Vec<RankedCandidate> {
         let needs_all = self.need == MatchNeed::All;
-        let mut matched: HashMap<i64, (u128, TextId)> = HashMap::new();
+        let mut matched: HashMap<i64, (u64, TextId)> = HashMap::new();
         let mut required = 0;
         for (number, (list, wanted)) in lists.iter().zip(self.wanted).enumerate() {
             let bit = RankedCandidate::term_bit(number);
@@ -178,7 +179,7 @@ impl CandidateFinder<'_> {
         candidates: &mut [RankedCandidate],
     ) -> Result<(), IndexError> {
         let total = self.reader.store.count_conversations()?;
-        let numbers = numbers(candidates);
+        let numbers: Vec<_> = candidates.iter().map(|c| c.number).collect();
         // The score of the best text of each candidate.
         let mut best = vec![0.0; candidates.len()];
         for (list, wanted) in lists.iter().zip(self.wanted) {
@@ -216,9 +217,9 @@ impl CandidateFinder<'_> {
         Ok(())
     }
 
-    /// Finds the candidates that have their terms in one text.
+    /// Marks the candidates that have all their terms in one text, which becomes their best one.
     fn find_close(&self, candidates: &mut [RankedCandidate]) -> Result<(), IndexError> {
-        let kinds: BTreeSet<u128> = candidates.iter().map(|c| c.matched).collect();
+        let kinds: BTreeSet<u64> = candidates.iter().map(|c| c.matched).collect();
         for matched in kinds {
             let is_of_kind = |candidate: &RankedCandidate| candidate.matched == matched;
             // A single term is in one text.
@@ -271,13 +272,6 @@ impl CandidateFinder<'_> {
             Ok(())
         })
     }
-}
-
-fn numbers(candidates: &[RankedCandidate]) -> Vec<i64> {
-    candidates
-        .iter()
-        .map(|candidate| candidate.number)
-        .collect()
 }
 
 /// Returns the weight of a word: the rarer, the higher.

@@ -12,14 +12,14 @@ use super::snippet::{self, Snippet};
 use super::wanted_term::{WantedTerm, join_queries};
 use crate::codex::rollout::is_plain;
 use crate::codex::rollout_lines::Role;
-use crate::conversations::index::{IndexError, IndexStore, TextSpans, WordSearcher};
+use crate::conversations::index::{IndexError, IndexStore, TextSpans, WordQuery, WordSearcher};
 use crate::io::progress::check_interrupt;
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 pub(crate) use super::found_conversation::FoundConversation;
 
-/// The number of conversations beyond the limit that are counted, a few milliseconds.
+/// The largest number of conversations beyond the limit that are counted, which takes a few milliseconds.
 const MAX_COUNTED: usize = 1000;
 
 /// With fewer found conversations, words are also searched as prefixes of longer words.
@@ -208,10 +208,13 @@ impl<'a> Search<'a> {
         self.collect_hits(candidates)
     }
 
-    fn matched_terms(&self, candidate: &RankedCandidate) -> Vec<&WantedTerm<'a>> {
+    /// Returns the terms that a candidate has, and the query for texts with all of them.
+    fn matched_terms(&self, candidate: &RankedCandidate) -> (Vec<&Term>, WordQuery) {
         let terms = self.wanted.iter().enumerate();
         let matched = terms.filter(|(number, _)| candidate.has_term(*number));
-        matched.map(|(_, wanted)| wanted).collect()
+        let matched = matched.map(|(_, wanted)| wanted);
+        let expression = join_queries(matched.clone());
+        (matched.map(|wanted| wanted.term).collect(), expression)
     }
 
     /// Returns the conversation, if it passes the filter.
@@ -237,8 +240,8 @@ impl<'a> Search<'a> {
         .then(b.number.cmp(&a.number))
     }
 
-    /// Finds the best of the candidates with all terms in one sentence. Leaves out conversations that do not pass the
-    /// filter.
+    /// Marks those of the first candidates that have all their terms in one sentence. Leaves out those of them that do
+    /// not pass the filter.
     fn find_sentences(
         &self,
         candidates: Vec<RankedCandidate>,
@@ -267,9 +270,7 @@ impl<'a> Search<'a> {
         candidate: &mut RankedCandidate,
         conversation: &FoundConversation,
     ) -> Result<(), IndexError> {
-        let matched = self.matched_terms(candidate);
-        let expression = join_queries(matched.iter().copied());
-        let terms: Vec<_> = matched.iter().map(|wanted| wanted.term).collect();
+        let (terms, expression) = self.matched_terms(candidate);
         let mut texts = ConversationTexts::new(self.reader, candidate.number, conversation);
         for id in texts
             .find_ids(&expression)?
@@ -319,7 +320,7 @@ impl<'a> Search<'a> {
             let Some(conversation) = conversation else {
                 continue;
             };
-            if needs_check && !self.check(&mut candidate, &conversation)? {
+            if needs_check && !self.check_texts(&mut candidate, &conversation)? {
                 continue;
             }
             in_one_text += usize::from(candidate.closeness > Closeness::Scattered);
@@ -355,8 +356,8 @@ impl<'a> Search<'a> {
         Ok(count)
     }
 
-    /// Returns true if a candidate satisfies the conditions on its texts. Corrects its best text.
-    fn check(
+    /// Returns true if a candidate satisfies the conditions on its texts. Corrects its closeness and its best text.
+    fn check_texts(
         &self,
         candidate: &mut RankedCandidate,
         conversation: &FoundConversation,
@@ -370,9 +371,7 @@ impl<'a> Search<'a> {
             }
         }
         if candidate.closeness > Closeness::Scattered {
-            let matched = self.matched_terms(candidate);
-            let expression = join_queries(matched.iter().copied());
-            let terms: Vec<_> = matched.iter().map(|wanted| wanted.term).collect();
+            let (terms, expression) = self.matched_terms(candidate);
             if let Some(best) = texts.find_first_match(&terms, &expression)? {
                 candidate.best = best;
                 return Ok(true);

@@ -12,7 +12,6 @@ pub(crate) struct FoundConversation {
     pub path: PathBuf,
     /// The title; empty without one.
     pub title: String,
-    /// The working folder of the conversation.
     pub cwd: String,
     /// The branch that was checked out; empty if there was none.
     pub branch: String,

@@ -55,7 +55,7 @@ impl PostingReader<'_> {
     }
 }
 
-/// Returns the posting of one range of row ids; `None` if it has no texts.
+/// Returns the posting of one span from the bits of its texts; `None` if there are none.
 fn summarize(conversation: i64, parts: impl Iterator<Item = (i64, u64)>) -> Option<Posting> {
     let messages = role_bits(Role::User) | role_bits(Role::Assistant);
     // The first of each kind, the best kind first.

@@ -13,7 +13,8 @@ use crate::conversations::index::tokens::{
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Query {
     pub terms: Vec<Term>,
-    /// The terms if arguments with blanks are words and no phrases; `None` if there are none.
+    /// The terms if arguments with blanks are read as words, not as phrases. `None` if no argument has blanks, or if these
+    /// terms cannot be searched for.
     pub as_words: Option<Vec<Term>>,
 }
 
@@ -77,7 +78,7 @@ struct WrittenTerm {
 /// Parses the arguments of the command line. An argument with blanks but without quotes is a phrase.
 ///
 /// # Errors
-/// The query has nothing to search for.
+/// All terms are negated, a term has no letters, digits and symbols, or there are too many terms.
 pub(crate) fn parse(arguments: &[String]) -> Result<Query, QueryError> {
     let is_phrase = |argument: &String| {
         !argument.contains('"') && argument.trim().contains(char::is_whitespace)
@@ -104,7 +105,7 @@ fn parse_terms(
                 is_negated,
             });
         } else {
-            split(argument, &mut written);
+            split_argument(argument, &mut written);
         }
     }
     let mut terms: Vec<_> = written.iter().map(compile_term).collect::<Result<_, _>>()?;
@@ -122,7 +123,7 @@ fn parse_terms(
 }
 
 /// Splits an argument at blanks outside of quotes. A quote that is not closed ends with the argument.
-fn split(argument: &str, to: &mut Vec<WrittenTerm>) {
+fn split_argument(argument: &str, to: &mut Vec<WrittenTerm>) {
     let mut rest = argument.trim_start();
     while !rest.is_empty() {
         let (unsigned, is_negated) = strip_negation(rest);

@@ -55,7 +55,8 @@ pub(crate) fn list_conversations(
     Ok((candidates.into_iter().map(conversation).collect(), skipped))
 }
 
-/// Searches `conversations` of a home on all processors. Only texts of `role`, if one is given.
+/// Searches `conversations` of a home on all processors, in texts of all authors or of `role`. A conversation that was
+/// deleted meanwhile is not reported.
 ///
 /// # Errors
 /// The user interrupts.
@@ -92,7 +93,8 @@ pub(crate) fn scan(
     Ok(report)
 }
 
-/// Returns the first match in a conversation; its score is the number of texts with a match.
+/// Returns the first match in a conversation, with the number of texts that match as its score. The title is searched only
+/// if no other text matches.
 fn find_first_match(
     home: &Path,
     conversation: &FoundConversation,

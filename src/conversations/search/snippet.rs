@@ -120,15 +120,12 @@ fn find_matches(text: &str, terms: &[Term]) -> Vec<Range<usize>> {
     };
     let mut found = Vec::new();
     let mut at = 0;
-    while at < text.len() {
+    while let Some(first) = text[at..].chars().next() {
         let rest = &text[at..];
-        let first = rest.chars().next().map_or(1, char::len_utf8);
+        let is_word = is_word_char(first);
         // Folding a word alone gives what folding the text gives for it.
-        let end = if rest.chars().next().is_some_and(is_word_char) {
-            rest.find(|c| !is_word_char(c)).unwrap_or(rest.len())
-        } else {
-            rest.find(is_word_char).unwrap_or(rest.len()).max(first)
-        };
+        let end = rest.find(|c| is_word_char(c) != is_word);
+        let end = end.unwrap_or(rest.len());
         let part = &rest[..end];
         let is_match = |run: TextRun<'_>| match run {
             TextRun::Word(run) => words
@@ -137,7 +134,7 @@ fn find_matches(text: &str, terms: &[Term]) -> Vec<Range<usize>> {
             TextRun::Unspaced(run) => words.iter().any(|word| run.contains(&word.word)),
         };
         let is_text = |c: char| !c.is_ascii_punctuation() && !c.is_whitespace();
-        if rest.chars().next().is_some_and(is_word_char) && is_form_of_any(part) {
+        if is_word && is_form_of_any(part) {
             found.push(at..at + end);
         } else if !words.is_empty()
             && part.chars().any(is_text)
@@ -150,8 +147,9 @@ fn find_matches(text: &str, terms: &[Term]) -> Vec<Range<usize>> {
     found
 }
 
-/// Narrows a match in text without blanks to the words that begin in its first 12 bytes, which are four Chinese
-/// characters. Returns the whole part if folding changes its length, and `None` if no word is in it.
+/// Narrows a match in text without blanks to the first of `words` in it and those that begin at most 12 bytes later, which
+/// are four Chinese characters. Returns the whole part if it is a word or if folding changes its length, and `None` if it
+/// has none of `words`.
 fn narrow_match(part: &str, at: usize, words: &[&IndexWord]) -> Option<Range<usize>> {
     let whole = at..at + part.len();
     if part.chars().all(is_word_char) {

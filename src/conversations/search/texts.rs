@@ -7,7 +7,7 @@ use crate::conversations::raw_lines::RawLines;
 use crate::history::lines::{JsonlLine, LineReader};
 use crate::io::file_open;
 use std::fs::File;
-use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::io::{self, Seek as _, SeekFrom};
 use std::path::Path;
 
 /// The bytes that are read at a time. Most lines are shorter.
@@ -39,7 +39,7 @@ impl TextReader {
         let items = match self {
             Self::Plain(file) => {
                 file.seek(SeekFrom::Start(offset))?;
-                let mut lines = LineReader::with_chunk_size(file.take(u64::MAX), READ_BYTES);
+                let mut lines = LineReader::with_chunk_size(file, READ_BYTES);
                 match lines.next_line()? {
                     Some(JsonlLine::Whole(line)) => rollout_lines::parse(line, LineParts::TEXTS),
                     _ => None,

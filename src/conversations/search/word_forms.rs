@@ -30,7 +30,7 @@ pub(super) fn is_stop_word(word: &str) -> bool {
     STOP_WORDS.binary_search(&word).is_ok()
 }
 
-/// Returns the stem of a folded word. Other words than English ones have none.
+/// Returns the stem of a folded word; `None` if it has other letters than `a` to `z`, fewer than 3 or more than 24.
 fn stem(word: &str) -> Option<Cow<'_, str>> {
     let is_english = (3..=24).contains(&word.len()) && word.bytes().all(|b| b.is_ascii_lowercase());
     is_english.then(|| Stemmer::create(Algorithm::English).stem(word))
@@ -64,7 +64,7 @@ pub(super) fn is_form(run: &str, word: &str) -> bool {
         let is_near = word
             .chars()
             .next()
-            .is_some_and(|first| begins_with(run, first));
+            .is_some_and(|first| may_begin_with(run, first));
         let folded = if is_near { fold(run) } else { return false };
         let begins = word.chars().count() >= MIN_BEGINNING_CHARS && folded.starts_with(word);
         folded == word || begins || stem(&folded).is_some_and(|s| Some(s) == stem(word))
@@ -74,12 +74,13 @@ pub(super) fn is_form(run: &str, word: &str) -> bool {
 }
 
 /// Returns true if a word may begin with a letter in folded form.
-fn begins_with(run: &str, first: char) -> bool {
+fn may_begin_with(run: &str, first: char) -> bool {
     let letter = run.chars().next();
     letter.is_some_and(|letter| !letter.is_ascii() || letter.eq_ignore_ascii_case(&first))
 }
 
-/// Returns the words at distance one: with a letter added, removed, replaced, or swapped with the next one.
+/// Returns the words with a letter added, removed, replaced, or swapped with the next one; none for a word with other
+/// letters than `a` to `z`.
 pub(super) fn list_spellings(word: &str) -> BTreeSet<String> {
     let mut words = BTreeSet::new();
     if !word.bytes().all(|b| b.is_ascii_lowercase()) {

@@ -104,7 +104,7 @@ impl NeededArchives {
         Ok(needed)
     }
 
-    /// Keeps the last archive that has each of these copies.
+    /// Makes `plan` keep an archive with each of these copies: the newest, unless it keeps another one already.
     pub(crate) fn keep_last_copies(&self, plan: &mut RetentionPlan) {
         for copy in &self.0 {
             let names: Vec<_> = copy.places.iter().map(|place| place.name.clone()).collect();
@@ -195,13 +195,14 @@ pub(crate) fn find_lost_since(
 }
 
 /// Compares the conversations of the Codex home that had losses, and those in `changed`, with all archives again after
-/// a restore, and records the result. Compares nothing if there was no loss, unless `is_shortened`.
+/// a restore, and records the result. Compares nothing if no loss is recorded or accepted, unless the restore replaced
+/// messages that the archive does not have (`has_new_losses`).
 ///
 /// # Errors
 /// The home, the archives or the record of losses cannot be read, or the user interrupts.
 pub(crate) fn recheck_after_restore(
     changed: BTreeSet<String>,
-    is_shortened: bool,
+    has_new_losses: bool,
     context: &Context,
 ) -> Result<(), CommandError> {
     let home = context.codex_home().display().to_string();
@@ -209,7 +210,7 @@ pub(crate) fn recheck_after_restore(
     let mut ids = changed;
     let lost = known.losses.iter().filter(|loss| loss.home == home);
     let lost: Vec<_> = lost.map(|loss| loss.session_id.clone()).collect();
-    if lost.is_empty() && known.accepted_in(&home).is_empty() && !is_shortened {
+    if lost.is_empty() && known.accepted_in(&home).is_empty() && !has_new_losses {
         return Ok(());
     }
     ids.extend(lost);

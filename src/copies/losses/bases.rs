@@ -9,7 +9,8 @@ use crate::io::parallel;
 use crate::io::progress::is_interrupted;
 use std::collections::{BTreeMap, HashMap};
 
-/// The offsets at which live threads leave rollouts that are not live, by the ids of the thread and the rollout.
+/// The offsets up to which live threads continue rollouts that are not live, by the id of the thread, then of the
+/// rollout.
 pub(super) type MissingBases = BTreeMap<String, HashMap<String, u64>>;
 
 /// Finds the missing bases of live threads that are among `copies`. Reads the first lines of all live rollouts, unless

@@ -31,7 +31,7 @@ type LostOccurrence<'a> = (&'a str, u64, usize);
 pub(crate) struct ComparedThread<'a> {
     pub live: &'a [LiveRollout],
     pub copies: Vec<&'a RolloutCopy>,
-    /// The rollouts of deleted conversations that it continues, with the offsets at which it leaves them.
+    /// The rollouts of deleted conversations that it continues, with the offsets up to which it does.
     pub bases: HashMap<String, u64>,
 }
 
@@ -219,7 +219,8 @@ fn extract_copy(
     Ok(path)
 }
 
-/// Removes and returns the copies of the rollout `file` that are a prefix of the file at `path`.
+/// Removes the copies of the rollout `file` from `copies` that are a prefix of the file at `path`, or equal to it, and
+/// returns them.
 fn take_beginnings<'a>(
     copies: &mut Vec<&'a RolloutCopy>,
     file: &RolloutName,

@@ -3,18 +3,16 @@
 use crate::archive::{ArchiveReader, BackupMode, FileEntry};
 use crate::codex::RolloutName;
 use crate::context::Context;
-use crate::conversations::messages;
 use crate::copies::source::{self, ConversationSource, rollout_files};
 use crate::error::CommandError;
 use crate::inventory::archive_names::{numbered, shortest_name};
 use crate::inventory::store;
 use crate::io::progress::check_interrupt;
-use crate::io::{ContentDigest, IoContext, pluralize};
+use crate::io::{ContentDigest, pluralize};
 use std::collections::HashMap;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
-/// Size and digest of each rollout of a conversation.
+/// The size of each rollout of a conversation, and its digest or, without one, its modification time.
 type RolloutDigests = Vec<(u64, Result<ContentDigest, i64>)>;
 
 /// Compares the archived copies of one conversation.
@@ -34,7 +32,7 @@ impl CopyCounts {
         wanted: &str,
     ) -> Result<Option<usize>, CommandError> {
         let wanted = self.id.as_deref().unwrap_or(wanted);
-        let Some(names) = source::find(archive, wanted)? else {
+        let Some(names) = source::find_rollouts(archive, wanted)? else {
             return Ok(None);
         };
         let own = names
@@ -59,7 +57,7 @@ impl CopyCounts {
 }
 
 /// Returns the archive with the most messages of the conversation that `wanted` names, and of equal ones the newest.
-/// Prints its name.
+/// Prints its name if several archives have the conversation.
 ///
 /// # Errors
 /// No archive of the Codex home has it, several conversations match, or an archive cannot be read.
@@ -110,16 +108,9 @@ fn list_rollouts_of(archive: &ArchiveReader, id: &str) -> Vec<FileEntry> {
 }
 
 fn count_messages(archive: &ArchiveReader, entries: &[FileEntry]) -> Result<usize, CommandError> {
-    let folder = tempfile::tempdir().at("create a folder in", std::env::temp_dir())?;
     let mut count = 0;
-    for (n, entry) in entries.iter().enumerate() {
-        let name = entry.path.as_path().file_name().unwrap_or_default();
-        let path = folder
-            .path()
-            .join(format!("{n}-{}", name.to_string_lossy()));
-        let file = File::create_new(&path).at("create", &path)?;
-        archive.extract(entry, &file)?;
-        count += messages::read(&path).at("read", &path)?.len();
+    for entry in entries {
+        count += source::read_messages(archive, entry)?.len();
     }
     Ok(count)
 }

@@ -11,8 +11,8 @@ use crate::history::unreadable::UnreadableCause;
 use crate::inventory::records::ArchiveRecord;
 use crate::io::progress::check_interrupt;
 
-/// Returns the ids of the conversations whose turns a migration hid, with the places that have them shown, the newest
-/// first. Archives that cannot be read are left out.
+/// Returns the ids of the conversations whose turns a migration hid, with the archives in which they are not hidden,
+/// the newest first. Leaves out archives that cannot be read.
 ///
 /// # Errors
 /// The home or the trash cannot be listed, or the user interrupts.

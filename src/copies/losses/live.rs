@@ -41,7 +41,7 @@ impl LiveThreads {
         Ok(threads)
     }
 
-    /// Takes the rollouts of the files that an archive of the home has.
+    /// Returns the rollouts of `home` that an archive lists, with the archived sizes and times. Reads no file.
     pub(crate) fn from_archive(home: &Path, files: &FileList) -> Self {
         let mut threads = Self::default();
         for (_, file) in rollout_files(files) {

@@ -153,7 +153,8 @@ pub(crate) fn add_archives(
     Ok(is_whole)
 }
 
-/// Adds the copies that are files of their own.
+/// Adds the copies that are single files: conflict copies of `sync`, trashed conversations, and compressed forms beside
+/// plain ones.
 ///
 /// # Errors
 /// A folder cannot be listed.

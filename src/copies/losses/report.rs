@@ -118,11 +118,11 @@ pub(crate) fn record(
 /// The copies with which conversations were compared.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum CheckExtent {
-    /// Losses that the last archive shows.
+    /// The previous archive, for the conversations of a new one.
     LastArchive,
     /// All copies but those in snapshots.
     WithoutVault,
     All,
-    /// Losses of the conversations with these ids, in all archives.
+    /// All archives, for the conversations with these ids.
     Conversations(BTreeSet<String>),
 }

@@ -2,7 +2,7 @@
 
 use super::conversations::{ConversationSet, RebuildConversation};
 use super::plan::PlannedHistoryFile;
-use crate::history::check::is_given;
+use crate::history::check::is_given_name;
 use crate::history::{ConversationId, HistoryError, IndexEntry, ThreadNameIndex};
 use crate::io::Rfc3339Time;
 use chrono::{DateTime, Utc};
@@ -47,8 +47,7 @@ impl IndexLines {
             if conversation.is_restored {
                 lines.add_restored(conversation, index)?;
             } else if let Some((name, time)) = name_to_keep(conversation) {
-                lines.names_kept += 1;
-                lines.push(&conversation.id, time, name, true);
+                lines.keep_name(&conversation.id, time, name);
             }
         }
         for id in index.ids() {
@@ -60,8 +59,7 @@ impl IndexLines {
             if let Some(line) = index.get(id)?
                 && let Some(time) = known.or_else(|| line.time())
             {
-                lines.names_kept += 1;
-                lines.push(id, &time, &line.thread_name, true);
+                lines.keep_name(id, &time, &line.thread_name);
             }
         }
         Ok(lines)
@@ -77,15 +75,16 @@ impl IndexLines {
         };
         let given = find_given_name(conversation, index)?;
         let title = conversation.row_title().or(conversation.title.as_deref());
-        match (&given, title) {
-            (Some(name), _) => self.push(&conversation.id, time, name, true),
-            (None, Some(title)) => self.push(&conversation.id, time, title, false),
-            (None, None) => {
-                let id = conversation.id.to_string();
-                self.push(&conversation.id, time, &id, false);
-            }
-        }
+        let id = conversation.id.to_string();
+        let name = given.as_deref().or(title).unwrap_or(&id);
+        self.push(&conversation.id, time, name, given.is_some());
         Ok(())
+    }
+
+    /// Adds the given name of a conversation that is left out.
+    fn keep_name(&mut self, id: &ConversationId, time: &Rfc3339Time, name: &str) {
+        self.names_kept += 1;
+        self.push(id, time, name, true);
     }
 
     fn push(&mut self, id: &ConversationId, time: &Rfc3339Time, name: &str, is_given: bool) {
@@ -146,7 +145,8 @@ fn find_given_name(
         let first_message = row.first_message.as_deref();
         [Some(&*row.title), first_message].into_iter().flatten()
     });
-    let is_given = !conversation.is_index_derived && is_given(&name, &conversation.id, derived);
+    let is_given =
+        !conversation.is_index_derived && is_given_name(&name, &conversation.id, derived);
     Ok(is_given.then_some(name))
 }
 

@@ -17,15 +17,6 @@ pub enum RebuildTarget {
     Both,
 }
 
-impl PromptCounts {
-    /// Returns an upper bound of the lines that a rebuild removes from the current history: some of the lines cut by
-    /// `max_bytes` may be only in a rollout.
-    #[must_use]
-    pub fn max_removed(&self) -> usize {
-        self.dropped + self.beyond_limit + self.trimmed
-    }
-}
-
 impl RebuildTarget {
     pub(super) fn wants_index(self) -> bool {
         self != Self::History
@@ -92,7 +83,7 @@ impl PlannedHistoryFile {
         // Cannot fail: all fields of entries are strings and numbers.
         let mut line = serde_json::to_vec(entry).unwrap_or_default();
         line.push(b'\n');
-        with_temp_folder(self.text.write_all(&line))?;
+        at_temp_folder(self.text.write_all(&line))?;
         self.bytes += line.len() as u64;
         self.lines += 1;
         Ok(line.len() as u64)
@@ -104,20 +95,20 @@ impl PlannedHistoryFile {
         if self.bytes <= target {
             return Ok(trimmed);
         }
-        with_temp_folder(self.text.rewind())?;
+        at_temp_folder(self.text.rewind())?;
         let text = std::mem::replace(&mut self.text, SpooledTempFile::new(SPOOL_BYTES));
         let mut whole = BufReader::new(text);
         while self.bytes > target {
-            self.bytes -= with_temp_folder(whole.skip_until(b'\n'))? as u64;
+            self.bytes -= at_temp_folder(whole.skip_until(b'\n'))? as u64;
             trimmed += 1;
         }
-        with_temp_folder(io::copy(&mut whole, &mut self.text))?;
+        at_temp_folder(io::copy(&mut whole, &mut self.text))?;
         self.lines -= trimmed;
         Ok(trimmed)
     }
 }
 
-fn with_temp_folder<T>(result: io::Result<T>) -> Result<T, IoError> {
+fn at_temp_folder<T>(result: io::Result<T>) -> Result<T, IoError> {
     result.at("use a temp file in", std::env::temp_dir())
 }
 
@@ -175,6 +166,15 @@ pub struct PromptCounts {
     /// Lines of the current history whose conversation the limit leaves out.
     #[serde(rename = "history_beyond_limit")]
     pub beyond_limit: usize,
+}
+
+impl PromptCounts {
+    /// Returns an upper bound of the lines that a rebuild removes from the current history: some of the lines cut by
+    /// `max_bytes` may be only in a rollout.
+    #[must_use]
+    pub fn max_removed(&self) -> usize {
+        self.dropped + self.beyond_limit + self.trimmed
+    }
 }
 
 /// Numbers of rollouts, conversations and lines that cannot be used. The JSON keys are an interface.

@@ -78,14 +78,13 @@ impl Prompts {
             newest = file.push(&entry)?;
         }
         match max_bytes.filter(|max| file.bytes > *max) {
-            Some(max) => Ok(file.trim(trim_target(max).max(newest))?),
+            Some(max) => {
+                let four_fifths = max / 5 * 4 + max % 5 * 4 / 5;
+                Ok(file.trim(four_fifths.max(newest))?)
+            }
             None => Ok(0),
         }
     }
-}
-
-fn trim_target(bytes: u64) -> u64 {
-    u64::try_from(u128::from(bytes) * 4 / 5).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -100,9 +100,9 @@ pub(super) fn scan(
     progress: &dyn Progress,
 ) -> Result<u64, HistoryError> {
     let (mut whole, mut ends) = (Vec::new(), Vec::new());
-    for (place, conversation) in set.conversations.iter().enumerate() {
-        if !conversation.is_restored {
-        } else if contents.prompts.is_some() || conversation.row_title().is_none() {
+    let restored = set.conversations.iter().enumerate();
+    for (place, conversation) in restored.filter(|(_, c)| c.is_restored) {
+        if contents.prompts.is_some() || conversation.row_title().is_none() {
             whole.push(place);
         } else {
             ends.push(place);

@@ -41,19 +41,19 @@ impl SessionMeta {
         self.text("creator_account_id")
     }
 
-    /// Returns the id of the conversation that this one continues by reference, without a copy of
-    /// its lines.
-    pub(crate) fn parent(&self) -> Option<String> {
+    /// Returns the id of the rollout that this one continues by reference, without a copy of its lines.
+    pub(crate) fn base_id(&self) -> Option<String> {
         let id = self.payload.pointer("/history_base/thread_id")?;
         Some(ConversationId::of(id.as_str()?).to_string())
     }
 
-    /// Returns the rollout that this one continues, and the place where it leaves it.
+    /// Returns the rollout that this one continues, and the place where it leaves it; `None` if a part of these is not
+    /// recorded.
     pub(crate) fn base(&self) -> Option<RolloutCut> {
         let ordinal = self.payload.pointer("/history_base/end_ordinal_exclusive");
         Some(RolloutCut {
-            rollout_id: self.parent()?.to_lowercase(),
-            offset: self.parent_end()?,
+            rollout_id: self.base_id()?.to_lowercase(),
+            offset: self.base_end()?,
             ordinal: ordinal?.as_i64()?,
         })
     }
@@ -69,8 +69,8 @@ impl SessionMeta {
         start.as_u64()
     }
 
-    /// Returns the offset in the rollout of [`SessionMeta::parent`] at which this conversation leaves it.
-    pub(crate) fn parent_end(&self) -> Option<u64> {
+    /// Returns the offset in the rollout of [`SessionMeta::base_id`] at which this one leaves it.
+    pub(crate) fn base_end(&self) -> Option<u64> {
         let end = self.payload.pointer("/history_base/end_byte_offset")?;
         end.as_u64()
     }
@@ -97,11 +97,11 @@ pub(crate) struct RolloutScan {
     /// The number of lines that are incomplete or not JSON.
     pub bad_lines: u64,
     /// Values for a row of the database; empty unless [`Depth::Turns`] was asked for.
-    pub turn: Turn,
+    pub turn: TurnValues,
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct Turn {
+pub(crate) struct TurnValues {
     pub first_message: Option<String>,
     /// The settings of the last turn that records them.
     pub context: Option<TurnContext>,
@@ -115,7 +115,7 @@ pub(crate) enum Depth {
     /// Metadata, title, times and messages.
     #[default]
     Messages,
-    /// The same and [`Turn`].
+    /// The same and [`TurnValues`].
     Turns,
 }
 

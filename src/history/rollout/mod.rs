@@ -99,7 +99,7 @@ fn scan_head(reader: impl Read, ends: impl Fn(&Scanner) -> bool) -> io::Result<R
     Ok(scanner.finish())
 }
 
-/// Returns the title by the first lines of a rollout; `None` if they have no message of the user.
+/// Returns the title by the first lines of a rollout; `None` if they have no message of the user or cannot be read.
 pub(crate) fn read_title(path: &Path) -> Option<String> {
     scan_head(open(path).ok()?, |_| false).ok()?.title
 }

@@ -87,11 +87,11 @@ impl Scanner {
             LineContent::Skipped { timestamp }
                 if is_complete.unwrap_or_else(|| json::is_complete(bytes)) =>
             {
-                self.observe(timestamp);
+                self.note_time(timestamp);
             }
             LineContent::Read { timestamp, items } => {
                 if let Some(timestamp) = timestamp {
-                    self.observe(&timestamp);
+                    self.note_time(&timestamp);
                 }
                 for item in items {
                     self.note_item(item);
@@ -101,7 +101,7 @@ impl Scanner {
         }
     }
 
-    fn observe(&mut self, timestamp: &str) {
+    fn note_time(&mut self, timestamp: &str) {
         let Some(at) = rfc3339::parse_instant(timestamp) else {
             return;
         };

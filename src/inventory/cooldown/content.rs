@@ -44,7 +44,8 @@ impl CooldownFile {
         entry
     }
 
-    /// Returns the entry of `identity`, if exactly one matches.
+    /// Returns the entry of `identity`: the first match if both or neither are known by more than the email, else the
+    /// only match.
     pub(crate) fn find(&self, identity: &Identity) -> Option<&AccountEntry> {
         self.position(identity).map(|i| &self.accounts[i])
     }
@@ -87,7 +88,7 @@ impl CooldownFile {
         };
     }
 
-    /// Records a profile and the state of its login.
+    /// Records a profile, its plan and the state of its login. Ignores a profile whose account is unknown.
     pub(crate) fn add_profile(&mut self, profile: &Profile) {
         let Some(identity) = profile.identity() else {
             return;

@@ -33,7 +33,8 @@ enum CooldownOrigin {
     Damaged,
 }
 
-/// Reads `cooldown.json` of a manager home. Takes no lock and writes nothing.
+/// Reads `cooldown.json` of a manager home, converts that of the Python tool, and rebuilds a missing or damaged one.
+/// Takes no lock and writes nothing.
 ///
 /// # Errors
 /// A newer version wrote it, or it cannot be read.
@@ -75,10 +76,10 @@ pub fn load(
 ///
 /// Creates the home (0700) if it does not exist. Keeps a document of the Python tool byte for byte
 /// as `cooldown.json.python-backup`, a damaged one as `cooldown.json.damaged` (`-2`, … if the name
-/// exists). Writes nothing if `change` changes nothing.
+/// exists). Writes nothing if the document is valid and `change` changes nothing, nor an empty one if none exists.
 ///
 /// # Errors
-/// Those of [`load`], or the document cannot be written.
+/// Those of [`load`], the document cannot be locked or written, or the user interrupts the wait for the lock.
 pub fn update<R>(
     manager_home: &Path,
     now: &DateTime<Utc>,

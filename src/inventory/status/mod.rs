@@ -35,8 +35,8 @@ pub(crate) struct Inquiry<'a> {
     pub now: DateTime<Utc>,
     /// The zone in which times are recorded.
     pub zone: Zone,
-    /// The time limit for each account; see `ProbeOptions`.
-    pub deadline: Duration,
+    /// The time limit for each account; see [`ProbeOptions`].
+    pub timeout: Duration,
     /// The content of `cooldown.json`.
     pub known: &'a CooldownFile,
     /// True if Codex may be asked. False for `--no-status` and `--dry-run`, because a probe may
@@ -58,13 +58,10 @@ pub(crate) struct StatusOptions<'a> {
 /// An error of a query. [`observe`] and [`observe_text`] record nothing.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StatusError {
-    /// A file cannot be read.
-    #[error(transparent)]
-    Io(#[from] IoError),
     /// An answer could not be recorded.
     #[error(transparent)]
     Document(#[from] DocumentError),
-    /// The pasted text has no quota.
+    /// The pasted text cannot be parsed, or has neither an account nor a quota.
     #[error("the status text cannot be used")]
     Text(#[source] StatusTextError),
     /// The pasted text has an account line without a readable email.
@@ -84,7 +81,7 @@ pub(crate) enum StatusError {
 /// the login in place.
 ///
 /// # Errors
-/// The status text has no quota or is about another account, or the user interrupts. Any other
+/// The status text cannot be parsed or is about another account, or the user interrupts. Any other
 /// failure is a report with a problem.
 pub(crate) fn observe(options: &StatusOptions) -> Result<StatusReport, StatusError> {
     let StatusOptions { home, inquiry, .. } = *options;
@@ -148,7 +145,7 @@ pub(crate) fn observe(options: &StatusOptions) -> Result<StatusReport, StatusErr
 /// only the credential store is read.
 ///
 /// # Errors
-/// The text has no quota, or names another account.
+/// The text cannot be parsed, or names another account.
 pub(crate) fn observe_text(
     text: &str,
     account: &Identity,
@@ -185,11 +182,12 @@ fn inherit_resets(report: &mut StatusReport, known: &CooldownFile) {
 }
 
 /// Records a fresh observation, the plan and the availability of the login in `cooldown.json` of
-/// `manager_home`. A stored observation is not recorded again. `used_at` is the last use of the account that its
-/// conversations show. Returns warnings to print.
+/// `manager_home`, and the windows in the history of the account. A stored observation is not recorded again, and a
+/// report without an account not at all. `used_at` is the last use of the account that its conversations show. Returns
+/// warnings to print.
 ///
 /// # Errors
-/// The document cannot be read or written, or is of a newer version.
+/// A document cannot be read or written, or is of a newer version.
 pub(crate) fn record(
     manager_home: &Path,
     report: &StatusReport,
@@ -253,7 +251,7 @@ fn collect_notes(config: &CodexConfig, env: &Environment) -> Vec<String> {
     notes
 }
 
-/// Returns the reason why Codex must not be started.
+/// Returns the reason why Codex must not be started in the home of the auth.json at `path`; `None` if it may.
 fn find_obstacle(
     path: &Path,
     store: CredentialStore,
@@ -278,7 +276,7 @@ fn find_obstacle(
             let reason = e.source.to_string();
             Some(match e.source.raw_os_error() {
                 Some(_) => StatusProblem::Denied { path, reason },
-                None => StatusProblem::NoFile { path, reason },
+                None => StatusProblem::NotAFile { path, reason },
             })
         }
     }
@@ -302,7 +300,7 @@ fn login_state(auth: &AuthFile) -> LoginState {
 /// The longest wait for a running Codex to renew a login that is due, before another Codex is
 /// started. If both renewed at once, they would use one refresh token twice; Codex 0.169 recovers
 /// from that by reading auth.json again.
-const RENEWAL_TIMEOUT: Duration = Duration::from_secs(5);
+const MAX_RENEWAL_WAIT: Duration = Duration::from_secs(5);
 
 /// The interval at which auth.json is checked for a renewal.
 const RENEWAL_POLL_INTERVAL: Duration = Duration::from_millis(20);
@@ -335,7 +333,7 @@ fn with_probe<R>(
     probe: impl FnOnce(&ProbeOptions) -> R,
 ) -> Result<R, StatusProblem> {
     let program = Program::find(inquiry.codex_bin, inquiry.env).map_err(ProbeFailure::NoProgram)?;
-    let end = Instant::now() + RENEWAL_TIMEOUT;
+    let end = Instant::now() + MAX_RENEWAL_WAIT;
     let is_due = || {
         let auth = AuthFile::read(&home.join(AUTH_JSON));
         auth.is_ok_and(|a| a.login().is_some_and(|l| l.is_renewal_due(&inquiry.now)))
@@ -352,7 +350,7 @@ fn with_probe<R>(
         env: inquiry.env,
         now: inquiry.now,
         zone: inquiry.zone,
-        timeout: inquiry.deadline,
+        timeout: inquiry.timeout,
         renewal_timeout: app_server::RENEWAL_TIMEOUT,
     }))
 }

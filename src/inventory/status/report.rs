@@ -41,14 +41,13 @@ impl StatusReport {
         self.is_fresh || self.is_api_key()
     }
 
-    /// Returns true if the login is an API key.
     pub(crate) fn is_api_key(&self) -> bool {
         self.identity
             .as_ref()
             .is_some_and(|who| who.kind.is_billed_by_use())
     }
 
-    /// Returns the latest reset of all exhausted windows; `None` if no window is exhausted.
+    /// Returns the latest reset of all exhausted windows; `None` if no window is exhausted or the account is unknown.
     pub(crate) fn next_available_at(&self, now: &DateTime<Utc>) -> Option<Timestamp> {
         let mut entry = AccountEntry::new(self.identity.clone()?);
         entry.observation.clone_from(&self.observation);
@@ -71,7 +70,7 @@ pub(crate) enum StatusProblem {
     },
     /// auth.json is a folder, a pipe or another special file.
     #[error("auth.json is {reason}: {}", path.display())]
-    NoFile {
+    NotAFile {
         path: PathBuf,
         /// The kind of file, as a sentence fragment.
         reason: String,

@@ -11,7 +11,8 @@ use crate::quota::window::SAME_WINDOW;
 use crate::quota::{LoginState, Observation, QuotaSource};
 use chrono::{DateTime, Utc};
 
-/// Merges Codex's answer, unless the answer is about a different account than the home's.
+/// Merges Codex's answer. An answer about a different account than the home's is dropped and becomes the problem of the
+/// report.
 pub(super) fn merge_answer(
     report: &mut StatusReport,
     answer: ProbeReport,
@@ -134,8 +135,8 @@ pub(super) fn merge_text(report: &mut StatusReport, text: StatusText, now: Times
     });
 }
 
-/// Returns the stored observation of the account while it still holds: until the weekly reset,
-/// without one until the last other reset, or while a spend cap applies.
+/// Returns the stored observation of the account while it still holds: until the reset of the weekly window, without
+/// such a window until the last other reset, and while a spend cap applies.
 pub(super) fn stored_observation(
     known: &CooldownFile,
     identity: Option<&Identity>,

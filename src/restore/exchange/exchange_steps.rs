@@ -60,7 +60,7 @@ fn plan_linked_root(root: &StageRoot) -> Result<Vec<Step>, RestoreError> {
 }
 
 /// Returns the steps for databases in `folder`, outside of the home, with the staging folder `staging`. `removed` are
-/// the live ones that are removed.
+/// the live ones that are removed. The `-wal`, `-shm` and `-journal` of each of these databases are removed first.
 fn plan_outside_databases(
     folder: &Path,
     staging: &Path,
@@ -92,7 +92,8 @@ fn plan_outside_databases(
     Ok(steps)
 }
 
-/// Returns the steps that exchange the top-level entries of `root` one by one.
+/// Returns the steps that exchange the top-level entries of `root` one by one. An entry that is not staged is moved
+/// into the folder `old`.
 fn plan_entries(
     root: &StageRoot,
     top_names: &BTreeSet<OsString>,

@@ -46,7 +46,10 @@ struct SingleFileSteps<'a> {
 }
 
 impl SingleFileSteps<'_> {
-    /// Adds the steps for the staged path `staged`; `relative` is its path in the home.
+    /// Adds the steps for the staged path `staged` and what is below it; `relative` is its path in the home.
+    ///
+    /// # Errors
+    /// A step would discard a live file that the plan neither replaces nor removes.
     fn add(&mut self, relative: &Path, live: &Path, staged: &Path) -> Result<(), IoError> {
         let Ok(new) = staged.symlink_metadata() else {
             return Ok(());
@@ -76,7 +79,7 @@ impl SingleFileSteps<'_> {
         Ok(())
     }
 
-    /// Adds the step that removes the live path `live`.
+    /// Adds the step that moves the live path `live` into the folder `old` of the staging folder of `root`.
     fn remove(&mut self, root: &StageRoot, live: PathBuf) -> Result<(), IoError> {
         if live.symlink_metadata().is_ok() {
             let old = atomic::parent_of(&root.staged).join("old");

@@ -8,8 +8,9 @@ use crate::archive::{ArchiveReader, BackupMode};
 use crate::codex::{CodexConfig, Identity, Login, home};
 use crate::restore::RestoreError;
 
-/// Fails if the archive belongs to a different account than the live login, unless the request allows
-/// it.
+/// Fails if the archive belongs to a different account than the live login, unless the request allows it. Also fails if
+/// the archive is one of mode `auth`, and Codex does not read auth.json. Checks nothing for `--to`, or if no login is
+/// restored.
 pub(crate) fn check_account(
     request: &RestoreRequest<'_>,
     plan: &RestorePlan,
@@ -17,7 +18,7 @@ pub(crate) fn check_account(
     if request.target != RestoreTarget::Home || !plan.wants_login {
         return Ok(());
     }
-    // With a keyring Codex ignores auth.json (0.169), so a restore of the login alone would have no effect.
+    // With a keyring Codex ignores auth.json (0.169). An archive of this mode is restored for its login.
     let store = CodexConfig::read(&request.folder).store;
     if !store.reads_auth_json() && request.archive.metadata().mode == BackupMode::Auth {
         return Err(RestoreError::OtherCredentialStore(store.name()));
@@ -46,8 +47,9 @@ pub(crate) fn check_same_account(
 }
 
 pub(crate) fn archived_identity(archive: &ArchiveReader) -> Option<Identity> {
-    match archive.manifest() {
-        Some(manifest) => manifest.account_auth.as_ref()?.identity.clone(),
-        None => archive.metadata().identity(),
+    if archive.is_python() {
+        archive.metadata().identity()
+    } else {
+        archive.contents().account_auth.as_ref()?.identity.clone()
     }
 }

@@ -14,7 +14,10 @@ pub(crate) enum AuthJsonState {
 }
 
 impl AuthJsonState {
-    /// Reads auth.json, or the link or folder at its path.
+    /// Reads the entry at `path`.
+    ///
+    /// # Errors
+    /// The entry exists, but cannot be read.
     pub(crate) fn read(path: &Path) -> Result<Self, IoError> {
         match AuthFile::read(path) {
             Err(e) if AuthFile::cannot_be_login(&e) => Ok(Self::NotAFile(e.source.to_string())),
@@ -38,7 +41,8 @@ impl AuthJsonState {
         }
     }
 
-    /// Keeps a copy of the content, or moves away an entry that cannot be a login. Returns the new path.
+    /// Copies the entry at `path`, from which this state was read, into quarantine. Returns the path of the copy;
+    /// `None` if there is no content to keep.
     pub(crate) fn quarantine(
         &self,
         path: &Path,

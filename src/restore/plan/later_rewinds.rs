@@ -11,7 +11,8 @@ use crate::restore::error::RestoreError;
 use std::collections::HashSet;
 use std::path::Path;
 
-/// Adds the later rollouts of the conversation of `--session` to the files that the plan removes. `--merge` keeps them.
+/// Adds the later rollouts of the conversation of `--session` to the files that the plan removes. Does nothing for
+/// `--merge` and `--to`.
 ///
 /// # Errors
 /// [`RestoreError::Continued`] if a fork of the home continues one of them.
@@ -52,7 +53,7 @@ pub(crate) fn plan_removals(
     let forks = live.names.iter().filter(|name| !is_of_thread(name));
     for fork in forks.filter_map(|name| parse_rollout_name(name.as_path()).map(|_| name)) {
         let head = rollout::read_head(&request.folder.join(fork.as_path()));
-        let parent = head.ok().flatten().and_then(|meta| meta.parent());
+        let parent = head.ok().flatten().and_then(|meta| meta.base_id());
         if parent.is_some_and(|parent| ids.contains(&parent.to_lowercase())) {
             return Err(RestoreError::Continued(fork.as_path().to_path_buf()));
         }

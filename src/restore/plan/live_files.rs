@@ -28,8 +28,8 @@ impl LiveFiles {
     }
 }
 
-/// Lists every file and symbolic link below `home`. Follows top-level links out of the home, no
-/// others. Skips transient folders, because a restore never touches them. A home that does not
+/// Lists every file and symbolic link below `home`. Follows top-level links that an archive does not store as links, no
+/// others. Skips transient files and folders, because a restore never touches them. A home that does not
 /// exist is empty. The names go into the table `names`.
 ///
 /// # Errors

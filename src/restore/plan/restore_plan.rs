@@ -49,12 +49,13 @@ pub enum RestoreTarget {
 pub struct RestorePlan {
     /// The kind of folder that is restored into.
     pub target: RestoreTarget,
-    /// The files of the archive that are written, without auth.json, which `login` handles.
+    /// The files and links of the archive that are written, without auth.json, which `login` handles. Settling adds the
+    /// databases and the session index of the home that it changes.
     pub writes: NameSet,
     /// The files among `writes` that the home does not have.
     pub added: NameSet,
-    /// The live files that are removed: those that the archive covers but lacks, and `-wal`, `-shm`
-    /// and `-journal` files of replaced databases.
+    /// The live files that are removed, such as those that the archive covers but lacks, and `-wal`, `-shm` and
+    /// `-journal` files of replaced databases.
     pub removed: NameSet,
     /// True if the archive's login is part of the selection.
     pub wants_login: bool,
@@ -62,7 +63,7 @@ pub struct RestorePlan {
     pub partial: bool,
     /// True if conversations that only the home has are kept (`--merge`).
     pub merge: bool,
-    /// The size of the written files in bytes.
+    /// The size of the written files and of the login in bytes.
     pub bytes: u64,
 }
 
@@ -70,7 +71,7 @@ pub struct RestorePlan {
 /// name table.
 ///
 /// # Errors
-/// Nothing in the archive matches the selection.
+/// The archive lacks a path of `--only`, or nothing that is selected would be restored.
 pub fn plan_restore(
     archive: &ArchiveReader,
     target: RestoreTarget,
@@ -79,7 +80,7 @@ pub fn plan_restore(
     live: &LiveFiles,
 ) -> Result<RestorePlan, RestoreError> {
     let contents = archive.contents();
-    if let Some(missing) = selection.only.iter().find(|p| !contains_path(contents, p)) {
+    if let Some(missing) = selection.only.iter().find(|p| !contents.has_path(p)) {
         return Err(RestoreError::NotFound(missing.display().to_string()));
     }
     let none = || NameSet::with_names(contents.files.names());
@@ -185,24 +186,17 @@ impl RestorePlan {
     /// Plans the removal of the live files that the archive covers but lacks, and, if it is a safety
     /// backup, those that its restore added.
     fn add_removals(&mut self, archive: &ArchiveReader, live: &LiveFiles) {
-        let (contents, manifest) = (archive.contents(), archive.manifest());
-        let globs = manifest
-            .map(|m| m.excluded_globs.clone())
-            .unwrap_or_default();
+        let contents = archive.contents();
         // The globs compiled when the archive was made. If they no longer do, they protect nothing.
-        let excludes = Excludes::new(&globs).unwrap_or_default();
+        let excludes = Excludes::new(&contents.excluded_globs).unwrap_or_default();
         let is_exact = !self.partial && !self.merge;
-        let removes_missing = is_exact && manifest.is_none_or(|m| !m.partial);
-        let undo_removes: HashSet<&Path> = manifest
+        let removes_missing = is_exact && !contents.partial;
+        let undo_removes: HashSet<&Path> = contents
+            .undo_removes
             .iter()
-            .flat_map(|m| &m.undo_removes)
             .map(EntryName::as_path)
             .collect();
-        let skipped: HashSet<&Path> = manifest
-            .iter()
-            .flat_map(|m| &m.skipped)
-            .map(EntryName::as_path)
-            .collect();
+        let skipped: HashSet<&Path> = contents.skipped.iter().map(EntryName::as_path).collect();
         let mut archived = contents.files.name_set();
         archived.extend(contents.links.iter().map(|l| l.path.clone()));
         for name in live.names.without(&archived).iter() {
@@ -326,12 +320,6 @@ fn removes_absent(mode: BackupMode, kind: HomeEntryKind) -> bool {
             BackupMode::Sessions => kind.is_conversation(),
         },
     }
-}
-
-fn contains_path(contents: &ArchiveManifest, path: &Path) -> bool {
-    contents
-        .names()
-        .any(|name| name.as_path().starts_with(path))
 }
 
 #[cfg(test)]

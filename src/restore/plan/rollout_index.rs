@@ -14,12 +14,13 @@ use std::sync::Arc;
 #[derive(Debug, Default)]
 pub(crate) struct RolloutIndex {
     names: Arc<NameTable>,
-    /// By a hash of the id. A collision only hides an entry, because [`RolloutIndex::get`] compares
-    /// the id.
+    /// The newest rollout of each conversation, by a hash of the conversation's id. A collision only hides an entry,
+    /// because [`RolloutIndex::get`] compares the id.
     by_id: HashMap<u64, NameId>,
-    /// The rollouts of conversations that were rewound besides their newest ones, by a hash of their own ids.
+    /// The earlier rollouts of rewound conversations, by a hash of the rollout's id.
     earlier: HashMap<u64, NameId>,
     hashes: RandomState,
+    /// All rollouts.
     files: NameSet,
 }
 
@@ -61,26 +62,26 @@ impl RolloutIndex {
         }
     }
 
-    /// Returns true if the index is empty.
     pub(crate) fn is_empty(&self) -> bool {
         self.by_id.is_empty()
     }
 
-    /// Returns the ids that are part of the files' names.
+    /// Returns the ids of all conversations, as the names of their rollouts spell them.
     pub(crate) fn ids(&self) -> HashSet<String> {
         let files = self.files.iter();
         let ids = files.filter_map(|f| Some(parse_rollout_name(f.as_path())?.id()?.to_owned()));
         ids.collect()
     }
 
-    /// Returns the file of a conversation by its id. A hash collision returns `None`.
+    /// Returns the newest rollout of a conversation. A hash collision returns `None`.
     pub(crate) fn get(&self, id: &str) -> Option<EntryName> {
         let name = self.names.name(*self.by_id.get(&self.hashes.hash_one(id))?);
         let is_it = RolloutName::parse(name.as_path()).is_some_and(|c| c.id() == Some(id));
         is_it.then_some(name)
     }
 
-    /// Returns a rollout by the conversation's id and its own.
+    /// Returns the rollout with the ids, of the conversation and of the rollout, in the name `file`. It may be in
+    /// another folder than `file`, and compressed or not.
     pub(crate) fn get_rollout(&self, file: &RolloutName) -> Option<EntryName> {
         let own = file.rollout_id()?.to_lowercase();
         let is_it = |name: &EntryName| parse_rollout_id(name.as_path()).as_ref() == Some(&own);

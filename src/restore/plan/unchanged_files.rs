@@ -8,7 +8,8 @@ use crate::codex::{HomeEntryKind, kind_of};
 use crate::io::{Progress, ReportingReader, file_open, modified_ns};
 use std::path::Path;
 
-/// Returns the files of `home` that `plan` replaces with files of equal size and time.
+/// Returns the files of `home` that `plan` replaces with files of equal size and time, and the links that it replaces
+/// with links to the same target.
 pub(crate) fn find_unchanged(
     contents: &ArchiveManifest,
     plan: &RestorePlan,

@@ -34,7 +34,7 @@ impl JournalPointer {
     /// Writes the pointer to `folder`. It is durable before anything is staged there.
     ///
     /// # Errors
-    /// [`JournalError::InProgress`] if another restore runs there.
+    /// [`JournalError::InProgress`] if another restore runs there; or the pointer cannot be written.
     pub(crate) fn create(manager_home: &Path, folder: &Path) -> Result<Self, JournalError> {
         let pointers = pointers_folder(manager_home);
         atomic::create_private_folder(&pointers)?;
@@ -94,7 +94,7 @@ impl Drop for JournalPointer {
     }
 }
 
-/// Returns the folders that the pointers name, each with its pointer.
+/// Returns the folders that the pointers name, each with its pointer. Leaves out pointers that cannot be read.
 pub(crate) fn list_pointed_folders(manager_home: &Path) -> Vec<(PathBuf, PathBuf)> {
     let pointers = fs::read_dir(pointers_folder(manager_home));
     let paths = pointers.into_iter().flatten().flatten().map(|e| e.path());

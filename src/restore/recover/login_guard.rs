@@ -9,7 +9,7 @@ use crate::journal::{self, RecoveryPolicy};
 use crate::restore::{AuthJsonState, RestoreRequest};
 use std::path::{Path, PathBuf};
 
-/// The recovery guard for the homes and profiles of this machine.
+/// The policy of restores, which knows the logins and the profiles of this machine.
 pub(crate) struct LoginGuard<'a> {
     pub(crate) manager_home: &'a Path,
     pub(crate) env: &'a Environment,
@@ -84,8 +84,8 @@ impl LoginGuard<'_> {
         }
     }
 
-    /// Returns the login at `path`. Puts other content into quarantine, unless `other` has the same
-    /// bytes.
+    /// Returns the login at `path`. Otherwise copies the content into quarantine, unless `other` has the same bytes,
+    /// and returns `None`.
     fn read_or_quarantine(
         &self,
         path: &Path,

@@ -10,7 +10,8 @@ use crate::journal::{self, JournalError, KeptAs, Recovery};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-/// Returns the folders in which a restore may have been interrupted, with their pointers.
+/// Returns the folders in which a restore may have been interrupted: those of `codex_home`, then those that a pointer
+/// names, with the pointer. A folder can be in both parts.
 pub(crate) fn find_candidate_folders(
     codex_home: &Path,
     manager_home: &Path,
@@ -57,11 +58,11 @@ pub(crate) fn list_kept_folders(codex_home: &Path) -> Vec<(PathBuf, KeptAs)> {
 pub(crate) struct RecoveredRestore {
     /// False for a restore of a home other than the command's.
     pub is_own: bool,
-    /// The result of the recovery.
     pub result: Result<Recovery, JournalError>,
 }
 
-/// Finishes or undoes every interrupted restore. Costs a few listings if there is none.
+/// Finishes or undoes every interrupted restore, and removes the pointers of those that have ended. Reports restores
+/// that still run too. Costs a few listings if there is none.
 pub(crate) fn recover_all(
     codex_home: &Path,
     manager_home: &Path,

@@ -22,7 +22,10 @@ use std::path::{Path, PathBuf};
 /// Checks the staged databases of an archive of the Python tool, because they are copies of live files and may be
 /// torn. Applies their `-wal` files and drops their sidecars from the plan. Databases in other archives were checked
 /// at their capture and have digests.
-pub(crate) fn check(work: &mut Workspace<'_>) -> Result<(), RestoreError> {
+///
+/// # Errors
+/// [`ArchiveError::Damaged`] if a database has a rollback journal or fails the integrity check.
+pub(crate) fn check_python_copies(work: &mut Workspace<'_>) -> Result<(), RestoreError> {
     let (archive, plan, stage) = (work.request.archive, &mut work.plan, &work.stage);
     if !archive.is_python() {
         return Ok(());
@@ -95,7 +98,8 @@ impl DatabaseAdapter<'_, '_> {
         staged
     }
 
-    /// Adds live rows that stay to a staged database, and updates the paths in it.
+    /// Updates the paths of rollouts in a staged state database. A merge first adds the live rows of conversations that
+    /// only the home has, and, to a staged projection database, those of rollouts that stay.
     fn adapt_staged(&mut self, name: &EntryName, path: &Path) -> Result<(), RestoreError> {
         let is_history = home::is_database_named(name.as_path(), home::HISTORY_DATABASE_PREFIX);
         if self.work.plan.merge && is_history {
@@ -246,7 +250,8 @@ impl DatabaseAdapter<'_, '_> {
         found
     }
 
-    /// Copies a live database to its staged path. Returns false if it is damaged.
+    /// Copies a live database to its staged path. Returns false, without a copy, if it is damaged, unreadable or
+    /// missing.
     fn copy_live(&mut self, database: &LiveDatabase) -> Result<bool, RestoreError> {
         if database.name.is_none() {
             self.outside.stage_in(

@@ -19,7 +19,6 @@ pub(crate) struct HardLinker<'a> {
 }
 
 impl<'a> HardLinker<'a> {
-    /// Links the files that `plan` leaves unchanged, except the staging folders in the home.
     pub(crate) fn new(plan: &'a RestorePlan, stage: &Stage) -> Self {
         Self {
             plan,
@@ -59,14 +58,14 @@ impl<'a> HardLinker<'a> {
             })
     }
 
-    /// Links the entry `path` of a root.
-    pub(crate) fn link_entry_of(&self, root: &StageRoot, path: &Path) -> Result<(), IoError> {
+    /// Links the unchanged files at `path`, relative to `root`, and below it.
+    pub(crate) fn link_path_in_root(&self, root: &StageRoot, path: &Path) -> Result<(), IoError> {
         let relative = root.prefix.join(path);
         self.link_entry(&root.live.join(path), &relative, &root.staged.join(path))
     }
 
-    /// Returns true if the live file `relative` is removed, or must not be linked. The login is never linked: `login`
-    /// stages it.
+    /// Returns true if the live entry `relative` is not linked, whatever is staged: the plan removes it, it does not
+    /// fit the new state, it is a folder of a restore, or it is the login, which `login` stages.
     fn is_dropped(&self, relative: &Path) -> bool {
         self.plan.removed.contains(relative)
             || self.is_stale_sidecar(relative)
@@ -76,13 +75,13 @@ impl<'a> HardLinker<'a> {
                 && journal::parse_kept_name(relative) == Some(KeptAs::Leftover))
     }
 
-    /// Returns true if the live file `relative` is replaced or removed.
+    /// Returns true if the plan replaces the live file `relative`, or it is not linked in any case.
     pub(crate) fn is_replaced_or_dropped(&self, relative: &Path) -> bool {
         self.is_dropped(relative) || self.plan.writes.contains(relative)
     }
 
-    /// Fails if swapping `live` would discard a file that the plan neither replaces nor removes.
-    /// The safety backup does not have such files.
+    /// Checks that swapping `live` discards no file that the plan neither replaces nor removes: the safety backup does
+    /// not have such files.
     ///
     /// # Errors
     /// The swap would discard a file, or `live` cannot be read.

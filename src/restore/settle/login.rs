@@ -9,18 +9,18 @@ use crate::codex::{AuthFile, AuthSnapshot, CodexConfig, Login, LoginLock, home, 
 use crate::io::{IoContext, IoError, atomic, file_id, file_open, flush, links, modified_ns};
 use crate::restore::plan::account::{archived_identity, check_same_account};
 use crate::restore::{
-    ArchivedLogin, AuthJsonState, RestoreError, RestorePlan, RestoreRequest, RestoreTarget, Stage,
-    Workspace,
+    ArchivedLogin, AuthJsonState, ExchangeMode, RestoreError, RestorePlan, RestoreRequest,
+    RestoreTarget, Stage, Workspace,
 };
 use std::io;
 use std::path::Path;
 
-/// Saves the live login to its profile, then chooses the login to activate and stages it. Takes the
-/// locks on the accounts, then Codex's own lock on the login; they are held until the result is
-/// dropped. `replaces_home` is true if the whole home is exchanged in one call.
+/// Chooses the login that goes live and stages it, after the live one that it replaces was saved to its profile. Takes
+/// the locks on the accounts, then Codex's own lock on the login; they are held until the result is dropped. If the
+/// live login stays, it is staged only where `mode` or a hard link requires it.
 pub(crate) fn stage_login(
     work: &mut Workspace<'_>,
-    replaces_home: bool,
+    mode: ExchangeMode,
 ) -> Result<StagedLogin, RestoreError> {
     let (request, plan, stage) = (work.request, &work.plan, &work.stage);
     let notes = &mut work.notes;
@@ -43,7 +43,7 @@ pub(crate) fn stage_login(
     let Some((decision, Some(snapshot))) = chosen else {
         // The live login stays. It is copied, not hard-linked: Codex loses a login that it renews
         // through a hard link.
-        if replaces_home || file_id::has_second_link(&live_path) {
+        if mode == ExchangeMode::WholeHome || file_id::has_second_link(&live_path) {
             copy_live_login(&live_path, &live, &staged)?;
         }
         return Ok(login);
@@ -69,7 +69,8 @@ pub(crate) fn stage_login(
     Ok(login)
 }
 
-/// Takes the locks on the accounts of the live and of the archived login, then Codex's lock.
+/// Takes the locks on the accounts of the live and of the archived login, if a login is restored, then Codex's lock, if
+/// the home exists.
 fn lock_login(
     request: &RestoreRequest<'_>,
     plan: &RestorePlan,
@@ -171,8 +172,8 @@ fn choose_login(
     Ok(Some((decision, bytes)))
 }
 
-/// Returns the login in the archive, if Codex would read it. Otherwise adds the reason to `notes`, unless the
-/// archive has no login.
+/// Returns the login in the archive, if Codex would read it. Otherwise adds the reason to `notes`, unless the archive
+/// has no auth.json or one that is signed out.
 fn parse_archived_login(stage: &Stage, notes: &mut Vec<String>) -> Option<(AuthSnapshot, Login)> {
     let store = CodexConfig::read(stage.settings_folder()).store;
     if !store.reads_auth_json() {
@@ -210,8 +211,8 @@ fn describe_other_owner(profile: &Profile, login: &Login, home: &Path) -> Option
     is_obsolete.then(|| format!("the login of {} was moved to another machine", profile.name))
 }
 
-/// Saves the live login to its profile, before it is replaced, and returns it. Keeps
-/// unrecognized bytes in quarantine.
+/// Saves the live login to its profile, before it is replaced, and returns it. If auth.json has no recognized login,
+/// copies it into quarantine and returns `None`.
 fn save_live_login(
     request: &RestoreRequest<'_>,
     home: &Path,
@@ -293,7 +294,8 @@ fn write_login(path: &Path, bytes: &[u8], mtime_ns: Option<i64>) -> Result<(), I
     flush::sync_all(&file).at("fsync", path)
 }
 
-/// Stages the live login: a link stays a link, a file is copied with its modification time.
+/// Stages the live auth.json: a link stays a link, a file is copied with its modification time. Does nothing if there
+/// is none.
 fn copy_live_login(live: &Path, state: &AuthJsonState, staged: &Path) -> Result<(), IoError> {
     let meta = match live.symlink_metadata() {
         Ok(meta) => meta,

@@ -48,8 +48,13 @@ impl OutsideDatabases {
     }
 }
 
-/// Determines the folder of databases that were outside of the archived home, or that Codex expects
-/// outside of this one, and moves them to it in the stage.
+/// Moves the staged databases to where Codex will expect them: into the folder outside of the home that the settings or
+/// the environment name, else into the home. For `--to` always into the home, and `sqlite_home` is removed from its
+/// config.toml.
+///
+/// # Errors
+/// The home does not use that folder yet and the request does not allow it, another home uses it, or its disk has too
+/// little space.
 pub(crate) fn move_databases(work: &mut Workspace<'_>) -> Result<OutsideDatabases, RestoreError> {
     let (request, plan, stage) = (work.request, &mut work.plan, &work.stage);
     let transaction = &mut work.transaction;
@@ -75,7 +80,7 @@ pub(crate) fn move_databases(work: &mut Workspace<'_>) -> Result<OutsideDatabase
     if databases.is_empty() {
         return Ok(outside);
     }
-    check_permission(request, &stage.home().live, &folder)?;
+    check_home_uses(&folder, &stage.home().live, request)?;
     // The restore would replace the rows of the other home too.
     if is_shared(&folder, &stage.home().live, transaction.folder())? {
         return Err(RestoreError::SharedDatabases(folder));
@@ -117,12 +122,12 @@ fn keep_databases_inside(
     Ok(())
 }
 
-/// Fails unless this home already uses `folder`, by its config.toml or by the environment: the
-/// settings in an archive must not choose a folder to write to.
-fn check_permission(
-    request: &RestoreRequest<'_>,
-    home: &Path,
+/// Fails unless this home already uses `folder`, by its config.toml or by the environment, or the request allows any
+/// folder: the settings in an archive must not choose a folder to write to.
+fn check_home_uses(
     folder: &Path,
+    home: &Path,
+    request: &RestoreRequest<'_>,
 ) -> Result<(), RestoreError> {
     let by_env = request.env.get("CODEX_SQLITE_HOME").map(PathBuf::from);
     let by_config = CodexConfig::read(home).sqlite_home;
@@ -167,7 +172,7 @@ fn outside_folder(config: &CodexConfig, home: &Path, env: &Environment) -> Optio
 }
 
 /// Returns true if another home uses the databases in `folder`: it is a home itself, or a
-/// database has rows (possibly in its `-wal`) of conversations in another home.
+/// database has rows (possibly in its `-wal`) of conversations in another home. Copies databases to `scratch`.
 fn is_shared(folder: &Path, home: &Path, scratch: &Path) -> Result<bool, RestoreError> {
     let home_markers = [home::AUTH_JSON, home::CONFIG_TOML, home::SESSIONS];
     if home_markers.iter().any(|name| folder.join(name).exists()) {

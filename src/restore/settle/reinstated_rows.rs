@@ -33,8 +33,8 @@ fn reinstated_ids(plan: &RestorePlan, stage: &Stage) -> HashSet<String> {
     }
 }
 
-/// Unpacks the archive's state database into `scratch`. `None` if no row is needed, or if the
-/// database is missing or damaged.
+/// Unpacks the archive's state database into the staging folder. `None` if no row is needed, or if the database is
+/// missing or damaged.
 pub(crate) fn unpack_rows(work: &Workspace<'_>) -> Result<Option<ReinstatedRows>, RestoreError> {
     let (archive, scratch) = (work.request.archive, work.transaction.folder());
     let ids = reinstated_ids(&work.plan, &work.stage);
@@ -49,8 +49,8 @@ pub(crate) fn unpack_rows(work: &Workspace<'_>) -> Result<Option<ReinstatedRows>
     Ok(is_sound.then_some(ReinstatedRows { database, ids }))
 }
 
-/// Stages a session index to which the archived names are added, for restored conversations that
-/// have no name in the home. Unpacks the archived index into `scratch`.
+/// Stages the session index of the home with the archived names of restored conversations that have no name in the
+/// home. Does nothing if there is no such name, or the plan restores the index itself.
 pub(crate) fn reinstate_names(work: &mut Workspace<'_>) -> Result<(), RestoreError> {
     let (archive, scratch) = (work.request.archive, work.transaction.folder());
     let (plan, stage) = (&mut work.plan, &work.stage);

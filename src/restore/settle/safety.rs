@@ -15,8 +15,13 @@ use crate::restore::{
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-/// Makes the safety backup. Returns `None` if the request does not want one or nothing live changes. The
-/// backup also lists the files that the restore adds, so that restoring it removes them.
+/// Makes the safety backup. Returns `None` if the request does not want one, the target is not the home, or nothing
+/// needs it. The backup also lists the files that the restore adds, so that restoring it removes them. Damaged
+/// databases, which a backup leaves out, are staged in `db-backups`.
+///
+/// # Errors
+/// [`RestoreError::BackupIncomplete`] if a file that the restore replaces or removes cannot be saved; or the archive
+/// cannot be written.
 pub(crate) fn make_backup(
     work: &mut Workspace<'_>,
     outside: &OutsideDatabases,
@@ -79,7 +84,7 @@ struct SafetyBackup<'a> {
 }
 
 impl SafetyBackup<'_> {
-    /// Returns true if the restore replaces or removes anything live, or adds selected files to it.
+    /// Returns true if the restore replaces or removes anything live, or is partial and adds files.
     fn is_needed(&self) -> bool {
         !self.plan.removed.is_empty()
             || !self.plan.writes.without(&self.plan.added).is_empty()
@@ -102,7 +107,7 @@ impl SafetyBackup<'_> {
         scope.sqlite_home = staging.map(|(folder, _)| folder.to_path_buf());
         scope.exclude_manager_home(self.request.manager_home);
         scope.undo_removes = self.plan.added.sorted();
-        if self.plan.partial || self.plan.merge || archive.manifest().is_some_and(|m| m.partial) {
+        if self.plan.partial || self.plan.merge || archive.contents().partial {
             scope.mode = BackupMode::Full;
             let mut only = self.plan.changes();
             let login = self.replaces_login.then(|| PathBuf::from(home::AUTH_JSON));

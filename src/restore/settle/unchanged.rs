@@ -53,7 +53,7 @@ fn link_into_stage(work: &Workspace<'_>) -> Result<(), IoError> {
     }
     let names = list_changed_top_names(plan, stage);
     let mut names = names.iter().map(Path::new);
-    names.try_for_each(|name| linker.link_entry_of(stage.home(), name))
+    names.try_for_each(|name| linker.link_path_in_root(stage.home(), name))
 }
 
 /// Returns the top-level names of the home that change.

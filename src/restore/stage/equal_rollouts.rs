@@ -20,10 +20,10 @@ use std::path::Path;
 const MAX_WAITING: usize = 64;
 
 /// Links the equal rollouts of the home into the stage, and returns their names. A rollout that cannot be read or
-/// linked counts as different. Reports the bytes of the equal ones to `progress`.
+/// linked counts as different. Reports the bytes that it compares to `progress`. Does nothing for `--to`.
 ///
 /// # Errors
-/// The stage cannot be written; [`ArchiveError::Interrupted`].
+/// The stage cannot be written, or the user interrupts.
 pub(crate) fn link_equal(
     contents: &ArchiveManifest,
     plan: &RestorePlan,
@@ -63,7 +63,7 @@ pub(crate) fn link_equal(
     Ok(equal)
 }
 
-/// Fails if a linked rollout was written since it was compared.
+/// Fails with [`JournalError::Written`] if a linked rollout was written since it was compared.
 pub(crate) fn check_unchanged(
     contents: &ArchiveManifest,
     plan: &RestorePlan,

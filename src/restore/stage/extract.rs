@@ -33,7 +33,7 @@ impl<'a> ExtractSink<'a> {
         }
     }
 
-    /// Returns the archive's login. Valid once the whole archive was read.
+    /// Returns the archive's login, if the plan wants it. Call this after reading the archive.
     pub(crate) fn into_login(self) -> Option<ArchivedLogin> {
         let login = self
             .login
@@ -96,7 +96,7 @@ impl Sink for ExtractSink<'_> {
     }
 }
 
-/// Writes a part of a file.
+/// Writes `bytes` at `offset`; a large part past the page cache.
 fn write_part(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
     match bytes.len() {
         LARGE_PART_BYTES.. => position::write_past_cache(file, bytes, offset),

@@ -24,10 +24,10 @@ pub(crate) fn find_linked_roots(
     for entry in entries {
         let entry = entry.at("list", folder)?;
         let prefix = PathBuf::from(entry.file_name());
-        let is_replaced_by_content = kind_of(&prefix).is_followed_through_links();
+        let replaces_link = kind_of(&prefix).is_followed_through_links();
         let is_link = entry.file_type().at("read", entry.path())?.is_symlink();
         let is_mount = mounts.contains(&entry.path()) && entry.path().is_dir();
-        if !(is_link || is_mount) || is_replaced_by_content || !plan.changes_below(&prefix) {
+        if !(is_link || is_mount) || replaces_link || !plan.changes_below(&prefix) {
             continue;
         }
         // A dangling link leads to nothing that could be replaced. It stays as it is.

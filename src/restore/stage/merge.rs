@@ -23,7 +23,7 @@ pub(crate) struct MergeResult {
     pub(crate) kept_rollouts: HashSet<String>,
 }
 
-/// Removes staged rollouts from the plan if the live version is equal or longer, and merges
+/// Removes staged rollouts, from the stage and from the plan, if the live version is equal or longer, and merges
 /// line-based files. Does nothing unless the plan is a merge into the home.
 ///
 /// # Errors
@@ -105,7 +105,8 @@ fn merge_line_files(stage: &Stage, live: &NameSet) -> Result<(), IoError> {
     Ok(())
 }
 
-/// Appends to `staged` the lines that only `live` has, in their order.
+/// Appends to `staged` the lines that only `live` has, in their order, each once. If there are any, `staged` gets the
+/// mode 0600 and the modification time of `live`.
 fn append_missing_lines(live: &Path, staged: &Path) -> Result<(), IoError> {
     let live_mtime_ns = modified_ns(&live.metadata().at("read", live)?);
     // Keeps digests, not lines: the file and each line may be large.

@@ -22,7 +22,7 @@ pub(crate) struct StageRoot {
     pub(crate) live: PathBuf,
     /// The path that its new state is built at.
     pub(crate) staged: PathBuf,
-    /// True if the root is exchanged in one call; false if entry by entry, because it is a mount
+    /// True if the root is exchanged in one call; false if entry by entry, for example because it is a mount
     /// point or its parent is not writable.
     pub(crate) whole: bool,
 }
@@ -70,7 +70,7 @@ pub(crate) struct Stage {
     pub(crate) outside: PathBuf,
     /// The login of the archive, if the plan wants it.
     pub(crate) login: Option<ArchivedLogin>,
-    /// The archive's rollouts that are written.
+    /// The archive's rollouts that are written, by conversation. A merge replaces those whose live version stays.
     pub(crate) rollouts: RolloutIndex,
     /// Staged rollouts that are hard links to live files with equal content.
     pub(crate) equal: NameSet,
@@ -133,7 +133,7 @@ impl Stage {
             .collect()
     }
 
-    /// Creates the links and folders that the plan takes from the archive.
+    /// Creates the links that the plan takes from the archive, and, unless the restore is partial, all folders.
     pub(crate) fn create_links_and_folders(
         &self,
         contents: &ArchiveManifest,

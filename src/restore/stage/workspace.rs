@@ -28,7 +28,12 @@ pub(crate) struct Workspace<'a> {
 }
 
 impl<'a> Workspace<'a> {
-    /// Locks the target, plans the restore, checks the disks, and creates the staging folders.
+    /// Locks the target, plans the restore, checks the disks, creates the staging folders, and links the rollouts that
+    /// the home already has into them.
+    ///
+    /// # Errors
+    /// Another restore runs, the plan fails, a mount point is in the way, names collide on a disk that ignores case, or
+    /// a disk has too little space.
     pub(crate) fn open(
         request: &'a RestoreRequest<'a>,
         progress: &dyn Progress,

@@ -9,16 +9,18 @@ use super::request::ApplyRequest;
 use crate::codex::rollout;
 use crate::io::{IoContext, IoError};
 use crate::sync::config::SyncConfig;
+use crate::sync::contents::{self, ContentFormat};
 use crate::sync::manifest::{self, ManifestEntry};
 use crate::sync::remote::folder::listed_versions::RemoteManifests;
 use crate::sync::sides::{Side, Stat};
 use crate::sync::state::{SyncState, SyncedFile};
-use crate::sync::{contents, identity, line_merge, rollouts};
+use crate::sync::{identity, line_merge, rollouts};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-/// Adds the files that no machine attests to `own`, this machine's manifest. Records the digests that it reads in the
-/// state. Skips files that changed since the last sync: the next run attests them.
+/// Adds the files that no machine attests to `own`, the entries of this machine's manifest. Records in the state the
+/// digests that it reads and the incomplete manifests. Skips files that changed since the last sync: the next run attests
+/// them. Adds nothing while a manifest is not downloaded, or is incomplete in a new way.
 pub(super) fn attest_unlisted(
     state: &mut SyncState,
     own: &mut BTreeMap<String, ManifestEntry>,
@@ -36,13 +38,13 @@ pub(super) fn attest_unlisted(
     let config = request.config;
     let others = identity::read_remote_manifests(config, state)?;
     let incomplete = describe_incomplete_manifests(&others, config)?;
-    let has_new_torn = incomplete
+    let has_new_incomplete = incomplete
         .iter()
         .any(|name| !state.torn_manifests.contains(name));
     state.torn_manifests = incomplete;
-    if has_new_torn || !others.not_downloaded.is_empty() {
-        // The incomplete manifest may attest all of these files. If it is
-        // unchanged since the previous run, sync stops waiting, because its machine may be gone.
+    if has_new_incomplete || !others.not_downloaded.is_empty() {
+        // The incomplete manifest may attest all of these files. If it is unchanged since the previous run, sync stops
+        // waiting, because its machine may be gone.
         return Ok(());
     }
     // In the order of their names, so that an interrupted run continues where it was.
@@ -51,7 +53,7 @@ pub(super) fn attest_unlisted(
         let Some(last) = state.files.get_mut(&key) else {
             continue;
         };
-        let mut listed = others.entries(&manifest::key_of(&last.remote.path));
+        let mut listed = others.entries(&manifest::folded_key(&last.remote.path));
         if listed.any(|entry| matches_last_sync(entry, last)) {
             continue;
         }
@@ -68,7 +70,7 @@ pub(super) fn attest_unlisted(
     Ok(())
 }
 
-/// Removes the entries of plain files that have changed on this machine since. Other machines would wait for these
+/// Removes the entries of plain files whose content is not that of the last sync. Other machines would wait for these
 /// versions.
 pub(super) fn remove_replaced(files: &mut BTreeMap<String, ManifestEntry>, state: &SyncState) {
     files.retain(|path, entry| {
@@ -104,7 +106,7 @@ pub(super) fn select_published_entries(
     let own = state.files.keys().chain(state.deleted.keys());
     let known: BTreeSet<String> = own.map(|key| manifest::fold_name(key)).collect();
     for path in std::iter::once(first).chain(missing) {
-        let key = manifest::key_of(path);
+        let key = manifest::folded_key(path);
         if !known.contains(&key) && others.deletions(&key).next().is_none() {
             entries.remove(path);
         }
@@ -119,7 +121,7 @@ fn is_rewritten(path: &str, entry: &ManifestEntry, state: &SyncState) -> bool {
     !path.ends_with(rollout::ZST) && last.is_some_and(|(len, _)| entry.size > len)
 }
 
-/// Returns the incomplete manifests, each with its size and mtime.
+/// Returns the incomplete manifests in order, each as name, size and mtime in nanoseconds.
 fn describe_incomplete_manifests(
     others: &RemoteManifests,
     config: &SyncConfig,
@@ -173,14 +175,15 @@ pub(super) fn match_cloud_folder(
     unattested
 }
 
-/// Returns true if the entry has the size and the recorded digest of the last sync.
+/// Returns true if the entry has the size of the remote file at the last sync and, if that is known, its digest.
 fn matches_last_sync(entry: &ManifestEntry, last: &SyncedFile) -> bool {
     let is_text = !last.remote.path.ends_with(rollout::ZST);
     let digest = last.contents.filter(|_| is_text).map(|(_, digest)| digest);
     entry.size == last.remote.stat.size && digest.is_none_or(|digest| digest == entry.digest)
 }
 
-/// Returns an entry for the remote file if it is complete and unchanged since the last sync.
+/// Returns an entry for the remote file if it is complete and both sides are unchanged since the last sync. Adds the
+/// digest of the text to `last` if it is unknown and both sides have the same.
 fn verify_remote(
     last: &mut SyncedFile,
     config: &SyncConfig,
@@ -190,7 +193,7 @@ fn verify_remote(
     if !last.is_unchanged(config)? {
         return Ok(None);
     }
-    let text = |path: &Path| contents::read(path).at("read", path);
+    let text = |path: &Path| contents::read_text_digest(path).at("read", path);
     let is_packed = last.remote.path.ends_with(rollout::ZST);
     let raw = match last.contents {
         Some((len, digest)) if !is_packed && len == last.remote.stat.size => digest,
@@ -200,7 +203,7 @@ fn verify_remote(
         let found = text(&remote)?;
         if found == text(&local)? {
             last.contents = Some(found);
-        } else if contents::torn_reason(&remote, false)
+        } else if contents::torn_reason(&remote, ContentFormat::Any)
             .at("read", &remote)?
             .is_some()
         {

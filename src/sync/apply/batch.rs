@@ -26,7 +26,8 @@ const MAX_BATCH_BYTES: u64 = 64 * 1024 * 1024;
 /// concurrent fsync calls together.
 const COPY_THREADS: usize = 16;
 
-/// Returns the first steps of `steps` that can be one batch: each creates exactly one new file.
+/// Returns the first steps of `steps` that can be one batch: each only copies one file to a new path. Empty if the first
+/// step does more.
 pub(super) fn take_batch(steps: &[SyncStep]) -> &[SyncStep] {
     let mut bytes = 0_u64;
     // A step of a large first sync would otherwise fail with EMFILE: each staged copy keeps its file open.
@@ -97,11 +98,7 @@ impl ApplyRun<'_> {
     }
 
     /// Makes temp copies beside their targets, in the order of `copies`. They are durable if they are few.
-    fn stage_all(
-        &self,
-        copies: &[&CopyOp],
-        are_few: bool,
-    ) -> Result<Vec<Result<StagedCopy, StepFailure>>, ApplyError> {
+    fn stage_all(&self, copies: &[&CopyOp], are_few: bool) -> Result<Vec<StageResult>, ApplyError> {
         let new_folders = if are_few {
             NewFolders::Durable
         } else {
@@ -117,15 +114,14 @@ impl ApplyRun<'_> {
                 copy.to.0,
                 copy.to.1.rsplit_once('/').map(|(folder, _)| folder),
             );
-            let place = if prepared.contains(&folder) {
-                Ok(prepare_place(config, &copy.to))
-            } else {
-                prepare_folder(config, self.plan, &copy.to, new_folders).map(|()| {
+            let mut result = Ok(());
+            if !prepared.contains(&folder) {
+                result = prepare_folder(config, self.plan, &copy.to, new_folders);
+                if result.is_ok() {
                     prepared.insert(folder);
-                    prepare_place(config, &copy.to)
-                })
-            };
-            jobs.push((*copy, place));
+                }
+            }
+            jobs.push((*copy, result.map(|()| prepare_place(config, &copy.to))));
         }
         let shared = self.copier;
         Ok(run_in_threads(
@@ -150,8 +146,9 @@ impl ApplyRun<'_> {
         })
     }
 
-    /// Syncs the folders of the files: few by one call each, many by one call per file system. If that is not
-    /// possible, also the folders above them, which may be new. Files whose folder cannot be synced become failures.
+    /// Syncs the folders of the files: if they are few, by one call for each folder, else by one call per file system. If
+    /// that is not possible, also syncs the folders above them, which may be new. Files whose folder cannot be synced become
+    /// failures; an error that ends the run goes to `outcome`.
     fn sync_folders(
         &self,
         files: &mut [Result<NamedFile, StepFailure>],

@@ -70,7 +70,7 @@ impl Copier<'_> {
     }
 
     /// Creates a temp file beside `target`. If the user's link leads the target out of the side's folder, for example
-    /// to read-only settings, a failure concerns this step only; inside the folder it ends the run.
+    /// to read-only settings, a failure concerns this step only. Inside the folder, a full or read-only disk ends the run.
     pub(super) fn create_temp(&self, side: Side, target: &Path) -> Result<TempFile, StepFailure> {
         TempFile::create_beside(target).map_err(|e| {
             if target.starts_with(self.config.root(side)) {
@@ -81,9 +81,9 @@ impl Copier<'_> {
         })
     }
 
-    /// Copies a file beside `target`, with its mode and time. Not durable yet.
+    /// Copies a file to a temp file beside `target`, with the mtime of the plan and the mode of the file that it replaces,
+    /// else of the source. Not durable yet.
     pub(super) fn stage(&self, copy: &CopyOp, target: PathBuf) -> Result<StagedCopy, StepFailure> {
-        // A writer that changed the file while it was read left a copy of neither version.
         let source = self.check_unchanged(&copy.from)?;
         let mut reader = file_open::open(&source).at("open", &source)?;
         let linked = self.link(copy, &source, &target);
@@ -98,6 +98,7 @@ impl Copier<'_> {
             self.copy_bytes(&mut reader, temp.file())
         }
         .at("copy", &source)?;
+        // A writer that changed the file while it was read left a copy of neither version.
         self.check_unchanged(&copy.from)?;
         if size != copy.from.stat.size || copy.expect.is_some_and(|expected| expected != digest) {
             let why = format!(
@@ -115,7 +116,7 @@ impl Copier<'_> {
             // The text of an uncompressed file is its bytes, so it is not read again.
             Some((size, digest))
         } else {
-            match contents::read(temp.path()) {
+            match contents::read_text_digest(temp.path()) {
                 Ok(text) => Some(text),
                 Err(e) if rollouts::is_below_sessions(&copy.to.1) => {
                     let why = format!("cannot be unpacked ({e}): {}", source.display());
@@ -167,8 +168,8 @@ impl Copier<'_> {
     }
 }
 
-/// Sets the permissions: those of the replaced file, otherwise those of the source; never writable for group and
-/// others, always readable and writable for the owner. Does nothing on Windows.
+/// Sets the permissions: those of the replaced file, otherwise those of the source, or 0600 if that does not exist. Never
+/// writable for group and others, always readable and writable for the owner. Does nothing on Windows.
 pub(super) fn copy_mode(file: &File, source: &Path, replaced: Option<&Path>) -> io::Result<()> {
     #[cfg(unix)]
     {

@@ -6,13 +6,14 @@ use crate::sync::plan::PlanError;
 use std::io;
 use std::path::Path;
 
-/// Errors that end a run early. The steps done before are in place and recorded in the state.
+/// Errors that end a run early. The files of the steps done before are in place; the next run finds those that the state
+/// does not record yet.
 #[derive(Debug, thiserror::Error)]
 pub enum ApplyError {
     /// The user interrupted the run between two files.
     #[error("interrupted")]
     Interrupted,
-    /// A read or write failed that all steps depend on, or the disk is full or read-only.
+    /// A file that all steps depend on cannot be read or written, or the disk is full or read-only.
     #[error(transparent)]
     Io(#[from] IoError),
     /// The files to overwrite could not be backed up; nothing was changed.

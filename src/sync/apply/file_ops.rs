@@ -26,7 +26,7 @@ impl ApplyRun<'_> {
         self.publish_copy(staged, copy.over)
     }
 
-    /// Merges lines. Fails before writing anything if the bytes of a version differ from those that the plan read, for
+    /// Merges lines. Fails before replacing anything if the bytes of a version differ from those that the plan read, for
     /// example because a cloud client truncated it.
     pub(super) fn merge(
         &mut self,
@@ -89,7 +89,8 @@ impl ApplyRun<'_> {
         Ok(())
     }
 
-    /// Gives a complete copy its name, after making the ledger and the copy durable.
+    /// Gives a complete copy its name, after making the ledger and the copy durable. Fails if the target is not as `over`,
+    /// the observed file, or exists although that is `None`.
     fn publish_copy(&mut self, staged: StagedCopy, over: Option<Stat>) -> Result<(), StepFailure> {
         self.request.check_interrupt()?;
         self.ledger.sync()?;

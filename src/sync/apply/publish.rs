@@ -1,5 +1,5 @@
-//! Publishing to other machines and recording for the next run: deletions before they are done, everything else at the
-//! end of a run.
+//! Publishes this machine's manifest and records the results in the state: deletions before they are done, everything else
+//! at the end of a run.
 
 use super::attestation;
 use super::error::ApplyError;

@@ -1,11 +1,11 @@
-//! Result of a run.
+//! The result of a run.
 
 use super::error::{ApplyError, StepFailure};
 use crate::sync::backup::BackupError;
 use crate::sync::index_updates::IndexUpdate;
 use crate::sync::plan::SyncStep;
 
-/// Result of a run.
+/// The completed and skipped steps of a run, and the snapshots that it made and removed.
 #[derive(Debug, Default)]
 pub struct ApplyReport {
     /// Indexes of the completed steps of the plan, in ascending order.
@@ -23,7 +23,7 @@ pub struct ApplyReport {
 }
 
 impl ApplyReport {
-    /// Adds the result of a step. Returns the error if it ends the run.
+    /// Adds the result of the step with this index in the plan. Returns the error if it ends the run.
     pub(super) fn add(
         &mut self,
         index: usize,

@@ -1,4 +1,4 @@
-//! Input of a run.
+//! The input of a run.
 
 use super::error::ApplyError;
 use crate::io::Progress;
@@ -6,7 +6,7 @@ use crate::sync::config::SyncConfig;
 use crate::sync::state::Replica;
 use chrono::{DateTime, Utc};
 
-/// Input of [`apply`](super::apply) besides the plan.
+/// The input of [`apply`](super::apply) besides the plan and its state.
 pub struct ApplyRequest<'a> {
     /// The configuration of this sync.
     pub config: &'a SyncConfig,

@@ -124,8 +124,8 @@ impl ApplyRun<'_> {
         Ok(self.journal.record(&step.key, &last, replaced)?)
     }
 
-    /// Records the conversations that get another name from `session_index.jsonl`, before it is replaced, so that
-    /// Codex's lists are updated even if the run is killed.
+    /// Records the conversations that get another name from a staged `session_index.jsonl`, before it is replaced, so that
+    /// Codex's lists are updated even if the run is killed. Does nothing for other files.
     pub(super) fn record_name_changes(&self, staged: &StagedCopy) -> Result<(), IoError> {
         let (side, path) = &staged.placed.to;
         if *side == Side::Remote || path != session_index::FILE_NAME {
@@ -135,8 +135,8 @@ impl ApplyRun<'_> {
         PendingIndexUpdates::new(self.request.replica).record_renamed(ids)
     }
 
-    /// Records a copy in the ledger before it gets its name: uploads are attested, downloads are remembered so that a
-    /// killed run does not turn them into local edits.
+    /// Adds a copy to the ledger before it gets its name: uploads are attested, downloads are remembered so that a killed
+    /// run does not turn them into local edits. Durable after [`Ledger::sync`].
     pub(super) fn record_in_ledger(
         &mut self,
         copy: &CopyOp,

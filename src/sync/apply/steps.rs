@@ -6,7 +6,6 @@ use super::report::ApplyReport;
 use super::run::ApplyRun;
 use crate::sync::backup::SnapshotFile;
 use crate::sync::plan::{Op, SyncStep};
-use crate::sync::sides::Side;
 
 impl ApplyRun<'_> {
     /// Applies all steps. Stops at the first failure that ends the run.
@@ -36,9 +35,7 @@ impl ApplyRun<'_> {
     fn apply_step(&mut self, step: &SyncStep, report: &mut ApplyReport) -> Result<(), StepFailure> {
         self.placed.clear();
         for seen in step.ops.iter().flat_map(Op::targets) {
-            let is_it = |file: &SnapshotFile| {
-                file.cloud == (seen.side == Side::Remote) && file.path == seen.path
-            };
+            let is_it = |file: &SnapshotFile| file.side() == seen.side && file.path == seen.path;
             // Without its backup, a file that is overwritten could not be restored.
             if let Some((_, why)) = self.not_backed_up.iter().find(|(file, _)| is_it(file)) {
                 let path = self.request.config.file_path(seen.side, &seen.path);

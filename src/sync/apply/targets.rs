@@ -19,8 +19,8 @@ pub(super) enum NewFolders {
     Unsynced,
 }
 
-/// Returns the full path of a target and creates its folders, which are durable on return. Fails as
-/// [`prepare_folder`] does.
+/// Creates the folders of a target, which are durable on return, and returns its full path, as [`prepare_folder`] and
+/// [`prepare_place`] do.
 pub(super) fn prepare_target(
     config: &SyncConfig,
     plan: &SyncPlan,
@@ -30,8 +30,8 @@ pub(super) fn prepare_target(
     Ok(prepare_place(config, to))
 }
 
-/// Creates the folders of a target. Fails if a component is a link, except for links at the top level of the home,
-/// which the user created and which are followed.
+/// Creates the folders of a target. Fails if a component is a file or a link, except for the links at the top level of
+/// the home that sync follows, or if the cloud folder is not mounted any more.
 pub(super) fn prepare_folder(
     config: &SyncConfig,
     plan: &SyncPlan,
@@ -67,7 +67,7 @@ pub(super) fn prepare_folder(
     Ok(())
 }
 
-/// Returns the full path of a target whose folders exist, and removes empty folders in its place.
+/// Returns the full path of a target whose folders exist, and removes a folder in its place that has no files.
 pub(super) fn prepare_place(config: &SyncConfig, to: &(Side, String)) -> PathBuf {
     let place = config.file_path(to.0, &to.1);
     // A removal in the same run may have emptied it.

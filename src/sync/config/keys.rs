@@ -30,7 +30,7 @@ const PROGRAMS: ValueKind = ValueKind::Texts {
     is_valid: |names| names.iter().any(|name| !name.trim().is_empty()),
 };
 
-const NAMES_OF_SYSTEMS: ValueKind = ValueKind::Structure {
+const NAMES_BY_SYSTEM: ValueKind = ValueKind::Structure {
     expected: "a table of lists of names",
     is_valid: |value| parse_structure::<BTreeMap<String, Vec<String>>>(value).is_some(),
 };
@@ -51,7 +51,7 @@ const fn text_key(name: &'static str) -> SettingKey {
     SettingKey::new(name, kind, "")
 }
 
-/// Creates a key that codexSync does not read itself, or that only concerns its implementation.
+/// Creates a key of codexSync that has no effect in this program. Any value is valid.
 const fn ignored_key(name: &'static str) -> SettingKey {
     let kind = ValueKind::Structure {
         expected: "any value",
@@ -109,7 +109,7 @@ pub(super) const KEYS: [SettingKey; 50] = [
     ),
     SettingKey::new(
         "process_detection.background_process_names",
-        NAMES_OF_SYSTEMS,
+        NAMES_BY_SYSTEM,
         "",
     ),
     count_key("process_detection.grace_period_seconds", "2"),

@@ -53,7 +53,7 @@ fn is_same_folder(a: &Path, b: &Path) -> bool {
     a.is_some() && a == b
 }
 
-/// Refuses a configuration in which folders overlap.
+/// Fails if the folders of a configuration overlap.
 pub(super) fn check(config: &SyncConfig, manager_home: &Path) -> Result<(), SyncConfigError> {
     let home = NamedFolder::new("the Codex home", &config.local);
     let cloud = NamedFolder::new("the cloud folder", &config.cloud);
@@ -92,7 +92,7 @@ pub(super) fn check(config: &SyncConfig, manager_home: &Path) -> Result<(), Sync
     }
 }
 
-/// Returns the synced entries of the home, because each may be a link that leads out of it.
+/// Returns the synced entries of the home. Each may be a link that leads out of it.
 fn list_synced_entries(config: &SyncConfig) -> Vec<NamedFolder> {
     let roots: Vec<&str> = if config.scope.roots.is_empty() {
         scope::LINKABLE_NAMES.to_vec()
@@ -106,7 +106,7 @@ fn list_synced_entries(config: &SyncConfig) -> Vec<NamedFolder> {
     roots.into_iter().map(folder).collect()
 }
 
-/// Returns true if a folder inside the home would be synced, or contains synced paths.
+/// Returns true if `inner` is inside the home and would be synced, or contains synced paths.
 fn is_synced(config: &SyncConfig, inner: &NamedFolder, home: &NamedFolder) -> bool {
     let relative = inner.real.strip_prefix(&home.real).ok();
     let Some(relative) = relative.and_then(Path::to_str) else {

@@ -22,7 +22,7 @@ use std::time::Duration;
 const UNNAMED: &str = "unknown-machine";
 
 impl SyncConfig {
-    /// Reads and validates the configuration at `path`.
+    /// Reads and validates the configuration at `path`, as [`Self::parse`] does.
     pub fn read(path: &Path, context: &ConfigContext<'_>) -> Result<Self, SyncConfigError> {
         let text = match file_open::read_to_string(path) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
@@ -33,7 +33,8 @@ impl SyncConfig {
         Self::parse(path, &text, context)
     }
 
-    /// Parses and validates `text`, the content of `path`.
+    /// Parses and validates `text`, the content of `path`. From then on, [`beneath`] keeps paths inside its Codex home and
+    /// its cloud folder.
     pub fn parse(
         path: &Path,
         text: &str,
@@ -42,9 +43,9 @@ impl SyncConfig {
         let mut file = SettingsFile::parse(path.to_path_buf(), text)?;
         let warnings = collect_warnings(&file);
         for name in file.names() {
-            // No setting is outside of a table: such a value has its warning, also if it has the name of a table.
-            let is_unused = !name.contains('.');
-            if is_unused || is_blank_text(&file, &name) {
+            // All settings are in tables. A value outside of them has its warning, and could have the name of a table.
+            let is_outside = !name.contains('.');
+            if is_outside || is_blank_text(&file, &name) {
                 file.unset(&name);
             }
         }
@@ -121,7 +122,7 @@ impl SyncConfig {
     }
 }
 
-/// Returns true for an empty text: codexSync treats it as an absent one.
+/// Returns true if the value of a text or choice is blank: codexSync treats such a value as an absent one.
 fn is_blank_text(file: &SettingsFile, name: &str) -> bool {
     let key = KEYS.iter().find(|key| key.name == name);
     let kind = key.map(|key| key.kind);
@@ -133,7 +134,7 @@ fn is_blank_text(file: &SettingsFile, name: &str) -> bool {
     is_text && text.is_some_and(|text| text.trim().is_empty())
 }
 
-/// Returns a warning for each key that has no effect.
+/// Returns a warning for each unknown key or table, and for `paths.temp_dir`, which users expect to have an effect.
 fn collect_warnings(file: &SettingsFile) -> Vec<String> {
     let mut warnings = Vec::new();
     if file.get("paths.temp_dir").is_some() {
@@ -177,7 +178,8 @@ fn parse_policy(values: SettingValues<'_>) -> SyncPolicy {
     }
 }
 
-/// Replaces characters that some systems do not allow in file names; at most 64 characters.
+/// Returns a machine name of at most 64 ASCII letters, digits, `.`, `_` and `-`, which all systems allow in file names.
+/// Each run of other characters becomes one `-`. If nothing else is left, the name is codexSync's default.
 pub fn sanitize_machine_name(text: &str) -> String {
     let mut name = String::new();
     for c in text.trim().chars() {

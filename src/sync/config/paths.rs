@@ -44,7 +44,7 @@ impl<'a> PathBase<'a> {
         self.values.text(name).map(|text| self.resolve(text))
     }
 
-    /// Returns a path of the configuration as an absolute one.
+    /// Returns a path of the configuration as an absolute one, without `.` and `..`.
     fn resolve(&self, text: &str) -> PathBuf {
         let text = match &self.workspace {
             Some(root) => text.replace("${workspace_root}", &root.to_string_lossy()),

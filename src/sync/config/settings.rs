@@ -192,7 +192,7 @@ pub enum ConflictPolicy {
 pub enum SessionMode {
     #[default]
     All,
-    /// Only conversations in the latest date folder of `sessions/` are synced.
+    /// Of the conversations in `sessions/`, only those in the latest date folder are synced, and those that they continue.
     LastDateOnly,
 }
 

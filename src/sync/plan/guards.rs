@@ -11,7 +11,7 @@ use super::sync_plan::SyncPlan;
 use super::sync_step::{Conflict, Op, SyncAction, SyncStep};
 use crate::io::quantity::pluralize;
 use crate::sync::decide::FileDecision;
-use crate::sync::file_group::{FileGroup, key_of};
+use crate::sync::file_group::{FileGroup, state_key};
 use crate::sync::manifest;
 use crate::sync::notice::{Notice, NoticeList};
 use crate::sync::remote::folder::delivery::ZERO_FILLED;
@@ -55,7 +55,7 @@ pub(super) fn reason_to_leave(file: &ComparedFile<'_>, decision: FileDecision) -
     Some(NoticeList::Warning.notice(&file.path, why))
 }
 
-/// Returns the error for a path of `--allow-secrets` without a file.
+/// Returns the error for a path of `--allow-secrets` without a file. It names the files that the option would sync.
 pub(super) fn no_file_to_allow(path: &str, plan: &SyncPlan) -> PlanError {
     let warnings = plan.notices.warnings.iter();
     let held = warnings.filter(|(_, why)| why.ends_with(ALLOWS_SECRET));
@@ -65,8 +65,8 @@ pub(super) fn no_file_to_allow(path: &str, plan: &SyncPlan) -> PlanError {
     PlanError::NoFileToAllow { path, held }
 }
 
-/// Drops the step that would copy a login under the name of another file. Logins are never copied, even if their file
-/// is not searched for secrets or the user allowed its secrets.
+/// Replaces a plan with a step that would copy a login under the name of another file by a warning. Logins are never
+/// copied, even if their file is not searched for secrets or the user allowed its secrets.
 pub(super) fn drop_login_step(file: &ComparedFile<'_>, plan: FilePlan) -> FilePlan {
     let FileOutcome::Step(step) = &plan.outcome else {
         return plan;
@@ -82,8 +82,8 @@ pub(super) fn drop_login_step(file: &ComparedFile<'_>, plan: FilePlan) -> FilePl
 }
 
 /// Fails if the cloud folder lacks more than a quarter of the known files and more than [`ALLOWED_MISSING`], or any
-/// known file together with this machine's manifest: it is probably not mounted or not downloaded. Withdraws the
-/// deletions of files that neither side has any more if these are many.
+/// known file together with this machine's manifest: it is probably not mounted or not downloaded. With `--refill`, never
+/// fails. Withdraws the deletions of files that neither side has any more if these are many, or with `--refill`.
 pub(super) fn refuse_unmounted(
     missing: &mut MissingFiles,
     request: &PlanRequest<'_>,
@@ -104,7 +104,7 @@ pub(super) fn refuse_unmounted(
     Ok(())
 }
 
-/// Returns the note about files that the configuration no longer includes.
+/// Returns the note about the number of files that the configuration no longer includes; `None` if there are none.
 pub(super) fn out_of_scope_note(out_of_scope: usize) -> Option<Notice> {
     let files = match out_of_scope {
         0 => return None,
@@ -122,8 +122,8 @@ fn deletion_limit(known: usize) -> usize {
     (known / 10).clamp(floor, MAX_DELETION_LIMIT)
 }
 
-/// Holds back all deletions if there are more than [`deletion_limit`], until the user confirms them with
-/// `--delete-many`: the user more likely lost a folder.
+/// Drops all steps that delete files if there are more than [`deletion_limit`], until the user confirms them with
+/// `--delete-many`: the user more likely lost a folder. `known` is the number of files of the last sync.
 pub(super) fn hold_back_mass_deletions(
     plan: &mut SyncPlan,
     known: usize,
@@ -200,7 +200,8 @@ pub(super) fn drop_blocked_steps(plan: &mut SyncPlan, obstacles: &Obstacles, pla
     plan.notices.extend(notices);
 }
 
-/// Turns the steps that would replace these conversations into conflicts, whatever the policy and the user chose.
+/// Turns the steps of these keys, which would replace lines that other rollouts continue, into conflicts, whatever the
+/// policy and the user chose.
 pub(super) fn keep_continued_rollouts(plan: &mut SyncPlan, keys: &[String]) {
     let is_continued = |step: &mut SyncStep| keys.contains(&step.key);
     for step in plan.steps.extract_if(.., is_continued) {
@@ -227,7 +228,7 @@ pub(super) fn keep_continued_rollouts(plan: &mut SyncPlan, keys: &[String]) {
     }
 }
 
-/// Holds back the steps of these rollouts until the conflict of the conversation that they continue is resolved.
+/// Drops the steps of these keys, of rollouts that continue a conversation in conflict, until that is resolved.
 pub(super) fn hold_continuations(plan: &mut SyncPlan, keys: &[String]) {
     let is_held = |step: &mut SyncStep| keys.contains(&step.key);
     let held = plan.steps.extract_if(.., is_held).map(|step| {
@@ -238,7 +239,8 @@ pub(super) fn hold_continuations(plan: &mut SyncPlan, keys: &[String]) {
     plan.notices.extend(held);
 }
 
-/// Completes the notices: undelivered versions, and for each waiting file the machine that has its newest version.
+/// Completes the notices by the undelivered versions that are not reported yet, and for each waiting file by the machine
+/// that has its newest version.
 /// Offers `--accept-unlisted` only for files without a newer version in any manifest: otherwise it could replace a
 /// version that is still being delivered by an older one.
 pub(super) fn report_incomplete(
@@ -249,10 +251,10 @@ pub(super) fn report_incomplete(
     let reported = collect_reported_keys(plan);
     let notices = &mut plan.notices;
     for (path, why) in &mut notices.waiting {
-        let file = undelivered.get(&manifest::key_of(path));
+        let file = undelivered.get(&manifest::folded_key(path));
         let mut machines = file.map_or_else(BTreeSet::new, |file| file.machines.clone());
         notices.may_accept_unlisted |= machines.is_empty() && notices.unlisted.contains(path);
-        let group = groups.get(&key_of(path));
+        let group = groups.get(&state_key(path));
         if machines.is_empty() && group.is_some_and(|group| !group.local.is_empty()) {
             machines.insert("this machine".to_owned());
         }
@@ -276,15 +278,13 @@ pub(super) fn report_incomplete(
     notices.undelivered.sort();
 }
 
-/// Returns the files whose reason not to be synced is in the plan already, by the key that manifests use.
+/// Returns the keys, as manifests use them, of the files whose reason not to be synced is in the plan already.
 fn collect_reported_keys(plan: &SyncPlan) -> HashSet<String> {
     let notices = &plan.notices;
     let lists = [&notices.waiting, &notices.skipped, &notices.warnings];
     let paths = lists.into_iter().flatten().map(|(path, _)| path);
     let paths = paths.chain(plan.conflicts.iter().map(|conflict| &conflict.path));
-    paths
-        .map(|path| manifest::fold_name(&key_of(path)))
-        .collect()
+    paths.map(|path| manifest::folded_key(path)).collect()
 }
 
 /// Adds to the reason for waiting where the newest version is.

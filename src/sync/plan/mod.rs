@@ -32,7 +32,6 @@ mod steps;
 mod sync_plan;
 mod sync_step;
 
-pub(crate) use super::file_group::key_of as state_key;
 pub use super::remote::folder::undelivered::UndeliveredVersion;
 pub use super::sides::ObservedFile;
 pub use error::PlanError;
@@ -63,7 +62,8 @@ const CHUNK: usize = 256;
 /// The number of chunks whose results may wait.
 const CHUNKS_AHEAD: usize = 8;
 
-/// Makes the plan, and returns it with the state that it is based on; [`apply`](crate::sync::apply::apply) needs both.
+/// Makes the plan, and returns it with the state that it is based on, which may differ from the state file;
+/// [`apply`](crate::sync::apply::apply) needs both.
 ///
 /// # Errors
 /// See [`PlanError`].

@@ -1,4 +1,4 @@
-//! Input of a plan.
+//! The input of a plan.
 
 use crate::sync::config::{ConflictPolicy, SyncConfig};
 use crate::sync::state::Replica;

@@ -125,7 +125,8 @@ impl SyncPlan {
         self.notices.conflict_copies = copies.pending;
     }
 
-    /// Adds the plan of a later round of the same run.
+    /// Adds what output shows of the plan of a later round of the same run: its steps, conflicts and notices. The number
+    /// of unchanged files becomes that of the later round.
     pub(crate) fn append(&mut self, later: Self) {
         self.steps.extend(later.steps);
         self.conflicts.extend(later.conflicts);

@@ -83,7 +83,7 @@ pub enum Op {
 }
 
 impl Op {
-    /// Returns the files whose content the op copies.
+    /// Returns the synced files whose content the op copies. Conflict copies are not among them.
     pub(crate) fn sources(&self) -> Vec<&ObservedFile> {
         match self {
             Self::Copy(CopyOp { from, .. }) | Self::KeepConflictCopy { from, .. } => vec![from],
@@ -95,7 +95,8 @@ impl Op {
         }
     }
 
-    /// Returns the files that this op overwrites or removes. With `backup.before_overwrite` they are backed up first.
+    /// Returns the synced files that this op overwrites or removes. With `backup.before_overwrite` they are backed up
+    /// first.
     pub(crate) fn targets(&self) -> Vec<ObservedFile> {
         let at = |to: &(Side, String), over: &Option<Stat>| {
             over.map(|stat| ObservedFile {
@@ -209,10 +210,10 @@ impl SyncAction {
     }
 }
 
-/// All changes for one file, applied as a unit.
+/// All changes for one file. The state records them once all are done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SyncStep {
-    /// Key of the file in the state; see `file_group::key_of`.
+    /// Key of the file in the state; see `file_group::state_key`.
     pub key: String,
     /// Relative path for output.
     pub path: String,
@@ -248,7 +249,7 @@ impl SyncStep {
         }
     }
 
-    /// Returns the paths at which the step creates files.
+    /// Returns the paths at which the step creates synced files.
     pub(crate) fn new_targets(&self) -> impl Iterator<Item = (Side, &str)> {
         self.ops.iter().flat_map(|op| {
             let targets: Vec<(Side, &str)> = match op {
@@ -264,7 +265,7 @@ impl SyncStep {
         })
     }
 
-    /// Returns the size of the files that the step deletes.
+    /// Returns the size in bytes of the files that the step removes.
     pub(crate) fn removed_bytes(&self) -> u64 {
         let sizes = self.ops.iter().map(|op| match op {
             Op::Remove(file) => file.stat.size,

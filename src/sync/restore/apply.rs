@@ -36,12 +36,7 @@ pub(crate) fn apply(
     let mut back_up = |path: PathBuf, relative: &str| -> Result<Option<Stat>, IoError> {
         let found = Stat::read(&path)?;
         if let Some(stat) = found {
-            let replaced = SnapshotFile {
-                cloud: plan.target == Side::Remote,
-                path: relative.to_owned(),
-                mtime_ns: stat.mtime_ns,
-                size: stat.size,
-            };
+            let replaced = SnapshotFile::new(plan.target, relative.to_owned(), stat);
             replaced_files.push((path, replaced));
         }
         Ok(found)
@@ -111,7 +106,7 @@ fn find_other_forms(plan: &SyncRestorePlan, config: &SyncConfig) -> Vec<(PathBuf
     }
     let mut others = Vec::new();
     if plan.target == Side::Local && !restored.is_empty() {
-        files::visit(home, &mut |entry, path, _| {
+        files::visit_rollouts(home, &mut |entry, path, _| {
             let parts: Vec<_> = path.iter().map(|part| part.to_string_lossy()).collect();
             let relative = parts.join("/");
             let path = entry.path();
@@ -219,7 +214,7 @@ struct ResolutionRecorder {
 }
 
 impl ResolutionRecorder {
-    /// Returns `None` before the first sync.
+    /// Opens the state of the replica for recording; `None` before the first sync.
     fn open(config: &SyncConfig, replica: &Replica) -> Result<Option<Self>, SyncRestoreError> {
         let mut state = replica.read().map_err(PlanError::from)?;
         if !state.file.exists {
@@ -241,7 +236,7 @@ impl ResolutionRecorder {
         let Some(key) = rollouts::key(&kept.path) else {
             return Ok(());
         };
-        let (_, digest) = contents::read(file).at("read", file)?;
+        let (_, digest) = contents::read_text_digest(file).at("read", file)?;
         let name = conflict_copies::file_name(&key, &digest);
         let news = resolutions::record_keep(&name, &mut self.state.resolutions, &self.others);
         for record in &news {

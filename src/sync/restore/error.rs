@@ -9,7 +9,7 @@ use std::path::PathBuf;
 /// An error of restoring a snapshot. Nothing was changed, except for [`SyncRestoreError::Stopped`].
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SyncRestoreError {
-    /// There is no such snapshot.
+    /// The backup folder has no such snapshot; without a name, it has none at all.
     #[error("no such snapshot: {}", .0.display())]
     None(PathBuf),
     /// The given name is not that of an entry in the backup folder.
@@ -54,7 +54,6 @@ pub(crate) enum SyncRestoreError {
     /// The snapshot cannot be read, or the safety snapshot cannot be written.
     #[error(transparent)]
     Backup(#[from] BackupError),
-    /// Reading or writing a file failed.
     #[error(transparent)]
     Io(#[from] IoError),
 }

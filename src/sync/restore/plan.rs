@@ -36,7 +36,7 @@ pub(crate) fn plan(
     let snapshot = find_snapshot(&config.backup.folder, from)?;
     let list = backup::read_list(&snapshot)?;
     let of_cloud_alone = |list: &backup::SnapshotList| {
-        !list.files.is_empty() && list.files.iter().all(|kept| kept.cloud)
+        !list.files.is_empty() && list.files.iter().all(|kept| kept.side() == Side::Remote)
     };
     let target = target.unwrap_or(match &list {
         Some(list) if of_cloud_alone(list) => Side::Remote,
@@ -47,7 +47,7 @@ pub(crate) fn plan(
     }
     let mut files = match list {
         Some(list) => {
-            let of_side = |kept: &&SnapshotFile| kept.cloud == (target == Side::Remote);
+            let of_side = |kept: &&SnapshotFile| kept.side() == target;
             let own: Vec<_> = list.files.iter().filter(of_side).cloned().collect();
             if own.is_empty() { list.files } else { own }
         }
@@ -132,7 +132,7 @@ fn check_contents(
         let secret = source
             .read_with(kept, |from, _| match target {
                 Side::Remote if !may_quote_tokens => secrets::find_in_text(from, size),
-                _ => secrets::find_whole_file(from, size),
+                _ => secrets::find_whole_secret(from, size),
             })
             .map_err(|e| damaged(&e))?;
         found.push(secret.map(|why| format!("it contains what looks like {why}")));

@@ -4,7 +4,7 @@ use super::error::SyncRestoreError;
 use crate::io::{IoContext, IoError, file_open};
 use crate::sync::backup::{self, BackupError, SnapshotFile, SyncSnapshot};
 use crate::sync::scope;
-use crate::sync::sides::Stat;
+use crate::sync::sides::{Side, Stat};
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
@@ -76,7 +76,7 @@ pub(super) fn list_files(snapshot: &SyncSnapshot) -> Result<Vec<SnapshotFile>, S
     Ok(files)
 }
 
-/// Lists the files in a `.zip`.
+/// Lists the files in a `.zip`, with the mtime of the snapshot. Skips names that are not Unicode.
 fn list_zip(snapshot: &SyncSnapshot) -> Result<Vec<SnapshotFile>, SyncRestoreError> {
     let mut zip = backup::open_zip(snapshot)?;
     let mut files = Vec::new();
@@ -87,12 +87,11 @@ fn list_zip(snapshot: &SyncSnapshot) -> Result<Vec<SnapshotFile>, SyncRestoreErr
         if file.is_file()
             && let Ok(path) = name
         {
-            files.push(SnapshotFile {
-                cloud: false,
-                path,
-                mtime_ns: snapshot.modified_ns,
+            let stat = Stat {
                 size: file.size(),
-            });
+                mtime_ns: snapshot.modified_ns,
+            };
+            files.push(SnapshotFile::new(Side::Local, path, stat));
         }
     }
     Ok(files)
@@ -115,16 +114,12 @@ fn list_folder(snapshot: &SyncSnapshot) -> Result<Vec<SnapshotFile>, IoError> {
             Stat::from_metadata(&fs::symlink_metadata(entry.path()).at("inspect", entry.path())?);
         let relative = entry.path().strip_prefix(root).unwrap_or(entry.path());
         if let Some(path) = relative.to_str() {
-            files.push(SnapshotFile {
-                cloud: false,
-                path: if cfg!(windows) {
-                    path.replace('\\', "/")
-                } else {
-                    path.to_owned()
-                },
-                mtime_ns: stat.mtime_ns,
-                size: stat.size,
-            });
+            let path = if cfg!(windows) {
+                path.replace('\\', "/")
+            } else {
+                path.to_owned()
+            };
+            files.push(SnapshotFile::new(Side::Local, path, stat));
         }
     }
     Ok(files)

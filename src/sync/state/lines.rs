@@ -26,7 +26,8 @@ pub(super) struct StateHeader {
     cloud: String,
 }
 
-/// A line: key, local file, remote file, contents. A path that equals the key is stored as an empty string.
+/// The line of a file: key; path, size and mtime of the local file, then of the remote one; length and digest of the
+/// text. A path that equals the key is stored as an empty string.
 #[derive(Serialize, Deserialize)]
 struct StateLine<'a>(
     #[serde(borrow)] Cow<'a, str>,
@@ -88,8 +89,8 @@ pub(super) fn encode(local: &str, cloud: &str, state: &SyncState) -> io::Result<
     for end in &state.own.former {
         push_line(&mut bytes, &serde_json::json!({ "former": end }))?;
     }
-    for resolution in &state.torn_manifests {
-        push_line(&mut bytes, &serde_json::json!({ "torn": resolution }))?;
+    for manifest in &state.torn_manifests {
+        push_line(&mut bytes, &serde_json::json!({ "torn": manifest }))?;
     }
     if let Some(notes_digest) = &state.notes_digest {
         push_line(&mut bytes, &serde_json::json!({ "notes": notes_digest }))?;
@@ -110,7 +111,6 @@ pub(super) fn parse_line(state: &mut SyncState, line: &[u8]) -> bool {
     parsed.is_some()
 }
 
-/// Adds the line of a file.
 fn parse_file(state: &mut SyncState, line: &[u8]) -> Option<()> {
     let StateLine(key, local, size, mtime, remote, remote_size, remote_mtime, contents) =
         serde_json::from_slice(line).ok()?;
@@ -134,15 +134,15 @@ fn parse_file(state: &mut SyncState, line: &[u8]) -> Option<()> {
     Some(())
 }
 
-/// Adds any other fact. Unknown ones are skipped.
+/// Adds any other fact; `None` if its value is damaged. Unknown facts are skipped.
 fn parse_fact(state: &mut SyncState, fact: &Value) -> Option<()> {
     let text = |name: &str| fact.get(name).and_then(Value::as_str).map(str::to_owned);
     if fact.get("peers").is_some() {
         state.has_other_machines = true;
     } else if fact.get("gaps").is_some() {
         state.has_gaps = true;
-    } else if let Some(digest) = text("resolved") {
-        state.resolutions.insert(digest);
+    } else if let Some(record) = text("resolved") {
+        state.resolutions.insert(record);
     } else if let Some(key) = text("gone") {
         state.files.remove(&key);
     } else if let Some(key) = text("history") {
@@ -180,11 +180,8 @@ fn parse_digest(value: &Value) -> Option<Sha256Digest> {
 
 fn synced_line<'a>(key: &'a str, last: &'a SyncedFile) -> impl Serialize {
     let path = |place: &'a SideFile| {
-        if place.path == key {
-            Cow::Borrowed("")
-        } else {
-            Cow::Borrowed(place.path.as_str())
-        }
+        let path = place.path.as_str();
+        Cow::Borrowed(if path == key { "" } else { path })
     };
     StateLine(
         Cow::Borrowed(key),
@@ -219,8 +216,8 @@ impl StateJournal {
         Ok(Self { lines })
     }
 
-    /// Records the version of a file on both sides, with the contents that it replaced. Durable after
-    /// [`StateJournal::sync`].
+    /// Records the version of a file on both sides, with the digests of its former contents, unless there are none.
+    /// Durable after [`StateJournal::sync`].
     pub(crate) fn record(
         &mut self,
         key: &str,
@@ -238,12 +235,10 @@ impl StateJournal {
         self.lines.push(&serde_json::json!({ "gone": key }))
     }
 
-    /// Records an entry of the resolutions.
     pub(crate) fn record_resolution(&mut self, resolution: &str) -> Result<(), IoError> {
         self.lines.push(&resolved_line(resolution))
     }
 
-    /// Flushes the recorded lines to disk.
     pub(crate) fn sync(&mut self) -> Result<(), IoError> {
         self.lines.sync()
     }

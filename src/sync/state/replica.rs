@@ -1,4 +1,4 @@
-//! The folder of a state: finds it, reads and writes its file.
+//! Finds the folder of a state, and reads and writes its file.
 
 use super::lines::{self, STATE_SCHEMA, StateHeader, StateJournal};
 use super::sync_state::{OwnManifests, StateDamage, StateFile, SyncState};
@@ -14,7 +14,7 @@ const STATE_FILE: &str = "state.jsonl";
 /// Suffix of the copy of a damaged state.
 const DAMAGED_SUFFIX: &str = ".damaged";
 
-/// An error of reading the state.
+/// An error of reading or continuing a state.
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
     /// The file was written by a newer version of this program.
@@ -24,7 +24,6 @@ pub enum StateError {
         /// Schema found in the file.
         found: u64,
     },
-    /// Reading or writing the state file failed.
     #[error(transparent)]
     Io(#[from] IoError),
 }
@@ -108,8 +107,8 @@ impl Replica {
         self.folder.join(CONFLICT_COPIES_FOLDER)
     }
 
-    /// Reads the state, and the marker of a restore since the last run. A missing state, or one with a
-    /// damaged header, is read as empty; [`SyncState::file`] names the damage.
+    /// Reads the state, and the marker of a restore since the last run. A missing state, or one with a damaged header, is
+    /// read as empty, with a new manifest name; [`SyncState::file`] names the damage.
     pub(crate) fn read(&self) -> Result<SyncState, StateError> {
         let mut state = self.read_file()?;
         state.restore_marker = restore_marker::read(&self.folder)?;
@@ -193,13 +192,14 @@ impl Replica {
         Ok(())
     }
 
-    /// Continues the state of the same home with another store, if this one has none. Returns true if it did.
+    /// Copies the state that the same home has with another store, with its conflict copies and the marker of a restore,
+    /// if this replica has no state. Returns true if it did.
     pub(crate) fn continue_from(&self, other: &Self) -> Result<bool, StateError> {
         if self.state_file().exists() || !other.state_file().exists() {
             return Ok(false);
         }
         let mut state = other.read()?;
-        // The other store has the manifests.
+        // These manifests are in the other store.
         state.own.published.clear();
         let (from, to) = (other.conflict_copies(), self.conflict_copies());
         for (name, _) in tree::list_if_exists(&from)? {

@@ -14,7 +14,7 @@ const MAX_PUBLISHED: usize = 8;
 /// Number of former contents of a plain file that the state remembers.
 const MAX_REPLACED: usize = 8;
 
-/// Path, size and mtime of a file on one side after the last sync.
+/// A file on one side, as the last sync left it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SideFile {
     /// Path relative to the root of the side.
@@ -77,7 +77,6 @@ pub struct SyncState {
     pub remote_digests: HashMap<String, (Stat, Sha256Digest)>,
     /// The manifests that this machine published.
     pub own: OwnManifests,
-    /// The state file, as it was read.
     pub file: StateFile,
     /// Manifests that were incomplete at the last run, each with its size and mtime.
     pub torn_manifests: Vec<String>,
@@ -85,8 +84,8 @@ pub struct SyncState {
     pub has_other_machines: bool,
     /// Digest of the notes of the last complete run; a run prints its notes only if they differ.
     pub notes_digest: Option<Sha256Digest>,
-    /// True if files outside of the state may have been synced: after damage or a restore of the home, until
-    /// a run has processed all files.
+    /// True if files outside of the state may have been synced: after damage or a restore of the home, until a run has
+    /// processed all files and left none. Until then, times do not decide about files.
     pub has_gaps: bool,
     /// Marker of a restore of the home from an archive. Files missing since then do not count as deleted.
     pub restore_marker: Option<String>,
@@ -104,7 +103,7 @@ pub struct OwnManifests {
     pub former: Vec<Sha256Digest>,
 }
 
-/// The condition of a state file.
+/// The condition of the state file when it was read.
 #[derive(Debug, Clone, Default)]
 pub struct StateFile {
     /// True if a state file existed.
@@ -149,8 +148,8 @@ impl SyncState {
         self.replaced.get(key).map_or(&[], Vec::as_slice)
     }
 
-    /// Records a file that both sides have; `replaced` is the digest of a version of a plain file that it replaced on
-    /// one side. The deletion of the file is over then.
+    /// Records a file that both sides have, and withdraws its deletion. The state remembers the contents that a plain file
+    /// had before: those of the last record, and `replaced`, which the file replaced on one side.
     pub(crate) fn record_synced(
         &mut self,
         key: &str,
@@ -173,12 +172,14 @@ impl SyncState {
         }
         if let Some(known) = self.replaced.get_mut(key) {
             known.retain(|known| Some(*known) != present);
+            if known.is_empty() {
+                self.replaced.remove(key);
+            }
         }
-        self.replaced
-            .retain(|other, known| other != key || !known.is_empty());
     }
 
-    /// Takes a new random name for this machine's manifest: 8 hex digits, enough to distinguish a few machines.
+    /// Takes a new random name for this machine's manifest, of 8 hex digits, and counts the manifests published so far as
+    /// former ones.
     pub(crate) fn take_new_name(&mut self) {
         random_id()[..8].clone_into(&mut self.own.writer);
         // A client may restore any of them later; they all count as this machine's.

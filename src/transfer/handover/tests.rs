@@ -15,7 +15,7 @@ fn now() -> Timestamp {
     Timestamp::parse_from_rfc3339("2026-11-20T12:00:00Z").unwrap()
 }
 
-/// A login of the account of a profile, renewed on this day.
+/// Returns a login of the account of a profile, renewed on this day.
 fn login_of(name: &str, day: u32) -> (AuthSnapshot, Login) {
     let token = |claims: &str| format!("x.{}.s", URL_SAFE_NO_PAD.encode(claims));
     let id = token(&format!(

@@ -91,13 +91,13 @@ impl World {
         }
         self.write(random, &conversation);
         if random.is_one_in(4) {
-            self.name(random, &mut conversation);
+            self.give_name(random, &mut conversation);
         }
         self.conversations.push(conversation);
     }
 
     /// Gives a conversation a name as Codex names older ones: with a line in `session_index.jsonl`.
-    fn name(&self, random: &mut Random, conversation: &mut Modeled) {
+    fn give_name(&self, random: &mut Random, conversation: &mut Modeled) {
         let name = one_line(random);
         let entry = IndexEntry {
             id: conversation.session.clone(),
@@ -181,7 +181,7 @@ impl World {
                     self.conversations[number] = conversation;
                 }
                 3 => {
-                    self.name(random, &mut conversation);
+                    self.give_name(random, &mut conversation);
                     self.conversations[number] = conversation;
                 }
                 _ => {}

@@ -4,7 +4,7 @@ use super::home::World;
 use super::random::Random;
 use super::texts::{CODE, SYMBOLS, UNSPACED, WORDS};
 
-/// A term of a query: the text to type and its meaning.
+/// The meaning of a term of a query.
 #[derive(Debug, Clone)]
 pub(super) enum Meaning {
     /// A word in all its forms.
@@ -121,6 +121,7 @@ impl Meaning {
     }
 }
 
+/// Returns the text of a term to type, and its meaning.
 pub(super) fn term(random: &mut Random, home: &World) -> (String, Meaning) {
     loop {
         match random.below(12) {

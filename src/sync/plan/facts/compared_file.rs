@@ -24,7 +24,7 @@ pub(crate) struct ComparedFile<'a> {
     pub(crate) key: &'a str,
     /// Relative path that output and JSON show.
     pub(crate) path: String,
-    /// The file at the last sync.
+    /// The file as the state records it after the last sync.
     pub(crate) last: Option<&'a SyncedFile>,
     pub(crate) local: Option<FileVersion>,
     pub(crate) remote: Option<FileVersion>,
@@ -42,7 +42,7 @@ pub(crate) struct ComparedFile<'a> {
     pub(crate) is_backed_up: bool,
     /// Copies of a login under another name.
     pub(crate) logins: Vec<ObservedFile>,
-    /// The merge of a line-based file whose versions diverged.
+    /// The merge of a line-based file whose versions diverged, or of which clients made copies.
     pub(crate) merge: Option<LineMergeFacts>,
     /// Known only for conversations.
     pub(crate) conversation: ConversationVersions,
@@ -96,7 +96,7 @@ pub(crate) struct ConversationVersions {
     /// Names of the listed versions that are given up because Codex rewrote the conversation: they are beginnings of
     /// the former text, and longer than the new one, so machines would wait for them.
     pub(crate) given_up: Vec<String>,
-    /// The messages that only one main version has.
+    /// The messages that only one main version has, if the main versions diverged and their name has an id.
     pub(crate) versions: Option<ConflictingVersions>,
 }
 

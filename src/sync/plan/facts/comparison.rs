@@ -14,7 +14,7 @@ use crate::sync::sides::Side;
 use crate::sync::state::SyncedFile;
 
 impl<'a> FactReader<'a> {
-    /// Compares the version that represents each side.
+    /// Compares the versions that represent the two sides, and reads what the decision and the step need of them.
     pub(super) fn compare(
         &self,
         key: &'a str,
@@ -23,7 +23,7 @@ impl<'a> FactReader<'a> {
         local: Option<FileVersion>,
         remote: Option<FileVersion>,
     ) -> Result<ComparedFile<'a>, IoError> {
-        let last = self.records.last(key);
+        let last = self.records.last_synced(key);
         let deletions = self.records.pending_deletions(key);
         let cancelled = deletions.filter(|_| remote.is_none());
         let mut file = ComparedFile {
@@ -62,7 +62,8 @@ impl<'a> FactReader<'a> {
         Ok(file)
     }
 
-    /// Returns the decision rules for one path, with the policy that `sync resolve` gives for it.
+    /// Returns the decision rules for one path: with the policy that `sync resolve` gives for it, and without deletions of
+    /// files of lines.
     fn rules_for(&self, path: &str, kind: FileKind) -> DecisionRules {
         let mut rules = self.rules;
         if let Some((resolved, policy)) = self.request.policy_override
@@ -76,7 +77,7 @@ impl<'a> FactReader<'a> {
         rules
     }
 
-    /// Returns the side with the newer time, or neither within the tolerance.
+    /// Returns the side with the later mtime; `None` within the configured tolerance.
     pub(super) fn newer_side(&self, local: &FileVersion, remote: &FileVersion) -> Option<Side> {
         let apart = i128::from(local.mtime_ns) - i128::from(remote.mtime_ns);
         if apart.abs() <= self.config.policy.tolerance_nanos {
@@ -88,7 +89,7 @@ impl<'a> FactReader<'a> {
         }
     }
 
-    /// Compares the two sides with each other.
+    /// Adds to the facts how the two sides relate to each other.
     fn compare_sides(&self, file: &mut ComparedFile<'_>) -> Result<(), IoError> {
         if self.is_interrupted_download(file)? {
             (file.facts.local, file.facts.remote) = (Presence::Unchanged, Presence::Changed);
@@ -143,8 +144,8 @@ impl<'a> FactReader<'a> {
         }
     }
 
-    /// Corrects the facts about a plain file whose remote version this machine knows, because a killed run uploaded it
-    /// or an earlier sync had it.
+    /// Corrects the facts about a plain file with a changed remote version: that is no change if a killed run of this
+    /// machine uploaded it, and it may be older than the local version.
     fn apply_known_versions(&self, file: &mut ComparedFile<'_>) -> Result<(), IoError> {
         use Presence::{Absent, Changed, Unchanged};
         let facts = file.facts;
@@ -171,8 +172,7 @@ impl<'a> FactReader<'a> {
             }
         }
         if file.last.is_some() {
-            let looks_older = facts.newer == Some(Side::Local);
-            file.facts.former = self.former_version(local, remote, is_replaced, looks_older)?;
+            file.facts.former = self.former_version(local, remote, is_replaced)?;
         }
         Ok(())
     }
@@ -184,7 +184,6 @@ impl<'a> FactReader<'a> {
         local: &FileVersion,
         remote: &FileVersion,
         is_replaced: bool,
-        looks_older: bool,
     ) -> Result<FormerVersion, IoError> {
         let is_unlisted = remote.attested.is_none();
         let has_other_machines = self.records.state.has_other_machines;
@@ -199,8 +198,9 @@ impl<'a> FactReader<'a> {
             return Ok(FormerVersion::Older);
         }
         // `--accept-unlisted` uses versions that no machine lists.
-        let looks_older = looks_older && self.request.accept_unlisted;
-        Ok(if is_unlisted && looks_older && has_other_machines {
+        let looks_older = || self.newer_side(local, remote) == Some(Side::Local);
+        let is_accepted = is_unlisted && self.request.accept_unlisted;
+        Ok(if is_accepted && has_other_machines && looks_older() {
             FormerVersion::Unlisted
         } else {
             FormerVersion::No
@@ -240,7 +240,8 @@ impl<'a> FactReader<'a> {
         Ok(())
     }
 
-    /// Reads the parts of the contents that the steps need.
+    /// Reads what the contents show beside their relation: the digests of the texts and bytes, the risk of a download, and
+    /// secrets.
     fn read_contents(&self, file: &mut ComparedFile<'_>) -> Result<(), IoError> {
         let FileFacts { kind, relation, .. } = file.facts;
         let is_equal = file.facts.is_unchanged() || relation == Some(Relation::Equal);

@@ -5,7 +5,7 @@ use crate::codex::rollout::{self, Relation};
 use crate::io::file_open;
 use crate::sync::config::SyncRemote;
 use crate::sync::conflict_copies::ConflictCopy;
-use crate::sync::contents;
+use crate::sync::contents::{self, ContentFormat, SearchedPart};
 use crate::sync::index_updates::ContentChange;
 use crate::sync::plan::sync_step::{Op, SyncStep};
 use crate::sync::sides::Side;
@@ -29,7 +29,8 @@ pub(crate) enum ConflictCopyState {
 }
 
 impl<'a> FactReader<'a> {
-    /// Returns all conflict copies. `steps` has the steps of the conversations, which can make copies obsolete.
+    /// Returns all conflict copies with their states. `steps` are those of the conversations, which can make copies
+    /// obsolete.
     pub(crate) fn compare_conflict_copies(
         &self,
         steps: &[SyncStep],
@@ -57,7 +58,8 @@ impl<'a> FactReader<'a> {
         }
         let is_plausible = |side| {
             let path = self.records.conflict_copies.folders.path(side, &copy.name);
-            contents::is_zero_filled(&path, true, false).is_ok_and(|is_zero_filled| !is_zero_filled)
+            contents::is_zero_filled(&path, ContentFormat::Lines, SearchedPart::Ends)
+                .is_ok_and(|is_zero_filled| !is_zero_filled)
         };
         // Two files with equal size and time are not read completely.
         let stats_are_equal = copy.local.is_some() && copy.local == copy.remote;
@@ -114,7 +116,7 @@ impl<'a> FactReader<'a> {
         !steps.iter().any(is_replaced) && main.is_file() && self.contains_all(&main, copy)
     }
 
-    /// Returns true if a conversation contains all lines of the local file of a copy and, through the vault, others.
+    /// Returns true if a conversation contains all lines of the local file of a copy and, through the vault, further ones.
     /// Returns false if it cannot be read, which is reported where it is planned.
     fn contains_all(&self, conversation: &Path, copy: &ConflictCopy) -> bool {
         let path = self

@@ -48,8 +48,8 @@ impl FactReader<'_> {
         lost.collect()
     }
 
-    /// Returns the keys of the steps that copy rollouts which continue a conversation in conflict: on the side of the
-    /// other version Codex could not open them.
+    /// Returns the keys of the steps that copy rollouts which continue a rollout in conflict: on the side of the other
+    /// version Codex could not open them.
     pub(crate) fn find_continuations(&self, plan: &SyncPlan) -> Vec<String> {
         let in_conflict = plan.conflicts.iter().filter_map(|conflict| {
             let key = rollouts::key(&conflict.path)?;
@@ -63,14 +63,15 @@ impl FactReader<'_> {
         let held = steps.filter(|step| {
             let mut sources = step.ops.iter().flat_map(Op::sources);
             sources.any(|seen| {
-                let base = rollouts::parent(&seen.full_path(self.config));
+                let base = rollouts::read_parent_id(&seen.full_path(self.config));
                 base.is_some_and(|base| in_conflict.contains(&base))
             })
         });
         held.map(|step| step.key.clone()).collect()
     }
 
-    /// Returns the rollouts that others continue, of the home and of those that arrive, each with the place.
+    /// Returns the ids of the rollouts that others continue, each with the offset at which one does. The others are those
+    /// of the home and those that the steps bring to it.
     fn read_places(&self, steps: &[SyncStep]) -> Vec<(String, u64)> {
         let (local, _) = files::find_readable(&self.config.local);
         let local = local.iter().map(|file| file.path(&self.config.local));
@@ -87,7 +88,7 @@ impl FactReader<'_> {
     }
 }
 
-/// Returns true if a line of `old` ends at `offset`, and `new` differs from `old` before it.
+/// Returns true if a line of `old` ends at `offset`, and `new` differs from `old` before that.
 fn loses_lines(new: &Path, old: &Path, offset: u64) -> bool {
     // A file that cannot be read is not copied either.
     ends_line_at(old, offset).unwrap_or(false) && !have_same_start(new, old, offset).unwrap_or(true)

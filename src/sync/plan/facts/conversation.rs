@@ -81,7 +81,7 @@ impl<'a> FactReader<'a> {
     ) -> Result<Option<FileVersion>, IoError> {
         // Codex reads the plain file if a compressed one exists beside it. A killed move leaves two files; then the one
         // in the new folder counts.
-        let last = self.records.last(fold.key);
+        let last = self.records.last_synced(fold.key);
         versions.sort_by_key(|version| {
             let path = &version.seen.path;
             let folder = last.map(|last| rollouts::parent_folder(&last.on(version.seen.side).path));
@@ -156,8 +156,8 @@ impl<'a> FactReader<'a> {
         self.records.conflict_copies.all.contains_key(name) || self.records.may_drop(name)
     }
 
-    /// Returns the conflict copy that stores a version, unless it has one or was dropped. While `sync resolve` decides
-    /// about this conversation, earlier decisions do not count, so the losing version always gets a copy.
+    /// Returns the conflict copy to create for a version; `None` if it has one or the user decided to drop it. While `sync
+    /// resolve` decides about this conversation, both do not count, so the losing version always gets a copy.
     fn new_conflict_copy(
         &self,
         fold: &ConversationFold<'_>,
@@ -184,7 +184,9 @@ impl<'a> FactReader<'a> {
     ) -> Result<Vec<String>, IoError> {
         let mut names = Vec::new();
         for listed in self.records.attested_versions(key) {
-            if listed.size > new.seen.stat.size && old.begins_with(listed.size, &listed.digest)? {
+            if listed.size > new.seen.stat.size
+                && old.text_begins_with(listed.size, &listed.digest)?
+            {
                 names.push(conflict_copies::file_name(key, &listed.digest));
             }
         }

@@ -1,4 +1,4 @@
-//! Reads the facts about files. Only this folder and `scan` read the disk while a plan is made.
+//! The request, the records and the rules with which facts about files are read.
 
 use crate::sync::config::{Compare, DecisionRules, SyncConfig};
 use crate::sync::plan::request::PlanRequest;

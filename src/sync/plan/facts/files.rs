@@ -6,6 +6,7 @@ use crate::codex::config::CodexConfig;
 use crate::codex::rollout::Relation;
 use crate::io::{IoContext, IoError};
 use crate::sync::config::{Compare, SessionMode};
+use crate::sync::contents::{self, SearchedPart};
 use crate::sync::file_group::{FileGroup, display_path};
 use crate::sync::file_kind::FileKind;
 use crate::sync::file_version::FileVersion;
@@ -14,7 +15,7 @@ use crate::sync::plan::file_plan::{FileOutcome, FilePlan};
 use crate::sync::remote::folder::delivery::DeliveredFiles;
 use crate::sync::scan::ListedFile;
 use crate::sync::sides::{ObservedFile, Side};
-use crate::sync::{contents, line_merge, manager_folder, rollouts, secrets};
+use crate::sync::{line_merge, manager_folder, rollouts, secrets};
 use std::collections::HashMap;
 use std::path::Path;
 
@@ -33,7 +34,7 @@ impl<'a> FactReader<'a> {
         // days are synced, one that was synced before stays synced.
         let (mut planned, outside): (Vec<_>, Vec<_>) = groups.partition(|(key, group)| {
             group.files().any(|found| !found.companion)
-                || (all_days && self.records.last(key).is_some())
+                || (all_days && self.records.last_synced(key).is_some())
         });
         // A conversation cannot be resumed without those that it continues, so these are synced too, recursively, even
         // if they are companions.
@@ -50,9 +51,10 @@ impl<'a> FactReader<'a> {
         planned
     }
 
-    /// Returns the ids of the rollouts that a changed one continues.
+    /// Returns the ids of the rollouts that the files of a changed group continue; none for other groups, and for those
+    /// that are blocked or not downloaded.
     fn read_parent_ids(&self, key: &str, group: &FileGroup) -> Vec<String> {
-        let last = self.records.last(key);
+        let last = self.records.last_synced(key);
         let is_unchanged = last.is_some_and(|last| group.matches_last_sync(last));
         if is_unchanged || group.is_blocked || group.has_placeholder || !rollouts::is_key(key) {
             return Vec::new();
@@ -62,10 +64,12 @@ impl<'a> FactReader<'a> {
             let root = self.config.root(side);
             files.iter().map(move |found| root.join(&found.path))
         });
-        paths.filter_map(|path| rollouts::parent(&path)).collect()
+        paths
+            .filter_map(|path| rollouts::read_parent_id(&path))
+            .collect()
     }
 
-    /// Reads one file, and skips it if that is not possible.
+    /// Reads one file. Returns a plan that skips it if the file itself cannot be read.
     ///
     /// # Errors
     /// A file cannot be read that all decisions depend on, such as a manifest.
@@ -86,7 +90,7 @@ impl<'a> FactReader<'a> {
         Ok(FileReading::Settled(Box::new(notice.into())))
     }
 
-    /// Returns the path of the synced file that cannot be read, relative to its side; `None` for other files.
+    /// Returns the path of the synced file that `error` names, relative to its side; `None` if it names another file.
     fn find_unreadable_file(&self, group: &FileGroup, error: &IoError) -> Option<String> {
         let roots = [Side::Local, Side::Remote].map(|side| self.config.root(side));
         let mut of_side = roots.iter();
@@ -102,7 +106,7 @@ impl<'a> FactReader<'a> {
     }
 
     fn read_group(&self, key: &'a str, group: &FileGroup) -> Result<FileReading<'a>, IoError> {
-        let last = self.records.last(key);
+        let last = self.records.last_synced(key);
         let kind = FileKind::from_key(key);
         let settled = |plan: FilePlan| Ok(FileReading::Settled(Box::new(plan)));
         // Merges on two machines can have equal size and time but different lines, so line-based files are always read.
@@ -141,7 +145,7 @@ impl<'a> FactReader<'a> {
         Ok(FileReading::Compared(file))
     }
 
-    /// Reads a file of which neither side has a placeholder, and checks its delivery.
+    /// Reads a file without placeholders, and checks its delivery.
     fn read_delivered(
         &self,
         key: &'a str,
@@ -184,7 +188,7 @@ impl<'a> FactReader<'a> {
         Ok(FileReading::Compared(Box::new(file)))
     }
 
-    /// Returns a version that is used without a check of its attestation.
+    /// Returns the version of a listed file, of which only the scan is known yet.
     fn new_version(&self, side: Side, found: &ListedFile) -> FileVersion {
         FileVersion {
             full_path: self.config.file_path(side, &found.path),
@@ -200,8 +204,8 @@ impl<'a> FactReader<'a> {
         }
     }
 
-    /// Shortcut of a first sync with `compare = "mtime"`: files that are equal by size and time need neither
-    /// attestation nor reading.
+    /// Returns the plan of files that count as equal by size and time, without attestation and without reading them:
+    /// only on a first sync with `compare = "mtime"`.
     fn plan_if_equal_by_stat(
         &self,
         key: &str,
@@ -223,7 +227,8 @@ impl<'a> FactReader<'a> {
                 here.stat.size == there.stat.size && self.newer_side(local, remote).is_none()
             }
         };
-        let is_trusted = self.rules.compare == Compare::Mtime && self.records.last(key).is_none();
+        let is_trusted =
+            self.rules.compare == Compare::Mtime && self.records.last_synced(key).is_none();
         (is_equal && is_trusted)
             .then(|| FileOutcome::record_equal(None, local, remote, None).into())
     }
@@ -237,14 +242,17 @@ impl<'a> FactReader<'a> {
         kind: FileKind,
     ) -> Result<Option<Notice>, IoError> {
         let (seen, path) = (&local.seen, &local.full_path);
-        let last = self.records.last(key);
+        let last = self.records.last_synced(key);
         if last.is_some_and(|last| last.local.matches(&seen.path, seen.stat)) {
             return Ok(None);
         }
-        // Not thorough on a first sync, which would read the whole home twice: the copy reads every byte anyway.
-        let is_line_file = kind != FileKind::Plain;
+        // A first sync would read the whole home twice: the copy reads every byte anyway.
+        let part = match last {
+            Some(_) => SearchedPart::Whole,
+            None => SearchedPart::Ends,
+        };
         let is_zero_filled =
-            contents::is_zero_filled(path, is_line_file, last.is_some()).at("read", path)?;
+            contents::is_zero_filled(path, kind.content_format(), part).at("read", path)?;
         let why = "has zeros where its text was, as after a power cut; remove or repair it on this machine \
                    to sync it again";
         Ok(is_zero_filled.then(|| NoticeList::Skipped.notice(&seen.path, why)))

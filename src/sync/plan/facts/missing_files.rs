@@ -18,7 +18,7 @@ pub(crate) struct MissingFiles {
     /// Number of files of the last sync that the configuration still includes.
     pub(crate) known: usize,
     pub(crate) has_own_manifest: bool,
-    /// Keys of files whose records are removed from the state.
+    /// Keys of files that a side lacks, whose records are removed from the state.
     pub(crate) forgotten: Vec<String>,
     /// Number of files that neither side has any more and that no machine reports as deleted.
     pub(crate) lost: usize,
@@ -40,7 +40,6 @@ impl FactReader<'_> {
         let records = self.records;
         let own_manifest = identity::own_manifest_path(self.config, &records.state);
         let mut files = MissingFiles {
-            // Under a new name, the manifest does not exist yet.
             has_own_manifest: is_renamed || own_manifest.exists(),
             ..MissingFiles::default()
         };

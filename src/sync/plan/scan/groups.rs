@@ -2,7 +2,7 @@
 //! that a file system may treat as equal are joined or skipped.
 
 use crate::sync::config::{SessionMode, SyncConfig};
-use crate::sync::file_group::{FileGroup, key_of};
+use crate::sync::file_group::{FileGroup, state_key};
 use crate::sync::notice::{Notice, NoticeList};
 use crate::sync::scan::{ListedFile, NOT_FOLLOWED, SideListing};
 use crate::sync::sides::Side;
@@ -34,7 +34,7 @@ pub(crate) fn group_files(
     let (mut notices, mut leftover_temps) = (Vec::new(), Vec::new());
     for (side, listing) in [(Side::Local, local), (Side::Remote, remote)] {
         for found in listing.files {
-            let group = groups.entry(key_of(&found.path)).or_default();
+            let group = groups.entry(state_key(&found.path)).or_default();
             let list = match side {
                 Side::Local => &mut group.local,
                 Side::Remote => &mut group.remote,
@@ -45,13 +45,13 @@ pub(crate) fn group_files(
         }
         for (real, found) in listing.client_copies {
             groups
-                .entry(key_of(&real))
+                .entry(state_key(&real))
                 .or_default()
                 .client_copies
                 .push(found);
         }
         for path in listing.placeholders {
-            groups.entry(key_of(&path)).or_default().has_placeholder = true;
+            groups.entry(state_key(&path)).or_default().has_placeholder = true;
         }
         leftover_temps.extend(listing.temp_files);
         notices.extend(listing.notices);
@@ -61,7 +61,7 @@ pub(crate) fn group_files(
     links.extend(select_blocking_links(other_links, &groups));
     let place = config.remote.place();
     if !links.is_empty() {
-        notices.extend(check_links(place, links, &mut groups));
+        notices.extend(block_linked_groups(place, links, &mut groups));
     }
     let latest_date = limit_to_last_date(config, &mut groups, &mut notices);
     drop_misspelled_line_files(place, &mut groups, &mut notices);
@@ -74,9 +74,9 @@ pub(crate) fn group_files(
     }
 }
 
-/// With `session_mode = "last_date_only"`, marks conversations of all other days with `companion`: they are synced
-/// only if a conversation of the latest day continues them. Returns that day. (The scan sets the same flag outside of
-/// the roots.)
+/// With `session_mode = "last_date_only"`, marks the conversations below `sessions/` of all days but the latest one with
+/// `companion`: they are synced only if a planned conversation continues them. Returns the latest day; `None` in the other
+/// mode, or without date folders. (The scan sets the same flag outside of the roots.)
 fn limit_to_last_date(
     config: &SyncConfig,
     groups: &mut HashMap<String, FileGroup>,
@@ -90,24 +90,18 @@ fn limit_to_last_date(
         .flat_map(FileGroup::files)
         .filter_map(|found| rollouts::parse_date(&found.path));
     let Some(latest) = dates.max() else {
-        let any = groups
-            .values()
-            .flat_map(FileGroup::files)
-            .any(|found| found.path.starts_with("sessions/"));
-        if any {
+        let mut files = groups.values().flat_map(FileGroup::files);
+        if files.any(|found| found.path.starts_with("sessions/")) {
             let why = "has no date folder, so all conversations are synced as with session_mode = \"all\"";
             notices.push(NoticeList::Warning.notice("sessions", why));
         }
         return None;
     };
+    let is_of_latest =
+        |found: &ListedFile| rollouts::parse_date(&found.path).as_deref() == Some(&*latest);
     for group in groups.values_mut() {
-        let of_other_day = |found: &ListedFile| {
-            found.path.starts_with("sessions/")
-                && rollouts::parse_date(&found.path).as_deref() != Some(&*latest)
-        };
-        let is_of_latest =
-            |found: &ListedFile| rollouts::parse_date(&found.path).as_deref() == Some(&*latest);
-        if group.files().any(of_other_day) && !group.files().any(is_of_latest) {
+        let is_in_sessions = |found: &ListedFile| found.path.starts_with("sessions/");
+        if group.files().any(is_in_sessions) && !group.files().any(is_of_latest) {
             let sides = group.local.iter_mut().chain(&mut group.remote);
             for found in sides.chain(&mut group.client_copies) {
                 found.companion = true;
@@ -207,10 +201,7 @@ fn resolve_case_clash(
     }
 }
 
-// Links that the scan does not follow block the files of the other side at and below their path: writing there would
-// follow the link, and counting those files as deleted would lose them.
-
-/// Selects, among links outside the scope, those that have a synced file below their path.
+/// Returns those of the links outside the scope that have a file of a group below their path.
 fn select_blocking_links(
     links: Vec<(Side, String)>,
     groups: &HashMap<String, FileGroup>,
@@ -229,9 +220,10 @@ fn select_blocking_links(
         .collect()
 }
 
-/// Blocks the groups at or below each link, and returns one notice for each link: as skipped if it blocks a group,
-/// otherwise as excluded (local) or in a note (remote). `place` names the remote.
-fn check_links(
+/// Blocks the groups at or below each link: writing there would follow the link, and counting the files of the other side
+/// as deleted would lose them. Returns one notice for each link: as skipped if it blocks a group, otherwise as excluded
+/// (local) or in a note (remote). `place` names the remote.
+fn block_linked_groups(
     place: &str,
     links: Vec<(Side, (String, &'static str))>,
     groups: &mut HashMap<String, FileGroup>,
@@ -240,13 +232,13 @@ fn check_links(
     let by_key: HashMap<String, usize> = links
         .iter()
         .enumerate()
-        .map(|(index, (_, (path, _)))| (key_of(path), index))
+        .map(|(index, (_, (path, _)))| (state_key(path), index))
         .collect();
     let mut blocked_files = vec![0_usize; links.len()];
     for (key, group) in groups.iter_mut() {
         let below = group.files().find_map(|found| {
             let mut above = Path::new(&found.path).ancestors();
-            above.find_map(|folder| by_key.get(&key_of(folder.to_str()?)).copied())
+            above.find_map(|folder| by_key.get(&state_key(folder.to_str()?)).copied())
         });
         if let Some(index) = below.or_else(|| by_key.get(key).copied()) {
             group.is_blocked = true;

@@ -1,9 +1,8 @@
-//! The scan: checks that both sides may be used, and lists them.
+//! Checks that both sides may be used, and lists them.
 
 use super::stat_cache;
 use crate::io::{IoContext, IoError, parallel};
 use crate::sync::config::{DeletePolicy, SyncConfig};
-use crate::sync::file_group::key_of;
 use crate::sync::notice::{Notice, NoticeList};
 use crate::sync::plan::error::PlanError;
 use crate::sync::plan::request::PlanRequest;
@@ -31,13 +30,21 @@ pub(crate) struct ScannedSides {
     pub(crate) notices: Vec<Notice>,
 }
 
-/// Reads the state and lists both sides.
+/// Reads the state, lists both sides, and reads the manifests of the other machines.
+///
+/// # Errors
+/// See [`PlanError`]: a side must not be used or cannot be read completely.
 pub(crate) fn scan_sides(request: &PlanRequest<'_>) -> Result<ScannedSides, PlanError> {
     let config = request.config;
     let scope = Scope::build(config).map_err(PlanError::InvalidGlob)?;
     let mut state = request.replica.read()?;
+    // A first sync creates the folder. A dangling link counts as taken: it probably leads to an unmounted disk, and
+    // creating its target would be wrong.
     let parent_exists = config.cloud.parent().is_some_and(Path::is_dir);
-    check_cloud(config, parent_exists && state.files.is_empty())?;
+    let is_free = || config.cloud.symlink_metadata().is_err();
+    if !(parent_exists && state.files.is_empty() && is_free()) {
+        check_cloud(config)?;
+    }
     let cloud_contents = CloudContents::read(&config.cloud)?;
     if !state.files.is_empty() && !config.local.is_dir() {
         return Err(PlanError::NoCodexHome(config.local.clone()));
@@ -52,7 +59,7 @@ pub(crate) fn scan_sides(request: &PlanRequest<'_>) -> Result<ScannedSides, Plan
     let (remote, local) = (remote?, local?);
     let is_first = !state.file.exists && state.file.damage.is_none();
     if let (true, Some(manifest)) = (is_first, &config.codexsync_manifest) {
-        state.files = codexsync::import_state(manifest, &local, &remote, key_of)?;
+        state.files = codexsync::import_state(manifest, &local, &remote)?;
     }
     let manifests = identity::read_remote_manifests(config, &state)?;
     if manifests.machines > 0 && !state.has_other_machines {
@@ -63,9 +70,9 @@ pub(crate) fn scan_sides(request: &PlanRequest<'_>) -> Result<ScannedSides, Plan
     }
     stat_cache::recheck_stats(&mut state, &remote, &manifests, config);
     let is_renamed = renamed.is_some();
-    let warnings = renamed
-        .into_iter()
-        .chain(scope::find_misspelled_roots(config));
+    let misspelled = scope::find_misspelled_roots(config).into_iter();
+    let misspelled = misspelled.map(|why| ("include_roots".to_owned(), why));
+    let warnings = renamed.into_iter().chain(misspelled);
     let warnings = warnings.map(|(path, why)| NoticeList::Warning.notice(path, why));
     let notices = warnings
         .chain(manifest_notices(&manifests))
@@ -98,7 +105,7 @@ fn manifest_notices(manifests: &RemoteManifests) -> Vec<Notice> {
 }
 
 /// Returns the warning about a damaged state. If it is lost completely, missing files cannot reveal an unmounted cloud
-/// folder any more, so the folder must contain at least one manifest.
+/// folder any more, so the folder must contain at least one manifest, except with `--refill`.
 fn damage_notice(
     request: &PlanRequest<'_>,
     state: &SyncState,
@@ -150,7 +157,7 @@ pub enum CloudContents {
 }
 
 impl CloudContents {
-    /// Examines the folder as it is now.
+    /// Reads the content of the folder as it is now.
     pub(crate) fn read(cloud: &Path) -> Result<Self, IoError> {
         if manifest::list_paths(cloud).next().is_some() {
             return Ok(Self::Manifests);
@@ -163,16 +170,13 @@ impl CloudContents {
     }
 }
 
-/// Checks that the cloud folder exists and that the folders of codex-manager in it are real folders. With
-/// `may_create`, the cloud folder may be absent, because a first sync creates it.
+/// Checks that the cloud folder exists and that the folders of codex-manager in it are real folders.
 ///
 /// # Errors
 /// [`PlanError::NoCloud`], [`PlanError::LinkInCloud`], [`PlanError::NotAFolder`].
-pub(crate) fn check_cloud(config: &SyncConfig, may_create: bool) -> Result<(), PlanError> {
+fn check_cloud(config: &SyncConfig) -> Result<(), PlanError> {
     let cloud = &config.cloud;
-    // A dangling link counts as taken: it probably leads to an unmounted disk, and creating its target would be wrong.
-    let is_free = || cloud.symlink_metadata().is_err();
-    if !(cloud.is_dir() || may_create && is_free()) {
+    if !cloud.is_dir() {
         return Err(PlanError::NoCloud(cloud.clone()));
     }
     match manager_folder::find_unusable_folder(cloud) {
@@ -191,7 +195,7 @@ pub(crate) fn check_cloud_identity(
     config: &SyncConfig,
     replica: &Replica,
 ) -> Result<(), PlanError> {
-    check_cloud(config, false)?;
+    check_cloud(config)?;
     let cloud = &config.cloud;
     let state = replica.read()?;
     if state.file.damage == Some(StateDamage::All)
@@ -218,7 +222,7 @@ pub(crate) fn check_cloud_identity(
 /// Fails if this machine's manifest is a placeholder. A clone of this machine may have written it, which only its
 /// content shows, so it must not be overwritten; and it is not absent either, which would look like an unmounted
 /// folder.
-pub(crate) fn check_own_manifest(config: &SyncConfig, state: &SyncState) -> Result<(), PlanError> {
+fn check_own_manifest(config: &SyncConfig, state: &SyncState) -> Result<(), PlanError> {
     let own = identity::own_manifest_path(config, state);
     if scan::is_placeholder(&own) {
         return Err(PlanError::ManifestNotDownloaded(own));

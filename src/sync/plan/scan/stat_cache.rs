@@ -1,11 +1,11 @@
-//! Detection of remote files that changed although size and time did not: cloud clients round times, and an edit can
-//! keep the size. Size and time are only a cache that saves reading. If another machine attests a version of equal
-//! size that is neither that of the last sync nor older, the file is read.
+//! Detects remote files that changed although size and time did not: cloud clients round times, and an edit can keep the
+//! size. Size and time are only a cache that saves reading. If another machine attests a version of equal size that is
+//! neither that of the last sync nor older, the file is read.
 
 use crate::codex::rollout;
 use crate::io::hash::Sha256Digest;
 use crate::sync::config::{Compare, SyncConfig};
-use crate::sync::file_group::key_of;
+use crate::sync::file_group::state_key;
 use crate::sync::manifest::ManifestEntry;
 use crate::sync::remote::folder::listed_versions::RemoteManifests;
 use crate::sync::scan::SideListing;
@@ -13,7 +13,7 @@ use crate::sync::sides::{Side, Stat};
 use crate::sync::state::{SyncState, SyncedFile};
 use crate::sync::{contents, line_merge};
 
-/// Result of reading a file again.
+/// The result of reading a file again.
 enum Recheck {
     /// Unchanged since the last sync, as far as known. The state records the digest, so that the file is not read
     /// again.
@@ -32,7 +32,7 @@ pub(crate) fn recheck_stats(
 ) {
     let mut rechecked = Vec::new();
     for file in &remote.files {
-        let key = key_of(&file.path);
+        let key = state_key(&file.path);
         // Line-based files are always read, whatever their size and time.
         if line_merge::is_mergeable(&key) {
             continue;
@@ -61,7 +61,7 @@ pub(crate) fn recheck_stats(
     }
 }
 
-/// Reads a file if a manifest suggests a change; `None` if there is nothing to record.
+/// Reads a remote file if a manifest suggests a change; `None` if there is nothing to record.
 fn recheck(
     state: &SyncState,
     key: &str,
@@ -88,7 +88,7 @@ fn recheck(
     match (known, last.contents) {
         (Some(known), _) => (bytes != known).then_some(Recheck::Changed),
         (None, Some((_, text))) => {
-            let is_same = contents::read(&path).ok()?.1 == text;
+            let is_same = contents::read_text_digest(&path).ok()?.1 == text;
             Some(if is_same {
                 Recheck::Unchanged(bytes)
             } else {

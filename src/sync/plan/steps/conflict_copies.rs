@@ -47,7 +47,7 @@ pub(crate) fn record_contained(
     records.difference(own).cloned().collect()
 }
 
-/// Plans all conflict copies.
+/// Plans all conflict copies from their states.
 pub(crate) fn plan_conflict_copies(
     copies: Vec<(&ConflictCopy, ConflictCopyState)>,
 ) -> ConflictCopyPlan {
@@ -94,7 +94,7 @@ pub(crate) fn plan_conflict_copies(
     plan
 }
 
-/// Returns the step that replicates or removes a conflict copy, if there is anything to do.
+/// Returns the step that replicates or removes a conflict copy; `None` without ops.
 fn update_step(copy: &ConflictCopy, reason: &str, ops: Vec<Op>) -> Option<SyncStep> {
     // This key is never in the state, because it is not the key of a synced file.
     let key = format!("fork:{}", copy.name);

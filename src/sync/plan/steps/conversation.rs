@@ -1,8 +1,9 @@
 //! The step of a conversation: both sides get the same version, in one file each, in the same folder (archived or not).
 //! Versions that diverged become conflict copies, and duplicates are removed.
 
+use crate::codex::home::ARCHIVED_SESSIONS;
 use crate::codex::rollout::{Relation, ZST};
-use crate::sync::decide::{CopyReason, FileDecision, conflict_reason, winner};
+use crate::sync::decide::{CopyReason, FileDecision, conflict_reason, describe_winner};
 use crate::sync::file_version::FileVersion;
 use crate::sync::index_updates::ContentChange;
 use crate::sync::plan::facts::compared_file::{ComparedFile, NewConflictCopy};
@@ -24,7 +25,7 @@ struct ChosenVersion<'a> {
     folder: String,
 }
 
-/// Returns the plan that carries out a decision, except for conflicts and deletions.
+/// Returns the plan that carries out a decision about a conversation, except for conflicts and deletions.
 pub(super) fn plan_conversation(file: &ComparedFile<'_>, decision: FileDecision) -> FilePlan {
     let mut draft = ConversationDraft {
         file,
@@ -89,7 +90,8 @@ impl<'a> ChosenVersion<'a> {
         })
     }
 
-    /// Returns the file of a side with the version; `None` if the version has to be copied to that side.
+    /// Returns the file of a side that has the version under the conversation's own name; `None` if the version has to be
+    /// copied to that side.
     fn file_on(&self, side: Side, file: &'a ComparedFile<'_>) -> Option<&'a ObservedFile> {
         let seen = &file.version(side)?.seen;
         let has_version = self.why.is_none() || side == self.from.seen.side;
@@ -191,7 +193,7 @@ impl<'a> ConversationDraft<'a> {
         Placement::written(to)
     }
 
-    /// Returns size and time of the file of the conversation at this path.
+    /// Returns size and time of the file of the conversation at this path, if the scan found one.
     fn stat_of(&self, side: Side, path: &str) -> Option<Stat> {
         let conversation = &self.file.conversation;
         let main = self.file.version(side).map(|version| &version.seen);
@@ -225,7 +227,7 @@ impl<'a> ConversationDraft<'a> {
         })
     }
 
-    fn new_copies(&self) -> usize {
+    fn count_new_copies(&self) -> usize {
         let is_new = |op: &&Op| matches!(op, Op::KeepConflictCopy { .. });
         self.ops.iter().filter(is_new).count()
     }
@@ -250,7 +252,7 @@ impl<'a> ConversationDraft<'a> {
         match moves {
             Some(Side::Local) => (SyncAction::MoveLocal, format!("moved {}", remote.place())),
             Some(Side::Remote) => (SyncAction::MoveCloud, "moved on this machine".to_owned()),
-            None if self.new_copies() > 0 => {
+            None if self.count_new_copies() > 0 => {
                 (SyncAction::KeepConflictCopy, DIVERGED_COPY.to_owned())
             }
             None => (
@@ -264,18 +266,19 @@ impl<'a> ConversationDraft<'a> {
     fn conflict_note(&self, decision: FileDecision) -> Option<String> {
         let remote = self.file.remote_kind;
         let (why, winner) = match decision {
-            FileDecision::Copy(side, CopyReason::Policy) => {
-                (conflict_reason(self.file.facts), winner(side, remote))
-            }
+            FileDecision::Copy(side, CopyReason::Policy) => (
+                conflict_reason(self.file.facts),
+                describe_winner(side, remote),
+            ),
             FileDecision::Copy(side, _) if self.is_diverged => {
-                (REWRITTEN.to_owned(), winner(side, remote))
+                (REWRITTEN.to_owned(), describe_winner(side, remote))
             }
             _ => (
                 DIVERGED_COPY.to_owned(),
                 "the version in the file with the original name wins".to_owned(),
             ),
         };
-        let kept = match self.new_copies() {
+        let kept = match self.count_new_copies() {
             0 => return None,
             1 => "the other one is kept until you decide".to_owned(),
             n => format!("{n} others are kept until you decide"),
@@ -325,7 +328,7 @@ fn choose_folder<'a>(file: &'a ComparedFile<'_>) -> Option<&'a str> {
         Some(last) if last == remote => Some(local),
         Some(last) if last == local => Some(remote),
         // `is_archived` needs a path below the archive; `local` can be the archive folder itself.
-        _ if rollouts::is_archived(local) || local == "archived_sessions" => Some(remote),
+        _ if rollouts::is_archived(local) || local == ARCHIVED_SESSIONS => Some(remote),
         _ => Some(local),
     }
 }

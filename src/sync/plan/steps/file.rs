@@ -2,7 +2,7 @@
 //! prompts, settings) are copied completely or not at all; lines are merged.
 
 use super::conversation::plan_conversation;
-use crate::sync::decide::{CopyReason, FileDecision, conflict_reason, decide, winner};
+use crate::sync::decide::{CopyReason, FileDecision, conflict_reason, decide, describe_winner};
 use crate::sync::file_kind::FileKind;
 use crate::sync::file_version::FileVersion;
 use crate::sync::notice::NoticeList;
@@ -99,7 +99,7 @@ fn plan_deletion(file: &ComparedFile<'_>, decision: FileDecision) -> FileOutcome
     })
 }
 
-/// Returns the plan that copies a version to the other side, `over` the version that this side has.
+/// Returns the plan that copies the version `from` to the other side, `over` the version that the other side has.
 fn plan_copy(
     file: &ComparedFile<'_>,
     from: &FileVersion,
@@ -150,7 +150,8 @@ fn plan_copy(
     }
 }
 
-/// Describes the conflict that `conflict.policy` decides in favour of the version on `from`, if it does.
+/// Returns the text about a conflict that `conflict.policy` decides in favour of the version on `from`; `None` if the copy
+/// has another reason.
 fn describe_policy_conflict(
     file: &ComparedFile<'_>,
     why: CopyReason,
@@ -164,7 +165,10 @@ fn describe_policy_conflict(
     } else {
         "the other one is overwritten"
     };
-    let (why, winner) = (conflict_reason(file.facts), winner(from, file.remote_kind));
+    let (why, winner) = (
+        conflict_reason(file.facts),
+        describe_winner(from, file.remote_kind),
+    );
     Some(format!("{why}: {winner}, {loser}"))
 }
 

@@ -110,8 +110,8 @@ fn is_scratch_name(name: &str) -> bool {
     }
 }
 
-/// Returns true if a scratch name is certainly not the user's: names that systems and clients create in any
-/// folder, and the companions that macOS creates on disks without extended attributes.
+/// Returns true if the scratch file at `path` is certainly not the user's: by a name that systems and clients use in any
+/// folder, or as the companion that macOS creates beside a file on disks without extended attributes.
 pub(crate) fn is_junk(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     if let Some(real) = name.strip_prefix("._") {
@@ -135,8 +135,8 @@ fn is_nextcloud_download(name: &str) -> bool {
         .is_some_and(|(_, hex)| hex.len() == 8 && hex.bytes().all(|b| b.is_ascii_hexdigit()))
 }
 
-/// Returns the file that a placeholder stands for: `.NAME.icloud` of iCloud Drive before macOS 14, virtual
-/// files of Nextcloud and ownCloud.
+/// Returns the name of the file that a placeholder of this name stands for: `.NAME.icloud` of iCloud Drive before macOS
+/// 14, virtual files of Nextcloud and ownCloud. `None` for other names.
 pub(crate) fn placeholder_target(name: &str) -> Option<String> {
     if let Some(real) = name
         .strip_prefix('.')
@@ -162,7 +162,8 @@ pub(crate) fn possible_placeholders(path: &Path) -> impl Iterator<Item = PathBuf
     names.into_iter().map(|name| path.with_file_name(name))
 }
 
-/// Returns the file name of the conversation that `name` belongs to, and whether it is exactly that name.
+/// Returns the file name of the conversation that `name` belongs to, and true if that is `name` itself. `None` if the name
+/// does not begin like that of a conversation with an id.
 fn parse_conversation(name: &str) -> Option<(String, bool)> {
     let stem = rollouts::parse_stem(name)?;
     let rest = &name[stem.len()..];
@@ -173,7 +174,8 @@ fn parse_conversation(name: &str) -> Option<(String, bool)> {
     Some((format!("{stem}.jsonl{compressed}"), false))
 }
 
-/// Returns which of `history.jsonl` and `session_index.jsonl` the name is, or is a copy of.
+/// Returns which of `history.jsonl` and `session_index.jsonl` the name is, or is a client's copy of; `None` for other
+/// names.
 fn match_line_file(name: &str) -> Option<&'static str> {
     ["history.jsonl", "session_index.jsonl"]
         .into_iter()

@@ -8,7 +8,7 @@ use super::folder_reader::FolderReader;
 use crate::codex::rollout::{self, Relation};
 use crate::io::hash::Sha256Digest;
 use crate::io::{IoContext, IoError};
-use crate::sync::contents;
+use crate::sync::contents::{self, SearchedPart};
 use crate::sync::file_kind::FileKind;
 use crate::sync::file_version::FileVersion;
 use crate::sync::notice::{Notice, NoticeList, read_failure};
@@ -40,8 +40,9 @@ pub(crate) struct ClientCopy {
 }
 
 impl FolderReader<'_> {
-    /// Checks that all remote files of one group arrived completely or have no lines that this machine lacks; else
-    /// returns the notice to wait. `path` is for output, `copies` are those of cloud clients.
+    /// Returns the files of one group if all remote files arrived completely or have no lines that this machine lacks, else
+    /// the notice to wait. A client's copy is included with the reason to wait for it. `path` is for output, `copies` are
+    /// those of cloud clients.
     pub(crate) fn check_delivery(
         &self,
         key: &str,
@@ -55,7 +56,7 @@ impl FolderReader<'_> {
             client_copies: Vec::new(),
             notices: Vec::new(),
         };
-        let last = self.records.last(key);
+        let last = self.records.last_synced(key);
         for index in 0..files.remote.len() {
             let mut version = files.remote[index].clone();
             if let Some(why) = self.find_delivery_problem(key, &mut version, kind, last)?
@@ -84,7 +85,7 @@ impl FolderReader<'_> {
         Ok(Ok(files))
     }
 
-    /// Returns true if a file's name looks like a client's copy and the original is beside it.
+    /// Returns true if the name of a remote file looks like that of a client's copy and the original is beside it.
     fn is_beside_original(&self, path: &str) -> bool {
         cloud_names::guess_original(path)
             .is_some_and(|real| self.config.root(Side::Remote).join(real).exists())
@@ -117,10 +118,11 @@ impl FolderReader<'_> {
         Ok(())
     }
 
-    /// Returns the reason to wait for a remote file; `None` if it was delivered completely. Files that are as the last
-    /// sync left them or that a machine attests are complete; `version` then gets what is recorded of it. If other
-    /// machines write manifests, all other files are incomplete, except lines appended to an attested version; without
-    /// other machines, files are complete unless they look torn.
+    /// Returns the reason to wait for a remote file; `None` if it was delivered completely. A file is complete if it is as
+    /// the last sync left it, or unless it is filled with zeros, if a machine attests it, this machine had it before, or
+    /// `--accept-unlisted` is given. `version` then gets what is recorded of it. If other machines write manifests, all
+    /// other files are incomplete, except lines appended to an attested version; without other machines, files are complete
+    /// unless they look torn.
     fn find_delivery_problem(
         &self,
         key: &str,
@@ -137,8 +139,8 @@ impl FolderReader<'_> {
         }
         let path = &version.full_path;
         // Before the manifests: a machine that read the zeros after a power cut may even attest them.
-        let is_line_file = kind != FileKind::Plain;
-        if contents::is_zero_filled(path, is_line_file, true).at("read", path)? {
+        let format = kind.content_format();
+        if contents::is_zero_filled(path, format, SearchedPart::Whole).at("read", path)? {
             return Ok(Some(ZERO_FILLED));
         }
         let replaced = self.records.state.replaced_digests(key);
@@ -160,7 +162,7 @@ impl FolderReader<'_> {
         if self.accept_unlisted {
             return Ok(None);
         }
-        self.find_incompleteness(key, version, is_line_file, last)
+        self.find_incompleteness(key, version, kind, last)
     }
 
     /// Returns the reason to wait for a file that no machine attests; `None` if its content shows that it is complete.
@@ -168,11 +170,11 @@ impl FolderReader<'_> {
         &self,
         key: &str,
         version: &FileVersion,
-        is_line_file: bool,
+        kind: FileKind,
         last: Option<&SyncedFile>,
     ) -> Result<Option<&'static str>, IoError> {
         let (path, size) = (&version.full_path, version.seen.stat.size);
-        let why = contents::torn_reason(path, is_line_file).at("read", path)?;
+        let why = contents::torn_reason(path, kind.content_format()).at("read", path)?;
         if why.is_some() {
             return Ok(why);
         }
@@ -184,13 +186,12 @@ impl FolderReader<'_> {
         if !self.records.state.has_other_machines {
             // No other machine uses codex-manager: the file comes from codexSync, another mirror tool or the user, and
             // no manifest will ever attest it.
-            return if is_line_file {
-                Ok(None)
-            } else {
-                contents::truncation_reason(path).at("read", path)
+            return match kind {
+                FileKind::Plain => contents::truncation_reason(path).at("read", path),
+                FileKind::Rollout | FileKind::Lines => Ok(None),
             };
         }
-        if is_line_file {
+        if kind != FileKind::Plain {
             // A program without manifests appended lines to an attested version.
             let known = self.records.attested_versions(key);
             for listed in known.filter(|listed| listed.size > 0 && listed.size < size) {
@@ -249,13 +250,13 @@ impl FolderReader<'_> {
     fn contain_all_attested(&self, key: &str, files: &[&FileVersion]) -> Result<bool, IoError> {
         let begins_with = |len, digest| {
             for file in files {
-                if file.begins_with(len, &digest)? {
+                if file.text_begins_with(len, &digest)? {
                     return Ok::<_, IoError>(true);
                 }
             }
             Ok(false)
         };
-        let last = self.records.last(key);
+        let last = self.records.last_synced(key);
         let compressed = last.filter(|last| last.remote.path.ends_with(rollout::ZST));
         for version in self.records.manifests.entries(key) {
             let last_text = compressed
@@ -273,7 +274,8 @@ impl FolderReader<'_> {
         Ok(true)
     }
 
-    /// Returns the reason not to copy a remote version over the local one yet, although it looks complete.
+    /// Returns the reason not to copy a remote version over the local one yet, although it looks complete; `None` if a
+    /// machine attests it. `is_first` is true if no sync has recorded the file.
     pub(crate) fn find_download_risk(
         &self,
         local: &FileVersion,

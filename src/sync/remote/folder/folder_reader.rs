@@ -1,4 +1,4 @@
-//! Reads a replicated folder, with what the machines have recorded about its files.
+//! The reader of a replicated folder, with what the machines have recorded about its files.
 
 use crate::sync::config::SyncConfig;
 use crate::sync::records::Records;
@@ -8,7 +8,7 @@ pub(crate) struct FolderReader<'a> {
     pub(crate) config: &'a SyncConfig,
     pub(crate) scope: &'a Scope,
     pub(crate) records: &'a Records,
-    /// Uses remote files that no machine attests.
+    /// `--accept-unlisted`: remote files that no machine attests are used.
     pub(crate) accept_unlisted: bool,
     /// True while `sync resolve` decides about a file.
     pub(crate) is_resolving: bool,

@@ -8,7 +8,7 @@ use crate::codex::rollout;
 use crate::io::hash::Sha256Digest;
 use crate::io::{IoContext, IoError, file_open};
 use crate::sync::manifest::{
-    self, MachineManifest, ManifestEntry, ManifestRead, fold_name, key_of,
+    self, MachineManifest, ManifestEntry, ManifestRead, fold_name, folded_key,
 };
 use crate::sync::state::Deletion;
 use crate::sync::{manager_folder, scan};
@@ -58,6 +58,14 @@ impl ListedVersion {
     }
 }
 
+/// The manifests of other machines that count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ManifestAge {
+    Current,
+    /// Those that their machines replaced by one under another name.
+    Former,
+}
+
 /// A manifest that was read.
 #[derive(Debug)]
 struct ManifestSource {
@@ -83,11 +91,11 @@ pub(crate) struct RemoteManifests {
     pub incomplete: Vec<String>,
     /// Names of manifests that are not downloaded to this machine.
     pub not_downloaded: Vec<String>,
-    /// Manifests beyond the limits, each with the reason.
+    /// Paths of manifests beyond the limits, each with the reason.
     pub refused: Vec<(String, String)>,
-    /// Number of other machines.
+    /// Number of manifests of other machines, usable or not. Former ones of this machine do not count.
     pub machines: usize,
-    /// Names in the folder of manifests that do not follow the grammar.
+    /// Paths of files in the folder of manifests whose names do not follow the grammar.
     pub foreign: Vec<String>,
 }
 
@@ -173,7 +181,7 @@ impl RemoteManifests {
         let end = manifest.end;
         self.sources.push(ManifestSource { machine, end });
         for (path, entry) in manifest.files {
-            let versions = self.files.entry(key_of(&path)).or_default();
+            let versions = self.files.entry(folded_key(&path)).or_default();
             // Most machines list the same version, so entries are shared.
             if let Some(known) = versions.iter_mut().find(|known| known.entry == entry) {
                 known.listed_by.push(source);
@@ -215,20 +223,23 @@ impl RemoteManifests {
         self.versions(key).iter().map(|version| &version.entry)
     }
 
-    /// Returns the names of the machines that list a version: with `former`, in manifests that they replaced by one
-    /// under another name, else in the others.
-    pub(crate) fn machines_with(&self, version: &ListedVersion, former: bool) -> BTreeSet<&str> {
+    /// Returns the names of the machines that list a version in manifests of this age.
+    pub(crate) fn machines_with(
+        &self,
+        version: &ListedVersion,
+        age: ManifestAge,
+    ) -> BTreeSet<&str> {
         let sources = version.listed_by.iter().map(|index| &self.sources[*index]);
         let is_former =
             |source: &ManifestSource| source.end.is_some_and(|end| self.former.contains(&end));
         sources
-            .filter(|source| is_former(source) == former)
+            .filter(|source| is_former(source) == (age == ManifestAge::Former))
             .filter_map(|source| source.machine.as_deref())
             .collect()
     }
 
-    /// Returns the key under which other machines list a file, which may differ from `key` in letter case and Unicode
-    /// form.
+    /// Returns the key under which other machines list a file, if they do. It may differ from `key` in letter case and
+    /// Unicode form.
     pub(crate) fn listed_key(&self, key: &str) -> Option<&str> {
         let found = self.files.get_key_value(&fold_name(key));
         found.map(|(key, _)| key.as_str())
@@ -241,14 +252,15 @@ impl RemoteManifests {
             .map(|(key, versions)| (&**key, &**versions))
     }
 
-    /// Returns the deletions of a file that other machines request and that no machine has cancelled.
+    /// Returns the deletions of a file that other machines request and that none of them has cancelled; `key` as in
+    /// [`Self::versions`].
     pub(crate) fn deletions(&self, key: &str) -> impl Iterator<Item = &Deletion> {
         let asked = self.deleted.get(&fold_name(key)).into_iter().flatten();
         asked.filter(|deletion| !self.resolutions.contains(&deletion.id))
     }
 }
 
-/// Reads a manifest and subtracts its size from the remaining limits.
+/// Reads a manifest and, if it is complete, subtracts its bytes and lines from the remaining limits.
 fn read_manifest(path: &Path, remaining: &mut ManifestLimits) -> ManifestRead {
     let read = || -> io::Result<_> {
         let file = file_open::open(path)?;
@@ -273,7 +285,7 @@ fn read_manifest(path: &Path, remaining: &mut ManifestLimits) -> ManifestRead {
     read
 }
 
-/// Lists at most `limit` files of the folder of manifests; the flag is true if these are all.
+/// Lists the files of the folder of manifests, from at most `limit` entries; the flag is true if these are all.
 fn list_manifests(cloud: &Path, limit: usize) -> Result<(Vec<ManifestFile>, bool), IoError> {
     let folder = manager_folder::manifests_folder(cloud);
     let entries = match fs::read_dir(&folder) {

@@ -7,7 +7,7 @@
 
 use super::cloud_names::{self, CloudName};
 use super::folder_reader::FolderReader;
-use super::listed_versions::ListedVersion;
+use super::listed_versions::{ListedVersion, ManifestAge};
 use crate::codex::rollout::ZST;
 use crate::io::hash::Sha256Digest;
 use crate::io::quantity::pluralize;
@@ -76,7 +76,8 @@ impl UndeliveredVersion {
 pub(crate) struct UndeliveredFile {
     /// The newest version that certainly has not arrived.
     pub(crate) missing: Option<UndeliveredVersion>,
-    /// True if the version is only in manifests that their machines have replaced under another name.
+    /// True if no current manifest lists the missing version, but only those that their machines have replaced under
+    /// another name.
     pub(crate) is_former: bool,
     /// The machines that list the newest version, even if a remote file may be that version.
     pub(crate) machines: BTreeSet<String>,
@@ -95,8 +96,9 @@ struct MissingVersion<'i> {
 }
 
 impl FolderReader<'_> {
-    /// Finds all listed versions that have not arrived. `lost_deletions` are the deletions that this plan publishes of
-    /// files that neither side has any more; `latest_date` is the only day that is synced, if it is limited to one.
+    /// Finds all files with listed versions that may not have arrived. `lost_deletions` are the deletions that this plan
+    /// publishes of files that neither side has any more; `latest_date` is the only day that is synced, if it is limited to
+    /// one.
     pub(crate) fn find_undelivered(
         &self,
         groups: &HashMap<String, FileGroup>,
@@ -132,7 +134,8 @@ impl FolderReader<'_> {
         all
     }
 
-    /// Returns true if a file that neither side has would be synced once it is in the cloud folder.
+    /// Returns true if a file that neither side has would be synced once it is at `path` in the cloud folder. False if
+    /// something is there already.
     fn would_be_downloaded(&self, path: &str, latest_date: Option<&str>) -> bool {
         let is_synced = self.scope.classify(path) == ScopeMatch::Synced
             && cloud_names::classify(path) == CloudName::Plain;
@@ -162,7 +165,7 @@ impl FolderReader<'_> {
                 .conflict_copies
                 .folders
                 .path(copy.side(), &copy.name);
-            contents::begins_with(&path, *size, digest).unwrap_or_default()
+            contents::text_begins_with(&path, *size, digest).unwrap_or_default()
         })
     }
 }
@@ -195,7 +198,7 @@ impl FileOnSides<'_> {
                 .find_longer_conversation_versions(listed)
                 .unwrap_or_default(),
             FileKind::Lines => {
-                let longer = versions.filter(|version| self.is_longer(&version.entry));
+                let longer = versions.filter(|version| self.is_newer_line_version(&version.entry));
                 longer.map(certain).collect()
             }
             FileKind::Plain => {
@@ -216,16 +219,16 @@ impl FileOnSides<'_> {
         newer
     }
 
-    /// Chooses the newest of these versions.
+    /// Chooses the newest of these versions, which is missing if it certainly has not arrived and would be synced.
     fn choose_newest(
         &self,
         versions: &[MissingVersion<'_>],
         latest_date: Option<&str>,
     ) -> UndeliveredFile {
         let certain = || versions.iter().filter(|version| version.is_certain);
-        let live = self.select_newest(certain(), false);
-        let is_former = live.is_none();
-        let newest = live.or_else(|| self.select_newest(certain(), true));
+        let current = self.select_newest(certain(), ManifestAge::Current);
+        let is_former = current.is_none();
+        let newest = current.or_else(|| self.select_newest(certain(), ManifestAge::Former));
         let missing = newest.filter(|(version, _)| {
             let path = &*version.path;
             let is_wanted =
@@ -241,7 +244,7 @@ impl FileOnSides<'_> {
                 is_new: self.group.is_none_or(|group| group.local.is_empty()),
             })
         });
-        let newest = self.select_newest(versions.iter(), false);
+        let newest = self.select_newest(versions.iter(), ManifestAge::Current);
         let machines = newest.into_iter().flat_map(|(_, machines)| machines);
         UndeliveredFile {
             missing,
@@ -250,12 +253,11 @@ impl FileOnSides<'_> {
         }
     }
 
-    /// Returns the newest of these versions, with the machines that list it; only of manifests that were replaced with
-    /// `former`, else only of the others.
+    /// Returns the newest of these versions that manifests of this age list, with their machines.
     fn select_newest<'i>(
         &'i self,
         versions: impl Iterator<Item = &'i MissingVersion<'i>>,
-        former: bool,
+        age: ManifestAge,
     ) -> Option<(&'i ListedVersion, BTreeSet<&'i str>)> {
         let manifests = &self.reader.records.manifests;
         let grows = FileKind::from_key(self.key) != FileKind::Plain;
@@ -264,7 +266,7 @@ impl FileOnSides<'_> {
             (size, version.entry.mtime_ns)
         };
         let listed = versions.map(|version| version.listed);
-        let listed = listed.map(|version| (version, manifests.machines_with(version, former)));
+        let listed = listed.map(|version| (version, manifests.machines_with(version, age)));
         let listed = listed.filter(|(_, machines)| !machines.is_empty());
         listed.max_by_key(|(version, _)| order(version))
     }
@@ -276,7 +278,7 @@ impl FileOnSides<'_> {
         })
     }
 
-    /// Returns true for a remote file that is not as the last sync left it.
+    /// Returns true for a file of the remote side that is not as the last sync left it.
     fn is_new_remote(&self, side: Side, found: &ListedFile) -> bool {
         let is_known = |last: &SyncedFile| last.remote.matches(&found.path, found.stat);
         side == Side::Remote && !self.last.is_some_and(is_known)
@@ -315,7 +317,7 @@ impl FileOnSides<'_> {
         for (side, found) in known {
             if found.path.ends_with(ZST) {
                 let path = self.reader.config.file_path(side, &found.path);
-                longest = longest.max(contents::read(&path)?.0);
+                longest = longest.max(contents::read_text_digest(&path)?.0);
             }
         }
         longer.retain(|version| {
@@ -337,7 +339,7 @@ impl FileOnSides<'_> {
 
     /// Returns true for a version of a line-based file that is longer and has a later mtime than the files of both
     /// sides.
-    fn is_longer(&self, version: &ManifestEntry) -> bool {
+    fn is_newer_line_version(&self, version: &ManifestEntry) -> bool {
         let files = || self.group.into_iter().flat_map(FileGroup::files);
         let longest = files().map(|found| found.stat.size).max();
         let latest = files().map(|found| found.stat.mtime_ns).max();

@@ -34,7 +34,7 @@ impl Knowledge {
                 .is_some_and(|held| held.contains(version))
     }
 
-    /// Adds the knowledge of another machine, after all versions in its publication were merged or recorded as
+    /// Adds the knowledge of another machine. The caller merges the versions in its publication, or records them as
     /// unmerged.
     pub(super) fn add_merged(&mut self, other: &Self) {
         for (key, held) in &other.unmerged {
@@ -59,8 +59,8 @@ impl Knowledge {
             .insert(version);
     }
 
-    /// Records the merge of a version of a file. The machine that made the version had the knowledge `known`, so all
-    /// versions in `known` count as merged.
+    /// Records that the version of a file in a publication was merged. Its machine had the knowledge `known`, so all
+    /// versions of the file in `known` count as merged.
     pub(super) fn mark_merged(&mut self, key: &str, known: &Self) {
         if let Some(held) = self.unmerged.get_mut(key) {
             held.retain(|version| !known.knows(key, version));

@@ -22,7 +22,7 @@ pub enum RemoteError {
     /// A newer version of this program made it.
     #[error("a newer codex-manager made the newest snapshot of {0}")]
     Newer(String),
-    /// Hard links are impossible.
+    /// Hard links from the Codex home to the staged tree are impossible.
     #[error("the manager home and the Codex home are on different disks: {}", .0.display())]
     OtherDisk(PathBuf),
     /// A file was replaced between the plan and the publication.

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 pub(super) struct ForkedReplicas(BTreeMap<String, u64>);
 
 impl ForkedReplicas {
+    /// Finds the replicas with several of the `heads`; `all` are the listed snapshots.
     pub(super) fn find(heads: &[RemoteSnapshot], all: &[RemoteSnapshot]) -> Self {
         let forked = heads.iter().filter(|head| {
             let mut of_replica = heads.iter().filter(|one| one.replica == head.replica);
@@ -41,7 +42,7 @@ pub(super) fn is_same_id(a: &str, b: &str) -> bool {
     !a.is_empty() && !b.is_empty() && (a.starts_with(b) || b.starts_with(a))
 }
 
-/// Returns the newest snapshots of each replica: usually one.
+/// Returns the newest snapshots of each replica: one, unless two machines published under its id.
 pub(super) fn find_heads(snapshots: &[RemoteSnapshot]) -> Vec<RemoteSnapshot> {
     let mut by_replica: BTreeMap<&str, Vec<&RemoteSnapshot>> = BTreeMap::new();
     for one in snapshots {
@@ -68,7 +69,7 @@ fn follows(later: &RemoteSnapshot, earlier: &RemoteSnapshot) -> bool {
     base.is_some_and(|base| is_same_id(base, &earlier.id))
 }
 
-/// Returns a snapshot and those on which it is based, as far as they are listed.
+/// Returns a snapshot and those of its replica on which it is based, the newest first, as far as they are listed.
 fn lineage<'s>(
     from: &'s RemoteSnapshot,
     all: &'s [RemoteSnapshot],

@@ -37,7 +37,7 @@ impl Document for IdleRecord {
 }
 
 impl<R: Remote> Join<'_, R> {
-    /// Examines the home, before [`Self::stage`].
+    /// Reads the sizes and times of the home and the settings, before [`Self::stage`].
     pub fn inspect(&self) -> Result<HomeBefore, IoError> {
         let mut hasher = Hasher::default();
         let mut add = |part: &dyn Debug| hasher.update(format!("{part:?}\n").as_bytes());
@@ -64,7 +64,7 @@ impl<R: Remote> Join<'_, R> {
         })
     }
 
-    /// Returns the plan of a run that has nothing to do; `None` if that is not certain.
+    /// Returns the plan of a run that has nothing to do, with the notices of `before`; `None` if that is not certain.
     pub fn idle_plan(&self, before: &HomeBefore) -> Result<Option<SyncPlan>, DocumentError> {
         let read = document::read::<IdleRecord>(&self.replica.folder.join(IDLE_FILE))?;
         let record = read.good().unwrap_or_default();
@@ -79,7 +79,7 @@ impl<R: Remote> Join<'_, R> {
         }))
     }
 
-    /// Records a run that had nothing to do.
+    /// Records that a run with this plan had nothing to do; does nothing if it had.
     pub fn record_idle(&self, before: &HomeBefore, plan: &SyncPlan) -> Result<(), IoError> {
         let is_idle = plan.steps.is_empty()
             && plan.conflicts.is_empty()
@@ -95,7 +95,8 @@ impl<R: Remote> Join<'_, R> {
         document::write(&self.replica.folder.join(IDLE_FILE), &record)
     }
 
-    /// Every command that decides something, and every run, changes a file in the folder of the state.
+    /// Returns a digest of the home and of the names, sizes and times of the files in the folder of the state: every
+    /// command that decides something, and every run, changes one of them.
     fn digest_with_state(&self, before: &HomeBefore) -> Result<String, IoError> {
         let folder = &self.replica.folder;
         let names = tree::list_if_exists(folder)?.into_iter();

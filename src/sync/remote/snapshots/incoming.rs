@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 /// The causal order of the versions of two machines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum VersionOrder {
-    /// This machine has merged it, or decided not to use it.
+    /// This machine has merged the version of the other one, or decided not to use it.
     Known,
     /// The other machine knew the version of this one.
     Newer,
@@ -32,7 +32,7 @@ impl<R: Remote> Join<'_, R> {
         let changed = manifest.files.iter().filter_map(|(key, file)| {
             let own = self.outgoing.get(key);
             let is_same = own.is_some_and(|own| own.has_same_files(file));
-            let order = self.order(state, key, file, &manifest.knowledge);
+            let order = self.causal_order(state, key, file, &manifest.knowledge);
             if is_same || order == VersionOrder::Known || !self.is_wanted(state, file, manifest) {
                 return None;
             }
@@ -67,9 +67,9 @@ impl<R: Remote> Join<'_, R> {
         !self.forked.is_ambiguous(version) && knowledge.knows(key, version)
     }
 
-    /// Compares two versions of a file by what their machines knew. Each machine can have decided for the version of the
-    /// other one at the same time: then all machines use the same of the two.
-    fn order(
+    /// Compares this machine's version of a file with `file`, that of a machine that knows `theirs`. Each machine can have
+    /// decided for the version of the other one at the same time: then all machines use the same of the two.
+    fn causal_order(
         &self,
         state: &SyncState,
         key: &str,

@@ -1,4 +1,4 @@
-//! One run: joins the snapshots of the other machines, and publishes this machine's.
+//! A run that joins the snapshots of the other machines and publishes this machine's.
 
 use super::causality::{Knowledge, VersionId};
 use super::error::RemoteError;
@@ -52,7 +52,7 @@ pub struct Join<'r, R> {
     /// snapshot that has it.
     pub(super) adopted: BTreeMap<String, String>,
     pub(super) taken: TakenVersions,
-    /// The last sync of the incoming files, as the state had it before the round.
+    /// The records of the incoming files, as the state had them before the round.
     pub(super) before: HashMap<String, SyncedFile>,
     /// Deletions that other machines requested, by key.
     pub(super) deleted: BTreeMap<String, Deletion>,
@@ -63,10 +63,11 @@ pub struct Join<'r, R> {
     pub(super) is_staged: bool,
     /// True for a plan after a killed run that published its state without recording that.
     pub(super) is_state_uncommitted: bool,
+    /// True if another machine has a copy of this disk, or this disk was restored from a copy.
     pub(crate) was_copied: bool,
 }
 
-/// Returns the settings for a run whose staged tree is in the folder `staging`.
+/// Returns the settings for a run: its staged tree in the folder `staging` stands in for the cloud folder.
 fn with_staging(config: &SyncConfig, staging: &Path) -> SyncConfig {
     let cloud = staging.join(HOME);
     beneath::protect(&cloud, FollowedLinks::NONE);
@@ -219,7 +220,7 @@ impl<'r, R: Remote> Join<'r, R> {
         VersionId(self.position.replica.clone(), self.position.number + 1)
     }
 
-    /// Reads the manifests of other machines, except of snapshots that were joined completely.
+    /// Reads the manifests of the other `heads`, except of snapshots that were joined completely.
     fn read_others(&mut self, heads: Vec<RemoteSnapshot>) -> Result<(), R::Error> {
         let others = heads.into_iter();
         let others = others.filter(|head| Some(head) != self.own_head.as_ref());
@@ -242,7 +243,8 @@ impl<'r, R: Remote> Join<'r, R> {
         &self.position.replica
     }
 
-    /// Finds out what the run merged. Versions that wait for a decision are replaced by what this machine published.
+    /// Records the versions that the round merged. In the staged tree and in the state, versions that wait for a decision
+    /// are replaced by those that this machine published.
     pub fn settle(&mut self) -> Result<(), R::Error> {
         let mut state = self.replica.read()?;
         let mut is_undecided = false;
@@ -254,7 +256,7 @@ impl<'r, R: Remote> Join<'r, R> {
             for one in incoming {
                 let now = staged.get(&one.key);
                 if is_synced(&one.key, now, &one.files, &state) {
-                    self.take(&one, now, &state)?;
+                    self.record_incoming_result(&one, now, &state)?;
                     self.knowledge.mark_merged(&one.key, theirs);
                 } else {
                     is_complete = false;
@@ -287,8 +289,9 @@ impl<'r, R: Remote> Join<'r, R> {
         Ok(())
     }
 
-    /// Records the result of the sync for an incoming file: the version of the other machine, or a new version.
-    fn take(
+    /// Records the result of the sync for an incoming file in [`Self::outgoing`]: the version of the other machine, a new
+    /// version, or none if the file is gone. `now` are its staged files after the sync.
+    fn record_incoming_result(
         &mut self,
         one: &IncomingFile,
         now: Option<&BTreeMap<String, Stat>>,
@@ -302,7 +305,7 @@ impl<'r, R: Remote> Join<'r, R> {
                 version: version.clone(),
             }),
             (Some(now), _) => {
-                let files = self.entries(state, &one.key, now)?;
+                let files = self.read_entries(state, &one.key, now)?;
                 let version = self.next_version();
                 Some(FileVersions { files, version })
             }
@@ -329,8 +332,11 @@ impl<'r, R: Remote> Join<'r, R> {
         Ok(())
     }
 
-    /// Makes the staged folder this machine's newest snapshot, if that would differ from the last one. Returns the id
-    /// of a new snapshot.
+    /// Makes the staged folder this machine's newest snapshot, unless that would equal the last one. Returns the id of a
+    /// new snapshot. A file that was rewritten meanwhile makes it publish again.
+    ///
+    /// # Errors
+    /// [`RemoteError::Changed`] if each of [`MAX_ATTEMPTS`] snapshots lists former content of a file.
     pub fn publish(&mut self) -> Result<Option<String>, R::Error> {
         let state = self.replica.read()?;
         let mut id = None;
@@ -369,8 +375,8 @@ impl<'r, R: Remote> Join<'r, R> {
         Ok(id)
     }
 
-    /// Keeps the links for the next run, which then makes none: a new link changes the ctime of a file, and restic
-    /// reads and lists every file with a new one again.
+    /// Keeps the links for the next run, which then makes none: a new link changes the ctime of a file, and restic reads and
+    /// lists every file with a new ctime again. A failure is only logged.
     pub fn keep_tree(&self) {
         if self.is_staged
             && let Err(e) = self.tree.keep(&self.kept)
@@ -379,7 +385,7 @@ impl<'r, R: Remote> Join<'r, R> {
         }
     }
 
-    /// Makes the state of the run that of the last publication.
+    /// Records the position, and makes the state of the run that of the last publication.
     fn commit(&self) -> Result<(), IoError> {
         self.files.write(&self.position)?;
         self.files.commit_state(&self.replica)
@@ -420,14 +426,12 @@ impl<'r, R: Remote> Join<'r, R> {
         Ok(bytes)
     }
 
-    /// Returns a file that was rewritten while the store read it. A file that grew is accepted: it begins with the listed
-    /// content, and readers truncate it to the listed size.
+    /// Returns the path of a file that was rewritten while the store read it; `None` if there is none. A file that grew is
+    /// accepted: it begins with the listed content, and readers truncate it to the listed size.
     fn find_changed(&self, manifest: &SnapshotManifest) -> Result<Option<String>, IoError> {
         for (path, entry) in manifest.files() {
             let full = self.tree.path(path);
-            let stat = Stat::read(&full)?;
-            let is_same =
-                stat.is_some_and(|stat| stat.size == entry.size && stat.mtime_ns == entry.mtime_ns);
+            let is_same = Stat::read(&full)? == Some(entry.stat());
             let begins = || contents::raw_begins_with(&full, entry.size, &entry.digest);
             if !is_same && !begins().unwrap_or_default() {
                 return Ok(Some(path.to_owned()));
@@ -437,7 +441,8 @@ impl<'r, R: Remote> Join<'r, R> {
     }
 }
 
-/// Returns true if the state records the staged files of a key as synced.
+/// Returns true if the state records the staged files of a key as synced, or if neither has any. Conflict copies always
+/// count as synced.
 fn is_synced(
     key: &str,
     staged: Option<&BTreeMap<String, Stat>>,
@@ -457,10 +462,7 @@ fn is_synced(
     // A conflict can have the size and time of the last sync.
     let digest = last.contents.map(|(_, digest)| digest);
     let is_text = !last.remote.path.ends_with(rollout::ZST);
-    let entry = incoming.get(&last.remote.path).filter(|entry| {
-        is_text
-            && entry.size == last.remote.stat.size
-            && entry.mtime_ns == last.remote.stat.mtime_ns
-    });
+    let entry = incoming.get(&last.remote.path);
+    let entry = entry.filter(|entry| is_text && entry.stat() == last.remote.stat);
     entry.is_none_or(|entry| digest.is_none_or(|digest| digest == entry.digest))
 }

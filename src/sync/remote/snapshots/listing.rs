@@ -1,4 +1,4 @@
-//! The manifest of the next snapshot, from the staged tree.
+//! Lists the staged tree for the manifest of the next snapshot.
 
 use super::join::Join;
 use super::snapshot_manifest::FileVersions;
@@ -13,8 +13,8 @@ use crate::sync::{contents, rollouts};
 use std::collections::BTreeMap;
 
 impl<R: Remote> Join<'_, R> {
-    /// Returns the entries of the files of one key.
-    pub(super) fn entries(
+    /// Returns the entries of the staged `files` of one key. Reads those whose digest is not recorded.
+    pub(super) fn read_entries(
         &self,
         state: &SyncState,
         key: &str,
@@ -64,6 +64,7 @@ impl<R: Remote> Join<'_, R> {
         })
     }
 
+    /// Returns the digest of a staged file that is as the last sync or the last publication recorded it.
     fn find_digest(
         &self,
         last: Option<&SyncedFile>,
@@ -77,8 +78,7 @@ impl<R: Remote> Join<'_, R> {
         }
         // Two merges of lines can have equal size and time.
         let own = self.outgoing.get(key)?.files.get(path)?;
-        let is_unchanged = own.size == stat.size && own.mtime_ns == stat.mtime_ns;
-        (is_unchanged && last.is_none()).then_some(own.digest)
+        (own.stat() == stat && last.is_none()).then_some(own.digest)
     }
 
     /// Returns all staged files with their versions. A changed file has the version `new`.
@@ -89,7 +89,7 @@ impl<R: Remote> Join<'_, R> {
         let (staged, new) = (self.tree.list()?, self.next_version());
         let all = staged.iter().map(|(key, files)| {
             let mut file = FileVersions {
-                files: self.entries(state, key, files)?,
+                files: self.read_entries(state, key, files)?,
                 version: new.clone(),
             };
             let own = self.outgoing.get(key);

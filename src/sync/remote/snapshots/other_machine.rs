@@ -15,7 +15,7 @@ pub(super) struct OtherMachine {
 }
 
 impl OtherMachine {
-    /// Returns true if this machine had joined the version that `other` has of a file, and has another one.
+    /// Returns true if this machine had joined the version that `other` has of a file, and both have different versions.
     pub(super) fn replaces(&self, other: &Self, key: &str) -> bool {
         let version = |machine: &Self| Some(machine.manifest.files.get(key)?.version.clone());
         let (Some(mine), Some(theirs)) = (version(self), version(other)) else {
@@ -31,6 +31,7 @@ pub(super) struct IncomingFile {
     pub(super) key: String,
     /// Empty if the machine deleted the file.
     pub(super) files: BTreeMap<String, ManifestEntry>,
+    /// `None` if the machine deleted the file.
     pub(super) version: Option<VersionId>,
     /// True unless one of the machines knew the version of the other one: then both changed the file.
     pub(super) is_concurrent: bool,

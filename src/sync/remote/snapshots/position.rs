@@ -52,8 +52,8 @@ impl PositionFiles {
         }
     }
 
-    /// Reads the position. With other settings, all snapshots are joined again, because files may be included now that
-    /// were not before.
+    /// Reads the position; a new one with `new_id` if there is none or it is damaged. With other settings, all snapshots are
+    /// joined again, because files may be included now that were not before.
     pub(super) fn read(
         &self,
         config: &SyncConfig,
@@ -77,6 +77,7 @@ impl PositionFiles {
         document::write(&self.folder.join(POSITION_FILE), position)
     }
 
+    /// Reads [`PUBLISHED_FILE`] or [`NEXT_FILE`].
     pub(super) fn read_manifest(&self, name: &str) -> Result<Option<SnapshotManifest>, IoError> {
         let path = self.folder.join(name);
         match file_open::open(&path) {
@@ -87,7 +88,7 @@ impl PositionFiles {
         }
     }
 
-    /// Returns the folder of the state of a run that is not published yet.
+    /// Returns the folder of the state of a run that is not published yet. It may not exist.
     pub(super) fn run_folder(&self) -> PathBuf {
         self.folder.join(RUN_FOLDER)
     }
@@ -116,6 +117,7 @@ pub(crate) fn replica_id(state_folder: &Path) -> Option<String> {
 }
 
 fn scope_digest(config: &SyncConfig) -> String {
+    // Another name of a field or variant costs a run that joins all snapshots.
     let settings = (&config.scope, config.policy.rules.delete);
     Sha256Digest::of(format!("{settings:?}").as_bytes()).to_string()
 }

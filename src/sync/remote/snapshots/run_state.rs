@@ -21,7 +21,8 @@ impl PositionFiles {
         replica.with_run_folder(Some(self.run_folder()))
     }
 
-    /// Replaces the state of the last publication by that of the run that was published, if there is one.
+    /// Replaces the state of the last publication by that of the run that was published, if that left one, and removes the
+    /// folder of the run.
     pub(super) fn commit_state(&self, replica: &Replica) -> Result<(), IoError> {
         let state = self.uncommitted(replica).state_file();
         if state.exists() {
@@ -32,7 +33,7 @@ impl PositionFiles {
 }
 
 impl<R: Remote> Join<'_, R> {
-    /// Begins with the state of the last publication, and adds what a killed run took since.
+    /// Writes the state that the run begins with: that of the last publication, with what a killed run took since.
     pub(super) fn begin_state(&mut self) -> Result<(), RemoteError> {
         let unpublished = self.files.uncommitted(&self.replica);
         let taken = document::read(&self.files.run_folder().join(TAKEN_FILE))?;
@@ -68,7 +69,8 @@ impl<R: Remote> Join<'_, R> {
         Ledger::remove(self.replica.run_folder())
     }
 
-    /// Records the versions of the round, before one of them is in the home.
+    /// Records the versions that the machines of the round changed, before one of them is in the home. A plan writes
+    /// nothing.
     pub(super) fn record_taken(&mut self) -> Result<(), IoError> {
         for one in self.round.iter().flat_map(|(_, incoming)| incoming) {
             if let Some(version) = one.version.clone() {
@@ -84,7 +86,8 @@ impl<R: Remote> Join<'_, R> {
         Ok(())
     }
 
-    /// Counts files that both machines synced through a folder as the other machine's version.
+    /// Adopts the versions of other machines with which this one synced through a folder before: files that the state
+    /// records with that content.
     fn adopt_synced(&mut self, state: &SyncState) {
         for other in &self.waiting {
             for (key, file) in &other.manifest.files {
@@ -98,7 +101,8 @@ impl<R: Remote> Join<'_, R> {
         }
     }
 
-    /// Counts the versions that a killed run placed in the home as synced: what is changed since then replaces them.
+    /// Adopts the versions that a killed run placed in the home, and records them as synced: what was changed since then
+    /// replaces them.
     fn adopt_taken(
         &mut self,
         taken: TakenVersions,
@@ -142,8 +146,8 @@ impl<R: Remote> Join<'_, R> {
         Ok(())
     }
 
-    /// Makes the state record for each file the version that this machine published, or adopted. Both differ only if the
-    /// state was damaged.
+    /// Makes the state record for each file the version that this machine published or adopted. The state has another one
+    /// only if it was damaged.
     fn match_published(&self, state: &mut SyncState) {
         for (key, file) in &self.outgoing {
             let last = state.files.get(key);
@@ -159,7 +163,7 @@ impl<R: Remote> Join<'_, R> {
                 local: SideFile {
                     path: local,
                     stat: Stat {
-                        mtime_ns: i64::MIN,
+                        mtime_ns: Stat::NEVER,
                         ..entry.stat()
                     },
                 },

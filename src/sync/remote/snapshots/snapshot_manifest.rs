@@ -11,9 +11,9 @@ use super::error::RemoteError;
 use crate::io::document::{self, Document};
 use crate::io::hash::{Hasher, Sha256Digest};
 use crate::sync::conflict_copies;
+use crate::sync::file_group::state_key;
 use crate::sync::manager_folder::{CONFLICT_COPIES_FOLDER, MANAGER_FOLDER};
 use crate::sync::manifest::ManifestEntry;
-use crate::sync::plan::state_key;
 use crate::sync::state::{Deletion, SyncedFile};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,7 +26,7 @@ const MAX_LINE_BYTES: u64 = 64 << 10;
 /// The files of one key, as one machine has them: of a conversation several, else one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct FileVersions {
-    /// By path below the Codex home.
+    /// Entries by path below the Codex home.
     pub(super) files: BTreeMap<String, ManifestEntry>,
     pub(super) version: VersionId,
 }
@@ -49,12 +49,12 @@ impl FileVersions {
         let entry = self.files.get(path);
         entry.is_some_and(|entry| match (last.contents, entry.text(path)) {
             (Some(synced), Some(listed)) => synced == listed,
-            _ => (entry.size, entry.mtime_ns) == (last.remote.stat.size, last.remote.stat.mtime_ns),
+            _ => entry.stat() == last.remote.stat,
         })
     }
 }
 
-/// The content of a manifest.
+/// The content of the manifest of a snapshot.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SnapshotManifest {
     /// Id of the replica that published it.
@@ -64,7 +64,7 @@ pub struct SnapshotManifest {
     /// Number of the publication.
     pub(super) number: u64,
     pub(super) knowledge: Knowledge,
-    /// By the key of the state.
+    /// Files by the key of the state.
     pub(super) files: BTreeMap<String, FileVersions>,
     /// Deletions of this and of other machines, by key.
     pub(super) deleted: BTreeMap<String, Deletion>,
@@ -118,7 +118,7 @@ impl SnapshotManifest {
             && self.knowledge.unmerged == other.knowledge.unmerged
     }
 
-    /// Encodes the manifest.
+    /// Encodes the manifest, with the files in the order of their mtimes.
     pub(super) fn encode(&self) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
         let header = SnapshotHeader {

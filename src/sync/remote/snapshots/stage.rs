@@ -11,8 +11,8 @@ use crate::codex::rollout;
 use crate::io::hash::Sha256Digest;
 use crate::io::{IoContext, IoError, atomic, links, tree};
 use crate::sync::config::sanitize_machine_name;
+use crate::sync::file_group::state_key;
 use crate::sync::manifest::{self, ManifestEntry};
-use crate::sync::plan::state_key;
 use crate::sync::sides::{Side, Stat};
 use crate::sync::state::{SyncState, SyncedFile};
 use crate::sync::{manager_folder, rollouts};
@@ -65,7 +65,7 @@ impl<R: Remote> Join<'_, R> {
         !self.waiting.is_empty()
     }
 
-    /// Moves machines into the round, as long as no two of them changed the same file.
+    /// Moves waiting machines into the round, unless they changed a file differently from one that comes before them.
     fn choose_machines(&mut self, state: &SyncState) {
         let mut taken: BTreeMap<String, Option<VersionId>> = BTreeMap::new();
         let mut postponed: BTreeSet<String> = BTreeSet::new();
@@ -94,11 +94,12 @@ impl<R: Remote> Join<'_, R> {
         }
     }
 
-    /// Places what this machine published last.
+    /// Places what this machine published last, except files that the round changes. A file that is neither in the home nor
+    /// in a snapshot is dropped from the state and from the next snapshot.
     fn stage_own(&mut self, state: &mut SyncState) -> Result<(), R::Error> {
         let incoming = self.round.iter().flat_map(|(_, incoming)| incoming);
         let incoming: BTreeSet<&str> = incoming.map(|one| &*one.key).collect();
-        let kept = self.take_kept(state, &incoming)?;
+        let kept = self.reuse_kept_files(state, &incoming)?;
         self.link_conflict_copies()?;
         let mut missing = BTreeMap::new();
         for (key, versions) in &self.outgoing {
@@ -128,15 +129,15 @@ impl<R: Remote> Join<'_, R> {
         Ok(())
     }
 
-    /// Continues with the tree of the last run: returns the files that still equal the last publication, and removes the
-    /// others. Its conversations are hard links, so what Codex appended since is in the tree too.
-    fn take_kept(
+    /// Continues with the tree of the last run: returns its files that still equal the last publication, and removes the
+    /// others and the `incoming` ones. Its conversations are hard links, so what Codex appended since is in the tree too.
+    fn reuse_kept_files(
         &self,
         state: &SyncState,
         incoming: &BTreeSet<&str>,
     ) -> Result<BTreeMap<String, Stat>, IoError> {
         let mut usable = BTreeMap::new();
-        for (key, files) in self.tree.take(&self.kept)? {
+        for (key, files) in self.tree.reuse_kept(&self.kept)? {
             let published = self.outgoing.get(&key);
             let published = published.filter(|_| !incoming.contains(&*key));
             let contents = state.files.get(&key).and_then(|last| last.contents);
@@ -155,7 +156,8 @@ impl<R: Remote> Join<'_, R> {
         Ok(usable)
     }
 
-    /// Places unchanged files that were synced through a folder before. Changed ones count as new.
+    /// Places files that were synced through a folder before and not changed since. The state forgets the changed ones, so
+    /// that they count as new.
     fn stage_unpublished(&self, state: &mut SyncState) -> Result<(), IoError> {
         let mut lost = Vec::new();
         let unpublished = state.files.iter();
@@ -176,7 +178,7 @@ impl<R: Remote> Join<'_, R> {
         Ok(())
     }
 
-    /// Places a file if this machine has its content.
+    /// Places a file if the home has its content at `path` or where the last sync recorded it. Returns the placed file.
     pub(super) fn place_local(
         &self,
         path: &str,
@@ -207,6 +209,7 @@ impl<R: Remote> Join<'_, R> {
         Ok(placed?)
     }
 
+    /// Places the conflict copies of this machine.
     fn link_conflict_copies(&self) -> Result<(), IoError> {
         let folder = self.replica.conflict_copies();
         for (name, _) in tree::list_if_exists(&folder)? {
@@ -342,6 +345,7 @@ impl<R: Remote> Join<'_, R> {
         self.tree.list()
     }
 
+    /// Removes the `staged` files of a key.
     pub(super) fn unstage(&self, key: &str, staged: &StagedFiles) -> Result<(), R::Error> {
         for path in staged.get(key).into_iter().flat_map(BTreeMap::keys) {
             self.tree.remove(path)?;
@@ -384,8 +388,8 @@ impl<R: Remote> Join<'_, R> {
     }
 }
 
-/// Puts a machine before those whose versions its own replaced. Joined after them, its version would lose to one that
-/// this machine had to decide for before it knew.
+/// Orders machines so that each comes before those whose versions it replaced. Joined after them, its version would lose to
+/// one that this machine had to decide for before it knew.
 fn newest_first(
     mut left: Vec<(OtherMachine, Vec<IncomingFile>)>,
 ) -> Vec<(OtherMachine, Vec<IncomingFile>)> {

@@ -7,9 +7,9 @@ use super::store::HOME;
 use crate::codex::rollout;
 use crate::io::{IoContext, IoError, atomic, file_id, file_open, links, sharing, tree};
 use crate::sync::config::SyncConfig;
+use crate::sync::file_group::state_key;
 use crate::sync::file_kind::FileKind;
 use crate::sync::manifest::ManifestEntry;
-use crate::sync::plan::state_key;
 use crate::sync::sides::{Side, Stat, set_mtime};
 use crate::sync::{contents, manager_folder};
 use std::collections::BTreeMap;
@@ -28,6 +28,7 @@ pub(super) struct Candidate<'a> {
     pub(super) trusted: Option<Stat>,
 }
 
+/// The staged tree: [`HOME`] and the manifest below `root`.
 #[derive(Debug, Clone)]
 pub(super) struct StagedTree {
     pub(super) root: PathBuf,
@@ -59,6 +60,7 @@ impl StagedTree {
         self.home().join(relative)
     }
 
+    /// Creates the folder of a file, and returns the path of the file.
     pub(super) fn prepare(&self, relative: &str) -> Result<PathBuf, IoError> {
         let target = self.path(relative);
         let folder = atomic::parent_of(&target);
@@ -68,7 +70,8 @@ impl StagedTree {
         Ok(target)
     }
 
-    /// Places a file from local ones, if one has the content or begins with it. Returns the placed file.
+    /// Places a file from the first of the local `candidates` that has the content or begins with it. Returns the size and
+    /// mtime of the placed file; `None` if no candidate has the content.
     pub(super) fn place_from_home(
         &self,
         config: &SyncConfig,
@@ -143,7 +146,7 @@ impl StagedTree {
         tree::remove(&self.path(relative))
     }
 
-    /// Moves the links to conversations to `kept`. Copies would take space until the next run.
+    /// Moves the links to conversations to `kept`, and removes everything else: copies would take space until the next run.
     pub(super) fn keep(&self, kept: &Path) -> Result<(), IoError> {
         for (key, files) in self.list()? {
             let is_rollout = FileKind::from_key(&key) == FileKind::Rollout;
@@ -158,8 +161,8 @@ impl StagedTree {
         sharing::rename(&self.home(), kept).at("move", self.home())
     }
 
-    /// Continues with the files that the last run kept. Returns them.
-    pub(super) fn take(&self, kept: &Path) -> Result<StagedFiles, IoError> {
+    /// Moves the files that the last run kept back into the tree, and returns them.
+    pub(super) fn reuse_kept(&self, kept: &Path) -> Result<StagedFiles, IoError> {
         tree::remove(&self.home())?;
         match sharing::rename(kept, &self.home()) {
             // The first run; or a plan, which has no lock, has taken it.
@@ -207,7 +210,7 @@ impl StagedTree {
 }
 
 /// Checks the content of a fetched file, and moves it to its place, whose folder exists. A file that has grown since it
-/// was listed is cut. Returns what is wrong with a file that is not the listed one.
+/// was listed is cut. The inner error says what is wrong with a file that is not the listed one, which is not moved.
 pub(crate) fn place_fetched(
     from: &Path,
     to: &Path,

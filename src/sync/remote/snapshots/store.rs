@@ -39,6 +39,7 @@ pub trait Remote {
     /// Lists all snapshots, or at least the newest ones of each replica.
     fn snapshots(&self) -> Result<Vec<RemoteSnapshot>, Self::Error>;
 
+    /// Reads the manifest of a snapshot.
     fn manifest(&self, snapshot: &RemoteSnapshot) -> Result<SnapshotManifest, Self::Error>;
 
     /// Puts the `wanted` files of a snapshot below [`HOME`] in `folder`, which has nothing but other versions of some of
