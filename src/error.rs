@@ -76,6 +76,11 @@ impl Outcome {
             Self::CheckFailed
         }
     }
+
+    /// Returns this outcome if it is not [`Outcome::Done`], else `other`.
+    pub(crate) fn or(self, other: Self) -> Self {
+        if self == Self::Done { other } else { self }
+    }
 }
 
 /// The result of a step of a command. Below the commands, a room has its own error.

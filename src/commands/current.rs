@@ -196,22 +196,25 @@ fn find_programs(
         let started = holder.pid.and_then(processes::started_at);
         // Other programs can have files of the home open, but they have no account.
         let is_codex = holder.name == "codex";
-        let has: Option<&Identity> = started
+        let identity: Option<&Identity> = started
             .as_ref()
             .filter(|_| is_codex)
             .and_then(|at| account_history.account_at(at));
-        let known = has.and_then(|has| accounts.iter().find(|a| a.entry.identity.is_same(has)));
+        let known = identity.and_then(|identity| {
+            let mut accounts = accounts.iter();
+            accounts.find(|account| account.entry.identity.is_same(identity))
+        });
         ProcessView {
             pid: holder.pid,
             name: holder.name,
             why: holder.why,
             started_at: started.map(|at| local_rfc3339(&at, context)),
-            email: has.map(|has| has.email.to_string()),
-            account_id: has.and_then(|has| has.account_id.clone()),
+            email: identity.map(|identity| identity.email.to_string()),
+            account_id: identity.and_then(|identity| identity.account_id.clone()),
             profile: known.and_then(|a| a.entry.profile.clone()),
-            current: has
+            current: identity
                 .zip(live)
-                .map(|(has, live)| has.is_same(&live.entry.identity)),
+                .map(|(identity, live)| identity.is_same(&live.entry.identity)),
         }
     };
     let daemon = daemon.into_iter().next().map(view);

@@ -43,7 +43,7 @@ impl DoctorArgs {
         !self.fix
     }
 
-    /// Runs the command. A fix that fails is a finding, not an error.
+    /// Applies the fixes, then runs the checks. A fix that fails is a finding, not an error.
     pub(crate) fn run(self, context: &Context) -> Outcome {
         let mut checks = Vec::new();
         if self.fix {
@@ -60,15 +60,11 @@ impl DoctorArgs {
         context.ui.line(summarize(&checks));
         let worst = checks.iter().map(|c| c.status).max();
         context.ui.list_document("doctor", "checks", &checks);
-        if worst == Some(Status::Fail) {
-            Outcome::CheckFailed
-        } else {
-            Outcome::Done
-        }
+        Outcome::passed_if(worst != Some(Status::Fail))
     }
 }
 
-/// Counts the checks, and those that found a problem.
+/// Formats the number of checks, of failures and of warnings.
 fn summarize(checks: &[Check]) -> String {
     let count = |status| checks.iter().filter(|check| check.status == status).count();
     let found = [
@@ -107,7 +103,7 @@ fn run_sync_checks(context: &Context) -> Vec<Check> {
 }
 
 /// Applies the safe fixes. Returns one finding for each applied or failed fix; with `dry_run` one for
-/// each fix that would be applied.
+/// each fix that would be applied. Does nothing if one of the homes is inside the other.
 fn fix(context: &Context, dry_run: bool) -> Vec<Check> {
     let mut run = FixRun {
         context,
@@ -208,6 +204,7 @@ impl FixRun<'_> {
         }
     }
 
+    /// Recovers interrupted commands again. Adds a finding for each restore of the Codex home that cannot be recovered yet.
     fn recover_restores(&mut self) {
         let (context, now) = (self.context, self.context.local_now());
         let (codex_home, home) = (context.codex_home(), context.manager_home());
@@ -219,13 +216,14 @@ impl FixRun<'_> {
                 Ok(Recovery::Deferred(obstacle)) => {
                     self.add("restore", Err(JournalError::from(obstacle).into()));
                 }
-                // The program has recovered the others before any command runs.
+                // A restore that can be recovered was recovered and reported when the program started.
                 Ok(_) => {}
                 Err(e) => self.add("restore", Err(e.into())),
             }
         }
     }
 
+    /// Creates `inventory.json` and `cooldown.json` again if they are damaged.
     fn recreate_documents(&mut self) {
         let home = &self.context.manager_home();
         if !home.is_dir() {

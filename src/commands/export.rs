@@ -129,7 +129,8 @@ impl ExportArgs {
         Ok(Outcome::Done)
     }
 
-    /// Returns the name of the file of a conversation in the folder. Another rollout of the same one has its own name.
+    /// Returns the file name for a conversation: its id, or the name of its rollout if the id is taken by another rollout
+    /// of the same conversation (`is_first` is false).
     fn file_name(&self, session: &NamedConversation, is_first: bool) -> String {
         let rollout = session.rollout.file_stem().filter(|_| !is_first);
         let stem = rollout.map_or_else(|| session.id.clone().into(), OsStr::to_string_lossy);
@@ -168,7 +169,7 @@ impl ExportArgs {
         })
     }
 
-    /// Writes a conversation in parts. Returns the number of redacted tokens.
+    /// Passes a conversation to `to`, part by part. Returns the number of redacted tokens.
     fn write(
         &self,
         session: &NamedConversation,

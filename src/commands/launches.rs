@@ -1,4 +1,4 @@
-//! `launches` and `sessions --launched`: lists launches with their accounts and conversations.
+//! `launches`: lists launches with their accounts and conversations.
 
 use crate::context::Context;
 use crate::error::{Outcome, Result};
@@ -31,7 +31,7 @@ pub(crate) struct LaunchesArgs {
 
 impl LaunchesArgs {
     /// # Errors
-    /// The registry cannot be read or completed.
+    /// The registry cannot be read or completed, or no account or several match.
     pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
         let context = &self.table.apply(context)?;
         let profile = self.profile.or(self.named);

@@ -31,10 +31,10 @@ pub(crate) struct ManArgs {
 }
 
 impl ManArgs {
-    /// Runs the command. `tree` is the clap definition of all commands.
+    /// Shows the page of the program, or writes the pages of all commands. `tree` is the clap definition of all commands.
     ///
     /// # Errors
-    /// A page cannot be written.
+    /// A page cannot be generated or written.
     pub(crate) fn run(self, context: &Context, tree: Command) -> Result<Outcome> {
         let Some(dir) = self.dir else {
             let page = String::from_utf8_lossy(&render_page(tree)?).into_owned();

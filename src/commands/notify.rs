@@ -20,8 +20,8 @@ use std::path::Path;
 /// The use of a window, in percent, that causes a notice.
 const HIGH_USE_PERCENT: f64 = 80.0;
 
-/// The variable with the text of a notice.
-const NOTICE: &str = "CODEX_MANAGER_NOTICE";
+/// The environment variable with the text of a notice.
+const NOTICE_VARIABLE: &str = "CODEX_MANAGER_NOTICE";
 
 /// A toast of Windows. The text is passed in a variable, because PowerShell would expand it.
 const TOAST: &str = r"
@@ -178,7 +178,8 @@ fn find_expiring_resets(accounts: &[(Account, Verdict)], context: &Context) -> V
     expiring.collect()
 }
 
-/// Reports a Codex home without a recent archive or snapshot.
+/// Returns a notice if the newest full archive and the newest snapshot are older than `notify.backup_days`, or if there is
+/// neither. 0 days turn it off.
 fn find_old_backup(context: &Context) -> Result<Option<DesktopNotice>> {
     let now = context.now();
     let archive = find_newest_full(&context.archives()?, now);
@@ -202,7 +203,7 @@ fn find_old_backup(context: &Context) -> Result<Option<DesktopNotice>> {
     }))
 }
 
-/// Reports the conversations that lacked messages at the last check.
+/// Returns a notice of the conversations that lacked messages at the last check, if there are any.
 fn find_losses(context: &Context) -> Result<Option<DesktopNotice>> {
     let home = context.codex_home().display().to_string();
     let record = losses::read(context.manager_home())?;
@@ -221,10 +222,10 @@ fn find_losses(context: &Context) -> Result<Option<DesktopNotice>> {
     }))
 }
 
-/// Shows a notification.
+/// Shows a notification on the desktop.
 ///
 /// # Errors
-/// No program can show notifications, or the program fails.
+/// The program for notifications is not found or fails.
 fn show(text: &str, context: &Context) -> Result<(), String> {
     const TITLE: &str = "codex-manager";
     let env = &context.env;
@@ -248,6 +249,6 @@ fn show(text: &str, context: &Context) -> Result<(), String> {
             .map(|program| env.command(&program)),
     };
     let mut command = command.ok_or_else(|| format!("not found: {name}"))?;
-    command.args(arguments).env(NOTICE, text);
+    command.args(arguments).env(NOTICE_VARIABLE, text);
     run_program(name, &mut command)?.problem.map_or(Ok(()), Err)
 }

@@ -72,7 +72,8 @@ impl PruneArgs {
     /// Moves archives to the trash, moves them back, or empties the trash.
     ///
     /// # Errors
-    /// No rule is given, a rule is invalid, or a file cannot be moved. Nothing is moved then.
+    /// No rule is given, a rule is invalid, the trash has nothing to move back, a deletion is refused or not confirmed, a
+    /// file cannot be moved, or the user interrupts. Nothing is moved then.
     pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
         let context = &self.table.apply(context)?;
         if self.undo {
@@ -90,7 +91,7 @@ impl PruneArgs {
         let mut checks = ArchiveChecks::default();
         // The slow checks run without the lock, so that no other command has to wait for them.
         let records = context.archives()?;
-        let mut plan = plan(context, &records, &rules, &mut checks, self.dry_run)?;
+        let mut plan = make_plan(context, &records, &rules, &mut checks, self.dry_run)?;
         let needed = if plan.drop.is_empty() {
             NeededArchives::default()
         } else {
@@ -106,7 +107,7 @@ impl PruneArgs {
         } else {
             let lock = FileLock::acquire_unless_interrupted(&manager.join(LOCK_NAME))?;
             trash::recover(manager)?;
-            plan = self::plan(context, &context.archives()?, &rules, &mut checks, false)?;
+            plan = make_plan(context, &context.archives()?, &rules, &mut checks, false)?;
             needed.keep_last_copies(&mut plan);
             let findings = checks.values().filter_map(|check| check.finding.clone());
             store::note_verified_locked(manager, &findings.collect::<Vec<_>>(), &lock)?;
@@ -245,14 +246,15 @@ impl PruneArgs {
     }
 }
 
-/// The rows of `--undo` and `--empty-trash`, which apply no rules.
+/// The rows that `--undo` and `--empty-trash` keep and drop: none, because they apply no rules.
 const NO_ROWS: &[()] = &[];
 
 fn trash_bytes(context: &Context) -> Result<u64> {
     Ok(trash::read_content(context.manager_home())?.bytes)
 }
 
-/// Updates `inventory.json` after the moves. Returns true on success.
+/// Updates `inventory.json` after the moves: archives that were `restored` may have a new name. Returns false, after a
+/// warning, if that failed.
 fn refresh_inventory(context: &Context, restored: &[RestoredArchive]) -> bool {
     let manager = context.manager_home();
     let renamed = restored.iter().filter(|r| r.archive != r.name);
@@ -265,7 +267,7 @@ fn refresh_inventory(context: &Context, restored: &[RestoredArchive]) -> bool {
     warn_not_recorded(&context.ui, refreshed.err())
 }
 
-/// Results of checking archives, by name. A result is valid for the file with that stamp.
+/// Results of checking archives, by name. A result is valid as long as the file has the same stamp.
 type ArchiveChecks = BTreeMap<String, ArchiveCheck>;
 
 struct ArchiveCheck {
@@ -279,8 +281,9 @@ struct ArchiveCheck {
 /// that loses an archive, one kept archive was read completely.
 ///
 /// # Errors
-/// The user interrupted the command, or an archive cannot be read.
-fn plan(
+/// The user interrupts, or there is too little disk space to unpack the databases of an archive for the check. An archive
+/// that is damaged or cannot be read is no error: no rule counts it.
+fn make_plan(
     context: &Context,
     records: &[ArchiveRecord],
     rules: &RetentionPolicy,
@@ -317,7 +320,7 @@ fn plan(
         if names.is_empty() {
             return Ok(plan);
         }
-        let take = |(name, check): (String, Result<ArchiveCheck>)| {
+        let add_check = |(name, check): (String, Result<ArchiveCheck>)| {
             if progress::is_interrupted() {
                 return Err(CommandError::interrupted());
             }
@@ -329,13 +332,13 @@ fn plan(
                 let check = read_archive(context, &backups.join(&name), stamp(&name), dry_run);
                 (name, check)
             };
-            names.into_iter().map(read).try_for_each(take)?;
+            names.into_iter().map(read).try_for_each(add_check)?;
         } else {
             let open = |name: String| {
                 let check = open_archive(&backups.join(&name), stamp(&name));
                 (name, check)
             };
-            parallel::run_each_ordered(parallel::thread_count() * 2, names, open, take)?;
+            parallel::run_each_ordered(parallel::thread_count() * 2, names, open, add_check)?;
         }
     }
 }
@@ -347,7 +350,7 @@ fn list_unchecked(decisions: &[RetentionDecision], count: usize) -> Vec<String> 
     unchecked.take(count).map(|c| c.archive.clone()).collect()
 }
 
-/// Reads an archive completely.
+/// Checks an archive by reading it completely.
 fn read_archive(
     context: &Context,
     path: &Path,
@@ -378,7 +381,7 @@ fn soundness_of(report: VerifyReport) -> Soundness {
     }
 }
 
-/// Checks the footer, manifest and index of an archive.
+/// Checks only the footer, manifest and index of an archive.
 fn open_archive(path: &Path, stamp: Option<FileStamp>) -> Result<ArchiveCheck> {
     let soundness = match ArchiveReader::open(path) {
         Ok(_) => Soundness::Sound,

@@ -1,4 +1,4 @@
-//! The command `restore`: restores an archive into the Codex home, or into another folder.
+//! `restore`: restores an archive into the Codex home, or into another folder.
 
 use crate::archive::reader::ArchiveReader;
 use crate::choices::archive_choice::{self, find_archive};
@@ -13,7 +13,7 @@ use crate::quota::account::Account;
 use crate::steps::restore_options::{CHOOSE_SESSION, RestoreOptions};
 use crate::ui::picker::{Picker, PickerItem, PickerOptions};
 use crate::ui::{Style, problem};
-use crate::views::account::{self};
+use crate::views::account;
 use crate::views::restore_report::describe;
 use clap::Args;
 use std::path::{Path, PathBuf};
@@ -47,6 +47,7 @@ impl RestoreArgs {
     /// # Errors
     /// See [`RestoreError`](crate::restore::RestoreError). Unless it says otherwise, nothing was changed.
     pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
+        // Refuses an invalid --to before an archive is chosen and read.
         self.options.destination(context)?;
         let path = self.resolve(context)?;
         let archive = ArchiveReader::open(&path)?;
@@ -56,7 +57,8 @@ impl RestoreArgs {
             .restore(context, &archive, selection, "restore")
     }
 
-    /// Returns the path of the archive that the argument names.
+    /// Returns the path of the archive that the argument names; without one, of the archive with the most messages of the
+    /// conversation that `--session` names, else of the one that the user picks.
     fn resolve(&self, context: &Context) -> Result<PathBuf> {
         let Some(what) = self.what.as_deref() else {
             let session = self.options.session.as_deref();
@@ -87,9 +89,7 @@ impl RestoreArgs {
             }
             return Ok(backups.join(&latest.path));
         }
-        if let Some(path) =
-            archive_names::find_file(&context.backups(), &context.env, Path::new(what))
-        {
+        if let Some(path) = archive_names::find_file(&backups, &context.env, Path::new(what)) {
             return Ok(path);
         }
         let record = match archive_names::find_by_number(&records, what) {

@@ -56,7 +56,7 @@ pub(crate) struct ResumeArgs {
 enum ConversationOwner {
     /// An account with a profile, or the live one.
     Known(Identity),
-    /// An account without a profile, by its workspace id.
+    /// An account without a profile: its workspace id, or its user id if the rollout has no other.
     Unknown(String),
     /// Neither a launch nor the rollout names an account.
     Unnamed,
@@ -131,6 +131,7 @@ impl ResumeArgs {
     }
 }
 
+/// Returns the most recently changed conversation of the current folder that is not archived. `rows` are newest first.
 fn find_last_of_folder<'r>(
     rows: &'r [ThreadRow],
     context: &Context,

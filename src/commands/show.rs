@@ -17,7 +17,6 @@ use crate::views::transcript_text::{format_head, minute_format, read_error};
 use clap::{Args, ValueEnum};
 use serde::ser::{Error as _, SerializeSeq as _};
 use serde::{Serialize, Serializer};
-use std::cell::Cell;
 use std::io;
 
 /// Show a conversation to read
@@ -150,7 +149,8 @@ impl ShowArgs {
         Ok(Outcome::Done)
     }
 
-    /// Returns true if an option selects parts of the conversation, or if stdout is not a terminal.
+    /// Returns true if an option is about the printed text, or if stdout is not a terminal: then the chosen conversation is
+    /// shown, not resumed.
     fn wants_text(&self, context: &Context) -> bool {
         let is_selected = self.tools || self.reasoning || self.no_redact || self.raw;
         is_selected
@@ -178,17 +178,17 @@ impl ShowArgs {
         let ui = &context.ui;
         let is_rendered = self.format.is_none() && self.max_bytes.is_none() && ui.is_terminal();
         let mut pager = is_rendered.then(|| ui.start_pager(&context.env));
-        let left = Cell::new(self.max_bytes.unwrap_or(usize::MAX));
+        let mut left = self.max_bytes.unwrap_or(usize::MAX);
         let mut write = |text: &str| {
             if let Some(pager) = &mut pager {
                 return pager.write(&ui.render_markdown(text));
             }
-            let mut end = text.len().min(left.get());
+            let mut end = text.len().min(left);
             while !text.is_char_boundary(end) {
                 end -= 1;
             }
             ui.print_part(&text[..end]);
-            left.set(left.get() - end);
+            left -= end;
             end == text.len()
         };
         if !write(&self.redact(&format_head(session, parts))) {

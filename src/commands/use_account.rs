@@ -1,6 +1,6 @@
 //! `use`: switches the Codex home to another account.
 
-use crate::accounts::switch::{self};
+use crate::accounts::switch;
 use crate::choices::account_choice::{find_account, pick_account};
 use crate::codex::identity::Identity;
 use crate::context::Context;
@@ -38,12 +38,15 @@ impl UseArgs {
     pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
         check_credential_store(context)?;
         let to = self.resolve_target(context)?;
-        self.confirm_exhausted(&to, context)?;
+        self.confirm_cooldown(&to, context)?;
         self.switch.run(&to, context)
     }
 
     /// Warns of an account in cooldown, and asks on a terminal whether to switch to it.
-    fn confirm_exhausted(&self, to: &Identity, context: &Context) -> Result<()> {
+    ///
+    /// # Errors
+    /// The answer is no, or the switch would be refused anyway.
+    fn confirm_cooldown(&self, to: &Identity, context: &Context) -> Result<()> {
         let (accounts, _) = read_accounts_and_profiles(context)?;
         let account = accounts.into_iter().find(|a| a.entry.identity.is_same(to));
         let Some((account, verdict)) = account.map(|account| with_verdict(account, context)) else {
@@ -68,6 +71,9 @@ impl UseArgs {
     }
 
     /// Asks whether to switch if the user typed only the first letter of a name, which is easily a slip.
+    ///
+    /// # Errors
+    /// The user does not consent, or cannot be asked.
     fn confirm_one_letter(
         &self,
         text: &str,

@@ -62,7 +62,7 @@ impl VerifyArgs {
         let manager = context.manager_home();
         let mut results = Vec::new();
         let mut findings = Vec::new();
-        let ended = self.check(context, &mut results, &mut findings);
+        let ended = self.verify_each(context, &mut results, &mut findings);
         // Results of completely verified archives are recorded even after an error or Ctrl-C.
         if !self.dry_run {
             match store::note_verified(manager, &findings) {
@@ -82,9 +82,9 @@ impl VerifyArgs {
         Ok(Outcome::passed_if(ok))
     }
 
-    /// Verifies the archives one by one. An archive that cannot be read or repaired does not stop
-    /// the ones after it.
-    fn check(
+    /// Verifies the archives one by one, and adds each result. An archive that cannot be read or repaired does not stop the
+    /// ones after it.
+    fn verify_each(
         &self,
         context: &Context,
         results: &mut Vec<VerifiedArchiveJson>,
@@ -121,16 +121,12 @@ impl VerifyArgs {
     }
 
     fn resolve_paths(&self, context: &Context) -> Result<Vec<PathBuf>> {
+        let find = |named: &Path| find_archive(context, named, |r| r.archive.is_some());
         if !self.archives.is_empty() {
-            return self
-                .archives
-                .iter()
-                .map(|named| find_archive(context, named, |r| r.archive.is_some()))
-                .collect();
+            return self.archives.iter().map(|named| find(named)).collect();
         }
         if !self.all {
-            let is_archive = |r: &ArchiveRecord| r.archive.is_some();
-            return Ok(vec![find_archive(context, Path::new(LATEST), is_archive)?]);
+            return Ok(vec![find(Path::new(LATEST))?]);
         }
         let backups = context.backups();
         let records = context.archives()?;

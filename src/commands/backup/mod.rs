@@ -75,11 +75,12 @@ pub(crate) struct BackupArgs {
 }
 
 impl BackupArgs {
-    /// Archives the Codex home. With `--dry-run`, prints the plan.
+    /// Archives the Codex home, unless `--if-older` or `--if-codex-changed` finds the last archive recent enough. With
+    /// `--dry-run`, prints the plan.
     ///
     /// # Errors
-    /// The home cannot be read, the status text belongs to another account, or the archive cannot
-    /// be written. No existing file is changed.
+    /// The home cannot be read, the status text belongs to another account, or the archive cannot be written. The home
+    /// and the existing archives are unchanged then.
     pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
         self.capture.check_label()?;
         if let Some(recent) = self.find_recent_archive(context)? {
@@ -142,8 +143,8 @@ impl BackupArgs {
         ))
     }
 
-    /// Captures the home. Copies unchanged members from the previous archive; if that turns out to
-    /// be damaged, starts again without it. Returns the previous archive too.
+    /// Captures the home. Copies unchanged members from the previous archive; if that turns out to be damaged, starts
+    /// again without it. Also returns the previous archive, unless there is none or it is damaged.
     fn capture(
         &self,
         context: &Context,
@@ -195,8 +196,8 @@ impl BackupArgs {
         }
     }
 
-    /// Returns the newest archive of this home, mode and account, if it is younger than `--if-older` and made with
-    /// this version of Codex.
+    /// Returns the newest archive of this home, mode and account if no new one is needed: it is younger than
+    /// `--if-older`, and with `--if-codex-changed` made with the installed version of Codex.
     fn find_recent_archive(&self, context: &Context) -> Result<Option<PublishedArchive>> {
         if self.if_older.is_none() && !self.if_codex_changed {
             return Ok(None);
@@ -272,15 +273,15 @@ fn add_to_vault(context: &Context, plan: &BackupPlan) -> Option<String> {
     }
 }
 
-/// Returns the conversations that have lost messages since an earlier archive. A failure is only a warning, because the
-/// new archive is complete.
+/// Returns the conversations of the archive `new` that lack messages which an earlier archive has. A failure is only a
+/// warning, because the new archive is complete.
 fn find_losses_since(
     previous: Option<ArchiveReader>,
-    path: &Path,
-    new: &ArchiveManifest,
+    new: &Path,
+    manifest: &ArchiveManifest,
     context: &Context,
 ) -> Vec<LossJson> {
-    archived::find_lost_since(previous, &file_name(path), new, context).unwrap_or_else(|e| {
+    archived::find_lost_since(previous, &file_name(new), manifest, context).unwrap_or_else(|e| {
         context.ui.warn(format_args!(
             "not compared with the previous archives: {}",
             e.to_one_line()

@@ -27,8 +27,10 @@ pub(super) struct BackupResult {
     pub(super) damaged: Vec<PathNote>,
     /// Conversations that lack messages which the previous archive has.
     pub(super) losses: Vec<LossJson>,
-    /// Id of the snapshot in the vault, with `--vault`.
+    /// The id of the snapshot in the vault, with `--vault`.
     pub(super) snapshot: Option<String>,
+    /// True if no archive was made, because the last one is recent enough.
+    pub(super) is_up_to_date: bool,
 }
 
 impl BackupResult {
@@ -38,15 +40,15 @@ impl BackupResult {
     }
 }
 
-/// Prints the JSON document. Its keys are a contract. `archive` is the name of an archive that a dry run would make.
+/// Prints the JSON document. Its keys are a contract. In a dry run, nothing is published, and `name` is the name that the
+/// archive would get.
 fn show_json(
     metadata: &Metadata,
-    archive: Result<&PublishedArchive, &str>,
+    name: &str,
+    published: Option<&PublishedArchive>,
     result: &BackupResult,
-    is_up_to_date: bool,
     context: &Context,
 ) {
-    let published = archive.ok();
     let losses = result.losses.iter().map(|loss| {
         object()
             .with("session_id", &loss.session_id)
@@ -55,10 +57,7 @@ fn show_json(
             .with("archive", &loss.place)
     });
     let json = object()
-        .with(
-            "archive",
-            archive.map_or_else(str::to_owned, |made| file_name(&made.archive)),
-        )
+        .with("archive", name)
         .with("path", published.map(|made| &made.archive))
         .with("metadata_path", published.map(|made| &made.sidecar))
         .and(archive_json(metadata, context))
@@ -73,7 +72,7 @@ fn show_json(
         .with("skipped", &result.skipped)
         .with("damaged", &result.damaged)
         .with("dry_run", published.is_none())
-        .with("up_to_date", is_up_to_date);
+        .with("up_to_date", result.is_up_to_date);
     context.ui.document("backup", &json);
 }
 
@@ -84,9 +83,9 @@ pub(super) fn show_done(
     done: &BackupResult,
 ) {
     let metadata = &published.metadata;
-    show_json(metadata, Ok(published), done, false, context);
-    let ui = &context.ui;
     let name = file_name(&published.archive);
+    show_json(metadata, &name, Some(published), done, context);
+    let ui = &context.ui;
     ui.report(ui.paint(Style::Strong, &name));
     let who = owner_text(metadata, context);
     ui.report(format_args!(
@@ -146,7 +145,7 @@ pub(super) fn show_plan(context: &Context, plan: &BackupPlan) -> Result<Outcome>
         damaged: scan.damaged,
         ..BackupResult::default()
     };
-    show_json(&metadata, Err(&name), &result, false, context);
+    show_json(&metadata, &name, None, &result, context);
     let ui = &context.ui;
     ui.report(format_args!(
         "would archive {}, {}, as {}",
@@ -174,19 +173,17 @@ pub(super) fn warn_of_unused_globs(context: &Context, globs: &[String], excluded
 }
 
 pub(super) fn show_up_to_date(context: &Context, recent: &PublishedArchive) -> Outcome {
-    show_json(
-        &recent.metadata,
-        Ok(recent),
-        &BackupResult::default(),
-        true,
-        context,
-    );
+    let name = file_name(&recent.archive);
+    let result = BackupResult {
+        is_up_to_date: true,
+        ..BackupResult::default()
+    };
+    show_json(&recent.metadata, &name, Some(recent), &result, context);
     let age = context
         .now()
         .signed_duration_since(recent.metadata.created_at);
     context.note(format_args!(
-        "nothing to do: {} is {} old",
-        file_name(&recent.archive),
+        "nothing to do: {name} is {} old",
         format_duration(age),
     ));
     Outcome::Done

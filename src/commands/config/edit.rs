@@ -24,6 +24,11 @@ pub(super) struct ConfigEditArgs {
     dry_run: bool,
 }
 
+/// Opens a copy of `config.toml` in the editor, then replaces the file with it.
+///
+/// # Errors
+/// No editor is set or it fails, the result is invalid, or another command changed the file in the meantime. A rejected
+/// result is saved beside the file, except in a dry run.
 pub(super) fn edit(context: &Context, args: &ConfigEditArgs) -> Result<Outcome> {
     let dry_run = args.dry_run;
     let home = context.manager_home();

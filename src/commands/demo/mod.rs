@@ -43,10 +43,10 @@ struct StepJson {
 }
 
 impl DemoArgs {
-    /// Runs all steps and compares the conversations before and after.
+    /// Runs all steps and compares the conversations before and after. The outcome is a failed check if they differ.
     ///
     /// # Errors
-    /// A command of the demo failed.
+    /// A command of the demo failed, or the temp folder cannot be written.
     pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
         let temp = context.env.temp_dir();
         let temp_home = tempfile::Builder::new()
@@ -66,14 +66,16 @@ impl DemoArgs {
 }
 
 struct Demo<'a> {
+    /// The context of the user, which prints the headings and the JSON document.
     context: &'a Context,
-    inner: Context,
+    /// The context of the steps, with the sample homes.
+    step_context: Context,
     folder: &'a Path,
     steps: Vec<StepJson>,
 }
 
 impl<'a> Demo<'a> {
-    /// Creates the demo with a context whose homes are below `temp_home`.
+    /// Creates the demo. The sample homes are below `temp_home`.
     fn new(context: &'a Context, temp_home: &'a Path) -> Self {
         let mut settings = context.settings.clone();
         settings.codex_home = temp_home.join("codex-home");
@@ -81,7 +83,7 @@ impl<'a> Demo<'a> {
         settings.codex_bin = None;
         settings.assume_yes = true;
         settings.preferences = ConfigValues::default().preferences;
-        let inner = Context {
+        let step_context = Context {
             settings,
             clock: context.clock,
             // The sample must not write into the databases of the user.
@@ -99,14 +101,14 @@ impl<'a> Demo<'a> {
         };
         Self {
             context,
-            inner,
+            step_context,
             folder: temp_home,
             steps: Vec::new(),
         }
     }
 
     fn run_steps(mut self) -> Result<Outcome> {
-        let home = self.inner.settings.codex_home.clone();
+        let home = self.step_context.settings.codex_home.clone();
         let dumps = self.folder.join("old-dumps");
         let now = self.context.now();
         self.print_heading(
@@ -140,7 +142,7 @@ impl<'a> Demo<'a> {
 
         self.save_and_switch(&home)?;
         self.sync()?;
-        let second_home = &self.inner.settings.codex_home;
+        let second_home = &self.step_context.settings.codex_home;
         let is_synced = read_conversations(second_home)? == before;
         self.print_verdict(is_synced, "The second machine has all conversations.");
         self.print_heading("Search in all conversations:");
@@ -178,7 +180,7 @@ impl<'a> Demo<'a> {
         self.run_step("sync", &init)?;
         self.run_step("sync", &run)?;
         self.print_heading("On the second machine:");
-        let settings = &mut self.inner.settings;
+        let settings = &mut self.step_context.settings;
         settings.codex_home = self.folder.join("second-codex-home");
         settings.manager_home = self.folder.join("second-manager-home");
         atomic::create_private_folder(&settings.codex_home)?;
@@ -208,7 +210,7 @@ impl<'a> Demo<'a> {
         let command = format!("codex-manager {}", shown.join(" "));
         let ui = &self.context.ui;
         ui.line(ui.paint(Style::Dim, format_args!("$ {command}")));
-        let outcome = self.inner.run(&words)?;
+        let outcome = self.step_context.run(&words)?;
         self.steps.push(StepJson {
             command,
             exit_code: outcome.code(),
@@ -217,7 +219,7 @@ impl<'a> Demo<'a> {
     }
 }
 
-/// Returns the names and contents of all conversations.
+/// Returns the file names and contents of all rollouts in `sessions/`, in a fixed order.
 fn read_conversations(home: &Path) -> Result<Vec<(OsString, Vec<u8>)>, IoError> {
     let mut found = Vec::new();
     for entry in walkdir::WalkDir::new(home.join("sessions")).sort_by_file_name() {

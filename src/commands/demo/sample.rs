@@ -12,8 +12,8 @@ use std::fs::{File, FileTimes};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-/// The id of the first conversation.
-pub(super) const CONVERSATION: &str = "0199a213-81c0-7800-8aa1-bbab2a035a53";
+/// The ids of the conversations without the last digit.
+const ID_START: &str = "0199a213-81c0-7800-8aa1-bbab2a035a5";
 
 /// Writes a Codex home like that of Codex 0.169: login, settings, three conversations, the database of
 /// threads.
@@ -31,17 +31,13 @@ pub(super) fn write_codex_home(home: &Path, now: DateTime<Utc>) -> Result<(), Io
     )?;
     let mut history = String::new();
     let mut rows = Vec::new();
-    for (i, topic) in [
-        "parse the config",
-        "fix the flaky test",
-        "write the release notes",
-    ]
-    .into_iter()
-    .enumerate()
-    {
-        let at = now - Duration::days(3 - i64::try_from(i).unwrap_or(0));
-        let id = format!("{}{i}", &CONVERSATION[..35]);
-        let id = if i == 0 { CONVERSATION.to_owned() } else { id };
+    for (days_ago, last_digit, topic) in [
+        (3, 3, "parse the config"),
+        (2, 1, "fix the flaky test"),
+        (1, 2, "write the release notes"),
+    ] {
+        let at = now - Duration::days(days_ago);
+        let id = format!("{ID_START}{last_digit}");
         let relative = format!(
             "sessions/{}/rollout-{}-{id}.jsonl",
             at.format("%Y/%m/%d"),

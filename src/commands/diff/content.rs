@@ -45,7 +45,7 @@ impl Change {
     }
 }
 
-/// The kind of a thing that changed.
+/// The kind of content that changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum ContentKind {
@@ -81,7 +81,7 @@ pub(super) struct DiffedContent {
 /// Versions by kind and name.
 type Versions<T> = BTreeMap<(ContentKind, String), T>;
 
-/// Compares the settings in `config.toml`.
+/// Returns the keys of `config.toml` that differ between the archive and the home. A missing file counts as empty.
 ///
 /// # Errors
 /// One of the files cannot be read or parsed.
@@ -126,6 +126,8 @@ pub(super) fn compare_files(
 /// The size and the digest of a file. Archives of the Python tool have no digests: there the size decides.
 type DiffedVersion = (u64, Option<ContentDigest>);
 
+/// Returns the version of a file in the home. If its size and time are those of the archived file `known`, it counts as
+/// unchanged and is not read.
 fn read_version(file: &FileEntry, known: Option<&FileEntry>, path: &Path) -> Result<DiffedVersion> {
     let digest = match known {
         Some(known)

@@ -21,16 +21,18 @@ use std::path::Path;
 #[derive(Debug, Serialize)]
 pub(super) struct ConversationDiff {
     pub session_id: String,
+    /// Empty until the caller sets it.
     pub title: String,
     pub change: Change,
     pub messages_gained: usize,
     pub messages_lost: usize,
 }
 
-/// Returns the conversations with other messages, those that lost some first.
+/// Returns the conversations that only one side has or whose messages differ, those that lost messages first. Their titles
+/// are empty.
 ///
 /// # Errors
-/// A rollout cannot be read, or the user interrupts.
+/// A rollout cannot be read, an archived one cannot be extracted, or the user interrupts.
 pub(super) fn compare(
     archive: &ArchiveReader,
     live: &HomeScan,
@@ -69,16 +71,17 @@ pub(super) fn compare(
 /// Returns file name, size and mtime of each file, sorted. Equal lists mean equal rollouts, also after a move to another
 /// folder.
 fn rollout_stamps(files: &[FileEntry]) -> Vec<(Option<OsString>, u64, i64)> {
-    let rollout_stamps = files.iter().map(|file| {
+    let stamps = files.iter().map(|file| {
         let name = file.path.as_path().file_name().map(ToOwned::to_owned);
         (name, file.size, file.mtime)
     });
-    let mut rollout_stamps: Vec<_> = rollout_stamps.collect();
-    rollout_stamps.sort();
-    rollout_stamps
+    let mut stamps: Vec<_> = stamps.collect();
+    stamps.sort();
+    stamps
 }
 
-/// Returns the number of messages that only the home has, and of those that only the archive has.
+/// Returns the number of messages that only the home has, and of those that only the archive has. `new` are the rollouts
+/// of a conversation in the home, `old` those in the archive.
 fn count_messages(
     old: &[FileEntry],
     new: &[FileEntry],

@@ -13,7 +13,7 @@ use crate::choices::archive_choice::find_archive;
 use crate::context::Context;
 use crate::error::{Outcome, Result};
 use crate::history::thread_titles::read_titles;
-use crate::inventory::archive_names::{LATEST, strip_archive_suffix};
+use crate::inventory::archive_names::{LATEST, file_name, strip_archive_suffix};
 use crate::inventory::records::ArchiveRecord;
 use crate::io::quantity::pluralize;
 use crate::ui::{Cell, Column, Style, Table};
@@ -66,7 +66,6 @@ impl DiffArgs {
             let title = titles.get(&row.session_id.to_lowercase());
             row.title = title.cloned().unwrap_or_default();
         }
-        let name = archive.path().file_name().unwrap_or_default();
         let settings = content::compare_settings(&archive, home);
         if let Err(e) = &settings {
             let problem = e.to_one_line();
@@ -78,7 +77,7 @@ impl DiffArgs {
         let mut changes = settings.unwrap_or_default();
         changes.extend(content::compare_files(&archive, &live, home)?);
         let document = DiffJson {
-            archive: strip_archive_suffix(&name.to_string_lossy()).to_owned(),
+            archive: strip_archive_suffix(&file_name(archive.path())).to_owned(),
             conversations,
             content: changes,
         };

@@ -34,11 +34,11 @@ pub(super) struct SearchedHome<'a> {
 }
 
 /// Searches the archives of the Codex home with `search`, and adds the result to `found`. A conversation that is in
-/// several archives is searched in the newest one.
+/// several archives is searched in the newest one. An archive that cannot be read or searched is left out with a warning,
+/// and makes the result partial.
 ///
 /// # Errors
-/// The list of archives or the home cannot be read, the temporary folder cannot be written, `search` fails, or
-/// the user interrupts. An archive that cannot be read is reported and left out.
+/// The archives or the home cannot be listed, or the user interrupts.
 pub(super) fn search_archives(
     found: &mut Found,
     filter: &ThreadFilter,
@@ -57,7 +57,7 @@ pub(super) fn search_archives(
         }
         let path = context.backups().join(&record.path);
         let name = shortest_name(record);
-        match search_archive(&path, &mut known, filter, context, &search) {
+        match search_archive(&path, &known, filter, context, &search) {
             Ok((searched, SearchResult { hits, total, .. })) => {
                 found.conversations += i64::try_from(searched.len()).unwrap_or(i64::MAX);
                 let ids = hits.iter().map(|hit| hit.conversation.session.clone());
@@ -86,7 +86,7 @@ pub(super) fn search_archives(
 /// Searches the conversations of an archive that are not `known`. Returns their ids and the hits.
 fn search_archive(
     path: &Path,
-    known: &mut HashSet<String>,
+    known: &HashSet<String>,
     filter: &ThreadFilter,
     context: &Context,
     search: impl Fn(&SearchedHome<'_>) -> Result<SearchResult>,

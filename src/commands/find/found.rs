@@ -1,4 +1,4 @@
-//! The result of a search.
+//! The conversations that a search found on this machine, in archives and on other machines.
 
 use crate::conversations::search::evaluate::SearchResult;
 use crate::io::clock::Timestamp;

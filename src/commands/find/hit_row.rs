@@ -121,13 +121,14 @@ impl HitRow<'_> {
         ];
         let mut lines = vec![wrap(2, head.join("  "))];
         if self.nearby.is_empty() && in_title.is_none() {
-            let place = ui.paint(Style::Dim, Self::place(self.hit.turn, self.hit.role.name()));
+            let place = format_place(self.hit.turn, self.hit.role.name());
+            let place = ui.paint(Style::Dim, place);
             let text = highlight_matches(&self.hit.snippet, context);
             lines.push(wrap(4, format!("    {place} {text}")));
         }
         let mut last = None;
         for line in &self.nearby {
-            let place = Self::place(Some(line.turn), line.role.name());
+            let place = format_place(Some(line.turn), line.role.name());
             if last.as_ref() != Some(&place) {
                 lines.push(format!("    {}", ui.paint(Style::Dim, &place)));
                 last = Some(place);
@@ -136,7 +137,7 @@ impl HitRow<'_> {
             lines.push(wrap(6, format!("      {text}")));
         }
         // A line of its own, however long, so that it can be copied.
-        lines.push(ui.command_line(4, &self.command()));
+        lines.push(ui.command_line(4, &self.format_command()));
         lines.join("\n") + "\n"
     }
 
@@ -156,13 +157,6 @@ impl HitRow<'_> {
             text: title.clone(),
             matches: matches.collect::<Option<_>>()?,
         })
-    }
-
-    fn place(turn: Option<u32>, author: &str) -> String {
-        match turn {
-            Some(turn) => format!("turn {turn}, {author}:"),
-            None => format!("{author}:"),
-        }
     }
 
     /// Returns the facts about the conversation, except its title.
@@ -190,7 +184,7 @@ impl HitRow<'_> {
         facts
     }
 
-    fn command(&self) -> String {
+    fn format_command(&self) -> String {
         let session = printable(&self.hit.conversation.session);
         let path = self.hit.conversation.path.to_string_lossy();
         let shown = match self.machine {
@@ -208,6 +202,13 @@ impl HitRow<'_> {
             }
             (None, None) => format!("codex-manager show {shown}"),
         }
+    }
+}
+
+fn format_place(turn: Option<u32>, author: &str) -> String {
+    match turn {
+        Some(turn) => format!("turn {turn}, {author}:"),
+        None => format!("{author}:"),
     }
 }
 

@@ -43,8 +43,9 @@ impl Matcher {
         Ok(Self::Pattern(pattern))
     }
 
-    /// Returns the part of a line around its first match; `None` if nothing in it matches.
-    pub(super) fn mark(&self, line: &str) -> Option<Snippet> {
+    /// Returns the part of a line with matches: for a query the part with the most, for a pattern the one around the first
+    /// match. `None` if nothing in the line matches.
+    pub(super) fn find_snippet(&self, line: &str) -> Option<Snippet> {
         let snippet = match self {
             Self::Query(query) => snippet::make_snippet(line, &query.terms),
             Self::Pattern(pattern) => {

@@ -44,7 +44,8 @@ use std::path::Path;
 /// The number of hits without `--limit`.
 const DEFAULT_LIMIT: usize = 20;
 
-/// The maximum number of hits that are checked for phrases and code to count the matches without the filter options.
+/// The limit of the search that counts the matches without the filter options. Beyond it, matches of phrases and code are
+/// not counted, because they are checked in the rollouts.
 const MAX_UNFILTERED: usize = 20;
 
 /// Search the contents of conversations
@@ -151,8 +152,8 @@ impl FindArgs {
         Ok(Outcome::partial_if(found.is_partial))
     }
 
-    /// Returns the number of conversations that match without the filter options, for the message of a search without a
-    /// full hit. `None` if there is no match or no such option, or if the search is for a regular expression.
+    /// Describes how many conversations match without the filter options, for the message of a search without a full hit.
+    /// `None` if none matches, no such option is used, the search does not use the index, or the index cannot be read.
     fn describe_unfiltered(&self, matcher: &Matcher, context: &Context) -> Option<String> {
         let options = self.filter.used_options().chain(self.kinds.used_options());
         let options: Vec<_> = options.collect();
@@ -236,6 +237,7 @@ impl FindArgs {
         Ok(())
     }
 
+    /// Returns the hits with what is printed of each. Accounts are read only for JSON and tab-separated values.
     fn make_rows<'f>(
         &self,
         found: &'f Found,
@@ -309,6 +311,8 @@ impl FindArgs {
         Ok(())
     }
 
+    /// Updates the index and searches it. If a miss may be due to conversations that Codex does not list, indexes these too
+    /// and searches again. A damaged index is created again. With `--no-refresh`, searches the index as it is.
     fn search(
         &self,
         query: &Query,

@@ -19,8 +19,8 @@ pub(super) struct NearbyLine {
     pub text: Snippet,
 }
 
-/// Returns the line of a hit with up to `count` lines before and after it. Empty lines are left out. Returns none if
-/// the hit is a title, or its text is no longer in the rollout.
+/// Returns the line of a hit with up to `count` lines before and after it. Empty lines are left out. The result is empty
+/// if the hit is a title, or its text is no longer in the rollout.
 ///
 /// # Errors
 /// The rollout cannot be read, or the user interrupts.
@@ -74,10 +74,10 @@ pub(super) fn read_nearby_lines(
     Ok(left.map(|_| lines.into()).unwrap_or_default())
 }
 
-/// Returns the number of the line with the most matches, and the line.
+/// Returns the number of the first line with the most matches, from 0, and the line; `None` if no line matches.
 fn find_best_line(text: &str, matcher: &Matcher) -> Option<(usize, Snippet)> {
     let lines = text.lines().enumerate();
-    let matching = lines.filter_map(|(number, line)| Some((number, matcher.mark(line)?)));
-    // The first of equal ones.
+    let matching = lines.filter_map(|(number, line)| Some((number, matcher.find_snippet(line)?)));
+    // `max_by_key` would return the last of equal lines.
     matching.min_by_key(|(_, line)| Reverse(line.matches.len()))
 }

@@ -18,7 +18,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 /// The number of findings of each kind that are listed without --all or --verbose.
-const SHOWN: usize = 5;
+const MAX_SHOWN: usize = 5;
 
 /// Compare the conversations on disk with Codex's lists
 ///
@@ -46,11 +46,7 @@ impl CheckArgs {
         let report = find_differences(context)?.report;
         show(context, &report, self.all);
         context.ui.document("history check", &report);
-        Ok(if report.is_consistent() {
-            Outcome::Done
-        } else {
-            Outcome::CheckFailed
-        })
+        Ok(Outcome::passed_if(report.is_consistent()))
     }
 }
 
@@ -66,7 +62,7 @@ pub(super) fn show(context: &Context, report: &CheckReport, all: bool) {
     let shown = if all || ui.is_verbose() {
         usize::MAX
     } else {
-        SHOWN
+        MAX_SHOWN
     };
     let ids = list_ids(report);
     let list = FindingList {
@@ -89,7 +85,7 @@ pub(super) fn show(context: &Context, report: &CheckReport, all: bool) {
     }
     if let Some(first) = report.hidden.first() {
         let id = first.id.to_string();
-        let id = list.short(&id);
+        let id = list.short_id(&id);
         ui.note(format_args!(
             "\nresume one under its account: codex-manager resume {id}"
         ));
@@ -146,7 +142,7 @@ fn list_ids(report: &CheckReport) -> Vec<String> {
     ids.map(ToString::to_string).collect()
 }
 
-/// Returns the ids of the first `shown` findings of the kinds that have no title.
+/// Returns the ids, in lower case, of the first `shown` findings of the kinds that have no title.
 fn ids_without_title(report: &CheckReport, shown: usize) -> Vec<String> {
     let ids = report.stale_path.iter().take(shown).map(|s| &s.id);
     let ids = ids
@@ -156,7 +152,7 @@ fn ids_without_title(report: &CheckReport, shown: usize) -> Vec<String> {
 }
 
 impl FindingList<'_> {
-    fn short<'i>(&self, id: &'i str) -> &'i str {
+    fn short_id<'i>(&self, id: &'i str) -> &'i str {
         unique_short_id(id, self.ids.iter().map(String::as_str))
     }
 
@@ -175,7 +171,7 @@ impl FindingList<'_> {
         let id = printable(&id.to_string());
         let title = title.or_else(|| self.titles.get(&id.to_lowercase()).map(String::as_str));
         let title = printable(title.unwrap_or_default());
-        let mut line = self.short(&id).to_owned();
+        let mut line = self.short_id(&id).to_owned();
         let room_after = |line: &str| {
             let used = INDENT + columns(line) + GAP;
             self.context.ui.width().saturating_sub(used)
@@ -278,7 +274,7 @@ impl FindingList<'_> {
         }
     }
 
-    /// Formats a path relative to the home.
+    /// Formats a path relative to the home; as it is if it is not in the home.
     fn short_path(&self, path: &Path) -> String {
         let home = &self.context.codex_home();
         let short = path.strip_prefix(home).unwrap_or(path);
@@ -289,7 +285,7 @@ impl FindingList<'_> {
         self.short_path(path.parent().unwrap_or(path))
     }
 
-    /// Formats the folder of a recorded path: relative to this home, else the other home.
+    /// Formats the folder of a recorded path: relative to this home, else the path of the home that it belongs to.
     fn recorded_folder(&self, recorded: &str) -> String {
         let in_home = self.short_folder(Path::new(recorded));
         if !in_home.starts_with('/') {

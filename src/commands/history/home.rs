@@ -4,9 +4,18 @@ use crate::codex::auth::AuthFile;
 use crate::codex::home::AUTH_JSON;
 use crate::context::Context;
 use crate::copies::unreadable_fixes::set_fixes;
-use crate::history::HistoryError;
 use crate::history::check::{Findings, compare};
 use crate::history::repair_plan::RepairContext;
+use crate::history::{HistoryError, SkippedFile};
+use crate::views::account::printable;
+
+/// Warns of rollouts and folders that could not be read.
+pub(super) fn warn_of_skipped(skipped: &[SkippedFile], context: &Context) {
+    for SkippedFile { path, reason } in skipped {
+        let path = printable(&path.to_string_lossy());
+        context.warn(format_args!("cannot read ({reason}): {path}"));
+    }
+}
 
 pub(super) fn repair_context(context: &Context) -> RepairContext<'_> {
     RepairContext {
@@ -16,8 +25,7 @@ pub(super) fn repair_context(context: &Context) -> RepairContext<'_> {
     }
 }
 
-/// Compares the home with Codex's lists, and finds the archives that have the missing
-/// conversations.
+/// Compares the home with Codex's lists. Conversations that only an archive can restore get the command for that.
 ///
 /// # Errors
 /// See [`compare`].

@@ -1,4 +1,4 @@
-//! `history losses`: names the conversations that lack messages which a copy has.
+//! `history losses`: lists the conversations that lack messages which a copy has.
 
 use crate::context::Context;
 use crate::copies::losses::acceptance::LossAcceptance;
@@ -41,7 +41,8 @@ impl LossesArgs {
     /// Compares, prints the losses, and returns [`Outcome::CheckFailed`] for any.
     ///
     /// # Errors
-    /// The home or the archives cannot be listed, or `--accept` names no conversation with a loss.
+    /// The home, the archives or the vault cannot be listed, `--accept` names no conversation with a loss or several, or
+    /// the user interrupts.
     pub(super) fn run(self, context: &Context) -> Result<Outcome> {
         require_codex_home(context)?;
         let live = LiveThreads::read(context.codex_home())?;
@@ -71,7 +72,6 @@ impl LossesArgs {
             record(&found.losses, &listed, &search.places, &extent, context);
         }
         show(&listed, context);
-        // The conversations whose losses were accepted now.
         let json = object()
             .with("losses", &listed)
             .with("accepted", accepted)
@@ -84,7 +84,8 @@ impl LossesArgs {
         })
     }
 
-    /// Accepts the losses of the named conversations. Returns their ids.
+    /// Accepts the losses of the conversations that `--accept` names. Returns their ids. If one name fits no conversation
+    /// or several, accepts none.
     fn accept(
         &self,
         found: &FoundLosses,

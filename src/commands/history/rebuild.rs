@@ -1,14 +1,14 @@
 //! `history rebuild`: rebuilds `session_index.jsonl` and `history.jsonl`.
 
 use crate::codex::config::CodexConfig;
-use crate::commands::history::home::repair_context;
+use crate::commands::history::home::{repair_context, warn_of_skipped};
 use crate::context::Context;
 use crate::error::{CommandError, ErrorKind, Outcome, Result};
 use crate::history::rebuild::{
     self, ConversationCounts, PromptCounts, RebuildOptions, RebuildPlan, RebuildSource,
     RebuildTarget, RebuiltFile, TableRow, UnusedCounts,
 };
-use crate::history::{prompts, repair};
+use crate::history::{SkippedFile, prompts, repair};
 use crate::io::quantity::pluralize;
 use crate::steps::home_checks::require_codex_home;
 use crate::views::account::printable;
@@ -64,7 +64,7 @@ struct RebuildJson<'a> {
     max_threads: Option<usize>,
     max_bytes: Option<u64>,
     files: &'a [RebuiltFile],
-    skipped: &'a [crate::history::SkippedFile],
+    skipped: &'a [SkippedFile],
     dry_run: bool,
 }
 
@@ -115,6 +115,8 @@ impl RebuildArgs {
         Ok(Outcome::partial_if(!plan.skipped.is_empty()))
     }
 
+    /// Returns the size limit of `history.jsonl` from Codex's configuration; `None` without one, and after a warning if the
+    /// configuration is invalid.
     fn resolve_max_bytes(&self, context: &Context) -> Option<u64> {
         if self.ignore_history_max_bytes || self.only == RebuildTarget::SessionIndex {
             return None;
@@ -146,10 +148,7 @@ impl RebuildArgs {
             ui.line(pluralize(plan.prompts.entries, "prompt"));
         }
         show_left_out(context, plan, max_threads.unwrap_or_default());
-        for skipped in &plan.skipped {
-            let path = printable(&skipped.path.to_string_lossy());
-            ui.warn(format_args!("cannot read ({}): {path}", skipped.reason));
-        }
+        warn_of_skipped(&plan.skipped, context);
     }
 
     fn show_files(&self, context: &Context, files: &[RebuiltFile]) {
@@ -236,6 +235,9 @@ fn show_left_out(context: &Context, plan: &RebuildPlan, limit: usize) {
 }
 
 /// Asks before lines of `history.jsonl` are removed.
+///
+/// # Errors
+/// The user does not consent, or cannot be asked.
 fn require_consent(context: &Context, plan: &RebuildPlan, files: &[RebuiltFile]) -> Result<()> {
     let replaces_history = |file: &RebuiltFile| {
         file.written && file.path.ends_with(prompts::FILE_NAME) && file.path.exists()
@@ -260,7 +262,7 @@ fn require_consent(context: &Context, plan: &RebuildPlan, files: &[RebuiltFile])
     .hint(hint))
 }
 
-/// Reads Codex's table. Warns and returns `None` if the database cannot be used.
+/// Reads Codex's table. Returns `None` if there is no database, and after a warning if it cannot be used.
 fn read_table_or_warn(context: &Context) -> Option<Vec<TableRow>> {
     let database = context.state_database()?;
     match rebuild::read_table(&database) {

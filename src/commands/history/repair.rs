@@ -1,8 +1,9 @@
 //! `history repair`: repairs the state database.
 
+use crate::codex::config::CodexConfig;
 use crate::codex::program::Program;
 use crate::commands::history::check;
-use crate::commands::history::home::{find_differences, repair_context};
+use crate::commands::history::home::{find_differences, repair_context, warn_of_skipped};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
 use crate::history::repair_plan::{self, RepairAction, RepairChange, RepairPlan};
@@ -37,16 +38,17 @@ impl RepairArgs {
     /// Plans, shows and, unless `--dry-run` is given, applies the repair, then checks again.
     ///
     /// # Errors
-    /// A process uses the home, or Codex is needed and not installed.
+    /// A process uses the home, or Codex is needed and not installed; nothing is changed then. Or the check after the repair
+    /// still finds differences.
     pub(super) fn run(self, context: &Context) -> Result<Outcome> {
         require_codex_home(context)?;
         let target = repair_context(context);
-        let provider = crate::codex::config::CodexConfig::read(target.home).model_provider;
+        let provider = CodexConfig::read(target.home).model_provider;
         // The provider of Codex without the key. A row must have one.
         let provider = provider.as_deref().unwrap_or("openai");
         let mut plan = repair_plan::plan(find_differences(context)?, provider)?;
         if plan.changes.is_empty() || self.dry_run {
-            warn_of_skipped(context, &plan);
+            warn_of_skipped(&plan.skipped, context);
             return Ok(self.show_plan(context, &plan));
         }
         let mut program = None;
@@ -68,7 +70,7 @@ impl RepairArgs {
             });
         }
         let snapshot = repair::apply(&target, &mut plan, program.as_ref(), context.now())?;
-        warn_of_skipped(context, &plan);
+        warn_of_skipped(&plan.skipped, context);
         let after = find_differences(context)?.report;
         let remaining = after.count_unrepairable() + usize::from(!after.needs_no_repair());
         show_changes(context, &plan.changes);
@@ -143,13 +145,6 @@ fn show_json(
     context.ui.document("history repair", &json);
 }
 
-fn warn_of_skipped(context: &Context, plan: &RepairPlan) {
-    for skipped in &plan.skipped {
-        let path = printable(&skipped.path.to_string_lossy());
-        context.warn(format_args!("cannot read ({}): {path}", skipped.reason));
-    }
-}
-
 /// Plans again without the changes that need Codex, after a warning.
 ///
 /// # Errors
@@ -191,11 +186,11 @@ fn find_program(context: &Context, recreates_database: bool) -> Result<Program> 
 }
 
 /// The number of changes that are listed without --verbose.
-const SHOWN: usize = 20;
+const MAX_SHOWN: usize = 20;
 
 fn show_changes(context: &Context, changes: &[RepairChange]) {
     let ui = &context.ui;
-    let shown = ui.limit_items(changes.len(), SHOWN);
+    let shown = ui.limit_items(changes.len(), MAX_SHOWN);
     let ids: Vec<_> = changes.iter().map(|one| one.id.to_string()).collect();
     let first = ids.iter().take(shown).map(|id| id.to_lowercase()).collect();
     let titles = read_titles(context.codex_home(), &context.env, first);

@@ -30,7 +30,7 @@ impl UndoArgs {
     /// Restores the chosen snapshot, or shows what it would change.
     ///
     /// # Errors
-    /// There is no such snapshot, it is damaged, or a process uses the home.
+    /// There is no such snapshot, it is damaged or of another home, or a process uses the home.
     pub(super) fn run(self, context: &Context) -> Result<Outcome> {
         require_codex_home(context)?;
         let target = repair_context(context);

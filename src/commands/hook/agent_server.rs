@@ -47,7 +47,8 @@ pub(super) fn config_block(context: &Context) -> String {
     )
 }
 
-/// Writes a marketplace with the plugin into `folder`. Returns the commands that install it.
+/// Writes a marketplace with the plugin into `folder`, and replaces an earlier one there. Returns the commands that install
+/// the plugin. With `dry_run`, writes nothing.
 ///
 /// # Errors
 /// The folder has other files, or cannot be written.

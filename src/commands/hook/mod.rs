@@ -194,8 +194,8 @@ Use other words before you give up. Do not quote tokens or keys that you find.
 
 impl HookArgs {
     /// # Errors
-    /// --every is not a duration of at least one minute, --format is invalid, --wrap is given for
-    /// tmux or starship, or the plugin cannot be written.
+    /// --every is less than one minute, --format is invalid, --wrap is given for something that has no functions, a folder
+    /// is given without `plugin`, or the plugin cannot be written.
     pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
         let snippet = match (self.shell, &self.folder) {
             _ if self.wrap => self.wrap_function()?,
@@ -238,7 +238,7 @@ impl HookArgs {
         }
         let text = &self.format;
         let (code, format) = match self.shell {
-            // The other two are no text of their own.
+            // `run` prints the text for `mcp` and `plugin`.
             HookShell::Agents | HookShell::Mcp | HookShell::Plugin => return Ok(AGENTS.to_owned()),
             HookShell::Bash => (BASH, shell::single_quote(text)),
             HookShell::Zsh => (ZSH, shell::single_quote(text)),
@@ -266,7 +266,7 @@ impl HookArgs {
     }
 }
 
-/// Escapes `text` for double quotes.
+/// Escapes backslashes and double quotes in a text between double quotes.
 fn escape_double_quotes(text: &str) -> String {
     text.replace('\\', "\\\\").replace('"', "\\\"")
 }

@@ -132,7 +132,7 @@ impl NormalizeArgs {
         Ok((records, skipped))
     }
 
-    /// Writes the requested archives and sidecars. A dry run only returns their names.
+    /// Writes the requested archives and sidecars, except those that exist. A dry run only returns their names.
     fn write_files(
         &self,
         merged: &LegacyMerge,
@@ -140,26 +140,26 @@ impl NormalizeArgs {
         skipped: &mut Vec<SkippedLegacyFile>,
         context: &Context,
     ) -> Result<WrittenFiles> {
-        let archive_writes = if self.write_archives {
+        let archive_jobs = if self.write_archives {
             select_archive_jobs(merged, backups, skipped)
         } else {
             Vec::new()
         };
-        let sidecar_writes = if self.write_metadata {
-            sidecar_jobs(merged, &archive_writes, backups)
+        let sidecar_jobs = if self.write_metadata {
+            select_sidecar_jobs(merged, &archive_jobs, backups)
         } else {
             Vec::new()
         };
         if self.dry_run {
-            let archives = archive_writes.iter().map(|r| r.archive_name.clone());
-            let sidecars = sidecar_writes.into_iter().map(|(name, _)| name);
+            let archives = archive_jobs.iter().map(|r| r.archive_name.clone());
+            let sidecars = sidecar_jobs.into_iter().map(|(name, _)| name);
             return Ok(WrittenFiles {
                 sidecars: sidecars.collect(),
                 archives: archives.collect(),
             });
         }
-        let archives = write_archives(&archive_writes, backups, skipped, context)?;
-        let sidecars = write_sidecars(&sidecar_writes, backups)?;
+        let archives = write_archives(&archive_jobs, backups, skipped, context)?;
+        let sidecars = write_sidecars(&sidecar_jobs, backups)?;
         if !archives.is_empty() || !sidecars.is_empty() {
             store::refresh(context.manager_home())?;
         }
@@ -213,6 +213,7 @@ fn apply_normalize(records: Vec<LegacyRecord>, context: &Context) -> Result<Lega
     Ok(merged)
 }
 
+/// Reads `inventory.json` without changing it. Warns of a damaged file, which counts as empty.
 fn read_inventory(context: &Context) -> Result<InventoryFile> {
     let path = context.manager_path("inventory.json");
     Ok(match document::read(&path)? {
@@ -247,7 +248,7 @@ fn belongs_to(metadata: &Metadata, record: &LegacyRecord) -> bool {
 
 /// Returns the sidecars to write on their own, each as name and legacy record: those that are missing and are not written
 /// with an archive of this run.
-fn sidecar_jobs<'a>(
+fn select_sidecar_jobs<'a>(
     merged: &'a LegacyMerge,
     archives: &[&LegacyRecord],
     backups: &Path,
@@ -263,18 +264,15 @@ fn sidecar_jobs<'a>(
 }
 
 /// Writes sidecars without archives. Returns the names of those that were written.
-fn write_sidecars(
-    archive_writes: &[(String, &LegacyRecord)],
-    backups: &Path,
-) -> Result<Vec<String>> {
+fn write_sidecars(jobs: &[(String, &LegacyRecord)], backups: &Path) -> Result<Vec<String>> {
     let mut written = Vec::new();
-    for (name, record) in archive_writes {
+    for (name, record) in jobs {
         let path = backups.join(name);
         atomic::create_private_folder(backups)?;
         let mut temp = atomic::TempFile::create_beside(&path)?;
         let bytes = document::encode(&path, &record.metadata)?;
         temp.file().write_all(&bytes).at("write", &path)?;
-        // Another process took the name; the next run chooses another one.
+        // If another process has taken the name, the next run chooses another one.
         if temp.publish(&path)?.is_ok() {
             written.push(name.clone());
         }
@@ -282,7 +280,7 @@ fn write_sidecars(
     Ok(written)
 }
 
-/// Returns the records whose archives are to be written. Adds files without a usable login to `skipped`.
+/// Returns the records whose archives are missing and can be written. Adds files without a usable login to `skipped`.
 fn select_archive_jobs<'a>(
     merged: &'a LegacyMerge,
     backups: &Path,
@@ -303,8 +301,7 @@ fn select_archive_jobs<'a>(
     jobs
 }
 
-/// Writes auth-only archives. Returns their names. A file that changed since it was read is
-/// skipped.
+/// Writes auth-only archives. Returns their names. Adds files that changed since they were recorded to `skipped`.
 fn write_archives(
     records: &[&LegacyRecord],
     backups: &Path,

@@ -163,9 +163,10 @@ fn note_unusable_logins(records: &[LegacyRecord], ui: &Ui) {
     }
 }
 
-/// Prints the other skipped files, at most ten for each reason: the folder may be a whole home.
+/// Prints the skipped files that have no legacy name and are no faults, at most ten for each reason: the folder may be a
+/// whole home.
 fn show_other_files(others: &[&SkippedLegacyFile], ui: &Ui) {
-    const SHOWN: usize = 10;
+    const MAX_SHOWN: usize = 10;
     if ui.wants_json() {
         return;
     }
@@ -175,12 +176,13 @@ fn show_other_files(others: &[&SkippedLegacyFile], ui: &Ui) {
         paths.push(&skipped.path);
     }
     for (reason, paths) in reasons {
-        let shown = if ui.is_verbose() { paths.len() } else { SHOWN };
+        let shown = ui.limit_items(paths.len(), MAX_SHOWN);
         ui.note(format_args!("skipped, {reason}:"));
         for path in paths.iter().take(shown) {
             ui.note(format_args!("  {}", printable(&path.to_string_lossy())));
         }
-        if let Some(more @ 1..) = paths.len().checked_sub(shown) {
+        let more = paths.len() - shown;
+        if more > 0 {
             ui.note(format_args!("  … {more} more: --verbose"));
         }
     }

@@ -104,10 +104,7 @@ impl ProfileExportArgs {
             .with("dry_run", self.dry_run);
         context.ui.document("profile export", &json);
         self.show(&plan, &file, encrypted, bytes, context);
-        Ok(match recorded {
-            Outcome::Done => Outcome::partial_if(!plan.left.is_empty()),
-            partial => partial,
-        })
+        Ok(recorded.or(Outcome::partial_if(!plan.left.is_empty())))
     }
 
     /// Returns the absolute path of the file to create. Fails if the file exists or its folder does not.
@@ -124,6 +121,11 @@ impl ProfileExportArgs {
         Ok(file)
     }
 
+    /// Returns the encryption that the flags name. Without a flag, asks for a passphrase if the file will have logins or
+    /// archives; otherwise, and in a dry run, the file is not encrypted.
+    ///
+    /// # Errors
+    /// A key or passphrase is invalid, or a passphrase is needed and the user cannot be asked.
     fn choose_encryption(&self, context: &Context) -> Result<Encryption> {
         if !self.recipient.is_empty() {
             let keys = self.recipient.iter().map(|text| parse_recipient(text));
@@ -209,7 +211,7 @@ pub(super) fn read_passphrase(file: &Path, context: &Context) -> Result<Passphra
     Ok(Passphrase::from_bytes(&line)?)
 }
 
-/// Finishes or undoes exports that were killed while they moved logins, and prints the outcome.
+/// Finishes or undoes exports that were killed while they moved logins, and prints the outcome of each.
 pub(super) fn recover_exports(context: &Context) -> Result<()> {
     let profiles = context.profiles();
     let settled = handover::finish_interrupted(&profiles)?;

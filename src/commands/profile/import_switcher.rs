@@ -82,12 +82,13 @@ pub(super) fn import_logins(
         .with("dry_run", dry_run);
     context.ui.document("profile import", &json);
     show(&saved, &skipped, &name, dry_run, context);
-    Ok(match recorded {
-        Outcome::Done => Outcome::partial_if(!skipped.is_empty()),
-        partial => partial,
-    })
+    Ok(recorded.or(Outcome::partial_if(!skipped.is_empty())))
 }
 
+/// Saves one login as a profile; in a dry run only plans it.
+///
+/// # Errors
+/// The file has no usable login, or the profile cannot be written.
 fn save_login(found: &SwitcherLogin, dry_run: bool, context: &Context) -> Result<ImportedLogin> {
     let (snapshot, login) = match &found.auth {
         AuthFile::Present(snapshot) => (snapshot, snapshot.login.as_ref()),

@@ -2,7 +2,6 @@
 
 use crate::accounts::new_login::{self, AdoptedLogin, LiveHomeUpdate, LoginHome, RecoveredLogin};
 use crate::accounts::profile_ops::check_name;
-use crate::codex::auth::AuthFile;
 use crate::codex::{login_lock, sign_in};
 use crate::commands::profile::login_age::signed_in_at;
 use crate::commands::profile::records::update_cooldown;
@@ -72,7 +71,6 @@ impl LoginArgs {
             sign_in::run(&program, &login_home, &context.env, &self.arguments).map_err(|e| {
                 CommandError::failed(format!("cannot run: {}", program.path().display())).because(e)
             });
-        let has_no_login = matches!(home.read_auth()?, AuthFile::Missing);
         let found = home.finish(
             context.manager_home(),
             context.local_now(),
@@ -86,7 +84,7 @@ impl LoginArgs {
                 "cannot read the login that codex login wrote",
             )
             .hint(format!("a copy is kept: {}", kept.display()))),
-            None => Err(login_error(ended, has_no_login)),
+            None => Err(no_login_error(ended)),
         }
     }
 
@@ -103,7 +101,7 @@ impl LoginArgs {
         Outcome::Done
     }
 
-    /// Prints the JSON document; without a login that of a dry run. Its keys are an interface.
+    /// Prints the JSON document, in a dry run without a login. Its keys are an interface.
     fn show_json(&self, adopted: Option<&AdoptedLogin>, context: &Context) {
         let login = adopted.map(|adopted| &adopted.login);
         let at = login.and_then(|login| signed_in_at(&login.freshness));
@@ -205,7 +203,8 @@ fn describe_exit(ended: ForegroundExit) -> String {
     }
 }
 
-fn login_error(ended: ForegroundExit, has_no_login: bool) -> CommandError {
+/// Returns the error of a sign-in after which there is no auth.json.
+fn no_login_error(ended: ForegroundExit) -> CommandError {
     if ended.interrupted {
         return CommandError::wrap(
             ErrorKind::Interrupted,
@@ -213,8 +212,8 @@ fn login_error(ended: ForegroundExit, has_no_login: bool) -> CommandError {
         )
         .hint("nothing was changed");
     }
-    let message = match (ended.code, has_no_login) {
-        (Some(0), _) => "codex login succeeded, but wrote no auth.json".into(),
+    let message = match ended.code {
+        Some(0) => "codex login succeeded, but wrote no auth.json".into(),
         _ => format!("codex login {}", describe_exit(ended)),
     };
     CommandError::failed(message)

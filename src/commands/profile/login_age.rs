@@ -5,17 +5,13 @@ use crate::context::Context;
 use crate::views::account::relative_time;
 use chrono::{DateTime, Utc};
 
-/// Returns the time of the sign-in or the last renewal, as recorded in the login.
+/// Returns the time of the sign-in or the last renewal, as recorded in the login: [`Freshness::renewed_at`] also considers
+/// that the clock may have been wrong.
 pub(super) fn signed_in_at(freshness: &Freshness) -> Option<DateTime<Utc>> {
     freshness.last_refresh.or(freshness.issued_at)
 }
 
-/// Returns the same time for display, but from the tokens if the clock was ahead.
-pub(super) fn renewed_at(freshness: &Freshness) -> Option<DateTime<Utc>> {
-    freshness.renewed_at().or(freshness.issued_at)
-}
-
-/// Returns `last_refresh` if the clock was ahead when Codex wrote it.
+/// Returns `last_refresh` if the clock was ahead when Codex wrote it, so that the time is wrong.
 pub(super) fn future_last_refresh(freshness: &Freshness) -> Option<DateTime<Utc>> {
     let is_ahead = freshness.has_clock_skew();
     freshness.last_refresh.filter(|_| is_ahead)

@@ -88,7 +88,7 @@ struct ProfileListArgs {
 impl ProfileArgs {
     pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
         use ProfileCommand as Verb;
-        let is_read_only = match &self.command {
+        let is_dry_run = match &self.command {
             Verb::List(_) | Verb::Show(_) => false,
             Verb::Save(SaveArgs { dry_run, .. })
             | Verb::Rename(RenameArgs { dry_run, .. })
@@ -99,7 +99,7 @@ impl ProfileArgs {
             | Verb::Export(ProfileExportArgs { dry_run, .. })
             | Verb::Import(ProfileImportArgs { dry_run, .. }) => *dry_run,
         };
-        if !is_read_only {
+        if !is_dry_run {
             login::recover(context)?;
             export::recover_exports(context)?;
         }

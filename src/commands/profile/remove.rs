@@ -12,6 +12,7 @@ use crate::io::quantity::pluralize;
 use crate::io::shell;
 use crate::ui::object;
 use crate::views::account::printable;
+use crate::views::dry_run::verb;
 use clap::Args;
 use std::collections::BTreeSet;
 
@@ -91,8 +92,11 @@ impl ProfileRemoveArgs {
     }
 }
 
-/// Asks before the only copy of a login is deleted. No question is needed if all logins belong to
-/// the live account and none is newer than the live login.
+/// Asks before the only copy of a login is deleted. No question is needed if all logins belong to the live account and
+/// none is newer than the live login.
+///
+/// # Errors
+/// The user does not consent, or cannot be asked.
 fn confirm_purge(
     profile: &str,
     context: &Context,
@@ -165,9 +169,9 @@ impl ProfileUndoArgs {
             return Err(error.hint("list the profiles: codex-manager list; nothing was changed"));
         };
         let outcome = update_cooldown(context, None, self.dry_run);
-        let verb = if self.dry_run { "would put" } else { "put" };
+        let done = verb(self.dry_run, "would put", "put");
         context.ui.prose(format_args!(
-            "{verb} the profile {} back",
+            "{done} the profile {} back",
             printable(&profile)
         ));
         let json = object()

@@ -7,9 +7,7 @@ use crate::choices::archive_choice::find_archive;
 use crate::codex::auth::{AuthSnapshot, Login};
 use crate::codex::home::AUTH_JSON;
 use crate::codex::login_lock;
-use crate::commands::profile::login_age::{
-    describe_age, future_last_refresh, renewed_at, signed_in_at,
-};
+use crate::commands::profile::login_age::{describe_age, future_last_refresh, signed_in_at};
 use crate::commands::profile::records::update_cooldown;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
@@ -20,7 +18,7 @@ use crate::ui::{Style, object};
 use crate::views::account::{local_rfc3339, printable};
 use crate::views::dry_run::verb;
 use clap::Args;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Save the live login, or one from a file, as a profile
 ///
@@ -95,6 +93,10 @@ impl SaveArgs {
         Ok(outcome)
     }
 
+    /// Reads the live login, or the one in the file or archive of `--from`.
+    ///
+    /// # Errors
+    /// There is no login, it cannot be read, or Codex does not store the live one in auth.json.
     fn read_source_login(&self, context: &Context) -> Result<(AuthSnapshot, Login)> {
         let path = match &self.from {
             None => {
@@ -146,7 +148,7 @@ impl SaveArgs {
         if !login.identity.kind.is_renewable() {
             return;
         }
-        ui.prose(describe_age(renewed_at(&login.freshness), context));
+        ui.prose(describe_age(login.freshness.renewed_at(), context));
         if let Some(written) = future_last_refresh(&login.freshness) {
             ui.warn(format_args!(
                 "the clock was ahead when Codex wrote this login: last_refresh is {}; its age was taken \
@@ -154,15 +156,14 @@ impl SaveArgs {
                 local_rfc3339(&written, context)
             ));
         }
-        if self.from.is_none() {
-            warn_if_live_elsewhere(&plan.profile, context);
-        }
-        if self.from.is_some() && plan.outcome != SaveOutcome::KeptNewer {
-            ui.note(format_args!(
+        match &self.from {
+            None => warn_if_live_elsewhere(&plan.profile, context),
+            Some(_) if plan.outcome == SaveOutcome::KeptNewer => {}
+            Some(from) => ui.note(format_args!(
                 "the login may have expired; do not use the copy in {}: a login that is used in two \
                 places stops working in both",
-                self.from.as_deref().unwrap_or(Path::new("")).display()
-            ));
+                from.display()
+            )),
         }
     }
 }

@@ -4,7 +4,7 @@ use crate::accounts::profile::{LoginOwner, Profile, ProfileError};
 use crate::accounts::profile_ops::HistoryLogin;
 use crate::choices::account_choice::choose_profile_name;
 use crate::codex::auth::Login;
-use crate::commands::profile::login_age::{renewed_at, signed_in_at};
+use crate::commands::profile::login_age::signed_in_at;
 use crate::context::Context;
 use crate::error::{Outcome, Result};
 use crate::quota::account::Account;
@@ -119,7 +119,7 @@ fn show(
         line("plan", &printable(plan));
     }
     line("login", account.login.name());
-    if let Some(at) = profile.login().and_then(|l| renewed_at(&l.freshness)) {
+    if let Some(at) = profile.login().and_then(|l| l.freshness.renewed_at()) {
         let at = context.zone().at(&at);
         let (at, ago) = (absolute_time(&at, context), relative_time(&at, context));
         line("renewed", &format!("{at}, {ago}"));

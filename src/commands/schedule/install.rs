@@ -5,7 +5,7 @@ use crate::choices::vault_connection::warn_of_unattended;
 use crate::commands::schedule::job_change::{
     CommonArgs, JobChangeJson, describe_trigger, show_files, show_steps,
 };
-use crate::commands::schedule::place::{codex_bin, current_job_context};
+use crate::commands::schedule::job_context::{codex_bin, current_job_context};
 use crate::commands::schedule::scheduler_commands::run_all;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
@@ -18,7 +18,7 @@ use clap::Args;
 use std::path::PathBuf;
 
 /// The allowed interval between two runs, in seconds. All schedulers support this range.
-const INTERVAL_SECS: std::ops::RangeInclusive<i64> = 60..=31 * 24 * 60 * 60;
+const INTERVAL_SECS: std::ops::RangeInclusive<u32> = 60..=31 * 24 * 60 * 60;
 
 /// Write the files of a job, and with --enable activate it
 ///
@@ -62,17 +62,18 @@ impl InstallArgs {
     pub(super) fn run(self, context: &Context) -> Result<Outcome> {
         let options = self.resolve_options(context)?;
         let (job, when) = (options.job, options.when);
-        let place = current_job_context(context, self.common.scheduler(), codex_bin(context)?)?;
-        let entry = JobDefinition::new(options, &place)?;
-        let files = schedule::plan_install(&entry, &place)?;
-        let steps = schedule::enable_commands(job, &place)?;
+        let job_context =
+            current_job_context(context, self.common.scheduler(), codex_bin(context)?)?;
+        let entry = JobDefinition::new(options, &job_context)?;
+        let files = schedule::plan_install(&entry, &job_context)?;
+        let steps = schedule::enable_commands(job, &job_context)?;
         let dry_run = self.common.dry_run;
         if !dry_run {
-            if place.scheduler == Scheduler::Launchd {
+            if job_context.scheduler == Scheduler::Launchd {
                 // launchd creates the file for standard error, but not its folder.
-                atomic::create_private_folder(&place.manager_home.join(logging::FOLDER))?;
+                atomic::create_private_folder(&job_context.manager_home.join(logging::FOLDER))?;
             }
-            schedule::apply(&files, place.scheduler)?;
+            schedule::apply(&files, job_context.scheduler)?;
             if self.enable {
                 run_all(&steps, context, "the files were written")?;
             }
@@ -82,7 +83,7 @@ impl InstallArgs {
             "schedule install",
             &JobChangeJson {
                 job,
-                scheduler: place.scheduler,
+                scheduler: job_context.scheduler,
                 when: Some(when),
                 runs: &entry.command,
                 files: &files,
@@ -120,7 +121,7 @@ impl InstallArgs {
                 "to activate it, run these commands, or install with --enable:"
             };
             ui.note(heading);
-            show_steps(context, &steps, place.scheduler);
+            show_steps(context, &steps, job_context.scheduler);
         }
         Ok(Outcome::Done)
     }
@@ -176,7 +177,7 @@ impl InstallArgs {
         let span = self.every.unwrap_or(default);
         u32::try_from(span.num_seconds())
             .ok()
-            .filter(|secs| INTERVAL_SECS.contains(&i64::from(*secs)))
+            .filter(|secs| INTERVAL_SECS.contains(secs))
             .map(Trigger::Every)
             .ok_or_else(|| CommandError::usage("--every must be between one minute and 31 days"))
     }

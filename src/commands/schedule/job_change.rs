@@ -4,6 +4,7 @@ use crate::context::Context;
 use crate::io::shell;
 use crate::schedule::{FileAction, JobKind, PlannedJobFile, Scheduler, SchedulerCommand, Trigger};
 use crate::ui::time;
+use crate::views::dry_run::verb;
 use clap::Args;
 use serde::Serialize;
 
@@ -36,6 +37,7 @@ pub(super) struct JobChangeJson<'a> {
     pub(super) dry_run: bool,
 }
 
+/// Prints what happens to each file of the job, with its content.
 pub(super) fn show_files(context: &Context, files: &[PlannedJobFile], dry_run: bool) {
     for PlannedJobFile { path, action, text } in files {
         let (done, planned) = match action {
@@ -45,8 +47,8 @@ pub(super) fn show_files(context: &Context, files: &[PlannedJobFile], dry_run: b
             FileAction::Remove => ("removed", "would remove"),
             FileAction::Absent => continue,
         };
-        let verb = if dry_run { planned } else { done };
-        context.ui.prose(format_args!("{verb}: {}", path.display()));
+        let done = verb(dry_run, planned, done);
+        context.ui.prose(format_args!("{done}: {}", path.display()));
         for line in text.trim_end().lines() {
             context
                 .ui
@@ -55,6 +57,7 @@ pub(super) fn show_files(context: &Context, files: &[PlannedJobFile], dry_run: b
     }
 }
 
+/// Prints the commands for the user, on stderr and quoted for the shell of the system.
 pub(super) fn show_steps(context: &Context, steps: &[SchedulerCommand], scheduler: Scheduler) {
     for step in steps {
         let words: Vec<_> = step

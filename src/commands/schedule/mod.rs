@@ -2,7 +2,7 @@
 
 mod install;
 mod job_change;
-mod place;
+mod job_context;
 mod remove;
 mod scheduler_commands;
 mod show;

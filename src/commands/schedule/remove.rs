@@ -1,7 +1,7 @@
 //! `schedule remove`: deactivates a job and removes its files.
 
 use crate::commands::schedule::job_change::{CommonArgs, JobChangeJson, show_files};
-use crate::commands::schedule::place::{codex_bin, current_job_context};
+use crate::commands::schedule::job_context::{codex_bin, current_job_context};
 use crate::commands::schedule::scheduler_commands::run_all;
 use crate::context::Context;
 use crate::error::{Outcome, Result};
@@ -24,28 +24,29 @@ impl ScheduleRemoveArgs {
     pub(super) fn run(self, context: &Context) -> Result<Outcome> {
         // A job can be removed after Codex was uninstalled.
         let bin = codex_bin(context).unwrap_or_default();
-        let place = current_job_context(context, self.common.scheduler(), bin)?;
-        let files = schedule::plan_remove(self.job, &place)?;
+        let job_context = current_job_context(context, self.common.scheduler(), bin)?;
+        let files = schedule::plan_remove(self.job, &job_context)?;
         let is_installed = files.iter().any(|file| file.action == FileAction::Remove);
         let steps = if is_installed {
-            schedule::disable_commands(self.job, &place)
+            schedule::disable_commands(self.job, &job_context)
         } else {
             Vec::new()
         };
         let dry_run = self.common.dry_run;
         if !dry_run {
             // If the scheduler does not know the job, there is nothing to deactivate.
-            let was_enabled = schedule::find(self.job, &place)?.and_then(|job| job.is_enabled);
+            let was_enabled =
+                schedule::find(self.job, &job_context)?.and_then(|job| job.is_enabled);
             if was_enabled != Some(false) {
                 run_all(&steps, context, "nothing was removed")?;
             }
-            schedule::apply(&files, place.scheduler)?;
+            schedule::apply(&files, job_context.scheduler)?;
         }
         context.ui.document(
             "schedule remove",
             &JobChangeJson {
                 job: self.job,
-                scheduler: place.scheduler,
+                scheduler: job_context.scheduler,
                 when: None,
                 runs: &[],
                 files: &files,

@@ -14,8 +14,10 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(20);
 
 const BUSY_POLL_INTERVAL: Duration = Duration::from_millis(250);
 
-/// Runs the steps in order. `state` describes the state after a failure, for the hint ("the files were
-/// written").
+/// Runs the steps in order. `state` describes the state after a failure, for the hint ("the files were written").
+///
+/// # Errors
+/// A step fails that must not. The steps after it are not run.
 pub(super) fn run_all(steps: &[SchedulerCommand], context: &Context, state: &str) -> Result<()> {
     for step in steps {
         let ended = run_when_free(step, &context.env, BUSY_TIMEOUT);
@@ -38,7 +40,7 @@ pub(super) fn run_all(steps: &[SchedulerCommand], context: &Context, state: &str
     Ok(())
 }
 
-/// Runs one command of the scheduler, and repeats it while its exit code means that the scheduler is busy.
+/// Runs one command of the scheduler, and repeats it until `limit` while its exit code means that the scheduler is busy.
 fn run_when_free(
     step: &SchedulerCommand,
     env: &Environment,
@@ -46,7 +48,7 @@ fn run_when_free(
 ) -> Result<ProgramEnd, String> {
     let deadline = Instant::now() + limit;
     loop {
-        let end = run(&step.words, env)?;
+        let end = run_command(&step.words, env)?;
         let is_busy = end.code.is_some_and(|code| step.busy_codes.contains(&code));
         if !is_busy || Instant::now() >= deadline {
             return Ok(end);
@@ -55,7 +57,8 @@ fn run_when_free(
     }
 }
 
-pub(super) fn run(words: &[String], env: &Environment) -> Result<ProgramEnd, String> {
+/// Runs a command of the scheduler. The error says that it cannot be started; a failure is in the result.
+pub(super) fn run_command(words: &[String], env: &Environment) -> Result<ProgramEnd, String> {
     let (name, arguments) = words.split_first().ok_or("nothing to run")?;
     let program = Program::find(Some(Path::new(name)), env).map_err(|e| e.to_string())?;
     run_program(name, env.command(program.path()).args(arguments))

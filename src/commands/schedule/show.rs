@@ -1,8 +1,8 @@
 //! `schedule show`: shows the installed jobs and their next runs.
 
 use crate::commands::schedule::job_change::describe_trigger;
-use crate::commands::schedule::place::{codex_bin, current_job_context};
-use crate::commands::schedule::scheduler_commands::run;
+use crate::commands::schedule::job_context::{codex_bin, current_job_context};
+use crate::commands::schedule::scheduler_commands::run_command;
 use crate::context::Context;
 use crate::error::{Outcome, Result};
 use crate::io::shell;
@@ -37,14 +37,14 @@ impl ScheduleShowArgs {
         let context = &self.table.apply(context)?;
         // Without Codex the jobs are still shown; a job with another program is out of date.
         let bin = codex_bin(context).unwrap_or_default();
-        let place = current_job_context(context, Scheduler::of_this_build(), bin)?;
+        let job_context = current_job_context(context, Scheduler::of_this_build(), bin)?;
         let jobs = self.job.map_or(JobKind::ALL.to_vec(), |job| vec![job]);
         let ui = &context.ui;
         let mut table = Table::new(ui, COLUMNS);
         let mut documents = Vec::new();
         let mut hints = Vec::new();
         for job in jobs {
-            let found = schedule::find(job, &place)?;
+            let found = schedule::find(job, &job_context)?;
             let next = found.as_ref().and_then(|job| find_next_run(job, context));
             let (style, state) = state_of(found.as_ref());
             if let Some(found) = &found {
@@ -72,11 +72,11 @@ impl ScheduleShowArgs {
                     .with("when", options.map(|options| options.when))
                     .with("apply", options.map(|options| options.apply))
                     .with("next_run", next.map(|at| local_rfc3339(&at, context)))
-                    .with("files", schedule::paths(job, &place)?),
+                    .with("files", schedule::paths(job, &job_context)?),
             );
         }
         let json = object()
-            .with("scheduler", place.scheduler)
+            .with("scheduler", job_context.scheduler)
             .with("jobs", documents);
         ui.document("schedule show", &json);
         table.print(ui);
@@ -102,7 +102,7 @@ fn state_of(found: Option<&InstalledJob>) -> (Style, &'static str) {
     }
 }
 
-/// Returns the command that updates or activates a job, if it needs that.
+/// Returns the hint for a job that is out of date or not active: the command that updates and activates it.
 fn suggest_command(found: &InstalledJob) -> Option<String> {
     let options = &found.options;
     if found.is_current && found.is_enabled != Some(false) {
@@ -134,13 +134,13 @@ fn suggest_command(found: &InstalledJob) -> Option<String> {
     ))
 }
 
-/// Returns the time of the next run, if the scheduler reports it.
+/// Returns the time of the next run of an enabled job, if the scheduler is systemd and reports it.
 fn find_next_run(found: &InstalledJob, context: &Context) -> Option<DateTime<Utc>> {
     if found.is_enabled != Some(true) {
         return None;
     }
     let words = systemd::next_run_query(found.options.job);
-    let answer = run(&words, &context.env).ok()?.output;
+    let answer = run_command(&words, &context.env).ok()?.output;
     let micros = systemd::parse_next_run(&answer)?;
     DateTime::from_timestamp_micros(micros)
 }

@@ -16,7 +16,7 @@ pub(super) struct Children {
 }
 
 impl Children {
-    /// Counts the children of `parents`.
+    /// Counts the children of `parents` as hidden; keeps none of them.
     pub(super) fn count_children(
         parents: Vec<String>,
         read: impl Fn(&ThreadFilter) -> Result<Vec<ListedThread>>,
@@ -31,8 +31,8 @@ impl Children {
         Ok(found)
     }
 
-    /// Reads all descendants of `parents` that are not in `known`. Adds them to `known`, because damaged rows may form
-    /// a cycle.
+    /// Reads the descendants of `parents`, to a depth of [`MAX_DEPTH`], that are not in `known`. Adds them to `known`,
+    /// because damaged rows may form a cycle.
     pub(super) fn read_descendants(
         mut parents: Vec<String>,
         known: &mut HashSet<String>,
@@ -56,7 +56,8 @@ impl Children {
         Ok(found)
     }
 
-    /// Returns the descendants of a conversation in the order of display, with their depths.
+    /// Returns the descendants of a conversation with their depths, from 1: each before its own children, and of one parent
+    /// the newest first.
     pub(super) fn descendants_of(&self, id: &str) -> Vec<(usize, &ListedThread)> {
         let mut ordered = Vec::new();
         let mut open: Vec<(usize, &ListedThread)> = self.children(id, 1).collect();
@@ -67,7 +68,7 @@ impl Children {
         ordered
     }
 
-    /// Returns the children, the oldest first.
+    /// Returns the children with their depth, the oldest first: the caller takes them from the end.
     fn children(&self, id: &str, depth: usize) -> impl Iterator<Item = (usize, &ListedThread)> {
         let children = self.by_parent.get(id).into_iter().flatten().rev();
         children.map(move |child| (depth, child))

@@ -110,14 +110,14 @@ impl ConversationRow {
             Cell::plain(account.unwrap_or("–")).value(account.unwrap_or_default()),
             Cell::plain(self.bytes.map_or("–".to_owned(), time::bytes))
                 .value(self.bytes.map_or(String::new(), |size| size.to_string())),
-            self.title(is_running),
+            self.title_cell(is_running),
             Cell::new(Style::Dim, self.badges(is_running)),
             Cell::plain(self.machine.as_deref().unwrap_or_default()),
         ]
     }
 
     /// Returns the title, which is indented for a subagent.
-    fn title(&self, is_running: bool) -> Cell {
+    fn title_cell(&self, is_running: bool) -> Cell {
         let indent = match self.depth {
             0 => String::new(),
             depth => format!("{}└ ", "  ".repeat(depth - 1)),
@@ -131,6 +131,7 @@ impl ConversationRow {
         Cell::new(style, format!("{indent}{}", shown_title(title))).value(title)
     }
 
+    /// Returns the text of the column STATE.
     fn badges(&self, is_running: bool) -> String {
         let marks = [
             (is_running, "running"),
@@ -172,7 +173,7 @@ pub(super) fn rollout_size(path: &str) -> (Option<u64>, bool) {
     (bytes, bytes.is_some())
 }
 
-/// Returns the size of all rollouts of a rewound conversation except the newest.
+/// Returns the size of all rollouts of a rewound conversation except the newest; 0 for one that was not rewound.
 fn earlier_rollouts_size(thread: &ListedThread, home: &Path) -> u64 {
     let newest = Path::new(&thread.rollout_path);
     if !RolloutName::parse(newest).is_some_and(|file| file.is_rewind()) {

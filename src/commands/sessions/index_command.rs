@@ -47,7 +47,7 @@ impl IndexArgs {
             let machines = machine_homes::machines_folder(context.manager_home());
             freed += tree::measure(&machines).bytes;
             tree::remove(&machines)?;
-            print(&access, "removed", IndexStatus::default(), context);
+            print_json(&access, "removed", IndexStatus::default(), &[], context);
             ui.report(format_args!(
                 "removed the index: {} freed",
                 time::bytes(freed)
@@ -64,7 +64,13 @@ impl IndexArgs {
         };
         let machines = known_machines(context);
         let status = store.as_ref().map(index::read_status).transpose()?;
-        print(&access, action, status.unwrap_or_default(), context);
+        print_json(
+            &access,
+            action,
+            status.unwrap_or_default(),
+            &machines,
+            context,
+        );
         match status {
             None => ui.line("there is no index yet; find creates it"),
             Some(status) => {
@@ -99,12 +105,18 @@ fn sizes(machine: &Machine) -> (u64, u64) {
     (tree::measure(home).bytes, index::disk_size(&index))
 }
 
-fn print(access: &IndexAccess<'_>, action: &str, status: IndexStatus, context: &Context) {
-    let machines = known_machines(context).into_iter().map(|machine| {
-        let (rollout_bytes, bytes) = sizes(&machine);
+fn print_json(
+    access: &IndexAccess<'_>,
+    action: &str,
+    status: IndexStatus,
+    machines: &[Machine],
+    context: &Context,
+) {
+    let machines = machines.iter().map(|machine| {
+        let (rollout_bytes, bytes) = sizes(machine);
         let published_at = local_rfc3339(&machine.published_at, context);
         object()
-            .with("machine", machine.name)
+            .with("machine", &machine.name)
             .with("published_at", published_at)
             .with("bytes", bytes)
             .with("rollout_bytes", rollout_bytes)

@@ -89,7 +89,7 @@ enum SortKey {
     Updated(Reverse<Option<i64>>),
     Size(Reverse<Option<u64>>),
     Title(String),
-    /// The row keeps the order of the database. Unlisted conversations come last.
+    /// The row keeps the order of the database. Conversations that it does not list come last.
     AsRead,
 }
 
@@ -234,7 +234,8 @@ impl<'a> ConversationList<'a> {
     }
 }
 
-/// Adds the conversations of other machines. A conversation that this machine has keeps its row.
+/// Adds the conversations of other machines, each in its newest version. A conversation that this machine has keeps its
+/// row, with the name of a machine that continued it.
 fn add_machines(
     entries: &mut Vec<ListEntry>,
     machines: &[Machine],

@@ -31,7 +31,7 @@ pub(super) fn show_one(text: &str, dry_run: bool, context: &Context) -> Result<O
     if let Some(obstacle) = &probe.obstacle {
         context.warn(format_args!("no live figures: {obstacle}"));
     }
-    Ok(outcome(&probes, dry_run))
+    Ok(outcome_of(&probes, dry_run))
 }
 
 /// Queries all accounts with a saved login and prints a table.
@@ -68,13 +68,10 @@ pub(super) fn show_all(dry_run: bool, context: &Context) -> Result<Outcome> {
         }
     }
     let asked = probes.iter().filter(|probe| !probe.is_moved());
-    Ok(match outcome(asked, dry_run) {
-        Outcome::Done => shown,
-        partial => partial,
-    })
+    Ok(outcome_of(asked, dry_run).or(shown))
 }
 
-fn outcome<'p>(probes: impl IntoIterator<Item = &'p AccountProbe>, dry_run: bool) -> Outcome {
+fn outcome_of<'p>(probes: impl IntoIterator<Item = &'p AccountProbe>, dry_run: bool) -> Outcome {
     // A dry run makes no query, so the last known figures are a complete result.
     let is_complete = |probe: &'p AccountProbe| {
         probe.is_complete() || (dry_run && probe.report.observation.is_some())

@@ -33,13 +33,15 @@ pub(super) fn show(text: Option<&str>, context: &Context) -> Result<Outcome> {
     let example = "codex-manager status ACCOUNT --history";
     let entry = find_account_or_live(text, example, context)?.entry;
     let file = observations::load(context.manager_home(), &entry.identity)?;
-    let courses = file.window_histories();
-    let all_moved: Vec<_> = courses
+    let histories = file.window_histories();
+    let shifts: Vec<_> = histories
         .iter()
         .flat_map(WindowHistory::reset_shifts)
         .collect();
-    let windows = courses.iter().filter_map(|c| history_json(c, context));
-    let moved = all_moved.iter().map(|moved| shift_json(moved, context));
+    let windows = histories
+        .iter()
+        .filter_map(|history| history_json(history, context));
+    let moved = shifts.iter().map(|shift| shift_json(shift, context));
     let email = entry.identity.email.as_str();
     let json = object()
         .with("email", email)
@@ -55,24 +57,24 @@ pub(super) fn show(text: Option<&str>, context: &Context) -> Result<Outcome> {
         Some(_) => format!("{title} ({})", printable(email)),
         None => title,
     });
-    if courses.is_empty() {
+    if histories.is_empty() {
         let account = text.map_or(String::new(), |text| format!(" {}", quote_if_needed(text)));
         ui.note(format_args!(
             "there are no recorded figures yet; add one with: codex-manager status{account}"
         ));
     }
     let mut table = Table::new(ui, COLUMNS);
-    for history in &courses {
+    for history in &histories {
         add_rows(&mut table, history, context);
     }
-    if !courses.is_empty() {
+    if !histories.is_empty() {
         table.print(ui);
     }
-    if !all_moved.is_empty() {
+    if !shifts.is_empty() {
         ui.line("");
     }
-    for moved in &all_moved {
-        ui.line(describe_moved_reset(moved, context));
+    for shift in &shifts {
+        ui.line(describe_moved_reset(shift, context));
     }
     Ok(Outcome::Done)
 }

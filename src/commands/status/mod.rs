@@ -89,6 +89,7 @@ impl StatusArgs {
         }
     }
 
+    /// Shows the live account. Uses the pasted text, else queries Codex unless the figures are younger than `--if-older`.
     fn run_on_live(&self, text: Option<&str>, context: &Context) -> Result<Outcome> {
         let known = load_cooldown(context)?;
         let is_query = !self.dry_run && !self.is_recent_enough(context, &known);
@@ -107,6 +108,7 @@ impl StatusArgs {
         ))
     }
 
+    /// Prints the report and, except in a dry run, the resets that moved since the last observation.
     fn show(&self, report: &StatusReport, profile: Option<&str>, context: &Context) -> Result<()> {
         show(context, report, profile);
         if self.dry_run {
@@ -115,6 +117,7 @@ impl StatusArgs {
         history::note_moved_resets(report, context)
     }
 
+    /// Shows and records the pasted text as the figures of the named account, without a query.
     fn run_on_account_text(&self, account: &str, text: &str, context: &Context) -> Result<Outcome> {
         let entry = find_account(account, context)?.entry;
         let known = load_cooldown(context)?;

@@ -71,9 +71,10 @@ fn suggest_fix(
 ) -> Option<String> {
     let saved = || {
         // With another credential store Codex ignores auth.json, so restoring it would not help.
-        let is_read = report.store.reads_auth_json();
-        let homes = (context.codex_home(), context.manager_home());
-        is_read.then(|| remedies::saved_login_command(homes.0, homes.1))?
+        if !report.store.reads_auth_json() {
+            return None;
+        }
+        remedies::saved_login_command(context.codex_home(), context.manager_home())
     };
     Some(match problem {
         StatusProblem::SignedOut | StatusProblem::Probe(ProbeFailure::NotSignedIn) => {

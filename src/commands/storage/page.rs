@@ -15,8 +15,8 @@ use std::fmt::Write as _;
 /// The kind of file that the treemap divides by project.
 const CONVERSATIONS: &str = "rollouts";
 
-/// The number of rows of a table.
-const ROWS: usize = 12;
+/// The largest number of rows of a table.
+const MAX_ROWS: usize = 12;
 
 /// Returns the page of a report.
 pub(super) fn render(report: &StorageReport, context: &Context) -> String {
@@ -79,16 +79,15 @@ fn treemap_items(report: &StorageReport) -> Vec<TreemapItem> {
         color,
     };
     let has_projects = !report.projects.is_empty();
-    let kinds = report.kinds.iter();
-    let kinds = kinds.filter(|kind| !(has_projects && kind.kind == CONVERSATIONS));
-    let kinds = kinds.enumerate();
-    let kinds = kinds.map(|(i, kind)| {
-        (
-            (i + 1).min(MAX_COLORS - 1),
-            kind.kind.to_owned(),
-            kind.bytes,
-        )
-    });
+    let kinds = report
+        .kinds
+        .iter()
+        .filter(|kind| !(has_projects && kind.kind == CONVERSATIONS))
+        .enumerate()
+        .map(|(i, kind)| {
+            let color = (i + 1).min(MAX_COLORS - 1);
+            (color, kind.kind.to_owned(), kind.bytes)
+        });
     let projects = report.projects.iter();
     let projects = projects.map(|project| (0, project.name.clone(), project.bytes));
     let mut items: Vec<_> = kinds.chain(projects).map(item).collect();
@@ -104,7 +103,7 @@ fn format_table(head: &str, rows: &[(String, u64)], whole: u64) -> String {
         shown: bytes(*size),
     };
     let rows: Vec<_> = rows.iter().map(row).collect();
-    format_shares([head, "Size"], &rows, as_length(whole), ROWS)
+    format_shares([head, "Size"], &rows, as_length(whole), MAX_ROWS)
 }
 
 /// Returns the largest conversations with redacted titles, which may contain keys.

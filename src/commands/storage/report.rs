@@ -18,7 +18,7 @@ use serde::Serialize;
 use std::path::Path;
 
 /// Maximum number of projects and months that are shown without --verbose.
-const SHOWN: usize = 8;
+const MAX_SHOWN: usize = 8;
 
 const KIND_COLUMNS: [Column; 5] = [
     Column::new("KIND"),
@@ -30,13 +30,20 @@ const KIND_COLUMNS: [Column; 5] = [
 
 const SHARE: Column = Column::new("SHARE").rank(3).only_text();
 
-/// The length of a bar of 100 %.
-const BAR: usize = 16;
+/// The length of a bar of 100 %, in columns.
+const BAR_WIDTH: usize = 16;
+
+/// The order of the rows of [`show_shares`]. The hidden rows are the last ones, or the oldest.
+#[derive(Clone, Copy)]
+enum ShareOrder {
+    LargestFirst,
+    NewestLast,
+}
 
 fn share_cell(bytes: u64, all: u64) -> Cell {
     Cell::new(
         Style::Dim,
-        format_share_bar(as_length(bytes), as_length(all), BAR),
+        format_share_bar(as_length(bytes), as_length(all), BAR_WIDTH),
     )
 }
 
@@ -46,10 +53,11 @@ const LARGEST_COLUMNS: [Column; 3] = [
     Column::new("TITLE").shorten(8),
 ];
 
-/// Prints the disk usage of the Codex home.
+/// Prints the disk usage of the Codex home, or with `html` writes it as a page.
 ///
 /// # Errors
-/// The Codex home does not exist, `--format` is given together with `--json`, or the user presses Ctrl-C.
+/// The Codex home does not exist, `--format` is given together with `--json`, the page cannot be written, or the user
+/// interrupts.
 pub(super) fn run(table: TableArgs, html: Option<&Path>, context: &Context) -> Result<Outcome> {
     let context = &table.apply(context)?;
     require_codex_home(context)?;
@@ -89,13 +97,13 @@ pub(super) fn check_names(names: &ResolvedNames) -> Result<()> {
         let hint = "list the largest ones with: codex-manager storage";
         return Err(CommandError::failed(message).hint(hint));
     }
-    let mut ambiguous = names.ambiguous.iter();
-    ambiguous
-        .next()
-        .map_or(Ok(()), |name| Err(ambiguous_name(name)))
+    match names.ambiguous.first() {
+        Some(name) => Err(ambiguous_name_error(name)),
+        None => Ok(()),
+    }
 }
 
-pub(super) fn ambiguous_name(name: &str) -> CommandError {
+pub(super) fn ambiguous_name_error(name: &str) -> CommandError {
     CommandError::failed(format!("{name:?} matches several conversations"))
         .hint("give more of the id")
 }
@@ -118,8 +126,13 @@ fn show(context: &Context, report: &StorageReport) {
     if ui.wants_tsv() {
         return;
     }
-    show_shares(context, "PROJECT", &report.projects, false);
-    show_shares(context, "MONTH", &report.months, true);
+    show_shares(
+        context,
+        "PROJECT",
+        &report.projects,
+        ShareOrder::LargestFirst,
+    );
+    show_shares(context, "MONTH", &report.months, ShareOrder::NewestLast);
     if report.accounts.len() > 1 {
         let names = workspace_names(context);
         let mut accounts = report.accounts.clone();
@@ -128,7 +141,7 @@ fn show(context: &Context, report: &StorageReport) {
                 share.name.clone_from(name);
             }
         }
-        show_shares(context, "ACCOUNT", &accounts, false);
+        show_shares(context, "ACCOUNT", &accounts, ShareOrder::LargestFirst);
     }
     show_largest(context, report);
     show_manager(context, report);
@@ -204,9 +217,9 @@ fn show_commands(context: &Context, report: &StorageReport) {
     }
 }
 
-/// Prints the size of the manager home.
+/// Prints the size of the manager home and of its large entries. Prints nothing if none is large.
 fn show_manager(context: &Context, report: &StorageReport) {
-    /// The report omits smaller entries.
+    /// Smaller entries are not printed.
     const MIN_BYTES: u64 = 1_000_000;
     let ui = &context.ui;
     let large = report
@@ -228,7 +241,7 @@ fn show_manager(context: &Context, report: &StorageReport) {
     ));
 }
 
-fn show_shares(context: &Context, head: &'static str, shares: &[UsageShare], newest_last: bool) {
+fn show_shares(context: &Context, head: &'static str, shares: &[UsageShare], order: ShareOrder) {
     let ui = &context.ui;
     if shares.is_empty() {
         return;
@@ -240,11 +253,10 @@ fn show_shares(context: &Context, head: &'static str, shares: &[UsageShare], new
         SHARE,
     ];
     let all = shares.iter().map(|share| share.bytes).sum();
-    let hidden = shares.len() - ui.limit_items(shares.len(), SHOWN);
-    let shown = if newest_last {
-        &shares[hidden..]
-    } else {
-        &shares[..shares.len() - hidden]
+    let hidden = shares.len() - ui.limit_items(shares.len(), MAX_SHOWN);
+    let shown = match order {
+        ShareOrder::LargestFirst => &shares[..shares.len() - hidden],
+        ShareOrder::NewestLast => &shares[hidden..],
     };
     let row = |share: &UsageShare| {
         [

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 const VERSION_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Maximum number of projects and of skipped conversations that are shown without --verbose.
-const SHOWN: usize = 8;
+const MAX_SHOWN: usize = 8;
 
 // The texts of the options are those of the report, which counts what `shrink` without options frees.
 const _: () = assert!(shrink::DEFAULT_DAYS == 14 && shrink::DEFAULT_MIN_BYTES == 16_000);
@@ -93,7 +93,6 @@ impl ShrinkArgs {
     /// is changed then.
     pub(super) fn run(self, context: &Context) -> Result<Outcome> {
         let filter = ShrinkFilter {
-            to: Form::Compressed,
             older_than: self.older_than,
             min_bytes: self.min_size,
             ..self.scope.filter(Form::Compressed, context)?
@@ -111,6 +110,7 @@ impl ExpandArgs {
     /// An option is invalid. Nothing is changed then.
     pub(super) fn run(self, context: &Context) -> Result<Outcome> {
         let filter = self.scope.filter(Form::Plain, context)?;
+        require_codex_home(context)?;
         self.scope.run(context, &filter, "storage expand")
     }
 }
@@ -126,8 +126,8 @@ impl ScopeArgs {
         })
     }
 
+    /// Converts the conversations that `filter` selects, or in a dry run estimates their sizes.
     fn run(&self, context: &Context, filter: &ShrinkFilter, command: &str) -> Result<Outcome> {
-        require_codex_home(context)?;
         let home = context.codex_home();
         let deadline = self
             .max_time
@@ -141,11 +141,11 @@ impl ScopeArgs {
         } else {
             refuse_during_restore(context)?;
             // A conversation that a Codex has open is skipped: its next turn would go to the removed file (0.169).
-            let verb = match filter.to {
+            let action = match filter.to {
                 Form::Compressed => "compressing",
                 Form::Plain => "expanding",
             };
-            let bar = context.ui.bar(verb, plan.bytes());
+            let bar = context.ui.bar(action, plan.bytes());
             plan.apply(home, deadline, &bar)
         };
         self.show(context, filter.to, &plan.items);
@@ -189,6 +189,7 @@ impl ScopeArgs {
 }
 
 impl Form {
+    /// Returns the verb for converting a conversation to this form.
     fn infinitive(self) -> &'static str {
         match self {
             Self::Compressed => "compress",
@@ -211,7 +212,7 @@ fn show_projects(context: &Context, items: &[ShrinkItem]) {
     if projects.is_empty() {
         return;
     }
-    let shown = ui.limit_items(projects.len(), SHOWN);
+    let shown = ui.limit_items(projects.len(), MAX_SHOWN);
     let rows = projects.iter().take(shown).map(|(name, sum)| {
         [
             Cell::plain(name),
@@ -227,7 +228,7 @@ fn show_projects(context: &Context, items: &[ShrinkItem]) {
 fn show_skipped(context: &Context, items: &[ShrinkItem]) {
     let ui = &context.ui;
     let skipped: Vec<_> = items.iter().filter(|item| item.reason.is_some()).collect();
-    let shown = ui.limit_items(skipped.len(), SHOWN);
+    let shown = ui.limit_items(skipped.len(), MAX_SHOWN);
     for item in skipped.iter().take(shown) {
         let reason = item.reason.as_deref().unwrap_or_default();
         ui.warn(format_args!("skipped {}: {reason}", item.session_id));

@@ -1,7 +1,7 @@
 //! `storage trash` and `storage undelete`: conversations in the trash of the manager home.
 
 use crate::choices::project_choice::find_all_project_folders;
-use crate::commands::storage::report::{ambiguous_name, check_names, show_json};
+use crate::commands::storage::report::{ambiguous_name_error, check_names, show_json};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
 use crate::history::thread_choice;
@@ -21,7 +21,7 @@ use serde::Serialize;
 use std::path::{Path, PathBuf};
 
 /// Maximum number of conversations that are shown without --verbose.
-const SHOWN: usize = 20;
+const MAX_SHOWN: usize = 20;
 
 /// Move conversations to the trash
 ///
@@ -89,7 +89,7 @@ struct TrashItem {
     path: String,
     before_bytes: u64,
     after_bytes: u64,
-    /// "trash", "undelete", "list", "remove", "skip"
+    /// One of `trash`, `undelete`, `remove`, `skip` (the move failed) and `list` (no change).
     action: &'static str,
     reason: Option<String>,
 }
@@ -126,10 +126,12 @@ impl TrashItem {
 }
 
 impl TrashArgs {
-    /// Moves the conversations.
+    /// Moves the conversations, and deletes those that have been in the trash for too long. With `--empty-trash`, deletes
+    /// all that are there.
     ///
     /// # Errors
-    /// Nothing is chosen, or a fork needs a chosen conversation. Nothing is changed then.
+    /// Nothing is chosen, a name is unknown or ambiguous, a fork needs a chosen conversation, or the deletion is not
+    /// confirmed; nothing is changed then. Or the user interrupts: conversations that were moved stay in the trash.
     pub(super) fn run(self, context: &Context) -> Result<Outcome> {
         if self.empty_trash {
             return self.delete_trash(context);
@@ -139,7 +141,7 @@ impl TrashArgs {
         let home = context.codex_home();
         let state = context.state_database();
         let mut selection = select_conversations(home, &filter, context)?;
-        let mut items = take_already_trashed(&mut selection, home, context)?;
+        let mut items = remove_trashed_names(&mut selection, home, context)?;
         check_selection(&selection)?;
         let mut removed = Vec::new();
         if self.dry_run {
@@ -218,6 +220,9 @@ impl TrashArgs {
             pluralize(entries.len(), "conversation"),
             bytes(size)
         );
+        // The sizes are read before the files are deleted.
+        let items = entries.iter().map(|one| TrashItem::of_entry(one, "remove"));
+        let items: Vec<_> = items.collect();
         let ui = &context.ui;
         if entries.is_empty() {
             ui.line("the trash is empty");
@@ -225,10 +230,6 @@ impl TrashArgs {
             ui.prose(format_args!("would be deleted permanently: {what}"));
         } else {
             permanent_deletion::confirm(context, &what)?;
-        }
-        let items = entries.iter().map(|one| TrashItem::of_entry(one, "remove"));
-        let items: Vec<_> = items.collect();
-        if !self.dry_run && !entries.is_empty() {
             ConversationTrash::lock(manager_home)?.remove(&entries)?;
             ui.prose(format_args!("deleted permanently: {what}"));
         }
@@ -332,7 +333,7 @@ fn find_entry<'a>(entries: &'a [TrashEntry], wanted: &str, home: &Path) -> Resul
         .iter()
         .any(|entry| entry.conversation.id != newest.conversation.id)
     {
-        return Err(ambiguous_name(wanted));
+        return Err(ambiguous_name_error(wanted));
     }
     let origin = &newest.conversation.home.0;
     if !file_id::is_same_folder(origin, home) {
@@ -347,7 +348,7 @@ fn find_entry<'a>(entries: &'a [TrashEntry], wanted: &str, home: &Path) -> Resul
 
 /// Removes the names of conversations that are already in the trash from `selection.unknown`, so that a command can
 /// be repeated after a partial failure. Returns their items.
-fn take_already_trashed(
+fn remove_trashed_names(
     selection: &mut TrashSelection,
     home: &Path,
     context: &Context,
@@ -369,7 +370,7 @@ fn take_already_trashed(
     Ok(items)
 }
 
-/// Returns true if the trash has no conversation of this name, and the home has one.
+/// Returns true if the trash has no conversation of this name, and the home has exactly one.
 fn is_already_restored(
     entries: &[TrashEntry],
     wanted: &str,
@@ -450,7 +451,7 @@ fn show(context: &Context, items: &[TrashItem]) {
         return;
     }
     let ids = || items.iter().map(|item| &*item.session_id);
-    let shown = ui.limit_items(items.len(), SHOWN);
+    let shown = ui.limit_items(items.len(), MAX_SHOWN);
     let rows = items.iter().take(shown).map(|item| {
         [
             Cell::plain(unique_short_id(&item.session_id, ids())),

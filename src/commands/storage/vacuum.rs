@@ -40,7 +40,7 @@ impl VacuumArgs {
     /// Rewrites the databases.
     ///
     /// # Errors
-    /// Codex runs, or a database cannot be copied. Nothing is changed then.
+    /// Codex runs, a restore is unfinished, or a database cannot be copied. Nothing is changed then.
     pub(super) fn run(self, context: &Context) -> Result<Outcome> {
         require_codex_home(context)?;
         let home = context.codex_home();

@@ -5,6 +5,7 @@ use crate::choices::vault_connection::ConnectionArgs;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::io::quantity::pluralize;
+use crate::steps::permanent_deletion;
 use crate::sync::config::SyncRemote;
 use crate::sync::remote;
 use crate::ui::object;
@@ -57,14 +58,7 @@ impl SyncForgetArgs {
         } else if self.dry_run {
             context.ui.prose(format_args!("{removed} would be removed"));
         } else {
-            let question = format!("remove {removed} permanently?");
-            let agreed =
-                context.settings.assume_yes || context.ui.confirm(question).unwrap_or_default();
-            if !agreed {
-                let message = format!("removing snapshots needs confirmation: {removed}");
-                return Err(CommandError::refused(message)
-                    .hint("remove them permanently with --yes; nothing was changed"));
-            }
+            permanent_deletion::confirm_snapshots(context, &removed)?;
             remove(context, &store, &listed, &chosen, keep)?;
         }
         let json = object()
@@ -75,7 +69,10 @@ impl SyncForgetArgs {
         Ok(Outcome::Done)
     }
 
-    /// Returns the ids of the replicas, each with the number of its snapshots.
+    /// Returns the ids of the replicas that the user means, each with the number of its snapshots.
+    ///
+    /// # Errors
+    /// No replica has the given name, or it is that of this machine.
     fn choose<'l>(
         &self,
         listed: &'l [ReplicaSnapshot],
@@ -107,7 +104,8 @@ impl SyncForgetArgs {
     }
 }
 
-/// Removes all but the newest `keep` snapshots of each replica, and their data.
+/// Removes all but the newest `keep` snapshots of each replica, and their data. In a repository that is append-only for
+/// this machine, only prints a note.
 fn remove(
     context: &Context,
     store: &ReplicaStore,

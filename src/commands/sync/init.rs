@@ -58,7 +58,7 @@ impl SyncInitArgs {
             None => self.new_text(context)?,
         };
         let text = if self.vault {
-            name_vault(context, &path, &text)?
+            set_vault_remote(context, &path, &text)?
         } else {
             text
         };
@@ -88,7 +88,8 @@ impl SyncInitArgs {
         Ok(Outcome::Done)
     }
 
-    /// Returns the configuration of a folder through which this machine synced until now, with its text.
+    /// Returns the configuration in `path`, with its text, if `--vault` continues it: this machine synced through a folder
+    /// until now, and `--force` is not given.
     fn find_continued(&self, context: &Context, path: &Path) -> Option<(SyncConfig, String)> {
         if !self.vault || self.force {
             return None;
@@ -121,7 +122,10 @@ impl SyncInitArgs {
 }
 
 /// Returns the text of a configuration with the vault as the remote.
-fn name_vault(context: &Context, path: &Path, text: &str) -> Result<String, CommandError> {
+///
+/// # Errors
+/// No vault is configured, or the text is invalid.
+fn set_vault_remote(context: &Context, path: &Path, text: &str) -> Result<String, CommandError> {
     if ConnectionArgs::default().url(context).is_none() {
         return Err(VaultError::NotConfigured.into());
     }

@@ -1,4 +1,4 @@
-//! `sync`: synchronizes Codex's state between machines through a replicated folder.
+//! `sync`: synchronizes Codex's conversations between machines, through a cloud folder or the vault.
 
 mod forget;
 mod init;
@@ -72,8 +72,7 @@ impl SyncArgs {
         )
     }
 
-    /// Returns true if the run keeps a log as `[logging]` configures it, which it does if it changes
-    /// something.
+    /// Returns true if the run keeps a log as `[logging]` configures it: `run` and `restore` do, if they may change files.
     pub(crate) fn keeps_log(&self, context: &Context) -> bool {
         let path = config_path(context, self.config.as_deref());
         read_config_quietly(context, &path).is_ok_and(|config| match &self.command {

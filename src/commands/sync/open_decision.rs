@@ -44,7 +44,7 @@ impl OpenDecision {
         }
     }
 
-    /// Returns the title or the file, as printed.
+    /// Returns the name for people: the title, else the file.
     pub(super) fn name(&self) -> String {
         let title = self.versions().map(format_name);
         title.unwrap_or_else(|| self.file().to_owned())
@@ -66,7 +66,7 @@ impl OpenDecision {
         }
     }
 
-    /// Returns the reason, with what each version has of its own.
+    /// Returns the reason for the decision, with the messages that only one version has.
     pub(super) fn reason(&self, context: &Context) -> String {
         let reason = match self {
             Self::Conflict(conflict) | Self::Branch(Branch { conflict, .. }) => &*conflict.reason,
@@ -84,9 +84,11 @@ pub(super) fn names_of(choices: &[KeepChoice]) -> String {
     names.join(", ")
 }
 
-/// Returns the conflict or conflict copy that the user names: by its file, or by the conversation as other commands
-/// take it.
-pub(super) fn find<'a>(
+/// Returns the decision that the user names: by its file, or by the conversation as other commands take it.
+///
+/// # Errors
+/// No decision matches, or several.
+pub(super) fn find_decision<'a>(
     what: &str,
     open: &'a [OpenDecision],
 ) -> Result<&'a OpenDecision, CommandError> {
@@ -120,12 +122,15 @@ pub(super) fn find<'a>(
     }
 }
 
-/// Checks that this version of the conflict can be kept.
+/// Fails if this version cannot be kept.
 pub(super) fn check_choice(found: &OpenDecision, keep: KeepChoice) -> Result<(), CommandError> {
     if found.choices().contains(&keep) {
         return Ok(());
     }
     Err(CommandError::usage(match found {
+        OpenDecision::Conflict(_) if found.choices().contains(&KeepChoice::Both) => {
+            "a conflict of a conversation needs --keep local, --keep cloud or --keep both; nothing was changed"
+        }
         OpenDecision::Conflict(_) => {
             "not a conversation: choose --keep local or --keep cloud; nothing was changed"
         }

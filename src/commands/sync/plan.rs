@@ -117,6 +117,7 @@ fn show_plan(
     let ending = if needs_shutdown(plan, config) {
         sync_shutdown::plan_shutdown(context, config, flags)
     } else {
+        // Only prints the programs that use the home, under `--verbose`.
         sync_shutdown::is_home_in_use(context, config);
         None
     };

@@ -11,6 +11,7 @@ use crate::ui::object;
 use crate::views::check_output;
 use std::path::Path;
 
+/// Checks the configuration file only.
 pub(super) fn validate(context: &Context, path: &Path) -> Result<Outcome, CommandError> {
     let config = read_config(context, path)?;
     Scope::build(&config)
@@ -41,9 +42,5 @@ pub(super) fn preflight(
         check_output::show(ui, check);
     }
     let failed = checks.iter().any(|check| check.status == Status::Fail);
-    Ok(if failed {
-        Outcome::CheckFailed
-    } else {
-        Outcome::Done
-    })
+    Ok(Outcome::passed_if(!failed))
 }

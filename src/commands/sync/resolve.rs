@@ -1,7 +1,7 @@
 //! `sync resolve`: lists and decides conflicts.
 
 use crate::choices::sync_config::{read_config, replica};
-use crate::commands::sync::open_decision::{OpenDecision, check_choice, find, names_of};
+use crate::commands::sync::open_decision::{OpenDecision, check_choice, find_decision, names_of};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::io::hash::Sha256Digest;
@@ -102,7 +102,8 @@ impl ResolveArgs {
         Ok(outcome)
     }
 
-    /// Lists the decisions, or applies the one that was made.
+    /// Applies the decision that the arguments name. Without a name, lists the open decisions, and asks about each on a
+    /// terminal.
     fn decide(
         &self,
         context: &Context,
@@ -146,8 +147,8 @@ impl ResolveArgs {
         if let Some(named) = &self.what {
             let decided = branches::find_decided(&config.local, &all).into_iter();
             let decided: Vec<_> = decided.map(OpenDecision::Branch).collect();
-            let known = find(named, &open);
-            let found = known.or_else(|error| find(named, &decided).map_err(|_| error))?;
+            let known = find_decision(named, &open);
+            let found = known.or_else(|error| find_decision(named, &decided).map_err(|_| error))?;
             let keep = self.keep.or_else(|| ask(context, found));
             let missing = || {
                 CommandError::usage("no version is chosen: --keep is missing")
@@ -261,7 +262,8 @@ impl ResolveArgs {
     }
 }
 
-/// Returns the short id of a conversation for `sync resolve`; the file if the id names several decisions or none.
+/// Returns the argument of `sync resolve` for a decision: the short id of its conversation; the file if it has none or
+/// the id names several decisions.
 fn typed_name<'a>(decision: &'a OpenDecision, open: &[OpenDecision]) -> &'a str {
     let short = |decision: &'a OpenDecision| decision.session_id().map(short_id);
     let Some(id) = short(decision) else {
@@ -347,8 +349,10 @@ impl ReplicaContext<'_> {
         }
         self.keep_new_copies(&new_copies, &mut state)?;
         let report = self.apply_one_file(&plan, state)?;
-        let (snapshot, new_id) = (report.snapshot, None);
-        let decided = DecisionOutcome { new_id, snapshot };
+        let decided = DecisionOutcome {
+            new_id: None,
+            snapshot: report.snapshot,
+        };
         if let Some(name) = dropped_copy {
             return self.apply_to_conflict_copy(&name, keep, decided);
         }
@@ -453,7 +457,7 @@ fn new_conflict_copies(plan: &SyncPlan) -> Vec<(String, Sha256Digest)> {
     copies.collect()
 }
 
-/// Returns the name of the conflict copy that has the text of a file.
+/// Returns the name of the conflict copy that has the content of a file, if one has it.
 fn find_copy_of(
     seen: &ObservedFile,
     copies: &[(String, Sha256Digest)],

@@ -1,4 +1,4 @@
-//! `sync restore`: restores files that a sync overwrote.
+//! `sync restore`: restores files that a sync overwrote or deleted.
 
 use crate::choices::sync_config::{read_config, replica};
 use crate::context::Context;
@@ -101,14 +101,9 @@ impl SyncRestoreArgs {
         let side = plan.target;
         if side == Side::Local {
             shut_down_codex(context, config, flags)?;
-        }
-        let arrivals: Vec<_> = plan
-            .files
-            .iter()
-            .filter_map(|kept| index_update_for(&kept.path))
-            .collect();
-        if side == Side::Local {
-            PendingIndexUpdates::new(&replica).record(&arrivals)?;
+            let updates = plan.files.iter();
+            let updates = updates.filter_map(|kept| index_update_for(&kept.path));
+            PendingIndexUpdates::new(&replica).record(&updates.collect::<Vec<_>>())?;
         }
         let safety_snapshot = restore::apply(&plan, config, &replica, context.now())?;
         if side == Side::Local {
@@ -164,6 +159,7 @@ impl SyncRestoreArgs {
     }
 }
 
+/// Returns the update of Codex's index for a restored file; `None` if the file is no rollout.
 fn index_update_for(path: &str) -> Option<IndexUpdate> {
     Some(IndexUpdate {
         moved: true,

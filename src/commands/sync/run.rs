@@ -81,6 +81,8 @@ impl RunArgs {
         })
     }
 
+    /// Syncs with the cloud folder. Through the vault, joins the other machines one after the other, each in a round of its
+    /// own, and publishes the result.
     fn apply(
         &self,
         context: &Context,
@@ -135,7 +137,10 @@ impl RunArgs {
         }
     }
 
-    /// Plans and applies once.
+    /// Plans, ends Codex if needed, applies the plan and updates Codex's index.
+    ///
+    /// # Errors
+    /// A conflict stops the run, Codex cannot be ended, or a step fails.
     fn sync(
         &self,
         context: &Context,
@@ -214,6 +219,9 @@ impl SyncedRound {
     }
 
     /// Prints the result, and returns the outcome of the command.
+    ///
+    /// # Errors
+    /// A conflict needs a decision.
     fn finish(self, context: &Context, config: &SyncConfig) -> Result<Outcome, CommandError> {
         show_report(context, config, &self.plan, &self.report);
         if !self.plan.conflicts.is_empty() {
@@ -249,7 +257,8 @@ fn end_codex_and_plan(
     Ok((plan, state, must_shut_down))
 }
 
-/// Adds the snapshot to the error of a run that could not update Codex's index.
+/// Adds the snapshot to the error of a run that could not update Codex's index, and prints the document. Without a
+/// snapshot, returns the error as it is.
 fn add_snapshot_hint(
     context: &Context,
     plan: &SyncPlan,
@@ -297,7 +306,7 @@ fn log_conflicts(conflicts: &[Conflict]) {
     }
 }
 
-/// Prints the document and the snapshot of a run that failed.
+/// Converts the error of a run. If the run stopped after a change, logs its snapshot and prints the document.
 fn report_with_snapshot(context: &Context, plan: &SyncPlan, error: ApplyError) -> CommandError {
     if let ApplyError::Stopped { snapshot, .. } = &error {
         let snapshot = &**snapshot;
@@ -390,11 +399,12 @@ fn print_done(context: &Context, config: &SyncConfig, plan: &SyncPlan, report: &
         SyncAction::MoveCloud,
         SyncAction::DeleteCloud,
     ];
-    if count(&done, &to_cloud) > 0 && config.remote == SyncRemote::Vault {
+    let changes_remote = done.iter().any(|step| to_cloud.contains(&step.action));
+    if changes_remote && config.remote == SyncRemote::Vault {
         ui.note(
             "next: run on the other machine, before you start Codex there: codex-manager sync run --apply",
         );
-    } else if count(&done, &to_cloud) > 0 {
+    } else if changes_remote {
         ui.note(
             "next: wait until the cloud client has uploaded everything; then run on the other machine, before you \
              start Codex there: codex-manager sync run --apply",
@@ -415,12 +425,6 @@ fn print_done(context: &Context, config: &SyncConfig, plan: &SyncPlan, report: &
             "next: start Codex and continue with: codex resume --all (lists conversations of all folders)",
         ),
     }
-}
-
-/// Returns the number of steps with one of these actions.
-fn count(steps: &[&SyncStep], actions: &[SyncAction]) -> usize {
-    let matching = steps.iter().filter(|step| actions.contains(&step.action));
-    matching.count()
 }
 
 /// Prints the snapshot of a run, with the commands that restore it.

@@ -120,10 +120,8 @@ impl UsageArgs {
             others,
         };
         let shown = self.show(&homes, &prices, context)?;
-        Ok(match shown {
-            Outcome::Done => Outcome::partial_if(is_stale || !report.skipped.is_empty()),
-            partial => partial,
-        })
+        let is_partial = is_stale || !report.skipped.is_empty();
+        Ok(shown.or(Outcome::partial_if(is_partial)))
     }
 
     /// Applies the arguments after the command: a kind of rows and an account.
@@ -148,7 +146,8 @@ impl UsageArgs {
         Ok(())
     }
 
-    /// Returns the indexes of the other machines with `--machines`, and true if one may be out of date.
+    /// Returns the indexes of the other machines, and true if one may be out of date. Without `--machines` and rows of
+    /// machines, returns none.
     fn read_machines(&self, context: &Context) -> Result<(Vec<(IndexStore, Machine)>, bool)> {
         if !self.machines && self.by != Grouping::Machines {
             return Ok((Vec::new(), false));
@@ -283,8 +282,8 @@ impl UsageArgs {
         Ok(())
     }
 
-    /// Removes all but the first rows of the report, or the last rows if they are periods. Returns the number of
-    /// removed rows, which the totals include.
+    /// Keeps the first rows of the report up to the limit; of periods the last ones, but all of them with `--since` or
+    /// `--until` and outside a terminal. Returns the number of removed rows, which the totals include.
     fn shorten(&self, report: &mut Report<RowKey>, context: &Context) -> usize {
         let all = report.rows.len();
         let limit = self.limit(context).unwrap_or(all).min(all);
@@ -303,7 +302,7 @@ impl UsageArgs {
         self.limit.or(is_screen.then_some(TERMINAL_LIMIT))
     }
 
-    /// Returns the slots of `--since` and `--until`.
+    /// Returns the time from `--since` to `--until`, as numbers of slots since 1970.
     fn parse_slots(&self, context: &Context) -> Result<Range<i64>> {
         let parse = |text: &String| parse_unix_millis(text, context);
         let since = self.since.as_ref().map(parse).transpose()?;

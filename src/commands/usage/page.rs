@@ -19,11 +19,11 @@ use std::fmt::Write as _;
 
 const STYLE: &str = include_str!("page.css");
 
-/// The number of periods on a page without `--since` or `--until`.
-const PERIODS: usize = 30;
+/// The largest number of periods on a page without `--since` or `--until`.
+const MAX_PERIODS: usize = 30;
 
-/// The number of rows of the other tables.
-const ROWS: usize = 10;
+/// The largest number of rows of the tables of projects, accounts and models.
+const MAX_ROWS: usize = 10;
 
 /// The content of a page, before it is named and formatted.
 pub(super) struct UsagePageSource<'a> {
@@ -96,10 +96,10 @@ impl UsagePageSource<'_> {
         let mut totals_name = String::from("Total");
         if self.by.is_of_time() {
             rows.reverse();
-            if self.is_whole && rows.len() > PERIODS {
+            if self.is_whole && rows.len() > MAX_PERIODS {
                 totals_name = format!("Total of all {}", rows.len());
-                rows.truncate(PERIODS);
-                last = format!(", the last {PERIODS}");
+                rows.truncate(MAX_PERIODS);
+                last = format!(", the last {MAX_PERIODS}");
             }
         }
         let _ = writeln!(
@@ -154,7 +154,7 @@ impl UsagePageSource<'_> {
             };
             let rows: Vec<_> = report.rows.iter().map(row).collect();
             let whole = as_length(report.totals.sum.tokens.total_tokens);
-            let table = format_shares([kind.row_kind(), "Tokens"], &rows, whole, ROWS);
+            let table = format_shares([kind.row_kind(), "Tokens"], &rows, whole, MAX_ROWS);
             sections.push((title.to_owned(), table));
         }
         sections

@@ -92,8 +92,8 @@ pub(super) fn report(
     report
 }
 
-/// Sums usage by conversation. Its names are moved, and numbers are compared instead of them: there may be 200,000
-/// conversations.
+/// Sums usage by conversation. Numbers are compared instead of ids, and ids and titles are moved, not copied: there may be
+/// 200,000 conversations.
 fn sum_by_conversation(found: SelectedUsage, prices: &Prices) -> Report<RowKey> {
     let usage = found.rows.iter().map(|row| (row.conversation, row));
     let mut report = report::sum_by_key(usage, prices);
@@ -163,6 +163,7 @@ fn row_key(
                 profile.clone(),
             )
         }
+        // The rows are models: conversations have a function of their own, and periods are handled above.
         _ => named(&row.model),
     }
 }
@@ -251,10 +252,10 @@ impl SelectedUsage {
     fn merge(&mut self, mut other: Self, name: String) {
         let first = i64::try_from(self.machines.len()).unwrap_or_default() << MACHINE_BITS;
         self.machines.push(name);
-        let (ours, theirs) = (self.tokens(), other.tokens());
+        let (own_totals, other_totals) = (self.sum_tokens_by_id(), other.sum_tokens_by_id());
         let (mut replaced, mut dropped) = (HashSet::new(), HashSet::new());
-        for (id, (number, tokens)) in theirs {
-            match ours.get(&id) {
+        for (id, (number, tokens)) in other_totals {
+            match own_totals.get(&id) {
                 Some((own, own_tokens)) if *own_tokens < tokens => replaced.insert(*own),
                 Some(_) => dropped.insert(number),
                 None => false,
@@ -278,8 +279,8 @@ impl SelectedUsage {
             .retain(|number, _| !conversations.contains(number));
     }
 
-    /// Returns the row number and the tokens of each conversation, by its id.
-    fn tokens(&self) -> HashMap<String, (i64, u64)> {
+    /// Returns the number and the sum of tokens of each conversation, by its id.
+    fn sum_tokens_by_id(&self) -> HashMap<String, (i64, u64)> {
         let mut totals: HashMap<i64, u64> = HashMap::new();
         for row in &self.rows {
             *totals.entry(row.conversation).or_default() += row.tokens.total_tokens;
@@ -322,6 +323,8 @@ pub(super) fn read_selected(
     Ok(found)
 }
 
+/// Reads the usage of one home. Conversations and accounts are read only if the rows, the filter or the merge with other
+/// machines need them.
 fn read_home(
     store: &IndexStore,
     filter: &ThreadFilter,
@@ -392,7 +395,7 @@ fn read_largest(store: &IndexStore, slots: Range<i64>, limit: usize) -> Result<S
     })
 }
 
-/// Returns the account of each listed conversation, by the conversation's id in lower case.
+/// Returns the account of each conversation that Codex lists, by the conversation's id in lower case.
 fn read_accounts(context: &Context) -> Result<HashMap<String, ConversationAccount>> {
     let known = ConversationAccounts::read_all(context)?;
     let account = |thread: ListedThread| (thread.id.to_lowercase(), known.find(&thread));

@@ -21,8 +21,8 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-/// The number of days that are shown without `--verbose`.
-const SHOWN_DAYS: usize = 30;
+/// The number of rows, days or models, that are shown without `--verbose`: the last ones.
+const MAX_SHOWN: usize = 30;
 
 /// A day or a model in JSON. Its keys are an interface.
 #[derive(Debug, Serialize)]
@@ -48,7 +48,7 @@ impl ServerRow {
     }
 }
 
-/// Prints the days of the live account.
+/// Prints the days of the live account. The outcome is partial if the server gives no figures.
 ///
 /// # Errors
 /// No account is signed in, or the index cannot be read.
@@ -84,7 +84,7 @@ pub(super) fn show_days(store: &IndexStore, context: &Context) -> Result<Outcome
     Ok(Outcome::Done)
 }
 
-/// Prints the models of a conversation.
+/// Prints the models of a conversation. The outcome is partial if the server gives no estimate.
 ///
 /// # Errors
 /// No conversation or several match, or the index cannot be read.
@@ -170,7 +170,7 @@ fn ask_usage(params: Value, context: &Context) -> Result<Value, String> {
     })
 }
 
-/// Returns the days that the server reports, and the days between them.
+/// Returns a row for each day that the server reports, and for each day between them on which this machine has usage.
 fn compare_days(
     usage: &ServerUsage,
     conversations: &AccountConversations,
@@ -198,6 +198,7 @@ fn compare_days(
     Ok(days.into_iter().map(row).collect())
 }
 
+/// Returns a row for each model that the server reports, then for each other model of the conversation in the index.
 fn compare_models(
     estimate: &ThreadEstimate,
     session: &str,
@@ -228,7 +229,7 @@ fn compare_models(
     Ok(rows)
 }
 
-/// Reads this machine's token count of the conversations with these numbers.
+/// Reads what this machine counted for the conversations whose numbers `is_wanted` accepts.
 fn read_own(store: &IndexStore, is_wanted: impl Fn(i64) -> bool) -> Result<Vec<UsageRow>> {
     let mut rows = usage_query::read_sums(store, i64::MIN..i64::MAX, UsageDetail::Both)?;
     rows.retain(|row| is_wanted(row.conversation));
@@ -252,7 +253,7 @@ fn print_rows(head: &'static str, rows: &[ServerRow], context: &Context) {
     let shown = if ui.wants_tsv() {
         rows.len()
     } else {
-        ui.limit_items(rows.len(), SHOWN_DAYS)
+        ui.limit_items(rows.len(), MAX_SHOWN)
     };
     for row in &rows[rows.len() - shown..] {
         let credits = row.credits.map(|credits| format!("{credits:.2}"));

@@ -9,8 +9,8 @@ use crate::usage::prices::Prices;
 use crate::usage::report::{Report, ReportRow};
 use crate::views::account::{printable, short_id, shown_title};
 
-/// The length of a bar of 100 %.
-const BAR: usize = 14;
+/// The length of a bar of 100 %, in columns.
+const BAR_WIDTH: usize = 14;
 
 /// Prints the report as a table.
 pub(super) fn print(report: &Report<RowKey>, by: Grouping, prices: &Prices, context: &Context) {
@@ -121,5 +121,5 @@ fn cells(row: &ReportRow<RowKey>, has_titles: bool, all: u64, is_exact: bool) ->
 }
 
 fn share(tokens: u64, all: u64) -> String {
-    format_share_bar(as_length(tokens), as_length(all), BAR)
+    format_share_bar(as_length(tokens), as_length(all), BAR_WIDTH)
 }

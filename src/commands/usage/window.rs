@@ -35,10 +35,12 @@ pub(super) fn parse_at(text: &str, context: &Context) -> Result<DateTime<Utc>> {
     Ok(DateTime::from_timestamp_millis(at.min(now)).unwrap_or_else(|| context.now()))
 }
 
-/// Prints the parts of a weekly window of an account: the newest one, or the one at a time.
+/// Prints the parts of a weekly window of an account: the newest one, or the one at a time. With `html`, writes them as a
+/// page instead. The outcome is partial if the server is asked and gives no figures.
 ///
 /// # Errors
-/// No account has this name, its window is unknown, or the index cannot be read.
+/// No account or several match, the window at the time is unknown, the server is asked about another account than the live
+/// one, or the index cannot be read.
 pub(super) fn run(
     store: &IndexStore,
     account: Option<&str>,
@@ -88,7 +90,8 @@ pub(super) fn run(
     Ok(outcome)
 }
 
-/// Draws the newest weekly window of an account for a page; `None` if the window is unknown.
+/// Returns the title and the drawing of an account's newest weekly window for a page; `None` if the window is unknown or
+/// cannot be read.
 pub(super) fn draw_newest(
     store: &IndexStore,
     account: Option<&str>,

@@ -8,6 +8,7 @@ use crate::context::Context;
 use crate::conversations::html::{PageHead, format_page_end, format_page_start};
 use crate::quota::account::Account;
 use crate::usage::figures::format_count;
+use crate::usage::period::start_of_day;
 use crate::views::account::{absolute_time, full_time, label};
 use crate::views::page_charts::{
     AreaChart, AreaLayer, CHART_STYLE, MAX_COLORS, ShareRow, draw_figures, format_shares,
@@ -18,13 +19,12 @@ use std::fmt::Write as _;
 use std::ops::Range;
 
 /// The number of conversations with a separate area. All others share one area, and so do other machines.
-const SHOWN: usize = MAX_COLORS - 2;
+const MAX_SHOWN: usize = MAX_COLORS - 2;
 
-/// The number of rows of a table.
-const ROWS: usize = 10;
+/// The largest number of rows of a table.
+const MAX_ROWS: usize = 10;
 
 /// A window with its parts, to be drawn.
-#[derive(Clone, Copy)]
 pub(super) struct WindowPage<'a> {
     pub account: &'a Account,
     pub used: &'a WindowUse,
@@ -87,7 +87,7 @@ impl WindowPage<'_> {
         let is_partial = matches!(kind, PartKind::Subagent | PartKind::Elsewhere);
         if self.used.parts.unattributed > 0.0 && !is_partial {
             rows.insert(
-                rows.len().min(ROWS - 1),
+                rows.len().min(MAX_ROWS - 1),
                 ShareRow {
                     name: ELSEWHERE.to_owned(),
                     part: self.used.parts.unattributed,
@@ -95,7 +95,7 @@ impl WindowPage<'_> {
                 },
             );
         }
-        format_shares(["Name", "Tokens"], &rows, self.used.parts.used, ROWS)
+        format_shares(["Name", "Tokens"], &rows, self.used.parts.used, MAX_ROWS)
     }
 
     /// Draws the use of the window in steps of an hour, with the pace until it is used up or resets.
@@ -113,13 +113,14 @@ impl WindowPage<'_> {
         chart.draw()
     }
 
-    /// Returns the use of each conversation at each of `drawn` hours: the largest ones, the others, other machines.
+    /// Returns the cumulative use at each of `drawn` hours: of each of the largest conversations, of the other ones, and of
+    /// other machines.
     fn layers(&self, drawn: usize) -> Vec<AreaLayer> {
         let conversations = self
             .rows
             .iter()
             .filter(|row| row.kind == PartKind::Conversation);
-        let shown: Vec<_> = conversations.clone().take(SHOWN).collect();
+        let shown: Vec<_> = conversations.clone().take(MAX_SHOWN).collect();
         let hidden = conversations.count() - shown.len();
         let places: HashMap<&str, usize> =
             (0..).zip(&shown).map(|(i, row)| (&*row.key, i)).collect();
@@ -185,7 +186,7 @@ fn day_marks(span: &Range<DateTime<Utc>>, context: &Context) -> Vec<(f64, String
     let first = zone.at(&span.start).date_naive();
     let days = first.iter_days().skip(1).take(7);
     let marks = days.map(|day| {
-        let start = crate::usage::period::start_of_day(day, zone);
+        let start = start_of_day(day, zone);
         (
             position(span, start.to_utc()),
             day.format("%a %-d").to_string(),

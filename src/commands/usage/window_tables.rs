@@ -7,16 +7,16 @@ use crate::ui::{Cell, Column, Style, Table};
 use crate::usage::figures::format_count;
 use crate::views::account::printable;
 
-/// The number of rows of each kind that are shown to people.
-const SHOWN: usize = 8;
+/// The number of rows of each kind that are shown without `--verbose`.
+const MAX_SHOWN: usize = 8;
 
-/// The length of a bar of 100 %.
-const BAR: usize = 14;
+/// The length of a bar of 100 %, in columns.
+const BAR_WIDTH: usize = 14;
 
 /// Prints a table for each kind of part, or all of them as tab-separated values.
 pub(super) fn print(used: &WindowUse, rows: &[PartView], context: &Context) {
     if context.ui.wants_tsv() {
-        table_of(used, rows, context).print(&context.ui);
+        tsv_table(used, rows, context).print(&context.ui);
         return;
     }
     for kind in PartKind::ALL {
@@ -50,7 +50,7 @@ fn print_breakdown(used: &WindowUse, rows: &[PartView], kind: PartKind, context:
         ),
     };
     let cells = |percent: f64, name: Cell, tokens: String| {
-        let share = format_share_bar(percent, used.parts.used, BAR);
+        let share = format_share_bar(percent, used.parts.used, BAR_WIDTH);
         [
             Cell::plain(share),
             Cell::plain(format!("{percent:.1} %")),
@@ -58,7 +58,7 @@ fn print_breakdown(used: &WindowUse, rows: &[PartView], kind: PartKind, context:
             Cell::plain(tokens),
         ]
     };
-    let shown = ui.limit_items(rows.len(), SHOWN);
+    let shown = ui.limit_items(rows.len(), MAX_SHOWN);
     for row in &rows[..shown] {
         rest -= row.percent_of_window;
         let name = Cell::plain(printable(&row.name()));
@@ -80,7 +80,7 @@ fn print_breakdown(used: &WindowUse, rows: &[PartView], kind: PartKind, context:
 }
 
 /// Returns the table of all parts for tab-separated values.
-fn table_of(used: &WindowUse, rows: &[PartView], context: &Context) -> Table {
+fn tsv_table(used: &WindowUse, rows: &[PartView], context: &Context) -> Table {
     let ui = &context.ui;
     let columns = [
         Column::new("PART"),

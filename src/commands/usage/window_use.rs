@@ -4,7 +4,7 @@ use crate::choices::listed::list_threads_as;
 use crate::choices::selection_args::read_account_filter;
 use crate::codex::identity::Identity;
 use crate::codex::threads::ThreadFilter;
-use crate::codex::window::{WEEKLY_MINUTES, Window};
+use crate::codex::window::WEEKLY_MINUTES;
 use crate::context::Context;
 use crate::conversations::index::IndexStore;
 use crate::conversations::index::usage_query::{self, UsageConversation, UsageQuota, UsageRequest};
@@ -196,7 +196,7 @@ impl WindowUse {
     }
 }
 
-/// Returns the recorded observations of quota queries, which include usage on other machines.
+/// Returns the recorded observations of quota queries in a period, without order. They include usage on other machines.
 fn read_probes(
     account: &Account,
     period: &Range<DateTime<Utc>>,
@@ -205,11 +205,10 @@ fn read_probes(
     let home = context.manager_home();
     let known = observations::load(home, &account.entry.identity)?.spans;
     let quota = |observation: &Observation, at: DateTime<Utc>| {
-        let window: &Window = observation.weekly()?;
         Some(UsageQuota {
             conversation: 0,
             at,
-            window: window.clone(),
+            window: observation.weekly()?.clone(),
         })
     };
     let spans = known.iter().flat_map(|span| {
@@ -228,7 +227,8 @@ fn end_of(quota: &UsageQuota) -> Option<DateTime<Utc>> {
     quota.window.resets_at.map(|at| at.to_utc())
 }
 
-/// Returns the end of the window at a time: from the last observation until then, else from the first one after it.
+/// Returns the end of the window at a time, as the last observation until then has it, else the first one after it. `None`
+/// if no observation is of that window. `quotas` are in the order of time.
 fn window_end_at(quotas: &[UsageQuota], at: DateTime<Utc>) -> Option<DateTime<Utc>> {
     let end = |quota: &UsageQuota| end_of(quota).filter(|end| at < *end && *end - WEEK <= at);
     let later = quotas.partition_point(|quota| quota.at <= at);
@@ -292,7 +292,7 @@ fn weigh_requests(requests: &[UsageRequest], prices: &Prices) -> Vec<WeighedRequ
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::codex::window::CODEX_LIMIT;
+    use crate::codex::window::{CODEX_LIMIT, Window};
 
     fn day(n: i64) -> DateTime<Utc> {
         DateTime::UNIX_EPOCH + TimeDelta::days(n)

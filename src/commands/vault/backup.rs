@@ -51,12 +51,7 @@ impl VaultBackupArgs {
         drop(made);
         match self.drill_if_older {
             Some(age) if drill::is_due(context, age)? => {
-                let drilled = drill::run_newest(context, connection)?;
-                Ok(if drilled == Outcome::Done {
-                    outcome
-                } else {
-                    drilled
-                })
+                Ok(drill::run_newest(context, connection)?.or(outcome))
             }
             _ => Ok(outcome),
         }

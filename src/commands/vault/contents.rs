@@ -1,4 +1,4 @@
-//! `vault ls` and `vault cat`.
+//! `vault ls` and `vault cat`: list the files of a snapshot, and print one.
 
 use crate::archive::manifest::MANIFEST_NAME;
 use crate::choices::snapshot_choice::find_snapshot;
@@ -40,7 +40,7 @@ pub(super) struct LsArgs {
     table: TableArgs,
 }
 
-/// Returns a path below the root of a snapshot.
+/// Returns the absolute path that restic has for a path relative to the Codex home.
 fn rooted(path: &Path) -> PathBuf {
     Path::new("/").join(path)
 }
@@ -59,7 +59,9 @@ impl LsArgs {
                 files.push(node);
             }
         })?;
-        if let (Some(path), true) = (&self.path, files.is_empty()) {
+        if let Some(path) = &self.path
+            && files.is_empty()
+        {
             return Err(snapshot.no_path_error(path.display()).into());
         }
         show(context, &snapshot, &files);

@@ -46,7 +46,7 @@ impl DrillArgs {
     }
 }
 
-/// Returns true if the last good drill is older than `limit`.
+/// Returns true if the last successful drill is at least `limit` ago, or if there was none.
 pub(super) fn is_due(context: &Context, limit: Duration) -> Result<bool> {
     let state = state::read(context.manager_home())?;
     let age = |at: Timestamp| context.local_now().signed_duration_since(at);
@@ -58,6 +58,10 @@ pub(super) fn run_newest(context: &Context, connection: &ConnectionArgs) -> Resu
     run_drill(context, connection, LATEST).map(|(.., outcome)| outcome)
 }
 
+/// Runs a drill of a snapshot, records the result and prints it without a JSON document.
+///
+/// # Errors
+/// No snapshot or several match, or the drill cannot be completed. Damage that stops it is recorded.
 fn run_drill(
     context: &Context,
     connection: &ConnectionArgs,

@@ -54,11 +54,11 @@ impl VaultExportArgs {
         let label = metadata.email.as_deref().unwrap_or(names::SIGNED_OUT);
         let stem = names::stem(&at, label);
         let published = publish::publish(file, &packed, &stem, &folder, &manager.join(LOCK_NAME))?;
-        let mut is_noted = true;
+        let mut is_recorded = true;
         if self.to.is_none() {
             // Not `note_archive`: an export does not count as a use of the account.
             let refreshed = store::refresh(manager);
-            is_noted = warn_not_recorded(&context.ui, refreshed.err());
+            is_recorded = warn_not_recorded(&context.ui, refreshed.err());
         }
         let name = file_name(&published.archive);
         let (ui, metadata) = (&context.ui, &published.metadata);
@@ -77,6 +77,6 @@ impl VaultExportArgs {
             .with("bytes", metadata.bytes)
             .with("archive_bytes", metadata.archive_bytes);
         ui.document("vault export", &json);
-        Ok(Outcome::partial_if(!is_noted))
+        Ok(Outcome::partial_if(!is_recorded))
     }
 }

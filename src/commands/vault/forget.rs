@@ -1,4 +1,4 @@
-//! `vault forget`: the rules of `prune` for snapshots.
+//! `vault forget`: removes old snapshots by the rules of `prune`.
 
 use crate::choices::retention_args::RetentionArgs;
 use crate::choices::vault_connection::ConnectionArgs;
@@ -8,11 +8,12 @@ use crate::copies::losses::describe_last_copy;
 use crate::copies::losses::live::LiveThreads;
 use crate::copies::losses::place::CopyPlaceKind;
 use crate::copies::losses::search::{Loss, LossSearch};
-use crate::error::{CommandError, Outcome, Result};
+use crate::error::{Outcome, Result};
 use crate::inventory::losses;
 use crate::inventory::retention::{self, RetentionPlan};
 use crate::io::disk_clock;
 use crate::io::quantity::pluralize;
+use crate::steps::permanent_deletion;
 use crate::steps::snapshot_source::add_snapshots;
 use crate::ui::object;
 use crate::vault::restic::Restic;
@@ -45,9 +46,9 @@ fn keep_last_copies(
     restic: &Restic,
     snapshots: &[Snapshot],
     context: &Context,
-) -> Result<(), CommandError> {
-    let home = context.settings.codex_home.display().to_string();
-    let record = losses::read(&context.settings.manager_home)?;
+) -> Result<()> {
+    let home = context.codex_home().display().to_string();
+    let record = losses::read(context.manager_home())?;
     for loss in record.losses.iter().filter(|loss| loss.home != home) {
         let reason = describe_last_copy(&loss.session_id);
         for names in &loss.snapshots {
@@ -75,7 +76,7 @@ fn keep_last_copies(
     Ok(())
 }
 
-/// Compares the Codex home with snapshots.
+/// Returns the messages that the Codex home lacks and the snapshots have, unless their loss was accepted.
 ///
 /// # Errors
 /// A conversation or a snapshot cannot be read, or the user interrupts.
@@ -83,8 +84,8 @@ fn find_losses(
     restic: &Restic,
     snapshots: Vec<Snapshot>,
     context: &Context,
-) -> Result<(LossSearch, Vec<Loss>), CommandError> {
-    let mut search = LossSearch::new(LiveThreads::read(&context.settings.codex_home)?);
+) -> Result<(LossSearch, Vec<Loss>)> {
+    let mut search = LossSearch::new(LiveThreads::read(context.codex_home())?);
     add_snapshots(&mut search, restic, snapshots, context)?;
     let acceptance = LossAcceptance::read(search.live(), context)?;
     let found = search.run(&acceptance.accepted)?;
@@ -103,7 +104,7 @@ impl ForgetArgs {
             .iter()
             .filter_map(Snapshot::retention_candidate)
             .collect();
-        let mut plan = retention::plan(&candidates, &rules, &context.now(), context.settings.zone);
+        let mut plan = retention::plan(&candidates, &rules, &context.now(), context.zone());
         keep_last_copies(&mut plan, &restic, &snapshots, context)?;
         let ui = &context.ui;
         retention_table::show(context, &plan, RetentionSubject::Snapshots);
@@ -113,16 +114,7 @@ impl ForgetArgs {
         } else if self.dry_run {
             ui.prose(format_args!("{count} would be removed"));
         } else {
-            let agreed = context.settings.assume_yes
-                || ui
-                    .confirm(format_args!("remove {count} permanently?"))
-                    .unwrap_or_default();
-            if !agreed {
-                return Err(CommandError::refused(format!(
-                    "removing snapshots needs confirmation: {count}"
-                ))
-                .hint("remove them permanently with --yes; nothing was changed"));
-            }
+            permanent_deletion::confirm_snapshots(context, &count)?;
             if rules.within.is_some() {
                 disk_clock::check(context.manager_home(), context.now())?;
             }

@@ -69,7 +69,7 @@ impl VaultImportArgs {
     }
 }
 
-/// Reports the import of one archive. Returns the outcome in a word, the snapshot, and the problem.
+/// Prints the result of the import of one archive. Returns its JSON values: the outcome, the snapshot and the problem.
 ///
 /// # Errors
 /// The import failed for a reason that is not the archive's: the remaining archives would fail too.

@@ -45,7 +45,8 @@ fn has_password(url: &str) -> bool {
     user.contains(':')
 }
 
-fn source_of(password: Option<&Password>) -> &'static str {
+/// Returns the source of the password, as the JSON document names it.
+fn source_name(password: Option<&Password>) -> &'static str {
     match password {
         Some(Password::File(_)) => "file",
         Some(Password::Command(_)) => "command",
@@ -54,8 +55,7 @@ fn source_of(password: Option<&Password>) -> &'static str {
     }
 }
 
-/// Prints the JSON document. `opened` has whether the vault was created, and the number of its snapshots; `None` in a
-/// dry run.
+/// Prints the JSON document. `opened` is true for a new vault, with the number of its snapshots; `None` in a dry run.
 fn show_json(context: &Context, repository: &str, password: &str, opened: Option<(bool, usize)>) {
     let json = object()
         .with("repository", repository)
@@ -76,7 +76,7 @@ impl VaultInitArgs {
         refuse_inside_homes(context, &url)?;
         if self.dry_run {
             ui.report(format_args!("would create or open the vault {shown}"));
-            show_json(context, &shown, source_of(found.as_ref()), None);
+            show_json(context, &shown, source_name(found.as_ref()), None);
             return Ok(Outcome::Done);
         }
         connection.check_program(context)?;
@@ -86,7 +86,7 @@ impl VaultInitArgs {
             let typed = ask_new_password(context)?;
             (Password::Typed(typed.clone()), Some(typed))
         };
-        let source = source_of(Some(&password));
+        let source = source_name(Some(&password));
         warn_of_readable_file(context, &password);
         let restic = connection.open_restic(context, url.clone(), password)?;
         let created = create_unless_exists(&restic)?;
@@ -120,6 +120,7 @@ impl VaultInitArgs {
     }
 }
 
+/// Stores a typed password in a file of the manager home.
 fn store_password(context: &Context, typed: &SecretBytes) -> Result<()> {
     let vault = folder(context.manager_home());
     if let Password::File(path) = Password::store(typed, &vault)? {
@@ -208,6 +209,10 @@ fn unusable_password_error(reason: &str) -> CommandError {
         .hint("run the same command again with another password; nothing was changed")
 }
 
+/// Asks twice for a password.
+///
+/// # Errors
+/// The user cannot be asked, the answers differ, or restic cannot use the password.
 fn ask_new_password(context: &Context) -> Result<SecretBytes> {
     let questions = ["vault password:", "repeat the password:"];
     let secret = context.ui.ask_new_secret("password", questions)?;

@@ -42,6 +42,7 @@ pub(super) struct VaultRestoreArgs {
 
 impl VaultRestoreArgs {
     pub(super) fn run(mut self, context: &Context, connection: &ConnectionArgs) -> Result<Outcome> {
+        // Refuses an invalid --to before the repository is contacted.
         self.options.destination(context)?;
         let restic = connection.open(context)?;
         let name = self.snapshot.as_deref().unwrap_or(LATEST);
@@ -125,6 +126,7 @@ fn explain_skipped_login(context: &Context, source: &SnapshotSource, selection: 
     ));
 }
 
+/// Warns that a snapshot of another program is restored only in part.
 fn warn_of_other_program(context: &Context, source: &SnapshotSource) {
     let (snapshot, contents) = (&source.snapshot, &source.contents);
     if snapshot.tags.is_some() {

@@ -31,8 +31,8 @@ pub(super) fn current_job_context(
     Ok(JobContext {
         scheduler,
         program: find_this_program(context)?,
-        codex_home: context.codex_home().to_path_buf().clone(),
-        manager_home: context.manager_home().to_path_buf().clone(),
+        codex_home: context.codex_home().to_path_buf(),
+        manager_home: context.manager_home().to_path_buf(),
         codex_bin,
         env: &context.env,
         user_id: user_id(),
