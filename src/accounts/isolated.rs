@@ -78,6 +78,7 @@ impl Profiles {
         Ok(self.protected_home(&self.recorded_identity(account)?))
     }
 
+    /// Returns the path of the isolated home, and registers it with [`beneath`] like any Codex home.
     fn protected_home(&self, noted: &Identity) -> PathBuf {
         let home = self.isolated_folder(noted).join("home");
         beneath::protect(&home, FollowedLinks::AT_TOP);

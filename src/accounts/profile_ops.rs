@@ -79,7 +79,8 @@ pub(crate) fn name_problem(name: &str) -> Option<&'static str> {
 }
 
 /// Returns the name for a profile that the user has not named: the name of the account's profile, else the first free
-/// and valid one of the part of the email before the `@`, the whole email, and the email with a number.
+/// and valid one of the part of the email before the `@`, the whole email, and the email with a number. If none is
+/// valid, returns the email, without characters that names cannot have.
 ///
 /// # Errors
 /// Several profiles match the account.
@@ -100,7 +101,7 @@ pub(crate) fn default_name(
     let is_free = |name: &String| {
         name_problem(name).is_none()
             && check_name_free(profiles, name, None).is_ok()
-            && check_no_email(profiles, name, identity).is_ok()
+            && check_not_anothers_email(profiles, name, identity).is_ok()
     };
     // Each profile takes two names at most. Of an email that is too long, no name is valid.
     let found = names.take(2 * profiles.len() + 3).find(is_free);
@@ -123,7 +124,7 @@ pub(crate) fn plan_save(
     check_name(name)?;
     let own = find_own_profile(profiles, &login.identity)?;
     check_name_free(profiles, name, own)?;
-    check_no_email(profiles, name, &login.identity)?;
+    check_not_anothers_email(profiles, name, &login.identity)?;
     let has_left = |p: &&Profile| {
         let kept = p.snapshot().map(AuthSnapshot::fingerprint);
         p.file.owner == LoginOwner::Moved && kept.is_some_and(|kept| kept == snapshot.fingerprint())
@@ -144,7 +145,7 @@ pub(crate) fn plan_save(
 
 /// Fails if `name` is the email of a different account than `own`, because a user who types the email
 /// means that account. Accounts that share an email may all use it as their name.
-pub(crate) fn check_no_email(
+pub(crate) fn check_not_anothers_email(
     profiles: &[Profile],
     name: &str,
     own: &Identity,
@@ -220,8 +221,8 @@ impl Profiles {
         let found = own.or_else(|| self.recall_removed(name, login));
         // If the account is live, the Codex home owns a login that comes from a file.
         let probe = found.clone().unwrap_or_else(|| Profile::of(name, login));
-        let find_live_home = probe.find_live_home(codex_home);
-        let owner = match find_live_home.as_deref() {
+        let live_home = probe.find_live_home(codex_home);
+        let owner = match live_home.as_deref() {
             Some(home) if is_owner => OwnerLocation::AssertedLive(home),
             Some(home) => OwnerLocation::Live(home),
             None if is_owner => OwnerLocation::AssertedProfile,
@@ -256,7 +257,7 @@ impl Profiles {
         let own = find_named(&profiles, old)?;
         check_name_free(&profiles, new, Some(own))?;
         if let Some(identity) = own.identity() {
-            check_no_email(&profiles, new, identity)?;
+            check_not_anothers_email(&profiles, new, identity)?;
         }
         if own.name == new || dry_run {
             return Ok(());
@@ -282,10 +283,10 @@ impl Profiles {
         )?)
     }
 
-    /// Reads the logins in the history of a profile, newest file first.
+    /// Reads the logins in the history of a profile, newest file first. A history that cannot be listed has none.
     ///
     /// # Errors
-    /// An I/O error.
+    /// A file of the history cannot be read.
     pub(crate) fn read_history(&self, name: &str) -> Result<Vec<HistoryLogin>, ProfileError> {
         let folder = self.folder.join(name).join(HISTORY);
         let names = list_history_names(&folder).unwrap_or_default();
@@ -300,8 +301,8 @@ impl Profiles {
     }
 
     /// Replaces the login of a profile by one from its history: the one with a file name that
-    /// begins with `wanted`, else the newest. The replaced login goes to the history. The recorded
-    /// newest freshness does not change.
+    /// begins with `wanted`; without `wanted` the newest. The replaced login goes to the history. The newest freshness
+    /// stays recorded.
     ///
     /// # Errors
     /// No profile or login has the name, the account is signed in, or an I/O error.

@@ -74,12 +74,12 @@ pub enum ProcessRole {
     Background,
     /// A descendant of Codex or the daemon that has a file of the home open.
     CodexChild {
-        /// An open file, relative to the home or to the folder of the databases.
+        /// An open file, relative to the home or to one of the folders outside that hold its data.
         open: PathBuf,
     },
     /// Any other process that has a file of the home open.
     OtherProgram {
-        /// An open file, relative to the home or to the folder of the databases.
+        /// An open file, relative to the home or to one of the folders outside that hold its data.
         open: PathBuf,
     },
 }
@@ -186,8 +186,8 @@ pub fn find_outside_folders(home: &Path, env: &Environment) -> Vec<PathBuf> {
 }
 
 /// Finds the other processes that use `home` or have a file below it or below one of the `outside`
-/// folders open, ordered by process id; then one entry for each conversation that an unknown process
-/// is writing.
+/// folders open, ordered by process id and without npm launchers; then one entry for each conversation that an
+/// unknown process is writing.
 pub fn find_holders(home: &Path, outside: &[PathBuf]) -> Vec<Holder> {
     inspect_home(home, outside, &ProgramNames::default()).holders()
 }
@@ -215,9 +215,9 @@ pub fn find_codex(home: &Path) -> Vec<Holder> {
     found
 }
 
-/// Returns the ids of the conversations in which the daemon of `home` runs a turn: their locks are
-/// held and their rollouts show a turn without an end. The lock alone proves nothing, because the
-/// daemon also keeps the locks of conversations that wait for the user (0.169).
+/// Returns the ids of the conversations in which the daemon of `home` may be running a turn: all with a held lock,
+/// except those whose rollout the daemon has open and which shows the end of the last turn. The daemon also keeps the
+/// locks of conversations that wait for the user (0.169).
 pub fn find_daemon_turns(home: &Path) -> Vec<String> {
     let home = canonicalize_or_keep(home);
     let table = ProcessTable::read();

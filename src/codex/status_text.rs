@@ -53,7 +53,7 @@ pub struct StatusText {
 /// repeats a time, the first one after `now` counts. Of several screens the last one counts.
 ///
 /// # Errors
-/// The text is no `/status` text, or one of its values is incomplete or invalid.
+/// The text is no `/status` text, is too long, or names two accounts; or one of its values is incomplete or invalid.
 pub fn parse(text: &str, now: DateTime<Utc>, zone: Zone) -> Result<StatusText, StatusTextError> {
     if text.len() > MAX_BYTES {
         return Err(StatusTextError::TooLong(text.len()));

@@ -5,7 +5,7 @@ use super::setting::{KeyError, Setting, find};
 use super::values::{ConfigValues, NotifySettings, Preferences, VaultSettings};
 use crate::io::retention::RetentionPolicy;
 use crate::io::settings::{SCHEMA_KEY, SettingValues, SettingsError, SettingsFile};
-use crate::launch::folders::FolderAccounts;
+use crate::launch::folders::FolderSettings;
 use crate::vault::password::NamedPassword;
 use chrono::TimeDelta;
 use std::path::{Path, PathBuf};
@@ -32,7 +32,7 @@ impl ConfigFile {
         self.0.path()
     }
 
-    /// Parses `text`; `path` is used in errors only.
+    /// Parses `text`; `path` is the file that errors name, and to which changes are written. Reads nothing.
     ///
     /// # Errors
     /// The text is not TOML, or has a newer schema.
@@ -90,16 +90,16 @@ impl ConfigFile {
         let values = SettingValues::validate(&self.0, &KEYS)?;
         Ok(ConfigValues::from_settings(
             &values,
-            self.read_folder_accounts()?,
+            self.read_folder_values()?,
         ))
     }
 
     /// Validates and returns the tables of [`FOLDER_KEYS`].
-    fn read_folder_accounts(&self) -> Result<FolderAccounts, SettingsError> {
+    fn read_folder_values(&self) -> Result<FolderSettings, SettingsError> {
         for key in &FOLDER_KEYS {
             self.0.table(key.name)?;
         }
-        let mut accounts = FolderAccounts::default();
+        let mut folders = FolderSettings::default();
         for setting in self.folder_settings() {
             self.0.check(&setting.name(), setting.key.kind)?;
             let Some(value) = self.get(&setting) else {
@@ -108,15 +108,15 @@ impl ConfigFile {
             let folder = setting.folder.unwrap_or_default();
             match (value.as_str(), value.as_bool()) {
                 (Some(profile), _) => {
-                    accounts.folders.insert(folder, profile.to_owned());
+                    folders.folders.insert(folder, profile.to_owned());
                 }
                 (_, Some(is_allowed)) => {
-                    accounts.shared_logins.insert(folder, is_allowed);
+                    folders.shared_logins.insert(folder, is_allowed);
                 }
                 _ => {}
             }
         }
-        Ok(accounts)
+        Ok(folders)
     }
 
     /// Sets `setting`. Comments and whitespace around a previous value stay.
@@ -141,12 +141,12 @@ impl ConfigFile {
 
 impl Default for ConfigValues {
     fn default() -> Self {
-        Self::from_settings(&SettingValues::defaults(&KEYS), FolderAccounts::default())
+        Self::from_settings(&SettingValues::defaults(&KEYS), FolderSettings::default())
     }
 }
 
 impl ConfigValues {
-    fn from_settings(values: &SettingValues<'_>, folders: FolderAccounts) -> Self {
+    fn from_settings(values: &SettingValues<'_>, folders: FolderSettings) -> Self {
         let path = |name: &str| values.text(name).map(PathBuf::from);
         let text = |name: &str| values.text(name).map(str::to_owned);
         Self {

@@ -131,8 +131,9 @@ pub(crate) fn find_created_during(
     found
 }
 
-/// Returns the account that created the rollout at `path`, if it is not the account of the launch. The
-/// user may have signed in to another account while Codex ran, or before it read the login.
+/// Returns the workspace account id, else the user id, of the creator of the rollout at `path`; `None` if it is the
+/// account of the launch or unknown. The user may have signed in to another account while Codex ran, or before it read
+/// the login.
 pub(crate) fn find_other_creator(path: &Path, record: &LaunchRecord) -> Option<String> {
     let meta = rollout::read_head(path).ok().flatten()?;
     let written = meta.account().or_else(|| meta.text("creator_user_id"));
@@ -188,7 +189,8 @@ pub(crate) fn find_resumed_conversation(
 }
 
 /// Reads the token counts of a launch, those between its offsets and after its start, and whether its last turn hit
-/// a usage limit. Leaves `conversation` unchanged if its rollout is missing or compressed.
+/// a usage limit. Sets `end_offset` to the end of the rollout if it is not set. Leaves `conversation` unchanged if its
+/// rollout is missing or compressed.
 pub(crate) fn read_usage(conversation: &mut BoundConversation, since: DateTime<Utc>) {
     // The binding is more important than its figures, so an error is ignored.
     let _ = try_read_usage(conversation, since);
@@ -198,7 +200,7 @@ pub(crate) fn read_usage(conversation: &mut BoundConversation, since: DateTime<U
 const USAGE_TAIL_BYTES: u64 = 1 << 20;
 
 /// Reads the newest token counts of a running launch, from the last MiB of its rollout, which may be
-/// large.
+/// large. Moves `start_offset` there, so the result must not be recorded.
 pub(crate) fn read_latest_usage(conversation: &mut BoundConversation, since: DateTime<Utc>) {
     let length = Path::new(&conversation.rollout_path).metadata();
     let length = length.map_or(0, |meta| meta.len());
@@ -221,7 +223,7 @@ fn try_read_usage(conversation: &mut BoundConversation, since: DateTime<Utc>) ->
         let JsonlLine::Whole(line) = line else {
             continue;
         };
-        if let Some(hit_limit) = usage_limit::parse(line) {
+        if let Some(hit_limit) = usage_limit::turn_hit_limit(line) {
             conversation.hit_limit = hit_limit;
         }
         let Some(count) = token_count::parse(line) else {

@@ -10,7 +10,7 @@ use super::error::TransferError;
 use super::export::NotTransferred;
 use super::reader::{ExportedProfile, Package};
 use crate::accounts::profile::is_unfinished;
-use crate::accounts::profile_ops::check_no_email;
+use crate::accounts::profile_ops::check_not_anothers_email;
 use crate::accounts::{
     LiveHomeUpdate, LoginOwner, OwnerLocation, Profile, ProfileFile, Profiles, new_login,
 };
@@ -224,7 +224,7 @@ pub(super) fn plan(
         } else {
             let mut free = name.clone();
             let mut number = 1;
-            while check_no_email(&all, &free, identity).is_err()
+            while check_not_anothers_email(&all, &free, identity).is_err()
                 || !taken.insert(free.to_lowercase())
             {
                 number += 1;
@@ -286,8 +286,8 @@ pub(super) fn apply(
         }
         profiles.merge_superseded(identity, &packed.file.superseded)?;
     } else {
-        let find_live_home = known.own.as_ref().and_then(|own| own.find_live_home(home));
-        let keeper = find_live_home.as_deref();
+        let live_home = known.own.as_ref().and_then(|own| own.find_live_home(home));
+        let keeper = live_home.as_deref();
         let keeper = keeper.map_or(OwnerLocation::AssertedProfile, OwnerLocation::AssertedLive);
         profiles.save_back(snapshot, login, keeper, now)?;
     }

@@ -13,7 +13,7 @@ use serde::Serialize;
 pub(crate) struct SwitchPlan {
     /// The account that is signed in now.
     pub from: Option<Identity>,
-    /// The profile with the login to activate.
+    /// The profile with the login to activate; empty if the account is live and has no profile.
     pub profile: String,
     /// True if the account is live, with a login no older than that of its profile: there is
     /// nothing to do.
@@ -39,7 +39,7 @@ pub(crate) struct PlannedSave {
 
 /// Plans a switch to the account `request.to`, given the live login and all profiles.
 ///
-/// Pure, except that it reads the auth.json of the target's recorded Codex home.
+/// Reads the auth.json of the Codex homes that may have the target's login, and writes nothing.
 ///
 /// # Errors
 /// See [`SwitchError`].

@@ -47,7 +47,7 @@ pub(crate) enum TextKind {
     Message,
 }
 
-/// The place at which a pattern begins.
+/// The place at which a pattern begins, as `forms.txt` explains.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum FormPlace {

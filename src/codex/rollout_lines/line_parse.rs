@@ -54,7 +54,7 @@ fn envelope_may_have(envelope: &Envelope<'_>, wanted: LineParts) -> bool {
         .any(|form| form.may_have(wanted, rest))
 }
 
-/// Parses a line. Returns `None` if it has no item that is wanted, or is damaged.
+/// Parses a line. Returns `None` if it has no item that is wanted, or is damaged. The items may include others.
 pub(crate) fn parse(line: &[u8], wanted: LineParts) -> Option<LineItems> {
     match read(line, wanted) {
         LineContent::Read { timestamp, items } if !items.is_empty() => Some(LineItems {
