@@ -9,7 +9,7 @@
 
 use super::lease::{AccountLocks, LeaseError, account_key};
 use super::owner::OwnerLocation;
-use super::profile::{LoginOwner, Profile, ProfileError, Profiles, canonical};
+use super::profile::{LoginOwner, Profile, ProfileError, Profiles};
 use super::save::LoginToKeep;
 use crate::codex::login_lock::REFRESH_TIMEOUT;
 use crate::codex::{AUTH_JSON, AuthFile, AuthSnapshot, Holder, Identity, daemon, find_codex};
@@ -235,7 +235,7 @@ impl Profiles {
             }
         }
         // The user may have signed in to another account there.
-        let home = canonical(&home);
+        let home = home.canonical_or_self();
         self.mark_as_owner(account, |file| {
             file.owner == LoginOwner::Live && file.live_home.as_ref() == Some(&home)
         })

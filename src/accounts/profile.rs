@@ -221,7 +221,7 @@ impl Profile {
     /// the login.
     pub(crate) fn other_live_home(&self, home: Option<&Path>) -> Option<&Path> {
         let noted = self.file.live_home.as_deref()?;
-        let is_it = home.is_some_and(|home| canonical(home) == noted);
+        let is_it = home.is_some_and(|home| home.canonical_or_self() == noted);
         let may_have_it =
             || self.find_live_home(noted).is_some() || self.unreadable_home().is_some();
         (self.file.owner == LoginOwner::Live && !is_it && may_have_it()).then_some(noted)
@@ -526,10 +526,6 @@ fn read_newer_profile(name: String, folder: &Path, why: &DocumentError) -> Profi
             reason: format!("not used: its profile.json was {why}"),
         },
     }
-}
-
-pub(super) fn canonical(path: &Path) -> PathBuf {
-    path.canonical().unwrap_or_else(|_| path.to_path_buf())
 }
 
 /// Writes `profile.json`. A damaged one is renamed first and kept.

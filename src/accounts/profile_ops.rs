@@ -2,15 +2,15 @@
 
 use super::owner::OwnerLocation;
 use super::profile::{
-    HISTORY, LoginOwner, Profile, ProfileError, Profiles, canonical, find_own_profile,
-    is_unfinished, write_profile_json,
+    HISTORY, LoginOwner, Profile, ProfileError, Profiles, find_own_profile, is_unfinished,
+    write_profile_json,
 };
 use super::save::{
     SaveOutcome, SaveReport, keep_in_history, list_history_names, predict_save_outcome,
 };
 use crate::archive::encode_label;
 use crate::codex::{AUTH_JSON, AuthFile, AuthSnapshot, Freshness, Identity, Login};
-use crate::io::{FileLock, IoContext, IoError, Timestamp, atomic, tree};
+use crate::io::{FileLock, IoContext, IoError, OrdinaryPath, Timestamp, atomic, tree};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
@@ -242,8 +242,8 @@ impl Profiles {
         account: &Identity,
     ) -> Result<bool, ProfileError> {
         let own = self.find(account)?;
-        let file = own.map(|own| canonical(&self.folder_of(&own.name).join(AUTH_JSON)));
-        Ok(file.is_some_and(|file| file == canonical(path)))
+        let file = own.map(|own| self.folder_of(&own.name).join(AUTH_JSON));
+        Ok(file.is_some_and(|file| file.canonical_or_self() == path.canonical_or_self()))
     }
 
     /// Renames a profile. With `dry_run`, only checks that it is possible.

@@ -2,14 +2,14 @@
 
 use super::owner::OwnerLocation;
 use super::profile::{
-    HISTORY, LoginOwner, Profile, ProfileError, ProfileFile, Profiles, canonical, is_unfinished,
+    HISTORY, LoginOwner, Profile, ProfileError, ProfileFile, Profiles, is_unfinished,
     write_profile_json,
 };
 use crate::archive::encode_label;
 use crate::codex::{AUTH_JSON, AuthFile, AuthSnapshot, Identity, Login};
 use crate::io::{
-    FileLock, IoContext, IoError, SecretBytes, Timestamp, atomic, hash, links, sharing, tree,
-    tree_sync,
+    FileLock, IoContext, IoError, OrdinaryPath, SecretBytes, Timestamp, atomic, hash, links,
+    sharing, tree, tree_sync,
 };
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -243,7 +243,7 @@ fn record_after_save(
         _ if stays => {}
         OwnerLocation::Live(home) | OwnerLocation::AssertedLive(home) => {
             note.owner = LoginOwner::Live;
-            note.live_home = Some(canonical(home));
+            note.live_home = Some(home.canonical_or_self());
         }
         OwnerLocation::Profile | OwnerLocation::AssertedProfile => {
             note.owner = LoginOwner::Profile;

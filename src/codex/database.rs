@@ -179,7 +179,7 @@ pub(crate) fn write_snapshot(source: &Path, target: &Path) -> Result<(), Databas
         if stat.is_some() && stat != stat_without_wal(source) {
             continue;
         }
-        return match result.and_then(|()| check(target)) {
+        return match result.and_then(|()| check_integrity(target)) {
             // A read or write error below SQLite can also damage the copy: check the source itself.
             Err(DatabaseError::Damaged { detail, .. }) => {
                 Err(diagnose_damaged_copy(source, &detail))
@@ -202,7 +202,7 @@ fn open_source(source: &Path, has_no_wal: bool) -> Result<Connection, DatabaseEr
 /// Finds the cause of a damaged copy of `source`: damage of the source, or an error of copying.
 fn diagnose_damaged_copy(source: &Path, detail: &str) -> DatabaseError {
     let opened = open_source(source, stat_without_wal(source).is_some());
-    match opened.and_then(|connection| check_integrity_of(&connection, source)) {
+    match opened.and_then(|connection| check_connection(&connection, source)) {
         Ok(()) => DatabaseError::Sqlite {
             action: "copy",
             path: source.to_path_buf(),
@@ -260,8 +260,8 @@ fn close(connection: Connection, path: &Path) -> Result<(), DatabaseError> {
 }
 
 /// Runs SQLite's full integrity check on a database that no other process uses.
-pub(crate) fn check(path: &Path) -> Result<(), DatabaseError> {
-    check_integrity_of(&open_immutable(path)?, path)
+pub(crate) fn check_integrity(path: &Path) -> Result<(), DatabaseError> {
+    check_connection(&open_immutable(path)?, path)
 }
 
 /// Opens a database that no other process uses, for reading.
@@ -269,7 +269,7 @@ pub(super) fn open_immutable(path: &Path) -> Result<Connection, DatabaseError> {
     connection::open(path, Access::ReadImmutable).sqlite_context("open", path)
 }
 
-fn check_integrity_of(connection: &Connection, path: &Path) -> Result<(), DatabaseError> {
+fn check_connection(connection: &Connection, path: &Path) -> Result<(), DatabaseError> {
     let detail: String = connection
         // The first error is enough to refuse a database.
         .query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))

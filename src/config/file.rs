@@ -1,7 +1,7 @@
 //! The settings of `config.toml` as written in the file. Invalid values are never written.
 
 use super::key::{FOLDER_KEYS, KEYS, parse_span_value};
-use super::setting::{KeyError, Setting, find};
+use super::setting::{KeyError, Setting, find_setting};
 use super::values::{ConfigValues, NotifySettings, Preferences, VaultSettings};
 use crate::io::retention::RetentionPolicy;
 use crate::io::settings::{SCHEMA_KEY, SettingValues, SettingsError, SettingsFile};
@@ -56,7 +56,8 @@ impl ConfigFile {
         tables
             .flat_map(|(key, table)| {
                 let entries = table.iter();
-                entries.filter_map(|(folder, _)| find(&format!("{}.{folder}", key.name)).ok())
+                entries
+                    .filter_map(|(folder, _)| find_setting(&format!("{}.{folder}", key.name)).ok())
             })
             .collect()
     }
@@ -79,7 +80,7 @@ impl ConfigFile {
     pub(crate) fn unknown_keys(&self) -> Vec<KeyError> {
         let names = self.0.names().into_iter();
         let names = names.filter(|name| name != SCHEMA_KEY);
-        names.filter_map(|name| find(&name).err()).collect()
+        names.filter_map(|name| find_setting(&name).err()).collect()
     }
 
     /// Validates the file and returns its values.
@@ -215,7 +216,7 @@ bin = \"/opt/codex\"
     }
 
     fn set(file: &mut ConfigFile, name: &str, text: &str) {
-        let setting = find(name).unwrap();
+        let setting = find_setting(name).unwrap();
         let value = setting.key.kind.parse(text).unwrap();
         file.set(&setting, value).unwrap();
     }
@@ -256,8 +257,8 @@ keep_last = 7
             ("folders./srv/a.b", "client-a"),
         ] {
             set(&mut file, name, text);
-            assert!(file.unset(&find(name).unwrap()));
-            assert!(!file.unset(&find(name).unwrap()));
+            assert!(file.unset(&find_setting(name).unwrap()));
+            assert!(!file.unset(&find_setting(name).unwrap()));
         }
         assert_eq!(file.text(), TEXT);
     }
@@ -368,7 +369,10 @@ keep_last = 7
     fn a_folder_keeps_the_spelling_of_the_file() {
         let file = parsed("folders.'~/code/' = 'client-a'");
         let home = Some(Path::new("/home/me"));
-        let spelled = |name: &str| file.with_spelling_of_file(find(name).unwrap(), home).name();
+        let spelled = |name: &str| {
+            file.with_spelling_of_file(find_setting(name).unwrap(), home)
+                .name()
+        };
         assert_eq!(spelled("folders./home/me/code"), "folders.~/code/");
         assert_eq!(spelled("folders./home/me"), "folders./home/me");
         assert_eq!(spelled("shared_logins.~/code"), "shared_logins.~/code");

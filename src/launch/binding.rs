@@ -44,7 +44,7 @@ impl OpenRollouts {
         let sessions = self.codex_home.join(SESSIONS);
         let process = table.get(self.codex?.pid)?;
         // Without the folder no rollout is open.
-        let real = sessions.canonical().unwrap_or_else(|_| sessions.clone());
+        let real = sessions.canonical_or_self();
         // Only files open for writing: at its start Codex reads other rollouts to fill its database.
         let open = process.files_open_for_writing(&[&real])?.into_iter();
         let rollouts = open
