@@ -184,6 +184,7 @@ impl Profiles {
         })
     }
 
+    /// Moves the login of `account` from its profile into the isolated `home`, and returns its content.
     fn move_login_into(
         &self,
         account: &Identity,

@@ -7,7 +7,7 @@
 
 use super::lease::LeaseError;
 use super::owner::OwnerLocation;
-use super::profile::{ProfileError, Profiles};
+use super::profile::{LoginCopy, ProfileError, Profiles};
 use super::profile_ops::check_name;
 use super::save::{LoginToKeep, SaveReport};
 use crate::codex::{
@@ -196,6 +196,7 @@ pub(crate) fn recover(
     Ok(recovered)
 }
 
+/// Saves a new login under the lock on its account, and replaces an older one in the Codex home of the note.
 fn adopt(
     profiles: &Profiles,
     note: &LoginNote,
@@ -229,7 +230,13 @@ pub(crate) fn save_new(
     let own = profiles.find(&login.identity)?;
     let mut taken_by = None;
     if own.is_none() {
-        match profiles.save_as(name, (snapshot, login), codex_home, false, now) {
+        match profiles.save_as(
+            name,
+            (snapshot, login),
+            codex_home,
+            LoginCopy::Ordinary,
+            now,
+        ) {
             Ok((_, saved)) => return Ok((saved, None)),
             Err(
                 ProfileError::Taken { account, .. } | ProfileError::EmailOfAnother { account, .. },

@@ -33,6 +33,15 @@ pub(crate) enum LoginOwner {
     Moved,
 }
 
+/// The rank of a login that is saved under a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LoginCopy {
+    /// A copy: the recorded owner stays, and a move to another machine is not undone.
+    Ordinary,
+    /// The owner, as the user asserts, whatever is recorded.
+    Owner,
+}
+
 /// The document `profile.json`. Contains no token.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]

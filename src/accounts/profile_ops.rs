@@ -2,8 +2,8 @@
 
 use super::owner::OwnerLocation;
 use super::profile::{
-    HISTORY, LoginOwner, Profile, ProfileError, Profiles, find_own_profile, is_unfinished,
-    write_profile_json,
+    HISTORY, LoginCopy, LoginOwner, Profile, ProfileError, Profiles, find_own_profile,
+    is_unfinished, write_profile_json,
 };
 use super::save::{
     SaveOutcome, SaveReport, keep_in_history, list_history_names, predict_save_outcome,
@@ -113,13 +113,13 @@ pub(crate) fn default_name(
 /// An account has one profile: if it has one of another name, that is renamed.
 ///
 /// # Errors
-/// The name is invalid or taken by another account, or the login was moved to another machine and
-/// `is_owner` does not assert that this copy is the owner.
+/// The name is invalid or taken by another account, or the login was moved to another machine and this is an ordinary
+/// `copy`.
 pub(crate) fn plan_save(
     profiles: &[Profile],
     name: &str,
     (snapshot, login): (&AuthSnapshot, &Login),
-    is_owner: bool,
+    copy: LoginCopy,
 ) -> Result<SavePlan, ProfileError> {
     check_name(name)?;
     let own = find_own_profile(profiles, &login.identity)?;
@@ -132,7 +132,7 @@ pub(crate) fn plan_save(
     let outcome = predict_save_outcome(own, snapshot, login);
     if let Some(moved) = own.filter(has_left)
         && outcome != SaveOutcome::KeptNewer
-        && !is_owner
+        && copy == LoginCopy::Ordinary
     {
         return Err(ProfileError::Moved(moved.name.clone()));
     }
@@ -187,8 +187,7 @@ impl Profiles {
     }
 
     /// Saves a login as `name`; see [`plan_save`]. A replaced login goes to the history. Everything
-    /// is durable on return. `is_owner` asserts that this copy is the owner, overriding the
-    /// recorded owner.
+    /// is durable on return.
     ///
     /// # Errors
     /// Those of [`plan_save`], and I/O errors.
@@ -197,14 +196,14 @@ impl Profiles {
         name: &str,
         (snapshot, login): (&AuthSnapshot, &Login),
         codex_home: &Path,
-        is_owner: bool,
+        copy: LoginCopy,
         now: Timestamp,
     ) -> Result<(SavePlan, SaveReport), ProfileError> {
         check_name(name)?;
         atomic::create_private_folder(&self.folder)?;
         let _lock = FileLock::acquire(&self.lock)?;
         let profiles = self.list()?;
-        let plan = plan_save(&profiles, name, (snapshot, login), is_owner)?;
+        let plan = plan_save(&profiles, name, (snapshot, login), copy)?;
         let old = plan.renamed_from.as_deref().unwrap_or(name);
         let mut own = profiles.into_iter().find(|p| p.name == old);
         if let Some(own) = &own {
@@ -222,11 +221,11 @@ impl Profiles {
         // If the account is live, the Codex home owns a login that comes from a file.
         let probe = found.clone().unwrap_or_else(|| Profile::of(name, login));
         let live_home = probe.find_live_home(codex_home);
-        let owner = match live_home.as_deref() {
-            Some(home) if is_owner => OwnerLocation::AssertedLive(home),
-            Some(home) => OwnerLocation::Live(home),
-            None if is_owner => OwnerLocation::AssertedProfile,
-            None => OwnerLocation::Profile,
+        let owner = match (copy, live_home.as_deref()) {
+            (LoginCopy::Ordinary, Some(home)) => OwnerLocation::Live(home),
+            (LoginCopy::Ordinary, None) => OwnerLocation::Profile,
+            (LoginCopy::Owner, Some(home)) => OwnerLocation::AssertedLive(home),
+            (LoginCopy::Owner, None) => OwnerLocation::AssertedProfile,
         };
         let saved = self.save_into(name, found.as_ref(), (snapshot, login), owner, now)?;
         Ok((plan, saved))
@@ -275,7 +274,7 @@ impl Profiles {
         snapshot: &AuthSnapshot,
         now: Timestamp,
     ) -> Result<(), ProfileError> {
-        let _lock = self.lock_unless_dry_run(false)?;
+        let _lock = self.lock_existing()?;
         Ok(keep_in_history(
             &self.folder.join(name),
             &snapshot.bytes,
@@ -369,12 +368,19 @@ impl Profiles {
         find_named(&self.list()?, name).cloned()
     }
 
+    /// Locks the profiles; `None` if the folder of profiles does not exist, because there is nothing to lock.
+    pub(super) fn lock_existing(&self) -> Result<Option<FileLock>, IoError> {
+        let exists = self.folder.is_dir();
+        exists.then(|| FileLock::acquire(&self.lock)).transpose()
+    }
+
+    /// Like [`Profiles::lock_existing`]; `None` in a dry run, which must not create a lock file.
     pub(super) fn lock_unless_dry_run(&self, dry_run: bool) -> Result<Option<FileLock>, IoError> {
-        // A dry run must not create a lock file, and without profiles there is nothing to lock.
-        if dry_run || !self.folder.is_dir() {
-            return Ok(None);
+        if dry_run {
+            Ok(None)
+        } else {
+            self.lock_existing()
         }
-        FileLock::acquire(&self.lock).map(Some)
     }
 
     fn rename_folder(&self, old: &str, new: &str) -> Result<(), ProfileError> {
@@ -463,7 +469,7 @@ mod tests {
         let all = [profile("work", "u1", 2), profile("home", "u2", 2)];
         let plan = |name: &str, user: &str, day| {
             let (snapshot, login) = login(user, day);
-            plan_save(&all, name, (&snapshot, &login), false)
+            plan_save(&all, name, (&snapshot, &login), LoginCopy::Ordinary)
                 .map(|plan| (plan.renamed_from, plan.outcome))
                 .map_err(|e| e.to_string())
         };

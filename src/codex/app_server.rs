@@ -246,6 +246,7 @@ struct ProbeSession<'a> {
 }
 
 impl ProbeSession<'_> {
+    /// Introduces this program, waits for a renewal that is due, sends the questions, and waits for all replies.
     fn run(&mut self, questions: &[Question]) -> Result<(), ProbeFailure> {
         let is_experimental = questions.iter().any(|question| question.is_experimental);
         let initialize = self.server.initialize(is_experimental);

@@ -39,7 +39,7 @@ impl OpenRollouts {
         let table = ProcessTable::read();
         if self.codex.is_none_or(|codex| !codex.is_alive()) {
             // npm's launcher needs a moment to start Codex, which may also update and start itself again.
-            self.codex = find_codex(&table, self.child);
+            self.codex = find_codex_of(&table, self.child);
         }
         let sessions = self.codex_home.join(SESSIONS);
         let process = table.get(self.codex?.pid)?;
@@ -54,7 +54,8 @@ impl OpenRollouts {
     }
 }
 
-fn find_codex(table: &ProcessTable, child: ProcessId) -> Option<ProcessId> {
+/// Returns the Codex that is `child` or that it started; `None` if there is none.
+fn find_codex_of(table: &ProcessTable, child: ProcessId) -> Option<ProcessId> {
     let is_codex = |pid: u32| {
         let name = table.get(pid).and_then(Process::name);
         name.is_some_and(|name| name == OsStr::new(CODEX))

@@ -113,6 +113,8 @@ impl Launch<'_> {
         Ok(())
     }
 
+    /// Completes the record, returns or saves the login, and records the usage. The record stays unsettled while a Codex
+    /// of the launch runs. Errors become warnings.
     fn finish(
         &mut self,
         end: LaunchEnd,
@@ -260,6 +262,7 @@ fn add_opened(record: &mut LaunchRecord, open: &[PathBuf]) -> bool {
     record.binding.conversations.len() > before
 }
 
+/// Returns true if the rollout is older than the launch, or its id has no time.
 fn is_older(path: &Path, record: &LaunchRecord) -> bool {
     let name = RolloutName::parse(path);
     let id = name.as_ref().and_then(RolloutName::rollout_id);

@@ -129,6 +129,8 @@ fn has_grown(conversation: &BoundConversation) -> bool {
     meta.is_ok_and(|meta| meta.len() > conversation.start_offset)
 }
 
+/// Binds the conversation that was created during the launch if only this launch can have created it, else records the
+/// reason.
 fn bind_created(record: &mut LaunchRecord, end: LaunchEnd, others: &OtherLaunches<'_>) {
     if record.binding.resumed.is_some() || record.binding.unbound_because.is_some() {
         return;

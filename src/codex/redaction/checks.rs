@@ -233,6 +233,7 @@ fn is_number(value: &[u8]) -> bool {
     letters <= 2 && digits < value.len()
 }
 
+/// A value with a name, as in `name = value`.
 struct NamedValue<'a> {
     name: &'a [u8],
     value: &'a [u8],

@@ -42,6 +42,7 @@ pub(super) struct LimitLabel<'a> {
     is_usage: bool,
 }
 
+/// Returns the labelled values of a status text in the order of the text. Lines that belong to no value are skipped.
 pub(super) fn split(text: &str) -> Vec<StatusField<'_>> {
     let mut fields: Vec<StatusField> = Vec::new();
     let mut may_continue = false;
