@@ -1,7 +1,7 @@
 //! Sample homes: the same bytes for the same shape on every machine.
 
 use base64::Engine;
-use codex_manager::testing::accounts::profile::Profiles;
+use codex_manager::testing::accounts::profile::{LoginCopy, Profiles};
 use codex_manager::testing::archive::metadata::Metadata;
 use codex_manager::testing::archive::names;
 use codex_manager::testing::codex::auth::AuthSnapshot;
@@ -348,7 +348,7 @@ pub(crate) fn write_manager(
             &name,
             (&snapshot, &login),
             &manager.join("none"),
-            false,
+            LoginCopy::Ordinary,
             now,
         )?;
     }

@@ -9,7 +9,7 @@
 
 use super::lease::{AccountLocks, LeaseError, account_key};
 use super::owner::OwnerLocation;
-use super::profile::{LoginOwner, Profile, ProfileError, Profiles, canonical};
+use super::profile::{LoginOwner, Profile, ProfileError, Profiles};
 use super::save::LoginToKeep;
 use crate::codex::login_lock::REFRESH_TIMEOUT;
 use crate::codex::{AUTH_JSON, AuthFile, AuthSnapshot, Holder, Identity, daemon, find_codex};
@@ -78,6 +78,7 @@ impl Profiles {
         Ok(self.protected_home(&self.recorded_identity(account)?))
     }
 
+    /// Returns the path of the isolated home, and registers it with [`beneath`] like any Codex home.
     fn protected_home(&self, noted: &Identity) -> PathBuf {
         let home = self.isolated_folder(noted).join("home");
         beneath::protect(&home, FollowedLinks::AT_TOP);
@@ -183,6 +184,7 @@ impl Profiles {
         })
     }
 
+    /// Moves the login of `account` from its profile into the isolated `home`, and returns its content.
     fn move_login_into(
         &self,
         account: &Identity,
@@ -234,7 +236,7 @@ impl Profiles {
             }
         }
         // The user may have signed in to another account there.
-        let home = canonical(&home);
+        let home = home.canonical_or_self();
         self.mark_as_owner(account, |file| {
             file.owner == LoginOwner::Live && file.live_home.as_ref() == Some(&home)
         })

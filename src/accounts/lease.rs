@@ -58,7 +58,7 @@ pub enum LeaseError {
         /// The Codex processes that still run.
         holders: Vec<Holder>,
     },
-    /// The profile, given by name, has no login.
+    /// The profile with this name has no login, or the account with this label has no profile.
     #[error("the profile {0} has no login")]
     NoLogin(String),
     /// `profile.json` is unreadable, so the owner of the login is unknown.
@@ -372,7 +372,7 @@ impl Profiles {
     }
 }
 
-/// Waits until no Codex on the scratch home can be renewing the login. Kills a Codex that has
+/// Waits at most `patience` until no Codex runs on the scratch home. After [`CODEX_EXIT_GRACE`] kills a Codex that has
 /// finished the renewal, since the probe that started it is gone.
 fn wait_until_idle(
     home: &Path,
@@ -405,7 +405,8 @@ fn wait_until_idle(
     }
 }
 
-/// Returns the file name for an account: a hash of its ids, which stay the same when its email changes.
+/// Returns the file name for an account: a hash of its ids, which stay the same when its email changes. Without ids it
+/// is a hash of the email.
 pub(super) fn account_key(account: &Identity) -> String {
     let id = |id: &Option<String>| id.clone().unwrap_or_default();
     let mut text = format!("{}\n{}", id(&account.account_id), id(&account.user_id));

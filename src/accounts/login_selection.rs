@@ -34,7 +34,7 @@ pub enum AuthOutcome {
     Restored,
     /// A newer login of the same account is live instead.
     KeptNewer,
-    /// The live login was left unchanged on request.
+    /// The live login was left unchanged, as the user requested.
     #[default]
     Skipped,
 }

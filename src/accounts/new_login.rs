@@ -7,7 +7,7 @@
 
 use super::lease::LeaseError;
 use super::owner::OwnerLocation;
-use super::profile::{ProfileError, Profiles};
+use super::profile::{LoginCopy, ProfileError, Profiles};
 use super::profile_ops::check_name;
 use super::save::{LoginToKeep, SaveReport};
 use crate::codex::{
@@ -58,7 +58,7 @@ pub(crate) struct AdoptedLogin {
     pub saved: SaveReport,
     /// The profile name that the user requested.
     pub wanted: String,
-    /// The account that has the wanted name, if that is why another was chosen.
+    /// The account that has the wanted name, or "something else", if that is why another was chosen.
     pub taken_by: Option<String>,
     /// The effect on the Codex home.
     pub live: LiveHomeUpdate,
@@ -68,7 +68,7 @@ pub(crate) struct AdoptedLogin {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum LiveHomeUpdate {
-    /// None: another account, or no account, is signed in there.
+    /// None: another account or none is signed in there, its login is not older, or Codex keeps its login elsewhere.
     No,
     /// The same account was signed in with an older login, which the new one replaced.
     Renewed,
@@ -77,12 +77,12 @@ pub(crate) enum LiveHomeUpdate {
     Busy,
 }
 
-/// The content of an abandoned login home.
+/// The content of a login home that was removed.
 #[derive(Debug)]
-pub(crate) enum RecoveredLogin {
+pub(crate) enum LoginHomeContent {
     Login(Box<AdoptedLogin>),
     /// Bytes that are no login, quarantined at this path.
-    Kept(PathBuf),
+    Quarantined(PathBuf),
 }
 
 impl LoginHome {
@@ -127,7 +127,7 @@ impl LoginHome {
     }
 
     /// Adopts the login, then removes the home; `None` if the user did not sign in. Content that is
-    /// no login is quarantined. Safe to repeat after a kill.
+    /// no login is quarantined. Waits for each lock on the account at most `patience`. Safe to repeat after a kill.
     ///
     /// # Errors
     /// A profile cannot be written, or another process uses the login. The home stays for the next
@@ -137,14 +137,14 @@ impl LoginHome {
         manager_home: &Path,
         now: Timestamp,
         patience: Duration,
-    ) -> Result<Option<RecoveredLogin>, LeaseError> {
+    ) -> Result<Option<LoginHomeContent>, LeaseError> {
         let profiles = Profiles::of(manager_home);
         let found = match profiles.extract_login_or_quarantine(&self.read_auth()?)? {
             LoginToKeep::Missing => None,
-            LoginToKeep::Quarantined(path) => Some(RecoveredLogin::Kept(path)),
+            LoginToKeep::Quarantined(path) => Some(LoginHomeContent::Quarantined(path)),
             LoginToKeep::Login(snapshot, login) => {
                 let adopted = adopt(&profiles, &self.note, (snapshot, login), now, patience)?;
-                Some(RecoveredLogin::Login(Box::new(adopted)))
+                Some(LoginHomeContent::Login(Box::new(adopted)))
             }
         };
         // Only after the save: until then this is the only copy of the login.
@@ -162,7 +162,7 @@ impl LoginHome {
     }
 }
 
-/// Adopts logins from homes that a killed run left behind.
+/// Adopts logins from homes that a killed run left behind, except from those in which the user may still be signing in.
 ///
 /// # Errors
 /// A profile cannot be written. The next call retries.
@@ -170,7 +170,7 @@ pub(crate) fn recover(
     manager_home: &Path,
     now: Timestamp,
     patience: Duration,
-) -> Result<Vec<RecoveredLogin>, LeaseError> {
+) -> Result<Vec<LoginHomeContent>, LeaseError> {
     let parent = manager_home.join("tmp");
     let mut recovered = Vec::new();
     for folder in staging::find_stale(&parent, LOGIN_HOME_PREFIX) {
@@ -196,6 +196,7 @@ pub(crate) fn recover(
     Ok(recovered)
 }
 
+/// Saves a new login under the lock on its account, and replaces an older one in the Codex home of the note.
 fn adopt(
     profiles: &Profiles,
     note: &LoginNote,
@@ -216,9 +217,9 @@ fn adopt(
     })
 }
 
-/// Saves a login that is in no profile yet: into its account's profile, which keeps its name; else
-/// as `name`; if that is taken, under the account's email. Also returns the account that has the
-/// name.
+/// Saves a new login: into the profile of its account, which keeps its name; else as `name`; if that is taken or
+/// invalid, under the account's email. In the last case also returns the account that has the name, or "something
+/// else".
 pub(crate) fn save_new(
     profiles: &Profiles,
     name: &str,
@@ -229,7 +230,13 @@ pub(crate) fn save_new(
     let own = profiles.find(&login.identity)?;
     let mut taken_by = None;
     if own.is_none() {
-        match profiles.save_as(name, (snapshot, login), codex_home, false, now) {
+        match profiles.save_as(
+            name,
+            (snapshot, login),
+            codex_home,
+            LoginCopy::Ordinary,
+            now,
+        ) {
             Ok((_, saved)) => return Ok((saved, None)),
             Err(
                 ProfileError::Taken { account, .. } | ProfileError::EmailOfAnother { account, .. },
@@ -241,8 +248,8 @@ pub(crate) fn save_new(
             Err(e) => return Err(e),
         }
     }
-    let find_live_home = own.and_then(|own| own.find_live_home(codex_home));
-    let owner = find_live_home
+    let live_home = own.and_then(|own| own.find_live_home(codex_home));
+    let owner = live_home
         .as_deref()
         .map_or(OwnerLocation::Profile, OwnerLocation::Live);
     let saved = profiles.save_back(snapshot, login, owner, now)?;

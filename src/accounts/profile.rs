@@ -33,6 +33,15 @@ pub(crate) enum LoginOwner {
     Moved,
 }
 
+/// The rank of a login that is saved under a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LoginCopy {
+    /// A copy: the recorded owner stays, and a move to another machine is not undone.
+    Ordinary,
+    /// The owner, as the user asserts, whatever is recorded.
+    Owner,
+}
+
 /// The document `profile.json`. Contains no token.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -45,7 +54,7 @@ pub(crate) struct ProfileFile {
     pub newest: Freshness,
     /// The location of the owner copy.
     pub owner: LoginOwner,
-    /// The Codex home that had the owner copy last.
+    /// The Codex home with the owner copy, canonical; `None` if the owner is not [`LoginOwner::Live`].
     pub live_home: Option<PathBuf>,
     /// The time when `auth.json` was last replaced.
     pub saved_at: Option<Timestamp>,
@@ -158,7 +167,7 @@ impl Profile {
         self.auth.login().filter(|_| self.other_account().is_none())
     }
 
-    /// Returns the bytes of the login, under the same condition as [`Profile::login`].
+    /// Returns the content of a valid `auth.json`, under the same condition as [`Profile::login`]. It may have no login.
     pub(crate) fn snapshot(&self) -> Option<&AuthSnapshot> {
         self.auth
             .snapshot()
@@ -221,7 +230,7 @@ impl Profile {
     /// the login.
     pub(crate) fn other_live_home(&self, home: Option<&Path>) -> Option<&Path> {
         let noted = self.file.live_home.as_deref()?;
-        let is_it = home.is_some_and(|home| canonical(home) == noted);
+        let is_it = home.is_some_and(|home| home.canonical_or_self() == noted);
         let may_have_it =
             || self.find_live_home(noted).is_some() || self.unreadable_home().is_some();
         (self.file.owner == LoginOwner::Live && !is_it && may_have_it()).then_some(noted)
@@ -234,14 +243,14 @@ impl Profile {
         is_apart && !(owner.is_asserted() && self.unreadable_home().is_some())
     }
 
-    /// Returns true if `login` is newer than the login in the recorded Codex home. If that home has
-    /// none, true unless `is_same` says that the profile has the same bytes.
-    pub(super) fn is_superseded_by(&self, login: &Login, is_same: bool) -> bool {
+    /// Returns true if the login in the recorded Codex home is older than `login`. If that home has none, true unless
+    /// `login` `is_in_profile` already.
+    pub(super) fn is_live_login_older(&self, login: &Login, is_in_profile: bool) -> bool {
         let noted = self.file.live_home.as_deref();
         let there = noted.and_then(|home| AuthFile::read(&home.join(AUTH_JSON)).ok());
         match there.as_ref().and_then(AuthFile::login) {
             Some(there) => login.freshness.is_newer_than(&there.freshness),
-            None => !is_same,
+            None => !is_in_profile,
         }
     }
 }
@@ -258,16 +267,16 @@ pub enum ProfileError {
     /// The text is not a valid profile name.
     #[error("invalid profile name ({reason}): {name:?}")]
     BadName {
-        /// The rejected name of a profile.
+        /// The rejected name.
         name: String,
-        /// The parse error or the violated rule.
+        /// The violated rule.
         reason: &'static str,
     },
-    /// Another account's profile has this name.
+    /// The profile of another or of an unknown account has this name.
     #[error("the profile {name} belongs to {account}")]
     Taken {
         name: String,
-        /// The account of the login.
+        /// The account of that profile; empty if it is unknown.
         account: String,
     },
     /// A removed profile cannot be put back beside a newer one of the account.
@@ -308,7 +317,7 @@ pub enum ProfileError {
     /// The login has too few ids to tell which of several profiles belongs to its account.
     #[error("cannot tell which login of {account} this is: the profiles {} match", names.join(", "))]
     Ambiguous {
-        /// The ids and email of the login.
+        /// The label of the account: its email.
         account: String,
         /// The names of the profiles that match.
         names: Vec<String>,
@@ -401,7 +410,10 @@ impl Profiles {
         profile.map_or_else(|| identity.to_string(), |profile| profile.name)
     }
 
-    /// Returns the profile of an account, or `None`. Fails if a newer version of the program wrote it.
+    /// Returns the profile of an account, or `None`.
+    ///
+    /// # Errors
+    /// Several profiles match the account, a newer version of the program wrote its profile, or an I/O error.
     pub(crate) fn find(&self, identity: &Identity) -> Result<Option<Profile>, ProfileError> {
         let found = find_own_profile(&self.list()?, identity)?.cloned();
         if let Some(profile) = &found {
@@ -523,10 +535,6 @@ fn read_newer_profile(name: String, folder: &Path, why: &DocumentError) -> Profi
             reason: format!("not used: its profile.json was {why}"),
         },
     }
-}
-
-pub(super) fn canonical(path: &Path) -> PathBuf {
-    path.canonical().unwrap_or_else(|_| path.to_path_buf())
 }
 
 /// Writes `profile.json`. A damaged one is renamed first and kept.

@@ -2,7 +2,7 @@
 
 use super::owner::OwnerLocation;
 use super::profile::{
-    HISTORY, LoginOwner, Profile, ProfileError, Profiles, canonical, find_own_profile,
+    HISTORY, LoginCopy, LoginOwner, Profile, ProfileError, Profiles, find_own_profile,
     is_unfinished, write_profile_json,
 };
 use super::save::{
@@ -10,7 +10,7 @@ use super::save::{
 };
 use crate::archive::encode_label;
 use crate::codex::{AUTH_JSON, AuthFile, AuthSnapshot, Freshness, Identity, Login};
-use crate::io::{FileLock, IoContext, IoError, Timestamp, atomic, tree};
+use crate::io::{FileLock, IoContext, IoError, OrdinaryPath, Timestamp, atomic, tree};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
@@ -79,7 +79,8 @@ pub(crate) fn name_problem(name: &str) -> Option<&'static str> {
 }
 
 /// Returns the name for a profile that the user has not named: the name of the account's profile, else the first free
-/// and valid one of the part of the email before the `@`, the whole email, and the email with a number.
+/// and valid one of the part of the email before the `@`, the whole email, and the email with a number. If none is
+/// valid, returns the email, without characters that names cannot have.
 ///
 /// # Errors
 /// Several profiles match the account.
@@ -100,7 +101,7 @@ pub(crate) fn default_name(
     let is_free = |name: &String| {
         name_problem(name).is_none()
             && check_name_free(profiles, name, None).is_ok()
-            && check_no_email(profiles, name, identity).is_ok()
+            && check_not_anothers_email(profiles, name, identity).is_ok()
     };
     // Each profile takes two names at most. Of an email that is too long, no name is valid.
     let found = names.take(2 * profiles.len() + 3).find(is_free);
@@ -112,18 +113,18 @@ pub(crate) fn default_name(
 /// An account has one profile: if it has one of another name, that is renamed.
 ///
 /// # Errors
-/// The name is invalid or taken by another account, or the login was moved to another machine and
-/// `is_owner` does not assert that this copy is the owner.
+/// The name is invalid or taken by another account, or the login was moved to another machine and this is an ordinary
+/// `copy`.
 pub(crate) fn plan_save(
     profiles: &[Profile],
     name: &str,
     (snapshot, login): (&AuthSnapshot, &Login),
-    is_owner: bool,
+    copy: LoginCopy,
 ) -> Result<SavePlan, ProfileError> {
     check_name(name)?;
     let own = find_own_profile(profiles, &login.identity)?;
     check_name_free(profiles, name, own)?;
-    check_no_email(profiles, name, &login.identity)?;
+    check_not_anothers_email(profiles, name, &login.identity)?;
     let has_left = |p: &&Profile| {
         let kept = p.snapshot().map(AuthSnapshot::fingerprint);
         p.file.owner == LoginOwner::Moved && kept.is_some_and(|kept| kept == snapshot.fingerprint())
@@ -131,7 +132,7 @@ pub(crate) fn plan_save(
     let outcome = predict_save_outcome(own, snapshot, login);
     if let Some(moved) = own.filter(has_left)
         && outcome != SaveOutcome::KeptNewer
-        && !is_owner
+        && copy == LoginCopy::Ordinary
     {
         return Err(ProfileError::Moved(moved.name.clone()));
     }
@@ -144,7 +145,7 @@ pub(crate) fn plan_save(
 
 /// Fails if `name` is the email of a different account than `own`, because a user who types the email
 /// means that account. Accounts that share an email may all use it as their name.
-pub(crate) fn check_no_email(
+pub(crate) fn check_not_anothers_email(
     profiles: &[Profile],
     name: &str,
     own: &Identity,
@@ -186,8 +187,7 @@ impl Profiles {
     }
 
     /// Saves a login as `name`; see [`plan_save`]. A replaced login goes to the history. Everything
-    /// is durable on return. `is_owner` asserts that this copy is the owner, overriding the
-    /// recorded owner.
+    /// is durable on return.
     ///
     /// # Errors
     /// Those of [`plan_save`], and I/O errors.
@@ -196,14 +196,14 @@ impl Profiles {
         name: &str,
         (snapshot, login): (&AuthSnapshot, &Login),
         codex_home: &Path,
-        is_owner: bool,
+        copy: LoginCopy,
         now: Timestamp,
     ) -> Result<(SavePlan, SaveReport), ProfileError> {
         check_name(name)?;
         atomic::create_private_folder(&self.folder)?;
         let _lock = FileLock::acquire(&self.lock)?;
         let profiles = self.list()?;
-        let plan = plan_save(&profiles, name, (snapshot, login), is_owner)?;
+        let plan = plan_save(&profiles, name, (snapshot, login), copy)?;
         let old = plan.renamed_from.as_deref().unwrap_or(name);
         let mut own = profiles.into_iter().find(|p| p.name == old);
         if let Some(own) = &own {
@@ -220,12 +220,12 @@ impl Profiles {
         let found = own.or_else(|| self.recall_removed(name, login));
         // If the account is live, the Codex home owns a login that comes from a file.
         let probe = found.clone().unwrap_or_else(|| Profile::of(name, login));
-        let find_live_home = probe.find_live_home(codex_home);
-        let owner = match find_live_home.as_deref() {
-            Some(home) if is_owner => OwnerLocation::AssertedLive(home),
-            Some(home) => OwnerLocation::Live(home),
-            None if is_owner => OwnerLocation::AssertedProfile,
-            None => OwnerLocation::Profile,
+        let live_home = probe.find_live_home(codex_home);
+        let owner = match (copy, live_home.as_deref()) {
+            (LoginCopy::Ordinary, Some(home)) => OwnerLocation::Live(home),
+            (LoginCopy::Ordinary, None) => OwnerLocation::Profile,
+            (LoginCopy::Owner, Some(home)) => OwnerLocation::AssertedLive(home),
+            (LoginCopy::Owner, None) => OwnerLocation::AssertedProfile,
         };
         let saved = self.save_into(name, found.as_ref(), (snapshot, login), owner, now)?;
         Ok((plan, saved))
@@ -241,8 +241,8 @@ impl Profiles {
         account: &Identity,
     ) -> Result<bool, ProfileError> {
         let own = self.find(account)?;
-        let file = own.map(|own| canonical(&self.folder_of(&own.name).join(AUTH_JSON)));
-        Ok(file.is_some_and(|file| file == canonical(path)))
+        let file = own.map(|own| self.folder_of(&own.name).join(AUTH_JSON));
+        Ok(file.is_some_and(|file| file.canonical_or_self() == path.canonical_or_self()))
     }
 
     /// Renames a profile. With `dry_run`, only checks that it is possible.
@@ -256,7 +256,7 @@ impl Profiles {
         let own = find_named(&profiles, old)?;
         check_name_free(&profiles, new, Some(own))?;
         if let Some(identity) = own.identity() {
-            check_no_email(&profiles, new, identity)?;
+            check_not_anothers_email(&profiles, new, identity)?;
         }
         if own.name == new || dry_run {
             return Ok(());
@@ -274,7 +274,7 @@ impl Profiles {
         snapshot: &AuthSnapshot,
         now: Timestamp,
     ) -> Result<(), ProfileError> {
-        let _lock = self.lock_unless_dry_run(false)?;
+        let _lock = self.lock_existing()?;
         Ok(keep_in_history(
             &self.folder.join(name),
             &snapshot.bytes,
@@ -282,10 +282,10 @@ impl Profiles {
         )?)
     }
 
-    /// Reads the logins in the history of a profile, newest file first.
+    /// Reads the logins in the history of a profile, newest file first. A history that cannot be listed has none.
     ///
     /// # Errors
-    /// An I/O error.
+    /// A file of the history cannot be read.
     pub(crate) fn read_history(&self, name: &str) -> Result<Vec<HistoryLogin>, ProfileError> {
         let folder = self.folder.join(name).join(HISTORY);
         let names = list_history_names(&folder).unwrap_or_default();
@@ -300,8 +300,8 @@ impl Profiles {
     }
 
     /// Replaces the login of a profile by one from its history: the one with a file name that
-    /// begins with `wanted`, else the newest. The replaced login goes to the history. The recorded
-    /// newest freshness does not change.
+    /// begins with `wanted`; without `wanted` the newest. The replaced login goes to the history. The newest freshness
+    /// stays recorded.
     ///
     /// # Errors
     /// No profile or login has the name, the account is signed in, or an I/O error.
@@ -368,12 +368,19 @@ impl Profiles {
         find_named(&self.list()?, name).cloned()
     }
 
+    /// Locks the profiles; `None` if the folder of profiles does not exist, because there is nothing to lock.
+    pub(super) fn lock_existing(&self) -> Result<Option<FileLock>, IoError> {
+        let exists = self.folder.is_dir();
+        exists.then(|| FileLock::acquire(&self.lock)).transpose()
+    }
+
+    /// Like [`Profiles::lock_existing`]; `None` in a dry run, which must not create a lock file.
     pub(super) fn lock_unless_dry_run(&self, dry_run: bool) -> Result<Option<FileLock>, IoError> {
-        // A dry run must not create a lock file, and without profiles there is nothing to lock.
-        if dry_run || !self.folder.is_dir() {
-            return Ok(None);
+        if dry_run {
+            Ok(None)
+        } else {
+            self.lock_existing()
         }
-        FileLock::acquire(&self.lock).map(Some)
     }
 
     fn rename_folder(&self, old: &str, new: &str) -> Result<(), ProfileError> {
@@ -462,7 +469,7 @@ mod tests {
         let all = [profile("work", "u1", 2), profile("home", "u2", 2)];
         let plan = |name: &str, user: &str, day| {
             let (snapshot, login) = login(user, day);
-            plan_save(&all, name, (&snapshot, &login), false)
+            plan_save(&all, name, (&snapshot, &login), LoginCopy::Ordinary)
                 .map(|plan| (plan.renamed_from, plan.outcome))
                 .map_err(|e| e.to_string())
         };

@@ -99,7 +99,7 @@ impl Profiles {
     /// # Errors
     /// No profile has the name, or an I/O error.
     pub(crate) fn remove(&self, name: &str, now: Timestamp) -> Result<PathBuf, ProfileError> {
-        let _lock = self.lock_unless_dry_run(false)?;
+        let _lock = self.lock_existing()?;
         let profiles = self.list()?;
         let name = &find_named(&profiles, name)?.name;
         let trash = self.folder.join(TRASH);
@@ -163,7 +163,7 @@ impl Profiles {
     /// # Errors
     /// No folder belongs to `name`, or an I/O error.
     pub(crate) fn purge(&self, name: &str) -> Result<usize, ProfileError> {
-        let _lock = self.lock_unless_dry_run(false)?;
+        let _lock = self.lock_existing()?;
         let places = self.list_folders_of(name)?;
         // Before the removal: after a kill in between, an old copy must still be recognized as old.
         self.record_deleted(&places)?;

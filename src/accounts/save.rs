@@ -2,14 +2,14 @@
 
 use super::owner::OwnerLocation;
 use super::profile::{
-    HISTORY, LoginOwner, Profile, ProfileError, ProfileFile, Profiles, canonical, is_unfinished,
+    HISTORY, LoginOwner, Profile, ProfileError, ProfileFile, Profiles, is_unfinished,
     write_profile_json,
 };
 use crate::archive::encode_label;
 use crate::codex::{AUTH_JSON, AuthFile, AuthSnapshot, Identity, Login};
 use crate::io::{
-    FileLock, IoContext, IoError, SecretBytes, Timestamp, atomic, hash, links, sharing, tree,
-    tree_sync,
+    FileLock, IoContext, IoError, OrdinaryPath, SecretBytes, Timestamp, atomic, hash, links,
+    sharing, tree, tree_sync,
 };
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -47,13 +47,13 @@ pub enum SaveOutcome {
 pub(crate) enum LoginToKeep<'a> {
     Missing,
     Login(&'a AuthSnapshot, &'a Login),
-    /// The content was not a login. It was moved to this path.
+    /// The content was not a login. A copy of it is at this path.
     Quarantined(PathBuf),
 }
 
 impl Profiles {
     /// Saves a login to the profile of its account if it is newer than the one there. Creates the
-    /// profile, named after the email, if the account has none. A replaced login goes to
+    /// profile, named after the email, if the account has none. The older of the two logins goes to
     /// `history/`.
     ///
     /// `owner` is the new location of the owner copy. Everything is durable on return.
@@ -102,12 +102,12 @@ impl Profiles {
         }
         let note = record_after_save(outcome, found, (snapshot, login), owner, now);
         // An older login does not show the location of the newer one.
-        let is_told =
+        let is_known =
             outcome != SaveOutcome::KeptNewer || found.is_none_or(|p| p.damaged.is_none());
         // The record of a removed profile has to be written even if it is equal: the folder is new.
         let is_written = outcome != SaveOutcome::Created && found.is_some_and(|p| p.file == note);
-        let tell = || {
-            if is_told && !is_written {
+        let record = || {
+            if is_known && !is_written {
                 write_profile_json(&folder, &note)
             } else {
                 Ok(())
@@ -117,13 +117,13 @@ impl Profiles {
         // profile after it. A kill in between never makes a copy count as the owner.
         let is_elsewhere = note.owner != LoginOwner::Profile;
         if is_elsewhere {
-            tell()?;
+            record()?;
         }
         if matches!(outcome, SaveOutcome::Created | SaveOutcome::Updated) {
             atomic::write(&folder.join(AUTH_JSON), snapshot.bytes.expose())?;
         }
         if !is_elsewhere {
-            tell()?;
+            record()?;
         }
         Ok(SaveReport {
             profile: name.to_owned(),
@@ -243,7 +243,7 @@ fn record_after_save(
         _ if stays => {}
         OwnerLocation::Live(home) | OwnerLocation::AssertedLive(home) => {
             note.owner = LoginOwner::Live;
-            note.live_home = Some(canonical(home));
+            note.live_home = Some(home.canonical_or_self());
         }
         OwnerLocation::Profile | OwnerLocation::AssertedProfile => {
             note.owner = LoginOwner::Profile;
@@ -285,12 +285,13 @@ fn keeps_recorded_owner(
         SaveOutcome::Updated | SaveOutcome::Unchanged => {
             let is_taken_back = is_moved && is_same && !owner.is_asserted();
             is_taken_back
-                || profile.may_be_live_elsewhere(owner) && !profile.is_superseded_by(login, is_same)
+                || profile.may_be_live_elsewhere(owner)
+                    && !profile.is_live_login_older(login, is_same)
         }
     }
 }
 
-/// Predicts the effect of saving `login` to its account's profile. Pure.
+/// Predicts the effect of saving `login` to `found`, the profile of its account. Pure.
 pub(crate) fn predict_save_outcome(
     found: Option<&Profile>,
     snapshot: &AuthSnapshot,
@@ -330,7 +331,7 @@ pub(super) fn list_history_names(history: &Path) -> Result<Vec<String>, IoError>
         .collect())
 }
 
-/// Adds a login to `history/`, unless it is already there, and removes the oldest so that
+/// Adds a login to `history/`, unless it is already there, and removes the oldest others so that
 /// [`MAX_HISTORY_LOGINS`] remain. The age is the age of the login, not of the file.
 pub(super) fn keep_in_history(
     folder: &Path,

@@ -22,12 +22,13 @@ pub(crate) enum SourceError {
     Unreadable {
         /// The file with the login.
         path: PathBuf,
-        /// The parse error or the violated rule.
+        /// The defect, without any content of the file.
         reason: String,
     },
 }
 
-/// Reads the auth.json at `path`, or the one inside the archive at `path`.
+/// Reads the auth.json at `path`, or the one inside the archive at `path`, whose name ends in `.tar.gz`. A valid
+/// auth.json may have no login.
 ///
 /// # Errors
 /// The file has no valid auth.json, or an I/O error.

@@ -31,7 +31,7 @@ pub(crate) enum Switcher {
 /// A login that a switcher keeps.
 #[derive(Debug)]
 pub(crate) struct SwitcherLogin {
-    /// The name of the login in the switcher.
+    /// The name of the login in the switcher; empty if the switcher has none for it.
     pub name: String,
     pub auth: AuthFile,
     /// The file that has the login.

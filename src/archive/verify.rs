@@ -131,7 +131,7 @@ fn check_database(copy: &Path) -> Result<Result<(), DatabaseError>, ArchiveError
     } else {
         Ok(())
     };
-    match folded.and_then(|()| database::check(copy)) {
+    match folded.and_then(|()| database::check_integrity(copy)) {
         Err(e) if e.is_caused_by_machine() => Err(e.into()),
         checked => Ok(checked),
     }

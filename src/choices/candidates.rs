@@ -186,7 +186,7 @@ fn complete_settings(typed: &OsStr) -> Vec<CompletionCandidate> {
 fn complete_values(typed: &OsStr) -> Vec<CompletionCandidate> {
     let words = std::env::args_os().filter_map(|word| word.into_string().ok());
     let setting = words
-        .filter_map(|word| config::find(&word).ok())
+        .filter_map(|word| config::find_setting(&word).ok())
         .next_back();
     let all = match setting.map(|setting| (setting.key.kind, setting.key.name)) {
         Some((ValueKind::Choice { names, .. }, _)) => names(),

@@ -10,7 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Makes Ctrl-C and SIGTERM stop long operations at the next safe point. A second signal ends the
-/// process at once, and so does the first one where Codex takes over the terminal. A picker is always closed first.
+/// process at once, and so does the first one for commands that [end at once](super::command::Command::ends_at_once). A
+/// command that only reads ends after [`READING_END_TIMEOUT`] at the latest. A picker is always closed first.
 pub(super) fn install_handler(cli: &Cli, env: &Environment) {
     let ends_at_once = cli.command.ends_at_once();
     let only_reads = cli.command.only_reads();

@@ -157,7 +157,7 @@ pub enum ProbeFailure {
     /// No answer within the time limit.
     #[error("no answer within {} s", .0.as_secs_f64())]
     TimedOut(Duration),
-    /// Codex ended without an answer.
+    /// Codex could not be started, or ended without an answer.
     #[error("codex app-server ended without an answer{}", prefix_unless_empty(": ", .0))]
     Crashed(String),
     /// Codex does not know the request, because it is older.
@@ -246,6 +246,7 @@ struct ProbeSession<'a> {
 }
 
 impl ProbeSession<'_> {
+    /// Introduces this program, waits for a renewal that is due, sends the questions, and waits for all replies.
     fn run(&mut self, questions: &[Question]) -> Result<(), ProbeFailure> {
         let is_experimental = questions.iter().any(|question| question.is_experimental);
         let initialize = self.server.initialize(is_experimental);
@@ -284,7 +285,7 @@ impl ProbeSession<'_> {
         Ok(())
     }
 
-    /// Codex has ended if it accepts no request.
+    /// Converts the error of a failed send to the failure of a Codex that has ended: a running one accepts requests.
     fn map_send_error<T>(&mut self, result: io::Result<T>) -> Result<T, ProbeFailure> {
         result.map_err(|_| self.finish_crashed())
     }
@@ -311,7 +312,8 @@ impl ProbeSession<'_> {
         }
     }
 
-    /// Returns the failure of a Codex that has ended, with the reason on its standard error.
+    /// Waits for the end of a Codex that has closed a stream, and kills it after [`EXIT_TIMEOUT`]. Returns the failure,
+    /// with the reason on its standard error.
     fn finish_crashed(&mut self) -> ProbeFailure {
         let child = &mut self.server.child;
         child.finish(self.deadline.min(Instant::now() + EXIT_TIMEOUT));

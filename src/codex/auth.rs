@@ -209,8 +209,8 @@ impl AuthSnapshot {
             "filled with NUL bytes"
         } else {
             match serde_json::from_slice::<Value>(&bytes) {
-                Ok(Value::Object(object)) => {
-                    let login = choose_login(&Value::Object(object));
+                Ok(auth) if auth.is_object() => {
+                    let login = choose_login(&auth);
                     return Ok(Self {
                         bytes: SecretBytes::new(bytes),
                         login,

@@ -1,7 +1,7 @@
 //! Reads the keys of Codex's `config.toml` that decide where logins, databases and servers are.
 
 use super::auth::AuthFile;
-use super::home::AUTH_JSON;
+use super::home::{AUTH_JSON, CONFIG_TOML};
 use crate::io::environment::Environment;
 use crate::io::{IoError, file_open};
 use smart_default::SmartDefault;
@@ -61,7 +61,7 @@ impl CredentialStore {
 
     /// Reads the store of a home. A missing key and an unreadable file mean the default.
     pub(crate) fn read(home: &Path) -> Self {
-        let text = read_text(&home.join("config.toml"));
+        let text = read_text(&home.join(CONFIG_TOML));
         // Shell prompts wait for this, and most files do not contain the key: skip the TOML parser.
         if text.is_ok_and(|text| text.contains(STORE_KEY)) {
             CodexConfig::read(home).store
@@ -100,7 +100,7 @@ pub(crate) const SIGN_IN_KEYS: &str = "chatgpt_base_url forced_chatgpt_workspace
 ///
 /// Keys with effects outside of a scratch home are in none of the lists: the folder of the databases, tools.
 pub(crate) fn copy_keys(home: &Path, keys: &str) -> String {
-    let text = read_text(&home.join("config.toml")).unwrap_or_default();
+    let text = read_text(&home.join(CONFIG_TOML)).unwrap_or_default();
     let known = text.parse::<toml_edit::DocumentMut>().unwrap_or_default();
     let mut config = toml_edit::DocumentMut::new();
     // Also if the home uses the keyring: a login in a scratch home has to be a file that this
@@ -139,10 +139,10 @@ impl CodexConfig {
             .map(|folder| home.join(env.absolute(folder)))
     }
 
-    /// Reads `config.toml` of `home`. A missing file means the defaults. So does an invalid one, with
+    /// Reads `config.toml` of `home`. A missing file means the defaults. So does an unreadable or invalid one, with
     /// `problem` set; Codex itself would not start with it.
     pub(crate) fn read(home: &Path) -> Self {
-        let text = match read_text(&home.join("config.toml")) {
+        let text = match read_text(&home.join(CONFIG_TOML)) {
             Ok(text) => text,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Self::default(),
             Err(e) => return Self::with_problem(e.to_string()),

@@ -19,7 +19,7 @@ pub(crate) enum Access {
     ReadImmutable,
     /// Reads and writes an existing database.
     Write,
-    /// Creates the database if it does not exist.
+    /// Reads and writes a database, and creates it if it does not exist.
     Create,
 }
 
@@ -51,11 +51,11 @@ impl Access {
 }
 
 /// The number of SQLite's instructions between two calls of the progress handler.
-const STEPS: i32 = 10_000;
+const PROGRESS_INTERVAL: i32 = 10_000;
 
-/// The limit of SQLite's instructions on a connection that reads, in [`STEPS`]: minutes of computing, a hundred
-/// times more than for the largest home. A clock would also count the caller's work between two rows.
-const MAX_READING: u64 = 1_000_000;
+/// The number of calls of the progress handler at which a connection that reads ends its query: minutes of computing,
+/// a hundred times more than for the largest home. A clock would also count the caller's work between two rows.
+const MAX_PROGRESS_CALLS: u64 = 1_000_000;
 
 /// Opens a regular file as a database. SQLite would wait forever at a pipe.
 ///
@@ -86,19 +86,19 @@ pub(crate) fn open(path: &Path, access: Access) -> rusqlite::Result<Connection> 
         connection.set_db_config(setting, is_on)?;
     }
     if access.is_read_only() {
-        limit_query_steps(&mut connection, MAX_READING)?;
+        end_query_after(MAX_PROGRESS_CALLS, &mut connection)?;
     }
     events::trace!("opened {}", path.display());
     Ok(connection)
 }
 
-fn limit_query_steps(connection: &mut Connection, max: u64) -> rusqlite::Result<()> {
-    let mut left = max;
+fn end_query_after(progress_calls: u64, connection: &mut Connection) -> rusqlite::Result<()> {
+    let mut left = progress_calls;
     let should_end = move || {
         left = left.saturating_sub(1);
         left == 0 || progress::is_interrupted()
     };
-    connection.progress_handler(STEPS, Some(should_end))
+    connection.progress_handler(PROGRESS_INTERVAL, Some(should_end))
 }
 
 /// Fails with [`ffi::SQLITE_AUTH`] if the list of conversations is not an ordinary table, as Codex creates it.
@@ -193,7 +193,7 @@ mod tests {
     fn an_endless_query_is_interrupted() {
         let (_folder, path) = database("CREATE TABLE t(x);");
         let mut connection = open(&path, Access::ReadImmutable).unwrap();
-        limit_query_steps(&mut connection, 100).unwrap();
+        end_query_after(100, &mut connection).unwrap();
         let sql = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n";
         let ended = connection.query_row(sql, [], |row| row.get::<_, i64>(0));
         let code = ended.unwrap_err().sqlite_error_code();

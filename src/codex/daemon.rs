@@ -44,12 +44,12 @@ pub enum DaemonError {
     StillRunning {
         /// The process id of the daemon.
         pid: u32,
-        /// The answer of Codex's stop command; may be empty.
+        /// The status that Codex's stop command printed, else the last line of its standard error; may be empty.
         answer: String,
     },
 }
 
-/// Finds the running daemon of `home`.
+/// Finds the running daemon of `home`; `None` if it has no valid pid file, or the process named there has ended.
 ///
 /// Systems other than Linux do not show the start time in Codex's unit. There a process with the recorded
 /// id counts as the daemon if it was started before the file was written.
@@ -127,7 +127,8 @@ impl Daemon {
     }
 }
 
-/// Returns true if the machine was not restarted since, and on systems without an id of the start.
+/// Returns false if `noted` is the id of another boot than the current one. Only Linux has such an id, and Codex may
+/// have recorded none.
 fn is_this_boot(noted: Option<&str>) -> bool {
     let current = file_open::read_to_string("/proc/sys/kernel/random/boot_id").ok();
     match (noted, current) {

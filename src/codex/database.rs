@@ -20,18 +20,18 @@ const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 /// A database that could not be used, with its path.
 #[derive(Debug, thiserror::Error)]
 pub enum DatabaseError {
-    /// SQLite reports that the content is damaged.
+    /// SQLite reports that the content is damaged, or is no database.
     #[error("the database is damaged ({detail}): {}", path.display())]
     Damaged {
         path: PathBuf,
-        /// The message of SQLite's integrity check.
+        /// The message of SQLite, on one line.
         detail: String,
     },
     /// The database does not have Codex's form: reading it could run statements that another person stored in it.
     #[error("the database is not one that Codex writes ({reason}): {}", path.display())]
     NotOfCodex {
         path: PathBuf,
-        /// The difference, in lower case.
+        /// The difference from Codex's form, in lower case.
         reason: String,
     },
     /// An operation of SQLite failed for another reason.
@@ -164,8 +164,8 @@ pub(crate) fn has_sqlite_header(path: &Path) -> std::io::Result<bool> {
 /// Writes a consistent copy of the database at `source` to the new file `target`, with the rows of its `-wal`, and
 /// checks the copy. Uses one read transaction, which does not block a writer.
 ///
-/// Creates no file beside `source`: a database without a `-wal` is read as immutable, and the copy is repeated if a
-/// writer appeared during it.
+/// A database without a `-wal` is read as immutable, which creates no file beside it, and the copy is repeated if a
+/// writer appeared during it. With a `-wal`, and at the last attempt, SQLite creates a missing `-shm`.
 pub(crate) fn write_snapshot(source: &Path, target: &Path) -> Result<(), DatabaseError> {
     const ATTEMPTS: u32 = 5;
     for attempt in 1.. {
@@ -179,7 +179,7 @@ pub(crate) fn write_snapshot(source: &Path, target: &Path) -> Result<(), Databas
         if stat.is_some() && stat != stat_without_wal(source) {
             continue;
         }
-        return match result.and_then(|()| check(target)) {
+        return match result.and_then(|()| check_integrity(target)) {
             // A read or write error below SQLite can also damage the copy: check the source itself.
             Err(DatabaseError::Damaged { detail, .. }) => {
                 Err(diagnose_damaged_copy(source, &detail))
@@ -202,7 +202,7 @@ fn open_source(source: &Path, has_no_wal: bool) -> Result<Connection, DatabaseEr
 /// Finds the cause of a damaged copy of `source`: damage of the source, or an error of copying.
 fn diagnose_damaged_copy(source: &Path, detail: &str) -> DatabaseError {
     let opened = open_source(source, stat_without_wal(source).is_some());
-    match opened.and_then(|connection| check_integrity_of(&connection, source)) {
+    match opened.and_then(|connection| check_connection(&connection, source)) {
         Ok(()) => DatabaseError::Sqlite {
             action: "copy",
             path: source.to_path_buf(),
@@ -217,7 +217,7 @@ fn diagnose_damaged_copy(source: &Path, detail: &str) -> DatabaseError {
     }
 }
 
-/// Returns size and time of a database without a WAL or journal; `None` if one of them has content.
+/// Returns size and mtime of a database; `None` if one of its sidecar files has content, or the database is missing.
 pub(super) fn stat_without_wal(path: &Path) -> Option<(u64, Option<std::time::SystemTime>)> {
     let busy = home::database_sidecars(path)
         .iter()
@@ -260,8 +260,8 @@ fn close(connection: Connection, path: &Path) -> Result<(), DatabaseError> {
 }
 
 /// Runs SQLite's full integrity check on a database that no other process uses.
-pub(crate) fn check(path: &Path) -> Result<(), DatabaseError> {
-    check_integrity_of(&open_immutable(path)?, path)
+pub(crate) fn check_integrity(path: &Path) -> Result<(), DatabaseError> {
+    check_connection(&open_immutable(path)?, path)
 }
 
 /// Opens a database that no other process uses, for reading.
@@ -269,7 +269,7 @@ pub(super) fn open_immutable(path: &Path) -> Result<Connection, DatabaseError> {
     connection::open(path, Access::ReadImmutable).sqlite_context("open", path)
 }
 
-fn check_integrity_of(connection: &Connection, path: &Path) -> Result<(), DatabaseError> {
+fn check_connection(connection: &Connection, path: &Path) -> Result<(), DatabaseError> {
     let detail: String = connection
         // The first error is enough to refuse a database.
         .query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))

@@ -138,8 +138,9 @@ impl Identity {
         self.kind != LoginKind::Chatgpt || self.account_id.is_some() || self.user_id.is_some()
     }
 
-    /// Returns true if both are certainly the same account: both ids are equal. If an id is missing on
-    /// one side, the other id and the email have to be equal.
+    /// Returns true if both are the same account: both ids are equal. If an id is missing on one side, the email has to
+    /// be equal, and the other id unless it is missing as well. Accounts of other kinds than ChatGPT are the same if
+    /// kind and label are equal.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         fn both_equal(a: Option<&String>, b: Option<&String>) -> Option<bool> {
             Some(a? == b?)

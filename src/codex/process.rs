@@ -74,12 +74,12 @@ pub enum ProcessRole {
     Background,
     /// A descendant of Codex or the daemon that has a file of the home open.
     CodexChild {
-        /// An open file, relative to the home or to the folder of the databases.
+        /// An open file, relative to the home or to one of the folders outside that hold its data.
         open: PathBuf,
     },
     /// Any other process that has a file of the home open.
     OtherProgram {
-        /// An open file, relative to the home or to the folder of the databases.
+        /// An open file, relative to the home or to one of the folders outside that hold its data.
         open: PathBuf,
     },
 }
@@ -175,19 +175,19 @@ impl HomeUsage {
 /// `archived_sessions/`, and the folder of the databases.
 pub fn find_outside_folders(home: &Path, env: &Environment) -> Vec<PathBuf> {
     let databases = CodexConfig::read(home).database_folder(home, env);
-    let home = canonicalize_or_keep(home);
+    let home = home.canonical_or_self();
     [SESSIONS, ARCHIVED_SESSIONS]
         .map(|name| home.join(name))
         .into_iter()
         .chain(databases)
-        .map(|folder| canonicalize_or_keep(&folder))
+        .map(|folder| folder.canonical_or_self())
         .filter(|folder| !folder.starts_with(&home))
         .collect()
 }
 
 /// Finds the other processes that use `home` or have a file below it or below one of the `outside`
-/// folders open, ordered by process id; then one entry for each conversation that an unknown process
-/// is writing.
+/// folders open, ordered by process id and without npm launchers; then one entry for each conversation that an
+/// unknown process is writing.
 pub fn find_holders(home: &Path, outside: &[PathBuf]) -> Vec<Holder> {
     inspect_home(home, outside, &ProgramNames::default()).holders()
 }
@@ -195,7 +195,7 @@ pub fn find_holders(home: &Path, outside: &[PathBuf]) -> Vec<Holder> {
 /// Finds the Codex programs that were started on `home`, without its daemon and the daemon's update
 /// loop. The npm launcher counts while it runs, because it may be about to start Codex.
 pub fn find_codex(home: &Path) -> Vec<Holder> {
-    let home = canonicalize_or_keep(home);
+    let home = home.canonical_or_self();
     let daemon = daemon::find(&home).map(|daemon| daemon.pid);
     let mut found: Vec<_> = ProcessTable::read()
         .iter()
@@ -215,11 +215,11 @@ pub fn find_codex(home: &Path) -> Vec<Holder> {
     found
 }
 
-/// Returns the ids of the conversations in which the daemon of `home` runs a turn: their locks are
-/// held and their rollouts show a turn without an end. The lock alone proves nothing, because the
-/// daemon also keeps the locks of conversations that wait for the user (0.169).
+/// Returns the ids of the conversations in which the daemon of `home` may be running a turn: all with a held lock,
+/// except those whose rollout the daemon has open and which shows the end of the last turn. The daemon also keeps the
+/// locks of conversations that wait for the user (0.169).
 pub fn find_daemon_turns(home: &Path) -> Vec<String> {
-    let home = canonicalize_or_keep(home);
+    let home = home.canonical_or_self();
     let table = ProcessTable::read();
     let daemon = daemon::find(&home).and_then(|daemon| table.get(daemon.pid));
     let open = daemon.map(|daemon| daemon.open_files_beneath(&[&home]));
@@ -258,7 +258,7 @@ pub(crate) fn can_list_processes() -> bool {
 /// Finds the other processes that use `home`: programs with these names and that home, and processes
 /// with an open file in `home` or in one of the `outside` folders.
 pub(crate) fn inspect_home(home: &Path, outside: &[PathBuf], names: &ProgramNames) -> HomeUsage {
-    let home = canonicalize_or_keep(home);
+    let home = home.canonical_or_self();
     let table = ProcessTable::read();
     let this = std::process::id();
     let daemon = daemon::find(&home).map(|daemon| daemon.pid);
@@ -420,7 +420,7 @@ fn read_codex_home(process: &Process) -> Option<PathBuf> {
     };
     let home: OsString = process.variable("CODEX_HOME").or_else(default_home)?;
     let folder = process.working_folder().unwrap_or_default();
-    Some(canonicalize_or_keep(&folder.join(home)))
+    Some(folder.join(home).canonical_or_self())
 }
 
 /// Returns the paths of the held locks on conversations, sorted.
@@ -436,11 +436,6 @@ fn find_held_thread_locks(home: &Path) -> Vec<PathBuf> {
         .collect();
     locks.sort();
     locks
-}
-
-/// Resolves the links in `path`; returns it unchanged if it does not exist.
-fn canonicalize_or_keep(path: &Path) -> PathBuf {
-    path.canonical().unwrap_or_else(|_| path.to_path_buf())
 }
 
 #[cfg(all(test, windows))]

@@ -52,7 +52,8 @@ impl Projections {
     }
 }
 
-/// Returns the number of turns in the projection of a rollout, which Codex shows; zero if it cannot be read.
+/// Returns the number of turns in the projection of a rollout, which Codex shows; zero if it cannot be read. The id is
+/// in lower case.
 pub(crate) fn count_turns(database: &Path, rollout_id: &str) -> usize {
     let sql = "SELECT count(*) FROM thread_turns WHERE lower(thread_id)=?1";
     let count = database_view::read(database, |connection| {
@@ -73,8 +74,8 @@ fn read_ends(path: &Path) -> Result<HashMap<String, u64>, DatabaseError> {
     })
 }
 
-/// Sets the ends of the projections in a private database back to `cuts`: Codex may have appended lines to the copies
-/// of rollouts that it has projected.
+/// Cuts the projections in a private database at `cuts`: sets their ends back, and deletes their rows after the cut.
+/// Codex may have appended lines to the copies of rollouts that it has projected.
 pub(crate) fn cut(database: &Path, cuts: &[RolloutCut]) -> Result<(), DatabaseError> {
     let connection = database::open_private(database)?;
     database::run_in_transaction(connection, database, |transaction| {
@@ -94,8 +95,8 @@ pub(crate) fn cut(database: &Path, cuts: &[RolloutCut]) -> Result<(), DatabaseEr
     })
 }
 
-/// Copies the projections of these rollouts from the database `from` to `database`, in one transaction. They replace
-/// shorter projections. No process may use the home.
+/// Copies the projections of the rollouts in `cuts` from the database `from` to `database`, in one transaction. They
+/// replace the existing projections of these rollouts. No process may use the home.
 ///
 /// # Errors
 /// SQLite fails, or another process locks the database for more than five seconds.

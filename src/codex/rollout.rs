@@ -18,7 +18,7 @@ pub(crate) const ZST: &str = ".zst";
 /// The file name suffix of conversations of the Codex in TypeScript.
 const DOCUMENT: &str = ".json";
 
-/// Returns true if a rollout is read as the bytes of its file.
+/// Returns true if a rollout has, by its name, the plain form: it is neither compressed nor a JSON document.
 pub(crate) fn is_plain(path: &Path) -> bool {
     let extension = path.extension();
     !extension.is_some_and(|e| e == "zst" || e == "json")
@@ -28,7 +28,8 @@ pub(crate) fn is_plain(path: &Path) -> bool {
 /// find it.
 pub(crate) const FIRST_VERSION_WITH_ZST: (u32, u32) = (0, 137);
 
-/// Returns true if this version of Codex, such as "0.169.0", reads compressed rollouts.
+/// Returns true if this version of Codex, such as "0.169.0", reads compressed rollouts. False for a text that is no
+/// version.
 pub(crate) fn supports_zst(version: &str) -> bool {
     !is_version_before(version, FIRST_VERSION_WITH_ZST)
 }
@@ -125,7 +126,7 @@ pub(crate) fn uuid_time_ms(id: &str) -> Option<i64> {
     i64::from_str_radix(&time, 16).ok()
 }
 
-/// Splits off a UUID at the end of `text`.
+/// Splits `text` before the UUID at its end; `None` if it does not end with one.
 pub(crate) fn split_uuid(text: &str) -> Option<(&str, &str)> {
     let (before, id) = text.split_at_checked(text.len().checked_sub(UUID_BYTES)?)?;
     let is_uuid = id.bytes().enumerate().all(|(i, b)| match i {
@@ -142,7 +143,7 @@ const ZST_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 const TURN_TAIL_BYTES: u64 = 1024 * 1024;
 
 /// Returns true if no turn is running in a plain rollout: the last turn event in its last MiB is the
-/// end of a turn.
+/// end of a turn. False if that part has no turn event, or the file cannot be read.
 pub(crate) fn is_idle(path: &Path) -> bool {
     let tail = || -> io::Result<Vec<u8>> {
         let mut file = file_open::open(path)?;
@@ -153,7 +154,7 @@ pub(crate) fn is_idle(path: &Path) -> bool {
         file.take(TURN_TAIL_BYTES).read_to_end(&mut bytes)?;
         Ok(bytes)
     };
-    // A file that cannot be read counts as running. Callers leave running conversations alone.
+    // Callers leave running conversations alone.
     let tail = tail().unwrap_or_default();
     let last = tail.rsplit(|byte| *byte == b'\n').find_map(|line| {
         let line: serde_json::Value = serde_json::from_slice(line).ok()?;
@@ -166,8 +167,10 @@ pub(crate) fn is_idle(path: &Path) -> bool {
     last.unwrap_or(false)
 }
 
-/// Opens a plain or compressed rollout for reading as plain text. The first bytes decide the form, not
-/// the name: other programs may have appended something to it. A JSON document is read as lines.
+/// Opens a rollout for reading as plain text. The first bytes tell whether it is compressed, not the name: other
+/// programs may have appended something to it. A JSON document, recognized by its name, is read as lines.
+///
+/// Reading a compressed rollout fails if it unpacks to an implausible size; see [`is_oversized`].
 pub fn open_plain(path: &Path) -> io::Result<Box<dyn Read + Send>> {
     if RolloutName::parse_document(path).is_some() {
         let text = file_open::read_small_to_string(path, MIN_UNPACKED_LIMIT)?;

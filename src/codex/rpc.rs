@@ -45,7 +45,9 @@ fn sanitized_failure(reason: impl Display) -> AppServerError {
 
 /// A result of [`AppServer::receive`].
 pub(super) enum Received {
+    /// The reply to the request with this id.
     Reply(u64, Reply),
+    /// No line within the time, or one that is no reply, such as a notification.
     Nothing,
     /// Codex has closed its output.
     Closed,
@@ -64,7 +66,8 @@ impl AppServer {
         Ok(Self { child, next_id: 0 })
     }
 
-    /// Starts an app-server whose databases are in `home`, and introduces this program; see [`call`](Self::call).
+    /// Starts an app-server on `home`, without `CODEX_SQLITE_HOME`, and introduces this program. While it waits for
+    /// the reply, it polls `problem` like [`call`](Self::call).
     pub(crate) fn open(
         program: &Program,
         home: &Path,

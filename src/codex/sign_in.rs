@@ -1,5 +1,6 @@
 //! Runs `codex login` in a scratch home.
 
+use super::home::CONFIG_TOML;
 use super::program::Program;
 use super::{config, process};
 use crate::io::environment::Environment;
@@ -17,7 +18,7 @@ use std::path::Path;
 pub(crate) fn prepare(home: &Path, like: &Path) -> Result<(), IoError> {
     atomic::create_private_folder(home)?;
     let config = config::copy_keys(like, config::SIGN_IN_KEYS);
-    atomic::write(&home.join("config.toml"), config.as_bytes())
+    atomic::write(&home.join(CONFIG_TOML), config.as_bytes())
 }
 
 /// Runs `codex login` with these arguments on `home`, attached to the terminal.

@@ -53,7 +53,7 @@ pub struct StatusText {
 /// repeats a time, the first one after `now` counts. Of several screens the last one counts.
 ///
 /// # Errors
-/// The text is no `/status` text, or one of its values is incomplete or invalid.
+/// The text is no `/status` text, is too long, or names two accounts; or one of its values is incomplete or invalid.
 pub fn parse(text: &str, now: DateTime<Utc>, zone: Zone) -> Result<StatusText, StatusTextError> {
     if text.len() > MAX_BYTES {
         return Err(StatusTextError::TooLong(text.len()));
@@ -115,6 +115,7 @@ impl StatusReader {
         }
     }
 
+    /// Begins a new screen, and stores its account.
     fn read_account(&mut self, field: &StatusField) -> Result<(), StatusTextError> {
         // The account line is the first of a screen.
         self.heading = CODEX_LIMIT.into();
@@ -134,6 +135,7 @@ impl StatusReader {
         Ok(())
     }
 
+    /// Reads a heading, a window, or the monthly credit limit. Ignores sentences that only look like a limit.
     fn read_limit(
         &mut self,
         limit: &LimitLabel,
@@ -178,6 +180,7 @@ impl StatusReader {
         self.read_window(slot, field)
     }
 
+    /// Stores a window, in the place of the same window of an earlier screen.
     fn read_window(&mut self, slot: Slot, field: &StatusField) -> Result<(), StatusTextError> {
         let WindowFigure {
             used_percent,

@@ -1,4 +1,4 @@
-//! The conversations that Codex itself lists in a home, by `codex app-server`. Codex 0.169 lists them
+//! Counts the conversations that Codex itself lists in a home, by `codex app-server`. Codex 0.169 lists them
 //! without a login and without contacting a server.
 
 use super::program::Program;
@@ -33,8 +33,10 @@ pub(crate) fn count_conversations(
         deadline: Instant::now() + limit,
     };
     let mut server = AppServer::open(program, home, env, &mut || progress.check_progress())?;
-    let count = count_pages(&mut server, false, &mut progress)?
-        + count_pages(&mut server, true, &mut progress)?;
+    let mut count = 0;
+    for archived in [false, true] {
+        count += count_pages(&mut server, archived, &mut progress)?;
+    }
     server.finish();
     Ok(count)
 }

@@ -8,7 +8,7 @@ const TYPE_BYTES: usize = 256;
 
 /// Returns true if the line ends a turn because of a usage limit, false if it begins a turn or ends one
 /// otherwise; `None` for any other line.
-pub(crate) fn parse(line: &[u8]) -> Option<bool> {
+pub(crate) fn turn_hit_limit(line: &[u8]) -> Option<bool> {
     let start = &line[..line.len().min(TYPE_BYTES)];
     // Before the parser: a rollout has thousands of other lines.
     memmem::find(start, b"\"task_")?;

@@ -92,7 +92,7 @@ pub struct Window {
 }
 
 impl Window {
-    /// Returns the weekly window of Codex's own limit.
+    /// Creates the weekly window of Codex's own limit.
     pub(crate) fn new_weekly(used_percent: f64, resets_at: Option<Timestamp>) -> Self {
         Self {
             limit_id: CODEX_LIMIT.into(),

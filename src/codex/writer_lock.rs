@@ -22,10 +22,11 @@ pub(crate) struct WriterLock {
 }
 
 impl WriterLock {
-    /// Takes the lock of the conversation `id` in `home`; `None` if another process holds it.
+    /// Takes the lock of the conversation `id` in `home`; `None` if another process holds it, or holds the coordination
+    /// lock for more than five seconds.
     ///
     /// # Errors
-    /// The lock file cannot be created.
+    /// The folder or a lock file cannot be created.
     pub(crate) fn take(home: &Path, id: &str) -> Result<Option<Self>, IoError> {
         let folder = home.join(THREAD_LOCKS);
         atomic::create_private_folder(&folder)?;

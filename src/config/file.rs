@@ -1,11 +1,11 @@
 //! The settings of `config.toml` as written in the file. Invalid values are never written.
 
 use super::key::{FOLDER_KEYS, KEYS, parse_span_value};
-use super::setting::{KeyError, Setting, find};
+use super::setting::{KeyError, Setting, find_setting};
 use super::values::{ConfigValues, NotifySettings, Preferences, VaultSettings};
 use crate::io::retention::RetentionPolicy;
 use crate::io::settings::{SCHEMA_KEY, SettingValues, SettingsError, SettingsFile};
-use crate::launch::folders::FolderAccounts;
+use crate::launch::folders::FolderSettings;
 use crate::vault::password::NamedPassword;
 use chrono::TimeDelta;
 use std::path::{Path, PathBuf};
@@ -32,7 +32,7 @@ impl ConfigFile {
         self.0.path()
     }
 
-    /// Parses `text`; `path` is used in errors only.
+    /// Parses `text`; `path` is the file that errors name, and to which changes are written. Reads nothing.
     ///
     /// # Errors
     /// The text is not TOML, or has a newer schema.
@@ -56,7 +56,8 @@ impl ConfigFile {
         tables
             .flat_map(|(key, table)| {
                 let entries = table.iter();
-                entries.filter_map(|(folder, _)| find(&format!("{}.{folder}", key.name)).ok())
+                entries
+                    .filter_map(|(folder, _)| find_setting(&format!("{}.{folder}", key.name)).ok())
             })
             .collect()
     }
@@ -79,7 +80,7 @@ impl ConfigFile {
     pub(crate) fn unknown_keys(&self) -> Vec<KeyError> {
         let names = self.0.names().into_iter();
         let names = names.filter(|name| name != SCHEMA_KEY);
-        names.filter_map(|name| find(&name).err()).collect()
+        names.filter_map(|name| find_setting(&name).err()).collect()
     }
 
     /// Validates the file and returns its values.
@@ -90,16 +91,16 @@ impl ConfigFile {
         let values = SettingValues::validate(&self.0, &KEYS)?;
         Ok(ConfigValues::from_settings(
             &values,
-            self.read_folder_accounts()?,
+            self.read_folder_values()?,
         ))
     }
 
     /// Validates and returns the tables of [`FOLDER_KEYS`].
-    fn read_folder_accounts(&self) -> Result<FolderAccounts, SettingsError> {
+    fn read_folder_values(&self) -> Result<FolderSettings, SettingsError> {
         for key in &FOLDER_KEYS {
             self.0.table(key.name)?;
         }
-        let mut accounts = FolderAccounts::default();
+        let mut folders = FolderSettings::default();
         for setting in self.folder_settings() {
             self.0.check(&setting.name(), setting.key.kind)?;
             let Some(value) = self.get(&setting) else {
@@ -108,15 +109,15 @@ impl ConfigFile {
             let folder = setting.folder.unwrap_or_default();
             match (value.as_str(), value.as_bool()) {
                 (Some(profile), _) => {
-                    accounts.folders.insert(folder, profile.to_owned());
+                    folders.folders.insert(folder, profile.to_owned());
                 }
                 (_, Some(is_allowed)) => {
-                    accounts.shared_logins.insert(folder, is_allowed);
+                    folders.shared_logins.insert(folder, is_allowed);
                 }
                 _ => {}
             }
         }
-        Ok(accounts)
+        Ok(folders)
     }
 
     /// Sets `setting`. Comments and whitespace around a previous value stay.
@@ -141,12 +142,12 @@ impl ConfigFile {
 
 impl Default for ConfigValues {
     fn default() -> Self {
-        Self::from_settings(&SettingValues::defaults(&KEYS), FolderAccounts::default())
+        Self::from_settings(&SettingValues::defaults(&KEYS), FolderSettings::default())
     }
 }
 
 impl ConfigValues {
-    fn from_settings(values: &SettingValues<'_>, folders: FolderAccounts) -> Self {
+    fn from_settings(values: &SettingValues<'_>, folders: FolderSettings) -> Self {
         let path = |name: &str| values.text(name).map(PathBuf::from);
         let text = |name: &str| values.text(name).map(str::to_owned);
         Self {
@@ -215,7 +216,7 @@ bin = \"/opt/codex\"
     }
 
     fn set(file: &mut ConfigFile, name: &str, text: &str) {
-        let setting = find(name).unwrap();
+        let setting = find_setting(name).unwrap();
         let value = setting.key.kind.parse(text).unwrap();
         file.set(&setting, value).unwrap();
     }
@@ -256,8 +257,8 @@ keep_last = 7
             ("folders./srv/a.b", "client-a"),
         ] {
             set(&mut file, name, text);
-            assert!(file.unset(&find(name).unwrap()));
-            assert!(!file.unset(&find(name).unwrap()));
+            assert!(file.unset(&find_setting(name).unwrap()));
+            assert!(!file.unset(&find_setting(name).unwrap()));
         }
         assert_eq!(file.text(), TEXT);
     }
@@ -368,7 +369,10 @@ keep_last = 7
     fn a_folder_keeps_the_spelling_of_the_file() {
         let file = parsed("folders.'~/code/' = 'client-a'");
         let home = Some(Path::new("/home/me"));
-        let spelled = |name: &str| file.with_spelling_of_file(find(name).unwrap(), home).name();
+        let spelled = |name: &str| {
+            file.with_spelling_of_file(find_setting(name).unwrap(), home)
+                .name()
+        };
         assert_eq!(spelled("folders./home/me/code"), "folders.~/code/");
         assert_eq!(spelled("folders./home/me"), "folders./home/me");
         assert_eq!(spelled("shared_logins.~/code"), "shared_logins.~/code");

@@ -125,7 +125,7 @@ pub(crate) const FOLDER_KEYS: [SettingKey; 2] = [
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::find;
+    use crate::config::find_setting;
 
     #[test]
     fn every_default_is_a_valid_value() {
@@ -154,7 +154,8 @@ mod tests {
 
     #[test]
     fn each_kind_accepts_only_its_values() {
-        let accepts = |name: &str, text: &str| find(name).unwrap().key.kind.parse(text).is_some();
+        let accepts =
+            |name: &str, text: &str| find_setting(name).unwrap().key.kind.parse(text).is_some();
         for (name, good, bad) in [
             ("timezone", "Asia/Kolkata", "Mars/Olympus"),
             ("color", "never", "sometimes"),

@@ -14,6 +14,6 @@ mod values;
 
 pub(crate) use file::FILE_NAME;
 pub(crate) use key::{FOLDER_KEYS, KEYS};
-pub(crate) use setting::{KeyError, Setting, find};
+pub(crate) use setting::{KeyError, Setting, find_setting};
 pub use values::ColorChoice;
 pub(crate) use values::{BeforeNewCodex, ConfigValues, Preferences, VaultSettings};

@@ -67,7 +67,7 @@ pub(crate) enum KeyError {
 ///
 /// # Errors
 /// No setting has that name, or the folder is not an absolute path (a leading `~` counts as one).
-pub(crate) fn find(name: &str) -> Result<Setting, KeyError> {
+pub(crate) fn find_setting(name: &str) -> Result<Setting, KeyError> {
     if let Some(key) = KEYS.iter().find(|key| key.name == name) {
         return Ok(key.into());
     }
@@ -110,7 +110,7 @@ mod tests {
 
     #[test]
     fn a_typo_suggests_the_nearest_setting() {
-        let nearest = |name: &str| match find(name) {
+        let nearest = |name: &str| match find_setting(name) {
             Err(KeyError::Unknown { nearest, .. }) => nearest,
             other => panic!("{other:?}"),
         };
@@ -129,7 +129,7 @@ mod tests {
             "folders.~",
             "shared_logins.~/code/",
         ] {
-            let found = find(name).unwrap();
+            let found = find_setting(name).unwrap();
             assert_eq!(found.name(), name);
             assert_eq!(
                 found.folder.as_deref(),
@@ -144,7 +144,7 @@ mod tests {
             "folders.~bob/work",
         ] {
             assert!(
-                matches!(find(name), Err(KeyError::NoFolder { .. })),
+                matches!(find_setting(name), Err(KeyError::NoFolder { .. })),
                 "{name}"
             );
         }
@@ -154,7 +154,11 @@ mod tests {
     #[test]
     fn two_spellings_of_a_folder_are_one_setting() {
         let home = Some(Path::new("/home/me"));
-        let same = |a: &str, b: &str, home| find(a).unwrap().is_same(&find(b).unwrap(), home);
+        let same = |a: &str, b: &str, home| {
+            find_setting(a)
+                .unwrap()
+                .is_same(&find_setting(b).unwrap(), home)
+        };
         assert!(same("folders.~/code", "folders./home/me/code/", home));
         assert!(!same("folders.~/code", "shared_logins.~/code", home));
         assert!(!same("folders.~/code", "folders.~/code/sub", home));

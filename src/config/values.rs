@@ -3,7 +3,7 @@
 use crate::archive::format::Compression;
 use crate::archive::reuse::VerifyReused;
 use crate::io::retention::RetentionPolicy;
-use crate::launch::folders::FolderAccounts;
+use crate::launch::folders::FolderSettings;
 use crate::quota::recommend::Strategy;
 use crate::vault::password::NamedPassword;
 use chrono::TimeDelta;
@@ -56,7 +56,7 @@ pub(crate) struct Preferences {
     /// The file with prices of models, as written in the file.
     pub(crate) prices: Option<PathBuf>,
     /// The account of each folder, and the homes that may have logins although others can read them.
-    pub(crate) folders: FolderAccounts,
+    pub(crate) folders: FolderSettings,
     pub(crate) notify: NotifySettings,
     pub(crate) vault: VaultSettings,
 }

@@ -40,7 +40,7 @@ pub(crate) fn run_checks(context: &Context) -> Vec<Check> {
     ];
     let mut checks = Vec::new();
     for (cloud, disk, home) in homes {
-        let real = home.canonical().unwrap_or_else(|_| home.to_path_buf());
+        let real = home.canonical_or_self();
         checks.extend(check_sync_service(cloud, &real));
         // FAT, exFAT and most mounts of Windows disks have one mode for all files.
         if modes::is_shared(&real) {

@@ -76,7 +76,7 @@ fn compare_with(
     let index = ThreadNameIndex::read(home)?;
     let sides = CheckInput {
         home,
-        real_home: &home.canonical().unwrap_or_else(|_| home.to_path_buf()),
+        real_home: &home.canonical_or_self(),
         conversations: &conversations,
         index: &index,
         readability: projections

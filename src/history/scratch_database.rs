@@ -98,7 +98,7 @@ pub(crate) fn create(
         all: conversations.iter().map(|c| &*c.file.relative).collect(),
     };
     staged::rewrite_rollout_paths(&database, rows_home, &places, UnmatchedRows::Rebase)?;
-    database::check(&database)?;
+    database::check_integrity(&database)?;
     Ok(ScratchDatabase {
         database,
         _staging: staging,

@@ -70,7 +70,7 @@ pub(crate) fn create(
     // Codex leaves its log behind when it ends (0.169), and the database file alone is copied.
     database::checkpoint_wal(&made)?;
     projections::cut(&made, &cuts)?;
-    database::check(&made)?;
+    database::check_integrity(&made)?;
     let scratch = ScratchDatabase {
         database: made,
         _staging: staging,

@@ -39,12 +39,12 @@ impl OpenRollouts {
         let table = ProcessTable::read();
         if self.codex.is_none_or(|codex| !codex.is_alive()) {
             // npm's launcher needs a moment to start Codex, which may also update and start itself again.
-            self.codex = find_codex(&table, self.child);
+            self.codex = find_codex_of(&table, self.child);
         }
         let sessions = self.codex_home.join(SESSIONS);
         let process = table.get(self.codex?.pid)?;
         // Without the folder no rollout is open.
-        let real = sessions.canonical().unwrap_or_else(|_| sessions.clone());
+        let real = sessions.canonical_or_self();
         // Only files open for writing: at its start Codex reads other rollouts to fill its database.
         let open = process.files_open_for_writing(&[&real])?.into_iter();
         let rollouts = open
@@ -54,7 +54,8 @@ impl OpenRollouts {
     }
 }
 
-fn find_codex(table: &ProcessTable, child: ProcessId) -> Option<ProcessId> {
+/// Returns the Codex that is `child` or that it started; `None` if there is none.
+fn find_codex_of(table: &ProcessTable, child: ProcessId) -> Option<ProcessId> {
     let is_codex = |pid: u32| {
         let name = table.get(pid).and_then(Process::name);
         name.is_some_and(|name| name == OsStr::new(CODEX))
@@ -131,8 +132,9 @@ pub(crate) fn find_created_during(
     found
 }
 
-/// Returns the account that created the rollout at `path`, if it is not the account of the launch. The
-/// user may have signed in to another account while Codex ran, or before it read the login.
+/// Returns the workspace account id, else the user id, of the creator of the rollout at `path`; `None` if it is the
+/// account of the launch or unknown. The user may have signed in to another account while Codex ran, or before it read
+/// the login.
 pub(crate) fn find_other_creator(path: &Path, record: &LaunchRecord) -> Option<String> {
     let meta = rollout::read_head(path).ok().flatten()?;
     let written = meta.account().or_else(|| meta.text("creator_user_id"));
@@ -188,7 +190,8 @@ pub(crate) fn find_resumed_conversation(
 }
 
 /// Reads the token counts of a launch, those between its offsets and after its start, and whether its last turn hit
-/// a usage limit. Leaves `conversation` unchanged if its rollout is missing or compressed.
+/// a usage limit. Sets `end_offset` to the end of the rollout if it is not set. Leaves `conversation` unchanged if its
+/// rollout is missing or compressed.
 pub(crate) fn read_usage(conversation: &mut BoundConversation, since: DateTime<Utc>) {
     // The binding is more important than its figures, so an error is ignored.
     let _ = try_read_usage(conversation, since);
@@ -198,7 +201,7 @@ pub(crate) fn read_usage(conversation: &mut BoundConversation, since: DateTime<U
 const USAGE_TAIL_BYTES: u64 = 1 << 20;
 
 /// Reads the newest token counts of a running launch, from the last MiB of its rollout, which may be
-/// large.
+/// large. Moves `start_offset` there, so the result must not be recorded.
 pub(crate) fn read_latest_usage(conversation: &mut BoundConversation, since: DateTime<Utc>) {
     let length = Path::new(&conversation.rollout_path).metadata();
     let length = length.map_or(0, |meta| meta.len());
@@ -221,7 +224,7 @@ fn try_read_usage(conversation: &mut BoundConversation, since: DateTime<Utc>) ->
         let JsonlLine::Whole(line) = line else {
             continue;
         };
-        if let Some(hit_limit) = usage_limit::parse(line) {
+        if let Some(hit_limit) = usage_limit::turn_hit_limit(line) {
             conversation.hit_limit = hit_limit;
         }
         let Some(count) = token_count::parse(line) else {

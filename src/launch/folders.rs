@@ -10,14 +10,14 @@ use std::path::{Component, Path, PathBuf};
 
 /// The settings with one value for each folder. Keys are folders as the user typed them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct FolderAccounts {
+pub(crate) struct FolderSettings {
     /// `folders.PATH`: the profile for a folder and all below it.
     pub folders: BTreeMap<String, String>,
     /// `shared_logins.PATH`: whether logins may be stored in a home on a disk that keeps no file modes.
     pub shared_logins: BTreeMap<String, bool>,
 }
 
-impl FolderAccounts {
+impl FolderSettings {
     /// Returns true if the user allows logins in `home`, which others can read.
     pub(crate) fn allows_logins_in(&self, home: &Path, home_dir: Option<&Path>) -> bool {
         let found = find_nearest(home, &self.shared_logins, home_dir);
@@ -94,17 +94,17 @@ fn ancestor_chains(cwd: &Path) -> Vec<Vec<PathBuf>> {
     if !cwd.is_absolute() {
         return Vec::new();
     }
-    let mut ancestor_chains = Vec::new();
+    let mut chains = Vec::new();
     // `Path::ancestors` would take `a` for the parent of `a/..`.
     if !has_parent_dir {
-        ancestor_chains.push(above(cwd));
+        chains.push(above(cwd));
     }
     if let Ok(real) = cwd.canonical()
         && real != cwd
     {
-        ancestor_chains.push(above(&real));
+        chains.push(above(&real));
     }
-    ancestor_chains
+    chains
 }
 
 #[cfg(test)]
@@ -122,16 +122,16 @@ mod tests {
         (folder, path)
     }
 
-    fn accounts(folders: &[(&str, &str)]) -> FolderAccounts {
+    fn accounts(folders: &[(&str, &str)]) -> FolderSettings {
         let own = |(folder, profile): &(&str, &str)| ((*folder).into(), (*profile).into());
-        FolderAccounts {
+        FolderSettings {
             folders: folders.iter().map(own).collect(),
-            ..FolderAccounts::default()
+            ..FolderSettings::default()
         }
     }
 
     /// Returns the profile of `cwd`. Folders in the settings are relative to `root`, `~` is `root/home`.
-    fn found(root: &Path, cwd: &str, accounts: &FolderAccounts) -> String {
+    fn found(root: &Path, cwd: &str, accounts: &FolderSettings) -> String {
         let under = |path: &str| match path {
             "~" => root.join("home"),
             _ => root.join(path.trim_start_matches('/')),
@@ -141,9 +141,9 @@ mod tests {
             None => folder.clone(),
         };
         let folders = accounts.folders.iter();
-        let accounts = FolderAccounts {
+        let accounts = FolderSettings {
             folders: folders.map(|(f, p)| (rooted(f), p.clone())).collect(),
-            ..FolderAccounts::default()
+            ..FolderSettings::default()
         };
         let found = accounts.find_profile(&under(cwd), Some(&under("~")));
         found.map_or_else(|| "none".to_owned(), |(_, profile)| profile.clone())
@@ -224,7 +224,7 @@ mod tests {
             let here = components(&cwd);
             let matching = folders.keys().filter(|f| here.starts_with(&components(f)));
             let longest = matching.map(|f| components(f)).max_by_key(Vec::len);
-            let settings = FolderAccounts { folders: folders.clone(), ..FolderAccounts::default() };
+            let settings = FolderSettings { folders: folders.clone(), ..FolderSettings::default() };
             let found = settings.find_profile(Path::new(&cwd), None);
             let folder = found.map(|(folder, profile)| {
                 assert_eq!(&folders[folder], profile);

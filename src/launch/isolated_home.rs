@@ -115,6 +115,7 @@ pub(crate) fn prepare(isolated: &Path, real: &Path) -> Result<(), IsolationError
     Ok(())
 }
 
+/// Makes `path` a link to `target`. Replaces a link to another target, and keeps a file.
 fn link(target: &Path, path: &Path) -> Result<(), IsolationError> {
     match fs::read_link(path) {
         Ok(current) if current == target => return Ok(()),

@@ -29,16 +29,13 @@ struct CachedProgram {
 
 impl Document for CachedProgram {}
 
-/// Returns the cached answer whether `program` has `--no-daemon`. Runs nothing.
+/// Returns the cached answer whether `program` has `--no-daemon`; `None` if its file has changed since, or there is no
+/// answer yet. Runs nothing.
 pub(crate) fn read_cached_no_daemon(program: &Program, manager_home: &Path) -> Option<bool> {
-    let current = stamp(program.path())?;
     let known = document::read::<CachedProgram>(&manager_home.join(FILE_NAME)).ok()?;
     let known = known.good()?;
-    let is_same = CachedProgram {
-        has_no_daemon: known.has_no_daemon,
-        ..current
-    } == known;
-    is_same.then_some(known.has_no_daemon)
+    let current = stamp(program.path(), known.has_no_daemon)?;
+    (current == known).then_some(known.has_no_daemon)
 }
 
 /// Returns true if the terminal interface of `program` has `--no-daemon`. Runs `codex --help` if the
@@ -47,29 +44,25 @@ pub(crate) fn has_no_daemon(program: &Program, env: &Environment, manager_home: 
     if let Some(known) = read_cached_no_daemon(program, manager_home) {
         return known;
     }
-    let has_no_daemon = help_lists_flag(NO_DAEMON, program, env);
-    if let Some(current) = stamp(program.path()) {
-        let known = CachedProgram {
-            has_no_daemon,
-            ..current
-        };
+    let has_no_daemon = help_lists_no_daemon(program, env);
+    if let Some(known) = stamp(program.path(), has_no_daemon) {
         let _ = atomic::create_private_folder(manager_home)
             .and_then(|()| document::write(&manager_home.join(FILE_NAME), &known));
     }
     has_no_daemon
 }
 
-fn stamp(path: &Path) -> Option<CachedProgram> {
+fn stamp(path: &Path, has_no_daemon: bool) -> Option<CachedProgram> {
     let meta = path.metadata().ok()?;
     Some(CachedProgram {
         path: path.to_string_lossy().into_owned(),
         bytes: meta.len(),
         changed_ns: disk_clock::changed_ns(&meta),
-        has_no_daemon: false,
+        has_no_daemon,
     })
 }
 
-fn help_lists_flag(flag: &str, program: &Program, env: &Environment) -> bool {
+fn help_lists_no_daemon(program: &Program, env: &Environment) -> bool {
     let mut command = env.command(program.path());
     command.arg("--help");
     let Ok(mut child) = ChildGroup::spawn(&mut command) else {
@@ -81,7 +74,7 @@ fn help_lists_flag(flag: &str, program: &Program, env: &Environment) -> bool {
     while let ChildOutput::Line(line) = child.read_line(deadline) {
         is_named |= String::from_utf8_lossy(&line)
             .split_whitespace()
-            .any(|word| word == flag);
+            .any(|word| word == NO_DAEMON);
     }
     child.finish(deadline);
     is_named

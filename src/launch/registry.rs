@@ -21,7 +21,7 @@ pub(crate) const FILE_NAME: &str = "launches.jsonl";
 /// The beginning of a line that this program writes; the launch id follows.
 const LINE_START: &[u8] = b"{\"launch_id\":\"";
 
-/// The field after the launch id, in a line that this program writes.
+/// The end of the launch id and the field after it, in a line that this program writes.
 const SETTLED_FIELD: &[u8] = b"\",\"settled\":true,";
 const UNSETTLED_FIELD: &[u8] = b"\",\"settled\":false,";
 
@@ -236,7 +236,8 @@ impl Launches {
     }
 }
 
-/// Returns the launch id and `settled` of a line that this program has written, without parsing the rest.
+/// Returns the launch id and `settled` of a line that this program has written, without parsing the rest. `None` for any
+/// other line.
 fn parse_own_head(line: &[u8]) -> Option<(Cow<'_, [u8]>, bool)> {
     let rest = line.strip_prefix(LINE_START)?;
     let end = memchr(b'"', rest)?;
@@ -250,7 +251,8 @@ fn parse_own_head(line: &[u8]) -> Option<(Cow<'_, [u8]>, bool)> {
     (is_whole && is_plain).then_some((Cow::Borrowed(id), is_settled))
 }
 
-/// Returns the same of a line with another order of fields, which another program has written.
+/// Returns the launch id and `settled` of a line with another order of fields, which another program has written.
+/// `None` if the line is no such record, or has a newer schema.
 fn parse_foreign_head(line: &[u8]) -> Option<(Cow<'_, [u8]>, bool)> {
     #[derive(Deserialize)]
     struct LineHead {

@@ -5,7 +5,7 @@ use super::record::{ConversationBinding, LaunchRecord, ProcessId};
 use super::registry::LaunchRegistry;
 use super::session::Launch;
 use super::settle::{self, LaunchEnd, OtherLaunches};
-use crate::accounts::{OwnerLocation, Profiles};
+use crate::accounts::{LeaseError, OwnerLocation, Profiles};
 use crate::codex::{AUTH_JSON, AuthFile, RolloutName, login_lock};
 use crate::history::thread_rollouts;
 use crate::inventory::store;
@@ -113,6 +113,8 @@ impl Launch<'_> {
         Ok(())
     }
 
+    /// Completes the record, returns or saves the login, and records the usage. The record stays unsettled while a Codex
+    /// of the launch runs. Errors become warnings.
     fn finish(
         &mut self,
         end: LaunchEnd,
@@ -143,18 +145,14 @@ impl Launch<'_> {
         let record = &self.record;
         let noted =
             store::note_profiles_and(self.request.manager_home, &now.to_utc(), zone, |file| {
-                settle::note_usage(file, record);
+                settle::record_usage(file, record);
             });
         warn_on_error(noted, warnings);
     }
 
     /// Saves the live login, which Codex may have renewed, to its profile. Does nothing if the user has
     /// switched accounts meanwhile: the switch has saved the login.
-    fn save_live_login(
-        &self,
-        profiles: &Profiles,
-        now: Timestamp,
-    ) -> Result<(), crate::accounts::lease::LeaseError> {
+    fn save_live_login(&self, profiles: &Profiles, now: Timestamp) -> Result<(), LeaseError> {
         let home = self.request.codex_home;
         let account = &self.record.identity;
         let _lock = profiles.lock_accounts(&[account], now, login_lock::REFRESH_TIMEOUT)?;
@@ -264,6 +262,7 @@ fn add_opened(record: &mut LaunchRecord, open: &[PathBuf]) -> bool {
     record.binding.conversations.len() > before
 }
 
+/// Returns true if the rollout is older than the launch, or its id has no time.
 fn is_older(path: &Path, record: &LaunchRecord) -> bool {
     let name = RolloutName::parse(path);
     let id = name.as_ref().and_then(RolloutName::rollout_id);

@@ -19,9 +19,9 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Environment variables that name a login other than that of the home. `OPENAI_API_KEY` is passed on:
-/// Codex does not sign in with it (0.169), and projects need it.
-const LOGIN_VARIABLES: [&str; 2] = ["CODEX_ACCESS_TOKEN", "CODEX_API_KEY"];
+/// Environment variables that name a login other than that of the home; a launch removes them. `OPENAI_API_KEY` is
+/// passed on: Codex does not sign in with it (0.169), and projects need it.
+const DROPPED_VARIABLES: [&str; 2] = ["CODEX_ACCESS_TOKEN", "CODEX_API_KEY"];
 
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct LaunchRequest<'a> {
@@ -64,8 +64,8 @@ pub(crate) struct LaunchPlan {
     pub command: Vec<String>,
 }
 
-/// The reason why Codex was not started. Nothing was changed, except that the login may have been
-/// switched.
+/// The reason why Codex was not started. The login may have been switched, the daemon stopped, and links created in the
+/// isolated home; nothing else was changed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LaunchError {
     /// No Codex program was found.
@@ -301,7 +301,7 @@ fn codex_command(
 
 /// Returns the variables of `env` that name a login other than that of the home.
 fn login_variables(env: &Environment) -> impl Iterator<Item = &'static str> {
-    let names = LOGIN_VARIABLES.into_iter();
+    let names = DROPPED_VARIABLES.into_iter();
     names.filter(|name| env.get(name).is_some())
 }
 

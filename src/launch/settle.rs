@@ -129,6 +129,8 @@ fn has_grown(conversation: &BoundConversation) -> bool {
     meta.is_ok_and(|meta| meta.len() > conversation.start_offset)
 }
 
+/// Binds the conversation that was created during the launch if only this launch can have created it, else records the
+/// reason.
 fn bind_created(record: &mut LaunchRecord, end: LaunchEnd, others: &OtherLaunches<'_>) {
     if record.binding.resumed.is_some() || record.binding.unbound_because.is_some() {
         return;
@@ -198,7 +200,7 @@ pub(crate) fn rebase_isolated_rollouts(
     Ok(())
 }
 
-/// Returns the newest usage of a launch.
+/// Returns the newest usage of a launch; `None` if none of its conversations has a token count.
 pub(crate) fn newest_usage(record: &LaunchRecord) -> Option<SessionUsage> {
     let all = record.binding.conversations.iter();
     let newest = all.max_by_key(|conversation| conversation.last_token_count_at)?;
@@ -211,7 +213,7 @@ pub(crate) fn newest_usage(record: &LaunchRecord) -> Option<SessionUsage> {
 }
 
 /// Records the time of use of a launch's account, and its newest usage.
-pub(crate) fn note_usage(file: &mut CooldownFile, record: &LaunchRecord) {
+pub(crate) fn record_usage(file: &mut CooldownFile, record: &LaunchRecord) {
     file.record_use(&record.identity, record.run.started_at);
     let Some(usage) = newest_usage(record) else {
         return;
@@ -266,7 +268,7 @@ pub(crate) fn settle_ended(
     let settled = registry.settle(settled)?;
     let ((), noted) = cooldown::update(manager_home, &now.to_utc(), zone, |file| {
         for record in &settled {
-            note_usage(file, record);
+            record_usage(file, record);
         }
     })?;
     warnings.extend(noted);

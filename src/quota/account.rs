@@ -183,7 +183,8 @@ impl From<EntryOnDisk> for AccountEntry {
 }
 
 impl AccountEntry {
-    /// Returns the time since when the login is known to be refused. A newer login may be good.
+    /// Returns the last time at which the server refused the login, else the time of the last observation. A login that
+    /// was renewed after that may be good.
     pub(crate) fn expired_since(&self) -> Option<Timestamp> {
         let observed_at = self.observation.as_ref().map(|seen| seen.observed_at);
         self.expired_at.or(observed_at)

@@ -29,7 +29,6 @@ pub(crate) enum Strategy {
 /// An account with the figures that decide its rank.
 #[derive(Debug, Clone)]
 pub(crate) struct RankedAccount<'a> {
-    /// The account, with its login state.
     pub account: &'a Account,
     pub verdict: Verdict,
     /// The remaining weekly quota in percent, if known.
@@ -201,8 +200,9 @@ impl<'a> Ranking<'a> {
         all.find(|c| c.account.current)
     }
 
-    /// Returns the first ready account with a saved login that is better than the live one: the live one is not
-    /// ready, or has clearly less weekly quota left. With [`Strategy::Stay`] a ready account has no better one.
+    /// Returns the first ready account with a saved login that is better than the live one: there is none, it is not
+    /// ready, or it has clearly less weekly quota left. A ready live account has no better one with [`Strategy::Stay`],
+    /// or if its weekly quota is unknown.
     pub(crate) fn better_than_live(&self) -> Option<&RankedAccount<'a>> {
         let live = self.live().filter(|live| live.is_ready());
         let has_more = |c: &RankedAccount<'_>| match (live, live.and_then(|l| l.weekly_left)) {

@@ -48,7 +48,7 @@ pub(crate) struct ResetShift<'a> {
 }
 
 /// Returns the history of each window in `observations`, ordered by limit and length. The observations
-/// are ordered by time; each has the time at which it was last confirmed.
+/// must be ordered by time; with each comes the time at which it was last confirmed.
 pub(crate) fn window_histories<'a>(
     observations: impl IntoIterator<Item = (&'a Observation, Timestamp)>,
 ) -> Vec<WindowHistory> {

@@ -41,14 +41,13 @@ pub(crate) enum Cause {
     Capped(SpendCap),
     /// The server refuses use and names no window with a reset.
     Refused,
-    /// The quota of the account was never observed.
+    /// No observation of Codex's windows exists.
     NeverSeen,
 }
 
 /// The state of an account at one time, with the evidence.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Verdict {
-    /// The availability at that time.
     pub state: AccountState,
     /// The end of a cooldown; `None` if it is unknown, or the account is in no cooldown.
     pub next_available_at: Option<Timestamp>,
@@ -99,7 +98,8 @@ impl Blocker {
 /// The last observation decides. A window whose reset has passed counts as unused. If the server refuses
 /// use, the windows at 100 % are exhausted; if there is none, all windows of Codex with a future reset
 /// are. An exhausted window without a reset means a cooldown of at most the length of the window, a
-/// spend cap without a reset a cooldown until the next observation. Neither has a known end.
+/// spend cap without a reset a cooldown until the next observation. Neither has a known end. Of several reasons for a
+/// cooldown, also a hold of the user, the one that ends last counts.
 pub(crate) fn judge(entry: &AccountEntry, now: &DateTime<Utc>) -> Verdict {
     let observation = entry.observation.as_ref();
     let ahead = |at: &Timestamp| *at > *now;
@@ -148,9 +148,10 @@ pub(crate) fn judge(entry: &AccountEntry, now: &DateTime<Utc>) -> Verdict {
     }
 }
 
-/// Returns the remaining weekly quota in percent; 100 once its reset has passed.
+/// Returns the remaining weekly quota in percent; 100 once its reset has passed. `None` if the last observation has no
+/// weekly window.
 pub(crate) fn weekly_left(entry: &AccountEntry, now: &DateTime<Utc>) -> Option<f64> {
-    percent_left(entry.observation.as_ref()?.weekly()?, now).into()
+    Some(percent_left(entry.observation.as_ref()?.weekly()?, now))
 }
 
 /// Returns the remaining quota of a window at `now`, in percent from 0 to 100.
@@ -184,7 +185,7 @@ fn find_blockers(observation: &Observation, now: &DateTime<Utc>) -> Vec<Blocker>
         ends_at: cap.resets_at,
         latest_end: cap.resets_at,
     };
-    let windows = exhausted(observation, now).map(of_window);
+    let windows = exhausted_windows(observation, now).map(of_window);
     let mut blockers: Vec<_> = windows.chain(observation.spend_cap.map(of_cap)).collect();
     blockers.retain(|blocker| blocker.latest_end.is_none_or(|at| at > *now));
     let has_reset = codex_windows(observation).any(|window| window.resets_at.is_some());
@@ -198,8 +199,9 @@ fn find_blockers(observation: &Observation, now: &DateTime<Utc>) -> Vec<Blocker>
     blockers
 }
 
-/// Returns the windows that were exhausted at the time of the observation.
-fn exhausted<'a>(
+/// Returns the exhausted windows of Codex: those at 100 %; if the server refuses use and there is none, those with a
+/// reset after `now`.
+fn exhausted_windows<'a>(
     observation: &'a Observation,
     now: &'a DateTime<Utc>,
 ) -> impl Iterator<Item = &'a Window> {

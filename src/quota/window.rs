@@ -63,7 +63,7 @@ pub struct Observation {
 }
 
 impl Observation {
-    /// Returns an observation of windows alone.
+    /// Creates an observation of windows alone.
     pub(crate) fn new(source: QuotaSource, observed_at: Timestamp, windows: Vec<Window>) -> Self {
         Self {
             source,
@@ -75,8 +75,8 @@ impl Observation {
         }
     }
 
-    /// Takes over the banked resets of an earlier observation, unless Codex itself was asked: without them in its
-    /// answer, the account has none.
+    /// Takes over the banked resets of an earlier observation, if this one has none and is not from a probe of Codex. An
+    /// answer of Codex without banked resets means that the account has none.
     pub(crate) fn inherit_resets(&mut self, earlier: Option<&Self>) {
         if self.source != QuotaSource::Live && self.reset_credits.is_none() {
             self.reset_credits = earlier.and_then(|seen| seen.reset_credits.clone());

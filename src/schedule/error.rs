@@ -12,7 +12,7 @@ pub enum ScheduleError {
     /// A path or variable that the scheduler's file format cannot represent.
     #[error("a {format} cannot contain this text ({why}): {text:?}")]
     Unwritable {
-        /// The name of the scheduler's jobs; see `Scheduler::name`.
+        /// The term for a job; see `Scheduler::job_term`.
         format: &'static str,
         why: &'static str,
         /// The path or value of the variable.

@@ -90,7 +90,7 @@ pub struct JobOptions {
 }
 
 impl JobOptions {
-    /// Returns the time between two archives of an unchanged Codex. A job that watches Codex runs more often than that.
+    /// Returns the seconds between two archives of an unchanged Codex. A job that watches Codex runs more often than that.
     fn archive_period_seconds(&self) -> u32 {
         let period = self.when.period_seconds();
         if self.if_codex_changed {
@@ -266,7 +266,7 @@ fn representable_text(
     scheduler: Scheduler,
 ) -> Result<String, ScheduleError> {
     let unwritable = |why| ScheduleError::Unwritable {
-        format: scheduler.name(),
+        format: scheduler.job_term(),
         why,
         text: text.to_string_lossy().into_owned(),
     };

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 /// The exit codes of `launchctl bootstrap` while launchd still ends the job: EIO, and "operation already in
 /// progress". `launchctl bootout` returns at once, and launchd gives a program five seconds to end.
-const ENDING: &[i32] = &[5, 37];
+const STILL_ENDING: &[i32] = &[5, 37];
 
 fn job_label(job: JobKind) -> String {
     format!("codex-manager.{}", job.name())
@@ -94,7 +94,7 @@ pub(super) fn enable_commands(
     for path in paths(job, context)? {
         let path = path.to_string_lossy();
         commands.push(SchedulerCommand {
-            busy_codes: ENDING,
+            busy_codes: STILL_ENDING,
             ..SchedulerCommand::new(&["launchctl", "bootstrap", &domain, &path])
         });
     }
@@ -103,7 +103,7 @@ pub(super) fn enable_commands(
 
 pub(super) fn disable_commands(job: JobKind, context: &JobContext<'_>) -> Vec<SchedulerCommand> {
     let target = format!("gui/{}/{}", context.user_id, job_label(job));
-    vec![SchedulerCommand::may_fail(&[
+    vec![SchedulerCommand::ignoring_errors(&[
         "launchctl",
         "bootout",
         &target,

@@ -1,4 +1,4 @@
-//! The scheduler of an operating system.
+//! The schedulers of operating systems, and the commands that change their state.
 
 use serde::Serialize;
 
@@ -26,8 +26,8 @@ impl Scheduler {
         }
     }
 
-    /// Returns the name of a job of this scheduler, for messages.
-    pub(crate) fn name(self) -> &'static str {
+    /// Returns the term for a job of this scheduler, for messages.
+    pub(crate) fn job_term(self) -> &'static str {
         match self {
             Self::Systemd => "systemd user timer",
             Self::Launchd => "launchd agent",
@@ -56,7 +56,7 @@ impl SchedulerCommand {
         }
     }
 
-    pub(super) fn may_fail(words: &[&str]) -> Self {
+    pub(super) fn ignoring_errors(words: &[&str]) -> Self {
         Self {
             may_fail: true,
             ..Self::new(words)

@@ -142,7 +142,7 @@ pub(super) fn enable_commands(job: JobKind, context: &JobContext<'_>) -> Vec<Sch
 }
 
 pub(super) fn disable_commands(job: JobKind) -> Vec<SchedulerCommand> {
-    vec![SchedulerCommand::may_fail(&[
+    vec![SchedulerCommand::ignoring_errors(&[
         "schtasks",
         "/Delete",
         "/TN",

@@ -204,8 +204,7 @@ fn build_metadata_and_stem(
 fn find_separate_sqlite_home(home: &Path, context: &Context) -> Option<PathBuf> {
     let configured = CodexConfig::read(home).database_folder(home, &context.env)?;
     // The variable may lead to the home by a link. The databases would be captured twice.
-    let real = |p: &Path| p.canonical().unwrap_or_else(|_| p.to_path_buf());
-    (real(&configured) != real(home)).then_some(configured)
+    (configured.canonical_or_self() != home.canonical_or_self()).then_some(configured)
 }
 
 /// Returns the time at which the weekly window was first observed to be exhausted, according to

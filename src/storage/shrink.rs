@@ -301,7 +301,7 @@ fn scale(bytes: u64, into: u64, from: u64) -> u64 {
 /// conversation protects it.
 fn list_open_files(home: &Path) -> HashSet<PathBuf> {
     let folders = [SESSIONS, ARCHIVED_SESSIONS].map(|name| home.join(name));
-    let folders = folders.map(|folder| folder.canonical().unwrap_or(folder));
+    let folders = folders.map(|folder| folder.canonical_or_self());
     let folders: Vec<&Path> = folders.iter().map(PathBuf::as_path).collect();
     let table = ProcessTable::read();
     let processes = table.iter();

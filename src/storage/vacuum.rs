@@ -213,7 +213,7 @@ fn write_compact(
     let before = database::count_rows(staged)?;
     let deleted = database::compact(staged, since.map(|since| ("logs", "ts", since.timestamp())))?;
     // Also after SQLite itself wrote it: the disk may be full or faulty.
-    database::check(staged)?;
+    database::check_integrity(staged)?;
     let after = database::count_rows(staged)?;
     let is_complete = before.len() == after.len()
         && before

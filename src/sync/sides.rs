@@ -105,7 +105,7 @@ impl SyncConfig {
             && fs::symlink_metadata(&full).is_ok_and(|meta| meta.is_symlink())
             && scope::link_refusal(self.root(side), &full).is_none()
         {
-            full.canonical().unwrap_or(full)
+            full.canonical_or_self()
         } else {
             full
         }

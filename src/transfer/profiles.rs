@@ -9,8 +9,8 @@
 use super::error::TransferError;
 use super::export::NotTransferred;
 use super::reader::{ExportedProfile, Package};
-use crate::accounts::profile::is_unfinished;
-use crate::accounts::profile_ops::check_no_email;
+use crate::accounts::profile::{LoginCopy, is_unfinished};
+use crate::accounts::profile_ops::check_not_anothers_email;
 use crate::accounts::{
     LiveHomeUpdate, LoginOwner, OwnerLocation, Profile, ProfileFile, Profiles, new_login,
 };
@@ -224,7 +224,7 @@ pub(super) fn plan(
         } else {
             let mut free = name.clone();
             let mut number = 1;
-            while check_no_email(&all, &free, identity).is_err()
+            while check_not_anothers_email(&all, &free, identity).is_err()
                 || !taken.insert(free.to_lowercase())
             {
                 number += 1;
@@ -278,7 +278,7 @@ pub(super) fn apply(
     // Before the copy is saved: after a kill it must not be taken for the newest login.
     profiles.merge_superseded(identity, &packed.file.superseded)?;
     if planned.created {
-        profiles.save_as(name, (snapshot, login), home, false, now)?;
+        profiles.save_as(name, (snapshot, login), home, LoginCopy::Ordinary, now)?;
         let is_this_export = |note: &ProfileFile| note.moved_with.as_deref() == Some(export);
         if known.removed.as_ref().is_some_and(is_this_export) {
             // The login had left with this same export, so it comes back.
@@ -286,8 +286,8 @@ pub(super) fn apply(
         }
         profiles.merge_superseded(identity, &packed.file.superseded)?;
     } else {
-        let find_live_home = known.own.as_ref().and_then(|own| own.find_live_home(home));
-        let keeper = find_live_home.as_deref();
+        let live_home = known.own.as_ref().and_then(|own| own.find_live_home(home));
+        let keeper = live_home.as_deref();
         let keeper = keeper.map_or(OwnerLocation::AssertedProfile, OwnerLocation::AssertedLive);
         profiles.save_back(snapshot, login, keeper, now)?;
     }
@@ -340,7 +340,7 @@ fn create_without_exported_login(
         && let Some(login) = &live.login
     {
         let (home, now) = (options.codex_home, options.now);
-        profiles.save_as(name, (live, login), home, false, now)?;
+        profiles.save_as(name, (live, login), home, LoginCopy::Ordinary, now)?;
     } else {
         let _lock = FileLock::acquire(&profiles.lock_path())?;
         let exported = || ProfileFile {

@@ -59,8 +59,7 @@ pub(crate) fn check_daemon(request: &SwitchRequest<'_>) -> Result<(), SwitchErro
 /// Switches the live login and calls `on_step` after each step.
 ///
 /// # Errors
-/// See [`SwitchError`]. Unless the error comes from a write after the rename, the old login is live; it may have been
-/// saved, and the daemon may have been stopped.
+/// See [`SwitchError`], which tells the login that is live then.
 pub(crate) fn apply(
     request: &SwitchRequest<'_>,
     on_step: &dyn Fn(&str),

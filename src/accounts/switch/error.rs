@@ -7,7 +7,7 @@ use crate::journal::join_holders;
 use std::path::PathBuf;
 
 /// The reason why a switch failed. The live login may have been saved to its profile and the daemon
-/// stopped. Only an error of a write after the rename (`Profile`, `Io`) leaves the new login live.
+/// stopped. Only `Io` can leave the new login live: the rename could not be synced, or the old login not be put back.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SwitchError {
     /// A profile cannot be read or written.

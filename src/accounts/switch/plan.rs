@@ -2,10 +2,11 @@
 
 use super::error::SwitchError;
 use super::request::SwitchRequest;
-use crate::accounts::profile::{canonical, find_own_profile};
+use crate::accounts::profile::find_own_profile;
 use crate::accounts::save::predict_save_outcome;
 use crate::accounts::{LeaseError, LoginOwner, Profile, Profiles, SaveOutcome};
 use crate::codex::{AUTH_JSON, AuthFile, Identity};
+use crate::io::OrdinaryPath;
 use serde::Serialize;
 
 /// The planned effect of a switch.
@@ -13,7 +14,7 @@ use serde::Serialize;
 pub(crate) struct SwitchPlan {
     /// The account that is signed in now.
     pub from: Option<Identity>,
-    /// The profile with the login to activate.
+    /// The profile with the login to activate; empty if the account is live and has no profile.
     pub profile: String,
     /// True if the account is live, with a login no older than that of its profile: there is
     /// nothing to do.
@@ -39,7 +40,7 @@ pub(crate) struct PlannedSave {
 
 /// Plans a switch to the account `request.to`, given the live login and all profiles.
 ///
-/// Pure, except that it reads the auth.json of the target's recorded Codex home.
+/// Reads the auth.json of the Codex homes that may have the target's login, and writes nothing.
 ///
 /// # Errors
 /// See [`SwitchError`].
@@ -136,7 +137,7 @@ fn check_other_homes(
     let profile = target.name.clone();
     if let Some(home) = target.find_live_home(first_home)
         // The outdated login in this home is replaced by this switch.
-        && !(is_outdated && canonical(&home) == canonical(request.codex_home))
+        && !(is_outdated && home.canonical_or_self() == request.codex_home.canonical_or_self())
     {
         let profiles = Profiles::of(request.manager_home);
         return Err(match profiles.isolation_error(&profile, &home) {
@@ -147,7 +148,7 @@ fn check_other_homes(
     // The login of this home was read already; only another home that cannot be read is an
     // obstacle.
     match target.unreadable_home() {
-        Some(home) if home != canonical(request.codex_home) && !request.force_stale => {
+        Some(home) if home != request.codex_home.canonical_or_self() && !request.force_stale => {
             let home = home.to_path_buf();
             Err(LeaseError::HomeUnreadable { profile, home }.into())
         }

@@ -2,9 +2,8 @@
 
 use super::request::SwitchRequest;
 use crate::accounts::ProfileError;
-use crate::accounts::profile::canonical;
 use crate::codex::Identity;
-use crate::io::{Document, Timestamp, document};
+use crate::io::{Document, OrdinaryPath, Timestamp, document};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -55,7 +54,7 @@ pub(crate) fn read_previous(
     codex_home: &Path,
 ) -> Result<Option<Identity>, ProfileError> {
     let file = document::read::<SwitchFile>(&state_path(manager_home))?.good();
-    let home = canonical(codex_home);
+    let home = codex_home.canonical_or_self();
     Ok(file.and_then(|file| file.previous_account_in(&home).cloned()))
 }
 
@@ -68,7 +67,7 @@ pub(crate) fn read_last(
     codex_home: &Path,
 ) -> Result<Option<SwitchFile>, ProfileError> {
     let file = document::read::<SwitchFile>(&state_path(manager_home))?.good();
-    let home = canonical(codex_home);
+    let home = codex_home.canonical_or_self();
     Ok(file.filter(|file| file.home.as_ref() == Some(&home)))
 }
 
@@ -78,7 +77,7 @@ pub(super) fn remember(
     from: Option<&Identity>,
 ) -> Result<(), ProfileError> {
     let change = |file: &mut SwitchFile| {
-        let home = canonical(request.codex_home);
+        let home = request.codex_home.canonical_or_self();
         // Keeps the entry that an older version wrote for another home.
         if let (Some(noted), Some(who)) = (&file.home, &file.previous) {
             file.homes
@@ -95,7 +94,7 @@ pub(super) fn remember(
         file.current = Some(request.to.clone());
         file.at = Some(request.now);
     };
-    let lock = canonical(request.manager_home).join(".lock");
+    let lock = request.manager_home.canonical_or_self().join(".lock");
     document::update(&state_path(request.manager_home), &lock, change)?;
     Ok(())
 }

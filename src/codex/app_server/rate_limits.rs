@@ -138,8 +138,8 @@ fn parse_spend_cap(limit: &Value, zone: Zone) -> Option<SpendCap> {
     })
 }
 
-/// Parses the banked resets; `None` if their number is unknown. The server sends that alone if it cannot list them,
-/// and lists spent ones too. A listed one may have expired since the server counted.
+/// Parses the banked resets; `None` if their number is unknown. The server sends only the number if it cannot list
+/// the resets. The list also has spent resets, and resets that have expired since the server counted.
 fn parse_reset_credits(credits: &Value, now: DateTime<Utc>, zone: Zone) -> Option<ResetCredits> {
     let available = credits.get("availableCount")?.as_u64()?;
     let available = u32::try_from(available).ok()?;

@@ -18,10 +18,11 @@ const PLACEHOLDERS: &str =
 #[serde(rename_all = "lowercase")]
 pub(super) enum FormCheck {
     Any,
+    /// Anything but a placeholder.
     Real,
-    /// Anything but words, joined or not.
+    /// Anything but placeholders and words, joined or not.
     Varied,
-    /// `Varied`, and at least 16 bytes.
+    /// A part of at least 16 bytes is `Varied`; `=`, `;` and blanks separate parts.
     Random,
     /// A password as a person may choose it: no word, variable or placeholder.
     Human,
@@ -232,6 +233,7 @@ fn is_number(value: &[u8]) -> bool {
     letters <= 2 && digits < value.len()
 }
 
+/// A value with a name, as in `name = value`.
 struct NamedValue<'a> {
     name: &'a [u8],
     value: &'a [u8],

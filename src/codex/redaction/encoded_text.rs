@@ -217,6 +217,7 @@ fn find_base64_end(text: &[u8], start: usize) -> usize {
     end
 }
 
+/// Returns the bytes that a base64 text encodes, once for each of its first four characters as the beginning.
 fn decode_base64(encoded: &[u8]) -> impl Iterator<Item = Vec<u8>> + use<> {
     let standard = |b: u8| match b {
         b'-' => b'+',

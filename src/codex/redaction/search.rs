@@ -47,7 +47,7 @@ pub(crate) enum TextKind {
     Message,
 }
 
-/// The place at which a pattern begins.
+/// The place at which a pattern begins, as `forms.txt` explains.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum FormPlace {
@@ -150,6 +150,8 @@ impl SecretForm {
         Regex::new(&format!(r"\A(?-u:{})", text.replace("@VALUE", VALUE))).ok()
     }
 
+    /// Returns the place of the secret of this form at a keyword. `None` if the text there has not this form, or
+    /// is no secret.
     fn match_secret_at(&self, text: &[u8], keyword: usize, kind: TextKind) -> Option<Range<usize>> {
         let start = match self.place {
             FormPlace::Start if is_inside_word(text, keyword) => return None,

@@ -51,7 +51,8 @@ fn is_image_mark(text: &str) -> bool {
     matches!(text, "<image>" | "</image>") || is_named()
 }
 
-/// Returns the text of an output: a string, JSON with the string in `output`, or a list of parts.
+/// Returns the text of an output: a string, a string of JSON with the text in `output`, a list of parts, or an object.
+/// Empty for any other value.
 pub(super) fn extract_output(output: &RawValue) -> String {
     #[derive(Deserialize)]
     #[serde(untagged)]

@@ -73,7 +73,7 @@ pub(crate) struct TurnContext {
     /// The restrictions of commands.
     #[serde(deserialize_with = "deserialize_text_or_json")]
     pub sandbox_policy: Option<String>,
-    /// The same in newer versions.
+    /// The restrictions of commands in newer versions.
     #[serde(deserialize_with = "deserialize_text_or_json")]
     pub permission_profile: Option<String>,
 }

@@ -54,9 +54,9 @@ fn envelope_may_have(envelope: &Envelope<'_>, wanted: LineParts) -> bool {
         .any(|form| form.may_have(wanted, rest))
 }
 
-/// Parses a line. Returns `None` if it has no item that is wanted, or is damaged.
+/// Parses a line. Returns `None` if it has no item that is wanted, or is damaged. The items may include others.
 pub(crate) fn parse(line: &[u8], wanted: LineParts) -> Option<LineItems> {
-    match read(line, wanted) {
+    match classify(line, wanted) {
         LineContent::Read { timestamp, items } if !items.is_empty() => Some(LineItems {
             at: timestamp.as_deref().and_then(rfc3339::parse_instant),
             items,
@@ -65,8 +65,8 @@ pub(crate) fn parse(line: &[u8], wanted: LineParts) -> Option<LineItems> {
     }
 }
 
-/// Reads a line. A line without wanted parts is not parsed.
-pub(crate) fn read(line: &[u8], wanted: LineParts) -> LineContent<'_> {
+/// Tells a line without wanted parts, which is not parsed, from a parsed and from a damaged one.
+pub(crate) fn classify(line: &[u8], wanted: LineParts) -> LineContent<'_> {
     if let Some(envelope) = Envelope::parse(line)
         && !envelope_may_have(&envelope, wanted)
     {

@@ -34,8 +34,8 @@ impl LineParts {
         .union(Self::COMPACTIONS)
         .union(Self::ROLLBACKS);
     pub(crate) const TEXTS_AND_IMAGES: Self = Self::TEXTS.union(Self::IMAGES);
-    /// Texts, compactions, settings and tokens.
-    pub(crate) const ALL: Self = Self::TEXTS
+    /// The parts that the search index records: texts, compactions, settings and tokens.
+    pub(crate) const INDEXED: Self = Self::TEXTS
         .union(Self::SETTINGS)
         .union(Self::TOKENS)
         .union(Self::REQUESTS);

@@ -3,7 +3,7 @@
 use super::{EventKind, LineParts, may_have, parse};
 
 fn kinds(line: &str) -> Vec<EventKind> {
-    let items = parse(line.as_bytes(), LineParts::ALL).unwrap_or_default();
+    let items = parse(line.as_bytes(), LineParts::INDEXED).unwrap_or_default();
     items.items.into_iter().map(|item| item.kind).collect()
 }
 
@@ -102,7 +102,7 @@ fn instructions_and_damaged_lines_have_no_items() {
     ] {
         assert_eq!(kinds(&line("response_item", payload)), [], "{payload}");
     }
-    assert_eq!(parse(b"\xff\xfe", LineParts::ALL), None);
+    assert_eq!(parse(b"\xff\xfe", LineParts::INDEXED), None);
 }
 
 #[test]
@@ -172,6 +172,10 @@ fn a_line_without_wanted_parts_is_skipped() {
         let line = line(kind, payload);
         assert_eq!(may_have(line.as_bytes(), user), of_user, "{line}");
         let is_read = kind != "world_state" && kind != "session_meta";
-        assert_eq!(may_have(line.as_bytes(), LineParts::ALL), is_read, "{line}");
+        assert_eq!(
+            may_have(line.as_bytes(), LineParts::INDEXED),
+            is_read,
+            "{line}"
+        );
     }
 }

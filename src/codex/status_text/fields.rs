@@ -42,6 +42,7 @@ pub(super) struct LimitLabel<'a> {
     is_usage: bool,
 }
 
+/// Returns the labelled values of a status text in the order of the text. Lines that belong to no value are skipped.
 pub(super) fn split(text: &str) -> Vec<StatusField<'_>> {
     let mut fields: Vec<StatusField> = Vec::new();
     let mut may_continue = false;
@@ -165,18 +166,18 @@ fn parse_label(content: &str) -> Option<(Label<'_>, &str, &str)> {
 /// a time, not a label.
 fn has_other_label(line: &str) -> bool {
     let text = line.split_once(':').map_or("", |(text, _)| text);
-    let is_of_label = |c: char| is_of_label(c) && !c.is_numeric();
-    text.starts_with(char::is_alphabetic) && text.chars().all(is_of_label)
+    let is_allowed = |c: char| is_label_char(c) && !c.is_numeric();
+    text.starts_with(char::is_alphabetic) && text.chars().all(is_allowed)
 }
 
-fn is_of_label(c: char) -> bool {
+fn is_label_char(c: char) -> bool {
     c.is_alphanumeric() || " ._-+/()&'".contains(c)
 }
 
 /// Parses `5h limit`, `Weekly usage limit`, `GPT-5.3-Codex-Spark limit`. A sentence that ends in "limit"
 /// and contains a percentage or a comma is no label.
 fn parse_limit_label(text: &str) -> Option<LimitLabel<'_>> {
-    if !text.starts_with(char::is_alphanumeric) || !text.chars().all(is_of_label) {
+    if !text.starts_with(char::is_alphanumeric) || !text.chars().all(is_label_char) {
         return None;
     }
     let mut name: Vec<_> = text.split_whitespace().collect();

@@ -58,6 +58,7 @@ impl ResetContext {
         })
     }
 
+    /// Returns the instant of a reset time, by the rules of [`parse`](super::parse). `None` if the text is no time.
     fn resolve_reset(self, text: &str, minutes: Option<u32>) -> Option<Timestamp> {
         let Self { now, zone } = self;
         if let Some(span) = text.strip_prefix("in ").and_then(time_format::parse_span) {

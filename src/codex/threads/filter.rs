@@ -48,7 +48,8 @@ pub(crate) struct ThreadFilter {
 }
 
 impl ThreadFilter {
-    /// Returns true if the user restricted the conversations.
+    /// Returns true if a criterion selects conversations. Parents, the limit, and leaving out archived conversations or
+    /// subagents are no such criteria.
     pub(crate) fn is_restricted(&self) -> bool {
         self.ids.is_some()
             || self.branch.is_some()
@@ -60,8 +61,8 @@ impl ThreadFilter {
             || self.until_ms.is_some()
     }
 
-    /// Returns true if the filter selects a conversation without a row. Its account, its branch and whether a subagent
-    /// has it are unknown.
+    /// Returns true if the folders and times of the filter select a conversation without a row. False if the filter
+    /// names an account, a branch or subagents, which only rows have. Does not check ids and the archived flag.
     pub(crate) fn accepts_unlisted(&self, cwd: &Path, updated_ms: Option<i64>) -> bool {
         let updated = updated_ms.unwrap_or(0);
         self.account.is_none()

@@ -71,7 +71,7 @@ pub(crate) fn list_as<T>(
             Some([folder]) => find_few_in_folder(connection, folder)?,
             _ => None,
         };
-        let (sql, values) = schema.query(&names, filter, few.as_deref());
+        let (sql, values) = schema.build_query(&names, filter, few.as_deref());
         let mut statement = connection.prepare(&sql)?;
         let rows = statement.query_map(params_from_iter(values), |row| {
             Ok(convert(build_listed_thread(&Values::new(&names, row))))
@@ -149,7 +149,8 @@ fn build_listed_thread(values: &Values<'_>) -> ListedThread {
     }
 }
 
-/// Returns the first line of the name, of the title, or of the first message, whichever is not blank.
+/// Returns the first line that is not blank, of the name, the title and the first message in this order. In the old
+/// form the title precedes the name.
 fn choose_title(name: &str, title: &str, first_message: &str, is_paginated: bool) -> String {
     let texts = if is_paginated {
         [name, title, first_message]

@@ -8,7 +8,7 @@ use rusqlite::types::Value;
 /// Codex's index of conversations by folder (0.169).
 pub(super) const FOLDER_INDEX: &str = "idx_threads_archived_cwd_updated_at_ms";
 
-/// The number of conversations up to which it is faster to find each by its id than to read the list in its order.
+/// The number of conversations below which it is faster to find each by its id than to read the list in its order.
 const MAX_LOOKUPS: usize = 2000;
 
 impl Schema {
@@ -19,16 +19,17 @@ impl Schema {
         )
     }
 
-    /// Returns the statement that lists the conversations selected by `filter`, and its values. `in_folder` has the ids
-    /// of the conversations in the filter's folder, if they are known.
-    pub(super) fn query(
+    /// Returns the statement that lists the conversations selected by `filter`, and the values of its parameters. It
+    /// selects `columns`; see [`Schema::select`]. `in_folder` has the ids of the conversations in the filter's folder,
+    /// if they are known.
+    pub(super) fn build_query(
         &self,
-        values: &[&str],
+        columns: &[&str],
         filter: &ThreadFilter,
         in_folder: Option<&[String]>,
     ) -> (String, Vec<Value>) {
         let mut clauses = self.build_conditions(filter, in_folder);
-        let mut sql = self.select(values);
+        let mut sql = self.select(columns);
         if !clauses.sql.is_empty() {
             sql.push_str(" WHERE ");
             sql.push_str(&clauses.sql.join(" AND "));

@@ -28,7 +28,7 @@ pub(crate) struct RolloutMove<'a> {
 }
 
 /// Records the new locations of conversations in their rows. Conversations without a row are skipped:
-/// Codex finds them itself. Returns the number of changed rows.
+/// Codex finds them itself. Returns the number of rows whose path changed.
 pub(crate) fn update_locations(
     database: &Path,
     moved: &[RolloutMove<'_>],
@@ -117,15 +117,18 @@ pub(crate) fn set_history_modes(
     })
 }
 
-/// Deletes the projections of conversations whose rollouts were replaced.
-pub(crate) fn delete_projections(database: &Path, ids: &[&str]) -> Result<(), DatabaseError> {
+/// Deletes the projections of rollouts that were replaced.
+pub(crate) fn delete_projections(
+    database: &Path,
+    rollout_ids: &[&str],
+) -> Result<(), DatabaseError> {
     change_in_transaction(database, |transaction| {
-        staged::delete_projections_in(transaction, ids)
+        staged::delete_projections_in(transaction, rollout_ids)
     })
 }
 
 /// Rewrites the project folders of conversations: replaces the prefix `from` of a path by `to`, at a
-/// separator. Returns the number of changed rows.
+/// separator, and each `\` in the rest by `/`. Returns the number of changed rows.
 pub(crate) fn map_project_folders(
     database: &Path,
     from: &str,

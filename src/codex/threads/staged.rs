@@ -194,8 +194,9 @@ pub(crate) enum RowGroup {
     Projections,
 }
 
-/// Copies rows of the conversations in `ids` from `live` to a staged database. No process may use
-/// `live`. Columns that both databases have are copied. Returns the number of copied rows.
+/// Copies rows from `live` to a staged database: those of the threads in `ids`, or the projections of the rollouts in
+/// `ids`. No process may use `live`. Columns that both databases have are copied, and rows that the staged database
+/// rejects are skipped. Returns the number of copied rows.
 pub(crate) fn copy_rows(
     staged: &Path,
     live: &Path,
@@ -205,8 +206,8 @@ pub(crate) fn copy_rows(
     copy_rows_into(open_private(staged)?, staged, live, ids, rows)
 }
 
-/// Copies the projections of rollouts from the database `from` to that of a home. One transaction; durable on
-/// return.
+/// Copies the projections of the rollouts in `ids` from the database `from` to that of a home, where they replace those
+/// of the same rollouts. One transaction; durable on return.
 pub(in crate::codex) fn add_projections(
     database: &Path,
     from: &Path,
@@ -303,7 +304,7 @@ fn quote_identifier(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-/// Deletes the projections of the conversations in `ids` from a staged database, because their byte
+/// Deletes the projections of the rollouts in `ids` from a staged database, because their byte
 /// offsets no longer match the rollouts. Codex creates them again at the next resume.
 pub(crate) fn delete_projections(
     database: &Path,

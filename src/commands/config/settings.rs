@@ -139,7 +139,7 @@ pub(super) fn list(context: &Context, args: &ConfigListArgs) -> Result<Outcome> 
 }
 
 pub(super) fn get(context: &Context, args: &ConfigGetArgs) -> Result<Outcome> {
-    let key = config::find(&args.key)?;
+    let key = config::find_setting(&args.key)?;
     let file = ConfigFile::read(context.manager_home())?;
     let key = file.with_spelling_of_file(key, context.env.home_dir.as_deref());
     let setting = effective_setting(&key, &file, context);
@@ -149,7 +149,7 @@ pub(super) fn get(context: &Context, args: &ConfigGetArgs) -> Result<Outcome> {
 }
 
 pub(super) fn set(context: &Context, args: &ConfigSetArgs) -> Result<Outcome> {
-    let setting = config::find(&args.key)?;
+    let setting = config::find_setting(&args.key)?;
     let kind = setting.key.kind;
     let value = kind.parse(&args.value).ok_or_else(|| {
         CommandError::usage(format!("invalid value for {}: {:?}", args.key, args.value))
@@ -170,7 +170,7 @@ pub(super) fn set(context: &Context, args: &ConfigSetArgs) -> Result<Outcome> {
 }
 
 pub(super) fn unset(context: &Context, args: &ConfigUnsetArgs) -> Result<Outcome> {
-    let setting = config::find(&args.key)?;
+    let setting = config::find_setting(&args.key)?;
     let dry_run = args.dry_run;
     change(context, "config unset", setting, dry_run, |file, key| {
         file.unset(key);

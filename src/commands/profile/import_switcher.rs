@@ -1,6 +1,6 @@
 //! `profile import --from SWITCHER`: saves the logins that another account switcher keeps.
 
-use crate::accounts::profile::Profile;
+use crate::accounts::profile::{LoginCopy, Profile};
 use crate::accounts::profile_ops::{default_name, plan_save};
 use crate::accounts::save::SaveOutcome;
 use crate::accounts::switchers::{Switcher, SwitcherLogin};
@@ -116,7 +116,7 @@ fn save_login(found: &SwitcherLogin, dry_run: bool, context: &Context) -> Result
     let saved = profiles.list()?;
     let (name, plan) = plan_import(&saved, &found.name, (snapshot, login))?;
     if !dry_run {
-        profiles.save_as(&name, (snapshot, login), home, false, now)?;
+        profiles.save_as(&name, (snapshot, login), home, LoginCopy::Ordinary, now)?;
     }
     let own = profiles.find(&login.identity)?;
     let recorded = own.as_ref().and_then(|own| own.find_live_home(home));
@@ -142,12 +142,12 @@ fn plan_import(
         .iter()
         .find(|p| p.identity().is_some_and(|who| who.is_same(&login.identity)));
     if own.is_none()
-        && let Ok(plan) = plan_save(saved, wanted, (snapshot, login), false)
+        && let Ok(plan) = plan_save(saved, wanted, (snapshot, login), LoginCopy::Ordinary)
     {
         return Ok((wanted.to_owned(), plan.outcome));
     }
     let name = default_name(saved, &login.identity)?;
-    let plan = plan_save(saved, &name, (snapshot, login), false)?;
+    let plan = plan_save(saved, &name, (snapshot, login), LoginCopy::Ordinary)?;
     Ok((name, plan.outcome))
 }
 

@@ -1,6 +1,6 @@
 //! `profile login`: lets Codex sign in in an empty home and saves the login as a profile.
 
-use crate::accounts::new_login::{self, AdoptedLogin, LiveHomeUpdate, LoginHome, RecoveredLogin};
+use crate::accounts::new_login::{self, AdoptedLogin, LiveHomeUpdate, LoginHome, LoginHomeContent};
 use crate::accounts::profile_ops::check_name;
 use crate::codex::{login_lock, sign_in};
 use crate::commands::profile::login_age::signed_in_at;
@@ -79,8 +79,8 @@ impl LoginArgs {
         // The login is saved even if codex login failed after it wrote one: its refresh token is valid.
         let ended = ended?;
         match found {
-            Some(RecoveredLogin::Login(adopted)) => Ok(self.show(&adopted, ended, context)),
-            Some(RecoveredLogin::Kept(kept)) => Err(CommandError::failed(
+            Some(LoginHomeContent::Login(adopted)) => Ok(self.show(&adopted, ended, context)),
+            Some(LoginHomeContent::Quarantined(kept)) => Err(CommandError::failed(
                 "cannot read the login that codex login wrote",
             )
             .hint(format!("a copy is kept: {}", kept.display()))),
@@ -229,7 +229,7 @@ pub(super) fn recover(context: &Context) -> Result<()> {
     )?;
     for found in recovered {
         match found {
-            RecoveredLogin::Login(adopted) => {
+            LoginHomeContent::Login(adopted) => {
                 let _ = update_cooldown(context, Some(&adopted.login), false);
                 context.warn(format_args!(
                     "finished an interrupted sign-in: saved {} as the profile {}",
@@ -238,7 +238,7 @@ pub(super) fn recover(context: &Context) -> Result<()> {
                 ));
                 warn_of_other_name(&adopted, context);
             }
-            RecoveredLogin::Kept(kept) => context.warn(format_args!(
+            LoginHomeContent::Quarantined(kept) => context.warn(format_args!(
                 "cannot read the login that an interrupted sign-in left: {}",
                 kept.display()
             )),

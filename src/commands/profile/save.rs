@@ -1,5 +1,6 @@
 //! `profile save`: saves the live login, or one from a file, as a profile.
 
+use crate::accounts::profile::LoginCopy;
 use crate::accounts::profile_ops::{SavePlan, default_name, plan_save};
 use crate::accounts::save::SaveOutcome;
 use crate::accounts::source;
@@ -51,9 +52,11 @@ impl SaveArgs {
         check_logins_allowed(context, &[context.manager_home()])?;
         let profiles = context.profiles();
         let (mut snapshot, mut login) = self.read_source_login(context)?;
-        let is_owner = match &self.from {
-            Some(from) => profiles.is_own_file(&context.env.absolute(from), &login.identity)?,
-            None => false,
+        let copy = match &self.from {
+            Some(from) if profiles.is_own_file(&context.env.absolute(from), &login.identity)? => {
+                LoginCopy::Owner
+            }
+            _ => LoginCopy::Ordinary,
         };
         // Planned first without locks: a refused save must not create lock files.
         let saved = profiles.list()?;
@@ -61,7 +64,7 @@ impl SaveArgs {
             Some(name) => name.clone(),
             None => default_name(&saved, &login.identity)?,
         };
-        let mut plan = plan_save(&saved, &name, (&snapshot, &login), is_owner)?;
+        let mut plan = plan_save(&saved, &name, (&snapshot, &login), copy)?;
         let mut outcome = Outcome::Done;
         if !self.dry_run {
             let (now, patience) = (context.local_now(), login_lock::REFRESH_TIMEOUT);
@@ -76,7 +79,7 @@ impl SaveArgs {
                     .hint("run the same command again; nothing was changed"));
             }
             let home = context.codex_home();
-            (plan, _) = profiles.save_as(&name, (&snapshot, &login), home, is_owner, now)?;
+            (plan, _) = profiles.save_as(&name, (&snapshot, &login), home, copy, now)?;
             outcome = update_cooldown(context, Some(&login), false);
         }
         let at = signed_in_at(&login.freshness);

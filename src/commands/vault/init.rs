@@ -3,7 +3,7 @@
 use crate::choices::vault_connection::{ConnectionArgs, absolute_url};
 use crate::codex::redaction::redact_message;
 use crate::config::file::ConfigFile;
-use crate::config::{file_access, find};
+use crate::config::{file_access, find_setting};
 use crate::context::Context;
 use crate::doctor::permissions::mode_open_to_others;
 use crate::error::{CommandError, Outcome, Result};
@@ -197,7 +197,7 @@ fn save_settings(context: &Context, connection: &ConnectionArgs, url: String) ->
     file_access::update(context.manager_home(), |file: &mut ConfigFile| {
         for (name, value) in values {
             if let Some(value) = value {
-                file.set(&find(name)?, Value::from(value))?;
+                file.set(&find_setting(name)?, Value::from(value))?;
             }
         }
         Ok(())

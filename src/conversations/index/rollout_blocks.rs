@@ -110,7 +110,7 @@ fn read_lines(
     let mut begin = from;
     while let Some(line) = lines.next()? {
         // Matches only the beginning of a line, so that most bytes are neither copied nor parsed.
-        if rollout_lines::may_have(line.bytes, LineParts::ALL) {
+        if rollout_lines::may_have(line.bytes, LineParts::INDEXED) {
             block.bytes.extend_from_slice(line.bytes);
             block.lines.push((line.offset, block.bytes.len()));
         }
@@ -144,7 +144,7 @@ fn parse_block(block: &LineBlock) -> ParsedBlock {
     for (offset, end) in &block.lines {
         let bytes = &block.bytes[start..*end];
         start = *end;
-        let Some(mut items) = rollout_lines::parse(bytes, LineParts::ALL) else {
+        let Some(mut items) = rollout_lines::parse(bytes, LineParts::INDEXED) else {
             continue;
         };
         if block.shown_end.is_some_and(|end| *offset >= end) {

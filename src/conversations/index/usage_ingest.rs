@@ -102,7 +102,8 @@ struct CopiedCounts {
 impl CopiedCounts {
     fn open(task: &IngestTask, copied_at: DateTime<Utc>) -> Self {
         let original = task.parent.as_ref();
-        let original = original.and_then(|(_, path)| EventReader::open(path, LineParts::ALL).ok());
+        let original =
+            original.and_then(|(_, path)| EventReader::open(path, LineParts::INDEXED).ok());
         Self {
             original,
             last: copied_at,

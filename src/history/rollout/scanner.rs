@@ -83,7 +83,7 @@ impl Scanner {
         if bytes.is_empty() {
             return;
         }
-        match rollout_lines::read(bytes, self.wanted_parts()) {
+        match rollout_lines::classify(bytes, self.wanted_parts()) {
             LineContent::Skipped { timestamp }
                 if is_complete.unwrap_or_else(|| json::is_complete(bytes)) =>
             {

@@ -44,7 +44,7 @@ pub(crate) fn check_python_copies(work: &mut Workspace<'_>) -> Result<(), Restor
             return Err(ArchiveError::damaged(archive.path(), what).into());
         }
         tree::remove(&journal)?;
-        let sound = database::checkpoint_wal(&path).and_then(|()| database::check(&path));
+        let sound = database::checkpoint_wal(&path).and_then(|()| database::check_integrity(&path));
         if let Err(e) = sound {
             return Err(ArchiveError::damaged(archive.path(), format!("{name}: {e}")).into());
         }

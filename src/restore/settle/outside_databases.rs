@@ -231,7 +231,7 @@ fn has_foreign_rows(rows: &[(String, String)], home: &Path) -> bool {
     rows.iter().any(|(_, path)| {
         let path = Path::new(path);
         // Codex writes the path as the user spelled the home, possibly through a link.
-        let real = path.canonical().unwrap_or_else(|_| path.to_path_buf());
+        let real = path.canonical_or_self();
         path.is_absolute() && !path.starts_with(home) && !real.starts_with(home)
     })
 }

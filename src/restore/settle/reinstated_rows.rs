@@ -45,7 +45,8 @@ pub(crate) fn unpack_rows(work: &Workspace<'_>) -> Result<Option<ReinstatedRows>
     let database = scratch.join("archived.sqlite");
     unpack(archive, &entry, &database)?;
     // A copy made by the Python tool may be torn. Codex creates the rows again from the rollouts.
-    let is_sound = database::may_be_sqlite(&database) && database::check(&database).is_ok();
+    let is_sound =
+        database::may_be_sqlite(&database) && database::check_integrity(&database).is_ok();
     Ok(is_sound.then_some(ReinstatedRows { database, ids }))
 }
 

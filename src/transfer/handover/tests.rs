@@ -3,6 +3,7 @@
 
 use super::*;
 use crate::accounts::owner::OwnerLocation;
+use crate::accounts::profile::LoginCopy;
 use crate::codex::auth::{AuthSnapshot, Login};
 use crate::codex::home::AUTH_JSON;
 use base64::Engine;
@@ -44,7 +45,13 @@ impl HandoverFixture {
             let (snapshot, login) = login_of(name, 1);
             let codex_home = root.path().join("codex");
             profiles
-                .save_as(name, (&snapshot, &login), &codex_home, false, now())
+                .save_as(
+                    name,
+                    (&snapshot, &login),
+                    &codex_home,
+                    LoginCopy::Ordinary,
+                    now(),
+                )
                 .unwrap();
         }
         fs::create_dir(root.path().join("disk")).unwrap();
