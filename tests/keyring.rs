@@ -175,3 +175,14 @@ fn a_restore_keeps_the_login_of_a_keyring_home_and_reports_it() {
         "{output}"
     );
 }
+
+/// Codex deletes auth.json when it stores a login in the keyring, and only a query of Codex names the account.
+#[test]
+fn a_recent_archive_of_a_keyring_home_is_up_to_date_whichever_account_it_has() {
+    let (env, _) = world("keyring");
+    std::fs::remove_file(env.codex_home().join("auth.json")).expect("remove");
+    let run = env
+        .run(["backup", "--no-status", "--if-older", "1d", "--json"])
+        .code(0);
+    assert_eq!(run.json()["up_to_date"], true, "{run}");
+}

@@ -82,7 +82,9 @@ fn convert_windows(limits: RateLimits, at: Timestamp) -> Vec<Window> {
                 (Some(seconds), _) => {
                     DateTime::from_timestamp(seconds, 0).map(|at| at.fixed_offset())
                 }
-                (None, Some(seconds)) => TimeDelta::try_seconds(seconds).map(|rest| at + rest),
+                (None, Some(seconds)) => {
+                    TimeDelta::try_seconds(seconds).and_then(|rest| at.checked_add_signed(rest))
+                }
                 (None, None) => None,
             },
         })
@@ -101,6 +103,9 @@ mod tests {
         assert!(count.windows[1].is_weekly());
         let reset = count.windows[1].resets_at.unwrap();
         assert_eq!(reset - count.at, TimeDelta::seconds(60));
+        // A reset time that no calendar has.
+        let text = String::from_utf8_lossy(line).replace(":60}", ":8500000000000}");
+        assert_eq!(parse(text.as_bytes()).unwrap().windows[1].resets_at, None);
         let api_key = br#"{"timestamp":"2026-11-21T08:00:00Z","type":"event_msg","payload":{"type":"token_count","rate_limits":{"primary":null,"secondary":null}}}"#;
         assert_eq!(parse(api_key).unwrap().windows, []);
         for other in [

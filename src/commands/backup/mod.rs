@@ -12,7 +12,7 @@ use crate::archive::reader::ArchiveReader;
 use crate::archive::reuse::{PreviousArchive, ReuseOptions, VerifyReused};
 use crate::archive::{ArchiveError, names};
 use crate::codex::auth::AuthFile;
-use crate::codex::home::AUTH_JSON;
+use crate::codex::config::{CredentialStore, read_login};
 use crate::codex::identity::Identity;
 use crate::context::Context;
 use crate::copies::losses::archived;
@@ -210,7 +210,9 @@ impl BackupArgs {
         };
         let records = context.archives()?;
         let home = context.codex_home().display().to_string();
-        let identity = AuthFile::read(&context.codex_home().join(AUTH_JSON))
+        // A login in the keyring is not read, so that archives of the home count, whichever account they have.
+        let reads_login = CredentialStore::read(context.codex_home()).reads_auth_json();
+        let identity = read_login(context.codex_home())
             .unwrap_or_else(|e| AuthFile::from_read_error(&e))
             .login()
             .map(|l| l.identity.clone());
@@ -219,7 +221,7 @@ impl BackupArgs {
                 && m.source_codex_home == home
                 && !m.is_single_login()
                 && !m.is_safety()
-                && is_same_account(m.identity().as_ref(), identity.as_ref())
+                && (!reads_login || is_same_account(m.identity().as_ref(), identity.as_ref()))
         });
         let Some(newest) = newest else {
             return Ok(None);

@@ -143,7 +143,7 @@ impl TrashArgs {
         let mut selection = select_conversations(home, &filter, context)?;
         let mut items = remove_trashed_names(&mut selection, home, context)?;
         check_selection(&selection)?;
-        let mut removed = Vec::new();
+        let mut removed = Ok(Vec::new());
         if self.dry_run {
             let chosen = selection.conversations.iter();
             items.extend(chosen.map(|selected| TrashItem::of_selected(selected, &Ok(()))));
@@ -158,11 +158,13 @@ impl TrashArgs {
                 let result = trash.discard(home, state.as_deref(), selected, context.now());
                 items.push(TrashItem::of_selected(selected, &result.map(drop)));
             }
-            removed = remove_expired(&trash, context)?;
+            if !progress::is_interrupted() {
+                removed = remove_expired(&trash, context);
+            }
         }
         self.show_moved(&items, context);
         let is_partial = items.iter().any(|item| item.action == "skip");
-        items.extend(removed);
+        items.extend(removed?);
         print_document(context, "storage trash", &items, self.dry_run);
         if progress::is_interrupted() {
             return Err(CommandError::interrupted());
