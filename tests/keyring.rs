@@ -4,7 +4,7 @@
 use crate::support::env::TestEnv;
 use crate::support::profiles::save_alice_and_bob;
 use crate::support::sample::{backup, bob, sample_home, text};
-use crate::support::sign_in::auth_json;
+use crate::support::sign_in::{auth_json, write_auth};
 use crate::support::write_program;
 use std::fs;
 
@@ -180,9 +180,13 @@ fn a_restore_keeps_the_login_of_a_keyring_home_and_reports_it() {
 #[test]
 fn a_recent_archive_of_a_keyring_home_is_up_to_date_whichever_account_it_has() {
     let (env, _) = world("keyring");
-    std::fs::remove_file(env.codex_home().join("auth.json")).expect("remove");
-    let run = env
-        .run(["backup", "--no-status", "--if-older", "1d", "--json"])
-        .code(0);
+    fs::remove_file(env.codex_home().join("auth.json")).expect("remove");
+    let back_up = ["backup", "--no-status", "--if-older", "1d", "--json"];
+    let run = env.run(back_up).code(0);
     assert_eq!(run.json()["up_to_date"], true, "{run}");
+    // With `auto` an auth.json names the account.
+    let (env, _) = world("auto");
+    write_auth(&env.codex_home(), &bob());
+    let run = env.run(back_up).code(0);
+    assert_eq!(run.json()["up_to_date"], false, "{run}");
 }

@@ -795,7 +795,11 @@ fn launches_of_one_account_are_counted_without_the_others() {
     }
     let _ = env.run(["launch", "work"]).code(0);
     let own = env.run(["launches", "home"]).code(0);
-    assert!(own.stderr.contains("1 older"), "{own}");
+    assert!(
+        own.stderr
+            .contains("1 older: codex-manager launches home --all"),
+        "{own}"
+    );
 }
 
 #[test]

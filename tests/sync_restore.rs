@@ -688,7 +688,7 @@ fn a_restore_that_cannot_keep_a_file_leaves_no_snapshot() {
         let snapshots = || fs::read_dir(pair.0.path("backups-b")).unwrap().count();
         let before = snapshots();
         let hidden = pair.home("b").join(second);
-        fs::set_permissions(&hidden, fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(&hidden, fs::Permissions::from_mode(0o0)).unwrap();
         let args = [
             "--manager-home",
             "manager-b",

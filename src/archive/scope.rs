@@ -129,11 +129,6 @@ pub struct Excludes {
 }
 
 impl Excludes {
-    /// Returns true if a glob means the whole home, which cannot be excluded.
-    pub(crate) fn is_whole_home(glob: &str) -> bool {
-        glob.trim_matches('/').is_empty()
-    }
-
     /// Compiles `globs`. A glob without `/` matches names at any depth, and `*` matches within one
     /// name, as in git.
     ///

@@ -131,7 +131,7 @@ fn find_in_home(text: &str, context: &Context) -> Result<NamedConversation> {
 /// replace those of the database.
 ///
 /// # Errors
-/// Codex's list cannot be read.
+/// Codex's list or a name in `session_index.jsonl` cannot be read.
 pub(crate) fn list_rows(context: &Context) -> Result<Vec<ThreadRow>> {
     let home = context.codex_home();
     let mut rows = match context.state_database() {

@@ -59,6 +59,11 @@ impl CredentialStore {
         self == Self::File
     }
 
+    /// Returns true if Codex reads auth.json, or may read it.
+    pub(crate) fn may_read_auth_json(self) -> bool {
+        matches!(self, Self::File | Self::Auto)
+    }
+
     /// Reads the store of a home. A missing key and an unreadable file mean the default.
     pub(crate) fn read(home: &Path) -> Self {
         let text = read_text(&home.join(CONFIG_TOML));

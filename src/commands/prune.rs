@@ -73,7 +73,7 @@ impl PruneArgs {
     ///
     /// # Errors
     /// No rule is given, a rule is invalid, the trash has nothing to move back, a deletion is refused or not confirmed, a
-    /// file cannot be moved, or the user interrupts. Nothing is moved then.
+    /// file cannot be moved, or the user interrupts. Nothing is moved then, unless only the trash cannot be measured.
     pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
         let context = &self.table.apply(context)?;
         if self.undo {

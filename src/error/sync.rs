@@ -2,6 +2,7 @@
 
 use super::ErrorKind::{Failed, Refused, Usage};
 use super::{Advised, CommandError};
+use crate::io::settings::SettingsError;
 use crate::sync::apply::ApplyError;
 use crate::sync::backup::BackupError;
 use crate::sync::codexsync::CodexSyncStateError;
@@ -23,7 +24,11 @@ impl Advised for SyncConfigError {
             Self::Overlap { .. } => {
                 self.unchanged(Usage, "choose folders that do not contain each other")
             }
-            Self::Settings(e) => e.advice(),
+            Self::Settings(e @ SettingsError::Newer { .. }) => e.advice(),
+            Self::Settings(_) => self.unchanged(
+                Usage,
+                "fix it, then check it with: codex-manager sync validate",
+            ),
         }
     }
 }

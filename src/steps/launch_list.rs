@@ -7,6 +7,7 @@ use crate::context::Context;
 use crate::error::{Outcome, Result};
 use crate::history::thread_titles::read_titles;
 use crate::io::clock::Timestamp;
+use crate::io::shell::quote_if_needed;
 use crate::launch::record::{LaunchRecord, LaunchState};
 use crate::ui::{Cell, Column, Style, Table, object};
 use crate::views::account::{first_login, local_rfc3339, printable, relative_time, short_id};
@@ -19,7 +20,7 @@ use std::path::Path;
 /// account. `command` is the name in the JSON document.
 ///
 /// # Errors
-/// The registry cannot be read or completed.
+/// No account or several match `profile`, or the registry cannot be read or completed.
 pub(crate) fn show_launches(
     command: &str,
     profile: Option<&str>,
@@ -215,9 +216,11 @@ fn show(launches: &[ListedLaunch], total: usize, profile: Option<&str>, context:
         }
     }
     if total > launches.len() {
+        let of = profile.map(|profile| format!(" {}", quote_if_needed(&printable(profile))));
         ui.note(format_args!(
-            "{} older: codex-manager launches --all",
-            total - launches.len()
+            "{} older: codex-manager launches{} --all",
+            total - launches.len(),
+            of.unwrap_or_default()
         ));
     }
 }

@@ -327,7 +327,7 @@ pub(crate) fn name_for_commands(path: &Path, context: &Context) -> String {
     }
 }
 
-/// Applies a restore. If it removes files from the home, marks the home as restored before: otherwise the next sync would
+/// Applies a restore. If it is full or removes files from the home, marks the home as restored before: otherwise the next sync would
 /// count them as deleted by the user. Removes the mark again if the restore changed nothing because other programs use
 /// the home.
 pub(crate) fn apply_marked(

@@ -43,7 +43,7 @@ pub(crate) fn back_up_plan(
         let path = config.root(seen.side).join(&seen.path);
         (path, SnapshotFile::new(seen.side, seen.path, seen.stat))
     });
-    back_up_readable(config, files.collect(), now)
+    write_snapshot(config, files.collect(), now, |_| true)
 }
 
 /// Copies these files, each given with its current path, to a new snapshot, and returns its name; `None` if none of them
@@ -58,24 +58,23 @@ pub(crate) fn back_up_files(
 ) -> Result<Option<String>, BackupError> {
     // Files that are gone in the meantime need no copy.
     files.retain(|(path, _)| path.exists());
-    let snapshot = back_up_readable(config, files, now)?;
+    // An incomplete one would be the latest, which a restore takes without `--from`.
+    let snapshot = write_snapshot(config, files, now, <[_]>::is_empty)?;
     match snapshot.not_copied.into_iter().next() {
         None => Ok(snapshot.name),
         Some((file, why)) => {
-            // It would be the latest one, which a restore takes without `--from`.
-            if let Some(name) = snapshot.name {
-                tree::remove(&config.backup.folder.join(name))?;
-            }
             let source = io::Error::other(why);
             Err(source).at("keep", config.root(file.side()).join(file.path))?
         }
     }
 }
 
-fn back_up_readable(
+/// Writes a snapshot of the readable files, and publishes it if `accepts` the files that could not be copied.
+fn write_snapshot(
     config: &SyncConfig,
     files: Vec<(PathBuf, SnapshotFile)>,
     now: DateTime<Utc>,
+    accepts: impl Fn(&[(SnapshotFile, String)]) -> bool,
 ) -> Result<SnapshotResult, BackupError> {
     let mut snapshot_result = SnapshotResult::default();
     if files.is_empty() {
@@ -104,7 +103,7 @@ fn back_up_readable(
         SnapshotCompression::None => write_folder(&path, files, list)?,
         SnapshotCompression::Zip => write_zip(&path, files, list)?,
     };
-    if path.exists() {
+    if path.exists() && accepts(&snapshot_result.not_copied) {
         snapshot_result.name = Some(publish(&path, folder, &base, end)?);
     }
     Ok(snapshot_result)

@@ -144,7 +144,7 @@ fn backup_until_unchanged(
     Err(VaultError::Changing(home))
 }
 
-/// Removes snapshots. Returns those that could not be removed.
+/// Removes snapshots. Returns all of them if one could not be removed.
 fn forget(restic: &Restic, ids: Vec<String>) -> Vec<String> {
     if restic.forget(ids.iter().map(String::as_str)).is_ok() {
         Vec::new()

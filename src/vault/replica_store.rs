@@ -158,7 +158,7 @@ impl ReplicaStore {
     /// data stays until `restic prune`.
     ///
     /// # Errors
-    /// restic fails. In an append-only repository, nothing is removed; see [`VaultError::is_append_only`].
+    /// restic fails. An append-only repository refuses; see [`VaultError::is_append_only`].
     pub(crate) fn forget(
         &self,
         snapshots: &[ReplicaSnapshot],

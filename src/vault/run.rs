@@ -38,7 +38,7 @@ impl Restic {
     /// Removes snapshots. Their data stays until `restic prune`.
     ///
     /// # Errors
-    /// As [`Restic::run`]; [`Fault::AppendOnly`] if the storage refuses, so that no snapshot was removed.
+    /// As [`Restic::run`]; [`Fault::AppendOnly`] if the storage refuses. Then none of the first [`MAX_IDS`] was removed.
     pub(crate) fn forget<'a>(
         &self,
         ids: impl IntoIterator<Item = &'a str>,

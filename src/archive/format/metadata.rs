@@ -183,8 +183,8 @@ impl Metadata {
         self
     }
 
-    /// Returns true if the archive has the login of the home. A backup may leave it out: on a disk without modes, or if
-    /// it is in the keyring.
+    /// Returns true if the archive has the auth.json of the home. A backup leaves it out on a disk without modes, and
+    /// Codex with a keyring deletes it.
     pub(crate) fn captures_login(&self) -> bool {
         let files = &self.captured_files;
         let lists_login = files.is_empty() || files.iter().any(|name| name == AUTH_JSON);

@@ -12,7 +12,8 @@ use crate::archive::reader::ArchiveReader;
 use crate::archive::reuse::{PreviousArchive, ReuseOptions, VerifyReused};
 use crate::archive::{ArchiveError, names};
 use crate::codex::auth::AuthFile;
-use crate::codex::config::{CredentialStore, read_login};
+use crate::codex::config::CredentialStore;
+use crate::codex::home::AUTH_JSON;
 use crate::codex::identity::Identity;
 use crate::context::Context;
 use crate::copies::losses::archived;
@@ -196,7 +197,7 @@ impl BackupArgs {
         }
     }
 
-    /// Returns the newest archive of this home, mode and account if no new one is needed: it is younger than
+    /// Returns the newest archive of this home, mode and account (unless unknown) if no new one is needed: it is younger than
     /// `--if-older`, and with `--if-codex-changed` made with the installed version of Codex.
     fn find_recent_archive(&self, context: &Context) -> Result<Option<PublishedArchive>> {
         if self.if_older.is_none() && !self.if_codex_changed {
@@ -210,18 +211,19 @@ impl BackupArgs {
         };
         let records = context.archives()?;
         let home = context.codex_home().display().to_string();
+        let store = CredentialStore::read(context.codex_home());
+        let auth = AuthFile::read(&context.codex_home().join(AUTH_JSON)).ok();
+        let login = auth.as_ref().and_then(AuthFile::login);
+        let login = login.filter(|_| store.may_read_auth_json());
+        let identity = login.map(|login| &login.identity);
         // A login in the keyring is not read, so that archives of the home count, whichever account they have.
-        let reads_login = CredentialStore::read(context.codex_home()).reads_auth_json();
-        let identity = read_login(context.codex_home())
-            .unwrap_or_else(|e| AuthFile::from_read_error(&e))
-            .login()
-            .map(|l| l.identity.clone());
+        let is_known = identity.is_some() || store.reads_auth_json();
         let newest = store::find_newest(&records, |m| {
             m.mode == self.capture.mode
                 && m.source_codex_home == home
                 && !m.is_single_login()
                 && !m.is_safety()
-                && (!reads_login || is_same_account(m.identity().as_ref(), identity.as_ref()))
+                && (!is_known || is_same_account(m.identity().as_ref(), identity))
         });
         let Some(newest) = newest else {
             return Ok(None);

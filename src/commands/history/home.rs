@@ -1,6 +1,8 @@
 //! The Codex home that the subcommands compare and repair.
 
-use crate::codex::config::read_login;
+use crate::codex::auth::AuthFile;
+use crate::codex::config::CredentialStore;
+use crate::codex::home::AUTH_JSON;
 use crate::context::Context;
 use crate::copies::unreadable_fixes::set_fixes;
 use crate::history::check::{Findings, compare};
@@ -31,7 +33,9 @@ pub(super) fn repair_context(context: &Context) -> RepairContext<'_> {
 pub(super) fn find_differences(context: &Context) -> Result<Findings, HistoryError> {
     let home = context.codex_home();
     let database = context.state_database();
-    let auth = read_login(home).ok();
+    let reads_auth = CredentialStore::read(home).may_read_auth_json();
+    let auth = AuthFile::read(&home.join(AUTH_JSON)).ok();
+    let auth = auth.filter(|_| reads_auth);
     let live = auth.and_then(|auth| auth.login()?.identity.account_id.clone());
     let mut findings = compare(home, database.as_deref(), live.as_deref())?;
     set_fixes(&mut findings.report.unreadable, context);

@@ -164,8 +164,15 @@ impl TrashArgs {
         }
         self.show_moved(&items, context);
         let is_partial = items.iter().any(|item| item.action == "skip");
-        items.extend(removed?);
+        let (removed, failed) = match removed {
+            Ok(removed) => (removed, None),
+            Err(e) => (Vec::new(), Some(e)),
+        };
+        items.extend(removed);
         print_document(context, "storage trash", &items, self.dry_run);
+        if let Some(e) = failed {
+            return Err(e);
+        }
         if progress::is_interrupted() {
             return Err(CommandError::interrupted());
         }

@@ -1,4 +1,4 @@
-//! `sync`: synchronizes Codex's conversations between machines, through a cloud folder or the vault.
+//! `sync`: synchronizes Codex's state between machines, through a cloud folder or the vault.
 
 mod forget;
 mod init;

@@ -159,6 +159,7 @@ impl<'a> Writer<'a> {
     ) -> Result<(), IndexError> {
         let written = match step {
             IngestStep::Begin(task) => self.begin_conversation(task),
+            IngestStep::Unreadable(task, reason) => self.skip_conversation(&task, reason),
             IngestStep::Lines(block) => {
                 progress.add_bytes(block.read);
                 self.write_block(block)
@@ -189,11 +190,26 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
+    /// Keeps what the index has of a conversation. The next walk reads it: a change of its mode does not change its
+    /// stamp.
+    fn skip_conversation(&mut self, task: &IngestTask, reason: String) -> rusqlite::Result<()> {
+        let id = self.find_or_insert(task)?;
+        self.set_fields(id, task)?;
+        let path = task.candidate.path.clone();
+        self.report.skipped.push(SkippedFile { path, reason });
+        let sql = "UPDATE conversation SET size=?2 WHERE id=?1";
+        self.store.execute(sql, params![id, NOT_INDEXED])
+    }
+
+    fn find_or_insert(&self, task: &IngestTask) -> rusqlite::Result<i64> {
+        match &task.indexed {
+            Some(indexed) => Ok(indexed.id),
+            None => self.insert_conversation(task),
+        }
+    }
+
     fn begin_conversation(&mut self, task: Box<IngestTask>) -> rusqlite::Result<()> {
-        let id = match &task.indexed {
-            Some(indexed) => indexed.id,
-            None => self.insert_conversation(&task)?,
-        };
+        let id = self.find_or_insert(&task)?;
         let Some(from) = task.from else {
             return self.set_fields(id, &task);
         };
@@ -372,7 +388,7 @@ impl<'a> Writer<'a> {
             Err(reason) => {
                 let path = open.task.candidate.path.clone();
                 self.report.skipped.push(SkippedFile { path, reason });
-                // The next walk reads it again. A change of its mode does not change its stamp.
+                // The next walk reads it from its beginning.
                 open.task.stamp.size = NOT_INDEXED;
                 let nothing = Place {
                     rollout: 0,

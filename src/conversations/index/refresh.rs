@@ -122,7 +122,7 @@ pub(crate) fn refresh(
 }
 
 /// Compares conversations with the index, and reads the changed ones. With `max_bytes`, compares all of them and stops
-/// before it reads more bytes than that; without it, compares those that changed according to Codex's database.
+/// before it reads more bytes than that, but reads at least one; without it, compares those that changed according to Codex's database.
 fn update(
     store: &mut IndexStore,
     source: IndexSource<'_>,

@@ -8,6 +8,7 @@ use super::tokens::truncate_output;
 use crate::codex::rollout_lines::{self, EventKind, LineItems, LineParts, Role};
 use crate::conversations::past_answers::is_past_answer;
 use crate::conversations::raw_lines::RawLines;
+use crate::io::file_open;
 use std::io;
 use std::path::Path;
 
@@ -17,6 +18,8 @@ const BLOCK_BYTES: usize = 512 << 10;
 /// A step of the ingestion of a conversation; `L` are lines before or after they are parsed.
 pub(super) enum IngestStep<L> {
     Begin(Box<IngestTask>),
+    /// A conversation of which the newest rollout cannot be opened, with the reason.
+    Unreadable(Box<IngestTask>, String),
     Lines(L),
     /// The place after the last line, and the bytes before that place.
     End(Result<(Place, Vec<u8>), String>),
@@ -58,6 +61,15 @@ pub(super) type SubmitStep<'a> = dyn Fn(IngestStep<LineBlock>) -> bool + 'a;
 pub(super) fn read_rollouts(task: IngestTask, submit: &SubmitStep<'_>) -> Result<bool, IndexError> {
     let (from, path, number) = (task.from, task.candidate.path.clone(), task.number);
     let earlier = task.earlier.clone();
+    // Before its beginning, which deletes what the index has of it.
+    if from.is_some()
+        && let Err(e) = file_open::open(&path)
+    {
+        return Ok(submit(IngestStep::Unreadable(
+            Box::new(task),
+            e.to_string(),
+        )));
+    }
     if !submit(IngestStep::Begin(Box::new(task))) {
         return Ok(false);
     }
@@ -132,6 +144,7 @@ fn read_lines(
 pub(super) fn parse_step(step: IngestStep<LineBlock>) -> IngestStep<ParsedBlock> {
     match step {
         IngestStep::Begin(task) => IngestStep::Begin(task),
+        IngestStep::Unreadable(task, reason) => IngestStep::Unreadable(task, reason),
         IngestStep::End(end) => IngestStep::End(end),
         IngestStep::Lines(block) => IngestStep::Lines(parse_block(&block)),
     }

@@ -55,7 +55,7 @@ pub(crate) fn list_conversations(
     Ok((candidates.into_iter().map(conversation).collect(), skipped))
 }
 
-/// Searches `conversations` of a home on all processors, in texts of all authors or of `role`. A conversation that was
+/// Searches `conversations` of a home in parallel, in texts of all authors or of `role`. A conversation that was
 /// deleted meanwhile is not reported.
 ///
 /// # Errors

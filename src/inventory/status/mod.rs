@@ -116,7 +116,7 @@ pub(crate) fn observe(options: &StatusOptions) -> Result<StatusReport, StatusErr
     // Codex may have renewed the login meanwhile; its account is the same.
     let auth = or_none(read());
     check_text(text.as_ref(), config.store, &auth)?;
-    if config.store.reads_auth_json() || config.store == CredentialStore::Auto {
+    if config.store.may_read_auth_json() {
         report.identity = auth.login().map(|login| login.identity.clone());
         report.plan = auth.login().and_then(|login| login.plan.clone());
         report.login = login_state(&auth);

@@ -47,7 +47,8 @@ impl StatusReport {
             .is_some_and(|who| who.kind.is_billed_by_use())
     }
 
-    /// Returns the latest reset of all exhausted windows; `None` if no window is exhausted or the account is unknown.
+    /// Returns the time at which the account is available again, by its windows and its spend cap; `None` if nothing blocks
+    /// it, or the account or the end is unknown.
     pub(crate) fn next_available_at(&self, now: &DateTime<Utc>) -> Option<Timestamp> {
         let mut entry = AccountEntry::new(self.identity.clone()?);
         entry.observation.clone_from(&self.observation);

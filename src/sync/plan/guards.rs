@@ -123,7 +123,8 @@ fn deletion_limit(known: usize) -> usize {
 }
 
 /// Drops all steps that delete files if there are more than [`deletion_limit`], until the user confirms them with
-/// `--delete-many`: the user more likely lost a folder. `known` is the number of files of the last sync.
+/// `--delete-many`: the user more likely lost a folder. Deletions that were published before are neither counted nor
+/// dropped. `known` is the number of files of the last sync.
 pub(super) fn hold_back_mass_deletions(
     plan: &mut SyncPlan,
     known: usize,
