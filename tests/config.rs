@@ -356,6 +356,7 @@ fn a_config_of_a_newer_version_is_refused_and_unchanged() {
 #[test]
 fn a_backup_refuses_a_setting_that_excludes_the_whole_home() {
     let env = TestEnv::new();
+    sample_home(&env);
     for glob in ["", "/"] {
         let list = format!("[\"{glob}\"]");
         env.write(FILE, format!("backup.exclude = {list}\n"));

@@ -797,7 +797,7 @@ fn launches_of_one_account_are_counted_without_the_others() {
     let own = env.run(["launches", "home"]).code(0);
     assert!(
         own.stderr
-            .contains("1 older: codex-manager launches home --all"),
+            .contains("1 older:\n    codex-manager launches home --all"),
         "{own}"
     );
 }
