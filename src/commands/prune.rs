@@ -281,8 +281,8 @@ struct ArchiveCheck {
 /// that loses an archive, one kept archive was read completely.
 ///
 /// # Errors
-/// The user interrupts, or there is too little disk space to unpack the databases of an archive for the check. An archive
-/// that is damaged or cannot be read is no error: no rule counts it.
+/// The user interrupts, or there is too little disk space to unpack the databases of an archive for the check. Damaged
+/// and unreadable archives are no error: no rule counts them.
 fn make_plan(
     context: &Context,
     records: &[ArchiveRecord],

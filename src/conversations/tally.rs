@@ -20,8 +20,8 @@ impl Tally {
     /// The number of bytes of [`Tally::to_bytes`].
     pub(crate) const STORED_BYTES: usize = 33;
 
-    /// Returns the tokens that were used since the previous event; zero for a repeated sum, and for the sum of a request
-    /// that [`Self::count_request`] counted.
+    /// Returns the tokens that were used since the previous event. Zero for a repeated sum, and for one that
+    /// [`Self::count_request`] has already counted.
     pub(crate) fn count(&mut self, event: &TokenEvent) -> TokenUsage {
         let Some(total) = event.total else {
             return event.last.unwrap_or_default();

@@ -68,8 +68,8 @@ pub(crate) fn find_leftovers(
     found
 }
 
-/// Removes stale staging folders and temp files from the manager home. Returns the errors of the folders; a temp file
-/// that cannot be removed stays. Unfinished backups of a sync are left to the next sync.
+/// Removes stale staging folders and temp files from the manager home. Returns the errors of the folders, and ignores
+/// those of temp files. Leaves unfinished backups of a sync to the next sync.
 pub(crate) fn remove_leftovers(manager_home: &Path) -> Vec<IoError> {
     let failures = staging::remove_stale(&manager_home.join("tmp"));
     for folder in temp_file_folders(manager_home) {

@@ -81,8 +81,8 @@ impl IndexRefresh {
         self.changed.notify_all();
     }
 
-    /// Reads from the index, after `work`, unless that was done a moment ago. A damaged index is created again, and read if
-    /// that takes no longer than [`MAX_WAIT`].
+    /// Reads from the index, after `work`, unless `work` was done a moment ago. Creates a damaged index again, and reads
+    /// it if it is complete within [`MAX_WAIT`].
     ///
     /// # Errors
     /// The index does not exist yet, it cannot be read, or another process writes it all the time.

@@ -29,8 +29,8 @@ pub(crate) struct SwitchRequest<'a> {
     /// The manager home with the profiles.
     pub manager_home: &'a Path,
     pub to: &'a Identity,
-    /// True to activate also a login that is older than the newest observed one, or that was last live in a Codex home
-    /// that cannot be read.
+    /// True to activate also a doubtful login: one older than the newest observed one, or one last live in an
+    /// unreadable Codex home.
     pub force_stale: bool,
     /// The action for a running daemon.
     pub daemon: DaemonPolicy<'a>,

@@ -61,8 +61,8 @@ pub(crate) struct RecoveredRestore {
     pub result: Result<Recovery, JournalError>,
 }
 
-/// Finishes or undoes every interrupted restore, and removes the pointers of those that have ended. Reports restores
-/// that still run too. Costs a few listings if there is none.
+/// Finishes or undoes every interrupted restore, and removes the pointers of ended ones. Also reports running restores.
+/// Without any restore, it only lists a few folders.
 pub(crate) fn recover_all(
     codex_home: &Path,
     manager_home: &Path,

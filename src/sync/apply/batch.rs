@@ -146,9 +146,9 @@ impl ApplyRun<'_> {
         })
     }
 
-    /// Syncs the folders of the files: if they are few, by one call for each folder, else by one call per file system. If
-    /// that is not possible, also syncs the folders above them, which may be new. Files whose folder cannot be synced become
-    /// failures; an error that ends the run goes to `outcome`.
+    /// Syncs the folders of the files: a few by one call each, many by one call per file system. If the latter fails, syncs
+    /// each folder and each one above it, which may be new. Files whose folder cannot be synced become failures; an error
+    /// that ends the run goes to `outcome`.
     fn sync_folders(
         &self,
         files: &mut [Result<NamedFile, StepFailure>],
