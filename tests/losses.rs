@@ -7,12 +7,15 @@ use crate::support::env::{TestEnv, assert_same_tree};
 use crate::support::faults::Dice;
 use crate::support::lab::{Lab, rollout, rollouts};
 use crate::support::pair::{ID, META, Pair, ROLLOUT};
+use crate::support::pauses::wait_until;
 use crate::support::real_codex::RealCodex;
 use crate::support::{restic, variables};
+use codex_manager::testing::io::lock::FileLock;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
 fn losses(env: &TestEnv, code: i32) -> Vec<Value> {
     let run = env.run(["history", "losses", "--json"]).code(code);
@@ -234,6 +237,44 @@ fn i16_prune_keeps_the_last_copy_until_the_loss_is_accepted() {
     let _ = env.run(["history", "losses", "--accept", &id(1)]).code(0);
     let pruned = env.run(prune).code(0).json();
     assert_eq!(pruned["drop"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn i16_prune_plans_again_if_an_archive_was_added_while_it_waited() {
+    let mut env = TestEnv::new();
+    write(&env, &sample(1));
+    back_up_at(&mut env, "08:00");
+    compact(&env, &sample(1), 4);
+    back_up_at(&mut env, "09:00");
+    let backups = env.manager_home().join("backups");
+    let names = fs::read_dir(&backups).expect("list").flatten();
+    let mut moved: Vec<_> = names.map(|entry| entry.file_name()).collect();
+    moved.retain(|name| name.to_string_lossy().starts_with("2026-11-20-09"));
+    assert_eq!(moved.len(), 2, "the newest archive and its sidecar");
+    let aside = env.path("aside");
+    fs::create_dir(&aside).expect("create");
+    for name in &moved {
+        fs::rename(backups.join(name), aside.join(name)).expect("move");
+    }
+    let lock = FileLock::try_acquire(&env.manager_home().join(".lock")).expect("lock");
+    let mut command = env.command(["prune", "--keep-last", "1", "--json"]);
+    let errors = fs::File::create(env.path("errors")).expect("create");
+    let prune = command.stdout(Stdio::piped()).stderr(errors).spawn();
+    wait_until("prune waits for the lock", || {
+        let shown = fs::read_to_string(env.path("errors")).expect("read");
+        shown.contains("waiting for another process to finish")
+    });
+    for name in &moved {
+        fs::rename(aside.join(name), backups.join(name)).expect("move");
+    }
+    drop(lock);
+    let output = prune.expect("start").wait_with_output().expect("wait");
+    let pruned: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(
+        pruned["keep"][1]["reason"],
+        "has messages that 01a1f78b lost"
+    );
+    assert_eq!(pruned["drop"], json!([]));
 }
 
 #[test]

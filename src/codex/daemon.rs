@@ -10,7 +10,7 @@ use super::program::Program;
 use super::redaction::printable;
 use crate::io::child::{ChildGroup, ChildOutput};
 use crate::io::environment::Environment;
-use crate::io::{file_open, prefix_unless_empty, processes};
+use crate::io::{clock, file_open, prefix_unless_empty, processes};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::Value;
 use std::path::Path;
@@ -61,7 +61,7 @@ pub fn find(home: &Path) -> Option<Daemon> {
     let daemon = Daemon {
         pid: u32::try_from(pid).ok().filter(|pid| *pid > 0)?,
         start_ticks: note["processIdentity"]["startTicks"].as_u64(),
-        noted_at: path.metadata().ok()?.modified().ok()?.into(),
+        noted_at: clock::file_time(path.metadata().ok()?.modified().ok()?)?,
     };
     let boot = note["processIdentity"]["bootId"].as_str();
     // After a restart of the machine the same id and start time can belong to another process.

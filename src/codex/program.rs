@@ -2,8 +2,8 @@
 
 use crate::io::child::{ChildGroup, ChildOutput};
 use crate::io::environment::Environment;
-use crate::io::{OrdinaryPath as _, file_open};
-use chrono::{DateTime, SecondsFormat, Utc};
+use crate::io::{OrdinaryPath as _, clock, file_open};
+use chrono::SecondsFormat;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -82,7 +82,7 @@ impl Program {
             .find_map(|folder| read_npm_version(&folder))
             .or_else(|| {
                 let meta = file.metadata().ok()?;
-                let modified: DateTime<Utc> = meta.modified().ok()?.into();
+                let modified = clock::file_time(meta.modified().ok()?)?;
                 let time = modified.to_rfc3339_opts(SecondsFormat::Secs, true);
                 Some(format!("{} bytes of {time}", meta.len()))
             })

@@ -89,29 +89,27 @@ impl PruneArgs {
         let rules = self.rules.rules(context, "prune")?;
         let manager = context.manager_home();
         let mut checks = ArchiveChecks::default();
-        // The slow checks run without the lock, so that no other command has to wait for them.
-        let records = context.archives()?;
-        let mut plan = make_plan(context, &records, &rules, &mut checks, self.dry_run)?;
-        let needed = if plan.drop.is_empty() {
-            NeededArchives::default()
-        } else {
-            let dropped = plan.drop.iter();
-            let homes = dropped.map(|decision| PathBuf::from(&decision.candidate.home));
-            NeededArchives::find(homes.collect(), &records, context)?
-        };
-        // The lock is held from the final plan to the last move, so that no other process adds or
-        // removes an archive in between.
-        let lock = if self.dry_run || !context.backups().is_dir() {
-            needed.keep_last_copies(&mut plan);
-            None
-        } else {
+        let (plan, lock) = loop {
+            // The slow checks run without the lock, so that no other command has to wait for them.
+            let records = context.archives()?;
+            let mut plan = make_plan(context, &records, &rules, &mut checks, self.dry_run)?;
+            if !plan.drop.is_empty() {
+                let dropped = plan.drop.iter();
+                let homes = dropped.map(|decision| PathBuf::from(&decision.candidate.home));
+                let needed = NeededArchives::find(homes.collect(), &records, context)?;
+                needed.keep_last_copies(&mut plan);
+            }
+            if self.dry_run || !context.backups().is_dir() {
+                break (plan, None);
+            }
+            // Held to the last move, so that no other process adds or removes an archive in between.
             let lock = FileLock::acquire_unless_interrupted(&manager.join(LOCK_NAME))?;
             trash::recover(manager)?;
-            plan = make_plan(context, &context.archives()?, &rules, &mut checks, false)?;
-            needed.keep_last_copies(&mut plan);
-            let findings = checks.values().filter_map(|check| check.finding.clone());
-            store::note_verified_locked(manager, &findings.collect::<Vec<_>>(), &lock)?;
-            Some(lock)
+            if context.archives()? == records {
+                let findings = checks.values().filter_map(|check| check.finding.clone());
+                store::note_verified_locked(manager, &findings.collect::<Vec<_>>(), &lock)?;
+                break (plan, Some(lock));
+            }
         };
         let moved = plan.drop.iter().map(|d| d.candidate.bytes).sum();
         let mut is_recorded = true;

@@ -8,7 +8,7 @@ use crate::context;
 use crate::context::Context;
 use crate::inventory::store;
 use crate::io::clock::Zone;
-use crate::io::{OrdinaryPath, modes, shell, space, tree};
+use crate::io::{OrdinaryPath, clock, modes, shell, space, tree};
 use crate::ui::bytes;
 use chrono::{DateTime, Duration, TimeZone as _, Utc};
 use std::ffi::OsStr;
@@ -51,11 +51,8 @@ pub(crate) fn run_checks(context: &Context) -> Vec<Check> {
     }
     let modified = |name: &str| context.codex_home().join(name).metadata()?.modified();
     let recent = ["auth.json", "history.jsonl"].map(|name| modified(name).ok());
-    let newest = recent
-        .into_iter()
-        .flatten()
-        .max()
-        .map(DateTime::<Utc>::from);
+    let recent = recent.into_iter().flatten();
+    let newest = recent.filter_map(clock::file_time).max();
     #[allow(
         clippy::disallowed_methods,
         reason = "files are stamped by the system's clock, whatever the time of the run is"

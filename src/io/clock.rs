@@ -2,9 +2,10 @@
 
 use chrono::{
     DateTime, Datelike, Days, Duration, FixedOffset, NaiveDateTime, NaiveTime, Offset as _,
-    Timelike, Utc, Weekday,
+    TimeDelta, Timelike, Utc, Weekday,
 };
 use jiff::tz::{AmbiguousOffset, Offset, TimeZone};
+use std::time::SystemTime;
 
 /// An instant together with the offset it is shown in. Compares by instant.
 pub type Timestamp = DateTime<FixedOffset>;
@@ -30,6 +31,16 @@ impl Clock {
             Self::Fixed(at) => at,
         }
     }
+}
+
+/// Converts the time of a file. `None` if it is beyond the calendar: `DateTime::from` would panic, and a file can have
+/// any time.
+pub(crate) fn file_time(at: SystemTime) -> Option<DateTime<Utc>> {
+    let since = match at.duration_since(SystemTime::UNIX_EPOCH) {
+        Ok(after) => TimeDelta::from_std(after).ok()?,
+        Err(before) => -TimeDelta::from_std(before.duration()).ok()?,
+    };
+    DateTime::UNIX_EPOCH.checked_add_signed(since)
 }
 
 /// A time zone by its IANA rules: offsets follow the date, so daylight saving is right.
@@ -124,6 +135,19 @@ fn to_civil(local: NaiveDateTime) -> Option<jiff::civil::DateTime> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_time_beyond_the_calendar_is_none() {
+        let at =
+            |seconds| SystemTime::UNIX_EPOCH.checked_add(std::time::Duration::from_secs(seconds));
+        let before = SystemTime::UNIX_EPOCH.checked_sub(std::time::Duration::from_millis(1500));
+        let shown = |at: Option<SystemTime>| file_time(at.unwrap()).unwrap().to_rfc3339();
+        assert_eq!(shown(at(86400)), "1970-01-02T00:00:00+00:00");
+        assert_eq!(shown(before), "1969-12-31T23:59:58.500+00:00");
+        // Windows has no such time.
+        assert_eq!(at(1 << 43).and_then(file_time), None);
+        assert_eq!(at(1 << 60).and_then(file_time), None);
+    }
 
     fn local(text: &str) -> NaiveDateTime {
         NaiveDateTime::parse_from_str(text, "%Y-%m-%d %H:%M").unwrap()

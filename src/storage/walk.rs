@@ -3,7 +3,7 @@
 use super::kinds::KindSums;
 use crate::codex::{ARCHIVED_SESSIONS, HomeEntryKind, RolloutName, SESSIONS, kind_of};
 use crate::history::{ConversationId, files};
-use crate::io::{atomic, progress};
+use crate::io::{atomic, clock, progress};
 use chrono::{DateTime, NaiveDate, Utc};
 use std::fs::Metadata;
 use std::path::Path;
@@ -95,7 +95,7 @@ impl RolloutUsage {
         Some(Self {
             id: conversation.id().map(ConversationId::of),
             began: parse_day(&conversation.name),
-            changed: meta.modified().ok().map(Into::into),
+            changed: meta.modified().ok().and_then(clock::file_time),
             bytes: meta.len(),
             archived,
             compressed: conversation.compressed,

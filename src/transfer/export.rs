@@ -278,6 +278,8 @@ fn add_backups(
             let name = folder.join(&sidecar);
             if (bytes.len() as u64) < Metadata::MAX_BYTES {
                 plan.add(&name, bytes)?;
+            } else {
+                plan.skip(sidecar, "it is too large");
             }
         }
     }

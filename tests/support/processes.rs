@@ -86,6 +86,15 @@ pub(crate) fn signal(name: &str, pid: u32) {
     let _ = kill_process(to_pid(pid), parse_signal(name));
 }
 
+/// Stops a process, and waits until it stands still or has ended.
+pub(crate) fn stop(pid: u32) {
+    signal("STOP", pid);
+    wait_until("a process stops", || {
+        let state = read_ps_column(pid, "state=");
+        state.is_empty() || state.starts_with(['T', 'Z'])
+    });
+}
+
 /// Sends a signal to every process of a group.
 pub(crate) fn signal_group(name: &str, group: u32) {
     let _ = kill_process_group(to_pid(group), parse_signal(name));

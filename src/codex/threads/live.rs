@@ -139,7 +139,8 @@ pub(crate) fn map_project_folders(
     change_in_transaction(database, |transaction| {
         // The path may come from Windows: the rest gets the separators of this system.
         transaction.execute(
-            "UPDATE threads SET cwd = ?2 || replace(substr(cwd, length(?1) + 1), '\\', '/') \
+            "UPDATE threads \
+             SET cwd = coalesce(nullif(?2 || replace(substr(cwd, length(?1) + 1), '\\', '/'), ''), '/') \
              WHERE (cwd = ?1 OR substr(cwd, 1, length(?1) + 1) IN (?1 || '/', ?1 || '\\')) \
              AND ?1 <> '' AND ?1 <> ?2",
             params![from, to],
@@ -179,6 +180,7 @@ mod tests {
             0
         );
         assert_eq!(map_project_folders(&path, "C:\\w", "/w").unwrap(), 1);
+        assert_eq!(map_project_folders(&path, "/home/me/x", "/").unwrap(), 1);
         let mut query = connection.prepare("SELECT cwd FROM threads").unwrap();
         let rows: Vec<String> = query
             .query_map([], |row| row.get(0))
@@ -187,13 +189,7 @@ mod tests {
             .collect();
         assert_eq!(
             rows,
-            [
-                "/home/me/p",
-                "/home/me",
-                "/Users/me2/p",
-                "/w/p",
-                "/home/me/x"
-            ]
+            ["/home/me/p", "/home/me", "/Users/me2/p", "/w/p", "/"]
         );
     }
 }

@@ -104,8 +104,10 @@ impl SyncForgetArgs {
     }
 }
 
-/// Removes all but the newest `keep` snapshots of each replica, and their data. In a repository that is append-only for
-/// this machine, only prints a note.
+/// Removes all but the newest `keep` snapshots of each replica, and their data.
+///
+/// # Errors
+/// restic fails, or the repository is append-only for this machine. It has removed nothing then.
 fn remove(
     context: &Context,
     store: &ReplicaStore,
@@ -115,16 +117,7 @@ fn remove(
 ) -> Result<(), CommandError> {
     let mut removed = 0;
     for replica in chosen.keys() {
-        match store.forget(listed, replica, keep) {
-            Ok(count) => removed += count,
-            Err(e) if e.is_append_only() => {
-                context.ui.note(
-                    "the repository is append-only for this machine; run this on a machine that may remove snapshots",
-                );
-                return Ok(());
-            }
-            Err(e) => return Err(e.into()),
-        }
+        removed += store.forget(listed, replica, keep)?;
     }
     // A separate step: a killed prune leaves only unused data, which the next one removes.
     store.prune()?;

@@ -7,9 +7,8 @@ use crate::conversations::index::{IndexCandidate, IndexError, list_candidates};
 use crate::conversations::reader::EventReader;
 use crate::history::SkippedFile;
 use crate::history::thread_rollouts::ThreadChain;
-use crate::io::parallel;
 use crate::io::progress::Progress;
-use chrono::{DateTime, Utc};
+use crate::io::{clock, parallel};
 use regex::Regex;
 use std::io;
 use std::path::Path;
@@ -39,7 +38,7 @@ pub(crate) fn list_conversations(
         let shown = candidate.thread.unwrap_or_default();
         let changed = || {
             let changed = candidate.path.metadata().ok()?.modified().ok()?;
-            Some(DateTime::<Utc>::from(changed).timestamp_millis())
+            clock::file_time(changed).map(|at| at.timestamp_millis())
         };
         FoundConversation {
             title: candidate.name.unwrap_or(shown.title),

@@ -36,7 +36,7 @@ struct NeededCopy {
 }
 
 /// Archives that have what conversations lack: messages, or turns that a migration hid.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct NeededArchives(Vec<NeededCopy>);
 
 impl NeededArchives {
