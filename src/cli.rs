@@ -124,7 +124,7 @@ fn run(cli: Cli, is_dry_run: bool, env: Environment) -> ExitCode {
         }
         Err(mut error) => {
             if error.kind == ErrorKind::Failed && progress::is_interrupted() {
-                error = CommandError::interrupted().after(&error);
+                error = CommandError::interrupted().because_of(&error);
             }
             if error.kind == ErrorKind::Interrupted && error.hints.is_empty() {
                 error.hints.push(interrupt_hint.into());

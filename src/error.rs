@@ -154,7 +154,7 @@ impl CommandError {
     }
 
     /// Sets the error of a command, with its causes, as the cause of this one.
-    pub fn after(mut self, error: &Self) -> Self {
+    pub fn because_of(mut self, error: &Self) -> Self {
         self.causes = vec![error.to_string()];
         self.causes.extend_from_slice(&error.causes);
         self
@@ -243,7 +243,7 @@ impl Advised for crate::io::IoError {
         match self.source.kind() {
             std::io::ErrorKind::Interrupted => CommandError::interrupted(),
             std::io::ErrorKind::FileTooLarge => {
-                self.hint(Failed, "the file size limit is too low (ulimit -f)")
+                self.hint(Failed, "raise the file size limit (ulimit -f)")
             }
             _ if self.is_no_space() => self.hint(Failed, FREE_SPACE),
             // A folder, a pipe or a huge file. Docker makes a folder of a mounted file that does not exist.

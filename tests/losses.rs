@@ -260,15 +260,18 @@ fn i16_prune_plans_again_if_an_archive_was_added_while_it_waited() {
     let mut command = env.command(["prune", "--keep-last", "1", "--json"]);
     let errors = fs::File::create(env.path("errors")).expect("create");
     let prune = command.stdout(Stdio::piped()).stderr(errors).spawn();
+    let mut prune = prune.expect("start");
     wait_until("prune waits for the lock", || {
         let shown = fs::read_to_string(env.path("errors")).expect("read");
+        assert_eq!(prune.try_wait().expect("wait"), None, "{shown}");
         shown.contains("waiting for another process to finish")
     });
     for name in &moved {
         fs::rename(aside.join(name), backups.join(name)).expect("move");
     }
     drop(lock);
-    let output = prune.expect("start").wait_with_output().expect("wait");
+    let output = prune.wait_with_output().expect("wait");
+    assert!(output.status.success(), "{output:?}");
     let pruned: Value = serde_json::from_slice(&output.stdout).expect("JSON");
     assert_eq!(
         pruned["keep"][1]["reason"],

@@ -398,12 +398,12 @@ fn an_append_only_repository_accepts_snapshots_and_the_output_explains_the_remov
         "{notes}"
     );
     assert_eq!(fleet.find("borrows").len(), 3);
-    let forgot = fleet.machines[1]
+    let refused = fleet.machines[1]
         .run(["sync", "forget", "--yes", "--json"])
         .code(1);
     let refusal = "allows no deletions";
-    assert!(forgot.stderr.contains(refusal), "{forgot}");
-    assert_eq!(forgot.stdout, "", "nothing was removed");
+    assert!(refused.stderr.contains(refusal), "{refused}");
+    assert_eq!(refused.stdout, "", "nothing was removed");
     // restic does not know the time of the test.
     fleet.machines[0].unset("CODEX_MANAGER_NOW");
     let _ = fleet.run(&["vault", "backup"]).code(0);

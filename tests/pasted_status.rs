@@ -115,7 +115,7 @@ fn pasted_text_of_another_account_is_refused_and_nothing_is_written() {
 }
 
 #[test]
-fn pasted_text_without_a_quota_is_no_figure() {
+fn pasted_text_without_a_quota_is_refused_or_leaves_it_unknown() {
     let env = without_codex();
     let run = env
         .run_with_input(["status", "--status-file", "-"], "hello\n")

@@ -337,6 +337,17 @@ fn rename_refuses_a_name_in_use() {
 }
 
 #[test]
+fn a_profile_without_a_login_is_purged_without_a_question() {
+    let env = world();
+    let _ = save(&env, &["work"]).code(0);
+    write_auth(&env.codex_home(), &bob());
+    let login = env.manager_home().join("profiles/work/auth.json");
+    fs::remove_file(login).expect("remove");
+    let _ = env.run(["profile", "remove", "work", "--purge"]).code(0);
+    assert_eq!(listed(&env), []);
+}
+
+#[test]
 fn a_removed_profile_stays_in_the_trash_until_a_confirmed_purge() {
     let env = world();
     let _ = save(&env, &["work"]).code(0);

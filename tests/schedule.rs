@@ -425,7 +425,7 @@ fn an_installed_job_is_shown_and_removed() {
         .run(["schedule", "install", "backup", "--daily", "03:30"])
         .code(0);
     insta::assert_snapshot!(run.stderr, @r"
-    backup runs daily at 03:30
+    backup will run daily at 03:30 once it is activated
     to activate it, run these commands, or install with --enable:
       systemctl --user daemon-reload
       systemctl --user enable codex-manager-backup.timer

@@ -133,7 +133,7 @@ fn oversized_manifests_are_ignored_with_little_memory() {
 }
 
 #[test]
-fn a_partial_conversation_is_reported_with_its_machine() {
+fn a_partial_conversation_is_reported_with_the_machine_of_the_newest_version() {
     let pair = Pair::new();
     let whole = format!("{META}{{\"n\":1}}\n");
     pair.put("a", ROLLOUT, &whole);

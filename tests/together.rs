@@ -98,7 +98,9 @@ fn start_and_stop_restore(env: &TestEnv, archive: &str) -> Child {
         wait_until("the restore has a journal or has ended", || {
             journal.exists() || restore.try_wait().expect("wait").is_some()
         });
-        processes::stop(restore.id());
+        if restore.try_wait().expect("wait").is_none() {
+            processes::stop(restore.id());
+        }
         if journal.exists() {
             return restore;
         }

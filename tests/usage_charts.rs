@@ -192,7 +192,7 @@ fn a_terminal_shows_the_last_thirty_days_with_their_shares() {
 }
 
 #[test]
-fn a_page_shows_the_charts_and_loads_nothing() {
+fn a_page_loads_nothing_has_no_secret_and_overwrites_nothing() {
     let Some(browser) = Browser::installed() else {
         return;
     };

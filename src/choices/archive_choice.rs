@@ -36,7 +36,7 @@ pub(crate) fn find_latest<'r>(
         CommandError::failed(message).hint("list archives with: codex-manager list-backups")
     } else if records.iter().any(accepts) {
         CommandError::failed("latest: there are only safety and partial archives")
-            .hint("name one of them: codex-manager list-backups")
+            .hint("name one of them; list them with: codex-manager list-backups")
             .hint(account::suggest_first_archive(context))
     } else if records.iter().any(|r| r.archive.is_some()) {
         CommandError::failed("latest: no archive is undamaged")

@@ -65,7 +65,7 @@ impl<'a> IndexAccess<'a> {
         Ok(IndexStore::open_existing(&self.path)?)
     }
 
-    /// Returns true if the index does not exist or its creation was interrupted.
+    /// Returns true if no index of this version can be opened, or if no update has read all rollouts yet.
     pub(crate) fn is_unfinished(&self) -> bool {
         match IndexStore::open_existing(&self.path) {
             Ok(Some(store)) => index::is_unfinished(&store).unwrap_or(true),

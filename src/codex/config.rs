@@ -200,7 +200,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_scratch_home_uses_the_same_servers_without_outside_effects() {
+    fn a_scratch_home_keeps_the_provider_and_drops_mcp_servers_and_the_keyring() {
         let home = tempfile::tempdir().unwrap();
         let text = "model_provider = \"p\"\nchatgpt_base_url = \"https://x\"\nsqlite_home = \"/data\"\n\
             forced_login_method = \"api\"\ncli_auth_credentials_store = \"keyring\"\n\

@@ -29,7 +29,7 @@ pub struct Daemon {
     pub pid: u32,
     /// The start time in clock ticks since boot.
     start_ticks: Option<u64>,
-    /// The mtime of the pid file.
+    /// The mtime of the pid file. The latest time if it is beyond the calendar, so that the daemon is not overlooked.
     noted_at: DateTime<Utc>,
 }
 
@@ -61,7 +61,8 @@ pub fn find(home: &Path) -> Option<Daemon> {
     let daemon = Daemon {
         pid: u32::try_from(pid).ok().filter(|pid| *pid > 0)?,
         start_ticks: note["processIdentity"]["startTicks"].as_u64(),
-        noted_at: clock::file_time(path.metadata().ok()?.modified().ok()?)?,
+        noted_at: clock::file_time(path.metadata().ok()?.modified().ok()?)
+            .unwrap_or(DateTime::<Utc>::MAX_UTC),
     };
     let boot = note["processIdentity"]["bootId"].as_str();
     // After a restart of the machine the same id and start time can belong to another process.
@@ -123,7 +124,7 @@ impl Daemon {
             return started.is_some() && started == self.start_ticks;
         }
         // A process that is younger than the file got a reused id.
-        processes::started_at(self.pid).is_some_and(|at| at <= self.noted_at + CLOCK_TOLERANCE)
+        processes::started_at(self.pid).is_some_and(|at| at - CLOCK_TOLERANCE <= self.noted_at)
     }
 }
 

@@ -169,7 +169,7 @@ impl ExportArgs {
         })
     }
 
-    /// Passes a conversation to `to`, part by part. Returns the number of redacted tokens.
+    /// Passes a conversation to `to`, part by part. Returns the number of redacted secrets.
     fn write(
         &self,
         session: &NamedConversation,
@@ -220,7 +220,7 @@ impl ExportArgs {
 
 fn check_interrupt() -> Result<()> {
     progress::check_interrupt()
-        .map_err(|_| CommandError::interrupted().hint("the files listed above are complete"))
+        .map_err(|_| CommandError::interrupted().hint("the listed files are complete"))
 }
 
 fn pick_conversation(context: &Context) -> Result<String> {

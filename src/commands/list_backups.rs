@@ -85,7 +85,7 @@ impl ListBackupsArgs {
     pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
         let context = &self.table.apply(context)?;
         let all = context.archives()?;
-        let is_empty = all.is_empty();
+        let has_none = all.is_empty();
         let accounts: Vec<_> = account::read_known_accounts(context)?
             .into_iter()
             .map(|a| account::with_verdict(a, context))
@@ -117,9 +117,9 @@ impl ListBackupsArgs {
                 .collect();
             context.ui.list_document("list-backups", "backups", &rows);
         } else {
-            show(context, &records, &numbers, &accounts, is_empty);
+            show(context, &records, &numbers, &accounts, has_none);
         }
-        if is_empty {
+        if has_none {
             offer_import(context);
         }
         Ok(Outcome::Done)
@@ -207,17 +207,17 @@ fn record_json<'r>(
         .with("problem", record.problem().map(problem::describe_problem))
 }
 
-/// Prints the selected records. `is_empty` is true if there are no archives at all.
+/// Prints the selected records. `has_none` is true if there are no archives even without the filters.
 fn show(
     context: &Context,
     records: &[&ArchiveRecord],
     numbers: &HashMap<&str, usize>,
     accounts: &[(Account, Verdict)],
-    is_empty: bool,
+    has_none: bool,
 ) {
     let ui = &context.ui;
     if records.is_empty() {
-        ui.note(if is_empty {
+        ui.note(if has_none {
             format!("no archives; {}", account::suggest_first_archive(context))
         } else {
             "no archive matches; list all archives with: codex-manager list-backups".into()

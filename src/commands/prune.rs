@@ -89,7 +89,13 @@ impl PruneArgs {
         let rules = self.rules.rules(context, "prune")?;
         let manager = context.manager_home();
         let mut checks = ArchiveChecks::default();
+        let mut rounds = 0..MAX_ROUNDS;
         let (plan, lock) = loop {
+            if rounds.next().is_none() {
+                let message = "the archives changed each time after prune had planned";
+                return Err(CommandError::failed(message)
+                    .hint("run the same command again later; nothing was changed"));
+            }
             // The slow checks run without the lock, so that no other command has to wait for them.
             let records = context.archives()?;
             let mut plan = make_plan(context, &records, &rules, &mut checks, self.dry_run)?;
@@ -244,6 +250,9 @@ impl PruneArgs {
     }
 }
 
+/// The number of plans before `prune` gives up, because the archives change while it waits for the lock.
+const MAX_ROUNDS: u32 = 5;
+
 /// The rows that `--undo` and `--empty-trash` keep and drop: none, because they apply no rules.
 const NO_ROWS: &[()] = &[];
 
@@ -299,7 +308,9 @@ fn make_plan(
     let mut candidates: Vec<_> = records.iter().filter_map(RetentionCandidate::of).collect();
     loop {
         for candidate in &mut candidates {
-            if let Some(check) = checks.get(&candidate.archive) {
+            // `verify` may have found damage since the check.
+            let is_damaged = matches!(candidate.soundness, Soundness::Damaged(_));
+            if let Some(check) = checks.get(&candidate.archive).filter(|_| !is_damaged) {
                 candidate.soundness = check.soundness.clone();
             }
         }

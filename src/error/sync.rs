@@ -134,11 +134,16 @@ impl Advised for SyncRestoreError {
             Self::Io(e) => e.advice(),
             Self::Backup(e) => e.advice(),
             Self::Cloud(e) => e.advice(),
-            Self::None(path) => {
-                let folder = path.parent().unwrap_or(path).display().to_string();
-                self.hint(Failed, format!("the snapshots are the folders in {folder}"))
+            Self::NoSuchSnapshot(path) => {
+                let folder = path.parent().unwrap_or(path).display();
+                let hint = format!("the snapshots are the folders and .zip files in {folder}");
+                self.hint(Failed, hint)
                     .unchanged("show the newest one: codex-manager sync restore")
             }
+            Self::NoSnapshots(_) => self.unchanged(
+                Failed,
+                "a sync creates one before it overwrites or deletes a file",
+            ),
             Self::Changed(_) | Self::Stopped { .. } => CommandError::wrap(Failed, self),
             Self::Outside { .. } => self.hint(Usage, "nothing was changed"),
             Self::Unsafe { .. } | Self::Damaged { .. } => self.hint(Refused, "nothing was changed"),

@@ -8,7 +8,7 @@ use super::rollout::{self, Depth};
 use super::row::{self, RowFacts};
 use super::scratch_database::{self, ScratchDatabase};
 use super::snapshot::{self, RepairSnapshot, RepairSnapshots, SnapshotReason};
-use super::thread_rollouts::{ThreadChain, select_newest_of_each};
+use super::thread_rollouts::{ThreadChain, select_newest_of_each_thread};
 use super::unreadable::{ContinuedRollout, find_unprojected_bases};
 use super::{HistoryError, JOURNAL, SkippedFile, for_each_file, scratch_projection};
 use crate::codex::threads::live;
@@ -151,7 +151,7 @@ pub(crate) fn find_unprojected(
     let folder = threads::find_state_folder(context.home, context.env);
     let projections = Projections::read_folder(&folder);
     let (files, _) = files::find_readable(context.home);
-    let newest = select_newest_of_each(files).into_iter();
+    let newest = select_newest_of_each_thread(files).into_iter();
     let chains = newest
         .filter(|(id, _)| threads.contains(id))
         .map(|(_, file)| {

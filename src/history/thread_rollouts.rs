@@ -174,7 +174,7 @@ impl RewoundThreads {
 /// Returns the threads of `files` in the order of their first files: the id in lower case, with the rollout that Codex
 /// would continue if no row named one. That is the newest, and of two files of one rollout the file that is not archived.
 /// Files without an id are left out.
-pub(crate) fn select_newest_of_each(files: Vec<RolloutFile>) -> Vec<(String, RolloutFile)> {
+pub(crate) fn select_newest_of_each_thread(files: Vec<RolloutFile>) -> Vec<(String, RolloutFile)> {
     // A killed Codex or a sync leaves one rollout of a thread archived and another one not.
     let rank = |file: &RolloutFile| (parse_rollout_id(&file.relative), !file.is_archived);
     let mut places: HashMap<ConversationId, usize> = HashMap::new();
@@ -207,7 +207,7 @@ pub(crate) fn find_newest_rollout(home: &Path, id: &str) -> Option<PathBuf> {
         let name = RolloutName::parse_any(&file.relative);
         name.is_some_and(|name| name.id().is_some_and(|own| own.eq_ignore_ascii_case(id)))
     });
-    let (_, newest) = select_newest_of_each(files).pop()?;
+    let (_, newest) = select_newest_of_each_thread(files).pop()?;
     Some(newest.path(home))
 }
 

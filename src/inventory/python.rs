@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn figures_become_an_observation_and_the_active_account_a_use() {
+    fn an_imported_quota_is_an_observation_and_the_active_account_was_used() {
         let (file, warnings) = read(
             r#"{"a@x.com":{"reset_at":"2026-11-24T15:55:00+05:30","quota_percent_left":40,
                 "updated_at":"2026-11-20T06:04:59.688102+00:00","plan_type":"plus"},

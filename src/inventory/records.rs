@@ -65,7 +65,7 @@ impl ArchiveRecord {
         }
     }
 
-    /// Returns true if there is an archive without known damage. A bad sidecar does not matter.
+    /// Returns true if the archive exists, could be read, and has no known damage. A bad sidecar does not matter.
     pub(crate) fn is_usable(&self) -> bool {
         let is_whole = matches!(self.problem(), None | Some(ArchiveProblem::Sidecar(_)));
         self.archive.is_some() && is_whole

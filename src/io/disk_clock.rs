@@ -25,7 +25,7 @@ pub enum ClockDoubt {
         disk: String,
     },
     /// The newest item has a date in the future.
-    #[error("dated in the future: {}", .0.display())]
+    #[error("the newest item is dated in the future: {}", .0.display())]
     Future(PathBuf),
     /// No file can be written or read.
     #[error(transparent)]

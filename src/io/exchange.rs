@@ -44,7 +44,7 @@ pub(crate) fn exchange(a: &Path, b: &Path) -> io::Result<()> {
 /// Returns true if two entries of `folder` can be exchanged. Probes it with two empty folders.
 ///
 /// # Errors
-/// The probe failed for a reason other than a missing system call.
+/// The probe failed for a reason other than a missing or refused system call. A refused write counts as such.
 pub(crate) fn is_supported(folder: &Path) -> io::Result<bool> {
     use io::ErrorKind::{PermissionDenied, Unsupported};
 

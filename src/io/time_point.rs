@@ -183,7 +183,7 @@ impl TimeReader<'_> {
         })
     }
 
-    /// Returns true if the period has not begun for a time ahead, or has begun for a time back.
+    /// Returns true if the period starts after now (`Ahead`), or now or earlier (`Back`).
     fn is_in_direction(&self, found: &TimePeriod) -> bool {
         match self.direction {
             TimeDirection::Ahead => found.start > *self.now,

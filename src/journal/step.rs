@@ -8,7 +8,7 @@ use crate::io::{FileId, IoContext, IoError, atomic, events, json_path, sharing};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
-/// An exchange of a live path with a staged one. If either is empty, it is a move.
+/// An exchange of a live path with a staged one. If only one of them exists, it is a move.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Step {
     #[serde(with = "json_path")]

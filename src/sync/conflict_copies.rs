@@ -49,7 +49,7 @@ impl ConflictCopy {
 
     /// Returns the [`conversation_label`] of its conversation.
     pub(crate) fn conversation(&self) -> &str {
-        parse(&self.name).map_or("", |(conversation, _)| conversation)
+        parse_file_name(&self.name).map_or("", |(conversation, _)| conversation)
     }
 
     /// Returns true if the copy is a version of the file with this key.
@@ -73,7 +73,7 @@ impl ConflictCopy {
     /// Returns the first 16 hex digits of its digest, which distinguish it from other versions of the
     /// conversation.
     pub(crate) fn digest_prefix(&self) -> &str {
-        parse(&self.name).map_or("", |(_, prefix)| prefix)
+        parse_file_name(&self.name).map_or("", |(_, prefix)| prefix)
     }
 
     /// Returns true if the bytes of a file match the digest in the name of the copy.
@@ -166,10 +166,12 @@ pub(crate) fn conversation_label(key: &str) -> String {
 
 /// Returns true if this is the file name of a conflict copy.
 pub(crate) fn is_file_name(name: &str) -> bool {
-    parse(name).is_some()
+    parse_file_name(name).is_some()
 }
 
-fn parse(name: &str) -> Option<(&str, &str)> {
+/// Splits the file name of a conflict copy into the name of the conversation and the beginning of the digest; `None` for
+/// other names.
+fn parse_file_name(name: &str) -> Option<(&str, &str)> {
     let (conversation, prefix) = name.strip_suffix(EXTENSION)?.rsplit_once('.')?;
     // Only lower case: on a case-insensitive disk, two spellings would be one file.
     let fits = prefix.len() == DIGEST_PREFIX_CHARS
@@ -204,7 +206,7 @@ impl ConflictCopies {
                 let is_client_placeholder = target.is_some();
                 let name = target.unwrap_or(name);
                 // Anyone can write into the cloud folder; a name outside the grammar could lead elsewhere.
-                if parse(&name).is_none() {
+                if parse_file_name(&name).is_none() {
                     continue;
                 }
                 let Some(stat) = Stat::read(&entry.path())? else {
@@ -242,7 +244,7 @@ mod tests {
         let key = "conversation:sessions/a/rollout-1.jsonl";
         let own = file_name(key, &digest);
         assert_eq!(
-            parse(&own),
+            parse_file_name(&own),
             Some((&*conversation_label(key), &*digest_prefix(&digest)))
         );
         assert!(own.starts_with("rollout-1-"), "{own}");
@@ -256,7 +258,7 @@ mod tests {
             ".0123456789abcdef.fork",
             "x.0123456789abcdef.fork.tmp",
         ] {
-            assert_eq!(parse(foreign), None, "{foreign}");
+            assert_eq!(parse_file_name(foreign), None, "{foreign}");
         }
     }
 }

@@ -15,7 +15,7 @@ use crate::history::files::{self, RolloutFile};
 use crate::history::id::ConversationId;
 use crate::history::repair_plan::RepairAction;
 use crate::history::session_index::ThreadNameIndex;
-use crate::history::thread_rollouts::select_newest_of_each;
+use crate::history::thread_rollouts::select_newest_of_each_thread;
 use crate::history::{self, HistoryError, check, repair};
 use crate::io::environment::Environment;
 use crate::io::quantity::pluralize;
@@ -55,7 +55,7 @@ pub struct IndexUpdate {
     /// Path of the rollout, relative to the Codex home.
     pub path: String,
     pub change: ContentChange,
-    /// True if the file was in another folder before, because it was archived or unarchived.
+    /// True if the file was renamed or a duplicate of it removed, so that Codex's row may name a missing file.
     pub moved: bool,
 }
 
@@ -101,7 +101,7 @@ impl CodexIndex<'_> {
     ) -> Result<Vec<String>, IndexUpdateError> {
         let mut notes = Vec::new();
         let rollouts = find_rollouts_of(self.home, updates);
-        let newest: HashSet<PathBuf> = select_newest_of_each(rollouts.clone())
+        let newest: HashSet<PathBuf> = select_newest_of_each_thread(rollouts.clone())
             .into_iter()
             .map(|(_, file)| file.path(self.home))
             .collect();

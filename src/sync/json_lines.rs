@@ -46,7 +46,7 @@ impl JsonLines {
         })
     }
 
-    /// Appends a line. It survives a kill at once, and a power cut after [`JsonLines::sync`].
+    /// Appends a line. It survives a kill of this process, and after [`JsonLines::sync`] a power cut too.
     pub(super) fn push(&mut self, line: &impl Serialize) -> Result<(), IoError> {
         let mut bytes = Vec::new();
         document::push_line(&mut bytes, line).at("encode", &self.path)?;

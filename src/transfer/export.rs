@@ -270,7 +270,7 @@ fn add_backups(
             // The import would refuse the whole export because of it. The archive carries the same
             // metadata.
             if matches!(record.problem(), Some(ArchiveProblem::Sidecar(_))) {
-                plan.skip(sidecar, "it does not describe its archive");
+                plan.skip(sidecar, "it is damaged, or does not describe its archive");
                 continue;
             }
             let path = backups.join(&sidecar);

@@ -154,7 +154,7 @@ impl Table {
         self
     }
 
-    /// Omits columns on a narrow terminal, where the rows would become blocks.
+    /// Omits columns on a narrow terminal, instead of printing each row as a block of lines.
     #[must_use]
     pub(crate) fn keep_rows(mut self) -> Self {
         self.keeps_rows = true;

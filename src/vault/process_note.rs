@@ -7,7 +7,7 @@
 //! host, or stale.
 
 use crate::io::lock::is_free;
-use crate::io::{ChildEnd, Clock, atomic, lock, random_id, sharing};
+use crate::io::{ChildEnd, Clock, atomic, clock, lock, random_id, sharing};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Deserialize;
 use std::fs::{self, File};
@@ -102,7 +102,8 @@ fn list_notes(folder: &Path) -> impl Iterator<Item = (PathBuf, DateTime<Utc>)> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     entries.filter_map(|entry| {
         let started = entry.metadata().and_then(|meta| meta.modified()).ok()?;
-        Some((entry.path(), started.into()))
+        let started = clock::file_time(started).unwrap_or(DateTime::<Utc>::MAX_UTC);
+        Some((entry.path(), started))
     })
 }
 

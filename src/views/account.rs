@@ -109,9 +109,9 @@ pub(crate) fn entry_label(entry: &AccountEntry) -> String {
     printable(name.unwrap_or(entry.identity.email.as_str()))
 }
 
-/// Returns the names of workspace accounts by their ids; ids that several accounts share have none. An error of
-/// reading the accounts hides all names.
-pub(crate) fn workspace_names(context: &Context) -> HashMap<String, String> {
+/// Returns the label of the account of each workspace id. Leaves out ids that several accounts share; empty if the
+/// accounts cannot be read.
+pub(crate) fn labels_by_workspace(context: &Context) -> HashMap<String, String> {
     let (accounts, _) = read_accounts_and_profiles(context).unwrap_or_default();
     let mut names: HashMap<String, Option<String>> = HashMap::new();
     for account in &accounts {

@@ -12,7 +12,7 @@ use crate::io::shell;
 use crate::steps::home_checks::require_codex_home;
 use crate::ui::Style;
 use crate::ui::text_width::{columns, without_end};
-use crate::views::account::{printable, unique_short_id, workspace_names};
+use crate::views::account::{labels_by_workspace, printable, unique_short_id};
 use clap::Args;
 use std::collections::HashMap;
 use std::path::Path;
@@ -241,7 +241,7 @@ impl FindingList<'_> {
         let names = if report.hidden.is_empty() {
             HashMap::new()
         } else {
-            workspace_names(self.context)
+            labels_by_workspace(self.context)
         };
         let name_of = |account_id: &str| {
             let name = names.get(account_id).cloned();

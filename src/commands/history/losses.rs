@@ -133,12 +133,13 @@ impl LossesArgs {
 fn show(losses: &[LossJson], context: &Context) {
     let ui = &context.ui;
     if losses.is_empty() {
-        ui.prose("no message is only in a copy");
+        ui.prose("found no lost messages");
         return;
     }
     let messages = losses.iter().map(|loss| loss.lost_messages).sum::<usize>();
+    let exist = if messages == 1 { "exists" } else { "exist" };
     ui.prose(format_args!(
-        "{} of {} exist only in copies:",
+        "{} of {} {exist} only in copies:",
         pluralize(messages, "message"),
         pluralize(losses.len(), "conversation")
     ));

@@ -140,18 +140,19 @@ impl ProfileImportArgs {
         }
     }
 
-    fn show(&self, plan: &ImportPlan, live: &[String], path: &Path, context: &Context) {
+    /// Prints the plan. `renewed` are the profiles whose imported login replaced the live one too.
+    fn show(&self, plan: &ImportPlan, renewed: &[String], path: &Path, context: &Context) {
         let ui = &context.ui;
         ui.document(
             "profile import",
             &ImportView {
                 file: path.display().to_string(),
                 plan,
-                live,
+                live: renewed,
                 dry_run: self.dry_run,
             },
         );
-        show_profiles(plan, live, ui);
+        show_profiles(plan, renewed, ui);
         let added = plan.archives.iter();
         let added: Vec<_> = added
             .filter(|a| a.outcome == ArchiveOutcome::Added)
@@ -200,7 +201,7 @@ impl ProfileImportArgs {
     }
 }
 
-fn show_profiles(plan: &ImportPlan, live: &[String], ui: &Ui) {
+fn show_profiles(plan: &ImportPlan, renewed: &[String], ui: &Ui) {
     for profile in &plan.profiles {
         let name = ui.paint(Style::Strong, printable(&profile.profile));
         let who = printable(&profile.email);
@@ -232,7 +233,7 @@ fn show_profiles(plan: &ImportPlan, live: &[String], ui: &Ui) {
                 printable(&profile.profile)
             ));
         }
-        if live.contains(&profile.profile) {
+        if renewed.contains(&profile.profile) {
             ui.line("  also replaced the older login of this account in the Codex home");
         }
     }

@@ -171,7 +171,10 @@ fn show(
             SaveOutcome::KeptNewer => "has a newer login",
         };
         let copy = login.live_home.as_ref().map_or(String::new(), |home| {
-            format!("; a copy: the login is live in {}", home.display())
+            format!(
+                "; this is a copy, because the login is live in {}",
+                home.display()
+            )
         });
         ui.prose(format_args!("{name} ({who}): {effect}{copy}"));
     }

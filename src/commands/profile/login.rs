@@ -83,7 +83,10 @@ impl LoginArgs {
             Some(LoginHomeContent::Quarantined(kept)) => Err(CommandError::failed(
                 "cannot read the login that codex login wrote",
             )
-            .hint(format!("a copy is kept: {}", kept.display()))),
+            .hint(format!("a copy is kept: {}", kept.display()))
+            .hint(
+                "sign in again; if Codex is newer than codex-manager, update codex-manager first",
+            )),
             None => Err(no_login_error(ended)),
         }
     }

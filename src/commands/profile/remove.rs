@@ -92,8 +92,8 @@ impl ProfileRemoveArgs {
     }
 }
 
-/// Asks before the only copy of a login is deleted. No question is needed if all logins belong to the live account and
-/// none is newer than the live login.
+/// Asks before the only copy of a login is deleted. No question is needed if there is no login, or if all logins belong
+/// to the live account and none is newer than the live login.
 ///
 /// # Errors
 /// The user does not consent, or cannot be asked.
@@ -120,7 +120,8 @@ fn confirm_purge(
     let name = printable(profile);
     let accounts = format_accounts(logins);
     let question = format!("delete {name} ({accounts}) permanently? This may be the only copy");
-    if is_live || context.settings.assume_yes || context.ui.confirm(question) == Some(true) {
+    let is_safe = logins.is_empty() || is_live;
+    if is_safe || context.settings.assume_yes || context.ui.confirm(question) == Some(true) {
         return Ok(());
     }
     Err(CommandError::refused(format!(

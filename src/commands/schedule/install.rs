@@ -94,12 +94,12 @@ impl InstallArgs {
         );
         let ui = &context.ui;
         show_files(context, &files, dry_run);
-        let done = if dry_run { "would run" } else { "runs" };
-        ui.note(format_args!(
-            "{} {done} {}",
-            job.name(),
-            describe_trigger(when)
-        ));
+        let (name, when) = (job.name(), describe_trigger(when));
+        ui.note(match (dry_run, enabled) {
+            (true, _) => format!("{name} would run {when}"),
+            (false, true) => format!("{name} runs {when}"),
+            (false, false) => format!("{name} will run {when} once it is activated"),
+        });
         if job == JobKind::Sync
             && let Err(e) = check_config(context, entry.options.config.as_deref())
         {

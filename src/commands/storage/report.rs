@@ -12,7 +12,7 @@ use crate::storage::selection::ResolvedNames;
 use crate::storage::{self, LargeConversation, StorageReport, UsageShare};
 use crate::ui::chart::{as_length, format_share_bar};
 use crate::ui::{Cell, Column, Style, Table, bytes, object};
-use crate::views::account::{printable, unique_short_id, workspace_names};
+use crate::views::account::{labels_by_workspace, printable, unique_short_id};
 use crate::views::table_format::TableArgs;
 use serde::Serialize;
 use std::path::Path;
@@ -134,7 +134,7 @@ fn show(context: &Context, report: &StorageReport) {
     );
     show_shares(context, "MONTH", &report.months, ShareOrder::NewestLast);
     if report.accounts.len() > 1 {
-        let names = workspace_names(context);
+        let names = labels_by_workspace(context);
         let mut accounts = report.accounts.clone();
         for share in &mut accounts {
             if let Some(name) = names.get(&share.name) {

@@ -9,6 +9,7 @@ use crate::steps::permanent_deletion;
 use crate::sync::config::SyncRemote;
 use crate::sync::remote;
 use crate::ui::object;
+use crate::vault::VaultError;
 use crate::vault::replica_store::{ReplicaSnapshot, ReplicaStore};
 use clap::Args;
 use std::collections::BTreeMap;
@@ -107,7 +108,7 @@ impl SyncForgetArgs {
 /// Removes all but the newest `keep` snapshots of each replica, and their data.
 ///
 /// # Errors
-/// restic fails, or the repository is append-only for this machine. It has removed nothing then.
+/// restic fails, or the repository is append-only for this machine. The error tells how many snapshots were removed before.
 fn remove(
     context: &Context,
     store: &ReplicaStore,
@@ -116,11 +117,16 @@ fn remove(
     keep: usize,
 ) -> Result<(), CommandError> {
     let mut removed = 0;
+    let failed = |error: VaultError, removed| match (CommandError::from(error), removed) {
+        (error, 0) => error,
+        (error, removed) => error.changed(format!("{} removed", pluralize(removed, "snapshot"))),
+    };
     for replica in chosen.keys() {
-        removed += store.forget(listed, replica, keep)?;
+        let count = store.forget(listed, replica, keep);
+        removed += count.map_err(|error| failed(error, removed))?;
     }
     // A separate step: a killed prune leaves only unused data, which the next one removes.
-    store.prune()?;
+    store.prune().map_err(|error| failed(error, removed))?;
     context
         .ui
         .prose(format_args!("{} removed", pluralize(removed, "snapshot")));

@@ -182,8 +182,8 @@ impl UsageArgs {
 
     fn show_report(&self, homes: &UsageHomes, prices: &Prices, context: &Context) -> Result<()> {
         let slots = self.parse_slots(context)?;
-        let kind = (self.by, self.limit(context));
-        let found = rows::read_selected(homes, &self.selection, slots.clone(), kind, context)?;
+        let (by, limit) = (self.by, self.limit(context));
+        let found = rows::read_selected(homes, &self.selection, slots.clone(), by, limit, context)?;
         let left_out = found.left_out;
         let mut report = rows::report(found, self.by, prices, context);
         let first = report.rows.first().map_or(0, |row| row.key.start);
@@ -237,7 +237,7 @@ impl UsageArgs {
         context: &Context,
     ) -> Result<()> {
         let read =
-            |by| rows::read_selected(homes, &self.selection, slots.clone(), (by, None), context);
+            |by| rows::read_selected(homes, &self.selection, slots.clone(), by, None, context);
         let sums = |by| Ok::<_, CommandError>(rows::report(read(by)?, by, prices, context));
         let found = read(Grouping::Daily)?;
         let hours = sum_hours(&found, context);
@@ -268,7 +268,7 @@ impl UsageArgs {
     fn check(&self) -> Result<()> {
         if self.server.is_some() && self.window.is_none() && self.html.is_some() {
             return Err(CommandError::usage("--html with --server needs --window")
-                .hint("create one with: codex-manager usage --window --server --html FILE"));
+                .hint("write the page of a window with: codex-manager usage --window --server --html FILE"));
         }
         if self.window.is_some() && self.server.as_ref().is_some_and(|text| !text.is_empty()) {
             return Err(CommandError::usage("--window does not take a conversation")

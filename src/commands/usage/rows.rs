@@ -233,7 +233,7 @@ pub(super) struct SelectedUsage {
     pub left_out: usize,
     /// The accounts of the conversations by their ids in lower case; empty unless the rows are accounts.
     pub accounts: HashMap<String, ConversationAccount>,
-    /// The names of the machines, this one first.
+    /// The names of the machines, this one first; empty if only the largest conversations were read.
     pub machines: Vec<String>,
 }
 
@@ -294,13 +294,15 @@ impl SelectedUsage {
     }
 }
 
-/// Reads the usage in a range of slots, in the detail that `by` needs. Each conversation counts in the version with the
-/// most tokens. If the rows are conversations, only the first `limit` of them are needed.
+/// Reads the usage in a range of slots, in the detail that `by` needs. If several machines
+/// have a conversation, only its version with the most tokens counts. `limit` is the number of shown conversations, if the
+/// rows are conversations.
 pub(super) fn read_selected(
     homes: &UsageHomes,
     selection: &SelectionArgs,
     slots: Range<i64>,
-    (by, limit): (Grouping, Option<usize>),
+    by: Grouping,
+    limit: Option<usize>,
     context: &Context,
 ) -> Result<SelectedUsage> {
     let filter = selection.resolve(context)?;

@@ -52,7 +52,7 @@ pub(super) fn run(
 ) -> Result<Outcome> {
     let account = find_account_or_live(account, "codex-manager usage --window ACCOUNT", context)?;
     if asks_server && !account.current {
-        let error = CommandError::usage("--server asks for the live account only");
+        let error = CommandError::usage("--server works for the live account only");
         return Err(error.hint(format!(
             "switch to it: codex-manager use {}",
             label(&account)

@@ -98,7 +98,10 @@ impl VaultInitArgs {
         save_settings(context, connection, url)?;
         let done = if created { "created" } else { "opened" };
         ui.report(format_args!("{done} the vault {shown}"));
-        ui.note("make the first snapshot: codex-manager vault backup");
+        let which = if snapshots == 0 { "the first" } else { "a" };
+        ui.note(format_args!(
+            "make {which} snapshot: codex-manager vault backup"
+        ));
         show_json(context, &shown, source, Some((created, snapshots)));
         Ok(Outcome::Done)
     }

@@ -5,7 +5,7 @@ use crate::context::Context;
 use crate::error::{Outcome, Result};
 use crate::ui::{Cell, Column, Table, object};
 use crate::vault::snapshot::{self, Snapshot};
-use crate::views::account::{local_rfc3339, workspace_names};
+use crate::views::account::{labels_by_workspace, local_rfc3339};
 use crate::views::table_format::TableArgs;
 use clap::Args;
 use serde::Serialize;
@@ -86,7 +86,7 @@ fn show(context: &Context, snapshots: &[Snapshot]) {
         return;
     }
     let (zone, now) = (context.zone(), context.now());
-    let names = workspace_names(context);
+    let names = labels_by_workspace(context);
     let rows = snapshots.iter().map(|snapshot| {
         let metadata = snapshot.tags.as_ref().map(|tags| &tags.metadata);
         let mode = metadata.map(|made| made.mode.name());

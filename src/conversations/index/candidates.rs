@@ -90,7 +90,7 @@ pub(crate) fn list_candidates(
 ) -> Result<(Vec<IndexCandidate>, Vec<SkippedFile>), IndexError> {
     let titles = ThreadTitles::read(home);
     let (files, unlistable) = files::find_with_documents(home);
-    let newest = thread_rollouts::select_newest_of_each(files).into_iter();
+    let newest = thread_rollouts::select_newest_of_each_thread(files).into_iter();
     let candidates = newest.map(|(session, file)| IndexCandidate {
         path: file.path(home),
         archived: file.is_archived,

@@ -202,7 +202,7 @@ impl<'a> Search<'a> {
     fn collect(&self, mut candidates: Vec<RankedCandidate>) -> Result<SearchResult, IndexError> {
         candidates.sort_by(|a, b| self.compare(a, b));
         if self.options.order == HitOrder::Best && self.wanted.len() > 1 {
-            candidates = self.find_sentences(candidates)?;
+            candidates = self.mark_sentences(candidates)?;
             candidates.sort_by(|a, b| self.compare(a, b));
         }
         self.collect_hits(candidates)
@@ -240,9 +240,9 @@ impl<'a> Search<'a> {
         .then(b.number.cmp(&a.number))
     }
 
-    /// Marks those of the first candidates that have all their terms in one sentence. Leaves out those of them that do
-    /// not pass the filter.
-    fn find_sentences(
+    /// Marks candidates that have all their terms in one sentence. Reads only the first [`MAX_REFINED`] that have them in
+    /// one text. Drops candidates that the filter rejects on the way.
+    fn mark_sentences(
         &self,
         candidates: Vec<RankedCandidate>,
     ) -> Result<Vec<RankedCandidate>, IndexError> {
@@ -301,12 +301,13 @@ impl<'a> Search<'a> {
         let mut in_one_text = 0;
         let mut rest = candidates.into_iter();
         while let Some(next) = rest.as_slice().first() {
-            // A candidate may turn out to have its terms in several texts, and then comes after others.
-            let before_it = match self.options.order {
+            // `check_texts` may find the terms of the next candidate in several texts only, and then it ranks after others.
+            // So only hits that rank before it in any case count towards the limit.
+            let certainly_before = match self.options.order {
                 HitOrder::Best if next.closeness > Closeness::Scattered => in_one_text,
                 HitOrder::Best | HitOrder::Newest => found.len(),
             };
-            if before_it >= self.options.limit {
+            if certainly_before >= self.options.limit {
                 break;
             }
             check_interrupt().map_err(|_| IndexError::Interrupted)?;

@@ -172,8 +172,8 @@ fn choose_login(
     Ok(Some((decision, bytes)))
 }
 
-/// Returns the login in the archive, if Codex would read it. Otherwise adds the reason to `notes`, unless the archive
-/// has no auth.json or one that is signed out.
+/// Returns the login in the archive, if Codex would read it. Otherwise adds the reason to `notes`; none if Codex
+/// reads auth.json, and the archive has no auth.json or one that is signed out.
 fn parse_archived_login(stage: &Stage, notes: &mut Vec<String>) -> Option<(AuthSnapshot, Login)> {
     let store = CodexConfig::read(stage.settings_folder()).store;
     if !store.reads_auth_json() {

@@ -169,8 +169,8 @@ impl SafetyBackup<'_> {
         }
     }
 
-    /// Fails if a file among `unsaved` would be lost. Returns those that are damaged, which can be
-    /// kept in another way.
+    /// Fails if a file of `unsaved`, which the safety backup lacks, would be lost. Returns the damaged databases and the
+    /// files outside of the home that are not databases: the caller keeps copies of them.
     fn check_unsaved(
         &self,
         mut unsaved: Vec<PathNote>,
@@ -186,8 +186,7 @@ impl SafetyBackup<'_> {
         if unsaved.is_empty() {
             return Ok(damaged);
         }
-        // The files that stay in a folder must be linked, so the folder must be readable in any
-        // case.
+        // Even without a backup, the restore reads a folder, to link the files in it that stay.
         let can_skip_backup = !unsaved.iter().any(|s| self.is_folder(&s.path));
         Err(RestoreError::BackupIncomplete {
             items: unsaved,

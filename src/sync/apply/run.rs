@@ -166,6 +166,7 @@ pub(super) fn index_update_of(step: &SyncStep) -> Option<IndexUpdate> {
     if !rollouts::is_key(&step.key) {
         return None;
     }
+    // Codex's row may name a duplicate that is removed.
     let moved = step.ops.iter().any(|op| match op {
         Op::Rename { from, .. } | Op::Remove(from) => from.side == Side::Local,
         _ => false,

@@ -9,9 +9,11 @@ use std::path::PathBuf;
 /// An error of restoring a snapshot. Nothing was changed, except for [`SyncRestoreError::Stopped`].
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SyncRestoreError {
-    /// The backup folder has no such snapshot; without a name, it has none at all.
+    /// The backup folder has no snapshot of this name.
     #[error("no such snapshot: {}", .0.display())]
-    None(PathBuf),
+    NoSuchSnapshot(PathBuf),
+    #[error("no snapshots in the backup folder: {}", .0.display())]
+    NoSnapshots(PathBuf),
     /// The given name is not that of an entry in the backup folder.
     #[error("{name:?} is not the name of a snapshot in {}", folder.display())]
     Outside {

@@ -20,7 +20,7 @@ pub(crate) struct SyncRestorePlan {
     pub target: Side,
     /// The files to restore.
     pub files: Vec<SnapshotFile>,
-    /// Files that are not restored, each with the reason: logins and texts with tokens.
+    /// Files that are not restored, each with the reason: files that sync never copies, and texts with tokens.
     pub skipped: Vec<(String, String)>,
 }
 
@@ -95,7 +95,10 @@ fn find_snapshot(folder: &Path, name: Option<&str>) -> Result<SyncSnapshot, Sync
             all.find(|snapshot| snapshot.name == name)
         }
     };
-    snapshot.ok_or_else(|| SyncRestoreError::None(folder.join(name.unwrap_or_default())))
+    snapshot.ok_or_else(|| match name {
+        Some(name) => SyncRestoreError::NoSuchSnapshot(folder.join(name)),
+        None => SyncRestoreError::NoSnapshots(folder.to_path_buf()),
+    })
 }
 
 /// Reads all files before anything is restored: a partial snapshot is refused, and a login is recognized

@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn the_preview_has_its_part_of_any_width() {
+    fn the_preview_has_a_fixed_share_of_any_width() {
         for (columns, width) in [(99, 44), (1500, 675), (u16::MAX - 1, 29_490)] {
             let area = Rect::new(0, 0, columns, 1);
             let layout = PickerLayout::new(area, &PickerOptions::default(), true, true);

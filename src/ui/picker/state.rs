@@ -39,11 +39,11 @@ pub(super) struct PickerState {
     matching: Vec<usize>,
     /// The number of matching items of each scope.
     counts: Vec<usize>,
-    /// The selected one, an index in `matching`.
+    /// The selected item, an index in `matching`.
     selected: usize,
-    /// True if the user selected it.
+    /// True if the user moved the selection.
     has_moved: bool,
-    /// The first visible one, an index in `matching`.
+    /// The first visible item, an index in `matching`.
     first: usize,
     rows: usize,
     /// The entry that was described last, and its paragraphs.

@@ -21,9 +21,9 @@ pub(crate) struct ConflictCopyPlan {
     pub(crate) notices: Vec<Notice>,
 }
 
-/// Returns the records that conflict copies may be dropped because their conversation contains them. Through the vault,
-/// a copy that one machine dropped would come back from the snapshots of the others. A conversation in conflict is not
-/// published, so its copies stay.
+/// Returns new records that conflict copies may be dropped, because their conversation contains them. Without a record,
+/// a copy that this machine dropped would come back from the snapshots of the others. Copies of conversations in conflict
+/// stay: those conversations are not published.
 pub(crate) fn record_contained(
     copies: &[(&ConflictCopy, ConflictCopyState)],
     conflicts: &[Conflict],

@@ -274,8 +274,8 @@ impl FolderReader<'_> {
         Ok(true)
     }
 
-    /// Returns the reason not to copy a remote version over the local one yet, although it looks complete; `None` if a
-    /// machine attests it. `is_first` is true if no sync has recorded the file.
+    /// Returns the reason not to copy a remote version over the local one yet: no machine attests it, and it is empty or
+    /// cut off within a line. `None` if there is no such risk. `is_first` is true if no sync has recorded the file.
     pub(crate) fn find_download_risk(
         &self,
         local: &FileVersion,

@@ -17,7 +17,8 @@ enum VersionOrder {
     Known,
     /// The other machine knew the version of this one.
     Newer,
-    /// Neither machine knew the version of the other one.
+    /// Neither machine knew the version of the other one, this machine lacks the file, or two contents have one version
+    /// id.
     Concurrent,
 }
 

@@ -117,7 +117,7 @@ pub(crate) fn replica_id(state_folder: &Path) -> Option<String> {
 }
 
 fn scope_digest(config: &SyncConfig) -> String {
-    // Another name of a field or variant costs a run that joins all snapshots.
+    // Of the `Debug` text: after a rename of a field or variant, one run joins all snapshots again.
     let settings = (&config.scope, config.policy.rules.delete);
     Sha256Digest::of(format!("{settings:?}").as_bytes()).to_string()
 }
