@@ -84,9 +84,7 @@ impl LoginArgs {
                 "cannot read the login that codex login wrote",
             )
             .hint(format!("a copy is kept: {}", kept.display()))
-            .hint(
-                "sign in again; if Codex is newer than codex-manager, update codex-manager first",
-            )),
+            .hint("sign in again; update this program first if Codex is newer")),
             None => Err(no_login_error(ended)),
         }
     }
