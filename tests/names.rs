@@ -187,7 +187,7 @@ fn a_mistyped_conflict_or_snapshot_is_reported_before_other_errors() {
     let run = env.run(["sync", "restore", "--from", "typo"]).code(1);
     assert!(run.stderr.contains("no such snapshot"), "{run}");
     assert!(run.stderr.contains("codex-manager sync restore"), "{run}");
-    std::fs::remove_dir_all(env.manager_home().join("sync-backups")).expect("remove");
+    std::fs::remove_dir_all(env.path("home/sync-backups")).expect("remove");
     let run = env.run(["sync", "restore"]).code(1);
     assert!(
         run.stderr.contains("no snapshots in the backup folder: "),
