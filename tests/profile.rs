@@ -342,6 +342,9 @@ fn a_profile_without_a_login_is_purged_without_a_question() {
     let _ = save(&env, &["work"]).code(0);
     write_auth(&env.codex_home(), &bob());
     let login = env.manager_home().join("profiles/work/auth.json");
+    // A login that is not recognized may be the only copy.
+    fs::write(&login, r#"{"OPENAI_API_KEY":"sk-test"}"#).expect("write");
+    let _ = env.run(["profile", "remove", "work", "--purge"]).code(5);
     fs::remove_file(login).expect("remove");
     let _ = env.run(["profile", "remove", "work", "--purge"]).code(0);
     assert_eq!(listed(&env), []);

@@ -33,7 +33,7 @@ impl Document for DeletedFile {}
 /// A login that the permanent deletion of a profile would destroy.
 #[derive(Debug, Clone)]
 pub(crate) struct PurgedLogin {
-    /// The account; `None` if the file cannot be read.
+    /// The account; `None` if the file cannot be read, or has a login without an account.
     pub account: Option<Identity>,
     pub freshness: Freshness,
 }
@@ -246,7 +246,9 @@ impl Profiles {
                     Ok(AuthFile::Missing) => continue,
                     Ok(AuthFile::Present(snapshot)) => match snapshot.login {
                         Some(login) => (Some(login.identity), login.freshness),
-                        None => continue,
+                        None if snapshot.is_signed_out() => continue,
+                        // A key, or a login of a newer Codex.
+                        None => (None, Freshness::default()),
                     },
                     Ok(AuthFile::Unreadable { .. }) | Err(_) => (None, Freshness::default()),
                 };

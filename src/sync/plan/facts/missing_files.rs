@@ -22,8 +22,8 @@ pub(crate) struct MissingFiles {
     pub(crate) forgotten: Vec<String>,
     /// Number of files that neither side has any more and that no machine reports as deleted.
     pub(crate) lost: usize,
-    /// The digests of the last texts of files in `lost`, in hex, by key. They are published as deletions, because a machine
-    /// that still has such a file would restore it.
+    /// The digests of the last texts of files in `lost`, in hex, by key. Published as deletions: without them, another
+    /// machine with such a file would restore it.
     pub(crate) lost_deletions: BTreeMap<String, String>,
     /// Number of files that the configuration no longer includes and that both sides have.
     pub(crate) out_of_scope: usize,
