@@ -192,6 +192,8 @@ def main():
         works = [
             ("find, a rare word", [*find, rare], None, rare),
             ("find, a frequent word", [*find, frequent], None, frequent),
+            # The beginning of a word of its own in each conversation.
+            ("find, a beginning of words", [*find, "conversatio"], None, None),
             ("find, two words", [*find, frequent, rare], None, None),
             ("find after a new turn", [*find, rare], new_turn, None),
             ("sessions --limit 30", [*ours, "sessions", "--limit", "30"], None, None),

@@ -191,23 +191,22 @@ impl ShowArgs {
             left -= end;
             end == text.len()
         };
-        if !write(&self.redact(&format_head(session, parts))) {
-            return Ok(());
-        }
-        let mut was_cut = false;
-        let mut has_entries = false;
+        let mut was_cut = !write(&self.redact(&format_head(session, parts)));
+        let mut has_entries = was_cut;
         let mut writer = MarkdownWriter::new(self.tools, minute_format(context));
-        parts.read(options, &mut |text| self.redact(text), |piece| {
-            let text = match piece {
-                TranscriptPiece::Mark(mark) => writer.begin_part(&mark),
-                TranscriptPiece::Entry(_, entry) => {
-                    has_entries = true;
-                    writer.format_entry(&entry)
-                }
-            };
-            was_cut = !write(&text);
-            !was_cut
-        })?;
+        if !was_cut {
+            parts.read(options, &mut |text| self.redact(text), |piece| {
+                let text = match piece {
+                    TranscriptPiece::Mark(mark) => writer.begin_part(&mark),
+                    TranscriptPiece::Entry(_, entry) => {
+                        has_entries = true;
+                        writer.format_entry(&entry)
+                    }
+                };
+                was_cut = !write(&text);
+                !was_cut
+            })?;
+        }
         drop(pager);
         if was_cut && !is_rendered {
             ui.print_part("\n");

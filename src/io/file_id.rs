@@ -72,10 +72,10 @@ pub(crate) fn stat(path: &Path) -> Result<Option<(FileId, Metadata)>, IoError> {
     }
 }
 
-/// Like [`stat`], for a directory entry. On Linux the system need not resolve the path.
-pub(crate) fn stat_entry(entry: &DirEntry) -> std::io::Result<(FileId, Metadata)> {
+/// Like [`stat`], for the directory entry of `path`. On Linux the system need not resolve the path.
+pub(crate) fn stat_entry(entry: &DirEntry, path: &Path) -> std::io::Result<(FileId, Metadata)> {
     let meta = entry.metadata()?;
-    Ok((read_id(&entry.path(), &meta)?, meta))
+    Ok((read_id(path, &meta)?, meta))
 }
 
 #[cfg(unix)]

@@ -32,7 +32,10 @@ impl LaunchEnd {
         let Some(last_check) = self.last_check else {
             return true;
         };
-        time.is_some_and(|time| time + CLOCK_TICK >= last_check)
+        time.is_some_and(|time| {
+            let before = last_check.duration_since(time);
+            before.map_or(true, |before| before <= CLOCK_TICK)
+        })
     }
 }
 

@@ -71,7 +71,11 @@ impl KindSums {
                 let remove = |names: &[&str]| {
                     let paths = names.iter().map(|n| home.join(n).display().to_string());
                     let paths: Vec<_> = paths.map(|path| shell::quote_if_needed(&path)).collect();
-                    Some(format!("rm -rf {}", paths.join(" ")))
+                    Some(if cfg!(windows) {
+                        format!("Remove-Item -Recurse -Force {}", paths.join(", "))
+                    } else {
+                        format!("rm -rf {}", paths.join(" "))
+                    })
                 };
                 let (reclaimable_bytes, command) = match kind {
                     "packages" => (bytes, remove(&["packages"])),

@@ -224,14 +224,14 @@ impl Ui {
     /// Prints a line of data on stdout. Prints nothing if stdout is JSON or tab-separated values.
     pub fn line(&self, text: impl Display) {
         if !self.json && !self.tsv && !self.silent {
-            write_stdout(format_args!("{text}\n"));
+            write_stdout(&format!("{text}\n"));
         }
     }
 
     /// Prints a part of the data on stdout, without a newline, also in tab-separated form. Prints nothing in JSON mode.
     pub(crate) fn print_part(&self, text: &str) {
         if !self.json && !self.silent {
-            write_stdout(format_args!("{text}"));
+            write_stdout(text);
         }
     }
 
@@ -439,7 +439,7 @@ pub(crate) fn send_line(line: &impl Display) -> bool {
 }
 
 pub(crate) fn print_help(text: &str) {
-    write_stdout(format_args!("{text}\n"));
+    write_stdout(&format!("{text}\n"));
 }
 
 /// Prints help on a terminal that is too narrow for its lists of fixed width, with their lines wrapped.
@@ -494,11 +494,8 @@ fn record_output_error(result: io::Result<()>) {
     }
 }
 
-fn write_stdout(text: std::fmt::Arguments<'_>) {
-    let written = io::stdout()
-        .lock()
-        .write_all(sanitize(&text.to_string()).as_bytes());
-    record_output_error(written);
+fn write_stdout(text: &str) {
+    record_output_error(io::stdout().lock().write_all(sanitize(text).as_bytes()));
 }
 
 fn write_stderr(text: std::fmt::Arguments<'_>) {

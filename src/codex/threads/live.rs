@@ -136,14 +136,20 @@ pub(crate) fn map_project_folders(
 ) -> Result<usize, DatabaseError> {
     let from = from.trim_end_matches(['/', '\\']);
     let to = to.trim_end_matches(['/', '\\']);
+    // Without its separator, the root of a file system has no name, and `C:` is the current folder of the drive.
+    let folder = match to {
+        "" => "/".to_owned(),
+        drive if drive.ends_with(':') => format!("{drive}\\"),
+        _ => to.to_owned(),
+    };
     change_in_transaction(database, |transaction| {
         // The path may come from Windows: the rest gets the separators of this system.
         transaction.execute(
             "UPDATE threads \
-             SET cwd = coalesce(nullif(?2 || replace(substr(cwd, length(?1) + 1), '\\', '/'), ''), '/') \
+             SET cwd = CASE WHEN cwd = ?1 THEN ?3 ELSE ?2 || replace(substr(cwd, length(?1) + 1), '\\', '/') END \
              WHERE (cwd = ?1 OR substr(cwd, 1, length(?1) + 1) IN (?1 || '/', ?1 || '\\')) \
              AND ?1 <> '' AND ?1 <> ?2",
-            params![from, to],
+            params![from, to, folder],
         )
     })
 }
@@ -166,6 +172,8 @@ mod tests {
             "/Users/me2/p",
             "C:\\w\\p",
             "/home/me/x",
+            "/srv",
+            "/srv/p",
         ] {
             connection
                 .execute("INSERT INTO threads VALUES('x', ?1)", [cwd])
@@ -181,6 +189,7 @@ mod tests {
         );
         assert_eq!(map_project_folders(&path, "C:\\w", "/w").unwrap(), 1);
         assert_eq!(map_project_folders(&path, "/home/me/x", "/").unwrap(), 1);
+        assert_eq!(map_project_folders(&path, "/srv", "D:\\").unwrap(), 2);
         let mut query = connection.prepare("SELECT cwd FROM threads").unwrap();
         let rows: Vec<String> = query
             .query_map([], |row| row.get(0))
@@ -189,7 +198,15 @@ mod tests {
             .collect();
         assert_eq!(
             rows,
-            ["/home/me/p", "/home/me", "/Users/me2/p", "/w/p", "/"]
+            [
+                "/home/me/p",
+                "/home/me",
+                "/Users/me2/p",
+                "/w/p",
+                "/",
+                "D:\\",
+                "D:/p"
+            ]
         );
     }
 }

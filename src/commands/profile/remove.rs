@@ -134,7 +134,7 @@ fn confirm_purge(
 fn format_accounts(logins: &[PurgedLogin]) -> String {
     let label = |login: &PurgedLogin| match &login.account {
         Some(account) => printable(account.email.as_str()),
-        None => "an unreadable login".into(),
+        None => "a login without a known account".into(),
     };
     let accounts: BTreeSet<_> = logins.iter().map(label).collect();
     if accounts.is_empty() {

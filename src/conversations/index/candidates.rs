@@ -167,7 +167,7 @@ pub(super) fn has_exactly_indexed_files(
             let path = entry.path();
             let plain = without_zst(&path);
             if plain.as_os_str() == path.as_os_str() || !plain.exists() {
-                sum = sum.wrapping_add(hash(&path, RolloutStamp::of_entry(entry)));
+                sum = sum.wrapping_add(hash(&path, RolloutStamp::of_entry(entry, &path)));
             }
         };
         let errors = files::visit_rollouts(home, &mut |entry, _, _| add(entry));

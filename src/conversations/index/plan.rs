@@ -62,8 +62,8 @@ impl RolloutStamp {
     }
 
     /// Returns the stamp of a listed file; `None` if it is gone.
-    pub(super) fn of_entry(entry: &DirEntry) -> Option<Self> {
-        let (id, meta) = file_id::stat_entry(entry).ok()?;
+    pub(super) fn of_entry(entry: &DirEntry, path: &Path) -> Option<Self> {
+        let (id, meta) = file_id::stat_entry(entry, path).ok()?;
         Self::of(&id, &meta)
     }
 
