@@ -163,17 +163,23 @@ fn a_conversation_of_a_machine_that_is_off_is_found_shown_exported_and_continued
 
 #[test]
 fn a_conversation_that_another_machine_continued_is_found_as_it_is_on_that_machine() {
-    let Some(fleet) = Fleet::new(&["desk", "laptop"]) else {
+    let Some(fleet) = Fleet::new(&["desk", "laptop", "server"]) else {
         return;
     };
     let mut conversation = Conversation::new(1, 60, "About the parser", "It borrows twice.");
     put_with_tokens(&fleet.machines[0], &conversation, &[100], 1_790_000_000);
     fleet.sync(0);
     fleet.sync(1);
+    let there = &fleet.machines[1];
+    // The server has an earlier version than the laptop.
+    conversation.lines.push(user("Wait."));
+    conversation.updated_ms += 60_000;
+    put_with_tokens(there, &conversation, &[100], 1_795_000_000);
+    fleet.sync(1);
+    fleet.sync(2);
     let more = [user("And now?"), assistant("A zebra.")];
     conversation.lines.extend(more);
     conversation.updated_ms += 60_000;
-    let there = &fleet.machines[1];
     put_with_tokens(there, &conversation, &[100, 150], 1_795_176_000);
     fleet.sync(1);
     assert_eq!(fleet.find("zebra"), [(id(1), Some("laptop".to_owned()))]);

@@ -250,6 +250,8 @@ fn add_machines(
     let positions = entries.iter().enumerate();
     let positions = positions.map(|(position, entry)| (entry.id.to_lowercase(), position));
     let mut positions: HashMap<String, usize> = positions.collect();
+    // The last change elsewhere of conversations that this machine has too.
+    let mut newest_elsewhere: HashMap<String, Option<i64>> = HashMap::new();
     for machine in machines {
         for thread in list_unlisted(filter, &machine.context)? {
             let id = thread.id.to_lowercase();
@@ -261,7 +263,12 @@ fn add_machines(
             };
             match position.map(|position| &mut entries[position]) {
                 Some(known) if known.updated_ms >= added.updated_ms => {}
-                Some(known) if known.machine.is_none() => known.newer_on = added.machine,
+                Some(known) if known.machine.is_none() => {
+                    let newest = newest_elsewhere.entry(id).or_default();
+                    if added.updated_ms > *newest {
+                        (*newest, known.newer_on) = (added.updated_ms, added.machine);
+                    }
+                }
                 Some(known) => *known = added,
                 // The filter leaves out the one of this machine.
                 None if is_here => {}
