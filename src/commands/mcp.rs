@@ -17,7 +17,7 @@ pub(crate) struct McpArgs {}
 
 impl McpArgs {
     /// # Errors
-    /// A user at a terminal started it, not a client.
+    /// The server was started at a terminal instead of by a client.
     #[allow(clippy::unused_self, reason = "each command is run by its arguments")]
     pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
         if context.ui.wants_json() {

@@ -40,7 +40,7 @@ impl BackupResult {
     }
 }
 
-/// Prints the JSON document. Its keys are a contract. In a dry run, nothing is published, and `name` is the name that the
+/// Prints the JSON document. Its keys are a contract. In a dry run, `published` is `None`, and `name` is the name that the
 /// archive would get.
 fn show_json(
     metadata: &Metadata,

@@ -194,8 +194,8 @@ Use other words before you give up. Do not quote tokens or keys that you find.
 
 impl HookArgs {
     /// # Errors
-    /// --every is less than one minute, --format is invalid, --wrap is given for something that has no functions, a folder
-    /// is given without `plugin`, or the plugin cannot be written.
+    /// --every is less than one minute, --format is invalid, --wrap is given for a program without shell functions, a
+    /// folder is given without `plugin`, or the plugin cannot be written.
     pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
         let snippet = match (self.shell, &self.folder) {
             _ if self.wrap => self.wrap_function()?,
@@ -203,7 +203,7 @@ impl HookArgs {
                 let folder = context.env.absolute(folder);
                 agent_server::write_plugin(&folder, self.dry_run, context)?
             }
-            (_, Some(_)) => return Err(CommandError::usage("only plugin is written to a folder")),
+            (_, Some(_)) => return Err(CommandError::usage("DIR is only for hook plugin")),
             (HookShell::Mcp, None) => agent_server::config_block(context),
             (_, None) => self.prompt_code()?,
         };

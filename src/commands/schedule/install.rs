@@ -64,8 +64,8 @@ impl InstallArgs {
         let (job, when) = (options.job, options.when);
         let job_context =
             current_job_context(context, self.common.scheduler(), codex_bin(context)?)?;
-        let entry = JobDefinition::new(options, &job_context)?;
-        let files = schedule::plan_install(&entry, &job_context)?;
+        let definition = JobDefinition::new(options, &job_context)?;
+        let files = schedule::plan_install(&definition, &job_context)?;
         let steps = schedule::enable_commands(job, &job_context)?;
         let dry_run = self.common.dry_run;
         if !dry_run {
@@ -85,7 +85,7 @@ impl InstallArgs {
                 job,
                 scheduler: job_context.scheduler,
                 when: Some(when),
-                runs: &entry.command,
+                runs: &definition.command,
                 files: &files,
                 commands: steps.iter().map(|step| step.words.as_slice()).collect(),
                 enabled,
@@ -101,7 +101,7 @@ impl InstallArgs {
             (false, false) => format!("{name} will run {when} once it is activated"),
         });
         if job == JobKind::Sync
-            && let Err(e) = check_config(context, entry.options.config.as_deref())
+            && let Err(e) = check_config(context, definition.options.config.as_deref())
         {
             ui.warn(format_args!("every run will fail with exit code 4: {e}"));
             ui.note("create a configuration: codex-manager sync init --cloud FOLDER");
@@ -109,7 +109,7 @@ impl InstallArgs {
         if job == JobKind::Vault {
             warn_of_unattended(context);
         }
-        if job == JobKind::Sync && !entry.options.apply {
+        if job == JobKind::Sync && !definition.options.apply {
             ui.note(
                 "sync is installed as a dry run; after checking its output, install it with --apply",
             );
@@ -174,8 +174,8 @@ impl InstallArgs {
             JobKind::Sync | JobKind::Status => Duration::hours(1),
             JobKind::Backup | JobKind::Vault => Duration::hours(24),
         };
-        let span = self.every.unwrap_or(default);
-        u32::try_from(span.num_seconds())
+        let interval = self.every.unwrap_or(default);
+        u32::try_from(interval.num_seconds())
             .ok()
             .filter(|secs| INTERVAL_SECS.contains(secs))
             .map(Trigger::Every)
