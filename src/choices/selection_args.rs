@@ -74,7 +74,7 @@ impl SelectionArgs {
         self.account = self.account.take().or(account);
     }
 
-    /// Returns true if the conversations of one folder are selected.
+    /// Returns true if only conversations of some folders are selected.
     pub(crate) fn has_folder(&self) -> bool {
         self.here || self.project.is_some()
     }
@@ -177,8 +177,8 @@ impl KindArgs {
     }
 }
 
-/// Returns the filter for the conversations of an account: those whose newest launch was under it, and those without a
-/// launch that it created.
+/// Returns the filter for the conversations of an account: conversations whose newest launch used the account, and
+/// conversations without a launch that the account created.
 ///
 /// # Errors
 /// `launches.jsonl` cannot be read.

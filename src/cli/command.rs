@@ -113,7 +113,8 @@ impl Command {
     }
 
     /// Returns true if a signal ends this process without cleanup, except of the terminal. Once Codex has taken over the
-    /// terminal, `launch::run` handles the signals. A server waits for requests, and changes the search index only.
+    /// terminal, `launch::run` handles the signals. The server of `mcp` waits for requests and
+    /// changes only the search index.
     pub(super) fn ends_at_once(&self) -> bool {
         matches!(self, Self::Launch(_) | Self::Resume(_) | Self::Mcp(_))
     }

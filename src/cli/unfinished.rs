@@ -48,7 +48,7 @@ pub(super) fn recover(context: &Context, command: &Command) -> Result<()> {
             Err(e) if (is_restore || is_of_databases) && command.requires_complete_home() => {
                 return Err(e.into());
             }
-            // The files of other commands are apart from those of this one.
+            // The interrupted command worked on other files than this one.
             Err(e) => {
                 context.warn(format_args!("cannot finish an interrupted {what}: {e}"));
             }

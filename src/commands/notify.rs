@@ -105,7 +105,7 @@ impl NotifyArgs {
 }
 
 /// Returns the notices that the user has not seen. Also records in `state` the accounts that wait for their quota, and
-/// removes the conditions that no longer hold. `others` has all current notices except those of ready accounts.
+/// forgets notices whose condition has ended. `others` has all current notices except those of ready accounts.
 fn select_news(
     state: &mut NoticeState,
     accounts: &[(Account, Verdict)],

@@ -57,8 +57,8 @@ impl RestoreArgs {
             .restore(context, &archive, selection, "restore")
     }
 
-    /// Returns the path of the archive that the argument names; without one, of the archive with the most messages of the
-    /// conversation that `--session` names, else of the one that the user picks.
+    /// Returns the path of the archive that the argument names. Without an argument, returns the archive with the most
+    /// messages of the conversation that `--session` names, or without that the archive that the user picks.
     fn resolve(&self, context: &Context) -> Result<PathBuf> {
         let Some(what) = self.what.as_deref() else {
             let session = self.options.session.as_deref();
@@ -131,7 +131,7 @@ fn find_by_account_or_prefix<'r>(
     })
 }
 
-/// Lets the user choose on a terminal; the latest archive is preselected. Without a terminal, fails and asks for an
+/// Lets the user choose an archive on a terminal; the latest one is preselected. Without a terminal, fails and asks for an
 /// argument.
 fn pick_archive(context: &Context) -> Result<PathBuf> {
     let records = context.archives()?;

@@ -148,7 +148,7 @@ pub(crate) struct TreemapItem {
     pub size: u64,
     /// The size as printed.
     pub shown: String,
-    /// The number of its colour, below [`MAX_COLORS`].
+    /// The number of the colour, below [`MAX_COLORS`].
     pub color: usize,
 }
 
@@ -222,9 +222,14 @@ pub(crate) struct ShareRow {
     pub shown: String,
 }
 
-/// Returns a table with the share of each row in `whole`. The first `most` rows have a line each, the others share
-/// one.
-pub(crate) fn format_shares(head: [&str; 2], rows: &[ShareRow], whole: f64, most: usize) -> String {
+/// Returns a table with the share of each row in `whole`. The first `max_rows` rows have a line each, the others have one
+/// line together.
+pub(crate) fn format_shares(
+    head: [&str; 2],
+    rows: &[ShareRow],
+    whole: f64,
+    max_rows: usize,
+) -> String {
     let [name, figure] = head;
     let mut html = format!(
         "<table class=\"share\">\n<thead><tr><th>{name}</th><th class=\"bar\"></th><th>Share</th><th>{figure}</th></tr>\
@@ -239,17 +244,17 @@ pub(crate) fn format_shares(head: [&str; 2], rows: &[ShareRow], whole: f64, most
             draw_bar(part, whole)
         );
     };
-    for row in rows.iter().take(most) {
+    for row in rows.iter().take(max_rows) {
         push(&row.name, row.part, &row.shown);
     }
-    if let Some(others) = rows.get(most..).filter(|others| !others.is_empty()) {
+    if let Some(others) = rows.get(max_rows..).filter(|others| !others.is_empty()) {
         let part = others.iter().map(|row| row.part).sum();
         push(&format!("{} others", others.len()), part, "");
     }
     html + "</tbody>\n</table>\n"
 }
 
-/// Draws a bar of a table: `whole` is as long as the column.
+/// Draws a bar of a table. A `part` that equals `whole` fills the column.
 pub(crate) fn draw_bar(part: f64, whole: f64) -> String {
     let length = if whole > 0.0 {
         part / whole * 1000.0

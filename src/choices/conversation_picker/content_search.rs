@@ -21,8 +21,10 @@ const MIN_QUERY_CHARS: usize = 2;
 /// The shortest last word that is searched as a prefix, in characters.
 const MIN_PREFIX_CHARS: usize = 3;
 
-/// The maximum number of content matches in the scope, and in all conversations.
+/// The maximum number of content matches in the current scope.
 const MAX_MATCHES: usize = 50;
+
+/// The maximum number of content matches in all conversations.
 const MAX_MATCHES_OF_ALL: usize = 100;
 
 /// Returns the task that searches the index. The first search creates the index or brings it up to date, without a
@@ -33,7 +35,6 @@ pub(crate) fn content_search_task(
 ) -> Task<ContentQuery, ContentAnswer> {
     let (context, rows) = (context.clone(), rows.clone());
     let mut store: Option<IndexStore> = None;
-    // The index has ids in lower case.
     let mut ids: HashMap<String, String> = HashMap::new();
     Box::new(move |wanted| {
         if wanted.text.trim().chars().count() < MIN_QUERY_CHARS {
@@ -67,8 +68,8 @@ pub(crate) fn content_search_task(
     })
 }
 
-/// Searches the index for the typed text. `here` is the folder of the scope [`HERE`]; `ids` has the ids of the offered
-/// conversations by their forms in lower case.
+/// Searches the index for the typed text. `here` is the folder of the scope [`HERE`]. `ids` has the ids of the offered
+/// conversations by their lower-case forms, because the ids in the index are in lower case.
 fn answer(
     store: &IndexStore,
     wanted: &ContentQuery,
@@ -95,7 +96,7 @@ fn answer(
     if hits.is_empty()
         && let Some(typed) = parse(text.to_owned())
     {
-        // As `find` does if nothing has all words.
+        // `find` does the same if no conversation has all words.
         let found = search_forgiving(store, &typed, &options(MAX_MATCHES_OF_ALL, &is_offered))?;
         notice = describe_relaxation(&found);
         hits = found.hits;

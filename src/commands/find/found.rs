@@ -40,7 +40,11 @@ pub(super) struct Found {
 impl Found {
     /// Adds the result of a search on another machine, without conversations that already have a hit. `machine_of` gets
     /// the id of a conversation.
-    pub(super) fn add_machine(&mut self, mut other: Self, machine_of: impl Fn(&str) -> FoundMachine) {
+    pub(super) fn add_machine(
+        &mut self,
+        mut other: Self,
+        machine_of: impl Fn(&str) -> FoundMachine,
+    ) {
         let (here, there) = (&mut self.result, &mut other.result);
         let known = here.hits.iter().map(|hit| hit.conversation.session.clone());
         let known: HashSet<_> = known.collect();

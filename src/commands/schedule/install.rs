@@ -1,7 +1,7 @@
 //! `schedule install`: writes the files of a job and optionally enables it.
 
 use crate::choices::sync_config::check_config;
-use crate::choices::vault_connection::warn_of_unattended;
+use crate::choices::vault_connection::warn_if_jobs_cannot_open_vault;
 use crate::commands::schedule::job_change::{
     CommonArgs, JobChangeJson, describe_trigger, show_files, show_steps,
 };
@@ -107,7 +107,7 @@ impl InstallArgs {
             ui.note("create a configuration: codex-manager sync init --cloud FOLDER");
         }
         if job == JobKind::Vault {
-            warn_of_unattended(context);
+            warn_if_jobs_cannot_open_vault(context);
         }
         if job == JobKind::Sync && !definition.options.apply {
             ui.note(

@@ -18,7 +18,11 @@ const BUSY_POLL_INTERVAL: Duration = Duration::from_millis(250);
 ///
 /// # Errors
 /// A step fails that has to succeed. The later steps are not run.
-pub(super) fn run_all(steps: &[SchedulerCommand], context: &Context, state_after_failure: &str) -> Result<()> {
+pub(super) fn run_all(
+    steps: &[SchedulerCommand],
+    context: &Context,
+    state_after_failure: &str,
+) -> Result<()> {
     for step in steps {
         let ended = run_when_free(step, &context.env, BUSY_TIMEOUT);
         let Some(problem) = ended.map_or_else(Some, |end| end.problem) else {
