@@ -47,8 +47,8 @@ pub fn main() -> ExitCode {
     run(cli, is_dry_run, env)
 }
 
-/// Resolves the settings. Some commands use the defaults if `config.toml` is invalid. The text is the problem of that file,
-/// of which those commands have to warn.
+/// Resolves the settings. Some commands use the defaults if `config.toml` is invalid. The text is the problem of that
+/// file, of which those commands have to warn.
 fn resolve_settings(
     command: &Command,
     flags: Flags,

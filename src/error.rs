@@ -180,8 +180,8 @@ impl CommandError {
         self.hint(hint)
     }
 
-    /// Hides the error without `--verbose`, unless it is a usage error. A shell prompt would repeat the error with every
-    /// line, and some errors only tell what the user knows.
+    /// Hides the error without `--verbose`, unless it is a usage error. A shell prompt would repeat the error with
+    /// every line, and some errors only tell what the user knows.
     pub fn silence(mut self) -> Self {
         self.is_silent = !matches!(self.kind, Usage);
         self

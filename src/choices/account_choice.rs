@@ -86,8 +86,8 @@ pub(crate) fn choose_profile_name(name: Option<String>, context: &Context) -> Re
     chosen.profile.ok_or_else(|| CommandError::usage(question))
 }
 
-/// Lets the user choose an account that has a profile. The list begins with the recommended account. The first account
-/// that `is_default` accepts is preselected.
+/// Lets the user choose an account that has a profile. The list begins with the recommended account. The first
+/// account that `is_default` accepts is preselected.
 fn choose_account(
     question: &str,
     is_default: impl Fn(&Account) -> bool,

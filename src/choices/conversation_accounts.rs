@@ -16,7 +16,8 @@ pub(crate) struct ConversationAccount {
     pub email: Option<String>,
 }
 
-/// Finds the accounts of conversations: the account of the newest launch, else the account that created the conversation.
+/// Finds the accounts of conversations: the account of the newest launch, else the account that created the
+/// conversation.
 pub(crate) struct ConversationAccounts {
     launches: Launches,
     /// The accounts of all launched conversations by id. `None` if each conversation is looked up in `launches`.

@@ -126,9 +126,9 @@ fn find_in_home(text: &str, context: &Context) -> Result<NamedConversation> {
     })
 }
 
-/// Returns all conversations that Codex lists, or in a home without Codex's database those of the search index. The most
-/// recently changed conversation is first; archived ones are last. Names in `session_index.jsonl` that Codex would show
-/// replace those of the database.
+/// Returns all conversations that Codex lists, or in a home without Codex's database those of the search index. The
+/// most recently changed conversation is first; archived ones are last. Names in `session_index.jsonl` that Codex would
+/// show replace those of the database.
 ///
 /// # Errors
 /// Codex's list or a name in `session_index.jsonl` cannot be read.

@@ -42,8 +42,9 @@ pub(crate) fn list_threads_as<T>(
         .map_err(|e| CommandError::failed("cannot read Codex's list of conversations").because(e))
 }
 
-/// Returns the conversations of the search index that Codex does not list and that `filter` selects. Returns none if the
-/// index is missing or damaged, or if `filter` names an account, a branch or subagents, which the index does not have.
+/// Returns the conversations of the search index that Codex does not list and that `filter` selects. Returns none if
+/// the index is missing or damaged, or if `filter` names an account, a branch or subagents, which the index does not
+/// have.
 ///
 /// In a home without Codex's database, creates or updates the index first, and warns if that fails. In other homes, the
 /// index is used as it is.

@@ -68,8 +68,8 @@ pub(crate) fn refresh_machines(context: &Context) -> Result<(Vec<Machine>, bool)
     Ok((list, is_stale))
 }
 
-/// Fetches the newest conversations and removes the indexes of machines that are gone. Returns false, after a warning, if
-/// a machine could not be read.
+/// Fetches the newest conversations and removes the indexes of machines that are gone. Returns false, after a warning,
+/// if a machine could not be read.
 fn fetch_newest(context: &Context) -> Result<bool> {
     let restic = ConnectionArgs::default().open(context)?;
     let manager_home = context.manager_home();

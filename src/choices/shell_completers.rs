@@ -1,5 +1,5 @@
-//! Prints the candidates for a shell. Options are left out until the user types `-`. bash shows no descriptions, so a list
-//! for bash has the titles of conversations after their ids.
+//! Prints the candidates for a shell. Options are left out until the user types `-`. bash shows no descriptions, so a
+//! list for bash has the titles of conversations after their ids.
 
 use crate::choices::candidates::CONVERSATION_TAG;
 use crate::io::environment::Environment;
@@ -72,9 +72,9 @@ impl EnvCompleter for ShellCompleter<'_> {
     }
 }
 
-/// Returns the candidates, one line each. If bash only lists them, conversations have their titles, without the characters
-/// that the completion script would expand. Files whose names have such characters are left out, because bash completes
-/// and quotes them itself.
+/// Returns the candidates, one line each. If bash only lists them, conversations have their titles, without the
+/// characters that the completion script would expand. Files whose names have such characters are left out, because
+/// bash completes and quotes them itself.
 fn list_for_bash(
     cmd: &mut clap::Command,
     args: Vec<OsString>,

@@ -7,9 +7,10 @@ use clap::Args;
 
 /// Let agents search and read past conversations
 ///
-/// A server of the Model Context Protocol on stdin and stdout, which Codex and other clients start:
-/// `codex-manager hook mcp` prints how to add it. It has three tools, which only read: `search_conversations`,
-/// `open_conversation` and `list_conversations`; --json describes them and ends. Secrets in their answers are replaced by `[redacted]`, as in exports.
+/// A server of the Model Context Protocol on stdin and stdout, which Codex and other clients start: `codex-manager hook
+/// mcp` prints how to add it. It has three tools, which only read: `search_conversations`, `open_conversation` and
+/// `list_conversations`; --json describes them and ends. Secrets in their answers are replaced by `[redacted]`, as in
+/// exports.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex mcp add codex-manager -- codex-manager mcp")]

@@ -72,8 +72,8 @@ impl PruneArgs {
     /// Moves archives to the trash, moves them back, or empties the trash.
     ///
     /// # Errors
-    /// No rule is given, a rule is invalid, the trash has nothing to move back, a deletion is refused or not confirmed, a
-    /// file cannot be moved, or the user interrupts. Nothing is moved then, unless only the trash cannot be measured.
+    /// No rule is given, a rule is invalid, the trash has nothing to move back, a deletion is refused or not confirmed,
+    /// a file cannot be moved, or the user interrupts. Nothing is moved then, unless only the trash cannot be measured.
     pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
         let context = &self.table.apply(context)?;
         if self.undo {
@@ -137,8 +137,8 @@ impl PruneArgs {
         Ok(Outcome::partial_if(!is_recorded))
     }
 
-    /// Prints the JSON document. Its keys are a contract. `put_back` are the archives that `--undo` moved back. `bytes` is
-    /// the size of the archives that were moved to the trash, or deleted by `--empty-trash`.
+    /// Prints the JSON document. Its keys are a contract. `put_back` are the archives that `--undo` moved back. `bytes`
+    /// is the size of the archives that were moved to the trash, or deleted by `--empty-trash`.
     fn show_json(
         &self,
         keep: &[impl Serialize],
@@ -251,7 +251,8 @@ impl PruneArgs {
     }
 }
 
-/// The number of plans after which `prune` gives up, because the archives changed each time while it waited for the lock.
+/// The number of plans after which `prune` gives up, because the archives changed each time while it waited for the
+/// lock.
 const MAX_ROUNDS: u32 = 5;
 
 /// The kept and dropped archives of `--undo` and `--empty-trash`, which apply no rules.
@@ -261,8 +262,8 @@ fn trash_bytes(context: &Context) -> Result<u64> {
     Ok(trash::read_content(context.manager_home())?.bytes)
 }
 
-/// Updates `inventory.json` after archives were moved. `restored` are archives that were moved back from the trash, perhaps
-/// with new names. Returns false after a warning if the update failed.
+/// Updates `inventory.json` after archives were moved. `restored` are archives that were moved back from the trash,
+/// perhaps with new names. Returns false after a warning if the update failed.
 fn refresh_inventory(context: &Context, restored: &[RestoredArchive]) -> bool {
     let manager = context.manager_home();
     let renamed = restored.iter().filter(|r| r.archive != r.name);
@@ -285,8 +286,8 @@ struct ArchiveCheck {
     finding: Option<VerifyFinding>,
 }
 
-/// Applies the rules repeatedly, until every kept archive was opened and, for each account and kind
-/// that loses an archive, one kept archive was read completely.
+/// Applies the rules repeatedly, until every kept archive was opened and, for each account and kind that loses an
+/// archive, one kept archive was read completely.
 ///
 /// # Errors
 /// The user interrupts, or there is too little disk space to unpack the databases of an archive for the check. Damaged

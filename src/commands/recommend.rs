@@ -154,8 +154,8 @@ impl RecommendArgs {
         Ok(Outcome::Done)
     }
 
-    /// Checks the login of the best account. If the template `shows_better`, also checks the login of the best account that
-    /// is better than the live one.
+    /// Checks the login of the best account. If the template `shows_better`, also checks the login of the best
+    /// account that is better than the live one.
     fn recheck_candidates(
         &self,
         accounts: &mut [Account],
@@ -185,7 +185,8 @@ impl RecommendArgs {
     }
 }
 
-/// Returns the reason why an account ranks below accounts with a saved login; `None` if its own login is saved or unknown.
+/// Returns the reason why an account ranks below accounts with a saved login; `None` if its own login is saved or
+/// unknown.
 fn login_rank_note(account: &Account) -> Option<&'static str> {
     match account.login {
         LoginState::Archived => Some("login only in an archive or in an old login file"),

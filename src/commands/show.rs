@@ -64,7 +64,8 @@ enum ShowFormat {
     Md,
 }
 
-/// The entries of a conversation in JSON. They are read while they are serialized, so that memory does not hold them all.
+/// The entries of a conversation in JSON. They are read while they are serialized, so that memory does not hold them
+/// all.
 struct TurnsView<'a> {
     parts: &'a ConversationParts,
     options: TranscriptOptions,

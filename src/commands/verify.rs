@@ -82,8 +82,8 @@ impl VerifyArgs {
         Ok(Outcome::passed_if(ok))
     }
 
-    /// Verifies the archives one by one, and adds each result to `results` and `findings`. An archive that cannot be read or
-    /// repaired does not stop the verification of later ones.
+    /// Verifies the archives one by one, and adds each result to `results` and `findings`. An archive that cannot be
+    /// read or repaired does not stop the verification of later ones.
     fn verify_each(
         &self,
         context: &Context,

@@ -2,8 +2,9 @@
 
 use serde_json::{Map, Value, json};
 
-/// The versions of the protocol, the newest first. Codex 0.169 requests the oldest one, or with features under development
-/// the newest. Clients of the two older versions begin with `initialize`. This server answers both in the same way.
+/// The versions of the protocol, the newest first. Codex 0.169 requests the oldest one, or with features under
+/// development the newest. Clients of the two older versions begin with `initialize`. This server answers both in the
+/// same way.
 const VERSIONS: [&str; 3] = ["2026-07-28", "2025-11-25", "2025-06-18"];
 
 /// The key of `_meta` with which each request names its version since 2026-07-28, because there is no `initialize`.

@@ -65,7 +65,8 @@ impl OpenArguments {
             .add(&quote_title(cwd.unwrap_or_default(), &session.title));
         let mut turns = 0..=u32::MAX;
         if let Some(turn) = self.turn {
-            // Like a search, counts the turns of the conversation itself, without those of a conversation that it continues.
+            // Like a search, counts the turns of the conversation itself, without those of a conversation that it
+            // continues.
             parts = parts.without_bases();
             let around = self.around.unwrap_or(0);
             turns = turn.saturating_sub(around)..=turn.saturating_add(around);
@@ -138,8 +139,8 @@ impl ConversationPage {
         }
     }
 
-    /// Adds a heading and the quoted lines below it, as far as there is room. If the previous page ended within the lines,
-    /// repeats the heading.
+    /// Adds a heading and the quoted lines below it, as far as there is room. If the previous page ended within the
+    /// lines, repeats the heading.
     fn add(&mut self, heading: &str, body: &str) {
         let heading = format!("\n{heading}\n");
         let mut missing = &*heading;

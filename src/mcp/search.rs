@@ -72,7 +72,8 @@ impl SearchArguments {
         Ok(format_result(&result, shown, context))
     }
 
-    /// Parses the query like arguments of `find`: each word is an argument, but a query with quotes is a single argument.
+    /// Parses the query like arguments of `find`: each word is an argument, but a query with quotes is a single
+    /// argument.
     fn parse_query(&self) -> Result<Query> {
         if self.query.len() > MAX_QUERY_BYTES {
             return Err(CommandError::usage("the query is longer than 1000 bytes"));

@@ -30,8 +30,8 @@ pub(super) fn call(
 ) -> std::result::Result<Value, RequestError> {
     let name = params["name"].as_str().unwrap_or_default();
     let arguments = &params["arguments"];
-    // Codex sends the id of the conversation in which it calls. A search leaves that conversation out, because it contains
-    // the words of the query.
+    // Codex sends the id of the conversation in which it calls. A search leaves that conversation out, because it
+    // contains the words of the query.
     let caller = params["_meta"]["threadId"].as_str();
     let text =
         match name {

@@ -109,8 +109,8 @@ pub(crate) fn entry_label(entry: &AccountEntry) -> String {
     printable(name.unwrap_or(entry.identity.email.as_str()))
 }
 
-/// Returns the labels of accounts by workspace id, without ids that several accounts share. Empty if the accounts cannot
-/// be read.
+/// Returns the labels of accounts by workspace id, without ids that several accounts share. Empty if the accounts
+/// cannot be read.
 pub(crate) fn labels_by_workspace(context: &Context) -> HashMap<String, String> {
     let (accounts, _) = read_accounts_and_profiles(context).unwrap_or_default();
     let mut names: HashMap<String, Option<String>> = HashMap::new();
@@ -252,7 +252,7 @@ pub(crate) fn warn_not_recorded(
     // Two records can fail on the same file.
     messages.dedup();
     for message in &messages {
-        ui.warn(format_args!("done, but not recorded: {message}"));
+        ui.warn(format_args!("done, but a record of it could not be written: {message}"));
     }
     messages.is_empty()
 }

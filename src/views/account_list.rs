@@ -24,8 +24,8 @@ pub(crate) struct AccountList {
 }
 
 impl AccountList {
-    /// Reads the accounts, the profiles, and the usage of launches. Completes launches whose codex-manager was killed. With
-    /// `dry_run`, launches are neither completed nor read.
+    /// Reads the accounts, the profiles, and the usage of launches. Completes launches whose codex-manager was killed.
+    /// With `dry_run`, launches are neither completed nor read.
     ///
     /// # Errors
     /// A document was written by a newer version or cannot be read.

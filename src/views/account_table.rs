@@ -132,7 +132,8 @@ fn short_window_cell(entry: &AccountEntry, context: &Context) -> Cell {
     Cell::new(style, format!("{left:.0} %")).value(format_args!("{left:.0}"))
 }
 
-/// Returns the time until [`next_change`], and its date. The first cell is `unknown` for a cooldown without a known end.
+/// Returns the time until [`next_change`], and its date. The first cell is `unknown` for a cooldown without a known
+/// end.
 fn next_cells(entry: &AccountEntry, verdict: &Verdict, context: &Context) -> [Cell; 2] {
     match next_change(entry, verdict, context) {
         Some(at) => [
@@ -147,8 +148,8 @@ fn next_cells(entry: &AccountEntry, verdict: &Verdict, context: &Context) -> [Ce
     }
 }
 
-/// Returns the end of the cooldown. For an account that is not in cooldown, returns the next weekly reset, else the next
-/// reset of another window.
+/// Returns the end of the cooldown. For an account that is not in cooldown, returns the next weekly reset, else the
+/// next reset of another window.
 pub(crate) fn next_change(
     entry: &AccountEntry,
     verdict: &Verdict,

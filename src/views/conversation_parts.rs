@@ -47,15 +47,16 @@ impl ConversationParts {
         rollout::read_head(&first.path).ok().flatten()
     }
 
-    /// Returns the id of the conversation that this one continues, or the id of the missing rollout with its earlier turns.
+    /// Returns the id of the conversation that this one continues, or the id of the missing rollout with its earlier
+    /// turns.
     pub(crate) fn continued_id(&self) -> Option<String> {
         let parent = self.list.iter().rev().nth(1);
         let parent = parent.map(|part| printable(&part.id));
         parent.or_else(|| self.missing_parent.clone())
     }
 
-    /// Reads the conversation. Calls `each` with the marks and the entries in order, until `each` returns false. `redact`
-    /// is applied to the texts of the entries.
+    /// Reads the conversation. Calls `each` with the marks and the entries in order, until `each` returns false.
+    /// `redact` is applied to the texts of the entries.
     ///
     /// # Errors
     /// A rollout cannot be read, or the user interrupts.

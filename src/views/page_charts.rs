@@ -222,8 +222,8 @@ pub(crate) struct ShareRow {
     pub shown: String,
 }
 
-/// Returns a table with the share of each row in `whole`. The first `max_rows` rows have a line each, the others have one
-/// line together.
+/// Returns a table with the share of each row in `whole`. The first `max_rows` rows have a line each, the others have
+/// one line together.
 pub(crate) fn format_shares(
     head: [&str; 2],
     rows: &[ShareRow],

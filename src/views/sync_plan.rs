@@ -419,7 +419,8 @@ fn first_messages(list: &[(String, String)]) -> impl Iterator<Item = &(String, S
     list.iter().take(MAX_MESSAGES)
 }
 
-/// Summarizes a plan: the steps and conflicts, or "nothing to do", and the number of files that are the same on both sides.
+/// Summarizes a plan: the steps and conflicts, or "nothing to do", and the number of files that are the same on both
+/// sides.
 pub(crate) fn summarize(plan: &SyncPlan, remote: SyncRemote) -> String {
     let steps: Vec<_> = plan.steps.iter().collect();
     let sum = if steps.is_empty() && plan.conflicts.is_empty() {

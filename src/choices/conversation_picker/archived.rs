@@ -12,8 +12,8 @@ use std::cmp::Reverse;
 
 const NANOS_PER_MILLI: i64 = 1_000_000;
 
-/// Lets the user choose a conversation of `source`, and returns its id. The picker begins with the conversations that are
-/// no longer on disk.
+/// Lets the user choose a conversation of `source`, and returns its id. The picker begins with the conversations that
+/// are no longer on disk.
 ///
 /// # Errors
 /// `source` has no conversations, or the user cancelled. Without a terminal, prints some of them on stderr, and the

@@ -46,8 +46,8 @@ pub(crate) fn content_search_task(
             ids = all.map(|id| (id.to_lowercase(), id)).collect();
         }
         let access = IndexAccess::new(&context);
-        // The second attempt opens the file again, because another process may have replaced it. The third one creates a
-        // damaged file again.
+        // The second attempt opens the file again, because another process may have replaced it. The third one creates
+        // a damaged file again.
         for is_damaged in [false, false, true] {
             if is_damaged {
                 let _ = access.remove();

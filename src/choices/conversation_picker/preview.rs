@@ -86,8 +86,8 @@ fn describe_match(
     Some(paragraphs)
 }
 
-/// Finds the place of a text at which the most different `marks` (matching words) are close together. Returns their number
-/// and the byte at which the preview begins. `None` if the text has no mark.
+/// Finds the place of a text at which the most different `marks` (matching words) are close together. Returns their
+/// number and the byte at which the preview begins. `None` if the text has no mark.
 fn find_place(text: &str, marks: &[String]) -> Option<(usize, usize)> {
     let places = marks
         .iter()

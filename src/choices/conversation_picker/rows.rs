@@ -27,7 +27,8 @@ pub(crate) const HERE: &str = "here";
 /// The name of the scope of archived conversations.
 pub(crate) const ARCHIVED: &str = "archived";
 
-/// The number of conversations of all folders, and of the current one, that the picker shows before it has read the others.
+/// The number of conversations of all folders, and of the current one, that the picker shows before it has read the
+/// others.
 const FIRST_ROWS: usize = 200;
 
 /// The number of conversations in the plain list.
@@ -247,8 +248,8 @@ pub(crate) fn refuse_with_list(
     usage.iter().fold(error, |error, hint| error.hint(*hint))
 }
 
-/// Returns the scopes that have conversations: those of the current folder, all, and archived ones. The first two have no
-/// archived conversations.
+/// Returns the scopes that have conversations: those of the current folder, all, and archived ones. The first two have
+/// no archived conversations.
 pub(crate) fn build_scopes(rows: &[OfferedConversation], here: &Path) -> Vec<PickerScope> {
     let scope = |name, accepts: &dyn Fn(&ListedThread) -> bool| PickerScope {
         name,

@@ -197,9 +197,9 @@ impl BackupArgs {
         }
     }
 
-    /// Returns the newest archive of this home, mode and account, if it makes a new archive unnecessary: it is younger than
-    /// `--if-older`, and with `--if-codex-changed` it was made with the installed build of Codex. If the account of the
-    /// home is not known, archives of all accounts count.
+    /// Returns the newest archive of this home, mode and account, if it makes a new archive unnecessary: it is younger
+    /// than `--if-older`, and with `--if-codex-changed` it was made with the installed build of Codex. If the account
+    /// of the home is not known, archives of all accounts count.
     fn find_recent_archive(&self, context: &Context) -> Result<Option<PublishedArchive>> {
         if self.if_older.is_none() && !self.if_codex_changed {
             return Ok(None);

@@ -40,8 +40,8 @@ impl BackupResult {
     }
 }
 
-/// Prints the JSON document. Its keys are a contract. In a dry run, `published` is `None`, and `name` is the name that the
-/// archive would get.
+/// Prints the JSON document. Its keys are a contract. In a dry run, `published` is `None`, and `name` is the name that
+/// the archive would get.
 fn show_json(
     metadata: &Metadata,
     name: &str,

@@ -126,8 +126,8 @@ pub(super) fn compare_files(
 /// The size and the digest of a file. Archives of the Python tool have no digests, so that only sizes are compared.
 type DiffedVersion = (u64, Option<ContentDigest>);
 
-/// Returns the version of a file in the home. The file is not read, and has the digest of the archived file, if both have
-/// the same size and time, or if the archive has no digests.
+/// Returns the version of a file in the home. The file is not read, and has the digest of the archived file, if both
+/// have the same size and time, or if the archive has no digests.
 fn read_version(
     file: &FileEntry,
     archived: Option<&FileEntry>,
@@ -163,8 +163,8 @@ fn compare_versions<T: PartialEq>(
     changes.collect()
 }
 
-/// Returns the keys of a `config.toml` with their values. The keys of an MCP server are one value. `name` names the file
-/// in an error.
+/// Returns the keys of a `config.toml` with their values. The keys of an MCP server are one value. `name` names the
+/// file in an error.
 fn parse_settings(text: &str, name: &str) -> Result<Versions<String>> {
     let document: DocumentMut = text.parse().map_err(|e: TomlError| {
         let problem = e.message().trim_end();

@@ -28,8 +28,8 @@ pub(super) struct ConversationDiff {
     pub messages_lost: usize,
 }
 
-/// Returns the conversations that only the archive or only the home has, or whose messages differ. Conversations that lost
-/// messages come first. All titles are empty.
+/// Returns the conversations that only the archive or only the home has, or whose messages differ. Conversations that
+/// lost messages come first. All titles are empty.
 ///
 /// # Errors
 /// A rollout cannot be read, an archived one cannot be extracted, or the user interrupts.
@@ -80,8 +80,8 @@ fn rollout_stamps(files: &[FileEntry]) -> Vec<(Option<OsString>, u64, i64)> {
     stamps
 }
 
-/// Returns the number of messages that only the home has, and the number that only the archive has. `old` are the rollouts
-/// of a conversation in the archive, `new` its rollouts in the home.
+/// Returns the number of messages that only the home has, and the number that only the archive has. `old` are the
+/// rollouts of a conversation in the archive, `new` its rollouts in the home.
 fn count_messages(
     old: &[FileEntry],
     new: &[FileEntry],

@@ -42,8 +42,8 @@ pub(super) struct HitRow<'a> {
 }
 
 impl HitRow<'_> {
-    /// Returns the path of the rollout, which may be a copy fetched from another machine. `None` for a conversation in an
-    /// archive.
+    /// Returns the path of the rollout, which may be a copy fetched from another machine. `None` for a conversation in
+    /// an archive.
     fn path(&self) -> Option<String> {
         let path = &self.hit.conversation.path;
         self.archive.is_none().then(|| path.display().to_string())
@@ -142,8 +142,8 @@ impl HitRow<'_> {
         lines.join("\n") + "\n"
     }
 
-    /// Returns the title with its matches, if it contains the whole snippet. The snippet need not be printed again then.
-    /// This is common because Codex takes the first message as the title.
+    /// Returns the title with its matches, if it contains the whole snippet. The snippet need not be printed again
+    /// then. This is common because Codex takes the first message as the title.
     fn find_in_title(&self) -> Option<Snippet> {
         if !matches!(self.hit.role, Role::User | Role::Title) {
             return None;

@@ -43,8 +43,8 @@ impl Matcher {
         Ok(Self::Pattern(pattern))
     }
 
-    /// Returns the part of `line` to show, with its matches: for a query the part with the most matches, for a pattern the
-    /// part around the first match. `None` if nothing in the line matches.
+    /// Returns the part of `line` to show, with its matches: for a query the part with the most matches, for a pattern
+    /// the part around the first match. `None` if nothing in the line matches.
     pub(super) fn find_snippet(&self, line: &str) -> Option<Snippet> {
         let snippet = match self {
             Self::Query(query) => snippet::make_snippet(line, &query.terms),

@@ -44,18 +44,18 @@ use std::path::Path;
 /// The number of hits without `--limit`.
 const DEFAULT_LIMIT: usize = 20;
 
-/// The limit of the search that counts matches without the filter options. Matches of phrases and code are counted up to
-/// this limit only, because each one is checked in its rollout.
+/// The limit of the search that counts matches without the filter options. Matches of phrases and code are counted up
+/// to this limit only, because each one is checked in its rollout.
 const MAX_UNFILTERED: usize = 20;
 
 /// Search the contents of conversations
 ///
-/// Finds conversations that have all words: in messages, summaries of reasoning, commands, names of changed
-/// files, the beginnings of tool outputs, titles, project folders and branches. Letter case and accents do not
-/// matter, and English words are found in all their forms: `retry` finds `retries` and `chargeWithRetry`. Quotes turn
-/// this off: `"word"`, and `"a phrase"` for words in a row. `-word` excludes, `word*` is a beginning. Code such as `foo_bar.rs`
-/// is found as it is written; put `--` before a word that begins with two hyphens. If no conversation has all words, those
-/// with the most of them are shown; quoted and excluded words and code always count.
+/// Finds conversations that have all words: in messages, summaries of reasoning, commands, names of changed files, the
+/// beginnings of tool outputs, titles, project folders and branches. Letter case and accents do not matter, and English
+/// words are found in all their forms: `retry` finds `retries` and `chargeWithRetry`. Quotes turn this off: `"word"`,
+/// and `"a phrase"` for words in a row. `-word` excludes, `word*` is a beginning. Code such as `foo_bar.rs` is found as
+/// it is written; put `--` before a word that begins with two hyphens. If no conversation has all words, those with the
+/// most of them are shown; quoted and excluded words and code always count.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager find parser error
@@ -153,7 +153,8 @@ impl FindArgs {
     }
 
     /// Returns the number of conversations that match without the filter options, as text such as `3 without --since`.
-    /// `None` if none matches, no filter option is used, the search does not use the index, or the index cannot be read.
+    /// `None` if none matches, no filter option is used, the search does not use the index, or the index cannot be
+    /// read.
     fn describe_unfiltered(&self, matcher: &Matcher, context: &Context) -> Option<String> {
         let options = self.filter.used_options().chain(self.kinds.used_options());
         let options: Vec<_> = options.collect();
@@ -277,8 +278,8 @@ impl FindArgs {
         self.limit.unwrap_or(DEFAULT_LIMIT)
     }
 
-    /// While the first index is incomplete, indexes the newest conversations and prints the hits in them. Does so only on
-    /// a terminal, because a program expects one result.
+    /// While the first index is incomplete, indexes the newest conversations and prints the hits in them. Does so only
+    /// on a terminal, because a program expects one result.
     fn answer_early(
         &self,
         query: &Query,
@@ -311,8 +312,9 @@ impl FindArgs {
         Ok(())
     }
 
-    /// Updates the index and searches it. If no conversation has all words, also indexes the conversations that Codex does
-    /// not list, and searches again. A damaged index is created again. With `--no-refresh`, searches the index as it is.
+    /// Updates the index and searches it. If no conversation has all words, also indexes the conversations that Codex
+    /// does not list, and searches again. A damaged index is created again. With `--no-refresh`, searches the index as
+    /// it is.
     fn search(
         &self,
         query: &Query,

@@ -19,8 +19,8 @@ pub(super) struct NearbyLine {
     pub text: Snippet,
 }
 
-/// Returns the line of a hit with up to `count` lines before and after it. Empty lines are left out. The result is empty
-/// if the hit is a title, or its text is no longer in the rollout.
+/// Returns the line of a hit with up to `count` lines before and after it. Empty lines are left out. The result is
+/// empty if the hit is a title, or its text is no longer in the rollout.
 ///
 /// # Errors
 /// The rollout cannot be read, or the user interrupts.

@@ -46,8 +46,8 @@ pub(super) fn config_block(context: &Context) -> String {
     )
 }
 
-/// Writes a marketplace with the plugin into `folder`, and overwrites the files of an earlier plugin. Returns the commands
-/// that install the plugin. With `dry_run`, only returns the commands.
+/// Writes a marketplace with the plugin into `folder`, and overwrites the files of an earlier plugin. Returns the
+/// commands that install the plugin. With `dry_run`, only returns the commands.
 ///
 /// # Errors
 /// The folder has other files, or cannot be written.

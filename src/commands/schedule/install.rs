@@ -36,7 +36,8 @@ const INTERVAL_SECS: std::ops::RangeInclusive<u32> = 60..=31 * 24 * 60 * 60;
 pub(super) struct InstallArgs {
     /// The job to install
     job: JobKind,
-    /// The interval, such as 30min or 12h [default: 10min for notify, 1h for sync, status and --if-codex-changed, 24h for backup and vault]
+    /// The interval, such as 30min or 12h [default: 10min for notify, 1h for sync, status and --if-codex-changed, 24h
+    /// for backup and vault]
     #[arg(long, value_name = "DUR", conflicts_with = "daily", value_parser = parse_duration)]
     every: Option<Duration>,
     /// Run once a day at this local time

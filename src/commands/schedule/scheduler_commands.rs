@@ -62,7 +62,8 @@ fn run_when_free(
     }
 }
 
-/// Runs a command of the scheduler. A command that starts but fails is not an error; [`ProgramEnd`] describes its failure.
+/// Runs a command of the scheduler. A command that starts but fails is not an error; [`ProgramEnd`] describes its
+/// failure.
 ///
 /// # Errors
 /// The program cannot be found or started.

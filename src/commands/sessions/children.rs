@@ -56,8 +56,8 @@ impl Children {
         Ok(found)
     }
 
-    /// Returns the descendants of a conversation, each with its depth: 1 for a child, 2 for a child of a child. A parent
-    /// is before its children, and newer siblings are before older ones.
+    /// Returns the descendants of a conversation, each with its depth: 1 for a child, 2 for a child of a child. A
+    /// parent is before its children, and newer siblings are before older ones.
     pub(super) fn descendants_of(&self, id: &str) -> Vec<(usize, &ListedThread)> {
         let mut ordered = Vec::new();
         let mut open: Vec<(usize, &ListedThread)> = self.children(id, 1).collect();

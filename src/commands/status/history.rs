@@ -190,8 +190,8 @@ fn describe_moved_reset(moved: &ResetShift<'_>, context: &Context) -> String {
     )
 }
 
-/// Prints the resets that moved between the previous observation and the one of `report`. Prints nothing if `report` has
-/// no new observation.
+/// Prints the resets that moved between the previous observation and the one of `report`. Prints nothing if `report`
+/// has no new observation.
 ///
 /// # Errors
 /// The recorded observations cannot be read.

@@ -89,7 +89,8 @@ impl StatusArgs {
         }
     }
 
-    /// Shows the live account. Uses the pasted text, else queries Codex unless the figures are younger than `--if-older`.
+    /// Shows the live account. Uses the pasted text, else queries Codex unless the figures are younger than
+    /// `--if-older`.
     fn run_on_live(&self, text: Option<&str>, context: &Context) -> Result<Outcome> {
         let known = load_cooldown(context)?;
         let is_query = !self.dry_run && !self.is_recent_enough(context, &known);
