@@ -19,7 +19,6 @@ use std::sync::OnceLock;
 /// An update that reads at least this many bytes shows a progress bar.
 const MIN_BAR_BYTES: u64 = 20_000_000;
 
-/// The index of a Codex home.
 pub(crate) struct IndexAccess<'a> {
     context: &'a Context,
     pub path: PathBuf,
@@ -186,7 +185,6 @@ impl Progress for LateBar<'_> {
     }
 }
 
-/// Warns of rollouts that could not be read.
 pub(crate) fn warn_skipped(skipped: &[SkippedFile], context: &Context) {
     for file in skipped {
         context.warn(format_args!(

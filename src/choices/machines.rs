@@ -83,7 +83,8 @@ fn fetch_newest(context: &Context) -> Result<bool> {
         replica: replica.as_deref(),
     };
     let bar = LateBar::new("fetching", context);
-    let failures = machine_homes::refresh(&ReplicaStore::new(restic, false), homes, &bar)?;
+    let publishes = false;
+    let failures = machine_homes::refresh(&ReplicaStore::new(restic, publishes), homes, &bar)?;
     for machine in before {
         let home = machine.context.codex_home();
         if !home.exists() {

@@ -62,7 +62,6 @@ impl ConnectionArgs {
         Some(absolute_url(context, url))
     }
 
-    /// Returns the source of the password, if there is one.
     pub(crate) fn password(&self, context: &Context) -> Option<Password> {
         let flags = NamedPassword {
             file: self.password_file.clone(),

@@ -53,8 +53,8 @@ fn parse_fast_command() -> Option<(Cli, bool)> {
 
 /// Parses the arguments of the process. Also returns true if they contain `--dry-run`.
 ///
-/// Some commands are first parsed alone, because building the tree of all commands takes longer than
-/// they do. Help and usage errors always come from the full tree.
+/// The fast commands are first parsed without the others, because building the tree of all commands takes longer than a
+/// fast command does. Help and usage errors always come from the full tree.
 pub(super) fn parse() -> Result<(Cli, bool), clap::Error> {
     if let Some(parsed) = parse_fast_command() {
         return Ok(parsed);

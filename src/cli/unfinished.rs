@@ -10,8 +10,8 @@ use std::path::PathBuf;
 
 /// Finishes or undoes interrupted commands before this one reads any file.
 ///
-/// If the recovery of a restore has to wait, commands that [require a complete home](Command::requires_complete_home)
-/// fail; the others run after a warning.
+/// If the recovery of a restore, a history repair or a vacuum has to wait or fails, commands that
+/// [require a complete home](Command::requires_complete_home) fail. Other commands run after a warning.
 pub(super) fn recover(context: &Context, command: &Command) -> Result<()> {
     let settings = &context.settings;
     let (home, manager) = (&settings.codex_home, &settings.manager_home);

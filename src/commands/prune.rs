@@ -377,7 +377,6 @@ fn read_archive(
     })
 }
 
-/// Returns the soundness that a complete read shows.
 fn soundness_of(report: VerifyReport) -> Soundness {
     if let Some(e) = report.unread {
         return Soundness::Unreadable(e.source.to_string());

@@ -52,7 +52,6 @@ pub(crate) struct ResumeArgs {
     args: Vec<OsString>,
 }
 
-/// The account to which a conversation belongs.
 enum ConversationOwner {
     /// An account with a profile, or the live one.
     Known(Identity),

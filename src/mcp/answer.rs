@@ -61,7 +61,6 @@ impl AnswerText {
     }
 }
 
-/// Returns the text without secrets.
 pub(super) fn redact(text: &str) -> String {
     redact_and_count(text).0
 }
@@ -107,7 +106,7 @@ fn cut(text: &str, max_chars: usize) -> String {
     }
 }
 
-/// Returns the call of the tool that opens a conversation, as the agent can repeat it.
+/// Returns the call of the tool that opens a conversation, as the agent has to write it.
 pub(super) fn open_call(id: &str, turn: Option<u32>) -> String {
     let arguments = match turn {
         Some(turn) => json!({"id": printable(id), "turn": turn}),

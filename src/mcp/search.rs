@@ -20,10 +20,9 @@ use serde::Deserialize;
 /// The largest number of results in an answer.
 const PAGE_HITS: usize = 10;
 
-/// The largest number of results in all answers to a query, with their cursors.
+/// The largest number of results of a query that an agent can reach with cursors.
 const MAX_HITS: usize = 1000;
 
-/// The longest query, in bytes.
 const MAX_QUERY_BYTES: usize = 1000;
 
 #[derive(Debug, Deserialize)]

@@ -15,7 +15,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, Scope};
 
-/// The longest message that is read, in bytes.
 const MAX_MESSAGE_BYTES: usize = 1 << 20;
 
 /// The bytes that are read at a time.

@@ -11,7 +11,6 @@ use crate::io::ansi;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-/// The description of the tools for clients.
 const TOOLS: &str = include_str!("tools.json");
 
 /// Returns the result of `tools/list`.

@@ -55,7 +55,6 @@ pub(crate) fn source_of(
     (quota.map(|o| o.source), quota.map(|o| o.observed_at))
 }
 
-/// Returns the figures of an observation in JSON.
 pub(crate) fn quota_json(
     quota: Option<&Observation>,
     context: &Context,
@@ -252,7 +251,9 @@ pub(crate) fn warn_not_recorded(
     // Two records can fail on the same file.
     messages.dedup();
     for message in &messages {
-        ui.warn(format_args!("done, but a record of it could not be written: {message}"));
+        ui.warn(format_args!(
+            "done, but a record of it could not be written: {message}"
+        ));
     }
     messages.is_empty()
 }

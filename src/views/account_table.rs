@@ -36,7 +36,6 @@ const COLUMNS: [Column; 15] = [
     Column::new("LIVE").only_tsv(),
 ];
 
-/// Prints the accounts in the given order.
 pub(super) fn print_accounts(rows: &[(Account, Verdict)], context: &Context) {
     // One email can have several workspaces, each with its own quota.
     let names = AccountNames::from_entries(rows.iter().map(|(account, _)| &account.entry));

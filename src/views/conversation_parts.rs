@@ -16,7 +16,6 @@ pub(crate) struct ConversationParts {
     pub missing_parent: Option<String>,
 }
 
-/// A piece of a conversation to read.
 pub(crate) enum TranscriptPiece<'a> {
     /// The heading of a part.
     Mark(PartMark),
@@ -25,7 +24,6 @@ pub(crate) enum TranscriptPiece<'a> {
 }
 
 impl ConversationParts {
-    /// Finds the parts of a conversation.
     pub(crate) fn find(session: &NamedConversation) -> Self {
         let chain = ThreadChain::read(&session.home, &session.id, &session.rollout);
         Self {

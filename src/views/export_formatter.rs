@@ -17,11 +17,7 @@ use serde_json::Value;
 pub(crate) enum ExportFormatter<F> {
     Markdown(MarkdownWriter<F>),
     Html(HtmlWriter<F>),
-    Json {
-        /// The zone of times.
-        zone: Zone,
-        is_first: bool,
-    },
+    Json { zone: Zone, is_first: bool },
 }
 
 impl<F: Fn(&DateTime<Utc>) -> String> ExportFormatter<F> {
@@ -47,7 +43,6 @@ impl<F: Fn(&DateTime<Utc>) -> String> ExportFormatter<F> {
         }
     }
 
-    /// Formats the next piece of the conversation.
     pub(crate) fn format_piece(&mut self, piece: TranscriptPiece<'_>) -> String {
         use TranscriptPiece::{Entry, Mark};
         match (self, piece) {

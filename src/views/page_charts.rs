@@ -14,7 +14,6 @@ pub(crate) const MAX_COLORS: usize = 7;
 
 const WEEKDAYS: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
 
-/// A layer of a chart of areas.
 #[derive(Debug, Clone)]
 pub(crate) struct AreaLayer {
     pub name: String,
@@ -26,7 +25,7 @@ pub(crate) struct AreaLayer {
 pub(crate) struct AreaChart {
     /// At most [`MAX_COLORS`] layers, the lowest first.
     pub layers: Vec<AreaLayer>,
-    /// The number of steps on the axis of time. The areas may end before.
+    /// The number of steps on the axis of time. The layers may have fewer.
     pub steps: usize,
     /// Marks on the axis of time: positions from 0 to 1, and their texts.
     pub marks: Vec<(f64, String)>,
@@ -141,7 +140,6 @@ pub(crate) fn draw_hours(tokens: &[[u64; 24]; 7]) -> String {
     svg + "</svg></div>\n"
 }
 
-/// A rectangle of a treemap.
 #[derive(Debug, Clone)]
 pub(crate) struct TreemapItem {
     pub name: String,
@@ -213,7 +211,6 @@ fn push_rectangle(svg: &mut String, item: &TreemapItem, [x, y, width, height]: [
     svg.push_str("</svg>\n");
 }
 
-/// A row of a table with shares.
 #[derive(Debug, Clone)]
 pub(crate) struct ShareRow {
     pub name: String,

@@ -58,7 +58,6 @@ pub(crate) fn describe_replaced(plan: &RestorePlan, unchanged: &NameSet) -> Stri
     format!("{all} ({differing} {verb} in size or time)")
 }
 
-/// Prints the plan of a dry run.
 pub(crate) fn show_plan(
     context: &Context,
     command: &str,

@@ -93,7 +93,6 @@ pub(crate) struct ConflictJson<'a> {
     versions: Option<VersionsJson<'a>>,
 }
 
-/// The versions of a conversation in conflict.
 #[derive(Serialize)]
 pub(crate) struct VersionsJson<'a> {
     #[serde(flatten)]

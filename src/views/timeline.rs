@@ -10,7 +10,6 @@ use crate::ui::text_width::without_middle;
 use crate::views::account::label;
 use chrono::{Duration, Timelike};
 
-/// The number of days that the timeline shows.
 const DAYS: usize = 8;
 
 /// The largest width of the name before the line of an account, in characters.
@@ -56,8 +55,8 @@ pub(super) fn draw(rows: &[(Account, Verdict)], context: &Context) {
     ui.line(ui.paint(Style::Dim, ui.wrapped(indent, legend)));
 }
 
-/// Returns the line of weekdays, which are shorter if a day has few cells. The name of a day starts at the
-/// column of its midnight. `starts` has the start of each cell, and the end of the last one.
+/// Returns the line with the names of the days, each starting at the column of its midnight. Names have two letters if
+/// a day has only three cells. `starts` has the start of each cell, and the end of the last cell.
 fn day_names(starts: &[Timestamp], per_day: usize) -> String {
     let name_chars = if per_day > 3 { 3 } else { 2 };
     let mut head = vec![' '; starts.len() - 1];

@@ -165,7 +165,6 @@ fn join_facts<const N: usize>(facts: [Option<String>; N]) -> String {
     facts.join(" · ")
 }
 
-/// Returns the messages of the last turn.
 fn format_last_turn(rollout: &Path) -> Vec<(Style, String)> {
     let entries = match transcript::read_last_turn(rollout) {
         Ok(entries) => entries,

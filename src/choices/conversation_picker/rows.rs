@@ -156,7 +156,6 @@ impl OfferedConversation {
         printable(shown_title(self.thread.title.trim()))
     }
 
-    /// Returns the name of the conversation's folder.
     fn project(&self) -> String {
         let path = Path::new(&self.thread.cwd);
         let name = path.file_name().map(|name| name.to_string_lossy());
@@ -176,7 +175,6 @@ impl OfferedConversation {
         badges.collect::<Vec<_>>().join(", ")
     }
 
-    /// Returns the conversation as a line of the picker.
     pub(crate) fn to_picker_item(&self, context: &Context) -> PickerItem {
         let (title, project) = (self.title(), self.project());
         let account = self.account.as_deref().map(printable).unwrap_or_default();
@@ -205,7 +203,6 @@ impl OfferedConversation {
         }
     }
 
-    /// Returns the conversation as a line of a plain list.
     fn format_plain_line(&self, context: &Context) -> String {
         let age = age_text(self.thread.updated_ms, context).unwrap_or_default();
         let id = short_id(&self.thread.id);

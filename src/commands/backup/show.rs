@@ -25,7 +25,7 @@ pub(super) struct BackupResult {
     pub(super) excluded: Vec<PathNote>,
     pub(super) skipped: Vec<PathNote>,
     pub(super) damaged: Vec<PathNote>,
-    /// Conversations that lack messages which the previous archive has.
+    /// Conversations that lack messages which an earlier archive has.
     pub(super) losses: Vec<LossJson>,
     /// The id of the snapshot in the vault, with `--vault`.
     pub(super) snapshot: Option<String>,

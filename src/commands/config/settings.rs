@@ -271,7 +271,6 @@ fn effective_setting(setting: &Setting, file: &ConfigFile, context: &Context) ->
     }
 }
 
-/// Converts a value of the file to JSON.
 fn to_json(value: &Value) -> Json {
     match value {
         Value::String(text) => json!(text.value()),

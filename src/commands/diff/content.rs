@@ -16,7 +16,6 @@ use std::io::{ErrorKind, Read};
 use std::path::Path;
 use toml_edit::{DocumentMut, Item, TomlError};
 
-/// The kind of a change since the archive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Change {
@@ -45,7 +44,6 @@ impl Change {
     }
 }
 
-/// The kind of content that changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum ContentKind {

@@ -5,14 +5,12 @@ use crate::io::clock::Timestamp;
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 
-/// An archive that has a found conversation.
 pub(super) struct FoundArchive {
     /// The shortest name that commands accept for the archive.
     pub name: String,
     pub created_at: Timestamp,
 }
 
-/// Another machine that has a found conversation.
 #[derive(Clone)]
 pub(super) struct FoundMachine {
     pub name: String,

@@ -5,7 +5,6 @@ use crate::conversations::search::snippet::{self, Snippet};
 use crate::error::{CommandError, Result};
 use regex::{Regex, RegexBuilder};
 
-/// The largest size of a compiled regular expression, in bytes.
 const MAX_REGEX_BYTES: usize = 16 << 20;
 
 pub(super) enum Matcher {

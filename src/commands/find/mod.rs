@@ -488,7 +488,7 @@ impl FindArgs {
         Ok(())
     }
 
-    /// Adds the conversations that only other machines have, or have in another state.
+    /// Adds the conversations that only other machines have, or have in another version.
     fn add_machines(
         &self,
         found: &mut Found,

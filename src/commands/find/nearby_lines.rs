@@ -11,7 +11,6 @@ use std::collections::VecDeque;
 use std::io;
 use std::path::Path;
 
-/// A line of a message.
 pub(super) struct NearbyLine {
     pub turn: u32,
     pub role: Role,

@@ -1,6 +1,6 @@
 //! The list of conversations in its order.
 //!
-//! The ids are put in order first, and the rows are read in parts afterwards. So memory does not hold the texts of
+//! The ids are put in order first, and the rows are read in batches afterwards. So memory does not hold the texts of
 //! all rows: Codex's list may have 50,000 of them.
 
 use crate::choices::conversation_accounts::ConversationAccounts;
@@ -18,8 +18,7 @@ use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
-/// The number of rows that are read at a time.
-const PART_ROWS: usize = 1000;
+const BATCH_ROWS: usize = 1000;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum SortOrder {
@@ -37,7 +36,6 @@ pub(super) enum SortOrder {
     Project,
 }
 
-/// The treatment of conversations of subagents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Subagents {
     /// Each subagent follows the conversation that started it.
@@ -150,7 +148,7 @@ impl<'a> ConversationList<'a> {
         let has_more = entries.len() > limit;
         entries.truncate(limit);
         // For many conversations, reading all records once is faster than a search for each conversation.
-        let accounts = if entries.len() > PART_ROWS {
+        let accounts = if entries.len() > BATCH_ROWS {
             titles = titles.or_else(|| Some(ThreadTitles::read(home)));
             ConversationAccounts::read_all(context)?
         } else {
@@ -194,11 +192,11 @@ impl<'a> ConversationList<'a> {
         }
         let mut entries = self.entries.into_iter();
         loop {
-            let part: Vec<_> = entries.by_ref().take(PART_ROWS).collect();
-            if part.is_empty() {
+            let batch: Vec<_> = entries.by_ref().take(BATCH_ROWS).collect();
+            if batch.is_empty() {
                 return Ok(());
             }
-            let ids: Vec<_> = part.iter().map(|entry| entry.id.clone()).collect();
+            let ids: Vec<_> = batch.iter().map(|entry| entry.id.clone()).collect();
             let rows = read(&ThreadFilter {
                 ids: Some(ids.clone()),
                 ..ThreadFilter::default()
@@ -210,7 +208,7 @@ impl<'a> ConversationList<'a> {
                 Subagents::Counted => Children::count_children(ids, read)?,
                 Subagents::Omitted => Children::default(),
             };
-            for entry in part {
+            for entry in batch {
                 let listed = || rows.remove(&entry.id).map(row);
                 let own = entry.unlisted.map(|thread| unlisted(*thread));
                 let Some(mut own) = own.or_else(listed) else {

@@ -63,8 +63,8 @@ pub(crate) struct StatusArgs {
 
 impl StatusArgs {
     /// # Errors
-    /// The status text or `auth.json` cannot be read, the text is about another account, or the figures
-    /// cannot be recorded.
+    /// The status text, `auth.json` or a recorded document cannot be read, no account or several match, or the text is
+    /// about another account. With `--all`, or if an account is queried by name, also if the figures cannot be recorded.
     pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
         let context = &self.table.apply(context)?;
         let account = self.account.as_deref().or(self.named.as_deref());
@@ -122,11 +122,12 @@ impl StatusArgs {
     fn run_on_account_text(&self, account: &str, text: &str, context: &Context) -> Result<Outcome> {
         let entry = find_account(account, context)?.entry;
         let known = load_cooldown(context)?;
+        let ask_codex = false;
         let report = status::observe_text(
             text,
             &entry.identity,
             context.codex_home(),
-            &refresh::build_inquiry(context, &known, false),
+            &refresh::build_inquiry(context, &known, ask_codex),
         )?;
         let is_recorded = self.dry_run || refresh::record(context, &report);
         self.show(&report, entry.profile.as_deref(), context)?;
