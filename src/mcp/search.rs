@@ -71,18 +71,11 @@ impl SearchArguments {
         Ok(format_result(&result, shown, context))
     }
 
-    /// Parses the query like arguments of `find`: each word is an argument, but a query with quotes is a single
-    /// argument.
     fn parse_query(&self) -> Result<Query> {
         if self.query.len() > MAX_QUERY_BYTES {
             return Err(CommandError::usage("the query is longer than 1000 bytes"));
         }
-        let words: Vec<_> = if self.query.contains('"') {
-            vec![self.query.clone()]
-        } else {
-            self.query.split_whitespace().map(str::to_owned).collect()
-        };
-        query::parse(&words).map_err(|e| CommandError::usage(e.to_string()))
+        query::parse_text(&self.query).map_err(|e| CommandError::usage(e.to_string()))
     }
 
     fn search(

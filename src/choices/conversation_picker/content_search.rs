@@ -8,7 +8,7 @@ use crate::conversations::search::evaluate::{
     self, FoundConversation, Hit, HitOrder, SearchOptions, SearchResult,
 };
 use crate::conversations::search::forgiving::search_forgiving;
-use crate::conversations::search::query::{self, Query};
+use crate::conversations::search::query;
 use crate::conversations::search::relaxation::describe_spellings;
 use crate::ui::picker::{ContentAnswer, ContentMatch, ContentQuery, Task};
 use crate::views::account::printable;
@@ -84,7 +84,7 @@ fn answer(
     };
     let text = without_unfinished_word(&wanted.text);
     let mut hits = Vec::new();
-    if let Some(typed) = parse(add_prefix_wildcard(text)) {
+    if let Ok(typed) = query::parse_text(&add_prefix_wildcard(text)) {
         hits = evaluate::search(store, &typed, &options(MAX_MATCHES, &is_in_scope))?.hits;
         let known: HashSet<_> = hits.iter().map(|hit| &hit.conversation.session).collect();
         // Hits in other scopes are counted beside the scope.
@@ -94,7 +94,7 @@ fn answer(
     }
     let mut notice = None;
     if hits.is_empty()
-        && let Some(typed) = parse(text.to_owned())
+        && let Ok(typed) = query::parse_text(text)
     {
         // `find` does the same if no conversation has all words.
         let found = search_forgiving(store, &typed, &options(MAX_MATCHES_OF_ALL, &is_offered))?;
@@ -128,16 +128,6 @@ fn to_match(hit: &Hit, ids: &HashMap<String, String>) -> Option<ContentMatch> {
             .map(|at| snippet.text[at.clone()].to_owned())
             .collect(),
     })
-}
-
-/// Returns the query that the user typed; `None` if it is invalid.
-fn parse(text: String) -> Option<Query> {
-    let words: Vec<_> = if text.contains('"') {
-        vec![text]
-    } else {
-        text.split_whitespace().map(str::to_owned).collect()
-    };
-    query::parse(&words).ok()
 }
 
 fn options(limit: usize, accepts: &dyn Fn(&FoundConversation) -> bool) -> SearchOptions<'_> {

@@ -35,10 +35,10 @@ const FIRST_ROWS: usize = 200;
 const PLAIN_ROWS: usize = 10;
 
 /// The largest width of a title, in columns.
-const MAX_TITLE_WIDTH: usize = 80;
+const TITLE_WIDTH: usize = 80;
 
 /// The largest width of the name of a folder or an account, in columns.
-const MAX_NAME_WIDTH: usize = 18;
+const NAME_WIDTH: usize = 18;
 
 #[derive(Debug, Clone)]
 pub(crate) struct OfferedConversation {
@@ -188,15 +188,9 @@ impl OfferedConversation {
             id: self.thread.id.clone(),
             columns: vec![
                 (Style::Dim, age),
-                (style, without_end(&title, MAX_TITLE_WIDTH).into_owned()),
-                (
-                    Style::Dim,
-                    without_end(&project, MAX_NAME_WIDTH).into_owned(),
-                ),
-                (
-                    Style::Dim,
-                    without_end(&account, MAX_NAME_WIDTH).into_owned(),
-                ),
+                (style, without_end(&title, TITLE_WIDTH).into_owned()),
+                (Style::Dim, without_end(&project, NAME_WIDTH).into_owned()),
+                (Style::Dim, without_end(&account, NAME_WIDTH).into_owned()),
                 (Style::Dim, self.badges()),
             ],
             search: format!("{title} {project} {account} {}", self.thread.git_branch),
@@ -207,7 +201,7 @@ impl OfferedConversation {
         let age = age_text(self.thread.updated_ms, context).unwrap_or_default();
         let id = short_id(&self.thread.id);
         let title = self.title();
-        let title = without_end(&title, MAX_TITLE_WIDTH);
+        let title = without_end(&title, TITLE_WIDTH);
         format!("{}  {age:>6}  {title}", printable(id))
     }
 }

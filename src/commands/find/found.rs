@@ -36,13 +36,9 @@ pub(super) struct Found {
 }
 
 impl Found {
-    /// Adds the result of a search on another machine, without conversations that already have a hit. `machine_of` gets
-    /// the id of a conversation.
-    pub(super) fn add_machine(
-        &mut self,
-        mut other: Self,
-        machine_of: impl Fn(&str) -> FoundMachine,
-    ) {
+    /// Adds the result of a search on another machine, without conversations that already have a hit. `machine` returns the
+    /// machine for the id of a conversation.
+    pub(super) fn add_machine(&mut self, mut other: Self, machine: impl Fn(&str) -> FoundMachine) {
         let (here, there) = (&mut self.result, &mut other.result);
         let known = here.hits.iter().map(|hit| hit.conversation.session.clone());
         let known: HashSet<_> = known.collect();
@@ -58,7 +54,7 @@ impl Found {
         self.is_partial |= other.is_partial;
         let ids = there.hits.iter().map(|hit| &hit.conversation.session);
         self.machines
-            .extend(ids.map(|id| (id.clone(), machine_of(id))));
+            .extend(ids.map(|id| (id.clone(), machine(id))));
         here.hits.append(&mut there.hits);
     }
 }
