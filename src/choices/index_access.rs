@@ -37,7 +37,7 @@ impl<'a> IndexAccess<'a> {
         }
     }
 
-    /// Returns true if the home has rollouts and no database of Codex, so that no other list exists.
+    /// Returns true if the home has folders of rollouts but no database of Codex, so that the index is the only list.
     pub(crate) fn is_only_list(&self) -> bool {
         let home = &self.context.codex_home();
         // Codex up to 0.104 lists conversations by reading their folders.

@@ -1,4 +1,4 @@
-//! The command line: the commands, the global flags, and what the process has to know of a command.
+//! The command line: the commands, the global flags, and the properties of commands that the process needs.
 
 use crate::commands;
 use crate::config::ColorChoice;

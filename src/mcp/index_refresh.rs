@@ -20,7 +20,7 @@ const MAX_WAIT: Duration = Duration::from_secs(2);
 pub(super) enum IndexWork {
     /// Reads the conversations that changed according to Codex.
     Update,
-    /// Looks at all rollouts.
+    /// Looks at all rollouts, also those of conversations that Codex does not list.
     Walk,
     /// Creates the index again.
     Rebuild,

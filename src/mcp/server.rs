@@ -153,6 +153,7 @@ impl ServerSession<'_> {
         waited.unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Answers waiting calls until none is left. Drops them if no process reads the answers.
     fn answer_waiting(&self) {
         let mut is_open = true;
         loop {

@@ -1,4 +1,4 @@
-//! The table of accounts: one line for each; and the names that tell accounts with the same email apart.
+//! The table of accounts, and the names that distinguish accounts with the same email.
 
 use crate::codex::identity::Identity;
 use crate::codex::window::{CODEX_LIMIT, WEEKLY_LABEL, Window};

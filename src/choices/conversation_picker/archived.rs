@@ -1,4 +1,4 @@
-//! Asks for a conversation of an archive or a snapshot.
+//! Lets the user choose a conversation of an archive or a snapshot.
 
 use crate::choices::conversation_picker::rows::{OfferedConversation, QUESTION, refuse_with_list};
 use crate::codex::home::ARCHIVED_SESSIONS;
@@ -21,7 +21,9 @@ const NANOS_PER_MILLI: i64 = 1_000_000;
 pub(crate) fn pick_archived(source: &dyn ConversationSource, context: &Context) -> Result<String> {
     let rows = list_conversations(source);
     if rows.is_empty() {
-        return Err(CommandError::failed("the archive has no conversations"));
+        return Err(CommandError::failed(
+            "the archive or snapshot has no conversations",
+        ));
     }
     if !context.ui.can_pick() {
         let usage = ["name it: --session ID", "nothing was changed"];

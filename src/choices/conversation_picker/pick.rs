@@ -1,4 +1,4 @@
-//! Asks for a conversation.
+//! Lets the user choose a conversation of the home.
 
 use crate::choices::conversation_picker::content_search::content_search_task;
 use crate::choices::conversation_picker::preview::preview_task;

@@ -298,6 +298,7 @@ fn find_losses_since(
 fn is_same_account(a: Option<&Identity>, b: Option<&Identity>) -> bool {
     match (a, b) {
         (Some(a), Some(b)) => a.is_same(b),
+        // Both homes are signed out.
         (None, None) => true,
         _ => false,
     }

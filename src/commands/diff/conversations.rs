@@ -1,4 +1,4 @@
-//! The conversations of a home beside those of an archive, by messages.
+//! Compares the conversations of a home with those of an archive, by messages.
 
 use crate::archive::entry::FileEntry;
 use crate::archive::file_extract;

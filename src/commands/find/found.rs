@@ -36,8 +36,8 @@ pub(super) struct Found {
 }
 
 impl Found {
-    /// Adds the result of a search on another machine, without conversations that already have a hit. `machine` returns the
-    /// machine for the id of a conversation.
+    /// Adds the result of a search on another machine, without conversations that already have a hit. `machine` returns
+    /// the machine for the id of a conversation.
     pub(super) fn add_machine(&mut self, mut other: Self, machine: impl Fn(&str) -> FoundMachine) {
         let (here, there) = (&mut self.result, &mut other.result);
         let known = here.hits.iter().map(|hit| hit.conversation.session.clone());

@@ -37,7 +37,7 @@ pub(super) struct HitRow<'a> {
     pub archive: Option<&'a FoundArchive>,
     /// Set if only another machine has the found version of the conversation.
     pub machine: Option<&'a FoundMachine>,
-    /// The lines around the match; empty without `-C` and for a hit in an archive.
+    /// The lines around the match; empty without `-C`, and for a hit in a title or an archive.
     pub nearby: Vec<NearbyLine>,
 }
 

@@ -1,4 +1,4 @@
-//! The lines around a match (`-C`), also those of the messages before and after it.
+//! The lines around a match (`-C`), including lines of the messages before and after it.
 
 use crate::codex::rollout_lines::{LineParts, Role};
 use crate::commands::find::matcher::Matcher;

@@ -1,4 +1,4 @@
-//! The conversations of subagents below those that started them.
+//! The conversations of subagents, below the conversations that started them.
 
 use crate::codex::threads::{ListedThread, ThreadFilter};
 use crate::error::Result;

@@ -1,4 +1,4 @@
-//! The list of conversations in its order.
+//! The sorted list of conversations.
 //!
 //! The ids are put in order first, and the rows are read in batches afterwards. So memory does not hold the texts of
 //! all rows: Codex's list may have 50,000 of them.

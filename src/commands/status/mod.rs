@@ -64,7 +64,8 @@ pub(crate) struct StatusArgs {
 impl StatusArgs {
     /// # Errors
     /// The status text, `auth.json` or a recorded document cannot be read, no account or several match, or the text is
-    /// about another account. With `--all`, or if an account is queried by name, also if the figures cannot be recorded.
+    /// about another account. With `--all`, or if an account is queried by name, also if the figures cannot be
+    /// recorded.
     pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
         let context = &self.table.apply(context)?;
         let account = self.account.as_deref().or(self.named.as_deref());
