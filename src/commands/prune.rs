@@ -108,7 +108,7 @@ impl PruneArgs {
             if self.dry_run || !context.backups().is_dir() {
                 break (plan, None);
             }
-            // Held to the last move, so that no other process adds or removes an archive in between.
+            // The lock is held until the last move, so that no other process adds or removes an archive in between.
             let lock = FileLock::acquire_unless_interrupted(&manager.join(LOCK_NAME))?;
             trash::recover(manager)?;
             if context.archives()? == records {

@@ -164,7 +164,7 @@ fn show(
     let mut problems = report.problems;
     problems.extend(report.unread.map(|e| format!("{e}: {}", e.source)));
     problems.extend(report.sidecar.as_ref().map(problem::describe_sidecar));
-    // The date in the name is that of the window.
+    // The date in the name is the start of the quota window, not the time of the backup.
     let made = made_at.map(|at| format!(" (backed up {})", absolute_time(&at, context)));
     let note = report.notes.first().map(|n| format!(" ({n})"));
     ui.prose(format_args!(

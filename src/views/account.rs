@@ -248,7 +248,7 @@ pub(crate) fn warn_not_recorded(
 ) -> bool {
     let messages = failures.into_iter().map(|e| e.into().to_one_line());
     let mut messages: Vec<String> = messages.collect();
-    // Two records can fail on the same file.
+    // Two records in one file fail with the same message.
     messages.dedup();
     for message in &messages {
         ui.warn(format_args!(

@@ -30,7 +30,7 @@ impl AccountList {
     /// # Errors
     /// A document was written by a newer version or cannot be read.
     pub(crate) fn read(dry_run: bool, context: &Context) -> Result<Self> {
-        // Read first: completing launches can add figures of accounts.
+        // Usages are read first, because completing launches can add figures of accounts.
         let usages = if dry_run {
             LaunchedUsages::default()
         } else {

@@ -80,7 +80,7 @@ impl ConversationPicker {
             },
         };
         let choice = picker.run(&context.ui)?;
-        // A terminal was found above.
+        // Only without a terminal is there no choice, and that was checked above.
         choice.ok_or_else(|| CommandError::usage(QUESTION))
     }
 

@@ -142,7 +142,8 @@ fn add_accounts(threads: Vec<ListedThread>, context: &Context) -> Result<Vec<Off
 
 /// Returns the ids of the conversations that a Codex process has open.
 fn find_open_conversations(home: &Path) -> HashSet<String> {
-    // Codex removes the file when it closes the conversation. That of a killed Codex stays, without a lock.
+    // Codex removes the file when it closes the conversation. The file of a killed Codex stays, but
+    // is not locked.
     let locks = home.join(THREAD_LOCKS).read_dir().into_iter().flatten();
     let locks = locks.filter_map(|entry| Some(entry.ok()?.path()));
     let held = locks.filter(|path| lock::is_held(path));

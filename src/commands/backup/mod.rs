@@ -104,7 +104,7 @@ impl BackupArgs {
         warn_all(&context.ui, &warnings);
 
         let (captured, previous) = self.capture(context, &plan)?;
-        // Again: a restore that began during the capture would mix the files of two states.
+        // Checked again, because a restore that began during the capture would mix the files of two states.
         refuse_during_restore(context)?;
         check_account_unchanged(&plan, captured.login.as_ref())?;
         let mut outcome = BackupResult {

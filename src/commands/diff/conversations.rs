@@ -94,7 +94,7 @@ fn count_messages(
         live.extend(messages::read(&path).at("read", &path)?);
     }
     for file in old {
-        // The reader takes a path, since its name tells whether the rollout is compressed.
+        // `messages::read` takes a path, because the file name shows whether a rollout is compressed.
         let folder = tempfile::tempdir().at("create a folder in", std::env::temp_dir())?;
         let path = folder
             .path()

@@ -137,7 +137,7 @@ impl HitRow<'_> {
             let text = highlight_matches(&line.text, context);
             lines.push(wrap(6, format!("      {text}")));
         }
-        // A line of its own, however long, so that it can be copied.
+        // A separate line that is never wrapped, so that the user can copy the command.
         lines.push(ui.command_line(4, &self.format_command()));
         lines.join("\n") + "\n"
     }

@@ -191,7 +191,8 @@ impl FindArgs {
         }
     }
 
-    /// Prints the hits as JSON, tab-separated values or text. The pager shows text from its beginning, the best hits.
+    /// Prints the hits as JSON, tab-separated values or text. A pager shows the text from its beginning, so the best
+    /// hits are on the screen.
     fn show(&self, found: &Found, matcher: &Matcher, context: &Context) -> Result<()> {
         let ui = &context.ui;
         let rows = self.make_rows(found, matcher, context)?;

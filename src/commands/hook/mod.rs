@@ -119,7 +119,7 @@ if [[ ${PROMPT-} != *_codex_manager_shown* ]]; then
 fi
 "#;
 
-// fish asks before it closes while a job runs, unless the job is disowned. It may have ended already.
+// fish asks before it closes while a job runs, unless the job is disowned. The job may have ended already.
 const FISH: &str = r#"# The account and its quota, from codex-manager's cache, in front of the prompt.
 function _codex_manager_prompt --on-event fish_prompt
   set -g CODEX_MANAGER_PROMPT (command codex-manager recommend --ready-only --format FORMAT 2>/dev/null)
