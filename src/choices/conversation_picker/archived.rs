@@ -48,7 +48,7 @@ pub(crate) fn pick_archived(source: &dyn ConversationSource, context: &Context) 
         },
     };
     let choice = picker.run(&context.ui)?;
-    // Only without a terminal is there no choice, and that was checked above.
+    // `run` returns `None` only without a terminal or conversations. Both were checked above.
     let choice = choice.ok_or_else(|| CommandError::usage(QUESTION))?;
     Ok(choice.id)
 }

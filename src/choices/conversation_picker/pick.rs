@@ -80,7 +80,7 @@ impl ConversationPicker {
             },
         };
         let choice = picker.run(&context.ui)?;
-        // Only without a terminal is there no choice, and that was checked above.
+        // `run` returns `None` only without a terminal or conversations. Both were checked above.
         choice.ok_or_else(|| CommandError::usage(QUESTION))
     }
 

@@ -138,7 +138,7 @@ fn add_rows(table: &mut Table, history: &WindowHistory, context: &Context) {
     let older = history.samples.len().saturating_sub(MAX_POINTS_SHOWN);
     if older > 0 {
         ui.note(format_args!(
-            "{label}: {older} older figures are shown only with --json"
+            "{label}: {older} older, shown only with --json"
         ));
     }
 }
